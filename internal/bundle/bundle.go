@@ -1,0 +1,145 @@
+// Package bundle says what one host should hold, and how that travels.
+//
+// A bundle is everything bellhop puts on one host: files, links, keys, packages,
+// accounts and what systemd should do with the units among them. A manifest is the
+// bundle without any secret value: it can be stored, printed and compared. A digest
+// names a manifest; two bundles with one digest leave a host the same.
+//
+// The package is pure: types, a codec for the wire, the difference of two manifests.
+// It opens no file, dials no host and knows no systemd. Its promise: the digest covers
+// names, bytes, modes, owners, unit actions and key digests, and never a commit, a time
+// or a version of bellhop, so neither a README nor an upgrade redeploys anything.
+package bundle
+
+// Format is part of every digest. Raising it makes every host differ, so a new value is a
+// line in the changelog.
+const Format = 1
+
+// Where things stand on a host.
+const (
+	UnitDir      = "/etc/systemd/system"     // unit files and drop-ins
+	QuadletDir   = "/etc/containers/systemd" // *.container and its kin
+	PackageDir   = "/opt/bellhop"            // a link per service: /opt/bellhop/withinbot
+	KeyDir       = "/run/keys"               // keys, on a ramfs
+	KeyFileDir   = "/run/keys/files"         // templates that name a key, same tree below
+	StateDir     = "/var/lib/bellhop"        // record, owned list, generations, journal
+	SealedDir    = "/var/lib/bellhop/sealed" // keys that survive a reboot, sealed by systemd-creds
+	RecordPath   = "/var/lib/bellhop/record" // the host's own record, JSON
+	KeyGroup     = "keys"                    // group of KeyDir
+	ApplyUnit    = "bellhop-apply.service"   // the transient unit that is the lock
+	SettleUnit   = "bellhop-settle.service"  // finishes or undoes at boot
+	KeyMountUnit = "run-keys.mount"          // the ramfs
+	StoreDir     = "/opt/bellhop/.store"     // packages by digest
+)
+
+// A Manifest is what one host should hold, less the bytes. Lists are sorted by name (Sort),
+// and empty lists are nil, so that equal manifests encode alike.
+type Manifest struct {
+	Network  string    `json:"network"` // not in the digest, nor is Host: a rename changes nothing
+	Host     string    `json:"host"`
+	Files    []File    `json:"files,omitempty"`
+	Links    []Link    `json:"links,omitempty"`
+	Keys     []Key     `json:"keys,omitempty"`
+	Packages []Package `json:"packages,omitempty"`
+	Groups   []string  `json:"groups,omitempty"` // groups that must exist, by name
+	Users    []User    `json:"users,omitempty"`
+	Units    []Unit    `json:"units,omitempty"`
+	Needs    []Need    `json:"needs,omitempty"` // commands that must be there
+}
+
+// A File is a regular file. Unit files, drop-ins, sysusers.d and tmpfiles.d snippets are
+// files too: whoever lists a host's files sees all of them.
+type File struct {
+	Path    string `json:"path"`
+	Digest  string `json:"digest"` // SHA-256 of the bytes, hex
+	Size    int64  `json:"size"`   // bytes
+	Mode    uint32 `json:"mode"`   // permission bits only, as in 0644
+	User    string `json:"user"`   // never empty; "root" is the default
+	Group   string `json:"group"`
+	Service string `json:"service,omitempty"` // whose it is, for people; not in the digest
+}
+
+// A Link is a symbolic link, owned by root.
+type Link struct {
+	Path    string `json:"path"`
+	Target  string `json:"target"`
+	Service string `json:"service,omitempty"` // not in the digest
+}
+
+// A Key is a secret as it stands on a host. Its value is never in a manifest.
+type Key struct {
+	Name  string `json:"name"`           // "withinbot"; its unit is withinbot-key.service
+	Path  string `json:"path"`           // below KeyDir
+	User  string `json:"user"`           // never empty
+	Group string `json:"group"`          // never empty
+	Mode  uint32 `json:"mode"`           // permission bits
+	Seal  bool   `json:"seal,omitempty"` // persist: sealed
+	// Digest is an HMAC-SHA-256 of the value under the deployer's digest-key, hex. It serves
+	// planning alone: it is emptied before a manifest goes to a host, since no digest of a
+	// single value may be stored there (WithoutKeyDigests). "" means unknown.
+	Digest  string `json:"digest,omitempty"`
+	Source  string `json:"source,omitempty"`  // the age file in the repo, for people; not in the digest
+	Service string `json:"service,omitempty"` // not in the digest
+}
+
+// A Package is an archive unpacked into the store, or a single file, reached by the link
+// PackageDir/NAME.
+type Package struct {
+	Name    string `json:"name"`             // the service's name, and the link's
+	Digest  string `json:"digest"`           // SHA-256 of the archive as fetched, hex
+	Size    int64  `json:"size"`             // bytes of the archive; 0 when not fetched yet; not in the digest
+	Kind    string `json:"kind"`             // "tar.gz", "zip" or "file"
+	Strip   int    `json:"strip,omitempty"`  // leading path elements dropped while unpacking
+	File    string `json:"file,omitempty"`   // kind "file": the name it gets inside the package
+	URL     string `json:"url,omitempty"`    // where the deployer fetches it; "" when it is a blob of the repo; not in the digest
+	Source  string `json:"source,omitempty"` // path in the repo when URL is ""; not in the digest
+	Service string `json:"service,omitempty"`
+}
+
+// A User is an account that must exist. bellhop makes it through sysusers.d, and changes
+// with usermod what it made itself.
+type User struct {
+	Name    string `json:"name"`
+	Group   string `json:"group"`             // primary group, by name
+	Home    string `json:"home"`              // "/" when it has none
+	Service string `json:"service,omitempty"` // not in the digest
+}
+
+// A Need is a command that must be on the host before anything is touched.
+type Need struct {
+	Command string `json:"command"`
+	Service string `json:"service"`
+}
+
+// What a change does to a running unit.
+const (
+	Restart = "restart"
+	Reload  = "reload"
+	None    = "none"
+)
+
+// A Unit is what systemd should do with one unit. For foo@.service there is one for each
+// instance, with the instance's name.
+type Unit struct {
+	Name     string   `json:"name"`
+	Service  string   `json:"service,omitempty"`  // not in the digest
+	Enable   bool     `json:"enable,omitempty"`   // systemctl enable: it has [Install]
+	Start    bool     `json:"start,omitempty"`    // started when it failed or never ran since boot
+	OnChange string   `json:"on_change"`          // Restart, Reload or None, for a running unit
+	Oneshot  bool     `json:"oneshot,omitempty"`  // run again on change; inactive with success is its good state
+	Foreign  bool     `json:"foreign,omitempty"`  // not ours: only drop-ins; its former enablement returns on leaving
+	KeyUnit  bool     `json:"key_unit,omitempty"` // NAME-key.service: started after every push, never restarted
+	Triggers []string `json:"triggers,omitempty"` // what acts on it when changed: "file:/etc/x", "link:/etc/y", "key:NAME", "package:NAME"
+	Files    []string `json:"files,omitempty"`    // its unit file and drop-ins, by path
+}
+
+// A Record is the host's own word on what stands there: RecordPath, JSON, root-only. It is
+// read by every contact and wins over what history remembers.
+type Record struct {
+	Network    string `json:"network"`
+	Host       string `json:"host"`
+	Deployer   string `json:"deployer"`   // fingerprint of the deployer's SSH public key, SHA256:…
+	Generation int64  `json:"generation"` // counts up on this host; 0 is "nothing yet"
+	Digest     string `json:"digest"`     // bundle digest as the deployer computed it
+	BootID     string `json:"boot_id"`    // of the boot in which the record was written
+}

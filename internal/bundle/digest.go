@@ -1,0 +1,97 @@
+package bundle
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"hash"
+	"slices"
+	"strings"
+)
+
+// DigestBytes is the digest of a file's bytes: SHA-256, hex.
+func DigestBytes(p []byte) string {
+	sum := sha256.Sum256(p)
+	return hex.EncodeToString(sum[:])
+}
+
+// KeyMAC is HMAC-SHA-256(secret, value): the answer to a nonce on the wire, and under the
+// deployer's digest-key the digest of a key in planning.
+func KeyMAC(secret, value []byte) []byte {
+	h := hmac.New(sha256.New, secret)
+	h.Write(value)
+	return h.Sum(nil)
+}
+
+// Sort puts every list of m in the order that its digest is taken in.
+func (m *Manifest) Sort() {
+	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.Links, func(a, b Link) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(m.Keys, func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(m.Packages, func(a, b Package) int { return strings.Compare(a.Name, b.Name) })
+	slices.Sort(m.Groups)
+	slices.SortFunc(m.Users, func(a, b User) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(m.Units, func(a, b Unit) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(m.Needs, func(a, b Need) int { return strings.Compare(a.Command, b.Command) })
+}
+
+// Digest names what m asks of a host: 64 hex digits. Each thing is one JSON line under its
+// kind, so no two manifests share an encoding. Left out is what only people read: network,
+// host, service names, sources and sizes.
+func (m *Manifest) Digest() string {
+	h := sha256.New()
+	line(h, "format", Format)
+	for _, f := range m.Files {
+		line(h, "file", []any{f.Path, f.Digest, f.Mode, f.User, f.Group})
+	}
+	for _, l := range m.Links {
+		line(h, "link", []any{l.Path, l.Target})
+	}
+	for _, k := range m.Keys {
+		line(h, "key", []any{k.Name, k.Path, k.User, k.Group, k.Mode, k.Seal, k.Digest})
+	}
+	for _, p := range m.Packages {
+		line(h, "package", []any{p.Name, p.Digest, p.Kind, p.Strip, p.File})
+	}
+	for _, g := range m.Groups {
+		line(h, "group", g)
+	}
+	for _, u := range m.Users {
+		line(h, "user", []any{u.Name, u.Group, u.Home})
+	}
+	for _, u := range m.Units {
+		u.Service = ""
+		line(h, "unit", u)
+	}
+	for _, n := range m.Needs {
+		line(h, "need", n.Command)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// WithoutKeyDigests is m as it may stand on a host: a digest of a single value is stored
+// nowhere but in the deployer's state.
+func (m Manifest) WithoutKeyDigests() Manifest {
+	m.Keys = slices.Clone(m.Keys)
+	for i := range m.Keys {
+		m.Keys[i].Digest = ""
+	}
+	return m
+}
+
+// Empty says that m asks nothing of a host.
+func (m *Manifest) Empty() bool {
+	return len(m.Files)+len(m.Links)+len(m.Keys)+len(m.Packages)+len(m.Groups)+len(m.Users)+len(m.Units) == 0
+}
+
+func line(h hash.Hash, kind string, v any) {
+	p, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // plain values always encode
+	}
+	h.Write([]byte(kind))
+	h.Write([]byte{' '})
+	h.Write(p)
+	h.Write([]byte{'\n'})
+}

@@ -1,0 +1,107 @@
+package host
+
+import (
+	"context"
+	"os"
+	"time"
+)
+
+// A Machine is everything the engine touches of the computer it runs on. On a real host
+// Root is "/" and the rest is the real thing (host/systemd, host/keys); the lab has a twin
+// that lives in a temp directory and needs no privileges. One conformance suite runs on both.
+type Machine struct {
+	Root     string // "/" or the twin's directory; every path of a bundle is below it
+	Systemd  Systemd
+	Accounts Accounts
+	Mounts   Mounts
+	Clock    func() time.Time       // wall clock
+	BootID   func() (string, error) // of the running boot
+	// Helper is the path that the small units which stay behind call: a link beside the
+	// helpers, swapped by rename. As the host sees it, without Root.
+	Helper string
+	// Fsyncs, when not nil, is called for each fsync and syncfs, so that tests can count.
+	Fsyncs func()
+	// Kill, when not nil, is called with the name of each step as it ends; a test that
+	// returns from it by runtime.Goexit or panic stands for kill -9.
+	Kill func(step string)
+}
+
+// A UnitState is what systemd says of a unit, read at one moment.
+type UnitState struct {
+	Name        string
+	Load        string // loaded, not-found, masked, bad-setting, error
+	Active      string // active, reloading, inactive, failed, activating, deactivating
+	Sub         string
+	Result      string // success, exit-code, …
+	File        string // UnitFileState: enabled, disabled, static, masked, generated, "" …
+	Fragment    string // path of the unit file
+	Invocation  string // invocation id, hex
+	Restarts    int    // NRestarts
+	RanThisBoot bool   // it has left inactive since boot
+	Oneshot     bool   // Type=oneshot without RemainAfterExit
+	CanReload   bool
+	TriggeredBy []string
+	Job         bool // a job is queued or runs
+	MainPID     int
+}
+
+// Systemd is what the engine asks of the service manager. Errors name the unit. A job's
+// result is waited for with ctx's deadline; whatever came of it, the state is truth, so
+// callers read Units afterwards.
+type Systemd interface {
+	Version(ctx context.Context) (int, error)
+	Units(ctx context.Context, names []string) (map[string]UnitState, error)
+	Reload(ctx context.Context) error
+	// Enable and Disable act on unit files, as systemctl does, without reload. Enabling what
+	// has no [Install] is no error.
+	Enable(ctx context.Context, names []string) error
+	Disable(ctx context.Context, names []string) error
+	// Job queues verb (start, stop, restart, reload, try-restart) for all names at once and
+	// waits for all. The map holds an entry for each unit whose job did not end in "done".
+	Job(ctx context.Context, verb string, names []string) map[string]error
+	// Queue is Job without waiting: at boot, a wait would be a deadlock.
+	Queue(ctx context.Context, verb, name string) error
+	ResetFailed(ctx context.Context, names []string) error
+	// StartApply starts bundle.ApplyUnit, a transient unit of Type=exec with Restart=on-failure
+	// and CollectMode=inactive-or-failed that runs "Helper apply RUN". ErrBusy when it is there.
+	StartApply(ctx context.Context, run string) error
+	Close() error
+}
+
+// An Account is a user as the host has it.
+type Account struct {
+	Name, Group, Home string
+	UID, GID          int
+}
+
+// Accounts looks up, makes and changes users and groups, and gives files to them.
+type Accounts interface {
+	User(name string) (Account, bool, error)
+	Group(name string) (gid int, ok bool, err error)
+	// Sysusers and Tmpfiles apply the snippets at these paths, and nothing else.
+	Sysusers(ctx context.Context, paths []string) error
+	Tmpfiles(ctx context.Context, paths []string) error
+	// Usermod makes an existing user's home and primary group what a says.
+	Usermod(ctx context.Context, a Account) error
+	// Chown gives an open file to user and group by name, Owner tells whose a path is (not
+	// following a link). The twin, which may not chown, remembers instead.
+	Chown(f *os.File, path, user, group string) error
+	Lchown(dir *os.File, name, path, user, group string) error
+	Owner(path string) (user, group string, err error)
+	// Command tells whether a program of that name is on the host's PATH.
+	Command(name string) bool
+}
+
+// Mounts is the place for keys.
+type Mounts interface {
+	// Keys makes bundle.KeyDir a ramfs owned by root:keys, 0750, and says what it is:
+	// "ramfs", or "tmpfs" where ramfs is refused (containers). Anything else is an error:
+	// a key must never reach a disk.
+	Keys(ctx context.Context) (kind string, err error)
+	// SwapClear says that the host swaps to something unencrypted.
+	SwapClear() bool
+	// Seal leaves a copy of value that only this host can open, at SealedDir/name, proven by
+	// opening it once. Opens says whether the copy of name opens and equals value.
+	Seal(ctx context.Context, name string, value []byte) error
+	Opens(ctx context.Context, name string, value []byte) bool
+}
