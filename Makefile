@@ -1,0 +1,52 @@
+# bellhop: what a developer types. CI runs .ci/run, which calls these.
+
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+SCRIPTS     = .ci/run e2e/rig/rig $(wildcard scripts/*)
+ARCHES      = amd64 arm64 arm riscv64
+BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
+
+.PHONY: test race lint vuln e2e bench bench-peers fuzz dist image install-rig clean
+
+test: ## what the README says: needs Go and git
+	go test ./...
+
+race:
+	go test -race ./...
+
+lint:
+	gofmt -l . | (! grep .)
+	go vet ./...
+	go vet -tags e2e ./e2e/...
+	$(STATICCHECK) ./...
+	$(STATICCHECK) -tags e2e ./e2e/...
+	shellcheck $(SCRIPTS)
+
+vuln: ## needs the vulnerability database
+	$(GOVULNCHECK) ./...
+
+e2e: ## real hosts on this machine; needs root, see e2e/rig/rig
+	go test -tags e2e -count=1 -timeout 40m ./e2e/...
+
+bench: ## ratios, base and subject alternating
+	go test -run '^$$' -bench Ratio -benchtime 1x ./...
+	go test -tags e2e -count=1 -run '^$$' -bench Ratio -benchtime 1x -timeout 40m ./e2e/...
+
+bench-peers: ## against Ansible on the same hosts, for the README
+	scripts/bench-peers
+
+fuzz: ## ten seconds for each target
+	scripts/fuzz 10s
+
+dist: ## static binaries, and helpers for every architecture
+	@for a in $(ARCHES); do \
+	  mkdir -p dist/linux-$$a dist/helpers && \
+	  GOARCH=$$a $(BUILD) -o dist/linux-$$a/bellhop ./cmd/bellhop && \
+	  GOARCH=$$a $(BUILD) -o dist/helpers/bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; \
+	done
+
+image: ## the container image, for the engine at $$DOCKER_HOST
+	scripts/image
+
+clean:
+	rm -rf dist
