@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// An Env is what one command sees of the world around it: tests give it their own.
+type Env struct {
+	Args   []string // without the program's name
+	Stdin  io.Reader
+	Stdout io.Writer
+	Stderr io.Writer
+	Getenv func(string) string
+}
+
+// OSEnv is the Env of this process.
+func OSEnv() *Env {
+	return &Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
+}
+
+// Run runs the command that Args name, and returns the exit code.
+func (e *Env) Run(ctx context.Context) int {
+	root := e.root()
+	root.SetArgs(e.Args)
+	root.SetIn(e.Stdin)
+	root.SetOut(e.Stdout)
+	root.SetErr(e.Stderr)
+	return e.report(root.ExecuteContext(ctx))
+}
+
+// Exit codes, a contract.
+const (
+	exitError   = 1 // the command could not do it
+	exitChanges = 2 // plan --exit-code found changes
+	exitHosts   = 3 // some hosts failed, were rolled back, held or unreachable
+	exitRefused = 4 // paused, prune guard, rewritten or untrusted history
+)
+
+// A codeError ends the program with a code of its own. A nil err says nothing more: the
+// command has told its story already.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (c *codeError) Error() string {
+	if c.err == nil {
+		return fmt.Sprintf("exit %d", c.code)
+	}
+	return c.err.Error()
+}
+
+func (c *codeError) Unwrap() error { return c.err }
+
+// exit ends the command with code and no further word.
+func exit(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return &codeError{code: code}
+}
+
+// A hintError carries the next thing to type.
+type hintError struct {
+	error
+	hint string
+}
+
+func (h *hintError) Unwrap() error { return h.error }
+
+// hint adds the next thing to type to err.
+func hint(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return &hintError{err, fmt.Sprintf(format, args...)}
+}
+
+// report tells what went wrong, and returns the exit code.
+func (e *Env) report(err error) int {
+	if err == nil {
+		return 0
+	}
+	code := exitError
+	var c *codeError
+	if errors.As(err, &c) {
+		code = c.code
+	}
+	if c == nil || c.err != nil {
+		e.tell(err)
+	}
+	return code
+}
+
+func (e *Env) tell(err error) {
+	p := e.errPaint()
+	fmt.Fprintf(e.Stderr, "%s %v\n", p.red("bellhop:"), err)
+	if h := hintFor(err); h != "" {
+		fmt.Fprintf(e.Stderr, "%s %s\n", p.cyan("hint:"), h)
+	}
+}
+
+// hintFor finds the hint that err carries, or one that its kind suggests.
+func hintFor(err error) string {
+	var h *hintError
+	if errors.As(err, &h) {
+		return h.hint
+	}
+	return ""
+}
+
+// usage marks a mistake in the command line itself.
+func usage(cmd *cobra.Command, format string, args ...any) error {
+	return hint(fmt.Errorf(format, args...), "%s --help", cmd.CommandPath())
+}
+
+// fromEnv sets every flag that the command line left alone from BELLHOP_FLAG, and those
+// that name a file with a secret also from BELLHOP_FLAG_FILE.
+func (e *Env) fromEnv(flags *pflag.FlagSet) error {
+	var errs []error
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || f.Name == "help" {
+			return
+		}
+		name := envName(f.Name)
+		v := e.Getenv(name)
+		if v == "" && f.Annotations[secretFile] != nil {
+			name += "_FILE"
+			v = e.Getenv(name)
+		}
+		if v == "" {
+			return
+		}
+		if err := flags.Set(f.Name, v); err != nil {
+			errs = append(errs, fmt.Errorf("read %s: %w", name, err))
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// secretFile annotates a flag that names a file with a secret in it.
+const secretFile = "bellhop_secret_file"
+
+func envName(flag string) string {
+	return "BELLHOP_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// secretEnv reads a secret that has no flag, since a command line is no place for one: the
+// value of NAME, or the content of the file that NAME_FILE names, less one trailing newline.
+func (e *Env) secretEnv(name string) (string, error) {
+	if v := e.Getenv(name); v != "" {
+		return v, nil
+	}
+	path := e.Getenv(name + "_FILE")
+	if path == "" {
+		return "", nil
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read %s_FILE: %w", name, err)
+	}
+	return strings.TrimSuffix(string(b), "\n"), nil
+}

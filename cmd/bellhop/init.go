@@ -1,0 +1,267 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+)
+
+type initOptions struct {
+	dir, network, deployer string
+	readers                []string
+	stateDir               string
+}
+
+func (e *Env) initCmd() *cobra.Command {
+	var o initOptions
+	c := &cobra.Command{
+		Use: "init [DIR]", Short: "Start a config repo", GroupID: groupRepo, Args: cobra.MaximumNArgs(1),
+		Long: `Start a config repo: bellhop.yaml, .gitignore, .gitattributes and git's pre-commit hook.
+
+What stands already is left as it is. The two lines that bellhop serve printed go in by
+--reader deployer=age1… and --deployer 'ssh-ed25519 …'; on the deploying machine itself they
+are read from the state directory. You become a reader too: by --reader NAME=KEY, by the
+age identity you have, or by a new one in ~/.config/bellhop/identity.age.`,
+		Example: "  bellhop init --reader cadey=age1… --reader deployer=age1… --deployer 'ssh-ed25519 AAAA…'",
+		RunE: func(_ *cobra.Command, args []string) error {
+			o.dir = "."
+			if len(args) == 1 {
+				o.dir = args[0]
+			}
+			return e.initRepo(o)
+		},
+	}
+	c.Flags().StringVar(&o.network, "network", "", "the network's name (default: the folder's)")
+	c.Flags().StringArrayVar(&o.readers, "reader", nil, "NAME=KEY of someone who can open the secrets; again for more")
+	c.Flags().StringVar(&o.deployer, "deployer", "", "the deployer's SSH public key, as bellhop serve printed it")
+	stateDirFlag(c, &o.stateDir)
+	return c
+}
+
+func (e *Env) initRepo(o initOptions) error {
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return err
+	}
+	if err := e.initFleet(&o); err != nil {
+		return err
+	}
+	for _, f := range []struct{ name, content string }{{".gitignore", gitignore}, {".gitattributes", gitattributes}} {
+		fresh, err := writeNew(filepath.Join(o.dir, f.name), f.content, 0o644)
+		if err != nil {
+			return err
+		}
+		e.wrote(f.name, fresh)
+	}
+	if err := e.installHook(o.dir, false); err != nil {
+		fmt.Fprintf(e.Stdout, "  no hook: %v\n", err)
+	}
+	e.nextSteps(o)
+	return nil
+}
+
+func (e *Env) wrote(name string, fresh bool) {
+	p := e.outPaint()
+	if fresh {
+		fmt.Fprintf(e.Stdout, "  %s %s\n", p.green("wrote"), name)
+	} else {
+		fmt.Fprintf(e.Stdout, "  %s %s stands already\n", p.dim("left"), name)
+	}
+}
+
+// initFleet writes bellhop.yaml with what is known.
+func (e *Env) initFleet(o *initOptions) error {
+	path := filepath.Join(o.dir, fleetFile)
+	if _, err := os.Stat(path); err == nil {
+		e.wrote(fleetFile, false)
+		return nil
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := e.fillReaders(o); err != nil {
+		return err
+	}
+	if o.network == "" {
+		o.network = networkName(o.dir)
+	}
+	_, err := writeNew(path, fleetTemplate(*o), 0o644)
+	if err == nil {
+		e.wrote(fleetFile, true)
+	}
+	return err
+}
+
+// fillReaders adds what this machine knows: the deployer, when its state directory is here,
+// and the person at the keyboard.
+func (e *Env) fillReaders(o *initOptions) error {
+	st := newState(o.stateDir)
+	if o.deployer == "" {
+		if key, err := st.signer(); err == nil {
+			o.deployer = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) + " bellhop"
+		}
+	}
+	names := map[string]bool{}
+	for _, r := range o.readers {
+		name, key, ok := strings.Cut(r, "=")
+		if !ok || name == "" || key == "" {
+			return fmt.Errorf("read --reader %s: want NAME=KEY", r)
+		}
+		names[name] = true
+	}
+	if !names["deployer"] {
+		if key := publicOf(st.identity); key != "" {
+			o.readers = append(o.readers, "deployer="+key)
+			names["deployer"] = true
+		}
+	}
+	if len(names) > 1 || len(names) == 1 && !names["deployer"] {
+		return nil
+	}
+	key, err := e.ownReader()
+	if err != nil {
+		return err
+	}
+	o.readers = append([]string{e.userName() + "=" + key}, o.readers...)
+	return nil
+}
+
+// ownReader finds the user's own identity, or makes one.
+func (e *Env) ownReader() (string, error) {
+	for _, path := range e.ownIdentities() {
+		if key := publicOf(path); key != "" {
+			return key, nil
+		}
+	}
+	path := filepath.Join(e.configHome(), "bellhop", "identity.age")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return "", fmt.Errorf("make your age identity: %w", err)
+	}
+	if _, err := makeOnce(path, newIdentity); err != nil {
+		return "", fmt.Errorf("make your age identity: %w", err)
+	}
+	fmt.Fprintf(e.Stdout, "  %s %s: your age identity, keep a copy\n", e.outPaint().green("wrote"), path)
+	return publicOf(path), nil
+}
+
+// publicOf reads the public half of an age identity file or of an SSH key beside its .pub;
+// "" when there is none to be had.
+func publicOf(path string) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	defer clear(b)
+	if ids, err := age.ParseIdentities(strings.NewReader(string(b))); err == nil {
+		for _, id := range ids {
+			switch id := id.(type) {
+			case *age.X25519Identity:
+				return id.Recipient().String()
+			case *age.HybridIdentity:
+				return id.Recipient().String()
+			}
+		}
+	}
+	pub, err := os.ReadFile(path + ".pub")
+	if err != nil {
+		return ""
+	}
+	key, _, _, _, err := ssh.ParseAuthorizedKey(pub)
+	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
+		return ""
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+func (e *Env) configHome() string {
+	if dir := e.Getenv("XDG_CONFIG_HOME"); dir != "" {
+		return dir
+	}
+	return filepath.Join(e.Getenv("HOME"), ".config")
+}
+
+// ownIdentities are the places where a person's age identity may lie, in order.
+func (e *Env) ownIdentities() []string {
+	config, home := e.configHome(), e.Getenv("HOME")
+	return []string{
+		filepath.Join(config, "bellhop", "identity.age"),
+		filepath.Join(config, "age", "keys.txt"),
+		filepath.Join(config, "sops", "age", "keys.txt"),
+		filepath.Join(home, ".ssh", "id_ed25519"),
+	}
+}
+
+var notName = regexp.MustCompile(`[^a-z0-9-]+`)
+
+func (e *Env) userName() string {
+	name := e.Getenv("USER")
+	if u, err := user.Current(); name == "" && err == nil {
+		name = u.Username
+	}
+	if name = strings.Trim(notName.ReplaceAllString(strings.ToLower(name), "-"), "-"); name == "" || name == "deployer" {
+		return "me"
+	}
+	return name
+}
+
+func networkName(dir string) string {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	if name := strings.Trim(notName.ReplaceAllString(strings.ToLower(filepath.Base(dir)), "-"), "-"); name != "" {
+		return name
+	}
+	return "home"
+}
+
+func fleetTemplate(o initOptions) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# The fleet. bellhop check reads this; bellhop schema describes it to an editor.\nnetwork: %s\n\n", o.network)
+	b.WriteString("readers:                  # who can open the files below secrets/\n")
+	for _, r := range o.readers {
+		name, key, _ := strings.Cut(r, "=")
+		fmt.Fprintf(&b, "  %s: %s\n", name, key)
+	}
+	if !strings.Contains(b.String(), "\n  deployer: ") {
+		b.WriteString("  # deployer: age1…       # as bellhop serve printed it\n")
+	}
+	if o.deployer != "" {
+		fmt.Fprintf(&b, "\ndeployer: %s\n", o.deployer)
+	} else {
+		b.WriteString("\n# deployer: ssh-ed25519 AAAA…   # as bellhop serve printed it; bellhop host add puts it on hosts\n")
+	}
+	b.WriteString("\n# all:                    # what every host gets\n#   services: { hello: true }\n\nhosts: {}                 # bellhop host add NAME root@ADDRESS\n")
+	return b.String()
+}
+
+const gitignore = `# Below secrets/ only sealed files, public keys and explanations may be committed.
+/secrets/**
+!/secrets/**/
+!/secrets/**/*.age
+!/secrets/**/*.pub
+!/secrets/**/README*
+`
+
+const gitattributes = `# Sealed files are bytes; git diff shows them opened, to those who can (bellhop hook install).
+*.age -text diff=bellhop
+`
+
+func (e *Env) nextSteps(o initOptions) {
+	p := e.outPaint()
+	text, _ := os.ReadFile(filepath.Join(o.dir, fleetFile))
+	fmt.Fprintf(e.Stdout, "\n%s\n", p.bold("Next:"))
+	if strings.Contains(string(text), "# deployer: ") {
+		fmt.Fprintln(e.Stdout, "  on the machine that deploys: bellhop serve --repo URL, and paste its lines into bellhop.yaml")
+	}
+	fmt.Fprintln(e.Stdout, "  bellhop host add NAME root@ADDRESS      pin a host's key and let bellhop in")
+	fmt.Fprintln(e.Stdout, "  bellhop secret edit secrets/NAME.age    a secret, sealed for the readers")
+	fmt.Fprintln(e.Stdout, "  bellhop check                           what is wrong, with file and line")
+	fmt.Fprintln(e.Stdout, "  git add -A && git commit && git push")
+}

@@ -1,0 +1,28 @@
+// Command bellhop turns git push into deployed machines.
+//
+// It parses the command line, opens the rooms, runs one command. Each file holds one group
+// of verbs; what they share is env.go (streams, flags from the environment, exit codes),
+// rooms.go (how the rooms are put together) and paint.go (how things look).
+//
+// The promise kept here: results go to stdout and everything else to stderr; an error says
+// what was being done to what, and a hint says what to type next; exit codes are 0 done or
+// nothing to do, 1 error, 2 plan --exit-code found changes, 3 some hosts did not get there,
+// 4 refused.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "host-helper" {
+		os.Exit(hostHelper(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	code := OSEnv().Run(ctx)
+	stop()
+	os.Exit(code)
+}

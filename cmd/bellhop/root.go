@@ -1,0 +1,155 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/cobra/doc"
+)
+
+const intro = `bellhop turns git push into deployed machines.
+
+On a push it pulls the config repo, opens the age secrets committed there, compares what
+every host should hold with what was last deployed, and pushes the hosts that changed.
+
+Hosts are chosen everywhere the same way: names, globs, @tag, and ! to exclude, as in
+--on '@bots,!kos-mos'. Every flag is also an environment variable: --state-dir is
+BELLHOP_STATE_DIR.`
+
+// Groups of verbs, in the order in which a new user meets them.
+const (
+	groupRepo    = "repo"
+	groupFleet   = "fleet"
+	groupHosts   = "hosts"
+	groupSecrets = "secrets"
+	groupServer  = "server"
+)
+
+// root builds the whole tree of verbs.
+func (e *Env) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "bellhop",
+		Short:         "Push-to-deploy for a fleet of machines",
+		Long:          intro,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			return e.fromEnv(c.Flags())
+		},
+	}
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%w", err) })
+	root.AddGroup(
+		&cobra.Group{ID: groupRepo, Title: "In the config repo:"},
+		&cobra.Group{ID: groupSecrets, Title: "Secrets:"},
+		&cobra.Group{ID: groupFleet, Title: "The fleet:"},
+		&cobra.Group{ID: groupHosts, Title: "One host:"},
+		&cobra.Group{ID: groupServer, Title: "The server:"},
+	)
+	root.SetHelpCommandGroupID(groupServer)
+	root.SetCompletionCommandGroupID(groupServer)
+	root.AddCommand(e.verbs()...)
+	root.AddCommand(e.versionCmd(), manCmd(root))
+	strict(root)
+	return root
+}
+
+// strict gives each verb's complaint about its arguments a hint.
+func strict(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usage(c, "%w", err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		strict(sub)
+	}
+}
+
+// group builds a verb that only holds others.
+func group(id, use, short string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short, GroupID: id,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
+			}
+			return usage(c, "unknown verb %q for %q", args[0], c.CommandPath())
+		},
+	}
+	c.AddCommand(subs...)
+	return c
+}
+
+func (e *Env) versionCmd() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "version", Short: "Print the version", GroupID: groupServer, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			v := version()
+			if asJSON {
+				return e.writeJSON(map[string]any{"v": 1, "version": v})
+			}
+			fmt.Fprintln(e.Stdout, "bellhop", v)
+			return nil
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+// version comes from the build info: a tag, or the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	commit, dirty := "", ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			commit = short(s.Value)
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+"
+		}
+	}
+	return strings.TrimSpace("devel " + commit + dirty)
+}
+
+// manCmd writes the man pages, for who packages bellhop.
+func manCmd(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "man DIR", Short: "Write the man pages into DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			if err := os.MkdirAll(args[0], 0o755); err != nil {
+				return err
+			}
+			root.DisableAutoGenTag = true
+			head := &doc.GenManHeader{Title: "BELLHOP", Section: "1", Source: "bellhop " + version(), Manual: "bellhop"}
+			return doc.GenManTree(root, head, args[0])
+		},
+	}
+}
+
+func jsonFlag(c *cobra.Command, v *bool) {
+	c.Flags().BoolVar(v, "json", false, "print JSON")
+}
+
+// secretFileFlag is a flag that names a file with a secret: BELLHOP_FLAG_FILE sets it too.
+func secretFileFlag(c *cobra.Command, v *string, name, value, help string) {
+	c.Flags().StringVar(v, name, value, help)
+	if err := c.Flags().SetAnnotation(name, secretFile, []string{"1"}); err != nil {
+		panic(err) // the flag was made one line above
+	}
+	_ = c.MarkFlagFilename(name)
+}

@@ -1,0 +1,10 @@
+package main
+
+import "github.com/spf13/cobra"
+
+// verbs lists what bellhop can do.
+func (e *Env) verbs() []*cobra.Command {
+	return []*cobra.Command{
+		e.initCmd(), e.hookCmd(),
+	}
+}

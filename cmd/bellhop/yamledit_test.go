@@ -1,0 +1,71 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestAddHost(t *testing.T) {
+	fields := []string{"address", "192.168.0.12", "host_key", "ssh-ed25519 AAAA+/b=", "arch", "amd64"}
+	entry := func(in string) string {
+		return in + "c:\n" + in + in + "address: 192.168.0.12\n" + in + in + "host_key: ssh-ed25519 AAAA+/b=\n" + in + in + "arch: amd64\n"
+	}
+	for _, tt := range []struct{ name, text, want string }{
+		{"none", "network: x\n", "network: x\nhosts:\n" + entry("  ")},
+		{"empty", "hosts: {} # all of them\nnetwork: x", "hosts: # all of them\n" + entry("  ") + "network: x\n"},
+		{"null", "hosts:\n", "hosts:\n" + entry("  ")},
+		{
+			"others, comments and blank lines",
+			"# the fleet\nhosts:\n    a: { address: 1.2.3.4 } # first\n\n    # the second\n    b:\n        address: b\n\n# how it goes out\nrollout: {}\n",
+			"# the fleet\nhosts:\n    a: { address: 1.2.3.4 } # first\n\n    # the second\n    b:\n        address: b\n" + entry("    ") + "\n# how it goes out\nrollout: {}\n",
+		},
+	} {
+		got, err := addHost(tt.text, "c", fields)
+		if err != nil {
+			t.Errorf("%s: addHost: %v", tt.name, err)
+		} else if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s: addHost (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestAddHostRefuses(t *testing.T) {
+	for name, text := range map[string]string{
+		"there already": "hosts:\n  c:\n    address: d\n",
+		"flow mapping":  "hosts: { a: { address: b } }\n",
+		"not YAML":      "hosts: [\n",
+	} {
+		if got, err := addHost(text, "c", []string{"address", "e"}); err == nil {
+			t.Errorf("addHost(%s) = %q, want an error", name, got)
+		}
+	}
+}
+
+func TestAddHostQuotes(t *testing.T) {
+	for _, v := range []string{"yes", "0x10", "a: b", "#c", "[::1]:22", "1e3", "~"} {
+		got, err := addHost("network: x\n", "n", []string{"address", v})
+		if err != nil {
+			t.Errorf("addHost with address %q: %v\n%s", v, err, got)
+		}
+	}
+}
+
+func TestDropHostIsAddHostUndone(t *testing.T) {
+	text := "network: x\nhosts:\n  a:\n    address: b\n\n# end\nrollout: {}\n"
+	with, err := addHost(text, "c", []string{"address", "e"})
+	if err != nil || !strings.Contains(with, "  c:\n") {
+		t.Fatalf("addHost = %q, %v", with, err)
+	}
+	got, err := dropHost(with, "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(text, got); diff != "" {
+		t.Errorf("dropHost (-want +got):\n%s", diff)
+	}
+	if _, err := dropHost(text, "zz"); err == nil {
+		t.Error("dropHost of a host that is not there gave no error")
+	}
+}
