@@ -1,0 +1,137 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// A Delivery is one authenticated request that reached the webhook, and what it was answered.
+type Delivery struct {
+	ID     string    `json:"id"` // as the sender numbered it
+	At     time.Time `json:"at"`
+	Event  string    `json:"event"`
+	Branch string    `json:"branch"`
+	Commit string    `json:"commit"` // as it claimed; nothing obeys it
+	Answer string    `json:"answer"` // what happened, and why
+	Run    string    `json:"run"`    // that it rang; "" when it rang none
+	Seen   bool      `json:"seen"`   // an earlier one had the same id
+}
+
+// AddDeliveries stores deliveries in one transaction, in their order. Whether one was seen
+// before is found here.
+func (db *DB) AddDeliveries(ctx context.Context, ds []Delivery) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	return db.write(ctx, "deliveries", func(tx *sql.Tx) error {
+		st, err := tx.Prepare(`INSERT INTO deliveries(id, at, event, branch, commit_id, answer, run, seen)
+			VALUES(?1,?2,?3,?4,?5,?6,?7, ?8 OR EXISTS(SELECT 1 FROM deliveries WHERE id = ?1))`)
+		if err != nil {
+			return err
+		}
+		defer st.Close()
+		for _, d := range ds {
+			if _, err := st.Exec(d.ID, millis(d.At), d.Event, d.Branch, d.Commit, d.Answer, d.Run, d.Seen); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// SeenDelivery says whether a delivery of that id is stored.
+func (db *DB) SeenDelivery(ctx context.Context, id string) (bool, error) {
+	var seen bool
+	if err := db.sql.QueryRowContext(ctx, `SELECT EXISTS(SELECT 1 FROM deliveries WHERE id = ?)`, id).Scan(&seen); err != nil {
+		return false, fmt.Errorf("look for delivery: %w", err)
+	}
+	return seen, nil
+}
+
+// Deliveries reads the newest deliveries, at most limit of them (0: 50).
+func (db *DB) Deliveries(ctx context.Context, limit int) ([]Delivery, error) {
+	if limit <= 0 {
+		limit = 50
+	}
+	rows, err := db.sql.QueryContext(ctx, `SELECT id, at, event, branch, commit_id, answer, run, seen FROM deliveries ORDER BY seq DESC LIMIT ?`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read deliveries: %w", err)
+	}
+	defer rows.Close()
+	ds := []Delivery{}
+	for rows.Next() {
+		var d Delivery
+		var at int64
+		if err := rows.Scan(&d.ID, &at, &d.Event, &d.Branch, &d.Commit, &d.Answer, &d.Run, &d.Seen); err != nil {
+			return nil, err
+		}
+		d.At = time.UnixMilli(at).UTC()
+		ds = append(ds, d)
+	}
+	return ds, rows.Err()
+}
+
+// CountDeliveries counts those that are stored.
+func (db *DB) CountDeliveries(ctx context.Context) (n int, err error) {
+	if err := db.sql.QueryRowContext(ctx, `SELECT count(*) FROM deliveries`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count deliveries: %w", err)
+	}
+	return n, nil
+}
+
+// A Message waits in the outbox to be told to people.
+type Message struct {
+	Seq    int64
+	At     time.Time
+	Kind   string // "host" or "run"
+	Run    string
+	Host   string
+	Was    string // state of the host before
+	Now    string // state of the host, outcome of the run
+	Commit string
+	Error  string
+}
+
+// tell puts m into the outbox, in the transaction of what it tells of. A host that stays as
+// it was is not told again.
+func tell(tx *sql.Tx, m Message) error {
+	if m.Kind == "host" && m.Was == m.Now && m.Error == "" {
+		return nil
+	}
+	if _, err := tx.Exec(`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES(?,?,?,?,?,?,?,?)`,
+		millis(m.At), m.Kind, m.Run, m.Host, m.Was, m.Now, m.Commit, m.Error); err != nil {
+		return err
+	}
+	_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - 10000`) // nobody may be listening
+	return err
+}
+
+// Outbox reads the oldest messages that wait, at most limit of them.
+func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
+	rows, err := db.sql.QueryContext(ctx, `SELECT seq, at, kind, run, host, was, now, commit_id, error FROM outbox ORDER BY seq LIMIT ?`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	defer rows.Close()
+	var ms []Message
+	for rows.Next() {
+		var m Message
+		var at int64
+		if err := rows.Scan(&m.Seq, &at, &m.Kind, &m.Run, &m.Host, &m.Was, &m.Now, &m.Commit, &m.Error); err != nil {
+			return nil, err
+		}
+		m.At = time.UnixMilli(at).UTC()
+		ms = append(ms, m)
+	}
+	return ms, rows.Err()
+}
+
+// Told drops messages up to and with seq.
+func (db *DB) Told(ctx context.Context, seq int64) error {
+	return db.write(ctx, "what was told", func(tx *sql.Tx) error {
+		_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= ?`, seq)
+		return err
+	})
+}

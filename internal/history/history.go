@@ -1,0 +1,207 @@
+// Package history remembers what was deployed where, when, and why.
+//
+// It is one SQLite file. A run is one attempt to bring the fleet to a commit; a result is
+// what came of it on one host. A host that was begun and has no result is unknown, and is
+// contacted again. "Last" is what a host was given, as remembered: a cache, which the
+// host's own record corrects. A generation is what a host held after one successful run;
+// history knows the commit each kept one came from. A failure is a bundle digest that did
+// not work on a host. The outbox holds what is to be told to people, written in the same
+// transaction as what it tells of.
+//
+// Its promise: whatever kills the process, the file opens again and holds every transaction
+// that ended, and none in part. It holds no secret and no contents of files.
+package history
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // database/sql driver "sqlite"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// How long things are remembered.
+const (
+	keepRuns       = 10_000
+	keepDeliveries = 10_000
+	keepDays       = 90
+	// keepGenerations is how many a host keeps: the one that stands and five before it.
+	keepGenerations = 6
+	keepFailures    = 20 // by host
+)
+
+// A DB is the history of one network. One process writes it, the holder of the deployer's
+// lock, so that what it remembers of hosts in memory is what stands in the file.
+type DB struct {
+	sql   *sql.DB
+	clock func() time.Time
+
+	mu    sync.Mutex // serializes writers, and guards what follows
+	hosts map[string]Host
+	top   string // commit
+}
+
+// Open opens or makes the file at path for reading and writing, and brings its schema up to
+// date. The file is readable by its owner alone.
+func Open(path string) (*DB, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
+	f.Close()
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
+	db, err := open(path, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := db.start(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("open history %s: %w", path, err)
+	}
+	return db, nil
+}
+
+// OpenRead opens the file for reading alone, beside whoever writes it.
+func OpenRead(path string) (*DB, error) {
+	if _, err := os.Stat(path); err != nil {
+		return nil, fmt.Errorf("open history: %w", err)
+	}
+	// A WAL reader shares memory with the writer through a file beside it, so it opens for
+	// writing where it may; query_only keeps the promise.
+	db, err := open(path, "&_pragma=query_only(1)")
+	if err != nil {
+		return nil, err
+	}
+	if err := db.load(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("read history %s: %w", path, err)
+	}
+	return db, nil
+}
+
+func open(path, more string) (*DB, error) {
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
+	// With WAL and NORMAL a killed process loses nothing, and a power cut at most the last
+	// transactions, never the file. What is lost that way the hosts' own records correct.
+	dsn := u.String() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
+		"&_pragma=foreign_keys(1)&_pragma=cache_size(-4096)&_txlock=immediate&_time_format=sqlite" + more
+	s, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open history %s: %w", path, err)
+	}
+	s.SetMaxOpenConns(4)
+	return &DB{sql: s, clock: time.Now}, nil
+}
+
+// start brings the schema up to date and reads the hosts.
+func (db *DB) start() error {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db.sql, dir)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(context.Background()); err != nil {
+		return err
+	}
+	return db.load()
+}
+
+// Close closes the file.
+func (db *DB) Close() error { return db.sql.Close() }
+
+// write runs f in one transaction. Writers come one after another, so that f may read
+// db.hosts and change it; when the transaction fails, the hosts are read afresh.
+func (db *DB) write(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	tx, err := db.sql.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("remember %s: %w", what, err)
+	}
+	err = f(tx)
+	if err == nil {
+		err = tx.Commit()
+	}
+	if err != nil {
+		tx.Rollback()
+		return fmt.Errorf("remember %s: %w", what, errors.Join(err, db.loadLocked()))
+	}
+	return nil
+}
+
+func (db *DB) load() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.loadLocked()
+}
+
+func (db *DB) loadLocked() error {
+	hosts, err := readHosts(db.sql)
+	if err != nil {
+		return err
+	}
+	top, err := meta(db.sql, "commit")
+	if err != nil {
+		return err
+	}
+	db.hosts, db.top = hosts, top
+	return nil
+}
+
+// querier is what both a transaction and the file can do.
+type querier interface {
+	Query(string, ...any) (*sql.Rows, error)
+	QueryRow(string, ...any) *sql.Row
+}
+
+func meta(q querier, name string) (string, error) {
+	var v string
+	err := q.QueryRow(`SELECT value FROM meta WHERE name = ?`, name).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return v, err
+}
+
+func setMeta(tx *sql.Tx, name, value string) error {
+	_, err := tx.Exec(`INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value`, name, value)
+	return err
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func when(ms int64) *time.Time {
+	if ms == 0 {
+		return nil
+	}
+	t := time.UnixMilli(ms).UTC()
+	return &t
+}
+
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

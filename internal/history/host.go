@@ -1,0 +1,360 @@
+package history
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// States of a host.
+const (
+	Current     = "current"     // holds what the top commit wants
+	Behind      = "behind"      // does not, and will be pushed
+	Deploying   = "deploying"   // a run is at work there
+	Pending     = "pending"     // can't be reached, and is tried again
+	Failed      = "failed"      // a run failed, and could not be undone whole
+	RolledBack  = "rolled-back" // a run failed, and what stood before stands again
+	Unconfirmed = "unconfirmed" // a run was undone because nobody confirmed it
+	Held        = "held"        // a person holds it
+	Refused     = "refused"     // its bundle, or the whole commit, was refused
+	Released    = "released"    // left the repo, and was left as it stands
+	Unknown     = "unknown"     // begun, and nothing is known of the end
+	Never       = "never"       // wants something, and never had anything
+)
+
+// A Host is what is remembered of one host.
+type Host struct {
+	Name         string
+	State        string
+	Follows      bool   // its bundle is what the top commit wants, so Commit is the top one
+	Commit       string // the newest commit that it satisfies; "" for none
+	Wanted       string // bundle digest, as planned last; "" when it could not be made
+	Digest       string // last: bundle digest deployed; "" when none or not known
+	Generation   int64
+	DeployedAt   time.Time
+	Run          string // that was last at work there
+	Error        string
+	BootID       string
+	Arch         string // as its helper said
+	KeysExpected int
+	KeysPresent  int
+	Reach        Reach
+	Had          bool // this deployer put something there once
+}
+
+// Reach is how a host was reached last; it outlives the host's place in the repo.
+type Reach struct {
+	Addresses []string `json:"addresses,omitempty"`
+	HostKeys  []string `json:"host_keys,omitempty"`
+	User      string   `json:"user,omitempty"`
+	Jump      string   `json:"jump,omitempty"`
+}
+
+func (r Reach) json() string {
+	p, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // plain strings always encode
+	}
+	return string(p)
+}
+
+// Hosts returns all hosts by name.
+func (db *DB) Hosts() map[string]Host {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return maps.Clone(db.hosts)
+}
+
+// Host returns one host.
+func (db *DB) Host(name string) (Host, bool) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	h, ok := db.hosts[name]
+	if h.Follows {
+		h.Commit = db.top
+	}
+	return h, ok
+}
+
+// Top is the commit that hosts are held against: that of the last plan.
+func (db *DB) Top() string {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.top
+}
+
+const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had`
+
+func readHosts(q querier) (map[string]Host, error) {
+	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	hosts := map[string]Host{}
+	for rows.Next() {
+		var h Host
+		var at int64
+		var reach string
+		if err := rows.Scan(&h.Name, &h.State, &h.Follows, &h.Commit, &h.Wanted, &h.Digest, &h.Generation, &at, &h.Run, &h.Error,
+			&h.BootID, &h.Arch, &h.KeysExpected, &h.KeysPresent, &reach, &h.Had); err != nil {
+			return nil, err
+		}
+		if at != 0 {
+			h.DeployedAt = time.UnixMilli(at).UTC()
+		}
+		if err := json.Unmarshal([]byte(reach), &h.Reach); err != nil {
+			return nil, fmt.Errorf("host %s: %w", h.Name, err)
+		}
+		hosts[h.Name] = h
+	}
+	return hosts, rows.Err()
+}
+
+// saveHost writes h and keeps it in memory. It is called inside write.
+func (db *DB) saveHost(tx *sql.Tx, h Host) error {
+	_, err := tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
+		h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had)
+	if err == nil {
+		db.hosts[h.Name] = h
+	}
+	return err
+}
+
+// Correct changes what is remembered of a host by what it said itself: edit gets the host as
+// remembered. A host that is not known is no error and nothing happens.
+func (db *DB) Correct(ctx context.Context, name string, edit func(*Host)) error {
+	return db.write(ctx, name, func(tx *sql.Tx) error {
+		h, ok := db.hosts[name]
+		if !ok {
+			return nil
+		}
+		was := h
+		if h.Follows {
+			h.Commit = db.top
+		}
+		edit(&h)
+		if equalHost(was, h) {
+			return nil
+		}
+		return db.saveHost(tx, h)
+	})
+}
+
+func equalHost(a, b Host) bool {
+	if a.Follows && b.Follows {
+		a.Commit, b.Commit = "", ""
+	}
+	ra, rb := a.Reach, b.Reach
+	a.Reach, b.Reach = Reach{}, Reach{}
+	return a.equal(b) && ra.equal(rb)
+}
+
+func (h Host) equal(o Host) bool {
+	return h.Name == o.Name && h.State == o.State && h.Follows == o.Follows && h.Commit == o.Commit && h.Wanted == o.Wanted &&
+		h.Digest == o.Digest && h.Generation == o.Generation && h.DeployedAt.Equal(o.DeployedAt) && h.Run == o.Run && h.Error == o.Error &&
+		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had
+}
+
+func (r Reach) equal(o Reach) bool {
+	return r.User == o.User && r.Jump == o.Jump && equalStrings(r.Addresses, o.Addresses) && equalStrings(r.HostKeys, o.HostKeys)
+}
+
+func equalStrings(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// Forget drops a host that left the repo, with its manifest, generations and failures. Its
+// results stay in the runs.
+func (db *DB) Forget(ctx context.Context, name string) error {
+	return db.write(ctx, "that "+name+" is forgotten", func(tx *sql.Tx) error {
+		for _, table := range []string{"manifests", "generations", "failures"} {
+			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE host = ?`, name); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
+			return err
+		}
+		delete(db.hosts, name)
+		return nil
+	})
+}
+
+// Rename gives everything remembered of the host old to new: the record on the machine said
+// that they are one. A row that stands under the new name gives way.
+func (db *DB) Rename(ctx context.Context, old, new string) error {
+	return db.write(ctx, old+" as "+new, func(tx *sql.Tx) error {
+		h, ok := db.hosts[old]
+		if !ok {
+			return nil
+		}
+		for _, table := range []string{"manifests", "generations", "failures"} {
+			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE host = ?`, new); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(`UPDATE `+table+` SET host = ? WHERE host = ?`, new, old); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, old); err != nil {
+			return err
+		}
+		delete(db.hosts, old)
+		if now, ok := db.hosts[new]; ok { // as planned under the new name
+			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
+		}
+		h.Name = new
+		return db.saveHost(tx, h)
+	})
+}
+
+// Manifest returns the last manifest that host was given, with the digests of its keys; nil
+// when none is known.
+func (db *DB) Manifest(host string) (*bundle.Manifest, error) {
+	var blob []byte
+	err := db.sql.QueryRow(`SELECT manifest FROM manifests WHERE host = ?`, host).Scan(&blob)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest of %s: %w", host, err)
+	}
+	m, err := unpack(blob)
+	if err != nil {
+		return nil, fmt.Errorf("read the manifest of %s: %w", host, err)
+	}
+	return m, nil
+}
+
+// SetManifest remembers what stands on host when the host itself told it.
+func (db *DB) SetManifest(ctx context.Context, host, digest string, m *bundle.Manifest) error {
+	return db.write(ctx, "the manifest of "+host, func(tx *sql.Tx) error { return saveManifest(tx, host, digest, m) })
+}
+
+func saveManifest(tx *sql.Tx, host, digest string, m *bundle.Manifest) error {
+	blob, err := pack(m)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`INSERT OR REPLACE INTO manifests(host, digest, manifest) VALUES(?, ?, ?)`, host, digest, blob)
+	return err
+}
+
+func pack(m *bundle.Manifest) ([]byte, error) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if err := json.NewEncoder(w).Encode(m); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+func unpack(blob []byte) (*bundle.Manifest, error) {
+	r, err := gzip.NewReader(bytes.NewReader(blob))
+	if err != nil {
+		return nil, err
+	}
+	var m bundle.Manifest
+	if err := json.NewDecoder(io.LimitReader(r, 256<<20)).Decode(&m); err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+// A Generation is one that a host keeps, and the commit it came from.
+type Generation struct {
+	Generation int64
+	Digest     string
+	Commit     string
+	At         time.Time
+}
+
+// Generations lists those that host keeps, newest first.
+func (db *DB) Generations(host string) ([]Generation, error) {
+	rows, err := db.sql.Query(`SELECT generation, digest, commit_id, at FROM generations WHERE host = ? ORDER BY generation DESC`, host)
+	if err != nil {
+		return nil, fmt.Errorf("read the generations of %s: %w", host, err)
+	}
+	defer rows.Close()
+	var gs []Generation
+	for rows.Next() {
+		var g Generation
+		var at int64
+		if err := rows.Scan(&g.Generation, &g.Digest, &g.Commit, &at); err != nil {
+			return nil, err
+		}
+		g.At = time.UnixMilli(at).UTC()
+		gs = append(gs, g)
+	}
+	return gs, rows.Err()
+}
+
+// Commits lists the commits that kept generations came from: git must keep them.
+func (db *DB) Commits() ([]string, error) {
+	rows, err := db.sql.Query(`SELECT DISTINCT commit_id FROM generations WHERE commit_id <> '' ORDER BY commit_id`)
+	if err != nil {
+		return nil, fmt.Errorf("read the commits of generations: %w", err)
+	}
+	defer rows.Close()
+	var cs []string
+	for rows.Next() {
+		var c string
+		if err := rows.Scan(&c); err != nil {
+			return nil, err
+		}
+		cs = append(cs, c)
+	}
+	return cs, rows.Err()
+}
+
+// A Failure is a bundle that did not work on a host.
+type Failure struct {
+	Digest, Run, Outcome, Error string
+	At                          time.Time
+}
+
+// Failures returns every failure remembered, by host and bundle digest.
+func (db *DB) Failures() (map[string]map[string]Failure, error) {
+	rows, err := db.sql.Query(`SELECT host, digest, run, outcome, error, at FROM failures`)
+	if err != nil {
+		return nil, fmt.Errorf("read failures: %w", err)
+	}
+	defer rows.Close()
+	all := map[string]map[string]Failure{}
+	for rows.Next() {
+		var host string
+		var f Failure
+		var at int64
+		if err := rows.Scan(&host, &f.Digest, &f.Run, &f.Outcome, &f.Error, &at); err != nil {
+			return nil, err
+		}
+		f.At = time.UnixMilli(at).UTC()
+		if all[host] == nil {
+			all[host] = map[string]Failure{}
+		}
+		all[host][f.Digest] = f
+	}
+	return all, rows.Err()
+}

@@ -1,0 +1,387 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// Outcomes of a run.
+const (
+	RunDone      = "done"      // every host that had to change did
+	RunNothing   = "nothing"   // there was nothing to do
+	RunFailed    = "failed"    // no host that had to change did
+	RunPartial   = "partial"   // some did
+	RunRefused   = "refused"   // nothing was begun, on purpose
+	RunCancelled = "cancelled" // ended by a person or by SIGTERM
+)
+
+// Start is what is known of a run when it starts.
+type Start struct {
+	ID      string
+	Commit  string // "" when the repo could not be read
+	Author  string
+	Subject string
+	Cause   string // push, poll, start, deploy …
+	By      string // who asked
+	Notes   []string
+	At      time.Time
+}
+
+// A Planned is one host as a run found it, before its first push.
+type Planned struct {
+	Name   string
+	State  string // Current, Behind, Never, Pending, Refused, Failed …
+	Wanted string // bundle digest; "" when there is no bundle
+	// Follows says that what stands there is what is wanted: the host's commit is the top one.
+	Follows bool
+	Error   string
+	Keys    int // expected
+	Reach   Reach
+	// Listed puts the host into the run's list of hosts; Outcome is its result when it is
+	// already known, as for a refused host.
+	Listed  bool
+	Outcome string
+}
+
+// Network names what this history is of, and the branch; status shows both.
+func (db *DB) Network(ctx context.Context, network, branch string) error {
+	return db.write(ctx, "the network", func(tx *sql.Tx) error {
+		return errors.Join(setMeta(tx, "network", network), setMeta(tx, "branch", branch))
+	})
+}
+
+// Plan stores a run and every host's planned state against its commit, in one transaction
+// and before anything is pushed. The top commit moves here, and with it the commit of every
+// host that follows it: a host whose bundle is unchanged costs no write. Hosts that are
+// remembered and not in hosts are released. A top of "" leaves the top commit.
+func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned) error {
+	return db.write(ctx, "the plan of run "+s.ID, func(tx *sql.Tx) error {
+		if err := insertRun(tx, s); err != nil {
+			return err
+		}
+		was := db.top
+		if top != "" && top != was {
+			if err := setMeta(tx, "commit", top); err != nil {
+				return err
+			}
+		}
+		named := make(map[string]bool, len(hosts))
+		for _, p := range hosts {
+			named[p.Name] = true
+			if err := db.planHost(tx, s, p, was); err != nil {
+				return err
+			}
+		}
+		for name, h := range db.hosts {
+			if !named[name] && h.State != Released {
+				if err := db.release(tx, h, was); err != nil {
+					return err
+				}
+			}
+		}
+		if top != "" {
+			db.top = top // undone by write when the commit of the transaction fails
+		}
+		return nil
+	})
+}
+
+func (db *DB) planHost(tx *sql.Tx, s Start, p Planned, was string) error {
+	old, known := db.hosts[p.Name]
+	h := old
+	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
+	if old.Follows && !p.Follows {
+		h.Commit = was
+	}
+	h.Follows = p.Follows
+	if h.Follows {
+		h.Commit = ""
+	}
+	if !known || !equalHost(old, h) {
+		if err := db.saveHost(tx, h); err != nil {
+			return err
+		}
+	}
+	if !p.Listed {
+		return nil
+	}
+	ended := int64(0)
+	if p.Outcome != "" {
+		ended = millis(s.At)
+		if err := tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error}); err != nil {
+			return err
+		}
+	}
+	_, err := tx.Exec(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES(?,?,?,?,?,?)`,
+		s.ID, p.Name, p.Wanted, ended, p.Outcome, p.Error)
+	return err
+}
+
+func (db *DB) release(tx *sql.Tx, h Host, was string) error {
+	if h.Follows {
+		h.Commit, h.Follows = was, false
+	}
+	h.State, h.Wanted, h.Error = Released, "", ""
+	return db.saveHost(tx, h)
+}
+
+func insertRun(tx *sql.Tx, s Start) error {
+	_, err := tx.Exec(`INSERT INTO runs(id, commit_id, author, subject, cause, by_whom, started_at, notes) VALUES(?,?,?,?,?,?,?,?)
+		ON CONFLICT(id) DO UPDATE SET commit_id = excluded.commit_id, author = excluded.author, subject = excluded.subject, notes = excluded.notes`,
+		s.ID, s.Commit, s.Author, s.Subject, s.Cause, s.By, millis(s.At), list(s.Notes))
+	return err
+}
+
+// Begun stores that an offer of digest goes out to host. From here on, without a result,
+// the host is unknown.
+func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
+	return db.write(ctx, "that "+host+" was begun", func(tx *sql.Tx) error {
+		_, err := tx.Exec(`INSERT INTO results(run, host, digest, begun_at) VALUES(?,?,?,?)
+			ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, begun_at = excluded.begun_at, ended_at = 0, outcome = '', error = ''`,
+			run, host, digest, millis(db.clock()))
+		if err != nil {
+			return err
+		}
+		h := db.hosts[host]
+		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
+		return db.saveHost(tx, h)
+	})
+}
+
+// An End is what came of a run on one host.
+type End struct {
+	Outcome  string // bundle.Outcome…, or a state: pending, unknown, refused
+	State    string // of the host, when Outcome is neither done nor nothing
+	Digest   string // of the bundle that the run was about
+	Commit   string // that the bundle came from
+	Changed  []string
+	Took     time.Duration
+	Error    string
+	Record   *bundle.Record   // what stands now, by the host's own word; nil: not heard
+	Manifest *bundle.Manifest // stored as last when it now stands
+	Present  int              // keys that are there; -1: not heard
+	Remember bool             // never try this bundle there again unless asked
+	Details  any              // for people: units, warnings; JSON
+}
+
+// Stood says that the bundle stands on the host.
+func (e End) Stood() bool {
+	return e.Outcome == bundle.OutcomeDone || e.Outcome == bundle.OutcomeNothing
+}
+
+// Ended stores what came of a run on a host, what stands there now, and what is to be told.
+func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
+	return db.write(ctx, "the result of "+host, func(tx *sql.Tx) error {
+		now := db.clock()
+		old := db.hosts[host]
+		h := db.after(old, e, now)
+		h.Name, h.Run = host, run
+		if err := saveResult(tx, run, host, e, now); err != nil {
+			return err
+		}
+		if err := saveStanding(tx, run, host, h, e, now); err != nil {
+			return err
+		}
+		if err := tell(tx, Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error}); err != nil {
+			return err
+		}
+		return db.saveHost(tx, h)
+	})
+}
+
+// after is what is remembered of h once e came.
+func (db *DB) after(h Host, e End, now time.Time) Host {
+	if h.Follows {
+		h.Commit = db.top
+	}
+	h.Error = e.Error
+	if e.Record != nil {
+		h.BootID, h.Generation, h.Had = e.Record.BootID, e.Record.Generation, true
+		h.Digest = e.Record.Digest
+	}
+	if e.Present >= 0 {
+		h.KeysPresent = e.Present
+	}
+	switch {
+	case e.Stood():
+		h.Digest, h.Had, h.DeployedAt, h.Commit = e.Digest, true, now, e.Commit
+		// A newer plan may want something else by now: then the host is behind, with what
+		// this run gave it.
+		h.Follows = h.Wanted == e.Digest
+		h.State = Behind
+		if h.Follows {
+			h.State, h.Commit = Current, ""
+		}
+	case e.Outcome == bundle.OutcomeFailed:
+		h.Digest, h.Follows = "", false // nobody knows what stands there whole
+		h.State = e.State
+	default:
+		h.Follows = false
+		h.State = e.State
+	}
+	return h
+}
+
+func saveResult(tx *sql.Tx, run, host string, e End, now time.Time) error {
+	details, err := json.Marshal(e.Details)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES(?,?,?,?,?,?,?,?,?)
+		ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, ended_at = excluded.ended_at, outcome = excluded.outcome,
+			changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`,
+		run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), string(details), e.Took.Milliseconds(), e.Error)
+	return err
+}
+
+func saveStanding(tx *sql.Tx, run, host string, h Host, e End, now time.Time) error {
+	if e.Remember {
+		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, at) VALUES(?,?,?,?,?,?)`,
+			host, e.Digest, run, e.State, e.Error, millis(now)); err != nil {
+			return err
+		}
+		_, err := tx.Exec(`DELETE FROM failures WHERE host = ?1 AND digest NOT IN (SELECT digest FROM failures WHERE host = ?1 ORDER BY at DESC LIMIT ?2)`, host, keepFailures)
+		return err
+	}
+	if !e.Stood() {
+		return nil
+	}
+	if _, err := tx.Exec(`DELETE FROM failures WHERE host = ? AND digest = ?`, host, e.Digest); err != nil {
+		return err
+	}
+	if e.Manifest != nil {
+		if err := saveManifest(tx, host, e.Digest, e.Manifest); err != nil {
+			return err
+		}
+	}
+	if e.Record == nil || e.Record.Generation == 0 {
+		return nil
+	}
+	if _, err := tx.Exec(`INSERT OR REPLACE INTO generations(host, generation, digest, commit_id, at) VALUES(?,?,?,?,?)`,
+		host, e.Record.Generation, e.Digest, e.Commit, millis(now)); err != nil {
+		return err
+	}
+	// A number above the one that stands is of a life that the host has lost.
+	_, err := tx.Exec(`DELETE FROM generations WHERE host = ? AND (generation <= ? OR generation > ?)`, host, h.Generation-keepGenerations, h.Generation)
+	return err
+}
+
+// FinishRun stores a run's outcome. A run that was never planned, as when the repo can't be
+// read, is stored whole.
+func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) error {
+	return db.write(ctx, "the end of run "+s.ID, func(tx *sql.Tx) error {
+		now := db.clock()
+		if err := insertRun(tx, s); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ? WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
+			return err
+		}
+		if err := tell(tx, Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText}); err != nil {
+			return err
+		}
+		return prune(tx, now)
+	})
+}
+
+// prune drops what is too old to keep: runs that ended, and deliveries.
+func prune(tx *sql.Tx, now time.Time) error {
+	old := millis(now.AddDate(0, 0, -keepDays))
+	_, err := tx.Exec(`DELETE FROM runs WHERE finished_at > 0 AND (started_at < ? OR seq <= (SELECT max(seq) FROM runs) - ?)
+		AND id NOT IN (SELECT run FROM results WHERE begun_at > 0 AND ended_at = 0)`, old, keepRuns)
+	if err != nil {
+		return err
+	}
+	_, err = tx.Exec(`DELETE FROM deliveries WHERE at < ? OR seq <= (SELECT max(seq) FROM deliveries) - ?`, old, keepDeliveries)
+	return err
+}
+
+// An Interrupted is a host that was begun and has no result.
+type Interrupted struct {
+	Run, Host, Digest, Commit string
+	BegunAt                   time.Time
+}
+
+// Recover is called once by the process that has the lock, before its first run: hosts that
+// an earlier process began are unknown, its runs ended without a word. It returns the hosts
+// to be asked, oldest first.
+func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
+	var open []Interrupted
+	err := db.write(ctx, "what was left open", func(tx *sql.Tx) error {
+		var err error
+		if open, err = openResults(tx); err != nil {
+			return err
+		}
+		for _, o := range open {
+			h, ok := db.hosts[o.Host]
+			if !ok || h.State == Released {
+				continue
+			}
+			if h.Follows {
+				h.Commit, h.Follows = db.top, false
+			}
+			h.State, h.Error = Unknown, "bellhop stopped while run "+o.Run+" was at work there"
+			if err := db.saveHost(tx, h); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), RunCancelled)
+		return err
+	})
+	return open, err
+}
+
+func openResults(q querier) ([]Interrupted, error) {
+	rows, err := q.Query(`SELECT r.run, r.host, r.digest, runs.commit_id, r.begun_at FROM results r JOIN runs ON runs.id = r.run
+		WHERE r.begun_at > 0 AND r.ended_at = 0 ORDER BY r.begun_at, r.host`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var open []Interrupted
+	for rows.Next() {
+		var o Interrupted
+		var at int64
+		if err := rows.Scan(&o.Run, &o.Host, &o.Digest, &o.Commit, &at); err != nil {
+			return nil, err
+		}
+		o.BegunAt = time.UnixMilli(at).UTC()
+		open = append(open, o)
+	}
+	return open, rows.Err()
+}
+
+// SetPaused stores that runs are paused, or go on.
+func (db *DB) SetPaused(ctx context.Context, paused bool) error {
+	v := ""
+	if paused {
+		v = "1"
+	}
+	return db.write(ctx, "the pause", func(tx *sql.Tx) error { return setMeta(tx, "paused", v) })
+}
+
+// Paused says whether runs are paused.
+func (db *DB) Paused() (bool, error) {
+	v, err := meta(db.sql, "paused")
+	if err != nil {
+		return false, fmt.Errorf("read the pause: %w", err)
+	}
+	return v != "", nil
+}
+
+func list(s []string) string {
+	if len(s) == 0 {
+		return "[]"
+	}
+	p, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return string(p)
+}

@@ -1,0 +1,245 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Version is "v" in everything that is printed as JSON.
+const Version = 1
+
+// Status is how the fleet stands. Its JSON is a contract: what does not exist is null, and
+// no list is.
+type Status struct {
+	V       int          `json:"v"`
+	Network *string      `json:"network"`
+	Branch  *string      `json:"branch"`
+	Commit  *string      `json:"commit"`
+	Paused  bool         `json:"paused"`
+	Hosts   []HostStatus `json:"hosts"`
+}
+
+// HostStatus is how one host stands.
+type HostStatus struct {
+	Name       string     `json:"name"`
+	State      string     `json:"state"`
+	Commit     *string    `json:"commit"`
+	Generation *int64     `json:"generation"`
+	DeployedAt *time.Time `json:"deployed_at"`
+	Run        *string    `json:"run"`
+	Error      *string    `json:"error"`
+	BootID     *string    `json:"boot_id"`
+	Keys       KeyCount   `json:"keys"`
+}
+
+// KeyCount counts a host's keys.
+type KeyCount struct {
+	Expected int `json:"expected"`
+	Present  int `json:"present"`
+}
+
+// History lists runs, newest first. Its JSON is a contract.
+type History struct {
+	V    int   `json:"v"`
+	Runs []Run `json:"runs"`
+}
+
+// A Run is one attempt to bring the fleet to a commit.
+type Run struct {
+	ID         string      `json:"id"`
+	Commit     *string     `json:"commit"`
+	Author     *string     `json:"author"`
+	Subject    *string     `json:"subject"`
+	Cause      string      `json:"cause"`
+	StartedAt  time.Time   `json:"started_at"`
+	FinishedAt *time.Time  `json:"finished_at"`
+	Outcome    *string     `json:"outcome"` // null while it runs
+	Hosts      []RunResult `json:"hosts"`
+
+	By    string   `json:"-"` // who asked
+	Error string   `json:"-"`
+	Notes []string `json:"-"`
+}
+
+// A RunResult is what came of a run on one host.
+type RunResult struct {
+	Name    string   `json:"name"`
+	Outcome *string  `json:"outcome"` // null while it runs
+	Changed []string `json:"changed"`
+	TookMs  int64    `json:"took_ms"`
+	Error   *string  `json:"error"`
+
+	Details json.RawMessage `json:"-"`
+}
+
+// Status reads how the fleet stands, hosts by name, in one transaction: what it shows stood
+// so at one moment.
+func (db *DB) Status(ctx context.Context) (Status, error) {
+	s := Status{V: Version, Hosts: []HostStatus{}}
+	err := db.read(ctx, func(tx *sql.Tx) error {
+		top, err := meta(tx, "commit")
+		if err != nil {
+			return err
+		}
+		s.Commit = text(top)
+		for name, to := range map[string]**string{"network": &s.Network, "branch": &s.Branch} {
+			v, err := meta(tx, name)
+			if err != nil {
+				return err
+			}
+			*to = text(v)
+		}
+		paused, err := meta(tx, "paused")
+		if err != nil {
+			return err
+		}
+		s.Paused = paused != ""
+		hosts, err := readHosts(tx)
+		if err != nil {
+			return err
+		}
+		for _, h := range hosts {
+			s.Hosts = append(s.Hosts, hostStatus(h, top))
+		}
+		return nil
+	})
+	if err != nil {
+		return Status{}, fmt.Errorf("read status: %w", err)
+	}
+	slices.SortFunc(s.Hosts, func(a, b HostStatus) int { return strings.Compare(a.Name, b.Name) })
+	return s, nil
+}
+
+func hostStatus(h Host, top string) HostStatus {
+	commit := h.Commit
+	if h.Follows {
+		commit = top
+	}
+	s := HostStatus{
+		Name: h.Name, State: h.State, Commit: text(commit), DeployedAt: when(millis(h.DeployedAt)), Run: text(h.Run),
+		Error: text(h.Error), BootID: text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
+	}
+	if h.Generation > 0 {
+		s.Generation = &h.Generation
+	}
+	return s
+}
+
+// Failing lists the hosts that a person should look at: neither current, nor released, nor
+// at work.
+func (s Status) Failing() []HostStatus {
+	var bad []HostStatus
+	for _, h := range s.Hosts {
+		switch h.State {
+		case Current, Released, Deploying:
+		default:
+			bad = append(bad, h)
+		}
+	}
+	return bad
+}
+
+// Runs reads the newest runs, at most limit of them (0: 50). With a host, only those that
+// list it.
+func (db *DB) Runs(ctx context.Context, limit int, host string) (History, error) {
+	if limit <= 0 {
+		limit = 50
+	}
+	return db.runs(ctx, `WHERE ?2 = '' OR EXISTS(SELECT 1 FROM results r WHERE r.run = runs.id AND r.host = ?2) ORDER BY seq DESC LIMIT ?1`, limit, host)
+}
+
+// Run reads one run. ErrNoRun says that there is none of that id.
+func (db *DB) Run(ctx context.Context, id string) (*Run, error) {
+	h, err := db.runs(ctx, `WHERE id = ?1`, id)
+	if err != nil {
+		return nil, err
+	}
+	if len(h.Runs) == 0 {
+		return nil, fmt.Errorf("run %s: %w", id, ErrNoRun)
+	}
+	return &h.Runs[0], nil
+}
+
+// ErrNoRun says that no run of that id is remembered.
+var ErrNoRun = errors.New("no such run")
+
+func (db *DB) runs(ctx context.Context, where string, args ...any) (History, error) {
+	h := History{V: Version, Runs: []Run{}}
+	err := db.read(ctx, func(tx *sql.Tx) error {
+		rows, err := tx.Query(`SELECT id, commit_id, author, subject, cause, by_whom, started_at, finished_at, outcome, error, notes FROM runs `+where, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			r, err := scanRun(rows)
+			if err != nil {
+				return err
+			}
+			h.Runs = append(h.Runs, r)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		for i := range h.Runs {
+			if h.Runs[i].Hosts, err = runResults(tx, h.Runs[i].ID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return History{}, fmt.Errorf("read history: %w", err)
+	}
+	return h, nil
+}
+
+func scanRun(rows *sql.Rows) (Run, error) {
+	var r Run
+	var commit, author, subject, outcome, notes string
+	var started, finished int64
+	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes); err != nil {
+		return r, err
+	}
+	r.Commit, r.Author, r.Subject, r.Outcome = text(commit), text(author), text(subject), text(outcome)
+	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), when(finished)
+	return r, json.Unmarshal([]byte(notes), &r.Notes)
+}
+
+func runResults(tx *sql.Tx, run string) ([]RunResult, error) {
+	rows, err := tx.Query(`SELECT host, outcome, changed, took_ms, error, details FROM results WHERE run = ? ORDER BY host`, run)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	rs := []RunResult{}
+	for rows.Next() {
+		r := RunResult{Changed: []string{}}
+		var outcome, changed, errText, details string
+		if err := rows.Scan(&r.Name, &outcome, &changed, &r.TookMs, &errText, &details); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal([]byte(changed), &r.Changed); err != nil {
+			return nil, err
+		}
+		r.Outcome, r.Error, r.Details = text(outcome), text(errText), json.RawMessage(details)
+		rs = append(rs, r)
+	}
+	return rs, rows.Err()
+}
+
+// read runs f in a transaction that sees one moment and takes no lock that a writer waits for.
+func (db *DB) read(ctx context.Context, f func(tx *sql.Tx) error) error {
+	tx, err := db.sql.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	return f(tx)
+}
