@@ -1,0 +1,96 @@
+// Package fleet says what a config repo may say, and what each host should hold.
+//
+// The fleet is all hosts that bellhop.yaml and hosts/*.yaml name. A service is a folder below
+// services, switched on per host. A Loader reads a tree into a Fleet, and a Fleet gives one
+// Bundle per host: files, links, keys, packages, accounts, and what systemd should do with
+// the units among them.
+//
+// Two promises. Everything that is wrong is told at once, with file, line, column and the
+// source line, before any host is touched. And the cost of a Load follows what changed: a
+// tree that knows the hashes of its files and folders (git's do) is read only where they
+// differ, and a host that nothing changed for keeps the very same *Bundle.
+//
+// The package is pure: it dials nothing and opens no secret but through Loader.Open.
+package fleet
+
+import (
+	"io/fs"
+	"sync"
+)
+
+// A Loader turns trees into fleets, and keeps what it parsed so that the next tree costs only
+// what differs. Its zero value works offline. It may be used by several goroutines.
+type Loader struct {
+	// Open opens the age file at path in tree. Nil: offline, the digests of keys are unknown.
+	Open func(tree fs.FS, path string) ([]byte, error)
+	// KeyDigest is the HMAC of a key's value under the deployer's digest-key, hex. Nil: "".
+	KeyDigest func(value []byte) string
+	// Arch is the remembered architecture of a host whose config names none; "" is unknown.
+	// Only a host with a package is asked for. Nil: never known.
+	Arch func(host string) string
+
+	mu    sync.Mutex
+	cache cache
+}
+
+// A Fleet is everything one tree asks for. It is immutable, but for bundles that are made
+// when they are asked for.
+type Fleet struct {
+	Network  string
+	Deployer string    // the deployer's own public key, authorized_keys form; "" if not set
+	Hosts    []*Host   // by name
+	Rollout  Rollout   // with defaults filled in
+	Warnings []Problem // nothing is refused for these
+	Readers  Readers
+
+	state
+}
+
+// A Host is one machine of the fleet, with what all, its groups and its own lines say.
+type Host struct {
+	Name      string
+	Addresses []string // "ip:port" or "name:port", tried in order
+	HostKeys  []string // "type base64", as in authorized_keys; any of them is right
+	Arch      string   // as Go names it; "" when the config does not say
+	User      string   // who logs in; another than root runs the helper under sudo -n
+	Jump      string   // name of the host to go through; ""
+	NixOS     string   // a NixOS system of the repo's flake; ""
+	Tags      []string // sorted
+	Services  []string // switched on, sorted
+	// Settings are the settings of each service that is on, defaults included.
+	Settings map[string]map[string]any
+
+	index int // in Fleet.Hosts
+	own   *hostFacts
+}
+
+// A Rollout says in what order and how many at once.
+type Rollout struct {
+	Waves       []string // "1", "@tag", "50%", a selector; empty means all at once
+	Parallel    int
+	MaxFailures int
+}
+
+// Readers says who can open which secret.
+type Readers struct {
+	Names map[string][]string // name or group, to recipients as age writes them
+	Rules []Rule              // in the order of the file
+	Allow []string            // verify.allow: paths where a private key is meant to stand
+}
+
+// A Rule gives the secrets whose path matches Pattern to Readers.
+type Rule struct {
+	Pattern string   // as path.Match; "secrets/web/*"
+	Readers []string // names or groups of Readers.Names, or recipients
+	File    string
+	Line    int
+}
+
+// Host finds a host by name.
+func (f *Fleet) Host(name string) (*Host, bool) {
+	i, ok := f.config.byName[name]
+	if !ok {
+		return nil, false
+	}
+	return f.Hosts[i], true
+}
