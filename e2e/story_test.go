@@ -1,0 +1,449 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const withinbotUnit = `[Unit]
+Description=the furryhole chatbot
+[Service]
+User=withinbot
+Group=within
+WorkingDirectory=/srv/within/withinbot
+EnvironmentFile=/run/keys/withinbot
+Environment=CAMPAIGN_FOLDER=/opt/bellhop/withinbot/campaigns
+Environment=PORT=3999
+ExecStart=/opt/bellhop/withinbot/bin/withinbot
+ExecStop=+/bin/sh -c 'echo stopped >>/var/log/withinbot-stopped'
+Restart=on-failure
+RestartSec=30s
+[Install]
+WantedBy=multi-user.target
+`
+
+const withinbotService = `description: the furryhole chatbot
+user: { name: withinbot, group: within, home: /srv/within/withinbot }
+package:
+  file: withinbot.tar.gz
+keys:
+  withinbot: { source: secrets/withinbot.env.age, user: withinbot, group: within, permissions: "0640" }
+`
+
+// idleUnit is a second service, on every host, that nothing but its own change may touch.
+const idleUnit = `[Unit]
+Description=sits there
+[Service]
+ExecStart=/bin/sleep infinity
+[Install]
+WantedBy=multi-user.target
+`
+
+// writeRepo is the config repo of the story, on top of what init and host add wrote.
+func (w *world) writeRepo() {
+	w.t.Helper()
+	tar, err := os.ReadFile(botTar)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.write(map[string]string{
+		"README.md":                                  "our machines\n",
+		"services/withinbot/withinbot.service":       withinbotUnit,
+		"services/withinbot/service.yaml":            withinbotService,
+		"services/withinbot/withinbot.tar.gz":        string(tar),
+		"services/withinbot/README.md":               "the bot\n",
+		"services/withinbot/files/etc/within/a.conf": "line one\nline two\n",
+		"services/idle/idle.service":                 idleUnit,
+		"services/idle/files/etc/motd":               "idle was here\n",
+	})
+	w.enable("chrysalis", "withinbot: true", "idle: true")
+	w.enable("lufta", "idle: true")
+	w.enable("kos-mos", "idle: true")
+	w.secret("withinbot.env", "TOKEN=hunter2\n")
+}
+
+// enable sets the services of a host in bellhop.yaml, where `host add` left none.
+func (w *world) enable(host string, lines ...string) {
+	w.t.Helper()
+	y := strings.Split(w.read("bellhop.yaml"), "\n")
+	var out []string
+	in, skip := false, false
+	for _, l := range y {
+		switch {
+		case strings.HasPrefix(l, "  "+host+":"):
+			in = true
+			out = append(out, l, "    services:")
+			for _, s := range lines {
+				out = append(out, "      "+s)
+			}
+			if len(lines) == 0 {
+				out[len(out)-1] = "    services: {}"
+			}
+			continue
+		case in && strings.HasPrefix(l, "    services:"):
+			skip = true
+			continue
+		case skip && strings.HasPrefix(l, "      "):
+			continue
+		case len(l) > 2 && l[2] != ' ', !strings.HasPrefix(l, " ") && l != "":
+			in = false
+		}
+		skip = false
+		out = append(out, l)
+	}
+	w.write(map[string]string{"bellhop.yaml": strings.Join(out, "\n")})
+}
+
+// secret seals value as secrets/NAME.age.
+func (w *world) secret(name, value string) {
+	w.t.Helper()
+	if out, code := w.tryIn(strings.NewReader(value), "secret", "set", name); code != 0 {
+		w.t.Fatalf("secret set %s: exit %d\n%s", name, code, out)
+	}
+}
+
+func TestStory(t *testing.T) {
+	w := newWorld(t)
+	w.writeRepo()
+	for _, h := range hosts {
+		on(t, h, "echo welcome >/etc/motd && mkdir -p /etc/within && echo mine >/etc/within/other")
+	}
+
+	// 1 and 2: the first push; the bot runs, with its key.
+	began := time.Now()
+	w.push("the first day")
+	t.Logf("first push stood everywhere after %s", time.Since(began).Round(time.Millisecond))
+	if out := w.bellhop("ssh", "chrysalis", "--", "systemctl", "status", "withinbot"); !strings.Contains(out, "active (running)") {
+		t.Fatalf("systemctl status withinbot:\n%s", out)
+	}
+	proof := fmt.Sprintf("token %x", sha256.Sum256([]byte("hunter2")))
+	eventually(t, 10*time.Second, "the bot's log has its token's digest and a fact", func() bool {
+		log := on(t, "host1", "journalctl -q -o cat -u withinbot")
+		return strings.Contains(log, proof) && strings.Contains(log, "printer fact:")
+	})
+	if got := on(t, "host1", "stat -c '%a %U:%G' /run/keys/withinbot; stat -f -c %T /run/keys; stat -c '%a %U:%G' /run/keys /srv/within/withinbot; systemctl is-active withinbot-key.service"); got !=
+		"640 withinbot:within\nramfs\n750 root:keys\n750 withinbot:within\nactive" {
+		t.Fatalf("the key, its place and its unit:\n%s", got)
+	}
+
+	t.Run("3 one line", func(t *testing.T) {
+		before := map[string]int{}
+		for _, h := range hosts {
+			before[h] = sessions(t, h)
+		}
+		bot, idle := starts(t, "host1", "withinbot.service"), starts(t, "host1", "idle.service")
+		w.edit("services/withinbot/files/etc/within/a.conf", "line two", "line 2")
+		w.push("one line")
+		if got := on(t, "host1", "cat /etc/within/a.conf"); got != "line one\nline 2" {
+			t.Errorf("a.conf is %q", got)
+		}
+		for name, h := range hosts {
+			got := sessions(t, h) - before[h]
+			if name == "chrysalis" {
+				if got < 1 || got > 3 { // ours by `on`, and one of work
+					t.Errorf("%s: %d sessions, want the push's one and the test's one", name, got)
+				}
+			} else if got != 0 {
+				t.Errorf("%s: %d sessions, want none", name, got)
+			}
+		}
+		if got := starts(t, "host1", "withinbot.service") - bot; got != 1 {
+			t.Errorf("withinbot was started %d times, want once", got)
+		}
+		if got := starts(t, "host1", "idle.service") - idle; got != 0 {
+			t.Errorf("idle was started %d times, want none", got)
+		}
+	})
+
+	t.Run("4 a README", func(t *testing.T) {
+		before := map[string]int{}
+		for _, h := range hosts {
+			before[h] = sessions(t, h)
+		}
+		w.write(map[string]string{"README.md": "our machines, again\n"})
+		w.push("README at the root")
+		w.write(map[string]string{"services/withinbot/README.md": "the bot, again\n"})
+		w.push("README of a service")
+		for name, h := range hosts {
+			if got := sessions(t, h) - before[h]; got != 0 {
+				t.Errorf("%s: %d sessions for a README, want none", name, got)
+			}
+		}
+	})
+
+	t.Run("plan reads well", func(t *testing.T) {
+		w.edit("services/idle/files/etc/motd", "idle was here", "idle is here")
+		w.commit("motd")
+		out, code := w.try("plan", "--exit-code")
+		if code != 2 {
+			t.Errorf("plan --exit-code: %d, want 2", code)
+		}
+		for _, want := range []string{"-idle was here", "+idle is here", "3 of 3 hosts change, 3 units restart"} {
+			if !strings.Contains(out, want) {
+				t.Errorf("plan lacks %q:\n%s", want, out)
+			}
+		}
+		w.bellhop("deploy")
+		if got := on(t, "host2", "cat /etc/motd"); got != "idle is here" {
+			t.Errorf("motd is %q after deploy", got)
+		}
+		if out, code := w.try("plan", "--exit-code"); code != 0 {
+			t.Errorf("plan --exit-code after deploy: %d, want 0\n%s", code, out)
+		}
+	})
+
+	t.Run("6 a renamed unit that holds a port", func(t *testing.T) {
+		w.sh(w.work, "git mv services/withinbot/withinbot.service services/withinbot/bot.service")
+		w.push("rename the unit")
+		eventually(t, 10*time.Second, "bot.service is active", func() bool {
+			out, _ := tryOn("host1", "systemctl is-active bot.service")
+			return out == "active"
+		})
+		if out, _ := tryOn("host1", "systemctl is-active withinbot.service; ls /etc/systemd/system/withinbot.service"); !strings.Contains(out, "inactive") {
+			t.Errorf("the old unit: %s", out)
+		}
+		w.sh(w.work, "git mv services/withinbot/bot.service services/withinbot/withinbot.service")
+		w.push("and back")
+	})
+
+	t.Run("5 switched off", func(t *testing.T) {
+		on(t, "host1", "rm -f /var/log/withinbot-stopped; touch /srv/within/withinbot/diary")
+		w.enable("chrysalis", "idle: true")
+		c := w.push("withinbot off")
+		got := on(t, "host1", `for p in /etc/systemd/system/withinbot.service /etc/systemd/system/withinbot.service.d /etc/systemd/system/withinbot-key.service /etc/within/a.conf /run/keys/withinbot /opt/bellhop/withinbot /etc/sysusers.d/bellhop-withinbot.conf; do
+			[ -e $p ] || [ -L $p ] && echo $p stands; done
+			id -u withinbot >/dev/null && echo account; ls /srv/within/withinbot; cat /var/log/withinbot-stopped /etc/within/other; systemctl is-active withinbot; systemctl is-active idle; true`)
+		if want := "account\ndiary\nstopped\nmine\ninactive\nactive"; got != want {
+			t.Errorf("after switching off:\n%s\nwant:\n%s", got, want)
+		}
+		if out := w.bellhop("history", "--json"); !strings.Contains(out, c) {
+			t.Errorf("history lacks %s", c)
+		}
+		w.enable("lufta")
+		w.push("idle off on lufta")
+		if got := on(t, "host2", "cat /etc/motd"); got != "welcome" {
+			t.Errorf("motd is %q, want what stood there before: welcome", got)
+		}
+		w.enable("lufta", "idle: true")
+		w.enable("chrysalis", "withinbot: true", "idle: true")
+		w.push("all on again")
+	})
+
+	t.Run("7 what stands is read", func(t *testing.T) {
+		on(t, "host1", "rm -rf /var/lib/bellhop")
+		w.edit("services/withinbot/files/etc/within/a.conf", "line 2", "line two")
+		w.push("after a lost state directory")
+		if got := on(t, "host1", "cat /etc/within/a.conf; systemctl is-active withinbot"); got != "line one\nline two\nactive" {
+			t.Errorf("after a lost state directory: %q", got)
+		}
+		key := on(t, "host3", "cat /etc/ssh/ssh_host_ed25519_key /root/.ssh/authorized_keys | base64 -w0")
+		_ = key
+		saved := filepath.Join(t.TempDir(), "ssh.tar")
+		w.sh("", "tar -C "+rigDir()+"/host3/root -cf "+saved+" etc/ssh root/.ssh")
+		rig(t, "plug", "host3")
+		rig(t, "wipe", "host3")
+		w.sh("", "tar -C "+rigDir()+"/host3/root -xf "+saved)
+		rig(t, "reboot", "host3")
+		w.bellhop("deploy", "--all")
+		if got := on(t, "host3", "cat /etc/motd; systemctl is-active idle"); got != "idle is here\nactive" {
+			t.Errorf("a reinstalled host holds %q", got)
+		}
+	})
+
+	t.Run("8 history", func(t *testing.T) {
+		var h struct {
+			V    int `json:"v"`
+			Runs []struct {
+				ID, Commit, Author, Subject, Cause, Outcome string
+				StartedAt                                   time.Time `json:"started_at"`
+				FinishedAt                                  time.Time `json:"finished_at"`
+				Hosts                                       []struct {
+					Name, Outcome string
+					Changed       []string
+					TookMS        int64 `json:"took_ms"`
+					Error         *string
+				}
+			}
+		}
+		out := w.bellhop("history", "--json")
+		if err := json.Unmarshal([]byte(out), &h); err != nil {
+			t.Fatalf("history --json: %v\n%s", err, out)
+		}
+		var found bool
+		for _, r := range h.Runs {
+			if r.Subject != "one line" {
+				continue
+			}
+			found = true
+			if r.Author == "" || r.Cause == "" || r.Outcome != "done" || len(r.Hosts) != 1 || r.Hosts[0].Name != "chrysalis" || r.Hosts[0].TookMS <= 0 ||
+				!strings.Contains(strings.Join(r.Hosts[0].Changed, " "), "/etc/within/a.conf") {
+				t.Errorf("the run of 'one line' is told as %+v", r)
+			}
+		}
+		if !found {
+			t.Errorf("history has no run for 'one line':\n%s", out)
+		}
+	})
+}
+
+// Two deployers: another one pushed in between; the next contact notices and repairs.
+func TestSecondDeployer(t *testing.T) {
+	w := newWorld(t)
+	w.writeRepo()
+	w.push("first")
+
+	other := newDeployer(t)
+	other.sh("", "cp "+w.state+"/identity.age "+other.state+"/identity.age.new") // its own identity stays; only the repo is shared
+	other.bellhop("init")
+	other.bellhop("host", "add", "chrysalis", "root@"+addr("host1"))
+	other.edit("bellhop.yaml", "network:", "# another deployer\nnetwork:")
+	other.write(map[string]string{
+		"services/idle/idle.service":   idleUnit,
+		"services/idle/files/etc/motd": "the other was here\n",
+	})
+	other.enable("chrysalis", "idle: true")
+	y := w.read("bellhop.yaml")
+	network := strings.TrimSpace(strings.SplitN(y[strings.Index(y, "network:")+len("network:"):], "\n", 2)[0])
+	lines := strings.Split(other.read("bellhop.yaml"), "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "network:") {
+			lines[i] = "network: " + network
+		}
+	}
+	other.write(map[string]string{"bellhop.yaml": strings.Join(lines, "\n")})
+	other.commit("mine")
+	if out, code := other.try("deploy"); code == 0 || !strings.Contains(out, "take-over") {
+		t.Errorf("a second deployer was let in without --take-over: exit %d\n%s", code, out)
+	}
+	if out, code := other.try("deploy", "--take-over", "--allow-prune"); code != 0 {
+		t.Fatalf("deploy --take-over: exit %d\n%s", code, out)
+	}
+	if got := on(t, "host1", "cat /etc/motd"); got != "the other was here" {
+		t.Fatalf("motd is %q after the take-over", got)
+	}
+
+	w.edit("services/withinbot/files/etc/within/a.conf", "line one", "line 1")
+	w.push("the first deployer again")
+	if got := on(t, "host1", "cat /etc/motd /etc/within/a.conf; systemctl is-active withinbot"); got != "idle was here\nline 1\nline two\nactive" {
+		t.Errorf("after the first deployer's next push: %q", got)
+	}
+}
+
+// A unit that cannot start takes the host back to the generation before it.
+func TestBadCommit(t *testing.T) {
+	w := newWorld(t)
+	w.writeRepo()
+	w.push("good")
+	w.write(map[string]string{"services/idle/idle.service": strings.Replace(idleUnit, "/bin/sleep infinity", "/bin/does-not-exist", 1),
+		"services/idle/files/etc/motd": "worse\n"})
+	c := w.commit("bad")
+	if code := w.deliver(c); code != http.StatusAccepted {
+		t.Fatalf("webhook: %d", code)
+	}
+	for name := range hosts {
+		w.waitState(c, name, "rolled-back")
+	}
+	for _, h := range hosts {
+		if got := on(t, h, "cat /etc/motd; systemctl is-active idle"); got != "idle was here\nactive" {
+			t.Errorf("%s after a bad commit: %q", h, got)
+		}
+	}
+	// the same bundle is not tried again by a push that leaves it alone
+	before := sessions(t, "host2")
+	w.write(map[string]string{"README.md": "no change\n"})
+	c = w.commit("readme")
+	w.deliver(c)
+	w.waitState(c, "lufta", "rolled-back")
+	if got := sessions(t, "host2") - before; got != 0 {
+		t.Errorf("a bad bundle was tried again: %d sessions", got)
+	}
+	w.write(map[string]string{"services/idle/idle.service": idleUnit, "services/idle/files/etc/motd": "better\n"})
+	w.push("mended")
+	if got := on(t, "host3", "cat /etc/motd"); got != "better" {
+		t.Errorf("motd after the mend: %q", got)
+	}
+}
+
+// kill -9 of the deployer, of the helper and a pulled plug in the middle of a push.
+func TestCutOff(t *testing.T) {
+	w := newWorld(t)
+	w.writeRepo()
+	w.push("good")
+	slow := strings.Replace(idleUnit, "ExecStart=", "ExecStartPre=/bin/sleep 3\nExecStart=", 1)
+
+	t.Run("deployer killed", func(t *testing.T) {
+		w.write(map[string]string{"services/idle/idle.service": slow})
+		c := w.commit("slow start")
+		w.deliver(c)
+		eventually(t, 20*time.Second, "the apply unit runs on host2", func() bool {
+			out, _ := tryOn("host2", "systemctl is-active bellhop-apply.service")
+			return out == "active" || out == "activating"
+		})
+		w.kill()
+		w.start()
+		w.waitCurrent(c)
+	})
+	t.Run("helper killed", func(t *testing.T) {
+		w.write(map[string]string{"services/idle/files/etc/motd": "killed\n"})
+		c := w.commit("killed helper")
+		w.deliver(c)
+		eventually(t, 20*time.Second, "the apply unit runs on host2", func() bool {
+			out, _ := tryOn("host2", "systemctl kill -s KILL bellhop-apply.service && echo hit")
+			return strings.Contains(out, "hit")
+		})
+		eventually(t, 60*time.Second, "host2 is settled", func() bool {
+			out, _ := tryOn("host2", "test ! -e /var/lib/bellhop/journal && systemctl is-active idle && cat /etc/motd")
+			return out == "active\nidle was here" || out == "active\nkilled"
+		})
+		if out, code := w.try("deploy", "--retry"); code != 0 {
+			t.Errorf("deploy --retry: exit %d\n%s", code, out)
+		}
+		w.waitCurrent(c)
+	})
+	t.Run("plug pulled", func(t *testing.T) {
+		w.write(map[string]string{"services/idle/files/etc/motd": "plugged\n"})
+		c := w.commit("pulled plug")
+		w.deliver(c)
+		eventually(t, 20*time.Second, "the apply unit runs on host3", func() bool {
+			out, _ := tryOn("host3", "systemctl is-active bellhop-apply.service")
+			return out == "active" || out == "activating"
+		})
+		rig(t, "plug", "host3")
+		rig(t, "power", "host3")
+		rig(t, "wait", "host3")
+		eventually(t, 20*time.Second, "host3 is settled, old or new", func() bool {
+			out, _ := tryOn("host3", "test ! -e /var/lib/bellhop/journal && systemctl is-active idle && cat /etc/motd")
+			return out == "active\nkilled" || out == "active\nplugged"
+		})
+		if out, code := w.try("deploy", "--retry", "--all"); code != 0 {
+			t.Errorf("deploy --retry --all: exit %d\n%s", code, out)
+		}
+		w.waitCurrent(c)
+		if got := on(t, "host3", "cat /etc/motd"); got != "plugged" {
+			t.Errorf("motd on host3: %q", got)
+		}
+	})
+	t.Run("network cut", func(t *testing.T) {
+		rig(t, "cut", "host2")
+		defer rig(t, "mend", "host2")
+		w.write(map[string]string{"services/idle/files/etc/motd": "cut\n"})
+		c := w.commit("one host away")
+		w.deliver(c)
+		w.waitState(c, "chrysalis", "current")
+		w.waitState(c, "lufta", "pending")
+		rig(t, "mend", "host2")
+		w.waitCurrent(c)
+		if got := on(t, "host2", "cat /etc/motd"); got != "cut" {
+			t.Errorf("motd on host2 after the mend: %q", got)
+		}
+	})
+}
