@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"bellhop/internal/history"
+)
+
+// How the fleet and its past read to a person. The JSON of both is history's own.
+
+// stateOrder lists states as a person wants to hear them counted.
+var stateOrder = []string{
+	history.Current, history.Deploying, history.Behind, history.Pending, history.Failed, history.RolledBack,
+	history.Unconfirmed, history.Refused, history.Held, history.Unknown, history.Never, history.Released,
+}
+
+func printStatus(w io.Writer, p paint, s history.Status, now time.Time) {
+	head := []string{p.bold(or(s.Network, "no network yet"))}
+	if s.Branch != nil {
+		head = append(head, *s.Branch)
+	}
+	if s.Commit != nil {
+		head = append(head, short(*s.Commit))
+	}
+	if s.Paused {
+		head = append(head, p.yellow("paused"))
+	}
+	fmt.Fprintf(w, "%s: %s\n", strings.Join(head, " "), countStates(p, s.Hosts))
+	if len(s.Hosts) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	var t table
+	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS")
+	for _, h := range s.Hosts {
+		t.painted(p.hostHue(h), h.Name, h.State, short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys))
+	}
+	t.write(w)
+	printErrors(w, p, s.Hosts)
+}
+
+func (p paint) hostHue(h history.HostStatus) func(int, string) string {
+	return func(col int, c string) string {
+		switch {
+		case col == 1:
+			return p.state(c)
+		case col == 4 && h.Keys.Present < h.Keys.Expected:
+			return p.yellow(c)
+		}
+		return c
+	}
+}
+
+func printErrors(w io.Writer, p paint, hosts []history.HostStatus) {
+	first := true
+	for _, h := range hosts {
+		if h.Error == nil {
+			continue
+		}
+		if first {
+			fmt.Fprintln(w)
+			first = false
+		}
+		fmt.Fprintf(w, "%s: %s\n", p.red(h.Name), indentRest(*h.Error, "  "))
+	}
+}
+
+func countStates(p paint, hosts []history.HostStatus) string {
+	if len(hosts) == 0 {
+		return "no host yet"
+	}
+	n := map[string]int{}
+	for _, h := range hosts {
+		n[h.State]++
+	}
+	if len(n) == 1 && n[history.Current] > 0 {
+		if len(hosts) == 1 {
+			return p.green("the one host is current")
+		}
+		return p.green(fmt.Sprintf("all %d hosts are current", len(hosts)))
+	}
+	var parts []string
+	for _, s := range stateOrder {
+		if n[s] > 0 {
+			parts = append(parts, p.state(fmt.Sprintf("%d %s", n[s], s)))
+		}
+		delete(n, s)
+	}
+	for _, s := range slices.Sorted(maps.Keys(n)) {
+		parts = append(parts, fmt.Sprintf("%d %s", n[s], s))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func keysOf(k history.KeyCount) string {
+	if k.Expected == 0 && k.Present == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%d/%d", k.Present, k.Expected)
+}
+
+// printHistory shows runs, newest first: one line for the run, one for each host.
+func printHistory(w io.Writer, p paint, h history.History, now time.Time) {
+	if len(h.Runs) == 0 {
+		fmt.Fprintln(w, "no run yet")
+	}
+	for i, r := range h.Runs {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		printRun(w, p, r, now)
+	}
+}
+
+func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
+	outcome := or(r.Outcome, "running")
+	fmt.Fprintf(w, "%s  %s  %s", p.bold(r.ID), outcomePaint(p, outcome), r.Cause)
+	if r.By != "" {
+		fmt.Fprintf(w, " by %s", r.By)
+	}
+	fmt.Fprintf(w, ", %s", ago(now, r.StartedAt))
+	if r.FinishedAt != nil {
+		fmt.Fprintf(w, ", took %s", took(r.FinishedAt.Sub(r.StartedAt)))
+	}
+	fmt.Fprintln(w)
+	if r.Commit != nil {
+		fmt.Fprintf(w, "  %s %s %s\n", p.yellow(short(*r.Commit)), or(r.Subject, ""), p.dim("— "+or(r.Author, "unknown")))
+	}
+	if r.Error != "" {
+		fmt.Fprintf(w, "  %s\n", p.red(indentRest(r.Error, "  ")))
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "  note: %s\n", n)
+	}
+	var t table
+	for _, res := range r.Hosts {
+		t.painted(func(col int, c string) string {
+			if col == 1 {
+				return outcomePaint(p, c)
+			}
+			return c
+		}, "  "+res.Name, or(res.Outcome, "running"), took(time.Duration(res.TookMs)*time.Millisecond), resultText(res))
+	}
+	t.write(w)
+}
+
+// resultText says what changed on a host, or what went wrong.
+func resultText(r history.RunResult) string {
+	if r.Error != nil {
+		return indentRest(*r.Error, "      ")
+	}
+	const most = 6
+	if n := len(r.Changed); n > most {
+		return strings.Join(r.Changed[:most], " ") + fmt.Sprintf(" and %d more", n-most)
+	}
+	return strings.Join(r.Changed, " ")
+}
+
+func outcomePaint(p paint, o string) string {
+	switch o {
+	case "done":
+		return p.green(o)
+	case "nothing", "running":
+		return p.dim(o)
+	case "partial", "pending":
+		return p.yellow(o)
+	}
+	return p.red(o)
+}
+
+func or(s *string, other string) string {
+	if s == nil {
+		return other
+	}
+	return *s
+}
+
+func agoOr(now time.Time, t *time.Time) string {
+	if t == nil {
+		return "–"
+	}
+	return ago(now, *t)
+}
+
+// indentRest indents every line but the first.
+func indentRest(s, by string) string {
+	return strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n"+by)
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"bellhop": main})
+}
+
+// TestScript runs whole-program stories. They say what a person types and what answers.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		UpdateScripts:       os.Getenv("UPDATE") != "",
+		RequireExplicitExec: true,
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir+"/home")
+			env.Setenv("XDG_CONFIG_HOME", "")
+			env.Setenv("USER", "cadey")
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("TMPDIR", env.WorkDir+"/.tmp")
+			env.Setenv("BELLHOP_STATE_DIR", env.WorkDir+"/state")
+			env.Setenv("GIT_CONFIG_GLOBAL", env.WorkDir+"/home/.gitconfig")
+			env.Setenv("GIT_CONFIG_NOSYSTEM", "1")
+			if err := os.MkdirAll(env.WorkDir+"/home", 0o700); err != nil {
+				return err
+			}
+			return os.WriteFile(env.WorkDir+"/home/.gitconfig", []byte("[user]\n\tname = Cadey\n\temail = cadey@example.com\n[init]\n\tdefaultBranch = main\n"), 0o600)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":    cmdExits,
+			"eventual": cmdEventual,
+			"freeport": cmdFreePort,
+			"deliver":  cmdDeliver,
+			"json":     cmdJSON,
+			"perm":     cmdPerm,
+			"hidden":   cmdHidden,
+		},
+	})
+}
+
+// exits CODE PROGRAM ARGS...: run it, and want that exit code.
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s: exit %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// eventual REGEXP PROGRAM ARGS...: run it until its stdout matches.
+func cmdEventual(ts *testscript.TestScript, neg bool, args []string) {
+	want := regexp.MustCompile(args[0])
+	var out string
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		out = ts.ReadFile("stdout")
+		if err == nil && want.MatchString(out) != neg {
+			return
+		}
+		out += ts.ReadFile("stderr")
+	}
+	ts.Fatalf("%s: never matched %s; last:\n%s", strings.Join(args[1:], " "), args[0], out)
+}
+
+// freeport NAME...: set variables to addresses that nobody listens on.
+func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		ts.Check(err)
+		ts.Setenv(name, l.Addr().String())
+		l.Close()
+	}
+}
+
+// deliver ADDR SECRETFILE REF CODE: send a push delivery as GitHub does, and want the code.
+func cmdDeliver(ts *testscript.TestScript, _ bool, args []string) {
+	secret := strings.TrimSuffix(ts.ReadFile(args[1]), "\n")
+	body := fmt.Sprintf(`{"ref":%q,"after":"0123456789012345678901234567890123456789","repository":{"full_name":"cadey/config","clone_url":"x"}}`, args[2])
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(body))
+	req, err := http.NewRequest("POST", "http://"+args[0]+"/v1/webhook", strings.NewReader(body))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-GitHub-Event", "push")
+	req.Header.Set("X-GitHub-Delivery", fmt.Sprintf("%x", time.Now().UnixNano()))
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	defer resp.Body.Close()
+	answer, _ := io.ReadAll(resp.Body)
+	ts.Logf("%s %s", resp.Status, bytes.TrimSpace(answer))
+	if fmt.Sprint(resp.StatusCode) != args[3] {
+		ts.Fatalf("POST /v1/webhook for %s: %s, want %s", args[2], resp.Status, args[3])
+	}
+}
+
+// json FILE PATH WANT: the value at a path like hosts.0.name.
+func cmdJSON(ts *testscript.TestScript, neg bool, args []string) {
+	var v any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &v))
+	for _, step := range strings.Split(args[1], ".") {
+		switch at := v.(type) {
+		case map[string]any:
+			var ok bool
+			if v, ok = at[step]; !ok {
+				ts.Fatalf("%s: no %q in %v", args[1], step, at)
+			}
+		case []any:
+			var i int
+			fmt.Sscan(step, &i)
+			if i >= len(at) {
+				ts.Fatalf("%s: only %d elements", args[1], len(at))
+			}
+			v = at[i]
+		default:
+			ts.Fatalf("%s: nothing below %v", args[1], v)
+		}
+	}
+	got, _ := json.Marshal(v)
+	if s, ok := v.(string); ok {
+		got = []byte(s)
+	}
+	if (string(got) == args[2]) == neg {
+		ts.Fatalf("%s is %s, want %s", args[1], got, args[2])
+	}
+}
+
+// perm MODE FILE: want a file's permission bits.
+func cmdPerm(ts *testscript.TestScript, _ bool, args []string) {
+	fi, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%04o", fi.Mode().Perm()); got != args[0] {
+		ts.Fatalf("%s is %s, want %s", args[1], got, args[0])
+	}
+}
+
+// hidden TEXT DIR: want no file below DIR to hold TEXT.
+func cmdHidden(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(filepath.WalkDir(ts.MkAbs(args[1]), func(path string, d os.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		if err == nil && bytes.Contains(b, []byte(args[0])) {
+			return fmt.Errorf("%s holds the secret", path)
+		}
+		return err
+	}))
+}
