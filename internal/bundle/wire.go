@@ -99,6 +99,9 @@ type Offer struct {
 	// Last is the manifest that the deployer remembers, sent only when the host has no record:
 	// what equals it is adopted, anything else counts as there before bellhop.
 	Last *Manifest `json:"last,omitempty"`
+	// Formerly is the host's name in its record when the repo no longer has that name: a
+	// rename. Without it, a record of another host is refused.
+	Formerly string `json:"formerly,omitempty"`
 	// AllowPrune lets the run remove more than half of what the host has.
 	AllowPrune bool `json:"allow_prune,omitempty"`
 }
