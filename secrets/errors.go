@@ -1,0 +1,156 @@
+package secrets
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// A Class says why a secret did not open. Each has its own cure, so they are told apart.
+type Class string
+
+// The classes of an OpenError.
+const (
+	NotAge        Class = "not-age"        // no age intro: plaintext, or something else altogether
+	Empty         Class = "empty"          // the file has no bytes
+	Mangled       Class = "mangled"        // an age file that CRLF or UTF-16 conversion damaged
+	BadArmor      Class = "bad-armor"      // armored, and the armor is damaged
+	BadHeader     Class = "bad-header"     // the header does not parse, or a stanza is malformed
+	BadMAC        Class = "bad-mac"        // the header was changed after sealing
+	NoMatch       Class = "no-match"       // none of the identities can open it
+	Truncated     Class = "truncated"      // the payload ends early
+	Corrupt       Class = "corrupt"        // a chunk of the payload fails authentication
+	Trailing      Class = "trailing"       // something follows the payload
+	Passphrase    Class = "passphrase"     // sealed with a passphrase, which no server can answer
+	PluginMissing Class = "plugin-missing" // an identity needs a plugin that is absent or not allowed
+	Locked        Class = "locked"         // the identity itself could not be unlocked
+	TooLarge      Class = "too-large"      // over MaxFile or MaxValue
+	TimedOut      Class = "timed-out"      // opening took longer than the limit
+)
+
+// ErrNoIdentity is what opening without any identity wraps.
+var ErrNoIdentity = errors.New("there is no identity to open it with")
+
+// An OpenError says which secret did not open and why. Nothing in it comes from the file's
+// content but the types of its stanzas.
+type OpenError struct {
+	Name    string   // the file, as the caller named it
+	Class   Class    //
+	Types   []string // NoMatch: the types of the stanzas found
+	Readers []string // NoMatch: whom the file says it is sealed for, as fingerprints or names; nil if it does not say
+	Tried   []string // NoMatch: the public half of the identities tried
+	Rule    string   // the rule's pattern, once Rules.Explain filled it in
+	Wanted  []string // who should read it by that rule, by name
+	err     error
+}
+
+// Error names the file, the cause and, where another key is needed, the command that mends it.
+func (e *OpenError) Error() string {
+	s := "open " + e.Name + ": " + e.cause()
+	if e.Class != NoMatch {
+		return s
+	}
+	s += fmt.Sprintf("; it is sealed for %s", stanzaList(e.Types))
+	if e.Readers != nil {
+		s += " (" + strings.Join(e.Readers, ", ") + ")"
+	}
+	if e.Rule != "" {
+		s += fmt.Sprintf("; rule %s wants %s", e.Rule, strings.Join(e.Wanted, ", "))
+	}
+	tried := "nothing"
+	if len(e.Tried) > 0 {
+		tried = strings.Join(e.Tried, ", ")
+	}
+	return s + "; tried " + tried + "; " + e.Hint()
+}
+
+// Unwrap gives ErrNoIdentity or a plugin's error, if that was the cause.
+func (e *OpenError) Unwrap() error { return e.err }
+
+// Hint is the next thing to do, for the one who reads the error.
+func (e *OpenError) Hint() string {
+	switch e.Class {
+	case NotAge:
+		return fmt.Sprintf("seal it with: bellhop secret set %s < VALUE; then rotate the value, since git remembers it", e.Name)
+	case NoMatch:
+		return "someone who can open it runs: bellhop secret rekey " + e.Name
+	case Mangled, BadArmor:
+		return "mark it in .gitattributes (*.age binary) and commit the original bytes again"
+	case Passphrase:
+		return "seal it for the readers instead: age -d " + e.Name + " | bellhop secret set NAME"
+	case PluginMissing:
+		return "install the plugin, or allow it by its absolute path"
+	case Locked:
+		return "check the identity's passphrase"
+	case TooLarge:
+		return "a secret this large belongs in a package, encrypted by its own key"
+	}
+	return "restore it from git, or set it again: bellhop secret set " + e.Name
+}
+
+func (e *OpenError) cause() string {
+	switch e.Class {
+	case NotAge:
+		return "this is not an age file"
+	case Empty:
+		return "the file is empty"
+	case Mangled:
+		return "an age file that a text conversion (CRLF or UTF-16) has damaged"
+	case BadArmor:
+		return "the armor is damaged"
+	case BadHeader:
+		return "the age header is damaged"
+	case BadMAC:
+		return "the age header was changed after the file was sealed"
+	case NoMatch:
+		if errors.Is(e.err, ErrNoIdentity) {
+			return ErrNoIdentity.Error()
+		}
+		return "none of the identities can open it"
+	case Truncated:
+		return "the file ends early"
+	case Corrupt:
+		return "the content fails authentication: damaged, cut short or tampered with"
+	case Trailing:
+		return "data follows the end of the sealed content"
+	case Passphrase:
+		return "it is sealed with a passphrase; bellhop opens files sealed for keys"
+	case PluginMissing:
+		return "a plugin is needed: " + e.err.Error()
+	case Locked:
+		return "an identity could not be unlocked: " + e.err.Error()
+	case TooLarge:
+		return fmt.Sprintf("larger than bellhop opens (%d KiB of value)", MaxValue>>10)
+	case TimedOut:
+		return "opening took too long"
+	}
+	return string(e.Class)
+}
+
+// stanzaList counts equal types: "2 readers (X25519, X25519)" reads worse than "X25519 ×2".
+func stanzaList(types []string) string {
+	n := map[string]int{}
+	var order []string
+	for _, t := range types {
+		if n[t] == 0 {
+			order = append(order, t)
+		}
+		n[t]++
+	}
+	if len(order) > 8 {
+		order = append(order[:8], "…")
+	}
+	for i, t := range order {
+		if len(t) > 32 {
+			t = t[:32] + "…"
+		}
+		if n[order[i]] > 1 {
+			t += fmt.Sprintf(" ×%d", n[order[i]])
+		}
+		order[i] = t
+	}
+	if len(order) == 0 {
+		return "nobody"
+	}
+	return strings.Join(order, ", ")
+}

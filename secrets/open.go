@@ -1,0 +1,183 @@
+package secrets
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"filippo.io/age"
+	"filippo.io/age/plugin"
+)
+
+// openLimit is how long opening one file may take: a plugin may wait for a touch, and so may
+// a person asked for a passphrase.
+const openLimit = 60 * time.Second
+
+// Open decrypts one age file, armored or not. It returns the whole value, authenticated to its
+// end, or an *OpenError and not one byte. name is what errors call the file.
+func (ids *Identities) Open(name string, data []byte) ([]byte, error) {
+	type answer struct {
+		value []byte
+		err   *OpenError
+	}
+	done := make(chan answer, 1)
+	go func() {
+		v, err := ids.open(data)
+		done <- answer{v, err}
+	}()
+	limit := time.NewTimer(ids.limit())
+	defer limit.Stop()
+	a := answer{err: &OpenError{Class: TimedOut}}
+	select {
+	case a = <-done:
+	case <-limit.C:
+		go func() { clear((<-done).value) }()
+	}
+	if a.err != nil {
+		a.err.Name = name
+		return nil, a.err
+	}
+	return a.value, nil
+}
+
+func (ids *Identities) open(data []byte) ([]byte, *OpenError) {
+	raw, class := unwrapArmor(data)
+	if class != "" {
+		return nil, &OpenError{Class: class}
+	}
+	header, stanzas, class := parseHeader(raw)
+	if class != "" {
+		return nil, &OpenError{Class: class}
+	}
+	if class := refusePassphrase(stanzas); class != "" {
+		return nil, &OpenError{Class: class}
+	}
+	if ids == nil || len(ids.list) == 0 {
+		e := noMatch(stanzas, nil)
+		e.err = ErrNoIdentity
+		return nil, e
+	}
+	keys := make([]age.Identity, len(ids.list))
+	for i, id := range ids.list {
+		keys[i] = id.key
+	}
+	key, err := fileKey(header, keys)
+	if err != nil {
+		if err.Class == NoMatch {
+			return nil, noMatch(stanzas, ids)
+		}
+		return nil, err
+	}
+	defer clear(key)
+	return payload(raw, len(header), key)
+}
+
+// refusePassphrase stops a pushed file from costing the deployer seconds of scrypt.
+func refusePassphrase(stanzas []*age.Stanza) Class {
+	for _, s := range stanzas {
+		if s.Type == "scrypt" {
+			if len(stanzas) > 1 {
+				return BadHeader
+			}
+			return Passphrase
+		}
+	}
+	return ""
+}
+
+func noMatch(stanzas []*age.Stanza, ids *Identities) *OpenError {
+	a := audience(stanzas)
+	e := &OpenError{Class: NoMatch, Types: a.Types}
+	for _, f := range a.Readers {
+		e.Readers = append(e.Readers, f.String())
+	}
+	if ids != nil {
+		e.Tried = ids.public()
+	}
+	return e
+}
+
+// fileKey finds the key of the payload. Whether an identity had already given one is what
+// tells a changed header from a malformed stanza: age has no types for either.
+func fileKey(header []byte, keys []age.Identity) ([]byte, *OpenError) {
+	matched := false
+	for i, k := range keys {
+		keys[i] = &watched{k, &matched}
+	}
+	key, err := age.DecryptHeader(header, keys...)
+	if err == nil {
+		return key, nil
+	}
+	var none *age.NoIdentityMatchError
+	var absent *plugin.NotFoundError
+	var locked *lockedError
+	var refused *pluginError
+	switch {
+	case matched:
+		return nil, &OpenError{Class: BadMAC}
+	case errors.As(err, &none):
+		return nil, &OpenError{Class: NoMatch}
+	case errors.As(err, &absent):
+		return nil, &OpenError{Class: PluginMissing, err: absent}
+	case errors.As(err, &refused):
+		return nil, &OpenError{Class: PluginMissing, err: refused}
+	case errors.As(err, &locked):
+		return nil, &OpenError{Class: Locked, err: locked}
+	}
+	return nil, &OpenError{Class: BadHeader}
+}
+
+// watched notes that an identity gave a key.
+type watched struct {
+	age.Identity
+	matched *bool
+}
+
+func (w *watched) Unwrap(ss []*age.Stanza) ([]byte, error) {
+	key, err := w.Identity.Unwrap(ss)
+	*w.matched = *w.matched || err == nil
+	return key, err
+}
+
+// payload decrypts what follows the header, whole or not at all.
+func payload(raw []byte, header int, key []byte) ([]byte, *OpenError) {
+	const nonce, overhead = 16, 16
+	if len(raw)-header < nonce {
+		return nil, &OpenError{Class: Truncated}
+	}
+	r, err := age.Decrypt(bytes.NewReader(raw), age.NewInjectedFileKeyIdentity(key))
+	if err != nil {
+		return nil, &OpenError{Class: BadHeader}
+	}
+	buf := make([]byte, 0, min(len(raw)-header, MaxValue+1))
+	out := bytes.NewBuffer(buf)
+	n, err := io.Copy(out, io.LimitReader(r, MaxValue+1))
+	if err == nil && n <= MaxValue {
+		return out.Bytes(), nil
+	}
+	clear(out.Bytes())
+	return nil, &OpenError{Class: payloadClass(n, err)}
+}
+
+func payloadClass(n int64, err error) Class {
+	switch {
+	case err == nil:
+		return TooLarge
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return Truncated
+	case strings.HasPrefix(err.Error(), "trailing data"):
+		return Trailing
+	}
+	return Corrupt
+}
+
+// lockedError is an identity that could not be unlocked.
+type lockedError struct {
+	source string
+	why    string
+}
+
+func (e *lockedError) Error() string { return fmt.Sprintf("%s: %s", e.source, e.why) }

@@ -1,0 +1,92 @@
+package secrets
+
+import (
+	"bytes"
+	"slices"
+
+	"filippo.io/age"
+)
+
+// readersType is the type of the stanza that names the readers. Other programs skip stanzas
+// of types they do not know, as the age format asks of them. Its one argument is a version,
+// its body the fingerprints one after the other, sorted.
+const readersType = "bellhop.dev/readers"
+
+const readersVersion = "1"
+
+// Audience is what a file's header says about who can open it.
+type Audience struct {
+	Known   bool          // the file carries a readers stanza that fits the other stanzas
+	Readers []Fingerprint // sorted; nil unless Known
+	Stanzas int           // recipient stanzas, the readers stanza not counted
+	Types   []string      // their types, in order
+	tags    []string      // tags of SSH stanzas, in order
+}
+
+// Readers reads who can open an age file, without a private key. Of a file written by plain age
+// only the number and types of its readers are known. The stanza is covered by the header's
+// MAC, which whoever opens the file checks; it cannot stop someone who may replace the file.
+func Readers(data []byte) (Audience, error) {
+	raw, class := unwrapArmor(data)
+	if class != "" {
+		return Audience{}, &OpenError{Class: class}
+	}
+	_, stanzas, class := parseHeader(raw)
+	if class != "" {
+		return Audience{}, &OpenError{Class: class}
+	}
+	return audience(stanzas), nil
+}
+
+func audience(stanzas []*age.Stanza) Audience {
+	var a Audience
+	var notes []*age.Stanza
+	for _, s := range stanzas {
+		if s.Type == readersType {
+			notes = append(notes, s)
+			continue
+		}
+		a.Types = append(a.Types, s.Type)
+		if (s.Type == "ssh-ed25519" || s.Type == "ssh-rsa") && len(s.Args) > 0 {
+			a.tags = append(a.tags, s.Args[0])
+		}
+	}
+	a.Stanzas = len(a.Types)
+	if len(notes) == 1 {
+		a.Readers, a.Known = readNote(notes[0], a.Stanzas)
+	}
+	return a
+}
+
+// readNote believes a note only if it names as many readers as there are stanzas.
+func readNote(s *age.Stanza, stanzas int) ([]Fingerprint, bool) {
+	const size = len(Fingerprint{})
+	if len(s.Args) != 1 || s.Args[0] != readersVersion || len(s.Body) != stanzas*size {
+		return nil, false
+	}
+	var fps []Fingerprint
+	for b := range slices.Chunk(s.Body, size) {
+		fps = append(fps, Fingerprint(b))
+	}
+	return fps, slices.IsSortedFunc(fps, compareFingerprints)
+}
+
+func readersStanza(to []Recipient) *age.Stanza {
+	fps := fingerprints(to)
+	s := &age.Stanza{Type: readersType, Args: []string{readersVersion}}
+	for _, f := range fps {
+		s.Body = append(s.Body, f[:]...)
+	}
+	return s
+}
+
+func fingerprints(to []Recipient) []Fingerprint {
+	var fps []Fingerprint
+	for _, r := range to {
+		fps = append(fps, r.Fingerprint())
+	}
+	slices.SortFunc(fps, compareFingerprints)
+	return fps
+}
+
+func compareFingerprints(a, b Fingerprint) int { return bytes.Compare(a[:], b[:]) }

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package secrets
+
+// Undumpable does nothing here: servers run on Linux.
+func Undumpable() error { return nil }
