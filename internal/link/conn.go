@@ -1,0 +1,199 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// A conn is one logged-in connection. ssh.Client is not used: it keeps three goroutines
+// more for each connection, for forwarding that nobody asks for.
+type conn struct {
+	pool    *Pool
+	target  Target
+	ssh     ssh.Conn
+	chans   <-chan ssh.NewChannel
+	reqs    <-chan *ssh.Request
+	wire    *countedConn
+	onClose func()
+	slots   chan struct{} // a place for each session
+
+	keys  atomic.Bool  // silence is noticed sooner
+	held  atomic.Int32 // sessions, tunnels and watches on it
+	used  atomic.Int64 // when last taken, Unix nanoseconds
+	asked atomic.Int64 // when the unanswered keepalive was sent, or 0
+
+	once  sync.Once
+	down  chan struct{} // closed when close begins or the peer hung up
+	ended chan struct{} // closed when nothing of it is left
+	why   error         // set before down is closed
+}
+
+func newConn(p *Pool, t Target, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, wire *countedConn) *conn {
+	c := &conn{pool: p, target: t, ssh: sc, chans: chans, reqs: reqs, wire: wire,
+		slots: make(chan struct{}, MaxSessions), down: make(chan struct{}), ended: make(chan struct{})}
+	c.used.Store(time.Now().UnixNano())
+	return c
+}
+
+// start serves what the host asks of us, which is nothing, until the connection ends.
+func (c *conn) start() {
+	go func() {
+		defer close(c.ended)
+		for c.chans != nil || c.reqs != nil {
+			select {
+			case nc, ok := <-c.chans:
+				if !ok {
+					c.chans = nil
+					continue
+				}
+				nc.Reject(ssh.Prohibited, "nothing is offered here")
+			case r, ok := <-c.reqs:
+				if !ok {
+					c.reqs = nil
+					continue
+				}
+				if r.WantReply { // sshd's ClientAliveInterval
+					r.Reply(false, nil)
+				}
+			}
+		}
+		c.close(errors.New("the host hung up"))
+		c.pool.forget(c)
+		if c.onClose != nil {
+			c.onClose()
+		}
+	}()
+}
+
+// close ends the connection at once. It does not wait for the peer, which may be silent.
+func (c *conn) close(why error) {
+	c.once.Do(func() {
+		c.why = why
+		close(c.down)
+		c.wire.Conn.Close() // not ssh.Close: nothing that could block on a stalled peer comes first
+	})
+}
+
+func (c *conn) isClosed() bool {
+	select {
+	case <-c.down:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *conn) hold() {
+	c.held.Add(1)
+	c.used.Store(time.Now().UnixNano())
+}
+
+func (c *conn) release() {
+	c.used.Store(time.Now().UnixNano())
+	c.held.Add(-1)
+}
+
+// patience is how long this host may be silent, and how long an answer may take.
+func (c *conn) patience() (silence, answer time.Duration) {
+	if c.keys.Load() || c.held.Load() > 0 {
+		return min(KeepaliveKeys, c.pool.cfg.Keepalive), KeepaliveKeys
+	}
+	return c.pool.cfg.Keepalive, KeepaliveAnswer
+}
+
+// tend is one look at the connection: when it was silent for too long, the host is asked;
+// when it does not answer and no byte moves either way, it is closed. It returns when to
+// look again, and whether it asked.
+func (c *conn) tend(now time.Time, mayAsk bool) (next time.Duration, asked bool) {
+	if c.isClosed() {
+		return time.Hour, false
+	}
+	silence, answer := c.patience()
+	quiet := now.Sub(time.Unix(0, c.wire.heard.Load()))
+	if at := c.asked.Load(); at != 0 {
+		// A slow upload in front of the question is life too.
+		moved := max(at, c.wire.heard.Load(), c.wire.said.Load())
+		left := answer - now.Sub(time.Unix(0, moved))
+		if left > 0 {
+			return left, false
+		}
+		c.close(fmt.Errorf("no answer for %v", answer))
+		return time.Hour, false
+	}
+	if quiet < silence-500*time.Millisecond { // within the same whole second is soon enough
+		return silence - quiet, false
+	}
+	if !mayAsk {
+		return time.Second, false
+	}
+	c.asked.Store(now.UnixNano())
+	go func() { // it blocks until the answer, or until close
+		c.ssh.SendRequest("keepalive@openssh.com", true, nil)
+		c.asked.Store(0)
+	}()
+	return answer, true
+}
+
+// openChannel is OpenChannel that ends with ctx. A peer that does not even answer that is
+// not worth keeping, so the connection goes after it.
+func (c *conn) openChannel(ctx context.Context, kind string, extra []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+	type opened struct {
+		ch   ssh.Channel
+		reqs <-chan *ssh.Request
+		err  error
+	}
+	got := make(chan opened, 1)
+	go func() {
+		ch, reqs, err := c.ssh.OpenChannel(kind, extra)
+		got <- opened{ch, reqs, err}
+	}()
+	select {
+	case o := <-got:
+		return o.ch, o.reqs, o.err
+	case <-ctx.Done():
+	}
+	go func() {
+		select {
+		case o := <-got:
+			if o.err == nil {
+				go ssh.DiscardRequests(o.reqs)
+				o.ch.Close()
+			}
+		case <-time.After(closeGrace):
+			c.close(context.Cause(ctx))
+		}
+	}()
+	return nil, nil, context.Cause(ctx)
+}
+
+// countedConn counts bytes and remembers when the last ones moved.
+type countedConn struct {
+	net.Conn
+	n           *counters
+	heard, said atomic.Int64 // Unix nanoseconds
+}
+
+func (c *countedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.n.in.Add(int64(n))
+		c.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+func (c *countedConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	if n > 0 {
+		c.n.out.Add(int64(n))
+		c.said.Store(time.Now().UnixNano())
+	}
+	return n, err
+}

@@ -1,0 +1,74 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// What went wrong, for callers that branch: errors.Is(err, link.ErrUnreachable).
+var (
+	// ErrUnreachable: no connection could be made, or it broke before the command began.
+	// Nothing has happened on the host.
+	ErrUnreachable = errors.New("unreachable")
+	// ErrAuth: the host refused every key. Early in a boot that can pass (pam_nologin).
+	ErrAuth = errors.New("login refused")
+	// ErrSudo: the user may not become root by sudo -n.
+	ErrSudo = errors.New("sudo -n refused")
+	// ErrHelper: the helper can't be put on the host, or does not run there.
+	ErrHelper = errors.New("helper")
+	// ErrLost: the connection broke while a command ran. What came of it is unknown.
+	ErrLost = errors.New("connection lost")
+	// ErrClosed: the pool is closed.
+	ErrClosed = errors.New("pool is closed")
+)
+
+// An Error is a failure to reach a host or to run something there. Kind is one of the
+// sentinels above.
+type Error struct {
+	Host string // the target's name
+	Kind error
+	Err  error // what was being done, and why it failed; may be nil
+}
+
+func (e *Error) Error() string {
+	if e.Err == nil {
+		return fmt.Sprintf("%s: %v", e.Host, e.Kind)
+	}
+	return fmt.Sprintf("%s: %v: %v", e.Host, e.Kind, e.Err)
+}
+
+// Unwrap lets errors.Is and errors.As see both the kind and the cause.
+func (e *Error) Unwrap() []error { return []error{e.Kind, e.Err} }
+
+// A HostKeyError is a host that did not prove to be the one that is pinned. It is a hard
+// stop: another address is not tried, and no retry helps.
+type HostKeyError struct {
+	Host    string   // the target's name
+	Address string   // where it was met
+	Pinned  []string // fingerprints, "ssh-ed25519 SHA256:…"
+	Got     string   // what the host showed; "" when it has no key of the pinned types
+	Line    string   // the same as a line for bellhop.yaml; "" likewise
+}
+
+func (e *HostKeyError) Error() string {
+	if len(e.Pinned) == 0 {
+		return fmt.Sprintf("%s: no host key is pinned", e.Host)
+	}
+	if e.Got == "" {
+		return fmt.Sprintf("%s: host key changed: %s has no key of the pinned type (pinned %s)",
+			e.Host, e.Address, strings.Join(e.Pinned, ", "))
+	}
+	return fmt.Sprintf("%s: host key changed: %s shows %s, pinned is %s",
+		e.Host, e.Address, e.Got, strings.Join(e.Pinned, ", "))
+}
+
+// HardStop says that err will not pass by trying again.
+func HardStop(err error) bool {
+	var hk *HostKeyError
+	return errors.As(err, &hk) || errors.Is(err, ErrClosed)
+}
+
+func fingerprint(k ssh.PublicKey) string { return k.Type() + " " + ssh.FingerprintSHA256(k) }

@@ -1,0 +1,344 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// The helper lies in the first of these folders where a program can run, under its digest.
+// Beside it "current" is a link to the newest, which the host's own units call.
+//
+// The two lines below are the only ones that bellhop ever runs to get there. They are for
+// any POSIX sh; no quote, exclamation mark, newline or doubled backslash stands in them, so
+// that csh and fish as login shells pass them on unread. Their only variable is a digest,
+// 64 hex digits.
+const (
+	folders = "/usr/local/libexec/bellhop /opt/bellhop/.bin /var/lib/bellhop/bin"
+
+	// A helper that can't be executed (126, 127: noexec, wrong architecture) is as good as
+	// none. It runs as a child, since a failed exec would end the shell.
+	serveScript = `for d in ` + folders + `; do h=$d/DIGEST; [ -f $h ] || continue; ` +
+		`[ $d/current -ef $h ] || { ln -s DIGEST $d/.current.$$ && mv -f $d/.current.$$ $d/current; } 2>/dev/null; ` +
+		`$h host-helper serve; c=$?; [ $c -eq 126 ] || [ $c -eq 127 ] || exit $c; done; ` +
+		`printf "\000bellhop-need %s %s\n" "$(uname -s)" "$(uname -m)"`
+
+	// Where programs may run is tried before the only copy of stdin is spent. A copy that was
+	// cut short has another digest. The newest other helper is kept, for a deployer that goes
+	// back to it.
+	uploadScript = `umask 077; for d in ` + folders + `; do t=$d/.new.$$; ` +
+		`case $d in /var/*) mkdir -p $d;; *) (umask 022; mkdir -p $d);; esac 2>/dev/null || continue; ` +
+		`{ printf "exit 0\n" >$t && chmod 755 $t && $t; } 2>/dev/null || { rm -f $t 2>/dev/null; continue; }; ` +
+		`cat >$t || { rm -f $t; printf "\000bellhop-fail write %s\n" $d; exit 1; }; ` +
+		`[ "$(sha256sum <$t)" = "DIGEST  -" ] || { rm -f $t; printf "\000bellhop-fail digest %s\n" $d; exit 1; }; ` +
+		`chmod 755 $t; $t host-helper version >/dev/null || { rm -f $t; printf "\000bellhop-fail run %s\n" $d; exit 1; }; ` +
+		`mv -f $t $d/DIGEST; restorecon $d/DIGEST 2>/dev/null; ` +
+		`ln -s DIGEST $d/.current.$$ && mv -f $d/.current.$$ $d/current; ` +
+		`ls -t $d | grep -v DIGEST | grep -E "^[0-9a-f]{64}$" | tail -n +2 | while read f; do rm -f $d/$f; done; ` +
+		`printf "\000bellhop-done %s\n" $d; exit 0; done; printf "\000bellhop-fail noexec everywhere\n"; exit 1`
+
+	greetTimeout  = 30 * time.Second // from exec to the helper's first word
+	uploadTimeout = 10 * time.Minute
+)
+
+const noDigest = "0000000000000000000000000000000000000000000000000000000000000000"
+
+// ServeLine is the line that runs the helper with this digest, or says that it is not there.
+func ServeLine(digest string, sudo bool) string {
+	return wrap(strings.ReplaceAll(serveScript, "DIGEST", digest), sudo)
+}
+
+// UploadLine is the line that takes the helper with this digest from stdin.
+func UploadLine(digest string, sudo bool) string {
+	return wrap(strings.ReplaceAll(uploadScript, "DIGEST", digest), sudo)
+}
+
+var digestPattern = regexp.MustCompile(`/([0-9a-f]{64})[; ]`)
+
+// ParseLine recognises ServeLine ("serve") and UploadLine ("upload"), for a host that
+// answers them without a shell. Any other line is "".
+func ParseLine(line string) (verb, digest string) {
+	m := digestPattern.FindStringSubmatch(line)
+	if m == nil {
+		return "", ""
+	}
+	for _, sudo := range []bool{false, true} {
+		switch line {
+		case ServeLine(m[1], sudo):
+			return "serve", m[1]
+		case UploadLine(m[1], sudo):
+			return "upload", m[1]
+		}
+	}
+	return "", ""
+}
+
+// Helper starts the helper on t, as root, and puts it there first when it is missing. The
+// session's first bytes are bundle.Magic: what a login shell printed is skipped. The session
+// ends with ctx.
+func (p *Pool) Helper(ctx context.Context, t Target) (*Session, error) {
+	arch := firstOf(p.Arch(t.Name), t.Arch, runtime.GOARCH)
+	_, digest, err := p.cfg.Helper("linux", arch)
+	if err != nil {
+		digest = noDigest // the host says first what it is
+	}
+	uploaded := false
+	for range 4 {
+		s, g, err := p.tryHelper(ctx, t, digest)
+		if err != nil {
+			return nil, err
+		}
+		if g.kind == "magic" {
+			p.learn(t.Name, arch)
+			return s, nil
+		}
+		if uploaded {
+			return nil, &Error{t.Name, ErrHelper, errors.New("it was put there and does not run")}
+		}
+		if arch, err = goarch(g.text); err != nil {
+			return nil, &Error{t.Name, ErrHelper, err}
+		}
+		path, right, err := p.cfg.Helper("linux", arch)
+		if err != nil {
+			return nil, &Error{t.Name, ErrHelper, err}
+		}
+		if right != digest { // another architecture than was thought: it may be there already
+			digest = right
+			continue
+		}
+		if err := p.upload(ctx, t, path, digest); err != nil {
+			return nil, err
+		}
+		p.learn(t.Name, arch)
+		uploaded = true
+	}
+	return nil, &Error{t.Name, ErrHelper, errors.New("the host tells another architecture each time")}
+}
+
+// Arch is the architecture that a host told, as Go names it; "" when it has not yet.
+func (p *Pool) Arch(host string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[host]; e != nil {
+		return e.arch
+	}
+	return ""
+}
+
+func (p *Pool) learn(host, arch string) {
+	e := p.entry(host)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e.arch = arch
+}
+
+// tryHelper runs the serve line and reads its first word. The session is open only when
+// that word is the helper's.
+func (p *Pool) tryHelper(ctx context.Context, t Target, digest string) (*Session, greeting, error) {
+	s, err := p.begin(ctx, t, ServeLine(digest, t.sudo()), nil, nil)
+	if errors.Is(err, ErrLost) { // the helper does nothing before it is asked to
+		err = &Error{t.Name, ErrUnreachable, err.(*Error).Err}
+	}
+	if err != nil {
+		return nil, greeting{}, err
+	}
+	g, err := s.greet(ctx, t)
+	if err != nil || g.kind != "magic" {
+		s.Close()
+	}
+	return s, g, err
+}
+
+// greet reads up to the first word that is meant for us.
+func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
+	limit := time.AfterFunc(greetTimeout, s.abort)
+	defer limit.Stop()
+	var seen []byte
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := s.ch.Read(buf)
+		seen = append(seen, buf[:n]...)
+		if g, ok := parseGreeting(seen); ok {
+			s.ahead = g.rest
+			return g, nil
+		}
+		if err == nil && len(seen) < bundle.MaxNoise {
+			continue
+		}
+		return greeting{}, s.silence(ctx, t, seen, err)
+	}
+}
+
+// silence says why no helper spoke.
+func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err == nil {
+		return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell prints without end: %s", excerpt(seen))}
+	}
+	code, err := s.Wait()
+	if err != nil {
+		return &Error{t.Name, ErrUnreachable, fmt.Errorf("before the helper spoke: %w", err)}
+	}
+	said := s.Stderr()
+	if t.sudo() {
+		if why := sudoRefusal(said); why != nil {
+			return &Error{t.Name, ErrSudo, why}
+		}
+	}
+	if len(seen) == 0 && said == "" {
+		// So does a host that is going down or not up yet; nothing has happened there.
+		return &Error{t.Name, ErrUnreachable, fmt.Errorf("the shell ended with status %d and said nothing", code)}
+	}
+	return &Error{t.Name, ErrHelper, fmt.Errorf("status %d: %s", code, excerpt(append(seen, said...)))}
+}
+
+// A greeting is the first word from the host: "magic", "need", "done" or "fail".
+type greeting struct {
+	kind string
+	text string // after the word, to the end of its line
+	rest []byte // with kind "magic": from bundle.Magic on
+}
+
+var words = []struct{ kind, mark string }{
+	{"need", "\x00bellhop-need "},
+	{"done", "\x00bellhop-done "},
+	{"fail", "\x00bellhop-fail "},
+}
+
+// parseGreeting looks for the first whole word in what has come so far.
+func parseGreeting(seen []byte) (greeting, bool) {
+	for from := 0; ; {
+		i := bytes.IndexByte(seen[from:], 0)
+		if i < 0 {
+			return greeting{}, false
+		}
+		at := seen[from+i:]
+		if bytes.HasPrefix(at, []byte(bundle.Magic)) {
+			return greeting{kind: "magic", rest: at}, true
+		}
+		for _, w := range words {
+			if text, ok := bytes.CutPrefix(at, []byte(w.mark)); ok {
+				if end := bytes.IndexByte(text, '\n'); end >= 0 {
+					return greeting{kind: w.kind, text: printable(text[:end])}, true
+				}
+			}
+		}
+		from += i + 1
+	}
+}
+
+// upload sends the helper at path.
+func (p *Pool) upload(ctx context.Context, t Target, path, digest string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return &Error{t.Name, ErrHelper, err}
+	}
+	defer f.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, uploadTimeout, fmt.Errorf("the helper was not sent in %v", uploadTimeout))
+	defer cancel()
+	s, err := p.begin(ctx, t, UploadLine(digest, t.sudo()), nil, nil)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	p.entry(t.Name).n.uploads.Add(1)
+	p.cfg.Log.Info("helper sent", "host", t.Name, "digest", digest[:12])
+	go s.feed(f)
+	said, err := io.ReadAll(io.LimitReader(s, bundle.MaxNoise))
+	if err != nil {
+		return err
+	}
+	g, _ := parseGreeting(said)
+	if g.kind == "done" {
+		return nil
+	}
+	if why := sudoRefusal(s.Stderr()); t.sudo() && why != nil {
+		return &Error{t.Name, ErrSudo, why}
+	}
+	return &Error{t.Name, ErrHelper, uploadFailure(g, s.Stderr(), said)}
+}
+
+func uploadFailure(g greeting, stderr string, said []byte) error {
+	what, folder, _ := strings.Cut(g.text, " ")
+	switch {
+	case g.kind != "fail":
+		return fmt.Errorf("it could not be put there: %s", excerpt(append(said, stderr...)))
+	case what == "write":
+		return fmt.Errorf("write to %s: %s", folder, excerpt([]byte(stderr)))
+	case what == "digest":
+		return fmt.Errorf("what arrived in %s is not what was sent (%s)", folder, excerpt([]byte(stderr)))
+	case what == "run":
+		return fmt.Errorf("it does not run in %s: %s", folder, excerpt([]byte(stderr)))
+	default:
+		return fmt.Errorf("no program can run in any of %s: each is read-only or mounted noexec", strings.Join(strings.Fields(folders), ", "))
+	}
+}
+
+// goarch turns "Linux x86_64", as uname says it, into what Go calls it.
+func goarch(uname string) (string, error) {
+	system, machine, _ := strings.Cut(uname, " ")
+	if system != "Linux" {
+		return "", fmt.Errorf("the host runs %q; only Linux with systemd will do", system)
+	}
+	switch machine {
+	case "x86_64", "amd64":
+		return "amd64", nil
+	case "aarch64", "arm64":
+		return "arm64", nil
+	case "armv6l", "armv7l", "armv8l":
+		return "arm", nil
+	case "i386", "i486", "i586", "i686":
+		return "386", nil
+	case "riscv64", "ppc64le", "s390x":
+		return machine, nil
+	case "loongarch64":
+		return "loong64", nil
+	}
+	return "", fmt.Errorf("the host is a %q, which has no helper", machine)
+}
+
+func firstOf(names ...string) string {
+	for _, n := range names {
+		if n != "" {
+			return n
+		}
+	}
+	return ""
+}
+
+// excerpt is the end of what a host said, fit for one line of an error.
+func excerpt(p []byte) string {
+	const most = 300
+	if len(p) > most {
+		p = p[len(p)-most:]
+	}
+	s := strings.Join(strings.Fields(printable(p)), " ")
+	if s == "" {
+		return "it said nothing"
+	}
+	return s
+}
+
+// printable drops control bytes and what is not UTF-8 from a host's words.
+func printable(p []byte) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return ' '
+		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
+			return -1
+		}
+		return r
+	}, string(p))
+}

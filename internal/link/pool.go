@@ -1,0 +1,271 @@
+package link
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// A Pool keeps one connection to each target. It is safe for concurrent use.
+type Pool struct {
+	cfg   Config
+	dials chan struct{} // a place for each handshake under way
+
+	mu      sync.Mutex
+	closed  bool
+	entries map[string]*entry
+	open    map[*conn]struct{}
+	tend    chan struct{} // nil: no one tends the connections, since there are none
+}
+
+// An entry is what a pool knows of one target. It outlives the connection.
+type entry struct {
+	turn  chan struct{} // held by the one who dials
+	n     counters
+	conn  *conn  // under Pool.mu, as the rest
+	shape string // what the connection was made for
+	arch  string // learnt from the host
+	watch int    // watches that want it kept
+}
+
+// NewPool returns a pool. It opens nothing until it is asked to.
+func NewPool(cfg Config) *Pool {
+	cfg = cfg.withDefaults()
+	return &Pool{
+		cfg:     cfg,
+		dials:   make(chan struct{}, cfg.MaxDials),
+		entries: map[string]*entry{},
+		open:    map[*conn]struct{}{},
+	}
+}
+
+// Close closes every connection, and with them what still runs over them.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	var all []*conn
+	for c := range p.open {
+		all = append(all, c)
+	}
+	p.mu.Unlock()
+	for _, c := range all {
+		c.close(ErrClosed)
+	}
+	for _, c := range all {
+		<-c.ended
+	}
+	return nil
+}
+
+// Stats counts what was done so far.
+func (p *Pool) Stats() Stats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := Stats{Open: len(p.open), Targets: make(map[string]TargetStats, len(p.entries))}
+	for name, e := range p.entries {
+		s.Targets[name] = e.n.read()
+	}
+	return s
+}
+
+// Fresh dials t anew, logs in and hangs up: proof that the host can still be reached, which
+// a pooled connection is not.
+func (p *Pool) Fresh(ctx context.Context, t Target) error {
+	c, err := p.connect(ctx, t, &p.entry(t.Name).n, limits{p.cfg.DialTimeout, p.cfg.HandshakeTimeout})
+	if err != nil {
+		return err
+	}
+	c.start()
+	c.close(nil)
+	return nil
+}
+
+// Drop closes the pooled connection to a host, if one stands.
+func (p *Pool) Drop(name string) {
+	p.mu.Lock()
+	var c *conn
+	if e := p.entries[name]; e != nil {
+		c = e.conn
+	}
+	p.mu.Unlock()
+	if c != nil {
+		c.close(errors.New("dropped"))
+	}
+}
+
+func (p *Pool) entry(name string) *entry {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := p.entries[name]
+	if e == nil {
+		e = &entry{turn: make(chan struct{}, 1)}
+		p.entries[name] = e
+	}
+	return e
+}
+
+// get returns a standing connection to t, held: the caller releases it.
+func (p *Pool) get(ctx context.Context, t Target) (*conn, error) {
+	c, _, err := p.getWithin(ctx, t, limits{p.cfg.DialTimeout, p.cfg.HandshakeTimeout})
+	return c, err
+}
+
+// getWithin is get with limits of its own; pooled says that the connection stood before.
+// One caller dials for a host at a time; the others wait for their turn and find it done.
+func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, pooled bool, _ error) {
+	e := p.entry(t.Name)
+	if c, err := p.standing(e, t); c != nil || err != nil {
+		return c, true, err
+	}
+	select {
+	case e.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false, &Error{t.Name, ErrUnreachable, context.Cause(ctx)}
+	}
+	defer func() { <-e.turn }()
+	if c, err := p.standing(e, t); c != nil || err != nil {
+		return c, true, err
+	}
+	c, err := p.connect(ctx, t, &e.n, lim)
+	if err != nil {
+		return nil, false, err
+	}
+	return c, false, p.keep(e, t, c)
+}
+
+// standing returns the pooled connection, held, when it stands and was made for the same
+// target; one that was made for another address, user or pin is closed.
+func (p *Pool) standing(e *entry, t Target) (*conn, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, &Error{t.Name, ErrClosed, nil}
+	}
+	c := e.conn
+	if c == nil {
+		return nil, nil
+	}
+	if c.isClosed() || e.shape != shape(t) {
+		e.conn = nil
+		go c.close(errors.New("the host's address, user or key changed"))
+		return nil, nil
+	}
+	c.hold()
+	c.keys.Store(t.Keys)
+	return c, nil
+}
+
+func (p *Pool) keep(e *entry, t Target, c *conn) error {
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		c.start()
+		c.close(ErrClosed)
+		return &Error{t.Name, ErrClosed, nil}
+	}
+	c.hold()
+	c.keys.Store(t.Keys)
+	e.conn, e.shape = c, shape(t)
+	p.open[c] = struct{}{}
+	extra := p.excess()
+	if p.tend == nil {
+		p.tend = make(chan struct{}, 1)
+		go p.tendConnections(p.tend)
+	}
+	wake(p.tend)
+	p.mu.Unlock()
+	c.start()
+	for _, old := range extra {
+		old.close(errors.New("other connections are used more"))
+	}
+	return nil
+}
+
+// excess lists the least recently used connections beyond the cap, of those that nobody uses.
+func (p *Pool) excess() []*conn {
+	over := len(p.open) - p.cfg.MaxConnections
+	if over <= 0 {
+		return nil
+	}
+	var idle []*conn
+	for c := range p.open {
+		if e := p.entries[c.target.Name]; c.held.Load() == 0 && (e == nil || e.conn != c || e.watch == 0) {
+			idle = append(idle, c)
+		}
+	}
+	slices.SortFunc(idle, func(a, b *conn) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
+	return idle[:min(over, len(idle))]
+}
+
+// forget is called once by a connection that has ended.
+func (p *Pool) forget(c *conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, c)
+	if e := p.entries[c.target.Name]; e != nil && e.conn == c {
+		e.conn = nil
+	}
+	if len(p.open) == 0 && p.tend != nil {
+		close(p.tend)
+		p.tend = nil
+	}
+}
+
+// shape is everything that a connection depends on.
+func shape(t Target) string {
+	s := fmt.Sprint(t.user(), "\x00", strings.Join(t.Addresses, " "), "\x00", strings.Join(t.HostKeys, "\n"))
+	if t.Jump != nil {
+		s += "\x00" + t.Jump.Name + "\x00" + shape(*t.Jump)
+	}
+	return s
+}
+
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// tendConnections asks silent hosts whether they are there, and closes what does not
+// answer. One goroutine does it for all, and whole seconds at a time, so that an idle pool
+// wakes the process seldom.
+func (p *Pool) tendConnections(change <-chan struct{}) {
+	for {
+		next := p.tendOnce(time.Now())
+		t := time.NewTimer(next)
+		select {
+		case _, ok := <-change:
+			t.Stop()
+			if !ok {
+				return
+			}
+		case <-t.C:
+		}
+	}
+}
+
+// tendOnce returns how long to wait for the next round.
+func (p *Pool) tendOnce(now time.Time) time.Duration {
+	p.mu.Lock()
+	all := make([]*conn, 0, len(p.open))
+	for c := range p.open {
+		all = append(all, c)
+	}
+	p.mu.Unlock()
+	next := time.Hour
+	budget := max(64, len(all)/4) // a thousand hosts are not asked in one breath
+	for _, c := range all {
+		wait, asked := c.tend(now, budget > 0)
+		next = min(next, wait)
+		if asked {
+			budget--
+		}
+	}
+	return max(next.Round(time.Second), time.Second)
+}

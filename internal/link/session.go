@@ -1,0 +1,389 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	openTimeout  = 15 * time.Second // for the host to answer that a command began, PAM and all
+	staleTimeout = 5 * time.Second  // the same on a connection that stood idle, before it is made anew
+	closeGrace   = 2 * time.Second  // for the host to agree that a session ends
+	stderrCap    = 4 << 10          // bytes of a helper's stderr that errors can quote
+)
+
+// A Session is one command that runs on a host. Reads and writes are its stdout and stdin.
+// The end of its context closes it, and the connection with it when the host does not agree.
+type Session struct {
+	ctx    context.Context
+	conn   *conn
+	ch     ssh.Channel
+	ahead  []byte    // read already, and first in line
+	errs   io.Writer // where stderr goes
+	tail   *capped   // the first of stderr, when nobody else wants it
+	drain  chan struct{}
+	done   chan struct{}
+	stop   func() bool
+	code   int
+	signal string
+	exited bool
+}
+
+// begin runs line on t's login shell. A pooled connection that turns out to be dead is
+// made anew without a word, as long as the command can't have begun.
+func (p *Pool) begin(ctx context.Context, t Target, line string, pty *ptyRequest, stderr io.Writer) (*Session, error) {
+	for {
+		c, pooled, err := p.getWithin(ctx, t, limits{p.cfg.DialTimeout, p.cfg.HandshakeTimeout})
+		if err != nil {
+			return nil, err
+		}
+		s, begun, err := c.session(ctx, line, pty, stderr, pooled)
+		if err == nil {
+			return s, nil
+		}
+		if begun {
+			return nil, &Error{t.Name, ErrLost, err}
+		}
+		if !pooled || ctx.Err() != nil || !c.isClosed() {
+			return nil, &Error{t.Name, ErrUnreachable, err}
+		}
+		p.cfg.Log.Debug("connection was dead", "host", t.Name, "err", err)
+	}
+}
+
+// session opens a channel on c and starts line there. begun says that the line was sent.
+// The caller's hold on c passes to the session, or ends.
+func (c *conn) session(ctx context.Context, line string, pty *ptyRequest, stderr io.Writer, pooled bool) (_ *Session, begun bool, err error) {
+	defer func() {
+		if err != nil {
+			c.release()
+		}
+	}()
+	select {
+	case c.slots <- struct{}{}:
+	case <-c.down:
+		return nil, false, c.why
+	case <-ctx.Done():
+		return nil, false, context.Cause(ctx)
+	}
+	wait := openTimeout
+	if pooled {
+		wait = staleTimeout
+	}
+	octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
+	defer cancel()
+	ch, reqs, err := c.openChannel(octx, "session", nil)
+	if err != nil {
+		<-c.slots
+		var refused *ssh.OpenChannelError
+		if !errors.As(err, &refused) && ctx.Err() == nil {
+			c.close(err)
+		}
+		return nil, false, fmt.Errorf("open a session: %w", err)
+	}
+	s := &Session{ctx: ctx, conn: c, ch: ch, errs: stderr,
+		drain: make(chan struct{}), done: make(chan struct{})}
+	if stderr == nil {
+		s.tail = &capped{max: stderrCap}
+		s.errs = s.tail
+	}
+	go s.collect(reqs)
+	go s.drainStderr()
+	c.pool.entry(c.target.Name).n.sessions.Add(1)
+	// The exec's answer is not waited for by itself: it comes with the first bytes.
+	guard := context.AfterFunc(octx, func() { c.close(context.Cause(octx)) })
+	err = start(ch, line, pty)
+	guard()
+	if err != nil {
+		s.Close()
+		return nil, true, fmt.Errorf("start the command: %w", err)
+	}
+	s.stop = context.AfterFunc(ctx, s.abort)
+	return s, true, nil
+}
+
+type ptyRequest struct {
+	term          string
+	width, height int
+}
+
+func start(ch ssh.Channel, line string, pty *ptyRequest) error {
+	if pty != nil {
+		ok, err := ch.SendRequest("pty-req", true, ssh.Marshal(struct {
+			Term                string
+			Columns, Rows, W, H uint32
+			Modes               string
+		}{pty.term, uint32(pty.width), uint32(pty.height), 0, 0, "\x00"}))
+		if err != nil || !ok {
+			return fmt.Errorf("terminal refused: %w", orEOF(err))
+		}
+	}
+	kind, payload := "exec", ssh.Marshal(struct{ Line string }{line})
+	if line == "" {
+		kind, payload = "shell", nil
+	}
+	ok, err := ch.SendRequest(kind, true, payload)
+	if err != nil || !ok {
+		return orEOF(err)
+	}
+	return nil
+}
+
+func orEOF(err error) error {
+	if err == nil {
+		return errors.New("the host said no")
+	}
+	return err
+}
+
+// collect learns how the command ended, and gives the place back when it has.
+func (s *Session) collect(reqs <-chan *ssh.Request) {
+	for r := range reqs {
+		switch r.Type {
+		case "exit-status":
+			var m struct{ Status uint32 }
+			if ssh.Unmarshal(r.Payload, &m) == nil {
+				s.code, s.exited = int(m.Status), true
+			}
+		case "exit-signal":
+			var m struct {
+				Signal string
+				Core   bool
+				Text   string
+				Lang   string
+			}
+			if ssh.Unmarshal(r.Payload, &m) == nil {
+				s.signal, s.exited = m.Signal, true
+				s.code = 128 + signalNumber(m.Signal)
+			}
+		}
+		if r.WantReply {
+			r.Reply(false, nil)
+		}
+	}
+	close(s.done)
+	<-s.conn.slots
+	s.conn.release()
+}
+
+func (s *Session) drainStderr() {
+	defer close(s.drain)
+	io.CopyBuffer(s.errs, s.ch.Stderr(), make([]byte, 4<<10))
+}
+
+// Read reads the command's stdout. When the line breaks the error is ErrLost, and never io.EOF.
+func (s *Session) Read(p []byte) (int, error) {
+	if len(s.ahead) > 0 {
+		n := copy(p, s.ahead)
+		s.ahead = s.ahead[n:]
+		return n, nil
+	}
+	n, err := s.ch.Read(p)
+	if err == nil {
+		return n, nil
+	}
+	if s.ctx.Err() != nil {
+		return n, context.Cause(s.ctx)
+	}
+	if errors.Is(err, io.EOF) {
+		return n, s.eof()
+	}
+	return n, &Error{s.conn.target.Name, ErrLost, err}
+}
+
+// eof tells an end from a loss: before the end of a channel comes how the command ended.
+func (s *Session) eof() error {
+	t := time.NewTimer(closeGrace)
+	defer t.Stop()
+	select {
+	case <-s.done:
+		if !s.exited {
+			return s.lost()
+		}
+	case <-t.C: // stdout is closed and the command goes on
+	}
+	return io.EOF
+}
+
+func (s *Session) lost() error {
+	why := errors.New("the session ended without saying how")
+	if s.conn.isClosed() && s.conn.why != nil {
+		why = s.conn.why
+	}
+	return &Error{s.conn.target.Name, ErrLost, why}
+}
+
+// Write writes to the command's stdin.
+func (s *Session) Write(p []byte) (int, error) {
+	n, err := s.ch.Write(p)
+	if err == nil {
+		return n, nil
+	}
+	if s.ctx.Err() != nil {
+		return n, context.Cause(s.ctx)
+	}
+	if s.conn.isClosed() {
+		return n, s.lost()
+	}
+	return n, fmt.Errorf("%s: the command reads no more: %w", s.conn.target.Name, io.ErrClosedPipe)
+}
+
+// CloseWrite ends the command's stdin.
+func (s *Session) CloseWrite() error { return s.ch.CloseWrite() }
+
+// Wait waits for the command to end and returns its exit code, 128 and more when a signal
+// ended it. Stdout must be read by then. A line that broke is ErrLost.
+func (s *Session) Wait() (int, error) {
+	<-s.done
+	<-s.drain
+	switch {
+	case s.exited:
+		return s.code, nil
+	case s.ctx.Err() != nil:
+		return -1, context.Cause(s.ctx)
+	default:
+		return -1, s.lost()
+	}
+}
+
+// Stderr is the first of what a helper said on stderr; whole once Wait has returned.
+func (s *Session) Stderr() string {
+	if s.tail == nil {
+		return ""
+	}
+	return s.tail.String()
+}
+
+// Arch is the host's architecture as Go names it, "" while nobody has asked.
+func (s *Session) Arch() string { return s.conn.pool.Arch(s.conn.target.Name) }
+
+// Close ends the session, whatever the command does. It does not wait for the host.
+func (s *Session) Close() error {
+	if s.stop != nil {
+		s.stop()
+	}
+	select {
+	case <-s.done:
+	default:
+		go s.abort()
+	}
+	return nil
+}
+
+// abort asks the host to end the session; a host that does not loses the connection.
+func (s *Session) abort() {
+	go s.ch.Close()
+	t := time.NewTimer(closeGrace)
+	defer t.Stop()
+	select {
+	case <-s.done:
+	case <-s.conn.down:
+	case <-t.C:
+		s.conn.close(errors.New("the host does not let a session end"))
+	}
+}
+
+// Exec runs cmd with /bin/sh as root, by sudo -n for other users, and returns its exit
+// code. What the login shell prints by itself may come first. A nil stdin is empty, nil
+// stdout and stderr are dropped.
+func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
+	head := &capped{max: 512}
+	errs := io.Writer(head)
+	if stderr != nil {
+		errs = io.MultiWriter(stderr, head)
+	}
+	s, err := p.begin(ctx, t, wrap(cmd, t.sudo()), nil, errs)
+	if err != nil {
+		return -1, err
+	}
+	defer s.Close()
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	go s.feed(stdin)
+	if _, err := io.CopyBuffer(stdout, readerOnly{s}, make([]byte, 32<<10)); err != nil {
+		return -1, err
+	}
+	code, err := s.Wait()
+	if err == nil && t.sudo() && code != 0 {
+		if why := sudoRefusal(head.String()); why != nil {
+			return code, &Error{t.Name, ErrSudo, why}
+		}
+	}
+	return code, err
+}
+
+// readerOnly hides what else a reader can do from io.Copy, so that the buffer is ours.
+type readerOnly struct{ io.Reader }
+
+func (s *Session) feed(stdin io.Reader) {
+	if stdin != nil {
+		io.CopyBuffer(struct{ io.Writer }{s}, readerOnly{stdin}, make([]byte, 32<<10))
+	}
+	s.CloseWrite()
+}
+
+// wrap makes one line that any login shell (sh, csh, fish) hands to /bin/sh unread.
+func wrap(script string, sudo bool) string {
+	sh := "/bin/sh -c '" + strings.ReplaceAll(script, "'", `'\''`) + "'"
+	if sudo {
+		return "exec sudo -n -- " + sh
+	}
+	return "exec " + sh
+}
+
+// sudoRefusal recognises sudo's own refusals, and says what to do about each.
+func sudoRefusal(stderr string) error {
+	at := strings.Index(stderr, "sudo:")
+	switch {
+	case strings.Contains(stderr, "sudo") && strings.Contains(stderr, "not found"):
+		return errors.New("sudo is not installed: log in as root instead")
+	case strings.Contains(stderr, "not in the sudoers file"), strings.Contains(stderr, "is not allowed to execute"), strings.Contains(stderr, "may not run sudo"):
+		return errors.New("the user is not in sudoers: it needs a line like 'USER ALL=(root) NOPASSWD: ALL'")
+	case at < 0:
+		return nil
+	case strings.Contains(stderr[at:], "tty"):
+		return errors.New("sudo wants a terminal: take requiretty out of sudoers for this user")
+	case strings.Contains(stderr[at:], "password is required"), strings.Contains(stderr[at:], "authentication is required"):
+		return errors.New("sudo wants a password: the user needs NOPASSWD in sudoers")
+	}
+	return nil
+}
+
+// capped keeps the first max bytes written to it, and takes the rest without a word.
+type capped struct {
+	mu  sync.Mutex
+	max int
+	buf bytes.Buffer
+}
+
+func (c *capped) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.buf.Write(p[:min(len(p), c.max-c.buf.Len())])
+	return len(p), nil
+}
+
+func (c *capped) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.buf.String()
+}
+
+// signalNumber knows the signals that RFC 4254 names.
+func signalNumber(name string) int {
+	for n, s := range map[int]string{1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 8: "FPE", 9: "KILL", 10: "USR1", 11: "SEGV", 12: "USR2", 13: "PIPE", 14: "ALRM", 15: "TERM"} {
+		if s == name {
+			return n
+		}
+	}
+	return 0
+}

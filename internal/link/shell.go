@@ -1,0 +1,84 @@
+package link
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/term"
+)
+
+// A Shell is a person at a terminal, or a script, that works on a host as its login user.
+type Shell struct {
+	Command  string // "" is a login shell
+	Terminal bool   // ask for a terminal; implied for a login shell when In is one
+	In       *os.File
+	Out, Err io.Writer
+}
+
+// Shell runs sh on t as the target's user, without sudo, and returns the remote's exit
+// code. With a terminal, keys pass unread and the window's size follows.
+func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
+	var pty *ptyRequest
+	fd := -1
+	if sh.In != nil && term.IsTerminal(int(sh.In.Fd())) && (sh.Terminal || sh.Command == "") {
+		fd = int(sh.In.Fd())
+	}
+	if fd >= 0 || sh.Terminal {
+		pty = &ptyRequest{term: firstOf(os.Getenv("TERM"), "xterm"), width: 80, height: 24}
+		if fd >= 0 {
+			if w, h, err := term.GetSize(fd); err == nil {
+				pty.width, pty.height = w, h
+			}
+		}
+	}
+	s, err := p.begin(ctx, t, sh.Command, pty, orDiscard(sh.Err))
+	if err != nil {
+		return -1, err
+	}
+	defer s.Close()
+	if fd >= 0 {
+		old, err := term.MakeRaw(fd)
+		if err != nil {
+			return -1, err
+		}
+		defer term.Restore(fd, old)
+		defer s.followWindow(fd)()
+	}
+	if sh.In != nil {
+		go s.feed(sh.In)
+	} else {
+		s.CloseWrite()
+	}
+	if _, err := io.CopyBuffer(orDiscard(sh.Out), readerOnly{s}, make([]byte, 32<<10)); err != nil {
+		return -1, err
+	}
+	return s.Wait()
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// followWindow tells the host when the window changes size, until stop is called.
+func (s *Session) followWindow(fd int) (stop func()) {
+	changed := make(chan os.Signal, 1)
+	signal.Notify(changed, syscall.SIGWINCH)
+	go func() {
+		for range changed {
+			if w, h, err := term.GetSize(fd); err == nil {
+				s.ch.SendRequest("window-change", false, ssh.Marshal(struct{ Columns, Rows, W, H uint32 }{uint32(w), uint32(h), 0, 0}))
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(changed)
+		close(changed)
+	}
+}
