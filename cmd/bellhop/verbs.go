@@ -5,6 +5,6 @@ import "github.com/spf13/cobra"
 // verbs lists what bellhop can do.
 func (e *Env) verbs() []*cobra.Command {
 	return []*cobra.Command{
-		e.initCmd(), e.hookCmd(),
+		e.initCmd(), e.hookCmd(), e.checkCmd(), e.schemaCmd(),
 	}
 }

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/internal/fleet"
+)
+
+func (e *Env) checkCmd() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "check [DIR]", Short: "Say what is wrong with the config, with file and line", GroupID: groupRepo,
+		Args: cobra.MaximumNArgs(1),
+		Long: `Say everything that is wrong with the config at once, with file, line and column. It needs
+nothing but the tree: no server, no host, no key. It exits 1 when something would be refused;
+warnings alone exit 0.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			dir, err := configDir(first(args))
+			if err != nil {
+				return err
+			}
+			return e.check(os.DirFS(dir), asJSON)
+		},
+	}
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func (e *Env) schemaCmd() *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON Schema of bellhop.yaml and service.yaml", GroupID: groupRepo, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b, err := fleet.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = e.Stdout.Write(append(b, '\n'))
+			return err
+		},
+	}
+}
+
+// A problemJSON is one problem as check --json has it.
+type problemJSON struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Source  string `json:"source"`
+	Host    string `json:"host"`
+	Message string `json:"message"`
+	Warning bool   `json:"warning"`
+}
+
+func (e *Env) check(tree fs.FS, asJSON bool) error {
+	f, problems, err := inspect(tree)
+	if err != nil {
+		return err
+	}
+	bad := 0
+	list := []problemJSON{}
+	for _, p := range problems {
+		if !p.Warning {
+			bad++
+		}
+		list = append(list, problemJSON{p.File, p.Line, p.Column, p.Source, p.Host, p.Message, p.Warning})
+	}
+	if asJSON {
+		err = e.writeJSON(map[string]any{"v": 1, "problems": list})
+	} else {
+		e.printProblems(f, problems, bad)
+	}
+	if err == nil && bad > 0 {
+		return exit(exitError)
+	}
+	return err
+}
+
+func (e *Env) printProblems(f *fleet.Fleet, problems fleet.Problems, bad int) {
+	for _, p := range problems {
+		fmt.Fprintln(e.Stdout, p.Error())
+	}
+	warnings := ""
+	if n := len(problems) - bad; n > 0 {
+		warnings = ", " + count(n, "warning")
+	}
+	p := e.outPaint()
+	if bad > 0 {
+		fmt.Fprintf(e.Stdout, "%s%s\n", p.red(count(bad, "problem")), warnings)
+		return
+	}
+	fmt.Fprintf(e.Stdout, "%s %s: %s%s\n", p.green("ok"), f.Network, count(len(f.Hosts), "host"), warnings)
+}
+
+// inspect finds all that is wrong with a tree, as far as the tree alone can tell: the whole
+// config, each host's bundle, and the files below secrets/.
+func inspect(tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
+	var all fleet.Problems
+	loader := &fleet.Loader{}
+	f, err := loader.Load(tree)
+	if err != nil {
+		var ps fleet.Problems
+		if !errors.As(err, &ps) {
+			return nil, nil, err
+		}
+		all = append(all, ps...)
+	}
+	if f != nil {
+		for i := range f.Warnings {
+			all = append(all, &f.Warnings[i])
+		}
+		for _, h := range f.Hosts {
+			if _, err := f.Bundle(h.Name); err != nil {
+				var ps fleet.Problems
+				if !errors.As(err, &ps) {
+					return nil, nil, err
+				}
+				all = append(all, ps...)
+			}
+		}
+	}
+	return f, all, nil
+}
+
+// first is the first argument, or "".
+func first(args []string) string {
+	if len(args) == 0 {
+		return ""
+	}
+	return args[0]
+}
