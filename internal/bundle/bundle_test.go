@@ -1,0 +1,217 @@
+package bundle_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"bellhop/internal/bundle"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func sample() bundle.Manifest {
+	m := bundle.Manifest{
+		Network: "hexagone", Host: "chrysalis",
+		Files: []bundle.File{
+			{Path: "/etc/within/b", Digest: bundle.DigestBytes([]byte("b")), Size: 1, Mode: 0o644, User: "root", Group: "root", Service: "withinbot"},
+			{Path: "/etc/within/a", Digest: bundle.DigestBytes([]byte("a")), Size: 1, Mode: 0o644, User: "root", Group: "root", Service: "withinbot"},
+		},
+		Links:    []bundle.Link{{Path: "/etc/l", Target: "/etc/within/a", Service: "withinbot"}},
+		Keys:     []bundle.Key{{Name: "withinbot", Path: "/run/keys/withinbot", User: "withinbot", Group: "within", Mode: 0o640, Digest: "d", Source: "secrets/x.age"}},
+		Packages: []bundle.Package{{Name: "withinbot", Digest: "p", Kind: "tar.gz", Size: 7, URL: "https://example.com/x"}},
+		Groups:   []string{"within"},
+		Users:    []bundle.User{{Name: "withinbot", Group: "within", Home: "/srv/within/withinbot"}},
+		Units:    []bundle.Unit{{Name: "withinbot.service", Enable: true, Start: true, OnChange: bundle.Restart, Triggers: []string{"key:withinbot"}}},
+		Needs:    []bundle.Need{{Command: "python3", Service: "withinbot"}},
+	}
+	m.Sort()
+	return m
+}
+
+// What only people read is not in the digest; everything else is.
+func TestDigestCovers(t *testing.T) {
+	m := sample()
+	want := m.Digest()
+	same := map[string]func(*bundle.Manifest){
+		"network":        func(m *bundle.Manifest) { m.Network = "other" },
+		"host":           func(m *bundle.Manifest) { m.Host = "other" },
+		"service":        func(m *bundle.Manifest) { m.Files[0].Service, m.Units[0].Service = "x", "x" },
+		"key source":     func(m *bundle.Manifest) { m.Keys[0].Source = "elsewhere" },
+		"package origin": func(m *bundle.Manifest) { m.Packages[0].URL, m.Packages[0].Size = "https://mirror", 0 },
+	}
+	for name, change := range same {
+		m := sample()
+		change(&m)
+		if m.Digest() != want {
+			t.Errorf("%s changes the digest", name)
+		}
+	}
+	differ := map[string]func(*bundle.Manifest){
+		"file path":   func(m *bundle.Manifest) { m.Files[0].Path += "x" },
+		"file bytes":  func(m *bundle.Manifest) { m.Files[0].Digest = bundle.DigestBytes([]byte("c")) },
+		"file mode":   func(m *bundle.Manifest) { m.Files[0].Mode = 0o600 },
+		"file owner":  func(m *bundle.Manifest) { m.Files[0].User = "x" },
+		"file group":  func(m *bundle.Manifest) { m.Files[0].Group = "x" },
+		"link target": func(m *bundle.Manifest) { m.Links[0].Target = "x" },
+		"key value":   func(m *bundle.Manifest) { m.Keys[0].Digest = "e" },
+		"key mode":    func(m *bundle.Manifest) { m.Keys[0].Mode = 0o400 },
+		"key seal":    func(m *bundle.Manifest) { m.Keys[0].Seal = true },
+		"package":     func(m *bundle.Manifest) { m.Packages[0].Digest = "q" },
+		"group":       func(m *bundle.Manifest) { m.Groups = nil },
+		"home":        func(m *bundle.Manifest) { m.Users[0].Home = "/" },
+		"on change":   func(m *bundle.Manifest) { m.Units[0].OnChange = bundle.Reload },
+		"triggers":    func(m *bundle.Manifest) { m.Units[0].Triggers = nil },
+		"needs":       func(m *bundle.Manifest) { m.Needs = nil },
+	}
+	for name, change := range differ {
+		m := sample()
+		change(&m)
+		if m.Digest() == want {
+			t.Errorf("%s does not change the digest", name)
+		}
+	}
+}
+
+func TestDiff(t *testing.T) {
+	old, new := sample(), sample()
+	new.Files[0].Mode = 0o600
+	new.Files[1].Service = "renamed"
+	new.Keys = nil
+	new.Links = append(new.Links, bundle.Link{Path: "/etc/m", Target: "x"})
+	got := bundle.Diff(old, new)
+	want := []bundle.Change{
+		{Action: bundle.Modify, Kind: bundle.KindFile, Name: "/etc/within/a", Service: "withinbot"},
+		{Action: bundle.Add, Kind: bundle.KindLink, Name: "/etc/m"},
+		{Action: bundle.Remove, Kind: bundle.KindKey, Name: "withinbot"},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("Diff (-want +got):\n%s", d)
+	}
+	if got := bundle.Diff(old, old); len(got) != 0 {
+		t.Errorf("Diff of a manifest with itself is %v", got)
+	}
+}
+
+func TestWithoutKeyDigests(t *testing.T) {
+	m := sample()
+	stripped := m.WithoutKeyDigests()
+	if stripped.Keys[0].Digest != "" || m.Keys[0].Digest == "" {
+		t.Errorf("WithoutKeyDigests left %q and made the original %q", stripped.Keys[0].Digest, m.Keys[0].Digest)
+	}
+}
+
+func TestWire(t *testing.T) {
+	var wire bytes.Buffer
+	wire.WriteString("Welcome to chrysalis!\n" + bundle.Magic)
+	hello := bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b"}
+	if err := bundle.WriteFrame(&wire, bundle.FrameHello, hello); err != nil {
+		t.Fatal(err)
+	}
+	value := make([]byte, 600_000)
+	for i := range value {
+		value[i] = byte(rand.N(256))
+	}
+	blob := bundle.Blob{Kind: bundle.BlobFile, Name: bundle.DigestBytes(value), Size: int64(len(value))}
+	if err := bundle.WriteBlob(&wire, blob, bytes.NewReader(value)); err != nil {
+		t.Fatal(err)
+	}
+
+	r := bundle.NewReader(&wire)
+	noise, err := r.SkipNoise()
+	if err != nil || string(noise) != "Welcome to chrysalis!\n" {
+		t.Fatalf("SkipNoise() = %q, %v", noise, err)
+	}
+	var gotHello bundle.Hello
+	if err := r.Expect(bundle.FrameHello, &gotHello); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(hello, gotHello); d != "" {
+		t.Error(d)
+	}
+	var gotBlob bundle.Blob
+	if err := r.Expect(bundle.FrameBlob, &gotBlob); err != nil {
+		t.Fatal(err)
+	}
+	var got bytes.Buffer
+	if err := r.Data(gotBlob, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), value) {
+		t.Error("the blob's bytes changed on the way")
+	}
+	if _, _, err := r.Next(); err != io.EOF {
+		t.Errorf("Next at the end: %v, want io.EOF", err)
+	}
+}
+
+func TestWireRefuses(t *testing.T) {
+	frame := func(kind byte, n uint32, p string) string {
+		return string(binary.BigEndian.AppendUint32([]byte{kind}, n)) + p
+	}
+	for name, in := range map[string]string{
+		"a message over its cap": frame(bundle.FrameOffer, bundle.MaxMessage+1, ""),
+		"data over its cap":      frame(bundle.FrameData, bundle.MaxData+1, ""),
+		"a cut payload":          frame(bundle.FrameOffer, 10, "abc"),
+		"a cut head":             "O\x00\x00",
+	} {
+		if _, _, err := bundle.NewReader(strings.NewReader(in)).Next(); err == nil || err == io.EOF {
+			t.Errorf("%s: error is %v", name, err)
+		}
+	}
+	blob := bundle.Blob{Name: "x", Size: 3}
+	for name, in := range map[string]string{
+		"more data than announced": frame(bundle.FrameData, 4, "abcd"),
+		"an empty data frame":      frame(bundle.FrameData, 0, ""),
+		"another frame in between": frame(bundle.FrameEnd, 2, "{}"),
+		"too little data":          frame(bundle.FrameData, 2, "ab"),
+	} {
+		if err := bundle.NewReader(strings.NewReader(in)).Data(blob, io.Discard); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := bundle.NewReader(strings.NewReader(strings.Repeat("motd ", bundle.MaxNoise))).SkipNoise(); !errors.Is(err, bundle.ErrNoMagic) {
+		t.Errorf("noise without end: %v, want ErrNoMagic", err)
+	}
+}
+
+// FuzzReader feeds the parser of both ends: it must neither panic nor take more memory than
+// what was really sent.
+func FuzzReader(f *testing.F) {
+	var good bytes.Buffer
+	good.WriteString(bundle.Magic)
+	bundle.WriteFrame(&good, bundle.FrameHello, bundle.Hello{Protocol: 1})
+	bundle.WriteBlob(&good, bundle.Blob{Kind: bundle.BlobKey, Name: "k", Size: 3}, strings.NewReader("abc"))
+	f.Add(good.Bytes())
+	f.Add([]byte(bundle.Magic + "D\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		r := bundle.NewReader(bytes.NewReader(in))
+		if _, err := r.SkipNoise(); err != nil {
+			return
+		}
+		for {
+			kind, p, err := r.Next()
+			if err != nil {
+				return
+			}
+			if len(p) > len(in) {
+				t.Fatalf("a payload of %d bytes from %d", len(p), len(in))
+			}
+			if kind == bundle.FrameBlob {
+				var b bundle.Blob
+				if bundle.Unmarshal(p, &b) == nil && b.Size < 1<<20 {
+					r.Data(b, io.Discard)
+				}
+			}
+			var m bundle.Offer
+			if bundle.Unmarshal(p, &m) == nil {
+				m.Manifest.Sort()
+				m.Manifest.Digest()
+			}
+		}
+	})
+}
