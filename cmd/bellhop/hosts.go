@@ -1,0 +1,261 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// Which hosts a verb means, and how they are reached. The config repo in front of us is
+// asked first; where there is none, history remembers how each host was reached last.
+
+// A reach is how a command line gets to hosts.
+type reach struct {
+	dir      string // config repo; "" looks here and above
+	stateDir string
+	sshKey   string
+}
+
+func (r *reach) flags(c *cobra.Command) {
+	dirFlag(c, &r.dir)
+	stateDirFlag(c, &r.stateDir)
+	secretFileFlag(c, &r.sshKey, "ssh-key", "", "SSH private key to log in with (default: the deployer's, else your agent's and your own)")
+}
+
+// targets lists the hosts that expr names ("" is all of them), by name.
+func (r *reach) targets(expr string) ([]link.Target, error) {
+	if r.dir == "" {
+		if dir, err := configDir(""); err == nil {
+			r.dir = dir
+		}
+	}
+	if r.dir != "" {
+		f, err := loadOffline(r.dir)
+		if err != nil {
+			return nil, err
+		}
+		return fleetTargets(f, expr)
+	}
+	return r.remembered(expr)
+}
+
+// target finds the one host of that name.
+func (r *reach) target(name string) (link.Target, error) {
+	if strings.ContainsAny(name, "@!*?[,") {
+		return link.Target{}, fmt.Errorf("%s names more than one host; this takes one", name)
+	}
+	ts, err := r.targets(name)
+	if err != nil {
+		return link.Target{}, err
+	}
+	return ts[0], nil
+}
+
+// loadOffline reads the config in dir without opening any secret.
+func loadOffline(dir string) (*fleet.Fleet, error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, fmt.Errorf("read the config: %w", err)
+	}
+	f, err := (&fleet.Loader{}).Load(os.DirFS(dir))
+	if err != nil {
+		return nil, fmt.Errorf("read the config in %s:\n%w", dir, err)
+	}
+	return f, nil
+}
+
+func fleetTargets(f *fleet.Fleet, expr string) ([]link.Target, error) {
+	hosts, err := f.Select(expr)
+	if err != nil {
+		return nil, fmt.Errorf("choose hosts: %w", err)
+	}
+	if len(hosts) == 0 {
+		return nil, fmt.Errorf("choose hosts: %q names none", expr)
+	}
+	ts := make([]link.Target, len(hosts))
+	for i, h := range hosts {
+		t, err := fleetTarget(f, h, 0)
+		if err != nil {
+			return nil, err
+		}
+		ts[i] = *t
+	}
+	return ts, nil
+}
+
+// fleetTarget says how a host of the config is reached.
+func fleetTarget(f *fleet.Fleet, h *fleet.Host, depth int) (*link.Target, error) {
+	t := &link.Target{Name: h.Name, Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Arch: h.Arch}
+	if h.Jump == "" {
+		return t, nil
+	}
+	via, ok := f.Host(h.Jump)
+	if !ok || depth > 8 {
+		return nil, fmt.Errorf("%s: no way through jump host %s", h.Name, h.Jump)
+	}
+	var err error
+	t.Jump, err = fleetTarget(f, via, depth+1)
+	return t, err
+}
+
+// remembered lists hosts as history knows them. It knows no tags.
+func (r *reach) remembered(expr string) ([]link.Target, error) {
+	db, err := history.OpenRead(newState(r.stateDir).path("bellhop.db"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, hint(errors.New("no config repo here or above, and no state directory that remembers hosts"),
+			"cd to the config repo, or give --dir or --state-dir")
+	} else if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	all := db.Hosts()
+	names, err := selectNames(slices.Sorted(maps.Keys(all)), expr)
+	if err != nil {
+		return nil, err
+	}
+	ts := make([]link.Target, len(names))
+	for i, n := range names {
+		t, err := rememberedTarget(all, n, 0)
+		if err != nil {
+			return nil, err
+		}
+		ts[i] = *t
+	}
+	return ts, nil
+}
+
+func rememberedTarget(all map[string]history.Host, name string, depth int) (*link.Target, error) {
+	h, ok := all[name]
+	if !ok || depth > 8 || len(h.Reach.Addresses) == 0 {
+		return nil, fmt.Errorf("%s: nothing is remembered of how it is reached", name)
+	}
+	t := &link.Target{Name: h.Name, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch}
+	if h.Reach.Jump == "" {
+		return t, nil
+	}
+	var err error
+	t.Jump, err = rememberedTarget(all, h.Reach.Jump, depth+1)
+	return t, err
+}
+
+// selectNames is fleet's Select where there is no fleet: names and globs, ! to exclude.
+func selectNames(names []string, expr string) ([]string, error) {
+	var out []string
+	picks := strings.FieldsFunc(expr, func(r rune) bool { return r == ',' || r == ' ' })
+	for _, p := range picks {
+		if strings.HasPrefix(strings.TrimPrefix(p, "!"), "@") {
+			return nil, hint(fmt.Errorf("choose hosts: %s: tags stand in the config repo", p), "cd to the config repo, or give --dir")
+		}
+		if _, err := path.Match(strings.TrimPrefix(p, "!"), ""); err != nil {
+			return nil, fmt.Errorf("choose hosts: %s: %w", p, err)
+		}
+	}
+	for _, n := range names {
+		if picked(n, picks) {
+			out = append(out, n)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("choose hosts: %q names none", expr)
+	}
+	return out, nil
+}
+
+func picked(name string, picks []string) bool {
+	in, only := false, true
+	for _, p := range picks {
+		glob, not := strings.CutPrefix(p, "!")
+		hit, _ := path.Match(glob, name)
+		if not && hit {
+			return false
+		}
+		if !not {
+			only = false
+			in = in || hit
+		}
+	}
+	return in || only
+}
+
+// pool opens connections as the deployer where its key can be read, else as the user: their
+// agent first, then their own keys.
+func (e *Env) pool(r *reach) (*link.Pool, error) {
+	signers, err := e.signers(r)
+	if err != nil {
+		return nil, err
+	}
+	return link.NewPool(link.Config{Signers: signers}), nil
+}
+
+func (e *Env) signers(r *reach) (func() ([]ssh.Signer, error), error) {
+	st := newState(r.stateDir)
+	if r.sshKey != "" {
+		st.sshKey = r.sshKey
+	}
+	key, err := st.signer()
+	if err == nil {
+		return func() ([]ssh.Signer, error) { return []ssh.Signer{key}, nil }, nil
+	}
+	if r.sshKey != "" || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+		return nil, err
+	}
+	return e.userSigners(), nil
+}
+
+// userSigners are the keys of the person at the keyboard.
+func (e *Env) userSigners() func() ([]ssh.Signer, error) {
+	agent := link.AgentSigners()
+	return func() ([]ssh.Signer, error) {
+		var all []ssh.Signer
+		if e.Getenv("SSH_AUTH_SOCK") != "" {
+			if s, err := agent(); err == nil {
+				all = append(all, s...)
+			}
+		}
+		for _, name := range []string{"id_ed25519", "id_ecdsa", "id_rsa"} {
+			b, err := os.ReadFile(path.Join(e.Getenv("HOME"), ".ssh", name))
+			if err != nil {
+				continue
+			}
+			if s, err := ssh.ParsePrivateKey(b); err == nil {
+				all = append(all, s)
+			}
+			clear(b)
+		}
+		if len(all) == 0 {
+			return nil, errors.New("no key to log in with: the deployer's is not readable, and there is no agent and no key in ~/.ssh without a passphrase")
+		}
+		return all, nil
+	}
+}
+
+// each runs work on all targets, at most parallel at once, and returns what each said in
+// the order of targets.
+func each[T any](ctx context.Context, targets []link.Target, parallel int, work func(context.Context, link.Target) T) []T {
+	out := make([]T, len(targets))
+	slots := make(chan struct{}, max(parallel, 1))
+	done := make(chan struct{})
+	for i, t := range targets {
+		go func() {
+			slots <- struct{}{}
+			defer func() { <-slots; done <- struct{}{} }()
+			out[i] = work(ctx, t)
+		}()
+	}
+	for range targets {
+		<-done
+	}
+	return out
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"bellhop/internal/fleet"
+	"bellhop/secrets"
+)
+
+// Private keys of the person or the server at work, and the rules of the repo.
+
+// An identityFlags says which private keys open secrets.
+type identityFlags struct {
+	files    []string
+	stateDir string
+}
+
+func (f *identityFlags) flags(c *cobra.Command) {
+	c.Flags().StringSliceVarP(&f.files, "identity", "i", nil, "age identity or SSH private key file; again for more (default: the deployer's and your own)")
+	if err := c.Flags().SetAnnotation("identity", secretFile, []string{"1"}); err != nil {
+		panic(err)
+	}
+	_ = c.MarkFlagFilename("identity")
+	stateDirFlag(c, &f.stateDir)
+}
+
+// open loads the identities. Those named must be there; of the usual places, those that are.
+// A nil ask asks nobody for a passphrase.
+func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*secrets.Identities, error) {
+	files := f.files
+	if len(files) == 0 {
+		for _, path := range append([]string{newState(f.stateDir).identity}, e.ownIdentities()...) {
+			if r, err := os.Open(path); err == nil {
+				r.Close()
+				files = append(files, path)
+			}
+		}
+	}
+	if len(files) == 0 {
+		return nil, hint(errors.New("no identity to open secrets with"),
+			"name one with -i FILE or BELLHOP_IDENTITY; bellhop init makes one in %s", e.ownIdentities()[0])
+	}
+	ids, err := secrets.Sources{Files: files, Passphrase: ask, Plugins: e.plugins()}.Load()
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// plugins are run for a person at a terminal, found on their PATH; a server runs none
+// (serve.go).
+func (e *Env) plugins() secrets.Plugins {
+	return secrets.Plugins{
+		Path: true,
+		Show: func(message string) { fmt.Fprintln(e.Stderr, message) },
+		Ask: func(prompt string, _ bool) (string, error) {
+			b, err := e.askSecret(prompt)
+			return string(b), err
+		},
+	}
+}
+
+// passphrase asks for one, unless the environment has it.
+func (e *Env) passphrase(prompt string) ([]byte, error) {
+	if v, err := e.secretEnv("BELLHOP_PASSPHRASE"); v != "" || err != nil {
+		return []byte(v), err
+	}
+	return e.askSecret(prompt)
+}
+
+// askSecret reads a line from the terminal without showing it: stdin may be something else.
+func (e *Env) askSecret(prompt string) ([]byte, error) {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("ask %q: there is no terminal", prompt)
+	}
+	defer tty.Close()
+	fmt.Fprintf(tty, "%s: ", prompt)
+	b, err := term.ReadPassword(int(tty.Fd()))
+	fmt.Fprintln(tty)
+	return b, err
+}
+
+// rulesOf reads who reads what from the config repo in dir.
+func rulesOf(dir string) (secrets.Rules, error) {
+	r, err := fleet.ReadReaders(os.DirFS(dir))
+	if err != nil {
+		return secrets.Rules{}, err
+	}
+	return asRules(r), nil
+}
+
+// asRules gives fleet's readers the form that secrets knows.
+func asRules(r fleet.Readers) secrets.Rules {
+	rules := secrets.Rules{Names: r.Names, Allow: r.Allow}
+	for _, x := range r.Rules {
+		rules.Rules = append(rules.Rules, secrets.Rule(x))
+	}
+	return rules
+}
