@@ -1,0 +1,50 @@
+package secrets
+
+import (
+	"bytes"
+	"regexp"
+)
+
+// What private keys look like. Each pattern wants some of the key's body, so that a page that
+// only talks about keys passes. Line breaks may be written as \n, as JSON does.
+var privateKeys = []struct {
+	hint []byte // what must be there before the pattern is tried
+	name string
+	re   *regexp.Regexp
+}{
+	{[]byte("AGE-SECRET-KEY-"), "age", regexp.MustCompile(`AGE-SECRET-KEY-(?:PQ-)?1[AC-HJ-NP-Z02-9]{40}`)},
+	{[]byte("AGE-PLUGIN-"), "age plugin", regexp.MustCompile(`AGE-PLUGIN-[A-Z0-9+._-]{1,64}-1[AC-HJ-NP-Z02-9]{8}`)},
+	{[]byte("PRIVATE KEY"), "PEM", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:\\[nr]|[\s"'+>|\\])*(?:[A-Za-z0-9+/]{16}|Proc-Type:|Version:|Comment:|DEK-Info:)`)},
+	{[]byte("PuTTY-User-Key-File-"), "PuTTY", regexp.MustCompile(`PuTTY-User-Key-File-[0-9]:(?s:.{0,4096}?)Private-Lines:`)},
+}
+
+// findPrivateKey gives the kind of the first private key in data and its line.
+func findPrivateKey(data []byte) (kind string, line int) {
+	if wide := fromUTF16(data); wide != nil {
+		data = wide
+	}
+	for _, k := range privateKeys {
+		for at := 0; ; {
+			i := bytes.Index(data[at:], k.hint)
+			if i < 0 {
+				break
+			}
+			// The hint is near the start of the pattern; a window spares the rest of the file.
+			from := max(at+i-64, 0)
+			to := min(at+i+8192, len(data))
+			if loc := k.re.FindIndex(data[from:to]); loc != nil {
+				return k.name, 1 + bytes.Count(data[:from+loc[0]], []byte("\n"))
+			}
+			at += i + len(k.hint)
+		}
+	}
+	return "", 0
+}
+
+// fromUTF16 drops the zero bytes of text that was saved as UTF-16; nil if data is no such text.
+func fromUTF16(data []byte) []byte {
+	if !bytes.HasPrefix(data, []byte("\xff\xfe")) && !bytes.HasPrefix(data, []byte("\xfe\xff")) {
+		return nil
+	}
+	return bytes.ReplaceAll(data[2:], []byte{0}, nil)
+}

@@ -1,0 +1,116 @@
+package secrets
+
+import (
+	"bytes"
+	"io/fs"
+	"slices"
+
+	"filippo.io/age/armor"
+)
+
+const (
+	inHistory  = "its value is in git's history now, so rotate it"
+	notYet     = "git does not have it yet: take it out of the commit"
+	howToSeal  = "; then seal the new one: bellhop secret set "
+	howToAllow = " (a key that is meant to be public, in a test for one: name the file under verify.allow)"
+)
+
+// CheckPush gives what refuses a push: plaintext below secrets/, a damaged age file, a private key
+// in a blob that old does not have. Old is the last accepted commit, nil if there is none. What
+// stands in both is not read when the trees know object ids (Hash).
+func CheckPush(old, tree fs.FS, rules Rules) []Finding {
+	return checkPush(old, tree, rules, inHistory)
+}
+
+func checkPush(old, tree fs.FS, rules Rules, then string) []Finding {
+	var out []Finding
+	changed(old, tree, func(name string, d fs.DirEntry) {
+		out = append(out, checkBlob(old, tree, rules, name, d, then)...)
+	}, func(name string, err error) {
+		out = append(out, Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true})
+	})
+	return sortFindings(out)
+}
+
+func checkBlob(old, tree fs.FS, rules Rules, name string, d fs.DirEntry, then string) []Finding {
+	if !d.Type().IsRegular() {
+		if isSecret(name) {
+			return []Finding{{File: name, Rule: NotRegular, Message: "a secret is a regular file, not a link or a device", Refuses: true}}
+		}
+		return nil
+	}
+	data, err := readFile(tree, name)
+	if err != nil {
+		return []Finding{{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true}}
+	}
+	defer clear(data)
+	var out []Finding
+	if isSecret(name) {
+		out = append(out, checkForm(name, data, then)...)
+	}
+	if f, found := checkKey(name, data, rules, then); found && !holds(old, hashOf(tree, name), data) {
+		out = append(out, f)
+	}
+	return out
+}
+
+// checkForm says whether a secret is an age file at all.
+func checkForm(name string, data []byte, then string) []Finding {
+	class, armored := sniff(data)
+	switch {
+	case class == Mangled, armored && bytes.Contains(data, []byte("\r")):
+		return []Finding{{File: name, Rule: MangledFile, Refuses: true,
+			Message: "an age file that a text conversion (CRLF or UTF-16) has damaged; mark it in .gitattributes (*.age binary) and commit the original bytes again"}}
+	case class == "":
+		return nil
+	case !inSecrets(name):
+		return []Finding{{File: name, Rule: Plaintext, Message: "its name ends in .age, and it is not an age file"}}
+	case class == Empty:
+		return []Finding{{File: name, Rule: Plaintext, Message: "is empty, and so not an age file; below secrets/ everything is sealed", Refuses: true}}
+	}
+	return []Finding{{File: name, Rule: Plaintext, Refuses: true, Message: "is not encrypted; " + then + howToSeal + name}}
+}
+
+func checkKey(name string, data []byte, rules Rules, then string) (Finding, bool) {
+	kind, line := findPrivateKey(data)
+	if kind == "" || slices.ContainsFunc(rules.Allow, func(p string) bool { return match(p, name) }) {
+		return Finding{}, false
+	}
+	return Finding{File: name, Line: line, Rule: PrivateKey, Refuses: true,
+		Message: "a private key (" + kind + "); " + then + howToAllow}, true
+}
+
+// checkHeader says what a header shows without a private key.
+func checkHeader(name string, data []byte) (Audience, []Finding) {
+	damaged := func(msg string) []Finding {
+		return []Finding{{File: name, Rule: Damaged, Message: msg}}
+	}
+	raw, class := unwrapArmor(data)
+	if class == TooLarge {
+		return Audience{}, damaged("larger than bellhop opens")
+	}
+	if class != "" {
+		return Audience{}, damaged("the armor is damaged")
+	}
+	header, stanzas, class := parseHeader(raw)
+	if class != "" {
+		return Audience{}, damaged("the age header is damaged")
+	}
+	if refusePassphrase(stanzas) != "" {
+		return Audience{}, []Finding{{File: name, Rule: WithPassword, Message: "sealed with a passphrase, which no server can answer"}}
+	}
+	a := audience(stanzas)
+	const nonce, overhead = 16, 16
+	switch n := len(raw) - len(header); {
+	case n < nonce+overhead:
+		return a, damaged("the file ends early")
+	case n == nonce+overhead:
+		return a, []Finding{{File: name, Rule: EmptyValue, Message: "nothing is sealed in it: the value is empty"}}
+	}
+	return a, nil
+}
+
+// armored says whether a file is kept as text, so that it stays that way when sealed anew.
+func armored(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte(armor.Header))
+}
