@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/fleet"
+	"bellhop/secrets"
 )
 
 func (e *Env) checkCmd() *cobra.Command {
@@ -122,6 +123,7 @@ func inspect(tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
 				all = append(all, ps...)
 			}
 		}
+		all = append(all, findingProblems(secrets.Verify(tree, secrets.Check{Rules: asRules(f.Readers), Used: usedSecrets(tree)}))...)
 	}
 	return f, all, nil
 }

@@ -20,7 +20,7 @@ import (
 
 func (e *Env) secretCmd() *cobra.Command {
 	return group(groupSecrets, "secret", "The age files below secrets/",
-		e.secretSetCmd(), e.secretShowCmd(), e.secretTextconvCmd())
+		e.secretSetCmd(), e.secretShowCmd(), e.secretVerifyCmd(), e.secretTextconvCmd())
 }
 
 // A secretAt is a secret in a config repo on disk.

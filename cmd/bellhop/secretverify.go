@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/internal/fleet"
+	"bellhop/secrets"
+)
+
+func (e *Env) secretVerifyCmd() *cobra.Command {
+	var dir string
+	var staged, open, asJSON bool
+	var ids identityFlags
+	c := &cobra.Command{
+		Use: "verify", Short: "Say what is wrong with the secrets", Args: cobra.NoArgs,
+		Long: `Say what is wrong with the secrets: plaintext below secrets/, private keys in files, damaged
+files, and readers who are too few or too many. No private key is needed. What would refuse a
+push exits 1; the rest are warnings and exit 0.
+
+--staged looks at what git is about to commit, as the pre-commit hook does. --open also tries
+to open each file with the identities at hand.`,
+		RunE: func(*cobra.Command, []string) error {
+			at, err := configDir(dir)
+			if err != nil {
+				return err
+			}
+			check := secrets.Check{Staged: staged}
+			if open {
+				if check.IDs, err = ids.open(e, e.passphrase); err != nil {
+					return err
+				}
+			}
+			return e.secretVerify(at, check, asJSON)
+		},
+	}
+	dirFlag(c, &dir)
+	ids.flags(c)
+	c.Flags().BoolVar(&staged, "staged", false, "look at what git is about to commit")
+	c.Flags().BoolVar(&open, "open", false, "try to open each file too")
+	jsonFlag(c, &asJSON)
+	return c
+}
+
+func (e *Env) secretVerify(dir string, check secrets.Check, asJSON bool) error {
+	var tree fs.FS = os.DirFS(dir)
+	if check.Staged {
+		staged, err := stagedTree(dir)
+		if err != nil {
+			return err
+		}
+		if check.Old, err = headTree(dir); err != nil {
+			return err
+		}
+		tree = staged
+	}
+	readers, err := fleet.ReadReaders(tree)
+	if err != nil {
+		return err
+	}
+	check.Rules, check.Used = asRules(readers), usedSecrets(tree)
+	findings := secrets.Verify(tree, check)
+	if asJSON {
+		err = e.writeJSON(map[string]any{"v": 1, "findings": orEmpty(findings)})
+	} else {
+		e.printFindings(findings)
+	}
+	if err == nil && secrets.Refused(findings) {
+		return exit(exitError)
+	}
+	return err
+}
+
+func (e *Env) printFindings(findings []secrets.Finding) {
+	p := e.outPaint()
+	refuse := 0
+	for _, f := range findings {
+		word := p.yellow("warning")
+		if f.Refuses {
+			word = p.red("refused")
+			refuse++
+		}
+		fmt.Fprintf(e.Stdout, "%s: %s\n", word, f)
+	}
+	switch warn := len(findings) - refuse; {
+	case refuse > 0:
+		fmt.Fprintf(e.Stdout, "%s, %s\n", p.red(count(refuse, "thing")+" would refuse a push"), count(warn, "warning"))
+	case warn > 0:
+		fmt.Fprintln(e.Stdout, count(warn, "warning"))
+	default:
+		fmt.Fprintln(e.Stdout, p.green("ok"), "every secret is sealed for its readers")
+	}
+}
+
+// usedSecrets lists the files that a key on some host comes from; nil when the config has
+// problems, so that nothing is called unused for a mistake elsewhere.
+func usedSecrets(tree fs.FS) []string {
+	f, err := (&fleet.Loader{}).Load(tree)
+	if err != nil || f == nil {
+		return nil
+	}
+	used := []string{}
+	for _, h := range f.Hosts {
+		b, err := f.Bundle(h.Name)
+		if err != nil || b == nil {
+			return nil
+		}
+		for _, k := range b.Keys {
+			used = append(used, k.Source)
+		}
+	}
+	return used
+}
+
+func orEmpty[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// findingProblems gives findings the form of the config's other problems.
+func findingProblems(findings []secrets.Finding) fleet.Problems {
+	var ps fleet.Problems
+	for _, f := range findings {
+		ps = append(ps, &fleet.Problem{File: f.File, Line: f.Line, Message: f.Message, Warning: !f.Refuses})
+	}
+	return ps
+}
