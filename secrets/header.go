@@ -48,8 +48,8 @@ func damagedIntro(data []byte) bool {
 }
 
 // unwrapArmor gives the binary form of an age file.
-func unwrapArmor(data []byte) ([]byte, Class) {
-	if len(data) > MaxFile {
+func unwrapArmor(data []byte, limit int) ([]byte, Class) {
+	if len(data) > limit {
 		return nil, TooLarge
 	}
 	class, armored := sniff(data)

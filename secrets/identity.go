@@ -30,6 +30,7 @@ type Sources struct {
 type Identities struct {
 	list []*identity
 	max  time.Duration
+	room int // bytes of a value and, eightfold, of its file; 0 means MaxValue. Tests raise it
 }
 
 // An identity is one private key; what is printed of it is its public half or its source.
@@ -170,7 +171,7 @@ func openPassphrase(data, pass []byte) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("the passphrase is empty")
 	}
-	raw, class := unwrapArmor(data)
+	raw, class := unwrapArmor(data, MaxFile)
 	if class != "" {
 		return nil, &OpenError{Class: class}
 	}
@@ -186,7 +187,7 @@ func openPassphrase(data, pass []byte) ([]byte, error) {
 		return nil, oerr
 	}
 	defer clear(key)
-	v, oerr := payload(raw, len(header), key)
+	v, oerr := payload(raw, len(header), key, MaxValue)
 	if oerr != nil {
 		return nil, oerr
 	}
@@ -345,6 +346,13 @@ func (ids *Identities) limit() time.Duration {
 		return openLimit
 	}
 	return ids.max
+}
+
+func (ids *Identities) maxValue() int {
+	if ids == nil || ids.room <= 0 {
+		return MaxValue
+	}
+	return ids.room
 }
 
 // public lists what may be shown of each identity.

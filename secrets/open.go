@@ -44,7 +44,7 @@ func (ids *Identities) Open(name string, data []byte) ([]byte, error) {
 }
 
 func (ids *Identities) open(data []byte) ([]byte, *OpenError) {
-	raw, class := unwrapArmor(data)
+	raw, class := unwrapArmor(data, ids.maxValue()*(MaxFile/MaxValue))
 	if class != "" {
 		return nil, &OpenError{Class: class}
 	}
@@ -72,7 +72,7 @@ func (ids *Identities) open(data []byte) ([]byte, *OpenError) {
 		return nil, err
 	}
 	defer clear(key)
-	return payload(raw, len(header), key)
+	return payload(raw, len(header), key, ids.maxValue())
 }
 
 // refusePassphrase stops a pushed file from costing the deployer seconds of scrypt.
@@ -143,19 +143,19 @@ func (w *watched) Unwrap(ss []*age.Stanza) ([]byte, error) {
 }
 
 // payload decrypts what follows the header, whole or not at all.
-func payload(raw []byte, header int, key []byte) ([]byte, *OpenError) {
+func payload(raw []byte, header int, key []byte, limit int) ([]byte, *OpenError) {
 	const nonce, overhead = 16, 16
-	if len(raw)-header < nonce {
+	if len(raw)-header < nonce+overhead {
 		return nil, &OpenError{Class: Truncated}
 	}
 	r, err := age.Decrypt(bytes.NewReader(raw), age.NewInjectedFileKeyIdentity(key))
 	if err != nil {
 		return nil, &OpenError{Class: BadHeader}
 	}
-	buf := make([]byte, 0, min(len(raw)-header, MaxValue+1))
+	buf := make([]byte, 0, min(len(raw)-header, limit+1))
 	out := bytes.NewBuffer(buf)
-	n, err := io.Copy(out, io.LimitReader(r, MaxValue+1))
-	if err == nil && n <= MaxValue {
+	n, err := io.Copy(out, io.LimitReader(r, int64(limit)+1))
+	if err == nil && n <= int64(limit) {
 		return out.Bytes(), nil
 	}
 	clear(out.Bytes())

@@ -15,7 +15,7 @@ var privateKeys = []struct {
 	{[]byte("AGE-SECRET-KEY-"), "age", regexp.MustCompile(`AGE-SECRET-KEY-(?:PQ-)?1[AC-HJ-NP-Z02-9]{40}`)},
 	{[]byte("AGE-PLUGIN-"), "age plugin", regexp.MustCompile(`AGE-PLUGIN-[A-Z0-9+._-]{1,64}-1[AC-HJ-NP-Z02-9]{8}`)},
 	{[]byte("PRIVATE KEY"), "PEM", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:\\[nr]|[\s"'+>|\\])*(?:[A-Za-z0-9+/]{16}|Proc-Type:|Version:|Comment:|DEK-Info:)`)},
-	{[]byte("PuTTY-User-Key-File-"), "PuTTY", regexp.MustCompile(`PuTTY-User-Key-File-[0-9]:(?s:.{0,4096}?)Private-Lines:`)},
+	{[]byte("PuTTY-User-Key-File-"), "PuTTY", regexp.MustCompile(`PuTTY-User-Key-File-[0-9]:(?s:.*?)Private-Lines:`)},
 }
 
 // findPrivateKey gives the kind of the first private key in data and its line.

@@ -85,7 +85,7 @@ func checkHeader(name string, data []byte) (Audience, []Finding) {
 	damaged := func(msg string) []Finding {
 		return []Finding{{File: name, Rule: Damaged, Message: msg}}
 	}
-	raw, class := unwrapArmor(data)
+	raw, class := unwrapArmor(data, MaxFile)
 	if class == TooLarge {
 		return Audience{}, damaged("larger than bellhop opens")
 	}

@@ -27,7 +27,7 @@ type Audience struct {
 // only the number and types of its readers are known. The stanza is covered by the header's
 // MAC, which whoever opens the file checks; it cannot stop someone who may replace the file.
 func Readers(data []byte) (Audience, error) {
-	raw, class := unwrapArmor(data)
+	raw, class := unwrapArmor(data, MaxFile)
 	if class != "" {
 		return Audience{}, &OpenError{Class: class}
 	}
