@@ -1,0 +1,456 @@
+package lab
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/host"
+	"bellhop/internal/link"
+)
+
+// A Host is an SSH server on 127.0.0.1 that stands for one machine. It has no shell: it
+// knows the two lines that link runs, to start and to send the helper, and the helper is
+// host.Serve in this process. Every switch may be thrown while it runs.
+type Host struct {
+	name  string
+	serve func(ctx context.Context, in io.Reader, out io.Writer) error
+	root  string // of the twin, for cat; "" has no files
+	addr  string
+	n     counters
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	gate   gate
+
+	mu       sync.Mutex
+	listener net.Listener // nil while cut
+	closed   bool
+	conns    map[net.Conn]struct{}
+	config   *ssh.ServerConfig
+	key      ssh.Signer
+	allow    []ssh.PublicKey
+	helpers  []string // digests that were sent; nil: any digest counts as there
+	noise    string
+	uname    string
+}
+
+// Counts tells what was done to a Host since it was made.
+type Counts struct {
+	Connections int64 // accepted
+	Logins      int64 // handshakes that succeeded
+	Channels    int64 // sessions and tunnels opened
+	Sessions    int64 // commands begun
+	Uploads     int64 // helpers taken
+	Keepalives  int64
+	// RoundTrips counts, over all sessions: one for the channel, one for the command, and one
+	// each time the deployer spoke after having heard something.
+	RoundTrips        int64
+	BytesIn, BytesOut int64 // on the wire, as the host sees them
+}
+
+type counters struct {
+	conns, logins, channels, sessions, uploads, keepalives, trips, in, out atomic.Int64
+}
+
+// NewHost starts an SSH host for a twin: m is a *Machine.
+func NewHost(name string, m interface{ Host() *host.Machine }) (*Host, error) {
+	h, err := Listen(name, func(ctx context.Context, in io.Reader, out io.Writer) error {
+		return host.Serve(ctx, m.Host(), in, out)
+	})
+	if err == nil {
+		h.root = m.Host().Root
+	}
+	return h, err
+}
+
+// Listen starts an SSH host whose helper is serve.
+func Listen(name string, serve func(ctx context.Context, in io.Reader, out io.Writer) error) (*Host, error) {
+	h := &Host{name: name, serve: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + machine()}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	if err := h.NewHostKey(); err != nil {
+		return nil, err
+	}
+	if err := h.listen("127.0.0.1:0"); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
+// Target is how link reaches the host, with its key pinned.
+func (h *Host) Target() link.Target {
+	return link.Target{Name: h.name, Addresses: []string{h.addr}, HostKeys: []string{h.HostKey()}}
+}
+
+// Address is where it listens.
+func (h *Host) Address() string { return h.addr }
+
+// HostKey is its public key as a line for bellhop.yaml.
+func (h *Host) HostKey() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(h.key.PublicKey())))
+}
+
+// NewHostKey gives the host another key, as a reinstalled machine has. Connections stay.
+func (h *Host) NewHostKey() error {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		return err
+	}
+	config := &ssh.ServerConfig{PublicKeyCallback: h.login, ServerVersion: "SSH-2.0-bellhop-lab"}
+	config.AddHostKey(signer)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.key, h.config = signer, config
+	return nil
+}
+
+// Allow lets only these keys log in. Before the first call any key may.
+func (h *Host) Allow(keys ...ssh.PublicKey) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.allow = append([]ssh.PublicKey{}, keys...)
+}
+
+// Bare takes the helper away: it must be sent before it runs.
+func (h *Host) Bare() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.helpers = []string{}
+}
+
+// Noise is printed before every command's output, as a login shell's rc file may.
+func (h *Host) Noise(text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.noise = text
+}
+
+// Uname is what the host calls itself, as in "Linux aarch64".
+func (h *Host) Uname(text string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.uname = text
+}
+
+// Cut ends every connection and refuses new ones, until Mend.
+func (h *Host) Cut() {
+	h.mu.Lock()
+	if h.listener != nil {
+		h.listener.Close()
+		h.listener = nil
+	}
+	h.mu.Unlock()
+	h.Drop()
+}
+
+// Drop ends every connection; new ones are welcome.
+func (h *Host) Drop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.conns {
+		c.Close()
+	}
+}
+
+// Stall lets every connection stand and moves no byte on any, until Mend: what a pulled
+// cable looks like to the other end.
+func (h *Host) Stall() { h.gate.shut() }
+
+// Mend undoes Cut and Stall. The address stays.
+func (h *Host) Mend() error {
+	h.gate.open()
+	h.mu.Lock()
+	standing := h.listener != nil || h.closed
+	h.mu.Unlock()
+	if standing {
+		return nil
+	}
+	return h.listen(h.addr)
+}
+
+// Counts tells what was done to the host so far.
+func (h *Host) Counts() Counts {
+	n := &h.n
+	return Counts{n.conns.Load(), n.logins.Load(), n.channels.Load(), n.sessions.Load(), n.uploads.Load(),
+		n.keepalives.Load(), n.trips.Load(), n.in.Load(), n.out.Load()}
+}
+
+// Close ends the host and waits for what it runs.
+func (h *Host) Close() error {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.cancel()
+	h.gate.open()
+	h.Cut()
+	h.wg.Wait()
+	return nil
+}
+
+func (h *Host) listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("lab host %s: %w", h.name, err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.listener, h.addr = l, l.Addr().String()
+	h.wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			h.wg.Go(func() { h.connection(c) })
+		}
+	})
+	return nil
+}
+
+func (h *Host) login(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.allow == nil || slices.ContainsFunc(h.allow, func(k ssh.PublicKey) bool { return string(k.Marshal()) == string(key.Marshal()) }) {
+		return nil, nil
+	}
+	return nil, errors.New("not this key")
+}
+
+func (h *Host) connection(c net.Conn) {
+	h.n.conns.Add(1)
+	h.mu.Lock()
+	config := h.config
+	if h.closed {
+		h.mu.Unlock()
+		c.Close()
+		return
+	}
+	h.conns[c] = struct{}{}
+	h.mu.Unlock()
+	defer func() {
+		c.Close()
+		h.mu.Lock()
+		delete(h.conns, c)
+		h.mu.Unlock()
+	}()
+	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
+	_, chans, reqs, err := ssh.NewServerConn(&gatedConn{Conn: c, h: h, ctx: ctx}, config)
+	if err != nil {
+		return
+	}
+	h.n.logins.Add(1)
+	h.wg.Go(func() {
+		for r := range reqs {
+			if r.Type == "keepalive@openssh.com" {
+				h.n.keepalives.Add(1)
+			}
+			if r.WantReply {
+				r.Reply(false, nil)
+			}
+		}
+	})
+	for nc := range chans {
+		h.n.channels.Add(1)
+		switch nc.ChannelType() {
+		case "session":
+			h.wg.Go(func() { h.session(ctx, nc) })
+		case "direct-tcpip":
+			h.wg.Go(func() { tunnel(ctx, nc) })
+		default:
+			nc.Reject(ssh.UnknownChannelType, "not here")
+		}
+	}
+}
+
+// session waits for the command of a channel and runs it.
+func (h *Host) session(ctx context.Context, nc ssh.NewChannel) {
+	ch, reqs, err := nc.Accept()
+	if err != nil {
+		return
+	}
+	defer ch.Close()
+	h.n.trips.Add(1)
+	line, ok := command(reqs)
+	if !ok {
+		return
+	}
+	h.n.sessions.Add(1)
+	h.n.trips.Add(1)
+	// From here on the channel's requests only tell its end.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		ssh.DiscardRequests(reqs)
+		cancel()
+	}()
+	h.mu.Lock()
+	noise := h.noise
+	h.mu.Unlock()
+	io.WriteString(ch, noise)
+	code := h.run(ctx, line, &turns{ReadWriter: ch, n: &h.n.trips}, ch.Stderr())
+	ch.CloseWrite()
+	ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
+}
+
+// command answers a channel's requests up to its exec.
+func command(reqs <-chan *ssh.Request) (line string, ok bool) {
+	for r := range reqs {
+		if r.Type != "exec" {
+			r.Reply(r.Type == "pty-req" || r.Type == "env", nil)
+			continue
+		}
+		var m struct{ Line string }
+		err := ssh.Unmarshal(r.Payload, &m)
+		r.Reply(err == nil, nil)
+		return m.Line, err == nil
+	}
+	return "", false
+}
+
+// run does what the line says, as far as a host without a shell can.
+func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.Writer) int {
+	verb, digest := link.ParseLine(line)
+	switch verb {
+	case "serve":
+		h.mu.Lock()
+		there, uname := h.helpers == nil || slices.Contains(h.helpers, digest), h.uname
+		h.mu.Unlock()
+		if !there {
+			fmt.Fprintf(ch, "\x00bellhop-need %s\n", uname)
+			return 0
+		}
+		if err := h.serve(ctx, ch, ch); err != nil {
+			fmt.Fprintln(errs, err)
+			return 1
+		}
+		return 0
+	case "upload":
+		return h.upload(digest, ch, ch)
+	}
+	return h.plain(line, ch, errs)
+}
+
+// plain knows a few commands that change nothing.
+func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
+	words := strings.Fields(unwrap(line))
+	switch {
+	case len(words) == 1 && words[0] == "true":
+		return 0
+	case len(words) == 1 && words[0] == "false":
+		return 1
+	case len(words) > 0 && words[0] == "echo":
+		fmt.Fprintln(ch, strings.Join(words[1:], " "))
+		return 0
+	case len(words) == 1 && words[0] == "cat":
+		io.Copy(ch, ch)
+		return 0
+	case len(words) == 2 && words[0] == "cat" && h.root != "":
+		p, err := os.ReadFile(filepath.Join(h.root, filepath.Clean("/"+words[1])))
+		if err != nil {
+			fmt.Fprintf(errs, "cat: %s: no such file\n", words[1])
+			return 1
+		}
+		ch.Write(p)
+		return 0
+	}
+	fmt.Fprintln(errs, "this host is imitated: it knows true, false, echo and cat")
+	return 127
+}
+
+// unwrap takes off what link puts around a command.
+func unwrap(line string) string {
+	for _, head := range []string{"exec sudo -n -- ", "exec "} {
+		line = strings.TrimPrefix(line, head)
+	}
+	if in, ok := strings.CutPrefix(line, "/bin/sh -c '"); ok {
+		line = strings.ReplaceAll(strings.TrimSuffix(in, "'"), `'\''`, "'")
+	}
+	return line
+}
+
+// tunnel connects a channel to where it asks, as sshd does for a jump.
+func tunnel(ctx context.Context, nc ssh.NewChannel) {
+	var m struct {
+		Host string
+		Port uint32
+		From string
+		Back uint32
+	}
+	if err := ssh.Unmarshal(nc.ExtraData(), &m); err != nil {
+		nc.Reject(ssh.ConnectionFailed, "can't read that")
+		return
+	}
+	to, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(m.Host, fmt.Sprint(m.Port)))
+	if err != nil {
+		nc.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer to.Close()
+	ch, reqs, err := nc.Accept()
+	if err != nil {
+		return
+	}
+	defer ch.Close()
+	go ssh.DiscardRequests(reqs)
+	stop := context.AfterFunc(ctx, func() { to.Close() })
+	defer stop()
+	go func() {
+		io.Copy(to, ch)
+		to.Close()
+	}()
+	io.Copy(ch, to)
+}
+
+// upload takes a helper as the real line does: only whole.
+func (h *Host) upload(digest string, in io.Reader, out io.Writer) int {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, in); err != nil || hex.EncodeToString(sum.Sum(nil)) != digest {
+		io.WriteString(out, "\x00bellhop-fail digest /var/lib/bellhop/bin\n")
+		return 1
+	}
+	h.n.uploads.Add(1)
+	h.mu.Lock()
+	if h.helpers != nil {
+		h.helpers = append(h.helpers, digest)
+	}
+	h.mu.Unlock()
+	io.WriteString(out, "\x00bellhop-done /var/lib/bellhop/bin\n")
+	return 0
+}
+
+func machine() string {
+	switch runtime.GOARCH {
+	case "amd64":
+		return "x86_64"
+	case "arm64":
+		return "aarch64"
+	case "arm":
+		return "armv7l"
+	case "386":
+		return "i686"
+	}
+	return runtime.GOARCH
+}
