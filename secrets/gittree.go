@@ -1,0 +1,187 @@
+package secrets
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/exec"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A GitTree is what git's index or a commit holds below one folder, read through the git program
+// that the person has anyway. It knows object ids (Hash) of files, so that a hook reads only what
+// is new. For the deployer there is gitsync.
+type GitTree struct {
+	dir   string
+	files map[string]gitFile  // by path
+	dirs  map[string][]string // folder to the names in it, sorted
+}
+
+type gitFile struct {
+	id   string
+	mode fs.FileMode
+}
+
+// Staged gives the index of the repo that dir is in: what the next commit will hold below dir.
+func Staged(dir string) (*GitTree, error) {
+	out, err := git(dir, "ls-files", "--stage", "-z")
+	if err != nil {
+		return nil, fmt.Errorf("read the git index: %w", err)
+	}
+	return newGitTree(dir, out, func(meta []string) string { return meta[1] })
+}
+
+// Committed gives a commit's tree below dir; nil without an error if there is no commit yet.
+func Committed(dir, commit string) (*GitTree, error) {
+	if _, err := git(dir, "rev-parse", "--verify", "--quiet", "--end-of-options", commit+"^{commit}"); err != nil {
+		if _, err := git(dir, "rev-parse", "--git-dir"); err != nil {
+			return nil, fmt.Errorf("read commit %s: %w", commit, err)
+		}
+		return nil, nil
+	}
+	out, err := git(dir, "ls-tree", "-r", "-z", commit)
+	if err != nil {
+		return nil, fmt.Errorf("read commit %s: %w", commit, err)
+	}
+	return newGitTree(dir, out, func(meta []string) string { return meta[2] })
+}
+
+// newGitTree reads "mode … id …TAB path NUL" records.
+func newGitTree(dir string, out []byte, id func(meta []string) string) (*GitTree, error) {
+	t := &GitTree{dir: dir, files: map[string]gitFile{}, dirs: map[string][]string{".": nil}}
+	for rec := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		if rec == "" {
+			continue
+		}
+		meta, name, ok := strings.Cut(rec, "\t")
+		fields := strings.Fields(meta)
+		if !ok || len(fields) < 3 || !fs.ValidPath(name) {
+			return nil, errors.New("git lists a path that cannot be")
+		}
+		t.add(name, gitFile{id(fields), gitMode(fields[0])})
+	}
+	for d := range t.dirs {
+		slices.Sort(t.dirs[d])
+		t.dirs[d] = slices.Compact(t.dirs[d]) // a conflict lists a path up to three times
+	}
+	return t, nil
+}
+
+func gitMode(s string) fs.FileMode {
+	switch s {
+	case "100644", "100664":
+		return 0o644
+	case "100755":
+		return 0o755
+	case "120000":
+		return fs.ModeSymlink | 0o777
+	}
+	return fs.ModeIrregular // a submodule
+}
+
+func (t *GitTree) add(name string, f gitFile) {
+	t.files[name] = f
+	for child := name; child != "."; child = path.Dir(child) {
+		d := path.Dir(child)
+		_, known := t.dirs[d]
+		t.dirs[d] = append(t.dirs[d], path.Base(child))
+		if known && d != "." {
+			break
+		}
+	}
+}
+
+// Hash gives the object id of a file.
+func (t *GitTree) Hash(name string) (string, bool) {
+	f, ok := t.files[name]
+	return f.id, ok
+}
+
+// Open opens a file or folder.
+func (t *GitTree) Open(name string) (fs.File, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	if names, ok := t.dirs[name]; ok {
+		return &gitDir{t: t, name: name, names: names}, nil
+	}
+	f, ok := t.files[name]
+	if !ok {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+	}
+	if f.mode&fs.ModeIrregular != 0 {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
+	}
+	data, err := git(t.dir, "cat-file", "blob", f.id)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return &gitBlob{Reader: bytes.NewReader(data), info: gitInfo{name, int64(len(data)), f.mode}}, nil
+}
+
+// git runs git in dir. What it says on standard error names paths and ids only.
+func git(dir string, args ...string) ([]byte, error) {
+	cmd := exec.Command("git", args...)
+	cmd.Dir = dir
+	var out, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &stderr
+	if err := cmd.Run(); err != nil {
+		if msg := firstLine(stderr.Bytes()); msg != "" {
+			return nil, errors.New(msg)
+		}
+		return nil, fmt.Errorf("git %s: %w", args[0], err)
+	}
+	return out.Bytes(), nil
+}
+
+type gitBlob struct {
+	*bytes.Reader
+	info gitInfo
+}
+
+func (b *gitBlob) Stat() (fs.FileInfo, error) { return b.info, nil }
+func (b *gitBlob) Close() error               { return nil }
+
+type gitDir struct {
+	t     *GitTree
+	name  string
+	names []string
+	at    int
+}
+
+func (d *gitDir) Stat() (fs.FileInfo, error) { return gitInfo{d.name, 0, fs.ModeDir | 0o755}, nil }
+func (d *gitDir) Close() error               { return nil }
+func (d *gitDir) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: d.name, Err: errors.New("is a folder")}
+}
+
+// ReadDir lists the folder. Sizes of files are not known before they are read: Info says 0.
+func (d *gitDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	var out []fs.DirEntry
+	for ; d.at < len(d.names) && (n <= 0 || len(out) < n); d.at++ {
+		child := path.Join(d.name, d.names[d.at])
+		mode := fs.ModeDir | 0o755
+		if f, ok := d.t.files[child]; ok {
+			mode = f.mode
+		}
+		out = append(out, fs.FileInfoToDirEntry(gitInfo{child, 0, mode}))
+	}
+	return out, eofIf(n > 0 && len(out) == 0)
+}
+
+type gitInfo struct {
+	path string
+	size int64
+	mode fs.FileMode
+}
+
+func (i gitInfo) Name() string       { return path.Base(i.path) }
+func (i gitInfo) Size() int64        { return i.size }
+func (i gitInfo) Mode() fs.FileMode  { return i.mode }
+func (i gitInfo) ModTime() time.Time { return time.Time{} }
+func (i gitInfo) IsDir() bool        { return i.mode.IsDir() }
+func (i gitInfo) Sys() any           { return nil }
