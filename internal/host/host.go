@@ -15,19 +15,3 @@
 // all of the old state or all of the new. The record, the owned list and the generation
 // move together, by one rename.
 package host
-
-import (
-	"context"
-	"io"
-)
-
-// Serve is the side behind the SSH channel: Magic, Hello, then one Offer or Ask.
-func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
-	return nil
-}
-
-// Apply makes the machine hold what was staged under run. It is what bellhop-apply.service runs.
-func Apply(ctx context.Context, m *Machine, run string) error { return nil }
-
-// Settle undoes a run that was cut off, if there is one.
-func Settle(ctx context.Context, m *Machine) error { return nil }

@@ -1,9 +1,58 @@
 package host
 
-import "io"
+import (
+	"context"
+	"fmt"
+	"io"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+)
 
 // Main is the helper's whole command line: serve, apply RUN, settle, version. It returns the
 // exit code. open puts the real machine together.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() (*Machine, error)) int {
+	// The line may be cut at any moment; that must not kill what is at work.
+	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	if err := helper(context.Background(), args, stdin, stdout, open); err != nil {
+		fmt.Fprintln(stderr, "bellhop-host:", err)
+		return 1
+	}
 	return 0
+}
+
+const usage = "usage: bellhop-host serve | apply RUN | settle | version"
+
+func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*Machine, error)) error {
+	verb := ""
+	if len(args) > 0 {
+		verb = args[0]
+	}
+	switch {
+	case verb == "version" && len(args) == 1:
+		fmt.Fprintln(stdout, version())
+		return nil
+	case verb == "apply" && len(args) == 2, (verb == "serve" || verb == "settle") && len(args) == 1:
+	default:
+		return fmt.Errorf(usage)
+	}
+	m, err := open()
+	if err != nil {
+		return err
+	}
+	defer m.Systemd.Close()
+	switch verb {
+	case "apply":
+		return Apply(ctx, m, args[1])
+	case "settle":
+		return Settle(ctx, m)
+	}
+	return Serve(ctx, m, stdin, stdout)
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "devel"
 }

@@ -1,0 +1,170 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// planAccounts finds who is to be made and who is to be changed, and refuses what can't be:
+// a user that was there before bellhop is never changed, and an owner must exist or be made
+// by this bundle.
+func (w *work) planAccounts() error {
+	b := &w.offer.Manifest
+	users, groups := map[string]bool{}, map[string]bool{bundle.KeyGroup: true}
+	for _, g := range b.Groups {
+		groups[g] = true
+	}
+	if w.next.Users == nil {
+		w.next.Users = map[string]bundle.User{}
+	}
+	for _, u := range b.Users {
+		users[u.Name], groups[u.Group] = true, true
+		if err := w.planUser(u); err != nil {
+			return err
+		}
+	}
+	for g := range groups {
+		_, ok, err := w.m.Accounts.Group(g)
+		if err != nil {
+			return err
+		}
+		w.create = w.create || !ok && g != bundle.KeyGroup
+	}
+	for _, f := range b.Files {
+		if err := w.checkOwner("file "+f.Path, f.User, f.Group, users, groups); err != nil {
+			return err
+		}
+	}
+	for _, k := range b.Keys {
+		if err := w.checkOwner("key "+k.Name, k.User, k.Group, users, groups); err != nil {
+			return err
+		}
+	}
+	w.planKept(users)
+	return nil
+}
+
+func (w *work) planUser(u bundle.User) error {
+	a, ok, err := w.m.Accounts.User(u.Name)
+	if err != nil {
+		return fmt.Errorf("look up user %s: %w", u.Name, err)
+	}
+	_, made := w.next.Users[u.Name]
+	switch {
+	case !ok:
+		w.create = true
+		w.next.Users[u.Name] = u
+	case a.Group == u.Group && a.Home == u.Home:
+	case made:
+		w.accounts = append(w.accounts, a)
+		a.Group, a.Home = u.Group, u.Home
+		w.usermods = append(w.usermods, a)
+		w.next.Users[u.Name] = u
+	default:
+		return refuse(bundle.RefusedBundle, "user %s was on the host before bellhop, with group %s and home %s", u.Name, a.Group, a.Home)
+	}
+	return nil
+}
+
+func (w *work) checkOwner(what, user, group string, users, groups map[string]bool) error {
+	if !users[user] {
+		if _, ok, err := w.m.Accounts.User(user); err != nil || !ok {
+			return refuse(bundle.RefusedBundle, "%s: the host has no user %s, and the bundle makes none", what, user)
+		}
+	}
+	if !groups[group] {
+		if _, ok, err := w.m.Accounts.Group(group); err != nil || !ok {
+			return refuse(bundle.RefusedBundle, "%s: the host has no group %s, and the bundle makes none", what, group)
+		}
+	}
+	return nil
+}
+
+// planKept names what stays though its service left: a freed uid would own somebody's files,
+// and a home is data.
+func (w *work) planKept(users map[string]bool) {
+	for _, u := range w.old.Manifest.Users {
+		if _, made := w.next.Users[u.Name]; !made || users[u.Name] {
+			continue
+		}
+		w.kept = append(w.kept, "user "+u.Name)
+		if u.Home != "/" {
+			w.kept = append(w.kept, "home "+u.Home)
+		}
+	}
+}
+
+// doAccounts writes the sysusers snippets, applies them, and changes what they can't.
+func (r *run) doAccounts(ctx context.Context) error {
+	if err := r.m.install(snippets(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+		return err
+	}
+	if paths := r.wantedPaths("/sysusers.d/"); len(paths) > 0 && (r.w.create || r.changedAny(paths)) {
+		if err := r.m.Accounts.Sysusers(ctx, paths); err != nil {
+			return fmt.Errorf("make accounts: %w", err)
+		}
+	}
+	for _, a := range r.w.usermods {
+		if err := r.m.Accounts.Usermod(ctx, a); err != nil {
+			return fmt.Errorf("change user %s: %w", a.Name, err)
+		}
+	}
+	for _, u := range r.w.offer.Manifest.Users {
+		if _, ok, err := r.m.Accounts.User(u.Name); err != nil || !ok {
+			return fmt.Errorf("user %s is not there after systemd-sysusers", u.Name)
+		}
+	}
+	return nil
+}
+
+// doTmpfiles makes the homes. Only what changed, or has a home yet to make, is applied.
+func (r *run) doTmpfiles(ctx context.Context) error {
+	paths := r.wantedPaths("/tmpfiles.d/")
+	if len(paths) == 0 || !r.w.create && !r.changedAny(paths) && len(r.w.usermods) == 0 {
+		return nil
+	}
+	if err := r.m.Accounts.Tmpfiles(ctx, paths); err != nil {
+		return fmt.Errorf("make homes: %w", err)
+	}
+	return nil
+}
+
+// snippets are those puts that lie in a folder of that name.
+func snippets(puts []put, folder string) (in []put) {
+	for _, p := range puts {
+		if strings.Contains(p.Path, folder) {
+			in = append(in, p)
+		}
+	}
+	return in
+}
+
+func without(puts []put, folder string) (out []put) {
+	for _, p := range puts {
+		if !strings.Contains(p.Path, folder) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (r *run) wantedPaths(folder string) (paths []string) {
+	for _, f := range r.w.offer.Manifest.Files {
+		if strings.Contains(f.Path, folder) && strings.HasSuffix(f.Path, ".conf") {
+			paths = append(paths, f.Path)
+		}
+	}
+	return paths
+}
+
+func (r *run) changedAny(paths []string) bool {
+	for _, p := range paths {
+		if r.w.changed[bundle.KindFile+":"+p] {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,441 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// lockWait is how long Apply and Settle wait for whoever is at work, who is about to end.
+const lockWait = 20 * time.Second
+
+// A run is one apply at work.
+type run struct {
+	m       *Machine
+	offer   bundle.Offer
+	giveUp  bool // the host is given back: bellhop leaves whole
+	w       *work
+	res     *bundle.Result
+	started time.Time
+	failed  map[string]error // jobs that did not end well, by unit
+}
+
+// An order is what a session leaves in the staging folder for the unit: the offer, or that
+// the host is to be given back.
+type order struct {
+	bundle.Offer
+	GiveUp bool `json:"give_up,omitempty"`
+}
+
+// Apply makes the machine hold what was staged under run; it is what bellhop-apply.service
+// runs. What came of it stands in the run's result: Apply returns an error only when it could
+// not even write that. Started again after it was killed, it finds the open journal and undoes.
+func Apply(ctx context.Context, m *Machine, id string) error {
+	if !runName.MatchString(id) {
+		return fmt.Errorf("run id %q", id)
+	}
+	unlock, err := m.lock(lockWait)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := m.settle(ctx); err != nil {
+		return err
+	}
+	if res, err := m.result(id); res != nil || err != nil {
+		return err
+	}
+	return m.apply(ctx, id)
+}
+
+func (m *Machine) apply(ctx context.Context, id string) error {
+	if err := os.MkdirAll(m.at(runDir(id)), 0o700); err != nil {
+		return err
+	}
+	r := &run{started: m.now(), res: &bundle.Result{Run: id}, failed: map[string]error{}}
+	r.m = m.counting(&r.res.Fsyncs)
+	err := r.open(id)
+	if err == nil {
+		err = r.preflight(ctx)
+	}
+	if err != nil {
+		return r.refused(err)
+	}
+	if r.offer.Mode == bundle.ModeKeys {
+		return r.putKeysBack(ctx)
+	}
+	return r.change(ctx)
+}
+
+// counting is m, with what is synced counted in n for the result.
+func (m *Machine) counting(n *int) *Machine {
+	c := *m
+	c.Fsyncs = func() {
+		*n++
+		if m.Fsyncs != nil {
+			m.Fsyncs()
+		}
+	}
+	return &c
+}
+
+func (r *run) open(id string) error {
+	p, err := os.ReadFile(filepath.Join(r.m.at(stagingDir), id, "order"))
+	if err != nil {
+		return fmt.Errorf("what was staged for run %s: %w", id, err)
+	}
+	var o order
+	if err := json.Unmarshal(p, &o); err != nil {
+		return err
+	}
+	r.offer, r.giveUp = o.Offer, o.GiveUp
+	return nil
+}
+
+// preflight finds all that can be found wrong before anything is touched, and unpacks.
+func (r *run) preflight(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	r.event("preflight", "")
+	now, err := r.m.stands()
+	if err != nil {
+		return err
+	}
+	if err := checkBase(&r.offer, now); err != nil {
+		return err
+	}
+	if r.w, err = r.m.plan(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
+		return err
+	}
+	for _, n := range r.offer.Manifest.Needs {
+		if !r.m.Accounts.Command(n.Command) {
+			return refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)
+		}
+	}
+	if !r.giveUp {
+		if err := r.w.checkPrune(); err != nil {
+			return err
+		}
+	}
+	if err := r.w.planUnits(ctx); err != nil {
+		return err
+	}
+	if err := r.prepare(); err != nil {
+		return err
+	}
+	r.m.killed("preflight")
+	return nil
+}
+
+// change is the order of a run. Whatever goes wrong after begin leads back to where it began.
+func (r *run) change(ctx context.Context) error {
+	if err := r.begin(); err != nil {
+		return r.refused(err)
+	}
+	steps := []struct {
+		name string
+		do   func(context.Context) error
+	}{
+		{"stop", r.stop}, // while the unit files still stand
+		{"keep", r.keep},
+		{"accounts", r.doAccounts},
+		{"files", r.files},
+		{"tmpfiles", r.doTmpfiles},
+		{"keys", r.placeKeys},
+		{"reload", r.reload},
+		{"start", r.start},
+		{"health", r.health},
+		{"applied", r.nothingMore},
+		{"confirm", r.nothingMore},
+		{"done", r.done},
+	}
+	for _, s := range steps {
+		err := r.m.note(journalLine{Step: s.name}, false)
+		if err == nil {
+			r.event(s.name, "")
+			err = s.do(ctx)
+		}
+		if err != nil {
+			return r.goBack(ctx, fmt.Errorf("%s: %w", s.name, err))
+		}
+		r.m.killed(s.name)
+	}
+	return r.tidy()
+}
+
+// nothingMore is a step that is only a line in the journal.
+func (r *run) nothingMore(context.Context) error { return nil }
+
+func (r *run) event(step, text string) { r.m.event(r.res.Run, step, text) }
+
+func (r *run) renamed(path string) { r.m.killed("renamed " + path) }
+
+// prepare brings every byte that the run needs into the stores.
+func (r *run) prepare() error {
+	for _, p := range r.offer.Manifest.Packages {
+		if err := r.m.unpack(p, r.m.staged(r.offer.Run, p.Digest)); err != nil {
+			return refuse(bundle.RefusedBundle, "%w", err)
+		}
+	}
+	for _, f := range r.offer.Manifest.Files {
+		if err := r.bring(f.Digest, f.Path); err != nil {
+			return err
+		}
+	}
+	for i, p := range r.w.puts {
+		if p.Want.Kind != aFile {
+			continue
+		}
+		if err := r.bring(p.Want.Digest, p.Path); err != nil {
+			if _, wanted := r.w.next.Paths[p.Path]; wanted {
+				return err
+			}
+			r.w.warnings = append(r.w.warnings, fmt.Sprintf("what stood at %s before bellhop is lost", p.Path))
+			r.w.puts[i].Want = thing{}
+		}
+	}
+	return nil
+}
+
+// bring makes sure that the blob store has digest: from what was staged, from bellhop's own
+// units, or from where it stands already.
+func (r *run) bring(digest, path string) error {
+	if r.m.hasBlob(digest) {
+		return nil
+	}
+	if p, ok := r.w.own[digest]; ok {
+		return os.WriteFile(r.m.blob(digest), p, 0o600)
+	}
+	if os.Rename(r.m.staged(r.offer.Run, digest), r.m.blob(digest)) == nil && r.m.hasBlob(digest) {
+		return nil
+	}
+	if got, err := r.m.keepBlob(path); err != nil || got != digest {
+		return fmt.Errorf("the bytes of %s did not come", path)
+	}
+	return nil
+}
+
+func (r *run) begin() error {
+	boot, err := r.m.BootID()
+	if err != nil {
+		return err
+	}
+	err = r.m.begin(&journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts,
+		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Kept: r.w.kept})
+	if err == nil {
+		r.event("begin", "")
+		r.m.killed("begin")
+	}
+	return err
+}
+
+// keep stores what will be replaced. The journal has its digest already; only what the stop
+// of a service changed since is noted anew.
+func (r *run) keep(context.Context) error {
+	var digests []string
+	for i := range r.w.puts {
+		p := &r.w.puts[i]
+		is, err := r.m.look(p.Path)
+		if err != nil {
+			return err
+		}
+		if is.Kind == foreign {
+			return fmt.Errorf("%s became a folder meanwhile", p.Path)
+		}
+		if is != p.Was {
+			r.changedMeanwhile(p, is)
+			if err := r.m.note(journalLine{Put: p}, true); err != nil {
+				return err
+			}
+		}
+		if is.Kind != aFile {
+			continue
+		}
+		if !r.m.hasBlob(is.Digest) {
+			if got, err := r.m.keepBlob(p.Path); err != nil || got != is.Digest {
+				return errors.Join(err, fmt.Errorf("%s keeps changing", p.Path))
+			}
+		}
+		digests = append(digests, is.Digest)
+	}
+	slices.Sort(digests)
+	return r.m.syncBlobs(slices.Compact(digests))
+}
+
+func (r *run) changedMeanwhile(p *put, is thing) {
+	if o, ok := r.w.next.Paths[p.Path]; ok && o.Original == p.Was {
+		o.Original = is
+		r.w.next.Paths[p.Path] = o
+	}
+	for i := range r.w.edited {
+		if r.w.edited[i].Path == p.Path {
+			r.w.edited[i].Was = is
+		}
+	}
+	p.Was = is
+}
+
+func (r *run) files(context.Context) error {
+	if err := r.m.install(without(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+		return err
+	}
+	emptied := r.w.emptied()
+	stay := r.m.removeFolders(emptied)
+	r.w.next.Dirs = slices.DeleteFunc(r.w.next.Dirs, func(d string) bool {
+		return slices.Contains(emptied, d) && !slices.Contains(stay, d)
+	})
+	return nil
+}
+
+func (r *run) placeKeys(ctx context.Context) error {
+	return r.m.placeKeys(ctx, &r.offer, r.w.keys, r.renamed)
+}
+
+// done is the one moment at which the run becomes true.
+func (r *run) done(ctx context.Context) error {
+	boot, err := r.m.BootID()
+	if err != nil {
+		return err
+	}
+	s := standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
+		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.offer.Digest, BootID: boot},
+		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
+	r.fill(bundle.OutcomeDone, nil)
+	r.res.Record = &s.Record
+	r.res.Keys = r.m.keyStates(ctx, &s)
+	if err := r.saveDraft(); err != nil {
+		return err
+	}
+	former, err := r.m.stands()
+	if err != nil {
+		return err
+	}
+	return r.m.commit(s, former)
+}
+
+// fill completes the result but for the record.
+func (r *run) fill(outcome string, err error) {
+	r.res.Outcome = outcome
+	if err != nil {
+		r.res.Error = err.Error()
+	}
+	if r.w != nil {
+		r.res.Changed, r.res.Restored, r.res.Kept = r.w.names(), r.w.restored, r.w.kept
+		r.res.Drifted = r.w.units.drifted
+		r.res.Warnings = append(r.res.Warnings, r.w.warnings...)
+	}
+	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
+}
+
+// saveDraft writes the result of a run that is about to be done, so that one killed right
+// after it can still be told whole.
+func (r *run) saveDraft() error {
+	p, err := json.Marshal(r.res)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.m.at(draftPath(r.res.Run)), p, 0o600)
+}
+
+func draftPath(run string) string { return runDir(run) + "/draft" }
+
+// tidy ends a run that is done. Nothing here can undo it any more.
+func (r *run) tidy() error {
+	if err := r.m.closeJournal(); err != nil {
+		return err
+	}
+	r.m.killed("closed")
+	r.m.dropKeys(r.offer.Run, r.w.keys)
+	r.m.unstage(r.offer.Run)
+	now, err := r.m.stands()
+	if err == nil {
+		err = r.m.prune(now)
+	}
+	if err != nil {
+		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
+	}
+	if r.giveUp {
+		if err := r.m.forget(); err != nil {
+			r.res.Warnings = append(r.res.Warnings, err.Error())
+		}
+		r.res.Record = nil
+	}
+	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
+	return r.m.saveResult(r.res)
+}
+
+// forget removes what bellhop remembers of a host that was given back. The runs stay, so
+// that the last result can be read.
+func (m *Machine) forget() error {
+	err := os.Remove(m.at(bundle.RecordPath))
+	for _, d := range []string{blobDir, genDir, bundle.SealedDir} {
+		err = errors.Join(err, os.RemoveAll(m.at(d)))
+	}
+	return err
+}
+
+func (m *Machine) unstage(run string) { os.RemoveAll(filepath.Join(m.at(stagingDir), run)) }
+
+// refused ends a run that touched nothing.
+func (r *run) refused(cause error) error {
+	var no *refusal
+	if errors.As(cause, &no) {
+		r.fill(bundle.OutcomeRefused, cause)
+		r.res.Refused = no.why
+	} else {
+		r.fill(bundle.OutcomeRolledBack, cause)
+	}
+	r.res.Changed, r.res.Restored, r.res.Kept = nil, nil, nil
+	if now, err := r.m.stands(); err == nil && now.exists {
+		r.res.Record = &now.Record
+	}
+	r.m.dropKeys(r.res.Run, nil)
+	r.m.unstage(r.res.Run)
+	return r.m.saveResult(r.res)
+}
+
+// goBack undoes a run that failed, by the same way that a killed one is undone.
+func (r *run) goBack(ctx context.Context, cause error) error {
+	r.event("undo", cause.Error())
+	j, err := r.m.openJournal()
+	if err != nil {
+		return err
+	}
+	r.fill(bundle.OutcomeRolledBack, cause)
+	return r.m.undo(ctx, j, r.res)
+}
+
+// putKeysBack is a run of ModeKeys: the ramfs is filled again, and what waited for its keys
+// starts. Nothing on disk changes, so there is nothing to undo: the next contact goes on.
+func (r *run) putKeysBack(ctx context.Context) error {
+	r.w.keys = slices.DeleteFunc(r.w.keys, func(k keyMove) bool { return !k.Put })
+	if err := r.m.placeKeys(ctx, &r.offer, r.w.keys, r.renamed); err != nil {
+		return r.refused(err)
+	}
+	if err := r.startKeyUnits(ctx); err != nil {
+		r.res.Warnings = append(r.res.Warnings, err.Error())
+	}
+	s, err := r.m.stands()
+	if err != nil {
+		return err
+	}
+	if s.BootID, err = r.m.BootID(); err != nil {
+		return err
+	}
+	if err := r.m.commit(s, s); err != nil {
+		return err
+	}
+	r.fill(bundle.OutcomeNothing, nil)
+	r.res.Record = &s.Record
+	r.res.Keys = r.m.keyStates(ctx, &s)
+	r.m.dropKeys(r.offer.Run, r.w.keys)
+	r.m.unstage(r.offer.Run)
+	return r.m.saveResult(r.res)
+}

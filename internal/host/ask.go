@@ -1,0 +1,148 @@
+package host
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// ask answers anything but an offer.
+func (s *session) ask(ctx context.Context, a bundle.Ask) error {
+	switch a.Verb {
+	case bundle.AskManifest:
+		now, err := s.m.stands()
+		if err != nil {
+			return s.reply(bundle.Reply{Error: err.Error()})
+		}
+		return s.reply(bundle.Reply{Manifest: &now.Manifest})
+	case bundle.AskCheck:
+		return s.reply(bundle.Reply{Facts: s.m.facts(ctx)})
+	case bundle.AskAttach, bundle.AskConfirm:
+		if !runName.MatchString(a.Run) {
+			return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", a.Run)})
+		}
+		if _, err := os.Stat(s.m.at(runDir(a.Run))); err != nil {
+			return s.reply(bundle.Reply{Error: fmt.Sprintf("the host knows no run %s", a.Run)})
+		}
+		if a.Verb == bundle.AskAttach {
+			return s.tail(ctx, a.Run)
+		}
+		return s.confirm(a.Run)
+	case bundle.AskUndo:
+		return s.giveBack(ctx, a.Run)
+	}
+	return s.reply(bundle.Reply{Error: fmt.Sprintf("unknown verb %q", a.Verb)})
+}
+
+func (s *session) reply(r bundle.Reply) error {
+	return bundle.WriteFrame(s.out, bundle.FrameReply, r)
+}
+
+// confirm leaves word that the deployer still reaches this host.
+func (s *session) confirm(run string) error {
+	f, err := os.OpenFile(s.m.at(runDir(run)+"/confirmed"), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return s.reply(bundle.Reply{Error: err.Error()})
+	}
+	f.Close()
+	return s.reply(bundle.Reply{})
+}
+
+// giveBack is a run towards nothing: everything that bellhop owns leaves, and what stood
+// there before returns.
+func (s *session) giveBack(ctx context.Context, run string) error {
+	now, err := s.m.stands()
+	if err != nil {
+		return err
+	}
+	if run == "" {
+		run = "undo-" + strings.ToLower(rand.Text()[:12])
+	}
+	o := bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Base: now.Generation, Deployer: now.Deployer,
+		TakeOver: true, AllowPrune: true, Manifest: bundle.Manifest{Network: now.Network, Host: now.Host}}
+	if err := checkOffer(&o); err != nil {
+		return s.refuse(run, refuse(bundle.RefusedBundle, "%w", err))
+	}
+	if err := s.first(&o); err != nil {
+		return s.refuse(run, err)
+	}
+	if !now.exists {
+		return s.result(&bundle.Result{Run: run, Outcome: bundle.OutcomeNothing})
+	}
+	return s.apply(ctx, order{Offer: o, GiveUp: true})
+}
+
+// facts are what a person wants to know before trusting a host to bellhop.
+func (m *Machine) facts(ctx context.Context) map[string]string {
+	f := map[string]string{"arch": runtime.GOARCH, "uid": strconv.Itoa(os.Geteuid()), "helper": m.Helper,
+		"clock_ms": strconv.FormatInt(m.now().UnixMilli(), 10), "nixos": strconv.FormatBool(m.nixOS())}
+	if v, err := m.Systemd.Version(ctx); err == nil {
+		f["systemd"] = strconv.Itoa(v)
+	}
+	if b, err := m.BootID(); err == nil {
+		f["boot_id"] = b
+	}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		f["kernel"] = unix.ByteSliceToString(u.Release[:])
+		f["hostname"] = unix.ByteSliceToString(u.Nodename[:])
+	}
+	if p, err := os.ReadFile(m.at("/etc/machine-id")); err == nil {
+		f["machine_id"] = strings.TrimSpace(string(p))
+	}
+	if p, err := os.ReadFile(m.at("/etc/os-release")); err == nil {
+		for line := range strings.Lines(string(p)) {
+			if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
+				f["os"] = strings.Trim(strings.TrimSpace(v), `"`)
+			}
+		}
+	}
+	for name, dir := range map[string]string{"noexec": bundle.StateDir, "noexec_packages": "/opt", "noexec_helper": parentOf(m.Helper)} {
+		var st unix.Statfs_t
+		if unix.Statfs(m.at(dir), &st) == nil {
+			f[name] = strconv.FormatBool(st.Flags&unix.ST_NOEXEC != 0)
+		}
+	}
+	if p, err := os.ReadFile("/sys/fs/selinux/enforce"); err == nil {
+		f["selinux"] = strings.TrimSpace(string(p))
+	}
+	for _, c := range []string{"sudo", "systemd-creds", "podman", "usermod"} {
+		f["has_"+strings.ReplaceAll(c, "-", "_")] = strconv.FormatBool(m.Accounts.Command(c))
+	}
+	f["swap_clear"] = strconv.FormatBool(m.Mounts.SwapClear())
+	return f
+}
+
+// ownDigest is the digest of this process's executable, read once.
+var ownDigest = sync.OnceValue(func() string {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	h := newDigest()
+	if _, err := io.Copy(h, f); err != nil {
+		return ""
+	}
+	return h.hex()
+})
+
+// A digest is a SHA-256 on its way.
+type digest struct{ hash.Hash }
+
+func newDigest() digest { return digest{sha256.New()} }
+
+func (d digest) hex() string { return hex.EncodeToString(d.Sum(nil)) }

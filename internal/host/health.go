@@ -1,0 +1,267 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// How long systemd is given. A job's own timeout is the unit's; these only bound the wait.
+const (
+	jobDeadline    = 5 * time.Minute
+	healthDeadline = 60 * time.Second
+	// settleTime is how long a unit that was just started is watched: a simple service whose
+	// program is missing or dies at once is "started" for systemd all the same.
+	settleTime = 100 * time.Millisecond
+)
+
+// job asks systemd and remembers what did not end well; health judges by what runs.
+func (r *run) job(ctx context.Context, verb string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+	defer cancel()
+	for n, err := range r.m.Systemd.Job(ctx, verb, names) {
+		r.failed[n] = err
+	}
+}
+
+// stop stops and disables what leaves, while its unit file still stands: later, ExecStop
+// would not be run.
+func (r *run) stop(ctx context.Context) error {
+	u := &r.w.units
+	if len(u.stop) > 0 {
+		r.job(ctx, "stop", u.stop)
+		states, err := r.m.unitStates(ctx, u.stop)
+		if err != nil {
+			return err
+		}
+		for _, n := range u.stop {
+			if s := states[n]; s.running() || s.Active == "deactivating" {
+				return fmt.Errorf("unit %s does not stop: %w", n, orElse(r.failed[n], s))
+			}
+			delete(r.failed, n)
+		}
+		r.res.Stopped = u.stop
+	}
+	if len(u.disable) > 0 {
+		return r.m.Systemd.Disable(ctx, u.disable)
+	}
+	return nil
+}
+
+func orElse(err error, s UnitState) error {
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("it is %s (%s)", s.Active, s.Sub)
+}
+
+// reload enables first, so that one daemon-reload sees unit files and links alike.
+func (r *run) reload(ctx context.Context) error {
+	u := &r.w.units
+	if len(u.enable) > 0 {
+		if err := r.m.Systemd.Enable(ctx, u.enable); err != nil {
+			return err
+		}
+	}
+	if !r.w.reload() && len(u.enable)+len(u.disable) == 0 {
+		return nil
+	}
+	if err := r.m.Systemd.Reload(ctx); err != nil {
+		return err
+	}
+	if len(u.stop) > 0 {
+		r.m.Systemd.ResetFailed(ctx, u.stop) // a failed unit without a file is only noise
+	}
+	return nil
+}
+
+// start brings up what is to run. Restarts come before starts: a service that moves to
+// another port frees the one that a new service asks for.
+func (r *run) start(ctx context.Context) error {
+	u := &r.w.units
+	if err := r.startKeyUnits(ctx); err != nil {
+		return err
+	}
+	if err := r.chooseReload(ctx); err != nil {
+		return err
+	}
+	r.job(ctx, "restart", u.restart)
+	r.m.killed("restarted")
+	r.job(ctx, "reload", u.reload)
+	again, err := r.takenDown(ctx)
+	if err != nil {
+		return err
+	}
+	start := slices.Concat(u.start, u.back, again)
+	var failed []string
+	for _, n := range u.start {
+		if u.before[n].Active == "failed" {
+			failed = append(failed, n)
+		}
+	}
+	if len(failed) > 0 {
+		r.m.Systemd.ResetFailed(ctx, failed) // a start limit that was hit would refuse the start
+	}
+	r.job(ctx, "start", start)
+	r.res.Started = append(r.res.Started, start...)
+	r.res.Restarted, r.res.Reloaded = u.restart, u.reload
+	return nil
+}
+
+// startKeyUnits starts those that are not active. One that is stays as it is: to start it
+// would start an app that was stopped by hand, to restart it would take its apps down.
+func (r *run) startKeyUnits(ctx context.Context) error {
+	started, err := r.m.healKeyUnits(ctx, r.offer.Manifest.Units)
+	r.res.Started = append(r.res.Started, started...)
+	return err
+}
+
+func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit) (started []string, err error) {
+	var names []string
+	for _, u := range units {
+		if u.KeyUnit {
+			names = append(names, u.Name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	states, err := m.unitStates(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if states[n].Active != "active" {
+			started = append(started, n)
+		}
+	}
+	if len(started) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+	defer cancel()
+	jobs := m.Systemd.Job(ctx, "start", started)
+	if states, err = m.unitStates(ctx, started); err != nil {
+		return started, err
+	}
+	var errs []error
+	for _, n := range started {
+		if s := states[n]; s.Active != "active" {
+			errs = append(errs, fmt.Errorf("unit %s: %w", n, orElse(jobs[n], s)))
+		}
+	}
+	return started, errors.Join(errs...)
+}
+
+// chooseReload restarts what can't reload, or is down by now.
+func (r *run) chooseReload(ctx context.Context) error {
+	u := &r.w.units
+	if len(u.reload) == 0 {
+		return nil
+	}
+	states, err := r.m.unitStates(ctx, u.reload)
+	if err != nil {
+		return err
+	}
+	u.reload = slices.DeleteFunc(u.reload, func(n string) bool {
+		s := states[n]
+		if s.CanReload && s.running() {
+			return false
+		}
+		u.restart = append(u.restart, n)
+		return true
+	})
+	return nil
+}
+
+// takenDown are units that ran before, need nothing themselves, and are down now: the stop
+// of something else took them along.
+func (r *run) takenDown(ctx context.Context) ([]string, error) {
+	u := &r.w.units
+	if len(u.again) == 0 || len(u.stop)+len(u.restart) == 0 {
+		return nil, nil
+	}
+	states, err := r.m.unitStates(ctx, u.again)
+	if err != nil {
+		return nil, err
+	}
+	var down []string
+	for _, n := range u.again {
+		if s := states[n]; s.Active == "inactive" || s.Active == "failed" {
+			down = append(down, n)
+		}
+	}
+	return down, nil
+}
+
+// health waits until what was started has settled, and then asks what runs: a job that is
+// done is not health.
+func (r *run) health(ctx context.Context) error {
+	names := slices.Concat(r.res.Started, r.res.Restarted, r.res.Reloaded)
+	if len(names) == 0 {
+		return nil
+	}
+	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settleTime)
+	var first map[string]UnitState
+	for {
+		states, err := r.m.unitStates(ctx, names)
+		if err != nil {
+			return err
+		}
+		if first == nil {
+			first = states
+		}
+		busy := false
+		var bad []error
+		for _, n := range names {
+			s := states[n]
+			busy = busy || s.Job || s.Active == "activating" && s.Sub != "auto-restart"
+			if err := r.judge(n, first[n], s); err != nil {
+				bad = append(bad, fmt.Errorf("unit %s: %w", n, err))
+			}
+		}
+		if !busy && (len(bad) > 0 || time.Now().After(settled)) || time.Now().After(end) {
+			return errors.Join(bad...)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settleTime / 5):
+		}
+	}
+}
+
+// judge says what is wrong with a unit that was started, if anything.
+func (r *run) judge(name string, first, s UnitState) error {
+	err := r.failed[name]
+	switch {
+	case s.Restarts > first.Restarts:
+		return fmt.Errorf("it dies and is restarted (%s)", s.Result)
+	case s.Active == "active" || s.Active == "reloading":
+		if slices.Contains(r.res.Reloaded, name) {
+			return err
+		}
+		return nil
+	case s.Active == "inactive" && err == nil && (s.Oneshot || r.oneshot(name)) && (s.Result == "success" || s.Result == ""):
+		return nil
+	case s.Result != "" && s.Result != "success":
+		return fmt.Errorf("it is %s (%s)", s.Active, s.Result)
+	}
+	return orElse(err, s)
+}
+
+func (r *run) oneshot(name string) bool {
+	for _, u := range r.offer.Manifest.Units {
+		if u.Name == name {
+			return u.Oneshot
+		}
+	}
+	return false
+}

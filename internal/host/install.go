@@ -1,0 +1,219 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"sort"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// fewFiles is up to how many files are synced one by one. A syncfs also waits for what others
+// wrote, so it pays only for more.
+const fewFiles = 12
+
+// A put is one path that changes.
+type put struct {
+	Path string `json:"path"`
+	Was  thing  `json:"was"`  // what stands there before the run
+	Want thing  `json:"want"` // what shall stand there
+}
+
+func parentOf(p string) string { return path.Dir(path.Clean(p)) }
+
+// beside is the name under which a new file waits in its folder. It follows from the path
+// alone, so whoever undoes a killed run finds what it left.
+func beside(p string) string { return ".bellhop-" + bundle.DigestBytes([]byte(p))[:16] }
+
+// An installer brings paths to what they shall be: all are written beside their place and
+// synced, then all are renamed, then the folders are synced. A reader may see old and new
+// for the length of the renames, and a half-written file never.
+type installer struct {
+	m       *Machine
+	step    func(path string)   // after each rename
+	folders map[string]*os.File // open, by path
+}
+
+// install does what puts say. It may be done again after it was cut off.
+func (m *Machine) install(puts []put, step func(string)) error {
+	in := &installer{m: m, step: step, folders: map[string]*os.File{}}
+	err := in.run(puts)
+	for _, f := range in.folders {
+		f.Close()
+	}
+	return err
+}
+
+func (in *installer) run(puts []put) error {
+	files := 0
+	for _, p := range puts {
+		if p.Want.Kind == aFile {
+			files++
+		}
+	}
+	for _, p := range puts {
+		if err := in.write(p, files <= fewFiles); err != nil {
+			return fmt.Errorf("write %s: %w", p.Path, err)
+		}
+	}
+	if files > fewFiles {
+		if err := in.syncFilesystems(); err != nil {
+			return err
+		}
+	}
+	for _, p := range puts {
+		if err := in.move(p); err != nil {
+			return fmt.Errorf("replace %s: %w", p.Path, err)
+		}
+		in.step(p.Path)
+	}
+	for _, f := range in.folders {
+		if err := in.m.sync(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// folder opens the folder of p once. To remove something no folder is made.
+func (in *installer) folder(p put) (*os.File, error) {
+	dir := parentOf(p.Path)
+	if f := in.folders[dir]; f != nil {
+		return f, nil
+	}
+	f, err := in.m.folder(dir, p.Want.Kind != nothing)
+	if err == nil {
+		in.folders[dir] = f
+	}
+	return f, err
+}
+
+func (in *installer) write(p put, sync bool) error {
+	if p.Want.Kind == nothing {
+		return nil
+	}
+	dir, err := in.folder(p)
+	if err != nil {
+		return err
+	}
+	tmp := beside(p.Path)
+	if err := unix.Unlinkat(int(dir.Fd()), tmp, 0); err != nil && err != unix.ENOENT {
+		return err
+	}
+	if p.Want.Kind == aLink {
+		if err := unix.Symlinkat(p.Want.Target, int(dir.Fd()), tmp); err != nil {
+			return err
+		}
+		return in.m.Accounts.Lchown(dir, tmp, p.Path, "root", "root")
+	}
+	f, err := create(dir, tmp)
+	if err != nil {
+		return err
+	}
+	return errors.Join(in.fill(f, p, sync), f.Close())
+}
+
+func (in *installer) fill(f *os.File, p put, sync bool) error {
+	if err := in.m.copyBlob(f, p.Want.Digest); err != nil {
+		return err
+	}
+	if err := in.m.Accounts.Chown(f, p.Path, p.Want.User, p.Want.Group); err != nil {
+		return err
+	}
+	// After chown, which would clear setuid; by descriptor, so the name may be swapped.
+	if err := unix.Fchmod(int(f.Fd()), p.Want.Mode); err != nil {
+		return err
+	}
+	if sync {
+		return in.m.sync(f)
+	}
+	return nil
+}
+
+func (in *installer) move(p put) error {
+	dir, err := in.folder(p)
+	if p.Want.Kind == nothing && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	name := path.Base(p.Path)
+	if p.Want.Kind == nothing {
+		if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && err != unix.ENOENT {
+			return err
+		}
+		return nil
+	}
+	return unix.Renameat(int(dir.Fd()), beside(p.Path), int(dir.Fd()), name)
+}
+
+// syncFilesystems writes out each filesystem that a file was written to, once, and always
+// before the first rename.
+func (in *installer) syncFilesystems() error {
+	seen := map[uint64]bool{}
+	for _, f := range in.folders {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+			return err
+		}
+		if seen[st.Dev] {
+			continue
+		}
+		seen[st.Dev] = true
+		if err := in.m.syncfs(f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// create makes a new file that nobody else can open, in a folder that is held open.
+func create(dir *os.File, name string) (*os.File, error) {
+	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// sweep removes what an installer that was killed left beside these paths.
+func (m *Machine) sweep(puts []put) {
+	for _, p := range puts {
+		dir, _, err := m.parent(p.Path, false)
+		if err != nil {
+			continue
+		}
+		unix.Unlinkat(int(dir.Fd()), beside(p.Path), 0)
+		dir.Close()
+	}
+}
+
+// removeFolders removes those of dirs that are empty, the deepest first, and returns those
+// that stay.
+func (m *Machine) removeFolders(dirs []string) (left []string) {
+	dirs = append([]string(nil), dirs...)
+	sort.Slice(dirs, func(i, j int) bool { return strings.Count(dirs[i], "/") > strings.Count(dirs[j], "/") })
+	for _, d := range dirs {
+		up, name, err := m.parent(d, false)
+		if err != nil {
+			if !errors.Is(err, fs.ErrNotExist) {
+				left = append(left, d)
+			}
+			continue
+		}
+		err = unix.Unlinkat(int(up.Fd()), name, unix.AT_REMOVEDIR)
+		up.Close()
+		if err != nil && err != unix.ENOENT {
+			left = append(left, d)
+		}
+	}
+	sort.Strings(left)
+	return left
+}

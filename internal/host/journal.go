@@ -1,0 +1,116 @@
+package host
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// A journal is there while a run is at work. Its first line, synced before anything is
+// touched, holds all that is needed to undo; the lines after it say how far the run came,
+// and what it found different from what the first line said. A torn last line counts as
+// not written.
+type journal struct {
+	Run      string           `json:"run"`
+	BootID   string           `json:"boot_id"`
+	Started  int64            `json:"started"` // Unix milliseconds
+	Puts     []put            `json:"puts,omitempty"`
+	Dirs     []string         `json:"dirs,omitempty"`   // folders that the run makes
+	Accounts []Account        `json:"accounts"`         // accounts it changes, as they were
+	Keys     []keyMove        `json:"keys,omitempty"`   // keys it changes or removes
+	Units    []unitWas        `json:"units,omitempty"`  // every unit it may touch, as it was
+	Reload   bool             `json:"reload,omitempty"` // unit files change
+	Kept     []string         `json:"kept,omitempty"`   // accounts that stay
+	steps    map[string]bool  // reached, from the later lines
+	found    map[string]thing // what stood at a path when it was kept, from the later lines
+}
+
+// A unitWas is a unit as it was before the run.
+type unitWas struct {
+	Name  string `json:"name"`
+	Ran   bool   `json:"ran"`
+	File  string `json:"file"`            // its enablement
+	Acted bool   `json:"acted,omitempty"` // the run starts, restarts or reloads it
+	Key   bool   `json:"key,omitempty"`   // a key unit
+	New   bool   `json:"new,omitempty"`   // it comes with this run
+	Start bool   `json:"start,omitempty"` // something that boot starts
+}
+
+// A journalLine is one of the later lines.
+type journalLine struct {
+	Step string `json:"step,omitempty"`
+	Put  *put   `json:"put,omitempty"`
+}
+
+// begin opens the journal.
+func (m *Machine) begin(j *journal) error {
+	p, err := json.Marshal(j)
+	if err != nil {
+		return err
+	}
+	return m.replace(journalPath, append(p, '\n'))
+}
+
+// note adds a line to the journal. Only what must outlive a power cut is synced: after one,
+// nothing runs that a step could have changed.
+func (m *Machine) note(l journalLine, sync bool) error {
+	p, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(m.at(journalPath), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(p, '\n'))
+	if err == nil && sync {
+		err = m.sync(f)
+	}
+	return errors.Join(err, f.Close())
+}
+
+// openJournal reads the journal; nil when there is none.
+func (m *Machine) openJournal() (*journal, error) {
+	p, err := os.ReadFile(m.at(journalPath))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	first, rest, _ := bytes.Cut(p, []byte{'\n'})
+	j := &journal{steps: map[string]bool{}, found: map[string]thing{}}
+	if err := json.Unmarshal(first, j); err != nil {
+		return nil, fmt.Errorf("read %s: %w", journalPath, err)
+	}
+	for line := range bytes.Lines(rest) {
+		var l journalLine
+		if json.Unmarshal(line, &l) != nil {
+			break // torn
+		}
+		if l.Put != nil {
+			j.found[l.Put.Path] = l.Put.Was
+		} else {
+			j.steps[l.Step] = true
+		}
+	}
+	for i := range j.Puts {
+		if t, ok := j.found[j.Puts[i].Path]; ok {
+			j.Puts[i].Was = t
+		}
+	}
+	return j, nil
+}
+
+// closeJournal ends the run. If a power cut brings the journal back, the record names the
+// run, which says that it was done.
+func (m *Machine) closeJournal() error {
+	err := os.Remove(m.at(journalPath))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}

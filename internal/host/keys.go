@@ -1,0 +1,361 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// Keys live on the ramfs and nowhere else. What a session brings waits there in a folder of
+// its own, and so do the values that a run replaces, until it is done: both on the same
+// filesystem, so a key is put in place, and back, by a rename.
+
+func newKeys(run string) string { return bundle.KeyDir + "/.new-" + run }
+func oldKeys(run string) string { return bundle.KeyDir + "/.old-" + run }
+
+// keyFile is the name under which a key waits; a template's name may hold slashes.
+func keyFile(name string) string { return bundle.DigestBytes([]byte(name))[:32] }
+
+// A keyMove is a key that changes or leaves.
+type keyMove struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
+	Had  bool   `json:"had"`  // something stands at Path
+	Put  bool   `json:"put"`  // a new value comes; else the key leaves
+	Seal bool   `json:"seal"` // a sealed copy comes or leaves
+}
+
+// planKeys finds what changes. Every key of the manifest must be there as wanted, or have come.
+func (w *work) planKeys(staged func(string) bool) error {
+	paths := map[string]bool{}
+	for _, k := range w.offer.Manifest.Keys {
+		paths[k.Path] = true
+		is, err := w.m.keyStands(k)
+		if err != nil {
+			return err
+		}
+		if staged(k.Name) {
+			there, _ := w.m.exists(k.Path)
+			w.keys = append(w.keys, keyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
+			w.changed[bundle.KindKey+":"+k.Name] = true
+		} else if !is {
+			return refuse(bundle.RefusedBundle, "key %s is not on the host, and its value did not come", k.Name)
+		}
+	}
+	for _, k := range w.old.Manifest.Keys {
+		if paths[k.Path] {
+			continue
+		}
+		if there, _ := w.m.exists(k.Path); there || k.Seal {
+			w.keys = append(w.keys, keyMove{Name: k.Name, Path: k.Path, Had: there, Seal: k.Seal})
+			w.changed[bundle.KindKey+":"+k.Name] = true
+		}
+	}
+	return nil
+}
+
+// keyStands says whether a regular file with the key's owner and mode is in its place.
+func (m *Machine) keyStands(k bundle.Key) (bool, error) {
+	f, st, err := m.openKey(k.Path)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+			return false, nil
+		}
+		return false, err
+	}
+	f.Close()
+	user, group, err := m.Accounts.Owner(k.Path)
+	return err == nil && st.Mode&0o7777 == k.Mode && user == k.User && group == k.Group, err
+}
+
+func (m *Machine) openKey(p string) (*os.File, unix.Stat_t, error) {
+	var st unix.Stat_t
+	dir, name, err := m.parent(p, false)
+	if err != nil {
+		return nil, st, err
+	}
+	defer dir.Close()
+	f, err := openRegular(dir, name)
+	if err == nil {
+		err = unix.Fstat(int(f.Fd()), &st)
+	}
+	return f, st, err
+}
+
+// keyMAC answers the nonce for a key that stands; nil for one that does not.
+func (m *Machine) keyMAC(k bundle.Key, nonce []byte) []byte {
+	if ok, err := m.keyStands(k); err != nil || !ok {
+		return nil
+	}
+	f, _, err := m.openKey(k.Path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	value, err := io.ReadAll(io.LimitReader(f, bundle.MaxKey+1))
+	defer clear(value)
+	if err != nil || len(value) > bundle.MaxKey {
+		return nil
+	}
+	if k.Seal && !m.Mounts.Opens(context.Background(), k.Name, value) {
+		return nil // the sealed copy is lost or dead: the value must come again
+	}
+	return bundle.KeyMAC(nonce, value)
+}
+
+func (m *Machine) exists(p string) (bool, error) {
+	dir, name, err := m.parent(p, false)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	err = unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil, err
+}
+
+// stagedKeys tells which keys a session brought for run.
+func (m *Machine) stagedKeys(run string) func(string) bool {
+	return func(name string) bool {
+		_, err := os.Lstat(filepath.Join(m.at(newKeys(run)), keyFile(name)))
+		return err == nil
+	}
+}
+
+// placeKeys puts the new values in place: all get owner and mode first, then all are renamed.
+// What they replace is kept beside, still in RAM.
+func (m *Machine) placeKeys(ctx context.Context, o *bundle.Offer, moves []keyMove, step func(string)) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	keys := map[string]bundle.Key{}
+	for _, k := range o.Manifest.Keys {
+		keys[k.Name] = k
+	}
+	if err := os.MkdirAll(m.at(oldKeys(o.Run)), 0o700); err != nil {
+		return err
+	}
+	for _, k := range moves {
+		if err := m.prepareKey(ctx, o.Run, keys[k.Name], k); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
+	}
+	for _, k := range moves {
+		if err := m.moveKey(o.Run, k); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
+		step(k.Path)
+	}
+	return nil
+}
+
+func (m *Machine) prepareKey(ctx context.Context, run string, k bundle.Key, move keyMove) error {
+	kept := filepath.Join(m.at(oldKeys(run)), keyFile(move.Name))
+	if move.Had {
+		if err := m.linkKey(move.Path, kept); err != nil {
+			return err
+		}
+	}
+	if move.Seal {
+		if err := copyFile(m.at(bundle.SealedDir+"/"+move.Name), m.at(sealedBefore(move.Name))); err != nil {
+			return err
+		}
+	}
+	if !move.Put {
+		return nil
+	}
+	f, err := os.OpenFile(filepath.Join(m.at(newKeys(run)), keyFile(move.Name)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if k.Seal {
+		value, err := io.ReadAll(f)
+		if err == nil {
+			err = m.Mounts.Seal(ctx, k.Name, value)
+		}
+		clear(value)
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.Accounts.Chown(f, k.Path, k.User, k.Group); err != nil {
+		return err
+	}
+	return unix.Fchmod(int(f.Fd()), k.Mode)
+}
+
+// linkKey keeps what stands at p under another name. What is no regular file was planted,
+// and is not kept.
+func (m *Machine) linkKey(p, kept string) error {
+	dir, name, err := m.parent(p, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return unix.Linkat(int(dir.Fd()), name, unix.AT_FDCWD, kept, 0)
+}
+
+func (m *Machine) moveKey(run string, k keyMove) error {
+	dir, name, err := m.parent(k.Path, k.Put)
+	if !k.Put && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if k.Put {
+		return unix.Renameat(unix.AT_FDCWD, filepath.Join(m.at(newKeys(run)), keyFile(k.Name)), int(dir.Fd()), name)
+	}
+	if k.Seal {
+		os.Remove(m.at(bundle.SealedDir + "/" + k.Name))
+	}
+	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && err != unix.ENOENT {
+		return err
+	}
+	return nil
+}
+
+// returnKeys puts back what a run replaced. After a reboot the ramfs is empty, and the
+// deployer brings the keys of the generation that stands.
+func (m *Machine) returnKeys(run string, moves []keyMove, sameBoot bool) error {
+	var errs []error
+	for _, k := range moves {
+		if k.Seal {
+			errs = append(errs, m.returnSealed(k.Name))
+		}
+		if !sameBoot {
+			continue
+		}
+		dir, name, err := m.parent(k.Path, false)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		kept := filepath.Join(m.at(oldKeys(run)), keyFile(k.Name))
+		if _, err := os.Lstat(kept); err == nil {
+			errs = append(errs, unix.Renameat(unix.AT_FDCWD, kept, int(dir.Fd()), name))
+			m.reown(dir, name, k)
+		} else if !k.Had {
+			if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != unix.ENOENT {
+				errs = append(errs, err)
+			}
+		}
+		dir.Close()
+	}
+	return errors.Join(errs...)
+}
+
+// reown gives a returned key its owner again. On a real host the rename did that already;
+// a twin, which only remembers owners by path, must be told.
+func (m *Machine) reown(dir *os.File, name string, k keyMove) {
+	now, err := m.stands()
+	if err != nil {
+		return
+	}
+	for _, was := range now.Manifest.Keys {
+		if was.Path != k.Path {
+			continue
+		}
+		if f, err := openRegular(dir, name); err == nil {
+			m.Accounts.Chown(f, k.Path, was.User, was.Group)
+			f.Close()
+		}
+	}
+}
+
+func sealedBefore(name string) string { return bundle.SealedDir + "/.before-" + name }
+
+func (m *Machine) returnSealed(name string) error {
+	before, place := m.at(sealedBefore(name)), m.at(bundle.SealedDir+"/"+name)
+	st, err := os.Stat(before)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the run had not come to it
+	}
+	if err == nil && st.Size() == 0 {
+		os.Remove(place)
+		return os.Remove(before)
+	}
+	return errors.Join(err, os.Rename(before, place))
+}
+
+// copyFile copies one file of the state directory; of a missing one the copy is empty.
+func copyFile(from, to string) error {
+	p, err := os.ReadFile(from)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(to, p, 0o600)
+}
+
+// dropKeys forgets what waits in RAM for a run that has ended.
+func (m *Machine) dropKeys(run string, moves []keyMove) {
+	os.RemoveAll(m.at(newKeys(run)))
+	os.RemoveAll(m.at(oldKeys(run)))
+	for _, k := range moves {
+		if k.Seal {
+			os.Remove(m.at(sealedBefore(k.Name)))
+		}
+		if !k.Put {
+			m.dropKeyFolders(k.Path)
+		}
+	}
+}
+
+// dropKeyFolders removes the empty folders that a template's key left behind.
+func (m *Machine) dropKeyFolders(p string) {
+	var dirs []string
+	for d := path.Dir(p); len(d) > len(bundle.KeyDir); d = path.Dir(d) {
+		dirs = append(dirs, d)
+	}
+	m.removeFolders(dirs)
+}
+
+// keyStates tells how the keys of the standing generation do.
+func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyState {
+	var units []string
+	b := &now.Manifest
+	source := "pushed"
+	if boot, err := m.BootID(); err == nil && boot != now.BootID {
+		source = "sealed" // nobody pushed since boot, or the record would say so
+	}
+	for _, k := range b.Keys {
+		units = append(units, k.Name+"-key.service")
+	}
+	if len(units) == 0 {
+		return nil
+	}
+	states, _ := m.unitStates(ctx, units)
+	var out []bundle.KeyState
+	for _, k := range b.Keys {
+		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
+		if ok, err := m.keyStands(k); err == nil && ok {
+			s.Present = true
+			if f, st, err := m.openKey(k.Path); err == nil {
+				s.Since, s.Source = st.Ctim.Sec, source
+				f.Close()
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}

@@ -1,0 +1,229 @@
+package host
+
+import (
+	"encoding/hex"
+	"fmt"
+	"path"
+	"regexp"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// What comes over the wire is checked here before any of it becomes a path, a name in a
+// transient unit or an argument.
+
+var (
+	runName     = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+	accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	unitName    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
+)
+
+// checkOffer says what is wrong with an offer as such, whatever the host holds.
+func checkOffer(o *bundle.Offer) error {
+	if !runName.MatchString(o.Run) {
+		return fmt.Errorf("run id %q", o.Run)
+	}
+	if o.Mode != bundle.ModeDeploy && o.Mode != bundle.ModeKeys {
+		return fmt.Errorf("mode %q", o.Mode)
+	}
+	if len(o.Nonce) < 16 {
+		return fmt.Errorf("a nonce of %d bytes", len(o.Nonce))
+	}
+	if o.Last != nil {
+		if err := checkManifest(o.Last); err != nil {
+			return fmt.Errorf("last: %w", err)
+		}
+	}
+	return checkManifest(&o.Manifest)
+}
+
+func checkManifest(b *bundle.Manifest) error {
+	seen := map[string]bool{}
+	once := func(kind, name string) error {
+		if seen[kind+name] {
+			return fmt.Errorf("%s %s comes twice", kind, name)
+		}
+		seen[kind+name] = true
+		return nil
+	}
+	for _, f := range b.Files {
+		if err := firstError(checkPath(f.Path), once("path ", f.Path), checkDigest(f.Digest),
+			checkOwner(f.User, f.Group), checkMode(f.Mode)); err != nil {
+			return fmt.Errorf("file %q: %w", f.Path, err)
+		}
+	}
+	for _, l := range b.Links {
+		if err := firstError(checkPath(l.Path), once("path ", l.Path), checkTarget(l.Target)); err != nil {
+			return fmt.Errorf("link %q: %w", l.Path, err)
+		}
+	}
+	for _, k := range b.Keys {
+		if err := firstError(checkKey(k), once("key ", k.Name), once("path ", k.Path)); err != nil {
+			return fmt.Errorf("key %q: %w", k.Name, err)
+		}
+	}
+	for _, p := range b.Packages {
+		if err := firstError(checkPackage(p), once("package ", p.Name)); err != nil {
+			return fmt.Errorf("package %q: %w", p.Name, err)
+		}
+	}
+	for _, u := range b.Users {
+		if !accountName.MatchString(u.Name) || !accountName.MatchString(u.Group) || !strings.HasPrefix(u.Home, "/") {
+			return fmt.Errorf("user %q of group %q with home %q", u.Name, u.Group, u.Home)
+		}
+	}
+	for _, g := range b.Groups {
+		if !accountName.MatchString(g) {
+			return fmt.Errorf("group %q", g)
+		}
+	}
+	for _, u := range b.Units {
+		if err := firstError(checkUnit(u), once("unit ", u.Name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkUnit(u bundle.Unit) error {
+	if !unitName.MatchString(u.Name) || !strings.Contains(u.Name, ".") {
+		return fmt.Errorf("unit name %q", u.Name)
+	}
+	if u.Name == bundle.ApplyUnit || u.Name == bundle.SettleUnit {
+		return fmt.Errorf("unit %s is bellhop's own", u.Name)
+	}
+	switch u.OnChange {
+	case bundle.Restart, bundle.Reload, bundle.None, "":
+		return nil
+	}
+	return fmt.Errorf("unit %s: on_change %q", u.Name, u.OnChange)
+}
+
+func checkKey(k bundle.Key) error {
+	if !strings.HasPrefix(k.Path, bundle.KeyDir+"/") || strings.HasPrefix(k.Path, bundle.KeyDir+"/.") {
+		return fmt.Errorf("path %q is not below %s", k.Path, bundle.KeyDir)
+	}
+	if k.Name == "" || len(k.Name) > 4096 || k.Seal && !packageName.MatchString(k.Name) {
+		return fmt.Errorf("bad name")
+	}
+	return firstError(cleanPath(k.Path), checkOwner(k.User, k.Group), checkMode(k.Mode))
+}
+
+func checkPackage(p bundle.Package) error {
+	if !packageName.MatchString(p.Name) || p.Strip < 0 || p.Strip > 100 {
+		return fmt.Errorf("bad name or strip")
+	}
+	switch p.Kind {
+	case kindTarGz, kindZip:
+	case kindFile:
+		if !packageName.MatchString(p.File) {
+			return fmt.Errorf("file name %q", p.File)
+		}
+	default:
+		return fmt.Errorf("kind %q", p.Kind)
+	}
+	return checkDigest(p.Digest)
+}
+
+// checkPath accepts where a file or a link of a bundle may stand: nowhere that bellhop keeps
+// its own things, and never where a key belongs.
+func checkPath(p string) error {
+	for _, dir := range []string{bundle.StateDir, bundle.KeyDir, bundle.PackageDir, "/proc", "/sys", "/dev"} {
+		if p == dir || strings.HasPrefix(p, dir+"/") {
+			return fmt.Errorf("%s is not for files", dir)
+		}
+	}
+	if p == bundle.UnitDir+"/"+bundle.KeyMountUnit || p == bundle.UnitDir+"/"+bundle.SettleUnit {
+		return fmt.Errorf("it is bellhop's own")
+	}
+	return cleanPath(p)
+}
+
+func cleanPath(p string) error {
+	if !strings.HasPrefix(p, "/") || p == "/" || path.Clean(p) != p || len(p) > 4000 || len(path.Base(p)) > 255 {
+		return fmt.Errorf("not a clean absolute path")
+	}
+	return noControl(p)
+}
+
+func checkTarget(t string) error {
+	if t == "" || len(t) > 4000 {
+		return fmt.Errorf("target of %d bytes", len(t))
+	}
+	return noControl(t)
+}
+
+func noControl(s string) error {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		return fmt.Errorf("control bytes in %q", s)
+	}
+	return nil
+}
+
+func checkOwner(user, group string) error {
+	if !accountName.MatchString(user) || !accountName.MatchString(group) {
+		return fmt.Errorf("owner %q of group %q", user, group)
+	}
+	return nil
+}
+
+func checkMode(mode uint32) error {
+	if mode > 0o7777 {
+		return fmt.Errorf("mode %o", mode)
+	}
+	return nil
+}
+
+func checkDigest(d string) error {
+	if p, err := hex.DecodeString(d); err != nil || len(p) != 32 || strings.ToLower(d) != d {
+		return fmt.Errorf("digest %q", d)
+	}
+	return nil
+}
+
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A refusal says no before anything is touched.
+type refusal struct {
+	why string // bundle.RefusedBase …
+	err error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+
+func refuse(why, format string, args ...any) error { return &refusal{why, fmt.Errorf(format, args...)} }
+
+// checkBase says whether the offer may build on what stands.
+func checkBase(o *bundle.Offer, now standing) error {
+	if !now.exists {
+		if o.Base != 0 {
+			return refuse(bundle.RefusedBase, "the host has no record, and the offer builds on generation %d", o.Base)
+		}
+		return nil
+	}
+	if o.Base != now.Generation {
+		return refuse(bundle.RefusedBase, "the host stands at generation %d, and the offer builds on %d", now.Generation, o.Base)
+	}
+	if o.TakeOver {
+		return nil
+	}
+	if now.Deployer != o.Deployer {
+		return refuse(bundle.RefusedDeployer, "the host belongs to deployer %s", now.Deployer)
+	}
+	if now.Network != o.Manifest.Network {
+		return refuse(bundle.RefusedNetwork, "the host belongs to network %s", now.Network)
+	}
+	if now.Host != o.Manifest.Host && now.Host != o.Formerly {
+		return refuse(bundle.RefusedNetwork, "the host's record says that it is %s", now.Host)
+	}
+	return nil
+}

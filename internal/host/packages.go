@@ -1,0 +1,291 @@
+package host
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// Packages are unpacked into the store before anything is stopped: a broken archive is a
+// refusal, and the time between stop and start does not grow with its size. The link that
+// reaches a package is a thing like any other.
+//
+// An archive comes from the internet, known only by its digest. So: only folders, regular
+// files and links that stay inside; no setuid, no device; no path that leaves; capped in
+// bytes and in number. All goes through an os.Root of a folder that is bellhop's alone.
+const (
+	kindTarGz = "tar.gz"
+	kindZip   = "zip"
+	kindFile  = "file"
+
+	maxUnpacked = 4 << 30
+	maxEntries  = 200_000
+)
+
+// storeName is the folder of a package in the store. The same archive unpacked in another way
+// is another folder.
+func storeName(p bundle.Package) string {
+	if p.Strip == 0 && p.Kind != kindFile {
+		return p.Digest
+	}
+	how := fmt.Sprintf("%s\n%d\n%s", p.Kind, p.Strip, p.File)
+	return p.Digest + "-" + bundle.DigestBytes([]byte(how))[:8]
+}
+
+func (m *Machine) hasPackage(p bundle.Package) bool {
+	st, err := os.Stat(filepath.Join(m.at(bundle.StoreDir), storeName(p)))
+	return err == nil && st.IsDir()
+}
+
+// unpack puts p into the store from the archive at file, whose digest was verified.
+func (m *Machine) unpack(p bundle.Package, file string) error {
+	if m.hasPackage(p) {
+		return nil
+	}
+	store := m.at(bundle.StoreDir)
+	if err := os.MkdirAll(store, 0o755); err != nil {
+		return err
+	}
+	tmp := filepath.Join(store, ".new-"+storeName(p))
+	if err := removeTree(tmp); err != nil {
+		return err
+	}
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(tmp)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	u := &unpacker{root: root, strip: p.Strip}
+	if err := u.unpack(p, file); err != nil {
+		removeTree(tmp)
+		return fmt.Errorf("unpack package %s: %w", p.Name, err)
+	}
+	d, err := os.Open(tmp)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := m.syncfs(d); err != nil {
+		return err
+	}
+	return os.Rename(tmp, filepath.Join(store, storeName(p)))
+}
+
+// An unpacker writes the entries of one archive.
+type unpacker struct {
+	root    *os.Root
+	strip   int
+	size    int64
+	entries int
+	links   []string // checked when all is there
+}
+
+func (u *unpacker) unpack(p bundle.Package, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	switch p.Kind {
+	case kindFile:
+		return u.file(p.File, 0o755, f)
+	case kindZip:
+		st, err := f.Stat()
+		if err != nil {
+			return err
+		}
+		z, err := zip.NewReader(f, st.Size())
+		if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
+			return err
+		}
+		err = u.zip(z)
+		return errors.Join(err, u.checkLinks())
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return err
+	}
+	return errors.Join(u.tar(tar.NewReader(z)), u.checkLinks())
+}
+
+func (u *unpacker) tar(t *tar.Reader) error {
+	for {
+		h, err := t.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
+			return err
+		}
+		name, err := u.name(h.Name)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			continue
+		}
+		switch h.Typeflag {
+		case tar.TypeDir:
+			err = u.root.MkdirAll(name, 0o755)
+		case tar.TypeReg:
+			err = u.file(name, fs.FileMode(h.Mode), t)
+		case tar.TypeSymlink:
+			err = u.link(name, h.Linkname)
+		case tar.TypeLink:
+			err = u.hardlink(name, h.Linkname)
+		case tar.TypeXGlobalHeader:
+		default:
+			err = fmt.Errorf("%s is a device, a pipe or worse", h.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (u *unpacker) zip(z *zip.Reader) error {
+	for _, e := range z.File {
+		name, err := u.name(e.Name)
+		if err != nil {
+			return err
+		}
+		if name == "" {
+			continue
+		}
+		mode := e.Mode()
+		if mode.IsDir() || strings.HasSuffix(e.Name, "/") {
+			if err := u.root.MkdirAll(name, 0o755); err != nil {
+				return err
+			}
+			continue
+		}
+		r, err := e.Open()
+		if err != nil {
+			return err
+		}
+		switch {
+		case mode&fs.ModeSymlink != 0:
+			var target []byte
+			if target, err = io.ReadAll(io.LimitReader(r, 4096)); err == nil {
+				err = u.link(name, string(target))
+			}
+		case mode.IsRegular():
+			err = u.file(name, mode, r)
+		default:
+			err = fmt.Errorf("%s is a device, a pipe or worse", e.Name)
+		}
+		if err = errors.Join(err, r.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// name strips leading elements, and refuses a path that leaves. "" is an entry to pass over.
+func (u *unpacker) name(n string) (string, error) {
+	if u.entries++; u.entries > maxEntries {
+		return "", fmt.Errorf("more than %d entries", maxEntries)
+	}
+	if strings.HasPrefix(n, "/") || strings.ContainsRune(n, 0) {
+		return "", fmt.Errorf("entry %q leaves the package", n)
+	}
+	var parts []string
+	for _, p := range strings.Split(n, "/") {
+		switch p {
+		case "", ".":
+		case "..":
+			return "", fmt.Errorf("entry %q leaves the package", n)
+		default:
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) <= u.strip {
+		return "", nil
+	}
+	return path.Join(parts[u.strip:]...), nil
+}
+
+func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
+	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	u.root.Remove(name) // a second entry of one name replaces the first, and never goes through a link
+	perm := fs.FileMode(0o644)
+	if mode&0o111 != 0 {
+		perm = 0o755
+	}
+	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if err != nil {
+		return err
+	}
+	n, err := io.Copy(f, io.LimitReader(r, maxUnpacked-u.size+1))
+	if u.size += n; u.size > maxUnpacked {
+		err = fmt.Errorf("more than %d bytes unpacked", int64(maxUnpacked))
+	}
+	if err == nil {
+		err = f.Chmod(perm) // whatever the umask
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (u *unpacker) link(name, target string) error {
+	if path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
+		return fmt.Errorf("link %s leaves the package", name)
+	}
+	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	u.root.Remove(name)
+	u.links = append(u.links, name)
+	return u.root.Symlink(target, name)
+}
+
+func (u *unpacker) hardlink(name, target string) error {
+	target, err := u.name(target)
+	if err != nil || target == "" {
+		return fmt.Errorf("link %s leaves the package", name)
+	}
+	if st, err := u.root.Lstat(target); err != nil || !st.Mode().IsRegular() {
+		return fmt.Errorf("link %s to no file of the package", name)
+	}
+	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	u.root.Remove(name)
+	return u.root.Link(target, name)
+}
+
+// checkLinks follows every link once all is there: two links that each stay inside can leave
+// together. One that points at nothing is let pass.
+func (u *unpacker) checkLinks() error {
+	for _, name := range u.links {
+		if _, err := u.root.Stat(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("link %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// removeTree removes a tree of bellhop's own, whatever its modes.
+func removeTree(p string) error {
+	filepath.WalkDir(p, func(p string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() {
+			os.Chmod(p, 0o700)
+		}
+		return nil
+	})
+	return os.RemoveAll(p)
+}

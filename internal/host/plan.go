@@ -1,0 +1,275 @@
+package host
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// A work is everything that one run does, known before anything is touched.
+type work struct {
+	m     *Machine
+	offer *bundle.Offer
+	old   standing // what stands, adopted things among it
+	next  owned    // the owned list when the run is done
+	puts  []put
+	own   map[string][]byte // bytes of bellhop's own units, by digest
+	dirs  []string          // folders that will be made
+	keys  []keyMove
+	diff  []bundle.Change
+
+	changed  map[string]bool // triggers that were hit
+	restored []string        // edited by hand, put back
+	edited   []put
+	kept     []string // accounts and homes that stay
+	warnings []string
+
+	accounts []Account // that change, as they were
+	usermods []Account // as they shall be
+	create   bool      // an account or group is to be made
+	units    unitPlan
+}
+
+// plan compares what the offer wants with what the host really has. It touches nothing.
+// staged tells whether the value of a key was brought.
+func (m *Machine) plan(o *bundle.Offer, now standing, staged func(key string) bool) (*work, error) {
+	old, err := m.adopt(now, o.Last)
+	if err != nil {
+		return nil, err
+	}
+	w := &work{m: m, offer: o, old: old, changed: map[string]bool{}}
+	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units), Users: maps.Clone(old.Owned.Users)}
+	w.diff = bundle.Diff(old.Manifest, o.Manifest)
+	for _, step := range []func() error{w.planPaths, w.planDirs, func() error { return w.planKeys(staged) }, w.planAccounts} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+// adopt is what stands when the record was lost but the deployer remembers: what equals its
+// memory is bellhop's, anything else counts as there before.
+func (m *Machine) adopt(now standing, last *bundle.Manifest) (standing, error) {
+	if now.exists || last == nil {
+		return now, nil
+	}
+	now.Manifest = *last
+	now.Owned = owned{Paths: map[string]ownedPath{}, Users: map[string]bundle.User{}}
+	wanted, _ := m.desires(last)
+	for p, want := range wanted {
+		is, err := m.look(p)
+		if err != nil {
+			return now, err
+		}
+		if is == want.thing {
+			now.Owned.Paths[p] = ownedPath{Now: is}
+		}
+	}
+	for _, u := range last.Users {
+		if a, ok, err := m.Accounts.User(u.Name); err == nil && ok && a.Group == u.Group && a.Home == u.Home {
+			now.Owned.Users[u.Name] = u
+		}
+	}
+	return now, nil
+}
+
+// nothing says that the host holds already what is wanted.
+func (w *work) nothing() bool {
+	return len(w.puts) == 0 && len(w.keys) == 0 && len(w.diff) == 0 && len(w.usermods) == 0 && !w.create
+}
+
+func (w *work) planPaths() error {
+	wanted, own := w.m.desires(&w.offer.Manifest)
+	w.own = own
+	before, _ := w.m.desires(&w.old.Manifest)
+	paths := maps.Clone(w.old.Owned.Paths)
+	if paths == nil {
+		paths = map[string]ownedPath{}
+	}
+	for p := range wanted {
+		if _, ok := paths[p]; !ok {
+			paths[p] = ownedPath{}
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(paths)) {
+		is, err := w.m.look(p)
+		if err != nil {
+			return refuse(bundle.RefusedBundle, "%w", err)
+		}
+		o, mine := w.old.Owned.Paths[p]
+		if want, ok := wanted[p]; ok {
+			err = w.planWanted(p, want, is, o, mine)
+		} else {
+			w.planLeaving(p, before[p].trigger, is, o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *work) planWanted(p string, want desire, is thing, o ownedPath, mine bool) error {
+	if is.Kind == foreign {
+		return refuse(bundle.RefusedBundle, "%s is on the host, and is no file", p)
+	}
+	if !mine {
+		o.Original = is
+	} else if is != o.Now && is != want.thing {
+		w.edit(p, is)
+	}
+	if is != want.thing {
+		w.puts = append(w.puts, put{p, is, want.thing})
+		w.changed[want.trigger] = true
+	}
+	w.next.Paths[p] = ownedPath{Now: want.thing, Original: o.Original}
+	return nil
+}
+
+func (w *work) planLeaving(p, trigger string, is thing, o ownedPath) {
+	if trigger != "" {
+		w.changed[trigger] = true
+	}
+	if is.Kind == foreign {
+		w.warnings = append(w.warnings, fmt.Sprintf("%s is no file any more, and is left alone", p))
+		return
+	}
+	if is != o.Now && is.Kind != nothing {
+		w.edit(p, is)
+	}
+	if is != o.Original {
+		w.puts = append(w.puts, put{p, is, o.Original})
+	}
+}
+
+// edit notes that somebody changed p since bellhop wrote it.
+func (w *work) edit(p string, is thing) {
+	w.restored = append(w.restored, p)
+	if is.Kind != nothing {
+		w.edited = append(w.edited, put{Path: p, Was: is})
+	}
+}
+
+// planDirs finds the folders that are missing, and carries on those that bellhop made.
+func (w *work) planDirs() error {
+	dirs := map[string]bool{}
+	for _, p := range w.puts {
+		if p.Want.Kind == nothing {
+			continue
+		}
+		missing, err := w.m.missing(p.Path)
+		if err != nil {
+			return refuse(bundle.RefusedBundle, "%w", err)
+		}
+		for _, d := range missing {
+			dirs[d] = true
+		}
+	}
+	w.dirs = slices.Sorted(maps.Keys(dirs))
+	for _, d := range w.old.Owned.Dirs {
+		dirs[d] = true
+	}
+	w.next.Dirs = slices.Sorted(maps.Keys(dirs))
+	return nil
+}
+
+// emptied are folders made by bellhop under which nothing of the new bundle stands.
+func (w *work) emptied() []string {
+	var out []string
+	for _, d := range w.next.Dirs {
+		used := false
+		for p := range w.next.Paths {
+			used = used || strings.HasPrefix(p, d+"/")
+		}
+		if !used {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// names lists what changes, for the result.
+func (w *work) names() []string {
+	var out []string
+	seen := map[string]bool{}
+	add := func(n string) {
+		if !seen[n] {
+			seen[n] = true
+			out = append(out, n)
+		}
+	}
+	for _, c := range w.diff {
+		add(c.Name)
+	}
+	for _, k := range w.keys {
+		add(k.Name)
+	}
+	for _, p := range w.puts {
+		if _, own := w.own[p.Want.Digest]; !own && !strings.HasPrefix(p.Path, bundle.PackageDir+"/") && !strings.HasSuffix(p.Path, "/"+bundle.SettleUnit) && !strings.HasSuffix(p.Path, "/"+bundle.KeyMountUnit) {
+			add(p.Path)
+		}
+	}
+	return out
+}
+
+// reload says whether systemd must read its unit files again.
+func (w *work) reload() bool {
+	for _, p := range w.puts {
+		if strings.HasPrefix(p.Path, "/etc/systemd/") || strings.HasPrefix(p.Path, "/run/systemd/") ||
+			strings.HasPrefix(p.Path, "/etc/containers/systemd/") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkPrune refuses to let a host lose most of what it has by accident.
+func (w *work) checkPrune() error {
+	gone, services := 0, map[string]bool{}
+	for _, c := range w.diff {
+		if c.Action == bundle.Remove {
+			gone++
+		}
+	}
+	b := &w.old.Manifest
+	all := len(b.Files) + len(b.Links) + len(b.Keys) + len(b.Packages) + len(b.Units) + len(b.Users)
+	for s := range servicesOf(b) {
+		services[s] = true
+	}
+	for s := range servicesOf(&w.offer.Manifest) {
+		delete(services, s)
+	}
+	if w.offer.AllowPrune || gone*2 <= all || len(services) < 2 {
+		return nil
+	}
+	left := slices.Collect(maps.Keys(services))
+	sort.Strings(left)
+	return refuse(bundle.RefusedBundle, "%d of %d things would leave, of the services %s: more than half needs --allow-prune",
+		gone, all, strings.Join(left, ", "))
+}
+
+func servicesOf(b *bundle.Manifest) map[string]bool {
+	s := map[string]bool{}
+	for _, f := range b.Files {
+		s[f.Service] = true
+	}
+	for _, u := range b.Units {
+		s[u.Service] = true
+	}
+	for _, k := range b.Keys {
+		s[k.Service] = true
+	}
+	for _, p := range b.Packages {
+		s[p.Service] = true
+	}
+	for _, l := range b.Links {
+		s[l.Service] = true
+	}
+	delete(s, "")
+	return s
+}

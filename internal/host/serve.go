@@ -1,0 +1,264 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// A session is one conversation with a deployer.
+type session struct {
+	m   *Machine
+	in  *bundle.Reader
+	out io.Writer
+}
+
+// Serve is the side behind the SSH channel: Magic, Hello, then one Offer or one Ask. An open
+// journal that nobody works on is settled first, so that Hello tells what stands.
+func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
+	s := &session{m: m, in: bundle.NewReader(in), out: out}
+	if err := m.makeState(); err != nil {
+		return err
+	}
+	trouble := Settle(ctx, m)
+	if _, err := io.WriteString(out, bundle.Magic); err != nil {
+		return err
+	}
+	if err := s.hello(ctx); err != nil {
+		return err
+	}
+	kind, p, err := s.in.Next()
+	if err == io.EOF {
+		return nil // it only wanted to know
+	}
+	if err != nil {
+		return err
+	}
+	switch kind {
+	case bundle.FrameOffer:
+		var o bundle.Offer
+		if err := bundle.Unmarshal(p, &o); err != nil {
+			return fmt.Errorf("offer: %w", err)
+		}
+		if trouble != nil {
+			return s.result(&bundle.Result{Run: o.Run, Outcome: bundle.OutcomeFailed, Error: trouble.Error()})
+		}
+		return s.offer(ctx, &o)
+	case bundle.FrameAsk:
+		var a bundle.Ask
+		if err := bundle.Unmarshal(p, &a); err != nil {
+			return fmt.Errorf("ask: %w", err)
+		}
+		return s.ask(ctx, a)
+	}
+	return fmt.Errorf("frame %q came where an offer belongs", kind)
+}
+
+func (s *session) hello(ctx context.Context) error {
+	now, err := s.m.stands()
+	if err != nil {
+		return err
+	}
+	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.nixOS(), Last: s.m.lastResult()}
+	if h.BootID, err = s.m.BootID(); err != nil {
+		return err
+	}
+	if h.Systemd, err = s.m.Systemd.Version(ctx); err != nil {
+		return fmt.Errorf("ask systemd: %w", err)
+	}
+	if now.exists {
+		h.Record = &now.Record
+		h.Keys = s.m.keyStates(ctx, &now)
+	}
+	if len(now.Manifest.Keys) > 0 {
+		kind, err := s.m.Mounts.Keys(ctx)
+		h.RAMFS = err == nil && kind == "ramfs"
+		h.SwapClear = !h.RAMFS && s.m.Mounts.SwapClear()
+	}
+	if j, err := s.m.openJournal(); err == nil && j != nil {
+		h.Open = j.Run
+	}
+	return bundle.WriteFrame(s.out, bundle.FrameHello, h)
+}
+
+func (s *session) result(res *bundle.Result) error {
+	return bundle.WriteFrame(s.out, bundle.FrameResult, res)
+}
+
+// offer hears what the host should hold, and either says no, or asks for what is missing and
+// makes it so.
+func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
+	o.Manifest = o.Manifest.WithoutKeyDigests()
+	o.Manifest.Sort()
+	if err := checkOffer(o); err != nil {
+		return s.refuse(o.Run, refuse(bundle.RefusedBundle, "offer: %w", err))
+	}
+	if err := s.first(o); err != nil {
+		return s.refuse(o.Run, err)
+	}
+	st, err := s.m.stage(o)
+	if err != nil {
+		return err
+	}
+	defer st.close()
+	want, err := st.want(ctx)
+	if err != nil {
+		return s.refuse(o.Run, err)
+	}
+	if err := bundle.WriteFrame(s.out, bundle.FrameWant, want); err != nil {
+		return err
+	}
+	if err := st.receive(ctx, s.in); err != nil {
+		st.drop()
+		return err
+	}
+	res, err := s.quick(ctx, o)
+	if res != nil || err != nil {
+		st.drop()
+		if err != nil {
+			return s.refuse(o.Run, err)
+		}
+		return s.result(res)
+	}
+	return s.apply(ctx, order{Offer: *o})
+}
+
+// first is what can be refused before a byte travels.
+func (s *session) first(o *bundle.Offer) error {
+	unlock, err := s.m.lock(0)
+	if errors.Is(err, ErrBusy) {
+		return refuse(bundle.RefusedBusy, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	unlock()
+	if res, err := s.m.result(o.Run); res != nil || err != nil {
+		return refuse(bundle.RefusedBusy, "run %s has been here already", o.Run)
+	}
+	now, err := s.m.stands()
+	if err != nil {
+		return err
+	}
+	return checkBase(o, now)
+}
+
+func (s *session) refuse(run string, err error) error {
+	res := &bundle.Result{Run: run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle, Error: err.Error()}
+	var no *refusal
+	if errors.As(err, &no) {
+		res.Refused = no.why
+	} else {
+		res.Outcome, res.Refused = bundle.OutcomeFailed, ""
+	}
+	if now, err := s.m.stands(); err == nil && now.exists {
+		res.Record = &now.Record
+	}
+	return s.result(res)
+}
+
+// quick answers an offer that changes nothing: the record is rewritten, and key units that
+// are not active are started. nil means that there is work.
+func (s *session) quick(ctx context.Context, o *bundle.Offer) (*bundle.Result, error) {
+	if o.Mode != bundle.ModeDeploy {
+		return nil, nil
+	}
+	unlock, err := s.m.lock(0)
+	if errors.Is(err, ErrBusy) {
+		return nil, refuse(bundle.RefusedBusy, "%w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	started := s.m.now()
+	now, err := s.m.stands()
+	if err == nil {
+		err = checkBase(o, now)
+	}
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.m.plan(o, now, s.m.stagedKeys(o.Run))
+	if err != nil || !w.nothing() {
+		return nil, err
+	}
+	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.warnings}
+	m := s.m.counting(&res.Fsyncs)
+	if err := w.planUnits(ctx); err == nil {
+		res.Drifted = w.units.drifted
+	}
+	if res.Started, err = m.healKeyUnits(ctx, o.Manifest.Units); err != nil {
+		res.Warnings = append(res.Warnings, err.Error())
+	}
+	next, err := m.rewrite(o, w, now)
+	if err != nil {
+		return nil, err
+	}
+	res.Record = &next.Record
+	res.Keys = m.keyStates(ctx, &next)
+	res.TookMillis = m.now().Sub(started).Milliseconds()
+	return res, nil
+}
+
+// rewrite brings the record up to date where nothing else changed. A host that holds things,
+// and whose record was lost, gets a first generation.
+func (m *Machine) rewrite(o *bundle.Offer, w *work, now standing) (standing, error) {
+	next := now
+	next.Network, next.Host = o.Manifest.Network, o.Manifest.Host
+	next.Deployer, next.Digest = o.Deployer, o.Digest
+	next.Manifest, next.Owned = o.Manifest, w.next
+	if !now.exists && !o.Manifest.Empty() {
+		next.Generation, next.Run = 1, o.Run
+	}
+	var err error
+	if next.BootID, err = m.BootID(); err != nil {
+		return next, err
+	}
+	if same(next.Record, now.Record) && now.exists {
+		return next, nil // not a byte to write
+	}
+	if next.Generation == now.Generation {
+		return next, m.commit(next, next)
+	}
+	return next, m.commit(next, now)
+}
+
+func same(a, b bundle.Record) bool { return a == b }
+
+// apply hands the run over to its unit, and watches.
+func (s *session) apply(ctx context.Context, o order) error {
+	p, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.m.at(stagingDir), o.Run)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "order"), p, 0o600); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.m.at(runDir(o.Run)), 0o700); err != nil {
+		return err
+	}
+	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if err := s.m.Systemd.StartApply(startCtx, o.Run); err != nil {
+		s.m.unstage(o.Run)
+		s.m.dropKeys(o.Run, nil)
+		if errors.Is(err, ErrBusy) {
+			return s.refuse(o.Run, refuse(bundle.RefusedBusy, "%w", err))
+		}
+		return s.refuse(o.Run, fmt.Errorf("start %s: %w", bundle.ApplyUnit, err))
+	}
+	return s.tail(ctx, o.Run)
+}

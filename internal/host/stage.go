@@ -1,0 +1,189 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// A stage is where a session puts what it brings: blobs on disk by digest, keys in RAM. It
+// is locked while the session lives, so that the next session sweeps only what was left by
+// one that died.
+type stage struct {
+	m    *Machine
+	o    *bundle.Offer
+	lock *os.File
+	// wanted are the digests that were asked for, by kind; nothing else is taken.
+	wanted map[string]bool
+	sizes  map[string]int64
+}
+
+// stage opens the staging folder of o, and sweeps what earlier sessions left.
+func (m *Machine) stage(o *bundle.Offer) (*stage, error) {
+	m.sweepStages()
+	dir := filepath.Join(m.at(stagingDir), o.Run)
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("run %s is being staged by another session", o.Run)
+	}
+	return &stage{m: m, o: o, lock: f, wanted: map[string]bool{}, sizes: map[string]int64{}}, nil
+}
+
+func (st *stage) close() { st.lock.Close() }
+
+// drop forgets what was brought.
+func (st *stage) drop() {
+	st.m.unstage(st.o.Run)
+	st.m.dropKeys(st.o.Run, nil)
+}
+
+// sweepStages removes what no session and no run needs any more. It does nothing while
+// somebody is at work.
+func (m *Machine) sweepStages() {
+	unlock, err := m.lock(0)
+	if err != nil {
+		return
+	}
+	defer unlock()
+	names, _ := os.ReadDir(m.at(stagingDir))
+	for _, e := range names {
+		f, err := os.Open(filepath.Join(m.at(stagingDir), e.Name()))
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			m.unstage(e.Name())
+			m.dropKeys(e.Name(), nil)
+		}
+		f.Close()
+	}
+}
+
+// want says what the host lacks. Content counts wherever it is: in the store, or in place.
+func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
+	w := &bundle.Want{}
+	if len(st.o.Manifest.Keys) > 0 {
+		if _, err := st.m.Mounts.Keys(ctx); err != nil {
+			return nil, fmt.Errorf("mount %s: %w", bundle.KeyDir, err)
+		}
+	}
+	if st.o.Mode == bundle.ModeDeploy {
+		if err := st.wantBlobs(w); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range st.o.Manifest.Keys {
+		st.wanted[bundle.BlobKey+k.Name] = true
+		if mac := st.m.keyMAC(k, st.o.Nonce); mac != nil {
+			if w.Keys == nil {
+				w.Keys = map[string][]byte{}
+			}
+			w.Keys[k.Name] = mac
+		}
+	}
+	return w, nil
+}
+
+func (st *stage) wantBlobs(w *bundle.Want) error {
+	for _, f := range st.o.Manifest.Files {
+		if st.wanted[bundle.BlobFile+f.Digest] || st.m.hasBlob(f.Digest) {
+			continue
+		}
+		if is, err := st.m.look(f.Path); err == nil && is.Digest == f.Digest {
+			continue
+		}
+		st.wanted[bundle.BlobFile+f.Digest] = true
+		w.Files = append(w.Files, f.Digest)
+	}
+	for _, p := range st.o.Manifest.Packages {
+		if st.wanted[bundle.BlobPackage+p.Digest] || st.m.hasPackage(p) {
+			continue
+		}
+		st.wanted[bundle.BlobPackage+p.Digest] = true
+		w.Packages = append(w.Packages, p.Digest)
+	}
+	return nil
+}
+
+// receive takes blobs until End. Only what was asked for is taken, once, and its bytes must
+// be those of its digest.
+func (st *stage) receive(ctx context.Context, in *bundle.Reader) error {
+	for {
+		kind, p, err := in.Next()
+		if err != nil {
+			return err
+		}
+		if kind == bundle.FrameEnd {
+			return nil
+		}
+		if kind != bundle.FrameBlob {
+			return fmt.Errorf("frame %q came where a blob belongs", kind)
+		}
+		var b bundle.Blob
+		if err := bundle.Unmarshal(p, &b); err != nil {
+			return fmt.Errorf("blob: %w", err)
+		}
+		if !st.wanted[b.Kind+b.Name] {
+			return fmt.Errorf("blob of kind %q was not asked for", b.Kind)
+		}
+		delete(st.wanted, b.Kind+b.Name)
+		if err := st.take(in, b); err != nil {
+			return err
+		}
+	}
+}
+
+func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
+	limit := int64(bundle.MaxBlob)
+	if b.Kind == bundle.BlobKey {
+		limit = bundle.MaxKey
+	}
+	if b.Size < 0 || b.Size > limit {
+		return fmt.Errorf("blob of %d bytes", b.Size)
+	}
+	if b.Kind == bundle.BlobKey {
+		return st.takeKey(in, b)
+	}
+	f, err := os.OpenFile(st.m.staged(st.o.Run, b.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	h := newDigest()
+	err = in.Data(b, io.MultiWriter(f, h))
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if got := h.hex(); got != b.Name {
+		return fmt.Errorf("blob %.12s came with other bytes", b.Name)
+	}
+	return nil
+}
+
+// takeKey writes a value where only root can read it, and never to a disk: that the folder
+// is in RAM was proven when the offer came.
+func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
+	dir := st.m.at(newKeys(st.o.Run))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, keyFile(b.Name)), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(in.Data(b, f), f.Close())
+}

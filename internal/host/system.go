@@ -1,0 +1,93 @@
+package host
+
+import (
+	"os"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// The small units that stay behind on a host. Each line was tried on real hosts; the two that
+// surprise: DefaultDependencies=no, without which a gated socket makes an ordering cycle and
+// systemd deletes a job of boot to break it; and no Before=systemd-sysusers.service in the
+// settle unit, which is a loop as soon as LVM or a mount below /var is in the way.
+const (
+	keyMount = `[Unit]
+Description=Keys, in RAM only
+DefaultDependencies=no
+Conflicts=umount.target
+Before=umount.target
+[Mount]
+What=ramfs
+Where=/run/keys
+Type=ramfs
+Options=nosuid,nodev,noexec,mode=0750
+`
+	settleUnit = `[Unit]
+Description=Finish or undo a deploy that was cut off
+DefaultDependencies=no
+ConditionPathExists=/var/lib/bellhop/journal
+RequiresMountsFor=/var/lib/bellhop /etc
+After=local-fs.target systemd-journald.socket
+Before=systemd-tmpfiles-setup.service sysinit.target network-pre.target shutdown.target
+Wants=network-pre.target
+Conflicts=shutdown.target
+[Service]
+Type=oneshot
+ExecStart=HELPER settle
+TimeoutStartSec=60
+[Install]
+WantedBy=sysinit.target
+`
+	runtimeUnitDir = "/run/systemd/system"
+)
+
+// unitDir is where bellhop's own units go: on NixOS /etc/systemd/system can't be written.
+func (m *Machine) unitDir() string {
+	if m.nixOS() {
+		return runtimeUnitDir
+	}
+	return bundle.UnitDir
+}
+
+func (m *Machine) nixOS() bool {
+	_, err := os.Stat(m.at("/etc/NIXOS"))
+	return err == nil
+}
+
+// A desire is what shall stand at a path, and the thing's name that triggers name.
+type desire struct {
+	thing
+	trigger string // "file:/etc/x", "package:withinbot", "system:run-keys.mount"
+}
+
+// desires lists every path that the manifest asks for, with bellhop's own units among them,
+// whose bytes come back in own.
+func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[string][]byte) {
+	paths, own = map[string]desire{}, map[string][]byte{}
+	for _, f := range b.Files {
+		paths[f.Path] = desire{thing{Kind: aFile, Digest: f.Digest, Mode: f.Mode, User: f.User, Group: f.Group}, bundle.KindFile + ":" + f.Path}
+	}
+	for _, l := range b.Links {
+		paths[l.Path] = desire{thing{Kind: aLink, Target: l.Target}, bundle.KindLink + ":" + l.Path}
+	}
+	for _, p := range b.Packages {
+		target := strings.TrimPrefix(bundle.StoreDir, bundle.PackageDir+"/") + "/" + storeName(p)
+		paths[bundle.PackageDir+"/"+p.Name] = desire{thing{Kind: aLink, Target: target}, bundle.KindPackage + ":" + p.Name}
+	}
+	if b.Empty() {
+		return paths, own
+	}
+	unit := func(name, text string) {
+		p := m.unitDir() + "/" + name
+		t := thing{Kind: aFile, Digest: bundle.DigestBytes([]byte(text)), Mode: 0o644, User: "root", Group: "root"}
+		paths[p], own[t.Digest] = desire{t, bundle.KindSystem + ":" + name}, []byte(text)
+	}
+	unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
+	wants := m.unitDir() + "/sysinit.target.wants/" + bundle.SettleUnit
+	paths[wants] = desire{thing{Kind: aLink, Target: m.unitDir() + "/" + bundle.SettleUnit}, bundle.KindSystem + ":" + bundle.SettleUnit}
+	if len(b.Keys) > 0 {
+		unit(bundle.KeyMountUnit, keyMount)
+	}
+	return paths, own
+}

@@ -1,0 +1,128 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// deadTime is how long the lock may be free, with no result, before the run counts as dead.
+// systemd starts a killed unit again within a fraction of it.
+const deadTime = 3 * time.Second
+
+// tail sends on what run tells of itself, from its first event, until it has a result. The
+// run does not know that it is watched.
+func (s *session) tail(ctx context.Context, run string) error {
+	t := &tailer{s: s, run: run, alive: time.Now()}
+	defer t.close()
+	for wait := time.Millisecond; ; wait = min(wait*2, 20*time.Millisecond) {
+		res, err := s.m.result(run) // before the events, so that none is missed
+		if err != nil {
+			return err
+		}
+		more, err := t.send()
+		if err != nil {
+			return err
+		}
+		if res != nil {
+			return s.result(res)
+		}
+		if more {
+			wait = time.Millisecond
+		}
+		if err := t.checkAlive(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+type tailer struct {
+	s       *session
+	run     string
+	f       *os.File
+	rest    []byte
+	alive   time.Time
+	checked time.Time
+}
+
+func (t *tailer) close() {
+	if t.f != nil {
+		t.f.Close()
+	}
+}
+
+// send sends the events that were added.
+func (t *tailer) send() (more bool, err error) {
+	if t.f == nil {
+		f, err := os.Open(t.s.m.at(eventsPath(t.run)))
+		if err != nil {
+			return false, nil // not yet
+		}
+		t.f = f
+	}
+	p, err := io.ReadAll(t.f)
+	if err != nil || len(p) == 0 {
+		return false, err
+	}
+	t.rest = append(t.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(t.rest, []byte{'\n'})
+		if !ok {
+			return true, nil
+		}
+		t.rest = rest
+		var e bundle.Event
+		if json.Unmarshal(line, &e) == nil {
+			if err := bundle.WriteFrame(t.s.out, bundle.FrameEvent, e); err != nil {
+				return true, err
+			}
+		}
+	}
+}
+
+// checkAlive sees a run that died without a result, and settles what it left.
+func (t *tailer) checkAlive(ctx context.Context) error {
+	if time.Since(t.checked) < 250*time.Millisecond {
+		return nil
+	}
+	t.checked = time.Now()
+	unlock, err := t.s.m.lock(0)
+	if errors.Is(err, ErrBusy) {
+		t.alive = t.checked
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if time.Since(t.alive) < deadTime {
+		return nil
+	}
+	if err := t.s.m.settle(ctx); err != nil {
+		return err
+	}
+	if res, err := t.s.m.result(t.run); res != nil || err != nil {
+		return err
+	}
+	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, Error: "the run died before it touched anything"}
+	if now, err := t.s.m.stands(); err == nil && now.exists {
+		res.Record = &now.Record
+	}
+	t.s.m.dropKeys(t.run, nil)
+	t.s.m.unstage(t.run)
+	if err := os.MkdirAll(t.s.m.at(runDir(t.run)), 0o700); err != nil {
+		return err
+	}
+	return t.s.m.saveResult(res)
+}

@@ -1,0 +1,276 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"bellhop/internal/bundle"
+)
+
+// Settle ends a run that was cut off: one that was past its commit is tidied up, any other is
+// undone. It is what systemd runs at boot, and what every start and contact does first. With
+// nothing open, or somebody at work, it does nothing.
+func Settle(ctx context.Context, m *Machine) error {
+	unlock, err := m.lock(0)
+	if errors.Is(err, ErrBusy) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return m.settle(ctx)
+}
+
+// settle is Settle under the lock.
+func (m *Machine) settle(ctx context.Context) error {
+	j, err := m.openJournal()
+	if j == nil || err != nil {
+		return err
+	}
+	now, err := m.stands()
+	if err != nil {
+		return err
+	}
+	res := &bundle.Result{Run: j.Run}
+	if now.Run == j.Run {
+		return m.settleDone(j, now, res)
+	}
+	m.event(j.Run, "undo", "the run was cut off")
+	res.Outcome, res.Error = bundle.OutcomeRolledBack, "the run was cut off"
+	res.Kept = j.Kept
+	return m.undo(ctx, j, res)
+}
+
+// settleDone ends a run that was killed between its commit and its end.
+func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error {
+	if draft, err := m.readResult(draftPath(j.Run)); err == nil && draft != nil {
+		res = draft
+	} else {
+		res.Outcome, res.Record = bundle.OutcomeDone, &now.Record
+	}
+	if err := m.closeJournal(); err != nil {
+		return err
+	}
+	m.dropKeys(j.Run, j.Keys)
+	m.unstage(j.Run)
+	if now.GaveUp {
+		if err := m.forget(); err != nil {
+			return err
+		}
+		res.Record = nil
+	} else if err := m.prune(now); err != nil {
+		return err
+	}
+	return m.saveResult(res)
+}
+
+// An undoer puts one run back.
+type undoer struct {
+	m        *Machine
+	j        *journal
+	sameBoot bool // else nothing of the run lives any more, and boot starts what is enabled
+	names    []string
+}
+
+// undo brings the machine back to where the run j began, and saves its result. It looks
+// before it acts, so it may be cut off and done again. What can't be put back does not stop
+// the rest; the journal then stays open, and the next contact tries again.
+func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) error {
+	boot, err := m.BootID()
+	if err != nil {
+		return err
+	}
+	u := &undoer{m: m, j: j, sameBoot: boot == j.BootID}
+	for _, w := range j.Units {
+		u.names = append(u.names, w.Name)
+	}
+	whole := errors.Join(u.takeDown(ctx), u.paths(), u.accounts(ctx), m.returnKeys(j.Run, j.Keys, u.sameBoot))
+	m.killed("undo paths")
+	runs := u.bringUp(ctx)
+	m.killed("undo units")
+	res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil
+	res.Record = nil
+	if now, err := m.stands(); err == nil && now.exists {
+		res.Record = &now.Record
+		res.Keys = m.keyStates(ctx, &now)
+	}
+	if whole != nil || runs != nil {
+		res.Outcome = bundle.OutcomeFailed
+		res.Error = fmt.Sprintf("%s; and undoing it: %v", res.Error, errors.Join(whole, runs))
+	}
+	if whole != nil {
+		return m.saveResult(res)
+	}
+	if err := m.saveResult(res); err != nil {
+		return err
+	}
+	m.dropKeys(j.Run, j.Keys)
+	m.unstage(j.Run)
+	if err := m.closeJournal(); err != nil {
+		return err
+	}
+	return m.syncDir(bundle.StateDir)
+}
+
+// takeDown stops what the run started, and takes back its enablement while the unit files
+// that say so still stand.
+func (u *undoer) takeDown(ctx context.Context) error {
+	states, err := u.m.unitStates(ctx, u.names)
+	if err != nil {
+		return err
+	}
+	var stop, disable []string
+	for _, w := range u.j.Units {
+		s := states[w.Name]
+		if (s.running() || s.Active == "failed") && !w.Ran && (w.New || w.Acted && !w.Key) {
+			stop = append(stop, w.Name)
+		}
+		if s.enabled() && w.File != "enabled" && w.File != "enabled-runtime" {
+			disable = append(disable, w.Name)
+		}
+	}
+	if len(stop) > 0 && u.sameBoot {
+		ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+		defer cancel()
+		u.m.Systemd.Job(ctx, "stop", stop)
+		u.m.Systemd.ResetFailed(ctx, stop)
+	}
+	if len(disable) > 0 {
+		return u.m.Systemd.Disable(ctx, disable)
+	}
+	return nil
+}
+
+// paths puts back what stood at each path.
+func (u *undoer) paths() error {
+	var back []put
+	var errs []error
+	touched := u.j.steps["accounts"] // the first step that replaces anything
+	for _, p := range u.j.Puts {
+		is, err := u.m.look(p.Path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if is == p.Was || is.Kind == foreign {
+			continue
+		}
+		if p.Was.Kind == aFile && !u.m.hasBlob(p.Was.Digest) {
+			if touched {
+				errs = append(errs, fmt.Errorf("what stood at %s is lost", p.Path))
+			}
+			continue
+		}
+		back = append(back, put{Path: p.Path, Was: is, Want: p.Was})
+	}
+	errs = append(errs, u.m.install(back, func(p string) { u.m.killed("undone " + p) }))
+	u.m.sweep(u.j.Puts)
+	u.m.removeFolders(u.j.Dirs)
+	return errors.Join(errs...)
+}
+
+func (u *undoer) accounts(ctx context.Context) error {
+	var errs []error
+	for _, was := range u.j.Accounts {
+		if is, ok, err := u.m.Accounts.User(was.Name); err == nil && ok && is != was {
+			if err := u.m.Accounts.Usermod(ctx, was); err != nil {
+				errs = append(errs, fmt.Errorf("change user %s back: %w", was.Name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// bringUp gives enablement back and runs again what ran.
+func (u *undoer) bringUp(ctx context.Context) error {
+	states, err := u.m.unitStates(ctx, u.names)
+	if err != nil {
+		return err
+	}
+	var enable []string
+	for _, w := range u.j.Units {
+		if w.File == "enabled" && !states[w.Name].enabled() {
+			enable = append(enable, w.Name)
+		}
+	}
+	if len(enable) > 0 {
+		if err := u.m.Systemd.Enable(ctx, enable); err != nil {
+			return err
+		}
+	}
+	if u.j.Reload || len(enable) > 0 {
+		if err := u.m.Systemd.Reload(ctx); err != nil {
+			return err
+		}
+	}
+	if !u.sameBoot {
+		return u.queue(ctx)
+	}
+	return u.runAgain(ctx)
+}
+
+// queue asks for what ran before the reboot. Boot has made up its mind already, without the
+// units that were just enabled again; and to wait for a job here would be a deadlock.
+func (u *undoer) queue(ctx context.Context) error {
+	var errs []error
+	for _, w := range u.j.Units {
+		if w.Ran && w.Start && !w.Key {
+			errs = append(errs, u.m.Systemd.Queue(ctx, "start", w.Name))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (u *undoer) runAgain(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+	defer cancel()
+	states, err := u.m.unitStates(ctx, u.names)
+	if err != nil {
+		return err
+	}
+	var keys, restart, start []string
+	for _, w := range u.j.Units {
+		switch s := states[w.Name]; {
+		case !w.Ran:
+		case w.Key:
+			if s.Active != "active" {
+				keys = append(keys, w.Name)
+			}
+		case w.Acted && u.j.steps["start"]:
+			restart = append(restart, w.Name)
+		case !s.running():
+			start = append(start, w.Name)
+		}
+	}
+	jobs := map[string]error{}
+	ask := func(verb string, names []string) {
+		if len(names) == 0 {
+			return
+		}
+		u.m.Systemd.ResetFailed(ctx, names)
+		for n, err := range u.m.Systemd.Job(ctx, verb, names) {
+			jobs[n] = err
+		}
+	}
+	ask("start", keys)
+	ask("restart", restart)
+	ask("start", start)
+	if states, err = u.m.unitStates(ctx, u.names); err != nil {
+		return err
+	}
+	var errs []error
+	for _, n := range slices.Concat(keys, restart, start) {
+		if s := states[n]; jobs[n] != nil && !s.running() {
+			errs = append(errs, fmt.Errorf("unit %s ran before: %w", n, jobs[n]))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readResult reads a result from path; nil when there is none.
+func (m *Machine) readResult(path string) (*bundle.Result, error) {
+	return readJSON[bundle.Result](m.at(path))
+}

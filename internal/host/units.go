@@ -1,0 +1,239 @@
+package host
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// A unitPlan is what systemd is asked to do, decided in preflight from one reading of what
+// runs. "Running" means then, so a unit that our own stop takes down counts as running.
+type unitPlan struct {
+	before   map[string]UnitState
+	now      []unitWas // for the journal
+	stop     []string
+	disable  []string
+	enable   []string
+	keyUnits []string // started when not active, never restarted
+	start    []string
+	restart  []string
+	reload   []string
+	again    []string // ran before: started when our stop took them down
+	back     []string // were there before bellhop, and return to running
+	drifted  []string
+}
+
+func (s UnitState) running() bool {
+	return s.Active == "active" || s.Active == "reloading" || s.Active == "activating"
+}
+
+func (s UnitState) enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
+
+func (s UnitState) there() bool { return s.Load != "" && s.Load != "not-found" }
+
+// unitStates asks systemd, unless there is nothing to ask.
+func (m *Machine) unitStates(ctx context.Context, names []string) (map[string]UnitState, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return m.Systemd.Units(ctx, names)
+}
+
+// planUnits reads every unit that the run may touch, refuses what is masked, and decides.
+func (w *work) planUnits(ctx context.Context) error {
+	old, new := unitsByName(w.old.Manifest.Units), unitsByName(w.offer.Manifest.Units)
+	var names []string
+	for n := range old {
+		names = append(names, n)
+	}
+	for n := range new {
+		if _, ok := old[n]; !ok {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	p := &w.units
+	var err error
+	if p.before, err = w.m.unitStates(ctx, names); err != nil {
+		return fmt.Errorf("read units: %w", err)
+	}
+	for _, n := range names {
+		st := p.before[n]
+		o, had := old[n]
+		u, has := new[n]
+		if has && (st.Load == "masked" || st.File == "masked" || st.File == "masked-runtime") {
+			return refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s)", n, st.Fragment)
+		}
+		if has {
+			w.planUnit(u, o, had, st)
+		} else {
+			w.planGone(o, st)
+		}
+		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
+		p.now = append(p.now, unitWas{Name: n, Ran: st.running(), File: st.File, Acted: acted,
+			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable})
+	}
+	return nil
+}
+
+func unitsByName(us []bundle.Unit) map[string]bundle.Unit {
+	m := make(map[string]bundle.Unit, len(us))
+	for _, u := range us {
+		m[u.Name] = u
+	}
+	return m
+}
+
+// planGone: what leaves is stopped and disabled; what was there before bellhop goes back to
+// how it did.
+func (w *work) planGone(o bundle.Unit, st UnitState) {
+	p := &w.units
+	was, before := w.next.Units[o.Name]
+	delete(w.next.Units, o.Name)
+	if st.enabled() && !(o.Foreign && was.File == st.File) {
+		p.disable = append(p.disable, o.Name)
+	}
+	if before && (was.File == "enabled" || was.File == "enabled-runtime") && (!st.enabled() || !o.Foreign) {
+		p.enable = append(p.enable, o.Name)
+	}
+	switch {
+	case o.Foreign && before && was.Active:
+		if st.running() && w.hit(o) {
+			p.restart = append(p.restart, o.Name)
+		}
+	default:
+		if st.running() || st.Active == "failed" || st.Active == "deactivating" {
+			p.stop = append(p.stop, o.Name)
+		}
+		if before && was.Active {
+			p.back = append(p.back, o.Name)
+		}
+	}
+}
+
+// planUnit is the table of units.
+func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
+	p := &w.units
+	if !had && st.there() && !u.KeyUnit {
+		if w.next.Units == nil {
+			w.next.Units = map[string]origin{}
+		}
+		w.next.Units[u.Name] = origin{st.File, st.running()}
+	}
+	w.planEnable(u, o, had, st)
+	if u.KeyUnit {
+		p.keyUnits = append(p.keyUnits, u.Name)
+		return
+	}
+	changed := w.hit(u) || had && o.Foreign != u.Foreign
+	switch {
+	case u.Oneshot && u.Start:
+		if changed && u.OnChange != bundle.None || !had || st.Active == "failed" || !st.RanThisBoot {
+			if st.running() {
+				p.restart = append(p.restart, u.Name)
+			} else {
+				p.start = append(p.start, u.Name)
+			}
+		}
+	case st.running():
+		w.planRunning(u, changed)
+	case !u.Start:
+	case st.Active == "failed", !st.RanThisBoot, !had, !o.Start:
+		p.start = append(p.start, u.Name)
+	default:
+		p.drifted = append(p.drifted, u.Name)
+	}
+}
+
+func (w *work) planRunning(u bundle.Unit, changed bool) {
+	p := &w.units
+	switch {
+	case changed && u.OnChange == bundle.Reload:
+		p.reload = append(p.reload, u.Name)
+	case changed && u.OnChange != bundle.None:
+		p.restart = append(p.restart, u.Name)
+	default:
+		p.again = append(p.again, u.Name)
+	}
+}
+
+// planEnable: a changed [Install] is taken back with the old file still there.
+func (w *work) planEnable(u, o bundle.Unit, had bool, st UnitState) {
+	p := &w.units
+	switch {
+	case u.Enable && (!st.enabled() || w.installChanged(u.Name)):
+		if st.enabled() {
+			p.disable = append(p.disable, u.Name)
+		}
+		p.enable = append(p.enable, u.Name)
+	case !u.Enable && had && o.Enable && st.enabled():
+		p.disable = append(p.disable, u.Name)
+	}
+}
+
+// hit says whether something that acts on u changed.
+func (w *work) hit(u bundle.Unit) bool {
+	for _, t := range u.Triggers {
+		if w.changed[t] {
+			return true
+		}
+	}
+	for _, f := range u.Files {
+		if w.changed[bundle.KindFile+":"+f] || w.changed[bundle.KindLink+":"+f] {
+			return true
+		}
+	}
+	return false
+}
+
+// installChanged compares the [Install] sections of a unit file that is replaced.
+func (w *work) installChanged(name string) bool {
+	file := name
+	if at := strings.Index(name, "@"); at >= 0 {
+		file = name[:at+1] + name[strings.LastIndex(name, "."):]
+	}
+	for _, p := range w.puts {
+		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != aFile || p.Want.Kind != aFile {
+			continue
+		}
+		return !bytes.Equal(installSection(w.m.readBlob(p.Was.Digest)), installSection(w.bytesOf(p.Want.Digest)))
+	}
+	return false
+}
+
+// bytesOf reads a file of the bundle from where it waits.
+func (w *work) bytesOf(digest string) []byte {
+	if p, err := os.ReadFile(w.m.staged(w.offer.Run, digest)); err == nil {
+		return p
+	}
+	return w.m.readBlob(digest)
+}
+
+func (m *Machine) readBlob(digest string) []byte {
+	p, _ := os.ReadFile(m.blob(digest))
+	return p
+}
+
+func installSection(unit []byte) []byte {
+	var out []byte
+	in := false
+	for line := range bytes.Lines(unit) {
+		l := bytes.TrimSpace(line)
+		if len(l) == 0 || l[0] == '#' || l[0] == ';' {
+			continue
+		}
+		if l[0] == '[' {
+			in = string(l) == "[Install]"
+			continue
+		}
+		if in {
+			out = append(append(out, l...), '\n')
+		}
+	}
+	return out
+}

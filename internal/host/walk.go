@@ -1,0 +1,155 @@
+package host
+
+// How a path is reached. A service user owns folders that bellhop writes into, and may swap
+// one for a link at any moment; then a plain open would write root's file wherever he likes.
+// os.Root is no help: it follows a planted link that stays below, and refuses /var/run.
+//
+//  1. Start at the root and open one component at a time, by descriptor, never following.
+//  2. A component that is a link is followed only if the link and the folder that it lies in
+//     belong to root, and nobody else may write to that folder. Its target's components take
+//     its place.
+//  3. Everything else (create, chown, rename, unlink) is then done by the last descriptor.
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxLinks is how many links one path may pass, as in the kernel.
+const maxLinks = 40
+
+const openFolder = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+
+// A walker goes down one path. folders are open from the root to where it stands.
+type walker struct {
+	m       *Machine
+	folders []*os.File
+	names   []string // of folders[1:], so that what is made can be named
+	links   int
+}
+
+// folder opens the folder at p. With create, missing ones are made, root's 0755.
+func (m *Machine) folder(p string, create bool) (*os.File, error) {
+	root, err := os.Open(m.at("/"))
+	if err != nil {
+		return nil, err
+	}
+	w := &walker{m: m, folders: []*os.File{root}}
+	err = w.walk(p, create)
+	last := w.folders[len(w.folders)-1]
+	for _, f := range w.folders[:len(w.folders)-1] {
+		f.Close()
+	}
+	if err != nil {
+		last.Close()
+		return nil, fmt.Errorf("open %s: %w", p, err)
+	}
+	return last, nil
+}
+
+// parent opens the folder that p lies in, and returns p's last component.
+func (m *Machine) parent(p string, create bool) (*os.File, string, error) {
+	dir, name := path.Split(path.Clean(p))
+	if name == "" || name == "." || name == ".." || !strings.HasPrefix(p, "/") {
+		return nil, "", fmt.Errorf("path %q is not absolute, or names no file", p)
+	}
+	f, err := m.folder(dir, create)
+	return f, name, err
+}
+
+func (w *walker) walk(p string, create bool) error {
+	rest := strings.Split(p, "/")
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			w.up(len(w.folders) - 1)
+			continue
+		}
+		err := w.down(name, create)
+		if err == unix.ENOTDIR || err == unix.ELOOP {
+			var target string
+			if target, err = w.link(name); err == nil {
+				rest = append(strings.Split(target, "/"), rest...)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// up closes all but the first n folders; the root stays.
+func (w *walker) up(n int) {
+	n = max(n, 1)
+	for len(w.folders) > n {
+		w.folders[len(w.folders)-1].Close()
+		w.folders = w.folders[:len(w.folders)-1]
+		w.names = w.names[:len(w.names)-1]
+	}
+}
+
+func (w *walker) down(name string, create bool) error {
+	here := int(w.folders[len(w.folders)-1].Fd())
+	fd, err := unix.Openat(here, name, openFolder, 0)
+	if err == unix.ENOENT && create {
+		if err = unix.Mkdirat(here, name, 0o755); err != nil && err != unix.EEXIST {
+			return err
+		}
+		if fd, err = unix.Openat(here, name, openFolder, 0); err == nil {
+			err = unix.Fchmod(fd, 0o755) // whatever the umask
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.folders = append(w.folders, os.NewFile(uintptr(fd), name))
+	w.names = append(w.names, name)
+	return nil
+}
+
+// link reads the link name in the folder where w stands, if it may be followed, and goes to
+// the root when it is absolute. The link is held open while it is judged and read, so that
+// what was judged is what is followed.
+func (w *walker) link(name string) (string, error) {
+	if w.links++; w.links > maxLinks {
+		return "", unix.ELOOP
+	}
+	here := int(w.folders[len(w.folders)-1].Fd())
+	fd, err := unix.Openat(here, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	var l, d unix.Stat_t
+	if err := errors.Join(unix.Fstat(fd, &l), unix.Fstat(here, &d)); err != nil {
+		return "", err
+	}
+	if l.Mode&unix.S_IFMT != unix.S_IFLNK {
+		return "", unix.ENOTDIR
+	}
+	if root := uint32(os.Geteuid()); l.Uid != root || d.Uid != root || d.Mode&0o022 != 0 {
+		return "", fmt.Errorf("link %s/%s does not belong to root alone: %w",
+			"/"+strings.Join(w.names, "/"), name, fs.ErrPermission)
+	}
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	if err != nil {
+		return "", err
+	}
+	target := string(buf[:n])
+	if strings.HasPrefix(target, "/") {
+		w.up(1)
+	}
+	return target, nil
+}
