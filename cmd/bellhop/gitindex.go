@@ -87,7 +87,7 @@ func (t *gitTree) add(name string, b gitBlob) {
 	for child, mode := name, b.mode; child != "."; child, mode = path.Dir(child), fs.ModeDir|0o755 {
 		parent := path.Dir(child)
 		_, known := t.dirs[parent]
-		t.dirs[parent] = append(t.dirs[parent], fs.FileInfoToDirEntry(gitInfo{path.Base(child), mode, 0}))
+		t.dirs[parent] = append(t.dirs[parent], &gitEntry{t, child, mode})
 		if known {
 			return
 		}
@@ -125,6 +125,18 @@ func (t *gitTree) Open(name string) (fs.File, error) {
 	}
 	return &gitFile{gitInfo{path.Base(name), b.mode, int64(len(data))}, bytes.NewReader(data)}, nil
 }
+
+// A gitEntry knows its size only when it is asked: that takes reading the blob.
+type gitEntry struct {
+	tree *gitTree
+	path string
+	mode fs.FileMode
+}
+
+func (d *gitEntry) Name() string               { return path.Base(d.path) }
+func (d *gitEntry) IsDir() bool                { return d.mode.IsDir() }
+func (d *gitEntry) Type() fs.FileMode          { return d.mode.Type() }
+func (d *gitEntry) Info() (fs.FileInfo, error) { return fs.Stat(d.tree, d.path) }
 
 type gitFile struct {
 	info gitInfo

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
 	"strings"
 
@@ -18,95 +17,110 @@ import (
 // The life of a secret in the repo. Plaintext is never an argument and never a file: it
 // comes from stdin or an editor in RAM, and goes to a terminal, or where -o says.
 
-func (e *Env) secretCmd() *cobra.Command {
-	return group(groupSecrets, "secret", "The age files below secrets/",
-		e.secretSetCmd(), e.secretShowCmd(), e.secretVerifyCmd(), e.secretTextconvCmd())
+// A secretFlags says which config repo's secrets are meant, and who opens them.
+type secretFlags struct {
+	dir string
+	ids identityFlags
 }
 
-// A secretAt is a secret in a config repo on disk.
-type secretAt struct {
-	dir  string // config repo
-	name string // secrets/withinbot.env.age
+func (f *secretFlags) flags(c *cobra.Command) {
+	dirFlag(c, &f.dir)
+	f.ids.flags(c)
 }
 
-func (s secretAt) path() string { return filepath.Join(s.dir, filepath.FromSlash(s.name)) }
-
-// findSecret understands a secret as people write it: a path from here, a path in the repo,
-// or the name alone.
-func findSecret(dir, arg string) (secretAt, error) {
-	at, err := configDir(dir)
+// store opens the secrets of the config repo; identities are looked for when one is needed.
+func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
+	dir, err := configDir(f.dir)
 	if err != nil {
-		return secretAt{}, err
+		return nil, err
 	}
-	name := filepath.ToSlash(arg)
-	if root, err := filepath.Abs(at); err == nil {
-		if abs, err := filepath.Abs(arg); err == nil {
-			if rel, err := filepath.Rel(root, abs); err == nil && strings.HasPrefix(filepath.ToSlash(rel), secrets.Dir+"/") {
-				name = filepath.ToSlash(rel)
+	rules, err := rulesOf(dir)
+	if err != nil {
+		return nil, err
+	}
+	var ids *secrets.Identities
+	return &secrets.Store{Dir: dir, Rules: rules, Plugins: e.plugins(), Identities: func() (*secrets.Identities, error) {
+		if ids == nil {
+			var err error
+			if ids, err = f.ids.open(e, e.passphrase); err != nil {
+				return nil, err
 			}
 		}
+		return ids, nil
+	}}, nil
+}
+
+func (e *Env) secretCmd() *cobra.Command {
+	return group(groupSecrets, "secret", "The age files below secrets/",
+		e.secretSetCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretTextconvCmd())
+}
+
+// secretName understands a secret as people write it: a path from here, as a shell
+// completes it, or the name alone.
+func secretName(dir, arg string) string {
+	root, err1 := filepath.Abs(dir)
+	abs, err2 := filepath.Abs(arg)
+	if err1 != nil || err2 != nil {
+		return arg
 	}
-	if !strings.HasPrefix(name, secrets.Dir+"/") {
-		name = secrets.Dir + "/" + name
+	rel, err := filepath.Rel(root, abs)
+	if err == nil && strings.HasPrefix(filepath.ToSlash(rel), secrets.Dir+"/") {
+		return filepath.ToSlash(rel)
 	}
-	if !strings.HasSuffix(name, ".age") {
-		name += ".age"
+	return arg
+}
+
+func secretNames(dir string, args []string) []string {
+	names := make([]string, len(args))
+	for i, a := range args {
+		names[i] = secretName(dir, a)
 	}
-	if path.Clean(name) != name || !fs.ValidPath(name) || name == secrets.Dir+"/.age" {
-		return secretAt{}, fmt.Errorf("%s: not a path below %s/", arg, secrets.Dir)
-	}
-	return secretAt{at, name}, nil
+	return names
 }
 
 func (e *Env) secretSetCmd() *cobra.Command {
-	var dir string
+	var f secretFlags
 	var trim, armor bool
 	c := &cobra.Command{
 		Use: "set NAME < VALUE", Short: "Seal what stands on stdin", Args: cobra.ExactArgs(1),
 		Long: `Seal what stands on stdin for the readers that the rules name. Every byte counts: a newline
-at the end is part of the value, unless --trim drops one.`,
+at the end is part of the value, unless --trim drops one. At a terminal the value is typed
+unseen.`,
 		Example: "  bellhop secret set withinbot.env < withinbot.env\n  openssl rand -hex 32 | bellhop secret set api-token --trim",
 		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := findSecret(dir, args[0])
+			s, err := f.store(e)
 			if err != nil {
 				return err
 			}
-			return e.secretSet(s, trim, armor)
+			s.Armor = armor
+			return e.secretSet(s, args[0], trim)
 		},
 	}
-	dirFlag(c, &dir)
+	dirFlag(c, &f.dir)
 	c.Flags().BoolVar(&trim, "trim", false, "drop one newline at the end")
-	c.Flags().BoolVarP(&armor, "armor", "a", false, "write text instead of bytes")
+	c.Flags().BoolVarP(&armor, "armor", "a", false, "write a new file as text instead of bytes")
 	c.ValidArgsFunction = completeSecrets
 	return c
 }
 
-func (e *Env) secretSet(s secretAt, trim, armor bool) error {
-	rules, err := rulesOf(s.dir)
-	if err != nil {
-		return err
-	}
-	value, err := e.readValue(s.name)
+func (e *Env) secretSet(s *secrets.Store, name string, trim bool) error {
+	value, err := e.readValue(name)
 	if err != nil {
 		return err
 	}
 	defer clear(value)
-	newline := len(value) > 0 && value[len(value)-1] == '\n'
-	if newline && trim {
-		value = value[:len(value)-1]
-	}
-	if len(value) == 0 {
-		return fmt.Errorf("set %s: the value is empty", s.name)
-	}
-	who, err := seal(s, rules, value, armor)
+	w, err := s.Set(secretName(s.Dir, name), value, secrets.SetOptions{TrimNewline: trim})
 	if err != nil {
 		return err
 	}
 	note := ""
-	if newline && !trim {
+	switch {
+	case w.TrimmedNewline:
+		note = "; dropped the newline at its end"
+	case w.EndsInNewline:
 		note = "; the newline at its end is part of it (--trim drops it)"
 	}
-	fmt.Fprintf(e.Stderr, "sealed %s for %s%s\n", s.name, strings.Join(who, ", "), note)
+	fmt.Fprintf(e.Stderr, "sealed %s for %s%s\n", w.File, strings.Join(w.Readers, ", "), note)
 	return nil
 }
 
@@ -115,7 +129,7 @@ func (e *Env) readValue(name string) ([]byte, error) {
 	if isTerminal(e.Stdin) {
 		return e.askSecret("value of " + name)
 	}
-	value, err := io.ReadAll(io.LimitReader(e.Stdin, secrets.MaxValue+1))
+	value, err := io.ReadAll(io.LimitReader(e.Stdin, secrets.MaxValue+2))
 	if err != nil {
 		clear(value)
 		return nil, fmt.Errorf("read the value of %s: %w", name, err)
@@ -123,64 +137,35 @@ func (e *Env) readValue(name string) ([]byte, error) {
 	return value, nil
 }
 
-// seal writes a value for the readers of its rule, by rename, and says who they are.
-func seal(s secretAt, rules secrets.Rules, value []byte, armor bool) ([]string, error) {
-	readers, err := rules.Readers(s.name)
-	if err != nil {
-		return nil, err
-	}
-	var to []secrets.Recipient
-	var names []string
-	for _, r := range readers {
-		to = append(to, r.Recipient)
-		names = append(names, r.Name)
-	}
-	sealed, err := secrets.Seal(value, to, secrets.SealOptions{Armor: armor, Plugins: secrets.Plugins{Path: true}})
-	if err != nil {
-		return nil, fmt.Errorf("seal %s: %w", s.name, err)
-	}
-	return names, writeSealed(s.path(), sealed)
-}
-
-// writeSealed puts a sealed file into its place whole.
-func writeSealed(path string, sealed []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if _, err := writeNew(path, "", 0o644); err != nil {
-		return err
-	}
-	return replaceFile(path, sealed)
-}
-
 func (e *Env) secretShowCmd() *cobra.Command {
-	var dir, out string
-	var ids identityFlags
+	var f secretFlags
+	var out string
 	c := &cobra.Command{
 		Use: "show NAME", Short: "Open a secret and print it to the terminal", Args: cobra.ExactArgs(1),
 		Long: `Open a secret and print it. It goes to a terminal alone; -o - sends it into a pipe, and
 -o FILE into a new file that only you can read.`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			s, err := findSecret(dir, args[0])
+			s, err := f.store(e)
 			if err != nil {
 				return err
 			}
-			return e.secretShow(s, &ids, out)
+			return e.secretShow(s, args[0], out)
 		},
 	}
-	dirFlag(c, &dir)
-	ids.flags(c)
+	f.flags(c)
 	c.Flags().StringVarP(&out, "output", "o", "", "a new file, or - for stdout whatever it is")
 	c.ValidArgsFunction = completeSecrets
 	return c
 }
 
-func (e *Env) secretShow(s secretAt, flags *identityFlags, out string) error {
+func (e *Env) secretShow(s *secrets.Store, name, out string) error {
 	if out == "" && !isTerminal(e.Stdout) {
-		return hint(errors.New("stdout is not a terminal, and a secret in a pipe often ends in a log"), "bellhop secret show %s -o -", s.name)
+		return hint(errors.New("stdout is not a terminal, and a secret in a pipe often ends in a log"), "bellhop secret show %s -o -", name)
 	}
-	value, err := e.openSecret(s, flags)
-	if err != nil {
+	value, err := s.Show(secretName(s.Dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(err, "bellhop secret list")
+	} else if err != nil {
 		return err
 	}
 	defer clear(value)
@@ -199,30 +184,212 @@ func (e *Env) secretShow(s secretAt, flags *identityFlags, out string) error {
 	return err
 }
 
-// openSecret opens one secret of the repo on disk; a failure says what the rules know.
-func (e *Env) openSecret(s secretAt, flags *identityFlags) ([]byte, error) {
-	sealed, err := os.ReadFile(s.path())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint(fmt.Errorf("open %s: no such secret", s.name), "bellhop secret list")
-	} else if err != nil {
-		return nil, err
+func (e *Env) secretListCmd() *cobra.Command {
+	var f secretFlags
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "list", Short: "The secrets of the repo, and whether each is sealed for its readers", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			s, err := f.store(e)
+			if err != nil {
+				return err
+			}
+			items, err := s.List()
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return e.writeJSON(map[string]any{"v": 1, "secrets": orEmpty(items)})
+			}
+			e.printSecrets(items)
+			return nil
+		},
 	}
-	ids, err := flags.open(e, e.passphrase)
-	if err != nil {
-		return nil, err
-	}
-	value, err := ids.Open(s.name, sealed)
-	if err != nil {
-		if rules, rerr := rulesOf(s.dir); rerr == nil {
-			err = rules.Explain(err)
-		}
-		return nil, err
-	}
-	return value, nil
+	dirFlag(c, &f.dir)
+	jsonFlag(c, &asJSON)
+	return c
 }
 
-// textconv is called by git diff, with the path of a blob that git put into a temporary file.
-// One that does not open is shown as itself, so that a diff never fails.
+func (e *Env) printSecrets(items []secrets.Item) {
+	p := e.outPaint()
+	var t table
+	t.painted(func(_ int, c string) string { return p.dim(c) }, "SECRET", "STATE", "READERS")
+	for _, it := range items {
+		t.painted(func(col int, c string) string {
+			if col == 1 {
+				return secretPaint(p, it.State, c)
+			}
+			return c
+		}, it.File, string(it.State), readersText(it))
+	}
+	if len(items) == 0 {
+		fmt.Fprintln(e.Stdout, "no secret yet")
+		return
+	}
+	t.write(e.Stdout)
+}
+
+func secretPaint(p paint, s secrets.State, word string) string {
+	switch s {
+	case secrets.StateCurrent:
+		return p.green(word)
+	case secrets.StateStale, secrets.StateUnknown:
+		return p.yellow(word)
+	}
+	return p.red(word)
+}
+
+func readersText(it secrets.Item) string {
+	switch {
+	case it.Problem != "":
+		return it.Problem
+	case len(it.Readers) == 0:
+		return fmt.Sprintf("%s, sealed elsewhere (%s)", count(it.Stanzas, "reader"), strings.Join(it.Types, ", "))
+	}
+	text := strings.Join(it.Readers, ", ")
+	if len(it.Missing) > 0 {
+		text += "; not yet " + strings.Join(it.Missing, ", ")
+	}
+	if len(it.Extra) > 0 {
+		text += "; no longer meant for " + strings.Join(it.Extra, ", ")
+	}
+	return text
+}
+
+func (e *Env) secretWhoCmd() *cobra.Command {
+	var f secretFlags
+	var asJSON bool
+	var reader string
+	c := &cobra.Command{
+		Use: "who [NAME...]", Short: "Who can open what, by rule and by the files themselves",
+		Long: `Say who can open each secret and who should. No private key is needed: files that bellhop
+seals name their readers in the authenticated header. --reader NAME turns the question round.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			s, err := f.store(e)
+			if err != nil {
+				return err
+			}
+			items, err := whoItems(s, args, reader)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return e.writeJSON(map[string]any{"v": 1, "secrets": orEmpty(items)})
+			}
+			e.printWho(items)
+			return nil
+		},
+	}
+	dirFlag(c, &f.dir)
+	jsonFlag(c, &asJSON)
+	c.Flags().StringVar(&reader, "reader", "", "what this reader can open")
+	c.ValidArgsFunction = completeSecrets
+	return c
+}
+
+func whoItems(s *secrets.Store, names []string, reader string) (items []secrets.Item, err error) {
+	if len(names) == 0 {
+		items, err = s.List()
+	}
+	for _, n := range names {
+		it, err := s.Who(secretName(s.Dir, n))
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, *it)
+	}
+	if reader != "" {
+		items = secrets.ReadableBy(items, reader)
+	}
+	return items, err
+}
+
+func (e *Env) printWho(items []secrets.Item) {
+	p := e.outPaint()
+	for _, it := range items {
+		fmt.Fprintf(e.Stdout, "%s  %s\n", p.bold(it.File), secretPaint(p, it.State, string(it.State)))
+		fmt.Fprintf(e.Stdout, "  can read:    %s\n", readersText(secrets.Item{Readers: it.Readers, Stanzas: it.Stanzas, Types: it.Types, Problem: it.Problem}))
+		rule := it.Rule
+		if rule == "" {
+			rule = "no rule: everybody"
+		}
+		fmt.Fprintf(e.Stdout, "  should read: %s  %s\n", strings.Join(it.Wanted, ", "), p.dim("("+rule+")"))
+	}
+	if len(items) == 0 {
+		fmt.Fprintln(e.Stdout, "no secret")
+	}
+}
+
+func (e *Env) secretRekeyCmd() *cobra.Command {
+	var f secretFlags
+	var check, asJSON bool
+	c := &cobra.Command{
+		Use: "rekey [NAME...]", Short: "Seal stale files for the readers of now",
+		Long: `Seal again, for the readers that the rules name now, those files whose readers changed: all
+of them or none. Values stay as they are, so no host changes. --check changes nothing and
+exits 1 when something is stale.`,
+		RunE: func(_ *cobra.Command, args []string) error {
+			s, err := f.store(e)
+			if err != nil {
+				return err
+			}
+			return e.secretRekey(s, secretNames(s.Dir, args), check, asJSON)
+		},
+	}
+	f.flags(c)
+	c.Flags().BoolVar(&check, "check", false, "change nothing; exit 1 when something is stale")
+	jsonFlag(c, &asJSON)
+	c.ValidArgsFunction = completeSecrets
+	return c
+}
+
+func (e *Env) secretRekey(s *secrets.Store, names []string, check, asJSON bool) error {
+	do := s.Rekey
+	if check {
+		do = s.Stale
+	}
+	k, err := do(names...)
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = e.writeJSON(struct {
+			V int `json:"v"`
+			*secrets.Rekeying
+		}{1, k})
+	} else {
+		e.printRekeying(k, check)
+	}
+	if err == nil && check && len(k.Files) > 0 {
+		return exit(exitError)
+	}
+	return err
+}
+
+func (e *Env) printRekeying(k *secrets.Rekeying, check bool) {
+	p, word := e.outPaint(), "sealed"
+	if check {
+		word = "stale"
+	}
+	for _, it := range k.Files {
+		fmt.Fprintf(e.Stdout, "%s %s for %s\n", p.yellow(word), it.File, strings.Join(it.Wanted, ", "))
+	}
+	if len(k.Files) == 0 {
+		fmt.Fprintf(e.Stdout, "nothing to do: %s sealed for the readers of now\n", areAll(k.Current, "secret"))
+	}
+	for _, file := range k.Rotate {
+		fmt.Fprintf(e.Stdout, "%s the value of %s: someone could read it who is no reader now\n", p.red("rotate"), file)
+	}
+}
+
+func areAll(n int, noun string) string {
+	if n == 1 {
+		return "the one " + noun + " is"
+	}
+	return fmt.Sprintf("all %d %ss are", n, noun)
+}
+
+// secretTextconvCmd is called by git diff, with a blob that git put into a temporary file.
 func (e *Env) secretTextconvCmd() *cobra.Command {
 	var ids identityFlags
 	c := &cobra.Command{

@@ -3,13 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 
@@ -36,7 +32,7 @@ is a line for the host's shell; several are a command and its arguments, quoted 
 				return err
 			}
 			if len(args) == 1 || tty {
-				return e.shell(c.Context(), &r, t, args[1:])
+				return e.shell(c.Context(), &r, t, args[1:], tty)
 			}
 			return e.remote(c.Context(), &r, t, shellLine(args[1:]))
 		},
@@ -68,7 +64,10 @@ func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string) 
 
 // shellLine is args as a line for a POSIX shell.
 func shellLine(args []string) string {
-	if len(args) == 1 {
+	switch len(args) {
+	case 0:
+		return ""
+	case 1:
 		return args[0]
 	}
 	quoted := make([]string, len(args))
@@ -85,74 +84,19 @@ func shellQuote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// shell hands the terminal to the user's own ssh, told how to reach and know the host.
-func (e *Env) shell(ctx context.Context, r *reach, t link.Target, args []string) error {
-	ssh, err := exec.LookPath("ssh")
-	if err != nil {
-		return hint(errors.New("a shell needs the ssh program, which is not on PATH"), "bellhop ssh %s -- COMMAND needs none", t.Name)
-	}
-	dir, err := os.MkdirTemp("", "bellhop-ssh-")
+// shell gives the terminal to the host.
+func (e *Env) shell(ctx context.Context, r *reach, t link.Target, args []string, tty bool) error {
+	pool, err := e.pool(r)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	config, err := writeSSHConfig(dir, r, t)
+	defer pool.Close()
+	in, _ := e.Stdin.(*os.File)
+	code, err := pool.Shell(ctx, t, link.Shell{Command: shellLine(args), Terminal: tty, In: in, Out: e.Stdout, Err: e.Stderr})
 	if err != nil {
-		return err
+		return fmt.Errorf("open a shell: %w", err)
 	}
-	line := []string{"-F", config}
-	if len(args) > 0 {
-		line = append(line, "-t")
-	}
-	line = append(line, t.Name)
-	if len(args) > 0 {
-		line = append(line, "--", shellLine(args))
-	}
-	cmd := exec.CommandContext(ctx, ssh, line...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
-	err = cmd.Run()
-	var ended *exec.ExitError
-	if errors.As(err, &ended) && ended.ExitCode() >= 0 {
-		return exit(ended.ExitCode())
-	}
-	return err
-}
-
-// writeSSHConfig writes what ssh needs to know of a host and of those it jumps through.
-func writeSSHConfig(dir string, r *reach, t link.Target) (string, error) {
-	st := newState(r.stateDir)
-	if r.sshKey != "" {
-		st.sshKey = r.sshKey
-	}
-	identity := ""
-	if f, err := os.Open(st.sshKey); err == nil {
-		f.Close()
-		identity = "  IdentityFile " + st.sshKey + "\n"
-	}
-	var config, known bytes.Buffer
-	for at := &t; at != nil; at = at.Jump {
-		host, port, err := net.SplitHostPort(at.Addresses[0])
-		if err != nil {
-			host, port = at.Addresses[0], "22"
-		}
-		user := at.User
-		if user == "" {
-			user = "root"
-		}
-		fmt.Fprintf(&config, "Host %s\n  HostName %s\n  Port %s\n  User %s\n  HostKeyAlias %s\n  UserKnownHostsFile %s\n  GlobalKnownHostsFile /dev/null\n  StrictHostKeyChecking yes\n%s",
-			at.Name, host, port, user, at.Name, filepath.Join(dir, "known_hosts"), identity)
-		if at.Jump != nil {
-			fmt.Fprintf(&config, "  ProxyJump %s\n", at.Jump.Name)
-		}
-		for _, k := range at.HostKeys {
-			fmt.Fprintf(&known, "%s %s\n", at.Name, k)
-		}
-	}
-	if err := os.WriteFile(filepath.Join(dir, "known_hosts"), known.Bytes(), 0o600); err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "config")
-	return path, os.WriteFile(path, config.Bytes(), 0o600)
+	return exit(code)
 }
 
 func (e *Env) execCmd() *cobra.Command {
