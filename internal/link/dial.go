@@ -110,7 +110,7 @@ func (p *Pool) openWire(ctx context.Context, t Target, addr string, n *counters,
 	defer cancel()
 	n.dials.Add(1)
 	if t.Jump != nil {
-		return p.openThrough(ctx, *t.Jump, addr)
+		return p.openThrough(ctx, t.Name, *t.Jump, addr)
 	}
 	nc, err := p.dialRetryDNS(ctx, addr)
 	if err != nil {
@@ -145,10 +145,15 @@ func (p *Pool) dialRetryDNS(ctx context.Context, addr string) (net.Conn, error) 
 
 // openThrough asks the jump host to connect to addr. Its connection is held for as long as
 // the inner one stands; these channels do not count as sessions, for sshd neither.
-func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.Conn, func(), error) {
+func (p *Pool) openThrough(ctx context.Context, name string, jump Target, addr string) (net.Conn, func(), error) {
 	host, port, err := splitPort(addr)
 	if err != nil {
 		return nil, nil, err
+	}
+	for j := &jump; j != nil; j = j.Jump {
+		if j.Name == name {
+			return nil, nil, fmt.Errorf("jump through %s: it leads back to itself", jump.Name)
+		}
 	}
 	c, err := p.get(ctx, jump)
 	if err != nil {

@@ -263,6 +263,9 @@ func (p *Pool) upload(ctx context.Context, t Target, path, digest string) error 
 	if g.kind == "done" {
 		return nil
 	}
+	if _, err := s.Wait(); err != nil { // stderr is whole then
+		return err
+	}
 	if why := sudoRefusal(s.Stderr()); t.sudo() && why != nil {
 		return &Error{t.Name, ErrSudo, why}
 	}

@@ -1,0 +1,182 @@
+package link
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// A Newcomer is a machine that shall become a host. Until its key is pinned only a person
+// can vouch for it, so it is reached by that person's own ssh: their keys, their
+// known_hosts, their config, their answer to the fingerprint question.
+type Newcomer struct {
+	Name        string    // the name it gets
+	Destination string    // as typed for ssh: "root@192.168.0.12", or a name from ~/.ssh/config
+	Options     []string  // more arguments for ssh, before the destination
+	DeployerKey string    // public key that may log in from now on, authorized_keys form; "" adds none
+	SSH         string    // the ssh program; "" means ssh
+	Stderr      io.Writer // where ssh's own words go; nil drops them
+	Jump        *Target   // what bellhop itself will jump through
+}
+
+// AddHost looks at a newcomer through the person's ssh, adds the deployer's key to the
+// login's authorized_keys unless it is there, and makes sure over a connection of its own
+// that the host shows the key that ssh read from it. The target is what to write to
+// bellhop.yaml. Problems stand in the facts: they are not errors of the look.
+func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
+	line := ""
+	if n.DeployerKey != "" {
+		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.DeployerKey))
+		if err != nil {
+			return Target{}, Facts{}, fmt.Errorf("deployer's key: %w", err)
+		}
+		line = authorizedLine(key)
+	}
+	t, via, err := n.resolve(ctx)
+	if err != nil {
+		return Target{}, Facts{}, err
+	}
+	out, err := n.ssh(ctx, strings.NewReader(line+"\n"), wrap(factsScript, false))
+	if err != nil {
+		return Target{}, Facts{}, err
+	}
+	f, err := parseFacts(out, time.Now())
+	if err != nil {
+		return Target{}, Facts{}, fmt.Errorf("%s: %w", n.Destination, err)
+	}
+	if via != "" && n.Jump == nil {
+		f.Notes = append(f.Notes, fmt.Sprintf("your ssh goes through %s; unless the deployer reaches %s directly, the host needs jump:", via, t.Addresses[0]))
+	}
+	t.Arch = f.Arch
+	return t, f, p.pin(ctx, &t, &f, via != "" && n.Jump == nil)
+}
+
+// pin sets t's host key to the one of f's that the host shows over our own connection.
+func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) error {
+	if len(f.HostKeys) == 0 {
+		return nil // a problem already
+	}
+	for _, key := range f.HostKeys {
+		t.HostKeys = []string{key}
+		err := p.Fresh(ctx, *t)
+		var hk *HostKeyError
+		switch {
+		case err == nil, errors.Is(err, ErrAuth): // refused, but by the host that was meant
+			return nil
+		case errors.As(err, &hk) && hk.Got == "": // it has that key and does not show it
+			continue
+		case elsewhere && errors.Is(err, ErrUnreachable):
+			t.HostKeys = f.HostKeys[:1]
+			return nil
+		default:
+			return fmt.Errorf("compare the host key over a connection of our own: %w", err)
+		}
+	}
+	return &HostKeyError{Host: t.Name, Address: t.Addresses[0], Pinned: f.HostKeys}
+}
+
+// resolve asks ssh what the destination means: the config may say another name, port, user
+// or a jump (via).
+func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
+	if n.Destination == "" || strings.HasPrefix(n.Destination, "-") {
+		return Target{}, "", fmt.Errorf("ssh destination %q: want USER@ADDRESS", n.Destination)
+	}
+	args := append(append([]string{"-G"}, n.Options...), "--", n.Destination)
+	out, err := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), args...).Output()
+	if err != nil {
+		return Target{}, "", fmt.Errorf("ssh -G %s: %w", n.Destination, withStderr(err))
+	}
+	is := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		is[key] = value
+	}
+	if is["hostname"] == "" {
+		return Target{}, "", fmt.Errorf("ssh -G %s: it names no host", n.Destination)
+	}
+	via = firstOf(is["proxyjump"], is["proxycommand"])
+	if via == "none" {
+		via = ""
+	}
+	return Target{
+		Name:      n.Name,
+		Addresses: []string{net.JoinHostPort(is["hostname"], firstOf(is["port"], "22"))},
+		User:      is["user"],
+		Jump:      n.Jump,
+	}, via, nil
+}
+
+// ssh runs line through the person's ssh. Questions are asked on their terminal.
+func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte, error) {
+	args := append([]string{"-T", "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none"}, n.Options...)
+	cmd := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), append(args, "--", n.Destination, line)...)
+	cmd.WaitDelay = 2 * time.Second
+	cmd.Stdin = stdin
+	var out bytes.Buffer
+	errs := &capped{max: stderrCap}
+	cmd.Stdout = &limited{w: &out, left: 1 << 20}
+	cmd.Stderr = errs
+	if n.Stderr != nil {
+		cmd.Stderr = io.MultiWriter(n.Stderr, errs)
+	}
+	cmd.Env = os.Environ()
+	if err := cmd.Run(); err != nil {
+		return nil, fmt.Errorf("ssh %s: %w: %s", n.Destination, err, excerpt([]byte(errs.String())))
+	}
+	return out.Bytes(), nil
+}
+
+func withStderr(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return fmt.Errorf("%w: %s", err, excerpt(exit.Stderr))
+	}
+	return err
+}
+
+// limited fails a writer that says too much.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if len(p) > l.left {
+		return 0, errors.New("the host says too much")
+	}
+	l.left -= len(p)
+	return l.w.Write(p)
+}
+
+// Check takes the same look at a host that is already pinned, over our own connection, and
+// changes nothing there. Facts that differ from what is wanted stand in Problems.
+func (p *Pool) Check(ctx context.Context, t Target) (Facts, error) {
+	var out bytes.Buffer
+	s, err := p.begin(ctx, t, wrap(factsScript, false), nil, nil)
+	if err != nil {
+		return Facts{}, err
+	}
+	defer s.Close()
+	go s.feed(strings.NewReader("\n"))
+	if _, err := io.Copy(&limited{w: &out, left: 1 << 20}, s); err != nil {
+		return Facts{}, fmt.Errorf("%s: %w", t.Name, err)
+	}
+	f, err := parseFacts(out.Bytes(), time.Now())
+	if err != nil {
+		return Facts{}, &Error{t.Name, ErrHelper, err}
+	}
+	p.learn(t.Name, f.Arch)
+	if t.Arch != "" && f.Arch != "" && t.Arch != f.Arch {
+		f.Problems = append(f.Problems, fmt.Sprintf("arch is %s there and %s in the config", f.Arch, t.Arch))
+	}
+	return f, nil
+}

@@ -1,0 +1,188 @@
+package link
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// What a host must have.
+const (
+	minSystemd = 245              // below it the units that bellhop writes do not hold
+	sealing    = 250              // systemd-creds, for persist: sealed
+	maxSkew    = 30 * time.Second // beyond it certificates and timers go wrong
+)
+
+// Facts are what a look at a host found.
+type Facts struct {
+	HostKeys []string      // its public keys, the one to pin first
+	Arch     string        // as Go names it; "" when it has no helper
+	Systemd  int           // version, 0 when there is none
+	NixOS    bool          // it is one
+	Root     bool          // the login is root, or may be by sudo -n
+	Skew     time.Duration // how far its clock is ahead of ours
+	NoExec   []string      // folders for the helper where programs may not run
+	KeyAdded bool          // the deployer's key was not there and is now
+	KeyThere bool          // the deployer's key is there
+	Problems []string      // what keeps bellhop from working there, each with what to do
+	Notes    []string      // what is worth knowing
+}
+
+// factsScript prints what Facts is made of, a line for each thing. Its stdin is one line for
+// authorized_keys, or empty. As with the helper's lines, nothing in it is variable, and no
+// quote, exclamation mark, newline or doubled backslash stands in it.
+const factsScript = `umask 077; read -r line; echo "bellhop-facts 1"; ` +
+	`echo "uname $(uname -s) $(uname -m)"; echo "time $(date +%s)"; echo "uid $(id -u)"; ` +
+	`echo "systemd $(systemctl --version 2>/dev/null | head -n 1)"; if [ -e /etc/NIXOS ]; then echo "nixos yes"; fi; ` +
+	`for f in /etc/ssh/ssh_host_*_key.pub; do if [ -r $f ]; then echo "hostkey $(cat $f)"; fi; done; ` +
+	`if [ $(id -u) -ne 0 ]; then e=$(LC_ALL=C sudo -n -- true 2>&1) && echo "sudo ok" || echo "sudo no $(echo $e)"; fi; ` +
+	`while read -r a b c d e; do echo "mount $b $d"; done </proc/self/mounts; ` +
+	`if [ -n "$line" ]; then set -- $line; f=$HOME/.ssh/authorized_keys; ` +
+	`if grep -qF "$3" $f 2>/dev/null; then echo "key there"; else ` +
+	`mkdir -p $HOME/.ssh && { if [ -s $f ] && [ -n "$(tail -c 1 $f)" ]; then echo >>$f; fi; } && printf "%s\n" "$line" >>$f && echo "key added" || echo "key failed"; ` +
+	`restorecon -R $HOME/.ssh 2>/dev/null; fi; fi; echo "end"`
+
+// authorizedLine is how the deployer's key stands on a host. A host may serve as jump, and
+// people want a terminal; agents, X11 and user rc stay off.
+func authorizedLine(key ssh.PublicKey) string {
+	return "restrict,pty,port-forwarding " + strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))) + " bellhop"
+}
+
+// parseFacts reads what factsScript printed; what a login shell printed before is skipped.
+// now is our clock at the same moment.
+func parseFacts(out []byte, now time.Time) (Facts, error) {
+	_, body, ok := bytes.Cut(out, []byte("bellhop-facts 1\n"))
+	if !ok {
+		return Facts{}, fmt.Errorf("the host did not run a plain sh command: %s", excerpt(out))
+	}
+	var f Facts
+	mounts := map[string]string{}
+	uid, sudo, ended := "", "", false
+	for line := range strings.Lines(string(body)) {
+		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
+		switch word {
+		case "uname":
+			arch, err := goarch(rest)
+			if err != nil {
+				f.Problems = append(f.Problems, printable([]byte(err.Error())))
+			}
+			f.Arch = arch
+		case "time":
+			if sec, err := strconv.ParseInt(rest, 10, 64); err == nil {
+				f.Skew = time.Unix(sec, 0).Sub(now.Truncate(time.Second))
+			}
+		case "uid":
+			uid = rest
+		case "systemd":
+			f.Systemd = systemdVersion(rest)
+		case "nixos":
+			f.NixOS = true
+		case "hostkey":
+			if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(rest)); err == nil {
+				f.HostKeys = append(f.HostKeys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))))
+			}
+		case "sudo":
+			sudo = rest
+		case "mount":
+			if where, options, ok := strings.Cut(rest, " "); ok {
+				mounts[path.Clean(where)] = options // the last one on a place is the one in force
+			}
+		case "key":
+			f.KeyAdded, f.KeyThere = rest == "added", rest != "failed"
+			if rest == "failed" {
+				f.Problems = append(f.Problems, "the deployer's key could not be added to ~/.ssh/authorized_keys")
+			}
+		case "end":
+			ended = true
+		}
+	}
+	if !ended {
+		return Facts{}, fmt.Errorf("the host's answer was cut short: %s", excerpt(body))
+	}
+	slices.SortStableFunc(f.HostKeys, func(a, b string) int { return keyRank(a) - keyRank(b) })
+	f.judge(uid, sudo, mounts)
+	return f, nil
+}
+
+// judge turns what was found into problems and notes.
+func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
+	problem := func(format string, args ...any) { f.Problems = append(f.Problems, fmt.Sprintf(format, args...)) }
+	note := func(format string, args ...any) { f.Notes = append(f.Notes, fmt.Sprintf(format, args...)) }
+	f.Root = uid == "0" || sudo == "ok"
+	if !f.Root {
+		why := sudoRefusal(sudo)
+		if why == nil {
+			why = fmt.Errorf("the login is not root, and sudo -n says: %s", excerpt([]byte(sudo)))
+		}
+		problem("%v", why)
+	}
+	switch {
+	case f.Systemd == 0:
+		problem("systemd does not run there")
+	case f.Systemd < minSystemd:
+		problem("systemd is %d; at least %d is needed", f.Systemd, minSystemd)
+	case f.Systemd < sealing:
+		note("systemd is %d; persist: sealed needs %d", f.Systemd, sealing)
+	}
+	if f.Skew.Abs() > maxSkew {
+		problem("its clock is %v off; turn on systemd-timesyncd or chrony", f.Skew.Abs())
+	}
+	if len(f.HostKeys) == 0 {
+		problem("no host key could be read from /etc/ssh/ssh_host_*_key.pub")
+	}
+	all := strings.Fields(folders)
+	for _, dir := range all {
+		if blocked(mounts, dir) {
+			f.NoExec = append(f.NoExec, dir)
+		}
+	}
+	if len(f.NoExec) == len(all) {
+		problem("no program can run in any of %s: each is read-only or mounted noexec", strings.Join(all, ", "))
+	}
+}
+
+// blocked says that the mount which holds dir takes or runs no programs.
+func blocked(mounts map[string]string, dir string) bool {
+	for at := dir; ; at = path.Dir(at) {
+		if options, ok := mounts[at]; ok {
+			all := strings.Split(options, ",")
+			return slices.Contains(all, "noexec") || slices.Contains(all, "ro")
+		}
+		if at == "/" || at == "." {
+			return false
+		}
+	}
+}
+
+// systemdVersion reads "systemd 252 (252.39-1~deb12u1)".
+func systemdVersion(line string) int {
+	words := strings.Fields(line)
+	if len(words) < 2 || words[0] != "systemd" {
+		return 0
+	}
+	digits := words[1]
+	if i := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
+		digits = digits[:i]
+	}
+	n, err := strconv.Atoi(digits)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// keyRank puts the key to pin first: ed25519, then ECDSA, then RSA.
+func keyRank(line string) int {
+	for i, kind := range []string{ssh.KeyAlgoED25519, "ecdsa-", ssh.KeyAlgoRSA} {
+		if strings.HasPrefix(line, kind) {
+			return i
+		}
+	}
+	return 3
+}
