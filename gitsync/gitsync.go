@@ -1,0 +1,430 @@
+// Package gitsync keeps a bare clone of the config repo, and hands out commits as read-only
+// trees.
+//
+// A snapshot is one commit: who made it, what it says, and its tree as an fs.FS that is
+// served straight from the object store. There is no checkout, so no link, "..", filter or
+// hook of the repo can touch the machine that bellhop runs on.
+//
+// The remote is asked for the head of one branch; something is fetched only when the clone
+// lacks that commit. Each fetch leaves a pack; when they pile up a fresh clone is made beside
+// the old one and renamed into its place. A clone that turns out to be damaged is put aside,
+// for people to look at, and cloned anew. Commits named to Keep survive both.
+package gitsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+	"golang.org/x/crypto/ssh"
+)
+
+// What callers branch on. Errors that wrap one of these also say what to do.
+var (
+	ErrNoBranch    = errors.New("the branch is not there yet")
+	ErrRewritten   = errors.New("history was rewritten")
+	ErrAuth        = errors.New("the remote does not let us in")
+	ErrHostKey     = errors.New("the remote's host key is not the pinned one")
+	ErrUnreachable = errors.New("the remote cannot be reached")
+	ErrUnknown     = errors.New("no such commit")
+)
+
+// Rewritten says what to do when the branch no longer holds the commit seen before.
+type Rewritten string
+
+// The policies.
+const (
+	Follow Rewritten = "follow" // go on with the new history, and say so in the Snapshot
+	Refuse Rewritten = "refuse" // stay where we are: ErrRewritten
+)
+
+// Config says which branch of which repo is followed, and how the remote is reached.
+type Config struct {
+	URL       string        // https://…, ssh://…, git@host:path, or a path
+	Branch    string        // "": main
+	Path      string        // folder of the repo that holds the config; "" and "." are its root
+	Dir       string        // where the bare clone lives
+	Token     string        // for https; sent to the URL's own host and to no other
+	Signer    ssh.Signer    // for ssh: the deploy key
+	KeyFile   string        // for ssh: the deploy key's file, used when Signer is nil
+	HostKeys  []string      // for ssh: pinned keys, as lines of authorized_keys or known_hosts
+	Rewritten Rewritten     // "": Follow
+	Timeout   time.Duration // of one Sync; 0 is 5 min
+	MaxPacks  int           // more packs than this are renewed as one; 0 is 50
+	MaxPack   int64         // bytes that one fetch may bring; 0 is 1 GiB
+}
+
+// A Snapshot is one commit of the config repo.
+type Snapshot struct {
+	Commit    string
+	Parent    string // first parent; "" for a root commit
+	Author    string
+	Email     string
+	Subject   string // first line of Message, without control bytes
+	Message   string
+	Time      time.Time
+	Tree      fs.FS // a *Tree, rooted at Config.Path
+	Rewritten bool  // the branch no longer holds the commit that was seen before
+}
+
+// Trailers returns the values of a trailer in the last paragraph of the message, in order:
+// "Bellhop-Allow: prune web1" is the trailer Bellhop-Allow with the value "prune web1".
+func (s Snapshot) Trailers(key string) []string {
+	paragraphs := strings.Split(strings.TrimSpace(s.Message), "\n\n")
+	if len(paragraphs) < 2 {
+		return nil
+	}
+	var values []string
+	for line := range strings.SplitSeq(paragraphs[len(paragraphs)-1], "\n") {
+		k, v, ok := strings.Cut(line, ":")
+		if ok && strings.EqualFold(k, key) {
+			values = append(values, strings.TrimSpace(v))
+		}
+	}
+	return values
+}
+
+// A Repo is the clone of one branch. Its methods may be called from many goroutines, and
+// trees may be read while a fetch goes on; one process at a time owns the directory.
+type Repo struct {
+	cfg    Config
+	remote remote
+	blobs  atomic.Int64
+	asked  atomic.Int64
+
+	work      sync.Mutex // held by whoever changes the clone
+	renewNext int
+	recent    []plumbing.Hash // commits handed out lately: a renewed clone keeps them
+
+	reading sync.Mutex // held while the store is read, and to swap it
+	store   *store
+	age     int // how often store was swapped
+}
+
+// Open prepares a Repo. It does not speak to the remote; the first Sync does.
+func Open(cfg Config) (*Repo, error) {
+	if cfg.Branch == "" {
+		cfg.Branch = "main"
+	}
+	if err := checkBranch(cfg.Branch); err != nil {
+		return nil, err
+	}
+	if cfg.Path == "" {
+		cfg.Path = "."
+	}
+	cfg.Path = strings.TrimSuffix(filepath.ToSlash(filepath.Clean(cfg.Path)), "/")
+	if !fs.ValidPath(cfg.Path) {
+		return nil, fmt.Errorf("path %q does not lie in the repo: name a folder such as infra/bellhop", cfg.Path)
+	}
+	switch cfg.Rewritten {
+	case "":
+		cfg.Rewritten = Follow
+	case Follow, Refuse:
+	default:
+		return nil, fmt.Errorf("rewritten history: policy %q is neither follow nor refuse", cfg.Rewritten)
+	}
+	if cfg.Dir == "" {
+		return nil, errors.New("gitsync: no directory for the clone")
+	}
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 5 * time.Minute
+	}
+	if cfg.MaxPacks == 0 {
+		cfg.MaxPacks = 50
+	}
+	if cfg.MaxPack == 0 {
+		cfg.MaxPack = 1 << 30
+	}
+	rem, err := newRemote(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &Repo{cfg: cfg, remote: rem, renewNext: cfg.MaxPacks}, os.MkdirAll(filepath.Dir(cfg.Dir), 0o700)
+}
+
+// Sync asks the remote for the branch's head, fetches it if the clone lacks it, and returns
+// it.
+func (r *Repo) Sync(ctx context.Context) (Snapshot, error) {
+	r.work.Lock()
+	defer r.work.Unlock()
+	return r.syncLocked(ctx)
+}
+
+func (r *Repo) syncLocked(ctx context.Context) (Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	s, err := r.sync(ctx)
+	if damaged(err) {
+		if rerr := r.renew(ctx, r.asideName()); rerr != nil {
+			return Snapshot{}, fmt.Errorf("sync %s: the clone in %s is damaged (%w) and could not be cloned anew: %w", r.cfg.Branch, r.cfg.Dir, err, rerr)
+		}
+		s, err = r.sync(ctx)
+	}
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("sync %s: %w", r.cfg.Branch, err)
+	}
+	return s, nil
+}
+
+// sync is one look at the remote.
+func (r *Repo) sync(ctx context.Context) (Snapshot, error) {
+	if err := r.open(); err != nil {
+		return Snapshot{}, err
+	}
+	conn, err := r.remote.dial(ctx)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	defer conn.close()
+	r.asked.Add(1)
+	head, err := headOf(conn, r.cfg.Branch)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	old := r.ref()
+	if err := r.fetch(ctx, conn, head, old); err != nil {
+		return Snapshot{}, err
+	}
+	s, err := r.snapshot(head)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	if s.Rewritten, err = r.rewritten(ctx, old, head); err != nil {
+		return Snapshot{}, err
+	}
+	if head != old {
+		if err := writeRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch, head); err != nil {
+			return Snapshot{}, err
+		}
+	}
+	r.renewMaybe(ctx)
+	return s, nil
+}
+
+// fetch brings head into the clone, unless it is there.
+func (r *Repo) fetch(ctx context.Context, conn conn, head, old plumbing.Hash) error {
+	switch err := r.hasCommit(head); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, plumbing.ErrObjectNotFound):
+		return err
+	case head == old: // our own ref says it is there
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	// A handle of its own: fetching through the one that readers use is a data race.
+	w := openStore(r.cfg.Dir)
+	defer w.close()
+	haves := w.haves(append(keptRefs(r.cfg.Dir), old))
+	if err := conn.fetch(ctx, w, head, haves); err != nil {
+		return fmt.Errorf("fetch %s: %w", head.String()[:10], err)
+	}
+	r.swap(openStore(r.cfg.Dir))
+	return r.hasCommit(head)
+}
+
+// rewritten says whether history was rewritten, or refuses it.
+func (r *Repo) rewritten(ctx context.Context, old, head plumbing.Hash) (bool, error) {
+	if old.IsZero() || old == head {
+		return false, nil
+	}
+	holds, err := r.holds(ctx, head, old)
+	if err != nil || holds {
+		return false, err
+	}
+	if r.cfg.Rewritten == Refuse {
+		return false, fmt.Errorf("%w: %s is not in the history of %s; push the old commit back, or allow it with --rewritten follow",
+			ErrRewritten, old.String()[:10], head.String()[:10])
+	}
+	return true, nil
+}
+
+// Head asks the remote for the branch's head, and fetches nothing.
+func (r *Repo) Head(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
+	defer cancel()
+	conn, err := r.remote.dial(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer conn.close()
+	r.asked.Add(1)
+	head, err := headOf(conn, r.cfg.Branch)
+	if err != nil {
+		return "", err
+	}
+	return head.String(), nil
+}
+
+var hex = regexp.MustCompile(`^[0-9a-f]{7,40}$`)
+
+// At returns a commit by its id, or by the unambiguous start of one (7 digits at least). One
+// that the clone lacks is looked for at the remote, in the branch.
+func (r *Repo) At(ctx context.Context, commit string) (Snapshot, error) {
+	if !hex.MatchString(commit) {
+		return Snapshot{}, fmt.Errorf("%w: %q is not a commit id (7 to 40 digits 0-9a-f)", ErrUnknown, commit)
+	}
+	r.work.Lock()
+	defer r.work.Unlock()
+	if err := r.open(); err != nil {
+		return Snapshot{}, fmt.Errorf("commit %s: %w", commit, err)
+	}
+	h, err := r.resolve(commit)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		if _, serr := r.syncLocked(ctx); serr != nil && !errors.Is(serr, ErrRewritten) {
+			return Snapshot{}, fmt.Errorf("commit %s: %w here, and %w", commit, ErrUnknown, serr)
+		}
+		h, err = r.resolve(commit)
+	}
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return Snapshot{}, fmt.Errorf("%w: %s is neither in the clone nor in branch %s", ErrUnknown, commit, r.cfg.Branch)
+	}
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("commit %s: %w", commit, err)
+	}
+	return r.snapshot(h)
+}
+
+// Keep says which commits must stay readable whatever happens to the branch: those that kept
+// generations came from. Commits kept before and not named now may leave.
+func (r *Repo) Keep(commits []string) error {
+	r.work.Lock()
+	defer r.work.Unlock()
+	if err := r.open(); err != nil {
+		return err
+	}
+	want := map[string]bool{}
+	var errs []error
+	for _, c := range commits {
+		if len(c) != 40 || !hex.MatchString(c) {
+			errs = append(errs, fmt.Errorf("keep: %q is not a full commit id", c))
+			continue
+		}
+		want[c] = true
+		h := plumbing.NewHash(c)
+		if refExists(r.cfg.Dir, "refs/bellhop/"+c) {
+			continue
+		}
+		if err := r.hasCommit(h); err != nil {
+			errs = append(errs, fmt.Errorf("keep %s: %w", c[:10], err))
+			continue
+		}
+		errs = append(errs, writeRef(r.cfg.Dir, "refs/bellhop/"+c, h))
+	}
+	for _, h := range keptRefs(r.cfg.Dir) {
+		if !want[h.String()] {
+			errs = append(errs, removeRef(r.cfg.Dir, "refs/bellhop/"+h.String()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Holds says whether old is in the history of commit.
+func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
+	r.work.Lock()
+	defer r.work.Unlock()
+	if err := r.open(); err != nil {
+		return false, err
+	}
+	return r.holds(ctx, plumbing.NewHash(commit), plumbing.NewHash(old))
+}
+
+// Last is the head that the last Sync stored; "" before the first.
+func (r *Repo) Last() string {
+	if h := r.ref(); !h.IsZero() {
+		return h.String()
+	}
+	return ""
+}
+
+// BlobsRead counts the files whose content was read from the clone, in all trees together.
+func (r *Repo) BlobsRead() int64 { return r.blobs.Load() }
+
+// Asked counts how often the remote was asked for its head.
+func (r *Repo) Asked() int64 { return r.asked.Load() }
+
+// Close closes what is open. Trees open it again when they are read.
+func (r *Repo) Close() error {
+	r.work.Lock()
+	defer r.work.Unlock()
+	r.swap(nil)
+	return nil
+}
+
+// snapshot makes a Snapshot of a commit of the clone.
+func (r *Repo) snapshot(h plumbing.Hash) (Snapshot, error) {
+	c, err := r.commit(h)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	t, err := r.tree(c)
+	if err != nil {
+		return Snapshot{}, err
+	}
+	r.handedOut(h)
+	s := Snapshot{
+		Commit:  h.String(),
+		Author:  clean(c.Author.Name),
+		Email:   clean(c.Author.Email),
+		Message: c.Message,
+		Time:    c.Committer.When,
+		Tree:    t,
+	}
+	if len(s.Message) > 64<<10 {
+		s.Message = s.Message[:64<<10]
+	}
+	subject, _, _ := strings.Cut(strings.TrimSpace(s.Message), "\n")
+	s.Subject = clean(subject)
+	if len(c.ParentHashes) > 0 {
+		s.Parent = c.ParentHashes[0].String()
+	}
+	return s, nil
+}
+
+// tree is the root of what a commit holds below Config.Path.
+func (r *Repo) tree(c *object.Commit) (*Tree, error) {
+	t := &Tree{repo: r, root: c.TreeHash, time: c.Committer.When, cache: &treeCache{}}
+	if _, err := r.list(t.root); err != nil { // proves that it can be read
+		return nil, err
+	}
+	if r.cfg.Path == "." {
+		return t, nil
+	}
+	sub, err := t.sub(r.cfg.Path, r.list)
+	if err != nil {
+		return nil, fmt.Errorf("commit %s has no folder %s: push one, or set --path", c.Hash.String()[:10], r.cfg.Path)
+	}
+	return sub, nil
+}
+
+// handedOut remembers the last few commits that someone may still read.
+func (r *Repo) handedOut(h plumbing.Hash) {
+	for _, old := range r.recent {
+		if old == h {
+			return
+		}
+	}
+	if r.recent = append(r.recent, h); len(r.recent) > 16 {
+		r.recent = r.recent[1:]
+	}
+}
+
+// clean drops control bytes: names and subjects are shown on terminals.
+func clean(s string) string {
+	return strings.Map(func(c rune) rune {
+		if unicode.IsControl(c) || c == unicode.ReplacementChar {
+			return -1
+		}
+		return c
+	}, strings.TrimSpace(s))
+}

@@ -1,0 +1,504 @@
+package gitsync
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/filemode"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// MaxFile is the largest file that a tree serves. Larger things belong in a package.
+const MaxFile = 32 << 20
+
+// A Tree is a folder of one commit, as fs.FS, fs.ReadFileFS, fs.ReadDirFS, fs.StatFS,
+// fs.SubFS and fs.ReadLinkFS. It never changes and may be read from many goroutines.
+//
+// Links are listed as fs.ModeSymlink and followed by Open, Stat and ReadFile as long as they
+// stay in the tree. Submodules are listed as fs.ModeIrregular and are empty.
+type Tree struct {
+	repo  *Repo
+	root  plumbing.Hash
+	time  time.Time
+	cache *treeCache
+}
+
+// treeCache keeps the folders of one snapshot that were listed.
+type treeCache struct {
+	dirs  sync.Map // plumbing.Hash → []entry
+	blobs atomic.Int64
+}
+
+// An entry is one name of a folder.
+type entry struct {
+	name string
+	hash plumbing.Hash
+	mode fs.FileMode
+}
+
+// Hash is git's object id of a file or folder: equal ids mean equal content. Links are not
+// followed.
+func (t *Tree) Hash(name string) (string, bool) {
+	e, err := t.lookup("hash", name, false)
+	if err != nil {
+		return "", false
+	}
+	return e.hash.String(), true
+}
+
+// BlobsRead counts the files of this snapshot whose content was read.
+func (t *Tree) BlobsRead() int64 { return t.cache.blobs.Load() }
+
+// Open opens a file or folder. The content of a file is read when it is first asked for.
+func (t *Tree) Open(name string) (fs.File, error) {
+	e, err := t.lookup("open", name, true)
+	if err != nil {
+		return nil, err
+	}
+	in := info{t, e}
+	if e.mode.IsDir() {
+		return &openDir{info: in, path: name}, nil
+	}
+	return &openFile{info: in, path: name}, nil
+}
+
+// ReadFile reads a file.
+func (t *Tree) ReadFile(name string) ([]byte, error) {
+	e, err := t.lookup("read", name, true)
+	if err != nil {
+		return nil, err
+	}
+	b, err := t.content(e)
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return b, nil
+}
+
+// ReadDir lists a folder, by name.
+func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
+	e, err := t.lookup("readdir", name, true)
+	if err != nil {
+		return nil, err
+	}
+	list, err := t.dirEntries(e)
+	if err != nil {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
+	}
+	return list, nil
+}
+
+// Stat follows links; it reads no content.
+func (t *Tree) Stat(name string) (fs.FileInfo, error) { return t.stat("stat", name, true) }
+
+// Lstat follows no link at the end of name.
+func (t *Tree) Lstat(name string) (fs.FileInfo, error) { return t.stat("lstat", name, false) }
+
+func (t *Tree) stat(op, name string, follow bool) (fs.FileInfo, error) {
+	e, err := t.lookup(op, name, follow)
+	if err != nil {
+		return nil, err
+	}
+	return info{t, e}.sized()
+}
+
+// ReadLink returns where a link points.
+func (t *Tree) ReadLink(name string) (string, error) {
+	e, err := t.lookup("readlink", name, false)
+	if err != nil {
+		return "", err
+	}
+	if e.mode&fs.ModeSymlink == 0 {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	target, err := t.blob(e.hash)
+	if err != nil {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
+	}
+	return string(target), nil
+}
+
+// Sub is the tree of a folder.
+func (t *Tree) Sub(dir string) (fs.FS, error) {
+	e, err := t.lookup("sub", dir, true)
+	if err != nil {
+		return nil, err
+	}
+	if !e.mode.IsDir() {
+		return nil, &fs.PathError{Op: "sub", Path: dir, Err: errors.New("not a directory")}
+	}
+	return &Tree{repo: t.repo, root: e.hash, time: t.time, cache: t.cache}, nil
+}
+
+// sub finds a folder without links, through list.
+func (t *Tree) sub(dir string, list func(plumbing.Hash) ([]entry, error)) (*Tree, error) {
+	h := t.root
+	for part := range strings.SplitSeq(dir, "/") {
+		entries, err := list(h)
+		if err != nil {
+			return nil, err
+		}
+		e, ok := find(entries, part)
+		if !ok || !e.mode.IsDir() {
+			return nil, fs.ErrNotExist
+		}
+		h = e.hash
+	}
+	return &Tree{repo: t.repo, root: h, time: t.time, cache: t.cache}, nil
+}
+
+const maxHops = 40 // as Linux has it
+
+// lookup finds what name stands for.
+func (t *Tree) lookup(op, name string, follow bool) (entry, error) {
+	fail := func(err error) (entry, error) { return entry{}, &fs.PathError{Op: op, Path: name, Err: err} }
+	if !fs.ValidPath(name) {
+		return fail(fs.ErrInvalid)
+	}
+	at := name
+	for range maxHops {
+		e, dir, rest, err := t.walk(at, follow)
+		if err != nil {
+			return fail(err)
+		}
+		if e.mode&fs.ModeSymlink == 0 || (rest == "" && !follow) {
+			return e, nil
+		}
+		if at, err = t.target(e, dir, rest); err != nil {
+			return fail(err)
+		}
+	}
+	return fail(errors.New("too many links"))
+}
+
+// target is where the link e of folder dir leads, with the rest of the path behind it.
+func (t *Tree) target(e entry, dir, rest string) (string, error) {
+	b, err := t.blob(e.hash)
+	if err != nil {
+		return "", err
+	}
+	to := path.Join(dir, string(b), rest)
+	if path.IsAbs(string(b)) || !fs.ValidPath(to) {
+		return "", fmt.Errorf("link to %q leaves the tree", b)
+	}
+	return to, nil
+}
+
+// walk goes down name as far as the first link, or its end.
+func (t *Tree) walk(name string, follow bool) (e entry, dir, rest string, err error) {
+	e = entry{name: ".", hash: t.root, mode: fs.ModeDir | 0o755}
+	if name == "." {
+		return e, "", "", nil
+	}
+	dir, rest = ".", name
+	for rest != "" {
+		if !e.mode.IsDir() {
+			return e, dir, rest, fs.ErrNotExist
+		}
+		var part string
+		part, rest, _ = strings.Cut(rest, "/")
+		entries, err := t.list(e.hash)
+		if err != nil {
+			return e, dir, rest, err
+		}
+		next, ok := find(entries, part)
+		if !ok {
+			return e, dir, rest, fs.ErrNotExist
+		}
+		if e = next; e.mode&fs.ModeSymlink != 0 {
+			return e, dir, rest, nil
+		}
+		dir = path.Join(dir, part)
+	}
+	return e, dir, "", nil
+}
+
+func find(entries []entry, name string) (entry, bool) {
+	i, ok := slices.BinarySearchFunc(entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
+	if !ok {
+		return entry{}, false
+	}
+	return entries[i], true
+}
+
+// list reads a folder, from the cache or the clone.
+func (t *Tree) list(h plumbing.Hash) ([]entry, error) {
+	if l, ok := t.cache.dirs.Load(h); ok {
+		return l.([]entry), nil
+	}
+	var l []entry
+	err := t.repo.healing(func() (err error) {
+		l, err = t.repo.list(h)
+		return err
+	})
+	if err == nil {
+		t.cache.dirs.Store(h, l)
+	}
+	return l, err
+}
+
+// blob reads an object, uncounted.
+func (t *Tree) blob(h plumbing.Hash) (b []byte, err error) {
+	err = t.repo.healing(func() (err error) {
+		b, err = t.repo.blob(h)
+		return err
+	})
+	return b, err
+}
+
+// content reads what an entry holds.
+func (t *Tree) content(e entry) ([]byte, error) {
+	switch {
+	case e.mode.IsDir():
+		return nil, errors.New("is a directory")
+	case e.mode&fs.ModeIrregular != 0:
+		return []byte{}, nil // a submodule
+	}
+	t.cache.blobs.Add(1)
+	t.repo.blobs.Add(1)
+	return t.blob(e.hash)
+}
+
+func (t *Tree) size(e entry) (n int64, err error) {
+	if e.mode.IsDir() || e.mode&fs.ModeIrregular != 0 {
+		return 0, nil
+	}
+	err = t.repo.healing(func() error {
+		return t.repo.read(func(s *store) (err error) {
+			n, err = s.EncodedObjectSize(e.hash)
+			return err
+		})
+	})
+	return n, err
+}
+
+func (t *Tree) dirEntries(e entry) ([]fs.DirEntry, error) {
+	if !e.mode.IsDir() {
+		return nil, errors.New("not a directory")
+	}
+	entries, err := t.list(e.hash)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]fs.DirEntry, len(entries))
+	for i, e := range entries {
+		out[i] = dirEntry{t, e}
+	}
+	return out, nil
+}
+
+// healing does f; when the clone turns out to be damaged it is cloned anew and f done again.
+func (r *Repo) healing(f func() error) error {
+	r.reading.Lock()
+	age := r.age
+	r.reading.Unlock()
+	err := f()
+	if err == nil || errors.Is(err, errName) || errors.Is(err, errSize) {
+		return err
+	}
+	if herr := r.heal(age, err); herr != nil {
+		return herr
+	}
+	return f()
+}
+
+var (
+	errName = errors.New("a name that no folder may hold")
+	errSize = fmt.Errorf("larger than %d MiB: use a package", MaxFile>>20)
+)
+
+// list reads a folder of the clone, sorted by name. Names that could lead elsewhere are
+// errors: git refuses to make them, so somebody made them by hand.
+func (r *Repo) list(h plumbing.Hash) ([]entry, error) {
+	var t *object.Tree
+	if err := r.read(func(s *store) (err error) {
+		t, err = object.GetTree(s, h)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	entries := make([]entry, 0, len(t.Entries))
+	for _, e := range t.Entries {
+		if e.Name == "." || !fs.ValidPath(e.Name) || strings.ContainsAny(e.Name, "/\\\x00") || strings.EqualFold(e.Name, ".git") {
+			return nil, fmt.Errorf("%w: %q", errName, e.Name)
+		}
+		entries = append(entries, entry{e.Name, e.Hash, modeOf(e.Mode)})
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	for i := 1; i < len(entries); i++ {
+		if entries[i].name == entries[i-1].name {
+			return nil, fmt.Errorf("%w twice: %q", errName, entries[i].name)
+		}
+	}
+	return entries, nil
+}
+
+func modeOf(m filemode.FileMode) fs.FileMode {
+	switch m {
+	case filemode.Dir:
+		return fs.ModeDir | 0o755
+	case filemode.Executable:
+		return 0o755
+	case filemode.Symlink:
+		return fs.ModeSymlink | 0o777
+	case filemode.Submodule:
+		return fs.ModeIrregular
+	}
+	return 0o644
+}
+
+// blob reads an object's bytes, which the caller may keep.
+func (r *Repo) blob(h plumbing.Hash) ([]byte, error) {
+	var o plumbing.EncodedObject
+	if err := r.read(func(s *store) error {
+		n, err := s.EncodedObjectSize(h)
+		if err != nil {
+			return err
+		}
+		if n > MaxFile {
+			return errSize
+		}
+		o, err = s.EncodedObject(plumbing.BlobObject, h)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	rd, err := o.Reader()
+	if err != nil {
+		return nil, err
+	}
+	defer rd.Close()
+	b := make([]byte, o.Size())
+	if _, err := io.ReadFull(rd, b); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// info is the fs.FileInfo of an entry.
+type info struct {
+	t *Tree
+	e entry
+}
+
+func (i info) sized() (fs.FileInfo, error) {
+	n, err := i.t.size(i.e)
+	if err != nil {
+		return nil, &fs.PathError{Op: "stat", Path: i.e.name, Err: err}
+	}
+	return sizedInfo{i, n}, nil
+}
+
+type sizedInfo struct {
+	info
+	size int64
+}
+
+func (i sizedInfo) Name() string       { return i.e.name }
+func (i sizedInfo) Size() int64        { return i.size }
+func (i sizedInfo) Mode() fs.FileMode  { return i.e.mode }
+func (i sizedInfo) ModTime() time.Time { return i.t.time }
+func (i sizedInfo) IsDir() bool        { return i.e.mode.IsDir() }
+func (i sizedInfo) Sys() any           { return nil }
+
+type dirEntry struct {
+	t *Tree
+	e entry
+}
+
+func (d dirEntry) Name() string               { return d.e.name }
+func (d dirEntry) IsDir() bool                { return d.e.mode.IsDir() }
+func (d dirEntry) Type() fs.FileMode          { return d.e.mode.Type() }
+func (d dirEntry) Info() (fs.FileInfo, error) { return info(d).sized() }
+func (d dirEntry) String() string             { return fs.FormatDirEntry(d) }
+
+// openFile is an open file; its content is read once it is asked for.
+type openFile struct {
+	info
+	path string
+	once sync.Once
+	r    *bytes.Reader
+	err  error
+}
+
+func (f *openFile) Stat() (fs.FileInfo, error) { return f.sized() }
+func (f *openFile) Close() error               { return nil }
+
+func (f *openFile) reader() (*bytes.Reader, error) {
+	f.once.Do(func() {
+		b, err := f.t.content(f.e)
+		if err != nil {
+			err = &fs.PathError{Op: "read", Path: f.path, Err: err}
+		}
+		f.r, f.err = bytes.NewReader(b), err
+	})
+	return f.r, f.err
+}
+
+func (f *openFile) Read(p []byte) (int, error) {
+	r, err := f.reader()
+	if err != nil {
+		return 0, err
+	}
+	return r.Read(p)
+}
+
+func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
+	r, err := f.reader()
+	if err != nil {
+		return 0, err
+	}
+	return r.ReadAt(p, off)
+}
+
+func (f *openFile) Seek(off int64, whence int) (int64, error) {
+	r, err := f.reader()
+	if err != nil {
+		return 0, err
+	}
+	return r.Seek(off, whence)
+}
+
+// openDir is an open folder.
+type openDir struct {
+	info
+	path string
+	list []fs.DirEntry
+	read bool
+}
+
+func (d *openDir) Stat() (fs.FileInfo, error) { return d.sized() }
+func (d *openDir) Close() error               { return nil }
+
+func (d *openDir) Read([]byte) (int, error) {
+	return 0, &fs.PathError{Op: "read", Path: d.path, Err: errors.New("is a directory")}
+}
+
+func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
+	if !d.read {
+		list, err := d.t.dirEntries(d.e)
+		if err != nil {
+			return nil, &fs.PathError{Op: "readdir", Path: d.path, Err: err}
+		}
+		d.list, d.read = list, true
+	}
+	if n <= 0 {
+		n = len(d.list)
+	} else if len(d.list) == 0 {
+		return nil, io.EOF
+	}
+	n = min(n, len(d.list))
+	out := d.list[:n:n]
+	d.list = d.list[n:]
+	return out, nil
+}
