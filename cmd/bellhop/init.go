@@ -61,7 +61,7 @@ func (e *Env) initRepo(o initOptions) error {
 		}
 		e.wrote(f.name, fresh)
 	}
-	if err := e.installHook(o.dir, false); err != nil {
+	if err := e.installHook(o.dir); err != nil {
 		fmt.Fprintf(e.Stdout, "  no hook: %v\n", err)
 	}
 	e.nextSteps(o)

@@ -52,7 +52,7 @@ func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
 
 func (e *Env) secretCmd() *cobra.Command {
 	return group(groupSecrets, "secret", "The age files below secrets/",
-		e.secretSetCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretTextconvCmd())
+		e.secretEditCmd(), e.secretSetCmd(), e.secretGenerateCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretTextconvCmd())
 }
 
 // secretName understands a secret as people write it: a path from here, as a shell
@@ -113,14 +113,10 @@ func (e *Env) secretSet(s *secrets.Store, name string, trim bool) error {
 	if err != nil {
 		return err
 	}
-	note := ""
-	switch {
-	case w.TrimmedNewline:
-		note = "; dropped the newline at its end"
-	case w.EndsInNewline:
-		note = "; the newline at its end is part of it (--trim drops it)"
+	e.tellWritten(w)
+	if w.EndsInNewline {
+		fmt.Fprintln(e.Stderr, "(--trim drops the newline)")
 	}
-	fmt.Fprintf(e.Stderr, "sealed %s for %s%s\n", w.File, strings.Join(w.Readers, ", "), note)
 	return nil
 }
 
@@ -402,16 +398,14 @@ does not open is told in one line: a diff never fails, and nobody is asked for a
 				return err
 			}
 			list, err := ids.open(e, func(string) ([]byte, error) { return nil, errors.New("nobody is asked during a diff") })
-			if err == nil {
-				var value []byte
-				if value, err = list.Open(filepath.Base(args[0]), sealed); err == nil {
-					defer clear(value)
-					_, err = e.Stdout.Write(value)
-					return err
-				}
+			if err != nil {
+				list = &secrets.Identities{}
 			}
-			fmt.Fprintf(e.Stdout, "(sealed, %d bytes: not opened here)\n", len(sealed))
-			return nil
+			var rules secrets.Rules
+			if dir, err := configDir(""); err == nil {
+				rules, _ = rulesOf(dir) // names are nicer, and a diff goes on without
+			}
+			return secrets.Textconv(e.Stdout, filepath.Base(args[0]), sealed, list, rules)
 		},
 	}
 	ids.flags(c)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,17 +26,14 @@ push exits 1; the rest are warnings and exit 0.
 --staged looks at what git is about to commit, as the pre-commit hook does. --open also tries
 to open each file with the identities at hand.`,
 		RunE: func(*cobra.Command, []string) error {
-			at, err := configDir(dir)
-			if err != nil {
-				return err
-			}
 			check := secrets.Check{Staged: staged}
 			if open {
+				var err error
 				if check.IDs, err = ids.open(e, e.passphrase); err != nil {
 					return err
 				}
 			}
-			return e.secretVerify(at, check, asJSON)
+			return e.secretVerify(dir, check, asJSON)
 		},
 	}
 	dirFlag(c, &dir)
@@ -46,23 +45,18 @@ to open each file with the identities at hand.`,
 }
 
 func (e *Env) secretVerify(dir string, check secrets.Check, asJSON bool) error {
-	var tree fs.FS = os.DirFS(dir)
-	if check.Staged {
-		staged, err := stagedTree(dir)
-		if err != nil {
-			return err
-		}
-		if check.Old, err = headTree(dir); err != nil {
-			return err
-		}
-		tree = staged
-	}
-	readers, err := fleet.ReadReaders(tree)
+	dirs, err := verifyDirs(dir, check.Staged)
 	if err != nil {
 		return err
 	}
-	check.Rules, check.Used = asRules(readers), usedSecrets(tree)
-	findings := secrets.Verify(tree, check)
+	var findings []secrets.Finding
+	for _, at := range dirs {
+		found, err := verifyIn(at, check)
+		if err != nil {
+			return err
+		}
+		findings = append(findings, found...)
+	}
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "findings": orEmpty(findings)})
 	} else {
@@ -72,6 +66,50 @@ func (e *Env) secretVerify(dir string, check secrets.Check, asJSON bool) error {
 		return exit(exitError)
 	}
 	return err
+}
+
+// verifyDirs finds the config, or, for a hook that git runs at the top of a larger repo, all
+// configs that git knows of.
+func verifyDirs(dir string, staged bool) ([]string, error) {
+	at, err := configDir(dir)
+	if err == nil || dir != "" || !staged {
+		return []string{at}, err
+	}
+	out, gitErr := git(".", "ls-files", "-z", fleetFile, "*/"+fleetFile)
+	if gitErr != nil {
+		return nil, err
+	}
+	var dirs []string
+	for name := range strings.SplitSeq(out, "\x00") {
+		if name != "" {
+			dirs = append(dirs, filepath.Dir(name))
+		}
+	}
+	return dirs, nil
+}
+
+func verifyIn(dir string, check secrets.Check) ([]secrets.Finding, error) {
+	var tree fs.FS = os.DirFS(dir)
+	if check.Staged {
+		staged, err := secrets.Staged(dir)
+		if err != nil {
+			return nil, err
+		}
+		head, err := secrets.Committed(dir, "HEAD")
+		if err != nil {
+			return nil, err
+		}
+		if head != nil {
+			check.Old = head
+		}
+		tree = staged
+	}
+	readers, err := fleet.ReadReaders(tree)
+	if err != nil {
+		return nil, err
+	}
+	check.Rules, check.Used = asRules(readers), usedSecrets(tree)
+	return secrets.Verify(tree, check), nil
 }
 
 func (e *Env) printFindings(findings []secrets.Finding) {
