@@ -1,0 +1,325 @@
+package lab
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host"
+)
+
+// A Machine is a host in a directory. Its methods are what a person, or fate, does to it;
+// the engine sees it through Host.
+type Machine struct {
+	dir  string
+	host *host.Machine
+
+	fsyncs atomic.Int64
+
+	mu       sync.Mutex
+	boot     string
+	version  int
+	units    map[string]*unit
+	failing  map[string]bool // start fails
+	flapping map[string]bool // dies again and again after its start
+	ports    map[string]int  // what a unit listens on
+	log      []Event
+	jobs     []string // "restart x.service", as asked for
+	reloads  int
+	booting  bool
+	queued   []string // while booting: what starts after sysinit
+	pid      int
+
+	apply *applyUnit
+
+	users  map[string]host.Account
+	groups map[string]int
+	owners map[inode]owner
+	lacks  map[string]bool // commands that are not on the PATH
+
+	mounted   bool
+	keyKind   string // what Keys says: ramfs, tmpfs, or "" for refused
+	swapClear bool
+	secret    []byte // of sealed copies
+}
+
+// An Event is something that really happened to a unit: start, stop, restart, reload, fail.
+type Event struct {
+	Verb, Unit string
+}
+
+// NewMachine makes a host in dir, switched on. It panics if dir can't be written: a lab
+// without a floor is no use to any test.
+func NewMachine(dir string) *Machine {
+	m := &Machine{
+		dir: dir, version: 252, units: map[string]*unit{}, failing: map[string]bool{}, flapping: map[string]bool{},
+		ports: map[string]int{}, users: map[string]host.Account{}, groups: map[string]int{}, owners: map[inode]owner{},
+		lacks: map[string]bool{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
+	}
+	for _, d := range []string{"etc/systemd/system", "usr/lib/systemd/system", "run", "var/lib", "opt", "srv", "tmp", "usr/local/libexec"} {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			panic(fmt.Sprintf("lab: make machine: %v", err))
+		}
+	}
+	m.addAccounts()
+	m.host = &host.Machine{
+		Root: dir, Systemd: twinSystemd{m}, Accounts: twinAccounts{m}, Mounts: twinMounts{m},
+		Clock:  time.Now,
+		BootID: func() (string, error) { return m.BootID(), nil },
+		Helper: "/usr/local/libexec/bellhop/current",
+		Fsyncs: func() { m.fsyncs.Add(1) },
+	}
+	m.mu.Lock()
+	m.startTargets()
+	m.mu.Unlock()
+	return m
+}
+
+// Host is the machine as the engine sees it. A test may set its Kill and Clock.
+func (m *Machine) Host() *host.Machine { return m.host }
+
+// Dir is the directory that stands for the root.
+func (m *Machine) Dir() string { return m.dir }
+
+// Path is where a path of the host lies on this computer.
+func (m *Machine) Path(p string) string { return filepath.Join(m.dir, p) }
+
+// BootID names the running boot.
+func (m *Machine) BootID() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.boot
+}
+
+// Fsyncs counts the engine's fsyncs and syncfs since the machine was made.
+func (m *Machine) Fsyncs() int { return int(m.fsyncs.Load()) }
+
+// Log lists what happened to units since the machine was made or ClearLog.
+func (m *Machine) Log() []Event {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.log)
+}
+
+// Jobs lists what systemd was asked for, as "restart x.service", in order.
+func (m *Machine) Jobs() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.jobs)
+}
+
+// Reloads counts daemon-reloads.
+func (m *Machine) Reloads() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.reloads
+}
+
+// ClearLog forgets events, jobs and the counts of reloads and fsyncs.
+func (m *Machine) ClearLog() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.log, m.jobs, m.reloads = nil, nil, 0
+	m.fsyncs.Store(0)
+}
+
+// Count is how often verb (start, stop, restart, reload, fail) happened to a unit.
+func (m *Machine) Count(verb, name string) int {
+	n := 0
+	for _, e := range m.Log() {
+		if e == (Event{verb, name}) {
+			n++
+		}
+	}
+	return n
+}
+
+// Starts is how often a unit came up, by a start or a restart.
+func (m *Machine) Starts(name string) int { return m.Count("start", name) + m.Count("restart", name) }
+
+// Unit is what systemd says of a unit.
+func (m *Machine) Unit(name string) host.UnitState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.state(name)
+}
+
+// Active says whether a unit is active.
+func (m *Machine) Active(name string) bool { return m.Unit(name).Active == "active" }
+
+// Fail makes every start of a unit fail, until Mend. It does not touch what runs.
+func (m *Machine) Fail(name string) { m.set(func() { m.failing[name] = true }) }
+
+// Flap makes a unit die and come back at each look, as one does that crashes after its
+// start, until Mend.
+func (m *Machine) Flap(name string) { m.set(func() { m.flapping[name] = true }) }
+
+// Mend takes back Fail and Flap.
+func (m *Machine) Mend(name string) {
+	m.set(func() { delete(m.failing, name); delete(m.flapping, name) })
+}
+
+// Crash ends a running unit as a program does that dies: failed, or started again where its
+// Restart= says so.
+func (m *Machine) Crash(name string) { m.set(func() { m.crash(m.canonical(name)) }) }
+
+// Claim makes a unit listen on a port while it runs: a second one on it fails to start.
+func (m *Machine) Claim(name string, port int) { m.set(func() { m.ports[name] = port }) }
+
+// Start, Stop and Restart are what a person types on the host.
+func (m *Machine) Start(name string) error { return m.byHand("start", name) }
+
+// Stop stops a unit by hand.
+func (m *Machine) Stop(name string) error { return m.byHand("stop", name) }
+
+// Restart restarts a unit by hand.
+func (m *Machine) Restart(name string) error { return m.byHand("restart", name) }
+
+func (m *Machine) byHand(verb, name string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.transact(verb, []string{name})[name]
+}
+
+// Trigger does what a socket, timer or path unit waits for: its service is started.
+func (m *Machine) Trigger(activator string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.unit(activator).active != "active" {
+		return fmt.Errorf("%s does not listen", activator)
+	}
+	name := m.triggers(activator)
+	return m.transact("start", []string{name})[name]
+}
+
+// Mask masks a unit by hand, Unmask takes it back.
+func (m *Machine) Mask(name string) error {
+	p := m.Path(bundle.UnitDir + "/" + name)
+	os.Remove(p)
+	return m.linkAndReload("/dev/null", p)
+}
+
+// Unmask removes a mask.
+func (m *Machine) Unmask(name string) error {
+	if err := os.Remove(m.Path(bundle.UnitDir + "/" + name)); err != nil {
+		return err
+	}
+	m.set(m.reload)
+	return nil
+}
+
+func (m *Machine) linkAndReload(target, p string) error {
+	if err := os.Symlink(target, p); err != nil {
+		return err
+	}
+	m.set(m.reload)
+	return nil
+}
+
+// Plant writes a file as somebody on the host would: parents are made, the owner is root.
+func (m *Machine) Plant(path, content string) error {
+	p := m.Path(path)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(p, []byte(content), 0o644)
+}
+
+// SetVersion makes systemd say that it is another version.
+func (m *Machine) SetVersion(v int) { m.set(func() { m.version = v }) }
+
+// Lack takes a command from the PATH.
+func (m *Machine) Lack(command string) { m.set(func() { m.lacks[command] = true }) }
+
+// RefuseRamfs makes the host one that has only tmpfs for keys, as containers do; with clear
+// it also swaps unencrypted.
+func (m *Machine) RefuseRamfs(clear bool) {
+	m.set(func() { m.keyKind, m.swapClear = "tmpfs", clear })
+}
+
+// RefuseRAM makes the host one that offers nothing but a disk for keys.
+func (m *Machine) RefuseRAM() { m.set(func() { m.keyKind = "" }) }
+
+// LoseSecret replaces what sealed copies are opened with: all of them are dead.
+func (m *Machine) LoseSecret() { m.set(func() { m.secret = randomBytes(32) }) }
+
+func (m *Machine) set(f func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f()
+}
+
+// Reboot pulls the plug and switches on again: nothing is stopped in order, /run is emptied,
+// the boot id changes. If a run was cut off, settle comes first, as systemd would order it;
+// then what is enabled starts through its gates.
+func (m *Machine) Reboot() error {
+	m.killApply()
+	m.mu.Lock()
+	m.boot, m.mounted, m.booting = newBootID(), false, true
+	m.units, m.queued = map[string]*unit{}, nil
+	err := emptyDir(m.Path("/run"))
+	settle := m.def(bundle.SettleUnit).load == "loaded" && m.fileState(bundle.SettleUnit) == "enabled" &&
+		m.conditionsHold(m.def(bundle.SettleUnit))
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	var settled error
+	if settle {
+		settled = m.settle()
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.booting = false
+	m.generate()
+	m.startTargets()
+	for _, name := range m.queued {
+		m.transact("start", []string{name})
+	}
+	return settled
+}
+
+// settle runs what bellhop-settle.service runs. A test's Kill may end it, as a plug would.
+func (m *Machine) settle() error {
+	done := make(chan error, 1)
+	go func() {
+		err := fmt.Errorf("settle was killed")
+		defer func() {
+			if p := recover(); p != nil {
+				survive(p)
+				err = fmt.Errorf("settle was killed: %v", p)
+			}
+			done <- err
+		}()
+		err = host.Settle(context.Background(), m.host)
+	}()
+	return <-done
+}
+
+func emptyDir(dir string) error {
+	es, err := os.ReadDir(dir)
+	for _, e := range es {
+		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func randomBytes(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+func newBootID() string {
+	b := randomBytes(16)
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

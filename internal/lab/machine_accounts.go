@@ -1,0 +1,296 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host"
+)
+
+// The twin may not chown, so it remembers whose a file would be. An inode's number is used
+// again after its file is gone; with the time of birth it is not.
+type inode struct {
+	major, minor uint32
+	ino          uint64
+	sec          int64
+	nsec         uint32
+}
+
+type owner struct{ user, group string }
+
+// accountName is sysusers' own rule.
+var accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+
+type twinAccounts struct{ m *Machine }
+
+func (m *Machine) addAccounts() {
+	for i, name := range []string{"root", "daemon", "nobody"} {
+		gid := []int{0, 1, 65534}[i]
+		m.groups[name] = gid
+		m.users[name] = host.Account{Name: name, Group: name, Home: []string{"/root", "/usr/sbin", "/nonexistent"}[i], UID: gid, GID: gid}
+	}
+}
+
+// AddUser makes an account by hand, and its group where missing.
+func (m *Machine) AddUser(name, group, home string) {
+	m.set(func() {
+		m.addGroup(group)
+		m.addUser(name, group, home)
+	})
+}
+
+// Account looks up a user.
+func (m *Machine) Account(name string) (host.Account, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.users[name]
+	return a, ok
+}
+
+// SetOwner gives a path to a user and a group, as chown -h by hand would.
+func (m *Machine) SetOwner(path, user, group string) error {
+	return twinAccounts{m}.remember(unix.AT_FDCWD, m.Path(path), path, user, group)
+}
+
+func (m *Machine) addGroup(name string) {
+	if _, ok := m.groups[name]; !ok {
+		m.groups[name] = 900 - len(m.groups)
+	}
+}
+
+func (m *Machine) addUser(name, group, home string) {
+	if _, ok := m.users[name]; !ok {
+		m.users[name] = host.Account{Name: name, Group: group, Home: home, UID: 900 - len(m.users), GID: m.groups[group]}
+	}
+}
+
+func (a twinAccounts) User(name string) (host.Account, bool, error) {
+	acc, ok := a.m.Account(name)
+	return acc, ok, nil
+}
+
+func (a twinAccounts) Group(name string) (int, bool, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	gid, ok := a.m.groups[name]
+	return gid, ok, nil
+}
+
+func (a twinAccounts) Sysusers(_ context.Context, paths []string) error {
+	return a.eachLine(paths, a.sysuser)
+}
+
+// sysuser is one line of sysusers.d. As the real one it only adds, and makes what is
+// misspelt.
+func (a twinAccounts) sysuser(f []string) error {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	name := f[1]
+	if !accountName.MatchString(name) {
+		return fmt.Errorf("'%s' is not a valid name", name)
+	}
+	switch f[0] {
+	case "g":
+		a.m.addGroup(name)
+	case "u", "u!":
+		group, home := name, "/"
+		if len(f) > 2 {
+			if _, g, ok := strings.Cut(f[2], ":"); ok {
+				group = g
+			}
+		}
+		if len(f) > 4 && f[4] != "-" {
+			home = f[4]
+		}
+		if _, ok := a.m.groups[group]; !ok && group != name {
+			return fmt.Errorf("group %s of user %s does not exist", group, name)
+		}
+		a.m.addGroup(group)
+		a.m.addUser(name, group, home)
+	case "m":
+		if len(f) < 3 {
+			return fmt.Errorf("line m lacks its group")
+		}
+		a.m.addGroup(f[2])
+		a.m.addGroup(name)
+		a.m.addUser(name, name, "/")
+	default:
+		return fmt.Errorf("unknown line type %q", f[0])
+	}
+	return nil
+}
+
+func (a twinAccounts) Tmpfiles(_ context.Context, paths []string) error {
+	return a.eachLine(paths, a.tmpfile)
+}
+
+func (a twinAccounts) tmpfile(f []string) error {
+	if strings.TrimRight(f[0], "!-+=~^$") != "d" {
+		return fmt.Errorf("the twin knows only d lines, not %q", f[0])
+	}
+	mode, user, group := uint64(0o755), "root", "root"
+	for i, v := range f[2:] {
+		if v == "-" {
+			continue
+		}
+		switch i {
+		case 0:
+			var err error
+			if mode, err = strconv.ParseUint(strings.TrimLeft(v, "~:"), 8, 32); err != nil {
+				return err
+			}
+		case 1:
+			user = v
+		case 2:
+			group = v
+		}
+	}
+	p := a.m.Path(f[1])
+	if err := os.MkdirAll(p, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(p, os.FileMode(mode)); err != nil {
+		return err
+	}
+	return a.remember(unix.AT_FDCWD, p, f[1], user, group)
+}
+
+func (a twinAccounts) eachLine(paths []string, do func([]string) error) error {
+	for _, path := range paths {
+		f, err := os.Open(a.m.Path(path))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		s := bufio.NewScanner(f)
+		for n := 1; s.Scan(); n++ {
+			line := strings.TrimSpace(s.Text())
+			if line == "" || line[0] == '#' {
+				continue
+			}
+			fields := splitQuoted(line)
+			if len(fields) < 2 {
+				return fmt.Errorf("%s:%d: a line of one word", path, n)
+			}
+			if err := do(fields); err != nil {
+				return fmt.Errorf("%s:%d: %w", path, n, err)
+			}
+		}
+		if s.Err() != nil {
+			return s.Err()
+		}
+	}
+	return nil
+}
+
+// splitQuoted splits at blanks, but not within quotes.
+func splitQuoted(line string) (fields []string) {
+	var b strings.Builder
+	var quote rune
+	in := false
+	for _, c := range line {
+		switch {
+		case quote != 0 && c == quote:
+			quote = 0
+		case quote == 0 && (c == '"' || c == '\''):
+			quote, in = c, true
+		case quote == 0 && (c == ' ' || c == '\t'):
+			if in {
+				fields = append(fields, b.String())
+			}
+			b.Reset()
+			in = false
+		default:
+			b.WriteRune(c)
+			in = true
+		}
+	}
+	if in {
+		fields = append(fields, b.String())
+	}
+	return fields
+}
+
+func (a twinAccounts) Usermod(_ context.Context, acc host.Account) error {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	was, ok := a.m.users[acc.Name]
+	if !ok {
+		return fmt.Errorf("usermod: user '%s' does not exist", acc.Name)
+	}
+	gid, ok := a.m.groups[acc.Group]
+	if !ok {
+		return fmt.Errorf("usermod: group '%s' does not exist", acc.Group)
+	}
+	was.Group, was.GID, was.Home = acc.Group, gid, acc.Home
+	a.m.users[acc.Name] = was
+	return nil
+}
+
+func (a twinAccounts) Chown(f *os.File, path, user, group string) error {
+	return a.rememberAt(int(f.Fd()), "", unix.AT_EMPTY_PATH, path, user, group)
+}
+
+func (a twinAccounts) Lchown(dir *os.File, name, path, user, group string) error {
+	return a.remember(int(dir.Fd()), name, path, user, group)
+}
+
+func (a twinAccounts) remember(dir int, name, path, user, group string) error {
+	return a.rememberAt(dir, name, unix.AT_SYMLINK_NOFOLLOW, path, user, group)
+}
+
+func (a twinAccounts) rememberAt(dir int, name string, flags int, path, user, group string) error {
+	id, err := identify(dir, name, flags)
+	if err != nil {
+		return fmt.Errorf("chown %s: %w", path, err)
+	}
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	if _, ok := a.m.users[user]; !ok {
+		return fmt.Errorf("chown %s: no user %s", path, user)
+	}
+	if _, ok := a.m.groups[group]; !ok {
+		return fmt.Errorf("chown %s: no group %s", path, group)
+	}
+	a.m.owners[id] = owner{user, group}
+	return nil
+}
+
+func identify(dir int, name string, flags int) (inode, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return inode{}, err
+	}
+	return inode{st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec}, nil
+}
+
+func (a twinAccounts) Owner(path string) (user, group string, err error) {
+	id, err := identify(unix.AT_FDCWD, a.m.Path(path), unix.AT_SYMLINK_NOFOLLOW)
+	if err != nil {
+		return "", "", &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	o, ok := a.m.owners[id]
+	if !ok {
+		return "root", "root", nil
+	}
+	return o.user, o.group, nil
+}
+
+func (a twinAccounts) Command(name string) bool {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return !a.m.lacks[name]
+}
+
+// ensureKeyGroup is what both Keys and the mount unit's users need.
+func (m *Machine) ensureKeyGroup() { m.addGroup(bundle.KeyGroup) }

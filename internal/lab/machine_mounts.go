@@ -1,0 +1,105 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// twinMounts imitates the place for keys: a plain directory below the twin's /run, which a
+// reboot empties. It is not RAM, so a test must not put a real secret there.
+type twinMounts struct{ m *Machine }
+
+func (t twinMounts) Keys(context.Context) (string, error) {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	if t.m.keyKind == "" {
+		return "", errors.New("mount " + bundle.KeyDir + ": it lies on ext4, and a key must never reach a disk")
+	}
+	t.m.ensureKeyGroup()
+	if t.m.def(bundle.KeyMountUnit).load == "loaded" {
+		if err := t.m.transact("start", []string{bundle.KeyMountUnit})[bundle.KeyMountUnit]; err != nil {
+			return "", err
+		}
+	} else if err := t.m.mountKeys(); err != nil {
+		return "", err
+	}
+	id, err := identify(unix.AT_FDCWD, t.m.Path(bundle.KeyDir), 0)
+	t.m.owners[id] = owner{"root", bundle.KeyGroup}
+	return t.m.keyKind, err
+}
+
+func (m *Machine) mountKeys() error {
+	m.mounted = true
+	p := m.Path(bundle.KeyDir)
+	if err := os.MkdirAll(p, 0o750); err != nil {
+		return err
+	}
+	return os.Chmod(p, 0o750)
+}
+
+// Mounted says whether the place for keys is mounted.
+func (m *Machine) Mounted() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.mounted
+}
+
+func (t twinMounts) SwapClear() bool {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	return t.m.swapClear
+}
+
+func (t twinMounts) Seal(_ context.Context, name string, value []byte) error {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	p := t.m.Path(bundle.SealedDir + "/" + name)
+	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+		return err
+	}
+	nonce := randomBytes(12)
+	sealed := t.m.aead().Seal(nonce, nonce, value, []byte(name))
+	if err := os.WriteFile(p+".new", sealed, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(p+".new", p)
+}
+
+func (t twinMounts) Opens(_ context.Context, name string, value []byte) bool {
+	t.m.mu.Lock()
+	defer t.m.mu.Unlock()
+	got, err := t.m.unseal(name, bundle.SealedDir+"/"+name)
+	return err == nil && bytes.Equal(got, value)
+}
+
+func (m *Machine) unseal(name, path string) ([]byte, error) {
+	p, err := os.ReadFile(m.Path(path))
+	if err != nil {
+		return nil, err
+	}
+	if len(p) < 12 {
+		return nil, errors.New("sealed copy is cut short")
+	}
+	return m.aead().Open(nil, p[:12], p[12:], []byte(name))
+}
+
+func (m *Machine) aead() cipher.AEAD {
+	block, err := aes.NewCipher(m.secret)
+	if err != nil {
+		panic(err) // the secret has 32 bytes
+	}
+	a, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}

@@ -1,0 +1,507 @@
+package lab
+
+// How the twin reads unit files: as systemd does, as far as bellhop's rules depend on it.
+//
+//  1. A unit's file is the first of its name in the search path; an instance falls back to
+//     its template. A link to /dev/null, or an empty file, masks. A link to another name is
+//     an alias.
+//  2. Drop-ins of NAME.d/ in every folder of the path are added by file name; in one folder
+//     before another of the path the same file name hides the later.
+//  3. NAME.wants/ and NAME.requires/ add dependencies.
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+)
+
+const (
+	adminDir     = "/etc/systemd/system"
+	runtimeDir   = "/run/systemd/system"
+	generatorDir = "/run/systemd/generator"
+)
+
+var searchPath = []string{adminDir, runtimeDir, generatorDir, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"}
+
+// A unitDef is what a unit's files say.
+type unitDef struct {
+	name     string
+	load     string              // loaded, not-found, masked, bad-setting
+	fragment string              // as the host sees it
+	values   map[string][]string // "Unit.Requires"; an empty assignment empties
+}
+
+func (d *unitDef) last(key string) string {
+	if vs := d.values[key]; len(vs) > 0 {
+		return vs[len(vs)-1]
+	}
+	return ""
+}
+
+// list splits all assignments of a key into words.
+func (d *unitDef) list(key string) (words []string) {
+	for _, v := range d.values[key] {
+		words = append(words, strings.Fields(v)...)
+	}
+	return words
+}
+
+func (d *unitDef) service() bool { return strings.HasSuffix(d.name, ".service") }
+
+func (d *unitDef) kind() string {
+	if t := d.last("Service.Type"); t != "" {
+		return t
+	}
+	if d.service() && len(d.values["Service.ExecStart"]) == 0 {
+		return "oneshot"
+	}
+	return "simple"
+}
+
+func (d *unitDef) remains() bool { return yes(d.last("Service.RemainAfterExit")) }
+
+func (d *unitDef) restarts() bool {
+	return slices.Contains([]string{"always", "on-failure", "on-abnormal", "on-abort"}, d.last("Service.Restart"))
+}
+
+func yes(v string) bool {
+	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(v))
+}
+
+// canonical follows aliases: multi-user.target.wants aside, a link in the search path whose
+// target has another name.
+func (m *Machine) canonical(name string) string {
+	for range 8 {
+		_, p := m.find(name)
+		if p == "" {
+			return name
+		}
+		target, err := os.Readlink(m.Path(p))
+		if err != nil || filepath.Base(target) == name || target == "/dev/null" {
+			return name
+		}
+		base := filepath.Base(target)
+		if template(base) == base && template(name) == base {
+			return name // an instance's link to its template
+		}
+		name = base
+	}
+	return name
+}
+
+// template is foo@.service for foo@a.service, and "" for what is no instance.
+func template(name string) string {
+	at := strings.Index(name, "@")
+	if at < 0 {
+		return ""
+	}
+	return name[:at+1] + filepath.Ext(name)
+}
+
+func instance(name string) string {
+	if at := strings.Index(name, "@"); at >= 0 {
+		return strings.TrimSuffix(name[at+1:], filepath.Ext(name))
+	}
+	return ""
+}
+
+// find gives the folder and path of a unit's own file.
+func (m *Machine) find(name string) (dir, path string) {
+	names := []string{name}
+	if t := template(name); t != "" && t != name {
+		names = append(names, t)
+	}
+	for _, n := range names {
+		for _, d := range searchPath {
+			if _, err := os.Lstat(m.Path(d + "/" + n)); err == nil {
+				return d, d + "/" + n
+			}
+		}
+	}
+	return "", ""
+}
+
+// def is what a unit is taken for: as it was read when it came up or at the last
+// daemon-reload while it has a state, as it stands on disk otherwise.
+func (m *Machine) def(name string) *unitDef {
+	name = m.canonical(name)
+	if u := m.units[name]; u != nil && u.def != nil {
+		return u.def
+	}
+	return m.parse(name)
+}
+
+func (m *Machine) parse(name string) *unitDef {
+	d := &unitDef{name: name, load: "loaded", values: map[string][]string{}}
+	_, path := m.find(name)
+	dropins := m.dropins(name)
+	switch {
+	case path == "" && builtin[name] != nil:
+		for k, v := range builtin[name] {
+			d.values[k] = append(d.values[k], v...)
+		}
+	case path == "":
+		d.load = "not-found"
+		if len(m.linked(name, ".wants"))+len(m.linked(name, ".requires")) > 0 && strings.HasSuffix(name, ".target") {
+			d.load = "loaded"
+		}
+	default:
+		d.fragment = path
+		if target, err := os.Readlink(m.Path(path)); err == nil && target == "/dev/null" {
+			d.load = "masked"
+			return d
+		}
+		text, err := m.readLinked(path)
+		if err != nil {
+			d.load = "not-found"
+			return d
+		}
+		if len(text) == 0 {
+			d.load = "masked"
+			return d
+		}
+		d.add(text)
+	}
+	for _, p := range dropins {
+		text, _ := m.readLinked(p)
+		d.add(text)
+	}
+	d.values["Unit.Wants"] = append(d.values["Unit.Wants"], m.linked(name, ".wants")...)
+	d.values["Unit.Requires"] = append(d.values["Unit.Requires"], m.linked(name, ".requires")...)
+	if d.load == "loaded" && d.service() && len(d.values["Service.ExecStart"]) == 0 && len(d.values["Service.ExecStop"]) == 0 && !(d.kind() == "oneshot" && len(d.values["Unit.SuccessAction"]) > 0) {
+		d.load = "bad-setting"
+	}
+	return d
+}
+
+// readLinked reads a file below the root, whose links mean the host's paths.
+func (m *Machine) readLinked(path string) (string, error) {
+	for range 8 {
+		target, err := os.Readlink(m.Path(path))
+		if err != nil {
+			break
+		}
+		if !filepath.IsAbs(target) {
+			target = filepath.Join(filepath.Dir(path), target)
+		}
+		path = target
+	}
+	p, err := os.ReadFile(m.Path(path))
+	return string(p), err
+}
+
+func (m *Machine) dropins(name string) []string {
+	found := map[string]string{}
+	names := []string{name}
+	if t := template(name); t != "" {
+		names = append(names, t)
+	}
+	for _, n := range names {
+		for _, dir := range searchPath {
+			es, _ := os.ReadDir(m.Path(dir + "/" + n + ".d"))
+			for _, e := range es {
+				if strings.HasSuffix(e.Name(), ".conf") && found[e.Name()] == "" {
+					found[e.Name()] = dir + "/" + n + ".d/" + e.Name()
+				}
+			}
+		}
+	}
+	var keys []string
+	for k := range found {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	for i, k := range keys {
+		keys[i] = found[k]
+	}
+	return keys
+}
+
+// linked lists the units that links below NAME.wants or NAME.requires name.
+func (m *Machine) linked(name, suffix string) (units []string) {
+	for _, dir := range searchPath {
+		es, _ := os.ReadDir(m.Path(dir + "/" + name + suffix))
+		for _, e := range es {
+			units = append(units, e.Name())
+		}
+	}
+	return units
+}
+
+// add reads one file's assignments into d.
+func (d *unitDef) add(text string) {
+	text = strings.ReplaceAll(text, "\\\n", " ")
+	section := ""
+	for _, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		if line[0] == '[' {
+			section = strings.Trim(line, "[]")
+			continue
+		}
+		k, v, ok := strings.Cut(line, "=")
+		if !ok {
+			continue
+		}
+		key := section + "." + strings.TrimSpace(k)
+		v = d.expand(strings.TrimSpace(v))
+		if v == "" {
+			d.values[key] = nil
+			continue
+		}
+		d.values[key] = append(d.values[key], v)
+	}
+}
+
+func (d *unitDef) expand(v string) string {
+	if !strings.Contains(v, "%") {
+		return v
+	}
+	prefix, _, _ := strings.Cut(strings.TrimSuffix(d.name, filepath.Ext(d.name)), "@")
+	i := instance(d.name)
+	return strings.NewReplacer("%%", "%", "%i", i, "%I", i, "%n", d.name, "%N", strings.TrimSuffix(d.name, filepath.Ext(d.name)), "%p", prefix).Replace(v)
+}
+
+// builtin are the targets that every host has.
+var builtin = map[string]map[string][]string{
+	"sysinit.target":        {},
+	"basic.target":          {"Unit.Requires": {"sysinit.target"}, "Unit.After": {"sysinit.target"}, "Unit.Wants": {"sockets.target timers.target paths.target"}},
+	"sockets.target":        {"Unit.After": {"sysinit.target"}},
+	"timers.target":         {"Unit.After": {"sysinit.target"}},
+	"paths.target":          {"Unit.After": {"sysinit.target"}},
+	"multi-user.target":     {"Unit.Requires": {"basic.target"}, "Unit.After": {"basic.target"}},
+	"graphical.target":      {"Unit.Requires": {"multi-user.target"}, "Unit.After": {"multi-user.target"}},
+	"local-fs.target":       {},
+	"network.target":        {},
+	"network-pre.target":    {},
+	"network-online.target": {},
+	"nss-lookup.target":     {},
+	"time-sync.target":      {},
+	"remote-fs.target":      {},
+	"shutdown.target":       {},
+	"umount.target":         {},
+}
+
+// fileState is UnitFileState.
+func (m *Machine) fileState(name string) string {
+	dir, path := m.find(name)
+	if path == "" {
+		return ""
+	}
+	d := m.parse(name)
+	switch {
+	case d.load == "masked" && dir == runtimeDir:
+		return "masked-runtime"
+	case d.load == "masked":
+		return "masked"
+	case dir == generatorDir:
+		return "generated"
+	}
+	for _, in := range []string{adminDir, runtimeDir} {
+		if len(m.enablement(name, in)) > 0 {
+			return map[string]string{adminDir: "enabled", runtimeDir: "enabled-runtime"}[in]
+		}
+	}
+	if m.canonical(name) != name {
+		return "alias"
+	}
+	if installs(d) {
+		return "disabled"
+	}
+	if len(d.list("Install.Also")) > 0 {
+		return "indirect"
+	}
+	return "static"
+}
+
+func installs(d *unitDef) bool {
+	for _, k := range []string{"WantedBy", "RequiredBy", "UpheldBy", "Alias"} {
+		if len(d.list("Install."+k)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// enablement lists the links in dir that enable a unit.
+func (m *Machine) enablement(name, dir string) (links []string) {
+	for _, suffix := range []string{"wants", "requires"} {
+		found, _ := filepath.Glob(m.Path(dir + "/*." + suffix + "/" + name))
+		links = append(links, found...)
+	}
+	es, _ := os.ReadDir(m.Path(dir))
+	for _, e := range es {
+		if target, err := os.Readlink(m.Path(dir + "/" + e.Name())); err == nil && filepath.Base(target) == name && e.Name() != name && template(e.Name()) == "" {
+			links = append(links, m.Path(dir+"/"+e.Name()))
+		}
+	}
+	return links
+}
+
+// enable makes the links that [Install] asks for.
+func (m *Machine) enable(name string, seen map[string]bool) error {
+	if seen[name] {
+		return nil
+	}
+	seen[name] = true
+	_, path := m.find(name)
+	d := m.parse(name)
+	switch {
+	case path == "":
+		return errNoUnitFile(name)
+	case d.load == "masked":
+		return errMasked(name)
+	}
+	for key, suffix := range map[string]string{"WantedBy": ".wants", "RequiredBy": ".requires"} {
+		for _, by := range d.list("Install." + key) {
+			if err := m.link(path, adminDir+"/"+by+suffix+"/"+name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, alias := range d.list("Install.Alias") {
+		if alias == name {
+			continue
+		}
+		if err := m.link(path, adminDir+"/"+alias); err != nil {
+			return err
+		}
+	}
+	for _, also := range d.list("Install.Also") {
+		if err := m.enable(also, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) link(target, at string) error {
+	p := m.Path(at)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		return err
+	}
+	os.Remove(p)
+	return os.Symlink(target, p)
+}
+
+// disable removes every link that enables a unit, and those of Also=.
+func (m *Machine) disable(name string, seen map[string]bool) error {
+	if seen[name] {
+		return nil
+	}
+	seen[name] = true
+	for _, l := range m.enablement(name, adminDir) {
+		if err := os.Remove(l); err != nil {
+			return err
+		}
+		os.Remove(filepath.Dir(l)) // an empty .wants folder goes too
+	}
+	if _, path := m.find(name); path == "" {
+		return nil
+	}
+	for _, also := range m.parse(name).list("Install.Also") {
+		if err := m.disable(also, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generate is what the quadlet generator does at each daemon-reload.
+func (m *Machine) generate() {
+	os.RemoveAll(m.Path(generatorDir))
+	es, _ := os.ReadDir(m.Path("/etc/containers/systemd"))
+	for _, e := range es {
+		ext := filepath.Ext(e.Name())
+		suffix, ok := map[string]string{".container": "", ".kube": "", ".volume": "-volume", ".network": "-network", ".pod": "-pod"}[ext]
+		if !ok {
+			continue
+		}
+		text, _ := m.readLinked("/etc/containers/systemd/" + e.Name())
+		kind := "\n[Service]\nType=notify\nExecStart=/usr/bin/podman run\n"
+		if suffix == "-volume" || suffix == "-network" {
+			kind = "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/podman create\n"
+		}
+		name := strings.TrimSuffix(e.Name(), ext) + suffix + ".service"
+		if err := os.MkdirAll(m.Path(generatorDir), 0o755); err != nil {
+			continue
+		}
+		os.WriteFile(m.Path(generatorDir+"/"+name), []byte(text+kind), 0o644)
+		d := m.parse(name)
+		for _, by := range d.list("Install.WantedBy") {
+			m.link(generatorDir+"/"+name, generatorDir+"/"+by+".wants/"+name)
+		}
+	}
+}
+
+// triggers is the unit that an activator starts.
+func (m *Machine) triggers(activator string) string {
+	d := m.def(activator)
+	for _, k := range []string{"Socket.Service", "Timer.Unit", "Path.Unit"} {
+		if v := d.last(k); v != "" {
+			return v
+		}
+	}
+	return strings.TrimSuffix(activator, filepath.Ext(activator)) + ".service"
+}
+
+// triggeredBy lists the activators of a unit that are enabled or active.
+func (m *Machine) triggeredBy(name string) (by []string) {
+	for _, dir := range searchPath {
+		es, _ := os.ReadDir(m.Path(dir))
+		for _, e := range es {
+			ext := filepath.Ext(e.Name())
+			if ext != ".socket" && ext != ".timer" && ext != ".path" || slices.Contains(by, e.Name()) {
+				continue
+			}
+			on := m.unit(e.Name()).active == "active" || m.fileState(e.Name()) == "enabled"
+			if on && m.triggers(e.Name()) == name {
+				by = append(by, e.Name())
+			}
+		}
+	}
+	return by
+}
+
+// conditionsHold judges Condition lines; assertsHold Assert lines.
+func (m *Machine) conditionsHold(d *unitDef) bool { return m.judge(d, "Unit.Condition") }
+func (m *Machine) assertsHold(d *unitDef) bool    { return m.judge(d, "Unit.Assert") }
+
+func (m *Machine) judge(d *unitDef, prefix string) bool {
+	tests := map[string]func(string) bool{
+		"PathExists":        func(p string) bool { _, err := os.Stat(m.Path(p)); return err == nil },
+		"PathExistsGlob":    func(p string) bool { f, _ := filepath.Glob(m.Path(p)); return len(f) > 0 },
+		"PathIsDirectory":   func(p string) bool { fi, err := os.Stat(m.Path(p)); return err == nil && fi.IsDir() },
+		"FileNotEmpty":      func(p string) bool { fi, err := os.Stat(m.Path(p)); return err == nil && fi.Size() > 0 },
+		"DirectoryNotEmpty": func(p string) bool { es, _ := os.ReadDir(m.Path(p)); return len(es) > 0 },
+	}
+	either, anyOf := false, false
+	for kind, test := range tests {
+		for _, v := range d.values[prefix+kind] {
+			v, trigger := strings.CutPrefix(v, "|")
+			v, not := strings.CutPrefix(v, "!")
+			ok := test(v) != not
+			if trigger {
+				anyOf, either = true, either || ok
+			} else if !ok {
+				return false
+			}
+		}
+	}
+	return !anyOf || either
+}
+
+// What a key unit's ExecStart does, as fleet writes it: the key is there, or its sealed copy
+// opens and is put in place.
+var (
+	testFile = regexp.MustCompile(`test -[ef] '?"?([^\s'";&]+)`)
+	unsealTo = regexp.MustCompile(`systemd-creds decrypt[^;]*--name='?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
+	chownTo  = regexp.MustCompile(`chown '?"?([^\s'":;&]+):([^\s'";&]+)'?"? '?"?([^\s'";&]*\.new)`)
+	chmodTo  = regexp.MustCompile(`chmod '?"?([0-7]+)`)
+	moveTo   = regexp.MustCompile(`mv (?:-T|-Tf|-f) '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
+)
