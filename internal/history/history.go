@@ -49,7 +49,10 @@ type DB struct {
 
 	mu    sync.Mutex // serializes writers, and guards what follows
 	hosts map[string]Host
-	top   string // commit
+	// restless are the hosts that a plan must look at whatever a commit changed: all but those
+	// that follow the top commit and are current, and those that were released.
+	restless map[string]bool
+	top      string // commit
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -160,7 +163,10 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
-	db.hosts, db.top = hosts, top
+	db.hosts, db.restless, db.top = hosts, map[string]bool{}, top
+	for _, h := range hosts {
+		db.note(h)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -127,8 +128,30 @@ func (db *DB) saveHost(tx *sql.Tx, h Host) error {
 		h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had)
 	if err == nil {
 		db.hosts[h.Name] = h
+		db.note(h)
 	}
 	return err
+}
+
+// note keeps restless in step with h.
+func (db *DB) note(h Host) {
+	if h.State == Released || h.Follows && h.State == Current {
+		delete(db.restless, h.Name)
+	} else {
+		db.restless[h.Name] = true
+	}
+}
+
+func (db *DB) drop(name string) {
+	delete(db.hosts, name)
+	delete(db.restless, name)
+}
+
+// Restless names the hosts that are neither current nor released, in no order.
+func (db *DB) Restless() []string {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return slices.Collect(maps.Keys(db.restless))
 }
 
 // Correct changes what is remembered of a host by what it said itself: edit gets the host as
@@ -167,19 +190,7 @@ func (h Host) equal(o Host) bool {
 }
 
 func (r Reach) equal(o Reach) bool {
-	return r.User == o.User && r.Jump == o.Jump && equalStrings(r.Addresses, o.Addresses) && equalStrings(r.HostKeys, o.HostKeys)
-}
-
-func equalStrings(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys)
 }
 
 // Forget drops a host that left the repo, with its manifest, generations and failures. Its
@@ -194,7 +205,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 		if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
 			return err
 		}
-		delete(db.hosts, name)
+		db.drop(name)
 		return nil
 	})
 }
@@ -218,7 +229,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, old); err != nil {
 			return err
 		}
-		delete(db.hosts, old)
+		db.drop(old)
 		if now, ok := db.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
 		}
@@ -227,22 +238,23 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 	})
 }
 
-// Manifest returns the last manifest that host was given, with the digests of its keys; nil
-// when none is known.
-func (db *DB) Manifest(host string) (*bundle.Manifest, error) {
+// Manifest returns the last manifest that host was given, with the digests of its keys, and
+// its digest; nil when none is known.
+func (db *DB) Manifest(host string) (*bundle.Manifest, string, error) {
 	var blob []byte
-	err := db.sql.QueryRow(`SELECT manifest FROM manifests WHERE host = ?`, host).Scan(&blob)
+	var digest string
+	err := db.sql.QueryRow(`SELECT manifest, digest FROM manifests WHERE host = ?`, host).Scan(&blob, &digest)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest of %s: %w", host, err)
+		return nil, "", fmt.Errorf("read the manifest of %s: %w", host, err)
 	}
 	m, err := unpack(blob)
 	if err != nil {
-		return nil, fmt.Errorf("read the manifest of %s: %w", host, err)
+		return nil, "", fmt.Errorf("read the manifest of %s: %w", host, err)
 	}
-	return m, nil
+	return m, digest, nil
 }
 
 // SetManifest remembers what stands on host when the host itself told it.

@@ -31,6 +31,7 @@ type Start struct {
 	By      string // who asked
 	Notes   []string
 	At      time.Time
+	Refused bool // the commit is refused as a whole
 }
 
 // A Planned is one host as a run found it, before its first push.
@@ -58,9 +59,9 @@ func (db *DB) Network(ctx context.Context, network, branch string) error {
 
 // Plan stores a run and every host's planned state against its commit, in one transaction
 // and before anything is pushed. The top commit moves here, and with it the commit of every
-// host that follows it: a host whose bundle is unchanged costs no write. Hosts that are
-// remembered and not in hosts are released. A top of "" leaves the top commit.
-func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned) error {
+// host that follows it: a host whose bundle is unchanged costs no write, and need not be in
+// hosts. Those in gone left the repo and are released. A top of "" leaves the top commit.
+func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, gone []string) error {
 	return db.write(ctx, "the plan of run "+s.ID, func(tx *sql.Tx) error {
 		if err := insertRun(tx, s); err != nil {
 			return err
@@ -71,15 +72,18 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned) er
 				return err
 			}
 		}
-		named := make(map[string]bool, len(hosts))
+		if top != "" && !s.Refused {
+			if err := setMeta(tx, "accepted", top); err != nil {
+				return err
+			}
+		}
 		for _, p := range hosts {
-			named[p.Name] = true
 			if err := db.planHost(tx, s, p, was); err != nil {
 				return err
 			}
 		}
-		for name, h := range db.hosts {
-			if !named[name] && h.State != Released {
+		for _, name := range gone {
+			if h, ok := db.hosts[name]; ok && h.State != Released {
 				if err := db.release(tx, h, was); err != nil {
 					return err
 				}
@@ -114,13 +118,30 @@ func (db *DB) planHost(tx *sql.Tx, s Start, p Planned, was string) error {
 	ended := int64(0)
 	if p.Outcome != "" {
 		ended = millis(s.At)
-		if err := tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error}); err != nil {
+		was := old.State
+		if old.Error == p.Error && was == p.State {
+			return saveListed(tx, s, p, ended) // told already
+		}
+		if err := tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: was, Now: p.State, Commit: s.Commit, Error: p.Error}); err != nil {
 			return err
 		}
 	}
+	return saveListed(tx, s, p, ended)
+}
+
+func saveListed(tx *sql.Tx, s Start, p Planned, ended int64) error {
 	_, err := tx.Exec(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES(?,?,?,?,?,?)`,
 		s.ID, p.Name, p.Wanted, ended, p.Outcome, p.Error)
 	return err
+}
+
+// Accepted is the newest commit that was not refused as a whole.
+func (db *DB) Accepted() (string, error) {
+	c, err := meta(db.sql, "accepted")
+	if err != nil {
+		return "", fmt.Errorf("read the accepted commit: %w", err)
+	}
+	return c, nil
 }
 
 func (db *DB) release(tx *sql.Tx, h Host, was string) error {
@@ -165,6 +186,7 @@ type End struct {
 	Error    string
 	Record   *bundle.Record   // what stands now, by the host's own word; nil: not heard
 	Manifest *bundle.Manifest // stored as last when it now stands
+	BootID   string           // of the boot that the keys were put there in; "" when not heard
 	Present  int              // keys that are there; -1: not heard
 	Remember bool             // never try this bundle there again unless asked
 	Details  any              // for people: units, warnings; JSON
@@ -202,7 +224,7 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 	}
 	h.Error = e.Error
 	if e.Record != nil {
-		h.BootID, h.Generation, h.Had = e.Record.BootID, e.Record.Generation, true
+		h.Generation, h.Had = e.Record.Generation, true
 		h.Digest = e.Record.Digest
 	}
 	if e.Present >= 0 {
@@ -210,7 +232,13 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 	}
 	switch {
 	case e.Stood():
-		h.Digest, h.Had, h.DeployedAt, h.Commit = e.Digest, true, now, e.Commit
+		h.Digest, h.Had, h.Commit = e.Digest, true, e.Commit
+		if e.Outcome == bundle.OutcomeDone || h.DeployedAt.IsZero() {
+			h.DeployedAt = now
+		}
+		if e.BootID != "" {
+			h.BootID = e.BootID
+		}
 		// A newer plan may want something else by now: then the host is behind, with what
 		// this run gave it.
 		h.Follows = h.Wanted == e.Digest
@@ -231,6 +259,11 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 func saveResult(tx *sql.Tx, run, host string, e End, now time.Time) error {
 	details, err := json.Marshal(e.Details)
 	if err != nil {
+		return err
+	}
+	// An older run that never heard of its end there is over with this one.
+	if _, err := tx.Exec(`UPDATE results SET ended_at = ?, outcome = ? WHERE host = ? AND run <> ? AND begun_at > 0 AND ended_at = 0`,
+		millis(now), Unknown, host, run); err != nil {
 		return err
 	}
 	_, err = tx.Exec(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES(?,?,?,?,?,?,?,?,?)

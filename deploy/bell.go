@@ -1,0 +1,267 @@
+package deploy
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bellhop/internal/history"
+)
+
+// A Bell decides when a Deployer looks. It has one slot: all who ring before a run is taken
+// share that run, and ring again for a run that is under way. So no push is lost, however
+// many ring, and no ring waits for more than one run. What a person asks for is a run of its
+// own, queued behind the current one.
+type Bell struct {
+	// Gap is the least time between the starts of two runs that were rung for; it keeps a
+	// crowd of ringers to one look at the remote. 0 means 2 s.
+	Gap time.Duration
+
+	d    *Deployer
+	wake chan struct{}
+
+	mu      sync.Mutex
+	slot    *Request // rung and not taken
+	queue   []Request
+	current string
+	logs    map[string]*runLog
+	order   []string // of logs, oldest first
+}
+
+const (
+	bellGap    = 2 * time.Second
+	keepLogs   = 64   // runs whose events can be followed
+	keepEvents = 4096 // of one run
+	maxCause   = 120
+)
+
+// NewBell returns the bell of d, and hears d's progress from now on.
+func NewBell(d *Deployer) *Bell {
+	b := &Bell{d: d, wake: make(chan struct{}, 1), logs: map[string]*runLog{}}
+	before := d.Progress
+	d.Progress = func(e Event) {
+		b.heard(e)
+		if before != nil {
+			before(e)
+		}
+	}
+	d.mu.Lock()
+	d.again = func(cause string) { b.Ring(cause) }
+	d.mu.Unlock()
+	return b
+}
+
+// Ring asks for a look at the remote, and returns the id of the run that will look. It never
+// waits: it takes no lock that a run holds.
+func (b *Bell) Ring(cause string) (run string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.slot == nil {
+		b.slot = &Request{Cause: cause, RunID: NewRunID()}
+		b.openLog(b.slot.RunID)
+		b.rouse()
+	} else if !slices.Contains(strings.Split(b.slot.Cause, ", "), cause) && len(b.slot.Cause)+len(cause) < maxCause {
+		// A poll that shares its run with a push is not a poll any more: the push leads.
+		if strings.HasPrefix(b.slot.Cause, "poll") {
+			b.slot.Cause = cause + ", " + b.slot.Cause
+		} else {
+			b.slot.Cause += ", " + cause
+		}
+	}
+	return b.slot.RunID
+}
+
+// Do queues a run of its own, and returns its id.
+func (b *Bell) Do(req Request) (run string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	req.RunID = NewRunID()
+	b.queue = append(b.queue, req)
+	b.openLog(req.RunID)
+	b.rouse()
+	return req.RunID
+}
+
+// Current is the run that is under way, "" when there is none.
+func (b *Bell) Current() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.current
+}
+
+// Waiting lists the runs that were asked for and have not begun.
+func (b *Bell) Waiting() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var ids []string
+	for _, r := range b.queue {
+		ids = append(ids, r.RunID)
+	}
+	if b.slot != nil {
+		ids = append(ids, b.slot.RunID)
+	}
+	return ids
+}
+
+// Serve settles what an earlier process left open, rings once, and makes runs until ctx
+// ends. Then no other host is begun; hosts at work go on by themselves and are asked for
+// their results at the next start.
+func (b *Bell) Serve(ctx context.Context) error {
+	b.d.Watch(ctx)
+	defer b.d.stopLines()
+	b.Ring("start")
+	gap := b.Gap
+	if gap <= 0 {
+		gap = bellGap
+	}
+	var last time.Time // start of the newest run that was rung for
+	for {
+		req, ok := b.take(time.Now().After(last.Add(gap)))
+		if !ok {
+			select {
+			case <-ctx.Done():
+				return b.stop()
+			case <-b.wake:
+			case <-b.soon(last.Add(gap)):
+			}
+			continue
+		}
+		if ctx.Err() != nil {
+			return b.stop()
+		}
+		if req.automatic() {
+			last = time.Now()
+		}
+		b.run(ctx, req)
+	}
+}
+
+func (r Request) automatic() bool {
+	return r.By == "" && r.On == "" && !r.All && !r.Retry && !r.AllowPrune && !r.TakeOver
+}
+
+// stop waits, for a moment, for those hosts whose line was just closed.
+func (b *Bell) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return b.d.Wait(ctx)
+}
+
+// soon fires when the slot may be taken; never while nothing is in it.
+func (b *Bell) soon(at time.Time) <-chan time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.slot == nil {
+		return nil
+	}
+	return time.After(time.Until(at))
+}
+
+// take takes the next request: those made by hand first, in their order.
+func (b *Bell) take(rung bool) (Request, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var req Request
+	switch {
+	case len(b.queue) > 0:
+		req, b.queue = b.queue[0], b.queue[1:]
+	case b.slot != nil && rung:
+		req, b.slot = *b.slot, nil
+	default:
+		return req, false
+	}
+	b.current = req.RunID
+	return req, true
+}
+
+func (b *Bell) run(ctx context.Context, req Request) {
+	hr, err := b.d.Run(ctx, req)
+	if err != nil {
+		b.d.log().Error("run failed", "run", req.RunID, "cause", req.Cause, "err", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.current = ""
+	b.closeLog(req.RunID, hr, err)
+}
+
+func (b *Bell) rouse() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// A runLog is what happened in one run, for those who follow it.
+type runLog struct {
+	events []Event
+	more   chan struct{} // closed and made anew when there is more
+	ended  bool
+	run    *history.Run
+	err    error
+}
+
+func (b *Bell) openLog(run string) {
+	b.logs[run] = &runLog{more: make(chan struct{})}
+	b.order = append(b.order, run)
+	for i := 0; len(b.order) > keepLogs && i < len(b.order); {
+		if l := b.logs[b.order[i]]; !l.ended {
+			i++
+			continue
+		}
+		delete(b.logs, b.order[i])
+		b.order = slices.Delete(b.order, i, i+1)
+	}
+}
+
+func (b *Bell) heard(e Event) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.logs[e.Run]
+	if l == nil || l.ended {
+		return
+	}
+	if len(l.events) < keepEvents || e.Step == "end" {
+		l.events = append(l.events, e)
+		close(l.more)
+		l.more = make(chan struct{})
+	}
+}
+
+// closeLog ends a run's log. It is called under mu.
+func (b *Bell) closeLog(run string, hr *history.Run, err error) {
+	if l := b.logs[run]; l != nil && !l.ended {
+		l.ended, l.run, l.err = true, hr, err
+		close(l.more)
+	}
+}
+
+// Follow calls each with every event of a run, from its first, until the run has ended, and
+// returns the run and its error. ErrNoRun says that the run is not, or no longer, known
+// here; history may have it.
+func (b *Bell) Follow(ctx context.Context, run string, each func(Event)) (*history.Run, error) {
+	for n := 0; ; {
+		b.mu.Lock()
+		l := b.logs[run]
+		if l == nil {
+			b.mu.Unlock()
+			return nil, history.ErrNoRun
+		}
+		events, more, ended := l.events[n:], l.more, l.ended
+		b.mu.Unlock()
+		for _, e := range events {
+			each(e)
+		}
+		n += len(events)
+		if ended {
+			return l.run, l.err
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,246 @@
+// Package deploy turns a tree into a plan, and a plan into hosts that match it.
+//
+// A run is one attempt to bring the fleet to a commit, always by the same six steps: Sync,
+// Load, Bundle, Plan, Apply, Tell. Three versions of a host can all differ: what is wanted
+// by the repo, what was last deployed as history remembers it, and what stands there by the
+// host's own record. A plan compares wanted with last; every contact reads what stands, and
+// corrects history where it differs.
+//
+// Its promises: no ring of the bell is lost; a push opens a session only on hosts whose
+// bundle changed; one bad host stops no other; what failed on a host is not tried there
+// again while its bundle is the same; and whatever kills the deployer, running again brings
+// every host to what is wanted.
+package deploy
+
+import (
+	"context"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// A Snapshot is one commit of the config repo, as a read-only tree.
+type Snapshot struct {
+	Commit    string
+	Parent    string // first parent; "" for a root commit
+	Author    string
+	Email     string
+	Subject   string
+	Message   string
+	Time      time.Time
+	Tree      fs.FS
+	Rewritten bool // the branch no longer holds the commit that was seen before
+}
+
+// Links reaches hosts. Over makes one of a link.Pool.
+type Links interface {
+	// Helper starts the helper on a host; nothing has been read from it.
+	Helper(ctx context.Context, t link.Target) (Stream, error)
+	// Watch keeps a line to a host until ctx ends, and calls up each time it stands anew, and
+	// again while up returns an error.
+	Watch(ctx context.Context, t link.Target, up func(ctx context.Context) error) error
+	// Exec runs one constant command as root, and returns its exit code.
+	Exec(ctx context.Context, t link.Target, cmd string) (int, error)
+}
+
+// A Stream is a helper's standard input and output.
+type Stream interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// A Deployer runs runs. Its fields are set before its first use; those without a word on nil
+// or zero must be.
+type Deployer struct {
+	// Sync asks the remote for the branch's head, and returns it.
+	Sync func(ctx context.Context) (Snapshot, error)
+	// At returns an older commit. Nil: keys and texts of older generations can't be had.
+	At func(ctx context.Context, commit string) (Snapshot, error)
+	// Keep is told the commits that kept generations came from. Nil: nobody is told.
+	Keep func(commits []string) error
+	// Loader reads trees. Its Arch is set by the deployer when it is nil.
+	Loader *fleet.Loader
+	// Check finds what refuses a push beside the config: plaintext secrets, private keys. old
+	// is the zero Snapshot when there is none. Nil: nothing.
+	Check func(ctx context.Context, old, new Snapshot) fleet.Problems
+	// Links reaches hosts.
+	Links Links
+	// History remembers. It is open for writing, under Lock.
+	History *history.DB
+	// ID is the fingerprint of the deployer's SSH public key, SHA256:…
+	ID string
+	// Branch is told in status.
+	Branch string
+	// Log hears one line for each event. Nil: silent.
+	Log *slog.Logger
+	// Progress hears what a person may watch; it must not block. Nil: nobody. A Bell takes it
+	// over and calls the one that was there.
+	Progress func(Event)
+	// Cache is the directory where packages are fetched to, once.
+	Cache string
+	// Filter returns what cleans text from a host before it is stored or shown, given the
+	// values of keys, by name, that this run holds for it. The values are cleared after the
+	// run. Nil: control bytes leave and length is capped, and nothing else.
+	Filter func(keys map[string][]byte) func(string) string
+	// Client fetches packages. Nil: one with deadlines that follows redirects to https alone.
+	Client *http.Client
+	// BootID is this machine's, to know the host that bellhop itself runs on. "": read from
+	// the kernel.
+	BootID string
+	// Limits are the deadlines; zero fields mean the defaults.
+	Limits Limits
+	// Detach lets a run end while a slow host goes on: right for a server, wrong for a command
+	// that ends with the run.
+	Detach bool
+
+	steps sync.Mutex // held from Load until a plan is stored or shown; guards plans and look
+	plans map[string]*planned
+	look  looked
+
+	mu     sync.Mutex // guards what follows
+	fleet  *fleet.Fleet
+	snap   Snapshot // that fleet came from
+	bad    failed   // nil: not read yet
+	hosts  map[string]*hostLock
+	again  func(cause string) // rings the bell, when there is one
+	tries  map[string]int     // by host: pushes in a row that could not reach it
+	away   map[string]bool    // those that did not answer at all
+	lines  map[string]*line   // kept to hosts by Watch
+	lifeOf context.Context    // of lines; nil: none are kept
+
+	settled sync.Once
+	work    sync.WaitGroup // hosts being pushed, detached ones too
+	fetch   fetches
+}
+
+// Limits are the deadlines of a run. Zero fields mean the defaults beside them.
+type Limits struct {
+	Connect   time.Duration // 60 s: dial, handshake, helper upload, hello
+	Preflight time.Duration // 30 s: from offer to want
+	Host      time.Duration // 10 min: everything on one host
+	Run       time.Duration // 30 min
+	Patience  time.Duration // 60 s: how much slower than its peers before a host is detached
+	Retry     time.Duration // 1 s: first wait before what may pass is tried again
+}
+
+func (l Limits) withDefaults() Limits {
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&l.Connect, time.Minute}, {&l.Preflight, 30 * time.Second}, {&l.Host, 10 * time.Minute},
+		{&l.Run, 30 * time.Minute}, {&l.Patience, time.Minute}, {&l.Retry, time.Second},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.d
+		}
+	}
+	return l
+}
+
+// A Request asks for a run. Its flags hold for that run alone.
+type Request struct {
+	Cause      string `json:"cause"`                 // push, poll, start, deploy …
+	By         string `json:"by,omitempty"`          // who asked
+	On         string `json:"on,omitempty"`          // hosts, as people choose them; "" is all
+	All        bool   `json:"all,omitempty"`         // contact hosts that look current too
+	Retry      bool   `json:"retry,omitempty"`       // try again what failed
+	AllowPrune bool   `json:"allow_prune,omitempty"` // more than half of a host's things may leave
+	TakeOver   bool   `json:"take_over,omitempty"`   // take hosts whose record names another deployer
+	RunID      string `json:"run,omitempty"`         // "": a new one
+}
+
+// An Event is one thing that happened in a run, for people who watch.
+type Event struct {
+	Run  string    `json:"run"`
+	At   time.Time `json:"at"`
+	Host string    `json:"host,omitempty"` // "": the run itself
+	// Step is sync, load, plan, begin, a step of the helper's, or end.
+	Step    string `json:"step"`
+	Text    string `json:"text,omitempty"`
+	Outcome string `json:"outcome,omitempty"` // with step end
+}
+
+// Run makes one run, and returns it as history has it. The error is one of the run as a
+// whole; what came of hosts stands in the run.
+func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
+	r, ctx, done, err := d.start(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+
+	snap, err := d.sync(ctx, r) // Sync
+	if err != nil {
+		return r.failed(err)
+	}
+	f, err := d.load(ctx, r, snap) // Load
+	if err != nil {
+		return r.refused(snap, err)
+	}
+	d.bundles(f)                            // Bundle
+	plan, err := d.compare(ctx, r, snap, f) // Plan
+	if err != nil {
+		return r.failed(err)
+	}
+	if err := d.apply(ctx, r, plan); err != nil { // Apply
+		return r.failed(err)
+	}
+	return r.tell() // Tell
+}
+
+// Plan does the first four steps and stores nothing.
+func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
+	r, ctx, done := d.begin(ctx, req)
+	defer done()
+	r.quiet = true
+
+	snap, err := d.sync(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	f, err := d.load(ctx, r, snap)
+	if err != nil {
+		return nil, err
+	}
+	d.bundles(f)
+	return d.compare(ctx, r, snap, f)
+}
+
+// target is how h is reached.
+func target(f *fleet.Fleet, h *fleet.Host, arch string, keys bool) link.Target {
+	return targetDepth(f, h, arch, keys, 0)
+}
+
+func targetDepth(f *fleet.Fleet, h *fleet.Host, arch string, keys bool, depth int) link.Target {
+	if h.Arch != "" {
+		arch = h.Arch
+	}
+	t := link.Target{Name: h.Name, Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Arch: arch, Keys: keys}
+	if j, ok := f.Host(h.Jump); h.Jump != "" && ok && depth < 8 {
+		jump := targetDepth(f, j, "", false, depth+1)
+		t.Jump = &jump
+	}
+	return t
+}
+
+// reach is what history keeps of it for the day the host leaves the repo.
+func reach(h *fleet.Host) history.Reach {
+	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump}
+}
+
+// manifestOf is what a bundle asks for, nothing when there is none.
+func manifestOf(b *fleet.Bundle) bundle.Manifest {
+	if b == nil {
+		return bundle.Manifest{}
+	}
+	return b.Manifest
+}

@@ -1,0 +1,238 @@
+package deploy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/link"
+)
+
+// HostKeys is how the keys of one host stand, by the host's own word.
+type HostKeys struct {
+	Name   string    `json:"name"`
+	BootID *string   `json:"boot_id"`
+	Error  *string   `json:"error"`
+	Keys   []KeyInfo `json:"keys"`
+}
+
+// KeyInfo is how one key stands.
+type KeyInfo struct {
+	Name     string     `json:"name"`
+	Expected bool       `json:"expected"` // the generation that stands has it
+	Present  bool       `json:"present"`
+	Since    *time.Time `json:"since"`
+	Source   *string    `json:"source"` // pushed or sealed
+	Unit     *string    `json:"unit"`   // state of its unit
+}
+
+// KeyStatus asks the chosen hosts that have keys how they stand, one session each.
+func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error) {
+	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
+		c, err := d.contact(ctx, target(f, h, d.arch(h.Name), true))
+		if err != nil {
+			return HostKeys{}, err
+		}
+		defer c.close()
+		return hostKeys(h.Name, b, &c.hello), nil
+	})
+}
+
+func hostKeys(name string, b *fleet.Bundle, hello *bundle.Hello) HostKeys {
+	hk := HostKeys{Name: name, BootID: some(hello.BootID), Keys: []KeyInfo{}}
+	told := map[string]bool{}
+	for _, k := range hello.Keys[:min(len(hello.Keys), maxList)] {
+		i := KeyInfo{Name: clean(k.Name, 255), Expected: true, Present: k.Present, Source: some(clean(k.Source, 32)), Unit: some(clean(k.Unit, 32))}
+		if k.Since > 0 {
+			t := time.Unix(k.Since, 0).UTC()
+			i.Since = &t
+		}
+		told[i.Name] = true
+		hk.Keys = append(hk.Keys, i)
+	}
+	for _, k := range b.Keys { // wanted, and not there yet
+		if !told[k.Name] {
+			hk.Keys = append(hk.Keys, KeyInfo{Name: k.Name, Expected: true})
+		}
+	}
+	slices.SortFunc(hk.Keys, func(a, b KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return hk
+}
+
+// PushKeys puts the keys of the generations that stand onto the chosen hosts now. What is
+// there already is not sent.
+func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) {
+	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
+		t := target(f, h, d.arch(h.Name), true)
+		res, err := d.healKeys(ctx, h.Name, t, true)
+		if err != nil {
+			return HostKeys{}, err
+		}
+		now, _ := d.History.Host(h.Name)
+		hello := bundle.Hello{BootID: now.BootID}
+		if res != nil {
+			hello.Keys = res.Keys
+			if len(hello.Keys) == 0 {
+				for _, k := range b.Keys {
+					hello.Keys = append(hello.Keys, bundle.KeyState{Name: k.Name, Present: true, Source: "pushed"})
+				}
+			}
+		}
+		return hostKeys(h.Name, b, &hello), nil
+	})
+}
+
+// eachWithKeys does something with each chosen host that has keys, many at once. A host that
+// fails says so in its place.
+func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.Context, *fleet.Fleet, *fleet.Host, *fleet.Bundle) (HostKeys, error)) ([]HostKeys, error) {
+	f, err := d.loaded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	hosts, err := f.Select(on)
+	if err != nil {
+		return nil, fmt.Errorf("choose hosts by %q: %w", on, err)
+	}
+	var wg sync.WaitGroup
+	sem := make(chan struct{}, defaultParallel)
+	all := make([]*HostKeys, len(hosts))
+	for i, h := range hosts {
+		b, err := f.Bundle(h.Name)
+		if err == nil && len(b.Keys) == 0 {
+			continue
+		}
+		all[i] = &HostKeys{Name: h.Name, Keys: []KeyInfo{}}
+		if err != nil {
+			all[i].Error = some(plainError(err))
+			continue
+		}
+		wg.Go(func() {
+			sem <- struct{}{}
+			defer func() { <-sem }()
+			ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, errHostDeadline)
+			defer cancel()
+			hk, err := do(ctx, f, h, b)
+			if err != nil {
+				all[i].Error = some(clean(err.Error(), maxText))
+				return
+			}
+			all[i] = &hk
+		})
+	}
+	wg.Wait()
+	out := []HostKeys{}
+	for _, hk := range all {
+		if hk != nil {
+			out = append(out, *hk)
+		}
+	}
+	return out, nil
+}
+
+// loaded is the fleet that was loaded last, or that of the branch's head.
+func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
+	if f := d.lastFleet(); f != nil {
+		return f, nil
+	}
+	snap, err := d.Sync(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the repo: %w", err)
+	}
+	if d.Loader.Arch == nil {
+		d.Loader.Arch = d.arch
+	}
+	return d.Loader.Load(snap.Tree)
+}
+
+// Reboot reboots a host and waits until it is back with its keys, at most limit (0: 10 min).
+// report hears what happens.
+func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration, report func(string)) error {
+	if limit <= 0 {
+		limit = 10 * time.Minute
+	}
+	f, err := d.loaded(ctx)
+	if err != nil {
+		return err
+	}
+	h, ok := f.Host(host)
+	if !ok {
+		return fmt.Errorf("reboot %s: no such host", host)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not back in %v", limit))
+	defer cancel()
+	t := target(f, h, d.arch(host), true)
+	if err := d.reboot(ctx, t, report); err != nil {
+		return fmt.Errorf("reboot %s: %w", host, err)
+	}
+	return nil
+}
+
+// rebootLine goes to systemd's queue and returns, so that the answer comes before the end.
+const rebootLine = "systemctl --no-block reboot"
+
+func (d *Deployer) reboot(ctx context.Context, t link.Target, report func(string)) error {
+	was, err := d.bootOf(ctx, t)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	code, err := d.Links.Exec(ctx, t, rebootLine)
+	if err == nil && code != 0 {
+		return fmt.Errorf("%q ended with %d", rebootLine, code)
+	}
+	report("rebooting")
+	for {
+		if !pause(ctx, 2*time.Second) {
+			return context.Cause(ctx)
+		}
+		now, err := d.bootOf(ctx, t)
+		if link.HardStop(err) {
+			return err
+		}
+		if err == nil && now != "" && now != was {
+			break
+		}
+	}
+	report(fmt.Sprintf("back after %v", time.Since(began).Round(time.Second)))
+	if h, ok := d.History.Host(t.Name); !ok || h.KeysExpected == 0 && h.KeysPresent == 0 {
+		return nil
+	}
+	return d.keysAfterBoot(ctx, t, report)
+}
+
+// bootOf reads a host's boot id whole, by the helper's own hello.
+func (d *Deployer) bootOf(ctx context.Context, t link.Target) (string, error) {
+	c, err := d.contact(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	defer c.close()
+	return c.hello.BootID, nil
+}
+
+// keysAfterBoot pushes the keys until they stand: early in a boot it may take a few tries.
+func (d *Deployer) keysAfterBoot(ctx context.Context, t link.Target, report func(string)) error {
+	for {
+		_, err := d.healKeys(ctx, t.Name, t, true)
+		if err == nil {
+			h, _ := d.History.Host(t.Name)
+			report(fmt.Sprintf("%d of %d keys stand", h.KeysPresent, h.KeysExpected))
+			return nil
+		}
+		if !passes(err) || !pause(ctx, d.limits().Retry) {
+			return fmt.Errorf("put its keys back: %w", err)
+		}
+	}
+}
+
+func some(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,0 +1,190 @@
+package deploy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+)
+
+// Bounds on fetching packages.
+const (
+	fetchTimeout = 10 * time.Minute
+	cacheCap     = 8 << 30 // bytes of packages kept; the oldest go first
+	redirects    = 5
+)
+
+// fetches fetches each package once, however many hosts want it at the same time.
+type fetches struct {
+	group singleflight.Group
+	mu    sync.Mutex // one pruner
+}
+
+// get returns the path of a package in the cache. What stands there has the digest that it
+// is named by, since only a file that was checked gets the name.
+func (f *fetches) get(ctx context.Context, d *Deployer, p bundle.Package) (string, error) {
+	path := filepath.Join(d.Cache, p.Digest)
+	if _, err := os.Stat(path); err == nil {
+		now := time.Now()
+		os.Chtimes(path, now, now) // the newest are kept
+		return path, nil
+	}
+	ch := f.group.DoChan(p.Digest, func() (any, error) {
+		// Others wait for this too, so the end of one host's patience does not end it.
+		fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
+		defer cancel()
+		return nil, f.fetch(fctx, d, p, path)
+	})
+	select {
+	case res := <-ch:
+		return path, res.Err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
+}
+
+func (f *fetches) fetch(ctx context.Context, d *Deployer, p bundle.Package, path string) error {
+	if d.Cache == "" {
+		return errors.New("no directory is set to fetch packages to")
+	}
+	if err := os.MkdirAll(d.Cache, 0o700); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		err := download(ctx, d.client(), p, path)
+		var final errFinal
+		if err == nil {
+			f.prune(d.Cache, path)
+			return nil
+		}
+		if errors.As(err, &final) || try == attempts || !pause(ctx, d.limits().Retry<<(try-1)) {
+			return err
+		}
+	}
+}
+
+func download(ctx context.Context, client *http.Client, p bundle.Package, path string) error {
+	u, err := url.Parse(p.URL)
+	if err != nil || u.Scheme != "https" || u.Host == "" {
+		return errFinal{fmt.Errorf("fetch %q: only https is fetched", p.URL), history.Refused, true}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return errFinal{err, history.Refused, true}
+	}
+	req.Header.Set("User-Agent", "bellhop")
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("fetch: %w", err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		err := fmt.Errorf("fetch %s: %s", u.Redacted(), res.Status)
+		if res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusRequestTimeout {
+			return errFinal{err, history.Refused, false}
+		}
+		return err
+	}
+	return keepChecked(res.Body, p, path)
+}
+
+// keepChecked writes a package beside its place and gives it its name when its digest is
+// right.
+func keepChecked(r io.Reader, p bundle.Package, path string) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), "fetch-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	defer tmp.Close()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(tmp, h), io.LimitReader(r, bundle.MaxBlob+1))
+	if err != nil {
+		return fmt.Errorf("fetch %s: %w", p.URL, err)
+	}
+	if n > bundle.MaxBlob {
+		return errFinal{fmt.Errorf("fetch %s: more than the cap of %d bytes", p.URL, int64(bundle.MaxBlob)), history.Refused, true}
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != p.Digest {
+		return errFinal{fmt.Errorf("fetch %s: sha256 is %s, the repo says %s", p.URL, got, p.Digest), history.Refused, true}
+	}
+	if err := tmp.Sync(); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}
+
+// prune drops the oldest packages when there is more than the cap.
+func (f *fetches) prune(dir, but string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	var infos []os.FileInfo
+	total := int64(0)
+	for _, e := range entries {
+		if i, err := e.Info(); err == nil && i.Mode().IsRegular() {
+			infos = append(infos, i)
+			total += i.Size()
+		}
+	}
+	slices.SortFunc(infos, func(a, b os.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
+	for _, i := range infos {
+		path := filepath.Join(dir, i.Name())
+		if total <= cacheCap || path == but {
+			continue
+		}
+		if os.Remove(path) == nil {
+			total -= i.Size()
+		}
+	}
+}
+
+func (d *Deployer) client() *http.Client {
+	if d.Client != nil {
+		c := *d.Client
+		c.CheckRedirect = onlyHTTPS
+		return &c
+	}
+	return defaultClient
+}
+
+// defaultClient carries no cookie and no token: what the repo names never sees a credential.
+var defaultClient = &http.Client{
+	CheckRedirect: onlyHTTPS,
+	Transport: &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+		IdleConnTimeout:       time.Minute,
+		DisableCompression:    true, // the digest is of what is sent
+	},
+}
+
+func onlyHTTPS(req *http.Request, via []*http.Request) error {
+	if req.URL.Scheme != "https" {
+		return errFinal{fmt.Errorf("redirected to %s: only https is fetched", req.URL.Scheme), history.Refused, true}
+	}
+	if len(via) > redirects {
+		return errors.New("too many redirects")
+	}
+	return nil
+}

@@ -1,0 +1,500 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+// A Plan is what a run would do, and all that it needs to do it. It is a value: it prints,
+// and it is applied as it stands.
+type Plan struct {
+	Snapshot Snapshot
+	Fleet    *fleet.Fleet
+	Hosts    []*HostPlan // what was looked at, by name; any other host is as it should be
+	Gone     []string    // hosts that left the repo with this commit, by name
+	req      Request
+	selected map[string]bool // nil: all
+}
+
+// A HostPlan is what a run would do on one host.
+type HostPlan struct {
+	Name    string
+	State   string // that the host is in until something is pushed
+	Push    bool   // it will be contacted
+	Follows bool   // what stands there is what is wanted, as far as history knows
+	Error   string // why it is not pushed
+	Changes []bundle.Change
+	Units   UnitPlan
+
+	host   *fleet.Host
+	bundle *fleet.Bundle    // nil when it could not be made
+	last   history.Host     // as history remembers it
+	old    *bundle.Manifest // that last was; nil when unknown
+	prune  bool             // consent was given
+}
+
+// A UnitPlan is what systemd will be asked to do with units that run, by name. What a host
+// finds may differ: a unit stopped by hand stays stopped.
+type UnitPlan struct {
+	Start   []string `json:"start"`
+	Stop    []string `json:"stop"`
+	Restart []string `json:"restart"`
+	Reload  []string `json:"reload"`
+}
+
+// planned is what one host is wanted to hold, made once for as long as nothing changes.
+type planned struct {
+	host   *fleet.Host
+	bundle *fleet.Bundle
+	err    error
+}
+
+// looked is what was found to differ since a plan was stored last. A run that fails before
+// that, or a plan that is only shown, must not make the next one overlook a host.
+type looked struct {
+	all   bool
+	hosts map[string]bool
+	gone  []string
+}
+
+// bundles makes the bundle of each host that this fleet may have changed, and keeps the rest:
+// its cost follows the change, not the fleet. It is called under steps.
+func (d *Deployer) bundles(f *fleet.Fleet) {
+	prev := d.fleet
+	if prev == nil {
+		d.plans, d.look = map[string]*planned{}, looked{all: true, hosts: map[string]bool{}}
+	}
+	for _, h := range f.Changed(prev) {
+		d.wanted(f, h)
+	}
+	for name, p := range d.plans {
+		if p.err != nil { // it may be cured by what was learned on contact
+			if h, ok := f.Host(name); ok {
+				d.wanted(f, h)
+			}
+		}
+	}
+	if prev == nil || !slices.Equal(prev.Hosts, f.Hosts) {
+		d.listed(f)
+	}
+	d.mu.Lock()
+	d.fleet = f
+	d.mu.Unlock()
+}
+
+// listed follows a changed list of hosts: who left, who came, who is reached another way.
+func (d *Deployer) listed(f *fleet.Fleet) {
+	for name := range d.plans {
+		if _, ok := f.Host(name); !ok {
+			delete(d.plans, name)
+			delete(d.look.hosts, name)
+		}
+	}
+	d.look.gone = nil
+	for name, h := range d.History.Hosts() {
+		if _, ok := f.Host(name); !ok && h.State != history.Released {
+			d.look.gone = append(d.look.gone, name)
+		}
+	}
+	slices.Sort(d.look.gone)
+	for _, h := range f.Hosts {
+		switch p := d.plans[h.Name]; {
+		case p == nil:
+			d.wanted(f, h)
+		case p.host != h:
+			p.host, d.look.hosts[h.Name] = h, true
+		}
+	}
+}
+
+func (d *Deployer) wanted(f *fleet.Fleet, h *fleet.Host) {
+	b, err := f.Bundle(h.Name)
+	if p := d.plans[h.Name]; p != nil && p.host == h && p.bundle == b && err == nil && p.err == nil {
+		return // it only might have changed
+	}
+	d.plans[h.Name], d.look.hosts[h.Name] = &planned{host: h, bundle: b, err: err}, true
+}
+
+// compare holds wanted against last. It is called under steps.
+func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
+	p := &Plan{Snapshot: snap, Fleet: f, Gone: d.look.gone, req: r.req}
+	chosen, err := f.Select(r.req.On)
+	if err != nil {
+		return nil, fmt.Errorf("choose hosts by %q: %w", r.req.On, err)
+	}
+	if r.req.On != "" {
+		p.selected = map[string]bool{}
+		for _, h := range chosen {
+			p.selected[h.Name] = true
+		}
+	}
+	failures, err := d.failures()
+	if err != nil {
+		return nil, err
+	}
+	allow := consents(snap.Message)
+	for _, name := range d.candidates(f, r.req, chosen) {
+		hp := d.decide(p, d.plans[name], failures)
+		if hp.Push {
+			if err := d.detail(ctx, hp, r.req.AllowPrune || allows(allow, name)); err != nil {
+				return nil, err
+			}
+		}
+		p.Hosts = append(p.Hosts, hp)
+	}
+	r.event(Event{Step: "plan", Text: p.Sentence()})
+	return p, nil
+}
+
+// candidates are the hosts that can need anything, by name: those that the commit may have
+// changed, those that are not at rest, and those that a person asked to contact.
+func (d *Deployer) candidates(f *fleet.Fleet, req Request, chosen []*fleet.Host) []string {
+	names := maps.Clone(d.look.hosts)
+	if d.look.all {
+		for _, h := range f.Hosts {
+			names[h.Name] = true
+		}
+	}
+	for _, name := range d.History.Restless() {
+		if _, ok := d.plans[name]; ok {
+			names[name] = true
+		}
+	}
+	if req.All {
+		for _, h := range chosen {
+			names[h.Name] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// decide says what to do with one host, from what is wanted and what is remembered.
+func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
+	last, _ := d.History.Host(w.host.Name)
+	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, Units: noUnits()}
+	chosen := p.selected == nil || p.selected[hp.Name]
+	if d.pushing(hp.Name) {
+		hp.State, hp.Follows = history.Deploying, false
+		return hp
+	}
+	if w.err != nil {
+		hp.State, hp.Error = history.Refused, plainError(w.err)
+		return hp
+	}
+	failure, failed := failures[hp.Name][w.bundle.Digest]
+	unknown := last.State == history.Unknown || last.State == history.Deploying
+	nothing := w.bundle.Empty() && !last.Had && last.Digest == ""
+	switch {
+	case (last.Digest == w.bundle.Digest || nothing) && !unknown:
+		hp.State, hp.Follows = history.Current, true
+		hp.Push = chosen && p.req.All
+	case failed && !(chosen && (p.req.Retry || p.req.TakeOver)):
+		hp.State, hp.Error = failure.Outcome, failure.Error
+	default:
+		hp.State = waiting(last)
+		hp.Push = chosen && !(strings.HasPrefix(p.req.Cause, "poll") && d.waits(hp.Name) && last.Wanted == w.bundle.Digest)
+		if hp.State == last.State {
+			hp.Error = last.Error
+		}
+	}
+	return hp
+}
+
+// waiting is the state of a host that is to be pushed.
+func waiting(last history.Host) string {
+	switch {
+	case last.State == history.Pending || last.State == history.Unknown:
+		return last.State
+	case !last.Had:
+		return history.Never
+	}
+	return history.Behind
+}
+
+// detail finds what a push will change, and refuses one that would take too much away.
+func (d *Deployer) detail(ctx context.Context, hp *HostPlan, allowed bool) error {
+	old, err := d.lastManifest(ctx, hp)
+	if err != nil {
+		return err
+	}
+	hp.describe(old, allowed)
+	return nil
+}
+
+// lastManifest is what stands on a host, as far as is known: as it was sent, or made again
+// from the commit that it came from. nil when nothing is known.
+func (d *Deployer) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Manifest, error) {
+	m, digest, err := d.History.Manifest(hp.Name)
+	if err != nil || !hp.last.Had {
+		return nil, err
+	}
+	if hp.last.Digest != "" && digest != hp.last.Digest && d.At != nil {
+		if b, err := d.bundleAt(ctx, d.commitOf(hp.last), hp.Name); err == nil && b.Digest == hp.last.Digest {
+			return &b.Manifest, nil
+		}
+	}
+	return m, nil
+}
+
+// describe holds the bundle against old.
+func (hp *HostPlan) describe(old *bundle.Manifest, allowed bool) {
+	hp.old = old
+	var was bundle.Manifest
+	if old != nil {
+		was = *old
+	}
+	hp.Changes = bundle.Diff(was, manifestOf(hp.bundle))
+	hp.Units = unitPlan(was, manifestOf(hp.bundle), hp.Changes)
+	hp.prune = allowed
+	if guard := pruneGuard(was, manifestOf(hp.bundle)); guard != "" && !allowed {
+		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, guard
+	}
+}
+
+// pruneGuard tells of an accident: more than half of a host's things would leave, and at
+// least two services. "" is none.
+func pruneGuard(old, new bundle.Manifest) string {
+	had, leaves := 0, 0
+	stays := things(new)
+	for t := range things(old) {
+		had++
+		if !stays[t] {
+			leaves++
+		}
+	}
+	gone := services(old)
+	for s := range services(new) {
+		delete(gone, s)
+	}
+	if leaves*2 <= had || len(gone) < 2 {
+		return ""
+	}
+	return fmt.Sprintf("%d of its %d things and %d services would leave (%s): pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune HOST\"",
+		leaves, had, len(gone), strings.Join(slices.Sorted(maps.Keys(gone)), ", "))
+}
+
+func things(m bundle.Manifest) map[string]bool {
+	ts := map[string]bool{}
+	for _, c := range bundle.Diff(bundle.Manifest{}, m) {
+		ts[c.Thing()] = true
+	}
+	return ts
+}
+
+func services(m bundle.Manifest) map[string]bool {
+	ss := map[string]bool{}
+	for _, c := range bundle.Diff(bundle.Manifest{}, m) {
+		if c.Service != "" {
+			ss[c.Service] = true
+		}
+	}
+	return ss
+}
+
+// consents reads the trailers "Bellhop-Allow: prune HOST" of a commit message: the hosts, or
+// globs of them.
+func consents(message string) []string {
+	var hosts []string
+	for _, line := range strings.Split(message, "\n") {
+		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
+		if !ok || !strings.EqualFold(key, "Bellhop-Allow") {
+			continue
+		}
+		words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+		if len(words) > 1 && words[0] == "prune" {
+			hosts = append(hosts, words[1:]...)
+		}
+	}
+	return hosts
+}
+
+func allows(patterns []string, host string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, host)
+		return ok && err == nil
+	})
+}
+
+func noUnits() UnitPlan {
+	return UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
+}
+
+// unitPlan says what systemd will do, taking every unit that should run to be running.
+func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
+	changed := map[string]bool{}
+	for _, c := range changes {
+		changed[c.Thing()] = true
+	}
+	was := map[string]bundle.Unit{}
+	for _, u := range old.Units {
+		was[u.Name] = u
+	}
+	up := noUnits()
+	for _, u := range new.Units {
+		o, had := was[u.Name]
+		delete(was, u.Name)
+		switch {
+		case u.KeyUnit:
+		case u.Start && (!had || !o.Start):
+			up.Start = append(up.Start, u.Name)
+		case !u.Start || !touched(u, changed):
+		case u.Oneshot:
+			up.Start = append(up.Start, u.Name)
+		case u.OnChange == bundle.Restart:
+			up.Restart = append(up.Restart, u.Name)
+		case u.OnChange == bundle.Reload:
+			up.Reload = append(up.Reload, u.Name)
+		}
+	}
+	for name, u := range was {
+		if !u.KeyUnit && !u.Foreign {
+			up.Stop = append(up.Stop, name)
+		}
+	}
+	for _, l := range [][]string{up.Start, up.Stop, up.Restart, up.Reload} {
+		slices.Sort(l)
+	}
+	return up
+}
+
+func touched(u bundle.Unit, changed map[string]bool) bool {
+	return slices.ContainsFunc(u.Triggers, func(t string) bool { return changed[t] }) ||
+		slices.ContainsFunc(u.Files, func(f string) bool { return changed[bundle.KindFile+":"+f] || changed[bundle.KindLink+":"+f] })
+}
+
+// Changing lists the hosts that a push will go to, by name.
+func (p *Plan) Changing() []*HostPlan {
+	var hs []*HostPlan
+	for _, h := range p.Hosts {
+		if h.Push {
+			hs = append(hs, h)
+		}
+	}
+	return hs
+}
+
+// Selected counts the hosts that the request chose.
+func (p *Plan) Selected() int {
+	if p.selected != nil {
+		return len(p.selected)
+	}
+	return len(p.Fleet.Hosts)
+}
+
+// Sentence says the plan in one line: "2 of 5 hosts change, 1 unit restarts".
+func (p *Plan) Sentence() string {
+	var change, same, refused int
+	var up UnitPlan
+	for _, h := range p.Hosts {
+		switch {
+		case h.Push && len(h.Changes) == 0:
+			same++
+		case h.Push:
+			change++
+			up.Start, up.Stop = append(up.Start, h.Units.Start...), append(up.Stop, h.Units.Stop...)
+			up.Restart, up.Reload = append(up.Restart, h.Units.Restart...), append(up.Reload, h.Units.Reload...)
+		case h.Error != "" && (p.selected == nil || p.selected[h.Name]):
+			refused++
+		}
+	}
+	parts := []string{fmt.Sprintf("%d of %d %s %s", change, p.Selected(), plural(p.Selected(), "host"), verb(change, "change"))}
+	for _, c := range []struct {
+		n    int
+		what string
+	}{{len(up.Restart), "restart"}, {len(up.Reload), "reload"}, {len(up.Start), "start"}, {len(up.Stop), "stop"}} {
+		if c.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s %s", c.n, plural(c.n, "unit"), verb(c.n, c.what)))
+		}
+	}
+	if same > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s looked at", same, isAre(same)))
+	}
+	if refused > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s not pushed", refused, isAre(refused)))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return noun
+	}
+	return noun + "s"
+}
+
+func verb(n int, v string) string {
+	if n == 1 {
+		return v + "s"
+	}
+	return v
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
+}
+
+// PlanJSON is a plan as --json prints it; its shape is a contract.
+type PlanJSON struct {
+	V      int            `json:"v"`
+	Commit string         `json:"commit"`
+	Hosts  []HostPlanJSON `json:"hosts"`
+}
+
+// HostPlanJSON is one host of it; a host that nothing happens to has empty lists.
+type HostPlanJSON struct {
+	Name    string          `json:"name"`
+	Changes []bundle.Change `json:"changes"`
+	Units   UnitPlan        `json:"units"`
+}
+
+// JSON is p as --json prints it: every chosen host, by name.
+func (p *Plan) JSON() PlanJSON {
+	j := PlanJSON{V: history.Version, Commit: p.Snapshot.Commit, Hosts: []HostPlanJSON{}}
+	plans := map[string]*HostPlan{}
+	for _, h := range p.Hosts {
+		plans[h.Name] = h
+	}
+	for _, h := range p.Fleet.Hosts {
+		if p.selected != nil && !p.selected[h.Name] {
+			continue
+		}
+		hj := HostPlanJSON{Name: h.Name, Changes: []bundle.Change{}, Units: noUnits()}
+		if hp := plans[h.Name]; hp != nil && hp.Push {
+			hj.Changes, hj.Units = append(hj.Changes, hp.Changes...), hp.Units
+		}
+		j.Hosts = append(j.Hosts, hj)
+	}
+	return j
+}
+
+// HasChanges says that applying p would change a host.
+func (p *Plan) HasChanges() bool {
+	return slices.ContainsFunc(p.Hosts, func(h *HostPlan) bool { return h.Push && len(h.Changes) > 0 })
+}
+
+// plainError is err in one cell: problems of a host come with their places.
+func plainError(err error) string {
+	var ps fleet.Problems
+	if errors.As(err, &ps) {
+		return ps.Error()
+	}
+	return err.Error()
+}
+
+// isText says that p can be shown line by line.
+func isText(p []byte) bool {
+	return len(p) <= 1<<20 && !bytes.ContainsRune(p, 0)
+}

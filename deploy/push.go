@@ -1,0 +1,554 @@
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+const (
+	attempts = 3               // offers to one host in one run
+	reattach = 2 * time.Minute // how long a lost run is looked for, at least
+)
+
+// errLost wraps what broke a line after everything was sent: the host may be at work, and
+// what comes of it is not known here.
+type errLost struct{ err error }
+
+func (e errLost) Error() string { return "line lost while it was at work: " + e.err.Error() }
+func (e errLost) Unwrap() error { return e.err }
+
+// errFinal is what no retry cures. Remember says that it is the bundle's fault.
+type errFinal struct {
+	err      error
+	state    string
+	remember bool
+}
+
+func (e errFinal) Error() string { return e.err.Error() }
+func (e errFinal) Unwrap() error { return e.err }
+
+// push makes one host hold its bundle. open says that the host goes on by itself with nobody
+// listening, and that its result is to be fetched at the next start.
+func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
+	release, err := d.hold(ctx, hp.Name)
+	if err != nil {
+		return d.lost(ctx, hp.Name, err)
+	}
+	defer release()
+	for try := 1; ; try++ {
+		res, boot, err := d.offer(ctx, r, p, hp)
+		if lost := (errLost{}); errors.As(err, &lost) {
+			res, boot, err = d.fetchResult(ctx, p.Fleet, hp, r.head.ID, lost)
+		}
+		switch {
+		case err == nil && res == nil: // it never began there
+			err = errors.New("the line was lost before it began")
+		case err == nil && res.Outcome == bundle.OutcomeRefused && res.Refused == bundle.RefusedBase && try < attempts:
+			continue // someone else was there in between: the next hello says what stands
+		case err == nil:
+			return d.result(hp, res, boot), false
+		}
+		if try == attempts || !passes(err) || !pause(ctx, d.limits().Retry<<(try-1)) {
+			return d.lost(ctx, hp.Name, err)
+		}
+		d.log().Info("trying again", "host", hp.Name, "run", r.head.ID, "err", err)
+	}
+}
+
+// passes says that err may be gone in a second.
+func passes(err error) bool {
+	var final errFinal
+	var lost errLost
+	return !errors.As(err, &final) && !errors.As(err, &lost) && !link.HardStop(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, errHostDeadline) &&
+		!errors.Is(err, link.ErrAuth) && !errors.Is(err, link.ErrSudo) && !errors.Is(err, link.ErrHelper)
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// lost is the end of a push that got no result.
+func (d *Deployer) lost(ctx context.Context, host string, err error) (history.End, bool) {
+	d.noteAway(host, errors.Is(err, link.ErrUnreachable))
+	e := history.End{Outcome: history.Pending, State: history.Pending, Error: clean(err.Error(), maxText), Present: -1}
+	var final errFinal
+	var gone errLost
+	var key *link.HostKeyError
+	switch {
+	case errors.As(err, &gone):
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			return e, true
+		}
+		e.Outcome, e.State = history.Unknown, history.Unknown
+	case errors.As(err, &final):
+		e.Outcome, e.State, e.Remember = final.state, final.state, final.remember
+	case errors.As(err, &key), errors.Is(err, link.ErrSudo), errors.Is(err, link.ErrHelper):
+		e.Outcome, e.State = history.Failed, history.Pending
+		if errors.As(err, &key) {
+			e.State = history.Failed
+		}
+	case errors.Is(context.Cause(ctx), context.Canceled):
+		e.Outcome, e.State = history.RunCancelled, history.Behind
+	}
+	return e, false
+}
+
+// result is what a host's own word means for history.
+func (d *Deployer) result(hp *HostPlan, res *bundle.Result, boot string) history.End {
+	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Present: present(res.Keys), Details: res}
+	switch res.Outcome {
+	case bundle.OutcomeDone, bundle.OutcomeNothing:
+		e.Manifest, e.BootID = &hp.bundle.Manifest, boot
+		if len(res.Keys) == 0 && len(hp.bundle.Keys) > 0 {
+			e.Present = len(hp.bundle.Keys) // all were sent or compared
+		}
+	case bundle.OutcomeRefused:
+		e.State, e.Remember = history.Refused, true
+		if res.Refused == bundle.RefusedBusy || res.Refused == bundle.RefusedBase {
+			e.Outcome, e.State, e.Remember = history.Pending, history.Pending, false
+		}
+	case bundle.OutcomeRolledBack:
+		e.State, e.Remember = history.RolledBack, true
+	default:
+		e.Outcome, e.State, e.Remember = history.Failed, history.Failed, true
+	}
+	if e.Error == "" && !e.Stood() {
+		e.Error = "the host gave no reason"
+	}
+	if !e.Stood() && len(res.Keys) == 0 {
+		e.Present = -1
+	}
+	return e
+}
+
+// A contact is a helper that said hello.
+type contact struct {
+	d      *Deployer
+	stream Stream
+	r      *bundle.Reader
+	hello  bundle.Hello
+	cancel context.CancelCauseFunc
+	ctx    context.Context
+}
+
+// contact starts the helper on a host and hears its hello.
+func (d *Deployer) contact(ctx context.Context, t link.Target) (*contact, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := &contact{d: d, ctx: ctx, cancel: cancel}
+	defer c.within(d.limits().Connect, "connect to "+t.Name)()
+	s, err := d.Links.Helper(ctx, t)
+	if err != nil {
+		cancel(nil)
+		return nil, c.why(err)
+	}
+	c.stream = s
+	context.AfterFunc(ctx, func() { s.Close() })
+	c.r = bundle.NewReader(s)
+	noise, err := c.r.SkipNoise()
+	if err != nil {
+		if len(noise) > 0 {
+			err = fmt.Errorf("%w; it said %q", err, clean(string(noise), 200))
+		}
+		return nil, c.fail(fmt.Errorf("hear the helper: %w", err))
+	}
+	if err := c.r.Expect(bundle.FrameHello, &c.hello); err != nil {
+		return nil, c.fail(fmt.Errorf("hear the helper: %w", err))
+	}
+	if c.hello.Protocol != bundle.Protocol {
+		return nil, c.fail(errFinal{fmt.Errorf("the helper speaks protocol %d, this bellhop %d", c.hello.Protocol, bundle.Protocol), history.Failed, false})
+	}
+	c.hello.Arch = clean(c.hello.Arch, 16)
+	c.hello.BootID = clean(c.hello.BootID, 64)
+	return c, nil
+}
+
+// within ends the contact when the returned func is not called in time.
+func (c *contact) within(limit time.Duration, what string) (done func()) {
+	t := time.AfterFunc(limit, func() { c.cancel(fmt.Errorf("%s: not done in %v", what, limit)) })
+	return func() { t.Stop() }
+}
+
+// why is the cause that ended the contact, rather than the error that this looks like.
+func (c *contact) why(err error) error {
+	if cause := context.Cause(c.ctx); cause != nil && c.ctx.Err() != nil {
+		return cause
+	}
+	return err
+}
+
+func (c *contact) fail(err error) error {
+	err = c.why(err)
+	c.close()
+	return err
+}
+
+func (c *contact) close() {
+	c.cancel(errors.New("done"))
+	if c.stream != nil {
+		c.stream.Close()
+	}
+}
+
+// offer is one session with a host: what stands, the offer, what is lacking, the result.
+func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*bundle.Result, string, error) {
+	r.event(Event{Host: hp.Name, Step: "connect"})
+	c, err := d.contact(ctx, target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0))
+	if err != nil {
+		return nil, "", err
+	}
+	defer c.close()
+	if c.hello.Open == r.head.ID || c.hello.Last != nil && c.hello.Last.Run == r.head.ID { // an earlier line was lost
+		filter, clearKeys := d.filterOf(hp.bundle)
+		defer clearKeys()
+		res, err := c.find(r.head.ID, filter)
+		return res, c.hello.BootID, err
+	}
+	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello); err != nil {
+		return nil, "", err
+	}
+	o, err := d.newOffer(r, p, hp, &c.hello)
+	if err != nil {
+		return nil, "", err
+	}
+	if err := d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest); err != nil {
+		return nil, "", err
+	}
+	r.event(Event{Host: hp.Name, Step: "begin"})
+	res, err := c.exchange(o, hp.bundle, func(e bundle.Event, text string) {
+		r.event(Event{Host: hp.Name, Step: clean(e.Step, 32), Text: text})
+	})
+	return res, c.hello.BootID, err
+}
+
+// newOffer is the offer for a host that stands as hello says. It names the generation that
+// it builds on, so that the host refuses when another was faster.
+func (d *Deployer) newOffer(r *run, p *Plan, hp *HostPlan, hello *bundle.Hello) (*bundle.Offer, error) {
+	o := &bundle.Offer{Run: r.head.ID, Mode: bundle.ModeDeploy, Deployer: d.ID, Digest: hp.bundle.Digest,
+		Manifest: hp.bundle.Manifest.WithoutKeyDigests(), AllowPrune: hp.prune}
+	rec := hello.Record
+	if rec == nil {
+		if hp.old != nil {
+			last := hp.old.WithoutKeyDigests()
+			o.Last = &last
+		}
+		return o, nil
+	}
+	o.Base = rec.Generation
+	if rec.Network != p.Fleet.Network {
+		return nil, errFinal{fmt.Errorf("it belongs to the network %q, by its own record", clean(rec.Network, 64)), history.Refused, true}
+	}
+	if rec.Host != hp.Name {
+		if _, here := p.Fleet.Host(rec.Host); here {
+			return nil, errFinal{fmt.Errorf("it is the host %q, by its own record: two names for one machine", clean(rec.Host, 64)), history.Refused, true}
+		}
+		o.Formerly = rec.Host
+	}
+	if rec.Deployer != d.ID {
+		if !r.req.TakeOver && !hp.last.Had {
+			return nil, errFinal{fmt.Errorf("its record names another deployer, %s; --take-over takes it", clean(rec.Deployer, 80)), history.Refused, true}
+		}
+		o.TakeOver = true
+	}
+	return o, nil
+}
+
+// stands corrects what history remembers of a host by the host's own record, and gives a
+// renamed host its past.
+func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hello *bundle.Hello) error {
+	rec := hello.Record
+	if rec != nil && rec.Host != name && rec.Deployer == d.ID && f != nil {
+		if _, here := f.Host(rec.Host); !here {
+			if err := d.History.Rename(ctx, rec.Host, name); err != nil {
+				return err
+			}
+		}
+	}
+	return d.History.Correct(ctx, name, func(h *history.Host) {
+		h.Arch, h.KeysPresent = hello.Arch, present(hello.Keys)
+		digest, generation := "", int64(0)
+		if rec != nil {
+			digest, generation = clean(rec.Digest, 64), rec.Generation
+		}
+		if digest == h.Digest && generation == h.Generation {
+			return
+		}
+		if h.Digest != "" {
+			d.log().Warn("host stands elsewhere than remembered", "host", name, "generation", generation, "remembered", h.Generation)
+		}
+		h.Digest, h.Generation = digest, generation
+		if h.Follows && h.Digest != h.Wanted {
+			h.Follows = false
+			h.State = history.Behind
+		}
+	})
+}
+
+// exchange makes the offer o of what b holds, sends what is wanted, and follows the run on
+// the host to its result.
+func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, progress func(bundle.Event, string)) (*bundle.Result, error) {
+	values, err := openKeys(b, o.Manifest.Keys)
+	defer clearAll(values)
+	if err != nil {
+		return nil, errFinal{err, history.Refused, false}
+	}
+	filter := c.d.filter(values)
+	o.Nonce = make([]byte, 32)
+	rand.Read(o.Nonce)
+	done := c.within(c.d.limits().Preflight, "preflight")
+	if err := bundle.WriteFrame(c.stream, bundle.FrameOffer, o); err != nil {
+		return nil, c.why(fmt.Errorf("send the offer: %w", err))
+	}
+	kind, p, err := c.r.Next()
+	if err != nil {
+		return nil, c.why(fmt.Errorf("hear what is lacking: %w", err))
+	}
+	done()
+	if kind == bundle.FrameResult {
+		return c.readResult(p, filter)
+	}
+	var want bundle.Want
+	if err := expect(kind, p, bundle.FrameWant, &want); err != nil {
+		return nil, err
+	}
+	if err := c.send(o, b, want, values); err != nil {
+		return nil, c.why(err)
+	}
+	// From here on the host can be at work, whatever becomes of the line.
+	if err := bundle.WriteFrame(c.stream, bundle.FrameEnd, struct{}{}); err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	res, err := c.follow(filter, progress)
+	if err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	return res, nil
+}
+
+func expect(kind byte, p []byte, want byte, v any) error {
+	if kind != want {
+		return fmt.Errorf("frame %q came where %q belongs", kind, want)
+	}
+	return bundle.Unmarshal(p, v)
+}
+
+// openKeys opens every key of a host: the values are compared with what the host holds, and
+// taken out of every text it sends.
+func openKeys(b *fleet.Bundle, keys []bundle.Key) (map[string][]byte, error) {
+	values := make(map[string][]byte, len(keys))
+	for _, k := range keys {
+		v, err := b.Key(k.Name)
+		if err != nil {
+			return values, fmt.Errorf("open key %s: %w", k.Name, err)
+		}
+		values[k.Name] = v
+		if len(v) > bundle.MaxKey {
+			return values, fmt.Errorf("key %s: %d bytes are more than the cap of %d", k.Name, len(v), bundle.MaxKey)
+		}
+	}
+	return values, nil
+}
+
+func clearAll(values map[string][]byte) {
+	for _, v := range values {
+		clear(v)
+	}
+}
+
+// send sends what the host lacks, and nothing it did not ask for.
+func (c *contact) send(o *bundle.Offer, b *fleet.Bundle, want bundle.Want, values map[string][]byte) error {
+	for _, digest := range want.Files {
+		if !slices.ContainsFunc(o.Manifest.Files, func(f bundle.File) bool { return f.Digest == digest }) {
+			return errFinal{fmt.Errorf("it asked for a file that is not in its bundle: %q", clean(digest, 64)), history.Failed, false}
+		}
+		p, err := b.File(digest)
+		if err != nil {
+			return errFinal{fmt.Errorf("read file %s: %w", short(digest), err), history.Refused, false}
+		}
+		if err := bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
+			return err
+		}
+	}
+	for _, digest := range want.Packages {
+		if err := c.sendPackage(o, b, digest); err != nil {
+			return err
+		}
+	}
+	for _, k := range o.Manifest.Keys {
+		v := values[k.Name]
+		if mac, there := want.Keys[k.Name]; there && hmac.Equal(mac, bundle.KeyMAC(o.Nonce, v)) {
+			continue
+		}
+		if err := bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobKey, Name: k.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *contact) sendPackage(o *bundle.Offer, b *fleet.Bundle, digest string) error {
+	i := slices.IndexFunc(o.Manifest.Packages, func(p bundle.Package) bool { return p.Digest == digest })
+	if i < 0 {
+		return errFinal{fmt.Errorf("it asked for a package that is not in its bundle: %q", clean(digest, 64)), history.Failed, false}
+	}
+	pkg := o.Manifest.Packages[i]
+	var f io.ReadCloser
+	var size int64
+	var err error
+	if pkg.URL == "" {
+		f, size, err = b.Package(digest)
+	} else {
+		f, size, err = c.d.fetchPackage(c.ctx, pkg)
+	}
+	if err != nil {
+		return fmt.Errorf("package %s: %w", pkg.Name, err)
+	}
+	defer f.Close()
+	return bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobPackage, Name: digest, Size: size}, f)
+}
+
+// follow reads events up to the result.
+func (c *contact) follow(filter func(string) string, progress func(bundle.Event, string)) (*bundle.Result, error) {
+	for n := 0; ; n++ {
+		kind, p, err := c.r.Next()
+		if err != nil {
+			return nil, fmt.Errorf("hear the result: %w", err)
+		}
+		switch kind {
+		case bundle.FrameEvent:
+			var e bundle.Event
+			if err := bundle.Unmarshal(p, &e); err != nil {
+				return nil, err
+			}
+			if n < maxList && progress != nil {
+				progress(e, filter(e.Text))
+			}
+		case bundle.FrameResult:
+			return c.readResult(p, filter)
+		case bundle.FrameReply:
+			var rep bundle.Reply
+			if err := bundle.Unmarshal(p, &rep); err != nil {
+				return nil, err
+			}
+			return nil, errors.New(filter(rep.Error))
+		default:
+			return nil, fmt.Errorf("frame %q came where the result belongs", kind)
+		}
+	}
+}
+
+func (c *contact) readResult(p []byte, filter func(string) string) (*bundle.Result, error) {
+	var res bundle.Result
+	if err := bundle.Unmarshal(p, &res); err != nil {
+		return nil, fmt.Errorf("read the result: %w", err)
+	}
+	return c.d.cleanResult(&res, filter), nil
+}
+
+// cleanResult passes every text of a result through the filter, and caps every list.
+func (d *Deployer) cleanResult(res *bundle.Result, filter func(string) string) *bundle.Result {
+	r := *res
+	r.Outcome, r.Refused, r.Run = clean(r.Outcome, 32), clean(r.Refused, 32), clean(r.Run, 64)
+	r.Error = filter(r.Error)
+	for _, l := range []*[]string{&r.Changed, &r.Restored, &r.Kept, &r.Started, &r.Stopped, &r.Restarted, &r.Reloaded, &r.Drifted, &r.Warnings} {
+		if *l != nil {
+			*l = cleanAll(*l, filter)
+		}
+	}
+	r.Keys = slices.Clone(r.Keys[:min(len(r.Keys), maxList)])
+	for i := range r.Keys {
+		k := &r.Keys[i]
+		k.Name, k.Source, k.Unit = clean(k.Name, 255), clean(k.Source, 32), clean(k.Unit, 32)
+	}
+	if r.Record != nil {
+		rec := *r.Record
+		rec.Network, rec.Host, rec.Deployer, rec.Digest, rec.BootID = clean(rec.Network, 255), clean(rec.Host, 255), clean(rec.Deployer, 255), clean(rec.Digest, 64), clean(rec.BootID, 64)
+		r.Record = &rec
+	}
+	return &r
+}
+
+// attach follows a run that is at work on the host already.
+func (c *contact) attach(id string, filter func(string) string) (*bundle.Result, error) {
+	if err := bundle.WriteFrame(c.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskAttach, Run: id}); err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	res, err := c.follow(filter, nil)
+	if err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	return res, nil
+}
+
+// fetchResult looks for the result of a run whose line was lost. No result and no error:
+// the run never began there.
+func (d *Deployer) fetchResult(ctx context.Context, f *fleet.Fleet, hp *HostPlan, id string, lost errLost) (*bundle.Result, string, error) {
+	filter, clearKeys := d.filterOf(hp.bundle)
+	defer clearKeys()
+	until := time.Now().Add(max(reattach, d.limits().Patience))
+	for wait := d.limits().Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
+		c, err := d.contact(ctx, target(f, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0))
+		if err != nil {
+			if link.HardStop(err) {
+				return nil, "", errLost{err}
+			}
+			lost.err = err
+			continue
+		}
+		res, err := c.find(id, filter)
+		boot := c.hello.BootID
+		c.close()
+		if err == nil {
+			return res, boot, nil
+		}
+		lost.err = err
+	}
+	return nil, "", lost
+}
+
+// find asks a host for the result of a run: that which ended last, or the one at work. Nil:
+// it knows of none.
+func (c *contact) find(id string, filter func(string) string) (*bundle.Result, error) {
+	switch {
+	case c.hello.Last != nil && c.hello.Last.Run == id:
+		return c.d.cleanResult(c.hello.Last, filter), nil
+	case c.hello.Open == id:
+		return c.attach(id, filter)
+	}
+	return nil, nil
+}
+
+// fetchPackage opens a package of the cache, fetched first if it is not there.
+func (d *Deployer) fetchPackage(ctx context.Context, p bundle.Package) (io.ReadCloser, int64, error) {
+	path, err := d.fetch.get(ctx, d, p)
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, st.Size(), nil
+}

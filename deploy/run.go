@@ -1,0 +1,317 @@
+package deploy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+// A run is one attempt under way.
+type run struct {
+	d       *Deployer
+	req     Request
+	parent  context.Context // of the server or the command: hosts outlive the run, not this
+	head    history.Start
+	stored  bool // history has its plan
+	quiet   bool // a plan that is only shown
+	release func()
+
+	mu   sync.Mutex
+	ends map[string]history.End // by host, what came of those that it listed
+}
+
+// NewRunID makes the id of a run: its time, so that ids sort, and a little chance.
+func NewRunID() string {
+	var b [3]byte
+	rand.Read(b[:])
+	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
+}
+
+// start begins a run. The first settles what an earlier process left open.
+func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context.Context, done func(), err error) {
+	d.settled.Do(func() { err = d.Settle(ctx) })
+	r, rctx, done = d.begin(ctx, req)
+	return r, rctx, done, err
+}
+
+func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Context, func()) {
+	if d.Loader.Arch == nil {
+		d.Loader.Arch = d.arch
+	}
+	if req.RunID == "" {
+		req.RunID = NewRunID()
+	}
+	if req.Cause == "" {
+		req.Cause = "deploy"
+	}
+	r := &run{d: d, req: req, parent: ctx, ends: map[string]history.End{}, release: func() {}}
+	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now()}
+	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, fmt.Errorf("run %s: not done in %v", req.RunID, d.limits().Run))
+	return r, ctx, func() { r.release(); cancel() }
+}
+
+func (d *Deployer) limits() Limits { return d.Limits.withDefaults() }
+
+func (d *Deployer) log() *slog.Logger {
+	if d.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return d.Log
+}
+
+// arch is the remembered architecture of a host.
+func (d *Deployer) arch(host string) string {
+	h, _ := d.History.Host(host)
+	return h.Arch
+}
+
+func (r *run) event(e Event) {
+	if r.quiet || r.d.Progress == nil {
+		return
+	}
+	e.Run, e.At = r.req.RunID, time.Now()
+	r.d.Progress(e)
+}
+
+// sync asks the remote what the branch holds now.
+func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
+	r.event(Event{Step: "sync"})
+	snap, err := d.Sync(ctx)
+	if err != nil {
+		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
+	}
+	r.head.Commit, r.head.Author, r.head.Subject = snap.Commit, snap.Author, snap.Subject
+	if snap.Rewritten {
+		r.head.Notes = append(r.head.Notes, "the branch was rewritten")
+		r.head.Cause += " (history rewritten)"
+		d.log().Warn("branch was rewritten", "commit", snap.Commit)
+	}
+	return snap, nil
+}
+
+// refusal is an error that refuses a commit as a whole, on purpose.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+// ErrRefused says that a run was refused as a whole; errors.Is finds it.
+var ErrRefused = errors.New("refused")
+
+func (r refusal) Is(err error) bool { return err == ErrRefused }
+
+// load reads the commit, and looks for what refuses it whole. From here to the stored plan
+// no other run may look.
+func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
+	d.steps.Lock()
+	r.release = sync.OnceFunc(d.steps.Unlock)
+	r.event(Event{Step: "load", Text: short(snap.Commit) + " " + snap.Subject})
+	f, err := d.Loader.Load(snap.Tree)
+	var ps, found fleet.Problems
+	if err != nil && !errors.As(err, &ps) {
+		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), err)
+	}
+	if d.Check != nil {
+		old := d.accepted(ctx)
+		if old.Commit != snap.Commit {
+			found = d.Check(ctx, old, snap)
+		}
+	}
+	for _, p := range found {
+		if p.Warning {
+			d.log().Warn(p.Message, "file", p.File)
+		} else {
+			ps = append(ps, p)
+		}
+	}
+	if len(ps) > 0 {
+		return nil, refusal{ps}
+	}
+	d.mu.Lock()
+	d.snap = snap
+	d.mu.Unlock()
+	return f, nil
+}
+
+// accepted is the commit that was accepted last: what is new since then is looked at.
+func (d *Deployer) accepted(ctx context.Context) Snapshot {
+	d.mu.Lock()
+	snap := d.snap
+	d.mu.Unlock()
+	if snap.Tree != nil || d.At == nil {
+		return snap
+	}
+	commit, err := d.History.Accepted()
+	if err != nil || commit == "" {
+		return Snapshot{}
+	}
+	if snap, err = d.At(ctx, commit); err != nil {
+		return Snapshot{} // then all of it is new
+	}
+	return snap
+}
+
+// failed ends a run that could not be made.
+func (r *run) failed(err error) (*history.Run, error) {
+	outcome := history.RunFailed
+	if errors.Is(err, context.Canceled) {
+		outcome = history.RunCancelled
+	}
+	return r.finish(outcome, err)
+}
+
+// refused ends a run whose commit is refused whole: that commit is the top one, and every
+// host says so.
+func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
+	if !errors.Is(err, ErrRefused) {
+		return r.failed(err)
+	}
+	r.head.Refused = true
+	text := err.Error()
+	var hosts []history.Planned
+	for name, h := range r.d.History.Hosts() {
+		if h.State == history.Released {
+			continue
+		}
+		p := history.Planned{Name: name, State: history.Refused, Error: text, Keys: h.KeysExpected, Reach: h.Reach, Listed: true, Outcome: history.Refused}
+		if r.d.pushing(name) {
+			p.State, p.Error, p.Listed, p.Outcome = history.Deploying, "", false, ""
+		}
+		hosts = append(hosts, p)
+	}
+	slices.SortFunc(hosts, func(a, b history.Planned) int { return strings.Compare(a.Name, b.Name) })
+	if serr := r.d.History.Plan(context.Background(), r.head, snap.Commit, hosts, nil); serr != nil {
+		return nil, errors.Join(err, serr)
+	}
+	r.d.log().Error("commit refused", "commit", snap.Commit, "cause", r.req.Cause, "err", text)
+	return r.finish(history.RunRefused, err)
+}
+
+// finish stores the run's outcome and returns it as history has it, with err.
+func (r *run) finish(outcome string, err error) (*history.Run, error) {
+	r.release()
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	ctx := context.Background() // the end is stored whatever ended it
+	if serr := r.d.History.FinishRun(ctx, r.head, outcome, text); serr != nil {
+		return nil, errors.Join(err, serr)
+	}
+	hr, rerr := r.d.History.Run(ctx, r.head.ID)
+	r.event(Event{Step: "end", Outcome: outcome, Text: text})
+	r.d.log().Info("run ended", "run", r.head.ID, "commit", r.head.Commit, "cause", r.req.Cause, "outcome", outcome, "took", time.Since(r.head.At).Round(time.Millisecond), "err", text)
+	return hr, errors.Join(err, rerr)
+}
+
+// tell ends a run whose hosts were pushed: history's outbox has it from here.
+func (r *run) tell() (*history.Run, error) {
+	if !r.stored { // a poll that found nothing
+		return r.unstored(), nil
+	}
+	hr, err := r.finish(r.outcome(), nil)
+	if err == nil && r.d.Keep != nil {
+		commits, cerr := r.d.History.Commits()
+		if cerr == nil {
+			cerr = r.d.Keep(commits)
+		}
+		if cerr != nil {
+			r.d.log().Error("keep the commits of generations", "err", cerr)
+		}
+	}
+	return hr, err
+}
+
+// unstored is a run that found nothing, which a poll does all day: nobody wants to read it.
+func (r *run) unstored() *history.Run {
+	now, outcome := time.Now().UTC(), history.RunNothing
+	r.event(Event{Step: "end", Outcome: outcome})
+	return &history.Run{ID: r.head.ID, Commit: &r.head.Commit, Author: &r.head.Author, Subject: &r.head.Subject, Cause: r.head.Cause,
+		StartedAt: r.head.At.UTC(), FinishedAt: &now, Outcome: &outcome, Hosts: []history.RunResult{}}
+}
+
+func (r *run) outcome() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var good, refused, bad, stopped int
+	for _, e := range r.ends {
+		switch e.Outcome {
+		case bundle.OutcomeNothing, history.Deploying:
+		case bundle.OutcomeDone:
+			good++
+		case history.Refused:
+			refused++
+		case history.RunCancelled:
+			stopped++
+		default:
+			bad++
+		}
+	}
+	switch {
+	case stopped > 0:
+		return history.RunCancelled
+	case bad+refused == 0 && good == 0:
+		return history.RunNothing
+	case bad+refused == 0:
+		return history.RunDone
+	case good > 0:
+		return history.RunPartial
+	case bad == 0:
+		return history.RunRefused
+	}
+	return history.RunFailed
+}
+
+func (r *run) ended(host string, e history.End) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ends[host] = e
+}
+
+// failed is what did not work: by host, by bundle digest.
+type failed map[string]map[string]history.Failure
+
+// failures are read once and kept in step after that.
+func (d *Deployer) failures() (failed, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.bad == nil {
+		fs, err := d.History.Failures()
+		if err != nil {
+			return nil, err
+		}
+		d.bad = fs
+	}
+	cp := make(failed, len(d.bad))
+	for host, fs := range d.bad {
+		cp[host] = map[string]history.Failure{}
+		for digest, f := range fs {
+			cp[host][digest] = f
+		}
+	}
+	return cp, nil
+}
+
+// bootID is that of the machine bellhop runs on.
+func (d *Deployer) bootID() string {
+	if d.BootID != "" {
+		return d.BootID
+	}
+	p, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	return strings.TrimSpace(string(p))
+}

@@ -1,0 +1,280 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/pmezard/go-difflib/difflib"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+// WritePlan writes p for people: each host with its changes, files as a unified diff, keys
+// as a word, and one sentence at the end. Old texts come from the commit of the generation
+// that stands; where they can't be had, sizes and digests are told instead.
+func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
+	old := d.oldTexts(ctx)
+	for _, h := range p.Hosts {
+		if h.Push && len(h.Changes) > 0 {
+			if err := h.write(w, old(h)); err != nil {
+				return err
+			}
+		} else if h.Error != "" {
+			fmt.Fprintf(w, "%s: %s: %s\n\n", h.Name, h.State, strings.TrimSpace(h.Error))
+		}
+	}
+	for _, name := range p.Gone {
+		fmt.Fprintf(w, "%s: left the repo, and is left as it stands\n\n", name)
+	}
+	_, err := fmt.Fprintln(w, p.Sentence())
+	return err
+}
+
+// texts returns the bytes behind a digest.
+type texts func(digest string) ([]byte, bool)
+
+// oldTexts returns where the old texts of a host come from. Each commit is loaded once, with
+// a loader that opens no secret: a file that names one is a key, and keys are never shown.
+func (d *Deployer) oldTexts(ctx context.Context) func(*HostPlan) texts {
+	fleets := map[string]*fleet.Fleet{}
+	return func(h *HostPlan) texts {
+		none := func(string) ([]byte, bool) { return nil, false }
+		commit := d.commitOf(h.last)
+		if commit == "" || d.At == nil {
+			return none
+		}
+		f, ok := fleets[commit]
+		if !ok {
+			if snap, err := d.At(ctx, commit); err == nil {
+				f, _ = (&fleet.Loader{Arch: d.arch}).Load(snap.Tree)
+			}
+			fleets[commit] = f
+		}
+		if f == nil {
+			return none
+		}
+		b, err := f.Bundle(h.Name)
+		if err != nil || b == nil {
+			return none
+		}
+		return func(digest string) ([]byte, bool) {
+			p, err := b.File(digest)
+			return p, err == nil
+		}
+	}
+}
+
+// commitOf is the commit that what stands on a host came from, "" when that is not known.
+func (d *Deployer) commitOf(last history.Host) string {
+	gs, err := d.History.Generations(last.Name)
+	if err != nil {
+		return ""
+	}
+	for _, g := range gs {
+		if g.Generation == last.Generation && g.Digest == last.Digest {
+			return g.Commit
+		}
+	}
+	return last.Commit
+}
+
+var signs = map[string]string{bundle.Add: "+", bundle.Modify: "~", bundle.Remove: "-"}
+
+func (h *HostPlan) write(w io.Writer, old texts) error {
+	fmt.Fprintf(w, "%s\n", h.Name)
+	for _, c := range h.Changes {
+		switch c.Kind {
+		case bundle.KindFile:
+			h.writeFile(w, c, old)
+		case bundle.KindUnit:
+			// What is asked of systemd is told below, in its own words.
+		case bundle.KindKey:
+			fmt.Fprintf(w, "  %s key %s: %s\n", signs[c.Action], c.Name, keyWord(c.Action))
+		default:
+			fmt.Fprintf(w, "  %s %s %s%s\n", signs[c.Action], c.Kind, c.Name, h.about(c))
+		}
+	}
+	for _, u := range []struct {
+		verb  string
+		names []string
+	}{{"stop", h.Units.Stop}, {"start", h.Units.Start}, {"reload", h.Units.Reload}, {"restart", h.Units.Restart}} {
+		for _, name := range u.names {
+			fmt.Fprintf(w, "  %s %s\n", u.verb, name)
+		}
+	}
+	_, err := fmt.Fprintln(w)
+	return err
+}
+
+func keyWord(action string) string {
+	switch action {
+	case bundle.Add:
+		return "new"
+	case bundle.Remove:
+		return "leaves"
+	}
+	return "changed"
+}
+
+// about adds what a name alone does not tell.
+func (h *HostPlan) about(c bundle.Change) string {
+	if c.Action == bundle.Remove {
+		if c.Kind == bundle.KindAccount {
+			return " (the account and its home stay on the host)"
+		}
+		return ""
+	}
+	m := manifestOf(h.bundle)
+	switch c.Kind {
+	case bundle.KindLink:
+		for _, l := range m.Links {
+			if l.Path == c.Name {
+				return " -> " + l.Target
+			}
+		}
+	case bundle.KindPackage:
+		for _, p := range m.Packages {
+			if p.Name == c.Name {
+				return " " + short(p.Digest)
+			}
+		}
+	}
+	return ""
+}
+
+func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
+	was, had := file(h.old, c.Name)
+	m := manifestOf(h.bundle)
+	is, has := file(&m, c.Name)
+	fmt.Fprintf(w, "  %s file %s%s\n", signs[c.Action], c.Name, owner(was, had, is, has))
+	if had && has && was.Digest == is.Digest {
+		return // mode or owner alone
+	}
+	a, okA := []byte(nil), !had
+	if had {
+		a, okA = old(was.Digest)
+	}
+	b, okB := []byte(nil), !has
+	if has {
+		p, err := h.bundle.File(is.Digest)
+		b, okB = p, err == nil
+	}
+	if !okA || !okB || !isText(a) || !isText(b) {
+		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
+		return
+	}
+	from, to := c.Name, c.Name
+	if !had {
+		from = "/dev/null"
+	}
+	if !has {
+		to = "/dev/null"
+	}
+	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
+		A: lines(a), B: lines(b), FromFile: from, ToFile: to, Context: 3,
+	})
+	if err != nil {
+		return
+	}
+	for _, l := range strings.SplitAfter(diff, "\n") {
+		if l != "" {
+			fmt.Fprintf(w, "    %s\n", clean(strings.TrimSuffix(l, "\n"), 4096))
+		}
+	}
+}
+
+// lines parts p as diff wants it, each line with its end; the last says when it has none.
+func lines(p []byte) []string {
+	ls := strings.SplitAfter(string(p), "\n")
+	if n := len(ls) - 1; ls[n] == "" {
+		ls = ls[:n]
+	} else {
+		ls[n] += "\n\\ No newline at end of file\n"
+	}
+	return ls
+}
+
+func file(m *bundle.Manifest, path string) (bundle.File, bool) {
+	if m != nil {
+		for _, f := range m.Files {
+			if f.Path == path {
+				return f, true
+			}
+		}
+	}
+	return bundle.File{}, false
+}
+
+func owner(was bundle.File, had bool, is bundle.File, has bool) string {
+	of := func(f bundle.File) string { return fmt.Sprintf("%04o %s:%s", f.Mode, f.User, f.Group) }
+	switch {
+	case had && has && of(was) != of(is):
+		return fmt.Sprintf(" (%s, was %s)", of(is), of(was))
+	case has && !had && of(is) != "0644 root:root":
+		return " (" + of(is) + ")"
+	}
+	return ""
+}
+
+func sized(f bundle.File, ok bool) string {
+	if !ok {
+		return "nothing"
+	}
+	return fmt.Sprintf("%d bytes %s", f.Size, short(f.Digest))
+}
+
+func short(digest string) string { return digest[:min(len(digest), 12)] }
+
+// Caps on what a host may say.
+const (
+	maxText = 16 << 10 // bytes of one text
+	maxList = 4096     // entries of one list
+)
+
+// clean is s without control bytes and not longer than limit: what a host says may not move
+// a cursor, and may not fill a disk.
+func clean(s string, limit int) string {
+	s = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\t':
+			return r
+		case r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, s)
+	if len(s) <= limit {
+		return s
+	}
+	s = s[:limit]
+	for len(s) > 0 && !utf8.ValidString(s) {
+		s = s[:len(s)-1]
+	}
+	return s + "…"
+}
+
+// filter is what texts of a host pass, given the values that this run holds for it.
+func (d *Deployer) filter(values map[string][]byte) func(string) string {
+	if d.Filter == nil {
+		return func(s string) string { return clean(s, maxText) }
+	}
+	f := d.Filter(values)
+	return func(s string) string { return clean(f(s), maxText) }
+}
+
+func cleanAll(list []string, f func(string) string) []string {
+	if len(list) > maxList {
+		list = list[:maxList]
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = f(s)
+	}
+	return out
+}

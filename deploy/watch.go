@@ -1,0 +1,377 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// A line is one that is kept to a host: to those with keys, since a reboot empties their
+// RAM, and to those that could not be reached, to hear when they are back.
+type line struct {
+	target link.Target
+	cancel context.CancelFunc
+}
+
+// Watch keeps lines to hosts from now on, until ctx ends. It returns at once.
+func (d *Deployer) Watch(ctx context.Context) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.lifeOf = ctx
+	if d.lines == nil {
+		d.lines = map[string]*line{}
+	}
+}
+
+func (d *Deployer) watching() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lifeOf != nil && d.lifeOf.Err() == nil
+}
+
+// keepLines opens and drops lines as a plan that was just applied asks.
+func (d *Deployer) keepLines(p *Plan) {
+	if !d.watching() {
+		return
+	}
+	for _, hp := range p.Hosts {
+		h, ok := d.History.Host(hp.Name)
+		if !ok || hp.bundle == nil {
+			continue // a refused host keeps the line that it has
+		}
+		keys := len(hp.bundle.Keys) > 0 || h.KeysPresent > 0
+		d.keepLine(hp.Name, keys && h.Had || h.State == history.Pending || h.State == history.Unknown,
+			target(p.Fleet, hp.host, h.Arch, keys))
+	}
+	for _, name := range p.Gone {
+		d.keepLine(name, false, link.Target{})
+	}
+}
+
+func (d *Deployer) keepLine(host string, wanted bool, t link.Target) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l := d.lines[host]
+	if l != nil && wanted && reflect.DeepEqual(l.target, t) {
+		return
+	}
+	if l != nil {
+		l.cancel()
+		delete(d.lines, host)
+	}
+	if !wanted {
+		return
+	}
+	ctx, cancel := context.WithCancel(d.lifeOf)
+	d.lines[host] = &line{t, cancel}
+	go func() {
+		err := d.Links.Watch(ctx, t, func(ctx context.Context) error { return d.up(ctx, host, t) })
+		if ctx.Err() == nil {
+			d.log().Error("line to host given up", "host", host, "err", err)
+		}
+	}()
+}
+
+// up is called when a line stands that was not there before: the host's own record is read,
+// and after a reboot its keys are put back.
+func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
+	if h, ok := d.History.Host(host); !ok || h.State == history.Pending || h.State == history.Unknown {
+		d.ring(host + " is back")
+		if ok && h.KeysPresent == 0 && !t.Keys {
+			return nil
+		}
+	}
+	_, err := d.healKeys(ctx, host, t, false)
+	if err != nil {
+		d.log().Warn("keys are not back yet", "host", host, "err", err)
+	}
+	if link.HardStop(err) || passes(err) || errors.Is(err, link.ErrAuth) {
+		return err
+	}
+	return nil
+}
+
+// healKeys reads what stands on a host, and puts back the keys of the generation that stands
+// there: when its boot is another than remembered, when one is missing, or always. Only a
+// boot id that was read whole counts: a login also works while a host shuts down.
+func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
+	release, err := d.hold(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	c, err := d.contact(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	was, _ := d.History.Host(host)
+	if err := d.stands(ctx, d.lastFleet(), host, &c.hello); err != nil {
+		return nil, err
+	}
+	now, _ := d.History.Host(host)
+	rec := c.hello.Record
+	if now.State == history.Behind && was.State != history.Behind {
+		d.ring(host + " stands elsewhere")
+	}
+	if rec == nil || rec.Generation == 0 {
+		return nil, nil // it has nothing, so no keys either
+	}
+	if rec.Deployer != d.ID {
+		return nil, errFinal{fmt.Errorf("its record names another deployer, %s", clean(rec.Deployer, 80)), history.Refused, false}
+	}
+	missing := present(c.hello.Keys) < len(c.hello.Keys)
+	if !always && c.hello.BootID == was.BootID && !missing {
+		return nil, nil
+	}
+	b, err := d.standing(ctx, host, rec)
+	if err != nil {
+		return nil, err
+	}
+	if len(b.Keys) == 0 {
+		return nil, d.keysStand(host, c.hello.BootID, 0)
+	}
+	return d.pushKeys(c, host, b)
+}
+
+func (d *Deployer) pushKeys(c *contact, host string, b *fleet.Bundle) (*bundle.Result, error) {
+	o := &bundle.Offer{Run: "keys-" + NewRunID(), Mode: bundle.ModeKeys, Base: c.hello.Record.Generation, Deployer: d.ID,
+		Digest: c.hello.Record.Digest, Manifest: b.Manifest.WithoutKeyDigests()}
+	res, err := c.exchange(o, b, nil)
+	if err != nil {
+		return nil, err
+	}
+	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
+		return res, fmt.Errorf("keys of %s: %s: %s", host, res.Outcome, res.Error)
+	}
+	n := len(b.Keys)
+	if len(res.Keys) > 0 {
+		n = present(res.Keys)
+	}
+	d.log().Info("keys are back", "host", host, "generation", c.hello.Record.Generation)
+	return res, d.keysStand(host, c.hello.BootID, n)
+}
+
+func (d *Deployer) keysStand(host, boot string, n int) error {
+	return d.History.Correct(context.Background(), host, func(h *history.Host) { h.BootID, h.KeysPresent = boot, n })
+}
+
+// standing is the bundle of the generation that stands on a host: keys are opened from the
+// commit that it came from, never from a newer one that the host does not hold yet.
+func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record) (*fleet.Bundle, error) {
+	if f := d.lastFleet(); f != nil {
+		if _, ok := f.Host(host); ok {
+			if b, err := f.Bundle(host); err == nil && b.Digest == rec.Digest {
+				return b, nil
+			}
+		}
+	}
+	gs, err := d.History.Generations(host)
+	if err != nil {
+		return nil, err
+	}
+	var tried error
+	for _, g := range gs {
+		if g.Digest != rec.Digest || g.Commit == "" || d.At == nil {
+			continue
+		}
+		b, err := d.bundleAt(ctx, g.Commit, host, rec.Host)
+		if err == nil && b.Digest == rec.Digest {
+			return b, nil
+		}
+		tried = errors.Join(tried, err)
+	}
+	if tried != nil {
+		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
+	}
+	return nil, errFinal{fmt.Errorf("no commit is known that generation %d came from", rec.Generation), history.Behind, false}
+}
+
+// bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
+// plans keeps what it knows of the newest.
+func (d *Deployer) bundleAt(ctx context.Context, commit string, names ...string) (*fleet.Bundle, error) {
+	snap, err := d.At(ctx, commit)
+	if err != nil {
+		return nil, err
+	}
+	l := &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.arch}
+	f, err := l.Load(snap.Tree)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if _, ok := f.Host(name); ok {
+			return f.Bundle(name)
+		}
+	}
+	return nil, fmt.Errorf("commit %s has no host %s", short(commit), names[0])
+}
+
+func (d *Deployer) lastFleet() *fleet.Fleet {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.fleet
+}
+
+// How a host that answers and yet can't be pushed is tried again. One that does not answer
+// costs nothing: its line rings when it is back.
+const (
+	retryFirst = 30 * time.Second
+	retryLast  = 10 * time.Minute
+)
+
+// unreached sees to it that a host is tried again.
+func (d *Deployer) unreached(host string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lifeOf == nil {
+		return
+	}
+	if d.tries == nil {
+		d.tries = map[string]int{}
+	}
+	n := d.tries[host]
+	d.tries[host] = n + 1
+	wait := min(retryFirst<<min(n, 8), retryLast)
+	if d.away[host] {
+		return
+	}
+	life := d.lifeOf
+	time.AfterFunc(wait, func() {
+		if h, ok := d.History.Host(host); life.Err() == nil && ok && (h.State == history.Pending || h.State == history.Unknown) {
+			d.ring("retry of " + host)
+		}
+	})
+}
+
+func (d *Deployer) reached(host string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.tries, host)
+	delete(d.away, host)
+}
+
+// noteAway remembers whether a host did not answer at all.
+func (d *Deployer) noteAway(host string, away bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.away == nil {
+		d.away = map[string]bool{}
+	}
+	d.away[host] = away
+}
+
+// waits says that a host which is away has a line that rings when it is back, so that a poll
+// need not try it.
+func (d *Deployer) waits(host string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.away[host] && d.lines[host] != nil
+}
+
+// Settle fetches the results of runs that an earlier bellhop left open: the hosts went on by
+// themselves. What can't be heard stays unknown, and the next run contacts it.
+func (d *Deployer) Settle(ctx context.Context) error {
+	open, err := d.History.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	hosts := d.History.Hosts()
+	sem := make(chan struct{}, defaultParallel)
+	done := make(chan struct{}, len(open))
+	for _, o := range open {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			sem <- struct{}{}
+			defer func() { <-sem }()
+			if err := d.settle(ctx, o, hosts); err != nil {
+				d.log().Warn("open run can't be settled yet", "host", o.Host, "run", o.Run, "err", err)
+			}
+		}()
+	}
+	for range open {
+		<-done
+	}
+	return nil
+}
+
+func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[string]history.Host) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, errHostDeadline)
+	defer cancel()
+	release, err := d.hold(ctx, o.Host)
+	if err != nil {
+		return err
+	}
+	defer release()
+	c, err := d.contact(ctx, rememberedTarget(o.Host, hosts, 0))
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	filter, clearKeys := d.filterAt(ctx, o)
+	defer clearKeys()
+	res, err := c.find(o.Run, filter)
+	if err != nil {
+		return err
+	}
+	if res == nil {
+		return d.stands(ctx, nil, o.Host, &c.hello)
+	}
+	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
+	e := d.result(hp, res, c.hello.BootID)
+	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
+	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
+		return err
+	}
+	d.remember(o.Host, o.Run, e)
+	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
+	return nil
+}
+
+// filterAt is the filter of texts from a host that was given the bundle of an older commit.
+func (d *Deployer) filterAt(ctx context.Context, o history.Interrupted) (func(string) string, func()) {
+	if d.At != nil && o.Commit != "" {
+		if b, err := d.bundleAt(ctx, o.Commit, o.Host); err == nil {
+			return d.filterOf(b)
+		}
+	}
+	return d.filter(nil), func() {}
+}
+
+// filterOf is the filter of texts from a host that holds b. The second func clears its values.
+func (d *Deployer) filterOf(b *fleet.Bundle) (func(string) string, func()) {
+	values, err := openKeys(b, b.Keys)
+	if err != nil {
+		d.log().Warn("texts are filtered without a key that does not open", "err", err)
+	}
+	return d.filter(values), func() { clearAll(values) }
+}
+
+// rememberedTarget is how a host was reached last: it works without the repo.
+func rememberedTarget(host string, hosts map[string]history.Host, depth int) link.Target {
+	h := hosts[host]
+	t := link.Target{Name: host, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch, Keys: h.KeysExpected > 0}
+	if h.Reach.Jump != "" && depth < 8 {
+		j := rememberedTarget(h.Reach.Jump, hosts, depth+1)
+		t.Jump = &j
+	}
+	return t
+}
+
+// stopLines drops every line, when the server ends.
+func (d *Deployer) stopLines() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, l := range maps.Clone(d.lines) {
+		l.cancel()
+	}
+	clear(d.lines)
+}
