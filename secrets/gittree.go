@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// A GitTree is what git's index or a commit holds below one folder, read through the git program
+// A gitTree is what git's index or a commit holds below one folder, read through the git program
 // that the person has anyway. It knows object ids (Hash) of files, so that a hook reads only what
 // is new. For the deployer there is gitsync.
-type GitTree struct {
+type gitTree struct {
 	dir   string
 	files map[string]gitFile  // by path
 	dirs  map[string][]string // folder to the names in it, sorted
@@ -27,7 +27,7 @@ type gitFile struct {
 }
 
 // Staged gives the index of the repo that dir is in: what the next commit will hold below dir.
-func Staged(dir string) (*GitTree, error) {
+func Staged(dir string) (fs.FS, error) {
 	out, err := git(dir, "ls-files", "--stage", "-z")
 	if err != nil {
 		return nil, fmt.Errorf("read the git index: %w", err)
@@ -35,8 +35,9 @@ func Staged(dir string) (*GitTree, error) {
 	return newGitTree(dir, out, func(meta []string) string { return meta[1] })
 }
 
-// Committed gives a commit's tree below dir; nil without an error if there is no commit yet.
-func Committed(dir, commit string) (*GitTree, error) {
+// Committed gives a commit's tree below dir (commit "HEAD", say); nil without an error if there is
+// no such commit yet.
+func Committed(dir, commit string) (fs.FS, error) {
 	if _, err := git(dir, "rev-parse", "--verify", "--quiet", "--end-of-options", commit+"^{commit}"); err != nil {
 		if _, err := git(dir, "rev-parse", "--git-dir"); err != nil {
 			return nil, fmt.Errorf("read commit %s: %w", commit, err)
@@ -51,8 +52,8 @@ func Committed(dir, commit string) (*GitTree, error) {
 }
 
 // newGitTree reads "mode … id …TAB path NUL" records.
-func newGitTree(dir string, out []byte, id func(meta []string) string) (*GitTree, error) {
-	t := &GitTree{dir: dir, files: map[string]gitFile{}, dirs: map[string][]string{".": nil}}
+func newGitTree(dir string, out []byte, id func(meta []string) string) (fs.FS, error) {
+	t := &gitTree{dir: dir, files: map[string]gitFile{}, dirs: map[string][]string{".": nil}}
 	for rec := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
 		if rec == "" {
 			continue
@@ -83,7 +84,7 @@ func gitMode(s string) fs.FileMode {
 	return fs.ModeIrregular // a submodule
 }
 
-func (t *GitTree) add(name string, f gitFile) {
+func (t *gitTree) add(name string, f gitFile) {
 	t.files[name] = f
 	for child := name; child != "."; child = path.Dir(child) {
 		d := path.Dir(child)
@@ -96,13 +97,13 @@ func (t *GitTree) add(name string, f gitFile) {
 }
 
 // Hash gives the object id of a file.
-func (t *GitTree) Hash(name string) (string, bool) {
+func (t *gitTree) Hash(name string) (string, bool) {
 	f, ok := t.files[name]
 	return f.id, ok
 }
 
 // Open opens a file or folder.
-func (t *GitTree) Open(name string) (fs.File, error) {
+func (t *gitTree) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
@@ -147,7 +148,7 @@ func (b *gitBlob) Stat() (fs.FileInfo, error) { return b.info, nil }
 func (b *gitBlob) Close() error               { return nil }
 
 type gitDir struct {
-	t     *GitTree
+	t     *gitTree
 	name  string
 	names []string
 	at    int

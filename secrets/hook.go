@@ -21,8 +21,25 @@ command -v bellhop >/dev/null 2>&1 || {
 	echo "pre-commit: bellhop is not on PATH, so secrets were not checked (git commit --no-verify skips this)" >&2
 	exit 1
 }
-exec bellhop secret verify --staged
+%sexec bellhop secret verify --staged
 `
+
+// hookFolder goes to the folder that holds bellhop.yaml. git may name its index from the top.
+const hookFolder = `case $GIT_INDEX_FILE in
+"" | /*) ;;
+*) export GIT_INDEX_FILE="$PWD/$GIT_INDEX_FILE" ;;
+esac
+cd %s || exit 1
+`
+
+// hook is the hook for a config in a folder of its repo; "" is the top.
+func hook(folder string) []byte {
+	cd := ""
+	if folder != "" {
+		cd = fmt.Sprintf(hookFolder, "'"+strings.ReplaceAll(folder, "'", `'\''`)+"'")
+	}
+	return fmt.Appendf(nil, hookText, cd)
+}
 
 // ErrHookStands says that another pre-commit hook is there. It is left alone.
 var ErrHookStands = errors.New("another pre-commit hook stands there; add to it: bellhop secret verify --staged || exit 1")
@@ -31,6 +48,10 @@ var ErrHookStands = errors.New("another pre-commit hook stands there; add to it:
 // of ours is brought up to date; one that already calls us stays; any other is ErrHookStands.
 func InstallHook(dir string) (string, error) {
 	out, err := git(dir, "rev-parse", "--git-path", "hooks")
+	if err != nil {
+		return "", fmt.Errorf("install the hook: %w", err)
+	}
+	prefix, err := git(dir, "rev-parse", "--show-prefix")
 	if err != nil {
 		return "", fmt.Errorf("install the hook: %w", err)
 	}
@@ -52,7 +73,7 @@ func InstallHook(dir string) (string, error) {
 		return file, fmt.Errorf("install the hook: %w", err)
 	}
 	temp := file + "." + randomHex(4)
-	if err := os.WriteFile(temp, []byte(hookText), 0o755); err != nil {
+	if err := os.WriteFile(temp, hook(strings.TrimSuffix(string(prefix), "\n")), 0o755); err != nil {
 		return file, fmt.Errorf("install the hook: %w", err)
 	}
 	if err := errors.Join(os.Chmod(temp, 0o755), os.Rename(temp, file)); err != nil {

@@ -1,0 +1,255 @@
+package secrets_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bellhop/secrets"
+	"filippo.io/age"
+	"golang.org/x/crypto/ssh"
+)
+
+func writeFile(t testing.TB, name string, data []byte, mode os.FileMode) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, data, mode); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+// asked is a passphrase func that counts.
+type asked struct {
+	answer string
+	n      int
+}
+
+func (a *asked) ask(string) ([]byte, error) { a.n++; return []byte(a.answer), nil }
+
+func sshFile(t *testing.T, key any, passphrase string) (file, public string) {
+	t.Helper()
+	block, err := ssh.MarshalPrivateKey(key, "c")
+	if passphrase != "" {
+		block, err = ssh.MarshalPrivateKeyWithPassphrase(key, "c", []byte(passphrase))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = writeFile(t, filepath.Join(t.TempDir(), "id"), pem.EncodeToMemory(block), 0o600)
+	return file, string(ssh.MarshalAuthorizedKey(signer.PublicKey()))
+}
+
+func TestSSHIdentities(t *testing.T) {
+	_, ed, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []any{ed, r} {
+		for _, pass := range []string{"", "hunter2"} {
+			file, public := sshFile(t, key, pass)
+			rec, err := secrets.ParseRecipient(public)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data, other := seal(t, "v", rec), seal(t, "v", newSomeone(t).pub)
+			a := &asked{answer: pass}
+			ids, err := secrets.LoadIdentities([]string{file}, a.ask)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := ids.Open("f", other); class(err) != secrets.NoMatch || a.n != 0 {
+				t.Errorf("Open of another's file: %v, asked %d times, want no-match and not asked", err, a.n)
+			}
+			for range 3 {
+				if v, err := ids.Open("f", data); err != nil || string(v) != "v" {
+					t.Errorf("Open with %T: %v", key, err)
+				}
+			}
+			if want := min(len(pass), 1); a.n != want {
+				t.Errorf("asked %d times, want %d", a.n, want)
+			}
+			if got := ids.Recipients(); len(got) != 1 || got[0] != rec.String() {
+				t.Errorf("Recipients = %d, want the SSH key", len(got))
+			}
+		}
+	}
+}
+
+func TestSmallRSARefused(t *testing.T) {
+	t.Setenv("GODEBUG", "rsa1024min=0")
+	key, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Skip("this Go makes no small RSA keys")
+	}
+	file, public := sshFile(t, key, "")
+	if _, err := secrets.ParseRecipient(public); err == nil {
+		t.Error("ParseRecipient took an RSA key of 1024 bits")
+	}
+	if _, err := secrets.LoadIdentities([]string{file}, nil); err == nil {
+		t.Error("LoadIdentities took an RSA key of 1024 bits")
+	}
+}
+
+func encryptedIdentity(t *testing.T, priv, pass string) string {
+	t.Helper()
+	r, err := age.NewScryptRecipient(pass)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetWorkFactor(10)
+	var buf bytes.Buffer
+	w, err := age.Encrypt(&buf, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(w, priv)
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return writeFile(t, filepath.Join(t.TempDir(), "identity.age"), buf.Bytes(), 0o600)
+}
+
+func TestEncryptedIdentityAsksOnce(t *testing.T) {
+	a := newSomeone(t)
+	file := encryptedIdentity(t, a.priv, "hunter2")
+	data := seal(t, "v", a.pub)
+	right, wrong := &asked{answer: "hunter2"}, &asked{answer: "hunter3"}
+	ids, err := secrets.LoadIdentities([]string{file}, right.ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ids.Unlock(); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := ids.Open("f", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if right.n != 1 || len(ids.Recipients()) != 1 || ids.Recipients()[0] != a.pub.String() {
+		t.Errorf("asked %d times, recipients %v; want once, and %v", right.n, ids.Recipients(), a.pub)
+	}
+	ids, err = secrets.LoadIdentities([]string{file}, wrong.ask)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := ids.Open("f", data); class(err) != secrets.Locked || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("Open with a wrong passphrase = %v, want locked", err)
+		}
+	}
+	if wrong.n != 1 {
+		t.Errorf("asked %d times for a wrong passphrase, want once", wrong.n)
+	}
+	if _, err := secrets.LoadIdentities([]string{file}, nil); err == nil {
+		t.Error("an encrypted identity was taken with nobody to ask")
+	}
+}
+
+func TestIdentityFileChecks(t *testing.T) {
+	a := newSomeone(t)
+	dir := t.TempDir()
+	line := []byte(a.priv + "\n")
+	open := writeFile(t, filepath.Join(dir, "open"), line, 0o600)
+	if err := os.Chmod(open, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, file := range map[string]string{
+		"readable by a group": open,
+		"a folder":            dir,
+		"a fifo":              fifo,
+		"missing":             filepath.Join(dir, "none"),
+		"empty":               writeFile(t, filepath.Join(dir, "empty"), nil, 0o600),
+		"a public key":        writeFile(t, filepath.Join(dir, "pub"), []byte(a.pub.String()), 0o600),
+		"a damaged key":       writeFile(t, filepath.Join(dir, "bad"), line[:40], 0o600),
+	} {
+		_, err := secrets.LoadIdentities([]string{file}, nil)
+		if err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), a.priv[:30]) {
+			t.Errorf("LoadIdentities(%s): taken, or the error does not name the file or quotes it", name)
+		}
+	}
+	// systemd shows credentials with a group bit, which stands for an ACL.
+	if os.Geteuid() == 0 {
+		t.Setenv("CREDENTIALS_DIRECTORY", dir)
+		if _, err := secrets.LoadIdentities([]string{open}, nil); err != nil {
+			t.Errorf("a credential of systemd was refused: %v", err)
+		}
+		other := writeFile(t, filepath.Join(t.TempDir(), "other"), line, 0o600)
+		if err := os.Chown(other, 12345, -1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := secrets.LoadIdentities([]string{other}, nil); err == nil {
+			t.Error("an identity that belongs to someone else was taken")
+		}
+	}
+}
+
+func TestEnsureIdentity(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "identity.age")
+	pub, err := secrets.EnsureIdentity(file)
+	if err != nil || !strings.HasPrefix(pub, "age1") {
+		t.Fatalf("EnsureIdentity = %q, %v", pub, err)
+	}
+	first, err := os.ReadFile(file)
+	if err != nil || !bytes.Contains(first, []byte("# public key: "+pub+"\nAGE-SECRET-KEY-1")) {
+		t.Fatalf("the file is not as age-keygen writes it (%v)", err)
+	}
+	info, err := os.Stat(file)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("mode %v, want 0600 (%v)", info.Mode(), err)
+	}
+	again, err := secrets.EnsureIdentity(file)
+	second, _ := os.ReadFile(file)
+	if err != nil || again != pub || !bytes.Equal(first, second) {
+		t.Errorf("a second EnsureIdentity gave %q, %v, or rewrote the file", again, err)
+	}
+	locked := encryptedIdentity(t, newSomeone(t).priv, "hunter2")
+	before, _ := os.ReadFile(locked)
+	if pub, err := secrets.EnsureIdentity(locked); err != nil || pub != "" {
+		t.Errorf("EnsureIdentity(encrypted) = %q, %v, want nothing yet", pub, err)
+	}
+	if after, _ := os.ReadFile(locked); !bytes.Equal(before, after) {
+		t.Error("an encrypted identity was rewritten")
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestParseRecipientNeverQuotes(t *testing.T) {
+	a := newSomeone(t)
+	for _, s := range []string{a.priv, strings.ToLower(a.priv), "AGE-PLUGIN-YUBIKEY-1QQQ", "hunter2", "age1hunter2", "ssh-ed25519 hunter2", "-----BEGIN OPENSSH PRIVATE KEY-----"} {
+		_, err := secrets.ParseRecipient(s)
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(strings.ToUpper(err.Error()), a.priv) {
+			t.Errorf("ParseRecipient took or quoted what is no recipient")
+		}
+	}
+	var oe *secrets.OpenError
+	if _, err := a.ids.Open("f", []byte("hunter2")); !errors.As(err, &oe) {
+		t.Error("no OpenError")
+	}
+}
