@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/link"
+)
+
+func (e *Env) hostCmd() *cobra.Command {
+	return group(groupHosts, "host", "Hosts come, are looked at, and leave", e.hostAddCmd(), e.hostCheckCmd())
+}
+
+type hostAdd struct {
+	reach
+	name, dest, jump string
+	options          []string
+}
+
+func (e *Env) hostAddCmd() *cobra.Command {
+	var o hostAdd
+	c := &cobra.Command{
+		Use: "add NAME [USER@]ADDRESS", Short: "Pin a host's key, let bellhop in, write it into bellhop.yaml", Args: cobra.ExactArgs(2),
+		Long: `Look at a machine over your own ssh, pin the host key that it shows, put the deployer's public
+key into the login's authorized_keys, and write the host into bellhop.yaml. What would keep
+bellhop from working there (systemd, sudo, clock, noexec) is told with what to do. A host that
+is in bellhop.yaml already is let in anew, when it shows the pinned key.`,
+		Example: "  bellhop host add chrysalis root@192.168.0.12\n  bellhop host add kos-mos cadey@kos-mos.lan --jump lufta",
+		RunE: func(c *cobra.Command, args []string) error {
+			o.name, o.dest = args[0], args[1]
+			return e.hostAdd(c.Context(), &o)
+		},
+	}
+	o.flags(c)
+	c.Flags().StringVar(&o.jump, "jump", "", "the host that bellhop goes through")
+	c.Flags().StringArrayVar(&o.options, "ssh-option", nil, "an argument for your ssh; again for more")
+	return c
+}
+
+// A knownFleet is what host add needs to know of bellhop.yaml, read loosely: a fleet that is
+// not right yet may still get a host.
+type knownFleet struct {
+	Deployer string `yaml:"deployer"`
+	Hosts    map[string]struct {
+		HostKey any `yaml:"host_key"`
+	} `yaml:"hosts"`
+}
+
+func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
+	dir, err := configDir(o.dir)
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(dir, fleetFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	var known knownFleet
+	if err := yaml.Unmarshal(text, &known); err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	if known.Deployer == "" {
+		known.Deployer = deployerLine(o.stateDir)
+	}
+	if known.Deployer == "" {
+		return hint(errors.New("bellhop.yaml does not say who deploys"), "paste the line that bellhop serve printed: deployer: ssh-ed25519 AAAA…")
+	}
+	t, facts, err := e.meet(ctx, o, known)
+	if err != nil {
+		return err
+	}
+	e.printFacts(o.name, facts)
+	if old, ok := known.Hosts[o.name]; ok {
+		return e.metAgain(o.name, old.HostKey, t)
+	}
+	if len(t.HostKeys) == 0 {
+		return fmt.Errorf("add %s: it showed no host key that can be pinned", o.name)
+	}
+	edited, err := addHost(string(text), o.name, hostFields(t, o.jump))
+	if err != nil {
+		return err
+	}
+	if err := replaceFile(path, []byte(edited)); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.Stdout, "%s %s in %s\n", e.outPaint().green("wrote"), o.name, path)
+	return problemsLeft(o.name, facts)
+}
+
+// meet looks at the machine, and lets the deployer in.
+func (e *Env) meet(ctx context.Context, o *hostAdd, known knownFleet) (link.Target, link.Facts, error) {
+	signers, err := e.signers(&o.reach)
+	if err != nil {
+		signers = func() ([]ssh.Signer, error) { return nil, nil } // the host key shows before any login
+	}
+	pool := link.NewPool(link.Config{Signers: signers})
+	defer pool.Close()
+	n := link.Newcomer{Name: o.name, Destination: o.dest, Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr}
+	if o.jump != "" {
+		via, err := o.target(o.jump)
+		if err != nil {
+			return link.Target{}, link.Facts{}, err
+		}
+		n.Jump = &via
+	}
+	t, facts, err := pool.AddHost(ctx, n)
+	if err != nil {
+		return t, facts, hint(fmt.Errorf("add %s: %w", o.name, err), "ssh %s must work first", o.dest)
+	}
+	return t, facts, nil
+}
+
+// deployerLine is the public key of a deployer whose state directory is on this machine.
+func deployerLine(stateDir string) string {
+	key, err := newState(stateDir).signer()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) + " bellhop"
+}
+
+// metAgain compares a host that stands in bellhop.yaml with what was met.
+func (e *Env) metAgain(name string, pinned any, t link.Target) error {
+	pins := fmt.Sprint(pinned)
+	for _, k := range t.HostKeys {
+		if f := strings.Fields(k); len(f) > 1 && strings.Contains(pins, f[1]) {
+			fmt.Fprintf(e.Stdout, "%s stands in bellhop.yaml already, with the key it shows: the deployer is let in\n", name)
+			return nil
+		}
+	}
+	return hint(fmt.Errorf("%s shows another host key than bellhop.yaml pins", name),
+		"if the machine was reinstalled, replace its host_key: by %s", strings.Join(t.HostKeys, " or "))
+}
+
+// hostFields is a host as bellhop.yaml has it, in the order of the docs.
+func hostFields(t link.Target, jump string) []string {
+	address := t.Addresses[0]
+	if host, port, err := net.SplitHostPort(address); err == nil && port == "22" {
+		address = host
+	}
+	fields := []string{"address", address, "host_key", t.HostKeys[0]}
+	if t.Arch != "" {
+		fields = append(fields, "arch", t.Arch)
+	}
+	if t.User != "" && t.User != "root" {
+		fields = append(fields, "user", t.User)
+	}
+	if jump != "" {
+		fields = append(fields, "jump", jump)
+	}
+	return fields
+}
+
+func (e *Env) printFacts(name string, f link.Facts) {
+	p := e.outPaint()
+	fmt.Fprintf(e.Stdout, "%s: %s, systemd %d", p.bold(name), orUnknown(f.Arch), f.Systemd)
+	if f.NixOS {
+		fmt.Fprint(e.Stdout, ", NixOS")
+	}
+	if f.Skew > time.Second || f.Skew < -time.Second {
+		fmt.Fprintf(e.Stdout, ", clock off by %s", f.Skew.Round(time.Second))
+	}
+	switch {
+	case f.KeyAdded:
+		fmt.Fprint(e.Stdout, ", deployer's key added")
+	case f.KeyThere:
+		fmt.Fprint(e.Stdout, ", deployer's key is there")
+	}
+	fmt.Fprintln(e.Stdout)
+	for _, line := range f.HostKeys {
+		if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil {
+			fmt.Fprintf(e.Stdout, "  host key %s %s\n", k.Type(), ssh.FingerprintSHA256(k))
+			break
+		}
+	}
+	for _, n := range f.Notes {
+		fmt.Fprintf(e.Stdout, "  %s %s\n", p.yellow("note:"), n)
+	}
+	for _, n := range f.Problems {
+		fmt.Fprintf(e.Stdout, "  %s %s\n", p.red("problem:"), n)
+	}
+}
+
+func orUnknown(s string) string {
+	if s == "" {
+		return "unknown architecture"
+	}
+	return s
+}
+
+func problemsLeft(name string, f link.Facts) error {
+	if len(f.Problems) == 0 {
+		return nil
+	}
+	return hint(fmt.Errorf("%s: %s to solve before bellhop can work there", name, count(len(f.Problems), "problem")), "bellhop host check %s", name)
+}
+
+func (e *Env) hostCheckCmd() *cobra.Command {
+	var r reach
+	var on string
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "check [HOST...]", Short: "Look whether bellhop can work on hosts, changing nothing",
+		RunE: func(c *cobra.Command, args []string) error {
+			ts, err := r.targets(selection(on, args))
+			if err != nil {
+				return err
+			}
+			return e.hostCheck(c.Context(), &r, ts, asJSON)
+		},
+	}
+	r.flags(c)
+	onFlag(c, &on)
+	jsonFlag(c, &asJSON)
+	c.ValidArgsFunction = completeHosts
+	return c
+}
+
+// A checkedHost is one host of host check --json.
+type checkedHost struct {
+	Name     string   `json:"name"`
+	Arch     string   `json:"arch"`
+	Systemd  int      `json:"systemd"`
+	NixOS    bool     `json:"nixos"`
+	SkewMs   int64    `json:"skew_ms"`
+	Problems []string `json:"problems"`
+	Notes    []string `json:"notes"`
+	Error    *string  `json:"error"`
+
+	facts link.Facts
+}
+
+func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON bool) error {
+	pool, err := e.pool(r)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	hosts := each(ctx, ts, 10, func(ctx context.Context, t link.Target) checkedHost {
+		ctx, cancel := context.WithTimeout(ctx, helloLimit)
+		defer cancel()
+		f, err := pool.Check(ctx, t)
+		h := checkedHost{Name: t.Name, Arch: f.Arch, Systemd: f.Systemd, NixOS: f.NixOS, SkewMs: f.Skew.Milliseconds(),
+			Problems: orEmpty(f.Problems), Notes: orEmpty(f.Notes), facts: f}
+		if err != nil {
+			h.Error = some(err.Error())
+		}
+		return h
+	})
+	bad := 0
+	for _, h := range hosts {
+		if h.Error != nil || len(h.Problems) > 0 {
+			bad++
+		}
+	}
+	if asJSON {
+		err = e.writeJSON(map[string]any{"v": 1, "hosts": hosts})
+	} else {
+		e.printChecked(hosts, bad)
+	}
+	if err == nil && bad > 0 {
+		return exit(exitError)
+	}
+	return err
+}
+
+func (e *Env) printChecked(hosts []checkedHost, bad int) {
+	p := e.outPaint()
+	for _, h := range hosts {
+		if h.Error != nil {
+			fmt.Fprintf(e.Stdout, "%s: %s\n", p.bold(h.Name), p.red(*h.Error))
+			continue
+		}
+		e.printFacts(h.Name, h.facts)
+	}
+	if bad == 0 {
+		fmt.Fprintf(e.Stdout, "%s bellhop can work on %s\n", p.green("ok"), count(len(hosts), "host"))
+	}
+}
