@@ -168,3 +168,7 @@ func (r *run) changedAny(paths []string) bool {
 	}
 	return false
 }
+
+// ValidName says whether a user or a group may be called that. systemd-sysusers makes what is
+// misspelt, so bellhop looks first.
+func ValidName(name string) bool { return accountName.MatchString(name) }

@@ -1,0 +1,167 @@
+package host_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"bellhop/internal/bundle"
+)
+
+func bot(text string) *load {
+	return newLoad().user("bot").service("bot.service", "[Service]\nExecStart=/bot\n[Install]\nWantedBy=multi-user.target\n", "file:/etc/bot/conf", "key:token").
+		owned("/etc/bot/conf", text, "bot").key("token", "hunter2")
+}
+
+func TestFirstDeployThenChangeThenNothing(t *testing.T) {
+	b := newBox(t)
+	got := b.deploy(bot("one"), bundle.OutcomeDone)
+	if b.read("/etc/bot/conf") != "one" || b.read("/run/keys/token") != "hunter2" {
+		t.Errorf("conf %q, key %q stand", b.read("/etc/bot/conf"), b.read("/run/keys/token"))
+	}
+	if !b.active["bot.service"] || !b.active["token-key.service"] || !b.enabled["bot.service"] {
+		t.Errorf("active %v, enabled %v", b.active, b.enabled)
+	}
+	if got.res.Record == nil || got.res.Record.Generation != 1 {
+		t.Fatalf("record %+v, want generation 1", got.res.Record)
+	}
+	if want := []string{"preflight", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health", "applied", "confirm", "done"}; !slices.Equal(got.events, want) {
+		t.Errorf("events %q, want %q", got.events, want)
+	}
+
+	b.jobs, b.reloads = nil, 0
+	got = b.deploy(bot("two"), bundle.OutcomeDone)
+	wantList(t, "wanted files", got.want.Files, bundle.DigestBytes([]byte("two")))
+	wantList(t, "changed", got.res.Changed, "/etc/bot/conf")
+	wantList(t, "jobs", b.jobs, "restart bot.service")
+	if b.reloads != 0 {
+		t.Errorf("%d daemon-reloads for a file that is no unit", b.reloads)
+	}
+	if got.res.Fsyncs > 8 {
+		t.Errorf("one changed file cost %d fsyncs", got.res.Fsyncs)
+	}
+
+	b.jobs = nil
+	got = b.deploy(bot("two"), bundle.OutcomeNothing)
+	if len(b.jobs) != 0 || len(got.events) != 0 || got.res.Record.Generation != 2 {
+		t.Errorf("nothing to change, and jobs %q, events %q, generation %d", b.jobs, got.events, got.res.Record.Generation)
+	}
+}
+
+func TestChangedKeyRestartsOnce(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	b.jobs = nil
+	l := bot("one")
+	l.keys["token"] = "rotated"
+	got := b.deploy(l, bundle.OutcomeDone)
+	wantList(t, "jobs", b.jobs, "restart bot.service")
+	wantList(t, "changed", got.res.Changed, "token")
+	if b.read("/run/keys/token") != "rotated" {
+		t.Errorf("key = %q", b.read("/run/keys/token"))
+	}
+	if es, _ := os.ReadDir(b.path("/run/keys")); len(es) != 1 {
+		t.Errorf("/run/keys holds %v, want the key alone", es)
+	}
+}
+
+func TestLeavingGivesBackWhatStood(t *testing.T) {
+	b := newBox(t)
+	b.write("/etc/bot/conf", "by hand")
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	l := newLoad().file("/etc/other/x", "stays")
+	got := b.deploy(l, bundle.OutcomeDone)
+	if b.read("/etc/bot/conf") != "by hand" {
+		t.Errorf("conf = %q, want what stood before bellhop", b.read("/etc/bot/conf"))
+	}
+	wantList(t, "stopped", got.res.Stopped, "bot.service", "token-key.service")
+	wantList(t, "kept", got.res.Kept, "user bot", "home /srv/bot")
+	for _, p := range []string{bundle.UnitDir + "/bot.service", "/run/keys/token", "/etc/sysusers.d"} {
+		if _, err := os.Lstat(b.path(p)); err == nil {
+			t.Errorf("%s still stands", p)
+		}
+	}
+	if b.enabled["bot.service"] || b.active["bot.service"] {
+		t.Errorf("bot.service is enabled or active")
+	}
+}
+
+func TestHandEditsArePutBackAndNamed(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	b.write("/etc/bot/conf", "edited")
+	got := b.deploy(bot("one"), bundle.OutcomeDone)
+	wantList(t, "restored", got.res.Restored, "/etc/bot/conf")
+	if b.read("/etc/bot/conf") != "one" {
+		t.Errorf("conf = %q", b.read("/etc/bot/conf"))
+	}
+	if b.read("/var/lib/bellhop/blobs/"+bundle.DigestBytes([]byte("edited"))) != "edited" {
+		t.Errorf("the edited version was not kept")
+	}
+}
+
+func TestFailedStartRollsBack(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	before := b.all()
+	l := bot("two").service("new.service", "[Service]")
+	l.keys["token"] = "rotated"
+	b.fail["new.service"] = true
+	got := b.deploy(l, bundle.OutcomeRolledBack)
+	if got.res.Error == "" || got.res.Record.Generation != 1 {
+		t.Errorf("result %+v", got.res)
+	}
+	b.compare(before, "after the rollback")
+	if !b.active["bot.service"] || b.active["new.service"] || b.enabled["new.service"] {
+		t.Errorf("active %v, enabled %v", b.active, b.enabled)
+	}
+}
+
+func TestFirstDeployThatFailsLeavesNothing(t *testing.T) {
+	b := newBox(t)
+	before := b.all()
+	b.fail["bot.service"] = true
+	b.deploy(bot("one"), bundle.OutcomeRolledBack)
+	b.compare(before, "after the rollback")
+}
+
+func TestRefusals(t *testing.T) {
+	type change = func(b *box, o *bundle.Offer)
+	for name, c := range map[string]struct {
+		do  change
+		why string
+	}{
+		"base":     {func(b *box, o *bundle.Offer) { o.Base = 7 }, bundle.RefusedBase},
+		"deployer": {func(b *box, o *bundle.Offer) { o.Deployer = "SHA256:other" }, bundle.RefusedDeployer},
+		"network":  {func(b *box, o *bundle.Offer) { o.Manifest.Network = "else" }, bundle.RefusedNetwork},
+		"host":     {func(b *box, o *bundle.Offer) { o.Manifest.Host = "lufta" }, bundle.RefusedNetwork},
+		"owner":    {func(b *box, o *bundle.Offer) { o.Manifest.Files[0].User = "nobodyhere" }, bundle.RefusedBundle},
+		"mask": {func(b *box, o *bundle.Offer) {
+			os.Remove(b.path(bundle.UnitDir + "/bot.service"))
+			os.Symlink("/dev/null", b.path(bundle.UnitDir+"/bot.service"))
+		}, bundle.RefusedBundle},
+		"need": {func(b *box, o *bundle.Offer) {
+			o.Manifest.Needs = []bundle.Need{{Command: "no-such-command", Service: "bot"}}
+			o.Manifest.Files[0].Mode = 0o600
+		}, bundle.RefusedBundle},
+		"folder": {func(b *box, o *bundle.Offer) {
+			os.Remove(b.path("/etc/bot/conf"))
+			os.Mkdir(b.path("/etc/bot/conf"), 0o755)
+		}, bundle.RefusedBundle},
+		"escape": {func(b *box, o *bundle.Offer) { o.Manifest.Files[0].Path = "/etc/../var/lib/bellhop/record" }, bundle.RefusedBundle},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			b.deploy(bot("one"), bundle.OutcomeDone)
+			l := bot("two")
+			o := l.offer()
+			c.do(b, &o)
+			before := b.all()
+			got := b.deployOffer(o, l, bundle.OutcomeRefused)
+			if got.res.Refused != c.why {
+				t.Errorf("refused = %q (%s), want %q", got.res.Refused, got.res.Error, c.why)
+			}
+			b.compare(before, "after a refusal")
+		})
+	}
+}

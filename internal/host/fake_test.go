@@ -1,0 +1,311 @@
+package host_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host"
+)
+
+// A box is a host in a temp directory: just enough systemd, accounts and ramfs for the
+// engine's own tests. Unit files are looked for on "disk" at Reload, as the real one does.
+type box struct {
+	t   *testing.T
+	dir string
+	m   *host.Machine
+
+	mu      sync.Mutex
+	boot    int
+	loaded  map[string]bool // unit file seen at the last reload
+	active  map[string]bool
+	ran     map[string]bool
+	failed  map[string]bool
+	enabled map[string]bool
+	fail    map[string]bool // start fails
+	needs   map[string]string
+	jobs    []string
+	reloads int
+	users   map[string]host.Account
+	groups  map[string]int
+	owners  map[string][2]string
+	fsyncs  int
+	applied chan error
+	noApply bool
+}
+
+func newBox(t *testing.T) *box {
+	b := &box{t: t, dir: t.TempDir(), boot: 1, loaded: map[string]bool{}, active: map[string]bool{}, ran: map[string]bool{}, failed: map[string]bool{},
+		enabled: map[string]bool{}, fail: map[string]bool{}, needs: map[string]string{}, users: map[string]host.Account{"root": {Name: "root", Group: "root"}},
+		groups: map[string]int{"root": 0, "keys": 1}, owners: map[string][2]string{}, applied: make(chan error, 10)}
+	b.m = &host.Machine{Root: b.dir, Systemd: b, Accounts: b, Mounts: b, Helper: "/usr/local/libexec/bellhop/current",
+		BootID: func() (string, error) { return fmt.Sprintf("boot-%d", b.boot), nil },
+		Fsyncs: func() { b.fsyncs++ }}
+	for _, d := range []string{"etc/systemd/system", "run", "var/lib", "opt"} {
+		if err := os.MkdirAll(filepath.Join(b.dir, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b
+}
+
+func (b *box) path(p string) string { return filepath.Join(b.dir, p) }
+
+func (b *box) write(p, text string) {
+	b.t.Helper()
+	if err := os.MkdirAll(filepath.Dir(b.path(p)), 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(b.path(p), []byte(text), 0o644); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *box) read(p string) string {
+	text, err := os.ReadFile(b.path(p))
+	if err != nil {
+		return "<" + errors.Unwrap(err).Error() + ">"
+	}
+	return string(text)
+}
+
+func (b *box) reboot() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.boot++
+	b.active, b.ran, b.failed = map[string]bool{}, map[string]bool{}, map[string]bool{}
+	os.RemoveAll(b.path("run"))
+	os.Mkdir(b.path("run"), 0o755)
+	b.look()
+}
+
+// bootUp starts what is enabled, as boot does after settle.
+func (b *box) bootUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.look()
+	for n := range b.enabled {
+		if b.loaded[n] && b.gate(n) == nil {
+			b.active[n], b.ran[n] = true, true
+		}
+	}
+}
+
+func (b *box) look() {
+	b.loaded = map[string]bool{}
+	es, _ := os.ReadDir(b.path(bundle.UnitDir))
+	for _, e := range es {
+		if !e.IsDir() {
+			b.loaded[e.Name()] = true
+		}
+	}
+}
+
+func (b *box) gate(n string) error {
+	if need := b.needs[n]; need != "" {
+		if _, err := os.Stat(b.path(need)); err != nil {
+			return errors.New("dependency")
+		}
+	}
+	return nil
+}
+
+func (b *box) Version(context.Context) (int, error) { return 252, nil }
+
+func (b *box) Units(_ context.Context, names []string) (map[string]host.UnitState, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := map[string]host.UnitState{}
+	for _, n := range names {
+		s := host.UnitState{Name: n, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success", RanThisBoot: b.ran[n], CanReload: true}
+		if b.loaded[n] {
+			s.Load, s.File = "loaded", "disabled"
+		}
+		if b.enabled[n] {
+			s.File = "enabled"
+		}
+		if b.active[n] {
+			s.Active, s.Sub = "active", "running"
+		}
+		if b.failed[n] {
+			s.Active, s.Result = "failed", "exit-code"
+		}
+		if target, err := os.Readlink(b.path(bundle.UnitDir + "/" + n)); err == nil && target == "/dev/null" {
+			s.Load, s.File, s.Fragment = "masked", "masked", bundle.UnitDir+"/"+n
+		}
+		out[n] = s
+	}
+	return out, nil
+}
+
+func (b *box) Reload(context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reloads++
+	b.look()
+	return nil
+}
+
+func (b *box) Enable(_ context.Context, names []string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range names {
+		if _, err := os.Stat(b.path(bundle.UnitDir + "/" + n)); err != nil {
+			return fmt.Errorf("enable %s: no unit file", n)
+		}
+		b.enabled[n] = true
+	}
+	return nil
+}
+
+func (b *box) Disable(_ context.Context, names []string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range names {
+		delete(b.enabled, n)
+	}
+	return nil
+}
+
+func (b *box) Job(_ context.Context, verb string, names []string) map[string]error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	bad := map[string]error{}
+	for _, n := range names {
+		b.jobs = append(b.jobs, verb+" "+n)
+		if verb == "stop" {
+			if b.active[n] && !b.loaded[n] {
+				b.t.Errorf("stop %s: its unit file is gone, so its ExecStop can't run", n)
+			}
+			delete(b.active, n)
+			continue
+		}
+		err := b.gate(n)
+		if !b.loaded[n] {
+			err = errors.New("not-found")
+		}
+		if b.fail[n] {
+			err = errors.New("failed")
+		}
+		delete(b.active, n)
+		b.failed[n] = err != nil && b.fail[n]
+		if err != nil {
+			bad[n] = err
+			continue
+		}
+		b.active[n], b.ran[n] = true, true
+	}
+	return bad
+}
+
+func (b *box) Queue(ctx context.Context, verb, name string) error {
+	b.Job(ctx, verb, []string{name})
+	return nil
+}
+
+func (b *box) ResetFailed(_ context.Context, names []string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, n := range names {
+		delete(b.failed, n)
+	}
+	return nil
+}
+
+func (b *box) StartApply(ctx context.Context, run string) error {
+	if b.noApply {
+		return host.ErrBusy
+	}
+	go func() { b.applied <- host.Apply(context.Background(), b.m, run) }()
+	return nil
+}
+
+func (b *box) Close() error { return nil }
+
+func (b *box) User(name string) (host.Account, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	a, ok := b.users[name]
+	return a, ok, nil
+}
+
+func (b *box) Group(name string) (int, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g, ok := b.groups[name]
+	return g, ok, nil
+}
+
+// Sysusers knows lines of the form "u NAME HOME".
+func (b *box) Sysusers(_ context.Context, paths []string) error {
+	for _, p := range paths {
+		for line := range strings.Lines(b.read(p)) {
+			f := strings.Fields(line)
+			b.mu.Lock()
+			if _, ok := b.users[f[1]]; !ok {
+				b.users[f[1]] = host.Account{Name: f[1], Group: f[1], Home: f[2], UID: 900, GID: 900}
+				b.groups[f[1]] = 900
+			}
+			b.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+func (b *box) Tmpfiles(context.Context, []string) error { return nil }
+
+func (b *box) Usermod(_ context.Context, a host.Account) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.users[a.Name] = a
+	return nil
+}
+
+func (b *box) Chown(_ *os.File, path, user, group string) error { return b.own(path, user, group) }
+
+func (b *box) Lchown(_ *os.File, _, path, user, group string) error { return b.own(path, user, group) }
+
+func (b *box) own(path, user, group string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, ok := b.users[user]; !ok {
+		return fmt.Errorf("no user %s", user)
+	}
+	b.owners[path] = [2]string{user, group}
+	return nil
+}
+
+func (b *box) Owner(path string) (string, string, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o, ok := b.owners[path]; ok {
+		return o[0], o[1], nil
+	}
+	return "root", "root", nil
+}
+
+func (b *box) Command(name string) bool { return name != "no-such-command" }
+
+func (b *box) Keys(context.Context) (string, error) {
+	return "ramfs", os.MkdirAll(b.path(bundle.KeyDir), 0o750)
+}
+
+func (b *box) SwapClear() bool { return false }
+
+func (b *box) Seal(_ context.Context, name string, value []byte) error {
+	if err := os.MkdirAll(b.path(bundle.SealedDir), 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(b.path(bundle.SealedDir+"/"+name), bundle.KeyMAC([]byte("tpm"), value), 0o600)
+}
+
+func (b *box) Opens(_ context.Context, name string, value []byte) bool {
+	p, err := os.ReadFile(b.path(bundle.SealedDir + "/" + name))
+	return err == nil && string(p) == string(bundle.KeyMAC([]byte("tpm"), value))
+}
