@@ -1,7 +1,11 @@
 package fleet
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 
 	"bellhop/internal/bundle"
 )
@@ -11,7 +15,11 @@ import (
 type Bundle struct {
 	bundle.Manifest
 	Digest string  // of the manifest
-	Probes []Probe // health checks of its services, not in the digest
+	Probes []Probe // health checks of its services; not in the digest
+
+	st     *stand
+	loader *Loader
+	tree   fs.FS
 }
 
 // A Probe is one line of a service's health list, with the settings of the host filled in.
@@ -20,11 +28,141 @@ type Probe struct {
 	URL     string
 }
 
-// File returns the bytes of the file, template or snippet with that digest.
-func (b *Bundle) File(digest string) ([]byte, error) { return nil, nil }
+// File returns the bytes of the file, template or snippet with that digest. The caller does
+// not change them.
+func (b *Bundle) File(digest string) ([]byte, error) {
+	c, ok := b.st.content[digest]
+	if !ok {
+		return nil, fmt.Errorf("bundle of %s has no file %s", b.Host, digest)
+	}
+	if c.src == "" {
+		return c.data, nil
+	}
+	return b.blob(c.src, digest)
+}
 
-// Package opens the archive with that digest, if it is a blob of the repo.
-func (b *Bundle) Package(digest string) (io.ReadCloser, int64, error) { return nil, 0, nil }
+// blob reads a file of the repo that had this digest. The tree that the bundle was made of
+// may be gone by now, so the newest one is tried too.
+func (b *Bundle) blob(src, digest string) ([]byte, error) {
+	var errs error
+	for _, t := range []fs.FS{b.tree, b.loader.newest()} {
+		data, err := readBlob(t, src)
+		if err == nil && bundle.DigestBytes(data) == digest {
+			return data, nil
+		}
+		if err == nil {
+			err = fmt.Errorf("%s is not what it was", src)
+		}
+		errs = errors.Join(errs, err)
+	}
+	return nil, fmt.Errorf("read %s of the bundle of %s: %w", src, b.Host, errs)
+}
+
+// Package opens the archive with that digest, if it is a blob of the repo, and tells its size.
+func (b *Bundle) Package(digest string) (io.ReadCloser, int64, error) {
+	for _, p := range b.Packages {
+		if p.Digest == digest && p.Source != "" {
+			data, err := b.blob(p.Source, digest)
+			if err != nil {
+				return nil, 0, err
+			}
+			return io.NopCloser(bytes.NewReader(data)), int64(len(data)), nil
+		}
+	}
+	return nil, 0, fmt.Errorf("bundle of %s has no package %s in the repo", b.Host, digest)
+}
 
 // Key opens the value of a key. The caller clears it.
-func (b *Bundle) Key(name string) ([]byte, error) { return nil, nil }
+func (b *Bundle) Key(name string) ([]byte, error) {
+	k := b.st.keys[name]
+	if k == nil {
+		return nil, fmt.Errorf("bundle of %s has no key %s", b.Host, name)
+	}
+	v, err := b.loader.keyValue(b.tree, b.st.renders[name], k)
+	if err != nil {
+		return nil, fmt.Errorf("key %s: %w", name, err)
+	}
+	return v, nil
+}
+
+// errOffline says that a key's value was asked of a loader that opens none.
+var errOffline = errors.New("no secret is opened offline")
+
+// keyValue opens a key, or renders the template that it is.
+func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
+	if l.Open == nil {
+		return nil, errOffline
+	}
+	if k.tmpl == nil {
+		v, err := l.Open(t, k.Source)
+		if err == nil && len(v) > bundle.MaxKey {
+			clear(v)
+			return nil, fmt.Errorf("larger than 1 MiB")
+		}
+		return v, err
+	}
+	var opened [][]byte
+	defer func() {
+		for _, v := range opened {
+			clear(v)
+		}
+	}()
+	var openErr error
+	data := r.data // a copy: the rendering counts what it uses
+	out, err := k.tmpl.tmpl.execute(&data, func(name string) (string, error) {
+		v, err := l.Open(t, r.svc.keySource(name))
+		if err != nil {
+			openErr = fmt.Errorf("%s: %w", name, err)
+			return "", openErr
+		}
+		opened = append(opened, v)
+		return string(v), nil
+	})
+	switch {
+	case openErr != nil:
+		return nil, openErr
+	case err != nil:
+		// text/template quotes values in its errors, and here they are secret.
+		at, _ := templateError(err)
+		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.tmpl.src, at.Line, knownReason(err))
+	}
+	return out, nil
+}
+
+// knownReason is the reason of an error that is our own, and so holds no value.
+func knownReason(err error) string {
+	for _, e := range []error{errOutput, errTurns, errEnvBreak, errEnvText, errEnvControl} {
+		if errors.Is(err, e) {
+			return ": " + e.Error()
+		}
+	}
+	return ""
+}
+
+// keyDigest is the key's digest for planning, opened once for each state of its sources.
+func (l *Loader) keyDigest(t *tree, r *rendered, k *keySpec) (string, error) {
+	if l.Open == nil || l.KeyDigest == nil {
+		return "", nil
+	}
+	var id string
+	if k.tmpl == nil {
+		h, err := t.fileHash(k.Source)
+		if err != nil {
+			return "", err
+		}
+		id = h
+		if d, ok := l.cache.keyDigests[id]; ok {
+			return d, nil
+		}
+	}
+	v, err := l.keyValue(t.FS, r, k)
+	if err != nil {
+		return "", err
+	}
+	d := l.KeyDigest(v)
+	clear(v)
+	if id != "" {
+		l.cache.keyDigests[id] = d
+	}
+	return d, nil
+}

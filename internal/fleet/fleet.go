@@ -61,6 +61,7 @@ type Host struct {
 	Settings map[string]map[string]any
 
 	index int // in Fleet.Hosts
+	view  *hostView
 	own   *hostFacts
 }
 

@@ -1,31 +1,431 @@
 package fleet
 
-import "io/fs"
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+)
 
-type cache struct{}
-type state struct{ config *config }
-type config struct{ byName map[string]int }
-type hostFacts struct{}
+// cache is what a loader keeps from tree to tree.
+type cache struct {
+	config     *config
+	mainHash   string
+	main       *text
+	mainFile   *fleetFile
+	hostTexts  map[string]*hostText // by hash and name
+	hostsHash  string
+	services   map[string]*serviceState
+	servicesAt string // hash of the folder services
+	secretsAt  string // hash of the folder secrets
+	blobs      map[string]*blob
+	keyDigests map[string]string // by hash of the age file
+	ageFiles   map[string]string // hash to what is wrong with the file; "" is nothing
+	last       *Fleet            // the newest that loaded without a problem
+	tree       atomic.Pointer[tree]
+}
+
+// A serviceState is a service with the state of the secrets it comes from. A new pointer
+// means that hosts which have it may differ.
+type serviceState struct {
+	*service
+	sources map[string]string // age file to its hash; "" when it is missing
+	trouble Problems          // of the sources
+}
+
+// state is the inside of a Fleet.
+type state struct {
+	loader   *Loader
+	tree     *tree
+	config   *config
+	services map[string]*serviceState
+	slots    []*slot // as Hosts
+	view     *fleetView
+	viewers  []int // hosts with a template that looks at the fleet
+	stands   map[string]*stand
+}
+
+// A slot is one host's place for its bundle. Fleets share the slots of hosts that nothing
+// changed for.
+type slot struct {
+	host     *Host
+	states   []*serviceState
+	renders  []*rendered
+	asksArch bool
+	made     atomic.Pointer[madeBundle]
+}
+
+type madeBundle struct {
+	bundle *Bundle
+	arch   string
+}
+
+func (l *Loader) newest() fs.FS {
+	if t := l.cache.tree.Load(); t != nil {
+		return t.FS
+	}
+	return nil
+}
 
 // Load reads tree. The error is Problems when the config is at fault, all of it at once.
-func (l *Loader) Load(tree fs.FS) (*Fleet, error) { return nil, nil }
+func (l *Loader) Load(fsys fs.FS) (*Fleet, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := newTree(fsys)
+	c := &l.cache
+	if c.blobs == nil {
+		c.blobs, c.keyDigests, c.ageFiles = map[string]*blob{}, map[string]string{}, map[string]string{}
+		c.hostTexts = map[string]*hostText{}
+	}
+	cfg, err := l.config(t)
+	if err != nil {
+		return nil, err
+	}
+	services, err := l.services(t)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fleet{Network: cfg.network, Deployer: cfg.deployer, Rollout: cfg.rollout, Readers: cfg.readers}
+	f.state = state{loader: l, tree: t, config: cfg, services: services, stands: map[string]*stand{}}
+	problems := slices.Clone(cfg.problems)
+	for _, name := range sortedKeys(services) {
+		problems = append(problems, services[name].problems...)
+		problems = append(problems, services[name].trouble...)
+	}
+	problems = append(problems, f.assemble(c.last)...)
+	refuse, warn := problems.split()
+	for _, w := range warn {
+		f.Warnings = append(f.Warnings, *w)
+	}
+	t.read = map[string][]byte{} // served their purpose; secrets would stay otherwise
+	if err := refuse.err(); err != nil {
+		return nil, err
+	}
+	c.last = f
+	c.tree.Store(t)
+	l.prune()
+	return f, nil
+}
+
+// config reads bellhop.yaml and hosts/*.yaml, or finds that they are as they were.
+func (l *Loader) config(t *tree) (*config, error) {
+	c := &l.cache
+	mainHash, err := t.fileHash("bellhop.yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
+	}
+	if err == errTooLarge {
+		return nil, Problems{{File: "bellhop.yaml", Message: err.Error()}}
+	}
+	if err != nil {
+		return nil, err
+	}
+	hostsHash := t.dirHash("hosts")
+	known := t.hasher != nil && hostsHash == c.hostsHash
+	if c.config != nil && mainHash == c.mainHash && known {
+		return c.config, nil
+	}
+	own, problems, err := l.hostFiles(t)
+	if err != nil {
+		return nil, err
+	}
+	var id strings.Builder
+	id.WriteString(mainHash)
+	for _, h := range own {
+		id.WriteString("\n" + h.name + "\x00" + h.text.hash)
+	}
+	for _, p := range problems {
+		id.WriteString("\n" + p.Error())
+	}
+	c.hostsHash = hostsHash
+	if c.config != nil && c.config.hash == id.String() {
+		return c.config, nil
+	}
+	if c.main == nil || c.mainHash != mainHash {
+		data, err := t.bytes("bellhop.yaml")
+		if err != nil {
+			return nil, err
+		}
+		c.main, c.mainFile, c.mainHash = &text{file: "bellhop.yaml", data: data}, &fleetFile{}, mainHash
+		if newBlob(data, false).lfs {
+			c.main.problem(pos{1, 1}, "a git-lfs pointer, not the file itself")
+		} else {
+			decodeYAML(c.main, c.mainFile)
+		}
+	}
+	cfg := makeConfig(c.main, c.mainFile, own)
+	cfg.problems = append(cfg.problems, problems...)
+	cfg.hash = id.String()
+	c.config = cfg
+	return cfg, nil
+}
+
+// hostFiles reads hosts/*.yaml, each once for each content.
+func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
+	os, err := t.list("hosts")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	var out []*hostText
+	var ps Problems
+	tell := func(o object, msg string) { ps = append(ps, &Problem{File: o.path, Message: msg}) }
+	fresh := make(map[string]*hostText, len(os))
+	for _, o := range os {
+		name, isYAML := strings.CutSuffix(o.name(), ".yaml")
+		switch bad := badObject(o, false); {
+		case ignored(o.name()):
+			continue
+		case bad != "":
+			tell(o, bad)
+			continue
+		case !isYAML || o.mode.IsDir():
+			tell(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
+			continue
+		}
+		hash, err := t.fileHash(o.path)
+		if err == errTooLarge {
+			tell(o, err.Error())
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		key := name + "\x00" + hash
+		h := l.cache.hostTexts[key]
+		if h == nil {
+			data, err := t.bytes(o.path)
+			if err != nil {
+				return nil, nil, err
+			}
+			h = &hostText{name: name, text: &text{file: o.path, data: data, hash: hash}}
+			decodeYAML(h.text, &h.file)
+		}
+		fresh[key] = h
+		out = append(out, h)
+	}
+	l.cache.hostTexts = fresh
+	return out, ps, nil
+}
+
+// services reads every folder below services that is not as it was.
+func (l *Loader) services(t *tree) (map[string]*serviceState, error) {
+	c := &l.cache
+	at, secrets := t.dirHash("services"), t.dirHash("secrets")
+	sameServices := c.services != nil && at != "" && at == c.servicesAt
+	sameSecrets := secrets != "" && secrets == c.secretsAt
+	if sameServices && sameSecrets {
+		return c.services, nil
+	}
+	out := map[string]*serviceState{}
+	if sameServices {
+		for name, s := range c.services {
+			out[name] = s
+		}
+	} else if err := l.folders(t, out); err != nil {
+		return nil, err
+	}
+	for name, s := range out {
+		old := c.services[name]
+		if old != nil && old.service == s.service && sameSecrets {
+			out[name] = old
+			continue
+		}
+		now, err := l.sources(t, s.service)
+		if err != nil {
+			return nil, err
+		}
+		if old != nil && old.service == s.service && reflect.DeepEqual(old.sources, now.sources) {
+			now = old
+		}
+		out[name] = now
+	}
+	c.services, c.servicesAt, c.secretsAt = out, at, secrets
+	return out, nil
+}
+
+// folders lists services/ and reads each.
+func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
+	os, err := t.list("services")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	var stray Problems
+	for _, o := range os {
+		if !o.mode.IsDir() && ignored(o.name()) {
+			continue
+		}
+		bad := badObject(o, false)
+		if bad == "" && !o.mode.IsDir() {
+			bad = "services/ holds one folder for each service, and nothing else"
+		}
+		if bad != "" {
+			stray = append(stray, &Problem{File: o.path, Message: bad})
+			continue
+		}
+		var old *service
+		if was := l.cache.services[o.name()]; was != nil {
+			old = was.service
+		}
+		s, err := l.readService(t, o.name(), old)
+		if err != nil {
+			return err
+		}
+		out[o.name()] = &serviceState{service: s}
+	}
+	twins(os, func(a, b object) {
+		stray = append(stray, &Problem{File: b.path, Message: fmt.Sprintf("differs from %s only by case", a.name())})
+	})
+	if len(stray) > 0 {
+		s := &service{text: &text{file: "services"}, problems: stray, renders: map[renderKey]*rendered{}}
+		out[""] = &serviceState{service: s} // no name is empty, so nobody can switch it on
+	}
+	return nil
+}
+
+// sources looks at the age files of a service's keys.
+func (l *Loader) sources(t *tree, s *service) (*serviceState, error) {
+	st := &serviceState{service: s, sources: map[string]string{}}
+	for _, k := range s.keys {
+		for _, src := range k.sources {
+			if _, seen := st.sources[src]; seen {
+				continue
+			}
+			h, err := t.fileHash(src)
+			switch {
+			case errors.Is(err, fs.ErrNotExist):
+				st.missing(t, k, src)
+			case err == errTooLarge:
+				st.trouble = append(st.trouble, &Problem{File: src, Message: err.Error()})
+			case err != nil:
+				return nil, err
+			default:
+				if err := st.checkAge(l, t, src, h); err != nil {
+					return nil, err
+				}
+			}
+			st.sources[src] = h
+		}
+	}
+	return st, nil
+}
+
+func (st *serviceState) missing(t *tree, k keySpec, src string) {
+	os, _ := t.list(path.Dir(src))
+	names := make([]string, len(os))
+	for i, o := range os {
+		names[i] = o.path
+	}
+	file, data, at := st.text.file, st.text.data, k.at
+	if k.tmpl != nil {
+		file, data, at = k.tmpl.src, k.tmpl.blob.data, k.tmpl.tmpl.keyAt
+	}
+	st.trouble = append(st.trouble, problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, didYouMean(src, names)))
+}
+
+const ageMagic = "age-encryption.org/v1\n"
+const ageArmor = "-----BEGIN AGE ENCRYPTED FILE-----"
+
+// checkAge refuses an age file that went through a change of line ends, or through LFS.
+// Whether it opens is another question, and concerns only the hosts that use it.
+func (st *serviceState) checkAge(l *Loader, t *tree, src, hash string) error {
+	bad, known := l.cache.ageFiles[hash]
+	if !known {
+		data, err := t.bytes(src)
+		if err != nil {
+			return err
+		}
+		bad = ageTrouble(data)
+		l.cache.ageFiles[hash] = bad
+	}
+	if bad != "" {
+		st.trouble = append(st.trouble, &Problem{File: src, Message: bad})
+	}
+	return nil
+}
+
+func ageTrouble(data []byte) string {
+	s := string(data)
+	if newBlob(data, false).lfs {
+		return "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS"
+	}
+	head := s
+	if !strings.HasPrefix(strings.TrimSpace(s), ageArmor) {
+		if i := strings.Index(s, "\n---"); i >= 0 && strings.HasPrefix(s, ageMagic[:len(ageMagic)-1]) {
+			head = s[:i+4]
+			if rest, _, ok := strings.Cut(s[i+1:], "\n"); ok {
+				head = s[:i+1] + rest
+			}
+		} else {
+			head = s[:min(len(s), len(ageMagic)+1)]
+		}
+	}
+	if strings.Contains(head, "\r") {
+		return "carriage returns in the age file: git changed its line ends; write `*.age binary` into .gitattributes and seal it anew"
+	}
+	return ""
+}
 
 // Bundle is what the host of that name should hold. The error is Problems that concern this
 // host alone. While nothing changes that the host depends on, the same Loader gives the same
 // pointer.
-func (f *Fleet) Bundle(host string) (*Bundle, error) { return nil, nil }
+func (f *Fleet) Bundle(host string) (*Bundle, error) {
+	i, ok := f.config.byName[host]
+	if !ok {
+		return nil, fmt.Errorf("no host %q in the fleet", host)
+	}
+	s := f.slots[i]
+	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == f.archOf(s.host)) {
+		return m.bundle, nil
+	}
+	f.loader.mu.Lock()
+	defer f.loader.mu.Unlock()
+	arch := f.archOf(s.host)
+	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == arch) {
+		return m.bundle, nil
+	}
+	st := f.stand(s, arch)
+	if len(st.problems) > 0 {
+		var ps Problems
+		for _, p := range st.problems {
+			q := *p
+			q.Host = host
+			ps = append(ps, &q)
+		}
+		return nil, ps.sort()
+	}
+	b := &Bundle{Manifest: st.manifest, Digest: st.digest, Probes: st.probes, st: st, loader: f.loader, tree: f.tree.FS}
+	b.Network, b.Host = f.Network, host
+	s.made.Store(&madeBundle{b, arch})
+	return b, nil
+}
 
-// Changed lists the hosts whose bundle may differ from that in since, an earlier fleet of
-// the same Loader; all of them when since is nil. Hosts that left are not in it.
-func (f *Fleet) Changed(since *Fleet) []*Host { return nil }
+func (f *Fleet) archOf(h *Host) string {
+	if h.Arch == "" && f.loader.Arch != nil {
+		return f.loader.Arch(h.Name)
+	}
+	return h.Arch
+}
 
-// Select lists the hosts that expr names, in the order of names: hosts, globs, @tag, ! to
-// exclude, parted by commas. "" is all of them; so is an expr that only excludes, less those.
-func (f *Fleet) Select(expr string) ([]*Host, error) { return nil, nil }
-
-// Schema is the JSON Schema of bellhop.yaml and service.yaml, as one document with a
-// definition for each.
-func Schema() ([]byte, error) { return nil, nil }
-
-// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of tree.
-func ReadReaders(tree fs.FS) (Readers, error) { return Readers{}, nil }
+// stand is what the slot's services come to, shared by all hosts that have the same.
+func (f *Fleet) stand(s *slot, arch string) *stand {
+	var key strings.Builder
+	if s.asksArch {
+		key.WriteString(arch)
+	}
+	for i, r := range s.renders {
+		fmt.Fprintf(&key, " %p %p", r, s.states[i])
+	}
+	st := f.stands[key.String()]
+	if st == nil {
+		st = f.loader.compose(f.tree, s.renders, arch)
+		f.stands[key.String()] = st
+	}
+	return st
+}

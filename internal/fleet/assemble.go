@@ -1,0 +1,321 @@
+package fleet
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// assemble joins config and services into hosts, starting from last, the newest fleet that
+// loaded whole. Only hosts that have something which differs are looked at.
+func (f *Fleet) assemble(last *Fleet) Problems {
+	a := &assembly{Fleet: f, last: last, settings: map[string]map[string]any{}, sets: map[string]bool{}}
+	if last != nil && last.config == f.config {
+		f.Hosts, f.slots = last.Hosts, last.slots
+		f.view, f.viewers = last.view, last.viewers
+		a.differing()
+	} else {
+		a.everything()
+	}
+	return a.problems
+}
+
+// An assembly is one Load's work on hosts.
+type assembly struct {
+	*Fleet
+	last     *Fleet
+	cloned   bool
+	settings map[string]map[string]any // by service and wish, shared by hosts
+	sets     map[string]bool           // sets of services that were held against each other
+	problems Problems
+}
+
+// own makes the lists of hosts ours before they are written to.
+func (a *assembly) own() {
+	if !a.cloned {
+		a.Hosts, a.slots, a.viewers = slices.Clone(a.Hosts), slices.Clone(a.slots), slices.Clone(a.viewers)
+		a.cloned = true
+	}
+}
+
+// differing looks at the hosts that have a service which differs from last's.
+func (a *assembly) differing() {
+	changed := map[string]bool{}
+	for name, s := range a.services {
+		if a.last.services[name] != s {
+			changed[name] = true
+		}
+	}
+	for name := range a.last.services {
+		if a.services[name] == nil {
+			changed[name] = true
+		}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	var hosts []int
+	for _, name := range sortedKeys(changed) {
+		a.check(name)
+		hosts = append(hosts, a.config.users[name]...)
+	}
+	slices.Sort(hosts)
+	hosts = slices.Compact(hosts)
+	a.own()
+	same := true
+	for _, i := range hosts {
+		h := a.bind(a.config.hosts[i], i)
+		if reflect.DeepEqual(h.public(), a.Hosts[i].public()) {
+			h = a.Hosts[i]
+		} else {
+			same = false
+		}
+		a.Hosts[i] = h
+	}
+	if !same {
+		a.view = nil
+		hosts = append(hosts, a.viewers...)
+		slices.Sort(hosts)
+		hosts = slices.Compact(hosts)
+	}
+	for _, i := range hosts {
+		a.fill(i)
+	}
+}
+
+// everything looks at all hosts, and takes over those of last that came out the same.
+func (a *assembly) everything() {
+	a.cloned = true
+	for name := range a.config.places {
+		a.check(name)
+	}
+	a.Hosts = make([]*Host, len(a.config.hosts))
+	a.slots = make([]*slot, len(a.config.hosts))
+	same := a.last != nil && len(a.last.Hosts) == len(a.Hosts) && a.last.Network == a.Network
+	for i, facts := range a.config.hosts {
+		h := a.bind(facts, i)
+		if a.last != nil {
+			if old, ok := a.last.Host(h.Name); ok && reflect.DeepEqual(h.public(), old.public()) {
+				h = &Host{}
+				*h = *old
+				h.index, h.own = i, facts
+			} else {
+				same = false
+			}
+		}
+		a.Hosts[i] = h
+	}
+	if same {
+		a.view = a.last.view
+	}
+	for i := range a.Hosts {
+		a.fill(i)
+	}
+}
+
+// check holds every switch of a service against it.
+func (a *assembly) check(name string) {
+	places := a.config.places[name]
+	if len(places) == 0 {
+		return
+	}
+	s := a.services[name]
+	for _, p := range places {
+		if s == nil || name == "" {
+			names := slices.DeleteFunc(sortedKeys(a.services), func(n string) bool { return n == "" })
+			a.problems = append(a.problems, p.unknown(names))
+		} else {
+			a.problems = append(a.problems, p.check(s.service)...)
+		}
+	}
+}
+
+// bind is a host with the settings of its services.
+func (a *assembly) bind(facts *hostFacts, i int) *Host {
+	h := &Host{}
+	*h = facts.host
+	h.index, h.own = i, facts
+	h.Settings = make(map[string]map[string]any, len(facts.wants))
+	for _, w := range facts.wants {
+		s := a.services[w.service]
+		if s == nil {
+			continue
+		}
+		h.Services = append(h.Services, w.service)
+		h.Settings[w.service] = a.settle(s.service, w)
+	}
+	return h
+}
+
+// settle is the defaults of a service with a wish's settings over them.
+func (a *assembly) settle(s *service, w wish) map[string]any {
+	if len(w.set) == 0 {
+		return s.settings
+	}
+	key := s.name + "\x00" + w.key
+	m := a.settings[key]
+	if m == nil {
+		m = maps.Clone(s.settings)
+		for _, set := range w.set {
+			if _, known := m[set.name]; known {
+				m[set.name] = set.value
+			}
+		}
+		a.settings[key] = m
+	}
+	return m
+}
+
+// fill gives a host its slot: the old one when all it comes from is the same.
+func (a *assembly) fill(i int) {
+	h := a.Hosts[i]
+	s := &slot{host: h}
+	a.viewFor(h)
+	usesFleet := false
+	var failed Problems
+	for _, w := range h.own.wants {
+		state := a.services[w.service]
+		if state == nil {
+			continue
+		}
+		s.states = append(s.states, state)
+		if len(state.problems) > 0 && len(refusing(state.problems)) > 0 {
+			continue // told already; a rendering would only repeat it
+		}
+		r := state.render(h.Settings[w.service], w.key, h.view, a.fleetView)
+		failed = append(failed, r.problems...)
+		s.renders = append(s.renders, r)
+		s.asksArch = s.asksArch || state.pkg.needsArch()
+		usesFleet = usesFleet || r.data.usedFleet
+	}
+	a.problems = append(a.problems, failed...)
+	a.collisions(s.states)
+	a.watchFleet(i, usesFleet)
+	if old := a.slotBefore(h); old != nil && slices.Equal(old.states, s.states) && slices.Equal(old.renders, s.renders) && old.host.Arch == h.Arch {
+		s = old
+	}
+	a.slots[i] = s
+}
+
+func refusing(ps Problems) Problems {
+	refuse, _ := ps.split()
+	return refuse
+}
+
+func (a *assembly) slotBefore(h *Host) *slot {
+	if a.last == nil || a.last.Network != a.Network {
+		return nil
+	}
+	if i, ok := a.last.config.byName[h.Name]; ok {
+		return a.last.slots[i]
+	}
+	return nil
+}
+
+// watchFleet keeps the list of hosts that change when any host does.
+func (a *assembly) watchFleet(i int, uses bool) {
+	at, has := slices.BinarySearch(a.viewers, i)
+	switch {
+	case uses && !has:
+		a.viewers = slices.Insert(a.viewers, at, i)
+	case !uses && has:
+		a.viewers = slices.Delete(a.viewers, at, at+1)
+	}
+}
+
+// fleetView is what templates see of all hosts, made when the first one looks.
+func (f *Fleet) fleetView() *fleetView {
+	if f.view == nil {
+		f.view = &fleetView{Network: f.Network}
+		for _, h := range f.Hosts {
+			f.view.Hosts = append(f.view.Hosts, f.viewFor(h))
+		}
+	}
+	return f.view
+}
+
+// viewFor is what templates see of a host; it is made once, so that it can stand in a key.
+func (f *Fleet) viewFor(h *Host) *hostView {
+	if h.view == nil {
+		h.view = viewOf(h)
+		h.view.Arch = f.archOf(h)
+	}
+	return h.view
+}
+
+// collisions holds the services of one host against each other, once for each set of them.
+func (a *assembly) collisions(states []*serviceState) {
+	if len(states) < 2 {
+		return
+	}
+	var key strings.Builder
+	ss := make([]*service, len(states))
+	for i, s := range states {
+		ss[i] = s.service
+		key.WriteString(s.name + "\x00")
+	}
+	if !a.sets[key.String()] {
+		a.sets[key.String()] = true
+		a.problems = append(a.problems, collide(ss)...)
+	}
+}
+
+// public is what makes a host differ for its bundle and for others' templates.
+func (h *Host) public() Host {
+	p := *h
+	p.index, p.own, p.view = 0, nil, nil
+	return p
+}
+
+// prune forgets what no service of the newest fleet comes from.
+func (l *Loader) prune() {
+	c := &l.cache
+	live := 0
+	for _, s := range c.services {
+		live += len(s.objects)
+		s.prune(c.last)
+	}
+	if len(c.blobs) > 2*live+100 {
+		keep := make(map[string]*blob, live)
+		for _, s := range c.services {
+			for h, b := range s.blobs {
+				keep[h] = b
+			}
+		}
+		c.blobs = keep
+	}
+}
+
+// prune forgets renderings for hosts that look different now.
+func (s *service) prune(f *Fleet) {
+	if len(s.renders) <= 2*len(f.config.users[s.name])+8 {
+		return
+	}
+	for k := range s.renders {
+		if k.host == nil {
+			continue
+		}
+		if h, ok := f.Host(k.host.Name); !ok || h.view != k.host || k.fleet != nil && k.fleet != f.view {
+			delete(s.renders, k)
+		}
+	}
+}
+
+// Changed lists the hosts whose bundle may differ from that in since, an earlier fleet of the
+// same Loader; all of them when since is nil. Hosts that left are not in it.
+func (f *Fleet) Changed(since *Fleet) []*Host {
+	var out []*Host
+	for i, s := range f.slots {
+		if since != nil {
+			if j := i; j < len(since.slots) && since.slots[j] == s {
+				continue
+			}
+			if j, ok := since.config.byName[f.Hosts[i].Name]; ok && since.slots[j] == s {
+				continue
+			}
+		}
+		out = append(out, f.Hosts[i])
+	}
+	return out
+}

@@ -1,0 +1,122 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// A claim is one place on a host that a service takes. Two services on one host may claim
+// the same only when they mean the same.
+type claim struct {
+	place string // a path, "user NAME", "unit NAME"
+	same  string // claims with an equal one get along; "" with nobody
+	what  string // for people
+	at    pos
+	file  string
+}
+
+// claimed lists what s takes, in no order.
+func (s *service) claimed() []claim {
+	var cs []claim
+	for _, f := range s.files {
+		if f.tmpl != nil && f.tmpl.secret {
+			continue // its link stands there, and is claimed as a key's
+		}
+		cs = append(cs, claim{place: f.path, what: "the file " + f.path, file: f.src})
+	}
+	for _, u := range s.units {
+		cs = append(cs, claim{place: u.path, what: "the unit file " + u.path, file: u.src})
+		if !u.dropin {
+			name := u.unit
+			if u.quadlet {
+				var q unitText
+				q.parse(u.blob.data)
+				name = generated(u.unit, &q)
+			}
+			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.src})
+		}
+	}
+	for _, k := range s.keys {
+		same := fmt.Sprintf("%+v %s %q", withoutService(k.Key), k.link, k.sources)
+		what := "the key " + k.Name
+		cs = append(cs, claim{place: "key " + k.Name, same: same, what: what, at: k.at})
+		unit := keyUnitName(k.Name)
+		cs = append(cs, claim{place: bundle.UnitDir + "/" + unit, same: same, what: "the unit " + unit + " of key " + k.Name, at: k.at})
+		if k.link != "" {
+			cs = append(cs, claim{place: k.link, same: same, what: "the link " + k.link, at: k.at})
+		}
+	}
+	if s.user != nil {
+		u := *s.user
+		u.Service = ""
+		cs = append(cs, claim{place: "user " + u.Name, same: fmt.Sprintf("%+v", u), what: "the user " + u.Name, at: s.def.User.Name.At})
+		cs = append(cs, claim{place: "/etc/sysusers.d/bellhop-" + s.name + ".conf", what: "bellhop's own snippet"},
+			claim{place: "/etc/tmpfiles.d/bellhop-" + s.name + ".conf", what: "bellhop's own snippet"})
+	}
+	return cs
+}
+
+func withoutService(k bundle.Key) bundle.Key { k.Service = ""; return k }
+
+// claims checks s against itself.
+func (s *service) claims() { s.problems = append(s.problems, collide([]*service{s})...) }
+
+// A holder is a claim and who makes it.
+type holder struct {
+	claim
+	by *service
+}
+
+// collide tells what services that stand on one host take from each other.
+func collide(ss []*service) (ps Problems) {
+	held := map[string]holder{}
+	var paths []string
+	tell := func(h holder, msg string) {
+		at, file, data := h.at, h.file, []byte(nil)
+		if at.Line > 0 || file == "" {
+			file, data = h.by.text.file, h.by.text.data
+		}
+		ps = append(ps, problemAt(file, data, at, "%s", msg))
+	}
+	for _, s := range ss {
+		for _, c := range s.claimed() {
+			now := holder{c, s}
+			was, taken := held[c.place]
+			switch {
+			case !taken:
+				held[c.place] = now
+				if strings.HasPrefix(c.place, "/") {
+					paths = append(paths, c.place)
+				}
+			case was.by == s && len(ss) > 1: // told when s alone was checked
+			case was.same != "" && was.same == now.same:
+			case was.by == s:
+				tell(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.name, c.place, was.what, now.what))
+			case strings.HasPrefix(c.place, "key ") || strings.HasPrefix(c.place, "user "):
+				tell(now, fmt.Sprintf("services %s and %s both have %s, and differ in a field of it: make it alike, or call one %s-%s", was.by.name, s.name, now.what, s.name, strings.SplitN(c.place, " ", 2)[1]))
+			default:
+				tell(now, fmt.Sprintf("services %s and %s both claim %s", was.by.name, s.name, c.what))
+			}
+		}
+	}
+	slices.Sort(paths)
+	for _, p := range paths {
+		for dir := parent(p); dir != ""; dir = parent(dir) {
+			if up, ok := held[dir]; ok && (len(ss) == 1 || up.by != held[p].by) {
+				tell(held[p], fmt.Sprintf("%s of service %s would be below %s of service %s, which is no folder", held[p].what, held[p].by.name, up.what, up.by.name))
+			}
+		}
+	}
+	return ps
+}
+
+func parent(p string) string {
+	i := strings.LastIndexByte(p, '/')
+	if i <= 0 {
+		return ""
+	}
+	return p[:i]
+}

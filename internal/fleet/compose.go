@@ -1,0 +1,190 @@
+package fleet
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// A stand is what a set of rendered services comes to. Hosts with the same set share it, and
+// their manifests share its lists.
+type stand struct {
+	manifest bundle.Manifest // without a host's name
+	digest   string
+	content  map[string]content
+	keys     map[string]*keySpec
+	renders  map[string]*rendered // of keys that are templates
+	probes   []Probe
+	problems Problems
+}
+
+// compose puts services together, and opens their keys for the digests.
+func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
+	st := &stand{content: map[string]content{}, keys: map[string]*keySpec{}, renders: map[string]*rendered{}}
+	m := &st.manifest
+	gates := map[string]*gate{}
+	units := map[string]*bundle.Unit{}
+	for _, r := range rs {
+		m.Files = append(m.Files, r.files...)
+		m.Links = append(m.Links, r.links...)
+		for d, c := range r.content {
+			st.content[d] = c
+		}
+		st.probes = append(st.probes, r.probes...)
+		st.accounts(r.svc)
+		st.pack(r.svc, arch)
+		for _, n := range r.svc.def.Needs {
+			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.name})
+		}
+		for i := range r.svc.keys {
+			st.key(l, t, r, &r.svc.keys[i])
+		}
+		for _, u := range r.units {
+			joinUnit(units, u)
+		}
+		for name, g := range r.gates {
+			joinGate(gates, name, g)
+		}
+	}
+	st.gates(gates, units)
+	for _, name := range sortedKeys(units) {
+		m.Units = append(m.Units, *units[name])
+	}
+	st.finish()
+	return st
+}
+
+func (st *stand) add(p, text, service string) {
+	d := bundle.DigestBytes([]byte(text))
+	st.content[d] = content{data: []byte(text)}
+	st.manifest.Files = append(st.manifest.Files, bundle.File{Path: p, Digest: d, Size: int64(len(text)), Mode: 0o644, User: "root", Group: "root", Service: service})
+}
+
+func (st *stand) accounts(s *service) {
+	m := &st.manifest
+	if s.user != nil {
+		if !slices.ContainsFunc(m.Users, func(u bundle.User) bool { return u.Name == s.user.Name }) {
+			m.Users = append(m.Users, *s.user)
+		}
+		m.Groups = append(m.Groups, s.user.Group)
+	}
+	for _, g := range s.extraGroups {
+		if g != bundle.KeyGroup { // made with the place for keys
+			m.Groups = append(m.Groups, g)
+		}
+	}
+}
+
+func (st *stand) pack(s *service, arch string) {
+	if s.pkg == nil {
+		return
+	}
+	p, err := s.pkg.forArch(arch)
+	if err != nil {
+		q := problemAt(s.text.file, s.text.data, s.pkg.at, "%v", err)
+		st.problems = append(st.problems, q)
+		return
+	}
+	st.manifest.Packages = append(st.manifest.Packages, p)
+}
+
+// key adds a key, unless another service named it already.
+func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec) {
+	if st.keys[k.Name] != nil {
+		return
+	}
+	st.keys[k.Name] = k
+	st.renders[k.Name] = r
+	out := k.Key
+	out.Service = r.svc.name
+	digest, err := l.keyDigest(t, r, k)
+	if err != nil {
+		p := &Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
+		st.problems = append(st.problems, p)
+	}
+	out.Digest = digest
+	st.manifest.Keys = append(st.manifest.Keys, out)
+}
+
+// joinUnit adds a unit; one that several services speak of is one unit.
+func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
+	was := units[u.Name]
+	if was == nil {
+		units[u.Name] = &u
+		return
+	}
+	if was.Foreign && !u.Foreign {
+		*was, u = u, *was // ours speaks
+	}
+	j := *was
+	j.Triggers = union(was.Triggers, u.Triggers)
+	j.Files = union(was.Files, u.Files)
+	if was.Foreign && u.Foreign {
+		j.Enable, j.Start = was.Enable || u.Enable, was.Start || u.Start
+		if was.OnChange != u.OnChange {
+			j.OnChange = bundle.Restart // the stronger one does for both
+		}
+	}
+	*was = j
+}
+
+func union(a, b []string) []string {
+	out := slices.Concat(a, b)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func joinGate(gates map[string]*gate, name string, g *gate) {
+	j := gates[name]
+	if j == nil {
+		j = &gate{service: g.service}
+		gates[name] = j
+	}
+	j.keys = slices.Concat(j.keys, g.keys)
+	j.groups = union(j.groups, g.groups)
+	j.starts = union(j.starts, g.starts)
+}
+
+// gates writes the drop-ins that hold units back, and the key units they wait for.
+func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
+	wants := map[string][]string{}
+	for _, name := range sortedKeys(gates) {
+		g := gates[name]
+		p := bundle.UnitDir + "/" + name + ".d/" + gateName
+		st.add(p, g.text(), "")
+		f := &st.manifest.Files[len(st.manifest.Files)-1]
+		for _, u := range units {
+			if u.Name == name || templateOf(u.Name) == name {
+				u.Files = append(u.Files, p)
+				u.Triggers = union(u.Triggers, []string{"file:" + p})
+				f.Service = u.Service
+			}
+		}
+		for _, k := range g.keys {
+			wants[k.Name] = union(wants[k.Name], g.starts)
+		}
+	}
+	for _, k := range st.manifest.Keys {
+		unit := keyUnitName(k.Name)
+		p := bundle.UnitDir + "/" + unit
+		st.add(p, keyUnitText(k, wants[k.Name]), k.Service)
+		units[unit] = &bundle.Unit{Name: unit, Service: k.Service, Start: true, OnChange: bundle.None, KeyUnit: true, Files: []string{p}}
+	}
+}
+
+// finish sorts, drops what is there twice, and takes the digest.
+func (st *stand) finish() {
+	m := &st.manifest
+	slices.Sort(m.Groups)
+	m.Groups = slices.Compact(m.Groups)
+	m.Sort()
+	m.Links = slices.CompactFunc(m.Links, func(a, b bundle.Link) bool { return a.Path == b.Path })
+	m.Needs = slices.CompactFunc(m.Needs, func(a, b bundle.Need) bool { return a.Command == b.Command })
+	for i := range m.Units {
+		slices.Sort(m.Units[i].Files)
+	}
+	slices.SortFunc(st.probes, func(a, b Probe) int { return strings.Compare(a.Service+"\x00"+a.URL, b.Service+"\x00"+b.URL) })
+	st.digest = m.Digest()
+}

@@ -1,0 +1,203 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// Kinds of a package.
+const (
+	kindTar  = "tar.gz"
+	kindZip  = "zip"
+	kindFile = "file"
+)
+
+var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// readPackage reads package:, as far as service.yaml alone can tell.
+func (s *service) readPackage() {
+	f := &s.def.Package
+	if f.at.Line == 0 {
+		return
+	}
+	p := &packageSpec{at: f.at, sha: map[string]string{}, blobs: map[string]*blob{}}
+	p.Name, p.Service, p.Strip = s.name, s.name, f.Strip
+	if f.Strip < 0 || f.Strip > 16 {
+		s.tell(f.at, "package: strip is %d; want 0 to 16", f.Strip)
+	}
+	switch {
+	case f.URL.S != "" && f.File.S != "":
+		s.tell(f.File.At, "package: url and file exclude each other")
+	case f.URL.S != "":
+		p.url = s.expand(f.URL, f.Version.S)
+		s.checkURL(f.URL.At, p.url)
+		s.readSums(p)
+	case f.File.S != "":
+		p.file = s.packageFile(f)
+		s.readSums(p)
+	default:
+		s.tell(f.at, "package: want url, with sha256, or file")
+		return
+	}
+	p.Kind = cmp.Or(f.Kind.S, kindOfArchive(cmp.Or(p.url, p.file)))
+	if !slices.Contains([]string{kindTar, kindZip, kindFile}, p.Kind) {
+		s.tell(f.Kind.At, "package: kind %q: want tar.gz, zip or file", p.Kind)
+	}
+	if p.Kind == kindFile {
+		p.File = cmp.Or(f.Name.S, s.name)
+		if p.Strip != 0 {
+			s.tell(f.at, "package: strip is for archives; this is a single file")
+		}
+	} else if f.Name.S != "" {
+		s.tell(f.Name.At, "package: name is for a single file; an archive brings its own names")
+	}
+	if f.Name.S != "" && !nameRule.MatchString(f.Name.S) {
+		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, nameWords)
+	}
+	s.pkg = p
+}
+
+// kindOfArchive tells what an archive is by its name.
+func kindOfArchive(name string) string {
+	name, _, _ = strings.Cut(name, "?")
+	switch {
+	case strings.HasSuffix(name, ".tar.gz"), strings.HasSuffix(name, ".tgz"):
+		return kindTar
+	case strings.HasSuffix(name, ".zip"):
+		return kindZip
+	}
+	return kindFile
+}
+
+// expand fills in {version} and leaves {arch}.
+func (s *service) expand(v str, version string) string {
+	return placeholder.ReplaceAllStringFunc(v.S, func(m string) string {
+		switch m {
+		case "{arch}":
+			return m
+		case "{version}":
+			if version == "" {
+				s.tell(v.At, "package: {version} stands here, but there is no version:")
+			}
+			return version
+		}
+		s.tell(v.At, "package: unknown placeholder %s; known: {version}, {arch}", m)
+		return ""
+	})
+}
+
+func (s *service) checkURL(at pos, raw string) {
+	u, err := url.Parse(strings.ReplaceAll(raw, "{arch}", "arch"))
+	switch {
+	case err != nil || u.Host == "":
+		s.tell(at, "package: url %q is not readable", raw)
+	case u.Scheme != "https":
+		s.tell(at, "package: url must be https")
+	case u.User != nil:
+		s.tell(at, "package: no user or password in a url: it would stand in git and in history")
+	}
+}
+
+// packageFile is the path of a package that is a blob of the service's folder.
+func (s *service) packageFile(f *packageFile) string {
+	name := s.expand(f.File, f.Version.S)
+	if path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "..") {
+		s.tell(f.File.At, "package: file %q: want a path below this folder", name)
+		return ""
+	}
+	return "services/" + s.name + "/" + name
+}
+
+func (s *service) readSums(p *packageSpec) {
+	f := &s.def.Package.SHA256
+	sum := func(v str) string {
+		if !shaRule.MatchString(v.S) {
+			s.tell(v.At, "package: sha256 %q: want 64 hex digits", v.S)
+		}
+		return v.S
+	}
+	if f.Any.S != "" {
+		p.anyArch = sum(f.Any)
+		if strings.Contains(p.url+p.file, "{arch}") {
+			s.tell(f.Any.At, "package: with {arch} there is a sha256 for each, as in { amd64: …, arm64: … }")
+		}
+	}
+	for _, e := range f.By {
+		if hint := archHint(e.Key); hint != "" {
+			s.tell(e.At, "package: %s", hint)
+		}
+		p.sha[e.Key] = sum(e.Value)
+	}
+	if p.url != "" && p.anyArch == "" && len(p.sha) == 0 {
+		s.tell(p.at, "package: url without sha256")
+	}
+}
+
+// matchesPackage tells whether a file of the folder is the package, for any architecture.
+func (s *service) matchesPackage(file string) bool {
+	before, after, perArch := strings.Cut(s.pkg.file, "{arch}")
+	if !perArch {
+		return file == s.pkg.file
+	}
+	if len(file) < len(before)+len(after) || !strings.HasPrefix(file, before) || !strings.HasSuffix(file, after) {
+		return false
+	}
+	return slices.Contains(arches, file[len(before):len(file)-len(after)])
+}
+
+// checkPackage holds a package that is a blob against its sums.
+func (s *service) checkPackage() {
+	p := s.pkg
+	if p == nil || p.file == "" {
+		return
+	}
+	if len(p.blobs) == 0 {
+		s.tell(p.at, "package: no file %s in the repo", p.file)
+	}
+	for file, b := range p.blobs {
+		want := p.anyArch
+		for arch, sha := range p.sha {
+			if strings.ReplaceAll(p.file, "{arch}", arch) == file {
+				want = sha
+			}
+		}
+		if want != "" && want != b.digest {
+			s.tell(p.at, "package: sha256 of %s is %s", file, b.digest)
+		}
+	}
+}
+
+// needsArch tells whether hosts of different architecture get different packages.
+func (p *packageSpec) needsArch() bool {
+	return p != nil && (p.anyArch == "" && p.url != "" || strings.Contains(p.file, "{arch}"))
+}
+
+// forArch is the package that a host of that architecture gets.
+func (p *packageSpec) forArch(arch string) (bundle.Package, error) {
+	out := p.Package
+	if p.needsArch() && arch == "" {
+		return out, fmt.Errorf("the architecture is not known yet, and the package of %s needs it: write arch: into the config, or let bellhop reach the host once", p.Name)
+	}
+	if p.file != "" {
+		file := strings.ReplaceAll(p.file, "{arch}", arch)
+		b := p.blobs[file]
+		if b == nil {
+			return out, fmt.Errorf("the package of %s has no file for %s (%s)", p.Name, arch, file)
+		}
+		out.Source, out.Digest, out.Size = file, b.digest, b.size
+		return out, nil
+	}
+	out.URL = strings.ReplaceAll(p.url, "{arch}", arch)
+	out.Digest = cmp.Or(p.sha[arch], p.anyArch)
+	if out.Digest == "" {
+		return out, fmt.Errorf("the package of %s has no sha256 for %s, only for %s", p.Name, arch, strings.Join(sortedKeys(p.sha), ", "))
+	}
+	return out, nil
+}

@@ -1,0 +1,117 @@
+package fleet
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"github.com/goccy/go-yaml/ast"
+)
+
+// decode reads true, false, nothing (on), or settings beside enable.
+func (s *switchFile) decode(d *decoder, n ast.Node) {
+	s.At = nodeAt(n)
+	r, ok := d.resolve(n)
+	if !ok {
+		return
+	}
+	switch x := r.(type) {
+	case *ast.BoolNode:
+		s.Enable = &x.Value
+	case *ast.NullNode:
+	case ast.MapNode:
+		d.pairs(r, func(key string, at pos, val ast.Node) {
+			if key == enableWord {
+				on := true
+				d.decode(val, reflect.ValueOf(&on).Elem())
+				s.Enable = &on
+				return
+			}
+			e := entry[value]{Key: key, At: at}
+			e.Value.decode(d, val)
+			s.Set = append(s.Set, e)
+		})
+	default:
+		d.problem(s.At, "want true, false or settings, not %s", describe(r))
+	}
+}
+
+// settingsKey is equal for equal settings, and only for them.
+func settingsKey(set []setting) string {
+	if len(set) == 0 {
+		return ""
+	}
+	m := make(map[string]any, len(set))
+	for _, s := range set {
+		m[s.name] = s.value
+	}
+	p, err := json.Marshal(m)
+	if err != nil { // NaN and infinities have no JSON
+		return fmt.Sprintf("%#v", m)
+	}
+	return string(p)
+}
+
+func sameValue(a, b any) bool { return reflect.DeepEqual(a, b) }
+
+// kindOf names the kind of a setting's value for people; numbers are one kind.
+func kindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "nothing"
+	case bool:
+		return "true or false"
+	case string:
+		return "text"
+	case int64, float64:
+		return "a number"
+	case []any:
+		return "a list"
+	}
+	return "a mapping"
+}
+
+// check holds a switch against its service: unknown settings, and values of another kind
+// than the default's, are problems.
+func (p place) check(s *service) (ps Problems) {
+	tell := func(at pos, format string, args ...any) *Problem {
+		q := problemAt(p.file.file, p.file.data, at, format, args...)
+		ps = append(ps, q)
+		return q
+	}
+	for _, e := range p.sw.Set {
+		def, ok := s.settings[e.Key]
+		switch {
+		case !ok:
+			names := append(sortedKeys(s.settings), enableWord)
+			hint := didYouMean(e.Key, names)
+			if hint == "" {
+				hint = "; its service.yaml has " + orNone(sortedKeys(s.settings))
+			}
+			tell(e.At, "service %s has no setting %q%s", s.name, e.Key, hint)
+		case def != nil && e.Value.V != nil && kindOf(def) != kindOf(e.Value.V):
+			tell(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.name, kindOf(def), kindOf(e.Value.V))
+		}
+	}
+	return ps
+}
+
+// unknown says that no folder has this service's name. Switching off what is not there only
+// warns: the line is what remains of a service that left.
+func (p place) unknown(names []string) *Problem {
+	q := problemAt(p.file.file, p.file.data, p.at, "no service %q: there is no folder services/%s%s", p.name, p.name, didYouMean(p.name, names))
+	q.Warning = !p.sw.on()
+	return q
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return fmt.Sprint(names)
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,394 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"text/template"
+	"text/template/parse"
+	"unicode/utf8"
+)
+
+// Templates are bounded and pure. Bounded: the output is capped, and so are the turns of all
+// loops together, since an empty loop writes nothing and still never ends. Pure: there is no
+// clock, no chance, no environment, no file, so that one tree gives one bundle. A key's value
+// goes through once: what it holds is never read as template again.
+
+const (
+	maxOutput = 1 << 20
+	maxTurns  = 1_000_000
+)
+
+// A tmpl is a parsed template of the repo.
+type tmpl struct {
+	src    string
+	t      *template.Template
+	secret bool // it names keys, so its rendering is itself a key
+	keyAt  pos
+	keys   []string // that it names, sorted
+}
+
+var pureFuncs = template.FuncMap{
+	"env":   EnvQuote,
+	"trim":  strings.TrimSpace,
+	"lower": strings.ToLower,
+	"upper": strings.ToUpper,
+	"split": func(sep, s string) []string { return strings.Split(s, sep) },
+	"join":  join,
+	"replace": func(old, new, s string) string {
+		if old == "" {
+			return s // strings.ReplaceAll would put new between all letters
+		}
+		return strings.ReplaceAll(s, old, new)
+	},
+	"indent": func(n int, s string) (string, error) {
+		if n < 0 || n > 80 {
+			return "", fmt.Errorf("indent by %d", n)
+		}
+		return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", n)), nil
+	},
+	"json":   toJSON,
+	"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
+	"default": func(def, v any) any {
+		if v == nil || v == "" {
+			return def
+		}
+		return v
+	},
+	// The two that each execution replaces.
+	"key":     func(string) (string, error) { return "", errors.New("no keys here") },
+	turnsWord: func() (string, error) { return "", nil },
+}
+
+// turnsWord is called at every turn of a loop. A template that names it itself only uses up
+// its own turns.
+const turnsWord = "bellhopTurn"
+
+func join(sep string, v any) (string, error) {
+	switch v := v.(type) {
+	case []string:
+		return strings.Join(v, sep), nil
+	case []any:
+		ss := make([]string, len(v))
+		for i := range v {
+			ss[i] = fmt.Sprint(v[i])
+		}
+		return strings.Join(ss, sep), nil
+	}
+	return "", fmt.Errorf("join wants a list, not %T", v)
+}
+
+func toJSON(v any) (string, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return "", errors.New("no JSON for this value")
+	}
+	return strings.TrimSuffix(b.String(), "\n"), nil
+}
+
+var (
+	errEnvText    = errors.New("env: the value is not UTF-8, and systemd would drop it")
+	errEnvBreak   = errors.New("env: the value has a line break, which an environment file can't hold; `trim` takes one off its end")
+	errEnvControl = errors.New("env: the value has control characters")
+)
+
+var bareEnv = regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`)
+
+// EnvQuote writes s as the value of a line in an environment file, so that systemd and a
+// POSIX shell read exactly s. What such a file can't hold is an error that does not repeat s.
+func EnvQuote(s string) (string, error) {
+	if bareEnv.MatchString(s) {
+		return s, nil
+	}
+	if !utf8.ValidString(s) {
+		return "", errEnvText
+	}
+	for _, c := range s {
+		if c == '\n' || c == '\r' {
+			return "", errEnvBreak
+		}
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return "", errEnvControl
+		}
+	}
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(s) + `"`, nil
+}
+
+// template parses the template at src; what is wrong with it is told.
+func (s *service) template(src string, b *blob) *tmpl {
+	tell := func(at pos, format string, args ...any) {
+		s.problems = append(s.problems, problemAt(src, b.data, at, format, args...))
+	}
+	t, err := parseTemplate(src, string(b.data))
+	if err != nil {
+		at, msg := templateError(err)
+		tell(at, "%s", msg)
+		return nil
+	}
+	out := &tmpl{src: src, t: t}
+	for _, one := range t.Templates() {
+		if one.Tree == nil || one.Root == nil {
+			continue
+		}
+		w := &walker{tmpl: out, text: string(b.data), tell: tell}
+		w.list(one.Root)
+		if one.Name() != src { // a define may call itself
+			one.Root.Nodes = slices.Insert(one.Root.Nodes, 0, turnNode())
+		}
+	}
+	slices.Sort(out.keys)
+	out.keys = slices.Compact(out.keys)
+	return out
+}
+
+func parseTemplate(src, text string) (t *template.Template, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("template: %s:1: not readable as a template", src)
+		}
+	}()
+	return template.New(src).Option("missingkey=error").Funcs(pureFuncs).Parse(text)
+}
+
+// turnNode is the action {{ bellhopTurn }}.
+func turnNode() parse.Node {
+	t, err := template.New("turn").Funcs(pureFuncs).Parse("{{" + turnsWord + "}}")
+	if err != nil {
+		panic(err)
+	}
+	return t.Root.Nodes[0]
+}
+
+// A walker finds the keys that a template names, and makes its loops count.
+type walker struct {
+	tmpl *tmpl
+	text string
+	tell func(pos, string, ...any)
+}
+
+func (w *walker) list(l *parse.ListNode) {
+	if l == nil {
+		return
+	}
+	for _, n := range l.Nodes {
+		switch n := n.(type) {
+		case *parse.ActionNode:
+			w.pipe(n.Pipe)
+		case *parse.IfNode:
+			w.branch(&n.BranchNode)
+		case *parse.WithNode:
+			w.branch(&n.BranchNode)
+		case *parse.RangeNode:
+			w.branch(&n.BranchNode)
+			n.List.Nodes = slices.Insert(n.List.Nodes, 0, turnNode())
+		case *parse.TemplateNode:
+			w.pipe(n.Pipe)
+		}
+	}
+}
+
+func (w *walker) branch(b *parse.BranchNode) {
+	w.pipe(b.Pipe)
+	w.list(b.List)
+	w.list(b.ElseList)
+}
+
+func (w *walker) pipe(p *parse.PipeNode) {
+	if p == nil {
+		return
+	}
+	for _, c := range p.Cmds {
+		for i, a := range c.Args {
+			switch a := a.(type) {
+			case *parse.IdentifierNode:
+				if a.Ident == "key" {
+					w.key(c, i)
+				}
+			case *parse.PipeNode:
+				w.pipe(a)
+			case *parse.ChainNode:
+				if inner, ok := a.Node.(*parse.PipeNode); ok {
+					w.pipe(inner)
+				}
+			}
+		}
+	}
+}
+
+// key notes {{ key "name" }}; the name must be written out, so that it is known before any
+// secret is opened.
+func (w *walker) key(c *parse.CommandNode, i int) {
+	off := min(int(c.Position()), len(w.text))
+	at := pos{1 + strings.Count(w.text[:off], "\n"), off - strings.LastIndexByte(w.text[:off], '\n')}
+	if !w.tmpl.secret {
+		w.tmpl.secret, w.tmpl.keyAt = true, at
+	}
+	if i == 0 && len(c.Args) == 2 {
+		if name, ok := c.Args[1].(*parse.StringNode); ok {
+			if !nameRule.MatchString(name.Text) {
+				w.tell(at, "bad name %q for a key: %s", name.Text, nameWords)
+				return
+			}
+			w.tmpl.keys = append(w.tmpl.keys, name.Text)
+			return
+		}
+	}
+	w.tell(at, `want the name of a key written out, as in {{ key "db" }}`)
+}
+
+var templatePlace = regexp.MustCompile(`^template: (.*?):(\d+)(?::(\d+))?: `)
+
+// templateError parts text/template's error into a place and a message.
+func templateError(err error) (pos, string) {
+	msg := err.Error()
+	m := templatePlace.FindStringSubmatch(msg)
+	if m == nil {
+		return pos{1, 1}, strings.TrimPrefix(msg, "template: ")
+	}
+	line, _ := strconv.Atoi(m[2])
+	col, _ := strconv.Atoi(m[3])
+	return pos{line, col + 1}, msg[len(m[0]):]
+}
+
+var errOutput = errors.New("the output is larger than 1 MiB")
+var errTurns = errors.New("loops turn more than a million times")
+
+// A capped buffer refuses to grow past maxOutput.
+type capped struct{ bytes.Buffer }
+
+func (c *capped) Write(p []byte) (int, error) {
+	if c.Len()+len(p) > maxOutput {
+		return 0, errOutput
+	}
+	return c.Buffer.Write(p)
+}
+
+// execute renders the template. values gives a key's value.
+func (t *tmpl) execute(data *templateData, values func(name string) (string, error)) ([]byte, error) {
+	c, err := t.t.Clone()
+	if err != nil {
+		return nil, err
+	}
+	turns := 0
+	c.Funcs(template.FuncMap{
+		"key": values,
+		turnsWord: func() (string, error) {
+			if turns++; turns > maxTurns {
+				return "", errTurns
+			}
+			return "", nil
+		},
+	})
+	var out capped
+	if err := c.Execute(&out, data); err != nil {
+		clear(out.Bytes())
+		return nil, err
+	}
+	return out.Bytes(), nil
+}
+
+// templateData is the dot of a template. Host and Fleet are methods, so that their use is
+// seen: only a template that looked at the host is rendered again for each.
+type templateData struct {
+	Settings map[string]any
+
+	host      *hostView
+	fleet     *fleetView
+	usedHost  bool
+	usedFleet bool
+}
+
+// Host is the host that the file is for.
+func (d *templateData) Host() *hostView { d.usedHost = true; return d.host }
+
+// Fleet is all hosts.
+func (d *templateData) Fleet() *fleetView { d.usedFleet = true; return d.fleet }
+
+// String keeps {{ . }} from printing pointers.
+func (d *templateData) String() string { return "bellhop" }
+
+// GoString keeps printf "%#v" from it.
+func (d *templateData) GoString() string { return "bellhop" }
+
+// A hostView is what a template may know of a host.
+type hostView struct {
+	Name      string
+	Address   string // the first one, without a port
+	Addresses []string
+	Arch      string
+	Tags      []string
+	Services  []string
+	Settings  map[string]map[string]any
+}
+
+// Has tells whether the host has a tag.
+func (h *hostView) Has(tag string) bool { return slices.Contains(h.Tags, tag) }
+
+// Runs tells whether a service is switched on.
+func (h *hostView) Runs(service string) bool { return slices.Contains(h.Services, service) }
+
+func (h *hostView) String() string   { return h.Name }
+func (h *hostView) GoString() string { return h.Name }
+
+// A fleetView is what a template may know of all hosts.
+type fleetView struct {
+	Network string
+	Hosts   []*hostView // by name
+}
+
+// Host finds a host by name.
+func (f *fleetView) Host(name string) (*hostView, error) {
+	for _, h := range f.Hosts {
+		if h.Name == name {
+			return h, nil
+		}
+	}
+	return nil, fmt.Errorf("no host %q", name)
+}
+
+// Tagged lists the hosts that have a tag.
+func (f *fleetView) Tagged(tag string) []*hostView {
+	var out []*hostView
+	for _, h := range f.Hosts {
+		if h.Has(tag) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// Running lists the hosts that have a service switched on.
+func (f *fleetView) Running(service string) []*hostView {
+	var out []*hostView
+	for _, h := range f.Hosts {
+		if h.Runs(service) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+func (f *fleetView) String() string   { return f.Network }
+func (f *fleetView) GoString() string { return f.Network }
+
+func viewOf(h *Host) *hostView {
+	v := &hostView{Name: h.Name, Arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings}
+	for _, a := range h.Addresses {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			v.Addresses = append(v.Addresses, host)
+		}
+	}
+	if len(v.Addresses) > 0 {
+		v.Address = v.Addresses[0]
+	}
+	return v
+}

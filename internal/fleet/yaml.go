@@ -1,0 +1,524 @@
+package fleet
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
+)
+
+// The YAML of a config repo is decoded from goccy's syntax tree by the struct tags of our own
+// types, not by goccy's decoder: that one stops at the first thing it does not know, and
+// forgets where a value stood. Here every problem is told, and checks that come later can
+// still point at the line.
+
+// pos is a place in a file.
+type pos struct{ Line, Column int }
+
+// str is text that remembers where it stood.
+type str struct {
+	S  string
+	At pos
+}
+
+// value is any YAML value, as plain Go: string, int64, float64, bool, nil, []any, map[string]any.
+type value struct {
+	V  any
+	At pos
+}
+
+// entries is a mapping that keeps its order, and where each key stood.
+type entries[T any] []entry[T]
+
+type entry[T any] struct {
+	Key   string
+	At    pos
+	Value T
+}
+
+func (es entries[T]) get(key string) (*entry[T], bool) {
+	for i := range es {
+		if es[i].Key == key {
+			return &es[i], true
+		}
+	}
+	return nil, false
+}
+
+func (es entries[T]) keys() []string {
+	ks := make([]string, len(es))
+	for i := range es {
+		ks[i] = es[i].Key
+	}
+	return ks
+}
+
+// list is one value or a list of them.
+type list []str
+
+func (l list) strings() []string {
+	var ss []string
+	for _, s := range l {
+		ss = append(ss, s.S)
+	}
+	return ss
+}
+
+// A text is one file of the tree, with the problems found in it.
+type text struct {
+	hash     string
+	file     string
+	data     []byte
+	problems Problems
+}
+
+// problem adds one at a place of the file.
+func (t *text) problem(at pos, format string, args ...any) {
+	t.problems = append(t.problems, problemAt(t.file, t.data, at, format, args...))
+}
+
+func problemAt(file string, data []byte, at pos, format string, args ...any) *Problem {
+	p := &Problem{File: file, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...)}
+	p.Source = lineOf(data, at.Line)
+	return p
+}
+
+// lineOf is line n of data, cut to what a terminal shows.
+func lineOf(data []byte, n int) string {
+	if n <= 0 {
+		return ""
+	}
+	for ; n > 1; n-- {
+		i := bytes.IndexByte(data, '\n')
+		if i < 0 {
+			return ""
+		}
+		data = data[i+1:]
+	}
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		data = data[:i]
+	}
+	if len(data) > 200 {
+		data = data[:200]
+	}
+	return strings.ToValidUTF8(strings.TrimRight(string(data), "\r"), "�")
+}
+
+// maxNodes bounds what aliases can blow a file up to.
+const maxNodes = 5_000_000
+
+type decoder struct {
+	*text
+	anchors map[string]ast.Node
+	open    int // aliases being followed
+	nodes   int
+}
+
+// decodeYAML decodes t into v, a pointer to a struct. An empty file leaves v as it is.
+func decodeYAML(t *text, v any) {
+	d := &decoder{text: t}
+	body, ok := d.parse()
+	if !ok || body == nil {
+		return
+	}
+	d.decode(body, reflect.ValueOf(v).Elem())
+}
+
+// parse is the one document of the file.
+func (d *decoder) parse() (body ast.Node, ok bool) {
+	defer func() {
+		if r := recover(); r != nil { // the parser is foreign, and the file a stranger's
+			d.problem(pos{1, 1}, "not readable as YAML")
+			body, ok = nil, false
+		}
+	}()
+	if i := bytes.IndexByte(d.data, 0); i >= 0 {
+		d.problem(pos{1 + bytes.Count(d.data[:i], []byte("\n")), 1}, "a NUL byte has no place in YAML")
+		return nil, false
+	}
+	f, err := parser.ParseBytes(d.data, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		at, msg := pos{1, 1}, err.Error()
+		if ye, isYAML := err.(yaml.Error); isYAML {
+			msg = ye.GetMessage()
+			if tk := ye.GetToken(); tk != nil {
+				at = tokenAt(tk)
+			}
+		}
+		d.problem(at, "%s", msg)
+		return nil, false
+	}
+	for _, doc := range f.Docs {
+		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
+			continue
+		}
+		if body != nil {
+			d.problem(nodeAt(doc.Body), "a second document: one file holds one")
+			return nil, false
+		}
+		body = doc.Body
+	}
+	return body, true
+}
+
+func tokenAt(tk *token.Token) pos {
+	if tk == nil || tk.Position == nil {
+		return pos{1, 1}
+	}
+	return pos{tk.Position.Line, tk.Position.Column}
+}
+
+func nodeAt(n ast.Node) pos {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return nodeAt(n.Values[0].Key)
+		}
+	case *ast.MappingValueNode:
+		return nodeAt(n.Key)
+	}
+	return tokenAt(n.GetToken())
+}
+
+// resolve looks through anchors, aliases and tags.
+func (d *decoder) resolve(n ast.Node) (ast.Node, bool) {
+	for range 32 {
+		d.nodes++
+		if d.nodes > maxNodes {
+			if d.nodes == maxNodes+1 {
+				d.problem(nodeAt(n), "aliases make this file too large")
+			}
+			return nil, false
+		}
+		switch x := n.(type) {
+		case *ast.AnchorNode:
+			if d.anchors == nil {
+				d.anchors = map[string]ast.Node{}
+			}
+			name := x.Name.GetToken().Value
+			if d.anchors[name] == nil {
+				d.anchors[name] = x.Value
+			}
+			n = x.Value
+		case *ast.AliasNode:
+			name := x.Value.GetToken().Value
+			to, ok := d.anchors[name]
+			if !ok {
+				d.problem(nodeAt(x), "alias *%s has no anchor before it", name)
+				return nil, false
+			}
+			n = to
+		case *ast.TagNode:
+			switch x.Start.Value {
+			case "!!str", "!!int", "!!bool", "!!float", "!!null", "!!map", "!!seq":
+				n = x.Value
+			default:
+				d.problem(nodeAt(x), "tag %s is not supported", x.Start.Value)
+				return nil, false
+			}
+		default:
+			return n, n != nil
+		}
+	}
+	d.problem(nodeAt(n), "anchors and aliases are nested too deep")
+	return nil, false
+}
+
+// decode puts n into v by v's type.
+func (d *decoder) decode(n ast.Node, v reflect.Value) {
+	if d.open > 64 {
+		d.problem(nodeAt(n), "nested too deep")
+		return
+	}
+	d.open++
+	defer func() { d.open-- }()
+	if c, ok := v.Addr().Interface().(interface{ decode(*decoder, ast.Node) }); ok {
+		c.decode(d, n)
+		return
+	}
+	r, ok := d.resolve(n)
+	if !ok {
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if r.Type() == ast.NullType {
+			return
+		}
+		v.Set(reflect.New(v.Type().Elem()))
+		d.decode(r, v.Elem())
+	case reflect.Struct:
+		d.decodeStruct(r, v)
+	case reflect.Bool:
+		if b, ok := r.(*ast.BoolNode); ok {
+			v.SetBool(b.Value)
+			return
+		}
+		d.problem(nodeAt(n), "want true or false, not %s", describe(r))
+	case reflect.Int:
+		if i, ok := r.(*ast.IntegerNode); ok {
+			if x, ok := plain(i.Value).(int64); ok {
+				v.SetInt(x)
+				return
+			}
+		}
+		d.problem(nodeAt(n), "want a whole number, not %s", describe(r))
+	default:
+		panic("fleet: no way to decode " + v.Type().String())
+	}
+}
+
+// decodeStruct fills the fields that have a yaml tag; a key without a field is a problem.
+func (d *decoder) decodeStruct(n ast.Node, v reflect.Value) {
+	if n.Type() == ast.NullType {
+		return
+	}
+	fields := fieldsOf(v.Type())
+	seen := make([]bool, len(fields))
+	d.pairs(n, func(key string, at pos, val ast.Node) {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
+		if i < 0 {
+			names := fieldNames(fields)
+			hint := didYouMean(key, names)
+			if hint == "" {
+				hint = "; known here: " + strings.Join(names, ", ")
+			}
+			d.problem(at, "unknown field %q%s", key, hint)
+			return
+		}
+		if seen[i] {
+			return // pairs told it
+		}
+		seen[i] = true
+		d.decode(val, v.Field(fields[i].index))
+	})
+}
+
+type field struct {
+	name  string
+	index int
+}
+
+var fieldCache = map[reflect.Type][]field{}
+
+func init() {
+	for _, v := range []any{fleetFile{}, hostFile{}, groupFile{}, rolloutFile{}, verifyFile{}, serviceFile{}, userFile{}, packageFile{}, keyFile{}, fileRule{}, unitRule{}} {
+		t := reflect.TypeOf(v)
+		var fs []field
+		for i := range t.NumField() {
+			if name := t.Field(i).Tag.Get("yaml"); name != "" && name != "-" {
+				fs = append(fs, field{name, i})
+			}
+		}
+		fieldCache[t] = fs
+	}
+}
+
+func fieldsOf(t reflect.Type) []field { return fieldCache[t] }
+
+func fieldNames(fs []field) []string {
+	names := make([]string, len(fs))
+	for i, f := range fs {
+		names[i] = f.name
+	}
+	return names
+}
+
+// pairs calls f for each key of a mapping; a key that comes twice is a problem.
+func (d *decoder) pairs(n ast.Node, f func(key string, at pos, val ast.Node)) {
+	m, ok := n.(ast.MapNode)
+	if !ok {
+		d.problem(nodeAt(n), "want a mapping (name: value), not %s", describe(n))
+		return
+	}
+	var first map[string]pos
+	for it := m.MapRange(); it.Next(); {
+		kn := it.Key()
+		at := nodeAt(kn)
+		if kn.IsMergeKey() {
+			d.problem(at, "<< is not supported: write it out, or use groups")
+			continue
+		}
+		key, ok := scalarText(kn)
+		if !ok {
+			if ak, isAnchor := kn.(*ast.AnchorNode); isAnchor {
+				key, ok = scalarText(ak.Value)
+			}
+		}
+		if !ok {
+			d.problem(at, "want a plain name as key")
+			continue
+		}
+		if was, dup := first[key]; dup {
+			d.problem(at, "%q stands here a second time; first in line %d", key, was.Line)
+			continue
+		}
+		if first == nil {
+			first = make(map[string]pos, 8)
+		}
+		first[key] = at
+		f(key, at, it.Value())
+	}
+}
+
+// scalarText is the text of a scalar as it was written, and whether n is one.
+func scalarText(n ast.Node) (string, bool) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value, true
+	case *ast.LiteralNode:
+		return n.Value.Value, true
+	case *ast.IntegerNode:
+		return n.Token.Value, true
+	case *ast.FloatNode:
+		return n.Token.Value, true
+	case *ast.BoolNode:
+		return n.Token.Value, true
+	case *ast.MappingKeyNode:
+		return scalarText(n.Value)
+	case *ast.InfinityNode, *ast.NanNode, *ast.NullNode:
+		return n.GetToken().Value, true
+	}
+	return "", false
+}
+
+func describe(n ast.Node) string {
+	switch n.Type() {
+	case ast.NullType:
+		return "nothing"
+	case ast.BoolType:
+		return n.GetToken().Value
+	case ast.IntegerType, ast.FloatType, ast.InfinityType, ast.NanType:
+		return "the number " + n.GetToken().Value
+	case ast.StringType, ast.LiteralType:
+		return "text"
+	case ast.SequenceType:
+		return "a list"
+	case ast.MappingType, ast.MappingValueType:
+		return "a mapping"
+	}
+	return "this"
+}
+
+func (s *str) decode(d *decoder, n ast.Node) {
+	s.At = nodeAt(n)
+	r, ok := d.resolve(n)
+	if !ok {
+		return
+	}
+	switch r.Type() {
+	case ast.StringType, ast.LiteralType, ast.IntegerType, ast.FloatType: // version: 1.0 is text as written
+		s.S, _ = scalarText(r)
+	default:
+		d.problem(s.At, "want text, not %s", describe(r))
+	}
+}
+
+func (l *list) decode(d *decoder, n ast.Node) {
+	r, ok := d.resolve(n)
+	if !ok {
+		return
+	}
+	if r.Type() != ast.SequenceType {
+		if r.Type() == ast.NullType {
+			return
+		}
+		var s str
+		s.decode(d, n)
+		*l = list{s}
+		return
+	}
+	d.each(r, func(item ast.Node) {
+		var s str
+		s.decode(d, item)
+		*l = append(*l, s)
+	})
+}
+
+// each calls f for each item of a list.
+func (d *decoder) each(n ast.Node, f func(ast.Node)) {
+	s, ok := n.(*ast.SequenceNode)
+	if !ok {
+		if n.Type() != ast.NullType {
+			d.problem(nodeAt(n), "want a list, not %s", describe(n))
+		}
+		return
+	}
+	for _, item := range s.Values {
+		f(item)
+	}
+}
+
+func (es *entries[T]) decode(d *decoder, n ast.Node) {
+	r, ok := d.resolve(n)
+	if !ok || r.Type() == ast.NullType {
+		return
+	}
+	d.pairs(r, func(key string, at pos, val ast.Node) {
+		*es = append(*es, entry[T]{Key: key, At: at})
+		d.decode(val, reflect.ValueOf(&(*es)[len(*es)-1].Value).Elem())
+	})
+}
+
+func (v *value) decode(d *decoder, n ast.Node) {
+	v.At = nodeAt(n)
+	v.V = d.any(n, 0)
+}
+
+// any is n as plain Go values.
+func (d *decoder) any(n ast.Node, depth int) any {
+	if depth > 32 {
+		d.problem(nodeAt(n), "nested too deep")
+		return nil
+	}
+	r, ok := d.resolve(n)
+	if !ok {
+		return nil
+	}
+	switch x := r.(type) {
+	case *ast.StringNode:
+		return x.Value
+	case *ast.LiteralNode:
+		return x.Value.Value
+	case *ast.IntegerNode:
+		return plain(x.Value)
+	case *ast.FloatNode:
+		return x.Value
+	case *ast.BoolNode:
+		return x.Value
+	case *ast.NullNode:
+		return nil
+	case *ast.SequenceNode:
+		vs := []any{}
+		for _, item := range x.Values {
+			vs = append(vs, d.any(item, depth+1))
+		}
+		return vs
+	case ast.MapNode:
+		m := map[string]any{}
+		d.pairs(r, func(key string, _ pos, val ast.Node) { m[key] = d.any(val, depth+1) })
+		return m
+	}
+	d.problem(nodeAt(n), "want a value, not %s", describe(r))
+	return nil
+}
+
+// plain makes goccy's int64 and uint64 one type, where they fit.
+func plain(v any) any {
+	switch v := v.(type) {
+	case uint64:
+		if v <= 1<<63-1 {
+			return int64(v)
+		}
+		return float64(v)
+	case int:
+		return int64(v)
+	}
+	return v
+}
