@@ -41,6 +41,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
+	cut      bool
 	closed   bool
 	conns    map[net.Conn]struct{}
 	config   *ssh.ServerConfig
@@ -82,15 +83,35 @@ func NewHost(name string, m interface{ Host() *host.Machine }) (*Host, error) {
 
 // Listen starts an SSH host whose helper is serve.
 func Listen(name string, serve func(ctx context.Context, in io.Reader, out io.Writer) error) (*Host, error) {
-	h := &Host{name: name, serve: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + machine()}
-	h.ctx, h.cancel = context.WithCancel(context.Background())
-	if err := h.NewHostKey(); err != nil {
+	h, err := Piped(name, serve)
+	if err != nil {
 		return nil, err
 	}
 	if err := h.listen("127.0.0.1:0"); err != nil {
 		return nil, err
 	}
 	return h, nil
+}
+
+// Piped is Listen without a network, for tests whose time is not real: what Connect returns
+// is the other end of a connection to it.
+func Piped(name string, serve func(ctx context.Context, in io.Reader, out io.Writer) error) (*Host, error) {
+	h := &Host{name: name, serve: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + machine(), addr: name + ":22"}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	return h, h.NewHostKey()
+}
+
+// Connect connects to the host within the process; it fails while the host is cut.
+func (h *Host) Connect() (net.Conn, error) {
+	h.mu.Lock()
+	cut := h.cut || h.closed
+	h.mu.Unlock()
+	if cut {
+		return nil, fmt.Errorf("dial %s: connection refused", h.addr)
+	}
+	here, there := pipe()
+	h.wg.Go(func() { h.connection(there) })
+	return here, nil
 }
 
 // Target is how link reaches the host, with its key pinned.
@@ -157,6 +178,7 @@ func (h *Host) Uname(text string) {
 // Cut ends every connection and refuses new ones, until Mend.
 func (h *Host) Cut() {
 	h.mu.Lock()
+	h.cut = true
 	if h.listener != nil {
 		h.listener.Close()
 		h.listener = nil
@@ -182,9 +204,10 @@ func (h *Host) Stall() { h.gate.shut() }
 func (h *Host) Mend() error {
 	h.gate.open()
 	h.mu.Lock()
-	standing := h.listener != nil || h.closed
+	again := h.cut && !h.closed && strings.HasPrefix(h.addr, "127.")
+	h.cut = false
 	h.mu.Unlock()
-	if standing {
+	if !again {
 		return nil
 	}
 	return h.listen(h.addr)

@@ -2,10 +2,12 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // A gate stops bytes while it is shut.
@@ -100,3 +102,86 @@ func (t *turns) Write(p []byte) (int, error) {
 	t.mu.Unlock()
 	return t.ReadWriter.Write(p)
 }
+
+// pipe is a connection within the process. Unlike net.Pipe it takes a write that nobody
+// waits for, as a network does: both ends of SSH speak first.
+func pipe() (a, b net.Conn) {
+	ab, ba := newHalf(), newHalf()
+	return &pipeEnd{in: ba, out: ab}, &pipeEnd{in: ab, out: ba}
+}
+
+// half is one direction of a pipe.
+type half struct {
+	mu     sync.Mutex
+	moved  sync.Cond
+	buf    []byte
+	closed bool
+}
+
+const pipeBuffer = 64 << 10
+
+func newHalf() *half {
+	h := new(half)
+	h.moved.L = &h.mu
+	return h
+}
+
+func (h *half) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.closed = true
+	h.moved.Broadcast()
+}
+
+type pipeEnd struct{ in, out *half }
+
+func (p *pipeEnd) Read(b []byte) (int, error) {
+	h := p.in
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.buf) == 0 {
+		if h.closed {
+			return 0, io.EOF
+		}
+		h.moved.Wait()
+	}
+	n := copy(b, h.buf)
+	h.buf = h.buf[n:]
+	h.moved.Broadcast()
+	return n, nil
+}
+
+func (p *pipeEnd) Write(b []byte) (int, error) {
+	h := p.out
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for done := 0; ; {
+		if h.closed {
+			return done, io.ErrClosedPipe
+		}
+		n := min(len(b)-done, pipeBuffer-len(h.buf))
+		h.buf = append(h.buf, b[done:done+n]...)
+		h.moved.Broadcast()
+		if done += n; done == len(b) {
+			return done, nil
+		}
+		h.moved.Wait()
+	}
+}
+
+func (p *pipeEnd) Close() error {
+	p.in.close()
+	p.out.close()
+	return nil
+}
+
+func (p *pipeEnd) LocalAddr() net.Addr              { return pipeAddr{} }
+func (p *pipeEnd) RemoteAddr() net.Addr             { return pipeAddr{} }
+func (p *pipeEnd) SetDeadline(time.Time) error      { return errors.ErrUnsupported }
+func (p *pipeEnd) SetReadDeadline(time.Time) error  { return errors.ErrUnsupported }
+func (p *pipeEnd) SetWriteDeadline(time.Time) error { return errors.ErrUnsupported }
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "pipe" }

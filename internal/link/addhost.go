@@ -81,7 +81,7 @@ func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) err
 			return fmt.Errorf("compare the host key over a connection of our own: %w", err)
 		}
 	}
-	return &HostKeyError{Host: t.Name, Address: t.Addresses[0], Pinned: f.HostKeys}
+	return &HostKeyError{Host: t.Name, Address: t.Addresses[0], Pinned: f.HostKeys[:1]}
 }
 
 // resolve asks ssh what the destination means: the config may say another name, port, user

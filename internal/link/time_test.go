@@ -1,0 +1,216 @@
+package link_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/lab"
+	"bellhop/internal/link"
+)
+
+// piped is a host and a pool within one bubble of imitated time.
+func piped(t *testing.T, serve func(context.Context, io.Reader, io.Writer) error) (*lab.Host, *link.Pool) {
+	t.Helper()
+	h, err := lab.Piped("a", serve)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := config(t)
+	cfg.Dial = func(context.Context, string, string) (net.Conn, error) { return h.Connect() }
+	p := link.NewPool(cfg)
+	t.Cleanup(func() {
+		p.Close()
+		h.Close()
+	})
+	return h, p
+}
+
+func TestKeepalive(t *testing.T) {
+	for _, keys := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			h, p := piped(t, echo)
+			target := h.Target()
+			target.Keys = keys
+			if err := talk(t.Context(), p, target); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Minute)
+			want := int64(20)
+			if keys {
+				want = 120
+			}
+			if n := h.Counts(); n.Keepalives < want-2 || n.Keepalives > want+2 || n.Connections != 1 {
+				t.Errorf("ten idle minutes (keys %v): %d keepalives on %d connections, want about %d on 1", keys, n.Keepalives, n.Connections, want)
+			}
+		})
+	}
+}
+
+// TestStallIsNoticed: bytes stop, and nothing closes the connection but our own watchdog.
+func TestStallIsNoticed(t *testing.T) {
+	for _, tt := range []struct {
+		keys bool
+		most time.Duration
+	}{{true, 12 * time.Second}, {false, 47 * time.Second}} {
+		synctest.Test(t, func(t *testing.T) {
+			h, p := piped(t, echo)
+			target := h.Target()
+			target.Keys = tt.keys
+			if err := talk(t.Context(), p, target); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			h.Stall()
+			begun := time.Now()
+			for p.Stats().Open > 0 {
+				if time.Sleep(100 * time.Millisecond); time.Since(begun) > time.Hour {
+					t.Fatal("the stalled connection stands for ever")
+				}
+			}
+			if took := time.Since(begun); took > tt.most {
+				t.Errorf("a stall was noticed after %v, want within %v (keys %v)", took, tt.most, tt.keys)
+			}
+		})
+	}
+}
+
+// TestStallDuringSession: the reader is freed, with ErrLost.
+func TestStallDuringSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, func(ctx context.Context, in io.Reader, out io.Writer) error {
+			io.WriteString(out, bundle.Magic)
+			<-ctx.Done()
+			return nil
+		})
+		s, err := p.Helper(t.Context(), h.Target())
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute) // silence alone is no loss
+		h.Stall()
+		begun := time.Now()
+		if _, err := io.ReadAll(s); !errors.Is(err, link.ErrLost) {
+			t.Errorf("Read over a stalled line = %v, want ErrLost", err)
+		}
+		if took := time.Since(begun); took > 12*time.Second {
+			t.Errorf("it took %v, want within 12 s", took)
+		}
+		if _, err := s.Wait(); !errors.Is(err, link.ErrLost) {
+			t.Errorf("Wait = %v, want ErrLost", err)
+		}
+	})
+}
+
+// TestStallBeforeSession: a pooled line that fell silent costs one short wait, then a redial.
+func TestStallBeforeSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		if err := talk(t.Context(), p, h.Target()); err != nil {
+			t.Fatal(err)
+		}
+		h.Stall()
+		time.AfterFunc(3*time.Second, h.Drop) // the way back is new: the old connection never says so
+		time.AfterFunc(4*time.Second, func() { h.Mend() })
+		begun := time.Now()
+		if err := talk(t.Context(), p, h.Target()); err != nil {
+			t.Errorf("after a silent loss: %v", err)
+		}
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+func TestHandshakeDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		h.Stall()
+		begun := time.Now()
+		err := talk(t.Context(), p, h.Target())
+		if !errors.Is(err, link.ErrUnreachable) {
+			t.Errorf("a stalled handshake = %v, want ErrUnreachable", err)
+		}
+		if took := time.Since(begun); took != link.HandshakeTimeout {
+			t.Errorf("it took %v, want %v", took, link.HandshakeTimeout)
+		}
+	})
+}
+
+func TestWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		ups := make(chan time.Time, 100)
+		go p.Watch(t.Context(), h.Target(), func(context.Context) error {
+			ups <- time.Now()
+			return nil
+		})
+		wait := func(what string, since time.Time, most time.Duration) {
+			t.Helper()
+			select {
+			case at := <-ups:
+				if took := at.Sub(since); took > most {
+					t.Errorf("%s: up after %v, want within %v", what, took, most)
+				}
+			case <-time.After(time.Hour):
+				t.Fatalf("%s: never up", what)
+			}
+		}
+		wait("start", time.Now(), 0)
+		h.Drop()
+		wait("drop", time.Now(), 300*time.Millisecond)
+		for _, away := range []time.Duration{time.Second, time.Minute, 9 * time.Minute} {
+			h.Cut()
+			time.Sleep(away)
+			h.Mend()
+			wait("away "+away.String(), time.Now(), 2500*time.Millisecond)
+		}
+		h.Cut()
+		time.Sleep(9 * time.Minute)
+		before := p.Stats().Total().Dials
+		time.Sleep(time.Hour)
+		tries := p.Stats().Total().Dials - before
+		if tries < 100 || tries > 200 { // a minute of every 2 s, then every 30 s
+			t.Errorf("%d dials in an hour away, want about 150", tries)
+		}
+		h.Mend()
+		wait("away for long", time.Now(), 38*time.Second)
+	})
+}
+
+// TestWatchRetriesUp: a login in a shutdown works and its command does not.
+func TestWatchRetriesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		calls, content := 0, make(chan struct{})
+		go p.Watch(t.Context(), h.Target(), func(context.Context) error {
+			if calls++; calls < 4 {
+				return errors.New("not yet")
+			}
+			close(content)
+			return nil
+		})
+		begun := time.Now()
+		<-content
+		if took := time.Since(begun); calls != 4 || took > 3*time.Second {
+			t.Errorf("content after %d calls and %v, want 4 within 3 s", calls, took)
+		}
+	})
+}
+
+func TestWatchStopsAtHostKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		target := h.Target()
+		h.NewHostKey()
+		err := p.Watch(t.Context(), target, func(context.Context) error { return nil })
+		if !link.HardStop(err) {
+			t.Errorf("Watch of a changed host = %v, want a hard stop", err)
+		}
+	})
+}
