@@ -1,0 +1,413 @@
+package history_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("HISTORY_TEST_CHILD"); path != "" {
+		child(path)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func open(t *testing.T, path string) *history.DB {
+	t.Helper()
+	db, err := history.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func fresh(t *testing.T) *history.DB { return open(t, filepath.Join(t.TempDir(), "bellhop.db")) }
+
+func run(id, commit string) history.Start {
+	return history.Start{ID: id, Commit: commit, Author: "cadey", Subject: "do it", Cause: "push", At: time.Now()}
+}
+
+func record(gen int64, digest string) *bundle.Record {
+	return &bundle.Record{Network: "n", Host: "h", Deployer: "d", Generation: gen, Digest: digest, BootID: "boot"}
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// deploy takes host h through a whole run that ends well.
+func deploy(t *testing.T, db *history.DB, id, commit, digest string, gen int64) {
+	t.Helper()
+	ctx := t.Context()
+	must(t,
+		db.Plan(ctx, run(id, commit), commit, []history.Planned{{Name: "h", State: history.Behind, Wanted: digest, Listed: true}}, nil),
+		db.Begun(ctx, id, "h", digest),
+		db.Ended(ctx, id, "h", history.End{Outcome: bundle.OutcomeDone, Digest: digest, Commit: commit, Changed: []string{"file:/etc/x"},
+			Record: record(gen, digest), BootID: "boot", Manifest: &bundle.Manifest{Host: "h"}, Took: time.Second}),
+		db.FinishRun(ctx, run(id, commit), history.RunDone, ""))
+}
+
+func status(t *testing.T, db *history.DB) history.Status {
+	t.Helper()
+	s, err := db.Status(t.Context())
+	must(t, err)
+	return s
+}
+
+func TestJSONContract(t *testing.T) {
+	db := fresh(t)
+	ctx := t.Context()
+	must(t, db.Network(ctx, "hexagone", "main"))
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Plan(ctx, run("r2", "c2"), "c2", []history.Planned{{Name: "new", State: history.Never, Wanted: "d9", Listed: true}}, nil))
+
+	keys := func(v any) string {
+		p, err := json.Marshal(v)
+		must(t, err)
+		var m any
+		must(t, json.Unmarshal(p, &m))
+		return shape(m)
+	}
+	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{boot_id:string,commit:string,deployed_at:string,error:null,generation:number,keys:{expected:number,present:number},name:string,run:string,state:string},{boot_id:null,commit:null,deployed_at:null,error:null,generation:null,keys:{expected:number,present:number},name:string,run:null,state:string}],network:string,paused:bool,v:number}`
+	if s != want {
+		t.Errorf("shape of status:\n got %s\nwant %s", s, want)
+	}
+	h, err := db.Runs(ctx, 0, "")
+	must(t, err)
+	s, want = keys(h), `{runs:[{author:string,cause:string,commit:string,finished_at:null,hosts:[{changed:[],error:null,name:string,outcome:null,took_ms:number}],id:string,outcome:null,started_at:string,subject:string},{author:string,cause:string,commit:string,finished_at:string,hosts:[{changed:[string],error:null,name:string,outcome:string,took_ms:number}],id:string,outcome:string,started_at:string,subject:string}],v:number}`
+	if s != want {
+		t.Errorf("shape of history:\n got %s\nwant %s", s, want)
+	}
+	empty := fresh(t)
+	p, err := json.Marshal(status(t, empty))
+	must(t, err)
+	if got, want := string(p), `{"v":1,"network":null,"branch":null,"commit":null,"paused":false,"hosts":[]}`; got != want {
+		t.Errorf("status of an empty history is %s, want %s", got, want)
+	}
+}
+
+// shape writes the names and kinds of a JSON value.
+func shape(v any) string {
+	switch v := v.(type) {
+	case map[string]any:
+		var fs []string
+		for _, k := range sortedKeys(v) {
+			fs = append(fs, k+":"+shape(v[k]))
+		}
+		return "{" + strings.Join(fs, ",") + "}"
+	case []any:
+		var es []string
+		for _, e := range v {
+			es = append(es, shape(e))
+		}
+		return "[" + strings.Join(es, ",") + "]"
+	case string:
+		return "string"
+	case float64:
+		return "number"
+	case bool:
+		return "bool"
+	}
+	return "null"
+}
+
+func sortedKeys(m map[string]any) []string {
+	var ks []string
+	for k := range m {
+		ks = append(ks, k)
+	}
+	for i := range ks {
+		for j := i + 1; j < len(ks); j++ {
+			if ks[j] < ks[i] {
+				ks[i], ks[j] = ks[j], ks[i]
+			}
+		}
+	}
+	return ks
+}
+
+// A host whose bundle is unchanged follows the top commit, and nobody writes its row.
+func TestUnchangedHostFollowsTheTopCommit(t *testing.T) {
+	db := fresh(t)
+	ctx := t.Context()
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Plan(ctx, run("r2", "c2"), "c2", nil, nil))
+	if h := status(t, db).Hosts[0]; *h.Commit != "c2" || h.State != history.Current {
+		t.Errorf("after a commit that leaves it alone, host is %s at %s, want current at c2", h.State, *h.Commit)
+	}
+	must(t, db.Plan(ctx, run("r3", "c3"), "c3", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d2"}}, nil))
+	s := status(t, db)
+	if h := s.Hosts[0]; *s.Commit != "c3" || *h.Commit != "c2" || h.State != history.Behind {
+		t.Errorf("after a commit that changes it, top is %s and host %s at %s, want c3, behind at c2", *s.Commit, h.State, *h.Commit)
+	}
+}
+
+func TestFollowingSurvivesReopening(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", nil, nil), db.Close())
+	db = open(t, path)
+	h, _ := db.Host("h")
+	if h.Commit != "c2" || len(db.Restless()) != 0 {
+		t.Errorf("reopened: host at %q, restless %v; want c2, none", h.Commit, db.Restless())
+	}
+}
+
+func TestRefusedCommitMovesTheTop(t *testing.T) {
+	db := fresh(t)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	s := run("r2", "c2")
+	s.Refused = true
+	must(t, db.Plan(t.Context(), s, "c2", []history.Planned{{Name: "h", State: history.Refused, Error: "bad.yaml:1:1: no", Listed: true, Outcome: history.Refused}}, nil))
+	st := status(t, db)
+	if h := st.Hosts[0]; *st.Commit != "c2" || h.State != history.Refused || h.Error == nil || *h.Commit != "c1" {
+		t.Errorf("after a refused commit: %s, host %+v; want top c2, host refused with error at c1", *st.Commit, h)
+	}
+	if c, err := db.Accepted(); err != nil || c != "c1" {
+		t.Errorf("Accepted() = %q, %v; want c1", c, err)
+	}
+}
+
+func TestNewerPlanLeavesADetachedHostBehind(t *testing.T) {
+	db := fresh(t)
+	ctx := t.Context()
+	must(t,
+		db.Plan(ctx, run("r1", "c1"), "c1", []history.Planned{{Name: "h", State: history.Never, Wanted: "d1", Listed: true}}, nil),
+		db.Begun(ctx, "r1", "h", "d1"),
+		db.Plan(ctx, run("r2", "c2"), "c2", []history.Planned{{Name: "h", State: history.Deploying, Wanted: "d2"}}, nil),
+		db.Ended(ctx, "r1", "h", history.End{Outcome: bundle.OutcomeDone, Digest: "d1", Commit: "c1", Record: record(1, "d1")}))
+	if h := status(t, db).Hosts[0]; h.State != history.Behind || *h.Commit != "c1" {
+		t.Errorf("host that got c1 while c2 was planned is %s at %s, want behind at c1", h.State, *h.Commit)
+	}
+}
+
+func TestFailureIsRememberedByDigest(t *testing.T) {
+	db := fresh(t)
+	ctx := t.Context()
+	must(t, db.Plan(ctx, run("r1", "c1"), "c1", []history.Planned{{Name: "h", State: history.Never, Wanted: "d1", Listed: true}}, nil),
+		db.Begun(ctx, "r1", "h", "d1"),
+		db.Ended(ctx, "r1", "h", history.End{Outcome: bundle.OutcomeRolledBack, State: history.RolledBack, Digest: "d1", Remember: true, Error: "no"}))
+	fs, err := db.Failures()
+	must(t, err)
+	if f := fs["h"]["d1"]; f.Outcome != history.RolledBack || f.Error != "no" {
+		t.Errorf("Failures() = %v, want d1 rolled back", fs)
+	}
+	deploy(t, db, "r2", "c1", "d1", 1)
+	if fs, err = db.Failures(); err != nil || len(fs["h"]) != 0 {
+		t.Errorf("after it worked, Failures() = %v, %v; want none", fs, err)
+	}
+}
+
+func TestGenerationsAndTheirCommits(t *testing.T) {
+	db := fresh(t)
+	for i := range int64(9) {
+		deploy(t, db, fmt.Sprint("r", i), fmt.Sprint("c", i), fmt.Sprint("d", i), i+1)
+	}
+	cs, err := db.Commits()
+	must(t, err)
+	if diff := cmp.Diff([]string{"c3", "c4", "c5", "c6", "c7", "c8"}, cs); diff != "" {
+		t.Errorf("commits to keep (-want +got):\n%s", diff)
+	}
+	// A wiped host counts from 1 again: what it lost is forgotten.
+	deploy(t, db, "again", "c9", "d9", 1)
+	gs, err := db.Generations("h")
+	must(t, err)
+	if len(gs) != 1 || gs[0].Commit != "c9" {
+		t.Errorf("generations of a host that began anew: %v, want one, from c9", gs)
+	}
+}
+
+func TestReleasedAndForgotten(t *testing.T) {
+	db := fresh(t)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", nil, []string{"h"}))
+	if h := status(t, db).Hosts[0]; h.State != history.Released || *h.Commit != "c1" {
+		t.Errorf("host that left is %s at %s, want released at c1", h.State, *h.Commit)
+	}
+	must(t, db.Forget(t.Context(), "h"))
+	if n := len(status(t, db).Hosts); n != 0 {
+		t.Errorf("%d hosts after Forget, want 0", n)
+	}
+}
+
+func TestOutboxHasWhatChanged(t *testing.T) {
+	db := fresh(t)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	ms, err := db.Outbox(t.Context(), 10)
+	must(t, err)
+	if len(ms) != 2 || ms[0].Host != "h" || ms[0].Now != history.Current || ms[1].Kind != "run" || ms[1].Now != history.RunDone {
+		t.Fatalf("outbox %+v, want the host current and the run done", ms)
+	}
+	must(t, db.Told(t.Context(), ms[1].Seq))
+	if ms, err = db.Outbox(t.Context(), 10); err != nil || len(ms) != 0 {
+		t.Errorf("after Told: %v, %v; want nothing", ms, err)
+	}
+}
+
+func TestDeliveries(t *testing.T) {
+	db := fresh(t)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	must(t, db.AddDeliveries(t.Context(), []history.Delivery{{ID: "a", At: now, Event: "push", Answer: "rang", Run: "r"}, {ID: "a", At: now, Event: "push", Answer: "rang", Run: "r"}}))
+	ds, err := db.Deliveries(t.Context(), 0)
+	must(t, err)
+	if len(ds) != 2 || !ds[0].Seen || ds[1].Seen {
+		t.Errorf("deliveries %+v, want two, the second seen before", ds)
+	}
+	if seen, err := db.SeenDelivery(t.Context(), "b"); err != nil || seen {
+		t.Errorf("SeenDelivery of a new one = %v, %v", seen, err)
+	}
+}
+
+func TestReadOnlyBesideAWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	ro, err := history.OpenRead(path)
+	must(t, err)
+	defer ro.Close()
+	if s := status(t, ro); *s.Commit != "c1" {
+		t.Errorf("a reader sees %v, want c1", s)
+	}
+	deploy(t, db, "r2", "c2", "d2", 2)
+	if s := status(t, ro); *s.Commit != "c2" {
+		t.Errorf("a reader sees %s after a write, want c2", *s.Commit)
+	}
+	if err := ro.Forget(t.Context(), "h"); err == nil {
+		t.Error("a reader could write")
+	}
+	for _, f := range []string{"", "-wal", "-shm"} {
+		if st, err := os.Stat(path + f); err == nil && st.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o, want 600", filepath.Base(path)+f, st.Mode().Perm())
+		}
+	}
+}
+
+func TestReadOnlyWithoutAWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Close())
+	ro, err := history.OpenRead(path)
+	must(t, err)
+	defer ro.Close()
+	if s := status(t, ro); *s.Commit != "c1" {
+		t.Errorf("a reader sees %v, want c1", s)
+	}
+}
+
+// child writes runs for ever, and says each time that one is stored whole.
+func child(path string) {
+	db, err := history.Open(path)
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.Background()
+	db.Recover(ctx)
+	for i := 0; ; i++ {
+		id, commit := fmt.Sprintf("r%d-%d", os.Getpid(), i), fmt.Sprintf("c%d-%d", os.Getpid(), i)
+		err := db.Plan(ctx, run(id, commit), commit, []history.Planned{{Name: "h", State: history.Behind, Wanted: commit, Listed: true}}, nil)
+		if err == nil {
+			err = db.Begun(ctx, id, "h", commit)
+		}
+		fmt.Println("begun", id)
+		if err == nil {
+			err = db.Ended(ctx, id, "h", history.End{Outcome: bundle.OutcomeDone, Digest: commit, Commit: commit, Record: record(int64(i+1), commit), Manifest: &bundle.Manifest{}})
+		}
+		if err == nil {
+			err = db.FinishRun(ctx, run(id, commit), history.RunDone, "")
+		}
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println("ended", id)
+	}
+}
+
+// A process that is killed while it writes loses nothing that it was told is stored, and
+// leaves nothing in part; a host that was begun is found again.
+func TestKilledWriter(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	recovered := 0
+	for i := range 8 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "HISTORY_TEST_CHILD="+path)
+		cmd.Stderr = os.Stderr
+		out, err := cmd.StdoutPipe()
+		must(t, err, cmd.Start())
+		sc := bufio.NewScanner(out)
+		last, stop := "", 20+i*7
+		for n := 0; n < stop && sc.Scan(); n++ {
+			last = sc.Text()
+		}
+		must(t, cmd.Process.Kill())
+		for sc.Scan() { // what it said before it died
+			last = sc.Text()
+		}
+		cmd.Wait()
+
+		db, err := history.Open(path)
+		must(t, err)
+		what, id, ok := strings.Cut(last, " ")
+		if !ok {
+			t.Fatalf("child said %q", last)
+		}
+		r, err := db.Run(t.Context(), id)
+		must(t, err)
+		if what == "ended" && (r.Outcome == nil || *r.Outcome != history.RunDone) {
+			t.Fatalf("run %s was stored as ended and is %v", id, r.Outcome)
+		}
+		open, err := db.Recover(t.Context())
+		must(t, err)
+		recovered += len(open)
+		h, _ := db.Host("h")
+		if len(open) > 0 && h.State != history.Unknown || len(open) == 0 && h.State != history.Current && h.State != history.Behind {
+			t.Fatalf("host is %s with %d results open", h.State, len(open))
+		}
+		must(t, db.Close())
+	}
+	t.Logf("%d of 8 kills left a host begun", recovered)
+}
+
+// Ten thousand hosts that a commit leaves alone cost nothing to move.
+func BenchmarkPlanOfUnchangedHosts(b *testing.B) {
+	db, err := history.Open(filepath.Join(b.TempDir(), "bellhop.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	var ps []history.Planned
+	for i := range 10_000 {
+		ps = append(ps, history.Planned{Name: fmt.Sprint("h", i), State: history.Current, Follows: true, Wanted: "d"})
+	}
+	if err := db.Plan(b.Context(), run("r", "c"), "c", ps, nil); err != nil {
+		b.Fatal(err)
+	}
+	n := 0
+	for b.Loop() {
+		n++
+		if err := db.Plan(b.Context(), run(fmt.Sprint("r", n), fmt.Sprint("c", n)), fmt.Sprint("c", n), ps[:10], nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
