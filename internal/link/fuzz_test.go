@@ -1,0 +1,157 @@
+package link
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"bellhop/internal/bundle"
+)
+
+// FuzzGreeting: whatever a host prints, what we keep of it is clean, and the helper's part
+// starts at its magic.
+func FuzzGreeting(f *testing.F) {
+	f.Add([]byte("noise\x00bellhop-need Linux x86_64\n"))
+	f.Add([]byte("\x00\x00bellhop-host 1\nH\x00\x00\x00\x02{}"))
+	f.Add([]byte("\x00bellhop-fail write /opt\x1b[2J\n"))
+	f.Add([]byte("\x00bellhop-done"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		g, ok := parseGreeting(p)
+		if !ok {
+			if bytes.Contains(p, []byte(bundle.Magic)) {
+				t.Errorf("parseGreeting(%q) missed the magic", p)
+			}
+			return
+		}
+		if g.kind == "magic" && (!bytes.HasPrefix(g.rest, []byte(bundle.Magic)) || !bytes.HasSuffix(p, g.rest)) {
+			t.Errorf("parseGreeting(%q) begins at %q", p, g.rest)
+		}
+		clean(t, g.text)
+		clean(t, uploadFailure(g, string(p), p).Error())
+		if arch, err := goarch(g.text); err != nil {
+			clean(t, err.Error())
+		} else if arch == "" {
+			t.Errorf("goarch(%q) is empty", g.text)
+		}
+	})
+}
+
+func FuzzFacts(f *testing.F) {
+	f.Add([]byte(goodFacts))
+	f.Add([]byte("bellhop-facts 1\nuname Darwin\nsudo no sudo: sorry, you must have a tty\nkey failed\nend\n"))
+	f.Fuzz(func(t *testing.T, p []byte) {
+		facts, err := parseFacts(p, time.Unix(1700000000, 0))
+		if err != nil {
+			clean(t, err.Error())
+			return
+		}
+		for _, s := range append(facts.Problems, facts.Notes...) {
+			clean(t, s)
+		}
+		for _, k := range facts.HostKeys {
+			if strings.ContainsAny(k, "\n\x00") {
+				t.Errorf("host key %q has more than a line", k)
+			}
+		}
+	})
+}
+
+func FuzzParseLine(f *testing.F) {
+	f.Add(ServeLine(noDigest, true))
+	f.Add(UploadLine(noDigest, false))
+	f.Fuzz(func(t *testing.T, line string) {
+		switch verb, digest := ParseLine(line); verb {
+		case "serve":
+			if line != ServeLine(digest, false) && line != ServeLine(digest, true) {
+				t.Errorf("ParseLine(%q) = serve", line)
+			}
+		case "upload":
+			if line != UploadLine(digest, false) && line != UploadLine(digest, true) {
+				t.Errorf("ParseLine(%q) = upload", line)
+			}
+		}
+	})
+}
+
+// clean fails for text that could move a terminal's cursor or break a line.
+func clean(t *testing.T, s string) {
+	t.Helper()
+	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
+		t.Errorf("%q is not fit for a line of text", s)
+	}
+}
+
+const goodFacts = "Last login: yesterday\nbellhop-facts 1\nuname Linux aarch64\ntime 1700000090\nuid 1000\n" +
+	"systemd systemd 249 (249.11)\nnixos yes\nsudo no sudo: a password is required\n" +
+	"hostkey ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGILhP/qO5Uy2VfC6/FtuQTPrxent2DtHMZdOsEKA9tn root@x\n" +
+	"mount / rw,relatime\nmount /usr/local ro\nmount /opt rw,noexec\nkey added\nend\n"
+
+func TestFacts(t *testing.T) {
+	f, err := parseFacts([]byte(goodFacts), time.Unix(1700000000, 5e8))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Arch != "arm64" || f.Systemd != 249 || !f.NixOS || f.Root || f.Skew != 90*time.Second || !f.KeyAdded || len(f.HostKeys) != 1 {
+		t.Errorf("parseFacts = %+v", f)
+	}
+	if got := strings.Join(f.NoExec, " "); got != "/usr/local/libexec/bellhop /opt/bellhop/.bin" {
+		t.Errorf("NoExec = %q", got)
+	}
+	if got := strings.Join(f.Problems, "; "); !strings.Contains(got, "NOPASSWD") || !strings.Contains(got, "clock is 1m30s off") || len(f.Problems) != 2 {
+		t.Errorf("Problems = %q", got)
+	}
+	if len(f.Notes) != 1 || !strings.Contains(f.Notes[0], "sealed needs 250") {
+		t.Errorf("Notes = %q", f.Notes)
+	}
+	if _, err := parseFacts([]byte(strings.TrimSuffix(goodFacts, "end\n")), time.Now()); err == nil {
+		t.Error("facts that were cut short are taken for whole")
+	}
+}
+
+func TestSudoRefusals(t *testing.T) {
+	for said, want := range map[string]string{
+		"sudo: a password is required\n":                                                           "NOPASSWD",
+		"sudo: sorry, you must have a tty to run sudo\n":                                           "requiretty",
+		"sudo: no tty present and no askpass program specified\n":                                  "tty",
+		"cadey is not in the sudoers file.\n":                                                      "not in sudoers",
+		"Sorry, user cadey is not allowed to execute '/bin/sh' as root on h3.\n":                   "not in sudoers",
+		"sh: 1: sudo: not found\n":                                                                 "not installed",
+		"sudo: unable to resolve host h3: nothing\nsudo: interactive authentication is required\n": "NOPASSWD",
+	} {
+		if err := sudoRefusal(said); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("sudoRefusal(%q) = %v, want %q", said, err, want)
+		}
+	}
+	for _, said := range []string{"", "make: *** error", "sudo: unable to resolve host h3: Temporary failure in name resolution\n"} {
+		if err := sudoRefusal(said); err != nil {
+			t.Errorf("sudoRefusal(%q) = %v, want nil", said, err)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for _, tt := range []struct {
+		n          int
+		away, want time.Duration
+	}{
+		{1, 0, 200 * time.Millisecond}, {2, 0, 400 * time.Millisecond}, {4, 0, 1600 * time.Millisecond},
+		{5, 4 * time.Second, 2 * time.Second}, {200, 9 * time.Minute, 2 * time.Second}, {300, 10 * time.Minute, 30 * time.Second},
+	} {
+		if got := backoff(tt.n, tt.away); got != tt.want {
+			t.Errorf("backoff(%d, %v) = %v, want %v", tt.n, tt.away, got, tt.want)
+		}
+	}
+}
+
+// TestScripts: what login shells would read for themselves must not stand in the lines.
+func TestScripts(t *testing.T) {
+	for name, s := range map[string]string{"serve": serveScript, "upload": uploadScript, "facts": factsScript} {
+		for _, bad := range []string{"'", "!", "\n", `\\`} {
+			if strings.Contains(s, bad) {
+				t.Errorf("script %s contains %q", name, bad)
+			}
+		}
+	}
+}
