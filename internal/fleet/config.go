@@ -17,14 +17,14 @@ import (
 // the same types. Their words are explained in docs/format.
 
 type fleetFile struct {
-	Network  str                `yaml:"network"`
-	Readers  entries[list]      `yaml:"readers"`
-	Verify   verifyFile         `yaml:"verify"`
-	Deployer str                `yaml:"deployer"`
-	All      groupFile          `yaml:"all"`
-	Groups   entries[groupFile] `yaml:"groups"`
-	Hosts    entries[hostFile]  `yaml:"hosts"`
-	Rollout  rolloutFile        `yaml:"rollout"`
+	Network  str                `yaml:"network" jsonschema:"required" jsonschema_description:"name of the fleet"`
+	Readers  entries[list]      `yaml:"readers" jsonschema_description:"who can open the secrets: name to recipient, group to names, or path pattern to readers"`
+	Verify   verifyFile         `yaml:"verify" jsonschema_description:"exceptions for secret verify"`
+	Deployer str                `yaml:"deployer" jsonschema_description:"the deployer's own SSH public key"`
+	All      groupFile          `yaml:"all" jsonschema_description:"every host; a group's line wins over it, a host's own over both"`
+	Groups   entries[groupFile] `yaml:"groups" jsonschema_description:"by tag"`
+	Hosts    entries[hostFile]  `yaml:"hosts" jsonschema_description:"by name"`
+	Rollout  rolloutFile        `yaml:"rollout" jsonschema_description:"in what order, and how many at once"`
 }
 
 type verifyFile struct {
@@ -39,18 +39,18 @@ type groupFile struct {
 }
 
 type hostFile struct {
-	Address  list                `yaml:"address"`
-	HostKey  list                `yaml:"host_key"`
+	Address  list                `yaml:"address" jsonschema:"required" jsonschema_description:"IP, [v6]:port, name or name:port; or a list tried in order"`
+	HostKey  list                `yaml:"host_key" jsonschema:"required" jsonschema_description:"the pinned SSH host key, or a list of keys"`
 	Arch     str                 `yaml:"arch"`
 	User     str                 `yaml:"user"`
 	Jump     str                 `yaml:"jump"`
-	NixOS    str                 `yaml:"nixos"`
-	Tags     list                `yaml:"tags"`
+	NixOS    str                 `yaml:"nixos" jsonschema_description:"a NixOS system of this repo's flake"`
+	Tags     list                `yaml:"tags" jsonschema_description:"groups that the host belongs to"`
 	Services entries[switchFile] `yaml:"services"`
 }
 
 type rolloutFile struct {
-	Waves       list `yaml:"waves"`
+	Waves       list `yaml:"waves" jsonschema_description:"numbers, shares as in 50%, @tags or names; 1 host first by default"`
 	Parallel    *int `yaml:"parallel"`
 	MaxFailures *int `yaml:"max_failures"`
 }

@@ -1,23 +1,83 @@
 package fleet
 
-import "io/fs"
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
 
-// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of tree.
-func ReadReaders(tree fs.FS) (Readers, error) {
-	data, err := readBlob(tree, "bellhop.yaml")
-	if err != nil {
-		return Readers{}, err
+	"github.com/invopop/jsonschema"
+)
+
+// Schema is the JSON Schema of the files that people write, as one document: a definition
+// each for bellhop.yaml, hosts/NAME.yaml and service.yaml, any of which may stand at the top.
+// It is made from the types that the loader decodes into.
+func Schema() ([]byte, error) {
+	r := &jsonschema.Reflector{FieldNameTag: "yaml", DoNotReference: true, Anonymous: true, RequiredFromJSONSchemaTags: true}
+	r.Mapper = func(t reflect.Type) *jsonschema.Schema { return mapType(r, t) }
+	root := &jsonschema.Schema{Version: jsonschema.Version, Title: "bellhop's config repo", Definitions: jsonschema.Definitions{}}
+	for _, def := range []struct {
+		name string
+		v    any
+	}{{"bellhop.yaml", fleetFile{}}, {"host.yaml", hostFile{}}, {"service.yaml", serviceFile{}}} {
+		root.Definitions[def.name] = schemaOf(r, reflect.TypeOf(def.v))
+		root.AnyOf = append(root.AnyOf, &jsonschema.Schema{Ref: "#/$defs/" + def.name})
 	}
-	t := &text{file: "bellhop.yaml", data: data}
-	f := &fleetFile{}
-	decodeYAML(t, f)
-	if len(t.problems) > 0 {
-		return Readers{}, t.problems.sort()
-	}
-	r, ps := readersOf(t, f)
-	return r, ps.sort().err()
+	return json.MarshalIndent(root, "", "  ")
 }
 
-// Schema is the JSON Schema of bellhop.yaml and service.yaml, as one document with a
-// definition for each.
-func Schema() ([]byte, error) { return nil, nil }
+func schemaOf(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
+	if s := r.Mapper(t); s != nil {
+		return s
+	}
+	s := r.ReflectFromType(t)
+	s.Version = ""
+	return s
+}
+
+// Mappings that may also be written as one word are reflected without their methods.
+type (
+	userMap    userFile
+	packageMap packageFile
+)
+
+// mapType describes the types that decode themselves.
+func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
+	word := func() *jsonschema.Schema { return anyOf(ofType("string"), ofType("number")) }
+	switch t {
+	case reflect.TypeFor[str]():
+		return word()
+	case reflect.TypeFor[value]():
+		return &jsonschema.Schema{}
+	case reflect.TypeFor[list]():
+		return anyOf(ofType("string"), ofType("number"), ofType("null"), &jsonschema.Schema{Type: "array", Items: word()})
+	case reflect.TypeFor[perArch]():
+		return anyOf(ofType("string"), &jsonschema.Schema{Type: "object", AdditionalProperties: ofType("string")})
+	case reflect.TypeFor[userFile]():
+		return anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[userMap]()))
+	case reflect.TypeFor[packageFile]():
+		return anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[packageMap]()))
+	case reflect.TypeFor[keysFile]():
+		return anyOf(&jsonschema.Schema{Type: "array", Items: ofType("string")}, mapOf(schemaOf(r, reflect.TypeFor[keyFile]())))
+	case reflect.TypeFor[switchFile]():
+		settings := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties()}
+		settings.Properties.Set(enableWord, ofType("boolean"))
+		return anyOf(ofType("boolean"), ofType("null"), settings)
+	}
+	if t.Kind() == reflect.Slice && strings.HasPrefix(t.Name(), "entries[") {
+		v, _ := t.Elem().FieldByName("Value")
+		inner := schemaOf(r, v.Type)
+		if v.Type.Kind() == reflect.Struct && inner.Type == "object" {
+			inner = anyOf(ofType("null"), inner) // a name with nothing behind it takes all defaults
+		}
+		return anyOf(ofType("null"), mapOf(inner))
+	}
+	return nil
+}
+
+func ofType(name string) *jsonschema.Schema { return &jsonschema.Schema{Type: name} }
+
+func mapOf(s *jsonschema.Schema) *jsonschema.Schema {
+	return &jsonschema.Schema{Type: "object", AdditionalProperties: s}
+}
+
+func anyOf(ss ...*jsonschema.Schema) *jsonschema.Schema { return &jsonschema.Schema{AnyOf: ss} }

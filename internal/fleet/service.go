@@ -20,15 +20,15 @@ import (
 // The types below are service.yaml as people write it; Schema describes the same types.
 
 type serviceFile struct {
-	Description str               `yaml:"description"`
-	User        userFile          `yaml:"user"`
-	Package     packageFile       `yaml:"package"`
-	Keys        keysFile          `yaml:"keys"`
-	Settings    entries[value]    `yaml:"settings"`
-	Files       entries[fileRule] `yaml:"files"`
-	Units       entries[unitRule] `yaml:"units"`
-	Needs       list              `yaml:"needs"`
-	Health      list              `yaml:"health"`
+	Description str               `yaml:"description" jsonschema_description:"for people"`
+	User        userFile          `yaml:"user" jsonschema_description:"the account that the service runs as"`
+	Package     packageFile       `yaml:"package" jsonschema_description:"a program, reached as /opt/bellhop/SERVICE"`
+	Keys        keysFile          `yaml:"keys" jsonschema_description:"secrets that stand in /run/keys"`
+	Settings    entries[value]    `yaml:"settings" jsonschema_description:"defaults of what hosts may set"`
+	Files       entries[fileRule] `yaml:"files" jsonschema_description:"owner and mode of installed files, by path"`
+	Units       entries[unitRule] `yaml:"units" jsonschema_description:"what differs from the rules, by unit"`
+	Needs       list              `yaml:"needs" jsonschema_description:"commands that must be on the host"`
+	Health      list              `yaml:"health" jsonschema_description:"URLs that must answer; {setting} is filled in"`
 }
 
 // userFile is a name, or a mapping.
@@ -67,7 +67,7 @@ type keyFile struct {
 	Group       str  `yaml:"group"`
 	Permissions str  `yaml:"permissions"`
 	Path        str  `yaml:"path"`
-	Persist     str  `yaml:"persist"`
+	Persist     str  `yaml:"persist" jsonschema_description:"sealed: the key survives a reboot without the deployer"`
 	Restart     list `yaml:"restart"`
 	Reload      list `yaml:"reload"`
 }
@@ -79,7 +79,7 @@ type fileRule struct {
 }
 
 type unitRule struct {
-	OnChange  str   `yaml:"on_change"`
+	OnChange  str   `yaml:"on_change" jsonschema_description:"restart, reload or none"`
 	Watch     list  `yaml:"watch"`
 	Instances list  `yaml:"instances"`
 	Enable    *bool `yaml:"enable"`
