@@ -1,11 +1,16 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 )
@@ -98,16 +103,96 @@ func (e *Env) printOffline(out offlinePlan) {
 }
 
 func (e *Env) planCmd() *cobra.Command {
-	var offline, asJSON bool
-	var on string
+	var f deployerFlags
+	var offline, asJSON, exitCode bool
+	var req deploy.Request
 	c := &cobra.Command{
 		Use: "plan [DIR]", Short: "Show what a deploy would change", GroupID: groupFleet, Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			return e.planOffline(first(args), on, asJSON)
+		Long: `Show what a deploy would change on each host: files as a unified diff, keys as a word, and
+one sentence at the end. No host is touched. --offline DIR shows what each host would hold,
+compared with nothing, from the tree alone.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if offline {
+				return e.planOffline(first(args), req.On, asJSON)
+			}
+			if len(args) > 0 {
+				return usage(c, "a folder is only for --offline")
+			}
+			req.By = e.userName()
+			return e.plan(c.Context(), &f, req, asJSON, exitCode)
 		},
 	}
+	f.flags(c)
 	c.Flags().BoolVar(&offline, "offline", false, "show what each host would hold, from DIR alone")
-	onFlag(c, &on)
+	c.Flags().BoolVar(&exitCode, "exit-code", false, "exit 2 when something would change")
+	c.Flags().BoolVar(&req.All, "all", false, "as deploy --all would")
+	c.Flags().BoolVar(&req.Retry, "retry", false, "as deploy --retry would")
+	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "as deploy --allow-prune would")
+	onFlag(c, &req.On)
 	jsonFlag(c, &asJSON)
 	return c
+}
+
+func (e *Env) plan(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON, exitCode bool) error {
+	h, err := f.open(e, quietLog())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	p, err := h.deployer.Plan(ctx, req)
+	if err != nil {
+		return whole(err)
+	}
+	if asJSON {
+		err = e.writeJSON(p.JSON())
+	} else {
+		w := &diffPaint{w: e.Stdout, p: e.outPaint()}
+		err = h.deployer.WritePlan(ctx, w, p)
+	}
+	if err == nil && exitCode && p.HasChanges() {
+		return exit(exitChanges)
+	}
+	return err
+}
+
+// A diffPaint colours a plan line by line, as git does.
+type diffPaint struct {
+	w    io.Writer
+	p    paint
+	part []byte
+}
+
+func (d *diffPaint) Write(b []byte) (int, error) {
+	if !d.p {
+		return d.w.Write(b)
+	}
+	d.part = append(d.part, b...)
+	for {
+		i := bytes.IndexByte(d.part, '\n')
+		if i < 0 {
+			return len(b), nil
+		}
+		if _, err := fmt.Fprintln(d.w, d.line(string(d.part[:i]))); err != nil {
+			return 0, err
+		}
+		d.part = d.part[i+1:]
+	}
+}
+
+func (d *diffPaint) line(s string) string {
+	switch {
+	case s != "" && s[0] != ' ':
+		return d.p.bold(s)
+	case strings.HasPrefix(s, "    @@"):
+		return d.p.cyan(s)
+	case strings.HasPrefix(s, "    +++"), strings.HasPrefix(s, "    ---"):
+		return d.p.dim(s)
+	case strings.HasPrefix(s, "    +"), strings.HasPrefix(s, "  + "):
+		return d.p.green(s)
+	case strings.HasPrefix(s, "    -"), strings.HasPrefix(s, "  - "):
+		return d.p.red(s)
+	case strings.HasPrefix(s, "  ~ "):
+		return d.p.yellow(s)
+	}
+	return s
 }

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/deploy"
+	"bellhop/gitsync"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+func (e *Env) deployCmd() *cobra.Command {
+	var f deployerFlags
+	var req deploy.Request
+	var asJSON bool
+	c := &cobra.Command{
+		Use: "deploy", Short: "Bring hosts to what the repo says, now", GroupID: groupFleet, Args: cobra.NoArgs,
+		Long: `Bring hosts to what the branch's head says. Beside a running server this asks the server, as
+a run of its own, queued behind the current one; without one it does the work itself, given
+--state-dir and --repo. The flags hold for this run alone.
+
+Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there, 4 refused.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			req.Cause, req.By = "deploy", e.userName()
+			return e.deploy(c.Context(), &f, req, asJSON)
+		},
+	}
+	f.flags(c)
+	onFlag(c, &req.On)
+	jsonFlag(c, &asJSON)
+	c.Flags().BoolVar(&req.All, "all", false, "contact hosts that look current too")
+	c.Flags().BoolVar(&req.Retry, "retry", false, "try again what failed")
+	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "let more than half of what a host has leave")
+	c.Flags().BoolVar(&req.TakeOver, "take-over", false, "take hosts that belong to another deployer")
+	return c
+}
+
+func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
+	h, err := f.open(e, quietLog())
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	g := e.progressOn(e.Stderr)
+	h.deployer.Progress = g.event
+	run, err := h.deployer.Run(ctx, req)
+	return e.ended(run, err, asJSON)
+}
+
+// ended tells what came of a run, and chooses the exit code.
+func (e *Env) ended(run *history.Run, err error, asJSON bool) error {
+	if run != nil {
+		if asJSON {
+			if jerr := e.writeJSON(struct {
+				V int `json:"v"`
+				*history.Run
+			}{history.Version, run}); jerr != nil {
+				return jerr
+			}
+		} else {
+			printOutcome(e, run)
+		}
+	}
+	if err != nil {
+		return whole(err)
+	}
+	return exit(runCode(run))
+}
+
+// whole gives the error of a run as a whole its exit code and hint.
+func whole(err error) error {
+	switch {
+	case errors.Is(err, deploy.ErrRefused), errors.Is(err, gitsync.ErrRewritten):
+		return &codeError{exitRefused, err}
+	}
+	return explain(err)
+}
+
+// explain adds the next thing to type to what a person often meets.
+func explain(err error) error {
+	var ps fleet.Problems
+	switch {
+	case errors.Is(err, deploy.ErrLocked):
+		return hint(err, "ask the running server instead: leave --repo away; or stop it")
+	case errors.Is(err, gitsync.ErrNoBranch):
+		return hint(err, "push a first commit, or name the branch with --branch")
+	case errors.Is(err, gitsync.ErrAuth):
+		return hint(err, "add the deployer's SSH key to the repo as a deploy key, or set BELLHOP_REPO_TOKEN")
+	case errors.As(err, &ps):
+		return hint(err, "bellhop check says the same without a server")
+	}
+	return err
+}
+
+// runCode is the exit code of a run that ended.
+func runCode(run *history.Run) int {
+	switch or(run.Outcome, "") {
+	case "done", "nothing":
+		return 0
+	case "refused":
+		return exitRefused
+	case "cancelled":
+		return exitError
+	}
+	return exitHosts
+}
+
+func printOutcome(e *Env, run *history.Run) {
+	p := e.outPaint()
+	tally := map[string]int{}
+	for _, r := range run.Hosts {
+		tally[or(r.Outcome, "running")]++
+	}
+	var parts []string
+	for _, o := range []string{"done", "nothing", "pending", "failed", "rolled-back", "unconfirmed", "refused", "unknown", "running"} {
+		if tally[o] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", tally[o], o))
+		}
+	}
+	line := strings.Join(parts, ", ")
+	if line == "" {
+		line = "every host is as the repo says"
+	}
+	if run.Commit != nil {
+		line = short(*run.Commit) + ": " + line
+	}
+	if run.FinishedAt != nil {
+		line += ", " + took(run.FinishedAt.Sub(run.StartedAt).Round(time.Millisecond))
+	}
+	fmt.Fprintf(e.Stdout, "%s %s\n", outcomePaint(p, or(run.Outcome, "running")), line)
+	for _, r := range run.Hosts {
+		if r.Error != nil {
+			fmt.Fprintf(e.Stdout, "  %s: %s\n", p.red(r.Name), indentRest(*r.Error, "    "))
+		}
+	}
+}
+
+// quietLog is for commands: what matters is told as progress and as errors.
+func quietLog() *slog.Logger { return slog.New(slog.DiscardHandler) }

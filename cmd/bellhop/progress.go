@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+
+	"bellhop/deploy"
+)
+
+// A progress shows a run as it goes on: one live line per host for a terminal, plain lines
+// of what ended or deserves a word in a pipe.
+type progress struct {
+	w    io.Writer
+	p    paint
+	live bool
+
+	mu    sync.Mutex
+	rows  []*progressRow
+	shown int // live lines on the screen, below the cursor's column
+	began time.Time
+}
+
+type progressRow struct {
+	host, step, text, outcome string
+	began, ended              time.Time
+}
+
+// progressOn shows progress on stderr, so that stdout stays what was asked for.
+func (e *Env) progressOn(w io.Writer) *progress {
+	return &progress{w: w, p: e.paintFor(w), live: isTerminal(w) && e.Getenv("TERM") != "dumb", began: time.Now()}
+}
+
+// event shows one event. It is called by several goroutines.
+func (g *progress) event(ev deploy.Event) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if ev.Host == "" {
+		g.run(ev)
+		return
+	}
+	row := g.row(ev)
+	row.step, row.text = ev.Step, ev.Text
+	if ev.Step == "end" {
+		row.outcome, row.ended = ev.Outcome, ev.At
+	}
+	switch {
+	case g.live:
+		g.redraw()
+	case row.outcome != "" || ev.Text != "":
+		g.line(row)
+	}
+}
+
+// run shows an event of the run itself, above the hosts.
+func (g *progress) run(ev deploy.Event) {
+	if ev.Text == "" || ev.Step == "end" {
+		return
+	}
+	g.erase()
+	fmt.Fprintf(g.w, "%s\n", g.p.dim(ev.Text))
+	g.draw()
+}
+
+func (g *progress) row(ev deploy.Event) *progressRow {
+	for _, r := range g.rows {
+		if r.host == ev.Host {
+			return r
+		}
+	}
+	r := &progressRow{host: ev.Host, began: ev.At}
+	g.rows = append(g.rows, r)
+	return r
+}
+
+func (g *progress) line(r *progressRow) {
+	if r.outcome == "" {
+		fmt.Fprintf(g.w, "%s: %s: %s\n", r.host, r.step, r.text)
+		return
+	}
+	fmt.Fprintf(g.w, "%s: %s%s\n", r.host, r.outcome, colon(indentRest(r.text, "  ")))
+}
+
+func colon(s string) string {
+	if s == "" {
+		return ""
+	}
+	return ": " + s
+}
+
+// redraw writes the live lines anew. Lines are cut to the width of the terminal: a wrapped
+// one could not be taken back.
+func (g *progress) redraw() {
+	g.erase()
+	g.draw()
+}
+
+func (g *progress) erase() {
+	if g.shown > 0 {
+		fmt.Fprintf(g.w, "\x1b[%dA\x1b[J", g.shown)
+		g.shown = 0
+	}
+}
+
+func (g *progress) draw() {
+	if !g.live {
+		return
+	}
+	width, height := 80, 24
+	if f, ok := g.w.(interface{ Fd() uintptr }); ok {
+		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
+			width, height = w, h
+		}
+	}
+	name := 0
+	for _, r := range g.rows {
+		name = max(name, len(r.host))
+	}
+	rows, hidden := g.visible(height - 3)
+	var b strings.Builder
+	for _, r := range rows {
+		b.WriteString(g.liveLine(r, name, width))
+	}
+	if hidden > 0 {
+		fmt.Fprintf(&b, "  … and %s done\n", count(hidden, "host"))
+	}
+	io.WriteString(g.w, b.String())
+	g.shown = strings.Count(b.String(), "\n")
+}
+
+// visible leaves out hosts that ended when there are more than fit.
+func (g *progress) visible(most int) (rows []*progressRow, hidden int) {
+	over := len(g.rows) - most
+	for _, r := range g.rows {
+		if over > 0 && r.outcome != "" {
+			over--
+			hidden++
+			continue
+		}
+		if len(rows) < most {
+			rows = append(rows, r)
+		}
+	}
+	return rows, hidden
+}
+
+func (g *progress) liveLine(r *progressRow, name, width int) string {
+	mark, word, end := g.p.cyan("•"), r.step, time.Now()
+	if r.outcome != "" {
+		end = r.ended
+		word = r.outcome
+		switch r.outcome {
+		case "done", "nothing":
+			mark = g.p.green("✓")
+		default:
+			mark = g.p.red("✗")
+		}
+	}
+	text, _, _ := strings.Cut(r.text, "\n")
+	room := width - name - 28
+	if rs := []rune(text); len(rs) > max(room, 0) {
+		text = string(rs[:max(room-1, 0)]) + "…"
+	}
+	return fmt.Sprintf("  %s %-*s  %-11s %7s  %s\n", mark, name, r.host, word, took(end.Sub(r.began)), g.p.dim(text))
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/deploy"
+	"bellhop/gitsync"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+	"bellhop/secrets"
+)
+
+// How the rooms are put together into a deployer. A server and a command that does the work
+// itself are the same here; both hold the one lock of the state directory.
+
+// A deployerFlags is what every verb that may do the work itself can be told.
+type deployerFlags struct {
+	stateDir, repo, branch, path string
+	identities, repoHostKeys     []string
+	sshKey, repoKey, rewritten   string
+	plugins                      []string
+}
+
+func (f *deployerFlags) flags(c *cobra.Command) {
+	stateDirFlag(c, &f.stateDir)
+	c.Flags().StringVar(&f.repo, "repo", "", "the config repo: https://…, git@host:path, ssh://… or a path")
+	c.Flags().StringVar(&f.branch, "branch", "main", "the branch that is deployed")
+	c.Flags().StringVar(&f.path, "path", ".", "the config's folder in a larger repo")
+	c.Flags().StringSliceVar(&f.identities, "identity", nil, "age identity file; again for more (default: identity.age in the state directory)")
+	if err := c.Flags().SetAnnotation("identity", secretFile, []string{"1"}); err != nil {
+		panic(err)
+	}
+	secretFileFlag(c, &f.sshKey, "ssh-key", "", "SSH private key for hosts (default: ssh_ed25519 in the state directory)")
+	secretFileFlag(c, &f.repoKey, "repo-key", "", "SSH private key for the repo (default: the one for hosts)")
+	c.Flags().StringArrayVar(&f.repoHostKeys, "repo-host-key", nil, "host key of the git server, as a line of authorized_keys; again for more (GitHub's are known)")
+	c.Flags().StringVar(&f.rewritten, "rewritten", "follow", "when the branch's history was rewritten: follow or refuse")
+	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
+}
+
+func (f *deployerFlags) state() *state {
+	st := newState(f.stateDir)
+	if f.sshKey != "" {
+		st.sshKey = f.sshKey
+	}
+	if len(f.identities) > 0 {
+		st.identity = f.identities[0]
+	}
+	return st
+}
+
+// A house is the rooms, open.
+type house struct {
+	state    *state
+	made     []string // files of the state directory that were not there
+	signer   ssh.Signer
+	ids      *secrets.Identities
+	repo     *gitsync.Repo
+	pool     *link.Pool
+	history  *history.DB
+	deployer *deploy.Deployer
+	close    []func() error
+}
+
+// Close closes the rooms, the last opened first.
+func (h *house) Close() error {
+	var errs []error
+	for i := len(h.close) - 1; i >= 0; i-- {
+		errs = append(errs, h.close[i]())
+	}
+	h.close = nil
+	return errors.Join(errs...)
+}
+
+// open takes the lock and opens the rooms.
+func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *house, err error) {
+	h := &house{state: f.state()}
+	defer func() {
+		if err != nil {
+			h.Close()
+		}
+	}()
+	if f.repo == "" {
+		return nil, hint(errors.New("which repo?"), "give --repo URL or BELLHOP_REPO; or ask a running server with --state-dir or --server ssh://BOX")
+	}
+	if h.made, err = h.state.prepare(); err != nil {
+		return nil, err
+	}
+	unlock, err := deploy.Lock(h.state.dir)
+	if err != nil {
+		return nil, err
+	}
+	h.close = append(h.close, unlock)
+	if h.signer, err = h.state.signer(); err != nil {
+		return nil, err
+	}
+	if h.ids, err = f.openIdentities(e, h.state); err != nil {
+		return nil, err
+	}
+	if h.repo, err = f.openRepo(e, h); err != nil {
+		return nil, err
+	}
+	if h.history, err = history.Open(h.state.path("bellhop.db")); err != nil {
+		return nil, err
+	}
+	h.close = append(h.close, h.history.Close)
+	h.pool = link.NewPool(link.Config{Signers: func() ([]ssh.Signer, error) { return []ssh.Signer{h.signer}, nil }, Log: log})
+	h.close = append(h.close, h.pool.Close)
+	h.deployer, err = h.newDeployer(f, log)
+	return h, err
+}
+
+// openIdentities loads the deployer's identities; a passphrase is asked for now, since later
+// nobody is there.
+func (f *deployerFlags) openIdentities(e *Env, st *state) (*secrets.Identities, error) {
+	files := f.identities
+	if len(files) == 0 {
+		files = []string{st.identity}
+	}
+	ids, err := secrets.Sources{Files: files, Passphrase: e.passphrase, Plugins: secrets.Plugins{Allow: f.plugins}}.Load()
+	if err != nil {
+		return nil, err
+	}
+	if err := ids.Unlock(); err != nil {
+		return nil, fmt.Errorf("unlock the deployer's identity: %w", err)
+	}
+	return ids, nil
+}
+
+func (f *deployerFlags) openRepo(e *Env, h *house) (*gitsync.Repo, error) {
+	token, err := e.secretEnv("BELLHOP_REPO_TOKEN")
+	if err != nil {
+		return nil, err
+	}
+	cfg := gitsync.Config{URL: f.repo, Branch: f.branch, Path: f.path, Dir: h.state.path("repo.git"), Token: token,
+		HostKeys: f.repoHostKeys, Rewritten: gitsync.Rewritten(f.rewritten)}
+	if f.repoKey != "" {
+		cfg.KeyFile = f.repoKey
+	} else {
+		cfg.Signer = h.signer
+	}
+	return gitsync.Open(cfg)
+}
+
+func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer, error) {
+	digest, err := h.state.digestKey()
+	if err != nil {
+		return nil, err
+	}
+	return &deploy.Deployer{
+		Sync:    h.sync,
+		At:      h.at,
+		Keep:    h.repo.Keep,
+		Loader:  &fleet.Loader{Open: h.openSecret, KeyDigest: keyDigest(digest)},
+		Check:   checkPush,
+		Links:   deploy.Over(h.pool),
+		History: h.history,
+		ID:      ssh.FingerprintSHA256(h.signer.PublicKey()),
+		Branch:  f.branch,
+		Log:     log,
+		Cache:   h.state.path("cache"),
+		Filter:  filterText,
+	}, nil
+}
+
+func (h *house) sync(ctx context.Context) (deploy.Snapshot, error) {
+	s, err := h.repo.Sync(ctx)
+	return deploy.Snapshot(s), err
+}
+
+func (h *house) at(ctx context.Context, commit string) (deploy.Snapshot, error) {
+	s, err := h.repo.At(ctx, commit)
+	return deploy.Snapshot(s), err
+}
+
+// openSecret opens an age file of a tree. What the rules know of a file that does not open
+// is told with it.
+func (h *house) openSecret(tree fs.FS, path string) ([]byte, error) {
+	sealed, err := fs.ReadFile(tree, path)
+	if err != nil {
+		return nil, err
+	}
+	value, err := h.ids.Open(path, sealed)
+	if err != nil {
+		if readers, rerr := fleet.ReadReaders(tree); rerr == nil {
+			err = asRules(readers).Explain(err)
+		}
+		return nil, err
+	}
+	return value, nil
+}
+
+// keyDigest tells values apart for planning: keyed, since a bare hash of a short secret is
+// the secret.
+func keyDigest(key []byte) func([]byte) string {
+	return func(value []byte) string {
+		mac := hmac.New(sha256.New, key)
+		mac.Write(value)
+		return hex.EncodeToString(mac.Sum(nil))
+	}
+}
+
+// checkPush finds what refuses a push beside the config.
+func checkPush(_ context.Context, old, new deploy.Snapshot) fleet.Problems {
+	readers, err := fleet.ReadReaders(new.Tree)
+	if err != nil {
+		return nil // the config's own problems say so
+	}
+	return findingProblems(secrets.CheckPush(old.Tree, new.Tree, asRules(readers)))
+}
+
+// filterText cleans what hosts say of the values that stand there.
+func filterText(keys map[string][]byte) func(string) string {
+	var f secrets.Filter
+	for name, value := range keys {
+		f.Add(name, value)
+	}
+	f.Prepare()
+	return f.Text
+}
