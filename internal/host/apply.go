@@ -346,39 +346,50 @@ func (r *run) saveDraft() error {
 
 func draftPath(run string) string { return runDir(run) + "/draft" }
 
-// tidy ends a run that is done. Nothing here can undo it any more.
+// tidy ends a run that is done. Nothing here can undo it any more; the journal goes last, so
+// that one killed on the way is tidied by whoever settles.
 func (r *run) tidy() error {
+	if r.giveUp {
+		r.res.Record = nil
+	}
+	if err := r.m.tidy(r.offer.Run, r.w.keys); err != nil {
+		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
+	}
+	r.m.killed("tidied")
+	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
+	if err := r.m.saveResult(r.res); err != nil {
+		return err
+	}
+	r.m.killed("told")
 	if err := r.m.closeJournal(); err != nil {
 		return err
 	}
 	r.m.killed("closed")
-	r.m.dropKeys(r.offer.Run, r.w.keys)
-	r.m.unstage(r.offer.Run)
-	now, err := r.m.stands()
-	if err == nil {
-		err = r.m.prune(now)
-	}
-	if err != nil {
-		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
-	}
-	if r.giveUp {
-		if err := r.m.forget(); err != nil {
-			r.res.Warnings = append(r.res.Warnings, err.Error())
-		}
-		r.res.Record = nil
-	}
-	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
-	return r.m.saveResult(r.res)
+	return r.m.forgetIfGivenUp()
 }
 
-// forget removes what bellhop remembers of a host that was given back. The runs stay, so
-// that the last result can be read.
-func (m *Machine) forget() error {
-	err := os.Remove(m.at(bundle.RecordPath))
+// tidy drops what a run that is done needs no more.
+func (m *Machine) tidy(run string, keys []keyMove) error {
+	m.dropKeys(run, keys)
+	m.unstage(run)
+	now, err := m.stands()
+	if err != nil || now.GaveUp {
+		return err
+	}
+	return m.prune(now)
+}
+
+// forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
+// stay, so that the last result can be read.
+func (m *Machine) forgetIfGivenUp() error {
+	now, err := m.stands()
+	if err != nil || !now.GaveUp {
+		return err
+	}
 	for _, d := range []string{blobDir, genDir, bundle.SealedDir} {
 		err = errors.Join(err, os.RemoveAll(m.at(d)))
 	}
-	return err
+	return errors.Join(err, m.removeOthers(bundle.StoreDir, nil), os.Remove(m.at(bundle.RecordPath)))
 }
 
 func (m *Machine) unstage(run string) { os.RemoveAll(filepath.Join(m.at(stagingDir), run)) }

@@ -14,10 +14,11 @@ import (
 const (
 	jobDeadline    = 5 * time.Minute
 	healthDeadline = 60 * time.Second
-	// settleTime is how long a unit that was just started is watched: a simple service whose
-	// program is missing or dies at once is "started" for systemd all the same.
-	settleTime = 100 * time.Millisecond
 )
+
+// settleTime is how long a unit that was just started is watched: a simple service whose
+// program is missing or dies at once is "started" for systemd all the same.
+var settleTime = 100 * time.Millisecond
 
 // job asks systemd and remembers what did not end well; health judges by what runs.
 func (r *run) job(ctx context.Context, verb string, names []string) {

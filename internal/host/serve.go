@@ -252,7 +252,7 @@ func (s *session) apply(ctx context.Context, o order) error {
 	}
 	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := s.m.Systemd.StartApply(startCtx, o.Run); err != nil {
+	if err := s.startApply(startCtx, o.Run); err != nil {
 		s.m.unstage(o.Run)
 		s.m.dropKeys(o.Run, nil)
 		if errors.Is(err, ErrBusy) {
@@ -261,4 +261,20 @@ func (s *session) apply(ctx context.Context, o order) error {
 		return s.refuse(o.Run, fmt.Errorf("start %s: %w", bundle.ApplyUnit, err))
 	}
 	return s.tail(ctx, o.Run)
+}
+
+// startApply starts the unit. The one before it may have done its work, and not yet be
+// collected by systemd: then the lock is free, and a moment later the name is.
+func (s *session) startApply(ctx context.Context, run string) error {
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		err := s.m.Systemd.StartApply(ctx, run)
+		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
+			return err
+		}
+		unlock, locked := s.m.lock(0)
+		if locked != nil {
+			return err
+		}
+		unlock()
+	}
 }

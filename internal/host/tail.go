@@ -31,6 +31,7 @@ func (s *session) tail(ctx context.Context, run string) error {
 			return err
 		}
 		if res != nil {
+			s.m.waitFree(time.Second)
 			return s.result(res)
 		}
 		if more {
@@ -125,4 +126,12 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 		return err
 	}
 	return t.s.m.saveResult(res)
+}
+
+// waitFree waits until a run that has told its result is out of the way, so that who hears of
+// it may begin the next.
+func (m *Machine) waitFree(most time.Duration) {
+	if unlock, err := m.lock(most); err == nil {
+		unlock()
+	}
 }

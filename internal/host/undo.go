@@ -27,8 +27,11 @@ func Settle(ctx context.Context, m *Machine) error {
 // settle is Settle under the lock.
 func (m *Machine) settle(ctx context.Context) error {
 	j, err := m.openJournal()
-	if j == nil || err != nil {
+	if err != nil {
 		return err
+	}
+	if j == nil {
+		return m.forgetIfGivenUp()
 	}
 	now, err := m.stands()
 	if err != nil {
@@ -51,20 +54,19 @@ func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error
 	} else {
 		res.Outcome, res.Record = bundle.OutcomeDone, &now.Record
 	}
+	if now.GaveUp {
+		res.Record = nil
+	}
+	if err := m.tidy(j.Run, j.Keys); err != nil {
+		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
+	}
+	if err := m.saveResult(res); err != nil {
+		return err
+	}
 	if err := m.closeJournal(); err != nil {
 		return err
 	}
-	m.dropKeys(j.Run, j.Keys)
-	m.unstage(j.Run)
-	if now.GaveUp {
-		if err := m.forget(); err != nil {
-			return err
-		}
-		res.Record = nil
-	} else if err := m.prune(now); err != nil {
-		return err
-	}
-	return m.saveResult(res)
+	return m.forgetIfGivenUp()
 }
 
 // An undoer puts one run back.

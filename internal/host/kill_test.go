@@ -1,0 +1,203 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host"
+)
+
+// killed is what a test panics with in place of kill -9.
+type killed struct{ at string }
+
+// dieAt makes the machine die at its nth step; it returns false when there was no nth.
+func (b *box) dieAt(n int, f func()) (at string, died bool) {
+	defer func() {
+		b.m.Kill = nil
+		if p := recover(); p != nil {
+			k, ok := p.(killed)
+			if !ok {
+				panic(p)
+			}
+			at, died = k.at, true
+		}
+	}()
+	i := 0
+	b.m.Kill = func(step string) {
+		if i++; i == n {
+			panic(killed{step})
+		}
+	}
+	f()
+	return "", false
+}
+
+// stageOnly brings l to the box without applying it, and returns the run.
+func (b *box) stageOnly(l *load) string {
+	b.t.Helper()
+	o := l.offer()
+	staged := make(chan string, 1)
+	b.m.Systemd = stopper{b, staged}
+	defer func() { b.m.Systemd = b }()
+	go b.talk(o, l)
+	return <-staged
+}
+
+// A stopper starts no apply: the session that asks for one hangs, as its line is cut.
+type stopper struct {
+	*box
+	staged chan string
+}
+
+func (s stopper) StartApply(ctx context.Context, run string) error {
+	s.staged <- run
+	select {}
+}
+
+// stories are pairs of bundles; the walk kills a run from the first to the second after
+// every step.
+var stories = map[string][2]func() *load{
+	"first":   {nil, func() *load { return bot("one") }},
+	"change":  {func() *load { return bot("one") }, func() *load { l := bot("two"); l.keys["token"] = "rotated"; return l }},
+	"removal": {func() *load { return bot("one") }, func() *load { return newLoad().file("/etc/other/x", "y") }},
+	"rename": {func() *load { return bot("one") }, func() *load {
+		return newLoad().user("bot").service("robot.service", "[Service]\nExecStart=/bot\n[Install]\nWantedBy=multi-user.target\n").
+			owned("/etc/robot/conf", "one", "bot").key("secret", "hunter3")
+	}},
+}
+
+func TestKillAfterEveryStep(t *testing.T) {
+	for name, s := range stories {
+		for _, how := range []string{"kill", "boot"} {
+			t.Run(name+"/"+how, func(t *testing.T) { walk(t, s[0], s[1], how == "boot") })
+		}
+	}
+}
+
+func walk(t *testing.T, from, to func() *load, boot bool) {
+	fresh := newBox(t)
+	fresh.write("/etc/bot/conf", "by hand")
+	if from != nil {
+		fresh.deploy(from(), bundle.OutcomeDone)
+	}
+	fresh.deploy(to(), bundle.OutcomeDone)
+	new := fresh.all()
+	for n := 1; ; n++ {
+		b := newBox(t)
+		b.write("/etc/bot/conf", "by hand")
+		if from != nil {
+			b.deploy(from(), bundle.OutcomeDone)
+		}
+		old := b.all()
+		run := b.stageOnly(to())
+		at, died := b.dieAt(n, func() { host.Apply(context.Background(), b.m, run) })
+		if !died {
+			if n < 10 {
+				t.Fatalf("only %d steps to die at", n)
+			}
+			return
+		}
+		var again string
+		if n%2 == 0 { // the way back may be killed too
+			again, _ = b.dieAt(2, func() { b.comeBack(run, boot) })
+		}
+		b.comeBack(run, boot)
+		b.checkWhole(fmt.Sprintf("killed after %s (and %q)", at, again), run, old, new, to, boot)
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// comeBack is what follows: systemd starts the unit again, or settle at the next boot.
+func (b *box) comeBack(run string, boot bool) {
+	b.t.Helper()
+	if !boot {
+		if err := host.Apply(context.Background(), b.m, run); err != nil {
+			b.t.Fatalf("apply again: %v", err)
+		}
+		return
+	}
+	b.reboot()
+	if err := host.Settle(context.Background(), b.m); err != nil {
+		b.t.Fatalf("settle: %v", err)
+	}
+	b.bootUp()
+}
+
+// checkWhole says that all stands as before, or all as after, and that record and result agree.
+func (b *box) checkWhole(when, run string, old, new map[string]string, to func() *load, boot bool) {
+	b.t.Helper()
+	if _, err := os.Stat(b.path("/var/lib/bellhop/journal")); err == nil {
+		b.t.Errorf("%s: the journal is still open", when)
+	}
+	var rec bundle.Record
+	p, _ := os.ReadFile(b.path(bundle.RecordPath))
+	json.Unmarshal(p, &rec)
+	is := b.all()
+	want, which := old, "old"
+	if done := rec.Digest == to().digest(); done {
+		want, which = new, "new"
+	}
+	ignore := func(m map[string]string) map[string]string {
+		out := map[string]string{}
+		for k, v := range m {
+			// Keys are gone after a boot, and what waits for them with them.
+			if boot && (strings.HasPrefix(k, "/run/") || strings.HasPrefix(k, "active ")) {
+				continue
+			}
+			out[k] = v
+		}
+		return out
+	}
+	if d := diff(ignore(want), ignore(is)); len(d) > 0 {
+		b.t.Errorf("%s: it should all be %s, but\n%s", when, which, strings.Join(d, "\n"))
+	}
+	if boot {
+		for n := range b.enabled {
+			if !b.active[n] {
+				b.t.Errorf("%s: %s is enabled and did not start", when, n)
+			}
+		}
+	}
+	p, err := os.ReadFile(b.path("/var/lib/bellhop/runs/" + run + "/result"))
+	if err != nil {
+		// Killed before begin: nothing was touched, and systemd starts the unit again.
+		if _, err := os.Stat(filepath.Join(b.dir, "/var/lib/bellhop/staging", run, "order")); err != nil {
+			b.t.Errorf("%s: neither a result nor what to start again with", when)
+		}
+		return
+	}
+	var res bundle.Result
+	json.Unmarshal(p, &res)
+	if wantOutcome := map[string]string{"old": bundle.OutcomeRolledBack, "new": bundle.OutcomeDone}[which]; res.Outcome != wantOutcome {
+		b.t.Errorf("%s: result %s (%s), and what stands is %s", when, res.Outcome, res.Error, which)
+	}
+}
+
+// digest is what the deployer calls l.
+func (l *load) digest() string {
+	o := l.offer()
+	return o.Digest
+}
+
+// A unit that is started again after it was killed settles, and does not try a second time.
+func TestKilledUnitComesBackAndUndoes(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	old := b.all()
+	run := b.stageOnly(bot("two"))
+	if _, died := b.dieAt(8, func() { host.Apply(context.Background(), b.m, run) }); !died {
+		t.Fatal("it did not die")
+	}
+	if err := host.Apply(context.Background(), b.m, run); err != nil {
+		t.Fatal(err)
+	}
+	b.compare(old, "after the unit came back")
+}
