@@ -142,15 +142,19 @@ func (l *Loader) config(t *tree) (*config, error) {
 		id.WriteString("\n" + p.Error())
 	}
 	c.hostsHash = hostsHash
+	if c.last != nil && c.last.config.hash == id.String() {
+		c.config = c.last.config
+	}
 	if c.config != nil && c.config.hash == id.String() {
+		c.mainHash = mainHash
 		return c.config, nil
 	}
-	if c.main == nil || c.mainHash != mainHash {
+	if c.main == nil || c.main.hash != mainHash {
 		data, err := t.bytes("bellhop.yaml")
 		if err != nil {
 			return nil, err
 		}
-		c.main, c.mainFile, c.mainHash = &text{file: "bellhop.yaml", data: data}, &fleetFile{}, mainHash
+		c.main, c.mainFile = &text{file: "bellhop.yaml", data: data, hash: mainHash}, &fleetFile{}
 		if newBlob(data, false).lfs {
 			c.main.problem(pos{1, 1}, "a git-lfs pointer, not the file itself")
 		} else {
@@ -160,7 +164,7 @@ func (l *Loader) config(t *tree) (*config, error) {
 	cfg := makeConfig(c.main, c.mainFile, own)
 	cfg.problems = append(cfg.problems, problems...)
 	cfg.hash = id.String()
-	c.config = cfg
+	c.config, c.mainHash = cfg, mainHash
 	return cfg, nil
 }
 
@@ -241,8 +245,10 @@ func (l *Loader) services(t *tree) (map[string]*serviceState, error) {
 		if err != nil {
 			return nil, err
 		}
-		if old != nil && old.service == s.service && reflect.DeepEqual(old.sources, now.sources) {
-			now = old
+		for _, was := range l.earlier(name) {
+			if was.service == s.service && reflect.DeepEqual(was.sources, now.sources) {
+				now = was
+			}
 		}
 		out[name] = now
 	}
@@ -269,11 +275,7 @@ func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
 			stray = append(stray, &Problem{File: o.path, Message: bad})
 			continue
 		}
-		var old *service
-		if was := l.cache.services[o.name()]; was != nil {
-			old = was.service
-		}
-		s, err := l.readService(t, o.name(), old)
+		s, err := l.readService(t, o.name(), l.earlier(o.name()))
 		if err != nil {
 			return err
 		}
@@ -287,6 +289,20 @@ func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
 		out[""] = &serviceState{service: s} // no name is empty, so nobody can switch it on
 	}
 	return nil
+}
+
+// earlier are the service's newest states: of the last tree, and of the last that loaded
+// whole, which a commit that repairs may come back to.
+func (l *Loader) earlier(name string) (out []*serviceState) {
+	if s := l.cache.services[name]; s != nil {
+		out = append(out, s)
+	}
+	if last := l.cache.last; last != nil {
+		if s := last.services[name]; s != nil && !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // sources looks at the age files of a service's keys.

@@ -169,8 +169,7 @@ type service struct {
 	problems    Problems
 	blobs       map[string]*blob // by hash, to carry over
 
-	checkedDefaults bool
-	renders         map[renderKey]*rendered
+	renders map[renderKey]*rendered
 }
 
 // A fileSpec is one file or link to install.
@@ -230,26 +229,32 @@ func ignored(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
 }
 
-// readService reads the folder services/name. old, which may be nil, is the same folder in an
-// earlier tree; when nothing that matters differs, old itself is the answer.
-func (l *Loader) readService(t *tree, name string, old *service) (*service, error) {
+// readService reads the folder services/name. earlier are the same folder in earlier trees;
+// when nothing that matters differs from one of them, that one is the answer.
+func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*service, error) {
 	dir := "services/" + name
 	s := &service{name: name, treeHash: t.dirHash(dir), dirs: map[string]string{}, blobs: map[string]*blob{}, renders: map[renderKey]*rendered{}}
-	if old != nil && s.treeHash != "" && old.treeHash == s.treeHash {
-		return old, nil
+	var old *service // whose listings serve
+	for _, e := range earlier {
+		if s.treeHash != "" && e.treeHash == s.treeHash {
+			return e.service, nil
+		}
+		old = cmp.Or(old, e.service)
 	}
 	s.text = &text{file: dir + "/service.yaml"}
 	if err := s.walk(t, dir, true, old); err != nil {
 		return nil, err
 	}
 	s.fingerprint = fingerprint(s.objects, s.problems)
-	if old != nil && old.fingerprint == s.fingerprint {
-		// A README changed. Remember the new hash, so that the next load need not look.
-		// No other goroutine reads treeHash: loads hold the loader's lock.
-		old.treeHash, old.dirs = s.treeHash, s.dirs
-		return old, nil
+	for _, e := range earlier {
+		if e.fingerprint == s.fingerprint {
+			// A README changed. Remember the new hash, so that the next load need not look.
+			// No other goroutine reads it: loads hold the loader's lock.
+			e.treeHash, e.dirs = s.treeHash, s.dirs
+			return e.service, nil
+		}
 	}
-	if err := s.build(t, l, old); err != nil {
+	if err := s.build(t, l); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -323,7 +328,7 @@ func fingerprint(os []object, ps Problems) string {
 }
 
 // build parses what was listed.
-func (s *service) build(t *tree, l *Loader, old *service) error {
+func (s *service) build(t *tree, l *Loader) error {
 	dir := "services/" + s.name + "/"
 	if !nameRule.MatchString(s.name) {
 		s.tellFile(dir, "bad name %q for a service: %s", s.name, nameWords)

@@ -3,7 +3,6 @@ package fleet
 import (
 	"bytes"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -229,8 +228,5 @@ func generated(name string, u *unitText) string {
 	}
 	return stem + ".service"
 }
-
-// whereUnit is the folder below which a unit file or drop-in of a service folder stands on a host.
-func whereUnit(dir, name string) string { return path.Join(dir, name) }
 
 func (s strayLine) String() string { return fmt.Sprintf("%q is no assignment and no section", s.text) }
