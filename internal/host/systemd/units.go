@@ -1,0 +1,136 @@
+package systemd
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/coreos/go-systemd/v22/dbus"
+	godbus "github.com/godbus/dbus/v5"
+
+	"bellhop/internal/host"
+)
+
+// atOnce is how many units are read side by side: the calls share one connection, and its
+// other end answers them one by one.
+const atOnce = 8
+
+// Units reads what systemd says of these units now. Reading loads a unit, so one that has no
+// file is told as not-found, and is no error.
+func (s *Systemd) Units(ctx context.Context, names []string) (states map[string]host.UnitState, err error) {
+	err = s.again(ctx, func(c *dbus.Conn) error {
+		states, err = units(ctx, c, names)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read units: %w", err)
+	}
+	return states, nil
+}
+
+func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]host.UnitState, error) {
+	var (
+		mu     sync.Mutex
+		wg     sync.WaitGroup
+		first  error
+		states = make(map[string]host.UnitState, len(names))
+		slots  = make(chan struct{}, atOnce)
+	)
+	for _, n := range names {
+		wg.Add(1)
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots; wg.Done() }()
+			st, err := read(ctx, c, n)
+			mu.Lock()
+			defer mu.Unlock()
+			states[n] = st
+			if err != nil && first == nil {
+				first = fmt.Errorf("%s: %w", n, err)
+			}
+		}()
+	}
+	wg.Wait()
+	return states, first
+}
+
+// props are D-Bus properties, read without fear of their types.
+type props map[string]any
+
+func (p props) text(k string) string { v, _ := p[k].(string); return v }
+func (p props) yes(k string) bool    { v, _ := p[k].(bool); return v }
+
+func read(ctx context.Context, c *dbus.Conn, name string) (host.UnitState, error) {
+	st := host.UnitState{Name: name, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success"}
+	all, err := c.GetUnitPropertiesContext(ctx, name)
+	if named(err, "NoSuchUnit") || named(err, "UnknownObject") || named(err, "InvalidArgs") {
+		return st, nil // no name that a unit could have
+	}
+	if err != nil {
+		return st, err
+	}
+	p := props(all)
+	st.Load, st.Active, st.Sub = p.text("LoadState"), p.text("ActiveState"), p.text("SubState")
+	st.File, st.Fragment = p.text("UnitFileState"), p.text("FragmentPath")
+	st.CanReload = p.yes("CanReload")
+	st.TriggeredBy, _ = p["TriggeredBy"].([]string)
+	slices.Sort(st.TriggeredBy)
+	if id, _ := p["InvocationID"].([]byte); len(id) > 0 {
+		st.Invocation = hex.EncodeToString(id)
+	}
+	left, _ := p["InactiveExitTimestampMonotonic"].(uint64)
+	st.RanThisBoot = left > 0
+	if j, _ := p["Job"].([]any); len(j) == 2 {
+		id, _ := j[0].(uint32)
+		st.Job = id != 0
+	}
+	if st.Load != "loaded" {
+		return st, nil
+	}
+	return st, ofKind(ctx, c, &st)
+}
+
+// kinds are the D-Bus interfaces that tell a Result.
+var kinds = map[string]string{
+	"service": "Service", "socket": "Socket", "timer": "Timer", "path": "Path", "mount": "Mount", "swap": "Swap", "automount": "Automount",
+}
+
+// ofKind adds what is known only of a kind of unit. A service has 250 properties more, so the few
+// that matter are asked one by one.
+func ofKind(ctx context.Context, c *dbus.Conn, st *host.UnitState) error {
+	kind := kinds[st.Name[strings.LastIndex(st.Name, ".")+1:]]
+	if kind == "" {
+		return nil
+	}
+	ask := func(prop string) (godbus.Variant, error) {
+		p, err := c.GetUnitTypePropertyContext(ctx, st.Name, kind, prop)
+		if err != nil {
+			return godbus.Variant{}, err
+		}
+		return p.Value, nil
+	}
+	result, err := ask("Result")
+	if err != nil {
+		return err
+	}
+	st.Result, _ = result.Value().(string)
+	if kind != "Service" {
+		return nil
+	}
+	got := map[string]any{}
+	for _, prop := range []string{"NRestarts", "MainPID", "Type", "RemainAfterExit"} {
+		v, err := ask(prop)
+		if err != nil {
+			return err
+		}
+		got[prop] = v.Value()
+	}
+	restarts, _ := got["NRestarts"].(uint32)
+	pid, _ := got["MainPID"].(uint32)
+	st.Restarts, st.MainPID = int(restarts), int(pid)
+	st.Oneshot = got["Type"] == "oneshot" && got["RemainAfterExit"] == false
+	return nil
+}
