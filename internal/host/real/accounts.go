@@ -1,0 +1,224 @@
+package real
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/host"
+)
+
+// Accounts implements host.Accounts with the host's own tools. Look-ups read /etc/passwd and
+// /etc/group first, which is where bellhop's accounts are, and ask getent for the rest: LDAP,
+// systemd-homed.
+type Accounts struct{}
+
+var _ host.Accounts = Accounts{}
+
+// validName is sysusers' rule. Checked before every look-up and call, since sysusers creates
+// what is misspelt and an argument could begin with a dash.
+var validName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+
+func checkName(name string) error {
+	if !validName.MatchString(name) {
+		return fmt.Errorf("%q is no name for a user or group", name)
+	}
+	return nil
+}
+
+// User looks up a user by name.
+func (a Accounts) User(name string) (host.Account, bool, error) {
+	f, ok, err := lookup("/etc/passwd", name)
+	if err != nil || !ok {
+		return host.Account{}, false, err
+	}
+	return a.account(f)
+}
+
+func (a Accounts) account(f []string) (acc host.Account, ok bool, err error) {
+	if len(f) < 6 {
+		return acc, false, fmt.Errorf("user %s: a line of %d fields", f[0], len(f))
+	}
+	acc = host.Account{Name: f[0], Home: f[5]}
+	if acc.UID, err = strconv.Atoi(f[2]); err == nil {
+		acc.GID, err = strconv.Atoi(f[3])
+	}
+	if err != nil {
+		return acc, false, fmt.Errorf("user %s: %w", f[0], err)
+	}
+	acc.Group, err = groupName(acc.GID)
+	return acc, err == nil, err
+}
+
+// Group looks up a group by name.
+func (a Accounts) Group(name string) (gid int, ok bool, err error) {
+	f, ok, err := lookup("/etc/group", name)
+	if err != nil || !ok {
+		return 0, false, err
+	}
+	gid, err = strconv.Atoi(f[2])
+	return gid, err == nil, err
+}
+
+func lookup(file, name string) ([]string, bool, error) {
+	if checkName(name) != nil {
+		return nil, false, nil // no account can have it
+	}
+	return find(file, 0, name)
+}
+
+func groupName(gid int) (string, error) { return nameOf("/etc/group", gid) }
+func userName(uid int) (string, error)  { return nameOf("/etc/passwd", uid) }
+
+// nameOf gives the name of an id, or the id itself where it has none: a file may outlive its
+// user.
+func nameOf(file string, id int) (string, error) {
+	f, ok, err := find(file, 2, strconv.Itoa(id))
+	if err != nil || !ok {
+		return strconv.Itoa(id), err
+	}
+	return f[0], nil
+}
+
+// find gives the line of an account file whose field is value.
+func find(file string, field int, value string) ([]string, bool, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	s := bufio.NewScanner(f)
+	s.Buffer(nil, 1<<20) // a group may have many members
+	for s.Scan() {
+		if fields := strings.Split(s.Text(), ":"); len(fields) >= 4 && fields[field] == value {
+			return fields, true, nil
+		}
+	}
+	if s.Err() != nil {
+		return nil, false, fmt.Errorf("read %s: %w", file, s.Err())
+	}
+	return getent(file, value)
+}
+
+// getent asks what the files do not know. Not found is status 2; a host without getent has
+// nothing but its files.
+func getent(file, value string) ([]string, bool, error) {
+	db := strings.TrimPrefix(file, "/etc/")
+	out, err := exec.Command("getent", db, value).Output()
+	var status *exec.ExitError
+	switch {
+	case errors.As(err, &status) && status.ExitCode() == 2, errors.Is(err, exec.ErrNotFound):
+		return nil, false, nil
+	case err != nil:
+		return nil, false, fmt.Errorf("getent %s %s: %w", db, value, err)
+	}
+	line, _, _ := strings.Cut(string(out), "\n")
+	fields := strings.Split(line, ":")
+	return fields, len(fields) >= 4, nil
+}
+
+// Sysusers makes the accounts of these snippets, and nothing else's.
+func (a Accounts) Sysusers(ctx context.Context, paths []string) error {
+	return applySnippets(ctx, "systemd-sysusers", nil, paths)
+}
+
+// Tmpfiles makes the folders of these snippets, and nothing else's.
+func (a Accounts) Tmpfiles(ctx context.Context, paths []string) error {
+	return applySnippets(ctx, "systemd-tmpfiles", []string{"--create"}, paths)
+}
+
+func applySnippets(ctx context.Context, program string, args, paths []string) error {
+	if len(paths) == 0 {
+		return nil // without a path these tools apply everything on the host
+	}
+	for _, p := range paths {
+		if !strings.HasPrefix(p, "/") {
+			return fmt.Errorf("%s: path %q is not absolute", program, p)
+		}
+	}
+	return run(ctx, program, append(args, paths...)...)
+}
+
+// Usermod makes a user's home and primary group what acc says. Nothing is moved.
+func (a Accounts) Usermod(ctx context.Context, acc host.Account) error {
+	if err := errors.Join(checkName(acc.Name), checkName(acc.Group)); err != nil {
+		return err
+	}
+	if !strings.HasPrefix(acc.Home, "/") || strings.ContainsAny(acc.Home, ":\n") {
+		return fmt.Errorf("home %q of user %s", acc.Home, acc.Name)
+	}
+	return run(ctx, "usermod", "-d", acc.Home, "-g", acc.Group, acc.Name)
+}
+
+func run(ctx context.Context, program string, args ...string) error {
+	out, err := exec.CommandContext(ctx, program, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// Chown gives an open file away. path only names it in errors: the descriptor can't be
+// swapped, a path can.
+func (a Accounts) Chown(f *os.File, path, user, group string) error {
+	uid, gid, err := a.ids(user, group)
+	if err != nil {
+		return fmt.Errorf("chown %s: %w", path, err)
+	}
+	return f.Chown(uid, gid)
+}
+
+// Lchown gives name in an open folder away, not following a link.
+func (a Accounts) Lchown(dir *os.File, name, path, user, group string) error {
+	uid, gid, err := a.ids(user, group)
+	if err == nil {
+		err = unix.Fchownat(int(dir.Fd()), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return fmt.Errorf("chown %s: %w", path, err)
+	}
+	return nil
+}
+
+func (a Accounts) ids(user, group string) (uid, gid int, err error) {
+	u, ok, err := a.User(user)
+	if err == nil && !ok {
+		err = fmt.Errorf("no user %s", user)
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	gid, ok, err = a.Group(group)
+	if err == nil && !ok {
+		err = fmt.Errorf("no group %s", group)
+	}
+	return u.UID, gid, err
+}
+
+// Owner tells whose a path is, not following a link.
+func (a Accounts) Owner(path string) (user, group string, err error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return "", "", &os.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	if user, err = userName(int(st.Uid)); err != nil {
+		return "", "", err
+	}
+	group, err = groupName(int(st.Gid))
+	return user, group, err
+}
+
+// Command tells whether a program of that name is on the PATH that units have, or a path that
+// can be executed.
+func (a Accounts) Command(name string) bool {
+	_, err := exec.LookPath(name)
+	return err == nil
+}
