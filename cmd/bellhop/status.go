@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/internal/history"
+)
+
+// A lookFlags is what verbs that only look can be told.
+type lookFlags struct {
+	stateDir, on string
+	json         bool
+}
+
+func (f *lookFlags) flags(c *cobra.Command) {
+	stateDirFlag(c, &f.stateDir)
+	c.Flags().StringVar(&f.on, "on", "", "hosts: names, globs, ! to exclude (default: all)")
+	jsonFlag(c, &f.json)
+}
+
+func (e *Env) statusCmd() *cobra.Command {
+	var f lookFlags
+	var exitCode bool
+	c := &cobra.Command{
+		Use: "status [HOST...]", Short: "What stands where", GroupID: groupFleet,
+		Long: `Say what stands on each host, as history remembers it: asked of the running server, else read
+from the state directory. --exit-code ends with 3 when a host needs a look.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			f.on = selection(f.on, args)
+			return e.status(c.Context(), &f, exitCode)
+		},
+	}
+	f.flags(c)
+	c.Flags().BoolVar(&exitCode, "exit-code", false, "exit 3 when a host is not current")
+	return c
+}
+
+func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
+	s, err := e.readStatus(ctx, f)
+	if err != nil {
+		return err
+	}
+	if f.on != "" {
+		if s.Hosts, err = onlyHosts(s.Hosts, f.on); err != nil {
+			return err
+		}
+	}
+	if f.json {
+		err = e.writeJSON(s)
+	} else {
+		printStatus(e.Stdout, e.outPaint(), s, time.Now())
+	}
+	if err == nil && exitCode && len(s.Failing()) > 0 {
+		return exit(exitHosts)
+	}
+	return err
+}
+
+func (e *Env) readStatus(ctx context.Context, f *lookFlags) (s history.Status, err error) {
+	err = f.read(func(db *history.DB) error {
+		s, err = db.Status(ctx)
+		return err
+	})
+	return s, err
+}
+
+// read opens history for reading.
+func (f *lookFlags) read(do func(*history.DB) error) error {
+	db, err := history.OpenRead(path.Join(f.stateDir, "bellhop.db"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(fmt.Errorf("no history in %s: nothing was deployed from there yet", f.stateDir), "name another place with --state-dir, or a box with --server ssh://BOX")
+	} else if err != nil {
+		return err
+	}
+	defer db.Close()
+	return do(db)
+}
+
+func onlyHosts(hosts []history.HostStatus, on string) ([]history.HostStatus, error) {
+	byName := map[string]history.HostStatus{}
+	var names []string
+	for _, h := range hosts {
+		byName[h.Name] = h
+		names = append(names, h.Name)
+	}
+	names, err := selectNames(names, on)
+	if err != nil {
+		return nil, err
+	}
+	out := []history.HostStatus{}
+	for _, n := range names {
+		out = append(out, byName[n])
+	}
+	return out, nil
+}
+
+func (e *Env) historyCmd() *cobra.Command {
+	var f lookFlags
+	var limit int
+	c := &cobra.Command{
+		Use: "history [HOST|RUN]", Short: "What was deployed, when, why and with what result", GroupID: groupFleet, Args: cobra.MaximumNArgs(1),
+		Long: `List runs, newest first: commit, author, cause, time taken, and what came of each host. With a
+host only its runs; with the id of a run only that one.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			return e.history(c.Context(), &f, first(args), limit)
+		},
+	}
+	stateDirFlag(c, &f.stateDir)
+	jsonFlag(c, &f.json)
+	c.Flags().IntVarP(&limit, "limit", "n", 20, "how many runs")
+	return c
+}
+
+func (e *Env) history(ctx context.Context, f *lookFlags, what string, limit int) error {
+	h, err := e.readHistory(ctx, f, what, limit)
+	if err != nil {
+		return err
+	}
+	if f.json {
+		return e.writeJSON(h)
+	}
+	printHistory(e.Stdout, e.outPaint(), h, time.Now())
+	return nil
+}
+
+func (e *Env) readHistory(ctx context.Context, f *lookFlags, what string, limit int) (h history.History, err error) {
+	err = f.read(func(db *history.DB) error {
+		if what != "" {
+			run, err := db.Run(ctx, what)
+			if err == nil {
+				h = history.History{V: history.Version, Runs: []history.Run{*run}}
+				return nil
+			} else if !errors.Is(err, history.ErrNoRun) {
+				return err
+			}
+		}
+		h, err = db.Runs(ctx, limit, what)
+		return err
+	})
+	return h, err
+}
