@@ -1,0 +1,88 @@
+package bellhop_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"bellhop/internal/fleet"
+)
+
+var block = regexp.MustCompile("(?ms)^```(yaml|ini)\n(.*?)^```")
+
+// What docs/repo.md shows is a config repo that loads.
+func TestRepoDocLoads(t *testing.T) {
+	doc, err := os.ReadFile("docs/repo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := block.FindAllStringSubmatch(string(doc), -1)
+	if len(blocks) != 3 {
+		t.Fatalf("docs/repo.md has %d blocks, want bellhop.yaml, service.yaml and a unit", len(blocks))
+	}
+	unit := "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n"
+	tree := fstest.MapFS{}
+	for name, content := range map[string]string{
+		"bellhop.yaml":                                  blocks[0][2],
+		"services/withinbot/service.yaml":               blocks[1][2],
+		"services/withinbot/withinbot.service":          blocks[2][2],
+		"services/withinbot/files/etc/within/facts.txt": "a printer has no feelings\n",
+		"services/withinbot/README.md":                  "ignored\n",
+		"services/node-exporter/node-exporter.service":  unit,
+		"services/oldbot/oldbot.service":                unit,
+		"services/printerfacts/printerfacts.service":    unit,
+		"services/printerfacts/service.yaml":            "settings: { port: 3000 }\n",
+		"secrets/withinbot.env.age":                     "age-encryption.org/v1\n",
+	} {
+		tree[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o644}
+	}
+	f, err := (&fleet.Loader{}).Load(tree)
+	if err != nil {
+		t.Fatalf("docs/repo.md does not load:\n%v", err)
+	}
+	b, err := f.Bundle("chrysalis")
+	if err != nil {
+		t.Fatalf("docs/repo.md, bundle of chrysalis:\n%v", err)
+	}
+	if len(b.Keys) != 1 || len(b.Packages) != 1 || b.Keys[0].Mode != 0o640 {
+		t.Errorf("chrysalis should hold one key 0640 and one package: %+v %+v", b.Keys, b.Packages)
+	}
+}
+
+// Every verb that a page names is one that bellhop has.
+func TestDocsNameRealVerbs(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "bellhop")
+	if out, err := exec.Command("go", "build", "-o", bin, "./cmd/bellhop").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	help := func(args ...string) string {
+		out, err := exec.Command(bin, append(args, "--help")...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("bellhop %v --help: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	verbs := help()
+	named := regexp.MustCompile("(?m)(?:^    |`)bellhop ([a-z]+)(?: ([a-z]+))?")
+	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md"} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			if !regexp.MustCompile(`(?m)^  ` + m[1] + ` `).MatchString(verbs) {
+				t.Errorf("%s names `bellhop %s`, which is not there", page, m[1])
+				continue
+			}
+			if group := m[1]; strings.Contains(" secret key host hook webhook ", " "+group+" ") && m[2] != "" {
+				if !regexp.MustCompile(`(?m)^  ` + m[2] + ` `).MatchString(help(group)) {
+					t.Errorf("%s names `bellhop %s %s`, which is not there", page, group, m[2])
+				}
+			}
+		}
+	}
+}
