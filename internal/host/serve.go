@@ -98,6 +98,11 @@ func (s *session) result(res *bundle.Result) error {
 func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	o.Manifest = o.Manifest.WithoutKeyDigests()
 	o.Manifest.Sort()
+	if o.Last != nil {
+		last := o.Last.WithoutKeyDigests()
+		last.Sort()
+		o.Last = &last
+	}
 	if err := checkOffer(o); err != nil {
 		return s.refuse(o.Run, refuse(bundle.RefusedBundle, "offer: %w", err))
 	}

@@ -1,0 +1,301 @@
+package host_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host"
+)
+
+func TestGiveBackLeavesNothing(t *testing.T) {
+	b := newBox(t)
+	b.write("/etc/bot/conf", "by hand")
+	before := b.all()
+	l := bot("one").pack("bot", archive(t, entry{name: "bot-1/bin/bot", text: "#!/bin/sh", mode: 0o755}), "tar.gz")
+	b.deploy(l, bundle.OutcomeDone)
+	if got := b.read("/opt/bellhop/bot/bin/bot"); got != "#!/bin/sh" {
+		t.Errorf("the package holds %q", got)
+	}
+	res := b.ask(bundle.Ask{Verb: bundle.AskUndo})
+	if res.Outcome != bundle.OutcomeDone || res.Record != nil {
+		t.Fatalf("undo = %+v", res)
+	}
+	b.compare(before, "after the host was given back")
+	for _, p := range []string{bundle.RecordPath, bundle.PackageDir, "/var/lib/bellhop/blobs/x"} {
+		if _, err := os.Stat(b.path(p)); err == nil {
+			t.Errorf("%s stays", p)
+		}
+	}
+	b.deploy(bot("one"), bundle.OutcomeDone) // and it may come again
+}
+
+// ask runs one session that asks, and returns the result that follows.
+func (b *box) ask(a bundle.Ask) *bundle.Result {
+	b.t.Helper()
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	go func() {
+		err := host.Serve(context.Background(), b.m, inR, outW)
+		outW.CloseWithError(fmt.Errorf("serve ended: %v", err))
+	}()
+	r := bundle.NewReader(outR)
+	if _, err := r.SkipNoise(); err != nil {
+		b.t.Fatal(err)
+	}
+	var h bundle.Hello
+	if err := r.Expect(bundle.FrameHello, &h); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := bundle.WriteFrame(inW, bundle.FrameAsk, a); err != nil {
+		b.t.Fatal(err)
+	}
+	for {
+		kind, p, err := r.Next()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if kind == bundle.FrameResult {
+			var res bundle.Result
+			if err := bundle.Unmarshal(p, &res); err != nil {
+				b.t.Fatal(err)
+			}
+			return &res
+		}
+	}
+}
+
+func TestLostRecordIsAdopted(t *testing.T) {
+	b := newBox(t)
+	l := bot("one")
+	b.deploy(l, bundle.OutcomeDone)
+	if err := os.RemoveAll(b.path(bundle.StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	b.jobs = nil
+	l = bot("one")
+	o := l.offer()
+	o.Last = &o.Manifest
+	got := b.deployOffer(o, l, bundle.OutcomeNothing)
+	if got.res.Record.Generation != 1 || len(b.jobs) != 0 {
+		t.Errorf("generation %d, jobs %q; want 1 and none", got.res.Record.Generation, b.jobs)
+	}
+	b.deploy(newLoad().file("/etc/other/x", "y"), bundle.OutcomeDone)
+	if _, err := os.Stat(b.path("/etc/bot/conf")); err == nil {
+		t.Error("what was adopted did not leave")
+	}
+}
+
+func TestLostRecordKeepsWhatDiffers(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	os.RemoveAll(b.path(bundle.StateDir))
+	b.write("/etc/bot/conf", "by hand since")
+	l := bot("two")
+	o := l.offer()
+	last := bot("one")
+	last.Sort()
+	o.Last = &last.Manifest
+	b.deployOffer(o, l, bundle.OutcomeDone)
+	b.deploy(newLoad().file("/etc/other/x", "y"), bundle.OutcomeDone)
+	if got := b.read("/etc/bot/conf"); got != "by hand since" {
+		t.Errorf("conf = %q, want what was no more bellhop's", got)
+	}
+}
+
+func TestStoppedByHandStaysStopped(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	delete(b.active, "bot.service")
+	got := b.deploy(bot("two"), bundle.OutcomeDone)
+	wantList(t, "drifted", got.res.Drifted, "bot.service")
+	if b.active["bot.service"] {
+		t.Error("it was started")
+	}
+	b.failed["bot.service"] = true
+	b.deploy(bot("three"), bundle.OutcomeDone)
+	if !b.active["bot.service"] {
+		t.Error("a failed unit was not started")
+	}
+}
+
+func TestKeysComeBackAfterReboot(t *testing.T) {
+	b := newBox(t)
+	b.needs["token-key.service"] = "/run/keys/token"
+	l := bot("one")
+	b.deploy(l, bundle.OutcomeDone)
+	b.reboot()
+	b.bootUp()
+	o := l.offer()
+	o.Mode = bundle.ModeKeys
+	got := b.deployOffer(o, l, bundle.OutcomeNothing)
+	if len(got.hello.Keys) != 1 || got.hello.Keys[0].Present {
+		t.Errorf("hello told of keys %+v", got.hello.Keys)
+	}
+	if b.read("/run/keys/token") != "hunter2" || !b.active["token-key.service"] {
+		t.Errorf("key %q, unit active %v", b.read("/run/keys/token"), b.active["token-key.service"])
+	}
+	if got.res.Record.Generation != 1 || got.res.Record.BootID != "boot-2" {
+		t.Errorf("record %+v", got.res.Record)
+	}
+}
+
+func TestSealedKeyFollowsItsRun(t *testing.T) {
+	b := newBox(t)
+	seal := func(value string) *load {
+		l := bot("one")
+		l.keys["token"] = value
+		l.Keys[0].Seal = true
+		return l
+	}
+	b.deploy(seal("first"), bundle.OutcomeDone)
+	if !b.Opens(context.Background(), "token", []byte("first")) {
+		t.Fatal("no sealed copy")
+	}
+	b.fail["bot.service"] = true
+	b.deploy(seal("second"), bundle.OutcomeFailed) // it can't start before, either
+	if !b.Opens(context.Background(), "token", []byte("first")) {
+		t.Error("the rollback left another sealed copy")
+	}
+	b.fail["bot.service"] = false
+	os.Remove(b.path(bundle.SealedDir + "/token"))
+	b.deploy(seal("first"), bundle.OutcomeDone)
+	if !b.Opens(context.Background(), "token", []byte("first")) {
+		t.Error("a lost sealed copy did not come back")
+	}
+}
+
+func TestUserThatChangesAndComesBack(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	moved := func() *load {
+		l := bot("one")
+		l.Users[0].Home = "/home/bot"
+		return l
+	}
+	b.fail["new.service"] = true
+	b.deploy(moved().service("new.service", "[Service]"), bundle.OutcomeRolledBack)
+	if got := b.users["bot"].Home; got != "/srv/bot" {
+		t.Errorf("home after rollback = %s", got)
+	}
+	b.deploy(moved(), bundle.OutcomeDone)
+	if got := b.users["bot"].Home; got != "/home/bot" {
+		t.Errorf("home = %s", got)
+	}
+	other := newBox(t)
+	other.users["bot"] = host.Account{Name: "bot", Group: "bot", Home: "/elsewhere"}
+	got := other.deploy(bot("one"), bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "/elsewhere") {
+		t.Errorf("error = %s", got.res.Error)
+	}
+}
+
+func TestPruneGuard(t *testing.T) {
+	b := newBox(t)
+	l := bot("one").file("/etc/b/1", "1").file("/etc/b/2", "2")
+	l.Files[len(l.Files)-1].Service, l.Files[len(l.Files)-2].Service = "b", "b"
+	b.deploy(l, bundle.OutcomeDone)
+	few := newLoad().file("/etc/other", "x")
+	few.Files[0].Service = "other"
+	b.deploy(few, bundle.OutcomeRefused)
+	o := few.offer()
+	o.AllowPrune = true
+	b.deployOffer(o, few, bundle.OutcomeDone)
+}
+
+func TestGenerationsAreCapped(t *testing.T) {
+	b := newBox(t)
+	for i := range 9 {
+		b.deploy(newLoad().file("/etc/x", fmt.Sprint(i)), bundle.OutcomeDone)
+	}
+	gens, _ := os.ReadDir(b.path("/var/lib/bellhop/generations"))
+	if len(gens) != 5 {
+		t.Errorf("%d generations kept beside the one that stands, want 5", len(gens))
+	}
+	blobs, _ := os.ReadDir(b.path("/var/lib/bellhop/blobs"))
+	if len(blobs) != 7 { // six versions, and the settle unit
+		t.Errorf("%d blobs, want 7", len(blobs))
+	}
+}
+
+func TestManyFilesAreSyncedAtOnce(t *testing.T) {
+	b := newBox(t)
+	l := newLoad()
+	for i := range 100 {
+		l.file(fmt.Sprintf("/etc/many/%d", i), fmt.Sprint(i))
+	}
+	got := b.deploy(l, bundle.OutcomeDone)
+	if got.res.Fsyncs > 12 {
+		t.Errorf("100 files cost %d fsyncs", got.res.Fsyncs)
+	}
+}
+
+type entry struct {
+	name, text, link string
+	mode             int64
+	kind             byte
+}
+
+func archive(t *testing.T, es ...entry) []byte {
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	w := tar.NewWriter(z)
+	for _, e := range es {
+		h := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.text)), Typeflag: tar.TypeReg, Linkname: e.link}
+		if e.kind != 0 {
+			h.Typeflag, h.Size = e.kind, 0
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if h.Size > 0 {
+			io.WriteString(w, e.text)
+		}
+	}
+	w.Close()
+	z.Close()
+	return buf.Bytes()
+}
+
+func TestPackagesThatLeaveAreRefused(t *testing.T) {
+	for name, es := range map[string][]entry{
+		"dotdot":        {{name: "p/../../x", text: "x"}},
+		"absolute":      {{name: "/p/x", text: "x"}},
+		"link":          {{name: "p/x", link: "../../../etc/passwd", kind: tar.TypeSymlink}},
+		"absolute link": {{name: "p/x", link: "/etc/passwd", kind: tar.TypeSymlink}},
+		"two links":     {{name: "p/a/b", link: "..", kind: tar.TypeSymlink}, {name: "p/c", link: "a/b/..", kind: tar.TypeSymlink}, {name: "p/d", link: "c/../../x", kind: tar.TypeSymlink}},
+		"device":        {{name: "p/x", kind: tar.TypeChar}},
+		"hard link":     {{name: "p/x", link: "p/../../y", kind: tar.TypeLink}},
+		"through":       {{name: "p/x", link: "y", kind: tar.TypeSymlink}, {name: "p/y", link: "../..", kind: tar.TypeSymlink}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBox(t)
+			before := b.all()
+			b.deploy(bot("one").pack("bot", archive(t, es...), "tar.gz"), bundle.OutcomeRefused)
+			b.compare(before, "after a bad archive")
+			filepath.WalkDir(b.path("/opt"), func(p string, d os.DirEntry, err error) error {
+				if d.Type().IsRegular() {
+					t.Errorf("%s was left", p)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+func TestPackageHasNoSetuid(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one").pack("bot", archive(t, entry{name: "p/su", text: "x", mode: 0o6755}), "tar.gz"), bundle.OutcomeDone)
+	st, err := os.Stat(b.path("/opt/bellhop/bot/su"))
+	if err != nil || st.Mode() != 0o755 {
+		t.Errorf("mode = %v, %v", st, err)
+	}
+}
