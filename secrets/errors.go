@@ -23,6 +23,7 @@ const (
 	Trailing      Class = "trailing"       // something follows the payload
 	Passphrase    Class = "passphrase"     // sealed with a passphrase, which no server can answer
 	PluginMissing Class = "plugin-missing" // an identity needs a plugin that is absent or not allowed
+	PluginFailed  Class = "plugin-failed"  // a plugin ran, and gave an error instead of a key
 	Locked        Class = "locked"         // the identity itself could not be unlocked
 	TooLarge      Class = "too-large"      // over MaxFile or MaxValue
 	TimedOut      Class = "timed-out"      // opening took longer than the limit
@@ -80,6 +81,8 @@ func (e *OpenError) Hint() string {
 		return "seal it for the readers instead: age -d " + e.Name + " | bellhop secret set NAME"
 	case PluginMissing:
 		return "install the plugin, or allow it by its absolute path"
+	case PluginFailed:
+		return "plug the token in, or try again with: age -d -i IDENTITY " + e.Name
 	case Locked:
 		return "check the identity's passphrase"
 	case TooLarge:
@@ -117,6 +120,8 @@ func (e *OpenError) cause() string {
 		return "it is sealed with a passphrase; bellhop opens files sealed for keys"
 	case PluginMissing:
 		return "a plugin is needed: " + e.err.Error()
+	case PluginFailed:
+		return "a plugin failed: " + e.err.Error()
 	case Locked:
 		return "an identity could not be unlocked: " + e.err.Error()
 	case TooLarge:

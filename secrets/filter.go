@@ -184,7 +184,9 @@ func encodings(s string) []string {
 	h := hex.EncodeToString([]byte(s))
 	out = append(out, h, strings.ToUpper(h), url.QueryEscape(s), url.PathEscape(s))
 	for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
+		padded := e.WithPadding(base64.StdPadding)
 		out = append(out, e.EncodeToString([]byte(s)), e.EncodeToString([]byte(s+"\n")))
+		out = append(out, padded.EncodeToString([]byte(s)), padded.EncodeToString([]byte(s+"\n")))
 		out = append(out, aligned(e, s)...)
 	}
 	out = append(out, jsonInner(s, true), jsonInner(s, false))

@@ -160,7 +160,7 @@ func (d *gitDir) Read([]byte) (int, error) {
 	return 0, &fs.PathError{Op: "read", Path: d.name, Err: errors.New("is a folder")}
 }
 
-// ReadDir lists the folder. Sizes of files are not known before they are read: Info says 0.
+// ReadDir lists the folder. A file's size is asked for only by Info.
 func (d *gitDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	var out []fs.DirEntry
 	for ; d.at < len(d.names) && (n <= 0 || len(out) < n); d.at++ {
@@ -169,10 +169,18 @@ func (d *gitDir) ReadDir(n int) ([]fs.DirEntry, error) {
 		if f, ok := d.t.files[child]; ok {
 			mode = f.mode
 		}
-		out = append(out, fs.FileInfoToDirEntry(gitInfo{child, 0, mode}))
+		out = append(out, gitEntry{fs.FileInfoToDirEntry(gitInfo{child, 0, mode}), d.t, child})
 	}
 	return out, eofIf(n > 0 && len(out) == 0)
 }
+
+type gitEntry struct {
+	fs.DirEntry
+	t    *gitTree
+	path string
+}
+
+func (e gitEntry) Info() (fs.FileInfo, error) { return fs.Stat(e.t, e.path) }
 
 type gitInfo struct {
 	path string

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-	"filippo.io/age/plugin"
 )
 
 // openLimit is how long opening one file may take: a plugin may wait for a touch, and so may
@@ -112,7 +111,6 @@ func fileKey(header []byte, keys []age.Identity) ([]byte, *OpenError) {
 		return key, nil
 	}
 	var none *age.NoIdentityMatchError
-	var absent *plugin.NotFoundError
 	var locked *lockedError
 	var refused *pluginError
 	switch {
@@ -120,10 +118,10 @@ func fileKey(header []byte, keys []age.Identity) ([]byte, *OpenError) {
 		return nil, &OpenError{Class: BadMAC}
 	case errors.As(err, &none):
 		return nil, &OpenError{Class: NoMatch}
-	case errors.As(err, &absent):
-		return nil, &OpenError{Class: PluginMissing, err: absent}
-	case errors.As(err, &refused):
+	case errors.As(err, &refused) && refused.gone:
 		return nil, &OpenError{Class: PluginMissing, err: refused}
+	case errors.As(err, &refused):
+		return nil, &OpenError{Class: PluginFailed, err: refused}
 	case errors.As(err, &locked):
 		return nil, &OpenError{Class: Locked, err: locked}
 	}

@@ -29,6 +29,7 @@ type Plugins struct {
 type pluginError struct {
 	name string
 	err  error
+	gone bool // it was not even run
 }
 
 func (e *pluginError) Error() string { return fmt.Sprintf("age-plugin-%s: %v", e.name, e.err) }
@@ -40,24 +41,24 @@ var errPluginOff = errors.New("plugins are not run here; allow it by its absolut
 func (p Plugins) find(name string) (string, error) {
 	program := "age-plugin-" + name
 	if strings.ContainsAny(name, "/\\\x00") || name == "" {
-		return "", &pluginError{"?", errors.New("its name cannot be a program's")}
+		return "", &pluginError{"?", errors.New("its name cannot be a program's"), true}
 	}
 	i := slices.IndexFunc(p.Allow, func(a string) bool { return filepath.IsAbs(a) && filepath.Base(a) == program })
 	if i >= 0 {
 		if _, err := exec.LookPath(p.Allow[i]); err != nil {
-			return "", &pluginError{name, errors.New("it is allowed, and not there")}
+			return "", &pluginError{name, errors.New("it is allowed, and not there"), true}
 		}
 		return p.Allow[i], nil
 	}
 	if !p.Path {
-		return "", &pluginError{name, errPluginOff}
+		return "", &pluginError{name, errPluginOff, true}
 	}
 	found, err := exec.LookPath(program)
 	if err == nil {
 		found, err = filepath.Abs(found)
 	}
 	if err != nil {
-		return "", &pluginError{name, errors.New("it is not on $PATH")}
+		return "", &pluginError{name, errors.New("it is not on $PATH"), true}
 	}
 	return found, nil
 }
@@ -75,10 +76,20 @@ func (p Plugins) identity(line string) (*identity, error) {
 	if err != nil {
 		return nil, errors.New("malformed plugin key")
 	}
-	program, err := p.find(name)
-	if err != nil {
-		return nil, err
+	id := &identity{public: "plugin " + name}
+	if program, err := p.find(name); err != nil {
+		id.key = &absent{err}
+	} else {
+		id.key = &pluginClient{name: name, program: program, key: line, ui: p}
 	}
-	k := &pluginClient{name: name, program: program, key: line, ui: p}
-	return &identity{key: k, public: "plugin " + name}, nil
+	return id, nil
 }
+
+// absent stands for a key whose plugin is not there or not allowed. It comes last, and so harms
+// only files that no other key opens; Unlock tells of it at once.
+type absent struct{ err error }
+
+// Unwrap tells what is missing.
+func (a *absent) Unwrap([]*age.Stanza) ([]byte, error) { return nil, a.err }
+
+func (a *absent) unlock() error { return a.err }

@@ -55,7 +55,7 @@ func (c *pluginClient) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		return true, nil
 	})
 	if err != nil {
-		return nil, &pluginError{c.name, err}
+		return nil, &pluginError{c.name, err, false}
 	}
 	if key == nil {
 		return nil, age.ErrIncorrectIdentity
@@ -92,7 +92,7 @@ func (c *pluginClient) WrapWithLabels(fileKey []byte) (ss []*age.Stanza, labels 
 		err = fmt.Errorf("it made %d stanzas for one recipient", len(ss))
 	}
 	if err != nil {
-		return nil, nil, &pluginError{c.name, err}
+		return nil, nil, &pluginError{c.name, err, false}
 	}
 	return ss, labels, nil
 }

@@ -90,14 +90,14 @@ func TestCheckPush(t *testing.T) {
 		"services/old/files/key": fakePEM,
 	})
 	tree := with(base, map[string]string{
-		"secrets/plain.env":       "TOKEN=hunter2\n",
-		"secrets/deep/plain":      "hunter2",
-		"secrets/zero.age":        "",
-		"secrets/crlf.age":        strings.Replace(good, "v1\n", "v1\r\n", 1),
-		"services/x/files/id":     "line one\nid = " + a.priv + "\n",
+		"secrets/plain.env":        "TOKEN=hunter2\n",
+		"secrets/deep/plain":       "hunter2",
+		"secrets/zero.age":         "",
+		"secrets/crlf.age":         strings.Replace(good, "v1\n", "v1\r\n", 1),
+		"services/x/files/id":      "line one\nid = " + a.priv + "\n",
 		"services/x/files/sa.json": `{"private_key": "-----BEGIN PRIVATE ` + `KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n"}`,
-		"testdata/public.pem":     fakePEM + "x",
-		"moved/key":               fakePEM, // a blob that old has: not new
+		"testdata/public.pem":      fakePEM + "x",
+		"moved/key":                fakePEM, // a blob that old has: not new
 	})
 	rules := secrets.Rules{Allow: []string{"testdata/**"}}
 	for name, trees := range map[string][2]fs.FS{"ids": {newHashed(base), newHashed(tree)}, "plain": {base, tree}} {

@@ -189,6 +189,7 @@ func (r Rules) Explain(err error) error {
 			}
 		}
 	}
+	slices.Sort(c.Readers)
 	if rule, err := r.Find(c.Name); err == nil && rule != nil {
 		c.Rule = rule.Pattern
 	}

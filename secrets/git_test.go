@@ -1,0 +1,122 @@
+package secrets_test
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"bellhop/secrets"
+)
+
+func gitRepo(t *testing.T) (dir string, git func(args ...string) string) {
+	t.Helper()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("git is not installed")
+	}
+	dir = t.TempDir()
+	for k, v := range map[string]string{"GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b"} {
+		t.Setenv(k, v)
+	}
+	git = func(args ...string) string {
+		t.Helper()
+		cmd := exec.Command("git", args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("git %v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	git("init", "-q")
+	return dir, git
+}
+
+func TestStagedTree(t *testing.T) {
+	dir, git := gitRepo(t)
+	a := newSomeone(t)
+	if tree, err := secrets.Committed(dir, "HEAD"); tree != nil || err != nil {
+		t.Errorf("Committed before the first commit = %v, %v, want nil", tree, err)
+	}
+	writeFile(t, filepath.Join(dir, "conf/bellhop.yaml"), []byte("network: x\n"), 0o644)
+	writeFile(t, filepath.Join(dir, "conf/secrets/ünï x.age"), seal(t, "v", a.pub), 0o644)
+	writeFile(t, filepath.Join(dir, "outside/key"), []byte(a.priv), 0o644)
+	git("add", ".")
+	conf := filepath.Join(dir, "conf")
+	tree, err := secrets.Staged(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := fstest.TestFS(tree, "bellhop.yaml", "secrets/ünï x.age"); err != nil {
+		t.Error(err)
+	}
+	if got := secrets.Verify(tree, secrets.Check{Staged: true}); secrets.Refused(got) {
+		t.Errorf("Verify of what is staged = %v", got)
+	}
+	git("commit", "-qm", "one")
+	head, err := secrets.Committed(conf, "HEAD")
+	if err != nil || head == nil {
+		t.Fatal(head, err)
+	}
+	writeFile(t, filepath.Join(conf, "secrets/plain"), []byte("hunter2"), 0o644)
+	tree, err = secrets.Staged(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := secrets.CheckPush(head, tree, secrets.Rules{}); len(got) != 0 {
+		t.Errorf("what is not staged was found: %v", got)
+	}
+	git("add", ".")
+	if tree, err = secrets.Staged(conf); err != nil {
+		t.Fatal(err)
+	}
+	if got := secrets.CheckPush(head, tree, secrets.Rules{}); found(got, "secrets/plain", secrets.Plaintext) == nil || len(got) != 1 {
+		t.Errorf("CheckPush(HEAD, staged) = %v, want secrets/plain", got)
+	}
+}
+
+func TestHook(t *testing.T) {
+	dir, git := gitRepo(t)
+	conf := filepath.Join(dir, "it's conf")
+	writeFile(t, filepath.Join(conf, "x"), []byte("1"), 0o644)
+	bin := t.TempDir()
+	log := filepath.Join(bin, "log")
+	writeFile(t, filepath.Join(bin, "bellhop"), []byte("#!/bin/sh\npwd > "+log+"\necho \"$@\" >> "+log+"\ngit ls-files >> "+log+"\n[ ! -e "+bin+"/refuse ]\n"), 0o755)
+	file, err := secrets.InstallHook(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	git("add", ".")
+	commit := func() error {
+		cmd := exec.Command("git", "commit", "-qm", "x", "--allow-empty")
+		cmd.Dir = dir
+		return cmd.Run()
+	}
+	if err := commit(); err == nil {
+		t.Error("a commit passed though bellhop is not there")
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	if err := commit(); err != nil {
+		t.Errorf("a commit that verify accepts: %v", err)
+	}
+	if said, _ := os.ReadFile(log); !strings.HasPrefix(string(said), conf+"\nsecret verify --staged\nx\n") {
+		t.Errorf("the hook ran %q, want verify --staged in the config's folder", said)
+	}
+	writeFile(t, filepath.Join(bin, "refuse"), nil, 0o644)
+	if err := commit(); err == nil {
+		t.Error("a commit passed that verify refused")
+	}
+	if _, err := secrets.InstallHook(conf); err != nil {
+		t.Errorf("installing twice: %v", err)
+	}
+	writeFile(t, file, []byte("#!/bin/sh\nmake lint\n"), 0o755)
+	if _, err := secrets.InstallHook(conf); !errors.Is(err, secrets.ErrHookStands) {
+		t.Errorf("InstallHook over another hook = %v, want ErrHookStands", err)
+	}
+	if b, _ := os.ReadFile(file); !strings.Contains(string(b), "make lint") {
+		t.Error("another hook was overwritten")
+	}
+}
