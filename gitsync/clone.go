@@ -14,8 +14,6 @@ package gitsync
 import (
 	"bufio"
 	"bytes"
-	"compress/flate"
-	"compress/zlib"
 	"context"
 	"errors"
 	"fmt"
@@ -32,12 +30,10 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/idxfile"
 	"github.com/go-git/go-git/v5/plumbing/format/packfile"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/storer"
 	"github.com/go-git/go-git/v5/storage/filesystem"
-	"github.com/go-git/go-git/v5/storage/filesystem/dotgit"
 )
 
 // errDamaged marks an error that a fresh clone would cure.
@@ -45,16 +41,7 @@ var errDamaged = errors.New("the clone is damaged")
 
 // damaged says whether err is of that kind.
 func damaged(err error) bool {
-	var corrupt flate.CorruptInputError
-	for _, e := range []error{errDamaged, plumbing.ErrObjectNotFound, zlib.ErrHeader, zlib.ErrChecksum,
-		packfile.ErrInvalidObject, packfile.ErrReferenceDeltaNotFound, packfile.ErrZLib, packfile.ErrInvalidDelta, packfile.ErrBadSignature,
-		idxfile.ErrMalformedIdxFile, idxfile.ErrUnsupportedVersion, object.ErrUnsupportedObject, object.ErrMalformedTree,
-		dotgit.ErrPackfileNotFound, io.ErrUnexpectedEOF} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return errors.As(err, &corrupt)
+	return errors.Is(err, errDamaged) || errors.Is(err, plumbing.ErrObjectNotFound)
 }
 
 // A store is one handle on a clone's objects. go-git's handles are not safe to share between
@@ -180,14 +167,19 @@ func (r *Repo) swap(s *store) {
 	r.age++
 }
 
-// read calls f with the readers' handle.
+// read calls f with the readers' handle. An error that comes of it, but that there is no
+// such object, tells of a damaged clone: go-git has no one kind of error for that.
 func (r *Repo) read(f func(*store) error) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
 	if r.store == nil {
 		r.store = openStore(r.cfg.Dir)
 	}
-	return f(r.store)
+	err := f(r.store)
+	if err == nil || errors.Is(err, plumbing.ErrObjectNotFound) || errors.Is(err, errSize) || transient(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errDamaged, err)
 }
 
 func (r *Repo) commit(h plumbing.Hash) (c *object.Commit, err error) {
@@ -309,7 +301,7 @@ func (r *Repo) renew(ctx context.Context, aside string) error {
 	}
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	if err := os.Rename(r.cfg.Dir, old); err != nil {
+	if err := os.Rename(r.cfg.Dir, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err := os.Rename(fresh, r.cfg.Dir); err != nil {

@@ -28,7 +28,8 @@ const MaxFile = 32 << 20
 // stay in the tree. Submodules are listed as fs.ModeIrregular and are empty.
 type Tree struct {
 	repo  *Repo
-	root  plumbing.Hash
+	root  plumbing.Hash // links may lead anywhere below it
+	dir   string        // what "." is, below root; "" is root itself
 	time  time.Time
 	cache *treeCache
 }
@@ -130,14 +131,14 @@ func (t *Tree) ReadLink(name string) (string, error) {
 
 // Sub is the tree of a folder.
 func (t *Tree) Sub(dir string) (fs.FS, error) {
-	e, err := t.lookup("sub", dir, true)
+	e, at, err := t.find("sub", dir, true)
 	if err != nil {
 		return nil, err
 	}
 	if !e.mode.IsDir() {
 		return nil, &fs.PathError{Op: "sub", Path: dir, Err: errors.New("not a directory")}
 	}
-	return &Tree{repo: t.repo, root: e.hash, time: t.time, cache: t.cache}, nil
+	return &Tree{repo: t.repo, root: t.root, dir: at, time: t.time, cache: t.cache}, nil
 }
 
 // sub finds a folder without links, through list.
@@ -148,7 +149,7 @@ func (t *Tree) sub(dir string, list func(plumbing.Hash) ([]entry, error)) (*Tree
 		if err != nil {
 			return nil, err
 		}
-		e, ok := find(entries, part)
+		e, ok := search(entries, part)
 		if !ok || !e.mode.IsDir() {
 			return nil, fs.ErrNotExist
 		}
@@ -161,18 +162,31 @@ const maxHops = 40 // as Linux has it
 
 // lookup finds what name stands for.
 func (t *Tree) lookup(op, name string, follow bool) (entry, error) {
-	fail := func(err error) (entry, error) { return entry{}, &fs.PathError{Op: op, Path: name, Err: err} }
+	e, _, err := t.find(op, name, follow)
+	if err == nil && name != "." {
+		e.name = path.Base(name)
+	} else {
+		e.name = "."
+	}
+	return e, err
+}
+
+// find finds what name stands for, and where below root that is.
+func (t *Tree) find(op, name string, follow bool) (entry, string, error) {
+	fail := func(err error) (entry, string, error) {
+		return entry{}, "", &fs.PathError{Op: op, Path: name, Err: err}
+	}
 	if !fs.ValidPath(name) {
 		return fail(fs.ErrInvalid)
 	}
-	at := name
+	at := path.Join(t.dir, name)
 	for range maxHops {
-		e, dir, rest, err := t.walk(at, follow)
+		e, dir, rest, err := t.walk(at)
 		if err != nil {
 			return fail(err)
 		}
 		if e.mode&fs.ModeSymlink == 0 || (rest == "" && !follow) {
-			return e, nil
+			return e, at, nil
 		}
 		if at, err = t.target(e, dir, rest); err != nil {
 			return fail(err)
@@ -195,7 +209,7 @@ func (t *Tree) target(e entry, dir, rest string) (string, error) {
 }
 
 // walk goes down name as far as the first link, or its end.
-func (t *Tree) walk(name string, follow bool) (e entry, dir, rest string, err error) {
+func (t *Tree) walk(name string) (e entry, dir, rest string, err error) {
 	e = entry{name: ".", hash: t.root, mode: fs.ModeDir | 0o755}
 	if name == "." {
 		return e, "", "", nil
@@ -211,7 +225,7 @@ func (t *Tree) walk(name string, follow bool) (e entry, dir, rest string, err er
 		if err != nil {
 			return e, dir, rest, err
 		}
-		next, ok := find(entries, part)
+		next, ok := search(entries, part)
 		if !ok {
 			return e, dir, rest, fs.ErrNotExist
 		}
@@ -223,7 +237,7 @@ func (t *Tree) walk(name string, follow bool) (e entry, dir, rest string, err er
 	return e, dir, "", nil
 }
 
-func find(entries []entry, name string) (entry, bool) {
+func search(entries []entry, name string) (entry, bool) {
 	i, ok := slices.BinarySearchFunc(entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
 	if !ok {
 		return entry{}, false
