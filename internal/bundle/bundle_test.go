@@ -2,8 +2,10 @@ package bundle_test
 
 import (
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"strings"
@@ -214,4 +216,32 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A manifest repeats itself, and travels small; what claims to be small may not be huge.
+func TestMessagesAreDeflated(t *testing.T) {
+	var m bundle.Manifest
+	for i := range 200 {
+		m.Keys = append(m.Keys, bundle.Key{Name: fmt.Sprintf("key%03d", i), Path: fmt.Sprintf("/run/keys/key%03d", i), User: "root", Group: "root", Mode: 0o400})
+	}
+	var b bytes.Buffer
+	if err := bundle.WriteFrame(&b, bundle.FrameOffer, bundle.Offer{Manifest: m}); err != nil {
+		t.Fatal(err)
+	}
+	if b.Len() > 4<<10 {
+		t.Errorf("an offer of 200 alike keys takes %d bytes, want at most 4 KiB", b.Len())
+	}
+	var o bundle.Offer
+	if err := bundle.NewReader(&b).Expect(bundle.FrameOffer, &o); err != nil || len(o.Manifest.Keys) != 200 {
+		t.Errorf("it came back with %d keys, %v", len(o.Manifest.Keys), err)
+	}
+	var z bytes.Buffer
+	w, _ := flate.NewWriter(&z, flate.BestCompression)
+	w.Write(make([]byte, bundle.MaxMessage+10))
+	w.Close()
+	bomb := append([]byte{bundle.FrameOffer | 0x80, 0, 0, 0, 0}, z.Bytes()...)
+	binary.BigEndian.PutUint32(bomb[1:], uint32(z.Len()))
+	if _, _, err := bundle.NewReader(bytes.NewReader(bomb)).Next(); err == nil {
+		t.Error("a message that inflates past the cap was taken")
+	}
 }

@@ -3,6 +3,7 @@ package bundle
 import (
 	"bufio"
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -19,7 +20,9 @@ import (
 //	helper   → Event …, Result
 //
 // A frame is one type byte, the payload's length as a big-endian uint32, and the payload:
-// JSON for messages, raw bytes for Data. The result is truth; the exit code is not.
+// JSON for messages, raw bytes for Data. A message over a kilobyte is deflated when that
+// makes it smaller, and its type byte says so: a manifest repeats itself, and the wire of a
+// one-line change is mostly manifest. Data never is, so no length tells of a key. The result is truth; the exit code is not.
 const (
 	// Protocol is the version that both ends must share.
 	Protocol = 1
@@ -209,7 +212,44 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 	if len(p) > MaxMessage {
 		return fmt.Errorf("message %q: %d bytes are more than the cap of %d", kind, len(p), MaxMessage)
 	}
+	if small := deflate(p); small != nil {
+		return writeRaw(w, kind|deflated, small)
+	}
 	return writeRaw(w, kind, p)
+}
+
+// deflated marks the type byte of a message whose payload is deflated.
+const deflated byte = 0x80
+
+// deflate is p deflated, nil where that does not pay.
+func deflate(p []byte) []byte {
+	if len(p) < 1<<10 {
+		return nil
+	}
+	var b bytes.Buffer
+	z, err := flate.NewWriter(&b, flate.DefaultCompression)
+	if err != nil {
+		panic(err) // the level is right
+	}
+	z.Write(p) // to memory: it can't fail
+	z.Close()
+	if b.Len() >= len(p) {
+		return nil
+	}
+	return b.Bytes()
+}
+
+// inflate undoes deflate, and stops at the cap: what is small on the wire may be huge.
+func inflate(kind byte, p []byte) ([]byte, error) {
+	z := flate.NewReader(bytes.NewReader(p))
+	out, err := io.ReadAll(io.LimitReader(z, MaxMessage+1))
+	if err != nil {
+		return nil, fmt.Errorf("frame %q: %w", kind, err)
+	}
+	if len(out) > MaxMessage {
+		return nil, fmt.Errorf("frame %q: inflated it is more than the cap of %d", kind, MaxMessage)
+	}
+	return out, nil
 }
 
 // WriteBlob writes b and its bytes, exactly b.Size of them, read from r.
@@ -286,6 +326,14 @@ func (r *Reader) Next() (kind byte, payload []byte, err error) {
 	buf.Grow(int(min(n, 64<<10)))
 	if _, err := io.CopyN(&buf, r.r, n); err != nil {
 		return 0, nil, noEOF(err)
+	}
+	if kind&deflated != 0 {
+		kind &^= deflated
+		if kind == FrameData {
+			return 0, nil, errors.New("data came deflated")
+		}
+		p, err := inflate(kind, buf.Bytes())
+		return kind, p, err
 	}
 	return kind, buf.Bytes(), nil
 }
