@@ -156,8 +156,9 @@ func (d *Deployer) contact(ctx context.Context, t link.Target) (*contact, error)
 	defer c.within(d.limits().Connect, "connect to "+t.Name)()
 	s, err := d.Links.Helper(ctx, t)
 	if err != nil {
+		err = c.why(err)
 		cancel(nil)
-		return nil, c.why(err)
+		return nil, err
 	}
 	c.stream = s
 	context.AfterFunc(ctx, func() { s.Close() })

@@ -1,0 +1,405 @@
+package deploy_test
+
+import (
+	"bellhop/deploy"
+	"bellhop/internal/bundle"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"github.com/google/go-cmp/cmp"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"bellhop/internal/history"
+)
+
+func sorted(s iter.Seq[string]) []string { return slices.Sorted(s) }
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	p, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(p)
+}
+
+func TestFirstPush(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	r := w.push("first", history.RunDone)
+	for _, n := range []string{"a", "b"} {
+		if got := read(t, w.machines[n].Path("/etc/web.conf")); got != "hello\n" {
+			t.Errorf("%s holds %q, want hello", n, got)
+		}
+		if !w.machines[n].Active("web.service") {
+			t.Errorf("web.service is not active on %s", n)
+		}
+		w.wantState(n, history.Current, *r.Commit)
+	}
+}
+
+// Promise 2, and the ceilings of DESIGN.md §9.
+func TestOnlyChangedHostsAreContacted(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	w.service("db", nil)
+	w.enable("b", "web", "db")
+	w.push("first", history.RunDone)
+	before := map[string]int{}
+	for n := range w.hosts {
+		before[n] = w.sessions(n)
+	}
+	for _, p := range []string{"README.md", "services/web/README.md"} {
+		w.files[p] = "read me"
+		r := w.push("a readme", history.RunNothing)
+		if len(r.Hosts) != 0 {
+			t.Errorf("a README lists hosts: %s", w.tell(r))
+		}
+	}
+	w.files["services/db/files/etc/db.conf"] = "changed\n"
+	counts := w.hosts["b"].Counts()
+	w.machines["b"].ClearLog()
+	r := w.push("one line", history.RunDone)
+	now := w.hosts["b"].Counts()
+	if n := w.sessions("a") + w.sessions("c") - before["a"] - before["c"]; n != 0 {
+		t.Errorf("%d sessions on hosts that did not change, want 0", n)
+	}
+	if n := now.Sessions - counts.Sessions; n > 1 {
+		t.Errorf("%d sessions on the changed host, want 1", n)
+	}
+	if n := now.RoundTrips - counts.RoundTrips; n > 4 {
+		t.Errorf("%d round trips on the changed host, want at most 4", n)
+	}
+	plan, err := w.d.Plan(t.Context(), deploy.Request{On: "b", All: true})
+	w.must(err)
+	b, err := plan.Fleet.Bundle("b")
+	w.must(err)
+	size, err := json.Marshal(b.Manifest.WithoutKeyDigests())
+	w.must(err)
+	if n, most := now.BytesIn-counts.BytesIn, int64(len("changed\n")+4<<10+len(size)); n > most {
+		t.Errorf("%d bytes to the changed host, want at most %d", n, most)
+	}
+	if w.machines["b"].Count("restart", "db.service") != 1 || w.machines["b"].Count("restart", "web.service") != 0 {
+		t.Errorf("jobs %v, want one restart of db.service alone", w.machines["b"].Jobs())
+	}
+	for n := range w.hosts {
+		w.wantState(n, history.Current, *r.Commit)
+	}
+	if got := r.Hosts; len(got) != 1 || got[0].Name != "b" || !slices.Contains(got[0].Changed, "/etc/db.conf") {
+		t.Errorf("the run lists %s with %v, want b with /etc/db.conf", w.tell(r), got[0].Changed)
+	}
+}
+
+func keyed(w *world, host string, n int, size int) {
+	var y strings.Builder
+	y.WriteString("keys:\n")
+	for i := range n {
+		fmt.Fprintf(&y, "  key%d: { source: secrets/key%d.age }\n", i, i)
+		w.files[fmt.Sprintf("secrets/key%d.age", i)] = fmt.Sprintf("value %d %s", i, strings.Repeat("x", size))
+	}
+	w.service("vault", map[string]string{"service.yaml": y.String()})
+	w.enable(host, "vault")
+}
+
+func TestOneOfManyKeys(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 201, 100)
+	w.push("keys", history.RunDone)
+	if h := w.state("a"); h.Keys.Expected != 201 || h.Keys.Present != 201 {
+		t.Errorf("keys %+v, want 201 of 201", h.Keys)
+	}
+	before := w.hosts["a"].Counts()
+	w.machines["a"].ClearLog()
+	w.files["secrets/key7.age"] = "another value"
+	r := w.push("one key", history.RunDone)
+	now := w.hosts["a"].Counts()
+	if n := now.BytesIn + now.BytesOut - before.BytesIn - before.BytesOut; n > int64(len("another value"))+16<<10 {
+		t.Errorf("%d bytes on the wire (%d in, %d out), want at most the value and 16 KiB", n, now.BytesIn-before.BytesIn, now.BytesOut-before.BytesOut)
+	}
+	if n := w.machines["a"].Count("restart", "vault.service"); n != 1 {
+		t.Errorf("%d restarts, want 1", n)
+	}
+	if got := r.Hosts[0].Changed; !slices.Equal(got, []string{"key7"}) {
+		t.Errorf("changed %v, want key7", got)
+	}
+	if got := read(t, w.machines["a"].Path("/run/keys/key7")); got != "another value" {
+		t.Error("the key was not written")
+	}
+	before = w.hosts["a"].Counts()
+	w.push("nothing", history.RunNothing)
+	if n := w.hosts["a"].Counts().Sessions - before.Sessions; n != 0 {
+		t.Errorf("%d sessions for no change, want 0", n)
+	}
+}
+
+func TestServiceSwitchedOff(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	w.enable("a")
+	w.push("off", history.RunDone)
+	if _, err := os.Stat(w.machines["a"].Path("/etc/web.conf")); err == nil {
+		t.Error("/etc/web.conf is still there")
+	}
+	if w.machines["a"].Active("web.service") {
+		t.Error("web.service still runs")
+	}
+}
+
+func TestPruneGuard(t *testing.T) {
+	w := newWorld(t, "a")
+	w.service("db", nil)
+	w.service("mail", nil)
+	w.enable("a", "web", "db", "mail")
+	w.push("first", history.RunDone)
+	w.enable("a", "web")
+	before := w.sessions("a")
+	w.push("oops", history.RunRefused)
+	w.wantState("a", history.Refused, w.commits[0].Commit)
+	if w.sessions("a") != before {
+		t.Error("a refused host was contacted")
+	}
+	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
+	w.wantState("a", history.Current, w.commits[2].Commit)
+}
+
+func TestWholeCommitRefused(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	good := w.files["services/web/web.service"]
+	w.files["services/web/rubbish.exe"] = "?"
+	r := w.push("bad", history.RunRefused)
+	s, err := w.db.Status(t.Context())
+	w.must(err)
+	if *s.Commit != *r.Commit || len(r.Hosts) != 1 {
+		t.Errorf("top is %s, hosts %s; want the refused commit and one host", *s.Commit, w.tell(r))
+	}
+	w.wantState("a", history.Refused, w.commits[0].Commit)
+	if h := w.state("a"); h.Error == nil || !strings.Contains(*h.Error, "rubbish.exe") {
+		t.Errorf("error of the host: %v, want it to name rubbish.exe", h.Error)
+	}
+	before := w.sessions("a")
+	delete(w.files, "services/web/rubbish.exe")
+	w.files["services/web/web.service"] = good
+	r = w.push("good again", history.RunNothing)
+	w.wantState("a", history.Current, *r.Commit)
+	if w.sessions("a") != before {
+		t.Error("a host whose bundle never changed was contacted")
+	}
+}
+
+// Promise 6: one bad secret stops its host alone.
+func TestOneBadSecret(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.service("vault", map[string]string{"service.yaml": "keys: { token: { source: secrets/token.age } }\n"})
+	w.files["secrets/token.age"] = "v"
+	w.enable("b", "web", "vault")
+	open := w.d.Loader.Open
+	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
+		if path == "secrets/token.age" {
+			return nil, errors.New("no identity opens it")
+		}
+		return open(tree, path)
+	}
+	r := w.push("first", history.RunPartial)
+	w.wantState("a", history.Current, *r.Commit)
+	w.wantState("b", history.Refused, "")
+	if e := w.state("b").Error; e == nil || !strings.Contains(*e, "token") {
+		t.Errorf("error of b: %v, want it to name the secret", e)
+	}
+}
+
+func TestFailureIsNotTriedAgain(t *testing.T) {
+	w := newWorld(t, "a")
+	first := *w.push("first", history.RunDone).Commit
+	w.machines["a"].Fail("web.service")
+	w.files["services/web/files/etc/web.conf"] = "bad\n"
+	w.push("bad", history.RunFailed)
+	w.wantState("a", history.RolledBack, first)
+	before := w.sessions("a")
+	w.files["README.md"] = "x"
+	w.push("a readme on top", history.RunFailed)
+	w.run(deploy.Request{Cause: "start"}, history.RunFailed)
+	w.wantState("a", history.RolledBack, first)
+	if n := w.sessions("a") - before; n != 0 {
+		t.Errorf("%d sessions for a bundle that failed, want 0", n)
+	}
+	w.machines["a"].Mend("web.service")
+	r := w.run(deploy.Request{Cause: "deploy", Retry: true}, history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+}
+
+func TestRevertAfterFailure(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	w.machines["a"].Fail("web.service")
+	w.files["services/web/files/etc/web.conf"] = "bad\n"
+	w.push("bad", history.RunFailed)
+	w.machines["a"].Mend("web.service")
+	w.files["services/web/files/etc/web.conf"] = "hello\n"
+	r := w.push("revert", history.RunNothing)
+	w.wantState("a", history.Current, *r.Commit)
+}
+
+func TestUnreachableHostIsPending(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.push("first", history.RunDone)
+	w.hosts["b"].Cut()
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	r := w.push("second", history.RunPartial)
+	w.wantState("a", history.Current, *r.Commit)
+	w.wantState("b", history.Pending, w.commits[0].Commit)
+	w.must(w.hosts["b"].Mend())
+	r = w.run(deploy.Request{Cause: "b is back"}, history.RunDone)
+	w.wantState("b", history.Current, *r.Commit)
+}
+
+// What stands on a host wins over what is remembered.
+func TestWipedHostIsRepaired(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	w.must(os.RemoveAll(w.machines["a"].Path("/var/lib/bellhop")), os.RemoveAll(w.machines["a"].Path("/etc/web.conf")))
+	r := w.run(deploy.Request{Cause: "deploy", All: true}, history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "hello\n" {
+		t.Errorf("/etc/web.conf is %q", got)
+	}
+	w.run(deploy.Request{Cause: "deploy", All: true}, history.RunNothing)
+}
+
+func TestSecondDeployer(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	mine, db := w.d, w.db
+	other, err := history.Open(filepath.Join(t.TempDir(), "other.db"))
+	w.must(err)
+	defer other.Close()
+	w.db = other
+	w.d = w.deployer("SHA256:two")
+	w.run(deploy.Request{Cause: "deploy"}, history.RunRefused)
+	w.wantState("a", history.Refused, "")
+	w.files["services/web/files/etc/web.conf"] = "theirs\n"
+	w.commit("theirs")
+	w.run(deploy.Request{Cause: "deploy", TakeOver: true}, history.RunDone)
+
+	// The first one had the host before: it notices, and repairs.
+	w.d, w.db = mine, db
+	w.files["services/web/files/etc/web.conf"] = "mine\n"
+	r := w.push("mine", history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "mine\n" {
+		t.Errorf("/etc/web.conf is %q, want mine", got)
+	}
+}
+
+// A new server with the same identity finds every host current and changes nothing.
+func TestLostState(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 3, 10)
+	w.push("first", history.RunDone)
+	other, err := history.Open(filepath.Join(t.TempDir(), "other.db"))
+	w.must(err)
+	defer other.Close()
+	w.machines["a"].ClearLog()
+	w.db = other
+	d := w.deployer(w.d.ID)
+	d.Loader.KeyDigest = func(v []byte) string { return hex.EncodeToString(bundle.KeyMAC([]byte("a new digest-key"), v)) }
+	w.d = d
+	r := w.run(deploy.Request{Cause: "start"}, history.RunNothing)
+	w.wantState("a", history.Current, *r.Commit)
+	if jobs := w.machines["a"].Jobs(); len(jobs) != 0 {
+		t.Errorf("jobs on the host: %v, want none", jobs)
+	}
+}
+
+func TestRename(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	w.machines["a"].ClearLog()
+	w.hosts["z"], w.machines["z"] = w.hosts["a"], w.machines["a"]
+	delete(w.yaml, "a")
+	w.enable("z", "web")
+	r := w.push("rename", history.RunNothing)
+	w.wantState("z", history.Current, *r.Commit)
+	if jobs := w.machines["z"].Jobs(); len(jobs) != 0 {
+		t.Errorf("jobs on a renamed host: %v, want none", jobs)
+	}
+	if _, known := w.db.Host("a"); known {
+		t.Error("history still knows the old name")
+	}
+}
+
+func TestReleasedHost(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	first := *w.push("first", history.RunDone).Commit
+	y := w.yaml["b"]
+	delete(w.yaml, "b")
+	before := w.sessions("b")
+	w.push("b leaves", history.RunNothing)
+	w.wantState("b", history.Released, first)
+	if w.sessions("b") != before || !w.machines["b"].Active("web.service") {
+		t.Error("a released host was touched")
+	}
+	w.yaml["b"] = y
+	r := w.push("b returns", history.RunNothing)
+	w.wantState("b", history.Current, *r.Commit)
+}
+
+func TestHostKeyChangedIsAHardStop(t *testing.T) {
+	w := newWorld(t, "a")
+	w.commit("first")
+	w.must(w.hosts["a"].NewHostKey())
+	w.run(deploy.Request{Cause: "push"}, history.RunFailed)
+	if h := w.state("a"); h.State != history.Failed || h.Error == nil || !strings.Contains(*h.Error, "host key") {
+		t.Errorf("host is %s (%s), want failed by its host key", h.State, *h.Error)
+	}
+	if n := w.hosts["a"].Counts().Logins; n != 0 {
+		t.Errorf("%d logins, want 0", n)
+	}
+}
+
+func TestPlanText(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	keyed(w, "b", 1, 3)
+	w.push("first", history.RunDone)
+	w.files["services/web/files/etc/web.conf"] = "hello\nworld\n"
+	w.files["secrets/key0.age"] = "other"
+	w.commit("second")
+	before := w.sessions("a")
+	p, err := w.d.Plan(t.Context(), deploy.Request{})
+	w.must(err)
+	var b strings.Builder
+	w.must(w.d.WritePlan(t.Context(), &b, p))
+	want := `a
+  ~ file /etc/web.conf
+    --- /etc/web.conf
+    +++ /etc/web.conf
+    @@ -1 +1,2 @@
+     hello
+    +world
+  restart web.service
+
+b
+  ~ key key0: changed
+  restart vault.service
+
+2 of 2 hosts change, 2 units restart
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("plan (-want +got):\n%s", diff)
+	}
+	j, err := json.Marshal(p.JSON())
+	w.must(err)
+	if want := `{"v":1,"commit":"` + w.commits[1].Commit + `","hosts":[{"name":"a","changes":[{"action":"change","kind":"file","name":"/etc/web.conf"}],"units":{"start":[],"stop":[],"restart":["web.service"],"reload":[]}},{"name":"b","changes":[{"action":"change","kind":"key","name":"key0"}],"units":{"start":[],"stop":[],"restart":["vault.service"],"reload":[]}}]}`; string(j) != want {
+		t.Errorf("plan as JSON:\n got %s\nwant %s", j, want)
+	}
+	if w.sessions("a") != before {
+		t.Error("a plan contacted a host")
+	}
+	// A plan that was only shown does not make the run overlook anything.
+	w.run(deploy.Request{Cause: "push"}, history.RunDone)
+}
