@@ -17,7 +17,7 @@ import (
 // A box is a host in a temp directory: just enough systemd, accounts and ramfs for the
 // engine's own tests. Unit files are looked for on "disk" at Reload, as the real one does.
 type box struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	m   *host.Machine
 
@@ -40,7 +40,7 @@ type box struct {
 	noApply bool
 }
 
-func newBox(t *testing.T) *box {
+func newBox(t testing.TB) *box {
 	b := &box{t: t, dir: t.TempDir(), boot: 1, loaded: map[string]bool{}, active: map[string]bool{}, ran: map[string]bool{}, failed: map[string]bool{},
 		enabled: map[string]bool{}, fail: map[string]bool{}, needs: map[string]string{}, users: map[string]host.Account{"root": {Name: "root", Group: "root"}},
 		groups: map[string]int{"root": 0, "keys": 1}, owners: map[string][2]string{}, applied: make(chan error, 10)}
@@ -220,7 +220,7 @@ func (b *box) ResetFailed(_ context.Context, names []string) error {
 
 func (b *box) StartApply(ctx context.Context, run string) error {
 	if b.noApply {
-		return host.ErrBusy
+		return errors.New("this box starts nothing")
 	}
 	go func() { b.applied <- host.Apply(context.Background(), b.m, run) }()
 	return nil
