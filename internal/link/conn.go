@@ -25,6 +25,7 @@ type conn struct {
 	slots   chan struct{} // a place for each session
 
 	keys  atomic.Bool  // silence is noticed sooner
+	probe atomic.Bool  // the kernel asks the host's kernel
 	held  atomic.Int32 // sessions, tunnels and watches on it
 	used  atomic.Int64 // when last taken, Unix nanoseconds
 	asked atomic.Int64 // when the unanswered keepalive was sent, or 0
@@ -100,12 +101,28 @@ func (c *conn) release() {
 	c.held.Add(-1)
 }
 
+// setKeys says whether the host has keys. Over TCP the kernel does the frequent asking then,
+// at no cost of ours: it notices a cut and a host that went away. A peer that stalls while
+// its kernel still answers is left to our own, rarer question.
+func (c *conn) setKeys(keys bool) {
+	if c.keys.Swap(keys) == keys {
+		return
+	}
+	if tcp, ok := c.wire.Conn.(*net.TCPConn); ok {
+		err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: keys, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3})
+		c.probe.Store(keys && err == nil)
+	}
+}
+
 // patience is how long this host may be silent, and how long an answer may take.
 func (c *conn) patience() (silence, answer time.Duration) {
-	if c.keys.Load() || c.held.Load() > 0 {
+	unanswered := c.wire.said.Load() > c.wire.heard.Load() // then the kernel asks nothing
+	switch often := c.keys.Load() && (!c.probe.Load() || unanswered); {
+	case often, c.held.Load() > 0:
 		return min(KeepaliveKeys, c.pool.cfg.Keepalive), KeepaliveKeys
+	default:
+		return c.pool.cfg.Keepalive, KeepaliveAnswer
 	}
-	return c.pool.cfg.Keepalive, KeepaliveAnswer
 }
 
 // tend is one look at the connection: when it was silent for too long, the host is asked;

@@ -24,7 +24,7 @@ import (
 const (
 	DialTimeout      = 10 * time.Second // to connect to one address
 	HandshakeTimeout = 10 * time.Second // from connected to logged in
-	KeepaliveKeys    = 5 * time.Second  // silence before a host with keys is asked, and time to answer
+	KeepaliveKeys    = 5 * time.Second  // silence before a host with keys or at work is asked, and time to answer
 	KeepaliveOther   = 30 * time.Second // silence before any other host is asked
 	KeepaliveAnswer  = 15 * time.Second // its time to answer
 	MaxConnections   = 1000             // connections kept; the least recently used go first

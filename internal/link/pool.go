@@ -156,7 +156,7 @@ func (p *Pool) standing(e *entry, t Target) (*conn, error) {
 		return nil, nil
 	}
 	c.hold()
-	c.keys.Store(t.Keys)
+	c.setKeys(t.Keys)
 	return c, nil
 }
 
@@ -169,7 +169,7 @@ func (p *Pool) keep(e *entry, t Target, c *conn) error {
 		return &Error{t.Name, ErrClosed, nil}
 	}
 	c.hold()
-	c.keys.Store(t.Keys)
+	c.setKeys(t.Keys)
 	e.conn, e.shape = c, shape(t)
 	p.open[c] = struct{}{}
 	extra := p.excess()

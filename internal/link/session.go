@@ -18,6 +18,10 @@ const (
 	staleTimeout = 5 * time.Second  // the same on a connection that stood idle, before it is made anew
 	closeGrace   = 2 * time.Second  // for the host to agree that a session ends
 	stderrCap    = 4 << 10          // bytes of a helper's stderr that errors can quote
+
+	// packet is how much goes out at once. A connection keeps a buffer of its largest packet
+	// for as long as it stands, so small ones are what make a thousand connections cheap.
+	packet = 8 << 10
 )
 
 // A Session is one command that runs on a host. Reads and writes are its stdout and stdin.
@@ -222,8 +226,12 @@ func (s *Session) lost() error {
 }
 
 // Write writes to the command's stdin.
-func (s *Session) Write(p []byte) (int, error) {
-	n, err := s.ch.Write(p)
+func (s *Session) Write(p []byte) (n int, err error) {
+	for err == nil && n < len(p) {
+		var k int
+		k, err = s.ch.Write(p[n:min(n+packet, len(p))])
+		n += k
+	}
 	if err == nil {
 		return n, nil
 	}
