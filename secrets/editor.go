@@ -76,7 +76,7 @@ func quiet(command string) []string {
 // Its temporary files go to dir.
 func (e Editor) run(dir, file string, signals <-chan os.Signal) error {
 	command := e.command()
-	args := append([]string{"-c", command + ` "$@"`, command}, quiet(command)...)
+	args := append([]string{"-c", shellLine(command), command}, quiet(command)...)
 	cmd := exec.Command("sh", append(args, file)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
 	cmd.Dir = dir
@@ -95,6 +95,15 @@ func (e Editor) run(dir, file string, signals <-chan os.Signal) error {
 	case sig := <-signals:
 		return stop(cmd, sig, done)
 	}
+}
+
+// shellLine lets the editor take the shell's place where it can, so that signals reach it.
+func shellLine(command string) string {
+	line := command + ` "$@"`
+	if first, _, _ := strings.Cut(command, " "); strings.Contains(first, "=") || strings.ContainsAny(command, ";|&()`\n") {
+		return line // an assignment or more than one command: exec would not do
+	}
+	return "exec " + line
 }
 
 // stop passes the signal on and gives the editor a moment to leave the terminal in order.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"filippo.io/age"
@@ -253,16 +254,27 @@ type lazy struct {
 
 	once   sync.Once
 	keys   []age.Identity
-	public string
 	err    error
+	public atomic.Pointer[string] // read while another goroutine may be unlocking
+}
+
+// known is the public half, "" before it is unlocked.
+func (l *lazy) known() string {
+	if p := l.public.Load(); p != nil {
+		return *p
+	}
+	return ""
 }
 
 func (l *lazy) unlock() error {
 	l.once.Do(func() {
-		var err error
-		if l.keys, l.public, err = l.load(); err != nil {
+		keys, public, err := l.load()
+		if err != nil {
 			l.err = &lockedError{l.source, err.Error()}
+			return
 		}
+		l.keys = keys
+		l.public.Store(&public)
 	})
 	return l.err
 }
@@ -324,6 +336,13 @@ func (l *sshLazy) unlock() error {
 	return nil
 }
 
+func (id *identity) known() string {
+	if l, ok := id.key.(*lazy); ok {
+		return l.known()
+	}
+	return id.public
+}
+
 // Unlock asks for every passphrase now. A server does so at its start: at the first push nobody
 // would be there to answer.
 func (ids *Identities) Unlock() error {
@@ -359,10 +378,7 @@ func (ids *Identities) maxValue() int {
 func (ids *Identities) public() []string {
 	var out []string
 	for _, id := range ids.list {
-		p := id.public
-		if l, ok := id.key.(*lazy); ok {
-			p = l.public
-		}
+		p := id.known()
 		if p == "" {
 			p = id.source
 		}

@@ -83,6 +83,32 @@ func isCredential(name string) bool {
 	return filepath.Dir(filepath.Clean(name)) == filepath.Clean(dir)
 }
 
+// PersonFiles lists the identity files that a person has, in the order in which they are tried
+// when none is named: bellhop's own, those of age's other users, SSH keys.
+func PersonFiles() []string {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return nil
+	}
+	config, err := os.UserConfigDir()
+	if err != nil {
+		config = filepath.Join(home, ".config")
+	}
+	var out []string
+	for _, f := range []string{
+		filepath.Join(config, "bellhop", "identity.age"),
+		filepath.Join(config, "age", "keys.txt"),
+		filepath.Join(config, "sops", "age", "keys.txt"),
+		filepath.Join(home, ".ssh", "id_ed25519"),
+		filepath.Join(home, ".ssh", "id_rsa"),
+	} {
+		if info, err := os.Stat(f); err == nil && info.Mode().IsRegular() {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
 // EnsureIdentity makes an identity file as age-keygen writes it, unless one stands, and returns
 // the recipient of its first key. A file that stands is never rewritten. Of a passphrase-encrypted
 // one the recipient is not known before it is unlocked: "", and Identities.Recipients tells then.
@@ -141,11 +167,7 @@ func syncDir(dir string) error {
 func (ids *Identities) Recipients() []string {
 	var out []string
 	for _, id := range ids.list {
-		public := id.public
-		if l, ok := id.key.(*lazy); ok {
-			public = l.public
-		}
-		for p := range strings.SplitSeq(public, ", ") {
+		for p := range strings.SplitSeq(id.known(), ", ") {
 			if _, err := ParseRecipient(p); err == nil {
 				out = append(out, p)
 			}

@@ -29,11 +29,11 @@ type Audience struct {
 func Readers(data []byte) (Audience, error) {
 	raw, class := unwrapArmor(data, MaxFile)
 	if class != "" {
-		return Audience{}, &OpenError{Class: class}
+		return Audience{}, &OpenError{Name: "the age file", Class: class}
 	}
 	_, stanzas, class := parseHeader(raw)
 	if class != "" {
-		return Audience{}, &OpenError{Class: class}
+		return Audience{}, &OpenError{Name: "the age file", Class: class}
 	}
 	return audience(stanzas), nil
 }
