@@ -1,0 +1,166 @@
+package server
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// CheckAdmin refuses an admin listener that others could reach without a token.
+func CheckAdmin(addr net.Addr, token string) error {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() || token != "" {
+		return nil
+	}
+	return fmt.Errorf("the admin listener %s can be reached from elsewhere: listen on 127.0.0.1, or set --admin-token", addr)
+}
+
+// Admin is what shows state. It takes GET alone: what acts comes over the socket, where the
+// kernel says who asks, and a web page that the admin happens to visit cannot.
+func (s *Server) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.summary)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /v1/status", s.showStatus)
+	mux.HandleFunc("GET /v1/history", s.showHistory)
+	return s.guard(mux)
+}
+
+// guard is in front of every admin route, known or not.
+func (s *Server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-store")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+		switch {
+		case !s.ourHost(r.Host):
+			refuse(w, http.StatusMisdirectedRequest)
+		case !s.mayAdmin(r):
+			h.Set("WWW-Authenticate", `Basic realm="bellhop", charset="UTF-8"`)
+			refuse(w, http.StatusUnauthorized)
+		case r.Method != http.MethodGet && r.Method != http.MethodHead:
+			h.Set("Allow", "GET, HEAD")
+			refuse(w, http.StatusMethodNotAllowed)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// ourHost holds off names that were rebound to this address.
+func (s *Server) ourHost(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = strings.Trim(host, "[]")
+	}
+	if ip := net.ParseIP(name); ip != nil && ip.IsLoopback() {
+		return true
+	}
+	for _, ok := range append([]string{"localhost"}, s.cfg.AdminHosts...) {
+		if strings.EqualFold(name, ok) {
+			return true
+		}
+	}
+	return false
+}
+
+// mayAdmin takes the token as bearer, or as the password of basic authentication.
+func (s *Server) mayAdmin(r *http.Request) bool {
+	if s.cfg.AdminToken == "" {
+		return true
+	}
+	got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		if _, got, ok = r.BasicAuth(); !ok {
+			return false
+		}
+	}
+	a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(s.cfg.AdminToken))
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
+}
+
+func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
+	n, last := s.Strangers()
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	fmt.Fprintf(w, "bellhop, up %s\n\n", time.Since(s.started).Round(time.Second))
+	fmt.Fprintf(w, "webhooks that rang  %d\nothers answered     %d\nstrangers           %d\n", s.count.rang.Load(), s.count.ignored.Load(), n)
+	if !last.IsZero() {
+		fmt.Fprintf(w, "the last one        %s\n", last.UTC().Format(time.RFC3339))
+	}
+	io.WriteString(w, "\n/v1/status  /v1/history  /metrics  /readyz\n")
+}
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	fmt.Fprint(w, "# TYPE bellhop_webhooks_total counter\n")
+	for _, c := range []struct {
+		verdict string
+		n       int64
+	}{
+		{"rang", s.count.rang.Load()}, {"ignored", s.count.ignored.Load()}, {"unauthorized", s.count.unauthorized.Load()},
+		{"too_large", s.count.tooLarge.Load()}, {"limited", s.count.limited.Load()}, {"broken", s.count.broken.Load()},
+	} {
+		fmt.Fprintf(w, "bellhop_webhooks_total{verdict=%q} %d\n", c.verdict, c.n)
+	}
+	fmt.Fprintf(w, "# TYPE bellhop_polls_total counter\nbellhop_polls_total %d\n", s.count.polls.Load())
+	fmt.Fprintf(w, "# TYPE bellhop_up_seconds gauge\nbellhop_up_seconds %d\n", int64(time.Since(s.started).Seconds()))
+	if s.cfg.Metrics != nil {
+		s.cfg.Metrics(w)
+	}
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Ready != nil {
+		if err := s.cfg.Ready(); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+	}
+	io.WriteString(w, "ready\n")
+}
+
+func (s *Server) showStatus(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.Status == nil {
+		refuse(w, http.StatusNotFound)
+		return
+	}
+	v, err := s.cfg.Status(r.Context())
+	s.show(w, v, err)
+}
+
+func (s *Server) showHistory(w http.ResponseWriter, r *http.Request) {
+	if s.cfg.History == nil {
+		refuse(w, http.StatusNotFound)
+		return
+	}
+	limit := 0
+	if q := r.URL.Query().Get("limit"); q != "" {
+		n, err := strconv.Atoi(q)
+		if err != nil || n < 1 || n > 10_000 {
+			refuse(w, http.StatusBadRequest)
+			return
+		}
+		limit = n
+	}
+	v, err := s.cfg.History(r.Context(), limit)
+	s.show(w, v, err)
+}
+
+func (s *Server) show(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		s.cfg.Log.Error("admin", "err", err)
+		refuse(w, http.StatusInternalServerError)
+		return
+	}
+	reply(w, http.StatusOK, v)
+}
