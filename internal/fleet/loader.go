@@ -47,6 +47,7 @@ type state struct {
 	view     *fleetView
 	viewers  []int // hosts with a template that looks at the fleet
 	stands   map[string]*stand
+	next     atomic.Int32 // see find
 }
 
 // A slot is one host's place for its bundle. Fleets share the slots of hosts that nothing
@@ -90,7 +91,7 @@ func (l *Loader) Load(fsys fs.FS) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{Network: cfg.network, Deployer: cfg.deployer, Rollout: cfg.rollout, Readers: cfg.readers}
-	f.state = state{loader: l, tree: t, config: cfg, services: services, stands: map[string]*stand{}}
+	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
 	problems := slices.Clone(cfg.problems)
 	for _, name := range sortedKeys(services) {
 		problems = append(problems, services[name].problems...)
@@ -392,7 +393,7 @@ func ageTrouble(data []byte) string {
 // host alone. While nothing changes that the host depends on, the same Loader gives the same
 // pointer.
 func (f *Fleet) Bundle(host string) (*Bundle, error) {
-	i, ok := f.config.byName[host]
+	i, ok := f.find(host)
 	if !ok {
 		return nil, fmt.Errorf("no host %q in the fleet", host)
 	}

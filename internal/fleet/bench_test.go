@@ -1,0 +1,135 @@
+package fleet_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"bellhop/internal/fleet"
+
+	"github.com/goccy/go-yaml"
+)
+
+// benchTree is a fleet of n hosts with twenty files each: a service that all have, and one
+// that ten have.
+func benchTree(n int) fstest.MapFS {
+	m := fstest.MapFS{}
+	key := hostKey("bench")
+	var b strings.Builder
+	b.WriteString("network: n\nall:\n  services: { base: true }\nhosts:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  host%05d:\n    address: 10.%d.%d.%d\n    host_key: %s\n    arch: amd64\n    tags: [rack%d]\n", i, i>>16, i>>8&255, i&255, key, i%40)
+		switch {
+		case i < 10:
+			b.WriteString("    services: { few: true }\n")
+		case i%3 == 0:
+			fmt.Fprintf(&b, "    services: { web: { port: %d } }\n", 8000+i%50)
+		}
+	}
+	m["bellhop.yaml"] = file(b.String())
+	for _, s := range []string{"base", "few", "web"} {
+		m["services/"+s+"/"+s+".service"] = file(plainUnit)
+		m["services/"+s+"/service.yaml"] = file("settings: { port: 80 }\n")
+		for i := range 18 {
+			m[fmt.Sprintf("services/%s/files/etc/%s/%d.conf", s, s, i)] = file(fmt.Sprintf("%s %d\n", s, i))
+		}
+		m["services/"+s+"/files/etc/"+s+"/port.tmpl"] = file("{{ .Settings.port }}\n")
+	}
+	return m
+}
+
+// all makes every host's bundle, as a plan does.
+func all(b *testing.B, f *fleet.Fleet) {
+	for _, h := range f.Hosts {
+		if _, err := f.Bundle(h.Name); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// replanner is a running server's loader, and two commits to go to and fro between; they
+// differ in one file of a service that ten hosts have.
+type replanner struct {
+	l     *fleet.Loader
+	trees [2]*hashedFS
+	turn  int
+}
+
+func newReplanner(b *testing.B, n int) *replanner {
+	m := benchTree(n)
+	r := &replanner{l: loader(), trees: [2]*hashedFS{hashed(m), hashed(edited(m, map[string]string{"services/few/files/etc/few/3.conf": "new\n"}))}}
+	for range 2 {
+		r.plan(b)
+	}
+	return r
+}
+
+func (r *replanner) plan(b *testing.B) time.Duration {
+	start := time.Now()
+	f, err := r.l.Load(r.trees[r.turn%2])
+	if err != nil {
+		b.Fatal(err)
+	}
+	all(b, f)
+	r.turn++
+	return time.Since(start)
+}
+
+func median(ds []time.Duration) time.Duration {
+	slices.Sort(ds)
+	return ds[len(ds)/2]
+}
+
+// BenchmarkReplan compares planning after a commit that touches one service of ten hosts:
+// 10,000 hosts against 1,000. The target is at most 2.
+func BenchmarkReplan(b *testing.B) {
+	small, big := newReplanner(b, 1000), newReplanner(b, 10000)
+	var s, g []time.Duration
+	for b.Loop() {
+		s = append(s, small.plan(b))
+		g = append(g, big.plan(b))
+	}
+	b.ReportMetric(float64(median(g))/float64(median(s)), "x")
+	b.ReportMetric(float64(median(s).Microseconds()), "base-µs")
+	b.ReportMetric(float64(median(g).Microseconds()), "subject-µs")
+}
+
+// BenchmarkColdStart compares reading a fleet of 10,000 hosts and making every bundle with
+// parsing its YAML alone. The target is at most 2.
+func BenchmarkColdStart(b *testing.B) {
+	m := benchTree(10000)
+	text := m["bellhop.yaml"].Data
+	var base, subject []time.Duration
+	for b.Loop() {
+		start := time.Now()
+		var v struct {
+			Network string
+			All     map[string]any
+			Hosts   map[string]struct {
+				Address  string
+				HostKey  string `yaml:"host_key"`
+				Arch     string
+				Tags     []string
+				Services map[string]any
+			}
+		}
+		if err := yaml.UnmarshalWithOptions(text, &v, yaml.Strict()); err != nil {
+			b.Fatal(err)
+		}
+		base = append(base, time.Since(start))
+		tree := hashed(m)
+		start = time.Now()
+		f, err := loader().Load(tree)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all(b, f)
+		subject = append(subject, time.Since(start))
+	}
+	b.ReportMetric(float64(median(subject))/float64(median(base)), "x")
+	b.ReportMetric(float64(median(base).Milliseconds()), "base-ms")
+	b.ReportMetric(float64(median(subject).Milliseconds()), "subject-ms")
+}
