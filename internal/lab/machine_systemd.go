@@ -298,8 +298,8 @@ func (m *Machine) halt(name string, tell bool) {
 	if wasUp { // a failed unit stays failed when it is stopped
 		u.active, u.sub, u.result, u.pid = "inactive", "dead", "success", 0
 	}
-	if u.active == "inactive" {
-		u.def = nil
+	if u.active == "inactive" && tell {
+		u.def = nil // it is read anew when it comes up; a restart keeps what was read
 	}
 	if wasUp && tell {
 		m.happen("stop", name)
@@ -313,10 +313,18 @@ func (m *Machine) halt(name string, tell bool) {
 // launch brings one unit up and returns its job's result.
 func (m *Machine) launch(name, verb string, results map[string]string) string {
 	u := m.own(name)
-	d := m.def(name)
 	if u.up() {
 		return "done"
 	}
+	result := m.bringUp(name, verb, u, results)
+	if u.active == "inactive" {
+		u.def = nil
+	}
+	return result
+}
+
+func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string) string {
+	d := m.def(name)
 	for _, r := range append(d.list("Unit.Requires"), d.list("Unit.BindsTo")...) {
 		r = m.canonical(r)
 		if res := results[r]; res != "" && res != "done" && m.after(name, r) {
@@ -333,7 +341,9 @@ func (m *Machine) launch(name, verb string, results map[string]string) string {
 		m.happen("fail", name)
 		return "failed"
 	}
-	u.def = m.parse(name)
+	if u.def == nil {
+		u.def = m.parse(name)
+	}
 	u.ran, u.restarts, u.invocation = true, 0, fmt.Sprintf("%x", randomBytes(16))
 	m.pid++
 	u.pid = m.pid
@@ -351,7 +361,7 @@ func (m *Machine) launch(name, verb string, results map[string]string) string {
 	case d.kind() == "oneshot" && d.remains():
 		u.sub, u.pid = "exited", 0
 	case d.kind() == "oneshot":
-		u.active, u.sub, u.pid, u.def = "inactive", "dead", 0, nil
+		u.active, u.sub, u.pid = "inactive", "dead", 0
 	}
 	return "done"
 }
@@ -412,6 +422,9 @@ func (m *Machine) exec(name string, d *unitDef) error {
 		}
 	}
 	start := d.last("Service.ExecStart")
+	if start == "/bin/false" {
+		return errors.New("exit status 1")
+	}
 	if strings.HasSuffix(name, "-key.service") && testFile.MatchString(start) {
 		return m.execKey(start)
 	}
@@ -457,9 +470,7 @@ func (m *Machine) reload() {
 		if u.def == nil {
 			continue
 		}
-		if d := m.parse(name); d.load == "loaded" || name != bundle.ApplyUnit {
-			u.def = d
-		}
+		u.def = m.parse(name)
 	}
 }
 

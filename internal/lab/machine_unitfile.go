@@ -395,14 +395,14 @@ func (m *Machine) disable(name string, seen map[string]bool) error {
 		return nil
 	}
 	seen[name] = true
+	if _, path := m.find(name); path == "" {
+		return nil
+	}
 	for _, l := range m.enablement(name, adminDir) {
 		if err := os.Remove(l); err != nil {
 			return err
 		}
 		os.Remove(filepath.Dir(l)) // an empty .wants folder goes too
-	}
-	if _, path := m.find(name); path == "" {
-		return nil
 	}
 	for _, also := range m.parse(name).list("Install.Also") {
 		if err := m.disable(also, seen); err != nil {

@@ -23,9 +23,13 @@ type Accounts struct{}
 
 var _ host.Accounts = Accounts{}
 
-// validName is sysusers' rule. Checked before every look-up and call, since sysusers creates
-// what is misspelt and an argument could begin with a dash.
-var validName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+// validName is sysusers' rule, checked before an account is changed. A look-up takes what a
+// host may have besides (Debian-exim), but nothing that getent could take for an option.
+var (
+	validName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+	lookName  = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.@$+\\-]*$`)
+	number    = regexp.MustCompile(`^[0-9]{1,9}$`)
+)
 
 func checkName(name string) error {
 	if !validName.MatchString(name) {
@@ -69,7 +73,7 @@ func (a Accounts) Group(name string) (gid int, ok bool, err error) {
 }
 
 func lookup(file, name string) ([]string, bool, error) {
-	if checkName(name) != nil {
+	if !lookName.MatchString(name) {
 		return nil, false, nil // no account can have it
 	}
 	return find(file, 0, name)
@@ -105,7 +109,11 @@ func find(file string, field int, value string) ([]string, bool, error) {
 	if s.Err() != nil {
 		return nil, false, fmt.Errorf("read %s: %w", file, s.Err())
 	}
-	return getent(file, value)
+	fields, ok, err := getent(file, value)
+	if ok && fields[field] != value { // getent takes a name of digits for an id
+		return nil, false, nil
+	}
+	return fields, ok, err
 }
 
 // getent asks what the files do not know. Not found is status 2; a host without getent has
@@ -188,19 +196,29 @@ func (a Accounts) Lchown(dir *os.File, name, path, user, group string) error {
 	return nil
 }
 
+// ids turns names into numbers. A number stands for itself: what an undo gives back may have
+// had an owner without a name.
 func (a Accounts) ids(user, group string) (uid, gid int, err error) {
 	u, ok, err := a.User(user)
+	uid = u.UID
 	if err == nil && !ok {
-		err = fmt.Errorf("no user %s", user)
+		uid, err = bareID("user", user)
 	}
 	if err != nil {
 		return 0, 0, err
 	}
 	gid, ok, err = a.Group(group)
 	if err == nil && !ok {
-		err = fmt.Errorf("no group %s", group)
+		gid, err = bareID("group", group)
 	}
-	return u.UID, gid, err
+	return uid, gid, err
+}
+
+func bareID(kind, name string) (int, error) {
+	if !number.MatchString(name) {
+		return 0, fmt.Errorf("no %s %s", kind, name)
+	}
+	return strconv.Atoi(name)
 }
 
 // Owner tells whose a path is, not following a link.

@@ -173,14 +173,14 @@ func (s *Systemd) enable(ctx context.Context, c *dbus.Conn, name string) error {
 	return err
 }
 
-// Disable removes the links that enable these units.
+// Disable removes the links that enable these units. What has no file is not enabled.
 func (s *Systemd) Disable(ctx context.Context, names []string) error {
 	for _, n := range names {
 		err := s.again(ctx, func(c *dbus.Conn) error {
 			_, err := c.DisableUnitFilesContext(ctx, []string{n}, s.Runtime)
 			return err
 		})
-		if err != nil {
+		if err != nil && !named(err, "NoSuchUnit") && !strings.Contains(err.Error(), "does not exist") {
 			return fmt.Errorf("disable %s: %w", n, err)
 		}
 	}
