@@ -173,9 +173,9 @@ func (s *Session) collect(reqs <-chan *ssh.Request) {
 			r.Reply(false, nil)
 		}
 	}
-	close(s.done)
 	<-s.conn.slots
 	s.conn.release()
+	close(s.done)
 }
 
 func (s *Session) drainStderr() {
