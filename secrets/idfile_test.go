@@ -208,6 +208,27 @@ func TestIdentityFileChecks(t *testing.T) {
 	}
 }
 
+// TestIdentityFromDescriptor: a pipe handed over by descriptor, as `-i <(pass show key)` does.
+func TestIdentityFromDescriptor(t *testing.T) {
+	a := newSomeone(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		fmt.Fprintln(w, a.priv)
+		w.Close()
+	}()
+	ids, err := secrets.LoadIdentities([]string{fmt.Sprintf("/dev/fd/%d", r.Fd())}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ids.Open("f", seal(t, "v", a.pub)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestEnsureIdentity(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "identity.age")
 	pub, err := secrets.EnsureIdentity(file)

@@ -35,7 +35,7 @@ func checkPush(old, tree fs.FS, rules Rules, then string) []Finding {
 func checkBlob(old, tree fs.FS, rules Rules, name string, d fs.DirEntry, then string) []Finding {
 	if !d.Type().IsRegular() {
 		if isSecret(name) {
-			return []Finding{{File: name, Rule: NotRegular, Message: "a secret is a regular file, not a link or a device", Refuses: true}}
+			return []Finding{{File: name, Rule: NotRegular, Message: "a secret is a regular file, not a link or a device", Refuses: inSecrets(name)}}
 		}
 		return nil
 	}

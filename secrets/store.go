@@ -143,7 +143,7 @@ type write struct {
 
 // replace writes all files beside their places, then renames them all. If a rename fails, those
 // already done are put back: all of the files change, or none.
-func (s *Store) replace(writes []*write) (err error) {
+func (s *Store) replace(writes []*write) error {
 	r, err := s.root()
 	if err != nil {
 		return err
@@ -161,17 +161,24 @@ func (s *Store) replace(writes []*write) (err error) {
 			return fmt.Errorf("write %s: %w", w.file, bare(err))
 		}
 	}
-	for i, w := range writes {
-		if err := r.Rename(w.temp, w.file); err != nil {
-			return errors.Join(fmt.Errorf("write %s: %w", w.file, bare(err)), putBack(r, writes[:i]))
-		}
-		w.temp = ""
+	if err := renameAll(r, writes); err != nil {
+		return err
 	}
 	for _, w := range writes {
 		if d, err := r.Open(path.Dir(w.file)); err == nil {
 			_ = d.Sync() // the renames stand; a file system that cannot sync folders is not ours to judge
 			d.Close()
 		}
+	}
+	return nil
+}
+
+func renameAll(r *os.Root, writes []*write) error {
+	for i, w := range writes {
+		if err := r.Rename(w.temp, w.file); err != nil {
+			return errors.Join(fmt.Errorf("write %s: %w", w.file, bare(err)), putBack(r, writes[:i]))
+		}
+		w.temp = ""
 	}
 	return nil
 }
