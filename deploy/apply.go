@@ -164,10 +164,12 @@ func (d *Deployer) pushPatiently(ctx context.Context, r *run, p *Plan, hp *HostP
 		defer cancel()
 		e, open := d.push(hctx, r, p, hp)
 		d.setPushing(hp.Name, false)
-		if !open {
-			e.Took = time.Since(began)
-			d.end(r, hp, e)
+		if open {
+			r.ended(hp.Name, history.End{Outcome: history.RunCancelled})
+			return
 		}
+		e.Took = time.Since(began)
+		d.end(r, hp, e)
 	}()
 	for {
 		select {

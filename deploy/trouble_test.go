@@ -1,0 +1,424 @@
+package deploy_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bellhop/deploy"
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// eventually waits until ok; hosts and lines live in real time.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// A cutter loses the line of a host in the middle of a session.
+type cutter struct {
+	deploy.Links
+	mu   sync.Mutex
+	when func(written []byte) bool
+}
+
+func (c *cutter) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+	s, err := c.Links.Helper(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	return &cutStream{s, c}, nil
+}
+
+type cutStream struct {
+	deploy.Stream
+	c *cutter
+}
+
+func (s *cutStream) Write(p []byte) (int, error) {
+	n, err := s.Stream.Write(p)
+	s.c.mu.Lock()
+	cut := s.c.when != nil && s.c.when(p)
+	if cut {
+		s.c.when = nil
+	}
+	s.c.mu.Unlock()
+	if cut {
+		time.Sleep(50 * time.Millisecond) // let the host have it
+		s.Stream.Close()
+		return 0, errors.New("cut by the test")
+	}
+	return n, err
+}
+
+// frame says that p begins a frame of that kind, deflated or not.
+func frame(kind byte) func([]byte) bool {
+	return func(p []byte) bool { return len(p) == 5 && p[0]&^0x80 == kind }
+}
+
+// ended says that p is what follows the head of the last frame.
+func ended() func([]byte) bool {
+	head := false
+	return func(p []byte) bool {
+		was := head
+		head = frame(bundle.FrameEnd)(p)
+		return was
+	}
+}
+
+func TestLostLineIsAttachedTo(t *testing.T) {
+	for name, when := range map[string]func([]byte) bool{"before anything is sent": frame(bundle.FrameOffer), "before the end": frame(bundle.FrameEnd), "after everything is sent": ended()} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "a")
+			w.push("first", history.RunDone)
+			w.machines["a"].ClearLog()
+			c := &cutter{Links: w.d.Links, when: when}
+			w.d.Links = c
+			w.files["services/web/files/etc/web.conf"] = "new\n"
+			r := w.push("second", history.RunDone)
+			w.wantState("a", history.Current, *r.Commit)
+			if n := w.machines["a"].Count("restart", "web.service"); n != 1 {
+				t.Errorf("%d restarts, want 1", n)
+			}
+		})
+	}
+}
+
+// A deployer that dies in the middle knows at its next start what came of it.
+func TestDeployerDies(t *testing.T) {
+	w := newWorld(t, "a")
+	first := *w.push("first", history.RunDone).Commit
+	ctx, cancel := context.WithCancel(t.Context())
+	last := ended()
+	c := &cutter{Links: w.d.Links, when: func(p []byte) bool {
+		if last(p) {
+			cancel()
+			return true
+		}
+		return false
+	}}
+	w.d.Links = c
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	second := w.commit("second")
+	if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && r.Outcome != nil && *r.Outcome == history.RunDone {
+		t.Fatal("a run whose deployer died is done")
+	}
+	w.wantState("a", history.Deploying, first)
+	sessions := w.sessions("a")
+	id := w.d.ID
+	w.d = w.deployer(id)
+	w.must(w.d.Settle(t.Context()))
+	w.wantState("a", history.Current, second)
+	w.run(deploy.Request{Cause: "start"}, history.RunNothing)
+	if n := w.sessions("a") - sessions; n > 1 {
+		t.Errorf("%d sessions to learn what came of it, want 1", n)
+	}
+	// The plan after it knows what was there, though nobody heard the result.
+	w.files["services/web/files/etc/web.conf"] = "newer\n"
+	w.commit("third")
+	p, err := w.d.Plan(t.Context(), deploy.Request{})
+	w.must(err)
+	if got := p.Sentence(); got != "1 of 1 host changes, 1 unit restarts" {
+		t.Errorf("plan after it: %q", got)
+	}
+}
+
+func TestSlowHostIsDetached(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.push("first", history.RunDone)
+	w.d.Detach = true
+	w.d.Limits.Patience = 300 * time.Millisecond
+	hold := make(chan struct{})
+	w.d.Links = &slow{w.d.Links, "b", hold}
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	r := w.push("second", history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+	w.files["services/web/files/etc/web.conf"] = "newer\n"
+	r = w.push("third", history.RunDone) // not delayed by b
+	w.wantState("a", history.Current, *r.Commit)
+	w.wantState("b", history.Deploying, w.commits[0].Commit)
+	close(hold)
+	w.must(w.d.Wait(t.Context()))
+	w.wantState("b", history.Behind, w.commits[1].Commit)
+	r = w.run(deploy.Request{Cause: "more"}, history.RunDone)
+	w.wantState("b", history.Current, *r.Commit)
+}
+
+type slow struct {
+	deploy.Links
+	host string
+	hold chan struct{}
+}
+
+func (s *slow) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+	if t.Name == s.host {
+		select {
+		case <-s.hold:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s.Links.Helper(ctx, t)
+}
+
+func serve(t *testing.T, w *world) (*deploy.Bell, func()) {
+	t.Helper()
+	b := deploy.NewBell(w.d)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Serve(ctx) }()
+	stop := func() {
+		cancel()
+		select {
+		case <-done:
+		case <-time.After(20 * time.Second):
+			t.Error("Serve does not end")
+		}
+	}
+	t.Cleanup(stop)
+	return b, sync.OnceFunc(func() { cancel(); <-done; done <- nil })
+}
+
+func TestKeysComeBackAfterAReboot(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.commit("first")
+	serve(t, w)
+	eventually(t, "the host is current", func() bool {
+		h, ok := w.db.Host("a")
+		return ok && h.State == history.Current && h.BootID == w.machines["a"].BootID()
+	})
+	// A newer secret that the host was not given yet is not what it gets back.
+	w.files["secrets/key0.age"] = "newer"
+	w.commit("not pushed yet")
+	w.must(w.machines["a"].Reboot())
+	w.hosts["a"].Drop()
+	eventually(t, "the keys stand and what waited runs", func() bool {
+		_, err := os.Stat(w.machines["a"].Path("/run/keys/key1"))
+		return err == nil && w.machines["a"].Active("vault.service")
+	})
+	if got := read(t, w.machines["a"].Path("/run/keys/key0")); !strings.HasPrefix(got, "value 0") {
+		t.Errorf("key0 came back as %q, want that of the generation that stands", got)
+	}
+	eventually(t, "history knows the new boot", func() bool {
+		h, _ := w.db.Host("a")
+		return h.BootID == w.machines["a"].BootID() && h.KeysPresent == 2
+	})
+}
+
+func TestKeysOfAnOlderGeneration(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.push("first", history.RunDone)
+	w.machines["a"].Fail("vault.service")
+	w.files["secrets/key0.age"] = "a bad one"
+	w.push("second", history.RunFailed)
+	w.machines["a"].Mend("vault.service")
+	w.must(w.machines["a"].Reboot())
+	ks, err := w.d.PushKeys(t.Context(), "")
+	w.must(err)
+	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
+		t.Fatalf("PushKeys: %+v", ks)
+	}
+	if got := read(t, w.machines["a"].Path("/run/keys/key0")); !strings.HasPrefix(got, "value 0") {
+		t.Errorf("key0 is %q, want that of the generation that stands", got)
+	}
+	ks, err = w.d.KeyStatus(t.Context(), "a")
+	w.must(err)
+	if k := ks[0].Keys[0]; !k.Expected || !k.Present || k.Since == nil || *ks[0].BootID != w.machines["a"].BootID() {
+		t.Errorf("KeyStatus: %+v", ks[0])
+	}
+}
+
+// A host that was away is pushed as soon as it is back, and nobody needs to ask.
+func TestPendingHostIsPushedWhenItIsBack(t *testing.T) {
+	w := newWorld(t, "a")
+	w.hosts["a"].Cut()
+	commit := w.commit("first")
+	b, _ := serve(t, w)
+	eventually(t, "the host is pending", func() bool { h, ok := w.db.Host("a"); return ok && h.State == history.Pending && b.Current() == "" })
+	w.must(w.hosts["a"].Mend())
+	eventually(t, "the host is current", func() bool { h, _ := w.db.Host("a"); return h.State == history.Current })
+	w.wantState("a", history.Current, commit)
+}
+
+func TestManyRingsAreFewRuns(t *testing.T) {
+	w := newWorld(t, "a")
+	w.commit("first")
+	b, _ := serve(t, w)
+	eventually(t, "the first run ended", func() bool { return b.Current() == "" && len(b.Waiting()) == 0 })
+	before := w.syncs
+	commit := w.commit("second")
+	runs := map[string]bool{}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range 500 {
+		wg.Go(func() {
+			id := b.Ring("push")
+			mu.Lock()
+			defer mu.Unlock()
+			runs[id] = true
+		})
+	}
+	wg.Wait()
+	for id := range runs {
+		r, err := b.Follow(t.Context(), id, func(deploy.Event) {})
+		if err != nil || r == nil || r.FinishedAt == nil {
+			t.Fatalf("Follow(%s) = %v, %v", id, r, err)
+		}
+	}
+	if n := w.syncs - before; n > 2 || len(runs) > 2 {
+		t.Errorf("500 rings were %d looks and %d runs, want at most 2", n, len(runs))
+	}
+	w.wantState("a", history.Current, commit)
+}
+
+func TestRequestsByHandKeepTheirFlags(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	first := *w.push("first", history.RunDone).Commit
+	b, _ := serve(t, w)
+	eventually(t, "idle", func() bool { return b.Current() == "" && len(b.Waiting()) == 0 })
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	second := w.commit("second")
+	var steps []string
+	r, err := b.Follow(t.Context(), b.Do(deploy.Request{Cause: "deploy", By: "cadey", On: "a"}), func(e deploy.Event) { steps = append(steps, e.Step) })
+	w.must(err)
+	w.wantState("a", history.Current, second)
+	w.wantState("b", history.Behind, first)
+	if r.By != "cadey" || steps[0] != "sync" || steps[len(steps)-1] != "end" {
+		t.Errorf("run by %q with steps %v", r.By, steps)
+	}
+}
+
+func packaged(w *world, url, digest string) {
+	w.service("app", map[string]string{"service.yaml": fmt.Sprintf("package: { version: 1.0.0, url: \"%s\", sha256: { amd64: %s } }\n", url, digest)})
+}
+
+func TestPackages(t *testing.T) {
+	body := "#!/bin/sh\necho hello\n"
+	sum := sha256.Sum256([]byte(body))
+	digest := hex.EncodeToString(sum[:])
+	var mu sync.Mutex
+	gets := 0
+	srv := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		gets++
+		mu.Unlock()
+		if r.URL.Path == "/away" {
+			http.Redirect(rw, r, "http://"+r.Host+"/app", http.StatusFound)
+			return
+		}
+		io.WriteString(rw, body)
+	}))
+	defer srv.Close()
+
+	w := newWorld(t, "a", "b")
+	w.d.Client = srv.Client()
+	packaged(w, srv.URL+"/app", digest)
+	w.enable("a", "app")
+	w.enable("b", "app")
+	w.push("first", history.RunDone)
+	if gets != 1 {
+		t.Errorf("fetched %d times for two hosts, want once", gets)
+	}
+	wrong := strings.Repeat("0", 64)
+	packaged(w, srv.URL+"/app", wrong)
+	w.push("a wrong digest", history.RunRefused)
+	if e := w.state("a").Error; e == nil || !strings.Contains(*e, "sha256") {
+		t.Errorf("error: %v", e)
+	}
+	if _, err := os.Stat(filepath.Join(w.d.Cache, wrong)); err == nil {
+		t.Error("a package with the wrong digest was kept")
+	}
+	packaged(w, srv.URL+"/away", strings.Repeat("1", 64))
+	w.push("a redirect to http", history.RunRefused)
+	if e := w.state("a").Error; e == nil || !strings.Contains(*e, "only https") {
+		t.Errorf("error: %s", *e)
+	}
+}
+
+func TestTextsOfAHostAreFiltered(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.push("first", history.RunDone)
+	w.d.Filter = func(keys map[string][]byte) func(string) string {
+		return func(s string) string {
+			for name, v := range keys {
+				s = strings.ReplaceAll(s, string(v), "‹key "+name+"›")
+			}
+			return s
+		}
+	}
+	w.d.Links = &liar{w.d.Links, "boom \x1b[31m" + w.files["secrets/key0.age"]}
+	w.files["services/vault/files/etc/vault.conf"] = "new\n"
+	w.push("second", history.RunFailed)
+	if e := w.state("a").Error; e == nil || *e != "boom [31m‹key key0›" {
+		t.Errorf("error of the host is %q", *e)
+	}
+}
+
+// A liar answers every offer with a result of its own.
+type liar struct {
+	deploy.Links
+	text string
+}
+
+func (l *liar) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+	in, inW := io.Pipe()
+	outR, out := io.Pipe()
+	go func() {
+		defer out.Close()
+		io.WriteString(out, "motd\n"+bundle.Magic)
+		bundle.WriteFrame(out, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b",
+			Record: &bundle.Record{Network: "lab", Host: t.Name, Deployer: "SHA256:one", Generation: 1}})
+		r := bundle.NewReader(in)
+		var o bundle.Offer
+		if r.Expect(bundle.FrameOffer, &o) == nil {
+			bundle.WriteFrame(out, bundle.FrameResult, bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: l.text})
+		}
+	}()
+	return pipes{outR, inW}, nil
+}
+
+type pipes struct {
+	*io.PipeReader
+	w *io.PipeWriter
+}
+
+func (p pipes) Write(b []byte) (int, error) { return p.w.Write(b) }
+func (p pipes) CloseWrite() error           { return p.w.Close() }
+func (p pipes) Close() error                { p.w.Close(); return p.PipeReader.Close() }
+
+func TestLock(t *testing.T) {
+	dir := t.TempDir()
+	unlock, err := deploy.Lock(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := deploy.Lock(dir); !errors.Is(err, deploy.ErrLocked) {
+		t.Errorf("second Lock = %v, want ErrLocked", err)
+	}
+	unlock()
+	if unlock, err = deploy.Lock(dir); err != nil {
+		t.Errorf("Lock after unlock = %v", err)
+	} else {
+		unlock()
+	}
+}
