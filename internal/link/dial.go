@@ -84,7 +84,7 @@ func (p *Pool) takeDial(ctx context.Context) error {
 }
 
 func (p *Pool) connectAddress(ctx context.Context, t Target, addr string, pins []ssh.PublicKey, n *counters, lim limits) (*conn, error) {
-	const knocks = 3
+	const knocks = 5
 	for i := 1; ; i++ {
 		nc, done, err := p.openWire(ctx, t, addr, n, lim)
 		if err != nil {
@@ -97,7 +97,7 @@ func (p *Pool) connectAddress(ctx context.Context, t Target, addr string, pins [
 		}
 		nc.Close()
 		done()
-		if i == knocks || !errors.Is(err, errClosedDoor) || sleep(ctx, jitter(time.Duration(i)*200*time.Millisecond)) != nil {
+		if i == knocks || !errors.Is(err, errClosedDoor) || sleep(ctx, rand.N(time.Duration(i)*400*time.Millisecond)) != nil {
 			return nil, err
 		}
 	}

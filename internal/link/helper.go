@@ -64,9 +64,12 @@ func UploadLine(digest string, sudo bool) string {
 
 var digestPattern = regexp.MustCompile(`/([0-9a-f]{64})[; ]`)
 
-// ParseLine recognises ServeLine ("serve") and UploadLine ("upload"), for a host that
-// answers them without a shell. Any other line is "".
+// ParseLine recognises ServeLine ("serve"), UploadLine ("upload") and the look that Check
+// takes ("facts"), for a host that answers them without a shell. Any other line is "".
 func ParseLine(line string) (verb, digest string) {
+	if line == wrap(factsScript, false) {
+		return "facts", ""
+	}
 	m := digestPattern.FindStringSubmatch(line)
 	if m == nil {
 		return "", ""

@@ -1,0 +1,75 @@
+package link_test
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/lab"
+	"bellhop/internal/link"
+)
+
+// fakeSSH is a person's ssh that resolves every name to the host, and answers the look with
+// the host's own facts, except where edit says otherwise. What it was given lands in log.
+func fakeSSH(t *testing.T, h *lab.Host, hostKey string) (path, log string) {
+	t.Helper()
+	dir := t.TempDir()
+	log = filepath.Join(dir, "log")
+	host, port, err := net.SplitHostPort(h.Address())
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := fmt.Sprintf(`#!/bin/sh
+if [ "$1" = -G ]; then printf 'user root\nhostname %s\nport %s\nproxyjump none\n'; exit 0; fi
+{ echo "$@"; cat; } >>%s
+printf 'bellhop-facts 1\nuname Linux x86_64\ntime %%s\nuid 0\nsystemd systemd 252\nhostkey %s\nmount / rw\nkey added\nend\n' $(date +%%s)
+`, host, port, log, hostKey)
+	path = filepath.Join(dir, "ssh")
+	if err := os.WriteFile(path, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path, log
+}
+
+func TestAddHost(t *testing.T) {
+	h := newHost(t, "lab")
+	deployer := newSigner(t)
+	h.Allow(deployer.PublicKey()) // the person's own keys do not work over bellhop's connection
+	path, log := fakeSSH(t, h, h.HostKey())
+	n := link.Newcomer{Name: "chrysalis", Destination: "root@chrysalis", SSH: path,
+		DeployerKey: string(ssh.MarshalAuthorizedKey(deployer.PublicKey()))}
+	target, facts, err := newPool(t, config(t)).AddHost(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if target.Name != "chrysalis" || target.Addresses[0] != h.Address() || target.HostKeys[0] != h.HostKey() || target.Arch != "amd64" || !facts.KeyAdded || len(facts.Problems) != 0 {
+		t.Errorf("AddHost = %+v, %+v", target, facts)
+	}
+	got, _ := os.ReadFile(log)
+	line := "restrict,pty,port-forwarding " + strings.TrimSpace(n.DeployerKey) + " bellhop\n"
+	if !strings.HasSuffix(string(got), line) || !strings.Contains(string(got), "-- root@chrysalis exec /bin/sh -c ") {
+		t.Errorf("ssh was given %q, want stdin %q", got, line)
+	}
+}
+
+// TestAddHostOtherKey: what ssh reached is not what bellhop will reach.
+func TestAddHostOtherKey(t *testing.T) {
+	h, other := newHost(t, "lab"), newHost(t, "other")
+	path, _ := fakeSSH(t, h, other.HostKey())
+	_, _, err := newPool(t, config(t)).AddHost(t.Context(), link.Newcomer{Name: "a", Destination: "root@a", SSH: path})
+	if !link.HardStop(err) {
+		t.Errorf("AddHost = %v, want a HostKeyError", err)
+	}
+}
+
+func TestAddHostRefusesOptions(t *testing.T) {
+	_, _, err := newPool(t, config(t)).AddHost(t.Context(), link.Newcomer{Name: "a", Destination: "-oProxyCommand=touch /tmp/x"})
+	if err == nil || !strings.Contains(err.Error(), "want USER@ADDRESS") {
+		t.Errorf("AddHost of an option = %v", err)
+	}
+}
