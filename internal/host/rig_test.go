@@ -199,3 +199,95 @@ func TestRigStory(t *testing.T) {
 	r.want("ls /etc/rigbot /run/keys/rigtoken /etc/systemd/system/rigbot.service /etc/systemd/system/rigbot.service.d /etc/systemd/system/multi-user.target.wants/rigbot.service 2>&1 | grep -vc 'No such file'", "0")
 	r.want("systemctl is-system-running", "running")
 }
+
+// slow is a bundle whose unit takes its time to start, so that something can happen meanwhile.
+func slow(l *load) *load {
+	p := bundle.UnitDir + "/rigslow.service"
+	l.file(p, "[Service]\nExecStartPre=/bin/sleep 20\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n")
+	l.Units = append(l.Units, bundle.Unit{Name: "rigslow.service", Enable: true, Start: true, OnChange: bundle.Restart, Files: []string{p}})
+	return l
+}
+
+// begin starts a run that will hang in its start step, and returns its session's end.
+func (r *rig) begin(l *load) (run string, end chan told) {
+	o := l.offer()
+	o.Run = fmt.Sprintf("rig-%d", time.Now().UnixNano())
+	end = make(chan told, 1)
+	go func() {
+		t, _ := r.session(o, l)
+		end <- t
+	}()
+	r.until("systemctl is-active rigslow", "activating")
+	return o.Run, end
+}
+
+func (r *rig) until(cmd, want string) {
+	r.t.Helper()
+	var got string
+	for range 300 {
+		if got, _ = r.try(cmd); got == want {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	r.t.Fatalf("%s = %q, never %q", cmd, got, want)
+}
+
+func TestRigKilledUnit(t *testing.T) {
+	r := newRig(t)
+	r.deploy(rigBot("one", "first"), bundle.OutcomeDone)
+	_, end := r.begin(slow(rigBot("two", "second")))
+	r.want("cat /etc/rigbot/conf", "two")
+	r.sh("systemctl kill -s KILL bellhop-apply.service")
+	got := <-end
+	if got.res == nil || got.res.Outcome != bundle.OutcomeRolledBack {
+		t.Fatalf("result %+v", got.res)
+	}
+	r.want("cat /etc/rigbot/conf /srv/rigbot/rigbot/token", "onefirst")
+	r.want("systemctl is-active rigbot rigslow", "active\ninactive")
+	r.want("ls -A /run/keys /var/lib/bellhop/staging", "/run/keys:\nrigtoken\n\n/var/lib/bellhop/staging:")
+	r.deploy(rigBot("two", "second"), bundle.OutcomeDone)
+}
+
+func TestRigLineCutAndAttach(t *testing.T) {
+	r := newRig(t)
+	r.deploy(rigBot("one", "first"), bundle.OutcomeDone)
+	run, _ := r.begin(slow(rigBot("two", "second")))
+	r.sh("pkill -9 -x -f '" + rigHelper + " serve'")
+	other := rigBot("three", "third")
+	o := other.offer()
+	got, err := r.session(o, other)
+	if err != nil || got.res.Refused != bundle.RefusedBusy || got.hello.Open != run {
+		t.Errorf("a second deployer meanwhile: %+v, open %q, %v; want busy", got.res, got.hello.Open, err)
+	}
+	r.until("systemctl is-active rigslow; cat /var/lib/bellhop/runs/"+run+"/result | grep -o '\"outcome\":\"done\"'", "active\n\"outcome\":\"done\"")
+}
+
+func TestRigReboot(t *testing.T) {
+	r := newRig(t)
+	r.deploy(rigBot("one", "first"), bundle.OutcomeDone)
+	boot := r.sh("cat /proc/sys/kernel/random/boot_id")
+	r.begin(slow(rigBot("two", "second")))
+	r.want("cat /etc/rigbot/conf", "two")
+	r.try("systemctl reboot --force --force")
+	for range 300 {
+		if now, err := r.try("cat /proc/sys/kernel/random/boot_id"); err == nil && now != boot {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	r.want("cat /etc/rigbot/conf", "one")
+	r.until("systemctl is-active rigbot; systemctl is-enabled rigslow 2>&1 | grep -c enabled; ls /var/lib/bellhop/journal 2>&1 | grep -c 'No such'", "inactive\n0\n1")
+	l := rigBot("one", "first")
+	o := l.offer()
+	o.Run, o.Mode = fmt.Sprintf("rig-%d", time.Now().UnixNano()), bundle.ModeKeys
+	got, err := r.session(o, l)
+	if err != nil || got.res.Outcome != bundle.OutcomeNothing {
+		t.Fatalf("keys: %+v, %v", got.res, err)
+	}
+	if got.hello.Last == nil || got.hello.Last.Outcome != bundle.OutcomeRolledBack {
+		t.Errorf("hello's last = %+v, want rolled-back", got.hello.Last)
+	}
+	r.until("systemctl is-active rigbot", "active")
+	r.want("systemctl is-system-running", "running")
+}
