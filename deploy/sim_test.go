@@ -1,0 +1,366 @@
+package deploy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+
+	"bellhop/deploy"
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// Promise 1: no push is lost, and running a run again changes nothing. A world of model
+// hosts, in which lines break at any step, hosts go away and are wiped, another deployer
+// comes by, and the deployer is killed at any moment, must come to rest with every host
+// holding what the newest commit wants.
+func TestSimulator(t *testing.T) {
+	seeds := 20 // SIM_SEEDS=1000 for a long walk
+	if n, err := strconv.Atoi(os.Getenv("SIM_SEEDS")); err == nil {
+		seeds = n
+	}
+	for seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { simulate(t, uint64(seed)) })
+		})
+	}
+}
+
+// A model is a host as its deployer sees it: the helper's protocol, and what stands.
+type model struct {
+	mu     sync.Mutex
+	rng    *rand.Rand
+	name   string
+	down   bool
+	calm   bool // no more trouble
+	record *bundle.Record
+	last   *bundle.Result
+	boots  int
+	moved  int // how often something really changed
+}
+
+var errCut = errors.New("cut")
+
+// trouble cuts the line now and then, after a moment has passed.
+func (m *model) trouble() error {
+	m.mu.Lock()
+	wait := time.Duration(m.rng.IntN(40)) * time.Millisecond
+	cut := !m.calm && m.rng.IntN(12) == 0
+	m.mu.Unlock()
+	time.Sleep(wait)
+	if cut {
+		return errCut
+	}
+	return nil
+}
+
+func (m *model) serve(in io.Reader, out io.Writer) error {
+	m.mu.Lock()
+	hello := bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: fmt.Sprint("boot", m.boots), Record: m.record, Last: m.last}
+	m.mu.Unlock()
+	io.WriteString(out, bundle.Magic)
+	if err := errors.Join(m.trouble(), bundle.WriteFrame(out, bundle.FrameHello, hello)); err != nil {
+		return err
+	}
+	r := bundle.NewReader(in)
+	var o bundle.Offer
+	if err := r.Expect(bundle.FrameOffer, &o); err != nil {
+		return err
+	}
+	if err := m.trouble(); err != nil {
+		return err
+	}
+	if res := m.refusal(&o); res != nil {
+		return bundle.WriteFrame(out, bundle.FrameResult, res)
+	}
+	var want bundle.Want
+	for _, f := range o.Manifest.Files {
+		want.Files = append(want.Files, f.Digest)
+	}
+	if err := bundle.WriteFrame(out, bundle.FrameWant, want); err != nil {
+		return err
+	}
+	for kind := byte(0); kind != bundle.FrameEnd; {
+		var err error
+		if kind, _, err = r.Next(); err != nil {
+			return err
+		}
+	}
+	// From here on it is done, whatever becomes of the line.
+	time.Sleep(time.Millisecond)
+	res := m.apply(&o)
+	if err := m.trouble(); err != nil {
+		return err
+	}
+	return bundle.WriteFrame(out, bundle.FrameResult, res)
+}
+
+func (m *model) refusal(o *bundle.Offer) *bundle.Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	base := int64(0)
+	if m.record != nil {
+		base = m.record.Generation
+		if m.record.Deployer != o.Deployer && !o.TakeOver {
+			return &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedDeployer, Error: "another deployer", Record: m.record}
+		}
+	}
+	if base != o.Base {
+		return &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBase, Error: "another base", Record: m.record}
+	}
+	return nil
+}
+
+func (m *model) apply(o *bundle.Offer) *bundle.Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing}
+	rec := bundle.Record{Network: o.Manifest.Network, Host: m.name, Deployer: o.Deployer, Generation: o.Base, Digest: o.Digest}
+	if m.record == nil || m.record.Digest != o.Digest {
+		rec.Generation++
+		m.moved++
+		res.Outcome = bundle.OutcomeDone
+	}
+	m.record, res.Record, m.last = &rec, &rec, res
+	return res
+}
+
+type simLinks struct{ models map[string]*model }
+
+func (l simLinks) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+	m := l.models[t.Name]
+	if err := m.trouble(); err != nil {
+		return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: err}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.down {
+		return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: errors.New("down")}
+	}
+	in, inW := io.Pipe()
+	outR, out := io.Pipe()
+	go func() {
+		err := m.serve(in, out)
+		out.CloseWithError(err)
+		in.CloseWithError(io.ErrClosedPipe)
+	}()
+	return pipes{outR, inW}, nil
+}
+
+func (l simLinks) Watch(ctx context.Context, _ link.Target, _ func(context.Context) error) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (l simLinks) Exec(context.Context, link.Target, string) (int, error) { return 0, nil }
+
+// A sim is one world, driven by one seed.
+type sim struct {
+	t       *testing.T
+	rng     *rand.Rand
+	links   simLinks
+	commits []deploy.Snapshot
+	path    string
+	db      *history.DB
+	d       *deploy.Deployer
+	lives   int
+}
+
+func simulate(t *testing.T, seed uint64) {
+	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), links: simLinks{map[string]*model{}}, path: filepath.Join(t.TempDir(), "0.db")}
+	for i := range 4 {
+		name := fmt.Sprint("h", i)
+		s.links.models[name] = &model{rng: rand.New(rand.NewPCG(seed, uint64(i+10))), name: name}
+	}
+	s.commit()
+	s.live()
+	for range 25 {
+		s.step()
+	}
+	for _, m := range s.links.models {
+		m.mu.Lock()
+		m.down, m.calm = false, true
+		m.mu.Unlock()
+	}
+	s.rest()
+	s.db.Close()
+}
+
+// live starts a deployer on what is left of the one before.
+func (s *sim) live() {
+	db, err := history.Open(s.path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.db = db
+	s.d = &deploy.Deployer{
+		Sync: func(context.Context) (deploy.Snapshot, error) { return s.commits[len(s.commits)-1], nil },
+		At: func(_ context.Context, id string) (deploy.Snapshot, error) {
+			i := slices.IndexFunc(s.commits, func(c deploy.Snapshot) bool { return c.Commit == id })
+			if i < 0 {
+				return deploy.Snapshot{}, fs.ErrNotExist
+			}
+			return s.commits[i], nil
+		},
+		Loader: &fleet.Loader{}, Links: s.links, History: db, ID: "SHA256:one", BootID: "none", Limits: deploy.Limits{Retry: 5 * time.Millisecond},
+	}
+}
+
+// commit changes some services, so that each commit changes some hosts, and none twice alike.
+func (s *sim) commit() {
+	n := len(s.commits)
+	tree := fstest.MapFS{}
+	if n > 0 {
+		maps.Copy(tree, s.commits[n-1].Tree.(fstest.MapFS))
+	}
+	var y strings.Builder
+	y.WriteString("network: sim\nhosts:\n")
+	for i := range 4 {
+		fmt.Fprintf(&y, "  h%d: { address: 10.0.0.%d, host_key: %s, services: { s%d: true } }\n", i, i+1, simKey, i)
+		p := fmt.Sprintf("services/s%d/files/etc/s%d.conf", i, i)
+		if tree[p] == nil || s.rng.IntN(3) == 0 {
+			tree[p] = &fstest.MapFile{Data: fmt.Appendf(nil, "commit %d\n", n), Mode: 0o644}
+		}
+	}
+	tree["bellhop.yaml"] = &fstest.MapFile{Data: []byte(y.String()), Mode: 0o644}
+	s.commits = append(s.commits, deploy.Snapshot{Commit: fmt.Sprintf("%040x", n+1), Tree: tree})
+}
+
+const simKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHPz0bWhv3D0r1iAb4pEqD4dZJ4xF1V2v4lT0o0o0o0o"
+
+// step lets one thing happen.
+func (s *sim) step() {
+	m := s.links.models[fmt.Sprint("h", s.rng.IntN(4))]
+	m.mu.Lock()
+	switch s.rng.IntN(6) {
+	case 0, 1:
+		m.mu.Unlock()
+		s.commit()
+		m.mu.Lock()
+	case 2:
+		m.down = !m.down
+	case 3: // wiped, or reinstalled
+		m.record, m.last = nil, nil
+		m.boots++
+	case 4: // another deployer came by
+		if m.record != nil {
+			r := *m.record
+			r.Deployer, r.Digest = "SHA256:two", "theirs"
+			r.Generation++
+			m.record = &r
+		}
+	}
+	m.mu.Unlock()
+	if s.rng.IntN(4) == 0 {
+		s.killed(time.Duration(s.rng.IntN(300)) * time.Millisecond)
+		return
+	}
+	s.run(context.Background())
+}
+
+func (s *sim) run(ctx context.Context) *history.Run {
+	r, err := s.d.Run(ctx, deploy.Request{Cause: "push", TakeOver: true})
+	if err != nil && ctx.Err() == nil {
+		s.t.Fatalf("Run: %v", err)
+	}
+	return r
+}
+
+// killed kills the deployer after a moment: what its file held then is all that the next one
+// has.
+func (s *sim) killed(after time.Duration) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); s.run(ctx) }()
+	time.Sleep(after) // everyone else waits for time, too: nobody writes the file now
+	s.lives++
+	next := filepath.Join(s.t.TempDir(), fmt.Sprint(s.lives, ".db"))
+	for _, suffix := range []string{"", "-wal"} {
+		if p, err := os.ReadFile(s.path + suffix); err == nil {
+			if err := os.WriteFile(next+suffix, p, 0o600); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
+	cancel()
+	<-done
+	s.d.Wait(context.Background())
+	s.db.Close()
+	s.path = next
+	s.live()
+}
+
+// rest wants the world to come to rest: every host holds what the newest commit wants, says
+// so, and one more look changes nothing.
+func (s *sim) rest() {
+	s.d.Run(context.Background(), deploy.Request{Cause: "deploy", All: true, TakeOver: true})
+	for range 3 {
+		s.run(context.Background())
+	}
+	top := s.commits[len(s.commits)-1]
+	f, err := (&fleet.Loader{}).Load(top.Tree)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	st, err := s.db.Status(context.Background())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if len(st.Hosts) != len(s.links.models) {
+		s.t.Fatalf("status lists %d hosts, want %d", len(st.Hosts), len(s.links.models))
+	}
+	for _, h := range st.Hosts {
+		b, err := f.Bundle(h.Name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		m := s.links.models[h.Name]
+		if m.record == nil || m.record.Digest != b.Digest {
+			s.t.Errorf("%s does not hold what the newest commit wants", h.Name)
+		}
+		if h.State != history.Current || h.Commit == nil || *h.Commit != top.Commit {
+			s.t.Errorf("%s is %s, want current at the newest commit", h.Name, h.State)
+		}
+	}
+	h, err := s.db.Runs(context.Background(), 1000, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	outcomes := map[string]int{}
+	for _, r := range h.Runs {
+		if r.Outcome != nil {
+			outcomes[*r.Outcome]++
+		}
+	}
+	s.t.Logf("%d lives, runs %v", s.lives+1, outcomes)
+	moved := 0
+	for _, m := range s.links.models {
+		moved -= m.moved
+	}
+	if r := s.run(context.Background()); *r.Outcome != history.RunNothing {
+		s.t.Errorf("one more run ended %s, want nothing", *r.Outcome)
+	}
+	s.d.Run(context.Background(), deploy.Request{Cause: "deploy", All: true})
+	for _, m := range s.links.models {
+		moved += m.moved
+	}
+	if moved != 0 {
+		s.t.Errorf("%d hosts moved when nothing was wanted", moved)
+	}
+}
