@@ -182,7 +182,10 @@ func jsonStrings(v any, add func(string)) {
 func encodings(s string) []string {
 	out := []string{s, s + "\n"}
 	h := hex.EncodeToString([]byte(s))
-	out = append(out, h, strings.ToUpper(h), url.QueryEscape(s), url.PathEscape(s))
+	out = append(out, h, strings.ToUpper(h))
+	for _, u := range []string{url.QueryEscape(s), url.PathEscape(s), encodeURIComponent(s)} {
+		out = append(out, u, lowerEscapes(u))
+	}
 	for _, e := range []*base64.Encoding{base64.RawStdEncoding, base64.RawURLEncoding} {
 		padded := e.WithPadding(base64.StdPadding)
 		out = append(out, e.EncodeToString([]byte(s)), e.EncodeToString([]byte(s+"\n")))
@@ -191,6 +194,23 @@ func encodings(s string) []string {
 	}
 	out = append(out, jsonInner(s, true), jsonInner(s, false))
 	return slices.DeleteFunc(out, func(e string) bool { return len(e) < minPart })
+}
+
+// encodeURIComponent is URL-escaping as JavaScript does it.
+func encodeURIComponent(s string) string {
+	return strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(s))
+}
+
+// lowerEscapes writes %2F as %2f.
+func lowerEscapes(s string) string {
+	b := []byte(s)
+	for i := 0; i+2 < len(b); i++ {
+		if b[i] == '%' {
+			copy(b[i+1:i+3], strings.ToLower(s[i+1:i+3]))
+			i += 2
+		}
+	}
+	return string(b)
 }
 
 // aligned gives the letters of base64 that s alone decides when it stands one, two or three bytes

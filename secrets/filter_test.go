@@ -36,6 +36,8 @@ func TestFilter(t *testing.T) {
 		{"HEX " + strings.ToUpper(hex.EncodeToString([]byte(value))) + ".", "HEX ‹key db›."},
 		{"q=" + url.QueryEscape(value) + "&", "q=‹key db›&"},
 		{"/" + url.PathEscape(value) + "/", "/‹key db›/"},
+		{"q=" + strings.ToLower(url.QueryEscape(value)) + "&", "q=‹key db›&"},
+		{"js p%40ss%20%22word%22%2F%3C%26%3E%01%C3%BC%2Bhunter2", "js ‹key db›"},
 		{string(j), `"‹key db›"`},
 		{"p@ss \x1b[31m\"wor\x00d\"/<&>\x01ü+hunter2", "‹key db›"},
 		{"token abcdefghijkl!", "token ‹key bot.env›!"},

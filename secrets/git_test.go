@@ -105,6 +105,14 @@ func TestHook(t *testing.T) {
 	if said, _ := os.ReadFile(log); !strings.HasPrefix(string(said), conf+"\nsecret verify --staged\nx\n") {
 		t.Errorf("the hook ran %q, want verify --staged in the config's folder", said)
 	}
+	// A linked worktree tells its hooks of its own git folder and index.
+	tree := filepath.Join(t.TempDir(), "linked")
+	git("worktree", "add", "-q", tree)
+	git("-C", tree, "commit", "-qm", "x", "--allow-empty")
+	if said, _ := os.ReadFile(log); !strings.HasPrefix(string(said), filepath.Join(tree, "it's conf")+"\nsecret verify --staged\nx\n") {
+		t.Errorf("in a linked worktree the hook ran %q", said)
+	}
+	git("-C", tree, "commit", "-aqm", "x", "--allow-empty")
 	writeFile(t, filepath.Join(bin, "refuse"), nil, 0o644)
 	if err := commit(); err == nil {
 		t.Error("a commit passed that verify refused")

@@ -24,10 +24,16 @@ command -v bellhop >/dev/null 2>&1 || {
 %sexec bellhop secret verify --staged
 `
 
-// hookFolder goes to the folder that holds bellhop.yaml. git may name its index from the top.
+// hookFolder goes to the folder that holds bellhop.yaml. git may name its index from the top, and
+// where it names its own folder it takes whatever folder we are in for the top.
 const hookFolder = `case $GIT_INDEX_FILE in
 "" | /*) ;;
 *) export GIT_INDEX_FILE="$PWD/$GIT_INDEX_FILE" ;;
+esac
+case $GIT_DIR in
+"") ;;
+/*) export GIT_WORK_TREE="$PWD" ;;
+*) export GIT_WORK_TREE="$PWD" GIT_DIR="$PWD/$GIT_DIR" ;;
 esac
 cd %s || exit 1
 `

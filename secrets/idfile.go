@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,7 +24,7 @@ const maxIdentityFile = 1 << 20
 // file, owned by us, closed to group and others. It looks at what was opened, not at the name,
 // so nothing can be swapped in between.
 func readIdentityFile(name string) ([]byte, error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := openIdentity(name)
 	if err != nil {
 		return nil, fmt.Errorf("read identity: %w", err)
 	}
@@ -43,6 +45,23 @@ func readIdentityFile(name string) ([]byte, error) {
 		return nil, fmt.Errorf("read identity %s: the file is too large for a key", name)
 	}
 	return data, nil
+}
+
+// openIdentity takes an inherited descriptor itself: the names below /dev/fd stop working for a
+// process that made itself undumpable. O_NONBLOCK is for a fifo that nobody writes to.
+func openIdentity(name string) (*os.File, error) {
+	if inherited(name) {
+		n, err := strconv.Atoi(path.Base(name))
+		if err == nil {
+			n, err = syscall.Dup(n)
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+		}
+		syscall.CloseOnExec(n)
+		return os.NewFile(uintptr(n), name), nil
+	}
+	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
 // checkIdentityFile is S12's rule, with two doors. systemd makes credentials itself, root's and
