@@ -14,6 +14,8 @@ import (
 	"bellhop/gitsync"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/secrets"
+	"bellhop/server"
 )
 
 func (e *Env) deployCmd() *cobra.Command {
@@ -43,15 +45,35 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there, 4 r
 }
 
 func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
-	h, err := f.open(e, quietLog())
+	g := e.progressOn(e.Stderr)
+	client, err := dial(f.stateDir)
 	if err != nil {
 		return err
 	}
+	if client != nil {
+		defer client.Close()
+		run, err := server.Call[*history.Run](ctx, client, "deploy", req, g.raw)
+		if err != nil {
+			return fromSocket(err)
+		}
+		return e.ended(run, nil, asJSON)
+	}
+	h, err := f.openUndumpable(e)
+	if err != nil {
+		return explain(err)
+	}
 	defer h.Close()
-	g := e.progressOn(e.Stderr)
 	h.deployer.Progress = g.event
 	run, err := h.deployer.Run(ctx, req)
 	return e.ended(run, err, asJSON)
+}
+
+// openUndumpable opens the rooms for a command that does the work itself.
+func (f *deployerFlags) openUndumpable(e *Env) (*house, error) {
+	if err := secrets.Undumpable(); err != nil {
+		return nil, err
+	}
+	return f.open(e, quietLog())
 }
 
 // ended tells what came of a run, and chooses the exit code.

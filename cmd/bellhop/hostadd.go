@@ -288,3 +288,13 @@ func (e *Env) printChecked(hosts []checkedHost, bad int) {
 		fmt.Fprintf(e.Stdout, "%s bellhop can work on %s\n", p.green("ok"), count(len(hosts), "host"))
 	}
 }
+
+// helloLimit is how long a host may take to say who it is, a helper's upload included.
+const helloLimit = 60 * time.Second
+
+func some(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

@@ -1,14 +1,14 @@
 package main
 
 import (
-	"errors"
 	"io"
 
 	"bellhop/internal/host"
+	"bellhop/internal/host/real"
 )
 
 // hostHelper is the program that bellhop runs on a host, hidden in bellhop itself: a
 // deployer of the same system and architecture pushes its own executable.
 func hostHelper(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	return host.Main(args, stdin, stdout, stderr, func() (*host.Machine, error) { return nil, errors.New("no machine") })
+	return host.Main(args, stdin, stdout, stderr, real.Machine)
 }

@@ -2,62 +2,78 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"bellhop/internal/bundle"
-	"bellhop/internal/link"
+	"bellhop/deploy"
+	"bellhop/server"
 )
 
-// keyStates is what key status prints as JSON.
-type keyStates struct {
-	V     int        `json:"v"`
-	Hosts []hostKeys `json:"hosts"`
-}
-
-type hostKeys struct {
-	Name       string   `json:"name"`
-	BootID     *string  `json:"boot_id"`
-	Generation *int64   `json:"generation"`
-	Expected   int      `json:"expected"`
-	Present    int      `json:"present"`
-	Error      *string  `json:"error"`
-	Keys       []keyRow `json:"keys"`
-}
-
-type keyRow struct {
-	Name    string     `json:"name"`
-	Present bool       `json:"present"`
-	Since   *time.Time `json:"since"`
-	Source  *string    `json:"source"` // pushed or sealed
-	Unit    *string    `json:"unit"`   // state of NAME-key.service
-}
+// Keys on hosts, by the hosts' own word; and reboots, after which they must come back.
 
 func (e *Env) keyCmd() *cobra.Command {
-	return group(groupSecrets, "key", "Keys as they stand on hosts", e.keyStatusCmd())
+	return group(groupSecrets, "key", "Keys as they stand on hosts",
+		e.keyVerb("status", "Which keys are expected and present, asked of the hosts themselves",
+			func(d *deploy.Deployer) keyFunc { return d.KeyStatus }, 0),
+		e.keyVerb("push", "Put the keys of what stands onto hosts, now",
+			func(d *deploy.Deployer) keyFunc { return d.PushKeys }, exitHosts))
 }
 
-func (e *Env) keyStatusCmd() *cobra.Command {
-	var r reach
+type keyFunc func(ctx context.Context, on string) ([]deploy.HostKeys, error)
+
+// keyVerb is a verb on the keys of many hosts; bad is its exit code when one did not do.
+func (e *Env) keyVerb(name, short string, pick func(*deploy.Deployer) keyFunc, bad int) *cobra.Command {
+	var f deployerFlags
 	var on string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "status [HOST...]", Short: "Which keys are expected and present, asked of the hosts themselves",
+		Use: name + " [HOST...]", Short: short,
 		RunE: func(c *cobra.Command, args []string) error {
-			ts, err := r.targets(selection(on, args))
+			hosts, err := e.keys(c.Context(), &f, "key-"+name, selection(on, args), pick)
 			if err != nil {
 				return err
 			}
-			return e.keyStatus(c.Context(), &r, ts, asJSON)
+			if asJSON {
+				err = e.writeJSON(map[string]any{"v": 1, "hosts": orEmpty(hosts)})
+			} else {
+				e.printKeys(hosts)
+			}
+			for _, h := range hosts {
+				if err == nil && h.Error != nil {
+					return exit(bad)
+				}
+			}
+			return err
 		},
 	}
-	r.flags(c)
+	f.flags(c)
 	onFlag(c, &on)
 	jsonFlag(c, &asJSON)
 	c.ValidArgsFunction = completeHosts
 	return c
+}
+
+// keys asks the server, or does it here.
+func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*deploy.Deployer) keyFunc) (hosts []deploy.HostKeys, err error) {
+	client, err := dial(f.stateDir)
+	if err != nil {
+		return nil, err
+	}
+	if client != nil {
+		defer client.Close()
+		hosts, err = server.Call[[]deploy.HostKeys](ctx, client, verb, onRequest{on}, nil)
+		return hosts, fromSocket(err)
+	}
+	h, err := f.openUndumpable(e)
+	if err != nil {
+		return nil, explain(err)
+	}
+	defer h.Close()
+	hosts, err = pick(h.deployer)(ctx, on)
+	return hosts, explain(err)
 }
 
 // selection joins --on and host names given as arguments.
@@ -71,92 +87,88 @@ func selection(on string, args []string) string {
 	return on
 }
 
-func (e *Env) keyStatus(ctx context.Context, r *reach, ts []link.Target, asJSON bool) error {
-	pool, err := e.pool(r)
+func (e *Env) printKeys(hosts []deploy.HostKeys) {
+	p, now := e.outPaint(), time.Now()
+	var t table
+	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "KEY", "STATE", "SINCE", "SOURCE", "UNIT", "BOOT")
+	for _, h := range hosts {
+		if h.Error != nil {
+			t.painted(at(2, p.red), h.Name, "–", *h.Error)
+			continue
+		}
+		for _, k := range h.Keys {
+			state, hue := keyWord(k)
+			t.painted(at(2, func(s string) string { return hue(p, s) }), h.Name, k.Name, state, agoOr(now, k.Since), or(k.Source, "–"), or(k.Unit, "–"), short(or(h.BootID, "–")))
+		}
+	}
+	if len(hosts) == 0 {
+		fmt.Fprintln(e.Stdout, "no host has keys")
+		return
+	}
+	t.write(e.Stdout)
+}
+
+// at paints one column.
+func at(col int, hue func(string) string) func(int, string) string {
+	return func(c int, s string) string {
+		if c == col {
+			return hue(s)
+		}
+		return s
+	}
+}
+
+func keyWord(k deploy.KeyInfo) (string, func(paint, string) string) {
+	switch {
+	case k.Present && k.Expected:
+		return "present", paint.green
+	case k.Present:
+		return "not expected", paint.yellow
+	}
+	return "missing", paint.red
+}
+
+func (e *Env) rebootCmd() *cobra.Command {
+	var f deployerFlags
+	var limit time.Duration
+	c := &cobra.Command{
+		Use: "reboot HOST", Short: "Reboot a host, and wait until it is back with its keys", GroupID: groupHosts, Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return e.reboot(c.Context(), &f, args[0], limit) },
+	}
+	f.flags(c)
+	c.Flags().DurationVar(&limit, "limit", 10*time.Minute, "how long to wait")
+	c.ValidArgsFunction = completeHosts
+	return c
+}
+
+func (e *Env) reboot(ctx context.Context, f *deployerFlags, host string, limit time.Duration) error {
+	tell := func(line string) { fmt.Fprintf(e.Stderr, "%s: %s\n", host, line) }
+	client, err := dial(f.stateDir)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	out := keyStates{V: 1, Hosts: each(ctx, ts, 10, func(ctx context.Context, t link.Target) hostKeys {
-		h, err := hello(ctx, pool, t)
-		return describeKeys(t.Name, h, err)
-	})}
-	if asJSON {
-		return e.writeJSON(out)
+	if client != nil {
+		defer client.Close()
+		_, err := server.Call[struct{}](ctx, client, "reboot", rebootRequest{host, limit.Milliseconds()}, func(b json.RawMessage) {
+			var line string
+			if json.Unmarshal(b, &line) == nil {
+				tell(line)
+			}
+		})
+		return notBack(fromSocket(err))
 	}
-	e.printKeys(out)
-	return nil
-}
-
-func describeKeys(name string, h bundle.Hello, err error) hostKeys {
-	k := hostKeys{Name: name, Keys: []keyRow{}}
+	h, err := f.openUndumpable(e)
 	if err != nil {
-		text := err.Error()
-		k.Error = &text
-		return k
+		return explain(err)
 	}
-	k.BootID = some(h.BootID)
-	if h.Record != nil {
-		k.Generation = &h.Record.Generation
-	}
-	for _, s := range h.Keys {
-		row := keyRow{Name: s.Name, Present: s.Present, Source: some(s.Source), Unit: some(s.Unit)}
-		if s.Since > 0 {
-			t := time.Unix(s.Since, 0).UTC()
-			row.Since = &t
-		}
-		k.Expected++
-		if s.Present {
-			k.Present++
-		}
-		k.Keys = append(k.Keys, row)
-	}
-	return k
+	defer h.Close()
+	return notBack(h.deployer.Reboot(ctx, host, limit, tell))
 }
 
-func some(s string) *string {
-	if s == "" {
+// notBack gives a host that did not come back its exit code.
+func notBack(err error) error {
+	if err == nil {
 		return nil
 	}
-	return &s
-}
-
-func (e *Env) printKeys(out keyStates) {
-	p, now := e.outPaint(), time.Now()
-	var t table
-	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "KEY", "STATE", "SINCE", "SOURCE", "UNIT")
-	for _, h := range out.Hosts {
-		if h.Error != nil {
-			t.painted(func(col int, c string) string {
-				if col == 2 {
-					return p.red(c)
-				}
-				return c
-			}, h.Name, "–", *h.Error)
-			continue
-		}
-		if len(h.Keys) == 0 {
-			t.row(h.Name, "–", "no keys")
-		}
-		for _, k := range h.Keys {
-			state := "missing"
-			if k.Present {
-				state = "present"
-			}
-			t.painted(func(col int, c string) string {
-				if col == 2 && k.Present {
-					return p.green(c)
-				} else if col == 2 {
-					return p.red(c)
-				}
-				return c
-			}, h.Name, k.Name, state, agoOr(now, k.Since), or(k.Source, "–"), or(k.Unit, "–"))
-		}
-	}
-	t.write(e.Stdout)
-	for _, h := range out.Hosts {
-		if h.BootID != nil {
-			fmt.Fprintf(e.Stdout, "%s\n", p.dim(h.Name+" boot "+*h.BootID))
-		}
-	}
+	return &codeError{exitHosts, err}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
+	"bellhop/server"
 )
 
 // planOffline shows what each host would hold, compared with nothing.
@@ -134,25 +136,53 @@ compared with nothing, from the tree alone.`,
 }
 
 func (e *Env) plan(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON, exitCode bool) error {
-	h, err := f.open(e, quietLog())
+	a, err := e.askPlan(ctx, f, req)
 	if err != nil {
 		return err
 	}
-	defer h.Close()
-	p, err := h.deployer.Plan(ctx, req)
-	if err != nil {
-		return whole(err)
-	}
 	if asJSON {
-		err = e.writeJSON(p.JSON())
+		err = e.writeJSON(a.JSON)
 	} else {
-		w := &diffPaint{w: e.Stdout, p: e.outPaint()}
-		err = h.deployer.WritePlan(ctx, w, p)
+		_, err = io.WriteString(&diffPaint{w: e.Stdout, p: e.outPaint()}, a.Text)
 	}
-	if err == nil && exitCode && p.HasChanges() {
+	if err == nil && exitCode && a.Changes {
 		return exit(exitChanges)
 	}
 	return err
+}
+
+// askPlan has the plan made by the server, or here.
+func (e *Env) askPlan(ctx context.Context, f *deployerFlags, req deploy.Request) (a planAnswer, err error) {
+	client, err := dial(f.stateDir)
+	if err != nil {
+		return a, err
+	}
+	if client != nil {
+		defer client.Close()
+		a, err = server.Call[planAnswer](ctx, client, "plan", req, nil)
+		return a, fromSocket(err)
+	}
+	h, err := f.openUndumpable(e)
+	if err != nil {
+		return a, explain(err)
+	}
+	defer h.Close()
+	return makePlan(ctx, h.deployer, req)
+}
+
+// makePlan is a plan in both of its forms.
+func makePlan(ctx context.Context, d *deploy.Deployer, req deploy.Request) (a planAnswer, err error) {
+	p, err := d.Plan(ctx, req)
+	if err != nil {
+		return a, whole(err)
+	}
+	var text strings.Builder
+	if err := d.WritePlan(ctx, &text, p); err != nil {
+		return a, err
+	}
+	a.Text, a.Changes = text.String(), p.HasChanges()
+	a.JSON, err = json.Marshal(p.JSON())
+	return a, err
 }
 
 // A diffPaint colours a plan line by line, as git does.

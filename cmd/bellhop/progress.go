@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -15,9 +16,11 @@ import (
 // A progress shows a run as it goes on: one live line per host for a terminal, plain lines
 // of what ended or deserves a word in a pipe.
 type progress struct {
-	w    io.Writer
-	p    paint
-	live bool
+	w      io.Writer
+	p      paint
+	live   bool
+	indent string // before each line
+	only   bool   // no word of the run itself
 
 	mu    sync.Mutex
 	rows  []*progressRow
@@ -56,13 +59,20 @@ func (g *progress) event(ev deploy.Event) {
 	}
 }
 
+// raw shows an event as it comes over the socket.
+func (g *progress) raw(b json.RawMessage) {
+	if ev, ok := eventOf(b); ok {
+		g.event(ev)
+	}
+}
+
 // run shows an event of the run itself, above the hosts.
 func (g *progress) run(ev deploy.Event) {
-	if ev.Text == "" || ev.Step == "end" {
+	if ev.Text == "" || ev.Step == "end" || g.only {
 		return
 	}
 	g.erase()
-	fmt.Fprintf(g.w, "%s\n", g.p.dim(ev.Text))
+	fmt.Fprintf(g.w, "%s%s\n", g.indent, g.p.dim(ev.Text))
 	g.draw()
 }
 
@@ -79,10 +89,10 @@ func (g *progress) row(ev deploy.Event) *progressRow {
 
 func (g *progress) line(r *progressRow) {
 	if r.outcome == "" {
-		fmt.Fprintf(g.w, "%s: %s: %s\n", r.host, r.step, r.text)
+		fmt.Fprintf(g.w, "%s%s: %s: %s\n", g.indent, r.host, r.step, r.text)
 		return
 	}
-	fmt.Fprintf(g.w, "%s: %s%s\n", r.host, r.outcome, colon(indentRest(r.text, "  ")))
+	fmt.Fprintf(g.w, "%s%s: %s%s\n", g.indent, r.host, r.outcome, colon(indentRest(r.text, g.indent+"  ")))
 }
 
 func colon(s string) string {
@@ -126,7 +136,7 @@ func (g *progress) draw() {
 		b.WriteString(g.liveLine(r, name, width))
 	}
 	if hidden > 0 {
-		fmt.Fprintf(&b, "  … and %s done\n", count(hidden, "host"))
+		fmt.Fprintf(&b, "%s… and %s done\n", g.indent, count(hidden, "host"))
 	}
 	io.WriteString(g.w, b.String())
 	g.shown = strings.Count(b.String(), "\n")
@@ -165,5 +175,5 @@ func (g *progress) liveLine(r *progressRow, name, width int) string {
 	if rs := []rune(text); len(rs) > max(room, 0) {
 		text = string(rs[:max(room-1, 0)]) + "…"
 	}
-	return fmt.Sprintf("  %s %-*s  %-11s %7s  %s\n", mark, name, r.host, word, took(end.Sub(r.began)), g.p.dim(text))
+	return fmt.Sprintf("%s%s %-*s  %-11s %7s  %s\n", g.indent, mark, name, r.host, word, took(end.Sub(r.began)), g.p.dim(text))
 }

@@ -34,6 +34,7 @@ type deployerFlags struct {
 
 func (f *deployerFlags) flags(c *cobra.Command) {
 	stateDirFlag(c, &f.stateDir)
+	serverFlag(c)
 	c.Flags().StringVar(&f.repo, "repo", "", "the config repo: https://…, git@host:path, ssh://… or a path")
 	c.Flags().StringVar(&f.branch, "branch", "main", "the branch that is deployed")
 	c.Flags().StringVar(&f.path, "path", ".", "the config's folder in a larger repo")

@@ -39,7 +39,15 @@ func (e *Env) root() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
-			return e.fromEnv(c.Flags())
+			if err := e.fromEnv(c.Flags()); err != nil {
+				return err
+			}
+			if f := c.Flags().Lookup("server"); f != nil && f.Value.String() != "" {
+				c.RunE = func(c *cobra.Command, _ []string) error {
+					return e.overSSH(c.Context(), f.Value.String(), isTerminal(e.Stdout) && isTerminal(e.Stdin))
+				}
+			}
+			return nil
 		},
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%w", err) })

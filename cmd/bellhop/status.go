@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/history"
+	"bellhop/server"
 )
 
 // A lookFlags is what verbs that only look can be told.
@@ -21,6 +22,7 @@ type lookFlags struct {
 
 func (f *lookFlags) flags(c *cobra.Command) {
 	stateDirFlag(c, &f.stateDir)
+	serverFlag(c)
 	c.Flags().StringVar(&f.on, "on", "", "hosts: names, globs, ! to exclude (default: all)")
 	jsonFlag(c, &f.json)
 }
@@ -64,6 +66,15 @@ func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
 }
 
 func (e *Env) readStatus(ctx context.Context, f *lookFlags) (s history.Status, err error) {
+	client, err := dial(f.stateDir)
+	if err != nil {
+		return s, err
+	}
+	if client != nil {
+		defer client.Close()
+		s, err = server.Call[history.Status](ctx, client, "status", struct{}{}, nil)
+		return s, fromSocket(err)
+	}
 	err = f.read(func(db *history.DB) error {
 		s, err = db.Status(ctx)
 		return err
@@ -113,6 +124,7 @@ host only its runs; with the id of a run only that one.`,
 		},
 	}
 	stateDirFlag(c, &f.stateDir)
+	serverFlag(c)
 	jsonFlag(c, &f.json)
 	c.Flags().IntVarP(&limit, "limit", "n", 20, "how many runs")
 	return c
@@ -131,18 +143,31 @@ func (e *Env) history(ctx context.Context, f *lookFlags, what string, limit int)
 }
 
 func (e *Env) readHistory(ctx context.Context, f *lookFlags, what string, limit int) (h history.History, err error) {
+	client, err := dial(f.stateDir)
+	if err != nil {
+		return h, err
+	}
+	if client != nil {
+		defer client.Close()
+		t, err := server.Call[told](ctx, client, "history", historyRequest{what, limit}, nil)
+		return t.history(), fromSocket(err)
+	}
 	err = f.read(func(db *history.DB) error {
-		if what != "" {
-			run, err := db.Run(ctx, what)
-			if err == nil {
-				h = history.History{V: history.Version, Runs: []history.Run{*run}}
-				return nil
-			} else if !errors.Is(err, history.ErrNoRun) {
-				return err
-			}
-		}
-		h, err = db.Runs(ctx, limit, what)
+		h, err = pickRuns(ctx, db, what, limit)
 		return err
 	})
 	return h, err
+}
+
+// pickRuns is the run of that id, or the newest runs, of that host.
+func pickRuns(ctx context.Context, db *history.DB, what string, limit int) (history.History, error) {
+	if what != "" {
+		run, err := db.Run(ctx, what)
+		if err == nil {
+			return history.History{V: history.Version, Runs: []history.Run{*run}}, nil
+		} else if !errors.Is(err, history.ErrNoRun) {
+			return history.History{}, err
+		}
+	}
+	return db.Runs(ctx, limit, what)
 }

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/deploy"
+	"bellhop/internal/history"
+	"bellhop/server"
+)
+
+// Asking a running server, over its socket here or the whole command line over ssh; and what
+// the server answers. What both ends of the socket must agree on stands in this file.
+
+// dial finds the server of a state directory; nil when none runs.
+func dial(stateDir string) (*server.Client, error) {
+	c, err := server.Dial(stateDir)
+	switch {
+	case errors.Is(err, server.ErrNoServer):
+		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, hint(err, "the server's socket is its user's: sudo, or --server ssh://USER@BOX")
+	}
+	return c, err
+}
+
+// A planAnswer is a plan, as text for people and as JSON.
+type planAnswer struct {
+	Text    string          `json:"text"`
+	JSON    json.RawMessage `json:"plan"`
+	Changes bool            `json:"changes"`
+}
+
+type historyRequest struct {
+	What  string `json:"what,omitempty"` // a host or the id of a run
+	Limit int    `json:"limit"`
+}
+
+type onRequest struct {
+	On string `json:"on,omitempty"`
+}
+
+type rebootRequest struct {
+	Host    string `json:"host"`
+	LimitMs int64  `json:"limit_ms"`
+}
+
+// verbs are what the server does for those on the socket. Who asks is what the kernel says.
+func (s *serving) verbs() {
+	h := s.house
+	server.Handle(s.server, "deploy", func(ctx context.Context, who server.Caller, in deploy.Request, emit func(any)) (*history.Run, error) {
+		in.By = who.String()
+		return s.follow(ctx, s.bell.Do(in), emit)
+	})
+	server.Handle(s.server, "plan", func(ctx context.Context, _ server.Caller, in deploy.Request, _ func(any)) (planAnswer, error) {
+		a, err := makePlan(ctx, h.deployer, in)
+		return a, overSocket(err)
+	})
+	server.Handle(s.server, "status", func(ctx context.Context, _ server.Caller, _ struct{}, _ func(any)) (history.Status, error) {
+		return h.history.Status(ctx)
+	})
+	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {
+		hist, err := pickRuns(ctx, h.history, in.What, in.Limit)
+		return tellable(hist), err
+	})
+	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]history.Delivery, error) {
+		return h.history.Deliveries(ctx, in.Limit)
+	})
+	server.Handle(s.server, "key-push", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
+		return h.deployer.PushKeys(ctx, in.On)
+	})
+	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
+		return h.deployer.KeyStatus(ctx, in.On)
+	})
+	server.Handle(s.server, "reboot", func(ctx context.Context, _ server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
+		limit := time.Duration(in.LimitMs) * time.Millisecond
+		return struct{}{}, h.deployer.Reboot(ctx, in.Host, limit, func(line string) { emit(line) })
+	})
+}
+
+// A told is history with what its JSON for people leaves out, so that a person who asks the
+// server reads the same as one who reads the file.
+type told struct {
+	history.History
+	More map[string]runMore `json:"more"`
+}
+
+type runMore struct {
+	By    string   `json:"by,omitempty"`
+	Error string   `json:"error,omitempty"`
+	Notes []string `json:"notes,omitempty"`
+}
+
+func tellable(h history.History) told {
+	t := told{h, map[string]runMore{}}
+	for _, r := range h.Runs {
+		t.More[r.ID] = runMore{r.By, r.Error, r.Notes}
+	}
+	return t
+}
+
+func (t told) history() history.History {
+	for i := range t.Runs {
+		m := t.More[t.Runs[i].ID]
+		t.Runs[i].By, t.Runs[i].Error, t.Runs[i].Notes = m.By, m.Error, m.Notes
+	}
+	return t.History
+}
+
+// ExitCode goes along over the socket.
+func (c *codeError) ExitCode() int { return c.code }
+
+const hintMark = "\nhint: "
+
+// overSocket writes an error so that its hint and its exit code survive the way.
+func overSocket(err error) error {
+	if err == nil {
+		return nil
+	}
+	code := exitError
+	var c *codeError
+	if errors.As(err, &c) {
+		code = c.code
+	}
+	text := err.Error()
+	if h := hintFor(err); h != "" {
+		text += hintMark + h
+	}
+	return &codeError{code, errors.New(text)}
+}
+
+// fromSocket is overSocket undone.
+func fromSocket(err error) error {
+	var far *server.Error
+	if !errors.As(err, &far) {
+		return err
+	}
+	text, h, hinted := strings.Cut(far.Message, hintMark)
+	err = errors.New(text)
+	if hinted {
+		err = hint(err, "%s", h)
+	}
+	return &codeError{far.Exit, err}
+}
+
+// serverFlag lets a verb be asked of another machine.
+func serverFlag(c *cobra.Command) {
+	c.Flags().String("server", "", "ask the server on another machine: ssh://[USER@]BOX[:PORT]")
+}
+
+// overSSH runs this same command line on the box where the server is.
+func (e *Env) overSSH(ctx context.Context, where string, tty bool) error {
+	u, err := url.Parse(where)
+	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
+		return fmt.Errorf("read --server %s: want ssh://[USER@]BOX[:PORT]", where)
+	}
+	args := []string{}
+	if tty {
+		args = append(args, "-t")
+	}
+	if u.Port() != "" {
+		args = append(args, "-p", u.Port())
+	}
+	if u.User != nil && u.User.Username() != "" {
+		args = append(args, "-l", u.User.Username())
+	}
+	args = append(args, "--", u.Hostname(), shellLine(append([]string{"bellhop"}, withoutServer(e.Args)...)))
+	cmd := exec.CommandContext(ctx, "ssh", args...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
+	err = cmd.Run()
+	var ended *exec.ExitError
+	if errors.As(err, &ended) && ended.ExitCode() >= 0 {
+		return exit(ended.ExitCode())
+	}
+	return err
+}
+
+func withoutServer(args []string) []string {
+	var out []string
+	for i := 0; i < len(args); i++ {
+		switch {
+		case args[i] == "--":
+			return append(out, args[i:]...)
+		case args[i] == "--server":
+			i++
+		case strings.HasPrefix(args[i], "--server="):
+		default:
+			out = append(out, args[i])
+		}
+	}
+	return out
+}

@@ -1,0 +1,411 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/deploy"
+	"bellhop/gitsync"
+	"bellhop/internal/history"
+	"bellhop/secrets"
+	"bellhop/server"
+)
+
+// The server: the rooms, the bell, and those who may ring it.
+
+type serveOptions struct {
+	deployerFlags
+	listen, admin, adminToken string
+	webhookSecret             string
+	webhookRepo, ringGroup    string
+	poll                      time.Duration
+	pollByHand                bool
+	debug                     bool
+	gap                       time.Duration // between runs that were rung for; 0 is the bell's own
+}
+
+func (e *Env) serveCmd() *cobra.Command {
+	var o serveOptions
+	c := &cobra.Command{
+		Use: "serve --repo URL", Short: "Listen for pushes, and keep the fleet as the repo says", GroupID: groupServer, Args: cobra.NoArgs,
+		Long: `Listen for pushes, and keep the fleet as the repo says. On an empty state directory it makes
+its own identity, SSH key, webhook secret and digest key, prints four lines to paste, and waits
+for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP_REPO_TOKEN_FILE.`,
+		Example: "  bellhop serve --repo git@github.com:cadey/hexagone.git",
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.pollByHand = c.Flags().Changed("poll") || e.Getenv("BELLHOP_POLL") != ""
+			return e.serve(c.Context(), &o)
+		},
+	}
+	o.deployerFlags.flags(c)
+	c.Flags().StringVar(&o.listen, "listen", ":8080", "where the webhook is heard, and nothing else; off: nowhere")
+	c.Flags().StringVar(&o.admin, "admin", "127.0.0.1:8081", "where status and metrics are shown; off: nowhere")
+	secretFileFlag(c, &o.adminToken, "admin-token", "", "file with the token that the admin listener asks for; needed off loopback")
+	secretFileFlag(c, &o.webhookSecret, "webhook-secret", "", "file with the webhook's secret (default: webhook-secret in the state directory)")
+	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
+	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "a group that may ring over ring.sock")
+	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to look without being rung; 10 min once a webhook was seen, unless set by hand; 0: never")
+	c.Flags().BoolVar(&o.debug, "debug", false, "log more")
+	return c
+}
+
+func (e *Env) serve(ctx context.Context, o *serveOptions) error {
+	if err := secrets.Undumpable(); err != nil {
+		return err
+	}
+	level := slog.LevelInfo
+	if o.debug {
+		level = slog.LevelDebug
+	}
+	log := slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
+	s, err := o.start(ctx, e, log)
+	if err != nil {
+		return explain(err)
+	}
+	e.printPaste(s)
+	log.Info("serving", "repo", o.repo, "branch", o.branch, "listen", s.address, "admin", s.adminAddress, "version", version())
+	notify(e, "READY=1")
+	<-s.done
+	notify(e, "STOPPING=1")
+	log.Info("stopping")
+	return s.stop()
+}
+
+// A serving is a server at work.
+type serving struct {
+	house                 *house
+	bell                  *deploy.Bell
+	server                *server.Server
+	secret                []byte // of the webhook
+	address, adminAddress string // where it listens; "" where it does not
+	cancel                context.CancelFunc
+	done                  chan struct{} // closed when something ended: by ctx, or by failing
+	wait                  func() error
+}
+
+// start opens the rooms, listens, and goes to work until ctx ends or stop is called.
+func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *serving, err error) {
+	h, err := o.open(e, log)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			h.Close()
+		}
+	}()
+	h.deployer.Detach = true
+	s := &serving{house: h, bell: deploy.NewBell(h.deployer)}
+	s.bell.Gap = o.gap
+	if s.secret, err = o.readWebhookSecret(h); err != nil {
+		return nil, err
+	}
+	if err := s.newServer(ctx, o, e, log); err != nil {
+		return nil, err
+	}
+	on, err := o.listeners(h)
+	if err != nil {
+		return nil, err
+	}
+	s.address, s.adminAddress = addressOf(on.Public), addressOf(on.Admin)
+	s.work(ctx, o, on, log)
+	return s, nil
+}
+
+func (o *serveOptions) readWebhookSecret(h *house) ([]byte, error) {
+	path := o.webhookSecret
+	if path == "" {
+		path = h.state.webhookSecret
+	}
+	b, err := readPrivate(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the webhook secret: %w", err)
+	}
+	return []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), nil
+}
+
+func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *slog.Logger) error {
+	token := ""
+	if o.adminToken != "" {
+		b, err := readPrivate(o.adminToken)
+		if err != nil {
+			return fmt.Errorf("read the admin token: %w", err)
+		}
+		token = strings.TrimSpace(string(b))
+	}
+	repo := o.webhookRepo
+	if repo == "" {
+		repo = server.RepoName(o.repo)
+	}
+	db := s.house.history
+	known, err := db.Deliveries(ctx, 1000)
+	if err != nil {
+		return err
+	}
+	var seen []string
+	for _, d := range known {
+		seen = append(seen, d.ID)
+	}
+	s.server, err = server.New(server.Config{
+		Secret: s.secret, Branch: o.branch, Repo: repo, Bell: s.bell, Record: db, Seen: seen, AdminToken: token, Log: log,
+		Status:  func(ctx context.Context) (any, error) { return db.Status(ctx) },
+		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit, "") },
+		Ready: func() error {
+			if db.Top() == "" {
+				return errors.New("no commit was read yet")
+			}
+			return nil
+		},
+		Follow: func(ctx context.Context, run string, emit func(any)) (any, error) { return s.follow(ctx, run, emit) },
+	})
+	if err == nil {
+		s.verbs()
+	}
+	return err
+}
+
+// follow tells a run's events, and what came of it.
+func (s *serving) follow(ctx context.Context, run string, emit func(any)) (*history.Run, error) {
+	r, err := s.bell.Follow(ctx, run, func(ev deploy.Event) { emit(ev) })
+	if r == nil || err != nil && !errors.Is(err, deploy.ErrRefused) {
+		return r, overSocket(whole(err))
+	}
+	if err != nil {
+		return r, overSocket(&codeError{exitRefused, err})
+	}
+	return r, nil
+}
+
+func (o *serveOptions) listeners(h *house) (on server.Listeners, err error) {
+	defer func() {
+		if err != nil {
+			for _, l := range []net.Listener{on.Public, on.Admin, on.Socket, on.Ring} {
+				if l != nil {
+					l.Close()
+				}
+			}
+		}
+	}()
+	if on.Public, err = listenOn(o.listen); err != nil {
+		return on, hint(fmt.Errorf("listen for webhooks: %w", err), "choose another place with --listen ADDRESS:PORT")
+	}
+	if on.Admin, err = listenOn(o.admin); err != nil {
+		return on, hint(fmt.Errorf("listen for the admin: %w", err), "choose another place with --admin 127.0.0.1:PORT, or off")
+	}
+	if on.Socket, err = server.ListenSocket(h.state.path(server.SocketName), ""); err != nil {
+		return on, err
+	}
+	if o.ringGroup != "" {
+		on.Ring, err = server.ListenSocket(h.state.path(server.RingSocketName), o.ringGroup)
+	}
+	return on, err
+}
+
+func listenOn(address string) (net.Listener, error) {
+	if address == "off" || address == "" {
+		return nil, nil
+	}
+	return net.Listen("tcp", address)
+}
+
+func addressOf(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}
+
+// work starts what a server does. The first part that ends, ends all.
+func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners, log *slog.Logger) {
+	ctx, s.cancel = context.WithCancel(ctx)
+	s.done = make(chan struct{})
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	part := func(f func() error) {
+		wg.Go(func() {
+			err := f()
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil && !errors.Is(err, context.Canceled) {
+				errs = append(errs, err)
+			}
+			if s.cancel != nil {
+				s.cancel()
+			}
+		})
+	}
+	part(func() error { return s.server.Serve(ctx, on) })
+	part(func() error {
+		s.waitForRepo(ctx, o.repo, log)
+		if ctx.Err() != nil {
+			return nil
+		}
+		return s.bell.Serve(ctx)
+	})
+	go s.server.Poll(ctx, o.poll, o.pollByHand)
+	go func() {
+		<-ctx.Done()
+		close(s.done)
+	}()
+	s.wait = func() error {
+		wg.Wait()
+		return errors.Join(errs...)
+	}
+}
+
+// waitForRepo waits, on the first day, until the repo can be read. Later a repo that is away
+// keeps nobody from their keys.
+func (s *serving) waitForRepo(ctx context.Context, repo string, log *slog.Logger) {
+	if s.house.history.Top() != "" {
+		return
+	}
+	last := ""
+	for wait := time.Second; ; wait = min(wait*2, 15*time.Second) {
+		_, err := s.house.repo.Head(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if text := err.Error(); text != last {
+			log.Warn("waiting for the repo", "repo", repo, "err", text, "hint", hintFor(explain(err)))
+			last = text
+		}
+		if errors.Is(err, gitsync.ErrNoBranch) {
+			wait = min(wait, 2*time.Second) // it is there, and somebody is about to push
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// stop lets hosts at work come to their end, as far as they can in time, and closes all.
+func (s *serving) stop() error {
+	s.cancel()
+	return errors.Join(s.wait(), s.house.Close())
+}
+
+// printPaste prints the lines that connect a new server with the world. The webhook's
+// secret is told only when it was made just now.
+func (e *Env) printPaste(s *serving) {
+	if len(s.house.made) == 0 {
+		return
+	}
+	p, st := e.outPaint(), s.house.state
+	for _, path := range s.house.made {
+		fmt.Fprintf(e.Stdout, "%s %s\n", p.dim("made"), path)
+	}
+	secret := "the one in " + st.webhookSecret
+	if slices.Contains(s.house.made, st.webhookSecret) {
+		secret = string(s.secret)
+	}
+	reader := "the one in " + st.identity
+	if rs := s.house.ids.Recipients(); len(rs) > 0 {
+		reader = rs[0]
+	}
+	key := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.house.signer.PublicKey()))) + " bellhop"
+	fmt.Fprintf(e.Stdout, `
+Paste these four lines:
+
+  %s  deployer: %s
+  %s  %s
+  %s  %s
+  %s  %s
+
+The reader goes below readers: in bellhop.yaml. The deploy key goes to the repo's settings (to
+read is enough), and into bellhop.yaml as deployer:. URL and secret make the repo's webhook, for
+push events, as application/json.
+`, p.bold("reader        "), reader, p.bold("deploy key    "), key, p.bold("webhook URL   "), webhookURL(s.address), p.bold("webhook secret"), secret)
+}
+
+// webhookURL guesses how the world reaches the listener.
+func webhookURL(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "none (--listen off): bellhop polls"
+	}
+	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			host = "HOST"
+		}
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/v1/webhook"
+}
+
+// notify tells systemd how we do, where it wants to know.
+func notify(e *Env, state string) {
+	path := e.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	if c, err := net.Dial("unixgram", path); err == nil {
+		_, _ = io.WriteString(c, state)
+		c.Close()
+	}
+}
+
+// healthcheckCmd is for images without a shell.
+func (e *Env) healthcheckCmd() *cobra.Command {
+	var listen, stateDir string
+	c := &cobra.Command{
+		Use: "healthcheck", Short: "Exit 0 when the server here answers", Hidden: true, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return healthy(c.Context(), listen, stateDir) },
+	}
+	c.Flags().StringVar(&listen, "listen", ":8080", "as serve has it")
+	stateDirFlag(c, &stateDir)
+	return c
+}
+
+func healthy(ctx context.Context, listen, stateDir string) error {
+	if listen == "off" {
+		client, err := server.Dial(stateDir)
+		if err != nil {
+			return err
+		}
+		return client.Close()
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET /healthz: %s", res.Status)
+	}
+	return nil
+}
+
+// eventOf reads an event as it comes over the socket.
+func eventOf(b json.RawMessage) (ev deploy.Event, ok bool) {
+	err := json.Unmarshal(b, &ev)
+	return ev, err == nil && ev.Run != ""
+}
