@@ -743,6 +743,63 @@ func TestRepoName(t *testing.T) {
 	}
 }
 
+func TestPayload(t *testing.T) {
+	for _, c := range []struct {
+		body string
+		want payload
+		ok   bool
+	}{
+		{push, payload{"refs/heads/main", "0123456789012345678901234567890123456789", "within/hexagone"}, true},
+		{` { "x" : [ 1 , {"ref":"no"}, "a\\\"]}" ] , "ref" : "a\u0062" } `, payload{Ref: "ab"}, true},
+		{`{"repository":{"owner":{"full_name":"no"},"full_name":"a/b","x":1},"n":-1.5e3,"after":null}`, payload{Repo: "a/b"}, true},
+		{`{"ref":"one","ref":"two"}`, payload{Ref: "one"}, true},
+		{`{}`, payload{}, true},
+		{`{"ref":1}`, payload{}, false},
+		{`{"repository":"x"}`, payload{}, false},
+		{`{"ref"`, payload{}, false},
+		{`{"ref":}`, payload{}, false},
+		{`{"ref":"a`, payload{}, false},
+		{`{"ref":"a\"}`, payload{}, false},
+		{`[]`, payload{}, false},
+		{``, payload{}, false},
+		{`null`, payload{}, false},
+	} {
+		got, err := readPayload([]byte(c.body))
+		if got != c.want || (err == nil) != c.ok {
+			t.Errorf("readPayload(%s) = %+v, %v, want %+v, ok %v", c.body, got, err, c.want, c.ok)
+		}
+	}
+}
+
+// Whatever is JSON is read as encoding/json reads it, names that come twice or in other
+// letters aside.
+func FuzzPayload(f *testing.F) {
+	f.Add("refs/heads/main", "a/b", []byte(`[1,{"ref":"x"},"\\\""]`))
+	f.Fuzz(func(t *testing.T, ref, repo string, other []byte) {
+		if !json.Valid(other) {
+			readPayload(other)
+			return
+		}
+		body, err := json.Marshal(map[string]any{"before": json.RawMessage(other), "ref": ref, "repository": map[string]any{"a": json.RawMessage(other), "full_name": repo}})
+		if err != nil {
+			return
+		}
+		var want struct {
+			Ref        string
+			Repository struct {
+				FullName string `json:"full_name"`
+			}
+		}
+		if err := json.Unmarshal(body, &want); err != nil {
+			return
+		}
+		got, err := readPayload(body)
+		if err != nil || got.Ref != want.Ref || got.Repo != want.Repository.FullName {
+			t.Errorf("readPayload(%s) = %+v, %v, want %+v", body, got, err, want)
+		}
+	})
+}
+
 func FuzzWebhook(f *testing.F) {
 	f.Add([]byte(push), "application/json", "push", "", true)
 	f.Add([]byte("payload="+url.QueryEscape(push)), "application/x-www-form-urlencoded", "push", "sha256=00", true)

@@ -13,6 +13,7 @@ package server
 // raw bytes, for a header of one exact shape.
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,21 +37,16 @@ const MaxBody = 1 << 20
 
 // Public is what strangers can reach: the webhook, and a sign of life.
 func (s *Server) Public() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/webhook", s.webhook)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "ok\n") })
-	return statusOnly(mux)
-}
-
-// statusOnly takes the words out of the mux's own answers.
-func statusOnly(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" {
+		switch {
+		case r.URL.Path == "/v1/webhook" && r.Method == http.MethodPost:
+			s.webhook(w, r)
+		case r.URL.Path == "/healthz" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+			io.WriteString(w, "ok\n")
+		default:
 			w.Header().Set("Connection", "close")
 			refuse(w, http.StatusNotFound)
-			return
 		}
-		mux.ServeHTTP(w, r)
 	})
 }
 
@@ -104,7 +100,9 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, int) 
 	}
 	defer func() { <-s.slots }()
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.cfg.BodyTimeout))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	var body bytes.Buffer
+	body.Grow(bytes.MinRead + int(min(max(r.ContentLength, 0), 64<<10))) // what is claimed is believed up to here
+	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, MaxBody))
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
@@ -117,7 +115,7 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, int) 
 		s.count.broken.Add(1)
 		return nil, http.StatusBadRequest
 	}
-	return body, 0
+	return body.Bytes(), 0
 }
 
 // takeSlot waits a little for a slot. The usual case makes no timer.
@@ -181,8 +179,8 @@ func (s *Server) judge(d *history.Delivery, body []byte, contentType string) int
 		d.Answer = "the bell works: pushes to " + s.cfg.Branch + " will ring it"
 	case d.Event != "push":
 		d.Answer = fmt.Sprintf("%q is no push: nothing to do; send push events alone", d.Event)
-	case s.cfg.Repo != "" && !strings.EqualFold(p.Repository.FullName, s.cfg.Repo):
-		d.Answer = fmt.Sprintf("this is not the repo that is deployed here (it is %q, not %s): nothing to do", short(p.Repository.FullName, 200), s.cfg.Repo)
+	case s.cfg.Repo != "" && !strings.EqualFold(p.Repo, s.cfg.Repo):
+		d.Answer = fmt.Sprintf("this is not the repo that is deployed here (it is %q, not %s): nothing to do", short(p.Repo, 200), s.cfg.Repo)
 	case p.Ref != "refs/heads/"+s.cfg.Branch:
 		d.Answer = fmt.Sprintf("%q is not the branch that is deployed here (%s): nothing to do", short(p.Ref, 200), s.cfg.Branch)
 	default:
@@ -198,11 +196,8 @@ func (s *Server) judge(d *history.Delivery, body []byte, contentType string) int
 
 // A payload is the little of a delivery that is read, and only to say what to do with it.
 type payload struct {
-	Ref        string `json:"ref"`
-	After      string `json:"after"`
-	Repository struct {
-		FullName string `json:"full_name"`
-	} `json:"repository"`
+	Ref, After string
+	Repo       string // repository.full_name
 }
 
 func (p payload) branch() string {
@@ -227,10 +222,7 @@ func decodePayload(body []byte, contentType string) (p payload, err error) {
 	default:
 		return p, errors.New("set the webhook's content type to application/json")
 	}
-	if err := json.Unmarshal(body, &p); err != nil {
-		return payload{}, errors.New("the body is not the JSON of a webhook")
-	}
-	return p, nil
+	return readPayload(body)
 }
 
 // short makes text of a sender fit for logs and for history.
