@@ -148,6 +148,16 @@ func (h *Host) NewHostKey() error {
 	return nil
 }
 
+// OneMoreKey gives the host another key beside its own, as real ones have several kinds.
+func (h *Host) OneMoreKey(key ssh.Signer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	config := &ssh.ServerConfig{PublicKeyCallback: h.login, ServerVersion: h.config.ServerVersion}
+	config.AddHostKey(h.key)
+	config.AddHostKey(key)
+	h.config = config
+}
+
 // Allow lets only these keys log in. Before the first call any key may.
 func (h *Host) Allow(keys ...ssh.PublicKey) {
 	h.mu.Lock()

@@ -29,6 +29,14 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 	if len(t.Addresses) == 0 {
 		return nil, &Error{t.Name, ErrUnreachable, errors.New("it has no address")}
 	}
+	if t.Jump != nil {
+		// Before a place among the dials is taken: the jump host needs one too.
+		release, err := p.holdJump(ctx, t)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
 	if err := p.takeDial(ctx); err != nil {
 		return nil, &Error{t.Name, ErrUnreachable, err}
 	}
@@ -52,6 +60,20 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 		return nil, &Error{t.Name, ErrAuth, plain(errs)}
 	}
 	return nil, &Error{t.Name, ErrUnreachable, plain(errs)}
+}
+
+// holdJump makes sure that the connection to t's jump host stands.
+func (p *Pool) holdJump(ctx context.Context, t Target) (release func(), _ error) {
+	for j := t.Jump; j != nil; j = j.Jump {
+		if j.Name == t.Name {
+			return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("jump through %s: it leads back to itself", t.Jump.Name)}
+		}
+	}
+	c, err := p.get(ctx, *t.Jump)
+	if err != nil {
+		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("jump through %w", err)}
+	}
+	return c.release, nil
 }
 
 // plain joins the causes, less the host's name and the kind that the caller says once.
@@ -110,7 +132,7 @@ func (p *Pool) openWire(ctx context.Context, t Target, addr string, n *counters,
 	defer cancel()
 	n.dials.Add(1)
 	if t.Jump != nil {
-		return p.openThrough(ctx, t.Name, *t.Jump, addr)
+		return p.openThrough(ctx, *t.Jump, addr)
 	}
 	nc, err := p.dialRetryDNS(ctx, addr)
 	if err != nil {
@@ -145,15 +167,10 @@ func (p *Pool) dialRetryDNS(ctx context.Context, addr string) (net.Conn, error) 
 
 // openThrough asks the jump host to connect to addr. Its connection is held for as long as
 // the inner one stands; these channels do not count as sessions, for sshd neither.
-func (p *Pool) openThrough(ctx context.Context, name string, jump Target, addr string) (net.Conn, func(), error) {
+func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.Conn, func(), error) {
 	host, port, err := splitPort(addr)
 	if err != nil {
 		return nil, nil, err
-	}
-	for j := &jump; j != nil; j = j.Jump {
-		if j.Name == name {
-			return nil, nil, fmt.Errorf("jump through %s: it leads back to itself", jump.Name)
-		}
 	}
 	c, err := p.get(ctx, jump)
 	if err != nil {

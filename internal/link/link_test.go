@@ -3,7 +3,9 @@ package link_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -213,6 +215,28 @@ func TestOtherKindOfKey(t *testing.T) {
 	}
 }
 
+// TestPinnedKindIsAskedFor: a host has keys of two kinds; whichever is pinned is the one it
+// must show.
+func TestPinnedKindIsAskedFor(t *testing.T) {
+	h := newHost(t, "a")
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := ssh.NewSignerFromKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.OneMoreKey(second)
+	for _, pin := range []string{h.HostKey(), string(ssh.MarshalAuthorizedKey(second.PublicKey()))} {
+		target := h.Target()
+		target.HostKeys = []string{pin}
+		if err := talk(t.Context(), newPool(t, config(t)), target); err != nil {
+			t.Errorf("pinned %.20s: %v", pin, err)
+		}
+	}
+}
+
 func TestNoPinNoDial(t *testing.T) {
 	h := newHost(t, "a")
 	target := h.Target()
@@ -317,6 +341,11 @@ func TestJump(t *testing.T) {
 	}
 	if b, i := bastion.Counts(), inner.Counts(); b.Sessions != 0 || b.Channels != 1 || i.Sessions != 2 || i.Connections != 1 {
 		t.Errorf("bastion %+v, inner %+v; want one tunnel and no session there", b, i)
+	}
+	cfg := config(t)
+	cfg.MaxDials = 1 // the jump's own dial must not wait for the one that needs it
+	if err := talk(t.Context(), newPool(t, cfg), target); err != nil {
+		t.Error(err)
 	}
 	jump.Jump = &target
 	if err := talk(t.Context(), newPool(t, config(t)), target); err == nil || !strings.Contains(err.Error(), "back to itself") {

@@ -85,25 +85,33 @@ func (p *Pool) watchOnce(ctx context.Context, t Target, lim limits, up func(cont
 		return false, err
 	}
 	c.release() // being watched keeps it; only sessions hold it
-	cctx, cancel := context.WithCancelCause(ctx)
+	if err := p.content(ctx, c, up); err != nil {
+		return false, err
+	}
+	select {
+	case <-c.down:
+		return true, &Error{t.Name, ErrLost, c.why}
+	case <-ctx.Done():
+		return true, context.Cause(ctx)
+	}
+}
+
+// content calls up until it returns no error, or the connection ends.
+func (p *Pool) content(ctx context.Context, c *conn, up func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
 		select {
 		case <-c.down:
-			cancel(&Error{t.Name, ErrLost, c.why})
-		case <-cctx.Done():
+			cancel(&Error{c.target.Name, ErrLost, c.why})
+		case <-ctx.Done():
 		}
 	}()
 	began := time.Now()
 	for n := 1; ; n++ {
-		err := up(cctx)
-		if err == nil {
-			break
-		}
-		if sleep(cctx, jitter(backoff(n, time.Since(began)))) != nil {
-			return false, err
+		err := up(ctx)
+		if err == nil || sleep(ctx, jitter(backoff(n, time.Since(began)))) != nil {
+			return err
 		}
 	}
-	<-cctx.Done()
-	return true, context.Cause(cctx)
 }
