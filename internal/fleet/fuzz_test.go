@@ -1,0 +1,151 @@
+package fleet
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"unicode/utf8"
+)
+
+// loadFuzz loads a tree with one strange file; it must end in a fleet or in Problems.
+func loadFuzz(t *testing.T, name string, data []byte) {
+	m := fstest.MapFS{
+		"bellhop.yaml":             {Data: []byte("network: n\nhosts: {}\n")},
+		"services/svc/svc.service": {Data: []byte("[Service]\nExecStart=/bin/true\n")},
+	}
+	m[name] = &fstest.MapFile{Data: data}
+	f, err := (&Loader{}).Load(m)
+	var ps Problems
+	if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
+		t.Fatalf("Load = %v, want Problems", err)
+	}
+	for _, p := range ps {
+		if !utf8.ValidString(p.Source) || p.Message == "" || p.Line < 0 {
+			t.Errorf("problem %+v", p)
+		}
+	}
+	if f == nil {
+		return
+	}
+	for _, h := range f.Hosts {
+		if b, err := f.Bundle(h.Name); err == nil && b.Digest != b.Manifest.Digest() {
+			t.Errorf("bundle of %s has digest %s, its manifest %s", h.Name, b.Digest, b.Manifest.Digest())
+		}
+	}
+}
+
+func FuzzFleetFile(f *testing.F) {
+	for _, s := range []string{
+		"network: n\nreaders: { a: age1x, b: [a], secrets/*: [b] }\nall: { services: { svc: true } }\nhosts:\n  h: { address: ['[::1]:2', x], host_key: k, tags: [g] }\n",
+		"network: &a n\ngroups: { g: { services: { svc: { enable: false, x: [1, {y: 2}] } } } }\n", "a: *a\n", "&a [*a]\n", "? [x]\n: y\n", "<<: {}\n", "---\n---\n", "\x00", "network: !!set n\n", "{", "- a\n", "hosts: |\n  x\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { loadFuzz(t, "bellhop.yaml", data) })
+}
+
+func FuzzServiceFile(f *testing.F) {
+	for _, s := range []string{
+		"user: { name: a, group: b, home: /srv/a, extra_groups: [c] }\nkeys: { k: { persist: sealed, path: /etc/k, restart: svc.service } }\n",
+		"package: { url: 'https://e.com/{arch}.zip', sha256: { amd64: x } }\nsettings: { port: 1 }\nhealth: ['http://x:{port}/']\n",
+		"files: { /x: }\nunits: { a@.service: { instances: [b], watch: /etc } }\n", "keys: [a, a]\n", "needs: {}\n", "package: x\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { loadFuzz(t, "services/svc/service.yaml", data) })
+}
+
+func FuzzUnit(f *testing.F) {
+	for _, s := range []string{"[Unit]\nA=b\\\n c\n[Install]\nWantedBy=x\nWantedBy=\n", "A=b\n", "[", "[a]\n#\\\n;\nb", "[S]\r\nType=oneshot\r\n", "\\", "[x]\n=\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var u unitText
+		for _, s := range u.parse(data) {
+			if s.line < 1 || s.line > 1+strings.Count(string(data), "\n") {
+				t.Errorf("stray line %d of %q", s.line, data)
+			}
+		}
+		for name, vs := range u.values {
+			if len(vs) == 0 || slices.Contains(vs, "") || !strings.Contains(name, ".") {
+				t.Errorf("%q = %q", name, vs)
+			}
+		}
+		u.installed()
+		u.oneshot()
+		u.activates("x.timer")
+		generated("x.container", &u)
+	})
+}
+
+// readEnv reads the value of one line as systemd's environment files have it: a port of
+// parse_env_file_internal for a value that starts the line.
+func readEnv(s string) (string, bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return s, !strings.ContainsAny(s, " \t\n\"'\\")
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), i == len(s)-1
+		case '\\':
+			i++
+			if i == len(s) {
+				return "", false
+			}
+			if !strings.ContainsRune("\"\\`$", rune(s[i])) {
+				b.WriteByte('\\')
+			}
+			b.WriteByte(s[i])
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", false
+}
+
+func FuzzEnvQuote(f *testing.F) {
+	for _, s := range []string{"", "a", "a b", `"`, `\`, "$HOME", "`id`", "#x", "a\nb", "\x00", "ä", "\xff", "'", "=;", "\t", `\"`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		q, err := EnvQuote(s)
+		if err != nil {
+			if q != "" || len(s) > 8 && strings.Contains(err.Error(), s) {
+				t.Errorf("EnvQuote(%q) = %q, %v", s, q, err)
+			}
+			return
+		}
+		if strings.ContainsAny(q, "\n\r\x00") {
+			t.Errorf("EnvQuote(%q) = %q breaks the line", s, q)
+		}
+		if got, ok := readEnv(q); !ok || got != s {
+			t.Errorf("EnvQuote(%q) = %q, which reads as %q", s, q, got)
+		}
+	})
+}
+
+func FuzzSelect(f *testing.F) {
+	fl, err := (&Loader{}).Load(fstest.MapFS{"bellhop.yaml": {Data: []byte("network: n\n")}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []string{"a", "b1", "b2"} {
+		fl.Hosts = append(fl.Hosts, &Host{Name: name, Tags: []string{"t" + name[:1]}})
+	}
+	for _, s := range []string{"", "a", "b*", "@tb,!b1", "!a", "[", ",", "@", "!!a"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, expr string) {
+		hs, err := fl.Select(expr)
+		if err != nil && hs != nil {
+			t.Errorf("Select(%q) = %v, %v", expr, hs, err)
+		}
+		if !slices.IsSortedFunc(hs, func(a, b *Host) int { return strings.Compare(a.Name, b.Name) }) {
+			t.Errorf("Select(%q) is not in order", expr)
+		}
+	})
+}
