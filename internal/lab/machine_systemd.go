@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -591,6 +592,8 @@ type applyUnit struct {
 	done chan struct{}
 }
 
+var runID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
 // restartWait is RestartUSec of the transient unit.
 const restartWait = 100 * time.Millisecond
 
@@ -598,6 +601,9 @@ const restartWait = 100 * time.Millisecond
 // returns an error, it is started again, as Restart=on-failure would, five times at most.
 func (s twinSystemd) StartApply(_ context.Context, run string) error {
 	defer s.lock()()
+	if !runID.MatchString(run) {
+		return fmt.Errorf("start %s: run id %q", bundle.ApplyUnit, run)
+	}
 	if s.m.apply != nil {
 		return host.ErrBusy
 	}
