@@ -239,7 +239,6 @@ func (f *Fleet) fleetView() *fleetView {
 func (f *Fleet) viewFor(h *Host) *hostView {
 	if h.view == nil {
 		h.view = viewOf(h)
-		h.view.Arch = f.archOf(h)
 	}
 	return h.view
 }

@@ -26,8 +26,19 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 	m := &st.manifest
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
+	users := map[string]string{}
 	for _, r := range rs {
-		m.Files = append(m.Files, r.files...)
+		if u := r.svc.user; u != nil {
+			users[u.Name] = u.Group
+		}
+	}
+	for _, r := range rs {
+		for _, f := range r.files {
+			if g := users[f.User]; g != "" && r.guessed[f.Path] {
+				f.Group = g
+			}
+			m.Files = append(m.Files, f)
+		}
 		m.Links = append(m.Links, r.links...)
 		for d, c := range r.content {
 			st.content[d] = c
@@ -39,7 +50,7 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.name})
 		}
 		for i := range r.svc.keys {
-			st.key(l, t, r, &r.svc.keys[i])
+			st.key(l, t, r, &r.svc.keys[i], users)
 		}
 		for _, u := range r.units {
 			joinUnit(units, u)
@@ -91,7 +102,7 @@ func (st *stand) pack(s *service, arch string) {
 }
 
 // key adds a key, unless another service named it already.
-func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec) {
+func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[string]string) {
 	if st.keys[k.Name] != nil {
 		return
 	}
@@ -99,6 +110,9 @@ func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec) {
 	st.renders[k.Name] = r
 	out := k.Key
 	out.Service = r.svc.name
+	if g := users[k.User]; g != "" && k.guess {
+		out.Group = g // the user is another service's
+	}
 	digest, err := l.keyDigest(t, r, k)
 	if err != nil {
 		p := &Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
@@ -179,9 +193,12 @@ func (st *stand) finish() {
 	m := &st.manifest
 	slices.Sort(m.Groups)
 	m.Groups = slices.Compact(m.Groups)
-	m.Sort()
+	// Of what two services bring alike, the first one's stays: stable, so that it is always the same.
+	slices.SortStableFunc(m.Links, func(a, b bundle.Link) int { return strings.Compare(a.Path, b.Path) })
 	m.Links = slices.CompactFunc(m.Links, func(a, b bundle.Link) bool { return a.Path == b.Path })
+	slices.SortStableFunc(m.Needs, func(a, b bundle.Need) int { return strings.Compare(a.Command, b.Command) })
 	m.Needs = slices.CompactFunc(m.Needs, func(a, b bundle.Need) bool { return a.Command == b.Command })
+	m.Sort()
 	for i := range m.Units {
 		slices.Sort(m.Units[i].Files)
 	}

@@ -50,9 +50,9 @@ type hostFile struct {
 }
 
 type rolloutFile struct {
-	Waves       list `yaml:"waves" jsonschema_description:"numbers, shares as in 50%, @tags or names; 1 host first by default"`
-	Parallel    *int `yaml:"parallel"`
-	MaxFailures *int `yaml:"max_failures"`
+	Waves       list   `yaml:"waves" jsonschema_description:"numbers, shares as in 50%, @tags or names; 1 host first by default"`
+	Parallel    number `yaml:"parallel"`
+	MaxFailures number `yaml:"max_failures"`
 }
 
 // A switchFile is what stands behind a service's name: true, false, or settings beside enable.
@@ -336,16 +336,16 @@ func (m *configMaker) readRollout() {
 			}
 		}
 	}
-	if f.Parallel != nil {
-		m.rollout.Parallel = *f.Parallel
-		if *f.Parallel < 1 {
-			m.tell(m.main, pos{1, 1}, "rollout: parallel is %d; want 1 or more", *f.Parallel)
+	if f.Parallel.At.Line > 0 {
+		m.rollout.Parallel = f.Parallel.N
+		if f.Parallel.N < 1 {
+			m.tell(m.main, f.Parallel.At, "rollout: parallel is %d; want 1 or more", f.Parallel.N)
 		}
 	}
-	if f.MaxFailures != nil {
-		m.rollout.MaxFailures = *f.MaxFailures
-		if *f.MaxFailures < 0 {
-			m.tell(m.main, pos{1, 1}, "rollout: max_failures is %d; want 0 or more", *f.MaxFailures)
+	if f.MaxFailures.At.Line > 0 {
+		m.rollout.MaxFailures = f.MaxFailures.N
+		if f.MaxFailures.N < 0 {
+			m.tell(m.main, f.MaxFailures.At, "rollout: max_failures is %d; want 0 or more", f.MaxFailures.N)
 		}
 	}
 }

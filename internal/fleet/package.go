@@ -28,9 +28,9 @@ func (s *service) readPackage() {
 		return
 	}
 	p := &packageSpec{at: f.at, sha: map[string]string{}, blobs: map[string]*blob{}}
-	p.Name, p.Service, p.Strip = s.name, s.name, f.Strip
-	if f.Strip < 0 || f.Strip > 16 {
-		s.tell(f.at, "package: strip is %d; want 0 to 16", f.Strip)
+	p.Name, p.Service, p.Strip = s.name, s.name, f.Strip.N
+	if f.Strip.N < 0 || f.Strip.N > 16 {
+		s.tell(f.Strip.At, "package: strip is %d; want 0 to 16", f.Strip.N)
 	}
 	switch {
 	case f.URL.S != "" && f.File.S != "":
@@ -53,7 +53,7 @@ func (s *service) readPackage() {
 	if p.Kind == kindFile {
 		p.File = cmp.Or(f.Name.S, s.name)
 		if p.Strip != 0 {
-			s.tell(f.at, "package: strip is for archives; this is a single file")
+			s.tell(f.Strip.At, "package: strip is for archives; this is a single file")
 		}
 	} else if f.Name.S != "" {
 		s.tell(f.Name.At, "package: name is for a single file; an archive brings its own names")

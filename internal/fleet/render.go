@@ -25,6 +25,7 @@ type rendered struct {
 	links    []bundle.Link
 	units    []bundle.Unit
 	gates    map[string]*gate // by the unit's file name
+	guessed  map[string]bool  // files whose group is that of their user, by path
 	content  map[string]content
 	probes   []Probe
 	problems Problems
@@ -77,7 +78,7 @@ func (s *service) usesTemplates() bool {
 }
 
 func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView) *rendered {
-	r := &rendered{svc: s, gates: map[string]*gate{}, content: map[string]content{}, probes: s.probes(settings)}
+	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}, probes: s.probes(settings)}
 	r.data = templateData{Settings: settings, host: host}
 	if s.usesTemplates() {
 		r.data.fleet = fleet()
@@ -117,6 +118,9 @@ func (r *rendered) add(p string, data []byte, src string, made bool, mode uint32
 }
 
 func (r *rendered) file(f *fileSpec) {
+	if f.guess {
+		r.guessed[f.path] = true
+	}
 	switch {
 	case f.target != "":
 		r.links = append(r.links, bundle.Link{Path: f.path, Target: f.target, Service: r.svc.name})

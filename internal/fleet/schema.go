@@ -46,6 +46,8 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[str]():
 		return word()
+	case reflect.TypeFor[number]():
+		return ofType("integer")
 	case reflect.TypeFor[value]():
 		return &jsonschema.Schema{}
 	case reflect.TypeFor[list]():

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"bellhop/internal/bundle"
 
@@ -46,7 +47,7 @@ type packageFile struct {
 	SHA256  perArch `yaml:"sha256"`
 	File    str     `yaml:"file"`
 	Kind    str     `yaml:"kind"`
-	Strip   int     `yaml:"strip"`
+	Strip   number  `yaml:"strip"`
 	Name    str     `yaml:"name"`
 
 	at pos // of the whole; zero when there is no package
@@ -180,6 +181,7 @@ type fileSpec struct {
 	mode   uint32
 	user   string
 	group  string
+	guess  bool // the group was not named: it is the user's, wherever that one is made
 	blob   *blob
 	tmpl   *tmpl
 }
@@ -199,6 +201,7 @@ type unitSpec struct {
 type keySpec struct {
 	bundle.Key // Digest and Service are empty
 	at         pos
+	guess      bool   // as of a fileSpec
 	link       string // path:, a link to it
 	restart    []string
 	reload     []string
@@ -433,6 +436,9 @@ func badPath(p string) string {
 	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" {
 		return "want a clean absolute path"
 	}
+	if !utf8.ValidString(p) {
+		return "a path that is not UTF-8"
+	}
 	for _, c := range p {
 		if c < ' ' || c == 0x7f {
 			return "control characters in a path"
@@ -639,7 +645,7 @@ func (s *service) readFiles() {
 		}
 		secret := f.tmpl != nil && f.tmpl.secret
 		if r.User.S != "" && s.account(r.User.At, "user", r.User.S) {
-			f.user, f.group = r.User.S, s.groupOf(r.User.S)
+			f.user, f.group, f.guess = r.User.S, s.groupOf(r.User.S), r.Group.S == ""
 		} else if secret {
 			f.user, f.group = s.keyUser(), s.groupOf(s.keyUser())
 		}
@@ -705,8 +711,9 @@ func (s *service) readKey(e *entry[keyFile]) {
 	k.Group = cmp.Or(f.Group.S, s.groupOf(k.User))
 	s.account(cmp.Or(f.User.At, e.At), "user", k.User)
 	s.account(cmp.Or(f.Group.At, e.At), "group", k.Group)
+	k.guess = f.Group.S == ""
 	k.Mode = s.permissions(f.Permissions, 0o400)
-	if k.Mode&0o077 == 0o077&^0 || k.Mode&0o007 != 0 {
+	if k.Mode&0o007 != 0 {
 		p := problemAt(s.text.file, s.text.data, f.Permissions.At, "key %s: %04o lets everybody on the host in", e.Key, k.Mode)
 		p.Warning = true
 		s.problems = append(s.problems, p)
@@ -730,6 +737,7 @@ func (s *service) readKey(e *entry[keyFile]) {
 	s.keys = append(s.keys, k)
 }
 
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9/._+@-]+$`)
 var plainKeyPath = regexp.MustCompile(`^[A-Za-z0-9._/]{1,57}$`)
 
 // templateKey makes the rendering of a template that names keys a key of its own.
@@ -741,7 +749,10 @@ func (s *service) templateKey(f *fileSpec) {
 		k.Name = short[:min(len(short), 55)] + "-" + bundle.DigestBytes([]byte(f.path))[:8]
 	}
 	k.Path = bundle.KeyFileDir + f.path
-	k.User, k.Group, k.Mode, k.Source = f.user, f.group, f.mode, f.src
+	k.User, k.Group, k.Mode, k.Source, k.guess = f.user, f.group, f.mode, f.src, f.guess
+	if !shellSafe.MatchString(f.path) {
+		s.tellFile(f.src, "a template that names a key: its path may hold letters, digits and . _ + @ - only, since units spell it out")
+	}
 	for _, name := range f.tmpl.keys {
 		k.sources = append(k.sources, s.keySource(name))
 	}
@@ -819,11 +830,25 @@ func (s *service) readUnits() {
 			}
 			seen[in.S] = true
 		}
+		for _, w := range r.Watch {
+			if !s.watchable(w) {
+				s.tell(w.At, "watch: %q is no file, link, key or package of this service", w.S)
+			}
+		}
 		s.rules[e.Key] = r
 	}
 	for _, k := range s.keys {
 		s.checkKeyUnits(k)
 	}
+}
+
+// watchable tells whether a path of watch: fits anything.
+func (s *service) watchable(w str) bool {
+	one := list{w}
+	return path.IsAbs(w.S) && (slices.ContainsFunc(s.files, func(f fileSpec) bool { return watches(one, f.path) }) ||
+		slices.ContainsFunc(s.units, func(u unitSpec) bool { return watches(one, u.path) }) ||
+		slices.ContainsFunc(s.keys, func(k keySpec) bool { return watches(one, k.Path) || k.link != "" && watches(one, k.link) }) ||
+		s.pkg != nil && watches(one, bundle.PackageDir+"/"+s.name))
 }
 
 // checkKeyUnits holds the units that a key restarts or reloads against the folder.
@@ -833,6 +858,11 @@ func (s *service) checkKeyUnits(k keySpec) {
 			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, didYouMean(u, s.unitNames()))
 		} else if c := near(u, s.unitNames()); !s.has(u) && c != "" {
 			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
+		}
+		if r := s.rules[u]; s.has(u) && slices.Contains(k.reload, u) && (r == nil || r.OnChange.S != bundle.Reload) {
+			p := problemAt(s.text.file, s.text.data, k.at, "key %s: %s restarts on every other change, and so it does when this key changes; say on_change: reload for it under units:", k.Name, u)
+			p.Warning = true
+			s.problems = append(s.problems, p)
 		}
 		if slices.Contains(k.restart, u) && slices.Contains(k.reload, u) {
 			s.tell(k.at, "key %s: %s stands under restart and under reload", k.Name, u)

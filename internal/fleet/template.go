@@ -324,10 +324,20 @@ type hostView struct {
 	Name      string
 	Address   string // the first one, without a port
 	Addresses []string
-	Arch      string
 	Tags      []string
 	Services  []string
 	Settings  map[string]map[string]any
+
+	arch string
+}
+
+// Arch is the host's architecture as the config has it: a template sees nothing that was
+// learned on a host, or one tree would give two bundles.
+func (h *hostView) Arch() (string, error) {
+	if h.arch == "" {
+		return "", fmt.Errorf("host %s has no arch: in the config, and templates know no other", h.Name)
+	}
+	return h.arch, nil
 }
 
 // Has tells whether the host has a tag.
@@ -381,7 +391,7 @@ func (f *fleetView) String() string   { return f.Network }
 func (f *fleetView) GoString() string { return f.Network }
 
 func viewOf(h *Host) *hostView {
-	v := &hostView{Name: h.Name, Arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings}
+	v := &hostView{Name: h.Name, arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings}
 	for _, a := range h.Addresses {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			v.Addresses = append(v.Addresses, host)

@@ -27,6 +27,12 @@ type str struct {
 	At pos
 }
 
+// number is a whole number that remembers where it stood.
+type number struct {
+	N  int
+	At pos
+}
+
 // value is any YAML value, as plain Go: string, int64, float64, bool, nil, []any, map[string]any.
 type value struct {
 	V  any
@@ -261,14 +267,6 @@ func (d *decoder) decode(n ast.Node, v reflect.Value) {
 			return
 		}
 		d.problem(nodeAt(n), "want true or false, not %s", describe(r))
-	case reflect.Int:
-		if i, ok := r.(*ast.IntegerNode); ok {
-			if x, ok := plain(i.Value).(int64); ok {
-				v.SetInt(x)
-				return
-			}
-		}
-		d.problem(nodeAt(n), "want a whole number, not %s", describe(r))
 	default:
 		panic("fleet: no way to decode " + v.Type().String())
 	}
@@ -418,6 +416,21 @@ func (s *str) decode(d *decoder, n ast.Node) {
 	default:
 		d.problem(s.At, "want text, not %s", describe(r))
 	}
+}
+
+func (x *number) decode(d *decoder, n ast.Node) {
+	x.At = nodeAt(n)
+	r, ok := d.resolve(n)
+	if !ok {
+		return
+	}
+	if i, isInt := r.(*ast.IntegerNode); isInt {
+		if v, fits := plain(i.Value).(int64); fits && int64(int32(v)) == v {
+			x.N = int(v)
+			return
+		}
+	}
+	d.problem(x.At, "want a whole number, not %s", describe(r))
 }
 
 func (l *list) decode(d *decoder, n ast.Node) {
