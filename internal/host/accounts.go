@@ -2,7 +2,10 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
@@ -17,8 +20,8 @@ func (w *work) planAccounts() error {
 	for _, g := range b.Groups {
 		groups[g] = true
 	}
-	if w.next.Users == nil {
-		w.next.Users = map[string]bundle.User{}
+	if !w.old.exists && w.offer.Last != nil {
+		w.adoptUsers()
 	}
 	for _, u := range b.Users {
 		users[u.Name], groups[u.Group] = true, true
@@ -52,17 +55,15 @@ func (w *work) planUser(u bundle.User) error {
 	if err != nil {
 		return fmt.Errorf("look up user %s: %w", u.Name, err)
 	}
-	_, made := w.next.Users[u.Name]
 	switch {
 	case !ok:
 		w.create = true
-		w.next.Users[u.Name] = u
+		w.making = append(w.making, u.Name)
 	case a.Group == u.Group && a.Home == u.Home:
-	case made:
+	case w.made[u.Name]:
 		w.accounts = append(w.accounts, a)
 		a.Group, a.Home = u.Group, u.Home
 		w.usermods = append(w.usermods, a)
-		w.next.Users[u.Name] = u
 	default:
 		return refuse(bundle.RefusedBundle, "user %s was on the host before bellhop, with group %s and home %s", u.Name, a.Group, a.Home)
 	}
@@ -87,7 +88,7 @@ func (w *work) checkOwner(what, user, group string, users, groups map[string]boo
 // and a home is data.
 func (w *work) planKept(users map[string]bool) {
 	for _, u := range w.old.Manifest.Users {
-		if _, made := w.next.Users[u.Name]; !made || users[u.Name] {
+		if !w.made[u.Name] || users[u.Name] {
 			continue
 		}
 		w.kept = append(w.kept, "user "+u.Name)
@@ -97,8 +98,57 @@ func (w *work) planKept(users map[string]bool) {
 	}
 }
 
+// madePath names the users that bellhop made on this host. It stands beside the record, since
+// accounts stay: also when their run is undone, or their service leaves.
+const madePath = bundle.StateDir + "/accounts"
+
+func (m *Machine) madeUsers() (map[string]bool, error) {
+	names, err := readJSON[[]string](m.at(madePath))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", madePath, err)
+	}
+	made := map[string]bool{}
+	if names != nil {
+		for _, n := range *names {
+			made[n] = true
+		}
+	}
+	return made, nil
+}
+
+// adoptUsers takes those for bellhop's that are as a deployer with a lost record remembers.
+func (w *work) adoptUsers() {
+	for _, u := range w.offer.Last.Users {
+		if a, ok, err := w.m.Accounts.User(u.Name); err == nil && ok && a.Group == u.Group && a.Home == u.Home {
+			w.made[u.Name] = true
+		}
+	}
+}
+
+// saveMade remembers the users that the run is about to make, and those it adopted.
+func (w *work) saveMade() error {
+	known, err := w.m.madeUsers()
+	if err != nil {
+		return err
+	}
+	for _, n := range w.making {
+		w.made[n] = true
+	}
+	if len(w.made) <= len(known) {
+		return nil
+	}
+	p, err := json.Marshal(slices.Sorted(maps.Keys(w.made)))
+	if err != nil {
+		return err
+	}
+	return w.m.replace(madePath, p)
+}
+
 // doAccounts writes the sysusers snippets, applies them, and changes what they can't.
 func (r *run) doAccounts(ctx context.Context) error {
+	if err := r.w.saveMade(); err != nil {
+		return err
+	}
 	if err := r.m.install(snippets(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}

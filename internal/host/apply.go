@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -111,6 +112,10 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := checkBase(&r.offer, now); err != nil {
 		return err
 	}
+	if r.offer.Mode == bundle.ModeKeys {
+		r.w, err = r.m.planKeysOnly(&r.offer, now)
+		return err
+	}
 	if r.w, err = r.m.plan(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
 		return err
 	}
@@ -159,7 +164,7 @@ func (r *run) change(ctx context.Context) error {
 	for _, s := range steps {
 		err := r.m.note(journalLine{Step: s.name}, false)
 		if err == nil {
-			r.event(s.name, "")
+			r.event(s.name, r.text(s.name))
 			err = s.do(ctx)
 		}
 		if err != nil {
@@ -168,6 +173,22 @@ func (r *run) change(ctx context.Context) error {
 		r.m.killed(s.name)
 	}
 	return r.tidy()
+}
+
+// text says to people what a step is about.
+func (r *run) text(step string) string {
+	u := &r.w.units
+	switch step {
+	case "stop":
+		return strings.Join(u.stop, " ")
+	case "files":
+		return fmt.Sprintf("%d of %d", len(r.w.puts), len(r.w.next.Paths))
+	case "keys":
+		return fmt.Sprintf("%d of %d", len(r.w.keys), len(r.offer.Manifest.Keys))
+	case "start":
+		return strings.Join(slices.Concat(u.restart, u.reload, u.start, u.back), " ")
+	}
+	return ""
 }
 
 // nothingMore is a step that is only a line in the journal.
@@ -228,7 +249,7 @@ func (r *run) begin() error {
 		return err
 	}
 	err = r.m.begin(&journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts,
-		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Kept: r.w.kept})
+		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making})
 	if err == nil {
 		r.event("begin", "")
 		r.m.killed("begin")
@@ -426,7 +447,6 @@ func (r *run) goBack(ctx context.Context, cause error) error {
 // putKeysBack is a run of ModeKeys: the ramfs is filled again, and what waited for its keys
 // starts. Nothing on disk changes, so there is nothing to undo: the next contact goes on.
 func (r *run) putKeysBack(ctx context.Context) error {
-	r.w.keys = slices.DeleteFunc(r.w.keys, func(k keyMove) bool { return !k.Put })
 	if err := r.m.placeKeys(ctx, &r.offer, r.w.keys, r.renamed); err != nil {
 		return r.refused(err)
 	}

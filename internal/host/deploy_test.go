@@ -165,3 +165,107 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+func TestRename(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	l := bot("one")
+	l.Host = "lufta"
+	o := l.offer()
+	o.Formerly = "chrysalis"
+	b.jobs = nil
+	got := b.deployOffer(o, l, bundle.OutcomeNothing)
+	if got.res.Record.Host != "lufta" || len(b.jobs) != 0 {
+		t.Errorf("record %+v, jobs %q", got.res.Record, b.jobs)
+	}
+}
+
+func TestChangedInstallIsTakenBack(t *testing.T) {
+	b := newBox(t)
+	unit := func(target string) *load {
+		return newLoad().service("x.service", "[Service]\nExecStart=/x\n[Install]\nWantedBy="+target+"\n")
+	}
+	b.deploy(unit("multi-user.target"), bundle.OutcomeDone)
+	b.enables = nil
+	b.deploy(unit("other.target"), bundle.OutcomeDone)
+	wantList(t, "enablements", b.enables, "disable x.service", "enable x.service")
+	b.enables = nil
+	b.fail["x.service"] = true
+	b.deploy(unit("third.target"), bundle.OutcomeFailed)
+	if want := []string{"disable x.service", "enable x.service", "disable x.service", "enable x.service"}; !slices.Equal(b.enables, want) {
+		t.Errorf("enablements %q, want %q", b.enables, want)
+	}
+}
+
+func TestForeignUnitGoesBackToHowItWas(t *testing.T) {
+	b := newBox(t)
+	b.write(bundle.UnitDir+"/nginx.service", "theirs")
+	b.look()
+	drop := func(start bool) *load {
+		p := bundle.UnitDir + "/nginx.service.d/bellhop.conf"
+		l := newLoad().file(p, "[Service]")
+		l.Units = append(l.Units, bundle.Unit{Name: "nginx.service", Foreign: true, Enable: start, Start: start, OnChange: bundle.Restart, Files: []string{p}})
+		return l
+	}
+	other := newLoad().file("/etc/other", "x")
+	b.deploy(drop(true), bundle.OutcomeDone)
+	if !b.active["nginx.service"] || !b.enabled["nginx.service"] {
+		t.Errorf("active %v, enabled %v", b.active, b.enabled)
+	}
+	b.deploy(other, bundle.OutcomeDone)
+	if b.active["nginx.service"] || b.enabled["nginx.service"] {
+		t.Errorf("left: active %v, enabled %v; want as before", b.active, b.enabled)
+	}
+	b.active["nginx.service"], b.enabled["nginx.service"] = true, true
+	b.deploy(drop(false), bundle.OutcomeDone)
+	b.jobs = nil
+	b.deploy(other, bundle.OutcomeDone)
+	wantList(t, "jobs", b.jobs, "restart nginx.service")
+	if !b.enabled["nginx.service"] {
+		t.Error("a unit that people enabled was disabled")
+	}
+}
+
+func TestRolledBackAccountIsStillBellhops(t *testing.T) {
+	b := newBox(t)
+	b.fail["bot.service"] = true
+	got := b.deploy(bot("one"), bundle.OutcomeRolledBack)
+	wantList(t, "kept", got.res.Kept, "user bot")
+	b.fail["bot.service"] = false
+	l := bot("one")
+	l.Users[0].Home = "/home/bot"
+	b.deploy(l, bundle.OutcomeDone)
+	if b.users["bot"].Home != "/home/bot" {
+		t.Errorf("home = %s", b.users["bot"].Home)
+	}
+}
+
+func TestKeysThatDoNotOpenKeepNoneAway(t *testing.T) {
+	b := newBox(t)
+	l := bot("one").key("other", "x")
+	b.deploy(l, bundle.OutcomeDone)
+	b.reboot()
+	o := l.offer()
+	o.Mode = bundle.ModeKeys
+	l.lost = "other"
+	got := b.deployOffer(o, l, bundle.OutcomeNothing)
+	if b.read("/run/keys/token") != "hunter2" || len(got.res.Warnings) == 0 {
+		t.Errorf("key %q, warnings %q", b.read("/run/keys/token"), got.res.Warnings)
+	}
+	l.lost = ""
+	b.deployOffer(keysOffer(l), l, bundle.OutcomeNothing)
+	if b.read("/run/keys/other") != "x" {
+		t.Errorf("key other = %q", b.read("/run/keys/other"))
+	}
+	b.jobs = nil
+	got = b.deployOffer(keysOffer(l), l, bundle.OutcomeNothing)
+	if len(got.events) != 0 || len(b.jobs) != 0 {
+		t.Errorf("nothing to put back, and events %q, jobs %q", got.events, b.jobs)
+	}
+}
+
+func keysOffer(l *load) bundle.Offer {
+	o := l.offer()
+	o.Mode = bundle.ModeKeys
+	return o
+}

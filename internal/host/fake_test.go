@@ -31,6 +31,7 @@ type box struct {
 	fail    map[string]bool // start fails
 	needs   map[string]string
 	jobs    []string
+	enables []string
 	reloads int
 	users   map[string]host.Account
 	groups  map[string]int
@@ -160,6 +161,7 @@ func (b *box) Enable(_ context.Context, names []string) error {
 			return fmt.Errorf("enable %s: no unit file", n)
 		}
 		b.enabled[n] = true
+		b.enables = append(b.enables, "enable "+n)
 	}
 	return nil
 }
@@ -169,6 +171,7 @@ func (b *box) Disable(_ context.Context, names []string) error {
 	defer b.mu.Unlock()
 	for _, n := range names {
 		delete(b.enabled, n)
+		b.enables = append(b.enables, "disable "+n)
 	}
 	return nil
 }

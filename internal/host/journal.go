@@ -23,20 +23,21 @@ type journal struct {
 	Keys     []keyMove        `json:"keys,omitempty"`   // keys it changes or removes
 	Units    []unitWas        `json:"units,omitempty"`  // every unit it may touch, as it was
 	Reload   bool             `json:"reload,omitempty"` // unit files change
-	Kept     []string         `json:"kept,omitempty"`   // accounts that stay
+	Made     []string         `json:"made,omitempty"`   // accounts it makes, which stay
 	steps    map[string]bool  // reached, from the later lines
 	found    map[string]thing // what stood at a path when it was kept, from the later lines
 }
 
 // A unitWas is a unit as it was before the run.
 type unitWas struct {
-	Name  string `json:"name"`
-	Ran   bool   `json:"ran"`
-	File  string `json:"file"`            // its enablement
-	Acted bool   `json:"acted,omitempty"` // the run starts, restarts or reloads it
-	Key   bool   `json:"key,omitempty"`   // a key unit
-	New   bool   `json:"new,omitempty"`   // it comes with this run
-	Start bool   `json:"start,omitempty"` // something that boot starts
+	Name    string `json:"name"`
+	Ran     bool   `json:"ran"`
+	File    string `json:"file"`              // its enablement
+	Acted   bool   `json:"acted,omitempty"`   // the run starts, restarts or reloads it
+	Key     bool   `json:"key,omitempty"`     // a key unit
+	New     bool   `json:"new,omitempty"`     // it comes with this run
+	Start   bool   `json:"start,omitempty"`   // something that boot starts
+	Install bool   `json:"install,omitempty"` // its [Install] changes
 }
 
 // A journalLine is one of the later lines.

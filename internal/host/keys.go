@@ -63,6 +63,26 @@ func (w *work) planKeys(staged func(string) bool) error {
 	return nil
 }
 
+// planKeysOnly is the plan of a run that fills the ramfs again. A value that did not come, as
+// when one secret does not open, keeps none of the others away.
+func (m *Machine) planKeysOnly(o *bundle.Offer, now standing) (*work, error) {
+	w := &work{m: m, offer: o, old: now, changed: map[string]bool{}}
+	staged := m.stagedKeys(o.Run)
+	for _, k := range o.Manifest.Keys {
+		is, err := m.keyStands(k)
+		if err != nil {
+			return nil, err
+		}
+		if staged(k.Name) {
+			there, _ := m.exists(k.Path)
+			w.keys = append(w.keys, keyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
+		} else if !is {
+			w.warnings = append(w.warnings, fmt.Sprintf("key %s is not on the host, and its value did not come", k.Name))
+		}
+	}
+	return w, nil
+}
+
 // keyStands says whether a regular file with the key's owner and mode is in its place.
 func (m *Machine) keyStands(k bundle.Key) (bool, error) {
 	f, st, err := m.openKey(k.Path)

@@ -28,9 +28,11 @@ type work struct {
 	kept     []string // accounts and homes that stay
 	warnings []string
 
-	accounts []Account // that change, as they were
-	usermods []Account // as they shall be
-	create   bool      // an account or group is to be made
+	made     map[string]bool // users that bellhop made, now or ever
+	making   []string        // users that this run makes
+	accounts []Account       // that change, as they were
+	usermods []Account       // as they shall be
+	create   bool            // an account or group is to be made
 	units    unitPlan
 }
 
@@ -42,7 +44,10 @@ func (m *Machine) plan(o *bundle.Offer, now standing, staged func(key string) bo
 		return nil, err
 	}
 	w := &work{m: m, offer: o, old: old, changed: map[string]bool{}}
-	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units), Users: maps.Clone(old.Owned.Users)}
+	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
+	if w.made, err = m.madeUsers(); err != nil {
+		return nil, err
+	}
 	w.diff = bundle.Diff(old.Manifest, o.Manifest)
 	for _, step := range []func() error{w.planPaths, w.planDirs, func() error { return w.planKeys(staged) }, w.planAccounts} {
 		if err := step(); err != nil {
@@ -59,7 +64,7 @@ func (m *Machine) adopt(now standing, last *bundle.Manifest) (standing, error) {
 		return now, nil
 	}
 	now.Manifest = *last
-	now.Owned = owned{Paths: map[string]ownedPath{}, Users: map[string]bundle.User{}}
+	now.Owned = owned{Paths: map[string]ownedPath{}}
 	wanted, _ := m.desires(last)
 	for p, want := range wanted {
 		is, err := m.look(p)
@@ -68,11 +73,6 @@ func (m *Machine) adopt(now standing, last *bundle.Manifest) (standing, error) {
 		}
 		if is == want.thing {
 			now.Owned.Paths[p] = ownedPath{Now: is}
-		}
-	}
-	for _, u := range last.Users {
-		if a, ok, err := m.Accounts.User(u.Name); err == nil && ok && a.Group == u.Group && a.Home == u.Home {
-			now.Owned.Users[u.Name] = u
 		}
 	}
 	return now, nil
@@ -98,17 +98,19 @@ func (w *work) planPaths() error {
 	}
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
 		is, err := w.m.look(p)
-		if err != nil {
-			return refuse(bundle.RefusedBundle, "%w", err)
-		}
 		o, mine := w.old.Owned.Paths[p]
-		if want, ok := wanted[p]; ok {
-			err = w.planWanted(p, want, is, o, mine)
-		} else {
+		want, wants := wanted[p]
+		switch {
+		case err != nil && wants:
+			return refuse(bundle.RefusedBundle, "%w", err)
+		case err != nil: // a service user can bar the way to what leaves, but not the run
+			w.warnings = append(w.warnings, fmt.Sprintf("%s is left where it is: %v", p, err))
+		case wants:
+			if err := w.planWanted(p, want, is, o, mine); err != nil {
+				return err
+			}
+		default:
 			w.planLeaving(p, before[p].trigger, is, o)
-		}
-		if err != nil {
-			return err
 		}
 	}
 	return nil

@@ -48,10 +48,9 @@ type origin struct {
 
 // owned is what bellhop put on the host.
 type owned struct {
-	Paths map[string]ownedPath   `json:"paths,omitempty"`
-	Dirs  []string               `json:"dirs,omitempty"`  // folders it made, which leave when empty
-	Units map[string]origin      `json:"units,omitempty"` // units that were there before
-	Users map[string]bundle.User `json:"users,omitempty"` // accounts it made; they stay
+	Paths map[string]ownedPath `json:"paths,omitempty"`
+	Dirs  []string             `json:"dirs,omitempty"`  // folders it made, which leave when empty
+	Units map[string]origin    `json:"units,omitempty"` // units that were there before
 }
 
 // stands reads the record. A host without one has the zero standing.

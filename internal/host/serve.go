@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
 	"time"
 
@@ -173,9 +174,6 @@ func (s *session) refuse(run string, err error) error {
 // quick answers an offer that changes nothing: the record is rewritten, and key units that
 // are not active are started. nil means that there is work.
 func (s *session) quick(ctx context.Context, o *bundle.Offer) (*bundle.Result, error) {
-	if o.Mode != bundle.ModeDeploy {
-		return nil, nil
-	}
 	unlock, err := s.m.lock(0)
 	if errors.Is(err, ErrBusy) {
 		return nil, refuse(bundle.RefusedBusy, "%w", err)
@@ -192,13 +190,20 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer) (*bundle.Result, e
 	if err != nil {
 		return nil, err
 	}
-	w, err := s.m.plan(o, now, s.m.stagedKeys(o.Run))
+	var w *work
+	if o.Mode == bundle.ModeKeys {
+		w, err = s.m.planKeysOnly(o, now)
+	} else {
+		w, err = s.m.plan(o, now, s.m.stagedKeys(o.Run))
+	}
 	if err != nil || !w.nothing() {
 		return nil, err
 	}
 	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.warnings}
 	m := s.m.counting(&res.Fsyncs)
-	if err := w.planUnits(ctx); err == nil {
+	if o.Mode == bundle.ModeKeys {
+		o.Manifest, o.Digest, w.next = now.Manifest, now.Digest, now.Owned
+	} else if err := w.planUnits(ctx); err == nil {
 		res.Drifted = w.units.drifted
 	}
 	if res.Started, err = m.healKeyUnits(ctx, o.Manifest.Units); err != nil {
@@ -228,7 +233,10 @@ func (m *Machine) rewrite(o *bundle.Offer, w *work, now standing) (standing, err
 	if next.BootID, err = m.BootID(); err != nil {
 		return next, err
 	}
-	if same(next.Record, now.Record) && now.exists {
+	if err := w.saveMade(); err != nil {
+		return next, err
+	}
+	if now.exists && next.Record == now.Record && reflect.DeepEqual(next.Manifest, now.Manifest) {
 		return next, nil // not a byte to write
 	}
 	if next.Generation == now.Generation {
@@ -236,8 +244,6 @@ func (m *Machine) rewrite(o *bundle.Offer, w *work, now standing) (standing, err
 	}
 	return next, m.commit(next, now)
 }
-
-func same(a, b bundle.Record) bool { return a == b }
 
 // apply hands the run over to its unit, and watches.
 func (s *session) apply(ctx context.Context, o order) error {

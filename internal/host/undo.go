@@ -43,7 +43,6 @@ func (m *Machine) settle(ctx context.Context) error {
 	}
 	m.event(j.Run, "undo", "the run was cut off")
 	res.Outcome, res.Error = bundle.OutcomeRolledBack, "the run was cut off"
-	res.Kept = j.Kept
 	return m.undo(ctx, j, res)
 }
 
@@ -94,7 +93,7 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 	runs := u.bringUp(ctx)
 	m.killed("undo units")
 	res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil
-	res.Record = nil
+	res.Record, res.Kept = nil, u.made()
 	if now, err := m.stands(); err == nil && now.exists {
 		res.Record = &now.Record
 		res.Keys = m.keyStates(ctx, &now)
@@ -130,7 +129,7 @@ func (u *undoer) takeDown(ctx context.Context) error {
 		if (s.running() || s.Active == "failed") && !w.Ran && (w.New || w.Acted && !w.Key) {
 			stop = append(stop, w.Name)
 		}
-		if s.enabled() && w.File != "enabled" && w.File != "enabled-runtime" {
+		if s.enabled() && (w.Install || w.File != "enabled" && w.File != "enabled-runtime") {
 			disable = append(disable, w.Name)
 		}
 	}
@@ -184,6 +183,16 @@ func (u *undoer) accounts(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// made names the accounts that the run left behind.
+func (u *undoer) made() (kept []string) {
+	for _, name := range u.j.Made {
+		if _, ok, err := u.m.Accounts.User(name); err == nil && ok {
+			kept = append(kept, "user "+name)
+		}
+	}
+	return kept
 }
 
 // bringUp gives enablement back and runs again what ran.

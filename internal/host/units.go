@@ -76,7 +76,8 @@ func (w *work) planUnits(ctx context.Context) error {
 		}
 		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
 		p.now = append(p.now, unitWas{Name: n, Ran: st.running(), File: st.File, Acted: acted,
-			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable})
+			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable,
+			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
 	}
 	return nil
 }
@@ -95,24 +96,38 @@ func (w *work) planGone(o bundle.Unit, st UnitState) {
 	p := &w.units
 	was, before := w.next.Units[o.Name]
 	delete(w.next.Units, o.Name)
-	if st.enabled() && !(o.Foreign && was.File == st.File) {
+	enabled := before && (was.File == "enabled" || was.File == "enabled-runtime")
+	if o.Foreign {
+		w.planForeignGone(o, st, was, enabled)
+		return
+	}
+	if st.enabled() {
 		p.disable = append(p.disable, o.Name)
 	}
-	if before && (was.File == "enabled" || was.File == "enabled-runtime") && (!st.enabled() || !o.Foreign) {
+	if enabled {
 		p.enable = append(p.enable, o.Name)
 	}
+	if st.running() || st.Active == "failed" || st.Active == "deactivating" {
+		p.stop = append(p.stop, o.Name)
+	}
+	if before && was.Active {
+		p.back = append(p.back, o.Name)
+	}
+}
+
+// planForeignGone: of a unit that is not ours only the drop-ins leave. What bellhop enabled
+// and started for the fleet goes back, and what people did is left alone.
+func (w *work) planForeignGone(o bundle.Unit, st UnitState, was origin, enabled bool) {
+	p := &w.units
+	if o.Enable && st.enabled() && !enabled {
+		p.disable = append(p.disable, o.Name)
+	}
 	switch {
-	case o.Foreign && before && was.Active:
-		if st.running() && w.hit(o) {
-			p.restart = append(p.restart, o.Name)
-		}
-	default:
-		if st.running() || st.Active == "failed" || st.Active == "deactivating" {
-			p.stop = append(p.stop, o.Name)
-		}
-		if before && was.Active {
-			p.back = append(p.back, o.Name)
-		}
+	case !st.running():
+	case o.Start && !was.Active:
+		p.stop = append(p.stop, o.Name)
+	case w.hit(o):
+		p.restart = append(p.restart, o.Name)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func walkBox(t *testing.T) *Machine {
@@ -78,10 +79,11 @@ func TestWalkUnderAttack(t *testing.T) {
 			os.Symlink("../secret", dir)
 			os.Remove(dir)
 			os.Rename(aside, dir)
+			time.Sleep(10 * time.Microsecond)
 		}
 	}()
 	wrote := 0
-	for range 3000 {
+	for i, end := 0, time.Now().Add(10*time.Second); i < 3000 || wrote == 0 && time.Now().Before(end); i++ {
 		f, err := m.folder("/srv/bot", false)
 		if err != nil {
 			continue
