@@ -13,9 +13,9 @@ var privateKeys = []struct {
 	re   *regexp.Regexp
 }{
 	{[]byte("AGE-SECRET-KEY-"), "age", regexp.MustCompile(`AGE-SECRET-KEY-(?:PQ-)?1[AC-HJ-NP-Z02-9]{40}`)},
-	{[]byte("AGE-PLUGIN-"), "age plugin", regexp.MustCompile(`AGE-PLUGIN-[A-Z0-9+._-]{1,64}-1[AC-HJ-NP-Z02-9]{8}`)},
-	{[]byte("PRIVATE KEY"), "PEM", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----(?:\\[nr]|[\s"'+>|\\])*(?:[A-Za-z0-9+/]{16}|Proc-Type:|Version:|Comment:|DEK-Info:)`)},
-	{[]byte("PuTTY-User-Key-File-"), "PuTTY", regexp.MustCompile(`PuTTY-User-Key-File-[0-9]:(?s:.*?)Private-Lines:`)},
+	{[]byte("AGE-PLUGIN-"), "age plugin", regexp.MustCompile(`AGE-PLUGIN-[A-Z0-9+._-]+-1[AC-HJ-NP-Z02-9]{8}`)},
+	{[]byte("PRIVATE KEY"), "PEM", regexp.MustCompile(`-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----(?:\\[nr]|[\s"'+>|\\])*(?:[A-Za-z0-9+/]{16}|Proc-Type:|Version:|Comment:|DEK-Info:)`)},
+	{[]byte("PuTTY-User-Key-File-"), "PuTTY", regexp.MustCompile(`Private-Lines: [0-9]`)},
 }
 
 // findPrivateKey gives the kind of the first private key in data and its line.
@@ -30,7 +30,7 @@ func findPrivateKey(data []byte) (kind string, line int) {
 		if i < 0 {
 			continue
 		}
-		from := max(i-64, 0)
+		from := max(i-64, 0) // a pattern begins before its hint, or after it
 		if loc := k.re.FindIndex(data[from:]); loc != nil {
 			return k.name, 1 + bytes.Count(data[:from+loc[0]], []byte("\n"))
 		}

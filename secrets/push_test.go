@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"bellhop/secrets"
 )
@@ -96,6 +97,8 @@ func TestCheckPush(t *testing.T) {
 		"secrets/crlf.age":         strings.Replace(good, "v1\n", "v1\r\n", 1),
 		"services/x/files/id":      "line one\nid = " + a.priv + "\n",
 		"services/x/files/sa.json": `{"private_key": "-----BEGIN PRIVATE ` + `KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n"}`,
+		"services/x/files/pq":      "\xff\xfe" + strings.Join(strings.Split(newQuantum(t).priv, ""), "\x00") + "\x00", // UTF-16
+		"services/x/files/ppk":     "PuTTY-User-Key-File-" + "3: ssh-ed25519\nEncryption: none\nPublic-Lines: 2\nAAAA\nAAAA\nPrivate-" + "Lines: 1\nAAAA\n",
 		"testdata/public.pem":      fakePEM + "x",
 		"moved/key":                fakePEM, // a blob that old has: not new
 	})
@@ -105,6 +108,7 @@ func TestCheckPush(t *testing.T) {
 		want := map[string]secrets.Kind{
 			"secrets/plain.env": secrets.Plaintext, "secrets/deep/plain": secrets.Plaintext, "secrets/zero.age": secrets.Plaintext,
 			"secrets/crlf.age": secrets.MangledFile, "services/x/files/id": secrets.PrivateKey, "services/x/files/sa.json": secrets.PrivateKey,
+			"services/x/files/pq": secrets.PrivateKey, "services/x/files/ppk": secrets.PrivateKey,
 		}
 		for file, kind := range want {
 			f := found(got, file, kind)
@@ -236,4 +240,21 @@ func FuzzReaders(f *testing.F) {
 		}
 		secrets.CheckPush(nil, fstest.MapFS{"secrets/x.age": {Data: data}, "y": {Data: data}}, secrets.Rules{})
 	})
+}
+
+// TestHintsCostNoMore: a file made of what looks like the start of a key is read once, not once
+// for each.
+func TestHintsCostNoMore(t *testing.T) {
+	for _, hint := range []string{"AGE-PLUGIN-", "PuTTY-User-Key-File-2:", "-----BEGIN X PRIVATE " + "KEY-----"} {
+		tree := fstest.MapFS{"x": {Data: []byte(strings.Repeat(hint, 4<<20/len(hint)))}}
+		start := time.Now()
+		if got := secrets.CheckPush(nil, tree, secrets.Rules{}); len(got) != 0 {
+			t.Errorf("%s: CheckPush = %v, want nothing", hint, got)
+		}
+		took := time.Since(start)
+		t.Log(hint, took)
+		if took > 20*time.Second {
+			t.Errorf("%s: 4 MiB took %v", hint, took)
+		}
+	}
 }

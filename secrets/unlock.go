@@ -121,4 +121,3 @@ func (ids *Identities) Unlock() error {
 	}
 	return errors.Join(errs...)
 }
-
