@@ -1,0 +1,134 @@
+package systemd_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"bellhop/internal/host/systemd"
+)
+
+// These tests run on a host that may be played with, as root; go test -c and BELLHOP_CONFORMANCE=1.
+// What every machine must do is in lab/conformance; here is what only a real one can suffer.
+func open(t *testing.T) *systemd.Systemd {
+	t.Helper()
+	if os.Getenv("BELLHOP_CONFORMANCE") != "1" {
+		t.Skip("BELLHOP_CONFORMANCE=1 runs it on the host itself, as root")
+	}
+	s, err := systemd.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// slow installs a unit whose start takes that many seconds.
+func slow(t *testing.T, s *systemd.Systemd, name string, seconds int) {
+	t.Helper()
+	path := "/run/systemd/system/" + name
+	text := fmt.Sprintf("[Service]\nExecStartPre=/bin/sleep %d\nExecStart=/bin/sleep 1000\n", seconds)
+	os.MkdirAll("/run/systemd/system", 0o755)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Reload(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		s.Job(context.Background(), "stop", []string{name})
+		os.Remove(path)
+		s.Reload(context.Background())
+	})
+}
+
+// A daemon-reexec closes the private socket: the result never comes, and the state tells.
+func TestJobOutlivesReexec(t *testing.T) {
+	s := open(t)
+	const name = "bhconf-reexec.service"
+	slow(t, s, name, 2)
+	done := make(chan map[string]error, 1)
+	go func() { done <- s.Job(context.Background(), "start", []string{name}) }()
+	time.Sleep(300 * time.Millisecond)
+	if out, err := exec.Command("systemctl", "daemon-reexec").CombinedOutput(); err != nil {
+		t.Fatalf("daemon-reexec: %v\n%s", err, out)
+	}
+	select {
+	case errs := <-done:
+		if err := errs[name]; err != nil {
+			t.Errorf("Job across a reexec: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Job waits for a result that can't come")
+	}
+	states, err := s.Units(context.Background(), []string{name})
+	if err != nil || states[name].Active != "active" {
+		t.Errorf("after a reexec: %+v, %v", states[name], err)
+	}
+}
+
+func TestJobOutlivesBusRestart(t *testing.T) {
+	s := open(t)
+	const name = "bhconf-bus.service"
+	slow(t, s, name, 2)
+	done := make(chan map[string]error, 1)
+	go func() { done <- s.Job(context.Background(), "start", []string{name}) }()
+	time.Sleep(300 * time.Millisecond)
+	exec.Command("systemctl", "restart", "dbus").Run()
+	select {
+	case errs := <-done:
+		if err := errs[name]; err != nil {
+			t.Errorf("Job across a restart of dbus: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("Job waits for a result that can't come")
+	}
+}
+
+func TestJobKeepsItsDeadline(t *testing.T) {
+	s := open(t)
+	const name = "bhconf-slow.service"
+	slow(t, s, name, 30)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	err := s.Job(ctx, "start", []string{name})[name]
+	if err == nil || !strings.Contains(err.Error(), name) || time.Since(began) > 2*time.Second {
+		t.Errorf("Job = %v after %v, want an error that names the unit, in time", err, time.Since(began))
+	}
+	states, _ := s.Units(context.Background(), []string{name})
+	if !states[name].Job || states[name].Active != "activating" {
+		t.Errorf("the unit meanwhile: %+v", states[name])
+	}
+}
+
+func TestManyJobsAtOnce(t *testing.T) {
+	s := open(t)
+	var names []string
+	for i := range 20 {
+		names = append(names, fmt.Sprintf("bhconf-many%d.service", i))
+		slow(t, s, names[i], 1)
+	}
+	began := time.Now()
+	for n, err := range s.Job(context.Background(), "start", names) {
+		t.Errorf("%s: %v", n, err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("20 starts of one second each took %v: they were not queued at once", took)
+	}
+	began = time.Now()
+	states, err := s.Units(context.Background(), names)
+	if err != nil || len(states) != 20 {
+		t.Fatal(err)
+	}
+	t.Logf("20 units read in %v", time.Since(began))
+	for n, st := range states {
+		if st.Active != "active" {
+			t.Errorf("%s is %s", n, st.Active)
+		}
+	}
+}
