@@ -245,3 +245,82 @@ func TestProblemsDoNotPoisonTheLoader(t *testing.T) {
 		t.Error("chrysalis has another bundle after a commit that was refused and undone")
 	}
 }
+
+// A host that joins moves others in the list, and nothing else.
+func TestHostsThatComeAndGo(t *testing.T) {
+	l := loader()
+	base := designTree()
+	old, err := l.Load(hashed(base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lufta, chrysalis := mustBundle(t, old, "lufta"), mustBundle(t, old, "chrysalis")
+	more := edited(base, map[string]string{"hosts/aaa.yaml": "address: 10.9.9.9\nhost_key: " + hostKey("aaa") + "\n"})
+	now, err := l.Load(hashed(more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(now.Hosts) != 3 || now.Hosts[0].Name != "aaa" {
+		t.Fatalf("hosts %v", now.Hosts)
+	}
+	if mustBundle(t, now, "lufta") != lufta || mustBundle(t, now, "chrysalis") != chrysalis {
+		t.Error("a host that joined gave others new bundles")
+	}
+	if c := now.Changed(old); len(c) != 1 || c[0].Name != "aaa" {
+		t.Errorf("Changed = %v, want aaa", c)
+	}
+	// and a change that comes after the move finds its hosts
+	now, err = l.Load(hashed(edited(more, map[string]string{"services/withinbot/files/etc/within/facts.txt": "new"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mustBundle(t, now, "lufta") != lufta || mustBundle(t, now, "chrysalis").Digest == chrysalis.Digest {
+		t.Error("the change reached the wrong host")
+	}
+	back, err := l.Load(hashed(base))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if mustBundle(t, back, "lufta") != lufta {
+		t.Error("a host that left gave lufta a new bundle")
+	}
+}
+
+// What one tree gives does not depend on what the loader saw before.
+func TestIncrementalEqualsFresh(t *testing.T) {
+	base := edited(designTree(), map[string]string{
+		"services/printerfacts/files/etc/all.tmpl": "{{ .Host.Name }}{{ range .Fleet.Tagged \"bots\" }} {{ .Name }}{{ .Settings.printerfacts.port }}{{ end }}\n",
+	})
+	edits := []map[string]string{
+		nil,
+		{"services/printerfacts/service.yaml": "settings: { port: 81, more: x }\n"},
+		{"secrets/withinbot.env.age": "TOKEN=2"},
+		{"services/node-exporter/node-exporter.timer": "[Timer]\nOnCalendar=daily\n"},
+		{"bellhop.yaml": strings.Replace(designYAML(), "port: 5000", "port: 6000", 1)},
+		{"services/withinbot/withinbot.service": noInstall},
+		{"hosts/zzz.yaml": "address: 10.9.9.9\nhost_key: " + hostKey("z") + "\narch: arm64\ntags: [bots]\nservices: { printerfacts: true }\n"},
+		nil,
+	}
+	l := loader()
+	for step, e := range edits {
+		tree := hashed(edited(base, e))
+		warm, err := l.Load(tree)
+		if err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
+		cold, err := loader().Load(tree)
+		if err != nil {
+			t.Fatalf("step %d: %v", step, err)
+		}
+		for _, h := range cold.Hosts {
+			a, b := mustBundle(t, warm, h.Name), mustBundle(t, cold, h.Name)
+			if a.Digest != b.Digest {
+				t.Errorf("step %d: %s differs between a loader that ran and a fresh one", step, h.Name)
+			}
+			w, _ := warm.Host(h.Name)
+			if fmt.Sprint(w.Settings, w.Tags, w.Services, w.Addresses) != fmt.Sprint(h.Settings, h.Tags, h.Services, h.Addresses) {
+				t.Errorf("step %d: host %s is %+v, want %+v", step, h.Name, w, h)
+			}
+		}
+	}
+}

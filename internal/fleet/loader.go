@@ -82,6 +82,15 @@ func (l *Loader) Load(fsys fs.FS) (*Fleet, error) {
 		c.blobs, c.keyDigests, c.ageFiles = map[string]*blob{}, map[string]string{}, map[string]string{}
 		c.hostTexts = map[string]*hostText{}
 	}
+	var links Problems
+	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
+		if t.linked(name) {
+			links = append(links, &Problem{File: name, Message: badObject(object{mode: fs.ModeSymlink}, false)})
+		}
+	}
+	if len(links) > 0 {
+		return nil, links
+	}
 	cfg, err := l.config(t)
 	if err != nil {
 		return nil, err
@@ -322,6 +331,8 @@ func (l *Loader) sources(t *tree, s *service) (*serviceState, error) {
 				st.trouble = append(st.trouble, &Problem{File: src, Message: err.Error()})
 			case err != nil:
 				return nil, err
+			case t.linked(src):
+				st.trouble = append(st.trouble, &Problem{File: src, Message: badObject(object{mode: fs.ModeSymlink}, false)})
 			default:
 				if err := st.checkAge(l, t, src, h); err != nil {
 					return nil, err

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -177,10 +178,16 @@ func TestTreeTraps(t *testing.T) {
 		"submodule as a service": {"services/mod", fs.ModeIrregular, "services/mod: a submodule"},
 		"link as a unit":         {"services/svc/x.service", fs.ModeSymlink, "x.service: a symbolic link"},
 		"link as a host":         {"hosts/b.yaml", fs.ModeSymlink, "hosts/b.yaml: a symbolic link"},
+		"link as the secrets":    {"secrets/kk.age", fs.ModeSymlink, "secrets/kk.age: a symbolic link"},
+		"link as the services":   {"services", fs.ModeSymlink, "services: a symbolic link"},
+		"link as the config":     {"bellhop.yaml", fs.ModeSymlink, "bellhop.yaml: a symbolic link"},
 		"device":                 {"services/svc/files/etc/dev", fs.ModeDevice, "not a regular file"},
 	} {
-		m := small("", nil)
-		m[c.path] = &fstest.MapFile{Mode: c.mode, Data: []byte("target")}
+		m := small("keys: [kk]\n", map[string]string{"secrets/kk.age": "x"})
+		if c.path == "services" {
+			maps.DeleteFunc(m, func(name string, _ *fstest.MapFile) bool { return strings.HasPrefix(name, "services/") })
+		}
+		m[c.path] = &fstest.MapFile{Mode: c.mode, Data: []byte("k.age")}
 		_, err := loader().Load(m)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Load = %v, want %q", name, err, c.want)

@@ -133,6 +133,17 @@ func (t *tree) link(name string) (string, error) {
 	return target, nil
 }
 
+// linked tells whether name, or a folder above it, is a symbolic link. Git's hash of a link
+// says nothing of what it leads to, so a change behind it would go unseen.
+func (t *tree) linked(name string) bool {
+	for p := name; p != "."; p = path.Dir(p) {
+		if info, err := fs.Lstat(t.FS, p); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // A blob is what the loader remembers of a file's content.
 type blob struct {
 	digest string
