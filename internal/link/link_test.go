@@ -148,6 +148,25 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
+// TestMagicInPieces: a network may cut the helper's first word anywhere.
+func TestMagicInPieces(t *testing.T) {
+	h, err := lab.Listen("a", func(ctx context.Context, in io.Reader, out io.Writer) error {
+		for _, c := range []byte("noise\x00bell" + bundle.Magic) {
+			out.Write([]byte{c})
+			time.Sleep(time.Millisecond)
+		}
+		_, err := io.Copy(out, in)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	if err := talk(t.Context(), newPool(t, config(t)), h.Target()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestHelperIsSentOnce(t *testing.T) {
 	h := newHost(t, "a")
 	h.Bare()
