@@ -94,12 +94,14 @@ func (l *load) offer() bundle.Offer {
 }
 
 // talk runs one session: the offer (base -1: what the hello says), the blobs, the result.
-func (b *box) talk(o bundle.Offer, l *load) (told, error) {
+func (b *box) talk(o bundle.Offer, l *load) (told, error) { return talk(b.m, o, l) }
+
+func talk(m *host.Machine, o bundle.Offer, l *load) (told, error) {
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := host.Serve(context.Background(), b.m, inR, outW)
+		err := host.Serve(context.Background(), m, inR, outW)
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 		inR.Close()
 		done <- err

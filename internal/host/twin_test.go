@@ -1,0 +1,107 @@
+package host_test
+
+import (
+	"os"
+	"slices"
+	"testing"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/lab"
+)
+
+// The lab's twin reads unit files and knows gates, so the rig's bundle runs on it as well.
+
+func twinDeploy(t *testing.T, m *lab.Machine, o bundle.Offer, l *load, outcome string) told {
+	t.Helper()
+	got, err := talk(m.Host(), o, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.res.Outcome != outcome {
+		t.Fatalf("outcome = %s (%s), want %s", got.res.Outcome, got.res.Error, outcome)
+	}
+	return got
+}
+
+func TestTwinGatesAndReboots(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := rigBot("one", "first")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if !m.Active("rigbot.service") || !m.Active("rigtoken-key.service") || m.Starts("rigbot.service") != 1 {
+		t.Errorf("rigbot active %v after %d starts, want once", m.Active("rigbot.service"), m.Starts("rigbot.service"))
+	}
+	if err := m.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	if m.Active("rigbot.service") {
+		t.Error("rigbot runs without its key")
+	}
+	l = rigBot("one", "first")
+	twinDeploy(t, m, keysOffer(l), l, bundle.OutcomeNothing)
+	if !m.Active("rigbot.service") {
+		t.Error("rigbot did not start when its key came back")
+	}
+}
+
+// A second key, a changed file and a changed key in one run: the app restarts once.
+func TestTwinRestartsOnce(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := rigBot("one", "first")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	m.ClearLog()
+	l = rigBot("two", "second")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	wantList(t, "restarted", got.res.Restarted, "rigbot.service")
+	if n := m.Starts("rigbot.service"); n != 1 || m.Count("stop", "rigtoken-key.service") != 0 {
+		t.Errorf("%d starts, log %v; want one, and the key unit alone", n, m.Log())
+	}
+}
+
+// A key leaves and its app stays: stopping the key unit takes the app down, and it is
+// brought up once.
+func TestTwinAppOutlivesItsKey(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := rigBot("one", "first")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	m.ClearLog()
+	l = rigBot("one", "first")
+	l.Keys = nil
+	l.Units = slices.DeleteFunc(l.Units, func(u bundle.Unit) bool { return u.KeyUnit })
+	l.Files = slices.DeleteFunc(l.Files, func(f bundle.File) bool {
+		return f.Path == bundle.UnitDir+"/rigtoken-key.service" || f.Path == bundle.UnitDir+"/rigbot.service.d/50-bellhop.conf"
+	})
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if !m.Active("rigbot.service") || m.Starts("rigbot.service") != 1 {
+		t.Errorf("rigbot: %d starts, log %v", m.Starts("rigbot.service"), m.Log())
+	}
+	wantList(t, "stopped", got.res.Stopped, "rigtoken-key.service")
+	if _, err := os.Stat(m.Path("/run/keys/rigtoken")); err == nil {
+		t.Error("the key still stands")
+	}
+}
+
+func TestTwinRenameHoldsThePort(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	unit := func(name string) *load {
+		return newLoad().service(name, "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n")
+	}
+	m.Claim("old.service", 80)
+	m.Claim("new.service", 80)
+	l := unit("old.service")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	l = unit("new.service")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if !m.Active("new.service") || m.Active("old.service") {
+		t.Errorf("old active %v, new active %v", m.Active("old.service"), m.Active("new.service"))
+	}
+}
+
+func TestTwinCrashLoopRollsBack(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := newLoad().service("x.service", "[Service]\nExecStart=/x\nRestart=always\n[Install]\nWantedBy=multi-user.target\n")
+	m.Flap("x.service")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+	if m.Unit("x.service").Load != "not-found" {
+		t.Errorf("x.service = %+v", m.Unit("x.service"))
+	}
+}
