@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,15 @@ func (k *Mounts) Keys(ctx context.Context) (string, error) {
 // /run is a tmpfs too, and a bare folder in it would be world-readable at the next boot's
 // whim.
 func (k *Mounts) mounted(ctx context.Context) (string, error) {
+	// Two sessions at once would mount one over the other, and hide the keys below.
+	run, err := os.Open(filepath.Dir(bundle.KeyDir))
+	if err != nil {
+		return "", err
+	}
+	defer run.Close()
+	if err := unix.Flock(int(run.Fd()), unix.LOCK_EX); err != nil {
+		return "", err
+	}
 	if kind, err := standing(bundle.KeyDir); kind != "" || err != nil {
 		return kind, err
 	}
