@@ -3,6 +3,7 @@ package deploy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -182,6 +183,9 @@ func (d *Deployer) reboot(ctx context.Context, t link.Target, report func(string
 	}
 	began := time.Now()
 	code, err := d.Links.Exec(ctx, t, rebootLine)
+	if err != nil && !errors.Is(err, link.ErrLost) { // losing the line is what was asked for
+		return err
+	}
 	if err == nil && code != 0 {
 		return fmt.Errorf("%q ended with %d", rebootLine, code)
 	}

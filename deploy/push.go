@@ -45,7 +45,7 @@ func (e errFinal) Unwrap() error { return e.err }
 func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
 	release, err := d.hold(ctx, hp.Name)
 	if err != nil {
-		return d.lost(ctx, hp.Name, err)
+		return d.lost(ctx, hp, err)
 	}
 	defer release()
 	for try := 1; ; try++ {
@@ -62,7 +62,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 			return d.result(hp, res, boot), false
 		}
 		if try == attempts || !passes(err) || !pause(ctx, d.limits().Retry<<(try-1)) {
-			return d.lost(ctx, hp.Name, err)
+			return d.lost(ctx, hp, err)
 		}
 		d.log().Info("trying again", "host", hp.Name, "run", r.head.ID, "err", err)
 	}
@@ -86,8 +86,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // lost is the end of a push that got no result.
-func (d *Deployer) lost(ctx context.Context, host string, err error) (history.End, bool) {
-	d.noteAway(host, errors.Is(err, link.ErrUnreachable))
+func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.End, bool) {
+	d.noteAway(hp.Name, errors.Is(err, link.ErrUnreachable))
 	e := history.End{Outcome: history.Pending, State: history.Pending, Error: clean(err.Error(), maxText), Present: -1}
 	var final errFinal
 	var gone errLost
@@ -106,7 +106,7 @@ func (d *Deployer) lost(ctx context.Context, host string, err error) (history.En
 			e.State = history.Failed
 		}
 	case errors.Is(context.Cause(ctx), context.Canceled):
-		e.Outcome, e.State = history.RunCancelled, history.Behind
+		e.Outcome, e.State = history.RunCancelled, hp.State
 	}
 	return e, false
 }

@@ -88,11 +88,19 @@ func (r *run) event(e Event) {
 
 // sync asks the remote what the branch holds now.
 func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
+	if paused, err := d.History.Paused(); err != nil {
+		return Snapshot{}, err
+	} else if paused && !r.quiet {
+		return Snapshot{}, ErrPaused
+	}
 	r.event(Event{Step: "sync"})
 	snap, err := d.Sync(ctx)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}
+	d.mu.Lock()
+	d.trouble = ""
+	d.mu.Unlock()
 	r.head.Commit, r.head.Author, r.head.Subject = snap.Commit, snap.Author, snap.Subject
 	if snap.Rewritten {
 		r.head.Notes = append(r.head.Notes, "the branch was rewritten")
@@ -109,6 +117,9 @@ func (r refusal) Unwrap() error { return r.error }
 
 // ErrRefused says that a run was refused as a whole; errors.Is finds it.
 var ErrRefused = errors.New("refused")
+
+// ErrPaused says that a run was refused because runs are paused.
+var ErrPaused = fmt.Errorf("%w: runs are paused; bellhop resume lets them go on", ErrRefused)
 
 func (r refusal) Is(err error) bool { return err == ErrRefused }
 
@@ -166,8 +177,14 @@ func (d *Deployer) accepted(ctx context.Context) Snapshot {
 // failed ends a run that could not be made.
 func (r *run) failed(err error) (*history.Run, error) {
 	outcome := history.RunFailed
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		outcome = history.RunCancelled
+	case errors.Is(err, ErrPaused):
+		outcome = history.RunRefused
+	}
+	if !r.stored && strings.HasPrefix(r.req.Cause, "poll") && r.d.toldAlready(err) {
+		return r.unstored(outcome), err
 	}
 	return r.finish(outcome, err)
 }
@@ -219,7 +236,7 @@ func (r *run) finish(outcome string, err error) (*history.Run, error) {
 // tell ends a run whose hosts were pushed: history's outbox has it from here.
 func (r *run) tell() (*history.Run, error) {
 	if !r.stored { // a poll that found nothing
-		return r.unstored(), nil
+		return r.unstored(history.RunNothing), nil
 	}
 	hr, err := r.finish(r.outcome(), nil)
 	if err == nil && r.d.Keep != nil {
@@ -234,9 +251,18 @@ func (r *run) tell() (*history.Run, error) {
 	return hr, err
 }
 
-// unstored is a run that found nothing, which a poll does all day: nobody wants to read it.
-func (r *run) unstored() *history.Run {
-	now, outcome := time.Now().UTC(), history.RunNothing
+// toldAlready says that the run before this one ended by the same error.
+func (d *Deployer) toldAlready(err error) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	told := d.trouble == err.Error()
+	d.trouble = err.Error()
+	return told
+}
+
+// unstored is a run that tells nothing new, as a poll makes all day: nobody wants to read it.
+func (r *run) unstored(outcome string) *history.Run {
+	now := time.Now().UTC()
 	r.event(Event{Step: "end", Outcome: outcome})
 	return &history.Run{ID: r.head.ID, Commit: &r.head.Commit, Author: &r.head.Author, Subject: &r.head.Subject, Cause: r.head.Cause,
 		StartedAt: r.head.At.UTC(), FinishedAt: &now, Outcome: &outcome, Hosts: []history.RunResult{}}

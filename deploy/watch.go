@@ -304,7 +304,11 @@ func (d *Deployer) Settle(ctx context.Context) error {
 }
 
 func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[string]history.Host) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, errHostDeadline)
+	limit := d.limits().Host
+	if d.Detach { // a server has others to look after
+		limit = d.limits().Patience
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHostDeadline)
 	defer cancel()
 	release, err := d.hold(ctx, o.Host)
 	if err != nil {
