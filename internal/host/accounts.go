@@ -88,7 +88,7 @@ func (w *work) checkOwner(what, user, group string, users, groups map[string]boo
 // and a home is data.
 func (w *work) planKept(users map[string]bool) {
 	for _, u := range w.old.Manifest.Users {
-		if !w.made[u.Name] || users[u.Name] {
+		if users[u.Name] {
 			continue
 		}
 		w.kept = append(w.kept, "user "+u.Name)

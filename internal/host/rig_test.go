@@ -15,8 +15,9 @@ import (
 // A rig is a real host, reached by the command in BELLHOP_TEST_SSH ("ssh -i KEY root@HOST");
 // these tests change it and are skipped without one. The host is given back at the end.
 type rig struct {
-	t   *testing.T
-	ssh []string
+	t    *testing.T
+	ssh  []string
+	line *os.Process // of the newest session
 }
 
 const rigHelper = "/usr/local/libexec/bellhop/rig-test"
@@ -26,7 +27,7 @@ func newRig(t *testing.T) *rig {
 	if ssh == "" {
 		t.Skip("BELLHOP_TEST_SSH names no host")
 	}
-	r := &rig{t, strings.Fields(ssh)}
+	r := &rig{t: t, ssh: strings.Fields(ssh)}
 	exe := t.TempDir() + "/bellhop-host"
 	build := exec.Command("go", "build", "-o", exe, "bellhop/cmd/bellhop-host")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -72,6 +73,7 @@ func (r *rig) session(o bundle.Offer, l *load) (told, error) {
 	if err := cmd.Start(); err != nil {
 		return told{}, err
 	}
+	r.line = cmd.Process
 	t, err := converse(bundle.NewReader(out), in, o, l)
 	in.Close()
 	cmd.Wait()
@@ -253,7 +255,9 @@ func TestRigLineCutAndAttach(t *testing.T) {
 	r := newRig(t)
 	r.deploy(rigBot("one", "first"), bundle.OutcomeDone)
 	run, _ := r.begin(slow(rigBot("two", "second")))
-	r.sh("pkill -9 -x -f '" + rigHelper + " serve'")
+	if err := r.line.Kill(); err != nil {
+		t.Fatal(err)
+	}
 	other := rigBot("three", "third")
 	o := other.offer()
 	got, err := r.session(o, other)
@@ -290,4 +294,38 @@ func TestRigReboot(t *testing.T) {
 	}
 	r.until("systemctl is-active rigbot", "active")
 	r.want("systemctl is-system-running", "running")
+}
+
+func TestRigSealedKeyNeedsNobody(t *testing.T) {
+	r := newRig(t)
+	l := rigBot("one", "first")
+	l.Keys[0].Seal = true
+	for i, f := range l.Files {
+		if strings.HasSuffix(f.Path, "rigtoken-key.service") {
+			text := strings.Replace(string(l.bytes[f.Digest]), "exit 0; echo", "exit 0; systemd-creds decrypt --name=rigtoken /var/lib/bellhop/sealed/rigtoken /run/keys/.n && chown rigbot:rigbot /run/keys/.n && chmod 640 /run/keys/.n && mv -T /run/keys/.n /run/keys/rigtoken && exit 0; echo", 1)
+			p := []byte(text)
+			l.Files[i].Digest, l.Files[i].Size = bundle.DigestBytes(p), int64(len(p))
+			l.bytes[l.Files[i].Digest] = p
+		}
+	}
+	r.deploy(l, bundle.OutcomeDone)
+	boot := r.sh("cat /proc/sys/kernel/random/boot_id")
+	r.try("systemctl reboot")
+	for range 300 {
+		if now, err := r.try("cat /proc/sys/kernel/random/boot_id"); err == nil && now != boot {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	r.until("systemctl is-active rigbot", "active")
+	r.want("cat /srv/rigbot/rigbot/token", "first")
+	o := l.offer()
+	o.Run = fmt.Sprintf("rig-%d", time.Now().UnixNano())
+	got, err := r.session(o, l)
+	if err != nil || got.res.Outcome != bundle.OutcomeNothing {
+		t.Fatalf("offer after the reboot: %+v, %v", got.res, err)
+	}
+	if k := got.hello.Keys; len(k) != 1 || k[0].Source != "sealed" || !k[0].Present {
+		t.Errorf("keys = %+v, want it there, from its sealed copy", k)
+	}
 }
