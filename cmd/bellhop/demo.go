@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,8 @@ type demo struct {
 	remote *lab.Remote
 	hosts  []*demoHost
 	server *serving
-	n      int // steps told
+	begin  func() // lets the server look: it would not wait for the webhook otherwise
+	n      int    // steps told
 }
 
 type demoHost struct {
@@ -86,6 +88,7 @@ func (d *demo) show(text string) {
 func (d *demo) close() error {
 	var err error
 	if d.server != nil {
+		d.begin()
 		err = d.server.stop()
 		d.server = nil
 	}
@@ -120,6 +123,8 @@ func (d *demo) serve(ctx context.Context) error {
 	d.step("A server starts on an empty directory, and makes what is its own", "bellhop serve --repo "+filepath.Base(d.remote.URL()))
 	o := serveOptions{listen: "127.0.0.1:0", admin: "off", gap: 50 * time.Millisecond}
 	o.deployerFlags = deployerFlags{stateDir: filepath.Join(d.dir, "state"), repo: d.remote.URL(), branch: "main", path: ".", rewritten: "follow"}
+	hold := make(chan struct{})
+	o.hold, d.begin = hold, sync.OnceFunc(func() { close(hold) })
 	s, err := o.start(ctx, d.e, quietLog())
 	if err != nil {
 		return err
@@ -210,7 +215,7 @@ func (d *demo) firstPush(ctx context.Context) error {
 		return err
 	}
 	d.step("The first push: GitHub rings with a signed delivery, and the fleet follows", "git push")
-	if err := d.push(ctx); err != nil {
+	if err := d.push(ctx, false); err != nil {
 		return err
 	}
 	d.step("What stands where", "bellhop status")
@@ -252,8 +257,9 @@ func (i *indented) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// push delivers a signed webhook and follows the run that it rang for.
-func (d *demo) push(ctx context.Context) error {
+// push delivers a signed webhook and follows the run that it rang for. Sessions are told from
+// the second on: after the first, a line to chrysalis is opened for good, for its keys.
+func (d *demo) push(ctx context.Context, sessions bool) error {
 	for _, h := range d.hosts {
 		h.had = h.ssh.Counts().Sessions
 	}
@@ -262,6 +268,7 @@ func (d *demo) push(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	d.begin()
 	d.show(d.p.dim(fmt.Sprintf("POST /v1/webhook, X-Hub-Signature-256 → %d, run %s", answer.status, answer.Run)))
 	g := &progress{w: d.out, p: d.p, live: isTerminal(d.out) && d.e.Getenv("TERM") != "dumb", indent: "   ", only: true}
 	run, err := d.server.bell.Follow(ctx, answer.Run, g.event)
@@ -271,12 +278,21 @@ func (d *demo) push(ctx context.Context) error {
 	if o := or(run.Outcome, ""); o != "done" && o != "nothing" {
 		return fmt.Errorf("the run ended as %s: %s", o, run.Error)
 	}
+	line := "webhook to done: " + took(time.Since(began))
+	if sessions {
+		line += "; SSH sessions: " + d.sessions()
+	}
+	d.show(d.p.dim(line))
+	return nil
+}
+
+// sessions counts those of this push.
+func (d *demo) sessions() string {
 	var counts []string
 	for _, h := range d.hosts {
 		counts = append(counts, fmt.Sprintf("%s %d", h.name, h.ssh.Counts().Sessions-h.had))
 	}
-	d.show(d.p.dim(fmt.Sprintf("webhook to done: %s; SSH sessions: %s", took(time.Since(began)), strings.Join(counts, ", "))))
-	return nil
+	return strings.Join(counts, ", ")
 }
 
 func (d *demo) status(ctx context.Context) error {
@@ -318,7 +334,7 @@ func (d *demo) secondPush(ctx context.Context) error {
 	d.step("The second push: one host is touched, one unit restarts, once", "git push")
 	m := d.hosts[0].machine
 	had := m.Starts("withinbot.service")
-	if err := d.push(ctx); err != nil {
+	if err := d.push(ctx, true); err != nil {
 		return err
 	}
 	d.show(fmt.Sprintf("withinbot.service restarted %s; the key stayed where it was", times(m.Starts("withinbot.service")-had)))
@@ -336,7 +352,7 @@ func times(n int) string {
 func (d *demo) readme(ctx context.Context) error {
 	d.step("A README changes: nobody is bothered", "git push")
 	d.remote.Commit(map[string]string{"services/withinbot/README.md": "The bot.\n"}, "say what withinbot is", demoAuthor)
-	return d.push(ctx)
+	return d.push(ctx, true)
 }
 
 // powerCut pulls chrysalis' plug. Its keys were in RAM.

@@ -54,7 +54,7 @@ func (g *progress) event(ev deploy.Event) {
 	switch {
 	case g.live:
 		g.redraw()
-	case row.outcome != "" || ev.Text != "":
+	case row.outcome != "" || ev.Step == "undo":
 		g.line(row)
 	}
 }

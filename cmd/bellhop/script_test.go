@@ -31,6 +31,7 @@ func TestScript(t *testing.T) {
 		UpdateScripts:       os.Getenv("UPDATE") != "",
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
+			env.Values[labKey{}] = map[string]labHost{}
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("XDG_CONFIG_HOME", "")
 			env.Setenv("USER", "cadey")
@@ -52,6 +53,13 @@ func TestScript(t *testing.T) {
 			"json":     cmdJSON,
 			"perm":     cmdPerm,
 			"hidden":   cmdHidden,
+			"hosts":    cmdHosts,
+			"fleet":    cmdFleet,
+			"unit":     cmdUnit,
+			"onhost":   cmdOnHost,
+			"sabotage": cmdSabotage,
+			"cut":      cmdCut,
+			"sessions": cmdSessions,
 		},
 	})
 }

@@ -35,7 +35,8 @@ type serveOptions struct {
 	poll                      time.Duration
 	pollByHand                bool
 	debug                     bool
-	gap                       time.Duration // between runs that were rung for; 0 is the bell's own
+	gap                       time.Duration   // between runs that were rung for; 0 is the bell's own
+	hold                      <-chan struct{} // nothing is looked at before it is closed; nil: at once
 }
 
 func (e *Env) serveCmd() *cobra.Command {
@@ -251,6 +252,9 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 	}
 	part(func() error { return s.server.Serve(ctx, on) })
 	part(func() error {
+		if o.hold != nil {
+			<-o.hold
+		}
 		s.waitForRepo(ctx, o.repo, log)
 		if ctx.Err() != nil {
 			return nil
