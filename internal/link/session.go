@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 
@@ -297,73 +296,6 @@ func (s *Session) abort() {
 	case <-t.C:
 		s.conn.close(errors.New("the host does not let a session end"))
 	}
-}
-
-// Exec runs cmd with /bin/sh as root, by sudo -n for other users, and returns its exit
-// code. What the login shell prints by itself may come first. A nil stdin is empty, nil
-// stdout and stderr are dropped.
-func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, stdout, stderr io.Writer) (int, error) {
-	head := &capped{max: 512}
-	errs := io.Writer(head)
-	if stderr != nil {
-		errs = io.MultiWriter(stderr, head)
-	}
-	s, err := p.begin(ctx, t, wrap(cmd, t.sudo()), nil, errs)
-	if err != nil {
-		return -1, err
-	}
-	defer s.Close()
-	if stdout == nil {
-		stdout = io.Discard
-	}
-	go s.feed(stdin)
-	if _, err := io.CopyBuffer(stdout, readerOnly{s}, make([]byte, 32<<10)); err != nil {
-		return -1, err
-	}
-	code, err := s.Wait()
-	if err == nil && t.sudo() && code != 0 {
-		if why := sudoRefusal(head.String()); why != nil {
-			return code, &Error{t.Name, ErrSudo, why}
-		}
-	}
-	return code, err
-}
-
-// readerOnly hides what else a reader can do from io.Copy, so that the buffer is ours.
-type readerOnly struct{ io.Reader }
-
-func (s *Session) feed(stdin io.Reader) {
-	if stdin != nil {
-		io.CopyBuffer(struct{ io.Writer }{s}, readerOnly{stdin}, make([]byte, 32<<10))
-	}
-	s.CloseWrite()
-}
-
-// wrap makes one line that any login shell (sh, csh, fish) hands to /bin/sh unread.
-func wrap(script string, sudo bool) string {
-	sh := "/bin/sh -c '" + strings.ReplaceAll(script, "'", `'\''`) + "'"
-	if sudo {
-		return "exec sudo -n -- " + sh
-	}
-	return "exec " + sh
-}
-
-// sudoRefusal recognises sudo's own refusals, and says what to do about each.
-func sudoRefusal(stderr string) error {
-	at := strings.Index(stderr, "sudo:")
-	switch {
-	case strings.Contains(stderr, "sudo") && strings.Contains(stderr, "not found"):
-		return errors.New("sudo is not installed: log in as root instead")
-	case strings.Contains(stderr, "not in the sudoers file"), strings.Contains(stderr, "is not allowed to execute"), strings.Contains(stderr, "may not run sudo"):
-		return errors.New("the user is not in sudoers: it needs a line like 'USER ALL=(root) NOPASSWD: ALL'")
-	case at < 0:
-		return nil
-	case strings.Contains(stderr[at:], "tty"):
-		return errors.New("sudo wants a terminal: take requiretty out of sudoers for this user")
-	case strings.Contains(stderr[at:], "password is required"), strings.Contains(stderr[at:], "authentication is required"):
-		return errors.New("sudo wants a password: the user needs NOPASSWD in sudoers")
-	}
-	return nil
 }
 
 // capped keeps the first max bytes written to it, and takes the rest without a word.

@@ -1,0 +1,187 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/link"
+)
+
+// session waits for the command of a channel and runs it.
+func (h *Host) session(ctx context.Context, nc ssh.NewChannel) {
+	ch, reqs, err := nc.Accept()
+	if err != nil {
+		return
+	}
+	defer ch.Close()
+	h.n.trips.Add(1)
+	line, ok := command(reqs)
+	if !ok {
+		return
+	}
+	h.n.sessions.Add(1)
+	h.n.trips.Add(1)
+	// From here on the channel's requests only tell its end.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		ssh.DiscardRequests(reqs)
+		cancel()
+	}()
+	h.mu.Lock()
+	noise := h.noise
+	h.mu.Unlock()
+	io.WriteString(ch, noise)
+	code := h.run(ctx, line, &turns{ReadWriter: ch, n: &h.n.trips}, ch.Stderr())
+	ch.CloseWrite()
+	ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
+}
+
+// command answers a channel's requests up to its exec.
+func command(reqs <-chan *ssh.Request) (line string, ok bool) {
+	for r := range reqs {
+		if r.Type != "exec" {
+			r.Reply(r.Type == "pty-req" || r.Type == "env", nil)
+			continue
+		}
+		var m struct{ Line string }
+		err := ssh.Unmarshal(r.Payload, &m)
+		r.Reply(err == nil, nil)
+		return m.Line, err == nil
+	}
+	return "", false
+}
+
+// run does what the line says, as far as a host without a shell can.
+func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.Writer) int {
+	verb, digest := link.ParseLine(line)
+	switch verb {
+	case "serve":
+		h.mu.Lock()
+		there, uname := h.helpers == nil || slices.Contains(h.helpers, digest), h.uname
+		h.mu.Unlock()
+		if !there {
+			fmt.Fprintf(ch, "\x00bellhop-need %s\n", uname)
+			return 0
+		}
+		if err := h.serve(ctx, ch, ch); err != nil {
+			fmt.Fprintln(errs, err)
+			return 1
+		}
+		return 0
+	case "upload":
+		return h.upload(digest, ch, ch)
+	case "facts":
+		return h.facts(ch)
+	}
+	return h.plain(line, ch, errs)
+}
+
+// plain knows a few commands that change nothing.
+func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
+	words := strings.Fields(unwrap(line))
+	switch {
+	case len(words) == 1 && words[0] == "true":
+		return 0
+	case len(words) == 1 && words[0] == "false":
+		return 1
+	case len(words) > 0 && words[0] == "echo":
+		fmt.Fprintln(ch, strings.Join(words[1:], " "))
+		return 0
+	case len(words) == 1 && words[0] == "cat":
+		io.Copy(ch, ch)
+		return 0
+	case len(words) == 2 && words[0] == "cat" && h.root != "":
+		p, err := os.ReadFile(filepath.Join(h.root, filepath.Clean("/"+words[1])))
+		if err != nil {
+			fmt.Fprintf(errs, "cat: %s: no such file\n", words[1])
+			return 1
+		}
+		ch.Write(p)
+		return 0
+	}
+	fmt.Fprintln(errs, "this host is imitated: it knows true, false, echo and cat")
+	return 127
+}
+
+// unwrap takes off what link puts around a command.
+func unwrap(line string) string {
+	for _, head := range []string{"exec sudo -n -- ", "exec "} {
+		line = strings.TrimPrefix(line, head)
+	}
+	if in, ok := strings.CutPrefix(line, "/bin/sh -c '"); ok {
+		line = strings.ReplaceAll(strings.TrimSuffix(in, "'"), `'\''`, "'")
+	}
+	return line
+}
+
+// tunnel connects a channel to where it asks, as sshd does for a jump.
+func tunnel(ctx context.Context, nc ssh.NewChannel) {
+	var m struct {
+		Host string
+		Port uint32
+		From string
+		Back uint32
+	}
+	if err := ssh.Unmarshal(nc.ExtraData(), &m); err != nil {
+		nc.Reject(ssh.ConnectionFailed, "can't read that")
+		return
+	}
+	to, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(m.Host, fmt.Sprint(m.Port)))
+	if err != nil {
+		nc.Reject(ssh.ConnectionFailed, err.Error())
+		return
+	}
+	defer to.Close()
+	ch, reqs, err := nc.Accept()
+	if err != nil {
+		return
+	}
+	defer ch.Close()
+	go ssh.DiscardRequests(reqs)
+	stop := context.AfterFunc(ctx, func() { to.Close() })
+	defer stop()
+	go func() {
+		io.Copy(to, ch)
+		to.Close()
+	}()
+	io.Copy(ch, to)
+}
+
+// facts answers the look that link takes at a host. It adds no key: whom to let in is Allow's.
+func (h *Host) facts(out io.Writer) int {
+	h.mu.Lock()
+	uname := h.uname
+	h.mu.Unlock()
+	fmt.Fprintf(out, "bellhop-facts 1\nuname %s\ntime %d\nuid 0\nsystemd systemd 252 (imitated)\nhostkey %s\nmount / rw\nend\n",
+		uname, time.Now().Unix(), h.HostKey())
+	return 0
+}
+
+// upload takes a helper as the real line does: only whole.
+func (h *Host) upload(digest string, in io.Reader, out io.Writer) int {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, in); err != nil || hex.EncodeToString(sum.Sum(nil)) != digest {
+		io.WriteString(out, "\x00bellhop-fail digest /var/lib/bellhop/bin\n")
+		return 1
+	}
+	h.n.uploads.Add(1)
+	h.mu.Lock()
+	if h.helpers != nil {
+		h.helpers = append(h.helpers, digest)
+	}
+	h.mu.Unlock()
+	io.WriteString(out, "\x00bellhop-done /var/lib/bellhop/bin\n")
+	return 0
+}

@@ -1,0 +1,117 @@
+package link_test
+
+import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/pem"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/link"
+)
+
+func TestKeySigners(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(key, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "key")
+	signers := link.KeySigners(path)
+	if _, err := signers(); err == nil {
+		t.Error("a key file that is not there gave no error")
+	}
+	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := newHost(t, "a")
+	pub, _ := ssh.NewPublicKey(key.Public())
+	h.Allow(pub)
+	cfg := config(t)
+	cfg.Signers = signers // it is read again, after it failed
+	if err := talk(t.Context(), newPool(t, cfg), h.Target()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAgentSigners: of an agent's many keys only the named one is shown, and an agent that
+// was restarted is asked anew.
+func TestAgentSigners(t *testing.T) {
+	ring := agent.NewKeyring()
+	var pubs []ssh.PublicKey
+	for range 8 {
+		pub, key, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.Add(agent.AddedKey{PrivateKey: key}); err != nil {
+			t.Fatal(err)
+		}
+		p, _ := ssh.NewPublicKey(pub)
+		pubs = append(pubs, p)
+	}
+	sock := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conns := make(chan net.Conn, 10)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns <- c
+			go agent.ServeAgent(ring, c)
+		}
+	}()
+	t.Setenv("SSH_AUTH_SOCK", sock)
+	h := newHost(t, "a")
+	h.Allow(pubs[7])
+	cfg := config(t)
+	cfg.Signers = link.AgentSigners(pubs[7])
+	p := newPool(t, cfg)
+	for range 2 {
+		if err := p.Fresh(t.Context(), h.Target()); err != nil {
+			t.Error(err)
+		}
+		(<-conns).Close()
+	}
+	if _, err := link.AgentSigners(newSigner(t).PublicKey())(); err == nil {
+		t.Error("a key that the agent lacks gave no error")
+	}
+}
+
+func TestFindHelper(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("BELLHOP_HELPERS", dir)
+	path := filepath.Join(dir, "bellhop-host-linux-riscv64")
+	for _, body := range []string{"one", "three"} {
+		if err := os.WriteFile(path, []byte(body), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		got, digest, err := link.FindHelper("linux", "riscv64")
+		if got != path || digest != bundle.DigestBytes([]byte(body)) || err != nil {
+			t.Errorf("FindHelper with %q = %s, %s, %v", body, got, digest, err)
+		}
+	}
+	if _, _, err := link.FindHelper("linux", "s390x"); err == nil || !strings.Contains(err.Error(), "bellhop-host-linux-s390x") {
+		t.Errorf("FindHelper of what is not there = %v, want one that names the file", err)
+	}
+	if _, digest, err := link.FindHelper(runtime.GOOS, runtime.GOARCH); err != nil || len(digest) != 64 {
+		t.Errorf("FindHelper of this program = %q, %v", digest, err)
+	}
+}
