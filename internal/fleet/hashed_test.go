@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -324,3 +325,40 @@ func TestIncrementalEqualsFresh(t *testing.T) {
 		}
 	}
 }
+
+// Bundles are made and read by many while the next tree loads.
+func TestManyAtOnce(t *testing.T) {
+	l := loader()
+	base := bigTree(200)
+	first, err := l.Load(&plainTree{base})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range len(first.Hosts) {
+				h := first.Hosts[(i*7+g)%len(first.Hosts)]
+				b, err := first.Bundle(h.Name)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, k := range b.Keys {
+					if v, err := b.Key(k.Name); err != nil || len(v) == 0 {
+						t.Errorf("Key(%s) = %d bytes, %v", k.Name, len(v), err)
+					}
+				}
+			}
+		})
+	}
+	for i := range 5 {
+		if _, err := l.Load(&plainTree{edited(base, map[string]string{"services/s003/files/etc/s003/3.conf": fmt.Sprint(i)})}); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Wait()
+}
+
+// plainTree is a tree without hashes or counters, for many readers.
+type plainTree struct{ fstest.MapFS }
