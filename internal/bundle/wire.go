@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 )
 
 // The wire between the deployer and its helper on the host: one exec, one stream each way.
@@ -221,16 +222,25 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 // deflated marks the type byte of a message whose payload is deflated.
 const deflated byte = 0x80
 
+// deflaters are kept between messages: one is half a megabyte of tables, and a push to a
+// thousand hosts deflates a thousand offers.
+var deflaters = sync.Pool{New: func() any {
+	z, err := flate.NewWriter(nil, flate.BestSpeed)
+	if err != nil {
+		panic(err) // the level is right
+	}
+	return z
+}}
+
 // deflate is p deflated, nil where that does not pay.
 func deflate(p []byte) []byte {
 	if len(p) < 1<<10 {
 		return nil
 	}
 	var b bytes.Buffer
-	z, err := flate.NewWriter(&b, flate.DefaultCompression)
-	if err != nil {
-		panic(err) // the level is right
-	}
+	z := deflaters.Get().(*flate.Writer)
+	defer deflaters.Put(z)
+	z.Reset(&b)
 	z.Write(p) // to memory: it can't fail
 	z.Close()
 	if b.Len() >= len(p) {
