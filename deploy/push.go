@@ -48,8 +48,13 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		return d.lost(ctx, hp, err)
 	}
 	defer release()
+	began := time.Now()
 	for try := 1; ; try++ {
 		res, boot, err := d.offer(ctx, r, p, hp)
+		if busy(res, err) && time.Since(began) < d.limits().Patience && pause(ctx, d.limits().Retry) {
+			try--
+			continue // another run is at work there, perhaps one of ours that was lost
+		}
 		if lost := (errLost{}); errors.As(err, &lost) {
 			res, boot, err = d.fetchResult(ctx, p.Fleet, hp, r.head.ID, lost)
 		}
@@ -66,6 +71,13 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		}
 		d.log().Info("trying again", "host", hp.Name, "run", r.head.ID, "err", err)
 	}
+}
+
+// errBusy says that a run which was at work on the host has ended now.
+var errBusy = errors.New("another run was at work")
+
+func busy(res *bundle.Result, err error) bool {
+	return errors.Is(err, errBusy) || err == nil && res != nil && res.Outcome == bundle.OutcomeRefused && res.Refused == bundle.RefusedBusy
 }
 
 // passes says that err may be gone in a second.
@@ -221,6 +233,12 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 		defer clearKeys()
 		res, err := c.find(r.head.ID, filter)
 		return res, c.hello.BootID, err
+	}
+	if c.hello.Open != "" { // its result is history's when it is ours; then the next hello says what stands
+		if _, err := c.attach(clean(c.hello.Open, 64), d.filter(nil)); err != nil && ctx.Err() != nil {
+			return nil, "", c.why(err)
+		}
+		return nil, "", errBusy
 	}
 	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello); err != nil {
 		return nil, "", err

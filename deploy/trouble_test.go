@@ -140,6 +140,36 @@ func TestDeployerDies(t *testing.T) {
 	}
 }
 
+// What a lost run left behind is found out even when the repo has gone back to what was there
+// before it, and the host was away for a while.
+func TestLostRunAndRevert(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	ctx, cancel := context.WithCancel(t.Context())
+	last := ended()
+	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) bool {
+		cut := last(p)
+		if cut {
+			cancel()
+		}
+		return cut
+	}}
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	w.commit("second")
+	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	eventually(t, "the host goes on by itself", func() bool { return read(t, w.machines["a"].Path("/etc/web.conf")) == "new\n" })
+	w.hosts["a"].Cut()
+	w.d = w.deployer(w.d.ID)
+	w.files["services/web/files/etc/web.conf"] = "hello\n"
+	w.push("revert", history.RunFailed)
+	w.must(w.hosts["a"].Mend())
+	w.files["README"] = "x"
+	w.push("a readme", history.RunDone)
+	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "hello\n" {
+		t.Errorf("/etc/web.conf is %q, want what the repo went back to", got)
+	}
+}
+
 func TestSlowHostIsDetached(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.push("first", history.RunDone)
@@ -421,4 +451,85 @@ func TestLock(t *testing.T) {
 	} else {
 		unlock()
 	}
+}
+
+// rebooter reboots the lab's machine when it is asked to.
+type rebooter struct {
+	deploy.Links
+	w *world
+}
+
+func (r rebooter) Exec(_ context.Context, t link.Target, cmd string) (int, error) {
+	if cmd != "systemctl --no-block reboot" {
+		return 127, nil
+	}
+	err := r.w.machines[t.Name].Reboot()
+	r.w.hosts[t.Name].Drop()
+	return 0, err
+}
+
+func TestReboot(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.push("first", history.RunDone)
+	w.d.Links = rebooter{w.d.Links, w}
+	var said []string
+	w.must(w.d.Reboot(t.Context(), "a", 0, func(s string) { said = append(said, s) }))
+	if len(said) != 3 || said[0] != "rebooting" || said[2] != "2 of 2 keys stand" {
+		t.Errorf("Reboot said %q", said)
+	}
+	if !w.machines["a"].Active("vault.service") {
+		t.Error("what waited for the keys does not run")
+	}
+	if err := w.d.Reboot(t.Context(), "nobody", 0, func(string) {}); err == nil {
+		t.Error("Reboot of a host that is not there is no error")
+	}
+}
+
+// The host that bellhop runs on goes last, and alone.
+func TestOwnHostGoesLast(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	w.push("first", history.RunDone)
+	w.d.BootID = w.machines["a"].BootID()
+	w.events = nil
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	w.push("second", history.RunDone)
+	ended := map[string]bool{}
+	for _, e := range w.events {
+		if e.Host == "a" && (!ended["b"] || !ended["c"]) {
+			t.Fatalf("%s of the own host came before the others ended", e.Step)
+		}
+		if e.Step == "end" {
+			ended[e.Host] = true
+		}
+	}
+}
+
+func TestPaused(t *testing.T) {
+	w := newWorld(t, "a")
+	w.commit("first")
+	w.must(w.db.SetPaused(t.Context(), true))
+	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
+	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.RunRefused || w.sessions("a") != 0 {
+		t.Errorf("a paused run ended %v, %v, with %d sessions", r, err, w.sessions("a"))
+	}
+	w.must(w.db.SetPaused(t.Context(), false))
+	w.run(deploy.Request{Cause: "resume"}, history.RunDone)
+}
+
+func TestQuietPolls(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	for range 3 {
+		w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
+	}
+	h, err := w.db.Runs(t.Context(), 0, "")
+	w.must(err)
+	if len(h.Runs) != 1 {
+		t.Errorf("%d runs are remembered, want 1: a poll that finds nothing tells nothing", len(h.Runs))
+	}
+	w.files["README"] = "x"
+	w.commit("second")
+	w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
+	w.wantState("a", history.Current, w.commits[1].Commit)
 }

@@ -246,7 +246,7 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 		if h.Follows {
 			h.State, h.Commit = Current, ""
 		}
-	case e.Outcome == bundle.OutcomeFailed:
+	case e.Outcome == bundle.OutcomeFailed, e.Outcome == Unknown:
 		h.Digest, h.Follows = "", false // nobody knows what stands there whole
 		h.State = e.State
 	default:
@@ -359,6 +359,8 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			if h.Follows {
 				h.Commit, h.Follows = db.top, false
 			}
+			// Nor is it known what stands there: until the host says so, it equals nothing wanted.
+			h.Digest = ""
 			h.State, h.Error = Unknown, "bellhop stopped while run "+o.Run+" was at work there"
 			if err := db.saveHost(tx, h); err != nil {
 				return err
