@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
+	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -80,6 +81,10 @@ func (s *serving) verbs() {
 	})
 	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
 		return h.deployer.KeyStatus(ctx, in.On)
+	})
+	server.Handle(s.server, "host-remove", func(ctx context.Context, _ server.Caller, in removeRequest, _ func(any)) (*bundle.Result, error) {
+		res, err := h.removeHost(ctx, in)
+		return res, overSocket(err)
 	})
 	server.Handle(s.server, "reboot", func(ctx context.Context, _ server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
 		limit := time.Duration(in.LimitMs) * time.Millisecond

@@ -18,7 +18,7 @@ import (
 )
 
 func (e *Env) hostCmd() *cobra.Command {
-	return group(groupHosts, "host", "Hosts come, are looked at, and leave", e.hostAddCmd(), e.hostCheckCmd())
+	return group(groupHosts, "host", "Hosts come, are looked at, and leave", e.hostAddCmd(), e.hostCheckCmd(), e.hostRemoveCmd())
 }
 
 type hostAdd struct {

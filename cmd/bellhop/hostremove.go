@@ -1,0 +1,192 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/goccy/go-yaml"
+	"github.com/spf13/cobra"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+	"bellhop/server"
+)
+
+// How a host leaves: out of bellhop.yaml where a person works on it, then out of the
+// deployer's memory, and, if asked, off the host itself.
+
+func (e *Env) hostRemoveCmd() *cobra.Command {
+	var f deployerFlags
+	var dir string
+	var undo bool
+	c := &cobra.Command{
+		Use: "remove NAME", Short: "Let a host go", Args: cobra.ExactArgs(1),
+		Long: `Let a host go. In a config repo that names it, its lines leave bellhop.yaml; once that is
+pushed, the host is released and stands as it is. On the deployer, a released host is then
+forgotten. With --undo everything that bellhop owns there leaves first, and what stood in a
+place before bellhop came stands there again.`,
+		RunE: func(c *cobra.Command, args []string) error {
+			if done, err := e.dropFromFile(dir, args[0], undo); done || err != nil {
+				return err
+			}
+			return e.hostRemove(c.Context(), &f, removeRequest{args[0], undo})
+		},
+	}
+	f.flags(c)
+	dirFlag(c, &dir)
+	c.Flags().BoolVar(&undo, "undo", false, "take away what bellhop owns there, and put back what stood there before")
+	c.ValidArgsFunction = completeHosts
+	return c
+}
+
+// dropFromFile takes a host out of the config in front of us, if it is there.
+func (e *Env) dropFromFile(dir, name string, undo bool) (done bool, err error) {
+	at, err := configDir(dir)
+	if err != nil {
+		return false, nilUnless(dir != "", err)
+	}
+	path := filepath.Join(at, fleetFile)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	var known knownFleet
+	if err := yaml.Unmarshal(text, &known); err != nil {
+		return false, fmt.Errorf("read %s: %w", path, err)
+	}
+	if _, ok := known.Hosts[name]; !ok {
+		return false, nil
+	}
+	edited, err := dropHost(string(text), name)
+	if err != nil {
+		return false, err
+	}
+	if err := replaceFile(path, []byte(edited)); err != nil {
+		return false, err
+	}
+	more := ""
+	if undo {
+		more = " --undo"
+	}
+	fmt.Fprintf(e.Stdout, "took %s out of %s; push that, then on the deployer: bellhop host remove %s%s\n", name, path, name, more)
+	return true, nil
+}
+
+func nilUnless(keep bool, err error) error {
+	if keep {
+		return err
+	}
+	return nil
+}
+
+type removeRequest struct {
+	Host string `json:"host"`
+	Undo bool   `json:"undo"`
+}
+
+func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeRequest) error {
+	client, err := dial(f.stateDir)
+	if err != nil {
+		return err
+	}
+	var res *bundle.Result
+	if client != nil {
+		defer client.Close()
+		res, err = server.Call[*bundle.Result](ctx, client, "host-remove", req, nil)
+		err = fromSocket(err)
+	} else {
+		var h *house
+		if h, err = f.openUndumpable(e); err != nil {
+			return explain(err)
+		}
+		defer h.Close()
+		res, err = h.removeHost(ctx, req)
+	}
+	if err != nil {
+		return err
+	}
+	if res != nil {
+		for _, line := range res.Kept {
+			fmt.Fprintf(e.Stdout, "%s: %s stays\n", req.Host, line)
+		}
+		for _, line := range res.Warnings {
+			fmt.Fprintf(e.Stdout, "%s: %s\n", req.Host, line)
+		}
+	}
+	fmt.Fprintf(e.Stdout, "%s is forgotten\n", req.Host)
+	return nil
+}
+
+// removeHost forgets a host that left the repo, after giving it back if asked.
+func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Result, error) {
+	all := h.history.Hosts()
+	host, ok := all[req.Host]
+	switch {
+	case !ok:
+		return nil, fmt.Errorf("remove %s: no such host is remembered", req.Host)
+	case host.State != history.Released:
+		return nil, hint(fmt.Errorf("remove %s: the repo still names it", req.Host), "take it out of bellhop.yaml (bellhop host remove %s does, in the repo) and push", req.Host)
+	}
+	res := &bundle.Result{}
+	if req.Undo {
+		t, err := rememberedTarget(all, req.Host, 0)
+		if err != nil {
+			return nil, err
+		}
+		if res, err = giveBack(ctx, h.pool, *t); err != nil {
+			return res, hint(fmt.Errorf("remove %s: %w", req.Host, err), "without --undo it is only forgotten")
+		}
+	}
+	h.pool.Drop(req.Host)
+	return res, h.history.Forget(ctx, req.Host)
+}
+
+// giveBack has a host put back what stood there before bellhop came.
+func giveBack(ctx context.Context, pool *link.Pool, t link.Target) (*bundle.Result, error) {
+	s, err := pool.Helper(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	in := bundle.NewReader(s)
+	if _, err := in.SkipNoise(); err != nil {
+		return nil, err
+	}
+	var hello bundle.Hello
+	if err := in.Expect(bundle.FrameHello, &hello); err != nil {
+		return nil, fmt.Errorf("hello: %w", err)
+	}
+	if err := bundle.WriteFrame(s, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo}); err != nil {
+		return nil, err
+	}
+	for {
+		kind, payload, err := in.Next()
+		if err != nil {
+			return nil, fmt.Errorf("undo: %w", err)
+		}
+		switch kind {
+		case bundle.FrameEvent:
+		case bundle.FrameResult:
+			var res bundle.Result
+			if err := bundle.Unmarshal(payload, &res); err != nil {
+				return nil, err
+			}
+			if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
+				return &res, fmt.Errorf("undo: %s: %s", res.Outcome, res.Error)
+			}
+			return &res, nil
+		case bundle.FrameReply:
+			var r bundle.Reply
+			if err := bundle.Unmarshal(payload, &r); err != nil {
+				return nil, err
+			}
+			return nil, errors.New(r.Error)
+		default:
+			return nil, fmt.Errorf("undo: frame %q came", kind)
+		}
+	}
+}
