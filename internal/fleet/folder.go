@@ -1,0 +1,321 @@
+package fleet
+
+import (
+	"cmp"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"bellhop/internal/bundle"
+)
+
+// readService reads the folder services/name. earlier are the same folder in earlier trees;
+// when nothing that matters differs from one of them, that one is the answer.
+func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*service, error) {
+	dir := "services/" + name
+	s := &service{name: name, treeHash: t.dirHash(dir), dirs: map[string]string{}, blobs: map[string]*blob{}, renders: map[renderKey]*rendered{}}
+	var old *service // whose listings serve
+	for _, e := range earlier {
+		if s.treeHash != "" && e.treeHash == s.treeHash {
+			return e.service, nil
+		}
+		old = cmp.Or(old, e.service)
+	}
+	s.text = &text{file: dir + "/service.yaml"}
+	if err := s.walk(t, dir, true, old); err != nil {
+		return nil, err
+	}
+	s.fingerprint = fingerprint(s.objects, s.problems)
+	for _, e := range earlier {
+		if e.fingerprint == s.fingerprint {
+			// A README changed. Remember the new hash, so that the next load need not look.
+			// No other goroutine reads it: loads hold the loader's lock.
+			e.treeHash, e.dirs = s.treeHash, s.dirs
+			return e.service, nil
+		}
+	}
+	if err := s.build(t, l); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// walk lists the folder; below a folder whose hash old knows, old's listing is taken.
+func (s *service) walk(t *tree, dir string, top bool, old *service) error {
+	h := t.dirHash(dir)
+	s.dirs[dir] = h
+	if !top && old != nil && h != "" && old.dirs[dir] == h && len(old.problems) == 0 {
+		for _, o := range old.objects {
+			if strings.HasPrefix(o.path, dir+"/") {
+				s.objects = append(s.objects, o)
+			}
+		}
+		for d, h := range old.dirs {
+			if strings.HasPrefix(d, dir+"/") {
+				s.dirs[d] = h
+			}
+		}
+		return nil
+	}
+	os, err := t.list(dir)
+	if err != nil {
+		return err
+	}
+	if top {
+		os = slices.DeleteFunc(os, func(o object) bool {
+			return !o.mode.IsDir() && ignored(o.name()) || o.mode.IsDir() && strings.HasPrefix(o.name(), ".")
+		})
+	}
+	twins(os, func(a, b object) { s.tellFile(b.path, "differs from %s only by case", a.name()) })
+	inFiles := strings.HasPrefix(dir+"/", "services/"+s.name+"/files/")
+	for _, o := range os {
+		if bad := badObject(o, inFiles); bad != "" {
+			s.tellFile(o.path, "%s", bad)
+			continue
+		}
+		switch {
+		case o.mode.IsDir():
+			err = s.walk(t, o.path, false, old)
+		case o.mode&fs.ModeSymlink != 0:
+			o.hash, err = t.link(o.path)
+			s.objects = append(s.objects, o)
+		default:
+			o.hash, err = t.fileHash(o.path)
+			if err == errTooLarge {
+				s.tellFile(o.path, "%v", err)
+				err = nil
+				continue
+			}
+			s.objects = append(s.objects, o)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fingerprint covers everything that a service is made from.
+func fingerprint(os []object, ps Problems) string {
+	var b strings.Builder
+	for _, o := range os {
+		fmt.Fprintf(&b, "%q %o %q\n", o.path, uint32(o.mode&(fs.ModeType|0o111)), o.hash)
+	}
+	for _, p := range ps {
+		b.WriteString(p.Error())
+	}
+	return bundle.DigestBytes([]byte(b.String()))
+}
+
+// build parses what was listed.
+func (s *service) build(t *tree, l *Loader) error {
+	dir := "services/" + s.name + "/"
+	if !nameRule.MatchString(s.name) {
+		s.tellFile(dir, "bad name %q for a service: %s", s.name, nameWords)
+	}
+	for _, o := range s.objects {
+		if o.path == s.text.file {
+			b, err := s.load(t, l, o, true)
+			if err != nil || b == nil {
+				return err
+			}
+			s.text.data = b.data
+			decodeYAML(s.text, &s.def)
+			s.problems = append(s.problems, s.text.problems...)
+		}
+	}
+	s.readUser()
+	s.readPackage()
+	for _, o := range s.objects {
+		if err := s.take(t, l, o, strings.TrimPrefix(o.path, dir)); err != nil {
+			return err
+		}
+	}
+	s.readSettings()
+	s.readFiles()
+	s.readKeys()
+	s.readUnits()
+	s.readNeeds()
+	s.checkPackage()
+	s.claims()
+	return nil
+}
+
+// load is the blob of o, from the loader's memory if it is there. It is nil when it was told
+// as a problem.
+func (s *service) load(t *tree, l *Loader, o object, keep bool) (*blob, error) {
+	b := l.cache.blobs[o.hash]
+	if b == nil || keep && b.data == nil && b.size > 0 {
+		data, err := t.bytes(o.path)
+		if err == errTooLarge {
+			s.tellFile(o.path, "%v", err)
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		b = newBlob(data, keep)
+		l.cache.blobs[o.hash] = b
+	}
+	s.blobs[o.hash] = b
+	if b.lfs {
+		s.tellFile(o.path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
+		return nil, nil
+	}
+	return b, nil
+}
+
+// take puts one file of the folder where it belongs. rel is its path below the folder.
+func (s *service) take(t *tree, l *Loader, o object, rel string) error {
+	top, rest, nested := strings.Cut(rel, "/")
+	switch {
+	case rel == "service.yaml":
+		return nil
+	case !nested && top == "service.yml":
+		s.tellFile(o.path, "this file is called service.yaml")
+		return nil
+	case nested && top == "files":
+		return s.takeFile(t, l, o, rest)
+	case s.pkg != nil && s.pkg.file != "" && s.matchesPackage(o.path):
+		b, err := s.load(t, l, o, false)
+		if b != nil {
+			s.pkg.blobs[o.path] = b
+		}
+		return err
+	case !nested:
+		name := strings.TrimSuffix(top, ".tmpl")
+		if isUnit(name) || isQuadlet(name) {
+			return s.takeUnit(t, l, o, name, "")
+		}
+	case strings.HasSuffix(top, ".d") && !strings.Contains(rest, "/"):
+		unit := strings.TrimSuffix(top, ".d")
+		if isUnit(unit) || isQuadlet(unit) {
+			return s.takeUnit(t, l, o, unit, strings.TrimSuffix(rest, ".tmpl"))
+		}
+	}
+	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
+	if !nested {
+		if _, kind := splitUnit(strings.TrimSuffix(top, ".tmpl")); kind != "" {
+			if c := near(kind, append(slices.Clone(unitKinds), quadletKinds...)); c != "" {
+				hint = fmt.Sprintf("did you mean .%s?", c)
+			}
+		}
+	}
+	s.tellFile(o.path, "bellhop does not know what to do with this; %s", hint)
+	return nil
+}
+
+// places that are bellhop's, or that nobody installs files to.
+var closedPlaces = []string{"/proc", "/sys", "/dev", bundle.KeyDir, bundle.StateDir, bundle.PackageDir, "/usr/local/libexec/bellhop"}
+
+// badPath says why path can't be installed to; "" when it can.
+func badPath(p string) string {
+	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" {
+		return "want a clean absolute path"
+	}
+	if !utf8.ValidString(p) {
+		return "a path that is not UTF-8"
+	}
+	for _, c := range p {
+		if c < ' ' || c == 0x7f {
+			return "control characters in a path"
+		}
+	}
+	for _, c := range closedPlaces {
+		if below(p, c) {
+			return "below " + c + " is no place for this"
+		}
+	}
+	for _, c := range []string{bundle.UnitDir, "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/system", bundle.QuadletDir} {
+		if below(p, c) {
+			return "a unit or drop-in stands at the top of the service's folder, not below files/"
+		}
+	}
+	return ""
+}
+
+func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
+
+func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
+	f := fileSpec{path: "/" + rest, src: o.path, user: "root", group: "root", mode: 0o644}
+	if o.mode&fs.ModeSymlink != 0 {
+		f.target = o.hash
+		if bad := badPath(f.path); bad != "" {
+			s.tellFile(o.path, "%s", bad)
+		} else if f.target == "" || strings.ContainsAny(f.target, "\x00\n") {
+			s.tellFile(o.path, "a link to nowhere")
+		}
+		s.files = append(s.files, f)
+		return nil
+	}
+	isTmpl := strings.HasSuffix(rest, ".tmpl")
+	f.path = strings.TrimSuffix(f.path, ".tmpl")
+	if bad := badPath(f.path); bad != "" {
+		s.tellFile(o.path, "%s", bad)
+	}
+	if o.mode&0o111 != 0 {
+		f.mode = 0o755
+	}
+	b, err := s.load(t, l, o, isTmpl)
+	if err != nil || b == nil {
+		return err
+	}
+	f.blob = b
+	if isTmpl {
+		f.tmpl = s.template(o.path, b)
+	}
+	s.files = append(s.files, f)
+	return nil
+}
+
+// gateName is the drop-in that bellhop itself writes for a unit.
+const gateName = "50-bellhop.conf"
+
+func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) error {
+	if bad := checkUnitName(unit); bad != "" {
+		s.tellFile(o.path, "bad name for a unit: %s", bad)
+		return nil
+	}
+	u := unitSpec{unit: unit, src: o.path, quadlet: isQuadlet(unit)}
+	where := bundle.UnitDir
+	if u.quadlet {
+		where = bundle.QuadletDir
+	}
+	u.path = where + "/" + unit
+	if dropin != "" {
+		u.dropin = true
+		u.path = where + "/" + unit + ".d/" + dropin
+		switch {
+		case !strings.HasSuffix(dropin, ".conf") || dropin == ".conf":
+			s.tellFile(o.path, "systemd reads only *.conf here")
+		case dropin == gateName:
+			s.tellFile(o.path, "%s is the drop-in that bellhop writes; take another name", gateName)
+		}
+	}
+	b, err := s.load(t, l, o, true)
+	if err != nil || b == nil {
+		return err
+	}
+	u.blob = b
+	if b.cr > 0 {
+		s.problems = append(s.problems, problemAt(o.path, b.data, pos{b.cr, 1}, "a carriage return: systemd would take it as part of the value; save it with Unix line ends"))
+	}
+	if strings.HasSuffix(o.path, ".tmpl") {
+		u.tmpl = s.template(o.path, b)
+		if u.tmpl != nil && u.tmpl.secret {
+			s.problems = append(s.problems, problemAt(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
+		}
+	} else {
+		var probe unitText
+		for _, stray := range probe.parse(b.data) {
+			p := problemAt(o.path, b.data, pos{stray.line, 1}, "%v", stray)
+			p.Warning = true
+			s.problems = append(s.problems, p)
+		}
+	}
+	s.units = append(s.units, u)
+	return nil
+}

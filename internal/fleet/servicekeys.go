@@ -1,0 +1,112 @@
+package fleet
+
+import (
+	"cmp"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+)
+
+// keyUser is who reads keys when service.yaml does not say.
+func (s *service) keyUser() string {
+	if s.user != nil {
+		return s.user.Name
+	}
+	return "root"
+}
+
+func (s *service) readKeys() {
+	for i := range s.def.Keys {
+		s.readKey(&s.def.Keys[i])
+	}
+	for i := range s.files {
+		if f := &s.files[i]; f.tmpl != nil && f.tmpl.secret {
+			s.templateKey(f)
+		}
+	}
+	slices.SortStableFunc(s.keys, func(a, b keySpec) int { return strings.Compare(a.Name, b.Name) })
+}
+
+// keyPlace is where the value of a key name comes from when nothing else is said.
+func keyPlace(name string) string { return "secrets/" + name + ".age" }
+
+func (s *service) readKey(e *entry[keyFile]) {
+	if !nameRule.MatchString(e.Key) {
+		s.tell(e.At, "bad name %q for a key: %s", e.Key, nameWords)
+		return
+	}
+	if e.Key == "files" {
+		s.tell(e.At, "a key can't be called files: rendered templates stand there")
+		return
+	}
+	f := e.Value
+	k := keySpec{at: e.At, restart: f.Restart.strings(), reload: f.Reload.strings(), link: f.Path.S}
+	k.Name, k.Path = e.Key, bundle.KeyDir+"/"+e.Key
+	k.Source = cmp.Or(f.Source.S, keyPlace(e.Key))
+	at := cmp.Or(f.Source.At, e.At)
+	if path.Clean(k.Source) != k.Source || !strings.HasPrefix(k.Source, "secrets/") || !strings.HasSuffix(k.Source, ".age") {
+		s.tell(at, "key %s: source %q: want an age file, as in secrets/%s.age", e.Key, k.Source, e.Key)
+		k.Source = ""
+	}
+	k.User = cmp.Or(f.User.S, s.keyUser())
+	k.Group = cmp.Or(f.Group.S, s.groupOf(k.User))
+	s.account(cmp.Or(f.User.At, e.At), "user", k.User)
+	s.account(cmp.Or(f.Group.At, e.At), "group", k.Group)
+	k.guess = f.Group.S == ""
+	k.Mode = s.permissions(f.Permissions, 0o400)
+	if k.Mode&0o007 != 0 {
+		p := problemAt(s.text.file, s.text.data, f.Permissions.At, "key %s: %04o lets everybody on the host in", e.Key, k.Mode)
+		p.Warning = true
+		s.problems = append(s.problems, p)
+	}
+	switch f.Persist.S {
+	case "":
+	case "sealed":
+		k.Seal = true
+	default:
+		s.tell(f.Persist.At, "key %s: persist %q: want sealed, or leave it out", e.Key, f.Persist.S)
+	}
+	if k.link != "" {
+		if bad := badPath(k.link); bad != "" {
+			s.tell(f.Path.At, "key %s: path %q: %s", e.Key, k.link, bad)
+			k.link = ""
+		}
+	}
+	if k.Source != "" {
+		k.sources = []string{k.Source}
+	}
+	s.keys = append(s.keys, k)
+}
+
+var shellSafe = regexp.MustCompile(`^[A-Za-z0-9/._+@-]+$`)
+var plainKeyPath = regexp.MustCompile(`^[A-Za-z0-9._/]{1,57}$`)
+
+// templateKey makes the rendering of a template that names keys a key of its own.
+func (s *service) templateKey(f *fileSpec) {
+	k := keySpec{tmpl: f, link: f.path}
+	k.Name = "files" + strings.ReplaceAll(f.path, "/", "-")
+	if !plainKeyPath.MatchString(f.path) {
+		short := regexp.MustCompile(`[^A-Za-z0-9._-]`).ReplaceAllString(k.Name, "_")
+		k.Name = short[:min(len(short), 55)] + "-" + bundle.DigestBytes([]byte(f.path))[:8]
+	}
+	k.Path = bundle.KeyFileDir + f.path
+	k.User, k.Group, k.Mode, k.Source, k.guess = f.user, f.group, f.mode, f.src, f.guess
+	if !shellSafe.MatchString(f.path) {
+		s.tellFile(f.src, "a template that names a key: its path may hold letters, digits and . _ + @ - only, since units spell it out")
+	}
+	for _, name := range f.tmpl.keys {
+		k.sources = append(k.sources, s.keySource(name))
+	}
+	s.keys = append(s.keys, k)
+}
+
+// keySource is the age file of a key that a template names: declared in keys:, or beside it.
+func (s *service) keySource(name string) string {
+	if e, ok := (entries[keyFile])(s.def.Keys).get(name); ok && e.Value.Source.S != "" {
+		return e.Value.Source.S
+	}
+	return keyPlace(name)
+}

@@ -1,0 +1,111 @@
+package fleet
+
+import (
+	"path"
+	"slices"
+
+	"bellhop/internal/bundle"
+)
+
+// has tells whether a unit of that name is in the folder; instances count through their template.
+func (s *service) has(unit string) bool {
+	for _, u := range s.units {
+		if u.dropin {
+			continue
+		}
+		name := u.unit
+		if u.quadlet {
+			var q unitText
+			q.parse(u.blob.data)
+			name = generated(u.unit, &q)
+		}
+		if name == unit || u.unit == unit || templateOf(unit) == name {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *service) unitNames() []string {
+	var names []string
+	for _, u := range s.units {
+		names = append(names, u.unit)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func (s *service) readUnits() {
+	s.rules = map[string]*unitRule{}
+	for i := range s.def.Units {
+		e := &s.def.Units[i]
+		r := &e.Value
+		if !isUnit(e.Key) && !isQuadlet(e.Key) || checkUnitName(e.Key) != "" {
+			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, didYouMean(e.Key, s.unitNames()))
+			continue
+		}
+		mine := s.has(e.Key)
+		if !mine {
+			dropins := slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.dropin && u.unit == e.Key })
+			if c := near(e.Key, s.unitNames()); c != "" && !dropins {
+				s.tell(e.At, "units: no %s in this folder; did you mean %q?", e.Key, c)
+				continue
+			}
+		}
+		switch r.OnChange.S {
+		case "", bundle.Restart, bundle.Reload, bundle.None:
+		default:
+			s.tell(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, didYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
+		}
+		if len(r.Instances) > 0 && !isTemplate(e.Key) {
+			s.tell(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
+		}
+		seen := map[string]bool{}
+		for _, in := range r.Instances {
+			if !instanceRule.MatchString(in.S) || checkUnitName(instance(e.Key, in.S)) != "" {
+				s.tell(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
+			}
+			if seen[in.S] {
+				s.tell(in.At, "instance %s stands here twice", in.S)
+			}
+			seen[in.S] = true
+		}
+		for _, w := range r.Watch {
+			if !s.watchable(w) {
+				s.tell(w.At, "watch: %q is no file, link, key or package of this service", w.S)
+			}
+		}
+		s.rules[e.Key] = r
+	}
+	for _, k := range s.keys {
+		s.checkKeyUnits(k)
+	}
+}
+
+// watchable tells whether a path of watch: fits anything.
+func (s *service) watchable(w str) bool {
+	one := list{w}
+	return path.IsAbs(w.S) && (slices.ContainsFunc(s.files, func(f fileSpec) bool { return watches(one, f.path) }) ||
+		slices.ContainsFunc(s.units, func(u unitSpec) bool { return watches(one, u.path) }) ||
+		slices.ContainsFunc(s.keys, func(k keySpec) bool { return watches(one, k.Path) || k.link != "" && watches(one, k.link) }) ||
+		s.pkg != nil && watches(one, bundle.PackageDir+"/"+s.name))
+}
+
+// checkKeyUnits holds the units that a key restarts or reloads against the folder.
+func (s *service) checkKeyUnits(k keySpec) {
+	for _, u := range slices.Concat(k.restart, k.reload) {
+		if !isUnit(u) || checkUnitName(u) != "" || isTemplate(u) {
+			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, didYouMean(u, s.unitNames()))
+		} else if c := near(u, s.unitNames()); !s.has(u) && c != "" {
+			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
+		}
+		if r := s.rules[u]; s.has(u) && slices.Contains(k.reload, u) && (r == nil || r.OnChange.S != bundle.Reload) {
+			p := problemAt(s.text.file, s.text.data, k.at, "key %s: %s restarts on every other change, and so it does when this key changes; say on_change: reload for it under units:", k.Name, u)
+			p.Warning = true
+			s.problems = append(s.problems, p)
+		}
+		if slices.Contains(k.restart, u) && slices.Contains(k.reload, u) {
+			s.tell(k.at, "key %s: %s stands under restart and under reload", k.Name, u)
+		}
+	}
+}
