@@ -94,7 +94,10 @@ func (l *load) offer() bundle.Offer {
 }
 
 // talk runs one session: the offer (base -1: what the hello says), the blobs, the result.
-func (b *box) talk(o bundle.Offer, l *load) (told, error) { return talk(b.m, o, l) }
+func (b *box) talk(o bundle.Offer, l *load) (told, error) {
+	defer b.settled()
+	return talk(b.m, o, l)
+}
 
 func talk(m *host.Machine, o bundle.Offer, l *load) (told, error) {
 	inR, inW := io.Pipe()

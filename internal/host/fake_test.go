@@ -39,6 +39,7 @@ type box struct {
 	fsyncs  int
 	applied chan error
 	noApply bool
+	pending int // applies that were started
 }
 
 func newBox(t testing.TB) *box {
@@ -225,8 +226,16 @@ func (b *box) StartApply(ctx context.Context, run string) error {
 	if b.noApply {
 		return errors.New("this box starts nothing")
 	}
+	b.pending++
 	go func() { b.applied <- host.Apply(context.Background(), b.m, run) }()
 	return nil
+}
+
+// settled waits until every apply has returned, so that a test may look.
+func (b *box) settled() {
+	for ; b.pending > 0; b.pending-- {
+		<-b.applied
+	}
 }
 
 func (b *box) Close() error { return nil }

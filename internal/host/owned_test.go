@@ -68,6 +68,7 @@ func (b *box) ask(a bundle.Ask) *bundle.Result {
 			if err := bundle.Unmarshal(p, &res); err != nil {
 				b.t.Fatal(err)
 			}
+			b.settled()
 			return &res
 		}
 	}

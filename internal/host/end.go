@@ -1,0 +1,139 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+
+	"bellhop/internal/bundle"
+)
+
+// How a run ends: done, refused, or back where it began. In each case its result is saved
+// before the journal closes, so that whoever watches hears of it.
+
+// done is the one moment at which the run becomes true.
+func (r *run) done(ctx context.Context) error {
+	boot, err := r.m.BootID()
+	if err != nil {
+		return err
+	}
+	s := standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
+		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.offer.Digest, BootID: boot},
+		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
+	r.fill(bundle.OutcomeDone, nil)
+	r.res.Record = &s.Record
+	r.res.Keys = r.m.keyStates(ctx, &s)
+	if err := r.saveDraft(); err != nil {
+		return err
+	}
+	former, err := r.m.stands()
+	if err != nil {
+		return err
+	}
+	return r.m.commit(s, former)
+}
+
+// fill completes the result but for the record.
+func (r *run) fill(outcome string, err error) {
+	r.res.Outcome = outcome
+	if err != nil {
+		r.res.Error = err.Error()
+	}
+	if r.w != nil {
+		r.res.Changed, r.res.Restored, r.res.Kept = r.w.names(), r.w.restored, r.w.kept
+		r.res.Drifted = r.w.units.drifted
+		r.res.Warnings = append(r.res.Warnings, r.w.warnings...)
+	}
+	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
+}
+
+// saveDraft writes the result of a run that is about to be done, so that one killed right
+// after it can still be told whole.
+func (r *run) saveDraft() error {
+	p, err := json.Marshal(r.res)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.m.at(draftPath(r.res.Run)), p, 0o600)
+}
+
+func draftPath(run string) string { return runDir(run) + "/draft" }
+
+// tidy ends a run that is done. Nothing here can undo it any more; the journal goes last, so
+// that one killed on the way is tidied by whoever settles.
+func (r *run) tidy() error {
+	if r.giveUp {
+		r.res.Record = nil
+	}
+	if err := r.m.tidy(r.offer.Run, r.w.keys); err != nil {
+		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
+	}
+	r.m.killed("tidied")
+	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
+	if err := r.m.saveResult(r.res); err != nil {
+		return err
+	}
+	r.m.killed("told")
+	if err := r.m.closeJournal(); err != nil {
+		return err
+	}
+	r.m.killed("closed")
+	return r.m.forgetIfGivenUp()
+}
+
+// tidy drops what a run that is done needs no more.
+func (m *Machine) tidy(run string, keys []keyMove) error {
+	m.dropKeys(run, keys)
+	m.unstage(run)
+	now, err := m.stands()
+	if err != nil || now.GaveUp {
+		return err
+	}
+	return m.prune(now)
+}
+
+// forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
+// stay, so that the last result can be read.
+func (m *Machine) forgetIfGivenUp() error {
+	now, err := m.stands()
+	if err != nil || !now.GaveUp {
+		return err
+	}
+	for _, d := range []string{blobDir, genDir, bundle.SealedDir} {
+		err = errors.Join(err, os.RemoveAll(m.at(d)))
+	}
+	return errors.Join(err, m.removeOthers(bundle.StoreDir, nil), os.Remove(m.at(bundle.RecordPath)))
+}
+
+func (m *Machine) unstage(run string) { os.RemoveAll(filepath.Join(m.at(stagingDir), run)) }
+
+// refused ends a run that touched nothing.
+func (r *run) refused(cause error) error {
+	var no *refusal
+	if errors.As(cause, &no) {
+		r.fill(bundle.OutcomeRefused, cause)
+		r.res.Refused = no.why
+	} else {
+		r.fill(bundle.OutcomeRolledBack, cause)
+	}
+	r.res.Changed, r.res.Restored, r.res.Kept = nil, nil, nil
+	if now, err := r.m.stands(); err == nil && now.exists {
+		r.res.Record = &now.Record
+	}
+	r.m.dropKeys(r.res.Run, nil)
+	r.m.unstage(r.res.Run)
+	return r.m.saveResult(r.res)
+}
+
+// goBack undoes a run that failed, by the same way that a killed one is undone.
+func (r *run) goBack(ctx context.Context, cause error) error {
+	r.event("undo", cause.Error())
+	j, err := r.m.openJournal()
+	if err != nil {
+		return err
+	}
+	r.fill(bundle.OutcomeRolledBack, cause)
+	return r.m.undo(ctx, j, r.res)
+}
