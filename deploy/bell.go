@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync"
@@ -27,6 +28,7 @@ type Bell struct {
 	queue   []Request
 	current string
 	logs    map[string]*runLog
+	fails   int      // looks in a row that failed
 	order   []string // of logs, oldest first
 }
 
@@ -35,6 +37,8 @@ const (
 	keepLogs   = 64   // runs whose events can be followed
 	keepEvents = 4096 // of one run
 	maxCause   = 120
+	againFirst = 5 * time.Second // after a look that failed
+	againLast  = 5 * time.Minute
 )
 
 // NewBell returns the bell of d, and hears d's progress from now on.
@@ -185,6 +189,25 @@ func (b *Bell) run(ctx context.Context, req Request) {
 	defer b.mu.Unlock()
 	b.current = ""
 	b.closeLog(req.RunID, hr, err)
+	if req.automatic() {
+		b.again(ctx, err)
+	}
+}
+
+// again looks again, soon and then seldom, after a look at the remote that failed: a push
+// that rang then is not lost until the next poll. It is called under mu.
+func (b *Bell) again(ctx context.Context, err error) {
+	if err == nil || errors.Is(err, ErrRefused) {
+		b.fails = 0
+		return
+	}
+	wait := min(againFirst<<min(b.fails, 8), againLast)
+	b.fails++
+	time.AfterFunc(wait, func() {
+		if ctx.Err() == nil {
+			b.Ring("poll again")
+		}
+	})
 }
 
 func (b *Bell) rouse() {

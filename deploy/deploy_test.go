@@ -1,13 +1,10 @@
 package deploy_test
 
 import (
-	"bellhop/deploy"
-	"bellhop/internal/bundle"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"github.com/google/go-cmp/cmp"
 	"io/fs"
 	"iter"
 	"os"
@@ -16,6 +13,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"bellhop/deploy"
+	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
 

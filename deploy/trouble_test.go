@@ -13,11 +13,15 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/fstest"
+	"testing/synctest"
 	"time"
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -532,4 +536,33 @@ func TestQuietPolls(t *testing.T) {
 	w.commit("second")
 	w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
 	w.wantState("a", history.Current, w.commits[1].Commit)
+}
+
+// A ring while the remote does not answer is not lost.
+func TestRemoteAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		db, err := history.Open(filepath.Join(t.TempDir(), "bellhop.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		var looks atomic.Int32
+		tree := fstest.MapFS{"bellhop.yaml": &fstest.MapFile{Data: []byte("network: n\n")}}
+		d := &deploy.Deployer{Loader: &fleet.Loader{}, History: db, Sync: func(context.Context) (deploy.Snapshot, error) {
+			if looks.Add(1) <= 3 {
+				return deploy.Snapshot{}, errors.New("no route to the remote")
+			}
+			return deploy.Snapshot{Commit: "c", Tree: tree}, nil
+		}}
+		b := deploy.NewBell(d)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- b.Serve(ctx) }()
+		time.Sleep(10 * time.Minute)
+		if n := looks.Load(); n != 4 || db.Top() != "c" {
+			t.Errorf("%d looks, top %q; want 4, the last of them good", n, db.Top())
+		}
+		cancel()
+		<-done
+	})
 }

@@ -11,9 +11,9 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/internal/bundle"
-
 	"github.com/google/go-cmp/cmp"
+
+	"bellhop/internal/bundle"
 )
 
 func sample() bundle.Manifest {
