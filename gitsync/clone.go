@@ -61,7 +61,7 @@ func (s *store) close() {
 
 // haves lists commits to offer to the remote: from each start its newest ancestors.
 func (s *store) haves(starts []plumbing.Hash) []plumbing.Hash {
-	const most = 256
+	const most = 64
 	var haves []plumbing.Hash
 	seen := map[plumbing.Hash]bool{plumbing.ZeroHash: true}
 	for queue := slices.Clone(starts); len(queue) > 0 && len(haves) < most; queue = queue[1:] {

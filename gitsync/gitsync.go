@@ -225,8 +225,7 @@ func (r *Repo) fetch(ctx context.Context, conn conn, head, old plumbing.Hash) er
 	// A handle of its own: fetching through the one that readers use is a data race.
 	w := openStore(r.cfg.Dir)
 	defer w.close()
-	haves := w.haves(append(keptRefs(r.cfg.Dir), old))
-	if err := conn.fetch(ctx, w, head, haves); err != nil {
+	if err := conn.fetch(ctx, w, head, append(keptRefs(r.cfg.Dir), old)); err != nil {
 		return fmt.Errorf("fetch %s: %w", head.String()[:10], err)
 	}
 	r.swap(openStore(r.cfg.Dir))

@@ -34,10 +34,10 @@ type remote interface {
 	dial(context.Context) (conn, error)
 }
 
-// A conn knows the remote's branches and brings one commit.
+// A conn knows the remote's branches and brings one commit; starts are commits that we have.
 type conn interface {
 	branches() map[string]plumbing.Hash
-	fetch(ctx context.Context, into *store, want plumbing.Hash, haves []plumbing.Hash) error
+	fetch(ctx context.Context, into *store, want plumbing.Hash, starts []plumbing.Hash) error
 	close()
 }
 
@@ -352,8 +352,8 @@ type httpConn struct {
 
 func (c *httpConn) close() {}
 
-func (c *httpConn) fetch(ctx context.Context, into *store, want plumbing.Hash, haves []plumbing.Hash) error {
-	req := c.request(want, haves)
+func (c *httpConn) fetch(ctx context.Context, into *store, want plumbing.Hash, starts []plumbing.Hash) error {
+	req := c.request(want, into.haves(starts))
 	var body strings.Builder
 	if err := writeRequest(&body, req, false); err != nil {
 		return err

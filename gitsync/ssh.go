@@ -186,8 +186,8 @@ func (c *sshConn) exec() error {
 	return nil
 }
 
-func (c *sshConn) fetch(ctx context.Context, into *store, want plumbing.Hash, haves []plumbing.Hash) error {
-	req := c.request(want, haves)
+func (c *sshConn) fetch(ctx context.Context, into *store, want plumbing.Hash, starts []plumbing.Hash) error {
+	req := c.request(want, into.haves(starts))
 	if err := writeRequest(c.stdin, req, true); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
