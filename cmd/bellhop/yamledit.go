@@ -42,7 +42,7 @@ func addHost(text, name string, fields []string) (string, error) {
 }
 
 // hostsLine is the top-level key, with nothing, {} or a comment behind it.
-var hostsLine = regexp.MustCompile(`^hosts:[ \t]*(\{[ \t]*\}|~|null)?([ \t]*(#.*)?\r?\n?)$`)
+var hostsLine = regexp.MustCompile(`^hosts:(?:[ \t]*(\{[ \t]*\}|~|null))?([ \t]*(#.*)?\r?\n?)$`)
 
 // block finds where the mapping under line top ends, and how its keys are indented.
 func block(lines []string, top int) (end int, indent string) {

@@ -69,3 +69,18 @@ func TestDropHostIsAddHostUndone(t *testing.T) {
 		t.Error("dropHost of a host that is not there gave no error")
 	}
 }
+
+// The second host goes below a hosts: line that has a comment behind it.
+func TestAddHostTwice(t *testing.T) {
+	text := "network: n\nhosts: {}                 # bellhop host add NAME root@ADDRESS\n"
+	for _, name := range []string{"h1", "h2"} {
+		var err error
+		if text, err = addHost(text, name, []string{"address", "10.0.0.1"}); err != nil {
+			t.Fatalf("add %s: %v", name, err)
+		}
+	}
+	want := "network: n\nhosts:                 # bellhop host add NAME root@ADDRESS\n  h1:\n    address: 10.0.0.1\n  h2:\n    address: 10.0.0.1\n"
+	if text != want {
+		t.Errorf("got:\n%s\nwant:\n%s", text, want)
+	}
+}
