@@ -15,7 +15,7 @@ import (
 
 var (
 	runName     = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
-	accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
+	accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,30}$`)
 	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	unitName    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
 )

@@ -45,7 +45,10 @@ func newRig(t *testing.T) *rig {
 		t.Fatalf("upload: %v\n%s", err, out)
 	}
 	r.giveBack()
-	t.Cleanup(r.giveBack)
+	t.Cleanup(func() {
+		r.giveBack()
+		r.try("cd /usr/local/libexec/bellhop && rm -f " + rigHelper + " && { test -e current || rm -f current; }")
+	})
 	return r
 }
 

@@ -158,7 +158,7 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 	case st.running():
 		w.planRunning(u, changed)
 	case !u.Start:
-	case st.Active == "failed", !st.RanThisBoot, !had, !o.Start:
+	case st.Active == "failed", st.Result != "" && st.Result != "success", !st.RanThisBoot, !had, !o.Start:
 		p.start = append(p.start, u.Name)
 	default:
 		p.drifted = append(p.drifted, u.Name)
