@@ -183,7 +183,9 @@ func (e *Env) overSSH(ctx context.Context, where string, tty bool) error {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
 	err = cmd.Run()
 	var ended *exec.ExitError
-	if errors.As(err, &ended) && ended.ExitCode() >= 0 {
+	if errors.As(err, &ended) && ended.ExitCode() == 127 {
+		return hint(fmt.Errorf("%s has no bellhop on its PATH", u.Hostname()), "install it there as /usr/local/bin/bellhop")
+	} else if errors.As(err, &ended) && ended.ExitCode() >= 0 {
 		return exit(ended.ExitCode())
 	}
 	return err

@@ -58,14 +58,14 @@ func (e *Env) demo(ctx context.Context) (err error) {
 	d := &demo{e: e, p: e.outPaint(), out: e.Stdout, dir: dir}
 	defer func() { err = errors.Join(err, d.close()) }()
 	began := time.Now()
-	fmt.Fprintln(d.out, d.p.dim("Imitated: three machines and their systemd, in temporary folders. Real: git, age, SSH, the engine, the server, the signed webhook."))
+	fmt.Fprintln(d.out, d.p.dim("Imitated: three machines and their systemd. Real: git, age, SSH, the engine, the server, the signed webhook."))
 	for _, step := range []func(context.Context) error{d.machines, d.serve, d.config, d.firstPush, d.secondPush, d.readme, d.powerCut} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
 	}
 	d.close()
-	fmt.Fprintf(d.out, "\n%s\n", d.p.dim(fmt.Sprintf("That took %s, and nothing of it is left behind. For your own machines: bellhop serve --repo URL, then bellhop init.", took(time.Since(began)))))
+	fmt.Fprintf(d.out, "\nThat took %s, and nothing of it is left behind.\nFor your own machines: bellhop serve --repo URL on one of them, then bellhop init in the repo.\n", took(time.Since(began)))
 	return nil
 }
 
@@ -80,8 +80,11 @@ func (d *demo) step(title, command string) {
 
 // show prints text a little to the right.
 func (d *demo) show(text string) {
-	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
-		fmt.Fprintf(d.out, "   %s", line)
+	for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+		if line != "" {
+			line = "   " + line
+		}
+		fmt.Fprintln(d.out, line)
 	}
 }
 
@@ -214,7 +217,7 @@ func (d *demo) firstPush(ctx context.Context) error {
 	if err := d.plan(ctx, true); err != nil {
 		return err
 	}
-	d.step("The first push: GitHub rings with a signed delivery, and the fleet follows", "git push")
+	d.step("The first push: a delivery, signed as GitHub signs it, rings the server", "git push")
 	if err := d.push(ctx, false); err != nil {
 		return err
 	}
@@ -251,6 +254,9 @@ func (d *demo) plan(ctx context.Context, brief bool) error {
 type indented struct{ w io.Writer }
 
 func (i *indented) Write(b []byte) (int, error) {
+	if string(b) == "\n" {
+		return i.w.Write(b)
+	}
 	if _, err := fmt.Fprintf(i.w, "   %s", b); err != nil {
 		return 0, err
 	}
@@ -317,8 +323,12 @@ func (d *demo) onChrysalis() error {
 	if err != nil {
 		return err
 	}
-	d.show(fmt.Sprintf("\nchrysalis:/run/keys/withinbot   %04o %s:%s, in RAM\nchrysalis: withinbot-key.service %s, withinbot.service %s",
-		fi.Mode().Perm(), user, group, m.Unit("withinbot-key.service").Active, m.Unit("withinbot.service").Active))
+	motd, err := os.ReadFile(m.Path("/etc/motd"))
+	if err != nil {
+		return err
+	}
+	d.show(fmt.Sprintf("\non chrysalis\n  /etc/motd            %s\n  /run/keys/withinbot  %04o %s:%s, in RAM alone\n  withinbot.service    %s, gated by withinbot-key.service",
+		strings.TrimSpace(string(motd)), fi.Mode().Perm(), user, group, m.Unit("withinbot.service").Active))
 	return nil
 }
 

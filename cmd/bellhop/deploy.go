@@ -53,7 +53,9 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 	if client != nil {
 		defer client.Close()
 		run, err := server.Call[*history.Run](ctx, client, "deploy", req, g.raw)
-		if err != nil {
+		if err != nil && ctx.Err() != nil {
+			return hint(errors.New("no longer watching: the run goes on in the server"), "bellhop history")
+		} else if err != nil {
 			return fromSocket(err)
 		}
 		return e.ended(run, nil, asJSON)

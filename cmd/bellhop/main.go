@@ -21,7 +21,12 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "host-helper" {
 		os.Exit(hostHelper(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
+	context.AfterFunc(ctx, stop) // a second signal ends us at once
 	code := OSEnv().Run(ctx)
 	stop()
 	os.Exit(code)

@@ -154,7 +154,7 @@ func resultText(r history.RunResult) string {
 	if r.Error != nil {
 		return indentRest(*r.Error, "      ")
 	}
-	const most = 6
+	const most = 3
 	if n := len(r.Changed); n > most {
 		return strings.Join(r.Changed[:most], " ") + fmt.Sprintf(" and %d more", n-most)
 	}

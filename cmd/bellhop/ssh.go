@@ -31,10 +31,14 @@ is a line for the host's shell; several are a command and its arguments, quoted 
 			if err != nil {
 				return err
 			}
-			if len(args) == 1 || tty {
-				return e.shell(c.Context(), &r, t, args[1:], tty)
+			command := args[1:]
+			if len(command) > 0 && command[0] == "--" {
+				command = command[1:]
 			}
-			return e.remote(c.Context(), &r, t, shellLine(args[1:]))
+			if len(command) == 0 || tty {
+				return e.shell(c.Context(), &r, t, command, tty)
+			}
+			return e.remote(c.Context(), &r, t, shellLine(command))
 		},
 	}
 	r.flags(c)
