@@ -201,3 +201,31 @@ func TestKilledUnitComesBackAndUndoes(t *testing.T) {
 	}
 	b.compare(old, "after the unit came back")
 }
+
+// What can't be undone whole stays open: no other run begins, and each contact tries again.
+func TestUndoThatFailsIsTriedAgain(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	old := b.all()
+	run := b.stageOnly(bot("two"))
+	at, _ := b.dieAt(6, func() { host.Apply(context.Background(), b.m, run) })
+	if b.read("/etc/bot/conf") != "two" {
+		t.Fatalf("after %s conf is %q; the test must die later", at, b.read("/etc/bot/conf"))
+	}
+	blob := b.path("/var/lib/bellhop/blobs/" + bundle.DigestBytes([]byte("one")))
+	if err := os.Rename(blob, blob+".away"); err != nil {
+		t.Fatal(err)
+	}
+	got := b.deploy(bot("three"), bundle.OutcomeFailed)
+	if !strings.Contains(got.res.Error, "/etc/bot/conf") || got.hello.Open != run {
+		t.Errorf("error %q, open %q", got.res.Error, got.hello.Open)
+	}
+	if err := os.Rename(blob+".away", blob); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Settle(context.Background(), b.m); err != nil {
+		t.Fatal(err)
+	}
+	b.compare(old, "after the second try")
+	b.deploy(bot("three"), bundle.OutcomeDone)
+}

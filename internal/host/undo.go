@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"bellhop/internal/bundle"
 )
@@ -43,6 +44,9 @@ func (m *Machine) settle(ctx context.Context) error {
 	}
 	m.event(j.Run, "undo", "the run was cut off")
 	res.Outcome, res.Error = bundle.OutcomeRolledBack, "the run was cut off"
+	if told, err := m.result(j.Run); err == nil && told != nil { // undone before, but not whole
+		res.Error, _, _ = strings.Cut(told.Error, undoing)
+	}
 	return m.undo(ctx, j, res)
 }
 
@@ -68,6 +72,9 @@ func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error
 	return m.forgetIfGivenUp()
 }
 
+// undoing stands in an error between why a run failed and why it could not be undone.
+const undoing = "; and undoing it: "
+
 // An undoer puts one run back.
 type undoer struct {
 	m        *Machine
@@ -78,7 +85,8 @@ type undoer struct {
 
 // undo brings the machine back to where the run j began, and saves its result. It looks
 // before it acts, so it may be cut off and done again. What can't be put back does not stop
-// the rest; the journal then stays open, and the next contact tries again.
+// the rest; the journal then stays open, nothing else may begin, and the next contact tries
+// again.
 func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) error {
 	boot, err := m.BootID()
 	if err != nil {
@@ -100,10 +108,10 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 	}
 	if whole != nil || runs != nil {
 		res.Outcome = bundle.OutcomeFailed
-		res.Error = fmt.Sprintf("%s; and undoing it: %v", res.Error, errors.Join(whole, runs))
+		res.Error = fmt.Sprintf("%s%s%v", res.Error, undoing, errors.Join(whole, runs))
 	}
 	if whole != nil {
-		return m.saveResult(res)
+		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.saveResult(res))
 	}
 	if err := m.saveResult(res); err != nil {
 		return err
