@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ func (g *progress) event(ev deploy.Event) {
 	}
 	switch {
 	case g.live:
-		g.redraw()
+		g.redraw("")
 	case row.outcome != "" || ev.Step == "undo":
 		g.line(row)
 	}
@@ -71,9 +72,7 @@ func (g *progress) run(ev deploy.Event) {
 	if ev.Text == "" || ev.Step == "end" || g.only {
 		return
 	}
-	g.erase()
-	fmt.Fprintf(g.w, "%s%s\n", g.indent, g.p.dim(ev.Text))
-	g.draw()
+	g.redraw(fmt.Sprintf("%s%s\n", g.indent, g.p.dim(ev.Text)))
 }
 
 func (g *progress) row(ev deploy.Event) *progressRow {
@@ -83,7 +82,8 @@ func (g *progress) row(ev deploy.Event) *progressRow {
 		}
 	}
 	r := &progressRow{host: ev.Host, began: ev.At}
-	g.rows = append(g.rows, r)
+	i, _ := slices.BinarySearchFunc(g.rows, ev.Host, func(r *progressRow, name string) int { return strings.Compare(r.host, name) })
+	g.rows = slices.Insert(g.rows, i, r)
 	return r
 }
 
@@ -102,24 +102,24 @@ func colon(s string) string {
 	return ": " + s
 }
 
-// redraw writes the live lines anew. Lines are cut to the width of the terminal: a wrapped
-// one could not be taken back.
-func (g *progress) redraw() {
-	g.erase()
-	g.draw()
-}
-
-func (g *progress) erase() {
+// redraw writes the live lines anew, in one write so that nothing flickers, and above them
+// what shall stay. Lines are cut to the width of the terminal: a wrapped one could not be
+// taken back.
+func (g *progress) redraw(above string) {
+	var b strings.Builder
 	if g.shown > 0 {
-		fmt.Fprintf(g.w, "\x1b[%dA\x1b[J", g.shown)
-		g.shown = 0
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", g.shown)
 	}
+	b.WriteString(above)
+	if g.live {
+		lines := g.lines()
+		g.shown = strings.Count(lines, "\n")
+		b.WriteString(lines)
+	}
+	io.WriteString(g.w, b.String())
 }
 
-func (g *progress) draw() {
-	if !g.live {
-		return
-	}
+func (g *progress) lines() string {
 	width, height := 80, 24
 	if f, ok := g.w.(interface{ Fd() uintptr }); ok {
 		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
@@ -138,8 +138,7 @@ func (g *progress) draw() {
 	if hidden > 0 {
 		fmt.Fprintf(&b, "%s… and %s done\n", g.indent, count(hidden, "host"))
 	}
-	io.WriteString(g.w, b.String())
-	g.shown = strings.Count(b.String(), "\n")
+	return b.String()
 }
 
 // visible leaves out hosts that ended when there are more than fit.
@@ -171,7 +170,7 @@ func (g *progress) liveLine(r *progressRow, name, width int) string {
 		}
 	}
 	text, _, _ := strings.Cut(r.text, "\n")
-	room := width - name - 28
+	room := width - name - len(g.indent) - 26
 	if rs := []rune(text); len(rs) > max(room, 0) {
 		text = string(rs[:max(room-1, 0)]) + "…"
 	}

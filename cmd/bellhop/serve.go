@@ -34,7 +34,7 @@ type serveOptions struct {
 	webhookRepo, ringGroup    string
 	poll                      time.Duration
 	pollByHand                bool
-	debug                     bool
+	logLevel                  string
 	gap                       time.Duration   // between runs that were rung for; 0 is the bell's own
 	hold                      <-chan struct{} // nothing is looked at before it is closed; nil: at once
 }
@@ -60,7 +60,7 @@ for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP
 	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
 	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "a group that may ring over ring.sock")
 	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to look without being rung; 10 min once a webhook was seen, unless set by hand; 0: never")
-	c.Flags().BoolVar(&o.debug, "debug", false, "log more")
+	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
 
@@ -68,9 +68,9 @@ func (e *Env) serve(ctx context.Context, o *serveOptions) error {
 	if err := secrets.Undumpable(); err != nil {
 		return err
 	}
-	level := slog.LevelInfo
-	if o.debug {
-		level = slog.LevelDebug
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return fmt.Errorf("read --log-level %s: want debug, info, warn or error", o.logLevel)
 	}
 	log := slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
 	s, err := o.start(ctx, e, log)

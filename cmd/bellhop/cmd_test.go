@@ -1,0 +1,150 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bellhop/deploy"
+)
+
+func TestSelectNames(t *testing.T) {
+	names := []string{"chrysalis", "kos-mos", "lufta", "luna"}
+	for expr, want := range map[string]string{
+		"":               "chrysalis kos-mos lufta luna",
+		"lu*":            "lufta luna",
+		"lu*,!luna":      "lufta",
+		"!kos-mos":       "chrysalis lufta luna",
+		"luna, kos-mos":  "kos-mos luna",
+		"chrysalis,lu?a": "chrysalis luna",
+	} {
+		got, err := selectNames(names, expr)
+		if err != nil || strings.Join(got, " ") != want {
+			t.Errorf("selectNames(%q) = %v, %v, want %s", expr, got, err, want)
+		}
+	}
+	for _, expr := range []string{"nobody", "@bots", "!@bots", "[", "!*"} {
+		if got, err := selectNames(names, expr); err == nil {
+			t.Errorf("selectNames(%q) = %v, want an error", expr, got)
+		}
+	}
+}
+
+func TestShellLine(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, ""},
+		{[]string{"ps | grep x"}, "ps | grep x"},
+		{[]string{"echo", "a b", "it's", "", "x=1"}, `echo 'a b' 'it'\''s' '' x=1`},
+		{[]string{"rm", "$HOME"}, `rm '$HOME'`},
+	} {
+		if got := shellLine(tt.args); got != tt.want {
+			t.Errorf("shellLine(%q) = %s, want %s", tt.args, got, tt.want)
+		}
+	}
+}
+
+func TestErrorsCrossTheSocket(t *testing.T) {
+	err := overSocket(&codeError{exitRefused, hint(errors.New("push refused"), "bellhop check")})
+	var c *codeError
+	if !errors.As(err, &c) || c.ExitCode() != exitRefused {
+		t.Fatalf("overSocket = %#v, want exit code %d", err, exitRefused)
+	}
+	if want := "push refused\nhint: bellhop check"; err.Error() != want {
+		t.Errorf("overSocket says %q, want %q", err, want)
+	}
+}
+
+func TestReport(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		code int
+		text string
+	}{
+		{nil, 0, ""},
+		{errors.New("it broke"), 1, "bellhop: it broke\n"},
+		{hint(errors.New("it broke"), "mend %s", "it"), 1, "bellhop: it broke\nhint: mend it\n"},
+		{exit(3), 3, ""},
+		{&codeError{4, errors.New("no")}, 4, "bellhop: no\n"},
+		{hint(&codeError{4, errors.New("no")}, "ask"), 4, "bellhop: no\nhint: ask\n"},
+	} {
+		var errs bytes.Buffer
+		e := &Env{Stderr: &errs, Getenv: func(string) string { return "" }}
+		if got := e.report(tt.err); got != tt.code || errs.String() != tt.text {
+			t.Errorf("report(%v) = %d, %q; want %d, %q", tt.err, got, errs.String(), tt.code, tt.text)
+		}
+	}
+}
+
+// One main serves tests too: nothing reaches beside Env.
+func TestRunInProcess(t *testing.T) {
+	var out, errs bytes.Buffer
+	e := &Env{Args: []string{"version"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }}
+	if code := e.Run(context.Background()); code != 0 || !strings.HasPrefix(out.String(), "bellhop ") || errs.Len() > 0 {
+		t.Errorf("Run(version) = %d, %q, %q", code, out.String(), errs.String())
+	}
+}
+
+// Every verb has a short word, and those that take a state directory take it from the
+// environment.
+func TestVerbs(t *testing.T) {
+	var names []string
+	for _, c := range (&Env{Getenv: func(string) string { return "" }}).verbs() {
+		if c.Short == "" {
+			t.Errorf("bellhop %s has no short word", c.Name())
+		}
+		names = append(names, c.Name())
+	}
+	for _, want := range strings.Fields("init check plan deploy status history serve ring ssh exec logs host secret schema demo hook key reboot webhook") {
+		if !slices.Contains(names, want) {
+			t.Errorf("verbs() lacks %s", want)
+		}
+	}
+}
+
+func TestProgressPlain(t *testing.T) {
+	var out bytes.Buffer
+	g := &progress{w: &out}
+	now := time.Now()
+	for _, ev := range []deploy.Event{
+		{Run: "r", At: now, Step: "plan", Text: "2 of 2 hosts change"},
+		{Run: "r", At: now, Host: "b", Step: "files", Text: "1 of 2"},
+		{Run: "r", At: now, Host: "a", Step: "undo", Text: "health failed"},
+		{Run: "r", At: now, Host: "a", Step: "end", Outcome: "rolled-back", Text: "unit x:\nfailed"},
+		{Run: "r", At: now, Host: "b", Step: "end", Outcome: "done"},
+	} {
+		g.event(ev)
+	}
+	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back: unit x:\n  failed\nb: done\n"
+	if out.String() != want {
+		t.Errorf("progress in a pipe:\n%s\nwant:\n%s", out.String(), want)
+	}
+}
+
+// A live screen is never taller or wider than the terminal, so that it can be taken back.
+func TestProgressLive(t *testing.T) {
+	var out bytes.Buffer
+	g := &progress{w: &out, live: true}
+	for i := range 100 {
+		host := "host" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+		g.event(deploy.Event{Run: "r", At: time.Now(), Host: host, Step: "files", Text: strings.Repeat("x", 500)})
+		if i%2 == 0 {
+			g.event(deploy.Event{Run: "r", At: time.Now(), Host: host, Step: "end", Outcome: "done"})
+		}
+		lines := strings.Split(strings.TrimSuffix(g.lines(), "\n"), "\n")
+		if len(lines) > 23 {
+			t.Fatalf("%d live lines for 24 rows", len(lines))
+		}
+		for _, l := range lines {
+			if n := len([]rune(l)); n > 80 {
+				t.Fatalf("a live line of %d columns: %q", n, l)
+			}
+		}
+	}
+}
