@@ -113,7 +113,7 @@ func (r *run) preflight(ctx context.Context) error {
 		return err
 	}
 	if r.offer.Mode == bundle.ModeKeys {
-		r.w, err = r.m.planKeysOnly(&r.offer, now)
+		r.w, err = r.m.planKeysOnly(&r.offer, now, r.m.stagedKeys(r.offer.Run))
 		return err
 	}
 	if r.w, err = r.m.plan(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {

@@ -1,11 +1,14 @@
 package host_test
 
 import (
+	"context"
+	"io"
 	"os"
 	"slices"
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host"
 )
 
 func bot(text string) *load {
@@ -268,4 +271,36 @@ func keysOffer(l *load) bundle.Offer {
 	o := l.offer()
 	o.Mode = bundle.ModeKeys
 	return o
+}
+
+// A deployer whose line was cut while it sent comes back with the same run; its former
+// session still hangs on the host.
+func TestSameRunAgainBesideAHangingSession(t *testing.T) {
+	b := newBox(t)
+	l := bot("one")
+	o := l.offer()
+	o.Base = 0
+	in, hang := io.Pipe()
+	outR, outW := io.Pipe()
+	go host.Serve(context.Background(), b.m, in, outW)
+	r := bundle.NewReader(outR)
+	r.SkipNoise()
+	r.Next()
+	bundle.WriteFrame(hang, bundle.FrameOffer, o)
+	if kind, _, err := r.Next(); kind != bundle.FrameWant || err != nil {
+		t.Fatalf("frame %q, %v; want Want", kind, err)
+	}
+	b.deployOffer(o, l, bundle.OutcomeDone)
+	hang.Close()
+	outR.Close()
+}
+
+func TestRefusedRunMayTryAgain(t *testing.T) {
+	b := newBox(t)
+	l := bot("one")
+	o := l.offer()
+	o.Manifest.Needs = []bundle.Need{{Command: "no-such-command", Service: "bot"}}
+	b.deployOffer(o, l, bundle.OutcomeRefused)
+	o.Manifest.Needs = nil
+	b.deployOffer(o, l, bundle.OutcomeDone)
 }

@@ -65,9 +65,8 @@ func (w *work) planKeys(staged func(string) bool) error {
 
 // planKeysOnly is the plan of a run that fills the ramfs again. A value that did not come, as
 // when one secret does not open, keeps none of the others away.
-func (m *Machine) planKeysOnly(o *bundle.Offer, now standing) (*work, error) {
+func (m *Machine) planKeysOnly(o *bundle.Offer, now standing, staged func(string) bool) (*work, error) {
 	w := &work{m: m, offer: o, old: now, changed: map[string]bool{}}
-	staged := m.stagedKeys(o.Run)
 	for _, k := range o.Manifest.Keys {
 		is, err := m.keyStands(k)
 		if err != nil {

@@ -126,13 +126,20 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		st.drop()
 		return err
 	}
-	res, err := s.quick(ctx, o)
+	res, err := s.quick(ctx, o, st.id)
 	if res != nil || err != nil {
 		st.drop()
 		if err != nil {
 			return s.refuse(o.Run, err)
 		}
 		return s.result(res)
+	}
+	if err := s.first(o); err != nil { // again: it took its time
+		st.drop()
+		return s.refuse(o.Run, err)
+	}
+	if err := s.m.handOver(st.id, o.Run); err != nil {
+		return err
 	}
 	return s.apply(ctx, order{Offer: *o})
 }
@@ -147,7 +154,11 @@ func (s *session) first(o *bundle.Offer) error {
 		return err
 	}
 	unlock()
-	if res, err := s.m.result(o.Run); res != nil || err != nil {
+	res, err := s.m.result(o.Run)
+	if err != nil {
+		return err
+	}
+	if res != nil && res.Outcome != bundle.OutcomeRefused {
 		return refuse(bundle.RefusedBusy, "run %s has been here already", o.Run)
 	}
 	now, err := s.m.stands()
@@ -173,7 +184,7 @@ func (s *session) refuse(run string, err error) error {
 
 // quick answers an offer that changes nothing: the record is rewritten, and key units that
 // are not active are started. nil means that there is work.
-func (s *session) quick(ctx context.Context, o *bundle.Offer) (*bundle.Result, error) {
+func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundle.Result, error) {
 	unlock, err := s.m.lock(0)
 	if errors.Is(err, ErrBusy) {
 		return nil, refuse(bundle.RefusedBusy, "%w", err)
@@ -192,9 +203,9 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer) (*bundle.Result, e
 	}
 	var w *work
 	if o.Mode == bundle.ModeKeys {
-		w, err = s.m.planKeysOnly(o, now)
+		w, err = s.m.planKeysOnly(o, now, s.m.stagedKeys(id))
 	} else {
-		w, err = s.m.plan(o, now, s.m.stagedKeys(o.Run))
+		w, err = s.m.plan(o, now, s.m.stagedKeys(id))
 	}
 	if err != nil || !w.nothing() {
 		return nil, err
@@ -256,6 +267,9 @@ func (s *session) apply(ctx context.Context, o order) error {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "order"), p, 0o600); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(s.m.at(runDir(o.Run))); err != nil { // of a refusal, after which the run may try again
 		return err
 	}
 	if err := os.MkdirAll(s.m.at(runDir(o.Run)), 0o700); err != nil {

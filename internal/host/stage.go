@@ -2,12 +2,14 @@ package host
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -20,6 +22,7 @@ import (
 type stage struct {
 	m    *Machine
 	o    *bundle.Offer
+	id   string // of this session: a former one of the same run may hang on a cut line
 	lock *os.File
 	// wanted are the digests that were asked for, by kind; nothing else is taken.
 	wanted map[string]bool
@@ -29,8 +32,9 @@ type stage struct {
 // stage opens the staging folder of o, and sweeps what earlier sessions left.
 func (m *Machine) stage(o *bundle.Offer) (*stage, error) {
 	m.sweepStages()
-	dir := filepath.Join(m.at(stagingDir), o.Run)
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	id := o.Run + "." + strings.ToLower(rand.Text()[:8])
+	dir := filepath.Join(m.at(stagingDir), id)
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
 	f, err := os.Open(dir)
@@ -39,17 +43,27 @@ func (m *Machine) stage(o *bundle.Offer) (*stage, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("run %s is being staged by another session", o.Run)
+		return nil, err
 	}
-	return &stage{m: m, o: o, lock: f, wanted: map[string]bool{}, sizes: map[string]int64{}}, nil
+	return &stage{m: m, o: o, id: id, lock: f, wanted: map[string]bool{}, sizes: map[string]int64{}}, nil
 }
 
 func (st *stage) close() { st.lock.Close() }
 
 // drop forgets what was brought.
 func (st *stage) drop() {
-	st.m.unstage(st.o.Run)
-	st.m.dropKeys(st.o.Run, nil)
+	st.m.unstage(st.id)
+	st.m.dropKeys(st.id, nil)
+}
+
+// handOver gives what was brought the name of its run, under which Apply looks for it.
+func (m *Machine) handOver(id, run string) error {
+	m.unstage(run)
+	os.RemoveAll(m.at(newKeys(run)))
+	if err := os.Rename(m.at(newKeys(id)), m.at(newKeys(run))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Rename(filepath.Join(m.at(stagingDir), id), filepath.Join(m.at(stagingDir), run))
 }
 
 // sweepStages removes what no session and no run needs any more. It does nothing while
@@ -159,7 +173,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 	if b.Kind == bundle.BlobKey {
 		return st.takeKey(in, b)
 	}
-	f, err := os.OpenFile(st.m.staged(st.o.Run, b.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(st.m.staged(st.id, b.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -177,7 +191,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 // takeKey writes a value where only root can read it, and never to a disk: that the folder
 // is in RAM was proven when the offer came.
 func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
-	dir := st.m.at(newKeys(st.o.Run))
+	dir := st.m.at(newKeys(st.id))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
