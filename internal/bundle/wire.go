@@ -114,7 +114,7 @@ type Offer struct {
 type Want struct {
 	Files    []string `json:"files,omitempty"`    // digests
 	Packages []string `json:"packages,omitempty"` // digests
-	// Keys holds HMAC-SHA-256(nonce, value) for each key that is there with the right owner
+	// Keys holds KeyMAC(nonce, value) for each key that is there with the right owner
 	// and mode. The deployer, which has the plaintext, sends what is missing or differs.
 	Keys map[string][]byte `json:"keys,omitempty"`
 }
