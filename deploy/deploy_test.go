@@ -405,3 +405,30 @@ b
 	// A plan that was only shown does not make the run overlook anything.
 	w.run(deploy.Request{Cause: "push"}, history.RunDone)
 }
+
+// What is put right without another digest is tried again: here, an address that led to
+// another host of the repo.
+func TestTwoNamesForOneMachine(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.push("first", history.RunDone)
+	good := w.yaml["b"]
+	delete(w.yaml, "b")
+	w.hosts["c"], w.machines["c"] = w.hosts["a"], w.machines["a"]
+	w.enable("c", "web")
+	w.yaml["b"] = good
+	w.machines["a"].ClearLog()
+	// One address twice is a problem of the config, so a leaves its own to c's.
+	w.yaml["a"] = strings.Replace(w.yaml["a"], w.hosts["a"].Address(), "127.0.0.1:1", 1)
+	w.push("c is a", history.RunRefused)
+	if h := w.state("c"); h.State != history.Refused || h.Error == nil || !strings.Contains(*h.Error, "two names") {
+		t.Fatalf("c is %s, want refused: two names for one machine", h.State)
+	}
+	if jobs := w.machines["a"].Jobs(); len(jobs) != 0 {
+		t.Errorf("jobs on a: %v, want none", jobs)
+	}
+	w.host("c", "web")
+	w.enable("a", "web")
+	r := w.push("right again", history.RunDone)
+	w.wantState("c", history.Current, *r.Commit)
+	w.wantState("a", history.Current, *r.Commit)
+}

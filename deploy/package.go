@@ -81,11 +81,11 @@ func (f *fetches) fetch(ctx context.Context, d *Deployer, p bundle.Package, path
 func download(ctx context.Context, client *http.Client, p bundle.Package, path string) error {
 	u, err := url.Parse(p.URL)
 	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return errFinal{fmt.Errorf("fetch %q: only https is fetched", p.URL), history.Refused, true}
+		return errFinal{fmt.Errorf("fetch %q: only https is fetched", p.URL), history.Refused}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return errFinal{err, history.Refused, true}
+		return errFinal{err, history.Refused}
 	}
 	req.Header.Set("User-Agent", "bellhop")
 	res, err := client.Do(req)
@@ -96,7 +96,7 @@ func download(ctx context.Context, client *http.Client, p bundle.Package, path s
 	if res.StatusCode != http.StatusOK {
 		err := fmt.Errorf("fetch %s: %s", u.Redacted(), res.Status)
 		if res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusRequestTimeout {
-			return errFinal{err, history.Refused, false}
+			return errFinal{err, history.Refused}
 		}
 		return err
 	}
@@ -118,10 +118,10 @@ func keepChecked(r io.Reader, p bundle.Package, path string) error {
 		return fmt.Errorf("fetch %s: %w", p.URL, err)
 	}
 	if n > bundle.MaxBlob {
-		return errFinal{fmt.Errorf("fetch %s: more than the cap of %d bytes", p.URL, int64(bundle.MaxBlob)), history.Refused, true}
+		return errFinal{fmt.Errorf("fetch %s: more than the cap of %d bytes", p.URL, int64(bundle.MaxBlob)), history.Refused}
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != p.Digest {
-		return errFinal{fmt.Errorf("fetch %s: sha256 is %s, the repo says %s", p.URL, got, p.Digest), history.Refused, true}
+		return errFinal{fmt.Errorf("fetch %s: sha256 is %s, the repo says %s", p.URL, got, p.Digest), history.Refused}
 	}
 	if err := tmp.Sync(); err != nil {
 		return err
@@ -181,7 +181,7 @@ var defaultClient = &http.Client{
 
 func onlyHTTPS(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != "https" {
-		return errFinal{fmt.Errorf("redirected to %s: only https is fetched", req.URL.Scheme), history.Refused, true}
+		return errFinal{fmt.Errorf("redirected to %s: only https is fetched", req.URL.Scheme), history.Refused}
 	}
 	if len(via) > redirects {
 		return errors.New("too many redirects")

@@ -201,13 +201,26 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 	case failed && !(chosen && (p.req.Retry || p.req.TakeOver)):
 		hp.State, hp.Error = failure.Outcome, failure.Error
 	default:
-		hp.State = waiting(last)
-		hp.Push = chosen && !(strings.HasPrefix(p.req.Cause, "poll") && d.waits(hp.Name) && last.Wanted == w.bundle.Digest)
+		hp.State, hp.Push = waiting(last), chosen
+		if d.stuck(p.req, last, w) {
+			hp.State, hp.Push = last.State, false
+		}
 		if hp.State == last.State {
 			hp.Error = last.Error
 		}
 	}
 	return hp
+}
+
+// stuck says that a poll need not try a host again: nothing about it has changed, and what
+// may pass has its own time to be tried. A push, a start or a person always tries.
+func (d *Deployer) stuck(req Request, last history.Host, w *planned) bool {
+	switch last.State {
+	case history.Pending, history.Unknown, history.Refused, history.Failed:
+	default:
+		return false
+	}
+	return strings.HasPrefix(req.Cause, "poll") && d.watching() && last.Wanted == w.bundle.Digest && !d.look.hosts[last.Name]
 }
 
 // waiting is the state of a host that is to be pushed.

@@ -30,11 +30,11 @@ type errLost struct{ err error }
 func (e errLost) Error() string { return "line lost while it was at work: " + e.err.Error() }
 func (e errLost) Unwrap() error { return e.err }
 
-// errFinal is what no retry cures. Remember says that it is the bundle's fault.
+// errFinal is what no retry cures in this run. It is not held against the bundle: an address,
+// a URL or an identity that is put right leaves the digest as it was.
 type errFinal struct {
-	err      error
-	state    string
-	remember bool
+	err   error
+	state string
 }
 
 func (e errFinal) Error() string { return e.err.Error() }
@@ -111,7 +111,7 @@ func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.E
 		}
 		e.Outcome, e.State = history.Unknown, history.Unknown
 	case errors.As(err, &final):
-		e.Outcome, e.State, e.Remember = final.state, final.state, final.remember
+		e.Outcome, e.State = final.state, final.state
 	case errors.As(err, &key), errors.Is(err, link.ErrSudo), errors.Is(err, link.ErrHelper):
 		e.Outcome, e.State = history.Failed, history.Pending
 		if errors.As(err, &key) {
@@ -134,8 +134,11 @@ func (d *Deployer) result(hp *HostPlan, res *bundle.Result, boot string) history
 		}
 	case bundle.OutcomeRefused:
 		e.State, e.Remember = history.Refused, true
-		if res.Refused == bundle.RefusedBusy || res.Refused == bundle.RefusedBase {
+		switch res.Refused {
+		case bundle.RefusedBusy, bundle.RefusedBase:
 			e.Outcome, e.State, e.Remember = history.Pending, history.Pending, false
+		case bundle.RefusedDeployer, bundle.RefusedNetwork: // not the bundle's fault
+			e.Remember = false
 		}
 	case bundle.OutcomeRolledBack:
 		e.State, e.Remember = history.RolledBack, true
@@ -186,7 +189,7 @@ func (d *Deployer) contact(ctx context.Context, t link.Target) (*contact, error)
 		return nil, c.fail(fmt.Errorf("hear the helper: %w", err))
 	}
 	if c.hello.Protocol != bundle.Protocol {
-		return nil, c.fail(errFinal{fmt.Errorf("the helper speaks protocol %d, this bellhop %d", c.hello.Protocol, bundle.Protocol), history.Failed, false})
+		return nil, c.fail(errFinal{fmt.Errorf("the helper speaks protocol %d, this bellhop %d", c.hello.Protocol, bundle.Protocol), history.Failed})
 	}
 	c.hello.Arch = clean(c.hello.Arch, 16)
 	c.hello.BootID = clean(c.hello.BootID, 64)
@@ -240,11 +243,11 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 		}
 		return nil, "", errBusy
 	}
-	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello); err != nil {
+	o, err := d.newOffer(r, p, hp, &c.hello) // before its record is believed: it may be another host
+	if err != nil {
 		return nil, "", err
 	}
-	o, err := d.newOffer(r, p, hp, &c.hello)
-	if err != nil {
+	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello); err != nil {
 		return nil, "", err
 	}
 	if err := d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest); err != nil {
@@ -272,17 +275,17 @@ func (d *Deployer) newOffer(r *run, p *Plan, hp *HostPlan, hello *bundle.Hello) 
 	}
 	o.Base = rec.Generation
 	if rec.Network != p.Fleet.Network {
-		return nil, errFinal{fmt.Errorf("it belongs to the network %q, by its own record", clean(rec.Network, 64)), history.Refused, true}
+		return nil, errFinal{fmt.Errorf("it belongs to the network %q, by its own record", clean(rec.Network, 64)), history.Refused}
 	}
 	if rec.Host != hp.Name {
 		if _, here := p.Fleet.Host(rec.Host); here {
-			return nil, errFinal{fmt.Errorf("it is the host %q, by its own record: two names for one machine", clean(rec.Host, 64)), history.Refused, true}
+			return nil, errFinal{fmt.Errorf("it is the host %q, by its own record: two names for one machine", clean(rec.Host, 64)), history.Refused}
 		}
 		o.Formerly = rec.Host
 	}
 	if rec.Deployer != d.ID {
 		if !r.req.TakeOver && !hp.last.Had {
-			return nil, errFinal{fmt.Errorf("its record names another deployer, %s; --take-over takes it", clean(rec.Deployer, 80)), history.Refused, true}
+			return nil, errFinal{fmt.Errorf("its record names another deployer, %s; --take-over takes it", clean(rec.Deployer, 80)), history.Refused}
 		}
 		o.TakeOver = true
 	}
@@ -304,7 +307,10 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 		h.Arch, h.KeysPresent = hello.Arch, present(hello.Keys)
 		digest, generation := "", int64(0)
 		if rec != nil {
-			digest, generation = clean(rec.Digest, 64), rec.Generation
+			generation = rec.Generation
+		}
+		if rec != nil && rec.Deployer == d.ID { // what another deployer put there is never what is wanted
+			digest = clean(rec.Digest, 64)
 		}
 		if digest == h.Digest && generation == h.Generation {
 			return
@@ -326,7 +332,7 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, progress func(bundl
 	values, err := openKeys(b, o.Manifest.Keys)
 	defer clearAll(values)
 	if err != nil {
-		return nil, errFinal{err, history.Refused, false}
+		return nil, errFinal{err, history.Refused}
 	}
 	filter := c.d.filter(values)
 	o.Nonce = make([]byte, 32)
@@ -395,11 +401,11 @@ func clearAll(values map[string][]byte) {
 func (c *contact) send(o *bundle.Offer, b *fleet.Bundle, want bundle.Want, values map[string][]byte) error {
 	for _, digest := range want.Files {
 		if !slices.ContainsFunc(o.Manifest.Files, func(f bundle.File) bool { return f.Digest == digest }) {
-			return errFinal{fmt.Errorf("it asked for a file that is not in its bundle: %q", clean(digest, 64)), history.Failed, false}
+			return errFinal{fmt.Errorf("it asked for a file that is not in its bundle: %q", clean(digest, 64)), history.Failed}
 		}
 		p, err := b.File(digest)
 		if err != nil {
-			return errFinal{fmt.Errorf("read file %s: %w", short(digest), err), history.Refused, false}
+			return errFinal{fmt.Errorf("read file %s: %w", short(digest), err), history.Refused}
 		}
 		if err := bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
 			return err
@@ -425,7 +431,7 @@ func (c *contact) send(o *bundle.Offer, b *fleet.Bundle, want bundle.Want, value
 func (c *contact) sendPackage(o *bundle.Offer, b *fleet.Bundle, digest string) error {
 	i := slices.IndexFunc(o.Manifest.Packages, func(p bundle.Package) bool { return p.Digest == digest })
 	if i < 0 {
-		return errFinal{fmt.Errorf("it asked for a package that is not in its bundle: %q", clean(digest, 64)), history.Failed, false}
+		return errFinal{fmt.Errorf("it asked for a package that is not in its bundle: %q", clean(digest, 64)), history.Failed}
 	}
 	pkg := o.Manifest.Packages[i]
 	var f io.ReadCloser

@@ -126,7 +126,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 		return nil, nil // it has nothing, so no keys either
 	}
 	if rec.Deployer != d.ID {
-		return nil, errFinal{fmt.Errorf("its record names another deployer, %s", clean(rec.Deployer, 80)), history.Refused, false}
+		return nil, errFinal{fmt.Errorf("its record names another deployer, %s", clean(rec.Deployer, 80)), history.Refused}
 	}
 	missing := present(c.hello.Keys) < len(c.hello.Keys)
 	if !always && c.hello.BootID == was.BootID && !missing {
@@ -192,7 +192,7 @@ func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record
 	if tried != nil {
 		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
 	}
-	return nil, errFinal{fmt.Errorf("no commit is known that generation %d came from", rec.Generation), history.Behind, false}
+	return nil, errFinal{fmt.Errorf("no commit is known that generation %d came from", rec.Generation), history.Behind}
 }
 
 // bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
@@ -267,14 +267,6 @@ func (d *Deployer) noteAway(host string, away bool) {
 		d.away = map[string]bool{}
 	}
 	d.away[host] = away
-}
-
-// waits says that a host which is away has a line that rings when it is back, so that a poll
-// need not try it.
-func (d *Deployer) waits(host string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.away[host] && d.lines[host] != nil
 }
 
 // Settle fetches the results of runs that an earlier bellhop left open: the hosts went on by
