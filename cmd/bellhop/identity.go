@@ -32,24 +32,23 @@ func (f *identityFlags) flags(c *cobra.Command) {
 // open loads the identities. Those named must be there; of the usual places, those that are.
 // A nil ask asks nobody for a passphrase.
 func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*secrets.Identities, error) {
-	files := f.files
-	if len(files) == 0 {
-		for _, path := range append([]string{newState(f.stateDir).identity}, e.ownIdentities()...) {
-			if r, err := os.Open(path); err == nil {
-				r.Close()
-				files = append(files, path)
-			}
+	load := func(files ...string) (*secrets.Identities, error) {
+		return secrets.Sources{Files: files, Passphrase: ask, Plugins: e.plugins()}.Load()
+	}
+	if len(f.files) > 0 {
+		return load(f.files...)
+	}
+	var files []string
+	for _, path := range append([]string{newState(f.stateDir).identity}, e.ownIdentities()...) {
+		if _, err := load(path); err == nil { // what is not there, or not ours, is no news
+			files = append(files, path)
 		}
 	}
 	if len(files) == 0 {
 		return nil, hint(errors.New("no identity to open secrets with"),
 			"name one with -i FILE or BELLHOP_IDENTITY; bellhop init makes one in %s", e.ownIdentities()[0])
 	}
-	ids, err := secrets.Sources{Files: files, Passphrase: ask, Plugins: e.plugins()}.Load()
-	if err != nil {
-		return nil, err
-	}
-	return ids, nil
+	return load(files...)
 }
 
 // plugins are run for a person at a terminal, found on their PATH; a server runs none

@@ -74,7 +74,9 @@ func (e *Env) serve(ctx context.Context, o *serveOptions) error {
 	}
 	log := slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
 	s, err := o.start(ctx, e, log)
-	if err != nil {
+	if errors.Is(err, deploy.ErrLocked) {
+		return hint(err, "one server is enough: bellhop status asks the one that runs")
+	} else if err != nil {
 		return explain(err)
 	}
 	e.printPaste(s)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/user"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -48,6 +49,9 @@ func (s *state) prepare() (made []string, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
+	if err := s.ours(); err != nil {
+		return nil, err
+	}
 	for _, f := range []struct {
 		path string
 		make func() ([]byte, error)
@@ -66,6 +70,24 @@ func (s *state) prepare() (made []string, err error) {
 		}
 	}
 	return made, nil
+}
+
+// ours refuses a state directory of another user: what root leaves in it, that user's server
+// could not open again.
+func (s *state) ours() error {
+	fi, err := os.Stat(s.dir)
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || st.Uid == uint32(os.Geteuid()) {
+		return nil
+	}
+	name := fmt.Sprint("#", st.Uid)
+	if u, err := user.LookupId(fmt.Sprint(st.Uid)); err == nil {
+		name = u.Username
+	}
+	return hint(fmt.Errorf("the state directory %s belongs to %s", s.dir, name), "sudo -u '%s' bellhop …", name)
 }
 
 // makeOnce writes a file that is not there. It is linked into its place whole, so that a
@@ -163,7 +185,7 @@ func private(f *os.File) error {
 	switch {
 	case !fi.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file", f.Name())
-	case ok && st.Uid != uint32(os.Geteuid()) && st.Uid != 0:
+	case ok && os.Geteuid() != 0 && st.Uid != uint32(os.Geteuid()) && st.Uid != 0:
 		return fmt.Errorf("%s belongs to another user", f.Name())
 	case handedOver(f.Name()):
 		return nil
