@@ -62,12 +62,9 @@ func (e *Env) check(tree fs.FS, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	bad := 0
+	bad := countRefusing(problems)
 	list := []problemJSON{}
 	for _, p := range problems {
-		if !p.Warning {
-			bad++
-		}
 		list = append(list, problemJSON{p.File, p.Line, p.Column, p.Source, p.Host, p.Message, p.Warning})
 	}
 	if asJSON {
@@ -95,6 +92,15 @@ func (e *Env) printProblems(f *fleet.Fleet, problems fleet.Problems, bad int) {
 		return
 	}
 	fmt.Fprintf(e.Stdout, "%s %s: %s%s\n", p.green("ok"), f.Network, count(len(f.Hosts), "host"), warnings)
+}
+
+func countRefusing(problems fleet.Problems) (n int) {
+	for _, p := range problems {
+		if !p.Warning {
+			n++
+		}
+	}
+	return n
 }
 
 // inspect finds all that is wrong with a tree, as far as the tree alone can tell: the whole

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/history"
+	"bellhop/secrets"
+	"bellhop/server"
+)
+
+// doctor looks at what a person has in front of them: the repo, if it is here, and the
+// deployer's directory, if that is. It changes nothing and dials no host.
+
+// A symptom is one thing that was looked at. A nil err is health.
+type symptom struct {
+	what string
+	note string // what was found
+	err  error  // what is wrong
+}
+
+func (e *Env) doctorCmd() *cobra.Command {
+	var f identityFlags
+	var dir string
+	c := &cobra.Command{
+		Use: "doctor", Short: "Look for what is set up wrong: the repo here, your keys, the server", GroupID: groupServer, Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return e.doctor(c.Context(), dir, &f) },
+	}
+	dirFlag(c, &dir)
+	f.flags(c)
+	return c
+}
+
+func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags) error {
+	var all []symptom
+	if at, err := configDir(dir); err == nil {
+		all = append(all, e.doctorRepo(at, f)...)
+	} else if dir != "" {
+		return err
+	}
+	all = append(all, doctorState(f.stateDir)...)
+	all = append(all, doctorServer(ctx, f.stateDir))
+	p, bad := e.outPaint(), 0
+	for _, s := range all {
+		if s.err == nil {
+			fmt.Fprintf(e.Stdout, "%s %s%s\n", p.green("ok "), s.what, colon(s.note))
+			continue
+		}
+		bad++
+		fmt.Fprintf(e.Stdout, "%s %s: %s\n", p.red("bad"), s.what, indentRest(s.err.Error(), "    "))
+		if h := hintFor(s.err); h != "" {
+			fmt.Fprintf(e.Stdout, "    %s %s\n", p.cyan("hint:"), h)
+		}
+	}
+	if bad > 0 {
+		return exit(exitError)
+	}
+	return nil
+}
+
+func (e *Env) doctorRepo(dir string, f *identityFlags) []symptom {
+	config := symptom{what: "config"}
+	fleet, problems, err := inspect(os.DirFS(dir))
+	switch refuse := countRefusing(problems); {
+	case err != nil:
+		config.err = err
+	case refuse > 0:
+		config.err = hint(errors.New(count(refuse, "problem")), "bellhop check")
+	default:
+		config.note = fmt.Sprintf("%s, %s", fleet.Network, count(len(fleet.Hosts), "host"))
+	}
+	out := []symptom{config, doctorHook(dir), e.doctorSecrets(dir, f)}
+	if key, err := newState(f.stateDir).signer(); err == nil && fleet != nil {
+		s := symptom{what: "deployer", note: ssh.FingerprintSHA256(key.PublicKey())}
+		if mine := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))); !strings.HasPrefix(fleet.Deployer, mine) {
+			s.err = hint(errors.New("bellhop.yaml names another deployer than this machine"), "deployer: %s", mine)
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func doctorHook(dir string) symptom {
+	s := symptom{what: "pre-commit hook"}
+	hooks, err := git(dir, "rev-parse", "--git-path", "hooks")
+	if err != nil {
+		s.err = hint(errors.New("this folder is not in a git repository"), "git init && bellhop hook install")
+		return s
+	}
+	if !filepath.IsAbs(hooks) {
+		hooks = filepath.Join(dir, hooks)
+	}
+	text, err := os.ReadFile(filepath.Join(hooks, "pre-commit"))
+	if err != nil || !strings.Contains(string(text), "bellhop secret verify --staged") {
+		s.err = hint(errors.New("nothing keeps a plaintext secret out of a commit"), "bellhop hook install")
+	}
+	return s
+}
+
+// doctorSecrets tries the identities at hand on every secret.
+func (e *Env) doctorSecrets(dir string, f *identityFlags) symptom {
+	s := symptom{what: "secrets"}
+	rules, err := rulesOf(dir)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	items, err := (&secrets.Store{Dir: dir, Rules: rules}).List()
+	if err != nil || len(items) == 0 {
+		s.err, s.note = err, "none yet"
+		return s
+	}
+	ids, err := f.open(e, e.passphrase)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	var closed []string
+	for _, it := range items {
+		value, err := (&secrets.Store{Dir: dir, Rules: rules, Identities: func() (*secrets.Identities, error) { return ids, nil }}).Show(it.File)
+		if err != nil {
+			closed = append(closed, it.File)
+		}
+		clear(value)
+	}
+	s.note = fmt.Sprintf("you can open %d of %d", len(items)-len(closed), len(items))
+	if len(closed) == len(items) {
+		s.err = hint(errors.New("you can open none of them"), "bellhop secret who says who can")
+	}
+	return s
+}
+
+// doctorState looks at the deployer's directory, where it may.
+func doctorState(dir string) []symptom {
+	st := newState(dir)
+	fi, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return []symptom{{what: "state directory", note: dir + " is not on this machine"}}
+	case err != nil || !fi.IsDir():
+		return []symptom{{what: "state directory", err: fmt.Errorf("%s: %w", dir, err)}}
+	}
+	if _, err := os.ReadDir(dir); errors.Is(err, fs.ErrPermission) {
+		return []symptom{{what: "state directory", note: dir + " is its user's alone"}}
+	}
+	var out []symptom
+	for _, path := range []string{st.identity, st.sshKey, st.webhookSecret, st.path("digest-key")} {
+		b, err := readPrivate(path)
+		clear(b)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = hint(errors.New("missing"), "bellhop serve makes it")
+		}
+		out = append(out, symptom{what: path, err: err})
+	}
+	return out
+}
+
+func doctorServer(ctx context.Context, dir string) symptom {
+	s := symptom{what: "server"}
+	client, err := dial(dir)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	if client == nil {
+		s.note = "none runs here"
+		return s
+	}
+	defer client.Close()
+	status, err := server.Call[history.Status](ctx, client, "status", struct{}{}, nil)
+	if err != nil {
+		s.err = fromSocket(err)
+		return s
+	}
+	s.note = countStates(false, status.Hosts)
+	return s
+}
