@@ -210,7 +210,7 @@ WantedBy=multi-user.target
 	w.push("a tunnel")
 	w.secret("tunnel", "two")
 	w.push("its key changes")
-	if got := on(t, "host1", "cat /run/keys/tunnel; systemctl is-active tunnel"); got != "two\nactive" {
+	if got := on(t, "host1", "cat /run/keys/tunnel; systemctl is-active tunnel"); got != "twoactive" {
 		t.Errorf("after its key changed: %q", got)
 	}
 	if got := starts(t, "host1", "tunnel.service"); got != 2 {
