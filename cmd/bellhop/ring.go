@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -75,6 +76,9 @@ func dialRing(stateDir string) (*server.Client, error) {
 	}
 	if c, rerr := server.DialSocket(filepath.Join(stateDir, server.RingSocketName)); rerr == nil {
 		return c, nil
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, hint(fmt.Errorf("ring: %w", err), "bellhop serve --ring-group GROUP lets a group ring; or sudo")
 	}
 	return nil, hint(fmt.Errorf("ring: %w", err), "bellhop serve must run; --state-dir says where")
 }

@@ -212,10 +212,14 @@ func (o *serveOptions) listeners(h *house) (on server.Listeners, err error) {
 	if on.Socket, err = server.ListenSocket(h.state.path(server.SocketName), ""); err != nil {
 		return on, err
 	}
-	if o.ringGroup != "" {
-		on.Ring, err = server.ListenSocket(h.state.path(server.RingSocketName), o.ringGroup)
+	if o.ringGroup == "" {
+		return on, nil
 	}
-	return on, err
+	if on.Ring, err = server.ListenSocket(h.state.path(server.RingSocketName), o.ringGroup); err != nil {
+		return on, err
+	}
+	// Others must get to the socket; what lies beside it is closed to them one by one.
+	return on, os.Chmod(h.state.dir, 0o711)
 }
 
 func listenOn(address string) (net.Listener, error) {

@@ -96,13 +96,13 @@ func dropHost(text, name string) (string, error) {
 	lines := strings.SplitAfter(text, "\n")
 	top := slices.IndexFunc(lines, func(l string) bool { return hostsLine.MatchString(l) })
 	if top < 0 {
-		return "", fmt.Errorf("find %s in bellhop.yaml: no hosts:", name)
+		return "", fmt.Errorf("find %s in bellhop.yaml: it has no hosts", name)
 	}
 	_, indent := block(lines, top)
 	head := regexp.MustCompile(`^` + indent + `["']?` + regexp.QuoteMeta(name) + `["']?:`)
 	at := slices.IndexFunc(lines, func(l string) bool { return head.MatchString(l) })
 	if at < 0 {
-		return "", fmt.Errorf("find %s in bellhop.yaml: no such line below hosts:", name)
+		return "", fmt.Errorf("find %s in bellhop.yaml: nothing of that name stands below hosts", name)
 	}
 	end := at + 1
 	for i := at + 1; i < len(lines); i++ {
