@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/internal/link"
 )
 
 func TestSelectNames(t *testing.T) {
@@ -72,6 +73,8 @@ func TestReport(t *testing.T) {
 		{hint(errors.New("it broke"), "mend %s", "it"), 1, "bellhop: it broke\nhint: mend it\n"},
 		{exit(3), 3, ""},
 		{&codeError{4, errors.New("no")}, 4, "bellhop: no\n"},
+		{&link.HostKeyError{Host: "a", Address: "b", Pinned: []string{"c"}, Got: "d", Line: "ssh-ed25519 AAAA"}, 1,
+			"bellhop: a: host key changed: b shows d, pinned is c\nhint: if you know why it changed, pin the new one in bellhop.yaml: host_key: ssh-ed25519 AAAA\n"},
 		{hint(&codeError{4, errors.New("no")}, "ask"), 4, "bellhop: no\nhint: ask\n"},
 	} {
 		var errs bytes.Buffer
@@ -146,5 +149,16 @@ func TestProgressLive(t *testing.T) {
 				t.Fatalf("a live line of %d columns: %q", n, l)
 			}
 		}
+	}
+}
+
+func TestHostFields(t *testing.T) {
+	got := hostFields(link.Target{Addresses: []string{"192.168.0.12:22"}, HostKeys: []string{"ssh-ed25519 AAAA"}, User: "root", Arch: "amd64"}, "")
+	if want := []string{"address", "192.168.0.12", "host_key", "ssh-ed25519 AAAA", "arch", "amd64"}; !slices.Equal(got, want) {
+		t.Errorf("hostFields = %q, want %q", got, want)
+	}
+	got = hostFields(link.Target{Addresses: []string{"[fe80::1]:2222"}, HostKeys: []string{"ssh-rsa AAAA"}, User: "cadey"}, "lufta")
+	if want := []string{"address", "[fe80::1]:2222", "host_key", "ssh-rsa AAAA", "user", "cadey", "jump", "lufta"}; !slices.Equal(got, want) {
+		t.Errorf("hostFields = %q, want %q", got, want)
 	}
 }

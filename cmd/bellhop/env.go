@@ -10,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"bellhop/internal/link"
+	"bellhop/secrets"
 )
 
 // An Env is what one command sees of the world around it: tests give it their own.
@@ -111,8 +114,19 @@ func (e *Env) tell(err error) {
 // hintFor finds the hint that err carries, or one that its kind suggests.
 func hintFor(err error) string {
 	var h *hintError
-	if errors.As(err, &h) {
+	var key *link.HostKeyError
+	var sealed *secrets.OpenError
+	switch {
+	case errors.As(err, &h):
 		return h.hint
+	case errors.As(err, &key) && key.Line != "":
+		return fmt.Sprintf("if you know why it changed, pin the new one in bellhop.yaml: host_key: %s", key.Line)
+	case errors.Is(err, link.ErrAuth):
+		return "bellhop host add NAME USER@ADDRESS lets the deployer in; on your own machine your agent and ~/.ssh are tried"
+	case errors.Is(err, link.ErrSudo):
+		return "let that user run sudo without a password, or log in as root (user: root)"
+	case errors.As(err, &sealed) && sealed.Class != secrets.NoMatch: // that one says it itself
+		return sealed.Hint()
 	}
 	return ""
 }
