@@ -255,7 +255,7 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 	}
 	r.event(Event{Host: hp.Name, Step: "begin"})
 	res, err := c.exchange(o, hp.bundle, func(e bundle.Event, text string) {
-		r.event(Event{Host: hp.Name, Step: clean(e.Step, 32), Text: text})
+		r.event(Event{Host: hp.Name, Step: e.Step, Text: text})
 	})
 	return res, c.hello.BootID, err
 }
@@ -463,6 +463,7 @@ func (c *contact) follow(filter func(string) string, progress func(bundle.Event,
 				return nil, err
 			}
 			if n < maxList && progress != nil {
+				e.Step = clean(filter(e.Step), 32)
 				progress(e, filter(e.Text))
 			}
 		case bundle.FrameResult:
@@ -490,7 +491,13 @@ func (c *contact) readResult(p []byte, filter func(string) string) (*bundle.Resu
 // cleanResult passes every text of a result through the filter, and caps every list.
 func (d *Deployer) cleanResult(res *bundle.Result, filter func(string) string) *bundle.Result {
 	r := *res
-	r.Outcome, r.Refused, r.Run = clean(r.Outcome, 32), clean(r.Refused, 32), clean(r.Run, 64)
+	short := func(limit int, texts ...*string) {
+		for _, s := range texts {
+			*s = clean(filter(*s), limit)
+		}
+	}
+	short(32, &r.Outcome, &r.Refused)
+	short(64, &r.Run)
 	r.Error = filter(r.Error)
 	for _, l := range []*[]string{&r.Changed, &r.Restored, &r.Kept, &r.Started, &r.Stopped, &r.Restarted, &r.Reloaded, &r.Drifted, &r.Warnings} {
 		if *l != nil {
@@ -500,11 +507,13 @@ func (d *Deployer) cleanResult(res *bundle.Result, filter func(string) string) *
 	r.Keys = slices.Clone(r.Keys[:min(len(r.Keys), maxList)])
 	for i := range r.Keys {
 		k := &r.Keys[i]
-		k.Name, k.Source, k.Unit = clean(k.Name, 255), clean(k.Source, 32), clean(k.Unit, 32)
+		short(255, &k.Name)
+		short(32, &k.Source, &k.Unit)
 	}
 	if r.Record != nil {
 		rec := *r.Record
-		rec.Network, rec.Host, rec.Deployer, rec.Digest, rec.BootID = clean(rec.Network, 255), clean(rec.Host, 255), clean(rec.Deployer, 255), clean(rec.Digest, 64), clean(rec.BootID, 64)
+		short(255, &rec.Network, &rec.Host, &rec.Deployer)
+		short(64, &rec.Digest, &rec.BootID)
 		r.Record = &rec
 	}
 	return &r
