@@ -19,6 +19,8 @@ type load struct {
 	bytes map[string][]byte // by digest
 	keys  map[string]string // values by name
 	lost  string            // a key that does not open
+
+	meanwhile func() // happens between want and blobs
 }
 
 func newLoad() *load {
@@ -163,6 +165,9 @@ func converse(r *bundle.Reader, w io.Writer, o bundle.Offer, l *load) (t told, e
 }
 
 func (l *load) send(w io.Writer, o bundle.Offer, want bundle.Want) error {
+	if l.meanwhile != nil {
+		l.meanwhile()
+	}
 	for kind, digests := range map[string][]string{bundle.BlobFile: want.Files, bundle.BlobPackage: want.Packages} {
 		for _, d := range digests {
 			p := l.bytes[d]

@@ -34,6 +34,7 @@ type box struct {
 	enables []string
 	reloads int
 	users   map[string]host.Account
+	runsAs  map[string]string // a user's unit: while it runs, usermod refuses, as the real one does
 	groups  map[string]int
 	owners  map[string][2]string
 	fsyncs  int
@@ -275,6 +276,9 @@ func (b *box) Tmpfiles(context.Context, []string) error { return nil }
 func (b *box) Usermod(_ context.Context, a host.Account) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if unit := b.runsAs[a.Name]; b.active[unit] {
+		return fmt.Errorf("usermod: user %s is currently used by %s", a.Name, unit)
+	}
 	b.users[a.Name] = a
 	return nil
 }

@@ -36,13 +36,13 @@ func (r *run) job(ctx context.Context, verb string, names []string) {
 // would not be run.
 func (r *run) stop(ctx context.Context) error {
 	u := &r.w.units
-	if len(u.stop) > 0 {
-		r.job(ctx, "stop", u.stop)
-		states, err := r.m.unitStates(ctx, u.stop)
+	if stop := slices.Concat(u.stop, u.quiet); len(stop) > 0 {
+		r.job(ctx, "stop", stop)
+		states, err := r.m.unitStates(ctx, stop)
 		if err != nil {
 			return err
 		}
-		for _, n := range u.stop {
+		for _, n := range stop {
 			if s := states[n]; s.running() || s.Active == "deactivating" {
 				return fmt.Errorf("unit %s does not stop: %w", n, orElse(r.failed[n], s))
 			}
@@ -186,7 +186,7 @@ func (r *run) chooseReload(ctx context.Context) error {
 // of something else took them along.
 func (r *run) takenDown(ctx context.Context) ([]string, error) {
 	u := &r.w.units
-	if len(u.again) == 0 || len(u.stop)+len(u.restart) == 0 {
+	if len(u.again) == 0 || len(u.stop)+len(u.quiet)+len(u.restart) == 0 {
 		return nil, nil
 	}
 	states, err := r.m.unitStates(ctx, u.again)

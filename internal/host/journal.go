@@ -38,6 +38,7 @@ type unitWas struct {
 	New     bool   `json:"new,omitempty"`     // it comes with this run
 	Start   bool   `json:"start,omitempty"`   // something that boot starts
 	Install bool   `json:"install,omitempty"` // its [Install] changes
+	Quiet   bool   `json:"quiet,omitempty"`   // it must not run while its user changes
 }
 
 // A journalLine is one of the later lines.

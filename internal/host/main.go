@@ -21,10 +21,17 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() 
 	return 0
 }
 
+// Hidden is the subcommand under which bellhop itself is the helper. Hosts call every helper
+// with it, so that none has to know which of the two it is.
+const Hidden = "host-helper"
+
 const usage = "usage: bellhop-host serve | apply RUN | settle | version"
 
 func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*Machine, error)) error {
 	verb := ""
+	if len(args) > 0 && args[0] == Hidden {
+		args = args[1:]
+	}
 	if len(args) > 0 {
 		verb = args[0]
 	}

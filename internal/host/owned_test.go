@@ -300,3 +300,52 @@ func TestPackageHasNoSetuid(t *testing.T) {
 		t.Errorf("mode = %v, %v", st, err)
 	}
 }
+
+// A user's home can't change while he has processes, so what runs as him stops first: on the
+// way there, and on the way back when the run fails with the new version at work.
+func TestUserChangesUnderARunningUnit(t *testing.T) {
+	for _, service := range []string{"bot", "other"} { // also a unit of another service that names him
+		t.Run(service, func(t *testing.T) {
+			b := newBox(t)
+			b.runsAs = map[string]string{"bot": "guest.service"}
+			with := func(home string) *load {
+				l := bot("one").service("guest.service", "[Service]\nUser = bot\n")
+				l.Units[len(l.Units)-1].Service = service
+				l.Users[0].Home = home
+				return l
+			}
+			b.deploy(with("/srv/bot"), bundle.OutcomeDone)
+			b.fail["new.service"] = true
+			b.deploy(with("/home/bot").service("new.service", "[Service]"), bundle.OutcomeRolledBack)
+			if got := b.users["bot"].Home; got != "/srv/bot" || !b.active["guest.service"] {
+				t.Errorf("after rollback: home %s, guest runs %v", got, b.active["guest.service"])
+			}
+			b.deploy(with("/home/bot"), bundle.OutcomeDone)
+			if got := b.users["bot"].Home; got != "/home/bot" || !b.active["guest.service"] {
+				t.Errorf("home %s, guest runs %v", got, b.active["guest.service"])
+			}
+		})
+	}
+}
+
+// Where the host can't keep what comes, it says why, though whoever sends is still sending.
+func TestNoRoomForWhatComes(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	before := b.all()
+	l := bot("two").file("/etc/bot/big", strings.Repeat("x", 3<<20)).file("/etc/bot/big2", strings.Repeat("y", 3<<20))
+	l.keys["token"] = "another"
+	l.meanwhile = func() {
+		stages, _ := filepath.Glob(b.path("/var/lib/bellhop/staging/*"))
+		for _, dir := range stages {
+			os.RemoveAll(dir)
+		}
+	}
+	got := b.deploy(l, bundle.OutcomeFailed)
+	if !strings.Contains(got.res.Error, "keep what was sent") {
+		t.Errorf("error = %q, want why", got.res.Error)
+	}
+	b.compare(before, "after what came could not be kept")
+	l.meanwhile = nil
+	b.deploy(l, bundle.OutcomeDone)
+}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,9 +31,6 @@ func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
 		return err
 	}
 	trouble := Settle(ctx, m)
-	if _, err := io.WriteString(out, bundle.Magic); err != nil {
-		return err
-	}
 	if err := s.hello(ctx); err != nil {
 		return err
 	}
@@ -87,7 +85,13 @@ func (s *session) hello(ctx context.Context) error {
 	if j, err := s.m.openJournal(); err == nil && j != nil {
 		h.Open = j.Run
 	}
-	return bundle.WriteFrame(s.out, bundle.FrameHello, h)
+	var first bytes.Buffer // in one write, which over SSH is a packet
+	first.WriteString(bundle.Magic)
+	if err := bundle.WriteFrame(&first, bundle.FrameHello, h); err != nil {
+		return err
+	}
+	_, err = s.out.Write(first.Bytes())
+	return err
 }
 
 func (s *session) result(res *bundle.Result) error {
@@ -112,7 +116,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	}
 	st, err := s.m.stage(o)
 	if err != nil {
-		return err
+		return s.refuse(o.Run, fmt.Errorf("make room for what will be sent: %w", err))
 	}
 	defer st.close()
 	want, err := st.want(ctx)
@@ -124,6 +128,9 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	}
 	if err := st.receive(ctx, s.in); err != nil {
 		st.drop()
+		if st.trouble != nil {
+			return s.refuse(o.Run, err)
+		}
 		return err
 	}
 	res, err := s.quick(ctx, o, st.id)

@@ -27,6 +27,9 @@ type stage struct {
 	// wanted are the digests that were asked for, by kind; nothing else is taken.
 	wanted map[string]bool
 	sizes  map[string]int64
+	// trouble is why the host could not keep what came: a disk that is full. The rest is heard
+	// all the same, since who is still sending does not listen.
+	trouble error
 }
 
 // stage opens the staging folder of o, and sweeps what earlier sessions left.
@@ -143,7 +146,7 @@ func (st *stage) receive(ctx context.Context, in *bundle.Reader) error {
 			return err
 		}
 		if kind == bundle.FrameEnd {
-			return nil
+			return st.trouble
 		}
 		if kind != bundle.FrameBlob {
 			return fmt.Errorf("frame %q came where a blob belongs", kind)
@@ -173,13 +176,9 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 	if b.Kind == bundle.BlobKey {
 		return st.takeKey(in, b)
 	}
-	f, err := os.OpenFile(st.m.staged(st.id, b.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
+	f := st.create(st.m.staged(st.id, b.Name), 0)
 	h := newDigest()
-	err = in.Data(b, io.MultiWriter(f, h))
-	if err = errors.Join(err, f.Close()); err != nil {
+	if err := errors.Join(in.Data(b, io.MultiWriter(f, h)), st.closed(f)); err != nil {
 		return err
 	}
 	if got := h.hex(); got != b.Name {
@@ -193,11 +192,37 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
 	dir := st.m.at(newKeys(st.id))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		st.trouble = errors.Join(st.trouble, err)
 	}
-	f, err := os.OpenFile(filepath.Join(dir, keyFile(b.Name)), os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return err
+	f := st.create(filepath.Join(dir, keyFile(b.Name)), unix.O_NOFOLLOW)
+	return errors.Join(in.Data(b, f), st.closed(f))
+}
+
+// A keeper is a file that takes every byte, also when it can't keep them.
+type keeper struct {
+	f   *os.File
+	err error // the first
+}
+
+func (k *keeper) Write(p []byte) (int, error) {
+	if k.err == nil {
+		_, k.err = k.f.Write(p)
 	}
-	return errors.Join(in.Data(b, f), f.Close())
+	return len(p), nil
+}
+
+func (st *stage) create(name string, flags int) *keeper {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|flags, 0o600)
+	return &keeper{f, err}
+}
+
+// closed ends a file. What could not be kept is the stage's trouble, and no fault of the line.
+func (st *stage) closed(k *keeper) error {
+	if k.f != nil {
+		k.err = errors.Join(k.err, k.f.Close())
+	}
+	if k.err != nil && st.trouble == nil {
+		st.trouble = fmt.Errorf("keep what was sent: %w", k.err)
+	}
+	return nil
 }

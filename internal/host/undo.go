@@ -136,6 +136,8 @@ func (u *undoer) takeDown(ctx context.Context) error {
 		s := states[w.Name]
 		if (s.running() || s.Active == "failed") && !w.Ran && (w.New || w.Acted && !w.Key) {
 			stop = append(stop, w.Name)
+		} else if w.Quiet && s.running() && u.accountsDiffer() {
+			stop = append(stop, w.Name) // it runs again when its user is as he was
 		}
 		if s.enabled() && (w.Install || w.File != "enabled" && w.File != "enabled-runtime") {
 			disable = append(disable, w.Name)
@@ -179,6 +181,13 @@ func (u *undoer) paths() error {
 	u.m.sweep(u.j.Puts)
 	u.m.removeFolders(u.j.Dirs)
 	return errors.Join(errs...)
+}
+
+func (u *undoer) accountsDiffer() bool {
+	return slices.ContainsFunc(u.j.Accounts, func(was Account) bool {
+		is, ok, err := u.m.Accounts.User(was.Name)
+		return err == nil && ok && is != was
+	})
 }
 
 func (u *undoer) accounts(ctx context.Context) error {

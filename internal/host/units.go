@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,6 +18,7 @@ type unitPlan struct {
 	before   map[string]UnitState
 	now      []unitWas // for the journal
 	stop     []string
+	quiet    []string // stopped while their user changes: usermod refuses one who has processes
 	disable  []string
 	enable   []string
 	keyUnits []string // started when not active, never restarted
@@ -74,9 +76,13 @@ func (w *work) planUnits(ctx context.Context) error {
 		} else {
 			w.planGone(o, st)
 		}
+		quiet := had && !o.KeyUnit && !o.Foreign && has && st.running() && w.runsAsChanged(o)
+		if quiet {
+			p.quiet = append(p.quiet, n)
+		}
 		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
 		p.now = append(p.now, unitWas{Name: n, Ran: st.running(), File: st.File, Acted: acted,
-			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable,
+			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet,
 			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
 	}
 	return nil
@@ -205,6 +211,26 @@ func (w *work) hit(u bundle.Unit) bool {
 	}
 	return false
 }
+
+// runsAsChanged says whether u may run as a user that this run changes: it is of the service
+// that brought the user, or its unit file names him.
+func (w *work) runsAsChanged(u bundle.Unit) bool {
+	for _, a := range w.usermods {
+		for _, of := range slices.Concat(w.old.Manifest.Users, w.offer.Manifest.Users) {
+			if of.Name == a.Name && of.Service == u.Service {
+				return true
+			}
+		}
+		for _, f := range u.Files {
+			if names := userLine.FindSubmatch(w.m.readBlob(w.old.Owned.Paths[f].Now.Digest)); names != nil && string(names[1]) == a.Name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+var userLine = regexp.MustCompile(`(?m)^[ \t]*User[ \t]*=[ \t]*([^\s]+)`)
 
 // installChanged compares the [Install] sections of a unit file that is replaced.
 func (w *work) installChanged(name string) bool {

@@ -18,10 +18,6 @@ import (
 	"bellhop/internal/host/systemd"
 )
 
-// hidden is the subcommand under which bellhop itself is the helper. The host's small units
-// and the transient one must call it as this process was called.
-const hidden = "host-helper"
-
 // Machine opens the host that this process runs on. It needs root.
 func Machine() (*host.Machine, error) {
 	// In a session of sudo the PATH may lack what is only root's.
@@ -76,8 +72,8 @@ func current(exe string) string {
 }
 
 func helper(path string) []string {
-	if len(os.Args) > 1 && os.Args[1] == hidden {
-		return []string{path, hidden}
+	if len(os.Args) > 1 && os.Args[1] == host.Hidden {
+		return []string{path, host.Hidden}
 	}
 	return []string{path}
 }
