@@ -206,7 +206,7 @@ func named(c Caller) Caller {
 // answers is replaced; one that somebody answers is an error.
 func ListenSocket(path, group string) (net.Listener, error) {
 	if len(path) > 104 {
-		return nil, fmt.Errorf("socket %s: the path has %d bytes, the system takes 104: choose a shorter one with --socket", path, len(path))
+		return nil, fmt.Errorf("socket %s: the path has %d bytes, the system takes 104: choose a shorter --state-dir", path, len(path))
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err

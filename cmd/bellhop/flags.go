@@ -1,8 +1,29 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Where the deployer keeps its own, unless told otherwise.
+const (
+	defaultStateDir = "/var/lib/bellhop"
+
+	// contrib/bellhop.service keeps it here: on a host of a fleet /var/lib/bellhop is root's,
+	// and the unit's user must not own what root reads there.
+	unitStateDir = "/var/lib/bellhop-deployer"
+)
 
 func stateDirFlag(c *cobra.Command, v *string) {
-	c.Flags().StringVar(v, "state-dir", defaultStateDir, "where the deployer keeps its own")
+	c.Flags().StringVar(v, "state-dir", usualStateDir(), "where the deployer keeps its own")
 	_ = c.MarkFlagDirname("state-dir")
+}
+
+// usualStateDir is the unit's where that is, so that a person on the box need not name it.
+func usualStateDir() string {
+	if fi, err := os.Stat(unitStateDir); err == nil && fi.IsDir() {
+		return unitStateDir
+	}
+	return defaultStateDir
 }

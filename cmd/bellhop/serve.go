@@ -218,8 +218,7 @@ func (o *serveOptions) listeners(h *house) (on server.Listeners, err error) {
 	if on.Ring, err = server.ListenSocket(h.state.path(server.RingSocketName), o.ringGroup); err != nil {
 		return on, err
 	}
-	// Others must get to the socket; what lies beside it is closed to them one by one.
-	return on, os.Chmod(h.state.dir, 0o711)
+	return on, h.state.letPass(server.RingSocketName)
 }
 
 func listenOn(address string) (net.Listener, error) {

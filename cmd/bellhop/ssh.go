@@ -251,7 +251,7 @@ func completeHosts(c *cobra.Command, args []string, _ string) ([]string, cobra.S
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	r := reach{stateDir: defaultStateDir}
+	r := reach{stateDir: usualStateDir()}
 	if f := c.Flags().Lookup("state-dir"); f != nil {
 		r.stateDir = f.Value.String()
 	}

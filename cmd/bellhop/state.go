@@ -24,8 +24,6 @@ import (
 // that stands is used and never rewritten. All are private to their owner, and one that
 // others can read is refused: it may have been read.
 
-const defaultStateDir = "/var/lib/bellhop"
-
 // A state is where the deployer keeps what is its own.
 type state struct {
 	dir string
@@ -70,6 +68,23 @@ func (s *state) prepare() (made []string, err error) {
 		}
 	}
 	return made, nil
+}
+
+// letPass lets the group of a socket walk through the directory to it, and no further: what
+// lies beside it is closed one by one.
+func (s *state) letPass(socket string) error {
+	fi, err := os.Stat(s.path(socket))
+	if err != nil {
+		return err
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	if err := os.Chown(s.dir, -1, int(st.Gid)); err != nil {
+		return err
+	}
+	return os.Chmod(s.dir, 0o710)
 }
 
 // ours refuses a state directory of another user: what root leaves in it, that user's server
