@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -36,11 +37,12 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// A cutter loses the line of a host in the middle of a session.
+// A cutter loses the line of a host in the middle of a session: when says how many bytes of
+// what is written still pass, -1 for all and no cut.
 type cutter struct {
 	deploy.Links
 	mu   sync.Mutex
-	when func(written []byte) bool
+	when func(written []byte) int
 }
 
 func (c *cutter) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
@@ -57,38 +59,57 @@ type cutStream struct {
 }
 
 func (s *cutStream) Write(p []byte) (int, error) {
-	n, err := s.Stream.Write(p)
 	s.c.mu.Lock()
-	cut := s.c.when != nil && s.c.when(p)
-	if cut {
+	pass := -1
+	if s.c.when != nil {
+		pass = s.c.when(p)
+	}
+	if pass >= 0 {
 		s.c.when = nil
 	}
 	s.c.mu.Unlock()
-	if cut {
-		time.Sleep(50 * time.Millisecond) // let the host have it
-		s.Stream.Close()
-		return 0, errors.New("cut by the test")
+	if pass < 0 {
+		return s.Stream.Write(p)
 	}
-	return n, err
+	if _, err := s.Stream.Write(p[:pass]); err != nil {
+		return 0, err
+	}
+	time.Sleep(50 * time.Millisecond) // let the host have it
+	s.Stream.Close()
+	return 0, errors.New("cut by the test")
 }
 
-// frame says that p begins a frame of that kind, deflated or not.
-func frame(kind byte) func([]byte) bool {
-	return func(p []byte) bool { return len(p) == 5 && p[0]&^0x80 == kind }
+// find is where in p a frame of that kind begins and ends, deflated or not; -1 for nowhere.
+func find(p []byte, kind byte) (start, end int) {
+	for at := 0; at+5 <= len(p); at = end {
+		end = at + 5 + int(binary.BigEndian.Uint32(p[at+1:]))
+		if p[at]&^0x80 == kind {
+			return at, end
+		}
+	}
+	return -1, -1
 }
 
-// ended says that p is what follows the head of the last frame.
-func ended() func([]byte) bool {
-	head := false
-	return func(p []byte) bool {
-		was := head
-		head = frame(bundle.FrameEnd)(p)
-		return was
+// inside cuts after the head of a frame.
+func inside(kind byte) func([]byte) int {
+	return func(p []byte) int {
+		if start, _ := find(p, kind); start >= 0 {
+			return start + 5
+		}
+		return -1
+	}
+}
+
+// after cuts behind a frame.
+func after(kind byte) func([]byte) int {
+	return func(p []byte) int {
+		_, end := find(p, kind)
+		return end
 	}
 }
 
 func TestLostLineIsAttachedTo(t *testing.T) {
-	for name, when := range map[string]func([]byte) bool{"before anything is sent": frame(bundle.FrameOffer), "before the end": frame(bundle.FrameEnd), "after everything is sent": ended()} {
+	for name, when := range map[string]func([]byte) int{"before anything is sent": inside(bundle.FrameOffer), "before the end": inside(bundle.FrameEnd), "after everything is sent": after(bundle.FrameEnd)} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "a")
 			w.push("first", history.RunDone)
@@ -110,13 +131,13 @@ func TestDeployerDies(t *testing.T) {
 	w := newWorld(t, "a")
 	first := *w.push("first", history.RunDone).Commit
 	ctx, cancel := context.WithCancel(t.Context())
-	last := ended()
-	c := &cutter{Links: w.d.Links, when: func(p []byte) bool {
-		if last(p) {
-			cancel()
-			return true
+	last := after(bundle.FrameEnd)
+	c := &cutter{Links: w.d.Links, when: func(p []byte) int {
+		n := last(p)
+		if n >= 0 {
+			time.AfterFunc(20*time.Millisecond, cancel)
 		}
-		return false
+		return n
 	}}
 	w.d.Links = c
 	w.files["services/web/files/etc/web.conf"] = "new\n"
@@ -150,13 +171,13 @@ func TestLostRunAndRevert(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.RunDone)
 	ctx, cancel := context.WithCancel(t.Context())
-	last := ended()
-	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) bool {
-		cut := last(p)
-		if cut {
-			cancel()
+	last := after(bundle.FrameEnd)
+	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
+		n := last(p)
+		if n >= 0 {
+			time.AfterFunc(20*time.Millisecond, cancel)
 		}
-		return cut
+		return n
 	}}
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.commit("second")

@@ -213,11 +213,21 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 	if len(p) > MaxMessage {
 		return fmt.Errorf("message %q: %d bytes are more than the cap of %d", kind, len(p), MaxMessage)
 	}
-	if small := deflate(p); small != nil {
-		return writeRaw(w, kind|deflated, small)
+	b := frames.Get().(*bytes.Buffer)
+	defer frames.Put(b)
+	b.Reset()
+	b.Write(make([]byte, headSize))
+	if deflate(b, p) {
+		kind |= deflated
+	} else {
+		b.Truncate(headSize)
+		b.Write(p)
 	}
-	return writeRaw(w, kind, p)
+	return writeFrame(w, kind, b.Bytes())
 }
+
+// frames are kept between messages. Nothing secret is in a message: keys travel as Data.
+var frames = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // deflated marks the type byte of a message whose payload is deflated.
 const deflated byte = 0x80
@@ -232,26 +242,28 @@ var deflaters = sync.Pool{New: func() any {
 	return z
 }}
 
-// deflate is p deflated, nil where that does not pay.
-func deflate(p []byte) []byte {
+// deflate appends p deflated to b, and says whether that pays.
+func deflate(b *bytes.Buffer, p []byte) bool {
 	if len(p) < 1<<10 {
-		return nil
+		return false
 	}
-	var b bytes.Buffer
+	was := b.Len()
 	z := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(z)
-	z.Reset(&b)
+	z.Reset(b)
 	z.Write(p) // to memory: it can't fail
 	z.Close()
-	if b.Len() >= len(p) {
-		return nil
-	}
-	return b.Bytes()
+	return b.Len()-was < len(p)
 }
+
+// inflaters are kept for the same reason.
+var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 
 // inflate undoes deflate, and stops at the cap: what is small on the wire may be huge.
 func inflate(kind byte, p []byte) ([]byte, error) {
-	z := flate.NewReader(bytes.NewReader(p))
+	z := inflaters.Get().(io.Reader)
+	defer inflaters.Put(z)
+	z.(flate.Resetter).Reset(bytes.NewReader(p), nil) // it never fails
 	out, err := io.ReadAll(io.LimitReader(z, MaxMessage+1))
 	if err != nil {
 		return nil, fmt.Errorf("frame %q: %w", kind, err)
@@ -267,29 +279,29 @@ func WriteBlob(w io.Writer, b Blob, r io.Reader) error {
 	if err := WriteFrame(w, FrameBlob, b); err != nil {
 		return err
 	}
-	buf := make([]byte, min(b.Size, MaxData))
+	buf := make([]byte, headSize+min(b.Size, MaxData))
+	defer clear(buf) // it may have held a key
 	for left := b.Size; left > 0; {
-		n := min(left, int64(len(buf)))
-		if _, err := io.ReadFull(r, buf[:n]); err != nil {
+		n := min(left, int64(len(buf)-headSize))
+		if _, err := io.ReadFull(r, buf[headSize:headSize+n]); err != nil {
 			return fmt.Errorf("blob %s: %w", b.Name, err)
 		}
-		if err := writeRaw(w, FrameData, buf[:n]); err != nil {
+		if err := writeFrame(w, FrameData, buf[:headSize+n]); err != nil {
 			return err
 		}
 		left -= n
 	}
-	clear(buf) // it may have held a key
 	return nil
 }
 
-func writeRaw(w io.Writer, kind byte, p []byte) error {
-	var head [5]byte
-	head[0] = kind
-	binary.BigEndian.PutUint32(head[1:], uint32(len(p)))
-	if _, err := w.Write(head[:]); err != nil {
-		return err
-	}
-	_, err := w.Write(p)
+const headSize = 5
+
+// writeFrame writes a frame whose payload begins after room for its head, in one write: over
+// SSH a write is a packet.
+func writeFrame(w io.Writer, kind byte, frame []byte) error {
+	frame[0] = kind
+	binary.BigEndian.PutUint32(frame[1:], uint32(len(frame)-headSize))
+	_, err := w.Write(frame)
 	return err
 }
 
@@ -297,7 +309,7 @@ func writeRaw(w io.Writer, kind byte, p []byte) error {
 type Reader struct{ r *bufio.Reader }
 
 // NewReader returns a Reader of r.
-func NewReader(r io.Reader) *Reader { return &Reader{bufio.NewReaderSize(r, 32<<10)} }
+func NewReader(r io.Reader) *Reader { return &Reader{bufio.NewReaderSize(r, 4<<10)} }
 
 // SkipNoise reads up to and with Magic. It returns ErrNoMagic, with what was read first,
 // when the stream ends or MaxNoise bytes pass without it.
@@ -318,7 +330,7 @@ func (r *Reader) SkipNoise() (noise []byte, err error) {
 // Next reads one frame. The payload is the caller's own. A frame over its cap is an error
 // before any of it is read.
 func (r *Reader) Next() (kind byte, payload []byte, err error) {
-	var head [5]byte
+	var head [headSize]byte
 	if _, err := io.ReadFull(r.r, head[:]); err != nil {
 		return 0, nil, err
 	}
@@ -331,10 +343,8 @@ func (r *Reader) Next() (kind byte, payload []byte, err error) {
 	if n > limit {
 		return 0, nil, fmt.Errorf("frame %q: %d bytes are more than the cap of %d", kind, n, limit)
 	}
-	// Grow as bytes come, so that a length alone costs nothing.
-	var buf bytes.Buffer
-	buf.Grow(int(min(n, 64<<10)))
-	if _, err := io.CopyN(&buf, r.r, n); err != nil {
+	p, err := r.take(n)
+	if err != nil {
 		return 0, nil, noEOF(err)
 	}
 	if kind&deflated != 0 {
@@ -342,10 +352,22 @@ func (r *Reader) Next() (kind byte, payload []byte, err error) {
 		if kind == FrameData {
 			return 0, nil, errors.New("data came deflated")
 		}
-		p, err := inflate(kind, buf.Bytes())
-		return kind, p, err
+		p, err = inflate(kind, p)
 	}
-	return kind, buf.Bytes(), nil
+	return kind, p, err
+}
+
+// take reads n bytes. What is long grows as bytes come, so that a length alone costs nothing.
+func (r *Reader) take(n int64) ([]byte, error) {
+	if n <= 64<<10 {
+		p := make([]byte, n)
+		_, err := io.ReadFull(r.r, p)
+		return p, err
+	}
+	var buf bytes.Buffer
+	buf.Grow(64 << 10)
+	_, err := io.CopyN(&buf, r.r, n)
+	return buf.Bytes(), err
 }
 
 // Expect reads one frame of the kind want into v.

@@ -63,7 +63,7 @@ func (t *tailer) close() {
 	}
 }
 
-// send sends the events that were added.
+// send sends the events that were added, in one write.
 func (t *tailer) send() (more bool, err error) {
 	if t.f == nil {
 		f, err := os.Open(t.s.m.at(eventsPath(t.run)))
@@ -77,15 +77,17 @@ func (t *tailer) send() (more bool, err error) {
 		return false, err
 	}
 	t.rest = append(t.rest, p...)
+	var out bytes.Buffer
 	for {
 		line, rest, ok := bytes.Cut(t.rest, []byte{'\n'})
 		if !ok {
-			return true, nil
+			_, err := t.s.out.Write(out.Bytes())
+			return true, err
 		}
 		t.rest = rest
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
-			if err := bundle.WriteFrame(t.s.out, bundle.FrameEvent, e); err != nil {
+			if err := bundle.WriteFrame(&out, bundle.FrameEvent, e); err != nil {
 				return true, err
 			}
 		}
