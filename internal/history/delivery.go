@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"time"
 )
@@ -25,15 +24,11 @@ func (db *DB) AddDeliveries(ctx context.Context, ds []Delivery) error {
 	if len(ds) == 0 {
 		return nil
 	}
-	return db.write(ctx, "deliveries", func(tx *sql.Tx) error {
-		st, err := tx.Prepare(`INSERT INTO deliveries(id, at, event, branch, commit_id, answer, run, seen)
-			VALUES(?1,?2,?3,?4,?5,?6,?7, ?8 OR EXISTS(SELECT 1 FROM deliveries WHERE id = ?1))`)
-		if err != nil {
-			return err
-		}
-		defer st.Close()
+	return db.write(ctx, "deliveries", func(tx *tx) error {
 		for _, d := range ds {
-			if _, err := st.Exec(d.ID, millis(d.At), d.Event, d.Branch, d.Commit, d.Answer, d.Run, d.Seen); err != nil {
+			if _, err := tx.Exec(`INSERT INTO deliveries(id, at, event, branch, commit_id, answer, run, seen)
+				VALUES(?1,?2,?3,?4,?5,?6,?7, ?8 OR EXISTS(SELECT 1 FROM deliveries WHERE id = ?1))`,
+				d.ID, millis(d.At), d.Event, d.Branch, d.Commit, d.Answer, d.Run, d.Seen); err != nil {
 				return err
 			}
 		}
@@ -96,15 +91,12 @@ type Message struct {
 
 // tell puts m into the outbox, in the transaction of what it tells of. A host that stays as
 // it was is not told again.
-func tell(tx *sql.Tx, m Message) error {
+func tell(tx *tx, m Message) error {
 	if m.Kind == "host" && m.Was == m.Now && m.Error == "" {
 		return nil
 	}
-	if _, err := tx.Exec(`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES(?,?,?,?,?,?,?,?)`,
-		millis(m.At), m.Kind, m.Run, m.Host, m.Was, m.Now, m.Commit, m.Error); err != nil {
-		return err
-	}
-	_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - 10000`) // nobody may be listening
+	_, err := tx.Exec(`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES(?,?,?,?,?,?,?,?)`,
+		millis(m.At), m.Kind, m.Run, m.Host, m.Was, m.Now, m.Commit, m.Error)
 	return err
 }
 
@@ -130,7 +122,7 @@ func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
 
 // Told drops messages up to and with seq.
 func (db *DB) Told(ctx context.Context, seq int64) error {
-	return db.write(ctx, "what was told", func(tx *sql.Tx) error {
+	return db.write(ctx, "what was told", func(tx *tx) error {
 		_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= ?`, seq)
 		return err
 	})

@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -39,6 +40,7 @@ const (
 	// keepGenerations is how many a host keeps: the one that stands and five before it.
 	keepGenerations = 6
 	keepFailures    = 20 // by host
+	keepMessages    = 10_000
 )
 
 // A DB is the history of one network. One process writes it, the holder of the deployer's
@@ -47,8 +49,19 @@ type DB struct {
 	sql   *sql.DB
 	clock func() time.Time
 
-	mu    sync.Mutex // serializes writers, and guards what follows
+	queue sync.Mutex // guards jobs and led
+	jobs  []*job     // that wait for the next transaction
+	led   bool       // somebody writes, and will write jobs too
+
+	atWork atomic.Int64 // hosts that were begun and have no result
+
+	mu    sync.Mutex // serializes transactions, and guards what follows
+	tx    *tx        // nil: nothing was written yet
 	hosts map[string]Host
+	given map[string]int // how many hosts were given a manifest, by digest
+	known manifests      // decoded
+	// failing are the hosts that have failures.
+	failing map[string]bool
 	// restless are the hosts that a plan must look at whatever a commit changed: all but those
 	// that follow the top commit and are current, and those that were released.
 	restless map[string]bool
@@ -106,7 +119,7 @@ func open(path, more string) (*DB, error) {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
 	}
 	s.SetMaxOpenConns(4)
-	return &DB{sql: s, clock: time.Now}, nil
+	return &DB{sql: s, clock: time.Now, known: manifests{}}, nil
 }
 
 // start brings the schema up to date and reads the hosts.
@@ -126,26 +139,14 @@ func (db *DB) start() error {
 }
 
 // Close closes the file.
-func (db *DB) Close() error { return db.sql.Close() }
-
-// write runs f in one transaction. Writers come one after another, so that f may read
-// db.hosts and change it; when the transaction fails, the hosts are read afresh.
-func (db *DB) write(ctx context.Context, what string, f func(tx *sql.Tx) error) error {
+func (db *DB) Close() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	tx, err := db.sql.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("remember %s: %w", what, err)
+	if db.tx != nil {
+		db.tx.close()
+		db.tx = nil
 	}
-	err = f(tx)
-	if err == nil {
-		err = tx.Commit()
-	}
-	if err != nil {
-		tx.Rollback()
-		return fmt.Errorf("remember %s: %w", what, errors.Join(err, db.loadLocked()))
-	}
-	return nil
+	return db.sql.Close()
 }
 
 func (db *DB) load() error {
@@ -163,9 +164,18 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
-	db.hosts, db.restless, db.top = hosts, map[string]bool{}, top
+	failing, err := readFailing(db.sql)
+	if err != nil {
+		return err
+	}
+	db.hosts, db.restless, db.top, db.failing = map[string]Host{}, map[string]bool{}, top, failing
+	db.given = map[string]int{}
+	db.atWork.Store(0)
 	for _, h := range hosts {
 		db.note(h)
+		if h.Given != "" {
+			db.given[h.Given]++
+		}
 	}
 	return nil
 }
@@ -185,7 +195,7 @@ func meta(q querier, name string) (string, error) {
 	return v, err
 }
 
-func setMeta(tx *sql.Tx, name, value string) error {
+func setMeta(tx *tx, name, value string) error {
 	_, err := tx.Exec(`INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value`, name, value)
 	return err
 }

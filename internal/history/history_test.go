@@ -3,12 +3,15 @@ package history_test
 import (
 	"bufio"
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -410,4 +413,95 @@ func BenchmarkPlanOfUnchangedHosts(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// Writers that share a transaction don't share its end: one that can't be stored fails alone.
+func TestManyWriteAtOnce(t *testing.T) {
+	db := fresh(t)
+	ctx := t.Context()
+	const n = 64
+	var ps []history.Planned
+	for i := range n {
+		ps = append(ps, history.Planned{Name: fmt.Sprint("h", i), State: history.Behind, Wanted: "d", Listed: true})
+	}
+	must(t, db.Plan(ctx, run("r", "c"), "c", ps, nil))
+	var wg sync.WaitGroup
+	errs := make([]error, n)
+	for i := range n {
+		wg.Go(func() {
+			host := fmt.Sprint("h", i)
+			e := history.End{Outcome: bundle.OutcomeDone, Digest: "d", Commit: "c", Record: record(1, "d"), Manifest: &bundle.Manifest{Host: host}}
+			if i == 7 {
+				e.Details = make(chan int) // no JSON
+			}
+			errs[i] = errors.Join(db.Begun(ctx, "r", host, "d"), db.Ended(ctx, "r", host, e))
+			if h, _ := db.Host(host); errs[i] == nil && h.State != history.Current {
+				t.Errorf("%s was stored and is %s", host, h.State)
+			}
+		})
+	}
+	wg.Wait()
+	for i, err := range errs {
+		if (err != nil) != (i == 7) {
+			t.Errorf("h%d: %v", i, err)
+		}
+	}
+	for _, h := range status(t, db).Hosts {
+		want := history.Current
+		if h.Name == "h7" {
+			want = history.Deploying
+		}
+		if h.State != want {
+			t.Errorf("%s is %s, want %s", h.Name, h.State, want)
+		}
+	}
+}
+
+// Hosts of one kind share one stored manifest, and the last that leaves takes it along.
+func TestManifestsAreShared(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	ctx := t.Context()
+	give := func(host, digest string) {
+		t.Helper()
+		must(t, db.Ended(ctx, "r", host, history.End{Outcome: bundle.OutcomeDone, Digest: digest, Manifest: &bundle.Manifest{Host: host, Groups: []string{digest}}}))
+	}
+	want := func(host, digest string) {
+		t.Helper()
+		m, got, err := db.Manifest(host)
+		must(t, err)
+		if got != digest || (m == nil) != (digest == "") || m != nil && (m.Host != host || m.Groups[0] != digest) {
+			t.Errorf("Manifest(%s) = %+v, %q, want that of %q", host, m, got, digest)
+		}
+	}
+	stored := func(n int) {
+		t.Helper()
+		ro, err := sql.Open("sqlite", path)
+		must(t, err)
+		defer ro.Close()
+		var got int
+		must(t, ro.QueryRow(`SELECT count(*) FROM manifests`).Scan(&got))
+		if got != n {
+			t.Errorf("%d manifests are stored, want %d", got, n)
+		}
+	}
+	must(t, db.Plan(ctx, run("r", "c"), "c", nil, nil))
+	give("a", "one")
+	give("b", "one")
+	stored(1)
+	give("a", "two")
+	stored(2)
+	must(t, db.Close())
+	db = open(t, path)
+	want("a", "two")
+	want("b", "one")
+	must(t, db.Rename(ctx, "b", "c"))
+	want("c", "one")
+	want("b", "")
+	must(t, db.Forget(ctx, "c"))
+	stored(1)
+	give("d", "two")
+	must(t, db.Forget(ctx, "a"))
+	want("d", "two")
+	stored(1)
 }

@@ -1,19 +1,12 @@
 package history
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"time"
-
-	"bellhop/internal/bundle"
 )
 
 // States of a host.
@@ -49,7 +42,8 @@ type Host struct {
 	KeysExpected int
 	KeysPresent  int
 	Reach        Reach
-	Had          bool // this deployer put something there once
+	Had          bool   // this deployer put something there once
+	Given        string // digest of the manifest it was given last; "" for none
 }
 
 // Reach is how a host was reached last; it outlives the host's place in the repo.
@@ -93,7 +87,7 @@ func (db *DB) Top() string {
 	return db.top
 }
 
-const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had`
+const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given`
 
 func readHosts(q querier) (map[string]Host, error) {
 	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
@@ -107,7 +101,7 @@ func readHosts(q querier) (map[string]Host, error) {
 		var at int64
 		var reach string
 		if err := rows.Scan(&h.Name, &h.State, &h.Follows, &h.Commit, &h.Wanted, &h.Digest, &h.Generation, &at, &h.Run, &h.Error,
-			&h.BootID, &h.Arch, &h.KeysExpected, &h.KeysPresent, &reach, &h.Had); err != nil {
+			&h.BootID, &h.Arch, &h.KeysExpected, &h.KeysPresent, &reach, &h.Had, &h.Given); err != nil {
 			return nil, err
 		}
 		if at != 0 {
@@ -122,19 +116,34 @@ func readHosts(q querier) (map[string]Host, error) {
 }
 
 // saveHost writes h and keeps it in memory. It is called inside write.
-func (db *DB) saveHost(tx *sql.Tx, h Host) error {
-	_, err := tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-		h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
-		h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had)
-	if err == nil {
-		db.hosts[h.Name] = h
-		db.note(h)
+func (db *DB) saveHost(tx *tx, h Host) error {
+	old, known := db.hosts[h.Name]
+	var err error
+	if known && old.Reach.equal(h.Reach) {
+		_, err = tx.Exec(`UPDATE hosts SET state = ?, follows = ?, commit_id = ?, wanted = ?, digest = ?, generation = ?, deployed_at = ?, run = ?,
+			error = ?, boot_id = ?, arch = ?, keys_expected = ?, keys_present = ?, had = ?, given = ? WHERE name = ?`,
+			h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
+			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Name)
+	} else {
+		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
+			h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had, h.Given)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	db.note(h)
+	return db.count(tx, old.Given, h.Given)
 }
 
-// note keeps restless in step with h.
+// note keeps in memory what the file now holds of h.
 func (db *DB) note(h Host) {
+	if now, was := h.State == Deploying, db.hosts[h.Name].State == Deploying; now && !was {
+		db.atWork.Add(1)
+	} else if was && !now {
+		db.atWork.Add(-1)
+	}
+	db.hosts[h.Name] = h
 	if h.State == Released || h.Follows && h.State == Current {
 		delete(db.restless, h.Name)
 	} else {
@@ -142,9 +151,19 @@ func (db *DB) note(h Host) {
 	}
 }
 
-func (db *DB) drop(name string) {
+// drop takes a host out of the file and of memory.
+func (db *DB) drop(tx *tx, name string) error {
+	if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
+		return err
+	}
+	h, ok := db.hosts[name]
+	if !ok {
+		return nil
+	}
+	h.State = Released
+	db.note(h)
 	delete(db.hosts, name)
-	delete(db.restless, name)
+	return db.count(tx, h.Given, "")
 }
 
 // Restless names the hosts that are neither current nor released, in no order.
@@ -157,7 +176,7 @@ func (db *DB) Restless() []string {
 // Correct changes what is remembered of a host by what it said itself: edit gets the host as
 // remembered. A host that is not known is no error and nothing happens.
 func (db *DB) Correct(ctx context.Context, name string, edit func(*Host)) error {
-	return db.write(ctx, name, func(tx *sql.Tx) error {
+	return db.write(ctx, name, func(tx *tx) error {
 		h, ok := db.hosts[name]
 		if !ok {
 			return nil
@@ -186,7 +205,7 @@ func equalHost(a, b Host) bool {
 func (h Host) equal(o Host) bool {
 	return h.Name == o.Name && h.State == o.State && h.Follows == o.Follows && h.Commit == o.Commit && h.Wanted == o.Wanted &&
 		h.Digest == o.Digest && h.Generation == o.Generation && h.DeployedAt.Equal(o.DeployedAt) && h.Run == o.Run && h.Error == o.Error &&
-		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had
+		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given
 }
 
 func (r Reach) equal(o Reach) bool {
@@ -196,29 +215,25 @@ func (r Reach) equal(o Reach) bool {
 // Forget drops a host that left the repo, with its manifest, generations and failures. Its
 // results stay in the runs.
 func (db *DB) Forget(ctx context.Context, name string) error {
-	return db.write(ctx, "that "+name+" is forgotten", func(tx *sql.Tx) error {
-		for _, table := range []string{"manifests", "generations", "failures"} {
+	return db.write(ctx, "that "+name+" is forgotten", func(tx *tx) error {
+		for _, table := range []string{"generations", "failures"} {
 			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE host = ?`, name); err != nil {
 				return err
 			}
 		}
-		if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
-			return err
-		}
-		db.drop(name)
-		return nil
+		return db.drop(tx, name)
 	})
 }
 
 // Rename gives everything remembered of the host old to new: the record on the machine said
 // that they are one. A row that stands under the new name gives way.
 func (db *DB) Rename(ctx context.Context, old, new string) error {
-	return db.write(ctx, old+" as "+new, func(tx *sql.Tx) error {
+	return db.write(ctx, old+" as "+new, func(tx *tx) error {
 		h, ok := db.hosts[old]
 		if !ok {
 			return nil
 		}
-		for _, table := range []string{"manifests", "generations", "failures"} {
+		for _, table := range []string{"generations", "failures"} {
 			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE host = ?`, new); err != nil {
 				return err
 			}
@@ -226,73 +241,16 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 				return err
 			}
 		}
-		if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, old); err != nil {
-			return err
-		}
-		db.drop(old)
+		db.failing[new] = db.failing[old]
 		if now, ok := db.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
 		}
 		h.Name = new
-		return db.saveHost(tx, h)
+		if err := db.saveHost(tx, h); err != nil { // before old goes, whose manifest it takes over
+			return err
+		}
+		return db.drop(tx, old)
 	})
-}
-
-// Manifest returns the last manifest that host was given, with the digests of its keys, and
-// its digest; nil when none is known.
-func (db *DB) Manifest(host string) (*bundle.Manifest, string, error) {
-	var blob []byte
-	var digest string
-	err := db.sql.QueryRow(`SELECT manifest, digest FROM manifests WHERE host = ?`, host).Scan(&blob, &digest)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, "", nil
-	}
-	if err != nil {
-		return nil, "", fmt.Errorf("read the manifest of %s: %w", host, err)
-	}
-	m, err := unpack(blob)
-	if err != nil {
-		return nil, "", fmt.Errorf("read the manifest of %s: %w", host, err)
-	}
-	return m, digest, nil
-}
-
-// SetManifest remembers what stands on host when the host itself told it.
-func (db *DB) SetManifest(ctx context.Context, host, digest string, m *bundle.Manifest) error {
-	return db.write(ctx, "the manifest of "+host, func(tx *sql.Tx) error { return saveManifest(tx, host, digest, m) })
-}
-
-func saveManifest(tx *sql.Tx, host, digest string, m *bundle.Manifest) error {
-	blob, err := pack(m)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(`INSERT OR REPLACE INTO manifests(host, digest, manifest) VALUES(?, ?, ?)`, host, digest, blob)
-	return err
-}
-
-func pack(m *bundle.Manifest) ([]byte, error) {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if err := json.NewEncoder(w).Encode(m); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-func unpack(blob []byte) (*bundle.Manifest, error) {
-	r, err := gzip.NewReader(bytes.NewReader(blob))
-	if err != nil {
-		return nil, err
-	}
-	var m bundle.Manifest
-	if err := json.NewDecoder(io.LimitReader(r, 256<<20)).Decode(&m); err != nil {
-		return nil, err
-	}
-	return &m, nil
 }
 
 // A Generation is one that a host keeps, and the commit it came from.
@@ -345,6 +303,24 @@ func (db *DB) Commits() ([]string, error) {
 type Failure struct {
 	Digest, Run, Outcome, Error string
 	At                          time.Time
+}
+
+// readFailing names the hosts that have failures.
+func readFailing(q querier) (map[string]bool, error) {
+	rows, err := q.Query(`SELECT DISTINCT host FROM failures`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	failing := map[string]bool{}
+	for rows.Next() {
+		var host string
+		if err := rows.Scan(&host); err != nil {
+			return nil, err
+		}
+		failing[host] = true
+	}
+	return failing, rows.Err()
 }
 
 // Failures returns every failure remembered, by host and bundle digest.

@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -52,7 +51,7 @@ type Planned struct {
 
 // Network names what this history is of, and the branch; status shows both.
 func (db *DB) Network(ctx context.Context, network, branch string) error {
-	return db.write(ctx, "the network", func(tx *sql.Tx) error {
+	return db.write(ctx, "the network", func(tx *tx) error {
 		return errors.Join(setMeta(tx, "network", network), setMeta(tx, "branch", branch))
 	})
 }
@@ -62,7 +61,7 @@ func (db *DB) Network(ctx context.Context, network, branch string) error {
 // host that follows it: a host whose bundle is unchanged costs no write, and need not be in
 // hosts. Those in gone left the repo and are released. A top of "" leaves the top commit.
 func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, gone []string) error {
-	return db.write(ctx, "the plan of run "+s.ID, func(tx *sql.Tx) error {
+	return db.write(ctx, "the plan of run "+s.ID, func(tx *tx) error {
 		if err := insertRun(tx, s); err != nil {
 			return err
 		}
@@ -96,7 +95,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 	})
 }
 
-func (db *DB) planHost(tx *sql.Tx, s Start, p Planned, was string) error {
+func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	old, known := db.hosts[p.Name]
 	h := old
 	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
@@ -129,7 +128,7 @@ func (db *DB) planHost(tx *sql.Tx, s Start, p Planned, was string) error {
 	return saveListed(tx, s, p, ended)
 }
 
-func saveListed(tx *sql.Tx, s Start, p Planned, ended int64) error {
+func saveListed(tx *tx, s Start, p Planned, ended int64) error {
 	_, err := tx.Exec(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES(?,?,?,?,?,?)`,
 		s.ID, p.Name, p.Wanted, ended, p.Outcome, p.Error)
 	return err
@@ -144,7 +143,7 @@ func (db *DB) Accepted() (string, error) {
 	return c, nil
 }
 
-func (db *DB) release(tx *sql.Tx, h Host, was string) error {
+func (db *DB) release(tx *tx, h Host, was string) error {
 	if h.Follows {
 		h.Commit, h.Follows = was, false
 	}
@@ -152,7 +151,7 @@ func (db *DB) release(tx *sql.Tx, h Host, was string) error {
 	return db.saveHost(tx, h)
 }
 
-func insertRun(tx *sql.Tx, s Start) error {
+func insertRun(tx *tx, s Start) error {
 	_, err := tx.Exec(`INSERT INTO runs(id, commit_id, author, subject, cause, by_whom, started_at, notes) VALUES(?,?,?,?,?,?,?,?)
 		ON CONFLICT(id) DO UPDATE SET commit_id = excluded.commit_id, author = excluded.author, subject = excluded.subject, notes = excluded.notes`,
 		s.ID, s.Commit, s.Author, s.Subject, s.Cause, s.By, millis(s.At), list(s.Notes))
@@ -162,7 +161,7 @@ func insertRun(tx *sql.Tx, s Start) error {
 // Begun stores that an offer of digest goes out to host. From here on, without a result,
 // the host is unknown.
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
-	return db.write(ctx, "that "+host+" was begun", func(tx *sql.Tx) error {
+	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
 		_, err := tx.Exec(`INSERT INTO results(run, host, digest, begun_at) VALUES(?,?,?,?)
 			ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, begun_at = excluded.begun_at, ended_at = 0, outcome = '', error = ''`,
 			run, host, digest, millis(db.clock()))
@@ -199,7 +198,7 @@ func (e End) Stood() bool {
 
 // Ended stores what came of a run on a host, what stands there now, and what is to be told.
 func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
-	return db.write(ctx, "the result of "+host, func(tx *sql.Tx) error {
+	return db.write(ctx, "the result of "+host, func(tx *tx) error {
 		now := db.clock()
 		old := db.hosts[host]
 		h := db.after(old, e, now)
@@ -207,7 +206,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := saveResult(tx, run, host, e, now); err != nil {
 			return err
 		}
-		if err := saveStanding(tx, run, host, h, e, now); err != nil {
+		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
 			return err
 		}
 		if err := tell(tx, Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error}); err != nil {
@@ -256,7 +255,7 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 	return h
 }
 
-func saveResult(tx *sql.Tx, run, host string, e End, now time.Time) error {
+func saveResult(tx *tx, run, host string, e End, now time.Time) error {
 	details, err := json.Marshal(e.Details)
 	if err != nil {
 		return err
@@ -273,8 +272,10 @@ func saveResult(tx *sql.Tx, run, host string, e End, now time.Time) error {
 	return err
 }
 
-func saveStanding(tx *sql.Tx, run, host string, h Host, e End, now time.Time) error {
+func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {
+	host := h.Name
 	if e.Remember {
+		db.failing[host] = true
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, at) VALUES(?,?,?,?,?,?)`,
 			host, e.Digest, run, e.State, e.Error, millis(now)); err != nil {
 			return err
@@ -285,11 +286,13 @@ func saveStanding(tx *sql.Tx, run, host string, h Host, e End, now time.Time) er
 	if !e.Stood() {
 		return nil
 	}
-	if _, err := tx.Exec(`DELETE FROM failures WHERE host = ? AND digest = ?`, host, e.Digest); err != nil {
-		return err
+	if db.failing[host] {
+		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ? AND digest = ?`, host, e.Digest); err != nil {
+			return err
+		}
 	}
 	if e.Manifest != nil {
-		if err := saveManifest(tx, host, e.Digest, e.Manifest); err != nil {
+		if err := db.give(tx, h, e.Digest, e.Manifest); err != nil {
 			return err
 		}
 	}
@@ -308,7 +311,7 @@ func saveStanding(tx *sql.Tx, run, host string, h Host, e End, now time.Time) er
 // FinishRun stores a run's outcome. A run that was never planned, as when the repo can't be
 // read, is stored whole.
 func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) error {
-	return db.write(ctx, "the end of run "+s.ID, func(tx *sql.Tx) error {
+	return db.write(ctx, "the end of run "+s.ID, func(tx *tx) error {
 		now := db.clock()
 		if err := insertRun(tx, s); err != nil {
 			return err
@@ -323,12 +326,15 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 	})
 }
 
-// prune drops what is too old to keep: runs that ended, and deliveries.
-func prune(tx *sql.Tx, now time.Time) error {
+// prune drops what is too old to keep: runs that ended, deliveries, and messages.
+func prune(tx *tx, now time.Time) error {
 	old := millis(now.AddDate(0, 0, -keepDays))
 	_, err := tx.Exec(`DELETE FROM runs WHERE finished_at > 0 AND (started_at < ? OR seq <= (SELECT max(seq) FROM runs) - ?)
 		AND id NOT IN (SELECT run FROM results WHERE begun_at > 0 AND ended_at = 0)`, old, keepRuns)
 	if err != nil {
+		return err
+	}
+	if _, err = tx.Exec(`DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?`, keepMessages); err != nil { // nobody may be listening
 		return err
 	}
 	_, err = tx.Exec(`DELETE FROM deliveries WHERE at < ? OR seq <= (SELECT max(seq) FROM deliveries) - ?`, old, keepDeliveries)
@@ -346,7 +352,7 @@ type Interrupted struct {
 // to be asked, oldest first.
 func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 	var open []Interrupted
-	err := db.write(ctx, "what was left open", func(tx *sql.Tx) error {
+	err := db.write(ctx, "what was left open", func(tx *tx) error {
 		var err error
 		if open, err = openResults(tx); err != nil {
 			return err
@@ -398,7 +404,7 @@ func (db *DB) SetPaused(ctx context.Context, paused bool) error {
 	if paused {
 		v = "1"
 	}
-	return db.write(ctx, "the pause", func(tx *sql.Tx) error { return setMeta(tx, "paused", v) })
+	return db.write(ctx, "the pause", func(tx *tx) error { return setMeta(tx, "paused", v) })
 }
 
 // Paused says whether runs are paused.

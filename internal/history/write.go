@@ -1,0 +1,179 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Writers share transactions. Each waits until what it wrote is in the file, but a thousand
+// hosts that end at about the same time are written by a few commits: one waits a
+// moment when many hosts are at work, and writes for all who came meanwhile.
+// One that fails is tried again alone, so that it fails for nobody else.
+
+// A job is one writer's part of a transaction. It may be run twice.
+type job struct {
+	what string
+	f    func(tx *tx) error
+	done chan error // nil: it was written
+}
+
+const (
+	// crowd is how many hosts must be at work before a writer waits for others.
+	crowd = 8
+	// gather is how long it then waits, for each host at work; mostGather caps it.
+	gather     = 500 * time.Microsecond
+	mostGather = 32 * time.Millisecond
+)
+
+// write runs f in one transaction, which others may share. Transactions come one after
+// another, so that f may read db.hosts and change it; when one fails, the hosts are read
+// afresh.
+func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("remember %s: %w", what, err)
+	}
+	j := &job{what: what, f: f, done: make(chan error, 1)}
+	db.queue.Lock()
+	db.jobs = append(db.jobs, j)
+	lead := !db.led
+	db.led = true
+	db.queue.Unlock()
+	if lead {
+		go db.lead()
+	}
+	if err := <-j.done; err != nil {
+		return fmt.Errorf("remember %s: %w", what, err)
+	}
+	return nil
+}
+
+// lead writes for all who wait, until nobody does.
+func (db *DB) lead() {
+	for {
+		db.queue.Lock()
+		db.led = len(db.jobs) > 0
+		more := db.led
+		db.queue.Unlock()
+		if !more {
+			return
+		}
+		if n := db.atWork.Load(); n >= crowd {
+			time.Sleep(min(time.Duration(n)*gather, mostGather))
+		}
+		db.queue.Lock()
+		jobs := db.jobs
+		db.jobs = nil
+		db.queue.Unlock()
+		db.together(jobs)
+	}
+}
+
+// together writes jobs in one transaction, or each alone when that fails.
+func (db *DB) together(jobs []*job) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if db.transact(jobs) == nil || len(jobs) == 1 {
+		return
+	}
+	for _, j := range jobs {
+		db.transact([]*job{j})
+	}
+}
+
+// transact writes jobs in one transaction, and tells them so. It tells of a failure only to
+// one that was alone.
+func (db *DB) transact(jobs []*job) error {
+	tx, err := db.begin()
+	for i := 0; err == nil && i < len(jobs); i++ {
+		err = jobs[i].f(tx)
+	}
+	if err == nil {
+		err = tx.commit()
+	}
+	if err != nil {
+		err = errors.Join(err, db.abandon())
+		if len(jobs) > 1 {
+			return err
+		}
+	}
+	for _, j := range jobs {
+		j.done <- err
+	}
+	return err
+}
+
+// A tx is a transaction on the one connection that writes. Its statements are prepared once
+// in the life of the connection.
+type tx struct {
+	conn  *sql.Conn
+	stmts map[string]*sql.Stmt
+}
+
+// begin begins a transaction, on a new connection when there is none.
+func (db *DB) begin() (*tx, error) {
+	if db.tx == nil {
+		conn, err := db.sql.Conn(context.Background())
+		if err != nil {
+			return nil, err
+		}
+		db.tx = &tx{conn: conn, stmts: map[string]*sql.Stmt{}}
+	}
+	_, err := db.tx.Exec("BEGIN IMMEDIATE")
+	return db.tx, err
+}
+
+func (t *tx) commit() error {
+	_, err := t.Exec("COMMIT")
+	return err
+}
+
+// abandon rolls back what was begun, and reads the hosts as the file has them. The
+// connection goes too: what made it fail may stay with it.
+func (db *DB) abandon() error {
+	if db.tx != nil {
+		db.tx.Exec("ROLLBACK") // it may not have begun
+		db.tx.close()
+		db.tx = nil
+	}
+	return db.loadLocked()
+}
+
+func (t *tx) close() error {
+	for _, s := range t.stmts {
+		s.Close()
+	}
+	return t.conn.Close()
+}
+
+func (t *tx) prepared(query string) (*sql.Stmt, error) {
+	if s := t.stmts[query]; s != nil {
+		return s, nil
+	}
+	s, err := t.conn.PrepareContext(context.Background(), query)
+	if err == nil {
+		t.stmts[query] = s
+	}
+	return s, err
+}
+
+// Exec runs a statement that returns no rows.
+func (t *tx) Exec(query string, args ...any) (sql.Result, error) {
+	s, err := t.prepared(query)
+	if err != nil {
+		return nil, err
+	}
+	return s.Exec(args...)
+}
+
+// Query reads rows as the transaction sees them.
+func (t *tx) Query(query string, args ...any) (*sql.Rows, error) {
+	return t.conn.QueryContext(context.Background(), query, args...)
+}
+
+// QueryRow reads one row.
+func (t *tx) QueryRow(query string, args ...any) *sql.Row {
+	return t.conn.QueryRowContext(context.Background(), query, args...)
+}
