@@ -11,6 +11,11 @@
 // or a version of bellhop, so neither a README nor an upgrade redeploys anything.
 package bundle
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Format is part of every digest. Raising it makes every host differ, so a new value is a
 // line in the changelog.
 const Format = 1
@@ -131,6 +136,33 @@ type Unit struct {
 	KeyUnit  bool     `json:"key_unit,omitempty"` // NAME-key.service: started after every push, never restarted
 	Triggers []string `json:"triggers,omitempty"` // what acts on it when changed: "file:/etc/x", "link:/etc/y", "key:NAME", "package:NAME"
 	Files    []string `json:"files,omitempty"`    // its unit file and drop-ins, by path
+	// On holds what a trigger does where that is not OnChange: a key that names the unit under
+	// restart: or reload:.
+	On map[string]string `json:"on,omitempty"`
+}
+
+// Action says what the change of things, told by name as Change.Thing has them, does to u when
+// it runs: Restart before Reload before None. "" is that none of them acts on it.
+func (u *Unit) Action(changed func(thing string) bool) string {
+	order := []string{"", None, Reload, Restart}
+	act := ""
+	hit := func(thing, does string) {
+		if changed(thing) && slices.Index(order, does) > slices.Index(order, act) {
+			act = does
+		}
+	}
+	for _, t := range u.Triggers {
+		does, ok := u.On[t]
+		if !ok {
+			does = cmp.Or(u.OnChange, Restart)
+		}
+		hit(t, does)
+	}
+	for _, f := range u.Files {
+		hit(KindFile+":"+f, cmp.Or(u.OnChange, Restart))
+		hit(KindLink+":"+f, cmp.Or(u.OnChange, Restart))
+	}
+	return act
 }
 
 // A Record is the host's own word on what stands there: RecordPath, JSON, root-only. It is

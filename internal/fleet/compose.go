@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -135,6 +136,7 @@ func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 	j := *was
 	j.Triggers = union(was.Triggers, u.Triggers)
 	j.Files = union(was.Files, u.Files)
+	j.On = joinOn(was.On, u.On)
 	if was.Foreign && u.Foreign {
 		j.Enable, j.Start = was.Enable || u.Enable, was.Start || u.Start
 		if was.OnChange != u.OnChange {
@@ -142,6 +144,20 @@ func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 		}
 	}
 	*was = j
+}
+
+// joinOn holds what two services say that keys do; a key of both does the stronger.
+func joinOn(a, b map[string]string) map[string]string {
+	if len(b) == 0 {
+		return a
+	}
+	out := maps.Clone(b)
+	for t, does := range a {
+		if out[t] != bundle.Restart {
+			out[t] = does
+		}
+	}
+	return out
 }
 
 func union(a, b []string) []string {

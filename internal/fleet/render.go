@@ -377,8 +377,18 @@ func (r *rendered) triggers(p *unitPlan, name string, u *bundle.Unit) []string {
 		if hit {
 			ts = append(ts, "key:"+k.Name)
 		}
-		if slices.Contains(k.reload, name) && p.file == "" && !named {
-			u.OnChange = bundle.Reload
+		does := ""
+		switch {
+		case slices.Contains(k.restart, name):
+			does = bundle.Restart
+		case slices.Contains(k.reload, name):
+			does = bundle.Reload
+		}
+		if does != "" && does != u.OnChange {
+			if u.On == nil {
+				u.On = map[string]string{}
+			}
+			u.On["key:"+k.Name] = does
 		}
 	}
 	slices.Sort(ts)

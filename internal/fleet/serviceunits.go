@@ -99,11 +99,6 @@ func (s *service) checkKeyUnits(k keySpec) {
 		} else if c := near(u, s.unitNames()); !s.has(u) && c != "" {
 			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
 		}
-		if r := s.rules[u]; s.has(u) && slices.Contains(k.reload, u) && (r == nil || r.OnChange.S != bundle.Reload) {
-			p := problemAt(s.text.file, s.text.data, k.at, "key %s: %s restarts on every other change, and so it does when this key changes; say on_change: reload for it under units:", k.Name, u)
-			p.Warning = true
-			s.problems = append(s.problems, p)
-		}
 		if slices.Contains(k.restart, u) && slices.Contains(k.reload, u) {
 			s.tell(k.at, "key %s: %s stands under restart and under reload", k.Name, u)
 		}

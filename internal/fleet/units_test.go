@@ -125,8 +125,8 @@ units:
 			t.Errorf("triggers of %s (-want +got):\n%s", name, diff)
 		}
 	}
-	if u := unit(t, b, "nginx.service"); u.OnChange != "reload" || !u.Foreign || u.Start {
-		t.Errorf("nginx.service = %+v, want a foreign unit that reloads", u)
+	if u := unit(t, b, "nginx.service"); u.On["key:tls"] != "reload" || !u.Foreign || u.Start {
+		t.Errorf("nginx.service = %+v, want a foreign unit that its key reloads", u)
 	}
 	want := []bundle.Link{{Path: "/etc/k", Target: "/run/keys/k", Service: "svc"}}
 	if diff := cmp.Diff(want, b.Links); diff != "" {
@@ -342,5 +342,36 @@ func TestDescriptionIsInNoBundle(t *testing.T) {
 	b := mustBundle(t, mustLoad(t, small("description: new\nuser: bot\n", map[string]string{"services/svc/README": "x", "services/svc/.gitignore": "y", "services/svc/LICENSE": "z", "services/svc/NOTES.md": "n"})), "a")
 	if a.Digest != b.Digest {
 		t.Error("a description or a README changed the digest")
+	}
+}
+
+// A key says what it does to the units that it names, whatever they do on other changes.
+func TestKeysRestartAndReload(t *testing.T) {
+	b := mustBundle(t, mustLoad(t, small(`keys: { cert: { reload: [svc.service] }, token: { restart: [quiet.service] }, plain: {} }
+units: { quiet.service: { on_change: none } }
+`, map[string]string{
+		"services/svc/quiet.service":   noInstall,
+		"services/svc/files/etc/svc/x": "1",
+		"secrets/cert.age":             "cert",
+		"secrets/token.age":            "token",
+		"secrets/plain.age":            "plain",
+	})), "a")
+	for _, c := range []struct{ unit, thing, want string }{
+		{"svc.service", "key:cert", bundle.Reload},
+		{"svc.service", "key:token", ""},
+		{"svc.service", "key:plain", bundle.Restart},
+		{"svc.service", "file:/etc/svc/x", bundle.Restart},
+		{"quiet.service", "key:cert", ""},
+		{"quiet.service", "key:token", bundle.Restart},
+		{"quiet.service", "key:plain", bundle.None},
+	} {
+		u := unit(t, b, c.unit)
+		if got := u.Action(func(thing string) bool { return thing == c.thing }); got != c.want {
+			t.Errorf("%s changed, and %s does %q, want %q", c.thing, c.unit, got, c.want)
+		}
+	}
+	u := unit(t, b, "svc.service")
+	if got := u.Action(func(string) bool { return true }); got != bundle.Restart {
+		t.Errorf("all changed, and svc.service does %q, want one restart", got)
 	}
 }

@@ -68,6 +68,28 @@ func TestChangedKeyRestartsOnce(t *testing.T) {
 	}
 }
 
+// A key that reloads its unit does so, though every other change restarts it.
+func TestKeyThatReloads(t *testing.T) {
+	b := newBox(t)
+	l := func(conf, token string) *load {
+		l := bot(conf)
+		l.keys["token"] = token
+		l.Units[0].On = map[string]string{"key:token": bundle.Reload}
+		return l
+	}
+	b.deploy(l("one", "hunter2"), bundle.OutcomeDone)
+	b.jobs = nil
+	b.deploy(l("one", "rotated"), bundle.OutcomeDone)
+	wantList(t, "jobs", b.jobs, "reload bot.service")
+	b.jobs = nil
+	b.deploy(l("two", "again"), bundle.OutcomeDone)
+	wantList(t, "jobs", b.jobs, "restart bot.service")
+
+	bad := l("two", "again")
+	bad.Units[0].On["key:token"] = "explode"
+	b.deploy(bad, bundle.OutcomeRefused)
+}
+
 func TestLeavingGivesBackWhatStood(t *testing.T) {
 	b := newBox(t)
 	b.write("/etc/bot/conf", "by hand")

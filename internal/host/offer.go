@@ -3,8 +3,10 @@ package host
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
@@ -94,11 +96,14 @@ func checkUnit(u bundle.Unit) error {
 	if u.Name == bundle.ApplyUnit || u.Name == bundle.SettleUnit {
 		return fmt.Errorf("unit %s is bellhop's own", u.Name)
 	}
-	switch u.OnChange {
-	case bundle.Restart, bundle.Reload, bundle.None, "":
-		return nil
+	for _, does := range append(slices.Collect(maps.Values(u.On)), u.OnChange) {
+		switch does {
+		case bundle.Restart, bundle.Reload, bundle.None, "":
+		default:
+			return fmt.Errorf("unit %s: on_change %q", u.Name, does)
+		}
 	}
-	return fmt.Errorf("unit %s: on_change %q", u.Name, u.OnChange)
+	return nil
 }
 
 func checkKey(k bundle.Key) error {

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -132,8 +133,8 @@ func (w *work) planForeignGone(o bundle.Unit, st UnitState, was origin, enabled 
 	case !st.running():
 	case o.Start && !was.Active:
 		p.stop = append(p.stop, o.Name)
-	case w.hit(o):
-		p.restart = append(p.restart, o.Name)
+	default:
+		p.act(o.Name, w.action(o))
 	}
 }
 
@@ -151,10 +152,13 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 		p.keyUnits = append(p.keyUnits, u.Name)
 		return
 	}
-	changed := w.hit(u) || had && o.Foreign != u.Foreign
+	action := w.action(u)
+	if had && o.Foreign != u.Foreign {
+		action = cmp.Or(u.OnChange, bundle.Restart)
+	}
 	switch {
 	case u.Oneshot && u.Start:
-		if changed && u.OnChange != bundle.None || !had || st.Active == "failed" || !st.RanThisBoot {
+		if action != "" && action != bundle.None || !had || st.Active == "failed" || !st.RanThisBoot {
 			if st.running() {
 				p.restart = append(p.restart, u.Name)
 			} else {
@@ -162,7 +166,9 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 			}
 		}
 	case st.running():
-		w.planRunning(u, changed)
+		if !p.act(u.Name, action) {
+			p.again = append(p.again, u.Name)
+		}
 	case !u.Start:
 	case st.Active == "failed", st.Result != "" && st.Result != "success", !st.RanThisBoot, !had, !o.Start:
 		p.start = append(p.start, u.Name)
@@ -171,16 +177,17 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 	}
 }
 
-func (w *work) planRunning(u bundle.Unit, changed bool) {
-	p := &w.units
-	switch {
-	case changed && u.OnChange == bundle.Reload:
-		p.reload = append(p.reload, u.Name)
-	case changed && u.OnChange != bundle.None:
-		p.restart = append(p.restart, u.Name)
+// act notes what a change does to a unit that runs, and whether it does anything.
+func (p *unitPlan) act(name, action string) bool {
+	switch action {
+	case bundle.Restart:
+		p.restart = append(p.restart, name)
+	case bundle.Reload:
+		p.reload = append(p.reload, name)
 	default:
-		p.again = append(p.again, u.Name)
+		return false
 	}
+	return true
 }
 
 // planEnable: a changed [Install] is taken back with the old file still there.
@@ -197,19 +204,9 @@ func (w *work) planEnable(u, o bundle.Unit, had bool, st UnitState) {
 	}
 }
 
-// hit says whether something that acts on u changed.
-func (w *work) hit(u bundle.Unit) bool {
-	for _, t := range u.Triggers {
-		if w.changed[t] {
-			return true
-		}
-	}
-	for _, f := range u.Files {
-		if w.changed[bundle.KindFile+":"+f] || w.changed[bundle.KindLink+":"+f] {
-			return true
-		}
-	}
-	return false
+// action is what the things that changed do to u.
+func (w *work) action(u bundle.Unit) string {
+	return u.Action(func(thing string) bool { return w.changed[thing] })
 }
 
 // runsAsChanged says whether u may run as a user that this run changes: it is of the service
