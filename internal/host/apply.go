@@ -23,6 +23,7 @@ type run struct {
 	offer   bundle.Offer
 	giveUp  bool // the host is given back: bellhop leaves whole
 	w       *work
+	begun   *journal // as it was opened
 	res     *bundle.Result
 	started time.Time
 	failed  map[string]error // jobs that did not end well, by unit
@@ -170,6 +171,7 @@ func (r *run) change(ctx context.Context) error {
 		if err != nil {
 			return r.goBack(ctx, fmt.Errorf("%s: %w", s.name, err))
 		}
+		r.begun.steps[s.name] = true
 		r.m.killed(s.name)
 	}
 	return r.tidy()
@@ -248,9 +250,9 @@ func (r *run) begin() error {
 	if err != nil {
 		return err
 	}
-	err = r.m.begin(&journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts,
-		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making})
-	if err == nil {
+	r.begun = &journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, steps: map[string]bool{},
+		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}
+	if err = r.m.begin(r.begun); err == nil {
 		r.event("begin", "")
 		r.m.killed("begin")
 	}

@@ -127,12 +127,13 @@ func (r *run) refused(cause error) error {
 	return r.m.saveResult(r.res)
 }
 
-// goBack undoes a run that failed, by the same way that a killed one is undone.
+// goBack undoes a run that failed, by the same way that a killed one is undone. Should the
+// journal be gone or unreadable by now, what it said when it was opened serves.
 func (r *run) goBack(ctx context.Context, cause error) error {
 	r.event("undo", cause.Error())
 	j, err := r.m.openJournal()
-	if err != nil {
-		return err
+	if err != nil || j == nil {
+		j = r.begun
 	}
 	r.fill(bundle.OutcomeRolledBack, cause)
 	return r.m.undo(ctx, j, r.res)

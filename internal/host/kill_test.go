@@ -72,6 +72,28 @@ var stories = map[string][2]func() *load{
 	}},
 }
 
+// Who deletes the journal under a run at work gets the old state back all the same.
+func TestJournalVanishes(t *testing.T) {
+	for _, at := range []string{"stop", "files", "reload", "start"} {
+		b := newBox(t)
+		b.deploy(bot("one"), bundle.OutcomeDone)
+		old := b.all()
+		l := bot("two").service("new.service", "[Service]\n[Install]\n")
+		b.m.Kill = func(step string) {
+			if step == at {
+				os.Remove(b.path("/var/lib/bellhop/journal"))
+			}
+		}
+		got := b.deploy(l, bundle.OutcomeRolledBack)
+		b.m.Kill = nil
+		if !strings.Contains(got.res.Error, "journal") {
+			t.Errorf("gone after %s: error %q does not name the journal", at, got.res.Error)
+		}
+		b.compare(old, "gone after "+at)
+		b.deploy(l, bundle.OutcomeDone)
+	}
+}
+
 func TestKillAfterEveryStep(t *testing.T) {
 	for name, s := range stories {
 		for _, how := range []string{"kill", "boot"} {
