@@ -143,11 +143,10 @@ type base struct {
 }
 
 type merged struct {
-	on    bool
-	set   map[string]from
-	onBy  string // group that said on or off, "" for all
-	onAt  pos
-	order []string
+	on   bool
+	set  map[string]from
+	onBy string // group that said on or off, "" for all
+	onAt pos
 }
 
 type from struct {

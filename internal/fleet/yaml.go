@@ -57,14 +57,6 @@ func (es entries[T]) get(key string) (*entry[T], bool) {
 	return nil, false
 }
 
-func (es entries[T]) keys() []string {
-	ks := make([]string, len(es))
-	for i := range es {
-		ks[i] = es[i].Key
-	}
-	return ks
-}
-
 // list is one value or a list of them.
 type list []str
 

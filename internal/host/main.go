@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os/signal"
@@ -41,7 +42,7 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 		return nil
 	case verb == "apply" && len(args) == 2, (verb == "serve" || verb == "settle") && len(args) == 1:
 	default:
-		return fmt.Errorf(usage)
+		return errors.New(usage)
 	}
 	m, err := open()
 	if err != nil {

@@ -163,9 +163,8 @@ func (k *Mounts) group(ctx context.Context) (int, error) {
 	}
 	cmd := exec.CommandContext(ctx, "systemd-sysusers", "-")
 	cmd.Stdin = strings.NewReader("g " + bundle.KeyGroup + " -\n")
-	out, sysusers := cmd.CombinedOutput()
-	if sysusers != nil {
-		out, err = exec.CommandContext(ctx, "groupadd", "--system", bundle.KeyGroup).CombinedOutput()
+	if cmd.Run() != nil {
+		out, err := exec.CommandContext(ctx, "groupadd", "--system", bundle.KeyGroup).CombinedOutput()
 		if err != nil {
 			return 0, fmt.Errorf("make group %s: %w: %s", bundle.KeyGroup, err, strings.TrimSpace(string(out)))
 		}
