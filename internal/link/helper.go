@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -165,11 +166,11 @@ func (p *Pool) tryHelper(ctx context.Context, t Target, digest string) (*Session
 func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
 	limit := time.AfterFunc(greetTimeout, s.abort)
 	defer limit.Stop()
-	var seen []byte
-	buf := make([]byte, 4<<10)
+	seen := make([]byte, 0, 1<<10)
 	for {
-		n, err := s.ch.Read(buf)
-		seen = append(seen, buf[:n]...)
+		seen = slices.Grow(seen, 512)
+		n, err := s.ch.Read(seen[len(seen):cap(seen)])
+		seen = seen[:len(seen)+n]
 		if g, ok := parseGreeting(seen); ok {
 			s.ahead = g.rest
 			return g, nil

@@ -236,16 +236,21 @@ func wake(c chan struct{}) {
 // answer. One goroutine does it for all, and whole seconds at a time, so that an idle pool
 // wakes the process seldom.
 func (p *Pool) tendConnections(change <-chan struct{}) {
-	for {
-		next := p.tendOnce(time.Now())
-		t := time.NewTimer(next)
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for soon := false; ; {
 		select {
 		case _, ok := <-change:
-			t.Stop()
 			if !ok {
 				return
 			}
+			if !soon { // a thousand new ones are one change
+				soon = true
+				t.Reset(time.Second)
+			}
 		case <-t.C:
+			soon = false
+			t.Reset(p.tendOnce(time.Now()))
 		}
 	}
 }

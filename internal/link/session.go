@@ -179,7 +179,14 @@ func (s *Session) collect(reqs <-chan *ssh.Request) {
 
 func (s *Session) drainStderr() {
 	defer close(s.drain)
-	io.CopyBuffer(s.errs, s.ch.Stderr(), make([]byte, 4<<10))
+	var none [1]byte // most say nothing, and a buffer for each of a thousand would be megabytes
+	n, err := s.ch.Stderr().Read(none[:])
+	if n > 0 {
+		s.errs.Write(none[:n])
+	}
+	if err == nil {
+		io.CopyBuffer(s.errs, s.ch.Stderr(), make([]byte, 4<<10))
+	}
 }
 
 // Read reads the command's stdout. When the line breaks the error is ErrLost, and never io.EOF.
