@@ -235,7 +235,7 @@ func targetDepth(f *fleet.Fleet, h *fleet.Host, arch string, keys bool, depth in
 
 // reach is what history keeps of it for the day the host leaves the repo.
 func reach(h *fleet.Host) history.Reach {
-	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump}
+	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump, Tags: h.Tags}
 }
 
 // manifestOf is what a bundle asks for, nothing when there is none.

@@ -66,12 +66,13 @@ func (s *serving) verbs() {
 		a, err := makePlan(ctx, h.deployer, in)
 		return a, overSocket(err)
 	})
-	server.Handle(s.server, "status", func(ctx context.Context, _ server.Caller, _ struct{}, _ func(any)) (history.Status, error) {
-		return h.history.Status(ctx)
+	server.Handle(s.server, "status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) (history.Status, error) {
+		st, err := pickHosts(ctx, h.history, in.On)
+		return st, overSocket(err)
 	})
 	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {
 		hist, err := pickRuns(ctx, h.history, in.What, in.Limit)
-		return tellable(hist), err
+		return tellable(hist), overSocket(err)
 	})
 	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]history.Delivery, error) {
 		return h.history.Deliveries(ctx, in.Limit)
@@ -185,6 +186,8 @@ func (e *Env) overSSH(ctx context.Context, where string, tty bool) error {
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() == 127 {
 		return hint(fmt.Errorf("%s has no bellhop on its PATH", u.Hostname()), "install it there as /usr/local/bin/bellhop")
+	} else if errors.As(err, &ended) && ended.ExitCode() == 255 { // ssh's own; it has said why
+		return hint(fmt.Errorf("reach %s: ssh could not", u.Host), "ssh %s must work first, with a key and without a question", u.Hostname())
 	} else if errors.As(err, &ended) && ended.ExitCode() >= 0 {
 		return exit(ended.ExitCode())
 	}

@@ -10,27 +10,35 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
 
-func TestSelectNames(t *testing.T) {
-	names := []string{"chrysalis", "kos-mos", "lufta", "luna"}
+func TestSelectHosts(t *testing.T) {
+	all := map[string]history.Host{}
+	for name, tags := range map[string][]string{"chrysalis": {"bots"}, "kos-mos": {"bots", "arm"}, "lufta": nil, "luna": nil} {
+		all[name] = history.Host{Name: name, Reach: history.Reach{Tags: tags}}
+	}
 	for expr, want := range map[string]string{
 		"":               "chrysalis kos-mos lufta luna",
 		"lu*":            "lufta luna",
 		"lu*,!luna":      "lufta",
+		"!luna,lu*":      "lufta",
 		"!kos-mos":       "chrysalis lufta luna",
 		"luna, kos-mos":  "kos-mos luna",
 		"chrysalis,lu?a": "chrysalis luna",
+		"@bots,!kos-mos": "chrysalis",
+		"@b*":            "chrysalis kos-mos",
+		"!@bots":         "lufta luna",
 	} {
-		got, err := selectNames(names, expr)
+		got, err := selectHosts(all, expr)
 		if err != nil || strings.Join(got, " ") != want {
-			t.Errorf("selectNames(%q) = %v, %v, want %s", expr, got, err, want)
+			t.Errorf("selectHosts(%q) = %v, %v, want %s", expr, got, err, want)
 		}
 	}
-	for _, expr := range []string{"nobody", "@bots", "!@bots", "[", "!*"} {
-		if got, err := selectNames(names, expr); err == nil {
-			t.Errorf("selectNames(%q) = %v, want an error", expr, got)
+	for _, expr := range []string{"nobody", "@bot", "@bots,!nobody", "[", "!*"} {
+		if got, err := selectHosts(all, expr); err == nil {
+			t.Errorf("selectHosts(%q) = %v, want an error", expr, got)
 		}
 	}
 }

@@ -175,7 +175,7 @@ func doctorServer(ctx context.Context, dir string) symptom {
 		return s
 	}
 	defer client.Close()
-	status, err := server.Call[history.Status](ctx, client, "status", struct{}{}, nil)
+	status, err := server.Call[history.Status](ctx, client, "status", onRequest{}, nil)
 	if err != nil {
 		s.err = fromSocket(err)
 		return s

@@ -110,7 +110,7 @@ func fleetTarget(f *fleet.Fleet, h *fleet.Host, depth int) (*link.Target, error)
 	return t, err
 }
 
-// remembered lists hosts as history knows them. It knows no tags.
+// remembered lists hosts as history knows them.
 func (r *reach) remembered(expr string) ([]link.Target, error) {
 	db, err := history.OpenRead(newState(r.stateDir).path("bellhop.db"))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -121,7 +121,7 @@ func (r *reach) remembered(expr string) ([]link.Target, error) {
 	}
 	defer db.Close()
 	all := db.Hosts()
-	names, err := selectNames(slices.Sorted(maps.Keys(all)), expr)
+	names, err := selectHosts(all, expr)
 	if err != nil {
 		return nil, err
 	}
@@ -150,43 +150,71 @@ func rememberedTarget(all map[string]history.Host, name string, depth int) (*lin
 	return t, err
 }
 
-// selectNames is fleet's Select where there is no fleet: names and globs, ! to exclude.
-func selectNames(names []string, expr string) ([]string, error) {
-	var out []string
+// selectHosts is fleet's Select where there is no fleet: the hosts that history remembers, by
+// name, glob and tag, and ! to exclude. A word that fits nobody is an error here, too.
+func selectHosts(all map[string]history.Host, expr string) ([]string, error) {
+	names := slices.Sorted(maps.Keys(all))
+	in, only := map[string]bool{}, true
 	picks := strings.FieldsFunc(expr, func(r rune) bool { return r == ',' || r == ' ' })
+	slices.SortStableFunc(picks, func(a, b string) int { return excludes(a) - excludes(b) })
 	for _, p := range picks {
-		if strings.HasPrefix(strings.TrimPrefix(p, "!"), "@") {
-			return nil, hint(fmt.Errorf("choose hosts: %s: tags stand in the config repo", p), "cd to the config repo, or give --dir")
-		}
-		if _, err := path.Match(strings.TrimPrefix(p, "!"), ""); err != nil {
-			return nil, fmt.Errorf("choose hosts: %s: %w", p, err)
-		}
-	}
-	for _, n := range names {
-		if picked(n, picks) {
-			out = append(out, n)
-		}
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("choose hosts: %q names none", expr)
-	}
-	return out, nil
-}
-
-func picked(name string, picks []string) bool {
-	in, only := false, true
-	for _, p := range picks {
-		glob, not := strings.CutPrefix(p, "!")
-		hit, _ := path.Match(glob, name)
-		if not && hit {
-			return false
-		}
+		not := excludes(p) == 1
 		if !not {
 			only = false
-			in = in || hit
+		} else if only {
+			in, only = everyone(names), false
+		}
+		hits := 0
+		for _, n := range names {
+			hit, err := fits(strings.TrimPrefix(p, "!"), n, all[n].Reach.Tags)
+			if err != nil {
+				return nil, fmt.Errorf("choose hosts: %s: %w", p, err)
+			} else if hit {
+				hits++
+				in[n] = !not
+			}
+		}
+		if hits == 0 {
+			return nil, hint(fmt.Errorf("choose hosts: no host fits %q", strings.TrimPrefix(p, "!")), "bellhop status lists them")
 		}
 	}
-	return in || only
+	if only {
+		in = everyone(names)
+	}
+	if names = slices.DeleteFunc(names, func(n string) bool { return !in[n] }); len(names) == 0 && expr != "" {
+		return nil, fmt.Errorf("choose hosts: %q names none", expr)
+	}
+	return names, nil
+}
+
+func excludes(pick string) int {
+	if strings.HasPrefix(pick, "!") {
+		return 1
+	}
+	return 0
+}
+
+func everyone(names []string) map[string]bool {
+	in := map[string]bool{}
+	for _, n := range names {
+		in[n] = true
+	}
+	return in
+}
+
+// fits tells whether one word of a selection means a host.
+func fits(word, name string, tags []string) (bool, error) {
+	tag, tagged := strings.CutPrefix(word, "@")
+	if !tagged {
+		return path.Match(word, name)
+	}
+	for _, t := range tags {
+		if ok, err := path.Match(tag, t); ok || err != nil {
+			return ok, err
+		}
+	}
+	_, err := path.Match(tag, "")
+	return false, err
 }
 
 // pool opens connections as the deployer where its key can be read, else as the user: their

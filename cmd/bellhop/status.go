@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,7 @@ type lookFlags struct {
 func (f *lookFlags) flags(c *cobra.Command) {
 	stateDirFlag(c, &f.stateDir)
 	serverFlag(c)
-	c.Flags().StringVar(&f.on, "on", "", "hosts: names, globs, ! to exclude (default: all)")
+	c.Flags().StringVar(&f.on, "on", "", "hosts: names, globs, @tag, ! to exclude (default: all)")
 	jsonFlag(c, &f.json)
 }
 
@@ -49,11 +50,6 @@ func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
 	if err != nil {
 		return err
 	}
-	if f.on != "" {
-		if s.Hosts, err = onlyHosts(s.Hosts, f.on); err != nil {
-			return err
-		}
-	}
 	if f.json {
 		err = e.writeJSON(s)
 	} else {
@@ -72,11 +68,11 @@ func (e *Env) readStatus(ctx context.Context, f *lookFlags) (s history.Status, e
 	}
 	if client != nil {
 		defer client.Close()
-		s, err = server.Call[history.Status](ctx, client, "status", struct{}{}, nil)
+		s, err = server.Call[history.Status](ctx, client, "status", onRequest{f.on}, nil)
 		return s, fromSocket(err)
 	}
 	err = f.read(func(db *history.DB) error {
-		s, err = db.Status(ctx)
+		s, err = pickHosts(ctx, db, f.on)
 		return err
 	})
 	return s, err
@@ -94,22 +90,18 @@ func (f *lookFlags) read(do func(*history.DB) error) error {
 	return do(db)
 }
 
-func onlyHosts(hosts []history.HostStatus, on string) ([]history.HostStatus, error) {
-	byName := map[string]history.HostStatus{}
-	var names []string
-	for _, h := range hosts {
-		byName[h.Name] = h
-		names = append(names, h.Name)
+// pickHosts is the status of the hosts that on names.
+func pickHosts(ctx context.Context, db *history.DB, on string) (history.Status, error) {
+	s, err := db.Status(ctx)
+	if err != nil || on == "" {
+		return s, err
 	}
-	names, err := selectNames(names, on)
+	names, err := selectHosts(db.Hosts(), on)
 	if err != nil {
-		return nil, err
+		return s, err
 	}
-	out := []history.HostStatus{}
-	for _, n := range names {
-		out = append(out, byName[n])
-	}
-	return out, nil
+	s.Hosts = slices.DeleteFunc(s.Hosts, func(h history.HostStatus) bool { return !slices.Contains(names, h.Name) })
+	return s, nil
 }
 
 func (e *Env) historyCmd() *cobra.Command {
@@ -169,5 +161,9 @@ func pickRuns(ctx context.Context, db *history.DB, what string, limit int) (hist
 			return history.History{}, err
 		}
 	}
-	return db.Runs(ctx, limit, what)
+	h, err := db.Runs(ctx, limit, what)
+	if _, known := db.Hosts()[what]; err == nil && what != "" && !known && len(h.Runs) == 0 {
+		return h, hint(fmt.Errorf("history: %s is neither a host nor the id of a run", what), "bellhop history")
+	}
+	return h, err
 }

@@ -46,12 +46,13 @@ type Host struct {
 	Given        string // digest of the manifest it was given last; "" for none
 }
 
-// Reach is how a host was reached last; it outlives the host's place in the repo.
+// Reach is how a host was reached and called last; it outlives the host's place in the repo.
 type Reach struct {
 	Addresses []string `json:"addresses,omitempty"`
 	HostKeys  []string `json:"host_keys,omitempty"`
 	User      string   `json:"user,omitempty"`
 	Jump      string   `json:"jump,omitempty"`
+	Tags      []string `json:"tags,omitempty"`
 }
 
 func (r Reach) json() string {
@@ -209,7 +210,7 @@ func (h Host) equal(o Host) bool {
 }
 
 func (r Reach) equal(o Reach) bool {
-	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys)
+	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags)
 }
 
 // Forget drops a host that left the repo, with its manifest, generations and failures. Its
