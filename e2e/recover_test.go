@@ -61,14 +61,15 @@ func TestLaptopLost(t *testing.T) {
 	w := newWorld(t)
 	lost := filepath.Join(t.TempDir(), "lost.age")
 	w.sh("", "age-keygen -o "+lost+" 2>/dev/null")
-	w.edit("bellhop.yaml", "readers:\n", "readers:\n  laptop: "+w.public(lost)+"\n")
+	laptop := "\n  laptop: " + w.public(lost)
+	w.edit("bellhop.yaml", "\n  deployer: age1", laptop+"\n  deployer: age1")
 	w.writeKeys()
 	w.push("with a laptop")
 	if got := w.sh(w.work, "age -d -i "+lost+" secrets/reader.age"); got != "first value" {
 		t.Fatalf("the laptop reads %q", got)
 	}
 	before := sessions(t, "host1")
-	w.edit("bellhop.yaml", "  laptop: "+w.public(lost)+"\n", "")
+	w.edit("bellhop.yaml", laptop, "")
 	if _, code := w.try("secret", "rekey", "--check"); code != 1 {
 		t.Errorf("rekey --check with stale files: exit %d, want 1", code)
 	}
