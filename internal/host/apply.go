@@ -114,12 +114,15 @@ func (r *run) preflight(ctx context.Context) error {
 		return err
 	}
 	if r.offer.Mode == bundle.ModeKeys {
-		r.w, err = r.m.planKeysOnly(&r.offer, now, r.m.stagedKeys(r.offer.Run))
+		if r.w, err = r.m.planKeysOnly(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err == nil {
+			r.w.tellPlace(ctx)
+		}
 		return err
 	}
 	if r.w, err = r.m.plan(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
 		return err
 	}
+	r.w.tellPlace(ctx)
 	for _, n := range r.offer.Manifest.Needs {
 		if !r.m.Accounts.Command(n.Command) {
 			return refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)

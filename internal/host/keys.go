@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +47,9 @@ func (w *work) planKeys(staged func(string) bool) error {
 		if staged(k.Name) {
 			there, _ := w.m.exists(k.Path)
 			w.keys = append(w.keys, keyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
-			w.changed[bundle.KindKey+":"+k.Name] = true
+			if !is || !w.m.sameValue(newKeys(w.offer.Run)+"/"+keyFile(k.Name), k.Path) {
+				w.changed[bundle.KindKey+":"+k.Name] = true
+			}
 		} else if !is {
 			return refuse(bundle.RefusedBundle, "key %s is not on the host, and its value did not come", k.Name)
 		}
@@ -108,6 +111,24 @@ func (m *Machine) openKey(p string) (*os.File, unix.Stat_t, error) {
 		err = unix.Fstat(int(f.Fd()), &st)
 	}
 	return f, st, err
+}
+
+// sameValue says that the value that came is the one that stands: it was sent only to be sealed
+// again, and restarts nothing.
+func (m *Machine) sameValue(came, stands string) bool {
+	read := func(p string) ([]byte, error) {
+		f, _, err := m.openKey(p)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, bundle.MaxKey+1))
+	}
+	a, err := read(came)
+	b, err2 := read(stands)
+	defer clear(a)
+	defer clear(b)
+	return err == nil && err2 == nil && subtle.ConstantTimeCompare(a, b) == 1
 }
 
 // keyMAC answers the nonce for a key that stands; nil for one that does not.

@@ -114,6 +114,9 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	if err := s.first(o); err != nil {
 		return s.refuse(o.Run, err)
 	}
+	if err := s.m.checkSealing(ctx, o); err != nil {
+		return s.refuse(o.Run, err)
+	}
 	st, err := s.m.stage(o)
 	if err != nil {
 		return s.refuse(o.Run, fmt.Errorf("make room for what will be sent: %w", err))
@@ -217,6 +220,7 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	if err != nil || !w.nothing() {
 		return nil, err
 	}
+	w.tellPlace(ctx)
 	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.warnings}
 	m := s.m.counting(&res.Fsyncs)
 	if o.Mode == bundle.ModeKeys {
