@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -160,7 +161,7 @@ func (f *fetches) prune(dir, but string) {
 func (d *Deployer) client() *http.Client {
 	if d.Client != nil {
 		c := *d.Client
-		c.CheckRedirect = onlyHTTPS
+		c.CheckRedirect = checkRedirect
 		return &c
 	}
 	return defaultClient
@@ -168,7 +169,7 @@ func (d *Deployer) client() *http.Client {
 
 // defaultClient carries no cookie and no token: what the repo names never sees a credential.
 var defaultClient = &http.Client{
-	CheckRedirect: onlyHTTPS,
+	CheckRedirect: checkRedirect,
 	Transport: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second}).DialContext,
@@ -179,12 +180,35 @@ var defaultClient = &http.Client{
 	},
 }
 
-func onlyHTTPS(req *http.Request, via []*http.Request) error {
+// checkRedirect follows redirects to https alone, and none from the world into a network of
+// the deployer's own: the repo names the server that is asked, and that server must not
+// choose what else is reached from here. A package server inside may redirect inside. Whose
+// name changes its address between this look and the dial still needs a certificate for it.
+func checkRedirect(req *http.Request, via []*http.Request) error {
 	if req.URL.Scheme != "https" {
 		return errFinal{fmt.Errorf("redirected to %s: only https is fetched", req.URL.Scheme), history.Refused}
 	}
 	if len(via) > redirects {
 		return errors.New("too many redirects")
 	}
-	return nil
+	from, to := via[0].URL.Hostname(), req.URL.Hostname()
+	if from == to || !inside(req.Context(), to) || inside(req.Context(), from) {
+		return nil
+	}
+	return errFinal{fmt.Errorf("%s redirects to %s, which is in a network of the deployer's own", from, to), history.Refused}
 }
+
+// inside says that a name leads to an address that the world can't reach.
+func inside(ctx context.Context, name string) bool {
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+	if err != nil {
+		return false // then nothing is dialled either, or a proxy knows better
+	}
+	return slices.ContainsFunc(ips, func(ip netip.Addr) bool {
+		ip = ip.Unmap()
+		return !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip)
+	})
+}
+
+// shared is what carriers and overlay networks use (RFC 6598).
+var shared = netip.MustParsePrefix("100.64.0.0/10")
