@@ -3,6 +3,7 @@ package host_test
 import (
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"bellhop/internal/bundle"
@@ -54,6 +55,16 @@ func TestTwinRestartsOnce(t *testing.T) {
 	wantList(t, "restarted", got.res.Restarted, "rigbot.service")
 	if n := m.Starts("rigbot.service"); n != 1 || m.Count("stop", "rigtoken-key.service") != 0 {
 		t.Errorf("%d starts, log %v; want one, and the key unit alone", n, m.Log())
+	}
+}
+
+// A unit that its own condition keeps from starting is no failure, and is told.
+func TestTwinSkippedByCondition(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := newLoad().service("only.service", "[Unit]\nConditionPathExists=/etc/not-here\n[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if len(got.res.Warnings) != 1 || !strings.Contains(got.res.Warnings[0], "only.service was not started") {
+		t.Errorf("warnings %q, want one that names the unit", got.res.Warnings)
 	}
 }
 

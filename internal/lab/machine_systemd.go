@@ -41,6 +41,7 @@ type unit struct {
 	invocation string
 	restarts   int
 	ran        bool
+	skipped    bool // by a condition, when it was started last
 	pid        int
 }
 
@@ -255,6 +256,10 @@ func (j *jobSet) run() map[string]string {
 // order sorts names so that what is After= another follows it. A cycle is cut.
 func (m *Machine) order(names []string) (sorted []string) {
 	done := map[string]bool{}
+	defs := map[string]*unitDef{} // read once: a host may start hundreds of key units at once
+	for _, n := range names {
+		defs[n] = m.def(n)
+	}
 	var visit func(string)
 	visit = func(n string) {
 		if done[n] {
@@ -262,7 +267,7 @@ func (m *Machine) order(names []string) (sorted []string) {
 		}
 		done[n] = true
 		for _, other := range names {
-			if other != n && m.after(n, other) {
+			if other != n && m.after(n, other, defs[n], defs[other]) {
 				visit(other)
 			}
 		}
@@ -275,8 +280,7 @@ func (m *Machine) order(names []string) (sorted []string) {
 }
 
 // after says whether a is ordered behind b. A service waits for its socket without saying so.
-func (m *Machine) after(a, b string) bool {
-	da, db := m.def(a), m.def(b)
+func (m *Machine) after(a, b string, da, db *unitDef) bool {
 	if slices.Contains(da.list("Unit.After"), b) || slices.Contains(db.list("Unit.Before"), a) {
 		return true
 	}
@@ -328,11 +332,11 @@ func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string)
 	d := m.def(name)
 	for _, r := range append(d.list("Unit.Requires"), d.list("Unit.BindsTo")...) {
 		r = m.canonical(r)
-		if res := results[r]; res != "" && res != "done" && m.after(name, r) {
+		if res := results[r]; res != "" && res != "done" && m.after(name, r, d, m.def(r)) {
 			return "dependency"
 		}
 	}
-	if !m.conditionsHold(d) {
+	if u.skipped = !m.conditionsHold(d); u.skipped {
 		return "done"
 	}
 	if !m.assertsHold(d) {
@@ -492,7 +496,7 @@ func (m *Machine) state(name string) host.UnitState {
 	return host.UnitState{
 		Name: name, Load: d.load, Active: u.active, Sub: u.sub, Result: u.result,
 		File: m.fileState(name), Fragment: d.fragment, Invocation: u.invocation, Restarts: u.restarts,
-		RanThisBoot: u.ran, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
+		RanThisBoot: u.ran, Skipped: u.skipped, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
 		CanReload: canReload(d), TriggeredBy: m.triggeredBy(id), MainPID: u.pid,
 	}
 }

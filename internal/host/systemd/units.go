@@ -83,6 +83,8 @@ func read(ctx context.Context, c *dbus.Conn, name string) (host.UnitState, error
 	}
 	left, _ := p["InactiveExitTimestampMonotonic"].(uint64)
 	st.RanThisBoot = left > 0
+	judged, _ := p["ConditionTimestampMonotonic"].(uint64)
+	st.Skipped = judged > 0 && !p.yes("ConditionResult")
 	if j, _ := p["Job"].([]any); len(j) == 2 {
 		id, _ := j[0].(uint32)
 		st.Job = id != 0

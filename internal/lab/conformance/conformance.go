@@ -363,15 +363,17 @@ func assertCondition(b *bench) {
 	b.must(b.m.Systemd.Enable(b.ctx, []string{a, c}))
 	b.reload()
 	b.refused("start", a)
-	if st := b.want(a, "inactive"); st.RanThisBoot {
+	if st := b.want(a, "inactive"); st.RanThisBoot || st.Skipped {
 		b.Errorf("failed assert: %+v", st)
 	}
 	b.ok("start", c)
-	if st := b.want(c, "inactive"); st.RanThisBoot {
+	if st := b.want(c, "inactive"); st.RanThisBoot || !st.Skipped {
 		b.Errorf("skipped by its condition: %+v", st)
 	}
 	b.ok("start", n, needs) // what is skipped satisfies Requires=
-	b.want(n, "active")
+	if st := b.want(n, "active"); st.Skipped {
+		b.Errorf("its condition holds: %+v", st)
+	}
 	b.want(needs, "active")
 }
 
