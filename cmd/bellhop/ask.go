@@ -163,8 +163,20 @@ func serverFlag(c *cobra.Command) {
 	c.Flags().String("server", "", "ask the server on another machine: ssh://[USER@]BOX[:PORT]")
 }
 
+// hereFirst annotates a verb that has something to do here before it asks elsewhere.
+const hereFirst = "bellhop_here_first"
+
+// serverOf is the --server that a verb was given.
+func serverOf(c *cobra.Command) string {
+	if f := c.Flags().Lookup("server"); f != nil {
+		return f.Value.String()
+	}
+	return ""
+}
+
 // overSSH runs this same command line on the box where the server is.
-func (e *Env) overSSH(ctx context.Context, where string, tty bool) error {
+func (e *Env) overSSH(c *cobra.Command) error {
+	where, tty := serverOf(c), isTerminal(e.Stdout) && isTerminal(e.Stdin)
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
 		return fmt.Errorf("read --server %s: want ssh://[USER@]BOX[:PORT]", where)
@@ -180,7 +192,7 @@ func (e *Env) overSSH(ctx context.Context, where string, tty bool) error {
 		args = append(args, "-l", u.User.Username())
 	}
 	args = append(args, "--", u.Hostname(), shellLine(append([]string{"bellhop"}, withoutServer(e.Args)...)))
-	cmd := exec.CommandContext(ctx, "ssh", args...)
+	cmd := exec.CommandContext(c.Context(), "ssh", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
 	err = cmd.Run()
 	var ended *exec.ExitError

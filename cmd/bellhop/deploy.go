@@ -117,6 +117,10 @@ func explain(err error) error {
 		return hint(err, "push a first commit, or name the branch with --branch")
 	case errors.Is(err, gitsync.ErrAuth):
 		return hint(err, "add the deployer's SSH key to the repo as a deploy key, or set BELLHOP_REPO_TOKEN")
+	case errors.Is(err, gitsync.ErrHostKey):
+		return hint(err, "if it is right, name it: --repo-host-key 'ssh-ed25519 AAAA…' (ssh-keyscan shows it)")
+	case errors.Is(err, gitsync.ErrUnreachable):
+		return hint(err, "is --repo right, and does git ls-remote reach it from this machine?")
 	case errors.As(err, &ps):
 		return hint(err, "bellhop check says the same without a server")
 	}
@@ -149,8 +153,11 @@ func printOutcome(e *Env, run *history.Run) {
 		}
 	}
 	line := strings.Join(parts, ", ")
-	if line == "" {
+	switch {
+	case line == "" && runCode(run) == 0:
 		line = "every host is as the repo says"
+	case line == "":
+		line = "no host was touched"
 	}
 	if run.Commit != nil {
 		line = short(*run.Commit) + ": " + line

@@ -30,16 +30,18 @@ type symptom struct {
 func (e *Env) doctorCmd() *cobra.Command {
 	var f identityFlags
 	var dir string
+	var asJSON bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Look for what is set up wrong: the repo here, your keys, the server", GroupID: groupServer, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return e.doctor(c.Context(), dir, &f) },
+		RunE: func(c *cobra.Command, _ []string) error { return e.doctor(c.Context(), dir, &f, asJSON) },
 	}
 	dirFlag(c, &dir)
 	f.flags(c)
+	jsonFlag(c, &asJSON)
 	return c
 }
 
-func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags) error {
+func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags, asJSON bool) error {
 	var all []symptom
 	if at, err := configDir(dir); err == nil {
 		all = append(all, e.doctorRepo(at, f)...)
@@ -48,22 +50,57 @@ func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags) error {
 	}
 	all = append(all, doctorState(f.stateDir)...)
 	all = append(all, doctorServer(ctx, f.stateDir))
-	p, bad := e.outPaint(), 0
+	bad := 0
 	for _, s := range all {
-		if s.err == nil {
-			fmt.Fprintf(e.Stdout, "%s %s%s\n", p.green("ok "), s.what, colon(s.note))
-			continue
+		if s.err != nil {
+			bad++
 		}
-		bad++
-		fmt.Fprintf(e.Stdout, "%s %s: %s\n", p.red("bad"), s.what, indentRest(s.err.Error(), "    "))
-		if h := hintFor(s.err); h != "" {
-			fmt.Fprintf(e.Stdout, "    %s %s\n", p.cyan("hint:"), h)
+	}
+	if asJSON {
+		if err := e.writeJSON(map[string]any{"v": 1, "looks": looks(all)}); err != nil {
+			return err
 		}
+	} else {
+		e.printSymptoms(all)
 	}
 	if bad > 0 {
 		return exit(exitError)
 	}
 	return nil
+}
+
+// A look is a symptom as doctor --json has it.
+type look struct {
+	What  string  `json:"what"`
+	Found string  `json:"found"`
+	Error *string `json:"error"`
+	Hint  *string `json:"hint"`
+}
+
+func looks(all []symptom) []look {
+	out := []look{}
+	for _, s := range all {
+		l := look{What: s.what, Found: s.note}
+		if s.err != nil {
+			l.Error, l.Hint = some(s.err.Error()), some(hintFor(s.err))
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func (e *Env) printSymptoms(all []symptom) {
+	p := e.outPaint()
+	for _, s := range all {
+		if s.err == nil {
+			fmt.Fprintf(e.Stdout, "%s %s%s\n", p.green("ok "), s.what, colon(s.note))
+			continue
+		}
+		fmt.Fprintf(e.Stdout, "%s %s: %s\n", p.red("bad"), s.what, indentRest(s.err.Error(), "    "))
+		if h := hintFor(s.err); h != "" {
+			fmt.Fprintf(e.Stdout, "    %s %s\n", p.cyan("hint:"), h)
+		}
+	}
 }
 
 func (e *Env) doctorRepo(dir string, f *identityFlags) []symptom {

@@ -45,6 +45,8 @@ const (
 	exitChanges = 2 // plan --exit-code found changes
 	exitHosts   = 3 // some hosts failed, were rolled back, held or unreachable
 	exitRefused = 4 // paused, prune guard, rewritten or untrusted history
+
+	exitInterrupted = 130 // ssh, exec and logs, ended by a signal as the command there would be
 )
 
 // A codeError ends the program with a code of its own. A nil err says nothing more: the

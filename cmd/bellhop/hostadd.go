@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,7 +55,26 @@ type knownFleet struct {
 	Deployer string `yaml:"deployer"`
 	Hosts    map[string]struct {
 		HostKey any `yaml:"host_key"`
+		Address any `yaml:"address"`
 	} `yaml:"hosts"`
+}
+
+// at is the host that has an address ("ip:port") as its own, or as one of several.
+func (k *knownFleet) at(address string) string {
+	bare, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.Hosts)) {
+		list, ok := k.Hosts[name].Address.([]any)
+		if !ok {
+			list = []any{k.Hosts[name].Address}
+		}
+		if slices.Contains(list, any(address)) || port == "22" && slices.Contains(list, any(bare)) {
+			return name
+		}
+	}
+	return ""
 }
 
 func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
@@ -86,6 +107,9 @@ func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
 	}
 	if len(t.HostKeys) == 0 {
 		return fmt.Errorf("add %s: it showed no host key that can be pinned", o.name)
+	}
+	if other := known.at(t.Addresses[0]); other != "" {
+		return hint(fmt.Errorf("add %s: bellhop.yaml has that machine already, as %s", o.name, other), "one machine has one name; bellhop host remove %s takes the other away", other)
 	}
 	edited, err := addHost(string(text), o.name, hostFields(t, o.jump))
 	if err != nil {

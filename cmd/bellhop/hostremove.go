@@ -33,9 +33,13 @@ place before bellhop came stands there again.`,
 			if done, err := e.dropFromFile(dir, args[0], undo); done || err != nil {
 				return err
 			}
+			if serverOf(c) != "" {
+				return e.overSSH(c)
+			}
 			return e.hostRemove(c.Context(), &f, removeRequest{args[0], undo})
 		},
 	}
+	c.Annotations = map[string]string{hereFirst: "bellhop.yaml"}
 	f.flags(c)
 	dirFlag(c, &dir)
 	c.Flags().BoolVar(&undo, "undo", false, "take away what bellhop owns there, and put back what stood there before")
@@ -72,7 +76,7 @@ func (e *Env) dropFromFile(dir, name string, undo bool) (done bool, err error) {
 	if undo {
 		more = " --undo"
 	}
-	fmt.Fprintf(e.Stdout, "took %s out of %s; push that, then on the deployer: bellhop host remove %s%s\n", name, path, name, more)
+	fmt.Fprintf(e.Stdout, "took %s out of %s; push that, then, for the deployer to forget it: bellhop host remove %s%s\n", name, path, name, more)
 	return true, nil
 }
 

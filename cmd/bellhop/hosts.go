@@ -71,7 +71,7 @@ func loadOffline(dir string) (*fleet.Fleet, error) {
 	}
 	f, err := (&fleet.Loader{}).Load(os.DirFS(dir))
 	if err != nil {
-		return nil, fmt.Errorf("read the config in %s:\n%w", dir, err)
+		return nil, hint(fmt.Errorf("read the config in %s:\n%w", dir, err), "bellhop check tells all of it")
 	}
 	return f, nil
 }

@@ -120,10 +120,14 @@ compared with nothing, from the tree alone.`,
 			if len(args) > 0 {
 				return usage(c, "a folder is only for --offline")
 			}
+			if serverOf(c) != "" {
+				return e.overSSH(c)
+			}
 			req.By = e.userName()
 			return e.plan(c.Context(), &f, req, asJSON, exitCode)
 		},
 	}
+	c.Annotations = map[string]string{hereFirst: "--offline"}
 	f.flags(c)
 	c.Flags().BoolVar(&offline, "offline", false, "show what each host would hold, from DIR alone")
 	c.Flags().BoolVar(&exitCode, "exit-code", false, "exit 2 when something would change")

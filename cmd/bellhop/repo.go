@@ -22,7 +22,7 @@ const fleetFile = "bellhop.yaml"
 func configDir(dir string) (string, error) {
 	if dir != "" {
 		if _, err := os.Stat(filepath.Join(dir, fleetFile)); err != nil {
-			return "", fmt.Errorf("read the config: %w", err)
+			return "", hint(fmt.Errorf("read the config: %w", err), "name the folder that holds %s; bellhop init starts one", fleetFile)
 		}
 		return dir, nil
 	}

@@ -159,7 +159,9 @@ func (e *Env) webhookTestCmd() *cobra.Command {
 				st.webhookSecret = secretFile
 			}
 			secret, err := readPrivate(st.webhookSecret)
-			if err != nil {
+			if errors.Is(err, fs.ErrNotExist) {
+				return hint(fmt.Errorf("read the webhook secret: %w", err), "on the box that serves it is found by itself; elsewhere give --webhook-secret FILE")
+			} else if err != nil {
 				return fmt.Errorf("read the webhook secret: %w", err)
 			}
 			defer clear(secret)

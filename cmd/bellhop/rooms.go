@@ -33,8 +33,13 @@ type deployerFlags struct {
 }
 
 func (f *deployerFlags) flags(c *cobra.Command) {
-	stateDirFlag(c, &f.stateDir)
 	serverFlag(c)
+	f.ownFlags(c)
+}
+
+// ownFlags are those of a verb that is nobody else's to do.
+func (f *deployerFlags) ownFlags(c *cobra.Command) {
+	stateDirFlag(c, &f.stateDir)
 	c.Flags().StringVar(&f.repo, "repo", "", "the config repo: https://…, git@host:path, ssh://… or a path")
 	c.Flags().StringVar(&f.branch, "branch", "main", "the branch that is deployed")
 	c.Flags().StringVar(&f.path, "path", ".", "the config's folder in a larger repo")

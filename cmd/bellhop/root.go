@@ -26,6 +26,7 @@ const (
 	groupHosts   = "hosts"
 	groupSecrets = "secrets"
 	groupServer  = "server"
+	groupSelf    = "self"
 )
 
 // root builds the whole tree of verbs.
@@ -42,10 +43,8 @@ func (e *Env) root() *cobra.Command {
 			if err := e.fromEnv(c.Flags()); err != nil {
 				return err
 			}
-			if f := c.Flags().Lookup("server"); f != nil && f.Value.String() != "" {
-				c.RunE = func(c *cobra.Command, _ []string) error {
-					return e.overSSH(c.Context(), f.Value.String(), isTerminal(e.Stdout) && isTerminal(e.Stdin))
-				}
+			if serverOf(c) != "" && c.Annotations[hereFirst] == "" {
+				c.RunE = func(c *cobra.Command, _ []string) error { return e.overSSH(c) }
 			}
 			return nil
 		},
@@ -57,28 +56,42 @@ func (e *Env) root() *cobra.Command {
 		&cobra.Group{ID: groupFleet, Title: "The fleet:"},
 		&cobra.Group{ID: groupHosts, Title: "One host:"},
 		&cobra.Group{ID: groupServer, Title: "The server:"},
+		&cobra.Group{ID: groupSelf, Title: "bellhop itself:"},
 	)
-	root.SetHelpCommandGroupID(groupServer)
-	root.SetCompletionCommandGroupID(groupServer)
+	root.SetHelpCommandGroupID(groupSelf)
+	root.SetCompletionCommandGroupID(groupSelf)
 	root.AddCommand(e.verbs()...)
 	root.AddCommand(e.versionCmd(), manCmd(root))
 	strict(root)
 	return root
 }
 
-// strict gives each verb's complaint about its arguments a hint.
+// strict gives each verb's complaint about its arguments a hint: how it is written.
 func strict(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
-				return usage(c, "%w", err)
+			err := check(c, args)
+			switch {
+			case err == nil:
+				return nil
+			case !c.HasParent():
+				return usage(c, "%w%s", err, meant(c, args[0]))
 			}
-			return nil
+			return hint(fmt.Errorf("%s: %w", c.Name(), err), "%s; more by --help", strings.TrimSuffix(c.UseLine(), " [flags]"))
 		}
 	}
 	for _, sub := range c.Commands() {
 		strict(sub)
 	}
+}
+
+// meant names the verbs that a misspelt one may have meant.
+func meant(c *cobra.Command, word string) string {
+	c.SuggestionsMinimumDistance = 2
+	if s := c.SuggestionsFor(word); len(s) > 0 {
+		return "; did you mean " + strings.Join(s, " or ") + "?"
+	}
+	return ""
 }
 
 // group builds a verb that only holds others.
@@ -89,7 +102,7 @@ func group(id, use, short string, subs ...*cobra.Command) *cobra.Command {
 			if len(args) == 0 {
 				return c.Help()
 			}
-			return usage(c, "unknown verb %q for %q", args[0], c.CommandPath())
+			return usage(c, "unknown verb %q for %q%s", args[0], c.CommandPath(), meant(c, args[0]))
 		},
 	}
 	c.AddCommand(subs...)
@@ -99,7 +112,7 @@ func group(id, use, short string, subs ...*cobra.Command) *cobra.Command {
 func (e *Env) versionCmd() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "version", Short: "Print the version", GroupID: groupServer, Args: cobra.NoArgs,
+		Use: "version", Short: "Print the version", GroupID: groupSelf, Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := version()
 			if asJSON {

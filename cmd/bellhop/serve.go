@@ -52,7 +52,7 @@ for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP
 			return e.serve(c.Context(), &o)
 		},
 	}
-	o.deployerFlags.flags(c)
+	o.deployerFlags.ownFlags(c)
 	c.Flags().StringVar(&o.listen, "listen", ":8080", "where the webhook is heard, and nothing else; off: nowhere")
 	c.Flags().StringVar(&o.admin, "admin", "127.0.0.1:8081", "where status and metrics are shown; off: nowhere")
 	secretFileFlag(c, &o.adminToken, "admin-token", "", "file with the token that the admin listener asks for; needed off loopback")
@@ -72,7 +72,7 @@ func (e *Env) serve(ctx context.Context, o *serveOptions) error {
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("read --log-level %s: want debug, info, warn or error", o.logLevel)
 	}
-	log := slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{Level: level}))
+	log := slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}))
 	s, err := o.start(ctx, e, log)
 	if errors.Is(err, deploy.ErrLocked) {
 		return hint(err, "one server is enough: bellhop status asks the one that runs")
@@ -86,6 +86,17 @@ func (e *Env) serve(ctx context.Context, o *serveOptions) error {
 	notify(e, "STOPPING=1")
 	log.Info("stopping")
 	return s.stop()
+}
+
+// readable writes a duration as people do, and leaves out an error that is none.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	switch {
+	case a.Value.Kind() == slog.KindDuration:
+		a.Value = slog.StringValue(a.Value.Duration().String())
+	case a.Key == "err" && a.Value.Kind() == slog.KindString && a.Value.String() == "":
+		return slog.Attr{}
+	}
+	return a
 }
 
 // A serving is a server at work.

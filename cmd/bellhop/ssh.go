@@ -60,6 +60,9 @@ func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string) 
 		stdin = strings.NewReader("") // nobody types into a command without a terminal
 	}
 	code, err := pool.Exec(ctx, t, line, stdin, e.Stdout, e.Stderr)
+	if ctx.Err() != nil {
+		return exit(exitInterrupted) // who pressed Ctrl-C knows why it ended
+	}
 	if err != nil {
 		return fmt.Errorf("run %q: %w", line, err)
 	}
