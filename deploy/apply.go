@@ -207,6 +207,11 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	}
 	d.remember(hp.Name, r.head.ID, e)
 	r.ended(hp.Name, e)
+	if res, ok := e.Details.(*bundle.Result); ok {
+		for _, note := range history.Notes(res) {
+			r.event(Event{Host: hp.Name, Step: "note", Text: note})
+		}
+	}
 	r.event(Event{Host: hp.Name, Step: "end", Outcome: e.Outcome, Text: e.Error})
 	d.log().Info("host ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "outcome", e.Outcome, "took", e.Took.Round(time.Millisecond), "err", e.Error)
 	d.follow(hp.Name, e)

@@ -164,7 +164,8 @@ type Event struct {
 	Run  string    `json:"run"`
 	At   time.Time `json:"at"`
 	Host string    `json:"host,omitempty"` // "": the run itself
-	// Step is sync, load, plan, begin, a step of the helper's, or end.
+	// Step is sync, load, plan, begin, a step of the helper's, note (what a person must hear
+	// besides what came of it), or end.
 	Step    string `json:"step"`
 	Text    string `json:"text,omitempty"`
 	Outcome string `json:"outcome,omitempty"` // with step end

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -149,6 +150,37 @@ func TestServiceSwitchedOff(t *testing.T) {
 	}
 	if w.machines["a"].Active("web.service") {
 		t.Error("web.service still runs")
+	}
+}
+
+// A person hears what a run did besides: edits taken back, what stays behind, what was left
+// stopped; at once, and in history.
+func TestNotes(t *testing.T) {
+	w := newWorld(t, "a")
+	w.service("bot", map[string]string{
+		"service.yaml": "user: { name: bot, home: /srv/bot }\n", "bot.service": fmt.Sprintf(unit, "bot"), "files/etc/bot": "one\n"})
+	w.enable("a", "web", "bot")
+	w.push("first", history.RunDone)
+	m := w.machines["a"]
+	m.Host().Systemd.Job(context.Background(), "stop", []string{"web.service"})
+	if err := os.WriteFile(m.Path("/etc/bot"), []byte("by hand\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w.enable("a", "web")
+	run := w.push("bot leaves", history.RunDone)
+	want := []string{"edited on the host and put back, the edits are kept: /etc/bot", "stays on the host: user bot, home /srv/bot",
+		"stopped by hand and left so: web.service"}
+	if diff := cmp.Diff(want, run.Hosts[0].Notes); diff != "" {
+		t.Errorf("notes in history (-want +got):\n%s", diff)
+	}
+	var heard []string
+	for _, e := range w.events {
+		if e.Step == "note" && e.Run == run.ID {
+			heard = append(heard, e.Text)
+		}
+	}
+	if diff := cmp.Diff(want, heard); diff != "" {
+		t.Errorf("notes told (-want +got):\n%s", diff)
 	}
 }
 

@@ -104,12 +104,20 @@ type runMore struct {
 	By    string   `json:"by,omitempty"`
 	Error string   `json:"error,omitempty"`
 	Notes []string `json:"notes,omitempty"`
+
+	Hosts map[string][]string `json:"hosts,omitempty"` // notes by host
 }
 
 func tellable(h history.History) told {
 	t := told{h, map[string]runMore{}}
 	for _, r := range h.Runs {
-		t.More[r.ID] = runMore{r.By, r.Error, r.Notes}
+		more := runMore{By: r.By, Error: r.Error, Notes: r.Notes, Hosts: map[string][]string{}}
+		for _, res := range r.Hosts {
+			if len(res.Notes) > 0 {
+				more.Hosts[res.Name] = res.Notes
+			}
+		}
+		t.More[r.ID] = more
 	}
 	return t
 }
@@ -118,6 +126,9 @@ func (t told) history() history.History {
 	for i := range t.Runs {
 		m := t.More[t.Runs[i].ID]
 		t.Runs[i].By, t.Runs[i].Error, t.Runs[i].Notes = m.By, m.Error, m.Notes
+		for j := range t.Runs[i].Hosts {
+			t.Runs[i].Hosts[j].Notes = m.Hosts[t.Runs[i].Hosts[j].Name]
+		}
 	}
 	return t.History
 }

@@ -128,11 +128,12 @@ func TestProgressPlain(t *testing.T) {
 		{Run: "r", At: now, Host: "b", Step: "files", Text: "1 of 2"},
 		{Run: "r", At: now, Host: "a", Step: "undo", Text: "health failed"},
 		{Run: "r", At: now, Host: "a", Step: "end", Outcome: "rolled-back", Text: "unit x:\nfailed"},
+		{Run: "r", At: now, Host: "b", Step: "note", Text: "stays on the host: user x"},
 		{Run: "r", At: now, Host: "b", Step: "end", Outcome: "done"},
 	} {
 		g.event(ev)
 	}
-	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back: unit x:\n  failed\nb: done\n"
+	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back: unit x:\n  failed\nb: stays on the host: user x\nb: done\n"
 	if out.String() != want {
 		t.Errorf("progress in a pipe:\n%s\nwant:\n%s", out.String(), want)
 	}

@@ -48,6 +48,10 @@ func (g *progress) event(ev deploy.Event) {
 		return
 	}
 	row := g.row(ev)
+	if ev.Step == "note" {
+		g.redraw(fmt.Sprintf("%s%s: %s\n", g.indent, ev.Host, indentRest(ev.Text, g.indent+"  ")))
+		return
+	}
 	row.step, row.text = ev.Step, ev.Text
 	if ev.Step == "end" {
 		row.outcome, row.ended = ev.Outcome, ev.At

@@ -147,6 +147,11 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 		}, "  "+res.Name, or(res.Outcome, "running"), took(time.Duration(res.TookMs)*time.Millisecond), resultText(res))
 	}
 	t.write(w)
+	for _, res := range r.Hosts {
+		for _, n := range res.Notes {
+			fmt.Fprintf(w, "  note: %s: %s\n", res.Name, n)
+		}
+	}
 }
 
 // resultText says what changed on a host, or what went wrong.

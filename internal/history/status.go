@@ -75,6 +75,7 @@ type RunResult struct {
 	TookMs  int64    `json:"took_ms"`
 	Error   *string  `json:"error"`
 
+	Notes   []string        `json:"-"` // for people, as Notes has them
 	Details json.RawMessage `json:"-"`
 }
 
@@ -229,6 +230,7 @@ func runResults(tx *sql.Tx, run string) ([]RunResult, error) {
 			return nil, err
 		}
 		r.Outcome, r.Error, r.Details = text(outcome), text(errText), json.RawMessage(details)
+		r.Notes = notesOf(details)
 		rs = append(rs, r)
 	}
 	return rs, rows.Err()
