@@ -111,6 +111,25 @@ func TestLeavingGivesBackWhatStood(t *testing.T) {
 	}
 }
 
+// A link that stood there comes back as its owner's.
+func TestLinkKeepsItsOwner(t *testing.T) {
+	b := newBox(t)
+	b.write("/etc/bot/keep", "")
+	b.users["cadey"] = host.Account{Name: "cadey", Group: "cadey"}
+	if err := os.Symlink("/srv/conf", b.path("/etc/bot/conf")); err != nil {
+		t.Fatal(err)
+	}
+	b.owners["/etc/bot/conf"] = [2]string{"cadey", "cadey"}
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	b.deploy(newLoad().file("/etc/other/x", "stays"), bundle.OutcomeDone)
+	if target, err := os.Readlink(b.path("/etc/bot/conf")); target != "/srv/conf" {
+		t.Fatalf("conf leads to %q, %v", target, err)
+	}
+	if got := b.owners["/etc/bot/conf"]; got != [2]string{"cadey", "cadey"} {
+		t.Errorf("conf belongs to %v, want cadey", got)
+	}
+}
+
 func TestHandEditsArePutBackAndNamed(t *testing.T) {
 	b := newBox(t)
 	b.deploy(bot("one"), bundle.OutcomeDone)

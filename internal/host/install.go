@@ -110,7 +110,7 @@ func (in *installer) write(p put, sync bool) error {
 		if err := unix.Symlinkat(p.Want.Target, int(dir.Fd()), tmp); err != nil {
 			return err
 		}
-		return in.m.Accounts.Lchown(dir, tmp, p.Path, "root", "root")
+		return in.m.Accounts.Lchown(dir, tmp, p.Path, p.Want.User, p.Want.Group)
 	}
 	f, err := create(dir, tmp)
 	if err != nil {

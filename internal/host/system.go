@@ -69,11 +69,11 @@ func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[
 		paths[f.Path] = desire{thing{Kind: aFile, Digest: f.Digest, Mode: f.Mode, User: f.User, Group: f.Group}, bundle.KindFile + ":" + f.Path}
 	}
 	for _, l := range b.Links {
-		paths[l.Path] = desire{thing{Kind: aLink, Target: l.Target}, bundle.KindLink + ":" + l.Path}
+		paths[l.Path] = desire{linkTo(l.Target), bundle.KindLink + ":" + l.Path}
 	}
 	for _, p := range b.Packages {
 		target := strings.TrimPrefix(bundle.StoreDir, bundle.PackageDir+"/") + "/" + storeName(p)
-		paths[bundle.PackageDir+"/"+p.Name] = desire{thing{Kind: aLink, Target: target}, bundle.KindPackage + ":" + p.Name}
+		paths[bundle.PackageDir+"/"+p.Name] = desire{linkTo(target), bundle.KindPackage + ":" + p.Name}
 	}
 	if b.Empty() {
 		return paths, own
@@ -85,7 +85,7 @@ func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[
 	}
 	unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
 	wants := m.unitDir() + "/sysinit.target.wants/" + bundle.SettleUnit
-	paths[wants] = desire{thing{Kind: aLink, Target: m.unitDir() + "/" + bundle.SettleUnit}, bundle.KindSystem + ":" + bundle.SettleUnit}
+	paths[wants] = desire{linkTo(m.unitDir() + "/" + bundle.SettleUnit), bundle.KindSystem + ":" + bundle.SettleUnit}
 	if len(b.Keys) > 0 {
 		unit(bundle.KeyMountUnit, keyMount)
 	}

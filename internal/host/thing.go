@@ -30,6 +30,11 @@ type thing struct {
 	Target string `json:"target,omitempty"`
 }
 
+// linkTo is a link as a bundle has them: root's.
+func linkTo(target string) thing {
+	return thing{Kind: aLink, Target: target, User: "root", Group: "root"}
+}
+
 // look says what stands at path. A path whose folder is missing holds nothing.
 func (m *Machine) look(path string) (thing, error) {
 	dir, name, err := m.parent(path, false)
@@ -58,7 +63,12 @@ func (m *Machine) lookAt(dir *os.File, name, path string) (thing, error) {
 	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
 		buf := make([]byte, unix.PathMax)
 		n, err := unix.Readlinkat(int(dir.Fd()), name, buf)
-		return thing{Kind: aLink, Target: string(buf[:max(n, 0)])}, err
+		if err != nil {
+			return thing{}, err
+		}
+		t := linkTo(string(buf[:n]))
+		t.User, t.Group, err = m.Accounts.Owner(path)
+		return t, err
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return thing{Kind: foreign}, nil
 	}
