@@ -217,6 +217,7 @@ func (m *configMaker) top() {
 	f := m.file
 	m.network = f.Network.S
 	switch {
+	case m.main.broken:
 	case m.network == "" && f.Network.At.Line == 0:
 		m.tell(m.main, pos{1, 1}, "network is missing: give the fleet a name, as in network: hexagone")
 	case !nameRule.MatchString(m.network):

@@ -57,6 +57,12 @@ func (u *unitText) parse(data []byte) (stray []strayLine) {
 	return stray
 }
 
+// sections are what systemd and its Quadlet generator read; X- is for everybody else.
+var sections = []string{
+	"Unit", "Install", "Service", "Socket", "Timer", "Path", "Mount", "Automount", "Swap", "Slice", "Scope", "Target", "Device",
+	"Container", "Pod", "Volume", "Network", "Kube", "Image", "Build", "Quadlet",
+}
+
 // assign takes one logical line; false when it is none that systemd knows.
 func (u *unitText) assign(section *string, line string) bool {
 	if line == "" {
@@ -67,7 +73,7 @@ func (u *unitText) assign(section *string, line string) bool {
 			return false
 		}
 		*section = line[1 : len(line)-1]
-		return true
+		return slices.Contains(sections, *section) || strings.HasPrefix(*section, "X-")
 	}
 	key, val, ok := strings.Cut(line, "=")
 	key = strings.TrimSpace(key)
@@ -229,4 +235,10 @@ func generated(name string, u *unitText) string {
 	return stem + ".service"
 }
 
-func (s strayLine) String() string { return fmt.Sprintf("%q is no assignment and no section", s.text) }
+func (s strayLine) String() string {
+	name := strings.Trim(s.text, "[]")
+	if s.text != "["+name+"]" {
+		return fmt.Sprintf("%q is no assignment and no section", s.text)
+	}
+	return fmt.Sprintf("systemd knows no section %s, and passes over what stands below it%s", s.text, didYouMean(name, sections))
+}

@@ -74,6 +74,7 @@ type text struct {
 	file     string
 	data     []byte
 	problems Problems
+	broken   bool // not YAML at all: what is missing from it is no news
 }
 
 // problem adds one at a place of the file.
@@ -122,7 +123,7 @@ type decoder struct {
 func decodeYAML(t *text, v any) {
 	d := &decoder{text: t}
 	body, ok := d.parse()
-	if !ok || body == nil {
+	if t.broken = !ok; !ok || body == nil {
 		return
 	}
 	d.decode(body, reflect.ValueOf(v).Elem())

@@ -1,0 +1,29 @@
+package fleet_test
+
+import (
+	"strings"
+	"testing"
+
+	"bellhop/internal/fleet"
+)
+
+// A file that is no YAML has one problem: what is missing from it is no news.
+func TestBrokenYAML(t *testing.T) {
+	_, err := (&fleet.Loader{}).Load(tree(map[string]string{"bellhop.yaml": "network: n\nhosts:\n\tx: 1\n"}))
+	if err == nil || strings.Count(err.Error(), "bellhop.yaml:") != 1 || !strings.Contains(err.Error(), "bellhop.yaml:3:1") {
+		t.Errorf("Load = %v, want one problem, at 3:1", err)
+	}
+}
+
+// What systemd passes over is told with what was meant.
+func TestUnknownSection(t *testing.T) {
+	m := main2("{ svc: true }")
+	m["services/svc/svc.service"] = "[Unit]\nDescription=x\n[Servce]\nExecStart=/bin/true\n[X-Ours]\na=b\n"
+	f, err := (&fleet.Loader{}).Load(tree(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(f.Warnings) != 1 || f.Warnings[0].Line != 3 || !strings.Contains(f.Warnings[0].Message, `did you mean "Service"?`) {
+		t.Errorf("Warnings = %v, want one for line 3 that says Service", f.Warnings)
+	}
+}
