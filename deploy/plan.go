@@ -24,6 +24,7 @@ type Plan struct {
 	Gone     []string    // hosts that left the repo with this commit, by name
 	req      Request
 	selected map[string]bool // nil: all
+	kinds    kinds
 }
 
 // A HostPlan is what a run would do on one host.
@@ -146,7 +147,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 	for _, name := range d.candidates(f, r.req, chosen) {
 		hp := d.decide(p, d.plans[name], failures)
 		if hp.Push {
-			if err := d.detail(ctx, hp, r.req.AllowPrune || allows(allow, name)); err != nil {
+			if err := d.detail(ctx, p, hp, r.req.AllowPrune || allows(allow, name)); err != nil {
 				return nil, err
 			}
 		}
@@ -235,43 +236,33 @@ func waiting(last history.Host) string {
 }
 
 // detail finds what a push will change, and refuses one that would take too much away.
-func (d *Deployer) detail(ctx context.Context, hp *HostPlan, allowed bool) error {
-	old, err := d.lastManifest(ctx, hp)
+func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan, allowed bool) error {
+	old, digest, err := d.lastManifest(ctx, hp)
 	if err != nil {
 		return err
 	}
-	hp.describe(old, allowed)
+	hp.old, hp.prune = old, allowed
+	c := p.kinds.change(digest, old, hp.bundle)
+	hp.Changes, hp.Units = c.changes, c.units
+	if c.guard != "" && !allowed {
+		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, c.guard
+	}
 	return nil
 }
 
-// lastManifest is what stands on a host, as far as is known: as it was sent, or made again
-// from the commit that it came from. nil when nothing is known.
-func (d *Deployer) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Manifest, error) {
+// lastManifest is what stands on a host, as far as is known, and its digest: as it was sent,
+// or made again from the commit that it came from. nil when nothing is known.
+func (d *Deployer) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Manifest, string, error) {
 	m, digest, err := d.History.Manifest(hp.Name)
 	if err != nil || !hp.last.Had {
-		return nil, err
+		return nil, "", err
 	}
 	if hp.last.Digest != "" && digest != hp.last.Digest && d.At != nil {
 		if b, err := d.bundleAt(ctx, d.commitOf(hp.last), hp.Name); err == nil && b.Digest == hp.last.Digest {
-			return &b.Manifest, nil
+			return &b.Manifest, b.Digest, nil
 		}
 	}
-	return m, nil
-}
-
-// describe holds the bundle against old.
-func (hp *HostPlan) describe(old *bundle.Manifest, allowed bool) {
-	hp.old = old
-	var was bundle.Manifest
-	if old != nil {
-		was = *old
-	}
-	hp.Changes = bundle.Diff(was, manifestOf(hp.bundle))
-	hp.Units = unitPlan(was, manifestOf(hp.bundle), hp.Changes)
-	hp.prune = allowed
-	if guard := pruneGuard(was, manifestOf(hp.bundle)); guard != "" && !allowed {
-		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, guard
-	}
+	return m, digest, nil
 }
 
 // pruneGuard tells of an accident: more than half of a host's things would leave, and at
@@ -360,13 +351,9 @@ func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
 		case u.KeyUnit:
 		case u.Start && (!had || !o.Start):
 			up.Start = append(up.Start, u.Name)
-		case !u.Start || !touched(u, changed):
-		case u.Oneshot:
-			up.Start = append(up.Start, u.Name)
-		case u.OnChange == bundle.Restart:
-			up.Restart = append(up.Restart, u.Name)
-		case u.OnChange == bundle.Reload:
-			up.Reload = append(up.Reload, u.Name)
+		case !u.Start:
+		default:
+			up.act(u, u.Action(func(thing string) bool { return changed[thing] }))
 		}
 	}
 	for name, u := range was {
@@ -380,9 +367,17 @@ func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
 	return up
 }
 
-func touched(u bundle.Unit, changed map[string]bool) bool {
-	return slices.ContainsFunc(u.Triggers, func(t string) bool { return changed[t] }) ||
-		slices.ContainsFunc(u.Files, func(f string) bool { return changed[bundle.KindFile+":"+f] || changed[bundle.KindLink+":"+f] })
+// act notes what a change does to u, taken to be running.
+func (up *UnitPlan) act(u bundle.Unit, action string) {
+	switch {
+	case action == "" || action == bundle.None:
+	case u.Oneshot:
+		up.Start = append(up.Start, u.Name)
+	case action == bundle.Reload:
+		up.Reload = append(up.Reload, u.Name)
+	default:
+		up.Restart = append(up.Restart, u.Name)
+	}
 }
 
 // Changing lists the hosts that a push will go to, by name.

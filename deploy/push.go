@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/hmac"
@@ -10,6 +11,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -254,7 +256,7 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 		return nil, "", err
 	}
 	r.event(Event{Host: hp.Name, Step: "begin"})
-	res, err := c.exchange(o, hp.bundle, func(e bundle.Event, text string) {
+	res, err := c.exchange(o, hp.bundle, &p.kinds, func(e bundle.Event, text string) {
 		r.event(Event{Host: hp.Name, Step: e.Step, Text: text})
 	})
 	return res, c.hello.BootID, err
@@ -328,7 +330,7 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 
 // exchange makes the offer o of what b holds, sends what is wanted, and follows the run on
 // the host to its result.
-func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, progress func(bundle.Event, string)) (*bundle.Result, error) {
+func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, progress func(bundle.Event, string)) (*bundle.Result, error) {
 	values, err := openKeys(b, o.Manifest.Keys)
 	defer clearAll(values)
 	if err != nil {
@@ -338,7 +340,9 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, progress func(bundl
 	o.Nonce = make([]byte, 32)
 	rand.Read(o.Nonce)
 	done := c.within(c.d.limits().Preflight, "preflight")
-	if err := bundle.WriteFrame(c.stream, bundle.FrameOffer, o); err != nil {
+	out, putBack := buffered(c.stream)
+	defer putBack()
+	if err := writeOffer(out, o, b, k); err != nil {
 		return nil, c.why(fmt.Errorf("send the offer: %w", err))
 	}
 	kind, p, err := c.r.Next()
@@ -353,11 +357,11 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, progress func(bundl
 	if err := expect(kind, p, bundle.FrameWant, &want); err != nil {
 		return nil, err
 	}
-	if err := c.send(o, b, want, values); err != nil {
+	if err := c.send(out, o, b, want, values); err != nil {
 		return nil, c.why(err)
 	}
 	// From here on the host can be at work, whatever becomes of the line.
-	if err := bundle.WriteFrame(c.stream, bundle.FrameEnd, struct{}{}); err != nil {
+	if err := errors.Join(bundle.WriteFrame(out, bundle.FrameEnd, struct{}{}), out.Flush()); err != nil {
 		return nil, errLost{c.why(err)}
 	}
 	res, err := c.follow(filter, progress)
@@ -365,6 +369,38 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, progress func(bundl
 		return nil, errLost{c.why(err)}
 	}
 	return res, nil
+}
+
+// outs are buffers of what goes to hosts: frames that follow each other travel in few packets.
+var outs = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 8<<10) }}
+
+// buffered returns a buffer before w. putBack clears it: keys pass through it.
+func buffered(w io.Writer) (out *bufio.Writer, putBack func()) {
+	out = outs.Get().(*bufio.Writer)
+	out.Reset(w)
+	return out, func() {
+		out.Reset(nil)
+		all := out.AvailableBuffer()
+		clear(all[:cap(all)])
+		outs.Put(out)
+	}
+}
+
+// writeOffer sends o, with its manifest ahead as it was encoded for all bundles like b.
+func writeOffer(out *bufio.Writer, o *bundle.Offer, b *fleet.Bundle, k *kinds) error {
+	frame, err := k.frame(b)
+	if err != nil {
+		return err
+	}
+	if _, err := out.Write(frame); err != nil {
+		return err
+	}
+	rest := *o
+	rest.Manifest = bundle.Manifest{Network: o.Manifest.Network, Host: o.Manifest.Host}
+	if err := bundle.WriteFrame(out, bundle.FrameOffer, &rest); err != nil {
+		return err
+	}
+	return out.Flush()
 }
 
 func expect(kind byte, p []byte, want byte, v any) error {
@@ -398,7 +434,7 @@ func clearAll(values map[string][]byte) {
 }
 
 // send sends what the host lacks, and nothing it did not ask for.
-func (c *contact) send(o *bundle.Offer, b *fleet.Bundle, want bundle.Want, values map[string][]byte) error {
+func (c *contact) send(out io.Writer, o *bundle.Offer, b *fleet.Bundle, want bundle.Want, values map[string][]byte) error {
 	for _, digest := range want.Files {
 		if !slices.ContainsFunc(o.Manifest.Files, func(f bundle.File) bool { return f.Digest == digest }) {
 			return errFinal{fmt.Errorf("it asked for a file that is not in its bundle: %q", clean(digest, 64)), history.Failed}
@@ -407,12 +443,12 @@ func (c *contact) send(o *bundle.Offer, b *fleet.Bundle, want bundle.Want, value
 		if err != nil {
 			return errFinal{fmt.Errorf("read file %s: %w", short(digest), err), history.Refused}
 		}
-		if err := bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
+		if err := bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
 			return err
 		}
 	}
 	for _, digest := range want.Packages {
-		if err := c.sendPackage(o, b, digest); err != nil {
+		if err := c.sendPackage(out, o, b, digest); err != nil {
 			return err
 		}
 	}
@@ -421,14 +457,14 @@ func (c *contact) send(o *bundle.Offer, b *fleet.Bundle, want bundle.Want, value
 		if mac, there := want.Keys[k.Name]; there && hmac.Equal(mac, bundle.KeyMAC(o.Nonce, v)) {
 			continue
 		}
-		if err := bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobKey, Name: k.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
+		if err := bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobKey, Name: k.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (c *contact) sendPackage(o *bundle.Offer, b *fleet.Bundle, digest string) error {
+func (c *contact) sendPackage(out io.Writer, o *bundle.Offer, b *fleet.Bundle, digest string) error {
 	i := slices.IndexFunc(o.Manifest.Packages, func(p bundle.Package) bool { return p.Digest == digest })
 	if i < 0 {
 		return errFinal{fmt.Errorf("it asked for a package that is not in its bundle: %q", clean(digest, 64)), history.Failed}
@@ -446,7 +482,7 @@ func (c *contact) sendPackage(o *bundle.Offer, b *fleet.Bundle, digest string) e
 		return fmt.Errorf("package %s: %w", pkg.Name, err)
 	}
 	defer f.Close()
-	return bundle.WriteBlob(c.stream, bundle.Blob{Kind: bundle.BlobPackage, Name: digest, Size: size}, f)
+	return bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobPackage, Name: digest, Size: size}, f)
 }
 
 // follow reads events up to the result.

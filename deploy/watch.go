@@ -145,7 +145,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 func (d *Deployer) pushKeys(c *contact, host string, b *fleet.Bundle) (*bundle.Result, error) {
 	o := &bundle.Offer{Run: "keys-" + NewRunID(), Mode: bundle.ModeKeys, Base: c.hello.Record.Generation, Deployer: d.ID,
 		Digest: c.hello.Record.Digest, Manifest: b.Manifest.WithoutKeyDigests()}
-	res, err := c.exchange(o, b, nil)
+	res, err := c.exchange(o, b, new(kinds), nil)
 	if err != nil {
 		return nil, err
 	}

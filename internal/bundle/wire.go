@@ -15,7 +15,7 @@ import (
 // The wire between the deployer and its helper on the host: one exec, one stream each way.
 //
 //	helper   → Magic, then Hello
-//	deployer → Offer, or another Ask
+//	deployer → Manifest and Offer, or an Ask
 //	helper   → Want                          (an Offer that is refused at once: Result)
 //	deployer → Blob with its Data …, End
 //	helper   → Event …, Result
@@ -43,16 +43,17 @@ const (
 
 // Frame types.
 const (
-	FrameHello  byte = 'H'
-	FrameOffer  byte = 'O'
-	FrameAsk    byte = 'A'
-	FrameWant   byte = 'W'
-	FrameBlob   byte = 'B'
-	FrameData   byte = 'D'
-	FrameEnd    byte = 'E'
-	FrameEvent  byte = 'V'
-	FrameResult byte = 'R'
-	FrameReply  byte = 'Y'
+	FrameHello    byte = 'H'
+	FrameManifest byte = 'M'
+	FrameOffer    byte = 'O'
+	FrameAsk      byte = 'A'
+	FrameWant     byte = 'W'
+	FrameBlob     byte = 'B'
+	FrameData     byte = 'D'
+	FrameEnd      byte = 'E'
+	FrameEvent    byte = 'V'
+	FrameResult   byte = 'R'
+	FrameReply    byte = 'Y'
 )
 
 // Hello is what the helper says first: who it is, and what stands on its host.
@@ -92,14 +93,16 @@ const (
 
 // An Offer is what the host should hold.
 type Offer struct {
-	Run      string   `json:"run"`   // [a-z0-9-]{1,40}
-	Mode     string   `json:"mode"`  // ModeDeploy or ModeKeys
-	Nonce    []byte   `json:"nonce"` // 32 random bytes, new for each offer
-	Base     int64    `json:"base"`  // generation it builds on; a host that stands elsewhere refuses
-	Deployer string   `json:"deployer"`
-	TakeOver bool     `json:"take_over,omitempty"` // accept a host whose record names another deployer
-	Digest   string   `json:"digest"`              // of the bundle, as the deployer computed it
-	Manifest Manifest `json:"manifest"`            // WithoutKeyDigests
+	Run      string `json:"run"`   // [a-z0-9-]{1,40}
+	Mode     string `json:"mode"`  // ModeDeploy or ModeKeys
+	Nonce    []byte `json:"nonce"` // 32 random bytes, new for each offer
+	Base     int64  `json:"base"`  // generation it builds on; a host that stands elsewhere refuses
+	Deployer string `json:"deployer"`
+	TakeOver bool   `json:"take_over,omitempty"` // accept a host whose record names another deployer
+	Digest   string `json:"digest"`              // of the bundle, as the deployer computed it
+	// Manifest is WithoutKeyDigests. Where a frame of its own came ahead of the offer, it is that
+	// one with the host's name: for a thousand hosts of one kind it is encoded once.
+	Manifest Manifest `json:"manifest"`
 	// Last is the manifest that the deployer remembers, sent only when the host has no record:
 	// what equals it is adopted, anything else counts as there before bellhop.
 	Last *Manifest `json:"last,omitempty"`
@@ -376,10 +379,39 @@ func (r *Reader) Expect(want byte, v any) error {
 	if err != nil {
 		return err
 	}
+	if o, ok := v.(*Offer); ok && want == FrameOffer {
+		*o, err = r.Offer(kind, p)
+		return err
+	}
 	if kind != want {
 		return fmt.Errorf("frame %q came where %q belongs", kind, want)
 	}
 	return Unmarshal(p, v)
+}
+
+// Offer is the offer that begins with a frame which was read: itself, or its manifest ahead.
+func (r *Reader) Offer(kind byte, p []byte) (o Offer, err error) {
+	var ahead *Manifest
+	if kind == FrameManifest {
+		ahead = new(Manifest)
+		if err := Unmarshal(p, ahead); err != nil {
+			return o, fmt.Errorf("manifest: %w", err)
+		}
+		if kind, p, err = r.Next(); err != nil {
+			return o, noEOF(err)
+		}
+	}
+	if kind != FrameOffer {
+		return o, fmt.Errorf("frame %q came where %q belongs", kind, FrameOffer)
+	}
+	if err := Unmarshal(p, &o); err != nil {
+		return o, fmt.Errorf("offer: %w", err)
+	}
+	if ahead != nil {
+		ahead.Host = o.Manifest.Host
+		o.Manifest = *ahead
+	}
+	return o, nil
 }
 
 // Data copies the Data frames of b to w, exactly b.Size bytes.

@@ -22,6 +22,10 @@ type Bundle struct {
 	tree   fs.FS
 }
 
+// Kind is the same for bundles that differ in nothing but the host's name: what is worked out
+// for one serves for all. It compares by ==.
+func (b *Bundle) Kind() any { return b.st }
+
 // A Probe is one line of a service's health list, with the settings of the host filled in.
 type Probe struct {
 	Service string

@@ -42,10 +42,10 @@ func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
 		return err
 	}
 	switch kind {
-	case bundle.FrameOffer:
-		var o bundle.Offer
-		if err := bundle.Unmarshal(p, &o); err != nil {
-			return fmt.Errorf("offer: %w", err)
+	case bundle.FrameManifest, bundle.FrameOffer:
+		o, err := s.in.Offer(kind, p)
+		if err != nil {
+			return err
 		}
 		if trouble != nil {
 			return s.result(&bundle.Result{Run: o.Run, Outcome: bundle.OutcomeFailed, Error: trouble.Error()})

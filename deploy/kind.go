@@ -1,0 +1,70 @@
+package deploy
+
+import (
+	"bytes"
+	"sync"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+)
+
+// kinds holds what is worked out once for all hosts of a plan that are of one kind: a push to
+// a thousand web servers holds one manifest against one other, and encodes one.
+type kinds struct {
+	changes map[step]*change // while planning
+
+	mu     sync.Mutex
+	frames map[any][]byte // manifests as they travel, by kind of bundle
+}
+
+// A step leads from one manifest to a bundle of one kind.
+type step struct {
+	from string // digest
+	to   any
+}
+
+// A change is what a step does to a host.
+type change struct {
+	changes []bundle.Change
+	units   UnitPlan
+	guard   string // why it needs consent
+}
+
+// change holds b against old, whose digest is from; nil is nothing.
+func (k *kinds) change(from string, old *bundle.Manifest, b *fleet.Bundle) *change {
+	s := step{from, b.Kind()}
+	if c := k.changes[s]; c != nil {
+		return c
+	}
+	var was bundle.Manifest
+	if old != nil {
+		was = *old
+	}
+	c := &change{changes: bundle.Diff(was, b.Manifest), guard: pruneGuard(was, b.Manifest)}
+	c.units = unitPlan(was, b.Manifest, c.changes)
+	if k.changes == nil {
+		k.changes = map[step]*change{}
+	}
+	k.changes[s] = c
+	return c
+}
+
+// frame is b's manifest as it goes ahead of an offer, without the host's name.
+func (k *kinds) frame(b *fleet.Bundle) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if f := k.frames[b.Kind()]; f != nil {
+		return f, nil
+	}
+	m := b.Manifest.WithoutKeyDigests()
+	m.Host = ""
+	var f bytes.Buffer
+	if err := bundle.WriteFrame(&f, bundle.FrameManifest, m); err != nil {
+		return nil, err
+	}
+	if k.frames == nil {
+		k.frames = map[any][]byte{}
+	}
+	k.frames[b.Kind()] = f.Bytes()
+	return f.Bytes(), nil
+}
