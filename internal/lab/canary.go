@@ -184,7 +184,7 @@ func unpack(p []byte) []byte {
 	switch {
 	case p[0] == 0x1f && p[1] == 0x8b && p[2] == 8:
 		r, err = gzip.NewReader(bytes.NewReader(p))
-	case p[0]&0x0f == 8 && p[0]>>4 <= 7 && p[1]&0x20 == 0 && (uint(p[0])<<8|uint(p[1]))%31 == 0:
+	case p[0] == 0x78 && bytes.IndexByte([]byte{0x01, 0x5e, 0x9c, 0xda}, p[1]) >= 0: // zlib's four levels
 		r, err = zlib.NewReader(bytes.NewReader(p))
 	}
 	if r == nil || err != nil {
@@ -274,8 +274,9 @@ func rowsOf(db *sql.DB, query string) (out []string) {
 }
 
 // Processes reads the arguments and the environment of every process that this one can see,
-// again and again, until stop is called; containers on this machine are seen too.
-func (s *Sweep) Processes() (stop func()) {
+// again and again, until stop is called; containers on this machine are seen too. Those in a
+// cgroup whose path holds one of except are left out: a program may have its own secret.
+func (s *Sweep) Processes(except ...string) (stop func()) {
 	done := make(chan struct{})
 	var wg sync.WaitGroup
 	seed, known := maphash.MakeSeed(), map[uint64]bool{}
@@ -284,8 +285,12 @@ func (s *Sweep) Processes() (stop func()) {
 			for _, pattern := range []string{"/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ"} {
 				paths, _ := filepath.Glob(pattern)
 				for _, p := range paths {
+					group := cgroup(p)
 					b, err := os.ReadFile(p)
 					if err != nil || len(b) == 0 {
+						continue
+					}
+					if group += cgroup(p); slices.ContainsFunc(except, func(e string) bool { return strings.Contains(group, e) }) {
 						continue
 					}
 					s.mu.Lock()
@@ -293,7 +298,7 @@ func (s *Sweep) Processes() (stop func()) {
 					s.mu.Unlock()
 					if h := maphash.Bytes(seed, b); !known[h] {
 						known[h] = true
-						s.Look(filepath.Base(p)+" of a process", b)
+						s.Look(filepath.Base(p)+" of a process in "+strings.TrimSpace(group), b)
 					}
 				}
 			}
@@ -305,4 +310,10 @@ func (s *Sweep) Processes() (stop func()) {
 		}
 	})
 	return sync.OnceFunc(func() { close(done); wg.Wait() })
+}
+
+// cgroup is the cgroup of the process that a file of /proc is about.
+func cgroup(path string) string {
+	b, _ := os.ReadFile(filepath.Join(filepath.Dir(path), "cgroup"))
+	return string(b)
 }

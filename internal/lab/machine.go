@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,8 @@ type Machine struct {
 	pid      int
 
 	apply *applyUnit
+
+	listed map[string][]fs.DirEntry // folders of units, while many units are asked for
 
 	users  map[string]host.Account
 	groups map[string]int

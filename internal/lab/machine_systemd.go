@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -513,6 +514,8 @@ func (s twinSystemd) Version(context.Context) (int, error) {
 
 func (s twinSystemd) Units(_ context.Context, names []string) (map[string]host.UnitState, error) {
 	defer s.lock()()
+	s.m.listed = map[string][]fs.DirEntry{}
+	defer func() { s.m.listed = nil }()
 	states := make(map[string]host.UnitState, len(names))
 	for _, n := range names {
 		states[n] = s.m.state(n)

@@ -10,6 +10,7 @@ package lab
 //  3. NAME.wants/ and NAME.requires/ add dependencies.
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -330,14 +331,17 @@ func installs(d *unitDef) bool {
 
 // enablement lists the links in dir that enable a unit.
 func (m *Machine) enablement(name, dir string) (links []string) {
-	for _, suffix := range []string{"wants", "requires"} {
-		found, _ := filepath.Glob(m.Path(dir + "/*." + suffix + "/" + name))
-		links = append(links, found...)
-	}
-	es, _ := os.ReadDir(m.Path(dir))
-	for _, e := range es {
-		if target, err := os.Readlink(m.Path(dir + "/" + e.Name())); err == nil && filepath.Base(target) == name && e.Name() != name && template(e.Name()) == "" {
-			links = append(links, m.Path(dir+"/"+e.Name()))
+	for _, e := range m.unitDir(dir) {
+		p := m.Path(dir + "/" + e.Name())
+		switch ext := filepath.Ext(e.Name()); {
+		case ext == ".wants" || ext == ".requires":
+			if _, err := os.Lstat(p + "/" + name); err == nil {
+				links = append(links, p+"/"+name)
+			}
+		case e.Type()&fs.ModeSymlink != 0 && e.Name() != name && template(e.Name()) == "":
+			if target, err := os.Readlink(p); err == nil && filepath.Base(target) == name {
+				links = append(links, p)
+			}
 		}
 	}
 	return links
@@ -453,8 +457,7 @@ func (m *Machine) triggers(activator string) string {
 // triggeredBy lists the activators of a unit that are enabled or active.
 func (m *Machine) triggeredBy(name string) (by []string) {
 	for _, dir := range searchPath {
-		es, _ := os.ReadDir(m.Path(dir))
-		for _, e := range es {
+		for _, e := range m.unitDir(dir) {
 			ext := filepath.Ext(e.Name())
 			if ext != ".socket" && ext != ".timer" && ext != ".path" || slices.Contains(by, e.Name()) {
 				continue
@@ -466,6 +469,19 @@ func (m *Machine) triggeredBy(name string) (by []string) {
 		}
 	}
 	return by
+}
+
+// unitDir lists a folder of units. While hundreds of units are asked for at once, each folder
+// is listed once.
+func (m *Machine) unitDir(dir string) []fs.DirEntry {
+	if es, ok := m.listed[dir]; ok {
+		return es
+	}
+	es, _ := os.ReadDir(m.Path(dir))
+	if m.listed != nil {
+		m.listed[dir] = es
+	}
+	return es
 }
 
 // conditionsHold judges Condition lines; assertsHold Assert lines.
