@@ -1,0 +1,124 @@
+package deploy_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"bellhop/internal/history"
+	"bellhop/secrets"
+)
+
+// realAge makes the world's secrets age files of one identity, opened as a server opens them.
+func (w *world) realAge() (seal func(value string) string) {
+	w.t.Helper()
+	path := filepath.Join(w.t.TempDir(), "identity.age")
+	public, err := secrets.EnsureIdentity(path)
+	w.must(err)
+	ids, err := secrets.LoadIdentities([]string{path}, nil)
+	w.must(err)
+	to, err := secrets.ParseRecipient(public)
+	w.must(err)
+	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
+		p, err := fs.ReadFile(tree, path)
+		if err != nil {
+			return nil, err
+		}
+		return ids.Open(path, p)
+	}
+	return func(value string) string {
+		p, err := secrets.Seal([]byte(value), []secrets.Recipient{to}, secrets.SealOptions{})
+		w.must(err)
+		return string(p)
+	}
+}
+
+// vault gives every host a service with n keys, value says which value each has.
+func (w *world) vault(n int, seal func(string) string, value func(i int) string) {
+	y := "keys:\n"
+	for i := range n {
+		y += fmt.Sprintf("  key%d: { source: secrets/key%d.age }\n", i, i)
+		w.files[fmt.Sprintf("secrets/key%d.age", i)] = seal(value(i))
+	}
+	w.service("vault", map[string]string{"service.yaml": y})
+	for n := range w.hosts {
+		w.enable(n, "vault")
+	}
+}
+
+// Counts of the keys' issue: 21 hosts with 201 keys each, all new, one changed, none.
+func TestManyHostsWithManyKeys(t *testing.T) {
+	if testing.Short() {
+		t.Skip("half a minute")
+	}
+	const hosts, keys = 21, 201
+	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
+		t.Setenv("TMPDIR", "/dev/shm") // thousands of files are synced
+	}
+	var names []string
+	for i := range hosts {
+		names = append(names, fmt.Sprintf("h%02d", i))
+	}
+	w := newWorld(t, names...)
+	seal := w.realAge()
+	w.vault(keys, seal, func(i int) string { return fmt.Sprintf("value %d %s", i, time.Now()) })
+	w.push("all new", history.RunDone)
+	for _, n := range names {
+		if h := w.state(n); h.Keys.Present != keys {
+			t.Errorf("%s has %d keys, want %d", n, h.Keys.Present, keys)
+		}
+		if got := w.machines[n].Starts("vault.service"); got != 1 {
+			t.Errorf("%s started vault.service %d times, want once", n, got)
+		}
+	}
+
+	type count struct{ in, out, sessions int64 }
+	counts := func() map[string]count {
+		m := map[string]count{}
+		for n, h := range w.hosts {
+			c := h.Counts()
+			m[n] = count{c.BytesIn, c.BytesOut, c.Sessions}
+			w.machines[n].ClearLog()
+		}
+		return m
+	}
+	before := counts()
+	value := "another value of a usual length"
+	w.files["secrets/key77.age"] = seal(value)
+	r := w.push("one changed", history.RunDone)
+	for _, n := range names {
+		c := w.hosts[n].Counts()
+		in, out := c.BytesIn-before[n].in, c.BytesOut-before[n].out
+		if most := int64(len(value) + 16<<10); in > most || out > most {
+			t.Errorf("%s: %d bytes in and %d out for one key, want at most %d", n, in, out, most)
+		}
+		// one for the push, and one more for the line that is kept to a host with keys
+		if s := c.Sessions - before[n].sessions; s > 2 {
+			t.Errorf("%s: %d sessions, want one", n, s)
+		}
+		if got := w.machines[n].Count("restart", "vault.service"); got != 1 {
+			t.Errorf("%s restarted vault.service %d times, want once", n, got)
+		}
+		if got := read(t, w.machines[n].Path("/run/keys/key77")); got != value {
+			t.Errorf("%s does not hold the new value", n)
+		}
+	}
+	for _, h := range r.Hosts {
+		if !slices.Equal(h.Changed, []string{"key77"}) {
+			t.Errorf("%s changed %v, want key77", h.Name, h.Changed)
+		}
+	}
+
+	before = counts()
+	w.files["secrets/key77.age"] = seal(value) // sealed anew, the value is the same
+	w.push("none", history.RunNothing)
+	for _, n := range names {
+		if s := w.hosts[n].Counts().Sessions - before[n].sessions; s != 0 {
+			t.Errorf("%s: %d sessions for a rekey, want none", n, s)
+		}
+	}
+}
