@@ -4,229 +4,249 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"bellhop/internal/lab"
 )
 
-// A canary is a secret value that must be found nowhere but in RAM and below /run/keys.
-type canary struct {
-	name  string
-	forms map[string][]byte
-}
+// Promise 7 on real hosts: random secrets go through success and every failure; afterwards all
+// outputs, the state directory, temp directories, arguments and environments of both sides, and
+// the hosts' disks, /run and journals are searched. What a program is given is its own: the
+// reader writes its key to a file, the leaky one prints it into its journal, and systemd puts
+// an EnvironmentFile= into the environment of the unit that asked for it. Those are left out,
+// by name, and nothing else is.
 
-// newCanary makes a random value and every form in which it could leak.
-func newCanary(name string) (string, canary) {
-	raw := make([]byte, 18)
-	rand.Read(raw)
-	v := "canary+" + base64.StdEncoding.EncodeToString(raw) + "/&\"=end"
-	sum := sha256.Sum256([]byte(v))
-	quoted, _ := json.Marshal(v)
-	forms := map[string][]byte{
-		"raw":         []byte(v),
-		"hex":         []byte(hex.EncodeToString([]byte(v))),
-		"URL":         []byte(url.QueryEscape(v)),
-		"JSON":        quoted[1 : len(quoted)-1],
-		"SHA-256":     []byte(hex.EncodeToString(sum[:])),
-		"SHA-256 raw": sum[:],
-	}
-	for shift := range 3 { // base64 of it inside something longer: the middle is the same for each shift
-		enc := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("x", shift) + v))
-		forms[fmt.Sprintf("base64+%d", shift)] = []byte(enc[8 : len(enc)-8])
-	}
-	return v, canary{name, forms}
-}
-
-// sweep reports every canary form that stands in p.
-func sweep(cs []canary, where string, p []byte) []string {
-	var found []string
-	for _, c := range cs {
-		for form, f := range c.forms {
-			if bytes.Contains(p, f) {
-				found = append(found, fmt.Sprintf("%s as %s in %s", c.name, form, where))
-			}
-		}
-	}
-	return found
-}
-
-// sweepTree sweeps all regular files below root.
-func sweepTree(t *testing.T, cs []canary, root string) (found []string, files int) {
-	t.Helper()
-	filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() {
-			return nil
-		}
-		b, err := os.ReadFile(p)
-		if err != nil {
-			return nil // gone meanwhile
-		}
-		files++
-		found = append(found, sweep(cs, p, b)...)
-		return nil
-	})
-	return found, files
-}
-
-// sampler reads argv and environment of every process of this machine, the hosts' included,
-// until stop is closed.
-func sampler(cs []canary, stop chan struct{}) func() (found []string, samples int) {
-	var wg sync.WaitGroup
-	var found []string
-	samples := 0
-	seen := map[string]bool{}
-	wg.Go(func() {
-		for {
-			for _, pattern := range []string{"/proc/[0-9]*/cmdline", "/proc/[0-9]*/environ"} {
-				ps, _ := filepath.Glob(pattern)
-				for _, p := range ps {
-					b, err := os.ReadFile(p)
-					if err != nil || len(b) == 0 {
-						continue
-					}
-					samples++
-					for _, f := range sweep(cs, filepath.Base(p)+" of a process: "+string(bytes.SplitN(b, []byte{0}, 2)[0]), b) {
-						if !seen[f] {
-							seen[f] = true
-							found = append(found, f)
-						}
-					}
-				}
-			}
-			select {
-			case <-stop:
-				return
-			case <-time.After(2 * time.Millisecond):
-			}
-		}
-	})
-	return func() ([]string, int) { close(stop); wg.Wait(); return found, samples }
-}
-
-// Random secrets go through success and every failure; afterwards all outputs, the state
-// directory, temp directories, argv and environments, and the hosts' disks are searched.
-func TestCanaries(t *testing.T) {
-	w := newWorld(t)
-	w.stop()
-	t.Setenv("TMPDIR", t.TempDir())
-	w.env = append(w.env, "TMPDIR="+os.Getenv("TMPDIR"))
-	w.start("--log-level", "debug")
-	var outputs bytes.Buffer
-	say := func(out string, code int) string { outputs.WriteString(out); return out }
-
-	one, c1 := newCanary("one")
-	two, c2 := newCanary("two")
-	three, c3 := newCanary("three")
-	cs := []canary{c1, c2, c3}
-	result := sampler(cs, make(chan struct{}))
-
-	w.writeKeys()
-	w.secret("reader", one)
-	w.push("canaries")
-	w.secret("reader", two)
-	say(w.try("plan"))
-	say(w.try("plan", "--json"))
-	w.push("another value")
-
-	// a unit that prints its environment and its key, and dies
-	w.write(map[string]string{
-		"services/leaky/leaky.service": `[Service]
+// leaky prints its environment and its key, and dies.
+const leakyUnit = `[Service]
 EnvironmentFile=/run/keys/leaky
 ExecStart=/bin/sh -c 'env; cat /run/keys/leaky; cat /run/keys/leaky >&2; exit 3'
 [Install]
 WantedBy=multi-user.target
-`,
-		"services/leaky/service.yaml": "keys: [leaky]\n",
+`
+
+const ownDoing = "leaky.service"
+
+func TestCanaries(t *testing.T) {
+	w := newWorld(t)
+	w.stop()
+	tmp := t.TempDir()
+	w.env = append(w.env, "TMPDIR="+tmp)
+	w.start("--log-level", "debug")
+	one, two, leaky, sealed, oops := lab.NewCanary("one"), lab.NewCanary("two"), lab.NewCanary("leaky"), lab.NewCanary("sealed"), lab.NewCanary("oops")
+	all := lab.NewSweep(one, two, leaky, sealed, oops)
+	stopLooking := all.Processes(ownDoing)
+	var outputs bytes.Buffer
+	say := func(args ...string) {
+		out, _ := w.try(args...)
+		outputs.WriteString(out)
+	}
+
+	w.writeKeys()
+	w.write(map[string]string{
+		"services/reader/service.yaml":                 "user: { name: reader, home: /srv/reader }\nkeys: { reader: {}, boxed: { persist: sealed } }\n",
+		"services/reader/files/etc/reader.json.tmpl":   `{"password": {{ key "boxed" | json }}}`,
+		"services/reader/files/etc/reader/public.conf": "nothing secret\n",
 	})
+	w.secret("reader", one.Value)
+	w.secret("boxed", sealed.Value)
+	w.push("canaries")
+	w.secret("reader", two.Value)
+	say("plan")
+	say("plan", "--json")
+	w.push("another value")
+
+	// the deployer is killed in the middle of a push, and begins again
+	w.secret("reader", one.Value)
+	c := w.commit("killed meanwhile")
+	w.deliver(c)
+	eventually(t, 20*time.Second, "the push has begun", func() bool { return w.status().state("lufta") == "deploying" || w.status().Commit == c })
+	outputs.WriteString(w.log.String())
+	w.kill()
+	w.start("--log-level", "debug")
+	w.waitCurrent(c)
+
+	// a unit that prints its environment and dies
+	w.write(map[string]string{"services/leaky/leaky.service": leakyUnit, "services/leaky/service.yaml": "keys: [leaky]\n"})
 	w.enable("kos-mos", "idle: true", "leaky: true")
-	w.secret("leaky", "LEAK='"+three+"'\n")
-	c := w.commit("a unit that prints its environment and dies")
+	w.secret("leaky", "LEAK='"+leaky.Value+"'\n")
+	c = w.commit("a unit that prints its environment and dies")
 	w.deliver(c)
 	w.waitState(c, "kos-mos", "rolled-back")
+	if !strings.Contains(journal(t, "host3", "_SYSTEMD_UNIT="+ownDoing), leaky.Value) {
+		t.Error("the unit printed nothing: its journal proves nothing")
+	}
 
-	// a secret that does not open, a plaintext one, a mangled one
-	w.sh(w.work, "age-keygen -o /dev/null 2>&1 | sed 's/.*: //' >/dev/null; age -r $(age-keygen 2>/dev/null | age-keygen -y) -o secrets/leaky.age services/leaky/leaky.service")
+	// a secret that does not open, a plaintext one
+	w.sh(w.work, "age-keygen -o other.key 2>/dev/null && age -r $(age-keygen -y other.key) -o secrets/leaky.age services/leaky/leaky.service && rm other.key")
 	c = w.commit("a secret for somebody else")
 	w.deliver(c)
 	w.waitState(c, "kos-mos", "refused")
-	w.write(map[string]string{"secrets/oops.age": one + "\n"})
+	w.write(map[string]string{"secrets/oops.age": oops.Value + "\n"})
 	c = w.commit("plaintext")
 	w.deliver(c)
 	w.waitState(c, "chrysalis", "refused")
-	say(w.try("secret", "verify"))
-	say(w.try("check"))
+	say("secret", "verify")
+	say("check")
 	w.sh(w.work, "git rm -qf secrets/oops.age secrets/leaky.age && rm -rf services/leaky")
 	w.enable("kos-mos", "idle: true")
 	w.push("mended")
 
-	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"history"}, {"history", "--json"}, {"key", "status"}, {"secret", "list"}, {"secret", "who"},
-		{"plan", "--offline", "."}, {"secret", "show", "reader", "--identity", "/nonexistent"}} {
-		say(w.try(args...))
-	}
-	for _, path := range []string{"/", "/metrics", "/v1/status", "/v1/history"} {
-		if resp, err := http.Get("http://" + w.admin + path); err == nil {
-			b, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			outputs.Write(b)
-		}
-	}
-	w.stop()
-	outputs.WriteString(w.log.String())
+	// a host that is away, and keys that come back after its reboot
+	rig(t, "reboot", "host2")
+	eventually(t, 60*time.Second, "the keys are back", func() bool {
+		out, _ := tryOn("host2", "test -f /run/keys/reader && test -f /run/keys/boxed && systemctl is-active reader.service")
+		return out == "active"
+	})
 
-	found, samples := result()
-	found = append(found, sweep(cs, "an output", outputs.Bytes())...)
-	files := 0
-	for _, root := range []string{w.state, os.Getenv("TMPDIR"), filepath.Join(rigDir(), "host1/upper"), filepath.Join(rigDir(), "host2/upper"), filepath.Join(rigDir(), "host3/upper")} {
-		f, n := sweepTree(t, cs, root)
-		files += n
-		for _, line := range f {
-			// the program itself wrote these: the reader its key, the dying unit its journal
-			if strings.HasSuffix(line, "/srv/reader/seen") || strings.Contains(line, "/var/log/journal/") {
-				continue
-			}
-			found = append(found, line)
-		}
+	for _, args := range [][]string{{"status"}, {"status", "--json"}, {"history"}, {"history", "--json"}, {"key", "status"}, {"key", "status", "--json"}, {"secret", "list"}, {"secret", "who"},
+		{"plan"}, {"plan", "--offline", "."}, {"secret", "show", "reader", "--identity", "/nonexistent"}, {"deploy", "--all"}, {"ring", "--follow"}, {"webhook", "list"}, {"doctor"}} {
+		say(args...)
 	}
-	// the one plaintext that a person committed is in git's packs, compressed, and named so
-	for _, f := range found {
+	for _, path := range []string{"/", "/metrics", "/readyz", "/v1/status", "/v1/history", "/debug/pprof/heap"} {
+		resp, err := http.Get("http://" + w.admin + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(&outputs, resp.Body)
+		resp.Body.Close()
+	}
+	w.wantUndumpable()
+	w.serve.Process.Signal(syscall.SIGQUIT) // what a panic prints: all stacks
+	<-w.exited
+	w.serve = nil
+	if !strings.Contains(w.log.String(), "goroutine ") {
+		t.Error("SIGQUIT printed no stacks")
+	}
+	outputs.WriteString(w.log.String())
+	stopLooking()
+
+	all.Look("an output", outputs.Bytes())
+	all.Tree(tmp, nil)
+	clone := filepath.Join(w.state, "repo.git")
+	all.Tree(w.state, func(p string) bool { return p == clone })
+	for _, h := range hosts {
+		sweepHost(t, all, h)
+	}
+	for _, f := range all.Found() {
 		t.Error(f)
 	}
-	t.Logf("%d bytes of output, %d files, %d samples of argv and environ", outputs.Len(), files, samples)
-	if outputs.Len() < 1000 || files < 50 || samples < 1000 {
+	// Of the clone, only the value that was pushed in the clear may be known.
+	git := lab.NewSweep(one, two, leaky, sealed)
+	git.Tree(clone, nil)
+	for _, f := range git.Found() {
+		t.Error(f)
+	}
+	pushed := lab.NewSweep(oops)
+	pushed.Tree(clone, nil)
+	if len(pushed.Found()) == 0 {
+		t.Error("the value that was pushed in the clear is not found in the clone: the sweep sees nothing in packs")
+	}
+	for name, h := range hosts {
+		if out := on(t, h, "ls -A /run/keys 2>/dev/null | grep '^\\.' || true"); out != "" {
+			t.Errorf("%s: left in /run/keys: %s", name, out)
+		}
+	}
+	files, samples, n := all.Seen()
+	t.Logf("%d bytes of output, %d files, %d bytes in all, %d samples of arguments and environments", outputs.Len(), files, n, samples)
+	if outputs.Len() < 10_000 || files < 100 || samples < 10_000 {
 		t.Errorf("the sweep looked at too little")
 	}
 }
 
-// The sweep can fail: a planted canary is caught in each place.
-func TestCanaryIsCaught(t *testing.T) {
-	v, c := newCanary("planted")
-	cs := []canary{c}
-	dir := t.TempDir()
-	os.WriteFile(filepath.Join(dir, "x"), []byte(`{"a":"`+base64.StdEncoding.EncodeToString([]byte("zz"+v))+`"}`), 0o600)
-	if found, _ := sweepTree(t, cs, dir); len(found) != 1 {
-		t.Errorf("in a file, base64: found %v", found)
+// wantUndumpable looks at the server's limits: nothing of its memory is ever written to a file.
+func (w *world) wantUndumpable() {
+	w.t.Helper()
+	limits, err := os.ReadFile("/proc/" + strconv.Itoa(w.serve.Process.Pid) + "/limits")
+	if err != nil {
+		w.t.Fatal(err)
 	}
-	result := sampler(cs, make(chan struct{}))
-	sh("", "X='"+strings.ReplaceAll(v, "'", "")+"' sleep 0.5")
-	if found, _ := result(); len(found) == 0 {
-		t.Error("in an environment: not found")
-	}
-	for form, f := range c.forms {
-		if len(sweep(cs, "", append([]byte("before "), f...))) == 0 {
-			t.Errorf("as %s: not found", form)
+	for line := range strings.Lines(string(limits)) {
+		if f := strings.Fields(line); strings.HasPrefix(line, "Max core file size") && (f[4] != "0" || f[5] != "0") {
+			w.t.Errorf("the server's memory may be dumped: %s", line)
 		}
 	}
+}
+
+// sweepHost searches a host: its disk, what is in /run and other RAM but the keys, and its
+// journal line by line, since that is compressed in its own way.
+func sweepHost(t *testing.T, s *lab.Sweep, host string) {
+	t.Helper()
+	upper := filepath.Join(rigDir(), host, "upper")
+	s.Tree(upper, func(p string) bool {
+		return p == filepath.Join(upper, "var/log/journal") || p == filepath.Join(upper, "srv/reader/seen")
+	})
+	ram, err := exec.Command("rig/rig", "ssh", host, "tar -C / --exclude=run/keys --exclude=run/log/journal -cf - run tmp dev/shm 2>/dev/null || true").Output()
+	if err != nil || len(ram) < 10_000 {
+		t.Errorf("%s: /run could not be read: %v, %d bytes", host, err, len(ram))
+	}
+	s.Look("/run, /tmp or /dev/shm of "+host, ram)
+	out, err := exec.Command("journalctl", "-D", filepath.Join(rigDir(), host, "root/var/log/journal"), "-q", "-a", "-o", "json").Output()
+	if err != nil {
+		t.Fatalf("journal of %s: %v", host, err)
+	}
+	for line := range bytes.Lines(out) {
+		if !bytes.Contains(line, []byte(`"_SYSTEMD_UNIT":"`+ownDoing+`"`)) {
+			s.Look("the journal of "+host, line)
+		}
+	}
+}
+
+// The sweep can fail: a canary that is planted on a host is caught in each place. Its forms are
+// planted one by one in lab's own test.
+func TestCanaryIsCaught(t *testing.T) {
+	host := hosts["kos-mos"]
+	rig(t, "up", "3")
+	places := map[string]struct {
+		plant func(c lab.Canary) *exec.Cmd
+		want  string
+	}{
+		"the disk":      {func(c lab.Canary) *exec.Cmd { return onStdin(host, "cat >/var/tmp/planted", c.Value) }, "upper/var/tmp/planted"},
+		"a packed file": {func(c lab.Canary) *exec.Cmd { return onStdin(host, "gzip >/var/tmp/packed", c.Value) }, "unpacked"},
+		"/run":          {func(c lab.Canary) *exec.Cmd { return onStdin(host, "cat >/run/planted", c.Value) }, "/run, /tmp"},
+		"the journal":   {func(c lab.Canary) *exec.Cmd { return onStdin(host, "logger; journalctl --sync", c.Value) }, "the journal of"},
+	}
+	var cs []lab.Canary
+	for name, p := range places {
+		c := lab.NewCanary(name)
+		cs = append(cs, c)
+		if out, err := p.plant(c).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	on(t, host, "sync")
+	s := lab.NewSweep(cs...)
+	sweepHost(t, s, host)
+	for name, p := range places {
+		if !slices.ContainsFunc(s.Found(), func(f string) bool { return strings.HasPrefix(f, name+" as raw") && strings.Contains(f, p.want) }) {
+			t.Errorf("in %s: found %q", name, s.Found())
+		}
+	}
+	on(t, host, "rm -f /var/tmp/planted /var/tmp/packed /run/planted")
+	for name, line := range map[string]string{"cmdline": "sh -c 'sleep 2; : %'", "environ": "X=% sleep 2"} {
+		c := lab.NewCanary("planted")
+		s := lab.NewSweep(c)
+		stop := s.Processes()
+		onStdin(host, "sh", strings.ReplaceAll(line, "%", string(c.Forms()["first half"]))).Run()
+		stop()
+		if found := strings.Join(s.Found(), "\n"); !strings.Contains(found, name+" of a process") {
+			t.Errorf("in %s of a process on a host: found %q", name, found)
+		}
+	}
+}
+
+// onStdin runs a command on a host with text on its stdin, so that the text is in no argument.
+func onStdin(host, cmd, text string) *exec.Cmd {
+	c := exec.Command("ssh", "-i", filepath.Join(rigDir(), "id"), "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "root@"+addr(host), cmd)
+	c.Stdin = strings.NewReader(text)
+	return c
 }
