@@ -60,7 +60,8 @@ type Stream interface {
 // A Deployer runs runs. Its fields are set before its first use; those without a word on nil
 // or zero must be.
 type Deployer struct {
-	// Sync asks the remote for the branch's head, and returns it.
+	// Sync asks the remote for the branch's head, and returns it. An error that is ErrRefused
+	// says that the head must not be followed.
 	Sync func(ctx context.Context) (Snapshot, error)
 	// At returns an older commit. Nil: keys and texts of older generations can't be had.
 	At func(ctx context.Context, commit string) (Snapshot, error)

@@ -180,7 +180,7 @@ func (r *run) failed(err error) (*history.Run, error) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		outcome = history.RunCancelled
-	case errors.Is(err, ErrPaused):
+	case errors.Is(err, ErrRefused): // paused, or a history that was rewritten
 		outcome = history.RunRefused
 	}
 	if !r.stored && strings.HasPrefix(r.req.Cause, "poll") && r.d.toldAlready(err) {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -540,6 +541,40 @@ func TestPaused(t *testing.T) {
 	}
 	w.must(w.db.SetPaused(t.Context(), false))
 	w.run(deploy.Request{Cause: "resume"}, history.RunDone)
+}
+
+// A head that must not be followed refuses the run, and touches nothing.
+func TestHeadRefused(t *testing.T) {
+	w := newWorld(t, "a")
+	first := w.push("first", history.RunDone)
+	sync := w.d.Sync
+	w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
+		return deploy.Snapshot{}, fmt.Errorf("%w: rewritten", deploy.ErrRefused)
+	}
+	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
+	if !errors.Is(err, deploy.ErrRefused) || r == nil || *r.Outcome != history.RunRefused {
+		t.Errorf("a refused head ended %v, %v", r, err)
+	}
+	w.wantState("a", history.Current, *first.Commit)
+	w.d.Sync = sync
+	w.run(deploy.Request{Cause: "push"}, history.RunNothing)
+}
+
+// git is told to keep every commit that a generation came from, and no other.
+func TestCommitsOfGenerationsAreKept(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	var kept []string
+	w.d.Keep = func(commits []string) error { kept = commits; return nil }
+	first := *w.push("first", history.RunDone).Commit
+	w.files["README"] = "nothing of a host"
+	w.push("second", history.RunNothing)
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	third := *w.push("third", history.RunDone).Commit
+	want := []string{first, third}
+	slices.Sort(want)
+	if !slices.Equal(kept, want) {
+		t.Errorf("kept %v, want those of the generations, %v", kept, want)
+	}
 }
 
 func TestQuietPolls(t *testing.T) {

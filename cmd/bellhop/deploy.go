@@ -101,7 +101,7 @@ func (e *Env) ended(run *history.Run, err error, asJSON bool) error {
 // whole gives the error of a run as a whole its exit code and hint.
 func whole(err error) error {
 	switch {
-	case errors.Is(err, deploy.ErrRefused), errors.Is(err, gitsync.ErrRewritten):
+	case errors.Is(err, deploy.ErrRefused):
 		return &codeError{exitRefused, err}
 	}
 	return explain(err)

@@ -148,6 +148,9 @@ func (f *deployerFlags) openRepo(e *Env, h *house) (*gitsync.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.Getenv("BELLHOP_TRUST") != "" { // as a flag it is unknown; here it must not pass unseen
+		return nil, hint(errors.New("BELLHOP_TRUST is set, and this bellhop checks no signatures"), "protect the branch at its host, and unset it")
+	}
 	cfg := gitsync.Config{URL: f.repo, Branch: f.branch, Path: f.path, Dir: h.state.path("repo.git"), Token: token,
 		HostKeys: f.repoHostKeys, Rewritten: gitsync.Rewritten(f.rewritten)}
 	if f.repoKey != "" {
@@ -181,6 +184,9 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 
 func (h *house) sync(ctx context.Context) (deploy.Snapshot, error) {
 	s, err := h.repo.Sync(ctx)
+	if errors.Is(err, gitsync.ErrRewritten) {
+		err = fmt.Errorf("%w: %w", deploy.ErrRefused, err)
+	}
 	return deploy.Snapshot(s), err
 }
 
