@@ -89,7 +89,7 @@ func (s *serving) verbs() {
 	})
 	server.Handle(s.server, "reboot", func(ctx context.Context, _ server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
 		limit := time.Duration(in.LimitMs) * time.Millisecond
-		return struct{}{}, h.deployer.Reboot(ctx, in.Host, limit, func(line string) { emit(line) })
+		return struct{}{}, overSocket(h.reboot(ctx, in.Host, limit, func(line string) { emit(line) }))
 	})
 }
 

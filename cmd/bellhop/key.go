@@ -155,20 +155,23 @@ func (e *Env) reboot(ctx context.Context, f *deployerFlags, host string, limit t
 				tell(line)
 			}
 		})
-		return notBack(fromSocket(err))
+		return fromSocket(err)
 	}
 	h, err := f.openUndumpable(e)
 	if err != nil {
 		return explain(err)
 	}
 	defer h.Close()
-	return notBack(h.deployer.Reboot(ctx, host, limit, tell))
+	return h.reboot(ctx, host, limit, tell)
 }
 
-// notBack gives a host that did not come back its exit code.
-func notBack(err error) error {
-	if err == nil {
-		return nil
+// reboot gives a host that did not come back its exit code.
+func (h *house) reboot(ctx context.Context, host string, limit time.Duration, tell func(string)) error {
+	if _, ok := h.history.Hosts()[host]; !ok {
+		return hint(fmt.Errorf("reboot %s: no host of that name was deployed to", host), "bellhop status lists them")
 	}
-	return &codeError{exitHosts, err}
+	if err := h.deployer.Reboot(ctx, host, limit, tell); err != nil {
+		return &codeError{exitHosts, err}
+	}
+	return nil
 }
