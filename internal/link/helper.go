@@ -27,8 +27,9 @@ const (
 	folders = "/usr/local/libexec/bellhop /opt/bellhop/.bin /var/lib/bellhop/bin"
 
 	// A helper that can't be executed (126, 127: noexec, wrong architecture) is as good as
-	// none. It runs as a child, since a failed exec would end the shell.
-	serveScript = `for d in ` + folders + `; do h=$d/DIGEST; [ -f $h ] || continue; ` +
+	// none, and so is an empty file, which a power cut may leave. It runs as a child, since a
+	// failed exec would end the shell.
+	serveScript = `for d in ` + folders + `; do h=$d/DIGEST; [ -s $h ] || continue; ` +
 		`[ $d/current -ef $h ] || { ln -s DIGEST $d/.current.$$ && mv -f $d/.current.$$ $d/current; } 2>/dev/null; ` +
 		`$h host-helper serve; c=$?; [ $c -eq 126 ] || [ $c -eq 127 ] || exit $c; done; ` +
 		`printf "\000bellhop-need %s %s\n" "$(uname -s)" "$(uname -m)"`
@@ -42,7 +43,7 @@ const (
 		`cat >$t || { rm -f $t; printf "\000bellhop-fail write %s\n" $d; exit 1; }; ` +
 		`[ "$(sha256sum <$t)" = "DIGEST  -" ] || { rm -f $t; printf "\000bellhop-fail digest %s\n" $d; exit 1; }; ` +
 		`chmod 755 $t; $t host-helper version >/dev/null || { rm -f $t; printf "\000bellhop-fail run %s\n" $d; exit 1; }; ` +
-		`mv -f $t $d/DIGEST; restorecon $d/DIGEST 2>/dev/null; ` +
+		`sync $t 2>/dev/null; mv -f $t $d/DIGEST; restorecon $d/DIGEST 2>/dev/null; ` +
 		`ln -s DIGEST $d/.current.$$ && mv -f $d/.current.$$ $d/current; ` +
 		`ls -t $d | grep -v DIGEST | grep -E "^[0-9a-f]{64}$" | tail -n +2 | while read f; do rm -f $d/$f; done; ` +
 		`printf "\000bellhop-done %s\n" $d; exit 0; done; printf "\000bellhop-fail noexec everywhere\n"; exit 1`

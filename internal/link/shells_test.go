@@ -105,6 +105,20 @@ func TestServeNextFolder(t *testing.T) {
 	}
 }
 
+// TestEmptyHelperIsNone has what a power cut may leave: a name without bytes, which a shell
+// runs as a program that does nothing.
+func TestEmptyHelperIsNone(t *testing.T) {
+	dir := t.TempDir()
+	digest := bundle.DigestBytes([]byte(scriptHelper))
+	if err := os.WriteFile(filepath.Join(dir, digest), nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.ReplaceAll(link.ServeLine(digest, false), "/usr/local/libexec/bellhop", dir)
+	if out, _ := exec.Command("sh", "-c", line).Output(); !strings.HasPrefix(string(out), "\x00bellhop-need ") {
+		t.Errorf("serve said %q, want need", out)
+	}
+}
+
 func wantOnly(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	want := map[string]bool{}
