@@ -268,7 +268,13 @@ func (r *run) keep(context.Context) error {
 	var digests []string
 	for i := range r.w.puts {
 		p := &r.w.puts[i]
+		if r.w.cleared[p.Path] {
+			continue // a folder, which the run removes when it is empty
+		}
 		is, err := r.m.look(p.Path)
+		if r.w.way[p.Path] != "" {
+			is, err = thing{}, nil
+		}
 		if err != nil {
 			return err
 		}

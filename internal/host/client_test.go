@@ -35,6 +35,11 @@ func (l *load) file(path, text string) *load {
 	return l
 }
 
+func (l *load) link(path, target string) *load {
+	l.Links = append(l.Links, bundle.Link{Path: path, Target: target, Service: "bot"})
+	return l
+}
+
 func (l *load) owned(path, text, user string) *load {
 	l.file(path, text)
 	f := &l.Files[len(l.Files)-1]

@@ -51,6 +51,10 @@ func (m *Machine) install(puts []put, step func(string)) error {
 }
 
 func (in *installer) run(puts []put) error {
+	puts, err := in.clearWay(puts)
+	if err != nil {
+		return err
+	}
 	files := 0
 	for _, p := range puts {
 		if p.Want.Kind == aFile {
@@ -203,14 +207,14 @@ func (m *Machine) removeFolders(dirs []string) (left []string) {
 	for _, d := range dirs {
 		up, name, err := m.parent(d, false)
 		if err != nil {
-			if !errors.Is(err, fs.ErrNotExist) {
+			if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 				left = append(left, d)
 			}
 			continue
 		}
 		err = unix.Unlinkat(int(up.Fd()), name, unix.AT_REMOVEDIR)
 		up.Close()
-		if err != nil && err != unix.ENOENT {
+		if err != nil && err != unix.ENOENT && err != unix.ENOTDIR {
 			left = append(left, d)
 		}
 	}

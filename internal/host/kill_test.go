@@ -70,6 +70,15 @@ var stories = map[string][2]func() *load{
 		return newLoad().user("bot").service("robot.service", "[Service]\nExecStart=/bot\n[Install]\nWantedBy=multi-user.target\n").
 			owned("/etc/robot/conf", "one", "bot").key("secret", "hunter3")
 	}},
+	"file to folder": {func() *load { return bot("one").file("/etc/x/d", "file") },
+		func() *load {
+			return bot("one").file("/etc/x/d/a", "in it").file("/etc/x/d/deep/b", "in it")
+		}},
+	"folder to file": {func() *load {
+		return bot("one").file("/etc/x/d/a", "in it").file("/etc/x/d/deep/b", "in it")
+	}, func() *load { return bot("one").file("/etc/x/d", "file") }},
+	"link to folder": {func() *load { return bot("one").link("/etc/x/d", "/etc/y").file("/etc/y/other", "other") },
+		func() *load { return bot("one").file("/etc/x/d/a", "in it").file("/etc/y/other", "other") }},
 }
 
 // Who deletes the journal under a run at work gets the old state back all the same.

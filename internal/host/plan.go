@@ -22,8 +22,10 @@ type work struct {
 	keys  []keyMove
 	diff  []bundle.Change
 
-	changed  map[string]bool // triggers that were hit
-	restored []string        // edited by hand, put back
+	way      map[string]string // the leaving file above a path that is a folder's from now on
+	cleared  map[string]bool   // folders that leave whole, since a file takes their place
+	changed  map[string]bool   // triggers that were hit
+	restored []string          // edited by hand, put back
 	edited   []put
 	kept     []string // accounts and homes that stay
 	warnings []string
@@ -43,7 +45,7 @@ func (m *Machine) plan(o *bundle.Offer, now standing, staged func(key string) bo
 	if err != nil {
 		return nil, err
 	}
-	w := &work{m: m, offer: o, old: old, changed: map[string]bool{}}
+	w := &work{m: m, offer: o, old: old, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
 	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.madeUsers(); err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func (w *work) planPaths() error {
 		}
 	}
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
-		is, err := w.m.look(p)
+		is, err := w.look(p, wanted)
 		o, mine := w.old.Owned.Paths[p]
 		want, wants := wanted[p]
 		switch {
@@ -164,7 +166,7 @@ func (w *work) planDirs() error {
 		if p.Want.Kind == nothing {
 			continue
 		}
-		missing, err := w.m.missing(p.Path)
+		missing, err := w.m.missing(p.Path, w.way[p.Path])
 		if err != nil {
 			return refuse(bundle.RefusedBundle, "%w", err)
 		}

@@ -38,7 +38,7 @@ func linkTo(target string) thing {
 // look says what stands at path. A path whose folder is missing holds nothing.
 func (m *Machine) look(path string) (thing, error) {
 	dir, name, err := m.parent(path, false)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // below a file stands nothing
 		return thing{}, nil
 	}
 	if err != nil {
@@ -101,10 +101,15 @@ func openRegular(dir *os.File, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
-// missing lists the folders above path that are not there, the nearest first.
-func (m *Machine) missing(path string) ([]string, error) {
+// missing lists the folders above path that are not there, the nearest first. leaves is a
+// file or link among them that will have made way, or "".
+func (m *Machine) missing(path, leaves string) ([]string, error) {
 	var dirs []string
 	for p := parentOf(path); p != "/"; p = parentOf(p) {
+		if leaves != "" && (p == leaves || below(p, leaves)) {
+			dirs = append(dirs, p)
+			continue
+		}
 		f, err := m.folder(p, false)
 		if err == nil {
 			f.Close()

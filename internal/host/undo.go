@@ -157,7 +157,7 @@ func (u *undoer) takeDown(ctx context.Context) error {
 
 // paths puts back what stood at each path.
 func (u *undoer) paths() error {
-	var back []put
+	var gone, back []put
 	var errs []error
 	touched := u.j.steps["accounts"] // the first step that replaces anything
 	for _, p := range u.j.Puts {
@@ -166,7 +166,7 @@ func (u *undoer) paths() error {
 			errs = append(errs, err)
 			continue
 		}
-		if is == p.Was || is.Kind == foreign {
+		if is == p.Was || is.Kind == foreign && !slices.Contains(u.j.Dirs, p.Path) {
 			continue
 		}
 		if p.Was.Kind == aFile && !u.m.hasBlob(p.Was.Digest) {
@@ -175,11 +175,18 @@ func (u *undoer) paths() error {
 			}
 			continue
 		}
-		back = append(back, put{Path: p.Path, Was: is, Want: p.Was})
+		if p.Was.Kind == nothing {
+			gone = append(gone, put{Path: p.Path, Was: is})
+		} else {
+			back = append(back, put{Path: p.Path, Was: is, Want: p.Was})
+		}
 	}
-	errs = append(errs, u.m.install(back, func(p string) { u.m.killed("undone " + p) }))
-	u.m.sweep(u.j.Puts)
-	u.m.removeFolders(u.j.Dirs)
+	// What the run brought leaves first, with its folders: a file may have stood there.
+	for _, puts := range [][]put{gone, back} {
+		errs = append(errs, u.m.install(puts, func(p string) { u.m.killed("undone " + p) }))
+		u.m.sweep(u.j.Puts)
+		u.m.removeFolders(u.j.Dirs)
+	}
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,51 @@
+package host_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"bellhop/internal/bundle"
+)
+
+// A folder in which somebody else has something does not make way for a file, nor does a file
+// that was there before bellhop for a folder.
+func TestWhatDoesNotMakeWay(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one").file("/etc/x/d/deep/b", "in it"), bundle.OutcomeDone)
+	b.write("/etc/x/d/deep/mine", "by hand")
+	before := b.all()
+	got := b.deploy(bot("one").file("/etc/x/d", "file"), bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "/etc/x/d ") {
+		t.Errorf("error %q does not name the folder", got.res.Error)
+	}
+	b.compare(before, "after a folder that does not make way")
+
+	b = newBox(t)
+	b.write("/etc/x", "before bellhop")
+	b.deploy(bot("one").file("/etc/x", "bellhop's"), bundle.OutcomeDone)
+	before = b.all()
+	b.deploy(bot("one").file("/etc/x/in", "in it"), bundle.OutcomeRefused)
+	b.compare(before, "after a file that does not make way")
+}
+
+// A folder by hand where the file stood is left alone, and what is in it is kept.
+func TestFolderByHandInTheWay(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one").file("/etc/x/d", "file"), bundle.OutcomeDone)
+	os.Remove(b.path("/etc/x/d"))
+	b.write("/etc/x/d/a", "by hand")
+	b.write("/etc/x/d/b", "by hand")
+	before := b.all()
+	b.fail["new.service"] = true
+	b.deploy(bot("one").file("/etc/x/d/a", "in it").service("new.service", "[Service]"), bundle.OutcomeRolledBack)
+	b.compare(before, "after a rollback over a folder by hand")
+	b.deploy(bot("one").file("/etc/x/d/a", "in it"), bundle.OutcomeDone)
+	if got := b.read("/etc/x/d/a") + ", " + b.read("/etc/x/d/b"); got != "in it, by hand" {
+		t.Errorf("in the folder stands %q", got)
+	}
+	b.deploy(newLoad().file("/etc/other", "x"), bundle.OutcomeDone)
+	if got := b.read("/etc/x/d/a"); got != "by hand" {
+		t.Errorf("what stood before came back as %q", got)
+	}
+}
