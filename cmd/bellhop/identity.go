@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -69,14 +72,26 @@ func (e *Env) passphrase(prompt string) ([]byte, error) {
 	if v, err := e.secretEnv("BELLHOP_PASSPHRASE"); v != "" || err != nil {
 		return []byte(v), err
 	}
-	return e.askSecret(prompt)
+	b, err := e.askSecret(prompt)
+	if errors.Is(err, errNoTerminal) {
+		err = hint(err, "set BELLHOP_PASSPHRASE_FILE: a file, or a systemd credential")
+	}
+	return b, err
+}
+
+var errNoTerminal = errors.New("there is no terminal")
+
+func lowerFirst(s string) string {
+	r, n := utf8.DecodeRuneInString(s)
+	return string(unicode.ToLower(r)) + s[n:]
 }
 
 // askSecret reads a line from the terminal without showing it: stdin may be something else.
 func (e *Env) askSecret(prompt string) ([]byte, error) {
+	prompt = strings.TrimRight(prompt, ": ")
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err != nil {
-		return nil, fmt.Errorf("ask %q: there is no terminal", prompt)
+		return nil, fmt.Errorf("ask for the %s: %w", lowerFirst(prompt), errNoTerminal)
 	}
 	defer tty.Close()
 	fmt.Fprintf(tty, "%s: ", prompt)

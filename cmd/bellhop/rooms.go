@@ -138,7 +138,7 @@ func (f *deployerFlags) openIdentities(e *Env, st *state) (*secrets.Identities, 
 		return nil, err
 	}
 	if err := ids.Unlock(); err != nil {
-		return nil, fmt.Errorf("unlock the deployer's identity: %w", err)
+		return nil, hint(fmt.Errorf("unlock the deployer's identity: %w", err), "its passphrase is asked for at a terminal, or read from the file BELLHOP_PASSPHRASE_FILE")
 	}
 	return ids, nil
 }
