@@ -77,7 +77,12 @@ func (m *Machine) sweepStages() {
 		return
 	}
 	defer unlock()
+	live := map[string]bool{} // runs of sessions that are there
 	names, _ := os.ReadDir(m.at(stagingDir))
+	for _, e := range names {
+		live[runOf(e.Name())] = true
+	}
+	m.sweepKeys(live)
 	for _, e := range names {
 		f, err := os.Open(filepath.Join(m.at(stagingDir), e.Name()))
 		if err != nil {
@@ -89,6 +94,28 @@ func (m *Machine) sweepStages() {
 		}
 		f.Close()
 	}
+}
+
+// sweepKeys drops values in RAM that nothing on disk knows of: who brought or kept them was
+// killed between the one and the other. An open journal still needs what its run replaced.
+func (m *Machine) sweepKeys(live map[string]bool) {
+	if j, err := m.openJournal(); j != nil || err != nil {
+		return
+	}
+	names, _ := os.ReadDir(m.at(bundle.KeyDir))
+	for _, e := range names {
+		id, fresh := strings.CutPrefix(e.Name(), ".new-")
+		old, kept := strings.CutPrefix(e.Name(), ".old-")
+		if fresh && !live[runOf(id)] || kept && !live[runOf(old)] {
+			os.RemoveAll(filepath.Join(m.at(bundle.KeyDir), e.Name()))
+		}
+	}
+}
+
+// runOf is the run of a session's id, which begins with it.
+func runOf(id string) string {
+	run, _, _ := strings.Cut(id, ".")
+	return run
 }
 
 // want says what the host lacks. Content counts wherever it is: in the store, or in place.
