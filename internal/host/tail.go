@@ -16,23 +16,35 @@ import (
 // systemd starts a killed unit again within a fraction of it.
 const deadTime = 3 * time.Second
 
+// sendEvery is how long events are gathered: a person who watches sees no difference, and
+// a deployer of a thousand hosts is not woken for each step of each.
+const sendEvery = 100 * time.Millisecond
+
 // tail sends on what run tells of itself, from its first event, until it has a result. The
 // run does not know that it is watched.
 func (s *session) tail(ctx context.Context, run string) error {
-	t := &tailer{s: s, run: run, alive: time.Now()}
+	t := &tailer{s: s, run: run, alive: time.Now(), sent: time.Now()}
 	defer t.close()
 	for wait := time.Millisecond; ; wait = min(wait*2, 20*time.Millisecond) {
 		res, err := s.m.result(run) // before the events, so that none is missed
 		if err != nil {
 			return err
 		}
-		more, err := t.send()
+		more, err := t.read()
 		if err != nil {
 			return err
 		}
 		if res != nil {
 			s.m.waitFree(time.Second)
-			return s.result(res)
+			if err := bundle.WriteFrame(&t.out, bundle.FrameResult, res); err != nil {
+				return err
+			}
+			return t.send()
+		}
+		if time.Since(t.sent) > sendEvery {
+			if err := t.send(); err != nil {
+				return err
+			}
 		}
 		if more {
 			wait = time.Millisecond
@@ -53,6 +65,8 @@ type tailer struct {
 	run     string
 	f       *os.File
 	rest    []byte
+	out     bytes.Buffer // frames to be sent
+	sent    time.Time
 	alive   time.Time
 	checked time.Time
 }
@@ -63,8 +77,18 @@ func (t *tailer) close() {
 	}
 }
 
-// send sends the events that were added, in one write.
-func (t *tailer) send() (more bool, err error) {
+// send sends what was read, in one write.
+func (t *tailer) send() error {
+	t.sent = time.Now()
+	if t.out.Len() == 0 {
+		return nil
+	}
+	_, err := t.out.WriteTo(t.s.out)
+	return err
+}
+
+// read takes up the events that were added.
+func (t *tailer) read() (more bool, err error) {
 	if t.f == nil {
 		f, err := os.Open(t.s.m.at(eventsPath(t.run)))
 		if err != nil {
@@ -77,17 +101,15 @@ func (t *tailer) send() (more bool, err error) {
 		return false, err
 	}
 	t.rest = append(t.rest, p...)
-	var out bytes.Buffer
 	for {
 		line, rest, ok := bytes.Cut(t.rest, []byte{'\n'})
 		if !ok {
-			_, err := t.s.out.Write(out.Bytes())
-			return true, err
+			return true, nil
 		}
 		t.rest = rest
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
-			if err := bundle.WriteFrame(&out, bundle.FrameEvent, e); err != nil {
+			if err := bundle.WriteFrame(&t.out, bundle.FrameEvent, e); err != nil {
 				return true, err
 			}
 		}
