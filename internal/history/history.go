@@ -52,6 +52,7 @@ type DB struct {
 	queue sync.Mutex // guards jobs and led
 	jobs  []*job     // that wait for the next transaction
 	led   bool       // somebody writes, and will write jobs too
+	more  chan struct{}
 
 	atWork atomic.Int64 // hosts that were begun and have no result
 
@@ -119,7 +120,7 @@ func open(path, more string) (*DB, error) {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
 	}
 	s.SetMaxOpenConns(4)
-	return &DB{sql: s, clock: time.Now, known: manifests{}}, nil
+	return &DB{sql: s, clock: time.Now, known: manifests{}, more: make(chan struct{}, 1)}, nil
 }
 
 // start brings the schema up to date and reads the hosts.

@@ -24,8 +24,11 @@ const (
 	// crowd is how many hosts must be at work before a writer waits for others.
 	crowd = 8
 	// gather is how long it then waits, for each host at work; mostGather caps it.
-	gather     = 500 * time.Microsecond
-	mostGather = 32 * time.Millisecond
+	gather     = time.Millisecond
+	mostGather = 60 * time.Millisecond
+	// linger is how long whoever writes waits for more before it ends: a new one grows a new
+	// stack, and SQLite's is deep.
+	linger = time.Second
 )
 
 // write runs f in one transaction, which others may share. Transactions come one after
@@ -43,6 +46,11 @@ func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) erro
 	db.queue.Unlock()
 	if lead {
 		go db.lead()
+	} else {
+		select {
+		case db.more <- struct{}{}:
+		default:
+		}
 	}
 	if err := <-j.done; err != nil {
 		return fmt.Errorf("remember %s: %w", what, err)
@@ -53,11 +61,7 @@ func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) erro
 // lead writes for all who wait, until nobody does.
 func (db *DB) lead() {
 	for {
-		db.queue.Lock()
-		db.led = len(db.jobs) > 0
-		more := db.led
-		db.queue.Unlock()
-		if !more {
+		if !db.waits() {
 			return
 		}
 		if n := db.atWork.Load(); n >= crowd {
@@ -68,6 +72,26 @@ func (db *DB) lead() {
 		db.jobs = nil
 		db.queue.Unlock()
 		db.together(jobs)
+	}
+}
+
+// waits says whether somebody waits to be written for. Nobody leads when it says no.
+func (db *DB) waits() bool {
+	t := time.NewTimer(linger)
+	defer t.Stop()
+	for late := false; ; {
+		db.queue.Lock()
+		n := len(db.jobs)
+		db.led = n > 0 || !late
+		db.queue.Unlock()
+		if n > 0 || late {
+			return n > 0
+		}
+		select {
+		case <-db.more:
+		case <-t.C:
+			late = true
+		}
 	}
 }
 
