@@ -227,7 +227,7 @@ func TestCanaryIsCaught(t *testing.T) {
 	s := lab.NewSweep(cs...)
 	sweepHost(t, s, host)
 	for name, p := range places {
-		if !slices.ContainsFunc(s.Found(), func(f string) bool { return strings.HasPrefix(f, name+" as raw") && strings.Contains(f, p.want) }) {
+		if !slices.ContainsFunc(s.Found(), func(f string) bool { return strings.HasPrefix(f, name+" as ") && strings.Contains(f, p.want) }) {
 			t.Errorf("in %s: found %q", name, s.Found())
 		}
 	}
