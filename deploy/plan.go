@@ -201,6 +201,8 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 		hp.Push = chosen && p.req.All
 	case failed && !(chosen && (p.req.Retry || p.req.TakeOver)):
 		hp.State, hp.Error = failure.Outcome, failure.Error
+	case !(chosen && (p.req.All || p.req.Retry)) && cantSeal(w.bundle, last) != "":
+		hp.State, hp.Error = history.Refused, cantSeal(w.bundle, last)
 	default:
 		hp.State, hp.Push = waiting(last), chosen
 		if d.stuck(p.req, last, w) {
@@ -211,6 +213,24 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 		}
 	}
 	return hp
+}
+
+// sealing is the first systemd with systemd-creds, which persist: sealed stands on.
+const sealing = 250
+
+// cantSeal says why a host can't keep a sealed key, by the systemd that it had at the last
+// contact; "" when it can, or is not known. Who asks to contact it finds out whether it was
+// upgraded meanwhile.
+func cantSeal(b *fleet.Bundle, last history.Host) string {
+	if last.Systemd == 0 || last.Systemd >= sealing {
+		return ""
+	}
+	for _, k := range b.Keys {
+		if k.Seal {
+			return fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d; once it is upgraded: bellhop deploy --retry", k.Name, sealing, last.Systemd)
+		}
+	}
+	return ""
 }
 
 // stuck says that a poll need not try a host again: nothing about it has changed, and what

@@ -306,7 +306,7 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 		}
 	}
 	return d.History.Correct(ctx, name, func(h *history.Host) {
-		h.Arch, h.KeysPresent = hello.Arch, present(hello.Keys)
+		h.Arch, h.Systemd, h.KeysPresent = hello.Arch, hello.Systemd, present(hello.Keys)
 		digest, generation := "", int64(0)
 		if rec != nil {
 			generation = rec.Generation

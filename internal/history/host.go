@@ -39,6 +39,7 @@ type Host struct {
 	Error        string
 	BootID       string
 	Arch         string // as its helper said
+	Systemd      int    // version, as its helper said; 0 when not known
 	KeysExpected int
 	KeysPresent  int
 	Reach        Reach
@@ -88,7 +89,7 @@ func (db *DB) Top() string {
 	return db.top
 }
 
-const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given`
+const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given, systemd`
 
 func readHosts(q querier) (map[string]Host, error) {
 	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
@@ -102,7 +103,7 @@ func readHosts(q querier) (map[string]Host, error) {
 		var at int64
 		var reach string
 		if err := rows.Scan(&h.Name, &h.State, &h.Follows, &h.Commit, &h.Wanted, &h.Digest, &h.Generation, &at, &h.Run, &h.Error,
-			&h.BootID, &h.Arch, &h.KeysExpected, &h.KeysPresent, &reach, &h.Had, &h.Given); err != nil {
+			&h.BootID, &h.Arch, &h.KeysExpected, &h.KeysPresent, &reach, &h.Had, &h.Given, &h.Systemd); err != nil {
 			return nil, err
 		}
 		if at != 0 {
@@ -122,13 +123,13 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 	var err error
 	if known && old.Reach.equal(h.Reach) {
 		_, err = tx.Exec(`UPDATE hosts SET state = ?, follows = ?, commit_id = ?, wanted = ?, digest = ?, generation = ?, deployed_at = ?, run = ?,
-			error = ?, boot_id = ?, arch = ?, keys_expected = ?, keys_present = ?, had = ?, given = ? WHERE name = ?`,
+			error = ?, boot_id = ?, arch = ?, keys_expected = ?, keys_present = ?, had = ?, given = ?, systemd = ? WHERE name = ?`,
 			h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
-			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Name)
+			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Systemd, h.Name)
 	} else {
-		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
+		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
-			h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had, h.Given)
+			h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had, h.Given, h.Systemd)
 	}
 	if err != nil {
 		return err
@@ -206,7 +207,7 @@ func equalHost(a, b Host) bool {
 func (h Host) equal(o Host) bool {
 	return h.Name == o.Name && h.State == o.State && h.Follows == o.Follows && h.Commit == o.Commit && h.Wanted == o.Wanted &&
 		h.Digest == o.Digest && h.Generation == o.Generation && h.DeployedAt.Equal(o.DeployedAt) && h.Run == o.Run && h.Error == o.Error &&
-		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given
+		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given && h.Systemd == o.Systemd
 }
 
 func (r Reach) equal(o Reach) bool {
