@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"errors"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -70,43 +69,6 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	r.stored = true
 	d.look = looked{hosts: map[string]bool{}}
 	return nil
-}
-
-// isOwn says that bellhop runs on that host: its boot is ours, or its address is.
-func (d *Deployer) isOwn(hp *HostPlan) bool {
-	if own := d.bootID(); own != "" && hp.last.BootID != "" {
-		return hp.last.BootID == own
-	}
-	for _, a := range hp.host.Addresses {
-		host, port, err := net.SplitHostPort(a)
-		if err == nil && port == "22" && isLocal(host) {
-			return true
-		}
-	}
-	return false
-}
-
-func isLocal(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip := net.ParseIP(host)
-	if ip == nil {
-		return false
-	}
-	if ip.IsLoopback() {
-		return true
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return false
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.Equal(ip) {
-			return true
-		}
-	}
-	return false
 }
 
 // peers knows how long the hosts of a run took, to tell a slow one.

@@ -96,6 +96,9 @@ type Deployer struct {
 	// BootID is this machine's, to know the host that bellhop itself runs on. "": read from
 	// the kernel.
 	BootID string
+	// MachineID is this machine's, to tell containers on one kernel apart. "": read from
+	// /etc/machine-id.
+	MachineID string
 	// Limits are the deadlines; zero fields mean the defaults.
 	Limits Limits
 	// Detach lets a run end while a slow host goes on: right for a server, wrong for a command
@@ -106,17 +109,18 @@ type Deployer struct {
 	plans map[string]*planned
 	look  looked
 
-	mu      sync.Mutex // guards what follows
-	fleet   *fleet.Fleet
-	snap    Snapshot // that fleet came from
-	bad     failed   // nil: not read yet
-	hosts   map[string]*hostLock
-	again   func(cause string) // rings the bell, when there is one
-	trouble string             // that the last look at the remote ended by; "" when it was good
-	tries   map[string]int     // by host: pushes in a row that could not reach it
-	away    map[string]bool    // those that did not answer at all
-	lines   map[string]*line   // kept to hosts by Watch
-	lifeOf  context.Context    // of lines; nil: none are kept
+	mu       sync.Mutex // guards what follows
+	fleet    *fleet.Fleet
+	snap     Snapshot // that fleet came from
+	bad      failed   // nil: not read yet
+	hosts    map[string]*hostLock
+	again    func(cause string) // rings the bell, when there is one
+	trouble  string             // that the last look at the remote ended by; "" when it was good
+	tries    map[string]int     // by host: pushes in a row that could not reach it
+	away     map[string]bool    // those that did not answer at all
+	lines    map[string]*line   // kept to hosts by Watch
+	machines map[string]string  // by host, the digest of its machine id
+	lifeOf   context.Context    // of lines; nil: none are kept
 
 	settled sync.Once
 	work    sync.WaitGroup // hosts being pushed, detached ones too

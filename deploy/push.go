@@ -195,6 +195,7 @@ func (d *Deployer) contact(ctx context.Context, t link.Target) (*contact, error)
 	}
 	c.hello.Arch = clean(c.hello.Arch, 16)
 	c.hello.BootID = clean(c.hello.BootID, 64)
+	d.learnMachine(t.Name, c.hello.Machine)
 	return c, nil
 }
 

@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -328,16 +326,4 @@ func (d *Deployer) failures() (failed, error) {
 		}
 	}
 	return cp, nil
-}
-
-// bootID is that of the machine bellhop runs on.
-func (d *Deployer) bootID() string {
-	if d.BootID != "" {
-		return d.BootID
-	}
-	p, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil || errors.Is(err, fs.ErrNotExist) {
-		return ""
-	}
-	return strings.TrimSpace(string(p))
 }

@@ -514,20 +514,34 @@ func TestReboot(t *testing.T) {
 
 // The host that bellhop runs on goes last, and alone.
 func TestOwnHostGoesLast(t *testing.T) {
-	w := newWorld(t, "a", "b", "c")
-	w.push("first", history.RunDone)
-	w.d.BootID = w.machines["a"].BootID()
-	w.events = nil
-	w.files["services/web/files/etc/web.conf"] = "new\n"
-	w.push("second", history.RunDone)
-	ended := map[string]bool{}
-	for _, e := range w.events {
-		if e.Host == "a" && (!ended["b"] || !ended["c"]) {
-			t.Fatalf("%s of the own host came before the others ended", e.Step)
-		}
-		if e.Step == "end" {
-			ended[e.Host] = true
-		}
+	for _, c := range []struct {
+		name, machine string
+		alone         bool
+	}{
+		{"a machine", "", true},
+		{"the same machine id", "b08dfa6083e7567a1921a715000001fb", true},
+		{"another container on its kernel", "0123456789abcdef0123456789abcdef", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, "a", "b", "c")
+			w.d.MachineID = "b08dfa6083e7567a1921a715000001fb\n"
+			if c.machine != "" {
+				w.must(os.WriteFile(w.machines["a"].Path("/etc/machine-id"), []byte(c.machine+"\n"), 0o444))
+			}
+			w.push("first", history.RunDone)
+			w.d.BootID = w.machines["a"].BootID()
+			w.events = nil
+			w.files["services/web/files/etc/web.conf"] = "new\n"
+			w.push("second", history.RunDone)
+			ended, alone := map[string]bool{}, true
+			for _, e := range w.events {
+				alone = alone && (e.Host != "a" || ended["b"] && ended["c"])
+				ended[e.Host] = ended[e.Host] || e.Step == "end"
+			}
+			if alone != c.alone {
+				t.Errorf("the host went last and alone: %v, want %v", alone, c.alone)
+			}
+		})
 	}
 }
 

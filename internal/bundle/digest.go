@@ -25,6 +25,15 @@ func KeyMAC(secret, value []byte) []byte {
 	return h.Sum(nil)[:sha256.Size/2]
 }
 
+// MachineDigest stands for a machine id, which machine-id(5) asks to be kept on its machine.
+// It is "" for none.
+func MachineDigest(id string) string {
+	if id = strings.TrimSpace(id); id == "" || id == "uninitialized" {
+		return ""
+	}
+	return DigestBytes([]byte("bellhop machine " + id))[:32]
+}
+
 // Sort puts every list of m in the order that its digest is taken in.
 func (m *Manifest) Sort() {
 	slices.SortFunc(m.Files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })

@@ -62,7 +62,8 @@ type Hello struct {
 	Digest   string `json:"digest"` // SHA-256 of the helper's own executable
 	Arch     string `json:"arch"`   // as Go names it: amd64, arm64, arm, riscv64
 	BootID   string `json:"boot_id"`
-	Systemd  int    `json:"systemd"` // version number, as in 252
+	Machine  string `json:"machine,omitempty"` // MachineDigest of its machine id; "" when it has none
+	Systemd  int    `json:"systemd"`           // version number, as in 252
 	NixOS    bool   `json:"nixos,omitempty"`
 	// Record is nil when the host has none: new, reinstalled or wiped.
 	Record *Record    `json:"record,omitempty"`

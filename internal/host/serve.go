@@ -70,6 +70,9 @@ func (s *session) hello(ctx context.Context) error {
 	if h.BootID, err = s.m.BootID(); err != nil {
 		return err
 	}
+	if id, err := os.ReadFile(s.m.at("/etc/machine-id")); err == nil {
+		h.Machine = bundle.MachineDigest(string(id))
+	}
 	if h.Systemd, err = s.m.Systemd.Version(ctx); err != nil {
 		return fmt.Errorf("ask systemd: %w", err)
 	}
