@@ -29,7 +29,7 @@ import (
 
 // A world is a config repo, hosts that run the real engine on a twin, and a deployer.
 type world struct {
-	t        *testing.T
+	t        testing.TB
 	files    map[string]string
 	machines map[string]*lab.Machine
 	hosts    map[string]*lab.Host
@@ -47,7 +47,7 @@ type world struct {
 
 const unit = "[Service]\nExecStart=/bin/%s\n[Install]\nWantedBy=multi-user.target\n"
 
-func newWorld(t *testing.T, names ...string) *world {
+func newWorld(t testing.TB, names ...string) *world {
 	t.Helper()
 	w := &world{t: t, files: map[string]string{}, machines: map[string]*lab.Machine{}, hosts: map[string]*lab.Host{}, yaml: map[string]string{}}
 	_, key, err := ed25519.GenerateKey(rand.Reader)
@@ -114,7 +114,7 @@ func (w *world) deployer(id string) *deploy.Deployer {
 	}
 }
 
-type logTo struct{ t *testing.T }
+type logTo struct{ t testing.TB }
 
 func (l logTo) Write(p []byte) (int, error) {
 	if l.t.Context().Err() == nil {
