@@ -38,11 +38,15 @@ bench-peers: ## against Ansible on the same hosts, for the README
 fuzz: ## ten seconds for each target
 	scripts/fuzz 10s
 
-dist: ## static binaries, and helpers for every architecture
+dist: ## static binaries, helpers for every architecture, man pages, completions
 	@for a in $(ARCHES); do \
 	  mkdir -p dist/linux-$$a dist/helpers && \
 	  GOARCH=$$a $(BUILD) -o dist/linux-$$a/bellhop ./cmd/bellhop && \
 	  GOARCH=$$a $(BUILD) -o dist/helpers/bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; \
+	done
+	@go run ./cmd/bellhop man dist/man/man1
+	@mkdir -p dist/completions && for s in bash zsh fish; do \
+	  go run ./cmd/bellhop completion $$s > dist/completions/bellhop.$$s || exit 1; \
 	done
 
 image: ## the container image, for the engine at $$DOCKER_HOST

@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"bellhop/internal/fleet"
+	"bellhop/internal/history"
 )
 
 var block = regexp.MustCompile("(?ms)^```(yaml|ini)\n(.*?)^```")
@@ -74,7 +75,8 @@ func TestDocsNameRealVerbs(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
-			if !regexp.MustCompile(`(?m)^  ` + m[1] + ` `).MatchString(verbs) {
+			hidden := func() bool { return strings.Contains(help(m[1]), "  bellhop "+m[1]) }
+			if !regexp.MustCompile(`(?m)^  `+m[1]+` `).MatchString(verbs) && !hidden() {
 				t.Errorf("%s names `bellhop %s`, which is not there", page, m[1])
 				continue
 			}
@@ -83,6 +85,29 @@ func TestDocsNameRealVerbs(t *testing.T) {
 					t.Errorf("%s names `bellhop %s %s`, which is not there", page, group, m[2])
 				}
 			}
+		}
+	}
+}
+
+// The operations page has every flag of serve and every state.
+func TestOperationsDocIsWhole(t *testing.T) {
+	page, err := os.ReadFile("docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("go", "run", "./cmd/bellhop", "serve", "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("bellhop serve --help: %v\n%s", err, out)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?(--[a-z-]+)`).FindAllStringSubmatch(string(out), -1) {
+		if flag := m[1]; flag != "--help" && !strings.Contains(string(page), flag) {
+			t.Errorf("docs/operations.md does not name serve's %s", flag)
+		}
+	}
+	for _, state := range []string{history.Current, history.Behind, history.Deploying, history.Pending, history.Failed, history.RolledBack,
+		history.Unconfirmed, history.Held, history.Refused, history.Released, history.Unknown, history.Never} {
+		if !strings.Contains(string(page), "`"+state+"`") {
+			t.Errorf("docs/operations.md does not explain the state %s", state)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,9 +35,16 @@ warnings alone exit 0.`,
 
 func (e *Env) schemaCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "schema", Short: "Print the JSON Schema of bellhop.yaml and service.yaml", GroupID: groupRepo, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		Use: "schema [FILE]", Short: "Print the JSON Schema of bellhop.yaml and service.yaml", GroupID: groupRepo,
+		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: schemaFiles,
+		Long: `Print the JSON Schema of bellhop.yaml, host.yaml (a file below hosts/) and service.yaml: of one
+of them, as an editor wants it, or of all in one document.`,
+		Example: "  bellhop schema service.yaml > service.schema.json",
+		RunE: func(_ *cobra.Command, args []string) error {
 			b, err := fleet.Schema()
+			if err == nil && len(args) > 0 {
+				b, err = schemaOf(b, args[0])
+			}
 			if err != nil {
 				return err
 			}
@@ -44,6 +52,19 @@ func (e *Env) schemaCmd() *cobra.Command {
 			return err
 		},
 	}
+}
+
+var schemaFiles = []string{"bellhop.yaml", "host.yaml", "service.yaml"}
+
+// schemaOf is all with one of its definitions at the top.
+func schemaOf(all []byte, file string) ([]byte, error) {
+	var doc map[string]json.RawMessage
+	if err := json.Unmarshal(all, &doc); err != nil {
+		return nil, err
+	}
+	delete(doc, "anyOf")
+	doc["$ref"] = json.RawMessage(fmt.Sprintf("%q", "#/$defs/"+file))
+	return json.MarshalIndent(doc, "", "  ")
 }
 
 // A problemJSON is one problem as check --json has it.

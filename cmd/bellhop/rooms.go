@@ -52,6 +52,7 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	secretFileFlag(c, &f.repoKey, "repo-key", "", "SSH private key for the repo (default: the one for hosts)")
 	c.Flags().StringArrayVar(&f.repoHostKeys, "repo-host-key", nil, "host key of the git server, as a line of authorized_keys; again for more (GitHub's are known)")
 	c.Flags().StringVar(&f.rewritten, "rewritten", "follow", "when the branch's history was rewritten: follow or refuse")
+	_ = c.RegisterFlagCompletionFunc("rewritten", cobra.FixedCompletions([]string{"follow", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
 }
 

@@ -24,7 +24,8 @@ type lookFlags struct {
 func (f *lookFlags) flags(c *cobra.Command) {
 	stateDirFlag(c, &f.stateDir)
 	serverFlag(c)
-	c.Flags().StringVar(&f.on, "on", "", "hosts: names, globs, @tag, ! to exclude (default: all)")
+	onFlag(c, &f.on)
+	c.ValidArgsFunction = completeHosts
 	jsonFlag(c, &f.json)
 }
 
