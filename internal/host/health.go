@@ -119,12 +119,15 @@ func (r *run) start(ctx context.Context) error {
 // startKeyUnits starts those that are not active. One that is stays as it is: to start it
 // would start an app that was stopped by hand, to restart it would take its apps down.
 func (r *run) startKeyUnits(ctx context.Context) error {
-	started, err := r.m.healKeyUnits(ctx, r.offer.Manifest.Units)
+	started, err := r.m.healKeyUnits(ctx, r.offer.Manifest.Units, r.w.units.drifted)
 	r.res.Started = append(r.res.Started, started...)
 	return err
 }
 
-func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit) (started []string, err error) {
+// healKeyUnits starts the key units that are not active. A key unit wants its apps, so while
+// some of those were stopped by hand it is started alone: what else is to run is started by
+// its own name.
+func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted []string) (started []string, err error) {
 	var names []string
 	for _, u := range units {
 		if u.KeyUnit {
@@ -148,7 +151,11 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit) (starte
 	}
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
-	jobs := m.Systemd.Job(ctx, "start", started)
+	verb := "start"
+	if len(drifted) > 0 {
+		verb = "start-alone"
+	}
+	jobs := m.Systemd.Job(ctx, verb, started)
 	if states, err = m.unitStates(ctx, started); err != nil {
 		return started, err
 	}

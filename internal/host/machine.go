@@ -57,8 +57,8 @@ type Systemd interface {
 	// has no [Install] is no error.
 	Enable(ctx context.Context, names []string) error
 	Disable(ctx context.Context, names []string) error
-	// Job queues verb (start, stop, restart, reload, try-restart) for all names at once and
-	// waits for all. The map holds an entry for each unit whose job did not end in "done".
+	// Job queues verb (start, stop, restart, reload, try-restart; start-alone pulls in nothing
+	// else) for all names at once and waits for all. The map holds an entry for each unit whose job did not end in "done".
 	Job(ctx context.Context, verb string, names []string) map[string]error
 	// Queue is Job without waiting: at boot, a wait would be a deadlock.
 	Queue(ctx context.Context, verb, name string) error

@@ -231,7 +231,7 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	} else if err := w.planUnits(ctx); err == nil {
 		res.Drifted = w.units.drifted
 	}
-	if res.Started, err = m.healKeyUnits(ctx, o.Manifest.Units); err != nil {
+	if res.Started, err = m.healKeyUnits(ctx, o.Manifest.Units, w.units.drifted); err != nil {
 		res.Warnings = append(res.Warnings, err.Error())
 	}
 	next, err := m.rewrite(o, w, now)

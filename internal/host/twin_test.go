@@ -58,6 +58,27 @@ func TestTwinRestartsOnce(t *testing.T) {
 	}
 }
 
+// An app that was stopped by hand stays so when it gains a key, whose unit wants it.
+func TestTwinStoppedByHandGainsAKey(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := rigBot("one", "first")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if errs := m.Host().Systemd.Job(t.Context(), "stop", []string{"rigbot.service"}); len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	l = rigBot("one", "first")
+	text := "[Unit]\nDefaultDependencies=no\nBefore=rigbot.service\nWants=rigbot.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'test -e /run/keys/rigmore'\n"
+	l.key("rigmore", "second")
+	l.Files = l.Files[:len(l.Files)-1]
+	l.file(bundle.UnitDir+"/rigmore-key.service", text)
+	m.ClearLog()
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	wantList(t, "drifted", got.res.Drifted, "rigbot.service")
+	if m.Active("rigbot.service") || m.Starts("rigbot.service") != 0 || !m.Active("rigmore-key.service") {
+		t.Errorf("rigbot runs: %v, after %d starts; its new key unit: %v; log %v", m.Active("rigbot.service"), m.Starts("rigbot.service"), m.Active("rigmore-key.service"), m.Log())
+	}
+}
+
 // A unit that its own condition keeps from starting is no failure, and is told.
 func TestTwinSkippedByCondition(t *testing.T) {
 	m := lab.NewMachine(t.TempDir())

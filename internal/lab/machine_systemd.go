@@ -11,6 +11,8 @@ package lab
 //  4. Type=simple is "done" though its program dies; oneshot and notify are "failed".
 //  5. A socket is refused while its service runs.
 
+//lint:file-ignore ST1005 errors are in systemd's own words
+
 import (
 	"context"
 	"errors"
@@ -69,18 +71,18 @@ func (u *unit) up() bool {
 	return u.active == "active" || u.active == "activating" || u.active == "reloading"
 }
 
-func errNoUnitFile(name string) error { return fmt.Errorf("Unit file %s does not exist.", name) } //nolint:staticcheck // systemd's own words
-func errMasked(name string) error     { return fmt.Errorf("Unit %s is masked.", name) }           //nolint:staticcheck // systemd's own words
+func errNoUnitFile(name string) error { return fmt.Errorf("Unit file %s does not exist.", name) }
+func errMasked(name string) error     { return fmt.Errorf("Unit %s is masked.", name) }
 
 // refusal is why a unit can't be started at all.
 func refusal(d *unitDef) error {
 	switch d.load {
 	case "not-found":
-		return fmt.Errorf("Unit %s not found.", d.name) //nolint:staticcheck // systemd's own words
+		return fmt.Errorf("Unit %s not found.", d.name)
 	case "masked":
 		return errMasked(d.name)
 	case "bad-setting":
-		return fmt.Errorf("Unit %s has a bad unit file setting.", d.name) //nolint:staticcheck // systemd's own words
+		return fmt.Errorf("Unit %s has a bad unit file setting.", d.name)
 	}
 	return nil
 }
@@ -183,9 +185,16 @@ func (j *jobSet) add(verb, name string) error {
 	switch verb {
 	case "start":
 		return j.attempt(name)
+	case "start-alone":
+		if err := refusal(m.def(name)); err != nil {
+			return err
+		}
+		if !up {
+			j.starts = append(j.starts, m.canonical(name))
+		}
 	case "stop":
 		if d := m.def(name); d.load == "not-found" && !up {
-			return fmt.Errorf("Unit %s not loaded.", name) //nolint:staticcheck // systemd's own words
+			return fmt.Errorf("Unit %s not loaded.", name)
 		}
 		j.stop(name, false)
 	case "restart", "try-restart":
@@ -220,7 +229,7 @@ func (m *Machine) reloadUnit(name string) error {
 	case refusal(d) != nil:
 		return refusal(d)
 	case !canReload(d):
-		return fmt.Errorf("Job type reload is not applicable for unit %s.", name) //nolint:staticcheck // systemd's own words
+		return fmt.Errorf("Job type reload is not applicable for unit %s.", name)
 	case u.active != "active":
 		return fmt.Errorf("unit %s cannot be reloaded because it is inactive", name)
 	}

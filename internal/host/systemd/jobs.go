@@ -27,6 +27,9 @@ var verbs = map[string]enqueue{
 	"start": func(c *dbus.Conn, ctx context.Context, n, m string, ch chan<- string) (int, error) {
 		return c.StartUnitContext(ctx, n, m, ch)
 	},
+	"start-alone": func(c *dbus.Conn, ctx context.Context, n, _ string, ch chan<- string) (int, error) {
+		return c.StartUnitContext(ctx, n, "ignore-dependencies", ch)
+	},
 	"stop": func(c *dbus.Conn, ctx context.Context, n, m string, ch chan<- string) (int, error) {
 		return c.StopUnitContext(ctx, n, m, ch)
 	},

@@ -513,6 +513,9 @@ func gate(b *bench) {
 	b.want(app, "active")
 	b.ok("stop", kb)
 	b.want(app, "inactive")
+	b.ok("start-alone", kb)
+	b.want(kb, "active")
+	b.want(app, "inactive") // nobody asked for it
 }
 
 func accounts(b *bench) {
