@@ -336,6 +336,7 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	if err := r.m.placeKeys(ctx, &r.offer, r.w.keys, r.renamed); err != nil {
 		return r.refused(err)
 	}
+	r.m.notePushed(r.w.keys)
 	if err := r.startKeyUnits(ctx); err != nil {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}

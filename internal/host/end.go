@@ -85,6 +85,7 @@ func (r *run) tidy() error {
 
 // tidy drops what a run that is done needs no more.
 func (m *Machine) tidy(run string, keys []keyMove) error {
+	m.notePushed(keys)
 	m.dropKeys(run, keys)
 	m.unstage(run)
 	now, err := m.stands()

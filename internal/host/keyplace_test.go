@@ -102,3 +102,44 @@ func TestSealedAnew(t *testing.T) {
 		t.Errorf("after its key left, %v lies in %s", left, bundle.SealedDir)
 	}
 }
+
+// Whence a key came is told rightly also when the deployer has looked since, and sent nothing.
+func TestSealedIsToldAfterALook(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	sealed := func() *load {
+		l := rigBot("one", "first")
+		l.Keys[0].Seal = true
+		for p, text := range l.bytes {
+			if s := string(text); strings.Contains(s, "Description=Key") {
+				delete(l.bytes, p)
+				s = strings.Replace(s, "exit 0; echo", "exit 0; systemd-creds decrypt --name=rigtoken /var/lib/bellhop/sealed/rigtoken /run/keys/.rigtoken.new && chown rigbot:rigbot /run/keys/.rigtoken.new && chmod 0640 /run/keys/.rigtoken.new && mv -T /run/keys/.rigtoken.new /run/keys/rigtoken && exit 0; echo", 1)
+				d := bundle.DigestBytes([]byte(s))
+				l.bytes[d] = []byte(s)
+				for i := range l.Files {
+					if l.Files[i].Digest == p {
+						l.Files[i].Digest = d
+					}
+				}
+			}
+		}
+		return l
+	}
+	source := func(want string) {
+		t.Helper()
+		l := sealed()
+		got := twinDeploy(t, m, keysOffer(l), l, bundle.OutcomeNothing)
+		for _, ks := range [][]bundle.KeyState{got.hello.Keys, got.res.Keys} {
+			if len(ks) != 1 || !ks[0].Present || ks[0].Source != want {
+				t.Errorf("keys %+v, want one from %s", ks, want)
+			}
+		}
+	}
+	l := sealed()
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	source("pushed")
+	if err := m.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	source("sealed")
+	source("sealed") // the record knows this boot by now
+}

@@ -23,6 +23,32 @@ import (
 func newKeys(run string) string { return bundle.KeyDir + "/.new-" + run }
 func oldKeys(run string) string { return bundle.KeyDir + "/.old-" + run }
 
+// pushedKeys holds an empty file for each key that was pushed since boot. A sealed key that
+// stands without one came from its copy.
+const pushedKeys = "/run/bellhop-pushed"
+
+// notePushed notes what a run brought that is done. It is for people alone: where /run is
+// full, the key matters more.
+func (m *Machine) notePushed(moves []keyMove) {
+	for _, k := range moves {
+		mark := m.at(pushedKeys + "/" + keyFile(k.Name))
+		if k.Put {
+			os.MkdirAll(m.at(pushedKeys), 0o700)
+			os.WriteFile(mark, nil, 0o600)
+		} else {
+			os.Remove(mark)
+			os.Remove(m.at(pushedKeys)) // with the last
+		}
+	}
+}
+
+func (m *Machine) source(k bundle.Key) string {
+	if _, err := os.Lstat(m.at(pushedKeys + "/" + keyFile(k.Name))); err != nil && k.Seal {
+		return "sealed"
+	}
+	return "pushed"
+}
+
 // keyFile is the name under which a key waits; a template's name may hold slashes.
 func keyFile(name string) string { return bundle.DigestBytes([]byte(name))[:32] }
 
@@ -374,10 +400,6 @@ func (m *Machine) dropKeyFolders(p string) {
 func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyState {
 	var units []string
 	b := &now.Manifest
-	source := "pushed"
-	if boot, err := m.BootID(); err == nil && boot != now.BootID {
-		source = "sealed" // nobody pushed since boot, or the record would say so
-	}
 	for _, k := range b.Keys {
 		units = append(units, k.Name+"-key.service")
 	}
@@ -391,7 +413,7 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 		if ok, err := m.keyStands(k); err == nil && ok {
 			s.Present = true
 			if f, st, err := m.openKey(k.Path); err == nil {
-				s.Since, s.Source = st.Ctim.Sec, source
+				s.Since, s.Source = st.Ctim.Sec, m.source(k)
 				f.Close()
 			}
 		}
