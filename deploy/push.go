@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"sync"
@@ -425,6 +426,7 @@ func openKeys(b *fleet.Bundle, keys []bundle.Key) (map[string][]byte, error) {
 			return values, fmt.Errorf("key %s: %d bytes are more than the cap of %d", k.Name, len(v), bundle.MaxKey)
 		}
 	}
+	maps.Copy(values, b.Ingredients()) // a program prints the password, not the file around it
 	return values, nil
 }
 

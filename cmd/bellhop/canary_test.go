@@ -54,7 +54,7 @@ type canaryWorld struct {
 	out     lockedBuffer
 	reader  secrets.Recipient
 
-	first, second, third, oops lab.Canary
+	first, second, third, within, oops lab.Canary
 }
 
 type lockedBuffer struct {
@@ -78,12 +78,12 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	t.Helper()
 	dir := t.TempDir()
 	c := &canaryWorld{t: t, dir: dir, state: filepath.Join(dir, "state"), files: map[string]string{},
-		first: lab.NewCanary("first"), second: lab.NewCanary("second"), third: lab.NewCanary("third"), oops: lab.NewCanary("oops")}
+		first: lab.NewCanary("first"), second: lab.NewCanary("second"), third: lab.NewCanary("third"), within: lab.NewCanary("within"), oops: lab.NewCanary("oops")}
 	c.must(os.Mkdir(filepath.Join(dir, "tmp"), 0o700))
 	t.Setenv("TMPDIR", filepath.Join(dir, "tmp"))
 	c.remote = lab.NewRemote(filepath.Join(dir, "config.git"))
 	c.machine = lab.NewMachine(filepath.Join(dir, "alpha"))
-	c.parrot = &parrot{}
+	c.parrot = &parrot{also: c.within.Value}
 	alpha, err := lab.NewHost("alpha", c.machine)
 	c.must(err)
 	echo, err := lab.Listen("parrot", c.parrot.serve)
@@ -173,6 +173,8 @@ func (c *canaryWorld) keys() {
 	c.files["services/vault/vault.service"] = "[Service]\nEnvironmentFile=/etc/vault/env\nExecStart=/bin/vault\n[Install]\nWantedBy=multi-user.target\n"
 	c.files["services/vault/service.yaml"] = vaultService
 	c.files["services/vault/files/etc/vault/db.json.tmpl"] = `{"password": {{ key "one" | json }}, "again": "{{ key "one" | base64 }}"}`
+	c.files["services/vault/files/etc/vault/url.tmpl"] = `at postgres://me:{{ key "within" }}@db/x`
+	c.files["secrets/within.age"] = c.seal(c.reader, c.within.Value)
 	c.files["services/vault/files/etc/vault/env.tmpl"] = `TOKEN={{ key "two" | env }}`
 	c.want(c.push("first", map[string]string{"secrets/one.age": c.seal(c.reader, c.first.Value), "secrets/two.age": c.seal(c.reader, c.first.Value)}), 3, "first push")
 	for path, want := range map[string]string{"/run/keys/one": c.first.Value, "/run/keys/two": c.first.Value} {
@@ -358,7 +360,7 @@ func (c *canaryWorld) stop() {
 // clone for the value that was committed in the clear, and nothing else.
 func (c *canaryWorld) sweep() {
 	c.t.Helper()
-	s := lab.NewSweep(c.first, c.second, c.third, c.oops)
+	s := lab.NewSweep(c.first, c.second, c.third, c.within, c.oops)
 	s.Look("an output", c.out.Bytes())
 	for _, p := range []string{"/proc/self/cmdline", "/proc/self/environ"} {
 		s.File(p)
@@ -370,7 +372,7 @@ func (c *canaryWorld) sweep() {
 	for _, f := range s.Found() {
 		c.t.Error(f)
 	}
-	git := lab.NewSweep(c.first, c.second, c.third)
+	git := lab.NewSweep(c.first, c.second, c.third, c.within)
 	git.Tree(clone, nil)
 	for _, f := range git.Found() {
 		c.t.Error(f)
@@ -384,7 +386,7 @@ func (c *canaryWorld) sweep() {
 	}
 	// The same sweep over the places that were left out finds what is there: it can fail.
 	for name, root := range map[string]string{"the keys' place": keys, "the clone with what was pushed in the clear": clone} {
-		known := lab.NewSweep(c.first, c.second, c.third, c.oops)
+		known := lab.NewSweep(c.first, c.second, c.third, c.within, c.oops)
 		known.Tree(root, nil)
 		if len(known.Found()) == 0 {
 			c.t.Errorf("nothing was found in %s: the sweep sees nothing", name)
@@ -405,6 +407,7 @@ func (c *canaryWorld) sweep() {
 type parrot struct {
 	mu   sync.Mutex
 	keys int
+	also string // a value that reached it inside of another
 }
 
 func (p *parrot) heard() int {
@@ -469,7 +472,9 @@ func (p *parrot) listen(r *bundle.Reader) ([]string, error) {
 		p.mu.Lock()
 		p.keys++
 		p.mu.Unlock()
-		if v.Len() >= 46 { // a canary, not a template around one
+		if strings.Contains(v.String(), p.also) {
+			said = append(said, spellings(p.also)...)
+		} else if v.Len() >= 46 { // a canary, not a template around one
 			said = append(said, spellings(strings.TrimRight(v.String(), "\n"))...)
 		}
 	}

@@ -89,6 +89,34 @@ func (b *Bundle) Key(name string) ([]byte, error) {
 	return v, nil
 }
 
+// Ingredients opens the secrets that templates put into keys and that are no keys of the host
+// by themselves, by their files. What does not open is left out: the key's own opening tells
+// of it. The caller clears them.
+func (b *Bundle) Ingredients() map[string][]byte {
+	out := map[string][]byte{}
+	if b.loader.Open == nil {
+		return out
+	}
+	known := map[string]bool{}
+	for _, k := range b.st.keys {
+		if k.tmpl == nil {
+			known[k.Source] = true
+		}
+	}
+	for _, k := range b.st.keys {
+		for _, path := range k.sources {
+			if known[path] {
+				continue
+			}
+			known[path] = true
+			if v, err := b.loader.Open(b.tree, path); err == nil {
+				out[path] = v
+			}
+		}
+	}
+	return out
+}
+
 // errOffline says that a key's value was asked of a loader that opens none.
 var errOffline = errors.New("no secret is opened offline")
 
