@@ -130,6 +130,20 @@ func TestTree(t *testing.T) {
 
 func sync2(r *gitsync.Repo) (gitsync.Snapshot, error) { return r.Sync(context.Background()) }
 
+// systemd escapes with backslashes, so names may have them; fstest alone frowns at it.
+func TestEscapedUnitName(t *testing.T) {
+	const name = `services/bot/srv-my\x2ddata.mount`
+	rem := remote(t)
+	rem.Commit(map[string]string{name: "[Mount]\n"}, "a mount", "")
+	tree := sync1(t, open(t, gitsync.Config{URL: rem.URL()})).Tree
+	if b, err := fs.ReadFile(tree, name); err != nil || string(b) != "[Mount]\n" {
+		t.Errorf("ReadFile(%s) = %q, %v", name, b, err)
+	}
+	if es, err := fs.ReadDir(tree, "services/bot"); err != nil || len(es) != 1 {
+		t.Errorf("ReadDir = %v, %v, want the mount alone", es, err)
+	}
+}
+
 func TestLinksStayInside(t *testing.T) {
 	rem := remote(t)
 	rem.Commit(map[string]string{

@@ -332,7 +332,8 @@ var (
 )
 
 // list reads a folder of the clone, sorted by name. Names that could lead elsewhere are
-// errors: git refuses to make them, so somebody made them by hand.
+// errors: git refuses to make them, so somebody made them by hand. A backslash leads nowhere,
+// and units have it: srv-my\x2ddata.mount.
 func (r *Repo) list(h plumbing.Hash) ([]entry, error) {
 	var t *object.Tree
 	if err := r.read(func(s *store) (err error) {
@@ -343,7 +344,7 @@ func (r *Repo) list(h plumbing.Hash) ([]entry, error) {
 	}
 	entries := make([]entry, 0, len(t.Entries))
 	for _, e := range t.Entries {
-		if e.Name == "." || !fs.ValidPath(e.Name) || strings.ContainsAny(e.Name, "/\\\x00") || strings.EqualFold(e.Name, ".git") {
+		if e.Name == "." || !fs.ValidPath(e.Name) || strings.ContainsAny(e.Name, "/\x00") || strings.EqualFold(e.Name, ".git") {
 			return nil, fmt.Errorf("%w: %q", errName, e.Name)
 		}
 		entries = append(entries, entry{e.Name, e.Hash, modeOf(e.Mode)})
