@@ -133,24 +133,14 @@ func (e *Env) printFindings(findings []secrets.Finding) {
 	}
 }
 
-// usedSecrets lists the files that a key on some host comes from; nil when the config has
-// problems, so that nothing is called unused for a mistake elsewhere.
+// usedSecrets lists the files that services name; nil when the config has problems, so that
+// nothing is called unused for a mistake elsewhere.
 func usedSecrets(tree fs.FS) []string {
 	f, err := (&fleet.Loader{}).Load(tree)
 	if err != nil || f == nil {
 		return nil
 	}
-	used := []string{}
-	for _, h := range f.Hosts {
-		b, err := f.Bundle(h.Name)
-		if err != nil || b == nil {
-			return nil
-		}
-		for _, k := range b.Keys {
-			used = append(used, k.Source)
-		}
-	}
-	return used
+	return orEmpty(f.Secrets())
 }
 
 func orEmpty[T any](list []T) []T {

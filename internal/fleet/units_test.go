@@ -245,7 +245,11 @@ files: { /etc/own.conf: { mode: "0440", user: root } }
 		"services/svc/files/etc/own.conf.tmpl":   "{{ key \"db\" }}",
 		"secrets/db.age":                         `p$a"ss{{ .Settings }}` + "\n",
 	})
-	b := mustBundle(t, mustLoad(t, m), "a")
+	f := mustLoad(t, m)
+	if got := f.Secrets(); !slices.Equal(got, []string{"secrets/db.age", "secrets/k.age"}) {
+		t.Errorf("Secrets() = %q, want that of the template too", got)
+	}
+	b := mustBundle(t, f, "a")
 	for _, f := range b.Files {
 		p, err := b.File(f.Digest)
 		if err != nil {
