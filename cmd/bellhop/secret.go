@@ -318,30 +318,31 @@ func (e *Env) printWho(items []secrets.Item) {
 
 func (e *Env) secretRekeyCmd() *cobra.Command {
 	var f secretFlags
-	var check, asJSON bool
+	var check, dry, asJSON bool
 	c := &cobra.Command{
 		Use: "rekey [NAME...]", Short: "Seal stale files for the readers of now",
 		Long: `Seal again, for the readers that the rules name now, those files whose readers changed: all
-of them or none. Values stay as they are, so no host changes. --check changes nothing and
-exits 1 when something is stale.`,
+of them or none. Values stay as they are, so no host changes. --dry-run changes nothing and
+says what would be done; --check does the same and exits 1 when something is stale.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
 				return err
 			}
-			return e.secretRekey(s, secretNames(s.Dir, args), check, asJSON)
+			return e.secretRekey(s, secretNames(s.Dir, args), check || dry, check, asJSON)
 		},
 	}
 	f.flags(c)
+	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing; say what is stale")
 	c.Flags().BoolVar(&check, "check", false, "change nothing; exit 1 when something is stale")
 	jsonFlag(c, &asJSON)
 	c.ValidArgsFunction = completeSecrets
 	return c
 }
 
-func (e *Env) secretRekey(s *secrets.Store, names []string, check, asJSON bool) error {
+func (e *Env) secretRekey(s *secrets.Store, names []string, look, check, asJSON bool) error {
 	do := s.Rekey
-	if check {
+	if look {
 		do = s.Stale
 	}
 	k, err := do(names...)
@@ -354,7 +355,7 @@ func (e *Env) secretRekey(s *secrets.Store, names []string, check, asJSON bool) 
 			*secrets.Rekeying
 		}{1, k})
 	} else {
-		e.printRekeying(k, check)
+		e.printRekeying(k, look)
 	}
 	if err == nil && check && len(k.Files) > 0 {
 		return exit(exitError)
@@ -362,9 +363,9 @@ func (e *Env) secretRekey(s *secrets.Store, names []string, check, asJSON bool) 
 	return err
 }
 
-func (e *Env) printRekeying(k *secrets.Rekeying, check bool) {
+func (e *Env) printRekeying(k *secrets.Rekeying, look bool) {
 	p, word := e.outPaint(), "sealed"
-	if check {
+	if look {
 		word = "stale"
 	}
 	for _, it := range k.Files {
