@@ -53,6 +53,8 @@ type DB struct {
 	jobs  []*job     // that wait for the next transaction
 	led   bool       // somebody writes, and will write jobs too
 	more  chan struct{}
+	leads sync.WaitGroup // who writes; Close waits for it
+	ended bool           // Close was called: nobody lingers
 
 	atWork atomic.Int64 // hosts that were begun and have no result
 
@@ -141,6 +143,14 @@ func (db *DB) start() error {
 
 // Close closes the file.
 func (db *DB) Close() error {
+	db.queue.Lock()
+	db.ended = true
+	db.queue.Unlock()
+	select {
+	case db.more <- struct{}{}:
+	default:
+	}
+	db.leads.Wait()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.tx != nil {

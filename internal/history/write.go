@@ -43,10 +43,11 @@ func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) erro
 	db.jobs = append(db.jobs, j)
 	lead := !db.led
 	db.led = true
-	db.queue.Unlock()
 	if lead {
-		go db.lead()
-	} else {
+		db.leads.Go(db.lead)
+	}
+	db.queue.Unlock()
+	if !lead {
 		select {
 		case db.more <- struct{}{}:
 		default:
@@ -81,10 +82,10 @@ func (db *DB) waits() bool {
 	defer t.Stop()
 	for late := false; ; {
 		db.queue.Lock()
-		n := len(db.jobs)
-		db.led = n > 0 || !late
+		n, over := len(db.jobs), late || db.ended
+		db.led = n > 0 || !over
 		db.queue.Unlock()
-		if n > 0 || late {
+		if n > 0 || over {
 			return n > 0
 		}
 		select {
