@@ -19,6 +19,8 @@ type HostKeys struct {
 	Name   string    `json:"name"`
 	BootID *string   `json:"boot_id"`
 	Error  *string   `json:"error"`
+	Place  *string   `json:"place"` // what keys stand on: ramfs or tmpfs; null when nobody asked
+	Swaps  bool      `json:"swaps"` // it is a tmpfs, and the host swaps unencrypted
 	Keys   []KeyInfo `json:"keys"`
 }
 
@@ -40,7 +42,14 @@ func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error)
 			return HostKeys{}, err
 		}
 		defer c.close()
-		return hostKeys(h.Name, b, &c.hello), nil
+		hk := hostKeys(h.Name, b, &c.hello)
+		if len(c.hello.Keys) > 0 {
+			hk.Place, hk.Swaps = some("tmpfs"), c.hello.SwapClear
+			if c.hello.RAMFS {
+				hk.Place = some("ramfs")
+			}
+		}
+		return hk, nil
 	})
 }
 

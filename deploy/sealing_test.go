@@ -50,3 +50,27 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	w.wantState("a", history.Current, c)
 	w.wantState("b", history.Current, c)
 }
+
+// Key status tells where keys stand when it is no ramfs.
+func TestKeyStatusTellsThePlace(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	keyed(w, "a", 1, 5)
+	w.enable("b", "vault")
+	w.machines["b"].RefuseRamfs(true)
+	w.push("keys", history.RunDone)
+	hosts, err := w.d.KeyStatus(t.Context(), "")
+	w.must(err)
+	if len(hosts) != 2 || hosts[0].Place == nil || *hosts[0].Place != "ramfs" || hosts[0].Swaps {
+		t.Errorf("a: %+v, want a ramfs", hosts)
+	}
+	if hosts[1].Place == nil || *hosts[1].Place != "tmpfs" || !hosts[1].Swaps {
+		t.Errorf("b: %+v, want a tmpfs that swaps", hosts)
+	}
+	for _, h := range hosts {
+		if h.BootID == nil || *h.BootID != w.machines[h.Name].BootID() || len(h.Keys) != 1 {
+			t.Errorf("%+v, want one key and the boot id", h)
+		} else if k := h.Keys[0]; !k.Expected || !k.Present || k.Since == nil || *k.Source != "pushed" || *k.Unit != "active" {
+			t.Errorf("%s: %+v, want it expected, present, pushed", h.Name, k)
+		}
+	}
+}

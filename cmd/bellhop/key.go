@@ -106,6 +106,16 @@ func (e *Env) printKeys(hosts []deploy.HostKeys) {
 		return
 	}
 	t.write(e.Stdout)
+	for _, h := range hosts {
+		if h.Place == nil || *h.Place == "ramfs" {
+			continue
+		}
+		text := "keys stand on a " + *h.Place + ", since it refuses a ramfs"
+		if h.Swaps {
+			text += ", and it swaps unencrypted: a key may reach its disk"
+		}
+		fmt.Fprintf(e.Stdout, "%s: %s\n", h.Name, p.yellow(text))
+	}
 }
 
 // at paints one column.
