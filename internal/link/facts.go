@@ -42,7 +42,8 @@ const factsScript = `umask 077; read -r line; echo "bellhop-facts 1"; ` +
 	`echo "systemd $(systemctl --version 2>/dev/null | head -n 1)"; if [ -e /etc/NIXOS ]; then echo "nixos yes"; fi; ` +
 	`for f in /etc/ssh/ssh_host_*_key.pub; do if [ -r $f ]; then echo "hostkey $(cat $f)"; fi; done; ` +
 	`if [ $(id -u) -ne 0 ]; then e=$(LC_ALL=C sudo -n -- true 2>&1) && echo "sudo ok" || echo "sudo no $(echo $e)"; fi; ` +
-	`while read -r a b c d e; do echo "mount $b $d"; done </proc/self/mounts; ` +
+	`while read -r a b c d e; do echo "mount $b $d"; if [ $b = /run/keys ]; then echo "keys $c"; fi; done </proc/self/mounts; ` +
+	`if [ -r /proc/swaps ]; then while read -r a b c; do echo "swap $a"; done </proc/swaps; fi; ` +
 	`if [ -n "$line" ]; then set -- $line; f=$HOME/.ssh/authorized_keys; ` +
 	`if grep -qF "$3" $f 2>/dev/null; then echo "key there"; else ` +
 	`mkdir -p $HOME/.ssh && { if [ -s $f ] && [ -n "$(tail -c 1 $f)" ]; then echo >>$f; fi; } && printf "%s\n" "$line" >>$f && echo "key added" || echo "key failed"; ` +
@@ -63,7 +64,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 	}
 	var f Facts
 	mounts := map[string]string{}
-	uid, sudo, ended := "", "", false
+	uid, sudo, keys, swap, ended := "", "", "", "", false
 	for line := range strings.Lines(string(body)) {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch word {
@@ -93,6 +94,13 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 			if where, options, ok := strings.Cut(rest, " "); ok {
 				mounts[path.Clean(where)] = options // the last one on a place is the one in force
 			}
+		case "keys":
+			keys = rest
+		case "swap":
+			// zram is RAM; a mapped device may be encrypted, and the helper looks closer
+			if strings.HasPrefix(rest, "/") && !strings.HasPrefix(rest, "/dev/zram") && !strings.HasPrefix(rest, "/dev/dm-") && !strings.HasPrefix(rest, "/dev/mapper/") {
+				swap = rest
+			}
 		case "key":
 			f.KeyAdded, f.KeyThere = rest == "added", rest != "failed"
 			if rest == "failed" {
@@ -107,7 +115,20 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 	}
 	slices.SortStableFunc(f.HostKeys, func(a, b string) int { return keyRank(a) - keyRank(b) })
 	f.judge(uid, sudo, mounts)
+	f.judgeKeys(keys, swap)
 	return f, nil
+}
+
+// judgeKeys notes a place for keys that the kernel may write to swap.
+func (f *Facts) judgeKeys(kind, swap string) {
+	if kind == "" || kind == "ramfs" {
+		return // nothing stands there yet, or in RAM for good
+	}
+	note := fmt.Sprintf("keys stand on a %s, since it refuses a ramfs", kind)
+	if swap != "" {
+		note += fmt.Sprintf(", and it swaps to %s: a key may reach its disk", swap)
+	}
+	f.Notes = append(f.Notes, printable([]byte(note)))
 }
 
 // judge turns what was found into problems and notes.

@@ -110,6 +110,25 @@ func TestFacts(t *testing.T) {
 	}
 }
 
+// Where ramfs is refused keys stand on a tmpfs; a host that swaps in the clear is named for it.
+func TestFactsOfKeys(t *testing.T) {
+	for more, want := range map[string]string{
+		"keys ramfs\nswap /dev/sda2\n":                 "",
+		"swap /dev/sda2\n":                             "",
+		"keys tmpfs\nswap Filename\nswap /dev/zram0\n": "on a tmpfs, since it refuses a ramfs",
+		"keys tmpfs\nswap Filename\nswap /swap file\n": "swaps to /swap file: a key may reach its disk",
+		"keys tmpfs\nswap /dev/sda2\nswap /dev/dm-0\n": "swaps to /dev/sda2",
+	} {
+		f, err := parseFacts([]byte(strings.Replace(goodFacts, "end\n", more+"end\n", 1)), time.Unix(1700000000, 5e8))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(f.Notes[1:], "; "); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q: notes %q, want %q", more, f.Notes, want)
+		}
+	}
+}
+
 func TestSudoRefusals(t *testing.T) {
 	for said, want := range map[string]string{
 		"sudo: a password is required\n":                                                           "NOPASSWD",
