@@ -211,6 +211,9 @@ func (s *service) take(t *tree, l *Loader, o object, rel string) error {
 // places that are bellhop's, or that nobody installs files to.
 var closedPlaces = []string{"/proc", "/sys", "/dev", bundle.KeyDir, bundle.StateDir, bundle.PackageDir, "/usr/local/libexec/bellhop"}
 
+// accountFiles hold everybody, root among them: one file for all of them locks the host up.
+var accountFiles = []string{"/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"}
+
 // badPath says why path can't be installed to; "" when it can.
 func badPath(p string) string {
 	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" {
@@ -223,6 +226,9 @@ func badPath(p string) string {
 		if c < ' ' || c == 0x7f {
 			return "control characters in a path"
 		}
+	}
+	if slices.Contains(accountFiles, p) {
+		return "accounts come from user: in service.yaml, never as a whole file"
 	}
 	for _, c := range closedPlaces {
 		if below(p, c) {

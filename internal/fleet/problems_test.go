@@ -94,6 +94,7 @@ func TestProblems(t *testing.T) {
 		"service.yml":                {"", map[string]string{"services/svc/service.yml": "x"}, []string{"this file is called service.yaml"}},
 		"stray in services":          {"", map[string]string{"services/x.txt": "x"}, []string{"services/x.txt: services/ holds one folder"}},
 		"unit below files":           {"", map[string]string{"services/svc/files/etc/systemd/system/x.service": "x"}, []string{"stands at the top of the service's folder"}},
+		"accounts as a file":         {"", map[string]string{"services/svc/files/etc/passwd": "x"}, []string{"services/svc/files/etc/passwd: accounts come from user:"}},
 		"file in a closed place":     {"", map[string]string{"services/svc/files/run/keys/x": "x"}, []string{"below /run/keys is no place for this"}},
 		"cr in a unit":               {"", map[string]string{"services/svc/svc.service": "[Service]\r\nExecStart=/bin/true\r\n"}, []string{"services/svc/svc.service:1:1: a carriage return"}},
 		"lfs":                        {"", map[string]string{"services/svc/files/etc/x": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"}, []string{"services/svc/files/etc/x: a git-lfs pointer"}},
