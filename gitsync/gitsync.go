@@ -61,7 +61,7 @@ type Config struct {
 	HostKeys  []string      // for ssh: pinned keys, as lines of authorized_keys or known_hosts
 	Rewritten Rewritten     // "": Follow
 	Timeout   time.Duration // of one Sync; 0 is 5 min
-	MaxPacks  int           // more packs than this are renewed as one; 0 is 50
+	MaxPacks  int           // more packs than this are renewed as one; 0 is 20: each costs time at every fetch
 	MaxPack   int64         // bytes that one fetch may bring; 0 is 1 GiB
 }
 
@@ -141,7 +141,7 @@ func Open(cfg Config) (*Repo, error) {
 		cfg.Timeout = 5 * time.Minute
 	}
 	if cfg.MaxPacks == 0 {
-		cfg.MaxPacks = 50
+		cfg.MaxPacks = 20
 	}
 	if cfg.MaxPack == 0 {
 		cfg.MaxPack = 1 << 30
@@ -158,18 +158,26 @@ func Open(cfg Config) (*Repo, error) {
 func (r *Repo) Sync(ctx context.Context) (Snapshot, error) {
 	r.work.Lock()
 	defer r.work.Unlock()
-	return r.syncLocked(ctx)
+	return r.syncLocked(ctx, true)
 }
 
-func (r *Repo) syncLocked(ctx context.Context) (Snapshot, error) {
+// Look is Sync for who only wants to see: the next Sync tells of a rewritten history as if
+// nobody had looked.
+func (r *Repo) Look(ctx context.Context) (Snapshot, error) {
+	r.work.Lock()
+	defer r.work.Unlock()
+	return r.syncLocked(ctx, false)
+}
+
+func (r *Repo) syncLocked(ctx context.Context, move bool) (Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	s, err := r.sync(ctx)
+	s, err := r.sync(ctx, move)
 	if damaged(err) {
 		if rerr := r.renew(ctx, r.asideName()); rerr != nil {
 			return Snapshot{}, fmt.Errorf("sync %s: the clone in %s is damaged (%w) and could not be cloned anew: %w", r.cfg.Branch, r.cfg.Dir, err, rerr)
 		}
-		s, err = r.sync(ctx)
+		s, err = r.sync(ctx, move)
 	}
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("sync %s: %w", r.cfg.Branch, err)
@@ -177,8 +185,8 @@ func (r *Repo) syncLocked(ctx context.Context) (Snapshot, error) {
 	return s, nil
 }
 
-// sync is one look at the remote.
-func (r *Repo) sync(ctx context.Context) (Snapshot, error) {
+// sync is one look at the remote; move makes what it finds the commit that was seen last.
+func (r *Repo) sync(ctx context.Context, move bool) (Snapshot, error) {
 	if err := r.open(); err != nil {
 		return Snapshot{}, err
 	}
@@ -202,6 +210,9 @@ func (r *Repo) sync(ctx context.Context) (Snapshot, error) {
 	}
 	if s.Rewritten, err = r.rewritten(ctx, old, head); err != nil {
 		return Snapshot{}, err
+	}
+	if !move {
+		return s, nil
 	}
 	if head != old {
 		if err := writeRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch, head); err != nil {
@@ -280,7 +291,7 @@ func (r *Repo) At(ctx context.Context, commit string) (Snapshot, error) {
 	}
 	h, err := r.resolve(commit)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		if _, serr := r.syncLocked(ctx); serr != nil && !errors.Is(serr, ErrRewritten) {
+		if _, serr := r.syncLocked(ctx, false); serr != nil && !errors.Is(serr, ErrRewritten) {
 			return Snapshot{}, fmt.Errorf("commit %s: %w here, and %w", commit, ErrUnknown, serr)
 		}
 		h, err = r.resolve(commit)
