@@ -91,3 +91,48 @@ func (w *world) waitCurrentFast(c string) {
 	}
 	w.t.Fatalf("%s does not stand everywhere", c)
 }
+
+// BenchmarkRatioKeys changes one key of 201 on one host, and one key of one on another: from
+// the signed webhook to all current, alternating, medians of five.
+func BenchmarkRatioKeys(b *testing.B) {
+	w := newWorld(b)
+	w.writeRepo()
+	for name, n := range map[string]int{"one": 1, "many": 201} {
+		y := "keys:\n"
+		for i := range n {
+			y += fmt.Sprintf("  %s%d: {}\n", name, i)
+		}
+		w.write(map[string]string{"services/" + name + "/" + name + ".service": idleUnit, "services/" + name + "/service.yaml": y})
+	}
+	w.enable("lufta", "one: true")
+	w.enable("kos-mos", "many: true")
+	w.secret("one0", "value")
+	w.secret("many0", "value")
+	sealed := w.read("secrets/many0.age")
+	for i := range 200 {
+		w.write(map[string]string{fmt.Sprintf("secrets/many%d.age", i+1): sealed})
+	}
+	w.push("warm up")
+	took := map[string][]time.Duration{}
+	for i := range 6 {
+		for _, name := range []string{"one", "many"} {
+			w.secret(name+"0", fmt.Sprint("another value ", i))
+			c := w.commit("a key")
+			time.Sleep(2 * time.Second) // the bell's own pause between two runs
+			began := time.Now()
+			w.deliver(c)
+			w.waitCurrentFast(c)
+			if i > 0 { // the first round warms both
+				took[name] = append(took[name], time.Since(began))
+			}
+		}
+	}
+	slices.Sort(took["one"])
+	slices.Sort(took["many"])
+	ratio := float64(took["many"][2]) / float64(took["one"][2])
+	b.ReportMetric(ratio, "ratio")
+	b.Logf("one of 201 %v, one of one %v", took["many"], took["one"])
+	if ratio > 1.5 {
+		b.Errorf("one key of 201 took %.2f × one of one, want at most 1.5 ×", ratio)
+	}
+}
