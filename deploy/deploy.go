@@ -63,6 +63,9 @@ type Deployer struct {
 	// Sync asks the remote for the branch's head, and returns it. An error that is ErrRefused
 	// says that the head must not be followed.
 	Sync func(ctx context.Context) (Snapshot, error)
+	// Look is Sync for a plan that is only shown, and leaves to Sync what it tells but once.
+	// Nil: Sync.
+	Look func(ctx context.Context) (Snapshot, error)
 	// At returns an older commit. Nil: keys and texts of older generations can't be had.
 	At func(ctx context.Context, commit string) (Snapshot, error)
 	// Keep is told the commits that kept generations came from. Nil: nobody is told.

@@ -149,7 +149,11 @@ func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 	if f := d.lastFleet(); f != nil {
 		return f, nil
 	}
-	snap, err := d.Sync(ctx)
+	look := d.Look
+	if look == nil {
+		look = d.Sync
+	}
+	snap, err := look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the repo: %w", err)
 	}

@@ -92,7 +92,11 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		return Snapshot{}, ErrPaused
 	}
 	r.event(Event{Step: "sync"})
-	snap, err := d.Sync(ctx)
+	look := d.Sync
+	if r.quiet && d.Look != nil {
+		look = d.Look
+	}
+	snap, err := look(ctx)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}

@@ -210,6 +210,14 @@ func TestRewritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	fresh := rem.Rewrite(map[string]string{"a": "3"}, "anew")
+	for range 2 { // who only looks takes nothing from who acts
+		if s, err := follow.Look(t.Context()); err != nil || !s.Rewritten || s.Commit != fresh {
+			t.Errorf("Look = %s rewritten=%v, %v, want %s, true", s.Commit, s.Rewritten, err, fresh)
+		}
+	}
+	if _, err := follow.At(t.Context(), strings.Repeat("a", 40)); !errors.Is(err, gitsync.ErrUnknown) {
+		t.Errorf("At(unknown) = %v", err)
+	}
 	if s := sync1(t, follow); !s.Rewritten || s.Commit != fresh {
 		t.Errorf("follow: Sync = %s rewritten=%v, want %s, true", s.Commit, s.Rewritten, fresh)
 	}

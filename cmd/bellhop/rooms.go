@@ -169,7 +169,8 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 		return nil, err
 	}
 	return &deploy.Deployer{
-		Sync:    h.sync,
+		Sync:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Sync(ctx)) },
+		Look:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Look(ctx)) },
 		At:      h.at,
 		Keep:    h.repo.Keep,
 		Loader:  &fleet.Loader{Open: h.openSecret, KeyDigest: keyDigest(digest)},
@@ -184,8 +185,8 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 	}, nil
 }
 
-func (h *house) sync(ctx context.Context) (deploy.Snapshot, error) {
-	s, err := h.repo.Sync(ctx)
+// seen says in deploy's words what gitsync saw.
+func seen(s gitsync.Snapshot, err error) (deploy.Snapshot, error) {
 	if errors.Is(err, gitsync.ErrRewritten) {
 		err = fmt.Errorf("%w: %w", deploy.ErrRefused, err)
 	}
