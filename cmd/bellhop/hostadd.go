@@ -130,7 +130,7 @@ func (e *Env) meet(ctx context.Context, o *hostAdd, known knownFleet) (link.Targ
 	}
 	pool := link.NewPool(link.Config{Signers: signers})
 	defer pool.Close()
-	n := link.Newcomer{Name: o.name, Destination: o.dest, Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr}
+	n := link.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr}
 	if o.jump != "" {
 		via, err := o.target(o.jump)
 		if err != nil {
@@ -143,6 +143,16 @@ func (e *Env) meet(ctx context.Context, o *hostAdd, known knownFleet) (link.Targ
 		return t, facts, hint(fmt.Errorf("add %s: %w", o.name, err), "ssh %s must work first", o.dest)
 	}
 	return t, facts, nil
+}
+
+// sshDestination writes name:port and [v6]:port the way that ssh takes a port.
+func sshDestination(dest string) string {
+	at := strings.LastIndex(dest, "@") + 1
+	host, port, err := net.SplitHostPort(dest[at:])
+	if err != nil || host == "" || strings.Contains(dest, "://") {
+		return dest
+	}
+	return "ssh://" + dest[:at] + net.JoinHostPort(host, port)
 }
 
 // deployerLine is the public key of a deployer whose state directory is on this machine.
@@ -263,6 +273,7 @@ type checkedHost struct {
 	Error    *string  `json:"error"`
 
 	facts link.Facts
+	err   error
 }
 
 func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON bool) error {
@@ -278,7 +289,7 @@ func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON 
 		h := checkedHost{Name: t.Name, Arch: f.Arch, Systemd: f.Systemd, NixOS: f.NixOS, SkewMs: f.Skew.Milliseconds(),
 			Problems: orEmpty(f.Problems), Notes: orEmpty(f.Notes), facts: f}
 		if err != nil {
-			h.Error = some(err.Error())
+			h.Error, h.err = some(strings.TrimPrefix(err.Error(), t.Name+": ")), err
 		}
 		return h
 	})
@@ -304,6 +315,9 @@ func (e *Env) printChecked(hosts []checkedHost, bad int) {
 	for _, h := range hosts {
 		if h.Error != nil {
 			fmt.Fprintf(e.Stdout, "%s: %s\n", p.bold(h.Name), p.red(*h.Error))
+			if said := hintFor(h.err); said != "" {
+				fmt.Fprintf(e.Stdout, "  %s %s\n", p.cyan("hint:"), said)
+			}
 			continue
 		}
 		e.printFacts(h.Name, h.facts)

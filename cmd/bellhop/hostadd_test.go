@@ -24,3 +24,18 @@ func TestKnownFleetAt(t *testing.T) {
 		}
 	}
 }
+
+func TestSSHDestination(t *testing.T) {
+	for dest, want := range map[string]string{
+		"root@192.168.0.12":          "root@192.168.0.12",
+		"box":                        "box",
+		"root@fd00::1":               "root@fd00::1",
+		"root@[fd00::1]:2222":        "ssh://root@[fd00::1]:2222",
+		"lufta.lan:2222":             "ssh://lufta.lan:2222",
+		"ssh://cadey@lufta.lan:2222": "ssh://cadey@lufta.lan:2222",
+	} {
+		if got := sshDestination(dest); got != want {
+			t.Errorf("sshDestination(%q) = %q, want %q", dest, got, want)
+		}
+	}
+}

@@ -221,7 +221,7 @@ func (e *Env) logsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return e.remote(c.Context(), &r, t, journalLine(t, args[1:], follow, lines, since))
+			return e.remote(c.Context(), &r, t, journalLine(args[1:], follow, lines, since))
 		},
 	}
 	r.flags(c)
@@ -232,11 +232,8 @@ func (e *Env) logsCmd() *cobra.Command {
 	return c
 }
 
-func journalLine(t link.Target, unit []string, follow bool, lines int, since string) string {
+func journalLine(unit []string, follow bool, lines int, since string) string {
 	args := []string{"journalctl", "--no-pager", "-n", fmt.Sprint(lines)}
-	if t.User != "" && t.User != "root" {
-		args = append([]string{"sudo", "-n"}, args...)
-	}
 	if since != "" {
 		args = append(args, "--since="+since)
 	}
