@@ -3,7 +3,8 @@
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SCRIPTS     = .ci/run e2e/rig/rig $(wildcard scripts/*)
-ARCHES      = amd64 arm64 arm riscv64
+ARCHES      = amd64 arm64 arm riscv64 # of hosts; ENGINES are those that bellhop itself runs on
+ENGINES     = $(ARCHES)
 BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
 
 .PHONY: test race lint vuln e2e bench bench-peers fuzz dist image install-rig clean
@@ -39,11 +40,9 @@ fuzz: ## ten seconds for each target
 	scripts/fuzz 10s
 
 dist: ## static binaries, helpers for every architecture, man pages, completions
-	@for a in $(ARCHES); do \
-	  mkdir -p dist/linux-$$a dist/helpers && \
-	  GOARCH=$$a $(BUILD) -o dist/linux-$$a/bellhop ./cmd/bellhop && \
-	  GOARCH=$$a $(BUILD) -o dist/helpers/bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; \
-	done
+	mkdir -p dist/helpers
+	for a in $(ARCHES); do GOARCH=$$a $(BUILD) -o dist/helpers/bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; done
+	for a in $(ENGINES); do GOARCH=$$a $(BUILD) -o dist/linux-$$a/bellhop ./cmd/bellhop || exit 1; done
 	@go run ./cmd/bellhop man dist/man/man1
 	@mkdir -p dist/completions && for s in bash zsh fish; do \
 	  go run ./cmd/bellhop completion $$s > dist/completions/bellhop.$$s || exit 1; \

@@ -689,7 +689,7 @@ func TestSocket(t *testing.T) {
 	if _, err := ListenSocket(path, ""); err == nil || !strings.Contains(err.Error(), "another bellhop") {
 		t.Errorf("a second server: %v", err)
 	}
-	if _, err := ListenSocket(filepath.Join(dir, strings.Repeat("x", 100)), ""); err == nil || !strings.Contains(err.Error(), "--socket") {
+	if _, err := ListenSocket(filepath.Join(dir, strings.Repeat("x", 100)), ""); err == nil || !strings.Contains(err.Error(), "shorter --state-dir") {
 		t.Errorf("a long path: %v", err)
 	}
 	os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)

@@ -413,7 +413,7 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 		if ok, err := m.keyStands(k); err == nil && ok {
 			s.Present = true
 			if f, st, err := m.openKey(k.Path); err == nil {
-				s.Since, s.Source = st.Ctim.Sec, m.source(k)
+				s.Since, s.Source = int64(st.Ctim.Sec), m.source(k)
 				f.Close()
 			}
 		}

@@ -71,18 +71,18 @@ func (u *unit) up() bool {
 	return u.active == "active" || u.active == "activating" || u.active == "reloading"
 }
 
-func errNoUnitFile(name string) error { return fmt.Errorf("Unit file %s does not exist.", name) }
-func errMasked(name string) error     { return fmt.Errorf("Unit %s is masked.", name) }
+func errNoUnitFile(name string) error { return fmt.Errorf("unit file %s does not exist", name) }
+func errMasked(name string) error     { return fmt.Errorf("unit %s is masked", name) }
 
 // refusal is why a unit can't be started at all.
 func refusal(d *unitDef) error {
 	switch d.load {
 	case "not-found":
-		return fmt.Errorf("Unit %s not found.", d.name)
+		return fmt.Errorf("unit %s not found", d.name)
 	case "masked":
 		return errMasked(d.name)
 	case "bad-setting":
-		return fmt.Errorf("Unit %s has a bad unit file setting.", d.name)
+		return fmt.Errorf("unit %s has a bad unit file setting", d.name)
 	}
 	return nil
 }
@@ -194,7 +194,7 @@ func (j *jobSet) add(verb, name string) error {
 		}
 	case "stop":
 		if d := m.def(name); d.load == "not-found" && !up {
-			return fmt.Errorf("Unit %s not loaded.", name)
+			return fmt.Errorf("unit %s not loaded", name)
 		}
 		j.stop(name, false)
 	case "restart", "try-restart":
