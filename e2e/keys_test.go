@@ -106,6 +106,10 @@ func TestSealedKeys(t *testing.T) {
 		out, _ := w.try("key", "status")
 		return strings.Contains(out, "sealed")
 	})
+	w.bellhop("deploy", "--all") // looks at the host, and finds nothing to send
+	if out := w.bellhop("key", "status", "chrysalis"); !strings.Contains(out, "sealed") {
+		t.Errorf("after a look key status no longer says sealed:\n%s", out)
+	}
 }
 
 func TestKeyChanges(t *testing.T) {
@@ -223,7 +227,10 @@ func TestRunFull(t *testing.T) {
 	w := newWorld(t)
 	w.writeKeys()
 	w.push("keys")
-	on(t, "host2", "dd if=/dev/zero of=/run/filler bs=64k 2>/dev/null; true")
+	t.Cleanup(func() { tryOn("host2", "rm -f /run/filler; mount -o remount,size=50% /run") })
+	if got := on(t, "host2", "mount -o remount,size=32m /run && dd if=/dev/zero of=/run/filler bs=64k 2>/dev/null; df --output=avail /run | tail -n 1 | tr -d ' '"); got != "0" {
+		t.Fatalf("/run has %s KiB left", got)
+	}
 	w.secret("reader", "second value")
 	c := w.commit("no room")
 	w.deliver(c)
