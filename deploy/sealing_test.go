@@ -2,11 +2,14 @@ package deploy_test
 
 import (
 	"bytes"
+	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"bellhop/deploy"
 	"bellhop/internal/history"
+	"bellhop/internal/link"
 )
 
 // A host whose systemd can't seal is told in the plan, by key, and not contacted; one that was
@@ -72,5 +75,31 @@ func TestKeyStatusTellsThePlace(t *testing.T) {
 		} else if k := h.Keys[0]; !k.Expected || !k.Present || k.Since == nil || *k.Source != "pushed" || *k.Unit != "active" {
 			t.Errorf("%s: %+v, want it expected, present, pushed", h.Name, k)
 		}
+	}
+}
+
+type gone struct {
+	deploy.Links
+	w *world
+}
+
+func (g gone) Exec(_ context.Context, t link.Target, _ string) (int, error) {
+	g.w.hosts[t.Name].Cut()
+	return 0, link.ErrLost
+}
+
+// A host that does not come back is told when the time is over, and not later.
+func TestRebootHasALimit(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.push("first", history.RunDone)
+	w.d.Links = gone{w.d.Links, w}
+	began := time.Now()
+	err := w.d.Reboot(t.Context(), "a", 3*time.Second, func(string) {})
+	if err == nil || !strings.Contains(err.Error(), "reboot a: it is not back in 3s") {
+		t.Errorf("Reboot = %v, want that it is not back", err)
+	}
+	if took := time.Since(began); took > 8*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
