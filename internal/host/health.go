@@ -137,7 +137,7 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted
 	if len(names) == 0 {
 		return nil, nil
 	}
-	states, err := m.unitStates(ctx, names)
+	states, err := m.glance(ctx, names)
 	if err != nil {
 		return nil, err
 	}

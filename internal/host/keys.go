@@ -406,7 +406,7 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 	if len(units) == 0 {
 		return nil
 	}
-	states, _ := m.unitStates(ctx, units)
+	states, _ := m.glance(ctx, units)
 	var out []bundle.KeyState
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}

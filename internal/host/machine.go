@@ -51,6 +51,9 @@ type UnitState struct {
 // callers read Units afterwards.
 type Systemd interface {
 	Version(ctx context.Context) (int, error)
+	// Glance is Units at the price of one call for all: Load, Active, Sub and Job are right,
+	// and the rest is empty. A host may have hundreds of key units.
+	Glance(ctx context.Context, names []string) (map[string]UnitState, error)
 	Units(ctx context.Context, names []string) (map[string]UnitState, error)
 	Reload(ctx context.Context) error
 	// Enable and Disable act on unit files, as systemctl does, without reload. Enabling what

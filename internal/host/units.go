@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"regexp"
 	"slices"
@@ -47,6 +48,14 @@ func (m *Machine) unitStates(ctx context.Context, names []string) (map[string]Un
 	return m.Systemd.Units(ctx, names)
 }
 
+// glance asks systemd for no more than whether they run.
+func (m *Machine) glance(ctx context.Context, names []string) (map[string]UnitState, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return m.Systemd.Glance(ctx, names)
+}
+
 // planUnits reads every unit that the run may touch, refuses what is masked, and decides.
 func (w *work) planUnits(ctx context.Context) error {
 	old, new := unitsByName(w.old.Manifest.Units), unitsByName(w.offer.Manifest.Units)
@@ -61,8 +70,7 @@ func (w *work) planUnits(ctx context.Context) error {
 	}
 	slices.Sort(names)
 	p := &w.units
-	var err error
-	if p.before, err = w.m.unitStates(ctx, names); err != nil {
+	if err := w.readUnits(ctx, names, old, new); err != nil {
 		return fmt.Errorf("read units: %w", err)
 	}
 	for _, n := range names {
@@ -86,6 +94,32 @@ func (w *work) planUnits(ctx context.Context) error {
 			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet,
 			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
 	}
+	return nil
+}
+
+// readUnits reads what runs. Key units that stay are glanced at: their shape is ours, and
+// there may be hundreds.
+func (w *work) readUnits(ctx context.Context, names []string, old, new map[string]bundle.Unit) error {
+	var whole, brief []string
+	for _, n := range names {
+		if old[n].KeyUnit && new[n].KeyUnit {
+			brief = append(brief, n)
+		} else {
+			whole = append(whole, n)
+		}
+	}
+	var err error
+	if w.units.before, err = w.m.unitStates(ctx, whole); err != nil {
+		return err
+	}
+	glance, err := w.m.glance(ctx, brief)
+	if err != nil {
+		return err
+	}
+	if w.units.before == nil {
+		w.units.before = make(map[string]UnitState, len(glance))
+	}
+	maps.Copy(w.units.before, glance)
 	return nil
 }
 

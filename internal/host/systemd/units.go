@@ -31,6 +31,25 @@ func (s *Systemd) Units(ctx context.Context, names []string) (states map[string]
 	return states, nil
 }
 
+// Glance reads in one call what systemd lists of these units.
+func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string]host.UnitState, err error) {
+	err = s.again(ctx, func(c *dbus.Conn) error {
+		list, err := c.ListUnitsByNamesContext(ctx, names)
+		if err != nil {
+			return err
+		}
+		states = make(map[string]host.UnitState, len(list))
+		for _, u := range list {
+			states[u.Name] = host.UnitState{Name: u.Name, Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Job: u.JobId != 0}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list units: %w", err)
+	}
+	return states, nil
+}
+
 func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]host.UnitState, error) {
 	var (
 		mu     sync.Mutex

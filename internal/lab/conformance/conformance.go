@@ -227,6 +227,11 @@ func lifeOfService(b *bench) {
 	if len(first.Invocation) != 32 || !first.RanThisBoot || first.MainPID == 0 || first.Sub != "running" || first.Restarts != 0 || first.Job {
 		b.Errorf("running: %+v", first)
 	}
+	glance, err := b.m.Systemd.Glance(b.ctx, []string{u, "bhconf-none.service"})
+	b.must(err)
+	if g, none := glance[u], glance["bhconf-none.service"]; g.Load != "loaded" || g.Active != "active" || g.Sub != "running" || none.Load != "not-found" || none.Active != "inactive" {
+		b.Errorf("Glance = %+v", glance)
+	}
 	b.ok("start", u)
 	if again := b.state(u); again.Invocation != first.Invocation {
 		b.Error("start of an active unit started it anew")
