@@ -111,3 +111,24 @@ func TestOperationsDocIsWhole(t *testing.T) {
 		}
 	}
 }
+
+// Every module that go.mod asks for directly has its line in docs/dependencies.md.
+func TestDependenciesHaveALine(t *testing.T) {
+	mod, err := os.ReadFile("go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("docs/dependencies.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(string(mod), -1) {
+		name := strings.TrimPrefix(m[1], "github.com/")
+		if strings.HasPrefix(name, "golang.org/x/") {
+			name = "golang.org/x/"
+		}
+		if short := strings.TrimSuffix(name, "/v6"); !strings.Contains(string(page), short) {
+			t.Errorf("%s has no line in docs/dependencies.md", m[1])
+		}
+	}
+}
