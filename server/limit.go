@@ -15,7 +15,9 @@ import (
 // and nothing is ever evicted from it, so that an attacker cannot push his own counter out by
 // failing from elsewhere. What an attacker with many addresses can do is fill the rows; so
 // whoever was authenticated lately is let through whatever the counters say. Only those who
-// know the secret get into that set.
+// know the secret get into that set. A loopback address is a proxy or a tunnel on this very
+// machine, which speaks for the whole world: it is held off by the count of all alone, or one
+// stranger's failures would lose GitHub's deliveries.
 type limiter struct {
 	perIP, total int32
 	now          func() time.Time
@@ -67,8 +69,11 @@ func (l *limiter) allow(remote string) bool {
 	if until, ok := l.known[a]; ok && l.now().Before(until) {
 		return true
 	}
+	if l.all >= l.total {
+		return false
+	}
 	x, y := l.counters(a)
-	return l.all < l.total && min(*x, *y) < l.perIP
+	return a.IsLoopback() || min(*x, *y) < l.perIP
 }
 
 // fail counts one against that address.
@@ -81,7 +86,7 @@ func (l *limiter) fail(remote string) {
 	*x++
 	*y++
 	l.all++
-	if min(*x, *y) >= l.perIP {
+	if min(*x, *y) >= l.perIP && !a.IsLoopback() {
 		delete(l.known, a) // behind one proxy both may sit: the count wins
 	}
 }

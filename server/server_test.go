@@ -877,3 +877,19 @@ func BenchmarkRatioWebhook(b *testing.B) {
 		b.Errorf("a signed push took %.2f × the bare handler, want at most 3 ×", ratio)
 	}
 }
+
+// A proxy on this machine speaks for strangers and for GitHub alike: the first may not make
+// the second lose a delivery.
+func TestLimiterBehindProxy(t *testing.T) {
+	l := newLimiter()
+	for range 3 * failuresPerMinute {
+		l.fail("127.0.0.1:4711")
+	}
+	if !l.allow("127.0.0.1:4712") {
+		t.Error("a stranger behind the proxy held off everybody")
+	}
+	l.total = 3 * failuresPerMinute
+	if l.allow("127.0.0.1:4713") {
+		t.Error("the limit of all failures does not hold for a proxy")
+	}
+}
