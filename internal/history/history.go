@@ -65,6 +65,8 @@ type DB struct {
 	known manifests      // decoded
 	// failing are the hosts that have failures.
 	failing map[string]bool
+	// open are the runs that hosts were begun in and have no result of, by host.
+	open map[string][]string
 	// restless are the hosts that a plan must look at whatever a commit changed: all but those
 	// that follow the top commit and are current, and those that were released.
 	restless map[string]bool
@@ -179,7 +181,11 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
-	db.hosts, db.restless, db.top, db.failing = map[string]Host{}, map[string]bool{}, top, failing
+	open, err := readOpen(db.sql)
+	if err != nil {
+		return err
+	}
+	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
 	db.given = map[string]int{}
 	db.atWork.Store(0)
 	for _, h := range hosts {

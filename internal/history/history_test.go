@@ -241,6 +241,18 @@ func TestGenerationsAndTheirCommits(t *testing.T) {
 	}
 }
 
+func TestRunThatWasNeverHeardOfEndsWithTheNext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	must(t, db.Plan(t.Context(), run("r1", "c1"), "c1", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d1", Listed: true}}, nil),
+		db.Begun(t.Context(), "r1", "h", "d1"), db.Close())
+	db = open(t, path)
+	deploy(t, db, "r2", "c2", "d2", 1)
+	if left, err := db.Recover(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("Recover() after a newer run ended there = %v, %v; want nothing open", left, err)
+	}
+}
+
 func TestReleasedAndForgotten(t *testing.T) {
 	db := fresh(t)
 	deploy(t, db, "r1", "c1", "d1", 1)

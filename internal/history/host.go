@@ -177,22 +177,38 @@ func (db *DB) Restless() []string {
 
 // Correct changes what is remembered of a host by what it said itself: edit gets the host as
 // remembered. A host that is not known is no error and nothing happens.
+//
+// edit may run more than once. Most hosts say what is remembered, which costs no transaction.
 func (db *DB) Correct(ctx context.Context, name string, edit func(*Host)) error {
+	if _, differs := db.corrected(name, edit); !differs {
+		return nil
+	}
 	return db.write(ctx, name, func(tx *tx) error {
-		h, ok := db.hosts[name]
-		if !ok {
-			return nil
+		if h, differs := db.correctedLocked(name, edit); differs {
+			return db.saveHost(tx, h)
 		}
-		was := h
-		if h.Follows {
-			h.Commit = db.top
-		}
-		edit(&h)
-		if equalHost(was, h) {
-			return nil
-		}
-		return db.saveHost(tx, h)
+		return nil
 	})
+}
+
+func (db *DB) corrected(name string, edit func(*Host)) (Host, bool) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.correctedLocked(name, edit)
+}
+
+// correctedLocked is the host as edit leaves it, and whether that is another than is remembered.
+func (db *DB) correctedLocked(name string, edit func(*Host)) (Host, bool) {
+	h, ok := db.hosts[name]
+	if !ok {
+		return h, false
+	}
+	was := h
+	if h.Follows {
+		h.Commit = db.top
+	}
+	edit(&h)
+	return h, !equalHost(was, h)
 }
 
 func equalHost(a, b Host) bool {
@@ -305,6 +321,24 @@ func (db *DB) Commits() ([]string, error) {
 type Failure struct {
 	Digest, Run, Outcome, Error string
 	At                          time.Time
+}
+
+// readOpen lists the runs that each host was begun in and has no result of.
+func readOpen(q querier) (map[string][]string, error) {
+	rows, err := q.Query(`SELECT host, run FROM results WHERE begun_at > 0 AND ended_at = 0`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	open := map[string][]string{}
+	for rows.Next() {
+		var host, run string
+		if err := rows.Scan(&host, &run); err != nil {
+			return nil, err
+		}
+		open[host] = append(open[host], run)
+	}
+	return open, rows.Err()
 }
 
 // readFailing names the hosts that have failures.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -168,6 +169,9 @@ func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 		if err != nil {
 			return err
 		}
+		if !slices.Contains(db.open[host], run) {
+			db.open[host] = append(db.open[host], run)
+		}
 		h := db.hosts[host]
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
 		return db.saveHost(tx, h)
@@ -203,7 +207,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		old := db.hosts[host]
 		h := db.after(old, e, now)
 		h.Name, h.Run = host, run
-		if err := saveResult(tx, run, host, e, now); err != nil {
+		if err := db.saveResult(tx, run, host, e, now); err != nil {
 			return err
 		}
 		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
@@ -255,16 +259,19 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 	return h
 }
 
-func saveResult(tx *tx, run, host string, e End, now time.Time) error {
+func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 	details, err := json.Marshal(e.Details)
 	if err != nil {
 		return err
 	}
 	// An older run that never heard of its end there is over with this one.
-	if _, err := tx.Exec(`UPDATE results SET ended_at = ?, outcome = ? WHERE host = ? AND run <> ? AND begun_at > 0 AND ended_at = 0`,
-		millis(now), Unknown, host, run); err != nil {
-		return err
+	if slices.ContainsFunc(db.open[host], func(r string) bool { return r != run }) {
+		if _, err := tx.Exec(`UPDATE results SET ended_at = ?, outcome = ? WHERE host = ? AND run <> ? AND begun_at > 0 AND ended_at = 0`,
+			millis(now), Unknown, host, run); err != nil {
+			return err
+		}
 	}
+	delete(db.open, host)
 	_, err = tx.Exec(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES(?,?,?,?,?,?,?,?,?)
 		ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, ended_at = excluded.ended_at, outcome = excluded.outcome,
 			changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`,
