@@ -18,6 +18,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -323,11 +324,12 @@ func (c *canaryWorld) pages() {
 // holds private keys.
 func (c *canaryWorld) stacks() {
 	l := c.s.house.deployer.Loader
-	open, n := l.Open, 0
+	open := l.Open
+	var n atomic.Int32
 	l.Open = func(tree fs.FS, path string) ([]byte, error) {
 		v, err := open(tree, path)
 		if err == nil {
-			n++
+			n.Add(1)
 			held(v, func() {
 				c.out.Write(debug.Stack())
 				all := make([]byte, 1<<20)
@@ -337,8 +339,7 @@ func (c *canaryWorld) stacks() {
 		return v, err
 	}
 	c.push("once more", map[string]string{"secrets/one.age": c.seal(c.reader, c.third.Value), "secrets/two.age": c.seal(c.reader, c.third.Value)})
-	l.Open = open
-	if n == 0 {
+	if n.Load() == 0 { // Open stays: a line to a host may still be at it
 		c.t.Error("no stack was printed")
 	}
 	fmt.Fprintf(&c.out, "%v %+v %#v %s\n", c.s.house.ids, c.s.house.ids, c.s.house.ids, c.s.house.ids)
