@@ -220,7 +220,7 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 	b := frames.Get().(*bytes.Buffer)
 	defer frames.Put(b)
 	b.Reset()
-	b.Write(make([]byte, headSize))
+	b.Write(noHead[:])
 	if deflate(b, p) {
 		kind |= deflated
 	} else {
@@ -283,8 +283,8 @@ func WriteBlob(w io.Writer, b Blob, r io.Reader) error {
 	if err := WriteFrame(w, FrameBlob, b); err != nil {
 		return err
 	}
-	buf := make([]byte, headSize+min(b.Size, MaxData))
-	defer clear(buf) // it may have held a key
+	buf, putBack := room(int(headSize + min(b.Size, MaxData)))
+	defer putBack() // cleared: it may have held a key
 	for left := b.Size; left > 0; {
 		n := min(left, int64(len(buf)-headSize))
 		if _, err := io.ReadFull(r, buf[headSize:headSize+n]); err != nil {
@@ -298,7 +298,24 @@ func WriteBlob(w io.Writer, b Blob, r io.Reader) error {
 	return nil
 }
 
+// rooms are small buffers that blobs went through.
+var rooms = sync.Pool{New: func() any { return new([smallRoom]byte) }}
+
+const smallRoom = 4 << 10
+
+// room is a buffer of n bytes. putBack clears it.
+func room(n int) (buf []byte, putBack func()) {
+	if n > smallRoom {
+		buf = make([]byte, n)
+		return buf, func() { clear(buf) }
+	}
+	r := rooms.Get().(*[smallRoom]byte)
+	return r[:n], func() { clear(r[:n]); rooms.Put(r) }
+}
+
 const headSize = 5
+
+var noHead [headSize]byte // room for a head
 
 // writeFrame writes a frame whose payload begins after room for its head, in one write: over
 // SSH a write is a packet.
