@@ -2,10 +2,13 @@ package deploy
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"sync"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
+	"bellhop/internal/history"
 )
 
 // kinds holds what is worked out once for all hosts of a plan that are of one kind: a push to
@@ -14,8 +17,17 @@ type kinds struct {
 	changes map[step]*change // while planning
 
 	mu     sync.Mutex
-	frames map[any][]byte // manifests as they travel, by kind of bundle
+	frames map[any][]byte    // manifests as they travel, by kind of bundle
+	blobs  map[string][]byte // small files as they travel, by digest
+	held   int               // bytes in blobs
 }
+
+// What a run holds of files, bytes: of one, and of all. A change of a fleet is mostly a few
+// small files on many hosts, and each would be read from git and hashed for each host.
+const (
+	mostBlob  = 64 << 10
+	mostBlobs = 4 << 20
+)
 
 // A step leads from one manifest to a bundle of one kind.
 type step struct {
@@ -67,4 +79,44 @@ func (k *kinds) frame(b *fleet.Bundle) ([]byte, error) {
 	}
 	k.frames[b.Kind()] = f.Bytes()
 	return f.Bytes(), nil
+}
+
+// writeFile writes a file of b as it travels.
+func (k *kinds) writeFile(out io.Writer, b *fleet.Bundle, digest string) error {
+	k.mu.Lock()
+	f := k.blobs[digest]
+	k.mu.Unlock()
+	if f != nil {
+		_, err := out.Write(f)
+		return err
+	}
+	p, err := b.File(digest)
+	if err != nil {
+		return errFinal{fmt.Errorf("read file %s: %w", short(digest), err), history.Refused}
+	}
+	blob := bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}
+	if len(p) > mostBlob {
+		return bundle.WriteBlob(out, blob, bytes.NewReader(p))
+	}
+	var frames bytes.Buffer
+	if err := bundle.WriteBlob(&frames, blob, bytes.NewReader(p)); err != nil {
+		return err
+	}
+	k.hold(digest, frames.Bytes())
+	_, err = out.Write(frames.Bytes())
+	return err
+}
+
+// hold keeps a file as it travels while there is room.
+func (k *kinds) hold(digest string, frames []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.blobs[digest] != nil || k.held+len(frames) > mostBlobs {
+		return
+	}
+	if k.blobs == nil {
+		k.blobs = map[string][]byte{}
+	}
+	k.blobs[digest] = frames
+	k.held += len(frames)
 }

@@ -258,9 +258,11 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 		return nil, "", err
 	}
 	r.event(Event{Host: hp.Name, Step: "begin"})
-	res, err := c.exchange(o, hp.bundle, &p.kinds, func(e bundle.Event, text string) {
-		r.event(Event{Host: hp.Name, Step: e.Step, Text: text})
-	})
+	var progress func(bundle.Event, string)
+	if d.Progress != nil {
+		progress = func(e bundle.Event, text string) { r.event(Event{Host: hp.Name, Step: e.Step, Text: text}) }
+	}
+	res, err := c.exchange(o, hp.bundle, &p.kinds, progress)
 	return res, c.hello.BootID, err
 }
 
@@ -359,7 +361,7 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, progress 
 	if err := expect(kind, p, bundle.FrameWant, &want); err != nil {
 		return nil, err
 	}
-	if err := c.send(out, o, b, want, values); err != nil {
+	if err := c.send(out, o, b, k, want, values); err != nil {
 		return nil, c.why(err)
 	}
 	// From here on the host can be at work, whatever becomes of the line.
@@ -437,16 +439,12 @@ func clearAll(values map[string][]byte) {
 }
 
 // send sends what the host lacks, and nothing it did not ask for.
-func (c *contact) send(out io.Writer, o *bundle.Offer, b *fleet.Bundle, want bundle.Want, values map[string][]byte) error {
+func (c *contact) send(out io.Writer, o *bundle.Offer, b *fleet.Bundle, k *kinds, want bundle.Want, values map[string][]byte) error {
 	for _, digest := range want.Files {
 		if !slices.ContainsFunc(o.Manifest.Files, func(f bundle.File) bool { return f.Digest == digest }) {
 			return errFinal{fmt.Errorf("it asked for a file that is not in its bundle: %q", clean(digest, 64)), history.Failed}
 		}
-		p, err := b.File(digest)
-		if err != nil {
-			return errFinal{fmt.Errorf("read file %s: %w", short(digest), err), history.Refused}
-		}
-		if err := bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
+		if err := k.writeFile(out, b, digest); err != nil {
 			return err
 		}
 	}
@@ -455,12 +453,12 @@ func (c *contact) send(out io.Writer, o *bundle.Offer, b *fleet.Bundle, want bun
 			return err
 		}
 	}
-	for _, k := range o.Manifest.Keys {
-		v := values[k.Name]
-		if mac, there := want.Keys[k.Name]; there && hmac.Equal(mac, bundle.KeyMAC(o.Nonce, v)) {
+	for _, key := range o.Manifest.Keys {
+		v := values[key.Name]
+		if mac, there := want.Keys[key.Name]; there && hmac.Equal(mac, bundle.KeyMAC(o.Nonce, v)) {
 			continue
 		}
-		if err := bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobKey, Name: k.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
+		if err := bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobKey, Name: key.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
 			return err
 		}
 	}
@@ -497,14 +495,15 @@ func (c *contact) follow(filter func(string) string, progress func(bundle.Event,
 		}
 		switch kind {
 		case bundle.FrameEvent:
+			if n >= maxList || progress == nil { // nobody watches
+				continue
+			}
 			var e bundle.Event
 			if err := bundle.Unmarshal(p, &e); err != nil {
 				return nil, err
 			}
-			if n < maxList && progress != nil {
-				e.Step = clean(filter(e.Step), 32)
-				progress(e, filter(e.Text))
-			}
+			e.Step = clean(filter(e.Step), 32)
+			progress(e, filter(e.Text))
 		case bundle.FrameResult:
 			return c.readResult(p, filter)
 		case bundle.FrameReply:

@@ -240,6 +240,9 @@ const (
 // clean is s without control bytes and not longer than limit: what a host says may not move
 // a cursor, and may not fill a disk.
 func clean(s string, limit int) string {
+	if len(s) <= limit && plain(s) {
+		return s
+	}
 	s = strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\t':
@@ -257,6 +260,16 @@ func clean(s string, limit int) string {
 		s = s[:len(s)-1]
 	}
 	return s + "…"
+}
+
+// plain says that s is printable ASCII, as nearly all that hosts say is.
+func plain(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // filter is what texts of a host pass, given the values that this run holds for it.
