@@ -165,6 +165,7 @@ type contact struct {
 	hello  bundle.Hello
 	cancel context.CancelCauseFunc
 	ctx    context.Context
+	unhook func() bool // from the end of ctx
 }
 
 // contact starts the helper on a host and hears its hello.
@@ -179,7 +180,7 @@ func (d *Deployer) contact(ctx context.Context, t link.Target) (*contact, error)
 		return nil, err
 	}
 	c.stream = s
-	context.AfterFunc(ctx, func() { s.Close() })
+	c.unhook = context.AfterFunc(ctx, func() { s.Close() })
 	c.r = bundle.NewReader(s)
 	noise, err := c.r.SkipNoise()
 	if err != nil {
@@ -220,12 +221,17 @@ func (c *contact) fail(err error) error {
 	return err
 }
 
+// close closes the stream before its context ends: the other way round, each who waits for
+// that end would close it too, with goroutines of its own.
 func (c *contact) close() {
-	c.cancel(errors.New("done"))
 	if c.stream != nil {
+		c.unhook()
 		c.stream.Close()
 	}
+	c.cancel(errDone)
 }
+
+var errDone = errors.New("done")
 
 // offer is one session with a host: what stands, the offer, what is lacking, the result.
 func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*bundle.Result, string, error) {
