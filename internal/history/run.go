@@ -172,9 +172,16 @@ func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 		if !slices.Contains(db.open[host], run) {
 			db.open[host] = append(db.open[host], run)
 		}
-		h := db.hosts[host]
+		h, known := db.hosts[host]
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
-		return db.saveHost(tx, h)
+		if !known {
+			return db.saveHost(tx, h)
+		}
+		if _, err := tx.Exec(`UPDATE hosts SET state = ?, run = ?, error = '' WHERE name = ?`, Deploying, run, host); err != nil {
+			return err
+		}
+		db.note(h)
+		return nil
 	})
 }
 
