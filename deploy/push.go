@@ -315,6 +315,7 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 			}
 		}
 	}
+	told := false // the edit may run more than once
 	return d.History.Correct(ctx, name, func(h *history.Host) {
 		h.Arch, h.Systemd, h.KeysPresent = hello.Arch, hello.Systemd, present(hello.Keys)
 		digest, generation := "", int64(0)
@@ -327,7 +328,8 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 		if digest == h.Digest && generation == h.Generation {
 			return
 		}
-		if h.Digest != "" {
+		if h.Digest != "" && !told {
+			told = true
 			d.log().Warn("host stands elsewhere than remembered", "host", name, "generation", generation, "remembered", h.Generation)
 		}
 		h.Digest, h.Generation = digest, generation
