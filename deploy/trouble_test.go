@@ -350,7 +350,12 @@ func TestRequestsByHandKeepTheirFlags(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	first := *w.push("first", history.RunDone).Commit
 	b, _ := serve(t, w)
-	eventually(t, "idle", func() bool { return b.Current() == "" && len(b.Waiting()) == 0 })
+	eventually(t, "the start's own look is over", func() bool {
+		w.mu.Lock()
+		looked := w.syncs > 1
+		w.mu.Unlock()
+		return looked && b.Current() == "" && len(b.Waiting()) == 0
+	})
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	second := w.commit("second")
 	var steps []string
