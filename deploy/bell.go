@@ -17,7 +17,7 @@ import (
 // own, queued behind the current one.
 type Bell struct {
 	// Gap is the least time between the starts of two runs that were rung for; it keeps a
-	// crowd of ringers to one look at the remote. 0 means 2 s.
+	// crowd of ringers to one run. 0 means 2 s. A head that moved does not wait it out.
 	Gap time.Duration
 
 	d    *Deployer
@@ -28,14 +28,17 @@ type Bell struct {
 	queue   []Request
 	current string
 	logs    map[string]*runLog
-	fails   int      // looks in a row that failed
-	order   []string // of logs, oldest first
+	fails   int       // looks in a row that failed
+	head    string    // that the newest run was held against; "" when it could not tell
+	peek    time.Time // when the remote may be asked again whether its head moved
+	order   []string  // of logs, oldest first
 }
 
 const (
 	bellGap    = 2 * time.Second
-	keepLogs   = 64   // runs whose events can be followed
-	keepEvents = 4096 // of one run
+	bellPeek   = 250 * time.Millisecond // between questions whether the head moved
+	keepLogs   = 64                     // runs whose events can be followed
+	keepEvents = 4096                   // of one run
 	maxCause   = 120
 	againFirst = 5 * time.Second // after a look that failed
 	againLast  = 5 * time.Minute
@@ -122,7 +125,7 @@ func (b *Bell) Serve(ctx context.Context) error {
 	}
 	var last time.Time // start of the newest run that was rung for
 	for {
-		req, ok := b.take(time.Now().After(last.Add(gap)))
+		req, ok := b.take(time.Now().After(last.Add(gap)) || b.moved(ctx))
 		if !ok {
 			select {
 			case <-ctx.Done():
@@ -153,14 +156,35 @@ func (b *Bell) stop() error {
 	return b.d.Wait(ctx)
 }
 
-// soon fires when the slot may be taken; never while nothing is in it.
+// soon fires when the slot may be taken, or the remote asked again; never while nothing is
+// in it.
 func (b *Bell) soon(at time.Time) <-chan time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.slot == nil {
 		return nil
 	}
+	if b.d.Head != nil && b.head != "" && b.peek.Before(at) {
+		at = b.peek
+	}
 	return time.After(time.Until(at))
+}
+
+// moved says that somebody rang and the branch's head is not the one that the newest run was
+// held against. It costs one question to the remote, so a push is not made to wait because
+// another came shortly before, and a crowd that rings for one commit is still one run.
+func (b *Bell) moved(ctx context.Context) bool {
+	b.mu.Lock()
+	head, ask := b.head, b.slot != nil && b.d.Head != nil && b.head != "" && !time.Now().Before(b.peek)
+	if ask {
+		b.peek = time.Now().Add(bellPeek)
+	}
+	b.mu.Unlock()
+	if !ask {
+		return false
+	}
+	now, err := b.d.Head(ctx)
+	return err == nil && now != head
 }
 
 // take takes the next request: those made by hand first, in their order.
@@ -188,6 +212,9 @@ func (b *Bell) run(ctx context.Context, req Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.current = ""
+	if hr != nil && hr.Commit != nil {
+		b.head = *hr.Commit
+	}
 	b.closeLog(req.RunID, hr, err)
 	if req.automatic() {
 		b.again(ctx, err)

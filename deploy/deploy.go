@@ -66,6 +66,9 @@ type Deployer struct {
 	// Look is Sync for a plan that is only shown, and leaves to Sync what it tells but once.
 	// Nil: Sync.
 	Look func(ctx context.Context) (Snapshot, error)
+	// Head asks the remote for the branch's head and fetches nothing. Nil: a push that follows
+	// shortly on another waits for the bell's gap.
+	Head func(ctx context.Context) (string, error)
 	// At returns an older commit. Nil: keys and texts of older generations can't be had.
 	At func(ctx context.Context, commit string) (Snapshot, error)
 	// Keep is told the commits that kept generations came from. Nil: nobody is told.

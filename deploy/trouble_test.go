@@ -346,6 +346,47 @@ func TestManyRingsAreFewRuns(t *testing.T) {
 	w.wantState("a", history.Current, commit)
 }
 
+// A push that follows shortly on another does not wait for the bell's gap; a crowd that rings
+// for a commit that was looked at does.
+func TestHeadThatMovedDoesNotWait(t *testing.T) {
+	w := newWorld(t, "a")
+	w.commit("first")
+	asked := 0
+	w.d.Head = func(context.Context) (string, error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		asked++
+		return w.commits[len(w.commits)-1].Commit, nil
+	}
+	b := deploy.NewBell(w.d)
+	b.Gap = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Serve(ctx) }()
+	defer func() { cancel(); <-done }()
+	eventually(t, "the start's run is over", func() bool {
+		h, ok := w.db.Host("a")
+		return ok && h.State == history.Current && b.Current() == ""
+	})
+	b.Ring("push")
+	eventually(t, "the remote was asked", func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return asked > 1
+	})
+	w.mu.Lock()
+	if w.syncs != 1 {
+		t.Errorf("a ring for the same head was %d looks, want to wait", w.syncs)
+	}
+	w.mu.Unlock()
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	second := w.commit("second")
+	eventually(t, "the second commit stands", func() bool {
+		h, _ := w.db.Host("a")
+		return h.State == history.Current && h.Commit == second
+	})
+}
+
 func TestRequestsByHandKeepTheirFlags(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	first := *w.push("first", history.RunDone).Commit

@@ -170,6 +170,7 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 	}
 	return &deploy.Deployer{
 		Sync:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Sync(ctx)) },
+		Head:    h.repo.Head,
 		Look:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Look(ctx)) },
 		At:      h.at,
 		Keep:    h.repo.Keep,
