@@ -11,9 +11,12 @@ import (
 	"io"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -426,15 +429,26 @@ func expect(kind byte, p []byte, want byte, v any) error {
 // taken out of every text it sends.
 func openKeys(b *fleet.Bundle, keys []bundle.Key) (map[string][]byte, error) {
 	values := make(map[string][]byte, len(keys))
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0)) // each costs a curve's arithmetic; a host may have hundreds
 	for _, k := range keys {
-		v, err := b.Key(k.Name)
-		if err != nil {
-			return values, fmt.Errorf("open key %s: %w", k.Name, err)
-		}
-		values[k.Name] = v
-		if len(v) > bundle.MaxKey {
-			return values, fmt.Errorf("key %s: %d bytes are more than the cap of %d", k.Name, len(v), bundle.MaxKey)
-		}
+		g.Go(func() error {
+			v, err := b.Key(k.Name)
+			if err != nil {
+				return fmt.Errorf("open key %s: %w", k.Name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			values[k.Name] = v
+			if len(v) > bundle.MaxKey {
+				return fmt.Errorf("key %s: %d bytes are more than the cap of %d", k.Name, len(v), bundle.MaxKey)
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return values, err
 	}
 	maps.Copy(values, b.Ingredients()) // a program prints the password, not the file around it
 	return values, nil
