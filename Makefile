@@ -4,7 +4,7 @@ STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SCRIPTS     = .ci/run e2e/rig/rig $(wildcard scripts/*)
 ARCHES      = amd64 arm64 arm riscv64 # of hosts; ENGINES are those that bellhop itself runs on
-ENGINES     = $(ARCHES)
+ENGINES    ?= $(ARCHES)
 BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
 
 .PHONY: test race lint vuln e2e bench bench-peers fuzz dist image install-rig clean
