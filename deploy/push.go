@@ -239,15 +239,17 @@ var errDone = errors.New("done")
 // offer is one session with a host: what stands, the offer, what is lacking, the result.
 func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*bundle.Result, string, error) {
 	r.event(Event{Host: hp.Name, Step: "connect"})
+	keys := openAhead(hp.bundle)
+	defer keys.drop()
 	c, err := d.contact(ctx, target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0))
 	if err != nil {
 		return nil, "", err
 	}
 	defer c.close()
 	if c.hello.Open == r.head.ID || c.hello.Last != nil && c.hello.Last.Run == r.head.ID { // an earlier line was lost
-		filter, clearKeys := d.filterOf(hp.bundle)
-		defer clearKeys()
-		res, err := c.find(r.head.ID, filter)
+		values, err := keys.wait()
+		d.tellUnfiltered(err)
+		res, err := c.find(r.head.ID, d.filter(values))
 		return res, c.hello.BootID, err
 	}
 	if c.hello.Open != "" { // its result is history's when it is ours; then the next hello says what stands
@@ -263,6 +265,10 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello); err != nil {
 		return nil, "", err
 	}
+	values, err := keys.wait()
+	if err != nil {
+		return nil, "", errFinal{err, history.Refused}
+	}
 	if err := d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest); err != nil {
 		return nil, "", err
 	}
@@ -271,7 +277,7 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 	if d.Progress != nil {
 		progress = func(e bundle.Event, text string) { r.event(Event{Host: hp.Name, Step: e.Step, Text: text}) }
 	}
-	res, err := c.exchange(o, hp.bundle, &p.kinds, progress)
+	res, err := c.exchange(o, hp.bundle, &p.kinds, values, progress)
 	return res, c.hello.BootID, err
 }
 
@@ -344,13 +350,8 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 }
 
 // exchange makes the offer o of what b holds, sends what is wanted, and follows the run on
-// the host to its result.
-func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, progress func(bundle.Event, string)) (*bundle.Result, error) {
-	values, err := openKeys(b, o.Manifest.Keys)
-	defer clearAll(values)
-	if err != nil {
-		return nil, errFinal{err, history.Refused}
-	}
+// the host to its result. values are those of its keys.
+func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, values map[string][]byte, progress func(bundle.Event, string)) (*bundle.Result, error) {
 	filter := c.d.filter(values)
 	o.Nonce = make([]byte, 32)
 	rand.Read(o.Nonce)
@@ -423,6 +424,37 @@ func expect(kind byte, p []byte, want byte, v any) error {
 		return fmt.Errorf("frame %q came where %q belongs", kind, want)
 	}
 	return bundle.Unmarshal(p, v)
+}
+
+// An opening is the keys of a host, on their way to be plaintext while its helper starts.
+type opening struct {
+	done   chan struct{}
+	values map[string][]byte
+	err    error
+}
+
+func openAhead(b *fleet.Bundle) *opening {
+	o := &opening{done: make(chan struct{})}
+	if len(b.Keys) == 0 {
+		close(o.done)
+		return o
+	}
+	go func() {
+		defer close(o.done)
+		o.values, o.err = openKeys(b, b.Keys)
+	}()
+	return o
+}
+
+func (o *opening) wait() (map[string][]byte, error) {
+	<-o.done
+	return o.values, o.err
+}
+
+// drop clears the values, which nobody may use after it.
+func (o *opening) drop() {
+	<-o.done
+	clearAll(o.values)
 }
 
 // openKeys opens every key of a host: the values are compared with what the host holds, and

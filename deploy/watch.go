@@ -145,7 +145,12 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 func (d *Deployer) pushKeys(c *contact, host string, b *fleet.Bundle) (*bundle.Result, error) {
 	o := &bundle.Offer{Run: "keys-" + NewRunID(), Mode: bundle.ModeKeys, Base: c.hello.Record.Generation, Deployer: d.ID,
 		Digest: c.hello.Record.Digest, Manifest: b.Manifest.WithoutKeyDigests()}
-	res, err := c.exchange(o, b, new(kinds), nil)
+	values, err := openKeys(b, b.Keys)
+	defer clearAll(values)
+	if err != nil {
+		return nil, errFinal{err, history.Refused}
+	}
+	res, err := c.exchange(o, b, new(kinds), values, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -345,10 +350,14 @@ func (d *Deployer) filterAt(ctx context.Context, o history.Interrupted) (func(st
 // filterOf is the filter of texts from a host that holds b. The second func clears its values.
 func (d *Deployer) filterOf(b *fleet.Bundle) (func(string) string, func()) {
 	values, err := openKeys(b, b.Keys)
+	d.tellUnfiltered(err)
+	return d.filter(values), func() { clearAll(values) }
+}
+
+func (d *Deployer) tellUnfiltered(err error) {
 	if err != nil {
 		d.log().Warn("texts are filtered without a key that does not open", "err", err)
 	}
-	return d.filter(values), func() { clearAll(values) }
 }
 
 // rememberedTarget is how a host was reached last: it works without the repo.

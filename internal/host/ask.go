@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -126,8 +127,12 @@ func (m *Machine) facts(ctx context.Context) map[string]string {
 	return f
 }
 
-// ownDigest is the digest of this process's executable, read once.
+// ownDigest is the digest of this process's executable. A helper lies under its digest, which was
+// checked when it was put there; any other program reads itself, once.
 var ownDigest = sync.OnceValue(func() string {
+	if exe, err := os.Executable(); err == nil && checkDigest(filepath.Base(exe)) == nil {
+		return filepath.Base(exe)
+	}
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {
 		return ""

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -28,11 +29,7 @@ func (r *run) done(ctx context.Context) error {
 	if err := r.saveDraft(); err != nil {
 		return err
 	}
-	former, err := r.m.stands()
-	if err != nil {
-		return err
-	}
-	return r.m.commit(s, former)
+	return r.m.commit(s, r.w.old)
 }
 
 // fill completes the result but for the record.
@@ -67,7 +64,7 @@ func (r *run) tidy() error {
 	if r.giveUp {
 		r.res.Record = nil
 	}
-	if err := r.m.tidy(r.offer.Run, r.w.keys); err != nil {
+	if err := r.m.tidy(r.offer.Run, r.w.keys, r.giveUp); err != nil {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
 	r.m.killed("tidied")
@@ -80,24 +77,30 @@ func (r *run) tidy() error {
 		return err
 	}
 	r.m.killed("closed")
+	if !r.giveUp {
+		return nil
+	}
 	return r.m.forgetIfGivenUp()
 }
 
 // tidy drops what a run that is done needs no more.
-func (m *Machine) tidy(run string, keys []keyMove) error {
+func (m *Machine) tidy(run string, keys []keyMove, gaveUp bool) error {
 	m.notePushed(keys)
 	m.dropKeys(run, keys)
 	m.unstage(run)
-	now, err := m.stands()
-	if err != nil || now.GaveUp {
-		return err
+	if gaveUp {
+		return nil
 	}
-	return m.prune(now)
+	return m.prune()
 }
 
 // forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
 // stay, so that the last result can be read.
 func (m *Machine) forgetIfGivenUp() error {
+	p, err := os.ReadFile(m.at(bundle.RecordPath))
+	if err != nil || !bytes.Contains(p, []byte(`"gave_up":true`)) { // within a string the quotes would be escaped
+		return nil // whoever needs the record says what is wrong with it
+	}
 	now, err := m.stands()
 	if err != nil || !now.GaveUp {
 		return err

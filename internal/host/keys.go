@@ -113,16 +113,28 @@ func (m *Machine) planKeysOnly(o *bundle.Offer, now standing, staged func(string
 
 // keyStands says whether a regular file with the key's owner and mode is in its place.
 func (m *Machine) keyStands(k bundle.Key) (bool, error) {
-	f, st, err := m.openKey(k.Path)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
-			return false, nil
-		}
+	f, _, err := m.standingKey(k)
+	if f == nil {
 		return false, err
 	}
-	f.Close()
+	return true, f.Close()
+}
+
+// standingKey opens a key that is in its place, with its owner and mode; nil when it is not.
+func (m *Machine) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
+	f, st, err := m.openKey(k.Path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+		return nil, st, nil
+	}
+	if err != nil {
+		return nil, st, err
+	}
 	user, group, err := m.Accounts.Owner(k.Path)
-	return err == nil && st.Mode&0o7777 == k.Mode && user == k.User && group == k.Group, err
+	if err != nil || st.Mode&0o7777 != k.Mode || user != k.User || group != k.Group {
+		f.Close()
+		return nil, st, err
+	}
+	return f, st, nil
 }
 
 func (m *Machine) openKey(p string) (*os.File, unix.Stat_t, error) {
@@ -159,11 +171,8 @@ func (m *Machine) sameValue(came, stands string) bool {
 
 // keyMAC answers the nonce for a key that stands; nil for one that does not.
 func (m *Machine) keyMAC(k bundle.Key, nonce []byte) []byte {
-	if ok, err := m.keyStands(k); err != nil || !ok {
-		return nil
-	}
-	f, _, err := m.openKey(k.Path)
-	if err != nil {
+	f, _, err := m.standingKey(k)
+	if err != nil || f == nil {
 		return nil
 	}
 	defer f.Close()
@@ -410,12 +419,9 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 	var out []bundle.KeyState
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
-		if ok, err := m.keyStands(k); err == nil && ok {
-			s.Present = true
-			if f, st, err := m.openKey(k.Path); err == nil {
-				s.Since, s.Source = int64(st.Ctim.Sec), m.source(k)
-				f.Close()
-			}
+		if f, st, err := m.standingKey(k); err == nil && f != nil {
+			s.Present, s.Since, s.Source = true, int64(st.Ctim.Sec), m.source(k)
+			f.Close()
 		}
 		out = append(out, s)
 	}

@@ -1,10 +1,13 @@
 package host
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -95,75 +98,72 @@ func (m *Machine) commit(s standing, former standing) error {
 
 func generationPath(n int64) string { return filepath.Join(genDir, strconv.FormatInt(n, 10)) }
 
-// generations reads the kept generations, the newest first.
-func (m *Machine) generations() ([]standing, error) {
-	names, err := os.ReadDir(m.at(genDir))
-	if err != nil {
-		return nil, err
-	}
-	var all []standing
-	for _, e := range names {
-		if n, err := strconv.ParseInt(e.Name(), 10, 64); err == nil {
-			s, err := m.readStanding(generationPath(n))
-			if err != nil {
-				return nil, err
-			}
-			all = append(all, s)
-		}
-	}
-	slices.SortFunc(all, func(a, b standing) int { return int(b.Generation - a.Generation) })
-	return all, nil
-}
-
 // prune forgets generations that are too old or too large, and then every blob and package
-// that nothing refers to. What stands is never touched.
-func (m *Machine) prune(now standing) error {
-	kept, err := m.generations()
+// that no record mentions. What stands is never touched. Records are not decoded for this: a
+// host with hundreds of keys keeps six of a hundred kilobytes each, and any digest in one counts.
+func (m *Machine) prune() error {
+	keep := map[string]bool{}
+	size, err := m.mentions(bundle.RecordPath, keep)
 	if err != nil {
 		return err
 	}
-	blobs, packages := map[string]bool{}, map[string]bool{}
-	size := m.refer(now, blobs, packages)
-	for i, g := range kept {
-		more := map[string]bool{}
-		grown := size + m.refer(g, more, nil)
-		if i >= keptGenerations || grown > keptBytes {
-			if err := os.Remove(m.at(generationPath(g.Generation))); err != nil {
+	numbers, err := m.generations()
+	if err != nil {
+		return err
+	}
+	for i, n := range numbers {
+		more := maps.Clone(keep)
+		grows, err := m.mentions(generationPath(n), more)
+		if err != nil {
+			return err
+		}
+		if i >= keptGenerations || size+grows > keptBytes {
+			if err := os.Remove(m.at(generationPath(n))); err != nil {
 				return err
 			}
 			continue
 		}
-		size = grown
-		m.refer(g, blobs, packages)
+		size, keep = size+grows, more
 	}
-	return errors.Join(m.removeOthers(blobDir, blobs), m.removeOthers(bundle.StoreDir, packages))
+	return errors.Join(m.removeOthers(blobDir, keep), m.removeOthers(bundle.StoreDir, keep))
 }
 
-// refer adds what s needs to be restored, and returns the bytes of the blobs it added.
-func (m *Machine) refer(s standing, blobs, packages map[string]bool) (size int64) {
-	add := func(t thing) {
-		if t.Kind != aFile || blobs[t.Digest] {
-			return
+// generations are the numbers of those that are kept, the newest first.
+func (m *Machine) generations() ([]int64, error) {
+	names, err := os.ReadDir(m.at(genDir))
+	if err != nil {
+		return nil, err
+	}
+	var all []int64
+	for _, e := range names {
+		if n, err := strconv.ParseInt(e.Name(), 10, 64); err == nil {
+			all = append(all, n)
 		}
-		blobs[t.Digest] = true
-		if st, err := os.Stat(m.blob(t.Digest)); err == nil {
+	}
+	slices.SortFunc(all, func(a, b int64) int { return cmp.Compare(b, a) })
+	return all, nil
+}
+
+// mentions adds every digest that a record mentions, and returns the bytes of the blobs that
+// are new among them.
+func (m *Machine) mentions(record string, digests map[string]bool) (size int64, err error) {
+	p, err := os.ReadFile(m.at(record))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	for word := range bytes.SplitSeq(p, []byte{'"'}) {
+		if len(word) != digestLen || digests[string(word)] || checkDigest(string(word)) != nil {
+			continue
+		}
+		digests[string(word)] = true
+		if st, err := os.Stat(m.blob(string(word))); err == nil {
 			size += st.Size()
 		}
 	}
-	for _, p := range s.Owned.Paths {
-		add(p.Now)
-		add(p.Original)
-	}
-	for _, p := range s.Edited {
-		add(p.Was)
-	}
-	if packages != nil {
-		for _, p := range s.Manifest.Packages {
-			packages[storeName(p)] = true
-		}
-	}
-	return size
+	return size, nil
 }
+
+const digestLen = 64 // hexadecimal digits of a SHA-256
 
 func (m *Machine) removeOthers(dir string, keep map[string]bool) error {
 	names, err := os.ReadDir(m.at(dir))
@@ -171,12 +171,12 @@ func (m *Machine) removeOthers(dir string, keep map[string]bool) error {
 		return nil
 	}
 	for _, e := range names {
-		if !keep[e.Name()] {
+		if !keep[e.Name()[:min(len(e.Name()), digestLen)]] { // a package says behind its digest how it was unpacked
 			err = errors.Join(err, removeTree(filepath.Join(m.at(dir), e.Name())))
 		}
 	}
-	if len(keep) == 0 && strings.HasPrefix(dir, bundle.PackageDir) {
-		os.Remove(m.at(dir)) // the store leaves with its last package
+	if strings.HasPrefix(dir, bundle.PackageDir) { // the store leaves with its last package; a folder that holds one stays
+		os.Remove(m.at(dir))
 		os.Remove(m.at(bundle.PackageDir))
 	}
 	return err

@@ -60,7 +60,7 @@ func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error
 	if now.GaveUp {
 		res.Record = nil
 	}
-	if err := m.tidy(j.Run, j.Keys); err != nil {
+	if err := m.tidy(j.Run, j.Keys, now.GaveUp); err != nil {
 		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
 	}
 	if err := m.saveResult(res); err != nil {

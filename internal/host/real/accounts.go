@@ -1,7 +1,6 @@
 package real
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +39,7 @@ func checkName(name string) error {
 
 // User looks up a user by name.
 func (a Accounts) User(name string) (host.Account, bool, error) {
-	f, ok, err := lookup("/etc/passwd", name)
+	f, ok, err := lookup(passwd, name)
 	if err != nil || !ok {
 		return host.Account{}, false, err
 	}
@@ -64,7 +63,7 @@ func (a Accounts) account(f []string) (acc host.Account, ok bool, err error) {
 
 // Group looks up a group by name.
 func (a Accounts) Group(name string) (gid int, ok bool, err error) {
-	f, ok, err := lookup("/etc/group", name)
+	f, ok, err := lookup(groups, name)
 	if err != nil || !ok {
 		return 0, false, err
 	}
@@ -72,20 +71,20 @@ func (a Accounts) Group(name string) (gid int, ok bool, err error) {
 	return gid, err == nil, err
 }
 
-func lookup(file, name string) ([]string, bool, error) {
+func lookup(t *table, name string) ([]string, bool, error) {
 	if !lookName.MatchString(name) {
 		return nil, false, nil // no account can have it
 	}
-	return find(file, 0, name)
+	return find(t, 0, name)
 }
 
-func groupName(gid int) (string, error) { return nameOf("/etc/group", gid) }
-func userName(uid int) (string, error)  { return nameOf("/etc/passwd", uid) }
+func groupName(gid int) (string, error) { return nameOf(groups, gid) }
+func userName(uid int) (string, error)  { return nameOf(passwd, uid) }
 
 // nameOf gives the name of an id, or the id itself where it has none: a file may outlive its
 // user.
-func nameOf(file string, id int) (string, error) {
-	f, ok, err := find(file, 2, strconv.Itoa(id))
+func nameOf(t *table, id int) (string, error) {
+	f, ok, err := find(t, 2, strconv.Itoa(id))
 	if err != nil || !ok {
 		return strconv.Itoa(id), err
 	}
@@ -93,23 +92,12 @@ func nameOf(file string, id int) (string, error) {
 }
 
 // find gives the line of an account file whose field is value.
-func find(file string, field int, value string) ([]string, bool, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, false, err
+func find(t *table, field int, value string) ([]string, bool, error) {
+	fields, ok, err := t.find(field, value)
+	if ok || err != nil {
+		return fields, ok, err
 	}
-	defer f.Close()
-	s := bufio.NewScanner(f)
-	s.Buffer(nil, 1<<20) // a group may have many members
-	for s.Scan() {
-		if fields := strings.Split(s.Text(), ":"); len(fields) >= 4 && fields[field] == value {
-			return fields, true, nil
-		}
-	}
-	if s.Err() != nil {
-		return nil, false, fmt.Errorf("read %s: %w", file, s.Err())
-	}
-	fields, ok, err := getent(file, value)
+	fields, ok, err = getent(t.path, value)
 	if ok && fields[field] != value { // getent takes a name of digits for an id
 		return nil, false, nil
 	}
