@@ -36,13 +36,14 @@ func (w *work) planAccounts() error {
 		}
 		w.create = w.create || !ok && g != bundle.KeyGroup
 	}
+	known := maps.Clone(users)
 	for _, f := range b.Files {
-		if err := w.checkOwner("file "+f.Path, f.User, f.Group, users, groups); err != nil {
+		if err := w.checkOwner("file "+f.Path, f.User, f.Group, known, groups); err != nil {
 			return err
 		}
 	}
 	for _, k := range b.Keys {
-		if err := w.checkOwner("key "+k.Name, k.User, k.Group, users, groups); err != nil {
+		if err := w.checkOwner("key "+k.Name, k.User, k.Group, known, groups); err != nil {
 			return err
 		}
 	}
@@ -70,16 +71,20 @@ func (w *work) planUser(u bundle.User) error {
 	return nil
 }
 
+// checkOwner says whether an owner is on the host or is made. It notes who was found in users
+// and groups: hundreds of keys have few owners.
 func (w *work) checkOwner(what, user, group string, users, groups map[string]bool) error {
 	if !users[user] {
 		if _, ok, err := w.m.Accounts.User(user); err != nil || !ok {
 			return refuse(bundle.RefusedBundle, "%s: the host has no user %s, and the bundle makes none", what, user)
 		}
+		users[user] = true
 	}
 	if !groups[group] {
 		if _, ok, err := w.m.Accounts.Group(group); err != nil || !ok {
 			return refuse(bundle.RefusedBundle, "%s: the host has no group %s, and the bundle makes none", what, group)
 		}
+		groups[group] = true
 	}
 	return nil
 }

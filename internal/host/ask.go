@@ -3,11 +3,7 @@ package host
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
-	"hash"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -138,16 +134,9 @@ var ownDigest = sync.OnceValue(func() string {
 		return ""
 	}
 	defer f.Close()
-	h := newDigest()
-	if _, err := io.Copy(h, f); err != nil {
+	sum, err := digestOf(f, nil)
+	if err != nil {
 		return ""
 	}
-	return h.hex()
+	return sum
 })
-
-// A digest is a SHA-256 on its way.
-type digest struct{ hash.Hash }
-
-func newDigest() digest { return digest{sha256.New()} }
-
-func (d digest) hex() string { return hex.EncodeToString(d.Sum(nil)) }

@@ -5,9 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 )
 
 // The blob store holds file contents by digest: what bellhop installed, and what it replaced.
@@ -22,9 +24,31 @@ func (m *Machine) hasBlob(digest string) bool {
 		return false
 	}
 	defer f.Close()
-	h := sha256.New()
-	_, err = io.Copy(h, f)
-	return err == nil && hex.EncodeToString(h.Sum(nil)) == digest
+	got, err := digestOf(f, nil)
+	return err == nil && got == digest
+}
+
+// A digest is a SHA-256 on its way.
+type digest struct{ hash.Hash }
+
+func newDigest() digest { return digest{sha256.New()} }
+
+func (d digest) hex() string { return hex.EncodeToString(d.Sum(nil)) }
+
+// buffers are what files are read through: io.Copy would make one for each of hundreds.
+var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// digestOf reads r through, and copies it to w unless that is nil.
+func digestOf(r io.Reader, w io.Writer) (string, error) {
+	h := newDigest()
+	var to io.Writer = h
+	if w != nil {
+		to = io.MultiWriter(w, h)
+	}
+	buf := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(buf)
+	_, err := io.CopyBuffer(to, struct{ io.Reader }{r}, buf[:]) // a File's own WriteTo has no use for a buffer
+	return h.hex(), err
 }
 
 // copyBlob writes the blob to w, and fails if the bytes were not those of digest.
@@ -34,11 +58,11 @@ func (m *Machine) copyBlob(w io.Writer, digest string) error {
 		return err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(io.MultiWriter(w, h), f); err != nil {
+	got, err := digestOf(f, w)
+	if err != nil {
 		return err
 	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != digest {
+	if got != digest {
 		return fmt.Errorf("blob %.12s holds other bytes", digest)
 	}
 	return nil
@@ -51,13 +75,11 @@ func (m *Machine) addBlob(r io.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	h := sha256.New()
-	_, err = io.Copy(io.MultiWriter(f, h), r)
+	digest, err := digestOf(r, f)
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(f.Name())
 		return "", err
 	}
-	digest := hex.EncodeToString(h.Sum(nil))
 	return digest, os.Rename(f.Name(), m.blob(digest))
 }
 

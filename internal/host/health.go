@@ -117,8 +117,17 @@ func (r *run) start(ctx context.Context) error {
 }
 
 // startKeyUnits starts those that are not active. One that is stays as it is: to start it
-// would start an app that was stopped by hand, to restart it would take its apps down.
+// would start an app that was stopped by hand, to restart it would take its apps down. Where
+// all were active in preflight and nothing was stopped since, they are.
 func (r *run) startKeyUnits(ctx context.Context) error {
+	u := &r.w.units
+	up := u.before != nil && len(u.stop)+len(u.quiet) == 0
+	for _, n := range u.keyUnits {
+		up = up && u.before[n].Active == "active"
+	}
+	if up {
+		return nil
+	}
 	started, err := r.m.healKeyUnits(ctx, r.offer.Manifest.Units, r.w.units.drifted)
 	r.res.Started = append(r.res.Started, started...)
 	return err

@@ -36,6 +36,7 @@ type work struct {
 	usermods []Account       // as they shall be
 	create   bool            // an account or group is to be made
 	units    unitPlan
+	folders  looker
 }
 
 // plan compares what the offer wants with what the host really has. It touches nothing.
@@ -45,7 +46,7 @@ func (m *Machine) plan(o *bundle.Offer, now standing, staged func(key string) bo
 	if err != nil {
 		return nil, err
 	}
-	w := &work{m: m, offer: o, old: old, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	w := &work{m: m, offer: o, old: old, folders: looker{m: m}, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
 	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.madeUsers(); err != nil {
 		return nil, err
@@ -98,6 +99,7 @@ func (w *work) planPaths() error {
 			paths[p] = ownedPath{}
 		}
 	}
+	defer w.folders.close()
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
 		is, err := w.look(p, wanted)
 		o, mine := w.old.Owned.Paths[p]

@@ -154,13 +154,15 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		}
 		return err
 	}
-	res, err := s.quick(ctx, o, st.id)
-	if res != nil || err != nil {
-		st.drop()
-		if err != nil {
-			return s.refuse(o.Run, err)
+	if !st.came { // what came is to be put in place, so there is work
+		res, err := s.quick(ctx, o, st.id)
+		if res != nil || err != nil {
+			st.drop()
+			if err != nil {
+				return s.refuse(o.Run, err)
+			}
+			return s.result(res)
 		}
-		return s.result(res)
 	}
 	if err := s.first(o); err != nil { // again: it took its time
 		st.drop()

@@ -26,7 +26,7 @@ type stage struct {
 	lock *os.File
 	// wanted are the digests that were asked for, by kind; nothing else is taken.
 	wanted map[string]bool
-	sizes  map[string]int64
+	came   bool // something was brought
 	// trouble is why the host could not keep what came: a disk that is full. The rest is heard
 	// all the same, since who is still sending does not listen.
 	trouble error
@@ -48,7 +48,7 @@ func (m *Machine) stage(o *bundle.Offer) (*stage, error) {
 		f.Close()
 		return nil, err
 	}
-	return &stage{m: m, o: o, id: id, lock: f, wanted: map[string]bool{}, sizes: map[string]int64{}}, nil
+	return &stage{m: m, o: o, id: id, lock: f, wanted: map[string]bool{}}, nil
 }
 
 func (st *stage) close() { st.lock.Close() }
@@ -186,6 +186,7 @@ func (st *stage) receive(ctx context.Context, in *bundle.Reader) error {
 			return fmt.Errorf("blob of kind %q was not asked for", b.Kind)
 		}
 		delete(st.wanted, b.Kind+b.Name)
+		st.came = true
 		if err := st.take(in, b); err != nil {
 			return err
 		}

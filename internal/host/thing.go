@@ -1,13 +1,11 @@
 package host
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,17 +35,41 @@ func linkTo(target string) thing {
 
 // look says what stands at path. A path whose folder is missing holds nothing.
 func (m *Machine) look(path string) (thing, error) {
-	dir, name, err := m.parent(path, false)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // below a file stands nothing
-		return thing{}, nil
+	in := looker{m: m}
+	defer in.close()
+	return in.look(path)
+}
+
+// A looker looks at many paths. It holds the folder that it opened last: paths come sorted, and a
+// host may have hundreds in one.
+type looker struct {
+	m   *Machine
+	at  string
+	dir *os.File // at; nil: none
+}
+
+func (l *looker) close() {
+	if l.dir != nil {
+		l.dir.Close()
+		l.dir = nil
 	}
-	if err != nil {
-		return thing{}, err
+}
+
+func (l *looker) look(p string) (thing, error) {
+	if at, _ := path.Split(p); l.dir == nil || at != l.at {
+		l.close()
+		dir, _, err := l.m.parent(p, false)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // below a file stands nothing
+			return thing{}, nil
+		}
+		if err != nil {
+			return thing{}, err
+		}
+		l.at, l.dir = at, dir
 	}
-	defer dir.Close()
-	t, err := m.lookAt(dir, name, path)
+	t, err := l.m.lookAt(l.dir, path.Base(p), p)
 	if err != nil {
-		return t, fmt.Errorf("read %s: %w", path, err)
+		return t, fmt.Errorf("read %s: %w", p, err)
 	}
 	return t, nil
 }
@@ -77,11 +99,11 @@ func (m *Machine) lookAt(dir *os.File, name, path string) (thing, error) {
 		return thing{}, err
 	}
 	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	sum, err := digestOf(f, nil)
+	if err != nil {
 		return thing{}, err
 	}
-	t := thing{Kind: aFile, Digest: hex.EncodeToString(h.Sum(nil)), Mode: st.Mode & 0o7777}
+	t := thing{Kind: aFile, Digest: sum, Mode: st.Mode & 0o7777}
 	t.User, t.Group, err = m.Accounts.Owner(path)
 	return t, err
 }

@@ -14,13 +14,13 @@ func below(p, dir string) bool { return strings.HasPrefix(p, dir+"/") }
 // that leaves: there stands nothing yet.
 func (w *work) look(p string, wanted map[string]desire) (thing, error) {
 	if _, wants := wanted[p]; !wants {
-		return w.m.look(p)
+		return w.folders.look(p)
 	}
 	if up := w.leavesAbove(p, wanted); up != "" {
 		w.way[p] = up
 		return thing{}, nil
 	}
-	is, err := w.m.look(p)
+	is, err := w.folders.look(p)
 	if err == nil && is.Kind == foreign && w.clears(p, wanted) {
 		w.cleared[p] = true
 		return thing{}, nil

@@ -41,17 +41,17 @@ func (t *table) find(field int, value string) ([]string, bool, error) {
 }
 
 func (t *table) refresh() error {
+	var st unix.Stat_t
+	if t.lines != nil && unix.Stat(t.path, &st) == nil && same(st, t.stamp) {
+		return nil
+	}
 	f, err := os.Open(t.path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return err
-	}
-	if t.lines != nil && same(st, t.stamp) {
-		return nil
 	}
 	p, err := io.ReadAll(f)
 	if err != nil {
