@@ -42,8 +42,9 @@ type Snapshot struct {
 
 // Links reaches hosts. Over makes one of a link.Pool.
 type Links interface {
-	// Helper starts the helper on a host; nothing has been read from it.
-	Helper(ctx context.Context, t link.Target) (Stream, error)
+	// Helper starts the helper on a host; nothing has been read from it. ahead, unless it is nil,
+	// writes what the helper hears first, and may be called more than once.
+	Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (Stream, error)
 	// Watch keeps a line to a host until ctx ends, and calls up each time it stands anew, and
 	// again while up returns an error.
 	Watch(ctx context.Context, t link.Target, up func(ctx context.Context) error) error

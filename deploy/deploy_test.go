@@ -74,8 +74,9 @@ func TestOnlyChangedHostsAreContacted(t *testing.T) {
 	if n := now.Sessions - counts.Sessions; n > 1 {
 		t.Errorf("%d sessions on the changed host, want 1", n)
 	}
-	if n := now.RoundTrips - counts.RoundTrips; n > 4 {
-		t.Errorf("%d round trips on the changed host, want at most 4", n)
+	// One for the channel, one for everything else: it stands where it is remembered to.
+	if n := now.RoundTrips - counts.RoundTrips; n > 2 {
+		t.Errorf("%d round trips on the changed host, want at most 2", n)
 	}
 	plan, err := w.d.Plan(t.Context(), deploy.Request{On: "b", All: true})
 	w.must(err)

@@ -37,7 +37,7 @@ type KeyInfo struct {
 // KeyStatus asks the chosen hosts that have keys how they stand, one session each.
 func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error) {
 	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		c, err := d.contact(ctx, target(f, h, d.arch(h.Name), true))
+		c, err := d.contact(ctx, target(f, h, d.arch(h.Name), true), nil)
 		if err != nil {
 			return HostKeys{}, err
 		}
@@ -224,7 +224,7 @@ func (d *Deployer) reboot(ctx context.Context, t link.Target, report func(string
 
 // bootOf reads a host's boot id whole, by the helper's own hello.
 func (d *Deployer) bootOf(ctx context.Context, t link.Target) (string, error) {
-	c, err := d.contact(ctx, t)
+	c, err := d.contact(ctx, t, nil)
 	if err != nil {
 		return "", err
 	}

@@ -12,8 +12,8 @@ func Over(p *link.Pool) Links { return pool{p} }
 
 type pool struct{ *link.Pool }
 
-func (p pool) Helper(ctx context.Context, t link.Target) (Stream, error) {
-	s, err := p.Pool.Helper(ctx, t)
+func (p pool) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (Stream, error) {
+	s, err := p.Pool.Helper(ctx, t, ahead)
 	if err != nil {
 		return nil, err // never a nil *Session in a Stream
 	}

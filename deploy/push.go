@@ -55,8 +55,20 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 	}
 	defer release()
 	began := time.Now()
+	first := d.early(r, hp)
 	for try := 1; ; try++ {
-		res, boot, err := d.offer(ctx, r, p, hp)
+		var res *bundle.Result
+		var boot string
+		if first != nil {
+			res, boot, err = d.offerEarly(ctx, r, p, hp, first)
+			first = nil
+		} else {
+			res, boot, err = d.offer(ctx, r, p, hp)
+		}
+		if errors.Is(err, errStale) {
+			try--
+			continue
+		}
 		if busy(res, err) && time.Since(began) < d.limits().Patience && pause(ctx, d.limits().Retry) {
 			try--
 			continue // another run is at work there, perhaps one of ours that was lost
@@ -171,12 +183,13 @@ type contact struct {
 	unhook func() bool // from the end of ctx
 }
 
-// contact starts the helper on a host and hears its hello.
-func (d *Deployer) contact(ctx context.Context, t link.Target) (*contact, error) {
+// contact starts the helper on a host and hears its hello. ahead, unless it is nil, writes what
+// the helper hears first.
+func (d *Deployer) contact(ctx context.Context, t link.Target, ahead func(io.Writer) error) (*contact, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	c := &contact{d: d, ctx: ctx, cancel: cancel}
 	defer c.within(d.limits().Connect, "connect to "+t.Name)()
-	s, err := d.Links.Helper(ctx, t)
+	s, err := d.Links.Helper(ctx, t, ahead)
 	if err != nil {
 		err = c.why(err)
 		cancel(nil)
@@ -241,7 +254,7 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 	r.event(Event{Host: hp.Name, Step: "connect"})
 	keys := openAhead(hp.bundle)
 	defer keys.drop()
-	c, err := d.contact(ctx, target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0))
+	c, err := d.contact(ctx, target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0), nil)
 	if err != nil {
 		return nil, "", err
 	}
@@ -262,7 +275,7 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 	if err != nil {
 		return nil, "", err
 	}
-	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello); err != nil {
+	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello, present(c.hello.Keys)); err != nil {
 		return nil, "", err
 	}
 	values, err := keys.wait()
@@ -273,12 +286,22 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 		return nil, "", err
 	}
 	r.event(Event{Host: hp.Name, Step: "begin"})
-	var progress func(bundle.Event, string)
-	if d.Progress != nil {
-		progress = func(e bundle.Event, text string) { r.event(Event{Host: hp.Name, Step: e.Step, Text: text}) }
-	}
-	res, err := c.exchange(o, hp.bundle, &p.kinds, values, progress)
+	res, err := c.exchange(o, hp.bundle, &p.kinds, values, r.progress(hp.Name))
 	return res, c.hello.BootID, err
+}
+
+// progress tells of the steps on a host; nil when nobody watches.
+func (r *run) progress(host string) func(bundle.Event, string) {
+	if r.d.Progress == nil {
+		return nil
+	}
+	return func(e bundle.Event, text string) { r.event(Event{Host: host, Step: e.Step, Text: text}) }
+}
+
+func nonce() []byte {
+	n := make([]byte, 32)
+	rand.Read(n)
+	return n
 }
 
 // newOffer is the offer for a host that stands as hello says. It names the generation that
@@ -314,8 +337,8 @@ func (d *Deployer) newOffer(r *run, p *Plan, hp *HostPlan, hello *bundle.Hello) 
 }
 
 // stands corrects what history remembers of a host by the host's own record, and gives a
-// renamed host its past.
-func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hello *bundle.Hello) error {
+// renamed host its past. keys are there; -1 is not heard.
+func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hello *bundle.Hello, keys int) error {
 	rec := hello.Record
 	if rec != nil && rec.Host != name && rec.Deployer == d.ID && f != nil {
 		if _, here := f.Host(rec.Host); !here {
@@ -326,7 +349,10 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 	}
 	told := false // the edit may run more than once
 	return d.History.Correct(ctx, name, func(h *history.Host) {
-		h.Arch, h.Systemd, h.KeysPresent = hello.Arch, hello.Systemd, present(hello.Keys)
+		h.Arch, h.Systemd = hello.Arch, hello.Systemd
+		if keys >= 0 {
+			h.KeysPresent = keys
+		}
 		digest, generation := "", int64(0)
 		if rec != nil {
 			generation = rec.Generation
@@ -352,27 +378,41 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 // exchange makes the offer o of what b holds, sends what is wanted, and follows the run on
 // the host to its result. values are those of its keys.
 func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, values map[string][]byte, progress func(bundle.Event, string)) (*bundle.Result, error) {
-	filter := c.d.filter(values)
-	o.Nonce = make([]byte, 32)
-	rand.Read(o.Nonce)
-	done := c.within(c.d.limits().Preflight, "preflight")
+	o.Nonce = nonce()
 	out, putBack := buffered(c.stream)
 	defer putBack()
-	if err := writeOffer(out, o, b, k); err != nil {
+	if err := errors.Join(writeOffer(out, o, b, k), out.Flush()); err != nil {
 		return nil, c.why(fmt.Errorf("send the offer: %w", err))
 	}
+	return c.answer(o, b, k, values, progress)
+}
+
+// answer hears what the host says to the offer o, and goes on from there.
+func (c *contact) answer(o *bundle.Offer, b *fleet.Bundle, k *kinds, values map[string][]byte, progress func(bundle.Event, string)) (*bundle.Result, error) {
+	filter := c.d.filter(values)
+	done := c.within(c.d.limits().Preflight, "preflight")
 	kind, p, err := c.r.Next()
 	if err != nil {
-		return nil, c.why(fmt.Errorf("hear what is lacking: %w", err))
+		err = c.why(fmt.Errorf("hear what is lacking: %w", err))
+		if o.Go {
+			err = errLost{err}
+		}
+		return nil, err
 	}
 	done()
-	if kind == bundle.FrameResult {
-		return c.readResult(p, filter)
+	if kind == bundle.FrameResult || o.Go && kind == bundle.FrameEvent {
+		res, err := c.follow(filter, progress, &frame{kind, p})
+		if err != nil && o.Go {
+			err = errLost{c.why(err)}
+		}
+		return res, err
 	}
 	var want bundle.Want
 	if err := expect(kind, p, bundle.FrameWant, &want); err != nil {
 		return nil, err
 	}
+	out, putBack := buffered(c.stream)
+	defer putBack()
 	if err := c.send(out, o, b, k, want, values); err != nil {
 		return nil, c.why(err)
 	}
@@ -380,11 +420,17 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, values ma
 	if err := errors.Join(bundle.WriteFrame(out, bundle.FrameEnd, struct{}{}), out.Flush()); err != nil {
 		return nil, errLost{c.why(err)}
 	}
-	res, err := c.follow(filter, progress)
+	res, err := c.follow(filter, progress, nil)
 	if err != nil {
 		return nil, errLost{c.why(err)}
 	}
 	return res, nil
+}
+
+// A frame is one that was read.
+type frame struct {
+	kind    byte
+	payload []byte
 }
 
 // outs are buffers of what goes to hosts: frames that follow each other travel in few packets.
@@ -402,7 +448,7 @@ func buffered(w io.Writer) (out *bufio.Writer, putBack func()) {
 	}
 }
 
-// writeOffer sends o, with its manifest ahead as it was encoded for all bundles like b.
+// writeOffer writes o, with its manifest ahead as it was encoded for all bundles like b.
 func writeOffer(out *bufio.Writer, o *bundle.Offer, b *fleet.Bundle, k *kinds) error {
 	frame, err := k.frame(b)
 	if err != nil {
@@ -413,10 +459,7 @@ func writeOffer(out *bufio.Writer, o *bundle.Offer, b *fleet.Bundle, k *kinds) e
 	}
 	rest := *o
 	rest.Manifest = bundle.Manifest{Network: o.Manifest.Network, Host: o.Manifest.Host}
-	if err := bundle.WriteFrame(out, bundle.FrameOffer, &rest); err != nil {
-		return err
-	}
-	return out.Flush()
+	return bundle.WriteFrame(out, bundle.FrameOffer, &rest)
 }
 
 func expect(kind byte, p []byte, want byte, v any) error {
@@ -540,14 +583,20 @@ func (c *contact) sendPackage(out io.Writer, o *bundle.Offer, b *fleet.Bundle, d
 	return bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobPackage, Name: digest, Size: size}, f)
 }
 
-// follow reads events up to the result.
-func (c *contact) follow(filter func(string) string, progress func(bundle.Event, string)) (*bundle.Result, error) {
+// follow reads events up to the result. first, unless it is nil, was read already.
+func (c *contact) follow(filter func(string) string, progress func(bundle.Event, string), first *frame) (*bundle.Result, error) {
 	for n := 0; ; n++ {
-		kind, p, err := c.r.Next()
-		if err != nil {
-			return nil, fmt.Errorf("hear the result: %w", err)
+		f := first
+		first = nil
+		if f == nil {
+			f = new(frame)
+			var err error
+			if f.kind, f.payload, err = c.r.Next(); err != nil {
+				return nil, fmt.Errorf("hear the result: %w", err)
+			}
 		}
-		switch kind {
+		p := f.payload
+		switch f.kind {
 		case bundle.FrameEvent:
 			if n >= maxList || progress == nil { // nobody watches
 				continue
@@ -567,7 +616,7 @@ func (c *contact) follow(filter func(string) string, progress func(bundle.Event,
 			}
 			return nil, errors.New(filter(rep.Error))
 		default:
-			return nil, fmt.Errorf("frame %q came where the result belongs", kind)
+			return nil, fmt.Errorf("frame %q came where the result belongs", f.kind)
 		}
 	}
 }
@@ -616,7 +665,7 @@ func (c *contact) attach(id string, filter func(string) string) (*bundle.Result,
 	if err := bundle.WriteFrame(c.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskAttach, Run: id}); err != nil {
 		return nil, errLost{c.why(err)}
 	}
-	res, err := c.follow(filter, nil)
+	res, err := c.follow(filter, nil, nil)
 	if err != nil {
 		return nil, errLost{c.why(err)}
 	}
@@ -630,7 +679,7 @@ func (d *Deployer) fetchResult(ctx context.Context, f *fleet.Fleet, hp *HostPlan
 	defer clearKeys()
 	until := time.Now().Add(max(reattach, d.limits().Patience))
 	for wait := d.limits().Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
-		c, err := d.contact(ctx, target(f, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0))
+		c, err := d.contact(ctx, target(f, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0), nil)
 		if err != nil {
 			if link.HardStop(err) {
 				return nil, "", errLost{err}

@@ -66,7 +66,7 @@ func hashTree(m fstest.MapFS) hashedTree {
 // away is a network on which no host answers.
 type away struct{ deploy.Links }
 
-func (away) Helper(context.Context, link.Target) (deploy.Stream, error) {
+func (away) Helper(context.Context, link.Target, func(io.Writer) error) (deploy.Stream, error) {
 	return nil, fmt.Errorf("away: %w", link.ErrUnreachable)
 }
 

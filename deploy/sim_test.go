@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -89,17 +90,25 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 	if res := m.refusal(&o); res != nil {
 		return bundle.WriteFrame(out, bundle.FrameResult, res)
 	}
-	var want bundle.Want
-	for _, f := range o.Manifest.Files {
-		want.Files = append(want.Files, f.Digest)
-	}
-	if err := bundle.WriteFrame(out, bundle.FrameWant, want); err != nil {
-		return err
-	}
-	for kind := byte(0); kind != bundle.FrameEnd; {
-		var err error
-		if kind, _, err = r.Next(); err != nil {
+	for range o.Ahead {
+		var b bundle.Blob
+		if err := errors.Join(r.Expect(bundle.FrameBlob, &b), r.Data(b, io.Discard)); err != nil {
 			return err
+		}
+	}
+	if !o.Go || m.asks() {
+		var want bundle.Want
+		for _, f := range o.Manifest.Files {
+			want.Files = append(want.Files, f.Digest)
+		}
+		if err := bundle.WriteFrame(out, bundle.FrameWant, want); err != nil {
+			return err
+		}
+		for kind := byte(0); kind != bundle.FrameEnd; {
+			var err error
+			if kind, _, err = r.Next(); err != nil {
+				return err
+			}
 		}
 	}
 	// From here on it is done, whatever becomes of the line.
@@ -109,6 +118,13 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 		return err
 	}
 	return bundle.WriteFrame(out, bundle.FrameResult, res)
+}
+
+// asks says now and then that it lacks things though it may go on.
+func (m *model) asks() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.rng.IntN(3) == 0
 }
 
 func (m *model) refusal(o *bundle.Offer) *bundle.Result {
@@ -143,20 +159,27 @@ func (m *model) apply(o *bundle.Offer) *bundle.Result {
 
 type simLinks struct{ models map[string]*model }
 
-func (l simLinks) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+func (l simLinks) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
 	m := l.models[t.Name]
 	if err := m.trouble(); err != nil {
 		return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: err}
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.down {
+	down := m.down
+	m.mu.Unlock()
+	if down {
 		return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: errors.New("down")}
+	}
+	var first bytes.Buffer
+	if ahead != nil {
+		if err := ahead(&first); err != nil {
+			return nil, err
+		}
 	}
 	in, inW := io.Pipe()
 	outR, out := io.Pipe()
 	go func() {
-		err := m.serve(in, out)
+		err := m.serve(io.MultiReader(&first, in), out)
 		out.CloseWithError(err)
 		in.CloseWithError(io.ErrClosedPipe)
 	}()

@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -46,8 +47,12 @@ type cutter struct {
 	when func(written []byte) int
 }
 
-func (c *cutter) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
-	s, err := c.Links.Helper(ctx, t)
+func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	first := ahead
+	if ahead != nil {
+		first = func(w io.Writer) error { return ahead(&cutStream{w.(deploy.Stream), c}) }
+	}
+	s, err := c.Links.Helper(ctx, t, first)
 	if err != nil {
 		return nil, err
 	}
@@ -110,15 +115,33 @@ func after(kind byte) func([]byte) int {
 }
 
 func TestLostLineIsAttachedTo(t *testing.T) {
-	for name, when := range map[string]func([]byte) int{"before anything is sent": inside(bundle.FrameOffer), "before the end": inside(bundle.FrameEnd), "after everything is sent": after(bundle.FrameEnd)} {
-		t.Run(name, func(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		keys bool // then the host is heard before it may begin
+		when func([]byte) int
+	}{
+		{"before anything is sent", false, inside(bundle.FrameOffer)},
+		{"before the last file", false, inside(bundle.FrameData)},
+		{"after everything is sent", false, after(bundle.FrameData)},
+		{"keys, before anything is sent", true, inside(bundle.FrameOffer)},
+		{"keys, before the end", true, inside(bundle.FrameEnd)},
+		{"keys, after everything is sent", true, after(bundle.FrameEnd)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, "a")
+			if tt.keys {
+				keyed(w, "a", 2, 5)
+				w.enable("a", "web", "vault")
+			}
 			w.push("first", history.RunDone)
 			w.machines["a"].ClearLog()
-			c := &cutter{Links: w.d.Links, when: when}
+			c := &cutter{Links: w.d.Links, when: tt.when}
 			w.d.Links = c
 			w.files["services/web/files/etc/web.conf"] = "new\n"
 			r := w.push("second", history.RunDone)
+			if c.when != nil {
+				t.Fatal("the line was never cut")
+			}
 			w.wantState("a", history.Current, *r.Commit)
 			if n := w.machines["a"].Count("restart", "web.service"); n != 1 {
 				t.Errorf("%d restarts, want 1", n)
@@ -132,7 +155,7 @@ func TestDeployerDies(t *testing.T) {
 	w := newWorld(t, "a")
 	first := *w.push("first", history.RunDone).Commit
 	ctx, cancel := context.WithCancel(t.Context())
-	last := after(bundle.FrameEnd)
+	last := after(bundle.FrameData)
 	c := &cutter{Links: w.d.Links, when: func(p []byte) int {
 		n := last(p)
 		if n >= 0 {
@@ -172,7 +195,7 @@ func TestLostRunAndRevert(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.RunDone)
 	ctx, cancel := context.WithCancel(t.Context())
-	last := after(bundle.FrameEnd)
+	last := after(bundle.FrameData)
 	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
 		n := last(p)
 		if n >= 0 {
@@ -223,7 +246,7 @@ type slow struct {
 	hold chan struct{}
 }
 
-func (s *slow) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+func (s *slow) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
 	if t.Name == s.host {
 		select {
 		case <-s.hold:
@@ -231,7 +254,7 @@ func (s *slow) Helper(ctx context.Context, t link.Target) (deploy.Stream, error)
 			return nil, ctx.Err()
 		}
 	}
-	return s.Links.Helper(ctx, t)
+	return s.Links.Helper(ctx, t, ahead)
 }
 
 func serve(t *testing.T, w *world) (*deploy.Bell, func()) {
@@ -482,7 +505,13 @@ type liar struct {
 	text string
 }
 
-func (l *liar) Helper(ctx context.Context, t link.Target) (deploy.Stream, error) {
+func (l *liar) Helper(_ context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	var first bytes.Buffer
+	if ahead != nil {
+		if err := ahead(&first); err != nil {
+			return nil, err
+		}
+	}
 	in, inW := io.Pipe()
 	outR, out := io.Pipe()
 	go func() {
@@ -490,7 +519,7 @@ func (l *liar) Helper(ctx context.Context, t link.Target) (deploy.Stream, error)
 		io.WriteString(out, "motd\n"+bundle.Magic)
 		bundle.WriteFrame(out, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b",
 			Record: &bundle.Record{Network: "lab", Host: t.Name, Deployer: "SHA256:one", Generation: 1}})
-		r := bundle.NewReader(in)
+		r := bundle.NewReader(io.MultiReader(&first, in))
 		var o bundle.Offer
 		if r.Expect(bundle.FrameOffer, &o) == nil {
 			bundle.WriteFrame(out, bundle.FrameResult, bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: l.text})

@@ -108,13 +108,13 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 		return nil, err
 	}
 	defer release()
-	c, err := d.contact(ctx, t)
+	c, err := d.contact(ctx, t, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer c.close()
 	was, _ := d.History.Host(host)
-	if err := d.stands(ctx, d.lastFleet(), host, &c.hello); err != nil {
+	if err := d.stands(ctx, d.lastFleet(), host, &c.hello, present(c.hello.Keys)); err != nil {
 		return nil, err
 	}
 	now, _ := d.History.Host(host)
@@ -312,7 +312,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 		return err
 	}
 	defer release()
-	c, err := d.contact(ctx, rememberedTarget(o.Host, hosts, 0))
+	c, err := d.contact(ctx, rememberedTarget(o.Host, hosts, 0), nil)
 	if err != nil {
 		return err
 	}
@@ -324,7 +324,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 		return err
 	}
 	if res == nil {
-		return d.stands(ctx, nil, o.Host, &c.hello)
+		return d.stands(ctx, nil, o.Host, &c.hello, present(c.hello.Keys))
 	}
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
 	e := d.result(hp, res, c.hello.BootID)

@@ -151,7 +151,7 @@ func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Resu
 
 // giveBack has a host put back what stood there before bellhop came.
 func giveBack(ctx context.Context, pool *link.Pool, t link.Target) (*bundle.Result, error) {
-	s, err := pool.Helper(ctx, t)
+	s, err := pool.Helper(ctx, t, nil)
 	if err != nil {
 		return nil, err
 	}

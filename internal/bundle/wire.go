@@ -20,6 +20,10 @@ import (
 //	deployer → Blob with its Data …, End
 //	helper   → Event …, Result
 //
+// A deployer that knows how the host stood last may speak first, on a helper that was started
+// for that: its Offer says how many Blobs follow at once, and that the host may go on without a
+// word when nothing else is lacking. Hello then comes with the first answer, and without keys.
+//
 // A frame is one type byte, the payload's length as a big-endian uint32, and the payload:
 // JSON for messages, raw bytes for Data. A message over a kilobyte is deflated when that
 // makes it smaller, and its type byte says so: a manifest repeats itself, and the wire of a
@@ -112,6 +116,10 @@ type Offer struct {
 	Formerly string `json:"formerly,omitempty"`
 	// AllowPrune lets the run remove more than half of what the host has.
 	AllowPrune bool `json:"allow_prune,omitempty"`
+	// Ahead is how many Blobs of files follow at once, unasked. With Go, a host that lacks
+	// nothing else, and has no keys, skips Want and End.
+	Ahead int  `json:"ahead,omitempty"`
+	Go    bool `json:"go,omitempty"`
 }
 
 // Want answers an Offer: what the host lacks.

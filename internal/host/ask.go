@@ -45,7 +45,7 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 }
 
 func (s *session) reply(r bundle.Reply) error {
-	return bundle.WriteFrame(s.out, bundle.FrameReply, r)
+	return s.say(bundle.FrameReply, r)
 }
 
 // confirm leaves word that the deployer still reaches this host.

@@ -26,7 +26,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() 
 // with it, so that none has to know which of the two it is.
 const Hidden = "host-helper"
 
-const usage = "usage: bellhop-host serve | apply RUN | settle | version"
+const usage = "usage: bellhop-host serve [ahead] | apply RUN | settle | version"
 
 func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*Machine, error)) error {
 	verb := ""
@@ -40,7 +40,7 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 	case verb == "version" && len(args) == 1:
 		fmt.Fprintln(stdout, version())
 		return nil
-	case verb == "apply" && len(args) == 2, (verb == "serve" || verb == "settle") && len(args) == 1:
+	case verb == "apply" && len(args) == 2, len(args) == 2 && verb == "serve" && args[1] == "ahead", (verb == "serve" || verb == "settle") && len(args) == 1:
 	default:
 		return errors.New(usage)
 	}
@@ -55,7 +55,7 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 	case "settle":
 		return Settle(ctx, m)
 	}
-	return Serve(ctx, m, stdin, stdout)
+	return serve(ctx, m, stdin, stdout, len(args) == 2)
 }
 
 func version() string {

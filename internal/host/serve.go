@@ -21,8 +21,9 @@ type session struct {
 	m    *Machine
 	in   *bundle.Reader
 	out  io.Writer
-	now  standing    // as read last
-	read os.FileInfo // of the record then; nil when there was none
+	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
+	now  standing     // as read last
+	read os.FileInfo  // of the record then; nil when there was none
 }
 
 // stands is the machine's, read again only when the record is another.
@@ -38,20 +39,50 @@ func (s *session) stands() (standing, error) {
 	return s.now, err
 }
 
+// say sends a frame, and what was held before it.
+func (s *session) say(kind byte, v any) error {
+	if err := bundle.WriteFrame(&s.held, kind, v); err != nil {
+		return err
+	}
+	return s.flush()
+}
+
+func (s *session) flush() error {
+	if s.held.Len() == 0 {
+		return nil
+	}
+	_, err := s.held.WriteTo(s.out)
+	return err
+}
+
 // Serve is the side behind the SSH channel: Magic, Hello, then one Offer or one Ask. An open
 // journal that nobody works on is settled first, so that Hello tells what stands.
 func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
+	return serve(ctx, m, in, out, false)
+}
+
+// ServeAhead is Serve for a deployer that speaks first: Hello goes out with the first answer.
+func ServeAhead(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
+	return serve(ctx, m, in, out, true)
+}
+
+func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead bool) error {
 	s := &session{m: m, in: bundle.NewReader(in), out: out}
 	if err := m.makeState(); err != nil {
 		return err
 	}
 	trouble := Settle(ctx, m)
-	if err := s.hello(ctx); err != nil {
-		return err
+	if !ahead {
+		if err := errors.Join(s.hello(ctx, true), s.flush()); err != nil {
+			return err
+		}
 	}
 	kind, p, err := s.in.Next()
 	if err == io.EOF {
 		return nil // it only wanted to know
+	}
+	if err == nil && ahead {
+		err = s.hello(ctx, false)
 	}
 	if err != nil {
 		return err
@@ -76,7 +107,9 @@ func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
-func (s *session) hello(ctx context.Context) error {
+// hello is made, and held. How the keys do is told with the result too, and asking for hundreds
+// takes its time.
+func (s *session) hello(ctx context.Context, keys bool) error {
 	now, err := s.stands()
 	if err != nil {
 		return err
@@ -93,7 +126,9 @@ func (s *session) hello(ctx context.Context) error {
 	}
 	if now.exists {
 		h.Record = &now.Record
-		h.Keys = s.m.keyStates(ctx, &now)
+		if keys {
+			h.Keys = s.m.keyStates(ctx, &now)
+		}
 	}
 	if len(now.Manifest.Keys) > 0 {
 		kind, err := s.m.Mounts.Keys(ctx)
@@ -103,17 +138,12 @@ func (s *session) hello(ctx context.Context) error {
 	if j, err := s.m.openJournal(); err == nil && j != nil {
 		h.Open = j.Run
 	}
-	var first bytes.Buffer // in one write, which over SSH is a packet
-	first.WriteString(bundle.Magic)
-	if err := bundle.WriteFrame(&first, bundle.FrameHello, h); err != nil {
-		return err
-	}
-	_, err = s.out.Write(first.Bytes())
-	return err
+	s.held.WriteString(bundle.Magic)
+	return bundle.WriteFrame(&s.held, bundle.FrameHello, h)
 }
 
 func (s *session) result(res *bundle.Result) error {
-	return bundle.WriteFrame(s.out, bundle.FrameResult, res)
+	return s.say(bundle.FrameResult, res)
 }
 
 // offer hears what the host should hold, and either says no, or asks for what is missing and
@@ -144,10 +174,13 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	if err != nil {
 		return s.refuse(o.Run, err)
 	}
-	if err := bundle.WriteFrame(s.out, bundle.FrameWant, want); err != nil {
-		return err
+	err = st.receiveAhead(s.in, want)
+	if err == nil && !(o.Go && len(want.Files)+len(want.Packages)+len(o.Manifest.Keys) == 0) {
+		if err = s.say(bundle.FrameWant, want); err == nil {
+			err = st.receive(s.in)
+		}
 	}
-	if err := st.receive(ctx, s.in); err != nil {
+	if err != nil {
 		st.drop()
 		if st.trouble != nil {
 			return s.refuse(o.Run, err)

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -164,9 +165,36 @@ func (st *stage) wantBlobs(w *bundle.Want) error {
 	return nil
 }
 
+// receiveAhead takes the files that follow an offer unasked, and takes them off want. What the
+// host has by now is heard, and dropped.
+func (st *stage) receiveAhead(in *bundle.Reader, want *bundle.Want) error {
+	for range st.o.Ahead {
+		var b bundle.Blob
+		if err := in.Expect(bundle.FrameBlob, &b); err != nil {
+			return err
+		}
+		if b.Kind != bundle.BlobFile || b.Size < 0 || b.Size > bundle.MaxBlob {
+			return fmt.Errorf("blob of kind %q and %d bytes came unasked", b.Kind, b.Size)
+		}
+		if !st.wanted[b.Kind+b.Name] {
+			if err := in.Data(b, io.Discard); err != nil {
+				return err
+			}
+			continue
+		}
+		delete(st.wanted, b.Kind+b.Name)
+		st.came = true
+		if err := st.take(in, b); err != nil {
+			return err
+		}
+	}
+	want.Files = slices.DeleteFunc(want.Files, func(d string) bool { return !st.wanted[bundle.BlobFile+d] })
+	return st.trouble
+}
+
 // receive takes blobs until End. Only what was asked for is taken, once, and its bytes must
 // be those of its digest.
-func (st *stage) receive(ctx context.Context, in *bundle.Reader) error {
+func (st *stage) receive(in *bundle.Reader) error {
 	for {
 		kind, p, err := in.Next()
 		if err != nil {

@@ -36,13 +36,11 @@ func (s *session) tail(ctx context.Context, run string) error {
 		}
 		if res != nil {
 			s.m.waitFree(time.Second)
-			if err := bundle.WriteFrame(&t.out, bundle.FrameResult, res); err != nil {
-				return err
-			}
-			return t.send()
+			return s.say(bundle.FrameResult, res)
 		}
 		if time.Since(t.sent) > sendEvery {
-			if err := t.send(); err != nil {
+			t.sent = time.Now()
+			if err := s.flush(); err != nil {
 				return err
 			}
 		}
@@ -65,7 +63,6 @@ type tailer struct {
 	run     string
 	f       *os.File
 	rest    []byte
-	out     bytes.Buffer // frames to be sent
 	sent    time.Time
 	alive   time.Time
 	checked time.Time
@@ -77,17 +74,7 @@ func (t *tailer) close() {
 	}
 }
 
-// send sends what was read, in one write.
-func (t *tailer) send() error {
-	t.sent = time.Now()
-	if t.out.Len() == 0 {
-		return nil
-	}
-	_, err := t.out.WriteTo(t.s.out)
-	return err
-}
-
-// read takes up the events that were added.
+// read takes up the events that were added. They wait, and go out in one write.
 func (t *tailer) read() (more bool, err error) {
 	if t.f == nil {
 		f, err := os.Open(t.s.m.at(eventsPath(t.run)))
@@ -109,7 +96,7 @@ func (t *tailer) read() (more bool, err error) {
 		t.rest = rest
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
-			if err := bundle.WriteFrame(&t.out, bundle.FrameEvent, e); err != nil {
+			if err := bundle.WriteFrame(&t.s.held, bundle.FrameEvent, e); err != nil {
 				return true, err
 			}
 		}

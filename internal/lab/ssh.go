@@ -26,6 +26,7 @@ import (
 type Host struct {
 	name  string
 	serve func(ctx context.Context, in io.Reader, out io.Writer) error
+	ahead func(ctx context.Context, in io.Reader, out io.Writer) error // serve for a deployer that speaks first
 	root  string // of the twin, for cat; "" has no files
 	addr  string
 	n     counters
@@ -73,6 +74,7 @@ func NewHost(name string, m interface{ Host() *host.Machine }) (*Host, error) {
 	})
 	if err == nil {
 		h.root = m.Host().Root
+		h.ahead = func(ctx context.Context, in io.Reader, out io.Writer) error { return host.ServeAhead(ctx, m.Host(), in, out) }
 	}
 	return h, err
 }
@@ -92,7 +94,7 @@ func Listen(name string, serve func(ctx context.Context, in io.Reader, out io.Wr
 // Piped is Listen without a network, for tests whose time is not real: what Connect returns
 // is the other end of a connection to it.
 func Piped(name string, serve func(ctx context.Context, in io.Reader, out io.Writer) error) (*Host, error) {
-	h := &Host{name: name, serve: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + machine(), addr: name + ":22"}
+	h := &Host{name: name, serve: serve, ahead: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + machine(), addr: name + ":22"}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, h.NewHostKey()
 }

@@ -67,7 +67,7 @@ func command(reqs <-chan *ssh.Request) (line string, ok bool) {
 func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.Writer) int {
 	verb, digest := link.ParseLine(line)
 	switch verb {
-	case "serve":
+	case "serve", "ahead":
 		h.mu.Lock()
 		there, uname := h.helpers == nil || slices.Contains(h.helpers, digest), h.uname
 		h.mu.Unlock()
@@ -75,7 +75,11 @@ func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.W
 			fmt.Fprintf(ch, "\x00bellhop-need %s\n", uname)
 			return 0
 		}
-		if err := h.serve(ctx, ch, ch); err != nil {
+		serve := h.serve
+		if verb == "ahead" {
+			serve = h.ahead
+		}
+		if err := serve(ctx, ch, ch); err != nil {
 			fmt.Fprintln(errs, err)
 			return 1
 		}

@@ -161,7 +161,7 @@ func (l *limited) Write(p []byte) (int, error) {
 // changes nothing there. Facts that differ from what is wanted stand in Problems.
 func (p *Pool) Check(ctx context.Context, t Target) (Facts, error) {
 	var out bytes.Buffer
-	s, err := p.begin(ctx, t, wrap(factsScript, false), nil, nil)
+	s, err := p.begin(ctx, t, command{line: wrap(factsScript, false)}, nil)
 	if err != nil {
 		return Facts{}, err
 	}

@@ -16,7 +16,7 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 	if stderr != nil {
 		errs = io.MultiWriter(stderr, head)
 	}
-	s, err := p.begin(ctx, t, wrap(cmd, t.sudo()), nil, errs)
+	s, err := p.begin(ctx, t, command{line: wrap(cmd, t.sudo())}, errs)
 	if err != nil {
 		return -1, err
 	}

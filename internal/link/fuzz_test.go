@@ -59,13 +59,17 @@ func FuzzFacts(f *testing.F) {
 }
 
 func FuzzParseLine(f *testing.F) {
-	f.Add(ServeLine(noDigest, true))
+	f.Add(ServeLine(noDigest, true, false))
 	f.Add(UploadLine(noDigest, false))
 	f.Fuzz(func(t *testing.T, line string) {
 		switch verb, digest := ParseLine(line); verb {
 		case "serve":
-			if line != ServeLine(digest, false) && line != ServeLine(digest, true) {
+			if line != ServeLine(digest, false, false) && line != ServeLine(digest, true, false) {
 				t.Errorf("ParseLine(%q) = serve", line)
+			}
+		case "ahead":
+			if line != ServeLine(digest, false, true) && line != ServeLine(digest, true, true) {
+				t.Errorf("ParseLine(%q) = ahead", line)
 			}
 		case "upload":
 			if line != UploadLine(digest, false) && line != UploadLine(digest, true) {

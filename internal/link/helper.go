@@ -31,7 +31,7 @@ const (
 	// failed exec would end the shell.
 	serveScript = `for d in ` + folders + `; do h=$d/DIGEST; [ -s $h ] || continue; ` +
 		`[ $d/current -ef $h ] || { ln -s DIGEST $d/.current.$$ && mv -f $d/.current.$$ $d/current; } 2>/dev/null; ` +
-		`$h host-helper serve; c=$?; [ $c -eq 126 ] || [ $c -eq 127 ] || exit $c; done; ` +
+		`$h host-helper SERVE; c=$?; [ $c -eq 126 ] || [ $c -eq 127 ] || exit $c; done; ` +
 		`printf "\000bellhop-need %s %s\n" "$(uname -s)" "$(uname -m)"`
 
 	// Where programs may run is tried before the only copy of stdin is spent. A copy that was
@@ -55,8 +55,13 @@ const (
 const noDigest = "0000000000000000000000000000000000000000000000000000000000000000"
 
 // ServeLine is the line that runs the helper with this digest, or says that it is not there.
-func ServeLine(digest string, sudo bool) string {
-	return wrap(strings.ReplaceAll(serveScript, "DIGEST", digest), sudo)
+// ahead: the helper is spoken to first.
+func ServeLine(digest string, sudo, ahead bool) string {
+	verb := "serve"
+	if ahead {
+		verb = "serve ahead"
+	}
+	return wrap(strings.NewReplacer("DIGEST", digest, "SERVE", verb).Replace(serveScript), sudo)
 }
 
 // UploadLine is the line that takes the helper with this digest from stdin.
@@ -66,7 +71,7 @@ func UploadLine(digest string, sudo bool) string {
 
 var digestPattern = regexp.MustCompile(`/([0-9a-f]{64})[; ]`)
 
-// ParseLine recognises ServeLine ("serve"), UploadLine ("upload") and the look that Check
+// ParseLine recognises ServeLine ("serve", "ahead"), UploadLine ("upload") and the look that Check
 // takes ("facts"), for a host that answers them without a shell. Any other line is "".
 func ParseLine(line string) (verb, digest string) {
 	if line == wrap(factsScript, false) {
@@ -78,8 +83,10 @@ func ParseLine(line string) (verb, digest string) {
 	}
 	for _, sudo := range []bool{false, true} {
 		switch line {
-		case ServeLine(m[1], sudo):
+		case ServeLine(m[1], sudo, false):
 			return "serve", m[1]
+		case ServeLine(m[1], sudo, true):
+			return "ahead", m[1]
 		case UploadLine(m[1], sudo):
 			return "upload", m[1]
 		}
@@ -90,7 +97,11 @@ func ParseLine(line string) (verb, digest string) {
 // Helper starts the helper on t, as root, and puts it there first when it is missing. The
 // session's first bytes are bundle.Magic: what a login shell printed is skipped. The session
 // ends with ctx.
-func (p *Pool) Helper(ctx context.Context, t Target) (*Session, error) {
+//
+// Where ahead is not nil it writes what the helper shall hear first, which saves a round trip; it
+// is called once for each try to start the helper. From its call on nobody knows what the helper
+// did, unless the error is ErrHelper or ErrSudo: then it never ran.
+func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error) (*Session, error) {
 	arch := firstOf(p.Arch(t.Name), t.Arch, runtime.GOARCH)
 	_, digest, err := p.cfg.Helper("linux", arch)
 	if err != nil {
@@ -98,7 +109,7 @@ func (p *Pool) Helper(ctx context.Context, t Target) (*Session, error) {
 	}
 	uploaded := false
 	for range 4 {
-		s, g, err := p.tryHelper(ctx, t, digest)
+		s, g, err := p.tryHelper(ctx, t, digest, ahead)
 		if err != nil {
 			return nil, err
 		}
@@ -148,13 +159,21 @@ func (p *Pool) learn(host, arch string) {
 
 // tryHelper runs the serve line and reads its first word. The session is open only when
 // that word is the helper's.
-func (p *Pool) tryHelper(ctx context.Context, t Target, digest string) (*Session, greeting, error) {
-	s, err := p.begin(ctx, t, ServeLine(digest, t.sudo()), nil, nil)
+func (p *Pool) tryHelper(ctx context.Context, t Target, digest string, ahead func(io.Writer) error) (*Session, greeting, error) {
+	// A host that ran a helper before will run this one too: its word for it is not waited for.
+	trust := ahead != nil && p.Arch(t.Name) != ""
+	s, err := p.begin(ctx, t, command{line: ServeLine(digest, t.sudo(), ahead != nil), trust: trust}, nil)
 	if errors.Is(err, ErrLost) { // the helper does nothing before it is asked to
 		err = &Error{t.Name, ErrUnreachable, err.(*Error).Err}
 	}
 	if err != nil {
 		return nil, greeting{}, err
+	}
+	if ahead != nil {
+		if err := ahead(s); err != nil {
+			s.Close()
+			return nil, greeting{}, err
+		}
 	}
 	g, err := s.greet(ctx, t)
 	if err != nil || g.kind != "magic" {
@@ -252,7 +271,7 @@ func (p *Pool) upload(ctx context.Context, t Target, path, digest string) error 
 	defer f.Close()
 	ctx, cancel := context.WithTimeoutCause(ctx, uploadTimeout, fmt.Errorf("the helper was not sent in %v", uploadTimeout))
 	defer cancel()
-	s, err := p.begin(ctx, t, UploadLine(digest, t.sudo()), nil, nil)
+	s, err := p.begin(ctx, t, command{line: UploadLine(digest, t.sudo())}, nil)
 	if err != nil {
 		return err
 	}

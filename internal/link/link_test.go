@@ -83,7 +83,7 @@ func newPool(t testing.TB, cfg link.Config) *link.Pool {
 
 // talk has one whole conversation with the helper.
 func talk(ctx context.Context, p *link.Pool, target link.Target) error {
-	s, err := p.Helper(ctx, target)
+	s, err := p.Helper(ctx, target, nil)
 	if err != nil {
 		return err
 	}

@@ -40,15 +40,22 @@ type Session struct {
 	exited bool
 }
 
-// begin runs line on t's login shell. A pooled connection that turns out to be dead is
+// A command is what a session runs.
+type command struct {
+	line  string      // for the login shell; "" is the shell itself
+	pty   *ptyRequest // nil: none
+	trust bool        // that it begins: the host's word for it is not waited for
+}
+
+// begin runs cmd on t's login shell. A pooled connection that turns out to be dead is
 // made anew without a word, as long as the command can't have begun.
-func (p *Pool) begin(ctx context.Context, t Target, line string, pty *ptyRequest, stderr io.Writer) (*Session, error) {
+func (p *Pool) begin(ctx context.Context, t Target, cmd command, stderr io.Writer) (*Session, error) {
 	for {
 		c, pooled, err := p.getWithin(ctx, t, limits{p.cfg.DialTimeout, p.cfg.HandshakeTimeout})
 		if err != nil {
 			return nil, err
 		}
-		s, begun, err := c.session(ctx, line, pty, stderr, pooled)
+		s, begun, err := c.session(ctx, cmd, stderr, pooled)
 		if err == nil {
 			return s, nil
 		}
@@ -62,9 +69,9 @@ func (p *Pool) begin(ctx context.Context, t Target, line string, pty *ptyRequest
 	}
 }
 
-// session opens a channel on c and starts line there. begun says that the line was sent.
-// The caller's hold on c passes to the session, or ends.
-func (c *conn) session(ctx context.Context, line string, pty *ptyRequest, stderr io.Writer, pooled bool) (_ *Session, begun bool, err error) {
+// session opens a channel on c and starts cmd there. begun says that its line was sent. The
+// caller's hold on c passes to the session, or ends.
+func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, pooled bool) (_ *Session, begun bool, err error) {
 	defer func() {
 		if err != nil {
 			c.release()
@@ -103,7 +110,7 @@ func (c *conn) session(ctx context.Context, line string, pty *ptyRequest, stderr
 	c.pool.entry(c.target.Name).n.sessions.Add(1)
 	// The exec's answer is not waited for by itself: it comes with the first bytes.
 	guard := context.AfterFunc(octx, func() { c.close(context.Cause(octx)) })
-	err = start(ch, line, pty)
+	err = cmd.start(ch)
 	guard()
 	if err != nil {
 		s.Close()
@@ -118,8 +125,8 @@ type ptyRequest struct {
 	width, height int
 }
 
-func start(ch ssh.Channel, line string, pty *ptyRequest) error {
-	if pty != nil {
+func (c command) start(ch ssh.Channel) error {
+	if pty := c.pty; pty != nil {
 		ok, err := ch.SendRequest("pty-req", true, ssh.Marshal(struct {
 			Term                string
 			Columns, Rows, W, H uint32
@@ -129,12 +136,12 @@ func start(ch ssh.Channel, line string, pty *ptyRequest) error {
 			return fmt.Errorf("terminal refused: %w", orEOF(err))
 		}
 	}
-	kind, payload := "exec", ssh.Marshal(struct{ Line string }{line})
-	if line == "" {
+	kind, payload := "exec", ssh.Marshal(struct{ Line string }{c.line})
+	if c.line == "" {
 		kind, payload = "shell", nil
 	}
-	ok, err := ch.SendRequest(kind, true, payload)
-	if err != nil || !ok {
+	ok, err := ch.SendRequest(kind, !c.trust, payload)
+	if err != nil || !ok && !c.trust {
 		return orEOF(err)
 	}
 	return nil

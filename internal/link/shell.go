@@ -35,7 +35,7 @@ func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 			}
 		}
 	}
-	s, err := p.begin(ctx, t, sh.Command, pty, orDiscard(sh.Err))
+	s, err := p.begin(ctx, t, command{line: sh.Command, pty: pty}, orDiscard(sh.Err))
 	if err != nil {
 		return -1, err
 	}

@@ -39,14 +39,14 @@ func TestShells(t *testing.T) {
 				return string(out)
 			}
 			digest := bundle.DigestBytes([]byte(scriptHelper))
-			if got := run(link.ServeLine(digest, false), ""); !strings.HasPrefix(got, "\x00bellhop-need Linux ") {
+			if got := run(link.ServeLine(digest, false, false), ""); !strings.HasPrefix(got, "\x00bellhop-need Linux ") {
 				t.Fatalf("serve without a helper said %q, want need", got)
 			}
 			first := dir + "/usr/local/libexec/bellhop"
 			if got, want := run(link.UploadLine(digest, false), scriptHelper), "\x00bellhop-done "+first+"\n"; got != want {
 				t.Fatalf("upload said %q, want %q", got, want)
 			}
-			if got, want := run(link.ServeLine(digest, false), "hello"), bundle.Magic+"hello"; got != want {
+			if got, want := run(link.ServeLine(digest, false, false), "hello"), bundle.Magic+"hello"; got != want {
 				t.Errorf("serve said %q, want %q", got, want)
 			}
 			if to, err := os.Readlink(filepath.Join(first, "current")); to != digest {
@@ -79,7 +79,7 @@ func TestUploadKeepsTwo(t *testing.T) {
 		}
 	}
 	wantOnly(t, dir+"/bin", digests[2], digests[3], "current")
-	if got := run(link.ServeLine(digests[2], false), ""); got != bundle.Magic {
+	if got := run(link.ServeLine(digests[2], false, false), ""); got != bundle.Magic {
 		t.Errorf("serve of the older said %q", got)
 	}
 	if to, _ := os.Readlink(dir + "/bin/current"); to != digests[2] {
@@ -98,7 +98,7 @@ func TestServeNextFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	line := strings.NewReplacer("/usr/local/libexec/bellhop", dir+"/a", "/opt/bellhop/.bin", dir+"/b").Replace(link.ServeLine(digest, false))
+	line := strings.NewReplacer("/usr/local/libexec/bellhop", dir+"/a", "/opt/bellhop/.bin", dir+"/b").Replace(link.ServeLine(digest, false, false))
 	out, err := exec.Command("sh", "-c", line).Output()
 	if string(out) != bundle.Magic || err != nil {
 		t.Errorf("serve said %q, %v; want the helper of the second folder", out, err)
@@ -113,7 +113,7 @@ func TestEmptyHelperIsNone(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, digest), nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	line := strings.ReplaceAll(link.ServeLine(digest, false), "/usr/local/libexec/bellhop", dir)
+	line := strings.ReplaceAll(link.ServeLine(digest, false, false), "/usr/local/libexec/bellhop", dir)
 	if out, _ := exec.Command("sh", "-c", line).Output(); !strings.HasPrefix(string(out), "\x00bellhop-need ") {
 		t.Errorf("serve said %q, want need", out)
 	}

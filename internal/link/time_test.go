@@ -88,7 +88,7 @@ func TestStallDuringSession(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		s, err := p.Helper(t.Context(), h.Target())
+		s, err := p.Helper(t.Context(), h.Target(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
