@@ -22,7 +22,7 @@ import (
 //
 // A deployer that knows how the host stood last may speak first, on a helper that was started
 // for that: its Offer says how many Blobs follow at once, and that the host may go on without a
-// word when nothing else is lacking. Hello then comes with the first answer, and without keys.
+// word when nothing else is lacking. Hello then comes with the first answer, without Keys and Last.
 //
 // A frame is one type byte, the payload's length as a big-endian uint32, and the payload:
 // JSON for messages, raw bytes for Data. A message over a kilobyte is deflated when that

@@ -95,10 +95,10 @@ func tell(tx *tx, m Message) error {
 	if m.Kind == "host" && m.Was == m.Now && m.Error == "" {
 		return nil
 	}
-	_, err := tx.Exec(`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES(?,?,?,?,?,?,?,?)`,
-		millis(m.At), m.Kind, m.Run, m.Host, m.Was, m.Now, m.Commit, m.Error)
-	return err
+	return tx.add(messages, "", millis(m.At), m.Kind, m.Run, m.Host, m.Was, m.Now, m.Commit, m.Error)
 }
+
+var messages = newRows(`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES `, 8, "")
 
 // Outbox reads the oldest messages that wait, at most limit of them.
 func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {

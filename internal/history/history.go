@@ -65,6 +65,8 @@ type DB struct {
 	known manifests      // decoded
 	// failing are the hosts that have failures.
 	failing map[string]bool
+	// swept is, by host, the generation at which those too many were dropped last.
+	swept map[string]int64
 	// open are the runs that hosts were begun in and have no result of, by host.
 	open map[string][]string
 	// restless are the hosts that a plan must look at whatever a commit changed: all but those
@@ -186,7 +188,7 @@ func (db *DB) loadLocked() error {
 		return err
 	}
 	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
-	db.given = map[string]int{}
+	db.given, db.swept = map[string]int{}, map[string]int64{}
 	db.atWork.Store(0)
 	for _, h := range hosts {
 		db.note(h)
@@ -200,10 +202,11 @@ func (db *DB) loadLocked() error {
 // querier is what both a transaction and the file can do.
 type querier interface {
 	Query(string, ...any) (*sql.Rows, error)
-	QueryRow(string, ...any) *sql.Row
 }
 
-func meta(q querier, name string) (string, error) {
+func meta(q interface {
+	QueryRow(string, ...any) *sql.Row
+}, name string) (string, error) {
 	var v string
 	err := q.QueryRow(`SELECT value FROM meta WHERE name = ?`, name).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {

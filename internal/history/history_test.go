@@ -517,3 +517,60 @@ func TestManifestsAreShared(t *testing.T) {
 	want("d", "two")
 	stored(1)
 }
+
+// Rows of many hosts go in by few statements: each must keep its own, in the file too, and of a
+// row that is written twice in a transaction the later counts.
+func TestRowsOfOneTransaction(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	ctx := t.Context()
+	const n = 32 + 8 + 8 + 3 // each size of statement
+	var ps []history.Planned
+	for i := range n {
+		ps = append(ps, history.Planned{Name: fmt.Sprintf("h%02d", i), State: history.Refused, Outcome: history.Refused, Error: fmt.Sprint("no ", i), Listed: true,
+			Reach: history.Reach{User: fmt.Sprint("u", i)}})
+	}
+	must(t, db.Plan(ctx, run("r1", "c1"), "c1", ps, nil))
+	twice := ps[5]
+	twice.Error = "later"
+	for i := range ps {
+		ps[i].Error = fmt.Sprint("still no ", i)
+	}
+	must(t, db.Plan(ctx, run("r2", "c2"), "c2", append(ps, twice), nil), db.Close())
+	db = open(t, path)
+	r, err := db.Run(ctx, "r2")
+	must(t, err)
+	if len(r.Hosts) != n {
+		t.Fatalf("%d hosts in the run, want %d", len(r.Hosts), n)
+	}
+	for i, h := range r.Hosts {
+		want, name := fmt.Sprint("still no ", i), fmt.Sprintf("h%02d", i)
+		if i == 5 {
+			want = "later"
+		}
+		kept, _ := db.Host(name)
+		if h.Name != name || h.Error == nil || *h.Error != want || kept.Error != want || kept.Reach.User != fmt.Sprint("u", i) {
+			t.Errorf("host %d is %s with %v in the run, and %+v", i, h.Name, h.Error, kept)
+		}
+	}
+	ms, err := db.Outbox(ctx, 1000)
+	must(t, err)
+	if len(ms) != 2*n+1 || ms[n].Host != "h00" || ms[2*n].Error != "later" {
+		t.Errorf("%d messages, want %d in the order they came", len(ms), 2*n+1)
+	}
+}
+
+// Generations between those of this deployer, which another made, do not hold on to old ones.
+func TestGenerationsWithGaps(t *testing.T) {
+	db := fresh(t)
+	for i, g := range []int64{1, 2, 3, 8, 9, 10, 20} {
+		deploy(t, db, fmt.Sprint("r", i), fmt.Sprint("c", g), fmt.Sprint("d", i), g)
+		gs, err := db.Generations("h")
+		must(t, err)
+		for _, have := range gs {
+			if have.Generation > g || have.Generation <= g-6 {
+				t.Errorf("at generation %d, %d is remembered", g, have.Generation)
+			}
+		}
+	}
+}

@@ -122,10 +122,8 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 	old, known := db.hosts[h.Name]
 	var err error
 	if known && old.Reach.equal(h.Reach) {
-		_, err = tx.Exec(`UPDATE hosts SET state = ?, follows = ?, commit_id = ?, wanted = ?, digest = ?, generation = ?, deployed_at = ?, run = ?,
-			error = ?, boot_id = ?, arch = ?, keys_expected = ?, keys_present = ?, had = ?, given = ?, systemd = ? WHERE name = ?`,
-			h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
-			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Systemd, h.Name)
+		err = tx.add(hostRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
+			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Systemd)
 	} else {
 		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
@@ -137,6 +135,13 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 	db.note(h)
 	return db.count(tx, old.Given, h.Given)
 }
+
+// hostRows leave the column reach of a host that is there as it is.
+var hostRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch,
+	keys_expected, keys_present, had, given, systemd) VALUES `, 17, ` ON CONFLICT(name) DO UPDATE SET state = excluded.state, follows = excluded.follows,
+	commit_id = excluded.commit_id, wanted = excluded.wanted, digest = excluded.digest, generation = excluded.generation,
+	deployed_at = excluded.deployed_at, run = excluded.run, error = excluded.error, boot_id = excluded.boot_id, arch = excluded.arch,
+	keys_expected = excluded.keys_expected, keys_present = excluded.keys_present, had = excluded.had, given = excluded.given, systemd = excluded.systemd`)
 
 // note keeps in memory what the file now holds of h.
 func (db *DB) note(h Host) {

@@ -130,10 +130,20 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 }
 
 func saveListed(tx *tx, s Start, p Planned, ended int64) error {
-	_, err := tx.Exec(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES(?,?,?,?,?,?)`,
-		s.ID, p.Name, p.Wanted, ended, p.Outcome, p.Error)
-	return err
+	return tx.add(listed, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, ended, p.Outcome, p.Error)
 }
+
+// Rows of results, as a host is planned, begun and ended.
+var (
+	listed = newRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
+	begun  = newRows(`INSERT INTO results(run, host, digest, begun_at) VALUES `, 4, ` ON CONFLICT(run, host) DO UPDATE SET
+		digest = excluded.digest, begun_at = excluded.begun_at, ended_at = 0, outcome = '', error = ''`)
+	ended = newRows(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES `, 9, ` ON CONFLICT(run, host) DO UPDATE SET
+		digest = excluded.digest, ended_at = excluded.ended_at, outcome = excluded.outcome,
+		changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`)
+	kept    = newRows(`INSERT OR REPLACE INTO generations(host, generation, digest, commit_id, at) VALUES `, 5, "")
+	dropped = newRows(`DELETE FROM generations WHERE (host, generation) IN (VALUES `, 2, ")")
+)
 
 // Accepted is the newest commit that was not refused as a whole.
 func (db *DB) Accepted() (string, error) {
@@ -163,25 +173,15 @@ func insertRun(tx *tx, s Start) error {
 // the host is unknown.
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
-		_, err := tx.Exec(`INSERT INTO results(run, host, digest, begun_at) VALUES(?,?,?,?)
-			ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, begun_at = excluded.begun_at, ended_at = 0, outcome = '', error = ''`,
-			run, host, digest, millis(db.clock()))
-		if err != nil {
+		if err := tx.add(begun, "result "+run+" "+host, run, host, digest, millis(db.clock())); err != nil {
 			return err
 		}
 		if !slices.Contains(db.open[host], run) {
 			db.open[host] = append(db.open[host], run)
 		}
-		h, known := db.hosts[host]
+		h := db.hosts[host]
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
-		if !known {
-			return db.saveHost(tx, h)
-		}
-		if _, err := tx.Exec(`UPDATE hosts SET state = ?, run = ?, error = '' WHERE name = ?`, Deploying, run, host); err != nil {
-			return err
-		}
-		db.note(h)
-		return nil
+		return db.saveHost(tx, h)
 	})
 }
 
@@ -279,11 +279,7 @@ func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 		}
 	}
 	delete(db.open, host)
-	_, err = tx.Exec(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES(?,?,?,?,?,?,?,?,?)
-		ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, ended_at = excluded.ended_at, outcome = excluded.outcome,
-			changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`,
-		run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), string(details), e.Took.Milliseconds(), e.Error)
-	return err
+	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), string(details), e.Took.Milliseconds(), e.Error)
 }
 
 func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {
@@ -313,9 +309,15 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	if _, err := tx.Exec(`INSERT OR REPLACE INTO generations(host, generation, digest, commit_id, at) VALUES(?,?,?,?,?)`,
-		host, e.Record.Generation, e.Digest, e.Commit, millis(now)); err != nil {
+	g := e.Record.Generation
+	if err := tx.add(kept, fmt.Sprint("generation ", host, " ", g), host, g, e.Digest, e.Commit, millis(now)); err != nil {
 		return err
+	}
+	was := db.swept[host]
+	db.swept[host] = g
+	if g == was || g == was+1 { // one more came, so one goes
+		old := g - keepGenerations
+		return tx.add(dropped, fmt.Sprint("generation ", host, " ", old), host, old)
 	}
 	// A number above the one that stands is of a life that the host has lost.
 	_, err := tx.Exec(`DELETE FROM generations WHERE host = ? AND (generation <= ? OR generation > ?)`, host, h.Generation-keepGenerations, h.Generation)

@@ -133,8 +133,10 @@ func (db *DB) transact(jobs []*job) error {
 // A tx is a transaction on the one connection that writes. Its statements are prepared once
 // in the life of the connection.
 type tx struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt
+	conn    *sql.Conn
+	stmts   map[string]*sql.Stmt
+	waiting []*pending
+	keys    map[string]bool // of the rows that wait
 }
 
 // begin begins a transaction, on a new connection when there is none.
@@ -144,14 +146,14 @@ func (db *DB) begin() (*tx, error) {
 		if err != nil {
 			return nil, err
 		}
-		db.tx = &tx{conn: conn, stmts: map[string]*sql.Stmt{}}
+		db.tx = &tx{conn: conn, stmts: map[string]*sql.Stmt{}, keys: map[string]bool{}}
 	}
 	_, err := db.tx.Exec("BEGIN IMMEDIATE")
 	return db.tx, err
 }
 
 func (t *tx) commit() error {
-	_, err := t.Exec("COMMIT")
+	_, err := t.Exec("COMMIT") // what waits goes first
 	return err
 }
 
@@ -159,7 +161,7 @@ func (t *tx) commit() error {
 // connection goes too: what made it fail may stay with it.
 func (db *DB) abandon() error {
 	if db.tx != nil {
-		db.tx.Exec("ROLLBACK") // it may not have begun
+		db.tx.exec("ROLLBACK") // it may not have begun
 		db.tx.close()
 		db.tx = nil
 	}
@@ -184,8 +186,15 @@ func (t *tx) prepared(query string) (*sql.Stmt, error) {
 	return s, err
 }
 
-// Exec runs a statement that returns no rows.
+// Exec runs a statement that returns no rows, after those that wait.
 func (t *tx) Exec(query string, args ...any) (sql.Result, error) {
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
+	return t.exec(query, args...)
+}
+
+func (t *tx) exec(query string, args ...any) (sql.Result, error) {
 	s, err := t.prepared(query)
 	if err != nil {
 		return nil, err
@@ -195,10 +204,8 @@ func (t *tx) Exec(query string, args ...any) (sql.Result, error) {
 
 // Query reads rows as the transaction sees them.
 func (t *tx) Query(query string, args ...any) (*sql.Rows, error) {
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
 	return t.conn.QueryContext(context.Background(), query, args...)
-}
-
-// QueryRow reads one row.
-func (t *tx) QueryRow(query string, args ...any) *sql.Row {
-	return t.conn.QueryRowContext(context.Background(), query, args...)
 }

@@ -25,6 +25,9 @@ func FuzzSession(f *testing.F) {
 		bundle.WriteBlob(&whole, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
 	}
 	f.Add(whole.Bytes())
+	o.Ahead = len(l.bytes)
+	bundle.WriteFrame(&whole, bundle.FrameOffer, o)
+	f.Add(whole.Bytes())
 	for _, verb := range []string{bundle.AskManifest, bundle.AskAttach, bundle.AskCheck, bundle.AskConfirm, "else"} {
 		var ask bytes.Buffer
 		bundle.WriteFrame(&ask, bundle.FrameAsk, bundle.Ask{Verb: verb, Run: "../x"})
@@ -36,6 +39,7 @@ func FuzzSession(f *testing.F) {
 		b.t = t
 		before := b.all()
 		serve(b, bytes.NewReader(in), io.Discard)
+		_ = host.ServeAhead(context.Background(), b.m, bytes.NewReader(in), io.Discard)
 		if d := diff(before, b.all()); len(d) > 0 {
 			t.Errorf("a stranger's bytes changed the host:\n%s", strings.Join(d, "\n"))
 		}

@@ -73,7 +73,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	}
 	trouble := Settle(ctx, m)
 	if !ahead {
-		if err := errors.Join(s.hello(ctx, true), s.flush()); err != nil {
+		if err := errors.Join(s.hello(ctx, false), s.flush()); err != nil {
 			return err
 		}
 	}
@@ -82,7 +82,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 		return nil // it only wanted to know
 	}
 	if err == nil && ahead {
-		err = s.hello(ctx, false)
+		err = s.hello(ctx, true)
 	}
 	if err != nil {
 		return err
@@ -107,14 +107,17 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
-// hello is made, and held. How the keys do is told with the result too, and asking for hundreds
-// takes its time.
-func (s *session) hello(ctx context.Context, keys bool) error {
+// hello is made, and held. To a deployer that spoke first it is brief: how the keys do comes with
+// the result, and the result before that is none of its run.
+func (s *session) hello(ctx context.Context, brief bool) error {
 	now, err := s.stands()
 	if err != nil {
 		return err
 	}
-	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.nixOS(), Last: s.m.lastResult()}
+	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.nixOS()}
+	if last := s.m.lastResult(); !brief { // which sweeps, either way
+		h.Last = last
+	}
 	if h.BootID, err = s.m.BootID(); err != nil {
 		return err
 	}
@@ -126,7 +129,7 @@ func (s *session) hello(ctx context.Context, keys bool) error {
 	}
 	if now.exists {
 		h.Record = &now.Record
-		if keys {
+		if !brief {
 			h.Keys = s.m.keyStates(ctx, &now)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -63,6 +64,22 @@ func ServeLine(digest string, sudo, ahead bool) string {
 	}
 	return wrap(strings.NewReplacer("DIGEST", digest, "SERVE", verb).Replace(serveScript), sudo)
 }
+
+// serveLine is ServeLine, made once for a fleet.
+func serveLine(digest string, sudo, ahead bool) string {
+	type serve struct {
+		digest      string
+		sudo, ahead bool
+	}
+	key := serve{digest, sudo, ahead}
+	if line, ok := serveLines.Load(key); ok {
+		return line.(string)
+	}
+	line, _ := serveLines.LoadOrStore(key, ServeLine(digest, sudo, ahead))
+	return line.(string)
+}
+
+var serveLines sync.Map // few: a digest for each architecture
 
 // UploadLine is the line that takes the helper with this digest from stdin.
 func UploadLine(digest string, sudo bool) string {
@@ -162,7 +179,7 @@ func (p *Pool) learn(host, arch string) {
 func (p *Pool) tryHelper(ctx context.Context, t Target, digest string, ahead func(io.Writer) error) (*Session, greeting, error) {
 	// A host that ran a helper before will run this one too: its word for it is not waited for.
 	trust := ahead != nil && p.Arch(t.Name) != ""
-	s, err := p.begin(ctx, t, command{line: ServeLine(digest, t.sudo(), ahead != nil), trust: trust}, nil)
+	s, err := p.begin(ctx, t, command{line: serveLine(digest, t.sudo(), ahead != nil), trust: trust}, nil)
 	if errors.Is(err, ErrLost) { // the helper does nothing before it is asked to
 		err = &Error{t.Name, ErrUnreachable, err.(*Error).Err}
 	}
