@@ -1,6 +1,7 @@
 package deploy_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -95,6 +96,34 @@ func TestOnlyChangedHostsAreContacted(t *testing.T) {
 	}
 	if got := r.Hosts; len(got) != 1 || got[0].Name != "b" || !slices.Contains(got[0].Changed, "/etc/db.conf") {
 		t.Errorf("the run lists %s with %v, want b with /etc/db.conf", w.tell(r), got[0].Changed)
+	}
+}
+
+// A host that stands where it is remembered to, and whose manifest is another by a word that is in
+// no digest, is offered the whole of it.
+func TestHostWithAnotherManifest(t *testing.T) {
+	w := newWorld(t, "a")
+	for i := range 30 { // so many that the difference is shorter
+		w.files[fmt.Sprintf("services/web/files/etc/web.d/%d", i)] = fmt.Sprint(i)
+	}
+	w.push("first", history.RunDone)
+	record := w.machines["a"].Path("/var/lib/bellhop/record")
+	p, err := os.ReadFile(record)
+	w.must(err)
+	edited := bytes.ReplaceAll(p, []byte(`"service":"web"`), []byte(`"service":"site"`))
+	if bytes.Equal(p, edited) {
+		t.Fatal("the record names no service")
+	}
+	w.must(os.WriteFile(record, edited, 0o600))
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	before := w.sessions("a")
+	r := w.push("second", history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "new\n" {
+		t.Errorf("/etc/web.conf holds %q", got)
+	}
+	if n := w.sessions("a") - before; n != 2 {
+		t.Errorf("%d sessions, want one that is refused and one that is not", n)
 	}
 }
 

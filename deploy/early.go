@@ -67,6 +67,10 @@ func lacking(was, is *bundle.Manifest) []string {
 // again, when the helper had to be put there first. A line that breaks is for whoever reads
 // from it.
 func (e *early) send(ctx context.Context, d *Deployer, r *run, p *Plan, hp *HostPlan, w io.Writer) error {
+	frame, err := p.kinds.delta(hp.from, hp.old, hp.bundle)
+	if err != nil {
+		return err
+	}
 	if !e.sent {
 		if err := d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest); err != nil {
 			return err
@@ -75,7 +79,7 @@ func (e *early) send(ctx context.Context, d *Deployer, r *run, p *Plan, hp *Host
 	}
 	out, putBack := buffered(w)
 	defer putBack()
-	if e.err = writeOffer(out, e.o, hp.bundle, &p.kinds); e.err != nil {
+	if e.err = writeOffer(out, e.o, frame); e.err != nil {
 		return nil
 	}
 	for _, digest := range e.files {

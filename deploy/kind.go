@@ -18,6 +18,7 @@ type kinds struct {
 
 	mu     sync.Mutex
 	frames map[any][]byte    // manifests as they travel, by kind of bundle
+	deltas map[step][]byte   // the same as what differs
 	blobs  map[string][]byte // small files as they travel, by digest
 	held   int               // bytes in blobs
 }
@@ -79,6 +80,38 @@ func (k *kinds) frame(b *fleet.Bundle) ([]byte, error) {
 	}
 	k.frames[b.Kind()] = f.Bytes()
 	return f.Bytes(), nil
+}
+
+// delta is the frame that makes b's manifest of old, whose digest is from; or that of frame, where
+// it is shorter.
+func (k *kinds) delta(from string, old *bundle.Manifest, b *fleet.Bundle) ([]byte, error) {
+	whole, err := k.frame(b)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := step{from, b.Kind()}
+	if f := k.deltas[s]; f != nil {
+		return f, nil
+	}
+	d, err := bundle.NewDelta(*old, b.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	var f bytes.Buffer
+	if err := bundle.WriteFrame(&f, bundle.FrameDelta, d); err != nil {
+		return nil, err
+	}
+	shorter := f.Bytes()
+	if len(whole) <= len(shorter) {
+		shorter = whole
+	}
+	if k.deltas == nil {
+		k.deltas = map[step][]byte{}
+	}
+	k.deltas[s] = shorter
+	return shorter, nil
 }
 
 // writeFile writes a file of b as it travels.

@@ -41,6 +41,7 @@ type HostPlan struct {
 	bundle *fleet.Bundle    // nil when it could not be made
 	last   history.Host     // as history remembers it
 	old    *bundle.Manifest // that last was; nil when unknown
+	from   string           // its digest
 	prune  bool             // consent was given
 }
 
@@ -261,7 +262,7 @@ func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan, allowed bo
 	if err != nil {
 		return err
 	}
-	hp.old, hp.prune = old, allowed
+	hp.old, hp.from, hp.prune = old, digest, allowed
 	c := p.kinds.change(digest, old, hp.bundle)
 	hp.Changes, hp.Units = c.changes, c.units
 	if c.guard != "" && !allowed {

@@ -381,7 +381,11 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, values ma
 	o.Nonce = nonce()
 	out, putBack := buffered(c.stream)
 	defer putBack()
-	if err := errors.Join(writeOffer(out, o, b, k), out.Flush()); err != nil {
+	frame, err := k.frame(b)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(writeOffer(out, o, frame), out.Flush()); err != nil {
 		return nil, c.why(fmt.Errorf("send the offer: %w", err))
 	}
 	return c.answer(o, b, k, values, progress)
@@ -448,12 +452,8 @@ func buffered(w io.Writer) (out *bufio.Writer, putBack func()) {
 	}
 }
 
-// writeOffer writes o, with its manifest ahead as it was encoded for all bundles like b.
-func writeOffer(out *bufio.Writer, o *bundle.Offer, b *fleet.Bundle, k *kinds) error {
-	frame, err := k.frame(b)
-	if err != nil {
-		return err
-	}
+// writeOffer writes o, with its manifest ahead as it was encoded for all bundles of its kind.
+func writeOffer(out *bufio.Writer, o *bundle.Offer, frame []byte) error {
 	if _, err := out.Write(frame); err != nil {
 		return err
 	}

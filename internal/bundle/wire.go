@@ -21,7 +21,7 @@ import (
 //	helper   → Event …, Result
 //
 // A deployer that knows how the host stood last may speak first, on a helper that was started
-// for that: its Offer says how many Blobs follow at once, and that the host may go on without a
+// for that. In place of the Manifest may come a Delta to the one that stands, and the Offer says how many Blobs follow at once, and that the host may go on without a
 // word when nothing else is lacking. Hello then comes with the first answer, without Keys and Last.
 //
 // A frame is one type byte, the payload's length as a big-endian uint32, and the payload:
@@ -49,6 +49,7 @@ const (
 const (
 	FrameHello    byte = 'H'
 	FrameManifest byte = 'M'
+	FrameDelta    byte = 'P'
 	FrameOffer    byte = 'O'
 	FrameAsk      byte = 'A'
 	FrameWant     byte = 'W'
@@ -108,6 +109,9 @@ type Offer struct {
 	// Manifest is WithoutKeyDigests. Where a frame of its own came ahead of the offer, it is that
 	// one with the host's name: for a thousand hosts of one kind it is encoded once.
 	Manifest Manifest `json:"manifest"`
+	// Delta came ahead in place of the manifest: it is made of the one that stands, and gets the
+	// host's name.
+	Delta *Delta `json:"-"`
 	// Last is the manifest that the deployer remembers, sent only when the host has no record:
 	// what equals it is adopted, anything else counts as there before bellhop.
 	Last *Manifest `json:"last,omitempty"`
@@ -415,17 +419,27 @@ func (r *Reader) Expect(want byte, v any) error {
 	return Unmarshal(p, v)
 }
 
-// Offer is the offer that begins with a frame which was read: itself, or its manifest ahead.
+// Offer is the offer that begins with a frame which was read: itself, or its manifest or delta
+// ahead.
 func (r *Reader) Offer(kind byte, p []byte) (o Offer, err error) {
 	var ahead *Manifest
-	if kind == FrameManifest {
+	var delta *Delta
+	switch kind {
+	case FrameManifest:
 		ahead = new(Manifest)
 		if err := Unmarshal(p, ahead); err != nil {
 			return o, fmt.Errorf("manifest: %w", err)
 		}
-		if kind, p, err = r.Next(); err != nil {
-			return o, noEOF(err)
+		kind, p, err = r.Next()
+	case FrameDelta:
+		delta = new(Delta)
+		if err := Unmarshal(p, delta); err != nil {
+			return o, fmt.Errorf("delta: %w", err)
 		}
+		kind, p, err = r.Next()
+	}
+	if err != nil {
+		return o, noEOF(err)
 	}
 	if kind != FrameOffer {
 		return o, fmt.Errorf("frame %q came where %q belongs", kind, FrameOffer)
@@ -437,6 +451,7 @@ func (r *Reader) Offer(kind byte, p []byte) (o Offer, err error) {
 		ahead.Host = o.Manifest.Host
 		o.Manifest = *ahead
 	}
+	o.Delta = delta
 	return o, nil
 }
 

@@ -88,7 +88,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 		return err
 	}
 	switch kind {
-	case bundle.FrameManifest, bundle.FrameOffer:
+	case bundle.FrameManifest, bundle.FrameDelta, bundle.FrameOffer:
 		o, err := s.in.Offer(kind, p)
 		if err != nil {
 			return err
@@ -152,6 +152,11 @@ func (s *session) result(res *bundle.Result) error {
 // offer hears what the host should hold, and either says no, or asks for what is missing and
 // makes it so.
 func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
+	if o.Delta != nil {
+		if err := s.applyDelta(o); err != nil {
+			return s.refuse(o.Run, err)
+		}
+	}
 	o.Manifest = o.Manifest.WithoutKeyDigests()
 	o.Manifest.Sort()
 	if o.Last != nil {
@@ -208,6 +213,24 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		return err
 	}
 	return s.apply(ctx, order{Offer: *o})
+}
+
+// applyDelta makes the offer's manifest of the one that stands.
+func (s *session) applyDelta(o *bundle.Offer) error {
+	now, err := s.stands()
+	if err != nil {
+		return err
+	}
+	m, err := o.Delta.Apply(now.Manifest)
+	if errors.Is(err, bundle.ErrDelta) {
+		return refuse(bundle.RefusedBase, "%w", err)
+	}
+	if err != nil {
+		return refuse(bundle.RefusedBundle, "%w", err)
+	}
+	m.Host = o.Manifest.Host
+	o.Manifest, o.Delta = m, nil
+	return nil
 }
 
 // first is what can be refused before a byte travels.

@@ -27,7 +27,7 @@ type Host struct {
 	name  string
 	serve func(ctx context.Context, in io.Reader, out io.Writer) error
 	ahead func(ctx context.Context, in io.Reader, out io.Writer) error // serve for a deployer that speaks first
-	root  string // of the twin, for cat; "" has no files
+	root  string                                                       // of the twin, for cat; "" has no files
 	addr  string
 	n     counters
 
@@ -74,7 +74,9 @@ func NewHost(name string, m interface{ Host() *host.Machine }) (*Host, error) {
 	})
 	if err == nil {
 		h.root = m.Host().Root
-		h.ahead = func(ctx context.Context, in io.Reader, out io.Writer) error { return host.ServeAhead(ctx, m.Host(), in, out) }
+		h.ahead = func(ctx context.Context, in io.Reader, out io.Writer) error {
+			return host.ServeAhead(ctx, m.Host(), in, out)
+		}
 	}
 	return h, err
 }
