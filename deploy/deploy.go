@@ -122,6 +122,7 @@ type Deployer struct {
 	bad      failed   // nil: not read yet
 	hosts    map[string]*hostLock
 	again    func(cause string) // rings the bell, when there is one
+	deafs    map[string]bool    // hosts that did not hear an early offer
 	trouble  string             // that the last look at the remote ended by; "" when it was good
 	tries    map[string]int     // by host: pushes in a row that could not reach it
 	away     map[string]bool    // those that did not answer at all

@@ -24,7 +24,7 @@ import (
 
 func sorted(s iter.Seq[string]) []string { return slices.Sorted(s) }
 
-func read(t *testing.T, path string) string {
+func read(t testing.TB, path string) string {
 	t.Helper()
 	p, err := os.ReadFile(path)
 	if err != nil {

@@ -28,14 +28,15 @@ const mostAhead = 32 << 10
 type early struct {
 	o     *bundle.Offer
 	files []string // digests of what goes with it
+	keys  *opening // begun when the host was reached
 	sent  bool
-	err   error // of sending it
+	err   error // of the line that it was sent on
 }
 
-// early makes the offer for a host that stands as hp says; nil when that is not known, or when
-// this run has rights that only count after a look.
+// early makes the offer for a host that stands as hp says; nil when that is not known, when this
+// run has rights that only count after a look, or when the host did not hear one before.
 func (d *Deployer) early(r *run, hp *HostPlan) *early {
-	if hp.old == nil || !hp.last.Had || hp.last.Digest == "" || hp.last.Generation == 0 || r.req.TakeOver {
+	if hp.old == nil || !hp.last.Had || hp.last.Digest == "" || hp.last.Generation == 0 || r.req.TakeOver || d.isDeaf(hp.Name) {
 		return nil
 	}
 	e := &early{o: &bundle.Offer{Run: r.head.ID, Mode: bundle.ModeDeploy, Nonce: nonce(), Deployer: d.ID, Digest: hp.bundle.Digest,
@@ -71,6 +72,9 @@ func (e *early) send(ctx context.Context, d *Deployer, r *run, p *Plan, hp *Host
 	if err != nil {
 		return err
 	}
+	if e.keys == nil {
+		e.keys = openAhead(hp.bundle)
+	}
 	if !e.sent {
 		if err := d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest); err != nil {
 			return err
@@ -79,34 +83,59 @@ func (e *early) send(ctx context.Context, d *Deployer, r *run, p *Plan, hp *Host
 	}
 	out, putBack := buffered(w)
 	defer putBack()
-	if e.err = writeOffer(out, e.o, frame); e.err != nil {
-		return nil
-	}
+	e.err = writeOffer(out, e.o, frame)
 	for _, digest := range e.files {
-		if e.err = p.kinds.writeFile(out, hp.bundle, digest); e.err != nil {
+		if e.err != nil {
 			return nil
 		}
+		e.err = p.kinds.writeFile(out, hp.bundle, digest)
+		if final := (errFinal{}); errors.As(e.err, &final) { // it can't be read here
+			return e.err
+		}
 	}
-	e.err = out.Flush()
+	if e.err == nil {
+		e.err = out.Flush()
+	}
 	return nil
 }
 
-// unsure says that the host may be at work though no helper was heard.
+// unsure says that the host may be at work though its helper said nothing. A helper says hello
+// before it does anything.
 func (e *early) unsure(err error) bool {
 	var final errFinal
-	return e.sent && e.o.Go && !errors.As(err, &final) && !errors.Is(err, link.ErrHelper) && !errors.Is(err, link.ErrSudo) && !link.HardStop(err)
+	return e.sent && e.o.Go && !errors.As(err, &final) && !errors.Is(err, link.ErrNotBegun) && !errors.Is(err, link.ErrHelper) &&
+		!errors.Is(err, link.ErrSudo) && !link.HardStop(err)
+}
+
+// deaf remembers a host whose login shell reads what is meant for the helper: to wait for the
+// answer to each early offer would cost half a minute.
+func (d *Deployer) deaf(host string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.deafs == nil {
+		d.deafs = map[string]bool{}
+	}
+	d.deafs[host] = true
+}
+
+func (d *Deployer) isDeaf(host string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.deafs[host]
 }
 
 // offerEarly is offer without the look before. errStale: it was refused, and the look is due.
 func (d *Deployer) offerEarly(ctx context.Context, r *run, p *Plan, hp *HostPlan, e *early) (*bundle.Result, string, error) {
 	r.event(Event{Host: hp.Name, Step: "connect"})
-	keys := openAhead(hp.bundle)
-	defer keys.drop()
+	defer func() { e.keys.drop() }()
 	c, err := d.contact(ctx, target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0),
 		func(w io.Writer) error { return e.send(ctx, d, r, p, hp, w) })
 	if err != nil {
 		if e.err != nil {
 			err = fmt.Errorf("%w (sending the offer: %w)", err, e.err)
+		}
+		if e.sent {
+			d.deaf(hp.Name)
 		}
 		if e.unsure(err) {
 			err = errLost{err}
@@ -116,12 +145,15 @@ func (d *Deployer) offerEarly(ctx context.Context, r *run, p *Plan, hp *HostPlan
 	defer c.close()
 	o, err := d.newOffer(r, p, hp, &c.hello)
 	if err != nil || o.Base != e.o.Base || o.Formerly != "" || o.TakeOver || o.Last != nil || c.hello.Open != "" {
-		return c.refused(r.head.ID)
+		return c.refused()
 	}
 	if err := d.stands(ctx, p.Fleet, hp.Name, &c.hello, -1); err != nil {
+		if e.o.Go { // it goes on
+			err = errLost{err}
+		}
 		return nil, "", err
 	}
-	values, err := keys.wait()
+	values, err := e.keys.wait()
 	if err != nil {
 		return nil, "", errFinal{err, history.Refused}
 	}
@@ -133,13 +165,14 @@ func (d *Deployer) offerEarly(ctx context.Context, r *run, p *Plan, hp *HostPlan
 	return res, c.hello.BootID, err
 }
 
-// refused hears how a host that stands elsewhere refuses.
-func (c *contact) refused(run string) (*bundle.Result, string, error) {
+// refused hears how a host that stands elsewhere refuses, or that it can't settle a run before.
+func (c *contact) refused() (*bundle.Result, string, error) {
+	defer c.within(c.d.limits().Preflight, "preflight")()
 	res, err := c.follow(c.d.filter(nil), nil, nil)
 	if err != nil {
 		return nil, "", errLost{c.why(err)}
 	}
-	if res.Outcome == bundle.OutcomeRefused {
+	if res.Outcome == bundle.OutcomeRefused || res.Outcome == bundle.OutcomeFailed {
 		return nil, "", errStale
 	}
 	return res, c.hello.BootID, nil

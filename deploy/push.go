@@ -56,6 +56,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 	defer release()
 	began := time.Now()
 	first := d.early(r, hp)
+	unsure := false // whether an offer of this run is still on its way there
 	for try := 1; ; try++ {
 		var res *bundle.Result
 		var boot string
@@ -75,6 +76,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		}
 		if lost := (errLost{}); errors.As(err, &lost) {
 			res, boot, err = d.fetchResult(ctx, p.Fleet, hp, r.head.ID, lost)
+			unsure = err != nil
 		}
 		switch {
 		case err == nil && res == nil: // it never began there
@@ -85,6 +87,10 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 			return d.result(hp, res, boot), false
 		}
 		if try == attempts || !passes(err) || !pause(ctx, d.limits().Retry<<(try-1)) {
+			if lost := (errLost{}); unsure && !errors.As(err, &lost) {
+				// That no look found it there is no proof that it never begins.
+				err = errLost{err}
+			}
 			return d.lost(ctx, hp, err)
 		}
 		d.log().Info("trying again", "host", hp.Name, "run", r.head.ID, "err", err)
@@ -252,17 +258,15 @@ var errDone = errors.New("done")
 // offer is one session with a host: what stands, the offer, what is lacking, the result.
 func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*bundle.Result, string, error) {
 	r.event(Event{Host: hp.Name, Step: "connect"})
-	keys := openAhead(hp.bundle)
-	defer keys.drop()
 	c, err := d.contact(ctx, target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0), nil)
 	if err != nil {
 		return nil, "", err
 	}
 	defer c.close()
 	if c.hello.Open == r.head.ID || c.hello.Last != nil && c.hello.Last.Run == r.head.ID { // an earlier line was lost
-		values, err := keys.wait()
-		d.tellUnfiltered(err)
-		res, err := c.find(r.head.ID, d.filter(values))
+		filter, clearKeys := d.filterOf(hp.bundle)
+		defer clearKeys()
+		res, err := c.find(r.head.ID, filter)
 		return res, c.hello.BootID, err
 	}
 	if c.hello.Open != "" { // its result is history's when it is ours; then the next hello says what stands
@@ -271,6 +275,8 @@ func (d *Deployer) offer(ctx context.Context, r *run, p *Plan, hp *HostPlan) (*b
 		}
 		return nil, "", errBusy
 	}
+	keys := openAhead(hp.bundle)
+	defer keys.drop()
 	o, err := d.newOffer(r, p, hp, &c.hello) // before its record is believed: it may be another host
 	if err != nil {
 		return nil, "", err
@@ -496,6 +502,9 @@ func (o *opening) wait() (map[string][]byte, error) {
 
 // drop clears the values, which nobody may use after it.
 func (o *opening) drop() {
+	if o == nil {
+		return
+	}
 	<-o.done
 	clearAll(o.values)
 }
@@ -698,8 +707,8 @@ func (d *Deployer) fetchResult(ctx context.Context, f *fleet.Fleet, hp *HostPlan
 	return nil, "", lost
 }
 
-// find asks a host for the result of a run: that which ended last, or the one at work. Nil:
-// it knows of none.
+// find asks a host for the result of a run: that which ended last, or the one at work. Nil: it
+// was never begun, and can't be any more.
 func (c *contact) find(id string, filter func(string) string) (*bundle.Result, error) {
 	switch {
 	case c.hello.Last != nil && c.hello.Last.Run == id:
@@ -707,7 +716,34 @@ func (c *contact) find(id string, filter func(string) string) (*bundle.Result, e
 	case c.hello.Open == id:
 		return c.attach(id, filter)
 	}
-	return nil, nil
+	return c.void(id, filter)
+}
+
+// void has a host forget a run that was offered to it, unless it was begun: then it is followed.
+func (c *contact) void(id string, filter func(string) string) (*bundle.Result, error) {
+	defer c.within(c.d.limits().Host, "hear of run "+id)()
+	if err := bundle.WriteFrame(c.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: id}); err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	kind, p, err := c.r.Next()
+	if err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	if kind == bundle.FrameReply {
+		var rep bundle.Reply
+		if err := bundle.Unmarshal(p, &rep); err != nil {
+			return nil, errLost{err}
+		}
+		if rep.Error == "" {
+			return nil, nil
+		}
+		return nil, errLost{errors.New(filter(rep.Error))}
+	}
+	res, err := c.follow(filter, nil, &frame{kind, p})
+	if err != nil {
+		return nil, errLost{c.why(err)}
+	}
+	return res, nil
 }
 
 // fetchPackage opens a package of the cache, fetched first if it is not there.

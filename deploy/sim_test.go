@@ -54,6 +54,8 @@ type model struct {
 	last   *bundle.Result
 	boots  int
 	moved  int // how often something really changed
+	turns  int // sessions that came
+	turn   int // the newest that offered, or voided what others offered
 }
 
 var errCut = errors.New("cut")
@@ -73,6 +75,8 @@ func (m *model) trouble() error {
 
 func (m *model) serve(in io.Reader, out io.Writer) error {
 	m.mu.Lock()
+	m.turns++
+	turn := m.turns
 	hello := bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: fmt.Sprint("boot", m.boots), Record: m.record, Last: m.last}
 	m.mu.Unlock()
 	io.WriteString(out, bundle.Magic)
@@ -80,12 +84,23 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 		return err
 	}
 	r := bundle.NewReader(in)
-	var o bundle.Offer
-	if err := r.Expect(bundle.FrameOffer, &o); err != nil {
+	kind, p, err := r.Next()
+	if err != nil {
 		return err
 	}
 	if err := m.trouble(); err != nil {
 		return err
+	}
+	if kind == bundle.FrameAsk {
+		m.claim(turn)
+		return errors.Join(bundle.WriteFrame(out, bundle.FrameReply, bundle.Reply{}), m.trouble())
+	}
+	o, err := r.Offer(kind, p)
+	if err != nil {
+		return err
+	}
+	if !m.claim(turn) {
+		return bundle.WriteFrame(out, bundle.FrameResult, &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy, Error: "another came", Record: m.record})
 	}
 	if res := m.refusal(&o); res != nil {
 		return bundle.WriteFrame(out, bundle.FrameResult, res)
@@ -95,6 +110,12 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 		if err := errors.Join(r.Expect(bundle.FrameBlob, &b), r.Data(b, io.Discard)); err != nil {
 			return err
 		}
+	}
+	if err := m.trouble(); err != nil {
+		if o.Go {
+			go m.later(&o, turn) // it has all it needs
+		}
+		return err
 	}
 	if !o.Go || m.asks() {
 		var want bundle.Want
@@ -113,11 +134,31 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 	}
 	// From here on it is done, whatever becomes of the line.
 	time.Sleep(time.Millisecond)
-	res := m.apply(&o)
+	res := m.apply(&o, turn)
 	if err := m.trouble(); err != nil {
 		return err
 	}
 	return bundle.WriteFrame(out, bundle.FrameResult, res)
+}
+
+// later is a helper whose line broke before it began: it goes on when it comes to it.
+func (m *model) later(o *bundle.Offer, turn int) {
+	m.mu.Lock()
+	wait := time.Duration(m.rng.IntN(3000)) * time.Millisecond
+	m.mu.Unlock()
+	time.Sleep(wait)
+	m.apply(o, turn)
+}
+
+// claim says whether no session came after turn, and makes it the newest.
+func (m *model) claim(turn int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if turn < m.turn {
+		return false
+	}
+	m.turn = turn
+	return true
 }
 
 // asks says now and then that it lacks things though it may go on.
@@ -130,6 +171,10 @@ func (m *model) asks() bool {
 func (m *model) refusal(o *bundle.Offer) *bundle.Result {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.refusalLocked(o)
+}
+
+func (m *model) refusalLocked(o *bundle.Offer) *bundle.Result {
 	base := int64(0)
 	if m.record != nil {
 		base = m.record.Generation
@@ -143,9 +188,16 @@ func (m *model) refusal(o *bundle.Offer) *bundle.Result {
 	return nil
 }
 
-func (m *model) apply(o *bundle.Offer) *bundle.Result {
+// apply looks again: it took its time.
+func (m *model) apply(o *bundle.Offer, turn int) *bundle.Result {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if turn < m.turn {
+		return &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy, Error: "another came", Record: m.record}
+	}
+	if res := m.refusalLocked(o); res != nil {
+		return res
+	}
 	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing}
 	rec := bundle.Record{Network: o.Manifest.Network, Host: m.name, Deployer: o.Deployer, Generation: o.Base, Digest: o.Digest}
 	if m.record == nil || m.record.Digest != o.Digest {
@@ -223,6 +275,7 @@ func simulate(t *testing.T, seed uint64) {
 		m.down, m.calm = false, true
 		m.mu.Unlock()
 	}
+	time.Sleep(time.Minute) // helpers that lost their line end
 	s.rest()
 	s.db.Close()
 }
@@ -308,7 +361,7 @@ func (s *sim) step() {
 }
 
 func (s *sim) run(ctx context.Context) *history.Run {
-	r, err := s.d.Run(ctx, deploy.Request{Cause: "push", TakeOver: true})
+	r, err := s.d.Run(ctx, deploy.Request{Cause: "push", TakeOver: !s.gentle && s.rng.IntN(2) == 0})
 	if err != nil && ctx.Err() == nil {
 		s.t.Fatalf("Run: %v", err)
 	}

@@ -22,7 +22,7 @@ import (
 //
 // A deployer that knows how the host stood last may speak first, on a helper that was started
 // for that. In place of the Manifest may come a Delta to the one that stands, and the Offer says how many Blobs follow at once, and that the host may go on without a
-// word when nothing else is lacking. Hello then comes with the first answer, without Keys and Last.
+// word when nothing else is lacking. Hello then comes after it, without Keys and Last.
 //
 // A frame is one type byte, the payload's length as a big-endian uint32, and the payload:
 // JSON for messages, raw bytes for Data. A message over a kilobyte is deflated when that
@@ -199,6 +199,7 @@ type Result struct {
 const (
 	AskManifest = "manifest" // Reply.Manifest: of the generation that stands
 	AskAttach   = "attach"   // events and result of Run follow
+	AskVoid     = "void"     // attach, where Run was begun; else it can't begin any more, and an empty Reply proves it
 	AskUndo     = "undo"     // give the host back: everything bellhop owns leaves, originals return
 	AskCheck    = "check"    // Reply.Facts
 	AskConfirm  = "confirm"  // Run may keep what it applied

@@ -3,11 +3,18 @@ package host_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"io"
+	"os"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/lab"
 )
 
 // ahead is the whole of what a deployer says that speaks first, and what it hears for it, frame
@@ -81,7 +88,7 @@ func TestOfferAhead(t *testing.T) {
 		{name: "one more file is lacking", new: page("two").file("/etc/more", "more"), digests: digestsOf("two"), hear: heard(hello, want), holds: "one"},
 		{name: "a key is always asked for", new: page("two").key("token", "secret"), digests: digestsOf("two", "key unit"), hear: heard(hello, want), holds: "one"},
 		{name: "it stands elsewhere", new: page("two"), change: func(o *bundle.Offer) { o.Base = 7 }, digests: digestsOf("two"), hear: heard(hello, result), outcome: bundle.OutcomeRefused, holds: "one"},
-		{name: "less comes than was said", new: page("two"), change: func(o *bundle.Offer) { o.Ahead = 1 << 40 }, digests: digestsOf("two"), holds: "one"},
+		{name: "less comes than was said", new: page("two"), change: func(o *bundle.Offer) { o.Ahead = 1 << 40 }, digests: digestsOf("two"), hear: heard(hello), holds: "one"},
 		{name: "a negative number", new: page("two"), change: func(o *bundle.Offer) { o.Ahead = -1 }, hear: heard(hello, want), holds: "one"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -134,4 +141,140 @@ func TestOnlyFilesComeUnasked(t *testing.T) {
 	if got := b.read("/etc/web"); got != "one" {
 		t.Errorf("/etc/web holds %q, want what stood", got)
 	}
+}
+
+// A line that breaks while the helper prepares makes the deployer offer the run again. Of the two
+// sessions one begins it, and the other takes nothing away from it.
+func TestTwoSessionsOfOneRun(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	for i := range 100 {
+		l := page(fmt.Sprint("text ", i))
+		o := l.offer()
+		o.Base, o.Go, o.Ahead = int64(i), true, len(l.bytes)
+		var in bytes.Buffer
+		bundle.WriteFrame(&in, bundle.FrameOffer, o)
+		for d, p := range l.bytes {
+			bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
+		}
+		m.ClearLog()
+		var wg sync.WaitGroup
+		var said [2]bytes.Buffer
+		for k := range 2 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(k) * time.Duration(i%15) * 100 * time.Microsecond)
+				host.ServeAhead(context.Background(), m.Host(), bytes.NewReader(in.Bytes()), &said[k])
+			})
+		}
+		wg.Wait()
+		text, _ := os.ReadFile(m.Path("/etc/web"))
+		var outcomes []string
+		for k := range said {
+			r := bundle.NewReader(&said[k])
+			r.SkipNoise()
+			for kind, p, err := r.Next(); err == nil; kind, p, err = r.Next() {
+				var res bundle.Result
+				if kind == bundle.FrameResult && bundle.Unmarshal(p, &res) == nil {
+					outcomes = append(outcomes, res.Outcome+" "+res.Error)
+				}
+			}
+		}
+		if n := m.Starts("web.service"); n != 1 || string(text) != fmt.Sprint("text ", i) || !slices.Contains(outcomes, "done ") {
+			t.Fatalf("round %d: %d starts, /etc/web holds %q, outcomes %q", i, n, text, outcomes)
+		}
+	}
+}
+
+// slowly gives what it has when it is told to.
+type slowly struct {
+	told chan struct{}
+	r    io.Reader
+}
+
+func (s slowly) Read(p []byte) (int, error) {
+	<-s.told
+	return s.r.Read(p)
+}
+
+// void asks for a run to be void, and returns what is said to that.
+func void(t *testing.T, m *host.Machine, run string) (kinds []byte, res bundle.Result) {
+	t.Helper()
+	var in, out bytes.Buffer
+	bundle.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run})
+	if err := host.Serve(context.Background(), m, &in, &out); err != nil {
+		t.Fatal(err)
+	}
+	r := bundle.NewReader(&out)
+	r.SkipNoise()
+	for {
+		kind, p, err := r.Next()
+		if err != nil {
+			return kinds, res
+		}
+		if kind != bundle.FrameEvent {
+			kinds = append(kinds, kind)
+		}
+		if kind == bundle.FrameResult {
+			bundle.Unmarshal(p, &res)
+		}
+	}
+}
+
+// A run that was not begun can't begin when its host was told so; one that was begun is followed.
+func TestVoid(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	one := page("one")
+	done := one.offer()
+	twinDeploy(t, m, done, one, bundle.OutcomeDone)
+	for _, long := range []bool{false, true} { // the offer ahead, and the hello
+		l := page("two")
+		o := l.offer()
+		o.Base, o.Go = 1, !long
+		var frames bytes.Buffer
+		if !long {
+			o.Ahead = 1
+		}
+		bundle.WriteFrame(&frames, bundle.FrameOffer, o)
+		d := digestsOf("two")[0]
+		bundle.WriteBlob(&frames, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: 3}, strings.NewReader("two"))
+		bundle.WriteFrame(&frames, bundle.FrameEnd, struct{}{})
+		serve, told := host.ServeAhead, make(chan struct{})
+		if long {
+			serve = host.Serve
+		}
+		var said bytes.Buffer
+		ended := make(chan error)
+		began := make(chan struct{})
+		go func() {
+			close(began)
+			ended <- serve(context.Background(), m.Host(), slowly{told, &frames}, &said)
+		}()
+		<-began
+		time.Sleep(20 * time.Millisecond) // sessions are told apart by when they began
+		if kinds, _ := void(t, m.Host(), o.Run); !slices.Equal(kinds, []byte{bundle.FrameHello, bundle.FrameReply}) {
+			t.Errorf("of a run that was not begun: %q, want a reply", kinds)
+		}
+		close(told)
+		<-ended
+		r := bundle.NewReader(&said)
+		r.SkipNoise()
+		refused := ""
+		for kind, p, err := r.Next(); err == nil; kind, p, err = r.Next() {
+			var res bundle.Result
+			if kind == bundle.FrameResult && bundle.Unmarshal(p, &res) == nil {
+				refused = res.Refused
+			}
+		}
+		if p, _ := os.ReadFile(m.Path("/etc/web")); refused != bundle.RefusedBusy || string(p) != "one" {
+			t.Errorf("long way %v: it was refused as %q, and /etc/web holds %q", long, refused, p)
+		}
+	}
+	kinds, res := void(t, m.Host(), done.Run)
+	if !slices.Equal(kinds, []byte{bundle.FrameHello, bundle.FrameResult}) || res.Outcome != bundle.OutcomeDone {
+		t.Errorf("of a run that is done: %q, %+v", kinds, res)
+	}
+	if kinds, _ := void(t, m.Host(), "../x"); !slices.Equal(kinds, []byte{bundle.FrameHello, bundle.FrameReply}) {
+		t.Errorf("of no run: %q", kinds)
+	}
+	two := page("two")
+	twinDeploy(t, m, two.offer(), two, bundle.OutcomeDone) // what was void left nothing behind
 }

@@ -27,6 +27,8 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 		return s.reply(bundle.Reply{Manifest: &now.Manifest})
 	case bundle.AskCheck:
 		return s.reply(bundle.Reply{Facts: s.m.facts(ctx)})
+	case bundle.AskVoid:
+		return s.void(ctx, a.Run)
 	case bundle.AskAttach, bundle.AskConfirm:
 		if !runName.MatchString(a.Run) {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", a.Run)})
@@ -46,6 +48,29 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 
 func (s *session) reply(r bundle.Reply) error {
 	return s.say(bundle.FrameReply, r)
+}
+
+// void follows a run that was begun. Any other can't begin any more: who brought it lost the line.
+func (s *session) void(ctx context.Context, run string) error {
+	if !runName.MatchString(run) {
+		return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", run)})
+	}
+	end, err := s.m.claim(s.at, true)
+	if err != nil {
+		return s.reply(bundle.Reply{Error: err.Error()})
+	}
+	begun := s.m.ordered(run)
+	end()
+	if j, err := s.m.openJournal(); err != nil || j != nil && j.Run == run {
+		begun = true
+	}
+	if res, err := s.m.result(run); err != nil || res != nil {
+		begun = true
+	}
+	if begun {
+		return s.tail(ctx, run)
+	}
+	return s.reply(bundle.Reply{})
 }
 
 // confirm leaves word that the deployer still reaches this host.
@@ -79,7 +104,10 @@ func (s *session) giveBack(ctx context.Context, run string) error {
 	if !now.exists {
 		return s.result(&bundle.Result{Run: run, Outcome: bundle.OutcomeNothing})
 	}
-	return s.apply(ctx, order{Offer: o, GiveUp: true})
+	if err := s.begin(ctx, order{Offer: o, GiveUp: true}, nil); err != nil {
+		return s.refuse(run, err)
+	}
+	return s.tail(ctx, run)
 }
 
 // facts are what a person wants to know before trusting a host to bellhop.

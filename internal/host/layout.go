@@ -1,6 +1,7 @@
 package host
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,6 +20,7 @@ const (
 	lockPath    = bundle.StateDir + "/lock"        // flock: somebody is at work
 	blobDir     = bundle.StateDir + "/blobs"       // file contents by digest
 	genDir      = bundle.StateDir + "/generations" // former records, by number
+	turnPath    = bundle.StateDir + "/turn"        // the session that claimed the host last; flock: it stages, or hands over
 	stagingDir  = bundle.StateDir + "/staging"     // what a session brought, by run
 	runsDir     = bundle.StateDir + "/runs"        // events and result of each run
 )
@@ -48,6 +50,71 @@ func (m *Machine) makeState() error {
 	return nil
 }
 
+// turnWait is how long a session waits for the turn of another, which starts a unit within 30 s.
+const turnWait = 35 * time.Second
+
+// A line that breaks leaves a helper behind, which may have heard all it needs and go on when the
+// deployer has long been back over another. So sessions take turns: one that began before the one
+// that claimed the host last is void, and begins nothing any more.
+type turn struct {
+	BootID string `json:"boot_id"`
+	Began  int64  `json:"began"` // of the session that claimed last, nanoseconds since boot
+}
+
+// sinceBoot tells sessions of one boot apart, by when they began.
+func sinceBoot() int64 {
+	var t unix.Timespec
+	unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	return t.Nano()
+}
+
+// claim waits for the turn of the session that began then. With first it claims the host; without,
+// it must have, and no other since. A session that is void is refused as busy.
+func (m *Machine) claim(began int64, first bool) (end func(), err error) {
+	f, err := os.OpenFile(m.at(turnPath), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	end, err = flock(f, turnWait)
+	if errors.Is(err, ErrBusy) {
+		return nil, refuse(bundle.RefusedBusy, "another session takes its time: %w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := m.claimed(f, began, first); err != nil {
+		end()
+		return nil, err
+	}
+	return end, nil
+}
+
+func (m *Machine) claimed(f *os.File, began int64, first bool) error {
+	boot, err := m.BootID()
+	if err != nil {
+		return err
+	}
+	var last turn
+	if json.NewDecoder(f).Decode(&last) != nil || last.BootID != boot { // none, torn, or of another boot
+		last.Began = 0
+	}
+	if last.Began > began || !first && last.Began != began {
+		return refuse(bundle.RefusedBusy, "another session came after this one")
+	}
+	if !first || last.Began == began {
+		return nil
+	}
+	p, err := json.Marshal(turn{boot, began})
+	if err != nil {
+		return err
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err = f.WriteAt(p, 0)
+	return err
+}
+
 // lock takes the lock of this host for the life of a run, waiting up to wait. It dies with
 // its process. ErrBusy says that somebody else has it.
 func (m *Machine) lock(wait time.Duration) (unlock func(), err error) {
@@ -58,6 +125,11 @@ func (m *Machine) lock(wait time.Duration) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+	return flock(f, wait)
+}
+
+// flock locks f, which it closes when it can't, or when it is unlocked.
+func flock(f *os.File, wait time.Duration) (unlock func(), err error) {
 	for end := time.Now().Add(wait); ; time.Sleep(5 * time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
@@ -71,7 +143,7 @@ func (m *Machine) lock(wait time.Duration) (unlock func(), err error) {
 	if err == unix.EWOULDBLOCK {
 		return nil, ErrBusy
 	}
-	return nil, fmt.Errorf("lock %s: %w", lockPath, err)
+	return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 }
 
 // replace writes a file of the state directory: beside, synced, renamed, folder synced. It is

@@ -22,6 +22,7 @@ type session struct {
 	in   *bundle.Reader
 	out  io.Writer
 	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
+	at   int64        // when it began, nanoseconds since boot
 	now  standing     // as read last
 	read os.FileInfo  // of the record then; nil when there was none
 }
@@ -61,19 +62,19 @@ func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
 	return serve(ctx, m, in, out, false)
 }
 
-// ServeAhead is Serve for a deployer that speaks first: Hello goes out with the first answer.
+// ServeAhead is Serve for a deployer that speaks first.
 func ServeAhead(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
 	return serve(ctx, m, in, out, true)
 }
 
 func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead bool) error {
-	s := &session{m: m, in: bundle.NewReader(in), out: out}
+	s := &session{m: m, in: bundle.NewReader(in), out: out, at: sinceBoot()}
 	if err := m.makeState(); err != nil {
 		return err
 	}
 	trouble := Settle(ctx, m)
 	if !ahead {
-		if err := errors.Join(s.hello(ctx, false), s.flush()); err != nil {
+		if err := s.hello(ctx, false); err != nil {
 			return err
 		}
 	}
@@ -82,7 +83,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 		return nil // it only wanted to know
 	}
 	if err == nil && ahead {
-		err = s.hello(ctx, true)
+		err = s.hello(ctx, true) // before anything else: who hears none knows that nothing was begun
 	}
 	if err != nil {
 		return err
@@ -107,7 +108,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
-// hello is made, and held. To a deployer that spoke first it is brief: how the keys do comes with
+// hello says who this is, and what stands. To a deployer that spoke first it is brief: how the keys do comes with
 // the result, and the result before that is none of its run.
 func (s *session) hello(ctx context.Context, brief bool) error {
 	now, err := s.stands()
@@ -142,7 +143,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 		h.Open = j.Run
 	}
 	s.held.WriteString(bundle.Magic)
-	return bundle.WriteFrame(&s.held, bundle.FrameHello, h)
+	return s.say(bundle.FrameHello, h)
 }
 
 func (s *session) result(res *bundle.Result) error {
@@ -173,7 +174,11 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	if err := s.m.checkSealing(ctx, o); err != nil {
 		return s.refuse(o.Run, err)
 	}
-	st, err := s.m.stage(o)
+	st, err := s.m.stage(o, s.at)
+	var no *refusal
+	if errors.As(err, &no) {
+		return s.refuse(o.Run, err)
+	}
 	if err != nil {
 		return s.refuse(o.Run, fmt.Errorf("make room for what will be sent: %w", err))
 	}
@@ -205,14 +210,11 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 			return s.result(res)
 		}
 	}
-	if err := s.first(o); err != nil { // again: it took its time
+	if err := s.begin(ctx, order{Offer: *o}, st); err != nil {
 		st.drop()
 		return s.refuse(o.Run, err)
 	}
-	if err := s.m.handOver(st.id, o.Run); err != nil {
-		return err
-	}
-	return s.apply(ctx, order{Offer: *o})
+	return s.tail(ctx, o.Run)
 }
 
 // applyDelta makes the offer's manifest of the one that stands.
@@ -346,8 +348,35 @@ func (m *Machine) rewrite(o *bundle.Offer, w *work, now standing) (standing, err
 	return next, m.commit(next, now)
 }
 
-// apply hands the run over to its unit, and watches.
-func (s *session) apply(ctx context.Context, o order) error {
+// begin hands the run over to its unit. st is what was brought, nil for nothing. An error says
+// that the unit did not begin it.
+func (s *session) begin(ctx context.Context, o order, st *stage) error {
+	end, err := s.m.claim(s.at, st == nil)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := s.first(&o.Offer); err != nil { // again: it took its time
+		return err
+	}
+	if st != nil {
+		if err := s.m.handOver(st.id, o.Run); err != nil {
+			return err
+		}
+	}
+	if err := s.start(ctx, o); err != nil {
+		s.m.unstage(o.Run)
+		s.m.dropKeys(o.Run, nil)
+		if errors.Is(err, ErrBusy) {
+			return refuse(bundle.RefusedBusy, "%w", err)
+		}
+		return err
+	}
+	return nil
+}
+
+// start writes the order of a run and starts its unit.
+func (s *session) start(ctx context.Context, o order) error {
 	p, err := json.Marshal(o)
 	if err != nil {
 		return err
@@ -365,17 +394,12 @@ func (s *session) apply(ctx context.Context, o order) error {
 	if err := os.MkdirAll(s.m.at(runDir(o.Run)), 0o700); err != nil {
 		return err
 	}
-	startCtx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	if err := s.startApply(startCtx, o.Run); err != nil {
-		s.m.unstage(o.Run)
-		s.m.dropKeys(o.Run, nil)
-		if errors.Is(err, ErrBusy) {
-			return s.refuse(o.Run, refuse(bundle.RefusedBusy, "%w", err))
-		}
-		return s.refuse(o.Run, fmt.Errorf("start %s: %w", bundle.ApplyUnit, err))
+	if err := s.startApply(ctx, o.Run); err != nil {
+		return fmt.Errorf("start %s: %w", bundle.ApplyUnit, err)
 	}
-	return s.tail(ctx, o.Run)
+	return nil
 }
 
 // startApply starts the unit. The one before it may have done its work, and not yet be

@@ -33,8 +33,14 @@ type stage struct {
 	trouble error
 }
 
-// stage opens the staging folder of o, and sweeps what earlier sessions left.
-func (m *Machine) stage(o *bundle.Offer) (*stage, error) {
+// stage opens the staging folder of o for the session that began then, and sweeps what earlier
+// sessions left.
+func (m *Machine) stage(o *bundle.Offer, began int64) (*stage, error) {
+	end, err := m.claim(began, true)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	m.sweepStages()
 	id := o.Run + "." + strings.ToLower(rand.Text()[:8])
 	dir := filepath.Join(m.at(stagingDir), id)
@@ -60,14 +66,24 @@ func (st *stage) drop() {
 	st.m.dropKeys(st.id, nil)
 }
 
-// handOver gives what was brought the name of its run, under which Apply looks for it.
+// handOver gives what was brought the name of its run, under which Apply looks for it. Nothing
+// that another session handed over is touched.
 func (m *Machine) handOver(id, run string) error {
+	if m.ordered(run) {
+		return refuse(bundle.RefusedBusy, "another session of run %s began it", run)
+	}
 	m.unstage(run)
 	os.RemoveAll(m.at(newKeys(run)))
 	if err := os.Rename(m.at(newKeys(id)), m.at(newKeys(run))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return os.Rename(filepath.Join(m.at(stagingDir), id), filepath.Join(m.at(stagingDir), run))
+}
+
+// ordered says that run was handed over, and has not ended.
+func (m *Machine) ordered(run string) bool {
+	_, err := os.Stat(filepath.Join(m.at(stagingDir), run, "order"))
+	return err == nil
 }
 
 // sweepStages removes what no session and no run needs any more. It does nothing while

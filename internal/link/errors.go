@@ -19,6 +19,8 @@ var (
 	ErrSudo = errors.New("sudo -n refused")
 	// ErrHelper: the helper can't be put on the host, or does not run there.
 	ErrHelper = errors.New("helper")
+	// ErrNotBegun: the host itself said that the helper was not there. It comes beside the kind.
+	ErrNotBegun = errors.New("the helper did not begin")
 	// ErrLost: the connection broke while a command ran. What came of it is unknown.
 	ErrLost = errors.New("connection lost")
 	// ErrClosed: the pool is closed.

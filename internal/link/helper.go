@@ -116,8 +116,8 @@ func ParseLine(line string) (verb, digest string) {
 // ends with ctx.
 //
 // Where ahead is not nil it writes what the helper shall hear first, which saves a round trip; it
-// is called once for each try to start the helper. From its call on nobody knows what the helper
-// did, unless the error is ErrHelper or ErrSudo: then it never ran.
+// is called once for each try to start the helper. From its call on an error does not say whether
+// the helper heard it, unless it is ErrNotBegun, which the host's own word proves.
 func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error) (*Session, error) {
 	arch := firstOf(p.Arch(t.Name), t.Arch, runtime.GOARCH)
 	_, digest, err := p.cfg.Helper("linux", arch)
@@ -125,8 +125,16 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 		digest = noDigest // the host says first what it is
 	}
 	uploaded := false
-	for range 4 {
-		s, g, err := p.tryHelper(ctx, t, digest, ahead)
+	for i := range 4 {
+		spoken := false
+		first := ahead
+		if ahead != nil {
+			first = func(w io.Writer) error { spoken = true; return ahead(w) }
+		}
+		s, g, err := p.tryHelper(ctx, t, digest, first)
+		if err != nil && i > 0 && !spoken {
+			err = notBegun{err}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -135,27 +143,33 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 			return s, nil
 		}
 		if uploaded {
-			return nil, &Error{t.Name, ErrHelper, errors.New("it was put there and does not run")}
+			return nil, notBegun{&Error{t.Name, ErrHelper, errors.New("it was put there and does not run")}}
 		}
 		if arch, err = goarch(g.text); err != nil {
-			return nil, &Error{t.Name, ErrHelper, err}
+			return nil, notBegun{&Error{t.Name, ErrHelper, err}}
 		}
 		path, right, err := p.cfg.Helper("linux", arch)
 		if err != nil {
-			return nil, &Error{t.Name, ErrHelper, err}
+			return nil, notBegun{&Error{t.Name, ErrHelper, err}}
 		}
 		if right != digest { // another architecture than was thought: it may be there already
 			digest = right
 			continue
 		}
 		if err := p.upload(ctx, t, path, digest); err != nil {
-			return nil, err
+			return nil, notBegun{err}
 		}
 		p.learn(t.Name, arch)
 		uploaded = true
 	}
-	return nil, &Error{t.Name, ErrHelper, errors.New("the host tells another architecture each time")}
+	return nil, notBegun{&Error{t.Name, ErrHelper, errors.New("the host tells another architecture each time")}}
 }
+
+// notBegun is an error of a helper that did not begin, by the word of its host.
+type notBegun struct{ error }
+
+func (e notBegun) Unwrap() error        { return e.error }
+func (e notBegun) Is(target error) bool { return target == ErrNotBegun }
 
 // Arch is the architecture that a host told, as Go names it; "" when it has not yet.
 func (p *Pool) Arch(host string) string {
