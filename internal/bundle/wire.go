@@ -180,6 +180,7 @@ type Result struct {
 	Outcome    string     `json:"outcome"`
 	Refused    string     `json:"refused,omitempty"`
 	Error      string     `json:"error,omitempty"`
+	CutOff     bool       `json:"cut_off,omitempty"`  // the run was killed, by a power cut or by whoever, and undone: not the bundle's fault
 	Record     *Record    `json:"record,omitempty"`   // what stands now
 	Changed    []string   `json:"changed,omitempty"`  // things by their Name, as Change has it
 	Restored   []string   `json:"restored,omitempty"` // edited by hand on the host, put back; the edited version is kept

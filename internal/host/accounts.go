@@ -63,6 +63,12 @@ func (w *work) planUser(u bundle.User) error {
 	case a.Group == u.Group && a.Home == u.Home:
 	case w.made[u.Name]:
 		w.accounts = append(w.accounts, a)
+		if a.Home != u.Home && a.Home != "/" {
+			w.kept = append(w.kept, "home "+a.Home)
+		}
+		if a.Group != u.Group {
+			w.kept = append(w.kept, "group "+a.Group)
+		}
 		a.Group, a.Home = u.Group, u.Home
 		w.usermods = append(w.usermods, a)
 	default:

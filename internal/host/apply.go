@@ -17,6 +17,10 @@ import (
 // lockWait is how long Apply and Settle wait for whoever is at work, who is about to end.
 const lockWait = 20 * time.Second
 
+// restTime is how long an undo that could not be ended rests before it is tried again: what is in
+// its way, a full disk or a path that can't be written, does not pass in the blink of an eye.
+const restTime = 2 * time.Second
+
 // A run is one apply at work.
 type run struct {
 	m       *Machine
@@ -49,6 +53,7 @@ func Apply(ctx context.Context, m *Machine, id string) error {
 	}
 	defer unlock()
 	if err := m.settle(ctx); err != nil {
+		time.Sleep(restTime) // systemd starts it again
 		return err
 	}
 	if res, err := m.result(id); res != nil || err != nil {
@@ -252,6 +257,9 @@ func (r *run) begin() error {
 	boot, err := r.m.BootID()
 	if err != nil {
 		return err
+	}
+	if err := r.m.reserve(r.offer.Run, reserveSize); err != nil {
+		return fmt.Errorf("make room for the record: %w", err)
 	}
 	r.begun = &journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, steps: map[string]bool{},
 		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}

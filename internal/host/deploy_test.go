@@ -2,9 +2,11 @@ package host_test
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"bellhop/internal/bundle"
@@ -268,6 +270,94 @@ func TestForeignUnitGoesBackToHowItWas(t *testing.T) {
 	if !b.enabled["nginx.service"] {
 		t.Error("a unit that people enabled was disabled")
 	}
+}
+
+// A unit that was enabled and ran before bellhop stays so when the fleet names it no more and only
+// has a drop-in for it: that it may be sshd is why this matters.
+func TestForeignUnitThatIsNamedNoMore(t *testing.T) {
+	for _, before := range []bool{true, false} {
+		b := newBox(t)
+		b.write(bundle.UnitDir+"/ssh.service", "theirs")
+		b.look()
+		b.active["ssh.service"], b.enabled["ssh.service"] = before, before
+		drop := func(named bool) *load {
+			p := bundle.UnitDir + "/ssh.service.d/bellhop.conf"
+			l := newLoad().file(p, "[Service]")
+			l.Units = append(l.Units, bundle.Unit{Name: "ssh.service", Foreign: true, Enable: named, Start: named, OnChange: bundle.Restart, Files: []string{p}})
+			return l
+		}
+		b.deploy(drop(true), bundle.OutcomeDone)
+		b.deploy(drop(false), bundle.OutcomeDone)
+		if b.active["ssh.service"] != before || b.enabled["ssh.service"] != before {
+			t.Errorf("it was %v before, and is active %v, enabled %v", before, b.active["ssh.service"], b.enabled["ssh.service"])
+		}
+	}
+}
+
+// An undo whose result can't be written is ended later, without taking the units through it again,
+// and still says why the run failed.
+func TestUndoThatCanNotTell(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	run := b.stageOnly(bot("two"))
+	in := b.path(bundle.StateDir + "/runs/" + run + "/result.new") // a folder in its place stands for a full disk
+	b.m.Kill = func(step string) {
+		if step == "keys" {
+			b.fail["bot.service"] = true
+			if err := os.MkdirAll(in, 0o700); err != nil {
+				t.Error(err)
+			}
+		}
+		if step == "undo paths" {
+			b.fail["bot.service"] = false
+		}
+	}
+	if err := host.Apply(t.Context(), b.m, run); err == nil {
+		t.Fatal("a result that can't be written is no error")
+	}
+	b.m.Kill = nil
+	b.jobs = nil
+	if err := host.Apply(t.Context(), b.m, run); err == nil || len(b.jobs) > 0 {
+		t.Errorf("again: %v, with the jobs %q; want an error and none", err, b.jobs)
+	}
+	if err := os.Remove(in); err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Apply(t.Context(), b.m, run); err != nil || len(b.jobs) > 0 {
+		t.Errorf("at last: %v, with the jobs %q", err, b.jobs)
+	}
+	var res bundle.Result
+	p, err := os.ReadFile(b.path(bundle.StateDir + "/runs/" + run + "/result"))
+	if err != nil || json.Unmarshal(p, &res) != nil {
+		t.Fatal(err)
+	}
+	if res.Outcome != bundle.OutcomeRolledBack || res.CutOff || !strings.Contains(res.Error, "bot.service") {
+		t.Errorf("result %+v, want why it failed", res)
+	}
+	if b.read("/etc/bot/conf") != "one" || !b.active["bot.service"] {
+		t.Errorf("conf %q, active %v", b.read("/etc/bot/conf"), b.active["bot.service"])
+	}
+}
+
+// What stood in a place before bellhop came has to return there when bellhop's file leaves, so
+// there can't be a folder: that is told, and nothing is touched.
+func TestFolderWhereAnOriginalReturns(t *testing.T) {
+	b := newBox(t)
+	b.write("/etc/fe/x", "theirs")
+	b.deploy(newLoad().file("/etc/fe/x", "ours"), bundle.OutcomeDone)
+	got := b.deploy(newLoad().file("/etc/fe/x/y", "below"), bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "what stood at /etc/fe/x before bellhop came has to return there") || b.read("/etc/fe/x") != "ours" {
+		t.Errorf("error %q, and %q stands", got.res.Error, b.read("/etc/fe/x"))
+	}
+}
+
+func TestChangedHomeAndGroupStay(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	l := bot("one")
+	l.Users[0].Home, l.Users[0].Group = "/home/bot", "root"
+	got := b.deploy(l, bundle.OutcomeDone)
+	wantList(t, "kept", got.res.Kept, "home /srv/bot", "group bot")
 }
 
 func TestRolledBackAccountIsStillBellhops(t *testing.T) {

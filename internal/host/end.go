@@ -23,6 +23,7 @@ func (r *run) done(ctx context.Context) error {
 	s := standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
 		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.offer.Digest, BootID: boot},
 		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
+	r.m.release(r.offer.Run)
 	r.fill(bundle.OutcomeDone, nil)
 	r.res.Record = &s.Record
 	r.res.Keys = r.m.keyStates(ctx, &s)
@@ -135,6 +136,7 @@ func (r *run) refused(cause error) error {
 // journal be gone or unreadable by now, what it said when it was opened serves.
 func (r *run) goBack(ctx context.Context, cause error) error {
 	r.event("undo", cause.Error())
+	r.m.note(journalLine{Step: "undo", Cause: cause.Error()}, false) // for who ends it, should this process not
 	j, err := r.m.openJournal()
 	if err != nil || j == nil {
 		j = r.begun

@@ -133,7 +133,8 @@ func (r *run) startKeyUnits(ctx context.Context) error {
 	return err
 }
 
-// healKeyUnits starts the key units that are not active. A key unit wants its apps, so while
+// healKeyUnits starts the key units that are not active, and what a missing key kept from
+// starting though its unit was. A key unit wants its apps, so while
 // some of those were stopped by hand it is started alone: what else is to run is started by
 // its own name.
 func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted []string) (started []string, err error) {
@@ -155,11 +156,11 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted
 			started = append(started, n)
 		}
 	}
-	if len(started) == 0 {
-		return nil, nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
+	if len(started) == 0 {
+		return m.startBarred(ctx, units)
+	}
 	verb := "start"
 	if len(drifted) > 0 {
 		verb = "start-alone"
@@ -173,6 +174,34 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted
 		if s := states[n]; s.Active != "active" {
 			errs = append(errs, fmt.Errorf("unit %s: %w", n, orElse(jobs[n], s)))
 		}
+	}
+	return started, errors.Join(errs...)
+}
+
+// startBarred starts what an assertion barred while all its key units are active: a key was not
+// there at the time, which nothing tells the unit when the key has come.
+func (m *Machine) startBarred(ctx context.Context, units []bundle.Unit) (started []string, err error) {
+	var names []string
+	for _, u := range units {
+		if !u.KeyUnit && u.Start && waitsForKeys(u) {
+			names = append(names, u.Name)
+		}
+	}
+	states, err := m.unitStates(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range names {
+		if s := states[n]; s.Active == "inactive" && s.Barred {
+			started = append(started, n)
+		}
+	}
+	if len(started) == 0 {
+		return nil, nil
+	}
+	var errs []error
+	for _, err := range m.Systemd.Job(ctx, "start", started) {
+		errs = append(errs, err)
 	}
 	return started, errors.Join(errs...)
 }

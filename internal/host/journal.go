@@ -26,6 +26,7 @@ type journal struct {
 	Made     []string         `json:"made,omitempty"`   // accounts it makes, which stay
 	steps    map[string]bool  // reached, from the later lines
 	found    map[string]thing // what stood at a path when it was kept, from the later lines
+	cause    string           // why the run goes back, from the later lines; "" when it was killed
 }
 
 // A unitWas is a unit as it was before the run.
@@ -43,8 +44,9 @@ type unitWas struct {
 
 // A journalLine is one of the later lines.
 type journalLine struct {
-	Step string `json:"step,omitempty"`
-	Put  *put   `json:"put,omitempty"`
+	Step  string `json:"step,omitempty"`
+	Put   *put   `json:"put,omitempty"`
+	Cause string `json:"cause,omitempty"` // with the step "undo"
 }
 
 // begin opens the journal.
@@ -97,6 +99,7 @@ func (m *Machine) openJournal() (*journal, error) {
 			j.found[l.Put.Path] = l.Put.Was
 		} else {
 			j.steps[l.Step] = true
+			j.cause += l.Cause
 		}
 	}
 	for i := range j.Puts {

@@ -38,6 +38,7 @@ type UnitState struct {
 	Invocation  string // invocation id, hex
 	Restarts    int    // NRestarts
 	RanThisBoot bool   // it has left inactive since boot
+	Barred      bool   // an Assert…= did not hold when it was started last: a key was not there
 	Skipped     bool   // a Condition…= of its unit file did not hold when it was started last
 	Oneshot     bool   // Type=oneshot without RemainAfterExit
 	CanReload   bool

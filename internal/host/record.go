@@ -49,6 +49,8 @@ type origin struct {
 	Active bool   `json:"active"`
 }
 
+func (o origin) enabled() bool { return o.File == "enabled" || o.File == "enabled-runtime" }
+
 // owned is what bellhop put on the host.
 type owned struct {
 	Paths map[string]ownedPath `json:"paths,omitempty"`

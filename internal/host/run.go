@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bellhop/internal/bundle"
 )
 
@@ -62,6 +64,31 @@ func (m *Machine) saveResult(res *bundle.Result) error {
 	}
 	return os.Rename(tmp, m.at(resultPath(res.Run)))
 }
+
+// reserveSize is the room on disk, bytes, that a run holds for its end: the record, the result
+// and a few lines of journal, of a host with hundreds of keys.
+const reserveSize = 512 << 10
+
+// reserve holds room for the end of a run, so that one on a full disk ends before it begins.
+func (m *Machine) reserve(run string, size int64) error {
+	f, err := os.OpenFile(m.at(reservePath(run)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
+	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
+		err = nil // a filesystem that can't promise
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		m.release(run)
+	}
+	return err
+}
+
+// release gives the room back: what it was held for is written now.
+func (m *Machine) release(run string) { os.Remove(m.at(reservePath(run))) }
+
+func reservePath(run string) string { return runDir(run) + "/reserve" }
 
 // result reads the result of a run; nil while it has none.
 func (m *Machine) result(run string) (*bundle.Result, error) {

@@ -89,6 +89,33 @@ func TestTwinSkippedByCondition(t *testing.T) {
 	}
 }
 
+// An app that could not start while its key was gone starts when the key is back, though its key
+// unit was active all the time.
+func TestTwinAppThatMissedItsKey(t *testing.T) {
+	for _, mode := range []string{bundle.ModeKeys, bundle.ModeDeploy} {
+		m := lab.NewMachine(t.TempDir())
+		l := rigBot("one", "first")
+		twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+		if err := os.Remove(m.Path("/run/keys/rigtoken")); err != nil {
+			t.Fatal(err)
+		}
+		if errs := m.Host().Systemd.Job(t.Context(), "restart", []string{"rigbot.service"}); len(errs) == 0 || m.Active("rigbot.service") {
+			t.Fatal("it runs without its key")
+		}
+		l = rigBot("one", "first")
+		o := l.offer()
+		o.Mode = mode
+		want := bundle.OutcomeDone
+		if mode == bundle.ModeKeys {
+			want = bundle.OutcomeNothing
+		}
+		twinDeploy(t, m, o, l, want)
+		if !m.Active("rigbot.service") {
+			t.Errorf("mode %s: it does not run though its key is back", mode)
+		}
+	}
+}
+
 // A key leaves and its app stays: stopping the key unit takes the app down, and it is
 // brought up once.
 func TestTwinAppOutlivesItsKey(t *testing.T) {

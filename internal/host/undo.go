@@ -43,7 +43,10 @@ func (m *Machine) settle(ctx context.Context) error {
 		return m.settleDone(j, now, res)
 	}
 	m.event(j.Run, "undo", "the run was cut off")
-	res.Outcome, res.Error = bundle.OutcomeRolledBack, "the run was cut off"
+	res.Outcome, res.Error, res.CutOff = bundle.OutcomeRolledBack, j.cause, j.cause == ""
+	if res.CutOff {
+		res.Error = "the run was cut off"
+	}
 	if told, err := m.result(j.Run); err == nil && told != nil { // undone before, but not whole
 		res.Error, _, _ = strings.Cut(told.Error, undoing)
 	}
@@ -96,10 +99,9 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 	for _, w := range j.Units {
 		u.names = append(u.names, w.Name)
 	}
-	whole := errors.Join(u.takeDown(ctx), u.paths(), u.accounts(ctx), m.returnKeys(j.Run, j.Keys, u.sameBoot))
-	m.killed("undo paths")
-	runs := u.bringUp(ctx)
+	whole, runs := u.everything(ctx)
 	m.killed("undo units")
+	m.release(j.Run)
 	res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
 	if now, err := m.stands(); err == nil && now.exists {
@@ -122,6 +124,21 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 		return err
 	}
 	return m.syncDir(bundle.StateDir)
+}
+
+// everything puts all back, and runs what ran. Where that was done and only the result could not
+// be written, as on a full disk, the units are left in peace.
+func (u *undoer) everything(ctx context.Context) (whole, runs error) {
+	if u.j.steps["undone"] && u.sameBoot {
+		return nil, nil
+	}
+	whole = errors.Join(u.takeDown(ctx), u.paths(), u.accounts(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
+	u.m.killed("undo paths")
+	runs = u.bringUp(ctx)
+	if whole == nil && runs == nil {
+		u.m.note(journalLine{Step: "undone"}, false)
+	}
+	return whole, runs
 }
 
 // takeDown stops what the run started, and takes back its enablement while the unit files

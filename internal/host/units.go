@@ -137,7 +137,7 @@ func (w *work) planGone(o bundle.Unit, st UnitState) {
 	p := &w.units
 	was, before := w.next.Units[o.Name]
 	delete(w.next.Units, o.Name)
-	enabled := before && (was.File == "enabled" || was.File == "enabled-runtime")
+	enabled := before && was.enabled()
 	if o.Foreign {
 		w.planForeignGone(o, st, was, enabled)
 		return
@@ -191,6 +191,8 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 		action = cmp.Or(u.OnChange, bundle.Restart)
 	}
 	switch {
+	case u.Foreign && had && o.Start && !u.Start && st.running() && !w.next.Units[u.Name].Active:
+		p.stop = append(p.stop, u.Name) // it ran for the fleet, which only has drop-ins for it now
 	case u.Oneshot && u.Start:
 		if action != "" && action != bundle.None || !had || st.Active == "failed" || !st.RanThisBoot {
 			if st.running() {
@@ -204,11 +206,16 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 			p.again = append(p.again, u.Name)
 		}
 	case !u.Start:
-	case st.Active == "failed", st.Result != "" && st.Result != "success", !st.RanThisBoot, !had, !o.Start:
+	case st.Active == "failed", st.Barred && waitsForKeys(u), st.Result != "" && st.Result != "success", !st.RanThisBoot, !had, !o.Start:
 		p.start = append(p.start, u.Name)
 	default:
 		p.drifted = append(p.drifted, u.Name)
 	}
+}
+
+// waitsForKeys says whether a key gates u.
+func waitsForKeys(u bundle.Unit) bool {
+	return slices.ContainsFunc(u.Triggers, func(t string) bool { return strings.HasPrefix(t, bundle.KindKey+":") })
 }
 
 // act notes what a change does to a unit that runs, and whether it does anything.
@@ -234,6 +241,9 @@ func (w *work) planEnable(u, o bundle.Unit, had bool, st UnitState) {
 		}
 		p.enable = append(p.enable, u.Name)
 	case !u.Enable && had && o.Enable && st.enabled():
+		if u.Foreign && w.next.Units[u.Name].enabled() {
+			return // as it was before bellhop
+		}
 		p.disable = append(p.disable, u.Name)
 	}
 }

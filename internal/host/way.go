@@ -1,6 +1,7 @@
 package host
 
 import (
+	"fmt"
 	"strings"
 )
 
@@ -20,6 +21,9 @@ func (w *work) look(p string, wanted map[string]desire) (thing, error) {
 		w.way[p] = up
 		return thing{}, nil
 	}
+	if up := w.returnsAbove(p, wanted); up != "" {
+		return thing{}, fmt.Errorf("%s is to be a folder, and what stood at %s before bellhop came has to return there: move it away on the host", up, up)
+	}
 	is, err := w.folders.look(p)
 	if err == nil && is.Kind == foreign && w.clears(p, wanted) {
 		w.cleared[p] = true
@@ -35,6 +39,17 @@ func (w *work) leavesAbove(p string, wanted map[string]desire) string {
 			if is, err := w.m.look(up); err == nil && (is.Kind == aFile || is.Kind == aLink) {
 				return up
 			}
+		}
+	}
+	return ""
+}
+
+// returnsAbove is a path above p where something of the host's own returns, or "".
+func (w *work) returnsAbove(p string, wanted map[string]desire) string {
+	for up := parentOf(p); up != "/"; up = parentOf(up) {
+		o, mine := w.old.Owned.Paths[up]
+		if _, wants := wanted[up]; mine && !wants && (o.Original.Kind == aFile || o.Original.Kind == aLink) {
+			return up
 		}
 	}
 	return ""

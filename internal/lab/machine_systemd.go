@@ -45,6 +45,7 @@ type unit struct {
 	restarts   int
 	ran        bool
 	skipped    bool // by a condition, when it was started last
+	barred     bool // by an assertion, the same
 	pid        int
 }
 
@@ -349,7 +350,7 @@ func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string)
 	if u.skipped = !m.conditionsHold(d); u.skipped {
 		return "done"
 	}
-	if !m.assertsHold(d) {
+	if u.barred = !m.assertsHold(d); u.barred {
 		return "assert"
 	}
 	if ext := filepath.Ext(name); ext == ".socket" && m.unit(m.triggers(name)).up() {
@@ -506,7 +507,7 @@ func (m *Machine) state(name string) host.UnitState {
 	return host.UnitState{
 		Name: name, Load: d.load, Active: u.active, Sub: u.sub, Result: u.result,
 		File: m.fileState(name), Fragment: d.fragment, Invocation: u.invocation, Restarts: u.restarts,
-		RanThisBoot: u.ran, Skipped: u.skipped, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
+		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
 		CanReload: canReload(d), TriggeredBy: m.triggeredBy(id), MainPID: u.pid,
 	}
 }

@@ -104,6 +104,8 @@ func read(ctx context.Context, c *dbus.Conn, name string) (host.UnitState, error
 	st.RanThisBoot = left > 0
 	judged, _ := p["ConditionTimestampMonotonic"].(uint64)
 	st.Skipped = judged > 0 && !p.yes("ConditionResult")
+	asserted, _ := p["AssertTimestampMonotonic"].(uint64)
+	st.Barred = asserted > 0 && !p.yes("AssertResult")
 	if j, _ := p["Job"].([]any); len(j) == 2 {
 		id, _ := j[0].(uint32)
 		st.Job = id != 0
