@@ -17,9 +17,6 @@ import (
 func (w *work) planAccounts() error {
 	b := &w.offer.Manifest
 	users, groups := map[string]bool{}, map[string]bool{bundle.KeyGroup: true}
-	for _, g := range b.Groups {
-		groups[g] = true
-	}
 	if !w.old.exists && w.offer.Last != nil {
 		w.adoptUsers()
 	}
@@ -27,6 +24,11 @@ func (w *work) planAccounts() error {
 		users[u.Name], groups[u.Group] = true, true
 		if err := w.planUser(u); err != nil {
 			return err
+		}
+	}
+	for _, g := range b.Groups {
+		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] {
+			return refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
 		}
 	}
 	for g := range groups {

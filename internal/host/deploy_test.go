@@ -351,6 +351,17 @@ func TestFolderWhereAnOriginalReturns(t *testing.T) {
 	}
 }
 
+// systemd would start a unit with such a group only to see it fail.
+func TestUnknownExtraGroupIsRefused(t *testing.T) {
+	b := newBox(t)
+	l := bot("one")
+	l.Groups = []string{"bot", "root", "nogrp"}
+	got := b.deploy(l, bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "no group nogrp") || len(b.users) != 1 {
+		t.Errorf("error %q, users %v", got.res.Error, b.users)
+	}
+}
+
 func TestChangedHomeAndGroupStay(t *testing.T) {
 	b := newBox(t)
 	b.deploy(bot("one"), bundle.OutcomeDone)
