@@ -198,7 +198,7 @@ func TestNotes(t *testing.T) {
 	}
 	w.enable("a", "web")
 	run := w.push("bot leaves", history.RunDone)
-	want := []string{"edited on the host and put back, the edits are kept: /etc/bot", "stays on the host: user bot, home /srv/bot",
+	want := []string{"edited on the host and put back: /etc/bot (the edit is /var/lib/bellhop/blobs/ccc6730b7fa7e27b02f876e3d915a8e95113167c47ccc18a8e41d27a26ada363)", "stays on the host: user bot, home /srv/bot",
 		"stopped by hand and left so: web.service"}
 	if diff := cmp.Diff(want, run.Hosts[0].Notes); diff != "" {
 		t.Errorf("notes in history (-want +got):\n%s", diff)

@@ -649,7 +649,7 @@ func (d *Deployer) cleanResult(res *bundle.Result, filter func(string) string) *
 	short(32, &r.Outcome, &r.Refused)
 	short(64, &r.Run)
 	r.Error = filter(r.Error)
-	for _, l := range []*[]string{&r.Changed, &r.Restored, &r.Kept, &r.Started, &r.Stopped, &r.Restarted, &r.Reloaded, &r.Drifted, &r.Warnings} {
+	for _, l := range []*[]string{&r.Changed, &r.Restored, &r.Edits, &r.Kept, &r.Started, &r.Stopped, &r.Restarted, &r.Reloaded, &r.Drifted, &r.Warnings} {
 		if *l != nil {
 			*l = cleanAll(*l, filter)
 		}

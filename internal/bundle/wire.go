@@ -183,7 +183,8 @@ type Result struct {
 	CutOff     bool       `json:"cut_off,omitempty"`  // the run was killed, by a power cut or by whoever, and undone: not the bundle's fault
 	Record     *Record    `json:"record,omitempty"`   // what stands now
 	Changed    []string   `json:"changed,omitempty"`  // things by their Name, as Change has it
-	Restored   []string   `json:"restored,omitempty"` // edited by hand on the host, put back; the edited version is kept
+	Restored   []string   `json:"restored,omitempty"` // edited by hand on the host, put back
+	Edits      []string   `json:"edits,omitempty"`    // for each of those, where the host keeps what it held; "" when it was gone
 	Kept       []string   `json:"kept,omitempty"`     // accounts and homes that stay after a service left
 	Started    []string   `json:"started,omitempty"`
 	Stopped    []string   `json:"stopped,omitempty"`

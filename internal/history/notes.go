@@ -2,6 +2,7 @@ package history
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
@@ -16,10 +17,21 @@ func Notes(res *bundle.Result) []string {
 			notes = append(notes, text+": "+strings.Join(of, ", "))
 		}
 	}
-	add("edited on the host and put back, the edits are kept", res.Restored)
+	add("edited on the host and put back", withEdits(res))
 	add("stays on the host", res.Kept)
 	add("stopped by hand and left so", res.Drifted)
 	return append(notes, res.Warnings...)
+}
+
+// withEdits says where on the host the edits are.
+func withEdits(res *bundle.Result) []string {
+	out := slices.Clone(res.Restored)
+	for i := range out[:min(len(out), len(res.Edits))] {
+		if res.Edits[i] != "" {
+			out[i] += " (the edit is " + res.Edits[i] + ")"
+		}
+	}
+	return out
 }
 
 // notesOf reads them from what was stored of a result.

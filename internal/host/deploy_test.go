@@ -138,10 +138,12 @@ func TestHandEditsArePutBackAndNamed(t *testing.T) {
 	b.write("/etc/bot/conf", "edited")
 	got := b.deploy(bot("one"), bundle.OutcomeDone)
 	wantList(t, "restored", got.res.Restored, "/etc/bot/conf")
+	kept := bundle.StateDir + "/blobs/" + bundle.DigestBytes([]byte("edited"))
+	wantList(t, "edits", got.res.Edits, kept)
 	if b.read("/etc/bot/conf") != "one" {
 		t.Errorf("conf = %q", b.read("/etc/bot/conf"))
 	}
-	if b.read("/var/lib/bellhop/blobs/"+bundle.DigestBytes([]byte("edited"))) != "edited" {
+	if b.read(kept) != "edited" {
 		t.Errorf("the edited version was not kept")
 	}
 }

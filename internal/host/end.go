@@ -40,7 +40,7 @@ func (r *run) fill(outcome string, err error) {
 		r.res.Error = err.Error()
 	}
 	if r.w != nil {
-		r.res.Changed, r.res.Restored, r.res.Kept = r.w.names(), r.w.restored, r.w.kept
+		r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = r.w.names(), r.w.restored, r.w.edits, r.w.kept
 		r.res.Drifted = r.w.units.drifted
 		r.res.Warnings = append(r.res.Warnings, r.w.warnings...)
 	}
@@ -123,7 +123,7 @@ func (r *run) refused(cause error) error {
 	} else {
 		r.fill(bundle.OutcomeRolledBack, cause)
 	}
-	r.res.Changed, r.res.Restored, r.res.Kept = nil, nil, nil
+	r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = nil, nil, nil, nil
 	if now, err := r.m.stands(); err == nil && now.exists {
 		r.res.Record = &now.Record
 	}

@@ -26,6 +26,7 @@ type work struct {
 	cleared  map[string]bool   // folders that leave whole, since a file takes their place
 	changed  map[string]bool   // triggers that were hit
 	restored []string          // edited by hand, put back
+	edits    []string          // where what they held is kept
 	edited   []put
 	kept     []string // accounts and homes that stay
 	warnings []string
@@ -156,6 +157,11 @@ func (w *work) planLeaving(p, trigger string, is thing, o ownedPath) {
 // edit notes that somebody changed p since bellhop wrote it.
 func (w *work) edit(p string, is thing) {
 	w.restored = append(w.restored, p)
+	kept := ""
+	if is.Kind == aFile {
+		kept = blobDir + "/" + is.Digest
+	}
+	w.edits = append(w.edits, kept)
 	if is.Kind != nothing {
 		w.edited = append(w.edited, put{Path: p, Was: is})
 	}

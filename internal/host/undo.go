@@ -102,7 +102,7 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 	whole, runs := u.everything(ctx)
 	m.killed("undo units")
 	m.release(j.Run)
-	res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil
+	res.Edits, res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
 	if now, err := m.stands(); err == nil && now.exists {
 		res.Record = &now.Record
