@@ -106,7 +106,13 @@ func (m *Machine) forgetIfGivenUp() error {
 	if err != nil || !now.GaveUp {
 		return err
 	}
-	for _, d := range []string{blobDir, genDir, bundle.SealedDir} {
+	edits := map[string]bool{}
+	for _, p := range now.Edited { // what people wrote is not bellhop's to throw away
+		edits[p.Was.Digest] = p.Was.Kind == aFile
+	}
+	err = m.removeOthers(blobDir, edits)
+	os.Remove(m.at(blobDir)) // where it is empty
+	for _, d := range []string{genDir, bundle.SealedDir} {
 		err = errors.Join(err, os.RemoveAll(m.at(d)))
 	}
 	return errors.Join(err, m.removeOthers(bundle.StoreDir, nil), os.Remove(m.at(bundle.RecordPath)))

@@ -349,3 +349,17 @@ func TestNoRoomForWhatComes(t *testing.T) {
 	l.meanwhile = nil
 	b.deploy(l, bundle.OutcomeDone)
 }
+
+// A host that is given back keeps what people wrote into bellhop's files, and says where.
+func TestEditsOutliveBellhop(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	b.write("/etc/bot/conf", "by hand")
+	res := b.ask(bundle.Ask{Verb: bundle.AskUndo})
+	if len(res.Edits) != 1 || b.read(res.Edits[0]) != "by hand" {
+		t.Errorf("restored %q, edits %q; want one that can be read", res.Restored, res.Edits)
+	}
+	if left, _ := os.ReadDir(b.path(bundle.StateDir + "/blobs")); len(left) != 1 {
+		t.Errorf("%d blobs stay, want one", len(left))
+	}
+}
