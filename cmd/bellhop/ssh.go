@@ -115,7 +115,7 @@ func (e *Env) execCmd() *cobra.Command {
 		Args: cobra.MinimumNArgs(1),
 		Long: `Run one command on many hosts at once. Each line of output says which host it came from.
 With one host the exit code is the command's; with several it is that of the first host, by
-name, whose command failed.`,
+name, whose command failed, and each host that failed says so on stderr.`,
 		Example: "  bellhop exec --on '@bots,!kos-mos' -- systemctl is-active withinbot",
 		RunE: func(c *cobra.Command, args []string) error {
 			ts, err := r.targets(on)
@@ -162,6 +162,9 @@ func (e *Env) execAll(ctx context.Context, r *reach, ts []link.Target, line stri
 		if err != nil {
 			fmt.Fprintln(errs, err)
 			return 255 // as ssh says it
+		}
+		if code != 0 && ctx.Err() == nil {
+			fmt.Fprintf(errs, "exit %d\n", code) // a command may fail without a word
 		}
 		return code
 	})
