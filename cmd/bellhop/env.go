@@ -158,6 +158,7 @@ func (e *Env) fromEnv(flags *pflag.FlagSet) error {
 		if err := flags.Set(f.Name, v); err != nil {
 			errs = append(errs, fmt.Errorf("read %s: %w", name, err))
 		}
+		f.Changed = false // it tells what was typed
 	})
 	return errors.Join(errs...)
 }

@@ -93,7 +93,7 @@ type removeRequest struct {
 }
 
 func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeRequest) error {
-	client, err := dial(f.stateDir)
+	client, err := f.dial()
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,10 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
@@ -20,6 +22,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 	"bellhop/secrets"
+	"bellhop/server"
 )
 
 // How the rooms are put together into a deployer. A server and a command that does the work
@@ -31,11 +34,19 @@ type deployerFlags struct {
 	identities, repoHostKeys     []string
 	sshKey, repoKey, rewritten   string
 	plugins                      []string
+
+	own []*pflag.Flag // what a running server has its own of
 }
 
+// flags are added before those of the verb itself.
 func (f *deployerFlags) flags(c *cobra.Command) {
-	serverFlag(c)
 	f.ownFlags(c)
+	c.Flags().VisitAll(func(g *pflag.Flag) {
+		if g.Name != "state-dir" {
+			f.own = append(f.own, g)
+		}
+	})
+	serverFlag(c)
 }
 
 // ownFlags are those of a verb that is nobody else's to do.
@@ -54,6 +65,32 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringVar(&f.rewritten, "rewritten", "follow", "when the branch's history was rewritten: follow or refuse")
 	_ = c.RegisterFlagCompletionFunc("rewritten", cobra.FixedCompletions([]string{"follow", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
+}
+
+// dial finds the running server; nil when none runs. The server works by flags of its own, so
+// one that was typed here would be passed over in silence, and another branch than the named
+// one deployed. What the environment says is the server's as often as ours, and no refusal.
+func (f *deployerFlags) dial() (*server.Client, error) {
+	client, err := dial(f.stateDir)
+	if client == nil || err != nil {
+		return nil, err
+	}
+	if typed := f.typed(); len(typed) > 0 {
+		client.Close()
+		said := strings.Join(typed, " ")
+		return nil, hint(fmt.Errorf("%s: only for work without a server, and one runs on %s", said, f.stateDir), "leave %s away to ask that server", said)
+	}
+	return client, nil
+}
+
+// typed lists the flags of the command line that are only for work without a server.
+func (f *deployerFlags) typed() (names []string) {
+	for _, g := range f.own {
+		if g.Changed {
+			names = append(names, "--"+g.Name)
+		}
+	}
+	return names
 }
 
 func (f *deployerFlags) state() *state {
