@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -141,7 +143,7 @@ func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Resu
 		if err != nil {
 			return nil, err
 		}
-		if res, err = giveBack(ctx, h.pool, *t); err != nil {
+		if res, err = giveBack(ctx, h.pool, *t, host); err != nil {
 			return res, hint(fmt.Errorf("remove %s: %w", req.Host, err), "without --undo it is only forgotten")
 		}
 	}
@@ -149,8 +151,11 @@ func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Resu
 	return res, h.history.Forget(ctx, req.Host)
 }
 
+// undoRun begins the name of a run that gives a host back.
+const undoRun = "undo-"
+
 // giveBack has a host put back what stood there before bellhop came.
-func giveBack(ctx context.Context, pool *link.Pool, t link.Target) (*bundle.Result, error) {
+func giveBack(ctx context.Context, pool *link.Pool, t link.Target, was history.Host) (*bundle.Result, error) {
 	s, err := pool.Helper(ctx, t, nil)
 	if err != nil {
 		return nil, err
@@ -164,7 +169,10 @@ func giveBack(ctx context.Context, pool *link.Pool, t link.Target) (*bundle.Resu
 	if err := in.Expect(bundle.FrameHello, &hello); err != nil {
 		return nil, fmt.Errorf("hello: %w", err)
 	}
-	if err := bundle.WriteFrame(s, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo}); err != nil {
+	if gone, err := givenBack(hello, was); gone || err != nil {
+		return &bundle.Result{}, err
+	}
+	if err := bundle.WriteFrame(s, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo, Run: undoRun + strings.ToLower(rand.Text()[:12])}); err != nil {
 		return nil, err
 	}
 	for {
@@ -193,4 +201,20 @@ func giveBack(ctx context.Context, pool *link.Pool, t link.Target) (*bundle.Resu
 			return nil, fmt.Errorf("undo: frame %q came", kind)
 		}
 	}
+}
+
+// givenBack tells whether a host without a record was given back before we could forget it.
+// Otherwise one that had something has lost its record, and with it what to put back: to it
+// that is nothing to do, while all of it still stands.
+func givenBack(hello bundle.Hello, was history.Host) (bool, error) {
+	if hello.Record != nil {
+		return false, nil
+	}
+	if l := hello.Last; l != nil && strings.HasPrefix(l.Run, undoRun) && l.Outcome == bundle.OutcomeDone {
+		return true, nil
+	}
+	if was.Had || was.Digest != "" || was.Given != "" {
+		return false, errors.New("the host has no record, so nothing can be given back")
+	}
+	return false, nil
 }
