@@ -116,15 +116,26 @@ func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeReques
 		return err
 	}
 	if res != nil {
-		for _, line := range res.Kept {
-			fmt.Fprintf(e.Stdout, "%s: %s stays\n", req.Host, line)
-		}
-		for _, line := range res.Warnings {
-			fmt.Fprintf(e.Stdout, "%s: %s\n", req.Host, line)
-		}
+		e.printUndone(req.Host, res)
 	}
 	fmt.Fprintf(e.Stdout, "%s is forgotten\n", req.Host)
 	return nil
+}
+
+// printUndone tells what a person would look for on a host that was given back.
+func (e *Env) printUndone(host string, res *bundle.Result) {
+	for i, line := range res.Restored {
+		if i < len(res.Edits) && res.Edits[i] != "" {
+			line += " (the edit is " + res.Edits[i] + ")"
+		}
+		fmt.Fprintf(e.Stdout, "%s: edited by hand since, and replaced: %s\n", host, line)
+	}
+	for _, line := range res.Kept {
+		fmt.Fprintf(e.Stdout, "%s: %s stays\n", host, line)
+	}
+	for _, line := range res.Warnings {
+		fmt.Fprintf(e.Stdout, "%s: %s\n", host, line)
+	}
 }
 
 // removeHost forgets a host that left the repo, after giving it back if asked.
