@@ -118,9 +118,15 @@ func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeReques
 	if res != nil {
 		e.printUndone(req.Host, res)
 	}
+	if req.Undo {
+		fmt.Fprintf(e.Stdout, "%s: %s\n", req.Host, undoLeaves)
+	}
 	fmt.Fprintf(e.Stdout, "%s is forgotten\n", req.Host)
 	return nil
 }
+
+// undoLeaves is what an undo itself stands on: the login, the helper and its result.
+const undoLeaves = "yours to take away: the deployer's line in authorized_keys, the helper in /usr/local/libexec/bellhop, and " + bundle.StateDir
 
 // printUndone tells what a person would look for on a host that was given back.
 func (e *Env) printUndone(host string, res *bundle.Result) {
