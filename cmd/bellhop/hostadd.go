@@ -4,15 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
@@ -36,7 +31,7 @@ func (e *Env) hostAddCmd() *cobra.Command {
 		Long: `Look at a machine over your own ssh, pin the host key that it shows, put the deployer's public
 key into the login's authorized_keys, and write the host into bellhop.yaml. What would keep
 bellhop from working there (systemd, sudo, clock, noexec) is told with what to do. A host that
-is in bellhop.yaml already is let in anew, when it shows the pinned key.`,
+is in bellhop.yaml or hosts/ already is let in anew, when it shows the pinned key.`,
 		Example: "  bellhop host add chrysalis root@192.168.0.12\n  bellhop host add kos-mos cadey@kos-mos.lan --jump lufta",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.name, o.dest = args[0], args[1]
@@ -49,47 +44,14 @@ is in bellhop.yaml already is let in anew, when it shows the pinned key.`,
 	return c
 }
 
-// A knownFleet is what host add needs to know of bellhop.yaml, read loosely: a fleet that is
-// not right yet may still get a host.
-type knownFleet struct {
-	Deployer string `yaml:"deployer"`
-	Hosts    map[string]struct {
-		HostKey any `yaml:"host_key"`
-		Address any `yaml:"address"`
-	} `yaml:"hosts"`
-}
-
-// at is the host that has an address ("ip:port") as its own, or as one of several.
-func (k *knownFleet) at(address string) string {
-	bare, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return ""
-	}
-	for _, name := range slices.Sorted(maps.Keys(k.Hosts)) {
-		list, ok := k.Hosts[name].Address.([]any)
-		if !ok {
-			list = []any{k.Hosts[name].Address}
-		}
-		if slices.Contains(list, any(address)) || port == "22" && slices.Contains(list, any(bare)) {
-			return name
-		}
-	}
-	return ""
-}
-
 func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
 	dir, err := configDir(o.dir)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, fleetFile)
-	text, err := os.ReadFile(path)
+	known, err := knowFleet(dir)
 	if err != nil {
 		return err
-	}
-	var known knownFleet
-	if err := yaml.Unmarshal(text, &known); err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
 	}
 	if known.Deployer == "" {
 		known.Deployer = deployerLine(o.stateDir)
@@ -103,27 +65,27 @@ func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
 	}
 	e.printFacts(o.name, facts)
 	if old, ok := known.Hosts[o.name]; ok {
-		return e.metAgain(o.name, old.HostKey, t)
+		return e.metAgain(o.name, old, t)
 	}
 	if len(t.HostKeys) == 0 {
 		return fmt.Errorf("add %s: it showed no host key that can be pinned", o.name)
 	}
 	if other := known.at(t.Addresses[0]); other != "" {
-		return hint(fmt.Errorf("add %s: bellhop.yaml has that machine already, as %s", o.name, other), "one machine has one name; bellhop host remove %s takes the other away", other)
+		return hint(fmt.Errorf("add %s: %s has that machine already, as %s", o.name, known.Hosts[other].files()[0], other), "one machine has one name; bellhop host remove %s takes the other away", other)
 	}
-	edited, err := addHost(string(text), o.name, hostFields(t, o.jump))
+	edited, err := addHost(known.text, o.name, hostFields(t, o.jump))
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(path, []byte(edited)); err != nil {
+	if err := replaceFile(known.path, []byte(edited)); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.Stdout, "%s %s in %s\n", e.outPaint().green("wrote"), o.name, path)
+	fmt.Fprintf(e.Stdout, "%s %s in %s\n", e.outPaint().green("wrote"), o.name, known.path)
 	return problemsLeft(o.name, facts)
 }
 
 // meet looks at the machine, and lets the deployer in.
-func (e *Env) meet(ctx context.Context, o *hostAdd, known knownFleet) (link.Target, link.Facts, error) {
+func (e *Env) meet(ctx context.Context, o *hostAdd, known *knownFleet) (link.Target, link.Facts, error) {
 	signers, err := e.signers(&o.reach)
 	if err != nil {
 		signers = func() ([]ssh.Signer, error) { return nil, nil } // the host key shows before any login
@@ -164,17 +126,21 @@ func deployerLine(stateDir string) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) + " bellhop"
 }
 
-// metAgain compares a host that stands in bellhop.yaml with what was met.
-func (e *Env) metAgain(name string, pinned any, t link.Target) error {
-	pins := fmt.Sprint(pinned)
+// metAgain compares a host that the config has with what was met.
+func (e *Env) metAgain(name string, old knownHost, t link.Target) error {
+	pins, file := fmt.Sprint(old.HostKey), old.files()[0]
 	for _, k := range t.HostKeys {
 		if f := strings.Fields(k); len(f) > 1 && strings.Contains(pins, f[1]) {
-			fmt.Fprintf(e.Stdout, "%s stands in bellhop.yaml already, with the key it shows: the deployer is let in\n", name)
+			fmt.Fprintf(e.Stdout, "%s stands in %s already, with the key it shows: the deployer is let in\n", name, file)
 			return nil
 		}
 	}
-	return hint(fmt.Errorf("%s shows another host key than bellhop.yaml pins", name),
-		"if the machine was reinstalled, replace its host_key: by %s", strings.Join(t.HostKeys, " or "))
+	shown := strings.Join(t.HostKeys, " or ")
+	if old.HostKey == nil {
+		return hint(fmt.Errorf("%s pins no host key of %s", file, name), "write into it what the host shows: host_key: %s", shown)
+	}
+	return hint(fmt.Errorf("%s shows another host key than %s pins", name, file),
+		"if the machine was reinstalled, replace its host_key: by %s", shown)
 }
 
 // hostFields is a host as bellhop.yaml has it, in the order of the docs.

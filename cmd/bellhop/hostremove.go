@@ -5,11 +5,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
-	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/bundle"
@@ -18,7 +15,7 @@ import (
 	"bellhop/server"
 )
 
-// How a host leaves: out of bellhop.yaml where a person works on it, then out of the
+// How a host leaves: out of the config where a person works on it, then out of the
 // deployer's memory, and, if asked, off the host itself.
 
 func (e *Env) hostRemoveCmd() *cobra.Command {
@@ -27,10 +24,10 @@ func (e *Env) hostRemoveCmd() *cobra.Command {
 	var undo bool
 	c := &cobra.Command{
 		Use: "remove NAME", Short: "Let a host go", Args: cobra.ExactArgs(1),
-		Long: `Let a host go. In a config repo that names it, its lines leave bellhop.yaml; once that is
-pushed, the host is released and stands as it is. On the deployer, a released host is then
-forgotten. With --undo everything that bellhop owns there leaves first, and what stood in a
-place before bellhop came stands there again.`,
+		Long: `Let a host go. In a config repo that names it, its lines leave bellhop.yaml, or its file leaves
+hosts/; once that is pushed, the host is released and stands as it is. On the deployer, a
+released host is then forgotten. With --undo everything that bellhop owns there leaves first,
+and what stood in a place before bellhop came stands there again.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if done, err := e.dropFromFile(dir, args[0], undo); done || err != nil {
 				return err
@@ -55,30 +52,22 @@ func (e *Env) dropFromFile(dir, name string, undo bool) (done bool, err error) {
 	if err != nil {
 		return false, nilUnless(dir != "", err)
 	}
-	path := filepath.Join(at, fleetFile)
-	text, err := os.ReadFile(path)
+	known, err := knowFleet(at)
 	if err != nil {
 		return false, err
 	}
-	var known knownFleet
-	if err := yaml.Unmarshal(text, &known); err != nil {
-		return false, fmt.Errorf("read %s: %w", path, err)
-	}
-	if _, ok := known.Hosts[name]; !ok {
+	host, ok := known.Hosts[name]
+	if !ok {
 		return false, nil
 	}
-	edited, err := dropHost(string(text), name)
-	if err != nil {
-		return false, err
-	}
-	if err := replaceFile(path, []byte(edited)); err != nil {
+	if err := known.drop(name); err != nil {
 		return false, err
 	}
 	more := ""
 	if undo {
 		more = " --undo"
 	}
-	fmt.Fprintf(e.Stdout, "took %s out of %s; push that, then, for the deployer to forget it: bellhop host remove %s%s\n", name, path, name, more)
+	fmt.Fprintf(e.Stdout, "took %s out of %s; push that, then, for the deployer to forget it: bellhop host remove %s%s\n", name, strings.Join(host.files(), " and "), name, more)
 	return true, nil
 }
 
@@ -152,7 +141,7 @@ func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Resu
 	case !ok:
 		return nil, fmt.Errorf("remove %s: no such host is remembered", req.Host)
 	case host.State != history.Released:
-		return nil, hint(fmt.Errorf("remove %s: the repo still names it", req.Host), "take it out of bellhop.yaml (bellhop host remove %s does, in the repo) and push", req.Host)
+		return nil, hint(fmt.Errorf("remove %s: the repo still names it", req.Host), "take it out of the repo (bellhop host remove %s does, run there) and push", req.Host)
 	}
 	res := &bundle.Result{}
 	if req.Undo {
