@@ -43,6 +43,7 @@ func TestProblems(t *testing.T) {
 	}{
 		"no network":             {"", map[string]string{"bellhop.yaml": "hosts: {}\n"}, []string{"bellhop.yaml:1:1: network is missing"}},
 		"not YAML":               {"", map[string]string{"bellhop.yaml": "network: [n\n"}, []string{"bellhop.yaml:1:"}},
+		"byte order mark":        {"", map[string]string{"bellhop.yaml": "\ufeffnetwork: n\n"}, []string{"bellhop.yaml:1:1: the file begins with a byte order mark; save it without one"}},
 		"unknown field, hint":    {"", map[string]string{"bellhop.yaml": "network: n\nhots:\n  a: {}\n"}, []string{`bellhop.yaml:2:1: unknown field "hots"; did you mean "hosts"?`, "\n    hots:"}},
 		"a key twice":            {"user: a\nuser: b\n", nil, []string{`service.yaml:2:1: "user" stands here a second time; first in line 1`}},
 		"host without all":       {"", map[string]string{"bellhop.yaml": "network: n\nhosts:\n  a: {}\n  b:\n"}, []string{"bellhop.yaml:3:3: host a has no address", "host a has no host_key", "bellhop.yaml:4:3: host b has no address"}},

@@ -141,6 +141,10 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 		d.problem(pos{1 + bytes.Count(d.data[:i], []byte("\n")), 1}, "a NUL byte has no place in YAML")
 		return nil, false
 	}
+	if bytes.HasPrefix(d.data, []byte("\ufeff")) { // the parser takes it as part of the first word
+		d.problem(pos{1, 1}, "the file begins with a byte order mark; save it without one")
+		return nil, false
+	}
 	f, err := parser.ParseBytes(d.data, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		at, msg := pos{1, 1}, err.Error()
