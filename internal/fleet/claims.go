@@ -18,6 +18,15 @@ type claim struct {
 	file  string
 }
 
+// source tells c from other: by what it is, or by its file where both are called the same, as
+// a file and the template of that file are.
+func (c claim) source(other holder) string {
+	if c.what == other.what && c.file != "" {
+		return c.file
+	}
+	return c.what
+}
+
 // claimed lists what s takes, in no order.
 func (s *service) claimed() []claim {
 	var cs []claim
@@ -94,7 +103,7 @@ func collide(ss []*service) (ps Problems) {
 			case was.by == s && len(ss) > 1: // told when s alone was checked
 			case was.same != "" && was.same == now.same:
 			case was.by == s:
-				tell(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.name, c.place, was.what, now.what))
+				tell(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.name, c.place, was.source(now), now.source(was)))
 			case strings.HasPrefix(c.place, "key ") || strings.HasPrefix(c.place, "user "):
 				tell(now, fmt.Sprintf("services %s and %s both have %s, and differ in a field of it: make it alike, or call one %s-%s", was.by.name, s.name, now.what, s.name, strings.SplitN(c.place, " ", 2)[1]))
 			default:

@@ -107,6 +107,8 @@ func TestProblems(t *testing.T) {
 		"a key unit as unit":         {"keys: [k]\n", map[string]string{"services/svc/k-key.service": plainUnit}, []string{"claims /etc/systemd/system/k-key.service twice"}},
 		"file and template":          {"", map[string]string{"services/svc/files/etc/x": "1", "services/svc/files/etc/x.tmpl": "2"}, []string{"claims /etc/x twice"}},
 		"file below a file":          {"keys: { k: { path: /etc/x/k } }\n", map[string]string{"services/svc/files/etc/x": "1"}, []string{"would be below the file /etc/x"}},
+		"file and its template":      {"", map[string]string{"services/svc/files/etc/b": "1", "services/svc/files/etc/b.tmpl": "1"}, []string{"claims /etc/b twice, as services/svc/files/etc/b and as services/svc/files/etc/b.tmpl"}},
+		"unit and its template":      {"", map[string]string{"services/svc/svc.service.tmpl": plainUnit}, []string{"svc.service twice, as services/svc/svc.service and as services/svc/svc.service.tmpl"}},
 		"template: parse":            {"", map[string]string{"services/svc/files/etc/x.tmpl": "a\n{{ .Settings.port "}, []string{"services/svc/files/etc/x.tmpl:2:"}},
 		"template: missing key":      {"", map[string]string{"services/svc/files/etc/x.tmpl": "a\n{{ .Settings.port }}"}, []string{`services/svc/files/etc/x.tmpl:2:13: service svc: at <.Settings.port>: map has no entry for key "port"`}},
 		"template: output":           {"", map[string]string{"services/svc/files/etc/x.tmpl": `{{ range 1000000 }}0123456789{{ end }}`}, []string{"output is larger than 1 MiB"}},
