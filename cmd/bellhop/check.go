@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -101,7 +102,9 @@ func (e *Env) check(tree fs.FS, asJSON bool) error {
 
 func (e *Env) printProblems(f *fleet.Fleet, problems fleet.Problems, bad int) {
 	for _, p := range problems {
-		fmt.Fprintln(e.Stdout, p.Error())
+		q := *p
+		q.File = strings.ReplaceAll(q.File, "\n", `\n`) // a line of ours is not for a name to write
+		fmt.Fprintln(e.Stdout, visible(q.Error()))
 	}
 	warnings := ""
 	if n := len(problems) - bad; n > 0 {

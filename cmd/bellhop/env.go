@@ -107,9 +107,9 @@ func (e *Env) report(err error) int {
 
 func (e *Env) tell(err error) {
 	p := e.errPaint()
-	fmt.Fprintf(e.Stderr, "%s %v\n", p.red("bellhop:"), err)
+	fmt.Fprintf(e.Stderr, "%s %s\n", p.red("bellhop:"), visible(err.Error()))
 	if h := hintFor(err); h != "" {
-		fmt.Fprintf(e.Stderr, "%s %s\n", p.cyan("hint:"), h)
+		fmt.Fprintf(e.Stderr, "%s %s\n", p.cyan("hint:"), visible(h))
 	}
 }
 

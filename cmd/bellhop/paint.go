@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -57,6 +58,24 @@ func (p paint) state(s string) string {
 		return p.yellow(s)
 	}
 	return p.dim(s)
+}
+
+// visible writes what a terminal would obey, or not show at all, as Go would quote it. Names
+// and lines of a repo are another's: an escape sequence in them could hide the rest of what we
+// say. Tabs and line ends stay.
+func visible(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == '\t' || r == '\n' || strconv.IsPrint(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		}
+	}
+	return b.String()
 }
 
 // writeJSON prints v as people and jq like it.
