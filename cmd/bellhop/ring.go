@@ -212,7 +212,7 @@ func deliver(ctx context.Context, url string, secret []byte, ref, commit string)
 	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return d, fmt.Errorf("deliver to %s: %w", url, err)
+		return d, hint(fmt.Errorf("deliver to %s: %w", url, err), urlHint)
 	}
 	defer res.Body.Close()
 	d.status = res.StatusCode
@@ -223,8 +223,13 @@ func deliver(ctx context.Context, url string, secret []byte, ref, commit string)
 	if json.Unmarshal(answer, &d) != nil {
 		d.Message = strings.TrimSpace(string(answer))
 	}
-	if d.status == http.StatusUnauthorized {
+	switch d.status {
+	case http.StatusUnauthorized:
 		return d, hint(errors.New("the server says that the signature is wrong"), "is this the secret that the server uses?")
+	case http.StatusNotFound:
+		return d, hint(fmt.Errorf("deliver to %s: no webhook is heard there", url), urlHint)
 	}
 	return d, nil
 }
+
+const urlHint = "where the server listens is its --listen: give --url http://ADDRESS/v1/webhook"

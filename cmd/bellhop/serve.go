@@ -415,7 +415,7 @@ func healthy(ctx context.Context, listen, stateDir string) error {
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return hint(err, "give --listen ADDRESS, or BELLHOP_LISTEN, as the server has it")
 	}
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
