@@ -46,7 +46,7 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there, 4 r
 
 func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
 	g := e.progressOn(e.Stderr)
-	client, err := f.dial()
+	client, err := e.dial(f)
 	if err != nil {
 		return err
 	}

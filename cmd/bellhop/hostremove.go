@@ -84,7 +84,7 @@ type removeRequest struct {
 }
 
 func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeRequest) error {
-	client, err := f.dial()
+	client, err := e.dial(f)
 	if err != nil {
 		return err
 	}

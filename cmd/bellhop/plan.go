@@ -157,7 +157,7 @@ func (e *Env) plan(ctx context.Context, f *deployerFlags, req deploy.Request, as
 
 // askPlan has the plan made by the server, or here.
 func (e *Env) askPlan(ctx context.Context, f *deployerFlags, req deploy.Request) (a planAnswer, err error) {
-	client, err := f.dial()
+	client, err := e.dial(f)
 	if err != nil {
 		return a, err
 	}

@@ -67,18 +67,16 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
 }
 
-// dial finds the running server; nil when none runs. The server works by flags of its own, so
-// one that was typed here would be passed over in silence, and another branch than the named
-// one deployed. What the environment says is the server's as often as ours, and no refusal.
-func (f *deployerFlags) dial() (*server.Client, error) {
+// dial finds the running server; nil when none runs. The server works by flags of its own. One that
+// was typed here is not heeded, and that is said: another branch than the named one is deployed.
+// It is no error, so that one command line serves with and without a server.
+func (e *Env) dial(f *deployerFlags) (*server.Client, error) {
 	client, err := dial(f.stateDir)
 	if client == nil || err != nil {
 		return nil, err
 	}
 	if typed := f.typed(); len(typed) > 0 {
-		client.Close()
-		said := strings.Join(typed, " ")
-		return nil, hint(fmt.Errorf("%s: only for work without a server, and one runs on %s", said, f.stateDir), "leave %s away to ask that server", said)
+		fmt.Fprintf(e.Stderr, "bellhop: the server that runs on %s has its own %s; those given here are for work without one\n", f.stateDir, strings.Join(typed, " "))
 	}
 	return client, nil
 }
