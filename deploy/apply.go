@@ -198,17 +198,17 @@ func (d *Deployer) remember(host, run string, e history.End) {
 }
 
 // follow rings again where a host ended at something else than what is wanted by now, and
-// keeps trying what can't be reached.
+// keeps trying what can't be reached. What failed and is still wanted is not tried again.
 func (d *Deployer) follow(host string, e history.End) {
-	if e.Stood() {
-		d.reached(host)
-		if h, ok := d.History.Host(host); ok && !h.Follows && h.Wanted != "" && h.State == history.Behind {
-			d.ring("more for " + host)
-		}
-		return
-	}
 	if e.Outcome == history.Pending || e.Outcome == history.Unknown {
 		d.unreached(host)
+		return
+	}
+	if e.Stood() {
+		d.reached(host)
+	}
+	if h, ok := d.History.Host(host); ok && h.State != history.Released && e.Outcome != history.RunCancelled && h.Wanted != "" && h.Wanted != e.Digest {
+		d.ring("more for " + host)
 	}
 }
 

@@ -240,6 +240,33 @@ func TestSlowHostIsDetached(t *testing.T) {
 	w.wantState("b", history.Current, *r.Commit)
 }
 
+// A fix that is pushed while a bad commit is at work on a slow host follows when that fails; a
+// bad one that nothing followed is not tried again.
+func TestPushIsFollowedWhenASlowHostEndsBadly(t *testing.T) {
+	for _, fixed := range []bool{true, false} {
+		w := newWorld(t, "a", "b")
+		w.push("first", history.RunDone)
+		w.d.Detach = true
+		w.d.Limits.Patience = 300 * time.Millisecond
+		bell := deploy.NewBell(w.d)
+		hold := make(chan struct{})
+		w.d.Links = &slow{w.d.Links, "b", hold}
+		w.machines["b"].Fail("web.service")
+		w.files["services/web/files/etc/web.conf"] = "bad\n"
+		w.push("second", history.RunDone)
+		if fixed {
+			w.files["services/web/files/etc/web.conf"] = "good\n"
+			w.push("third", history.RunDone)
+		}
+		close(hold)
+		w.must(w.d.Wait(t.Context()))
+		w.wantState("b", history.RolledBack, w.commits[0].Commit)
+		if rung := len(bell.Waiting()) > 0; rung != fixed {
+			t.Errorf("b failed, and the next push came: %v; rung: %v", fixed, rung)
+		}
+	}
+}
+
 type slow struct {
 	deploy.Links
 	host string
