@@ -56,10 +56,9 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		if hp.bundle != nil {
 			h.Wanted = hp.bundle.Digest
 		}
-		if !hp.Push && hp.Error != "" && (p.selected == nil || p.selected[hp.Name]) {
+		if !hp.Push && (hp.Error != "" || hp.State == history.Deploying) && (p.selected == nil || p.selected[hp.Name]) {
 			h.Listed, h.Outcome = true, hp.State
-			r.ended(hp.Name, history.End{Outcome: hp.State})
-			r.event(Event{Host: hp.Name, Step: "end", Outcome: hp.State, Text: hp.Error})
+			r.event(hp.untouched())
 		}
 		hosts = append(hosts, h)
 	}
@@ -71,28 +70,47 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	return nil
 }
 
-// peers knows how long the hosts of a run took, to tell a slow one.
+// untouched tells why a host is not pushed.
+func (hp *HostPlan) untouched() Event {
+	if hp.State == history.Deploying {
+		return Event{Host: hp.Name, Step: history.Deploying, Text: "an earlier run is still at work there"}
+	}
+	return Event{Host: hp.Name, Step: "end", Outcome: hp.State, Text: hp.Error}
+}
+
+// peers knows how the hosts of a run got on, to tell a slow one.
 type peers struct {
 	mu      sync.Mutex
+	left    int // that were not begun yet
+	ended   bool
 	longest time.Duration
 }
 
-func (p *peers) ended(took time.Duration) {
+func (p *peers) begun() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.longest = max(p.longest, took)
+	p.left--
 }
 
-func (p *peers) patience(limit time.Duration) time.Duration {
+func (p *peers) took(t time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.longest + limit
+	p.ended = true
+	p.longest = max(p.longest, t)
+}
+
+// patience is how long a host may take, and whether anybody is held up by one that takes longer:
+// a host with no peer that was faster, or that waits for its turn, is not slow.
+func (p *peers) patience(limit time.Duration) (may time.Duration, heldUp bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.longest + limit, p.ended || p.left > 0
 }
 
 // pushAll pushes hosts, n at once, and returns when each has ended or was detached. When ctx
 // ends no other host is begun.
 func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPlan, n int) {
-	var all peers
+	all := peers{left: len(hosts)}
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, n)
 	for _, hp := range hosts {
@@ -100,6 +118,7 @@ func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPl
 		case slots <- struct{}{}:
 		case <-ctx.Done():
 		}
+		all.begun()
 		if ctx.Err() != nil {
 			d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: -1})
 			continue
@@ -112,8 +131,8 @@ func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPl
 	wg.Wait()
 }
 
-// pushPatiently pushes one host, and stops waiting for it when it is much slower than its
-// peers: it goes on by itself, and the run may end without it.
+// pushPatiently pushes one host, and stops waiting for it when it is slow and somebody waits: it
+// goes on by itself, and the run may end without it.
 func (d *Deployer) pushPatiently(ctx context.Context, r *run, p *Plan, hp *HostPlan, all *peers) {
 	began := time.Now()
 	hctx, cancel := context.WithTimeoutCause(r.parent, d.limits().Host, errHostDeadline)
@@ -127,16 +146,18 @@ func (d *Deployer) pushPatiently(ctx context.Context, r *run, p *Plan, hp *HostP
 		e, open := d.push(hctx, r, p, hp)
 		d.setPushing(hp.Name, false)
 		if open {
-			r.ended(hp.Name, history.End{Outcome: history.RunCancelled})
+			r.cut.Store(true)
 			return
 		}
 		e.Took = time.Since(began)
 		d.end(r, hp, e)
 	}()
-	for {
+	why := "the run's time is over"
+	for slow := false; !slow; {
+		may, _ := all.patience(d.limits().Patience)
 		select {
 		case <-done:
-			all.ended(time.Since(began))
+			all.took(time.Since(began))
 			return
 		case <-ctx.Done():
 			if !d.Detach {
@@ -144,16 +165,31 @@ func (d *Deployer) pushPatiently(ctx context.Context, r *run, p *Plan, hp *HostP
 				<-done
 				return
 			}
-		case <-time.After(max(all.patience(d.limits().Patience)-time.Since(began), 10*time.Millisecond)):
-			if !d.Detach || time.Since(began) < all.patience(d.limits().Patience) {
-				continue
+			if slow = true; r.parent.Err() != nil {
+				why = "bellhop ends"
+				r.cut.Store(true)
 			}
+		case <-time.After(max(may-time.Since(began), patienceStep)):
+			why, slow = d.slow(time.Since(began), all)
 		}
-		r.ended(hp.Name, history.End{Outcome: history.Deploying})
-		r.event(Event{Host: hp.Name, Step: "detached", Text: "slower than its peers; it goes on by itself"})
-		d.log().Warn("host is slow and was detached", "host", hp.Name, "run", r.head.ID, "took", time.Since(began))
-		return
 	}
+	r.event(Event{Host: hp.Name, Step: "detached", Text: why + "; it goes on by itself"})
+	d.log().Warn("host was detached", "host", hp.Name, "run", r.head.ID, "cause", why, "took", time.Since(began))
+}
+
+// patienceStep is how often it is asked whether somebody waits for a host that is over its time.
+const patienceStep = 100 * time.Millisecond
+
+// slow says whether a host that took so long is to be detached, and why.
+func (d *Deployer) slow(took time.Duration, all *peers) (why string, slow bool) {
+	may, heldUp := all.patience(d.limits().Patience)
+	switch {
+	case !d.Detach || took < may:
+		return "", false
+	case heldUp:
+		return "slower than its peers", true
+	}
+	return "another push waits", d.pushWaits()
 }
 
 var errHostDeadline = errors.New("the host's deadline passed")
@@ -168,7 +204,6 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 		d.log().Error("store the result", "host", hp.Name, "err", err)
 	}
 	d.remember(hp.Name, r.head.ID, e)
-	r.ended(hp.Name, e)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, note := range history.Notes(res) {
 			r.event(Event{Host: hp.Name, Step: "note", Text: note})
@@ -275,6 +310,14 @@ func (d *Deployer) ring(cause string) {
 	if again != nil {
 		again(cause)
 	}
+}
+
+// pushWaits says that another run is asked for, by more than the clock.
+func (d *Deployer) pushWaits() bool {
+	d.mu.Lock()
+	waits := d.waits
+	d.mu.Unlock()
+	return waits != nil && waits()
 }
 
 // Wait returns when no host is being pushed any more, or ctx ends.

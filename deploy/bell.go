@@ -56,6 +56,7 @@ func NewBell(d *Deployer) *Bell {
 	}
 	d.mu.Lock()
 	d.again = func(cause string) { b.Ring(cause) }
+	d.waits = b.pushWaits
 	d.mu.Unlock()
 	return b
 }
@@ -110,6 +111,13 @@ func (b *Bell) Waiting() []string {
 		ids = append(ids, b.slot.RunID)
 	}
 	return ids
+}
+
+// pushWaits says that a run waits which a poll would not make by itself a little later.
+func (b *Bell) pushWaits() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) > 0 || b.slot != nil && !strings.HasPrefix(b.slot.Cause, "poll")
 }
 
 // Serve settles what an earlier process left open, rings once, and makes runs until ctx

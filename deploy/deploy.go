@@ -122,6 +122,7 @@ type Deployer struct {
 	bad      failed   // nil: not read yet
 	hosts    map[string]*hostLock
 	again    func(cause string) // rings the bell, when there is one
+	waits    func() bool        // says that the bell has a push waiting
 	deafs    map[string]bool    // hosts that did not hear an early offer
 	trouble  string             // that the last look at the remote ended by; "" when it was good
 	tries    map[string]int     // by host: pushes in a row that could not reach it
@@ -178,7 +179,8 @@ type Event struct {
 	At   time.Time `json:"at"`
 	Host string    `json:"host,omitempty"` // "": the run itself
 	// Step is sync, load, plan, begin, a step of the helper's, note (what a person must hear
-	// besides what came of it), or end.
+	// besides what came of it), detached (the run does not wait for it any more), deploying (an
+	// earlier run is at work there), or end.
 	Step    string `json:"step"`
 	Text    string `json:"text,omitempty"`
 	Outcome string `json:"outcome,omitempty"` // with step end

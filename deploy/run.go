@@ -10,9 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 )
@@ -26,9 +26,7 @@ type run struct {
 	stored  bool // history has its plan
 	quiet   bool // a plan that is only shown
 	release func()
-
-	mu   sync.Mutex
-	ends map[string]history.End // by host, what came of those that it listed
+	cut     atomic.Bool // this bellhop ends, and a host goes on that nobody listens to
 }
 
 // NewRunID makes the id of a run: its time, so that ids sort, and a little chance.
@@ -55,7 +53,7 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 	if req.Cause == "" {
 		req.Cause = "deploy"
 	}
-	r := &run{d: d, req: req, parent: ctx, ends: map[string]history.End{}, release: func() {}}
+	r := &run{d: d, req: req, parent: ctx, release: func() {}}
 	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now()}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, fmt.Errorf("run %s: not done in %v", req.RunID, d.limits().Run))
 	return r, ctx, func() { r.release(); cancel() }
@@ -218,7 +216,8 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 	return r.finish(history.RunRefused, err)
 }
 
-// finish stores the run's outcome and returns it as history has it, with err.
+// finish stores the run's outcome, or with "" what came of its hosts, and returns the run as
+// history has it, with err.
 func (r *run) finish(outcome string, err error) (*history.Run, error) {
 	r.release()
 	text := ""
@@ -230,6 +229,9 @@ func (r *run) finish(outcome string, err error) (*history.Run, error) {
 		return nil, errors.Join(err, serr)
 	}
 	hr, rerr := r.d.History.Run(ctx, r.head.ID)
+	if rerr == nil && hr.Outcome != nil {
+		outcome = *hr.Outcome
+	}
 	r.event(Event{Step: "end", Outcome: outcome, Text: text})
 	r.d.log().Info("run ended", "run", r.head.ID, "commit", r.head.Commit, "cause", r.req.Cause, "outcome", outcome, "took", time.Since(r.head.At).Round(time.Millisecond), "err", text)
 	return hr, errors.Join(err, rerr)
@@ -240,7 +242,11 @@ func (r *run) tell() (*history.Run, error) {
 	if !r.stored { // a poll that found nothing
 		return r.unstored(history.RunNothing), nil
 	}
-	hr, err := r.finish(r.outcome(), nil)
+	outcome := "" // what came of its hosts says
+	if r.cut.Load() {
+		outcome = history.RunCancelled
+	}
+	hr, err := r.finish(outcome, nil)
 	if err == nil && r.d.Keep != nil {
 		commits, cerr := r.d.History.Commits()
 		if cerr == nil {
@@ -268,44 +274,6 @@ func (r *run) unstored(outcome string) *history.Run {
 	r.event(Event{Step: "end", Outcome: outcome})
 	return &history.Run{ID: r.head.ID, Commit: &r.head.Commit, Author: &r.head.Author, Subject: &r.head.Subject, Cause: r.head.Cause,
 		StartedAt: r.head.At.UTC(), FinishedAt: &now, Outcome: &outcome, Hosts: []history.RunResult{}}
-}
-
-func (r *run) outcome() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var good, refused, bad, stopped int
-	for _, e := range r.ends {
-		switch e.Outcome {
-		case bundle.OutcomeNothing, history.Deploying:
-		case bundle.OutcomeDone:
-			good++
-		case history.Refused:
-			refused++
-		case history.RunCancelled:
-			stopped++
-		default:
-			bad++
-		}
-	}
-	switch {
-	case stopped > 0:
-		return history.RunCancelled
-	case bad+refused == 0 && good == 0:
-		return history.RunNothing
-	case bad+refused == 0:
-		return history.RunDone
-	case good > 0:
-		return history.RunPartial
-	case bad == 0:
-		return history.RunRefused
-	}
-	return history.RunFailed
-}
-
-func (r *run) ended(host string, e history.End) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ends[host] = e
 }
 
 // failed is what did not work: by host, by bundle digest.

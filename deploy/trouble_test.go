@@ -240,6 +240,41 @@ func TestSlowHostIsDetached(t *testing.T) {
 	w.wantState("b", history.Current, *r.Commit)
 }
 
+// A host alone has no peers to be slower than; when another push waits it is let go, and what
+// came of it is what its run says in the end.
+func TestLoneSlowHost(t *testing.T) {
+	for _, waits := range []bool{false, true} {
+		w := newWorld(t, "a")
+		w.push("first", history.RunDone)
+		w.d.Detach = true
+		w.d.Limits.Patience = 200 * time.Millisecond
+		bell := deploy.NewBell(w.d)
+		hold := make(chan struct{})
+		w.d.Links = &slow{w.d.Links, "a", hold}
+		w.machines["a"].Fail("web.service")
+		w.files["services/web/files/etc/web.conf"] = "bad\n"
+		if waits {
+			bell.Ring("push")
+			r := w.push("second", history.RunNothing)
+			again := w.run(deploy.Request{Cause: "deploy"}, history.RunNothing)
+			if len(again.Hosts) != 1 || *again.Hosts[0].Outcome != history.Deploying {
+				t.Errorf("a run beside one at work lists %s, want a: deploying", w.tell(again))
+			}
+			close(hold)
+			w.must(w.d.Wait(t.Context()))
+			r, err := w.db.Run(t.Context(), r.ID)
+			w.must(err)
+			if *r.Outcome != history.RunFailed {
+				t.Errorf("the run whose only host failed later is %s, want failed", *r.Outcome)
+			}
+			continue
+		}
+		bell.Ring("poll")
+		time.AfterFunc(time.Second, func() { close(hold) })
+		w.push("second", history.RunFailed)
+	}
+}
+
 // A fix that is pushed while a bad commit is at work on a slow host follows when that fails; a
 // bad one that nothing followed is not tried again.
 func TestPushIsFollowedWhenASlowHostEndsBadly(t *testing.T) {

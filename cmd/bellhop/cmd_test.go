@@ -130,10 +130,13 @@ func TestProgressPlain(t *testing.T) {
 		{Run: "r", At: now, Host: "a", Step: "end", Outcome: "rolled-back", Text: "unit x:\nfailed"},
 		{Run: "r", At: now, Host: "b", Step: "note", Text: "stays on the host: user x"},
 		{Run: "r", At: now, Host: "b", Step: "end", Outcome: "done"},
+		{Run: "r", At: now, Host: "c", Step: "detached", Text: "slower than its peers"},
+		{Run: "r", At: now, Host: "d", Step: "deploying", Text: "an earlier run"},
 	} {
 		g.event(ev)
 	}
-	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back: unit x:\n  failed\nb: stays on the host: user x\nb: done\n"
+	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back: unit x:\n  failed\nb: stays on the host: user x\nb: done\n" +
+		"c: detached: slower than its peers\nd: deploying: an earlier run\n"
 	if out.String() != want {
 		t.Errorf("progress in a pipe:\n%s\nwant:\n%s", out.String(), want)
 	}

@@ -28,7 +28,8 @@ func (e *Env) deployCmd() *cobra.Command {
 a run of its own, queued behind the current one; without one it does the work itself, given
 --state-dir and --repo. The flags hold for this run alone.
 
-Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there, 4 refused.`,
+Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there or are not there yet,
+4 refused.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			req.Cause, req.By = "deploy", e.userName()
 			return e.deploy(c.Context(), &f, req, asJSON)
@@ -58,7 +59,7 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 		} else if err != nil {
 			return fromSocket(err)
 		}
-		return e.ended(run, nil, asJSON)
+		return e.ended(run, nil, req.On, asJSON)
 	}
 	h, err := f.openUndumpable(e)
 	if err != nil {
@@ -67,7 +68,7 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 	defer h.Close()
 	h.deployer.Progress = g.event
 	run, err := h.deployer.Run(ctx, req)
-	return e.ended(run, err, asJSON)
+	return e.ended(run, err, req.On, asJSON)
 }
 
 // openUndumpable opens the rooms for a command that does the work itself.
@@ -78,8 +79,8 @@ func (f *deployerFlags) openUndumpable(e *Env) (*house, error) {
 	return f.open(e, quietLog())
 }
 
-// ended tells what came of a run, and chooses the exit code.
-func (e *Env) ended(run *history.Run, err error, asJSON bool) error {
+// ended tells what came of a run on the hosts chosen by on, and chooses the exit code.
+func (e *Env) ended(run *history.Run, err error, on string, asJSON bool) error {
 	if run != nil {
 		if asJSON {
 			if jerr := e.writeJSON(struct {
@@ -89,7 +90,7 @@ func (e *Env) ended(run *history.Run, err error, asJSON bool) error {
 				return jerr
 			}
 		} else {
-			printOutcome(e, run)
+			printOutcome(e, run, on)
 		}
 	}
 	if err != nil {
@@ -131,6 +132,9 @@ func explain(err error) error {
 func runCode(run *history.Run) int {
 	switch or(run.Outcome, "") {
 	case "done", "nothing":
+		if tally(run)["running"] > 0 {
+			return exitHosts // nobody knows yet how they end
+		}
 		return 0
 	case "refused":
 		return exitRefused
@@ -140,12 +144,33 @@ func runCode(run *history.Run) int {
 	return exitHosts
 }
 
-func printOutcome(e *Env, run *history.Run) {
-	p := e.outPaint()
-	tally := map[string]int{}
+// tally counts the hosts of a run by outcome. Those that a run is still at work on are running:
+// this one, which they were too slow for, or an earlier one.
+func tally(run *history.Run) map[string]int {
+	n := map[string]int{}
 	for _, r := range run.Hosts {
-		tally[or(r.Outcome, "running")]++
+		o := or(r.Outcome, "running")
+		if o == history.Deploying {
+			o = "running"
+		}
+		n[o]++
 	}
+	return n
+}
+
+// outcomeWord is what a run is called: one that hosts are still at work for came to no good end
+// yet.
+func outcomeWord(run *history.Run) string {
+	word := or(run.Outcome, "running")
+	if (word == history.RunDone || word == history.RunNothing) && tally(run)["running"] > 0 {
+		return "running"
+	}
+	return word
+}
+
+func printOutcome(e *Env, run *history.Run, on string) {
+	p := e.outPaint()
+	tally := tally(run)
 	var parts []string
 	for _, o := range []string{"done", "nothing", "pending", "failed", "rolled-back", "unconfirmed", "refused", "unknown", "running"} {
 		if tally[o] > 0 {
@@ -154,6 +179,8 @@ func printOutcome(e *Env, run *history.Run) {
 	}
 	line := strings.Join(parts, ", ")
 	switch {
+	case line == "" && runCode(run) == 0 && on != "":
+		line = "every chosen host is as the repo says" // nobody looked at the others
 	case line == "" && runCode(run) == 0:
 		line = "every host is as the repo says"
 	case line == "":
@@ -165,7 +192,7 @@ func printOutcome(e *Env, run *history.Run) {
 	if run.FinishedAt != nil {
 		line += ", " + took(run.FinishedAt.Sub(run.StartedAt).Round(time.Millisecond))
 	}
-	fmt.Fprintf(e.Stdout, "%s %s\n", outcomePaint(p, or(run.Outcome, "running")), line)
+	fmt.Fprintf(e.Stdout, "%s %s\n", outcomePaint(p, outcomeWord(run)), line)
 	for _, r := range run.Hosts {
 		if r.Error != nil {
 			fmt.Fprintf(e.Stdout, "  %s: %s\n", p.red(r.Name), indentRest(*r.Error, "    "))

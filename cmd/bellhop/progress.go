@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"bellhop/deploy"
+	"bellhop/internal/history"
 )
 
 // A progress shows a run as it goes on: one live line per host for a terminal, plain lines
@@ -59,7 +60,7 @@ func (g *progress) event(ev deploy.Event) {
 	switch {
 	case g.live:
 		g.redraw("")
-	case row.outcome != "" || ev.Step == "undo":
+	case row.outcome != "" || ev.Step == "undo" || ev.Step == "detached" || ev.Step == history.Deploying:
 		g.line(row)
 	}
 }

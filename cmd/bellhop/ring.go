@@ -65,7 +65,7 @@ func (e *Env) ring(ctx context.Context, stateDir string, follow, asJSON bool) er
 	if err := json.Unmarshal(a.Result, &run); err != nil {
 		return fmt.Errorf("ring: read what came of run %s: %w", a.Run, err)
 	}
-	return e.ended(&run, nil, asJSON)
+	return e.ended(&run, nil, "", asJSON)
 }
 
 // dialRing takes the socket that may do everything, or the one for those who may only ring.

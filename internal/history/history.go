@@ -69,6 +69,9 @@ type DB struct {
 	swept map[string]int64
 	// open are the runs that hosts were begun in and have no result of, by host.
 	open map[string][]string
+	// unfinished are the runs without an end. A host that ends after its run changes what came
+	// of that.
+	unfinished map[string]bool
 	// restless are the hosts that a plan must look at whatever a commit changed: all but those
 	// that follow the top commit and are current, and those that were released.
 	restless map[string]bool
@@ -187,6 +190,11 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
+	unfinished, err := readUnfinished(db.sql)
+	if err != nil {
+		return err
+	}
+	db.unfinished = unfinished
 	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
 	db.given, db.swept = map[string]int{}, map[string]int64{}
 	db.atWork.Store(0)

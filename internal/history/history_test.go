@@ -205,6 +205,36 @@ func TestNewerPlanLeavesADetachedHostBehind(t *testing.T) {
 	}
 }
 
+// A host that ends after its run changes what the run came to, as is told once.
+func TestLateHostChangesItsRun(t *testing.T) {
+	for _, tt := range []struct{ run, first, late, want string }{
+		{"nothing", bundle.OutcomeNothing, bundle.OutcomeRolledBack, history.RunFailed},
+		{"done", bundle.OutcomeDone, bundle.OutcomeRolledBack, history.RunPartial},
+		{"done", bundle.OutcomeDone, bundle.OutcomeDone, history.RunDone},
+		{"cancelled", history.RunCancelled, bundle.OutcomeDone, history.RunCancelled},
+	} {
+		db := fresh(t)
+		ctx := t.Context()
+		plan := []history.Planned{{Name: "a", State: history.Behind, Wanted: "x", Listed: true}, {Name: "b", State: history.Behind, Wanted: "x", Listed: true}}
+		must(t,
+			db.Plan(ctx, run("1", "c"), "c", plan, nil),
+			db.Begun(ctx, "1", "a", "x"), db.Begun(ctx, "1", "b", "x"),
+			db.Ended(ctx, "1", "a", history.End{Outcome: tt.first, Digest: "x"}),
+			db.FinishRun(ctx, run("1", "c"), "", ""))
+		r, err := db.Run(ctx, "1")
+		must(t, err)
+		if *r.Outcome != tt.run {
+			t.Errorf("with one host %s and one at work the run is %s, want %s", tt.first, *r.Outcome, tt.run)
+		}
+		must(t, db.Ended(ctx, "1", "b", history.End{Outcome: tt.late, Digest: "x"}))
+		r, err = db.Run(ctx, "1")
+		must(t, err)
+		if *r.Outcome != tt.want {
+			t.Errorf("%s, and later %s: the run is %s, want %s", tt.first, tt.late, *r.Outcome, tt.want)
+		}
+	}
+}
+
 func TestFailureIsRememberedByDigest(t *testing.T) {
 	db := fresh(t)
 	ctx := t.Context()

@@ -66,6 +66,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 		if err := insertRun(tx, s); err != nil {
 			return err
 		}
+		db.unfinished[s.ID] = true
 		was := db.top
 		if top != "" && top != was {
 			if err := setMeta(tx, "commit", top); err != nil {
@@ -119,6 +120,9 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	if p.Outcome != "" {
 		ended = millis(s.At)
 		was := old.State
+		if p.Outcome == Deploying { // an older run will tell
+			return saveListed(tx, s, p, ended)
+		}
 		if old.Error == p.Error && was == p.State {
 			return saveListed(tx, s, p, ended) // told already
 		}
@@ -214,6 +218,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		old := db.hosts[host]
 		h := db.after(old, e, now)
 		h.Name, h.Run = host, run
+		late := append([]string{run}, db.open[host]...) // an older run that it was open in ends there too
 		if err := db.saveResult(tx, run, host, e, now); err != nil {
 			return err
 		}
@@ -223,7 +228,10 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := tell(tx, Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error}); err != nil {
 			return err
 		}
-		return db.saveHost(tx, h)
+		if err := db.saveHost(tx, h); err != nil {
+			return err
+		}
+		return db.judgeLate(tx, late, now)
 	})
 }
 
@@ -324,17 +332,25 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	return err
 }
 
-// FinishRun stores a run's outcome. A run that was never planned, as when the repo can't be
-// read, is stored whole.
+// FinishRun stores a run's outcome; "" has it follow from what came of its hosts. A run that was
+// never planned, as when the repo can't be read, is stored whole.
 func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) error {
 	return db.write(ctx, "the end of run "+s.ID, func(tx *tx) error {
 		now := db.clock()
 		if err := insertRun(tx, s); err != nil {
 			return err
 		}
+		outcome := outcome // f may run twice
+		if outcome == "" {
+			var err error
+			if outcome, err = judge(tx, s.ID); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ? WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
 			return err
 		}
+		delete(db.unfinished, s.ID)
 		if err := tell(tx, Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText}); err != nil {
 			return err
 		}
@@ -389,6 +405,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			}
 		}
 		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), RunCancelled)
+		clear(db.unfinished)
 		return err
 	})
 	return open, err

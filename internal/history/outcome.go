@@ -1,0 +1,111 @@
+package history
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// What came of a run follows from what came of its hosts. A slow host may end after its run did:
+// then the run is judged again, so that it never says of a host what is not true any more. A run
+// that ended by an error of its own, or was cancelled, stays as it was.
+
+// judge is the outcome of a run by its hosts. One that is still at work counts for nothing yet.
+func judge(tx *tx, run string) (string, error) {
+	rows, err := tx.Query(`SELECT outcome, count(*) FROM results WHERE run = ? GROUP BY outcome`, run)
+	if err != nil {
+		return "", err
+	}
+	defer rows.Close()
+	var good, refused, bad, stopped int
+	for rows.Next() {
+		var outcome string
+		var n int
+		if err := rows.Scan(&outcome, &n); err != nil {
+			return "", err
+		}
+		switch outcome {
+		case bundle.OutcomeNothing, Deploying, "":
+		case bundle.OutcomeDone:
+			good += n
+		case Refused:
+			refused += n
+		case RunCancelled:
+			stopped += n
+		default:
+			bad += n
+		}
+	}
+	return outcomeOf(good, refused, bad, stopped), rows.Err()
+}
+
+func outcomeOf(good, refused, bad, stopped int) string {
+	switch {
+	case stopped > 0:
+		return RunCancelled
+	case bad+refused == 0 && good == 0:
+		return RunNothing
+	case bad+refused == 0:
+		return RunDone
+	case good > 0:
+		return RunPartial
+	case bad == 0:
+		return RunRefused
+	}
+	return RunFailed
+}
+
+// judgeLate judges those of runs again that ended before one of their hosts did.
+func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
+	for i, run := range runs {
+		if db.unfinished[run] || slices.Contains(runs[:i], run) {
+			continue
+		}
+		if err := judgeAgain(tx, run, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeAgain judges one run, and tells what has changed.
+func judgeAgain(tx *tx, run string, now time.Time) error {
+	outcome, err := judge(tx, run)
+	if err != nil {
+		return err
+	}
+	rows, err := tx.Query(`UPDATE runs SET outcome = ?1 WHERE id = ?2 AND finished_at > 0 AND error = '' AND outcome NOT IN (?1, ?3) RETURNING commit_id`,
+		outcome, run, RunCancelled)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	m := Message{At: now, Kind: "run", Run: run, Now: outcome}
+	if !rows.Next() {
+		return rows.Err()
+	}
+	if err := errors.Join(rows.Scan(&m.Commit), rows.Close()); err != nil {
+		return err
+	}
+	return tell(tx, m)
+}
+
+// readUnfinished lists the runs that have no end.
+func readUnfinished(q querier) (map[string]bool, error) {
+	rows, err := q.Query(`SELECT id FROM runs WHERE finished_at = 0`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	runs := map[string]bool{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		runs[id] = true
+	}
+	return runs, rows.Err()
+}
