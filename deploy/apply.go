@@ -233,7 +233,8 @@ func (d *Deployer) remember(host, run string, e history.End) {
 }
 
 // follow rings again where a host ended at something else than what is wanted by now, and
-// keeps trying what can't be reached. What failed and is still wanted is not tried again.
+// keeps trying what can't be reached. What failed and is still wanted is not tried again, unless
+// it was only cut off.
 func (d *Deployer) follow(host string, e history.End) {
 	if e.Outcome == history.Pending || e.Outcome == history.Unknown {
 		d.unreached(host)
@@ -242,8 +243,13 @@ func (d *Deployer) follow(host string, e history.End) {
 	if e.Stood() {
 		d.reached(host)
 	}
-	if h, ok := d.History.Host(host); ok && h.State != history.Released && e.Outcome != history.RunCancelled && h.Wanted != "" && h.Wanted != e.Digest {
+	h, ok := d.History.Host(host)
+	switch {
+	case !ok || h.State == history.Released || e.Outcome == history.RunCancelled || h.Wanted == "":
+	case h.Wanted != e.Digest:
 		d.ring("more for " + host)
+	case e.Outcome == bundle.OutcomeRolledBack && e.State == history.Behind:
+		d.ring(host + " was cut off")
 	}
 }
 

@@ -84,7 +84,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		case err == nil && res.Outcome == bundle.OutcomeRefused && res.Refused == bundle.RefusedBase && try < attempts:
 			continue // someone else was there in between: the next hello says what stands
 		case err == nil:
-			return d.result(hp, res, boot), false
+			return d.result(r.head.ID, hp, res, boot), false
 		}
 		if try == attempts || !passes(err) || !pause(ctx, d.limits().Retry<<(try-1)) {
 			if lost := (errLost{}); unsure && !errors.As(err, &lost) {
@@ -147,8 +147,8 @@ func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.E
 	return e, false
 }
 
-// result is what a host's own word means for history.
-func (d *Deployer) result(hp *HostPlan, res *bundle.Result, boot string) history.End {
+// result is what a host's own word on a run means for history.
+func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
 	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Present: present(res.Keys), Details: res}
 	switch res.Outcome {
 	case bundle.OutcomeDone, bundle.OutcomeNothing:
@@ -166,6 +166,9 @@ func (d *Deployer) result(hp *HostPlan, res *bundle.Result, boot string) history
 		}
 	case bundle.OutcomeRolledBack:
 		e.State, e.Remember = history.RolledBack, true
+		if res.CutOff && !d.cutBefore(run, hp) {
+			e.State, e.Remember = history.Behind, false
+		}
 	default:
 		e.Outcome, e.State, e.Remember = history.Failed, history.Failed, true
 	}
@@ -176,6 +179,17 @@ func (d *Deployer) result(hp *HostPlan, res *bundle.Result, boot string) history
 		e.Present = -1
 	}
 	return e
+}
+
+// cutBefore says that the same bundle was cut off on the host when it was tried last: then it may
+// be the bundle that kills the host. History knows, rather than this process, because the host
+// may be the one that bellhop runs on and goes down with.
+func (d *Deployer) cutBefore(run string, hp *HostPlan) bool {
+	cut, err := d.History.CutOff(hp.Name, hp.bundle.Digest, run)
+	if err != nil {
+		d.log().Error("look for an earlier cut", "host", hp.Name, "err", err)
+	}
+	return cut || err != nil
 }
 
 // A contact is a helper that said hello.

@@ -553,7 +553,7 @@ func TestTextsOfAHostAreFiltered(t *testing.T) {
 			return s
 		}
 	}
-	w.d.Links = &liar{w.d.Links, "boom \x1b[31m" + w.files["secrets/key0.age"]}
+	w.d.Links = &liar{Links: w.d.Links, text: "boom \x1b[31m" + w.files["secrets/key0.age"]}
 	w.files["services/vault/files/etc/vault.conf"] = "new\n"
 	w.push("second", history.RunFailed)
 	if e := w.state("a").Error; e == nil || *e != "boom [31m‹key key0›" {
@@ -561,13 +561,45 @@ func TestTextsOfAHostAreFiltered(t *testing.T) {
 	}
 }
 
+// A run that a power cut ended is tried once more: the second time it may be the bundle that
+// kills the host. Bellhop itself may have gone down with it.
+func TestCutOffIsTriedOnceMore(t *testing.T) {
+	for _, dies := range []bool{false, true} {
+		w := newWorld(t, "a")
+		first := *w.push("first", history.RunDone).Commit
+		bell := deploy.NewBell(w.d)
+		l := &liar{Links: w.d.Links, text: "the run was cut off", cut: true}
+		w.d.Links = l
+		w.files["services/web/files/etc/web.conf"] = "new\n"
+		w.push("second", history.RunFailed)
+		w.wantState("a", history.Behind, first)
+		if len(bell.Waiting()) != 1 {
+			t.Error("a run that was cut off is not rung for")
+		}
+		if dies {
+			w.d = w.deployer(w.d.ID)
+			w.d.Links = l
+		}
+		w.run(deploy.Request{Cause: "a was cut off"}, history.RunFailed)
+		w.wantState("a", history.RolledBack, first)
+		came := l.came
+		w.run(deploy.Request{Cause: "push"}, history.RunFailed)
+		if l.came != came {
+			t.Error("a bundle that was cut off twice is tried a third time")
+		}
+	}
+}
+
 // A liar answers every offer with a result of its own.
 type liar struct {
 	deploy.Links
 	text string
+	cut  bool
+	came int // sessions
 }
 
 func (l *liar) Helper(_ context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	l.came++
 	var first bytes.Buffer
 	if ahead != nil {
 		if err := ahead(&first); err != nil {
@@ -584,7 +616,7 @@ func (l *liar) Helper(_ context.Context, t link.Target, ahead func(io.Writer) er
 		r := bundle.NewReader(io.MultiReader(&first, in))
 		var o bundle.Offer
 		if r.Expect(bundle.FrameOffer, &o) == nil {
-			bundle.WriteFrame(out, bundle.FrameResult, bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: l.text})
+			bundle.WriteFrame(out, bundle.FrameResult, bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: l.text, CutOff: l.cut})
 		}
 	}()
 	return pipes{outR, inW}, nil

@@ -327,7 +327,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 		return d.stands(ctx, nil, o.Host, &c.hello, present(c.hello.Keys))
 	}
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
-	e := d.result(hp, res, c.hello.BootID)
+	e := d.result(o.Run, hp, res, c.hello.BootID)
 	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
 		return err

@@ -2,7 +2,9 @@ package history
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -326,6 +328,18 @@ func (db *DB) Commits() ([]string, error) {
 type Failure struct {
 	Digest, Run, Outcome, Error string
 	At                          time.Time
+}
+
+// CutOff says that digest was cut off on host when something came of it there last, before run.
+func (db *DB) CutOff(host, digest, run string) (bool, error) {
+	var cut bool
+	err := db.sql.QueryRow(`SELECT coalesce(json_extract(details, '$.cut_off'), 0) FROM results
+		WHERE host = ? AND digest = ? AND run <> ? AND begun_at > 0 AND outcome NOT IN ('', ?, ?, ?) ORDER BY ended_at DESC LIMIT 1`,
+		host, digest, run, Pending, Unknown, RunCancelled).Scan(&cut)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return false, fmt.Errorf("read the results of %s: %w", host, err)
+	}
+	return cut, nil
 }
 
 // readOpen lists the runs that each host was begun in and has no result of.
