@@ -52,9 +52,9 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	}
 	hosts := make([]history.Planned, 0, len(p.Hosts))
 	for _, hp := range p.Hosts {
-		h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Keys: len(manifestOf(hp.bundle).Keys), Reach: reach(hp.host), Listed: hp.Push}
+		h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
 		if hp.bundle != nil {
-			h.Wanted = hp.bundle.Digest
+			h.Wanted, h.Keys = hp.bundle.Digest, len(hp.bundle.Keys)
 		}
 		if !hp.Push && (hp.Error != "" || hp.State == history.Deploying) && (p.selected == nil || p.selected[hp.Name]) {
 			h.Listed, h.Outcome = true, hp.State

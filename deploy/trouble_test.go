@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -804,4 +805,17 @@ func TestRemoteAway(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+// A host whose secret does not open is still one that expects its keys.
+func TestRefusedHostExpectsItsKeys(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.push("first", history.RunDone)
+	w.d.Loader.Open = func(fs.FS, string) ([]byte, error) { return nil, errors.New("no identity opens it") }
+	w.files["secrets/key0.age"] = "new"
+	w.push("second", history.RunRefused)
+	if k := w.state("a").Keys; k.Expected != 2 || k.Present != 2 {
+		t.Errorf("keys of a host with a secret that does not open: %+v, want 2 of 2", k)
+	}
 }
