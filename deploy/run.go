@@ -247,16 +247,33 @@ func (r *run) tell() (*history.Run, error) {
 		outcome = history.RunCancelled
 	}
 	hr, err := r.finish(outcome, nil)
-	if err == nil && r.d.Keep != nil {
-		commits, cerr := r.d.History.Commits()
-		if cerr == nil {
-			cerr = r.d.Keep(commits)
-		}
-		if cerr != nil {
-			r.d.log().Error("keep the commits of generations", "err", cerr)
-		}
+	if err == nil {
+		r.d.keepCommits()
 	}
 	return hr, err
+}
+
+// keepCommits has git keep the commits of generations. One that git has no more, after a forced
+// push, never comes back: it is told once, not by every run.
+func (d *Deployer) keepCommits() {
+	if d.Keep == nil {
+		return
+	}
+	commits, err := d.History.Commits()
+	if err == nil {
+		err = d.Keep(commits)
+	}
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	d.mu.Lock()
+	told := d.unkept == text
+	d.unkept = text
+	d.mu.Unlock()
+	if err != nil && !told {
+		d.log().Warn("commits of generations can't be kept", "err", err)
+	}
 }
 
 // toldAlready says that the run before this one ended by the same error.

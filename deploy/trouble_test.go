@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -817,5 +818,23 @@ func TestRefusedHostExpectsItsKeys(t *testing.T) {
 	w.push("second", history.RunRefused)
 	if k := w.state("a").Keys; k.Expected != 2 || k.Present != 2 {
 		t.Errorf("keys of a host with a secret that does not open: %+v, want 2 of 2", k)
+	}
+}
+
+// Commits that a forced push took away are told once, by what is missing.
+func TestLostCommitsAreToldOnce(t *testing.T) {
+	w := newWorld(t, "a")
+	var log bytes.Buffer
+	w.d.Log = slog.New(slog.NewTextHandler(&log, nil))
+	gone := errors.New("keep 1: object not found")
+	w.d.Keep = func([]string) error { return gone }
+	for range 3 {
+		w.files["services/web/files/etc/web.conf"] += "more\n"
+		w.push("one more", history.RunDone)
+	}
+	gone = errors.New("keep 2: object not found")
+	w.push("another", history.RunNothing)
+	if n := strings.Count(log.String(), "object not found"); n != 2 || strings.Contains(log.String(), "level=ERROR") {
+		t.Errorf("two sets of lost commits are told %d times:\n%s", n, log.String())
 	}
 }
