@@ -413,7 +413,7 @@ func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, values ma
 
 // answer hears what the host says to the offer o, and goes on from there.
 func (c *contact) answer(o *bundle.Offer, b *fleet.Bundle, k *kinds, values map[string][]byte, progress func(bundle.Event, string)) (*bundle.Result, error) {
-	filter := c.d.filter(values)
+	filter := c.d.filter(values, append(said(o), c.hello.BootID)...)
 	done := c.within(c.d.limits().Preflight, "preflight")
 	kind, p, err := c.r.Next()
 	if err != nil {

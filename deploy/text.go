@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -272,13 +274,36 @@ func plain(s string) bool {
 	return true
 }
 
-// filter is what texts of a host pass, given the values that this run holds for it.
-func (d *Deployer) filter(values map[string][]byte) func(string) string {
+// filter is what texts of a host pass, given the values that this run holds for it, until they
+// are cleared. What the deployer said itself, as the host repeats it, passes as it is: a contact
+// that changes nothing has no other text, and costs nothing however big the keys are.
+func (d *Deployer) filter(values map[string][]byte, said ...string) func(string) string {
 	if d.Filter == nil {
 		return func(s string) string { return clean(s, maxText) }
 	}
-	f := d.Filter(values)
-	return func(s string) string { return clean(f(s), maxText) }
+	make := sync.OnceValue(func() func(string) string { return d.Filter(values) })
+	return func(s string) string {
+		if s == "" || slices.Contains(said, s) || slices.Contains(words, s) {
+			return s
+		}
+		return clean(make()(s), maxText)
+	}
+}
+
+// words are what any host may say.
+var words = []string{
+	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed,
+	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle,
+	"pushed", "sealed", "active", "inactive", // of keys
+}
+
+// said are the words of an offer that its result repeats.
+func said(o *bundle.Offer) []string {
+	words := []string{o.Run, o.Digest, o.Deployer, o.Manifest.Network, o.Manifest.Host}
+	for _, k := range o.Manifest.Keys {
+		words = append(words, k.Name)
+	}
+	return words
 }
 
 func cleanAll(list []string, f func(string) string) []string {

@@ -838,3 +838,26 @@ func TestLostCommitsAreToldOnce(t *testing.T) {
 		t.Errorf("two sets of lost commits are told %d times:\n%s", n, log.String())
 	}
 }
+
+// What a host says when nothing changes is known before: no filter is made for it, which for
+// big keys is much work.
+func TestNoFilterWhereNothingIsSaid(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.push("first", history.RunDone)
+	var made int
+	var texts []string
+	w.d.Filter = func(map[string][]byte) func(string) string {
+		made++
+		return func(s string) string { texts = append(texts, s); return s }
+	}
+	w.run(deploy.Request{Cause: "deploy", All: true}, history.RunNothing)
+	if made > 0 {
+		t.Errorf("%d filters were made for %q, want none", made, texts)
+	}
+	w.files["services/vault/files/etc/vault.conf"] = "new\n"
+	w.push("second", history.RunDone)
+	if made != 1 {
+		t.Errorf("%d filters were made for a change, want one", made)
+	}
+}

@@ -1,9 +1,12 @@
 package secrets
 
 import (
+	"cmp"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -30,94 +33,234 @@ const (
 //
 // The zero Filter knows no values. Text may be called from many goroutines; Add may not run
 // beside it.
+//
+// A key of a megabyte has more spellings than anybody wants to hold. So the Filter holds the
+// pieces of each value, and where their spellings begin and end: eight bytes of each. A text that
+// has none of those eight bytes in it holds no part of a spelling that counts; for one that has,
+// the spellings of the pieces in question are made again.
 type Filter struct {
-	Max   int // bytes of output; 0 means MaxText
-	forms map[string]string
-	order []string // forms, longest first
-	swap  *strings.Replacer
+	Max      int // bytes of output; 0 means MaxText
+	pieces   []piece
+	ends     []end             // by bytes, then piece
+	short    map[string]string // spellings too short to have ends, and their tags
+	prepared bool
+}
+
+// A piece is what is a secret by itself, with what takes its place.
+type piece struct {
+	text, tag string
+	raw       bool // found as it is, and in no other spelling
+}
+
+// An end is the first or last eight bytes of a spelling of a piece.
+type end struct {
+	bytes uint64
+	piece int
+}
+
+func (a end) compare(b end) int {
+	return cmp.Or(cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.piece, b.piece))
 }
 
 // Add makes value known by the name of its key. The filter holds copies for as long as it lives.
 func (f *Filter) Add(name string, value []byte) {
-	if f.forms == nil {
-		f.forms = map[string]string{}
-	}
 	tag := "‹key " + stripControl(name) + "›"
 	whole := strings.TrimRight(string(value), "\r\n")
 	if len(whole) >= minValue {
-		f.form(whole, tag)
+		f.pieces = append(f.pieces, piece{whole, tag, true})
 	}
 	for _, part := range parts(whole) {
-		for _, form := range encodings(part) {
-			f.form(form, tag)
-		}
+		f.pieces = append(f.pieces, piece{part, tag, false})
 	}
-	f.swap = nil
+	f.prepared = false
 }
 
-// form remembers one spelling, and the one that is left of it when control bytes are dropped.
-func (f *Filter) form(s, tag string) {
-	for _, s := range []string{s, stripControl(s)} {
-		if _, ok := f.forms[s]; !ok && len(s) >= minValue {
-			f.forms[s] = tag
+// spellings are the ways in which p is found, each also as it is left when control bytes are
+// dropped. Of what is longer than any text only the ends can be in one.
+func (f *Filter) spellings(p piece) []string {
+	head, tail, cut := cutTo(p.text, f.longest())
+	all := spell(head, p.raw)
+	if cut {
+		all = append(all, spell(tail, p.raw)...)
+	}
+	return all
+}
+
+func spell(text string, raw bool) []string {
+	all := []string{text}
+	if !raw {
+		all = encodings(text)
+	}
+	for _, s := range all {
+		if t := stripControl(s); t != s && len(t) >= minValue {
+			all = append(all, t)
 		}
 	}
+	return all
 }
+
+// cutTo gives the ends of a text that is much longer than n; of another all of it. The tail begins
+// where base64 begins a group, so that its spelling is the tail of the whole one's.
+func cutTo(text string, n int) (head, tail string, cut bool) {
+	if len(text) <= 2*n {
+		return text, text, false
+	}
+	return text[:n], text[(len(text)-n)/3*3:], true
+}
+
+// limit is how much text passes, and longest how much of one is looked at.
+func (f *Filter) limit() int {
+	if f.Max <= 0 {
+		return MaxText
+	}
+	return f.Max
+}
+
+func (f *Filter) longest() int { return 4*f.limit() + 1024 }
 
 // Prepare builds the tables; Text does so when first called, which is not safe from many
 // goroutines at once.
 func (f *Filter) Prepare() {
-	f.order = make([]string, 0, len(f.forms))
-	for s := range f.forms {
-		f.order = append(f.order, s)
+	f.ends, f.short = nil, map[string]string{}
+	for i, p := range f.pieces {
+		head, tail, cut := cutTo(p.text, 32*minPart) // more would spell what only makes the middle
+		heads := spell(head, p.raw)
+		tails := heads
+		if cut {
+			tails = spell(tail, p.raw)
+		}
+		f.addEnds(i, heads, tails)
 	}
+	slices.SortFunc(f.ends, end.compare)
+	f.prepared = true
+}
+
+// addEnds adds each end once: most spellings of a piece begin and end alike.
+func (f *Filter) addEnds(piece int, heads, tails []string) {
+	first := len(f.ends)
+	add := func(s string) {
+		if e := (end{window(s), piece}); !slices.Contains(f.ends[first:], e) {
+			f.ends = append(f.ends, e)
+		}
+	}
+	for _, s := range heads {
+		if len(s) >= minPart {
+			add(s)
+		} else if _, ok := f.short[s]; !ok {
+			f.short[s] = f.pieces[piece].tag
+		}
+	}
+	for _, s := range tails {
+		if len(s) >= minPart {
+			add(s[len(s)-minPart:])
+		}
+	}
+}
+
+// window is the first eight bytes of s.
+func window(s string) uint64 {
+	var b [minPart]byte
+	copy(b[:], s)
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// A replacement takes the spellings that may be in one text out of it.
+type replacement struct {
+	forms map[string]string // and their tags
+	order []string          // forms, longest first
+	swap  *strings.Replacer
+}
+
+// replacementFor is the one for those texts; nil when they hold nothing.
+func (f *Filter) replacementFor(texts ...string) *replacement {
+	forms := map[string]string{}
+	for s, tag := range f.short {
+		if slices.ContainsFunc(texts, func(text string) bool { return strings.Contains(text, s) }) {
+			forms[s] = tag
+		}
+	}
+	for _, i := range f.within(texts) {
+		p := f.pieces[i]
+		for _, s := range f.spellings(p) {
+			if _, ok := forms[s]; !ok {
+				forms[s] = p.tag
+			}
+		}
+	}
+	if len(forms) == 0 {
+		return nil
+	}
+	return newReplacement(forms)
+}
+
+// within lists the pieces of which a spelling may begin or end in one of texts.
+func (f *Filter) within(texts []string) []int {
+	var found []int
+	for _, text := range texts {
+		for i := 0; i+minPart <= len(text) && len(f.ends) > 0; i++ {
+			w := window(text[i:])
+			n, _ := slices.BinarySearchFunc(f.ends, end{bytes: w}, end.compare)
+			for ; n < len(f.ends) && f.ends[n].bytes == w; n++ {
+				found = append(found, f.ends[n].piece)
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+func newReplacement(forms map[string]string) *replacement {
+	r := &replacement{forms: forms, order: slices.Collect(maps.Keys(forms))}
 	// Longest first: a whole value goes before a line of it. Then by text, so that equal input
 	// gives equal output.
-	slices.SortFunc(f.order, func(a, b string) int {
+	slices.SortFunc(r.order, func(a, b string) int {
 		if len(a) != len(b) {
 			return len(b) - len(a)
 		}
 		return strings.Compare(a, b)
 	})
-	pairs := make([]string, 0, 2*len(f.order))
-	for _, s := range f.order {
-		pairs = append(pairs, s, f.forms[s])
+	pairs := make([]string, 0, 2*len(r.order))
+	for _, s := range r.order {
+		pairs = append(pairs, s, r.forms[s])
 	}
-	f.swap = strings.NewReplacer(pairs...)
+	r.swap = strings.NewReplacer(pairs...)
+	return r
 }
 
 // Text gives the text without secrets and control bytes, capped. Values go first as they came,
 // then once more after control bytes were dropped from between their letters.
 func (f *Filter) Text(text string) string {
-	limit := f.Max
-	if limit <= 0 {
-		limit = MaxText
-	}
-	if f.swap == nil {
+	limit := f.limit()
+	if !f.prepared {
 		f.Prepare()
 	}
 	// A longer text is cut before the work, with room for what replacing may shorten. What that
 	// cut leaves of a value at the end is cut off again below.
-	if long := 4*limit + 1024; len(text) > long {
+	if long := f.longest(); len(text) > long {
 		text = text[:long]
 	}
-	text = f.swap.Replace(stripControl(f.swap.Replace(text)))
-	return capped(f.edges(text), limit)
+	plain := stripControl(text)
+	r := f.replacementFor(text, plain)
+	if r == nil {
+		return capped(plain, limit)
+	}
+	text = r.swap.Replace(stripControl(r.swap.Replace(text)))
+	return capped(r.edges(text), limit)
 }
 
 // edges replaces what looks like the rest of a value at either end: hosts cap their output too,
 // and a cut through a value would let half of it pass.
-func (f *Filter) edges(text string) string {
-	for _, s := range f.order {
+func (r *replacement) edges(text string) string {
+	for _, s := range r.order {
 		for n := min(len(s)-1, len(text)); n >= minPart; n-- {
 			if strings.HasSuffix(text, s[:n]) {
-				text = text[:len(text)-n] + f.forms[s]
+				text = text[:len(text)-n] + r.forms[s]
 				break
 			}
 		}
 		for n := min(len(s)-1, len(text)); n >= minPart; n-- {
 			if strings.HasPrefix(text, s[len(s)-n:]) {
-				text = f.forms[s] + text[n:]
+				text = r.forms[s] + text[n:]
 				break
 			}
 		}
@@ -141,9 +284,11 @@ func capped(s string, limit int) string {
 // parts are the pieces of a value that are secrets by themselves.
 func parts(whole string) []string {
 	var out []string
+	had := map[string]bool{}
 	add := func(s string) {
 		s = strings.TrimSpace(s)
-		if len(s) >= minPart && !slices.Contains(out, s) {
+		if len(s) >= minPart && !had[s] {
+			had[s] = true
 			out = append(out, s)
 		}
 	}
@@ -197,9 +342,9 @@ func encodings(s string) []string {
 }
 
 // encodeURIComponent is URL-escaping as JavaScript does it.
-func encodeURIComponent(s string) string {
-	return strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*").Replace(url.QueryEscape(s))
-}
+func encodeURIComponent(s string) string { return uriComponent.Replace(url.QueryEscape(s)) }
+
+var uriComponent = strings.NewReplacer("+", "%20", "%21", "!", "%27", "'", "%28", "(", "%29", ")", "%2A", "*")
 
 // lowerEscapes writes %2F as %2f.
 func lowerEscapes(s string) string {
@@ -244,6 +389,9 @@ func jsonInner(s string, escapeHTML bool) string {
 // with them, and broken UTF-8. Direction marks are among the dropped: they can make a line of a
 // log read as another.
 func stripControl(s string) string {
+	if printable(s) {
+		return s
+	}
 	s = strings.ToValidUTF8(s, "")
 	s = stripSequences(s)
 	return strings.Map(func(r rune) rune {
@@ -252,6 +400,16 @@ func stripControl(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// printable says that s is plain ASCII, as nearly every text and spelling is.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
 }
 
 // stripSequences drops ESC [ … letter as a whole, so that colours leave no "[31m" behind.
