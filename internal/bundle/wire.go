@@ -194,10 +194,7 @@ type Result struct {
 	Warnings   []string   `json:"warnings,omitempty"`
 	Keys       []KeyState `json:"keys,omitempty"`
 	Fsyncs     int        `json:"fsyncs,omitempty"`
-	// CutOff says that the run was killed, by a power cut or by whoever, and undone: not the
-	// bundle's fault.
-	CutOff     bool  `json:"cut_off,omitempty"`
-	TookMillis int64 `json:"took_ms"`
+	TookMillis int64      `json:"took_ms"`
 }
 
 // Verbs of an Ask.
