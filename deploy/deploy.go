@@ -123,7 +123,7 @@ type Deployer struct {
 	hosts    map[string]*hostLock
 	again    func(cause string) // rings the bell, when there is one
 	waits    func() bool        // says that the bell has a push waiting
-	deafs    map[string]bool    // hosts that did not hear an early offer
+	deafs    map[string]int     // early offers in a row that a host did not hear
 	unkept   string             // that commits of generations could not be kept for; "" when all are
 	trouble  string             // that the last look at the remote ended by; "" when it was good
 	tries    map[string]int     // by host: pushes in a row that could not reach it

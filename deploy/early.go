@@ -107,21 +107,24 @@ func (e *early) unsure(err error) bool {
 		!errors.Is(err, link.ErrSudo) && !link.HardStop(err)
 }
 
-// deaf remembers a host whose login shell reads what is meant for the helper: to wait for the
-// answer to each early offer would cost half a minute.
-func (d *Deployer) deaf(host string) {
+// heard remembers whether a host heard an early offer. One whose login shell reads what is meant
+// for the helper never does, and to wait for each answer would cost half a minute; a line may
+// break once.
+func (d *Deployer) heard(host string, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.deafs == nil {
-		d.deafs = map[string]bool{}
+		d.deafs = map[string]int{}
 	}
-	d.deafs[host] = true
+	if d.deafs[host]++; ok {
+		delete(d.deafs, host)
+	}
 }
 
 func (d *Deployer) isDeaf(host string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.deafs[host]
+	return d.deafs[host] >= 2
 }
 
 // offerEarly is offer without the look before. errStale: it was refused, and the look is due.
@@ -135,7 +138,7 @@ func (d *Deployer) offerEarly(ctx context.Context, r *run, p *Plan, hp *HostPlan
 			err = fmt.Errorf("%w (sending the offer: %w)", err, e.err)
 		}
 		if e.sent {
-			d.deaf(hp.Name)
+			d.heard(hp.Name, false)
 		}
 		if e.unsure(err) {
 			err = errLost{err}
@@ -143,6 +146,7 @@ func (d *Deployer) offerEarly(ctx context.Context, r *run, p *Plan, hp *HostPlan
 		return nil, "", err
 	}
 	defer c.close()
+	d.heard(hp.Name, true)
 	o, err := d.newOffer(r, p, hp, &c.hello)
 	if err != nil || o.Base != e.o.Base || o.Formerly != "" || o.TakeOver || o.Last != nil || c.hello.Open != "" {
 		return c.refused()

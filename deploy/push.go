@@ -56,7 +56,6 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 	defer release()
 	began := time.Now()
 	first := d.early(r, hp)
-	unsure := false // whether an offer of this run is still on its way there
 	for try := 1; ; try++ {
 		var res *bundle.Result
 		var boot string
@@ -76,7 +75,6 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		}
 		if lost := (errLost{}); errors.As(err, &lost) {
 			res, boot, err = d.fetchResult(ctx, p.Fleet, hp, r.head.ID, lost)
-			unsure = err != nil
 		}
 		switch {
 		case err == nil && res == nil: // it never began there
@@ -87,10 +85,6 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 			return d.result(r.head.ID, hp, res, boot), false
 		}
 		if try == attempts || !passes(err) || !pause(ctx, d.limits().Retry<<(try-1)) {
-			if lost := (errLost{}); unsure && !errors.As(err, &lost) {
-				// That no look found it there is no proof that it never begins.
-				err = errLost{err}
-			}
 			return d.lost(ctx, hp, err)
 		}
 		d.log().Info("trying again", "host", hp.Name, "run", r.head.ID, "err", err)

@@ -604,3 +604,20 @@ func TestGenerationsWithGaps(t *testing.T) {
 		}
 	}
 }
+
+// A host that was wiped while bellhop was off has no generations of its former life.
+func TestWipedHostAfterRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	for i := range int64(9) {
+		deploy(t, db, fmt.Sprint("r", i), fmt.Sprint("c", i), fmt.Sprint("d", i), i+1)
+	}
+	must(t, db.Close())
+	db = open(t, path)
+	deploy(t, db, "again", "c9", "d9", 1)
+	gs, err := db.Generations("h")
+	must(t, err)
+	if len(gs) != 1 {
+		t.Errorf("generations %v, want one", gs)
+	}
+}

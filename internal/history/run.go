@@ -321,9 +321,9 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if err := tx.add(kept, fmt.Sprint("generation ", host, " ", g), host, g, e.Digest, e.Commit, millis(now)); err != nil {
 		return err
 	}
-	was := db.swept[host]
+	was, swept := db.swept[host]
 	db.swept[host] = g
-	if g == was || g == was+1 { // one more came, so one goes
+	if swept && (g == was || g == was+1) { // one more came, so one goes
 		old := g - keepGenerations
 		return tx.add(dropped, fmt.Sprint("generation ", host, " ", old), host, old)
 	}

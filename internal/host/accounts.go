@@ -27,7 +27,7 @@ func (w *work) planAccounts() error {
 		}
 	}
 	for _, g := range b.Groups {
-		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] {
+		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] && !w.ownSysusers() {
 			return refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
 		}
 	}
@@ -51,6 +51,13 @@ func (w *work) planAccounts() error {
 	}
 	w.planKept(users)
 	return nil
+}
+
+// ownSysusers says that the bundle brings a sysusers.d file of its own, which may make anybody.
+func (w *work) ownSysusers() bool {
+	return slices.ContainsFunc(w.offer.Manifest.Files, func(f bundle.File) bool {
+		return strings.Contains(f.Path, "/sysusers.d/") && !strings.Contains(f.Path, "/sysusers.d/bellhop-")
+	})
 }
 
 func (w *work) planUser(u bundle.User) error {

@@ -19,7 +19,7 @@ const lockWait = 20 * time.Second
 
 // restTime is how long an undo that could not be ended rests before it is tried again: what is in
 // its way, a full disk or a path that can't be written, does not pass in the blink of an eye.
-const restTime = 2 * time.Second
+var restTime = 2 * time.Second
 
 // A run is one apply at work.
 type run struct {
@@ -53,7 +53,8 @@ func Apply(ctx context.Context, m *Machine, id string) error {
 	}
 	defer unlock()
 	if err := m.settle(ctx); err != nil {
-		time.Sleep(restTime) // systemd starts it again
+		unlock()
+		time.Sleep(restTime) // systemd starts it again, and others may look meanwhile
 		return err
 	}
 	if res, err := m.result(id); res != nil || err != nil {
@@ -263,11 +264,13 @@ func (r *run) begin() error {
 	}
 	r.begun = &journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, steps: map[string]bool{},
 		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}
-	if err = r.m.begin(r.begun); err == nil {
-		r.event("begin", "")
-		r.m.killed("begin")
+	if err = r.m.begin(r.begun); err != nil {
+		r.m.release(r.offer.Run)
+		return err
 	}
-	return err
+	r.event("begin", "")
+	r.m.killed("begin")
+	return nil
 }
 
 // keep stores what will be replaced. The journal has its digest already; only what the stop
@@ -314,11 +317,7 @@ func (r *run) changedMeanwhile(p *put, is thing) {
 		o.Original = is
 		r.w.next.Paths[p.Path] = o
 	}
-	for i := range r.w.edited {
-		if r.w.edited[i].Path == p.Path {
-			r.w.edited[i].Was = is
-		}
-	}
+	r.w.editedMeanwhile(p.Path, is)
 	p.Was = is
 }
 

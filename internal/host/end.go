@@ -106,16 +106,33 @@ func (m *Machine) forgetIfGivenUp() error {
 	if err != nil || !now.GaveUp {
 		return err
 	}
-	edits := map[string]bool{}
-	for _, p := range now.Edited { // what people wrote is not bellhop's to throw away
-		edits[p.Was.Digest] = p.Was.Kind == aFile
-	}
-	err = m.removeOthers(blobDir, edits)
+	err = m.removeOthers(blobDir, m.allEdits(now))
 	os.Remove(m.at(blobDir)) // where it is empty
 	for _, d := range []string{genDir, bundle.SealedDir} {
 		err = errors.Join(err, os.RemoveAll(m.at(d)))
 	}
 	return errors.Join(err, m.removeOthers(bundle.StoreDir, nil), os.Remove(m.at(bundle.RecordPath)))
+}
+
+// allEdits are the files that people edited and were told are kept: they are not bellhop's to throw
+// away.
+func (m *Machine) allEdits(now standing) map[string]bool {
+	all := []standing{now}
+	numbers, _ := m.generations()
+	for _, n := range numbers {
+		if s, err := m.readStanding(generationPath(n)); err == nil {
+			all = append(all, s)
+		}
+	}
+	edits := map[string]bool{}
+	for _, s := range all {
+		for _, p := range s.Edited {
+			if p.Was.Kind == aFile {
+				edits[p.Was.Digest] = true
+			}
+		}
+	}
+	return edits
 }
 
 func (m *Machine) unstage(run string) { os.RemoveAll(filepath.Join(m.at(stagingDir), run)) }

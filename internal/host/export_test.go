@@ -7,6 +7,7 @@ import (
 
 func init() {
 	settleTime = 2 * time.Millisecond // nothing of a test's box dies later
+	restTime = 10 * time.Millisecond
 	fsync = func(*os.File) error { return nil }
 	syncfs = func(int) error { return nil }
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 )
 
 // A journal is there while a run is at work. Its first line, synced before anything is
@@ -69,7 +70,7 @@ func (m *Machine) note(l journalLine, sync bool) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(p, '\n'))
+	_, err = f.Write(slices.Concat([]byte{'\n'}, p, []byte{'\n'})) // the line before may be torn
 	if err == nil && sync {
 		err = m.sync(f)
 	}
@@ -93,7 +94,7 @@ func (m *Machine) openJournal() (*journal, error) {
 	for line := range bytes.Lines(rest) {
 		var l journalLine
 		if json.Unmarshal(line, &l) != nil {
-			break // torn
+			continue // empty, or torn: as if it was not written
 		}
 		if l.Put != nil {
 			j.found[l.Put.Path] = l.Put.Was

@@ -157,14 +157,35 @@ func (w *work) planLeaving(p, trigger string, is thing, o ownedPath) {
 // edit notes that somebody changed p since bellhop wrote it.
 func (w *work) edit(p string, is thing) {
 	w.restored = append(w.restored, p)
-	kept := ""
-	if is.Kind == aFile {
-		kept = blobDir + "/" + is.Digest
-	}
-	w.edits = append(w.edits, kept)
+	w.edits = append(w.edits, keptAt(is))
 	if is.Kind != nothing {
 		w.edited = append(w.edited, put{Path: p, Was: is})
 	}
+}
+
+// editedMeanwhile notes that p was edited after it was looked at: also where nobody had before.
+func (w *work) editedMeanwhile(p string, is thing) {
+	if _, mine := w.old.Owned.Paths[p]; !mine {
+		return
+	}
+	i := slices.Index(w.restored, p)
+	if i < 0 {
+		w.edit(p, is)
+		return
+	}
+	w.edits[i] = keptAt(is)
+	w.edited = slices.DeleteFunc(w.edited, func(e put) bool { return e.Path == p })
+	if is.Kind != nothing {
+		w.edited = append(w.edited, put{Path: p, Was: is})
+	}
+}
+
+// keptAt is where a file that was edited is kept; "" for what is none.
+func keptAt(is thing) string {
+	if is.Kind != aFile {
+		return ""
+	}
+	return blobDir + "/" + is.Digest
 }
 
 // planDirs finds the folders that are missing, and carries on those that bellhop made.

@@ -21,6 +21,7 @@ type session struct {
 	m    *Machine
 	in   *bundle.Reader
 	out  io.Writer
+	kept *os.File     // the staging folder of a run that nothing was staged for
 	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
 	at   int64        // when it began, nanoseconds since boot
 	now  standing     // as read last
@@ -72,6 +73,11 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	if err := m.makeState(); err != nil {
 		return err
 	}
+	defer func() {
+		if s.kept != nil {
+			s.kept.Close()
+		}
+	}()
 	trouble := Settle(ctx, m)
 	if !ahead {
 		if err := s.hello(ctx, false); err != nil {
@@ -276,6 +282,11 @@ func (s *session) refuse(run string, err error) error {
 // quick answers an offer that changes nothing: the record is rewritten, and key units that
 // are not active are started. nil means that there is work.
 func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundle.Result, error) {
+	end, err := s.m.claim(s.at, false)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	unlock, err := s.m.lock(0)
 	if errors.Is(err, ErrBusy) {
 		return nil, refuse(bundle.RefusedBusy, "%w", err)
@@ -364,6 +375,11 @@ func (s *session) begin(ctx context.Context, o order, st *stage) error {
 			return err
 		}
 	}
+	if st == nil { // nothing was staged, and the order needs a keeper until its unit has the lock
+		if err := s.keep(o.Run); err != nil {
+			return err
+		}
+	}
 	if err := s.start(ctx, o); err != nil {
 		s.m.unstage(o.Run)
 		s.m.dropKeys(o.Run, nil)
@@ -373,6 +389,21 @@ func (s *session) begin(ctx context.Context, o order, st *stage) error {
 		return err
 	}
 	return nil
+}
+
+// keep holds the staging folder of a run as a stage does, while the session lives: no other sweeps it.
+func (s *session) keep(run string) error {
+	dir := filepath.Join(s.m.at(stagingDir), run)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	s.kept = f
+	_, err = flock(f, 0)
+	return err
 }
 
 // start writes the order of a run and starts its unit.

@@ -127,12 +127,13 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	if res, err := t.s.m.result(t.run); res != nil || err != nil {
 		return err
 	}
-	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, Error: "the run died before it touched anything"}
+	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, CutOff: true, Error: "the run died before it touched anything"}
 	if now, err := t.s.m.stands(); err == nil && now.exists {
 		res.Record = &now.Record
 	}
 	t.s.m.dropKeys(t.run, nil)
 	t.s.m.unstage(t.run)
+	t.s.m.release(t.run)
 	if err := os.MkdirAll(t.s.m.at(runDir(t.run)), 0o700); err != nil {
 		return err
 	}

@@ -126,15 +126,21 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 	return m.syncDir(bundle.StateDir)
 }
 
-// everything puts all back, and runs what ran. Where that was done and only the result could not
-// be written, as on a full disk, the units are left in peace.
+// everything puts all back, and runs what ran. It is done again while something can't be put back
+// or the result can't be written, as on a full disk: units that run again by then are left in peace.
 func (u *undoer) everything(ctx context.Context) (whole, runs error) {
-	if u.j.steps["undone"] && u.sameBoot {
+	ran := u.j.steps["ran"] && u.sameBoot
+	if ran && u.j.steps["undone"] {
 		return nil, nil
 	}
-	whole = errors.Join(u.takeDown(ctx), u.paths(), u.accounts(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
+	if !ran {
+		whole = u.takeDown(ctx)
+	}
+	whole = errors.Join(whole, u.paths(), u.accounts(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
 	u.m.killed("undo paths")
-	runs = u.bringUp(ctx)
+	if runs = u.bringUp(ctx); runs == nil && !ran {
+		u.m.note(journalLine{Step: "ran"}, false)
+	}
 	if whole == nil && runs == nil {
 		u.m.note(journalLine{Step: "undone"}, false)
 	}
@@ -291,7 +297,7 @@ func (u *undoer) runAgain(ctx context.Context) error {
 			if s.Active != "active" {
 				keys = append(keys, w.Name)
 			}
-		case w.Acted && u.j.steps["start"]:
+		case w.Acted && u.j.steps["start"] && !u.j.steps["ran"]:
 			restart = append(restart, w.Name)
 		case !s.running():
 			start = append(start, w.Name)

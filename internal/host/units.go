@@ -181,6 +181,9 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 		}
 		w.next.Units[u.Name] = origin{st.File, st.running()}
 	}
+	if u.Foreign && had && !o.Enable && !o.Start && (u.Enable || u.Start) {
+		w.next.Units[u.Name] = origin{st.File, st.running()} // how people have it by now
+	}
 	w.planEnable(u, o, had, st)
 	if u.KeyUnit {
 		p.keyUnits = append(p.keyUnits, u.Name)

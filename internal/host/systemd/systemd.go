@@ -218,6 +218,9 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 		dbus.PropExecStart(append(argv, "apply", run), false),
 		{Name: "Restart", Value: godbus.MakeVariant("on-failure")},
 		{Name: "RestartUSec", Value: godbus.MakeVariant(uint64(100 * time.Millisecond / time.Microsecond))},
+		// A run that can't be ended at all is left to the next contact, which settles it.
+		{Name: "StartLimitIntervalUSec", Value: godbus.MakeVariant(uint64(time.Minute / time.Microsecond))},
+		{Name: "StartLimitBurst", Value: godbus.MakeVariant(uint32(15))},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 	}
 	ch := make(chan string, 1)
