@@ -106,7 +106,7 @@ func TestKilledHelper(t *testing.T) {
 	for n, now := 1, 0; n <= 10; n++ {
 		w.write(version(n))
 		w.commit(fmt.Sprint(n))
-		wait := rand.IntN(150)
+		wait := rand.IntN(60) // it is done in little more
 		gun := exec.Command("rig/rig", "ssh", "host1", fmt.Sprintf("for i in $(seq 500); do p=$(systemctl show -P MainPID bellhop-apply); [ $p != 0 ] && break; sleep 0.01; done; sleep 0.%03d; kill -9 $p", wait))
 		if err := gun.Start(); err != nil {
 			t.Fatal(err)
@@ -115,9 +115,10 @@ func TestKilledHelper(t *testing.T) {
 		if gun.Wait() == nil {
 			killed++
 		}
-		eventually(t, 20*time.Second, "nothing is at work", func() bool {
+		eventually(t, 30*time.Second, "nothing is at work", func() bool { // a run that was cut off is tried once more by itself
 			out, _ := tryOn("host1", "systemctl is-active bellhop-apply; ls /var/lib/bellhop/journal 2>/dev/null")
-			return out == "inactive" || out == "failed"
+			st := w.status().state("chrysalis")
+			return (out == "inactive" || out == "failed") && (st == "current" || st == "rolled-back")
 		})
 		state, got := w.status().state("chrysalis"), stands()
 		switch {
@@ -133,7 +134,7 @@ func TestKilledHelper(t *testing.T) {
 			t.Fatalf("version %d over %d, killed %d ms after its start: %s, and\n%s", n, now, wait, state, got)
 		}
 	}
-	if killed < 3 {
+	if killed < 2 {
 		t.Errorf("killed %d of 10: too few to say anything", killed)
 	}
 	t.Logf("killed %d of 10", killed)
