@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
@@ -451,4 +452,52 @@ func (s *sim) rest() {
 	if moved != 0 {
 		s.t.Errorf("%d hosts moved when nothing was wanted", moved)
 	}
+}
+
+// lateAway keeps the first push to a host waiting, and does not reach it then.
+type lateAway struct {
+	simLinks
+	host string
+	n    atomic.Int32
+}
+
+func (l *lateAway) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	if t.Name != l.host || l.n.Add(1) > 3 {
+		return l.simLinks.Helper(ctx, t, ahead)
+	}
+	if l.n.Load() == 1 {
+		time.Sleep(3 * time.Minute)
+	}
+	return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: errors.New("no answer")}
+}
+
+// A host that was detached, and in the end did not answer at all, has no line that would tell when
+// it is back: it is tried again all the same.
+func TestDetachedAndAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &sim{t: t, rng: rand.New(rand.NewPCG(1, 1)), links: simLinks{map[string]*model{}}, path: filepath.Join(t.TempDir(), "0.db")}
+		for _, n := range []string{"h0", "h1", "h2", "h3"} {
+			s.links.models[n] = &model{rng: rand.New(rand.NewPCG(1, 2)), name: n, calm: true}
+		}
+		s.commit()
+		s.live()
+		s.d.Links, s.d.Detach = &lateAway{simLinks: s.links, host: "h1"}, true
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		b := deploy.NewBell(s.d)
+		go func() { done <- b.Serve(ctx) }()
+		time.Sleep(15 * time.Minute)
+		st, err := s.db.Status(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range st.Hosts {
+			if h.State != history.Current {
+				t.Errorf("%s is %s after a quarter of an hour", h.Name, h.State)
+			}
+		}
+		cancel()
+		<-done
+		s.db.Close()
+	})
 }

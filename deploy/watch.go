@@ -246,11 +246,14 @@ func (d *Deployer) unreached(host string) {
 	n := d.tries[host]
 	d.tries[host] = n + 1
 	wait := min(retryFirst<<min(n, 8), retryLast)
-	if d.away[host] {
-		return
-	}
 	life := d.lifeOf
 	time.AfterFunc(wait, func() {
+		d.mu.Lock()
+		told := d.away[host] && d.lines[host] != nil
+		d.mu.Unlock()
+		if told { // its line rings when it is back
+			return
+		}
 		if h, ok := d.History.Host(host); life.Err() == nil && ok && (h.State == history.Pending || h.State == history.Unknown) {
 			d.ring("retry of " + host)
 		}
