@@ -47,7 +47,7 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 	w := newWorld(t)
 	m := lab.NewMachine(t.TempDir())
 	var slow atomic.Bool
-	begin, done := make(chan struct{}), make(chan struct{})
+	begin, began, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	w.listen("a", m, func(ctx context.Context, in io.Reader, out io.Writer) error {
 		if !slow.CompareAndSwap(true, false) {
 			return host.Serve(ctx, m.Host(), in, out)
@@ -62,8 +62,9 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 		}
 		go func() {
 			defer close(done)
-			host.ServeAhead(context.Background(), m.Host(), gated{begin, &heard}, io.Discard)
+			host.ServeAhead(context.Background(), m.Host(), &gated{open: begin, asked: began, r: &heard}, io.Discard)
 		}()
+		<-began // before the session that looks for it
 		return errors.New("cut")
 	})
 	w.push("first", history.RunDone)
@@ -80,13 +81,15 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 	w.revert("a")
 }
 
-// gated reads nothing before it is open.
+// gated reads nothing before it is open; asked is closed when somebody wants it.
 type gated struct {
-	open chan struct{}
-	r    io.Reader
+	open, asked chan struct{}
+	once        sync.Once
+	r           io.Reader
 }
 
-func (g gated) Read(p []byte) (int, error) {
+func (g *gated) Read(p []byte) (int, error) {
+	g.once.Do(func() { close(g.asked) })
 	<-g.open
 	return g.r.Read(p)
 }

@@ -184,13 +184,15 @@ func TestTwoSessionsOfOneRun(t *testing.T) {
 	}
 }
 
-// slowly gives what it has when it is told to.
+// slowly gives what it has when it is told to; asked is closed when somebody wants it.
 type slowly struct {
-	told chan struct{}
-	r    io.Reader
+	asked, told chan struct{}
+	once        sync.Once
+	r           io.Reader
 }
 
-func (s slowly) Read(p []byte) (int, error) {
+func (s *slowly) Read(p []byte) (int, error) {
+	s.once.Do(func() { close(s.asked) })
 	<-s.told
 	return s.r.Read(p)
 }
@@ -237,23 +239,18 @@ func TestVoid(t *testing.T) {
 		d := digestsOf("two")[0]
 		bundle.WriteBlob(&frames, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: 3}, strings.NewReader("two"))
 		bundle.WriteFrame(&frames, bundle.FrameEnd, struct{}{})
-		serve, told := host.ServeAhead, make(chan struct{})
+		serve, in := host.ServeAhead, &slowly{asked: make(chan struct{}), told: make(chan struct{}), r: &frames}
 		if long {
 			serve = host.Serve
 		}
 		var said bytes.Buffer
 		ended := make(chan error)
-		began := make(chan struct{})
-		go func() {
-			close(began)
-			ended <- serve(context.Background(), m.Host(), slowly{told, &frames}, &said)
-		}()
-		<-began
-		time.Sleep(20 * time.Millisecond) // sessions are told apart by when they began
+		go func() { ended <- serve(context.Background(), m.Host(), in, &said) }()
+		<-in.asked // sessions are told apart by when they began
 		if kinds, _ := void(t, m.Host(), o.Run); !slices.Equal(kinds, []byte{bundle.FrameHello, bundle.FrameReply}) {
 			t.Errorf("of a run that was not begun: %q, want a reply", kinds)
 		}
-		close(told)
+		close(in.told)
 		<-ended
 		r := bundle.NewReader(&said)
 		r.SkipNoise()
