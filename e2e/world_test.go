@@ -194,7 +194,21 @@ func (w *world) sh(dir, line string) string {
 }
 
 // start runs `bellhop serve` until the health check answers.
+//
+// A port that was free a moment ago may be somebody's by now: then another is tried.
 func (w *world) start(more ...string) {
+	w.t.Helper()
+	for range 3 {
+		if w.startOnce(more...) {
+			return
+		}
+		w.t.Logf("serve ended at once:\n%s", w.log)
+		w.listen, w.admin = freeAddr(w.t), freeAddr(w.t)
+	}
+	w.t.Fatal("serve does not start")
+}
+
+func (w *world) startOnce(more ...string) bool {
 	w.t.Helper()
 	args := append([]string{"serve", "--repo", w.bare, "--state-dir", w.state, "--listen", w.listen, "--admin", w.admin, "--poll", "1h"}, more...)
 	w.serve = exec.Command(bin, args...)
@@ -208,7 +222,14 @@ func (w *world) start(more ...string) {
 	w.exited = exited
 	cmd := w.serve
 	go func() { cmd.Wait(); close(exited) }()
+	ended := false
 	eventually(w.t, 20*time.Second, "GET /healthz is 200", func() bool {
+		select {
+		case <-exited:
+			ended = true
+			return true
+		default:
+		}
 		resp, err := http.Get("http://" + w.listen + "/healthz")
 		if err != nil {
 			return false
@@ -216,6 +237,7 @@ func (w *world) start(more ...string) {
 		resp.Body.Close()
 		return resp.StatusCode == 200
 	})
+	return !ended
 }
 
 // stop sends SIGTERM and waits for the end.
