@@ -130,15 +130,32 @@ func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.E
 		e.Outcome, e.State = history.Unknown, history.Unknown
 	case errors.As(err, &final):
 		e.Outcome, e.State = final.state, final.state
-	case errors.As(err, &key), errors.Is(err, link.ErrSudo), errors.Is(err, link.ErrHelper):
+	case errors.As(err, &key):
+		e.Outcome, e.State, e.Error = history.Refused, history.Refused, clean(strange(err, key), maxText)
+		d.forgetStanding(hp.Name)
+	case errors.Is(err, link.ErrSudo), errors.Is(err, link.ErrHelper):
 		e.Outcome, e.State = history.Failed, history.Pending
-		if errors.As(err, &key) {
-			e.State = history.Failed
-		}
 	case errors.Is(context.Cause(ctx), context.Canceled):
 		e.Outcome, e.State = history.RunCancelled, hp.State
 	}
 	return e, false
+}
+
+// strange tells of a host that shows another key than is pinned, and what a person can do.
+func strange(err error, key *link.HostKeyError) string {
+	text := err.Error() + "; nothing was sent there. Someone may stand in between"
+	if key.Line == "" {
+		return text + "; if you know why it changed, bellhop host add shows the keys that it has now"
+	}
+	return text + "; if you know why it changed, pin the new one in the repo: host_key: " + key.Line
+}
+
+// forgetStanding drops what is remembered to stand on a host: the machine that answers there may
+// be another, or a new one. So it is not called current until the right one was heard.
+func (d *Deployer) forgetStanding(host string) {
+	if err := d.History.Correct(context.Background(), host, func(h *history.Host) { h.Digest, h.Follows = "", false }); err != nil {
+		d.log().Error("forget what stands on a host", "host", host, "err", err)
+	}
 }
 
 // result is what a host's own word on a run means for history.

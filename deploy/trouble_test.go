@@ -402,6 +402,37 @@ func TestPendingHostIsPushedWhenItIsBack(t *testing.T) {
 	w.wantState("a", history.Current, commit)
 }
 
+// A host whose line is kept and that comes back with another host key is refused in a run, once,
+// and its line is kept anew when the key is put right.
+func TestLineToAHostWithAnotherKey(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 3)
+	w.commit("first")
+	b, _ := serve(t, w)
+	b.Ring("push")
+	eventually(t, "a is current, with its key", func() bool { h, _ := w.db.Host("a"); return h.State == history.Current && h.KeysPresent == 1 })
+	w.must(w.hosts["a"].NewHostKey())
+	w.hosts["a"].Drop()
+	eventually(t, "a is refused", func() bool { h, _ := w.db.Host("a"); return h.State == history.Refused && b.Current() == "" })
+	if h := w.state("a"); h.Error == nil || !strings.Contains(*h.Error, "pin the new one") {
+		t.Errorf("a is refused (%v), want the word on its host key", h.Error)
+	}
+	hist, err := w.db.Runs(t.Context(), 10, "a")
+	w.must(err)
+	if r := hist.Runs[0]; *r.Outcome != history.RunRefused || r.Cause != "a shows another host key" {
+		t.Errorf("the newest run was for %q and ended %s, want one for the host key, refused", r.Cause, *r.Outcome)
+	}
+	w.enable("a", "vault")
+	w.must(w.machines["a"].Reboot())
+	commit := w.commit("the new key is pinned")
+	b.Ring("push")
+	eventually(t, "a is current again, with its key", func() bool { h, _ := w.db.Host("a"); return h.State == history.Current && h.KeysPresent == 1 })
+	w.wantState("a", history.Current, commit)
+	w.must(w.machines["a"].Reboot())
+	w.hosts["a"].Drop()
+	eventually(t, "the key is back after a reboot", func() bool { h, _ := w.db.Host("a"); return h.BootID == w.machines["a"].BootID() && h.KeysPresent == 1 })
+}
+
 func TestManyRingsAreFewRuns(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")

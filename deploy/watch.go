@@ -18,6 +18,7 @@ import (
 // RAM, and to those that could not be reached, to hear when they are back.
 type line struct {
 	target link.Target
+	ctx    context.Context
 	cancel context.CancelFunc
 }
 
@@ -71,13 +72,30 @@ func (d *Deployer) keepLine(host string, wanted bool, t link.Target) {
 		return
 	}
 	ctx, cancel := context.WithCancel(d.lifeOf)
-	d.lines[host] = &line{t, cancel}
+	d.lines[host] = &line{t, ctx, cancel}
 	go func() {
 		err := d.Links.Watch(ctx, t, func(ctx context.Context) error { return d.up(ctx, host, t) })
 		if ctx.Err() == nil {
-			d.log().Error("line to host given up", "host", host, "err", err)
+			d.givenUp(ctx, host, err)
 		}
 	}()
+}
+
+// givenUp is the end of a line that no retry mends: the next run may open another. A host that
+// shows another key is looked at by a run at once, which says so where people look.
+func (d *Deployer) givenUp(ctx context.Context, host string, err error) {
+	d.mu.Lock()
+	if l := d.lines[host]; l != nil && l.ctx == ctx {
+		l.cancel()
+		delete(d.lines, host)
+	}
+	d.mu.Unlock()
+	d.log().Error("line to host given up", "host", host, "err", err)
+	var key *link.HostKeyError
+	if h, ok := d.History.Host(host); ok && h.State != history.Refused && errors.As(err, &key) {
+		d.forgetStanding(host)
+		d.ring(host + " shows another host key")
+	}
 }
 
 // up is called when a line stands that was not there before: the host's own record is read,

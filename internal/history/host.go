@@ -21,7 +21,7 @@ const (
 	RolledBack  = "rolled-back" // a run failed, and what stood before stands again
 	Unconfirmed = "unconfirmed" // a run was undone because nobody confirmed it
 	Held        = "held"        // a person holds it
-	Refused     = "refused"     // its bundle, or the whole commit, was refused
+	Refused     = "refused"     // its bundle, its host key, or the whole commit, was refused
 	Released    = "released"    // left the repo, and was left as it stands
 	Unknown     = "unknown"     // begun, and nothing is known of the end
 	Never       = "never"       // wants something, and never had anything
