@@ -59,12 +59,16 @@ func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
 	if known.Deployer == "" {
 		return hint(errors.New("bellhop.yaml does not say who deploys"), "paste the line that bellhop serve printed: deployer: ssh-ed25519 AAAA…")
 	}
+	old, again := known.Hosts[o.name]
 	t, facts, err := e.meet(ctx, o, known)
+	if other := (*link.HostKeyError)(nil); again && errors.As(err, &other) && other.Host == o.name {
+		return otherKey(o.name, old.files()[0], other)
+	}
 	if err != nil {
 		return err
 	}
 	e.printFacts(o.name, facts)
-	if old, ok := known.Hosts[o.name]; ok {
+	if again {
 		return e.metAgain(o.name, old, t)
 	}
 	if len(t.HostKeys) == 0 {
@@ -92,7 +96,8 @@ func (e *Env) meet(ctx context.Context, o *hostAdd, known *knownFleet) (link.Tar
 	}
 	pool := link.NewPool(link.Config{Signers: signers})
 	defer pool.Close()
-	n := link.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr}
+	n := link.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr,
+		HostKeys: known.Hosts[o.name].pins()}
 	if o.jump != "" {
 		via, err := o.target(o.jump)
 		if err != nil {
@@ -102,7 +107,11 @@ func (e *Env) meet(ctx context.Context, o *hostAdd, known *knownFleet) (link.Tar
 	}
 	t, facts, err := pool.AddHost(ctx, n)
 	if err != nil {
-		return t, facts, hint(fmt.Errorf("add %s: %w", o.name, err), "ssh %s must work first", o.dest)
+		pinned := ""
+		if len(n.HostKeys) > 0 {
+			pinned = fmt.Sprintf(", and show the host key that %s pins", known.Hosts[o.name].files()[0])
+		}
+		return t, facts, hint(fmt.Errorf("add %s: %w", o.name, err), "ssh %s must work first%s", o.dest, pinned)
 	}
 	return t, facts, nil
 }
@@ -126,21 +135,23 @@ func deployerLine(stateDir string) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) + " bellhop"
 }
 
-// metAgain compares a host that the config has with what was met.
+// metAgain ends the visit to a host that the config has: it shows what is pinned, or nothing is.
 func (e *Env) metAgain(name string, old knownHost, t link.Target) error {
-	pins, file := fmt.Sprint(old.HostKey), old.files()[0]
-	for _, k := range t.HostKeys {
-		if f := strings.Fields(k); len(f) > 1 && strings.Contains(pins, f[1]) {
-			fmt.Fprintf(e.Stdout, "%s stands in %s already, with the key it shows: the deployer is let in\n", name, file)
-			return nil
-		}
+	file := old.files()[0]
+	if len(old.pins()) == 0 {
+		return hint(fmt.Errorf("%s pins no host key of %s", file, name), "write into it what the host shows: host_key: %s", strings.Join(t.HostKeys, " or "))
 	}
-	shown := strings.Join(t.HostKeys, " or ")
-	if old.HostKey == nil {
-		return hint(fmt.Errorf("%s pins no host key of %s", file, name), "write into it what the host shows: host_key: %s", shown)
+	fmt.Fprintf(e.Stdout, "%s stands in %s already, with the key it shows: the deployer is let in\n", name, file)
+	return nil
+}
+
+// otherKey tells of a host that does not show what file pins. Nothing was asked of it.
+func otherKey(name, file string, key *link.HostKeyError) error {
+	err := fmt.Errorf("%s shows another host key than %s pins, so the deployer is not let in", name, file)
+	if key.Line == "" {
+		return hint(err, "if the machine was reinstalled, replace its host_key: by one that ssh-keyscan shows")
 	}
-	return hint(fmt.Errorf("%s shows another host key than %s pins", name, file),
-		"if the machine was reinstalled, replace its host_key: by %s", shown)
+	return hint(err, "if the machine was reinstalled, replace its host_key: by %s", key.Line)
 }
 
 // hostFields is a host as bellhop.yaml has it, in the order of the docs.

@@ -41,6 +41,20 @@ func (h knownHost) files() (paths []string) {
 	return paths
 }
 
+// pins are its host keys: one line, or a list of them.
+func (h knownHost) pins() (lines []string) {
+	list, ok := h.HostKey.([]any)
+	if !ok {
+		list = []any{h.HostKey}
+	}
+	for _, v := range list {
+		if line, ok := v.(string); ok && line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 // knowFleet reads the fleet of dir: bellhop.yaml, and hosts/NAME.yaml of one host each.
 func knowFleet(dir string) (*knownFleet, error) {
 	path := filepath.Join(dir, fleetFile)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,12 +27,13 @@ type Newcomer struct {
 	SSH         string    // the ssh program; "" means ssh
 	Stderr      io.Writer // where ssh's own words go; nil drops them
 	Jump        *Target   // what bellhop itself will jump through
+	HostKeys    []string  // pinned already: a machine that shows another is asked nothing; nil pins none
 }
 
 // AddHost looks at a newcomer through the person's ssh, adds the deployer's key to the
 // login's authorized_keys unless it is there, and makes sure over a connection of its own
-// that the host shows the key that ssh read from it. The target is what to write to
-// bellhop.yaml. Problems stand in the facts: they are not errors of the look.
+// that the host shows the key that ssh read from it. Where a key is pinned it is compared
+// first, and ssh is held to it too. The target is what to write to bellhop.yaml. Problems stand in the facts: they are not errors of the look.
 func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
 	line := ""
 	if n.DeployerKey != "" {
@@ -45,6 +47,12 @@ func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
 	if err != nil {
 		return Target{}, Facts{}, err
 	}
+	elsewhere := via != "" && n.Jump == nil
+	if t.HostKeys = n.HostKeys; len(t.HostKeys) > 0 {
+		if err := p.shows(ctx, t, elsewhere); err != nil {
+			return t, Facts{}, err
+		}
+	}
 	out, err := n.ssh(ctx, strings.NewReader(line+"\n"), wrap(factsScript, false))
 	if err != nil {
 		return Target{}, Facts{}, err
@@ -53,11 +61,23 @@ func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
 	if err != nil {
 		return Target{}, Facts{}, fmt.Errorf("%s: %w", n.Destination, err)
 	}
-	if via != "" && n.Jump == nil {
+	if elsewhere {
 		f.Notes = append(f.Notes, fmt.Sprintf("your ssh goes through %s; unless the deployer reaches %s directly, the host needs jump:", via, t.Addresses[0]))
 	}
-	t.Arch = f.Arch
-	return t, f, p.pin(ctx, &t, &f, via != "" && n.Jump == nil)
+	if t.Arch = f.Arch; len(n.HostKeys) > 0 {
+		return t, f, nil
+	}
+	return t, f, p.pin(ctx, &t, &f, elsewhere)
+}
+
+// shows makes sure that t shows a key of its pins. What only the person's ssh reaches is left to
+// that ssh.
+func (p *Pool) shows(ctx context.Context, t Target, elsewhere bool) error {
+	err := p.Fresh(ctx, t)
+	if errors.Is(err, ErrAuth) || elsewhere && errors.Is(err, ErrUnreachable) {
+		return nil
+	}
+	return err
 }
 
 // pin sets t's host key to the one of f's that the host shows over our own connection.
@@ -115,9 +135,49 @@ func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
 	}, via, nil
 }
 
+// pinned are arguments that hold ssh to the pinned keys, whatever the person's known_hosts and
+// config say: of an option the first value counts. A connection that stands is not shared,
+// since nobody compared its key with these.
+func (n Newcomer) pinned() (args []string, drop func(), _ error) {
+	if len(n.HostKeys) == 0 {
+		return nil, func() {}, nil
+	}
+	pins, err := parsePins(Target{Name: n.Name, HostKeys: n.HostKeys})
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := os.CreateTemp("", "bellhop-known-hosts-")
+	if err != nil {
+		return nil, nil, err
+	}
+	drop = func() { os.Remove(f.Name()) }
+	const alias = "pinned-by-bellhop"
+	for _, k := range pins {
+		_, werr := fmt.Fprintf(f, "%s %s", alias, ssh.MarshalAuthorizedKey(k))
+		err = errors.Join(err, werr)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		drop()
+		return nil, nil, err
+	}
+	for _, o := range []string{
+		`UserKnownHostsFile="` + strings.ReplaceAll(f.Name(), "%", "%%") + `"`, "GlobalKnownHostsFile=/dev/null", "HostKeyAlias=" + alias,
+		"HostKeyAlgorithms=" + strings.Join(algorithms(pins), ","), "StrictHostKeyChecking=yes", "VerifyHostKeyDNS=no", "UpdateHostKeys=no",
+		"IgnoreUnknown=KnownHostsCommand", "KnownHostsCommand=none", "ControlPath=none",
+	} {
+		args = append(args, "-o", o)
+	}
+	return args, drop, nil
+}
+
 // ssh runs line through the person's ssh. Questions are asked on their terminal.
 func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte, error) {
-	args := append([]string{"-T", "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none"}, n.Options...)
+	pinned, drop, err := n.pinned()
+	if err != nil {
+		return nil, err
+	}
+	defer drop()
+	args := slices.Concat([]string{"-T", "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none"}, pinned, n.Options)
 	cmd := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), append(args, "--", n.Destination, line)...)
 	cmd.WaitDelay = 2 * time.Second
 	cmd.Stdin = stdin
