@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -80,8 +81,39 @@ func (r *run) reload(ctx context.Context) error {
 	if len(u.stop) > 0 {
 		r.m.Systemd.ResetFailed(ctx, u.stop) // a failed unit without a file is only noise
 	}
-	return nil
+	return r.usable(ctx)
 }
+
+// usable asks whether systemd can use the unit files that changed. What runs goes on running under
+// a file that is broken, so nothing else would tell before the next boot.
+func (r *run) usable(ctx context.Context) error {
+	files := map[string]string{}
+	var names []string
+	for _, u := range r.offer.Manifest.Units {
+		if i := slices.IndexFunc(u.Files, r.changedFile); i >= 0 && !u.KeyUnit && !u.Foreign {
+			names, files[u.Name] = append(names, u.Name), u.Files[i]
+		}
+	}
+	states, err := r.m.glance(ctx, names)
+	if err != nil {
+		return err
+	}
+	var bad []error
+	for _, n := range names {
+		switch load := states[n].Load; {
+		case load == "" || load == "loaded": // "": an alias, which is told by its own name
+		case load == "not-found" && strings.HasPrefix(files[n], bundle.QuadletDir+"/"):
+			bad = append(bad, fmt.Errorf("unit %s: podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", n, files[n], quadletGenerator))
+		default:
+			bad = append(bad, fmt.Errorf("unit %s: systemd can't use it as it is written: %s (its journal tells why)", n, load))
+		}
+	}
+	return errors.Join(bad...)
+}
+
+const quadletGenerator = "/usr/lib/systemd/system-generators/podman-system-generator"
+
+func (r *run) changedFile(path string) bool { return r.w.changed[bundle.KindFile+":"+path] }
 
 // start brings up what is to run. Restarts come before starts: a service that moves to
 // another port frees the one that a new service asks for.
@@ -304,8 +336,8 @@ func (r *run) judge(name string, first, s UnitState) error {
 	case s.Restarts > first.Restarts:
 		return fmt.Errorf("it dies and is restarted (%s)", s.Result)
 	case s.Active == "active" || s.Active == "reloading":
-		if slices.Contains(r.res.Reloaded, name) {
-			return err
+		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.units.before[name].Invocation {
+			return err // what ran before runs on
 		}
 		return nil
 	case s.Active == "inactive" && err == nil && s.Skipped:

@@ -164,3 +164,28 @@ func TestTwinCrashLoopRollsBack(t *testing.T) {
 		t.Errorf("x.service = %+v", m.Unit("x.service"))
 	}
 }
+
+// A unit that runs goes on running when its new file is one that systemd can't use, or when
+// podman makes nothing of its new quadlet. That is no success.
+func TestTwinRunningUnitBecomesUnusable(t *testing.T) {
+	quadlet := func(text string) *load {
+		l := newLoad().file(bundle.QuadletDir+"/app.container", text)
+		l.Units = append(l.Units, bundle.Unit{Name: "app.service", Start: true, OnChange: bundle.Restart, Files: []string{bundle.QuadletDir + "/app.container"}})
+		return l
+	}
+	service := func(text string) *load { return newLoad().service("app.service", text) }
+	for _, c := range []struct{ good, bad *load }{
+		{service("[Service]\nExecStart=/app\n[Install]\nWantedBy=multi-user.target\n"), service("[Service]\nRestart=always\n[Install]\nWantedBy=multi-user.target\n")},
+		{quadlet("[Container]\nImage=app\n[Install]\nWantedBy=multi-user.target\n"), quadlet("[Container]\nImag=app\n[Install]\nWantedBy=multi-user.target\n")},
+	} {
+		m := lab.NewMachine(t.TempDir())
+		twinDeploy(t, m, c.good.offer(), c.good, bundle.OutcomeDone)
+		got := twinDeploy(t, m, c.bad.offer(), c.bad, bundle.OutcomeRolledBack)
+		if !strings.Contains(got.res.Error, "unit app.service: ") || !m.Active("app.service") || m.Starts("app.service") != 1 {
+			t.Errorf("error %q, app active %v after %d starts; want it named, and the old one left running", got.res.Error, m.Active("app.service"), m.Starts("app.service"))
+		}
+		if st, err := m.Host().Systemd.Units(t.Context(), []string{"app.service"}); err != nil || st["app.service"].Load != "loaded" {
+			t.Errorf("app.service is %q after the undo, %v", st["app.service"].Load, err)
+		}
+	}
+}

@@ -427,6 +427,9 @@ func (m *Machine) generate() {
 			continue
 		}
 		text, _ := m.readLinked("/etc/containers/systemd/" + e.Name())
+		if ext == ".container" && !containerImage.MatchString(text) {
+			continue // "no Image or Rootfs key specified", in the journal alone
+		}
 		kind := "\n[Service]\nType=notify\nExecStart=/usr/bin/podman run\n"
 		if suffix == "-volume" || suffix == "-network" {
 			kind = "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/podman create\n"
@@ -521,3 +524,5 @@ var (
 	chmodTo  = regexp.MustCompile(`chmod '?"?([0-7]+)`)
 	moveTo   = regexp.MustCompile(`mv (?:-T|-Tf|-f) '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
 )
+
+var containerImage = regexp.MustCompile(`(?m)^(Image|Rootfs)=.`)
