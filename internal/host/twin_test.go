@@ -189,3 +189,31 @@ func TestTwinRunningUnitBecomesUnusable(t *testing.T) {
 		}
 	}
 }
+
+// A service that runs by itself gets a socket beside it: systemd would refuse the socket.
+func TestTwinRunningServiceGetsASocket(t *testing.T) {
+	const text = "[Service]\nExecStart=/app\n"
+	for _, c := range []struct{ name, conf, socket, line string }{
+		{"alone", "one", "app.socket", ""},
+		{"and its file changes", "two", "app.socket", ""},
+		{"of another name", "one", "door.socket", "Service=app.service\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := lab.NewMachine(t.TempDir())
+			l := newLoad().service("app.service", text+"[Install]\nWantedBy=multi-user.target\n", "file:/etc/conf").file("/etc/conf", "one")
+			twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+			l = newLoad().service("app.service", text, "file:/etc/conf").file("/etc/conf", c.conf).
+				service(c.socket, "[Socket]\nListenStream=99\n"+c.line+"[Install]\nWantedBy=sockets.target\n")
+			for i := range l.Units {
+				if l.Units[i].Name == "app.service" {
+					l.Units[i].Start, l.Units[i].Enable = false, false // left to its socket
+				}
+			}
+			m.ClearLog()
+			twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+			if !m.Active(c.socket) || !m.Active("app.service") || m.Starts("app.service") != 1 {
+				t.Errorf("%s active %v, app active %v, log %v", c.socket, m.Active(c.socket), m.Active("app.service"), m.Log())
+			}
+		})
+	}
+}

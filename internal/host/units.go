@@ -20,7 +20,7 @@ type unitPlan struct {
 	before   map[string]UnitState
 	now      []unitWas // for the journal
 	stop     []string
-	quiet    []string // stopped while their user changes: usermod refuses one who has processes
+	quiet    []string // stopped and started again: usermod refuses a user who has processes, systemd a socket whose service runs
 	disable  []string
 	enable   []string
 	keyUnits []string // started when not active, never restarted
@@ -73,6 +73,7 @@ func (w *work) planUnits(ctx context.Context) error {
 	if err := w.readUnits(ctx, names, old, new); err != nil {
 		return fmt.Errorf("read units: %w", err)
 	}
+	quiet := map[string]bool{}
 	for _, n := range names {
 		st := p.before[n]
 		o, had := old[n]
@@ -85,17 +86,57 @@ func (w *work) planUnits(ctx context.Context) error {
 		} else {
 			w.planGone(o, st)
 		}
-		quiet := had && !o.KeyUnit && !o.Foreign && has && st.running() && w.runsAsChanged(o)
-		if quiet {
+		quiet[n] = had && !o.KeyUnit && !o.Foreign && has && st.running() && w.runsAsChanged(o)
+		if quiet[n] {
 			p.quiet = append(p.quiet, n)
 		}
+	}
+	w.giveWayToSockets(new)
+	for _, n := range names {
+		st := p.before[n]
+		o, had := old[n]
+		u := new[n]
 		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
 		p.now = append(p.now, unitWas{Name: n, Ran: st.running(), File: st.File, Acted: acted,
-			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet,
+			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n],
 			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
 	}
 	return nil
 }
+
+// giveWayToSockets stops the running service of a socket that is to be started: systemd refuses a
+// socket whose service runs already. It ran, so it is started again behind its socket.
+func (w *work) giveWayToSockets(units map[string]bundle.Unit) {
+	p := &w.units
+	for _, socket := range slices.Clone(p.start) {
+		if !strings.HasSuffix(socket, ".socket") {
+			continue
+		}
+		n := w.serviceOf(units[socket])
+		if u, ours := units[n]; !ours || u.Foreign || !p.before[n].running() {
+			continue
+		}
+		for _, list := range []*[]string{&p.restart, &p.reload, &p.again} {
+			*list = slices.DeleteFunc(*list, func(other string) bool { return other == n })
+		}
+		if !slices.Contains(p.quiet, n) {
+			p.quiet = append(p.quiet, n)
+		}
+		p.start = append(p.start, n)
+	}
+}
+
+// serviceOf is the unit that a socket starts.
+func (w *work) serviceOf(socket bundle.Unit) string {
+	for _, f := range socket.Files {
+		if m := serviceLine.FindSubmatch(w.bytesOf(w.next.Paths[f].Now.Digest)); m != nil {
+			return string(m[1])
+		}
+	}
+	return strings.TrimSuffix(socket.Name, ".socket") + ".service"
+}
+
+var serviceLine = regexp.MustCompile(`(?m)^[ \t]*Service[ \t]*=[ \t]*([^\s]+)`)
 
 // readUnits reads what runs. Key units that stay are glanced at: their shape is ours, and
 // there may be hundreds.
