@@ -288,6 +288,7 @@ func (r *run) health(ctx context.Context) error {
 	}
 	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settleTime)
 	var first map[string]UnitState
+	died := map[string]UnitState{} // as they were read last while dead: one that was restarted tells no more
 	// A loop of crashes shows in the difference of two readings; on a busy host the first one
 	// alone may come after settled.
 	for looks := 1; ; looks++ {
@@ -303,7 +304,10 @@ func (r *run) health(ctx context.Context) error {
 		for _, n := range names {
 			s := states[n]
 			busy = busy || s.Job || s.Active == "activating" && s.Sub != "auto-restart"
-			if err := r.judge(n, first[n], s); err != nil {
+			if s.Result != "" && s.Result != "success" {
+				died[n] = s
+			}
+			if err := r.judge(n, first[n], s, died[n]); err != nil {
 				bad = append(bad, fmt.Errorf("unit %s: %w", n, err))
 			}
 		}
@@ -330,11 +334,11 @@ func (r *run) tellSkipped(names []string, states map[string]UnitState) {
 }
 
 // judge says what is wrong with a unit that was started, if anything.
-func (r *run) judge(name string, first, s UnitState) error {
+func (r *run) judge(name string, first, s, died UnitState) error {
 	err := r.failed[name]
 	switch {
 	case s.Restarts > first.Restarts:
-		return fmt.Errorf("it dies and is restarted (%s)", s.Result)
+		return fmt.Errorf("it dies and is restarted (%s", died.ended())
 	case s.Active == "active" || s.Active == "reloading":
 		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.units.before[name].Invocation {
 			return err // what ran before runs on
@@ -345,7 +349,7 @@ func (r *run) judge(name string, first, s UnitState) error {
 	case s.Active == "inactive" && err == nil && (s.Oneshot || r.oneshot(name)) && (s.Result == "success" || s.Result == ""):
 		return nil
 	case s.Result != "" && s.Result != "success":
-		return fmt.Errorf("it is %s (%s)", s.Active, s.Result)
+		return fmt.Errorf("it is %s (%s", s.Active, s.ended())
 	}
 	return orElse(err, s)
 }

@@ -33,6 +33,7 @@ type UnitState struct {
 	Active      string // active, reloading, inactive, failed, activating, deactivating
 	Sub         string
 	Result      string // success, exit-code, …
+	Exit        Exit   // of the program that Result speaks of; zero when it succeeded or is no program's
 	File        string // UnitFileState: enabled, disabled, static, masked, generated, "" …
 	Fragment    string // path of the unit file
 	Invocation  string // invocation id, hex

@@ -41,6 +41,7 @@ type unit struct {
 	active     string
 	sub        string
 	result     string
+	exit       host.Exit // of what result speaks of
 	invocation string
 	restarts   int
 	ran        bool
@@ -363,7 +364,9 @@ func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string)
 	u.ran, u.restarts, u.invocation = true, 0, fmt.Sprintf("%x", randomBytes(16))
 	m.pid++
 	u.pid = m.pid
+	u.exit = host.Exit{}
 	if err := m.exec(name, u.def); err != nil {
+		u.exit = exitOf(err)
 		return m.died(name, u)
 	}
 	m.happen(verb, name)
@@ -393,7 +396,7 @@ func (m *Machine) died(name string, u *unit) string {
 			u.restarts = 5
 		}
 	}
-	if kind := u.def.kind(); u.def.service() && (kind == "simple" || kind == "exec" || kind == "idle") {
+	if kind := u.def.kind(); u.def.service() && u.exit.Line == "" && (kind == "simple" || kind == "exec" || kind == "idle") {
 		return "done"
 	}
 	return "failed"
@@ -418,8 +421,21 @@ func (m *Machine) crash(name string) {
 		u.pid, u.invocation = m.pid, fmt.Sprintf("%x", randomBytes(16))
 		return
 	}
-	u.active, u.sub, u.result, u.pid = "failed", "failed", "exit-code", 0
+	u.active, u.sub, u.result, u.pid, u.exit = "failed", "failed", "exit-code", 0, host.Exit{Status: 1}
 	m.happen("fail", name)
+}
+
+// An exited is a program that ended otherwise than by status 1.
+type exited host.Exit
+
+func (e exited) Error() string { return host.Exit(e).String() }
+
+func exitOf(err error) host.Exit {
+	var e exited
+	if errors.As(err, &e) {
+		return host.Exit(e)
+	}
+	return host.Exit{Status: 1}
 }
 
 // exec is what a unit's ExecStart does, as far as the twin knows.
@@ -437,9 +453,15 @@ func (m *Machine) exec(name string, d *unitDef) error {
 			}
 		}
 	}
+	if d.last("Service.ExecStartPre") == "/bin/false" {
+		return exited{Status: 1, Line: "ExecStartPre"}
+	}
 	start := d.last("Service.ExecStart")
 	if start == "/bin/false" {
 		return errors.New("exit status 1")
+	}
+	if strings.HasPrefix(start, "/nonexistent/") {
+		return exited{Status: 203}
 	}
 	if strings.HasSuffix(name, "-key.service") && testFile.MatchString(start) {
 		return m.execKey(start)
@@ -505,7 +527,7 @@ func (m *Machine) state(name string) host.UnitState {
 		u.invocation = fmt.Sprintf("%x", randomBytes(16))
 	}
 	return host.UnitState{
-		Name: name, Load: d.load, Active: u.active, Sub: u.sub, Result: u.result,
+		Name: name, Load: d.load, Active: u.active, Sub: u.sub, Result: u.result, Exit: u.exit,
 		File: m.fileState(name), Fragment: d.fragment, Invocation: u.invocation, Restarts: u.restarts,
 		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
 		CanReload: canReload(d), TriggeredBy: m.triggeredBy(id), MainPID: u.pid,

@@ -155,5 +155,62 @@ func ofKind(ctx context.Context, c *dbus.Conn, st *host.UnitState) error {
 	pid, _ := got["MainPID"].(uint32)
 	st.Restarts, st.MainPID = int(restarts), int(pid)
 	st.Oneshot = got["Type"] == "oneshot" && got["RemainAfterExit"] == false
+	if exitKinds[st.Result] != nil {
+		st.Exit = exitOf(st.Result, ask)
+	}
 	return nil
+}
+
+// What waitid(2) calls the ways in which a program ends.
+const (
+	cldExited = 1
+	cldKilled = 2
+	cldDumped = 3
+)
+
+// exitKinds are the results that a program's end explains, and how that program ended.
+var exitKinds = map[string][]int32{
+	"exit-code": {cldExited}, "signal": {cldKilled, cldDumped}, "core-dump": {cldDumped}, "timeout": {cldKilled, cldDumped}, "watchdog": {cldKilled, cldDumped},
+}
+
+// controls are the lines of a unit file whose programs can fail beside ExecStart's.
+var controls = []string{"ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload", "ExecStop", "ExecStopPost"}
+
+// exitOf finds the program that ended last in the way that result speaks of: the main one, or one
+// of the lines around it. What can't be read says nothing, since it only explains.
+func exitOf(result string, ask func(string) (godbus.Variant, error)) (found host.Exit) {
+	var newest uint64
+	take := func(line string, at uint64, code, status int32) {
+		if at < newest || !slices.Contains(exitKinds[result], code) || code == cldExited && status == 0 {
+			return
+		}
+		newest, found = at, host.Exit{Line: line, Status: int(status)}
+		if code != cldExited {
+			found = host.Exit{Line: line, Signal: int(status)}
+		}
+	}
+	get := func(prop string) any {
+		v, err := ask(prop)
+		if err != nil {
+			return nil // older than the property
+		}
+		return v.Value()
+	}
+	at, _ := get("ExecMainExitTimestampMonotonic").(uint64)
+	code, _ := get("ExecMainCode").(int32)
+	status, _ := get("ExecMainStatus").(int32)
+	take("", at, code, status)
+	for _, line := range controls {
+		programs, _ := get(line).([][]any) // path, arguments, whether failure is ignored, four times, PID, code, status
+		for _, p := range programs {
+			if len(p) != 10 || p[2] == true {
+				continue
+			}
+			at, _ := p[6].(uint64)
+			code, _ := p[8].(int32)
+			status, _ := p[9].(int32)
+			take(line, at, code, status)
+		}
+	}
+	return found
 }

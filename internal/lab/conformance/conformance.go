@@ -331,11 +331,21 @@ func template(b *bench) {
 
 func failing(b *bench) {
 	simple := b.unit("fail-simple.service", "[Service]\nExecStart=/bin/false\n")
+	missing := b.unit("fail-missing.service", "[Service]\nExecStart=/nonexistent/bhconf\n")
+	pre := b.unit("fail-pre.service", "[Service]\nExecStartPre=/bin/false\nExecStart=/bin/sleep 1000\n")
 	once := b.unit("fail-once.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n")
 	b.reload()
 	b.ok("start", simple) // "done" is not health
-	if st := b.want(simple, "failed"); st.Result != "exit-code" || !st.RanThisBoot {
+	if st := b.want(simple, "failed"); st.Result != "exit-code" || !st.RanThisBoot || st.Exit != (host.Exit{Status: 1}) {
 		b.Errorf("failed service: %+v", st)
+	}
+	b.job("start", missing)
+	if st := b.want(missing, "failed"); st.Result != "exit-code" || st.Exit != (host.Exit{Status: 203}) {
+		b.Errorf("service without its program: %+v", st)
+	}
+	b.refused("start", pre)
+	if st := b.want(pre, "failed"); st.Result != "exit-code" || st.Exit != (host.Exit{Status: 1, Line: "ExecStartPre"}) {
+		b.Errorf("service whose ExecStartPre fails: %+v", st)
 	}
 	b.refused("start", once)
 	b.want(once, "failed")
