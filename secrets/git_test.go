@@ -2,6 +2,7 @@ package secrets_test
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -126,5 +127,30 @@ func TestHook(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(file); !strings.Contains(string(b), "make lint") {
 		t.Error("another hook was overwritten")
+	}
+}
+
+// A path that no fs.FS can have is named; once it is renamed, the commit that still has it is no
+// bar to the next.
+func TestStagedPathThatIsNotUTF8(t *testing.T) {
+	dir, git := gitRepo(t)
+	writeFile(t, filepath.Join(dir, "bellhop.yaml"), []byte("network: x\n"), 0o644)
+	odd := filepath.Join(dir, "odd\xff")
+	writeFile(t, odd, []byte("x"), 0o644)
+	git("add", ".")
+	if _, err := secrets.Staged(dir); err == nil || !strings.Contains(err.Error(), `"odd\xff"`) {
+		t.Errorf("Staged with a path that is not UTF-8: %v, want it named", err)
+	}
+	git("commit", "-qm", "odd")
+	git("mv", odd, "fine")
+	if _, err := secrets.Staged(dir); err != nil {
+		t.Errorf("Staged once it is renamed: %v", err)
+	}
+	head, err := secrets.Committed(dir, "HEAD")
+	if err != nil {
+		t.Fatalf("Committed: %v, want the paths that can be read", err)
+	}
+	if _, err := fs.Stat(head, "bellhop.yaml"); err != nil {
+		t.Error(err)
 	}
 }

@@ -32,7 +32,11 @@ func Staged(dir string) (fs.FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the git index: %w", err)
 	}
-	return newGitTree(dir, out, func(meta []string) string { return meta[1] })
+	t, odd := newGitTree(dir, out, func(meta []string) string { return meta[1] })
+	if len(odd) > 0 {
+		return nil, fmt.Errorf("read the git index: %q: a path that is not UTF-8 can't be looked into; rename it", odd[0])
+	}
+	return t, nil
 }
 
 // Committed gives a commit's tree below dir (commit "HEAD", say); nil without an error if there is
@@ -48,12 +52,13 @@ func Committed(dir, commit string) (fs.FS, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", commit, err)
 	}
-	return newGitTree(dir, out, func(meta []string) string { return meta[2] })
+	t, _ := newGitTree(dir, out, func(meta []string) string { return meta[2] }) // what is not readable there is new here
+	return t, nil
 }
 
-// newGitTree reads "mode … id …TAB path NUL" records.
-func newGitTree(dir string, out []byte, id func(meta []string) string) (fs.FS, error) {
-	t := &gitTree{dir: dir, files: map[string]gitFile{}, dirs: map[string][]string{".": nil}}
+// newGitTree reads "mode … id …TAB path NUL" records. Paths that no fs.FS can have are odd, and left out.
+func newGitTree(dir string, out []byte, id func(meta []string) string) (t *gitTree, odd []string) {
+	t = &gitTree{dir: dir, files: map[string]gitFile{}, dirs: map[string][]string{".": nil}}
 	for rec := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
 		if rec == "" {
 			continue
@@ -61,7 +66,8 @@ func newGitTree(dir string, out []byte, id func(meta []string) string) (fs.FS, e
 		meta, name, ok := strings.Cut(rec, "\t")
 		fields := strings.Fields(meta)
 		if !ok || len(fields) < 3 || !fs.ValidPath(name) {
-			return nil, errors.New("git lists a path that cannot be")
+			odd = append(odd, name)
+			continue
 		}
 		t.add(name, gitFile{id(fields), gitMode(fields[0])})
 	}
@@ -69,7 +75,7 @@ func newGitTree(dir string, out []byte, id func(meta []string) string) (fs.FS, e
 		slices.Sort(t.dirs[d])
 		t.dirs[d] = slices.Compact(t.dirs[d]) // a conflict lists a path up to three times
 	}
-	return t, nil
+	return t, odd
 }
 
 func gitMode(s string) fs.FileMode {
