@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"fmt"
 	"maps"
 	"reflect"
 	"slices"
@@ -185,6 +186,11 @@ func (a *assembly) fill(i int) {
 		}
 		r := state.render(h.Settings[w.service], w.key, h.view, a.fleetView)
 		failed = append(failed, r.problems...)
+		for _, l := range r.logins {
+			if p := l.shutsOut(h.User, a.Deployer); p != "" {
+				failed = append(failed, &Problem{File: l.src, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
+			}
+		}
 		s.renders = append(s.renders, r)
 		s.asksArch = s.asksArch || state.pkg.needsArch()
 		usesFleet = usesFleet || r.data.usedFleet

@@ -265,7 +265,7 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 	if o.mode&0o111 != 0 {
 		f.mode = 0o755
 	}
-	b, err := s.load(t, l, o, isTmpl)
+	b, err := s.load(t, l, o, isTmpl || isLogins(f.path))
 	if err != nil || b == nil {
 		return err
 	}

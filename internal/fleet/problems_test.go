@@ -247,3 +247,29 @@ func TestArchIsRemembered(t *testing.T) {
 		t.Errorf("Bundle on amd64 = %v", err)
 	}
 }
+
+// An authorized_keys file of the login's own keeps the deployer's line, or bellhop is shut out.
+func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
+	deployer, other := hostKey("deployer"), hostKey("other")
+	for _, c := range []struct {
+		user, path, text string
+		fine             bool
+	}{
+		{"root", "root/.ssh/authorized_keys", other + "\n", false},
+		{"root", "root/.ssh/authorized_keys", other + "\n# " + deployer + "\n", false},
+		{"root", "root/.ssh/authorized_keys", other + "\nrestrict,pty " + deployer + " bellhop\n", true},
+		{"root", "root/.ssh/authorized_keys.tmpl", "# {{ .Host.Name }}\n" + other + "\n", false},
+		{"root", "home/cadey/.ssh/authorized_keys", other + "\n", true},
+		{"cadey", "home/cadey/.ssh/authorized_keys", other + "\n", false},
+		{"cadey", "root/.ssh/authorized_keys", other + "\n", true},
+	} {
+		m := small("", map[string]string{
+			"bellhop.yaml":                 "network: n\ndeployer: " + deployer + " bellhop\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ", user: " + c.user + ", services: { svc: true } }\n",
+			"services/svc/files/" + c.path: c.text,
+		})
+		_, err := new(fleet.Loader).Load(m)
+		if c.fine && err != nil || !c.fine && (err == nil || !strings.Contains(err.Error(), c.path+": host a: the deployer's key is not in it")) {
+			t.Errorf("%s of %s with %q: %v, want fine = %v", c.path, c.user, c.text, err, c.fine)
+		}
+	}
+}

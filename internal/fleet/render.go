@@ -27,6 +27,7 @@ type rendered struct {
 	gates    map[string]*gate // by the unit's file name
 	guessed  map[string]bool  // files whose group is that of their user, by path
 	content  map[string]content
+	logins   []logins
 	probes   []Probe
 	problems Problems
 }
@@ -129,6 +130,9 @@ func (r *rendered) file(f *fileSpec) {
 	case f.tmpl == nil:
 		r.files = append(r.files, bundle.File{Path: f.path, Digest: f.blob.digest, Size: f.blob.size, Mode: f.mode, User: f.user, Group: f.group, Service: r.svc.name})
 		r.content[f.blob.digest] = content{src: f.src}
+		if isLogins(f.path) {
+			r.logins = append(r.logins, logins{f.path, f.src, f.blob.data})
+		}
 	case f.tmpl.secret:
 		// A first turn with a stand-in for each value finds what is wrong with the template.
 		if data, ok := r.fill(f.tmpl, f.blob); ok {
@@ -137,6 +141,9 @@ func (r *rendered) file(f *fileSpec) {
 	default:
 		if data, ok := r.fill(f.tmpl, f.blob); ok {
 			r.add(f.path, data, "", true, f.mode, f.user, f.group)
+			if isLogins(f.path) {
+				r.logins = append(r.logins, logins{f.path, f.src, data})
+			}
 		}
 	}
 }

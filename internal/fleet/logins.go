@@ -1,0 +1,36 @@
+package fleet
+
+import (
+	"bytes"
+	"strings"
+)
+
+// A logins is an authorized_keys file of a bundle. It replaces what stands on the host, the line
+// that lets bellhop in among it.
+type logins struct {
+	path string // on the host
+	src  string // in the repo
+	data []byte
+}
+
+func isLogins(path string) bool { return strings.HasSuffix(path, "/.ssh/authorized_keys") }
+
+// shutsOut says what is wrong when the file is that of the user whom bellhop logs in as, and
+// does not name the deployer's key; "" when nothing is.
+func (l *logins) shutsOut(user, deployer string) string {
+	home := strings.TrimSuffix(l.path, "/.ssh/authorized_keys")
+	if home != "/root" && home[strings.LastIndex(home, "/")+1:] != user || home == "/root" && user != "root" {
+		return ""
+	}
+	fields := strings.Fields(deployer)
+	if len(fields) < 2 {
+		return ""
+	}
+	for line := range bytes.Lines(l.data) {
+		line = bytes.TrimSpace(line)
+		if !bytes.HasPrefix(line, []byte("#")) && bytes.Contains(line, []byte(fields[1])) {
+			return ""
+		}
+	}
+	return "the deployer's key is not in it, so bellhop could not log in as " + user + " any more; add the line that stands as deployer: in bellhop.yaml"
+}
