@@ -52,6 +52,15 @@ func TestUserOfARunningServiceMoves(t *testing.T) {
 		t.Errorf("after rollback: %s", got)
 	}
 	w.sh(w.work, "rm services/x/y.service")
+	on(t, "host1", "systemd-run -q --unit=stranger -p User=mover sleep 1000")
+	before := on(t, "host1", "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic x")
+	if out := w.deploy("two, while someone is in", "refused"); !strings.Contains(out, "while this runs as it: sleep (process ") || !strings.Contains(out, " of stranger.service)") {
+		t.Errorf("deploy does not name what runs:\n%s", out)
+	}
+	if now := on(t, "host1", "systemctl show -p MainPID -p ActiveEnterTimestampMonotonic x"); now != before {
+		t.Errorf("the service was touched: %s, before %s", now, before)
+	}
+	on(t, "host1", "systemctl stop stranger")
 	w.deploy("two", "current")
 	if got := on(t, "host1", "getent passwd mover | cut -d: -f6; systemctl is-active x; stat -c '%U:%G %a' /srv/two"); got != "/srv/two\nactive\nmover:movers 750" {
 		t.Errorf("after the move: %s", got)

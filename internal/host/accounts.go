@@ -86,6 +86,43 @@ func (w *work) planUser(u bundle.User) error {
 	return nil
 }
 
+// checkBusy refuses to move the home of a user as whom something runs that this run does not stop:
+// usermod would refuse it later, when other things have changed.
+func (w *work) checkBusy() error {
+	for i, a := range w.usermods {
+		if a.Home == w.accounts[i].Home {
+			continue
+		}
+		running, err := w.m.Accounts.Busy(a.Name)
+		if err != nil {
+			return fmt.Errorf("look for processes of user %s: %w", a.Name, err)
+		}
+		running = slices.DeleteFunc(running, func(p Process) bool {
+			return slices.Contains(w.units.quiet, p.Unit) || slices.Contains(w.units.stop, p.Unit)
+		})
+		if len(running) == 0 {
+			continue
+		}
+		var names []string
+		for _, p := range running[:min(len(running), 5)] {
+			names = append(names, p.String())
+		}
+		if more := len(running) - len(names); more > 0 {
+			names = append(names, fmt.Sprintf("%d more", more))
+		}
+		return refuse(bundle.RefusedBundle, "user %s: its home can't move from %s to %s while this runs as it: %s; end that, then bellhop deploy --retry",
+			a.Name, w.accounts[i].Home, a.Home, strings.Join(names, ", "))
+	}
+	return nil
+}
+
+func (p Process) String() string {
+	if p.Unit == "" {
+		return fmt.Sprintf("%s (process %d)", p.Name, p.PID)
+	}
+	return fmt.Sprintf("%s (process %d of %s)", p.Name, p.PID, p.Unit)
+}
+
 // checkOwner says whether an owner is on the host or is made. It notes who was found in users
 // and groups: hundreds of keys have few owners.
 func (w *work) checkOwner(what, user, group string, users, groups map[string]bool) error {

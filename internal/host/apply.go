@@ -142,6 +142,9 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.w.planUnits(ctx); err != nil {
 		return err
 	}
+	if err := r.w.checkBusy(); err != nil {
+		return err
+	}
 	if err := r.prepare(); err != nil {
 		return err
 	}

@@ -282,6 +282,15 @@ func (b *box) Sysusers(_ context.Context, paths []string) error {
 
 func (b *box) Tmpfiles(context.Context, []string) error { return nil }
 
+func (b *box) Busy(user string) ([]host.Process, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if unit := b.runsAs[user]; b.active[unit] {
+		return []host.Process{{PID: 7, Name: "sleep", Unit: unit}}, nil
+	}
+	return nil, nil
+}
+
 func (b *box) Usermod(_ context.Context, a host.Account) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -80,6 +80,13 @@ type Account struct {
 	UID, GID          int
 }
 
+// A Process is one that runs as a user.
+type Process struct {
+	PID  int
+	Name string
+	Unit string // that it belongs to; "" is none
+}
+
 // Accounts looks up, makes and changes users and groups, and gives files to them.
 type Accounts interface {
 	User(name string) (Account, bool, error)
@@ -87,8 +94,11 @@ type Accounts interface {
 	// Sysusers and Tmpfiles apply the snippets at these paths, and nothing else.
 	Sysusers(ctx context.Context, paths []string) error
 	Tmpfiles(ctx context.Context, paths []string) error
-	// Usermod makes an existing user's home and primary group what a says.
+	// Usermod makes an existing user's home and primary group what a says. The home of a user
+	// who is Busy stays as it is, which is an error.
 	Usermod(ctx context.Context, a Account) error
+	// Busy lists what runs as a user; one that is not there has nothing.
+	Busy(user string) ([]Process, error)
 	// Chown gives an open file to user and group by name, Owner tells whose a path is (not
 	// following a link). The twin, which may not chown, remembers instead.
 	Chown(f *os.File, path, user, group string) error

@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/lab"
 )
 
 func TestGiveBackLeavesNothing(t *testing.T) {
@@ -325,6 +326,38 @@ func TestUserChangesUnderARunningUnit(t *testing.T) {
 				t.Errorf("home %s, guest runs %v", got, b.active["guest.service"])
 			}
 		})
+	}
+}
+
+// A user as whom something runs that bellhop does not stop keeps his home: nothing is touched, and
+// the refusal says what runs.
+func TestTwinUserOfAStrangersProcess(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	at := func(home, text string) *load {
+		l := newLoad().service("bot.service", "[Service]\nUser=bot\nExecStart=/bin/bot\n[Install]\nWantedBy=multi-user.target\n").file("/etc/bot.conf", text)
+		l.file("/etc/sysusers.d/bellhop-bot.conf", "g bot -\nu bot -:bot \"bot\" "+home+" /usr/sbin/nologin\n")
+		l.Users = append(l.Users, bundle.User{Name: "bot", Group: "bot", Home: home, Service: "bot"})
+		return l
+	}
+	l := at("/srv/one", "one")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	m.Run("bot", host.Process{PID: 4711, Name: "bash", Unit: "session-3.scope"})
+	m.ClearLog()
+	l = at("/srv/two", "two")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRefused)
+	if want := "while this runs as it: bash (process 4711 of session-3.scope); end that"; !strings.Contains(got.res.Error, want) {
+		t.Errorf("refused by %q, want %q in it", got.res.Error, want)
+	}
+	if len(m.Log()) != 0 || !m.Active("bot.service") {
+		t.Errorf("units were touched: %v", m.Log())
+	}
+	l = at("/srv/one", "two") // nothing about the user changes
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	m.End("bot")
+	l = at("/srv/two", "two") // its own service is stopped for it
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if a, _, err := m.Host().Accounts.User("bot"); err != nil || a.Home != "/srv/two" || !m.Active("bot.service") {
+		t.Errorf("home is %s (%v), the service runs: %v; want /srv/two, and that it does", a.Home, err, m.Active("bot.service"))
 	}
 }
 

@@ -46,6 +46,8 @@ type Machine struct {
 	groups map[string]int
 	owners map[inode]owner
 	lacks  map[string]bool // commands that are not on the PATH
+	// what runs as a user, and belongs to no unit of the twin
+	strangers map[string][]host.Process
 
 	mounted   bool
 	keyKind   string // what Keys says: ramfs, tmpfs, or "" for refused
@@ -64,7 +66,7 @@ func NewMachine(dir string) *Machine {
 	m := &Machine{
 		dir: dir, version: 252, units: map[string]*unit{}, failing: map[string]bool{}, flapping: map[string]bool{},
 		ports: map[string]int{}, users: map[string]host.Account{}, groups: map[string]int{}, owners: map[inode]owner{},
-		lacks: map[string]bool{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
+		lacks: map[string]bool{}, strangers: map[string][]host.Process{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
 	}
 	for _, d := range []string{"etc/systemd/system", "usr/lib/systemd/system", "run", "var/lib", "opt", "srv", "tmp", "usr/local/libexec"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -156,6 +158,14 @@ func (m *Machine) Unit(name string) host.UnitState {
 
 // Active says whether a unit is active.
 func (m *Machine) Active(name string) bool { return m.Unit(name).Active == "active" }
+
+// Run starts a process that no unit of bellhop's knows: a login, a job of cron. End ends a user's.
+func (m *Machine) Run(user string, p host.Process) {
+	m.set(func() { m.strangers[user] = append(m.strangers[user], p) })
+}
+
+// End ends what Run started as a user.
+func (m *Machine) End(user string) { m.set(func() { delete(m.strangers, user) }) }
 
 // Fail makes every start of a unit fail, until Mend. It does not touch what runs.
 func (m *Machine) Fail(name string) { m.set(func() { m.failing[name] = true }) }

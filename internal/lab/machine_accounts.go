@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -230,9 +232,31 @@ func (a twinAccounts) Usermod(_ context.Context, acc host.Account) error {
 	if !ok {
 		return fmt.Errorf("usermod: group '%s' does not exist", acc.Group)
 	}
+	if p := a.m.busy(acc.Name); len(p) > 0 && was.Home != acc.Home {
+		return fmt.Errorf("usermod: user %s is currently used by process %d", acc.Name, p[0].PID)
+	}
 	was.Group, was.GID, was.Home = acc.Group, gid, acc.Home
 	a.m.users[acc.Name] = was
 	return nil
+}
+
+func (a twinAccounts) Busy(user string) ([]host.Process, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return a.m.busy(user), nil
+}
+
+// busy is what runs as a user: services whose unit file names him, and what a test started.
+func (m *Machine) busy(user string) (all []host.Process) {
+	for name, u := range m.units {
+		if u.def != nil && u.def.service() && u.pid > 0 && u.up() && u.def.last("Service.User") == user {
+			program, _, _ := strings.Cut(u.def.last("Service.ExecStart"), " ")
+			all = append(all, host.Process{PID: u.pid, Name: path.Base(program), Unit: name})
+		}
+	}
+	all = append(all, m.strangers[user]...)
+	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
+	return all
 }
 
 func (a twinAccounts) Chown(f *os.File, path, user, group string) error {

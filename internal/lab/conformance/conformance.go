@@ -561,7 +561,20 @@ func accounts(b *bench) {
 	}
 	b.owned("/srv/bhconf/home", "bhconfuser", "bhconfgrp")
 	b.owned("/srv/bhconf", "root", "root")
+	busy := b.unit("busy.service", "[Service]\nUser=bhconfuser\nExecStart=/bin/sleep 1000\n")
+	b.reload()
+	b.ok("start", busy)
+	if p, err := a.Busy("bhconfuser"); err != nil || len(p) != 1 || p[0].PID == 0 || p[0].Name != "sleep" || p[0].Unit != busy {
+		b.Errorf("Busy = %v, %v, want the one process of %s", p, err, busy)
+	}
 	u.Home, u.Group = "/srv/bhconf/new", "daemon"
+	if err := a.Usermod(b.ctx, u); err == nil {
+		b.Error("Usermod moved the home of a user who is busy")
+	}
+	b.ok("stop", busy)
+	if p, err := a.Busy("bhconfuser"); err != nil || len(p) != 0 {
+		b.Errorf("Busy = %v, %v after the stop", p, err)
+	}
 	b.must(a.Usermod(b.ctx, u))
 	if now, _, err := a.User("bhconfuser"); err != nil || now.Home != u.Home || now.Group != "daemon" || now.UID != u.UID {
 		b.Errorf("after Usermod: %+v, %v", now, err)
