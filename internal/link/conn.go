@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,8 @@ type conn struct {
 
 	keys  atomic.Bool  // silence is noticed sooner
 	probe atomic.Bool  // the kernel asks the host's kernel
-	held  atomic.Int32 // sessions, tunnels and watches on it
+	held  atomic.Int32 // sessions and tunnels on it
+	old   atomic.Bool  // nobody takes it any more
 	used  atomic.Int64 // when last taken, Unix nanoseconds
 	asked atomic.Int64 // when the unanswered keepalive was sent, or 0
 
@@ -98,7 +100,17 @@ func (c *conn) hold() {
 
 func (c *conn) release() {
 	c.used.Store(time.Now().UnixNano())
-	c.held.Add(-1)
+	if c.held.Add(-1) == 0 && c.old.Load() {
+		c.retire()
+	}
+}
+
+// retire closes the connection, once nothing runs over it.
+func (c *conn) retire() {
+	c.old.Store(true)
+	if c.held.Load() == 0 {
+		go c.close(errors.New("the host's address, user or key changed"))
+	}
 }
 
 // setKeys says whether the host has keys. Over TCP the kernel does the frequent asking then,
@@ -173,6 +185,9 @@ func (c *conn) openChannel(ctx context.Context, kind string, extra []byte) (ssh.
 	}()
 	select {
 	case o := <-got:
+		if o.err != nil && strings.HasSuffix(o.err.Error(), "<nil>") { // the package's word for it
+			o.err = errors.New("the line broke")
+		}
 		return o.ch, o.reqs, o.err
 	case <-ctx.Done():
 	}

@@ -338,6 +338,31 @@ func TestOtherShapeIsDialledAnew(t *testing.T) {
 	wantOpen(t, p, 1)
 }
 
+// A caller who still knows the former address of a host does not end what runs over the new one.
+func TestOtherShapeWaitsForSessions(t *testing.T) {
+	a, b := newHost(t, "a"), newHost(t, "a")
+	p := newPool(t, config(t))
+	s, err := p.Helper(t.Context(), b.Target(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := talk(t.Context(), p, a.Target()); err != nil {
+		t.Fatal(err)
+	}
+	wantOpen(t, p, 2)
+	io.WriteString(s, "still here")
+	s.CloseWrite()
+	if got, err := io.ReadAll(s); err != nil || string(got) != bundle.Magic+"still here" {
+		t.Fatalf("the session over the other address said %q, %v", got, err)
+	}
+	if _, err := s.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	wantOpen(t, p, 1)
+}
+
 func TestAddressesInOrder(t *testing.T) {
 	gone, here := newHost(t, "gone"), newHost(t, "here")
 	gone.Cut()

@@ -139,7 +139,8 @@ func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, po
 }
 
 // standing returns the pooled connection, held, when it stands and was made for the same
-// target; one that was made for another address, user or pin is closed.
+// target; one that was made for another address, user or pin is closed. What runs over it ends
+// first: two callers may know different addresses of one host while a push brings the new one.
 func (p *Pool) standing(e *entry, t Target) (*conn, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,7 +153,7 @@ func (p *Pool) standing(e *entry, t Target) (*conn, error) {
 	}
 	if c.isClosed() || e.shape != shape(t) {
 		e.conn = nil
-		go c.close(errors.New("the host's address, user or key changed"))
+		c.retire()
 		return nil, nil
 	}
 	c.hold()
