@@ -103,7 +103,7 @@ func passes(err error) bool {
 	var final errFinal
 	var lost errLost
 	return !errors.As(err, &final) && !errors.As(err, &lost) && !link.HardStop(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, errHostDeadline) &&
-		!errors.Is(err, link.ErrAuth) && !errors.Is(err, link.ErrSudo) && !errors.Is(err, link.ErrHelper)
+		!errors.Is(err, link.ErrAuth) && !errors.Is(err, link.ErrSudo) && !errors.Is(err, link.ErrHelper) && !errors.Is(err, link.ErrSilent)
 }
 
 func pause(ctx context.Context, d time.Duration) bool {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -47,6 +48,9 @@ type Host struct {
 	helpers  []string // digests that were sent; nil: any digest counts as there
 	noise    string
 	uname    string
+	sessions int // at once on a connection; 0 is any number, -1 none
+	silent   bool
+	deaf     bool
 }
 
 // Counts tells what was done to a Host since it was made.
@@ -178,6 +182,29 @@ func (h *Host) Noise(text string) {
 	h.noise = text
 }
 
+// MaxSessions is sshd's: how many sessions one connection may have at once, with -1 none. One counts for a moment
+// longer than it lasts, until its shell is reaped.
+func (h *Host) MaxSessions(n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sessions = n
+}
+
+// Silent makes each command read what it is told and say nothing but the noise, as a ForceCommand
+// does that waits for something else.
+func (h *Host) Silent() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.silent = true
+}
+
+// NoCommands refuses every command, as an SSH server does that only serves files.
+func (h *Host) NoCommands() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.deaf = true
+}
+
 // Uname is what the host calls itself, as in "Linux aarch64".
 func (h *Host) Uname(text string) {
 	h.mu.Lock()
@@ -305,11 +332,26 @@ func (h *Host) connection(c net.Conn) {
 			}
 		}
 	})
+	var running atomic.Int32
 	for nc := range chans {
 		h.n.channels.Add(1)
 		switch nc.ChannelType() {
 		case "session":
-			h.wg.Go(func() { h.session(ctx, nc) })
+			h.mu.Lock()
+			most := int32(h.sessions)
+			h.mu.Unlock()
+			if most < 0 || most > 0 && running.Load() >= most {
+				nc.Reject(ssh.ConnectionFailed, "open failed")
+				continue
+			}
+			running.Add(1)
+			h.wg.Go(func() {
+				h.session(ctx, nc)
+				if most > 0 {
+					time.Sleep(reaping)
+				}
+				running.Add(-1)
+			})
 		case "direct-tcpip":
 			h.wg.Go(func() { tunnel(ctx, nc) })
 		default:
@@ -317,6 +359,9 @@ func (h *Host) connection(c net.Conn) {
 		}
 	}
 }
+
+// reaping is how long sshd takes to hear of a shell's end.
+const reaping = 50 * time.Millisecond
 
 func machine() string {
 	switch runtime.GOARCH {

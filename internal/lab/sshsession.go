@@ -26,7 +26,10 @@ func (h *Host) session(ctx context.Context, nc ssh.NewChannel) {
 	}
 	defer ch.Close()
 	h.n.trips.Add(1)
-	line, ok := command(reqs)
+	h.mu.Lock()
+	deaf := h.deaf
+	h.mu.Unlock()
+	line, ok := command(reqs, deaf)
 	if !ok {
 		return
 	}
@@ -40,18 +43,22 @@ func (h *Host) session(ctx context.Context, nc ssh.NewChannel) {
 		cancel()
 	}()
 	h.mu.Lock()
-	noise := h.noise
+	noise, silent := h.noise, h.silent
 	h.mu.Unlock()
 	io.WriteString(ch, noise)
+	if silent {
+		io.Copy(io.Discard, ch)
+		return
+	}
 	code := h.run(ctx, line, &turns{ReadWriter: ch, n: &h.n.trips}, ch.Stderr())
 	ch.CloseWrite()
 	ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
 }
 
 // command answers a channel's requests up to its exec.
-func command(reqs <-chan *ssh.Request) (line string, ok bool) {
+func command(reqs <-chan *ssh.Request, deaf bool) (line string, ok bool) {
 	for r := range reqs {
-		if r.Type != "exec" {
+		if deaf || r.Type != "exec" {
 			r.Reply(r.Type == "pty-req" || r.Type == "env", nil)
 			continue
 		}

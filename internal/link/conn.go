@@ -25,8 +25,12 @@ type conn struct {
 	onClose func()
 	slots   chan struct{} // a place for each session
 
-	keys  atomic.Bool  // silence is noticed sooner
-	probe atomic.Bool  // the kernel asks the host's kernel
+	keys       atomic.Bool   // silence is noticed sooner
+	probe      atomic.Bool   // the kernel asks the host's kernel
+	running    atomic.Int32  // sessions that have not ended
+	hadSession atomic.Bool   // one was opened
+	ends       chan struct{} // hears of sessions that end
+
 	held  atomic.Int32 // sessions and tunnels on it
 	old   atomic.Bool  // nobody takes it any more
 	used  atomic.Int64 // when last taken, Unix nanoseconds
@@ -40,7 +44,7 @@ type conn struct {
 
 func newConn(p *Pool, t Target, sc ssh.Conn, chans <-chan ssh.NewChannel, reqs <-chan *ssh.Request, wire *countedConn) *conn {
 	c := &conn{pool: p, target: t, ssh: sc, chans: chans, reqs: reqs, wire: wire,
-		slots: make(chan struct{}, MaxSessions), down: make(chan struct{}), ended: make(chan struct{})}
+		slots: make(chan struct{}, MaxSessions), ends: make(chan struct{}, MaxSessions), down: make(chan struct{}), ended: make(chan struct{})}
 	c.used.Store(time.Now().UnixNano())
 	return c
 }

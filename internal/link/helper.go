@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -50,6 +51,7 @@ const (
 		`printf "\000bellhop-done %s\n" $d; exit 0; done; printf "\000bellhop-fail noexec everywhere\n"; exit 1`
 
 	greetTimeout  = 30 * time.Second // from exec to the helper's first word
+	noiseTimeout  = 10 * time.Second // from anything else to that word
 	uploadTimeout = 10 * time.Minute
 )
 
@@ -215,8 +217,11 @@ func (p *Pool) tryHelper(ctx context.Context, t Target, digest string, ahead fun
 
 // greet reads up to the first word that is meant for us.
 func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
-	limit := time.AfterFunc(greetTimeout, s.abort)
+	var late atomic.Bool
+	expire := func() { late.Store(true); s.abort() }
+	limit := time.AfterFunc(greetTimeout, expire)
 	defer limit.Stop()
+	var pause *time.Timer // since it said something else
 	seen := make([]byte, 0, 1<<10)
 	for {
 		seen = slices.Grow(seen, 512)
@@ -227,10 +232,27 @@ func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
 			return g, nil
 		}
 		if err == nil && len(seen) < bundle.MaxNoise {
+			if pause == nil {
+				pause = time.AfterFunc(noiseTimeout, expire)
+				defer pause.Stop()
+			}
+			pause.Reset(noiseTimeout)
 			continue
+		}
+		if late.Load() && ctx.Err() == nil {
+			return greeting{}, tooLate(t, append(seen, s.Stderr()...))
 		}
 		return greeting{}, s.silence(ctx, t, seen, err)
 	}
+}
+
+// tooLate is a shell that neither runs the helper nor ends. One that said nothing at all may be
+// that of a host which is very slow.
+func tooLate(t Target, said []byte) error {
+	if len(said) == 0 {
+		return &Error{t.Name, ErrUnreachable, fmt.Errorf("%w in %v: does the login shell of %s wait for its input, or a ForceCommand?", ErrSilent, greetTimeout, t.user())}
+	}
+	return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said: %s", t.user(), excerpt(said))}
 }
 
 // silence says why no helper spoke.
@@ -253,9 +275,9 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 	}
 	if len(seen) == 0 && said == "" {
 		// So does a host that is going down or not up yet; nothing has happened there.
-		return &Error{t.Name, ErrUnreachable, fmt.Errorf("the shell ended with status %d and said nothing", code)}
+		return &Error{t.Name, ErrUnreachable, fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}
 	}
-	return &Error{t.Name, ErrHelper, fmt.Errorf("status %d: %s", code, excerpt(append(seen, said...)))}
+	return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell of %s, or a ForceCommand, ended with status %d: %s", t.user(), code, excerpt(append(seen, said...)))}
 }
 
 // A greeting is the first word from the host: "magic", "need", "done" or "fail".

@@ -310,6 +310,15 @@ func TestSilentShellIsUnreachable(t *testing.T) {
 	}
 }
 
+// An SSH server that runs no commands is no host that is away: no other try helps.
+func TestServerWithoutCommands(t *testing.T) {
+	h := newHost(t, "files")
+	h.NoCommands()
+	if err := talk(t.Context(), newPool(t, config(t)), h.Target()); !errors.Is(err, link.ErrHelper) || !strings.Contains(err.Error(), "refuses to run a command") {
+		t.Errorf("a server that refuses commands gave %v, want ErrHelper", err)
+	}
+}
+
 func TestDeadConnectionIsMadeAnew(t *testing.T) {
 	h := newHost(t, "a")
 	p := newPool(t, config(t))

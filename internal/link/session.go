@@ -59,6 +59,9 @@ func (p *Pool) begin(ctx context.Context, t Target, cmd command, stderr io.Write
 		if err == nil {
 			return s, nil
 		}
+		if errors.Is(err, errNoCommands) {
+			return nil, &Error{t.Name, ErrHelper, err}
+		}
 		if begun {
 			return nil, &Error{t.Name, ErrLost, err}
 		}
@@ -88,17 +91,13 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 	if pooled {
 		wait = staleTimeout
 	}
-	octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
-	defer cancel()
-	ch, reqs, err := c.openChannel(octx, "session", nil)
+	ch, reqs, err := c.openSession(ctx, wait)
 	if err != nil {
 		<-c.slots
-		var refused *ssh.OpenChannelError
-		if !errors.As(err, &refused) && ctx.Err() == nil {
-			c.close(err)
-		}
-		return nil, false, fmt.Errorf("open a session: %w", err)
+		return nil, false, err
 	}
+	octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
+	defer cancel()
 	s := &Session{ctx: ctx, conn: c, ch: ch, errs: stderr,
 		drain: make(chan struct{}), done: make(chan struct{})}
 	if stderr == nil {
@@ -147,9 +146,12 @@ func (c command) start(ch ssh.Channel) error {
 	return nil
 }
 
+// errNoCommands is an SSH server that serves something else: files, or forwarding.
+var errNoCommands = errors.New("its SSH server refuses to run a command")
+
 func orEOF(err error) error {
 	if err == nil {
-		return errors.New("the host said no")
+		return errNoCommands
 	}
 	return err
 }
@@ -179,6 +181,7 @@ func (s *Session) collect(reqs <-chan *ssh.Request) {
 			r.Reply(false, nil)
 		}
 	}
+	s.conn.sessionEnded()
 	<-s.conn.slots
 	s.conn.release()
 	close(s.done)

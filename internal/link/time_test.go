@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -78,6 +79,87 @@ func TestStallIsNoticed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestSilentShell: what takes the command and does something else is told as that, not waited for
+// until nobody remembers why.
+func TestSilentShell(t *testing.T) {
+	for _, tt := range []struct {
+		noise string
+		kind  error
+		text  string
+		took  time.Duration
+	}{
+		{"", link.ErrUnreachable, "root wait for its input, or a ForceCommand", 30 * time.Second},
+		{"Pick a menu entry:\n", link.ErrHelper, "it said: Pick a menu entry:", 10 * time.Second},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			h, p := piped(t, echo)
+			h.Noise(tt.noise)
+			h.Silent()
+			begun := time.Now()
+			err := talk(t.Context(), p, h.Target())
+			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.text) || errors.Is(err, link.ErrSilent) != (tt.noise == "") {
+				t.Errorf("with noise %q: %v, want a %v with %q", tt.noise, err, tt.kind, tt.text)
+			}
+			if took := time.Since(begun); took != tt.took {
+				t.Errorf("with noise %q it took %v, want %v", tt.noise, took, tt.took)
+			}
+		})
+	}
+}
+
+// TestOneSessionAtATime: an sshd with MaxSessions 1 counts a session until its shell is reaped,
+// and refuses the next one until then.
+func TestOneSessionAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		h.MaxSessions(1)
+		h.Bare()
+		if err := talk(t.Context(), p, h.Target()); err != nil { // asked, sent, run
+			t.Fatal(err)
+		}
+		if n := h.Counts(); n.Sessions != 3 || n.Uploads != 1 || n.Connections != 1 {
+			t.Errorf("%+v, want 3 sessions and 1 upload on 1 connection", n)
+		}
+		first, err := p.Helper(t.Context(), h.Target(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		const others = 4
+		done := make(chan error, others)
+		for range others {
+			go func() { done <- talk(t.Context(), p, h.Target()) }()
+		}
+		time.Sleep(time.Minute) // it works as long as it likes
+		synctest.Wait()
+		asked := h.Counts().Channels
+		time.Sleep(time.Minute)
+		if n := h.Counts(); len(done) > 0 || n.Channels != asked {
+			t.Fatalf("%d of those who wait are done, after %d more questions; want none", len(done), n.Channels-asked)
+		}
+		first.Close()
+		for range others {
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		}
+		if n := h.Counts(); n.Connections != 1 {
+			t.Errorf("%d connections, want 1", n.Connections)
+		}
+	})
+}
+
+// TestNoSession: an sshd that takes none is told so at once.
+func TestNoSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		h.MaxSessions(-1)
+		begun := time.Now()
+		if err := talk(t.Context(), p, h.Target()); err == nil || !strings.Contains(err.Error(), "MaxSessions") || time.Since(begun) > time.Second {
+			t.Errorf("an sshd without sessions gave %v after %v, want a word on MaxSessions", err, time.Since(begun))
+		}
+	})
 }
 
 // TestStallDuringSession: the reader is freed, with ErrLost.

@@ -1,0 +1,66 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// sshd's MaxSessions may be lower than ours, down to 1: then a session is refused while others
+// of ours run, and for a moment after one has ended, since sshd counts it until its shell is
+// reaped. So who is refused waits for the end of another, and asks a little longer than that
+// takes. Where no session ever was on the connection there is nothing to wait for.
+
+const (
+	turnFirst = 10 * time.Millisecond // until the first question after the last session has ended
+	turnTries = 8                     // questions after that, each twice as late: 2.5 s
+)
+
+// openSession opens a channel for a session within wait, and waits for its turn where the host
+// allows fewer sessions at once than we would like.
+func (c *conn) openSession(ctx context.Context, wait time.Duration) (ssh.Channel, <-chan *ssh.Request, error) {
+	for alone := 0; ; {
+		octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
+		ch, reqs, err := c.openChannel(octx, "session", nil)
+		cancel()
+		var refused *ssh.OpenChannelError
+		switch {
+		case err == nil:
+			c.running.Add(1)
+			c.hadSession.Store(true)
+			return ch, reqs, nil
+		case !errors.As(err, &refused):
+			if ctx.Err() == nil {
+				c.close(err)
+			}
+			return nil, nil, fmt.Errorf("open a session: %w", err)
+		case !c.hadSession.Load(), alone == turnTries:
+			return nil, nil, fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)
+		}
+		var again <-chan time.Time
+		if c.running.Load() == 0 {
+			again = time.After(turnFirst << alone)
+			alone++
+		}
+		select {
+		case <-again:
+		case <-c.ends:
+		case <-c.down:
+			return nil, nil, fmt.Errorf("open a session: %w", c.why)
+		case <-ctx.Done():
+			return nil, nil, fmt.Errorf("open a session: others are at work, and sshd takes no more at once: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// sessionEnded lets one who waits for a turn ask again.
+func (c *conn) sessionEnded() {
+	c.running.Add(-1)
+	select {
+	case c.ends <- struct{}{}:
+	default:
+	}
+}
