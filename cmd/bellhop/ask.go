@@ -77,6 +77,9 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]history.Delivery, error) {
 		return h.history.Deliveries(ctx, in.Limit)
 	})
+	server.Handle(s.server, "webhook", func(context.Context, server.Caller, struct{}, func(any)) (webhookAnswer, error) {
+		return webhookAnswer{s.address, s.branch, s.repo, s.secretFile}, nil
+	})
 	server.Handle(s.server, "key-push", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
 		return h.deployer.PushKeys(ctx, in.On)
 	})

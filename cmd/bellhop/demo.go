@@ -270,7 +270,7 @@ func (d *demo) push(ctx context.Context, sessions bool) error {
 		h.had = h.ssh.Counts().Sessions
 	}
 	began := time.Now()
-	answer, err := deliver(ctx, d.server.address, d.server.secret, "refs/heads/main", d.remote.Head())
+	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head()})
 	if err != nil {
 		return err
 	}

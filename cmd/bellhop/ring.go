@@ -1,20 +1,12 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net/http"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -148,88 +140,3 @@ func dash(s string) string {
 	}
 	return s
 }
-
-func (e *Env) webhookTestCmd() *cobra.Command {
-	var stateDir, secretFile, url, branch string
-	c := &cobra.Command{
-		Use: "test", Short: "Ring by a signed delivery of our own, the way the git host does", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			st := newState(stateDir)
-			if secretFile != "" {
-				st.webhookSecret = secretFile
-			}
-			secret, err := readPrivate(st.webhookSecret)
-			if errors.Is(err, fs.ErrNotExist) {
-				return hint(fmt.Errorf("read the webhook secret: %w", err), "on the box that serves it is found by itself; elsewhere give --webhook-secret FILE")
-			} else if err != nil {
-				return fmt.Errorf("read the webhook secret: %w", err)
-			}
-			defer clear(secret)
-			a, err := deliver(c.Context(), url, bytes.TrimSuffix(secret, []byte("\n")), "refs/heads/"+branch, "")
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(e.Stdout, "%d %s %s\n", a.status, a.Message, a.Run)
-			if a.status >= 300 {
-				return exit(exitError)
-			}
-			return nil
-		},
-	}
-	stateDirFlag(c, &stateDir)
-	secretFileFlag(c, &secretFile, "webhook-secret", "", "file with the webhook's secret (default: webhook-secret in the state directory)")
-	c.Flags().StringVar(&url, "url", "http://127.0.0.1:8080/v1/webhook", "where the webhook is heard, as the world sees it")
-	c.Flags().StringVar(&branch, "branch", "main", "the branch that is said to have been pushed")
-	return c
-}
-
-// A delivered is what the webhook answered.
-type delivered struct {
-	status  int
-	Run     string `json:"run"`
-	Message string `json:"message"`
-}
-
-// deliver sends a push delivery, signed as GitHub signs them.
-func deliver(ctx context.Context, url string, secret []byte, ref, commit string) (d delivered, err error) {
-	if !strings.Contains(url, "://") {
-		url = "http://" + url + "/v1/webhook"
-	}
-	body, err := json.Marshal(map[string]any{"ref": ref, "after": commit})
-	if err != nil {
-		return d, err
-	}
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(body)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-	if err != nil {
-		return d, err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "bellhop")
-	req.Header.Set("X-GitHub-Event", "push")
-	req.Header.Set("X-GitHub-Delivery", strings.ToLower(rand.Text()))
-	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return d, hint(fmt.Errorf("deliver to %s: %w", url, err), urlHint)
-	}
-	defer res.Body.Close()
-	d.status = res.StatusCode
-	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	if err != nil {
-		return d, fmt.Errorf("deliver to %s: %w", url, err)
-	}
-	if json.Unmarshal(answer, &d) != nil {
-		d.Message = strings.TrimSpace(string(answer))
-	}
-	switch d.status {
-	case http.StatusUnauthorized:
-		return d, hint(errors.New("the server says that the signature is wrong"), "is this the secret that the server uses?")
-	case http.StatusNotFound:
-		return d, hint(fmt.Errorf("deliver to %s: no webhook is heard there", url), urlHint)
-	}
-	return d, nil
-}
-
-const urlHint = "where the server listens is its --listen: give --url http://ADDRESS/v1/webhook"

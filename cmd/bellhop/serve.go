@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -105,6 +107,8 @@ type serving struct {
 	bell                  *deploy.Bell
 	server                *server.Server
 	secret                []byte // of the webhook
+	secretFile            string // that it came from
+	branch, repo          string // that its deliveries must name; repo "" is any
 	address, adminAddress string // where it listens; "" where it does not
 	cancel                context.CancelFunc
 	done                  chan struct{} // closed when something ended: by ctx, or by failing
@@ -125,7 +129,10 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 	h.deployer.Detach = true
 	s := &serving{house: h, bell: deploy.NewBell(h.deployer)}
 	s.bell.Gap = o.gap
-	if s.secret, err = o.readWebhookSecret(h); err != nil {
+	if s.secretFile, err = filepath.Abs(cmp.Or(o.webhookSecret, h.state.webhookSecret)); err != nil {
+		return nil, err
+	}
+	if s.secret, err = readWebhookSecret(s.secretFile); err != nil {
 		return nil, err
 	}
 	if err := s.newServer(ctx, o, e, log); err != nil {
@@ -140,11 +147,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 	return s, nil
 }
 
-func (o *serveOptions) readWebhookSecret(h *house) ([]byte, error) {
-	path := o.webhookSecret
-	if path == "" {
-		path = h.state.webhookSecret
-	}
+func readWebhookSecret(path string) ([]byte, error) {
 	b, err := readPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the webhook secret: %w", err)
@@ -161,9 +164,8 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		}
 		token = strings.TrimSpace(string(b))
 	}
-	repo := o.webhookRepo
-	if repo == "" {
-		repo = server.RepoName(o.repo)
+	if s.branch, s.repo = o.branch, o.webhookRepo; s.repo == "" {
+		s.repo = server.RepoName(o.repo)
 	}
 	db := s.house.history
 	known, err := db.Deliveries(ctx, 1000)
@@ -175,7 +177,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		seen = append(seen, d.ID)
 	}
 	s.server, err = server.New(server.Config{
-		Secret: s.secret, Branch: o.branch, Repo: repo, Bell: s.bell, Record: db, Seen: seen, AdminToken: token, Log: log,
+		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Seen: seen, AdminToken: token, Log: log,
 		Status:  func(ctx context.Context) (any, error) { return db.Status(ctx) },
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit, "") },
 		Ready: func() error {
@@ -400,16 +402,9 @@ func healthy(ctx context.Context, listen, stateDir string) error {
 		}
 		return client.Close()
 	}
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return err
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+fromHere(listen)+"/healthz", nil)
 	if err != nil {
 		return err
 	}

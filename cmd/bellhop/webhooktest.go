@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/server"
+)
+
+type webhookTest struct {
+	stateDir, secretFile string
+	url, branch, repo    string
+}
+
+func (e *Env) webhookTestCmd() *cobra.Command {
+	var o webhookTest
+	c := &cobra.Command{
+		Use: "test", Short: "Ring by a signed delivery of our own, the way the git host does", Args: cobra.NoArgs,
+		Long: `Send a signed push to the webhook and say what it answers. The running server tells where it
+listens, which branch and repo it wants to hear of, and where its secret is. That the git host
+reaches it too is tried with --url, the address that was pasted there.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.ask(c.Context()); err != nil {
+				return err
+			}
+			return e.webhookTest(c.Context(), &o)
+		},
+	}
+	stateDirFlag(c, &o.stateDir)
+	serverFlag(c)
+	secretFileFlag(c, &o.secretFile, "webhook-secret", "", "file with the webhook's secret (default: the server's own)")
+	c.Flags().StringVar(&o.url, "url", "", "where the webhook is heard, as the world sees it (default: where the server here listens)")
+	c.Flags().StringVar(&o.branch, "branch", "", "the branch that is said to have been pushed (default: the server's)")
+	return c
+}
+
+// A webhookAnswer is what a server says of its webhook to who may ask it anything. The secret
+// itself stays in its file.
+type webhookAnswer struct {
+	Address    string `json:"address"` // "": it listens nowhere
+	Branch     string `json:"branch"`
+	Repo       string `json:"repo"` // that a delivery must name; "" is any
+	SecretFile string `json:"secret_file"`
+}
+
+// ask fills in what was not typed, from the running server if there is one.
+func (o *webhookTest) ask(ctx context.Context) error {
+	client, err := dial(o.stateDir)
+	if err != nil {
+		return err
+	}
+	a := webhookAnswer{Address: ":8080", Branch: "main", SecretFile: newState(o.stateDir).webhookSecret}
+	if client != nil {
+		defer client.Close()
+		if a, err = server.Call[webhookAnswer](ctx, client, "webhook", nil, nil); err != nil {
+			return fromSocket(err)
+		}
+	}
+	if o.url == "" && a.Address == "" {
+		return hint(errors.New("webhook test: the server hears no webhook"), "start it with --listen ADDRESS:PORT; until then it polls")
+	}
+	o.repo = a.Repo
+	for _, v := range []struct {
+		v *string
+		d string
+	}{{&o.url, "http://" + fromHere(a.Address) + "/v1/webhook"}, {&o.branch, a.Branch}, {&o.secretFile, a.SecretFile}} {
+		if *v.v == "" {
+			*v.v = v.d
+		}
+	}
+	return nil
+}
+
+// fromHere is how an address that somebody listens on is reached on the same machine.
+func fromHere(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+func (e *Env) webhookTest(ctx context.Context, o *webhookTest) error {
+	secret, err := readPrivate(o.secretFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(fmt.Errorf("read the webhook secret: %w", err), "on the box that serves it is found by itself; elsewhere give --webhook-secret FILE")
+	} else if err != nil {
+		return fmt.Errorf("read the webhook secret: %w", err)
+	}
+	defer clear(secret)
+	a, err := deliver(ctx, o.url, bytes.TrimSuffix(secret, []byte("\n")), delivery{Ref: "refs/heads/" + o.branch, Repository: repository{o.repo}})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.Stdout, "%s\n", strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, a.Message, a.Run)))
+	if a.status != http.StatusAccepted {
+		return hint(fmt.Errorf("webhook test: a push of %s to %s does not ring", o.branch, o.url), "what it answered says why; --branch names another branch")
+	}
+	return nil
+}
+
+// A delivery is what is read of a push that a git host tells.
+type delivery struct {
+	Ref        string     `json:"ref"`
+	After      string     `json:"after"`
+	Repository repository `json:"repository"`
+}
+
+type repository struct {
+	FullName string `json:"full_name"`
+}
+
+// A delivered is what the webhook answered.
+type delivered struct {
+	status  int
+	Run     string `json:"run"`
+	Message string `json:"message"`
+}
+
+// deliver sends a push delivery, signed as GitHub signs them.
+func deliver(ctx context.Context, url string, secret []byte, push delivery) (d delivered, err error) {
+	if !strings.Contains(url, "://") {
+		url = "http://" + url + "/v1/webhook"
+	}
+	body, err := json.Marshal(push)
+	if err != nil {
+		return d, err
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(body)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return d, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "bellhop")
+	req.Header.Set("X-GitHub-Event", "push")
+	req.Header.Set("X-GitHub-Delivery", strings.ToLower(rand.Text()))
+	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return d, hint(fmt.Errorf("deliver to %s: %w", url, err), urlHint)
+	}
+	defer res.Body.Close()
+	d.status = res.StatusCode
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil {
+		return d, fmt.Errorf("deliver to %s: %w", url, err)
+	}
+	if json.Unmarshal(answer, &d) != nil {
+		d.Message = strings.TrimSpace(string(answer))
+	}
+	switch d.status {
+	case http.StatusUnauthorized:
+		return d, hint(errors.New("the server says that the signature is wrong"), "is this the secret that the server uses?")
+	case http.StatusNotFound:
+		return d, hint(fmt.Errorf("deliver to %s: no webhook is heard there", url), urlHint)
+	}
+	return d, nil
+}
+
+const urlHint = "where the server listens is its --listen: give --url http://ADDRESS/v1/webhook"
