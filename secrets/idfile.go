@@ -64,8 +64,28 @@ func openIdentity(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }
 
-// checkIdentityFile is S12's rule, with two doors. systemd makes credentials itself, root's and
-// read through an ACL that shows as a group bit. An inherited descriptor has no name to protect.
+// mounts are where container engines put secrets: each is a mount of its own, 0444 or with the
+// owner that it has outside, and nobody but the container's own process is there to read it. ssh
+// and age take such a file too: ssh looks at the mode of its own user's keys alone, age at none.
+var mounts = []string{"/run/secrets", "/var/run/secrets"}
+
+// Mounted says that a container engine put the file at path there, so that its owner and who may
+// read it say nothing. One that others may write is taken from nobody.
+func Mounted(path string, mode fs.FileMode) bool {
+	if !filepath.IsAbs(path) || mode.Perm()&0o022 != 0 {
+		return false
+	}
+	for _, dir := range mounts {
+		if strings.HasPrefix(filepath.Clean(path), dir+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// checkIdentityFile is S12's rule, with three doors. systemd makes credentials itself, root's and
+// read through an ACL that shows as a group bit. A container engine mounts secrets for the one
+// process there is. An inherited descriptor has no name to protect.
 func checkIdentityFile(name string, info fs.FileInfo) error {
 	if inherited(name) && info.Mode()&fs.ModeNamedPipe != 0 {
 		return nil
@@ -81,11 +101,14 @@ func checkIdentityFile(name string, info fs.FileInfo) error {
 	if isCredential(name) && st.Uid == 0 && mode&0o037 == 0 {
 		return nil
 	}
+	if Mounted(name, mode) {
+		return nil
+	}
 	if int(st.Uid) != os.Geteuid() {
 		return fmt.Errorf("it belongs to uid %d, and we are %d", st.Uid, os.Geteuid())
 	}
 	if mode&0o077 != 0 {
-		return fmt.Errorf("mode %04o lets others read it; run: chmod 600 %s", mode, name)
+		return fmt.Errorf("mode %04o lets others read it; run: chmod 600 %s (in a container: mount it below %s)", mode, name, mounts[0])
 	}
 	return nil
 }

@@ -18,6 +18,8 @@ import (
 	"filippo.io/age"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"bellhop/secrets"
 )
 
 // The state directory. Each of its four secrets is made by itself when it is missing; one
@@ -200,6 +202,8 @@ func private(f *os.File) error {
 	switch {
 	case !fi.Mode().IsRegular():
 		return fmt.Errorf("%s is not a regular file", f.Name())
+	case secrets.Mounted(f.Name(), fi.Mode()):
+		return nil
 	case ok && os.Geteuid() != 0 && st.Uid != uint32(os.Geteuid()) && st.Uid != 0:
 		return fmt.Errorf("%s belongs to another user", f.Name())
 	case handedOver(f.Name()):
@@ -210,15 +214,11 @@ func private(f *os.File) error {
 	return nil
 }
 
-// handedOver says that the service manager or the container engine put the file where only
-// this service can look, whatever its mode says.
+// handedOver says that the service manager put the file where only this service can look,
+// whatever its mode says.
 func handedOver(path string) bool {
-	for _, dir := range []string{os.Getenv("CREDENTIALS_DIRECTORY"), "/run/secrets"} {
-		if dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir) {
-			return true
-		}
-	}
-	return false
+	dir := os.Getenv("CREDENTIALS_DIRECTORY")
+	return dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir)
 }
 
 // signer opens the deployer's SSH key.
