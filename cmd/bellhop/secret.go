@@ -364,12 +364,16 @@ func (e *Env) secretRekey(s *secrets.Store, names []string, look, check, asJSON 
 }
 
 func (e *Env) printRekeying(k *secrets.Rekeying, look bool) {
-	p, word := e.outPaint(), "sealed"
-	if look {
-		word = "stale"
-	}
+	p := e.outPaint()
 	for _, it := range k.Files {
-		fmt.Fprintf(e.Stdout, "%s %s for %s\n", p.yellow(word), it.File, strings.Join(it.Wanted, ", "))
+		word, why := "sealed", ""
+		if look {
+			word = string(it.State) // stale, or unknown
+			if it.State == secrets.StateUnknown {
+				why = ", who can open it: it was not sealed by bellhop"
+			}
+		}
+		fmt.Fprintf(e.Stdout, "%s %s for %s%s\n", p.yellow(word), it.File, strings.Join(it.Wanted, ", "), why)
 	}
 	if len(k.Files) == 0 {
 		fmt.Fprintf(e.Stdout, "nothing to do: %s sealed for the readers of now\n", areAll(k.Current, "secret"))
