@@ -95,7 +95,7 @@ func Open(path string) (*DB, error) {
 	}
 	if err := db.start(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("open history %s: %w", path, err)
+		return nil, fmt.Errorf("open history %s: %w", path, told(err))
 	}
 	return db, nil
 }
@@ -113,7 +113,7 @@ func OpenRead(path string) (*DB, error) {
 	}
 	if err := db.load(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("read history %s: %w", path, err)
+		return nil, fmt.Errorf("read history %s: %w", path, told(err))
 	}
 	return db, nil
 }

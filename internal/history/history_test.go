@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -619,5 +620,36 @@ func TestWipedHostAfterRestart(t *testing.T) {
 	must(t, err)
 	if len(gs) != 1 {
 		t.Errorf("generations %v, want one", gs)
+	}
+}
+
+func TestDamagedFileIsTold(t *testing.T) {
+	whole := filepath.Join(t.TempDir(), "bellhop.db")
+	db, err := history.Open(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	torn, err := os.ReadFile(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 100; i < len(torn); i++ { // all but the file's own header
+		torn[i] = 0xa5
+	}
+	for name, data := range map[string][]byte{"no database": []byte("hello, I am no database"), "torn": torn} {
+		path := filepath.Join(t.TempDir(), "bellhop.db")
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if db, err := history.Open(path); !errors.Is(err, history.ErrDamaged) {
+			t.Errorf("Open(%s) = %v, %v, want ErrDamaged", name, db, err)
+		}
+		if db, err := history.OpenRead(path); !errors.Is(err, history.ErrDamaged) {
+			t.Errorf("OpenRead(%s) = %v, %v, want ErrDamaged", name, db, err)
+		}
+		if got, _ := os.ReadFile(path); !bytes.Equal(got, data) {
+			t.Errorf("%s was changed", name)
+		}
 	}
 }

@@ -1,0 +1,27 @@
+package history
+
+import (
+	"errors"
+	"fmt"
+
+	"modernc.org/sqlite"
+)
+
+// ErrDamaged is a file that is no database, or not any more. What it held is a cache: hosts
+// are asked when it is gone. It is not thrown away unasked, since it is the log of runs too.
+var ErrDamaged = errors.New("the file is damaged")
+
+// The result codes of SQLite that say so, https://www.sqlite.org/rescode.html.
+const (
+	codeCorrupt = 11
+	codeNotADB  = 26
+)
+
+// told marks an error of the database that is told by its kind.
+func told(err error) error {
+	var e *sqlite.Error
+	if errors.As(err, &e) && (e.Code()&0xff == codeCorrupt || e.Code()&0xff == codeNotADB) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return err
+}
