@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"bytes"
 	"context"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +53,60 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.RunDone)
 	w.wantState("a", history.Current, c)
 	w.wantState("b", history.Current, c)
+}
+
+// A sealed copy that somebody deleted is there again after the next contact, whatever that is for,
+// and nothing restarts.
+func TestLostSealedCopy(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.files["services/vault/service.yaml"] = "keys:\n  key0: { source: secrets/key0.age, persist: sealed }\n  key1: { source: secrets/key1.age }\n"
+	w.push("sealed", history.RunDone)
+	m := w.machines["a"]
+	for _, contact := range []struct {
+		name string
+		do   func()
+	}{
+		{"a push of something else", func() {
+			w.files["services/web/files/etc/web.conf"] += "more\n"
+			w.enable("a", "vault", "web")
+			w.push("else", history.RunDone)
+		}},
+		{"a second one, offered early", func() {
+			w.files["services/web/files/etc/web.conf"] += "more\n"
+			w.push("else", history.RunDone)
+		}},
+		{"deploy --all", func() { w.run(deploy.Request{Cause: "deploy", All: true}, history.RunDone) }},
+		{"key push", func() {
+			ks, err := w.d.PushKeys(t.Context(), "a")
+			w.must(err)
+			if len(ks) != 1 || ks[0].Error != nil {
+				t.Errorf("PushKeys: %+v", ks)
+			}
+		}},
+		{"a reboot", func() {
+			w.must(m.Reboot())
+			if _, err := os.Stat(m.Path("/run/keys/key0")); err == nil {
+				t.Error("key0 came back without its copy")
+			}
+			_, err := w.d.PushKeys(t.Context(), "a")
+			w.must(err)
+		}},
+	} {
+		copyAt := m.Path("/var/lib/bellhop/sealed/key0")
+		w.must(os.Remove(copyAt))
+		m.ClearLog()
+		contact.do()
+		if !m.Host().Mounts.Opens(t.Context(), "key0", []byte("value 0 xxxxx")) {
+			t.Errorf("after %s the sealed copy is not back", contact.name)
+		}
+		if n := m.Count("restart", "vault.service"); n != 0 {
+			t.Errorf("%s restarted vault.service", contact.name)
+		}
+		if t.Failed() {
+			break
+		}
+	}
 }
 
 // Key status tells where keys stand when it is no ramfs.
