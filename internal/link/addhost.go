@@ -189,7 +189,8 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 		cmd.Stderr = io.MultiWriter(n.Stderr, errs)
 	}
 	cmd.Env = os.Environ()
-	if err := cmd.Run(); err != nil {
+	// A program that their config starts may keep stderr open for longer than ssh lasts.
+	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return nil, fmt.Errorf("ssh %s: %w: %s", n.Destination, err, excerpt([]byte(errs.String())))
 	}
 	return out.Bytes(), nil

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -54,6 +55,25 @@ func TestAddHost(t *testing.T) {
 	line := "restrict,pty,port-forwarding " + strings.TrimSpace(n.DeployerKey) + " bellhop\n"
 	if !strings.HasSuffix(string(got), line) || !strings.Contains(string(got), "-- root@chrysalis exec /bin/sh -c ") {
 		t.Errorf("ssh was given %q, want stdin %q", got, line)
+	}
+}
+
+// TestAddHostLingeringProgram: what a person's config starts beside ssh, and outlives it, is no failure.
+func TestAddHostLingeringProgram(t *testing.T) {
+	h := newHost(t, "lab")
+	path, _ := fakeSSH(t, h, h.HostKey())
+	script, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := filepath.Join(t.TempDir(), "pid")
+	lingers := strings.Replace(string(script), "{ echo", "sleep 1000 >/dev/null & echo $! >"+pid+"\n{ echo", 1)
+	if err := os.WriteFile(path, []byte(lingers), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { exec.Command("sh", "-c", "kill $(cat "+pid+")").Run() })
+	if _, _, err := newPool(t, config(t)).AddHost(t.Context(), link.Newcomer{Name: "a", Destination: "root@a", SSH: path}); err != nil {
+		t.Errorf("AddHost by an ssh beside which something goes on: %v", err)
 	}
 }
 
