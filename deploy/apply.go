@@ -1,8 +1,10 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +30,8 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 			hosts = append(hosts, hp)
 		}
 	}
+	// One that was away is likely to be so still: it waits for its deadline behind those that work.
+	slices.SortStableFunc(hosts, func(a, b *HostPlan) int { return cmp.Compare(wasAway(a), wasAway(b)) })
 	n := p.Fleet.Rollout.Parallel
 	if n <= 0 {
 		n = defaultParallel
@@ -36,6 +40,13 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	d.pushAll(ctx, r, p, own, 1)
 	d.keepLines(p)
 	return nil
+}
+
+func wasAway(hp *HostPlan) int {
+	if hp.last.State == history.Pending {
+		return 1
+	}
+	return 0
 }
 
 // store puts the plan into history before the first push. A poll that finds nothing stores

@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -59,6 +60,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 	for try := 1; ; try++ {
 		var res *bundle.Result
 		var boot string
+		tried := time.Now()
 		if first != nil {
 			res, boot, err = d.offerEarly(ctx, r, p, hp, first)
 			first = nil
@@ -84,7 +86,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		case err == nil:
 			return d.result(r.head.ID, hp, res, boot), false
 		}
-		if try == attempts || !passes(err) || !pause(ctx, d.limits().Retry<<(try-1)) {
+		if try == attempts || !passes(err) || d.slowToAnswer(err, tried) || !pause(ctx, d.limits().Retry<<(try-1)) {
 			return d.lost(ctx, hp, err)
 		}
 		d.log().Info("trying again", "host", hp.Name, "run", r.head.ID, "err", err)
@@ -103,7 +105,13 @@ func passes(err error) bool {
 	var final errFinal
 	var lost errLost
 	return !errors.As(err, &final) && !errors.As(err, &lost) && !link.HardStop(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, errHostDeadline) &&
-		!errors.Is(err, link.ErrAuth) && !errors.Is(err, link.ErrSudo) && !errors.Is(err, link.ErrHelper) && !errors.Is(err, link.ErrSilent)
+		!errors.Is(err, link.ErrAuth) && !errors.Is(err, link.ErrSudo) && !errors.Is(err, link.ErrHelper)
+}
+
+// slowToAnswer says that a host could not be reached, and that it took long to find out: another try
+// would hold up the run for as long again.
+func (d *Deployer) slowToAnswer(err error, tried time.Time) bool {
+	return errors.Is(err, link.ErrUnreachable) && time.Since(tried) >= 5*d.limits().Retry
 }
 
 func pause(ctx context.Context, d time.Duration) bool {
@@ -117,7 +125,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // lost is the end of a push that got no result.
 func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.End, bool) {
-	d.noteAway(hp.Name, errors.Is(err, link.ErrUnreachable))
+	away := errors.Is(err, link.ErrUnreachable) && !errors.Is(err, link.ErrThere)
+	d.noteAway(hp.Name, away)
 	e := history.End{Outcome: history.Pending, State: history.Pending, Error: clean(err.Error(), maxText), Present: -1}
 	var final errFinal
 	var gone errLost
@@ -137,8 +146,23 @@ func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.E
 		e.Outcome, e.State = history.Failed, history.Pending
 	case errors.Is(context.Cause(ctx), context.Canceled):
 		e.Outcome, e.State = history.RunCancelled, hp.State
+	case away:
+		e.Error = clean(sinceWhen(hp.last, time.Now())+err.Error(), maxText)
 	}
 	return e, false
+}
+
+// awaySince is how the error of a host that is away begins; a later one keeps the time.
+const awaySince = "away since "
+
+func sinceWhen(last history.Host, now time.Time) string {
+	if text, ok := strings.CutPrefix(last.Error, awaySince); ok && last.State == history.Pending {
+		at, _, _ := strings.Cut(text, ": ")
+		if t, err := time.Parse(time.RFC3339, at); err == nil {
+			now = t
+		}
+	}
+	return awaySince + now.UTC().Format(time.RFC3339) + ": "
 }
 
 // strange tells of a host that shows another key than is pinned, and what a person can do.

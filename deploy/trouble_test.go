@@ -433,6 +433,101 @@ func TestLineToAHostWithAnotherKey(t *testing.T) {
 	eventually(t, "the key is back after a reboot", func() bool { h, _ := w.db.Host("a"); return h.BootID == w.machines["a"].BootID() && h.KeysPresent == 1 })
 }
 
+// A host that lets us in and can't be worked with is tried again by the clock: its line stands, so
+// no line tells when it is better.
+func TestHostThatIsThereIsTriedAgain(t *testing.T) {
+	w := newWorld(t, "a")
+	w.hosts["a"].MaxSessions(-1)
+	commit := w.commit("first")
+	b, _ := serve(t, w)
+	runs := func() int {
+		h, err := w.db.Runs(t.Context(), 50, "a")
+		w.must(err)
+		return len(h.Runs)
+	}
+	// The first run, and the one that its line rings for when it stands.
+	eventually(t, "the host is pending, and its line stands", func() bool {
+		h, ok := w.db.Host("a")
+		return ok && h.State == history.Pending && b.Current() == "" && runs() > 1
+	})
+	if h := w.state("a"); !strings.Contains(*h.Error, "MaxSessions") {
+		t.Errorf("a is pending by %q, want a word on MaxSessions", *h.Error)
+	}
+	w.hosts["a"].MaxSessions(0)
+	eventually(t, "the host is current", func() bool { h, _ := w.db.Host("a"); return h.State == history.Current })
+	w.wantState("a", history.Current, commit)
+}
+
+// Hosts that are away hold up nobody: they come last, and one that takes long to give no answer is
+// tried once. Since when it is away stays told.
+func TestHostsThatAreAway(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	slow := &noAnswer{Links: w.d.Links, hosts: map[string]int{"a": 0, "b": 0}}
+	w.d.Links = slow
+	w.yaml["c"] += "rollout: { parallel: 1 }\n"
+	w.push("first", history.RunPartial)
+	since := func(host string) string {
+		h := w.state(host)
+		if h.State != history.Pending || h.Error == nil || !strings.HasPrefix(*h.Error, "away since 20") || !strings.Contains(*h.Error, "no answer") {
+			t.Fatalf("%s is %s (%v), want pending, with since when and why", host, h.State, h.Error)
+		}
+		at, _, _ := strings.Cut(*h.Error, "Z: ")
+		return at
+	}
+	was := since("a")
+	if slow.hosts["a"] != 1 || slow.hosts["b"] != 1 {
+		t.Errorf("tries of hosts that give no answer: %v, want one each", slow.hosts)
+	}
+	next := time.Now().Truncate(time.Second).Add(time.Second)
+	eventually(t, "another second", func() bool { return time.Now().After(next) })
+	w.mu.Lock()
+	w.events = nil
+	w.mu.Unlock()
+	w.files["services/web/files/etc/web.conf"] = "second\n"
+	w.push("second", history.RunPartial)
+	w.mu.Lock()
+	var order []string
+	for _, e := range w.events {
+		if e.Step == "end" && e.Host != "" {
+			order = append(order, e.Host)
+		}
+	}
+	w.mu.Unlock()
+	if got := strings.Join(order, " "); got != "c a b" {
+		t.Errorf("hosts ended in the order %s, want c first, which was not away", got)
+	}
+	if now := since("a"); now != was {
+		t.Errorf("a is %s, was %s: want the time that it was missed first", now, was)
+	}
+	w.d.Links = slow.Links
+	r := w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+}
+
+// noAnswer takes long to find that hosts do not answer, and counts how often it was asked to.
+type noAnswer struct {
+	deploy.Links
+	mu    sync.Mutex
+	hosts map[string]int
+}
+
+func (n *noAnswer) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	n.mu.Lock()
+	_, away := n.hosts[t.Name]
+	if away {
+		n.hosts[t.Name]++
+	}
+	n.mu.Unlock()
+	if !away {
+		return n.Links.Helper(ctx, t, ahead)
+	}
+	select { // as long as a dial has time
+	case <-time.After(120 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: errors.New("no answer")}
+}
+
 func TestManyRingsAreFewRuns(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")

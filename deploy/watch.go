@@ -245,10 +245,10 @@ func (d *Deployer) lastFleet() *fleet.Fleet {
 }
 
 // How a host that answers and yet can't be pushed is tried again. One that does not answer
-// costs nothing: its line rings when it is back.
+// costs nothing: its line rings when it is back. Both are times Limits.Retry, a second.
 const (
-	retryFirst = 30 * time.Second
-	retryLast  = 10 * time.Minute
+	retryFirst = 30
+	retryLast  = 600
 )
 
 // unreached sees to it that a host is tried again.
@@ -263,7 +263,7 @@ func (d *Deployer) unreached(host string) {
 	}
 	n := d.tries[host]
 	d.tries[host] = n + 1
-	wait := min(retryFirst<<min(n, 8), retryLast)
+	wait := d.limits().Retry * time.Duration(min(retryFirst<<min(n, 8), retryLast))
 	life := d.lifeOf
 	time.AfterFunc(wait, func() {
 		d.mu.Lock()

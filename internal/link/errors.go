@@ -21,9 +21,9 @@ var (
 	ErrHelper = errors.New("helper")
 	// ErrNotBegun: the host itself said that the helper was not there. It comes beside the kind.
 	ErrNotBegun = errors.New("the helper did not begin")
-	// ErrSilent: the host took the command and said nothing. It comes beside the kind, and another
-	// try is as slow.
-	ErrSilent = errors.New("the host took the command and said nothing")
+	// ErrThere: the login works, and what failed came after. It comes beside ErrUnreachable, where a
+	// line that stands does not tell when the host is better.
+	ErrThere = errors.New("the host is there")
 	// ErrLost: the connection broke while a command ran. What came of it is unknown.
 	ErrLost = errors.New("connection lost")
 	// ErrClosed: the pool is closed.

@@ -167,6 +167,12 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 	return nil, notBegun{&Error{t.Name, ErrHelper, errors.New("the host tells another architecture each time")}}
 }
 
+// there is an error of a host that lets us in.
+type there struct{ error }
+
+func (e there) Unwrap() error        { return e.error }
+func (e there) Is(target error) bool { return target == ErrThere }
+
 // notBegun is an error of a helper that did not begin, by the word of its host.
 type notBegun struct{ error }
 
@@ -250,7 +256,7 @@ func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
 // that of a host which is very slow.
 func tooLate(t Target, said []byte) error {
 	if len(said) == 0 {
-		return &Error{t.Name, ErrUnreachable, fmt.Errorf("%w in %v: does the login shell of %s wait for its input, or a ForceCommand?", ErrSilent, greetTimeout, t.user())}
+		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("it took the command and said nothing in %v: does the login shell of %s wait for its input, or a ForceCommand?", greetTimeout, t.user())}}
 	}
 	return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said: %s", t.user(), excerpt(said))}
 }
@@ -275,7 +281,7 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 	}
 	if len(seen) == 0 && said == "" {
 		// So does a host that is going down or not up yet; nothing has happened there.
-		return &Error{t.Name, ErrUnreachable, fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}
+		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}}
 	}
 	return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell of %s, or a ForceCommand, ended with status %d: %s", t.user(), code, excerpt(append(seen, said...)))}
 }

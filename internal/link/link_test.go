@@ -305,8 +305,8 @@ func TestSilentShellIsUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.Close() })
-	if err := talk(t.Context(), newPool(t, config(t)), h.Target()); !errors.Is(err, link.ErrUnreachable) {
-		t.Errorf("a shell that says nothing, as in a shutdown, gave %v, want ErrUnreachable", err)
+	if err := talk(t.Context(), newPool(t, config(t)), h.Target()); !errors.Is(err, link.ErrUnreachable) || !errors.Is(err, link.ErrThere) {
+		t.Errorf("a shell that says nothing, as in a shutdown, gave %v, want ErrUnreachable and ErrThere", err)
 	}
 }
 

@@ -99,7 +99,7 @@ func TestSilentShell(t *testing.T) {
 			h.Silent()
 			begun := time.Now()
 			err := talk(t.Context(), p, h.Target())
-			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.text) || errors.Is(err, link.ErrSilent) != (tt.noise == "") {
+			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.text) || errors.Is(err, link.ErrThere) != (tt.noise == "") {
 				t.Errorf("with noise %q: %v, want a %v with %q", tt.noise, err, tt.kind, tt.text)
 			}
 			if took := time.Since(begun); took != tt.took {
@@ -156,7 +156,7 @@ func TestNoSession(t *testing.T) {
 		h, p := piped(t, echo)
 		h.MaxSessions(-1)
 		begun := time.Now()
-		if err := talk(t.Context(), p, h.Target()); err == nil || !strings.Contains(err.Error(), "MaxSessions") || time.Since(begun) > time.Second {
+		if err := talk(t.Context(), p, h.Target()); !errors.Is(err, link.ErrThere) || !strings.Contains(err.Error(), "MaxSessions") || time.Since(begun) > time.Second {
 			t.Errorf("an sshd without sessions gave %v after %v, want a word on MaxSessions", err, time.Since(begun))
 		}
 	})

@@ -38,7 +38,7 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration) (ssh.Channel
 			}
 			return nil, nil, fmt.Errorf("open a session: %w", err)
 		case !c.hadSession.Load(), alone == turnTries:
-			return nil, nil, fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)
+			return nil, nil, there{fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)}
 		}
 		var again <-chan time.Time
 		if c.running.Load() == 0 {
