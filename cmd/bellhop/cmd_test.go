@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -172,5 +173,24 @@ func TestHostFields(t *testing.T) {
 	got = hostFields(link.Target{Addresses: []string{"[fe80::1]:2222"}, HostKeys: []string{"ssh-rsa AAAA"}, User: "cadey"}, "lufta")
 	if want := []string{"address", "[fe80::1]:2222", "host_key", "ssh-rsa AAAA", "user", "cadey", "jump", "lufta"}; !slices.Equal(got, want) {
 		t.Errorf("hostFields = %q, want %q", got, want)
+	}
+}
+
+// Ctrl-C ends exec as it ends a command, on one host as on many, and no host is blamed.
+func TestExecInterrupted(t *testing.T) {
+	t.Chdir(t.TempDir())
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0xoQZL6pFM8qYcF1CTYvWb8hQ3a1Qpi6oK4pjcCLe"
+	text := "network: n\nhosts:\n  h1: { address: '127.0.0.1:1', host_key: " + key + " }\n  h2: { address: '127.0.0.1:2', host_key: " + key + " }\n"
+	if err := os.WriteFile("bellhop.yaml", []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, on := range []string{"h1", "h1,h2"} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(errors.New("interrupt signal received"))
+		var out, errs bytes.Buffer
+		e := &Env{Args: []string{"exec", "--on", on, "--state-dir", t.TempDir(), "--", "true"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }}
+		if code := e.Run(ctx); code != 130 || out.Len()+errs.Len() > 0 {
+			t.Errorf("exec on %s, interrupted = %d, said %q %q; want 130 and nothing", on, code, &out, &errs)
+		}
 	}
 }

@@ -159,15 +159,21 @@ func (e *Env) execAll(ctx context.Context, r *reach, ts []link.Target, line stri
 		code, err := pool.Exec(ctx, t, line, strings.NewReader(""), out, errs)
 		out.end()
 		errs.end()
+		if ctx.Err() != nil {
+			return exitInterrupted
+		}
 		if err != nil {
 			fmt.Fprintln(errs, err)
 			return 255 // as ssh says it
 		}
-		if code != 0 && ctx.Err() == nil {
+		if code != 0 {
 			fmt.Fprintf(errs, "exit %d\n", code) // a command may fail without a word
 		}
 		return code
 	})
+	if ctx.Err() != nil {
+		return exit(exitInterrupted)
+	}
 	for _, code := range codes {
 		if code != 0 {
 			return exit(code)
