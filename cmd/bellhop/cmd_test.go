@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +17,7 @@ import (
 	"bellhop/deploy"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/server"
 )
 
 func TestSelectHosts(t *testing.T) {
@@ -191,6 +196,30 @@ func TestExecInterrupted(t *testing.T) {
 		e := &Env{Args: []string{"exec", "--on", on, "--state-dir", t.TempDir(), "--", "true"}, Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }}
 		if code := e.Run(ctx); code != 130 || out.Len()+errs.Len() > 0 {
 			t.Errorf("exec on %s, interrupted = %d, said %q %q; want 130 and nothing", on, code, &out, &errs)
+		}
+	}
+}
+
+// Who watches a run and presses Ctrl-C is told that it goes on.
+func TestWatchingInterrupted(t *testing.T) {
+	for _, args := range [][]string{{"ring", "--follow"}, {"deploy"}} {
+		dir := t.TempDir()
+		l, err := net.Listen("unix", filepath.Join(dir, server.SocketName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() {
+			if c, err := l.Accept(); err == nil {
+				bufio.NewReader(c).ReadByte() // it was asked
+			}
+			cancel()
+		}()
+		var errs bytes.Buffer
+		e := &Env{Args: append(args, "--state-dir", dir), Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Getenv: func(string) string { return "" }}
+		if code := e.Run(ctx); code != 1 || !strings.Contains(errs.String(), "no longer watching: the run goes on in the server\nhint: bellhop history") {
+			t.Errorf("%v, interrupted = %d, said %q", args, code, &errs)
 		}
 	}
 }

@@ -45,6 +45,9 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there or a
 	return c
 }
 
+// errUnwatched is Ctrl-C of somebody who watches: what runs is the server's.
+var errUnwatched = hint(errors.New("no longer watching: the run goes on in the server"), "bellhop history")
+
 func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
 	g := e.progressOn(e.Stderr)
 	client, err := e.dial(f)
@@ -55,7 +58,7 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 		defer client.Close()
 		run, err := server.Call[*history.Run](ctx, client, "deploy", req, g.raw)
 		if err != nil && ctx.Err() != nil {
-			return hint(errors.New("no longer watching: the run goes on in the server"), "bellhop history")
+			return errUnwatched
 		} else if err != nil {
 			return fromSocket(err)
 		}

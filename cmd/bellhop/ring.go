@@ -50,7 +50,9 @@ func (e *Env) ring(ctx context.Context, stateDir string, follow, asJSON bool) er
 	}
 	g := e.progressOn(e.Stderr)
 	a, err := client.Ring(ctx, g.raw)
-	if err != nil {
+	if err != nil && ctx.Err() != nil {
+		return errUnwatched
+	} else if err != nil {
 		return fromSocket(err)
 	}
 	var run history.Run
