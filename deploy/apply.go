@@ -76,6 +76,13 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if err := d.History.Plan(context.Background(), r.head, p.Snapshot.Commit, hosts, p.Gone); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	for _, hp := range p.Hosts {
+		if hp.elsewhere {
+			delete(d.bad, hp.Name)
+		}
+	}
+	d.mu.Unlock()
 	r.stored = true
 	d.look = looked{hosts: map[string]bool{}}
 	return nil

@@ -450,6 +450,35 @@ func TestHostKeyChangedOnACurrentHost(t *testing.T) {
 	w.wantState("a", history.Current, *r.Commit)
 }
 
+// A host that is another machine from now on is looked at though its bundle is the same, also when
+// that machine does not answer at once, and when the bundle failed on the former one.
+func TestHostBecomesAnotherMachine(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.push("first", history.RunDone)
+	w.host("a", "web") // the new one, and nothing is there
+	w.hosts["a"].Cut()
+	w.push("a is replaced", history.RunFailed)
+	w.wantState("a", history.Pending, "")
+	if n := w.sessions("b"); n != 1 {
+		t.Errorf("%d sessions with b, whose lines are the same; want its first", n)
+	}
+	w.must(w.hosts["a"].Mend())
+	r := w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+	if p, err := os.ReadFile(w.machines["a"].Path("/etc/web.conf")); string(p) != "hello\n" {
+		t.Errorf("/etc/web.conf of the new machine holds %q, %v", p, err)
+	}
+
+	w.machines["a"].Fail("web.service")
+	w.files["services/web/web.service"] += "# changed\n"
+	w.yaml["b"] = ""
+	w.push("a fails", history.RunFailed)
+	w.wantState("a", history.RolledBack, *r.Commit)
+	w.host("a", "web")
+	r = w.push("a is replaced again", history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+}
+
 func TestPlanText(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	keyed(w, "b", 1, 3)

@@ -37,12 +37,13 @@ type HostPlan struct {
 	Changes []bundle.Change
 	Units   UnitPlan
 
-	host   *fleet.Host
-	bundle *fleet.Bundle    // nil when it could not be made
-	last   history.Host     // as history remembers it
-	old    *bundle.Manifest // that last was; nil when unknown
-	from   string           // its digest
-	prune  bool             // consent was given
+	host      *fleet.Host
+	bundle    *fleet.Bundle    // nil when it could not be made
+	last      history.Host     // as history remembers it
+	elsewhere bool             // another machine than last time
+	old       *bundle.Manifest // that last was; nil when unknown
+	from      string           // its digest
+	prune     bool             // consent was given
 }
 
 // A UnitPlan is what systemd will be asked to do with units that run, by name. What a host
@@ -183,7 +184,11 @@ func (d *Deployer) candidates(f *fleet.Fleet, req Request, chosen []*fleet.Host)
 // decide says what to do with one host, from what is wanted and what is remembered.
 func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 	last, _ := d.History.Host(w.host.Name)
-	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, Units: noUnits()}
+	elsewhere := last.Reach.Elsewhere(reach(w.host))
+	if elsewhere {
+		last.Digest = "" // nobody knows what stands on the machine that is pinned now
+	}
+	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, elsewhere: elsewhere, Units: noUnits()}
 	chosen := p.selected == nil || p.selected[hp.Name]
 	if d.pushing(hp.Name) {
 		hp.State, hp.Follows = history.Deploying, false
@@ -194,6 +199,7 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 		return hp
 	}
 	failure, failed := failures[hp.Name][w.bundle.Digest]
+	failed = failed && !elsewhere
 	unknown := last.State == history.Unknown || last.State == history.Deploying
 	nothing := w.bundle.Empty() && !last.Had && last.Digest == ""
 	switch {

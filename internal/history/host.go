@@ -233,6 +233,12 @@ func (h Host) equal(o Host) bool {
 		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given && h.Systemd == o.Systemd
 }
 
+// Elsewhere says that o leads to another machine, or to one that was installed anew: its host
+// keys are pinned, and r knows none of them.
+func (r Reach) Elsewhere(o Reach) bool {
+	return len(r.HostKeys) > 0 && len(o.HostKeys) > 0 && !slices.ContainsFunc(o.HostKeys, func(k string) bool { return slices.Contains(r.HostKeys, k) })
+}
+
 func (r Reach) equal(o Reach) bool {
 	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags)
 }

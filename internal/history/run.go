@@ -101,11 +101,18 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	old, known := db.hosts[p.Name]
 	h := old
 	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
+	if old.Reach.Elsewhere(p.Reach) { // what stood and failed on the former machine says nothing of this one
+		h.Digest = ""
+		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, p.Name); err != nil {
+			return err
+		}
+		delete(db.failing, p.Name)
+	}
 	if old.Follows && !p.Follows {
 		h.Commit = was
 	}
 	h.Follows = p.Follows
-	if h.Follows {
+	if h.Follows || old.Reach.Elsewhere(p.Reach) {
 		h.Commit = ""
 	}
 	if !known || !equalHost(old, h) {
