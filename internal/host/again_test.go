@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"strings"
@@ -198,5 +199,36 @@ func TestVoidAndNothingToDo(t *testing.T) {
 	<-ended
 	if p, _ := os.ReadFile(m.Path(bundle.RecordPath)); bytes.Contains(p, []byte(o.Digest)) {
 		t.Error("the digest of a void session stands in the record")
+	}
+}
+
+// What can't be read is named with the way out, and left as it is; once it is away, the host is
+// put in order.
+func TestDamagedStateIsNamed(t *testing.T) {
+	for _, file := range []string{bundle.RecordPath, bundle.StateDir + "/journal"} {
+		b := newBox(t)
+		b.deploy(bot("one"), bundle.OutcomeDone)
+		b.write(file, "{torn")
+		o := bot("two").on(1)
+		got, err := talk(b.m, o, bot("two"))
+		said := fmt.Sprint(err)
+		if got.res != nil {
+			said = got.res.Error
+		}
+		if !strings.Contains(said, file+" is damaged (") || !strings.Contains(said, "move it away on the host") || b.read(file) != "{torn" {
+			t.Errorf("with a torn %s: %s; want the way out, and the file left", file, said)
+		}
+		if b.read("/etc/bot/conf") != "one" {
+			t.Errorf("with a torn %s something was touched", file)
+		}
+		if err := os.Remove(b.path(file)); err != nil {
+			t.Fatal(err)
+		}
+		o = bot("two").offer()
+		last := bot("one").offer().Manifest
+		o.Last = &last
+		if got, err = talk(b.m, o, bot("two")); err != nil || got.res.Outcome != bundle.OutcomeDone || b.read("/etc/bot/conf") != "two" {
+			t.Errorf("once %s is away: %+v, %v", file, got.res, err)
+		}
 	}
 }

@@ -89,7 +89,7 @@ func (m *Machine) openJournal() (*journal, error) {
 	first, rest, _ := bytes.Cut(p, []byte{'\n'})
 	j := &journal{steps: map[string]bool{}, found: map[string]thing{}}
 	if err := json.Unmarshal(first, j); err != nil {
-		return nil, fmt.Errorf("read %s: %w", journalPath, err)
+		return nil, fmt.Errorf("%s is damaged (%w): move it away on the host, and bellhop deploy --retry puts in order what the run that was cut off left", journalPath, err)
 	}
 	for line := range bytes.Lines(rest) {
 		var l journalLine

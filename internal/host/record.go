@@ -69,11 +69,11 @@ func (m *Machine) readStanding(path string) (standing, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(p, &s)
-	}
 	if err != nil {
 		return s, fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := json.Unmarshal(p, &s); err != nil {
+		return s, fmt.Errorf("%s is damaged (%w): move it away on the host, and what stands there is compared with what the deployer remembers", path, err)
 	}
 	s.exists = true
 	return s, nil

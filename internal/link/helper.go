@@ -279,6 +279,9 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 			return &Error{t.Name, ErrSudo, why}
 		}
 	}
+	if _, own, ok := strings.Cut("\n"+said, "\nbellhop-host: "); ok { // it ran, and says itself what is wrong
+		return &Error{t.Name, ErrHelper, errors.New(excerpt([]byte(own)))}
+	}
 	if len(seen) == 0 && said == "" {
 		// So does a host that is going down or not up yet; nothing has happened there.
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}}

@@ -310,6 +310,19 @@ func TestSilentShellIsUnreachable(t *testing.T) {
 	}
 }
 
+// A helper that ran and ended says itself what is wrong; its login shell is not to blame.
+func TestHelperSaysWhy(t *testing.T) {
+	h, err := lab.Listen("a", func(context.Context, io.Reader, io.Writer) error { return errors.New("the record is damaged") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	err = talk(t.Context(), newPool(t, config(t)), h.Target())
+	if !errors.Is(err, link.ErrHelper) || err.Error() != "a: helper: the record is damaged" {
+		t.Errorf("a helper that ended with an error gave %v, want ErrHelper and its word", err)
+	}
+}
+
 // An SSH server that runs no commands is no host that is away: no other try helps.
 func TestServerWithoutCommands(t *testing.T) {
 	h := newHost(t, "files")
