@@ -232,3 +232,24 @@ func TestDamagedStateIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// A machine that has no clock of its own boots with an older time than it had. The run that ended
+// last is told all the same, and not swept as the oldest.
+func TestLastResultAfterTheClockWentBack(t *testing.T) {
+	b := newBox(t)
+	later := time.Now().Add(time.Hour)
+	for i := range 25 {
+		got := b.deploy(bot(fmt.Sprint("before ", i)), bundle.OutcomeDone)
+		if err := os.Chtimes(b.path("/var/lib/bellhop/runs/"+got.res.Run+"/result"), later, later); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var last string
+	for i := range 3 {
+		got := b.deploy(bot(fmt.Sprint("after ", i)), bundle.OutcomeDone)
+		if i > 0 && (got.hello.Last == nil || got.hello.Last.Run != last) {
+			t.Errorf("hello tells of %+v as the last run, want %s", got.hello.Last, last)
+		}
+		last = got.res.Run
+	}
+}

@@ -62,7 +62,29 @@ func (m *Machine) saveResult(res *bundle.Result) error {
 	if err := os.WriteFile(tmp, p, 0o600); err != nil {
 		return err
 	}
+	m.dateNewest(res.Run, tmp)
 	return os.Rename(tmp, m.at(resultPath(res.Run)))
+}
+
+// dateNewest makes file, the result of run, the newest of all by its date, which is what
+// lastResult goes by. A machine without a clock of its own boots with an older time than it had,
+// and its newest run would be taken for the oldest, and swept.
+func (m *Machine) dateNewest(run, file string) {
+	st, err := os.Stat(file)
+	if err != nil {
+		return
+	}
+	names, _ := os.ReadDir(m.at(runsDir))
+	last := st.ModTime().Add(-1)
+	for _, e := range names {
+		if other, err := os.Stat(m.at(resultPath(e.Name()))); err == nil && e.Name() != run && other.ModTime().After(last) {
+			last = other.ModTime()
+		}
+	}
+	if !st.ModTime().After(last) {
+		last = last.Add(time.Second) // some filesystems count whole seconds
+		os.Chtimes(file, last, last)
+	}
 }
 
 // reserveSize is the room on disk, bytes, that a run holds for its end: the record, the result
