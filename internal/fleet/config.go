@@ -39,7 +39,7 @@ type groupFile struct {
 }
 
 type hostFile struct {
-	Address  list                `yaml:"address" jsonschema:"required" jsonschema_description:"IP, [v6]:port, name or name:port; or a list tried in order"`
+	Address  list                `yaml:"address" jsonschema:"required" jsonschema_description:"IP, '[v6]:port' in quotes, name or name:port; or a list tried in order"`
 	HostKey  list                `yaml:"host_key" jsonschema:"required" jsonschema_description:"the pinned SSH host key, or a list of keys"`
 	Arch     str                 `yaml:"arch"`
 	User     str                 `yaml:"user"`

@@ -43,6 +43,8 @@ func TestProblems(t *testing.T) {
 	}{
 		"no network":             {"", map[string]string{"bellhop.yaml": "hosts: {}\n"}, []string{"bellhop.yaml:1:1: network is missing"}},
 		"not YAML":               {"", map[string]string{"bellhop.yaml": "network: [n\n"}, []string{"bellhop.yaml:1:"}},
+		"a tab":                  {"", map[string]string{"bellhop.yaml": "network: n\nhosts:\n\ta: {}\n"}, []string{"bellhop.yaml:3:1: a tab: YAML is indented with spaces"}},
+		"address in brackets":    {"", map[string]string{"bellhop.yaml": "network: n\nhosts:\n  a:\n    address: [fd77::13]:22\n"}, []string{"bellhop.yaml:4:", "in quotes here: '[fd77::13]:22'"}},
 		"byte order mark":        {"", map[string]string{"bellhop.yaml": "\ufeffnetwork: n\n"}, []string{"bellhop.yaml:1:1: the file begins with a byte order mark; save it without one"}},
 		"unknown field, hint":    {"", map[string]string{"bellhop.yaml": "network: n\nhots:\n  a: {}\n"}, []string{`bellhop.yaml:2:1: unknown field "hots"; did you mean "hosts"?`, "\n    hots:"}},
 		"a key twice":            {"user: a\nuser: b\n", nil, []string{`service.yaml:2:1: "user" stands here a second time; first in line 1`}},

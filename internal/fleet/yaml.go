@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -154,7 +155,7 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 				at = tokenAt(tk)
 			}
 		}
-		d.problem(at, "%s", msg)
+		d.problem(at, "%s", plainly(msg, lineOf(d.data, at.Line)))
 		return nil, false
 	}
 	for _, doc := range f.Docs {
@@ -168,6 +169,20 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 		body = doc.Body
 	}
 	return body, true
+}
+
+// bracketed is an address that YAML takes for a list with something behind it.
+var bracketed = regexp.MustCompile(`\[[0-9A-Fa-f:.%]*:[0-9A-Za-z:.%]*\]:[0-9]+`)
+
+// plainly says in other words what the parser finds wrong with a line, where many will stumble.
+func plainly(msg, line string) string {
+	switch {
+	case strings.Contains(msg, "found character '\t'"):
+		return "a tab: YAML is indented with spaces"
+	case bracketed.MatchString(line):
+		return fmt.Sprintf("%s: an address in brackets stands in quotes here: '%s'", msg, bracketed.FindString(line))
+	}
+	return msg
 }
 
 func tokenAt(tk *token.Token) pos {
