@@ -261,6 +261,9 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 	f.path = strings.TrimSuffix(f.path, ".tmpl")
 	if bad := badPath(f.path); bad != "" {
 		s.tellFile(o.path, "%s", bad)
+	} else if top, _, _ := strings.Cut(f.path[1:], "/"); top == "run" || top == "tmp" {
+		s.problems = append(s.problems, &Problem{File: o.path, Warning: true,
+			Message: fmt.Sprintf("/%s is empty after a boot, and bellhop puts a file back only with the next change; a snippet for systemd-tmpfiles does it at each boot", top)})
 	}
 	if o.mode&0o111 != 0 {
 		f.mode = 0o755

@@ -27,3 +27,16 @@ func TestUnknownSection(t *testing.T) {
 		t.Errorf("Warnings = %v, want one for line 3 that says Service", f.Warnings)
 	}
 }
+
+// What lies on a tmpfs is gone with the next boot.
+func TestFilesThatABootTakesAway(t *testing.T) {
+	for path, warns := range map[string]bool{"run/foo/x": true, "tmp/x": true, "etc/run/x": false, "var/tmp/x": false, "runner": false} {
+		f, err := new(fleet.Loader).Load(small("", map[string]string{"services/svc/files/" + path: "x"}))
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if got := len(f.Warnings) == 1 && strings.Contains(f.Warnings[0].Error(), "services/svc/files/"+path+": warning: /"+path[:3]+" is empty after a boot"); got != warns || len(f.Warnings) > 1 {
+			t.Errorf("%s: warnings %v, want one: %v", path, f.Warnings, warns)
+		}
+	}
+}
