@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
 	"bellhop/internal/lab"
@@ -252,4 +254,32 @@ func TestLastResultAfterTheClockWentBack(t *testing.T) {
 		}
 		last = got.res.Run
 	}
+}
+
+// lateSystemd has not collected the unit of the run before when it is first asked to start one, while
+// another session looks, under the lock, whether there is anything to settle.
+type lateSystemd struct {
+	*box
+	asked int
+}
+
+func (s *lateSystemd) StartApply(ctx context.Context, run string) error {
+	if s.asked++; s.asked > 1 {
+		return s.box.StartApply(ctx, run)
+	}
+	f, err := os.OpenFile(s.path("/var/lib/bellhop/lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return err
+	}
+	time.AfterFunc(time.Millisecond, func() { f.Close() })
+	return host.ErrBusy
+}
+
+func TestUnitOfTheRunBeforeIsCollectedLate(t *testing.T) {
+	b := newBox(t)
+	b.m.Systemd = &lateSystemd{box: b}
+	b.deploy(bot("one"), bundle.OutcomeDone)
 }

@@ -434,14 +434,15 @@ func (s *session) start(ctx context.Context, o order) error {
 }
 
 // startApply starts the unit. The one before it may have done its work, and not yet be
-// collected by systemd: then the lock is free, and a moment later the name is.
+// collected by systemd: then the lock is free, and a moment later the name is. Another session
+// holds the lock for a moment too, to look whether there is anything to settle.
 func (s *session) startApply(ctx context.Context, run string) error {
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := s.m.Systemd.StartApply(ctx, run)
 		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
 			return err
 		}
-		unlock, locked := s.m.lock(0)
+		unlock, locked := s.m.lock(200 * time.Millisecond)
 		if locked != nil {
 			return err
 		}
