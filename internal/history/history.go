@@ -37,7 +37,8 @@ const (
 	keepRuns       = 10_000
 	keepDeliveries = 10_000
 	keepDays       = 90
-	// keepGenerations is how many a host keeps: the one that stands and five before it.
+	// keepGenerations is how many a host keeps: the one that stands and five before it. The places
+	// of those that are stored go by it: another number needs a migration.
 	keepGenerations = 6
 	keepFailures    = 20 // by host
 	keepMessages    = 10_000

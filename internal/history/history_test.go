@@ -297,6 +297,81 @@ func TestReleasedAndForgotten(t *testing.T) {
 	}
 }
 
+// That a host was begun is written once; whoever reads the file beside the writer, or after it was
+// killed, hears of it all the same.
+func TestBegunIsSeenByReaders(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	seen := func() string {
+		t.Helper()
+		r, err := history.OpenRead(path)
+		must(t, err)
+		defer r.Close()
+		s := status(t, r)
+		if len(s.Hosts) == 0 {
+			return "none"
+		}
+		return fmt.Sprint(s.Hosts[0].State, " ", *s.Hosts[0].Run)
+	}
+	want := func(want string) {
+		t.Helper()
+		if got := seen(); got != want {
+			t.Errorf("a reader sees the host %s, want %s", got, want)
+		}
+	}
+	behind := []history.Planned{{Name: "h", State: history.Behind, Wanted: "d2", Listed: true}}
+	must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", behind, nil))
+	want("behind r1")
+	must(t, db.Begun(t.Context(), "r2", "h", "d2"))
+	want("deploying r2")
+	must(t, db.Ended(t.Context(), "r2", "h", history.End{Outcome: history.Unknown, State: history.Unknown, Digest: "d2", Error: "lost", Present: -1}))
+	want("unknown r2")
+	must(t, db.Begun(t.Context(), "r2", "h", "d2")) // again in the same run
+	want("deploying r2")
+	if _, err := db.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want("unknown r2")
+	must(t, db.Plan(t.Context(), run("r3", "c3"), "c3", behind, nil), db.Begun(t.Context(), "r3", "h", "d2"))
+	want("deploying r3")
+	if _, err := db.Recover(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want("unknown r3")
+	must(t, db.Plan(t.Context(), run("r4", "c4"), "c4", behind, nil), db.Begun(t.Context(), "r4", "h", "d2"), db.Forget(t.Context(), "h"))
+	want("none")
+}
+
+// A file of an earlier version keeps its generations, and each new one drops the oldest.
+func TestGenerationsOfAnEarlierFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	must(t, open(t, path).Close())
+	raw, err := sql.Open("sqlite", path)
+	must(t, err)
+	for _, q := range []string{
+		`DROP TABLE generations`,
+		`CREATE TABLE generations (host TEXT NOT NULL, generation INTEGER NOT NULL, digest TEXT NOT NULL, commit_id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, generation)) WITHOUT ROWID`,
+		`INSERT INTO generations VALUES ('h', 5, 'd5', 'c5', 1), ('h', 6, 'd6', 'c6', 1), ('h', 7, 'd7', 'c7', 1), ('h', 8, 'd8', 'c8', 1), ('h', 9, 'd9', 'c9', 1), ('h', 10, 'd10', 'c10', 1)`,
+		`DELETE FROM goose_db_version WHERE version_id = 4`,
+	} {
+		_, err := raw.Exec(q)
+		must(t, err)
+	}
+	must(t, raw.Close())
+	db := open(t, path)
+	deploy(t, db, "r", "c11", "d11", 11)
+	gs, err := db.Generations("h")
+	must(t, err)
+	var got []string
+	for _, g := range gs {
+		got = append(got, g.Commit)
+	}
+	if diff := cmp.Diff([]string{"c11", "c10", "c9", "c8", "c7", "c6"}, got); diff != "" {
+		t.Errorf("generations (-want +got):\n%s", diff)
+	}
+}
+
 func TestOutboxHasWhatChanged(t *testing.T) {
 	db := fresh(t)
 	deploy(t, db, "r1", "c1", "d1", 1)

@@ -116,7 +116,23 @@ func readHosts(q querier) (map[string]Host, error) {
 		}
 		hosts[h.Name] = h
 	}
-	return hosts, rows.Err()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	return hosts, readBegun(q, hosts)
+}
+
+// readBegun finds the hosts that a run is at work on. That a host was begun is written once, as
+// the row of its result: it is another run there than the host's own row knows of.
+func readBegun(q querier, hosts map[string]Host) error {
+	open, err := readOpen(q)
+	for host, runs := range open {
+		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1] {
+			h.State, h.Run, h.Error = Deploying, runs[len(runs)-1], ""
+			hosts[host] = h
+		}
+	}
+	return err
 }
 
 // saveHost writes h and keeps it in memory. It is called inside write.
@@ -348,9 +364,9 @@ func (db *DB) CutOff(host, digest, run string) (bool, error) {
 	return cut, nil
 }
 
-// readOpen lists the runs that each host was begun in and has no result of.
+// readOpen lists the runs that each host was begun in and has no result of, oldest first.
 func readOpen(q querier) (map[string][]string, error) {
-	rows, err := q.Query(`SELECT host, run FROM results WHERE begun_at > 0 AND ended_at = 0`)
+	rows, err := q.Query(`SELECT host, run FROM results WHERE begun_at > 0 AND ended_at = 0 ORDER BY begun_at, run`)
 	if err != nil {
 		return nil, err
 	}

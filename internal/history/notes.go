@@ -34,8 +34,43 @@ func withEdits(res *bundle.Result) []string {
 	return out
 }
 
+// detailsOf is what is stored of a result besides the columns: what people are told of, what
+// became of units, and that it was cut off. Most results have none of it.
+func detailsOf(details any) (string, error) {
+	res, ok := details.(*bundle.Result)
+	if ok {
+		few := struct {
+			CutOff    bool     `json:"cut_off,omitempty"`
+			Restored  []string `json:"restored,omitempty"`
+			Edits     []string `json:"edits,omitempty"`
+			Kept      []string `json:"kept,omitempty"`
+			Started   []string `json:"started,omitempty"`
+			Stopped   []string `json:"stopped,omitempty"`
+			Restarted []string `json:"restarted,omitempty"`
+			Reloaded  []string `json:"reloaded,omitempty"`
+			Drifted   []string `json:"drifted,omitempty"`
+			Warnings  []string `json:"warnings,omitempty"`
+		}{res.CutOff, res.Restored, res.Edits, res.Kept, res.Started, res.Stopped, res.Restarted, res.Reloaded, res.Drifted, res.Warnings}
+		n := len(few.Restored) + len(few.Edits) + len(few.Kept) + len(few.Started) + len(few.Stopped) + len(few.Restarted) + len(few.Reloaded) +
+			len(few.Drifted) + len(few.Warnings)
+		if n == 0 && !few.CutOff {
+			return noDetails, nil
+		}
+		details = few
+	} else if details == nil {
+		return noDetails, nil
+	}
+	p, err := json.Marshal(details)
+	return string(p), err
+}
+
+const noDetails = "{}"
+
 // notesOf reads them from what was stored of a result.
 func notesOf(details string) []string {
+	if details == noDetails {
+		return nil
+	}
 	var res bundle.Result
 	if json.Unmarshal([]byte(details), &res) != nil {
 		return nil

@@ -152,8 +152,7 @@ var (
 	ended = newRows(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES `, 9, ` ON CONFLICT(run, host) DO UPDATE SET
 		digest = excluded.digest, ended_at = excluded.ended_at, outcome = excluded.outcome,
 		changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`)
-	kept    = newRows(`INSERT OR REPLACE INTO generations(host, generation, digest, commit_id, at) VALUES `, 5, "")
-	dropped = newRows(`DELETE FROM generations WHERE (host, generation) IN (VALUES `, 2, ")")
+	kept = newRows(`INSERT OR REPLACE INTO generations(host, slot, generation, digest, commit_id, at) VALUES `, 6, "")
 )
 
 // Accepted is the newest commit that was not refused as a whole.
@@ -190,9 +189,14 @@ func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 		if !slices.Contains(db.open[host], run) {
 			db.open[host] = append(db.open[host], run)
 		}
-		h := db.hosts[host]
+		h, known := db.hosts[host]
+		again := h.Run == run
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
-		return db.saveHost(tx, h)
+		if again || !known {
+			return db.saveHost(tx, h)
+		}
+		db.note(h) // the file has it by the row of the result: see readBegun
+		return nil
 	})
 }
 
@@ -210,7 +214,7 @@ type End struct {
 	BootID   string           // of the boot that the keys were put there in; "" when not heard
 	Present  int              // keys that are there; -1: not heard
 	Remember bool             // never try this bundle there again unless asked
-	Details  any              // for people: units, warnings; JSON
+	Details  any              // a *bundle.Result, of which is kept what no field here says
 }
 
 // Stood says that the bundle stands on the host.
@@ -282,7 +286,7 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 }
 
 func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
-	details, err := json.Marshal(e.Details)
+	details, err := detailsOf(e.Details)
 	if err != nil {
 		return err
 	}
@@ -294,7 +298,7 @@ func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 		}
 	}
 	delete(db.open, host)
-	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), string(details), e.Took.Milliseconds(), e.Error)
+	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
 func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {
@@ -325,14 +329,14 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 		return nil
 	}
 	g := e.Record.Generation
-	if err := tx.add(kept, fmt.Sprint("generation ", host, " ", g), host, g, e.Digest, e.Commit, millis(now)); err != nil {
+	// One that comes takes the place of the one that goes.
+	if err := tx.add(kept, fmt.Sprint("generation ", host, " ", g), host, g%keepGenerations, g, e.Digest, e.Commit, millis(now)); err != nil {
 		return err
 	}
 	was, swept := db.swept[host]
 	db.swept[host] = g
-	if swept && (g == was || g == was+1) { // one more came, so one goes
-		old := g - keepGenerations
-		return tx.add(dropped, fmt.Sprint("generation ", host, " ", old), host, old)
+	if swept && (g == was || g == was+1) {
+		return nil
 	}
 	// A number above the one that stands is of a life that the host has lost.
 	_, err := tx.Exec(`DELETE FROM generations WHERE host = ? AND (generation <= ? OR generation > ?)`, host, h.Generation-keepGenerations, h.Generation)
@@ -406,7 +410,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			}
 			// Nor is it known what stands there: until the host says so, it equals nothing wanted.
 			h.Digest = ""
-			h.State, h.Error = Unknown, "bellhop stopped while run "+o.Run+" was at work there"
+			h.State, h.Run, h.Error = Unknown, o.Run, "bellhop stopped while run "+o.Run+" was at work there"
 			if err := db.saveHost(tx, h); err != nil {
 				return err
 			}
@@ -420,7 +424,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 
 func openResults(q querier) ([]Interrupted, error) {
 	rows, err := q.Query(`SELECT r.run, r.host, r.digest, runs.commit_id, r.begun_at FROM results r JOIN runs ON runs.id = r.run
-		WHERE r.begun_at > 0 AND r.ended_at = 0 ORDER BY r.begun_at, r.host`)
+		WHERE r.begun_at > 0 AND r.ended_at = 0 ORDER BY r.begun_at, r.run, r.host`)
 	if err != nil {
 		return nil, err
 	}
