@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -96,12 +97,23 @@ func (hp *HostPlan) untouched() Event {
 	return Event{Host: hp.Name, Step: "end", Outcome: hp.State, Text: hp.Error}
 }
 
-// peers knows how the hosts of a run got on, to tell a slow one.
+// peers are the hosts of a run that are pushed together. They know how each got on, to tell a slow
+// one.
 type peers struct {
 	mu      sync.Mutex
 	left    int // that were not begun yet
 	ended   bool
 	longest time.Duration
+	at      map[*onePush]bool // who the run waits for
+	slots   chan struct{}     // one for each of those
+	waited  sync.WaitGroup    // until none is left
+}
+
+// onePush is one host that is being pushed.
+type onePush struct {
+	host   string
+	began  time.Time
+	cancel context.CancelFunc
 }
 
 func (p *peers) begun() {
@@ -110,11 +122,36 @@ func (p *peers) begun() {
 	p.left--
 }
 
-func (p *peers) took(t time.Duration) {
+func (p *peers) wait(one *onePush) {
+	p.waited.Add(1)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ended = true
-	p.longest = max(p.longest, t)
+	p.at[one] = true
+}
+
+// take ends the wait for one that ended, or is let go; false when it was over before. Who took it
+// frees its place.
+func (p *peers) take(one *onePush, ended bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	waits := p.at[one]
+	delete(p.at, one)
+	if waits && ended {
+		p.ended = true
+		p.longest = max(p.longest, time.Since(one.began))
+	}
+	return waits
+}
+
+func (p *peers) free() {
+	<-p.slots
+	p.waited.Done()
+}
+
+func (p *peers) all() []*onePush {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Keys(p.at))
 }
 
 // patience is how long a host may take, and whether anybody is held up by one that takes longer:
@@ -128,12 +165,15 @@ func (p *peers) patience(limit time.Duration) (may time.Duration, heldUp bool) {
 // pushAll pushes hosts, n at once, and returns when each has ended or was detached. When ctx
 // ends no other host is begun.
 func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPlan, n int) {
-	all := peers{left: len(hosts)}
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, n)
+	all := &peers{left: len(hosts), at: map[*onePush]bool{}, slots: make(chan struct{}, n)}
+	over := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() { d.watchPeers(ctx, r, all, over) })
+	defer watch.Wait()
+	defer close(over)
 	for _, hp := range hosts {
 		select {
-		case slots <- struct{}{}:
+		case all.slots <- struct{}{}:
 		case <-ctx.Done():
 		}
 		all.begun()
@@ -141,58 +181,86 @@ func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPl
 			d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: -1})
 			continue
 		}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			d.pushPatiently(ctx, r, p, hp, &all)
-		})
+		d.pushOne(r, p, hp, all)
+		if ctx.Err() != nil { // while it was begun
+			d.letGo(r, all)
+		}
 	}
-	wg.Wait()
+	all.waited.Wait()
 }
 
-// pushPatiently pushes one host, and stops waiting for it when it is slow and somebody waits: it
-// goes on by itself, and the run may end without it.
-func (d *Deployer) pushPatiently(ctx context.Context, r *run, p *Plan, hp *HostPlan, all *peers) {
-	began := time.Now()
-	hctx, cancel := context.WithTimeoutCause(r.parent, d.limits().Host, errHostDeadline)
-	done := make(chan struct{})
+// pushOne begins to push a host, which the run waits for until it ends or is let go.
+func (d *Deployer) pushOne(r *run, p *Plan, hp *HostPlan, all *peers) {
+	ctx, cancel := context.WithTimeoutCause(r.parent, d.limits().Host, errHostDeadline)
+	one := &onePush{host: hp.Name, began: time.Now(), cancel: cancel}
+	all.wait(one)
 	d.setPushing(hp.Name, true)
-	d.work.Add(1)
-	go func() {
-		defer d.work.Done()
-		defer close(done)
-		defer cancel()
-		e, open := d.push(hctx, r, p, hp)
+	d.work.Go(func() {
+		defer func() {
+			cancel()
+			if all.take(one, true) {
+				all.free()
+			}
+		}()
+		e, open := d.push(ctx, r, p, hp)
 		d.setPushing(hp.Name, false)
 		if open {
 			r.cut.Store(true)
 			return
 		}
-		e.Took = time.Since(began)
+		e.Took = time.Since(one.began)
 		d.end(r, hp, e)
-	}()
-	why := "the run's time is over"
-	for slow := false; !slow; {
-		may, _ := all.patience(d.limits().Patience)
+	})
+}
+
+// watchPeers stops waiting for those that are slow while somebody waits: they go on by
+// themselves, and the run may end without them. It does so for all when ctx ends.
+func (d *Deployer) watchPeers(ctx context.Context, r *run, all *peers, over <-chan struct{}) {
+	tick := time.NewTicker(patienceStep)
+	defer tick.Stop()
+	for {
 		select {
-		case <-done:
-			all.took(time.Since(began))
+		case <-over:
 			return
 		case <-ctx.Done():
-			if !d.Detach {
-				cancel()
-				<-done
-				return
+			d.letGo(r, all)
+			return
+		case <-tick.C:
+		}
+		for _, one := range all.all() {
+			if why, slow := d.slow(time.Since(one.began), all); slow {
+				d.detach(r, all, one, why)
 			}
-			if slow = true; r.parent.Err() != nil {
-				why = "bellhop ends"
-				r.cut.Store(true)
-			}
-		case <-time.After(max(may-time.Since(began), patienceStep)):
-			why, slow = d.slow(time.Since(began), all)
 		}
 	}
-	r.event(Event{Host: hp.Name, Step: "detached", Text: why + "; it goes on by itself"})
-	d.log().Warn("host was detached", "host", hp.Name, "run", r.head.ID, "cause", why, "took", time.Since(began))
+}
+
+// letGo ends the wait for every host, when the run's time is over or bellhop ends. Where hosts
+// are not detached they end too.
+func (d *Deployer) letGo(r *run, all *peers) {
+	why := "the run's time is over"
+	if r.parent.Err() != nil {
+		why = "bellhop ends"
+	}
+	for _, one := range all.all() {
+		if !d.Detach {
+			one.cancel()
+			continue
+		}
+		if r.parent.Err() != nil {
+			r.cut.Store(true)
+		}
+		d.detach(r, all, one, why)
+	}
+}
+
+func (d *Deployer) detach(r *run, all *peers, one *onePush, why string) {
+	if !all.take(one, false) {
+		return
+	}
+	defer all.free()
+	r.event(Event{Host: one.host, Step: "detached", Text: why + "; it goes on by itself"})
+	d.log().Warn("host was detached", "host", one.host, "run", r.head.ID, "cause", why, "took", time.Since(one.began))
 }
 
 // patienceStep is how often it is asked whether somebody waits for a host that is over its time.

@@ -236,6 +236,7 @@ type contact struct {
 	cancel context.CancelCauseFunc
 	ctx    context.Context
 	unhook func() bool // from the end of ctx
+	over   bool        // the helper has said its last word
 }
 
 // contact starts the helper on a host and hears its hello. ahead, unless it is nil, writes what
@@ -297,7 +298,11 @@ func (c *contact) fail(err error) error {
 func (c *contact) close() {
 	if c.stream != nil {
 		c.unhook()
-		c.stream.Close()
+		if s, ok := c.stream.(interface{ Leave() }); ok && c.over {
+			s.Leave()
+		} else {
+			c.stream.Close()
+		}
 	}
 	c.cancel(errDone)
 }
@@ -680,6 +685,7 @@ func (c *contact) follow(filter func(string) string, progress func(bundle.Event,
 }
 
 func (c *contact) readResult(p []byte, filter func(string) string) (*bundle.Result, error) {
+	c.over = true
 	var res bundle.Result
 	if err := bundle.Unmarshal(p, &res); err != nil {
 		return nil, fmt.Errorf("read the result: %w", err)

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"sync"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -22,6 +23,7 @@ type session struct {
 	in   *bundle.Reader
 	out  io.Writer
 	kept *os.File     // the staging folder of a run that nothing was staged for
+	mu   sync.Mutex   // guards held, and who writes it out
 	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
 	at   int64        // when it began, nanoseconds since boot
 	now  standing     // as read last
@@ -43,13 +45,22 @@ func (s *session) stands() (standing, error) {
 
 // say sends a frame, and what was held before it.
 func (s *session) say(kind byte, v any) error {
-	if err := bundle.WriteFrame(&s.held, kind, v); err != nil {
+	if err := s.hold(kind, v); err != nil {
 		return err
 	}
 	return s.flush()
 }
 
+// hold has a frame go out with the next that is said.
+func (s *session) hold(kind byte, v any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bundle.WriteFrame(&s.held, kind, v)
+}
+
 func (s *session) flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.held.Len() == 0 {
 		return nil
 	}
@@ -89,7 +100,9 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 		return nil // it only wanted to know
 	}
 	if err == nil && ahead {
-		err = s.hello(ctx, true) // before anything else: who hears none knows that nothing was begun
+		err = s.hello(ctx, true)
+		defer s.flush()
+		defer time.AfterFunc(helloHeld, func() { s.flush() }).Stop()
 	}
 	if err != nil {
 		return err
@@ -114,8 +127,12 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
-// hello says who this is, and what stands. To a deployer that spoke first it is brief: how the keys do comes with
-// the result, and the result before that is none of its run.
+// helloHeld is how long the hello to a deployer that spoke first may wait for what the host says
+// next. A run that changes a file or two is done by then, and its hello and result travel as one.
+const helloHeld = 20 * time.Millisecond
+
+// hello says who this is, and what stands. To a deployer that spoke first it is brief, and held: how the keys
+// do comes with the result, and the result before that is none of its run.
 func (s *session) hello(ctx context.Context, brief bool) error {
 	now, err := s.stands()
 	if err != nil {
@@ -148,7 +165,12 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 	if j, err := s.m.openJournal(); err == nil && j != nil {
 		h.Open = j.Run
 	}
+	s.mu.Lock()
 	s.held.WriteString(bundle.Magic)
+	s.mu.Unlock()
+	if brief {
+		return s.hold(bundle.FrameHello, h)
+	}
 	return s.say(bundle.FrameHello, h)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/ssh"
@@ -35,6 +36,7 @@ type Session struct {
 	drain  chan struct{}
 	done   chan struct{}
 	stop   func() bool
+	left   atomic.Pointer[time.Timer] // for how long the command may go on
 	code   int
 	signal string
 	exited bool
@@ -185,6 +187,9 @@ func (s *Session) collect(reqs <-chan *ssh.Request) {
 	<-s.conn.slots
 	s.conn.release()
 	close(s.done)
+	if t := s.left.Load(); t != nil {
+		t.Stop()
+	}
 }
 
 func (s *Session) drainStderr() {
@@ -300,6 +305,18 @@ func (s *Session) Close() error {
 		go s.abort()
 	}
 	return nil
+}
+
+// Leave is Close for a command that is about to end by itself, which spares the host a word.
+func (s *Session) Leave() {
+	if s.stop != nil {
+		s.stop()
+	}
+	select {
+	case <-s.done:
+	default:
+		s.left.Store(time.AfterFunc(closeGrace, s.abort))
+	}
 }
 
 // abort asks the host to end the session; a host that does not loses the connection.
