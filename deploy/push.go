@@ -305,6 +305,9 @@ func (c *contact) close() {
 		}
 	}
 	c.cancel(errDone)
+	if c.r != nil {
+		c.r.Done()
+	}
 }
 
 var errDone = errors.New("done")

@@ -345,7 +345,22 @@ func writeFrame(w io.Writer, kind byte, frame []byte) error {
 type Reader struct{ r *bufio.Reader }
 
 // NewReader returns a Reader of r.
-func NewReader(r io.Reader) *Reader { return &Reader{bufio.NewReaderSize(r, 4<<10)} }
+func NewReader(r io.Reader) *Reader {
+	b := buffers.Get().(*bufio.Reader)
+	b.Reset(r)
+	return &Reader{b}
+}
+
+// Done gives the buffer back for another Reader; this one reads no more.
+func (r *Reader) Done() {
+	if r.r != nil {
+		r.r.Reset(nil)
+		buffers.Put(r.r)
+		r.r = nil
+	}
+}
+
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10) }}
 
 // SkipNoise reads up to and with Magic. It returns ErrNoMagic, with what was read first,
 // when the stream ends or MaxNoise bytes pass without it.

@@ -1,6 +1,8 @@
 package history
 
 import (
+	"context"
+	"database/sql/driver"
 	"slices"
 	"strings"
 )
@@ -29,10 +31,10 @@ func newRows(head string, cols int, tail string) *rows {
 // rowCounts are how many rows one statement takes: few sizes, since each is prepared and kept.
 var rowCounts = []int{32, 8, 1}
 
-// A pending is what waits for one statement.
+// A pending is what waits for one statement: fewer rows than the largest takes.
 type pending struct {
 	rows *rows
-	args []any
+	args []driver.NamedValue // kept from one statement to the next
 }
 
 // add has a row written before the transaction's next other statement, or its end. key names
@@ -52,23 +54,67 @@ func (t *tx) add(r *rows, key string, args ...any) error {
 		i = len(t.waiting)
 		t.waiting = append(t.waiting, &pending{rows: r})
 	}
-	t.waiting[i].args = append(t.waiting[i].args, args...)
+	p := t.waiting[i]
+	for _, a := range args {
+		p.args = append(p.args, driver.NamedValue{Ordinal: len(p.args) + 1, Value: value(a)})
+	}
+	if len(p.args) == rowCounts[0]*r.cols {
+		return t.writeRows(p)
+	}
 	return nil
+}
+
+// value is a as a driver takes it.
+func value(a any) driver.Value {
+	if n, ok := a.(int); ok {
+		return int64(n)
+	}
+	return a
 }
 
 // flush writes what waits.
 func (t *tx) flush() error {
-	waiting := t.waiting
-	t.waiting = nil
 	clear(t.keys)
-	for _, p := range waiting {
-		for _, n := range rowCounts {
-			for size := n * p.rows.cols; len(p.args) >= size; p.args = p.args[size:] {
-				if _, err := t.exec(p.rows.text[n], p.args[:size]...); err != nil {
-					return err
-				}
-			}
+	for _, p := range t.waiting {
+		if err := t.writeRows(p); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (t *tx) writeRows(p *pending) error {
+	args := p.args
+	p.args = p.args[:0]
+	defer clear(args)
+	for len(args) > 0 {
+		i := slices.IndexFunc(rowCounts, func(n int) bool { return n*p.rows.cols <= len(args) })
+		n := rowCounts[i]
+		some := args[:n*p.rows.cols]
+		for k := range some {
+			some[k].Ordinal = k + 1
+		}
+		if err := t.execRaw(p.rows.text[n], some); err != nil {
+			return err
+		}
+		args = args[len(some):]
+	}
+	return nil
+}
+
+// execRaw runs a statement past database/sql, which copies and converts each argument.
+func (t *tx) execRaw(query string, args []driver.NamedValue) error {
+	return t.conn.Raw(func(c any) error {
+		ctx := context.Background()
+		s := t.raw[query]
+		if s == nil {
+			var err error
+			if s, err = c.(driver.ConnPrepareContext).PrepareContext(ctx, query); err != nil {
+				return err
+			}
+			t.raw[query] = s
+		}
+		_, err := s.(driver.StmtExecContext).ExecContext(ctx, args)
+		return err
+	})
 }

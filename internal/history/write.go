@@ -3,6 +3,7 @@ package history
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"time"
@@ -135,8 +136,9 @@ func (db *DB) transact(jobs []*job) error {
 type tx struct {
 	conn    *sql.Conn
 	stmts   map[string]*sql.Stmt
+	raw     map[string]driver.Stmt // those for rows
 	waiting []*pending
-	keys    map[string]bool // of the rows that wait
+	keys    map[string]bool // of the rows that wait, or did in this transaction
 }
 
 // begin begins a transaction, on a new connection when there is none.
@@ -146,7 +148,7 @@ func (db *DB) begin() (*tx, error) {
 		if err != nil {
 			return nil, err
 		}
-		db.tx = &tx{conn: conn, stmts: map[string]*sql.Stmt{}, keys: map[string]bool{}}
+		db.tx = &tx{conn: conn, stmts: map[string]*sql.Stmt{}, raw: map[string]driver.Stmt{}, keys: map[string]bool{}}
 	}
 	_, err := db.tx.Exec("BEGIN IMMEDIATE")
 	return db.tx, err
@@ -172,6 +174,12 @@ func (t *tx) close() error {
 	for _, s := range t.stmts {
 		s.Close()
 	}
+	t.conn.Raw(func(any) error {
+		for _, s := range t.raw {
+			s.Close()
+		}
+		return nil
+	})
 	return t.conn.Close()
 }
 
