@@ -13,15 +13,24 @@ import (
 	"time"
 )
 
-// BenchmarkRatioUnitFile changes a unit file of one service on three hosts, warm: from the
+// BenchmarkRatioUnitFile changes a unit file of one service of ten on three hosts, warm: from the
 // signed webhook to all current, against a parallel shell loop that does the same by hand.
 // Base and subject alternate; the medians of five make the ratio.
 func BenchmarkRatioUnitFile(b *testing.B) {
 	w := newWorld(b)
 	w.writeRepo()
 	w.write(map[string]string{"services/loop/loop.service": idleUnit})
+	enabled := []string{"idle: true"}
+	for _, s := range []string{"two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"} {
+		w.write(map[string]string{
+			"services/" + s + "/" + s + ".service":        idleUnit,
+			"services/" + s + "/service.yaml":             "user: { name: " + s + ", home: /srv/" + s + " }\n",
+			"services/" + s + "/files/etc/" + s + ".conf": "listen = 127.0.0.1\n",
+		})
+		enabled = append(enabled, s+": true")
+	}
 	for name := range hosts {
-		w.enable(name, "idle: true")
+		w.enable(name, enabled...)
 	}
 	w.push("warm up")
 	dir := b.TempDir()
