@@ -53,7 +53,7 @@ func headOf(c conn, branch string) (plumbing.Hash, error) {
 	}
 	slices.Sort(names)
 	if len(names) == 0 {
-		return plumbing.ZeroHash, fmt.Errorf("%w: the remote is empty; push branch %s", ErrNoBranch, branch)
+		return plumbing.ZeroHash, fmt.Errorf("%w: the remote has no branch at all; push %s", ErrNoBranch, branch)
 	}
 	if len(names) > 5 {
 		names = append(names[:5], "…")

@@ -174,7 +174,8 @@ func envName(flag string) string {
 }
 
 // secretEnv reads a secret that has no flag, since a command line is no place for one: the
-// value of NAME, or the content of the file that NAME_FILE names, less one trailing newline.
+// value of NAME, or the content of the file that NAME_FILE names, less one trailing newline. A
+// file must be closed to others; a pipe, as a shell's <(…) is, has no name that they could open.
 func (e *Env) secretEnv(name string) (string, error) {
 	if v := e.Getenv(name); v != "" {
 		return v, nil
@@ -183,7 +184,11 @@ func (e *Env) secretEnv(name string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	b, err := os.ReadFile(path)
+	read := readPrivate
+	if fi, err := os.Stat(path); err == nil && fi.Mode()&os.ModeNamedPipe != 0 {
+		read = os.ReadFile
+	}
+	b, err := read(path)
 	if err != nil {
 		return "", fmt.Errorf("read %s_FILE: %w", name, err)
 	}

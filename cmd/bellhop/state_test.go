@@ -2,8 +2,11 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"filippo.io/age"
@@ -72,5 +75,36 @@ func TestReadPrivateRefuses(t *testing.T) {
 	}
 	if b, err := readPrivate(path); err != nil || string(b) != "hunter2" {
 		t.Errorf("readPrivate = %q, %v", b, err)
+	}
+}
+
+// A secret that BELLHOP_X_FILE names is read as any other: not while others can. A pipe has no name.
+func TestSecretOfTheEnvironment(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	env := &Env{Getenv: func(k string) string { return map[string]string{"BELLHOP_REPO_TOKEN_FILE": path}[k] }}
+	for mode, ok := range map[os.FileMode]bool{0o600: true, 0o644: false} {
+		if err := errors.Join(os.WriteFile(path, []byte("token\n"), 0o600), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+		v, err := env.secretEnv("BELLHOP_REPO_TOKEN")
+		if (err == nil) != ok || ok && v != "token" {
+			t.Errorf("secretEnv of a file of mode %04o = %q, %v", mode, v, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "BELLHOP_REPO_TOKEN_FILE") || !strings.Contains(hintFor(err), "chmod 600")) {
+			t.Errorf("%v (hint: %s) does not say which file, and what to do", err, hintFor(err))
+		}
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	go func() {
+		defer w.Close()
+		w.WriteString("piped\n")
+	}()
+	path = fmt.Sprintf("/dev/fd/%d", r.Fd())
+	if v, err := env.secretEnv("BELLHOP_REPO_TOKEN"); v != "piped" || err != nil {
+		t.Errorf("secretEnv of a pipe = %q, %v", v, err)
 	}
 }
