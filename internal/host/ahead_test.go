@@ -275,3 +275,47 @@ func TestVoid(t *testing.T) {
 	two := page("two")
 	twinDeploy(t, m, two.offer(), two, bundle.OutcomeDone) // what was void left nothing behind
 }
+
+// A hello that waits for more goes out by itself, and its session does not end before it is written.
+func TestHeldHello(t *testing.T) {
+	b := newBox(t)
+	b.deploy(page("one"), bundle.OutcomeDone)
+	o := page("two").offer()
+	o.Base, o.Go, o.Ahead = 1, true, 1
+	in, deployer := io.Pipe()
+	go bundle.WriteFrame(deployer, bundle.FrameOffer, o) // and the file does not come
+	out := &slowLine{began: make(chan struct{}), let: make(chan struct{})}
+	ended := make(chan error)
+	go func() { ended <- host.ServeAhead(t.Context(), b.m, in, out) }()
+	<-out.began
+	deployer.CloseWithError(io.ErrUnexpectedEOF)
+	select {
+	case <-ended:
+		t.Error("the session ended while its hello was being written")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(out.let)
+	if err := <-ended; err == nil {
+		t.Error("a file that did not come is no error")
+	}
+	r := bundle.NewReader(&out.said)
+	if _, err := r.SkipNoise(); err != nil {
+		t.Fatal(err)
+	}
+	var h bundle.Hello
+	if err := r.Expect(bundle.FrameHello, &h); err != nil || h.Record == nil || h.Record.Generation != 1 {
+		t.Errorf("hello %+v, %v, want one of generation 1", h, err)
+	}
+}
+
+// slowLine is a line whose first write lasts until it is let go.
+type slowLine struct {
+	began, let chan struct{}
+	once       sync.Once
+	said       bytes.Buffer
+}
+
+func (s *slowLine) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.began); <-s.let })
+	return s.said.Write(p)
+}

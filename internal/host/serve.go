@@ -23,7 +23,8 @@ type session struct {
 	in   *bundle.Reader
 	out  io.Writer
 	kept *os.File     // the staging folder of a run that nothing was staged for
-	mu   sync.Mutex   // guards held, and who writes it out
+	mu   sync.Mutex   // guards held, and who writes it out while over is false
+	over bool         // the session has ended, and out is no longer its own
 	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
 	at   int64        // when it began, nanoseconds since boot
 	now  standing     // as read last
@@ -61,11 +62,19 @@ func (s *session) hold(kind byte, v any) error {
 func (s *session) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.held.Len() == 0 {
+	if s.held.Len() == 0 || s.over {
 		return nil
 	}
 	_, err := s.held.WriteTo(s.out)
 	return err
+}
+
+// end sends what is held still; nothing is written after it.
+func (s *session) end() {
+	s.flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
 }
 
 // Serve is the side behind the SSH channel: Magic, Hello, then one Offer or one Ask. An open
@@ -101,7 +110,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	}
 	if err == nil && ahead {
 		err = s.hello(ctx, true)
-		defer s.flush()
+		defer s.end()
 		defer time.AfterFunc(helloHeld, func() { s.flush() }).Stop()
 	}
 	if err != nil {
