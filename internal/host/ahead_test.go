@@ -276,46 +276,23 @@ func TestVoid(t *testing.T) {
 	twinDeploy(t, m, two.offer(), two, bundle.OutcomeDone) // what was void left nothing behind
 }
 
-// A hello that waits for more goes out by itself, and its session does not end before it is written.
-func TestHeldHello(t *testing.T) {
+// A helper whose line is gone when it says hello begins nothing: nobody would hear of it.
+func TestHelloUnheard(t *testing.T) {
 	b := newBox(t)
 	b.deploy(page("one"), bundle.OutcomeDone)
-	o := page("two").offer()
+	l := page("two")
+	o := l.offer()
 	o.Base, o.Go, o.Ahead = 1, true, 1
-	in, deployer := io.Pipe()
-	go bundle.WriteFrame(deployer, bundle.FrameOffer, o) // and the file does not come
-	out := &slowLine{began: make(chan struct{}), let: make(chan struct{})}
-	ended := make(chan error)
-	go func() { ended <- host.ServeAhead(t.Context(), b.m, in, out) }()
-	<-out.began
-	deployer.CloseWithError(io.ErrUnexpectedEOF)
-	select {
-	case <-ended:
-		t.Error("the session ended while its hello was being written")
-	case <-time.After(50 * time.Millisecond):
-	}
-	close(out.let)
-	if err := <-ended; err == nil {
-		t.Error("a file that did not come is no error")
-	}
-	r := bundle.NewReader(&out.said)
-	if _, err := r.SkipNoise(); err != nil {
-		t.Fatal(err)
-	}
-	var h bundle.Hello
-	if err := r.Expect(bundle.FrameHello, &h); err != nil || h.Record == nil || h.Record.Generation != 1 {
-		t.Errorf("hello %+v, %v, want one of generation 1", h, err)
+	var in bytes.Buffer
+	bundle.WriteFrame(&in, bundle.FrameOffer, o)
+	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: digestsOf("two")[0], Size: 3}, strings.NewReader("two"))
+	err := host.ServeAhead(t.Context(), b.m, &in, brokenPipe{})
+	b.settled()
+	if got := b.read("/etc/web"); err == nil || got != "one" {
+		t.Errorf("ServeAhead on a broken line: %v, and /etc/web holds %q, want an error and what stood", err, got)
 	}
 }
 
-// slowLine is a line whose first write lasts until it is let go.
-type slowLine struct {
-	began, let chan struct{}
-	once       sync.Once
-	said       bytes.Buffer
-}
+type brokenPipe struct{}
 
-func (s *slowLine) Write(p []byte) (int, error) {
-	s.once.Do(func() { close(s.began); <-s.let })
-	return s.said.Write(p)
-}
+func (brokenPipe) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"reflect"
 	"runtime"
-	"sync"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -23,8 +22,6 @@ type session struct {
 	in   *bundle.Reader
 	out  io.Writer
 	kept *os.File     // the staging folder of a run that nothing was staged for
-	mu   sync.Mutex   // guards held, and who writes it out while over is false
-	over bool         // the session has ended, and out is no longer its own
 	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
 	at   int64        // when it began, nanoseconds since boot
 	now  standing     // as read last
@@ -46,35 +43,18 @@ func (s *session) stands() (standing, error) {
 
 // say sends a frame, and what was held before it.
 func (s *session) say(kind byte, v any) error {
-	if err := s.hold(kind, v); err != nil {
+	if err := bundle.WriteFrame(&s.held, kind, v); err != nil {
 		return err
 	}
 	return s.flush()
 }
 
-// hold has a frame go out with the next that is said.
-func (s *session) hold(kind byte, v any) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return bundle.WriteFrame(&s.held, kind, v)
-}
-
 func (s *session) flush() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.held.Len() == 0 || s.over {
+	if s.held.Len() == 0 {
 		return nil
 	}
 	_, err := s.held.WriteTo(s.out)
 	return err
-}
-
-// end sends what is held still; nothing is written after it.
-func (s *session) end() {
-	s.flush()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.over = true
 }
 
 // Serve is the side behind the SSH channel: Magic, Hello, then one Offer or one Ask. An open
@@ -109,9 +89,9 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 		return nil // it only wanted to know
 	}
 	if err == nil && ahead {
+		// Before anything else: who hears none knows that nothing was begun, and a line that is gone
+		// ends the session here.
 		err = s.hello(ctx, true)
-		defer s.end()
-		defer time.AfterFunc(helloHeld, func() { s.flush() }).Stop()
 	}
 	if err != nil {
 		return err
@@ -136,12 +116,8 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
-// helloHeld is how long the hello to a deployer that spoke first may wait for what the host says
-// next. A run that changes a file or two is done by then, and its hello and result travel as one.
-const helloHeld = 20 * time.Millisecond
-
-// hello says who this is, and what stands. To a deployer that spoke first it is brief, and held: how the keys
-// do comes with the result, and the result before that is none of its run.
+// hello says who this is, and what stands. To a deployer that spoke first it is brief: how the keys do
+// comes with the result, and the result before that is none of its run.
 func (s *session) hello(ctx context.Context, brief bool) error {
 	now, err := s.stands()
 	if err != nil {
@@ -174,12 +150,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 	if j, err := s.m.openJournal(); err == nil && j != nil {
 		h.Open = j.Run
 	}
-	s.mu.Lock()
 	s.held.WriteString(bundle.Magic)
-	s.mu.Unlock()
-	if brief {
-		return s.hold(bundle.FrameHello, h)
-	}
 	return s.say(bundle.FrameHello, h)
 }
 

@@ -96,7 +96,7 @@ func (t *tailer) read() (more bool, err error) {
 		t.rest = rest
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
-			if err := t.s.hold(bundle.FrameEvent, e); err != nil {
+			if err := bundle.WriteFrame(&t.s.held, bundle.FrameEvent, e); err != nil {
 				return true, err
 			}
 		}
