@@ -51,7 +51,6 @@ const (
 		`printf "\000bellhop-done %s\n" $d; exit 0; done; printf "\000bellhop-fail noexec everywhere\n"; exit 1`
 
 	greetTimeout  = 30 * time.Second // from exec to the helper's first word
-	noiseTimeout  = 10 * time.Second // from anything else to that word
 	uploadTimeout = 10 * time.Minute
 )
 
@@ -224,10 +223,8 @@ func (p *Pool) tryHelper(ctx context.Context, t Target, digest string, ahead fun
 // greet reads up to the first word that is meant for us.
 func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
 	var late atomic.Bool
-	expire := func() { late.Store(true); s.abort() }
-	limit := time.AfterFunc(greetTimeout, expire)
+	limit := time.AfterFunc(greetTimeout, func() { late.Store(true); s.abort() })
 	defer limit.Stop()
-	var pause *time.Timer // since it said something else
 	seen := make([]byte, 0, 1<<10)
 	for {
 		seen = slices.Grow(seen, 512)
@@ -238,11 +235,6 @@ func (s *Session) greet(ctx context.Context, t Target) (greeting, error) {
 			return g, nil
 		}
 		if err == nil && len(seen) < bundle.MaxNoise {
-			if pause == nil {
-				pause = time.AfterFunc(noiseTimeout, expire)
-				defer pause.Stop()
-			}
-			pause.Reset(noiseTimeout)
 			continue
 		}
 		if late.Load() && ctx.Err() == nil {

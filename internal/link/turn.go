@@ -22,7 +22,7 @@ const (
 // openSession opens a channel for a session within wait, and waits for its turn where the host
 // allows fewer sessions at once than we would like.
 func (c *conn) openSession(ctx context.Context, wait time.Duration) (ssh.Channel, <-chan *ssh.Request, error) {
-	for alone := 0; ; {
+	for alone, ended := 0, false; ; {
 		octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
 		ch, reqs, err := c.openChannel(octx, "session", nil)
 		cancel()
@@ -37,17 +37,18 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration) (ssh.Channel
 				c.close(err)
 			}
 			return nil, nil, fmt.Errorf("open a session: %w", err)
-		case !c.hadSession.Load(), alone == turnTries:
+		case !c.hadSession.Load(), alone == turnTries && c.running.Load() == 0:
 			return nil, nil, there{fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)}
 		}
 		var again <-chan time.Time
-		if c.running.Load() == 0 {
+		if c.running.Load() == 0 || ended && alone < turnTries { // sshd may count one that has ended
 			again = time.After(turnFirst << alone)
 			alone++
 		}
 		select {
 		case <-again:
 		case <-c.ends:
+			alone, ended = 0, true
 		case <-c.down:
 			return nil, nil, fmt.Errorf("open a session: %w", c.why)
 		case <-ctx.Done():
