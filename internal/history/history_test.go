@@ -343,6 +343,21 @@ func TestBegunIsSeenByReaders(t *testing.T) {
 	want("none")
 }
 
+// A host that is forgotten while a run is at work there, and comes back, is a new one.
+func TestForgottenWhileBegun(t *testing.T) {
+	db := fresh(t)
+	never := []history.Planned{{Name: "h", State: history.Never, Wanted: "d1", Listed: true}}
+	must(t, db.Plan(t.Context(), run("r1", "c1"), "c1", never, nil), db.Begun(t.Context(), "r1", "h", "d1"),
+		db.Plan(t.Context(), run("r2", "c2"), "c2", nil, []string{"h"}), db.Forget(t.Context(), "h"),
+		db.Plan(t.Context(), run("r3", "c3"), "c3", never, nil))
+	if h, _ := db.Host("h"); h.State != history.Never || status(t, db).Hosts[0].State != history.Never {
+		t.Errorf("memory says %s, the file %s, want never", h.State, status(t, db).Hosts[0].State)
+	}
+	if left, err := db.Recover(t.Context()); err != nil || len(left) != 0 {
+		t.Errorf("Recover() = %v, %v; want nothing open", left, err)
+	}
+}
+
 // A file of an earlier version keeps its generations, and each new one drops the oldest.
 func TestGenerationsOfAnEarlierFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bellhop.db")

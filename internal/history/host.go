@@ -181,6 +181,12 @@ func (db *DB) drop(tx *tx, name string) error {
 	if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
 		return err
 	}
+	// Nobody asks it any more what came of a run that it was begun in.
+	if _, err := tx.Exec(`UPDATE results SET ended_at = ?, outcome = ? WHERE host = ? AND begun_at > 0 AND ended_at = 0`,
+		millis(db.clock()), Unknown, name); err != nil {
+		return err
+	}
+	delete(db.open, name)
 	h, ok := db.hosts[name]
 	if !ok {
 		return nil
@@ -366,7 +372,7 @@ func (db *DB) CutOff(host, digest, run string) (bool, error) {
 
 // readOpen lists the runs that each host was begun in and has no result of, oldest first.
 func readOpen(q querier) (map[string][]string, error) {
-	rows, err := q.Query(`SELECT host, run FROM results WHERE begun_at > 0 AND ended_at = 0 ORDER BY begun_at, run`)
+	rows, err := q.Query(`SELECT host, run FROM results JOIN runs ON runs.id = run WHERE begun_at > 0 AND ended_at = 0 ORDER BY runs.seq`)
 	if err != nil {
 		return nil, err
 	}
