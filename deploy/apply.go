@@ -56,7 +56,8 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if err := r.parent.Err(); err != nil {
 		return err
 	}
-	if strings.HasPrefix(r.req.Cause, "poll") && len(p.Changing()) == 0 && len(p.Gone) == 0 && len(d.look.hosts) == 0 && d.History.Top() == p.Snapshot.Commit {
+	if strings.HasPrefix(r.req.Cause, "poll") && len(p.Changing()) == 0 && len(p.Gone) == 0 && len(d.look.hosts) == 0 && d.History.Top() == p.Snapshot.Commit &&
+		!slices.ContainsFunc(p.Hosts, (*HostPlan).healed) {
 		return nil
 	}
 	if err := d.History.Network(context.Background(), p.Fleet.Network, d.Branch); err != nil {
@@ -87,6 +88,12 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	r.stored = true
 	d.look = looked{hosts: map[string]bool{}}
 	return nil
+}
+
+// healed says that a host turned out to hold what is wanted, though it is not remembered as current:
+// one whose pinned key is back, say.
+func (hp *HostPlan) healed() bool {
+	return hp.State == history.Current && hp.Follows && hp.last.State != history.Current
 }
 
 // untouched tells why a host is not pushed.

@@ -99,8 +99,8 @@ func (e *early) send(ctx context.Context, d *Deployer, r *run, p *Plan, hp *Host
 	return nil
 }
 
-// unsure says that the host may be at work though its helper said nothing: one that waits for
-// nothing more may begin before its hello is here.
+// unsure says that the host may be at work though its helper said nothing. A helper says hello
+// before it does anything.
 func (e *early) unsure(err error) bool {
 	var final errFinal
 	return e.sent && e.o.Go && !errors.As(err, &final) && !errors.Is(err, link.ErrNotBegun) && !errors.Is(err, link.ErrHelper) &&

@@ -186,7 +186,7 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 	last, _ := d.History.Host(w.host.Name)
 	elsewhere := last.Reach.Elsewhere(reach(w.host))
 	if elsewhere {
-		last.Digest = "" // nobody knows what stands on the machine that is pinned now
+		last.Digest, last.Systemd = "", 0 // nobody knows what stands on the machine that is pinned now
 	}
 	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, elsewhere: elsewhere, Units: noUnits()}
 	chosen := p.selected == nil || p.selected[hp.Name]

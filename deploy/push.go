@@ -177,7 +177,11 @@ func strange(err error, key *link.HostKeyError) string {
 // forgetStanding drops what is remembered to stand on a host: the machine that answers there may
 // be another, or a new one. So it is not called current until the right one was heard.
 func (d *Deployer) forgetStanding(host string) {
-	if err := d.History.Correct(context.Background(), host, func(h *history.Host) { h.Digest, h.Follows = "", false }); err != nil {
+	if err := d.History.Correct(context.Background(), host, func(h *history.Host) {
+		if h.Digest, h.Follows = "", false; h.State == history.Current {
+			h.State = history.Behind
+		}
+	}); err != nil {
 		d.log().Error("forget what stands on a host", "host", host, "err", err)
 	}
 }

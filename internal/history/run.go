@@ -97,10 +97,19 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 	})
 }
 
+// formerMachine is wanted where no bundle is: on a machine that gives way to another.
+const formerMachine = "another machine"
+
 func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	old, known := db.hosts[p.Name]
 	h := old
 	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
+	if p.State == Deploying && old.Reach.Elsewhere(p.Reach) {
+		// A run is at work on the former machine. What it ends with is not what is wanted, whatever
+		// bundle that was, and the plan after it finds the new machine.
+		p.Reach = old.Reach
+		h.Reach, h.Wanted = p.Reach, formerMachine
+	}
 	if old.Reach.Elsewhere(p.Reach) { // what stood and failed on the former machine says nothing of this one
 		h.Digest = ""
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, p.Name); err != nil {
