@@ -83,7 +83,7 @@ func (l *sshLazy) Unwrap(ss []*age.Stanza) ([]byte, error) {
 	defer l.mu.Unlock()
 	key, err := l.key.Unwrap(ss)
 	if err != nil && !errors.Is(err, age.ErrIncorrectIdentity) && l.done {
-		return nil, &lockedError{l.source, "the passphrase is wrong, or was not given"}
+		return nil, l.locked()
 	}
 	return key, err
 }
@@ -96,9 +96,17 @@ func (l *sshLazy) unlock() error {
 		_, err = ssh.ParseRawPrivateKeyWithPassphrase(l.pem, pass)
 	}
 	if err != nil {
-		return &lockedError{l.source, "the passphrase is wrong, or was not given"}
+		return l.locked()
 	}
 	return nil
+}
+
+// locked says why the key could not be unlocked: nobody was there to ask, or the answer is wrong.
+func (l *sshLazy) locked() error {
+	if l.err != nil {
+		return &lockedError{l.source, l.err.Error()}
+	}
+	return &lockedError{l.source, "the passphrase is wrong, or was not given"}
 }
 
 func (id *identity) known() string {

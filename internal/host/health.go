@@ -337,6 +337,8 @@ func (r *run) tellSkipped(names []string, states map[string]UnitState) {
 func (r *run) judge(name string, first, s, died UnitState) error {
 	err := r.failed[name]
 	switch {
+	case s.Restarts > first.Restarts && died.Result == "": // between two looks
+		return errors.New("it dies and is restarted")
 	case s.Restarts > first.Restarts:
 		return fmt.Errorf("it dies and is restarted (%s", died.ended())
 	case s.Active == "active" || s.Active == "reloading":
