@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -151,7 +152,13 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 		return nil, nil, err
 	}
 	drop = func() { os.Remove(f.Name()) }
-	const alias = "pinned-by-bellhop"
+	// The alias is the keys' own: an ssh that is a person's script may bring options of its own before
+	// ours, and remember one host's key under a name that the next host would have too.
+	all := sha256.New()
+	for _, k := range pins {
+		all.Write(k.Marshal())
+	}
+	alias := fmt.Sprintf("pinned-by-bellhop-%x", all.Sum(nil)[:8])
 	for _, k := range pins {
 		_, werr := fmt.Fprintf(f, "%s %s", alias, ssh.MarshalAuthorizedKey(k))
 		err = errors.Join(err, werr)

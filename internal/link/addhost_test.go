@@ -93,3 +93,28 @@ func TestAddHostRefusesOptions(t *testing.T) {
 		t.Errorf("AddHost of an option = %v", err)
 	}
 }
+
+// Two hosts with pinned keys share no name that an ssh with options of its own could remember one of
+// their keys by.
+func TestAddHostAliasIsTheKeys(t *testing.T) {
+	aliases := map[string]bool{}
+	for range 2 {
+		h := newHost(t, "lab")
+		path, log := fakeSSH(t, h, h.HostKey())
+		n := link.Newcomer{Name: "a", Destination: "root@a", SSH: path, HostKeys: []string{h.HostKey()}}
+		for range 2 {
+			if _, _, err := newPool(t, config(t)).AddHost(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, _ := os.ReadFile(log)
+		for _, word := range strings.Fields(string(got)) {
+			if strings.HasPrefix(word, "HostKeyAlias=") {
+				aliases[word] = true
+			}
+		}
+	}
+	if len(aliases) != 2 {
+		t.Errorf("aliases of two hosts, each added twice: %v, want one for each", aliases)
+	}
+}
