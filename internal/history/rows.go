@@ -56,7 +56,7 @@ func (t *tx) add(r *rows, key string, args ...any) error {
 	}
 	p := t.waiting[i]
 	for _, a := range args {
-		p.args = append(p.args, driver.NamedValue{Ordinal: len(p.args) + 1, Value: value(a)})
+		p.args = append(p.args, driver.NamedValue{Value: value(a)})
 	}
 	if len(p.args) == rowCounts[0]*r.cols {
 		return t.writeRows(p)

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"bellhop/internal/host"
 )
@@ -31,7 +30,7 @@ func (a Accounts) Busy(name string) ([]host.Process, error) {
 	var all []host.Process
 	for _, dir := range dirs { // each may end while it is read
 		at, err := os.Stat(dir + "/root")
-		if err != nil || !sameFile(root, at) || !runsAs(dir, acc.UID) {
+		if err != nil || !os.SameFile(root, at) || !runsAs(dir, acc.UID) {
 			continue
 		}
 		comm, err := os.ReadFile(dir + "/comm")
@@ -47,13 +46,6 @@ func (a Accounts) Busy(name string) ([]host.Process, error) {
 	}
 	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
 	return all, nil
-}
-
-// sameFile compares what usermod compares.
-func sameFile(a, b os.FileInfo) bool {
-	x, ok := a.Sys().(*syscall.Stat_t)
-	y, also := b.Sys().(*syscall.Stat_t)
-	return ok && also && x.Dev == y.Dev && x.Ino == y.Ino
 }
 
 // runsAs looks for uid among the real, effective and saved ones of a process.
