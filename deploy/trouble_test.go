@@ -224,10 +224,7 @@ func TestLostRunAndRevert(t *testing.T) {
 func TestSlowHostIsDetached(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.push("first", history.RunDone)
-	w.d.Detach = true
-	w.d.Limits.Patience = 300 * time.Millisecond
-	hold := make(chan struct{})
-	w.d.Links = &slow{w.d.Links, "b", hold}
+	hold := w.slowly("b", 300*time.Millisecond)
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	r := w.push("second", history.RunDone)
 	w.wantState("a", history.Current, *r.Commit)
@@ -248,11 +245,8 @@ func TestLoneSlowHost(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		w := newWorld(t, "a")
 		w.push("first", history.RunDone)
-		w.d.Detach = true
-		w.d.Limits.Patience = 200 * time.Millisecond
 		bell := deploy.NewBell(w.d)
-		hold := make(chan struct{})
-		w.d.Links = &slow{w.d.Links, "a", hold}
+		hold := w.slowly("a", 200*time.Millisecond)
 		w.machines["a"].Fail("web.service")
 		w.files["services/web/files/etc/web.conf"] = "bad\n"
 		if waits {
@@ -283,11 +277,8 @@ func TestPushIsFollowedWhenASlowHostEndsBadly(t *testing.T) {
 	for _, fixed := range []bool{true, false} {
 		w := newWorld(t, "a", "b")
 		w.push("first", history.RunDone)
-		w.d.Detach = true
-		w.d.Limits.Patience = 300 * time.Millisecond
 		bell := deploy.NewBell(w.d)
-		hold := make(chan struct{})
-		w.d.Links = &slow{w.d.Links, "b", hold}
+		hold := w.slowly("b", 300*time.Millisecond)
 		w.machines["b"].Fail("web.service")
 		w.files["services/web/files/etc/web.conf"] = "bad\n"
 		w.push("second", history.RunDone)
@@ -302,6 +293,14 @@ func TestPushIsFollowedWhenASlowHostEndsBadly(t *testing.T) {
 			t.Errorf("b failed, and the next push came: %v; rung: %v", fixed, rung)
 		}
 	}
+}
+
+// slowly has a host answer nobody until hold is closed, and be detached after patience.
+func (w *world) slowly(host string, patience time.Duration) (hold chan struct{}) {
+	w.d.Detach, w.d.Limits.Patience = true, patience
+	hold = make(chan struct{})
+	w.d.Links = &slow{w.d.Links, host, hold}
+	return hold
 }
 
 type slow struct {
@@ -993,10 +992,7 @@ func TestNoFilterWhereNothingIsSaid(t *testing.T) {
 func TestReplacedWhileItIsPushed(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.push("first", history.RunDone)
-	w.d.Detach = true
-	w.d.Limits.Patience = 300 * time.Millisecond
-	hold := make(chan struct{})
-	w.d.Links = &slow{w.d.Links, "b", hold}
+	hold := w.slowly("b", 300*time.Millisecond)
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.push("second", history.RunDone)
 	w.host("b", "web")

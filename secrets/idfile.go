@@ -66,7 +66,8 @@ func openIdentity(name string) (*os.File, error) {
 
 // mounts are where container engines put secrets: each is a mount of its own, 0444 or with the
 // owner that it has outside, and nobody but the container's own process is there to read it. ssh
-// and age take such a file too: ssh looks at the mode of its own user's keys alone, age at none.
+// and age take such a file too: ssh looks at the mode of its own user's keys alone, age at none. The
+// path alone is looked at, so a machine that fills such a folder itself answers for its modes.
 var mounts = []string{"/run/secrets", "/var/run/secrets"}
 
 // Mounted says that a container engine put the file at path there, so that its owner and who may
