@@ -214,10 +214,17 @@ type countedConn struct {
 	net.Conn
 	n           *counters
 	heard, said atomic.Int64 // Unix nanoseconds
+
+	beat     *beat
+	sessions atomic.Int32 // at work on it
+	more     bool         // the last read filled its buffer; of the one who reads
 }
 
-func (c *countedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+func (c *countedConn) Read(p []byte) (n int, err error) {
+	if n = c.atBeat(p); n == 0 {
+		n, err = c.Conn.Read(p)
+	}
+	c.more = n == len(p)
 	if n > 0 {
 		c.n.in.Add(int64(n))
 		c.heard.Store(time.Now().UnixNano())

@@ -200,7 +200,7 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 
-	counted := &countedConn{Conn: nc, n: n}
+	counted := &countedConn{Conn: nc, n: n, beat: &p.beat}
 	var bad *HostKeyError
 	var proven, asked bool
 	sc, chans, reqs, err := ssh.NewClientConn(counted, addr, &ssh.ClientConfig{

@@ -15,6 +15,7 @@ import (
 type Pool struct {
 	cfg   Config
 	dials chan struct{} // a place for each handshake under way
+	beat  beat
 
 	mu      sync.Mutex
 	closed  bool

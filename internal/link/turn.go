@@ -21,7 +21,13 @@ const (
 
 // openSession opens a channel for a session within wait, and waits for its turn where the host
 // allows fewer sessions at once than we would like.
-func (c *conn) openSession(ctx context.Context, wait time.Duration) (ssh.Channel, <-chan *ssh.Request, error) {
+func (c *conn) openSession(ctx context.Context, wait time.Duration) (_ ssh.Channel, _ <-chan *ssh.Request, err error) {
+	c.wire.work()
+	defer func() {
+		if err != nil {
+			c.wire.rest()
+		}
+	}()
 	for alone, ended := 0, false; ; {
 		octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
 		ch, reqs, err := c.openChannel(octx, "session", nil)
@@ -59,6 +65,7 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration) (ssh.Channel
 
 // sessionEnded lets one who waits for a turn ask again.
 func (c *conn) sessionEnded() {
+	c.wire.rest()
 	c.running.Add(-1)
 	select {
 	case c.ends <- struct{}{}:

@@ -1,0 +1,147 @@
+package link
+
+import (
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+)
+
+// line is a connection over loopback, and its far end.
+func line(t *testing.T, b *beat) (*countedConn, net.Conn) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	near, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { near.Close(); far.Close() })
+	return &countedConn{Conn: near, n: &counters{}, beat: b}, far
+}
+
+// crowd has sessions at work on other lines.
+func crowd(n int32) *beat {
+	b := &beat{}
+	b.sessions.Store(n)
+	return b
+}
+
+func say(t *testing.T, far net.Conn, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if _, err := io.WriteString(far, w); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestCrowdIsReadAtABeat: what hosts said in pieces is read at once when many are at work.
+func TestCrowdIsReadAtABeat(t *testing.T) {
+	b := crowd(beatCrowd)
+	c, far := line(t, b)
+	beats := 0
+	b.wait = func() {
+		if beats++; beats == 3 { // the first ones find nothing
+			say(t, far, "hello ", "result ", "exit")
+			far.(*net.TCPConn).CloseWrite()
+			waitFor(t, c, 17)
+		}
+	}
+	c.work()
+	p := make([]byte, 100)
+	if n, err := c.Read(p); err != nil || string(p[:n]) != "hello result exit" || beats != 3 {
+		t.Errorf("%q, %v at beat %d; want all that was said, at the third", p[:n], err, beats)
+	}
+	if n, err := c.Read(p); n != 0 || err != io.EOF {
+		t.Errorf("%q, %v at the end of the line", p[:n], err)
+	}
+}
+
+// TestFewAreReadAtOnce: a line waits for no beat without a crowd, or where nothing runs.
+func TestFewAreReadAtOnce(t *testing.T) {
+	for what, b := range map[string]*beat{"few": crowd(beatCrowd - 2), "idle": crowd(beatCrowd)} {
+		c, far := line(t, b)
+		b.wait = func() { t.Errorf("%s: waited for a beat", what) }
+		if what == "few" {
+			c.work()
+		}
+		say(t, far, "hello")
+		p := make([]byte, 100)
+		if n, err := c.Read(p); err != nil || string(p[:n]) != "hello" {
+			t.Errorf("%s: %q, %v", what, p[:n], err)
+		}
+	}
+}
+
+// TestMoreIsReadAtOnce: no beat comes between the parts of what is there already.
+func TestMoreIsReadAtOnce(t *testing.T) {
+	b := crowd(beatCrowd)
+	c, far := line(t, b)
+	c.work()
+	beats := 0
+	b.wait = func() {
+		beats++
+		say(t, far, "helloresult")
+		waitFor(t, c, 11)
+	}
+	p := make([]byte, 5)
+	for _, want := range []string{"hello", "resul"} {
+		if n, err := c.Read(p); err != nil || string(p[:n]) != want || beats != 1 {
+			t.Errorf("%q, %v after %d beats, want %q after the first", p[:n], err, beats, want)
+		}
+	}
+}
+
+// TestSilentHostIsWaitedFor: a line that has nothing to say is not asked for ever.
+func TestSilentHostIsWaitedFor(t *testing.T) {
+	b := crowd(beatCrowd)
+	c, far := line(t, b)
+	c.work()
+	beats := 0
+	b.wait = func() {
+		if beats++; beats == beatCount {
+			go io.WriteString(far, "at last")
+		}
+	}
+	p := make([]byte, 100)
+	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats > beatCount {
+		t.Errorf("%q, %v after %d beats", p[:n], err, beats)
+	}
+	c.rest()
+	c.Conn.Close()
+	if _, err := c.Read(p); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%v from a closed line", err)
+	}
+	if n := b.sessions.Load(); n != beatCrowd {
+		t.Errorf("%d sessions, want those of the other lines", n)
+	}
+}
+
+// waitFor returns when n bytes wait to be read.
+func waitFor(t *testing.T, c *countedConn, n int) {
+	t.Helper()
+	raw, err := c.Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Read(func(fd uintptr) bool { return peek(fd) >= n }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func peek(fd uintptr) int {
+	n, _, err := syscall.Recvfrom(int(fd), make([]byte, 100), syscall.MSG_PEEK)
+	if err != nil {
+		return -1
+	}
+	return n
+}
