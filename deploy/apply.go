@@ -108,36 +108,38 @@ func (hp *HostPlan) untouched() Event {
 // one.
 type peers struct {
 	mu      sync.Mutex
-	left    int // that were not begun yet
+	left    []*HostPlan // not begun yet
 	ended   bool
 	longest time.Duration
 	at      map[*onePush]bool // who the run waits for
-	slots   chan struct{}     // one for each of those
-	waited  sync.WaitGroup    // until none is left
+	waited  sync.WaitGroup    // until none is left of those who push
+	work    func()            // has one more push, for one that was detached
 }
 
 // onePush is one host that is being pushed.
 type onePush struct {
-	host   string
+	hp     *HostPlan
 	began  time.Time
+	ctx    context.Context
 	cancel context.CancelFunc
 }
 
-func (p *peers) begun() {
+// next begins the next host, which the run waits for from then on. It is nil when none is left, or
+// ctx has ended.
+func (p *peers) next(ctx context.Context, begin func(*HostPlan) *onePush) *onePush {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.left--
-}
-
-func (p *peers) wait(one *onePush) {
-	p.waited.Add(1)
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	if len(p.left) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	one := begin(p.left[0])
+	p.left = p.left[1:]
 	p.at[one] = true
+	return one
 }
 
 // take ends the wait for one that ended, or is let go; false when it was over before. Who took it
-// frees its place.
+// has its place.
 func (p *peers) take(one *onePush, ended bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -148,11 +150,6 @@ func (p *peers) take(one *onePush, ended bool) bool {
 		p.longest = max(p.longest, time.Since(one.began))
 	}
 	return waits
-}
-
-func (p *peers) free() {
-	<-p.slots
-	p.waited.Done()
 }
 
 func (p *peers) all() []*onePush {
@@ -166,58 +163,62 @@ func (p *peers) all() []*onePush {
 func (p *peers) patience(limit time.Duration) (may time.Duration, heldUp bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.longest + limit, p.ended || p.left > 0
+	return p.longest + limit, p.ended || len(p.left) > 0
 }
 
 // pushAll pushes hosts, n at once, and returns when each has ended or was detached. When ctx
 // ends no other host is begun.
 func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPlan, n int) {
-	all := &peers{left: len(hosts), at: map[*onePush]bool{}, slots: make(chan struct{}, n)}
+	all := &peers{left: hosts, at: map[*onePush]bool{}}
+	all.work = func() { d.work.Go(func() { d.pushEach(ctx, r, p, all) }) }
 	over := make(chan struct{})
 	var watch sync.WaitGroup
 	watch.Go(func() { d.watchPeers(ctx, r, all, over) })
-	defer watch.Wait()
-	defer close(over)
-	for _, hp := range hosts {
-		select {
-		case all.slots <- struct{}{}:
-		case <-ctx.Done():
-		}
-		all.begun()
-		if ctx.Err() != nil {
-			d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: -1})
-			continue
-		}
-		d.pushOne(r, p, hp, all)
-		if ctx.Err() != nil { // while it was begun
-			d.letGo(r, all)
-		}
+	for range min(n, len(hosts)) {
+		all.waited.Add(1)
+		all.work()
 	}
 	all.waited.Wait()
+	close(over)
+	watch.Wait()
+	for _, hp := range all.left {
+		d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: -1})
+	}
 }
 
-// pushOne begins to push a host, which the run waits for until it ends or is let go.
-func (d *Deployer) pushOne(r *run, p *Plan, hp *HostPlan, all *peers) {
-	ctx, cancel := context.WithTimeoutCause(r.parent, d.limits().Host, errHostDeadline)
-	one := &onePush{host: hp.Name, began: time.Now(), cancel: cancel}
-	all.wait(one)
-	d.setPushing(hp.Name, true)
-	d.work.Go(func() {
-		defer func() {
-			cancel()
-			if all.take(one, true) {
-				all.free()
-			}
-		}()
-		e, open := d.push(ctx, r, p, hp)
-		d.setPushing(hp.Name, false)
-		if open {
-			r.cut.Store(true)
+// pushEach pushes one host after another, until none is left or the one at hand is detached: then
+// whoever detached it has its place. A goroutine for each would grow a stack for each.
+func (d *Deployer) pushEach(ctx context.Context, r *run, p *Plan, all *peers) {
+	for {
+		one := all.next(ctx, func(hp *HostPlan) *onePush { return d.newPush(r, hp) })
+		if one == nil {
+			all.waited.Done()
 			return
 		}
-		e.Took = time.Since(one.began)
-		d.end(r, hp, e)
-	})
+		d.pushOne(r, p, one)
+		if !all.take(one, true) {
+			return
+		}
+	}
+}
+
+func (d *Deployer) newPush(r *run, hp *HostPlan) *onePush {
+	one := &onePush{hp: hp, began: time.Now()}
+	one.ctx, one.cancel = context.WithTimeoutCause(r.parent, d.limits().Host, errHostDeadline)
+	return one
+}
+
+func (d *Deployer) pushOne(r *run, p *Plan, one *onePush) {
+	defer one.cancel()
+	d.setPushing(one.hp.Name, true)
+	e, open := d.push(one.ctx, r, p, one.hp)
+	d.setPushing(one.hp.Name, false)
+	if open {
+		r.cut.Store(true)
+		return
+	}
+	e.Took = time.Since(one.began)
+	d.end(r, one.hp, e)
 }
 
 // watchPeers stops waiting for those that are slow while somebody waits: they go on by
@@ -265,9 +266,9 @@ func (d *Deployer) detach(r *run, all *peers, one *onePush, why string) {
 	if !all.take(one, false) {
 		return
 	}
-	defer all.free()
-	r.event(Event{Host: one.host, Step: "detached", Text: why + "; it goes on by itself"})
-	d.log().Warn("host was detached", "host", one.host, "run", r.head.ID, "cause", why, "took", time.Since(one.began))
+	defer all.work()
+	r.event(Event{Host: one.hp.Name, Step: "detached", Text: why + "; it goes on by itself"})
+	d.log().Warn("host was detached", "host", one.hp.Name, "run", r.head.ID, "cause", why, "took", time.Since(one.began))
 }
 
 // patienceStep is how often it is asked whether somebody waits for a host that is over its time.

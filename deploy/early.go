@@ -39,7 +39,7 @@ func (d *Deployer) early(r *run, hp *HostPlan) *early {
 	if hp.old == nil || !hp.last.Had || hp.last.Digest == "" || hp.last.Generation == 0 || r.req.TakeOver || d.isDeaf(hp.Name) {
 		return nil
 	}
-	e := &early{o: &bundle.Offer{Run: r.head.ID, Mode: bundle.ModeDeploy, Nonce: nonce(), Deployer: d.ID, Digest: hp.bundle.Digest,
+	e := &early{o: &bundle.Offer{Run: r.head.ID, Mode: bundle.ModeDeploy, Nonce: nonce(hp.bundle), Deployer: d.ID, Digest: hp.bundle.Digest,
 		Base: hp.last.Generation, Manifest: hp.bundle.Manifest.WithoutKeyDigests(), AllowPrune: hp.prune, Go: len(hp.bundle.Keys) == 0}}
 	e.files = lacking(hp.old, &e.o.Manifest)
 	e.o.Ahead = len(e.files)

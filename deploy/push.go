@@ -365,7 +365,11 @@ func (r *run) progress(host string) func(bundle.Event, string) {
 	return func(e bundle.Event, text string) { r.event(Event{Host: host, Step: e.Step, Text: text}) }
 }
 
-func nonce() []byte {
+// nonce is what a host's answers about its keys are made with; nil where there are none.
+func nonce(b *fleet.Bundle) []byte {
+	if len(b.Keys) == 0 {
+		return nil
+	}
 	n := make([]byte, 32)
 	rand.Read(n)
 	return n
@@ -445,7 +449,7 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 // exchange makes the offer o of what b holds, sends what is wanted, and follows the run on
 // the host to its result. values are those of its keys.
 func (c *contact) exchange(o *bundle.Offer, b *fleet.Bundle, k *kinds, values map[string][]byte, progress func(bundle.Event, string)) (*bundle.Result, error) {
-	o.Nonce = nonce()
+	o.Nonce = nonce(b)
 	out, putBack := buffered(c.stream)
 	defer putBack()
 	frame, err := k.frame(b)

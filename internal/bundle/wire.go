@@ -99,10 +99,10 @@ const (
 
 // An Offer is what the host should hold.
 type Offer struct {
-	Run      string `json:"run"`   // [a-z0-9-]{1,40}
-	Mode     string `json:"mode"`  // ModeDeploy or ModeKeys
-	Nonce    []byte `json:"nonce"` // 32 random bytes, new for each offer
-	Base     int64  `json:"base"`  // generation it builds on; a host that stands elsewhere refuses
+	Run      string `json:"run"`             // [a-z0-9-]{1,40}
+	Mode     string `json:"mode"`            // ModeDeploy or ModeKeys
+	Nonce    []byte `json:"nonce,omitempty"` // 32 random bytes, new for each offer of keys
+	Base     int64  `json:"base"`            // generation it builds on; a host that stands elsewhere refuses
 	Deployer string `json:"deployer"`
 	TakeOver bool   `json:"take_over,omitempty"` // accept a host whose record names another deployer
 	Digest   string `json:"digest"`              // of the bundle, as the deployer computed it

@@ -3,6 +3,7 @@ package link
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -163,9 +164,8 @@ func (s *Session) collect(reqs <-chan *ssh.Request) {
 	for r := range reqs {
 		switch r.Type {
 		case "exit-status":
-			var m struct{ Status uint32 }
-			if ssh.Unmarshal(r.Payload, &m) == nil {
-				s.code, s.exited = int(m.Status), true
+			if len(r.Payload) == 4 { // by hand, since each host of a fleet says it
+				s.code, s.exited = int(binary.BigEndian.Uint32(r.Payload)), true
 			}
 		case "exit-signal":
 			var m struct {
