@@ -17,6 +17,7 @@ const (
 	beatCrowd = 16                    // sessions at once that make a crowd
 	beatEvery = 10 * time.Millisecond // what an answer may come later for it
 	beatCount = 32                    // beats in silence after which a line is waited for again
+	hushed    = 32 << 10              // bytes that wake all the same: a part of any kernel's buffer
 )
 
 // beat is what the lines of a pool have in common.
@@ -49,29 +50,49 @@ func (c *countedConn) rest() {
 // for: it is not one of a crowd, was silent for long, or its end is near.
 func (c *countedConn) atBeat(p []byte) (n int) {
 	tcp, ok := c.Conn.(*net.TCPConn)
-	if !ok || c.more { // what was left by the last read is there already
+	if !ok {
 		return 0
 	}
-	for range beatCount {
-		if c.sessions.Load() == 0 || c.beat.sessions.Load() < beatCrowd {
-			return 0
-		}
+	// What the last read left is there already.
+	for i := 0; i < beatCount && !c.more && c.sessions.Load() > 0 && c.beat.sessions.Load() >= beatCrowd; i++ {
+		c.hush(tcp, true)
 		c.beat.next()
 		raw, err := tcp.SyscallConn()
 		if err != nil {
-			return 0
+			break
 		}
 		var why error
 		err = raw.Read(func(fd uintptr) bool {
 			n, why = syscall.Read(int(fd), p)
 			return true
 		})
-		switch {
-		case err != nil, why != nil && why != syscall.EAGAIN && why != syscall.EINTR, why == nil && n == 0:
-			return 0 // the next plain read tells
-		case why == nil:
+		if err == nil && why == nil && n > 0 {
 			return n
 		}
+		if n = 0; err != nil || why != syscall.EAGAIN && why != syscall.EINTR {
+			break // the next plain read tells
+		}
 	}
+	c.hush(tcp, false)
 	return 0
+}
+
+// hush has the kernel wake nobody for the little that comes on a line which is read at a beat; much,
+// and its end, wake always. Before a line is waited for that must be undone.
+func (c *countedConn) hush(tcp *net.TCPConn, on bool) {
+	if c.hushed == on {
+		return
+	}
+	c.hushed = on
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return
+	}
+	least := 1
+	if on {
+		least = hushed
+	}
+	raw.Control(func(fd uintptr) {
+		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, least)
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // line is a connection over loopback, and its far end.
@@ -97,6 +98,24 @@ func TestMoreIsReadAtOnce(t *testing.T) {
 	for _, want := range []string{"hello", "resul"} {
 		if n, err := c.Read(p); err != nil || string(p[:n]) != want || beats != 1 {
 			t.Errorf("%q, %v after %d beats, want %q after the first", p[:n], err, beats, want)
+		}
+	}
+}
+
+// TestFullBufferMayBeAll: a line is waited for as it should where a read took all there was.
+func TestFullBufferMayBeAll(t *testing.T) {
+	b := crowd(beatCrowd)
+	c, far := line(t, b)
+	c.work()
+	b.wait = func() { say(t, far, "hello") }
+	p := make([]byte, 5)
+	for range 2 {
+		if n, err := c.Read(p); err != nil || string(p[:n]) != "hello" {
+			t.Fatalf("%q, %v", p[:n], err)
+		}
+		time.AfterFunc(10*time.Millisecond, func() { io.WriteString(far, "x") })
+		if n, err := c.Read(p); err != nil || string(p[:n]) != "x" {
+			t.Fatalf("%q, %v after all was read", p[:n], err)
 		}
 	}
 }

@@ -217,7 +217,8 @@ type countedConn struct {
 
 	beat     *beat
 	sessions atomic.Int32 // at work on it
-	more     bool         // the last read filled its buffer; of the one who reads
+	more     bool         // the last read filled its buffer; of the one who reads, as the next
+	hushed   bool
 }
 
 func (c *countedConn) Read(p []byte) (n int, err error) {
