@@ -17,7 +17,7 @@ const (
 	beatCrowd = 16                    // sessions at once that make a crowd
 	beatEvery = 10 * time.Millisecond // what an answer may come later for it
 	beatCount = 32                    // beats in silence after which a line is waited for again
-	hushed    = 32 << 10              // bytes that wake all the same: a part of any kernel's buffer
+	hushBytes = 32 << 10              // bytes that wake all the same: a part of any kernel's buffer
 )
 
 // beat is what the lines of a pool have in common.
@@ -90,7 +90,7 @@ func (c *countedConn) hush(tcp *net.TCPConn, on bool) {
 	}
 	least := 1
 	if on {
-		least = hushed
+		least = hushBytes
 	}
 	raw.Control(func(fd uintptr) {
 		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, least)
