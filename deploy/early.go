@@ -35,13 +35,13 @@ type early struct {
 
 // early makes the offer for a host that stands as hp says; nil when that is not known, when this
 // run has rights that only count after a look, or when the host did not hear one before.
-func (d *Deployer) early(r *run, hp *HostPlan) *early {
+func (d *Deployer) early(r *run, p *Plan, hp *HostPlan) *early {
 	if hp.old == nil || !hp.last.Had || hp.last.Digest == "" || hp.last.Generation == 0 || r.req.TakeOver || d.isDeaf(hp.Name) {
 		return nil
 	}
 	e := &early{o: &bundle.Offer{Run: r.head.ID, Mode: bundle.ModeDeploy, Nonce: nonce(hp.bundle), Deployer: d.ID, Digest: hp.bundle.Digest,
 		Base: hp.last.Generation, Manifest: hp.bundle.Manifest.WithoutKeyDigests(), AllowPrune: hp.prune, Go: len(hp.bundle.Keys) == 0}}
-	e.files = lacking(hp.old, &e.o.Manifest)
+	e.files = p.kinds.lacking(hp.from, hp.old, hp.bundle)
 	e.o.Ahead = len(e.files)
 	return e
 }

@@ -19,6 +19,7 @@ type kinds struct {
 	mu     sync.Mutex
 	frames map[any][]byte    // manifests as they travel, by kind of bundle
 	deltas map[step][]byte   // the same as what differs
+	ahead  map[step][]string // digests of files that go unasked
 	blobs  map[string][]byte // small files as they travel, by digest
 	held   int               // bytes in blobs
 }
@@ -112,6 +113,23 @@ func (k *kinds) delta(from string, old *bundle.Manifest, b *fleet.Bundle) ([]byt
 	}
 	k.deltas[s] = shorter
 	return shorter, nil
+}
+
+// lacking are the digests of files that are in b and not in old, whose digest is from: as many as may go
+// unasked.
+func (k *kinds) lacking(from string, old *bundle.Manifest, b *fleet.Bundle) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s := step{from, b.Kind()}
+	digests, ok := k.ahead[s]
+	if !ok {
+		digests = lacking(old, &b.Manifest)
+		if k.ahead == nil {
+			k.ahead = map[step][]string{}
+		}
+		k.ahead[s] = digests
+	}
+	return digests
 }
 
 // writeFile writes a file of b as it travels.

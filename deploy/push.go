@@ -56,7 +56,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 	}
 	defer release()
 	began := time.Now()
-	first := d.early(r, hp)
+	first := d.early(r, p, hp)
 	for try := 1; ; try++ {
 		var res *bundle.Result
 		var boot string

@@ -342,13 +342,16 @@ func writeFrame(w io.Writer, kind byte, frame []byte) error {
 }
 
 // A Reader reads frames. It is for one goroutine.
-type Reader struct{ r *bufio.Reader }
+type Reader struct {
+	r    *bufio.Reader
+	head [headSize]byte
+}
 
 // NewReader returns a Reader of r.
 func NewReader(r io.Reader) *Reader {
 	b := buffers.Get().(*bufio.Reader)
 	b.Reset(r)
-	return &Reader{b}
+	return &Reader{r: b}
 }
 
 // Done gives the buffer back for another Reader; this one reads no more.
@@ -381,12 +384,11 @@ func (r *Reader) SkipNoise() (noise []byte, err error) {
 // Next reads one frame. The payload is the caller's own. A frame over its cap is an error
 // before any of it is read.
 func (r *Reader) Next() (kind byte, payload []byte, err error) {
-	var head [headSize]byte
-	if _, err := io.ReadFull(r.r, head[:]); err != nil {
+	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
 		return 0, nil, err
 	}
-	kind = head[0]
-	n := int64(binary.BigEndian.Uint32(head[1:]))
+	kind = r.head[0]
+	n := int64(binary.BigEndian.Uint32(r.head[1:]))
 	limit := int64(MaxMessage)
 	if kind == FrameData {
 		limit = MaxData

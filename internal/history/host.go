@@ -139,10 +139,16 @@ func readBegun(q querier, hosts map[string]Host) error {
 func (db *DB) saveHost(tx *tx, h Host) error {
 	old, known := db.hosts[h.Name]
 	var err error
-	if known && old.Reach.equal(h.Reach) {
+	switch sameWay := known && old.Reach.equal(h.Reach); {
+	case sameWay && old.replanned(h):
+		err = tx.add(plannedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected)
+	case sameWay && old.pushed(h):
+		err = tx.add(pushedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
+			h.Had, h.Given)
+	case sameWay:
 		err = tx.add(hostRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
 			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Systemd)
-	} else {
+	default:
 		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
 			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
 			h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had, h.Given, h.Systemd)
@@ -153,6 +159,29 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 	db.note(h)
 	return db.count(tx, old.Given, h.Given)
 }
+
+// replanned says that o is h after a plan, and pushed that it is h after a push: such rows are most of
+// those that are written, and a column costs as much as a row. What Begun leaves to the row of its
+// result is written with both.
+func (h Host) replanned(o Host) bool {
+	h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected = o.State, o.Follows, o.Commit, o.Wanted, o.Run, o.Error, o.KeysExpected
+	return h.equal(o)
+}
+
+func (h Host) pushed(o Host) bool {
+	h.State, h.Follows, h.Commit, h.Digest, h.Generation, h.DeployedAt, h.Run, h.Error = o.State, o.Follows, o.Commit, o.Digest, o.Generation, o.DeployedAt, o.Run, o.Error
+	h.Had, h.Given = o.Had, o.Given
+	return h.equal(o)
+}
+
+var (
+	plannedRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, run, error, keys_expected) VALUES `, 8,
+		` ON CONFLICT(name) DO UPDATE SET state = excluded.state, follows = excluded.follows, commit_id = excluded.commit_id,
+		wanted = excluded.wanted, run = excluded.run, error = excluded.error, keys_expected = excluded.keys_expected`)
+	pushedRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, digest, generation, deployed_at, run, error, had, given) VALUES `, 11,
+		` ON CONFLICT(name) DO UPDATE SET state = excluded.state, follows = excluded.follows, commit_id = excluded.commit_id, digest = excluded.digest,
+		generation = excluded.generation, deployed_at = excluded.deployed_at, run = excluded.run, error = excluded.error, had = excluded.had, given = excluded.given`)
+)
 
 // hostRows leave the column reach of a host that is there as it is.
 var hostRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch,

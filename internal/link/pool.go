@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -29,7 +27,6 @@ type entry struct {
 	turn  chan struct{} // held by the one who dials
 	n     counters
 	conn  *conn  // under Pool.mu, as the rest
-	shape string // what the connection was made for
 	arch  string // learnt from the host
 	watch int    // watches that want it kept
 }
@@ -152,7 +149,7 @@ func (p *Pool) standing(e *entry, t Target) (*conn, error) {
 	if c == nil {
 		return nil, nil
 	}
-	if c.isClosed() || e.shape != shape(t) {
+	if c.isClosed() || !c.target.sameWay(t) {
 		e.conn = nil
 		c.retire()
 		return nil, nil
@@ -172,7 +169,7 @@ func (p *Pool) keep(e *entry, t Target, c *conn) error {
 	}
 	c.hold()
 	c.setKeys(t.Keys)
-	e.conn, e.shape = c, shape(t)
+	e.conn = c
 	p.open[c] = struct{}{}
 	extra := p.excess()
 	if p.tend == nil {
@@ -218,13 +215,10 @@ func (p *Pool) forget(c *conn) {
 	}
 }
 
-// shape is everything that a connection depends on.
-func shape(t Target) string {
-	s := fmt.Sprint(t.user(), "\x00", strings.Join(t.Addresses, " "), "\x00", strings.Join(t.HostKeys, "\n"))
-	if t.Jump != nil {
-		s += "\x00" + t.Jump.Name + "\x00" + shape(*t.Jump)
-	}
-	return s
+// sameWay says that a connection to t serves o too.
+func (t Target) sameWay(o Target) bool {
+	return t.user() == o.user() && slices.Equal(t.Addresses, o.Addresses) && slices.Equal(t.HostKeys, o.HostKeys) &&
+		(t.Jump == nil) == (o.Jump == nil) && (t.Jump == nil || t.Jump.Name == o.Jump.Name && t.Jump.sameWay(*o.Jump))
 }
 
 func wake(c chan struct{}) {

@@ -138,9 +138,9 @@ func (c command) start(ch ssh.Channel) error {
 			return fmt.Errorf("terminal refused: %w", orEOF(err))
 		}
 	}
-	kind, payload := "exec", ssh.Marshal(struct{ Line string }{c.line})
-	if c.line == "" {
-		kind, payload = "shell", nil
+	kind, payload := "shell", []byte(nil)
+	if c.line != "" {
+		kind, payload = "exec", append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(c.line)), uint32(len(c.line))), c.line...) // RFC 4254, 6.5
 	}
 	ok, err := ch.SendRequest(kind, !c.trust, payload)
 	if err != nil || !ok && !c.trust {
