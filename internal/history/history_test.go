@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -343,6 +344,94 @@ func TestBegunIsSeenByReaders(t *testing.T) {
 	want("none")
 }
 
+// What is in memory is what the file holds, and what a reader of it sees, whatever came before.
+func TestMemoryIsTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	ctx := t.Context()
+	dice := mathrand.New(mathrand.NewPCG(1, 2))
+	states := []string{history.Current, history.Behind, history.Pending, history.Failed, history.Refused, history.Deploying}
+	outcomes := []string{bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeFailed, bundle.OutcomeRolledBack, history.Unknown, history.Pending, history.Refused}
+	word := func(prefix string) string { return fmt.Sprint(prefix, dice.IntN(4)) }
+	for step := range 400 {
+		id, host := fmt.Sprint("r", step/8), word("h")
+		switch dice.IntN(5) {
+		case 0:
+			p := history.Planned{Name: host, State: states[dice.IntN(len(states))], Wanted: word("d"), Follows: dice.IntN(3) == 0, Keys: dice.IntN(2), Listed: true}
+			if dice.IntN(4) == 0 {
+				p.Error, p.Reach = word("no "), history.Reach{User: word("u"), HostKeys: []string{word("key ")}}
+			}
+			must(t, db.Plan(ctx, run(id, word("c")), word("c"), []history.Planned{p}, nil))
+		case 1, 2:
+			must(t, db.Plan(ctx, run(id, "c0"), "", nil, nil), db.Begun(ctx, id, host, word("d")))
+		case 3:
+			e := history.End{Outcome: outcomes[dice.IntN(len(outcomes))], Digest: word("d"), Commit: word("c"), Present: dice.IntN(3) - 1, Took: time.Second}
+			if e.Stood() {
+				e.Record, e.Manifest, e.BootID = record(int64(step), e.Digest), &bundle.Manifest{Host: host}, word("boot")
+			} else {
+				e.State, e.Error, e.Remember = history.Failed, word("no "), dice.IntN(2) == 0
+			}
+			must(t, db.Plan(ctx, run(id, "c0"), "", nil, nil), db.Ended(ctx, id, host, e))
+		case 4:
+			must(t, db.Correct(ctx, host, func(h *history.Host) { h.Arch, h.Systemd, h.KeysPresent = word("arch"), 250+dice.IntN(3), dice.IntN(3) }))
+		}
+		r, err := history.OpenRead(path)
+		must(t, err)
+		diff := cmp.Diff(db.Hosts(), r.Hosts(), cmp.Transformer("ms", func(t time.Time) int64 { return t.UnixMilli() }))
+		must(t, r.Close())
+		if diff != "" {
+			t.Fatalf("step %d: memory against the file (-memory +file):\n%s", step, diff)
+		}
+	}
+}
+
+// A run lists who it is to push before it comes to them, also after it was cut short.
+func TestRunListsWhoItIsToPush(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	ctx := t.Context()
+	ps := []history.Planned{{Name: "c", State: history.Behind, Wanted: "d", Listed: true}, {Name: "a", State: history.Behind, Wanted: "d", Listed: true},
+		{Name: "b", State: history.Refused, Outcome: history.Refused, Error: "no", Listed: true}, {Name: "d", State: history.Current, Wanted: "d"}}
+	must(t, db.Plan(ctx, run("r1", "c1"), "c1", ps, nil))
+	tell := func(host string) string {
+		t.Helper()
+		h, err := db.Runs(ctx, 10, host)
+		must(t, err)
+		var s strings.Builder
+		for _, r := range h.Runs {
+			for _, h := range r.Hosts {
+				fmt.Fprint(&s, h.Name, ":", text(h.Outcome), " ")
+			}
+		}
+		return strings.TrimSpace(s.String())
+	}
+	want := func(want string, host string) {
+		t.Helper()
+		if got := tell(host); got != want {
+			t.Errorf("runs of %q list %q, want %q", host, got, want)
+		}
+	}
+	want("a:null b:refused c:null", "")
+	want("a:null b:refused c:null", "c")
+	want("", "d")
+	must(t, db.Begun(ctx, "r1", "c", "d"))
+	want("a:null b:refused c:null", "c")
+	must(t, db.Ended(ctx, "r1", "c", history.End{Outcome: bundle.OutcomeDone, Digest: "d", Commit: "c1", Record: record(1, "d"), Present: -1}))
+	want("a:null b:refused c:done", "")
+	must(t, db.Close())
+	db = open(t, path)
+	_, err := db.Recover(ctx)
+	must(t, err)
+	want("a:null b:refused c:done", "a")
+}
+
+func text(s *string) string {
+	if s == nil {
+		return "null"
+	}
+	return *s
+}
+
 // A host that is forgotten while a run is at work there, and comes back, is a new one.
 func TestForgottenWhileBegun(t *testing.T) {
 	db := fresh(t)
@@ -368,7 +457,8 @@ func TestGenerationsOfAnEarlierFile(t *testing.T) {
 		`DROP TABLE generations`,
 		`CREATE TABLE generations (host TEXT NOT NULL, generation INTEGER NOT NULL, digest TEXT NOT NULL, commit_id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, generation)) WITHOUT ROWID`,
 		`INSERT INTO generations VALUES ('h', 5, 'd5', 'c5', 1), ('h', 6, 'd6', 'c6', 1), ('h', 7, 'd7', 'c7', 1), ('h', 8, 'd8', 'c8', 1), ('h', 9, 'd9', 'c9', 1), ('h', 10, 'd10', 'c10', 1)`,
-		`DELETE FROM goose_db_version WHERE version_id = 4`,
+		`ALTER TABLE runs DROP COLUMN planned`,
+		`DELETE FROM goose_db_version WHERE version_id >= 4`,
 	} {
 		_, err := raw.Exec(q)
 		must(t, err)

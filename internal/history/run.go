@@ -78,8 +78,17 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 				return err
 			}
 		}
+		var planned []string
 		for _, p := range hosts {
 			if err := db.planHost(tx, s, p, was); err != nil {
+				return err
+			}
+			if p.Listed && p.Outcome == "" {
+				planned = append(planned, p.Name)
+			}
+		}
+		if len(planned) > 0 {
+			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(planned), s.ID); err != nil {
 				return err
 			}
 		}
@@ -129,31 +138,19 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 			return err
 		}
 	}
-	if !p.Listed {
+	if !p.Listed || p.Outcome == "" { // it gets its row when it is begun
 		return nil
 	}
-	ended := int64(0)
-	if p.Outcome != "" {
-		ended = millis(s.At)
-		was := old.State
-		if p.Outcome == Deploying { // an older run will tell
-			return saveListed(tx, s, p, ended)
-		}
-		if old.Error == p.Error && was == p.State {
-			return saveListed(tx, s, p, ended) // told already
-		}
-		if err := tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: was, Now: p.State, Commit: s.Commit, Error: p.Error}); err != nil {
+	told := p.Outcome == Deploying || old.Error == p.Error && old.State == p.State // by an older run, or already
+	if !told {
+		if err := tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error}); err != nil {
 			return err
 		}
 	}
-	return saveListed(tx, s, p, ended)
+	return tx.add(listed, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
 }
 
-func saveListed(tx *tx, s Start, p Planned, ended int64) error {
-	return tx.add(listed, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, ended, p.Outcome, p.Error)
-}
-
-// Rows of results, as a host is planned, begun and ended.
+// Rows of results, of a host that is not pushed, and of one as it is begun and ended.
 var (
 	listed = newRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
 	begun  = newRows(`INSERT INTO results(run, host, digest, begun_at) VALUES `, 4, ` ON CONFLICT(run, host) DO UPDATE SET
@@ -367,7 +364,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 				return err
 			}
 		}
-		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ? WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
+		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = '[]' WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
 			return err
 		}
 		delete(db.unfinished, s.ID)

@@ -152,7 +152,8 @@ func (db *DB) Runs(ctx context.Context, limit int, host string) (History, error)
 	if limit <= 0 {
 		limit = 50
 	}
-	return db.runs(ctx, `WHERE ?2 = '' OR EXISTS(SELECT 1 FROM results r WHERE r.run = runs.id AND r.host = ?2) ORDER BY seq DESC LIMIT ?1`, limit, host)
+	return db.runs(ctx, `WHERE ?2 = '' OR EXISTS(SELECT 1 FROM results r WHERE r.run = runs.id AND r.host = ?2)
+		OR EXISTS(SELECT 1 FROM json_each(planned) WHERE value = ?2) ORDER BY seq DESC LIMIT ?1`, limit, host)
 }
 
 // Run reads one run. ErrNoRun says that there is none of that id.
@@ -173,23 +174,24 @@ var ErrNoRun = errors.New("no such run")
 func (db *DB) runs(ctx context.Context, where string, args ...any) (History, error) {
 	h := History{V: Version, Runs: []Run{}}
 	err := db.read(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.Query(`SELECT id, commit_id, author, subject, cause, by_whom, started_at, finished_at, outcome, error, notes FROM runs `+where, args...)
+		rows, err := tx.Query(`SELECT id, commit_id, author, subject, cause, by_whom, started_at, finished_at, outcome, error, notes, planned FROM runs `+where, args...)
 		if err != nil {
 			return err
 		}
 		defer rows.Close()
+		var planned [][]string
 		for rows.Next() {
-			r, err := scanRun(rows)
+			r, hosts, err := scanRun(rows)
 			if err != nil {
 				return err
 			}
-			h.Runs = append(h.Runs, r)
+			h.Runs, planned = append(h.Runs, r), append(planned, hosts)
 		}
 		if err := rows.Err(); err != nil {
 			return err
 		}
 		for i := range h.Runs {
-			if h.Runs[i].Hosts, err = runResults(tx, h.Runs[i].ID); err != nil {
+			if h.Runs[i].Hosts, err = runResults(tx, h.Runs[i].ID, planned[i]); err != nil {
 				return err
 			}
 		}
@@ -201,19 +203,20 @@ func (db *DB) runs(ctx context.Context, where string, args ...any) (History, err
 	return h, nil
 }
 
-func scanRun(rows *sql.Rows) (Run, error) {
-	var r Run
-	var commit, author, subject, outcome, notes string
+// scanRun reads a run, and the hosts that it is to push.
+func scanRun(rows *sql.Rows) (r Run, planned []string, err error) {
+	var commit, author, subject, outcome, notes, list string
 	var started, finished int64
-	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes); err != nil {
-		return r, err
+	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes, &list); err != nil {
+		return r, nil, err
 	}
 	r.Commit, r.Author, r.Subject, r.Outcome = text(commit), text(author), text(subject), text(outcome)
 	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), when(finished)
-	return r, json.Unmarshal([]byte(notes), &r.Notes)
+	return r, planned, errors.Join(json.Unmarshal([]byte(notes), &r.Notes), json.Unmarshal([]byte(list), &planned))
 }
 
-func runResults(tx *sql.Tx, run string) ([]RunResult, error) {
+// runResults reads what came of a run, and adds those in planned that were not begun.
+func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 	rows, err := tx.Query(`SELECT host, outcome, changed, took_ms, error, details FROM results WHERE run = ? ORDER BY host`, run)
 	if err != nil {
 		return nil, err
@@ -232,6 +235,16 @@ func runResults(tx *sql.Tx, run string) ([]RunResult, error) {
 		r.Outcome, r.Error, r.Details = text(outcome), text(errText), json.RawMessage(details)
 		r.Notes = notesOf(details)
 		rs = append(rs, r)
+	}
+	slices.Sort(planned)
+	begun := len(rs)
+	for _, name := range planned {
+		if _, ok := slices.BinarySearchFunc(rs[:begun], name, func(r RunResult, name string) int { return strings.Compare(r.Name, name) }); !ok {
+			rs = append(rs, RunResult{Name: name, Changed: []string{}, Details: json.RawMessage("{}")})
+		}
+	}
+	if len(rs) > begun {
+		slices.SortFunc(rs, func(a, b RunResult) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return rs, rows.Err()
 }
