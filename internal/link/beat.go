@@ -16,22 +16,24 @@ import (
 const (
 	beatCrowd = 16                    // sessions at once that make a crowd
 	beatEvery = 10 * time.Millisecond // what an answer may come later for it
-	beatCount = 32                    // beats in silence after which a line is waited for again
+	beatPause = 4                     // beats at most between two looks at a line that is silent
+	beatLooks = 16                    // looks in silence after which a line is waited for again
 	hushBytes = 32 << 10              // bytes that wake all the same: a part of any kernel's buffer
 )
 
 // beat is what the lines of a pool have in common.
 type beat struct {
 	sessions atomic.Int32 // that are at work
-	wait     func()       // until the next beat; nil: by the clock
+	wait     func()       // for next; nil: by the clock
 }
 
-func (b *beat) next() {
+// next waits until the nth beat from now.
+func (b *beat) next(n int) {
 	if b.wait != nil {
 		b.wait()
 		return
 	}
-	time.Sleep(beatEvery - time.Duration(time.Now().UnixNano())%beatEvery)
+	time.Sleep(time.Duration(n)*beatEvery - time.Duration(time.Now().UnixNano())%beatEvery)
 }
 
 // work counts a session that begins on c.
@@ -54,9 +56,9 @@ func (c *countedConn) atBeat(p []byte) (n int) {
 		return 0
 	}
 	// What the last read left is there already.
-	for i := 0; i < beatCount && !c.more && c.sessions.Load() > 0 && c.beat.sessions.Load() >= beatCrowd; i++ {
+	for i := 0; i < beatLooks && !c.more && c.sessions.Load() > 0 && c.beat.sessions.Load() >= beatCrowd; i++ {
 		c.hush(tcp, true)
-		c.beat.next()
+		c.beat.next(min(i+1, beatPause))
 		raw, err := tcp.SyscallConn()
 		if err != nil {
 			break

@@ -127,12 +127,12 @@ func TestSilentHostIsWaitedFor(t *testing.T) {
 	c.work()
 	beats := 0
 	b.wait = func() {
-		if beats++; beats == beatCount {
+		if beats++; beats == beatLooks {
 			go io.WriteString(far, "at last")
 		}
 	}
 	p := make([]byte, 100)
-	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats > beatCount {
+	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats > beatLooks {
 		t.Errorf("%q, %v after %d beats", p[:n], err, beats)
 	}
 	c.rest()
