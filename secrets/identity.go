@@ -178,7 +178,7 @@ func openPassphrase(data, pass []byte) ([]byte, error) {
 	if class != "" {
 		return nil, &OpenError{Class: class}
 	}
-	key, oerr := fileKey(header, []age.Identity{k})
+	key, oerr := fileKey(header, []*identity{{key: k}}, Audience{})
 	if oerr != nil {
 		if oerr.Class == NoMatch {
 			return nil, errors.New("the passphrase is wrong")

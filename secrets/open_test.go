@@ -94,6 +94,25 @@ func TestSealOpen(t *testing.T) {
 	}
 }
 
+// Each reader of many finds its own stanza at once, whatever the order they were given in.
+func TestReaderFindsItsStanza(t *testing.T) {
+	var who []someone
+	var to []secrets.Recipient
+	for range 6 {
+		who = append(who, newSomeone(t))
+		to = append(to, who[len(who)-1].pub)
+	}
+	data := seal(t, "hunter2", to...)
+	for i, w := range who {
+		if !w.ids.OpensAtPlace(data) {
+			t.Errorf("reader %d is not pointed to its stanza", i)
+		}
+	}
+	if newSomeone(t).ids.OpensAtPlace(data) {
+		t.Error("a stranger is pointed to a stanza")
+	}
+}
+
 func TestClasses(t *testing.T) {
 	a := newSomeone(t)
 	good := seal(t, "hunter2 and more", a.pub)

@@ -58,6 +58,20 @@ func audience(stanzas []*age.Stanza) Audience {
 	return a
 }
 
+// place is where the stanza for id stands, as far as the note tells: bellhop writes both in one
+// order, and before the note. It is a hint; -1 is none.
+func (a Audience) place(id *identity) int {
+	switch id.key.(type) {
+	case *age.X25519Identity, *age.HybridIdentity, *lazy:
+	default: // SSH stanzas carry a hint of their own, and a plugin is asked once
+		return -1
+	}
+	if public := id.known(); a.Known && public != "" {
+		return slices.Index(a.Readers, Recipient{text: public}.Fingerprint())
+	}
+	return -1
+}
+
 // readNote believes a note only if it names as many readers as there are stanzas.
 func readNote(s *age.Stanza, stanzas int) ([]Fingerprint, bool) {
 	const size = len(Fingerprint{})

@@ -60,6 +60,7 @@ func wrappers(to []Recipient, plugins Plugins) ([]age.Recipient, error) {
 	if err := mixed(named); err != nil {
 		return nil, err
 	}
+	slices.SortFunc(to, func(a, b Recipient) int { return compareFingerprints(a.Fingerprint(), b.Fingerprint()) }) // as the note has them: see place
 	rs := make([]age.Recipient, len(to))
 	for i, r := range to {
 		rs[i] = r.age
