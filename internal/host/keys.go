@@ -43,7 +43,10 @@ func (m *Machine) notePushed(moves []keyMove) {
 }
 
 func (m *Machine) source(k bundle.Key) string {
-	if _, err := os.Lstat(m.at(pushedKeys + "/" + keyFile(k.Name))); err != nil && k.Seal {
+	if !k.Seal {
+		return "pushed"
+	}
+	if _, err := os.Lstat(m.at(pushedKeys + "/" + keyFile(k.Name))); err != nil {
 		return "sealed"
 	}
 	return "pushed"
@@ -64,9 +67,11 @@ type keyMove struct {
 // planKeys finds what changes. Every key of the manifest must be there as wanted, or have come.
 func (w *work) planKeys(staged func(string) bool) error {
 	paths := map[string]bool{}
+	l := &looker{m: w.m}
+	defer l.close()
 	for _, k := range w.offer.Manifest.Keys {
 		paths[k.Path] = true
-		is, err := w.m.keyStands(k)
+		is, err := l.keyStands(k)
 		if err != nil {
 			return err
 		}
@@ -96,8 +101,10 @@ func (w *work) planKeys(staged func(string) bool) error {
 // when one secret does not open, keeps none of the others away.
 func (m *Machine) planKeysOnly(o *bundle.Offer, now standing, staged func(string) bool) (*work, error) {
 	w := &work{m: m, offer: o, old: now, changed: map[string]bool{}}
+	l := &looker{m: m}
+	defer l.close()
 	for _, k := range o.Manifest.Keys {
-		is, err := m.keyStands(k)
+		is, err := l.keyStands(k)
 		if err != nil {
 			return nil, err
 		}
@@ -112,8 +119,8 @@ func (m *Machine) planKeysOnly(o *bundle.Offer, now standing, staged func(string
 }
 
 // keyStands says whether a regular file with the key's owner and mode is in its place.
-func (m *Machine) keyStands(k bundle.Key) (bool, error) {
-	f, _, err := m.standingKey(k)
+func (l *looker) keyStands(k bundle.Key) (bool, error) {
+	f, _, err := l.standingKey(k)
 	if f == nil {
 		return false, err
 	}
@@ -121,15 +128,15 @@ func (m *Machine) keyStands(k bundle.Key) (bool, error) {
 }
 
 // standingKey opens a key that is in its place, with its owner and mode; nil when it is not.
-func (m *Machine) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
-	f, st, err := m.openKey(k.Path)
+func (l *looker) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
+	f, st, err := l.openKey(k.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil, st, nil
 	}
 	if err != nil {
 		return nil, st, err
 	}
-	user, group, err := m.Accounts.Owner(k.Path)
+	user, group, err := l.m.Accounts.Owner(k.Path)
 	if err != nil || st.Mode&0o7777 != k.Mode || user != k.User || group != k.Group {
 		f.Close()
 		return nil, st, err
@@ -137,14 +144,13 @@ func (m *Machine) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	return f, st, nil
 }
 
-func (m *Machine) openKey(p string) (*os.File, unix.Stat_t, error) {
+func (l *looker) openKey(p string) (*os.File, unix.Stat_t, error) {
 	var st unix.Stat_t
-	dir, name, err := m.parent(p, false)
+	dir, err := l.parent(p)
 	if err != nil {
 		return nil, st, err
 	}
-	defer dir.Close()
-	f, err := openRegular(dir, name)
+	f, err := openRegular(dir, path.Base(p))
 	if err == nil {
 		err = unix.Fstat(int(f.Fd()), &st)
 	}
@@ -154,8 +160,10 @@ func (m *Machine) openKey(p string) (*os.File, unix.Stat_t, error) {
 // sameValue says that the value that came is the one that stands: it was sent only to be sealed
 // again, and restarts nothing.
 func (m *Machine) sameValue(came, stands string) bool {
+	l := &looker{m: m}
+	defer l.close()
 	read := func(p string) ([]byte, error) {
-		f, _, err := m.openKey(p)
+		f, _, err := l.openKey(p)
 		if err != nil {
 			return nil, err
 		}
@@ -170,18 +178,21 @@ func (m *Machine) sameValue(came, stands string) bool {
 }
 
 // keyMAC answers the nonce for a key that stands; nil for one that does not.
-func (m *Machine) keyMAC(k bundle.Key, nonce []byte) []byte {
-	f, _, err := m.standingKey(k)
+func (l *looker) keyMAC(k bundle.Key, nonce []byte) []byte {
+	f, st, err := l.standingKey(k)
 	if err != nil || f == nil {
 		return nil
 	}
 	defer f.Close()
-	value, err := io.ReadAll(io.LimitReader(f, bundle.MaxKey+1))
-	defer clear(value)
-	if err != nil || len(value) > bundle.MaxKey {
+	if st.Size > bundle.MaxKey {
 		return nil
 	}
-	if k.Seal && !m.Mounts.Opens(context.Background(), k.Name, value) {
+	value := make([]byte, st.Size)
+	defer clear(value)
+	if _, err := io.ReadFull(f, value); err != nil {
+		return nil
+	}
+	if k.Seal && !l.m.Mounts.Opens(context.Background(), k.Name, value) {
 		return nil // the sealed copy is lost or dead: the value must come again
 	}
 	return bundle.KeyMAC(nonce, value)
@@ -417,9 +428,11 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 	}
 	states, _ := m.glance(ctx, units)
 	var out []bundle.KeyState
+	l := &looker{m: m}
+	defer l.close()
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
-		if f, st, err := m.standingKey(k); err == nil && f != nil {
+		if f, st, err := l.standingKey(k); err == nil && f != nil {
 			s.Present, s.Since, s.Source = true, int64(st.Ctim.Sec), m.source(k)
 			f.Close()
 		}

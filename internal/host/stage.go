@@ -148,9 +148,11 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 			return nil, err
 		}
 	}
+	l := &looker{m: st.m}
+	defer l.close()
 	for _, k := range st.o.Manifest.Keys {
 		st.wanted[bundle.BlobKey+k.Name] = true
-		if mac := st.m.keyMAC(k, st.o.Nonce); mac != nil {
+		if mac := l.keyMAC(k, st.o.Nonce); mac != nil {
 			if w.Keys == nil {
 				w.Keys = map[string][]byte{}
 			}

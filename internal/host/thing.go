@@ -55,19 +55,28 @@ func (l *looker) close() {
 	}
 }
 
-func (l *looker) look(p string) (thing, error) {
+// parent is the folder that p lies in, until the next call.
+func (l *looker) parent(p string) (*os.File, error) {
 	if at, _ := path.Split(p); l.dir == nil || at != l.at {
 		l.close()
 		dir, _, err := l.m.parent(p, false)
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // below a file stands nothing
-			return thing{}, nil
-		}
 		if err != nil {
-			return thing{}, err
+			return nil, err
 		}
 		l.at, l.dir = at, dir
 	}
-	t, err := l.m.lookAt(l.dir, path.Base(p), p)
+	return l.dir, nil
+}
+
+func (l *looker) look(p string) (thing, error) {
+	dir, err := l.parent(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // below a file stands nothing
+		return thing{}, nil
+	}
+	if err != nil {
+		return thing{}, err
+	}
+	t, err := l.m.lookAt(dir, path.Base(p), p)
 	if err != nil {
 		return t, fmt.Errorf("read %s: %w", p, err)
 	}
