@@ -230,6 +230,9 @@ func TestSlowHostIsDetached(t *testing.T) {
 	w.wantState("a", history.Current, *r.Commit)
 	w.files["services/web/files/etc/web.conf"] = "newer\n"
 	r = w.push("third", history.RunDone) // not delayed by b
+	if len(r.Hosts) != 2 {
+		t.Errorf("the run lists %s; want b too, which waits for its turn", w.tell(r))
+	}
 	w.wantState("a", history.Current, *r.Commit)
 	w.wantState("b", history.Deploying, w.commits[0].Commit)
 	close(hold)

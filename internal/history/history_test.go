@@ -418,11 +418,15 @@ func TestRunListsWhoItIsToPush(t *testing.T) {
 	want("a:null b:refused c:null", "c")
 	must(t, db.Ended(ctx, "r1", "c", history.End{Outcome: bundle.OutcomeDone, Digest: "d", Commit: "c1", Record: record(1, "d"), Present: -1}))
 	want("a:null b:refused c:done", "")
+	must(t, db.FinishRun(ctx, run("r1", "c1"), "", "")) // a was detached while it waited for its turn
+	want("a:null b:refused c:done", "a")
 	must(t, db.Close())
 	db = open(t, path)
 	_, err := db.Recover(ctx)
 	must(t, err)
 	want("a:null b:refused c:done", "a")
+	must(t, db.Ended(ctx, "r1", "a", history.End{Outcome: history.Pending, State: history.Pending, Error: "away", Present: -1}))
+	want("a:pending b:refused c:done", "a")
 }
 
 func text(s *string) string {

@@ -364,7 +364,9 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 				return err
 			}
 		}
-		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = '[]' WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
+		// A host that was detached before it was begun stays on the list until it ends.
+		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = (SELECT json_group_array(value) FROM json_each(planned)
+			WHERE value NOT IN (SELECT host FROM results WHERE run = runs.id)) WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
 			return err
 		}
 		delete(db.unfinished, s.ID)

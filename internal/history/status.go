@@ -205,17 +205,17 @@ func (db *DB) runs(ctx context.Context, where string, args ...any) (History, err
 
 // scanRun reads a run, and the hosts that it is to push.
 func scanRun(rows *sql.Rows) (r Run, planned []string, err error) {
-	var commit, author, subject, outcome, notes, list string
+	var commit, author, subject, outcome, notes, names string
 	var started, finished int64
-	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes, &list); err != nil {
+	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes, &names); err != nil {
 		return r, nil, err
 	}
 	r.Commit, r.Author, r.Subject, r.Outcome = text(commit), text(author), text(subject), text(outcome)
 	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), when(finished)
-	return r, planned, errors.Join(json.Unmarshal([]byte(notes), &r.Notes), json.Unmarshal([]byte(list), &planned))
+	return r, planned, errors.Join(json.Unmarshal([]byte(notes), &r.Notes), json.Unmarshal([]byte(names), &planned))
 }
 
-// runResults reads what came of a run, and adds those in planned that were not begun.
+// runResults reads what came of a run, and adds those in planned that have no result yet.
 func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 	rows, err := tx.Query(`SELECT host, outcome, changed, took_ms, error, details FROM results WHERE run = ? ORDER BY host`, run)
 	if err != nil {
@@ -237,13 +237,13 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 		rs = append(rs, r)
 	}
 	slices.Sort(planned)
-	begun := len(rs)
+	known := len(rs)
 	for _, name := range planned {
-		if _, ok := slices.BinarySearchFunc(rs[:begun], name, func(r RunResult, name string) int { return strings.Compare(r.Name, name) }); !ok {
+		if _, ok := slices.BinarySearchFunc(rs[:known], name, func(r RunResult, name string) int { return strings.Compare(r.Name, name) }); !ok {
 			rs = append(rs, RunResult{Name: name, Changed: []string{}, Details: json.RawMessage("{}")})
 		}
 	}
-	if len(rs) > begun {
+	if len(rs) > known {
 		slices.SortFunc(rs, func(a, b RunResult) int { return strings.Compare(a.Name, b.Name) })
 	}
 	return rs, rows.Err()
