@@ -2,6 +2,7 @@ package link
 
 import (
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -11,14 +12,14 @@ import (
 // work each piece finds the process asleep, and to wake it costs several times what reading does.
 // So while a crowd is at work its lines are read at a common beat, all that came since the last one
 // at once, as network cards do with their interrupts. A few hosts, and lines where nothing runs,
-// are read the moment something comes.
+// are read the moment something comes, and so are lines through a jump host.
 
 const (
-	beatCrowd = 16                    // sessions at once that make a crowd
-	beatEvery = 10 * time.Millisecond // what an answer may come later for it
-	beatPause = 4                     // beats at most between two looks at a line that is silent
-	beatLooks = 16                    // looks in silence after which a line is waited for again
-	hushBytes = 32 << 10              // bytes that wake all the same: a part of any kernel's buffer
+	beatCrowd = 16 // sessions at once that make a crowd
+	beatEvery = 10 * time.Millisecond
+	beatPause = 4        // beats at most between two looks at a line that is silent: what an answer may come later
+	beatLooks = 16       // looks in silence after which a line is waited for again
+	hushBytes = 32 << 10 // bytes that wake all the same: a part of any kernel's buffer
 )
 
 // beat is what the lines of a pool have in common.
@@ -48,12 +49,12 @@ func (c *countedConn) rest() {
 	c.beat.sessions.Add(-1)
 }
 
-// atBeat reads what came up to a beat, without waiting for more. n is 0 when the line is to be waited
-// for: it is not one of a crowd, was silent for long, or its end is near.
-func (c *countedConn) atBeat(p []byte) (n int) {
+// atBeat reads what came up to a beat, without waiting for more. It returns neither bytes nor an error
+// when the line is to be waited for: it is not one of a crowd, was silent for long, or is at its end.
+func (c *countedConn) atBeat(p []byte) (n int, err error) {
 	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {
-		return 0
+		return 0, nil
 	}
 	// What the last read left is there already.
 	for i := 0; i < beatLooks && !c.more && c.sessions.Load() > 0 && c.beat.sessions.Load() >= beatCrowd; i++ {
@@ -61,22 +62,25 @@ func (c *countedConn) atBeat(p []byte) (n int) {
 		c.beat.next(min(i+1, beatPause))
 		raw, err := tcp.SyscallConn()
 		if err != nil {
-			break
+			break // closed, as the next plain read tells
 		}
 		var why error
 		err = raw.Read(func(fd uintptr) bool {
 			n, why = syscall.Read(int(fd), p)
 			return true
 		})
-		if err == nil && why == nil && n > 0 {
-			return n
+		switch {
+		case err == nil && why == nil && n > 0:
+			return n, nil
+		case err == nil && why != nil && why != syscall.EAGAIN && why != syscall.EINTR:
+			return 0, &net.OpError{Op: "read", Net: "tcp", Addr: c.RemoteAddr(), Err: os.NewSyscallError("read", why)} // the kernel tells it once
 		}
-		if n = 0; err != nil || why != syscall.EAGAIN && why != syscall.EINTR {
-			break // the next plain read tells
+		if n = 0; err != nil || why == nil {
+			break
 		}
 	}
 	c.hush(tcp, false)
-	return 0
+	return 0, nil
 }
 
 // hush has the kernel wake nobody for the little that comes on a line which is read at a beat; much,

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // line is a connection over loopback, and its far end.
@@ -99,6 +101,25 @@ func TestMoreIsReadAtOnce(t *testing.T) {
 		if n, err := c.Read(p); err != nil || string(p[:n]) != want || beats != 1 {
 			t.Errorf("%q, %v after %d beats, want %q after the first", p[:n], err, beats, want)
 		}
+	}
+}
+
+// TestCrowdHearsWhyALineBroke: the kernel tells of an error once, and a look at a beat hears it.
+func TestCrowdHearsWhyALineBroke(t *testing.T) {
+	b := crowd(beatCrowd)
+	c, far := line(t, b)
+	c.work()
+	b.wait = func() {
+		far.(*net.TCPConn).SetLinger(0)
+		far.Close()
+		raw, err := c.Conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) { unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1) })
+	}
+	if n, err := c.Read(make([]byte, 100)); n != 0 || !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("%d bytes, %v; want the reset", n, err)
 	}
 }
 

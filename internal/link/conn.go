@@ -222,7 +222,7 @@ type countedConn struct {
 }
 
 func (c *countedConn) Read(p []byte) (n int, err error) {
-	if n = c.atBeat(p); n == 0 {
+	if n, err = c.atBeat(p); n == 0 && err == nil {
 		n, err = c.Conn.Read(p)
 	}
 	c.more = n == len(p)

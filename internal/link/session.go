@@ -140,7 +140,9 @@ func (c command) start(ch ssh.Channel) error {
 	}
 	kind, payload := "shell", []byte(nil)
 	if c.line != "" {
-		kind, payload = "exec", append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(c.line)), uint32(len(c.line))), c.line...) // RFC 4254, 6.5
+		// RFC 4254, 6.5: a string, by hand since each host of a fleet is told one
+		kind, payload = "exec", binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(c.line)), uint32(len(c.line)))
+		payload = append(payload, c.line...)
 	}
 	ok, err := ch.SendRequest(kind, !c.trust, payload)
 	if err != nil || !ok && !c.trust {
