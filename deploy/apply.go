@@ -120,7 +120,7 @@ type peers struct {
 type onePush struct {
 	hp     *HostPlan
 	began  time.Time
-	ctx    context.Context
+	ctx    context.Context // of this push alone; cancel ends it
 	cancel context.CancelFunc
 }
 

@@ -129,7 +129,8 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 }
 
 // watched notes that an identity gave a key. It tries the stanza at place first: each other costs a
-// curve's arithmetic, for each reader that stands before.
+// curve's arithmetic, for each reader that stands before. So a malformed stanza of another reader is not
+// seen there, where age would refuse the file; that the header is whole is proved by its MAC either way.
 type watched struct {
 	age.Identity
 	matched *bool

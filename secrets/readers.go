@@ -59,7 +59,7 @@ func audience(stanzas []*age.Stanza) Audience {
 }
 
 // place is where the stanza for id stands, as far as the note tells: bellhop writes both in one
-// order, and before the note. It is a hint; -1 is none.
+// order, and before the note. It is a hint, and wrong for files of before that order; -1 is none.
 func (a Audience) place(id *identity) int {
 	switch id.key.(type) {
 	case *age.X25519Identity, *age.HybridIdentity, *lazy:

@@ -93,7 +93,7 @@ func (s *session) giveBack(ctx context.Context, run string) error {
 	if run == "" {
 		run = "undo-" + strings.ToLower(rand.Text()[:12])
 	}
-	o := bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Base: now.Generation, Deployer: now.Deployer,
+	o := bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Base: now.Generation, Deployer: now.Deployer,
 		TakeOver: true, AllowPrune: true, Manifest: bundle.Manifest{Network: now.Network, Host: now.Host}}
 	if err := checkOffer(&o); err != nil {
 		return s.refuse(run, refuse(bundle.RefusedBundle, "%w", err))
