@@ -73,6 +73,8 @@ type DB struct {
 	// unfinished are the runs without an end. A host that ends after its run changes what came
 	// of that.
 	unfinished map[string]bool
+	// ahead are the hosts that a run is to push and that have no row in results yet, by run.
+	ahead map[string]map[string]bool
 	// restless are the hosts that a plan must look at whatever a commit changed: all but those
 	// that follow the top commit and are current, and those that were released.
 	restless map[string]bool
@@ -191,11 +193,15 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
+	ahead, err := readAhead(db.sql)
+	if err != nil {
+		return err
+	}
 	unfinished, err := readUnfinished(db.sql)
 	if err != nil {
 		return err
 	}
-	db.unfinished = unfinished
+	db.unfinished, db.ahead = unfinished, ahead
 	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
 	db.given, db.swept = map[string]int{}, map[string]int64{}
 	db.atWork.Store(0)

@@ -109,3 +109,25 @@ func readUnfinished(q querier) (map[string]bool, error) {
 	}
 	return runs, rows.Err()
 }
+
+// readAhead lists the hosts that runs without an end are to push, and that have no result yet.
+func readAhead(q querier) (map[string]map[string]bool, error) {
+	rows, err := q.Query(`SELECT runs.id, names.value FROM runs, json_each(planned) AS names
+		WHERE finished_at = 0 AND NOT EXISTS(SELECT 1 FROM results WHERE run = runs.id AND host = names.value)`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	ahead := map[string]map[string]bool{}
+	for rows.Next() {
+		var run, host string
+		if err := rows.Scan(&run, &host); err != nil {
+			return nil, err
+		}
+		if ahead[run] == nil {
+			ahead[run] = map[string]bool{}
+		}
+		ahead[run][host] = true
+	}
+	return ahead, rows.Err()
+}

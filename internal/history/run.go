@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -79,15 +80,18 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 			}
 		}
 		var planned []string
+		ahead := map[string]bool{}
 		for _, p := range hosts {
 			if err := db.planHost(tx, s, p, was); err != nil {
 				return err
 			}
 			if p.Listed && p.Outcome == "" {
 				planned = append(planned, p.Name)
+				ahead[p.Name] = true
 			}
 		}
 		if len(planned) > 0 {
+			db.ahead[s.ID] = ahead
 			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(planned), s.ID); err != nil {
 				return err
 			}
@@ -192,6 +196,7 @@ func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 		if err := tx.add(begun, "result "+run+" "+host, run, host, digest, millis(db.clock())); err != nil {
 			return err
 		}
+		delete(db.ahead[run], host)
 		if !slices.Contains(db.open[host], run) {
 			db.open[host] = append(db.open[host], run)
 		}
@@ -304,6 +309,7 @@ func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 		}
 	}
 	delete(db.open, host)
+	delete(db.ahead[run], host)
 	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
@@ -365,11 +371,12 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 			}
 		}
 		// A host that was detached before it was begun stays on the list until it ends.
-		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = (SELECT json_group_array(value) FROM json_each(planned)
-			WHERE value NOT IN (SELECT host FROM results WHERE run = runs.id)) WHERE id = ?`, millis(now), outcome, errText, s.ID); err != nil {
+		left := list(slices.Sorted(maps.Keys(db.ahead[s.ID])))
+		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, left, s.ID); err != nil {
 			return err
 		}
 		delete(db.unfinished, s.ID)
+		delete(db.ahead, s.ID)
 		if err := tell(tx, Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText}); err != nil {
 			return err
 		}
