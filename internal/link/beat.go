@@ -16,8 +16,8 @@ import (
 
 const (
 	beatCrowd = 16 // sessions at once that make a crowd
-	beatEvery = 10 * time.Millisecond
-	beatPause = 4        // beats at most between two looks at a line that is silent: what an answer may come later
+	beatEvery = 20 * time.Millisecond
+	beatPause = 3        // beats at most between two looks at a line that is silent: what an answer may come later
 	beatLooks = 16       // looks in silence after which a line is waited for again
 	hushBytes = 32 << 10 // bytes that wake all the same: a part of any kernel's buffer
 )
