@@ -79,20 +79,18 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 				return err
 			}
 		}
-		var planned []string
 		ahead := map[string]bool{}
 		for _, p := range hosts {
 			if err := db.planHost(tx, s, p, was); err != nil {
 				return err
 			}
 			if p.Listed && p.Outcome == "" {
-				planned = append(planned, p.Name)
 				ahead[p.Name] = true
 			}
 		}
-		if len(planned) > 0 {
+		if len(ahead) > 0 {
 			db.ahead[s.ID] = ahead
-			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(planned), s.ID); err != nil {
+			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(slices.Sorted(maps.Keys(ahead))), s.ID); err != nil {
 				return err
 			}
 		}

@@ -38,6 +38,15 @@ func crowd(n int32) *beat {
 	return b
 }
 
+// lineOfCrowd is a line of a crowd on which a session is at work.
+func lineOfCrowd(t *testing.T) (*beat, *countedConn, net.Conn) {
+	t.Helper()
+	b := crowd(beatCrowd)
+	c, far := line(t, b)
+	c.work()
+	return b, c, far
+}
+
 func say(t *testing.T, far net.Conn, words ...string) {
 	t.Helper()
 	for _, w := range words {
@@ -49,8 +58,7 @@ func say(t *testing.T, far net.Conn, words ...string) {
 
 // TestCrowdIsReadAtABeat: what hosts said in pieces is read at once when many are at work.
 func TestCrowdIsReadAtABeat(t *testing.T) {
-	b := crowd(beatCrowd)
-	c, far := line(t, b)
+	b, c, far := lineOfCrowd(t)
 	beats := 0
 	b.wait = func() {
 		if beats++; beats == 3 { // the first ones find nothing
@@ -59,7 +67,6 @@ func TestCrowdIsReadAtABeat(t *testing.T) {
 			waitFor(t, c, 17)
 		}
 	}
-	c.work()
 	p := make([]byte, 100)
 	if n, err := c.Read(p); err != nil || string(p[:n]) != "hello result exit" || beats != 3 {
 		t.Errorf("%q, %v at beat %d; want all that was said, at the third", p[:n], err, beats)
@@ -87,9 +94,7 @@ func TestFewAreReadAtOnce(t *testing.T) {
 
 // TestMoreIsReadAtOnce: no beat comes between the parts of what is there already.
 func TestMoreIsReadAtOnce(t *testing.T) {
-	b := crowd(beatCrowd)
-	c, far := line(t, b)
-	c.work()
+	b, c, far := lineOfCrowd(t)
 	beats := 0
 	b.wait = func() {
 		beats++
@@ -106,9 +111,7 @@ func TestMoreIsReadAtOnce(t *testing.T) {
 
 // TestCrowdHearsWhyALineBroke: the kernel tells of an error once, and a look at a beat hears it.
 func TestCrowdHearsWhyALineBroke(t *testing.T) {
-	b := crowd(beatCrowd)
-	c, far := line(t, b)
-	c.work()
+	b, c, far := lineOfCrowd(t)
 	b.wait = func() {
 		far.(*net.TCPConn).SetLinger(0)
 		far.Close()
@@ -125,9 +128,7 @@ func TestCrowdHearsWhyALineBroke(t *testing.T) {
 
 // TestFullBufferMayBeAll: a line is waited for as it should where a read took all there was.
 func TestFullBufferMayBeAll(t *testing.T) {
-	b := crowd(beatCrowd)
-	c, far := line(t, b)
-	c.work()
+	b, c, far := lineOfCrowd(t)
 	b.wait = func() { say(t, far, "hello") }
 	p := make([]byte, 5)
 	for range 2 {
@@ -143,17 +144,12 @@ func TestFullBufferMayBeAll(t *testing.T) {
 
 // TestSilentHostIsWaitedFor: a line that has nothing to say is not asked for ever.
 func TestSilentHostIsWaitedFor(t *testing.T) {
-	b := crowd(beatCrowd)
-	c, far := line(t, b)
-	c.work()
+	b, c, far := lineOfCrowd(t)
 	beats := 0
-	b.wait = func() {
-		if beats++; beats == beatLooks {
-			go io.WriteString(far, "at last")
-		}
-	}
+	b.wait = func() { beats++ }
+	time.AfterFunc(50*time.Millisecond, func() { io.WriteString(far, "at last") }) // the beats pass at once
 	p := make([]byte, 100)
-	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats > beatLooks {
+	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats != beatLooks {
 		t.Errorf("%q, %v after %d beats", p[:n], err, beats)
 	}
 	c.rest()
