@@ -259,10 +259,7 @@ func (d *Deployer) keepCommits() {
 	if d.Keep == nil {
 		return
 	}
-	commits, err := d.History.Commits()
-	if err == nil {
-		err = d.Keep(commits)
-	}
+	err := d.Keep(d.History.Commits())
 	text := ""
 	if err != nil {
 		text = err.Error()

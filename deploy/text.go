@@ -74,11 +74,7 @@ func (d *Deployer) oldTexts(ctx context.Context) func(*HostPlan) texts {
 
 // commitOf is the commit that what stands on a host came from, "" when that is not known.
 func (d *Deployer) commitOf(last history.Host) string {
-	gs, err := d.History.Generations(last.Name)
-	if err != nil {
-		return ""
-	}
-	for _, g := range gs {
+	for _, g := range d.History.Generations(last.Name) {
 		if g.Generation == last.Generation && g.Digest == last.Digest {
 			return g.Commit
 		}

@@ -197,12 +197,8 @@ func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record
 			}
 		}
 	}
-	gs, err := d.History.Generations(host)
-	if err != nil {
-		return nil, err
-	}
 	var tried error
-	for _, g := range gs {
+	for _, g := range d.History.Generations(host) {
 		if g.Digest != rec.Digest || g.Commit == "" || d.At == nil {
 			continue
 		}

@@ -2,6 +2,7 @@ package history
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -78,46 +79,64 @@ func (db *DB) CountDeliveries(ctx context.Context) (n int, err error) {
 
 // A Message waits in the outbox to be told to people.
 type Message struct {
-	Seq    int64
-	At     time.Time
-	Kind   string // "host" or "run"
-	Run    string
-	Host   string
-	Was    string // state of the host before
-	Now    string // state of the host, outcome of the run
-	Commit string
-	Error  string
+	Seq    int64     `json:"-"` // those of one transaction have the same
+	At     time.Time `json:"at"`
+	Kind   string    `json:"kind"` // "host" or "run"
+	Run    string    `json:"run"`
+	Host   string    `json:"host,omitempty"`
+	Was    string    `json:"was,omitempty"` // state of the host before
+	Now    string    `json:"now"`           // state of the host, outcome of the run
+	Commit string    `json:"commit,omitempty"`
+	Error  string    `json:"error,omitempty"`
 }
 
 // tell puts m into the outbox, in the transaction of what it tells of. A host that stays as
 // it was is not told again.
-func tell(tx *tx, m Message) error {
-	if m.Kind == "host" && m.Was == m.Now && m.Error == "" {
-		return nil
+func tell(tx *tx, m Message) {
+	if m.Kind != "host" || m.Was != m.Now || m.Error != "" {
+		m.At = m.At.UTC()
+		tx.told = append(tx.told, m)
 	}
-	return tx.add(messages, "", millis(m.At), m.Kind, m.Run, m.Host, m.Was, m.Now, m.Commit, m.Error)
 }
 
-var messages = newRows(`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES `, 8, "")
+// writeTold writes what a transaction tells, as one row.
+func (t *tx) writeTold() error {
+	if len(t.told) == 0 {
+		return nil
+	}
+	p, err := json.Marshal(t.told)
+	t.told = t.told[:0]
+	if err == nil {
+		_, err = t.Exec(`INSERT INTO outbox(messages) VALUES(?)`, string(p))
+	}
+	return err
+}
 
-// Outbox reads the oldest messages that wait, at most limit of them.
+// Outbox reads the oldest messages that wait, whole transactions: at least limit of them, if so many
+// wait.
 func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
-	rows, err := db.sql.QueryContext(ctx, `SELECT seq, at, kind, run, host, was, now, commit_id, error FROM outbox ORDER BY seq LIMIT ?`, limit)
+	rows, err := db.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox ORDER BY seq LIMIT ?`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
 	defer rows.Close()
-	var ms []Message
-	for rows.Next() {
-		var m Message
-		var at int64
-		if err := rows.Scan(&m.Seq, &at, &m.Kind, &m.Run, &m.Host, &m.Was, &m.Now, &m.Commit, &m.Error); err != nil {
+	var all []Message
+	for rows.Next() && len(all) < limit {
+		var seq int64
+		var p []byte
+		var ms []Message
+		if err := rows.Scan(&seq, &p); err != nil {
 			return nil, err
 		}
-		m.At = time.UnixMilli(at).UTC()
-		ms = append(ms, m)
+		if err := json.Unmarshal(p, &ms); err != nil {
+			return nil, fmt.Errorf("read outbox: row %d: %w", seq, err)
+		}
+		for i := range ms {
+			ms[i].Seq = seq
+		}
+		all = append(all, ms...)
 	}
-	return ms, rows.Err()
+	return all, rows.Err()
 }
 
 // Told drops messages up to and with seq.

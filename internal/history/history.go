@@ -34,14 +34,12 @@ var migrations embed.FS
 
 // How long things are remembered.
 const (
-	keepRuns       = 10_000
-	keepDeliveries = 10_000
-	keepDays       = 90
-	// keepGenerations is how many a host keeps: the one that stands and five before it. The places
-	// of those that are stored go by it: another number needs a migration.
-	keepGenerations = 6
-	keepFailures    = 20 // by host
-	keepMessages    = 10_000
+	keepRuns        = 10_000
+	keepDeliveries  = 10_000
+	keepDays        = 90
+	keepGenerations = 6     // by host: the one that stands and five before it
+	keepFailures    = 20    // by host
+	keepMessages    = 2_000 // transactions with something to tell
 )
 
 // A DB is the history of one network. One process writes it, the holder of the deployer's
@@ -66,14 +64,16 @@ type DB struct {
 	known manifests      // decoded
 	// failing are the hosts that have failures.
 	failing map[string]bool
-	// swept is, by host, the generation at which those too many were dropped last.
-	swept map[string]int64
-	// open are the runs that hosts were begun in and have no result of, by host.
-	open map[string][]string
+	// kept are the generations of hosts, the newest last.
+	kept  map[string][]Generation
+	keeps *lists[keep]
+	// open are the runs that hosts are open in, by host.
+	open   map[string][]opened
+	begins *lists[begin]
 	// unfinished are the runs without an end. A host that ends after its run changes what came
 	// of that.
 	unfinished map[string]bool
-	// ahead are the hosts that a run is to push and that have no row in results yet, by run.
+	// ahead are the hosts that a run is to push and that are neither open in it nor have a result, by run.
 	ahead map[string]map[string]bool
 	// restless are the hosts that a plan must look at whatever a commit changed: all but those
 	// that follow the top commit and are current, and those that were released.
@@ -126,7 +126,7 @@ func open(path, more string) (*DB, error) {
 	// With WAL and NORMAL a killed process loses nothing, and a power cut at most the last
 	// transactions, never the file. What is lost that way the hosts' own records correct.
 	dsn := u.String() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
-		"&_pragma=foreign_keys(1)&_pragma=cache_size(-4096)&_txlock=immediate&_time_format=sqlite" + more
+		"&_pragma=cache_size(-4096)&_txlock=immediate&_time_format=sqlite" + more
 	s, err := sql.Open("sqlite", dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
@@ -177,7 +177,11 @@ func (db *DB) load() error {
 }
 
 func (db *DB) loadLocked() error {
-	hosts, err := readHosts(db.sql)
+	open, begins, err := readOpen(db.sql)
+	if err != nil {
+		return err
+	}
+	hosts, err := readHosts(db.sql, open)
 	if err != nil {
 		return err
 	}
@@ -189,10 +193,6 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
-	open, err := readOpen(db.sql)
-	if err != nil {
-		return err
-	}
 	ahead, err := readAhead(db.sql)
 	if err != nil {
 		return err
@@ -201,9 +201,17 @@ func (db *DB) loadLocked() error {
 	if err != nil {
 		return err
 	}
+	if err := db.readKept(db.sql); err != nil {
+		return err
+	}
+	for host, runs := range open {
+		for _, o := range runs {
+			delete(ahead[o.run], host)
+		}
+	}
 	db.unfinished, db.ahead = unfinished, ahead
 	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
-	db.given, db.swept = map[string]int{}, map[string]int64{}
+	db.given, db.begins = map[string]int{}, begins
 	db.atWork.Store(0)
 	for _, h := range hosts {
 		db.note(h)

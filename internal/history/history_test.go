@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -259,15 +260,13 @@ func TestGenerationsAndTheirCommits(t *testing.T) {
 	for i := range int64(9) {
 		deploy(t, db, fmt.Sprint("r", i), fmt.Sprint("c", i), fmt.Sprint("d", i), i+1)
 	}
-	cs, err := db.Commits()
-	must(t, err)
+	cs := db.Commits()
 	if diff := cmp.Diff([]string{"c3", "c4", "c5", "c6", "c7", "c8"}, cs); diff != "" {
 		t.Errorf("commits to keep (-want +got):\n%s", diff)
 	}
 	// A wiped host counts from 1 again: what it lost is forgotten.
 	deploy(t, db, "again", "c9", "d9", 1)
-	gs, err := db.Generations("h")
-	must(t, err)
+	gs := db.Generations("h")
 	if len(gs) != 1 || gs[0].Commit != "c9" {
 		t.Errorf("generations of a host that began anew: %v, want one, from c9", gs)
 	}
@@ -353,31 +352,66 @@ func TestMemoryIsTheFile(t *testing.T) {
 	states := []string{history.Current, history.Behind, history.Pending, history.Failed, history.Refused, history.Deploying}
 	outcomes := []string{bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeFailed, bundle.OutcomeRolledBack, history.Unknown, history.Pending, history.Refused}
 	word := func(prefix string) string { return fmt.Sprint(prefix, dice.IntN(4)) }
-	for step := range 400 {
-		id, host := fmt.Sprint("r", step/8), word("h")
-		switch dice.IntN(5) {
+	stands := map[string]int64{}
+	id := "first"
+	must(t, db.Plan(ctx, run(id, "c0"), "c0", nil, nil))
+	for step := range 1500 {
+		host := word("h")
+		switch dice.IntN(6) {
 		case 0:
+			if dice.IntN(2) == 0 { // else it is never heard of again
+				must(t, db.FinishRun(ctx, run(id, "c0"), "", ""))
+			}
+			id = fmt.Sprint("r", step)
 			p := history.Planned{Name: host, State: states[dice.IntN(len(states))], Wanted: word("d"), Follows: dice.IntN(3) == 0, Keys: dice.IntN(2), Listed: true}
 			if dice.IntN(4) == 0 {
 				p.Error, p.Reach = word("no "), history.Reach{User: word("u"), HostKeys: []string{word("key ")}}
 			}
 			must(t, db.Plan(ctx, run(id, word("c")), word("c"), []history.Planned{p}, nil))
 		case 1, 2:
-			must(t, db.Plan(ctx, run(id, "c0"), "", nil, nil), db.Begun(ctx, id, host, word("d")))
+			var all sync.WaitGroup
+			for i := range 1 + dice.IntN(4) { // in one transaction, as it happens
+				all.Go(func() {
+					if err := db.Begun(ctx, id, fmt.Sprint("h", i), "d"); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			all.Wait()
 		case 3:
 			e := history.End{Outcome: outcomes[dice.IntN(len(outcomes))], Digest: word("d"), Commit: word("c"), Present: dice.IntN(3) - 1, Took: time.Second}
 			if e.Stood() {
-				e.Record, e.Manifest, e.BootID = record(int64(step), e.Digest), &bundle.Manifest{Host: host}, word("boot")
+				switch dice.IntN(8) {
+				case 0: // a life that the host has lost
+					stands[host] = 1
+				case 1: // others were there in between
+					stands[host] += dice.Int64N(8)
+				case 2: // the same
+				default:
+					stands[host]++
+				}
+				e.Record, e.Manifest, e.BootID = record(stands[host], e.Digest), &bundle.Manifest{Host: host}, word("boot")
 			} else {
 				e.State, e.Error, e.Remember = history.Failed, word("no "), dice.IntN(2) == 0
 			}
-			must(t, db.Plan(ctx, run(id, "c0"), "", nil, nil), db.Ended(ctx, id, host, e))
+			must(t, db.Ended(ctx, id, host, e))
 		case 4:
 			must(t, db.Correct(ctx, host, func(h *history.Host) { h.Arch, h.Systemd, h.KeysPresent = word("arch"), 250+dice.IntN(3), dice.IntN(3) }))
+		case 5:
+			switch dice.IntN(8) {
+			case 0:
+				must(t, db.Forget(ctx, host))
+			case 1:
+				if heir := word("h"); heir != host {
+					must(t, db.Rename(ctx, host, heir))
+				}
+			}
 		}
 		r, err := history.OpenRead(path)
 		must(t, err)
-		diff := cmp.Diff(db.Hosts(), r.Hosts(), cmp.Transformer("ms", func(t time.Time) int64 { return t.UnixMilli() }))
+		ms := cmp.Transformer("ms", func(t time.Time) int64 { return t.UnixMilli() })
+		diff := cmp.Diff(db.Hosts(), r.Hosts(), ms) + cmp.Diff(db.Opened(), r.Opened()) + cmp.Diff(db.Ahead(), r.Ahead()) +
+			cmp.Diff(db.Kept(), r.Kept(), ms, cmpopts.IgnoreUnexported(history.Generation{}))
 		must(t, r.Close())
 		if diff != "" {
 			t.Fatalf("step %d: memory against the file (-memory +file):\n%s", step, diff)
@@ -451,15 +485,26 @@ func TestForgottenWhileBegun(t *testing.T) {
 	}
 }
 
-// A file of an earlier version keeps its generations, and each new one drops the oldest.
-func TestGenerationsOfAnEarlierFile(t *testing.T) {
+// A file of an earlier version keeps its generations, and each new one drops the oldest. What was at
+// work when it was left stays open.
+func TestEarlierFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bellhop.db")
 	must(t, open(t, path).Close())
 	raw, err := sql.Open("sqlite", path)
 	must(t, err)
 	for _, q := range []string{
-		`DROP TABLE generations`,
+		`DROP TABLE begun`, `DROP TABLE kept`, `DROP TABLE results`, `DROP TABLE outbox`,
+		`CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, run TEXT NOT NULL, host TEXT NOT NULL DEFAULT '',
+			was TEXT NOT NULL DEFAULT '', now TEXT NOT NULL, commit_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '')`,
+		`CREATE TABLE results (run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, host TEXT NOT NULL, digest TEXT NOT NULL DEFAULT '',
+			begun_at INTEGER NOT NULL DEFAULT 0, ended_at INTEGER NOT NULL DEFAULT 0, outcome TEXT NOT NULL DEFAULT '', changed TEXT NOT NULL DEFAULT '[]',
+			details TEXT NOT NULL DEFAULT '{}', took_ms INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '', PRIMARY KEY (run, host)) WITHOUT ROWID`,
+		`INSERT INTO outbox(at, kind, run, host, was, now, commit_id, error) VALUES(1, 'host', 'r0', 'i', 'behind', 'current', 'c10', ''), (2, 'run', 'r9', '', '', 'failed', 'c9', 'no')`,
+		`CREATE INDEX results_open ON results(host) WHERE begun_at > 0 AND ended_at = 0`,
 		`CREATE TABLE generations (host TEXT NOT NULL, generation INTEGER NOT NULL, digest TEXT NOT NULL, commit_id TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (host, generation)) WITHOUT ROWID`,
+		`INSERT INTO runs(id, commit_id, cause, started_at) VALUES('r0', 'c10', 'push', 1)`,
+		`INSERT INTO results(run, host, digest, begun_at) VALUES('r0', 'h', 'd10', 1)`,
+		`INSERT INTO results(run, host, digest, begun_at, ended_at, outcome) VALUES('r0', 'i', 'd10', 1, 2, 'done')`,
 		`INSERT INTO generations VALUES ('h', 5, 'd5', 'c5', 1), ('h', 6, 'd6', 'c6', 1), ('h', 7, 'd7', 'c7', 1), ('h', 8, 'd8', 'c8', 1), ('h', 9, 'd9', 'c9', 1), ('h', 10, 'd10', 'c10', 1)`,
 		`ALTER TABLE runs DROP COLUMN planned`,
 		`DELETE FROM goose_db_version WHERE version_id >= 4`,
@@ -469,9 +514,26 @@ func TestGenerationsOfAnEarlierFile(t *testing.T) {
 	}
 	must(t, raw.Close())
 	db := open(t, path)
-	deploy(t, db, "r", "c11", "d11", 11)
-	gs, err := db.Generations("h")
+	ms, err := db.Outbox(t.Context(), 10)
 	must(t, err)
+	if diff := cmp.Diff([]history.Message{
+		{Seq: 1, At: time.UnixMilli(1).UTC(), Kind: "host", Run: "r0", Host: "i", Was: "behind", Now: "current", Commit: "c10"},
+		{Seq: 2, At: time.UnixMilli(2).UTC(), Kind: "run", Run: "r9", Now: "failed", Commit: "c9", Error: "no"},
+	}, ms); diff != "" {
+		t.Errorf("outbox (-want +got):\n%s", diff)
+	}
+	left, err := db.Recover(t.Context())
+	must(t, err)
+	if len(left) != 1 || left[0].Host != "h" || left[0].Run != "r0" || left[0].Commit != "c10" || left[0].Digest != "d10" || left[0].BegunAt.UnixMilli() != 1 {
+		t.Errorf("open are %+v, want h in r0", left)
+	}
+	r, err := db.Run(t.Context(), "r0")
+	must(t, err)
+	if len(r.Hosts) != 2 || r.Hosts[0].Name != "h" || r.Hosts[0].Outcome != nil || text(r.Hosts[1].Outcome) != bundle.OutcomeDone {
+		t.Errorf("run r0 has %+v, want h without an outcome and i done", r.Hosts)
+	}
+	deploy(t, db, "r", "c11", "d11", 11)
+	gs := db.Generations("h")
 	var got []string
 	for _, g := range gs {
 		got = append(got, g.Commit)
@@ -780,8 +842,7 @@ func TestGenerationsWithGaps(t *testing.T) {
 	db := fresh(t)
 	for i, g := range []int64{1, 2, 3, 8, 9, 10, 20} {
 		deploy(t, db, fmt.Sprint("r", i), fmt.Sprint("c", g), fmt.Sprint("d", i), g)
-		gs, err := db.Generations("h")
-		must(t, err)
+		gs := db.Generations("h")
 		for _, have := range gs {
 			if have.Generation > g || have.Generation <= g-6 {
 				t.Errorf("at generation %d, %d is remembered", g, have.Generation)
@@ -800,8 +861,7 @@ func TestWipedHostAfterRestart(t *testing.T) {
 	must(t, db.Close())
 	db = open(t, path)
 	deploy(t, db, "again", "c9", "d9", 1)
-	gs, err := db.Generations("h")
-	must(t, err)
+	gs := db.Generations("h")
 	if len(gs) != 1 {
 		t.Errorf("generations %v, want one", gs)
 	}

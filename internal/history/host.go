@@ -93,7 +93,7 @@ func (db *DB) Top() string {
 
 const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given, systemd`
 
-func readHosts(q querier) (map[string]Host, error) {
+func readHosts(q querier, open map[string][]opened) (map[string]Host, error) {
 	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
 	if err != nil {
 		return nil, err
@@ -119,20 +119,14 @@ func readHosts(q querier) (map[string]Host, error) {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
-	return hosts, readBegun(q, hosts)
-}
-
-// readBegun finds the hosts that a run is at work on. That a host was begun is written once, as
-// the row of its result: it is another run there than the host's own row knows of.
-func readBegun(q querier, hosts map[string]Host) error {
-	open, err := readOpen(q)
+	// That a host was begun is written once, not in its row: it is another run than the row knows of.
 	for host, runs := range open {
-		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1] {
-			h.State, h.Run, h.Error = Deploying, runs[len(runs)-1], ""
+		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1].run {
+			h.State, h.Run, h.Error = Deploying, runs[len(runs)-1].run, ""
 			hosts[host] = h
 		}
 	}
-	return err
+	return hosts, nil
 }
 
 // saveHost writes h and keeps it in memory. It is called inside write.
@@ -211,11 +205,9 @@ func (db *DB) drop(tx *tx, name string) error {
 		return err
 	}
 	// Nobody asks it any more what came of a run that it was begun in.
-	if _, err := tx.Exec(`UPDATE results SET ended_at = ?, outcome = ? WHERE host = ? AND begun_at > 0 AND ended_at = 0`,
-		millis(db.clock()), Unknown, name); err != nil {
+	if err := db.giveUp(tx, name, db.clock()); err != nil {
 		return err
 	}
-	delete(db.open, name)
 	h, ok := db.hosts[name]
 	if !ok {
 		return nil
@@ -298,10 +290,11 @@ func (r Reach) equal(o Reach) bool {
 // results stay in the runs.
 func (db *DB) Forget(ctx context.Context, name string) error {
 	return db.write(ctx, "that "+name+" is forgotten", func(tx *tx) error {
-		for _, table := range []string{"generations", "failures"} {
-			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE host = ?`, name); err != nil {
-				return err
-			}
+		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, name); err != nil {
+			return err
+		}
+		if err := db.unkeep(tx, name, ""); err != nil {
+			return err
 		}
 		return db.drop(tx, name)
 	})
@@ -315,13 +308,14 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if !ok {
 			return nil
 		}
-		for _, table := range []string{"generations", "failures"} {
-			if _, err := tx.Exec(`DELETE FROM `+table+` WHERE host = ?`, new); err != nil {
-				return err
-			}
-			if _, err := tx.Exec(`UPDATE `+table+` SET host = ? WHERE host = ?`, new, old); err != nil {
-				return err
-			}
+		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, new); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(`UPDATE failures SET host = ? WHERE host = ?`, new, old); err != nil {
+			return err
+		}
+		if err := db.unkeep(tx, old, new); err != nil {
+			return err
 		}
 		db.failing[new] = db.failing[old]
 		if now, ok := db.hosts[new]; ok { // as planned under the new name
@@ -333,52 +327,6 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		}
 		return db.drop(tx, old)
 	})
-}
-
-// A Generation is one that a host keeps, and the commit it came from.
-type Generation struct {
-	Generation int64
-	Digest     string
-	Commit     string
-	At         time.Time
-}
-
-// Generations lists those that host keeps, newest first.
-func (db *DB) Generations(host string) ([]Generation, error) {
-	rows, err := db.sql.Query(`SELECT generation, digest, commit_id, at FROM generations WHERE host = ? ORDER BY generation DESC`, host)
-	if err != nil {
-		return nil, fmt.Errorf("read the generations of %s: %w", host, err)
-	}
-	defer rows.Close()
-	var gs []Generation
-	for rows.Next() {
-		var g Generation
-		var at int64
-		if err := rows.Scan(&g.Generation, &g.Digest, &g.Commit, &at); err != nil {
-			return nil, err
-		}
-		g.At = time.UnixMilli(at).UTC()
-		gs = append(gs, g)
-	}
-	return gs, rows.Err()
-}
-
-// Commits lists the commits that kept generations came from: git must keep them.
-func (db *DB) Commits() ([]string, error) {
-	rows, err := db.sql.Query(`SELECT DISTINCT commit_id FROM generations WHERE commit_id <> '' ORDER BY commit_id`)
-	if err != nil {
-		return nil, fmt.Errorf("read the commits of generations: %w", err)
-	}
-	defer rows.Close()
-	var cs []string
-	for rows.Next() {
-		var c string
-		if err := rows.Scan(&c); err != nil {
-			return nil, err
-		}
-		cs = append(cs, c)
-	}
-	return cs, rows.Err()
 }
 
 // A Failure is a bundle that did not work on a host.
@@ -399,40 +347,9 @@ func (db *DB) CutOff(host, digest, run string) (bool, error) {
 	return cut, nil
 }
 
-// readOpen lists the runs that each host was begun in and has no result of, oldest first.
-func readOpen(q querier) (map[string][]string, error) {
-	rows, err := q.Query(`SELECT host, run FROM results JOIN runs ON runs.id = run WHERE begun_at > 0 AND ended_at = 0 ORDER BY runs.seq`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	open := map[string][]string{}
-	for rows.Next() {
-		var host, run string
-		if err := rows.Scan(&host, &run); err != nil {
-			return nil, err
-		}
-		open[host] = append(open[host], run)
-	}
-	return open, rows.Err()
-}
-
 // readFailing names the hosts that have failures.
 func readFailing(q querier) (map[string]bool, error) {
-	rows, err := q.Query(`SELECT DISTINCT host FROM failures`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	failing := map[string]bool{}
-	for rows.Next() {
-		var host string
-		if err := rows.Scan(&host); err != nil {
-			return nil, err
-		}
-		failing[host] = true
-	}
-	return failing, rows.Err()
+	return set(column(q, `SELECT DISTINCT host FROM failures`))
 }
 
 // Failures returns every failure remembered, by host and bundle digest.

@@ -89,25 +89,13 @@ func judgeAgain(tx *tx, run string, now time.Time) error {
 	if err := errors.Join(rows.Scan(&m.Commit), rows.Close()); err != nil {
 		return err
 	}
-	return tell(tx, m)
+	tell(tx, m)
+	return nil
 }
 
 // readUnfinished lists the runs that have no end.
 func readUnfinished(q querier) (map[string]bool, error) {
-	rows, err := q.Query(`SELECT id FROM runs WHERE finished_at = 0`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	runs := map[string]bool{}
-	for rows.Next() {
-		var id string
-		if err := rows.Scan(&id); err != nil {
-			return nil, err
-		}
-		runs[id] = true
-	}
-	return runs, rows.Err()
+	return set(column(q, `SELECT id FROM runs WHERE finished_at = 0`))
 }
 
 // readAhead lists the hosts that runs without an end are to push, and that have no result yet.

@@ -145,22 +145,17 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	}
 	told := p.Outcome == Deploying || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
-		if err := tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error}); err != nil {
-			return err
-		}
+		tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error})
 	}
 	return tx.add(listed, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
 }
 
-// Rows of results, of a host that is not pushed, and of one as it is begun and ended.
+// Rows of results, of a host that is not pushed, and of one that was.
 var (
 	listed = newRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
-	begun  = newRows(`INSERT INTO results(run, host, digest, begun_at) VALUES `, 4, ` ON CONFLICT(run, host) DO UPDATE SET
-		digest = excluded.digest, begun_at = excluded.begun_at, ended_at = 0, outcome = '', error = ''`)
-	ended = newRows(`INSERT INTO results(run, host, digest, ended_at, outcome, changed, details, took_ms, error) VALUES `, 9, ` ON CONFLICT(run, host) DO UPDATE SET
-		digest = excluded.digest, ended_at = excluded.ended_at, outcome = excluded.outcome,
-		changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`)
-	kept = newRows(`INSERT OR REPLACE INTO generations(host, slot, generation, digest, commit_id, at) VALUES `, 6, "")
+	ended  = newRows(`INSERT INTO results(run, host, digest, begun_at, ended_at, outcome, changed, details, took_ms, error) VALUES `, 10,
+		` ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, begun_at = max(begun_at, excluded.begun_at), ended_at = excluded.ended_at,
+		outcome = excluded.outcome, changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`)
 )
 
 // Accepted is the newest commit that was not refused as a whole.
@@ -191,20 +186,16 @@ func insertRun(tx *tx, s Start) error {
 // the host is unknown.
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
-		if err := tx.add(begun, "result "+run+" "+host, run, host, digest, millis(db.clock())); err != nil {
-			return err
-		}
-		delete(db.ahead[run], host)
-		if !slices.Contains(db.open[host], run) {
-			db.open[host] = append(db.open[host], run)
-		}
 		h, known := db.hosts[host]
 		again := h.Run == run
+		if err := db.opens(tx, run, host, digest); err != nil {
+			return err
+		}
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
 		if again || !known {
 			return db.saveHost(tx, h)
 		}
-		db.note(h) // the file has it by the row of the result: see readBegun
+		db.note(h) // the file has it by what is open: see readHosts
 		return nil
 	})
 }
@@ -238,16 +229,17 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		old := db.hosts[host]
 		h := db.after(old, e, now)
 		h.Name, h.Run = host, run
-		late := append([]string{run}, db.open[host]...) // an older run that it was open in ends there too
+		late := []string{run}
+		for _, o := range db.open[host] {
+			late = append(late, o.run) // an older run that it was open in ends there too
+		}
 		if err := db.saveResult(tx, run, host, e, now); err != nil {
 			return err
 		}
 		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
 			return err
 		}
-		if err := tell(tx, Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error}); err != nil {
-			return err
-		}
+		tell(tx, Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error})
 		if err := db.saveHost(tx, h); err != nil {
 			return err
 		}
@@ -299,16 +291,13 @@ func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 	if err != nil {
 		return err
 	}
+	begun := db.closes(run, host)
 	// An older run that never heard of its end there is over with this one.
-	if slices.ContainsFunc(db.open[host], func(r string) bool { return r != run }) {
-		if _, err := tx.Exec(`UPDATE results SET ended_at = ?, outcome = ? WHERE host = ? AND run <> ? AND begun_at > 0 AND ended_at = 0`,
-			millis(now), Unknown, host, run); err != nil {
-			return err
-		}
+	if err := db.giveUp(tx, host, now); err != nil {
+		return err
 	}
-	delete(db.open, host)
 	delete(db.ahead[run], host)
-	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
+	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
 func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {
@@ -338,19 +327,7 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	g := e.Record.Generation
-	// One that comes takes the place of the one that goes.
-	if err := tx.add(kept, fmt.Sprint("generation ", host, " ", g), host, g%keepGenerations, g, e.Digest, e.Commit, millis(now)); err != nil {
-		return err
-	}
-	was, swept := db.swept[host]
-	db.swept[host] = g
-	if swept && (g == was || g == was+1) {
-		return nil
-	}
-	// A number above the one that stands is of a life that the host has lost.
-	_, err := tx.Exec(`DELETE FROM generations WHERE host = ? AND (generation <= ? OR generation > ?)`, host, h.Generation-keepGenerations, h.Generation)
-	return err
+	return db.keep(tx, host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, At: now})
 }
 
 // FinishRun stores a run's outcome; "" has it follow from what came of its hosts. A run that was
@@ -368,27 +345,34 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 				return err
 			}
 		}
-		// A host that was detached before it was begun stays on the list until it ends.
-		left := list(slices.Sorted(maps.Keys(db.ahead[s.ID])))
+		// A host that was detached, before it was begun or after, stays on the list until it ends.
+		left := list(slices.Sorted(slices.Values(slices.AppendSeq(db.openIn(s.ID), maps.Keys(db.ahead[s.ID])))))
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, left, s.ID); err != nil {
 			return err
 		}
 		delete(db.unfinished, s.ID)
 		delete(db.ahead, s.ID)
-		if err := tell(tx, Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText}); err != nil {
-			return err
-		}
-		return prune(tx, now)
+		tell(tx, Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText})
+		return db.prune(tx, now)
 	})
 }
 
-// prune drops what is too old to keep: runs that ended, deliveries, and messages.
-func prune(tx *tx, now time.Time) error {
+// prune drops what is too old to keep: runs that ended everywhere, deliveries, and messages.
+func (db *DB) prune(tx *tx, now time.Time) error {
 	old := millis(now.AddDate(0, 0, -keepDays))
-	_, err := tx.Exec(`DELETE FROM runs WHERE finished_at > 0 AND (started_at < ? OR seq <= (SELECT max(seq) FROM runs) - ?)
-		AND id NOT IN (SELECT run FROM results WHERE begun_at > 0 AND ended_at = 0)`, old, keepRuns)
+	runs, err := column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (started_at < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
 	if err != nil {
 		return err
+	}
+	for _, run := range runs {
+		if len(db.openIn(run)) > 0 {
+			continue
+		}
+		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
+			if _, err := tx.Exec(q, run); err != nil {
+				return err
+			}
+		}
 	}
 	if _, err = tx.Exec(`DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?`, keepMessages); err != nil { // nobody may be listening
 		return err
@@ -410,7 +394,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 	var open []Interrupted
 	err := db.write(ctx, "what was left open", func(tx *tx) error {
 		var err error
-		if open, err = openResults(tx); err != nil {
+		if open, err = db.interrupted(tx); err != nil {
 			return err
 		}
 		for _, o := range open {
@@ -433,26 +417,6 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 		return err
 	})
 	return open, err
-}
-
-func openResults(q querier) ([]Interrupted, error) {
-	rows, err := q.Query(`SELECT r.run, r.host, r.digest, runs.commit_id, r.begun_at FROM results r JOIN runs ON runs.id = r.run
-		WHERE r.begun_at > 0 AND r.ended_at = 0 ORDER BY r.begun_at, r.run, r.host`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var open []Interrupted
-	for rows.Next() {
-		var o Interrupted
-		var at int64
-		if err := rows.Scan(&o.Run, &o.Host, &o.Digest, &o.Commit, &at); err != nil {
-			return nil, err
-		}
-		o.BegunAt = time.UnixMilli(at).UTC()
-		open = append(open, o)
-	}
-	return open, rows.Err()
 }
 
 // SetPaused stores that runs are paused, or go on.

@@ -101,7 +101,11 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			return err
 		}
 		s.Paused = paused != ""
-		hosts, err := readHosts(tx)
+		open, _, err := readOpen(tx)
+		if err != nil {
+			return err
+		}
+		hosts, err := readHosts(tx, open)
 		if err != nil {
 			return err
 		}

@@ -117,6 +117,9 @@ func (db *DB) transact(jobs []*job) error {
 		err = jobs[i].f(tx)
 	}
 	if err == nil {
+		err = errors.Join(db.begins.write(tx), db.keeps.write(tx), tx.writeTold())
+	}
+	if err == nil {
 		err = tx.commit()
 	}
 	if err != nil {
@@ -138,6 +141,7 @@ type tx struct {
 	stmts   map[string]*sql.Stmt
 	raw     map[string]driver.Stmt // those for rows
 	waiting []*pending
+	told    []Message       // in this transaction
 	keys    map[string]bool // of the rows that wait, or did in this transaction
 }
 
