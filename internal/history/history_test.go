@@ -355,7 +355,11 @@ func TestMemoryIsTheFile(t *testing.T) {
 	stands := map[string]int64{}
 	id := "first"
 	must(t, db.Plan(ctx, run(id, "c0"), "c0", nil, nil))
-	for step := range 1500 {
+	steps := 1500
+	if testing.Short() {
+		steps = 300
+	}
+	for step := range steps {
 		host := word("h")
 		switch dice.IntN(6) {
 		case 0:
