@@ -208,6 +208,9 @@ func (e *Env) overSSH(c *cobra.Command) error {
 	args = append(args, "--", u.Hostname(), shellLine(append([]string{"bellhop"}, withoutServer(e.Args)...)))
 	cmd := exec.CommandContext(c.Context(), "ssh", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
+	if out, ok := e.Stdout.(*output); ok {
+		cmd.Stdout = out.Writer // that ssh writes itself, and answers for
+	}
 	err = cmd.Run()
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() == 127 {

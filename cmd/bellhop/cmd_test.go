@@ -108,6 +108,22 @@ func TestRunInProcess(t *testing.T) {
 	}
 }
 
+// A script that redirects to a full disk must hear of it.
+func TestLostOutputIsAnError(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip("there is no /dev/full: ", err)
+	}
+	defer full.Close()
+	for _, args := range [][]string{{"version"}, {"--help"}, {"schema"}} {
+		var errs bytes.Buffer
+		e := &Env{Args: args, Stdin: strings.NewReader(""), Stdout: full, Stderr: &errs, Getenv: func(string) string { return "" }}
+		if code := e.Run(t.Context()); code != exitError || !strings.Contains(errs.String(), "no space left on device") {
+			t.Errorf("Run(%v) on a full disk = %d, %q; want 1 and the reason", args, code, errs.String())
+		}
+	}
+}
+
 // Every verb has a short word, and those that take a state directory take it from the
 // environment.
 func TestVerbs(t *testing.T) {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -30,14 +32,52 @@ func OSEnv() *Env {
 	return &Env{Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv}
 }
 
-// Run runs the command that Args name, and returns the exit code.
+// Run runs the command that Args name, and returns the exit code. A command that went well and whose
+// output was lost, as on a full disk, did not.
 func (e *Env) Run(ctx context.Context) int {
+	if isTerminal(e.Stdout) {
+		return e.run(ctx)
+	}
+	out := &output{Writer: e.Stdout}
+	e.Stdout = out
+	defer func() { e.Stdout = out.Writer }()
+	code := e.run(ctx)
+	if err := out.failed(); err != nil && code == 0 {
+		return e.report(fmt.Errorf("write the output: %w", err))
+	}
+	return code
+}
+
+func (e *Env) run(ctx context.Context) int {
 	root := e.root()
 	root.SetArgs(e.Args)
 	root.SetIn(e.Stdin)
 	root.SetOut(e.Stdout)
 	root.SetErr(e.Stderr)
 	return e.report(root.ExecuteContext(ctx))
+}
+
+// An output remembers the first write that failed.
+type output struct {
+	io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.err = cmp.Or(o.err, err)
+	}
+	return n, err
+}
+
+func (o *output) failed() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 // Exit codes, a contract.
