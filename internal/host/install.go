@@ -63,7 +63,7 @@ func (in *installer) run(puts []put) error {
 	}
 	for _, p := range puts {
 		if err := in.write(p, files <= fewFiles); err != nil {
-			return fmt.Errorf("write %s: %w", p.Path, err)
+			return fmt.Errorf("write %s: %w", p.Path, locked(err))
 		}
 	}
 	if files > fewFiles {
@@ -73,7 +73,7 @@ func (in *installer) run(puts []put) error {
 	}
 	for _, p := range puts {
 		if err := in.move(p); err != nil {
-			return fmt.Errorf("replace %s: %w", p.Path, err)
+			return fmt.Errorf("replace %s: %w", p.Path, locked(err))
 		}
 		in.step(p.Path)
 	}
@@ -83,6 +83,14 @@ func (in *installer) run(puts []put) error {
 		}
 	}
 	return nil
+}
+
+// locked says what root is denied for: somebody took the right from everyone.
+func locked(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w: is it, or its folder, immutable? lsattr shows that, chattr -i ends it", err)
+	}
+	return err
 }
 
 // folder opens the folder of p once. To remove something no folder is made.

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"bellhop/internal/bundle"
 )
 
@@ -48,4 +50,32 @@ func TestFolderByHandInTheWay(t *testing.T) {
 	if got := b.read("/etc/x/d/a"); got != "by hand" {
 		t.Errorf("what stood before came back as %q", got)
 	}
+}
+
+// A file that somebody made immutable stops a deploy, which says how to go on.
+func TestImmutableFile(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one").file("/etc/x", "first"), bundle.OutcomeDone)
+	f, err := os.Open(b.path("/etc/x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	immutable := func(on int) error { // FS_IMMUTABLE_FL of linux/fs.h
+		return unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, on*0x10)
+	}
+	if err := immutable(1); err != nil {
+		t.Skip("no file can be made immutable here: ", err)
+	}
+	defer immutable(0)
+	before := b.all()
+	got := b.deploy(bot("one").file("/etc/x", "second"), bundle.OutcomeRolledBack)
+	if !strings.Contains(got.res.Error, "/etc/x: operation not permitted: is it, or its folder, immutable?") {
+		t.Errorf("error %q does not say why", got.res.Error)
+	}
+	b.compare(before, "after a file that can't be replaced")
+	if err := immutable(0); err != nil {
+		t.Fatal(err)
+	}
+	b.deploy(bot("one").file("/etc/x", "second"), bundle.OutcomeDone)
 }
