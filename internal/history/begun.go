@@ -18,38 +18,40 @@ type opened struct {
 	run, digest string
 	at          time.Time
 
-	row int64 // of db.begins
+	row int64 // of db.begunRows
 }
 
-// A begin is an opened as it is stored, in a row with others of its run.
-type begin struct {
+// A begunEntry is an opened as it is stored, in a row with others of its run.
+type begunEntry struct {
 	Host   string `json:"host"`
 	Digest string `json:"digest"`
 	At     int64  `json:"at"`
 }
 
-// readOpen lists the runs that each host is open in, oldest first. It knows nothing of what counts
-// in memory: begins is for that of a writer.
-func readOpen(q querier) (open map[string][]opened, begins *lists[begin], err error) {
-	open, begins = map[string][]opened{}, newLists[begin]("begun", "run", nil)
+func (b begunEntry) name() string { return b.Host }
+
+// readOpen lists the runs that each host is open in, oldest first. These rows are never cleansed: what
+// does not count is overruled by a result.
+func readOpen(q querier) (open map[string][]opened, rows *lists[begunEntry], err error) {
+	open, rows = map[string][]opened{}, newLists[begunEntry]("begun", "run", nil)
 	over, err := readOver(q)
 	if err != nil {
 		return nil, nil, err
 	}
-	err = begins.read(q, func(seq int64, run string, b begin) {
+	err = rows.read(q, func(seq int64, run string, b begunEntry) {
 		if over[run+" "+b.Host] {
 			return
 		}
 		runs := slices.DeleteFunc(open[b.Host], func(o opened) bool {
 			if o.run == run {
-				begins.drop(o.row)
+				rows.drop(o.row)
 			}
 			return o.run == run
 		})
-		begins.have(seq)
+		rows.have(seq)
 		open[b.Host] = append(runs, opened{run, b.Digest, time.UnixMilli(b.At).UTC(), seq})
 	})
-	return open, begins, err
+	return open, rows, err
 }
 
 // readOver lists the results of runs that hosts may be open in, as "run host".
@@ -59,8 +61,11 @@ func readOver(q querier) (map[string]bool, error) {
 
 // opens has host be open in run. It is called inside write.
 func (db *DB) opens(tx *tx, run, host, digest string) error {
-	if slices.ContainsFunc(db.open[host], func(o opened) bool { return o.run == run }) {
-		return nil
+	if i := slices.IndexFunc(db.open[host], func(o opened) bool { return o.run == run }); i >= 0 {
+		if db.open[host][i].digest == digest {
+			return nil
+		}
+		db.closes(run, host)
 	}
 	if !db.ahead[run][host] { // not planned, or at work there before: a result does not count any more
 		if _, err := tx.Exec(`DELETE FROM results WHERE run = ? AND host = ?`, run, host); err != nil {
@@ -73,7 +78,7 @@ func (db *DB) opens(tx *tx, run, host, digest string) error {
 	}
 	delete(db.ahead[run], host)
 	o := opened{run: run, digest: digest, at: db.clock()}
-	o.row = db.begins.add(run, begin{host, digest, millis(o.at)})
+	o.row = db.begunRows.add(run, begunEntry{host, digest, millis(o.at)})
 	db.open[host] = append(db.open[host], o)
 	return nil
 }
@@ -84,7 +89,7 @@ func (db *DB) closes(run, host string) (begun time.Time) {
 	db.open[host] = slices.DeleteFunc(db.open[host], func(o opened) bool {
 		if o.run == run {
 			begun = o.at
-			db.begins.drop(o.row)
+			db.begunRows.drop(o.row)
 		}
 		return o.run == run
 	})

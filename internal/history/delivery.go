@@ -105,6 +105,7 @@ func (t *tx) writeTold() error {
 		return nil
 	}
 	p, err := json.Marshal(t.told)
+	clear(t.told)
 	t.told = t.told[:0]
 	if err == nil {
 		_, err = t.Exec(`INSERT INTO outbox(messages) VALUES(?)`, string(p))

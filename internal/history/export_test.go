@@ -1,6 +1,11 @@
 package history
 
 import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -36,4 +41,74 @@ func (db *DB) Ahead() map[string][]string {
 		}
 	}
 	return ahead
+}
+
+// Sound says what is wrong with the rows of lists: each counts for what memory has of it, none
+// counts for nothing, and no result is of a run that is gone.
+func (db *DB) Sound() error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	begun, kept := map[int64]int{}, map[int64]int{}
+	for _, os := range db.open {
+		for _, o := range os {
+			begun[o.row]++
+		}
+	}
+	for _, gs := range db.kept {
+		for _, g := range gs {
+			kept[g.row]++
+		}
+	}
+	var orphans int
+	err := db.sql.QueryRow(`SELECT count(*) FROM results WHERE run NOT IN (SELECT id FROM runs)`).Scan(&orphans)
+	if orphans > 0 {
+		err = errors.Join(err, fmt.Errorf("%d results of no run", orphans))
+	}
+	return errors.Join(err, sound(db, db.begunRows, begun), sound(db, db.keptRows, kept))
+}
+
+func sound[T named](db *DB, l *lists[T], want map[int64]int) error {
+	var errs []error
+	if !maps.Equal(want, l.live) {
+		errs = append(errs, fmt.Errorf("%s: entries that count %v, want %v", l.table, l.live, want))
+	}
+	if len(l.fresh)+len(l.empty)+len(l.stale) > 0 {
+		errs = append(errs, fmt.Errorf("%s: something is left of a transaction", l.table))
+	}
+	inFile, err := column(db.sql, `SELECT seq FROM `+l.table+` ORDER BY seq`)
+	var inMemory []string
+	for _, seq := range slices.Sorted(maps.Keys(want)) {
+		inMemory = append(inMemory, fmt.Sprint(seq))
+	}
+	if !slices.Equal(inFile, inMemory) {
+		errs = append(errs, fmt.Errorf("%s: the file has rows %v, want %v", l.table, inFile, inMemory))
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// Unreadable has the file not be readable until the returned func is called.
+func (db *DB) Unreadable() (again func()) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	good := db.sql
+	db.sql = sql.OpenDB(nowhere{})
+	return func() {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		db.sql.Close()
+		db.sql = good
+	}
+}
+
+type nowhere struct{}
+
+func (nowhere) Connect(context.Context) (driver.Conn, error) { return nil, errors.New("it is away") }
+func (nowhere) Driver() driver.Driver                        { return nil }
+
+// Undone begins host in run, has a generation stand there, and takes all of it back.
+func (db *DB) Undone(ctx context.Context, run, host string) error {
+	return db.write(ctx, "nothing", func(tx *tx) error {
+		db.stands(host, Generation{Generation: 1, Digest: "d", Commit: "c", At: db.clock()})
+		return errors.Join(db.opens(tx, run, host, "d"), errors.New("no"))
+	})
 }

@@ -13,82 +13,90 @@ type Generation struct {
 	Commit     string
 	At         time.Time
 
-	row int64 // of db.keeps
+	row int64 // of db.keptRows
 }
 
-// A keep is a generation as it is stored, in a row with others of its commit.
-type keep struct {
+// A keptEntry is a generation as it is stored, in a row with others of its commit.
+type keptEntry struct {
 	Host       string `json:"host"`
 	Generation int64  `json:"generation"`
 	Digest     string `json:"digest"`
 	At         int64  `json:"at"`
 }
 
+func (k keptEntry) name() string { return k.Host }
+
 // readKept reads the generations that hosts keep: a later entry overrules those before it.
 func (db *DB) readKept(q querier) error {
-	db.kept = map[string][]Generation{}
-	db.keeps = newLists("kept", "commit_id", db.keptIn)
-	return db.keeps.read(q, func(seq int64, commit string, k keep) {
-		db.keeps.have(seq)
-		db.follow(k.Host, Generation{k.Generation, k.Digest, commit, time.UnixMilli(k.At).UTC(), seq})
+	kept := map[string][]Generation{}
+	rows := newLists("kept", "commit_id", db.countKept)
+	err := rows.read(q, func(seq int64, commit string, k keptEntry) {
+		rows.have(seq)
+		g := Generation{k.Generation, k.Digest, commit, time.UnixMilli(k.At).UTC(), seq}
+		kept[k.Host], _ = after(kept[k.Host], g, rows.drop)
 	})
-}
-
-// keptIn are the generations of a row that hosts still keep.
-func (db *DB) keptIn(row int64) []keep {
-	var ks []keep
-	for _, host := range slices.Sorted(maps.Keys(db.kept)) {
-		for _, g := range db.kept[host] {
-			if g.row == row {
-				ks = append(ks, keep{host, g.Generation, g.Digest, millis(g.At)})
-			}
-		}
+	if err != nil {
+		return err
 	}
-	return ks
-}
-
-// follow has g stand on host, after those that it keeps. It says whether that host went back: a number
-// above the one that stands is of a life that it has lost.
-func (db *DB) follow(host string, g Generation) (back bool) {
-	kept := db.kept[host]
-	stay := make([]Generation, 0, keepGenerations)
-	for _, k := range kept {
-		if back = back || k.Generation > g.Generation; k.Generation < g.Generation && k.Generation > g.Generation-keepGenerations {
-			stay = append(stay, k)
-		} else {
-			db.keeps.drop(k.row)
-		}
-	}
-	db.kept[host] = append(stay, g)
-	return back
-}
-
-// keep remembers that g stands on host. It is called inside write.
-func (db *DB) keep(tx *tx, host string, g Generation) error {
-	g.row = db.keeps.add(g.Commit, keep{host, g.Generation, g.Digest, millis(g.At)})
-	if db.follow(host, g) {
-		return db.keeps.cleanse(tx, host)
-	}
+	db.kept, db.keptRows = kept, rows
 	return nil
 }
 
-// unkeep forgets the generations of host, or gives them to another. It is called inside write.
-func (db *DB) unkeep(tx *tx, host, heir string) error {
-	if heir != "" {
-		if err := db.unkeep(tx, heir, ""); err != nil {
-			return err
-		}
-		for _, g := range db.kept[host] {
-			if err := db.keep(tx, heir, g); err != nil {
-				return err
+// countKept are the generations in rows that hosts still keep.
+func (db *DB) countKept(rows map[int64]bool) map[int64][]keptEntry {
+	count := map[int64][]keptEntry{}
+	for host, gs := range db.kept {
+		for _, g := range gs {
+			if rows[g.row] {
+				count[g.row] = append(count[g.row], keptEntry{host, g.Generation, g.Digest, millis(g.At)})
 			}
 		}
 	}
+	return count
+}
+
+// after is what a host keeps when g comes to stand there; drop gets the rows of what it does not keep
+// of kept. It says whether the host went back: a number above the one that stands is of a life that it
+// has lost.
+func after(kept []Generation, g Generation, drop func(row int64)) (now []Generation, back bool) {
+	now = make([]Generation, 0, keepGenerations)
+	for _, k := range kept {
+		if k.Generation < g.Generation && k.Generation > g.Generation-keepGenerations {
+			now = append(now, k)
+			continue
+		}
+		back = back || k.Generation > g.Generation
+		drop(k.row)
+	}
+	return append(now, g), back
+}
+
+// stands remembers that g stands on host. It is called inside write.
+func (db *DB) stands(host string, g Generation) {
+	g.row = db.keptRows.add(g.Commit, keptEntry{host, g.Generation, g.Digest, millis(g.At)})
+	var back bool
+	if db.kept[host], back = after(db.kept[host], g, db.keptRows.drop); back {
+		db.keptRows.cleanse(host, g.row)
+	}
+}
+
+// unkeep forgets the generations of host. It is called inside write.
+func (db *DB) unkeep(host string) {
 	for _, g := range db.kept[host] {
-		db.keeps.drop(g.row)
+		db.keptRows.drop(g.row)
 	}
 	delete(db.kept, host)
-	return db.keeps.cleanse(tx, host)
+	db.keptRows.cleanse(host)
+}
+
+// inherit gives heir the generations of host, for its own. It is called inside write.
+func (db *DB) inherit(host, heir string) {
+	gs := db.kept[host]
+	db.unkeep(host)
+	db.unkeep(heir)
+	for _, g := range gs {
+		db.stands(heir, g)
+	}
 }
 
 // Generations lists those that host keeps, newest first.

@@ -21,6 +21,8 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,19 +59,21 @@ type DB struct {
 
 	atWork atomic.Int64 // hosts that were begun and have no result
 
-	mu    sync.Mutex // serializes transactions, and guards what follows
-	tx    *tx        // nil: nothing was written yet
-	hosts map[string]Host
-	given map[string]int // how many hosts were given a manifest, by digest
-	known manifests      // decoded
+	mu sync.Mutex // serializes transactions, and guards what follows
+	tx *tx        // nil: nothing was written yet
+	// unread says that what follows may hold what was rolled back: the file could not be read since.
+	unread bool
+	hosts  map[string]Host
+	given  map[string]int // how many hosts were given a manifest, by digest
+	known  manifests      // decoded
 	// failing are the hosts that have failures.
 	failing map[string]bool
 	// kept are the generations of hosts, the newest last.
-	kept  map[string][]Generation
-	keeps *lists[keep]
+	kept     map[string][]Generation
+	keptRows *lists[keptEntry]
 	// open are the runs that hosts are open in, by host.
-	open   map[string][]opened
-	begins *lists[begin]
+	open      map[string][]opened
+	begunRows *lists[begunEntry]
 	// unfinished are the runs without an end. A host that ends after its run changes what came
 	// of that.
 	unfinished map[string]bool
@@ -114,11 +118,46 @@ func OpenRead(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.load(); err != nil {
+	v, err := db.version()
+	switch {
+	case err == nil && v < newest():
+		err = errors.New("an older bellhop wrote it: start the server of this one, or deploy once, which brings it up to date")
+	case err == nil:
+		err = db.load()
+	}
+	if err != nil {
 		db.Close()
 		return nil, fmt.Errorf("read history %s: %w", path, told(err))
 	}
 	return db, nil
+}
+
+// version is that of the file's schema, 0 for a file without one. A newer one than this bellhop's is
+// an error.
+func (db *DB) version() (v int64, err error) {
+	err = db.sql.QueryRow(`SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'`).Scan(&v)
+	if err != nil || v == 0 {
+		return 0, err
+	}
+	if err = db.sql.QueryRow(`SELECT max(version_id) FROM goose_db_version`).Scan(&v); err == nil && v > newest() {
+		err = errors.New("a newer bellhop wrote it: use that one, or one that is newer still")
+	}
+	return v, err
+}
+
+// newest is the number of the last migration.
+func newest() (v int64) {
+	entries, err := migrations.ReadDir("migrations")
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	for _, e := range entries {
+		n, _, _ := strings.Cut(e.Name(), "_")
+		if i, err := strconv.ParseInt(n, 10, 64); err == nil {
+			v = max(v, i)
+		}
+	}
+	return v
 }
 
 func open(path, more string) (*DB, error) {
@@ -137,6 +176,9 @@ func open(path, more string) (*DB, error) {
 
 // start brings the schema up to date and reads the hosts.
 func (db *DB) start() error {
+	if _, err := db.version(); err != nil {
+		return err
+	}
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err
@@ -176,32 +218,39 @@ func (db *DB) load() error {
 	return db.loadLocked()
 }
 
+// loadLocked reads what memory holds, as it stood at one moment.
 func (db *DB) loadLocked() error {
-	open, begins, err := readOpen(db.sql)
+	err := db.read(context.Background(), db.loadFrom)
+	db.unread = err != nil
+	return err
+}
+
+func (db *DB) loadFrom(q *sql.Tx) error {
+	open, begun, err := readOpen(q)
 	if err != nil {
 		return err
 	}
-	hosts, err := readHosts(db.sql, open)
+	hosts, err := readHosts(q, open)
 	if err != nil {
 		return err
 	}
-	top, err := meta(db.sql, "commit")
+	top, err := meta(q, "commit")
 	if err != nil {
 		return err
 	}
-	failing, err := readFailing(db.sql)
+	failing, err := readFailing(q)
 	if err != nil {
 		return err
 	}
-	ahead, err := readAhead(db.sql)
+	ahead, err := readAhead(q)
 	if err != nil {
 		return err
 	}
-	unfinished, err := readUnfinished(db.sql)
+	unfinished, err := readUnfinished(q)
 	if err != nil {
 		return err
 	}
-	if err := db.readKept(db.sql); err != nil {
+	if err := db.readKept(q); err != nil {
 		return err
 	}
 	for host, runs := range open {
@@ -211,7 +260,7 @@ func (db *DB) loadLocked() error {
 	}
 	db.unfinished, db.ahead = unfinished, ahead
 	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
-	db.given, db.begins = map[string]int{}, begins
+	db.given, db.begunRows = map[string]int{}, begun
 	db.atWork.Store(0)
 	for _, h := range hosts {
 		db.note(h)

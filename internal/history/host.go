@@ -293,9 +293,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, name); err != nil {
 			return err
 		}
-		if err := db.unkeep(tx, name, ""); err != nil {
-			return err
-		}
+		db.unkeep(name)
 		return db.drop(tx, name)
 	})
 }
@@ -314,9 +312,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if _, err := tx.Exec(`UPDATE failures SET host = ? WHERE host = ?`, new, old); err != nil {
 			return err
 		}
-		if err := db.unkeep(tx, old, new); err != nil {
-			return err
-		}
+		db.inherit(old, new)
 		db.failing[new] = db.failing[old]
 		if now, ok := db.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected

@@ -187,7 +187,7 @@ func insertRun(tx *tx, s Start) error {
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
 		h, known := db.hosts[host]
-		again := h.Run == run
+		again := h.Run == run || len(db.open[host]) > 0
 		if err := db.opens(tx, run, host, digest); err != nil {
 			return err
 		}
@@ -327,7 +327,8 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	return db.keep(tx, host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, At: now})
+	db.stands(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, At: now})
+	return nil
 }
 
 // FinishRun stores a run's outcome; "" has it follow from what came of its hosts. A run that was
@@ -346,8 +347,9 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 			}
 		}
 		// A host that was detached, before it was begun or after, stays on the list until it ends.
-		left := list(slices.Sorted(slices.Values(slices.AppendSeq(db.openIn(s.ID), maps.Keys(db.ahead[s.ID])))))
-		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, left, s.ID); err != nil {
+		left := slices.AppendSeq(db.openIn(s.ID), maps.Keys(db.ahead[s.ID]))
+		slices.Sort(left)
+		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
 		delete(db.unfinished, s.ID)
@@ -360,7 +362,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 // prune drops what is too old to keep: runs that ended everywhere, deliveries, and messages.
 func (db *DB) prune(tx *tx, now time.Time) error {
 	old := millis(now.AddDate(0, 0, -keepDays))
-	runs, err := column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (started_at < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
+	runs, err := column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
 	if err != nil {
 		return err
 	}
@@ -414,6 +416,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 		}
 		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), RunCancelled)
 		clear(db.unfinished)
+		clear(db.ahead)
 		return err
 	})
 	return open, err

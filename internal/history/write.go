@@ -117,7 +117,7 @@ func (db *DB) transact(jobs []*job) error {
 		err = jobs[i].f(tx)
 	}
 	if err == nil {
-		err = errors.Join(db.begins.write(tx), db.keeps.write(tx), tx.writeTold())
+		err = errors.Join(db.begunRows.write(tx), db.keptRows.write(tx), tx.writeTold())
 	}
 	if err == nil {
 		err = tx.commit()
@@ -147,6 +147,11 @@ type tx struct {
 
 // begin begins a transaction, on a new connection when there is none.
 func (db *DB) begin() (*tx, error) {
+	if db.unread {
+		if err := db.loadLocked(); err != nil {
+			return nil, err
+		}
+	}
 	if db.tx == nil {
 		conn, err := db.sql.Conn(context.Background())
 		if err != nil {
@@ -174,7 +179,7 @@ func (db *DB) abandon() error {
 	return db.loadLocked()
 }
 
-func (t *tx) close() error {
+func (t *tx) close() {
 	for _, s := range t.stmts {
 		s.Close()
 	}
@@ -182,9 +187,8 @@ func (t *tx) close() error {
 		for _, s := range t.raw {
 			s.Close()
 		}
-		return nil
+		return driver.ErrBadConn // else it would wait for whoever wants one
 	})
-	return t.conn.Close()
 }
 
 func (t *tx) prepared(query string) (*sql.Stmt, error) {
