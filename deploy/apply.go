@@ -67,7 +67,10 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	for _, hp := range p.Hosts {
 		h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
 		if hp.bundle != nil {
-			h.Wanted, h.Keys = hp.bundle.Digest, len(hp.bundle.Keys)
+			h.Wanted = hp.bundle.Digest
+			if !hp.last.Had || hp.last.Digest == "" || hp.Follows { // else those of what stands, until that changes
+				h.Keys = len(hp.bundle.Keys)
+			}
 		}
 		if !hp.Push && (hp.Error != "" || hp.State == history.Deploying) && (p.selected == nil || p.selected[hp.Name]) {
 			h.Listed, h.Outcome = true, hp.State

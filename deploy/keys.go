@@ -65,13 +65,21 @@ func hostKeys(name string, b *fleet.Bundle, hello *bundle.Hello) HostKeys {
 		told[i.Name] = true
 		hk.Keys = append(hk.Keys, i)
 	}
-	for _, k := range b.Keys { // wanted, and not there yet
+	for _, k := range b.Keys {
 		if !told[k.Name] {
-			hk.Keys = append(hk.Keys, KeyInfo{Name: k.Name, Expected: true})
+			hk.Keys = append(hk.Keys, KeyInfo{Name: k.Name}) // wanted, and the generation that stands has it not
 		}
 	}
 	slices.SortFunc(hk.Keys, func(a, b KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return hk
+}
+
+// keysOf are the keys of m, none when it is not known.
+func keysOf(m *bundle.Manifest) []bundle.Key {
+	if m == nil {
+		return nil
+	}
+	return m.Keys
 }
 
 // PushKeys puts the keys of the generations that stand onto the chosen hosts now. What is
@@ -87,8 +95,12 @@ func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) 
 		hello := bundle.Hello{BootID: now.BootID}
 		if res != nil {
 			hello.Keys = res.Keys
-			if len(hello.Keys) == 0 {
-				for _, k := range b.Keys {
+			if len(hello.Keys) == 0 { // it does not list what is all there
+				m, _, err := d.History.Manifest(h.Name)
+				if err != nil {
+					return HostKeys{}, err
+				}
+				for _, k := range keysOf(m) {
 					hello.Keys = append(hello.Keys, bundle.KeyState{Name: k.Name, Present: true, Source: "pushed"})
 				}
 			}
@@ -113,7 +125,8 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 	all := make([]*HostKeys, len(hosts))
 	for i, h := range hosts {
 		b, err := f.Bundle(h.Name)
-		if err == nil && len(b.Keys) == 0 {
+		last, _ := d.History.Host(h.Name)
+		if err == nil && len(b.Keys) == 0 && last.KeysExpected == 0 && last.KeysPresent == 0 {
 			continue
 		}
 		all[i] = &HostKeys{Name: h.Name, Keys: []KeyInfo{}}

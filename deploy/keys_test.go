@@ -1,14 +1,17 @@
 package deploy_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"bellhop/deploy"
 	"bellhop/internal/history"
 	"bellhop/secrets"
 )
@@ -120,5 +123,50 @@ func TestManyHostsWithManyKeys(t *testing.T) {
 		if s := w.hosts[n].Counts().Sessions - before[n].sessions; s != 0 {
 			t.Errorf("%s: %d sessions for a rekey, want none", n, s)
 		}
+	}
+}
+
+// What stands on a host has its keys, also while another bundle without any is refused there.
+func TestKeysOfWhatStands(t *testing.T) {
+	w := newWorld(t, "a")
+	w.vault(2, w.realAge(), func(i int) string { return fmt.Sprint("value ", i) })
+	w.service("db", nil)
+	w.service("mail", nil)
+	w.enable("a", "vault", "db", "mail", "web")
+	w.push("first", history.RunDone)
+	keys := func(what string, f func(context.Context, string) ([]deploy.HostKeys, error), present bool) {
+		t.Helper()
+		hks, err := f(t.Context(), "")
+		w.must(err)
+		if len(hks) != 1 || len(hks[0].Keys) != 2 {
+			t.Fatalf("%s: %+v, want two keys of a", what, hks)
+		}
+		for _, k := range hks[0].Keys {
+			if !k.Expected || k.Present != present {
+				t.Errorf("%s: key %s expected %v, present %v; want true, %v", what, k.Name, k.Expected, k.Present, present)
+			}
+		}
+	}
+	w.enable("a", "web")
+	r := w.push("oops", history.RunRefused)
+	if text := *r.Hosts[0].Error; !strings.Contains(text, `"Bellhop-Allow: prune a"`) {
+		t.Errorf("error %q does not say what to commit", text)
+	}
+	if h := w.state("a"); h.Keys != (history.KeyCount{Expected: 2, Present: 2}) {
+		t.Errorf("status counts keys %+v, want 2 of 2", h.Keys)
+	}
+	keys("key status", w.d.KeyStatus, true)
+	for i := range 2 {
+		w.must(os.Remove(w.machines["a"].Path(fmt.Sprint("/run/keys/key", i))))
+	}
+	keys("key status of a host that lost them", w.d.KeyStatus, false)
+	keys("key push", w.d.PushKeys, true)
+	keys("key status after it", w.d.KeyStatus, true)
+	if got := read(t, w.machines["a"].Path("/run/keys/key1")); got != "value 1" {
+		t.Errorf("key1 holds %q", got)
+	}
+	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
+	if hks, err := w.d.KeyStatus(t.Context(), ""); err != nil || len(hks) != 0 || w.state("a").Keys != (history.KeyCount{}) {
+		t.Errorf("after the keys left: %+v, %v, status %+v", hks, err, w.state("a").Keys)
 	}
 }

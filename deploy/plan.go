@@ -272,7 +272,7 @@ func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan, allowed bo
 	c := p.kinds.change(digest, old, hp.bundle)
 	hp.Changes, hp.Units = c.changes, c.units
 	if c.guard != "" && !allowed {
-		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, c.guard
+		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)
 	}
 	return nil
 }
@@ -310,7 +310,7 @@ func pruneGuard(old, new bundle.Manifest) string {
 	if leaves*2 <= had || len(gone) < 2 {
 		return ""
 	}
-	return fmt.Sprintf("%d of its %d things and %d services would leave (%s): pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune HOST\"",
+	return fmt.Sprintf("%d of its %d things and %d services would leave (%s)",
 		leaves, had, len(gone), strings.Join(slices.Sorted(maps.Keys(gone)), ", "))
 }
 

@@ -48,7 +48,7 @@ func (d *Deployer) keepLines(p *Plan) {
 		if !ok || hp.bundle == nil {
 			continue // a refused host keeps the line that it has
 		}
-		keys := len(hp.bundle.Keys) > 0 || h.KeysPresent > 0
+		keys := len(hp.bundle.Keys) > 0 || h.KeysExpected > 0 || h.KeysPresent > 0
 		d.keepLine(hp.Name, keys && h.Had || h.State == history.Pending || h.State == history.Unknown,
 			target(p.Fleet, hp.host, h.Arch, keys))
 	}

@@ -129,7 +129,7 @@ func doctorHook(dir string) symptom {
 	s := symptom{what: "pre-commit hook"}
 	hooks, err := git(dir, "rev-parse", "--git-path", "hooks")
 	if err != nil {
-		s.err = hint(errors.New("this folder is not in a git repository"), "git init && bellhop hook install")
+		s.err = noRepo(err)
 		return s
 	}
 	if !filepath.IsAbs(hooks) {

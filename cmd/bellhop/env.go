@@ -168,7 +168,7 @@ func hintFor(err error) string {
 		return "bellhop host add NAME USER@ADDRESS lets the deployer in; on your own machine your agent and ~/.ssh are tried"
 	case errors.Is(err, link.ErrSudo):
 		return "let that user run sudo without a password, or log in as root (user: root)"
-	case errors.Is(err, history.ErrDamaged):
+	case errors.Is(err, history.ErrDamaged), errors.Is(err, history.ErrNewer):
 		return "what was deployed is asked of the hosts: move bellhop.db out of the state directory, with bellhop.db-wal and bellhop.db-shm, and start again"
 	case errors.As(err, &sealed) && sealed.Class != secrets.NoMatch: // that one says it itself
 		return sealed.Hint()

@@ -31,7 +31,7 @@ left as it is.`,
 // installHook puts the hook where git looks for it, and sets how *.age files are shown.
 func (e *Env) installHook(dir string) error {
 	if _, err := git(dir, "rev-parse", "--git-dir"); err != nil {
-		return hint(errors.New("this folder is not in a git repository"), "git init && bellhop hook install")
+		return noRepo(err)
 	}
 	path, err := secrets.InstallHook(dir)
 	if errors.Is(err, secrets.ErrHookStands) {

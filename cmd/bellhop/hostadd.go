@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"bellhop/internal/fleet"
 	"bellhop/internal/link"
 )
 
@@ -45,6 +46,9 @@ is in bellhop.yaml or hosts/ already is let in anew, when it shows the pinned ke
 }
 
 func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
+	if err := fleet.CheckName("host", o.name); err != nil {
+		return err
+	}
 	dir, err := configDir(o.dir)
 	if err != nil {
 		return err

@@ -134,6 +134,8 @@ func keyWord(k deploy.KeyInfo) (string, func(paint, string) string) {
 		return "present", paint.green
 	case k.Present:
 		return "not expected", paint.yellow
+	case !k.Expected:
+		return "not deployed", paint.yellow
 	}
 	return "missing", paint.red
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -118,7 +119,7 @@ compared with nothing, from the tree alone.`,
 				return e.planOffline(first(args), req.On, asJSON)
 			}
 			if len(args) > 0 {
-				return usage(c, "a folder is only for --offline")
+				return hint(errors.New("a folder is only for --offline"), "of one host, plan tells with: bellhop plan --on %s", args[0])
 			}
 			if serverOf(c) != "" {
 				return e.overSSH(c)

@@ -54,11 +54,20 @@ func git(dir string, args ...string) (string, error) {
 	cmd := exec.Command("git", append([]string{"-C", dir}, args...)...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
+	cmd.Env = append(os.Environ(), "LC_ALL=C") // its words are looked at
 	out, err := cmd.Output()
 	if err != nil {
 		return "", fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(errs.String()))
 	}
 	return strings.TrimSuffix(string(out), "\n"), nil
+}
+
+// noRepo tells why git does not work in a folder.
+func noRepo(err error) error {
+	if strings.Contains(err.Error(), "not a git repository") {
+		return hint(errors.New("this folder is not in a git repository"), "git init && bellhop hook install")
+	}
+	return err
 }
 
 // writeNew writes a file unless one stands there.

@@ -113,6 +113,9 @@ func (e *Env) historyCmd() *cobra.Command {
 		Long: `List runs, newest first: commit, author, cause, time taken, and what came of each host. With a
 host only its runs; with the id of a run only that one.`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if limit < 1 {
+				return usage(c, "--limit %d: want at least 1", limit)
+			}
 			return e.history(c.Context(), &f, first(args), limit)
 		},
 	}

@@ -206,9 +206,18 @@ func (m *configMaker) warn(t *text, at pos, format string, args ...any) {
 	m.problems = append(m.problems, p)
 }
 
+// CheckName says what is wrong with a name for a host, a service, a key or whatever what is; nil when it
+// will do.
+func CheckName(what, name string) error {
+	if nameRule.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("bad name %q for a %s: %s", name, what, nameWords)
+}
+
 func (m *configMaker) goodName(t *text, at pos, what, name string) {
-	if !nameRule.MatchString(name) {
-		m.tell(t, at, "bad name %q for a %s: %s", name, what, nameWords)
+	if err := CheckName(what, name); err != nil {
+		m.tell(t, at, "%v", err)
 	}
 }
 

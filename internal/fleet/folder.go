@@ -309,6 +309,9 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 		return err
 	}
 	u.blob = b
+	if len(b.data) == 0 && !u.dropin {
+		s.tellFile(o.path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
+	}
 	if b.cr > 0 {
 		s.problems = append(s.problems, problemAt(o.path, b.data, pos{b.cr, 1}, "a carriage return: systemd would take it as part of the value; save it with Unix line ends"))
 	}

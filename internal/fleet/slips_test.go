@@ -28,6 +28,17 @@ func TestUnknownSection(t *testing.T) {
 	}
 }
 
+// systemd takes an empty unit file for a mask; an empty drop-in is nothing.
+func TestEmptyUnit(t *testing.T) {
+	m := main2("{ svc: true }")
+	m["services/svc/new.timer"] = ""
+	m["services/svc/svc.service.d/x.conf"] = ""
+	_, err := (&fleet.Loader{}).Load(tree(m))
+	if err == nil || !strings.Contains(err.Error(), "services/svc/new.timer: is empty") || strings.Contains(err.Error(), "x.conf") {
+		t.Errorf("Load = %v, want that new.timer is empty", err)
+	}
+}
+
 // What lies on a tmpfs is gone with the next boot.
 func TestFilesThatABootTakesAway(t *testing.T) {
 	for path, warns := range map[string]bool{"run/foo/x": true, "tmp/x": true, "etc/run/x": false, "var/tmp/x": false, "runner": false} {

@@ -120,6 +120,8 @@ func OpenRead(path string) (*DB, error) {
 	}
 	v, err := db.version()
 	switch {
+	case err == nil && v == 0:
+		err = errors.New("it is empty, or no history: the first run of bellhop serve or bellhop deploy makes it")
 	case err == nil && v < newest():
 		err = errors.New("an older bellhop wrote it: start the server of this one, or deploy once, which brings it up to date")
 	case err == nil:
@@ -140,10 +142,14 @@ func (db *DB) version() (v int64, err error) {
 		return 0, err
 	}
 	if err = db.sql.QueryRow(`SELECT max(version_id) FROM goose_db_version`).Scan(&v); err == nil && v > newest() {
-		err = errors.New("a newer bellhop wrote it: use that one, or one that is newer still")
+		err = ErrNewer
 	}
 	return v, err
 }
+
+// ErrNewer is a file that a newer bellhop wrote. It is not written, since what it has more would be
+// lost without a word.
+var ErrNewer = errors.New("a newer bellhop wrote it: use that one, or one that is newer still")
 
 // newest is the number of the last migration.
 func newest() (v int64) {

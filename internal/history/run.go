@@ -263,6 +263,9 @@ func (db *DB) after(h Host, e End, now time.Time) Host {
 	switch {
 	case e.Stood():
 		h.Digest, h.Had, h.Commit = e.Digest, true, e.Commit
+		if e.Manifest != nil {
+			h.KeysExpected = len(e.Manifest.Keys)
+		}
 		if e.Outcome == bundle.OutcomeDone || h.DeployedAt.IsZero() {
 			h.DeployedAt = now
 		}

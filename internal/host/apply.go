@@ -263,7 +263,7 @@ func (r *run) begin() error {
 		return err
 	}
 	if err := r.m.reserve(r.offer.Run, reserveSize); err != nil {
-		return fmt.Errorf("make room for the record: %w", err)
+		return fmt.Errorf("make room for the record in %s: %w", bundle.StateDir, err)
 	}
 	r.begun = &journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, steps: map[string]bool{},
 		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}

@@ -104,6 +104,8 @@ func (r *run) usable(ctx context.Context) error {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
 		case load == "not-found" && strings.HasPrefix(files[n], bundle.QuadletDir+"/"):
 			bad = append(bad, fmt.Errorf("unit %s: podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", n, files[n], quadletGenerator))
+		case load == "masked":
+			bad = append(bad, fmt.Errorf("unit %s: systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd", n))
 		default:
 			bad = append(bad, fmt.Errorf("unit %s: systemd can't use it as it is written: %s (its journal tells why)", n, load))
 		}

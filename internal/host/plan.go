@@ -123,7 +123,7 @@ func (w *work) planPaths() error {
 
 func (w *work) planWanted(p string, want desire, is thing, o ownedPath, mine bool) error {
 	if is.Kind == foreign {
-		return refuse(bundle.RefusedBundle, "%s is on the host, and is no file", p)
+		return refuse(bundle.RefusedBundle, "%s is on the host, and is no file: move it away there, then bellhop deploy --retry", p)
 	}
 	if !mine {
 		o.Original = is

@@ -79,7 +79,7 @@ func (w *work) planUnits(ctx context.Context) error {
 		o, had := old[n]
 		u, has := new[n]
 		if has && (st.Load == "masked" || st.File == "masked" || st.File == "masked-runtime") {
-			return refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s)", n, st.Fragment)
+			return refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s): systemctl unmask %s there, then bellhop deploy --retry", n, st.Fragment, n)
 		}
 		if has {
 			w.planUnit(u, o, had, st)

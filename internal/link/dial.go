@@ -203,6 +203,7 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	counted := &countedConn{Conn: nc, n: n, beat: &p.beat}
 	var bad *HostKeyError
 	var proven, asked bool
+	var keyless error // why there is nothing to log in with
 	sc, chans, reqs, err := ssh.NewClientConn(counted, addr, &ssh.ClientConfig{
 		User:              t.user(),
 		ClientVersion:     "SSH-2.0-bellhop",
@@ -218,7 +219,9 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 		// One method with all keys: only the first of each kind of method is ever used.
 		Auth: []ssh.AuthMethod{ssh.PublicKeysCallback(func() ([]ssh.Signer, error) {
 			asked = true
-			return p.cfg.Signers()
+			var signers []ssh.Signer
+			signers, keyless = p.cfg.Signers()
+			return signers, keyless
 		})},
 	})
 	if err == nil && !stop() {
@@ -237,6 +240,8 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 		return nil, &HostKeyError{Host: t.Name, Address: addr, Pinned: fingerprints(pins)}
 	case ctx.Err() != nil:
 		return nil, &Error{t.Name, ErrUnreachable, context.Cause(ctx)}
+	case keyless != nil:
+		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, keyless)}
 	case asked && strings.Contains(err.Error(), "unable to authenticate"):
 		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, err)}
 	case asked: // hung up after it had our key: an account that may not log in (yet)

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -36,9 +37,14 @@ func TestKeySigners(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := newHost(t, "a")
+	cfg := config(t)
+	cfg.Signers = func() ([]ssh.Signer, error) { return nil, errors.New("there is no key here") }
+	if err := talk(t.Context(), newPool(t, cfg), h.Target()); !errors.Is(err, link.ErrAuth) || !strings.HasSuffix(err.Error(), ": there is no key here") || strings.Contains(err.Error(), "hung up") {
+		t.Errorf("without a key: %v, want that there is none", err)
+	}
 	pub, _ := ssh.NewPublicKey(key.Public())
 	h.Allow(pub)
-	cfg := config(t)
+	cfg = config(t)
 	cfg.Signers = signers // it is read again, after it failed
 	if err := talk(t.Context(), newPool(t, cfg), h.Target()); err != nil {
 		t.Error(err)
