@@ -57,16 +57,22 @@ func (p paint) hostHue(h history.HostStatus) func(int, string) string {
 }
 
 func printErrors(w io.Writer, p paint, hosts []history.HostStatus) {
-	first := true
+	var errs []string
+	with := map[string][]string{} // the same error of many hosts, as of a config that can't be read, is told once
 	for _, h := range hosts {
 		if h.Error == nil {
 			continue
 		}
-		if first {
-			fmt.Fprintln(w)
-			first = false
+		if with[*h.Error] == nil {
+			errs = append(errs, *h.Error)
 		}
-		fmt.Fprintf(w, "%s: %s\n", p.red(h.Name), indentRest(*h.Error, "  "))
+		with[*h.Error] = append(with[*h.Error], p.red(h.Name))
+	}
+	if len(errs) > 0 {
+		fmt.Fprintln(w)
+	}
+	for _, e := range errs {
+		fmt.Fprintf(w, "%s: %s\n", strings.Join(with[e], ", "), indentRest(e, "  "))
 	}
 }
 
@@ -144,7 +150,7 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 				return outcomePaint(p, c)
 			}
 			return c
-		}, "  "+res.Name, or(res.Outcome, "running"), took(time.Duration(res.TookMs)*time.Millisecond), resultText(res))
+		}, "  "+res.Name, or(res.Outcome, "running"), tookOf(res), resultText(res, r.Error))
 	}
 	t.write(w)
 	for _, res := range r.Hosts {
@@ -154,8 +160,19 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 	}
 }
 
-// resultText says what changed on a host, or what went wrong.
-func resultText(r history.RunResult) string {
+// tookOf is how long a run took on a host, nothing while that is not known.
+func tookOf(r history.RunResult) string {
+	if r.Outcome == nil {
+		return "–"
+	}
+	return took(time.Duration(r.TookMs) * time.Millisecond)
+}
+
+// resultText says what changed on a host, or what went wrong there and was not told of the whole run.
+func resultText(r history.RunResult, told string) string {
+	if r.Error != nil && *r.Error == told {
+		return ""
+	}
 	if r.Error != nil {
 		return indentRest(*r.Error, "      ")
 	}

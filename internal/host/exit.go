@@ -57,6 +57,7 @@ func (s UnitState) ended() string {
 var results = map[string]string{
 	"oom-kill":        "the host had no memory left for it",
 	"protocol":        "it did not tell systemd that it is ready, as its Type= asks",
+	"resources":       "systemd could not get what it needs for it, such as a port that another has; bellhop logs tells what",
 	"start-limit-hit": "it was started too often in a short time",
 	"timeout":         "it was not done within TimeoutStartSec= or TimeoutStopSec=",
 	"watchdog":        "it was silent for longer than WatchdogSec=",

@@ -107,7 +107,7 @@ func (r *run) usable(ctx context.Context) error {
 		case load == "masked":
 			bad = append(bad, fmt.Errorf("unit %s: systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd", n))
 		default:
-			bad = append(bad, fmt.Errorf("unit %s: systemd can't use it as it is written: %s (its journal tells why)", n, load))
+			bad = append(bad, fmt.Errorf("unit %s: systemd can't use it as it is written: %s (why: bellhop logs %s %s)", n, load, r.offer.Manifest.Host, n))
 		}
 	}
 	return errors.Join(bad...)
