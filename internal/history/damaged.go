@@ -11,17 +11,24 @@ import (
 // are asked when it is gone. It is not thrown away unasked, since it is the log of runs too.
 var ErrDamaged = errors.New("the file is damaged")
 
-// The result codes of SQLite that say so, https://www.sqlite.org/rescode.html.
+// Result codes of SQLite, https://www.sqlite.org/rescode.html.
 const (
-	codeCorrupt = 11
-	codeNotADB  = 26
+	codeCorrupt  = 11
+	codeCantOpen = 14
+	codeNotADB   = 26
 )
 
 // told marks an error of the database that is told by its kind.
 func told(err error) error {
 	var e *sqlite.Error
-	if errors.As(err, &e) && (e.Code()&0xff == codeCorrupt || e.Code()&0xff == codeNotADB) {
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch e.Code() & 0xff {
+	case codeCorrupt, codeNotADB:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	case codeCantOpen:
+		return fmt.Errorf("%w: may you write in its folder? whoever only reads makes bellhop.db-shm there too", err)
 	}
 	return err
 }

@@ -901,3 +901,15 @@ func TestDamagedFileIsTold(t *testing.T) {
 		}
 	}
 }
+
+// A folder that SQLite can't write in is told as such.
+func TestFolderThatCantBeWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Close(), os.Symlink("/nowhere/at/all", path+"-shm"))
+	_, err := history.OpenRead(path)
+	if err == nil || !strings.Contains(err.Error(), "may you write in its folder?") {
+		t.Errorf("OpenRead = %v, want that the folder may be the reason", err)
+	}
+}
