@@ -165,6 +165,19 @@ func TestKeysOfWhatStands(t *testing.T) {
 	if got := read(t, w.machines["a"].Path("/run/keys/key1")); got != "value 1" {
 		t.Errorf("key1 holds %q", got)
 	}
+	w.vault(3, w.realAge(), func(i int) string { return fmt.Sprint("value ", i) })
+	w.enable("a", "vault", "db", "mail", "web")
+	w.machines["a"].Fail("vault.service")
+	w.push("one key more, and it fails", history.RunFailed)
+	if h := w.state("a"); h.Keys != (history.KeyCount{Expected: 2, Present: 2}) {
+		t.Errorf("after a rollback status counts keys %+v, want 2 of 2", h.Keys)
+	}
+	hks, err := w.d.KeyStatus(t.Context(), "")
+	w.must(err)
+	if len(hks) != 1 || len(hks[0].Keys) != 3 || !hks[0].Keys[1].Expected || hks[0].Keys[2].Expected || hks[0].Keys[2].Present {
+		t.Errorf("key status %+v, want key2 neither expected nor present", hks)
+	}
+	w.enable("a", "web")
 	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
 	if hks, err := w.d.KeyStatus(t.Context(), ""); err != nil || len(hks) != 0 || w.state("a").Keys != (history.KeyCount{}) {
 		t.Errorf("after the keys left: %+v, %v, status %+v", hks, err, w.state("a").Keys)

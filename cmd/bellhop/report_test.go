@@ -1,12 +1,24 @@
 package main
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	"bellhop/internal/history"
 )
+
+// A repo of another user is one: git's own words say what is wrong with it.
+func TestNoRepo(t *testing.T) {
+	if err := noRepo(errors.New("git rev-parse: exit status 128: fatal: not a git repository")); !strings.HasPrefix(hintFor(err), "git init") {
+		t.Errorf("no repository: %v, hint %q", err, hintFor(err))
+	}
+	dubious := errors.New("git rev-parse: exit status 128: fatal: detected dubious ownership in repository at '/srv/config'")
+	if err := noRepo(dubious); err != dubious {
+		t.Errorf("a repo of another user: %v", err)
+	}
+}
 
 // What is wrong with the config is wrong on every host: it is told once.
 func TestOneProblemIsToldOnce(t *testing.T) {

@@ -2,9 +2,6 @@ package history
 
 import (
 	"cmp"
-	"context"
-	"database/sql"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -129,10 +126,11 @@ func (db *DB) interrupted(tx *tx) ([]Interrupted, error) {
 		for _, o := range runs {
 			commit, ok := commits[o.run]
 			if !ok {
-				err := tx.conn.QueryRowContext(context.Background(), `SELECT commit_id FROM runs WHERE id = ?`, o.run).Scan(&commit)
-				if err != nil && !errors.Is(err, sql.ErrNoRows) {
+				found, err := column(tx, `SELECT commit_id FROM runs WHERE id = ?`, o.run)
+				if err != nil {
 					return nil, err
 				}
+				commit = strings.Join(found, "") // at most one
 				commits[o.run] = commit
 			}
 			all = append(all, Interrupted{Run: o.run, Host: host, Digest: o.digest, Commit: commit, BegunAt: o.at})

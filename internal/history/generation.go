@@ -33,7 +33,7 @@ func (db *DB) readKept(q querier) error {
 	err := rows.read(q, func(seq int64, commit string, k keptEntry) {
 		rows.have(seq)
 		g := Generation{k.Generation, k.Digest, commit, time.UnixMilli(k.At).UTC(), seq}
-		kept[k.Host], _ = after(kept[k.Host], g, rows.drop)
+		kept[k.Host], _ = follow(kept[k.Host], g, rows.drop)
 	})
 	if err != nil {
 		return err
@@ -55,10 +55,10 @@ func (db *DB) countKept(rows map[int64]bool) map[int64][]keptEntry {
 	return count
 }
 
-// after is what a host keeps when g comes to stand there; drop gets the rows of what it does not keep
+// follow is what a host keeps when g comes to stand there; drop gets the rows of what it does not keep
 // of kept. It says whether the host went back: a number above the one that stands is of a life that it
 // has lost.
-func after(kept []Generation, g Generation, drop func(row int64)) (now []Generation, back bool) {
+func follow(kept []Generation, g Generation, drop func(row int64)) (now []Generation, back bool) {
 	now = make([]Generation, 0, keepGenerations)
 	for _, k := range kept {
 		if k.Generation < g.Generation && k.Generation > g.Generation-keepGenerations {
@@ -75,7 +75,7 @@ func after(kept []Generation, g Generation, drop func(row int64)) (now []Generat
 func (db *DB) stands(host string, g Generation) {
 	g.row = db.keptRows.add(g.Commit, keptEntry{host, g.Generation, g.Digest, millis(g.At)})
 	var back bool
-	if db.kept[host], back = after(db.kept[host], g, db.keptRows.drop); back {
+	if db.kept[host], back = follow(db.kept[host], g, db.keptRows.drop); back {
 		db.keptRows.cleanse(host, g.row)
 	}
 }

@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -411,15 +410,7 @@ func TestMemoryIsTheFile(t *testing.T) {
 				}
 			}
 		}
-		r, err := history.OpenRead(path)
-		must(t, err)
-		ms := cmp.Transformer("ms", func(t time.Time) int64 { return t.UnixMilli() })
-		diff := cmp.Diff(db.Hosts(), r.Hosts(), ms) + cmp.Diff(db.Opened(), r.Opened()) + cmp.Diff(db.Ahead(), r.Ahead()) +
-			cmp.Diff(db.Kept(), r.Kept(), ms, cmpopts.IgnoreUnexported(history.Generation{}))
-		must(t, r.Close())
-		if diff != "" {
-			t.Fatalf("step %d: memory against the file (-memory +file):\n%s", step, diff)
-		}
+		sameAsFile(t, step, db, path)
 	}
 }
 

@@ -17,6 +17,20 @@ import (
 	"bellhop/internal/history"
 )
 
+// sameAsFile holds what is in memory against what a reader of the file finds.
+func sameAsFile(t *testing.T, step int, db *history.DB, path string) {
+	t.Helper()
+	r, err := history.OpenRead(path)
+	must(t, err)
+	ms := cmp.Transformer("ms", func(t time.Time) int64 { return t.UnixMilli() })
+	diff := cmp.Diff(db.Hosts(), r.Hosts(), ms) + cmp.Diff(db.Opened(), r.Opened()) + cmp.Diff(db.Ahead(), r.Ahead()) +
+		cmp.Diff(db.Kept(), r.Kept(), ms, cmpopts.IgnoreUnexported(history.Generation{}))
+	must(t, r.Close())
+	if diff != "" {
+		t.Fatalf("step %d: memory against the file (-memory +file):\n%s", step, diff)
+	}
+}
+
 // Many hosts at once, in transactions that they share and that fail for one of them, while others are
 // forgotten, renamed and installed anew: memory is the file, and no row stays for nothing.
 func TestManyAtOnceIsTheFile(t *testing.T) {
@@ -101,15 +115,7 @@ func TestManyAtOnceIsTheFile(t *testing.T) {
 		if err := db.Sound(); err != nil {
 			t.Fatalf("step %d: %v", step, err)
 		}
-		r, err := history.OpenRead(path)
-		must(t, err)
-		ms := cmp.Transformer("ms", func(t time.Time) int64 { return t.UnixMilli() })
-		diff := cmp.Diff(db.Hosts(), r.Hosts(), ms) + cmp.Diff(db.Opened(), r.Opened()) + cmp.Diff(db.Ahead(), r.Ahead()) +
-			cmp.Diff(db.Kept(), r.Kept(), ms, cmpopts.IgnoreUnexported(history.Generation{}))
-		must(t, r.Close())
-		if diff != "" {
-			t.Fatalf("step %d: memory against the file (-memory +file):\n%s", step, diff)
-		}
+		sameAsFile(t, step, db, path)
 	}
 }
 

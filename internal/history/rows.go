@@ -46,9 +46,7 @@ func (t *tx) add(r *rows, key string, args ...any) error {
 			return err
 		}
 	}
-	if key != "" {
-		t.keys[key] = true
-	}
+	t.keys[key] = true
 	i := slices.IndexFunc(t.waiting, func(p *pending) bool { return p.rows == r })
 	if i < 0 {
 		i = len(t.waiting)

@@ -11,3 +11,6 @@ func init() {
 	fsync = func(*os.File) error { return nil }
 	syncfs = func(int) error { return nil }
 }
+
+// Locked is what install says of an error.
+var Locked = locked
