@@ -27,6 +27,9 @@ const (
 	// gather is how long it then waits, for each host at work; mostGather caps it.
 	gather     = time.Millisecond
 	mostGather = 60 * time.Millisecond
+	// beat is that of the clock at which it looks who came. The lines of a crowd are read at the
+	// same one: a process that wakes rarely, for all there is to do, works less for each.
+	beat = 20 * time.Millisecond
 	// linger is how long whoever writes waits for more before it ends: a new one grows a new
 	// stack, and SQLite's is deep.
 	linger = time.Second
@@ -66,14 +69,34 @@ func (db *DB) lead() {
 		if !db.waits() {
 			return
 		}
-		if n := db.atWork.Load(); n >= crowd {
-			time.Sleep(min(time.Duration(n)*gather, mostGather))
+		if n := int(db.atWork.Load()); n >= crowd {
+			db.gather(n)
 		}
 		db.queue.Lock()
 		jobs := db.jobs
 		db.jobs = nil
 		db.queue.Unlock()
 		db.together(jobs)
+	}
+}
+
+// gather waits for others of n hosts at work, up to a beat at which nobody new came, or at which most
+// are there.
+func (db *DB) gather(n int) {
+	left := min(time.Duration(n)*gather, mostGather)
+	if left < beat {
+		time.Sleep(left)
+		return
+	}
+	for had := 0; left >= beat; left -= beat {
+		time.Sleep(beat - time.Duration(time.Now().UnixNano())%beat)
+		db.queue.Lock()
+		came := len(db.jobs)
+		db.queue.Unlock()
+		if came == had || came >= n*3/4 {
+			return
+		}
+		had = came
 	}
 }
 
