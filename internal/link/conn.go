@@ -174,40 +174,55 @@ func (c *conn) tend(now time.Time, mayAsk bool) (next time.Duration, asked bool)
 	return answer, true
 }
 
-// openChannel is OpenChannel that ends with ctx. A peer that does not even answer that is
-// not worth keeping, so the connection goes after it.
-func (c *conn) openChannel(ctx context.Context, kind string, extra []byte) (ssh.Channel, <-chan *ssh.Request, error) {
+// openChannel is OpenChannel that ends with ctx, or when there is no answer within wait, unless that
+// is 0. A peer that does not even answer that is not worth keeping, so the connection goes after it.
+// What the peer asks on the channel goes to serve, in a goroutine of its own.
+func (c *conn) openChannel(ctx context.Context, wait time.Duration, kind string, extra []byte, serve func(<-chan *ssh.Request)) (ssh.Channel, error) {
 	type opened struct {
-		ch   ssh.Channel
-		reqs <-chan *ssh.Request
-		err  error
+		ch  ssh.Channel
+		err error
 	}
-	got := make(chan opened, 1)
+	got, gone := make(chan opened), make(chan struct{})
+	var last *time.Timer // of the peer, once nobody waits any more
 	go func() {
 		ch, reqs, err := c.ssh.OpenChannel(kind, extra)
-		got <- opened{ch, reqs, err}
+		select {
+		case got <- opened{ch, err}:
+		case <-gone:
+			last.Stop()
+			serve = ssh.DiscardRequests
+			if err == nil {
+				go ch.Close()
+			}
+		}
+		if err == nil {
+			serve(reqs)
+		}
 	}()
+	var late <-chan time.Time
+	if wait > 0 {
+		limit := time.NewTimer(wait)
+		defer limit.Stop()
+		late = limit.C
+	}
+	var why error
 	select {
 	case o := <-got:
 		if o.err != nil && strings.HasSuffix(o.err.Error(), "<nil>") { // the package's word for it
 			o.err = errors.New("the line broke")
 		}
-		return o.ch, o.reqs, o.err
+		return o.ch, o.err
+	case <-late:
+		why = noAnswer(wait)
 	case <-ctx.Done():
+		why = context.Cause(ctx)
 	}
-	go func() {
-		select {
-		case o := <-got:
-			if o.err == nil {
-				go ssh.DiscardRequests(o.reqs)
-				o.ch.Close()
-			}
-		case <-time.After(closeGrace):
-			c.close(context.Cause(ctx))
-		}
-	}()
-	return nil, nil, context.Cause(ctx)
+	last = time.AfterFunc(closeGrace, func() { c.close(why) })
+	close(gone)
+	return nil, why
 }
+
+func noAnswer(wait time.Duration) error { return fmt.Errorf("no answer in %v", wait) }
 
 // countedConn counts bytes and remembers when the last ones moved.
 type countedConn struct {

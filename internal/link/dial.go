@@ -176,17 +176,16 @@ func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.C
 	if err != nil {
 		return nil, nil, fmt.Errorf("jump through %w", err)
 	}
-	ch, reqs, err := c.openChannel(ctx, "direct-tcpip", ssh.Marshal(struct {
+	ch, err := c.openChannel(ctx, 0, "direct-tcpip", ssh.Marshal(struct {
 		Host     string
 		Port     uint32
 		From     string
 		FromPort uint32
-	}{host, port, "127.0.0.1", 0}))
+	}{host, port, "127.0.0.1", 0}), ssh.DiscardRequests)
 	if err != nil {
 		c.release()
 		return nil, nil, fmt.Errorf("jump through %s to %s: %w", jump.Name, addr, err)
 	}
-	go ssh.DiscardRequests(reqs)
 	return &channelConn{Channel: ch, to: addr}, c.release, nil
 }
 

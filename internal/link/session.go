@@ -31,9 +31,10 @@ type Session struct {
 	ctx    context.Context
 	conn   *conn
 	ch     ssh.Channel
-	ahead  []byte    // read already, and first in line
-	errs   io.Writer // where stderr goes
-	tail   *capped   // the first of stderr, when nobody else wants it
+	begun  atomic.Bool // its command was sent
+	ahead  []byte      // read already, and first in line
+	errs   io.Writer   // where stderr goes
+	tail   *capped     // the first of stderr, when nobody else wants it
 	drain  chan struct{}
 	done   chan struct{}
 	stop   func() bool
@@ -94,32 +95,38 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 	if pooled {
 		wait = staleTimeout
 	}
-	ch, reqs, err := c.openSession(ctx, wait)
-	if err != nil {
-		<-c.slots
-		return nil, false, err
-	}
-	octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
-	defer cancel()
-	s := &Session{ctx: ctx, conn: c, ch: ch, errs: stderr,
-		drain: make(chan struct{}), done: make(chan struct{})}
+	s := &Session{ctx: ctx, conn: c, errs: stderr, drain: make(chan struct{}), done: make(chan struct{})}
 	if stderr == nil {
 		s.tail = &capped{max: stderrCap}
 		s.errs = s.tail
 	}
-	go s.collect(reqs)
+	s.ch, err = c.openSession(ctx, wait, s.collect)
+	if err != nil {
+		<-c.slots
+		return nil, false, err
+	}
 	go s.drainStderr()
-	c.pool.entry(c.target.Name).n.sessions.Add(1)
+	c.wire.n.sessions.Add(1)
 	// The exec's answer is not waited for by itself: it comes with the first bytes.
-	guard := context.AfterFunc(octx, func() { c.close(context.Cause(octx)) })
-	err = cmd.start(ch)
-	guard()
+	s.stop = context.AfterFunc(ctx, s.ctxEnded)
+	late := time.AfterFunc(wait, func() { c.close(noAnswer(wait)) })
+	err = cmd.start(s.ch)
+	late.Stop()
 	if err != nil {
 		s.Close()
 		return nil, true, fmt.Errorf("start the command: %w", err)
 	}
-	s.stop = context.AfterFunc(ctx, s.abort)
+	s.begun.Store(true)
 	return s, true, nil
+}
+
+// ctxEnded ends the session, and the connection when not even its command could be sent.
+func (s *Session) ctxEnded() {
+	if s.begun.Load() {
+		s.abort()
+	} else {
+		s.conn.close(context.Cause(s.ctx))
+	}
 }
 
 type ptyRequest struct {

@@ -20,8 +20,8 @@ const (
 )
 
 // openSession opens a channel for a session within wait, and waits for its turn where the host
-// allows fewer sessions at once than we would like.
-func (c *conn) openSession(ctx context.Context, wait time.Duration) (_ ssh.Channel, _ <-chan *ssh.Request, err error) {
+// allows fewer sessions at once than we would like. serve hears how the session ends.
+func (c *conn) openSession(ctx context.Context, wait time.Duration, serve func(<-chan *ssh.Request)) (_ ssh.Channel, err error) {
 	c.wire.work()
 	defer func() {
 		if err != nil {
@@ -29,22 +29,20 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration) (_ ssh.Chann
 		}
 	}()
 	for alone, ended := 0, false; ; {
-		octx, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("no answer in %v", wait))
-		ch, reqs, err := c.openChannel(octx, "session", nil)
-		cancel()
+		ch, err := c.openChannel(ctx, wait, "session", nil, serve)
 		var refused *ssh.OpenChannelError
 		switch {
 		case err == nil:
 			c.running.Add(1)
 			c.hadSession.Store(true)
-			return ch, reqs, nil
+			return ch, nil
 		case !errors.As(err, &refused):
 			if ctx.Err() == nil {
 				c.close(err)
 			}
-			return nil, nil, fmt.Errorf("open a session: %w", err)
+			return nil, fmt.Errorf("open a session: %w", err)
 		case !c.hadSession.Load(), alone == turnTries && c.running.Load() == 0:
-			return nil, nil, there{fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)}
+			return nil, there{fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)}
 		}
 		var again <-chan time.Time
 		if c.running.Load() == 0 || ended && alone < turnTries { // sshd may count one that has ended
@@ -56,9 +54,9 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration) (_ ssh.Chann
 		case <-c.ends:
 			alone, ended = 0, true
 		case <-c.down:
-			return nil, nil, fmt.Errorf("open a session: %w", c.why)
+			return nil, fmt.Errorf("open a session: %w", c.why)
 		case <-ctx.Done():
-			return nil, nil, fmt.Errorf("open a session: others are at work, and sshd takes no more at once: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("open a session: others are at work, and sshd takes no more at once: %w", context.Cause(ctx))
 		}
 	}
 }
