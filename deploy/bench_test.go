@@ -236,7 +236,7 @@ func median(ds []time.Duration) time.Duration {
 
 // BenchmarkRatioFleet pushes one changed file of ten to 1,000 hosts in another process. The
 // deployer's CPU stands against that of bare handshakes and execs of the same bytes, cold
-// and warm, alternating, medians of five; its memory is read with every line open.
+// and warm, alternating, medians of nine; its memory is read with every line open.
 func BenchmarkRatioFleet(b *testing.B) {
 	w := newFleetWorld(b)
 	w.deploy() // everything is new
@@ -246,7 +246,7 @@ func BenchmarkRatioFleet(b *testing.B) {
 	// bytes of one warm push, half each way, since `cat` gives them back
 	n := (after.BytesOut - before.BytesOut + after.BytesIn - before.BytesIn) / benchHosts / 2
 	var coldBase, cold, warmBase, warm []time.Duration
-	for range 5 {
+	for range 9 {
 		clients, took := w.bare(nil, n)
 		coldBase = append(coldBase, took)
 		_, took = w.bare(clients, n)
