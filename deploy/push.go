@@ -127,7 +127,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.End, bool) {
 	away := errors.Is(err, link.ErrUnreachable) && !errors.Is(err, link.ErrThere)
 	d.noteAway(hp.Name, away)
-	e := history.End{Outcome: history.Pending, State: history.Pending, Error: clean(err.Error(), maxText), Present: -1}
+	text := withoutName(err.Error(), hp.Name)
+	e := history.End{Outcome: history.Pending, State: history.Pending, Error: clean(text, maxText), Present: -1}
 	var final errFinal
 	var gone errLost
 	var key *link.HostKeyError
@@ -140,16 +141,24 @@ func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.E
 	case errors.As(err, &final):
 		e.Outcome, e.State = final.state, final.state
 	case errors.As(err, &key):
-		e.Outcome, e.State, e.Error = history.Refused, history.Refused, clean(strange(err, key), maxText)
+		e.Outcome, e.State, e.Error = history.Refused, history.Refused, clean(strange(text, key), maxText)
 		d.forgetStanding(hp.Name)
 	case errors.Is(err, link.ErrSudo), errors.Is(err, link.ErrHelper):
 		e.Outcome, e.State = history.Failed, history.Pending
 	case errors.Is(context.Cause(ctx), context.Canceled):
 		e.Outcome, e.State = history.RunCancelled, hp.State
 	case away:
-		e.Error = clean(sinceWhen(hp.last, time.Now())+err.Error(), maxText)
+		e.Error = clean(sinceWhen(hp.last, time.Now())+text, maxText)
 	}
 	return e, false
+}
+
+// withoutName takes the host's name out of an error of its line: who shows it says whose it is.
+func withoutName(text, host string) string {
+	if rest, ok := strings.CutPrefix(text, host+": "); ok {
+		return rest
+	}
+	return strings.Replace(text, ": "+host+": ", ": ", 1)
 }
 
 // awaySince is how the error of a host that is away begins; a later one keeps the time.
@@ -166,8 +175,8 @@ func sinceWhen(last history.Host, now time.Time) string {
 }
 
 // strange tells of a host that shows another key than is pinned, and what a person can do.
-func strange(err error, key *link.HostKeyError) string {
-	text := err.Error() + "; nothing was sent there. Someone may stand in between"
+func strange(text string, key *link.HostKeyError) string {
+	text += "; nothing was sent there. Someone may stand in between"
 	if key.Line == "" {
 		return text + "; if you know why it changed, bellhop host add shows the keys that it has now"
 	}

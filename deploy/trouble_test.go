@@ -470,7 +470,7 @@ func TestHostsThatAreAway(t *testing.T) {
 	w.push("first", history.RunPartial)
 	since := func(host string) string {
 		h := w.state(host)
-		if h.State != history.Pending || h.Error == nil || !strings.HasPrefix(*h.Error, "away since 20") || !strings.Contains(*h.Error, "no answer") {
+		if h.State != history.Pending || h.Error == nil || !strings.HasPrefix(*h.Error, "away since 20") || !strings.HasSuffix(*h.Error, "Z: unreachable: no answer") {
 			t.Fatalf("%s is %s (%v), want pending, with since when and why", host, h.State, h.Error)
 		}
 		at, _, _ := strings.Cut(*h.Error, "Z: ")

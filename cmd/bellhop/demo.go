@@ -307,7 +307,7 @@ func (d *demo) status(ctx context.Context) error {
 		return err
 	}
 	var b strings.Builder
-	printStatus(&b, d.p, s, time.Now())
+	printStatus(&b, d.p, s, true, time.Now())
 	d.show(b.String())
 	return nil
 }

@@ -19,7 +19,8 @@ var stateOrder = []string{
 	history.Unconfirmed, history.Refused, history.Held, history.Unknown, history.Never, history.Released,
 }
 
-func printStatus(w io.Writer, p paint, s history.Status, now time.Time) {
+// printStatus shows the fleet; served says that a running server was asked.
+func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.Time) {
 	head := []string{p.bold(or(s.Network, "no network yet"))}
 	if s.Branch != nil {
 		head = append(head, *s.Branch)
@@ -29,6 +30,9 @@ func printStatus(w io.Writer, p paint, s history.Status, now time.Time) {
 	}
 	if s.Paused {
 		head = append(head, p.yellow("paused"))
+	}
+	if !served {
+		head = append(head, p.dim("(no server)"))
 	}
 	fmt.Fprintf(w, "%s: %s\n", strings.Join(head, " "), countStates(p, s.Hosts))
 	if len(s.Hosts) == 0 {
@@ -42,6 +46,9 @@ func printStatus(w io.Writer, p paint, s history.Status, now time.Time) {
 	}
 	t.write(w)
 	printErrors(w, p, s.Hosts)
+	if slices.ContainsFunc(s.Hosts, func(h history.HostStatus) bool { return h.State == history.Failed || h.State == history.RolledBack }) {
+		fmt.Fprintf(w, "\n%s\n", p.dim("What failed on a host is tried there again once it changes, or with: bellhop deploy --retry"))
+	}
 }
 
 func (p paint) hostHue(h history.HostStatus) func(int, string) string {

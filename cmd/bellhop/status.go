@@ -47,14 +47,14 @@ from the state directory. --exit-code ends with 3 when a host needs a look.`,
 }
 
 func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
-	s, err := e.readStatus(ctx, f)
+	s, served, err := e.readStatus(ctx, f)
 	if err != nil {
 		return err
 	}
 	if f.json {
 		err = e.writeJSON(s)
 	} else {
-		printStatus(e.Stdout, e.outPaint(), s, time.Now())
+		printStatus(e.Stdout, e.outPaint(), s, served, time.Now())
 	}
 	if err == nil && exitCode && len(s.Failing()) > 0 {
 		return exit(exitHosts)
@@ -62,21 +62,22 @@ func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
 	return err
 }
 
-func (e *Env) readStatus(ctx context.Context, f *lookFlags) (s history.Status, err error) {
+// readStatus asks the running server, or reads the file when none is.
+func (e *Env) readStatus(ctx context.Context, f *lookFlags) (s history.Status, served bool, err error) {
 	client, err := dial(f.stateDir)
 	if err != nil {
-		return s, err
+		return s, false, err
 	}
 	if client != nil {
 		defer client.Close()
 		s, err = server.Call[history.Status](ctx, client, "status", onRequest{f.on}, nil)
-		return s, fromSocket(err)
+		return s, true, fromSocket(err)
 	}
 	err = f.read(func(db *history.DB) error {
 		s, err = pickHosts(ctx, db, f.on)
 		return err
 	})
-	return s, err
+	return s, false, err
 }
 
 // read opens history for reading.
