@@ -904,3 +904,26 @@ func TestFolderThatCantBeWritten(t *testing.T) {
 		t.Errorf("OpenRead = %v, want that the folder may be the reason", err)
 	}
 }
+
+// Nobody may ever listen: what is to be told does not grow without end.
+func TestOutboxOfNobody(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	must(t, open(t, path).Close())
+	raw, err := sql.Open("sqlite", path)
+	must(t, err)
+	_, err = raw.Exec(`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2010)
+		INSERT INTO outbox(messages) SELECT '[{"at":"2026-01-01T00:00:00Z","kind":"run","run":"r' || i || '","now":"done"}]' FROM n`)
+	must(t, err)
+	must(t, raw.Close())
+	db := open(t, path)
+	deploy(t, db, "r", "c", "d", 1)
+	ms, err := db.Outbox(t.Context(), 1<<20)
+	must(t, err)
+	rows := map[int64]bool{}
+	for _, m := range ms {
+		rows[m.Seq] = true
+	}
+	if last := ms[len(ms)-1]; len(rows) > 2001 || len(rows) < 1999 || last.Run != "r" {
+		t.Errorf("%d transactions are to be told, the last of run %q; want 2,000 up to run r", len(rows), last.Run)
+	}
+}
