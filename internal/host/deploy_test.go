@@ -165,6 +165,31 @@ func TestFailedStartRollsBack(t *testing.T) {
 	}
 }
 
+// masks has systemd take a unit for masked once it was told of it.
+type masks struct {
+	*box
+	unit string
+}
+
+func (m masks) Glance(ctx context.Context, names []string) (map[string]host.UnitState, error) {
+	states, err := m.box.Glance(ctx, names)
+	if st, ok := states[m.unit]; ok && st.Load == "loaded" {
+		st.Load = "masked"
+		states[m.unit] = st
+	}
+	return states, err
+}
+
+func TestUnitThatIsMaskedAfterTheReload(t *testing.T) {
+	b := newBox(t)
+	before := b.all()
+	b.m.Systemd = masks{b, "bot.service"}
+	if got := b.deploy(bot("one"), bundle.OutcomeRolledBack); !strings.Contains(got.res.Error, "unit bot.service: systemd takes it for masked") {
+		t.Errorf("result %+v, want a word on the mask", got.res)
+	}
+	b.compare(before, "after the rollback")
+}
+
 func TestFirstDeployThatFailsLeavesNothing(t *testing.T) {
 	b := newBox(t)
 	before := b.all()
