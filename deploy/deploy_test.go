@@ -413,6 +413,24 @@ func TestReleasedHost(t *testing.T) {
 	w.wantState("b", history.Current, *r.Commit)
 }
 
+// Where a jump host shows another key, the host behind it says whose key that is.
+func TestHostKeyOfAJumpHostChanged(t *testing.T) {
+	w := newWorld(t, "gate", "a")
+	w.yaml["a"] += "    jump: gate\n"
+	w.commit("first")
+	w.must(w.hosts["gate"].NewHostKey())
+	w.run(deploy.Request{Cause: "push"}, history.RunRefused)
+	for _, h := range []struct{ name, word string }{{"gate", "pin the new one in the repo"}, {"a", "pin the new one of gate in the repo"}} {
+		s := w.state(h.name)
+		if s.State != history.Refused || s.Error == nil || !strings.Contains(*s.Error, h.word+": host_key: "+w.hosts["gate"].HostKey()) || strings.HasPrefix(*s.Error, h.name+": ") {
+			t.Errorf("%s is %s (%v), want refused, and %q", h.name, s.State, s.Error, h.word)
+		}
+	}
+	w.enable("gate", "web")
+	r := w.push("the new key is pinned", history.RunDone)
+	w.wantState("a", history.Current, *r.Commit)
+}
+
 func TestHostKeyChangedIsAHardStop(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")

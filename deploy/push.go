@@ -141,7 +141,7 @@ func (d *Deployer) lost(ctx context.Context, hp *HostPlan, err error) (history.E
 	case errors.As(err, &final):
 		e.Outcome, e.State = final.state, final.state
 	case errors.As(err, &key):
-		e.Outcome, e.State, e.Error = history.Refused, history.Refused, clean(strange(text, key), maxText)
+		e.Outcome, e.State, e.Error = history.Refused, history.Refused, clean(strange(text, hp.Name, key), maxText)
 		d.forgetStanding(hp.Name)
 	case errors.Is(err, link.ErrSudo), errors.Is(err, link.ErrHelper):
 		e.Outcome, e.State = history.Failed, history.Pending
@@ -174,13 +174,18 @@ func sinceWhen(last history.Host, now time.Time) string {
 	return awaySince + now.UTC().Format(time.RFC3339) + ": "
 }
 
-// strange tells of a host that shows another key than is pinned, and what a person can do.
-func strange(text string, key *link.HostKeyError) string {
-	text += "; nothing was sent there. Someone may stand in between"
+// strange tells of a host, or of one on the way to it, that shows another key than is pinned, and what
+// a person can do.
+func strange(text, host string, key *link.HostKeyError) string {
+	text += "; nothing was sent there. Someone may stand in between; if you know why it changed, "
 	if key.Line == "" {
-		return text + "; if you know why it changed, bellhop host add shows the keys that it has now"
+		return text + "bellhop host add shows the keys that it has now"
 	}
-	return text + "; if you know why it changed, pin the new one in the repo: host_key: " + key.Line
+	whose := ""
+	if key.Host != host {
+		whose = " of " + key.Host
+	}
+	return text + "pin the new one" + whose + " in the repo: host_key: " + key.Line
 }
 
 // forgetStanding drops what is remembered to stand on a host: the machine that answers there may

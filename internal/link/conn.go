@@ -27,7 +27,8 @@ type conn struct {
 
 	keys       atomic.Bool   // silence is noticed sooner
 	probe      atomic.Bool   // the kernel asks the host's kernel
-	running    atomic.Int32  // sessions that have not ended
+	opening    atomic.Int32  // sessions that the host was asked for
+	running    atomic.Int32  // sessions that have not ended; below 0 for a moment, where one ends as it begins
 	hadSession atomic.Bool   // one was opened
 	ends       chan struct{} // hears of sessions that end
 

@@ -5,3 +5,13 @@ func (p *Pool) OnBeat(f func()) { p.beat.wait = f }
 
 // AtWork is how many sessions the pool takes for being at work.
 func (p *Pool) AtWork() int { return int(p.beat.sessions.Load()) }
+
+// Held is what a host's connection is held by, 0 when there is none.
+func (p *Pool) Held(name string) int32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.entries[name]; e != nil && e.conn != nil {
+		return e.conn.held.Load()
+	}
+	return 0
+}

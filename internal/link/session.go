@@ -77,18 +77,15 @@ func (p *Pool) begin(ctx context.Context, t Target, cmd command, stderr io.Write
 }
 
 // session opens a channel on c and starts cmd there. begun says that its line was sent. The
-// caller's hold on c passes to the session, or ends.
+// caller's hold on c passes to the session, which ends it when the channel does.
 func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, pooled bool) (_ *Session, begun bool, err error) {
-	defer func() {
-		if err != nil {
-			c.release()
-		}
-	}()
 	select {
 	case c.slots <- struct{}{}:
 	case <-c.down:
+		c.release()
 		return nil, false, c.why
 	case <-ctx.Done():
+		c.release()
 		return nil, false, context.Cause(ctx)
 	}
 	wait := openTimeout
@@ -103,6 +100,7 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 	s.ch, err = c.openSession(ctx, wait, s.collect)
 	if err != nil {
 		<-c.slots
+		c.release()
 		return nil, false, err
 	}
 	go s.drainStderr()
@@ -113,6 +111,9 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 	err = cmd.start(s.ch)
 	late.Stop()
 	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
 		s.Close()
 		return nil, true, fmt.Errorf("start the command: %w", err)
 	}

@@ -176,6 +176,45 @@ func TestOneSessionAtATime(t *testing.T) {
 	})
 }
 
+// TestFirstSessionsAtOnce: who is refused beside the first session of a connection waits too.
+func TestFirstSessionsAtOnce(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			h, p := piped(t, echo)
+			h.MaxSessions(1)
+			const callers = 3
+			done := make(chan error, callers)
+			for range callers {
+				go func() { done <- talk(t.Context(), p, h.Target()) }()
+			}
+			for range callers {
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// TestRefusedCommandLetsGo: a session whose command is refused gives back its hold on the connection,
+// once: others' holds are what keeps a tunnel's connection, and none is what lets one be retired.
+func TestRefusedCommandLetsGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, echo)
+		h.NoCommands()
+		for range 3 {
+			if err := talk(t.Context(), p, h.Target()); !errors.Is(err, link.ErrHelper) {
+				t.Errorf("a refused command gave %v, want ErrHelper", err)
+			}
+			time.Sleep(time.Second)
+			synctest.Wait()
+			if n := p.Held(h.Target().Name); n != 0 {
+				t.Errorf("the connection is held by %d, want none", n)
+			}
+		}
+	})
+}
+
 // TestNoSession: an sshd that takes none is told so at once.
 func TestNoSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // sshd's MaxSessions may be lower than ours, down to 1: then a session is refused while others
 // of ours run, and for a moment after one has ended, since sshd counts it until its shell is
 // reaped. So who is refused waits for the end of another, and asks a little longer than that
-// takes. Where no session ever was on the connection there is nothing to wait for.
+// takes. Where no session ever was on the connection, nor is being opened, there is nothing to wait for.
 
 const (
 	turnFirst = 10 * time.Millisecond // until the first question after the last session has ended
@@ -29,23 +29,27 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration, serve func(<
 		}
 	}()
 	for alone, ended := 0, false; ; {
+		c.opening.Add(1)
 		ch, err := c.openChannel(ctx, wait, "session", nil, serve)
+		if err == nil {
+			c.running.Add(1)
+			c.hadSession.Store(true)
+		}
+		c.opening.Add(-1)
 		var refused *ssh.OpenChannelError
 		switch {
 		case err == nil:
-			c.running.Add(1)
-			c.hadSession.Store(true)
 			return ch, nil
 		case !errors.As(err, &refused):
 			if ctx.Err() == nil {
 				c.close(err)
 			}
 			return nil, fmt.Errorf("open a session: %w", err)
-		case !c.hadSession.Load(), alone == turnTries && c.running.Load() == 0:
+		case !c.hadSession.Load() && c.opening.Load() == 0, alone == turnTries && c.running.Load() <= 0:
 			return nil, there{fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)}
 		}
 		var again <-chan time.Time
-		if c.running.Load() == 0 || ended && alone < turnTries { // sshd may count one that has ended
+		if c.running.Load() <= 0 || ended && alone < turnTries { // sshd may count one that has ended
 			again = time.After(turnFirst << alone)
 			alone++
 		}
