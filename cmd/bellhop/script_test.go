@@ -32,6 +32,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		Setup: func(env *testscript.Env) error {
 			env.Values[labKey{}] = map[string]labHost{}
+			env.Values[notifyKey{}] = new(notifySocket)
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("XDG_CONFIG_HOME", "")
 			env.Setenv("USER", "cadey")
@@ -60,6 +61,7 @@ func TestScript(t *testing.T) {
 			"sabotage": cmdSabotage,
 			"cut":      cmdCut,
 			"sessions": cmdSessions,
+			"notified": cmdNotified,
 		},
 	})
 }
@@ -98,6 +100,34 @@ func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		ts.Setenv(name, l.Addr().String())
 		l.Close()
+	}
+}
+
+// A notifySocket is where systemd hears how a service does; see sd_notify(3).
+type notifySocket struct{ conn *net.UnixConn }
+
+type notifyKey struct{}
+
+// notified: listen as systemd does, and say where. notified STATE: hear it next.
+func cmdNotified(ts *testscript.TestScript, _ bool, args []string) {
+	s := ts.Value(notifyKey{}).(*notifySocket)
+	if len(args) == 0 {
+		dir, err := os.MkdirTemp("", "notify") // the path of a socket is short
+		ts.Check(err)
+		ts.Defer(func() { os.RemoveAll(dir) })
+		at := net.UnixAddr{Name: filepath.Join(dir, "s"), Net: "unixgram"}
+		s.conn, err = net.ListenUnixgram("unixgram", &at)
+		ts.Check(err)
+		ts.Defer(func() { s.conn.Close() })
+		ts.Setenv("NOTIFY_SOCKET", at.Name)
+		return
+	}
+	heard := make([]byte, 100)
+	ts.Check(s.conn.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	n, err := s.conn.Read(heard)
+	ts.Check(err)
+	if got := string(heard[:n]); got != args[0] {
+		ts.Fatalf("systemd heard %q, want %q", got, args[0])
 	}
 }
 

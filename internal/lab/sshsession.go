@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -107,6 +108,15 @@ func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 		return 0
 	case len(words) == 1 && words[0] == "false":
 		return 1
+	case len(words) == 2 && words[0] == "exit":
+		code, err := strconv.Atoi(words[1])
+		if err != nil {
+			return 2
+		}
+		return code
+	case len(words) > 0 && words[0] == "journalctl": // nobody writes one; what was asked is told
+		fmt.Fprintln(ch, unwrap(line))
+		return 0
 	case len(words) > 0 && words[0] == "echo":
 		fmt.Fprintln(ch, strings.Join(words[1:], " "))
 		return 0
@@ -122,7 +132,7 @@ func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 		ch.Write(p)
 		return 0
 	}
-	fmt.Fprintln(errs, "this host is imitated: it knows true, false, echo and cat")
+	fmt.Fprintln(errs, "this host is imitated: it knows true, false, exit, echo, journalctl and cat")
 	return 127
 }
 
