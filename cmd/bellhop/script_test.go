@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -18,6 +20,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"bellhop/internal/lab"
 )
 
 func TestMain(m *testing.M) {
@@ -62,6 +66,7 @@ func TestScript(t *testing.T) {
 			"cut":      cmdCut,
 			"sessions": cmdSessions,
 			"notified": cmdNotified,
+			"remote":   cmdRemote,
 		},
 	})
 }
@@ -101,6 +106,29 @@ func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Setenv(name, l.Addr().String())
 		l.Close()
 	}
+}
+
+// remote TOKEN DIR: serve a repo with the files below DIR over https to who has the token, at $REMOTE.
+// Its certificate stands in ca.pem.
+func cmdRemote(ts *testscript.TestScript, _ bool, args []string) {
+	rem := lab.NewRemote(ts.MkAbs("remote.git"))
+	rem.Token = args[0]
+	files := map[string]string{}
+	dir := ts.MkAbs(args[1])
+	ts.Check(filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		p, err := os.ReadFile(path)
+		files[strings.TrimPrefix(path, dir+"/")] = string(p)
+		return err
+	}))
+	rem.Commit(files, "first", "Cadey")
+	s := httptest.NewTLSServer(rem)
+	ts.Defer(s.Close)
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})
+	ts.Check(os.WriteFile(ts.MkAbs("ca.pem"), ca, 0o644))
+	ts.Setenv("REMOTE", s.URL)
 }
 
 // A notifySocket is where systemd hears how a service does; see sd_notify(3).
