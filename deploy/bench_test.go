@@ -259,6 +259,9 @@ func BenchmarkRatioFleet(b *testing.B) {
 		warm = append(warm, w.deploy())
 	}
 	memory := rss() >> 20
+	if open := w.pool.Stats().Open; open != benchHosts {
+		b.Errorf("%d lines stand, want %d", open, benchHosts)
+	}
 	report := func(name string, subject, base []time.Duration, limit float64) {
 		ratio := float64(median(subject)) / float64(median(base))
 		b.ReportMetric(ratio, name+"-ratio")

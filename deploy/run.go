@@ -119,7 +119,7 @@ func (r refusal) Unwrap() error { return r.error }
 var ErrRefused = errors.New("refused")
 
 // ErrPaused says that a run was refused because runs are paused.
-var ErrPaused = fmt.Errorf("%w: runs are paused; bellhop resume lets them go on", ErrRefused)
+var ErrPaused = fmt.Errorf("%w: runs are paused", ErrRefused)
 
 func (r refusal) Is(err error) bool { return err == ErrRefused }
 
