@@ -15,11 +15,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sync/errgroup"
 
 	"bellhop/internal/lab"
 )
@@ -55,6 +57,8 @@ func TestScript(t *testing.T) {
 			"eventual": cmdEventual,
 			"freeport": cmdFreePort,
 			"deliver":  cmdDeliver,
+			"flood":    cmdFlood,
+			"count":    cmdCount,
 			"json":     cmdJSON,
 			"perm":     cmdPerm,
 			"hidden":   cmdHidden,
@@ -162,22 +166,64 @@ func cmdNotified(ts *testscript.TestScript, _ bool, args []string) {
 // deliver ADDR SECRETFILE REF CODE: send a push delivery as GitHub does, and want the code.
 func cmdDeliver(ts *testscript.TestScript, _ bool, args []string) {
 	secret := strings.TrimSuffix(ts.ReadFile(args[1]), "\n")
-	body := fmt.Sprintf(`{"ref":%q,"after":"0123456789012345678901234567890123456789","repository":{"full_name":"cadey/config","clone_url":"x"}}`, args[2])
+	code, answer, err := post(args[0], secret, args[2], fmt.Sprintf("%x", time.Now().UnixNano()))
+	ts.Check(err)
+	ts.Logf("%d %s", code, answer)
+	if fmt.Sprint(code) != args[3] {
+		ts.Fatalf("POST /v1/webhook for %s: %d, want %s", args[2], code, args[3])
+	}
+}
+
+func post(addr, secret, ref, id string) (code int, answer string, err error) {
+	body := fmt.Sprintf(`{"ref":%q,"after":"0123456789012345678901234567890123456789","repository":{"full_name":"cadey/config","clone_url":"x"}}`, ref)
 	mac := hmac.New(sha256.New, []byte(secret))
 	mac.Write([]byte(body))
-	req, err := http.NewRequest("POST", "http://"+args[0]+"/v1/webhook", strings.NewReader(body))
-	ts.Check(err)
+	req, err := http.NewRequest("POST", "http://"+addr+"/v1/webhook", strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("X-GitHub-Event", "push")
-	req.Header.Set("X-GitHub-Delivery", fmt.Sprintf("%x", time.Now().UnixNano()))
+	req.Header.Set("X-GitHub-Delivery", id)
 	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
 	resp, err := http.DefaultClient.Do(req)
-	ts.Check(err)
+	if err != nil {
+		return 0, "", err
+	}
 	defer resp.Body.Close()
-	answer, _ := io.ReadAll(resp.Body)
-	ts.Logf("%s %s", resp.Status, bytes.TrimSpace(answer))
-	if fmt.Sprint(resp.StatusCode) != args[3] {
-		ts.Fatalf("POST /v1/webhook for %s: %s, want %s", args[2], resp.Status, args[3])
+	p, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, strings.TrimSpace(string(p)), err
+}
+
+// flood ADDR SECRETFILE REF N: send that many deliveries at once, and want 202 for each.
+func cmdFlood(ts *testscript.TestScript, _ bool, args []string) {
+	secret := strings.TrimSuffix(ts.ReadFile(args[1]), "\n")
+	n, err := strconv.Atoi(args[3])
+	ts.Check(err)
+	var all errgroup.Group
+	for i := range n {
+		all.Go(func() error {
+			code, answer, err := post(args[0], secret, args[2], fmt.Sprint("flood-", i))
+			if err == nil && code != http.StatusAccepted {
+				err = fmt.Errorf("delivery %d: %d %s", i, code, answer)
+			}
+			return err
+		})
+	}
+	ts.Check(all.Wait())
+}
+
+// count FILE FIELD MIN MAX: how long a list is.
+func cmdCount(ts *testscript.TestScript, _ bool, args []string) {
+	var top map[string]json.RawMessage
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &top))
+	var l []json.RawMessage
+	ts.Check(json.Unmarshal(top[args[1]], &l))
+	var least, most int
+	fmt.Sscan(args[2], &least)
+	fmt.Sscan(args[3], &most)
+	if n := len(l); n < least || n > most {
+		ts.Fatalf("%s has %d, want %d to %d", args[1], n, least, most)
 	}
 }
 
