@@ -149,9 +149,17 @@ func (w *work) planKept(users map[string]bool) {
 			continue
 		}
 		w.kept = append(w.kept, "user "+u.Name)
-		if u.Home != "/" {
-			w.kept = append(w.kept, "home "+u.Home)
+		if u.Home == "/" {
+			continue
 		}
+		heir := slices.IndexFunc(w.offer.Manifest.Users, func(n bundle.User) bool { return n.Home == u.Home })
+		if heir < 0 {
+			w.kept = append(w.kept, "home "+u.Home)
+			continue
+		}
+		now := w.offer.Manifest.Users[heir].Name
+		w.warnings = append(w.warnings, fmt.Sprintf("home %s is now that of user %s: the files in it still belong to %s, which chown -R --from=%s %s: %s changes",
+			u.Home, now, u.Name, u.Name, now, u.Home))
 	}
 }
 

@@ -190,6 +190,40 @@ func TestTwinRunningUnitBecomesUnusable(t *testing.T) {
 	}
 }
 
+// A home passes from one user to another with what lies in it as it is, which is told; and back to the
+// former one when the run is undone.
+func TestTwinHomePassesToAnotherUser(t *testing.T) {
+	web := func(user string) *load {
+		l := newLoad().service("www.service", "[Service]\nUser="+user+"\nExecStart=/www\n[Install]\nWantedBy=multi-user.target\n").
+			file("/etc/sysusers.d/bellhop-www.conf", "u "+user+" - - /srv/web\n").
+			file("/etc/tmpfiles.d/bellhop-www.conf", "d /srv/web 0750 "+user+" "+user+" -\n")
+		l.Units[0].Triggers = append(l.Units[0].Triggers, "file:"+bundle.UnitDir+"/www.service")
+		l.Users = append(l.Users, bundle.User{Name: user, Group: user, Home: "/srv/web", Service: "www"})
+		return l
+	}
+	m := lab.NewMachine(t.TempDir())
+	owner := func(want string) {
+		t.Helper()
+		if user, group, err := m.Host().Accounts.Owner("/srv/web"); user != want || group != want || err != nil {
+			t.Errorf("/srv/web is of %s:%s (%v), want %s", user, group, err, want)
+		}
+	}
+	l := web("web3")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	owner("web3")
+	l = web("web4")
+	m.Fail("www.service")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+	owner("web3")
+	m.Mend("www.service")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	owner("web4")
+	wantList(t, "kept", got.res.Kept, "user web3")
+	if len(got.res.Warnings) != 1 || !strings.Contains(got.res.Warnings[0], "home /srv/web is now that of user web4: the files in it still belong to web3") {
+		t.Errorf("warnings %q, want one on the files below /srv/web", got.res.Warnings)
+	}
+}
+
 // A service that runs by itself gets a socket beside it: systemd would refuse the socket.
 func TestTwinRunningServiceGetsASocket(t *testing.T) {
 	const text = "[Service]\nExecStart=/app\n"

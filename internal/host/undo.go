@@ -136,7 +136,7 @@ func (u *undoer) everything(ctx context.Context) (whole, runs error) {
 	if !ran {
 		whole = u.takeDown(ctx)
 	}
-	whole = errors.Join(whole, u.paths(), u.accounts(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
+	whole = errors.Join(whole, u.paths(), u.accounts(ctx), u.homes(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
 	u.m.killed("undo paths")
 	if runs = u.bringUp(ctx); runs == nil && !ran {
 		u.m.note(journalLine{Step: "ran"}, false)
@@ -230,6 +230,27 @@ func (u *undoer) accounts(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// homes gives a home back to who had it: the snippet that stood before says so. What the run made a
+// home of nobody's before stays, as its user does.
+func (u *undoer) homes(ctx context.Context) error {
+	if !u.j.steps["accounts"] { // nothing was replaced
+		return nil
+	}
+	var paths []string
+	for _, p := range u.j.Puts {
+		if strings.Contains(p.Path, "/tmpfiles.d/") && strings.HasSuffix(p.Path, ".conf") && p.Was.Kind == aFile {
+			paths = append(paths, p.Path)
+		}
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	if err := u.m.Accounts.Tmpfiles(ctx, paths); err != nil {
+		return fmt.Errorf("give homes back: %w", err)
+	}
+	return nil
 }
 
 // made names the accounts that the run left behind.
