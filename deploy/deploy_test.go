@@ -539,6 +539,28 @@ b
 	w.run(deploy.Request{Cause: "push"}, history.RunDone)
 }
 
+// A drop-in for a unit of the distribution restarts that, when it comes, changes and leaves: the plan
+// says so.
+func TestPlanOfADropIn(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.RunDone)
+	const dropIn = "services/web/ssh.service.d/x.conf"
+	for _, text := range []string{"[Service]\nEnvironment=X=1\n", "[Service]\nEnvironment=X=2\n", ""} {
+		if w.files[dropIn] = text; text == "" {
+			delete(w.files, dropIn)
+		}
+		w.commit("drop-in")
+		p, err := w.d.Plan(t.Context(), deploy.Request{})
+		w.must(err)
+		var b strings.Builder
+		w.must(w.d.WritePlan(t.Context(), &b, p))
+		if !strings.Contains(b.String(), "\n  restart ssh.service\n") {
+			t.Errorf("with %q the plan is\n%s", text, b.String())
+		}
+		w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	}
+}
+
 // What is put right without another digest is tried again: here, an address that led to
 // another host of the repo.
 func TestTwoNamesForOneMachine(t *testing.T) {

@@ -360,7 +360,8 @@ func noUnits() UnitPlan {
 	return UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
 }
 
-// unitPlan says what systemd will do, taking every unit that should run to be running.
+// unitPlan says what systemd will do, taking every unit that should run to be running, and so what the
+// distribution runs: a drop-in for sshd restarts it, and who reads the plan wants to know.
 func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
 	changed := map[string]bool{}
 	for _, c := range changes {
@@ -378,13 +379,17 @@ func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
 		case u.KeyUnit:
 		case u.Start && (!had || !o.Start):
 			up.Start = append(up.Start, u.Name)
-		case !u.Start:
+		case !u.Start && !u.Foreign:
 		default:
 			up.act(u, u.Action(func(thing string) bool { return changed[thing] }))
 		}
 	}
 	for name, u := range was {
-		if !u.KeyUnit && !u.Foreign {
+		switch {
+		case u.KeyUnit:
+		case u.Foreign: // its drop-ins leave
+			up.act(u, u.Action(func(thing string) bool { return changed[thing] }))
+		default:
 			up.Stop = append(up.Stop, name)
 		}
 	}
@@ -397,7 +402,7 @@ func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
 // act notes what a change does to u, taken to be running.
 func (up *UnitPlan) act(u bundle.Unit, action string) {
 	switch {
-	case action == "" || action == bundle.None:
+	case action == "" || action == bundle.None, strings.Contains(u.Name, "@."): // of a template its instances run
 	case u.Oneshot:
 		up.Start = append(up.Start, u.Name)
 	case action == bundle.Reload:
