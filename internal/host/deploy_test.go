@@ -156,7 +156,7 @@ func TestFailedStartRollsBack(t *testing.T) {
 	l.keys["token"] = "rotated"
 	b.fail["new.service"] = true
 	got := b.deploy(l, bundle.OutcomeRolledBack)
-	if got.res.Error == "" || got.res.Record.Generation != 1 {
+	if !strings.Contains(got.res.Error, "unit new.service: ") || !strings.HasSuffix(got.res.Error, "\nwhat it said: bellhop logs chrysalis new.service") || got.res.Record.Generation != 1 {
 		t.Errorf("result %+v", got.res)
 	}
 	b.compare(before, "after the rollback")

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -303,6 +304,7 @@ func (r *run) health(ctx context.Context) error {
 		}
 		busy := false
 		var bad []error
+		worst := ""
 		for _, n := range names {
 			s := states[n]
 			busy = busy || s.Job || s.Active == "activating" && s.Sub != "auto-restart"
@@ -311,7 +313,11 @@ func (r *run) health(ctx context.Context) error {
 			}
 			if err := r.judge(n, first[n], s, died[n]); err != nil {
 				bad = append(bad, fmt.Errorf("unit %s: %w", n, err))
+				worst = cmp.Or(worst, n)
 			}
+		}
+		if worst != "" {
+			bad = append(bad, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, worst))
 		}
 		if !busy && (len(bad) > 0 || looks > 1 && time.Now().After(settled)) || time.Now().After(end) {
 			r.tellSkipped(names, states)
