@@ -19,8 +19,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -112,6 +114,7 @@ type world struct {
 	listen string
 	admin  string
 	env    []string
+	flags  []string // of serve, beside those that every test has
 	serve  *exec.Cmd
 	log    *lockedBuffer
 	exited chan struct{}
@@ -141,14 +144,20 @@ var hosts = map[string]string{"chrysalis": "host1", "lufta": "host2", "kos-mos":
 // directory and walks the first day: serve, init, host add for all three.
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	wipe(t)
+	w := newDeployer(t)
+	w.firstDay()
+	return w
+}
+
+// wipe gives fresh disks to all hosts of the rig.
+func wipe(t testing.TB) {
+	t.Helper()
 	var wg sync.WaitGroup
 	for _, h := range hosts {
 		wg.Go(func() { rig(t, "wipe", h) })
 	}
 	wg.Wait()
-	w := newDeployer(t)
-	w.firstDay()
-	return w
 }
 
 // newDeployer makes an empty repo and starts a server for it, with no host known.
@@ -210,7 +219,7 @@ func (w *world) start(more ...string) {
 
 func (w *world) startOnce(more ...string) bool {
 	w.t.Helper()
-	args := append([]string{"serve", "--repo", w.bare, "--state-dir", w.state, "--listen", w.listen, "--admin", w.admin, "--poll", "1h"}, more...)
+	args := append([]string{"serve", "--repo", w.bare, "--state-dir", w.state, "--listen", w.listen, "--admin", w.admin, "--poll", "1h"}, slices.Concat(w.flags, more)...)
 	w.serve = exec.Command(bin, args...)
 	w.serve.Env = w.env
 	w.log = &lockedBuffer{}
@@ -245,12 +254,12 @@ func (w *world) stop() {
 	if w.serve == nil || w.serve.Process == nil {
 		return
 	}
-	w.serve.Process.Signal(os.Interrupt)
+	w.serve.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-w.exited:
 	case <-time.After(70 * time.Second):
 		w.serve.Process.Kill()
-		w.t.Errorf("serve did not end within 70 s of SIGINT")
+		w.t.Errorf("serve did not end within 70 s of SIGTERM")
 		<-w.exited
 	}
 	w.serve = nil
