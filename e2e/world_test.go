@@ -22,6 +22,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -356,14 +357,19 @@ func (w *world) deliver(commit string) int {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	body := []byte(`{"ref":"refs/heads/main","after":"` + commit + `","repository":{"full_name":"cadey/config"}}`)
+	body := pushBody(w.t, commit)
 	mac := hmac.New(sha256.New, bytes.TrimSuffix(secret, []byte("\n")))
 	mac.Write(body)
 	req, _ := http.NewRequest("POST", "http://"+w.listen+"/v1/webhook", bytes.NewReader(body))
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("X-GitHub-Event", "push")
-	req.Header.Set("X-GitHub-Delivery", fmt.Sprintf("%d", time.Now().UnixNano()))
-	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	for k, v := range map[string]string{
+		"Accept": "*/*", "Content-Type": "application/json", "User-Agent": "GitHub-Hookshot/044aadd",
+		"X-GitHub-Event": "push", "X-GitHub-Delivery": fmt.Sprintf("%08x-72c4-11ee-8c99-0242ac120002", deliveries.Add(1)),
+		"X-GitHub-Hook-ID": "292430182", "X-GitHub-Hook-Installation-Target-ID": "186853002", "X-GitHub-Hook-Installation-Target-Type": "repository",
+		"X-Hub-Signature":     "sha1=0000000000000000000000000000000000000000", // GitHub still sends one; nobody should look
+		"X-Hub-Signature-256": "sha256=" + hex.EncodeToString(mac.Sum(nil)),
+	} {
+		req.Header.Set(k, v)
+	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
@@ -371,6 +377,23 @@ func (w *world) deliver(commit string) int {
 	defer resp.Body.Close()
 	io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode
+}
+
+var deliveries atomic.Uint32
+
+// pushBody is the body of GitHub's push delivery for commit: testdata/push.json has the shape
+// that GitHub documents, written on one line as GitHub does.
+func pushBody(t testing.TB, commit string) []byte {
+	t.Helper()
+	shape, err := os.ReadFile("testdata/push.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var body bytes.Buffer
+	if err := json.Compact(&body, bytes.ReplaceAll(shape, []byte("AFTER"), []byte(commit))); err != nil {
+		t.Fatal(err)
+	}
+	return body.Bytes()
 }
 
 // push commits, delivers, and waits until the commit stands everywhere.
