@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +113,39 @@ func (w *world) secret(name, value string) {
 	}
 }
 
+// A told is `bellhop history --json`, as its contract has it.
+type told struct {
+	V    int `json:"v"`
+	Runs []struct {
+		ID, Commit, Author, Subject, Cause, Outcome string
+		StartedAt                                   time.Time `json:"started_at"`
+		FinishedAt                                  time.Time `json:"finished_at"`
+		Hosts                                       []struct {
+			Name, Outcome string
+			Changed       []string
+			TookMS        int64 `json:"took_ms"`
+			Error         *string
+		}
+	}
+}
+
+func (w *world) history() (h told) {
+	w.t.Helper()
+	out := w.bellhop("history", "--json", "--limit", "100")
+	if err := json.Unmarshal([]byte(out), &h); err != nil {
+		w.t.Fatalf("history --json: %v\n%s", err, out)
+	}
+	return h
+}
+
+// holdings lists what a host has where services put things: kinds, modes, owners, digests.
+func holdings(t testing.TB, host string) string {
+	t.Helper()
+	return on(t, host, `cd /; sed 's/^/user /' etc/passwd; sed 's/^/group /' etc/group
+		find etc opt run usr/local -path 'run/*' ! -path 'run/keys*' -prune -o -printf '%p %y %m %u:%g %l\n' -type f \
+			! -name 'passwd*' ! -name 'shadow*' ! -name 'group*' ! -name 'gshadow*' -exec sha256sum {} \; | sort`)
+}
+
 func TestStory(t *testing.T) {
 	w := newWorld(t)
 	w.writeRepo()
@@ -118,10 +153,16 @@ func TestStory(t *testing.T) {
 		on(t, h, "echo welcome >/etc/motd && mkdir -p /etc/within && echo mine >/etc/within/other")
 	}
 
-	// 1 and 2: the first push; the bot runs, with its key.
+	bare := holdings(t, "host1")
+
+	// 1 and 2: the first push; the bot runs, with its key. It takes 1 to 3 s here.
 	began := time.Now()
 	w.push("the first day")
-	t.Logf("first push stood everywhere after %s", time.Since(began).Round(time.Millisecond))
+	took := time.Since(began).Round(time.Millisecond)
+	t.Logf("first push stood everywhere after %s", took)
+	if took > 20*time.Second {
+		t.Errorf("first push stood everywhere after %s, want less than 20 s", took)
+	}
 	if out := w.bellhop("ssh", "chrysalis", "--", "systemctl", "status", "withinbot"); !strings.Contains(out, "active (running)") {
 		t.Fatalf("systemctl status withinbot:\n%s", out)
 	}
@@ -135,6 +176,7 @@ func TestStory(t *testing.T) {
 		t.Fatalf("the key, its place and its unit:\n%s", got)
 	}
 
+	var oneLine string // its commit
 	t.Run("3 one line", func(t *testing.T) {
 		before := map[string]int{}
 		for _, h := range hosts {
@@ -142,19 +184,18 @@ func TestStory(t *testing.T) {
 		}
 		bot, idle := starts(t, "host1", "withinbot.service"), starts(t, "host1", "idle.service")
 		w.edit("services/withinbot/files/etc/within/a.conf", "line two", "line 2")
-		w.push("one line")
+		oneLine = w.push("one line")
+		for name, h := range hosts {
+			want := 0
+			if name == "chrysalis" {
+				want = 1
+			}
+			if got := sessions(t, h) - before[h]; got != want {
+				t.Errorf("%s: %d sessions, want %d", name, got, want)
+			}
+		}
 		if got := on(t, "host1", "cat /etc/within/a.conf"); got != "line one\nline 2" {
 			t.Errorf("a.conf is %q", got)
-		}
-		for name, h := range hosts {
-			got := sessions(t, h) - before[h]
-			if name == "chrysalis" {
-				if got < 1 || got > 3 { // ours by `on`, and one of work
-					t.Errorf("%s: %d sessions, want the push's one and the test's one", name, got)
-				}
-			} else if got != 0 {
-				t.Errorf("%s: %d sessions, want none", name, got)
-			}
 		}
 		if got := starts(t, "host1", "withinbot.service") - bot; got != 1 {
 			t.Errorf("withinbot was started %d times, want once", got)
@@ -211,11 +252,17 @@ func TestStory(t *testing.T) {
 		if out, _ := tryOn("host1", "systemctl is-active withinbot.service; ls /etc/systemd/system/withinbot.service"); !strings.Contains(out, "inactive") {
 			t.Errorf("the old unit: %s", out)
 		}
+		// it has the port, and did not have to try twice for it
+		if got := on(t, "host1", `bash -c 'exec 3<>/dev/tcp/127.0.0.1/3999' && [ "$(ss -Hltnp sport = :3999 | grep -o 'pid=[0-9]*')" = "pid=$(systemctl show -P MainPID bot)" ] && echo its own
+			systemctl show -P NRestarts bot`); got != "its own\n0" {
+			t.Errorf("the port of the renamed unit, and its restarts: %q", got)
+		}
 		w.sh(w.work, "git mv services/withinbot/bot.service services/withinbot/withinbot.service")
 		w.push("and back")
 	})
 
 	t.Run("5 switched off", func(t *testing.T) {
+		idle := on(t, "host1", "systemctl show -p NRestarts -p MainPID -p ActiveEnterTimestampMonotonic idle")
 		on(t, "host1", "rm -f /var/log/withinbot-stopped; touch /srv/within/withinbot/diary")
 		w.enable("chrysalis", "idle: true")
 		c := w.push("withinbot off")
@@ -225,8 +272,16 @@ func TestStory(t *testing.T) {
 		if want := "account\ndiary\nstopped\nmine\ninactive\nactive"; got != want {
 			t.Errorf("after switching off:\n%s\nwant:\n%s", got, want)
 		}
-		if out := w.bellhop("history", "--json"); !strings.Contains(out, c) {
-			t.Errorf("history lacks %s", c)
+		if now := on(t, "host1", "systemctl show -p NRestarts -p MainPID -p ActiveEnterTimestampMonotonic idle"); now != idle {
+			t.Errorf("idle, which stays, went from %s to %s", idle, now)
+		}
+		if out := w.bellhop("history"); !strings.Contains(out, "withinbot off") || !strings.Contains(out, "note: chrysalis: stays on the host: user withinbot, home /srv/within/withinbot\n") {
+			t.Errorf("history of %s does not say what stays:\n%s", c, out)
+		}
+		w.enable("chrysalis")
+		w.push("all off on chrysalis")
+		if left := slices.DeleteFunc(differing(bare, holdings(t, "host1")), func(l string) bool { return stays.MatchString(l) }); len(left) > 0 {
+			t.Errorf("with nothing switched on, the host differs from what it was before bellhop:\n%s", strings.Join(left, "\n"))
 		}
 		w.enable("lufta")
 		w.push("idle off on lufta")
@@ -258,26 +313,8 @@ func TestStory(t *testing.T) {
 	})
 
 	t.Run("8 history", func(t *testing.T) {
-		var h struct {
-			V    int `json:"v"`
-			Runs []struct {
-				ID, Commit, Author, Subject, Cause, Outcome string
-				StartedAt                                   time.Time `json:"started_at"`
-				FinishedAt                                  time.Time `json:"finished_at"`
-				Hosts                                       []struct {
-					Name, Outcome string
-					Changed       []string
-					TookMS        int64 `json:"took_ms"`
-					Error         *string
-				}
-			}
-		}
-		out := w.bellhop("history", "--json")
-		if err := json.Unmarshal([]byte(out), &h); err != nil {
-			t.Fatalf("history --json: %v\n%s", err, out)
-		}
 		var found bool
-		for _, r := range h.Runs {
+		for _, r := range w.history().Runs {
 			if r.Subject != "one line" {
 				continue
 			}
@@ -288,9 +325,41 @@ func TestStory(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("history has no run for 'one line':\n%s", out)
+			t.Errorf("history has no run for 'one line':\n%s", w.bellhop("history", "--json"))
+		}
+		// as a person reads it
+		out := w.bellhop("history", "--limit", "100")
+		if want := regexp.MustCompile(`(?m)^\d{8}-\d{6}-[0-9a-f]+  done  push, .* ago, took .*s\n  ` + oneLine[:7] + `\S* one line — cadey.*\n  chrysalis +done .*/etc/within/a\.conf`); !want.MatchString(out) {
+			t.Errorf("history does not match %s:\n%s", want, out)
+		}
+		out = w.bellhop("status")
+		for _, want := range []string{`^\S+ main [0-9a-f]{7,}: .*3`, `HOST +STATE +COMMIT +DEPLOYED +KEYS`, `^chrysalis +current +[0-9a-f]{7,} +.*1/1`, `^kos-mos +current +[0-9a-f]{7,} `, `^lufta +current +[0-9a-f]{7,} `} {
+			if !regexp.MustCompile("(?m)" + want).MatchString(out) {
+				t.Errorf("status does not match %s:\n%s", want, out)
+			}
 		}
 	})
+}
+
+// stays is what differs on a host once all services are off: the account, which may own things; the
+// helper; the packages of former generations; and the empty place of keys.
+var stays = regexp.MustCompile(`^\+ (user withinbot:|group (withinbot|within|keys):|run/keys d 750 root:keys $|` +
+	`(.*  )?(usr/local/libexec|opt/bellhop)( d|/bellhop d|/bellhop/current l|/bellhop/[0-9a-f]{64}( f|$)|/\.store d|/\.store/[0-9a-f]{64}[ /]))`)
+
+// differing lists the lines that only one of two texts has.
+func differing(old, new string) (lines []string) {
+	a, b := strings.Split(old, "\n"), strings.Split(new, "\n")
+	for _, l := range a {
+		if !slices.Contains(b, l) {
+			lines = append(lines, "- "+l)
+		}
+	}
+	for _, l := range b {
+		if !slices.Contains(a, l) {
+			lines = append(lines, "+ "+l)
+		}
+	}
+	return lines
 }
 
 // Two deployers: another one pushed in between; the next contact notices and repairs.
@@ -349,6 +418,15 @@ func TestBadCommit(t *testing.T) {
 	for name := range hosts {
 		w.waitState(c, name, "rolled-back")
 	}
+	told := 0
+	for _, h := range w.history().Runs[0].Hosts {
+		if h.Outcome == "rolled-back" && h.Error != nil && strings.Contains(*h.Error, "idle.service") {
+			told++
+		}
+	}
+	if text := w.bellhop("history"); told != len(hosts) || strings.Count(text, "idle.service") < len(hosts) {
+		t.Errorf("history tells why of %d hosts, want %d:\n%s", told, len(hosts), text)
+	}
 	for _, h := range hosts {
 		if got := on(t, h, "cat /etc/motd; systemctl is-active idle"); got != "idle was here\nactive" {
 			t.Errorf("%s after a bad commit: %q", h, got)
@@ -377,6 +455,53 @@ func TestCutOff(t *testing.T) {
 	w.push("good")
 	slow := strings.Replace(idleUnit, "ExecStart=", "ExecStartPre=/bin/sleep 3\nExecStart=", 1)
 
+	t.Run("deployer told to end", func(t *testing.T) {
+		// the new version starts once a file is there, so the hosts are at work for as long as we like
+		w.write(map[string]string{"services/idle/idle.service": strings.Replace(idleUnit, "ExecStart=", "ExecStartPre=/bin/sh -c 'until [ -e /run/go ]; do sleep 0.1; done'\nExecStart=", 1),
+			"services/idle/files/etc/motd": "told to end\n"})
+		c := w.commit("waits for a file")
+		w.deliver(c)
+		eventually(t, 20*time.Second, "the unit waits on all hosts", func() bool {
+			n := 0
+			for _, h := range hosts {
+				if out, _ := tryOn(h, "systemctl is-active idle.service"); out == "activating" {
+					n++
+				}
+			}
+			return n == len(hosts)
+		})
+		cmd, began := w.serve, time.Now()
+		w.stop()
+		if took := time.Since(began); took > 5*time.Second || cmd.ProcessState.ExitCode() != 0 {
+			t.Errorf("serve ended after %s with %s, want at once with 0", took, cmd.ProcessState)
+		}
+		for _, h := range hosts {
+			if got, _ := tryOn(h, "systemctl is-active idle.service bellhop-apply.service; touch /run/go"); got != "activating\nactive" && got != "activating\nactivating" {
+				t.Errorf("%s does not go on without a deployer: %q", h, got)
+			}
+			eventually(t, 20*time.Second, h+" gets there without a deployer", func() bool {
+				out, _ := tryOn(h, "cat /etc/motd; systemctl is-active idle.service bellhop-apply.service; ls /var/lib/bellhop/journal 2>/dev/null")
+				return out == "told to end\nactive\ninactive"
+			})
+		}
+		before := starts(t, "host2", "idle.service")
+		w.start()
+		w.waitCurrent(c)
+		if got := starts(t, "host2", "idle.service") - before; got != 0 {
+			t.Errorf("what was done is done again: %d starts", got)
+		}
+		done := 0
+		for _, r := range w.history().Runs {
+			for _, h := range r.Hosts {
+				if r.Subject == "waits for a file" && h.Outcome == "done" && strings.Contains(strings.Join(h.Changed, " "), "/etc/motd") {
+					done++
+				}
+			}
+		}
+		if done != len(hosts) {
+			t.Errorf("history has the result of %d hosts, want %d:\n%s", done, len(hosts), w.bellhop("history", "--json"))
+		}
+	})
 	t.Run("deployer killed", func(t *testing.T) {
 		w.write(map[string]string{"services/idle/idle.service": slow})
 		c := w.commit("slow start")
