@@ -145,7 +145,12 @@ func (e *Env) rebootCmd() *cobra.Command {
 	var limit time.Duration
 	c := &cobra.Command{
 		Use: "reboot HOST", Short: "Reboot a host, and wait until it is back with its keys", GroupID: groupHosts, Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return e.reboot(c.Context(), &f, args[0], limit) },
+		RunE: func(c *cobra.Command, args []string) error {
+			if limit <= 0 {
+				return usage(c, "--limit %v: want more than 0", limit)
+			}
+			return e.reboot(c.Context(), &f, args[0], limit)
+		},
 	}
 	f.flags(c)
 	c.Flags().DurationVar(&limit, "limit", 10*time.Minute, "how long to wait")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -118,9 +119,15 @@ With one host the exit code is the command's; with several it is that of the fir
 name, whose command failed, and each host that failed says so on stderr.`,
 		Example: "  bellhop exec --on '@bots,!kos-mos' -- systemctl is-active withinbot",
 		RunE: func(c *cobra.Command, args []string) error {
+			if parallel < 1 {
+				return usage(c, "--parallel %d: want at least 1", parallel)
+			}
 			ts, err := r.targets(on)
 			if err != nil {
 				return err
+			}
+			if on == "" && len(args) > 1 && slices.ContainsFunc(ts, func(t link.Target) bool { return t.Name == args[0] }) {
+				return hint(fmt.Errorf("exec: %s is a host, and the command would run on all of them", args[0]), "bellhop exec --on %s -- COMMAND", args[0])
 			}
 			return e.execAll(c.Context(), &r, ts, shellLine(args), parallel)
 		},
@@ -226,6 +233,9 @@ func (e *Env) logsCmd() *cobra.Command {
 		Args:    cobra.RangeArgs(1, 2),
 		Example: "  bellhop logs chrysalis withinbot -f",
 		RunE: func(c *cobra.Command, args []string) error {
+			if lines < 0 {
+				return usage(c, "--lines %d: want at least 0", lines)
+			}
 			t, err := r.target(args[0])
 			if err != nil {
 				return err

@@ -90,7 +90,7 @@ func (s *state) letPass(socket string) error {
 }
 
 // ours refuses a state directory of another user: what root leaves in it, that user's server
-// could not open again.
+// could not open again. And one that others can write to: a secret in it may be theirs.
 func (s *state) ours() error {
 	fi, err := os.Stat(s.dir)
 	if err != nil {
@@ -98,6 +98,10 @@ func (s *state) ours() error {
 	}
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || st.Uid == uint32(os.Geteuid()) {
+		if mode := fi.Mode().Perm(); mode&0o022 != 0 {
+			return hint(fmt.Errorf("the state directory %s can be written to by others (mode %04o), and what lies in it may be theirs", s.dir, mode),
+				"look who owns what is in it; then chmod 700 %s", s.dir)
+		}
 		return nil
 	}
 	name := fmt.Sprint("#", st.Uid)

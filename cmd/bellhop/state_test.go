@@ -50,6 +50,17 @@ func TestPrepare(t *testing.T) {
 	if err != nil || len(left) != 4 {
 		t.Errorf("the state directory holds %d things, %v, want 4", len(left), err)
 	}
+	for _, mode := range []os.FileMode{0o777, 0o770} {
+		if err := os.Chmod(s.dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.prepare(); err == nil || !strings.Contains(hintFor(err), "chmod 700 "+s.dir) {
+			t.Errorf("prepare of a directory with mode %o = %v, want it refused", mode, err)
+		}
+	}
+	if err := os.Chmod(s.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Remove(s.webhookSecret); err != nil {
 		t.Fatal(err)
 	}
