@@ -14,3 +14,16 @@ func init() {
 
 // Locked is what install says of an error.
 var Locked = locked
+
+// Unpack puts a package into the store from a file.
+var Unpack = (*Machine).unpack
+
+// StoreName is the folder of a package in the store.
+var StoreName = storeName
+
+// CapPackages lowers the caps on one archive until undo.
+func CapPackages(bytes int64, entries int) (undo func()) {
+	b, e := maxUnpacked, maxEntries
+	maxUnpacked, maxEntries = bytes, entries
+	return func() { maxUnpacked, maxEntries = b, e }
+}

@@ -1,9 +1,6 @@
 package host_test
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -21,7 +18,7 @@ func TestGiveBackLeavesNothing(t *testing.T) {
 	b := newBox(t)
 	b.write("/etc/bot/conf", "by hand")
 	before := b.all()
-	l := bot("one").pack("bot", archive(t, entry{name: "bot-1/bin/bot", text: "#!/bin/sh", mode: 0o755}), "tar.gz")
+	l := bot("one").pack("bot", archive(t, "tar.gz", entry{name: "bot-1/bin/bot", text: "#!/bin/sh", mode: 0o755}), "tar.gz")
 	b.deploy(l, bundle.OutcomeDone)
 	if got := b.read("/opt/bellhop/bot/bin/bot"); got != "#!/bin/sh" {
 		t.Errorf("the package holds %q", got)
@@ -237,68 +234,6 @@ func TestManyFilesAreSyncedAtOnce(t *testing.T) {
 	got := b.deploy(l, bundle.OutcomeDone)
 	if got.res.Fsyncs > 12 {
 		t.Errorf("100 files cost %d fsyncs", got.res.Fsyncs)
-	}
-}
-
-type entry struct {
-	name, text, link string
-	mode             int64
-	kind             byte
-}
-
-func archive(t *testing.T, es ...entry) []byte {
-	var buf bytes.Buffer
-	z := gzip.NewWriter(&buf)
-	w := tar.NewWriter(z)
-	for _, e := range es {
-		h := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.text)), Typeflag: tar.TypeReg, Linkname: e.link}
-		if e.kind != 0 {
-			h.Typeflag, h.Size = e.kind, 0
-		}
-		if err := w.WriteHeader(h); err != nil {
-			t.Fatal(err)
-		}
-		if h.Size > 0 {
-			io.WriteString(w, e.text)
-		}
-	}
-	w.Close()
-	z.Close()
-	return buf.Bytes()
-}
-
-func TestPackagesThatLeaveAreRefused(t *testing.T) {
-	for name, es := range map[string][]entry{
-		"dotdot":        {{name: "p/../../x", text: "x"}},
-		"absolute":      {{name: "/p/x", text: "x"}},
-		"link":          {{name: "p/x", link: "../../../etc/passwd", kind: tar.TypeSymlink}},
-		"absolute link": {{name: "p/x", link: "/etc/passwd", kind: tar.TypeSymlink}},
-		"two links":     {{name: "p/a/b", link: "..", kind: tar.TypeSymlink}, {name: "p/c", link: "a/b/..", kind: tar.TypeSymlink}, {name: "p/d", link: "c/../../x", kind: tar.TypeSymlink}},
-		"device":        {{name: "p/x", kind: tar.TypeChar}},
-		"hard link":     {{name: "p/x", link: "p/../../y", kind: tar.TypeLink}},
-		"through":       {{name: "p/x", link: "y", kind: tar.TypeSymlink}, {name: "p/y", link: "../..", kind: tar.TypeSymlink}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			b := newBox(t)
-			before := b.all()
-			b.deploy(bot("one").pack("bot", archive(t, es...), "tar.gz"), bundle.OutcomeRefused)
-			b.compare(before, "after a bad archive")
-			filepath.WalkDir(b.path("/opt"), func(p string, d os.DirEntry, err error) error {
-				if d.Type().IsRegular() {
-					t.Errorf("%s was left", p)
-				}
-				return nil
-			})
-		})
-	}
-}
-
-func TestPackageHasNoSetuid(t *testing.T) {
-	b := newBox(t)
-	b.deploy(bot("one").pack("bot", archive(t, entry{name: "p/su", text: "x", mode: 0o6755}), "tar.gz"), bundle.OutcomeDone)
-	st, err := os.Stat(b.path("/opt/bellhop/bot/su"))
-	if err != nil || st.Mode() != 0o755 {
-		t.Errorf("mode = %v, %v", st, err)
 	}
 }
 
