@@ -147,6 +147,16 @@ func TestKeysOfWhatStands(t *testing.T) {
 			}
 		}
 	}
+	good := w.files["secrets/key1.age"]
+	w.files["secrets/key1.age"] = "age-encryption.org/v1\nsealed for others\n"
+	w.push("not for us", history.RunRefused)
+	keys("key status while a key can't be opened", w.d.KeyStatus, true)
+	w.must(os.Remove(w.machines["a"].Path("/run/keys/key0")))
+	keys("key push while a key can't be opened", w.d.PushKeys, true)
+	if got := read(t, w.machines["a"].Path("/run/keys/key0")); got != "value 0" {
+		t.Errorf("key0 holds %q", got)
+	}
+	w.files["secrets/key1.age"] = good
 	w.enable("a", "web")
 	r := w.push("oops", history.RunRefused)
 	if text := *r.Hosts[0].Error; !strings.Contains(text, `"Bellhop-Allow: prune a"`) {

@@ -93,8 +93,7 @@ func (e *Env) printKeys(hosts []deploy.HostKeys) {
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "KEY", "STATE", "SINCE", "SOURCE", "UNIT", "BOOT")
 	for _, h := range hosts {
 		if h.Error != nil {
-			t.painted(at(2, p.red), h.Name, "–", *h.Error)
-			continue
+			t.painted(at(2, p.red), h.Name, "–", "unknown")
 		}
 		for _, k := range h.Keys {
 			state, hue := keyWord(k)
@@ -107,6 +106,9 @@ func (e *Env) printKeys(hosts []deploy.HostKeys) {
 	}
 	t.write(e.Stdout)
 	for _, h := range hosts {
+		if h.Error != nil {
+			fmt.Fprintf(e.Stdout, "%s: %s\n", p.red(h.Name), indentRest(*h.Error, "  "))
+		}
 		if h.Place == nil || *h.Place == "ramfs" {
 			continue
 		}
