@@ -126,6 +126,7 @@ type Deployer struct {
 	deafs    map[string]int     // early offers in a row that a host did not hear
 	unkept   string             // that commits of generations could not be kept for; "" when all are
 	trouble  string             // that the last look at the remote ended by; "" when it was good
+	unread   *history.SyncError // since when the repo can't be read; nil when it can
 	tries    map[string]int     // by host: pushes in a row that could not reach it
 	away     map[string]bool    // those that did not answer at all
 	lines    map[string]*line   // kept to hosts by Watch

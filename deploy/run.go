@@ -95,6 +95,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		look = d.Look
 	}
 	snap, err := look(ctx)
+	d.noteSync(err)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}
@@ -108,6 +109,29 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		d.log().Warn("branch was rewritten", "commit", snap.Commit)
 	}
 	return snap, nil
+}
+
+// noteSync remembers since when the repo can't be read: nothing that is pushed arrives meanwhile, and
+// every host may well be current.
+func (d *Deployer) noteSync(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case err == nil:
+		d.unread = nil
+	case errors.Is(err, context.Canceled):
+	case d.unread == nil:
+		d.unread = &history.SyncError{Since: time.Now().UTC().Truncate(time.Second), Error: err.Error()}
+	default:
+		d.unread = &history.SyncError{Since: d.unread.Since, Error: err.Error()}
+	}
+}
+
+// SyncError says since when the repo can't be read, and why; nil when the last look was good.
+func (d *Deployer) SyncError() *history.SyncError {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.unread
 }
 
 // refusal is an error that refuses a commit as a whole, on purpose.

@@ -68,6 +68,7 @@ func (s *serving) verbs() {
 	})
 	server.Handle(s.server, "status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) (history.Status, error) {
 		st, err := pickHosts(ctx, h.history, in.On)
+		st.SyncError = h.deployer.SyncError()
 		return st, overSocket(err)
 	})
 	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
@@ -215,6 +216,10 @@ func doctorServer(ctx context.Context, dir string) symptom {
 	status, err := server.Call[history.Status](ctx, client, "status", onRequest{}, nil)
 	if err != nil {
 		s.err = fromSocket(err)
+		return s
+	}
+	if status.SyncError != nil {
+		s.err = fmt.Errorf("its looks at the repo fail since %s: %s", status.SyncError.Since.Format(time.RFC3339), status.SyncError.Error)
 		return s
 	}
 	s.note = countStates(false, status.Hosts)

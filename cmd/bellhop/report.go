@@ -35,6 +35,9 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 		head = append(head, p.dim("(no server)"))
 	}
 	fmt.Fprintf(w, "%s: %s\n", strings.Join(head, " "), countStates(p, s.Hosts))
+	if s.SyncError != nil { // first, since all that follows may look well
+		fmt.Fprintln(w, p.red("the last look at the repo failed, first "+ago(now, s.SyncError.Since)+": "+indentRest(s.SyncError.Error, "  ")))
+	}
 	if len(s.Hosts) == 0 {
 		return
 	}

@@ -178,7 +178,11 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	}
 	s.server, err = server.New(server.Config{
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Seen: seen, AdminToken: token, Log: log,
-		Status:  func(ctx context.Context) (any, error) { return db.Status(ctx) },
+		Status: func(ctx context.Context) (any, error) {
+			st, err := db.Status(ctx)
+			st.SyncError = s.house.deployer.SyncError()
+			return st, err
+		},
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit, "") },
 		Ready: func() error {
 			if db.Top() == "" {

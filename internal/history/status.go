@@ -23,6 +23,14 @@ type Status struct {
 	Commit  *string      `json:"commit"`
 	Paused  bool         `json:"paused"`
 	Hosts   []HostStatus `json:"hosts"`
+	// SyncError is what a running server adds while it can't read the repo.
+	SyncError *SyncError `json:"sync_error,omitempty"`
+}
+
+// A SyncError says since when the repo can't be read, and how the last look at it ended.
+type SyncError struct {
+	Since time.Time `json:"since"`
+	Error string    `json:"error"`
 }
 
 // HostStatus is how one host stands.
