@@ -29,6 +29,10 @@ const (
 	kindFile  = "file"
 )
 
+// maxName is PATH_MAX of Linux, in bytes: what is longer nobody can open, and one name could make
+// folders without end.
+const maxName = 4096
+
 // The caps on one archive; a test lowers them.
 var (
 	maxUnpacked int64 = 4 << 30
@@ -201,6 +205,9 @@ func (u *unpacker) zip(z *zip.Reader) error {
 func (u *unpacker) name(n string) (string, error) {
 	if u.entries++; u.entries > maxEntries {
 		return "", fmt.Errorf("more than %d entries", maxEntries)
+	}
+	if len(n) > maxName {
+		return "", fmt.Errorf("the name of entry %.40q… is too long", n)
 	}
 	if strings.HasPrefix(n, "/") || strings.ContainsRune(n, 0) {
 		return "", fmt.Errorf("entry %q leaves the package", n)

@@ -179,6 +179,7 @@ func TestPackagesThatLeaveAreRefused(t *testing.T) {
 		{"too much", []entry{{name: "p/x", text: strings.Repeat("x", 600)}, {name: "p/y", text: strings.Repeat("y", 401)}}, "more than 1000 bytes unpacked"},
 		{"too much of one name", []entry{{name: "p/x", text: strings.Repeat("x", 600)}, {name: "p/x", text: strings.Repeat("y", 401)}}, "more than 1000 bytes unpacked"},
 		{"too many", many, "more than 20 entries"},
+		{"a folder too deep", []entry{{name: "p/" + strings.Repeat("d/", 2048), kind: tar.TypeDir}}, "is too long"},
 	} {
 		for _, kind := range kinds {
 			if kind == "zip" && len(tt.es) > 0 && tt.es[len(tt.es)-1].kind == tar.TypeLink {
