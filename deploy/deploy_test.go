@@ -127,6 +127,34 @@ func TestHostWithAnotherManifest(t *testing.T) {
 	}
 }
 
+// A key that changes costs one session too, and one round trip more than a file: what the host holds of
+// it is asked first. A file beside it costs nothing more.
+func TestTripsOfAKey(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.enable("a", "web", "vault")
+	w.push("first", history.RunDone)
+	for _, file := range []string{"", "changed\n"} {
+		if file != "" {
+			w.files["services/web/files/etc/web.conf"] = file
+		}
+		value := "another value " + file
+		w.files["secrets/key0.age"] = value
+		before := w.hosts["a"].Counts()
+		w.push("a key", history.RunDone)
+		now := w.hosts["a"].Counts()
+		if n := now.Sessions - before.Sessions; n != 1 {
+			t.Errorf("%d sessions, want 1", n)
+		}
+		if n := now.RoundTrips - before.RoundTrips; n > 3 {
+			t.Errorf("%d round trips, want at most 3", n)
+		}
+		if n, most := now.BytesIn-before.BytesIn, int64(len(value)+len(file)+4<<10); n > most {
+			t.Errorf("%d bytes to the host, want at most %d", n, most)
+		}
+	}
+}
+
 func keyed(w *world, host string, n int, size int) {
 	var y strings.Builder
 	y.WriteString("keys:\n")
