@@ -561,7 +561,7 @@ func accounts(b *bench) {
 	}
 	b.owned("/srv/bhconf/home", "bhconfuser", "bhconfgrp")
 	b.owned("/srv/bhconf", "root", "root")
-	busy := b.unit("busy.service", "[Service]\nUser=bhconfuser\nExecStart=/bin/sleep 1000\n")
+	busy := b.unit("busy.service", "[Service]\nType=exec\nUser=bhconfuser\nExecStart=/bin/sleep 1000\n") // a simple one is started before it is its user's
 	b.reload()
 	b.ok("start", busy)
 	if p, err := a.Busy("bhconfuser"); err != nil || len(p) != 1 || p[0].PID == 0 || p[0].Name != "sleep" || p[0].Unit != busy {
