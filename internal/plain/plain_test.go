@@ -1,0 +1,105 @@
+package plain_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"bellhop/internal/plain"
+)
+
+func TestLine(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{"fix the bot", "fix the bot"},
+		{"größer, 日本, 🛎", "größer, 日本, 🛎"},
+		{"a\nb\r\nc\td", "a b  c d"},
+		{"\x1b]0;owned\a\x1b[2J", "]0;owned[2J"},
+		{"user\u202exof\u202c", "userxof"},
+		{"a\u2066b\u2069c\u200bd\ufeffe", "abcde"},
+		{"one\u2028two\u0085three", "one two three"},
+		{"bad\xff\xfebytes", "badbytes"},
+		{"\u009b31mred", "31mred"},
+	} {
+		if got := plain.Line(c.in, 0); got != c.want {
+			t.Errorf("Line(%q) = %q, want %q", c.in, got, c.want)
+		}
+	}
+}
+
+func TestTextKeepsLines(t *testing.T) {
+	if got, want := plain.Text("a\r\nb\n\tc\u2028d\x1b[1m", 100), "a\nb\n\tc\nd[1m"; got != want {
+		t.Errorf("Text = %q, want %q", got, want)
+	}
+}
+
+func TestCutEndsBeforeACharacter(t *testing.T) {
+	for limit := 1; limit < 40; limit++ {
+		got := plain.Line(strings.Repeat("größe ", 10), limit)
+		if len(got) > limit || !utf8.ValidString(got) {
+			t.Errorf("Line(…, %d) = %q: %d bytes", limit, got, len(got))
+		}
+	}
+	if got, want := plain.Line("abcdefgh", 6), "abc…"; got != want {
+		t.Errorf("Line = %q, want %q", got, want)
+	}
+}
+
+func TestForeignIsNotPrinted(t *testing.T) {
+	const secret = "hunter2-hunter2"
+	f := plain.NewForeign(secret)
+	holder := struct {
+		Words plain.Foreign
+		List  []plain.Foreign
+	}{f, []plain.Foreign{f}}
+
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "words", f, "holder", holder)
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "words", f)
+
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, value := range []any{f, &f, holder, &holder} {
+			if out := fmt.Sprintf(verb, value); strings.Contains(out, secret) || strings.Contains(out, "68756e") {
+				t.Errorf("Sprintf(%s, %T) shows the text: %s", verb, value, out)
+			}
+		}
+	}
+	if err := fmt.Errorf("it said %v: %w", f, errors.ErrUnsupported); strings.Contains(err.Error(), secret) {
+		t.Errorf("an error shows the text: %v", err)
+	}
+	if strings.Contains(log.String(), secret) {
+		t.Errorf("a log line shows the text: %s", log.String())
+	}
+}
+
+func TestForeignOverTheWire(t *testing.T) {
+	data, err := json.Marshal(plain.NewForeign("a\"b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back plain.Foreign
+	if err := json.Unmarshal(data, &back); err != nil {
+		t.Fatal(err)
+	}
+	if got := back.Filtered(strings.ToUpper); got != `A"B` || !back.Is(`a"b`) || back.IsEmpty() {
+		t.Errorf("Filtered = %q after the wire", got)
+	}
+}
+
+func FuzzLine(f *testing.F) {
+	f.Add("a\u202eb\x1b[0m\n", 8)
+	f.Fuzz(func(t *testing.T, s string, limit int) {
+		limit = 1 + (limit&0xffff)%4096
+		for _, out := range []string{plain.Line(s, limit), plain.Text(s, limit)} {
+			if len(out) > limit || !utf8.ValidString(out) {
+				t.Fatalf("%q has %d bytes of %d, or is not UTF-8", out, len(out), limit)
+			}
+		}
+		if out := plain.Line(s, limit); !plain.IsLine(out) {
+			t.Fatalf("Line(%q) = %q, which IsLine refuses", s, out)
+		}
+	})
+}
