@@ -24,7 +24,7 @@ var arrows = map[string][]string{
 	"internal/fleet":           {"internal/bundle"},
 	"internal/bundle":          {},
 	"internal/link":            {"internal/bundle"},
-	"internal/plain":            {},
+	"internal/plain":           {},
 	"internal/host":            {"internal/bundle"},
 	"internal/host/systemd":    {"internal/bundle", "internal/host"},
 	"internal/host/keys":       {"internal/bundle", "internal/host"},
