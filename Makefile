@@ -2,7 +2,7 @@
 
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
-SCRIPTS     = .ci/run e2e/rig/rig $(wildcard scripts/*)
+SCRIPTS     = .ci/run e2e/rig/rig $(filter-out %.go,$(wildcard scripts/*))
 ARCHES      = amd64 arm64 arm riscv64 # of hosts; ENGINES are those that bellhop itself runs on
 ENGINES    ?= $(ARCHES)
 BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
