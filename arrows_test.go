@@ -18,7 +18,7 @@ var arrows = map[string][]string{
 	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "secrets", "server"},
 	"cmd/bellhop-host":         {"internal/host", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history"},
-	"gitsync":                  {},
+	"gitsync":                  {"internal/plain"},
 	"secrets":                  {},
 	"deploy":                   {"internal/bundle", "internal/fleet", "internal/history", "internal/link"},
 	"internal/fleet":           {"internal/bundle"},

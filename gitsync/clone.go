@@ -204,6 +204,9 @@ func (r *Repo) hasCommit(h plumbing.Hash) error {
 	return nil
 }
 
+// maxHistory is how many commits a walk through history looks at.
+const maxHistory = 200_000
+
 // holds says whether old is head or one of its ancestors.
 func (r *Repo) holds(ctx context.Context, head, old plumbing.Hash) (bool, error) {
 	seen := map[plumbing.Hash]bool{}
@@ -214,6 +217,9 @@ func (r *Repo) holds(ctx context.Context, head, old plumbing.Hash) (bool, error)
 		}
 		if seen[h] {
 			continue
+		}
+		if len(seen) >= maxHistory {
+			return false, fmt.Errorf("history of %s: %s is not among its newest %d commits", head.String()[:10], old.String()[:10], maxHistory)
 		}
 		seen[h] = true
 		if err := ctx.Err(); err != nil {

@@ -28,6 +28,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/plain"
 )
 
 // What callers branch on. Errors that wrap one of these also say what to do.
@@ -339,14 +341,28 @@ func (r *Repo) Keep(commits []string) error {
 	return errors.Join(errs...)
 }
 
-// Holds says whether old is in the history of commit.
+// Holds says whether old is commit or one of its ancestors. A commit that the clone has not
+// got is no ancestor of anything in it. The walk ends after maxHistory commits with an error.
 func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
+	for _, id := range []string{commit, old} {
+		if len(id) != 40 || !hex.MatchString(id) {
+			return false, fmt.Errorf("%w: %q is not a full commit id", ErrUnknown, plain.Line(id, 80))
+		}
+	}
 	r.work.Lock()
 	defer r.work.Unlock()
+
 	if err := r.open(); err != nil {
 		return false, err
 	}
-	return r.holds(ctx, plumbing.NewHash(commit), plumbing.NewHash(old))
+	ancestor := plumbing.NewHash(old)
+	switch _, err := r.commit(ancestor); {
+	case errors.Is(err, plumbing.ErrObjectNotFound):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("commit %s: %w", old[:10], err)
+	}
+	return r.holds(ctx, plumbing.NewHash(commit), ancestor)
 }
 
 // Last is the head that the last Sync stored; "" before the first.

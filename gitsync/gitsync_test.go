@@ -258,8 +258,29 @@ func TestAt(t *testing.T) {
 			t.Errorf("At(%q) = %v, want ErrUnknown", id, err)
 		}
 	}
-	if ok, err := r.Holds(t.Context(), second, first); err != nil || !ok {
-		t.Errorf("Holds(second, first) = %v, %v", ok, err)
+}
+
+func TestHolds(t *testing.T) {
+	rem := remote(t)
+	first := rem.Commit(map[string]string{"a": "1"}, "one", "")
+	second := rem.Commit(map[string]string{"a": "2"}, "two", "")
+	r := open(t, gitsync.Config{URL: rem.URL()})
+	sync1(t, r)
+	for _, c := range []struct {
+		commit, old string
+		want        bool
+	}{
+		{second, first, true},
+		{second, second, true},
+		{first, second, false},
+		{second, strings.Repeat("ab", 20), false}, // the remote does not show it yet
+	} {
+		if got, err := r.Holds(t.Context(), c.commit, c.old); err != nil || got != c.want {
+			t.Errorf("Holds(%.7s, %.7s) = %v, %v, want %v", c.commit, c.old, got, err, c.want)
+		}
+	}
+	if _, err := r.Holds(t.Context(), second, "main"); !errors.Is(err, gitsync.ErrUnknown) {
+		t.Errorf("Holds(main) = %v, want ErrUnknown", err)
 	}
 }
 
