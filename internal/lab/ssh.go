@@ -139,6 +139,11 @@ func (h *Host) NewHostKey() error {
 	if err != nil {
 		return err
 	}
+	return h.UseHostKey(key)
+}
+
+// UseHostKey gives the host this key, as one has that was there before.
+func (h *Host) UseHostKey(key ed25519.PrivateKey) error {
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
 		return err
