@@ -63,22 +63,42 @@ func NewBell(d *Deployer) *Bell {
 
 // Ring asks for a look at the remote, and returns the id of the run that will look. It never
 // waits: it takes no lock that a run holds.
-func (b *Bell) Ring(cause string) (run string) {
+func (b *Bell) Ring(cause string) (run string) { return b.ring(cause, TriggerEvent) }
+
+// Poll is Ring by the clock alone: a run that finds nothing new tells nothing.
+func (b *Bell) Poll(cause string) (run string) { return b.ring(cause, TriggerClock) }
+
+func (b *Bell) ring(cause string, trigger Trigger) (run string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	if b.slot == nil {
-		b.slot = &Request{Cause: cause, RunID: NewRunID()}
+		b.slot = &Request{Cause: cause, Trigger: trigger, RunID: NewRunID()}
 		b.openLog(b.slot.RunID)
 		b.rouse()
-	} else if !slices.Contains(strings.Split(b.slot.Cause, ", "), cause) && len(b.slot.Cause)+len(cause) < maxCause {
-		// A poll that shares its run with a push is not a poll any more: the push leads.
-		if strings.HasPrefix(b.slot.Cause, "poll") {
-			b.slot.Cause = cause + ", " + b.slot.Cause
-		} else {
-			b.slot.Cause += ", " + cause
-		}
+		return b.slot.RunID
 	}
+
+	b.slot.share(cause, trigger)
 	return b.slot.RunID
+}
+
+// share adds one more cause to a run that waits. An event that shares its run with the clock
+// leads it: what happened is told first.
+func (r *Request) share(cause string, trigger Trigger) {
+	leads := r.Trigger == TriggerClock && trigger == TriggerEvent
+	if leads {
+		r.Trigger = TriggerEvent
+	}
+
+	known := slices.Contains(strings.Split(r.Cause, ", "), cause)
+	switch {
+	case known || len(r.Cause)+len(cause) >= maxCause:
+	case leads:
+		r.Cause = cause + ", " + r.Cause
+	default:
+		r.Cause += ", " + cause
+	}
 }
 
 // Do queues a run of its own, and returns its id.
@@ -117,7 +137,7 @@ func (b *Bell) Waiting() []string {
 func (b *Bell) pushWaits() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.queue) > 0 || b.slot != nil && !strings.HasPrefix(b.slot.Cause, "poll")
+	return len(b.queue) > 0 || b.slot != nil && b.slot.Trigger != TriggerClock
 }
 
 // Serve settles what an earlier process left open, rings once, and makes runs until ctx
@@ -240,7 +260,7 @@ func (b *Bell) again(ctx context.Context, err error) {
 	b.fails++
 	time.AfterFunc(wait, func() {
 		if ctx.Err() == nil {
-			b.Ring("poll again")
+			b.Poll("poll again")
 		}
 	})
 }

@@ -163,16 +163,26 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
+// A Trigger says what kind of thing made a run. The text of a cause is for people; what a run
+// does differently follows from its trigger alone.
+type Trigger string
+
+const (
+	TriggerEvent Trigger = ""      // a push, a start, a person, or news of a host
+	TriggerClock Trigger = "clock" // nothing happened: it is time to look again
+)
+
 // A Request asks for a run. Its flags hold for that run alone.
 type Request struct {
-	Cause      string `json:"cause"`                 // push, poll, start, deploy …
-	By         string `json:"by,omitempty"`          // who asked
-	On         string `json:"on,omitempty"`          // hosts, as people choose them; "" is all
-	All        bool   `json:"all,omitempty"`         // contact hosts that look current too
-	Retry      bool   `json:"retry,omitempty"`       // try again what failed
-	AllowPrune bool   `json:"allow_prune,omitempty"` // more than half of a host's things may leave
-	TakeOver   bool   `json:"take_over,omitempty"`   // take hosts whose record names another deployer
-	RunID      string `json:"run,omitempty"`         // "": a new one
+	Cause      string  `json:"cause"` // push, poll, start, deploy …: for people
+	Trigger    Trigger `json:"trigger,omitempty"`
+	By         string  `json:"by,omitempty"`          // who asked
+	On         string  `json:"on,omitempty"`          // hosts, as people choose them; "" is all
+	All        bool    `json:"all,omitempty"`         // contact hosts that look current too
+	Retry      bool    `json:"retry,omitempty"`       // try again what failed
+	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of a host's things may leave
+	TakeOver   bool    `json:"take_over,omitempty"`   // take hosts whose record names another deployer
+	RunID      string  `json:"run,omitempty"`         // "": a new one
 }
 
 // An Event is one thing that happened in a run, for people who watch.

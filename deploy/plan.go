@@ -248,7 +248,7 @@ func (d *Deployer) stuck(req Request, last history.Host, w *planned) bool {
 	default:
 		return false
 	}
-	return strings.HasPrefix(req.Cause, "poll") && d.watching() && last.Wanted == w.bundle.Digest && !d.look.hosts[last.Name]
+	return req.Trigger == TriggerClock && d.watching() && last.Wanted == w.bundle.Digest && !d.look.hosts[last.Name]
 }
 
 // waiting is the state of a host that is to be pushed.

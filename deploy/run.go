@@ -207,7 +207,7 @@ func (r *run) failed(err error) (*history.Run, error) {
 	case errors.Is(err, ErrRefused): // paused, or a history that was rewritten
 		outcome = history.RunRefused
 	}
-	if !r.stored && strings.HasPrefix(r.req.Cause, "poll") && r.d.toldAlready(err) {
+	if !r.stored && r.req.Trigger == TriggerClock && r.d.toldAlready(err) {
 		return r.unstored(outcome), err
 	}
 	return r.finish(outcome, err)

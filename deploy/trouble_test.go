@@ -268,7 +268,7 @@ func TestLoneSlowHost(t *testing.T) {
 			}
 			continue
 		}
-		bell.Ring("poll")
+		bell.Poll("poll")
 		time.AfterFunc(time.Second, func() { close(hold) })
 		w.push("second", history.RunFailed)
 	}
@@ -894,7 +894,7 @@ func TestQuietPolls(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.RunDone)
 	for range 3 {
-		w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
+		w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
 	}
 	h, err := w.db.Runs(t.Context(), 0, "")
 	w.must(err)
@@ -903,7 +903,7 @@ func TestQuietPolls(t *testing.T) {
 	}
 	w.files["README"] = "x"
 	w.commit("second")
-	w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -1048,13 +1048,13 @@ func TestHealedHostIsCurrent(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.push("first", history.RunDone)
 	w.must(w.db.Correct(t.Context(), "a", func(h *history.Host) { h.State, h.Follows, h.Error = history.Refused, false, "host key changed" }))
-	w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("a is %s after a poll, want current", s)
 	}
 	before, err := w.db.Runs(t.Context(), 50, "")
 	w.must(err)
-	w.run(deploy.Request{Cause: "poll"}, history.RunNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
 	if after, err := w.db.Runs(t.Context(), 50, ""); err != nil || len(after.Runs) != len(before.Runs) {
 		t.Errorf("the poll after it was stored too: %d runs, were %d (%v)", len(after.Runs), len(before.Runs), err)
 	}

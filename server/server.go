@@ -30,10 +30,11 @@ import (
 	"bellhop/internal/history"
 )
 
-// A Bell is rung by whatever may mean that there is something to do. Ring returns at once
-// with the id of the run that will look.
+// A Bell is rung by whatever may mean that there is something to do. Both methods return at
+// once with the id of the run that will look; Poll is for the clock alone.
 type Bell interface {
 	Ring(cause string) (run string)
+	Poll(cause string) (run string)
 }
 
 // A Recorder stores deliveries. A history.DB is one.
@@ -246,7 +247,7 @@ func (s *Server) Poll(ctx context.Context, every time.Duration, byHand bool) {
 			every, heard = max(every, 10*time.Minute), nil
 		case <-timer.C:
 			s.count.polls.Add(1)
-			s.cfg.Bell.Ring("poll")
+			s.cfg.Bell.Poll("poll")
 		}
 	}
 }

@@ -45,6 +45,8 @@ func (b *bell) Ring(cause string) string {
 	return "r" + strconv.Itoa(len(b.causes))
 }
 
+func (b *bell) Poll(cause string) string { return b.Ring(cause) }
+
 func (b *bell) rung() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
