@@ -22,7 +22,7 @@ var arrows = map[string][]string{
 	"secrets":                  {},
 	"deploy":                   {"internal/bundle", "internal/fleet", "internal/history", "internal/link"},
 	"internal/fleet":           {"internal/bundle"},
-	"internal/bundle":          {},
+	"internal/bundle":          {"internal/plain"},
 	"internal/link":            {"internal/bundle"},
 	"internal/plain":           {},
 	"internal/host":            {"internal/bundle"},

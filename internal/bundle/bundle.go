@@ -165,13 +165,13 @@ func (u *Unit) Action(changed func(thing string) bool) string {
 	return act
 }
 
-// A Record is the host's own word on what stands there: RecordPath, JSON, root-only. It is
+// RecordOf is the host's own word on what stands there: RecordPath, JSON, root-only. It is
 // read by every contact and wins over what history remembers.
-type Record struct {
-	Network    string `json:"network"`
-	Host       string `json:"host"`
-	Deployer   string `json:"deployer"`   // fingerprint of the deployer's SSH public key, SHA256:…
-	Generation int64  `json:"generation"` // counts up on this host; 0 is "nothing yet"
-	Digest     string `json:"digest"`     // bundle digest as the deployer computed it
-	BootID     string `json:"boot_id"`    // of the boot in which the record was written
+type RecordOf[T text] struct {
+	Network    T     `json:"network"`
+	Host       T     `json:"host"`
+	Deployer   T     `json:"deployer"`   // fingerprint of the deployer's SSH public key, SHA256:…
+	Generation int64 `json:"generation"` // counts up on this host; 0 is "nothing yet"
+	Digest     T     `json:"digest"`     // bundle digest as the deployer computed it
+	BootID     T     `json:"boot_id"`    // of the boot in which the record was written
 }
