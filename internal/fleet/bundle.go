@@ -142,7 +142,7 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 	var openErr error
 	data := r.data // a copy: the rendering counts what it uses
 	out, err := k.tmpl.tmpl.execute(&data, func(name string) (string, error) {
-		v, err := l.Open(t, r.svc.keySource(name))
+		v, err := l.Open(t, r.keySource(name))
 		if err != nil {
 			openErr = fmt.Errorf("%s: %w", name, err)
 			return "", openErr

@@ -50,8 +50,11 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 		for _, n := range r.svc.def.Needs {
 			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.name})
 		}
-		for i := range r.svc.keys {
-			st.key(l, t, r, &r.svc.keys[i], users)
+		st.problems = append(st.problems, r.own...)
+		for i := range r.keySpecs {
+			if len(r.own) == 0 { // else a source may be no file at all
+				st.key(l, t, r, &r.keySpecs[i], users)
+			}
 		}
 		for _, u := range r.units {
 			joinUnit(units, u)
@@ -104,7 +107,12 @@ func (st *stand) pack(s *service, arch string) {
 
 // key adds a key, unless another service named it already.
 func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[string]string) {
-	if st.keys[k.Name] != nil {
+	if was := st.keys[k.Name]; was != nil {
+		if !slices.Equal(was.sources, k.sources) {
+			s := r.svc
+			st.problems = append(st.problems, problemAt(s.text.file, s.text.data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+				st.renders[k.Name].svc.name, s.name, k.Name, strings.Join(k.sources, ", "), strings.Join(was.sources, ", ")))
+		}
 		return
 	}
 	st.keys[k.Name] = k
@@ -113,6 +121,10 @@ func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[stri
 	out.Service = r.svc.name
 	if g := users[k.User]; g != "" && k.guess {
 		out.Group = g // the user is another service's
+	}
+	if lacks := r.lacking(t, k); lacks != nil {
+		st.problems = append(st.problems, lacks)
+		return
 	}
 	digest, err := l.keyDigest(t, r, k)
 	if err != nil {

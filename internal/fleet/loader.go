@@ -320,41 +320,60 @@ func (l *Loader) sources(t *tree, s *service) (*serviceState, error) {
 	st := &serviceState{service: s, sources: map[string]string{}}
 	for _, k := range s.keys {
 		for _, src := range k.sources {
-			if _, seen := st.sources[src]; seen {
-				continue
-			}
-			h, err := t.fileHash(src)
-			switch {
-			case errors.Is(err, fs.ErrNotExist):
-				st.missing(t, k, src)
-			case err == errTooLarge:
-				st.trouble = append(st.trouble, &Problem{File: src, Message: err.Error()})
-			case err != nil:
-				return nil, err
-			case t.linked(src):
-				st.trouble = append(st.trouble, &Problem{File: src, Message: badObject(object{mode: fs.ModeSymlink}, false)})
-			default:
-				if err := st.checkAge(l, t, src, h); err != nil {
+			files := []string{src}
+			if isPattern(src) {
+				var err error
+				if files, err = matchSources(t, src); err != nil {
 					return nil, err
 				}
 			}
-			st.sources[src] = h
+			for _, file := range files {
+				if err := st.look(l, t, k, file); err != nil {
+					return nil, err
+				}
+			}
 		}
 	}
 	return st, nil
 }
 
-func (st *serviceState) missing(t *tree, k keySpec, src string) {
+// look notes the hash of one age file, and what is wrong with it.
+func (st *serviceState) look(l *Loader, t *tree, k keySpec, src string) error {
+	if _, seen := st.sources[src]; seen {
+		return nil
+	}
+
+	h, err := t.fileHash(src)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		st.trouble = append(st.trouble, missingFile(t, st.service, k, src))
+	case err == errTooLarge:
+		st.trouble = append(st.trouble, &Problem{File: src, Message: err.Error()})
+	case err != nil:
+		return err
+	case t.linked(src):
+		st.trouble = append(st.trouble, &Problem{File: src, Message: badObject(object{mode: fs.ModeSymlink}, false)})
+	default:
+		if err := st.checkAge(l, t, src, h); err != nil {
+			return err
+		}
+	}
+	st.sources[src] = h
+	return nil
+}
+
+// missingFile says that the age file src of a key is not in the tree.
+func missingFile(t *tree, s *service, k keySpec, src string) *Problem {
 	os, _ := t.list(path.Dir(src))
 	names := make([]string, len(os))
 	for i, o := range os {
 		names[i] = o.path
 	}
-	file, data, at := st.text.file, st.text.data, k.at
+	file, data, at := s.text.file, s.text.data, k.at
 	if k.tmpl != nil {
 		file, data, at = k.tmpl.src, k.tmpl.blob.data, k.tmpl.tmpl.keyAt
 	}
-	st.trouble = append(st.trouble, problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, didYouMean(src, names)))
+	return problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, didYouMean(src, names))
 }
 
 const ageMagic = "age-encryption.org/v1\n"

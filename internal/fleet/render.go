@@ -21,6 +21,7 @@ type renderKey struct {
 type rendered struct {
 	svc      *service
 	data     templateData
+	keySpecs []keySpec // svc.keys, with the files of this host as sources
 	files    []bundle.File
 	links    []bundle.Link
 	units    []bundle.Unit
@@ -30,6 +31,7 @@ type rendered struct {
 	logins   []logins
 	probes   []Probe
 	problems Problems
+	own      Problems // that refuse only the hosts which have this rendering
 }
 
 // content is where the bytes of a file come from: a blob of the repo, or right here.
@@ -84,6 +86,7 @@ func (s *service) renderNow(settings map[string]any, host *hostView, fleet func(
 	if s.usesTemplates() {
 		r.data.fleet = fleet()
 	}
+	r.sources()
 	for i := range s.files {
 		r.file(&s.files[i])
 	}
@@ -159,6 +162,43 @@ func (r *rendered) fill(t *tmpl, b *blob) ([]byte, bool) {
 		return nil, false
 	}
 	return data, true
+}
+
+// sources settles which age files the keys come from on this host.
+func (r *rendered) sources() {
+	s := r.svc
+	r.keySpecs = slices.Clone(s.keys)
+	for i := range r.keySpecs {
+		k := &r.keySpecs[i]
+		k.sources = slices.Clone(k.sources)
+		for n, source := range k.sources {
+			file, err := r.expand(source)
+			if err != nil {
+				r.own = append(r.own, problemAt(s.text.file, s.text.data, k.at, "key %s: source %q: %v", k.Name, source, err))
+			}
+			k.sources[n] = file
+			if k.tmpl == nil {
+				k.Source = file
+			}
+		}
+	}
+}
+
+// expand is the age file that a source means here.
+func (r *rendered) expand(source string) (string, error) {
+	if !isPattern(source) {
+		return source, nil
+	}
+	if strings.Contains(source, "{"+hostWord+"}") {
+		r.data.usedHost = true
+	}
+	return expandSource(source, r.data.host.Name, r.data.Settings)
+}
+
+// keySource is the age file of a key that a template names.
+func (r *rendered) keySource(name string) string {
+	file, _ := r.expand(r.svc.keySource(name)) // an error was told by sources
+	return file
 }
 
 // keys adds the links that stand where a key is wanted.

@@ -6,15 +6,12 @@ import (
 )
 
 // Secrets lists the age files that the services of f name, on whichever hosts they run, by
-// name: also those that only a template names.
+// name: also those that only a template names. Of a source that names hosts or settings they
+// are the files of the hosts that switch the service on.
 func (f *Fleet) Secrets() []string {
 	used := map[string]bool{}
-	for _, s := range f.services {
-		for _, k := range s.keys {
-			for _, src := range k.sources {
-				used[src] = true
-			}
-		}
+	for _, k := range f.KeyFiles() {
+		used[k.File] = true
 	}
 	return slices.Sorted(maps.Keys(used))
 }

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"cmp"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -47,8 +46,7 @@ func (s *service) readKey(e *entry[keyFile]) {
 	k.Name, k.Path = e.Key, bundle.KeyDir+"/"+e.Key
 	k.Source = cmp.Or(f.Source.S, keyPlace(e.Key))
 	at := cmp.Or(f.Source.At, e.At)
-	if path.Clean(k.Source) != k.Source || !strings.HasPrefix(k.Source, "secrets/") || !strings.HasSuffix(k.Source, ".age") {
-		s.tell(at, "key %s: source %q: want an age file, as in secrets/%s.age", e.Key, k.Source, e.Key)
+	if !s.checkSource(at, e.Key, k.Source) {
 		k.Source = ""
 	}
 	k.User = cmp.Or(f.User.S, s.keyUser())
@@ -103,7 +101,7 @@ func (s *service) templateKey(f *fileSpec) {
 	s.keys = append(s.keys, k)
 }
 
-// keySource is the age file of a key that a template names: declared in keys:, or beside it.
+// keySource is the source of a key that a template names: declared in keys:, or beside it.
 func (s *service) keySource(name string) string {
 	if e, ok := (entries[keyFile])(s.def.Keys).get(name); ok && e.Value.Source.S != "" {
 		return e.Value.Source.S
