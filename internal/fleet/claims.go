@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // A claim is one place on a host that a service takes. Two services on one host may claim
@@ -41,9 +42,7 @@ func (s *service) claimed() []claim {
 		if !u.dropin {
 			name := u.unit
 			if u.quadlet {
-				var q unitText
-				q.parse(u.blob.data)
-				name = generated(u.unit, &q)
+				name = unitfile.Read(u.blob.data).Generated(u.unit)
 			}
 			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.src})
 		}

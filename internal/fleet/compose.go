@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // A stand is what a set of rendered services comes to. Hosts with the same set share it, and
@@ -198,7 +199,7 @@ func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 		st.add(p, g.text(), "")
 		f := &st.manifest.Files[len(st.manifest.Files)-1]
 		for _, u := range units {
-			if u.Name == name || templateOf(u.Name) == name {
+			if u.Name == name || unitfile.TemplateOf(u.Name) == name {
 				u.Files = append(u.Files, p)
 				u.Triggers = union(u.Triggers, []string{"file:" + p})
 				f.Service = u.Service

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // readService reads the folder services/name. earlier are the same folder in earlier trees;
@@ -198,8 +199,8 @@ func (s *service) take(t *tree, l *Loader, o object, rel string) error {
 	}
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
 	if !nested {
-		if _, kind := splitUnit(strings.TrimSuffix(top, ".tmpl")); kind != "" {
-			if c := near(kind, append(slices.Clone(unitKinds), quadletKinds...)); c != "" {
+		if _, kind := unitfile.SplitName(strings.TrimSuffix(top, ".tmpl")); kind != "" {
+			if c := near(kind, append(slices.Clone(unitKinds), unitfile.QuadletKinds...)); c != "" {
 				hint = fmt.Sprintf("did you mean .%s?", c)
 			}
 		}
@@ -312,21 +313,13 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 	if len(b.data) == 0 && !u.dropin {
 		s.tellFile(o.path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
 	}
-	if b.cr > 0 {
-		s.problems = append(s.problems, problemAt(o.path, b.data, pos{b.cr, 1}, "a carriage return: systemd would take it as part of the value; save it with Unix line ends"))
-	}
 	if strings.HasSuffix(o.path, ".tmpl") {
 		u.tmpl = s.template(o.path, b)
 		if u.tmpl != nil && u.tmpl.secret {
 			s.problems = append(s.problems, problemAt(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
 	} else {
-		var probe unitText
-		for _, stray := range probe.parse(b.data) {
-			p := problemAt(o.path, b.data, pos{stray.line, 1}, "%v", stray)
-			p.Warning = true
-			s.problems = append(s.problems, p)
-		}
+		s.checkUnit(&u)
 	}
 	s.units = append(s.units, u)
 	return nil

@@ -61,23 +61,7 @@ func FuzzUnit(f *testing.F) {
 	for _, s := range []string{"[Unit]\nA=b\\\n c\n[Install]\nWantedBy=x\nWantedBy=\n", "A=b\n", "[", "[a]\n#\\\n;\nb", "[S]\r\nType=oneshot\r\n", "\\", "[x]\n=\n"} {
 		f.Add([]byte(s))
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		var u unitText
-		for _, s := range u.parse(data) {
-			if s.line < 1 || s.line > 1+strings.Count(string(data), "\n") {
-				t.Errorf("stray line %d of %q", s.line, data)
-			}
-		}
-		for name, vs := range u.values {
-			if len(vs) == 0 || slices.Contains(vs, "") || !strings.Contains(name, ".") {
-				t.Errorf("%q = %q", name, vs)
-			}
-		}
-		u.installed()
-		u.oneshot()
-		u.activates("x.timer")
-		generated("x.container", &u)
-	})
+	f.Fuzz(func(t *testing.T, data []byte) { loadFuzz(t, "services/svc/svc.service", data) })
 }
 
 // readEnv reads the value of one line as systemd's environment files have it: a port of

@@ -99,7 +99,6 @@ func TestProblems(t *testing.T) {
 		"unit below files":           {"", map[string]string{"services/svc/files/etc/systemd/system/x.service": "x"}, []string{"stands at the top of the service's folder"}},
 		"accounts as a file":         {"", map[string]string{"services/svc/files/etc/passwd": "x"}, []string{"services/svc/files/etc/passwd: accounts come from user:"}},
 		"file in a closed place":     {"", map[string]string{"services/svc/files/run/keys/x": "x"}, []string{"below /run/keys is no place for this"}},
-		"cr in a unit":               {"", map[string]string{"services/svc/svc.service": "[Service]\r\nExecStart=/bin/true\r\n"}, []string{"services/svc/svc.service:1:1: a carriage return"}},
 		"lfs":                        {"", map[string]string{"services/svc/files/etc/x": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"}, []string{"services/svc/files/etc/x: a git-lfs pointer"}},
 		"too large":                  {"", map[string]string{"services/svc/files/etc/x": strings.Repeat("x", 32<<20+1)}, []string{"services/svc/files/etc/x: larger than 32 MiB: use a package"}},
 		"names differ by case":       {"", map[string]string{"services/svc/files/etc/x": "1", "services/svc/files/etc/X": "2"}, []string{"differs from X only by case"}},

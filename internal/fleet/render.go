@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // A renderKey tells renderings of one service apart. Host and fleet are set only when a
@@ -227,7 +228,7 @@ type unitPlan struct {
 	name      string // as systemd knows it: a quadlet's generated name
 	file      string // name of the unit file; "" when it is not ours
 	rule      *unitRule
-	text      unitText
+	text      unitfile.Unit
 	paths     []string
 	quadlet   bool
 	activator bool
@@ -241,7 +242,7 @@ func (r *rendered) plan(texts map[string][]byte) {
 		if p.file == "" {
 			continue
 		}
-		if to, ok := plans[p.text.activates(p.name)]; ok && to.file != "" && to != p {
+		if to, ok := plans[p.text.Activates(p.name)]; ok && to.file != "" && to != p {
 			p.activator = true
 			to.activated = append(to.activated, p)
 		}
@@ -261,9 +262,9 @@ func (r *rendered) collect(texts map[string][]byte) map[string]*unitPlan {
 			continue
 		}
 		p := &unitPlan{name: u.unit, file: u.unit, quadlet: u.quadlet, paths: []string{u.path}}
-		p.text.parse(texts[u.path])
+		p.text.Add(unitfile.Parse(texts[u.path]))
 		if u.quadlet {
-			p.name = generated(u.unit, &p.text)
+			p.name = p.text.Generated(u.unit)
 		}
 		plans[p.name], byFile[u.unit] = p, p
 	}
@@ -280,7 +281,7 @@ func (r *rendered) collect(texts map[string][]byte) map[string]*unitPlan {
 		u := &r.svc.units[i]
 		if u.dropin {
 			p := get(u.unit)
-			p.text.parse(texts[u.path])
+			p.text.Add(unitfile.Parse(texts[u.path]))
 			p.paths = append(p.paths, u.path)
 		}
 	}
@@ -289,7 +290,7 @@ func (r *rendered) collect(texts map[string][]byte) map[string]*unitPlan {
 	}
 	for _, k := range r.svc.keys {
 		for _, name := range slices.Concat(k.restart, k.reload) {
-			if t := templateOf(name); t == "" || plans[t] == nil {
+			if t := unitfile.TemplateOf(name); t == "" || plans[t] == nil {
 				get(name)
 			}
 		}
@@ -299,26 +300,26 @@ func (r *rendered) collect(texts map[string][]byte) map[string]*unitPlan {
 
 // decide adds the units of one plan: itself, or its instances.
 func (r *rendered) decide(p *unitPlan, plans map[string]*unitPlan) {
-	_, kind := splitUnit(p.name)
+	_, kind := unitfile.SplitName(p.name)
 	ours := p.file != ""
-	if !ours && templateOf(p.name) != "" && plans[templateOf(p.name)] != nil {
+	if !ours && unitfile.TemplateOf(p.name) != "" && plans[unitfile.TemplateOf(p.name)] != nil {
 		return // drop-ins of one instance: taken with its template
 	}
 	names := []string{p.name}
-	if isTemplate(p.name) {
+	if unitfile.IsTemplate(p.name) {
 		names = nil
 		for _, in := range instances(p) {
-			names = append(names, instance(p.name, in))
+			names = append(names, unitfile.Instance(p.name, in))
 		}
 	}
-	installed := p.text.installed()
+	installed := p.text.Installs()
 	start := installed
 	switch {
 	case !ours:
 		start = p.rule != nil
 	case len(p.activated) > 0:
 		start = false
-	case p.activator || isTemplate(p.name) && p.rule != nil:
+	case p.activator || unitfile.IsTemplate(p.name) && p.rule != nil:
 		start = true
 	}
 	enable := start && (installed || !ours)
@@ -339,7 +340,7 @@ func (r *rendered) decide(p *unitPlan, plans map[string]*unitPlan) {
 		if p.rule != nil && p.rule.OnChange.S != "" {
 			u.OnChange = p.rule.OnChange.S
 		}
-		u.Oneshot = ours && start && kind == "service" && !p.quadlet && len(p.activated) == 0 && p.text.oneshot()
+		u.Oneshot = ours && start && kind == "service" && !p.quadlet && len(p.activated) == 0 && p.text.Oneshot()
 		u.Triggers = r.triggers(p, name, &u)
 		r.units = append(r.units, u)
 		if start {
@@ -371,7 +372,7 @@ func (r *rendered) gate(p *unitPlan, kind string, started []string) {
 	if kind != "service" && kind != "socket" || p.file == "" && p.rule == nil {
 		return
 	}
-	if _, q := splitUnit(p.file); q == "volume" || q == "network" {
+	if _, q := unitfile.SplitName(p.file); slices.Contains([]string{"volume", "network", "image", "build"}, q) {
 		return
 	}
 	g := &gate{service: kind == "service", groups: slices.Clone(s.extraGroups), starts: started}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // has tells whether a unit of that name is in the folder; instances count through their template.
@@ -15,11 +16,9 @@ func (s *service) has(unit string) bool {
 		}
 		name := u.unit
 		if u.quadlet {
-			var q unitText
-			q.parse(u.blob.data)
-			name = generated(u.unit, &q)
+			name = unitfile.Read(u.blob.data).Generated(u.unit)
 		}
-		if name == unit || u.unit == unit || templateOf(unit) == name {
+		if name == unit || u.unit == unit || unitfile.TemplateOf(unit) == name {
 			return true
 		}
 	}
@@ -57,12 +56,12 @@ func (s *service) readUnits() {
 		default:
 			s.tell(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, didYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
 		}
-		if len(r.Instances) > 0 && !isTemplate(e.Key) {
+		if len(r.Instances) > 0 && !unitfile.IsTemplate(e.Key) {
 			s.tell(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
 		}
 		seen := map[string]bool{}
 		for _, in := range r.Instances {
-			if !instanceRule.MatchString(in.S) || checkUnitName(instance(e.Key, in.S)) != "" {
+			if !instanceRule.MatchString(in.S) || checkUnitName(unitfile.Instance(e.Key, in.S)) != "" {
 				s.tell(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
 			}
 			if seen[in.S] {
@@ -94,7 +93,7 @@ func (s *service) watchable(w str) bool {
 // checkKeyUnits holds the units that a key restarts or reloads against the folder.
 func (s *service) checkKeyUnits(k keySpec) {
 	for _, u := range slices.Concat(k.restart, k.reload) {
-		if !isUnit(u) || checkUnitName(u) != "" || isTemplate(u) {
+		if !isUnit(u) || checkUnitName(u) != "" || unitfile.IsTemplate(u) {
 			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, didYouMean(u, s.unitNames()))
 		} else if c := near(u, s.unitNames()); !s.has(u) && c != "" {
 			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)

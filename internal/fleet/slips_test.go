@@ -15,6 +15,16 @@ func TestBrokenYAML(t *testing.T) {
 	}
 }
 
+// systemd takes CR LF for one line end, and passes over a byte order mark.
+func TestUnitFromWindows(t *testing.T) {
+	b := mustBundle(t, mustLoad(t, small("", map[string]string{
+		"services/svc/svc.service": "\ufeff[Service]\r\nExecStart=/bin/true\r\n[Install]\r\nWantedBy=multi-user.target\r\n",
+	})), "a")
+	if u := unit(t, b, "svc.service"); !u.Enable || !u.Start {
+		t.Errorf("svc.service = %+v, want it enabled and started", u)
+	}
+}
+
 // What systemd passes over is told with what was meant.
 func TestUnknownSection(t *testing.T) {
 	m := main2("{ svc: true }")

@@ -149,7 +149,6 @@ type blob struct {
 	digest string
 	size   int64
 	lfs    bool
-	cr     int    // line of the first carriage return; 0 is none
 	data   []byte // kept for what is parsed: units, templates, YAML
 }
 
@@ -160,9 +159,6 @@ func newBlob(data []byte, keep bool) *blob {
 	b.lfs = len(data) < 1024 && bytes.HasPrefix(data, []byte(lfsMagic))
 	if keep {
 		b.data = data
-		if i := bytes.IndexByte(data, '\r'); i >= 0 {
-			b.cr = 1 + bytes.Count(data[:i], []byte{'\n'})
-		}
 	}
 	return b
 }

@@ -1,17 +1,16 @@
 package host
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
 )
 
 // A unitPlan is what systemd is asked to do, decided in preflight from one reading of what
@@ -128,15 +127,26 @@ func (w *work) giveWayToSockets(units map[string]bundle.Unit) {
 
 // serviceOf is the unit that a socket starts.
 func (w *work) serviceOf(socket bundle.Unit) string {
-	for _, f := range socket.Files {
-		if m := serviceLine.FindSubmatch(w.bytesOf(w.next.Paths[f].Now.Digest)); m != nil {
-			return string(m[1])
-		}
-	}
-	return strings.TrimSuffix(socket.Name, ".socket") + ".service"
+	return w.wantedUnit(socket).Activates(socket.Name)
 }
 
-var serviceLine = regexp.MustCompile(`(?m)^[ \t]*Service[ \t]*=[ \t]*([^\s]+)`)
+// wantedUnit reads the files of a unit as they will be.
+func (w *work) wantedUnit(u bundle.Unit) *unitfile.Unit {
+	var texts [][]byte
+	for _, f := range u.Files {
+		texts = append(texts, w.bytesOf(w.next.Paths[f].Now.Digest))
+	}
+	return unitfile.Read(texts...)
+}
+
+// formerUnit reads the files of a unit as bellhop last wrote them.
+func (w *work) formerUnit(u bundle.Unit) *unitfile.Unit {
+	var texts [][]byte
+	for _, f := range u.Files {
+		texts = append(texts, w.m.readBlob(w.old.Owned.Paths[f].Now.Digest))
+	}
+	return unitfile.Read(texts...)
+}
 
 // readUnits reads what runs. Key units that stay are glanced at: their shape is ours, and
 // there may be hundreds.
@@ -306,16 +316,12 @@ func (w *work) runsAsChanged(u bundle.Unit) bool {
 				return true
 			}
 		}
-		for _, f := range u.Files {
-			if names := userLine.FindSubmatch(w.m.readBlob(w.old.Owned.Paths[f].Now.Digest)); names != nil && string(names[1]) == a.Name {
-				return true
-			}
+		if w.formerUnit(u).Value("Service", "User") == a.Name {
+			return true
 		}
 	}
 	return false
 }
-
-var userLine = regexp.MustCompile(`(?m)^[ \t]*User[ \t]*=[ \t]*([^\s]+)`)
 
 // installChanged compares the [Install] sections of a unit file that is replaced.
 func (w *work) installChanged(name string) bool {
@@ -327,7 +333,8 @@ func (w *work) installChanged(name string) bool {
 		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != aFile || p.Want.Kind != aFile {
 			continue
 		}
-		return !bytes.Equal(installSection(w.m.readBlob(p.Was.Digest)), installSection(w.bytesOf(p.Want.Digest)))
+		was, is := unitfile.Read(w.m.readBlob(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
+		return !slices.Equal(was.Install(), is.Install())
 	}
 	return false
 }
@@ -343,23 +350,4 @@ func (w *work) bytesOf(digest string) []byte {
 func (m *Machine) readBlob(digest string) []byte {
 	p, _ := os.ReadFile(m.blob(digest))
 	return p
-}
-
-func installSection(unit []byte) []byte {
-	var out []byte
-	in := false
-	for line := range bytes.Lines(unit) {
-		l := bytes.TrimSpace(line)
-		if len(l) == 0 || l[0] == '#' || l[0] == ';' {
-			continue
-		}
-		if l[0] == '[' {
-			in = string(l) == "[Install]"
-			continue
-		}
-		if in {
-			out = append(append(out, l...), '\n')
-		}
-	}
-	return out
 }
