@@ -145,7 +145,7 @@ func (b *Bell) pushWaits() bool {
 // their results at the next start.
 func (b *Bell) Serve(ctx context.Context) error {
 	b.d.Watch(ctx)
-	defer b.d.stopLines()
+	defer b.d.lines.stop()
 	b.Ring("start")
 	gap := b.Gap
 	if gap <= 0 {

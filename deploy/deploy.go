@@ -129,10 +129,9 @@ type Deployer struct {
 	unread   *history.SyncError // since when the repo can't be read; nil when it can
 	tries    map[string]int     // by host: pushes in a row that could not reach it
 	away     map[string]bool    // those that did not answer at all
-	lines    map[string]*line   // kept to hosts by Watch
 	machines map[string]string  // by host, the digest of its machine id
-	lifeOf   context.Context    // of lines; nil: none are kept
 
+	lines   lineSet // kept to hosts by Watch
 	settled sync.Once
 	work    sync.WaitGroup // hosts being pushed, detached ones too
 	fetch   fetches

@@ -160,11 +160,30 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 	return out, nil
 }
 
-// loaded is the fleet that was loaded last, or that of the branch's head.
+// loaded is the fleet that was loaded last, else that of the branch's head. While the repo is away,
+// or its head is refused, it is that of the commit that was accepted last.
 func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 	if f := d.lastFleet(); f != nil {
 		return f, nil
 	}
+	if d.Loader.Arch == nil {
+		d.Loader.Arch = d.arch
+	}
+
+	f, err := d.loadHead(ctx)
+	if err == nil {
+		return f, nil
+	}
+	if old := d.accepted(ctx); old.Tree != nil {
+		if f, oerr := d.Loader.Load(old.Tree); oerr == nil {
+			d.log().Warn("the branch's head can't be used; its last accepted commit is", "commit", old.Commit, "err", err)
+			return f, nil
+		}
+	}
+	return nil, err
+}
+
+func (d *Deployer) loadHead(ctx context.Context) (*fleet.Fleet, error) {
 	look := d.Look
 	if look == nil {
 		look = d.Sync
@@ -172,9 +191,6 @@ func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 	snap, err := look(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the repo: %w", err)
-	}
-	if d.Loader.Arch == nil {
-		d.Loader.Arch = d.arch
 	}
 	return d.Loader.Load(snap.Tree)
 }

@@ -38,7 +38,10 @@ func NewRunID() string {
 
 // start begins a run. The first settles what an earlier process left open.
 func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context.Context, done func(), err error) {
-	d.settled.Do(func() { err = d.Settle(ctx) })
+	d.settled.Do(func() {
+		err = d.Settle(ctx)
+		d.keepKnownLines()
+	})
 	r, rctx, done = d.begin(ctx, req)
 	return r, rctx, done, err
 }

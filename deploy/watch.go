@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
+	"slices"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -14,82 +13,18 @@ import (
 	"bellhop/internal/link"
 )
 
-// A line is one that is kept to a host: to those with keys, since a reboot empties their
-// RAM, and to those that could not be reached, to hear when they are back.
-type line struct {
-	target link.Target
-	ctx    context.Context
-	cancel context.CancelFunc
-}
-
-// Watch keeps lines to hosts from now on, until ctx ends. It returns at once.
-func (d *Deployer) Watch(ctx context.Context) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lifeOf = ctx
-	if d.lines == nil {
-		d.lines = map[string]*line{}
+// watchLine holds one line open until ctx ends.
+func (d *Deployer) watchLine(ctx context.Context, t link.Target) {
+	err := d.Links.Watch(ctx, t, func(ctx context.Context) error { return d.up(ctx, t.Name, t) })
+	if ctx.Err() == nil {
+		d.givenUp(ctx, t.Name, err)
 	}
-}
-
-func (d *Deployer) watching() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.lifeOf != nil && d.lifeOf.Err() == nil
-}
-
-// keepLines opens and drops lines as a plan that was just applied asks.
-func (d *Deployer) keepLines(p *Plan) {
-	if !d.watching() {
-		return
-	}
-	for _, hp := range p.Hosts {
-		h, ok := d.History.Host(hp.Name)
-		if !ok || hp.bundle == nil {
-			continue // a refused host keeps the line that it has
-		}
-		keys := len(hp.bundle.Keys) > 0 || h.KeysExpected > 0 || h.KeysPresent > 0
-		d.keepLine(hp.Name, keys && h.Had || h.State == history.Pending || h.State == history.Unknown,
-			target(p.Fleet, hp.host, h.Arch, keys))
-	}
-	for _, name := range p.Gone {
-		d.keepLine(name, false, link.Target{})
-	}
-}
-
-func (d *Deployer) keepLine(host string, wanted bool, t link.Target) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.lines[host]
-	if l != nil && wanted && reflect.DeepEqual(l.target, t) {
-		return
-	}
-	if l != nil {
-		l.cancel()
-		delete(d.lines, host)
-	}
-	if !wanted {
-		return
-	}
-	ctx, cancel := context.WithCancel(d.lifeOf)
-	d.lines[host] = &line{t, ctx, cancel}
-	go func() {
-		err := d.Links.Watch(ctx, t, func(ctx context.Context) error { return d.up(ctx, host, t) })
-		if ctx.Err() == nil {
-			d.givenUp(ctx, host, err)
-		}
-	}()
 }
 
 // givenUp is the end of a line that no retry mends: the next run may open another. A host that
 // shows another key is looked at by a run at once, which says so where people look.
 func (d *Deployer) givenUp(ctx context.Context, host string, err error) {
-	d.mu.Lock()
-	if l := d.lines[host]; l != nil && l.ctx == ctx {
-		l.cancel()
-		delete(d.lines, host)
-	}
-	d.mu.Unlock()
+	d.lines.ended(host, ctx)
 	d.log().Error("line to host given up", "host", host, "err", err)
 	var key *link.HostKeyError
 	if h, ok := d.History.Host(host); ok && h.State != history.Refused && errors.As(err, &key) {
@@ -198,11 +133,8 @@ func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record
 		}
 	}
 	var tried error
-	for _, g := range d.History.Generations(host) {
-		if g.Digest != rec.Digest || g.Commit == "" || d.At == nil {
-			continue
-		}
-		b, err := d.bundleAt(ctx, g.Commit, host, rec.Host)
+	for _, commit := range d.commitsOf(host, rec.Digest) {
+		b, err := d.bundleAt(ctx, commit, host, rec.Host)
 		if err == nil && b.Digest == rec.Digest {
 			return b, nil
 		}
@@ -212,6 +144,25 @@ func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record
 		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
 	}
 	return nil, errFinal{fmt.Errorf("no commit is known that generation %d came from", rec.Generation), history.Behind}
+}
+
+// commitsOf are the commits that the bundle of that digest can be made from, the best first: the
+// newest that the host satisfies, whose secrets are sealed as they are today, and then those that
+// its generations came from.
+func (d *Deployer) commitsOf(host, digest string) (commits []string) {
+	if d.At == nil {
+		return nil
+	}
+	if h, ok := d.History.Host(host); ok && h.Digest == digest {
+		commits = append(commits, h.Commit)
+	}
+	for _, g := range d.History.Generations(host) {
+		if g.Digest == digest {
+			commits = append(commits, g.Commit)
+		}
+	}
+	commits = slices.DeleteFunc(commits, func(c string) bool { return c == "" })
+	return slices.Compact(commits)
 }
 
 // bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
@@ -249,23 +200,24 @@ const (
 
 // unreached sees to it that a host is tried again.
 func (d *Deployer) unreached(host string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.lifeOf == nil {
+	life := d.lines.lifetime()
+	if life == nil {
 		return
 	}
+
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if d.tries == nil {
 		d.tries = map[string]int{}
 	}
 	n := d.tries[host]
 	d.tries[host] = n + 1
 	wait := d.limits().Retry * time.Duration(min(retryFirst<<min(n, 8), retryLast))
-	life := d.lifeOf
 	time.AfterFunc(wait, func() {
 		d.mu.Lock()
-		told := d.away[host] && d.lines[host] != nil
+		away := d.away[host]
 		d.mu.Unlock()
-		if told { // its line rings when it is back
+		if away && d.lines.has(host) { // its line rings when it is back
 			return
 		}
 		if h, ok := d.History.Host(host); life.Err() == nil && ok && (h.State == history.Pending || h.State == history.Unknown) {
@@ -380,20 +332,10 @@ func (d *Deployer) tellUnfiltered(err error) {
 // rememberedTarget is how a host was reached last: it works without the repo.
 func rememberedTarget(host string, hosts map[string]history.Host, depth int) link.Target {
 	h := hosts[host]
-	t := link.Target{Name: host, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch, Keys: h.KeysExpected > 0}
+	t := link.Target{Name: host, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch, Keys: hasKeys(h)}
 	if h.Reach.Jump != "" && depth < 8 {
 		j := rememberedTarget(h.Reach.Jump, hosts, depth+1)
 		t.Jump = &j
 	}
 	return t
-}
-
-// stopLines drops every line, when the server ends.
-func (d *Deployer) stopLines() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, l := range maps.Clone(d.lines) {
-		l.cancel()
-	}
-	clear(d.lines)
 }

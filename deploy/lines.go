@@ -1,0 +1,188 @@
+package deploy
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// A server keeps one long-lived connection, a line, to each host that has keys, since a reboot
+// empties the host's RAM, and to each host that could not be reached, to hear when it is back.
+//
+// Which lines are open is a level, not the result of a run: history says how each host was
+// reached last, so lines are open before the first look at the repo, and while the repo is away,
+// its head is refused, or runs are paused. A plan corrects them.
+
+// A lineSet is the lines that are open, by host. The zero value keeps none until start.
+type lineSet struct {
+	mu   sync.Mutex
+	life context.Context // they all end with it; nil: none are kept
+	open map[string]*line
+}
+
+// A line is one long-lived connection to a host.
+type line struct {
+	target link.Target
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// start lets lines be opened, until ctx ends.
+func (l *lineSet) start(ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	l.life = ctx
+	if l.open == nil {
+		l.open = map[string]*line{}
+	}
+}
+
+// lifetime is the context that all lines end with; nil when none are kept.
+func (l *lineSet) lifetime() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.life
+}
+
+// kept says that lines are kept now.
+func (l *lineSet) kept() bool {
+	life := l.lifetime()
+	return life != nil && life.Err() == nil
+}
+
+// has says that the host's line is open.
+func (l *lineSet) has(host string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open[host] != nil
+}
+
+// keep opens the line to t's host, unless one by the same route is open, and runs watch on it.
+func (l *lineSet) keep(t link.Target, watch func(ctx context.Context, t link.Target)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	if l.life == nil {
+		return
+	}
+	if one := l.open[t.Name]; one != nil {
+		if sameRoute(one.target, t) && one.target.Keys == t.Keys {
+			return
+		}
+		one.cancel()
+	}
+
+	ctx, cancel := context.WithCancel(l.life)
+	l.open[t.Name] = &line{t, ctx, cancel}
+	go watch(ctx, t)
+}
+
+// drop closes the host's line.
+func (l *lineSet) drop(host string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	if one := l.open[host]; one != nil {
+		one.cancel()
+		delete(l.open, host)
+	}
+}
+
+// ended forgets the line whose context is ctx. Another may have taken its place meanwhile.
+func (l *lineSet) ended(host string, ctx context.Context) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	if one := l.open[host]; one != nil && one.ctx == ctx {
+		one.cancel()
+		delete(l.open, host)
+	}
+}
+
+// stop closes every line, when the server ends.
+func (l *lineSet) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	for _, one := range l.open {
+		one.cancel()
+	}
+	clear(l.open)
+}
+
+// sameRoute says that two targets lead to the same machine by the same way. What the helper
+// needs to know, as the architecture, is no part of it.
+func sameRoute(a, b link.Target) bool {
+	same := slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.HostKeys, b.HostKeys)
+	if !same || a.User != b.User || (a.Jump == nil) != (b.Jump == nil) {
+		return false
+	}
+	return a.Jump == nil || sameRoute(*a.Jump, *b.Jump)
+}
+
+// Watch keeps lines to hosts from now on, until ctx ends: those that history asks for are opened
+// at once. It returns at once.
+func (d *Deployer) Watch(ctx context.Context) {
+	d.lines.start(ctx)
+	d.keepKnownLines()
+}
+
+// watching says that lines are kept.
+func (d *Deployer) watching() bool { return d.lines.kept() }
+
+// keepKnownLines opens those lines that history asks for and that are not open: by the way that
+// each host was reached last. A host that an earlier process was at work on is left alone until
+// its run is settled.
+func (d *Deployer) keepKnownLines() {
+	if !d.watching() {
+		return
+	}
+
+	hosts := d.History.Hosts()
+	for name, h := range hosts {
+		if d.lines.has(name) || h.State == history.Released || h.State == history.Deploying {
+			continue
+		}
+		if wantsLine(h, hasKeys(h)) {
+			d.lines.keep(rememberedTarget(name, hosts, 0), d.watchLine)
+		}
+	}
+}
+
+// keepLines opens and drops lines as a plan that was just applied asks.
+func (d *Deployer) keepLines(p *Plan) {
+	if !d.watching() {
+		return
+	}
+
+	for _, hp := range p.Hosts {
+		h, ok := d.History.Host(hp.Name)
+		if !ok || hp.bundle == nil {
+			continue // a refused host keeps the line that it has
+		}
+		keys := len(hp.bundle.Keys) > 0 || hasKeys(h)
+		if wantsLine(h, keys) {
+			d.lines.keep(target(p.Fleet, hp.host, h.Arch, keys), d.watchLine)
+		} else {
+			d.lines.drop(hp.Name)
+		}
+	}
+
+	for _, name := range p.Gone {
+		d.lines.drop(name)
+	}
+	d.keepKnownLines()
+}
+
+// wantsLine says whether a line is kept to a host. keys says that it has keys, or will.
+func wantsLine(h history.Host, keys bool) bool {
+	holdsKeys := keys && h.Had
+	return holdsKeys || h.State == history.Pending || h.State == history.Unknown
+}
+
+// hasKeys says that a host has keys, as history remembers it.
+func hasKeys(h history.Host) bool { return h.KeysExpected > 0 || h.KeysPresent > 0 }

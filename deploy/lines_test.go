@@ -1,0 +1,163 @@
+package deploy_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"bellhop/deploy"
+	"bellhop/internal/history"
+)
+
+// sealedFor has secrets be opened by one identity alone: a file "NAME:VALUE" is sealed for NAME.
+func sealedFor(name string) func(fs.FS, string) ([]byte, error) {
+	return func(tree fs.FS, path string) ([]byte, error) {
+		b, err := fs.ReadFile(tree, path)
+		if err != nil {
+			return nil, err
+		}
+		value, ok := bytes.CutPrefix(b, []byte(name+":"))
+		if !ok {
+			return nil, errors.New("sealed for others")
+		}
+		return value, nil
+	}
+}
+
+// hangs is a tree that is never read to its end.
+type hangs struct{ until <-chan struct{} }
+
+func (h hangs) Open(string) (fs.File, error) {
+	<-h.until
+	return nil, fs.ErrNotExist
+}
+
+// After a power cut of everything a host gets its keys, whatever keeps bellhop from deploying.
+func TestKeysComeBackWhateverElseIsBroken(t *testing.T) {
+	until := make(chan struct{}) // closed when the hosts have their keys
+	for name, wreck := range map[string]func(w *world){
+		"nothing": func(w *world) {},
+		"the head is refused": func(w *world) {
+			w.files["services/web/junk"] = "x"
+			w.commit("a problem in the config")
+		},
+		"the head's config is no YAML": func(w *world) {
+			w.commit("a good one")
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.commits[len(w.commits)-1].Tree = os.DirFS(t.TempDir())
+		},
+		"the repo is away": func(w *world) {
+			w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
+				return deploy.Snapshot{}, errors.New("the git host is down")
+			}
+		},
+		"the repo does not answer": func(w *world) {
+			w.d.Sync = func(ctx context.Context) (deploy.Snapshot, error) {
+				<-ctx.Done()
+				return deploy.Snapshot{}, ctx.Err()
+			}
+		},
+		"the history was rewritten": func(w *world) {
+			w.d.Sync = func(context.Context) (deploy.Snapshot, error) { return deploy.Snapshot{}, deploy.ErrRefused }
+		},
+		"runs are paused": func(w *world) { w.must(w.db.SetPaused(t.Context(), true)) },
+		"loading the head hangs": func(w *world) {
+			w.commit("endless")
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.commits[len(w.commits)-1].Tree = hangs{until}
+		},
+		"a secret of the head does not open": func(w *world) {
+			w.files["secrets/key1.age"] = "somebody else:value"
+			w.commit("sealed for others")
+		},
+		"no secret of the head opens": func(w *world) {
+			w.files["secrets/key0.age"] = "somebody else:value"
+			w.files["secrets/key1.age"] = "somebody else:value"
+			w.commit("sealed for others")
+		},
+		"the identity is another, and the head is refused": func(w *world) {
+			w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) { // during the change both are held
+				v, err := sealedFor("old")(tree, path)
+				if err != nil {
+					v, err = sealedFor("new")(tree, path)
+				}
+				return v, err
+			}
+			for _, f := range []string{"secrets/key0.age", "secrets/key1.age"} {
+				w.files[f] = strings.Replace(w.files[f], "old:", "new:", 1)
+			}
+			w.push("sealed anew", history.RunNothing)
+			w.files["services/web/junk"] = "x"
+			w.commit("a problem in the config")
+			w.d = w.deployer("SHA256:one")
+			w.d.Loader.Open = sealedFor("new")
+		},
+		"the host left the repo's head, which is refused": func(w *world) {
+			delete(w.yaml, "a")
+			w.files["services/web/junk"] = "x"
+			w.commit("a problem in the config")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "a", "b")
+			w.d.Loader.Open = sealedFor("old")
+			keyed(w, "a", 2, 5)
+			for _, f := range []string{"secrets/key0.age", "secrets/key1.age"} {
+				w.files[f] = "old:" + w.files[f]
+			}
+			w.push("first", history.RunDone)
+
+			w.d = w.deployer("SHA256:one") // the deployer was restarted
+			w.d.Loader.Open = sealedFor("old")
+			wreck(w)
+			w.must(w.machines["a"].Reboot()) // and so was the host
+			w.hosts["a"].Drop()
+			serve(t, w)
+			wantKeys(t, w)
+
+			// A line is open now, so a second reboot is noticed as well.
+			w.must(w.machines["a"].Reboot())
+			w.hosts["a"].Drop()
+			wantKeys(t, w)
+			if strings.HasSuffix(name, "hangs") {
+				close(until)
+			}
+		})
+	}
+}
+
+func wantKeys(t *testing.T, w *world) {
+	t.Helper()
+	eventually(t, "the keys are back, and what waited for them runs", func() bool {
+		_, err := os.Stat(w.machines["a"].Path("/run/keys/key1"))
+		return err == nil && w.machines["a"].Active("vault.service")
+	})
+	if got := read(t, w.machines["a"].Path("/run/keys/key0")); !strings.HasPrefix(got, "value 0") {
+		t.Errorf("key0 came back as %q, want that of the generation that is there", got)
+	}
+}
+
+// What a person asks of keys needs no repo either.
+func TestKeyPushWhileTheRepoIsAway(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.push("first", history.RunDone)
+
+	w.d = w.deployer("SHA256:one")
+	w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
+		return deploy.Snapshot{}, errors.New("the git host is down")
+	}
+	w.must(w.machines["a"].Reboot())
+	ks, err := w.d.PushKeys(t.Context(), "")
+	w.must(err)
+	if len(ks) != 1 || ks[0].Error != nil {
+		t.Fatalf("PushKeys while the repo is away: %+v", ks)
+	}
+	wantKeys(t, w)
+}
