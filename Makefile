@@ -42,7 +42,8 @@ fuzz: ## ten seconds for each target
 dist: ## static binaries, helpers for every architecture, man pages, completions
 	mkdir -p dist/helpers
 	for a in $(ARCHES); do GOARCH=$$a $(BUILD) -o dist/helpers/bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; done
-	for a in $(ENGINES); do GOARCH=$$a $(BUILD) -o dist/linux-$$a/bellhop ./cmd/bellhop || exit 1; done
+	built=; for a in $(ARCHES); do built=$$built,$$a:$$(sha256sum dist/helpers/bellhop-host-linux-$$a | cut -c -64) || exit 1; done; \
+	for a in $(ENGINES); do GOARCH=$$a $(BUILD)\ -X\ bellhop/internal/link.builtHelpers=$$built -o dist/linux-$$a/bellhop ./cmd/bellhop || exit 1; done
 	@go run ./cmd/bellhop man dist/man/man1
 	@mkdir -p dist/completions && for s in bash zsh fish; do \
 	  go run ./cmd/bellhop completion $$s > dist/completions/bellhop.$$s || exit 1; \

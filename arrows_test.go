@@ -15,17 +15,20 @@ import (
 
 // arrows lists, per room, the rooms that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "secrets", "server"},
+	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/durable", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "secrets", "server"},
 	"cmd/bellhop-host":         {"internal/host", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history"},
 	"gitsync":                  {"internal/plain"},
-	"secrets":                  {},
+	"secrets":                  {"internal/child", "internal/durable", "internal/owner", "internal/plain"},
 	"deploy":                   {"internal/bundle", "internal/fleet", "internal/history", "internal/link"},
 	"internal/fleet":           {"internal/bundle", "internal/unitfile"},
 	"internal/unitfile":        {},
 	"internal/bundle":          {"internal/plain"},
-	"internal/link":            {"internal/bundle"},
+	"internal/link":            {"internal/bundle", "internal/child", "internal/owner", "internal/plain"},
 	"internal/plain":           {},
+	"internal/child":           {},
+	"internal/durable":         {},
+	"internal/owner":           {},
 	"internal/host":            {"internal/bundle", "internal/unitfile"},
 	"internal/host/systemd":    {"internal/bundle", "internal/host"},
 	"internal/host/keys":       {"internal/bundle", "internal/host"},

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bellhop/internal/child"
 )
 
 // ErrInterrupted says that a signal ended the editing. Nothing was written.
@@ -80,7 +82,7 @@ func (e Editor) run(dir, file string, signals <-chan os.Signal) error {
 	cmd := exec.Command("sh", append(args, file)...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)
+	cmd.Env = append(child.Env(child.Editor), "TMPDIR="+dir, "TMP="+dir, "TEMP="+dir)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the editor: %w", err)
 	}

@@ -2,14 +2,16 @@ package secrets
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/exec"
 	"path"
 	"slices"
 	"strings"
 	"time"
+
+	"bellhop/internal/child"
 )
 
 // A gitTree is what git's index or a commit holds below one folder, read through the git program
@@ -132,8 +134,7 @@ func (t *gitTree) Open(name string) (fs.File, error) {
 
 // git runs git in dir. What it says on standard error names paths and ids only.
 func git(dir string, args ...string) ([]byte, error) {
-	cmd := exec.Command("git", args...)
-	cmd.Dir = dir
+	cmd := child.Git(context.Background(), dir, args...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"strings"
 	"syscall"
 	"time"
 
 	"filippo.io/age"
+
+	"bellhop/internal/child"
 )
 
 // age's own plugin client runs whatever $PATH has, hands it the whole environment and waits for
@@ -23,10 +24,6 @@ import (
 
 // pluginLimit is how long a plugin may take: a person may have to find and touch a token.
 const pluginLimit = 50 * time.Second
-
-// pluginEnv is what a plugin may see of our environment: enough to reach a token, a pinentry
-// and a terminal.
-var pluginEnv = []string{"PATH", "HOME", "USER", "LANG", "TERM", "DISPLAY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR", "GPG_TTY", "TMPDIR"}
 
 type pluginClient struct {
 	name    string
@@ -105,12 +102,7 @@ func (c *pluginClient) talk(state string, say []*age.Stanza, take func(*age.Stan
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	cmd.Env = []string{}
-	for _, name := range pluginEnv {
-		if v, ok := os.LookupEnv(name); ok {
-			cmd.Env = append(cmd.Env, name+"="+v)
-		}
-	}
+	cmd.Env = child.Env(child.Plugin)
 	in, err1 := cmd.StdinPipe()
 	out, err2 := cmd.StdoutPipe()
 	if err := errors.Join(err1, err2); err != nil {

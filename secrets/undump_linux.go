@@ -3,6 +3,7 @@ package secrets
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,4 +17,16 @@ func Undumpable() error {
 		return fmt.Errorf("make the process undumpable: %w", err)
 	}
 	return nil
+}
+
+// Unswappable keeps this process's memory out of swap, where the system lets it: root may lock
+// memory, and so may a user whose limit is unlimited (ulimit -l). Elsewhere it does nothing, since
+// a limit that is reached would end the program. It is for short-lived processes.
+func Unswappable() {
+	var limit unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_MEMLOCK, &limit)
+	mayLock := err == nil && limit.Cur == unix.RLIM_INFINITY
+	if os.Geteuid() == 0 || mayLock {
+		_ = unix.Mlockall(unix.MCL_CURRENT | unix.MCL_FUTURE | unix.MCL_ONFAULT)
+	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
+	"bellhop/internal/child"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -209,6 +210,7 @@ func (e *Env) overSSH(c *cobra.Command) error {
 	args = append(args, "--", u.Hostname(), shellLine(append([]string{"bellhop"}, withoutServer(e.Args)...)))
 	cmd := exec.CommandContext(c.Context(), "ssh", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
+	cmd.Env = child.Env(child.SSH)
 	if out, ok := e.Stdout.(*output); ok {
 		cmd.Stdout = out.Writer // that ssh writes itself, and answers for
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/history"
+	"bellhop/internal/owner"
 	"bellhop/secrets"
 	"bellhop/server"
 )
@@ -46,7 +47,7 @@ func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags, asJSON b
 	var all []symptom
 	if at, err := configDir(dir); err == nil {
 		all = append(all, e.doctorRepo(at, f)...)
-	} else if dir != "" {
+	} else if dir != "" || owner.IsUntrusted(err) {
 		return err
 	}
 	all = append(all, doctorState(f.stateDir)...)

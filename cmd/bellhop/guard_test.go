@@ -66,7 +66,9 @@ func TestUndumpable(t *testing.T) {
 		os.Exit(0)
 	}
 	state := t.TempDir()
-	for _, verb := range []string{"serve --log-level none --state-dir " + state, "deploy --state-dir " + state, "plan --state-dir " + state, "key push --state-dir " + state} {
+	for _, verb := range []string{"serve --log-level none --state-dir " + state, "deploy --state-dir " + state, "plan --state-dir " + state, "key push --state-dir " + state,
+		"key status --state-dir " + state, "secret show x -C " + state, "secret edit x -C " + state, "secret set x -C " + state, "secret rekey -C " + state,
+		"secret generate x -C " + state, "secret verify -C " + state, "secret textconv x", "secret list -C " + state, "secret who -C " + state} {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestUndumpable$")
 		cmd.Env = append(os.Environ(), role+"="+verb)
 		out, err := cmd.CombinedOutput()

@@ -17,6 +17,7 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/internal/owner"
 )
 
 // Which hosts a verb means, and how they are reached. The config repo in front of us is
@@ -37,11 +38,11 @@ func (r *reach) flags(c *cobra.Command) {
 
 // targets lists the hosts that expr names ("" is all of them), by name.
 func (r *reach) targets(expr string) ([]link.Target, error) {
-	if r.dir == "" {
-		if dir, err := configDir(""); err == nil {
-			r.dir = dir
-		}
+	dir, err := configDir(r.dir)
+	if err != nil && (r.dir != "" || owner.IsUntrusted(err)) {
+		return nil, err // its pins would lead to another's machine
 	}
+	r.dir = dir
 	if r.dir != "" {
 		f, err := loadOffline(r.dir)
 		if err != nil {

@@ -40,6 +40,9 @@ func (e *Env) root() *cobra.Command {
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+			if err := protect(c); err != nil {
+				return err
+			}
 			if err := e.fromEnv(c.Flags()); err != nil {
 				return err
 			}

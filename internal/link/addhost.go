@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/child"
 )
 
 // A Newcomer is a machine that shall become a host. Until its key is pinned only a person
@@ -112,7 +114,9 @@ func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
 		return Target{}, "", fmt.Errorf("ssh destination %q: want USER@ADDRESS", n.Destination)
 	}
 	args := append(append([]string{"-G"}, n.Options...), "--", n.Destination)
-	out, err := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), args...).Output()
+	cmd := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), args...)
+	cmd.Env = child.Env(child.SSH)
+	out, err := cmd.Output()
 	if err != nil {
 		return Target{}, "", fmt.Errorf("ssh -G %s: %w", n.Destination, withStderr(err))
 	}
@@ -195,7 +199,7 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 	if n.Stderr != nil {
 		cmd.Stderr = io.MultiWriter(n.Stderr, errs)
 	}
-	cmd.Env = os.Environ()
+	cmd.Env = child.Env(child.SSH)
 	// A program that their config starts may keep stderr open for longer than ssh lasts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return nil, fmt.Errorf("ssh %s: %w: %s", n.Destination, err, excerpt([]byte(errs.String())))

@@ -1,5 +1,14 @@
 package link
 
+import "testing"
+
+// SetBuiltHelpers is what the Makefile writes into the program, for one test.
+func SetBuiltHelpers(t *testing.T, list string) {
+	was := builtHelpers
+	builtHelpers = list
+	t.Cleanup(func() { builtHelpers = was })
+}
+
 // OnBeat has f wait for each beat in the clock's place.
 func (p *Pool) OnBeat(f func()) { p.beat.wait = f }
 

@@ -3,38 +3,80 @@ package link
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
+
+	"bellhop/internal/owner"
 )
+
+// builtHelpers are the digests of the helpers that were built with this program, as
+// "amd64:HEX,arm64:HEX": the Makefile sets them (-ldflags -X). A bare go build has none, and then
+// whoever can write beside the program is root or its owner, which is checked.
+var builtHelpers string
 
 // FindHelper finds the helper for an OS and architecture: the file
 // bellhop-host-OS-ARCH in $BELLHOP_HELPERS, beside the executable or in /usr/lib/bellhop;
 // failing that the executable itself where it is built for the same, since it can act as
-// helper ("bellhop host-helper serve").
+// helper ("bellhop host-helper serve"). The helper is run as root on hosts, so a file that
+// another user wrote or can replace is refused, and so is one that is not the file that this
+// program was built with.
 func FindHelper(goos, goarch string) (path, digest string, err error) {
 	name := "bellhop-host-" + goos + "-" + goarch
 	for _, dir := range helperDirs() {
 		path := filepath.Join(dir, name)
-		if digest, err := fileDigest(path); err == nil {
+		digest, err := trustedDigest(path, goarch)
+		if err == nil {
 			return path, digest, nil
-		} else if !os.IsNotExist(err) {
+		} else if !errors.Is(err, fs.ErrNotExist) {
 			return "", "", fmt.Errorf("helper: %w", err)
 		}
 	}
 	if goos != runtime.GOOS || goarch != runtime.GOARCH {
 		return "", "", fmt.Errorf("no helper for %s/%s: put %s beside bellhop, in /usr/lib/bellhop, or in $BELLHOP_HELPERS", goos, goarch, name)
 	}
+
 	path, err = ownExecutable()
 	if err != nil {
 		return "", "", fmt.Errorf("helper: %w", err)
 	}
 	digest, err = fileDigest(path)
 	return path, digest, err
+}
+
+// trustedDigest is the digest of a helper that nobody else could have put there.
+func trustedDigest(path, goarch string) (string, error) {
+	if _, err := os.Lstat(path); err != nil {
+		return "", err // most folders have none: nobody asks whose they are
+	}
+	if err := owner.CheckIn(path); err != nil {
+		return "", fmt.Errorf("%w, and it would be run as root on every host: chown root it and its folder, and chmod go-w them", err)
+	}
+	digest, err := fileDigest(path)
+	if err != nil {
+		return "", err
+	}
+	if built := builtDigest(builtHelpers, goarch); built != "" && digest != built {
+		return "", fmt.Errorf("%s is not the helper that this bellhop was built with (its SHA-256 begins with %s, not %s): install both from one release", path, digest[:12], built[:min(12, len(built))])
+	}
+	return digest, nil
+}
+
+// builtDigest finds the digest of an architecture in a list like that of builtHelpers.
+func builtDigest(list, goarch string) string {
+	for one := range strings.SplitSeq(list, ",") {
+		if arch, digest, ok := strings.Cut(one, ":"); ok && arch == goarch {
+			return digest
+		}
+	}
+	return ""
 }
 
 func helperDirs() []string {

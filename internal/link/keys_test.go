@@ -3,8 +3,10 @@ package link_test
 import (
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -120,4 +122,46 @@ func TestFindHelper(t *testing.T) {
 	if _, digest, err := link.FindHelper(runtime.GOOS, runtime.GOARCH); err != nil || len(digest) != 64 {
 		t.Errorf("FindHelper of this program = %q, %v", digest, err)
 	}
+}
+
+// TestHelperOfAnotherUser plants a helper where FindHelper looks first.
+func TestHelperOfAnotherUser(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("BELLHOP_HELPERS", dir)
+	path := filepath.Join(dir, "bellhop-host-linux-riscv64")
+	if err := os.WriteFile(path, []byte("theirs"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	refused := func(why string) {
+		t.Helper()
+		if got, _, err := link.FindHelper("linux", "riscv64"); err == nil || got != "" || !strings.Contains(err.Error(), why) {
+			t.Errorf("FindHelper = %q, %v, want an error with %q", got, err, why)
+		}
+	}
+
+	os.Chmod(dir, 0o777)
+	refused("can be written to by others")
+	os.Chmod(dir, 0o755)
+	os.Chmod(path, 0o757)
+	refused("can be written to by others")
+	os.Chmod(path, 0o755)
+	if _, _, err := link.FindHelper("linux", "riscv64"); err != nil {
+		t.Errorf("FindHelper of our own file: %v", err)
+	}
+
+	link.SetBuiltHelpers(t, "amd64:"+strings.Repeat("0", 64)+",riscv64:"+strings.Repeat("1", 64))
+	refused("was built with")
+	link.SetBuiltHelpers(t, fmt.Sprintf("riscv64:%x", sha256.Sum256([]byte("theirs"))))
+	if _, _, err := link.FindHelper("linux", "riscv64"); err != nil {
+		t.Errorf("FindHelper of the file of the build: %v", err)
+	}
+
+	if os.Geteuid() != 0 {
+		return
+	}
+	os.Chown(path, 65534, -1)
+	refused("belongs to")
+	os.Chown(path, 0, -1)
+	os.Chown(dir, 65534, -1)
+	refused("belongs to")
 }

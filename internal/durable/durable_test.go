@@ -1,0 +1,88 @@
+package durable_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"bellhop/internal/durable"
+)
+
+func TestWriteReplacesAndKeepsTheMode(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "f")
+	if err := durable.Write(path, []byte("one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, path, "one", 0o600)
+
+	if err := os.Chmod(path, 0o664); err != nil {
+		t.Fatal(err)
+	}
+	if err := durable.Write(path, []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, path, "two", 0o664)
+}
+
+func TestWriteRefusesWhatIsNoFile(t *testing.T) {
+	dir := t.TempDir()
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	if err := errors.Join(os.WriteFile(target, []byte("x"), 0o644), os.Symlink(target, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{link, dir} {
+		if err := durable.Write(path, []byte("y"), 0o644); err == nil {
+			t.Errorf("Write(%s) replaced what is no regular file", path)
+		}
+	}
+	want(t, target, "x", 0o644)
+}
+
+// TestWriteNewHasOneWinner lets many make one file at once.
+func TestWriteNewHasOneWinner(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	var made atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 32 {
+		wg.Go(func() {
+			switch err := durable.WriteNew(path, fmt.Appendf(nil, "%02d", i), 0o600); {
+			case err == nil:
+				made.Add(1)
+			case !errors.Is(err, fs.ErrExist):
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if made.Load() != 1 {
+		t.Errorf("%d of 32 made the file, want 1", made.Load())
+	}
+	if b, err := os.ReadFile(path); err != nil || len(b) != 2 {
+		t.Errorf("the file holds %q, %v", b, err)
+	}
+	want(t, path, "", 0o600)
+}
+
+// want compares a file, and looks that no other was left beside it.
+func want(t *testing.T, path, content string, mode fs.FileMode) {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != mode {
+		t.Errorf("mode of %s is %v, want %v", path, info.Mode().Perm(), mode)
+	}
+	if b, _ := os.ReadFile(path); content != "" && string(b) != content {
+		t.Errorf("%s holds %q, want %q", path, b, content)
+	}
+	hidden, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*"))
+	if len(hidden) > 0 {
+		t.Errorf("left behind: %v", hidden)
+	}
+}
