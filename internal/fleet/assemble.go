@@ -159,8 +159,8 @@ func (a *assembly) settle(s *service, w wish) map[string]any {
 	if m == nil {
 		m = maps.Clone(s.settings)
 		for _, set := range w.set {
-			if _, known := m[set.name]; known {
-				m[set.name] = set.value
+			if def, known := m[set.name]; known {
+				m[set.name] = asDefault(def, set.value)
 			}
 		}
 		a.settings[key] = m

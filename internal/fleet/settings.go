@@ -2,11 +2,11 @@ package fleet
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml/ast"
 )
@@ -44,15 +44,12 @@ func settingsKey(set []setting) string {
 	if len(set) == 0 {
 		return ""
 	}
-	m := make(map[string]any, len(set))
-	for _, s := range set {
-		m[s.name] = s.value
+	var b strings.Builder
+	for _, e := range set {
+		fmt.Fprintf(&b, "%q=", e.name)
+		valueKey(&b, e.value)
 	}
-	p, err := json.Marshal(m)
-	if err != nil { // NaN and infinities have no JSON
-		return fmt.Sprintf("%#v", m)
-	}
-	return string(p)
+	return b.String()
 }
 
 func sameValue(a, b any) bool { return reflect.DeepEqual(a, b) }
@@ -62,16 +59,20 @@ func kindOf(v any) string {
 	switch v.(type) {
 	case nil:
 		return "nothing"
-	case bool:
-		return "true or false"
 	case string:
 		return "text"
-	case int64, float64:
-		return "a number"
-	case []any:
+	case []any, []string:
 		return "a list"
+	case map[string]any:
+		return "a mapping"
 	}
-	return "a mapping"
+	switch {
+	case isBool(v):
+		return "true or false"
+	case isNumber(v):
+		return "a number"
+	}
+	return "no plain value"
 }
 
 // check holds a switch against its service: unknown settings, and values of another kind
@@ -92,11 +93,37 @@ func (p place) check(s *service) (ps Problems) {
 				hint = "; its service.yaml has " + orNone(sortedKeys(s.settings))
 			}
 			tell(e.At, "service %s has no setting %q%s", s.name, e.Key, hint)
-		case def != nil && e.Value.V != nil && kindOf(def) != kindOf(e.Value.V):
+		case !fitsDefault(def, e.Value.V):
 			tell(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.name, kindOf(def), kindOf(e.Value.V))
 		}
 	}
 	return ps
+}
+
+// fitsDefault tells whether v may take the place of def: a value of its kind, a number for text, or text
+// that reads as a number for a number.
+func fitsDefault(def, v any) bool {
+	if def == nil || v == nil {
+		return true // told as a problem where it stands
+	}
+	_, textDef := def.(string)
+	_, text := v.(string)
+	switch {
+	case textDef && isNumber(v):
+		return true
+	case text && isNumber(def):
+		_, reads := rational(v)
+		return reads
+	}
+	return kindOf(def) == kindOf(v)
+}
+
+// asDefault is v as text where the default is text, so that a version of 1.10 is text as 1.10.1 is.
+func asDefault(def, v any) any {
+	if _, text := def.(string); text && isNumber(v) {
+		return fmt.Sprint(v)
+	}
+	return v
 }
 
 // unknown says that no folder has this service's name. Switching off what is not there only

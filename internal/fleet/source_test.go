@@ -71,7 +71,7 @@ func TestSourceOffline(t *testing.T) {
 // A setting in the source takes the value of the host, also within a folder's name, and a template that
 // names the key is rendered with the host's own.
 func TestSourceOfSetting(t *testing.T) {
-	f := mustLoad(t, wgTree("settings: { peer: one }\nkeys:\n  psk: { source: 'secrets/peers/{peer}-0077/{host}.age' }\n", map[string]string{
+	f := mustLoad(t, wgTree("settings: { peer: one, umask: 0077 }\nkeys:\n  psk: { source: 'secrets/peers/{peer}-{umask}/{host}.age' }\n", map[string]string{
 		"services/wg/files/etc/wg.conf.tmpl": `psk={{ key "psk" }}`,
 	}))
 

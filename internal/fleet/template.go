@@ -35,7 +35,7 @@ type tmpl struct {
 	keys   []string // that it names, sorted
 }
 
-var pureFuncs = template.FuncMap{
+var pureFuncs = scalarFuncs(template.FuncMap{
 	"env":   EnvQuote,
 	"trim":  strings.TrimSpace,
 	"lower": strings.ToLower,
@@ -65,7 +65,7 @@ var pureFuncs = template.FuncMap{
 	// The two that each execution replaces.
 	"key":     func(string) (string, error) { return "", errors.New("no keys here") },
 	turnsWord: func() (string, error) { return "", nil },
-}
+})
 
 // turnsWord is called at every turn of a loop. A template that names it itself only uses up
 // its own turns.

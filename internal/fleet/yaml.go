@@ -34,7 +34,7 @@ type number struct {
 	At pos
 }
 
-// value is any YAML value, as plain Go: string, int64, float64, bool, nil, []any, map[string]any.
+// value is any YAML value: a scalar as scalarOf gives it, []any, or map[string]any.
 type value struct {
 	V  any
 	At pos
@@ -206,13 +206,19 @@ func nodeAt(n ast.Node) pos {
 
 // resolve looks through anchors, aliases and tags.
 func (d *decoder) resolve(n ast.Node) (ast.Node, bool) {
+	r, _, ok := d.resolveTag(n)
+	return r, ok
+}
+
+// resolveTag is resolve, with the last tag before the value; "" when there is none.
+func (d *decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 	for range 32 {
 		d.nodes++
 		if d.nodes > maxNodes {
 			if d.nodes == maxNodes+1 {
 				d.problem(nodeAt(n), "aliases make this file too large")
 			}
-			return nil, false
+			return nil, "", false
 		}
 		switch x := n.(type) {
 		case *ast.AnchorNode:
@@ -229,23 +235,23 @@ func (d *decoder) resolve(n ast.Node) (ast.Node, bool) {
 			to, ok := d.anchors[name]
 			if !ok {
 				d.problem(nodeAt(x), "alias *%s has no anchor before it", name)
-				return nil, false
+				return nil, "", false
 			}
 			n = to
 		case *ast.TagNode:
 			switch x.Start.Value {
 			case "!!str", "!!int", "!!bool", "!!float", "!!null", "!!map", "!!seq":
-				n = x.Value
+				n, tag = x.Value, x.Start.Value
 			default:
 				d.problem(nodeAt(x), "tag %s is not supported", x.Start.Value)
-				return nil, false
+				return nil, "", false
 			}
 		default:
-			return n, n != nil
+			return n, tag, n != nil
 		}
 	}
 	d.problem(nodeAt(n), "anchors and aliases are nested too deep")
-	return nil, false
+	return nil, "", false
 }
 
 // decode puts n into v by v's type.
@@ -423,7 +429,7 @@ func (s *str) decode(d *decoder, n ast.Node) {
 		return
 	}
 	switch r.Type() {
-	case ast.StringType, ast.LiteralType, ast.IntegerType, ast.FloatType: // version: 1.0 is text as written
+	case ast.StringType, ast.LiteralType, ast.IntegerType, ast.FloatType, ast.InfinityType, ast.NanType: // version: 1.0 is text as written
 		s.S, _ = scalarText(r)
 	default:
 		d.problem(s.At, "want text, not %s", describe(r))
@@ -502,23 +508,18 @@ func (d *decoder) any(n ast.Node, depth int) any {
 		d.problem(nodeAt(n), "nested too deep")
 		return nil
 	}
-	r, ok := d.resolve(n)
+	r, tag, ok := d.resolveTag(n)
 	if !ok {
 		return nil
 	}
-	switch x := r.(type) {
-	case *ast.StringNode:
-		return x.Value
-	case *ast.LiteralNode:
-		return x.Value.Value
-	case *ast.IntegerNode:
-		return plain(x.Value)
-	case *ast.FloatNode:
-		return x.Value
-	case *ast.BoolNode:
-		return x.Value
-	case *ast.NullNode:
+	if isNull := r.Type() == ast.NullType || tag == "!!null"; isNull && tag != "!!str" {
+		d.problem(nodeAt(n), `no value stands here: write "" for empty text, or leave the line out`)
 		return nil
+	}
+	if v, ok := scalarOf(r, tag); ok {
+		return v
+	}
+	switch x := r.(type) {
 	case *ast.SequenceNode:
 		vs := []any{}
 		for _, item := range x.Values {
