@@ -35,6 +35,7 @@ type groupFile struct {
 	User     str                 `yaml:"user"`
 	Arch     str                 `yaml:"arch"`
 	Jump     str                 `yaml:"jump"`
+	Vars     entries[value]      `yaml:"vars" jsonschema_description:"values for templates"`
 	Services entries[switchFile] `yaml:"services"`
 }
 
@@ -46,6 +47,7 @@ type hostFile struct {
 	Jump     str                 `yaml:"jump"`
 	NixOS    str                 `yaml:"nixos" jsonschema_description:"a NixOS system of this repo's flake"`
 	Tags     list                `yaml:"tags" jsonschema_description:"groups that the host belongs to"`
+	Vars     entries[value]      `yaml:"vars" jsonschema_description:"values for templates"`
 	Services entries[switchFile] `yaml:"services"`
 }
 
@@ -139,6 +141,7 @@ type configMaker struct {
 type base struct {
 	user, arch, jump string
 	services         map[string]merged
+	vars             map[string]from
 	wants            []wish // when the host itself says nothing
 }
 
@@ -386,6 +389,7 @@ func (m *configMaker) host(t *text, name string, at pos, f *hostFile) {
 	}
 	m.reach(t, at, f, h)
 	m.decide(t, at, f, b, h)
+	h.host.Vars = m.vars(name, b, f.Vars)
 	m.hosts = append(m.hosts, h)
 }
 
@@ -467,8 +471,9 @@ func (m *configMaker) base(tags []string) *base {
 		return b
 	}
 	all := &m.file.All
-	b := &base{user: all.User.S, arch: all.Arch.S, jump: all.Jump.S, services: map[string]merged{}}
+	b := &base{user: all.User.S, arch: all.Arch.S, jump: all.Jump.S, services: map[string]merged{}, vars: map[string]from{}}
 	b.take("", all.Services)
+	b.takeVars("", all.Vars)
 	var userBy, archBy, jumpBy string
 	pick := func(into *string, by *string, group string, s str, what string) {
 		if s.S == "" {
@@ -485,6 +490,7 @@ func (m *configMaker) base(tags []string) *base {
 			pick(&b.arch, &archBy, tag, g.Arch, "arch")
 			pick(&b.jump, &jumpBy, tag, g.Jump, "jump")
 			b.take(tag, g.Services)
+			b.takeVars(tag, g.Vars)
 		}
 	}
 	m.bases[key] = b

@@ -49,14 +49,15 @@ type Fleet struct {
 // A Host is one machine of the fleet, with what all, its groups and its own lines say.
 type Host struct {
 	Name      string
-	Addresses []string // "ip:port" or "name:port", tried in order
-	HostKeys  []string // "type base64", as in authorized_keys; any of them is right
-	Arch      string   // as Go names it; "" when the config does not say
-	User      string   // who logs in; another than root runs the helper under sudo -n
-	Jump      string   // name of the host to go through; ""
-	NixOS     string   // a NixOS system of the repo's flake; ""
-	Tags      []string // sorted
-	Services  []string // switched on, sorted
+	Addresses []string       // "ip:port" or "name:port", tried in order
+	HostKeys  []string       // "type base64", as in authorized_keys; any of them is right
+	Arch      string         // as Go names it; "" when the config does not say
+	User      string         // who logs in; another than root runs the helper under sudo -n
+	Jump      string         // name of the host to go through; ""
+	NixOS     string         // a NixOS system of the repo's flake; ""
+	Tags      []string       // sorted
+	Services  []string       // switched on, sorted
+	Vars      map[string]any // of all, its groups and itself: the values that templates get
 	// Settings are the settings of each service that is on, defaults included.
 	Settings map[string]map[string]any
 

@@ -158,7 +158,11 @@ func (r *rendered) fill(t *tmpl, b *blob) ([]byte, bool) {
 	if err != nil {
 		at, msg := templateError(err)
 		msg = strings.TrimPrefix(msg, "executing \""+t.src+"\" ")
-		p := problemAt(t.src, b.data, at, "service %s: %s", r.svc.name, msg)
+		who := "service " + r.svc.name
+		if r.data.usedHost {
+			who += " on host " + r.data.host.Name
+		}
+		p := problemAt(t.src, b.data, at, "%s: %s", who, msg)
 		r.problems = append(r.problems, p)
 		return nil, false
 	}

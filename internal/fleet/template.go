@@ -310,6 +310,9 @@ type templateData struct {
 // Host is the host that the file is for.
 func (d *templateData) Host() *hostView { d.usedHost = true; return d.host }
 
+// Vars are the variables of the host.
+func (d *templateData) Vars() map[string]any { return d.Host().Vars }
+
 // Fleet is all hosts.
 func (d *templateData) Fleet() *fleetView { d.usedFleet = true; return d.fleet }
 
@@ -326,6 +329,7 @@ type hostView struct {
 	Addresses []string
 	Tags      []string
 	Services  []string
+	Vars      map[string]any
 	Settings  map[string]map[string]any
 
 	arch string
@@ -391,7 +395,7 @@ func (f *fleetView) String() string   { return f.Network }
 func (f *fleetView) GoString() string { return f.Network }
 
 func viewOf(h *Host) *hostView {
-	v := &hostView{Name: h.Name, arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings}
+	v := &hostView{Name: h.Name, arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings, Vars: h.Vars}
 	for _, a := range h.Addresses {
 		if host, _, err := net.SplitHostPort(a); err == nil {
 			v.Addresses = append(v.Addresses, host)
