@@ -14,8 +14,7 @@ import (
 // when they are asked for, and secrets are opened anew each time.
 type Bundle struct {
 	bundle.Manifest
-	Digest string  // of the manifest
-	Probes []Probe // health checks of its services; not in the digest
+	Digest string // of the manifest
 
 	st     *stand
 	loader *Loader
@@ -25,12 +24,6 @@ type Bundle struct {
 // Kind is the same for bundles that differ in nothing but the host's name: what is worked out
 // for one serves for all. It compares by ==.
 func (b *Bundle) Kind() any { return b.st }
-
-// A Probe is one line of a service's health list, with the settings of the host filled in.
-type Probe struct {
-	Service string
-	URL     string
-}
 
 // File returns the bytes of the file, template or snippet with that digest. The caller does
 // not change them.

@@ -18,7 +18,6 @@ type stand struct {
 	content  map[string]content
 	keys     map[string]*keySpec
 	renders  map[string]*rendered // of keys that are templates
-	probes   []Probe
 	problems Problems
 }
 
@@ -45,7 +44,6 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 		for d, c := range r.content {
 			st.content[d] = c
 		}
-		st.probes = append(st.probes, r.probes...)
 		st.accounts(r.svc)
 		st.pack(r.svc, arch)
 		for _, n := range r.svc.def.Needs {
@@ -231,6 +229,5 @@ func (st *stand) finish() {
 	for i := range m.Units {
 		slices.Sort(m.Units[i].Files)
 	}
-	slices.SortFunc(st.probes, func(a, b Probe) int { return strings.Compare(a.Service+"\x00"+a.URL, b.Service+"\x00"+b.URL) })
 	st.digest = m.Digest()
 }

@@ -24,7 +24,13 @@ type fleetFile struct {
 	All      groupFile          `yaml:"all" jsonschema_description:"every host; a group's line wins over it, a host's own over both"`
 	Groups   entries[groupFile] `yaml:"groups" jsonschema_description:"by tag"`
 	Hosts    entries[hostFile]  `yaml:"hosts" jsonschema_description:"by name"`
-	Rollout  rolloutFile        `yaml:"rollout" jsonschema_description:"in what order, and how many at once"`
+	Rollout  rolloutFile        `yaml:"rollout" jsonschema_description:"how many hosts at once"`
+
+	Confirm    notYet `yaml:"confirm" jsonschema:"-"`
+	Look       notYet `yaml:"look" jsonschema:"-"`
+	Notify     notYet `yaml:"notify" jsonschema:"-"`
+	Trust      notYet `yaml:"trust" jsonschema:"-"`
+	Registries notYet `yaml:"registries" jsonschema:"-"`
 }
 
 type verifyFile struct {
@@ -45,16 +51,19 @@ type hostFile struct {
 	Arch     str                 `yaml:"arch"`
 	User     str                 `yaml:"user"`
 	Jump     str                 `yaml:"jump"`
-	NixOS    str                 `yaml:"nixos" jsonschema_description:"a NixOS system of this repo's flake"`
 	Tags     list                `yaml:"tags" jsonschema_description:"groups that the host belongs to"`
 	Vars     entries[value]      `yaml:"vars" jsonschema_description:"values for templates"`
 	Services entries[switchFile] `yaml:"services"`
+
+	NixOS notYet `yaml:"nixos" jsonschema:"-"`
+	After notYet `yaml:"after" jsonschema:"-"`
 }
 
 type rolloutFile struct {
-	Waves       list   `yaml:"waves" jsonschema_description:"numbers, shares as in 50%, @tags or names; 1 host first by default"`
-	Parallel    number `yaml:"parallel"`
-	MaxFailures number `yaml:"max_failures"`
+	Parallel number `yaml:"parallel" jsonschema_description:"how many hosts at once; 10 by default"`
+
+	Waves       notYet `yaml:"waves" jsonschema:"-"`
+	MaxFailures notYet `yaml:"max_failures" jsonschema:"-"`
 }
 
 // A switchFile is what stands behind a service's name: true, false, or settings beside enable.
@@ -328,36 +337,13 @@ func recipient(s string) bool {
 	return strings.HasPrefix(s, "age1") || strings.HasPrefix(s, "ssh-ed25519 ") || strings.HasPrefix(s, "ssh-rsa ")
 }
 
-var percentRule = regexp.MustCompile(`^(100|[1-9]?[0-9])%$`)
-
 func (m *configMaker) readRollout() {
 	f := m.file.Rollout
-	m.rollout = Rollout{Waves: []string{"1"}, Parallel: 10}
-	if len(f.Waves) > 0 {
-		m.rollout.Waves = f.Waves.strings()
-	}
-	for _, w := range f.Waves {
-		n, err := strconv.Atoi(w.S)
-		switch {
-		case percentRule.MatchString(w.S), err == nil && n > 0:
-		case err == nil || strings.HasSuffix(w.S, "%"):
-			m.tell(m.main, w.At, "wave %q: want a number of hosts from 1, a share as in 50%%, a @tag or names", w.S)
-		default:
-			if err := checkSelector(w.S); err != nil {
-				m.tell(m.main, w.At, "wave %q: %v", w.S, err)
-			}
-		}
-	}
+	m.rollout = Rollout{Parallel: 10}
 	if f.Parallel.At.Line > 0 {
 		m.rollout.Parallel = f.Parallel.N
 		if f.Parallel.N < 1 {
 			m.tell(m.main, f.Parallel.At, "rollout: parallel is %d; want 1 or more", f.Parallel.N)
-		}
-	}
-	if f.MaxFailures.At.Line > 0 {
-		m.rollout.MaxFailures = f.MaxFailures.N
-		if f.MaxFailures.N < 0 {
-			m.tell(m.main, f.MaxFailures.At, "rollout: max_failures is %d; want 0 or more", f.MaxFailures.N)
 		}
 	}
 }
@@ -373,7 +359,7 @@ func (m *configMaker) switches(t *text, es entries[switchFile]) {
 func (m *configMaker) host(t *text, name string, at pos, f *hostFile) {
 	m.goodName(t, at, "host", name)
 	m.switches(t, f.Services)
-	h := &hostFacts{file: t, at: at, host: Host{Name: name, NixOS: f.NixOS.S}}
+	h := &hostFacts{file: t, at: at, host: Host{Name: name}}
 	tags := slices.Clone(f.Tags.strings())
 	for _, s := range f.Tags {
 		m.goodName(t, s.At, "tag", s.S)

@@ -54,11 +54,8 @@ hosts:
   lufta:
     address: lufta.lan
     host_key: ` + hostKey("lufta") + `
-    nixos: .#lufta                  # a NixOS system of this repo's flake
 rollout:                            # optional
-  waves: ["1", "@canary", "50%"]    # default ["1"]: one host first, then the rest
   parallel: 10
-  max_failures: 0
 `
 }
 
@@ -76,7 +73,6 @@ settings: { port: 3030 }            # defaults; an unknown setting on a host is 
 files: { /etc/within/facts.txt: { user: withinbot, mode: "0640" } }    # only what differs from root, 0644/0755
 units: { withinbot.service: { on_change: reload } }                    # only what differs from the rules below
 needs: [python3]                    # commands that must be there; told before anything is touched
-health: [ "http://127.0.0.1:{port}/healthz" ]   # "active" of every started unit is implied
 `
 
 const designUnit = `[Service]
@@ -191,8 +187,8 @@ func TestDesignExample(t *testing.T) {
 	if len(f.Warnings) != 1 || !strings.Contains(f.Warnings[0].Message, "oldbot") {
 		t.Errorf("Warnings = %v, want one about oldbot", f.Warnings)
 	}
-	if f.Network != "hexagone" || !slices.Equal(f.Rollout.Waves, []string{"1", "@canary", "50%"}) {
-		t.Errorf("network %q, waves %q", f.Network, f.Rollout.Waves)
+	if f.Network != "hexagone" || f.Rollout.Parallel != 10 {
+		t.Errorf("network %q, rollout %+v", f.Network, f.Rollout)
 	}
 	h, ok := f.Host("chrysalis")
 	if !ok || h.Jump != "lufta" || h.User != "root" || !slices.Equal(h.Addresses, []string{"192.168.0.12:22"}) || !slices.Equal(h.Services, []string{"node-exporter", "printerfacts", "withinbot"}) {
@@ -274,8 +270,8 @@ ExecStart=/bin/sh -c 'chown root:keys /run/keys; test -e /run/keys/withinbot && 
 	if diff := cmp.Diff([]bundle.User{{Name: "withinbot", Group: "within", Home: "/srv/within/withinbot", Service: "withinbot"}}, b.Users); diff != "" {
 		t.Errorf("users (-want +got):\n%s", diff)
 	}
-	if !slices.Equal(b.Groups, []string{"within"}) || b.Digest != b.Manifest.Digest() || len(b.Probes) != 1 || b.Probes[0].URL != "http://127.0.0.1:3030/healthz" {
-		t.Errorf("groups %v, digest %s, probes %v", b.Groups, b.Digest, b.Probes)
+	if !slices.Equal(b.Groups, []string{"within"}) || b.Digest != b.Manifest.Digest() {
+		t.Errorf("groups %v, digest %s", b.Groups, b.Digest)
 	}
 	if got := paths(mustBundle(t, f, "lufta")); !slices.Equal(got, []string{"/etc/systemd/system/node-exporter.service"}) {
 		t.Errorf("lufta has %v", got)

@@ -54,7 +54,6 @@ type Host struct {
 	Arch      string         // as Go names it; "" when the config does not say
 	User      string         // who logs in; another than root runs the helper under sudo -n
 	Jump      string         // name of the host to go through; ""
-	NixOS     string         // a NixOS system of the repo's flake; ""
 	Tags      []string       // sorted
 	Services  []string       // switched on, sorted
 	Vars      map[string]any // of all, its groups and itself: the values that templates get
@@ -66,11 +65,9 @@ type Host struct {
 	own   *hostFacts
 }
 
-// A Rollout says in what order and how many at once.
+// A Rollout says how a run goes over the hosts.
 type Rollout struct {
-	Waves       []string // "1", "@tag", "50%", a selector; empty means all at once
-	Parallel    int
-	MaxFailures int
+	Parallel int // hosts at once
 }
 
 // Readers says who can open which secret.

@@ -447,7 +447,7 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 		}
 		return nil, ps.sort()
 	}
-	b := &Bundle{Manifest: st.manifest, Digest: st.digest, Probes: st.probes, st: st, loader: f.loader, tree: f.tree.FS}
+	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS}
 	b.Network, b.Host = f.Network, host
 	s.made.Store(&madeBundle{b, arch})
 	return b, nil

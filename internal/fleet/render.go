@@ -30,7 +30,6 @@ type rendered struct {
 	guessed  map[string]bool  // files whose group is that of their user, by path
 	content  map[string]content
 	logins   []logins
-	probes   []Probe
 	problems Problems
 	own      Problems // that refuse only the hosts which have this rendering
 }
@@ -82,7 +81,7 @@ func (s *service) usesTemplates() bool {
 }
 
 func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView) *rendered {
-	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}, probes: s.probes(settings)}
+	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}}
 	r.data = templateData{Settings: settings, host: host}
 	if s.usesTemplates() {
 		r.data.fleet = fleet()

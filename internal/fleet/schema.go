@@ -49,7 +49,7 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	case reflect.TypeFor[number]():
 		return ofType("integer")
 	case reflect.TypeFor[value]():
-		return &jsonschema.Schema{}
+		return anyOf(ofType("string"), ofType("number"), ofType("boolean"), ofType("array"), ofType("object"))
 	case reflect.TypeFor[list]():
 		return anyOf(ofType("string"), ofType("number"), ofType("null"), &jsonschema.Schema{Type: "array", Items: word()})
 	case reflect.TypeFor[perArch]():

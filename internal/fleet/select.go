@@ -67,12 +67,6 @@ func selectorWords(expr string) ([]word, error) {
 	return words, nil
 }
 
-// checkSelector tells whether expr can be read at all.
-func checkSelector(expr string) error {
-	_, err := selectorWords(expr)
-	return err
-}
-
 // mark sets in for the hosts that w names; false when there are none.
 func (f *Fleet) mark(w word, in []bool) bool {
 	hit := false

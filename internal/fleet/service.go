@@ -3,7 +3,6 @@ package fleet
 import (
 	"cmp"
 	"fmt"
-	"net/url"
 	"path"
 	"regexp"
 	"slices"
@@ -230,26 +229,4 @@ func (s *service) readNeeds() {
 			s.tell(n.At, "needs: %q is no name of a command", n.S)
 		}
 	}
-	for _, h := range s.def.Health {
-		for _, m := range placeholder.FindAllStringSubmatch(h.S, -1) {
-			if _, ok := s.settings[m[1]]; !ok {
-				s.tell(h.At, "health: no setting %q%s", m[1], didYouMean(m[1], sortedKeys(s.settings)))
-			}
-		}
-		u, err := url.Parse(placeholder.ReplaceAllString(h.S, "1"))
-		if err != nil || !slices.Contains([]string{"http", "https", "tcp"}, u.Scheme) || u.Host == "" {
-			s.tell(h.At, "health: %q: want http://…, https://… or tcp://host:port", h.S)
-		}
-	}
-}
-
-// probes are the health checks with the host's settings filled in.
-func (s *service) probes(settings map[string]any) []Probe {
-	var out []Probe
-	for _, h := range s.def.Health {
-		out = append(out, Probe{s.name, placeholder.ReplaceAllStringFunc(h.S, func(m string) string {
-			return fmt.Sprint(settings[m[1:len(m)-1]])
-		})})
-	}
-	return out
 }

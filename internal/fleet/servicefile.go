@@ -17,7 +17,13 @@ type serviceFile struct {
 	Files       entries[fileRule] `yaml:"files" jsonschema_description:"owner and mode of installed files, by path"`
 	Units       entries[unitRule] `yaml:"units" jsonschema_description:"what differs from the rules, by unit"`
 	Needs       list              `yaml:"needs" jsonschema_description:"commands that must be on the host"`
-	Health      list              `yaml:"health" jsonschema_description:"URLs that must answer; {setting} is filled in"`
+
+	Health   notYet `yaml:"health" jsonschema:"-"`
+	Settle   notYet `yaml:"settle" jsonschema:"-"`
+	Before   notYet `yaml:"before" jsonschema:"-"`
+	Compose  notYet `yaml:"compose" jsonschema:"-"`
+	Isolate  notYet `yaml:"isolate" jsonschema:"-"`
+	Expected notYet `yaml:"expected" jsonschema:"-"`
 }
 
 // userFile is a name, or a mapping.

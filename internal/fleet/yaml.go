@@ -312,14 +312,23 @@ func (d *decoder) decodeStruct(n ast.Node, v reflect.Value) {
 			return // pairs told it
 		}
 		seen[i] = true
+		if fields[i].notYet {
+			d.problem(at, "%s is not supported yet: this bellhop would do nothing with it", key)
+			return
+		}
 		d.decode(val, v.Field(fields[i].index))
 	})
 }
 
 type field struct {
-	name  string
-	index int
+	name   string
+	index  int
+	notYet bool
 }
+
+// notYet is a field that a later release gives a meaning. It is refused, so that nobody relies on
+// something that does nothing.
+type notYet struct{}
 
 var fieldCache = map[reflect.Type][]field{}
 
@@ -329,7 +338,7 @@ func init() {
 		var fs []field
 		for i := range t.NumField() {
 			if name := t.Field(i).Tag.Get("yaml"); name != "" && name != "-" {
-				fs = append(fs, field{name, i})
+				fs = append(fs, field{name, i, t.Field(i).Type == reflect.TypeFor[notYet]()})
 			}
 		}
 		fieldCache[t] = fs
@@ -339,9 +348,11 @@ func init() {
 func fieldsOf(t reflect.Type) []field { return fieldCache[t] }
 
 func fieldNames(fs []field) []string {
-	names := make([]string, len(fs))
-	for i, f := range fs {
-		names[i] = f.name
+	var names []string
+	for _, f := range fs {
+		if !f.notYet {
+			names = append(names, f.name)
+		}
 	}
 	return names
 }
