@@ -18,8 +18,8 @@ const (
 	codeNotADB   = 26
 )
 
-// told marks an error of the database that is told by its kind.
-func told(err error) error {
+// explain adds to an error of the database what kind of trouble it is.
+func explain(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err

@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -75,75 +74,4 @@ func (db *DB) CountDeliveries(ctx context.Context) (n int, err error) {
 		return 0, fmt.Errorf("count deliveries: %w", err)
 	}
 	return n, nil
-}
-
-// A Message waits in the outbox to be told to people.
-type Message struct {
-	Seq    int64     `json:"-"` // those of one transaction have the same
-	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"` // "host" or "run"
-	Run    string    `json:"run"`
-	Host   string    `json:"host,omitempty"`
-	Was    string    `json:"was,omitempty"` // state of the host before
-	Now    string    `json:"now"`           // state of the host, outcome of the run
-	Commit string    `json:"commit,omitempty"`
-	Error  string    `json:"error,omitempty"`
-}
-
-// tell puts m into the outbox, in the transaction of what it tells of. A host that stays as
-// it was is not told again.
-func tell(tx *tx, m Message) {
-	if m.Kind != "host" || m.Was != m.Now || m.Error != "" {
-		m.At = m.At.UTC()
-		tx.told = append(tx.told, m)
-	}
-}
-
-// writeTold writes what a transaction tells, as one row.
-func (t *tx) writeTold() error {
-	if len(t.told) == 0 {
-		return nil
-	}
-	p, err := json.Marshal(t.told)
-	clear(t.told)
-	t.told = t.told[:0]
-	if err == nil {
-		_, err = t.Exec(`INSERT INTO outbox(messages) VALUES(?)`, string(p))
-	}
-	return err
-}
-
-// Outbox reads the oldest messages that wait, whole transactions: at least limit of them, if so many
-// wait.
-func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
-	rows, err := db.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox ORDER BY seq LIMIT ?`, limit)
-	if err != nil {
-		return nil, fmt.Errorf("read outbox: %w", err)
-	}
-	defer rows.Close()
-	var all []Message
-	for rows.Next() && len(all) < limit {
-		var seq int64
-		var p []byte
-		var ms []Message
-		if err := rows.Scan(&seq, &p); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal(p, &ms); err != nil {
-			return nil, fmt.Errorf("read outbox: row %d: %w", seq, err)
-		}
-		for i := range ms {
-			ms[i].Seq = seq
-		}
-		all = append(all, ms...)
-	}
-	return all, rows.Err()
-}
-
-// Told drops messages up to and with seq.
-func (db *DB) Told(ctx context.Context, seq int64) error {
-	return db.write(ctx, "what was told", func(tx *tx) error {
-		_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= ?`, seq)
-		return err
-	})
 }

@@ -15,7 +15,7 @@ func (db *DB) Opened() map[string][]string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	runs := map[string][]string{}
-	for host, os := range db.open {
+	for host, os := range db.mem.runs.byHost {
 		for _, o := range os {
 			runs[host] = append(runs[host], o.run+" "+o.digest)
 		}
@@ -27,7 +27,7 @@ func (db *DB) Opened() map[string][]string {
 func (db *DB) Kept() map[string][]Generation {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return maps.Clone(db.kept)
+	return maps.Clone(db.mem.generations.byHost)
 }
 
 // Ahead lists the hosts that runs are to push, by run.
@@ -35,7 +35,7 @@ func (db *DB) Ahead() map[string][]string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	ahead := map[string][]string{}
-	for run, hosts := range db.ahead {
+	for run, hosts := range db.mem.runs.planned {
 		if len(hosts) > 0 {
 			ahead[run] = slices.Sorted(maps.Keys(hosts))
 		}
@@ -49,12 +49,12 @@ func (db *DB) Sound() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	begun, kept := map[int64]int{}, map[int64]int{}
-	for _, os := range db.open {
+	for _, os := range db.mem.runs.byHost {
 		for _, o := range os {
 			begun[o.row]++
 		}
 	}
-	for _, gs := range db.kept {
+	for _, gs := range db.mem.generations.byHost {
 		for _, g := range gs {
 			kept[g.row]++
 		}
@@ -64,10 +64,10 @@ func (db *DB) Sound() error {
 	if orphans > 0 {
 		err = errors.Join(err, fmt.Errorf("%d results of no run", orphans))
 	}
-	return errors.Join(err, sound(db, db.begunRows, begun), sound(db, db.keptRows, kept))
+	return errors.Join(err, sound(db, db.mem.runs.rows, begun), sound(db, db.mem.generations.rows, kept))
 }
 
-func sound[T named](db *DB, l *lists[T], want map[int64]int) error {
+func sound[T entry](db *DB, l *packedRows[T], want map[int64]int) error {
 	var errs []error
 	if !maps.Equal(want, l.live) {
 		errs = append(errs, fmt.Errorf("%s: entries that count %v, want %v", l.table, l.live, want))
@@ -108,7 +108,7 @@ func (nowhere) Driver() driver.Driver                        { return nil }
 // Undone begins host in run, has a generation stand there, and takes all of it back.
 func (db *DB) Undone(ctx context.Context, run, host string) error {
 	return db.write(ctx, "nothing", func(tx *tx) error {
-		db.stands(host, Generation{Generation: 1, Digest: "d", Commit: "c", At: db.clock()})
-		return errors.Join(db.opens(tx, run, host, "d"), errors.New("no"))
+		db.mem.generations.add(host, Generation{Generation: 1, Digest: "d", Commit: "c", At: db.clock()})
+		return errors.Join(db.mem.runs.begin(tx, run, host, "d", db.clock()), errors.New("no"))
 	})
 }

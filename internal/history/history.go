@@ -50,39 +50,14 @@ type DB struct {
 	sql   *sql.DB
 	clock func() time.Time
 
-	queue sync.Mutex // guards jobs and led
-	jobs  []*job     // that wait for the next transaction
-	led   bool       // somebody writes, and will write jobs too
-	more  chan struct{}
-	leads sync.WaitGroup // who writes; Close waits for it
-	ended bool           // Close was called: nobody lingers
-
-	atWork atomic.Int64 // hosts that were begun and have no result
+	commits *groupCommit
+	atWork  atomic.Int64 // hosts that were begun and have no result
 
 	mu sync.Mutex // serializes transactions, and guards what follows
 	tx *tx        // nil: nothing was written yet
-	// unread says that what follows may hold what was rolled back: the file could not be read since.
+	// unread says that memory may hold what was rolled back: the file could not be read since.
 	unread bool
-	hosts  map[string]Host
-	given  map[string]int // how many hosts were given a manifest, by digest
-	known  manifests      // decoded
-	// failing are the hosts that have failures.
-	failing map[string]bool
-	// kept are the generations of hosts, the newest last.
-	kept     map[string][]Generation
-	keptRows *lists[keptEntry]
-	// open are the runs that hosts are open in, by host.
-	open      map[string][]opened
-	begunRows *lists[begunEntry]
-	// unfinished are the runs without an end. A host that ends after its run changes what came
-	// of that.
-	unfinished map[string]bool
-	// ahead are the hosts that a run is to push and that are neither open in it nor have a result, by run.
-	ahead map[string]map[string]bool
-	// restless are the hosts that a plan must look at whatever a commit changed: all but those
-	// that follow the top commit and are current, and those that were released.
-	restless map[string]bool
-	top      string // commit
+	mem    *memory
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -102,7 +77,7 @@ func Open(path string) (*DB, error) {
 	}
 	if err := db.start(); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("open history %s: %w", path, told(err))
+		return nil, fmt.Errorf("open history %s: %w", path, explain(err))
 	}
 	return db, nil
 }
@@ -129,7 +104,7 @@ func OpenRead(path string) (*DB, error) {
 	}
 	if err != nil {
 		db.Close()
-		return nil, fmt.Errorf("read history %s: %w", path, told(err))
+		return nil, fmt.Errorf("read history %s: %w", path, explain(err))
 	}
 	return db, nil
 }
@@ -177,7 +152,10 @@ func open(path, more string) (*DB, error) {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
 	}
 	s.SetMaxOpenConns(4)
-	return &DB{sql: s, clock: time.Now, known: manifests{}, more: make(chan struct{}, 1)}, nil
+
+	db := &DB{sql: s, clock: time.Now, mem: newMemory()}
+	db.commits = newGroupCommit(db.writeTogether, &db.atWork)
+	return db, nil
 }
 
 // start brings the schema up to date and reads the hosts.
@@ -201,14 +179,8 @@ func (db *DB) start() error {
 
 // Close closes the file.
 func (db *DB) Close() error {
-	db.queue.Lock()
-	db.ended = true
-	db.queue.Unlock()
-	select {
-	case db.more <- struct{}{}:
-	default:
-	}
-	db.leads.Wait()
+	db.commits.close()
+
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.tx != nil {
@@ -224,57 +196,20 @@ func (db *DB) load() error {
 	return db.loadLocked()
 }
 
-// loadLocked reads what memory holds, as it stood at one moment.
+// loadLocked reads what memory holds, as the file has it at one moment.
 func (db *DB) loadLocked() error {
-	err := db.read(context.Background(), db.loadFrom)
+	err := db.read(context.Background(), func(q *sql.Tx) error {
+		mem, err := readMemory(q)
+		if err != nil {
+			return err
+		}
+		mem.manifests.cached = db.mem.manifests.cached // by digest, so that they can't be out of date
+		db.mem = mem
+		db.atWork.Store(mem.deploying())
+		return nil
+	})
 	db.unread = err != nil
 	return err
-}
-
-func (db *DB) loadFrom(q *sql.Tx) error {
-	open, begun, err := readOpen(q)
-	if err != nil {
-		return err
-	}
-	hosts, err := readHosts(q, open)
-	if err != nil {
-		return err
-	}
-	top, err := meta(q, "commit")
-	if err != nil {
-		return err
-	}
-	failing, err := readFailing(q)
-	if err != nil {
-		return err
-	}
-	ahead, err := readAhead(q)
-	if err != nil {
-		return err
-	}
-	unfinished, err := readUnfinished(q)
-	if err != nil {
-		return err
-	}
-	if err := db.readKept(q); err != nil {
-		return err
-	}
-	for host, runs := range open {
-		for _, o := range runs {
-			delete(ahead[o.run], host)
-		}
-	}
-	db.unfinished, db.ahead = unfinished, ahead
-	db.hosts, db.restless, db.top, db.failing, db.open = map[string]Host{}, map[string]bool{}, top, failing, open
-	db.given, db.begunRows = map[string]int{}, begun
-	db.atWork.Store(0)
-	for _, h := range hosts {
-		db.note(h)
-		if h.Given != "" {
-			db.given[h.Given]++
-		}
-	}
-	return nil
 }
 
 // querier is what both a transaction and the file can do.
@@ -282,9 +217,13 @@ type querier interface {
 	Query(string, ...any) (*sql.Rows, error)
 }
 
-func meta(q interface {
+// rowQuerier can ask for one row too.
+type rowQuerier interface {
+	querier
 	QueryRow(string, ...any) *sql.Row
-}, name string) (string, error) {
+}
+
+func meta(q rowQuerier, name string) (string, error) {
 	var v string
 	err := q.QueryRow(`SELECT value FROM meta WHERE name = ?`, name).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {

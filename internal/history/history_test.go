@@ -546,7 +546,7 @@ func TestOutboxHasWhatChanged(t *testing.T) {
 	if len(ms) != 2 || ms[0].Host != "h" || ms[0].Now != history.Current || ms[1].Kind != "run" || ms[1].Now != history.RunDone {
 		t.Fatalf("outbox %+v, want the host current and the run done", ms)
 	}
-	must(t, db.Told(t.Context(), ms[1].Seq))
+	must(t, db.Ack(t.Context(), ms[1].Seq))
 	if ms, err = db.Outbox(t.Context(), 10); err != nil || len(ms) != 0 {
 		t.Errorf("after Told: %v, %v; want nothing", ms, err)
 	}

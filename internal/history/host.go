@@ -70,30 +70,26 @@ func (r Reach) json() string {
 func (db *DB) Hosts() map[string]Host {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return maps.Clone(db.hosts)
+	return maps.Clone(db.mem.hosts)
 }
 
 // Host returns one host.
 func (db *DB) Host(name string) (Host, bool) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	h, ok := db.hosts[name]
-	if h.Follows {
-		h.Commit = db.top
-	}
-	return h, ok
+	return db.mem.host(name)
 }
 
 // Top is the commit that hosts are held against: that of the last plan.
 func (db *DB) Top() string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return db.top
+	return db.mem.top
 }
 
 const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given, systemd`
 
-func readHosts(q querier, open map[string][]opened) (map[string]Host, error) {
+func readHosts(q querier, open *openRuns) (map[string]Host, error) {
 	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
 	if err != nil {
 		return nil, err
@@ -120,7 +116,7 @@ func readHosts(q querier, open map[string][]opened) (map[string]Host, error) {
 		return nil, err
 	}
 	// That a host was begun is written once, not in its row: it is another run than the row knows of.
-	for host, runs := range open {
+	for host, runs := range open.byHost {
 		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1].run {
 			h.State, h.Run, h.Error = Deploying, runs[len(runs)-1].run, ""
 			hosts[host] = h
@@ -131,7 +127,7 @@ func readHosts(q querier, open map[string][]opened) (map[string]Host, error) {
 
 // saveHost writes h and keeps it in memory. It is called inside write.
 func (db *DB) saveHost(tx *tx, h Host) error {
-	old, known := db.hosts[h.Name]
+	old, known := db.mem.hosts[h.Name]
 	var err error
 	switch sameWay := known && old.Reach.equal(h.Reach); {
 	case sameWay && old.replanned(h):
@@ -151,7 +147,7 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 		return err
 	}
 	db.note(h)
-	return db.count(tx, old.Given, h.Given)
+	return db.mem.manifests.move(tx, old.Given, h.Given)
 }
 
 // replanned says that o is h after a plan, and pushed that it is h after a push: such rows are most of
@@ -184,45 +180,46 @@ var hostRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wante
 	deployed_at = excluded.deployed_at, run = excluded.run, error = excluded.error, boot_id = excluded.boot_id, arch = excluded.arch,
 	keys_expected = excluded.keys_expected, keys_present = excluded.keys_present, had = excluded.had, given = excluded.given, systemd = excluded.systemd`)
 
-// note keeps in memory what the file now holds of h.
-func (db *DB) note(h Host) {
-	if now, was := h.State == Deploying, db.hosts[h.Name].State == Deploying; now && !was {
-		db.atWork.Add(1)
-	} else if was && !now {
-		db.atWork.Add(-1)
-	}
-	db.hosts[h.Name] = h
-	if h.State == Released || h.Follows && h.State == Current {
-		delete(db.restless, h.Name)
-	} else {
-		db.restless[h.Name] = true
-	}
-}
-
 // drop takes a host out of the file and of memory.
 func (db *DB) drop(tx *tx, name string) error {
 	if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
 		return err
 	}
 	// Nobody asks it any more what came of a run that it was begun in.
-	if err := db.giveUp(tx, name, db.clock()); err != nil {
+	if err := db.mem.runs.giveUp(tx, name, db.clock()); err != nil {
 		return err
 	}
-	h, ok := db.hosts[name]
+
+	h, ok := db.mem.hosts[name]
 	if !ok {
 		return nil
 	}
-	h.State = Released
-	db.note(h)
-	delete(db.hosts, name)
-	return db.count(tx, h.Given, "")
+	db.countAtWork(h.State, Released)
+	db.mem.forget(name)
+	return db.mem.manifests.move(tx, h.Given, "")
+}
+
+// note keeps h in memory as the file now holds it.
+func (db *DB) note(h Host) {
+	db.countAtWork(db.mem.hosts[h.Name].State, h.State)
+	db.mem.note(h)
+}
+
+// countAtWork follows a host from one state to another.
+func (db *DB) countAtWork(was, now string) {
+	switch {
+	case was != Deploying && now == Deploying:
+		db.atWork.Add(1)
+	case was == Deploying && now != Deploying:
+		db.atWork.Add(-1)
+	}
 }
 
 // Restless names the hosts that are neither current nor released, in no order.
 func (db *DB) Restless() []string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return slices.Collect(maps.Keys(db.restless))
+	return slices.Collect(maps.Keys(db.mem.restless))
 }
 
 // Correct changes what is remembered of a host by what it said itself: edit gets the host as
@@ -249,13 +246,13 @@ func (db *DB) corrected(name string, edit func(*Host)) (Host, bool) {
 
 // correctedLocked is the host as edit leaves it, and whether that is another than is remembered.
 func (db *DB) correctedLocked(name string, edit func(*Host)) (Host, bool) {
-	h, ok := db.hosts[name]
+	h, ok := db.mem.hosts[name]
 	if !ok {
 		return h, false
 	}
 	was := h
 	if h.Follows {
-		h.Commit = db.top
+		h.Commit = db.mem.top
 	}
 	edit(&h)
 	return h, !equalHost(was, h)
@@ -293,7 +290,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, name); err != nil {
 			return err
 		}
-		db.unkeep(name)
+		db.mem.generations.forget(name)
 		return db.drop(tx, name)
 	})
 }
@@ -302,7 +299,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 // that they are one. A row that stands under the new name gives way.
 func (db *DB) Rename(ctx context.Context, old, new string) error {
 	return db.write(ctx, old+" as "+new, func(tx *tx) error {
-		h, ok := db.hosts[old]
+		h, ok := db.mem.hosts[old]
 		if !ok {
 			return nil
 		}
@@ -312,9 +309,9 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if _, err := tx.Exec(`UPDATE failures SET host = ? WHERE host = ?`, new, old); err != nil {
 			return err
 		}
-		db.inherit(old, new)
-		db.failing[new] = db.failing[old]
-		if now, ok := db.hosts[new]; ok { // as planned under the new name
+		db.mem.generations.inherit(old, new)
+		db.mem.failing[new] = db.mem.failing[old]
+		if now, ok := db.mem.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
 		}
 		h.Name = new
@@ -341,11 +338,6 @@ func (db *DB) CutOff(host, digest, run string) (bool, error) {
 		return false, fmt.Errorf("read the results of %s: %w", host, err)
 	}
 	return cut, nil
-}
-
-// readFailing names the hosts that have failures.
-func readFailing(q querier) (map[string]bool, error) {
-	return set(column(q, `SELECT DISTINCT host FROM failures`))
 }
 
 // Failures returns every failure remembered, by host and bundle digest.

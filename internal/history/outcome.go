@@ -60,7 +60,7 @@ func outcomeOf(good, refused, bad, stopped int) string {
 // judgeLate judges those of runs again that ended before one of their hosts did.
 func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
 	for i, run := range runs {
-		if db.unfinished[run] || slices.Contains(runs[:i], run) {
+		if db.mem.runs.unfinished[run] || slices.Contains(runs[:i], run) {
 			continue
 		}
 		if err := judgeAgain(tx, run, now); err != nil {
@@ -89,33 +89,6 @@ func judgeAgain(tx *tx, run string, now time.Time) error {
 	if err := errors.Join(rows.Scan(&m.Commit), rows.Close()); err != nil {
 		return err
 	}
-	tell(tx, m)
+	tx.queue(m)
 	return nil
-}
-
-// readUnfinished lists the runs that have no end.
-func readUnfinished(q querier) (map[string]bool, error) {
-	return set(column(q, `SELECT id FROM runs WHERE finished_at = 0`))
-}
-
-// readAhead lists the hosts that runs without an end are to push, and that have no result yet.
-func readAhead(q querier) (map[string]map[string]bool, error) {
-	rows, err := q.Query(`SELECT runs.id, names.value FROM runs, json_each(planned) AS names
-		WHERE finished_at = 0 AND NOT EXISTS(SELECT 1 FROM results WHERE run = runs.id AND host = names.value)`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	ahead := map[string]map[string]bool{}
-	for rows.Next() {
-		var run, host string
-		if err := rows.Scan(&run, &host); err != nil {
-			return nil, err
-		}
-		if ahead[run] == nil {
-			ahead[run] = map[string]bool{}
-		}
-		ahead[run][host] = true
-	}
-	return ahead, rows.Err()
 }

@@ -67,8 +67,8 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 		if err := insertRun(tx, s); err != nil {
 			return err
 		}
-		db.unfinished[s.ID] = true
-		was := db.top
+		db.mem.runs.unfinished[s.ID] = true
+		was := db.mem.top
 		if top != "" && top != was {
 			if err := setMeta(tx, "commit", top); err != nil {
 				return err
@@ -79,30 +79,30 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 				return err
 			}
 		}
-		ahead := map[string]bool{}
+		planned := map[string]bool{}
 		for _, p := range hosts {
 			if err := db.planHost(tx, s, p, was); err != nil {
 				return err
 			}
 			if p.Listed && p.Outcome == "" {
-				ahead[p.Name] = true
+				planned[p.Name] = true
 			}
 		}
-		if len(ahead) > 0 {
-			db.ahead[s.ID] = ahead
-			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(slices.Sorted(maps.Keys(ahead))), s.ID); err != nil {
+		if len(planned) > 0 {
+			db.mem.runs.planned[s.ID] = planned
+			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(slices.Sorted(maps.Keys(planned))), s.ID); err != nil {
 				return err
 			}
 		}
 		for _, name := range gone {
-			if h, ok := db.hosts[name]; ok && h.State != Released {
+			if h, ok := db.mem.hosts[name]; ok && h.State != Released {
 				if err := db.release(tx, h, was); err != nil {
 					return err
 				}
 			}
 		}
 		if top != "" {
-			db.top = top // undone by write when the commit of the transaction fails
+			db.mem.top = top // undone by write when the commit of the transaction fails
 		}
 		return nil
 	})
@@ -112,7 +112,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 const formerMachine = "another machine"
 
 func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
-	old, known := db.hosts[p.Name]
+	old, known := db.mem.hosts[p.Name]
 	h := old
 	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
 	if p.State == Deploying && old.Reach.Elsewhere(p.Reach) {
@@ -126,7 +126,7 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, p.Name); err != nil {
 			return err
 		}
-		delete(db.failing, p.Name)
+		delete(db.mem.failing, p.Name)
 	}
 	if old.Follows && !p.Follows {
 		h.Commit = was
@@ -145,15 +145,15 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	}
 	told := p.Outcome == Deploying || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
-		tell(tx, Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error})
+		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error})
 	}
-	return tx.add(listed, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
+	return tx.add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
 }
 
 // Rows of results, of a host that is not pushed, and of one that was.
 var (
-	listed = newRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
-	ended  = newRows(`INSERT INTO results(run, host, digest, begun_at, ended_at, outcome, changed, details, took_ms, error) VALUES `, 10,
+	listedResult = newRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
+	endedResult  = newRows(`INSERT INTO results(run, host, digest, begun_at, ended_at, outcome, changed, details, took_ms, error) VALUES `, 10,
 		` ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, begun_at = max(begun_at, excluded.begun_at), ended_at = excluded.ended_at,
 		outcome = excluded.outcome, changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`)
 )
@@ -186,9 +186,9 @@ func insertRun(tx *tx, s Start) error {
 // the host is unknown.
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
-		h, known := db.hosts[host]
-		again := h.Run == run || len(db.open[host]) > 0
-		if err := db.opens(tx, run, host, digest); err != nil {
+		h, known := db.mem.hosts[host]
+		again := h.Run == run || len(db.mem.runs.byHost[host]) > 0
+		if err := db.mem.runs.begin(tx, run, host, digest, db.clock()); err != nil {
 			return err
 		}
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
@@ -226,11 +226,11 @@ func (e End) Stood() bool {
 func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 	return db.write(ctx, "the result of "+host, func(tx *tx) error {
 		now := db.clock()
-		old := db.hosts[host]
-		h := db.after(old, e, now)
+		old := db.mem.hosts[host]
+		h := db.mem.after(old, e, now)
 		h.Name, h.Run = host, run
 		late := []string{run}
-		for _, o := range db.open[host] {
+		for _, o := range db.mem.runs.byHost[host] {
 			late = append(late, o.run) // an older run that it was open in ends there too
 		}
 		if err := db.saveResult(tx, run, host, e, now); err != nil {
@@ -239,7 +239,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
 			return err
 		}
-		tell(tx, Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error})
+		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error})
 		if err := db.saveHost(tx, h); err != nil {
 			return err
 		}
@@ -247,66 +247,24 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 	})
 }
 
-// after is what is remembered of h once e came.
-func (db *DB) after(h Host, e End, now time.Time) Host {
-	if h.Follows {
-		h.Commit = db.top
-	}
-	h.Error = e.Error
-	if e.Record != nil {
-		h.Generation, h.Had = e.Record.Generation, true
-		h.Digest = e.Record.Digest
-	}
-	if e.Present >= 0 {
-		h.KeysPresent = e.Present
-	}
-	switch {
-	case e.Stood():
-		h.Digest, h.Had, h.Commit = e.Digest, true, e.Commit
-		if e.Manifest != nil {
-			h.KeysExpected = len(e.Manifest.Keys)
-		}
-		if e.Outcome == bundle.OutcomeDone || h.DeployedAt.IsZero() {
-			h.DeployedAt = now
-		}
-		if e.BootID != "" {
-			h.BootID = e.BootID
-		}
-		// A newer plan may want something else by now: then the host is behind, with what
-		// this run gave it.
-		h.Follows = h.Wanted == e.Digest
-		h.State = Behind
-		if h.Follows {
-			h.State, h.Commit = Current, ""
-		}
-	case e.Outcome == bundle.OutcomeFailed, e.Outcome == Unknown:
-		h.Digest, h.Follows = "", false // nobody knows what stands there whole
-		h.State = e.State
-	default:
-		h.Follows = false
-		h.State = e.State
-	}
-	return h
-}
-
 func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 	details, err := detailsOf(e.Details)
 	if err != nil {
 		return err
 	}
-	begun := db.closes(run, host)
+	begun := db.mem.runs.end(run, host)
 	// An older run that never heard of its end there is over with this one.
-	if err := db.giveUp(tx, host, now); err != nil {
+	if err := db.mem.runs.giveUp(tx, host, now); err != nil {
 		return err
 	}
-	delete(db.ahead[run], host)
-	return tx.add(ended, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
+	delete(db.mem.runs.planned[run], host)
+	return tx.add(endedResult, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
 func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {
 	host := h.Name
 	if e.Remember {
-		db.failing[host] = true
+		db.mem.failing[host] = true
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, at) VALUES(?,?,?,?,?,?)`,
 			host, e.Digest, run, e.State, e.Error, millis(now)); err != nil {
 			return err
@@ -317,20 +275,21 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if !e.Stood() {
 		return nil
 	}
-	if db.failing[host] {
+	if db.mem.failing[host] {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ? AND digest = ?`, host, e.Digest); err != nil {
 			return err
 		}
 	}
 	if e.Manifest != nil {
-		if err := db.give(tx, h, e.Digest, e.Manifest); err != nil {
+		h.Given = e.Digest
+		if err := db.mem.manifests.give(tx, e.Digest, e.Manifest); err != nil {
 			return err
 		}
 	}
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	db.stands(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, At: now})
+	db.mem.generations.add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, At: now})
 	return nil
 }
 
@@ -349,15 +308,11 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 				return err
 			}
 		}
-		// A host that was detached, before it was begun or after, stays on the list until it ends.
-		left := slices.AppendSeq(db.openIn(s.ID), maps.Keys(db.ahead[s.ID]))
-		slices.Sort(left)
+		left := db.mem.runs.finish(s.ID)
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
-		delete(db.unfinished, s.ID)
-		delete(db.ahead, s.ID)
-		tell(tx, Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText})
+		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText})
 		return db.prune(tx, now)
 	})
 }
@@ -370,7 +325,7 @@ func (db *DB) prune(tx *tx, now time.Time) error {
 		return err
 	}
 	for _, run := range runs {
-		if len(db.openIn(run)) > 0 {
+		if len(db.mem.runs.hostsIn(run)) > 0 {
 			continue
 		}
 		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
@@ -386,12 +341,6 @@ func (db *DB) prune(tx *tx, now time.Time) error {
 	return err
 }
 
-// An Interrupted is a host that was begun and has no result.
-type Interrupted struct {
-	Run, Host, Digest, Commit string
-	BegunAt                   time.Time
-}
-
 // Recover is called once by the process that has the lock, before its first run: hosts that
 // an earlier process began are unknown, its runs ended without a word. It returns the hosts
 // to be asked, oldest first.
@@ -399,16 +348,16 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 	var open []Interrupted
 	err := db.write(ctx, "what was left open", func(tx *tx) error {
 		var err error
-		if open, err = db.interrupted(tx); err != nil {
+		if open, err = db.mem.runs.interrupted(tx); err != nil {
 			return err
 		}
 		for _, o := range open {
-			h, ok := db.hosts[o.Host]
+			h, ok := db.mem.hosts[o.Host]
 			if !ok || h.State == Released {
 				continue
 			}
 			if h.Follows {
-				h.Commit, h.Follows = db.top, false
+				h.Commit, h.Follows = db.mem.top, false
 			}
 			// Nor is it known what stands there: until the host says so, it equals nothing wanted.
 			h.Digest = ""
@@ -418,8 +367,8 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			}
 		}
 		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), RunCancelled)
-		clear(db.unfinished)
-		clear(db.ahead)
+		clear(db.mem.runs.unfinished)
+		clear(db.mem.runs.planned)
 		return err
 	})
 	return open, err

@@ -109,7 +109,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			return err
 		}
 		s.Paused = paused != ""
-		open, _, err := readOpen(tx)
+		open, err := readOpenRuns(tx)
 		if err != nil {
 			return err
 		}

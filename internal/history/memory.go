@@ -1,0 +1,144 @@
+package history
+
+import (
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// A memory is what the writer keeps of the file in memory, so that a plan over ten thousand hosts
+// reads no rows for those that a commit leaves alone (BenchmarkRatioReplan in package deploy).
+// It changes only inside a transaction; when one fails, it is thrown away and read again.
+type memory struct {
+	hosts map[string]Host
+	top   string // commit
+	// restless are the hosts that a plan must look at whatever a commit changed: all but those
+	// that follow the top commit and are current, and those that were released.
+	restless map[string]bool
+	// failing are the hosts that have rows in failures.
+	failing map[string]bool
+
+	generations *generations
+	runs        *openRuns
+	manifests   *manifests
+}
+
+func newMemory() *memory {
+	return &memory{
+		hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		generations: newGenerations(), runs: newOpenRuns(), manifests: newManifests(),
+	}
+}
+
+// readMemory reads it from the file.
+func readMemory(q rowQuerier) (*memory, error) {
+	m := newMemory()
+
+	var err error
+	if m.runs, err = readOpenRuns(q); err != nil {
+		return nil, err
+	}
+	if m.generations, err = readGenerations(q); err != nil {
+		return nil, err
+	}
+	if m.top, err = meta(q, "commit"); err != nil {
+		return nil, err
+	}
+	if m.failing, err = set(column(q, `SELECT DISTINCT host FROM failures`)); err != nil {
+		return nil, err
+	}
+
+	hosts, err := readHosts(q, m.runs)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range hosts {
+		m.note(h)
+		m.manifests.count("", h.Given)
+	}
+	return m, nil
+}
+
+// note keeps h as the file now holds it.
+func (m *memory) note(h Host) {
+	m.hosts[h.Name] = h
+
+	settled := h.Follows && h.State == Current
+	if settled || h.State == Released {
+		delete(m.restless, h.Name)
+	} else {
+		m.restless[h.Name] = true
+	}
+}
+
+// forget takes a host out.
+func (m *memory) forget(name string) {
+	delete(m.hosts, name)
+	delete(m.restless, name)
+}
+
+// deploying counts the hosts that a run is at work on.
+func (m *memory) deploying() (n int64) {
+	for _, h := range m.hosts {
+		if h.State == Deploying {
+			n++
+		}
+	}
+	return n
+}
+
+// host is what is remembered of one, with the commit that it satisfies.
+func (m *memory) host(name string) (Host, bool) {
+	h, ok := m.hosts[name]
+	if h.Follows {
+		h.Commit = m.top
+	}
+	return h, ok
+}
+
+// after is what is remembered of h once it ended as e.
+func (m *memory) after(h Host, e End, now time.Time) Host {
+	if h.Follows {
+		h.Commit = m.top
+	}
+	h.Error = e.Error
+	if e.Record != nil {
+		h.Generation, h.Had = e.Record.Generation, true
+		h.Digest = e.Record.Digest
+	}
+	if e.Present >= 0 {
+		h.KeysPresent = e.Present
+	}
+
+	switch {
+	case e.Stood():
+		return afterSuccess(h, e, now)
+	case e.Outcome == bundle.OutcomeFailed, e.Outcome == Unknown:
+		h.Digest = "" // nobody knows what the host holds
+	}
+	h.State, h.Follows = e.State, false
+	return h
+}
+
+// afterSuccess is what is remembered of a host that holds the bundle of e.
+func afterSuccess(h Host, e End, now time.Time) Host {
+	h.Digest, h.Had, h.Commit = e.Digest, true, e.Commit
+	if e.Manifest != nil {
+		h.KeysExpected = len(e.Manifest.Keys)
+	}
+	if e.Outcome == bundle.OutcomeDone || h.DeployedAt.IsZero() {
+		h.DeployedAt = now
+	}
+	if e.BootID != "" {
+		h.BootID = e.BootID
+	}
+
+	// A newer plan may want another bundle by now: then the host is behind, with what this run
+	// gave it.
+	h.Follows = h.Wanted == e.Digest
+	h.State = Behind
+	if h.Follows {
+		h.State, h.Commit = Current, ""
+	}
+	return h
+}

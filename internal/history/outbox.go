@@ -1,0 +1,89 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// The outbox is the pattern of that name: what people must be told of is a row that the same
+// transaction writes as the result it tells of. Whoever sends messages reads the oldest rows,
+// sends them, and acknowledges them, so that each is sent at least once, whatever ends the
+// process in between.
+
+// A Message waits in the outbox until somebody sends it to people.
+type Message struct {
+	Seq    int64     `json:"-"` // of its transaction: all messages of one share it
+	At     time.Time `json:"at"`
+	Kind   string    `json:"kind"` // "host" or "run"
+	Run    string    `json:"run"`
+	Host   string    `json:"host,omitempty"`
+	Was    string    `json:"was,omitempty"` // state of the host before
+	Now    string    `json:"now"`           // state of the host, outcome of the run
+	Commit string    `json:"commit,omitempty"`
+	Error  string    `json:"error,omitempty"`
+}
+
+// queue puts m into the outbox, in the transaction of what it tells of. A host that keeps its
+// state without an error is not told of again.
+func (t *tx) queue(m Message) {
+	unchanged := m.Kind == "host" && m.Was == m.Now && m.Error == ""
+	if unchanged {
+		return
+	}
+	m.At = m.At.UTC()
+	t.messages = append(t.messages, m)
+}
+
+// writeOutbox writes the messages of a transaction as one row.
+func (t *tx) writeOutbox() error {
+	if len(t.messages) == 0 {
+		return nil
+	}
+
+	p, err := json.Marshal(t.messages)
+	clear(t.messages)
+	t.messages = t.messages[:0]
+	if err == nil {
+		_, err = t.Exec(`INSERT INTO outbox(messages) VALUES(?)`, string(p))
+	}
+	return err
+}
+
+// Outbox reads the oldest messages that wait, by whole transactions: at least limit messages,
+// if so many wait.
+func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
+	rows, err := db.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox ORDER BY seq LIMIT ?`, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	defer rows.Close()
+
+	var all []Message
+	for rows.Next() && len(all) < limit {
+		var seq int64
+		var p []byte
+		var ms []Message
+
+		if err := rows.Scan(&seq, &p); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(p, &ms); err != nil {
+			return nil, fmt.Errorf("read outbox: row %d: %w", seq, err)
+		}
+		for i := range ms {
+			ms[i].Seq = seq
+		}
+		all = append(all, ms...)
+	}
+	return all, rows.Err()
+}
+
+// Ack drops the messages up to and with seq: they were sent.
+func (db *DB) Ack(ctx context.Context, seq int64) error {
+	return db.write(ctx, "which messages were sent", func(tx *tx) error {
+		_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= ?`, seq)
+		return err
+	})
+}
