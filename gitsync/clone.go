@@ -12,8 +12,6 @@ package gitsync
 // repaired by open.
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,18 +20,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
-	"github.com/go-git/go-billy/v5/osfs"
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/cache"
-	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/format/packfile"
-	"github.com/go-git/go-git/v5/plumbing/object"
-	"github.com/go-git/go-git/v5/plumbing/storer"
-	"github.com/go-git/go-git/v5/storage/filesystem"
+
+	"bellhop/gitsync/objects"
 )
 
 // errDamaged marks an error that a fresh clone would cure.
@@ -41,66 +33,46 @@ var errDamaged = errors.New("the clone is damaged")
 
 // damaged says whether err is of that kind.
 func damaged(err error) bool {
-	return errors.Is(err, errDamaged) || errors.Is(err, plumbing.ErrObjectNotFound)
+	var large *objects.TooLarge
+	switch {
+	case err == nil, transient(err), errors.As(err, &large), errors.Is(err, objects.ErrLimit):
+		return false
+	case errors.Is(err, errName), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	}
+	return errors.Is(err, errDamaged) || errors.Is(err, objects.ErrDamaged) || errors.Is(err, plumbing.ErrObjectNotFound)
 }
 
-// A store is one handle on a clone's objects. go-git's handles are not safe to share between
-// one that fetches and one that reads, so each has its own.
-type store struct{ *filesystem.Storage }
+// A store is the objects of a clone, as they were when it was opened.
+type store struct {
+	*objects.DB
+	dir  string
+	ends map[plumbing.Hash]bool // commits without parents here: the remote is shallow
+}
 
 func openStore(dir string) *store {
-	return &store{filesystem.NewStorageWithOptions(osfs.New(dir), cache.NewObjectLRU(16*cache.MiByte),
-		filesystem.Options{KeepDescriptors: true})}
+	folder := filepath.Join(dir, "objects")
+	return &store{objects.Open(folder, filepath.Join(folder, "pack")), dir, readShallow(dir)}
 }
 
 func (s *store) close() {
 	if s != nil {
-		s.Storage.ObjectStorage.Close()
+		s.DB.Close()
 	}
 }
 
-// haves lists commits to offer to the remote: from each start its newest ancestors.
-func (s *store) haves(starts []plumbing.Hash) []plumbing.Hash {
-	const most = 64
-	var haves []plumbing.Hash
-	seen := map[plumbing.Hash]bool{plumbing.ZeroHash: true}
-	for queue := slices.Clone(starts); len(queue) > 0 && len(haves) < most; queue = queue[1:] {
-		h := queue[0]
-		if seen[h] {
-			continue
-		}
-		seen[h] = true
-		c, err := object.GetCommit(s, h)
-		if err != nil {
-			continue
-		}
-		haves = append(haves, h)
-		queue = append(queue, c.ParentHashes...)
+// links gives a commit's tree and its parents; none where the remote's history ends.
+func (s *store) links(ctx context.Context, commit plumbing.Hash) (tree plumbing.Hash, parents []plumbing.Hash, err error) {
+	tree, parents, err = s.Links(ctx, commit)
+	if s.ends[commit] {
+		parents = nil
 	}
-	return haves
+	return tree, parents, err
 }
 
-// writePack stores a pack as it comes, at most limit bytes of it.
-func (s *store) writePack(pack io.Reader, limit int64) error {
-	r := &capped{r: pack, left: limit}
-	if err := packfile.WritePackfileToObjectStorage(s, r); err != nil {
-		return fmt.Errorf("store pack: %w", err)
-	}
-	return nil
-}
-
-// capped fails, instead of ending, when more comes than it lets through.
-type capped struct {
-	r    io.Reader
-	left int64
-}
-
-func (c *capped) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if c.left -= int64(n); c.left < 0 {
-		return 0, errors.New("the remote sends more than is allowed for one fetch: is it the right repo?")
-	}
-	return n, err
+// receive stores a pack as it comes.
+func (s *store) receive(ctx context.Context, pack io.Reader, limits objects.Limits) error {
+	return objects.Receive(ctx, filepath.Join(s.dir, "objects"), pack, limits)
 }
 
 // open makes the clone's directory, or repairs it, and opens the store.
@@ -122,7 +94,7 @@ func (r *Repo) open() error {
 	}
 	os.RemoveAll(old)
 	os.RemoveAll(r.cfg.Dir + ".new")
-	leftovers, _ := filepath.Glob(filepath.Join(r.cfg.Dir, "objects", "pack", "tmp_pack_*"))
+	leftovers, _ := filepath.Glob(filepath.Join(r.cfg.Dir, "objects", "pack", "tmp_*"))
 	for _, f := range leftovers {
 		os.Remove(f)
 	}
@@ -167,102 +139,15 @@ func (r *Repo) swap(s *store) {
 	r.age++
 }
 
-// read calls f with the readers' handle. An error that comes of it, but that there is no
-// such object, tells of a damaged clone: go-git has no one kind of error for that.
+// read calls f with the readers' handle.
 func (r *Repo) read(f func(*store) error) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
+
 	if r.store == nil {
 		r.store = openStore(r.cfg.Dir)
 	}
-	err := f(r.store)
-	if err == nil || errors.Is(err, plumbing.ErrObjectNotFound) || errors.Is(err, errSize) || transient(err) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", errDamaged, err)
-}
-
-func (r *Repo) commit(h plumbing.Hash) (c *object.Commit, err error) {
-	err = r.read(func(s *store) error {
-		c, err = object.GetCommit(s, h)
-		return err
-	})
-	return c, err
-}
-
-// hasCommit proves that a commit and its root tree can be read.
-func (r *Repo) hasCommit(h plumbing.Hash) error {
-	c, err := r.commit(h)
-	if err != nil {
-		return err
-	}
-	if _, err := r.list(c.TreeHash); errors.Is(err, plumbing.ErrObjectNotFound) {
-		return fmt.Errorf("%w: tree of %s is missing", errDamaged, h.String()[:10])
-	} else if err != nil {
-		return err
-	}
-	return nil
-}
-
-// maxHistory is how many commits a walk through history looks at.
-const maxHistory = 200_000
-
-// holds says whether old is head or one of its ancestors.
-func (r *Repo) holds(ctx context.Context, head, old plumbing.Hash) (bool, error) {
-	seen := map[plumbing.Hash]bool{}
-	for queue := []plumbing.Hash{head}; len(queue) > 0; queue = queue[1:] {
-		h := queue[0]
-		if h == old {
-			return true, nil
-		}
-		if seen[h] {
-			continue
-		}
-		if len(seen) >= maxHistory {
-			return false, fmt.Errorf("history of %s: %s is not among its newest %d commits", head.String()[:10], old.String()[:10], maxHistory)
-		}
-		seen[h] = true
-		if err := ctx.Err(); err != nil {
-			return false, err
-		}
-		c, err := r.commit(h)
-		if err != nil {
-			return false, fmt.Errorf("history of %s: %w", head.String()[:10], err)
-		}
-		queue = append(queue, c.ParentHashes...)
-	}
-	return false, nil
-}
-
-// resolve finds the commit whose id starts with prefix.
-func (r *Repo) resolve(prefix string) (plumbing.Hash, error) {
-	if len(prefix) == 40 {
-		h := plumbing.NewHash(prefix)
-		_, err := r.commit(h)
-		return h, err
-	}
-	var found []plumbing.Hash
-	err := r.read(func(s *store) error {
-		raw := plumbing.NewHash(prefix[:len(prefix)&^1] + strings.Repeat("0", 40-len(prefix)&^1))
-		all, err := s.HashesWithPrefix(raw[:len(prefix)/2])
-		for _, h := range all {
-			if strings.HasPrefix(h.String(), prefix) && !slices.Contains(found, h) {
-				if _, err := object.GetCommit(s, h); err == nil {
-					found = append(found, h)
-				}
-			}
-		}
-		return err
-	})
-	switch {
-	case err != nil:
-		return plumbing.ZeroHash, err
-	case len(found) == 0:
-		return plumbing.ZeroHash, plumbing.ErrObjectNotFound
-	case len(found) > 1:
-		return plumbing.ZeroHash, fmt.Errorf("%w: %s is the start of %d commits: give more digits", ErrUnknown, prefix, len(found))
-	}
-	return found[0], nil
+	return f(r.store)
 }
 
 // packs counts the packs of the clone.
@@ -336,30 +221,39 @@ func (r *Repo) cloneTo(ctx context.Context, dir string) error {
 	if err := initBare(dir, r.cfg.Branch); err != nil {
 		return err
 	}
-	w := openStore(dir)
-	defer w.close()
-	if err := conn.fetch(ctx, w, head, nil); err != nil {
+	if err := conn.fetch(ctx, dir, head, nil); err != nil {
 		return err
 	}
-	src := openStore(r.cfg.Dir)
-	defer src.close()
 	last := r.ref()
-	for _, h := range append([]plumbing.Hash{last}, r.recent...) {
-		_ = copyCommit(ctx, w, src, h) // best effort: a damaged clone may lack it
-	}
-	for _, h := range keptRefs(r.cfg.Dir) {
-		if err := copyCommit(ctx, w, src, h); err != nil {
-			continue
-		}
-		if err := writeRef(dir, "refs/bellhop/"+h.String(), h); err != nil {
-			return err
-		}
+	if err := r.copyKept(ctx, dir, last); err != nil {
+		return err
 	}
 	if last.IsZero() {
 		return nil
 	}
 	// What was accepted last stays what it was, or a rewritten history would pass unseen.
 	return writeRef(dir, "refs/heads/"+r.cfg.Branch, last)
+}
+
+// copyKept copies to a fresh clone what must be kept of the old one and is not in it.
+func (r *Repo) copyKept(ctx context.Context, dir string, last plumbing.Hash) error {
+	src := openStore(r.cfg.Dir)
+	defer src.close()
+	if err := addShallow(dir, src.ends); err != nil {
+		return err
+	}
+	for _, h := range append([]plumbing.Hash{last}, r.recent...) {
+		_ = copyCommit(ctx, dir, src, h) // best effort: a damaged clone may lack it
+	}
+	for _, h := range keptRefs(r.cfg.Dir) {
+		if err := copyCommit(ctx, dir, src, h); err != nil {
+			continue
+		}
+		if err := writeRef(dir, "refs/bellhop/"+h.String(), h); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // heal renews a damaged clone while a tree of it is being read; age says which handle the
@@ -404,129 +298,31 @@ func keepNewest(pattern string, n int) {
 	}
 }
 
-// copyCommit copies a commit and all it reaches that dst lacks. What dst has, it has whole:
-// packs come in complete or not at all.
-func copyCommit(ctx context.Context, dst *store, src storer.EncodedObjectStorer, want plumbing.Hash) error {
+// copyCommit copies a commit and all it reaches from src to the clone in dir, as far as that
+// lacks it. What a clone has, it has whole: packs come in complete or not at all.
+func copyCommit(ctx context.Context, dir string, src *store, want plumbing.Hash) error {
 	if want.IsZero() {
 		return nil
 	}
-	hashes, err := missing(ctx, dst, src, want)
-	if err != nil || len(hashes) == 0 {
+	dst := openStore(dir)
+	defer dst.close()
+	limits := objects.Limits{Packed: 1 << 40} // nothing comes over a wire
+	ids, err := objects.Missing(ctx, dst.DB, src.DB, want, src.ends, limits)
+	if err != nil || len(ids) == 0 {
 		return err
 	}
+
 	pr, pw := io.Pipe()
+	sent := make(chan error, 1)
 	go func() {
-		buf := bufio.NewWriterSize(pw, 64<<10)
-		_, err := packfile.NewEncoder(buf, src, false).Encode(hashes, 10)
-		pw.CloseWithError(errors.Join(err, buf.Flush()))
+		err := objects.Send(ctx, pw, src.DB, ids)
+		pw.CloseWithError(err)
+		sent <- err
 	}()
-	stop := context.AfterFunc(ctx, func() { pw.CloseWithError(ctx.Err()) })
-	defer stop()
-	err = dst.writePack(pr, 1<<40)
+	err = dst.receive(ctx, pr, limits)
 	pr.CloseWithError(io.ErrClosedPipe)
+	if serr := <-sent; serr != nil && !errors.Is(serr, io.ErrClosedPipe) {
+		return serr
+	}
 	return err
-}
-
-// missing lists the objects that want reaches in src and that dst lacks.
-func missing(ctx context.Context, dst *store, src storer.EncodedObjectStorer, want plumbing.Hash) ([]plumbing.Hash, error) {
-	var hashes []plumbing.Hash
-	seen := map[plumbing.Hash]bool{}
-	lacks := func(h plumbing.Hash) bool {
-		if seen[h] || dst.HasEncodedObject(h) == nil {
-			return false
-		}
-		seen[h] = true
-		hashes = append(hashes, h)
-		return true
-	}
-	var walk func(h plumbing.Hash) error
-	walk = func(h plumbing.Hash) error {
-		if !lacks(h) {
-			return nil
-		}
-		t, err := object.GetTree(src, h)
-		if err != nil {
-			return err
-		}
-		for _, e := range t.Entries {
-			switch e.Mode {
-			case filemode.Submodule:
-			case filemode.Dir:
-				if err := walk(e.Hash); err != nil {
-					return err
-				}
-			default:
-				lacks(e.Hash)
-			}
-		}
-		return nil
-	}
-	for queue := []plumbing.Hash{want}; len(queue) > 0; queue = queue[1:] {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
-		if !lacks(queue[0]) {
-			continue
-		}
-		c, err := object.GetCommit(src, queue[0])
-		if err != nil {
-			return nil, err
-		}
-		if err := walk(c.TreeHash); err != nil {
-			return nil, err
-		}
-		queue = append(queue, c.ParentHashes...)
-	}
-	return hashes, nil
-}
-
-// ref is the head that was accepted last, or zero.
-func (r *Repo) ref() plumbing.Hash { return readRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch) }
-
-func readRef(dir, name string) plumbing.Hash {
-	b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
-	if b = bytes.TrimSpace(b); err != nil || len(b) != 40 || !hex.Match(b) {
-		return plumbing.ZeroHash
-	}
-	return plumbing.NewHash(string(b))
-}
-
-func refExists(dir, name string) bool { return !readRef(dir, name).IsZero() }
-
-func writeRef(dir, name string, h plumbing.Hash) error {
-	file := filepath.Join(dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return err
-	}
-	return replace(file, []byte(h.String()+"\n"))
-}
-
-func removeRef(dir, name string) error {
-	return os.Remove(filepath.Join(dir, filepath.FromSlash(name)))
-}
-
-// keptRefs lists the commits below refs/bellhop.
-func keptRefs(dir string) []plumbing.Hash {
-	entries, _ := os.ReadDir(filepath.Join(dir, "refs", "bellhop"))
-	var kept []plumbing.Hash
-	for _, e := range entries {
-		if len(e.Name()) == 40 && hex.MatchString(e.Name()) {
-			kept = append(kept, plumbing.NewHash(e.Name()))
-		}
-	}
-	return kept
-}
-
-// replace writes a small file beside its place and renames it there.
-func replace(file string, content []byte) error {
-	tmp := file + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, file)
 }

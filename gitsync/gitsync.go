@@ -23,12 +23,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"golang.org/x/crypto/ssh"
 
+	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
 
@@ -53,28 +53,34 @@ const (
 
 // Config says which branch of which repo is followed, and how the remote is reached.
 type Config struct {
-	URL       string        // https://…, ssh://…, git@host:path, or a path
-	Branch    string        // "": main
-	Path      string        // folder of the repo that holds the config; "" and "." are its root
-	Dir       string        // where the bare clone lives
-	Token     string        // for https; sent to the URL's own host and to no other
-	Signer    ssh.Signer    // for ssh: the deploy key
-	KeyFile   string        // for ssh: the deploy key's file, used when Signer is nil
-	HostKeys  []string      // for ssh: pinned keys, as lines of authorized_keys or known_hosts
-	Rewritten Rewritten     // "": Follow
-	Timeout   time.Duration // of one Sync; 0 is 5 min
-	MaxPacks  int           // more packs than this are renewed as one; 0 is 20: each costs time at every fetch
-	MaxPack   int64         // bytes that one fetch may bring; 0 is 1 GiB
+	URL         string        // https://…, ssh://…, git@host:path, or a path
+	Branch      string        // "": main
+	Path        string        // folder of the repo that holds the config; "" and "." are its root
+	Dir         string        // where the bare clone lives
+	Token       string        // for https; sent to the URL's own host and to no other
+	Signer      ssh.Signer    // for ssh: the deploy key
+	KeyFile     string        // for ssh: the deploy key's file, used when Signer is nil
+	HostKeys    []string      // for ssh: pinned keys, as lines of authorized_keys or known_hosts
+	Rewritten   Rewritten     // "": Follow
+	Timeout     time.Duration // of one Sync; 0 is 5 min
+	MaxPacks    int           // more packs than this are renewed as one; 0 is 20: each costs time at every fetch
+	MaxPack     int64         // bytes that one fetch may bring; 0 is 1 GiB
+	MaxInflated int64         // bytes of what one fetch brings, unpacked; 0 is 16 GiB
+}
+
+// limits bound what comes over a wire.
+func (c Config) limits() objects.Limits {
+	return objects.Limits{Packed: c.MaxPack, Inflated: c.MaxInflated}
 }
 
 // A Snapshot is one commit of the config repo.
 type Snapshot struct {
 	Commit    string
 	Parent    string // first parent; "" for a root commit
-	Author    string
+	Author    string // as Email and Subject: 200 bytes at most, fit for a terminal
 	Email     string
-	Subject   string // first line of Message, without control bytes
-	Message   string
+	Subject   string // first line of Message
+	Message   string // 64 KiB at most, fit for a terminal
 	Time      time.Time
 	Tree      fs.FS // a *Tree, rooted at Config.Path
 	Rewritten bool  // the branch no longer holds the commit that was seen before
@@ -144,9 +150,6 @@ func Open(cfg Config) (*Repo, error) {
 	}
 	if cfg.MaxPacks == 0 {
 		cfg.MaxPacks = 20
-	}
-	if cfg.MaxPack == 0 {
-		cfg.MaxPack = 1 << 30
 	}
 	rem, err := newRemote(cfg)
 	if err != nil {
@@ -235,10 +238,7 @@ func (r *Repo) fetch(ctx context.Context, conn conn, head, old plumbing.Hash) er
 	case head == old: // our own ref says it is there
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
-	// A handle of its own: fetching through the one that readers use is a data race.
-	w := openStore(r.cfg.Dir)
-	defer w.close()
-	if err := conn.fetch(ctx, w, head, append(keptRefs(r.cfg.Dir), old)); err != nil {
+	if err := conn.fetch(ctx, r.cfg.Dir, head, append(keptRefs(r.cfg.Dir), old)); err != nil {
 		return fmt.Errorf("fetch %s: %w", head.String()[:10], err)
 	}
 	r.swap(openStore(r.cfg.Dir))
@@ -356,7 +356,7 @@ func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
 		return false, err
 	}
 	ancestor := plumbing.NewHash(old)
-	switch _, err := r.commit(ancestor); {
+	switch err := r.hasCommit(ancestor); {
 	case errors.Is(err, plumbing.ErrObjectNotFound):
 		return false, nil
 	case err != nil:
@@ -387,6 +387,12 @@ func (r *Repo) Close() error {
 	return nil
 }
 
+// How many bytes are shown of what a commit says.
+const (
+	maxName    = 200 // of the author, the address, the subject
+	maxMessage = 64 << 10
+)
+
 // snapshot makes a Snapshot of a commit of the clone.
 func (r *Repo) snapshot(h plumbing.Hash) (Snapshot, error) {
 	c, err := r.commit(h)
@@ -400,17 +406,14 @@ func (r *Repo) snapshot(h plumbing.Hash) (Snapshot, error) {
 	r.handedOut(h)
 	s := Snapshot{
 		Commit:  h.String(),
-		Author:  clean(c.Author.Name),
-		Email:   clean(c.Author.Email),
-		Message: c.Message,
+		Author:  plain.Line(strings.TrimSpace(c.Author.Name), maxName),
+		Email:   plain.Line(strings.TrimSpace(c.Author.Email), maxName),
+		Message: plain.Text(c.Message, maxMessage),
 		Time:    c.Committer.When,
 		Tree:    t,
 	}
-	if len(s.Message) > 64<<10 {
-		s.Message = s.Message[:64<<10]
-	}
 	subject, _, _ := strings.Cut(strings.TrimSpace(s.Message), "\n")
-	s.Subject = clean(subject)
+	s.Subject = plain.Line(subject, maxName)
 	if len(c.ParentHashes) > 0 {
 		s.Parent = c.ParentHashes[0].String()
 	}
@@ -419,16 +422,19 @@ func (r *Repo) snapshot(h plumbing.Hash) (Snapshot, error) {
 
 // tree is the root of what a commit holds below Config.Path.
 func (r *Repo) tree(c *object.Commit) (*Tree, error) {
-	t := &Tree{repo: r, root: c.TreeHash, time: c.Committer.When, cache: &treeCache{}}
+	t := &Tree{repo: r, root: c.TreeHash, time: c.Committer.When, cache: newTreeCache()}
 	if _, err := r.list(t.root); err != nil { // proves that it can be read
-		return nil, err
+		return nil, fmt.Errorf("read the top folder: %w", err)
 	}
 	if r.cfg.Path == "." {
 		return t, nil
 	}
 	sub, err := t.sub(r.cfg.Path, r.list)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, fmt.Errorf("commit %s has no folder %s: push one, or set --path", c.Hash.String()[:10], r.cfg.Path)
+	case err != nil:
+		return nil, fmt.Errorf("read folder %s: %w", r.cfg.Path, err)
 	}
 	return sub, nil
 }
@@ -443,14 +449,4 @@ func (r *Repo) handedOut(h plumbing.Hash) {
 	if r.recent = append(r.recent, h); len(r.recent) > 16 {
 		r.recent = r.recent[1:]
 	}
-}
-
-// clean drops control bytes: names and subjects are shown on terminals.
-func clean(s string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || c == unicode.ReplacementChar {
-			return -1
-		}
-		return c
-	}, strings.TrimSpace(s))
 }

@@ -502,7 +502,7 @@ func TestCapsAndDeadlines(t *testing.T) {
 	rem.Commit(map[string]string{"big": strings.Repeat("x", 1<<20) + randText(1<<20)}, "big", "")
 	srv := httptest.NewServer(rem)
 	defer srv.Close()
-	if _, err := open(t, gitsync.Config{URL: srv.URL, MaxPack: 1 << 16}).Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "more than is allowed") {
+	if _, err := open(t, gitsync.Config{URL: srv.URL, MaxPack: 1 << 16}).Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "more than 64 KiB in one fetch") {
 		t.Errorf("Sync of 1 MiB with a cap of 64 KiB: %v", err)
 	}
 	stall := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { <-req.Context().Done() }))

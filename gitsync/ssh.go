@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/gitsync/objects"
+	"bellhop/internal/plain"
 )
 
 // githubKeys are GitHub's host keys, as it publishes them.
@@ -27,14 +31,14 @@ type sshRemote struct {
 	addr, user, path string
 	signer           func() (ssh.Signer, error)
 	pins             []ssh.PublicKey
-	limit            int64
+	limits           objects.Limits
 }
 
 func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 	if user == "" {
 		user = "git"
 	}
-	r := &sshRemote{addr: net.JoinHostPort(host, port), user: user, path: path, limit: cfg.MaxPack}
+	r := &sshRemote{addr: net.JoinHostPort(host, port), user: user, path: path, limits: cfg.limits()}
 	lines := cfg.HostKeys
 	if host == "github.com" || host == "ssh.github.com" {
 		lines = append(append([]string{}, lines...), githubKeys...)
@@ -128,14 +132,18 @@ func (r *sshRemote) dial(ctx context.Context) (conn, error) {
 }
 
 type sshConn struct {
-	advertised
-	r      *sshRemote
-	nc     net.Conn
-	client *ssh.Client
-	stdin  io.WriteCloser
-	stdout io.Reader
-	stop   func() bool
+	*advertised
+	r       *sshRemote
+	nc      net.Conn
+	client  *ssh.Client
+	session *ssh.Session
+	stdin   io.WriteCloser
+	stdout  io.Reader
+	stop    func() bool
+	asked   bool // for a pack
 }
+
+func (c *sshConn) moved() string { return "" }
 
 func (c *sshConn) start(signer ssh.Signer) error {
 	c.nc.SetDeadline(time.Now().Add(20 * time.Second))
@@ -176,9 +184,13 @@ func (c *sshConn) exec() error {
 	if err := s.Start("git-upload-pack " + quote(c.r.path)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+	c.session = s
 	if c.advertised, err = readRefs(c.stdout); err != nil {
+		if errors.Is(err, errSHA256) || errors.Is(err, errRemoteSays) {
+			return fmt.Errorf("%w: %s: %w", ErrUnreachable, c.r.addr, err)
+		}
 		s.Wait()
-		if text := clean(said.String()); text != "" {
+		if text := said.line(); text != "" {
 			return fmt.Errorf("%w: %s says: %s", ErrAuth, c.r.addr, text)
 		}
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -186,16 +198,30 @@ func (c *sshConn) exec() error {
 	return nil
 }
 
-func (c *sshConn) fetch(ctx context.Context, into *store, want plumbing.Hash, starts []plumbing.Hash) error {
-	req := c.request(want, into.haves(starts))
-	if err := writeRequest(c.stdin, req, true); err != nil {
+func (c *sshConn) fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error {
+	into := openStore(dir)
+	defer into.close()
+	c.asked = true
+	if _, err := io.WriteString(c.stdin, c.request(want, into.haves(ctx, starts), true)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 	c.stdin.Close()
-	return readPack(io.NopCloser(c.stdout), req, into, c.r.limit)
+	return c.readPack(ctx, c.stdout, into, c.r.limits)
 }
 
+// close ends the conversation. A server of which nothing was asked hears a flush, which is how
+// git says so, and gets a moment to leave: one that is only cut off logs an error.
 func (c *sshConn) close() {
+	if c.advertised != nil && !c.asked {
+		io.WriteString(c.stdin, "0000")
+		c.stdin.Close()
+		left := make(chan struct{})
+		go func() { c.session.Wait(); close(left) }()
+		select {
+		case <-left:
+		case <-time.After(time.Second):
+		}
+	}
 	c.stop()
 	if c.client != nil {
 		c.client.Close()
@@ -211,9 +237,21 @@ func quote(s string) string {
 // tail keeps the first bytes of what the other end says.
 type tail struct{ bytes.Buffer }
 
+// line is what was said, as one line.
+func (t *tail) line() string { return plain.Line(strings.TrimSpace(t.String()), 0) }
+
 func (t *tail) Write(p []byte) (int, error) {
 	if room := 1024 - t.Len(); room > 0 {
 		t.Buffer.Write(p[:min(room, len(p))])
 	}
 	return len(p), nil
+}
+
+// readKeyFile reads a deploy key.
+func readKeyFile(file string) ([]byte, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read deploy key: %w", err)
+	}
+	return b, nil
 }

@@ -2,6 +2,7 @@ package gitsync
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,16 +11,15 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/filemode"
-	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"bellhop/gitsync/objects"
 )
 
 // MaxFile is the largest file that a tree serves. Larger things belong in a package.
-const MaxFile = 32 << 20
+const MaxFile = objects.MaxBlob
 
 // A Tree is a folder of one commit, as fs.FS, fs.ReadFileFS, fs.ReadDirFS, fs.StatFS,
 // fs.SubFS and fs.ReadLinkFS. It never changes and may be read from many goroutines.
@@ -34,11 +34,8 @@ type Tree struct {
 	cache *treeCache
 }
 
-// treeCache keeps the folders of one snapshot that were listed.
-type treeCache struct {
-	dirs  sync.Map // plumbing.Hash → []entry
-	blobs atomic.Int64
-}
+// errSize is in the error of a file that is larger than MaxFile.
+var errSize = fmt.Errorf("larger than %d MiB: use a package", MaxFile>>20)
 
 // An entry is one name of a folder.
 type entry struct {
@@ -142,14 +139,14 @@ func (t *Tree) Sub(dir string) (fs.FS, error) {
 }
 
 // sub finds a folder without links, through list.
-func (t *Tree) sub(dir string, list func(plumbing.Hash) ([]entry, error)) (*Tree, error) {
+func (t *Tree) sub(dir string, list func(plumbing.Hash) (*folder, error)) (*Tree, error) {
 	h := t.root
 	for part := range strings.SplitSeq(dir, "/") {
-		entries, err := list(h)
+		folder, err := list(h)
 		if err != nil {
 			return nil, err
 		}
-		e, ok := search(entries, part)
+		e, ok := search(folder.entries, part)
 		if !ok || !e.mode.IsDir() {
 			return nil, fs.ErrNotExist
 		}
@@ -158,7 +155,12 @@ func (t *Tree) sub(dir string, list func(plumbing.Hash) ([]entry, error)) (*Tree
 	return &Tree{repo: t.repo, root: h, time: t.time, cache: t.cache}, nil
 }
 
-const maxHops = 40 // as Linux has it
+const (
+	maxHops = 40   // links in one name, as on Linux
+	maxPath = 4096 // bytes of a name, as on Linux
+)
+
+var errLongPath = fmt.Errorf("longer than %d bytes", maxPath)
 
 // lookup finds what name stands for.
 func (t *Tree) lookup(op, name string, follow bool) (entry, error) {
@@ -180,6 +182,9 @@ func (t *Tree) find(op, name string, follow bool) (entry, string, error) {
 		return fail(fs.ErrInvalid)
 	}
 	at := path.Join(t.dir, name)
+	if len(at) > maxPath {
+		return fail(errLongPath)
+	}
 	for range maxHops {
 		e, dir, rest, err := t.walk(at)
 		if err != nil {
@@ -202,37 +207,40 @@ func (t *Tree) target(e entry, dir, rest string) (string, error) {
 		return "", err
 	}
 	to := path.Join(dir, string(b), rest)
+	if len(to) > maxPath {
+		return "", errLongPath
+	}
 	if path.IsAbs(string(b)) || !fs.ValidPath(to) {
 		return "", fmt.Errorf("link to %q leaves the tree", b)
 	}
 	return to, nil
 }
 
-// walk goes down name as far as the first link, or its end.
+// walk goes down name as far as the first link, or its end. dir is the folder of what it ends
+// at, rest what lies behind.
 func (t *Tree) walk(name string) (e entry, dir, rest string, err error) {
 	e = entry{name: ".", hash: t.root, mode: fs.ModeDir | 0o755}
 	if name == "." {
 		return e, "", "", nil
 	}
-	dir, rest = ".", name
-	for rest != "" {
+	for at := 0; at < len(name); {
+		dir = strings.TrimSuffix(name[:at], "/")
 		if !e.mode.IsDir() {
-			return e, dir, rest, fs.ErrNotExist
+			return e, dir, name[at:], fs.ErrNotExist
 		}
-		var part string
-		part, rest, _ = strings.Cut(rest, "/")
-		entries, err := t.list(e.hash)
+		part, rest, _ := strings.Cut(name[at:], "/")
+		folder, err := t.list(e.hash)
 		if err != nil {
 			return e, dir, rest, err
 		}
-		next, ok := search(entries, part)
+		next, ok := search(folder.entries, part)
 		if !ok {
 			return e, dir, rest, fs.ErrNotExist
 		}
 		if e = next; e.mode&fs.ModeSymlink != 0 {
 			return e, dir, rest, nil
 		}
-		dir = path.Join(dir, part)
+		at += len(part) + 1
 	}
 	return e, dir, "", nil
 }
@@ -246,19 +254,19 @@ func search(entries []entry, name string) (entry, bool) {
 }
 
 // list reads a folder, from the cache or the clone.
-func (t *Tree) list(h plumbing.Hash) ([]entry, error) {
-	if l, ok := t.cache.dirs.Load(h); ok {
-		return l.([]entry), nil
+func (t *Tree) list(h plumbing.Hash) (*folder, error) {
+	if f := t.cache.get(h); f != nil {
+		return f, nil
 	}
-	var l []entry
+	var f *folder
 	err := t.repo.healing(func() (err error) {
-		l, err = t.repo.list(h)
+		f, err = t.repo.list(h)
 		return err
 	})
 	if err == nil {
-		t.cache.dirs.Store(h, l)
+		t.cache.put(h, f)
 	}
-	return l, err
+	return f, err
 }
 
 // blob reads an object, uncounted.
@@ -289,7 +297,7 @@ func (t *Tree) size(e entry) (n int64, err error) {
 	}
 	err = t.repo.healing(func() error {
 		return t.repo.read(func(s *store) (err error) {
-			n, err = s.EncodedObjectSize(e.hash)
+			_, n, err = s.Stat(e.hash)
 			return err
 		})
 	})
@@ -300,12 +308,15 @@ func (t *Tree) dirEntries(e entry) ([]fs.DirEntry, error) {
 	if !e.mode.IsDir() {
 		return nil, errors.New("not a directory")
 	}
-	entries, err := t.list(e.hash)
+	folder, err := t.list(e.hash)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]fs.DirEntry, len(entries))
-	for i, e := range entries {
+	if folder.bad != nil {
+		return nil, folder.bad
+	}
+	out := make([]fs.DirEntry, len(folder.entries))
+	for i, e := range folder.entries {
 		out[i] = dirEntry{t, e}
 	}
 	return out, nil
@@ -317,7 +328,7 @@ func (r *Repo) healing(f func() error) error {
 	age := r.age
 	r.reading.Unlock()
 	err := f()
-	if err == nil || errors.Is(err, errName) || errors.Is(err, errSize) {
+	if !damaged(err) {
 		return err
 	}
 	if herr := r.heal(age, err); herr != nil {
@@ -326,78 +337,17 @@ func (r *Repo) healing(f func() error) error {
 	return f()
 }
 
-var (
-	errName = errors.New("a name that no folder may hold")
-	errSize = fmt.Errorf("larger than %d MiB: use a package", MaxFile>>20)
-)
-
-// list reads a folder of the clone, sorted by name. Names that could lead elsewhere are
-// errors: git refuses to make them, so somebody made them by hand. A backslash leads nowhere,
-// and units have it: srv-my\x2ddata.mount.
-func (r *Repo) list(h plumbing.Hash) ([]entry, error) {
-	var t *object.Tree
-	if err := r.read(func(s *store) (err error) {
-		t, err = object.GetTree(s, h)
+// blob reads a file's bytes, which the caller may keep.
+func (r *Repo) blob(h plumbing.Hash) (b []byte, err error) {
+	err = r.read(func(s *store) error {
+		b, err = s.Read(context.Background(), plumbing.BlobObject, h)
 		return err
-	}); err != nil {
-		return nil, err
+	})
+	var large *objects.TooLarge
+	if errors.As(err, &large) {
+		return nil, fmt.Errorf("it has %s, %w", objects.Bytes(large.Size), errSize)
 	}
-	entries := make([]entry, 0, len(t.Entries))
-	for _, e := range t.Entries {
-		if e.Name == "." || !fs.ValidPath(e.Name) || strings.ContainsAny(e.Name, "/\x00") || strings.EqualFold(e.Name, ".git") {
-			return nil, fmt.Errorf("%w: %q", errName, e.Name)
-		}
-		entries = append(entries, entry{e.Name, e.Hash, modeOf(e.Mode)})
-	}
-	slices.SortFunc(entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
-	for i := 1; i < len(entries); i++ {
-		if entries[i].name == entries[i-1].name {
-			return nil, fmt.Errorf("%w twice: %q", errName, entries[i].name)
-		}
-	}
-	return entries, nil
-}
-
-func modeOf(m filemode.FileMode) fs.FileMode {
-	switch m {
-	case filemode.Dir:
-		return fs.ModeDir | 0o755
-	case filemode.Executable:
-		return 0o755
-	case filemode.Symlink:
-		return fs.ModeSymlink | 0o777
-	case filemode.Submodule:
-		return fs.ModeIrregular
-	}
-	return 0o644
-}
-
-// blob reads an object's bytes, which the caller may keep.
-func (r *Repo) blob(h plumbing.Hash) ([]byte, error) {
-	var o plumbing.EncodedObject
-	if err := r.read(func(s *store) error {
-		n, err := s.EncodedObjectSize(h)
-		if err != nil {
-			return err
-		}
-		if n > MaxFile {
-			return errSize
-		}
-		o, err = s.EncodedObject(plumbing.BlobObject, h)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	rd, err := o.Reader()
-	if err != nil {
-		return nil, err
-	}
-	defer rd.Close()
-	b := make([]byte, o.Size())
-	if _, err := io.ReadFull(rd, b); err != nil {
-		return nil, err
-	}
-	return b, nil
+	return b, err
 }
 
 // info is the fs.FileInfo of an entry.

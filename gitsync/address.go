@@ -1,0 +1,179 @@
+package gitsync
+
+// How the remote is addressed, and what is asked of it whichever way it is reached.
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+
+	"bellhop/internal/plain"
+)
+
+// A remote can be dialled.
+type remote interface {
+	dial(context.Context) (conn, error)
+}
+
+// A conn knows the remote's refs and brings one commit.
+type conn interface {
+	refs() refs
+	// fetch brings an object and what it reaches into the clone in dir; starts are commits
+	// that the clone has.
+	fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error
+	// moved is the address that the remote is found at now; "" when it is the one asked for.
+	moved() string
+	close()
+}
+
+// A refs is what a remote has, by the name behind refs/heads/ and refs/tags/.
+type refs struct {
+	heads  map[string]plumbing.Hash
+	tags   map[string]plumbing.Hash // what the ref holds: a commit, or a tag object
+	peeled map[string]plumbing.Hash // of a tag object: its commit
+}
+
+func newRefs() refs {
+	return refs{map[string]plumbing.Hash{}, map[string]plumbing.Hash{}, map[string]plumbing.Hash{}}
+}
+
+// add takes one ref by its full name; those that are neither branch nor tag are left out.
+func (r refs) add(name string, h plumbing.Hash) {
+	if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
+		r.heads[branch] = h
+		return
+	}
+	tag, ok := strings.CutPrefix(name, "refs/tags/")
+	if !ok {
+		return
+	}
+	if tag, ok := strings.CutSuffix(tag, "^{}"); ok {
+		r.peeled[tag] = h
+		return
+	}
+	r.tags[tag] = h
+}
+
+// headOf picks a branch's head.
+func headOf(c conn, branch string) (plumbing.Hash, error) {
+	heads := c.refs().heads
+	if h, ok := heads[branch]; ok {
+		return h, nil
+	}
+	if len(heads) == 0 {
+		return plumbing.ZeroHash, fmt.Errorf("%w: the remote has no branch at all; push %s", ErrNoBranch, branch)
+	}
+	return plumbing.ZeroHash, fmt.Errorf("%w: the remote has %s; push branch %s or set --branch", ErrNoBranch, fewNames(heads), branch)
+}
+
+// fewNames lists the first names of a map.
+func fewNames(m map[string]plumbing.Hash) string {
+	const few = 5
+	names := slices.Sorted(maps.Keys(m))
+	for i := range names {
+		names[i] = plain.Line(names[i], 80)
+	}
+	if len(names) > few {
+		names = append(names[:few], "…")
+	}
+	return strings.Join(names, ", ")
+}
+
+// checkBranch holds a branch to git's own grammar for refs, and to a bit less.
+func checkBranch(name string) error {
+	bad := func(why string) error { return fmt.Errorf("branch %q: %s", name, why) }
+	switch {
+	case name == "" || len(name) > 200:
+		return bad("has no usable length")
+	case strings.HasPrefix(name, "-"):
+		return bad("starts with a dash")
+	case name == "@" || strings.Contains(name, "@{") || strings.Contains(name, ".."):
+		return bad("is not a name that git allows")
+	case strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || strings.ContainsRune(`~^:?*[\`, c) }):
+		return bad("holds a byte that git does not allow")
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".") || strings.HasSuffix(part, ".lock") {
+			return bad("is not a name that git allows")
+		}
+	}
+	return nil
+}
+
+var (
+	scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]*:`)
+	scp    = regexp.MustCompile(`^(?:([A-Za-z0-9_.-]+)@)?([A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\]):([^:].*)$`)
+)
+
+// newRemote reads the URL. What is no address of a kind known here is an error; nothing is
+// ever handed to a program.
+func newRemote(cfg Config) (remote, error) {
+	u := cfg.URL
+	switch {
+	case u == "":
+		return nil, errors.New("no repo is named: set --repo")
+	case strings.HasPrefix(u, "-") || strings.ContainsFunc(u, func(c rune) bool { return c < ' ' || c == 0x7f }):
+		return nil, fmt.Errorf("repo %q is not an address", u)
+	case strings.HasPrefix(u, "file://"):
+		return local(strings.TrimPrefix(u, "file://"))
+	case strings.Contains(u, "://"):
+		return parseURL(cfg)
+	case strings.HasPrefix(u, "/") || strings.HasPrefix(u, "."):
+		return local(u)
+	case strings.Contains(u, "::"):
+		return nil, fmt.Errorf("repo %q: remote helpers are not run", u)
+	}
+	if m := scp.FindStringSubmatch(u); m != nil {
+		return newSSH(cfg, m[1], strings.Trim(m[2], "[]"), "22", m[3])
+	}
+	if scheme.MatchString(u) {
+		return nil, fmt.Errorf("repo %q: use https://, ssh://, user@host:path or a path", u)
+	}
+	return local(u)
+}
+
+func parseURL(cfg Config) (remote, error) {
+	u, err := url.Parse(cfg.URL)
+	if err != nil {
+		return nil, errors.New("the repo's address is not a URL") // it may hold a password: do not repeat it
+	}
+	if _, has := u.User.Password(); has {
+		return nil, fmt.Errorf("repo %s: take the password out of the URL and put the token into BELLHOP_REPO_TOKEN", u.Redacted())
+	}
+	if u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
+		return nil, fmt.Errorf("repo %s names no host", u)
+	}
+	switch u.Scheme {
+	case "https", "http":
+		if u.Scheme == "http" && cfg.Token != "" && !loopback(u.Hostname()) {
+			return nil, fmt.Errorf("repo %s: a token is not sent over http: use https://", u)
+		}
+		u.User, u.RawQuery, u.Fragment = nil, "", ""
+		u.Path = strings.TrimSuffix(u.Path, "/")
+		return newHTTP(u, cfg), nil
+	case "ssh", "git+ssh":
+		port := u.Port()
+		if port == "" {
+			port = "22"
+		}
+		path := u.Path
+		if strings.HasPrefix(path, "/~") { // as git has it: below a home, not below the root
+			path = path[1:]
+		}
+		return newSSH(cfg, u.User.Username(), u.Hostname(), port, path)
+	}
+	return nil, fmt.Errorf("repo %s: use https://, ssh://, user@host:path or a path", u)
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

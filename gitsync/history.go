@@ -1,0 +1,143 @@
+package gitsync
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/object"
+)
+
+// maxHistory is how many commits a walk through history looks at.
+const maxHistory = 200_000
+
+// commit reads a commit of the clone.
+func (r *Repo) commit(h plumbing.Hash) (*object.Commit, error) {
+	var raw []byte
+	err := r.read(func(s *store) (err error) {
+		raw, err = s.Read(context.Background(), plumbing.CommitObject, h)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	o := &plumbing.MemoryObject{}
+	o.SetType(plumbing.CommitObject)
+	o.Write(raw)
+	c := &object.Commit{}
+	if err := c.Decode(o); err != nil {
+		return nil, fmt.Errorf("%w: commit %s: %w", errDamaged, h.String()[:10], err)
+	}
+	return c, nil
+}
+
+// hasCommit proves that a commit of any size is there, and that its tree is.
+func (r *Repo) hasCommit(h plumbing.Hash) error {
+	return r.read(func(s *store) error {
+		tree, _, err := s.links(context.Background(), h)
+		if err != nil {
+			return err
+		}
+		if _, _, err := s.Stat(tree); errors.Is(err, plumbing.ErrObjectNotFound) {
+			return fmt.Errorf("%w: tree of %s is missing", errDamaged, h.String()[:10])
+		} else if err != nil {
+			return err
+		}
+		return nil
+	})
+}
+
+// ancestors calls visit for a commit and its ancestors, the nearer first, until visit returns
+// false. It ends with an error after most commits.
+func (r *Repo) ancestors(ctx context.Context, head plumbing.Hash, most int, visit func(plumbing.Hash) bool) error {
+	seen := map[plumbing.Hash]bool{head: true}
+	for queue := []plumbing.Hash{head}; len(queue) > 0; queue = queue[1:] {
+		h := queue[0]
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !visit(h) {
+			return nil
+		}
+		var parents []plumbing.Hash
+		err := r.read(func(s *store) (err error) {
+			_, parents, err = s.links(ctx, h)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("history of %s: %w", head.String()[:10], err)
+		}
+		for _, p := range parents {
+			if seen[p] {
+				continue
+			}
+			if len(seen) >= most {
+				return fmt.Errorf("history of %s: %w", head.String()[:10], errLong)
+			}
+			seen[p] = true
+			queue = append(queue, p)
+		}
+	}
+	return nil
+}
+
+var errLong = errors.New("it is longer than what is looked at")
+
+// holds says whether old is head or one of its ancestors.
+func (r *Repo) holds(ctx context.Context, head, old plumbing.Hash) (found bool, err error) {
+	err = r.ancestors(ctx, head, maxHistory, func(h plumbing.Hash) bool {
+		found = h == old
+		return !found
+	})
+	if errors.Is(err, errLong) {
+		err = fmt.Errorf("%w: %s is not among its newest %d commits", err, old.String()[:10], maxHistory)
+	}
+	return found, err
+}
+
+// haves lists commits to offer to the remote: from each start its newest ancestors.
+func (s *store) haves(ctx context.Context, starts []plumbing.Hash) []plumbing.Hash {
+	const most = 64
+	var haves []plumbing.Hash
+	seen := map[plumbing.Hash]bool{plumbing.ZeroHash: true}
+	for queue := slices.Clone(starts); len(queue) > 0 && len(haves) < most; queue = queue[1:] {
+		h := queue[0]
+		if seen[h] {
+			continue
+		}
+		seen[h] = true
+		_, parents, err := s.links(ctx, h)
+		if err != nil {
+			continue
+		}
+		haves = append(haves, h)
+		queue = append(queue, parents...)
+	}
+	return haves
+}
+
+// resolve finds the commit whose id starts with prefix.
+func (r *Repo) resolve(prefix string) (plumbing.Hash, error) {
+	var found []plumbing.Hash
+	err := r.read(func(s *store) error {
+		ids, err := s.WithPrefix(prefix)
+		for _, id := range ids {
+			if kind, _, err := s.Stat(id); err == nil && kind == plumbing.CommitObject && strings.HasPrefix(id.String(), prefix) {
+				found = append(found, id)
+			}
+		}
+		return err
+	})
+	switch {
+	case err != nil:
+		return plumbing.ZeroHash, err
+	case len(found) == 0:
+		return plumbing.ZeroHash, plumbing.ErrObjectNotFound
+	case len(found) > 1:
+		return plumbing.ZeroHash, fmt.Errorf("%w: %s is the start of %d commits: give more digits", ErrUnknown, prefix, len(found))
+	}
+	return found[0], nil
+}

@@ -1,0 +1,259 @@
+package gitsync
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	gitconfig "github.com/go-git/go-git/v5/plumbing/format/config"
+
+	"bellhop/gitsync/objects"
+	"bellhop/internal/plain"
+)
+
+// A localRemote is a repository on this machine, read in process: no git program, and none of
+// the hooks and settings that one would obey.
+type localRemote struct{ dir string }
+
+func local(dir string) (remote, error) {
+	abs, err := filepath.Abs(dir)
+	return localRemote{abs}, err
+}
+
+func (l localRemote) dial(context.Context) (conn, error) {
+	dir, err := findGitDir(l.dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	common := dir
+	if b, err := os.ReadFile(filepath.Join(dir, "commondir")); err == nil { // a worktree beside others
+		common = beside(dir, strings.TrimSpace(string(b)))
+	}
+	if err := checkFormat(common); err != nil {
+		return nil, fmt.Errorf("%w: repository %s: %w", ErrUnreachable, l.dir, err)
+	}
+	all, err := localRefs(common)
+	if err != nil {
+		return nil, fmt.Errorf("%w: read refs of %s: %w", ErrUnreachable, l.dir, err)
+	}
+	return &localConn{dir: common, all: all}, nil
+}
+
+func beside(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
+}
+
+// findGitDir finds the repository of a folder: the folder itself, its .git, or what a file
+// named .git points to.
+func findGitDir(dir string) (string, error) {
+	for _, at := range []string{filepath.Join(dir, ".git"), dir, dir + ".git"} {
+		info, err := os.Stat(at)
+		if err != nil {
+			continue
+		}
+		if !info.IsDir() {
+			b, err := os.ReadFile(at)
+			if err != nil {
+				return "", fmt.Errorf("open repository: %w", err)
+			}
+			to, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "gitdir: ")
+			if !ok {
+				continue
+			}
+			at = beside(dir, to)
+		}
+		if _, err := os.Stat(filepath.Join(at, "HEAD")); err != nil {
+			if errors.Is(err, fs.ErrPermission) {
+				return "", fmt.Errorf("open repository: %w", err)
+			}
+			continue
+		}
+		return at, nil
+	}
+	return "", fmt.Errorf("no git repository at %s", dir)
+}
+
+// checkFormat refuses a repository that is stored in a way not read here.
+func checkFormat(dir string) error {
+	f, err := os.Open(filepath.Join(dir, "config"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	cfg := gitconfig.New()
+	if err := gitconfig.NewDecoder(io.LimitReader(f, 1<<20)).Decode(cfg); err != nil {
+		return fmt.Errorf("read its config: %s", plain.Line(err.Error(), 200))
+	}
+	extensions := cfg.Section("extensions")
+	if format := extensions.Option("objectformat"); format != "" && !strings.EqualFold(format, "sha1") {
+		return fmt.Errorf("%w (its object format is %s)", errSHA256, plain.Line(format, 20))
+	}
+	if refs := extensions.Option("refstorage"); refs != "" && !strings.EqualFold(refs, "files") {
+		return fmt.Errorf("it stores refs as %s, which bellhop does not read: git refs migrate --ref-format=files", plain.Line(refs, 20))
+	}
+	return nil
+}
+
+// errSHA256 says that ids of a repository are longer than the ones known here.
+var errSHA256 = errors.New("it is a SHA-256 repository, and bellhop reads SHA-1 repositories only: push the config to one made by git init --object-format=sha1")
+
+// localRefs reads branches and tags: one file each, or lines of packed-refs. A file goes
+// before a line.
+func localRefs(dir string) (refs, error) {
+	all := newRefs()
+	if err := readPackedRefs(filepath.Join(dir, "packed-refs"), all); err != nil {
+		return all, err
+	}
+	for _, kind := range []string{"refs/heads", "refs/tags"} {
+		err := filepath.WalkDir(filepath.Join(dir, kind), func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return skipMissing(err)
+			}
+			name, err := filepath.Rel(dir, path)
+			if err != nil || strings.HasSuffix(name, ".lock") {
+				return err
+			}
+			name = filepath.ToSlash(name)
+			if h, ok := followRef(dir, name, all, 0); ok {
+				if tag, is := strings.CutPrefix(name, "refs/tags/"); is {
+					delete(all.peeled, tag) // what the line said of another object
+				}
+				all.add(name, h)
+			}
+			return nil
+		})
+		if err != nil {
+			return all, err
+		}
+	}
+	return all, nil
+}
+
+func skipMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// followRef reads a ref, which may name another: "ref: refs/heads/main".
+func followRef(dir, name string, packed refs, depth int) (plumbing.Hash, bool) {
+	const deepest = 5
+	if depth > deepest || !filepath.IsLocal(filepath.FromSlash(name)) {
+		return plumbing.ZeroHash, false
+	}
+	b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+	if err != nil {
+		h, ok := packed.heads[strings.TrimPrefix(name, "refs/heads/")]
+		return h, ok
+	}
+	text := strings.TrimSpace(string(b))
+	if to, ok := strings.CutPrefix(text, "ref: "); ok {
+		return followRef(dir, strings.TrimSpace(to), packed, depth+1)
+	}
+	if len(text) != 40 || !hex.MatchString(text) {
+		return plumbing.ZeroHash, false
+	}
+	return plumbing.NewHash(text), true
+}
+
+// readPackedRefs reads lines "id name"; a line "^id" is the commit of the tag above it.
+func readPackedRefs(file string, into refs) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return skipMissing(err)
+	}
+	defer f.Close()
+	name := ""
+	lines := bufio.NewScanner(io.LimitReader(f, 64<<20))
+	for lines.Scan() {
+		line := strings.TrimSpace(lines.Text())
+		if id, ok := strings.CutPrefix(line, "^"); ok && len(id) == 40 && name != "" {
+			into.add(name+"^{}", plumbing.NewHash(id))
+			continue
+		}
+		var id string
+		if id, name, _ = strings.Cut(line, " "); len(id) == 40 && hex.MatchString(id) {
+			into.add(name, plumbing.NewHash(id))
+		}
+	}
+	return lines.Err()
+}
+
+type localConn struct {
+	dir string
+	all refs
+}
+
+func (c *localConn) refs() refs    { return c.all }
+func (c *localConn) moved() string { return "" }
+func (c *localConn) close()        {}
+
+func (c *localConn) fetch(ctx context.Context, dir string, want plumbing.Hash, _ []plumbing.Hash) error {
+	src := &store{objects.Open(filepath.Join(c.dir, "objects"), filepath.Join(dir, "objects", "pack")), c.dir, readShallow(c.dir)}
+	defer src.close()
+
+	if commit, ok := peel(ctx, src, want); ok {
+		want = commit
+	}
+	err := copyCommit(ctx, dir, src, want)
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		return fmt.Errorf("read the repository: an object is missing in it: git -C %s fsck tells which", c.dir)
+	}
+	if err != nil {
+		return asRemote("read the repository", err)
+	}
+	dst := openStore(dir)
+	defer dst.close()
+	return keepShallow(dst, src.ends)
+}
+
+// peel follows tag objects to what they are of.
+func peel(ctx context.Context, s *store, id plumbing.Hash) (plumbing.Hash, bool) {
+	for range 5 {
+		kind, _, err := s.Stat(id)
+		if err != nil || kind != plumbing.TagObject {
+			return id, err == nil && kind == plumbing.CommitObject
+		}
+		raw, err := s.Read(ctx, plumbing.TagObject, id)
+		if err != nil || len(raw) < 47 || string(raw[:7]) != "object " {
+			return id, false
+		}
+		id = plumbing.NewHash(string(raw[7:47]))
+	}
+	return id, false
+}
+
+// keepShallow notes where the history that was fetched ends.
+func keepShallow(s *store, ends map[plumbing.Hash]bool) error {
+	here := map[plumbing.Hash]bool{}
+	for id := range ends {
+		if s.Has(id) {
+			here[id] = true
+		}
+	}
+	return addShallow(s.dir, here)
+}
+
+// asRemote makes an error that came of the remote's objects one that says nothing of the clone.
+func asRemote(doing string, err error) error {
+	for _, keep := range []error{context.Canceled, context.DeadlineExceeded, objects.ErrLimit} {
+		if errors.Is(err, keep) {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+	}
+	return fmt.Errorf("%s: %s", doing, plain.Line(err.Error(), 500))
+}

@@ -1,0 +1,179 @@
+package gitsync
+
+// What https and ssh share: git's protocol for fetching, versions 0 and 1. Its frames are
+// pkt-lines: four hexadecimal digits of length, then the bytes; "0000" is a flush.
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+	"github.com/go-git/go-git/v5/plumbing/format/pktline"
+	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
+
+	"bellhop/gitsync/objects"
+	"bellhop/internal/plain"
+)
+
+// maxRefs is how many bytes a list of refs may have.
+const maxRefs = 64 << 20
+
+// errRemoteSays marks what the git server itself said.
+var errRemoteSays = errors.New("the remote says")
+
+// advertised is what a git server said it has, before anything was asked of it.
+type advertised struct {
+	all  refs
+	can  map[string]bool // capabilities, without their values
+	ends map[plumbing.Hash]bool
+}
+
+func (a *advertised) refs() refs { return a.all }
+
+// readRefs reads what the server advertises. An empty repository has no refs.
+func readRefs(r io.Reader) (*advertised, error) {
+	a := &advertised{all: newRefs(), can: map[string]bool{}, ends: map[plumbing.Hash]bool{}}
+	lines := pktline.NewScanner(io.LimitReader(r, maxRefs))
+	for first := true; lines.Scan(); {
+		line := strings.TrimSuffix(string(lines.Bytes()), "\n")
+		switch {
+		case strings.HasPrefix(line, "# service="):
+			if !lines.Scan() { // the flush behind it
+				return nil, notGit(lines.Err())
+			}
+			continue
+		case line == "": // the flush at the end
+			return a, nil
+		case line == "version 1":
+			continue
+		}
+		if err := a.add(line, first); err != nil {
+			return nil, err
+		}
+		first = false
+	}
+	return nil, notGit(lines.Err())
+}
+
+func notGit(err error) error {
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("the remote does not speak git: %w", err)
+}
+
+// add reads one line: "id name", or "shallow id". Behind a NUL on the first stand capabilities.
+func (a *advertised) add(line string, first bool) error {
+	if text, ok := strings.CutPrefix(line, "ERR "); ok {
+		return fmt.Errorf("%w: %s", errRemoteSays, plain.Line(text, 300))
+	}
+	if strings.HasPrefix(line, "version ") {
+		return fmt.Errorf("the remote answers in git's protocol %s, which was not asked for", plain.Line(line, 20))
+	}
+	line, capabilities, has := strings.Cut(line, "\x00")
+	if has && first {
+		for name := range strings.FieldsSeq(capabilities) {
+			if format, ok := strings.CutPrefix(name, "object-format="); ok && format != "sha1" {
+				return errSHA256
+			}
+			name, _, _ = strings.Cut(name, "=")
+			a.can[name] = true
+		}
+	}
+	id, name, ok := strings.Cut(line, " ")
+	if id == "shallow" && len(name) == 40 {
+		a.ends[plumbing.NewHash(name)] = true
+		return nil
+	}
+	switch {
+	case len(id) == 64 && ok:
+		return errSHA256
+	case len(id) != 40 || !hex.MatchString(id) || !ok:
+		return fmt.Errorf("the remote does not speak git: it begins with %q", plain.Line(line, 60))
+	case name == "capabilities^{}":
+		return nil
+	}
+	a.all.add(name, plumbing.NewHash(id))
+	return nil
+}
+
+// request is what asks for one object, telling which commits are there already. Deltas against
+// objects outside of the pack are not asked for.
+func (a *advertised) request(want plumbing.Hash, haves []plumbing.Hash, flush bool) string {
+	var b strings.Builder
+	w := pktline.NewEncoder(&b)
+	capabilities := "agent=git/bellhop"
+	for _, name := range []string{"ofs-delta", "side-band-64k", "no-progress"} {
+		if a.can[name] {
+			capabilities += " " + name
+		}
+	}
+	_ = w.Encodef("want %s %s\n", want, capabilities) // into memory: it can't fail
+	_ = w.Flush()
+	for _, h := range haves {
+		_ = w.Encodef("have %s\n", h)
+	}
+	if flush && len(haves) > 0 {
+		_ = w.Flush()
+	}
+	_ = w.EncodeString("done\n")
+	return b.String()
+}
+
+// readPack takes the pack out of the answer, into the clone.
+func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *store, limits objects.Limits) error {
+	r := bufio.NewReaderSize(answer, 64<<10)
+	if err := skipAcks(r); err != nil {
+		return err
+	}
+	var pack io.Reader = r
+	if a.can["side-band-64k"] {
+		pack = sideband.NewDemuxer(sideband.Sideband64k, r)
+	}
+	if err := into.receive(ctx, pack, limits); err != nil {
+		return asRemote("fetch", err)
+	}
+	fresh := openStore(into.dir)
+	defer fresh.close()
+	return keepShallow(fresh, a.ends)
+}
+
+// skipAcks reads the lines ahead of the pack: which of the commits that we have the remote
+// knows. It asks for nothing that depends on them.
+func skipAcks(r *bufio.Reader) error {
+	for {
+		head, err := r.Peek(8)
+		if len(head) < 8 {
+			return fmt.Errorf("%w: the remote ends before its pack begins: %w", ErrUnreachable, eofAsCut(err))
+		}
+		if string(head[:4]) == "PACK" {
+			return nil
+		}
+		word := string(head[4:])
+		if word != "ACK " && word != "NAK\n" && word != "ERR " {
+			return nil
+		}
+		var n int
+		if _, err := fmt.Sscanf(string(head[:4]), "%04x", &n); err != nil || n < 8 || n > 1000 {
+			return errors.New("the remote does not speak git: a frame has no length")
+		}
+		line := make([]byte, n)
+		if _, err := io.ReadFull(r, line); err != nil {
+			return fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		if word == "ERR " {
+			return fmt.Errorf("%w: %s", errRemoteSays, plain.Line(string(line[8:]), 300))
+		}
+	}
+}
+
+func eofAsCut(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,50 @@
+package gitsync
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/go-git/go-git/v5/plumbing"
+)
+
+// A shallow repository ends its history at some commits: the parents that these name are not
+// there. Git lists them in the file "shallow", one id a line, and so does our clone of such a
+// repository: whoever walks through history stops there instead of missing an object.
+
+// readShallow reads the file of a repository; most have none.
+func readShallow(dir string) map[plumbing.Hash]bool {
+	b, err := os.ReadFile(filepath.Join(dir, "shallow"))
+	if err != nil {
+		return nil
+	}
+	ends := map[plumbing.Hash]bool{}
+	for id := range strings.FieldsSeq(string(b)) {
+		if len(id) == 40 && hex.MatchString(id) {
+			ends[plumbing.NewHash(id)] = true
+		}
+	}
+	return ends
+}
+
+// addShallow adds commits to the file of the clone in dir.
+func addShallow(dir string, ends map[plumbing.Hash]bool) error {
+	all := readShallow(dir)
+	before := len(all)
+	if all == nil {
+		all = map[plumbing.Hash]bool{}
+	}
+	maps.Copy(all, ends)
+	if len(all) == before {
+		return nil
+	}
+
+	var lines []string
+	for id := range all {
+		lines = append(lines, id.String()+"\n")
+	}
+	slices.Sort(lines)
+	return replace(filepath.Join(dir, "shallow"), []byte(strings.Join(lines, "")))
+}
