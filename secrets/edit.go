@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// Edit opens a secret in an editor and seals what comes back. The plaintext stands in a folder in
-// RAM that only we can enter, removed on every way out: success, error, signal, panic. A value
+// Edit opens a secret in an editor and seals what comes back. The plaintext is in a folder in
+// RAM that only we can enter, removed on every way out: success, error, signal, panic, SIGKILL. A value
 // that did not change leaves the file as it is; an editor that fails, or an empty value, writes
 // nothing. Whatever would stop the sealing is told before the editor starts.
 func (s *Store) Edit(name string, e Editor) (*Written, error) {
@@ -69,12 +69,19 @@ func editInRAM(name string, value []byte, e Editor) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	guard, err := startGuard(dir)
+	if err != nil {
+		os.Remove(dir)
+		return nil, err
+	}
+	defer guard.release() // after the folder is wiped
 	defer wipe(dir)
+
 	file := filepath.Join(dir, name)
 	if err := os.WriteFile(file, value, 0o600); err != nil {
 		return nil, fmt.Errorf("write the copy in RAM: %w", bare(err))
 	}
-	if err := e.run(dir, file, signals); err != nil {
+	if err := e.run(dir, file, guard, signals); err != nil {
 		return nil, err
 	}
 	select {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +108,59 @@ func TestEditSignals(t *testing.T) {
 			t.Errorf("%v: something was left", sig)
 		}
 	}
+}
+
+// TestEditKilled kills a bellhop that edits, as nothing can be caught, while its editor saves on
+// being told to end and makes the folder anew. Neither the value nor the editor stays.
+func TestEditKilled(t *testing.T) {
+	dir := ram(t)
+	place := t.TempDir()
+	ready, pid := filepath.Join(place, "ready"), filepath.Join(place, "pid")
+	editor := script(t, fmt.Sprintf(`save() { mkdir -p "$(dirname "$1")"; echo hunter2 >"$1.save"; }
+trap 'save "$1"' HUP
+echo hunter2 >"$1"; echo $$ >%s; : >%s
+while :; do sleep 0.05; done`, pid, ready))
+
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "BELLHOP_TEST_ROLE=edit", "BELLHOP_TEST_DIR="+t.TempDir(), "BELLHOP_TEST_EDITOR="+"'"+editor+"'", "BELLHOP_TEST_READER="+newSomeone(t).pub.String())
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the editor starts", func() bool { _, err := os.Stat(ready); return err == nil && len(files(t, dir)) == 1 })
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	cmd.Wait()
+
+	number, err := os.ReadFile(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	editorPID, err := strconv.Atoi(strings.TrimSpace(string(number)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the editor ends", func() bool { return ended(editorPID) })
+	eventually(t, "the plaintext goes", func() bool { return len(files(t, dir)) == 0 })
+	eventually(t, "the folder goes", func() bool { left, _ := os.ReadDir(dir); return len(left) == 0 })
+}
+
+// ended says whether a process ended; its parent may not have asked yet how.
+func ended(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err != nil || strings.Contains(string(stat), ") Z ")
+}
+
+// eventually waits for what other processes do.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if done() {
+			return
+		}
+	}
+	t.Fatalf("in vain: %s", what)
 }
 
 // TestEditSweeps: a folder of an editing that was killed outright goes at the next.

@@ -76,7 +76,7 @@ func quiet(command string) []string {
 // run edits one file. The command goes through sh, as git does it, so that arguments and quotes
 // in $EDITOR work; the file's name and our arguments are passed beside it, never pasted into it.
 // Its temporary files go to dir.
-func (e Editor) run(dir, file string, signals <-chan os.Signal) error {
+func (e Editor) run(dir, file string, guard *editGuard, signals <-chan os.Signal) error {
 	command := e.command()
 	args := append([]string{"-c", shellLine(command), command}, quiet(command)...)
 	cmd := exec.Command("sh", append(args, file)...)
@@ -86,6 +86,7 @@ func (e Editor) run(dir, file string, signals <-chan os.Signal) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the editor: %w", err)
 	}
+	guard.watch(cmd.Process)
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()
 	select {
