@@ -7,14 +7,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/pmezard/go-difflib/difflib"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/plain"
 )
 
 // WritePlan writes p for people: each host with its changes, files as a unified diff, keys
@@ -133,7 +132,7 @@ func (h *HostPlan) about(c bundle.Change) string {
 	case bundle.KindLink:
 		for _, l := range m.Links {
 			if l.Path == c.Name {
-				return " -> " + l.Target
+				return " -> " + plain.Name(l.Target)
 			}
 		}
 	case bundle.KindPackage:
@@ -235,40 +234,8 @@ const (
 	maxList = 4096     // entries of one list
 )
 
-// clean is s without control bytes and not longer than limit: what a host says may not move
-// a cursor, and may not fill a disk.
-func clean(s string, limit int) string {
-	if len(s) <= limit && plain(s) {
-		return s
-	}
-	s = strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return r
-		case r == utf8.RuneError || unicode.IsControl(r) || unicode.Is(unicode.Cf, r):
-			return -1
-		}
-		return r
-	}, s)
-	if len(s) <= limit {
-		return s
-	}
-	s = s[:limit]
-	for len(s) > 0 && !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return s + "…"
-}
-
-// plain says that s is printable ASCII, as nearly all that hosts say is.
-func plain(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
+// clean is what a host says, as plain.Text makes it, and not longer than limit.
+func clean(s string, limit int) string { return plain.Text(s, limit) }
 
 // filter is what texts of a host pass, given the values that this run holds for it, until they
 // are cleared. What the deployer said itself, as the host repeats it, passes as it is: a contact

@@ -10,8 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"bellhop/internal/plain"
 )
 
 // MaxText is how much text from a host a Filter lets through, unless its Max says otherwise.
@@ -385,31 +386,11 @@ func jsonInner(s string, escapeHTML bool) string {
 	return t[1 : len(t)-1]
 }
 
-// stripControl drops control and formatting characters but tab and newline, terminal sequences
-// with them, and broken UTF-8. Direction marks are among the dropped: they can make a line of a
-// log read as another.
+// stripControl drops what plain.Text drops, and terminal sequences as a whole with it. It keeps the
+// length: Text caps it, once the values are out.
 func stripControl(s string) string {
-	if printable(s) {
-		return s
-	}
-	s = strings.ToValidUTF8(s, "")
-	s = stripSequences(s)
-	return strings.Map(func(r rune) rune {
-		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
-			return -1
-		}
-		return r
-	}, s)
-}
-
-// printable says that s is plain ASCII, as nearly every text and spelling is.
-func printable(s string) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	s = stripSequences(strings.ToValidUTF8(s, ""))
+	return plain.Text(s, max(len(s), 1))
 }
 
 // stripSequences drops ESC [ … letter as a whole, so that colours leave no "[31m" behind.

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"bellhop/internal/plain"
 )
 
 // A Finding is one thing that is not as it should be. Refusing ones stop a push; the others are
@@ -42,9 +44,9 @@ const (
 
 // String is file:line: message, as compilers print it.
 func (f Finding) String() string {
-	where := f.File
+	where := plain.Name(f.File)
 	if f.Line > 0 {
-		where = fmt.Sprintf("%s:%d", f.File, f.Line)
+		where = fmt.Sprintf("%s:%d", where, f.Line)
 	}
 	if where == "" {
 		return f.Message

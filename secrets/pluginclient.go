@@ -16,6 +16,7 @@ import (
 	"filippo.io/age"
 
 	"bellhop/internal/child"
+	"bellhop/internal/plain"
 )
 
 // age's own plugin client runs whatever $PATH has, hands it the whole environment and waits for
@@ -204,7 +205,7 @@ func (c *pluginClient) confirm(s *age.Stanza) (*age.Stanza, error) {
 // firstLine makes what a program said fit for one line of a terminal.
 func firstLine(b []byte) string {
 	line, _, _ := bytes.Cut(b, []byte("\n"))
-	return stripControl(string(line[:min(len(line), 200)]))
+	return plain.Line(string(line), 200)
 }
 
 func writeStanza(w io.Writer, s *age.Stanza) error {

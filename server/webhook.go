@@ -25,11 +25,11 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/google/go-github/v60/github"
 
 	"bellhop/internal/history"
+	"bellhop/internal/plain"
 )
 
 // MaxBody is the longest webhook that is read.
@@ -150,9 +150,9 @@ func (s *Server) authentic(h http.Header, body []byte) bool {
 // branch, and records the answer.
 func (s *Server) answerDelivery(w http.ResponseWriter, h http.Header, body []byte) {
 	d := history.Delivery{
-		ID:    short(h.Get(github.DeliveryIDHeader), 100),
+		ID:    plain.Line(h.Get(github.DeliveryIDHeader), 100),
 		At:    time.Now().UTC(),
-		Event: short(h.Get(github.EventTypeHeader), 50),
+		Event: plain.Line(h.Get(github.EventTypeHeader), 50),
 	}
 	d.Seen = s.seen.add(d.ID)
 	status := s.judge(&d, body, h.Get("Content-Type"))
@@ -173,16 +173,16 @@ func (s *Server) judge(d *history.Delivery, body []byte, contentType string) int
 		d.Answer = err.Error()
 		return http.StatusBadRequest
 	}
-	d.Branch, d.Commit = short(p.branch(), 200), short(p.After, 40)
+	d.Branch, d.Commit = plain.Line(p.branch(), 200), plain.Line(p.After, 40)
 	switch {
 	case d.Event == "ping":
 		d.Answer = "the bell works: pushes to " + s.cfg.Branch + " will ring it"
 	case d.Event != "push":
 		d.Answer = fmt.Sprintf("%q is no push: nothing to do; send push events alone", d.Event)
 	case s.cfg.Repo != "" && !strings.EqualFold(p.Repo, s.cfg.Repo):
-		d.Answer = fmt.Sprintf("this is not the repo that is deployed here (it is %q, not %s): nothing to do", short(p.Repo, 200), s.cfg.Repo)
+		d.Answer = fmt.Sprintf("this is not the repo that is deployed here (it is %q, not %s): nothing to do", plain.Line(p.Repo, 200), s.cfg.Repo)
 	case p.Ref != "refs/heads/"+s.cfg.Branch:
-		d.Answer = fmt.Sprintf("%q is not the branch that is deployed here (%s): nothing to do", short(p.Ref, 200), s.cfg.Branch)
+		d.Answer = fmt.Sprintf("%q is not the branch that is deployed here (%s): nothing to do", plain.Line(p.Ref, 200), s.cfg.Branch)
 	default:
 		d.Run = s.cfg.Bell.Ring("push")
 		d.Answer = "looking at " + s.cfg.Branch
@@ -223,17 +223,6 @@ func decodePayload(body []byte, contentType string) (p payload, err error) {
 		return p, errors.New("set the webhook's content type to application/json")
 	}
 	return readPayload(body)
-}
-
-// short makes text of a sender fit for logs and for history.
-func short(s string, most int) string {
-	s = strings.Map(func(c rune) rune {
-		if unicode.IsControl(c) || c == unicode.ReplacementChar {
-			return -1
-		}
-		return c
-	}, s[:min(len(s), most)])
-	return s
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

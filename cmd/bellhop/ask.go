@@ -209,11 +209,8 @@ func (e *Env) overSSH(c *cobra.Command) error {
 	}
 	args = append(args, "--", u.Hostname(), shellLine(append([]string{"bellhop"}, withoutServer(e.Args)...)))
 	cmd := exec.CommandContext(c.Context(), "ssh", args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, e.Stdout, e.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, direct(e.Stdout), direct(e.Stderr) // ssh writes itself, and the far end has the fence
 	cmd.Env = child.Env(child.SSH)
-	if out, ok := e.Stdout.(*output); ok {
-		cmd.Stdout = out.Writer // that ssh writes itself, and answers for
-	}
 	err = cmd.Run()
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() == 127 {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -102,9 +101,7 @@ func (e *Env) check(tree fs.FS, asJSON bool) error {
 
 func (e *Env) printProblems(f *fleet.Fleet, problems fleet.Problems, bad int) {
 	for _, p := range problems {
-		q := *p
-		q.File = strings.ReplaceAll(q.File, "\n", `\n`) // a line of ours is not for a name to write
-		fmt.Fprintln(e.Stdout, visible(q.Error()))
+		fmt.Fprintln(e.Stdout, p.Error())
 	}
 	warnings := ""
 	if n := len(problems) - bad; n > 0 {

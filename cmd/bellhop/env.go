@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -34,15 +33,14 @@ func OSEnv() *Env {
 // Run runs the command that Args name, and returns the exit code. A command that went well and whose
 // output was lost, as on a full disk, did not.
 func (e *Env) Run(ctx context.Context) int {
-	if isTerminal(e.Stdout) {
-		return e.run(ctx)
-	}
-	out := &output{Writer: e.Stdout}
-	e.Stdout = out
-	defer func() { e.Stdout = out.Writer }()
+	out, errs := newOutput(e.Stdout), newOutput(e.Stderr)
+	e.Stdout, e.Stderr = out, errs
+	defer func() { e.Stdout, e.Stderr = out.Writer, errs.Writer }()
+
 	code := e.run(ctx)
-	if err := out.failed(); err != nil && code == 0 {
-		return e.report(fmt.Errorf("write the output: %w", err))
+	isLost := out.failed() != nil && !out.hasColour // whoever closes a terminal knows it
+	if isLost && code == 0 {
+		return e.report(fmt.Errorf("write the output: %w", out.failed()))
 	}
 	return code
 }
@@ -54,29 +52,6 @@ func (e *Env) run(ctx context.Context) int {
 	root.SetOut(e.Stdout)
 	root.SetErr(e.Stderr)
 	return e.report(root.ExecuteContext(ctx))
-}
-
-// An output remembers the first write that failed.
-type output struct {
-	io.Writer
-	mu  sync.Mutex
-	err error
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	n, err := o.Writer.Write(p)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.err == nil {
-		o.err = err
-	}
-	return n, err
-}
-
-func (o *output) failed() error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.err
 }
 
 // Exit codes, a contract.
@@ -147,9 +122,9 @@ func (e *Env) report(err error) int {
 
 func (e *Env) tell(err error) {
 	p := e.errPaint()
-	fmt.Fprintf(e.Stderr, "%s %s\n", p.red("bellhop:"), visible(err.Error()))
+	fmt.Fprintf(e.Stderr, "%s %s\n", p.red("bellhop:"), err.Error())
 	if h := hintFor(err); h != "" {
-		fmt.Fprintf(e.Stderr, "%s %s\n", p.cyan("hint:"), visible(h))
+		fmt.Fprintf(e.Stderr, "%s %s\n", p.cyan("hint:"), h)
 	}
 }
 

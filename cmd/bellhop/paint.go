@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -43,8 +41,8 @@ func (e *Env) paintFor(w io.Writer) paint {
 
 // isTerminal tells whether a person reads w, or types r.
 func isTerminal(v any) bool {
-	f, ok := v.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
+	f := fileOf(v)
+	return f != nil && term.IsTerminal(int(f.Fd()))
 }
 
 // state paints the state of a host, or the outcome of a run.
@@ -58,24 +56,6 @@ func (p paint) state(s string) string {
 		return p.yellow(s)
 	}
 	return p.dim(s)
-}
-
-// visible writes what a terminal would obey, or not show at all, as Go would quote it. Names
-// and lines of a repo are another's: an escape sequence in them could hide the rest of what we
-// say. Tabs and line ends stay.
-func visible(s string) string {
-	var b strings.Builder
-	for i, r := range s {
-		switch {
-		case r == utf8.RuneError && !strings.HasPrefix(s[i:], "\ufffd"):
-			fmt.Fprintf(&b, `\x%02x`, s[i])
-		case r == '\t' || r == '\n' || strconv.IsPrint(r):
-			b.WriteRune(r)
-		default:
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
-		}
-	}
-	return b.String()
 }
 
 // writeJSON prints v as people and jq like it.

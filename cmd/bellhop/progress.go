@@ -126,7 +126,7 @@ func (g *progress) redraw(above string) {
 
 func (g *progress) lines() string {
 	width, height := 80, 24
-	if f, ok := g.w.(interface{ Fd() uintptr }); ok {
+	if f := fileOf(g.w); f != nil {
 		if w, h, err := term.GetSize(int(f.Fd())); err == nil && w > 20 {
 			width, height = w, h
 		}

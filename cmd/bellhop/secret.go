@@ -173,7 +173,7 @@ func (e *Env) secretShow(s *secrets.Store, name, out string) error {
 		_, err = f.Write(value)
 		return errors.Join(err, f.Close())
 	}
-	_, err = e.Stdout.Write(value)
+	_, err = raw(e.Stdout).Write(value)
 	if out == "" && len(value) > 0 && value[len(value)-1] != '\n' {
 		fmt.Fprintln(e.Stdout)
 	}
@@ -410,7 +410,7 @@ does not open is told in one line: a diff never fails, and nobody is asked for a
 			if dir, err := configDir(""); err == nil {
 				rules, _ = rulesOf(dir) // names are nicer, and a diff goes on without
 			}
-			return secrets.Textconv(e.Stdout, filepath.Base(args[0]), sealed, list, rules)
+			return secrets.Textconv(raw(e.Stdout), filepath.Base(args[0]), sealed, list, rules)
 		},
 	}
 	ids.flags(c)

@@ -26,7 +26,7 @@ not change leaves the file as it is.`,
 				return err
 			}
 			s.Armor = armor
-			w, err := s.Edit(secretName(s.Dir, args[0]), secrets.Editor{Command: editor, Stdin: e.Stdin, Stdout: e.Stdout, Stderr: e.Stderr})
+			w, err := s.Edit(secretName(s.Dir, args[0]), secrets.Editor{Command: editor, Stdin: e.Stdin, Stdout: direct(e.Stdout), Stderr: direct(e.Stderr)})
 			if err != nil {
 				return err
 			}

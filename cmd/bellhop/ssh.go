@@ -39,7 +39,7 @@ is a line for the host's shell; several are a command and its arguments, quoted 
 			if len(command) == 0 || tty {
 				return e.shell(c.Context(), &r, t, command, tty)
 			}
-			return e.remote(c.Context(), &r, t, shellLine(command))
+			return e.remote(c.Context(), &r, t, shellLine(command), raw(e.Stdout), raw(e.Stderr))
 		},
 	}
 	r.flags(c)
@@ -50,7 +50,7 @@ is a line for the host's shell; several are a command and its arguments, quoted 
 }
 
 // remote runs one command, its streams ours.
-func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string) error {
+func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string, out, errs io.Writer) error {
 	pool, err := e.pool(r)
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string) 
 	if isTerminal(stdin) {
 		stdin = strings.NewReader("") // nobody types into a command without a terminal
 	}
-	code, err := pool.Exec(ctx, t, line, stdin, e.Stdout, e.Stderr)
+	code, err := pool.Exec(ctx, t, line, stdin, out, errs)
 	if ctx.Err() != nil {
 		return exit(exitInterrupted) // who pressed Ctrl-C knows why it ended
 	}
@@ -100,7 +100,7 @@ func (e *Env) shell(ctx context.Context, r *reach, t link.Target, args []string,
 	}
 	defer pool.Close()
 	in, _ := e.Stdin.(*os.File)
-	code, err := pool.Shell(ctx, t, link.Shell{Command: shellLine(args), Terminal: tty, In: in, Out: e.Stdout, Err: e.Stderr})
+	code, err := pool.Shell(ctx, t, link.Shell{Command: shellLine(args), Terminal: tty, In: in, Out: direct(e.Stdout), Err: direct(e.Stderr)})
 	if err != nil {
 		return fmt.Errorf("open a shell: %w", err)
 	}
@@ -147,7 +147,7 @@ func onFlag(c *cobra.Command, on *string) {
 
 func (e *Env) execAll(ctx context.Context, r *reach, ts []link.Target, line string, parallel int) error {
 	if len(ts) == 1 {
-		return e.remote(ctx, r, ts[0], line)
+		return e.remote(ctx, r, ts[0], line, raw(e.Stdout), raw(e.Stderr))
 	}
 	pool, err := e.pool(r)
 	if err != nil {
@@ -161,8 +161,8 @@ func (e *Env) execAll(ctx context.Context, r *reach, ts []link.Target, line stri
 	var mu sync.Mutex
 	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
 		head := e.outPaint().cyan(fmt.Sprintf("%-*s", width, t.Name)) + " | "
-		out := &prefixed{mu: &mu, w: e.Stdout, head: head}
-		errs := &prefixed{mu: &mu, w: e.Stderr, head: head}
+		out := &prefixed{mu: &mu, w: rawUnlessShown(e.Stdout), head: head}
+		errs := &prefixed{mu: &mu, w: rawUnlessShown(e.Stderr), head: head}
 		code, err := pool.Exec(ctx, t, line, strings.NewReader(""), out, errs)
 		out.end()
 		errs.end()
@@ -198,11 +198,17 @@ type prefixed struct {
 	part []byte
 }
 
+// maxPart is how much of a line is kept until its end comes.
+const maxPart = 64 << 10
+
 func (p *prefixed) Write(b []byte) (int, error) {
 	p.part = append(p.part, b...)
 	for {
 		i := bytes.IndexByte(p.part, '\n')
-		if i < 0 {
+		if i < 0 && len(p.part) < maxPart {
+			return len(b), nil
+		} else if i < 0 {
+			p.end() // a line without end is told in parts
 			return len(b), nil
 		}
 		p.line(p.part[:i])
@@ -240,7 +246,7 @@ func (e *Env) logsCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return e.remote(c.Context(), &r, t, journalLine(args[1:], follow, lines, since))
+			return e.remote(c.Context(), &r, t, journalLine(args[1:], follow, lines, since), rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
 		},
 	}
 	r.flags(c)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"bellhop/internal/plain"
 )
 
 // A Problem is one thing that is wrong with the config, told so that an editor can jump to it.
@@ -23,7 +25,7 @@ type Problem struct {
 func (p *Problem) Error() string {
 	var b strings.Builder
 	if p.File != "" {
-		b.WriteString(p.File)
+		b.WriteString(plain.Name(p.File)) // whoever named it may have put a line end into it
 		if p.Line > 0 {
 			fmt.Fprintf(&b, ":%d:%d", p.Line, max(p.Column, 1))
 		}

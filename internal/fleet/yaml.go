@@ -454,7 +454,7 @@ func (x *number) decode(d *decoder, n ast.Node) {
 		return
 	}
 	if i, isInt := r.(*ast.IntegerNode); isInt {
-		if v, fits := plain(i.Value).(int64); fits && int64(int32(v)) == v {
+		if v, fits := oneInteger(i.Value).(int64); fits && int64(int32(v)) == v {
 			x.N = int(v)
 			return
 		}
@@ -546,8 +546,8 @@ func (d *decoder) any(n ast.Node, depth int) any {
 	return nil
 }
 
-// plain makes goccy's int64 and uint64 one type, where they fit.
-func plain(v any) any {
+// oneInteger makes goccy's int64 and uint64 one type, where they fit.
+func oneInteger(v any) any {
 	switch v := v.(type) {
 	case uint64:
 		if v <= 1<<63-1 {

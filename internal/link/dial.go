@@ -57,9 +57,9 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 		errs = append(errs, err)
 	}
 	if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, ErrAuth) }) {
-		return nil, &Error{t.Name, ErrAuth, plain(errs)}
+		return nil, &Error{t.Name, ErrAuth, joined(errs)}
 	}
-	return nil, &Error{t.Name, ErrUnreachable, plain(errs)}
+	return nil, &Error{t.Name, ErrUnreachable, joined(errs)}
 }
 
 // holdJump makes sure that the connection to t's jump host stands.
@@ -76,8 +76,8 @@ func (p *Pool) holdJump(ctx context.Context, t Target) (release func(), _ error)
 	return c.release, nil
 }
 
-// plain joins the causes, less the host's name and the kind that the caller says once.
-func plain(errs []error) error {
+// joined joins the causes, less the host's name and the kind that the caller says once.
+func joined(errs []error) error {
 	var causes []error
 	for _, err := range errs {
 		var e *Error

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/plain"
 )
 
 // What a host must have.
@@ -71,7 +73,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 		case "uname":
 			arch, err := goarch(rest)
 			if err != nil {
-				f.Problems = append(f.Problems, printable([]byte(err.Error())))
+				f.Problems = append(f.Problems, plain.Line(err.Error(), 0))
 			}
 			f.Arch = arch
 		case "time":
@@ -128,7 +130,7 @@ func (f *Facts) judgeKeys(kind, swap string) {
 	if swap != "" {
 		note += fmt.Sprintf(", and it swaps to %s: a key may reach its disk", swap)
 	}
-	f.Notes = append(f.Notes, printable([]byte(note)))
+	f.Notes = append(f.Notes, plain.Line(note, 0))
 }
 
 // judge turns what was found into problems and notes.

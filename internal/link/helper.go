@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/plain"
 )
 
 // The helper lies in the first of these folders where a program can run, under its digest.
@@ -308,7 +309,7 @@ func parseGreeting(seen []byte) (greeting, bool) {
 		for _, w := range words {
 			if text, ok := bytes.CutPrefix(at, []byte(w.mark)); ok {
 				if end := bytes.IndexByte(text, '\n'); end >= 0 {
-					return greeting{kind: w.kind, text: printable(text[:end])}, true
+					return greeting{kind: w.kind, text: plain.Line(string(text[:end]), 0)}, true
 				}
 			}
 		}
@@ -404,22 +405,9 @@ func excerpt(p []byte) string {
 	if len(p) > most {
 		p = p[len(p)-most:]
 	}
-	s := strings.Join(strings.Fields(printable(p)), " ")
+	s := strings.Join(strings.Fields(plain.Line(string(p), most)), " ")
 	if s == "" {
 		return "it said nothing"
 	}
 	return s
-}
-
-// printable drops control bytes and what is not UTF-8 from a host's words.
-func printable(p []byte) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
-			return ' '
-		case r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 || r == '\ufffd' || r >= 0x202a && r <= 0x202e || r >= 0x2066 && r <= 0x2069:
-			return -1
-		}
-		return r
-	}, string(p))
 }

@@ -103,3 +103,35 @@ func FuzzLine(f *testing.F) {
 		}
 	})
 }
+
+func TestVisibleLosesNothing(t *testing.T) {
+	for _, c := range []struct{ in, want, name string }{
+		{"größe 日本\t🛎\n", "größe 日本\t🛎\n", "größe 日本\\u0009🛎\\u000a"},
+		{"\x1b]0;x\a", `\u001b]0;x\u0007`, ""},
+		{"a\u202eb\u2066c\u200bd", `a\u202eb\u2066c\u200bd`, ""},
+		{"one\u2028two\rthree", `one\u2028two\u000dthree`, ""},
+		{"\xff\xfe", `\u00ff\u00fe`, ""},
+		{"tag \U000e0041", `tag \udb40\udc41`, ""},
+	} {
+		if c.name == "" {
+			c.name = c.want
+		}
+		if got := plain.Visible(c.in); got != c.want {
+			t.Errorf("Visible(%q) = %q, want %q", c.in, got, c.want)
+		}
+		if got := plain.Name(c.in); got != c.name {
+			t.Errorf("Name(%q) = %q, want %q", c.in, got, c.name)
+		}
+	}
+
+	var back string
+	const text = "a\u202eb\u2028\U000e0041\\"
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := plain.Visible(string(quoted))
+	if err := json.Unmarshal([]byte(shown), &back); err != nil || back != text {
+		t.Errorf("Visible(%s) = %s, which reads as %q, %v", quoted, shown, back, err)
+	}
+}
