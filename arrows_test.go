@@ -21,7 +21,7 @@ var arrows = map[string][]string{
 	"secrets":                  {"internal/child", "internal/durable", "internal/owner", "internal/plain"},
 	"gitsync":                  {"gitsync/objects", "internal/plain"},
 	"gitsync/objects":          {},
-	"deploy":                   {"internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain"},
+	"deploy":                   {"gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain"},
 	"internal/fleet":           {"internal/bundle", "internal/plain", "internal/unitfile"},
 	"internal/unitfile":        {},
 	"internal/bundle":          {"internal/plain"},

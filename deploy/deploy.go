@@ -15,12 +15,12 @@ package deploy
 import (
 	"context"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"sync"
 	"time"
 
+	"bellhop/gitsync"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -28,17 +28,7 @@ import (
 )
 
 // A Snapshot is one commit of the config repo, as a read-only tree.
-type Snapshot struct {
-	Commit    string
-	Parent    string // first parent; "" for a root commit
-	Author    string
-	Email     string
-	Subject   string
-	Message   string
-	Time      time.Time
-	Tree      fs.FS
-	Rewritten bool // the branch no longer holds the commit that was seen before
-}
+type Snapshot = gitsync.Snapshot
 
 // Links reaches hosts. Over makes one of a link.Pool.
 type Links interface {

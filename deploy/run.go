@@ -111,6 +111,9 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		r.head.Cause += " (history rewritten)"
 		d.log().Warn("branch was rewritten", "commit", snap.Commit)
 	}
+	if snap.Moved != "" {
+		r.head.Notes = append(r.head.Notes, "the repo has moved to "+snap.Moved+": set --repo to it")
+	}
 	return snap, nil
 }
 

@@ -47,6 +47,9 @@ func newRefs() refs {
 
 // add takes one ref by its full name; those that are neither branch nor tag are left out.
 func (r refs) add(name string, h plumbing.Hash) {
+	if h.IsZero() { // what git says of a ref that it can't read
+		return
+	}
 	if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
 		r.heads[branch] = h
 		return

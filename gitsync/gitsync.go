@@ -82,8 +82,9 @@ type Snapshot struct {
 	Subject   string // first line of Message
 	Message   string // 64 KiB at most, fit for a terminal
 	Time      time.Time
-	Tree      fs.FS // a *Tree, rooted at Config.Path
-	Rewritten bool  // the branch no longer holds the commit that was seen before
+	Tree      fs.FS  // a *Tree, rooted at Config.Path
+	Rewritten bool   // the branch no longer holds the commit that was seen before
+	Moved     string // where a redirect led to; "" when the repo is where it was asked for
 }
 
 // Trailers returns the values of a trailer in the last paragraph of the message, in order:
@@ -213,6 +214,7 @@ func (r *Repo) sync(ctx context.Context, move bool) (Snapshot, error) {
 	if err != nil {
 		return Snapshot{}, err
 	}
+	s.Moved = conn.moved()
 	if s.Rewritten, err = r.rewritten(ctx, old, head); err != nil {
 		return Snapshot{}, err
 	}

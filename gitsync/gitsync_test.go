@@ -597,6 +597,14 @@ func FuzzOpen(f *testing.F) {
 // sshServer serves rem over SSH and returns its address and host key line.
 func sshServer(t *testing.T, rem *lab.Remote, client ssh.PublicKey) (addr, hostKey string, commands *[]string) {
 	t.Helper()
+	commands = &[]string{}
+	addr, hostKey = sshExec(t, client, func(ch ssh.Channel) { rem.UploadPack(context.Background(), ch, ch) }, commands)
+	return addr, hostKey, commands
+}
+
+// sshExec is an SSH server that answers every command by serve.
+func sshExec(t *testing.T, client ssh.PublicKey, serve func(ssh.Channel), commands ...*[]string) (addr, hostKey string) {
+	t.Helper()
 	host := signer(t)
 	cfg := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
 		if string(key.Marshal()) != string(client.Marshal()) {
@@ -610,20 +618,19 @@ func sshServer(t *testing.T, rem *lab.Remote, client ssh.PublicKey) (addr, hostK
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	commands = &[]string{}
 	go func() {
 		for {
 			nc, err := l.Accept()
 			if err != nil {
 				return
 			}
-			go serveSSH(nc, cfg, rem, commands)
+			go serveSSH(nc, cfg, serve, commands)
 		}
 	}()
-	return l.Addr().String(), string(ssh.MarshalAuthorizedKey(host.PublicKey())), commands
+	return l.Addr().String(), string(ssh.MarshalAuthorizedKey(host.PublicKey()))
 }
 
-func serveSSH(nc net.Conn, cfg *ssh.ServerConfig, rem *lab.Remote, commands *[]string) {
+func serveSSH(nc net.Conn, cfg *ssh.ServerConfig, serve func(ssh.Channel), commands []*[]string) {
 	_, chans, reqs, err := ssh.NewServerConn(nc, cfg)
 	if err != nil {
 		return
@@ -640,9 +647,11 @@ func serveSSH(nc net.Conn, cfg *ssh.ServerConfig, rem *lab.Remote, commands *[]s
 					req.Reply(false, nil)
 					continue
 				}
-				*commands = append(*commands, string(req.Payload[4:]))
+				for _, list := range commands {
+					*list = append(*list, string(req.Payload[4:]))
+				}
 				req.Reply(true, nil)
-				rem.UploadPack(context.Background(), ch, ch)
+				serve(ch)
 				ch.SendRequest("exit-status", false, binary.BigEndian.AppendUint32(nil, 0))
 				ch.Close()
 			}

@@ -207,7 +207,7 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 		Sync:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Sync(ctx)) },
 		Head:    h.repo.Head,
 		Look:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Look(ctx)) },
-		At:      h.at,
+		At:      h.repo.At,
 		Keep:    h.repo.Keep,
 		Loader:  &fleet.Loader{Open: h.openSecret, KeyDigest: keyDigest(digest)},
 		Check:   checkPush,
@@ -222,16 +222,11 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 }
 
 // seen says in deploy's words what gitsync saw.
-func seen(s gitsync.Snapshot, err error) (deploy.Snapshot, error) {
+func seen(s deploy.Snapshot, err error) (deploy.Snapshot, error) {
 	if errors.Is(err, gitsync.ErrRewritten) {
 		err = fmt.Errorf("%w: %w", deploy.ErrRefused, err)
 	}
-	return deploy.Snapshot(s), err
-}
-
-func (h *house) at(ctx context.Context, commit string) (deploy.Snapshot, error) {
-	s, err := h.repo.At(ctx, commit)
-	return deploy.Snapshot(s), err
+	return s, err
 }
 
 // openSecret opens an age file of a tree. What the rules know of a file that does not open
