@@ -41,7 +41,7 @@ func TestRepoDocLoads(t *testing.T) {
 	} {
 		tree[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o644}
 	}
-	f, err := (&fleet.Loader{}).Load(tree)
+	f, err := (&fleet.Loader{}).Load(t.Context(), tree)
 	if err != nil {
 		t.Fatalf("docs/repo.md does not load:\n%v", err)
 	}

@@ -175,7 +175,7 @@ func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 		return f, nil
 	}
 	if old := d.accepted(ctx); old.Tree != nil {
-		if f, oerr := d.Loader.Load(old.Tree); oerr == nil {
+		if f, oerr := d.Loader.Load(ctx, old.Tree); oerr == nil {
 			d.log().Warn("the branch's head can't be used; its last accepted commit is", "commit", old.Commit, "err", err)
 			return f, nil
 		}
@@ -192,7 +192,7 @@ func (d *Deployer) loadHead(ctx context.Context) (*fleet.Fleet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the repo: %w", err)
 	}
-	return d.Loader.Load(snap.Tree)
+	return d.Loader.Load(ctx, snap.Tree)
 }
 
 // Reboot reboots a host and waits until it is back with its keys, at most limit (0: 10 min).

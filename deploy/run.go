@@ -159,7 +159,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	d.steps.Lock()
 	r.release = sync.OnceFunc(d.steps.Unlock)
 	r.event(Event{Step: "load", Text: short(snap.Commit) + " " + snap.Subject})
-	f, err := d.Loader.Load(snap.Tree)
+	f, err := d.Loader.Load(ctx, snap.Tree)
 	var ps, found fleet.Problems
 	if err != nil && !errors.As(err, &ps) {
 		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), err)

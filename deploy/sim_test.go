@@ -403,7 +403,7 @@ func (s *sim) rest() {
 		s.run(context.Background())
 	}
 	top := s.commits[len(s.commits)-1]
-	f, err := (&fleet.Loader{}).Load(top.Tree)
+	f, err := (&fleet.Loader{}).Load(context.Background(), top.Tree)
 	if err != nil {
 		s.t.Fatal(err)
 	}

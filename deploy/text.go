@@ -53,7 +53,7 @@ func (d *Deployer) oldTexts(ctx context.Context) func(*HostPlan) texts {
 		f, ok := fleets[commit]
 		if !ok {
 			if snap, err := d.At(ctx, commit); err == nil {
-				f, _ = (&fleet.Loader{Arch: d.arch}).Load(snap.Tree)
+				f, _ = (&fleet.Loader{Arch: d.arch}).Load(ctx, snap.Tree)
 			}
 			fleets[commit] = f
 		}
@@ -145,6 +145,12 @@ func (h *HostPlan) about(c bundle.Change) string {
 	return ""
 }
 
+// Larger texts are told by size: finding what differs takes time by the square of their lines.
+const (
+	maxDiffed    = 1 << 20 // bytes of both
+	maxDiffLines = 10_000
+)
+
 func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
 	was, had := file(h.old, c.Name)
 	m := manifestOf(h.bundle)
@@ -162,7 +168,13 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
 		p, err := h.bundle.File(is.Digest)
 		b, okB = p, err == nil
 	}
-	if !okA || !okB || !isText(a) || !isText(b) {
+	small := len(a)+len(b) <= maxDiffed
+	if !okA || !okB || !small || !isText(a) || !isText(b) {
+		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
+		return
+	}
+	before, after := lines(a), lines(b)
+	if len(before)+len(after) > maxDiffLines {
 		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
 		return
 	}
@@ -174,7 +186,7 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
 		to = "/dev/null"
 	}
 	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: lines(a), B: lines(b), FromFile: from, ToFile: to, Context: 3,
+		A: before, B: after, FromFile: from, ToFile: to, Context: 3,
 	})
 	if err != nil {
 		return
@@ -197,15 +209,16 @@ func lines(p []byte) []string {
 	return ls
 }
 
+// file finds a file of a manifest, whose files are sorted by path.
 func file(m *bundle.Manifest, path string) (bundle.File, bool) {
-	if m != nil {
-		for _, f := range m.Files {
-			if f.Path == path {
-				return f, true
-			}
-		}
+	if m == nil {
+		return bundle.File{}, false
 	}
-	return bundle.File{}, false
+	i, ok := slices.BinarySearchFunc(m.Files, path, func(f bundle.File, path string) int { return strings.Compare(f.Path, path) })
+	if !ok {
+		return bundle.File{}, false
+	}
+	return m.Files[i], true
 }
 
 func owner(was bundle.File, had bool, is bundle.File, has bool) string {

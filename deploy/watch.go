@@ -173,7 +173,7 @@ func (d *Deployer) bundleAt(ctx context.Context, commit string, names ...string)
 		return nil, err
 	}
 	l := &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.arch}
-	f, err := l.Load(snap.Tree)
+	f, err := l.Load(ctx, snap.Tree)
 	if err != nil {
 		return nil, err
 	}

@@ -42,8 +42,8 @@ func TestCanary(t *testing.T) {
 	writeFile(t, filepath.Join(s.Dir, "secrets/bad.age"), plain, 0o644)
 	say(s.Show("bad"))
 	say(s.Rekey())
-	say(secrets.Verify(s.Tree(), secrets.Check{Rules: s.Rules, IDs: b.ids}), nil)
-	say(secrets.CheckPush(nil, s.Tree(), s.Rules), nil)
+	say(secrets.Verify(t.Context(), s.Tree(), secrets.Check{Rules: s.Rules, IDs: b.ids}), nil)
+	say(secrets.CheckPush(t.Context(), nil, s.Tree(), s.Rules), nil)
 	key := writeFile(t, filepath.Join(t.TempDir(), "k"), []byte(a.priv+canary), 0o600)
 	say(secrets.LoadIdentities([]string{key}, nil))
 	s.Rules.Names["a"] = []string{a.priv}

@@ -23,33 +23,6 @@ func hashOf(tree fs.FS, name string) string {
 	return ""
 }
 
-// changed calls visit for every file of tree that is not the same in old at the same path, in
-// order. It goes on after a folder that cannot be read, which fail is told of. old may be nil.
-func changed(old, tree fs.FS, visit func(name string, d fs.DirEntry), fail func(name string, err error)) {
-	var walk func(dir string)
-	walk = func(dir string) {
-		if same(old, tree, dir) {
-			return
-		}
-		entries, err := fs.ReadDir(tree, dir)
-		if err != nil {
-			fail(dir, err)
-			return
-		}
-		for _, e := range entries {
-			name := path.Join(dir, e.Name())
-			switch {
-			case e.IsDir() && e.Name() == ".git":
-			case e.IsDir():
-				walk(name)
-			case !same(old, tree, name) && !(e.Type().IsRegular() && equalBytes(old, tree, name)):
-				visit(name, e)
-			}
-		}
-	}
-	walk(".")
-}
-
 // same is true if both trees give one object id for a name.
 func same(old, tree fs.FS, name string) bool {
 	if old == nil {
@@ -72,32 +45,6 @@ func equalBytes(old, tree fs.FS, name string) bool {
 	b, err := readFile(tree, name)
 	defer clear(b)
 	return err == nil && bytes.Equal(a, b)
-}
-
-// holds says whether a blob stands anywhere in old: a file that was moved is not new. It is asked
-// only about a file that would be refused, so its cost is nobody's daily bread.
-func holds(old fs.FS, id string, data []byte) bool {
-	if old == nil {
-		return false
-	}
-	found := false
-	_ = fs.WalkDir(old, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || found || !d.Type().IsRegular() {
-			return nil
-		}
-		if o := hashOf(old, name); o != "" && id != "" {
-			found = o == id
-			return nil
-		}
-		if info, err := d.Info(); err == nil && info.Size() != int64(len(data)) {
-			return nil
-		}
-		b, err := readFile(old, name)
-		found = err == nil && bytes.Equal(b, data)
-		clear(b)
-		return nil
-	})
-	return found
 }
 
 // maxBlob is the largest file that is looked through; the config repo may hold none larger.

@@ -54,7 +54,7 @@ func TestStagedTree(t *testing.T) {
 	if err := fstest.TestFS(tree, "bellhop.yaml", "secrets/ünï x.age"); err != nil {
 		t.Error(err)
 	}
-	if got := secrets.Verify(tree, secrets.Check{Staged: true}); secrets.Refused(got) {
+	if got := secrets.Verify(t.Context(), tree, secrets.Check{Staged: true}); secrets.Refused(got) {
 		t.Errorf("Verify of what is staged = %v", got)
 	}
 	git("commit", "-qm", "one")
@@ -67,14 +67,14 @@ func TestStagedTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := secrets.CheckPush(head, tree, secrets.Rules{}); len(got) != 0 {
+	if got := secrets.CheckPush(t.Context(), head, tree, secrets.Rules{}); len(got) != 0 {
 		t.Errorf("what is not staged was found: %v", got)
 	}
 	git("add", ".")
 	if tree, err = secrets.Staged(conf); err != nil {
 		t.Fatal(err)
 	}
-	if got := secrets.CheckPush(head, tree, secrets.Rules{}); found(got, "secrets/plain", secrets.Plaintext) == nil || len(got) != 1 {
+	if got := secrets.CheckPush(t.Context(), head, tree, secrets.Rules{}); found(got, "secrets/plain", secrets.Plaintext) == nil || len(got) != 1 {
 		t.Errorf("CheckPush(HEAD, staged) = %v, want secrets/plain", got)
 	}
 }

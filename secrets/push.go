@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"bytes"
+	"context"
 	"io/fs"
 	"slices"
 
@@ -17,41 +18,66 @@ const (
 
 // CheckPush gives what refuses a push: plaintext below secrets/, a damaged age file, a private key
 // in a blob that old does not have. Old is the last accepted commit, nil if there is none. What
-// stands in both is not read when the trees know object ids (Hash).
-func CheckPush(old, tree fs.FS, rules Rules) []Finding {
-	return checkPush(old, tree, rules, inHistory)
+// stands in both is not read when the trees know object ids (Hash). A tree that cannot be looked
+// through whole, for its size or since ctx ends, is refused.
+func CheckPush(ctx context.Context, old, tree fs.FS, rules Rules) []Finding {
+	return checkPush(ctx, old, tree, rules, inHistory)
 }
 
-func checkPush(old, tree fs.FS, rules Rules, then string) []Finding {
-	var out []Finding
-	changed(old, tree, func(name string, d fs.DirEntry) {
-		out = append(out, checkBlob(old, tree, rules, name, d, then)...)
-	}, func(name string, err error) {
-		out = append(out, Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true})
-	})
-	return sortFindings(out)
+func checkPush(ctx context.Context, old, tree fs.FS, rules Rules, then string) []Finding {
+	p := &pushCheck{tree: tree, rules: rules, then: then, before: index{ctx: ctx, tree: old}}
+	p.walk = &walk{ctx: ctx, old: old, tree: tree, visit: p.blob}
+	p.walk.stop = func(name, why string) { p.add(Finding{File: name, Rule: Unreadable, Message: why, Refuses: true}) }
+	p.walk.all()
+	return sortFindings(p.out)
 }
 
-func checkBlob(old, tree fs.FS, rules Rules, name string, d fs.DirEntry, then string) []Finding {
+// A pushCheck looks through what is new in a tree.
+type pushCheck struct {
+	walk   *walk
+	tree   fs.FS
+	rules  Rules
+	then   string
+	before index // of the last accepted commit
+	out    []Finding
+}
+
+func (p *pushCheck) add(fs ...Finding) {
+	p.out = append(p.out, fs...)
+	p.walk.marks += len(fs)
+	p.walk.full = len(p.out) >= maxFindings
+}
+
+func (p *pushCheck) blob(name string, d fs.DirEntry) {
 	if !d.Type().IsRegular() {
 		if isSecret(name) {
-			return []Finding{{File: name, Rule: NotRegular, Message: "a secret is a regular file, not a link or a device", Refuses: inSecrets(name)}}
+			p.add(Finding{File: name, Rule: NotRegular, Message: "a secret is a regular file, not a link or a device", Refuses: inSecrets(name)})
 		}
-		return nil
+		return
 	}
-	data, err := readFile(tree, name)
+	data, err := readFile(p.tree, name)
 	if err != nil {
-		return []Finding{{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true}}
+		p.add(Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true})
+		return
 	}
 	defer clear(data)
-	var out []Finding
+	p.walk.read += int64(len(data))
+
 	if isSecret(name) {
-		out = append(out, checkForm(name, data, then)...)
+		p.add(checkForm(name, data, p.then)...)
 	}
-	if f, found := checkKey(name, data, rules, then); found && !holds(old, hashOf(tree, name), data) {
-		out = append(out, f)
+	f, found := checkKey(name, data, p.then)
+	if !found {
+		return
 	}
-	return out
+	p.walk.marks++ // at another path it may be refused, or meant
+	if !p.rules.allows(name) && !p.before.holds(hashOf(p.tree, name), data) {
+		p.add(f)
+	}
+}
+
+func (r Rules) allows(name string) bool {
+	return slices.ContainsFunc(r.Allow, func(p string) bool { return match(p, name) })
 }
 
 // checkForm says whether a secret is an age file at all.
@@ -71,9 +97,9 @@ func checkForm(name string, data []byte, then string) []Finding {
 	return []Finding{{File: name, Rule: Plaintext, Refuses: true, Message: "is not encrypted; " + then + howToSeal + name}}
 }
 
-func checkKey(name string, data []byte, rules Rules, then string) (Finding, bool) {
+func checkKey(name string, data []byte, then string) (Finding, bool) {
 	kind, line := findPrivateKey(data)
-	if kind == "" || slices.ContainsFunc(rules.Allow, func(p string) bool { return match(p, name) }) {
+	if kind == "" {
 		return Finding{}, false
 	}
 	return Finding{File: name, Line: line, Rule: PrivateKey, Refuses: true,

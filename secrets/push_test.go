@@ -104,7 +104,7 @@ func TestCheckPush(t *testing.T) {
 	})
 	rules := secrets.Rules{Allow: []string{"testdata/**"}}
 	for name, trees := range map[string][2]fs.FS{"ids": {newHashed(base), newHashed(tree)}, "plain": {base, tree}} {
-		got := secrets.CheckPush(trees[0], trees[1], rules)
+		got := secrets.CheckPush(t.Context(), trees[0], trees[1], rules)
 		want := map[string]secrets.Kind{
 			"secrets/plain.env": secrets.Plaintext, "secrets/deep/plain": secrets.Plaintext, "secrets/zero.age": secrets.Plaintext,
 			"secrets/crlf.age": secrets.MangledFile, "services/x/files/id": secrets.PrivateKey, "services/x/files/sa.json": secrets.PrivateKey,
@@ -141,7 +141,7 @@ func TestCheckPushReadsOnlyWhatIsNew(t *testing.T) {
 	}
 	base := with(nil, m)
 	old, tree := newHashed(base), newHashed(with(base, map[string]string{"services/b/README.md": "new\n"}))
-	if got := secrets.CheckPush(old, tree, secrets.Rules{}); len(got) != 0 {
+	if got := secrets.CheckPush(t.Context(), old, tree, secrets.Rules{}); len(got) != 0 {
 		t.Errorf("CheckPush = %v, want nothing", got)
 	}
 	if len(tree.opened) != 1 || len(old.opened) != 0 {
@@ -170,7 +170,7 @@ func TestVerify(t *testing.T) {
 		"secrets/alone.age":      good,
 		"secrets/open.txt":       "hunter2\n",
 	})
-	got := secrets.Verify(tree, secrets.Check{Rules: rules, Used: []string{"secrets/both.age"}})
+	got := secrets.Verify(t.Context(), tree, secrets.Check{Rules: rules, Used: []string{"secrets/both.age"}})
 	for _, w := range []struct {
 		file    string
 		kind    secrets.Kind
@@ -207,7 +207,7 @@ func TestVerify(t *testing.T) {
 	if n != 1 {
 		t.Errorf("plaintext was told %d times, want once", n)
 	}
-	got = secrets.Verify(tree, secrets.Check{Rules: rules, Staged: true, IDs: gone.ids})
+	got = secrets.Verify(t.Context(), tree, secrets.Check{Rules: rules, Staged: true, IDs: gone.ids})
 	if f := found(got, "secrets/both.age", secrets.Unopened); f == nil || !strings.Contains(f.Message, "(a, b)") {
 		t.Errorf("Verify with a stranger's identity = %v, want both.age unopened, its readers by name", f)
 	}
@@ -238,7 +238,7 @@ func FuzzReaders(f *testing.F) {
 		if (err == nil) != (v != nil) || err != nil && class(err) == "" {
 			t.Fatalf("Open: %d bytes and %v", len(v), err)
 		}
-		secrets.CheckPush(nil, fstest.MapFS{"secrets/x.age": {Data: data}, "y": {Data: data}}, secrets.Rules{})
+		secrets.CheckPush(t.Context(), nil, fstest.MapFS{"secrets/x.age": {Data: data}, "y": {Data: data}}, secrets.Rules{})
 	})
 }
 
@@ -248,7 +248,7 @@ func TestHintsCostNoMore(t *testing.T) {
 	for _, hint := range []string{"AGE-PLUGIN-", "PuTTY-User-Key-File-2:", "-----BEGIN X PRIVATE " + "KEY-----"} {
 		tree := fstest.MapFS{"x": {Data: []byte(strings.Repeat(hint, 4<<20/len(hint)))}}
 		start := time.Now()
-		if got := secrets.CheckPush(nil, tree, secrets.Rules{}); len(got) != 0 {
+		if got := secrets.CheckPush(t.Context(), nil, tree, secrets.Rules{}); len(got) != 0 {
 			t.Errorf("%s: CheckPush = %v, want nothing", hint, got)
 		}
 		took := time.Since(start)

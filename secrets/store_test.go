@@ -245,7 +245,7 @@ func TestGenerate(t *testing.T) {
 			t.Errorf("%s: Force did not make another value (%v)", kind, err)
 		}
 	}
-	if got := secrets.CheckPush(nil, s.Tree(), s.Rules); len(got) != 0 {
+	if got := secrets.CheckPush(t.Context(), nil, s.Tree(), s.Rules); len(got) != 0 {
 		t.Errorf("what Generate wrote does not pass CheckPush: %v", got)
 	}
 }

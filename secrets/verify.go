@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -17,21 +18,28 @@ type Check struct {
 }
 
 // Verify gives everything that is not as it should be with the secrets of a tree.
-func Verify(tree fs.FS, c Check) []Finding {
+func Verify(ctx context.Context, tree fs.FS, c Check) []Finding {
 	then := inHistory
 	if c.Staged {
 		then = notYet
 	}
-	out := checkPush(c.Old, tree, c.Rules, then)
+	out := checkPush(ctx, c.Old, tree, c.Rules, then)
 	out = append(out, c.Rules.Check()...)
-	files, findings := secretFiles(tree)
+	files, findings := secretFiles(ctx, tree)
 	out = append(out, findings...)
 	for _, name := range files {
+		if ctx.Err() != nil {
+			break // checkPush has told it
+		}
 		out = append(out, c.file(tree, name, then)...)
 	}
 	out = append(out, c.Rules.unused(files)...)
+	used := map[string]bool{}
+	for _, name := range c.Used {
+		used[name] = true
+	}
 	for _, name := range files {
-		if c.Used != nil && !slices.Contains(c.Used, name) {
+		if c.Used != nil && !used[name] {
 			out = append(out, Finding{File: name, Rule: Unused, Message: "no service uses it"})
 		}
 	}
@@ -39,20 +47,20 @@ func Verify(tree fs.FS, c Check) []Finding {
 }
 
 // secretFiles lists what should be age files, in order.
-func secretFiles(tree fs.FS) (files []string, out []Finding) {
-	_ = fs.WalkDir(tree, ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			if name != "." {
-				out = append(out, Finding{File: name, Rule: Unreadable, Message: "cannot be read"})
-			}
-		case d.IsDir() && d.Name() == ".git":
-			return fs.SkipDir
-		case !d.IsDir() && d.Type().IsRegular() && isSecret(name):
+func secretFiles(ctx context.Context, tree fs.FS) (files []string, out []Finding) {
+	w := &walk{ctx: ctx, tree: tree}
+	w.visit = func(name string, d fs.DirEntry) {
+		if d.Type().IsRegular() && isSecret(name) {
 			files = append(files, name)
+			w.marks++
 		}
-		return nil
-	})
+	}
+	w.stop = func(name, why string) {
+		if name != "." {
+			out = append(out, Finding{File: name, Rule: Unreadable, Message: why})
+		}
+	}
+	w.all()
 	return files, out
 }
 

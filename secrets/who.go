@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -48,7 +49,7 @@ func (s *Store) Who(name string) (*Item, error) {
 
 // List gives every secret of the store.
 func (s *Store) List() ([]Item, error) {
-	files, findings := secretFiles(s.Tree())
+	files, findings := secretFiles(context.Background(), s.Tree())
 	if len(findings) > 0 {
 		return nil, fmt.Errorf("list secrets: %s cannot be read", findings[0].File)
 	}

@@ -38,7 +38,7 @@ func TestReadmeReadsNextToNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f, err := loader.Load(snap.Tree)
+		f, err := loader.Load(t.Context(), snap.Tree)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +56,7 @@ func TestReadmeReadsNextToNothing(t *testing.T) {
 	}
 	rem.Commit(map[string]string{"services/s7/README.md": "read me"}, "readme", "")
 	tree := look()
-	if found := secrets.CheckPush(old, tree, secrets.Rules{}); len(found) > 0 {
+	if found := secrets.CheckPush(t.Context(), old, tree, secrets.Rules{}); len(found) > 0 {
 		t.Errorf("the README is found fault with: %v", found)
 	}
 	if n := tree.BlobsRead() + old.BlobsRead() - before; n > 2 {

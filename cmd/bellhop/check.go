@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,12 +22,12 @@ func (e *Env) checkCmd() *cobra.Command {
 		Long: `Say everything that is wrong with the config at once, with file, line and column. It needs
 nothing but the tree: no server, no host, no key. It exits 1 when something would be refused;
 warnings alone exit 0.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := configDir(first(args))
 			if err != nil {
 				return err
 			}
-			return e.check(os.DirFS(dir), asJSON)
+			return e.check(c.Context(), os.DirFS(dir), asJSON)
 		},
 	}
 	jsonFlag(c, &asJSON)
@@ -78,8 +79,8 @@ type problemJSON struct {
 	Warning bool   `json:"warning"`
 }
 
-func (e *Env) check(tree fs.FS, asJSON bool) error {
-	f, problems, err := inspect(tree)
+func (e *Env) check(ctx context.Context, tree fs.FS, asJSON bool) error {
+	f, problems, err := inspect(ctx, tree)
 	if err != nil {
 		return err
 	}
@@ -126,10 +127,10 @@ func countRefusing(problems fleet.Problems) (n int) {
 
 // inspect finds all that is wrong with a tree, as far as the tree alone can tell: the whole
 // config, each host's bundle, and the files below secrets/.
-func inspect(tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
+func inspect(ctx context.Context, tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
 	var all fleet.Problems
 	loader := &fleet.Loader{}
-	f, err := loader.Load(tree)
+	f, err := loader.Load(ctx, tree)
 	if err != nil {
 		var ps fleet.Problems
 		if !errors.As(err, &ps) {
@@ -150,7 +151,7 @@ func inspect(tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
 				all = append(all, ps...)
 			}
 		}
-		all = append(all, findingProblems(secrets.Verify(tree, secrets.Check{Rules: asRules(f.Readers), Used: usedSecrets(tree)}))...)
+		all = append(all, findingProblems(secrets.Verify(ctx, tree, secrets.Check{Rules: asRules(f.Readers), Used: orEmpty(f.Secrets())}))...)
 	}
 	return f, all, nil
 }

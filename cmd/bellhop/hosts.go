@@ -70,7 +70,7 @@ func loadOffline(dir string) (*fleet.Fleet, error) {
 	if _, err := os.Stat(dir); err != nil {
 		return nil, fmt.Errorf("read the config: %w", err)
 	}
-	f, err := (&fleet.Loader{}).Load(os.DirFS(dir))
+	f, err := (&fleet.Loader{}).Load(context.Background(), os.DirFS(dir))
 	if err != nil {
 		return nil, hint(fmt.Errorf("read the config in %s:\n%w", dir, err), "bellhop check tells all of it")
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -102,7 +103,7 @@ func (e *Env) askSecret(prompt string) ([]byte, error) {
 
 // rulesOf reads who reads what from the config repo in dir.
 func rulesOf(dir string) (secrets.Rules, error) {
-	r, err := fleet.ReadReaders(os.DirFS(dir))
+	r, err := fleet.ReadReaders(context.Background(), os.DirFS(dir))
 	if err != nil {
 		return secrets.Rules{}, err
 	}

@@ -19,12 +19,12 @@ import (
 )
 
 // planOffline shows what each host would hold, compared with nothing.
-func (e *Env) planOffline(dir, on string, asJSON bool) error {
+func (e *Env) planOffline(ctx context.Context, dir, on string, asJSON bool) error {
 	at, err := configDir(dir)
 	if err != nil {
 		return err
 	}
-	f, err := (&fleet.Loader{}).Load(os.DirFS(at))
+	f, err := (&fleet.Loader{}).Load(ctx, os.DirFS(at))
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ one sentence at the end. No host is touched. --offline DIR shows what each host 
 compared with nothing, from the tree alone.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			if offline {
-				return e.planOffline(first(args), req.On, asJSON)
+				return e.planOffline(c.Context(), first(args), req.On, asJSON)
 			}
 			if len(args) > 0 {
 				return hint(errors.New("a folder is only for --offline"), "of one host, plan tells with: bellhop plan --on %s", args[0])

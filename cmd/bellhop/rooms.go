@@ -238,7 +238,7 @@ func (h *house) openSecret(tree fs.FS, path string) ([]byte, error) {
 	}
 	value, err := h.ids.Open(path, sealed)
 	if err != nil {
-		if readers, rerr := fleet.ReadReaders(tree); rerr == nil {
+		if readers, rerr := fleet.ReadReaders(context.Background(), tree); rerr == nil {
 			err = asRules(readers).Explain(err)
 		}
 		return nil, err
@@ -257,9 +257,9 @@ func keyDigest(key []byte) func([]byte) string {
 }
 
 // checkPush finds what refuses a push beside the config.
-func checkPush(_ context.Context, old, new deploy.Snapshot) fleet.Problems {
-	readers, err := fleet.ReadReaders(new.Tree)
-	found := secrets.CheckPush(old.Tree, new.Tree, asRules(readers))
+func checkPush(ctx context.Context, old, new deploy.Snapshot) fleet.Problems {
+	readers, err := fleet.ReadReaders(ctx, new.Tree)
+	found := secrets.CheckPush(ctx, old.Tree, new.Tree, asRules(readers))
 	if err != nil { // the config's own problems say so; which private keys it allows, nobody knows
 		found = slices.DeleteFunc(found, func(f secrets.Finding) bool { return f.Rule == secrets.PrivateKey })
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -25,7 +26,7 @@ push exits 1; the rest are warnings and exit 0.
 
 --staged looks at what git is about to commit, as the pre-commit hook does. --open also tries
 to open each file with the identities at hand.`,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(c *cobra.Command, _ []string) error {
 			check := secrets.Check{Staged: staged}
 			if open {
 				var err error
@@ -33,7 +34,7 @@ to open each file with the identities at hand.`,
 					return err
 				}
 			}
-			return e.secretVerify(dir, check, asJSON)
+			return e.secretVerify(c.Context(), dir, check, asJSON)
 		},
 	}
 	dirFlag(c, &dir)
@@ -44,14 +45,14 @@ to open each file with the identities at hand.`,
 	return c
 }
 
-func (e *Env) secretVerify(dir string, check secrets.Check, asJSON bool) error {
+func (e *Env) secretVerify(ctx context.Context, dir string, check secrets.Check, asJSON bool) error {
 	dirs, err := verifyDirs(dir, check.Staged)
 	if err != nil {
 		return err
 	}
 	var findings []secrets.Finding
 	for _, at := range dirs {
-		found, err := verifyIn(at, check)
+		found, err := verifyIn(ctx, at, check)
 		if err != nil {
 			return err
 		}
@@ -88,7 +89,7 @@ func verifyDirs(dir string, staged bool) ([]string, error) {
 	return dirs, nil
 }
 
-func verifyIn(dir string, check secrets.Check) ([]secrets.Finding, error) {
+func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.Finding, error) {
 	var tree fs.FS = os.DirFS(dir)
 	if check.Staged {
 		staged, err := secrets.Staged(dir)
@@ -104,12 +105,12 @@ func verifyIn(dir string, check secrets.Check) ([]secrets.Finding, error) {
 		}
 		tree = staged
 	}
-	readers, err := fleet.ReadReaders(tree)
+	readers, err := fleet.ReadReaders(ctx, tree)
 	if err != nil {
 		return nil, err
 	}
-	check.Rules, check.Used = asRules(readers), usedSecrets(tree)
-	return secrets.Verify(tree, check), nil
+	check.Rules, check.Used = asRules(readers), usedSecrets(ctx, tree)
+	return secrets.Verify(ctx, tree, check), nil
 }
 
 func (e *Env) printFindings(findings []secrets.Finding) {
@@ -135,8 +136,8 @@ func (e *Env) printFindings(findings []secrets.Finding) {
 
 // usedSecrets lists the files that services name; nil when the config has problems, so that
 // nothing is called unused for a mistake elsewhere.
-func usedSecrets(tree fs.FS) []string {
-	f, err := (&fleet.Loader{}).Load(tree)
+func usedSecrets(ctx context.Context, tree fs.FS) []string {
+	f, err := (&fleet.Loader{}).Load(ctx, tree)
 	if err != nil || f == nil {
 		return nil
 	}

@@ -30,6 +30,8 @@ type assembly struct {
 	settings map[string]map[string]any // by service and wish, shared by hosts
 	sets     map[string]bool           // sets of services that were held against each other
 	problems Problems
+	names    []string // of services; made when the first is missing
+	hints    hints
 }
 
 // own makes the lists of hosts ours before they are written to.
@@ -124,12 +126,19 @@ func (a *assembly) check(name string) {
 	s := a.services[name]
 	for _, p := range places {
 		if s == nil || name == "" {
-			names := slices.DeleteFunc(sortedKeys(a.services), func(n string) bool { return n == "" })
-			a.problems = append(a.problems, p.unknown(names))
+			a.problems = append(a.problems, p.unknown(a.meant(name)))
 		} else {
 			a.problems = append(a.problems, p.check(s.service)...)
 		}
 	}
+}
+
+// meant is a question that ends a message on a service that is not there.
+func (a *assembly) meant(name string) string {
+	if a.names == nil {
+		a.names = slices.DeleteFunc(sortedKeys(a.services), func(n string) bool { return n == "" })
+	}
+	return a.hints.didYouMean(name, a.names)
 }
 
 // bind is a host with the settings of its services.
@@ -181,10 +190,10 @@ func (a *assembly) fill(i int) {
 			continue
 		}
 		s.states = append(s.states, state)
-		if len(state.problems) > 0 && len(refusing(state.problems)) > 0 {
+		if refusing(state.problems) {
 			continue // told already; a rendering would only repeat it
 		}
-		r := state.render(h.Settings[w.service], w.key, h.view, a.fleetView)
+		r := state.render(h.Settings[w.service], w.key, h.view, a.fleetView, a.loader.budget)
 		failed = append(failed, r.problems...)
 		for _, l := range r.logins {
 			if p := l.shutsOut(h.User, a.Deployer); p != "" {
@@ -204,9 +213,9 @@ func (a *assembly) fill(i int) {
 	a.slots[i] = s
 }
 
-func refusing(ps Problems) Problems {
-	refuse, _ := ps.split()
-	return refuse
+// refusing tells whether one of ps is more than a warning.
+func refusing(ps Problems) bool {
+	return slices.ContainsFunc(ps, func(p *Problem) bool { return !p.Warning })
 }
 
 func (a *assembly) slotBefore(h *Host) *slot {

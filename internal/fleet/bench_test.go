@@ -84,7 +84,7 @@ func BenchmarkRatioColdStart(b *testing.B) {
 		tree := hashed(m)
 		runtime.GC()
 		start = time.Now()
-		f, err := loader().Load(tree)
+		f, err := loader().Load(b.Context(), tree)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -134,6 +134,8 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 	}()
 	var openErr error
 	data := r.data // a copy: the rendering counts what it uses
+	data.budget = l.budget
+	data.budget.at(k.tmpl.src)
 	out, err := k.tmpl.tmpl.execute(&data, func(name string) (string, error) {
 		v, err := l.Open(t, r.keySource(name))
 		if err != nil {
@@ -156,7 +158,7 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 
 // knownReason is the reason of an error that is our own, and so holds no value.
 func knownReason(err error) string {
-	for _, e := range []error{errOutput, errTurns, errEnvBreak, errEnvText, errEnvControl} {
+	for _, e := range []error{errOutput, errTurns, errCalls, errText, errEnvBreak, errEnvText, errEnvControl} {
 		if errors.Is(err, e) {
 			return ": " + e.Error()
 		}

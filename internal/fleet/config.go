@@ -276,24 +276,10 @@ func readersOf(t *text, f *fleetFile) (Readers, Problems) {
 	tell := func(at pos, format string, args ...any) {
 		problems = append(problems, problemAt(t.file, t.data, at, format, args...))
 	}
+	hints := hints{}
 	r := Readers{Names: map[string][]string{}, Allow: f.Verify.Allow.strings()}
 	isRule := func(name string) bool { return strings.ContainsAny(name, "/*?[") }
-	var expand func(name string, seen []string) []string
-	expand = func(name string, seen []string) []string {
-		e, ok := f.Readers.get(name)
-		if !ok || slices.Contains(seen, name) {
-			return nil
-		}
-		var out []string
-		for _, s := range e.Value {
-			if recipient(s.S) {
-				out = append(out, s.S)
-			} else {
-				out = append(out, expand(s.S, append(seen, name))...)
-			}
-		}
-		return out
-	}
+	g := newReaderGroups(f.Readers)
 	var names []string
 	for _, e := range f.Readers {
 		if !isRule(e.Key) {
@@ -303,13 +289,13 @@ func readersOf(t *text, f *fleetFile) (Readers, Problems) {
 	for _, e := range f.Readers {
 		for _, s := range e.Value {
 			switch {
-			case recipient(s.S) || slices.Contains(names, s.S) && s.S != e.Key:
+			case recipient(s.S) || s.S != e.Key && !isRule(s.S) && g.known(s.S):
 			case strings.HasPrefix(s.S, "AGE-SECRET-KEY-"):
 				// the value itself must not be repeated in a message
 				p := &Problem{File: t.file, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
 				problems = append(problems, p)
 			default:
-				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, didYouMean(s.S, names))
+				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.didYouMean(s.S, names))
 			}
 		}
 		if len(e.Value) == 0 {
@@ -319,15 +305,16 @@ func readersOf(t *text, f *fleetFile) (Readers, Problems) {
 			if !nameRule.MatchString(e.Key) {
 				tell(e.At, "bad name %q for a reader: %s", e.Key, nameWords)
 			}
-			out := expand(e.Key, nil)
-			slices.Sort(out)
-			r.Names[e.Key] = slices.Compact(out)
+			r.Names[e.Key] = g.expand(e.Key)
 			continue
 		}
 		if _, err := path.Match(e.Key, ""); err != nil {
 			tell(e.At, "readers: bad pattern %q", e.Key)
 		}
 		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.strings(), File: t.file, Line: e.At.Line})
+	}
+	if g.spent() {
+		tell(pos{1, 1}, "readers: the groups name each other too often to follow")
 	}
 	return r, problems
 }
@@ -591,9 +578,10 @@ func (m *configMaker) finish() {
 		}
 	}
 	m.jumps()
+	names, hints := sortedKeys(tags), hints{}
 	for _, g := range m.file.Groups {
 		if !tags[g.Key] {
-			m.warn(m.main, g.At, "no host has the tag %s%s", g.Key, didYouMean(g.Key, sortedKeys(tags)))
+			m.warn(m.main, g.At, "no host has the tag %s%s", g.Key, hints.didYouMean(g.Key, names))
 		}
 	}
 }
@@ -609,32 +597,51 @@ func (h *hostFacts) place() string { return fmt.Sprintf("%s:%d", h.file.file, h.
 
 // jumps checks that every way through other hosts exists and ends.
 func (m *configMaker) jumps() {
-	for _, h := range m.hosts {
+	names, hints := sortedKeys(m.byName), hints{}
+	ends := make([]jumpState, len(m.hosts))
+	for i, h := range m.hosts {
 		at := h.host.Jump
 		if at == "" {
 			continue
 		}
 		if _, ok := m.byName[at]; !ok {
-			names := make([]string, len(m.hosts))
-			for i, o := range m.hosts {
-				names[i] = o.host.Name
-			}
-			m.tell(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.host.Name, at, didYouMean(at, names))
+			m.tell(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.host.Name, at, hints.didYouMean(at, names))
 			continue
 		}
-		for range len(m.hosts) + 1 {
-			i, ok := m.byName[at]
-			if !ok || m.hosts[i].host.Jump == "" {
-				at = ""
-				break
-			}
-			at = m.hosts[i].host.Jump
-			if at == h.host.Name {
-				break
-			}
-		}
-		if at != "" {
+		if m.circles(i, ends) {
 			m.tell(h.file, h.at, "host %s: jump goes round in a circle", h.host.Name)
 		}
 	}
+}
+
+// A jumpState says what is known of a host's way.
+type jumpState uint8
+
+const (
+	unseenJump jumpState = iota
+	openJump             // being followed
+	goodJump             // it ends
+	roundJump            // it leads into a circle, or is part of one
+)
+
+// circles tells whether the way to host i leads back to a host on it. Each host is followed once.
+func (m *configMaker) circles(first int, ends []jumpState) bool {
+	var way []int
+	end := goodJump
+	for i, more := first, true; more; {
+		if ends[i] == openJump || ends[i] == roundJump {
+			end = roundJump
+			break
+		}
+		if ends[i] == goodJump {
+			break
+		}
+		ends[i] = openJump
+		way = append(way, i)
+		i, more = m.byName[m.hosts[i].host.Jump]
+	}
+	for _, i := range way {
+		ends[i] = end
+	}
+	return ends[first] == roundJump
 }

@@ -130,7 +130,7 @@ func loader() *fleet.Loader {
 
 func mustLoad(t *testing.T, tree fs.FS) *fleet.Fleet {
 	t.Helper()
-	f, err := loader().Load(tree)
+	f, err := loader().Load(t.Context(), tree)
 	if err != nil {
 		t.Fatalf("Load: %v", err)
 	}

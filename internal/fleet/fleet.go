@@ -29,8 +29,9 @@ type Loader struct {
 	// Only a host with a package is asked for. Nil: never known.
 	Arch func(host string) string
 
-	mu    sync.Mutex
-	cache cache
+	mu     sync.Mutex
+	cache  cache
+	budget *budget // of the load under way
 }
 
 // A Fleet is everything one tree asks for. It is immutable, but for bundles that are made

@@ -17,7 +17,7 @@ import (
 // when nothing that matters differs from one of them, that one is the answer.
 func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*service, error) {
 	dir := "services/" + name
-	s := &service{name: name, treeHash: t.dirHash(dir), dirs: map[string]string{}, blobs: map[string]*blob{}, renders: map[renderKey]*rendered{}}
+	s := &service{name: name, treeHash: t.dirHash(dir), listing: newListing(), blobs: map[string]*blob{}, renders: map[renderKey]*rendered{}}
 	var old *service // whose listings serve
 	for _, e := range earlier {
 		if s.treeHash != "" && e.treeHash == s.treeHash {
@@ -34,7 +34,7 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 		if e.fingerprint == s.fingerprint {
 			// A README changed. Remember the new hash, so that the next load need not look.
 			// No other goroutine reads it: loads hold the loader's lock.
-			e.treeHash, e.dirs = s.treeHash, s.dirs
+			e.treeHash, e.listing = s.treeHash, s.listing
 			return e.service, nil
 		}
 	}
@@ -47,20 +47,15 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 // walk lists the folder; below a folder whose hash old knows, old's listing is taken.
 func (s *service) walk(t *tree, dir string, top bool, old *service) error {
 	h := t.dirHash(dir)
-	s.dirs[dir] = h
-	if !top && old != nil && h != "" && old.dirs[dir] == h && len(old.problems) == 0 {
-		for _, o := range old.objects {
-			if strings.HasPrefix(o.path, dir+"/") {
-				s.objects = append(s.objects, o)
-			}
-		}
-		for d, h := range old.dirs {
-			if strings.HasPrefix(d, dir+"/") {
-				s.dirs[d] = h
-			}
-		}
+	if !top && old != nil && len(old.problems) == 0 && s.listing.take(&old.listing, dir, h) {
 		return nil
 	}
+	if strings.Count(dir, "/") > maxFolderDepth {
+		s.tellFile(dir, "more than %d folders in each other", maxFolderDepth)
+		return nil
+	}
+	defer s.listing.begin(dir, h)()
+
 	os, err := t.list(dir)
 	if err != nil {
 		return err
@@ -124,7 +119,7 @@ func (s *service) build(t *tree, l *Loader) error {
 				return err
 			}
 			s.text.data = b.data
-			decodeYAML(s.text, &s.def)
+			decodeYAML(s.text, &s.def, l.budget)
 			s.problems = append(s.problems, s.text.problems...)
 		}
 	}
@@ -223,6 +218,9 @@ func badPath(p string) string {
 	if !utf8.ValidString(p) {
 		return "a path that is not UTF-8"
 	}
+	if tooLong(p) {
+		return fmt.Sprintf("a path longer than %d bytes, or a name in it longer than %d", maxPathLen, maxPathElement)
+	}
 	for _, c := range p {
 		if c < ' ' || c == 0x7f {
 			return "control characters in a path"
@@ -244,6 +242,19 @@ func badPath(p string) string {
 	return ""
 }
 
+// tooLong tells whether a host would refuse p for its length.
+func tooLong(p string) bool {
+	if len(p) > maxPathLen {
+		return true
+	}
+	for name := range strings.SplitSeq(p, "/") {
+		if len(name) > maxPathElement {
+			return true
+		}
+	}
+	return false
+}
+
 func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
@@ -254,6 +265,8 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 			s.tellFile(o.path, "%s", bad)
 		} else if f.target == "" || strings.ContainsAny(f.target, "\x00\n") {
 			s.tellFile(o.path, "a link to nowhere")
+		} else if len(f.target) > maxPathLen {
+			s.tellFile(o.path, "a link whose target is longer than %d bytes", maxPathLen)
 		}
 		s.files = append(s.files, f)
 		return nil

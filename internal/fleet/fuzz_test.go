@@ -16,7 +16,7 @@ func loadFuzz(t *testing.T, name string, data []byte) {
 		"services/svc/svc.service": {Data: []byte("[Service]\nExecStart=/bin/true\n")},
 	}
 	m[name] = &fstest.MapFile{Data: data}
-	f, err := (&Loader{}).Load(m)
+	f, err := (&Loader{}).Load(t.Context(), m)
 	var ps Problems
 	if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
 		t.Fatalf("Load = %v, want Problems", err)
@@ -113,7 +113,7 @@ func FuzzEnvQuote(f *testing.F) {
 }
 
 func FuzzSelect(f *testing.F) {
-	fl, err := (&Loader{}).Load(fstest.MapFS{"bellhop.yaml": {Data: []byte("network: n\n")}})
+	fl, err := (&Loader{}).Load(f.Context(), fstest.MapFS{"bellhop.yaml": {Data: []byte("network: n\n")}})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func TestReadsOnlyWhatChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := loader()
-			old, err := l.Load(hashed(base))
+			old, err := l.Load(t.Context(), hashed(base))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -120,7 +120,7 @@ func TestReadsOnlyWhatChanged(t *testing.T) {
 				before[h.Name] = mustBundle(t, old, h.Name)
 			}
 			tree := hashed(edited(base, c.edit))
-			now, err := l.Load(tree)
+			now, err := l.Load(t.Context(), tree)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,12 +159,12 @@ func TestRekeyChangesNoDigest(t *testing.T) {
 		return []byte(strings.ToLower(string(p))), err
 	}
 	base := designTree()
-	old, err := l.Load(hashed(base))
+	old, err := l.Load(t.Context(), hashed(base))
 	if err != nil {
 		t.Fatal(err)
 	}
 	was := mustBundle(t, old, "chrysalis").Digest
-	now, err := l.Load(hashed(edited(base, map[string]string{"secrets/withinbot.env.age": "token=1"})))
+	now, err := l.Load(t.Context(), hashed(edited(base, map[string]string{"secrets/withinbot.env.age": "token=1"})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,12 +176,12 @@ func TestRekeyChangesNoDigest(t *testing.T) {
 // Trees without hashes are read whole, and still keep their bundles.
 func TestSamePointerWithoutHashes(t *testing.T) {
 	l := loader()
-	old, err := l.Load(designTree())
+	old, err := l.Load(t.Context(), designTree())
 	if err != nil {
 		t.Fatal(err)
 	}
 	a, c := mustBundle(t, old, "lufta"), mustBundle(t, old, "chrysalis")
-	now, err := l.Load(edited(designTree(), map[string]string{"services/withinbot/files/etc/within/facts.txt": "new"}))
+	now, err := l.Load(t.Context(), edited(designTree(), map[string]string{"services/withinbot/files/etc/within/facts.txt": "new"}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestFleetTemplateFollowsOthers(t *testing.T) {
 		"services/printerfacts/files/etc/hosts.bellhop.tmpl": "{{ range .Fleet.Hosts }}{{ .Address }} {{ .Name }}\n{{ end }}",
 	})
 	l := loader()
-	old, err := l.Load(hashed(base))
+	old, err := l.Load(t.Context(), hashed(base))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func TestFleetTemplateFollowsOthers(t *testing.T) {
 	lufta := mustBundle(t, old, "lufta")
 	for step, to := range []string{"10.0.0.9", "10.0.0.10"} {
 		yaml := strings.Replace(designYAML(), "address: lufta.lan", "address: "+to, 1)
-		now, err := l.Load(hashed(edited(base, map[string]string{"bellhop.yaml": yaml})))
+		now, err := l.Load(t.Context(), hashed(edited(base, map[string]string{"bellhop.yaml": yaml})))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -227,18 +227,18 @@ func TestFleetTemplateFollowsOthers(t *testing.T) {
 
 func TestProblemsDoNotPoisonTheLoader(t *testing.T) {
 	l := loader()
-	old, err := l.Load(hashed(designTree()))
+	old, err := l.Load(t.Context(), hashed(designTree()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	was := mustBundle(t, old, "chrysalis")
-	if _, err := l.Load(hashed(edited(designTree(), map[string]string{"services/withinbot/service.yaml": "usr: x\n"}))); err == nil {
+	if _, err := l.Load(t.Context(), hashed(edited(designTree(), map[string]string{"services/withinbot/service.yaml": "usr: x\n"}))); err == nil {
 		t.Fatal("Load with an unknown field went through")
 	}
-	if _, err := l.Load(hashed(edited(designTree(), map[string]string{"bellhop.yaml": "network: [\n"}))); err == nil {
+	if _, err := l.Load(t.Context(), hashed(edited(designTree(), map[string]string{"bellhop.yaml": "network: [\n"}))); err == nil {
 		t.Fatal("Load of broken YAML went through")
 	}
-	now, err := l.Load(hashed(designTree()))
+	now, err := l.Load(t.Context(), hashed(designTree()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,13 +251,13 @@ func TestProblemsDoNotPoisonTheLoader(t *testing.T) {
 func TestHostsThatComeAndGo(t *testing.T) {
 	l := loader()
 	base := designTree()
-	old, err := l.Load(hashed(base))
+	old, err := l.Load(t.Context(), hashed(base))
 	if err != nil {
 		t.Fatal(err)
 	}
 	lufta, chrysalis := mustBundle(t, old, "lufta"), mustBundle(t, old, "chrysalis")
 	more := edited(base, map[string]string{"hosts/aaa.yaml": "address: 10.9.9.9\nhost_key: " + hostKey("aaa") + "\n"})
-	now, err := l.Load(hashed(more))
+	now, err := l.Load(t.Context(), hashed(more))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,14 +271,14 @@ func TestHostsThatComeAndGo(t *testing.T) {
 		t.Errorf("Changed = %v, want aaa", c)
 	}
 	// and a change that comes after the move finds its hosts
-	now, err = l.Load(hashed(edited(more, map[string]string{"services/withinbot/files/etc/within/facts.txt": "new"})))
+	now, err = l.Load(t.Context(), hashed(edited(more, map[string]string{"services/withinbot/files/etc/within/facts.txt": "new"})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if mustBundle(t, now, "lufta") != lufta || mustBundle(t, now, "chrysalis").Digest == chrysalis.Digest {
 		t.Error("the change reached the wrong host")
 	}
-	back, err := l.Load(hashed(base))
+	back, err := l.Load(t.Context(), hashed(base))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,11 +305,11 @@ func TestIncrementalEqualsFresh(t *testing.T) {
 	l := loader()
 	for step, e := range edits {
 		tree := hashed(edited(base, e))
-		warm, err := l.Load(tree)
+		warm, err := l.Load(t.Context(), tree)
 		if err != nil {
 			t.Fatalf("step %d: %v", step, err)
 		}
-		cold, err := loader().Load(tree)
+		cold, err := loader().Load(t.Context(), tree)
 		if err != nil {
 			t.Fatalf("step %d: %v", step, err)
 		}
@@ -330,7 +330,7 @@ func TestIncrementalEqualsFresh(t *testing.T) {
 func TestManyAtOnce(t *testing.T) {
 	l := loader()
 	base := bigTree(200)
-	first, err := l.Load(&plainTree{base})
+	first, err := l.Load(t.Context(), &plainTree{base})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +353,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	for i := range 5 {
-		if _, err := l.Load(&plainTree{edited(base, map[string]string{"services/s003/files/etc/s003/3.conf": fmt.Sprint(i)})}); err != nil {
+		if _, err := l.Load(t.Context(), &plainTree{edited(base, map[string]string{"services/s003/files/etc/s003/3.conf": fmt.Sprint(i)})}); err != nil {
 			t.Error(err)
 		}
 	}

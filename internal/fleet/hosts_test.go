@@ -110,7 +110,7 @@ verify:
 		Rules: []fleet.Rule{{Pattern: "secrets/web/*", Readers: []string{"admins", "deployer"}, File: "bellhop.yaml", Line: 8}, {Pattern: "secrets/*.age", Readers: []string{"cadey"}, File: "bellhop.yaml", Line: 9}},
 		Allow: []string{"test/fixture.key"},
 	}
-	got, err := fleet.ReadReaders(m)
+	got, err := fleet.ReadReaders(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}

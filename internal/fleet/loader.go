@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -72,11 +73,40 @@ func (l *Loader) newest() fs.FS {
 	return nil
 }
 
-// Load reads tree. The error is Problems when the config is at fault, all of it at once.
-func (l *Loader) Load(fsys fs.FS) (*Fleet, error) {
+// Load reads tree, within the bounds of a budget. The error is Problems when the config is at fault, all of it at once.
+func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t := newTree(fsys)
+
+	l.budget = newBudget(ctx)
+	defer func() { l.budget = nil }()
+	f, err := l.load(newTree(fsys, l.budget))
+	if err == nil {
+		err = l.budget.ended()
+	}
+	if l.budget.spent { // what was kept of this commit may be cut short
+		l.cache.forget()
+	}
+	if err != nil {
+		if ctx.Err() != nil { // the caller's end, and no fault of the commit
+			return nil, context.Cause(ctx)
+		}
+		if p, ended := l.budget.problem(err); ended {
+			return nil, Problems{p}
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// forget drops all but the newest tree, which bundles read from.
+func (c *cache) forget() {
+	t := c.tree.Load()
+	*c = cache{}
+	c.tree.Store(t)
+}
+
+func (l *Loader) load(t *tree) (*Fleet, error) {
 	c := &l.cache
 	if c.blobs == nil {
 		c.blobs, c.keyDigests, c.ageFiles = map[string]*blob{}, map[string]string{}, map[string]string{}
@@ -111,7 +141,7 @@ func (l *Loader) Load(fsys fs.FS) (*Fleet, error) {
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)
 	}
-	t.read = map[string][]byte{} // served their purpose; secrets would stay otherwise
+	t.read, t.budget = map[string][]byte{}, nil // served their purpose; secrets would stay otherwise
 	if err := refuse.err(); err != nil {
 		return nil, err
 	}
@@ -168,7 +198,7 @@ func (l *Loader) config(t *tree) (*config, error) {
 		if newBlob(data, false).lfs {
 			c.main.problem(pos{1, 1}, "a git-lfs pointer, not the file itself")
 		} else {
-			decodeYAML(c.main, c.mainFile)
+			decodeYAML(c.main, c.mainFile, l.budget)
 		}
 	}
 	cfg := makeConfig(c.main, c.mainFile, own)
@@ -219,7 +249,7 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 				return nil, nil, err
 			}
 			h = &hostText{name: name, text: &text{file: o.path, data: data, hash: hash}}
-			decodeYAML(h.text, &h.file)
+			decodeYAML(h.text, &h.file, l.budget)
 		}
 		fresh[key] = h
 		out = append(out, h)
@@ -364,16 +394,19 @@ func (st *serviceState) look(l *Loader, t *tree, k keySpec, src string) error {
 
 // missingFile says that the age file src of a key is not in the tree.
 func missingFile(t *tree, s *service, k keySpec, src string) *Problem {
-	os, _ := t.list(path.Dir(src))
-	names := make([]string, len(os))
-	for i, o := range os {
-		names[i] = o.path
+	var names []string
+	if t.hints.given < maxProblems { // each costs a look at the folder
+		os, _ := t.list(path.Dir(src))
+		for _, o := range os {
+			names = append(names, o.path)
+		}
 	}
+	meant := t.hints.didYouMean(src, names)
 	file, data, at := s.text.file, s.text.data, k.at
 	if k.tmpl != nil {
 		file, data, at = k.tmpl.src, k.tmpl.blob.data, k.tmpl.tmpl.keyAt
 	}
-	return problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, didYouMean(src, names))
+	return problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
 }
 
 const ageMagic = "age-encryption.org/v1\n"

@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"bellhop/internal/plain"
@@ -18,7 +20,13 @@ type Problem struct {
 	Host    string // set: it concerns this host alone; "": it refuses the whole push
 	Message string
 	Warning bool // told, and nothing is refused
+
+	text []byte // of the file, until Source is cut out of it
+	more int    // problems of the file that this one stands for
 }
+
+// maxProblems is how many problems are told; the rest are counted.
+const maxProblems = 100
 
 // Error is one problem as compilers write it: file:line:column: message, and below it the
 // source line.
@@ -55,13 +63,89 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sort orders ps by place and drops what is told twice.
+// sort orders ps by place, drops what is told twice, and keeps the first maxProblems with their
+// source lines. A last one counts the rest.
 func (ps Problems) sort() Problems {
 	slices.SortStableFunc(ps, func(a, b *Problem) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.more, b.more), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Host, b.Host), cmp.Compare(a.Message, b.Message))
 	})
-	return slices.CompactFunc(ps, func(a, b *Problem) bool { return *a == *b })
+	ps = slices.CompactFunc(ps, func(a, b *Problem) bool {
+		return a.File == b.File && a.Line == b.Line && a.Column == b.Column && a.Host == b.Host && a.Message == b.Message && a.Warning == b.Warning
+	})
+	return ps.cut().cite()
+}
+
+// cut keeps the first maxProblems.
+func (ps Problems) cut() Problems {
+	if len(ps) <= maxProblems {
+		return ps
+	}
+	rest := 0
+	for _, p := range ps[maxProblems:] {
+		rest += max(1, p.more)
+	}
+	last := &Problem{File: ps[maxProblems].File, Host: ps[maxProblems].Host, Warning: ps[maxProblems].Warning, more: rest}
+	last.Message = fmt.Sprintf("and %s more", thousands(rest))
+	return append(slices.Clone(ps[:maxProblems]), last)
+}
+
+// cite fills in the source lines. Problems of one file stand in the order of its lines, so
+// each file is gone through once.
+func (ps Problems) cite() Problems {
+	var c citer
+	for _, p := range ps {
+		if p.text != nil {
+			p.Source, p.text = c.line(p.text, p.Line), nil
+		}
+	}
+	return ps
+}
+
+// A citer finds lines of a text that are asked for in order.
+type citer struct {
+	text []byte
+	rest []byte // from line at on
+	at   int
+	seen int // bytes gone through, for tests
+}
+
+// line is line n of text, cut to what a terminal shows; "" when there is none.
+func (c *citer) line(text []byte, n int) string {
+	if n <= 0 || len(text) == 0 {
+		return ""
+	}
+
+	same := len(c.text) == len(text) && &c.text[0] == &text[0]
+	if !same || n < c.at {
+		c.text, c.rest, c.at = text, text, 1
+	}
+
+	for c.at < n {
+		i := bytes.IndexByte(c.rest, '\n')
+		if i < 0 {
+			return ""
+		}
+		c.rest = c.rest[i+1:]
+		c.at++
+		c.seen += i + 1
+	}
+
+	line := c.rest[:min(len(c.rest), 201)]
+	if i := bytes.IndexByte(line, '\n'); i >= 0 {
+		line = line[:i]
+	}
+	line = line[:min(len(line), 200)]
+	return strings.ToValidUTF8(strings.TrimRight(string(line), "\r"), "\ufffd")
+}
+
+// thousands writes n as people read it: 99,900.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
 }
 
 // split parts what refuses from what is only told.
@@ -84,13 +168,16 @@ func (ps Problems) err() error {
 	return ps
 }
 
+// maxCandidates bounds a search for what a typist meant.
+const maxCandidates = 10_000
+
 // near is the candidate that a typist most likely meant by name, or "".
 func near(name string, candidates []string) string {
 	best, dist := "", 3
 	if len(name) < 5 {
 		dist = 2
 	}
-	for _, c := range candidates {
+	for _, c := range candidates[:min(len(candidates), maxCandidates)] {
 		if d := distance(strings.ToLower(name), strings.ToLower(c), dist); d < dist {
 			best, dist = c, d
 		}
@@ -104,6 +191,16 @@ func didYouMean(name string, candidates []string) string {
 		return fmt.Sprintf("; did you mean %q?", c)
 	}
 	return ""
+}
+
+// hints bounds how often suggestions are looked for: among many names each costs a look at all.
+type hints struct{ given int }
+
+func (h *hints) didYouMean(name string, candidates []string) string {
+	if h.given++; h.given > maxProblems {
+		return ""
+	}
+	return didYouMean(name, candidates)
 }
 
 // distance counts the edits (insert, drop, change, swap of neighbours) between a and b; it

@@ -120,7 +120,7 @@ func TestProblems(t *testing.T) {
 		"template: no such function": {"", map[string]string{"services/svc/files/etc/x.tmpl": `{{ now }}`}, []string{`function "now" not defined`}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := loader().Load(small(c.service, c.more))
+			_, err := loader().Load(t.Context(), small(c.service, c.more))
 			var ps fleet.Problems
 			if !errors.As(err, &ps) {
 				t.Fatalf("Load = %v, want Problems", err)
@@ -146,7 +146,7 @@ func TestManyProblemsAtOnce(t *testing.T) {
 		"services/other/service.yaml":   "nets: 1\n",
 		"bellhop.yaml":                  "netwrk: n\nhosts:\n  a: { address: x, host_key: y }\n  b: { addres: x }\n",
 	})
-	_, err := loader().Load(m)
+	_, err := loader().Load(t.Context(), m)
 	var ps fleet.Problems
 	if !errors.As(err, &ps) {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestManyProblemsAtOnce(t *testing.T) {
 }
 
 func TestNoConfig(t *testing.T) {
-	_, err := loader().Load(fstest.MapFS{})
+	_, err := loader().Load(t.Context(), fstest.MapFS{})
 	if err == nil || !strings.Contains(err.Error(), "bellhop.yaml: missing") {
 		t.Errorf("Load of nothing = %v", err)
 	}
@@ -192,7 +192,7 @@ func TestTreeTraps(t *testing.T) {
 			maps.DeleteFunc(m, func(name string, _ *fstest.MapFile) bool { return strings.HasPrefix(name, "services/") })
 		}
 		m[c.path] = &fstest.MapFile{Mode: c.mode, Data: []byte("k.age")}
-		_, err := loader().Load(m)
+		_, err := loader().Load(t.Context(), m)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: Load = %v, want %q", name, err, c.want)
 		}
@@ -213,7 +213,7 @@ func TestProblemsOfOneHost(t *testing.T) {
 		"architecture is unknown": {"package: { url: 'https://e.com/{arch}.zip', sha256: { arm64: " + sha + " } }\n", "", "services/svc/service.yaml:1:10: a: the architecture is not known yet"},
 	} {
 		m := small(c.service, map[string]string{"bellhop.yaml": yaml, "secrets/k.age": c.secret})
-		f, err := loader().Load(m)
+		f, err := loader().Load(t.Context(), m)
 		if err != nil {
 			t.Fatalf("%s: Load = %v", name, err)
 		}
@@ -230,7 +230,7 @@ func TestArchIsRemembered(t *testing.T) {
 	l := loader()
 	arch := ""
 	l.Arch = func(string) string { return arch }
-	f, err := l.Load(small("package: { url: 'https://e.com/{arch}.zip', sha256: { arm64: "+sha+" } }\n", map[string]string{
+	f, err := l.Load(t.Context(), small("package: { url: 'https://e.com/{arch}.zip', sha256: { arm64: "+sha+" } }\n", map[string]string{
 		"bellhop.yaml": "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ", services: { svc: true } }\n"}))
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +267,7 @@ func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
 			"bellhop.yaml":                 "network: n\ndeployer: " + deployer + " bellhop\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ", user: " + c.user + ", services: { svc: true } }\n",
 			"services/svc/files/" + c.path: c.text,
 		})
-		_, err := new(fleet.Loader).Load(m)
+		_, err := new(fleet.Loader).Load(t.Context(), m)
 		if c.fine && err != nil || !c.fine && (err == nil || !strings.Contains(err.Error(), c.path+": host a: the deployer's key is not in it")) {
 			t.Errorf("%s of %s with %q: %v, want fine = %v", c.path, c.user, c.text, err, c.fine)
 		}
@@ -298,7 +298,7 @@ func TestNotSupportedYet(t *testing.T) {
 		if c.file == "service.yaml" {
 			m = small(c.text, nil)
 		}
-		if _, err := loader().Load(m); err == nil || !strings.Contains(err.Error(), c.place+": "+field+" is not supported yet") {
+		if _, err := loader().Load(t.Context(), m); err == nil || !strings.Contains(err.Error(), c.place+": "+field+" is not supported yet") {
 			t.Errorf("%s: %v\nwant it told at %s", field, err, c.place)
 		}
 		if err := validate(t, compile(t, c.file), c.text); err == nil {

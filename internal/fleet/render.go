@@ -41,7 +41,7 @@ type content struct {
 }
 
 // render is s for one host. Equal inputs give the same pointer.
-func (s *service) render(settings map[string]any, key string, host *hostView, fleet func() *fleetView) *rendered {
+func (s *service) render(settings map[string]any, key string, host *hostView, fleet func() *fleetView, b *budget) *rendered {
 	for _, k := range []renderKey{{settings: key}, {settings: key, host: host}} {
 		r := s.renders[k]
 		if r == nil {
@@ -58,7 +58,7 @@ func (s *service) render(settings map[string]any, key string, host *hostView, fl
 			}
 		}
 	}
-	r := s.renderNow(settings, host, fleet)
+	r := s.renderNow(settings, host, fleet, b)
 	mark := &rendered{data: templateData{usedHost: r.data.usedHost, usedFleet: r.data.usedFleet}}
 	switch {
 	case r.data.usedFleet:
@@ -80,9 +80,10 @@ func (s *service) usesTemplates() bool {
 		slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.tmpl != nil })
 }
 
-func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView) *rendered {
+func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView, b *budget) *rendered {
 	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}}
-	r.data = templateData{Settings: settings, host: host}
+	r.data = templateData{Settings: settings, host: host, budget: b}
+	defer func() { r.data.budget = nil }()
 	if s.usesTemplates() {
 		r.data.fleet = fleet()
 	}
@@ -153,6 +154,7 @@ func (r *rendered) file(f *fileSpec) {
 
 // fill renders a template without any secret.
 func (r *rendered) fill(t *tmpl, b *blob) ([]byte, bool) {
+	r.data.budget.at(t.src)
 	data, err := t.execute(&r.data, func(string) (string, error) { return "value", nil })
 	if err != nil {
 		at, msg := templateError(err)

@@ -13,7 +13,7 @@ func renderOf(t *testing.T, service, host, tmpl string) (string, error) {
 	t.Helper()
 	more := main2(host)
 	maps.Copy(more, map[string]string{"services/svc/files/etc/out.tmpl": tmpl})
-	f, err := loader().Load(small(service, more))
+	f, err := loader().Load(t.Context(), small(service, more))
 	if err != nil {
 		return "", err
 	}

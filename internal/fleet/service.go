@@ -16,9 +16,9 @@ import (
 type service struct {
 	name        string
 	fingerprint string
-	treeHash    string   // of the folder; "" when the tree knows none
-	objects     []object // files and links below it that matter
-	dirs        map[string]string
+	treeHash    string // of the folder; "" when the tree knows none
+	listing            // files and links below it that matter
+
 	text        *text // service.yaml
 	def         serviceFile
 	settings    map[string]any

@@ -128,8 +128,8 @@ func asDefault(def, v any) any {
 
 // unknown says that no folder has this service's name. Switching off what is not there only
 // warns: the line is what remains of a service that left.
-func (p place) unknown(names []string) *Problem {
-	q := problemAt(p.file.file, p.file.data, p.at, "no service %q: there is no folder services/%s%s", p.name, p.name, didYouMean(p.name, names))
+func (p place) unknown(meant string) *Problem {
+	q := problemAt(p.file.file, p.file.data, p.at, "no service %q: there is no folder services/%s%s", p.name, p.name, meant)
 	q.Warning = !p.sw.on()
 	return q
 }

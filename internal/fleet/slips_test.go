@@ -9,7 +9,7 @@ import (
 
 // A file that is no YAML has one problem: what is missing from it is no news.
 func TestBrokenYAML(t *testing.T) {
-	_, err := (&fleet.Loader{}).Load(tree(map[string]string{"bellhop.yaml": "network: n\nhosts:\n\tx: 1\n"}))
+	_, err := (&fleet.Loader{}).Load(t.Context(), tree(map[string]string{"bellhop.yaml": "network: n\nhosts:\n\tx: 1\n"}))
 	if err == nil || strings.Count(err.Error(), "bellhop.yaml:") != 1 || !strings.Contains(err.Error(), "bellhop.yaml:3:1") {
 		t.Errorf("Load = %v, want one problem, at 3:1", err)
 	}
@@ -29,7 +29,7 @@ func TestUnitFromWindows(t *testing.T) {
 func TestUnknownSection(t *testing.T) {
 	m := main2("{ svc: true }")
 	m["services/svc/svc.service"] = "[Unit]\nDescription=x\n[Servce]\nExecStart=/bin/true\n[X-Ours]\na=b\n"
-	f, err := (&fleet.Loader{}).Load(tree(m))
+	f, err := (&fleet.Loader{}).Load(t.Context(), tree(m))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func TestEmptyUnit(t *testing.T) {
 	m := main2("{ svc: true }")
 	m["services/svc/new.timer"] = ""
 	m["services/svc/svc.service.d/x.conf"] = ""
-	_, err := (&fleet.Loader{}).Load(tree(m))
+	_, err := (&fleet.Loader{}).Load(t.Context(), tree(m))
 	if err == nil || !strings.Contains(err.Error(), "services/svc/new.timer: is empty") || strings.Contains(err.Error(), "x.conf") {
 		t.Errorf("Load = %v, want that new.timer is empty", err)
 	}
@@ -52,7 +52,7 @@ func TestEmptyUnit(t *testing.T) {
 // What lies on a tmpfs is gone with the next boot.
 func TestFilesThatABootTakesAway(t *testing.T) {
 	for path, warns := range map[string]bool{"run/foo/x": true, "tmp/x": true, "etc/run/x": false, "var/tmp/x": false, "runner": false} {
-		f, err := new(fleet.Loader).Load(small("", map[string]string{"services/svc/files/" + path: "x"}))
+		f, err := new(fleet.Loader).Load(t.Context(), small("", map[string]string{"services/svc/files/" + path: "x"}))
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}

@@ -58,7 +58,7 @@ func TestSourceOfHost(t *testing.T) {
 
 // Offline, as check and CI load it, the file is missed alike.
 func TestSourceOffline(t *testing.T) {
-	f, err := (&fleet.Loader{}).Load(wgTree(wgService, nil))
+	f, err := (&fleet.Loader{}).Load(t.Context(), wgTree(wgService, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestSourceProblems(t *testing.T) {
 		"out of secrets": {"keys: { k: { source: 'hosts/{host}.age' } }\n", "want an age file"},
 		"dots":           {"keys: { k: { source: 'secrets/../{host}.age' } }\n", "want an age file"},
 	} {
-		if _, err := loader().Load(wgTree(c.service, nil)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := loader().Load(t.Context(), wgTree(c.service, nil)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant %s", name, err, c.want)
 		}
 	}
@@ -160,13 +160,13 @@ func TestSourceSharedBySetting(t *testing.T) {
 // A later tree that brings the file, or another value in it, changes the host whose file it is.
 func TestSourceComesLater(t *testing.T) {
 	l := loader()
-	before, err := l.Load(wgTree(wgService, nil))
+	before, err := l.Load(t.Context(), wgTree(wgService, nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	was := mustBundle(t, before, "chrysalis").Digest
 
-	after, err := l.Load(wgTree(wgService, map[string]string{"secrets/wg/ontos.age": "new", "secrets/wg/kos-mos.age": "changed"}))
+	after, err := l.Load(t.Context(), wgTree(wgService, map[string]string{"secrets/wg/ontos.age": "new", "secrets/wg/kos-mos.age": "changed"}))
 	if err != nil {
 		t.Fatal(err)
 	}

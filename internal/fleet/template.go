@@ -2,10 +2,10 @@ package fleet
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"regexp"
 	"slices"
@@ -16,15 +16,9 @@ import (
 	"unicode/utf8"
 )
 
-// Templates are bounded and pure. Bounded: the output is capped, and so are the turns of all
-// loops together, since an empty loop writes nothing and still never ends. Pure: there is no
+// Templates are bounded and pure. Bounded: see work, and what is parsed is scanned first. Pure: there is no
 // clock, no chance, no environment, no file, so that one tree gives one bundle. A key's value
 // goes through once: what it holds is never read as template again.
-
-const (
-	maxOutput = 1 << 20
-	maxTurns  = 1_000_000
-)
 
 // A tmpl is a parsed template of the repo.
 type tmpl struct {
@@ -35,41 +29,8 @@ type tmpl struct {
 	keys   []string // that it names, sorted
 }
 
-var pureFuncs = scalarFuncs(template.FuncMap{
-	"env":   EnvQuote,
-	"trim":  strings.TrimSpace,
-	"lower": strings.ToLower,
-	"upper": strings.ToUpper,
-	"split": func(sep, s string) []string { return strings.Split(s, sep) },
-	"join":  join,
-	"replace": func(old, new, s string) string {
-		if old == "" {
-			return s // strings.ReplaceAll would put new between all letters
-		}
-		return strings.ReplaceAll(s, old, new)
-	},
-	"indent": func(n int, s string) (string, error) {
-		if n < 0 || n > 80 {
-			return "", fmt.Errorf("indent by %d", n)
-		}
-		return strings.ReplaceAll(s, "\n", "\n"+strings.Repeat(" ", n)), nil
-	},
-	"json":   toJSON,
-	"base64": func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) },
-	"default": func(def, v any) any {
-		if v == nil || v == "" {
-			return def
-		}
-		return v
-	},
-	// The two that each execution replaces.
-	"key":     func(string) (string, error) { return "", errors.New("no keys here") },
-	turnsWord: func() (string, error) { return "", nil },
-})
-
-// turnsWord is called at every turn of a loop. A template that names it itself only uses up
-// its own turns.
-const turnsWord = "bellhopTurn"
+// pureFuncs are known to the parser; each execution has its own, which count.
+var pureFuncs = newExecution().funcs
 
 func join(sep string, v any) (string, error) {
 	switch v := v.(type) {
@@ -141,9 +102,7 @@ func (s *service) template(src string, b *blob) *tmpl {
 		}
 		w := &walker{tmpl: out, text: string(b.data), tell: tell}
 		w.list(one.Root)
-		if one.Name() != src { // a define may call itself
-			one.Root.Nodes = slices.Insert(one.Root.Nodes, 0, turnNode())
-		}
+		one.Root.Nodes = append(slices.Insert(one.Root.Nodes, 0, wordNode(enterWord)), wordNode(leaveWord))
 	}
 	slices.Sort(out.keys)
 	out.keys = slices.Compact(out.keys)
@@ -156,12 +115,15 @@ func parseTemplate(src, text string) (t *template.Template, err error) {
 			err = fmt.Errorf("template: %s:1: not readable as a template", src)
 		}
 	}()
+	if err := scanTemplate(src, text); err != nil {
+		return nil, err
+	}
 	return template.New(src).Option("missingkey=error").Funcs(pureFuncs).Parse(text)
 }
 
-// turnNode is the action {{ bellhopTurn }}.
-func turnNode() parse.Node {
-	t, err := template.New("turn").Funcs(pureFuncs).Parse("{{" + turnsWord + "}}")
+// wordNode is the action {{ word }}.
+func wordNode(word string) parse.Node {
+	t, err := template.New("word").Funcs(pureFuncs).Parse("{{" + word + "}}")
 	if err != nil {
 		panic(err)
 	}
@@ -189,7 +151,7 @@ func (w *walker) list(l *parse.ListNode) {
 			w.branch(&n.BranchNode)
 		case *parse.RangeNode:
 			w.branch(&n.BranchNode)
-			n.List.Nodes = slices.Insert(n.List.Nodes, 0, turnNode())
+			n.List.Nodes = slices.Insert(n.List.Nodes, 0, wordNode(turnsWord))
 		case *parse.TemplateNode:
 			w.pipe(n.Pipe)
 		}
@@ -259,9 +221,6 @@ func templateError(err error) (pos, string) {
 	return pos{line, col + 1}, msg[len(m[0]):]
 }
 
-var errOutput = errors.New("the output is larger than 1 MiB")
-var errTurns = errors.New("loops turn more than a million times")
-
 // A capped buffer refuses to grow past maxOutput.
 type capped struct{ bytes.Buffer }
 
@@ -278,18 +237,18 @@ func (t *tmpl) execute(data *templateData, values func(name string) (string, err
 	if err != nil {
 		return nil, err
 	}
-	turns := 0
-	c.Funcs(template.FuncMap{
-		"key": values,
-		turnsWord: func() (string, error) {
-			if turns++; turns > maxTurns {
-				return "", errTurns
-			}
-			return "", nil
-		},
-	})
+	x := executions.Get().(*execution)
+	defer executions.Put(x)
+	x.work, x.values = work{budget: data.budget}, values
+	defer func() { x.work, x.values = work{}, nil }()
+	c.Funcs(x.funcs)
+
 	var out capped
 	if err := c.Execute(&out, data); err != nil {
+		clear(out.Bytes())
+		return nil, err
+	}
+	if err := data.budget.output(out.Len()); err != nil {
 		clear(out.Bytes())
 		return nil, err
 	}
@@ -305,6 +264,7 @@ type templateData struct {
 	fleet     *fleetView
 	usedHost  bool
 	usedFleet bool
+	budget    *budget // that executions draw from; nil: none
 }
 
 // Host is the host that the file is for.
@@ -316,11 +276,8 @@ func (d *templateData) Vars() map[string]any { return d.Host().Vars }
 // Fleet is all hosts.
 func (d *templateData) Fleet() *fleetView { d.usedFleet = true; return d.fleet }
 
-// String keeps {{ . }} from printing pointers.
-func (d *templateData) String() string { return "bellhop" }
-
-// GoString keeps printf "%#v" from it.
-func (d *templateData) GoString() string { return "bellhop" }
+// Format keeps every verb of printf from the fields, which hold addresses of memory.
+func (d *templateData) Format(f fmt.State, _ rune) { io.WriteString(f, "bellhop") }
 
 // A hostView is what a template may know of a host.
 type hostView struct {
@@ -350,8 +307,8 @@ func (h *hostView) Has(tag string) bool { return slices.Contains(h.Tags, tag) }
 // Runs tells whether a service is switched on.
 func (h *hostView) Runs(service string) bool { return slices.Contains(h.Services, service) }
 
-func (h *hostView) String() string   { return h.Name }
-func (h *hostView) GoString() string { return h.Name }
+// Format prints the name, whatever the verb.
+func (h *hostView) Format(f fmt.State, _ rune) { io.WriteString(f, h.Name) }
 
 // A fleetView is what a template may know of all hosts.
 type fleetView struct {
@@ -391,8 +348,8 @@ func (f *fleetView) Running(service string) []*hostView {
 	return out
 }
 
-func (f *fleetView) String() string   { return f.Network }
-func (f *fleetView) GoString() string { return f.Network }
+// Format prints the network, whatever the verb.
+func (f *fleetView) Format(s fmt.State, _ rune) { io.WriteString(s, f.Network) }
 
 func viewOf(h *Host) *hostView {
 	v := &hostView{Name: h.Name, arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings, Vars: h.Vars}

@@ -25,11 +25,13 @@ type tree struct {
 	fs.FS
 	hasher hasher
 	read   map[string][]byte // what was read for its hash
+	budget *budget
+	hints  hints
 }
 
-func newTree(fsys fs.FS) *tree {
+func newTree(fsys fs.FS, b *budget) *tree {
 	h, _ := fsys.(hasher)
-	return &tree{FS: fsys, hasher: h, read: map[string][]byte{}}
+	return &tree{FS: fsys, hasher: h, read: map[string][]byte{}, budget: b}
 }
 
 // dirHash names the whole content of a folder, where the tree knows it.
@@ -64,7 +66,12 @@ func (t *tree) bytes(name string) ([]byte, error) {
 	if data, ok := t.read[name]; ok {
 		return data, nil
 	}
-	return readBlob(t.FS, name)
+	t.budget.at(name)
+	data, err := readBlob(t.FS, name)
+	if err != nil {
+		return nil, err
+	}
+	return data, t.budget.read(int64(len(data)))
 }
 
 func readBlob(fsys fs.FS, name string) ([]byte, error) {
@@ -105,7 +112,11 @@ func (o object) name() string { return path.Base(o.path) }
 
 // list lists one folder, without what is below. Hashes are not filled in.
 func (t *tree) list(dir string) ([]object, error) {
+	t.budget.at(dir)
 	des, err := fs.ReadDir(t.FS, dir)
+	if err == nil {
+		err = t.budget.list(len(des))
+	}
 	if err != nil {
 		return nil, err
 	}

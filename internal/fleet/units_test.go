@@ -225,12 +225,12 @@ func TestServicesThatCollide(t *testing.T) {
 		for f, data := range c.files {
 			m[f] = data
 		}
-		_, err := loader().Load(tree(m))
+		_, err := loader().Load(t.Context(), tree(m))
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%s: Load = %v, want %q", name, err, c.want)
 		}
 		m["bellhop.yaml"] = strings.Replace(m["bellhop.yaml"], "b: true", "b: false", 1)
-		if _, err := loader().Load(tree(m)); err != nil {
+		if _, err := loader().Load(t.Context(), tree(m)); err != nil {
 			t.Errorf("%s, but on no host together: Load = %v", name, err)
 		}
 	}
@@ -297,7 +297,7 @@ func TestSecretTemplateErrorsHoldNoValue(t *testing.T) {
 		"a function that fails":      `{{ slice (key "k") 3 2 }}`,
 	} {
 		m := small("", map[string]string{"services/svc/files/etc/x.tmpl": tmpl, "secrets/k.age": canary + "\nx"})
-		f, err := loader().Load(m)
+		f, err := loader().Load(t.Context(), m)
 		if err == nil {
 			_, err = f.Bundle("a")
 		}
@@ -311,7 +311,7 @@ func TestOffline(t *testing.T) {
 	m := designTree()
 	m["secrets/withinbot.env.age"] = file("broken")
 	l := &fleet.Loader{}
-	f, err := l.Load(m)
+	f, err := l.Load(t.Context(), m)
 	if err != nil {
 		t.Fatal(err)
 	}

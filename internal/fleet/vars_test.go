@@ -42,11 +42,11 @@ func TestVarsProblems(t *testing.T) {
 		"null":             {"  x: { vars: { r: } }\n  y: {}\n", "", "", "bellhop.yaml:4:"},
 		"twice":            {"  x: { vars: { r: 1, r: 2 } }\n  y: {}\n", "", "", `"r" stands here a second time`},
 	} {
-		if _, err := loader().Load(tree(varsTree(c.groups, c.hosts, c.tmpl))); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := loader().Load(t.Context(), tree(varsTree(c.groups, c.hosts, c.tmpl))); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant %s", name, err, c.want)
 		}
 	}
-	if _, err := loader().Load(tree(varsTree("  x: { vars: { r: eu } }\n  y: { vars: { r: us } }\n", ", vars: { r: asia }", "{{ .Vars.r }}"))); err != nil {
+	if _, err := loader().Load(t.Context(), tree(varsTree("  x: { vars: { r: eu } }\n  y: { vars: { r: us } }\n", ", vars: { r: asia }", "{{ .Vars.r }}"))); err != nil {
 		t.Errorf("the host's own line does not decide: %v", err)
 	}
 }
@@ -55,14 +55,14 @@ func TestVarsProblems(t *testing.T) {
 func TestVarsChange(t *testing.T) {
 	files := varsTree("  x: {}\n  y: {}\n", ", vars: { wg_ip: 10.8.0.1 }", "{{ range .Fleet.Hosts }}{{ .Vars.wg_ip }} {{ end }}")
 	l := loader()
-	before, err := l.Load(tree(files))
+	before, err := l.Load(t.Context(), tree(files))
 	if err != nil {
 		t.Fatal(err)
 	}
 
 	changed := maps.Clone(files)
 	changed["hosts/b.yaml"] = strings.Replace(files["hosts/b.yaml"], "10.8.0.2", "10.8.0.3", 1)
-	after, err := l.Load(tree(changed))
+	after, err := l.Load(t.Context(), tree(changed))
 	if err != nil {
 		t.Fatal(err)
 	}

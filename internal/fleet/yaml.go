@@ -76,55 +76,53 @@ type text struct {
 	data     []byte
 	problems Problems
 	broken   bool // not YAML at all: what is missing from it is no news
+	budget   *budget
 }
+
+// maxFileProblems is how many problems of one file are kept; the rest are counted.
+const maxFileProblems = 1000
 
 // problem adds one at a place of the file.
 func (t *text) problem(at pos, format string, args ...any) {
-	t.problems = append(t.problems, problemAt(t.file, t.data, at, format, args...))
+	if len(t.problems) < maxFileProblems {
+		t.problems = append(t.problems, problemAt(t.file, t.data, at, format, args...))
+		return
+	}
+	if len(t.problems) == maxFileProblems {
+		t.problems = append(t.problems, &Problem{File: t.file})
+	}
+	rest := t.problems[maxFileProblems]
+	rest.more++
+	rest.Message = fmt.Sprintf("and %s more", thousands(rest.more))
 }
 
 func problemAt(file string, data []byte, at pos, format string, args ...any) *Problem {
-	p := &Problem{File: file, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...)}
-	p.Source = lineOf(data, at.Line)
-	return p
+	return &Problem{File: file, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...), text: data}
 }
 
-// lineOf is line n of data, cut to what a terminal shows.
-func lineOf(data []byte, n int) string {
-	if n <= 0 {
-		return ""
-	}
-	for ; n > 1; n-- {
-		i := bytes.IndexByte(data, '\n')
-		if i < 0 {
-			return ""
-		}
-		data = data[i+1:]
-	}
-	if i := bytes.IndexByte(data, '\n'); i >= 0 {
-		data = data[:i]
-	}
-	if len(data) > 200 {
-		data = data[:200]
-	}
-	return strings.ToValidUTF8(strings.TrimRight(string(data), "\r"), "�")
-}
-
-// maxNodes bounds what aliases can blow a file up to.
-const maxNodes = 5_000_000
+// Bounds on one YAML file.
+const (
+	maxNodes  = 1_000_000 // with what aliases repeat
+	maxTokens = 1_000_000
+	maxYAML   = 1 << 20 // bytes
+	maxMain   = 4 << 20 // bytes of bellhop.yaml, which may hold 20,000 hosts
+)
 
 type decoder struct {
 	*text
 	anchors map[string]ast.Node
-	open    int // aliases being followed
+	open    int // values being decoded, one in the other
 	nodes   int
 }
 
 // decodeYAML decodes t into v, a pointer to a struct. An empty file leaves v as it is.
-func decodeYAML(t *text, v any) {
+func decodeYAML(t *text, v any, b *budget) {
+	b.at(t.file)
+	t.budget = b
+	defer func() { t.budget = nil }()
 	d := &decoder{text: t}
 	body, ok := d.parse()
-	if t.broken = !ok; !ok || body == nil {
+	if t.broken = !ok; !ok || body == nil || d.endless(body) {
 		return
 	}
 	d.decode(body, reflect.ValueOf(v).Elem())
@@ -138,6 +136,10 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 			body, ok = nil, false
 		}
 	}()
+	if limit := d.limit(); len(d.data) > limit {
+		d.problem(pos{1, 1}, "larger than %d MiB", limit>>20)
+		return nil, false
+	}
 	if i := bytes.IndexByte(d.data, 0); i >= 0 {
 		d.problem(pos{1 + bytes.Count(d.data[:i], []byte("\n")), 1}, "a NUL byte has no place in YAML")
 		return nil, false
@@ -146,7 +148,11 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 		d.problem(pos{1, 1}, "the file begins with a byte order mark; save it without one")
 		return nil, false
 	}
-	f, err := parser.ParseBytes(d.data, 0, parser.AllowDuplicateMapKey())
+	tokens, ok := d.tokens()
+	if !ok {
+		return nil, false
+	}
+	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		at, msg := pos{1, 1}, err.Error()
 		if ye, isYAML := err.(yaml.Error); isYAML {
@@ -155,9 +161,14 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 				at = tokenAt(tk)
 			}
 		}
-		d.problem(at, "%s", plainly(msg, lineOf(d.data, at.Line)))
+		d.problem(at, "%s", plainly(msg, new(citer).line(d.data, at.Line)))
 		return nil, false
 	}
+	return d.document(f)
+}
+
+// document is the body of the only document.
+func (d *decoder) document(f *ast.File) (body ast.Node, ok bool) {
 	for _, doc := range f.Docs {
 		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
 			continue
@@ -169,6 +180,13 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 		body = doc.Body
 	}
 	return body, true
+}
+
+func (d *decoder) limit() int {
+	if d.file == "bellhop.yaml" {
+		return maxMain
+	}
+	return maxYAML
 }
 
 // bracketed is an address that YAML takes for a list with something behind it.
@@ -213,28 +231,16 @@ func (d *decoder) resolve(n ast.Node) (ast.Node, bool) {
 // resolveTag is resolve, with the last tag before the value; "" when there is none.
 func (d *decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 	for range 32 {
-		d.nodes++
-		if d.nodes > maxNodes {
-			if d.nodes == maxNodes+1 {
-				d.problem(nodeAt(n), "aliases make this file too large")
-			}
+		if d.spent(n) {
 			return nil, "", false
 		}
 		switch x := n.(type) {
 		case *ast.AnchorNode:
-			if d.anchors == nil {
-				d.anchors = map[string]ast.Node{}
-			}
-			name := x.Name.GetToken().Value
-			if d.anchors[name] == nil {
-				d.anchors[name] = x.Value
-			}
+			d.anchor(x)
 			n = x.Value
 		case *ast.AliasNode:
-			name := x.Value.GetToken().Value
-			to, ok := d.anchors[name]
+			to, ok := d.alias(x)
 			if !ok {
-				d.problem(nodeAt(x), "alias *%s has no anchor before it", name)
 				return nil, "", false
 			}
 			n = to
@@ -252,6 +258,41 @@ func (d *decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 	}
 	d.problem(nodeAt(n), "anchors and aliases are nested too deep")
 	return nil, "", false
+}
+
+// spent counts a node, and tells whether there were too many. That is told once, and ends the
+// decoding of everything that is left.
+func (d *decoder) spent(n ast.Node) bool {
+	d.nodes++
+	switch {
+	case d.nodes > maxNodes:
+	case d.nodes == maxNodes:
+		d.problem(nodeAt(n), "aliases make this file too large")
+	case !d.budget.node():
+		d.problem(nodeAt(n), "the YAML files of this commit have too many values in all")
+		d.nodes = maxNodes
+	}
+	return d.nodes >= maxNodes
+}
+
+func (d *decoder) anchor(x *ast.AnchorNode) {
+	if d.anchors == nil {
+		d.anchors = map[string]ast.Node{}
+	}
+	name := x.Name.GetToken().Value
+	if d.anchors[name] == nil {
+		d.anchors[name] = x.Value
+	}
+}
+
+// alias is what *NAME stands for.
+func (d *decoder) alias(x *ast.AliasNode) (ast.Node, bool) {
+	name := x.Value.GetToken().Value
+	to, ok := d.anchors[name]
+	if !ok {
+		d.problem(nodeAt(x), "alias *%s has no anchor before it", name)
+	}
+	return to, ok
 }
 
 // decode puts n into v by v's type.

@@ -1,0 +1,55 @@
+package fleet
+
+import (
+	"maps"
+	"slices"
+)
+
+// maxReaderSteps bounds what following all groups of readers: may cost.
+const maxReaderSteps = 2_000_000
+
+// readerGroups follows the groups of readers: to recipients. Each group is gone through once for
+// each name, however many other groups name it: groups of groups would else take time by powers
+// of two.
+type readerGroups struct {
+	lines map[string]list
+	steps int // entries looked at
+}
+
+func newReaderGroups(es entries[list]) *readerGroups {
+	g := &readerGroups{lines: make(map[string]list, len(es))}
+	for _, e := range es {
+		if _, dup := g.lines[e.Key]; !dup {
+			g.lines[e.Key] = e.Value
+		}
+	}
+	return g
+}
+
+func (g *readerGroups) known(name string) bool { _, ok := g.lines[name]; return ok }
+
+// spent tells whether the groups name each other more often than is followed.
+func (g *readerGroups) spent() bool { return g.steps > maxReaderSteps }
+
+// expand is every recipient that name comes to, sorted.
+func (g *readerGroups) expand(name string) []string {
+	recipients := map[string]bool{}
+	seen := map[string]bool{name: true}
+	open := []string{name}
+
+	for len(open) > 0 && !g.spent() {
+		last := len(open) - 1
+		name, open = open[last], open[:last]
+		for _, s := range g.lines[name] {
+			g.steps++
+			switch {
+			case recipient(s.S):
+				recipients[s.S] = true
+			case g.known(s.S) && !seen[s.S]:
+				seen[s.S] = true
+				open = append(open, s.S)
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(recipients))
+}
