@@ -319,7 +319,7 @@ func (d *demo) onChrysalis() error {
 	if err != nil {
 		return err
 	}
-	user, group, err := m.Host().Accounts.Owner("/run/keys/withinbot")
+	user, group, err := m.Owner("/run/keys/withinbot")
 	if err != nil {
 		return err
 	}

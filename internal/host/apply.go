@@ -125,7 +125,7 @@ func (r *run) preflight(ctx context.Context) error {
 		}
 		return err
 	}
-	if r.w, err = r.m.plan(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
+	if r.w, err = r.m.plan(ctx, &r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
 		return err
 	}
 	r.w.tellPlace(ctx)
@@ -220,7 +220,7 @@ func (r *run) prepare() error {
 		}
 	}
 	for _, f := range r.offer.Manifest.Files {
-		if err := r.bring(f.Digest, f.Path); err != nil {
+		if err := r.bring(f.Digest, f.Path, f.Size); err != nil {
 			return err
 		}
 	}
@@ -228,7 +228,7 @@ func (r *run) prepare() error {
 		if p.Want.Kind != aFile {
 			continue
 		}
-		if err := r.bring(p.Want.Digest, p.Path); err != nil {
+		if err := r.bring(p.Want.Digest, p.Path, maxUnknown); err != nil {
 			if _, wanted := r.w.next.Paths[p.Path]; wanted {
 				return err
 			}
@@ -240,8 +240,8 @@ func (r *run) prepare() error {
 }
 
 // bring makes sure that the blob store has digest: from what was staged, from bellhop's own
-// units, or from where it stands already.
-func (r *run) bring(digest, path string) error {
+// units, or from where it stands already, no more than size bytes of it.
+func (r *run) bring(digest, path string, size int64) error {
 	if r.m.hasBlob(digest) {
 		return nil
 	}
@@ -251,7 +251,7 @@ func (r *run) bring(digest, path string) error {
 	if os.Rename(r.m.staged(r.offer.Run, digest), r.m.blob(digest)) == nil && r.m.hasBlob(digest) {
 		return nil
 	}
-	if got, err := r.m.keepBlob(path); err != nil || got != digest {
+	if got, err := r.m.keepBlob(r.w.ctx, path, size); err != nil || got != digest {
 		return fmt.Errorf("the bytes of %s did not come", path)
 	}
 	return nil
@@ -278,50 +278,69 @@ func (r *run) begin() error {
 
 // keep stores what will be replaced. The journal has its digest already; only what the stop
 // of a service changed since is noted anew.
-func (r *run) keep(context.Context) error {
+func (r *run) keep(ctx context.Context) error {
 	var digests []string
+	in := &looker{m: r.m, ctx: ctx}
+	defer in.close()
 	for i := range r.w.puts {
 		p := &r.w.puts[i]
 		if r.w.cleared[p.Path] {
 			continue // a folder, which the run removes when it is empty
 		}
-		is, err := r.m.look(p.Path)
-		if r.w.way[p.Path] != "" {
-			is, err = thing{}, nil
-		}
+		digest, err := r.keepOne(in, p)
 		if err != nil {
 			return err
 		}
-		if is.Kind == foreign {
-			return fmt.Errorf("%s became a folder meanwhile", p.Path)
+		if digest != "" {
+			digests = append(digests, digest)
 		}
-		if is != p.Was {
-			r.changedMeanwhile(p, is)
-			if err := r.m.note(journalLine{Put: p}, true); err != nil {
-				return err
-			}
-		}
-		if is.Kind != aFile {
-			continue
-		}
-		if !r.m.hasBlob(is.Digest) {
-			if got, err := r.m.keepBlob(p.Path); err != nil || got != is.Digest {
-				return errors.Join(err, fmt.Errorf("%s keeps changing", p.Path))
-			}
-		}
-		digests = append(digests, is.Digest)
 	}
 	slices.Sort(digests)
 	return r.m.syncBlobs(slices.Compact(digests))
 }
 
-func (r *run) changedMeanwhile(p *put, is thing) {
+// keepOne stores what stands at the path of p, and returns the digest of its blob.
+func (r *run) keepOne(in *looker, p *put) (string, error) {
+	var is sight
+	if r.w.way[p.Path] == "" {
+		var err error
+		if is, err = in.look(p.Path, r.m.blobSize(p.Was.Digest)); err != nil {
+			return "", err
+		}
+	}
+	if is.Kind == foreign {
+		return "", fmt.Errorf("%s became a folder, or a very large file, meanwhile", p.Path)
+	}
+	if is.unread() { // what bellhop had there is what comes back
+		if p.Was.Kind == aFile && !r.m.hasBlob(p.Was.Digest) {
+			return "", fmt.Errorf("%s became too large to be kept", p.Path)
+		}
+		return p.Was.Digest, nil
+	}
+	if is.thing != p.Was {
+		r.changedMeanwhile(p, is)
+		if err := r.m.note(journalLine{Put: p}, true); err != nil {
+			return "", err
+		}
+	}
+	if is.Kind != aFile {
+		return "", nil
+	}
+	if !r.m.hasBlob(is.Digest) {
+		if got, err := r.m.keepBlob(in.ctx, p.Path, bundle.MaxBlob); err != nil || got != is.Digest {
+			return "", errors.Join(err, fmt.Errorf("%s keeps changing", p.Path))
+		}
+	}
+	return is.Digest, nil
+}
+
+func (r *run) changedMeanwhile(p *put, is sight) {
 	if o, ok := r.w.next.Paths[p.Path]; ok && o.Original == p.Was {
-		o.Original = is
+		o.Original = is.back()
 		r.w.next.Paths[p.Path] = o
 	}
-	r.w.editedMeanwhile(p.Path, is)
-	p.Was = is
+	r.w.editedMeanwhile(p.Path, is.thing)
+	p.Was, p.Shared = is.thing, is.Shared
 }
 
 func (r *run) files(context.Context) error {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -83,19 +84,32 @@ func (m *Machine) addBlob(r io.Reader) (string, error) {
 	return digest, os.Rename(f.Name(), m.blob(digest))
 }
 
-// keepBlob stores the file that stands at path, and returns its digest.
-func (m *Machine) keepBlob(path string) (string, error) {
+// keepBlob stores the file that stands at path, no more than size bytes of it, and returns its
+// digest.
+func (m *Machine) keepBlob(ctx context.Context, path string, size int64) (string, error) {
 	dir, name, err := m.parent(path, false)
 	if err != nil {
 		return "", err
 	}
 	defer dir.Close()
-	f, err := openRegular(dir, name)
+	f, _, err := openRegular(dir, name)
 	if err != nil {
 		return "", fmt.Errorf("keep %s: %w", path, err)
 	}
 	defer f.Close()
-	return m.addBlob(f)
+	return m.addBlob(io.LimitReader(reader{ctx, f}, size))
+}
+
+// blobSize is how many bytes the blob has; -1 when the store has none.
+func (m *Machine) blobSize(digest string) int64 {
+	if digest == "" {
+		return -1
+	}
+	st, err := os.Stat(m.blob(digest))
+	if err != nil {
+		return -1
+	}
+	return st.Size()
 }
 
 // syncBlobs makes sure that these blobs outlive a power cut.

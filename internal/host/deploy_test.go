@@ -121,13 +121,13 @@ func TestLinkKeepsItsOwner(t *testing.T) {
 	if err := os.Symlink("/srv/conf", b.path("/etc/bot/conf")); err != nil {
 		t.Fatal(err)
 	}
-	b.owners["/etc/bot/conf"] = [2]string{"cadey", "cadey"}
+	b.give("/etc/bot/conf", "cadey", "cadey")
 	b.deploy(bot("one"), bundle.OutcomeDone)
 	b.deploy(newLoad().file("/etc/other/x", "stays"), bundle.OutcomeDone)
 	if target, err := os.Readlink(b.path("/etc/bot/conf")); target != "/srv/conf" {
 		t.Fatalf("conf leads to %q, %v", target, err)
 	}
-	if got := b.owners["/etc/bot/conf"]; got != [2]string{"cadey", "cadey"} {
+	if got := b.ownerOf("/etc/bot/conf"); got != [2]string{"cadey", "cadey"} {
 		t.Errorf("conf belongs to %v, want cadey", got)
 	}
 }

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"os"
 	"time"
 )
@@ -26,4 +27,10 @@ func CapPackages(bytes int64, entries int) (undo func()) {
 	b, e := maxUnpacked, maxEntries
 	maxUnpacked, maxEntries = bytes, entries
 	return func() { maxUnpacked, maxEntries = b, e }
+}
+
+// Look says what is seen at a path.
+func Look(m *Machine, path string) (kind, digest string, mode uint32, user string, err error) {
+	is, err := m.look(context.Background(), path)
+	return is.Kind, is.Digest, is.Mode, is.User, err
 }

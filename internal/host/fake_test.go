@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
 )
@@ -36,7 +38,7 @@ type box struct {
 	users   map[string]host.Account
 	runsAs  map[string]string // a user's unit: while it runs, usermod refuses, as the real one does
 	groups  map[string]int
-	owners  map[string][2]string
+	owners  map[born][2]string // by inode: a rename keeps them
 	fsyncs  int
 	applied chan error
 	noApply bool
@@ -46,7 +48,7 @@ type box struct {
 func newBox(t testing.TB) *box {
 	b := &box{t: t, dir: t.TempDir(), boot: 1, loaded: map[string]bool{}, active: map[string]bool{}, ran: map[string]bool{}, failed: map[string]bool{},
 		enabled: map[string]bool{}, fail: map[string]bool{}, needs: map[string]string{}, users: map[string]host.Account{"root": {Name: "root", Group: "root"}},
-		groups: map[string]int{"root": 0, "keys": 1}, owners: map[string][2]string{}, applied: make(chan error, 10)}
+		groups: map[string]int{"root": 0, "keys": 1}, owners: map[born][2]string{}, applied: make(chan error, 10)}
 	b.m = &host.Machine{Root: b.dir, Systemd: b, Accounts: b, Mounts: b, Helper: "/usr/local/libexec/bellhop/current",
 		BootID: func() (string, error) { return fmt.Sprintf("boot-%d", b.boot), nil },
 		Fsyncs: func() { b.fsyncs++ }}
@@ -301,27 +303,61 @@ func (b *box) Usermod(_ context.Context, a host.Account) error {
 	return nil
 }
 
-func (b *box) Chown(_ *os.File, path, user, group string) error { return b.own(path, user, group) }
+// A born is an inode and when it was made: the number of one that is gone is used again.
+type born struct {
+	ino  uint64
+	sec  int64
+	nsec uint32
+}
 
-func (b *box) Lchown(_ *os.File, _, path, user, group string) error { return b.own(path, user, group) }
+func identify(fd int, path string) (born, error) {
+	var st unix.Statx_t
+	err := unix.Statx(fd, path, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st)
+	return born{st.Ino, st.Btime.Sec, st.Btime.Nsec}, err
+}
 
-func (b *box) own(path, user, group string) error {
+func (b *box) Chown(f *os.File, path, user, group string) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.users[user]; !ok {
 		return fmt.Errorf("no user %s", user)
 	}
-	b.owners[path] = [2]string{user, group}
-	return nil
+	id, err := identify(int(f.Fd()), "")
+	b.owners[id] = [2]string{user, group}
+	return err
 }
 
-func (b *box) Owner(path string) (string, string, error) {
+func (b *box) Owner(f *os.File, _ *unix.Stat_t) (string, string, error) {
+	id, err := identify(int(f.Fd()), "")
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if o, ok := b.owners[path]; ok {
-		return o[0], o[1], nil
+	if o, ok := b.owners[id]; ok {
+		return o[0], o[1], err
 	}
-	return "root", "root", nil
+	return "root", "root", err
+}
+
+// ownerOf tells whose a path is.
+func (b *box) ownerOf(p string) [2]string {
+	id, _ := identify(unix.AT_FDCWD, b.path(p))
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if o, ok := b.owners[id]; ok {
+		return o
+	}
+	return [2]string{"root", "root"}
+}
+
+// give gives a path away, as somebody on the host would.
+func (b *box) give(p, user, group string) {
+	b.t.Helper()
+	id, err := identify(unix.AT_FDCWD, b.path(p))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.owners[id] = [2]string{user, group}
 }
 
 func (b *box) Command(name string) bool { return name != "no-such-command" }

@@ -23,6 +23,27 @@ type put struct {
 	Path string `json:"path"`
 	Was  thing  `json:"was"`  // what stands there before the run
 	Want thing  `json:"want"` // what shall stand there
+
+	Shared bool `json:"shared,omitempty"` // somebody but root could have put Was there
+	Back   bool `json:"back,omitempty"`   // Want is what stood there once
+}
+
+// undone is the put that brings back what stood at p's path, where is stands now.
+func (p put) undone(is thing) put {
+	q := put{Path: p.Path, Was: is, Want: p.Was, Back: true}
+	if p.Shared {
+		q.Want = q.Want.plain()
+	}
+	return q
+}
+
+// mode is what the file of p gets in a folder. What comes back is setuid only where nobody but
+// root can have made it so.
+func (p put) mode(dir *folder) uint32 {
+	if p.Back && dir.Shared {
+		return p.Want.plain().Mode
+	}
+	return p.Want.Mode
 }
 
 func parentOf(p string) string { return path.Dir(path.Clean(p)) }
@@ -36,13 +57,13 @@ func beside(p string) string { return ".bellhop-" + bundle.DigestBytes([]byte(p)
 // for the length of the renames, and a half-written file never.
 type installer struct {
 	m       *Machine
-	step    func(path string)   // after each rename
-	folders map[string]*os.File // open, by path
+	step    func(path string)  // after each rename
+	folders map[string]*folder // open, by path
 }
 
 // install does what puts say. It may be done again after it was cut off.
 func (m *Machine) install(puts []put, step func(string)) error {
-	in := &installer{m: m, step: step, folders: map[string]*os.File{}}
+	in := &installer{m: m, step: step, folders: map[string]*folder{}}
 	err := in.run(puts)
 	for _, f := range in.folders {
 		f.Close()
@@ -78,7 +99,7 @@ func (in *installer) run(puts []put) error {
 		in.step(p.Path)
 	}
 	for _, f := range in.folders {
-		if err := in.m.sync(f); err != nil {
+		if err := in.m.sync(f.File); err != nil {
 			return err
 		}
 	}
@@ -94,7 +115,7 @@ func locked(err error) error {
 }
 
 // folder opens the folder of p once. To remove something no folder is made.
-func (in *installer) folder(p put) (*os.File, error) {
+func (in *installer) folder(p put) (*folder, error) {
 	dir := parentOf(p.Path)
 	if f := in.folders[dir]; f != nil {
 		return f, nil
@@ -115,23 +136,27 @@ func (in *installer) write(p put, sync bool) error {
 		return err
 	}
 	tmp := beside(p.Path)
-	if err := unix.Unlinkat(int(dir.Fd()), tmp, 0); err != nil && err != unix.ENOENT {
+	if err := unix.Unlinkat(dir.fd(), tmp, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
-	if p.Want.Kind == aLink {
-		if err := unix.Symlinkat(p.Want.Target, int(dir.Fd()), tmp); err != nil {
-			return err
-		}
-		return in.m.Accounts.Lchown(dir, tmp, p.Path, p.Want.User, p.Want.Group)
-	}
-	f, err := create(dir, tmp)
+	f, err := in.create(dir, tmp, p)
 	if err != nil {
 		return err
 	}
-	return errors.Join(in.fill(f, p, sync), f.Close())
+	return errors.Join(in.fill(dir, f, p, sync), f.Close())
 }
 
-func (in *installer) fill(f *os.File, p put, sync bool) error {
+func (in *installer) create(dir *folder, tmp string, p put) (*os.File, error) {
+	if p.Want.Kind == aLink {
+		return createLink(dir, tmp, p.Want.Target)
+	}
+	return create(dir, tmp)
+}
+
+func (in *installer) fill(dir *folder, f *os.File, p put, sync bool) error {
+	if p.Want.Kind == aLink {
+		return in.m.Accounts.Chown(f, p.Path, p.Want.User, p.Want.Group)
+	}
 	if err := in.m.copyBlob(f, p.Want.Digest); err != nil {
 		return err
 	}
@@ -139,7 +164,7 @@ func (in *installer) fill(f *os.File, p put, sync bool) error {
 		return err
 	}
 	// After chown, which would clear setuid; by descriptor, so the name may be swapped.
-	if err := unix.Fchmod(int(f.Fd()), p.Want.Mode); err != nil {
+	if err := unix.Fchmod(int(f.Fd()), p.mode(dir)); err != nil {
 		return err
 	}
 	if sync {
@@ -158,12 +183,14 @@ func (in *installer) move(p put) error {
 	}
 	name := path.Base(p.Path)
 	if p.Want.Kind == nothing {
-		if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && err != unix.ENOENT {
+		if err := unix.Unlinkat(dir.fd(), name, 0); err != nil && err != unix.ENOENT {
 			return err
 		}
 		return nil
 	}
-	return unix.Renameat(int(dir.Fd()), beside(p.Path), int(dir.Fd()), name)
+	// Who owns the folder may have put something else there by now. That is his to do, a moment
+	// later too: the next look finds it.
+	return unix.Renameat(dir.fd(), beside(p.Path), dir.fd(), name)
 }
 
 // syncFilesystems writes out each filesystem that a file was written to, once, and always
@@ -172,14 +199,14 @@ func (in *installer) syncFilesystems() error {
 	seen := map[uint64]bool{}
 	for _, f := range in.folders {
 		var st unix.Stat_t
-		if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		if err := unix.Fstat(f.fd(), &st); err != nil {
 			return err
 		}
 		if seen[st.Dev] {
 			continue
 		}
 		seen[st.Dev] = true
-		if err := in.m.syncfs(f); err != nil {
+		if err := in.m.syncfs(f.File); err != nil {
 			return err
 		}
 	}
@@ -187,12 +214,31 @@ func (in *installer) syncFilesystems() error {
 }
 
 // create makes a new file that nobody else can open, in a folder that is held open.
-func create(dir *os.File, name string) (*os.File, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+func create(dir *folder, name string) (*os.File, error) {
+	fd, err := unix.Openat(dir.fd(), name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// createLink makes a new link, and opens it itself. Only what nobody else can have put there by
+// then is taken.
+func createLink(dir *folder, name, target string) (*os.File, error) {
+	if err := unix.Symlinkat(target, dir.fd(), name); err != nil {
+		return nil, err
+	}
+	f, st, err := openAt(dir, name, unix.O_PATH)
+	if err != nil {
+		return nil, err
+	}
+	is, err := readLink(int(f.Fd()))
+	ours := st.Uid == uint32(os.Geteuid()) && st.Nlink == 1
+	if err != nil || is != target || !ours {
+		f.Close()
+		return nil, errors.Join(err, fmt.Errorf("somebody exchanged the link that was made there"))
+	}
+	return f, nil
 }
 
 // sweep removes what an installer that was killed left beside these paths.
@@ -202,7 +248,7 @@ func (m *Machine) sweep(puts []put) {
 		if err != nil {
 			continue
 		}
-		unix.Unlinkat(int(dir.Fd()), beside(p.Path), 0)
+		unix.Unlinkat(dir.fd(), beside(p.Path), 0)
 		dir.Close()
 	}
 }
@@ -220,7 +266,7 @@ func (m *Machine) removeFolders(dirs []string) (left []string) {
 			}
 			continue
 		}
-		err = unix.Unlinkat(int(up.Fd()), name, unix.AT_REMOVEDIR)
+		err = unix.Unlinkat(up.fd(), name, unix.AT_REMOVEDIR)
 		up.Close()
 		if err != nil && err != unix.ENOENT && err != unix.ENOTDIR {
 			left = append(left, d)

@@ -15,19 +15,19 @@ import (
 // and what it found different from what the first line said. A torn last line counts as
 // not written.
 type journal struct {
-	Run      string           `json:"run"`
-	BootID   string           `json:"boot_id"`
-	Started  int64            `json:"started"` // Unix milliseconds
-	Puts     []put            `json:"puts,omitempty"`
-	Dirs     []string         `json:"dirs,omitempty"`   // folders that the run makes
-	Accounts []Account        `json:"accounts"`         // accounts it changes, as they were
-	Keys     []keyMove        `json:"keys,omitempty"`   // keys it changes or removes
-	Units    []unitWas        `json:"units,omitempty"`  // every unit it may touch, as it was
-	Reload   bool             `json:"reload,omitempty"` // unit files change
-	Made     []string         `json:"made,omitempty"`   // accounts it makes, which stay
-	steps    map[string]bool  // reached, from the later lines
-	found    map[string]thing // what stood at a path when it was kept, from the later lines
-	cause    string           // why the run goes back, from the later lines; "" when it was killed
+	Run      string          `json:"run"`
+	BootID   string          `json:"boot_id"`
+	Started  int64           `json:"started"` // Unix milliseconds
+	Puts     []put           `json:"puts,omitempty"`
+	Dirs     []string        `json:"dirs,omitempty"`   // folders that the run makes
+	Accounts []Account       `json:"accounts"`         // accounts it changes, as they were
+	Keys     []keyMove       `json:"keys,omitempty"`   // keys it changes or removes
+	Units    []unitWas       `json:"units,omitempty"`  // every unit it may touch, as it was
+	Reload   bool            `json:"reload,omitempty"` // unit files change
+	Made     []string        `json:"made,omitempty"`   // accounts it makes, which stay
+	steps    map[string]bool // reached, from the later lines
+	found    map[string]put  // what stood at a path when it was kept, from the later lines
+	cause    string          // why the run goes back, from the later lines; "" when it was killed
 }
 
 // A unitWas is a unit as it was before the run.
@@ -87,7 +87,7 @@ func (m *Machine) openJournal() (*journal, error) {
 		return nil, err
 	}
 	first, rest, _ := bytes.Cut(p, []byte{'\n'})
-	j := &journal{steps: map[string]bool{}, found: map[string]thing{}}
+	j := &journal{steps: map[string]bool{}, found: map[string]put{}}
 	if err := json.Unmarshal(first, j); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): move it away on the host, and bellhop deploy --retry puts in order what the run that was cut off left", journalPath, err)
 	}
@@ -97,15 +97,15 @@ func (m *Machine) openJournal() (*journal, error) {
 			continue // empty, or torn: as if it was not written
 		}
 		if l.Put != nil {
-			j.found[l.Put.Path] = l.Put.Was
+			j.found[l.Put.Path] = *l.Put
 		} else {
 			j.steps[l.Step] = true
 			j.cause += l.Cause
 		}
 	}
 	for i := range j.Puts {
-		if t, ok := j.found[j.Puts[i].Path]; ok {
-			j.Puts[i].Was = t
+		if p, ok := j.found[j.Puts[i].Path]; ok {
+			j.Puts[i].Was, j.Puts[i].Shared = p.Was, p.Shared
 		}
 	}
 	return j, nil

@@ -136,7 +136,7 @@ func (l *looker) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	if err != nil {
 		return nil, st, err
 	}
-	user, group, err := l.m.Accounts.Owner(k.Path)
+	user, group, err := l.m.Accounts.Owner(f, &st)
 	if err != nil || st.Mode&0o7777 != k.Mode || user != k.User || group != k.Group {
 		f.Close()
 		return nil, st, err
@@ -145,16 +145,11 @@ func (l *looker) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
 }
 
 func (l *looker) openKey(p string) (*os.File, unix.Stat_t, error) {
-	var st unix.Stat_t
 	dir, err := l.parent(p)
 	if err != nil {
-		return nil, st, err
+		return nil, unix.Stat_t{}, err
 	}
-	f, err := openRegular(dir, path.Base(p))
-	if err == nil {
-		err = unix.Fstat(int(f.Fd()), &st)
-	}
-	return f, st, err
+	return openRegular(dir, path.Base(p))
 }
 
 // sameValue says that the value that came is the one that stands: it was sent only to be sealed
@@ -205,7 +200,7 @@ func (m *Machine) exists(p string) (bool, error) {
 	}
 	defer dir.Close()
 	var st unix.Stat_t
-	err = unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err = unix.Fstatat(dir.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil, err
 }
 
@@ -291,7 +286,7 @@ func (m *Machine) linkKey(p, kept string) error {
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return unix.Linkat(int(dir.Fd()), name, unix.AT_FDCWD, kept, 0)
+	return unix.Linkat(dir.fd(), name, unix.AT_FDCWD, kept, 0)
 }
 
 func (m *Machine) moveKey(run string, k keyMove) error {
@@ -304,12 +299,12 @@ func (m *Machine) moveKey(run string, k keyMove) error {
 	}
 	defer dir.Close()
 	if k.Put {
-		return unix.Renameat(unix.AT_FDCWD, filepath.Join(m.at(newKeys(run)), keyFile(k.Name)), int(dir.Fd()), name)
+		return unix.Renameat(unix.AT_FDCWD, filepath.Join(m.at(newKeys(run)), keyFile(k.Name)), dir.fd(), name)
 	}
 	if k.Seal {
 		os.Remove(m.at(bundle.SealedDir + "/" + k.Name))
 	}
-	if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != nil && err != unix.ENOENT {
+	if err := unix.Unlinkat(dir.fd(), name, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
 	return nil
@@ -336,34 +331,15 @@ func (m *Machine) returnKeys(run string, moves []keyMove, sameBoot bool) error {
 		}
 		kept := filepath.Join(m.at(oldKeys(run)), keyFile(k.Name))
 		if _, err := os.Lstat(kept); err == nil {
-			errs = append(errs, unix.Renameat(unix.AT_FDCWD, kept, int(dir.Fd()), name))
-			m.reown(dir, name, k)
+			errs = append(errs, unix.Renameat(unix.AT_FDCWD, kept, dir.fd(), name))
 		} else if !k.Had {
-			if err := unix.Unlinkat(int(dir.Fd()), name, 0); err != unix.ENOENT {
+			if err := unix.Unlinkat(dir.fd(), name, 0); err != unix.ENOENT {
 				errs = append(errs, err)
 			}
 		}
 		dir.Close()
 	}
 	return errors.Join(errs...)
-}
-
-// reown gives a returned key its owner again. On a real host the rename did that already;
-// a twin, which only remembers owners by path, must be told.
-func (m *Machine) reown(dir *os.File, name string, k keyMove) {
-	now, err := m.stands()
-	if err != nil {
-		return
-	}
-	for _, was := range now.Manifest.Keys {
-		if was.Path != k.Path {
-			continue
-		}
-		if f, err := openRegular(dir, name); err == nil {
-			m.Accounts.Chown(f, k.Path, was.User, was.Group)
-			f.Close()
-		}
-	}
 }
 
 func sealedBefore(name string) string { return bundle.SealedDir + "/.before-" + name }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Machine is everything the engine touches of the computer it runs on. On a real host
@@ -99,11 +101,12 @@ type Accounts interface {
 	Usermod(ctx context.Context, a Account) error
 	// Busy lists what runs as a user; one that is not there has nothing.
 	Busy(user string) ([]Process, error)
-	// Chown gives an open file to user and group by name, Owner tells whose a path is (not
-	// following a link). The twin, which may not chown, remembers instead.
+	// Chown gives what is open as f (a link too, opened with O_PATH) to user and group by name.
+	// path is what an error calls it. The twin, which may not chown, remembers instead.
 	Chown(f *os.File, path, user, group string) error
-	Lchown(dir *os.File, name, path, user, group string) error
-	Owner(path string) (user, group string, err error)
+	// Owner tells whose an open file is; st is what fstat says of f. No method takes a path: a
+	// service user may exchange what a path means between two calls.
+	Owner(f *os.File, st *unix.Stat_t) (user, group string, err error)
 	// Command tells whether a program of that name is on the host's PATH.
 	Command(name string) bool
 }

@@ -15,6 +15,7 @@ import (
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() (*Machine, error)) int {
 	// The line may be cut at any moment; that must not kill what is at work.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
+	syscall.Umask(0o022)
 	if err := helper(context.Background(), args, stdin, stdout, open); err != nil {
 		fmt.Fprintln(stderr, "bellhop-host:", err)
 		return 1

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,6 +14,7 @@ import (
 // A work is everything that one run does, known before anything is touched.
 type work struct {
 	m     *Machine
+	ctx   context.Context // of the plan
 	offer *bundle.Offer
 	old   standing // what stands, adopted things among it
 	next  owned    // the owned list when the run is done
@@ -42,12 +44,12 @@ type work struct {
 
 // plan compares what the offer wants with what the host really has. It touches nothing.
 // staged tells whether the value of a key was brought.
-func (m *Machine) plan(o *bundle.Offer, now standing, staged func(key string) bool) (*work, error) {
-	old, err := m.adopt(now, o.Last)
+func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, staged func(key string) bool) (*work, error) {
+	old, err := m.adopt(ctx, now, o.Last)
 	if err != nil {
 		return nil, err
 	}
-	w := &work{m: m, offer: o, old: old, folders: looker{m: m}, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	w := &work{m: m, offer: o, old: old, ctx: ctx, folders: looker{m: m, ctx: ctx}, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
 	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.madeUsers(); err != nil {
 		return nil, err
@@ -63,7 +65,7 @@ func (m *Machine) plan(o *bundle.Offer, now standing, staged func(key string) bo
 
 // adopt is what stands when the record was lost but the deployer remembers: what equals its
 // memory is bellhop's, anything else counts as there before.
-func (m *Machine) adopt(now standing, last *bundle.Manifest) (standing, error) {
+func (m *Machine) adopt(ctx context.Context, now standing, last *bundle.Manifest) (standing, error) {
 	if now.exists || last == nil {
 		return now, nil
 	}
@@ -71,12 +73,12 @@ func (m *Machine) adopt(now standing, last *bundle.Manifest) (standing, error) {
 	now.Owned = owned{Paths: map[string]ownedPath{}}
 	wanted, _ := m.desires(last)
 	for p, want := range wanted {
-		is, err := m.look(p)
+		is, err := m.look(ctx, p, want.size)
 		if err != nil {
 			return now, err
 		}
-		if is == want.thing {
-			now.Owned.Paths[p] = ownedPath{Now: is}
+		if is.thing == want.thing {
+			now.Owned.Paths[p] = ownedPath{Now: is.thing}
 		}
 	}
 	return now, nil
@@ -106,6 +108,8 @@ func (w *work) planPaths() error {
 		o, mine := w.old.Owned.Paths[p]
 		want, wants := wanted[p]
 		switch {
+		case w.ctx.Err() != nil:
+			return fmt.Errorf("look at what is on the host: %w", w.ctx.Err())
 		case err != nil && wants:
 			return refuse(bundle.RefusedBundle, "%w", err)
 		case err != nil: // a service user can bar the way to what leaves, but not the run
@@ -121,36 +125,57 @@ func (w *work) planPaths() error {
 	return nil
 }
 
-func (w *work) planWanted(p string, want desire, is thing, o ownedPath, mine bool) error {
-	if is.Kind == foreign {
-		return refuse(bundle.RefusedBundle, "%s is on the host, and is no file: move it away there, then bellhop deploy --retry", p)
+func (w *work) planWanted(p string, want desire, is sight, o ownedPath, mine bool) error {
+	if err := canReplace(p, is, mine); err != nil {
+		return refuse(bundle.RefusedBundle, "%w", err)
 	}
+	edited := is.thing != o.Now && is.thing != want.thing
 	if !mine {
-		o.Original = is
-	} else if is != o.Now && is != want.thing {
-		w.edit(p, is)
+		o.Original = is.back()
+	} else if edited {
+		w.edit(p, is.thing)
 	}
-	if is != want.thing {
-		w.puts = append(w.puts, put{p, is, want.thing})
+	if is.thing != want.thing {
+		w.put(put{Path: p, Was: is.thing, Want: want.thing, Shared: is.Shared}, o)
 		w.changed[want.trigger] = true
 	}
 	w.next.Paths[p] = ownedPath{Now: want.thing, Original: o.Original}
 	return nil
 }
 
-func (w *work) planLeaving(p, trigger string, is thing, o ownedPath) {
+// canReplace says why what was seen at p can't make way for something of bellhop's.
+func canReplace(p string, is sight, mine bool) error {
+	switch {
+	case is.Kind == foreign:
+		return fmt.Errorf("%s is on the host, and is no file, or one of more than %d bytes: move it away there, then bellhop deploy --retry", p, bundle.MaxBlob)
+	case is.unread() && !mine:
+		return fmt.Errorf("%s is on the host, and is larger than the %d bytes that are kept of a file in a folder that is not root's alone: move it away there, then bellhop deploy --retry", p, maxUnknown)
+	}
+	return nil
+}
+
+// put adds what is to be done at a path of bellhop's. A file that was too large to be kept is
+// undone to what bellhop had there.
+func (w *work) put(p put, o ownedPath) {
+	if p.Was.unread() {
+		p.Was, p.Shared = o.Now, false
+	}
+	w.puts = append(w.puts, p)
+}
+
+func (w *work) planLeaving(p, trigger string, is sight, o ownedPath) {
 	if trigger != "" {
 		w.changed[trigger] = true
 	}
 	if is.Kind == foreign {
-		w.warnings = append(w.warnings, fmt.Sprintf("%s is no file any more, and is left alone", p))
+		w.warnings = append(w.warnings, fmt.Sprintf("%s is no file any more, or a very large one, and is left alone", p))
 		return
 	}
-	if is != o.Now && is.Kind != nothing {
-		w.edit(p, is)
+	if is.thing != o.Now && is.Kind != nothing {
+		w.edit(p, is.thing)
 	}
-	if is != o.Original {
-		w.puts = append(w.puts, put{p, is, o.Original})
+	if is.thing != o.Original {
+		w.put(put{Path: p, Was: is.thing, Want: o.Original, Shared: is.Shared, Back: true}, o)
 	}
 }
 
@@ -158,6 +183,10 @@ func (w *work) planLeaving(p, trigger string, is thing, o ownedPath) {
 func (w *work) edit(p string, is thing) {
 	w.restored = append(w.restored, p)
 	w.edits = append(w.edits, keptAt(is))
+	if is.unread() {
+		w.warnings = append(w.warnings, fmt.Sprintf("%s was changed on the host to a file that is too large to be kept: it is replaced", p))
+		return
+	}
 	if is.Kind != nothing {
 		w.edited = append(w.edited, put{Path: p, Was: is})
 	}
@@ -182,7 +211,7 @@ func (w *work) editedMeanwhile(p string, is thing) {
 
 // keptAt is where a file that was edited is kept; "" for what is none.
 func keptAt(is thing) string {
-	if is.Kind != aFile {
+	if is.Kind != aFile || is.unread() {
 		return ""
 	}
 	return blobDir + "/" + is.Digest

@@ -309,7 +309,7 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	if o.Mode == bundle.ModeKeys {
 		w, err = s.m.planKeysOnly(o, now, s.m.stagedKeys(id))
 	} else {
-		w, err = s.m.plan(o, now, s.m.stagedKeys(id))
+		w, err = s.m.plan(ctx, o, now, s.m.stagedKeys(id))
 	}
 	if err != nil || !w.nothing() {
 		return nil, err

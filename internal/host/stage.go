@@ -144,7 +144,7 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 		}
 	}
 	if st.o.Mode == bundle.ModeDeploy {
-		if err := st.wantBlobs(w); err != nil {
+		if err := st.wantBlobs(ctx, w); err != nil {
 			return nil, err
 		}
 	}
@@ -162,12 +162,14 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 	return w, nil
 }
 
-func (st *stage) wantBlobs(w *bundle.Want) error {
+func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
+	in := &looker{m: st.m, ctx: ctx}
+	defer in.close()
 	for _, f := range st.o.Manifest.Files {
 		if st.wanted[bundle.BlobFile+f.Digest] || st.m.hasBlob(f.Digest) {
 			continue
 		}
-		if is, err := st.m.look(f.Path); err == nil && is.Digest == f.Digest {
+		if is, err := in.look(f.Path, f.Size); err == nil && is.Digest == f.Digest {
 			continue
 		}
 		st.wanted[bundle.BlobFile+f.Digest] = true

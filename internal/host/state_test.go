@@ -31,8 +31,8 @@ func (b *box) all() map[string]string {
 		if err != nil {
 			return err
 		}
-		user, group, _ := b.Owner(name)
-		text := fmt.Sprintf("%v %s:%s ", st.Mode(), user, group)
+		owner := b.ownerOf(name)
+		text := fmt.Sprintf("%v %s:%s ", st.Mode(), owner[0], owner[1])
 		switch {
 		case st.Mode().IsRegular():
 			text += b.read(name)

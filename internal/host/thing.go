@@ -1,13 +1,17 @@
 package host
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path"
 
 	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
 )
 
 // Kinds of a thing.
@@ -15,13 +19,13 @@ const (
 	nothing = ""
 	aFile   = "file"
 	aLink   = "link"
-	foreign = "other" // a folder, a socket, a device: never touched
+	foreign = "other" // a folder, a socket, a device, a file that is too large: never touched
 )
 
 // A thing is what stands at one path, or should. Two equal things need no work.
 type thing struct {
 	Kind   string `json:"kind,omitempty"`
-	Digest string `json:"digest,omitempty"`
+	Digest string `json:"digest,omitempty"` // of a file; "" when it was too large to be read (unread)
 	Mode   uint32 `json:"mode,omitempty"`
 	User   string `json:"user,omitempty"`
 	Group  string `json:"group,omitempty"`
@@ -33,19 +37,55 @@ func linkTo(target string) thing {
 	return thing{Kind: aLink, Target: target, User: "root", Group: "root"}
 }
 
-// look says what stands at path. A path whose folder is missing holds nothing.
-func (m *Machine) look(path string) (thing, error) {
-	in := looker{m: m}
+// unread says that t is a file whose bytes nobody looked at.
+func (t thing) unread() bool { return t.Kind == aFile && t.Digest == "" }
+
+// plain is t without setuid and setgid.
+func (t thing) plain() thing {
+	t.Mode &^= unix.S_ISUID | unix.S_ISGID
+	return t
+}
+
+// How much is read of files that somebody but root could have put there, and that do not have the
+// size of what bellhop put there: each, and by one looker in all. A sparse file of a terabyte
+// costs its owner nothing.
+const (
+	maxUnknown    = 64 << 20
+	maxAllUnknown = 256 << 20
+)
+
+// A sight is what was seen at a path.
+type sight struct {
+	thing
+	// Shared says that somebody but root could have put it there.
+	Shared bool
+}
+
+// back is what may be put back of a sight later: setuid only where nobody but root could have
+// put it.
+func (s sight) back() thing {
+	if s.Shared {
+		return s.plain()
+	}
+	return s.thing
+}
+
+// look says what stands at path. A path whose folder is missing holds nothing. known are what it
+// may be: a file of their size is read, however large.
+func (m *Machine) look(ctx context.Context, path string, known ...int64) (sight, error) {
+	in := looker{m: m, ctx: ctx}
 	defer in.close()
-	return in.look(path)
+	return in.look(path, known...)
 }
 
 // A looker looks at many paths. It holds the folder that it opened last: paths come sorted, and a
 // host may have hundreds in one.
 type looker struct {
-	m   *Machine
-	at  string
-	dir *os.File // at; nil: none
+	m    *Machine
+	ctx  context.Context
+	at   string
+	dir  *folder // at; nil: none
+	read int64   // bytes of files of unknown size, so far
 }
 
 func (l *looker) close() {
@@ -56,7 +96,7 @@ func (l *looker) close() {
 }
 
 // parent is the folder that p lies in, until the next call.
-func (l *looker) parent(p string) (*os.File, error) {
+func (l *looker) parent(p string) (*folder, error) {
 	if at, _ := path.Split(p); l.dir == nil || at != l.at {
 		l.close()
 		dir, _, err := l.m.parent(p, false)
@@ -68,68 +108,133 @@ func (l *looker) parent(p string) (*os.File, error) {
 	return l.dir, nil
 }
 
-func (l *looker) look(p string) (thing, error) {
+func (l *looker) look(p string, known ...int64) (sight, error) {
 	dir, err := l.parent(p)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) { // below a file stands nothing
-		return thing{}, nil
+		return sight{}, nil
 	}
 	if err != nil {
-		return thing{}, err
+		return sight{}, err
 	}
-	t, err := l.m.lookAt(dir, path.Base(p), p)
+	t, err := l.lookAt(dir, path.Base(p), known)
 	if err != nil {
-		return t, fmt.Errorf("read %s: %w", p, err)
+		return sight{}, fmt.Errorf("read %s: %w", p, err)
 	}
-	return t, nil
+	return sight{t, dir.Shared}, nil
 }
 
-func (m *Machine) lookAt(dir *os.File, name, path string) (thing, error) {
-	var st unix.Stat_t
-	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	switch {
-	case err == unix.ENOENT:
+// lookAt looks at name in a folder. Whatever it says of it comes from one descriptor: by the next
+// call the name may mean something else.
+func (l *looker) lookAt(dir *folder, name string, known []int64) (thing, error) {
+	is, st, err := openAt(dir, name, unix.O_PATH)
+	if err == unix.ENOENT {
 		return thing{}, nil
-	case err != nil:
-		return thing{}, err
-	case st.Mode&unix.S_IFMT == unix.S_IFLNK:
-		buf := make([]byte, unix.PathMax)
-		n, err := unix.Readlinkat(int(dir.Fd()), name, buf)
-		if err != nil {
-			return thing{}, err
-		}
-		t := linkTo(string(buf[:n]))
-		t.User, t.Group, err = m.Accounts.Owner(path)
-		return t, err
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return thing{Kind: foreign}, nil
 	}
-	f, err := openRegular(dir, name)
+	if err != nil {
+		return thing{}, err
+	}
+	defer is.Close()
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		return l.lookAtLink(is, &st)
+	case unix.S_IFREG:
+		return l.lookAtFile(dir, name, known)
+	}
+	return thing{Kind: foreign}, nil
+}
+
+func (l *looker) lookAtLink(is *os.File, st *unix.Stat_t) (thing, error) {
+	target, err := readLink(int(is.Fd()))
+	if err != nil {
+		return thing{}, err
+	}
+	t := linkTo(target)
+	t.User, t.Group, err = l.m.Accounts.Owner(is, st)
+	return t, err
+}
+
+func (l *looker) lookAtFile(dir *folder, name string, known []int64) (thing, error) {
+	f, st, err := openRegular(dir, name)
 	if err != nil {
 		return thing{}, err
 	}
 	defer f.Close()
-	sum, err := digestOf(f, nil)
-	if err != nil {
+	if st.Size > bundle.MaxBlob {
+		return thing{Kind: foreign}, nil
+	}
+	t := thing{Kind: aFile, Mode: st.Mode & 0o7777}
+	if t.User, t.Group, err = l.m.Accounts.Owner(f, &st); err != nil {
 		return thing{}, err
 	}
-	t := thing{Kind: aFile, Digest: sum, Mode: st.Mode & 0o7777}
-	t.User, t.Group, err = m.Accounts.Owner(path)
+	if l.readable(dir, st.Size, known) {
+		t.Digest, err = digestOf(io.LimitReader(reader{l.ctx, f}, st.Size), nil) // it may grow meanwhile
+	}
 	return t, err
+}
+
+// readable says whether a file of that size is read.
+func (l *looker) readable(dir *folder, size int64, known []int64) bool {
+	if !dir.Shared {
+		return true
+	}
+	for _, k := range known {
+		if size == k {
+			return true
+		}
+	}
+	l.read += size
+	return size <= maxUnknown && l.read <= maxAllUnknown
+}
+
+// A reader reads until its context ends.
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// openAt opens name in a folder, never what it leads to, and never waits.
+func openAt(dir *folder, name string, flags int) (*os.File, unix.Stat_t, error) {
+	var st unix.Stat_t
+	fd, err := unix.Openat(dir.fd(), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, st, err
+	}
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, st, err
+	}
+	return os.NewFile(uintptr(fd), name), st, nil
 }
 
 // openRegular opens a regular file of dir, and nothing else: no link, no device, no pipe
 // that would block.
-func openRegular(dir *os.File, name string) (*os.File, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func openRegular(dir *folder, name string) (*os.File, unix.Stat_t, error) {
+	f, st, err := openAt(dir, name, unix.O_RDONLY)
 	if err != nil {
-		return nil, err
+		return nil, st, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		unix.Close(fd)
-		return nil, errors.Join(err, fmt.Errorf("%s is no regular file", name))
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		f.Close()
+		return nil, st, fmt.Errorf("%s is no regular file", name)
 	}
-	return os.NewFile(uintptr(fd), name), nil
+	return f, st, nil
+}
+
+// readLink reads the target of a link that is open.
+func readLink(fd int) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	if err != nil {
+		return "", err
+	}
+	return string(buf[:n]), nil
 }
 
 // missing lists the folders above path that are not there, the nearest first. leaves is a

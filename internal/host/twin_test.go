@@ -204,7 +204,7 @@ func TestTwinHomePassesToAnotherUser(t *testing.T) {
 	m := lab.NewMachine(t.TempDir())
 	owner := func(want string) {
 		t.Helper()
-		if user, group, err := m.Host().Accounts.Owner("/srv/web"); user != want || group != want || err != nil {
+		if user, group, err := m.Owner("/srv/web"); user != want || group != want || err != nil {
 			t.Errorf("/srv/web is of %s:%s (%v), want %s", user, group, err, want)
 		}
 	}

@@ -136,7 +136,7 @@ func (u *undoer) everything(ctx context.Context) (whole, runs error) {
 	if !ran {
 		whole = u.takeDown(ctx)
 	}
-	whole = errors.Join(whole, u.paths(), u.accounts(ctx), u.homes(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
+	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
 	u.m.killed("undo paths")
 	if runs = u.bringUp(ctx); runs == nil && !ran {
 		u.m.note(journalLine{Step: "ran"}, false)
@@ -179,17 +179,19 @@ func (u *undoer) takeDown(ctx context.Context) error {
 }
 
 // paths puts back what stood at each path.
-func (u *undoer) paths() error {
+func (u *undoer) paths(ctx context.Context) error {
 	var gone, back []put
 	var errs []error
 	touched := u.j.steps["accounts"] // the first step that replaces anything
+	in := &looker{m: u.m, ctx: ctx}
+	defer in.close()
 	for _, p := range u.j.Puts {
-		is, err := u.m.look(p.Path)
+		is, err := in.look(p.Path, u.m.blobSize(p.Was.Digest), u.m.blobSize(p.Want.Digest))
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if is == p.Was || is.Kind == foreign && !slices.Contains(u.j.Dirs, p.Path) {
+		if is.thing == p.Was || is.Kind == foreign && !slices.Contains(u.j.Dirs, p.Path) {
 			continue
 		}
 		if p.Was.Kind == aFile && !u.m.hasBlob(p.Was.Digest) {
@@ -199,9 +201,9 @@ func (u *undoer) paths() error {
 			continue
 		}
 		if p.Was.Kind == nothing {
-			gone = append(gone, put{Path: p.Path, Was: is})
+			gone = append(gone, put{Path: p.Path, Was: is.thing})
 		} else {
-			back = append(back, put{Path: p.Path, Was: is, Want: p.Was})
+			back = append(back, p.undone(is.thing))
 		}
 	}
 	// What the run brought leaves first, with its folders: a file may have stood there.

@@ -32,10 +32,21 @@ type walker struct {
 	folders []*os.File
 	names   []string // of folders[1:], so that what is made can be named
 	links   int
+	shared  bool // a folder on the way is another's, or others may write to it
 }
 
+// A folder is one that is held open. What is done in it is done by its descriptor.
+type folder struct {
+	*os.File
+	// Shared says that somebody but root could have changed what lies in it: it, or a folder on
+	// the way to it, is another's, or group or others may write to it.
+	Shared bool
+}
+
+func (f *folder) fd() int { return int(f.Fd()) }
+
 // folder opens the folder at p. With create, missing ones are made, root's 0755.
-func (m *Machine) folder(p string, create bool) (*os.File, error) {
+func (m *Machine) folder(p string, create bool) (*folder, error) {
 	root, err := os.Open(m.at("/"))
 	if err != nil {
 		return nil, err
@@ -50,11 +61,11 @@ func (m *Machine) folder(p string, create bool) (*os.File, error) {
 		last.Close()
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	return last, nil
+	return &folder{last, w.shared}, nil
 }
 
 // parent opens the folder that p lies in, and returns p's last component.
-func (m *Machine) parent(p string, create bool) (*os.File, string, error) {
+func (m *Machine) parent(p string, create bool) (*folder, string, error) {
 	dir, name := path.Split(path.Clean(p))
 	if name == "" || name == "." || name == ".." || !strings.HasPrefix(p, "/") {
 		return nil, "", fmt.Errorf("path %q is not absolute, or names no file", p)
@@ -103,19 +114,30 @@ func (w *walker) down(name string, create bool) error {
 	here := int(w.folders[len(w.folders)-1].Fd())
 	fd, err := unix.Openat(here, name, openFolder, 0)
 	if err == unix.ENOENT && create {
+		// Its mode is that of mkdir, for which Main sets the umask: by the time of a chmod the name
+		// may mean a folder that shall stay closed.
 		if err = unix.Mkdirat(here, name, 0o755); err != nil && err != unix.EEXIST {
 			return err
 		}
-		if fd, err = unix.Openat(here, name, openFolder, 0); err == nil {
-			err = unix.Fchmod(fd, 0o755) // whatever the umask
-		}
+		fd, err = unix.Openat(here, name, openFolder, 0)
 	}
 	if err != nil {
 		return err
 	}
 	w.folders = append(w.folders, os.NewFile(uintptr(fd), name))
 	w.names = append(w.names, name)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	w.shared = w.shared || !rootsAlone(&st)
 	return nil
+}
+
+// rootsAlone says whether a folder belongs to root (in a test: to us), and nobody else may write
+// to it. An access list that lets somebody write shows in the bits of the group.
+func rootsAlone(st *unix.Stat_t) bool {
+	return st.Uid == uint32(os.Geteuid()) && st.Mode&0o022 == 0
 }
 
 // link reads the link name in the folder where w stands, if it may be followed, and goes to
@@ -138,16 +160,14 @@ func (w *walker) link(name string) (string, error) {
 	if l.Mode&unix.S_IFMT != unix.S_IFLNK {
 		return "", unix.ENOTDIR
 	}
-	if root := uint32(os.Geteuid()); l.Uid != root || d.Uid != root || d.Mode&0o022 != 0 {
+	if l.Uid != uint32(os.Geteuid()) || !rootsAlone(&d) {
 		return "", fmt.Errorf("link %s/%s does not belong to root alone: %w",
 			"/"+strings.Join(w.names, "/"), name, fs.ErrPermission)
 	}
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", buf)
+	target, err := readLink(fd)
 	if err != nil {
 		return "", err
 	}
-	target := string(buf[:n])
 	if strings.HasPrefix(target, "/") {
 		w.up(1)
 	}

@@ -13,21 +13,25 @@ func below(p, dir string) bool { return strings.HasPrefix(p, dir+"/") }
 
 // look is the machine's, but for a path whose place is still taken by something of bellhop's
 // that leaves: there stands nothing yet.
-func (w *work) look(p string, wanted map[string]desire) (thing, error) {
-	if _, wants := wanted[p]; !wants {
-		return w.folders.look(p)
+func (w *work) look(p string, wanted map[string]desire) (sight, error) {
+	o := w.old.Owned.Paths[p]
+	known := []int64{w.m.blobSize(o.Now.Digest), w.m.blobSize(o.Original.Digest)}
+	want, wants := wanted[p]
+	if !wants {
+		return w.folders.look(p, known...)
 	}
+	known = append(known, want.size)
 	if up := w.leavesAbove(p, wanted); up != "" {
 		w.way[p] = up
-		return thing{}, nil
+		return sight{}, nil
 	}
 	if up := w.returnsAbove(p, wanted); up != "" {
-		return thing{}, fmt.Errorf("%s is to be a folder, and what stood at %s before bellhop came has to return there: move it away on the host", up, up)
+		return sight{}, fmt.Errorf("%s is to be a folder, and what stood at %s before bellhop came has to return there: move it away on the host", up, up)
 	}
-	is, err := w.folders.look(p)
+	is, err := w.folders.look(p, known...)
 	if err == nil && is.Kind == foreign && w.clears(p, wanted) {
 		w.cleared[p] = true
-		return thing{}, nil
+		return sight{}, nil
 	}
 	return is, err
 }
@@ -36,7 +40,7 @@ func (w *work) look(p string, wanted map[string]desire) (thing, error) {
 func (w *work) leavesAbove(p string, wanted map[string]desire) string {
 	for up := parentOf(p); up != "/"; up = parentOf(up) {
 		if w.goes(up, wanted) {
-			if is, err := w.m.look(up); err == nil && (is.Kind == aFile || is.Kind == aLink) {
+			if is, err := w.m.look(w.ctx, up); err == nil && (is.Kind == aFile || is.Kind == aLink) {
 				return up
 			}
 		}

@@ -263,10 +263,6 @@ func (a twinAccounts) Chown(f *os.File, path, user, group string) error {
 	return a.rememberAt(int(f.Fd()), "", unix.AT_EMPTY_PATH, path, user, group)
 }
 
-func (a twinAccounts) Lchown(dir *os.File, name, path, user, group string) error {
-	return a.remember(int(dir.Fd()), name, path, user, group)
-}
-
 func (a twinAccounts) remember(dir int, name, path, user, group string) error {
 	return a.rememberAt(dir, name, unix.AT_SYMLINK_NOFOLLOW, path, user, group)
 }
@@ -296,14 +292,23 @@ func identify(dir int, name string, flags int) (inode, error) {
 	return inode{st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec}, nil
 }
 
-func (a twinAccounts) Owner(path string) (user, group string, err error) {
-	id, err := identify(unix.AT_FDCWD, a.m.Path(path), unix.AT_SYMLINK_NOFOLLOW)
+func (a twinAccounts) Owner(f *os.File, _ *unix.Stat_t) (user, group string, err error) {
+	return a.m.owner(int(f.Fd()), "", unix.AT_EMPTY_PATH)
+}
+
+// Owner tells whose a path is, as ls by hand would, not following a link.
+func (m *Machine) Owner(path string) (user, group string, err error) {
+	return m.owner(unix.AT_FDCWD, m.Path(path), unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func (m *Machine) owner(dir int, name string, flags int) (user, group string, err error) {
+	id, err := identify(dir, name, flags)
 	if err != nil {
-		return "", "", &os.PathError{Op: "lstat", Path: path, Err: err}
+		return "", "", err
 	}
-	a.m.mu.Lock()
-	defer a.m.mu.Unlock()
-	o, ok := a.m.owners[id]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o, ok := m.owners[id]
 	if !ok {
 		return "root", "root", nil
 	}

@@ -99,7 +99,7 @@ func TestRebootOpensSealedCopies(t *testing.T) {
 	if err != nil || string(got) != "value" || !m.Active("app.service") {
 		t.Fatalf("after boot the key is %q, %v, app active %v", got, err, m.Active("app.service"))
 	}
-	if u, g, _ := m.Host().Accounts.Owner("/run/keys/k"); u != "app" || g != "app" {
+	if u, g, _ := m.Owner("/run/keys/k"); u != "app" || g != "app" {
 		t.Errorf("the key is %s:%s's, want app:app", u, g)
 	}
 	m.LoseSecret()

@@ -162,21 +162,12 @@ func run(ctx context.Context, program string, args ...string) error {
 	return nil
 }
 
-// Chown gives an open file away. path only names it in errors: the descriptor can't be
-// swapped, a path can.
+// Chown gives what is open as f away, a link that was opened with O_PATH too. path only names
+// it in errors: the descriptor can't be swapped, a path can.
 func (a Accounts) Chown(f *os.File, path, user, group string) error {
 	uid, gid, err := a.ids(user, group)
-	if err != nil {
-		return fmt.Errorf("chown %s: %w", path, err)
-	}
-	return f.Chown(uid, gid)
-}
-
-// Lchown gives name in an open folder away, not following a link.
-func (a Accounts) Lchown(dir *os.File, name, path, user, group string) error {
-	uid, gid, err := a.ids(user, group)
 	if err == nil {
-		err = unix.Fchownat(int(dir.Fd()), name, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+		err = unix.Fchownat(int(f.Fd()), "", uid, gid, unix.AT_EMPTY_PATH|unix.AT_SYMLINK_NOFOLLOW)
 	}
 	if err != nil {
 		return fmt.Errorf("chown %s: %w", path, err)
@@ -209,12 +200,8 @@ func bareID(kind, name string) (int, error) {
 	return strconv.Atoi(name)
 }
 
-// Owner tells whose a path is, not following a link.
-func (a Accounts) Owner(path string) (user, group string, err error) {
-	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
-		return "", "", &os.PathError{Op: "lstat", Path: path, Err: err}
-	}
+// Owner names the ids that fstat gave.
+func (a Accounts) Owner(_ *os.File, st *unix.Stat_t) (user, group string, err error) {
 	if user, err = userName(int(st.Uid)); err != nil {
 		return "", "", err
 	}
