@@ -20,6 +20,10 @@ type Bell struct {
 	// crowd of ringers to one run. 0 means 2 s. A head that moved does not wait it out.
 	Gap time.Duration
 
+	// Looked hears, after each run, what the run found the branch at: "" when it could not tell.
+	// byClock says that nothing but the clock made the run. Nil: nobody hears.
+	Looked func(ctx context.Context, commit string, byClock bool)
+
 	d    *Deployer
 	wake chan struct{}
 
@@ -237,16 +241,28 @@ func (b *Bell) run(ctx context.Context, req Request) {
 	if err != nil {
 		b.d.log().Error("run failed", "run", req.RunID, "cause", req.Cause, "err", err)
 	}
+
+	commit := b.ended(ctx, req, hr, err)
+	if b.Looked != nil {
+		b.Looked(ctx, commit, req.Trigger == TriggerClock)
+	}
+}
+
+// ended notes what came of a run, and returns the commit that it found the branch at.
+func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err error) (commit string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	b.current = ""
 	if hr != nil && hr.Commit != nil {
-		b.head = *hr.Commit
+		commit = *hr.Commit
+		b.head = commit
 	}
 	b.closeLog(req.RunID, hr, err)
 	if req.automatic() {
 		b.again(ctx, err)
 	}
+	return commit
 }
 
 // again looks again, soon and then seldom, after a look at the remote that failed: a push

@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"os/exec"
 	"slices"
 	"strings"
@@ -80,7 +79,7 @@ func handLoop(dir string) string {
 func (w *world) waitCurrentFast(c string) {
 	w.t.Helper()
 	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-		resp, err := http.Get("http://" + w.admin + "/v1/status")
+		resp, err := w.getAdmin("/v1/status")
 		if err != nil {
 			w.t.Fatal(err)
 		}

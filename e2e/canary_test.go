@@ -5,7 +5,6 @@ package e2e
 import (
 	"bytes"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,7 +112,7 @@ func TestCanaries(t *testing.T) {
 		say(args...)
 	}
 	for _, path := range []string{"/", "/metrics", "/readyz", "/v1/status", "/v1/history", "/debug/pprof/heap"} {
-		resp, err := http.Get("http://" + w.admin + path)
+		resp, err := w.getAdmin(path)
 		if err != nil {
 			t.Fatal(err)
 		}

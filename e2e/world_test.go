@@ -505,3 +505,17 @@ func rigDir() string {
 	}
 	return "/var/tmp/bellhop-rig"
 }
+
+// getAdmin asks the admin listener, with the token of the state directory.
+func (w *world) getAdmin(path string) (*http.Response, error) {
+	token, err := os.ReadFile(filepath.Join(w.state, "admin-token"))
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequest("GET", "http://"+w.admin+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	return http.DefaultClient.Do(req)
+}

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"io"
 	"net"
@@ -12,13 +10,17 @@ import (
 	"time"
 )
 
-// CheckAdmin refuses an admin listener that others could reach without a token.
-func CheckAdmin(addr net.Addr, token string) error {
+// CheckAdmin refuses an admin listener that would let in others than those who know the token.
+func CheckAdmin(addr net.Addr, token string, open bool) error {
 	tcp, ok := addr.(*net.TCPAddr)
-	if !ok || tcp.IP.IsLoopback() || token != "" {
-		return nil
+	onLoopback := !ok || tcp.IP.IsLoopback()
+	switch {
+	case open && !onLoopback:
+		return fmt.Errorf("the admin listener %s can be reached from elsewhere: --admin-open is for 127.0.0.1 alone", addr)
+	case !open && token == "":
+		return fmt.Errorf("the admin listener %s has no token: set --admin-token FILE", addr)
 	}
-	return fmt.Errorf("the admin listener %s can be reached from elsewhere: listen on 127.0.0.1, or set --admin-token", addr)
+	return nil
 }
 
 // Admin is what shows state. It takes GET alone: what acts comes over the socket, where the
@@ -45,6 +47,9 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		switch {
 		case !s.ourHost(r.Host):
 			refuse(w, http.StatusMisdirectedRequest)
+		case r.URL.Path == "/readyz" && r.Method == http.MethodGet:
+			next.ServeHTTP(w, r)
+		case s.exchangeToken(w, r):
 		case !s.mayAdmin(r):
 			h.Set("WWW-Authenticate", `Basic realm="bellhop", charset="UTF-8"`)
 			refuse(w, http.StatusUnauthorized)
@@ -52,6 +57,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			h.Set("Allow", "GET, HEAD")
 			refuse(w, http.StatusMethodNotAllowed)
 		default:
+			inPhase(r, phaseTrusted)
 			next.ServeHTTP(w, r)
 		}
 	})
@@ -72,21 +78,6 @@ func (s *Server) ourHost(host string) bool {
 		}
 	}
 	return false
-}
-
-// mayAdmin takes the token as bearer, or as the password of basic authentication.
-func (s *Server) mayAdmin(r *http.Request) bool {
-	if s.cfg.AdminToken == "" {
-		return true
-	}
-	got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
-		if _, got, ok = r.BasicAuth(); !ok {
-			return false
-		}
-	}
-	a, b := sha256.Sum256([]byte(got)), sha256.Sum256([]byte(s.cfg.AdminToken))
-	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 func (s *Server) summary(w http.ResponseWriter, r *http.Request) {

@@ -1,110 +1,114 @@
 package server
 
 import (
-	"container/list"
 	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
 )
 
-// A limiter counts failed signatures per address and in all, per minute.
+// A limiter counts what ended without a right signature, per address and in all, per minute.
 //
-// Its store is two rows of counters, found by hashing the address with a seed of this
-// process; an address is held off when both of its counters are full. The store never grows
-// and nothing is ever evicted from it, so that an attacker cannot push his own counter out by
-// failing from elsewhere. What an attacker with many addresses can do is fill the rows; so
-// whoever was authenticated lately is let through whatever the counters say. Only those who
-// know the secret get into that set. A loopback address is a proxy or a tunnel on this very
-// machine, which speaks for the whole world: it is held off by the count of all alone, or one
-// stranger's failures would lose GitHub's deliveries.
+// Nobody is refused by a count alone: over the limit, only bodies that cost less to check than
+// to refuse are read. So one who knows the secret is heard whatever others do from the same
+// address.
+//
+// Its store is two rows of counters, found by hashing the address with a seed of this process;
+// an address is over the limit when both of its counters are full. The store never grows and
+// nothing is ever evicted from it, so that an attacker cannot push his own counter out by
+// failing from elsewhere. What an attacker with many addresses can do is fill the rows; so an
+// address that authenticated within a day is let through whatever the counters say.
 type limiter struct {
-	perIP, total int32
-	now          func() time.Time
+	perAddr, total int32
+	now            func() time.Time
 
 	mu     sync.Mutex
 	minute int64
 	all    int32
 	rows   [2][4096]int32
 	seeds  [2]maphash.Seed
-	known  map[netip.Addr]time.Time
+	known  map[netip.Addr]time.Time // until when
 }
 
 const (
 	failuresPerMinute    = 30
 	allFailuresPerMinute = 3000
-	knownFor             = time.Hour
+	knownFor             = 24 * time.Hour
 	mostKnown            = 1024
 )
 
 func newLimiter() *limiter {
 	return &limiter{
-		perIP: failuresPerMinute, total: allFailuresPerMinute, now: time.Now,
+		perAddr: failuresPerMinute, total: allFailuresPerMinute, now: time.Now,
 		seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()},
 		known: map[netip.Addr]time.Time{},
 	}
 }
 
-// address is what is counted: an IPv4 address, or the /64 of an IPv6 one, which is what one
-// customer has.
-func address(remote string) netip.Addr {
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	a := ap.Addr().Unmap().WithZone("")
-	if a.Is6() {
-		p, _ := a.Prefix(64)
-		a = p.Addr()
-	}
-	return a
-}
-
-// allow says whether a request of that address is looked at.
-func (l *limiter) allow(remote string) bool {
-	a := address(remote)
+// over says that a sender failed so often, or all did, that only what is cheap is read.
+func (l *limiter) over(who sender) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	l.turn()
-	if until, ok := l.known[a]; ok && l.now().Before(until) {
-		return true
-	}
-	if l.all >= l.total {
+	if l.isKnown(who) {
 		return false
 	}
-	x, y := l.counters(a)
-	return a.IsLoopback() || min(*x, *y) < l.perIP
+	x, y := l.counters(who.addr)
+	failedOften := min(*x, *y) >= l.perAddr
+	return l.all >= l.total || failedOften && !who.shared
 }
 
-// fail counts one against that address.
-func (l *limiter) fail(remote string) {
+// fail counts one against a sender.
+func (l *limiter) fail(who sender) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	l.turn()
-	a := address(remote)
-	x, y := l.counters(a)
+	x, y := l.counters(who.addr)
 	*x++
 	*y++
 	l.all++
-	if min(*x, *y) >= l.perIP && !a.IsLoopback() {
-		delete(l.known, a) // behind one proxy both may sit: the count wins
+	if min(*x, *y) >= l.perAddr {
+		delete(l.known, who.addr) // behind one address both may sit: the count wins
 	}
 }
 
-// good remembers an address that knows the secret.
-func (l *limiter) good(remote string) {
-	a := address(remote)
+// good remembers an address that knows the secret. One that many share is not remembered: others
+// would be taken for it.
+func (l *limiter) good(who sender) {
+	if who.shared {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+
 	now := l.now()
-	if _, ok := l.known[a]; !ok && len(l.known) >= mostKnown {
-		for k, until := range l.known {
-			if now.After(until) || len(l.known) >= mostKnown {
-				delete(l.known, k)
-			}
+	if _, ok := l.known[who.addr]; !ok && len(l.known) >= mostKnown {
+		l.forget(now)
+	}
+	l.known[who.addr] = now.Add(knownFor)
+}
+
+// forget makes room for one more known address.
+func (l *limiter) forget(now time.Time) {
+	for a, until := range l.known {
+		if now.After(until) || len(l.known) >= mostKnown {
+			delete(l.known, a)
 		}
 	}
-	l.known[a] = now.Add(knownFor)
+}
+
+// knows says that an address authenticated within a day.
+func (l *limiter) knows(who sender) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.isKnown(who)
+}
+
+func (l *limiter) isKnown(who sender) bool {
+	until, ok := l.known[who.addr]
+	return ok && !who.shared && l.now().Before(until)
 }
 
 // turn empties the counters when a new minute begins.
@@ -118,39 +122,4 @@ func (l *limiter) turn() {
 func (l *limiter) counters(a netip.Addr) (x, y *int32) {
 	b := a.As16()
 	return &l.rows[0][maphash.Bytes(l.seeds[0], b[:])%4096], &l.rows[1][maphash.Bytes(l.seeds[1], b[:])%4096]
-}
-
-// seen remembers the ids of the newest deliveries, to tell a repeated one.
-type seen struct {
-	mu    sync.Mutex
-	ids   map[string]bool
-	order *list.List
-}
-
-const mostSeen = 10_000
-
-func newSeen(ids []string) *seen {
-	s := &seen{ids: map[string]bool{}, order: list.New()}
-	for _, id := range ids {
-		s.add(id)
-	}
-	return s
-}
-
-// add says whether id was there, and remembers it.
-func (s *seen) add(id string) bool {
-	if id == "" {
-		return false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ids[id] {
-		return true
-	}
-	s.ids[id] = true
-	s.order.PushBack(id)
-	if s.order.Len() > mostSeen {
-		delete(s.ids, s.order.Remove(s.order.Front()).(string))
-	}
-	return false
 }

@@ -9,6 +9,15 @@ import (
 
 // peer asks the kernel who is at the other end of a unix socket.
 func peer(c net.Conn) (Caller, error) {
+	who, err := peerUID(c)
+	if err != nil {
+		return who, err
+	}
+	return named(who), nil
+}
+
+// peerUID is peer without the name, which may take a look into a file.
+func peerUID(c net.Conn) (Caller, error) {
 	uc, ok := c.(*net.UnixConn)
 	if !ok {
 		return Caller{}, fmt.Errorf("%T is no unix socket", c)
@@ -27,5 +36,5 @@ func peer(c net.Conn) (Caller, error) {
 	if cerr != nil {
 		return Caller{}, cerr
 	}
-	return named(Caller{UID: int(cred.Uid), PID: int(cred.Pid)}), nil
+	return Caller{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
 }

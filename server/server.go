@@ -18,9 +18,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"sync"
@@ -46,12 +46,22 @@ type Recorder interface {
 type Config struct {
 	Secret []byte   // of the webhook; at least MinSecret bytes
 	Branch string   // pushes to it ring; "" is main
+	Forge  string   // how webhooks are signed and worded: github, forgejo or gitea; "" is github
 	Repo   string   // OWNER/NAME that payloads must name; "" is any. See RepoName
 	Bell   Bell     // required
 	Record Recorder // nil: deliveries are answered and forgotten
-	Seen   []string // ids of deliveries that history knows; their being there counts as a webhook seen
 
-	AdminToken string   // asked for on the admin listener when set
+	// Known are the newest deliveries that history has, newest first: to tell a repeated one, and
+	// to go on waiting for a push that the remote did not show before a restart.
+	Known []history.Delivery
+	// Holds says whether a head of the branch is a commit or builds on it. Nil: a head is known to
+	// hold itself alone.
+	Holds func(ctx context.Context, head, commit string) (bool, error)
+
+	TrustProxy []netip.Prefix // proxies whose X-Forwarded-For is believed
+
+	AdminToken string   // asked for on the admin listener; "" lets nobody in, but with AdminOpen
+	AdminOpen  bool     // the admin listener asks for no token; it must be on loopback
 	AdminHosts []string // names that the admin listener answers to besides localhost
 
 	// What the admin listener shows; each value is written as JSON. nil: 404.
@@ -65,8 +75,7 @@ type Config struct {
 	Follow func(ctx context.Context, run string, emit func(event any)) (any, error)
 
 	Log         *slog.Logger
-	MaxAtOnce   int           // webhooks read at once; 0 is 64
-	BodyTimeout time.Duration // for a webhook's body; 0 is 10 s
+	BodyTimeout time.Duration // for a webhook's body of up to 1 MiB; 0 is 10 s
 }
 
 // MinSecret is the shortest webhook secret that is used.
@@ -75,21 +84,26 @@ const MinSecret = 16
 // A Server is what hears. Make one with New.
 type Server struct {
 	cfg     Config
-	slots   chan struct{}
+	forge   forge
+	proxies proxies
+	room    room
 	limit   *limiter
 	seen    *seen
 	record  *recorder
+	awaited *awaited
+	paced   signal // how often to poll may have changed
 	verbs   verbs
-	heard   chan struct{} // closed at the first authenticated delivery
-	hear    sync.Once
-	decode  func(body []byte, contentType string) (payload, error) // a test spies on it
+	follows *share[int] // places of those who follow a run, by uid
 	count   counters
 	started time.Time
+
+	otherMu sync.Mutex
+	other   *OtherRepo
 }
 
 type counters struct {
 	rang, ignored, unauthorized, tooLarge, limited, broken, polls atomic.Int64
-	lastStranger                                                  atomic.Int64 // unix milliseconds
+	lastStranger, lastNoRoom                                      atomic.Int64 // unix milliseconds
 }
 
 // New makes a Server. It refuses a secret that is missing or short: without one anybody
@@ -107,27 +121,30 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	if cfg.MaxAtOnce == 0 {
-		cfg.MaxAtOnce = 64
-	}
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = 10 * time.Second
 	}
+	kind, err := forgeNamed(cfg.Forge)
+	if err != nil {
+		return nil, err
+	}
+
 	s := &Server{
 		cfg:     cfg,
-		slots:   make(chan struct{}, cfg.MaxAtOnce),
+		forge:   kind,
+		proxies: cfg.TrustProxy,
+		room:    newRoom(),
 		limit:   newLimiter(),
-		seen:    newSeen(cfg.Seen),
+		seen:    newSeen(cfg.Known),
 		record:  newRecorder(cfg.Record, cfg.Log),
-		heard:   make(chan struct{}),
-		decode:  decodePayload,
+		paced:   newSignal(),
+		follows: newShare[int](mostFollowers, followersEach, followersReserved),
 		started: time.Now(),
 	}
-	if len(cfg.Seen) > 0 {
-		s.hear.Do(func() { close(s.heard) })
-	}
+	s.awaited = &awaited{holds: cfg.Holds, bell: cfg.Bell, record: s.record, news: newSignal()}
+	s.awaited.restore(cfg.Known, cfg.Branch)
 	s.verbs.init()
-	Handle(s, "ring", s.ring)
+	Handle(s, "ring", s.ringVerb)
 	return s, nil
 }
 
@@ -138,9 +155,6 @@ func (s *Server) Strangers() (n int64, last time.Time) {
 	}
 	return s.count.unauthorized.Load(), last
 }
-
-// Heard is closed once a first authenticated webhook was seen.
-func (s *Server) Heard() <-chan struct{} { return s.heard }
 
 // Listeners are where a Server hears. Those that are nil are not served.
 type Listeners struct {
@@ -157,25 +171,28 @@ const grace = 60 * time.Second
 // minute, and writes down the deliveries that wait.
 func (s *Server) Serve(ctx context.Context, on Listeners) error {
 	if on.Admin != nil {
-		if err := CheckAdmin(on.Admin.Addr(), s.cfg.AdminToken); err != nil {
+		if err := CheckAdmin(on.Admin.Addr(), s.cfg.AdminToken, s.cfg.AdminOpen); err != nil {
 			return err
 		}
 	}
 	recording := make(chan struct{})
 	go func() { defer close(recording); s.record.run() }()
+	looking, stopLooking := context.WithCancel(ctx)
+	defer stopLooking()
+	go s.awaited.run(looking)
+
 	servers := map[*http.Server]net.Listener{}
-	add := func(l net.Listener, h *http.Server) {
+	add := func(l net.Listener, count func(net.Listener) net.Listener, h *http.Server) {
 		if l != nil {
-			servers[h] = l
+			trackPhases(h)
+			servers[h] = count(l)
 		}
 	}
-	if on.Public != nil {
-		on.Public = limitListener(on.Public, 1024)
-	}
-	add(on.Public, s.httpServer(s.Public(), 30*time.Second))
-	add(on.Admin, s.httpServer(s.Admin(), 30*time.Second))
-	add(on.Socket, s.socketServer(nil))
-	add(on.Ring, s.socketServer([]string{"ring"}))
+	users := s.socketConns() // a user has one share of both sockets
+	add(on.Public, s.publicConns().Listen, s.httpServer(s.Public(), 30*time.Second))
+	add(on.Admin, s.adminConns().Listen, s.httpServer(s.Admin(), 30*time.Second))
+	add(on.Socket, users.Listen, s.socketServer(nil))
+	add(on.Ring, users.Listen, s.socketServer([]string{"ring"}))
 
 	failed := make(chan error, len(servers))
 	for h, l := range servers {
@@ -226,49 +243,6 @@ func (s *Server) httpServer(h http.Handler, write time.Duration) *http.Server {
 	}
 }
 
-// Poll rings every so often, so that a webhook that never came costs time alone. Unless every
-// was chosen by hand, it turns to ten minutes once a webhook was seen.
-func (s *Server) Poll(ctx context.Context, every time.Duration, byHand bool) {
-	if every <= 0 {
-		return
-	}
-	heard := s.heard
-	if byHand {
-		heard = nil
-	}
-	for {
-		timer := time.NewTimer(every + rand.N(every/10+1)) // many deployers, one forge
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-heard:
-			timer.Stop()
-			every, heard = max(every, 10*time.Minute), nil
-		case <-timer.C:
-			s.count.polls.Add(1)
-			s.cfg.Bell.Poll("poll")
-		}
-	}
-}
-
-// RepoName is the OWNER/NAME that webhooks of a repo's address name, "" for a path.
-func RepoName(url string) string {
-	if strings.HasPrefix(url, "/") || strings.HasPrefix(url, ".") || strings.HasPrefix(url, "file:") {
-		return ""
-	}
-	_, rest, ok := strings.Cut(url, "://")
-	if ok {
-		_, rest, ok = strings.Cut(rest, "/")
-	} else {
-		_, rest, ok = strings.Cut(url, ":")
-	}
-	if !ok {
-		return ""
-	}
-	return strings.TrimSuffix(strings.Trim(rest, "/"), ".git")
-}
-
 // ReadSecret reads a secret's file, without the newline at its end.
 func ReadSecret(file string) ([]byte, error) {
 	b, err := os.ReadFile(file)
@@ -278,44 +252,35 @@ func ReadSecret(file string) ([]byte, error) {
 	return []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), nil
 }
 
-// limitListener lets at most n connections be open: a stranger who only connects holds no
-// more memory than that.
-func limitListener(l net.Listener, n int) net.Listener {
-	return &limited{Listener: l, slots: make(chan struct{}, n), done: make(chan struct{})}
-}
+// How many connections each listener has, for each address or user, and kept for those who are
+// trusted.
+const (
+	publicConns, publicEach, publicReserved = 1024, 32, 128
+	adminConns, adminEach                   = 128, 64
+	socketConns, socketEach, socketReserved = 256, 16, 32
+)
 
-type limited struct {
-	net.Listener
-	slots chan struct{}
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (l *limited) Accept() (net.Conn, error) {
-	select {
-	case l.slots <- struct{}{}:
-	case <-l.done:
-		return nil, net.ErrClosed
+// publicConns counts connections of the world: those that end before their first request count as
+// failures.
+func (s *Server) publicConns() *connTable[netip.Addr] {
+	trusts := func(a netip.Addr) bool { return s.limit.knows(sender{addr: a}) }
+	return &connTable[netip.Addr]{
+		total: publicConns, each: publicEach, reserve: publicReserved, trusts: trusts,
+		claim: func(c net.Conn) claim[netip.Addr] {
+			who := s.proxies.peer(c.RemoteAddr().String())
+			return claim[netip.Addr]{of: who.addr, trusted: s.limit.knows(who), many: who.shared}
+		},
+		unheard: func(c net.Conn) { s.limit.fail(s.proxies.peer(c.RemoteAddr().String())) },
 	}
-	c, err := l.Listener.Accept()
-	if err != nil {
-		<-l.slots
-		return nil, err
+}
+
+// adminConns counts connections of the admin listener.
+func (s *Server) adminConns() *connTable[netip.Addr] {
+	return &connTable[netip.Addr]{
+		total: adminConns, each: adminEach,
+		trusts: func(netip.Addr) bool { return false },
+		claim: func(c net.Conn) claim[netip.Addr] {
+			return claim[netip.Addr]{of: s.proxies.peer(c.RemoteAddr().String()).addr}
+		},
 	}
-	return &limitedConn{Conn: c, free: sync.OnceFunc(func() { <-l.slots })}, nil
-}
-
-func (l *limited) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.Listener.Close()
-}
-
-type limitedConn struct {
-	net.Conn
-	free func()
-}
-
-func (c *limitedConn) Close() error {
-	defer c.free()
-	return c.Conn.Close()
 }

@@ -95,7 +95,9 @@ type RingAnswer struct {
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
-func (s *Server) ring(ctx context.Context, who Caller, in RingRequest, emit func(any)) (RingAnswer, error) {
+// ringVerb rings. Who only follows holds a connection for as long as a run takes: each user has
+// so many, and rings without following when they are taken.
+func (s *Server) ringVerb(ctx context.Context, who Caller, in RingRequest, emit func(any)) (RingAnswer, error) {
 	if in.Follow && s.cfg.Follow == nil {
 		return RingAnswer{}, errors.New("ring: this server cannot be followed")
 	}
@@ -103,6 +105,12 @@ func (s *Server) ring(ctx context.Context, who Caller, in RingRequest, emit func
 	if !in.Follow {
 		return a, nil
 	}
+
+	leave, ok := s.follows.take(ctx, claim[int]{of: who.UID, trusted: who.isOurs(), many: who.isOurs()}, 0)
+	if !ok {
+		return a, fmt.Errorf("ring: it rang, and run %s looks; too many follow runs already to follow it too (%d may as one user)", a.Run, followersEach)
+	}
+	defer leave()
 	result, err := s.cfg.Follow(ctx, a.Run, emit)
 	if err != nil {
 		return a, err
@@ -130,7 +138,7 @@ func (s *Server) socketHandler(only []string) http.Handler {
 		case only != nil && !slices.Contains(only, name):
 			refuse(w, http.StatusForbidden)
 		default:
-			s.callVerb(w, r, v, who)
+			s.callVerb(w, r, v, who, name == "ring")
 		}
 	})
 }
@@ -143,12 +151,25 @@ type line struct {
 	Exit   int    `json:"exit,omitempty"`
 }
 
-func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Caller) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
-	if err != nil {
+// callVerb reads a request and answers it. A ring is shorter than a request that does more.
+func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Caller, ring bool) {
+	limit := int64(MaxBody)
+	if ring {
+		limit = maxRingBody
+	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(socketBodyTime))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
 		refuse(w, http.StatusRequestEntityTooLarge)
 		return
+	case err != nil:
+		refuse(w, http.StatusRequestTimeout)
+		return
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // whoever follows says nothing for long
+	inPhase(r, phaseTrusted)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	var mu sync.Mutex
 	flush := http.NewResponseController(w)
@@ -185,6 +206,9 @@ func (s *Server) socketServer(only []string) *http.Server {
 	h := s.httpServer(s.socketHandler(only), 0)
 	h.ReadTimeout = 0
 	h.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if one, ok := c.(*tracked); ok {
+			c = one.Conn
+		}
 		who, err := peer(c)
 		if err != nil {
 			return ctx
@@ -193,6 +217,36 @@ func (s *Server) socketServer(only []string) *http.Server {
 	}
 	return h
 }
+
+// Limits of the sockets, by uid as the kernel tells it. The server's own user and root are not
+// held to what one user may have, and some places are kept for them.
+const (
+	maxRingBody    = 4 << 10
+	socketBodyTime = 5 * time.Second
+
+	mostFollowers, followersEach, followersReserved = 128, 8, 16
+)
+
+// isOurs says that the caller is the server's own user, or root.
+func (c Caller) isOurs() bool { return c.UID == 0 || c.UID == os.Geteuid() }
+
+// socketConns counts the connections of both sockets.
+func (s *Server) socketConns() *connTable[int] {
+	ours := func(uid int) bool { return Caller{UID: uid}.isOurs() }
+	return &connTable[int]{
+		total: socketConns, each: socketEach, reserve: socketReserved, trusts: ours,
+		claim: func(c net.Conn) claim[int] {
+			uid := nobody
+			if who, err := peerUID(c); err == nil {
+				uid = who.UID
+			}
+			return claim[int]{of: uid, trusted: ours(uid)}
+		},
+	}
+}
+
+// nobody stands for callers that the kernel does not tell.
+const nobody = -1
 
 // named fills in the caller's name.
 func named(c Caller) Caller {

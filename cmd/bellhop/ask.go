@@ -69,7 +69,7 @@ func (s *serving) verbs() {
 	})
 	server.Handle(s.server, "status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) (history.Status, error) {
 		st, err := pickHosts(ctx, h.history, in.On)
-		st.SyncError = h.deployer.SyncError()
+		s.live(&st)
 		return st, overSocket(err)
 	})
 	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {
@@ -80,7 +80,8 @@ func (s *serving) verbs() {
 		return h.history.Deliveries(ctx, in.Limit)
 	})
 	server.Handle(s.server, "webhook", func(context.Context, server.Caller, struct{}, func(any)) (webhookAnswer, error) {
-		return webhookAnswer{s.address, s.branch, s.repo, s.secretFile}, nil
+		return webhookAnswer{Address: s.address, Branch: s.branch, Repo: s.repo, SecretFile: s.secretFile,
+			Admin: s.adminAddress, AdminToken: s.adminTokenFile, OtherRepo: s.server.OtherRepo()}, nil
 	})
 	server.Handle(s.server, "key-push", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
 		return h.deployer.PushKeys(ctx, in.On)

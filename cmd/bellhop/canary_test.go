@@ -310,7 +310,12 @@ func (c *canaryWorld) pages() {
 		"http://" + c.s.adminAddress + "/v1/history", "http://" + c.s.adminAddress + "/debug/pprof/heap", "http://" + c.s.adminAddress + "/nothing",
 		"http://" + c.s.address + "/healthz", "http://" + c.s.address + "/v1/webhook",
 	} {
-		resp, err := http.Get(url)
+		req, err := http.NewRequest("GET", url, nil)
+		c.must(err)
+		token, err := readToken(c.s.adminTokenFile)
+		c.must(err)
+		req.SetBasicAuth("", token)
+		resp, err := http.DefaultClient.Do(req)
 		c.must(err)
 		fmt.Fprintln(&c.out, resp.Status, resp.Header)
 		if n, _ := io.Copy(&c.out, resp.Body); strings.HasSuffix(url, "/v1/status") && n < 100 {

@@ -51,7 +51,7 @@ func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags, asJSON b
 		return err
 	}
 	all = append(all, doctorState(f.stateDir)...)
-	all = append(all, doctorServer(ctx, f.stateDir))
+	all = append(all, doctorServer(ctx, f.stateDir)...)
 	bad := 0
 	for _, s := range all {
 		if s.err != nil {
@@ -202,27 +202,61 @@ func doctorState(dir string) []symptom {
 	return out
 }
 
-func doctorServer(ctx context.Context, dir string) symptom {
-	s := symptom{what: "server"}
+// doctorServer asks the running server how it does.
+func doctorServer(ctx context.Context, dir string) []symptom {
 	client, err := dial(dir)
 	if err != nil {
-		s.err = err
-		return s
+		return []symptom{{what: "server", err: err}}
 	}
 	if client == nil {
-		s.note = "none runs here"
-		return s
+		return []symptom{{what: "server", note: "none runs here"}}
 	}
 	defer client.Close()
+
 	status, err := server.Call[history.Status](ctx, client, "status", onRequest{}, nil)
+	if err != nil {
+		return []symptom{{what: "server", err: fromSocket(err)}}
+	}
+	out := []symptom{doctorSync(status)}
+	if status.Poll != nil {
+		out = append(out, symptom{what: "polling", note: pollLine(status.Poll)})
+	}
+	return append(out, doctorWebhook(ctx, client))
+}
+
+func doctorSync(status history.Status) symptom {
+	s := symptom{what: "server", note: countStates(false, status.Hosts)}
+	if e := status.SyncError; e != nil {
+		s.err = fmt.Errorf("its looks at the repo fail since %s: %s", e.Since.Format(time.RFC3339), e.Error)
+	}
+	return s
+}
+
+// doctorWebhook finds deliveries that are ignored since they name another repo.
+func doctorWebhook(ctx context.Context, client *server.Client) symptom {
+	s := symptom{what: "webhook"}
+	a, err := server.Call[webhookAnswer](ctx, client, "webhook", nil, nil)
 	if err != nil {
 		s.err = fromSocket(err)
 		return s
 	}
-	if status.SyncError != nil {
-		s.err = fmt.Errorf("its looks at the repo fail since %s: %s", status.SyncError.Since.Format(time.RFC3339), status.SyncError.Error)
+	if a.Address == "" {
+		s.note = "none is heard (--listen off)"
 		return s
 	}
-	s.note = countStates(false, status.Hosts)
+
+	s.note = a.Address
+	if o := a.OtherRepo; o != nil {
+		s.err = hint(fmt.Errorf("ignored deliveries: %d since the server started name the repo %q, not %s", o.Count, o.Name, a.Repo),
+			"if that is the repo that is deployed: bellhop serve --webhook-repo %s", o.Name)
+	}
 	return s
+}
+
+// pollLine says how often the remote is polled, and why.
+func pollLine(p *history.PollStatus) string {
+	if p.IntervalMs == 0 {
+		return "never: " + p.Reason
+	}
+	return fmt.Sprintf("every %v: %s", time.Duration(p.IntervalMs)*time.Millisecond, p.Reason)
 }

@@ -66,7 +66,7 @@ func newIdler(b *testing.B, n int) *idler {
 	must(err)
 	s := &idler{b: b, admin: l.Addr().String()}
 	l.Close()
-	serve := exec.Command(bin, "serve", "--repo", rem.URL(), "--state-dir", state, "--listen", "off", "--admin", s.admin, "--poll", "10m")
+	serve := exec.Command(bin, "serve", "--repo", rem.URL(), "--state-dir", state, "--listen", "off", "--admin", s.admin, "--admin-open", "--poll", "10m")
 	var log bytes.Buffer
 	serve.Stdout, serve.Stderr = &log, &log
 	must(serve.Start())

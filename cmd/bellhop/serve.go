@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,6 +33,8 @@ import (
 type serveOptions struct {
 	deployerFlags
 	listen, admin, adminToken string
+	adminOpen                 bool
+	trustProxy                []string
 	webhookSecret             string
 	webhookRepo, ringGroup    string
 	poll                      time.Duration
@@ -57,11 +60,13 @@ for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP
 	o.deployerFlags.ownFlags(c)
 	c.Flags().StringVar(&o.listen, "listen", ":8080", "where the webhook is heard, and nothing else; off: nowhere")
 	c.Flags().StringVar(&o.admin, "admin", "127.0.0.1:8081", "where status and metrics are shown; off: nowhere")
-	secretFileFlag(c, &o.adminToken, "admin-token", "", "file with the token that the admin listener asks for; needed off loopback")
+	secretFileFlag(c, &o.adminToken, "admin-token", "", "file with the token that the admin listener asks for (default: admin-token in the state directory)")
+	c.Flags().BoolVar(&o.adminOpen, "admin-open", false, "ask for no token on the admin listener, which must be on loopback")
+	c.Flags().StringSliceVar(&o.trustProxy, "trust-proxy", nil, "CIDR of proxies whose X-Forwarded-For is believed; again for more")
 	secretFileFlag(c, &o.webhookSecret, "webhook-secret", "", "file with the webhook's secret (default: webhook-secret in the state directory)")
 	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
 	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "a group that may ring over ring.sock")
-	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to look without being rung; 10 min once a webhook was seen, unless set by hand; 0: never")
+	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to look without being rung; 10 min once a webhook announced two pushes, unless set by hand; 0: never")
 	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }
@@ -108,6 +113,7 @@ type serving struct {
 	server                *server.Server
 	secret                []byte // of the webhook
 	secretFile            string // that it came from
+	adminTokenFile        string // of the admin listener; "": none is asked for
 	branch, repo          string // that its deliveries must name; repo "" is any
 	address, adminAddress string // where it listens; "" where it does not
 	cancel                context.CancelFunc
@@ -156,13 +162,13 @@ func readWebhookSecret(path string) ([]byte, error) {
 }
 
 func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *slog.Logger) error {
-	token := ""
-	if o.adminToken != "" {
-		b, err := readPrivate(o.adminToken)
-		if err != nil {
-			return fmt.Errorf("read the admin token: %w", err)
-		}
-		token = strings.TrimSpace(string(b))
+	token, err := s.readAdminToken(o)
+	if err != nil {
+		return err
+	}
+	proxies, err := parseProxies(o.trustProxy)
+	if err != nil {
+		return err
 	}
 	if s.branch, s.repo = o.branch, o.webhookRepo; s.repo == "" {
 		s.repo = server.RepoName(o.repo)
@@ -172,15 +178,12 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	if err != nil {
 		return err
 	}
-	var seen []string
-	for _, d := range known {
-		seen = append(seen, d.ID)
-	}
 	s.server, err = server.New(server.Config{
-		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Seen: seen, AdminToken: token, Log: log,
+		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
+		Holds: s.house.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
 		Status: func(ctx context.Context) (any, error) {
 			st, err := db.Status(ctx)
-			st.SyncError = s.house.deployer.SyncError()
+			s.live(&st)
 			return st, err
 		},
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit, "") },
@@ -192,10 +195,93 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		},
 		Follow: func(ctx context.Context, run string, emit func(any)) (any, error) { return s.follow(ctx, run, emit) },
 	})
-	if err == nil {
-		s.verbs()
+	if err != nil {
+		return err
 	}
-	return err
+	s.bell.Looked = s.server.Looked
+	s.verbs()
+	return nil
+}
+
+// live adds to a status what only the running server knows.
+func (s *serving) live(st *history.Status) {
+	st.SyncError = s.house.deployer.SyncError()
+	every, reason := s.server.Interval()
+	st.Poll = &history.PollStatus{IntervalMs: every.Milliseconds(), Reason: reason}
+}
+
+// readAdminToken reads the token of the admin listener: of the file that was named, else of the
+// state directory, where it is made when it is missing. With --admin-open there is none.
+func (s *serving) readAdminToken(o *serveOptions) (string, error) {
+	switch {
+	case o.adminOpen && o.adminToken != "":
+		return "", errors.New("--admin-open and --admin-token contradict each other: give one")
+	case o.adminOpen:
+		return "", nil
+	}
+
+	path, err := filepath.Abs(cmp.Or(o.adminToken, s.house.state.path(adminTokenFile)))
+	if err != nil {
+		return "", err
+	}
+	if o.adminToken == "" {
+		if _, err := makeOnce(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
+			return "", fmt.Errorf("make %s: %w", path, err)
+		}
+	}
+	s.adminTokenFile = path
+	return readToken(path)
+}
+
+// readToken reads the token of an admin listener.
+func readToken(path string) (string, error) {
+	b, err := readPrivate(path)
+	if err != nil {
+		return "", fmt.Errorf("read the admin token: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if len(token) < server.MinSecret {
+		return "", fmt.Errorf("the admin token in %s has %d characters, needs at least %d", path, len(token), server.MinSecret)
+	}
+	return token, nil
+}
+
+// adminTokenFile is where the state directory has the token of the admin listener.
+const adminTokenFile = "admin-token"
+
+// parseProxies reads networks as 10.0.0.0/8, and single addresses.
+func parseProxies(values []string) ([]netip.Prefix, error) {
+	var nets []netip.Prefix
+	for _, v := range values {
+		v = strings.TrimSpace(v)
+		if a, err := netip.ParseAddr(v); err == nil {
+			a = a.Unmap()
+			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(v)
+		if err != nil {
+			return nil, hint(fmt.Errorf("--trust-proxy %s is no network", v), "as --trust-proxy 172.18.0.0/16, or the address of one proxy")
+		}
+		nets = append(nets, p.Masked())
+	}
+	return nets, nil
+}
+
+// pageLine is the line that tells a person where the admin page of a server is: "" when it has
+// none. It is for a terminal alone, since the token is in it.
+func pageLine(a webhookAnswer) (string, error) {
+	if a.Admin == "" {
+		return "", nil
+	}
+	token := ""
+	if a.AdminToken != "" {
+		var err error
+		if token, err = readToken(a.AdminToken); err != nil {
+			return "", err
+		}
+	}
+	return "page: " + server.AdminPage(fromHere(a.Admin), token), nil
 }
 
 // follow tells a run's events, and what came of it.

@@ -16,6 +16,10 @@ type Delivery struct {
 	Answer string    `json:"answer"` // what happened, and why
 	Run    string    `json:"run"`    // that it rang; "" when it rang none
 	Seen   bool      `json:"seen"`   // an earlier one had the same id
+
+	// Amends says that this is no new delivery: it changes answer and run of the stored one with
+	// the same ID and At.
+	Amends bool `json:"-"`
 }
 
 // AddDeliveries stores deliveries in one transaction, in their order. Whether one was seen
@@ -26,6 +30,12 @@ func (db *DB) AddDeliveries(ctx context.Context, ds []Delivery) error {
 	}
 	return db.write(ctx, "deliveries", func(tx *tx) error {
 		for _, d := range ds {
+			if d.Amends {
+				if _, err := tx.Exec(`UPDATE deliveries SET answer = ?, run = ? WHERE id = ? AND at = ?`, d.Answer, d.Run, d.ID, millis(d.At)); err != nil {
+					return err
+				}
+				continue
+			}
 			if _, err := tx.Exec(`INSERT INTO deliveries(id, at, event, branch, commit_id, answer, run, seen)
 				VALUES(?1,?2,?3,?4,?5,?6,?7, ?8 OR EXISTS(SELECT 1 FROM deliveries WHERE id = ?1))`,
 				d.ID, millis(d.At), d.Event, d.Branch, d.Commit, d.Answer, d.Run, d.Seen); err != nil {

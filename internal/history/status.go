@@ -25,6 +25,14 @@ type Status struct {
 	Hosts   []HostStatus `json:"hosts"`
 	// SyncError is what a running server adds while it can't read the repo.
 	SyncError *SyncError `json:"sync_error,omitempty"`
+	// Poll is what a running server adds: how often it looks without being rung.
+	Poll *PollStatus `json:"poll,omitempty"`
+}
+
+// PollStatus says how often the remote is polled, 0 for never, and why.
+type PollStatus struct {
+	IntervalMs int64  `json:"interval_ms"`
+	Reason     string `json:"reason"`
 }
 
 // A SyncError says since when the repo can't be read, and how the last look at it ended.
