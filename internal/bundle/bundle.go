@@ -93,9 +93,11 @@ type Package struct {
 	Name    string `json:"name"`             // the service's name, and the link's
 	Digest  string `json:"digest"`           // SHA-256 of the archive as fetched, hex
 	Size    int64  `json:"size"`             // bytes of the archive; 0 when not fetched yet; not in the digest
-	Kind    string `json:"kind"`             // "tar.gz", "zip" or "file"
+	Kind    string `json:"kind"`             // one of PackageKinds
 	Strip   int    `json:"strip,omitempty"`  // leading path elements dropped while unpacking
-	File    string `json:"file,omitempty"`   // kind "file": the name it gets inside the package
+	File    string `json:"file,omitempty"`   // of a single file: the name it gets inside the package
+	As      string `json:"as,omitempty"`     // of a single file: the name that it has of itself, linked beside; not in the digest
+	Named   bool   `json:"-"`                // the config names the kind, whatever the bytes look like
 	URL     string `json:"url,omitempty"`    // where the deployer fetches it; "" when it is a blob of the repo; not in the digest
 	Source  string `json:"source,omitempty"` // path in the repo when URL is ""; not in the digest
 	Service string `json:"service,omitempty"`

@@ -49,7 +49,7 @@ func Diff(old, new Manifest) []Change {
 	cs = diffBy(cs, KindUnit, old.Units, new.Units, func(u Unit) (string, string) { return u.Name, u.Service },
 		func(u *Unit) { u.Service = "" })
 	cs = diffBy(cs, KindPackage, old.Packages, new.Packages, func(p Package) (string, string) { return p.Name, p.Service },
-		func(p *Package) { p.Service, p.Source, p.URL, p.Size = "", "", "", 0 })
+		func(p *Package) { p.Service, p.Source, p.URL, p.As, p.Size, p.Named = "", "", "", "", 0, false })
 	cs = diffBy(cs, KindAccount, old.Users, new.Users, func(u User) (string, string) { return u.Name, u.Service },
 		func(u *User) { u.Service = "" })
 	order := []string{KindFile, KindLink, KindKey, KindUnit, KindPackage, KindAccount, KindSystem}

@@ -215,9 +215,11 @@ func (r *run) renamed(path string) { r.m.killed("renamed " + path) }
 // prepare brings every byte that the run needs into the stores.
 func (r *run) prepare() error {
 	for _, p := range r.offer.Manifest.Packages {
-		if err := r.m.unpack(p, r.m.staged(r.offer.Run, p.Digest)); err != nil {
+		notes, err := r.m.unpack(p, r.m.staged(r.offer.Run, p.Digest))
+		if err != nil {
 			return refuse(bundle.RefusedBundle, "%w", err)
 		}
+		r.w.warnings = append(r.w.warnings, notes...)
 	}
 	for _, f := range r.offer.Manifest.Files {
 		if err := r.bring(f.Digest, f.Path, f.Size); err != nil {

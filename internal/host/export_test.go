@@ -1,6 +1,8 @@
 package host
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"os"
 	"time"
@@ -34,3 +36,6 @@ func Look(m *Machine, path string) (kind, digest string, mode uint32, user strin
 	is, err := m.look(context.Background(), path)
 	return is.Kind, is.Digest, is.Mode, is.User, err
 }
+
+// CheckXz walks over an xz file.
+func CheckXz(p []byte) error { return checkXz(bufio.NewReader(bytes.NewReader(p))) }

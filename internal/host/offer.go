@@ -120,14 +120,13 @@ func checkPackage(p bundle.Package) error {
 	if !packageName.MatchString(p.Name) || p.Strip < 0 || p.Strip > 100 {
 		return fmt.Errorf("bad name or strip")
 	}
-	switch p.Kind {
-	case kindTarGz, kindZip:
-	case kindFile:
-		if !packageName.MatchString(p.File) {
-			return fmt.Errorf("file name %q", p.File)
-		}
-	default:
+	switch {
+	case !slices.Contains(bundle.PackageKinds, p.Kind):
 		return fmt.Errorf("kind %q", p.Kind)
+	case bundle.IsSingle(p.Kind) && !packageName.MatchString(p.File):
+		return fmt.Errorf("file name %q", p.File)
+	case p.As != "" && !packageName.MatchString(p.As):
+		return fmt.Errorf("file name %q", p.As)
 	}
 	return checkDigest(p.Digest)
 }

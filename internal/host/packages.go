@@ -2,8 +2,6 @@ package host
 
 import (
 	"archive/tar"
-	"archive/zip"
-	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -23,11 +21,6 @@ import (
 // An archive comes from the internet, known only by its digest. So: only folders, regular
 // files and links that stay inside; no setuid, no device; no path that leaves; capped in
 // bytes and in number. All goes through an os.Root of a folder that is bellhop's alone.
-const (
-	kindTarGz = "tar.gz"
-	kindZip   = "zip"
-	kindFile  = "file"
-)
 
 // maxName is PATH_MAX of Linux, in bytes: what is longer nobody can open, and one name could make
 // folders without end.
@@ -42,7 +35,7 @@ var (
 // storeName is the folder of a package in the store. The same archive unpacked in another way
 // is another folder.
 func storeName(p bundle.Package) string {
-	if p.Strip == 0 && p.Kind != kindFile {
+	if p.Strip == 0 && !bundle.IsSingle(p.Kind) {
 		return p.Digest
 	}
 	how := fmt.Sprintf("%s\n%d\n%s", p.Kind, p.Strip, p.File)
@@ -54,41 +47,58 @@ func (m *Machine) hasPackage(p bundle.Package) bool {
 	return err == nil && st.IsDir()
 }
 
-// unpack puts p into the store from the archive at file, whose digest was verified.
-func (m *Machine) unpack(p bundle.Package, file string) error {
+// unpack puts p into the store from the archive at file, whose digest was verified. notes are what a
+// person should hear of it.
+func (m *Machine) unpack(p bundle.Package, file string) (notes []string, err error) {
 	if m.hasPackage(p) {
-		return nil
+		return nil, m.ownName(p)
 	}
 	store := m.at(bundle.StoreDir)
 	if err := os.MkdirAll(store, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	tmp := filepath.Join(store, ".new-"+storeName(p))
 	if err := removeTree(tmp); err != nil {
-		return err
+		return nil, err
 	}
 	if err := os.Mkdir(tmp, 0o755); err != nil {
-		return err
+		return nil, err
 	}
 	root, err := os.OpenRoot(tmp)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer root.Close()
 	u := &unpacker{root: root, strip: p.Strip}
 	if err := u.unpack(p, file); err != nil {
 		removeTree(tmp)
-		return fmt.Errorf("unpack package %s: %w", p.Name, err)
+		return nil, fmt.Errorf("unpack package %s: %w", p.Name, err)
 	}
 	d, err := os.Open(tmp)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer d.Close()
 	if err := m.syncfs(d); err != nil {
-		return err
+		return nil, err
 	}
-	return os.Rename(tmp, filepath.Join(store, storeName(p)))
+	if err := os.Rename(tmp, filepath.Join(store, storeName(p))); err != nil {
+		return nil, err
+	}
+	return u.notes(p), m.ownName(p)
+}
+
+// ownName links a single file under the name that it has where it comes from, beside the name of its
+// service: units may use either.
+func (m *Machine) ownName(p bundle.Package) error {
+	if !bundle.IsSingle(p.Kind) || p.As == "" || p.As == p.File {
+		return nil
+	}
+	err := os.Symlink(p.File, filepath.Join(m.at(bundle.StoreDir), storeName(p), p.As))
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
 }
 
 // An unpacker writes the entries of one archive.
@@ -97,35 +107,21 @@ type unpacker struct {
 	strip   int
 	size    int64
 	entries int
+	written int      // files, folders and links
 	links   []string // checked when all is there
+	guessed []string // files of a zip without modes that were made executable
 }
 
-func (u *unpacker) unpack(p bundle.Package, file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
+// notes are what a person should hear of p, once it is unpacked.
+func (u *unpacker) notes(p bundle.Package) []string {
+	if len(u.guessed) == 0 {
+		return nil
 	}
-	defer f.Close()
-	switch p.Kind {
-	case kindFile:
-		return u.file(p.File, 0o755, f)
-	case kindZip:
-		st, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		z, err := zip.NewReader(f, st.Size())
-		if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
-			return err
-		}
-		err = u.zip(z)
-		return errors.Join(err, u.checkLinks())
+	names := strings.Join(u.guessed[:min(len(u.guessed), 5)], ", ")
+	if n := len(u.guessed) - 5; n > 0 {
+		names += fmt.Sprintf(" and %d more", n)
 	}
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		return err
-	}
-	return errors.Join(u.tar(tar.NewReader(z)), u.checkLinks())
+	return []string{fmt.Sprintf("package %s is a zip without modes: %s made executable, by the first bytes", p.Name, names)}
 }
 
 func (u *unpacker) tar(t *tar.Reader) error {
@@ -146,9 +142,10 @@ func (u *unpacker) tar(t *tar.Reader) error {
 		}
 		switch h.Typeflag {
 		case tar.TypeDir:
+			u.written++
 			err = u.root.MkdirAll(name, 0o755)
-		case tar.TypeReg:
-			err = u.file(name, fs.FileMode(h.Mode), t)
+		case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse: // the reader fills the holes of a sparse file with zeros
+			err = u.sizedFile(name, fs.FileMode(h.Mode), h.Size, t)
 		case tar.TypeSymlink:
 			err = u.link(name, h.Linkname)
 		case tar.TypeLink:
@@ -161,44 +158,6 @@ func (u *unpacker) tar(t *tar.Reader) error {
 			return err
 		}
 	}
-}
-
-func (u *unpacker) zip(z *zip.Reader) error {
-	for _, e := range z.File {
-		name, err := u.name(e.Name)
-		if err != nil {
-			return err
-		}
-		if name == "" {
-			continue
-		}
-		mode := e.Mode()
-		if mode.IsDir() || strings.HasSuffix(e.Name, "/") {
-			if err := u.root.MkdirAll(name, 0o755); err != nil {
-				return err
-			}
-			continue
-		}
-		r, err := e.Open()
-		if err != nil {
-			return err
-		}
-		switch {
-		case mode&fs.ModeSymlink != 0:
-			var target []byte
-			if target, err = io.ReadAll(io.LimitReader(r, 4096)); err == nil {
-				err = u.link(name, string(target))
-			}
-		case mode.IsRegular():
-			err = u.file(name, mode, r)
-		default:
-			err = fmt.Errorf("%s is a device, a pipe or worse", e.Name)
-		}
-		if err = errors.Join(err, r.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // name strips leading elements, and refuses a path that leaves. "" is an entry to pass over.
@@ -228,7 +187,16 @@ func (u *unpacker) name(n string) (string, error) {
 	return path.Join(parts[u.strip:]...), nil
 }
 
+// sizedFile is file, for an entry that says its size: what is too large is refused before a byte of it.
+func (u *unpacker) sizedFile(name string, mode fs.FileMode, size int64, r io.Reader) error {
+	if size > maxUnpacked-u.size {
+		return fmt.Errorf("more than %d bytes unpacked", maxUnpacked)
+	}
+	return u.file(name, mode, r)
+}
+
 func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
+	u.written++
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
@@ -258,6 +226,7 @@ func (u *unpacker) link(name, target string) error {
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
+	u.written++
 	u.root.Remove(name)
 	u.links = append(u.links, name)
 	return u.root.Symlink(target, name)
@@ -274,6 +243,7 @@ func (u *unpacker) hardlink(name, target string) error {
 	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
+	u.written++
 	u.root.Remove(name)
 	return u.root.Link(target, name)
 }

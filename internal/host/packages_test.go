@@ -246,7 +246,7 @@ func FuzzUnpack(f *testing.F) {
 		if err := errors.Join(os.RemoveAll(m.Root), os.WriteFile(file, data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		err := host.Unpack(m, p, file)
+		_, err := host.Unpack(m, p, file)
 		in, _ := os.ReadDir(store)
 		switch {
 		case err != nil && len(in) > 0:

@@ -1,0 +1,120 @@
+package bundle
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Kinds of a package: archives of many files, one file that is compressed, and one file as it is.
+const (
+	PackageTar    = "tar"
+	PackageTarGz  = "tar.gz"
+	PackageTarXz  = "tar.xz"
+	PackageTarZst = "tar.zst"
+	PackageTarBz2 = "tar.bz2"
+	PackageZip    = "zip"
+	PackageGz     = "gz"
+	PackageXz     = "xz"
+	PackageZst    = "zst"
+	PackageBz2    = "bz2"
+	PackageFile   = "file"
+)
+
+// PackageKinds are all kinds, as people write them.
+var PackageKinds = []string{PackageTarGz, PackageTarXz, PackageTarZst, PackageTarBz2, PackageTar, PackageZip, PackageGz, PackageXz, PackageZst, PackageBz2, PackageFile}
+
+// IsSingle tells whether a package of that kind is one file, which needs a name.
+func IsSingle(kind string) bool {
+	switch kind {
+	case PackageGz, PackageXz, PackageZst, PackageBz2, PackageFile:
+		return true
+	}
+	return false
+}
+
+// suffixes are the ends of file names by what they say of the content, the longer before the shorter.
+var suffixes = []struct{ end, kind string }{
+	{".tar.gz", PackageTarGz}, {".tgz", PackageTarGz}, {".tar.xz", PackageTarXz}, {".txz", PackageTarXz},
+	{".tar.zst", PackageTarZst}, {".tar.zstd", PackageTarZst}, {".tzst", PackageTarZst},
+	{".tar.bz2", PackageTarBz2}, {".tbz2", PackageTarBz2}, {".tbz", PackageTarBz2},
+	{".tar", PackageTar}, {".zip", PackageZip}, {".gz", PackageGz}, {".xz", PackageXz}, {".zst", PackageZst}, {".zstd", PackageZst}, {".bz2", PackageBz2},
+}
+
+// KindOfName is the kind that a file name says, and the name without that end.
+func KindOfName(name string) (kind, rest string) {
+	lower := strings.ToLower(name)
+	for _, s := range suffixes {
+		if strings.HasSuffix(lower, s.end) {
+			return s.kind, name[:len(name)-len(s.end)]
+		}
+	}
+	return PackageFile, name
+}
+
+// Ends of names that bellhop unpacks none of.
+var (
+	distributionEnds = []string{".deb", ".udeb", ".rpm", ".apk", ".snap", ".flatpak", ".msi", ".dmg", ".pkg", ".pkg.tar.zst", ".pkg.tar.xz", ".pkg.tar.gz", ".ipk", ".xbps"}
+	otherEnds        = []string{".7z", ".rar", ".lz4", ".lz", ".tlz", ".lzma", ".lzo", ".br", ".z", ".cab", ".iso", ".cpio", ".ace", ".arj", ".zpaq", ".sz", ".lrz"}
+)
+
+// UnsupportedName says why a file of that name is no package, and what to do; "" when it may be one.
+func UnsupportedName(name string) string {
+	lower := strings.ToLower(name)
+	for _, end := range distributionEnds {
+		if strings.HasSuffix(lower, end) {
+			return end + " is a package of a distribution, which its own package manager installs: give the tar or zip of its makers, or one program"
+		}
+	}
+	for _, end := range otherEnds {
+		if strings.HasSuffix(lower, end) {
+			return "bellhop unpacks no " + end + ": pack it anew as tar.gz, tar.xz, tar.zst, tar.bz2 or zip"
+		}
+	}
+	return ""
+}
+
+// zipBased are formats of single files that are zips inside.
+var zipBased = []string{".jar", ".war", ".ear", ".whl", ".egg", ".pyz", ".pex", ".xpi", ".epub", ".docx", ".xlsx", ".odt", ".nupkg", ".vsix", ".aar"}
+
+// IsZipBased tells whether a file of that name is a zip that is not meant to be unpacked.
+func IsZipBased(name string) bool {
+	lower := strings.ToLower(name)
+	for _, end := range zipBased {
+		if strings.HasSuffix(lower, end) {
+			return true
+		}
+	}
+	return false
+}
+
+// SniffLen is how many bytes Sniff looks at.
+const SniffLen = 262
+
+// magics are the first bytes of what has them, and its name for people.
+var magics = []struct{ head, name string }{
+	{"\x1f\x8b", PackageGz}, {"\xfd7zXZ\x00", PackageXz}, {"\x28\xb5\x2f\xfd", PackageZst}, {"BZh", PackageBz2},
+	{"PK\x03\x04", PackageZip}, {"PK\x05\x06", PackageZip}, {"PK\x07\x08", PackageZip},
+	{"!<arch>\ndebian", "deb"}, {"\xed\xab\xee\xdb", "rpm"}, {"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"},
+	{"\x04\x22\x4d\x18", "lz4"}, {"LZIP", "lz"}, {"MSCF\x00\x00\x00\x00", "cab"}, {"\x1f\x9d", "Z"}, {"\x89LZO\x00", "lzo"}, {"hsqs", "squashfs"}, {"xar!", "xar"},
+	{"<!DOCTYPE html", "web page"}, {"<!doctype html", "web page"}, {"<html", "web page"},
+}
+
+// Sniff is the kind of an archive or of a compressed file by its first bytes: a kind of package, or a
+// word for what bellhop does not unpack. "" is a file that is none, such as a program.
+func Sniff(head []byte) string {
+	for _, m := range magics {
+		if bytes.HasPrefix(head, []byte(m.head)) {
+			return m.name
+		}
+	}
+	if len(head) >= SniffLen && bytes.Equal(head[257:262], []byte("ustar")) {
+		return PackageTar
+	}
+	return ""
+}
+
+// IsProgram tells whether a file with these first bytes is one that Linux starts: ELF, or a script with
+// an interpreter.
+func IsProgram(head []byte) bool {
+	return bytes.HasPrefix(head, []byte("\x7fELF")) || bytes.HasPrefix(head, []byte("#!"))
+}

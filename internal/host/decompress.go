@@ -1,0 +1,143 @@
+package host
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bufio"
+	"compress/bzip2"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/ulikunitz/xz"
+
+	"bellhop/internal/bundle"
+)
+
+// maxWindow is how far back a compressed stream may reach, in bytes: it is held in memory. xz -9 uses 64
+// MiB, zstd --long 128.
+const maxWindow = 128 << 20
+
+// unpack writes the package p from the archive at file. The first bytes decide what the archive is, and
+// the name that the repo knows it by only where they say nothing.
+func (u *unpacker) unpack(p bundle.Package, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+
+	if p.Kind == bundle.PackageFile {
+		return u.file(p.File, 0o755, f)
+	}
+
+	head, err := sniffHead(f)
+	if err != nil {
+		return err
+	}
+
+	switch is := bundle.Sniff(head); {
+	case is == bundle.PackageZip || p.Kind == bundle.PackageZip && is == "":
+		err = u.unpackZip(f)
+	case is == bundle.PackageTar || p.Kind == bundle.PackageTar && is == "":
+		err = u.tar(tar.NewReader(f))
+	case slices.Contains(compressions, is):
+		err = u.unpackStream(p, f, is)
+	default:
+		return fmt.Errorf("it is no %s: its first bytes are those of %s", p.Kind, isWhat(is))
+	}
+	if err := errors.Join(err, u.checkLinks()); err != nil {
+		return err
+	}
+	if u.written == 0 {
+		return fmt.Errorf("nothing is in it, or nothing is left of it with strip: %d", u.strip)
+	}
+	return nil
+}
+
+// isWhat names what Sniff found for people.
+func isWhat(is string) string {
+	if is == "" {
+		return "no archive"
+	}
+	return "a " + is
+}
+
+// sniffHead is the beginning of f, which is read from its start afterwards.
+func sniffHead(f *os.File) ([]byte, error) {
+	head := make([]byte, bundle.SniffLen)
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	return head[:n], nil
+}
+
+var compressions = []string{bundle.PackageGz, bundle.PackageXz, bundle.PackageZst, bundle.PackageBz2}
+
+// unpackStream writes a compressed tar, or one compressed file.
+func (u *unpacker) unpackStream(p bundle.Package, f *os.File, how string) error {
+	r, closer, err := decompress(f, how)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", how, err)
+	}
+	defer closer()
+
+	b := bufio.NewReaderSize(r, 64<<10)
+	head, err := b.Peek(bundle.SniffLen)
+	if err != nil && err != io.EOF {
+		return fmt.Errorf("read %s: %w", how, err)
+	}
+
+	switch inner := bundle.Sniff(head); {
+	case inner == bundle.PackageTar || !bundle.IsSingle(p.Kind) && len(head) == bundle.SniffLen && inner == "":
+		return u.tar(tar.NewReader(b)) // a tar of before 1988 has no magic
+	case !bundle.IsSingle(p.Kind):
+		return fmt.Errorf("what is compressed is %s and no tar: write kind: %s for one compressed program", isWhat(inner), how)
+	}
+	return u.file(p.File, 0o755, b)
+}
+
+// decompress reads what f holds. No stream is let reach further back than maxWindow.
+func decompress(f *os.File, how string) (r io.Reader, closer func(), err error) {
+	closer = func() {}
+	in := bufio.NewReaderSize(f, 64<<10)
+	switch how {
+	case bundle.PackageGz:
+		r, err = gzip.NewReader(in)
+	case bundle.PackageBz2:
+		r = bzip2.NewReader(in)
+	case bundle.PackageZst:
+		var z *zstd.Decoder
+		z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+		if err == nil {
+			r, closer = z, z.Close
+		}
+	case bundle.PackageXz:
+		if err = checkXz(in); err != nil {
+			return nil, nil, err
+		}
+		if _, err = f.Seek(0, io.SeekStart); err != nil {
+			return nil, nil, err
+		}
+		in.Reset(f)
+		r, err = xz.NewReader(in)
+	}
+	return r, closer, err
+}
+
+func (u *unpacker) unpackZip(f *os.File) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := zip.NewReader(f, st.Size())
+	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
+		return err
+	}
+	return u.zip(z)
+}
