@@ -135,8 +135,14 @@ func (u *unpacker) unpackZip(f *os.File) error {
 	if err != nil {
 		return err
 	}
+	if err := boundZip(f, st.Size(), maxEntries); err != nil {
+		return err
+	}
 	z, err := zip.NewReader(f, st.Size())
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
+		return err
+	}
+	if err := disjoint(z.File); err != nil {
 		return err
 	}
 	return u.zip(z)

@@ -26,6 +26,9 @@ import (
 // folders without end.
 const maxName = 4096
 
+// maxDepth is how many folders deep an entry may lie: each costs a system call for each entry.
+const maxDepth = 100
+
 // The caps on one archive; a test lowers them.
 var (
 	maxUnpacked int64 = 4 << 30
@@ -69,7 +72,7 @@ func (m *Machine) unpack(p bundle.Package, file string) (notes []string, err err
 		return nil, err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, strip: p.Strip}
+	u := &unpacker{root: root, strip: p.Strip, dirs: map[string]bool{".": true}}
 	if err := u.unpack(p, file); err != nil {
 		removeTree(tmp)
 		return nil, fmt.Errorf("unpack package %s: %w", p.Name, err)
@@ -106,7 +109,8 @@ type unpacker struct {
 	root    *os.Root
 	strip   int
 	size    int64
-	entries int
+	entries int // folders that no entry of their own made among them
+	dirs    map[string]bool
 	written int      // files, folders and links
 	links   []string // checked when all is there
 	guessed []string // files of a zip without modes that were made executable
@@ -143,7 +147,7 @@ func (u *unpacker) tar(t *tar.Reader) error {
 		switch h.Typeflag {
 		case tar.TypeDir:
 			u.written++
-			err = u.root.MkdirAll(name, 0o755)
+			err = u.mkdir(name)
 		case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse: // the reader fills the holes of a sparse file with zeros
 			err = u.sizedFile(name, fs.FileMode(h.Mode), h.Size, t)
 		case tar.TypeSymlink:
@@ -162,8 +166,8 @@ func (u *unpacker) tar(t *tar.Reader) error {
 
 // name strips leading elements, and refuses a path that leaves. "" is an entry to pass over.
 func (u *unpacker) name(n string) (string, error) {
-	if u.entries++; u.entries > maxEntries {
-		return "", fmt.Errorf("more than %d entries", maxEntries)
+	if err := u.count(1); err != nil {
+		return "", err
 	}
 	if len(n) > maxName {
 		return "", fmt.Errorf("the name of entry %.40q… is too long", n)
@@ -184,6 +188,9 @@ func (u *unpacker) name(n string) (string, error) {
 	if len(parts) <= u.strip {
 		return "", nil
 	}
+	if len(parts) > maxDepth {
+		return "", fmt.Errorf("entry %.40q… lies more than %d folders deep", n, maxDepth)
+	}
 	return path.Join(parts[u.strip:]...), nil
 }
 
@@ -195,12 +202,46 @@ func (u *unpacker) sizedFile(name string, mode fs.FileMode, size int64, r io.Rea
 	return u.file(name, mode, r)
 }
 
-func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
-	u.written++
-	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+func (u *unpacker) count(n int) error {
+	if u.entries += n; u.entries > maxEntries {
+		return tooMany(maxEntries)
+	}
+	return nil
+}
+
+// mkdir makes a folder and those above it, each of which counts: an archive of two kilobytes can
+// name a hundred thousand.
+func (u *unpacker) mkdir(name string) error {
+	var made []string
+	for d := name; !u.dirs[d]; d = path.Dir(d) {
+		made = append(made, d)
+	}
+	if err := u.count(len(made)); err != nil {
 		return err
 	}
-	u.root.Remove(name) // a second entry of one name replaces the first, and never goes through a link
+	if err := u.root.MkdirAll(name, 0o755); err != nil {
+		return err
+	}
+	for _, d := range made {
+		u.dirs[d] = true
+	}
+	return nil
+}
+
+// remove makes room for an entry whose name another had before: it is replaced, and never
+// written through.
+func (u *unpacker) remove(name string) {
+	if u.root.Remove(name) == nil {
+		delete(u.dirs, name)
+	}
+}
+
+func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
+	u.written++
+	if err := u.mkdir(path.Dir(name)); err != nil {
+		return err
+	}
+	u.remove(name)
 	perm := fs.FileMode(0o644)
 	if mode&0o111 != 0 {
 		perm = 0o755
@@ -223,11 +264,11 @@ func (u *unpacker) link(name, target string) error {
 	if path.IsAbs(target) || !filepath.IsLocal(path.Join(path.Dir(name), target)) {
 		return fmt.Errorf("link %s leaves the package", name)
 	}
-	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+	if err := u.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
 	u.written++
-	u.root.Remove(name)
+	u.remove(name)
 	u.links = append(u.links, name)
 	return u.root.Symlink(target, name)
 }
@@ -240,11 +281,11 @@ func (u *unpacker) hardlink(name, target string) error {
 	if st, err := u.root.Lstat(target); err != nil || !st.Mode().IsRegular() {
 		return fmt.Errorf("link %s to no file of the package", name)
 	}
-	if err := u.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+	if err := u.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
 	u.written++
-	u.root.Remove(name)
+	u.remove(name)
 	return u.root.Link(target, name)
 }
 

@@ -56,7 +56,7 @@ func (u *unpacker) zipEntry(e *zip.File, guess bool) error {
 	mode := e.Mode()
 	if mode.IsDir() || strings.HasSuffix(full, "/") {
 		u.written++
-		return u.root.MkdirAll(name, 0o755)
+		return u.mkdir(name)
 	}
 
 	r, err := openZip(e)
