@@ -20,6 +20,7 @@ import (
 
 // Machine opens the host that this process runs on. It needs root.
 func Machine() (*host.Machine, error) {
+	harden()
 	// In a session of sudo the PATH may lack what is only root's.
 	if err := os.Setenv("PATH", withSane(os.Getenv("PATH"))); err != nil {
 		return nil, err

@@ -221,6 +221,10 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 		// A run that can't be ended at all is left to the next contact, which settles it.
 		{Name: "StartLimitIntervalUSec", Value: godbus.MakeVariant(uint64(time.Minute / time.Microsecond))},
 		{Name: "StartLimitBurst", Value: godbus.MakeVariant(uint32(15))},
+		// It holds the values of keys.
+		{Name: "LimitCORE", Value: godbus.MakeVariant(uint64(0))},
+		{Name: "LimitCORESoft", Value: godbus.MakeVariant(uint64(0))},
+		{Name: "MemorySwapMax", Value: godbus.MakeVariant(uint64(0))},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 	}
 	ch := make(chan string, 1)
