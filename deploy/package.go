@@ -43,7 +43,7 @@ func (f *fetches) get(ctx context.Context, d *Deployer, p bundle.Package) (strin
 	if _, err := os.Stat(path); err == nil {
 		now := time.Now()
 		os.Chtimes(path, now, now) // the newest are kept
-		return path, nil
+		return path, mistaken(p, path)
 	}
 	ch := f.group.DoChan(p.Digest, func() (any, error) {
 		// Others wait for this too, so the end of one host's patience does not end it.
@@ -53,10 +53,39 @@ func (f *fetches) get(ctx context.Context, d *Deployer, p bundle.Package) (strin
 	})
 	select {
 	case res := <-ch:
-		return path, res.Err
+		if res.Err != nil {
+			return "", res.Err
+		}
+		return path, mistaken(p, path)
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
+}
+
+// mistaken is why a package that would be installed as it is can't be meant so.
+func mistaken(p bundle.Package, file string) error {
+	if p.Kind != bundle.PackageFile || p.Named {
+		return nil
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+
+	head := make([]byte, bundle.SniffLen)
+	n, err := io.ReadFull(f, head)
+	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+		return err
+	}
+	name := p.URL
+	if u, err := url.Parse(p.URL); err == nil {
+		name = u.Path
+	}
+	if why := bundle.Mistaken(name, head[:n]); why != "" {
+		return errFinal{fmt.Errorf("fetch %s: %s", p.URL, why), history.Refused}
+	}
+	return nil
 }
 
 func (f *fetches) fetch(ctx context.Context, d *Deployer, p bundle.Package, path string) error {
@@ -81,8 +110,8 @@ func (f *fetches) fetch(ctx context.Context, d *Deployer, p bundle.Package, path
 
 func download(ctx context.Context, client *http.Client, p bundle.Package, path string) error {
 	u, err := url.Parse(p.URL)
-	if err != nil || u.Scheme != "https" || u.Host == "" {
-		return errFinal{fmt.Errorf("fetch %q: only https is fetched", p.URL), history.Refused}
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" {
+		return errFinal{fmt.Errorf("fetch %q: only http and https are fetched", p.URL), history.Refused}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -180,13 +209,18 @@ var defaultClient = &http.Client{
 	},
 }
 
-// checkRedirect follows redirects to https alone, and none from the world into a network of
+// schemes are what packages are fetched by. What comes by http is as good as what comes by https: its
+// sum stands in the repo.
+var schemes = []string{"https", "http"}
+
+// checkRedirect follows no redirect from https to http, and none from the world into a network of
 // the deployer's own: the repo names the server that is asked, and that server must not
 // choose what else is reached from here. A package server inside may redirect inside. Whose
 // name changes its address between this look and the dial still needs a certificate for it.
 func checkRedirect(req *http.Request, via []*http.Request) error {
-	if req.URL.Scheme != "https" {
-		return errFinal{fmt.Errorf("redirected to %s: only https is fetched", req.URL.Scheme), history.Refused}
+	last := via[len(via)-1].URL
+	if req.URL.Scheme != "https" && req.URL.Scheme != last.Scheme {
+		return errFinal{fmt.Errorf("redirected from %s to %s: only https is followed", last.Scheme, req.URL.Scheme), history.Refused}
 	}
 	if len(via) > redirects {
 		return errors.New("too many redirects")

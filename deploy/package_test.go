@@ -53,3 +53,29 @@ func TestPackageRedirectedInside(t *testing.T) {
 	packaged(w, "https://example.com/away", digest)
 	w.push("redirected in the world", history.RunDone)
 }
+
+// http will do, since the sum is what is trusted; and a file that is an archive is not installed as a
+// program because its name says nothing.
+func TestPackageByHTTP(t *testing.T) {
+	bodies := map[string]string{"/app": "#!/bin/sh\n", "/download": "\x1f\x8b\x08\x00compressed"}
+	srv := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.WriteString(rw, bodies[r.URL.Path])
+	}))
+	defer srv.Close()
+	sum := func(path string) string {
+		d := sha256.Sum256([]byte(bodies[path]))
+		return hex.EncodeToString(d[:])
+	}
+
+	w := newWorld(t, "a")
+	w.enable("a", "app")
+	w.d.Client = srv.Client()
+	packaged(w, srv.URL+"/app", sum("/app"))
+	w.push("a program", history.RunDone)
+
+	packaged(w, srv.URL+"/download", sum("/download"))
+	w.push("an archive without a name", history.RunRefused)
+	if e := w.state("a").Error; e == nil || !strings.Contains(*e, "write kind: tar.gz for an archive, kind: gz for one program") {
+		t.Errorf("error: %v", e)
+	}
+}

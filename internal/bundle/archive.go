@@ -113,6 +113,27 @@ func Sniff(head []byte) string {
 	return ""
 }
 
+// Mistaken says why a file that is to be installed as it is can't be meant so: it begins as an archive,
+// and its name does not say one. "" is that it may be meant.
+func Mistaken(name string, head []byte) string {
+	is := Sniff(head)
+	if is == "" || is == PackageZip && IsZipBased(name) {
+		return ""
+	}
+
+	const asIs = "kind: file installs it as it is"
+	switch is {
+	case PackageTar, PackageZip:
+		return "it is a " + is + ", which its name does not say: write kind: " + is + "; " + asIs
+	case PackageGz, PackageXz, PackageZst, PackageBz2:
+		return "it is compressed by " + is + ", which its name does not say: write kind: tar." + is + " for an archive, kind: " + is + " for one program; " + asIs
+	}
+	if why := UnsupportedName("x." + is); why != "" {
+		return why + "; " + asIs
+	}
+	return "it is a " + is + " and no program; " + asIs
+}
+
 // IsProgram tells whether a file with these first bytes is one that Linux starts: ELF, or a script with
 // an interpreter.
 func IsProgram(head []byte) bool {

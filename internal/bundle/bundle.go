@@ -97,7 +97,7 @@ type Package struct {
 	Strip   int    `json:"strip,omitempty"`  // leading path elements dropped while unpacking
 	File    string `json:"file,omitempty"`   // of a single file: the name it gets inside the package
 	As      string `json:"as,omitempty"`     // of a single file: the name that it has of itself, linked beside; not in the digest
-	Named   bool   `json:"-"`                // the config names the kind, whatever the bytes look like
+	Named   bool   `json:"named,omitempty"`  // the config names the kind, whatever the bytes look like; not in the digest
 	URL     string `json:"url,omitempty"`    // where the deployer fetches it; "" when it is a blob of the repo; not in the digest
 	Source  string `json:"source,omitempty"` // path in the repo when URL is ""; not in the digest
 	Service string `json:"service,omitempty"`

@@ -81,7 +81,7 @@ func (s *service) walk(t *tree, dir string, top bool, old *service) error {
 		default:
 			o.hash, err = t.fileHash(o.path)
 			if err == errTooLarge {
-				s.tellFile(o.path, "%v", err)
+				s.tellFile(o.path, tooLargeWords)
 				err = nil
 				continue
 			}
@@ -147,7 +147,7 @@ func (s *service) load(t *tree, l *Loader, o object, keep bool) (*blob, error) {
 	if b == nil || keep && b.data == nil && b.size > 0 {
 		data, err := t.bytes(o.path)
 		if err == errTooLarge {
-			s.tellFile(o.path, "%v", err)
+			s.tellFile(o.path, tooLargeWords)
 			return nil, nil
 		}
 		if err != nil {

@@ -12,13 +12,6 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// Kinds of a package.
-const (
-	kindTar  = "tar.gz"
-	kindZip  = "zip"
-	kindFile = "file"
-)
-
 var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // readPackage reads package:, as far as service.yaml alone can tell.
@@ -46,34 +39,47 @@ func (s *service) readPackage() {
 		s.tell(f.at, "package: want url, with sha256, or file")
 		return
 	}
-	p.Kind = cmp.Or(f.Kind.S, kindOfArchive(cmp.Or(p.url, p.file)))
-	if !slices.Contains([]string{kindTar, kindZip, kindFile}, p.Kind) {
-		s.tell(f.Kind.At, "package: kind %q: want tar.gz, zip or file", p.Kind)
-	}
-	if p.Kind == kindFile {
-		p.File = cmp.Or(f.Name.S, s.name)
-		if p.Strip != 0 {
-			s.tell(f.Strip.At, "package: strip is for archives; this is a single file")
-		}
-	} else if f.Name.S != "" {
-		s.tell(f.Name.At, "package: name is for a single file; an archive brings its own names")
-	}
+	s.readKind(p)
 	if f.Name.S != "" && !nameRule.MatchString(f.Name.S) {
 		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, nameWords)
 	}
 	s.pkg = p
 }
 
-// kindOfArchive tells what an archive is by its name.
-func kindOfArchive(name string) string {
-	name, _, _ = strings.Cut(name, "?")
-	switch {
-	case strings.HasSuffix(name, ".tar.gz"), strings.HasSuffix(name, ".tgz"):
-		return kindTar
-	case strings.HasSuffix(name, ".zip"):
-		return kindZip
+// readKind settles what the package is: by kind:, else by the name that it has where it comes from.
+func (s *service) readKind(p *packageSpec) {
+	f := &s.def.Package
+	base := path.Base(p.file)
+	if u, err := url.Parse(p.url); p.url != "" && err == nil {
+		base = path.Base(u.Path)
 	}
-	return kindFile
+	kind, rest := bundle.KindOfName(base)
+
+	p.Named = f.Kind.S != ""
+	p.Kind = cmp.Or(f.Kind.S, kind)
+	switch bad := bundle.UnsupportedName(base); {
+	case !slices.Contains(bundle.PackageKinds, p.Kind):
+		s.tell(f.Kind.At, "package: kind %q: want %s", p.Kind, strings.Join(bundle.PackageKinds, ", "))
+	case bad != "" && !p.Named:
+		s.tell(p.at, "package: %s: %s; kind: file installs it as it is", base, bad)
+	}
+
+	if !bundle.IsSingle(p.Kind) {
+		if f.Name.S != "" {
+			s.tell(f.Name.At, "package: name is for a single file; an archive brings its own names")
+		}
+		return
+	}
+	p.File = cmp.Or(f.Name.S, s.name)
+	if f.Name.S == "" {
+		p.As = base
+		if p.Kind == kind {
+			p.As = rest
+		}
+	}
+	if p.Strip != 0 {
+		s.tell(f.Strip.At, "package: strip is for archives; this is a single file")
+	}
 }
 
 // expand fills in {version} and leaves {arch}.
@@ -98,8 +104,8 @@ func (s *service) checkURL(at pos, raw string) {
 	switch {
 	case err != nil || u.Host == "":
 		s.tell(at, "package: url %q is not readable", raw)
-	case u.Scheme != "https":
-		s.tell(at, "package: url must be https")
+	case u.Scheme != "https" && u.Scheme != "http": // the sum is what is trusted
+		s.tell(at, "package: url %q: want http:// or https://", raw)
 	case u.User != nil:
 		s.tell(at, "package: no user or password in a url: it would stand in git and in history")
 	}
@@ -118,10 +124,11 @@ func (s *service) packageFile(f *packageFile) string {
 func (s *service) readSums(p *packageSpec) {
 	f := &s.def.Package.SHA256
 	sum := func(v str) string {
-		if !shaRule.MatchString(v.S) {
+		hex := strings.ToLower(v.S)
+		if !shaRule.MatchString(hex) {
 			s.tell(v.At, "package: sha256 %q: want 64 hex digits", v.S)
 		}
-		return v.S
+		return hex
 	}
 	if f.Any.S != "" {
 		p.anyArch = sum(f.Any)
@@ -171,6 +178,9 @@ func (s *service) checkPackage() {
 		if want != "" && want != b.digest {
 			s.tell(p.at, "package: sha256 of %s is %s", file, b.digest)
 		}
+		if bad := bundle.Mistaken(file, b.head); bad != "" && p.Kind == bundle.PackageFile && !p.Named {
+			s.tell(p.at, "package: %s: %s", file, bad)
+		}
 	}
 }
 
@@ -182,6 +192,10 @@ func (p *packageSpec) needsArch() bool {
 // forArch is the package that a host of that architecture gets.
 func (p *packageSpec) forArch(arch string) (bundle.Package, error) {
 	out := p.Package
+	out.As = strings.ReplaceAll(out.As, "{arch}", arch)
+	if !nameRule.MatchString(out.As) || out.As == out.File {
+		out.As = ""
+	}
 	if p.needsArch() && arch == "" {
 		return out, fmt.Errorf("the architecture is not known yet, and the package of %s needs it: write arch: into the config, or let bellhop reach the host once", p.Name)
 	}

@@ -73,7 +73,14 @@ func TestProblems(t *testing.T) {
 		"bad user":                   {"user: Bot.x\n", nil, []string{`service.yaml:1:7: bad name "Bot.x" for a user`}},
 		"home of the system":         {"user: { name: bot, home: /etc }\n", nil, []string{`home "/etc" is a place of the system`}},
 		"home with a blank":          {"user: { name: bot, home: '/srv/a b' }\n", nil, []string{"want a clean absolute path"}},
-		"package http":               {"package: { url: 'http://e.com/x.tar.gz', sha256: " + sha + " }\n", nil, []string{"url must be https"}},
+		"package ftp":                {"package: { url: 'ftp://e.com/x.tar.gz', sha256: " + sha + " }\n", nil, []string{"want http:// or https://"}},
+		"package deb":                {"package: { url: 'http://e.com/x_1.deb', sha256: " + sha + " }\n", nil, []string{"service.yaml:1:10: package: x_1.deb: .deb is a package of a distribution"}},
+		"package 7z":                 {"package: { url: 'http://e.com/x.7Z?a=b', sha256: " + sha + " }\n", nil, []string{"package: x.7Z: bellhop unpacks no .7z: pack it anew as tar.gz"}},
+		"package of Arch":            {"package: { url: 'http://e.com/x.pkg.tar.zst', sha256: " + sha + " }\n", nil, []string{"is a package of a distribution"}},
+		"package lz4":                {"package: { url: 'http://e.com/x.tar.lz4', sha256: " + sha + " }\n", nil, []string{"bellhop unpacks no .lz4"}},
+		"package kind":               {"package: { url: 'http://e.com/x', kind: tar.lz4, sha256: " + sha + " }\n", nil, []string{`kind "tar.lz4": want tar.gz, tar.xz,`}},
+		"package that is an archive": {"package: app\n", map[string]string{"services/svc/app": "\xfd7zXZ\x00rest"}, []string{"package: services/svc/app: it is compressed by xz, which its name does not say: write kind: tar.xz for an archive, kind: xz for one program"}},
+		"package that is a deb":      {"package: app\n", map[string]string{"services/svc/app": "!<arch>\ndebian-binary"}, []string{".deb is a package of a distribution"}},
 		"package without sum":        {"package: { url: 'https://e.com/x.tar.gz' }\n", nil, []string{"service.yaml:1:10: package: url without sha256"}},
 		"package placeholders":       {"package: { url: 'https://e.com/{version}-{os}.zip', sha256: " + sha + " }\n", nil, []string{"there is no version:", "unknown placeholder {os}"}},
 		"package arch":               {"package: { url: 'https://e.com/{arch}.zip', sha256: { aarch64: " + sha + " } }\n", nil, []string{`unknown architecture "aarch64"; Go calls it "arm64"`}},
@@ -99,7 +106,7 @@ func TestProblems(t *testing.T) {
 		"accounts as a file":         {"", map[string]string{"services/svc/files/etc/passwd": "x"}, []string{"services/svc/files/etc/passwd: accounts come from user:"}},
 		"file in a closed place":     {"", map[string]string{"services/svc/files/run/keys/x": "x"}, []string{"below /run/keys is no place for this"}},
 		"lfs":                        {"", map[string]string{"services/svc/files/etc/x": "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"}, []string{"services/svc/files/etc/x: a git-lfs pointer"}},
-		"too large":                  {"", map[string]string{"services/svc/files/etc/x": strings.Repeat("x", 32<<20+1)}, []string{"services/svc/files/etc/x: larger than 32 MiB: use a package"}},
+		"too large":                  {"", map[string]string{"services/svc/files/etc/x": strings.Repeat("x", 32<<20+1)}, []string{"services/svc/files/etc/x: larger than 32 MiB: a file of that size comes from a web server"}},
 		"names differ by case":       {"", map[string]string{"services/svc/files/etc/x": "1", "services/svc/files/etc/X": "2"}, []string{"differs from X only by case"}},
 		"gate name taken":            {"", map[string]string{"services/svc/svc.service.d/50-bellhop.conf": "[Unit]\n"}, []string{"50-bellhop.conf is the drop-in that bellhop writes"}},
 		"drop-in is no conf":         {"", map[string]string{"services/svc/svc.service.d/x": "[Unit]\n"}, []string{"systemd reads only *.conf here"}},
@@ -304,5 +311,44 @@ func TestNotSupportedYet(t *testing.T) {
 		if err := validate(t, compile(t, c.file), c.text); err == nil {
 			t.Errorf("%s is no error of the schema", field)
 		}
+	}
+}
+
+// What a package is called says what it is, and what it keeps as its name.
+func TestPackageKinds(t *testing.T) {
+	url := func(u string) string {
+		return "{ version: 1.10, url: '" + u + "', sha256: " + strings.ToUpper(sha) + " }"
+	}
+	for _, c := range []struct{ pkg, kind, file, as string }{
+		{url("http://nas.lan/app.tar.xz"), "tar.xz", "", ""},
+		{url("https://e.com/app-{version}.TXZ?x=1"), "tar.xz", "", ""},
+		{url("https://e.com/app.tar.zst"), "tar.zst", "", ""}, {url("https://e.com/app.tbz2"), "tar.bz2", "", ""}, {url("https://e.com/app.tar"), "tar", "", ""},
+		{url("https://e.com/app.tgz"), "tar.gz", "", ""}, {url("https://e.com/APP.ZIP"), "zip", "", ""},
+		{url("https://e.com/app-{version}.gz"), "gz", "svc", "app-1.10"}, {url("https://e.com/app.xz"), "xz", "svc", "app"},
+		{url("https://e.com/app-linux"), "file", "svc", "app-linux"}, {url("https://e.com/svc"), "file", "svc", ""}, {url("https://e.com/app.jar"), "file", "svc", "app.jar"},
+		{url("https://e.com/app.AppImage"), "file", "svc", "app.AppImage"}, {url("https://e.com/a%20b"), "file", "svc", ""}, {url("https://e.com/"), "file", "svc", ""},
+		{"{ url: 'https://e.com/download', kind: tar.gz, sha256: " + sha + " }", "tar.gz", "", ""},
+		{"{ url: 'https://e.com/x.deb', kind: file, sha256: " + sha + " }", "file", "svc", "x.deb"},
+		{"{ url: 'https://e.com/x.gz', kind: file, sha256: " + sha + " }", "file", "svc", "x.gz"},
+		{"{ url: 'https://e.com/x', name: y, sha256: " + sha + " }", "file", "y", ""},
+		{"{ url: 'https://e.com/x-{arch}', sha256: { amd64: " + sha + " } }", "file", "svc", "x-amd64"},
+	} {
+		f, err := loader().Load(t.Context(), small("package: "+c.pkg+"\n", nil))
+		if err != nil {
+			t.Errorf("%s: %v", c.pkg, err)
+			continue
+		}
+		p := mustBundle(t, f, "a").Packages[0]
+		if p.Kind != c.kind || p.File != c.file || p.As != c.as || p.Digest != sha {
+			t.Errorf("%s is %q, file %q as %q, digest %s; want %q, %q, %q", c.pkg, p.Kind, p.File, p.As, p.Digest, c.kind, c.file, c.as)
+		}
+	}
+}
+
+func TestPackageTooLarge(t *testing.T) {
+	m := small("package: big\n", nil)
+	m["services/svc/big"] = &fstest.MapFile{Data: make([]byte, 32<<20+1)}
+	if _, err := loader().Load(t.Context(), m); err == nil || !strings.Contains(err.Error(), "services/svc/big: larger than 32 MiB: a file of that size comes from a web server, by package: { url: https://…, sha256: … }") {
+		t.Errorf("Load: %v", err)
 	}
 }

@@ -59,7 +59,10 @@ func (t *tree) fileHash(name string) (string, error) {
 	return h, nil
 }
 
-var errTooLarge = errors.New("larger than 32 MiB: use a package")
+var errTooLarge = errors.New("larger than 32 MiB")
+
+// tooLargeWords say what to do with a file of a service that is too large for the repo.
+const tooLargeWords = "larger than 32 MiB: a file of that size comes from a web server, by package: { url: https://…, sha256: … } in service.yaml; `sha256sum FILE` prints the sum"
 
 // bytes is the content of a file.
 func (t *tree) bytes(name string) ([]byte, error) {
@@ -160,6 +163,7 @@ type blob struct {
 	digest string
 	size   int64
 	lfs    bool
+	head   []byte // the first bytes of what begins as an archive
 	data   []byte // kept for what is parsed: units, templates, YAML
 }
 
@@ -168,6 +172,9 @@ const lfsMagic = "version https://git-lfs.github.com/spec/"
 func newBlob(data []byte, keep bool) *blob {
 	b := &blob{digest: bundle.DigestBytes(data), size: int64(len(data))}
 	b.lfs = len(data) < 1024 && bytes.HasPrefix(data, []byte(lfsMagic))
+	if head := data[:min(len(data), bundle.SniffLen)]; bundle.Sniff(head) != "" {
+		b.head = bytes.Clone(head)
+	}
 	if keep {
 		b.data = data
 	}
