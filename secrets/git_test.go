@@ -130,15 +130,23 @@ func TestHook(t *testing.T) {
 	}
 }
 
-// A path that no fs.FS can have is named; once it is renamed, the commit that still has it is no
-// bar to the next.
+// A path that no fs.FS can have is named where it would be a secret, and stops nothing elsewhere;
+// once it is renamed, the commit that still has it is no bar to the next.
 func TestStagedPathThatIsNotUTF8(t *testing.T) {
 	dir, git := gitRepo(t)
 	writeFile(t, filepath.Join(dir, "bellhop.yaml"), []byte("network: x\n"), 0o644)
-	odd := filepath.Join(dir, "odd\xff")
+	writeFile(t, filepath.Join(dir, "elsewhere\xff"), []byte("x"), 0o644)
+	git("add", ".")
+	if _, err := secrets.Staged(dir); err != nil {
+		t.Errorf("Staged with a path elsewhere that is not UTF-8: %v", err)
+	}
+	odd := filepath.Join(dir, "secrets", "odd\xff")
+	if err := os.MkdirAll(filepath.Dir(odd), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	writeFile(t, odd, []byte("x"), 0o644)
 	git("add", ".")
-	if _, err := secrets.Staged(dir); err == nil || !strings.Contains(err.Error(), `"odd\xff"`) {
+	if _, err := secrets.Staged(dir); err == nil || !strings.Contains(err.Error(), `"secrets/odd\xff"`) {
 		t.Errorf("Staged with a path that is not UTF-8: %v, want it named", err)
 	}
 	git("commit", "-qm", "odd")

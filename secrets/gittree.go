@@ -35,8 +35,10 @@ func Staged(dir string) (fs.FS, error) {
 		return nil, fmt.Errorf("read the git index: %w", err)
 	}
 	t, odd := newGitTree(dir, out, func(meta []string) string { return meta[1] })
-	if len(odd) > 0 {
-		return nil, fmt.Errorf("read the git index: %q: a path that is not UTF-8 can't be looked into; rename it", odd[0])
+	for _, name := range odd { // elsewhere it can be no secret
+		if strings.HasPrefix(name, Dir+"/") {
+			return nil, fmt.Errorf("read the git index: %q: a path that is not UTF-8 can't be looked into; rename it", name)
+		}
 	}
 	return t, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"filippo.io/age/armor"
 )
@@ -28,6 +29,7 @@ func checkPush(ctx context.Context, old, tree fs.FS, rules Rules, then string) [
 	p := &pushCheck{tree: tree, rules: rules, then: then, before: index{ctx: ctx, tree: old}}
 	p.walk = &walk{ctx: ctx, old: old, tree: tree, visit: p.blob}
 	p.walk.stop = func(name, why string) { p.add(Finding{File: name, Rule: Unreadable, Message: why, Refuses: true}) }
+	p.walk.unread = func(name string) { p.add(unreadable(name)) }
 	p.walk.all()
 	return sortFindings(p.out)
 }
@@ -48,6 +50,19 @@ func (p *pushCheck) add(fs ...Finding) {
 	p.walk.full = len(p.out) >= maxFindings
 }
 
+// unreadable tells of what can't be looked through. It refuses a push only where bellhop reads:
+// a disk image, or a name that is no UTF-8, elsewhere in the repo is nobody's business.
+func unreadable(name string) Finding {
+	f := Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true}
+	switch top, _, _ := strings.Cut(name, "/"); top {
+	case ".", "bellhop.yaml", "services", "hosts", "shared", Dir:
+	default:
+		f.Refuses = false
+		f.Message += ", so nobody looked for a private key in it"
+	}
+	return f
+}
+
 func (p *pushCheck) blob(name string, d fs.DirEntry) {
 	if !d.Type().IsRegular() {
 		if isSecret(name) {
@@ -57,7 +72,7 @@ func (p *pushCheck) blob(name string, d fs.DirEntry) {
 	}
 	data, err := readFile(p.tree, name)
 	if err != nil {
-		p.add(Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true})
+		p.add(unreadable(name))
 		return
 	}
 	defer clear(data)

@@ -26,7 +26,9 @@ type walk struct {
 	old   fs.FS // what is the same there is passed over; nil: nothing is
 	tree  fs.FS
 	visit func(name string, d fs.DirEntry)
-	stop  func(name, why string) // hears of what cannot be looked through
+	stop  func(name, why string) // hears of what is too much to look through
+
+	unread func(name string) // hears of a folder that can't be read; nil: stop does
 
 	plain   map[plainKey]bool
 	marks   int // things found, and folders passed over since old has them
@@ -96,7 +98,7 @@ func (w *walk) folder(dir string, depth int) {
 func (w *walk) list(dir string, depth int) {
 	entries, err := fs.ReadDir(w.tree, dir)
 	if err != nil {
-		w.fail(dir, "cannot be read")
+		w.cannotRead(dir)
 		return
 	}
 	w.entries += len(entries)
@@ -116,6 +118,15 @@ func (w *walk) list(dir string, depth int) {
 			w.visit(name, e)
 		}
 	}
+}
+
+func (w *walk) cannotRead(dir string) {
+	if w.unread == nil {
+		w.fail(dir, "cannot be read")
+		return
+	}
+	w.marks++
+	w.unread(dir)
 }
 
 // fail tells of what cannot be looked through.

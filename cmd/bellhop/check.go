@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -20,14 +19,15 @@ func (e *Env) checkCmd() *cobra.Command {
 		Use: "check [DIR]", Short: "Say what is wrong with the config, with file and line", GroupID: groupRepo,
 		Args: cobra.MaximumNArgs(1),
 		Long: `Say everything that is wrong with the config at once, with file, line and column. It needs
-nothing but the tree: no server, no host, no key. It exits 1 when something would be refused;
-warnings alone exit 0.`,
+nothing but the tree: no server, no host, no key. In a git work tree it looks at what git would
+commit: what is staged, changed or new, and not what git ignores. It exits 1 when something
+would be refused; warnings alone exit 0.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := configDir(first(args))
 			if err != nil {
 				return err
 			}
-			return e.check(c.Context(), os.DirFS(dir), asJSON)
+			return e.check(c.Context(), dir, asJSON)
 		},
 	}
 	jsonFlag(c, &asJSON)
@@ -79,8 +79,8 @@ type problemJSON struct {
 	Warning bool   `json:"warning"`
 }
 
-func (e *Env) check(ctx context.Context, tree fs.FS, asJSON bool) error {
-	f, problems, err := inspect(ctx, tree)
+func (e *Env) check(ctx context.Context, dir string, asJSON bool) error {
+	f, problems, err := inspectDir(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -123,6 +123,16 @@ func countRefusing(problems fleet.Problems) (n int) {
 		}
 	}
 	return n
+}
+
+// inspectDir is inspect for a folder on disk, as git would commit it.
+func inspectDir(ctx context.Context, dir string) (*fleet.Fleet, fleet.Problems, error) {
+	tree, ignored, err := readWorkTree(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, problems, err := inspect(ctx, tree)
+	return f, append(ignored, problems...), err
 }
 
 // inspect finds all that is wrong with a tree, as far as the tree alone can tell: the whole

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,7 +23,11 @@ func (e *Env) planOffline(ctx context.Context, dir, on string, asJSON bool) erro
 	if err != nil {
 		return err
 	}
-	f, err := (&fleet.Loader{}).Load(ctx, os.DirFS(at))
+	tree, problems, err := readWorkTree(ctx, at)
+	if err != nil {
+		return err
+	}
+	f, err := (&fleet.Loader{}).Load(ctx, tree)
 	if err != nil {
 		return err
 	}
@@ -33,7 +36,6 @@ func (e *Env) planOffline(ctx context.Context, dir, on string, asJSON bool) erro
 		return fmt.Errorf("choose hosts: %w", err)
 	}
 	out := offlinePlan{V: 1, Hosts: []offlineHost{}}
-	var problems fleet.Problems
 	for _, h := range hosts {
 		b, err := f.Bundle(h.Name)
 		if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -90,7 +89,10 @@ func verifyDirs(dir string, staged bool) ([]string, error) {
 }
 
 func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.Finding, error) {
-	var tree fs.FS = os.DirFS(dir)
+	tree, _, err := readWorkTree(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
 	if check.Staged {
 		staged, err := secrets.Staged(dir)
 		if err != nil {

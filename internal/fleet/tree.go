@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"unicode/utf8"
 
 	"bellhop/internal/bundle"
 )
@@ -184,6 +185,8 @@ func newBlob(data []byte, keep bool) *blob {
 // badObject says why a thing of the tree may not stand where it does; "" when it may.
 func badObject(o object, links bool) string {
 	switch {
+	case !utf8.ValidString(o.path):
+		return "a name that is not UTF-8: rename it"
 	case o.mode&fs.ModeIrregular != 0:
 		return "a submodule: its files are in another repo; copy them here, or use a package"
 	case o.mode&fs.ModeSymlink != 0 && !links:
