@@ -95,6 +95,11 @@ func (m *Manifest) Empty() bool {
 	return len(m.Files)+len(m.Links)+len(m.Keys)+len(m.Packages)+len(m.Groups)+len(m.Users)+len(m.Units) == 0
 }
 
+// Len is how many things m has.
+func (m *Manifest) Len() int {
+	return len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs)
+}
+
 func line(h hash.Hash, kind string, v any) {
 	p, err := json.Marshal(v)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"compress/flate"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -71,16 +70,17 @@ func deflate(b *bytes.Buffer, p []byte) bool {
 var inflaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}
 
 // inflate undoes deflate, and stops at the cap: what is small on the wire may be huge.
-func inflate(kind byte, p []byte) ([]byte, error) {
+func inflate(kind byte, p []byte, most int64) ([]byte, error) {
 	z := inflaters.Get().(io.Reader)
 	defer inflaters.Put(z)
 	z.(flate.Resetter).Reset(bytes.NewReader(p), nil) // it never fails
-	out, err := io.ReadAll(io.LimitReader(z, MaxMessage+1))
+
+	out, err := io.ReadAll(io.LimitReader(z, most+1))
 	if err != nil {
-		return nil, fmt.Errorf("frame %q: %w", kind, err)
+		return nil, fmt.Errorf("%w: frame %q: %w", ErrProtocol, kind, err)
 	}
-	if len(out) > MaxMessage {
-		return nil, fmt.Errorf("frame %q: inflated it is more than the cap of %d", kind, MaxMessage)
+	if int64(len(out)) > most {
+		return nil, fmt.Errorf("%w: frame %q: inflated it is more than the cap of %d", ErrProtocol, kind, most)
 	}
 	return out, nil
 }
@@ -175,29 +175,48 @@ func (r *Reader) SkipNoise() (noise []byte, err error) {
 
 // Next reads one frame. The payload is the caller's own. A frame over its cap is an error
 // before any of it is read.
-func (r *Reader) Next() (kind byte, payload []byte, err error) {
+func (r *Reader) Next() (kind byte, payload []byte, err error) { return r.next(capOf) }
+
+// capOf is how many bytes a frame may have. Only what describes a whole host is large.
+func capOf(kind byte) (int64, error) {
+	switch kind {
+	case FrameData:
+		return MaxData, nil
+	case FrameAsk, FrameBlob, FrameEnd:
+		return maxSmall, nil
+	}
+	return MaxMessage, nil
+}
+
+// maxSmall caps a message that names one thing, bytes.
+const maxSmall = 64 << 10
+
+// next is Next with caps of the caller's; an error of limit ends it before the payload.
+func (r *Reader) next(limit func(kind byte) (int64, error)) (kind byte, payload []byte, err error) {
 	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
 		return 0, nil, err
 	}
-	kind = r.head[0]
+	kind = r.head[0] &^ deflated
+	isDeflated := r.head[0]&deflated != 0
 	n := int64(binary.BigEndian.Uint32(r.head[1:]))
-	limit := int64(MaxMessage)
-	if kind == FrameData {
-		limit = MaxData
+
+	most, err := limit(kind)
+	if err != nil {
+		return 0, nil, err
 	}
-	if n > limit {
-		return 0, nil, fmt.Errorf("frame %q: %d bytes are more than the cap of %d", kind, n, limit)
+	if n > most {
+		return 0, nil, fmt.Errorf("%w: frame %q: %d bytes are more than the cap of %d", ErrProtocol, kind, n, most)
 	}
+	if isDeflated && kind == FrameData {
+		return 0, nil, fmt.Errorf("%w: data came deflated", ErrProtocol)
+	}
+
 	p, err := r.take(n)
 	if err != nil {
 		return 0, nil, noEOF(err)
 	}
-	if kind&deflated != 0 {
-		kind &^= deflated
-		if kind == FrameData {
-			return 0, nil, errors.New("data came deflated")
-		}
-		p, err = inflate(kind, p)
+	if isDeflated {
+		p, err = inflate(kind, p, most)
 	}
 	return kind, p, err
 }

@@ -23,8 +23,10 @@ import (
 // makes it smaller, and its type byte says so: a manifest repeats itself, and the wire of a
 // one-line change is mostly manifest. Data never is, so no length tells of a key. The result is truth; the exit code is not.
 const (
-	// Protocol is the version that both ends must share.
-	Protocol = 1
+	// Protocol is the version that a helper of this release speaks. A deployer also speaks the
+	// one before it, since a run may have been begun by the former release's helper.
+	Protocol       = 1
+	OldestProtocol = max(Protocol-1, 1)
 	// Magic opens the helper's side. Whatever a login shell printed before it is skipped.
 	Magic = "\x00bellhop-host 1\n"
 	// MaxNoise is how many bytes before Magic are skipped before giving up.

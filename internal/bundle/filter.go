@@ -1,0 +1,131 @@
+package bundle
+
+import (
+	"fmt"
+	"reflect"
+
+	"bellhop/internal/plain"
+)
+
+// MaxResult is how much text a filtered result keeps, bytes: what is stored of a run on one
+// host, and shown.
+const MaxResult = 64 << 10
+
+// MaxError is how much of that its error may be, bytes.
+const MaxError = 8 << 10
+
+// FilterResult is what a host said of a run, as it can be stored and shown: each text as filter
+// makes it, at most MaxResult bytes in all. Of a list that is cut, the last entry says how many
+// are left out; keys are not cut.
+func FilterResult(in *HostResult, filter func(string) string) *Result {
+	out := new(Result)
+	c := copier{filter: filter, left: MaxResult}
+	c.copy(reflect.ValueOf(out).Elem(), reflect.ValueOf(in).Elem())
+	return out
+}
+
+// FilterKeys is the same for how keys do.
+func FilterKeys(in []HostKeyState, filter func(string) string) []KeyState {
+	var out []KeyState
+	c := copier{filter: filter, left: MaxResult}
+	c.copy(reflect.ValueOf(&out).Elem(), reflect.ValueOf(&in).Elem())
+	return out
+}
+
+// A copier turns the deployer's reading of a message into strings. It goes by reflection, so
+// that a field which is added to a message can't be forgotten here.
+type copier struct {
+	filter func(string) string
+	left   int  // bytes
+	lines  bool // the text at hand may have several lines
+}
+
+var (
+	foreign  = reflect.TypeFor[plain.Foreign]()
+	keyState = reflect.TypeFor[HostKeyState]()
+)
+
+func (c *copier) copy(dst, src reflect.Value) {
+	if src.Type() == foreign {
+		dst.SetString(c.text(src.Interface().(plain.Foreign)))
+		return
+	}
+
+	switch src.Kind() {
+	case reflect.Struct:
+		for i := range src.NumField() {
+			c.lines = src.Type().Field(i).Name == "Error"
+			c.copy(dst.Field(i), src.Field(i))
+		}
+
+	case reflect.Pointer:
+		if !src.IsNil() {
+			dst.Set(reflect.New(dst.Type().Elem()))
+			c.copy(dst.Elem(), src.Elem())
+		}
+
+	case reflect.Slice:
+		c.list(dst, src)
+
+	default:
+		dst.Set(src)
+	}
+}
+
+// list copies a list. One that is long gets half of what is left, so that those after it are
+// heard too.
+func (c *copier) list(dst, src reflect.Value) {
+	if src.IsNil() {
+		return
+	}
+	if src.Type().Elem() == keyState { // their number counts, and each is small
+		was := c.left
+		c.left = MaxResult + src.Len()*perThing
+		c.all(dst, src, src.Len())
+		c.left = was
+		return
+	}
+
+	rest := c.left / 2
+	c.left -= rest
+	c.all(dst, src, src.Len())
+	c.left = rest + max(c.left, 0)
+}
+
+func (c *copier) all(dst, src reflect.Value, n int) {
+	out := reflect.MakeSlice(dst.Type(), 0, min(n, 64))
+	for i := range n {
+		if c.left <= 0 {
+			if src.Type().Elem() == foreign {
+				more := reflect.New(dst.Type().Elem()).Elem()
+				more.SetString(fmt.Sprintf("… and %d more", n-i))
+				out = reflect.Append(out, more)
+			}
+			break
+		}
+
+		one := reflect.New(dst.Type().Elem()).Elem()
+		c.copy(one, src.Index(i))
+		out = reflect.Append(out, one)
+	}
+	dst.Set(out)
+}
+
+// entryCost is what a text costs beside its bytes.
+const entryCost = 4
+
+func (c *copier) text(f plain.Foreign) string {
+	if f.IsEmpty() {
+		return ""
+	}
+	most := max(min(c.left, MaxError), len("…"))
+	s := f.Filtered(c.filter)
+	if c.lines {
+		s = plain.Text(s, most)
+	} else {
+		s = plain.Line(s, most) // a line break would make a line of its own where it is shown
+	}
+
+	c.left -= len(s) + entryCost
+	return s
+}

@@ -1,0 +1,253 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"bellhop/internal/plain"
+)
+
+// ErrProtocol says that a host did not keep to the protocol: it said too much, or something
+// else than belongs there. No retry helps.
+var ErrProtocol = errors.New("the host does not keep to the protocol")
+
+// What a host may say is bounded by what it was asked about: base bytes, and perThing for each
+// thing of its manifests. A host that nobody knows gets fewThings.
+const (
+	fewThings = 2048
+
+	baseHello  = 256 << 10 // keys, and the last result
+	baseWant   = 64 << 10
+	baseResult = 256 << 10
+	perThing   = 256
+
+	maxEvent     = 16 << 10     // one event
+	allEvents    = 1 << 20      // of one session
+	eventOfThing = 64           // what a thing adds to that
+	maxReply     = 64 << 10     // an error, in practice
+	maxText      = 32 << 10     // one text of any message
+	frameCost    = 64           // what reading a frame costs, beside its bytes
+	maxSystemd   = 1 << 20      // version number
+	maxSeconds   = 253402300799 // the last second of the year 9999, which JSON's times end at
+)
+
+// A HostReader reads what a host says to its deployer. Nothing of it is trusted: each kind of
+// message has a cap of its own, checked while it is inflated; its JSON is counted before it is
+// decoded; and a session has a budget of bytes. What goes over is ErrProtocol. Texts are
+// plain.Foreign. It is for one goroutine.
+type HostReader struct {
+	r      *Reader
+	things int
+	left   int64 // of the session's budget, bytes
+}
+
+// NewHostReader returns a HostReader of r. things is how many things the manifests have that
+// the host is asked about.
+func NewHostReader(r io.Reader, things int) *HostReader {
+	h := &HostReader{r: NewReader(r), things: max(things, fewThings)}
+	h.left = allEvents + int64(eventOfThing*h.things)
+	for _, kind := range []byte{FrameHello, FrameWant, FrameResult, FrameReply} {
+		h.left += h.limit(kind) + frameCost
+	}
+	return h
+}
+
+// Done gives the buffer back; the HostReader reads no more.
+func (h *HostReader) Done() { h.r.Done() }
+
+// SkipNoise reads up to and with Magic. It returns ErrNoMagic, with what was read first, when
+// the stream ends or MaxNoise bytes pass without it.
+func (h *HostReader) SkipNoise() (noise plain.Foreign, err error) {
+	p, err := h.r.SkipNoise()
+	return plain.NewForeign(string(p)), err
+}
+
+// Hello reads the first message.
+func (h *HostReader) Hello() (*HostHello, error) {
+	m, err := h.Next()
+	if err != nil {
+		return nil, err
+	}
+	hello, ok := m.(*HostHello)
+	if !ok {
+		return nil, Misplaced(m)
+	}
+	return hello, nil
+}
+
+// Misplaced is the error that m came where another message belongs.
+func Misplaced(m any) error {
+	name := "reply"
+	switch m.(type) {
+	case *HostHello:
+		name = "hello"
+	case *HostWant:
+		name = "want"
+	case *HostEvent:
+		name = "event"
+	case *HostResult:
+		name = "result"
+	}
+	return fmt.Errorf("%w: a message %q came where another belongs", ErrProtocol, name)
+}
+
+// Next reads one message: a *HostHello, *HostWant, *HostEvent, *HostResult or *HostReply.
+func (h *HostReader) Next() (any, error) {
+	kind, p, err := h.r.next(h.cap)
+	if err != nil {
+		return nil, err
+	}
+
+	h.left -= int64(len(p)) + frameCost
+	if h.left < 0 {
+		return nil, fmt.Errorf("%w: in one session it said more than it could have to say", ErrProtocol)
+	}
+
+	m := message(kind)
+	if err := checkJSON(p, bounds{values: 1024 + 8*h.things, text: maxText}); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
+	}
+	if err := Unmarshal(p, m); err != nil { // its text quotes the host
+		return nil, fmt.Errorf("%w: %s: it is not the JSON that belongs there", ErrProtocol, kindName[kind])
+	}
+	if err := checkNumbers(m); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
+	}
+	return m, nil
+}
+
+var kindName = map[byte]string{FrameHello: "hello", FrameWant: "want", FrameEvent: "event", FrameResult: "result", FrameReply: "reply"}
+
+func message(kind byte) any {
+	switch kind {
+	case FrameHello:
+		return new(HostHello)
+	case FrameWant:
+		return new(HostWant)
+	case FrameEvent:
+		return new(HostEvent)
+	case FrameResult:
+		return new(HostResult)
+	}
+	return new(HostReply)
+}
+
+// limit is how many bytes a message of a kind may have, inflated.
+func (h *HostReader) limit(kind byte) int64 {
+	things := int64(perThing * h.things)
+	switch kind {
+	case FrameHello:
+		return baseHello + things
+	case FrameWant:
+		return baseWant + things
+	case FrameResult:
+		return baseResult + things
+	case FrameEvent:
+		return maxEvent
+	}
+	return maxReply
+}
+
+// cap refuses what no host has to say, before any of it is read.
+func (h *HostReader) cap(kind byte) (int64, error) {
+	if kindName[kind] == "" {
+		return 0, fmt.Errorf("%w: frame %q came", ErrProtocol, kind)
+	}
+	return h.limit(kind), nil
+}
+
+// checkNumbers refuses numbers that arithmetic, JSON or a calendar ends at.
+func checkNumbers(m any) error {
+	var rec *HostRecord
+	var keys []HostKeyState
+
+	switch m := m.(type) {
+	case *HostHello:
+		if m.Systemd < 0 || m.Systemd > maxSystemd {
+			return errors.New("systemd has no such version")
+		}
+		if m.Last != nil {
+			if err := checkNumbers(m.Last); err != nil {
+				return err
+			}
+		}
+		rec, keys = m.Record, m.Keys
+
+	case *HostResult:
+		if m.TookMillis < 0 || m.TookMillis > 1000*maxSeconds {
+			return errors.New("no run takes so long")
+		}
+		rec, keys = m.Record, m.Keys
+	}
+
+	if rec != nil && (rec.Generation < 0 || rec.Generation > 1<<53) { // a double's, as JSON has them
+		return errors.New("there is no such generation")
+	}
+	for _, k := range keys {
+		if k.Since < 0 || k.Since > maxSeconds {
+			return errors.New("a key's time is out of the calendar")
+		}
+	}
+	return nil
+}
+
+// HostWant is a Want as a deployer reads it: it is asked about the names that the deployer
+// knows, and gives out none of the host's.
+type HostWant struct {
+	Files    Asked `json:"files"`
+	Packages Asked `json:"packages"`
+	Keys     MACs  `json:"keys"`
+}
+
+// HostReply is a Reply as a deployer reads it.
+type HostReply struct {
+	Error plain.Foreign `json:"error"`
+}
+
+// A HostOffer is an Offer that gives the host back a name of its own.
+type HostOffer struct {
+	Offer
+	Formerly plain.Foreign `json:"formerly,omitzero"` // in place of Offer's
+}
+
+// A HostAsk is an Ask that gives the host back the run that it named.
+type HostAsk struct {
+	Verb string        `json:"verb"`
+	Run  plain.Foreign `json:"run"`
+}
+
+// Asked are digests that a host asked for.
+type Asked struct{ digests map[string]bool }
+
+// Has says whether digest was asked for.
+func (a Asked) Has(digest string) bool { return a.digests[digest] }
+
+// Len is how many different ones were asked for.
+func (a Asked) Len() int { return len(a.digests) }
+
+// UnmarshalJSON reads a list of strings.
+func (a *Asked) UnmarshalJSON(data []byte) error {
+	var list []string
+	if err := Unmarshal(data, &list); err != nil {
+		return err
+	}
+
+	a.digests = make(map[string]bool, len(list))
+	for _, d := range list {
+		a.digests[d] = true
+	}
+	return nil
+}
+
+// MACs are a host's answers about its keys, by key.
+type MACs struct{ of map[string][]byte }
+
+// Of is the answer about a key.
+func (m MACs) Of(key string) (mac []byte, ok bool) {
+	mac, ok = m.of[key]
+	return mac, ok
+}
+
+// UnmarshalJSON reads an object of base64 strings.
+func (m *MACs) UnmarshalJSON(data []byte) error { return Unmarshal(data, &m.of) }
