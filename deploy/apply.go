@@ -3,7 +3,6 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -11,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/push"
 )
 
 const defaultParallel = 10
@@ -191,7 +191,7 @@ func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPl
 	close(over)
 	watch.Wait()
 	for _, hp := range all.left {
-		d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: -1})
+		d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: notHeard})
 	}
 }
 
@@ -213,7 +213,7 @@ func (d *Deployer) pushEach(ctx context.Context, r *run, p *Plan, all *peers) {
 
 func (d *Deployer) newPush(r *run, hp *HostPlan) *onePush {
 	one := &onePush{hp: hp, began: time.Now()}
-	one.ctx, one.cancel = context.WithTimeoutCause(r.parent, d.limits().Host, errHostDeadline)
+	one.ctx, one.cancel = context.WithTimeoutCause(r.parent, d.limits().Host, push.ErrDeadline)
 	return one
 }
 
@@ -294,8 +294,6 @@ func (d *Deployer) slow(took time.Duration, all *peers) (why string, slow bool) 
 	}
 	return "another push waits", d.pushWaits()
 }
-
-var errHostDeadline = errors.New("the host's deadline passed")
 
 // end stores what came of a host, and looks after what follows from it.
 func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {

@@ -14,7 +14,6 @@ package deploy
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -25,28 +24,12 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
 )
 
 // A Snapshot is one commit of the config repo, as a read-only tree.
 type Snapshot = gitsync.Snapshot
-
-// Links reaches hosts. Over makes one of a link.Pool.
-type Links interface {
-	// Helper starts the helper on a host; nothing has been read from it. ahead, unless it is nil,
-	// writes what the helper hears first, and may be called more than once.
-	Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (Stream, error)
-	// Watch keeps a line to a host until ctx ends, and calls up each time it stands anew, and
-	// again while up returns an error.
-	Watch(ctx context.Context, t link.Target, up func(ctx context.Context) error) error
-	// Exec runs one constant command as root, and returns its exit code.
-	Exec(ctx context.Context, t link.Target, cmd string) (int, error)
-}
-
-// A Stream is a helper's standard input and output.
-type Stream interface {
-	io.ReadWriteCloser
-	CloseWrite() error
-}
 
 // A Deployer runs runs. Its fields are set before its first use; those without a word on nil
 // or zero must be.
@@ -111,20 +94,19 @@ type Deployer struct {
 	snap     Snapshot // that fleet came from
 	bad      failed   // nil: not read yet
 	hosts    map[string]*hostLock
-	again    func(cause string) // rings the bell, when there is one
-	waits    func() bool        // says that the bell has a push waiting
-	deafs    map[string]int     // early offers in a row that a host did not hear
-	unkept   string             // that commits of generations could not be kept for; "" when all are
-	trouble  string             // that the last look at the remote ended by; "" when it was good
-	unread   *history.SyncError // since when the repo can't be read; nil when it can
-	tries    map[string]int     // by host: pushes in a row that could not reach it
-	away     map[string]bool    // those that did not answer at all
-	machines map[string]string  // by host, the digest of its machine id
+	again    func(cause string)       // rings the bell, when there is one
+	waits    func() bool              // says that the bell has a push waiting
+	unkept   string                   // that commits of generations could not be kept for; "" when all are
+	trouble  string                   // that the last look at the remote ended by; "" when it was good
+	unread   *history.SyncError       // since when the repo can't be read; nil when it can
+	tries    map[string]int           // by host: pushes in a row that could not reach it
+	away     map[string]bool          // those that did not answer at all
+	machines map[string]plain.Foreign // by host, the digest of its machine id, as it said
 
 	lines   lineSet // kept to hosts by Watch
 	settled sync.Once
 	work    sync.WaitGroup // hosts being pushed, detached ones too
-	fetch   fetches
+	memory  push.Memory    // of pushes before
 }
 
 // Limits are the deadlines of a run. Zero fields mean the defaults beside them.

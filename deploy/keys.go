@@ -12,6 +12,8 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/link"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
 )
 
 // HostKeys is how the keys of one host stand, by the host's own word.
@@ -37,15 +39,18 @@ type KeyInfo struct {
 // KeyStatus asks the chosen hosts that have keys how they stand, one session each.
 func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error) {
 	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		c, err := d.contact(ctx, target(f, h, d.arch(h.Name), true), nil)
+		s, err := d.pusher().Open(ctx, target(f, h, d.arch(h.Name), true), 0)
 		if err != nil {
 			return HostKeys{}, err
 		}
-		defer c.close()
-		hk := hostKeys(h.Name, b, &c.hello)
-		if len(c.hello.Keys) > 0 {
-			hk.Place, hk.Swaps = some("tmpfs"), c.hello.SwapClear
-			if c.hello.RAMFS {
+		defer s.Close()
+
+		filter := d.keyFilter(ctx, h.Name, b)
+		defer filter.Drop()
+		hk := hostKeys(h.Name, b, filter.Word(s.Hello.BootID), bundle.FilterKeys(s.Hello.Keys, filter.Text))
+		if len(s.Hello.Keys) > 0 {
+			hk.Place, hk.Swaps = some("tmpfs"), s.Hello.SwapClear
+			if s.Hello.RAMFS {
 				hk.Place = some("ramfs")
 			}
 		}
@@ -53,11 +58,27 @@ func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error)
 	})
 }
 
-func hostKeys(name string, b *fleet.Bundle, hello *bundle.Hello) HostKeys {
-	hk := HostKeys{Name: name, BootID: some(hello.BootID), Keys: []KeyInfo{}}
+// keyFilter is the filter of what a host says of its keys. The names of those that it was given
+// pass it unread.
+func (d *Deployer) keyFilter(ctx context.Context, host string, b *fleet.Bundle) *push.Filter {
+	last, _ := d.History.Host(host)
+	said := []string{last.BootID}
+	for _, k := range b.Keys {
+		said = append(said, k.Name)
+	}
+	if m, _, err := d.History.Manifest(host); err == nil {
+		for _, k := range keysOf(m) {
+			said = append(said, k.Name)
+		}
+	}
+	return d.pusher().NewFilter(said, push.KeysOf(b), d.formerKeys(ctx, host, b))
+}
+
+func hostKeys(name string, b *fleet.Bundle, boot string, keys []bundle.KeyState) HostKeys {
+	hk := HostKeys{Name: name, BootID: some(boot), Keys: []KeyInfo{}}
 	told := map[string]bool{}
-	for _, k := range hello.Keys[:min(len(hello.Keys), maxList)] {
-		i := KeyInfo{Name: clean(k.Name, 255), Expected: true, Present: k.Present, Source: some(clean(k.Source, 32)), Unit: some(clean(k.Unit, 32))}
+	for _, k := range keys {
+		i := KeyInfo{Name: k.Name, Expected: true, Present: k.Present, Source: some(k.Source), Unit: some(k.Unit)}
 		if k.Since > 0 {
 			t := time.Unix(k.Since, 0).UTC()
 			i.Since = &t
@@ -92,20 +113,20 @@ func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) 
 			return HostKeys{}, err
 		}
 		now, _ := d.History.Host(h.Name)
-		hello := bundle.Hello{BootID: now.BootID}
+		var keys []bundle.KeyState
 		if res != nil {
-			hello.Keys = res.Keys
-			if len(hello.Keys) == 0 { // it does not list what is all there
+			keys = res.Keys
+			if len(keys) == 0 { // it does not list what is all there
 				m, _, err := d.History.Manifest(h.Name)
 				if err != nil {
 					return HostKeys{}, err
 				}
 				for _, k := range keysOf(m) {
-					hello.Keys = append(hello.Keys, bundle.KeyState{Name: k.Name, Present: true, Source: "pushed"})
+					keys = append(keys, bundle.KeyState{Name: k.Name, Present: true, Source: "pushed"})
 				}
 			}
 		}
-		return hostKeys(h.Name, b, &hello), nil
+		return hostKeys(h.Name, b, now.BootID, keys), nil
 	})
 }
 
@@ -140,11 +161,11 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 		wg.Go(func() {
 			sem <- struct{}{}
 			defer func() { <-sem }()
-			ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, errHostDeadline)
+			ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, push.ErrDeadline)
 			defer cancel()
 			hk, err := do(ctx, f, h, b)
 			if err != nil {
-				all[i].Error = some(clean(err.Error(), maxText))
+				all[i].Error = some(d.reveal(ctx, err, h.Name, b))
 				return
 			}
 			all[i] = &hk
@@ -213,7 +234,8 @@ func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration,
 	defer cancel()
 	t := target(f, h, d.arch(host), true)
 	if err := d.reboot(ctx, t, report); err != nil {
-		return fmt.Errorf("reboot %s: %w", host, err)
+		b, _ := f.Bundle(host)
+		return fmt.Errorf("reboot %s: %w", host, &revealed{err, d.reveal(ctx, err, host, b)})
 	}
 	return nil
 }
@@ -243,7 +265,7 @@ func (d *Deployer) reboot(ctx context.Context, t link.Target, report func(string
 		if link.HardStop(err) {
 			return err
 		}
-		if err == nil && now != "" && now != was {
+		if err == nil && !now.IsEmpty() && !now.Equal(was) {
 			break
 		}
 	}
@@ -255,13 +277,13 @@ func (d *Deployer) reboot(ctx context.Context, t link.Target, report func(string
 }
 
 // bootOf reads a host's boot id whole, by the helper's own hello.
-func (d *Deployer) bootOf(ctx context.Context, t link.Target) (string, error) {
-	c, err := d.contact(ctx, t, nil)
+func (d *Deployer) bootOf(ctx context.Context, t link.Target) (plain.Foreign, error) {
+	s, err := d.pusher().Open(ctx, t, 0)
 	if err != nil {
-		return "", err
+		return plain.Foreign{}, err
 	}
-	defer c.close()
-	return c.hello.BootID, nil
+	defer s.Close()
+	return s.Hello.BootID, nil
 }
 
 // keysAfterBoot pushes the keys until they stand: early in a boot it may take a few tries.
@@ -273,7 +295,7 @@ func (d *Deployer) keysAfterBoot(ctx context.Context, t link.Target, report func
 			report(fmt.Sprintf("%d of %d keys stand", h.KeysPresent, h.KeysExpected))
 			return nil
 		}
-		if !passes(err) || !pause(ctx, d.limits().Retry) {
+		if !push.Passes(err) || !pause(ctx, d.limits().Retry) {
 			return fmt.Errorf("put its keys back: %w", err)
 		}
 	}
@@ -284,4 +306,13 @@ func some(s string) *string {
 		return nil
 	}
 	return &s
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/plain"
 )
 
 // Which host is the one that bellhop itself runs on: it goes last and alone.
@@ -61,15 +62,18 @@ func (d *Deployer) otherMachine(host string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	told := d.machines[host]
-	return own != "" && told != "" && told != own
+	return own != "" && !told.IsEmpty() && !told.Is(own)
 }
 
 // learnMachine keeps what a host's hello said.
-func (d *Deployer) learnMachine(host, digest string) {
+func (d *Deployer) learnMachine(host string, digest plain.Foreign) {
+	if digest.Len() > 64 {
+		return // no helper says that
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.machines == nil {
-		d.machines = map[string]string{}
+		d.machines = map[string]plain.Foreign{}
 	}
 	d.machines[host] = digest
 }

@@ -51,12 +51,21 @@ type leaving struct {
 }
 
 func (s *leaving) Close() error {
+	s.left()
+	return s.Stream.Close()
+}
+
+func (s *leaving) Leave() {
+	s.left()
+	s.Stream.Leave()
+}
+
+func (s *leaving) left() {
 	s.once.Do(func() {
 		s.l.mu.Lock()
 		s.l.now--
 		s.l.mu.Unlock()
 	})
-	return s.Stream.Close()
 }
 
 // Hosts are at work together, as many as the repo allows and no more.

@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/push"
 )
 
 // A Plan is what a run would do, and all that it needs to do it. It is a value: it prints,
@@ -24,7 +25,8 @@ type Plan struct {
 	Gone     []string    // hosts that left the repo with this commit, by name
 	req      Request
 	selected map[string]bool // nil: all
-	kinds    kinds
+	changes  changes
+	shared   push.Shared
 }
 
 // A HostPlan is what a run would do on one host.
@@ -269,7 +271,7 @@ func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan, allowed bo
 		return err
 	}
 	hp.old, hp.from, hp.prune = old, digest, allowed
-	c := p.kinds.change(digest, old, hp.bundle)
+	c := p.changes.of(digest, old, hp.bundle)
 	hp.Changes, hp.Units = c.changes, c.units
 	if c.guard != "" && !allowed {
 		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)

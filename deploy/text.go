@@ -6,7 +6,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/pmezard/go-difflib/difflib"
 
@@ -193,7 +192,7 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
 	}
 	for _, l := range strings.SplitAfter(diff, "\n") {
 		if l != "" {
-			fmt.Fprintf(w, "    %s\n", clean(strings.TrimSuffix(l, "\n"), 4096))
+			fmt.Fprintf(w, "    %s\n", plain.Text(strings.TrimSuffix(l, "\n"), 4096))
 		}
 	}
 }
@@ -241,54 +240,5 @@ func sized(f bundle.File, ok bool) string {
 
 func short(digest string) string { return digest[:min(len(digest), 12)] }
 
-// Caps on what a host may say.
-const (
-	maxText = 16 << 10 // bytes of one text
-	maxList = 4096     // entries of one list
-)
-
-// clean is what a host says, as plain.Text makes it, and not longer than limit.
-func clean(s string, limit int) string { return plain.Text(s, limit) }
-
-// filter is what texts of a host pass, given the values that this run holds for it, until they
-// are cleared. What the deployer said itself, as the host repeats it, passes as it is: a contact
-// that changes nothing has no other text, and costs nothing however big the keys are.
-func (d *Deployer) filter(values map[string][]byte, said ...string) func(string) string {
-	if d.Filter == nil {
-		return func(s string) string { return clean(s, maxText) }
-	}
-	make := sync.OnceValue(func() func(string) string { return d.Filter(values) })
-	return func(s string) string {
-		if s == "" || slices.Contains(said, s) || slices.Contains(words, s) {
-			return s
-		}
-		return clean(make()(s), maxText)
-	}
-}
-
-// words are what any host may say.
-var words = []string{
-	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed,
-	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle,
-	"pushed", "sealed", "active", "inactive", // of keys
-}
-
-// said are the words of an offer that its result repeats.
-func said(o *bundle.Offer) []string {
-	words := []string{o.Run, o.Digest, o.Deployer, o.Manifest.Network, o.Manifest.Host}
-	for _, k := range o.Manifest.Keys {
-		words = append(words, k.Name)
-	}
-	return words
-}
-
-func cleanAll(list []string, f func(string) string) []string {
-	if len(list) > maxList {
-		list = list[:maxList]
-	}
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = f(s)
-	}
-	return out
-}
+// maxText is how long a text is that is stored or shown of a host, bytes.
+const maxText = 16 << 10

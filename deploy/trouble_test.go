@@ -759,6 +759,7 @@ type pipes struct {
 
 func (p pipes) Write(b []byte) (int, error) { return p.w.Write(b) }
 func (p pipes) CloseWrite() error           { return p.w.Close() }
+func (p pipes) Leave()                      { p.Close() }
 func (p pipes) Close() error                { p.w.Close(); return p.PipeReader.Close() }
 
 func TestLock(t *testing.T) {

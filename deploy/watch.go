@@ -11,6 +11,8 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
 )
 
 // watchLine holds one line open until ctx ends.
@@ -46,7 +48,7 @@ func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
 	if err != nil {
 		d.log().Warn("keys are not back yet", "host", host, "err", err)
 	}
-	if link.HardStop(err) || passes(err) || errors.Is(err, link.ErrAuth) {
+	if link.HardStop(err) || push.Passes(err) || errors.Is(err, link.ErrAuth) {
 		return err
 	}
 	return nil
@@ -61,81 +63,85 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 		return nil, err
 	}
 	defer release()
-	c, err := d.contact(ctx, t, nil)
+	s, err := d.pusher().Open(ctx, t, 0)
 	if err != nil {
 		return nil, err
 	}
-	defer c.close()
+	defer s.Close()
+
 	was, _ := d.History.Host(host)
-	if err := d.stands(ctx, d.lastFleet(), host, &c.hello, present(c.hello.Keys)); err != nil {
+	if err := d.stands(ctx, d.lastFleet(), host, &s.Hello); err != nil {
 		return nil, err
 	}
 	now, _ := d.History.Host(host)
-	rec := c.hello.Record
 	if now.State == history.Behind && was.State != history.Behind {
 		d.ring(host + " stands elsewhere")
 	}
+
+	rec := s.Hello.Record
 	if rec == nil || rec.Generation == 0 {
 		return nil, nil // it has nothing, so no keys either
 	}
-	if rec.Deployer != d.ID {
-		return nil, errFinal{fmt.Errorf("its record names another deployer, %s", clean(rec.Deployer, 80)), history.Refused}
+	if !rec.Deployer.Is(d.ID) {
+		return nil, push.Final(&plain.Quote{What: "its record names another deployer", Said: rec.Deployer})
 	}
-	missing := present(c.hello.Keys) < len(c.hello.Keys)
-	if !always && c.hello.BootID == was.BootID && !missing {
+	n, _ := s.Hello.KeysPresent()
+	if !always && s.Hello.BootID.Is(was.BootID) && n == len(s.Hello.Keys) {
 		return nil, nil
 	}
 	b, err := d.standing(ctx, host, rec)
 	if err != nil {
 		return nil, err
 	}
+
+	filter := d.pusher().NewFilter([]string{was.BootID, host, d.ID, b.Digest}, push.KeysOf(b))
+	defer filter.Drop()
 	if len(b.Keys) == 0 {
-		return nil, d.keysStand(host, c.hello.BootID, 0)
+		return nil, d.keysStand(host, filter.Word(s.Hello.BootID), 0)
 	}
-	return d.pushKeys(c, host, b)
+	return d.pushKeys(s, host, b, filter)
 }
 
-func (d *Deployer) pushKeys(c *contact, host string, b *fleet.Bundle) (*bundle.Result, error) {
-	o := &bundle.Offer{Run: "keys-" + NewRunID(), Mode: bundle.ModeKeys, Base: c.hello.Record.Generation, Deployer: d.ID,
-		Digest: c.hello.Record.Digest, Manifest: b.Manifest.WithoutKeyDigests()}
-	values, err := openKeys(b, b.Keys)
-	defer clearAll(values)
-	if err != nil {
-		return nil, errFinal{err, history.Refused}
-	}
-	res, err := c.exchange(o, b, new(kinds), values, nil)
+func (d *Deployer) pushKeys(s *push.Session, host string, b *fleet.Bundle, filter *push.Filter) (*bundle.Result, error) {
+	res, err := s.PushKeys("keys-"+NewRunID(), b, filter)
 	if err != nil {
 		return nil, err
 	}
 	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
 		return res, fmt.Errorf("keys of %s: %s: %s", host, res.Outcome, res.Error)
 	}
+
 	n := len(b.Keys)
 	if len(res.Keys) > 0 {
 		n = present(res.Keys)
 	}
-	d.log().Info("keys are back", "host", host, "generation", c.hello.Record.Generation)
-	return res, d.keysStand(host, c.hello.BootID, n)
+	d.log().Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
+	return res, d.keysStand(host, filter.Word(s.Hello.BootID), n)
 }
 
 func (d *Deployer) keysStand(host, boot string, n int) error {
-	return d.History.Correct(context.Background(), host, func(h *history.Host) { h.BootID, h.KeysPresent = boot, n })
+	return d.History.Correct(context.Background(), host, func(h *history.Host) {
+		h.KeysPresent = n
+		if boot != "" {
+			h.BootID = boot
+		}
+	})
 }
 
 // standing is the bundle of the generation that stands on a host: keys are opened from the
 // commit that it came from, never from a newer one that the host does not hold yet.
-func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record) (*fleet.Bundle, error) {
+func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
 	if f := d.lastFleet(); f != nil {
 		if _, ok := f.Host(host); ok {
-			if b, err := f.Bundle(host); err == nil && b.Digest == rec.Digest {
+			if b, err := f.Bundle(host); err == nil && rec.Digest.Is(b.Digest) {
 				return b, nil
 			}
 		}
 	}
 	var tried error
-	for _, commit := range d.commitsOf(host, rec.Digest) {
-		b, err := d.bundleAt(ctx, commit, host, rec.Host)
-		if err == nil && b.Digest == rec.Digest {
+	for _, commit := range d.commitsOf(host, d.knownDigest(nil, host, rec.Digest)) {
+		b, err := d.bundleAt(ctx, commit, host)
+		if err == nil && rec.Digest.Is(b.Digest) {
 			return b, nil
 		}
 		tried = errors.Join(tried, err)
@@ -143,7 +149,7 @@ func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.Record
 	if tried != nil {
 		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
 	}
-	return nil, errFinal{fmt.Errorf("no commit is known that generation %d came from", rec.Generation), history.Behind}
+	return nil, push.Final(fmt.Errorf("no commit is known that generation %d came from", rec.Generation))
 }
 
 // commitsOf are the commits that the bundle of that digest can be made from, the best first: the
@@ -167,7 +173,7 @@ func (d *Deployer) commitsOf(host, digest string) (commits []string) {
 
 // bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
 // plans keeps what it knows of the newest.
-func (d *Deployer) bundleAt(ctx context.Context, commit string, names ...string) (*fleet.Bundle, error) {
+func (d *Deployer) bundleAt(ctx context.Context, commit, host string) (*fleet.Bundle, error) {
 	snap, err := d.At(ctx, commit)
 	if err != nil {
 		return nil, err
@@ -177,12 +183,10 @@ func (d *Deployer) bundleAt(ctx context.Context, commit string, names ...string)
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		if _, ok := f.Host(name); ok {
-			return f.Bundle(name)
-		}
+	if _, ok := f.Host(host); !ok {
+		return nil, fmt.Errorf("commit %s has no host %s", short(commit), host)
 	}
-	return nil, fmt.Errorf("commit %s has no host %s", short(commit), names[0])
+	return f.Bundle(host)
 }
 
 func (d *Deployer) lastFleet() *fleet.Fleet {
@@ -274,29 +278,31 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	if d.Detach { // a server has others to look after
 		limit = d.limits().Patience
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHostDeadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, push.ErrDeadline)
 	defer cancel()
 	release, err := d.hold(ctx, o.Host)
 	if err != nil {
 		return err
 	}
 	defer release()
-	c, err := d.contact(ctx, rememberedTarget(o.Host, hosts, 0), nil)
+	s, err := d.pusher().Open(ctx, rememberedTarget(o.Host, hosts, 0), 0)
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	filter, clearKeys := d.filterAt(ctx, o)
-	defer clearKeys()
-	res, err := c.find(o.Run, filter)
+	defer s.Close()
+
+	filter := d.pusher().NewFilter([]string{o.Run, o.Digest, o.Host, d.ID}, d.keysAt(ctx, o), d.formerKeys(ctx, o.Host, nil))
+	defer filter.Drop()
+	res, err := s.Find(o.Run, filter)
 	if err != nil {
 		return err
 	}
 	if res == nil {
-		return d.stands(ctx, nil, o.Host, &c.hello, present(c.hello.Keys))
+		return d.stands(ctx, nil, o.Host, &s.Hello)
 	}
+
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
-	e := d.result(o.Run, hp, res, c.hello.BootID)
+	e := d.result(o.Run, hp, res, filter.Word(s.Hello.BootID))
 	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
 		return err
@@ -306,26 +312,17 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	return nil
 }
 
-// filterAt is the filter of texts from a host that was given the bundle of an older commit.
-func (d *Deployer) filterAt(ctx context.Context, o history.Interrupted) (func(string) string, func()) {
-	if d.At != nil && o.Commit != "" {
-		if b, err := d.bundleAt(ctx, o.Commit, o.Host); err == nil {
-			return d.filterOf(b)
+// keysAt opens the keys of the bundle that an open run was about.
+func (d *Deployer) keysAt(ctx context.Context, o history.Interrupted) func() (map[string][]byte, error) {
+	return func() (map[string][]byte, error) {
+		if d.At == nil || o.Commit == "" {
+			return nil, errors.New("the commit of the run is not known")
 		}
-	}
-	return d.filter(nil), func() {}
-}
-
-// filterOf is the filter of texts from a host that holds b. The second func clears its values.
-func (d *Deployer) filterOf(b *fleet.Bundle) (func(string) string, func()) {
-	values, err := openKeys(b, b.Keys)
-	d.tellUnfiltered(err)
-	return d.filter(values), func() { clearAll(values) }
-}
-
-func (d *Deployer) tellUnfiltered(err error) {
-	if err != nil {
-		d.log().Warn("texts are filtered without a key that does not open", "err", err)
+		b, err := d.bundleAt(ctx, o.Commit, o.Host)
+		if err != nil {
+			return nil, err
+		}
+		return push.OpenKeys(b)
 	}
 }
 

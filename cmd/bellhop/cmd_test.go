@@ -88,7 +88,7 @@ func TestReport(t *testing.T) {
 		{exit(3), 3, ""},
 		{&codeError{4, errors.New("no")}, 4, "bellhop: no\n"},
 		{&link.HostKeyError{Host: "a", Address: "b", Pinned: []string{"c"}, Got: "d", Line: "ssh-ed25519 AAAA"}, 1,
-			"bellhop: a: host key changed: b shows d, pinned is c\nhint: if you know why it changed, pin the new one in bellhop.yaml: host_key: ssh-ed25519 AAAA\n"},
+			"bellhop: host key changed: b shows d, pinned is c\nhint: if you know why it changed, pin the new one in bellhop.yaml: host_key: ssh-ed25519 AAAA\n"},
 		{hint(&codeError{4, errors.New("no")}, "ask"), 4, "bellhop: no\nhint: ask\n"},
 	} {
 		var errs bytes.Buffer

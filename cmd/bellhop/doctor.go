@@ -84,7 +84,7 @@ func looks(all []symptom) []look {
 	for _, s := range all {
 		l := look{What: s.what, Found: s.note}
 		if s.err != nil {
-			l.Error, l.Hint = some(s.err.Error()), some(hintFor(s.err))
+			l.Error, l.Hint = some(textOf(s.err)), some(hintFor(s.err))
 		}
 		out = append(out, l)
 	}
@@ -98,7 +98,7 @@ func (e *Env) printSymptoms(all []symptom) {
 			fmt.Fprintf(e.Stdout, "%s %s%s\n", p.green("ok "), s.what, colon(s.note))
 			continue
 		}
-		fmt.Fprintf(e.Stdout, "%s %s: %s\n", p.red("bad"), s.what, indentRest(s.err.Error(), "    "))
+		fmt.Fprintf(e.Stdout, "%s %s: %s\n", p.red("bad"), s.what, indentRest(textOf(s.err), "    "))
 		if h := hintFor(s.err); h != "" {
 			fmt.Fprintf(e.Stdout, "    %s %s\n", p.cyan("hint:"), h)
 		}

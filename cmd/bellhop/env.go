@@ -122,7 +122,7 @@ func (e *Env) report(err error) int {
 
 func (e *Env) tell(err error) {
 	p := e.errPaint()
-	fmt.Fprintf(e.Stderr, "%s %s\n", p.red("bellhop:"), err.Error())
+	fmt.Fprintf(e.Stderr, "%s %s\n", p.red("bellhop:"), textOf(err))
 	if h := hintFor(err); h != "" {
 		fmt.Fprintf(e.Stderr, "%s %s\n", p.cyan("hint:"), h)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/internal/link"
+	"bellhop/internal/plain"
 )
 
 func (e *Env) hostCmd() *cobra.Command {
@@ -199,12 +200,27 @@ func (e *Env) printFacts(name string, f link.Facts) {
 			break
 		}
 	}
-	for _, n := range f.Notes {
+	for _, n := range sentences(f.Notes) {
 		fmt.Fprintf(e.Stdout, "  %s %s\n", p.yellow("note:"), n)
 	}
-	for _, n := range f.Problems {
+	for _, n := range sentences(f.Problems) {
 		fmt.Fprintf(e.Stdout, "  %s %s\n", p.red("problem:"), n)
 	}
+}
+
+// textOf is the text of err with what a host said in it. No key's value is known to a command
+// that only looks at a host, so the text is for the person at this terminal alone.
+func textOf(err error) string {
+	return plain.Reveal(err, func(s string) string { return s })
+}
+
+// sentences are what a look at a host found.
+func sentences(of []*plain.Quote) []string {
+	all := make([]string, 0, len(of))
+	for _, q := range of {
+		all = append(all, textOf(q))
+	}
+	return all
 }
 
 func orUnknown(s string) string {
@@ -268,9 +284,9 @@ func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON 
 		defer cancel()
 		f, err := pool.Check(ctx, t)
 		h := checkedHost{Name: t.Name, Arch: f.Arch, Systemd: f.Systemd, NixOS: f.NixOS, SkewMs: f.Skew.Milliseconds(),
-			Problems: orEmpty(f.Problems), Notes: orEmpty(f.Notes), facts: f}
+			Problems: sentences(f.Problems), Notes: sentences(f.Notes), facts: f}
 		if err != nil {
-			h.Error, h.err = some(strings.TrimPrefix(err.Error(), t.Name+": ")), err
+			h.Error, h.err = some(textOf(err)), err
 		}
 		return h
 	})

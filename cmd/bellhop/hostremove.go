@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -11,7 +9,6 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
-	"bellhop/internal/link"
 	"bellhop/server"
 )
 
@@ -145,82 +142,11 @@ func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Resu
 	}
 	res := &bundle.Result{}
 	if req.Undo {
-		t, err := rememberedTarget(all, req.Host, 0)
-		if err != nil {
-			return nil, err
-		}
-		if res, err = giveBack(ctx, h.pool, *t, host); err != nil {
+		var err error
+		if res, err = h.deployer.GiveBack(ctx, req.Host); err != nil {
 			return res, hint(fmt.Errorf("remove %s: %w", req.Host, err), "without --undo it is only forgotten")
 		}
 	}
 	h.pool.Drop(req.Host)
 	return res, h.history.Forget(ctx, req.Host)
-}
-
-// undoRun begins the name of a run that gives a host back.
-const undoRun = "undo-"
-
-// giveBack has a host put back what stood there before bellhop came.
-func giveBack(ctx context.Context, pool *link.Pool, t link.Target, was history.Host) (*bundle.Result, error) {
-	s, err := pool.Helper(ctx, t, nil)
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	in := bundle.NewReader(s)
-	if _, err := in.SkipNoise(); err != nil {
-		return nil, err
-	}
-	var hello bundle.Hello
-	if err := in.Expect(bundle.FrameHello, &hello); err != nil {
-		return nil, fmt.Errorf("hello: %w", err)
-	}
-	if gone, err := givenBack(hello, was); gone || err != nil {
-		return &bundle.Result{}, err
-	}
-	if err := bundle.WriteFrame(s, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo, Run: undoRun + strings.ToLower(rand.Text()[:12])}); err != nil {
-		return nil, err
-	}
-	for {
-		kind, payload, err := in.Next()
-		if err != nil {
-			return nil, fmt.Errorf("undo: %w", err)
-		}
-		switch kind {
-		case bundle.FrameEvent:
-		case bundle.FrameResult:
-			var res bundle.Result
-			if err := bundle.Unmarshal(payload, &res); err != nil {
-				return nil, err
-			}
-			if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
-				return &res, fmt.Errorf("undo: %s: %s", res.Outcome, res.Error)
-			}
-			return &res, nil
-		case bundle.FrameReply:
-			var r bundle.Reply
-			if err := bundle.Unmarshal(payload, &r); err != nil {
-				return nil, err
-			}
-			return nil, errors.New(r.Error)
-		default:
-			return nil, fmt.Errorf("undo: frame %q came", kind)
-		}
-	}
-}
-
-// givenBack tells whether a host without a record was given back before we could forget it.
-// Otherwise one that had something has lost its record, and with it what to put back: to it
-// that is nothing to do, while all of it still stands.
-func givenBack(hello bundle.Hello, was history.Host) (bool, error) {
-	if hello.Record != nil {
-		return false, nil
-	}
-	if l := hello.Last; l != nil && strings.HasPrefix(l.Run, undoRun) && l.Outcome == bundle.OutcomeDone {
-		return true, nil
-	}
-	if was.Had || was.Digest != "" || was.Given != "" {
-		return false, errors.New("the host has no record, so nothing can be given back")
-	}
-	return false, nil
 }

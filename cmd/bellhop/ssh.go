@@ -65,7 +65,7 @@ func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string, 
 		return exit(exitInterrupted) // who pressed Ctrl-C knows why it ended
 	}
 	if err != nil {
-		return fmt.Errorf("run %q: %w", line, err)
+		return fmt.Errorf("run %q on %s: %w", line, t.Name, err)
 	}
 	return exit(code)
 }
@@ -102,7 +102,7 @@ func (e *Env) shell(ctx context.Context, r *reach, t link.Target, args []string,
 	in, _ := e.Stdin.(*os.File)
 	code, err := pool.Shell(ctx, t, link.Shell{Command: shellLine(args), Terminal: tty, In: in, Out: direct(e.Stdout), Err: direct(e.Stderr)})
 	if err != nil {
-		return fmt.Errorf("open a shell: %w", err)
+		return fmt.Errorf("open a shell on %s: %w", t.Name, err)
 	}
 	return exit(code)
 }
@@ -170,7 +170,7 @@ func (e *Env) execAll(ctx context.Context, r *reach, ts []link.Target, line stri
 			return exitInterrupted
 		}
 		if err != nil {
-			fmt.Fprintln(errs, err)
+			fmt.Fprintln(errs, textOf(err))
 			return 255 // as ssh says it
 		}
 		if code != 0 {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/child"
+	"bellhop/internal/plain"
 )
 
 // A Newcomer is a machine that shall become a host. Until its key is pinned only a person
@@ -65,7 +66,7 @@ func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
 		return Target{}, Facts{}, fmt.Errorf("%s: %w", n.Destination, err)
 	}
 	if elsewhere {
-		f.Notes = append(f.Notes, fmt.Sprintf("your ssh goes through %s; unless the deployer reaches %s directly, the host needs jump:", via, t.Addresses[0]))
+		f.Notes = append(f.Notes, &plain.Quote{What: fmt.Sprintf("your ssh goes through %s; unless the deployer reaches %s directly, the host needs jump:", via, t.Addresses[0])})
 	}
 	if t.Arch = f.Arch; len(n.HostKeys) > 0 {
 		return t, f, nil
@@ -202,7 +203,7 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 	cmd.Env = child.Env(child.SSH)
 	// A program that their config starts may keep stderr open for longer than ssh lasts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		return nil, fmt.Errorf("ssh %s: %w: %s", n.Destination, err, excerpt([]byte(errs.String())))
+		return nil, quote([]byte(errs.String()), "ssh %s: %v", n.Destination, err)
 	}
 	return out.Bytes(), nil
 }
@@ -210,10 +211,12 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 func withStderr(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-		return fmt.Errorf("%w: %s", err, excerpt(exit.Stderr))
+		return quote(exit.Stderr, "%v", err)
 	}
 	return err
 }
+
+var errTooMuch = errors.New("the host says too much")
 
 // limited fails a writer that says too much.
 type limited struct {
@@ -223,7 +226,7 @@ type limited struct {
 
 func (l *limited) Write(p []byte) (int, error) {
 	if len(p) > l.left {
-		return 0, errors.New("the host says too much")
+		return 0, errTooMuch
 	}
 	l.left -= len(p)
 	return l.w.Write(p)
@@ -240,7 +243,7 @@ func (p *Pool) Check(ctx context.Context, t Target) (Facts, error) {
 	defer s.Close()
 	go s.feed(strings.NewReader("\n"))
 	if _, err := io.Copy(&limited{w: &out, left: 1 << 20}, s); err != nil {
-		return Facts{}, fmt.Errorf("%s: %w", t.Name, err)
+		return Facts{}, err
 	}
 	f, err := parseFacts(out.Bytes(), time.Now())
 	if err != nil {
@@ -248,7 +251,7 @@ func (p *Pool) Check(ctx context.Context, t Target) (Facts, error) {
 	}
 	p.learn(t.Name, f.Arch)
 	if t.Arch != "" && f.Arch != "" && t.Arch != f.Arch {
-		f.Problems = append(f.Problems, fmt.Sprintf("arch is %s there and %s in the config", f.Arch, t.Arch))
+		f.Problems = append(f.Problems, &plain.Quote{What: fmt.Sprintf("arch is %s there and %s in the config", f.Arch, t.Arch)})
 	}
 	return f, nil
 }

@@ -212,7 +212,7 @@ func (c *conn) openChannel(ctx context.Context, wait time.Duration, kind string,
 		if o.err != nil && strings.HasSuffix(o.err.Error(), "<nil>") { // the package's word for it
 			o.err = errors.New("the line broke")
 		}
-		return o.ch, o.err
+		return o.ch, peerError(o.err)
 	case <-late:
 		why = noAnswer(wait)
 	case <-ctx.Done():

@@ -71,25 +71,25 @@ func (p *Pool) holdJump(ctx context.Context, t Target) (release func(), _ error)
 	}
 	c, err := p.get(ctx, *t.Jump)
 	if err != nil {
-		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("jump through %w", err)}
+		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("jump through %s: %w", t.Jump.Name, err)}
 	}
 	return c.release, nil
 }
 
 // joined joins the causes, less the host's name and the kind that the caller says once.
 func joined(errs []error) error {
-	var causes []error
+	var all []error
 	for _, err := range errs {
 		var e *Error
 		if errors.As(err, &e) && e.Err != nil {
 			err = e.Err
 		}
-		causes = append(causes, err)
+		all = append(all, err)
 	}
-	if len(causes) == 1 {
-		return causes[0]
+	if len(all) == 1 {
+		return all[0]
 	}
-	return errors.Join(causes...)
+	return errors.Join(all...)
 }
 
 // takeDial waits for a place among the dials; where many wait, they spread.
@@ -174,7 +174,7 @@ func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.C
 	}
 	c, err := p.get(ctx, jump)
 	if err != nil {
-		return nil, nil, fmt.Errorf("jump through %w", err)
+		return nil, nil, fmt.Errorf("jump through %s: %w", jump.Name, err)
 	}
 	ch, err := c.openChannel(ctx, 0, "direct-tcpip", ssh.Marshal(struct {
 		Host     string
@@ -242,13 +242,13 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	case keyless != nil:
 		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, keyless)}
 	case asked && strings.Contains(err.Error(), "unable to authenticate"):
-		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, err)}
+		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, peerError(err))}
 	case asked: // hung up after it had our key: an account that may not log in (yet)
-		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s hung up after the key was shown: %w", t.user(), addr, err)}
+		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s hung up after the key was shown: %w", t.user(), addr, peerError(err))}
 	case !proven:
-		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("%s: %w: %w", addr, errClosedDoor, err)}
+		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("%s: %w: %w", addr, errClosedDoor, peerError(err))}
 	default:
-		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("%s: %w", addr, err)}
+		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("%s: %w", addr, peerError(err))}
 	}
 }
 
@@ -257,7 +257,7 @@ func parsePins(t Target) ([]ssh.PublicKey, error) {
 	for _, line := range t.HostKeys {
 		k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
 		if err != nil {
-			return nil, fmt.Errorf("%s: pinned host key %q: %w", t.Name, line, err)
+			return nil, fmt.Errorf("pinned host key %q: %w", line, err)
 		}
 		pins = append(pins, k)
 	}

@@ -31,7 +31,7 @@ var (
 )
 
 // An Error is a failure to reach a host or to run something there. Kind is one of the
-// sentinels above.
+// sentinels above. Its text does not name the host: who shows it says whose it is.
 type Error struct {
 	Host string // the target's name
 	Kind error
@@ -40,9 +40,9 @@ type Error struct {
 
 func (e *Error) Error() string {
 	if e.Err == nil {
-		return fmt.Sprintf("%s: %v", e.Host, e.Kind)
+		return e.Kind.Error()
 	}
-	return fmt.Sprintf("%s: %v: %v", e.Host, e.Kind, e.Err)
+	return fmt.Sprintf("%v: %v", e.Kind, e.Err)
 }
 
 // Unwrap lets errors.Is and errors.As see both the kind and the cause.
@@ -60,14 +60,13 @@ type HostKeyError struct {
 
 func (e *HostKeyError) Error() string {
 	if len(e.Pinned) == 0 {
-		return fmt.Sprintf("%s: no host key is pinned", e.Host)
+		return "no host key is pinned"
 	}
 	if e.Got == "" {
-		return fmt.Sprintf("%s: host key changed: %s has no key of the pinned type (pinned %s)",
-			e.Host, e.Address, strings.Join(e.Pinned, ", "))
+		return fmt.Sprintf("host key changed: %s has no key of the pinned type (pinned %s)",
+			e.Address, strings.Join(e.Pinned, ", "))
 	}
-	return fmt.Sprintf("%s: host key changed: %s shows %s, pinned is %s",
-		e.Host, e.Address, e.Got, strings.Join(e.Pinned, ", "))
+	return fmt.Sprintf("host key changed: %s shows %s, pinned is %s", e.Address, e.Got, strings.Join(e.Pinned, ", "))
 }
 
 // HardStop says that err will not pass by trying again.

@@ -23,17 +23,17 @@ const (
 
 // Facts are what a look at a host found.
 type Facts struct {
-	HostKeys []string      // its public keys, the one to pin first
-	Arch     string        // as Go names it; "" when it has no helper
-	Systemd  int           // version, 0 when there is none
-	NixOS    bool          // it is one
-	Root     bool          // the login is root, or may be by sudo -n
-	Skew     time.Duration // how far its clock is ahead of ours
-	NoExec   []string      // folders for the helper where programs may not run
-	KeyAdded bool          // the deployer's key was not there and is now
-	KeyThere bool          // the deployer's key is there
-	Problems []string      // what keeps bellhop from working there, each with what to do
-	Notes    []string      // what is worth knowing
+	HostKeys []string       // its public keys, the one to pin first
+	Arch     string         // as Go names it; "" when it has no helper
+	Systemd  int            // version, 0 when there is none
+	NixOS    bool           // it is one
+	Root     bool           // the login is root, or may be by sudo -n
+	Skew     time.Duration  // how far its clock is ahead of ours
+	NoExec   []string       // folders for the helper where programs may not run
+	KeyAdded bool           // the deployer's key was not there and is now
+	KeyThere bool           // the deployer's key is there
+	Problems []*plain.Quote // what keeps bellhop from working there, each with what to do
+	Notes    []*plain.Quote // what is worth knowing
 }
 
 // factsScript prints what Facts is made of, a line for each thing. Its stdin is one line for
@@ -62,7 +62,7 @@ func authorizedLine(key ssh.PublicKey) string {
 func parseFacts(out []byte, now time.Time) (Facts, error) {
 	_, body, ok := bytes.Cut(out, []byte("bellhop-facts 1\n"))
 	if !ok {
-		return Facts{}, fmt.Errorf("the host did not run a plain sh command: %s", excerpt(out))
+		return Facts{}, quote(out, "the host did not run a plain sh command")
 	}
 	var f Facts
 	mounts := map[string]string{}
@@ -73,7 +73,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 		case "uname":
 			arch, err := goarch(rest)
 			if err != nil {
-				f.Problems = append(f.Problems, plain.Line(err.Error(), 0))
+				f.Problems = append(f.Problems, asQuote(err))
 			}
 			f.Arch = arch
 		case "time":
@@ -106,14 +106,14 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 		case "key":
 			f.KeyAdded, f.KeyThere = rest == "added", rest != "failed"
 			if rest == "failed" {
-				f.Problems = append(f.Problems, "the deployer's key could not be added to ~/.ssh/authorized_keys")
+				f.Problems = append(f.Problems, &plain.Quote{What: "the deployer's key could not be added to ~/.ssh/authorized_keys"})
 			}
 		case "end":
 			ended = true
 		}
 	}
 	if !ended {
-		return Facts{}, fmt.Errorf("the host's answer was cut short: %s", excerpt(body))
+		return Facts{}, quote(body, "the host's answer was cut short")
 	}
 	slices.SortStableFunc(f.HostKeys, func(a, b string) int { return keyRank(a) - keyRank(b) })
 	f.judge(uid, sudo, mounts)
@@ -121,29 +121,41 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 	return f, nil
 }
 
+// asQuote is err as one.
+func asQuote(err error) *plain.Quote {
+	if q, ok := err.(*plain.Quote); ok {
+		return q
+	}
+	return &plain.Quote{What: err.Error()}
+}
+
 // judgeKeys notes a place for keys that the kernel may write to swap.
 func (f *Facts) judgeKeys(kind, swap string) {
 	if kind == "" || kind == "ramfs" {
 		return // nothing stands there yet, or in RAM for good
 	}
-	note := fmt.Sprintf("keys stand on a %s, since it refuses a ramfs", kind)
+	note := &plain.Quote{What: "keys do not stand on a ramfs, which the host refuses, but on", Said: plain.NewForeign(kind)}
 	if swap != "" {
-		note += fmt.Sprintf(", and it swaps to %s: a key may reach its disk", swap)
+		note = &plain.Quote{What: "a key may reach the host's disk: keys do not stand on a ramfs, and it swaps to", Said: plain.NewForeign(swap)}
 	}
-	f.Notes = append(f.Notes, plain.Line(note, 0))
+	f.Notes = append(f.Notes, note)
 }
 
 // judge turns what was found into problems and notes.
 func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
-	problem := func(format string, args ...any) { f.Problems = append(f.Problems, fmt.Sprintf(format, args...)) }
-	note := func(format string, args ...any) { f.Notes = append(f.Notes, fmt.Sprintf(format, args...)) }
+	problem := func(format string, args ...any) {
+		f.Problems = append(f.Problems, &plain.Quote{What: fmt.Sprintf(format, args...)})
+	}
+	note := func(format string, args ...any) {
+		f.Notes = append(f.Notes, &plain.Quote{What: fmt.Sprintf(format, args...)})
+	}
 	f.Root = uid == "0" || sudo == "ok"
 	if !f.Root {
 		why := sudoRefusal(sudo)
 		if why == nil {
-			why = fmt.Errorf("the login is not root, and sudo -n says: %s", excerpt([]byte(sudo)))
+			why = quote([]byte(sudo), "the login is not root, and sudo -n says")
 		}
-		problem("%v", why)
+		f.Problems = append(f.Problems, asQuote(why))
 	}
 	switch {
 	case f.Systemd == 0:

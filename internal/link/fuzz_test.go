@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/plain"
 )
 
 // FuzzGreeting: whatever a host prints, what we keep of it is clean, and the helper's part
@@ -28,10 +29,9 @@ func FuzzGreeting(f *testing.F) {
 		if g.kind == "magic" && (!bytes.HasPrefix(g.rest, []byte(bundle.Magic)) || !bytes.HasSuffix(p, g.rest)) {
 			t.Errorf("parseGreeting(%q) begins at %q", p, g.rest)
 		}
-		clean(t, g.text)
-		clean(t, uploadFailure(g, string(p), p).Error())
+		clean(t, revealed(uploadFailure(g, string(p), p)))
 		if arch, err := goarch(g.text); err != nil {
-			clean(t, err.Error())
+			clean(t, revealed(err))
 		} else if arch == "" {
 			t.Errorf("goarch(%q) is empty", g.text)
 		}
@@ -44,11 +44,11 @@ func FuzzFacts(f *testing.F) {
 	f.Fuzz(func(t *testing.T, p []byte) {
 		facts, err := parseFacts(p, time.Unix(1700000000, 0))
 		if err != nil {
-			clean(t, err.Error())
+			clean(t, revealed(err))
 			return
 		}
 		for _, s := range append(facts.Problems, facts.Notes...) {
-			clean(t, s)
+			clean(t, revealed(s))
 		}
 		for _, k := range facts.HostKeys {
 			if strings.ContainsAny(k, "\n\x00") {
@@ -103,11 +103,11 @@ func TestFacts(t *testing.T) {
 	if got := strings.Join(f.NoExec, " "); got != "/usr/local/libexec/bellhop /opt/bellhop/.bin" {
 		t.Errorf("NoExec = %q", got)
 	}
-	if got := strings.Join(f.Problems, "; "); !strings.Contains(got, "NOPASSWD") || !strings.Contains(got, "clock is 1m30s off") || len(f.Problems) != 2 {
+	if got := texts(f.Problems); !strings.Contains(got, "NOPASSWD") || !strings.Contains(got, "clock is 1m30s off") || len(f.Problems) != 2 {
 		t.Errorf("Problems = %q", got)
 	}
-	if len(f.Notes) != 1 || !strings.Contains(f.Notes[0], "sealed needs 250") {
-		t.Errorf("Notes = %q", f.Notes)
+	if len(f.Notes) != 1 || !strings.Contains(texts(f.Notes), "sealed needs 250") {
+		t.Errorf("Notes = %q", texts(f.Notes))
 	}
 	if _, err := parseFacts([]byte(strings.TrimSuffix(goodFacts, "end\n")), time.Now()); err == nil {
 		t.Error("facts that were cut short are taken for whole")
@@ -119,16 +119,16 @@ func TestFactsOfKeys(t *testing.T) {
 	for more, want := range map[string]string{
 		"keys ramfs\nswap /dev/sda2\n":                 "",
 		"swap /dev/sda2\n":                             "",
-		"keys tmpfs\nswap Filename\nswap /dev/zram0\n": "on a tmpfs, since it refuses a ramfs",
-		"keys tmpfs\nswap Filename\nswap /swap file\n": "swaps to /swap file: a key may reach its disk",
-		"keys tmpfs\nswap /dev/sda2\nswap /dev/dm-0\n": "swaps to /dev/sda2",
+		"keys tmpfs\nswap Filename\nswap /dev/zram0\n": "which the host refuses, but on: tmpfs",
+		"keys tmpfs\nswap Filename\nswap /swap file\n": "a key may reach the host's disk: keys do not stand on a ramfs, and it swaps to: /swap file",
+		"keys tmpfs\nswap /dev/sda2\nswap /dev/dm-0\n": "swaps to: /dev/sda2",
 	} {
 		f, err := parseFacts([]byte(strings.Replace(goodFacts, "end\n", more+"end\n", 1)), time.Unix(1700000000, 5e8))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(f.Notes[1:], "; "); want == "" && got != "" || !strings.Contains(got, want) {
-			t.Errorf("%q: notes %q, want %q", more, f.Notes, want)
+		if got := texts(f.Notes[1:]); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%q: notes %q, want %q", more, texts(f.Notes), want)
 		}
 	}
 }
@@ -177,4 +177,15 @@ func TestScripts(t *testing.T) {
 			}
 		}
 	}
+}
+
+// revealed is an error as a person reads it, where no secret is known.
+func revealed(err error) string { return plain.Reveal(err, func(s string) string { return s }) }
+
+func texts(of []*plain.Quote) string {
+	var all []string
+	for _, q := range of {
+		all = append(all, revealed(q))
+	}
+	return strings.Join(all, "; ")
 }

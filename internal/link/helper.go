@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/plain"
 )
 
 // The helper lies in the first of these folders where a program can run, under its digest.
@@ -251,7 +250,7 @@ func tooLate(t Target, said []byte) error {
 	if len(said) == 0 {
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("it took the command and said nothing in %v: does the login shell of %s wait for its input, or a ForceCommand?", greetTimeout, t.user())}}
 	}
-	return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said: %s", t.user(), excerpt(said))}
+	return &Error{t.Name, ErrHelper, quote(said, "the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said", t.user())}
 }
 
 // silence says why no helper spoke.
@@ -260,7 +259,7 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 		return context.Cause(ctx)
 	}
 	if err == nil {
-		return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell prints without end: %s", excerpt(seen))}
+		return &Error{t.Name, ErrHelper, quote(seen, "the login shell prints without end")}
 	}
 	code, err := s.Wait()
 	if err != nil {
@@ -273,19 +272,19 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 		}
 	}
 	if _, own, ok := strings.Cut("\n"+said, "\nbellhop-host: "); ok { // it ran, and says itself what is wrong
-		return &Error{t.Name, ErrHelper, errors.New(excerpt([]byte(own)))}
+		return &Error{t.Name, ErrHelper, quote([]byte(own), "it can't begin")}
 	}
 	if len(seen) == 0 && said == "" {
 		// So does a host that is going down or not up yet; nothing has happened there.
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}}
 	}
-	return &Error{t.Name, ErrHelper, fmt.Errorf("the login shell of %s, or a ForceCommand, ended with status %d: %s", t.user(), code, excerpt(append(seen, said...)))}
+	return &Error{t.Name, ErrHelper, quote(append(seen, said...), "the login shell of %s, or a ForceCommand, ended with status %d", t.user(), code)}
 }
 
 // A greeting is the first word from the host: "magic", "need", "done" or "fail".
 type greeting struct {
 	kind string
-	text string // after the word, to the end of its line
+	text string // after the word, to the end of its line: for comparing, never shown
 	rest []byte // with kind "magic": from bundle.Magic on
 }
 
@@ -309,7 +308,7 @@ func parseGreeting(seen []byte) (greeting, bool) {
 		for _, w := range words {
 			if text, ok := bytes.CutPrefix(at, []byte(w.mark)); ok {
 				if end := bytes.IndexByte(text, '\n'); end >= 0 {
-					return greeting{kind: w.kind, text: plain.Line(string(text[:end]), 0)}, true
+					return greeting{kind: w.kind, text: string(text[:min(end, 200)])}, true
 				}
 			}
 		}
@@ -355,23 +354,33 @@ func uploadFailure(g greeting, stderr string, said []byte) error {
 	what, folder, _ := strings.Cut(g.text, " ")
 	switch {
 	case g.kind != "fail":
-		return fmt.Errorf("it could not be put there: %s", excerpt(append(said, stderr...)))
+		return quote(append(said, stderr...), "it could not be put there")
 	case what == "write":
-		return fmt.Errorf("write to %s: %s", folder, excerpt([]byte(stderr)))
+		return quote([]byte(stderr), "write to %s", ownFolder(folder))
 	case what == "digest":
-		return fmt.Errorf("what arrived in %s is not what was sent (%s)", folder, excerpt([]byte(stderr)))
+		return quote([]byte(stderr), "what arrived in %s is not what was sent", ownFolder(folder))
 	case what == "run":
-		return fmt.Errorf("it does not run in %s: %s", folder, excerpt([]byte(stderr)))
+		return quote([]byte(stderr), "it does not run in %s", ownFolder(folder))
 	default:
 		return fmt.Errorf("no program can run in any of %s: each is read-only or mounted noexec", strings.Join(strings.Fields(folders), ", "))
 	}
+}
+
+// ownFolder is the folder of ours that the host named.
+func ownFolder(named string) string {
+	for _, f := range strings.Fields(folders) {
+		if f == named {
+			return f
+		}
+	}
+	return "its folder"
 }
 
 // goarch turns "Linux x86_64", as uname says it, into what Go calls it.
 func goarch(uname string) (string, error) {
 	system, machine, _ := strings.Cut(uname, " ")
 	if system != "Linux" {
-		return "", fmt.Errorf("the host runs %q; only Linux with systemd will do", system)
+		return "", quote([]byte(system), "only Linux with systemd will do, and the host runs")
 	}
 	switch machine {
 	case "x86_64", "amd64":
@@ -387,7 +396,7 @@ func goarch(uname string) (string, error) {
 	case "loongarch64":
 		return "loong64", nil
 	}
-	return "", fmt.Errorf("the host is a %q, which has no helper", machine)
+	return "", quote([]byte(machine), "there is no helper for the host's machine")
 }
 
 func firstOf(names ...string) string {
@@ -397,17 +406,4 @@ func firstOf(names ...string) string {
 		}
 	}
 	return ""
-}
-
-// excerpt is the end of what a host said, fit for one line of an error.
-func excerpt(p []byte) string {
-	const most = 300
-	if len(p) > most {
-		p = p[len(p)-most:]
-	}
-	s := strings.Join(strings.Fields(plain.Line(string(p), most)), " ")
-	if s == "" {
-		return "it said nothing"
-	}
-	return s
 }

@@ -19,6 +19,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/link"
+	"bellhop/internal/plain"
 )
 
 func TestKeySigners(t *testing.T) {
@@ -165,3 +166,6 @@ func TestHelperOfAnotherUser(t *testing.T) {
 	os.Chown(dir, 65534, -1)
 	refused("belongs to")
 }
+
+// revealed is an error as a person reads it, where no secret is known.
+func revealed(err error) string { return plain.Reveal(err, func(s string) string { return s }) }

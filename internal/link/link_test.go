@@ -187,14 +187,14 @@ func TestHelperIsSentOnce(t *testing.T) {
 func TestHostThatHasNoHelper(t *testing.T) {
 	for uname, want := range map[string]string{
 		"Linux riscv64":            "no helper for riscv64",
-		"Linux toaster\x1b[2J\x07": `the host is a "toaster[2J"`,
+		"Linux toaster\x1b[2J\x07": "no helper for the host's machine: toaster[2J",
 		"Darwin arm64":             "only Linux",
 	} {
 		h := newHost(t, "a")
 		h.Bare()
 		h.Uname(uname)
 		err := talk(t.Context(), newPool(t, config(t)), h.Target())
-		if !errors.Is(err, link.ErrHelper) || !strings.Contains(err.Error(), want) {
+		if !errors.Is(err, link.ErrHelper) || !strings.Contains(revealed(err), want) {
 			t.Errorf("host that is %q: %v, want ErrHelper with %q", uname, err, want)
 		}
 	}
@@ -318,7 +318,7 @@ func TestHelperSaysWhy(t *testing.T) {
 	}
 	t.Cleanup(func() { h.Close() })
 	err = talk(t.Context(), newPool(t, config(t)), h.Target())
-	if !errors.Is(err, link.ErrHelper) || err.Error() != "a: helper: the record is damaged" {
+	if !errors.Is(err, link.ErrHelper) || revealed(err) != "helper: it can't begin: the record is damaged" {
 		t.Errorf("a helper that ended with an error gave %v, want ErrHelper and its word", err)
 	}
 }
@@ -495,7 +495,7 @@ func TestCheck(t *testing.T) {
 	if err != nil || f.Arch != "arm64" || f.Systemd != 252 || !f.Root || len(f.HostKeys) != 1 || f.HostKeys[0] != h.HostKey() {
 		t.Errorf("Check = %+v, %v", f, err)
 	}
-	if len(f.Problems) != 1 || !strings.Contains(f.Problems[0], "arm64 there and amd64 in the config") {
+	if len(f.Problems) != 1 || !strings.Contains(f.Problems[0].Error(), "arm64 there and amd64 in the config") {
 		t.Errorf("Problems = %q", f.Problems)
 	}
 }

@@ -19,6 +19,7 @@ const (
 	staleTimeout = 5 * time.Second  // the same on a connection that stood idle, before it is made anew
 	closeGrace   = 2 * time.Second  // for the host to agree that a session ends
 	stderrCap    = 4 << 10          // bytes of a helper's stderr that errors can quote
+	maxStderr    = 1 << 20          // bytes of it that are read: a host that says more is cut off
 
 	// packet is how much goes out at once. A connection keeps a buffer of its largest packet
 	// for as long as it stands, so small ones are what make a thousand connections cheap.
@@ -95,7 +96,7 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 	s := &Session{ctx: ctx, conn: c, errs: stderr, drain: make(chan struct{}), done: make(chan struct{})}
 	if stderr == nil {
 		s.tail = &capped{max: stderrCap}
-		s.errs = s.tail
+		s.errs = &limited{w: s.tail, left: maxStderr}
 	}
 	s.ch, err = c.openSession(ctx, wait, s.collect)
 	if err != nil {
@@ -143,7 +144,7 @@ func (c command) start(ch ssh.Channel) error {
 			Modes               string
 		}{pty.term, uint32(pty.width), uint32(pty.height), 0, 0, "\x00"}))
 		if err != nil || !ok {
-			return fmt.Errorf("terminal refused: %w", orEOF(err))
+			return fmt.Errorf("terminal refused: %w", orEOF(peerError(err)))
 		}
 	}
 	kind, payload := "shell", []byte(nil)
@@ -154,7 +155,7 @@ func (c command) start(ch ssh.Channel) error {
 	}
 	ok, err := ch.SendRequest(kind, !c.trust, payload)
 	if err != nil || !ok && !c.trust {
-		return orEOF(err)
+		return orEOF(peerError(err))
 	}
 	return nil
 }
@@ -209,8 +210,13 @@ func (s *Session) drainStderr() {
 	if n > 0 {
 		s.errs.Write(none[:n])
 	}
-	if err == nil {
-		io.CopyBuffer(s.errs, s.ch.Stderr(), make([]byte, 4<<10))
+	if err != nil {
+		return
+	}
+
+	_, err = io.CopyBuffer(s.errs, s.ch.Stderr(), make([]byte, 4<<10))
+	if errors.Is(err, errTooMuch) {
+		s.conn.close(errTooMuch)
 	}
 }
 
@@ -231,7 +237,7 @@ func (s *Session) Read(p []byte) (int, error) {
 	if errors.Is(err, io.EOF) {
 		return n, s.eof()
 	}
-	return n, &Error{s.conn.target.Name, ErrLost, err}
+	return n, &Error{s.conn.target.Name, ErrLost, peerError(err)}
 }
 
 // eof tells an end from a loss: before the end of a channel comes how the command ended.
@@ -272,7 +278,7 @@ func (s *Session) Write(p []byte) (n int, err error) {
 	if s.conn.isClosed() {
 		return n, s.lost()
 	}
-	return n, fmt.Errorf("%s: the command reads no more: %w", s.conn.target.Name, io.ErrClosedPipe)
+	return n, fmt.Errorf("the command reads no more: %w", io.ErrClosedPipe)
 }
 
 // CloseWrite ends the command's stdin.

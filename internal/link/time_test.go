@@ -98,7 +98,7 @@ func TestSilentShell(t *testing.T) {
 			h.Silent()
 			begun := time.Now()
 			err := talk(t.Context(), p, h.Target())
-			if !errors.Is(err, tt.kind) || !strings.Contains(err.Error(), tt.text) || errors.Is(err, link.ErrThere) != (tt.noise == "") {
+			if !errors.Is(err, tt.kind) || !strings.Contains(revealed(err), tt.text) || errors.Is(err, link.ErrThere) != (tt.noise == "") {
 				t.Errorf("with noise %q: %v, want a %v with %q", tt.noise, err, tt.kind, tt.text)
 			}
 			if took := time.Since(begun); took != 30*time.Second { // a helper may have a run to undo before its first word

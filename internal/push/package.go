@@ -1,4 +1,4 @@
-package deploy
+package push
 
 import (
 	"context"
@@ -20,7 +20,6 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/history"
 )
 
 // Bounds on fetching packages.
@@ -30,33 +29,33 @@ const (
 	redirects    = 5
 )
 
-// fetches fetches each package once, however many hosts want it at the same time.
-type fetches struct {
+// Packages Packages each package once, however many hosts want it at the same time.
+type packages struct {
 	group singleflight.Group
 	mu    sync.Mutex // one pruner
 }
 
 // get returns the path of a package in the cache. What stands there has the digest that it
 // is named by, since only a file that was checked gets the name.
-func (f *fetches) get(ctx context.Context, d *Deployer, p bundle.Package) (string, error) {
-	path := filepath.Join(d.Cache, p.Digest)
+func (f *packages) get(ctx context.Context, p *Pusher, pkg bundle.Package) (string, error) {
+	path := filepath.Join(p.Cache, pkg.Digest)
 	if _, err := os.Stat(path); err == nil {
 		now := time.Now()
 		os.Chtimes(path, now, now) // the newest are kept
-		return path, mistaken(p, path)
+		return path, mistaken(pkg, path)
 	}
-	ch := f.group.DoChan(p.Digest, func() (any, error) {
+	ch := f.group.DoChan(pkg.Digest, func() (any, error) {
 		// Others wait for this too, so the end of one host's patience does not end it.
 		fctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), fetchTimeout)
 		defer cancel()
-		return nil, f.fetch(fctx, d, p, path)
+		return nil, f.fetch(fctx, p, pkg, path)
 	})
 	select {
 	case res := <-ch:
 		if res.Err != nil {
 			return "", res.Err
 		}
-		return path, mistaken(p, path)
+		return path, mistaken(pkg, path)
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}
@@ -83,26 +82,25 @@ func mistaken(p bundle.Package, file string) error {
 		name = u.Path
 	}
 	if why := bundle.Mistaken(name, head[:n]); why != "" {
-		return errFinal{fmt.Errorf("fetch %s: %s", p.URL, why), history.Refused}
+		return refused(fmt.Errorf("fetch %s: %s", p.URL, why))
 	}
 	return nil
 }
 
-func (f *fetches) fetch(ctx context.Context, d *Deployer, p bundle.Package, path string) error {
-	if d.Cache == "" {
+func (f *packages) fetch(ctx context.Context, p *Pusher, pkg bundle.Package, path string) error {
+	if p.Cache == "" {
 		return errors.New("no directory is set to fetch packages to")
 	}
-	if err := os.MkdirAll(d.Cache, 0o700); err != nil {
+	if err := os.MkdirAll(p.Cache, 0o700); err != nil {
 		return err
 	}
 	for try := 1; ; try++ {
-		err := download(ctx, d.client(), p, path)
-		var final errFinal
+		err := download(ctx, p.client(), pkg, path)
 		if err == nil {
-			f.prune(d.Cache, path)
+			f.prune(p.Cache, path)
 			return nil
 		}
-		if errors.As(err, &final) || try == attempts || !pause(ctx, d.limits().Retry<<(try-1)) {
+		if FateOf(err) == Refused || try == attempts || !pause(ctx, p.Limits.Retry<<(try-1)) {
 			return err
 		}
 	}
@@ -111,11 +109,11 @@ func (f *fetches) fetch(ctx context.Context, d *Deployer, p bundle.Package, path
 func download(ctx context.Context, client *http.Client, p bundle.Package, path string) error {
 	u, err := url.Parse(p.URL)
 	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" {
-		return errFinal{fmt.Errorf("fetch %q: only http and https are fetched", p.URL), history.Refused}
+		return refused(fmt.Errorf("fetch %q: only http and https are fetched", p.URL))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return errFinal{err, history.Refused}
+		return refused(err)
 	}
 	req.Header.Set("User-Agent", "bellhop")
 	res, err := client.Do(req)
@@ -126,7 +124,7 @@ func download(ctx context.Context, client *http.Client, p bundle.Package, path s
 	if res.StatusCode != http.StatusOK {
 		err := fmt.Errorf("fetch %s: %s", u.Redacted(), res.Status)
 		if res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusRequestTimeout {
-			return errFinal{err, history.Refused}
+			return refused(err)
 		}
 		return err
 	}
@@ -148,10 +146,10 @@ func keepChecked(r io.Reader, p bundle.Package, path string) error {
 		return fmt.Errorf("fetch %s: %w", p.URL, err)
 	}
 	if n > bundle.MaxBlob {
-		return errFinal{fmt.Errorf("fetch %s: more than the cap of %d bytes", p.URL, int64(bundle.MaxBlob)), history.Refused}
+		return refused(fmt.Errorf("fetch %s: more than the cap of %d bytes", p.URL, int64(bundle.MaxBlob)))
 	}
 	if got := hex.EncodeToString(h.Sum(nil)); got != p.Digest {
-		return errFinal{fmt.Errorf("fetch %s: sha256 is %s, the repo says %s", p.URL, got, p.Digest), history.Refused}
+		return refused(fmt.Errorf("fetch %s: sha256 is %s, the repo says %s", p.URL, got, p.Digest))
 	}
 	if err := tmp.Sync(); err != nil {
 		return err
@@ -160,7 +158,7 @@ func keepChecked(r io.Reader, p bundle.Package, path string) error {
 }
 
 // prune drops the oldest packages when there is more than the cap.
-func (f *fetches) prune(dir, but string) {
+func (f *packages) prune(dir, but string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	entries, err := os.ReadDir(dir)
@@ -187,9 +185,9 @@ func (f *fetches) prune(dir, but string) {
 	}
 }
 
-func (d *Deployer) client() *http.Client {
-	if d.Client != nil {
-		c := *d.Client
+func (p *Pusher) client() *http.Client {
+	if p.Client != nil {
+		c := *p.Client
 		c.CheckRedirect = checkRedirect
 		return &c
 	}
@@ -220,7 +218,7 @@ var schemes = []string{"https", "http"}
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	last := via[len(via)-1].URL
 	if req.URL.Scheme != "https" && req.URL.Scheme != last.Scheme {
-		return errFinal{fmt.Errorf("redirected from %s to %s: only https is followed", last.Scheme, req.URL.Scheme), history.Refused}
+		return refused(fmt.Errorf("redirected from %s to %s: only https is followed", last.Scheme, req.URL.Scheme))
 	}
 	if len(via) > redirects {
 		return errors.New("too many redirects")
@@ -229,7 +227,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if from == to || !inside(req.Context(), to) || inside(req.Context(), from) {
 		return nil
 	}
-	return errFinal{fmt.Errorf("%s redirects to %s, which is in a network of the deployer's own", from, to), history.Refused}
+	return refused(fmt.Errorf("%s redirects to %s, which is in a network of the deployer's own", from, to))
 }
 
 // inside says that a name leads to an address that the world can't reach.
@@ -240,9 +238,27 @@ func inside(ctx context.Context, name string) bool {
 	}
 	return slices.ContainsFunc(ips, func(ip netip.Addr) bool {
 		ip = ip.Unmap()
-		return !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip)
+		return !ip.IsGlobalUnicast() || ip.IsPrivate() || overlay.Contains(ip)
 	})
 }
 
-// shared is what carriers and overlay networks use (RFC 6598).
-var shared = netip.MustParsePrefix("100.64.0.0/10")
+// overlay is what carriers and overlay networks use (RFC 6598).
+var overlay = netip.MustParsePrefix("100.64.0.0/10")
+
+// fetchPackage opens a package of the cache, fetched first if it is not there.
+func (p *Pusher) fetchPackage(ctx context.Context, pkg bundle.Package) (io.ReadCloser, int64, error) {
+	path, err := p.Memory.packages.get(ctx, p, pkg)
+	if err != nil {
+		return nil, 0, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, 0, err
+	}
+	return f, st.Size(), nil
+}

@@ -1,0 +1,60 @@
+package deploy
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+	"bellhop/internal/push"
+)
+
+// undoRun begins the id of a run that gives a host back.
+const undoRun = "undo-"
+
+// GiveBack has a host that left the repo take away everything that bellhop owns there, and put
+// back what stood there before. A host without a record was given back before, or has lost what
+// to put back, which is an error.
+func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, push.ErrDeadline)
+	defer cancel()
+	release, err := d.hold(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+
+	hosts := d.History.Hosts()
+	last := hosts[host]
+	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.formerKeys(ctx, host, nil))
+	defer filter.Drop()
+
+	s, err := d.pusher().Open(ctx, rememberedTarget(host, hosts, 0), 0)
+	if err != nil {
+		return nil, &revealed{err, filter.Reveal(err)}
+	}
+	defer s.Close()
+	if s.Hello.Record == nil {
+		return &bundle.Result{}, givenBack(&s.Hello, last)
+	}
+
+	res, err := s.Undo(undoRun+strings.ToLower(rand.Text()[:12]), filter)
+	if err != nil {
+		return res, &revealed{err, filter.Reveal(err)}
+	}
+	return res, nil
+}
+
+// givenBack is nil when a host without a record was given back before it could be forgotten here,
+// or never had anything.
+func givenBack(hello *push.Hello, was history.Host) error {
+	if l := hello.Last; l != nil && l.Outcome.Is(bundle.OutcomeDone) && l.Run.HasPrefix(undoRun) {
+		return nil
+	}
+	if was.Had || was.Digest != "" || was.Given != "" {
+		return errors.New("the host has no record, so nothing can be given back")
+	}
+	return nil
+}

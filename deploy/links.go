@@ -1,0 +1,39 @@
+package deploy
+
+import (
+	"context"
+	"io"
+
+	"bellhop/internal/link"
+	"bellhop/internal/push"
+)
+
+// Links reaches hosts. Over makes one of a link.Pool.
+type Links interface {
+	push.Links
+	// Watch keeps a line to a host until ctx ends, and calls up each time it stands anew, and
+	// again while up returns an error.
+	Watch(ctx context.Context, t link.Target, up func(ctx context.Context) error) error
+	// Exec runs one constant command as root, and returns its exit code.
+	Exec(ctx context.Context, t link.Target, cmd string) (int, error)
+}
+
+// A Stream is a helper's standard input and output.
+type Stream = push.Stream
+
+// Over reaches hosts through a pool of connections.
+func Over(p *link.Pool) Links { return pool{p} }
+
+type pool struct{ *link.Pool }
+
+func (p pool) Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error) {
+	s, err := p.Pool.Helper(ctx, t, first)
+	if err != nil {
+		return nil, err // never a nil *Session in a Stream
+	}
+	return s, nil
+}
+
+func (p pool) Exec(ctx context.Context, t link.Target, cmd string) (int, error) {
+	return p.Pool.Exec(ctx, t, cmd, nil, io.Discard, io.Discard)
+}

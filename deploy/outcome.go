@@ -1,0 +1,144 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
+)
+
+// outcome is what a push means for history: the one place where a fate becomes a state. open
+// says that the host goes on by itself with nobody listening, and that its result is to be
+// fetched at the next start.
+func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.End, open bool) {
+	if o.Fate == push.Ended {
+		return d.result(run, hp, o.Result, o.BootID), false
+	}
+	d.noteAway(hp.Name, o.Away)
+
+	e = history.End{Error: plain.Text(o.Text, maxText), Present: notHeard}
+	switch o.Fate {
+	case push.Left:
+		return e, true
+	case push.Lost:
+		e.Outcome, e.State = history.Unknown, history.Unknown
+	case push.Refused:
+		e.Outcome, e.State = history.Refused, history.Refused
+	case push.Failed:
+		e.Outcome, e.State = history.Failed, history.Failed
+	case push.Denied:
+		e.Outcome, e.State = history.Failed, history.Pending
+	case push.Cancelled:
+		e.Outcome, e.State = history.RunCancelled, hp.State
+	case push.WrongKey:
+		e.Outcome, e.State = history.Refused, history.Refused
+		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), maxText)
+		d.forgetStanding(hp.Name)
+	default:
+		e.Outcome, e.State = history.Pending, history.Pending
+		if o.Away {
+			e.Error = plain.Text(sinceWhen(hp.last, time.Now())+e.Error, maxText)
+		}
+	}
+	return e, false
+}
+
+// notHeard stands for the number of a host's keys where the host did not say.
+const notHeard = -1
+
+// result is what a host's own word on a run means for history.
+func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
+	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Present: present(res.Keys), Details: res}
+
+	switch res.Outcome {
+	case bundle.OutcomeDone, bundle.OutcomeNothing:
+		e.Manifest, e.BootID = &hp.bundle.Manifest, boot
+		if len(res.Keys) == 0 && len(hp.bundle.Keys) > 0 {
+			e.Present = len(hp.bundle.Keys) // all were sent or compared
+		}
+	case bundle.OutcomeRefused:
+		e.State, e.Remember = history.Refused, true
+		switch res.Refused {
+		case bundle.RefusedBusy, bundle.RefusedBase:
+			e.Outcome, e.State, e.Remember = history.Pending, history.Pending, false
+		case bundle.RefusedDeployer, bundle.RefusedNetwork: // not the bundle's fault
+			e.Remember = false
+		}
+	case bundle.OutcomeRolledBack:
+		e.State, e.Remember = history.RolledBack, true
+		if res.CutOff && !d.cutBefore(run, hp) {
+			e.State, e.Remember = history.Behind, false
+		}
+	default:
+		e.Outcome, e.State, e.Remember = history.Failed, history.Failed, true
+	}
+
+	if e.Error == "" && !e.Stood() {
+		e.Error = "the host gave no reason"
+	}
+	if !e.Stood() && len(res.Keys) == 0 {
+		e.Present = notHeard
+	}
+	return e
+}
+
+// cutBefore says that the same bundle was cut off on the host when it was tried last: then it may
+// be the bundle that kills the host. History knows, rather than this process, because the host
+// may be the one that bellhop runs on and goes down with.
+func (d *Deployer) cutBefore(run string, hp *HostPlan) bool {
+	cut, err := d.History.CutOff(hp.Name, hp.bundle.Digest, run)
+	if err != nil {
+		d.log().Error("look for an earlier cut", "host", hp.Name, "err", err)
+	}
+	return cut || err != nil
+}
+
+// strange tells of a host, or of one on the way to it, that shows another key than is pinned, and
+// what a person can do.
+func strange(text, host string, err error) string {
+	var key *link.HostKeyError
+	if !errors.As(err, &key) {
+		return text
+	}
+
+	text += "; nothing was sent there. Someone may stand in between; if you know why it changed, "
+	if key.Line == "" {
+		return text + "bellhop host add shows the keys that it has now"
+	}
+	whose := ""
+	if key.Host != host {
+		whose = " of " + key.Host
+	}
+	return text + "pin the new one" + whose + " in the repo: host_key: " + key.Line
+}
+
+// forgetStanding drops what is remembered to stand on a host: the machine that answers there may
+// be another, or a new one. So it is not called current until the right one was heard.
+func (d *Deployer) forgetStanding(host string) {
+	if err := d.History.Correct(context.Background(), host, func(h *history.Host) {
+		if h.Digest, h.Follows = "", false; h.State == history.Current {
+			h.State = history.Behind
+		}
+	}); err != nil {
+		d.log().Error("forget what stands on a host", "host", host, "err", err)
+	}
+}
+
+// awaySince is how the error of a host that is away begins; a later one keeps the time.
+const awaySince = "away since "
+
+func sinceWhen(last history.Host, now time.Time) string {
+	if text, ok := strings.CutPrefix(last.Error, awaySince); ok && last.State == history.Pending {
+		at, _, _ := strings.Cut(text, ": ")
+		if t, err := time.Parse(time.RFC3339, at); err == nil {
+			now = t
+		}
+	}
+	return awaySince + now.UTC().Format(time.RFC3339) + ": "
+}

@@ -1,0 +1,104 @@
+package push
+
+import (
+	"fmt"
+	"maps"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+)
+
+// PushKeys puts back the keys of what stands on the host, whose bundle is b. What is there
+// already is not sent.
+func (s *Session) PushKeys(run string, b *fleet.Bundle, filter *Filter) (*bundle.Result, error) {
+	defer s.within(s.p.Limits.Host, "put keys back")()
+
+	values, err := OpenKeys(b)
+	defer ClearKeys(values)
+	if err != nil {
+		return nil, refused(err)
+	}
+	filter.know(values)
+	defer filter.know(nil)
+
+	o := &bundle.HostOffer{Offer: bundle.Offer{Run: run, Mode: bundle.ModeKeys, Base: s.Hello.Record.Generation, Deployer: s.p.Deployer,
+		Digest: b.Digest, Manifest: b.Manifest.WithoutKeyDigests()}}
+	return s.exchange(o, b, new(Shared), values, filter, nil)
+}
+
+// An opening is the keys of a host, on their way to be plaintext while its helper starts.
+type opening struct {
+	done   chan struct{}
+	values map[string][]byte
+	err    error
+}
+
+func openAhead(b *fleet.Bundle) *opening {
+	o := &opening{done: make(chan struct{})}
+	if len(b.Keys) == 0 {
+		close(o.done)
+		return o
+	}
+	go func() {
+		defer close(o.done)
+		o.values, o.err = OpenKeys(b)
+	}()
+	return o
+}
+
+func (o *opening) wait() (map[string][]byte, error) {
+	<-o.done
+	return o.values, o.err
+}
+
+// drop clears the values, which nobody may use after it.
+func (o *opening) drop() {
+	if o == nil {
+		return
+	}
+	<-o.done
+	ClearKeys(o.values)
+}
+
+// OpenKeys opens every key of a host: the values are compared with what the host holds, and
+// taken out of every text it sends. What was opened is returned beside an error too; the caller
+// clears it.
+func OpenKeys(b *fleet.Bundle) (map[string][]byte, error) {
+	values := make(map[string][]byte, len(b.Keys))
+	var mu sync.Mutex
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0)) // each costs a curve's arithmetic; a host may have hundreds
+
+	for _, k := range b.Keys {
+		g.Go(func() error {
+			v, err := b.Key(k.Name)
+			if err != nil {
+				return fmt.Errorf("open key %s: %w", k.Name, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			values[k.Name] = v
+			if len(v) > bundle.MaxKey {
+				return fmt.Errorf("key %s: %d bytes are more than the cap of %d", k.Name, len(v), bundle.MaxKey)
+			}
+			return nil
+		})
+	}
+
+	if err := g.Wait(); err != nil {
+		return values, err
+	}
+	maps.Copy(values, b.Ingredients()) // a program prints the password, not the file around it
+	return values, nil
+}
+
+// ClearKeys overwrites values.
+func ClearKeys(values map[string][]byte) {
+	for _, v := range values {
+		clear(v)
+	}
+}

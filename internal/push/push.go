@@ -1,0 +1,207 @@
+// Package push brings one host to one bundle over SSH: it offers the bundle, sends what the
+// host lacks, follows the run there, and reports one Outcome.
+//
+// A Pusher is how hosts are reached and how long each step may take. A Job is one host and its
+// bundle. A Session is a helper that said hello. A Fate is what a push came to, when the host
+// gave no result. The package knows no history, no plan and no run: who needs to store
+// something at a moment of a push is called back at that moment.
+//
+// Its promises: nothing is sent to a host that was not asked for or announced; what a host says
+// is bounded in bytes, and becomes text only through a Filter, which knows the values of the
+// host's keys; and a host that may be at work is never reported as one that is not.
+package push
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/link"
+)
+
+const (
+	attempts = 3               // offers to one host in one push
+	reattach = 2 * time.Minute // how long a lost run is looked for, at least
+)
+
+// A Stream is a helper's standard input and output.
+type Stream interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+	// Leave is Close for a helper that is about to end by itself.
+	Leave()
+}
+
+// Links starts helpers on hosts. Nothing has been read from a Stream that it returns.
+type Links interface {
+	// Helper starts the helper on t. first, unless it is nil, writes what the helper hears
+	// first, and may be called more than once.
+	Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error)
+}
+
+// A Pusher pushes to hosts. Its fields are set before its first use.
+type Pusher struct {
+	Links    Links
+	Deployer string // fingerprint of the deployer's SSH public key
+	Memory   *Memory
+	Limits   Limits
+	Log      *slog.Logger
+	// Mask returns what takes values of keys, and control characters, out of a text. A text
+	// without either comes back unchanged. Nil: only control characters are taken out.
+	Mask func(keys map[string][]byte) func(string) string
+	// Heard is called with each hello of a host.
+	Heard func(host string, h *Hello)
+	// Client fetches packages into the directory Cache. Nil: one with deadlines, and no cookies.
+	Client *http.Client
+	Cache  string
+}
+
+// Limits are the deadlines of a push. All must be set.
+type Limits struct {
+	Connect   time.Duration // dial, handshake, upload of the helper, hello
+	Preflight time.Duration // from the offer to its answer
+	Host      time.Duration // everything on one host
+	Patience  time.Duration // how long a run that is at work there is waited for
+	Retry     time.Duration // first wait before what may pass is tried again
+}
+
+// A Job is a push to one host.
+type Job struct {
+	Run     string // [a-z0-9-]{1,40}
+	Network string
+	Host    string
+	Target  link.Target
+	Bundle  *fleet.Bundle
+	Shared  *Shared
+	Last    Last
+
+	AllowPrune bool // the run may remove more than half of what the host has
+	TakeOver   bool // the host may belong to another deployer
+
+	// Other is the name of another host of the fleet that the host says to be, "" if it names
+	// none of them. Nil: no name is another's.
+	Other func(h *Hello) string
+	// OnHello is called when a host that may be offered the bundle has said hello.
+	OnHello func(h *Hello) error
+	// OnBegin is called before the first moment at which the host may begin.
+	OnBegin func() error
+	// Progress hears what a person may watch. Nil: nobody watches.
+	Progress func(step, text string)
+
+	// Said are texts of the deployer that the host repeats: they pass the filter unread.
+	Said []string
+	// Former opens the values of keys that stand on the host and are not in Bundle. Nil: none.
+	Former func() (map[string][]byte, error)
+}
+
+// Last is what the deployer remembers of a host.
+type Last struct {
+	Had        bool             // this deployer put something there
+	Generation int64            // 0: not known
+	Digest     string           // of the bundle that stands; "": not known
+	Manifest   *bundle.Manifest // that was sent last; nil: not known
+	From       string           // its digest
+}
+
+// An Outcome is what came of a push.
+type Outcome struct {
+	Fate   Fate
+	Result *bundle.Result // with Ended
+	BootID string         // of the boot that the host was in, with Ended
+	Err    error          // with any other Fate: why
+	Text   string         // of Err, with the host's words filtered
+	Away   bool           // the host did not answer at all
+}
+
+// Push makes the host hold the bundle of j.
+func (p *Pusher) Push(ctx context.Context, j *Job) Outcome {
+	filter := p.filterOf(j)
+	defer filter.Drop()
+
+	res, boot, err := p.push(ctx, j, filter)
+	if err == nil {
+		return Outcome{Fate: Ended, Result: res, BootID: boot}
+	}
+	return Outcome{Fate: FateIn(ctx, err), Err: err, Text: filter.Reveal(err), Away: isAway(err)}
+}
+
+// push offers the bundle until something comes of it that another offer would not change.
+func (p *Pusher) push(ctx context.Context, j *Job, filter *Filter) (*bundle.Result, string, error) {
+	began := time.Now()
+	first := p.optimistic(j)
+
+	for try := 1; ; try++ {
+		tried := time.Now()
+		res, boot, err := p.offerOnce(ctx, j, filter, first)
+		first = nil
+
+		if errors.Is(err, errStale) {
+			try--
+			continue
+		}
+		if isBusy(res, err) && time.Since(began) < p.Limits.Patience && pause(ctx, p.Limits.Retry) {
+			try--
+			continue // another run is at work there, perhaps one of ours that was lost
+		}
+		if FateOf(err) == Lost {
+			res, boot, err = p.fetchResult(ctx, j, filter, err)
+		}
+
+		switch {
+		case err == nil && res == nil:
+			err = errors.New("the line was lost before it began")
+		case err == nil && isRefused(res, bundle.RefusedBase) && try < attempts:
+			continue // someone else was there in between: the next hello says what stands
+		case err == nil:
+			return res, boot, nil
+		}
+
+		again := try < attempts && Passes(err) && !p.wasSlow(err, tried)
+		if !again || !pause(ctx, p.Limits.Retry<<(try-1)) {
+			return nil, "", err
+		}
+		p.Log.Info("trying again", "host", j.Host, "run", j.Run, "err", err)
+	}
+}
+
+// offerOnce makes the optimistic offer, or, where it is nil, one after a look at the host.
+func (p *Pusher) offerOnce(ctx context.Context, j *Job, filter *Filter, first *optimistic) (*bundle.Result, string, error) {
+	if j.Progress != nil {
+		j.Progress("connect", "")
+	}
+	if first != nil {
+		return p.offerOptimistic(ctx, j, filter, first)
+	}
+	return p.offer(ctx, j, filter)
+}
+
+// errBusy says that a run which was at work on the host has ended now.
+var errBusy = errors.New("another run was at work")
+
+func isBusy(res *bundle.Result, err error) bool {
+	return errors.Is(err, errBusy) || err == nil && isRefused(res, bundle.RefusedBusy)
+}
+
+func isRefused(res *bundle.Result, why string) bool {
+	return res != nil && res.Outcome == bundle.OutcomeRefused && res.Refused == why
+}
+
+// wasSlow says that a host could not be reached, and that it took long to find out: another try
+// would hold up the run for as long again.
+func (p *Pusher) wasSlow(err error, tried time.Time) bool {
+	return errors.Is(err, link.ErrUnreachable) && time.Since(tried) >= 5*p.Limits.Retry
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,102 @@
+package push
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/link"
+	"bellhop/internal/plain"
+)
+
+// fetchResult looks for the result of a run whose line was lost by the error was. No result and
+// no error: the run never began there.
+func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was error) (*bundle.Result, string, error) {
+	until := time.Now().Add(max(reattach, p.Limits.Patience))
+
+	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
+		s, err := p.Open(ctx, j.Target, j.things())
+		if link.HardStop(err) || FateOf(err) == Failed {
+			return nil, "", lost(err)
+		}
+		if err != nil {
+			was = lost(err)
+			continue
+		}
+
+		res, err := s.Find(j.Run, filter)
+		boot := filter.Word(s.Hello.BootID)
+		s.Close()
+		if err == nil {
+			return res, boot, nil
+		}
+		was = lost(err)
+	}
+	return nil, "", was
+}
+
+// Find asks a host for the result of a run: that which ended last, or the one at work. Nil: it
+// was never begun, and can't be any more.
+func (s *Session) Find(run string, filter *Filter) (*bundle.Result, error) {
+	switch last := s.Hello.Last; {
+	case last != nil && last.Run.Is(run):
+		return bundle.FilterResult(last, filter.Text), nil
+	case s.Hello.Open.Is(run):
+		return s.attach(s.Hello.Open, filter)
+	}
+	return s.void(run, filter)
+}
+
+// attach follows a run that is at work on the host already.
+func (s *Session) attach(run plain.Foreign, filter *Filter) (*bundle.Result, error) {
+	ask := bundle.HostAsk{Verb: bundle.AskAttach, Run: run}
+	if err := bundle.WriteFrame(s.stream, bundle.FrameAsk, ask); err != nil {
+		return nil, lost(s.why(err))
+	}
+	res, err := s.follow(nil, filter, nil)
+	if err != nil {
+		return nil, lost(s.why(err))
+	}
+	return res, nil
+}
+
+// void has a host forget a run that was offered to it, unless it was begun: then it is followed.
+func (s *Session) void(run string, filter *Filter) (*bundle.Result, error) {
+	defer s.within(s.p.Limits.Host, "hear of run "+run)()
+
+	if err := bundle.WriteFrame(s.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run}); err != nil {
+		return nil, lost(s.why(err))
+	}
+	m, err := s.r.Next()
+	if err != nil {
+		return nil, lost(s.why(err))
+	}
+	if reply, ok := m.(*bundle.HostReply); ok && reply.Error.IsEmpty() {
+		return nil, nil
+	}
+
+	res, err := s.follow(m, filter, nil)
+	if err != nil {
+		return nil, lost(s.why(err))
+	}
+	return res, nil
+}
+
+// Undo has the host take away everything that bellhop owns there, and put back what stood there
+// before. An error says that it did not, or not whole.
+func (s *Session) Undo(run string, filter *Filter) (*bundle.Result, error) {
+	defer s.within(s.p.Limits.Host, "undo")()
+
+	if err := bundle.WriteFrame(s.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo, Run: run}); err != nil {
+		return nil, s.why(err)
+	}
+	res, err := s.follow(nil, filter, nil)
+	if err != nil {
+		return nil, fmt.Errorf("undo: %w", s.why(err))
+	}
+	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
+		return res, fmt.Errorf("undo: %s: %s", res.Outcome, res.Error)
+	}
+	return res, nil
+}

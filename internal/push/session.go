@@ -1,0 +1,145 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/link"
+	"bellhop/internal/plain"
+)
+
+// A Hello is what a helper said first. Its texts are the host's own: they are compared, and
+// become text through a Filter.
+type Hello struct {
+	bundle.HostHello
+	Arch  string // one that Go has a name for, or ""
+	Brief bool   // it was spoken to first, and says nothing of keys
+}
+
+// KeysPresent is how many keys of the generation that stands are there; ok is false when the
+// host did not say.
+func (h *Hello) KeysPresent() (n int, ok bool) {
+	for _, k := range h.Keys {
+		if k.Present {
+			n++
+		}
+	}
+	return n, !h.Brief
+}
+
+// archs are the architectures that a helper can be built for.
+var archs = []string{"amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x", "loong64"}
+
+// archOf is the architecture that a host named, as one of ours.
+func archOf(said plain.Foreign) string {
+	for _, a := range archs {
+		if said.Is(a) {
+			return a
+		}
+	}
+	return ""
+}
+
+// A Session is a helper that said hello. It is for one goroutine, and is closed by it.
+type Session struct {
+	Hello Hello
+
+	p      *Pusher
+	stream Stream
+	r      *bundle.HostReader
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	unhook func() bool // from the end of ctx
+	over   bool        // the helper has said its last word
+}
+
+// Open starts the helper on t, and hears its hello. things is how many things the host may have
+// to speak of; 0 when that is not known.
+func (p *Pusher) Open(ctx context.Context, t link.Target, things int) (*Session, error) {
+	return p.open(ctx, t, things, nil)
+}
+
+// open is Open with first, which, unless it is nil, writes what the helper hears first.
+func (p *Pusher) open(ctx context.Context, t link.Target, things int, first func(io.Writer) error) (*Session, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	s := &Session{p: p, ctx: ctx, cancel: cancel}
+	defer s.within(p.Limits.Connect, "connect to "+t.Name)()
+
+	stream, err := p.Links.Helper(ctx, t, first)
+	if err != nil {
+		err = s.why(err)
+		cancel(nil)
+		return nil, err
+	}
+	s.stream = stream
+	s.unhook = context.AfterFunc(ctx, func() { stream.Close() })
+	s.r = bundle.NewHostReader(stream, things)
+
+	if err := s.greet(first != nil); err != nil {
+		err = s.why(err)
+		s.Close()
+		return nil, err
+	}
+	if p.Heard != nil {
+		p.Heard(t.Name, &s.Hello)
+	}
+	return s, nil
+}
+
+// greet hears the hello.
+func (s *Session) greet(brief bool) error {
+	noise, err := s.r.SkipNoise()
+	if err != nil && !noise.IsEmpty() {
+		return &plain.Quote{What: "hear the helper: no bellhop helper answered, but", Said: noise, Cause: err}
+	}
+	if err != nil {
+		return fmt.Errorf("hear the helper: %w", err)
+	}
+
+	hello, err := s.r.Hello()
+	if err != nil {
+		return fmt.Errorf("hear the helper: %w", err)
+	}
+	if hello.Protocol < bundle.OldestProtocol || hello.Protocol > bundle.Protocol {
+		return &fated{Failed, fmt.Errorf("the helper speaks protocol %d, this bellhop %d", hello.Protocol, bundle.Protocol)}
+	}
+	s.Hello = Hello{HostHello: *hello, Arch: archOf(hello.Arch), Brief: brief}
+	return nil
+}
+
+// within ends the session when the returned func is not called in time.
+func (s *Session) within(limit time.Duration, what string) (done func()) {
+	t := time.AfterFunc(limit, func() { s.cancel(fmt.Errorf("%s: not done in %v", what, limit)) })
+	return func() { t.Stop() }
+}
+
+// why is the cause that ended the session, rather than the error that this looks like.
+func (s *Session) why(err error) error {
+	if cause := context.Cause(s.ctx); cause != nil && s.ctx.Err() != nil {
+		return cause
+	}
+	return err
+}
+
+var errDone = errors.New("done")
+
+// Close ends the session. The stream is closed before its context ends: the other way round,
+// each who waits for that end would close it too, with goroutines of its own.
+func (s *Session) Close() {
+	if s.stream != nil {
+		s.unhook()
+		if s.over {
+			s.stream.Leave()
+		} else {
+			s.stream.Close()
+		}
+	}
+	s.cancel(errDone)
+	if s.r != nil {
+		s.r.Done()
+	}
+}

@@ -1,0 +1,143 @@
+package push
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"errors"
+	"fmt"
+	"io"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/plain"
+)
+
+// MaxEvent is how long the text of one event is, bytes.
+const MaxEvent = 1 << 10
+
+// send sends what the host lacks, each thing once, and nothing that it did not ask for.
+func (s *Session) send(out io.Writer, o *bundle.HostOffer, b source, shared *Shared, want *bundle.HostWant, values map[string][]byte) error {
+	sent := map[string]bool{}
+	for _, f := range o.Manifest.Files {
+		if !want.Files.Has(f.Digest) || sent[f.Digest] {
+			continue
+		}
+		sent[f.Digest] = true
+		if err := shared.writeFile(out, b, f.Digest); err != nil {
+			return err
+		}
+	}
+	if len(sent) < want.Files.Len() {
+		return &fated{Failed, fmt.Errorf("%w: it asked for a file that is not in its bundle", bundle.ErrProtocol)}
+	}
+
+	if err := s.sendPackages(out, o, b, want); err != nil {
+		return err
+	}
+
+	for _, key := range o.Manifest.Keys {
+		v := values[key.Name]
+		if mac, there := want.Keys.Of(key.Name); there && hmac.Equal(mac, bundle.KeyMAC(o.Nonce, v)) {
+			continue
+		}
+		blob := bundle.Blob{Kind: bundle.BlobKey, Name: key.Name, Size: int64(len(v))}
+		if err := bundle.WriteBlob(out, blob, bytes.NewReader(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) sendPackages(out io.Writer, o *bundle.HostOffer, b source, want *bundle.HostWant) error {
+	sent := map[string]bool{}
+	for _, pkg := range o.Manifest.Packages {
+		if !want.Packages.Has(pkg.Digest) || sent[pkg.Digest] {
+			continue
+		}
+		sent[pkg.Digest] = true
+		if err := s.sendPackage(out, b, pkg); err != nil {
+			return fmt.Errorf("package %s: %w", pkg.Name, err)
+		}
+	}
+	if len(sent) < want.Packages.Len() {
+		return &fated{Failed, fmt.Errorf("%w: it asked for a package that is not in its bundle", bundle.ErrProtocol)}
+	}
+	return nil
+}
+
+// A source has the bytes of a bundle.
+type source interface {
+	File(digest string) ([]byte, error)
+	Package(digest string) (io.ReadCloser, int64, error)
+}
+
+func (s *Session) sendPackage(out io.Writer, b source, pkg bundle.Package) error {
+	open := b.Package
+	if pkg.URL != "" {
+		open = func(string) (io.ReadCloser, int64, error) { return s.p.fetchPackage(s.ctx, pkg) }
+	}
+	f, size, err := open(pkg.Digest)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobPackage, Name: pkg.Digest, Size: size}, f)
+}
+
+// follow reads events up to the result. m, unless it is nil, was read already.
+func (s *Session) follow(m any, filter *Filter, progress func(step, text string)) (*bundle.Result, error) {
+	for {
+		if m == nil {
+			var err error
+			if m, err = s.r.Next(); err != nil {
+				return nil, fmt.Errorf("hear the result: %w", err)
+			}
+		}
+
+		switch said := m.(type) {
+		case *bundle.HostEvent:
+			if progress != nil {
+				progress(stepOf(said, filter), filter.line(said.Text, MaxEvent))
+			}
+		case *bundle.HostResult:
+			s.over = true
+			return bundle.FilterResult(said, filter.Text), nil
+		case *bundle.HostReply:
+			return nil, errorOf(said)
+		default:
+			return nil, bundle.Misplaced(m)
+		}
+		m = nil
+	}
+}
+
+// errorOf is a host's reply, as an error.
+func errorOf(r *bundle.HostReply) error {
+	if r.Error.IsEmpty() {
+		return errors.New("the host ended without a result")
+	}
+	return &plain.Quote{What: "the host says", Said: r.Error}
+}
+
+// ownSteps are steps of which a deployer speaks itself: a host can't say that a run ended.
+var ownSteps = []string{"sync", "load", "plan", "connect", "note", "detached", "deploying", "end"}
+
+// stepOf is the step that an event names, if it is one that a helper may have.
+func stepOf(e *bundle.HostEvent, filter *Filter) string {
+	const most = 20
+	if e.Step.Len() > most {
+		return "host"
+	}
+	for _, own := range ownSteps {
+		if e.Step.Is(own) {
+			return "host"
+		}
+	}
+
+	step := filter.line(e.Step, most)
+	for _, c := range step {
+		if (c < 'a' || c > 'z') && c != '-' {
+			return "host"
+		}
+	}
+	return step
+}
