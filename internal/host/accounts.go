@@ -25,6 +25,9 @@ func (w *work) planAccounts() error {
 		if err := w.planUser(u); err != nil {
 			return err
 		}
+		if err := w.checkHome(u); err != nil {
+			return refuse(bundle.RefusedBundle, "%w", err)
+		}
 	}
 	for _, g := range b.Groups {
 		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] && !w.ownSysusers() {
@@ -72,6 +75,11 @@ func (w *work) planUser(u bundle.User) error {
 	case a.Group == u.Group && a.Home == u.Home:
 	case w.made[u.Name]:
 		w.accounts = append(w.accounts, a)
+		if a.Home != u.Home {
+			if err := w.checkMove(u.Name, a.Home, u.Home); err != nil {
+				return refuse(bundle.RefusedBundle, "%w", err)
+			}
+		}
 		if a.Home != u.Home && a.Home != "/" {
 			w.kept = append(w.kept, "home "+a.Home)
 		}

@@ -103,6 +103,9 @@ func (w *work) planPaths() error {
 		}
 	}
 	defer w.folders.close()
+	if err := w.checkPlaces(wanted); err != nil {
+		return err
+	}
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
 		is, err := w.look(p, wanted)
 		o, mine := w.old.Owned.Paths[p]

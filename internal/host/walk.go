@@ -31,6 +31,7 @@ type walker struct {
 	m       *Machine
 	folders []*os.File
 	names   []string // of folders[1:], so that what is made can be named
+	rest    []string // what is left of the path, where the walk ended early
 	links   int
 	shared  bool // a folder on the way is another's, or others may write to it
 }
@@ -94,6 +95,7 @@ func (w *walker) walk(p string, create bool) error {
 			}
 		}
 		if err != nil {
+			w.rest = append([]string{name}, rest...)
 			return err
 		}
 	}

@@ -1,0 +1,103 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// A home is given to its user, 0750, by tmpfiles: so it must be one that bellhop made, or that is
+// his already. The folder of somebody else, or of the system, is never given away.
+
+// checkHome says why u can't have its home.
+func (w *work) checkHome(u bundle.User) error {
+	had := slices.ContainsFunc(w.old.Manifest.Users, func(o bundle.User) bool { return o.Home == u.Home })
+	if u.Home == "/" || had {
+		return nil
+	}
+	if err := cleanPath(u.Home); err != nil {
+		return fmt.Errorf("user %s: home %q: %w", u.Name, u.Home, err)
+	}
+	reached, err := w.m.reacher().reach(u.Home)
+	if err != nil {
+		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
+	}
+	for _, places := range [][]string{systemFolders, closed, unitFolders} {
+		if withinAny(reached, places) {
+			return fmt.Errorf("user %s: home %s lies in a folder of the system (%s): name another, such as /srv/%s", u.Name, u.Home, reached, u.Name)
+		}
+	}
+	return w.checkHomeOwner(u)
+}
+
+// checkHomeOwner looks whose a home is that is there.
+func (w *work) checkHomeOwner(u bundle.User) error {
+	dir, name, err := w.m.parent(u.Home, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
+	}
+	defer dir.Close()
+	f, st, err := openAt(dir, name, unix.O_PATH)
+	if err == unix.ENOENT {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
+	}
+	defer f.Close()
+	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return fmt.Errorf("user %s: home %s is on the host, and is no folder", u.Name, u.Home)
+	}
+	owner, _, err := w.m.Accounts.Owner(f, &st)
+	if err != nil {
+		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
+	}
+	if owner != u.Name {
+		return fmt.Errorf("user %s: home %s is on the host and belongs to %s: bellhop gives away no folder that it did not make. Name another home, or give it to the user on the host first (chown %s %s)",
+			u.Name, u.Home, owner, u.Name, u.Home)
+	}
+	return nil
+}
+
+// checkMove refuses to change the home of a user who has data in the old one: a copy could be cut
+// off, and what stays behind would be missed much later.
+func (w *work) checkMove(name, from, to string) error {
+	if from == "/" || !w.holdsData(from) {
+		return nil
+	}
+	return fmt.Errorf("user %s: its home changes from %s to %s, and %s holds data: stop what uses it, then on the host mv %s %s, then bellhop deploy --retry",
+		name, from, to, from, from, to)
+}
+
+// holdsData says whether a folder holds anything but what bellhop put there.
+func (w *work) holdsData(dir string) bool {
+	f, err := w.m.folder(dir, false)
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist)
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return true
+	}
+	for _, e := range entries {
+		p := dir + "/" + e.Name()
+		o, own := w.old.Owned.Paths[p]
+		own = own && o.Original.Kind == nothing
+		if e.IsDir() {
+			own = slices.Contains(w.old.Owned.Dirs, p) && !w.holdsData(p)
+		}
+		if !own {
+			return true
+		}
+	}
+	return false
+}
