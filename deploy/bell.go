@@ -26,23 +26,20 @@ type Bell struct {
 
 	d    *Deployer
 	wake chan struct{}
+	logs *runLogs
 
 	mu      sync.Mutex
 	slot    *Request // rung and not taken
 	queue   []Request
 	current string
-	logs    map[string]*runLog
 	fails   int       // looks in a row that failed
 	head    string    // that the newest run was held against; "" when it could not tell
 	peek    time.Time // when the remote may be asked again whether its head moved
-	order   []string  // of logs, oldest first
 }
 
 const (
 	bellGap    = 2 * time.Second
 	bellPeek   = 250 * time.Millisecond // between questions whether the head moved
-	keepLogs   = 64                     // runs whose events can be followed
-	keepEvents = 4096                   // of one run
 	maxCause   = 120
 	againFirst = 5 * time.Second // after a look that failed
 	againLast  = 5 * time.Minute
@@ -50,10 +47,10 @@ const (
 
 // NewBell returns the bell of d, and hears d's progress from now on.
 func NewBell(d *Deployer) *Bell {
-	b := &Bell{d: d, wake: make(chan struct{}, 1), logs: map[string]*runLog{}}
+	b := &Bell{d: d, wake: make(chan struct{}, 1), logs: newRunLogs()}
 	before := d.Progress
 	d.Progress = func(e Event) {
-		b.heard(e)
+		b.logs.add(e)
 		if before != nil {
 			before(e)
 		}
@@ -78,7 +75,7 @@ func (b *Bell) ring(cause string, trigger Trigger) (run string) {
 
 	if b.slot == nil {
 		b.slot = &Request{Cause: cause, Trigger: trigger, RunID: NewRunID()}
-		b.openLog(b.slot.RunID)
+		b.logs.open(b.slot.RunID)
 		b.rouse()
 		return b.slot.RunID
 	}
@@ -111,7 +108,7 @@ func (b *Bell) Do(req Request) (run string) {
 	defer b.mu.Unlock()
 	req.RunID = NewRunID()
 	b.queue = append(b.queue, req)
-	b.openLog(req.RunID)
+	b.logs.open(req.RunID)
 	b.rouse()
 	return req.RunID
 }
@@ -258,7 +255,7 @@ func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err erro
 		commit = *hr.Commit
 		b.head = commit
 	}
-	b.closeLog(req.RunID, hr, err)
+	b.logs.close(req.RunID, hr, err)
 	if req.automatic() {
 		b.again(ctx, err)
 	}
@@ -285,77 +282,5 @@ func (b *Bell) rouse() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
-	}
-}
-
-// A runLog is what happened in one run, for those who follow it.
-type runLog struct {
-	events []Event
-	more   chan struct{} // closed and made anew when there is more
-	ended  bool
-	run    *history.Run
-	err    error
-}
-
-func (b *Bell) openLog(run string) {
-	b.logs[run] = &runLog{more: make(chan struct{})}
-	b.order = append(b.order, run)
-	for i := 0; len(b.order) > keepLogs && i < len(b.order); {
-		if l := b.logs[b.order[i]]; !l.ended {
-			i++
-			continue
-		}
-		delete(b.logs, b.order[i])
-		b.order = slices.Delete(b.order, i, i+1)
-	}
-}
-
-func (b *Bell) heard(e Event) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	l := b.logs[e.Run]
-	if l == nil || l.ended {
-		return
-	}
-	if len(l.events) < keepEvents || e.Step == "end" {
-		l.events = append(l.events, e)
-		close(l.more)
-		l.more = make(chan struct{})
-	}
-}
-
-// closeLog ends a run's log. It is called under mu.
-func (b *Bell) closeLog(run string, hr *history.Run, err error) {
-	if l := b.logs[run]; l != nil && !l.ended {
-		l.ended, l.run, l.err = true, hr, err
-		close(l.more)
-	}
-}
-
-// Follow calls each with every event of a run, from its first, until the run has ended, and
-// returns the run and its error. ErrNoRun says that the run is not, or no longer, known
-// here; history may have it.
-func (b *Bell) Follow(ctx context.Context, run string, each func(Event)) (*history.Run, error) {
-	for n := 0; ; {
-		b.mu.Lock()
-		l := b.logs[run]
-		if l == nil {
-			b.mu.Unlock()
-			return nil, history.ErrNoRun
-		}
-		events, more, ended := l.events[n:], l.more, l.ended
-		b.mu.Unlock()
-		for _, e := range events {
-			each(e)
-		}
-		n += len(events)
-		if ended {
-			return l.run, l.err
-		}
-		select {
-		case <-more:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
 	}
 }
