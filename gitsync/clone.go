@@ -77,6 +77,9 @@ func (s *store) receive(ctx context.Context, pack io.Reader, limits objects.Limi
 
 // open makes the clone's directory, or repairs it, and opens the store.
 func (r *Repo) open() error {
+	r.opening.Lock()
+	defer r.opening.Unlock()
+
 	r.reading.Lock()
 	is := r.store != nil
 	r.reading.Unlock()
@@ -242,7 +245,7 @@ func (r *Repo) copyKept(ctx context.Context, dir string, last plumbing.Hash) err
 	if err := addShallow(dir, src.ends); err != nil {
 		return err
 	}
-	for _, h := range append([]plumbing.Hash{last}, r.recent...) {
+	for _, h := range append([]plumbing.Hash{last}, r.handedOutLately()...) {
 		_ = copyCommit(ctx, dir, src, h) // best effort: a damaged clone may lack it
 	}
 	for _, h := range keptRefs(r.cfg.Dir) {

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -114,7 +115,10 @@ type Repo struct {
 
 	work      sync.Mutex // held by whoever changes the clone
 	renewNext int
-	recent    []plumbing.Hash // commits handed out lately: a renewed clone keeps them
+	opening   sync.Mutex // held to open the store for the first time
+
+	lately sync.Mutex
+	recent []plumbing.Hash // commits handed out lately: a renewed clone keeps them
 
 	reading sync.Mutex // held while the store is read, and to swap it
 	store   *store
@@ -288,11 +292,16 @@ func (r *Repo) At(ctx context.Context, commit string) (Snapshot, error) {
 	if !hex.MatchString(commit) {
 		return Snapshot{}, fmt.Errorf("%w: %q is not a commit id (7 to 40 digits 0-9a-f)", ErrUnknown, commit)
 	}
-	r.work.Lock()
-	defer r.work.Unlock()
 	if err := r.open(); err != nil {
 		return Snapshot{}, fmt.Errorf("commit %s: %w", commit, err)
 	}
+	// What is here is handed out while a Sync waits for a remote that does not answer.
+	if h, err := r.resolve(commit); err == nil {
+		return r.snapshot(h)
+	}
+
+	r.work.Lock()
+	defer r.work.Unlock()
 	h, err := r.resolve(commit)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		if _, serr := r.syncLocked(ctx, false); serr != nil && !errors.Is(serr, ErrRewritten) {
@@ -443,6 +452,9 @@ func (r *Repo) tree(c *object.Commit) (*Tree, error) {
 
 // handedOut remembers the last few commits that someone may still read.
 func (r *Repo) handedOut(h plumbing.Hash) {
+	r.lately.Lock()
+	defer r.lately.Unlock()
+
 	for _, old := range r.recent {
 		if old == h {
 			return
@@ -451,4 +463,10 @@ func (r *Repo) handedOut(h plumbing.Hash) {
 	if r.recent = append(r.recent, h); len(r.recent) > 16 {
 		r.recent = r.recent[1:]
 	}
+}
+
+func (r *Repo) handedOutLately() []plumbing.Hash {
+	r.lately.Lock()
+	defer r.lately.Unlock()
+	return slices.Clone(r.recent)
 }
