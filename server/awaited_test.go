@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,10 +22,53 @@ type remote struct {
 	t     *testing.T
 	s     *Server
 	shelf *shelf
-	line  []int // commits of the branch, oldest first
-	away  bool  // looks fail
-	looks int
 	rung  chan bool // whether by the clock
+
+	mu     sync.Mutex
+	line   []int // commits of the branch, oldest first
+	away   bool  // looks fail
+	looked int
+}
+
+// set moves the branch.
+func (r *remote) set(line ...int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.line, r.away = line, false
+}
+
+// add adds commits to the branch.
+func (r *remote) add(commits ...int) { r.set(append(r.commits(), commits...)...) }
+
+func (r *remote) commits() []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.line)
+}
+
+// last is the branch's head.
+func (r *remote) last() int {
+	line := r.commits()
+	return line[len(line)-1]
+}
+
+// goAway has looks fail.
+func (r *remote) goAway() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = true
+}
+
+func (r *remote) looks() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.looked
+}
+
+func (r *remote) forgetLooks() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.looked = 0
 }
 
 func (r *remote) Ring(string) string { return r.ring(false) }
@@ -39,7 +83,7 @@ func (r *remote) ring(byClock bool) string {
 }
 
 func (r *remote) holds(_ context.Context, head, commit string) (bool, error) {
-	for _, n := range r.line {
+	for _, n := range r.commits() {
 		if commitNo(n) == commit {
 			return true, nil
 		}
@@ -53,12 +97,14 @@ func (r *remote) holds(_ context.Context, head, commit string) (bool, error) {
 // look looks once: a run takes a tenth of a second.
 func (r *remote) look(ctx context.Context, byClock bool) {
 	time.Sleep(100 * time.Millisecond)
-	r.looks++
+	head := commitNo(r.last())
+	r.mu.Lock()
+	r.looked++
 	if r.away {
-		r.s.Looked(ctx, "", byClock)
-		return
+		head = ""
 	}
-	r.s.Looked(ctx, commitNo(r.line[len(r.line)-1]), byClock)
+	r.mu.Unlock()
+	r.s.Looked(ctx, head, byClock)
 }
 
 func (r *remote) run(ctx context.Context) {
@@ -90,7 +136,7 @@ func withRemote(t *testing.T, poll time.Duration, known []history.Delivery, do f
 		go r.s.Poll(ctx, poll, false)
 		r.Ring("start")
 		time.Sleep(time.Second)
-		r.looks = 0
+		r.forgetLooks()
 		do(r)
 		cancel()
 		synctest.Wait()
@@ -112,7 +158,8 @@ func (r *remote) deliver(before, after int) {
 // told is what the newest word on the delivery of a push is.
 func (r *remote) told(before, after int) string {
 	text := ""
-	for _, d := range r.s.record.queue {
+	queue, _ := r.s.record.take()
+	for _, d := range queue {
 		if d.ID == fmt.Sprint("d-", before, "-", after) {
 			text = d.Answer
 		}
@@ -133,14 +180,14 @@ func TestEarlyDelivery(t *testing.T) {
 		withRemote(t, 0, nil, func(r *remote) {
 			r.deliver(1, 2)
 			time.Sleep(late)
-			r.line = append(r.line, 2)
+			r.add(2)
 			time.Sleep(late + 5*time.Second) // the wait doubles at most
 			if !r.found(2) {
 				t.Errorf("shown %v after its delivery, the push was not found in as long again", late)
 			}
-			looks := r.looks
-			if time.Sleep(time.Hour); r.looks != looks {
-				t.Errorf("shown %v after its delivery: %d looks after it was found", late, r.looks-looks)
+			looks := r.looks()
+			if time.Sleep(time.Hour); r.looks() != looks {
+				t.Errorf("shown %v after its delivery: %d looks after it was found", late, r.looks()-looks)
 			}
 			if text := r.told(1, 2); late > time.Second && !strings.Contains(text, "the remote showed it after") {
 				t.Errorf("shown %v after its delivery, its answer is %q", late, text)
@@ -157,9 +204,9 @@ func TestPushThatNeverShows(t *testing.T) {
 		last, n := time.Now(), 0
 		for range 360 * 10 {
 			time.Sleep(100 * time.Millisecond)
-			if r.looks != n {
+			if r.looks() != n {
 				waits = append(waits, time.Since(last).Round(time.Second))
-				last, n = time.Now(), r.looks
+				last, n = time.Now(), r.looks()
 			}
 		}
 		want := []time.Duration{0, 1, 2, 5, 10, 20, 40, 80}
@@ -174,8 +221,8 @@ func TestPushThatNeverShows(t *testing.T) {
 		if text := r.told(1, 2); !strings.Contains(text, "did not show 0000000000 within 5m0s") {
 			t.Errorf("its answer is %q", text)
 		}
-		if time.Sleep(time.Hour); r.looks != n {
-			t.Errorf("%d looks after it was given up", r.looks-n)
+		if time.Sleep(time.Hour); r.looks() != n {
+			t.Errorf("%d looks after it was given up", r.looks()-n)
 		}
 	})
 }
@@ -186,21 +233,21 @@ func TestAwaitedPushes(t *testing.T) {
 		looks [2]int // at least, at most, in ten minutes
 	}{
 		"seen at once": {func(r *remote) {
-			r.line = append(r.line, 2)
+			r.add(2)
 			r.deliver(1, 2)
 		}, [2]int{1, 1}},
 		"several in one": {func(r *remote) {
-			r.line = append(r.line, 2, 3, 4)
+			r.add(2, 3, 4)
 			r.deliver(1, 2)
 			r.deliver(2, 3)
 			r.deliver(3, 4)
 		}, [2]int{1, 2}},
 		"deleted branch": {func(r *remote) { r.deliver(1, 0) }, [2]int{1, 1}},
 		"replay of an old push": {func(r *remote) {
-			r.line = append(r.line, 2, 3)
+			r.add(2, 3)
 			r.deliver(2, 3)
 			time.Sleep(time.Second)
-			r.looks = 0
+			r.forgetLooks()
 			for range 50 {
 				r.deliver(1, 2)
 				time.Sleep(time.Second)
@@ -209,29 +256,29 @@ func TestAwaitedPushes(t *testing.T) {
 		"forced away meanwhile": {func(r *remote) {
 			r.deliver(1, 2)
 			time.Sleep(3 * time.Second)
-			r.line = []int{1, 7}
+			r.set(1, 7)
 			r.deliver(2, 7)
 		}, [2]int{3, 5}},
 		"forced back, early": {func(r *remote) { // the remote still shows 3 when it is asked
-			r.line = []int{1, 2, 3}
+			r.set(1, 2, 3)
 			r.Ring("by hand")
 			time.Sleep(time.Second)
-			r.looks = 0
+			r.forgetLooks()
 			r.deliver(3, 2)
 			time.Sleep(1500 * time.Millisecond)
-			r.line = []int{1, 2}
+			r.set(1, 2)
 		}, [2]int{3, 3}},
 		"out of their order": {func(r *remote) { // 3 is told before 2, and shows last
 			r.deliver(2, 3)
-			r.line = []int{1, 2}
+			r.set(1, 2)
 			r.deliver(1, 2)
 			time.Sleep(4 * time.Second)
-			r.line = []int{1, 2, 3}
+			r.set(1, 2, 3)
 		}, [2]int{4, 5}},
 		"replaced by one that shows": {func(r *remote) {
 			r.deliver(1, 2)
 			time.Sleep(1500 * time.Millisecond)
-			r.line = []int{1, 9}
+			r.set(1, 9)
 			r.deliver(1, 9)
 		}, [2]int{3, 3}},
 		"a burst of what never comes": {func(r *remote) {
@@ -241,22 +288,23 @@ func TestAwaitedPushes(t *testing.T) {
 			}
 		}, [2]int{8, 40}},
 		"the remote is away for a while": {func(r *remote) {
-			r.away = true
+			r.goAway()
 			r.deliver(1, 2)
 			time.Sleep(30 * time.Second)
-			r.away, r.line = false, []int{1, 2}
+			r.set(1, 2)
 		}, [2]int{5, 8}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withRemote(t, 0, nil, func(r *remote) {
 				c.do(r)
 				time.Sleep(10 * time.Minute)
-				if r.looks < c.looks[0] || r.looks > c.looks[1] {
-					t.Errorf("%d looks, want %d to %d", r.looks, c.looks[0], c.looks[1])
+				if r.looks() < c.looks[0] || r.looks() > c.looks[1] {
+					t.Errorf("%d looks, want %d to %d", r.looks(), c.looks[0], c.looks[1])
 				}
-				if !r.found(r.line[len(r.line)-1]) {
-					t.Errorf("the head of the remote, %d, was not found", r.line[len(r.line)-1])
+				if !r.found(r.last()) {
+					t.Errorf("the head of the remote, %d, was not found", r.last())
 				}
+				synctest.Wait()
 				if n := len(r.s.awaited.open); n != 0 {
 					t.Errorf("%d pushes are awaited still", n)
 				}
@@ -270,7 +318,7 @@ func TestAwaitedOverARestart(t *testing.T) {
 	known := []history.Delivery{{ID: "d", Event: "push", Branch: "main", Commit: commitNo(2), Run: "r", Answer: "looking at main"}}
 	withRemote(t, 0, known, func(r *remote) {
 		time.Sleep(10 * time.Second)
-		r.line = append(r.line, 2)
+		r.add(2)
 		time.Sleep(20 * time.Second)
 		if !r.found(2) {
 			t.Error("it was not looked for")
@@ -278,8 +326,8 @@ func TestAwaitedOverARestart(t *testing.T) {
 	})
 	known[0].Commit = commitNo(1) // it had been seen
 	withRemote(t, 0, known, func(r *remote) {
-		if time.Sleep(10 * time.Minute); r.looks != 0 {
-			t.Errorf("%d looks for a push that was there", r.looks)
+		if time.Sleep(10 * time.Minute); r.looks() != 0 {
+			t.Errorf("%d looks for a push that was there", r.looks())
 		}
 	})
 }
@@ -308,19 +356,19 @@ func TestAmendedDelivery(t *testing.T) {
 func TestPoll(t *testing.T) {
 	const often, seldom = 30 * time.Second, 10 * time.Minute
 	push := func(r *remote, early bool) { // one more commit, told by a delivery before a poll finds it
-		next := r.line[len(r.line)-1] + 1
+		next := r.last() + 1
 		if early {
 			r.deliver(next-1, next)
 		}
-		r.line = append(r.line, next)
+		r.add(next)
 		if !early {
 			r.deliver(next-1, next)
 		}
 		time.Sleep(5 * time.Second)
 	}
 	unannounced := func(r *remote) {
-		r.line = append(r.line, r.line[len(r.line)-1]+1)
-		for !r.found(r.line[len(r.line)-1]) {
+		r.add(r.last() + 1)
+		for !r.found(r.last()) {
 			time.Sleep(time.Second)
 		}
 	}
@@ -380,13 +428,13 @@ func TestPoll(t *testing.T) {
 			push(r, false)
 			push(r, false)
 			unannounced(r)
-			n := r.line[len(r.line)-1]
+			n := r.last()
 			r.deliver(n-1, n)
 		}, seldom},
 		"a push found by a person": {func(r *remote) {
 			push(r, false)
 			push(r, false)
-			r.line = append(r.line, 9)
+			r.add(9)
 			r.Ring("ring by cadey")
 			time.Sleep(time.Second)
 		}, seldom},
