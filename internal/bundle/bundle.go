@@ -109,6 +109,8 @@ type User struct {
 	Name    string `json:"name"`
 	Group   string `json:"group"`             // primary group, by name
 	Home    string `json:"home"`              // "/" when it has none
+	UID     uint32 `json:"uid,omitempty"`     // 0: whatever the host gives
+	GID     uint32 `json:"gid,omitempty"`     // of the group; 0: whatever the host gives
 	Service string `json:"service,omitempty"` // not in the digest
 }
 

@@ -68,7 +68,11 @@ func (m *Manifest) Digest() string {
 		line(h, "group", g)
 	}
 	for _, u := range m.Users {
-		line(h, "user", []any{u.Name, u.Group, u.Home})
+		fields := []any{u.Name, u.Group, u.Home}
+		if u.UID != 0 || u.GID != 0 {
+			fields = append(fields, u.UID, u.GID)
+		}
+		line(h, "user", fields)
 	}
 	for _, u := range m.Units {
 		u.Service = ""

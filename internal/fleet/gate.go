@@ -97,7 +97,14 @@ func (g *gate) text() string {
 
 // sysusersText renders the snippet that makes a user and its group.
 func sysusersText(u bundle.User) string {
-	return fmt.Sprintf("g %s -\nu %s -:%s - %s -\n", u.Group, u.Name, u.Group, u.Home)
+	uid, gid := "-", "-"
+	if u.UID != 0 {
+		uid = idText(u.UID)
+	}
+	if u.GID != 0 {
+		gid = idText(u.GID)
+	}
+	return fmt.Sprintf("g %s %s\nu %s %s:%s - %s -\n", u.Group, gid, u.Name, uid, u.Group, u.Home)
 }
 
 // tmpfilesText renders the snippet that makes a home; "" when there is none.

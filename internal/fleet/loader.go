@@ -136,6 +136,7 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 		problems = append(problems, services[name].problems...)
 		problems = append(problems, services[name].trouble...)
 	}
+	problems = append(problems, numbers(services)...)
 	problems = append(problems, f.assemble(c.last)...)
 	refuse, warn := problems.split()
 	for _, w := range warn {

@@ -138,6 +138,7 @@ func (s *service) readUser() {
 			s.tell(u.Home.At, "home %q is a place of the system: it would be given to %s", h, u.Name.S)
 		}
 	}
+	s.user.UID, s.user.GID = s.id("uid", u.UID), s.id("gid", u.GID)
 	for _, g := range u.ExtraGroups {
 		if s.account(g.At, "group", g.S) && !slices.Contains(s.extraGroups, g.S) {
 			s.extraGroups = append(s.extraGroups, g.S)

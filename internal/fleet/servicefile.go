@@ -31,6 +31,8 @@ type userFile struct {
 	Name        str  `yaml:"name"`
 	Group       str  `yaml:"group"`
 	Home        str  `yaml:"home"`
+	UID         str  `yaml:"uid" jsonschema_description:"a fixed number, as NFS needs it"`
+	GID         str  `yaml:"gid" jsonschema_description:"of the group"`
 	ExtraGroups list `yaml:"extra_groups"`
 }
 

@@ -64,6 +64,9 @@ func (w *work) ownSysusers() bool {
 }
 
 func (w *work) planUser(u bundle.User) error {
+	if err := w.checkIDs(u); err != nil {
+		return err
+	}
 	a, ok, err := w.m.Accounts.User(u.Name)
 	if err != nil {
 		return fmt.Errorf("look up user %s: %w", u.Name, err)
@@ -89,7 +92,9 @@ func (w *work) planUser(u bundle.User) error {
 		a.Group, a.Home = u.Group, u.Home
 		w.usermods = append(w.usermods, a)
 	default:
-		return refuse(bundle.RefusedBundle, "user %s was on the host before bellhop, with group %s and home %s", u.Name, a.Group, a.Home)
+		return refuse(bundle.RefusedBundle, "user %[1]s was on the host before bellhop, with group %[2]s and home %[3]s, and bellhop changes no such user: leave user: out of service.yaml "+
+			"and write User=%[1]s into the unit, and user: %[1]s at its keys and files; or write user: { name: %[1]s, group: %[2]s, home: %[3]s } to give its home to the service",
+			u.Name, a.Group, a.Home)
 	}
 	return nil
 }

@@ -266,6 +266,28 @@ func (b *box) Group(name string) (int, bool, error) {
 	return g, ok, nil
 }
 
+func (b *box) UserOf(uid int) (string, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, a := range b.users {
+		if a.UID == uid {
+			return name, true, nil
+		}
+	}
+	return "", false, nil
+}
+
+func (b *box) GroupOf(gid int) (string, bool, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for name, g := range b.groups {
+		if g == gid {
+			return name, true, nil
+		}
+	}
+	return "", false, nil
+}
+
 // Sysusers knows lines of the form "u NAME HOME".
 func (b *box) Sysusers(_ context.Context, paths []string) error {
 	for _, p := range paths {

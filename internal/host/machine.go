@@ -93,6 +93,9 @@ type Process struct {
 type Accounts interface {
 	User(name string) (Account, bool, error)
 	Group(name string) (gid int, ok bool, err error)
+	// UserOf and GroupOf name who has a number.
+	UserOf(uid int) (name string, ok bool, err error)
+	GroupOf(gid int) (name string, ok bool, err error)
 	// Sysusers and Tmpfiles apply the snippets at these paths, and nothing else.
 	Sysusers(ctx context.Context, paths []string) error
 	Tmpfiles(ctx context.Context, paths []string) error

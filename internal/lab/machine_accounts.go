@@ -86,8 +86,38 @@ func (a twinAccounts) Group(name string) (int, bool, error) {
 	return gid, ok, nil
 }
 
+func (a twinAccounts) UserOf(uid int) (string, bool, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	for name, u := range a.m.users {
+		if u.UID == uid {
+			return name, true, nil
+		}
+	}
+	return "", false, nil
+}
+
+func (a twinAccounts) GroupOf(gid int) (string, bool, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	for name, g := range a.m.groups {
+		if g == gid {
+			return name, true, nil
+		}
+	}
+	return "", false, nil
+}
+
 func (a twinAccounts) Sysusers(_ context.Context, paths []string) error {
 	return a.eachLine(paths, a.sysuser)
+}
+
+// field is one field of a line; "" when the line is shorter.
+func field(f []string, i int) string {
+	if i >= len(f) {
+		return ""
+	}
+	return f[i]
 }
 
 // sysuser is one line of sysusers.d. As the real one it only adds, and makes what is
@@ -102,6 +132,9 @@ func (a twinAccounts) sysuser(f []string) error {
 	switch f[0] {
 	case "g":
 		a.m.addGroup(name)
+		if gid, err := strconv.Atoi(field(f, 2)); err == nil {
+			a.m.groups[name] = gid
+		}
 	case "u", "u!":
 		group, home := name, "/"
 		if len(f) > 2 {
@@ -116,7 +149,14 @@ func (a twinAccounts) sysuser(f []string) error {
 			return fmt.Errorf("group %s of user %s does not exist", group, name)
 		}
 		a.m.addGroup(group)
+		_, had := a.m.users[name]
 		a.m.addUser(name, group, home)
+		uid, _, _ := strings.Cut(field(f, 2), ":")
+		if id, err := strconv.Atoi(uid); err == nil && !had {
+			acc := a.m.users[name]
+			acc.UID = id
+			a.m.users[name] = acc
+		}
 	case "m":
 		if len(f) < 3 {
 			return fmt.Errorf("line m lacks its group")

@@ -71,6 +71,20 @@ func (a Accounts) Group(name string) (gid int, ok bool, err error) {
 	return gid, err == nil, err
 }
 
+// UserOf names the user that has a uid.
+func (a Accounts) UserOf(uid int) (string, bool, error) { return whose(passwd, uid) }
+
+// GroupOf names the group that has a gid.
+func (a Accounts) GroupOf(gid int) (string, bool, error) { return whose(groups, gid) }
+
+func whose(t *table, id int) (string, bool, error) {
+	f, ok, err := find(t, 2, strconv.Itoa(id))
+	if err != nil || !ok {
+		return "", false, err
+	}
+	return f[0], true, nil
+}
+
 func lookup(t *table, name string) ([]string, bool, error) {
 	if !lookName.MatchString(name) {
 		return nil, false, nil // no account can have it
