@@ -10,7 +10,7 @@ import (
 
 // withIDs is a load whose one user has fixed numbers.
 func withIDs(uid, gid uint32) *load {
-	l := bot("one").user("app")
+	l := bot("one")
 	l.Users[0].UID, l.Users[0].GID = uid, gid
 	return l
 }
@@ -24,12 +24,12 @@ func TestFixedIDsOfTheHost(t *testing.T) {
 		want     string         // "" is done
 	}{
 		"free":                 {uid: 990, gid: 991},
-		"as it is":             {uid: 900, gid: 900, user: &host.Account{Name: "app", Group: "app", Home: "/srv/app", UID: 900, GID: 900}, groups: map[string]int{"app": 900}},
-		"another user has it":  {uid: 990, user: &host.Account{Name: "alice", UID: 990}, want: "uid 990 of user app is that of user alice on the host"},
-		"another group has it": {gid: 991, groups: map[string]int{"media": 991}, want: "gid 991 of group app is that of group media on the host"},
-		"the user has another": {uid: 990, user: &host.Account{Name: "app", Group: "app", Home: "/srv/app", UID: 1001}, want: "user app has uid 1001 on the host, and the repo says 990: write uid: 1001"},
-		"its group has another": {gid: 991, groups: map[string]int{"app": 1001},
-			want: "group app has gid 1001 on the host, and the repo says 991: write gid: 1001"},
+		"as it is":             {uid: 900, gid: 900, user: &host.Account{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 900, GID: 900}, groups: map[string]int{"bot": 900}},
+		"another user has it":  {uid: 990, user: &host.Account{Name: "alice", UID: 990}, want: "uid 990 of user bot is that of user alice on the host"},
+		"another group has it": {gid: 991, groups: map[string]int{"media": 991}, want: "gid 991 of group bot is that of group media on the host"},
+		"the user has another": {uid: 990, user: &host.Account{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 1001}, want: "user bot has uid 1001 on the host, and the repo says 990: write uid: 1001"},
+		"its group has another": {gid: 991, groups: map[string]int{"bot": 1001},
+			want: "group bot has gid 1001 on the host, and the repo says 991: write gid: 1001"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBox(t)
@@ -57,9 +57,9 @@ func TestFixedIDsOfTheHost(t *testing.T) {
 // A user that was there before is told what to write.
 func TestUserOfTheHost(t *testing.T) {
 	b := newBox(t)
-	b.users["app"] = host.Account{Name: "app", Group: "users", Home: "/home/app", UID: 1000}
-	got := b.deploy(bot("one").user("app"), bundle.OutcomeRefused)
-	for _, want := range []string{"user app was on the host before bellhop, with group users and home /home/app", "leave user: out of service.yaml and write User=app into the unit", "write user: { name: app, group: users, home: /home/app }"} {
+	b.users["bot"] = host.Account{Name: "bot", Group: "users", Home: "/home/bot", UID: 1000}
+	got := b.deploy(bot("one"), bundle.OutcomeRefused)
+	for _, want := range []string{"user bot was on the host before bellhop, with group users and home /home/bot", "leave user: out of service.yaml and write User=bot into the unit", "write user: { name: bot, group: users, home: /home/bot }"} {
 		if !strings.Contains(got.res.Error, want) {
 			t.Errorf("refused by %q, want %q in it", got.res.Error, want)
 		}
