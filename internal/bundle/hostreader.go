@@ -105,7 +105,7 @@ func (h *HostReader) Next() (any, error) {
 	}
 
 	m := message(kind)
-	if err := checkJSON(p, bounds{values: 1024 + 8*h.things, text: maxText}); err != nil {
+	if err := checkJSON(p, bounds{values: 4096 + 24*h.things, text: maxText}); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
 	}
 	if err := Unmarshal(p, m); err != nil { // its text quotes the host
