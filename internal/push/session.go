@@ -55,6 +55,7 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	unhook func() bool // from the end of ctx
 	over   bool        // the helper has said its last word
+	shown  int         // bytes of its events that were passed on
 }
 
 // Open starts the helper on t, and hears its hello. things is how many things the host may have

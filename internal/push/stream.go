@@ -11,8 +11,12 @@ import (
 	"bellhop/internal/plain"
 )
 
-// MaxEvent is how long the text of one event is, bytes.
-const MaxEvent = 1 << 10
+// What is shown of a host's events, bytes: of one, and of all in one session. So one host can't
+// drown the lines of others.
+const (
+	maxEvent    = 1 << 10
+	maxProgress = 32 << 10
+)
 
 // send sends what the host lacks, each thing once, and nothing that it did not ask for.
 func (s *Session) send(out io.Writer, o *bundle.HostOffer, b source, shared *Shared, want *bundle.HostWant, values map[string][]byte) error {
@@ -95,8 +99,10 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 
 		switch said := m.(type) {
 		case *bundle.HostEvent:
-			if progress != nil {
-				progress(stepOf(said, filter), filter.line(said.Text, MaxEvent))
+			if progress != nil && s.shown < maxProgress {
+				text := filter.line(said.Text, maxEvent)
+				progress(stepOf(said, filter), text)
+				s.shown += len(text) + frameCost
 			}
 		case *bundle.HostResult:
 			s.over = true
@@ -117,6 +123,8 @@ func errorOf(r *bundle.HostReply) error {
 	}
 	return &plain.Quote{What: "the host says", Said: r.Error}
 }
+
+const frameCost = 64 // of an event, beside its text
 
 // ownSteps are steps of which a deployer speaks itself: a host can't say that a run ended.
 var ownSteps = []string{"sync", "load", "plan", "connect", "note", "detached", "deploying", "end"}
