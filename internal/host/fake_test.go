@@ -43,6 +43,9 @@ type box struct {
 	applied chan error
 	noApply bool
 	pending int // applies that were started
+
+	writable func() (*os.File, error) // the place for keys; nil: as it stands
+	openTo   error                    // why others can write there
 }
 
 func newBox(t testing.TB) *box {
@@ -387,6 +390,15 @@ func (b *box) Command(name string) bool { return name != "no-such-command" }
 func (b *box) Keys(context.Context) (string, error) {
 	return "ramfs", os.MkdirAll(b.path(bundle.KeyDir), 0o750)
 }
+
+func (b *box) Writable(context.Context) (*os.File, error) {
+	if b.writable != nil {
+		return b.writable()
+	}
+	return os.Open(b.path(bundle.KeyDir))
+}
+
+func (b *box) Open() error { return b.openTo }
 
 func (b *box) SwapClear() bool { return false }
 

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"bellhop/internal/bundle"
 )
@@ -34,6 +35,9 @@ func (w *work) tellPlace(ctx context.Context) {
 		return
 	}
 	kind, err := w.m.Mounts.Keys(ctx)
+	if err == nil {
+		w.tellOpen(w.m.Mounts.Open())
+	}
 	switch {
 	case err != nil || kind == "ramfs":
 	case w.m.Mounts.SwapClear():
@@ -41,4 +45,22 @@ func (w *work) tellPlace(ctx context.Context) {
 	default:
 		w.warnings = append(w.warnings, fmt.Sprintf("keys stand on a %s, since this host refuses a ramfs; no unencrypted swap is on", kind))
 	}
+}
+
+// openPath is there while people have been told that others can write to the place for keys.
+const openPath = bundle.StateDir + "/keys-open"
+
+// tellOpen warns, once, of a place for keys that can't be made read-only: a service could fill it.
+func (w *work) tellOpen(why error) {
+	at := w.m.at(openPath)
+	if why == nil {
+		os.Remove(at)
+		return
+	}
+	f, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return // they know, or nothing can be remembered
+	}
+	f.Close()
+	w.warnings = append(w.warnings, fmt.Sprintf("%s can't be kept read-only between pushes, so a service can fill it through a key that is its user's: %v", bundle.KeyDir, why))
 }

@@ -222,16 +222,21 @@ func (m *Machine) placeKeys(ctx context.Context, o *bundle.Offer, moves []keyMov
 	for _, k := range o.Manifest.Keys {
 		keys[k.Name] = k
 	}
-	if err := os.MkdirAll(m.at(oldKeys(o.Run)), 0o700); err != nil {
+	root, err := m.openKeyRoot(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.close()
+	if err := os.MkdirAll(root.at(oldKeys(o.Run)), 0o700); err != nil {
 		return err
 	}
 	for _, k := range moves {
-		if err := m.prepareKey(ctx, o.Run, keys[k.Name], k); err != nil {
+		if err := root.prepare(ctx, o.Run, keys[k.Name], k); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 	}
 	for _, k := range moves {
-		if err := m.moveKey(o.Run, k); err != nil {
+		if err := root.move(o.Run, k); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 		step(k.Path)
@@ -239,22 +244,21 @@ func (m *Machine) placeKeys(ctx context.Context, o *bundle.Offer, moves []keyMov
 	return nil
 }
 
-func (m *Machine) prepareKey(ctx context.Context, run string, k bundle.Key, move keyMove) error {
-	kept := filepath.Join(m.at(oldKeys(run)), keyFile(move.Name))
+func (r *keyRoot) prepare(ctx context.Context, run string, k bundle.Key, move keyMove) error {
 	if move.Had {
-		if err := m.linkKey(move.Path, kept); err != nil {
+		if err := r.keep(move.Path, r.at(oldKeys(run)+"/"+keyFile(move.Name))); err != nil {
 			return err
 		}
 	}
 	if move.Seal {
-		if err := copyFile(m.at(bundle.SealedDir+"/"+move.Name), m.at(sealedBefore(move.Name))); err != nil {
+		if err := copyFile(r.m.at(bundle.SealedDir+"/"+move.Name), r.m.at(sealedBefore(move.Name))); err != nil {
 			return err
 		}
 	}
 	if !move.Put {
 		return nil
 	}
-	f, err := os.OpenFile(filepath.Join(m.at(newKeys(run)), keyFile(move.Name)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(r.at(newKeys(run)+"/"+keyFile(move.Name)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
@@ -262,23 +266,22 @@ func (m *Machine) prepareKey(ctx context.Context, run string, k bundle.Key, move
 	if k.Seal {
 		value, err := io.ReadAll(f)
 		if err == nil {
-			err = m.Mounts.Seal(ctx, k.Name, value)
+			err = r.m.Mounts.Seal(ctx, k.Name, value)
 		}
 		clear(value)
 		if err != nil {
 			return err
 		}
 	}
-	if err := m.Accounts.Chown(f, k.Path, k.User, k.Group); err != nil {
+	if err := r.m.Accounts.Chown(f, k.Path, k.User, k.Group); err != nil {
 		return err
 	}
 	return unix.Fchmod(int(f.Fd()), k.Mode)
 }
 
-// linkKey keeps what stands at p under another name. What is no regular file was planted,
-// and is not kept.
-func (m *Machine) linkKey(p, kept string) error {
-	dir, name, err := m.parent(p, false)
+// keep keeps what stands at p under another name.
+func (r *keyRoot) keep(p, kept string) error {
+	dir, name, err := r.parent(p, false)
 	if err != nil {
 		return err
 	}
@@ -289,8 +292,8 @@ func (m *Machine) linkKey(p, kept string) error {
 	return unix.Linkat(dir.fd(), name, unix.AT_FDCWD, kept, 0)
 }
 
-func (m *Machine) moveKey(run string, k keyMove) error {
-	dir, name, err := m.parent(k.Path, k.Put)
+func (r *keyRoot) move(run string, k keyMove) error {
+	dir, name, err := r.parent(k.Path, k.Put)
 	if !k.Put && errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -299,10 +302,10 @@ func (m *Machine) moveKey(run string, k keyMove) error {
 	}
 	defer dir.Close()
 	if k.Put {
-		return unix.Renameat(unix.AT_FDCWD, filepath.Join(m.at(newKeys(run)), keyFile(k.Name)), dir.fd(), name)
+		return unix.Renameat(unix.AT_FDCWD, r.at(newKeys(run)+"/"+keyFile(k.Name)), dir.fd(), name)
 	}
 	if k.Seal {
-		os.Remove(m.at(bundle.SealedDir + "/" + k.Name))
+		os.Remove(r.m.at(bundle.SealedDir + "/" + k.Name))
 	}
 	if err := unix.Unlinkat(dir.fd(), name, 0); err != nil && err != unix.ENOENT {
 		return err
@@ -313,33 +316,48 @@ func (m *Machine) moveKey(run string, k keyMove) error {
 // returnKeys puts back what a run replaced. After a reboot the ramfs is empty, and the
 // deployer brings the keys of the generation that stands.
 func (m *Machine) returnKeys(run string, moves []keyMove, sameBoot bool) error {
+	if len(moves) == 0 {
+		return nil
+	}
 	var errs []error
 	for _, k := range moves {
 		if k.Seal {
 			errs = append(errs, m.returnSealed(k.Name))
 		}
-		if !sameBoot {
-			continue
-		}
-		dir, name, err := m.parent(k.Path, false)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		kept := filepath.Join(m.at(oldKeys(run)), keyFile(k.Name))
-		if _, err := os.Lstat(kept); err == nil {
-			errs = append(errs, unix.Renameat(unix.AT_FDCWD, kept, dir.fd(), name))
-		} else if !k.Had {
-			if err := unix.Unlinkat(dir.fd(), name, 0); err != unix.ENOENT {
-				errs = append(errs, err)
+	}
+	if sameBoot {
+		errs = append(errs, m.withKeyRoot(func(r *keyRoot) error {
+			var errs []error
+			for _, k := range moves {
+				errs = append(errs, r.putBack(run, k))
 			}
-		}
-		dir.Close()
+			return errors.Join(errs...)
+		}))
 	}
 	return errors.Join(errs...)
+}
+
+// putBack puts back what a run replaced.
+func (r *keyRoot) putBack(run string, k keyMove) error {
+	dir, name, err := r.parent(k.Path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	kept := r.at(oldKeys(run) + "/" + keyFile(k.Name))
+	if _, err := os.Lstat(kept); err == nil {
+		return unix.Renameat(unix.AT_FDCWD, kept, dir.fd(), name)
+	}
+	if k.Had {
+		return nil // it stands there yet
+	}
+	if err := unix.Unlinkat(dir.fd(), name, 0); err != unix.ENOENT {
+		return err
+	}
+	return nil
 }
 
 func sealedBefore(name string) string { return bundle.SealedDir + "/.before-" + name }
@@ -369,27 +387,42 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, p, 0o600)
 }
 
-// dropKeys forgets what waits in RAM for a run that has ended.
+// dropKeys forgets what waits in RAM for a run that has ended. What can't be dropped is swept by
+// a later session.
 func (m *Machine) dropKeys(run string, moves []keyMove) {
-	os.RemoveAll(m.at(newKeys(run)))
-	os.RemoveAll(m.at(oldKeys(run)))
+	var waits, folders []string
+	for _, p := range []string{newKeys(run), oldKeys(run)} {
+		if _, err := os.Lstat(m.at(p)); err == nil {
+			waits = append(waits, p)
+		}
+	}
 	for _, k := range moves {
 		if k.Seal {
 			os.Remove(m.at(sealedBefore(k.Name)))
 		}
 		if !k.Put {
-			m.dropKeyFolders(k.Path)
+			folders = append(folders, keyFolders(k.Path)...)
 		}
 	}
+	if len(waits)+len(folders) == 0 {
+		return
+	}
+	m.withKeyRoot(func(r *keyRoot) error {
+		for _, p := range waits {
+			os.RemoveAll(r.at(p))
+		}
+		r.removeFolders(folders)
+		return nil
+	})
 }
 
-// dropKeyFolders removes the empty folders that a template's key left behind.
-func (m *Machine) dropKeyFolders(p string) {
-	var dirs []string
+// keyFolders are those above a template's key, the nearest first. The run that removes it removes
+// those that it leaves empty.
+func keyFolders(p string) (dirs []string) {
 	for d := path.Dir(p); len(d) > len(bundle.KeyDir); d = path.Dir(d) {
 		dirs = append(dirs, d)
 	}
-	m.removeFolders(dirs)
+	return dirs
 }
 
 // keyStates tells how the keys of the standing generation do.

@@ -120,6 +120,10 @@ type Mounts interface {
 	// "ramfs", or "tmpfs" where ramfs is refused (containers). Anything else is an error:
 	// a key must never reach a disk.
 	Keys(ctx context.Context) (kind string, err error)
+	// Writable opens bundle.KeyDir so that keys can be put there: where the host lets that be, it is
+	// read-only for everybody else, always. Open says why it is not; nil where it is.
+	Writable(ctx context.Context) (*os.File, error)
+	Open() error
 	// SwapClear says that the host swaps to something unencrypted.
 	SwapClear() bool
 	// Seal leaves a copy of value that only this host can open, at SealedDir/name, proven by

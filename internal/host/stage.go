@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +30,7 @@ type stage struct {
 	// trouble is why the host could not keep what came: a disk that is full. The rest is heard
 	// all the same, since who is still sending does not listen.
 	trouble error
+	keys    *keyRoot // open from the first key on
 }
 
 // stage opens the staging folder of o for the session that began then, and sweeps what earlier
@@ -58,7 +58,12 @@ func (m *Machine) stage(o *bundle.Offer, began int64) (*stage, error) {
 	return &stage{m: m, o: o, id: id, lock: f, wanted: map[string]bool{}}, nil
 }
 
-func (st *stage) close() { st.lock.Close() }
+func (st *stage) close() {
+	if st.keys != nil {
+		st.keys.close()
+	}
+	st.lock.Close()
+}
 
 // drop forgets what was brought.
 func (st *stage) drop() {
@@ -73,11 +78,25 @@ func (m *Machine) handOver(id, run string) error {
 		return refuse(bundle.RefusedBusy, "another session of run %s began it", run)
 	}
 	m.unstage(run)
-	os.RemoveAll(m.at(newKeys(run)))
-	if err := os.Rename(m.at(newKeys(id)), m.at(newKeys(run))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := m.handOverKeys(id, run); err != nil {
 		return err
 	}
 	return os.Rename(filepath.Join(m.at(stagingDir), id), filepath.Join(m.at(stagingDir), run))
+}
+
+func (m *Machine) handOverKeys(id, run string) error {
+	_, came := os.Lstat(m.at(newKeys(id)))
+	_, stale := os.Lstat(m.at(newKeys(run)))
+	if came != nil && stale != nil {
+		return nil
+	}
+	return m.withKeyRoot(func(r *keyRoot) error {
+		os.RemoveAll(r.at(newKeys(run)))
+		if came != nil {
+			return nil
+		}
+		return os.Rename(r.at(newKeys(id)), r.at(newKeys(run)))
+	})
 }
 
 // ordered says that run was handed over, and has not ended.
@@ -119,14 +138,24 @@ func (m *Machine) sweepKeys(live map[string]bool) {
 	if j, err := m.openJournal(); j != nil || err != nil {
 		return
 	}
+	var dead []string
 	names, _ := os.ReadDir(m.at(bundle.KeyDir))
 	for _, e := range names {
 		id, fresh := strings.CutPrefix(e.Name(), ".new-")
 		old, kept := strings.CutPrefix(e.Name(), ".old-")
 		if fresh && !live[runOf(id)] || kept && !live[runOf(old)] {
-			os.RemoveAll(filepath.Join(m.at(bundle.KeyDir), e.Name()))
+			dead = append(dead, bundle.KeyDir+"/"+e.Name())
 		}
 	}
+	if len(dead) == 0 {
+		return
+	}
+	m.withKeyRoot(func(r *keyRoot) error {
+		for _, p := range dead {
+			os.RemoveAll(r.at(p))
+		}
+		return nil
+	})
 }
 
 // runOf is the run of a session's id, which begins with it.
@@ -266,12 +295,25 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 // takeKey writes a value where only root can read it, and never to a disk: that the folder
 // is in RAM was proven when the offer came.
 func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
-	dir := st.m.at(newKeys(st.id))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		st.trouble = errors.Join(st.trouble, err)
+	f := &keeper{}
+	dir, err := st.keyFolder()
+	if err == nil {
+		f = st.create(filepath.Join(dir, keyFile(b.Name)), unix.O_NOFOLLOW)
 	}
-	f := st.create(filepath.Join(dir, keyFile(b.Name)), unix.O_NOFOLLOW)
+	f.err = errors.Join(f.err, err)
 	return errors.Join(in.Data(b, f), st.closed(f))
+}
+
+// keyFolder makes the folder in RAM where values wait.
+func (st *stage) keyFolder() (string, error) {
+	if st.keys == nil {
+		var err error
+		if st.keys, err = st.m.openKeyRoot(context.Background()); err != nil {
+			return "", err
+		}
+	}
+	dir := st.keys.at(newKeys(st.id))
+	return dir, os.MkdirAll(dir, 0o700)
 }
 
 // A keeper is a file that takes every byte, also when it can't keep them.

@@ -52,8 +52,13 @@ func (m *Machine) folder(p string, create bool) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
+	return m.walkFrom(root, p, create)
+}
+
+// walkFrom opens the folder at p, which begins at root. It closes root.
+func (m *Machine) walkFrom(root *os.File, p string, create bool) (*folder, error) {
 	w := &walker{m: m, folders: []*os.File{root}}
-	err = w.walk(p, create)
+	err := w.walk(p, create)
 	last := w.folders[len(w.folders)-1]
 	for _, f := range w.folders[:len(w.folders)-1] {
 		f.Close()

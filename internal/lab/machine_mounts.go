@@ -53,6 +53,14 @@ func (m *Machine) Mounted() bool {
 	return m.mounted
 }
 
+// Writable opens the directory as it is: a process that may not mount can't make it read-only for
+// others.
+func (t twinMounts) Writable(context.Context) (*os.File, error) {
+	return os.Open(t.m.Path(bundle.KeyDir))
+}
+
+func (t twinMounts) Open() error { return nil }
+
 func (t twinMounts) SwapClear() bool {
 	t.m.mu.Lock()
 	defer t.m.mu.Unlock()

@@ -29,6 +29,7 @@ import (
 type Mounts struct {
 	systemd  host.Systemd
 	accounts host.Accounts
+	open     error // why the place is not read-only
 }
 
 var _ host.Mounts = (*Mounts)(nil)
@@ -50,7 +51,32 @@ func (k *Mounts) Keys(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("mount %s: %w", bundle.KeyDir, err)
 	}
-	return kind, own(bundle.KeyDir, gid)
+	if err := own(bundle.KeyDir, gid); err != nil {
+		return "", err
+	}
+	if !k.shared() {
+		k.open = ReadOnly(bundle.KeyDir)
+	}
+	return kind, nil
+}
+
+// shared says that the place is the host's, and others write to it: NixOS makes it, and tools
+// that bring keys there from outside count on it.
+func (k *Mounts) shared() bool {
+	_, err := os.Stat("/etc/NIXOS")
+	return err == nil
+}
+
+// Writable opens the place so that the helper can write to it.
+func (k *Mounts) Writable(context.Context) (*os.File, error) { return Writable(bundle.KeyDir) }
+
+// Open says why others than the helper can write to the place too; nil when nobody can. It is of
+// the last call of Keys.
+func (k *Mounts) Open() error {
+	if k.shared() {
+		return errors.New("NixOS makes it, and others may bring keys there")
+	}
+	return k.open
 }
 
 // mounted mounts unless something is mounted there. Only what is a mount of its own counts:
@@ -142,9 +168,16 @@ func kindOf(dir string) (string, error) {
 	return "", fmt.Errorf("it lies on a filesystem of type %#x, and a key must never reach a disk", uint32(fs.Type))
 }
 
-// own gives the folder to root:keys. ramfs takes no owner when it is mounted.
+// own gives the folder to root:keys, unless it is theirs. ramfs takes no owner when it is mounted.
 func own(dir string, gid int) error {
-	f, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	var st unix.Stat_t
+	if err := unix.Lstat(dir, &st); err != nil {
+		return err
+	}
+	if st.Uid == 0 && st.Gid == uint32(gid) && st.Mode&0o7777 == 0o750 {
+		return nil
+	}
+	f, err := Writable(dir)
 	if err != nil {
 		return err
 	}

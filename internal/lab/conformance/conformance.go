@@ -9,6 +9,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -638,6 +639,26 @@ func files(b *bench) {
 	}
 }
 
+// writable tries the helper's own way into the place for keys: what is made there is seen by its
+// path, and where the place is closed nothing can be made by that path.
+func (b *bench) writable() {
+	b.Helper()
+	f, err := b.m.Mounts.Writable(b.ctx)
+	b.must(err)
+	defer f.Close()
+	at := fmt.Sprintf("/proc/self/fd/%d/bhconf-key", f.Fd())
+	defer os.Remove(at)
+	b.must(os.WriteFile(at, []byte("value"), 0o600))
+	if got, err := os.ReadFile(b.path(bundle.KeyDir + "/bhconf-key")); string(got) != "value" {
+		b.Errorf("what was made is seen as %q, %v", got, err)
+	}
+	err = os.WriteFile(b.path(bundle.KeyDir+"/bhconf-other"), nil, 0o600)
+	os.Remove(b.path(bundle.KeyDir + "/bhconf-other"))
+	if real := b.m.Root == "/"; real && b.m.Mounts.Open() == nil && !errors.Is(err, unix.EROFS) {
+		b.Errorf("write by path: %v, want it read-only", err)
+	}
+}
+
 func placeForKeys(b *bench) {
 	for range 2 {
 		kind, err := b.m.Mounts.Keys(b.ctx)
@@ -651,6 +672,7 @@ func placeForKeys(b *bench) {
 		b.Errorf("%s has mode %v, want 0750", bundle.KeyDir, fi.Mode())
 	}
 	b.owned(bundle.KeyDir, "root", bundle.KeyGroup)
+	b.writable()
 	b.write(bundle.KeyDir+"/bhconf-stays", "x")
 	if _, err := b.m.Mounts.Keys(b.ctx); err != nil {
 		b.Error(err)
