@@ -19,6 +19,8 @@ type Bundle struct {
 	st     *stand
 	loader *Loader
 	tree   fs.FS
+	fleet  *Fleet // it is of
+	arch   string // that the host had
 }
 
 // Kind is the same for bundles that differ in nothing but the host's name: what is worked out
@@ -75,11 +77,18 @@ func (b *Bundle) Key(name string) ([]byte, error) {
 	if k == nil {
 		return nil, fmt.Errorf("bundle of %s has no key %s", b.Host, name)
 	}
-	v, err := b.loader.keyValue(b.tree, b.st.renders[name], k)
+	v, err := b.keyValue(name, k)
 	if err != nil {
 		return nil, fmt.Errorf("key %s: %w", name, err)
 	}
 	return v, nil
+}
+
+func (b *Bundle) keyValue(name string, k *keySpec) ([]byte, error) {
+	if b.st.far && k.tmpl != nil {
+		return b.loader.farKey(b, name)
+	}
+	return b.loader.keyValue(b.tree, b.st.renders[name], k)
 }
 
 // Ingredients opens the secrets that templates put into keys and that are no keys of the host
@@ -180,6 +189,13 @@ func (l *Loader) keyDigest(t *tree, r *rendered, k *keySpec) (string, error) {
 		id = h
 		if d, ok := l.cache.keyDigests[id]; ok {
 			return d, nil
+		}
+		if l.digest != nil {
+			d, err := l.digest(t.FS, k.Source)
+			if err == nil {
+				l.cache.keyDigests[id] = d
+			}
+			return d, err
 		}
 	}
 	v, err := l.keyValue(t.FS, r, k)

@@ -19,6 +19,7 @@ type stand struct {
 	keys     map[string]*keySpec
 	renders  map[string]*rendered // of keys that are templates
 	problems Problems
+	far      bool // made by another process: renders are not here
 }
 
 // compose puts services together, and opens their keys for the digests.

@@ -16,6 +16,10 @@ package fleet
 import (
 	"io/fs"
 	"sync"
+	"sync/atomic"
+	"time"
+
+	"bellhop/internal/confine"
 )
 
 // A Loader turns trees into fleets, and keeps what it parsed so that the next tree costs only
@@ -29,9 +33,24 @@ type Loader struct {
 	// Only a host with a package is asked for. Nil: never known.
 	Arch func(host string) string
 
+	// Confined says how the process is started that reads trees, within Timeout; see wire.go. Nil:
+	// trees are read here, which bounds no time and no memory but by the budget. The deployer and
+	// check set it; tests of other things, and verbs that read a person's own folder, do not.
+	Confined *confine.Config
+	// Timeout bounds one load, and each bundle and key, in a process of its own; 0 means 30 s.
+	Timeout time.Duration
+	// Idle is how long that process is kept without work; 0: for good, so that the next tree costs
+	// only what differs.
+	Idle time.Duration
+
 	mu     sync.Mutex
 	cache  cache
-	budget *budget // of the load under way
+	budget *budget                                       // of the load under way
+	step   func(file string)                             // hears what a budget hears
+	digest func(tree fs.FS, path string) (string, error) // of a secret, asked of the deployer; nil: Open and KeyDigest
+	far    *session
+	proc   atomic.Pointer[confine.Process] // of far
+	texts  texts
 }
 
 // A Fleet is everything one tree asks for. It is immutable, but for bundles that are made
@@ -39,7 +58,7 @@ type Loader struct {
 type Fleet struct {
 	Network  string
 	Deployer string    // the deployer's own public key, authorized_keys form; "" if not set
-	Hosts    []*Host   // by name
+	Hosts    []*Host   `json:"-"` // by name
 	Rollout  Rollout   // with defaults filled in
 	Warnings []Problem // nothing is refused for these
 	Readers  Readers
@@ -57,9 +76,9 @@ type Host struct {
 	Jump      string         // name of the host to go through; ""
 	Tags      []string       // sorted
 	Services  []string       // switched on, sorted
-	Vars      map[string]any // of all, its groups and itself: the values that templates get
+	Vars      map[string]any `json:"-"` // of all, its groups and itself: the values that templates get
 	// Settings are the settings of each service that is on, defaults included.
-	Settings map[string]map[string]any
+	Settings map[string]map[string]any `json:"-"`
 
 	index int // in Fleet.Hosts
 	view  *hostView

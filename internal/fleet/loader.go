@@ -46,7 +46,8 @@ type state struct {
 	services map[string]*serviceState
 	slots    []*slot // as Hosts
 	view     *fleetView
-	viewers  []int // hosts with a template that looks at the fleet
+	viewers  []int     // hosts with a template that looks at the fleet
+	far      *farFleet // set: another process made it
 	stands   map[string]*stand
 	next     atomic.Int32 // see find
 }
@@ -59,6 +60,7 @@ type slot struct {
 	renders  []*rendered
 	asksArch bool
 	made     atomic.Pointer[madeBundle]
+	base     *stand // of a far fleet: what the host had before, until the bundle is made
 }
 
 type madeBundle struct {
@@ -77,9 +79,11 @@ func (l *Loader) newest() fs.FS {
 func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.Confined != nil {
+		return l.loadFar(ctx, fsys)
+	}
 
-	l.budget = newBudget(ctx)
-	defer func() { l.budget = nil }()
+	defer l.bounded(ctx)()
 	f, err := l.load(newTree(fsys, l.budget))
 	if err == nil {
 		err = l.budget.ended()
@@ -97,6 +101,13 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// bounded gives the loader a budget until the function that it returns is called.
+func (l *Loader) bounded(ctx context.Context) func() {
+	l.budget = newBudget(ctx)
+	l.budget.step = l.step
+	return func() { l.budget = nil }
 }
 
 // forget drops all but the newest tree, which bundles read from.
@@ -141,6 +152,9 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 	refuse, warn := problems.split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)
+	}
+	if far, ok := t.FS.(interface{ forget() }); ok {
+		far.forget()
 	}
 	t.read, t.budget = map[string][]byte{}, nil // served their purpose; secrets would stay otherwise
 	if err := refuse.err(); err != nil {
@@ -471,7 +485,10 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == arch) {
 		return m.bundle, nil
 	}
-	st := f.stand(s, arch)
+	st, err := f.standOf(i, s, arch)
+	if err != nil {
+		return nil, err
+	}
 	if len(st.problems) > 0 {
 		var ps Problems
 		for _, p := range st.problems {
@@ -481,10 +498,20 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 		}
 		return nil, ps.sort()
 	}
-	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS}
+	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
 	b.Network, b.Host = f.Network, host
 	s.made.Store(&madeBundle{b, arch})
 	return b, nil
+}
+
+// standOf is what the services of a host come to, made here or by the process that loaded f.
+func (f *Fleet) standOf(i int, s *slot, arch string) (*stand, error) {
+	if f.far == nil {
+		return f.stand(s, arch), nil
+	}
+	st, err := f.farStand(i, s, arch)
+	s.base = nil
+	return st, err
 }
 
 func (f *Fleet) archOf(h *Host) string {

@@ -38,6 +38,7 @@ type rendered struct {
 type content struct {
 	src  string
 	data []byte
+	text *sharedText // of a far fleet: what holds data
 }
 
 // render is s for one host. Equal inputs give the same pointer.

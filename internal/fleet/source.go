@@ -148,6 +148,9 @@ type KeyFile struct {
 // KeyFiles lists, for each key that a service declares and each key that is a rendered template, the
 // files it comes from, with the hosts of each, by service, key and file. A file need not exist.
 func (f *Fleet) KeyFiles() []KeyFile {
+	if f.far != nil {
+		return f.farKeyFiles()
+	}
 	type id struct{ service, key, source, file string }
 	hosts := map[id][]string{}
 	for name, s := range f.services {

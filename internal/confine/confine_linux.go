@@ -1,0 +1,65 @@
+package confine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func attributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+}
+
+func (p *Process) killGroup() { unix.Kill(-p.cmd.Process.Pid, unix.SIGKILL) }
+
+// await waits for the end of the child without taking its number back.
+func (p *Process) await() {
+	for {
+		err := unix.Waitid(unix.P_PID, p.cmd.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// maxStack ends a recursion without end while there is still memory to say so.
+const maxStack = 64 << 20
+
+// confine limits this process. Data is limited, and not the address space: of that the runtime
+// reserves far more than it uses.
+func confine(memory int64, cpu, parent int) error {
+	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
+	debug.SetMaxStack(maxStack)
+	debug.SetMemoryLimit(memory * 3 / 4)
+	debug.SetTraceback("single")
+
+	limits := []struct {
+		what  int
+		limit uint64
+	}{
+		{unix.RLIMIT_CPU, uint64(cpu)}, {unix.RLIMIT_NOFILE, 16}, {unix.RLIMIT_FSIZE, 0}, {unix.RLIMIT_CORE, 0}, {unix.RLIMIT_DATA, uint64(memory)},
+	}
+	for _, l := range limits {
+		if l.what == unix.RLIMIT_DATA && raceDetector {
+			continue // its shadow memory alone is terabytes
+		}
+		if err := unix.Setrlimit(l.what, &unix.Rlimit{Cur: l.limit, Max: l.limit}); err != nil {
+			return fmt.Errorf("limit the child process: %w", err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("keep the child process from being dumped: %w", err)
+	}
+	if err := noCalls(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("keep files and sockets from the child process: %w", err)
+	}
+	if os.Getppid() != parent { // it ended before the kernel was asked to tell
+		return errors.New("the parent process is gone")
+	}
+	return nil
+}

@@ -1,0 +1,211 @@
+package fleet
+
+import (
+	"bytes"
+	"io/fs"
+	"path"
+	"time"
+	"unicode/utf8"
+)
+
+// A farTree is a tree that the deployer reads for the loader. What a folder holds is asked once.
+type farTree struct {
+	ask   func(*message) (*message, error)
+	lists map[string][]fs.DirEntry
+	names map[string]farInfo // of every list
+}
+
+// A hashedTree is one whose files and folders have hashes.
+type hashedTree struct{ *farTree }
+
+func newFarTree(ask func(*message) (*message, error), hashed bool) fs.FS {
+	t := &farTree{ask: ask}
+	t.forget()
+	if hashed {
+		return hashedTree{t}
+	}
+	return t
+}
+
+// forget drops what was listed; a load is over.
+func (t *farTree) forget() {
+	t.lists, t.names = map[string][]fs.DirEntry{}, map[string]farInfo{}
+}
+
+func (t *farTree) do(op, name string) (*message, error) {
+	if !fs.ValidPath(name) {
+		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	m := &message{Op: op}
+	m.setPath(name)
+	return t.ask(m)
+}
+
+// Hash is the hash of a file or folder.
+func (t hashedTree) Hash(name string) (string, bool) {
+	if i, ok := t.names[name]; ok && i.hash != "" {
+		return i.hash, true
+	}
+	a, err := t.do(opHash, name)
+	return digestOf(a), err == nil && digestOf(a) != ""
+}
+
+func digestOf(m *message) string {
+	if m == nil {
+		return ""
+	}
+	return m.Digest
+}
+
+// ReadDir lists a folder.
+func (t *farTree) ReadDir(name string) ([]fs.DirEntry, error) {
+	if l, ok := t.lists[name]; ok {
+		return l, nil
+	}
+	a, err := t.do(opList, name)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]fs.DirEntry, len(a.Entries))
+	for i, e := range a.Entries {
+		info := farInfo{name: e.Name, mode: fs.FileMode(e.Mode), hash: e.Hash}
+		if len(e.Odd) > 0 {
+			info.name = string(e.Odd)
+		}
+		out[i] = fs.FileInfoToDirEntry(info)
+		t.names[path.Join(name, info.name)] = info
+	}
+	t.lists[name] = out
+	return out, nil
+}
+
+// Lstat follows no link at the end of name.
+func (t *farTree) Lstat(name string) (fs.FileInfo, error) {
+	if i, ok := t.names[name]; ok {
+		return i, nil
+	}
+	return t.info(opLstat, name)
+}
+
+// Stat follows links.
+func (t *farTree) Stat(name string) (fs.FileInfo, error) { return t.info(opStat, name) }
+
+func (t *farTree) info(op, name string) (fs.FileInfo, error) {
+	a, err := t.do(op, name)
+	if err != nil {
+		return nil, err
+	}
+	return farInfo{name: path.Base(name), mode: fs.FileMode(a.Mode), size: a.Size}, nil
+}
+
+// ReadLink is where a link points.
+func (t *farTree) ReadLink(name string) (string, error) {
+	a, err := t.do(opLink, name)
+	if err != nil {
+		return "", err
+	}
+	return a.path(), nil
+}
+
+// Open reads a file whole.
+func (t *farTree) Open(name string) (fs.File, error) {
+	a, err := t.do(opRead, name)
+	if err != nil {
+		return nil, err
+	}
+	return &farFile{Reader: bytes.NewReader(a.data), info: farInfo{name: path.Base(name), mode: fs.FileMode(a.Mode), size: int64(len(a.data))}}, nil
+}
+
+type farFile struct {
+	*bytes.Reader
+	info farInfo
+}
+
+func (f *farFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+func (f *farFile) Close() error               { return nil }
+
+type farInfo struct {
+	name string
+	mode fs.FileMode
+	size int64
+	hash string
+}
+
+func (i farInfo) Name() string       { return i.name }
+func (i farInfo) Size() int64        { return i.size }
+func (i farInfo) Mode() fs.FileMode  { return i.mode }
+func (i farInfo) ModTime() time.Time { return time.Time{} }
+func (i farInfo) IsDir() bool        { return i.mode.IsDir() }
+func (i farInfo) Sys() any           { return nil }
+
+// serveTree answers what the loader asks of a tree. It is the deployer's side.
+func serveTree(t fs.FS, m *message) *message {
+	a := &message{Op: opAnswer}
+	name := m.path()
+	if !fs.ValidPath(name) {
+		a.fail(fs.ErrInvalid)
+		return a
+	}
+
+	var err error
+	switch m.Op {
+	case opList:
+		a.Entries, err = listTree(t, name)
+	case opStat, opLstat:
+		var info fs.FileInfo
+		if m.Op == opStat {
+			info, err = fs.Stat(t, name)
+		} else {
+			info, err = fs.Lstat(t, name)
+		}
+		if err == nil {
+			a.Mode, a.Size = uint32(info.Mode()), info.Size()
+		}
+	case opLink:
+		var to string
+		if to, err = fs.ReadLink(t, name); err == nil {
+			a.setPath(to)
+		}
+	case opRead:
+		a.data, err = readBlob(t, name)
+	case opHash:
+		if h, ok := t.(hasher); ok {
+			a.Digest, _ = h.Hash(name)
+		}
+	default:
+		err = errWire
+	}
+	if err != nil {
+		a.fail(err)
+	}
+	return a
+}
+
+// listTree lists a folder with its hashes, so that the loader need not ask for each.
+func listTree(t fs.FS, dir string) ([]wireEntry, error) {
+	des, err := fs.ReadDir(t, dir)
+	if err != nil {
+		return nil, err
+	}
+	des = des[:min(len(des), maxEntries+1)] // the loader's budget ends there
+	h, _ := t.(hasher)
+	out := make([]wireEntry, len(des))
+	for i, de := range des {
+		e := wireEntry{Name: de.Name(), Mode: uint32(de.Type())}
+		if de.Type().IsRegular() {
+			info, err := de.Info()
+			if err != nil {
+				return nil, err
+			}
+			e.Mode = uint32(info.Mode())
+		}
+		if h != nil {
+			e.Hash, _ = h.Hash(path.Join(dir, de.Name()))
+		}
+		if !utf8.ValidString(e.Name) {
+			e.Name, e.Odd = "", []byte(e.Name)
+		}
+		out[i] = e
+	}
+	return out, nil
+}

@@ -1,0 +1,334 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+	"weak"
+
+	"bellhop/internal/bundle"
+)
+
+// A farFleet is what the deployer keeps of a fleet that another process loaded: enough to ask about it,
+// and to have it loaded again when that process is gone.
+type farFleet struct {
+	session *session // that number counts in
+	number  int
+	kinds   map[int]*stand
+}
+
+// loadFar has the tree loaded by the session's process.
+func (l *Loader) loadFar(ctx context.Context, fsys fs.FS) (*Fleet, error) {
+	f, err := l.askLoad(ctx, fsys)
+	var died *DiedError
+	if errors.As(err, &died) {
+		return nil, Problems{died.problem()}
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.cache.tree.Store(f.tree)
+	return f, nil
+}
+
+func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
+	if l.far != nil && l.far.old {
+		l.drop()
+	}
+	_, hashed := fsys.(hasher)
+	m := &message{Op: opLoad, Hashed: hashed}
+	var since *Fleet
+	if l.far != nil && l.far.last != nil {
+		since = l.far.last
+		m.Since = since.far.number
+	}
+	a, err := l.call(ctx, fsys, m)
+	if err != nil {
+		return nil, err
+	}
+	f, err := l.fleetOf(a, since)
+	if err != nil {
+		return nil, l.died(ctx, l.far, err)
+	}
+	f.tree = newTree(fsys, nil)
+	f.far.session = l.far
+	l.far.last = f
+	return f, nil
+}
+
+// fleetOf is the fleet that a says, from since and what differs.
+func (l *Loader) fleetOf(a *message, since *Fleet) (*Fleet, error) {
+	bad := a.Head == nil || a.Count < 0 || a.Count > maxWireList || a.Was != nil && len(a.Was) != a.Count
+	if bad || a.Was == nil && (since == nil && a.Count > 0 || since != nil && a.Count != len(since.Hosts)) {
+		return nil, errWire
+	}
+	f := a.Head
+	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*stand{}}
+	f.Hosts, f.slots = make([]*Host, a.Count), make([]*slot, a.Count)
+	before := make([]*slot, a.Count)
+	for i := range f.Hosts {
+		was := i
+		if a.Was != nil {
+			was = a.Was[i]
+		}
+		if since != nil && was >= 0 && was < len(since.Hosts) {
+			f.Hosts[i], f.slots[i] = since.Hosts[was], since.slots[was]
+			before[i] = since.slots[was]
+		}
+	}
+
+	for _, w := range a.Hosts {
+		if w.At < 0 || w.At >= a.Count {
+			return nil, errWire
+		}
+		if w.Host != nil {
+			f.Hosts[w.At] = w.Host
+		}
+		if f.Hosts[w.At] == nil {
+			return nil, errWire
+		}
+		if w.Changed {
+			f.slots[w.At] = &slot{host: f.Hosts[w.At], asksArch: w.AsksArch}
+			if old := before[w.At]; old != nil {
+				if made := old.made.Load(); made != nil {
+					f.slots[w.At].base = made.bundle.st
+				}
+			}
+		}
+	}
+	return f, f.index(a.Was == nil, since)
+}
+
+// index finds hosts by name, and tells whether one is missing.
+func (f *Fleet) index(same bool, since *Fleet) error {
+	if slices.Contains(f.Hosts, nil) || slices.Contains(f.slots, nil) {
+		return errWire
+	}
+	if same && since != nil {
+		f.config = since.config
+		return nil
+	}
+	f.config = &config{byName: make(map[string]int, len(f.Hosts))}
+	for i, h := range f.Hosts {
+		f.config.byName[h.Name] = i
+	}
+	return nil
+}
+
+// ask asks the process that loaded f, or one that loads it again.
+func (f *Fleet) ask(m *message) (*message, error) {
+	l := f.loader
+	ctx := context.Background() // the timeout bounds it, and Close ends it
+	kept := f.far.session != nil && f.far.session == l.far && l.far.last.far.number-f.far.number < keptFleets
+	if !kept {
+		again, err := l.again(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		*f.far = *again.far
+	}
+	m.Fleet = f.far.number
+	return l.call(ctx, f.tree.FS, m)
+}
+
+// again loads f's tree again.
+func (l *Loader) again(ctx context.Context, f *Fleet) (*Fleet, error) {
+	again, err := l.askLoad(ctx, f.tree.FS)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.EqualFunc(again.Hosts, f.Hosts, func(a, b *Host) bool { return a.Name == b.Name }) {
+		return nil, errors.New("the tree is not what it was")
+	}
+	again.Hosts, again.slots, again.config = f.Hosts, f.slots, f.config // so that the next tree is held against them
+	return again, nil
+}
+
+// farStand is what a host's services come to, as the process says. The loader is locked.
+func (f *Fleet) farStand(i int, s *slot, arch string) (*stand, error) {
+	m := &message{Op: opBundle, At: i, Arch: arch}
+	for range 2 {
+		a, err := f.ask(m)
+		if err != nil {
+			return nil, hostTrouble(f.Hosts[i].Name, err)
+		}
+		st, known := f.far.kinds[a.Kind]
+		if a.Stand != nil {
+			st, known = f.loader.standOf(a.Stand, s.base)
+		}
+		if known {
+			if err := f.fetchTexts(i, st, m.Arch); err != nil {
+				return nil, hostTrouble(f.Hosts[i].Name, err)
+			}
+			f.far.kinds[a.Kind] = st
+			return st, nil
+		}
+		m = &message{Op: opBundle, At: i, Arch: arch, Full: true}
+	}
+	return nil, errWire
+}
+
+// hostTrouble is what a host says of an error that concerns it alone.
+func hostTrouble(host string, err error) error {
+	var died *DiedError
+	if !errors.As(err, &died) {
+		return err
+	}
+	p := died.problem()
+	p.Host = host
+	return Problems{p}
+}
+
+// standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
+func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
+	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*keySpec{}}
+	if w.Base != "" {
+		if base == nil || base.digest != w.Base {
+			return nil, false
+		}
+		st.manifest.Files = joinFiles(base.manifest.Files, w.Manifest.Files, w.Gone)
+	}
+
+	for _, c := range w.Content {
+		st.content[c.Digest] = content{src: c.Source}
+	}
+	if w.Base != "" {
+		for _, file := range st.manifest.Files {
+			if _, has := st.content[file.Digest]; !has {
+				st.content[file.Digest] = base.content[file.Digest]
+			}
+		}
+	}
+	for _, k := range w.Keys {
+		spec := &keySpec{Key: bundle.Key{Name: k.Name, Source: k.Source}, sources: k.Sources}
+		if k.Made {
+			spec.tmpl = &fileSpec{}
+		}
+		st.keys[k.Name] = spec
+	}
+	return st, true
+}
+
+// joinFiles is was with the files that differ, less those that are gone.
+func joinFiles(was, differ []bundle.File, gone []string) []bundle.File {
+	left := make(map[string]bool, len(gone)+len(differ))
+	for _, p := range gone {
+		left[p] = true
+	}
+	for _, f := range differ {
+		left[f.Path] = true
+	}
+	out := make([]bundle.File, 0, len(was)+len(differ))
+	for _, f := range was {
+		if !left[f.Path] {
+			out = append(out, f)
+		}
+	}
+	out = append(out, differ...)
+	slices.SortFunc(out, func(a, b bundle.File) int { return strings.Compare(a.Path, b.Path) })
+	return out
+}
+
+// texts are what templates made, shared by all bundles that hold the same text, for as long as one does.
+type texts map[string]weak.Pointer[sharedText]
+
+type sharedText struct{ data []byte }
+
+// fetchTexts gets the texts of st that no bundle holds yet.
+func (f *Fleet) fetchTexts(i int, st *stand, arch string) error {
+	l := f.loader
+	if l.texts == nil {
+		l.texts = texts{}
+	}
+	for digest, c := range st.content {
+		if c.src != "" || c.text != nil {
+			continue
+		}
+		c.text = l.texts[digest].Value()
+		if c.text == nil {
+			a, err := f.ask(&message{Op: opText, At: i, Arch: arch, Digest: digest})
+			if err != nil {
+				return err
+			}
+			if bundle.DigestBytes(a.data) != digest {
+				return errWire
+			}
+			c.text = &sharedText{a.data}
+			l.texts[digest] = weak.Make(c.text)
+		}
+		c.data = c.text.data
+		st.content[digest] = c
+	}
+	l.texts.sweep()
+	return nil
+}
+
+// sweep forgets the texts that no bundle holds any more, now and then.
+func (t texts) sweep() {
+	const often = 1024
+	if len(t)%often != often-1 {
+		return
+	}
+	for digest, p := range t {
+		if p.Value() == nil {
+			delete(t, digest)
+		}
+	}
+}
+
+// farKey has the process render a key that is a template of secrets.
+func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.Open == nil {
+		return nil, errOffline
+	}
+	i, ok := b.fleet.config.byName[b.Host]
+	if !ok {
+		return nil, errWire
+	}
+	a, err := b.fleet.ask(&message{Op: opKey, At: i, Arch: b.arch, Digest: b.Digest, Name: name})
+	if err != nil {
+		return nil, err
+	}
+	return a.data, nil
+}
+
+// Readers reads readers: and verify: of bellhop.yaml, and nothing else of tree.
+func (l *Loader) Readers(ctx context.Context, tree fs.FS) (Readers, error) {
+	if l.Confined == nil {
+		return ReadReaders(ctx, tree)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, err := l.call(ctx, tree, &message{Op: opReaders})
+	var died *DiedError
+	switch {
+	case errors.As(err, &died):
+		return Readers{}, Problems{died.problem()}
+	case err != nil:
+		return Readers{}, err
+	case a.Readers == nil:
+		return Readers{}, errWire
+	}
+	return *a.Readers, nil
+}
+
+// farKeyFiles asks the process for them; none when it does not answer.
+func (f *Fleet) farKeyFiles() []KeyFile {
+	f.loader.mu.Lock()
+	defer f.loader.mu.Unlock()
+	a, err := f.ask(&message{Op: opFiles})
+	if err != nil {
+		return nil
+	}
+	return a.KeyFiles
+}
+
+// Fresh is a loader that opens secrets as l does, for a tree beside the one that is deployed: l keeps
+// what it knows of that. Its process ends when it has no work.
+func (l *Loader) Fresh() *Loader {
+	return &Loader{Open: l.Open, KeyDigest: l.KeyDigest, Arch: l.Arch, Confined: l.Confined, Timeout: l.Timeout, Idle: freshIdle}
+}

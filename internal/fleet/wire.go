@@ -1,0 +1,258 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"unicode/utf8"
+
+	"bellhop/internal/bundle"
+)
+
+// What crosses between the deployer and the process that loads for it is one type, message, and this
+// file has all of it. The deployer asks (load, bundle, text, key, readers, files), and while it waits
+// the loader asks back for what it needs of the tree (list, stat, lstat, link, read, hash) and of the
+// secrets (open, digest, seal). Each ask has one answer, and nothing is asked while another waits.
+//
+// A load is answered by what differs from the fleet that the deployer names as the one it has: for each
+// host that changed its facts, and whether its bundle may differ. A bundle is answered by its digest
+// and, if the deployer lacks it, by the entries that changed since the one that the host had.
+//
+// The loader has worked on a stranger's files, so the deployer reads its words as those of a stranger:
+// frames are capped, the parts of one are counted before any is made, and numbers are looked at before
+// they are used.
+
+// The asks of the deployer.
+const (
+	opLoad    = "load"    // Since, Hashed → Fleet, Head, Count, Was, Hosts; or Problems
+	opBundle  = "bundle"  // Fleet, At, Arch, Full → Kind, Stand; or Problems
+	opText    = "text"    // Fleet, At, Digest → data
+	opKey     = "key"     // Fleet, At, Arch, Digest (of the bundle), Name → data
+	opReaders = "readers" // → Readers; or Problems
+	opFiles   = "files"   // Fleet → KeyFiles
+)
+
+// The asks of the loader.
+const (
+	opList   = "list"   // Path → Entries
+	opStat   = "stat"   // Path → Mode, Size; follows links
+	opLstat  = "lstat"  // Path → Mode, Size
+	opLink   = "link"   // Path → Path
+	opRead   = "read"   // Path → data
+	opHash   = "hash"   // Path → Digest
+	opOpen   = "open"   // Path → data: the plaintext of a secret that a template names
+	opDigest = "digest" // Path → Digest of the secret, keyed
+	opSeal   = "seal"   // data → Digest of it, keyed: what a template made of secrets
+)
+
+const opAnswer = "answer"
+
+// A message is one ask or one answer.
+type message struct {
+	Op      string
+	Path    string `json:",omitempty"`
+	Odd     []byte `json:",omitempty"` // Path, where it is not UTF-8
+	Name    string `json:",omitempty"`
+	Digest  string `json:",omitempty"`
+	Arch    string `json:",omitempty"`
+	Fleet   int    `json:",omitempty"` // number of a fleet in this loader
+	Since   int    `json:",omitempty"`
+	At      int    `json:",omitempty"` // index of a host
+	Hashed  bool   `json:",omitempty"` // the tree knows hashes
+	Full    bool   `json:",omitempty"` // no entries by difference
+	Offline bool   `json:",omitempty"` // no secret is opened
+	CPU     int64  `json:",omitempty"` // ms of processor time that the loader took in its life
+
+	Error    string   `json:",omitempty"`
+	Missing  bool     `json:",omitempty"` // Error is fs.ErrNotExist
+	TooLarge bool     `json:",omitempty"` // Error is errTooLarge
+	Problems Problems `json:",omitempty"`
+
+	Entries []wireEntry `json:",omitempty"`
+	Mode    uint32      `json:",omitempty"` // fs.FileMode
+	Size    int64       `json:",omitempty"`
+
+	Head  *Fleet     `json:",omitempty"` // without hosts
+	Count int        `json:",omitempty"` // of hosts
+	Was   []int      `json:",omitempty"` // for each host, its index in Since, or -1; nil: the same list
+	Hosts []wireHost `json:",omitempty"` // those that differ
+
+	Kind  int        `json:",omitempty"` // number of a stand in its fleet
+	Stand *wireStand `json:",omitempty"`
+
+	Readers  *Readers  `json:",omitempty"`
+	KeyFiles []KeyFile `json:",omitempty"`
+
+	data []byte // bytes as they are; behind the message in its frame
+}
+
+// A wireEntry is one name of a folder.
+type wireEntry struct {
+	Name string `json:",omitempty"`
+	Odd  []byte `json:",omitempty"` // Name, where it is not UTF-8
+	Mode uint32
+	Hash string `json:",omitempty"`
+}
+
+// A wireHost is a host that differs from the one before.
+type wireHost struct {
+	At       int
+	Host     *Host `json:",omitempty"` // nil: its facts are the same
+	Changed  bool  `json:",omitempty"` // its bundle may differ
+	AsksArch bool  `json:",omitempty"`
+}
+
+// A wireStand is what hosts of one kind hold: a digest, and the manifest, whole or less the files that
+// are the same in another one that the deployer has.
+type wireStand struct {
+	Digest   string
+	Base     string `json:",omitempty"` // digest of that other one
+	Manifest bundle.Manifest
+	Gone     []string      `json:",omitempty"` // paths of files of Base that are not in this one
+	Content  []wireContent `json:",omitempty"` // beside that of Base
+	Keys     []wireKey     `json:",omitempty"`
+}
+
+// A wireContent says where the bytes of a file come from: a file of the repo, or a text that is asked for.
+type wireContent struct {
+	Digest string
+	Source string `json:",omitempty"`
+}
+
+// A wireKey says what a key's value comes from.
+type wireKey struct {
+	Name    string
+	Source  string
+	Sources []string
+	Made    bool `json:",omitempty"` // by a template
+}
+
+// Bounds on one frame.
+const (
+	maxWireHead = 64 << 20
+	maxWireData = maxBlob + 1
+	maxWireList = 4_000_000 // parts of JSON in one
+)
+
+var errWire = errors.New("the loader said what nobody can read")
+
+// A wire is one end of the two pipes. Nothing is buffered: what passes may be secret.
+type wire struct {
+	r io.Reader
+	w io.Writer
+}
+
+func (c *wire) send(m *message) error {
+	head, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if len(head) > maxWireHead || len(m.data) > maxWireData {
+		return fmt.Errorf("a message of %d bytes is too large", len(head)+len(m.data))
+	}
+
+	frame := make([]byte, 8, 8+len(head))
+	binary.BigEndian.PutUint32(frame, uint32(len(head)))
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(m.data)))
+	if _, err := c.w.Write(append(frame, head...)); err != nil {
+		return err
+	}
+	if len(m.data) > 0 {
+		_, err = c.w.Write(m.data)
+	}
+	return err
+}
+
+func (c *wire) receive() (*message, error) {
+	var size [8]byte
+	if _, err := io.ReadFull(c.r, size[:]); err != nil {
+		return nil, err
+	}
+	nHead, nData := binary.BigEndian.Uint32(size[:]), binary.BigEndian.Uint32(size[4:])
+	if nHead > maxWireHead || nData > maxWireData {
+		return nil, errWire
+	}
+
+	head, err := readN(c.r, int(nHead))
+	if err != nil {
+		return nil, err
+	}
+	if jsonParts(head) > maxWireList {
+		return nil, errWire
+	}
+	m := &message{}
+	if err := json.Unmarshal(head, m); err != nil {
+		return nil, fmt.Errorf("%w: %w", errWire, err)
+	}
+	if m.data, err = readN(c.r, int(nData)); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// readN reads n bytes, and takes memory only as they come.
+func readN(r io.Reader, n int) ([]byte, error) {
+	if n <= 1<<20 {
+		b := make([]byte, n)
+		_, err := io.ReadFull(r, b)
+		return b, err
+	}
+	var b bytes.Buffer
+	if _, err := io.CopyN(&b, r, int64(n)); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// jsonParts counts what can become a value of its own: `{}` in a list is two bytes, and a struct.
+func jsonParts(head []byte) int {
+	return bytes.Count(head, []byte{','}) + bytes.Count(head, []byte{'{'}) + bytes.Count(head, []byte{'['})
+}
+
+// fail makes m the answer of an error.
+func (m *message) fail(err error) {
+	m.Error = err.Error()
+	m.Missing = errors.Is(err, fs.ErrNotExist)
+	m.TooLarge = errors.Is(err, errTooLarge)
+}
+
+// A farError is an error of the other side.
+type farError struct {
+	text string
+	is   error // nil, or what it stands for
+}
+
+func (e *farError) Error() string { return e.text }
+func (e *farError) Unwrap() error { return e.is }
+
+// err is the error that m answers with, if it does.
+func (m *message) err() error {
+	switch {
+	case len(m.Problems) > 0:
+		return m.Problems
+	case m.Error == "":
+		return nil
+	case m.TooLarge:
+		return errTooLarge
+	case m.Missing:
+		return &farError{m.Error, fs.ErrNotExist}
+	}
+	return &farError{m.Error, nil}
+}
+
+func (m *message) setPath(p string) {
+	if m.Path = p; !utf8.ValidString(p) {
+		m.Path, m.Odd = "", []byte(p)
+	}
+}
+
+func (m *message) path() string {
+	if len(m.Odd) > 0 {
+		return string(m.Odd)
+	}
+	return m.Path
+}
