@@ -27,3 +27,19 @@ func TestGitHubKeys(t *testing.T) {
 		t.Errorf("%d keys are built in, want %d", len(githubKeys), len(want))
 	}
 }
+
+// What ssh-keyscan prints is taken as it is.
+func TestKeyLines(t *testing.T) {
+	scan := "# forge.example:22 SSH-2.0-OpenSSH_9.2\nforge.example " + githubKeys[0] + "\r\n\n  # a remark\nforge.example " + githubKeys[1] + "\n"
+	lines := keyLines([]string{scan, githubKeys[2]})
+	if len(lines) != 3 {
+		t.Fatalf("keyLines = %q", lines)
+	}
+	for i, line := range lines {
+		got, err := parsePin(line)
+		want, _ := parsePin(githubKeys[i])
+		if err != nil || ssh.FingerprintSHA256(got) != ssh.FingerprintSHA256(want) {
+			t.Errorf("line %d: %q, %v", i, line, err)
+		}
+	}
+}

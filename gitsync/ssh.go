@@ -43,7 +43,7 @@ func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 	if host == "github.com" || host == "ssh.github.com" {
 		lines = append(append([]string{}, lines...), githubKeys...)
 	}
-	for _, line := range lines {
+	for _, line := range keyLines(lines) {
 		pin, err := parsePin(line)
 		if err != nil {
 			return nil, err
@@ -71,6 +71,20 @@ func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 		return s, nil
 	}
 	return r, nil
+}
+
+// keyLines are the lines that hold a key: ssh-keyscan and a known_hosts file give several at once, with
+// remarks between them.
+func keyLines(values []string) (lines []string) {
+	for _, value := range values {
+		for line := range strings.Lines(value) {
+			line = strings.TrimSpace(line)
+			if line != "" && !strings.HasPrefix(line, "#") {
+				lines = append(lines, line)
+			}
+		}
+	}
+	return lines
 }
 
 // parsePin reads a line of authorized_keys or of known_hosts.

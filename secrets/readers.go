@@ -3,6 +3,7 @@ package secrets
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"filippo.io/age"
 )
@@ -38,12 +39,19 @@ func Readers(data []byte) (Audience, error) {
 	return audience(stanzas), nil
 }
 
+// greaseSuffix ends the type of a stanza that is nobody's: rage and others add one at random, so that
+// programs do not come to rely on the stanzas that they know.
+const greaseSuffix = "-grease"
+
 func audience(stanzas []*age.Stanza) Audience {
 	var a Audience
 	var notes []*age.Stanza
 	for _, s := range stanzas {
 		if s.Type == readersType {
 			notes = append(notes, s)
+			continue
+		}
+		if strings.HasSuffix(s.Type, greaseSuffix) {
 			continue
 		}
 		a.Types = append(a.Types, s.Type)

@@ -65,8 +65,10 @@ func (s *service) walk(t *tree, dir string, top bool, old *service) error {
 			return !o.mode.IsDir() && ignored(o.name()) || o.mode.IsDir() && strings.HasPrefix(o.name(), ".")
 		})
 	}
-	twins(os, func(a, b object) { s.tellFile(b.path, "differs from %s only by case", a.name()) })
 	inFiles := strings.HasPrefix(dir+"/", "services/"+s.name+"/files/")
+	twins(os, func(a, b object) {
+		s.problems = append(s.problems, &Problem{File: b.path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
+	})
 	for _, o := range os {
 		if bad := badObject(o, inFiles); bad != "" {
 			s.tellFile(o.path, "%s", bad)
@@ -170,7 +172,7 @@ func (s *service) take(t *tree, l *Loader, o object, rel string) error {
 	switch {
 	case rel == "service.yaml":
 		return nil
-	case !nested && top == "service.yml":
+	case !nested && (strings.EqualFold(top, "service.yml") || strings.EqualFold(top, "service.yaml")):
 		s.tellFile(o.path, "this file is called service.yaml")
 		return nil
 	case nested && top == "files":

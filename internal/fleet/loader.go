@@ -143,6 +143,9 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 	f := &Fleet{Network: cfg.network, Deployer: cfg.deployer, Rollout: cfg.rollout, Readers: cfg.readers}
 	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
 	problems := slices.Clone(cfg.problems)
+	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
+		problems = append(problems, &Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
+	}
 	for _, name := range sortedKeys(services) {
 		problems = append(problems, services[name].problems...)
 		problems = append(problems, services[name].trouble...)
@@ -171,6 +174,9 @@ func (l *Loader) config(t *tree) (*config, error) {
 	c := &l.cache
 	mainHash, err := t.fileHash("bellhop.yaml")
 	if errors.Is(err, fs.ErrNotExist) {
+		if near := otherName(t, "."); near != "" {
+			return nil, Problems{{File: near, Message: "this file is called bellhop.yaml"}}
+		}
 		return nil, Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
 	}
 	if err == errTooLarge {
@@ -223,6 +229,18 @@ func (l *Loader) config(t *tree) (*config, error) {
 	return cfg, nil
 }
 
+// otherName is a file of dir that is bellhop.yaml but for its case or its last letters; "" is none.
+func otherName(t *tree, dir string) string {
+	os, _ := t.list(dir)
+	for _, o := range os {
+		lower := strings.ToLower(o.name())
+		if lower == "bellhop.yml" || lower == "bellhop.yaml" {
+			return o.path
+		}
+	}
+	return ""
+}
+
 // hostFiles reads hosts/*.yaml, each once for each content.
 func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 	os, err := t.list("hosts")
@@ -243,6 +261,9 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 			continue
 		case bad != "":
 			tell(o, bad)
+			continue
+		case strings.EqualFold(path.Ext(o.name()), ".yml"), !isYAML && strings.EqualFold(path.Ext(o.name()), ".yaml"):
+			tell(o, "this file is called "+strings.TrimSuffix(o.name(), path.Ext(o.name()))+".yaml")
 			continue
 		case !isYAML || o.mode.IsDir():
 			tell(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
@@ -337,7 +358,7 @@ func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
 		out[o.name()] = &serviceState{service: s}
 	}
 	twins(os, func(a, b object) {
-		stray = append(stray, &Problem{File: b.path, Message: fmt.Sprintf("differs from %s only by case", a.name())})
+		stray = append(stray, &Problem{File: b.path, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
 	})
 	if len(stray) > 0 {
 		s := &service{text: &text{file: "services"}, problems: stray, renders: map[renderKey]*rendered{}}

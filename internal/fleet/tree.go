@@ -197,6 +197,9 @@ func badObject(o object, links bool) string {
 	return "not a regular file"
 }
 
+// caseLost ends what is said of twins.
+const caseLost = "a checkout on macOS or Windows holds only one of them"
+
 // twins calls f for names of one folder that differ only by case.
 func twins(os []object, f func(a, b object)) {
 	seen := make(map[string]object, len(os))

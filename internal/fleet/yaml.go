@@ -140,6 +140,10 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 		d.problem(pos{1, 1}, "larger than %d MiB", limit>>20)
 		return nil, false
 	}
+	if bytes.HasPrefix(d.data, []byte("\xff\xfe")) || bytes.HasPrefix(d.data, []byte("\xfe\xff")) {
+		d.problem(pos{1, 1}, "the file is UTF-16; save it as UTF-8")
+		return nil, false
+	}
 	if i := bytes.IndexByte(d.data, 0); i >= 0 {
 		d.problem(pos{1 + bytes.Count(d.data[:i], []byte("\n")), 1}, "a NUL byte has no place in YAML")
 		return nil, false
@@ -148,6 +152,7 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 		d.problem(pos{1, 1}, "the file begins with a byte order mark; save it without one")
 		return nil, false
 	}
+	d.data = plainLines(d.data)
 	tokens, ok := d.tokens()
 	if !ok {
 		return nil, false
