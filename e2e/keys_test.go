@@ -88,6 +88,53 @@ func TestKeysComeBack(t *testing.T) {
 	})
 }
 
+// The power fails everywhere: hosts and the deployer are cut, and when they are back something
+// keeps bellhop from deploying. The keys come back all the same.
+func TestKeysComeBackAfterAPowerCut(t *testing.T) {
+	w := newWorld(t)
+	w.writeKeys()
+	w.push("keys")
+
+	for _, c := range []struct {
+		name        string
+		wreck, mend func()
+	}{
+		{"the git remote is gone",
+			func() { w.sh("", "mv "+w.bare+" "+w.bare+".gone") },
+			func() { w.sh("", "mv "+w.bare+".gone "+w.bare) }},
+		{"the head is refused",
+			func() {
+				w.write(map[string]string{"services/reader/junk": "nobody knows what this is"})
+				w.commit("a problem in the config")
+			},
+			func() {}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.serve.Process.Kill()
+			<-w.exited
+			for _, h := range []string{"host1", "host2"} {
+				rig(t, "plug", h)
+			}
+			c.wreck()
+			defer c.mend()
+
+			w.start()
+			for _, h := range []string{"host1", "host2"} {
+				rig(t, "power", h)
+			}
+			standing(t, "host1")
+			rig(t, "wait", "host2")
+			eventually(t, 30*time.Second, "the reader has its key and runs", func() bool {
+				out, _ := tryOn("host2", "test -f /run/keys/reader && systemctl is-active reader.service")
+				return out == "active"
+			})
+			if got := on(t, "host1", "cat /run/keys/withinbot"); got != "TOKEN=hunter2" {
+				t.Error("the key is not that of the generation that was deployed")
+			}
+		})
+	}
+}
+
 func TestSealedKeys(t *testing.T) {
 	w := newWorld(t)
 	w.writeKeys()

@@ -254,7 +254,7 @@ func parseProxies(values []string) ([]netip.Prefix, error) {
 	var nets []netip.Prefix
 	for _, v := range values {
 		v = strings.TrimSpace(v)
-		if a, err := netip.ParseAddr(v); err == nil {
+		if a, err := netip.ParseAddr(v); err == nil && a.Zone() == "" {
 			a = a.Unmap()
 			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
 			continue
