@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"filippo.io/age/armor"
+
+	"bellhop/internal/privatekey"
 )
 
 const (
@@ -113,7 +115,7 @@ func checkForm(name string, data []byte, then string) []Finding {
 }
 
 func checkKey(name string, data []byte, then string) (Finding, bool) {
-	kind, line := findPrivateKey(data)
+	kind, line := privatekey.Find(data)
 	if kind == "" {
 		return Finding{}, false
 	}

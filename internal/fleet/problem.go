@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/internal/plain"
+	"bellhop/internal/privatekey"
 )
 
 // A Problem is one thing that is wrong with the config, told so that an editor can jump to it.
@@ -94,12 +95,28 @@ func (ps Problems) cut() Problems {
 // each file is gone through once.
 func (ps Problems) cite() Problems {
 	var c citer
+	var text, masked []byte
 	for _, p := range ps {
 		if p.text != nil {
-			p.Source, p.text = c.line(p.text, p.Line), nil
+			if !sameSlice(text, p.text) {
+				text, masked = p.text, maskKeys(p.text)
+			}
+			p.Source, p.text = c.line(masked, p.Line), nil
 		}
+		p.Message, p.Source, p.File = privatekey.Mask(p.Message), privatekey.Mask(p.Source), privatekey.Mask(p.File)
 	}
 	return ps
+}
+
+func sameSlice(a, b []byte) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
+
+// maskKeys is text without private keys, line for line: one that was put where it does not belong
+// must not be told to everybody who reads the problem, nor be stored with it.
+func maskKeys(text []byte) []byte {
+	if masked := privatekey.Mask(string(text)); masked != string(text) {
+		return []byte(masked)
+	}
+	return text
 }
 
 // A citer finds lines of a text that are asked for in order.
@@ -116,8 +133,7 @@ func (c *citer) line(text []byte, n int) string {
 		return ""
 	}
 
-	same := len(c.text) == len(text) && &c.text[0] == &text[0]
-	if !same || n < c.at {
+	if !sameSlice(c.text, text) || n < c.at {
 		c.text, c.rest, c.at = text, text, 1
 	}
 

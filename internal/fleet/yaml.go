@@ -12,6 +12,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
+
+	"bellhop/internal/privatekey"
 )
 
 // The YAML of a config repo is decoded from goccy's syntax tree by the struct tags of our own
@@ -97,7 +99,7 @@ func (t *text) problem(at pos, format string, args ...any) {
 }
 
 func problemAt(file string, data []byte, at pos, format string, args ...any) *Problem {
-	return &Problem{File: file, Line: at.Line, Column: at.Column, Message: fmt.Sprintf(format, args...), text: data}
+	return &Problem{File: file, Line: at.Line, Column: at.Column, Message: privatekey.Mask(fmt.Sprintf(format, args...)), text: data}
 }
 
 // Bounds on one YAML file.
