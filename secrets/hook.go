@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"bellhop/internal/durable"
 )
 
 // hookMark is how we know our own hook again.
@@ -78,12 +80,8 @@ func InstallHook(dir string) (string, error) {
 	if err := os.MkdirAll(hooks, 0o755); err != nil {
 		return file, fmt.Errorf("install the hook: %w", err)
 	}
-	temp := file + "." + randomHex(4)
-	if err := os.WriteFile(temp, hook(strings.TrimSuffix(string(prefix), "\n")), 0o755); err != nil {
-		return file, fmt.Errorf("install the hook: %w", err)
-	}
-	if err := errors.Join(os.Chmod(temp, 0o755), os.Rename(temp, file)); err != nil {
-		os.Remove(temp)
+	text := hook(strings.TrimSuffix(string(prefix), "\n"))
+	if err := errors.Join(durable.Write(file, text, 0o755), os.Chmod(file, 0o755)); err != nil {
 		return file, fmt.Errorf("install the hook: %w", err)
 	}
 	return file, nil

@@ -51,9 +51,9 @@ func LoadIdentities(files []string, passphrase func(prompt string) ([]byte, erro
 func (s Sources) Load() (*Identities, error) {
 	ids := &Identities{max: s.Limit}
 	for _, name := range s.Files {
-		data, err := readIdentityFile(name)
+		data, err := ReadPrivate(name)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("read identity: %w", err)
 		}
 		list, err := s.parse(name, data)
 		clear(data)

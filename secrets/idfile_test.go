@@ -220,7 +220,8 @@ func TestIdentityOfAContainer(t *testing.T) {
 		_, err := secrets.LoadIdentities([]string{file}, nil)
 		return err
 	}
-	if err := load(0o444); err == nil || !strings.Contains(err.Error(), "mount it below /run/secrets") {
+	refused := new(secrets.PrivateFileError)
+	if err := load(0o444); !errors.As(err, &refused) || !strings.Contains(refused.Fix, "mount it below /run/secrets") {
 		t.Errorf("an identity that all may read, where no engine put it: %v, want a refusal that says where it would be taken", err)
 	}
 	t.Cleanup(secrets.MountsAt(dir))

@@ -2,8 +2,6 @@ package secrets
 
 import (
 	"bytes"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +9,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"bellhop/internal/durable"
 )
 
 // A Store is the secrets of a config repo that is checked out in Dir: what people work on. Its
@@ -183,25 +183,14 @@ func renameAll(r *os.Root, writes []*write) error {
 	return nil
 }
 
+// stage writes the new bytes beside their place.
 func (w *write) stage(r *os.Root) error {
 	if err := r.MkdirAll(path.Dir(w.file), 0o755); err != nil {
 		return err
 	}
-	mode := fs.FileMode(0o644)
-	switch info, err := r.Lstat(w.file); {
-	case err == nil && !info.Mode().IsRegular():
-		return errors.New("what stands there is not a regular file")
-	case err == nil:
-		mode = info.Mode().Perm()
-	}
-	temp := path.Join(path.Dir(w.file), "."+path.Base(w.file)+"."+randomHex(4))
-	f, err := r.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
+	temp, err := durable.Stage(r, w.file, w.data, 0o644)
 	w.temp = temp
-	_, err = f.Write(w.data)
-	return errors.Join(err, f.Sync(), f.Close())
+	return err
 }
 
 func putBack(r *os.Root, done []*write) error {
@@ -231,12 +220,6 @@ func (s *Store) standing(file string) ([]byte, error) {
 		data = []byte{}
 	}
 	return data, err
-}
-
-func randomHex(n int) string {
-	b := make([]byte, n)
-	rand.Read(b) // never fails
-	return hex.EncodeToString(b)
 }
 
 // Tree gives the store's folder for reading.

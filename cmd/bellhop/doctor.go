@@ -191,8 +191,8 @@ func doctorState(dir string) []symptom {
 		return []symptom{{what: "state directory", note: dir + " is its user's alone"}}
 	}
 	var out []symptom
-	for _, path := range []string{st.identity, st.sshKey, st.webhookSecret, st.path("digest-key")} {
-		b, err := readPrivate(path)
+	for _, path := range []string{st.identity, st.sshKey, st.webhookSecret, st.path(digestKeyFile)} {
+		b, err := secrets.ReadPrivate(path)
 		clear(b)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = hint(errors.New("missing"), "bellhop serve makes it")

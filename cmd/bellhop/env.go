@@ -133,11 +133,14 @@ func hintFor(err error) string {
 	var h *hintError
 	var key *link.HostKeyError
 	var sealed *secrets.OpenError
+	var private *secrets.PrivateFileError
 	switch {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &key) && key.Line != "":
 		return fmt.Sprintf("if you know why it changed, pin the new one in bellhop.yaml: host_key: %s", key.Line)
+	case errors.As(err, &private):
+		return private.Fix
 	case errors.Is(err, link.ErrAuth):
 		return "bellhop host add NAME USER@ADDRESS lets the deployer in; on your own machine your agent and ~/.ssh are tried"
 	case errors.Is(err, link.ErrSudo):
@@ -159,8 +162,14 @@ func usage(cmd *cobra.Command, format string, args ...any) error {
 // that name a file with a secret also from BELLHOP_FLAG_FILE.
 func (e *Env) fromEnv(flags *pflag.FlagSet) error {
 	var errs []error
+	server := flags.Lookup("server")
+	isRemote := server != nil && (server.Changed || e.Getenv(envName("server")) != "") // files are there, not here
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || f.Name == "help" {
+		if f.Changed {
+			errs = append(errs, checkFlag(f, isRemote, "--"+f.Name, typedValues(f)...))
+			return
+		}
+		if f.Name == "help" {
 			return
 		}
 		name := envName(f.Name)
@@ -170,6 +179,10 @@ func (e *Env) fromEnv(flags *pflag.FlagSet) error {
 			v = e.Getenv(name)
 		}
 		if v == "" {
+			return
+		}
+		if err := checkFlag(f, isRemote, name, envValues(f, v)...); err != nil {
+			errs = append(errs, err)
 			return
 		}
 		if err := flags.Set(f.Name, v); err != nil {
@@ -198,11 +211,10 @@ func (e *Env) secretEnv(name string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
-	read := readPrivate
-	if fi, err := os.Stat(path); err == nil && fi.Mode()&os.ModeNamedPipe != 0 {
-		read = os.ReadFile
+	if err := checkSecretPath(name+"_FILE", path); err != nil {
+		return "", err
 	}
-	b, err := read(path)
+	b, err := secrets.ReadPrivate(path)
 	if err != nil {
 		return "", fmt.Errorf("read %s_FILE: %w", name, err)
 	}

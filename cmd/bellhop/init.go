@@ -13,6 +13,8 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/secrets"
 )
 
 type initOptions struct {
@@ -144,7 +146,7 @@ func (e *Env) ownReader() (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
-	if _, err := makeOnce(path, newIdentity); err != nil {
+	if _, err := secrets.MakePrivate(path, secrets.NewIdentity); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
 	fmt.Fprintf(e.Stdout, "  %s %s: your age identity, keep a copy\n", e.outPaint().green("wrote"), path)

@@ -35,6 +35,9 @@ type deployerFlags struct {
 	sshKey, repoKey, rewritten   string
 	plugins                      []string
 
+	serves        bool   // it is a server that opens them: it makes the default files that are missing
+	webhookSecret string // the file that a server was told
+
 	own []*pflag.Flag // what a running server has its own of
 }
 
@@ -99,6 +102,9 @@ func (f *deployerFlags) state() *state {
 	if len(f.identities) > 0 {
 		st.identity = f.identities[0]
 	}
+	if f.webhookSecret != "" {
+		st.webhookSecret = f.webhookSecret
+	}
 	return st
 }
 
@@ -136,7 +142,10 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *house, err error) {
 	if f.repo == "" {
 		return nil, hint(errors.New("which repo?"), "give --repo URL or BELLHOP_REPO; or ask a running server with --state-dir or --server ssh://BOX")
 	}
-	if h.made, err = h.state.prepare(); err != nil {
+	if h.made, err = h.state.prepare(f.serves); err != nil {
+		return nil, err
+	}
+	if err := h.state.complete(); err != nil {
 		return nil, err
 	}
 	unlock, err := deploy.Lock(h.state.dir)

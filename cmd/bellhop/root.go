@@ -39,12 +39,17 @@ func (e *Env) root() *cobra.Command {
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error {
+		PersistentPreRunE: func(c *cobra.Command, args []string) error {
 			if err := protect(c); err != nil {
 				return err
 			}
 			if err := e.fromEnv(c.Flags()); err != nil {
 				return err
+			}
+			if verb := c.Name(); verb != "ssh" && verb != "exec" { // a command on a host is the person's own
+				if err := checkArgs(args); err != nil {
+					return err
+				}
 			}
 			if serverOf(c) != "" && c.Annotations[hereFirst] == "" {
 				c.RunE = func(c *cobra.Command, _ []string) error { return e.overSSH(c) }

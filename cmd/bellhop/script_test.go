@@ -71,6 +71,7 @@ func TestScript(t *testing.T) {
 			"sessions": cmdSessions,
 			"notified": cmdNotified,
 			"remote":   cmdRemote,
+			"state":    cmdState,
 		},
 	})
 }
@@ -100,6 +101,12 @@ func cmdEventual(ts *testscript.TestScript, neg bool, args []string) {
 		out += ts.ReadFile("stderr")
 	}
 	ts.Fatalf("%s: never matched %s; last:\n%s", strings.Join(args[1:], " "), args[0], out)
+}
+
+// state: make the state directory, as the first start of a server does.
+func cmdState(ts *testscript.TestScript, _ bool, _ []string) {
+	_, err := newState(ts.Getenv("BELLHOP_STATE_DIR")).prepare(true)
+	ts.Check(err)
 }
 
 // freeport NAME...: set variables to addresses that nobody listens on.

@@ -35,7 +35,6 @@ type serveOptions struct {
 	listen, admin, adminToken string
 	adminOpen                 bool
 	trustProxy                []string
-	webhookSecret             string
 	webhookRepo, ringGroup    string
 	poll                      time.Duration
 	pollByHand                bool
@@ -123,6 +122,7 @@ type serving struct {
 
 // start opens the rooms, listens, and goes to work until ctx ends or stop is called.
 func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *serving, err error) {
+	o.serves = true
 	h, err := o.open(e, log)
 	if err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 	h.deployer.Detach = true
 	s := &serving{house: h, bell: deploy.NewBell(h.deployer)}
 	s.bell.Gap = o.gap
-	if s.secretFile, err = filepath.Abs(cmp.Or(o.webhookSecret, h.state.webhookSecret)); err != nil {
+	if s.secretFile, err = filepath.Abs(h.state.webhookSecret); err != nil {
 		return nil, err
 	}
 	if s.secret, err = readWebhookSecret(s.secretFile); err != nil {
@@ -154,7 +154,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 }
 
 func readWebhookSecret(path string) ([]byte, error) {
-	b, err := readPrivate(path)
+	b, err := secrets.ReadPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the webhook secret: %w", err)
 	}
@@ -225,7 +225,7 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 		return "", err
 	}
 	if o.adminToken == "" {
-		if _, err := makeOnce(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
+		if _, err := secrets.MakePrivate(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
 			return "", fmt.Errorf("make %s: %w", path, err)
 		}
 	}
@@ -235,7 +235,7 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 
 // readToken reads the token of an admin listener.
 func readToken(path string) (string, error) {
-	b, err := readPrivate(path)
+	b, err := secrets.ReadPrivate(path)
 	if err != nil {
 		return "", fmt.Errorf("read the admin token: %w", err)
 	}

@@ -13,11 +13,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"syscall"
-	"time"
 
-	"filippo.io/age"
 	"golang.org/x/crypto/ssh"
-	"golang.org/x/sys/unix"
 
 	"bellhop/secrets"
 )
@@ -36,40 +33,107 @@ type state struct {
 
 func newState(dir string) *state {
 	s := &state{dir: dir}
-	s.identity = s.path("identity.age")
-	s.sshKey = s.path("ssh_ed25519")
-	s.webhookSecret = s.path("webhook-secret")
+	s.identity = s.path(identityFile)
+	s.sshKey = s.path(sshKeyFile)
+	s.webhookSecret = s.path(webhookSecretFile)
 	return s
 }
 
 func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
 
-// prepare makes the directory and whatever is missing in it, and names what it made.
-func (s *state) prepare() (made []string, err error) {
+// prepare makes the directory and the default files that are missing in it, and names what it made:
+// all of them for a server; otherwise the digest key alone, since a key that is made by a verb of a
+// moment would be known to no repo and no host. A file that a flag names is never made.
+func (s *state) prepare(forServer bool) (made []string, err error) {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make state directory: %w", err)
 	}
-	if err := s.ours(); err != nil {
+	if err := errors.Join(s.ours(), s.regular()); err != nil {
 		return nil, err
 	}
-	for _, f := range []struct {
-		path string
-		make func() ([]byte, error)
-	}{
-		{s.identity, newIdentity},
-		{s.sshKey, newSSHKey},
-		{s.webhookSecret, func() ([]byte, error) { return randomHex(32), nil }},
-		{s.path("digest-key"), func() ([]byte, error) { return randomHex(32), nil }},
-	} {
-		fresh, err := makeOnce(f.path, f.make)
+
+	for _, f := range s.defaults() {
+		if !forServer && f.name != digestKeyFile {
+			continue
+		}
+		fresh, err := secrets.MakePrivate(s.path(f.name), f.make)
 		if err != nil {
-			return made, fmt.Errorf("make %s: %w", f.path, err)
+			return made, fmt.Errorf("make %s: %w", s.path(f.name), err)
 		}
 		if fresh {
-			made = append(made, f.path)
+			made = append(made, s.path(f.name))
 		}
 	}
 	return made, nil
+}
+
+// A defaultFile is a secret of the state directory that is made by itself.
+type defaultFile struct {
+	name string
+	make func() ([]byte, error)
+}
+
+const (
+	identityFile      = "identity.age"
+	sshKeyFile        = "ssh_ed25519"
+	webhookSecretFile = "webhook-secret"
+	digestKeyFile     = "digest-key"
+)
+
+// defaults are the default files, but those in whose stead a flag names another.
+func (s *state) defaults() (files []defaultFile) {
+	random := func() ([]byte, error) { return randomHex(32), nil }
+	for _, f := range []struct {
+		defaultFile
+		used string // the file that is used
+	}{
+		{defaultFile{identityFile, secrets.NewIdentity}, s.identity},
+		{defaultFile{sshKeyFile, newSSHKey}, s.sshKey},
+		{defaultFile{webhookSecretFile, random}, s.webhookSecret},
+		{defaultFile{digestKeyFile, random}, s.path(digestKeyFile)},
+	} {
+		if f.used == s.path(f.name) {
+			files = append(files, f.defaultFile)
+		}
+	}
+	return files
+}
+
+// complete says which of the keys that are needed is missing.
+func (s *state) complete() error {
+	for _, f := range []struct{ path, flag string }{{s.identity, "identity"}, {s.sshKey, "ssh-key"}} {
+		if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
+			return hint(fmt.Errorf("%s is not there", f.path), "bellhop serve --repo URL makes it on its first start; or name another: --%s FILE", f.flag)
+		}
+	}
+	return nil
+}
+
+// regular refuses a link, a FIFO or a device in the place of a file of the state directory: what is
+// read and written there is a file that bellhop made. A key that is kept elsewhere has a flag.
+func (s *state) regular() error {
+	for _, name := range []string{identityFile, sshKeyFile, webhookSecretFile, digestKeyFile, adminTokenFile, "bellhop.db", "bellhop.db-wal", "bellhop.db-shm"} {
+		info, err := os.Lstat(s.path(name))
+		if err == nil && !info.Mode().IsRegular() {
+			return hint(fmt.Errorf("%s is not a regular file, but %s", s.path(name), kindOf(info.Mode())),
+				"move it away; a file that is kept elsewhere is named by its flag (--identity, --ssh-key, --webhook-secret)")
+		}
+	}
+	return nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsDir():
+		return "a folder"
+	case mode&fs.ModeSymlink != 0:
+		return "a symbolic link"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a FIFO"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
 }
 
 // letPass lets the group of a socket walk through the directory to it, and no further: what
@@ -111,57 +175,6 @@ func (s *state) ours() error {
 	return hint(fmt.Errorf("the state directory %s belongs to %s", s.dir, name), "sudo -u '%s' bellhop …", name)
 }
 
-// makeOnce writes a file that is not there. It is linked into its place whole, so that a
-// crash leaves no half key, and two that start at once agree on one.
-func makeOnce(path string, content func() ([]byte, error)) (fresh bool, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return false, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-	b, err := content()
-	if err != nil {
-		return false, err
-	}
-	defer clear(b)
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*") // 0600
-	if err != nil {
-		return false, err
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	if _, err := f.Write(b); err != nil {
-		return false, err
-	}
-	if err := f.Sync(); err != nil {
-		return false, err
-	}
-	if err := os.Link(f.Name(), path); errors.Is(err, fs.ErrExist) {
-		return false, nil
-	} else if err != nil {
-		return false, err
-	}
-	return true, syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
-// newIdentity is what age-keygen writes.
-func newIdentity() ([]byte, error) {
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		return nil, err
-	}
-	return fmt.Appendf(nil, "# created: %s\n# public key: %s\n%s\n", time.Now().UTC().Format(time.RFC3339), id.Recipient(), id.String()), nil
-}
-
 func newSSHKey() ([]byte, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -180,54 +193,9 @@ func randomHex(n int) []byte {
 	return append(hex.AppendEncode(nil, b), '\n')
 }
 
-// readPrivate reads a file that holds a secret: regular, ours, and nobody else's to read.
-func readPrivate(path string) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	if err := private(f); err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if _, err := b.ReadFrom(f); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-func private(f *os.File) error {
-	fi, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	st, ok := fi.Sys().(*syscall.Stat_t)
-	switch {
-	case !fi.Mode().IsRegular():
-		return fmt.Errorf("%s is not a regular file", f.Name())
-	case secrets.Mounted(f.Name(), fi.Mode()):
-		return nil
-	case ok && os.Geteuid() != 0 && st.Uid != uint32(os.Geteuid()) && st.Uid != 0:
-		return fmt.Errorf("%s belongs to another user", f.Name())
-	case handedOver(f.Name()):
-		return nil
-	case fi.Mode().Perm()&0o077 != 0:
-		return hint(fmt.Errorf("%s can be read by others (mode %04o)", f.Name(), fi.Mode().Perm()), "chmod 600 %s", f.Name())
-	}
-	return nil
-}
-
-// handedOver says that the service manager put the file where only this service can look,
-// whatever its mode says.
-func handedOver(path string) bool {
-	dir := os.Getenv("CREDENTIALS_DIRECTORY")
-	return dir != "" && filepath.Dir(filepath.Clean(path)) == filepath.Clean(dir)
-}
-
 // signer opens the deployer's SSH key.
 func (s *state) signer() (ssh.Signer, error) {
-	b, err := readPrivate(s.sshKey)
+	b, err := secrets.ReadPrivate(s.sshKey)
 	if err != nil {
 		return nil, fmt.Errorf("open the deployer's SSH key: %w", err)
 	}
@@ -241,13 +209,13 @@ func (s *state) signer() (ssh.Signer, error) {
 
 // digestKey opens the key under which values are compared.
 func (s *state) digestKey() ([]byte, error) {
-	b, err := readPrivate(s.path("digest-key"))
+	b, err := secrets.ReadPrivate(s.path(digestKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("open the digest key: %w", err)
 	}
 	key := bytes.TrimSpace(b)
 	if len(key) < 32 {
-		return nil, fmt.Errorf("open the digest key %s: %d bytes are too few", s.path("digest-key"), len(key))
+		return nil, fmt.Errorf("open the digest key %s: %d bytes are too few", s.path(digestKeyFile), len(key))
 	}
 	return key, nil
 }

@@ -10,12 +10,15 @@ import (
 	"testing"
 
 	"filippo.io/age"
+	"golang.org/x/sys/unix"
+
+	"bellhop/secrets"
 )
 
 // A state directory is made once, privately, and never rewritten.
 func TestPrepare(t *testing.T) {
 	s := newState(filepath.Join(t.TempDir(), "state"))
-	made, err := s.prepare()
+	made, err := s.prepare(true)
 	if err != nil || len(made) != 4 {
 		t.Fatalf("prepare = %v, %v, want four files", made, err)
 	}
@@ -38,7 +41,7 @@ func TestPrepare(t *testing.T) {
 	if key, err := s.digestKey(); err != nil || len(key) != 64 {
 		t.Errorf("digestKey = %d bytes, %v, want 64", len(key), err)
 	}
-	if again, err := s.prepare(); err != nil || len(again) != 0 {
+	if again, err := s.prepare(true); err != nil || len(again) != 0 {
 		t.Errorf("prepare again = %v, %v, want nothing", again, err)
 	}
 	for path, want := range before {
@@ -54,7 +57,7 @@ func TestPrepare(t *testing.T) {
 		if err := os.Chmod(s.dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.prepare(); err == nil || !strings.Contains(hintFor(err), "chmod 700 "+s.dir) {
+		if _, err := s.prepare(true); err == nil || !strings.Contains(hintFor(err), "chmod 700 "+s.dir) {
 			t.Errorf("prepare of a directory with mode %o = %v, want it refused", mode, err)
 		}
 	}
@@ -64,7 +67,7 @@ func TestPrepare(t *testing.T) {
 	if err := os.Remove(s.webhookSecret); err != nil {
 		t.Fatal(err)
 	}
-	if one, err := s.prepare(); err != nil || len(one) != 1 || one[0] != s.webhookSecret {
+	if one, err := s.prepare(true); err != nil || len(one) != 1 || one[0] != s.webhookSecret {
 		t.Errorf("prepare without webhook-secret = %v, %v, want it alone", one, err)
 	}
 }
@@ -75,16 +78,16 @@ func TestReadPrivateRefuses(t *testing.T) {
 	if err := os.WriteFile(path, []byte("hunter2"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := readPrivate(path); err == nil {
+	if b, err := secrets.ReadPrivate(path); err == nil {
 		t.Errorf("readPrivate of a 0644 file = %q, want an error", b)
 	}
-	if b, err := readPrivate(filepath.Dir(path)); err == nil {
+	if b, err := secrets.ReadPrivate(filepath.Dir(path)); err == nil {
 		t.Errorf("readPrivate of a directory = %q, want an error", b)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := readPrivate(path); err != nil || string(b) != "hunter2" {
+	if b, err := secrets.ReadPrivate(path); err != nil || string(b) != "hunter2" {
 		t.Errorf("readPrivate = %q, %v", b, err)
 	}
 }
@@ -117,5 +120,67 @@ func TestSecretOfTheEnvironment(t *testing.T) {
 	path = fmt.Sprintf("/dev/fd/%d", r.Fd())
 	if v, err := env.secretEnv("BELLHOP_REPO_TOKEN"); v != "piped" || err != nil {
 		t.Errorf("secretEnv of a pipe = %q, %v", v, err)
+	}
+}
+
+// Root reads no other user's secret: that user knows it.
+func TestSecretsOfAnotherUserAreRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: it gives files to another user")
+	}
+	s := newState(filepath.Join(t.TempDir(), "state"))
+	if _, err := s.prepare(true); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{s.identity, s.sshKey, s.webhookSecret, s.path(digestKeyFile)} {
+		if err := os.Chown(path, 65534, -1); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := secrets.ReadPrivate(path); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
+			t.Errorf("ReadPrivate of another's %s: %v, want it refused", filepath.Base(path), err)
+		}
+	}
+	if _, err := readWebhookSecret(s.webhookSecret); err == nil {
+		t.Error("the webhook secret of another user was taken")
+	}
+	if _, err := s.signer(); err == nil {
+		t.Error("the SSH key of another user was taken")
+	}
+}
+
+func TestStateOfOddKindsIsRefused(t *testing.T) {
+	for _, name := range []string{identityFile, sshKeyFile, webhookSecretFile, digestKeyFile, "bellhop.db", "bellhop.db-wal", "admin-token"} {
+		for kind, make := range map[string]func(string) error{
+			"a symbolic link": func(path string) error { return os.Symlink("/etc/passwd", path) },
+			"a FIFO":          func(path string) error { return unix.Mkfifo(path, 0o600) },
+			"a folder":        func(path string) error { return os.Mkdir(path, 0o700) },
+		} {
+			s := newState(t.TempDir())
+			if err := errors.Join(os.Chmod(s.dir, 0o700), make(s.path(name))); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.prepare(true); err == nil || !strings.Contains(err.Error(), kind) {
+				t.Errorf("prepare with %s in the place of %s: %v, want it refused", kind, name, err)
+			}
+		}
+	}
+}
+
+// Only a server makes keys, and only those that no flag names.
+func TestWhoMakesKeys(t *testing.T) {
+	s := newState(filepath.Join(t.TempDir(), "state"))
+	if made, err := s.prepare(false); err != nil || len(made) != 1 || filepath.Base(made[0]) != digestKeyFile {
+		t.Errorf("prepare of a verb = %v, %v, want the digest key alone", made, err)
+	}
+	if err := s.complete(); err == nil || !strings.Contains(hintFor(err), "bellhop serve") {
+		t.Errorf("complete without keys = %v (hint: %s)", err, hintFor(err))
+	}
+
+	s.identity, s.sshKey = filepath.Join(s.dir, "mine"), filepath.Join(s.dir, "mine-too")
+	if made, err := s.prepare(true); err != nil || len(made) != 1 || filepath.Base(made[0]) != webhookSecretFile {
+		t.Errorf("prepare of a server with keys of its own = %v, %v, want the webhook's secret alone", made, err)
+	}
+	if _, err := os.Stat(s.identity); err == nil {
+		t.Error("a file that a flag names was made")
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"bellhop/secrets"
 	"bellhop/server"
 )
 
@@ -106,7 +107,7 @@ func fromHere(address string) string {
 }
 
 func (e *Env) webhookTest(ctx context.Context, o *webhookTest) error {
-	secret, err := readPrivate(o.secretFile)
+	secret, err := secrets.ReadPrivate(o.secretFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return hint(fmt.Errorf("read the webhook secret: %w", err), "on the box that serves it is found by itself; elsewhere give --webhook-secret FILE")
 	} else if err != nil {
