@@ -79,16 +79,16 @@ func TestReadPrivateRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if b, err := secrets.ReadPrivate(path); err == nil {
-		t.Errorf("readPrivate of a 0644 file = %q, want an error", b)
+		t.Errorf("ReadPrivate of a 0644 file = %q, want an error", b)
 	}
 	if b, err := secrets.ReadPrivate(filepath.Dir(path)); err == nil {
-		t.Errorf("readPrivate of a directory = %q, want an error", b)
+		t.Errorf("ReadPrivate of a directory = %q, want an error", b)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if b, err := secrets.ReadPrivate(path); err != nil || string(b) != "hunter2" {
-		t.Errorf("readPrivate = %q, %v", b, err)
+		t.Errorf("ReadPrivate = %q, %v", b, err)
 	}
 }
 
