@@ -133,7 +133,7 @@ func (d *Deployer) keysStand(host, boot string, n int) error {
 func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
 	if f := d.lastFleet(); f != nil {
 		if _, ok := f.Host(host); ok {
-			if b, err := f.Bundle(host); err == nil && rec.Digest.Is(b.Digest) {
+			if b, err := f.Bundle(host); err == nil && (rec.Digest.Is(b.Digest) || rec.Digest.Is(bundle.HeldDigest(b.Digest))) {
 				return b, nil
 			}
 		}

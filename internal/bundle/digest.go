@@ -114,3 +114,10 @@ func line(h hash.Hash, kind string, v any) {
 	h.Write(p)
 	h.Write([]byte{'\n'})
 }
+
+// HeldDigest stands in a host's record when some services of the bundle of that digest were left
+// as they were: it tells which bundle it was, and is that of none.
+func HeldDigest(digest string) string {
+	const mark = "held:"
+	return mark + digest[:max(0, len(digest)-len(mark))]
+}

@@ -22,6 +22,9 @@ func (w *work) planAccounts() error {
 	}
 	for _, u := range b.Users {
 		users[u.Name], groups[u.Group] = true, true
+		if w.holds(u.Service) {
+			continue
+		}
 		if err := w.planUser(u); err != nil {
 			return err
 		}

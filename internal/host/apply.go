@@ -128,6 +128,7 @@ func (r *run) preflight(ctx context.Context) error {
 	if r.w, err = r.m.plan(ctx, &r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
 		return err
 	}
+	r.offer = *r.w.offer // without what is held
 	r.w.tellPlace(ctx)
 	for _, n := range r.offer.Manifest.Needs {
 		if !r.m.Accounts.Command(n.Command) {
@@ -222,6 +223,9 @@ func (r *run) prepare() error {
 		r.w.warnings = append(r.w.warnings, notes...)
 	}
 	for _, f := range r.offer.Manifest.Files {
+		if r.w.holds(f.Service) {
+			continue
+		}
 		if err := r.bring(f.Digest, f.Path, f.Size); err != nil {
 			return err
 		}

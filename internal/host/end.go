@@ -21,10 +21,14 @@ func (r *run) done(ctx context.Context) error {
 		return err
 	}
 	s := standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
-		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.offer.Digest, BootID: boot},
+		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.w.digest(), BootID: boot},
 		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
 	r.m.release(r.offer.Run)
-	r.fill(bundle.OutcomeDone, nil)
+	if len(r.w.held) > 0 {
+		r.fill(bundle.OutcomeFailed, r.w.heldError())
+	} else {
+		r.fill(bundle.OutcomeDone, nil)
+	}
 	r.res.Record = &s.Record
 	r.res.Keys = r.m.keyStates(ctx, &s)
 	if err := r.saveDraft(); err != nil {

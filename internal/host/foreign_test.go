@@ -41,8 +41,8 @@ func TestFilesThatAreTooLargeAreNotStored(t *testing.T) {
 		outcome string
 	}{
 		{"larger than is kept", 200 << 20, bundle.OutcomeDone},
-		{"larger than any file", bundle.MaxBlob + 1, bundle.OutcomeRefused},
-		{"a sparse terabyte", 1 << 40, bundle.OutcomeRefused},
+		{"larger than any file", bundle.MaxBlob + 1, bundle.OutcomeFailed},
+		{"a sparse terabyte", 1 << 40, bundle.OutcomeFailed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := sharedBox(t)
@@ -104,7 +104,7 @@ func TestPipeInItsPlaceDoesNotBlock(t *testing.T) {
 	if err := unix.Mkfifo(b.path(p), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	got := b.deploy(newLoad().file(p, "two"), bundle.OutcomeRefused)
+	got := b.deploy(newLoad().file(p, "two"), bundle.OutcomeFailed)
 	if !strings.Contains(got.res.Error, p) {
 		t.Errorf("error %q does not name %s", got.res.Error, p)
 	}

@@ -71,6 +71,9 @@ func (w *work) planKeys(staged func(string) bool) error {
 	defer l.close()
 	for _, k := range w.offer.Manifest.Keys {
 		paths[k.Path] = true
+		if w.holds(k.Service) {
+			continue
+		}
 		is, err := l.keyStands(k)
 		if err != nil {
 			return err

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,16 +14,18 @@ import (
 
 // A work is everything that one run does, known before anything is touched.
 type work struct {
-	m     *Machine
-	ctx   context.Context // of the plan
-	offer *bundle.Offer
-	old   standing // what stands, adopted things among it
-	next  owned    // the owned list when the run is done
-	puts  []put
-	own   map[string][]byte // bytes of bellhop's own units, by digest
-	dirs  []string          // folders that will be made
-	keys  []keyMove
-	diff  []bundle.Change
+	m      *Machine
+	ctx    context.Context // of the plan
+	held   []heldService   // whose entries stay as they are
+	offer  *bundle.Offer
+	old    standing // what stands, adopted things among it
+	next   owned    // the owned list when the run is done
+	puts   []put
+	wanted map[string]desire
+	own    map[string][]byte // bytes of bellhop's own units, by digest
+	dirs   []string          // folders that will be made
+	keys   []keyMove
+	diff   []bundle.Change
 
 	way      map[string]string // the leaving file above a path that is a folder's from now on
 	cleared  map[string]bool   // folders that leave whole, since a file takes their place
@@ -43,18 +46,38 @@ type work struct {
 }
 
 // plan compares what the offer wants with what the host really has. It touches nothing.
-// staged tells whether the value of a key was brought.
+// staged tells whether the value of a key was brought. A service whose way is barred is held, and
+// the others are planned again.
 func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, staged func(key string) bool) (*work, error) {
 	old, err := m.adopt(ctx, now, o.Last)
 	if err != nil {
 		return nil, err
 	}
-	w := &work{m: m, offer: o, old: old, ctx: ctx, folders: looker{m: m, ctx: ctx}, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	var held []heldService
+	for {
+		w, err := m.planHolding(ctx, o, old, staged, held)
+		var more *heldError
+		if !errors.As(err, &more) || slices.Contains(held, more.heldService) {
+			return w, err
+		}
+		held = append(held, more.heldService)
+	}
+}
+
+func (m *Machine) planHolding(ctx context.Context, o *bundle.Offer, old standing, staged func(key string) bool, held []heldService) (w *work, err error) {
+	offer := *o
+	w = &work{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: looker{m: m, ctx: ctx}, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	if len(held) > 0 {
+		offer.Manifest = w.holding(o.Manifest, old.Manifest)
+		if err := checkManifest(&offer.Manifest); err != nil {
+			return nil, refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.heldError(), err)
+		}
+	}
 	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.madeUsers(); err != nil {
 		return nil, err
 	}
-	w.diff = bundle.Diff(old.Manifest, o.Manifest)
+	w.diff = bundle.Diff(old.Manifest, offer.Manifest)
 	for _, step := range []func() error{w.planPaths, w.planDirs, func() error { return w.planKeys(staged) }, w.planAccounts} {
 		if err := step(); err != nil {
 			return nil, err
@@ -91,7 +114,7 @@ func (w *work) nothing() bool {
 
 func (w *work) planPaths() error {
 	wanted, own := w.m.desires(&w.offer.Manifest)
-	w.own = own
+	w.wanted, w.own = wanted, own
 	before, _ := w.m.desires(&w.old.Manifest)
 	paths := maps.Clone(w.old.Owned.Paths)
 	if paths == nil {
@@ -107,14 +130,18 @@ func (w *work) planPaths() error {
 		return err
 	}
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
-		is, err := w.look(p, wanted)
 		o, mine := w.old.Owned.Paths[p]
+		if w.holds(wanted[p].service) {
+			w.next.Paths[p] = o
+			continue
+		}
+		is, err := w.look(p, wanted)
 		want, wants := wanted[p]
 		switch {
 		case w.ctx.Err() != nil:
 			return fmt.Errorf("look at what is on the host: %w", w.ctx.Err())
 		case err != nil && wants:
-			return refuse(bundle.RefusedBundle, "%w", err)
+			return w.bar(p, err)
 		case err != nil: // a service user can bar the way to what leaves, but not the run
 			w.warnings = append(w.warnings, fmt.Sprintf("%s is left where it is: %v", p, err))
 		case wants:
@@ -129,7 +156,9 @@ func (w *work) planPaths() error {
 }
 
 func (w *work) planWanted(p string, want desire, is sight, o ownedPath, mine bool) error {
-	if err := canReplace(p, is, mine); err != nil {
+	if err := canReplace(p, is, mine); err != nil && is.Shared {
+		return w.bar(p, &barredError{p, is.by, err})
+	} else if err != nil {
 		return refuse(bundle.RefusedBundle, "%w", err)
 	}
 	edited := is.thing != o.Now && is.thing != want.thing
@@ -229,7 +258,7 @@ func (w *work) planDirs() error {
 		}
 		missing, err := w.m.missing(p.Path, w.way[p.Path])
 		if err != nil {
-			return refuse(bundle.RefusedBundle, "%w", err)
+			return w.bar(p.Path, err)
 		}
 		for _, d := range missing {
 			dirs[d] = true

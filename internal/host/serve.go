@@ -319,11 +319,17 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	m := s.m.counting(&res.Fsyncs)
 	if o.Mode == bundle.ModeKeys {
 		o.Manifest, o.Digest, w.next = now.Manifest, now.Digest, now.Owned
-	} else if err := w.planUnits(ctx); err == nil {
-		res.Drifted = w.units.drifted
+	} else {
+		o.Manifest, o.Digest = w.offer.Manifest, w.digest()
+		if err := w.planUnits(ctx); err == nil {
+			res.Drifted = w.units.drifted
+		}
 	}
 	if res.Started, err = m.healKeyUnits(ctx, o.Manifest.Units, w.units.drifted); err != nil {
 		res.Warnings = append(res.Warnings, err.Error())
+	}
+	if len(w.held) > 0 {
+		res.Outcome, res.Error = bundle.OutcomeFailed, w.heldError().Error()
 	}
 	next, err := m.rewrite(o, w, now)
 	if err != nil {

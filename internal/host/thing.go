@@ -59,6 +59,7 @@ type sight struct {
 	thing
 	// Shared says that somebody but root could have put it there.
 	Shared bool
+	by     string // whom it belongs to, for people; "" for nothing
 }
 
 // back is what may be put back of a sight later: setuid only where nobody but root could have
@@ -116,31 +117,37 @@ func (l *looker) look(p string, known ...int64) (sight, error) {
 	if err != nil {
 		return sight{}, err
 	}
-	t, err := l.lookAt(dir, path.Base(p), known)
+	t, by, err := l.lookAt(dir, path.Base(p), known)
+	if err != nil && dir.Shared && l.ctx.Err() == nil {
+		err = &barredError{p, by, err}
+	}
 	if err != nil {
 		return sight{}, fmt.Errorf("read %s: %w", p, err)
 	}
-	return sight{t, dir.Shared}, nil
+	return sight{t, dir.Shared, by}, nil
 }
 
 // lookAt looks at name in a folder. Whatever it says of it comes from one descriptor: by the next
 // call the name may mean something else.
-func (l *looker) lookAt(dir *folder, name string, known []int64) (thing, error) {
+func (l *looker) lookAt(dir *folder, name string, known []int64) (t thing, by string, err error) {
 	is, st, err := openAt(dir, name, unix.O_PATH)
 	if err == unix.ENOENT {
-		return thing{}, nil
+		return thing{}, "", nil
 	}
 	if err != nil {
-		return thing{}, err
+		return thing{}, "", err
 	}
 	defer is.Close()
+	by = l.m.ownerName(is, &st)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		return l.lookAtLink(is, &st)
+		t, err = l.lookAtLink(is, &st)
 	case unix.S_IFREG:
-		return l.lookAtFile(dir, name, known)
+		t, err = l.lookAtFile(dir, name, known)
+	default:
+		t.Kind = foreign
 	}
-	return thing{Kind: foreign}, nil
+	return t, by, err
 }
 
 func (l *looker) lookAtLink(is *os.File, st *unix.Stat_t) (thing, error) {

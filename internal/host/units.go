@@ -59,8 +59,10 @@ func (m *Machine) glance(ctx context.Context, names []string) (map[string]UnitSt
 func (w *work) planUnits(ctx context.Context) error {
 	old, new := unitsByName(w.old.Manifest.Units), unitsByName(w.offer.Manifest.Units)
 	var names []string
-	for n := range old {
-		names = append(names, n)
+	for n, u := range old {
+		if !w.holds(u.Service) {
+			names = append(names, n)
+		}
 	}
 	for n := range new {
 		if _, ok := old[n]; !ok {

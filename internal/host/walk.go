@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -101,10 +102,25 @@ func (w *walker) walk(p string, create bool) error {
 		}
 		if err != nil {
 			w.rest = append([]string{name}, rest...)
-			return err
+			return w.barred(name, err)
 		}
 	}
 	return nil
+}
+
+// barred is err, and whose fault it is where the folder that w stands in is not root's alone. What
+// is missing is nobody's fault.
+func (w *walker) barred(name string, err error) error {
+	if !w.shared || errors.Is(err, fs.ErrNotExist) || err == unix.ENOTDIR {
+		return err
+	}
+	here := w.folders[len(w.folders)-1]
+	f, st, open := openAt(&folder{File: here}, name, unix.O_PATH)
+	if open != nil {
+		return err
+	}
+	defer f.Close()
+	return &barredError{"/" + path.Join(append(slices.Clone(w.names), name)...), w.m.ownerName(f, &st), err}
 }
 
 // up closes all but the first n folders; the root stays.

@@ -1,0 +1,122 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// A service's user may bar the way to what bellhop puts into his folders: by a link, a pipe, a
+// file without end. That fails his service and no other. Such a service is held: what the host
+// has of it stays as it is, whatever the offer wants of it, and the rest of the offer goes on. The
+// record then holds the manifest that came of it, and a digest that no bundle has.
+
+// A barredError says that somebody but root keeps a path from being reached.
+type barredError struct {
+	path string
+	by   string // whom what bars it belongs to
+	err  error
+}
+
+func (e *barredError) Error() string {
+	return fmt.Sprintf("%s is barred by something of user %s: %v", e.path, e.by, e.err)
+}
+
+func (e *barredError) Unwrap() error { return e.err }
+
+// ownerName names who owns what is open, by id where the name can't be had.
+func (m *Machine) ownerName(f *os.File, st *unix.Stat_t) string {
+	if m.Accounts != nil {
+		if user, _, err := m.Accounts.Owner(f, st); err == nil {
+			return user
+		}
+	}
+	return fmt.Sprint(st.Uid)
+}
+
+// A heldService is one that is not applied, and why.
+type heldService struct {
+	service string
+	why     error
+}
+
+func (h heldService) String() string {
+	return fmt.Sprintf("service %s is left as it is: %v", h.service, h.why)
+}
+
+// bar makes err the fault of the service that p belongs to, where somebody but root is to blame.
+// Any other error refuses the host.
+func (w *work) bar(p string, err error) error {
+	var barred *barredError
+	service := w.wanted[p].service
+	if service == "" || !errors.As(err, &barred) {
+		return refuse(bundle.RefusedBundle, "%w", err)
+	}
+	return &heldError{heldService{service, err}}
+}
+
+// A heldError asks for a plan without a service.
+type heldError struct{ heldService }
+
+func (e *heldError) Error() string { return e.String() }
+
+func (e *heldError) Unwrap() error { return e.why }
+
+func (w *work) holds(service string) bool {
+	return service != "" && slices.ContainsFunc(w.held, func(h heldService) bool { return h.service == service })
+}
+
+// heldError tells of all services that are held.
+func (w *work) heldError() error {
+	var lines []string
+	for _, h := range w.held {
+		lines = append(lines, h.String())
+	}
+	return fmt.Errorf("%s; the other services were brought. Move that away on the host, then bellhop deploy --retry", strings.Join(lines, "; "))
+}
+
+// digest is what the record says of the bundle: that of the offer only when all of it was done.
+func (w *work) digest() string {
+	switch {
+	case len(w.held) == 0:
+		return w.offer.Digest
+	case w.old.exists && reflect.DeepEqual(w.offer.Manifest, w.old.Manifest):
+		return w.old.Digest
+	}
+	return bundle.HeldDigest(w.offer.Digest)
+}
+
+// holding is the manifest new, with what old has of the services that are held.
+func (w *work) holding(new, old bundle.Manifest) bundle.Manifest {
+	m := new
+	m.Files = mixed(w, new.Files, old.Files, func(f bundle.File) string { return f.Service })
+	m.Links = mixed(w, new.Links, old.Links, func(l bundle.Link) string { return l.Service })
+	m.Keys = mixed(w, new.Keys, old.Keys, func(k bundle.Key) string { return k.Service })
+	m.Packages = mixed(w, new.Packages, old.Packages, func(p bundle.Package) string { return p.Service })
+	m.Users = mixed(w, new.Users, old.Users, func(u bundle.User) string { return u.Service })
+	m.Units = mixed(w, new.Units, old.Units, func(u bundle.Unit) string { return u.Service })
+	m.Needs = mixed(w, new.Needs, old.Needs, func(n bundle.Need) string { return n.Service })
+	m.Sort()
+	return m
+}
+
+func mixed[T any](w *work, new, old []T, serviceOf func(T) string) (all []T) {
+	for _, v := range new {
+		if !w.holds(serviceOf(v)) {
+			all = append(all, v)
+		}
+	}
+	for _, v := range old {
+		if w.holds(serviceOf(v)) {
+			all = append(all, v)
+		}
+	}
+	return all
+}

@@ -1,0 +1,127 @@
+package host_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+)
+
+// of makes everything that l holds so far one service's.
+func (l *load) of(service string) *load {
+	for i := range l.Files {
+		if l.Files[i].Service == "bot" {
+			l.Files[i].Service = service
+		}
+	}
+	for i := range l.Keys {
+		if l.Keys[i].Service == "bot" {
+			l.Keys[i].Service = service
+		}
+	}
+	for i := range l.Units {
+		if l.Units[i].Service == "bot" {
+			l.Units[i].Service = service
+		}
+	}
+	return l
+}
+
+// twoServices are web, and bot, which has a file in its user's folder.
+func twoServices(web, bot string) *load {
+	l := newLoad().service("web.service", "[Service]\nExecStart=/web\n[Install]\nWantedBy=multi-user.target\n", "file:/etc/web.conf", "key:web").
+		file("/etc/web.conf", web).key("web", web).of("web")
+	return l.service("bot.service", "[Service]\nExecStart=/bot\n#"+bot+"\n[Install]\nWantedBy=multi-user.target\n", "file:/srv/bot/conf/x.conf", "key:bot").
+		file("/srv/bot/conf/x.conf", bot).file("/etc/bot.conf", bot).key("bot", bot)
+}
+
+// A path that a service's user bars fails his service: what the host has of it stays as it is, to
+// the last file, and the others are brought.
+func TestBarredPathFailsItsServiceAlone(t *testing.T) {
+	for name, bar := range map[string]func(b *box){
+		"a link in the folder's place": func(b *box) {
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.Symlink("/etc", b.path("/srv/bot/conf"))
+		},
+		"a pipe in the file's place": func(b *box) {
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.Mkdir(b.path("/srv/bot/conf"), 0o755)
+			unix.Mkfifo(b.path("/srv/bot/conf/x.conf"), 0o666)
+		},
+		"a folder in the file's place": func(b *box) {
+			os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+			os.MkdirAll(b.path("/srv/bot/conf/x.conf/deep"), 0o755)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := sharedBox(t)
+			first := b.deploy(twoServices("one", "one"), bundle.OutcomeDone)
+			bar(b)
+			b.jobs = nil
+			l := twoServices("two", "two").file("/etc/bot.new", "new")
+			o := l.offer()
+			got := b.deployOffer(o, l, bundle.OutcomeFailed)
+			if !strings.Contains(got.res.Error, "service bot is left as it is") || !strings.Contains(got.res.Error, "/srv/bot/conf") || !strings.Contains(got.res.Error, "user ") {
+				t.Errorf("error %q, want it to name service, path and user", got.res.Error)
+			}
+			for p, want := range map[string]string{"/etc/web.conf": "two", "/run/keys/web": "two", "/etc/bot.conf": "one", "/run/keys/bot": "one", "/srv/bot/aside/x.conf": "one"} {
+				if got := b.read(p); got != want {
+					t.Errorf("%s = %q, want %q", p, got, want)
+				}
+			}
+			if _, err := os.Stat(b.path("/etc/bot.new")); err == nil {
+				t.Error("a new file of the service that is held was put there")
+			}
+			wantList(t, "jobs", b.jobs, "restart web.service")
+			rec := got.res.Record
+			if rec == nil || rec.Digest == o.Digest || rec.Digest != bundle.HeldDigest(o.Digest) || rec.Generation != first.res.Record.Generation+1 {
+				t.Errorf("record %+v, want another generation that claims no bundle", rec)
+			}
+
+			// Again: nothing is left to do but what is barred.
+			b.jobs = nil
+			o = l.offer()
+			got = b.deployOffer(o, l, bundle.OutcomeFailed)
+			if rec := got.res.Record; rec.Digest == o.Digest || len(b.jobs) != 0 {
+				t.Errorf("record %+v, jobs %q; want it as it was", rec, b.jobs)
+			}
+
+			os.RemoveAll(b.path("/srv/bot/conf"))
+			os.Rename(b.path("/srv/bot/aside"), b.path("/srv/bot/conf"))
+			o = l.offer()
+			got = b.deployOffer(o, l, bundle.OutcomeDone)
+			if b.read("/srv/bot/conf/x.conf") != "two" || b.read("/run/keys/bot") != "two" || b.read("/etc/bot.new") != "new" || got.res.Record.Digest != o.Digest {
+				t.Errorf("after it was moved away: %q, %q, record %+v", b.read("/srv/bot/conf/x.conf"), b.read("/run/keys/bot"), got.res.Record)
+			}
+		})
+	}
+}
+
+// A service that is new and barred is not there at all.
+func TestBarredNewService(t *testing.T) {
+	b := sharedBox(t)
+	os.RemoveAll(b.path("/srv/bot/conf"))
+	os.Symlink("/etc", b.path("/srv/bot/conf"))
+	b.deploy(twoServices("one", "one"), bundle.OutcomeFailed)
+	if b.read("/etc/web.conf") != "one" || !b.active["web.service"] {
+		t.Error("the other service was not brought")
+	}
+	for _, p := range []string{"/etc/bot.conf", "/run/keys/bot", bundle.UnitDir + "/bot.service", "/etc/x.conf"} {
+		if _, err := os.Lstat(b.path(p)); err == nil {
+			t.Errorf("%s is there", p)
+		}
+	}
+	if res := b.ask(bundle.Ask{Verb: bundle.AskUndo}); res.Outcome != bundle.OutcomeDone {
+		t.Errorf("undo = %+v", res)
+	}
+}
+
+// What is barred in a folder of root's alone is nobody's fault but the admin's: the host is refused.
+func TestBarredByRootRefusesTheHost(t *testing.T) {
+	b := newBox(t)
+	os.MkdirAll(b.path("/etc/bot.conf"), 0o755)
+	b.deploy(twoServices("one", "one"), bundle.OutcomeRefused)
+}
