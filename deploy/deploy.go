@@ -45,6 +45,9 @@ type Deployer struct {
 	Head func(ctx context.Context) (string, error)
 	// At returns an older commit. Nil: keys and texts of older generations can't be had.
 	At func(ctx context.Context, commit string) (Snapshot, error)
+	// Since returns the messages of the commits that head holds and last does not. Nil: only
+	// the newest commit's message is known.
+	Since func(ctx context.Context, last, head string) ([]string, error)
 	// Keep is told the commits that kept generations came from. Nil: nobody is told.
 	Keep func(commits []string) error
 	// Loader reads trees. Its Arch is set by the deployer when it is nil.

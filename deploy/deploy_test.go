@@ -3,6 +3,8 @@ package deploy_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -14,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -257,6 +260,32 @@ func TestPruneGuard(t *testing.T) {
 	}
 	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
 	w.wantState("a", history.Current, w.commits[2].Commit)
+}
+
+// What allows a prune may stand in any commit that came since the last deploy, and is used up
+// by that deploy.
+func TestPruneAllowedByAnEarlierCommit(t *testing.T) {
+	w := newWorld(t, "a")
+	since := map[string][]string{}
+	w.d.Since = func(_ context.Context, last, head string) ([]string, error) { return since[last+head], nil }
+	w.service("db", nil)
+	w.service("mail", nil)
+	w.enable("a", "web", "db", "mail")
+	w.push("first", history.RunDone)
+	first := w.commits[0].Commit
+
+	w.enable("a", "web")
+	w.push("oops", history.RunRefused)
+	w.files["README.md"] = "more"
+	later := w.commit("later")
+	since[first+later] = []string{"later", "on purpose\n\nBellhop-Allow: prune a"}
+	w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	w.wantState("a", history.Current, later)
+
+	w.enable("a", "web", "db", "mail")
+	w.push("again", history.RunDone)
+	w.enable("a", "web")
+	w.push("oops again", history.RunRefused)
 }
 
 func TestWholeCommitRefused(t *testing.T) {
@@ -525,6 +554,45 @@ func TestHostBecomesAnotherMachine(t *testing.T) {
 	w.wantState("a", history.Current, *r.Commit)
 }
 
+// planDigest is the digest of the plan of TestPlanText: a golden one, since whoever compares two
+// plans may have made them with two releases.
+var planDigest = func() string {
+	file := sha256.Sum256([]byte("hello\nworld\n"))
+	blob := sha1.Sum([]byte("blob 5\x00other"))
+	sum := sha256.Sum256(fmt.Appendf(nil, "a change file /etc/web.conf %x\nb change key key0 %x\n", file, blob))
+	return hex.EncodeToString(sum[:])
+}()
+
+// A plan of another tree is held against what is deployed, and leaves nothing behind; a plan of
+// the head has the same digest as one of the commit that it is.
+func TestPlanOf(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	keyed(w, "b", 1, 3)
+	w.push("first", history.RunDone)
+	w.files["services/web/files/etc/web.conf"] = "hello\nworld\n"
+	w.files["secrets/key0.age"] = "other"
+	w.commit("second")
+	p, err := w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[1])
+	w.must(err)
+	if p.Digest() != planDigest || !p.HasChanges() {
+		t.Errorf("PlanOf(second) = %s, %s, want digest %s", p.Digest(), p.Sentence(), planDigest)
+	}
+	if p, err = w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[0]); err != nil || p.HasChanges() {
+		t.Errorf("PlanOf(first) = %s, %v, want no change", p.Sentence(), err)
+	}
+	bare := deploy.Snapshot{Tree: fstest.MapFS{"bellhop.yaml": {Data: []byte("network: lab\nwrong: 1\n")}}}
+	if _, err := w.d.PlanOf(t.Context(), deploy.Request{}, bare); err == nil || !strings.Contains(err.Error(), "bellhop.yaml:2") {
+		t.Errorf("PlanOf(a tree that is wrong) = %v, want its problem", err)
+	}
+	if p, err = w.d.Plan(t.Context(), deploy.Request{}); err != nil || p.Digest() != planDigest {
+		t.Errorf("Plan after all that = %s, %v", p.Sentence(), err)
+	}
+	if n := w.sessions("a"); n != 1 {
+		t.Errorf("%d sessions with a, want the first push's", n)
+	}
+	w.run(deploy.Request{Cause: "push"}, history.RunDone)
+}
+
 func TestPlanText(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	keyed(w, "b", 1, 3)
@@ -550,6 +618,7 @@ b
   ~ key key0: changed
   restart vault.service
 
+plan ` + planDigest + `
 2 of 2 hosts change, 2 units restart
 `
 	if diff := cmp.Diff(want, b.String()); diff != "" {
@@ -557,7 +626,7 @@ b
 	}
 	j, err := json.Marshal(p.JSON())
 	w.must(err)
-	if want := `{"v":1,"commit":"` + w.commits[1].Commit + `","hosts":[{"name":"a","changes":[{"action":"change","kind":"file","name":"/etc/web.conf"}],"units":{"start":[],"stop":[],"restart":["web.service"],"reload":[]}},{"name":"b","changes":[{"action":"change","kind":"key","name":"key0"}],"units":{"start":[],"stop":[],"restart":["vault.service"],"reload":[]}}]}`; string(j) != want {
+	if want := `{"v":1,"commit":"` + w.commits[1].Commit + `","digest":"` + planDigest + `","hosts":[{"name":"a","changes":[{"action":"change","kind":"file","name":"/etc/web.conf"}],"units":{"start":[],"stop":[],"restart":["web.service"],"reload":[]}},{"name":"b","changes":[{"action":"change","kind":"key","name":"key0"}],"units":{"start":[],"stop":[],"restart":["vault.service"],"reload":[]}}]}`; string(j) != want {
 		t.Errorf("plan as JSON:\n got %s\nwant %s", j, want)
 	}
 	if w.sessions("a") != before {

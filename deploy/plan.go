@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/gitsync"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -147,11 +148,10 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 	if err != nil {
 		return nil, err
 	}
-	allow := consents(snap.Message)
 	for _, name := range d.candidates(f, r.req, chosen) {
 		hp := d.decide(p, d.plans[name], failures)
 		if hp.Push {
-			if err := d.detail(ctx, p, hp, r.req.AllowPrune || allows(allow, name)); err != nil {
+			if err := d.detail(ctx, p, hp); err != nil {
 				return nil, err
 			}
 		}
@@ -265,15 +265,20 @@ func waiting(last history.Host) string {
 }
 
 // detail finds what a push will change, and refuses one that would take too much away.
-func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan, allowed bool) error {
+func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
 	old, digest, err := d.lastManifest(ctx, hp)
 	if err != nil {
 		return err
 	}
-	hp.old, hp.from, hp.prune = old, digest, allowed
+	hp.old, hp.from, hp.prune = old, digest, p.req.AllowPrune || allows(consents(p.Snapshot.Message), hp.Name)
 	c := p.changes.of(digest, old, hp.bundle)
 	hp.Changes, hp.Units = c.changes, c.units
-	if c.guard != "" && !allowed {
+	if c.guard == "" || hp.prune {
+		return nil
+	}
+	last := hp.last
+	last.Name = hp.Name
+	if hp.prune = d.consented(ctx, p.Snapshot, last); !hp.prune {
 		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)
 	}
 	return nil
@@ -338,17 +343,30 @@ func services(m bundle.Manifest) map[string]bool {
 // globs of them.
 func consents(message string) []string {
 	var hosts []string
-	for _, line := range strings.Split(message, "\n") {
-		key, value, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if !ok || !strings.EqualFold(key, "Bellhop-Allow") {
-			continue
-		}
+	for _, value := range gitsync.Trailers(message, "Bellhop-Allow") {
 		words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
 		if len(words) > 1 && words[0] == "prune" {
 			hosts = append(hosts, words[1:]...)
 		}
 	}
 	return hosts
+}
+
+// consented says whether a commit since the one that a host last satisfied allows it to be
+// pruned. Nobody has to repeat in the newest commit what an earlier one of the same push said.
+func (d *Deployer) consented(ctx context.Context, snap Snapshot, last history.Host) bool {
+	if allows(consents(snap.Message), last.Name) {
+		return true
+	}
+	if d.Since == nil || last.Commit == "" || snap.Commit == "" {
+		return false
+	}
+	messages, err := d.Since(ctx, last.Commit, snap.Commit)
+	if err != nil { // a history that was rewritten, say: the newest commit alone speaks
+		d.log().Warn("commits since the last deploy can't be read", "host", last.Name, "err", err)
+		return false
+	}
+	return slices.ContainsFunc(messages, func(m string) bool { return allows(consents(m), last.Name) })
 }
 
 func allows(patterns []string, host string) bool {
@@ -491,7 +509,8 @@ func isAre(n int) string {
 // PlanJSON is a plan as --json prints it; its shape is a contract.
 type PlanJSON struct {
 	V      int            `json:"v"`
-	Commit string         `json:"commit"`
+	Commit *string        `json:"commit"` // null for a tree that is no commit
+	Digest string         `json:"digest"` // see Plan.Digest
 	Hosts  []HostPlanJSON `json:"hosts"`
 }
 
@@ -504,7 +523,10 @@ type HostPlanJSON struct {
 
 // JSON is p as --json prints it: every chosen host, by name.
 func (p *Plan) JSON() PlanJSON {
-	j := PlanJSON{V: history.Version, Commit: p.Snapshot.Commit, Hosts: []HostPlanJSON{}}
+	j := PlanJSON{V: history.Version, Digest: p.Digest(), Hosts: []HostPlanJSON{}}
+	if p.Snapshot.Commit != "" {
+		j.Commit = &p.Snapshot.Commit
+	}
 	plans := map[string]*HostPlan{}
 	for _, h := range p.Hosts {
 		plans[h.Name] = h

@@ -16,7 +16,7 @@ import (
 )
 
 // WritePlan writes p for people: each host with its changes, files as a unified diff, keys
-// as a word, and one sentence at the end. Old texts come from the commit of the generation
+// as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of the generation
 // that stands; where they can't be had, sizes and digests are told instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 	old := d.oldTexts(ctx)
@@ -32,7 +32,7 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 	for _, name := range p.Gone {
 		fmt.Fprintf(w, "%s: left the repo, and is left as it stands\n\n", name)
 	}
-	_, err := fmt.Fprintln(w, p.Sentence())
+	_, err := fmt.Fprintf(w, "plan %s\n%s\n", p.Digest(), p.Sentence())
 	return err
 }
 

@@ -88,16 +88,13 @@ type Snapshot struct {
 	Moved     string // where a redirect led to; "" when the repo is where it was asked for
 }
 
-// Trailers returns the values of a trailer in the last paragraph of the message, in order:
-// "Bellhop-Allow: prune web1" is the trailer Bellhop-Allow with the value "prune web1".
-func (s Snapshot) Trailers(key string) []string {
-	paragraphs := strings.Split(strings.TrimSpace(s.Message), "\n\n")
-	if len(paragraphs) < 2 {
-		return nil
-	}
+// Trailers returns the values of a trailer of a commit message, in order: "Bellhop-Allow: prune
+// web1" is the trailer Bellhop-Allow with the value "prune web1". It stands on a line of its own,
+// anywhere in the message: what a forge makes of several commits has its own last paragraph.
+func Trailers(message, key string) []string {
 	var values []string
-	for line := range strings.SplitSeq(paragraphs[len(paragraphs)-1], "\n") {
-		k, v, ok := strings.Cut(line, ":")
+	for line := range strings.Lines(message) {
+		k, v, ok := strings.Cut(strings.TrimSpace(line), ":")
 		if ok && strings.EqualFold(k, key) {
 			values = append(values, strings.TrimSpace(v))
 		}

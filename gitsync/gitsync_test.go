@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,7 +69,7 @@ func TestTree(t *testing.T) {
 	if s.Commit != head || s.Author != "Cadey Ratio" || s.Email != "cadey@example.com" || s.Subject != "bot: arrive" || s.Parent != "" || s.Rewritten {
 		t.Errorf("Sync() = %+v, want commit %s by Cadey", s, head)
 	}
-	if got := s.Trailers("bellhop-allow"); len(got) != 1 || got[0] != "prune web1" {
+	if got := gitsync.Trailers(s.Message, "bellhop-allow"); len(got) != 1 || got[0] != "prune web1" {
 		t.Errorf("Trailers = %q, want [prune web1]", got)
 	}
 	tree := s.Tree.(*gitsync.Tree)
@@ -125,6 +126,36 @@ func TestTree(t *testing.T) {
 	}
 	if _, err := sync2(open(t, gitsync.Config{URL: rem.URL(), Path: "nowhere"})); err == nil || !strings.Contains(err.Error(), "--path") {
 		t.Errorf("Sync with a missing --path: %v, want a hint", err)
+	}
+}
+
+// The messages since a commit are those of every commit that came in, by a merge too.
+func TestMessagesSince(t *testing.T) {
+	dir := shell(t, `git init -q -b main r; cd r; commit one; git checkout -q -b side; commit side-1; commit side-2; git checkout -q main; git commit -q --allow-empty -m two
+		git merge -q --no-ff -m merge side; commit three`)
+	repo := filepath.Join(dir, "r")
+	r := open(t, gitsync.Config{URL: repo})
+	head := sync1(t, r).Commit
+	for last, want := range map[string]string{
+		"main":                   "",
+		"main~1":                 "three",
+		"main~2":                 "merge side-1 side-2 three", // two, and what the merge brought
+		"side":                   "merge three two",
+		"main~3":                 "merge side-1 side-2 three two",
+		strings.Repeat("ab", 20): "three", // a commit that is gone
+	} {
+		id := last
+		if len(last) < 40 {
+			id = revParse(t, repo, last)
+		}
+		got, err := r.Since(t.Context(), id, head)
+		for i := range got {
+			got[i] = strings.TrimSpace(got[i])
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != want || err != nil {
+			t.Errorf("Since(%s) = %q, %v, want %q", last, got, err, want)
+		}
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
+
+	"bellhop/internal/plain"
 )
 
 // maxHistory is how many commits a walk through history looks at.
@@ -96,6 +98,58 @@ func (r *Repo) holds(ctx context.Context, head, old plumbing.Hash) (found bool, 
 		err = fmt.Errorf("%w: %s is not among its newest %d commits", err, old.String()[:10], maxHistory)
 	}
 	return found, err
+}
+
+// maxSince is how many commits are asked for their message.
+const maxSince = 10_000
+
+// Since returns the messages of the commits that head holds and last does not, the newest
+// 10,000 at most. If last is gone it is head's message alone. What is too large to read has none.
+func (r *Repo) Since(ctx context.Context, last, head string) ([]string, error) {
+	r.work.Lock()
+	defer r.work.Unlock()
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	old := map[plumbing.Hash]bool{}
+	err := r.ancestors(ctx, plumbing.NewHash(last), maxHistory, func(h plumbing.Hash) bool { old[h] = true; return true })
+	if errors.Is(err, plumbing.ErrObjectNotFound) {
+		c, err := r.commit(plumbing.NewHash(head))
+		if err != nil {
+			return nil, err
+		}
+		return []string{plain.Text(c.Message, maxMessage)}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r.messages(ctx, plumbing.NewHash(head), old)
+}
+
+// messages reads those of a commit and its ancestors, but for old ones.
+func (r *Repo) messages(ctx context.Context, head plumbing.Hash, old map[plumbing.Hash]bool) ([]string, error) {
+	var all []string
+	seen := map[plumbing.Hash]bool{}
+	for queue := []plumbing.Hash{head}; len(queue) > 0 && len(seen) < maxSince; queue = queue[1:] {
+		h := queue[0]
+		if seen[h] || old[h] {
+			continue
+		}
+		seen[h] = true
+		if c, err := r.commit(h); err == nil {
+			all = append(all, plain.Text(c.Message, maxMessage))
+		}
+		var parents []plumbing.Hash
+		err := r.read(func(s *store) (err error) {
+			_, parents, err = s.links(ctx, h)
+			return err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("history of %s: %w", head.String()[:10], err)
+		}
+		queue = append(queue, parents...)
+	}
+	return all, nil
 }
 
 // haves lists commits to offer to the remote: from each start its newest ancestors.

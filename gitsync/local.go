@@ -202,8 +202,21 @@ func (c *localConn) refs() refs    { return c.all }
 func (c *localConn) moved() string { return "" }
 func (c *localConn) close()        {}
 
+// open opens the repository's objects. Temporary files are made in temp.
+func (c *localConn) open(temp string) *store {
+	return &store{objects.Open(filepath.Join(c.dir, "objects"), temp), c.dir, readShallow(c.dir)}
+}
+
+// peel is the commit of an id that may be a tag object's.
+func (c *localConn) peel(ctx context.Context, id plumbing.Hash) plumbing.Hash {
+	s := c.open(os.TempDir())
+	defer s.close()
+	id, _ = peel(ctx, s, id)
+	return id
+}
+
 func (c *localConn) fetch(ctx context.Context, dir string, want plumbing.Hash, _ []plumbing.Hash) error {
-	src := &store{objects.Open(filepath.Join(c.dir, "objects"), filepath.Join(dir, "objects", "pack")), c.dir, readShallow(c.dir)}
+	src := c.open(filepath.Join(dir, "objects", "pack"))
 	defer src.close()
 
 	if commit, ok := peel(ctx, src, want); ok {

@@ -138,6 +138,38 @@ func TestRemotesThatCannotWork(t *testing.T) {
 	}
 }
 
+// A branch, a tag or a commit is read without moving what the branch was seen at.
+func TestRef(t *testing.T) {
+	dir := shell(t, `git init -q -b main r; cd r; commit one; git checkout -q -b feature/x; commit two; git tag light; git tag -a -m x heavy; git tag -a -m y twice heavy
+		git checkout -q main; git checkout -q --detach; commit three; git tag aside; git checkout -q main; git branch both light; git tag both main; git config uploadpack.allowAnySHA1InWant true`)
+	repo := filepath.Join(dir, "r")
+	for _, url := range []string{repo, over(t, repo)} {
+		r := open(t, gitsync.Config{URL: url})
+		head := sync1(t, r)
+		for ref, want := range map[string]string{
+			"feature/x": "feature/x", "refs/heads/feature/x": "feature/x", "light": "feature/x", "heavy": "feature/x", "twice": "feature/x",
+			"aside": "aside", "refs/tags/aside": "aside", "main": "main", "both": "refs/heads/both", "refs/tags/both": "main",
+			revParse(t, repo, "main"): "main", revParse(t, repo, "main")[:8]: "main", revParse(t, repo, "aside"): "aside",
+		} {
+			s, err := r.Ref(t.Context(), ref)
+			if err != nil || s.Commit != revParse(t, repo, want+"^{commit}") || s.Rewritten {
+				t.Errorf("%s: Ref(%s) = %s, %v, want that of %s", url, ref, s.Commit, err, want)
+			}
+		}
+		for _, ref := range []string{"nothing", "", "-x", "../x", "refs/heads/nothing", "refs/tags/main", strings.Repeat("ab", 20), "abababab", "HEAD~1", "a b", "refs/heads/", "\x1b[2J"} {
+			if s, err := r.Ref(t.Context(), ref); err == nil || strings.ContainsAny(err.Error(), "\x1b\n") {
+				t.Errorf("%s: Ref(%q) = %s, %v, want an error", url, ref, s.Commit, err)
+			}
+		}
+		if r.Last() != head.Commit {
+			t.Errorf("%s: Ref moved the branch to %s", url, r.Last())
+		}
+		if s := sync1(t, r); s.Rewritten || s.Commit != head.Commit {
+			t.Errorf("%s: the next Sync = %s rewritten=%v", url, s.Commit, s.Rewritten)
+		}
+	}
+}
+
 // An address below a home is asked for as git asks.
 func TestSSHPaths(t *testing.T) {
 	rem := remote(t)

@@ -58,7 +58,11 @@ func (e *Error) Error() string { return e.Message }
 // ExitCode is the exit code that goes with the error.
 func (e *Error) ExitCode() int { return e.Exit }
 
-type verb func(ctx context.Context, who Caller, in []byte, emit func(any)) (any, error)
+// A verb is one thing that the socket does.
+type verb struct {
+	most int64 // bytes that a request may have
+	do   func(ctx context.Context, who Caller, in []byte, emit func(any)) (any, error)
+}
 
 type verbs struct {
 	mu  sync.Mutex
@@ -73,7 +77,7 @@ func (v *verbs) init() { v.all = map[string]verb{} }
 func Handle[In, Out any](s *Server, name string, f func(ctx context.Context, who Caller, in In, emit func(event any)) (Out, error)) {
 	s.verbs.mu.Lock()
 	defer s.verbs.mu.Unlock()
-	s.verbs.all[name] = func(ctx context.Context, who Caller, body []byte, emit func(any)) (any, error) {
+	s.verbs.all[name] = verb{most: MaxBody, do: func(ctx context.Context, who Caller, body []byte, emit func(any)) (any, error) {
 		var in In
 		if len(body) > 0 {
 			if err := json.Unmarshal(body, &in); err != nil {
@@ -81,7 +85,25 @@ func Handle[In, Out any](s *Server, name string, f func(ctx context.Context, who
 			}
 		}
 		return f(ctx, who, in, emit)
-	}
+	}}
+}
+
+// HandleLarge is Handle for a verb whose request is followed by bytes, most of them together. See
+// CallLarge.
+func HandleLarge[In, Out any](s *Server, name string, most int64, f func(ctx context.Context, who Caller, in In, rest []byte, emit func(event any)) (Out, error)) {
+	s.verbs.mu.Lock()
+	defer s.verbs.mu.Unlock()
+	s.verbs.all[name] = verb{most: most + MaxBody, do: func(ctx context.Context, who Caller, body []byte, emit func(any)) (any, error) {
+		var in In
+		head, rest, ok := bytes.Cut(body, []byte("\n"))
+		if !ok {
+			return nil, fmt.Errorf("%s: read request: no line", name)
+		}
+		if err := json.Unmarshal(head, &in); err != nil {
+			return nil, fmt.Errorf("%s: read request: %w", name, err)
+		}
+		return f(ctx, who, in, rest, emit)
+	}}
 }
 
 // A RingRequest rings the bell.
@@ -133,7 +155,7 @@ func (s *Server) socketHandler(only []string) http.Handler {
 		switch {
 		case !known:
 			refuse(w, http.StatusForbidden)
-		case !ok || v == nil || r.Method != http.MethodPost:
+		case !ok || v.do == nil || r.Method != http.MethodPost:
 			refuse(w, http.StatusNotFound)
 		case only != nil && !slices.Contains(only, name):
 			refuse(w, http.StatusForbidden)
@@ -153,7 +175,7 @@ type line struct {
 
 // callVerb reads a request and answers it. A ring is shorter than a request that does more.
 func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Caller, ring bool) {
-	limit := int64(MaxBody)
+	limit := v.most
 	if ring {
 		limit = maxRingBody
 	}
@@ -184,7 +206,7 @@ func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Ca
 	}
 	// An emit that comes late must not touch a connection that is no longer ours.
 	defer func() { mu.Lock(); ended = true; mu.Unlock() }()
-	out, err := v(r.Context(), who, body, func(event any) { write(line{Event: event}) })
+	out, err := v.do(r.Context(), who, body, func(event any) { write(line{Event: event}) })
 	if err != nil {
 		l := line{Error: err.Error(), Exit: 1}
 		var coded interface{ ExitCode() int }
@@ -365,7 +387,20 @@ func Call[Out any](ctx context.Context, c *Client, name string, in any, event fu
 	if err != nil {
 		return out, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bellhop/v1/"+name, bytes.NewReader(body))
+	return call[Out](ctx, c, name, bytes.NewReader(body), event)
+}
+
+// CallLarge is Call for a verb of HandleLarge: rest follows the request.
+func CallLarge[Out any](ctx context.Context, c *Client, name string, in any, rest io.Reader, event func(json.RawMessage)) (out Out, err error) {
+	head, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	return call[Out](ctx, c, name, io.MultiReader(bytes.NewReader(append(head, '\n')), rest), event)
+}
+
+func call[Out any](ctx context.Context, c *Client, name string, body io.Reader, event func(json.RawMessage)) (out Out, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bellhop/v1/"+name, body)
 	if err != nil {
 		return out, err
 	}

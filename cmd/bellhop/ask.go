@@ -17,6 +17,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/child"
 	"bellhop/internal/history"
+	"bellhop/internal/worktree"
 	"bellhop/server"
 )
 
@@ -64,7 +65,11 @@ func (s *serving) verbs() {
 		return s.follow(ctx, s.bell.Do(in), emit)
 	})
 	server.Handle(s.server, "plan", func(ctx context.Context, _ server.Caller, in deploy.Request, _ func(any)) (planAnswer, error) {
-		a, err := makePlan(ctx, h.deployer, in)
+		a, err := h.makePlan(ctx, planRequest{Request: in}, nil)
+		return a, overSocket(err)
+	})
+	server.HandleLarge(s.server, "plan-of", worktree.MaxStream, func(ctx context.Context, _ server.Caller, in planRequest, tree []byte, _ func(any)) (planAnswer, error) {
+		a, err := h.makePlan(ctx, in, tree)
 		return a, overSocket(err)
 	})
 	server.Handle(s.server, "status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) (history.Status, error) {

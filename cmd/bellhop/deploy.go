@@ -50,7 +50,7 @@ var errUnwatched = hint(errors.New("no longer watching: the run goes on in the s
 
 func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
 	g := e.progressOn(e.Stderr)
-	client, err := e.dial(f)
+	client, err := e.dial(ctx, f)
 	if err != nil {
 		return err
 	}

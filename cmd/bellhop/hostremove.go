@@ -81,7 +81,7 @@ type removeRequest struct {
 }
 
 func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeRequest) error {
-	client, err := e.dial(f)
+	client, err := e.dial(ctx, f)
 	if err != nil {
 		return err
 	}

@@ -58,7 +58,7 @@ func (e *Env) keyVerb(name, short string, pick func(*deploy.Deployer) keyFunc, b
 
 // keys asks the server, or does it here.
 func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*deploy.Deployer) keyFunc) (hosts []deploy.HostKeys, err error) {
-	client, err := e.dial(f)
+	client, err := e.dial(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -162,7 +162,7 @@ func (e *Env) rebootCmd() *cobra.Command {
 
 func (e *Env) reboot(ctx context.Context, f *deployerFlags, host string, limit time.Duration) error {
 	tell := func(line string) { fmt.Fprintf(e.Stderr, "%s: %s\n", host, line) }
-	client, err := e.dial(f)
+	client, err := e.dial(ctx, f)
 	if err != nil {
 		return err
 	}

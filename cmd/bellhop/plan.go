@@ -7,13 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
+	"bellhop/internal/plain"
+	"bellhop/internal/worktree"
 	"bellhop/server"
 )
 
@@ -109,64 +113,112 @@ func (e *Env) printOffline(out offlinePlan) {
 
 func (e *Env) planCmd() *cobra.Command {
 	var f deployerFlags
-	var offline, asJSON, exitCode bool
-	var req deploy.Request
+	var p planFlags
 	c := &cobra.Command{
-		Use: "plan [DIR]", Short: "Show what a deploy would change", GroupID: groupFleet, Args: cobra.MaximumNArgs(1),
-		Long: `Show what a deploy would change on each host: files as a unified diff, keys as a word, and
-one sentence at the end. No host is touched. --offline DIR shows what each host would hold,
-compared with nothing, from the tree alone.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			if offline {
-				return e.planOffline(c.Context(), first(args), req.On, asJSON)
-			}
-			if len(args) > 0 {
-				return hint(errors.New("a folder is only for --offline"), "of one host, plan tells with: bellhop plan --on %s", args[0])
-			}
-			if serverOf(c) != "" {
-				return e.overSSH(c)
-			}
-			req.By = e.userName()
-			return e.plan(c.Context(), &f, req, asJSON, exitCode)
-		},
+		Use: "plan [HOST…]", Short: "Show what a deploy would change", GroupID: groupFleet, Args: cobra.ArbitraryArgs,
+		Long: `Show what a deploy would change on each host: files as a unified diff, keys as a word, the
+plan's digest, and one sentence at the end. No host is touched, and nothing is remembered.
+
+--ref plans a branch, a tag or a commit of the repo; --branch a branch. --tree DIR plans a work
+tree on this machine: what git would commit of it. All are compared with what is deployed.
+--offline DIR shows what each host would hold, compared with nothing, from the tree alone.`,
+		Example:           "  bellhop plan web1 @bots\n  bellhop plan --ref feature/new-bot\n  bellhop plan --tree . --server ssh://box",
+		ValidArgsFunction: completeHosts,
+		RunE:              func(c *cobra.Command, args []string) error { return e.planVerb(c, args, &f, &p) },
 	}
 	c.Annotations = map[string]string{hereFirst: "--offline"}
 	f.flags(c)
-	c.Flags().BoolVar(&offline, "offline", false, "show what each host would hold, from DIR alone")
-	c.Flags().BoolVar(&exitCode, "exit-code", false, "exit 2 when something would change")
-	c.Flags().BoolVar(&req.All, "all", false, "as deploy --all would")
-	c.Flags().BoolVar(&req.Retry, "retry", false, "as deploy --retry would")
-	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "as deploy --allow-prune would")
-	onFlag(c, &req.On)
-	jsonFlag(c, &asJSON)
+	c.Flags().BoolVar(&p.offline, "offline", false, "show what each host would hold, from DIR alone")
+	c.Flags().StringVar(&p.ref, "ref", "", "plan this branch, tag or commit of the repo")
+	c.Flags().StringVar(&p.tree, "tree", "", "plan what git would commit of the work tree in this folder")
+	c.Flags().BoolVar(&p.allFiles, "all-files", false, "with --tree, of a folder in no git work tree: take all files in it")
+	_ = c.MarkFlagDirname("tree")
+	c.MarkFlagsMutuallyExclusive("ref", "tree", "branch", "offline")
+	c.Flags().BoolVar(&p.exitCode, "exit-code", false, "exit 2 when something would change")
+	c.Flags().BoolVar(&p.req.All, "all", false, "as deploy --all would")
+	c.Flags().BoolVar(&p.req.Retry, "retry", false, "as deploy --retry would")
+	c.Flags().BoolVar(&p.req.AllowPrune, "allow-prune", false, "as deploy --allow-prune would")
+	onFlag(c, &p.req.On)
+	jsonFlag(c, &p.json)
 	return c
 }
 
-func (e *Env) plan(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON, exitCode bool) error {
-	a, err := e.askPlan(ctx, f, req)
+// planFlags are what plan can be told.
+type planFlags struct {
+	req                               deploy.Request
+	ref, tree                         string
+	offline, allFiles, exitCode, json bool
+}
+
+func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *planFlags) error {
+	if p.offline {
+		if len(args) > 1 {
+			return errors.New("plan --offline takes one folder; choose hosts by --on")
+		}
+		return e.planOffline(c.Context(), first(args), p.req.On, p.json)
+	}
+	if p.allFiles && p.tree == "" {
+		return errors.New("--all-files is only for --tree")
+	}
+	var tree []byte
+	if p.tree != "" {
+		var err error
+		if tree, err = e.readPlanTree(c.Context(), f, p); err != nil {
+			return err
+		}
+	}
+	if serverOf(c) != "" {
+		return e.planOverSSH(c, tree)
+	}
+
+	in := planRequest{Request: p.req, Ref: p.ref, Tree: p.tree != ""}
+	in.By = e.userName()
+	in.On = strings.Join(append(strings.FieldsFunc(p.req.On, func(r rune) bool { return r == ',' }), args...), ",")
+	if c.Flags().Changed("branch") {
+		in.Branch = f.branch
+	}
+	if c.Flags().Changed("path") {
+		in.Path = f.path
+	}
+	return e.plan(c.Context(), f, in, tree, p)
+}
+
+func (e *Env) plan(ctx context.Context, f *deployerFlags, in planRequest, tree []byte, p *planFlags) error {
+	a, err := e.askPlan(ctx, f, in, tree)
 	if err != nil {
 		return err
 	}
-	if asJSON {
+	if p.json {
 		err = e.writeJSON(a.JSON)
 	} else {
 		_, err = io.WriteString(&diffPaint{w: e.Stdout, p: e.outPaint()}, a.Text)
 	}
-	if err == nil && exitCode && a.Changes {
+	if err == nil && p.exitCode && a.Changes {
 		return exit(exitChanges)
 	}
 	return err
 }
 
+// A planRequest asks for a plan: of the branch's head, or of what one of its fields names. Path
+// is only compared with the server's own.
+type planRequest struct {
+	deploy.Request
+	Ref    string `json:"ref,omitempty"`
+	Branch string `json:"branch,omitempty"`
+	Path   string `json:"path,omitempty"`
+	Tree   bool   `json:"tree,omitempty"` // a packed tree follows
+}
+
 // askPlan has the plan made by the server, or here.
-func (e *Env) askPlan(ctx context.Context, f *deployerFlags, req deploy.Request) (a planAnswer, err error) {
-	client, err := e.dial(f)
+func (e *Env) askPlan(ctx context.Context, f *deployerFlags, in planRequest, tree []byte) (a planAnswer, err error) {
+	client, err := e.dialFor(f, "branch", "path")
 	if err != nil {
 		return a, err
 	}
 	if client != nil {
 		defer client.Close()
-		a, err = server.Call[planAnswer](ctx, client, "plan", req, nil)
+		// An older server knows "plan" alone, and would plan its branch whatever is asked for.
+		a, err = server.CallLarge[planAnswer](ctx, client, "plan-of", in, bytes.NewReader(tree), nil)
 		return a, fromSocket(err)
 	}
 	h, err := f.openUndumpable(e)
@@ -174,22 +226,48 @@ func (e *Env) askPlan(ctx context.Context, f *deployerFlags, req deploy.Request)
 		return a, explain(err)
 	}
 	defer h.Close()
-	return makePlan(ctx, h.deployer, req)
+	in.Branch, in.Path = "", "" // they are those that the repo was opened with
+	return h.makePlan(ctx, in, tree)
 }
 
 // makePlan is a plan in both of its forms.
-func makePlan(ctx context.Context, d *deploy.Deployer, req deploy.Request) (a planAnswer, err error) {
-	p, err := d.Plan(ctx, req)
+func (h *house) makePlan(ctx context.Context, in planRequest, tree []byte) (a planAnswer, err error) {
+	p, err := h.planOf(ctx, in, tree)
 	if err != nil {
 		return a, whole(err)
 	}
 	var text strings.Builder
-	if err := d.WritePlan(ctx, &text, p); err != nil {
+	if err := h.deployer.WritePlan(ctx, &text, p); err != nil {
 		return a, err
 	}
 	a.Text, a.Changes = text.String(), p.HasChanges()
 	a.JSON, err = json.Marshal(p.JSON())
 	return a, err
+}
+
+func (h *house) planOf(ctx context.Context, in planRequest, packed []byte) (*deploy.Plan, error) {
+	own := h.branch
+	switch {
+	case in.Path != "" && path.Clean(in.Path) != path.Clean(h.path):
+		return nil, fmt.Errorf("the server deploys the folder %s of the repo, not %s", h.path, plain.Line(in.Path, 200))
+	case in.Tree:
+		tree, err := worktree.Unpack(bytes.NewReader(packed))
+		if err != nil {
+			return nil, err
+		}
+		return h.deployer.PlanOf(ctx, in.Request, deploy.Snapshot{Tree: tree, Subject: "a work tree", Time: time.Now()})
+	case in.Ref == "" && (in.Branch == "" || in.Branch == own):
+		return h.deployer.Plan(ctx, in.Request)
+	}
+	ref := in.Ref
+	if ref == "" {
+		ref = "refs/heads/" + in.Branch
+	}
+	snap, err := h.repo.Ref(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	return h.deployer.PlanOf(ctx, in.Request, snap)
 }
 
 // A diffPaint colours a plan line by line, as git does.

@@ -70,19 +70,40 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
 }
 
-// dial finds the running server; nil when none runs. The server works by flags of its own. One that
-// was typed here is not heeded, and that is said: another branch than the named one is deployed.
-// It is no error, so that one command line serves with and without a server.
-func (e *Env) dial(f *deployerFlags) (*server.Client, error) {
+// dial finds the running server; nil when none runs. The server works by flags of its own. One
+// that was typed here is not heeded, and that is said; a branch that the server does not deploy is
+// an error, since something else than what was asked for would be done.
+func (e *Env) dial(ctx context.Context, f *deployerFlags) (*server.Client, error) {
+	client, err := e.dialFor(f)
+	if client == nil || err != nil || !f.isTyped("branch") {
+		return client, err
+	}
+	a, err := server.Call[webhookAnswer](ctx, client, "webhook", struct{}{}, nil)
+	if err == nil && a.Branch != f.branch {
+		err = hint(fmt.Errorf("the server that runs on %s deploys branch %s, not %s", f.stateDir, a.Branch, f.branch), "see what another branch would change: bellhop plan --branch %s", f.branch)
+	}
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return client, nil
+}
+
+// dialFor is dial for a verb that tells the server itself what some flags say.
+func (e *Env) dialFor(f *deployerFlags, heeded ...string) (*server.Client, error) {
 	client, err := dial(f.stateDir)
 	if client == nil || err != nil {
 		return nil, err
 	}
-	if typed := f.typed(); len(typed) > 0 {
+	typed := slices.DeleteFunc(f.typed(), func(name string) bool { return slices.Contains(heeded, strings.TrimPrefix(name, "--")) })
+	if len(typed) > 0 {
 		fmt.Fprintf(e.Stderr, "bellhop: the server that runs on %s has its own %s; those given here are for work without one\n", f.stateDir, strings.Join(typed, " "))
 	}
 	return client, nil
 }
+
+// isTyped says whether the command line has a flag.
+func (f *deployerFlags) isTyped(name string) bool { return slices.Contains(f.typed(), "--"+name) }
 
 // typed lists the flags of the command line that are only for work without a server.
 func (f *deployerFlags) typed() (names []string) {
@@ -115,6 +136,8 @@ type house struct {
 	signer   ssh.Signer
 	ids      *secrets.Identities
 	repo     *gitsync.Repo
+	branch   string // that is deployed
+	path     string // the config's folder in the repo
 	pool     *link.Pool
 	history  *history.DB
 	deployer *deploy.Deployer
@@ -133,7 +156,7 @@ func (h *house) Close() error {
 
 // open takes the lock and opens the rooms.
 func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *house, err error) {
-	h := &house{state: f.state()}
+	h := &house{state: f.state(), branch: f.branch, path: f.path}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -217,6 +240,7 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 		Head:    h.repo.Head,
 		Look:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Look(ctx)) },
 		At:      h.repo.At,
+		Since:   h.repo.Since,
 		Keep:    h.repo.Keep,
 		Loader:  &fleet.Loader{Open: h.openSecret, KeyDigest: keyDigest(digest)},
 		Check:   checkPush,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 
 	"bellhop/internal/bundle"
 )
@@ -89,6 +90,21 @@ func (b *Bundle) keyValue(name string, k *keySpec) ([]byte, error) {
 		return b.loader.farKey(b, name)
 	}
 	return b.loader.keyValue(b.tree, b.st.renders[name], k)
+}
+
+// KeySources lists the files of the repo that a key's value is made of, by name: its age file, or
+// a template and the age files that it names.
+func (b *Bundle) KeySources(name string) []string {
+	k := b.st.keys[name]
+	if k == nil {
+		return nil
+	}
+	if k.tmpl == nil {
+		return []string{k.Source}
+	}
+	files := append([]string{k.tmpl.src}, k.sources...)
+	slices.Sort(files)
+	return slices.Compact(files)
 }
 
 // Ingredients opens the secrets that templates put into keys and that are no keys of the host

@@ -295,7 +295,11 @@ func wireStandOf(st, base *stand) *wireStand {
 	}
 	for _, name := range sortedKeys(st.keys) {
 		k := st.keys[name]
-		w.Keys = append(w.Keys, wireKey{name, k.Source, k.sources, k.tmpl != nil})
+		key := wireKey{Name: name, Source: k.Source, Sources: k.sources, Made: k.tmpl != nil}
+		if k.tmpl != nil {
+			key.Text = k.tmpl.src
+		}
+		w.Keys = append(w.Keys, key)
 	}
 	return w
 }

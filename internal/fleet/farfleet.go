@@ -204,7 +204,7 @@ func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
 	for _, k := range w.Keys {
 		spec := &keySpec{Key: bundle.Key{Name: k.Name, Source: k.Source}, sources: k.Sources}
 		if k.Made {
-			spec.tmpl = &fileSpec{}
+			spec.tmpl = &fileSpec{src: k.Text}
 		}
 		st.keys[k.Name] = spec
 	}

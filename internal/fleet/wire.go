@@ -128,7 +128,8 @@ type wireKey struct {
 	Name    string
 	Source  string
 	Sources []string
-	Made    bool `json:",omitempty"` // by a template
+	Made    bool   `json:",omitempty"` // by a template
+	Text    string `json:",omitempty"` // the file of that template
 }
 
 // Bounds on one frame.
