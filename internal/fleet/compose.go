@@ -20,6 +20,7 @@ type stand struct {
 	renders  map[string]*rendered // of keys that are templates
 	problems Problems
 	far      bool // made by another process: renders are not here
+	needs    []systemdNeed
 }
 
 // compose puts services together, and opens their keys for the digests.
@@ -51,6 +52,7 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.name})
 		}
 		st.problems = append(st.problems, r.own...)
+		st.needs = slices.Concat(st.needs, r.svc.needs, r.needs)
 		for i := range r.keySpecs {
 			if len(r.own) == 0 { // else a source may be no file at all
 				st.key(l, t, r, &r.keySpecs[i], users)

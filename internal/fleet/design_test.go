@@ -184,8 +184,8 @@ func unit(t *testing.T, b *fleet.Bundle, name string) bundle.Unit {
 
 func TestDesignExample(t *testing.T) {
 	f := mustLoad(t, designTree())
-	if len(f.Warnings) != 1 || !strings.Contains(f.Warnings[0].Message, "oldbot") {
-		t.Errorf("Warnings = %v, want one about oldbot", f.Warnings)
+	if len(f.Warnings) != 2 || !strings.Contains(f.Warnings[0].Message, "oldbot") || !strings.Contains(f.Warnings[1].Message, "no ExecReload=") {
+		t.Errorf("Warnings = %v, want one about oldbot and one about a reload", f.Warnings)
 	}
 	if f.Network != "hexagone" || f.Rollout.Parallel != 10 {
 		t.Errorf("network %q, rollout %+v", f.Network, f.Rollout)

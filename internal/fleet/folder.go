@@ -136,6 +136,7 @@ func (s *service) build(t *tree, l *Loader) error {
 	s.readFiles()
 	s.readKeys()
 	s.readUnits()
+	s.readUnitTexts()
 	s.readNeeds()
 	s.checkPackage()
 	s.claims()
@@ -333,8 +334,6 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 		if u.tmpl != nil && u.tmpl.secret {
 			s.problems = append(s.problems, problemAt(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
-	} else {
-		s.checkUnit(&u)
 	}
 	s.units = append(s.units, u)
 	return nil

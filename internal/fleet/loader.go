@@ -152,6 +152,7 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 	}
 	problems = append(problems, numbers(services)...)
 	problems = append(problems, f.assemble(c.last)...)
+	problems = append(problems, f.dangling()...)
 	refuse, warn := problems.split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)

@@ -31,7 +31,9 @@ type rendered struct {
 	content  map[string]content
 	logins   []logins
 	problems Problems
-	own      Problems // that refuse only the hosts which have this rendering
+	own      Problems      // that refuse only the hosts which have this rendering
+	refs     []unitRef     // of unit files that are templates
+	needs    []systemdNeed // of the same
 }
 
 // content is where the bytes of a file come from: a blob of the repo, or right here.
@@ -106,6 +108,7 @@ func (s *service) renderNow(settings map[string]any, host *hostView, fleet func(
 		texts[u.path] = data
 		r.add(u.path, data, u.src, u.tmpl != nil, 0o644, "root", "root")
 	}
+	r.checkUnits(texts)
 	r.keys()
 	r.accounts()
 	r.plan(texts)

@@ -31,6 +31,9 @@ type service struct {
 	pkg         *packageSpec
 	problems    Problems
 	blobs       map[string]*blob // by hash, to carry over
+	refs        []unitRef        // of unit files that are no templates
+	needs       []systemdNeed    // of the same
+	made        nameBook         // what other services may name
 
 	renders map[renderKey]*rendered
 }

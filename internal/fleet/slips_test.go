@@ -29,12 +29,9 @@ func TestUnitFromWindows(t *testing.T) {
 func TestUnknownSection(t *testing.T) {
 	m := main2("{ svc: true }")
 	m["services/svc/svc.service"] = "[Unit]\nDescription=x\n[Servce]\nExecStart=/bin/true\n[X-Ours]\na=b\n"
-	f, err := (&fleet.Loader{}).Load(t.Context(), tree(m))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(f.Warnings) != 1 || f.Warnings[0].Line != 3 || !strings.Contains(f.Warnings[0].Message, `did you mean "Service"?`) {
-		t.Errorf("Warnings = %v, want one for line 3 that says Service", f.Warnings)
+	const want = "services/svc/svc.service:3:1: unknown section [Servce]: systemd ignores everything in it; did you mean [Service]?\n    [Servce]"
+	if _, err := (&fleet.Loader{}).Load(t.Context(), tree(m)); err == nil || err.Error() != want {
+		t.Errorf("Load = %v, want %s", err, want)
 	}
 }
 

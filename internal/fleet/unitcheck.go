@@ -1,52 +1,211 @@
 package fleet
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/unitfile"
 )
 
-// checkUnit reports what systemd would refuse or pass over in a unit file or drop-in that is no
-// template.
-func (s *service) checkUnit(u *unitSpec) {
-	_, kind := unitfile.SplitName(u.unit)
-	file := unitfile.Parse(u.blob.data)
+// unitTexts are unit files and drop-ins by their path on the host; templates are rendered.
+type unitTexts map[string][]byte
 
-	for _, f := range file.Faults {
-		unread := f.Section != "" && !unitfile.Known(kind, f.Section)
-		if unread && !f.Kind.Fatal() {
-			continue
+// readUnitTexts looks at the unit files that are no templates, once for all hosts.
+func (s *service) readUnitTexts() {
+	texts := unitTexts{}
+	for _, u := range s.units {
+		if u.tmpl == nil {
+			texts[u.path] = u.blob.data
 		}
-		p := problemAt(u.src, u.blob.data, pos{f.Line, f.Column}, "%s", faultText(f))
-		p.Warning = !f.Kind.Fatal()
-		s.problems = append(s.problems, p)
 	}
-	for _, sec := range file.Sections {
-		if unitfile.Known(kind, sec.Name) {
-			continue
+	c := s.checkUnits(texts, false)
+	s.problems = append(s.problems, c.problems...)
+	s.refs, s.needs = c.refs, c.needs
+	s.made = s.makes()
+}
+
+// checkUnits looks at the unit files that templates have a part in, as they are on this host.
+func (r *rendered) checkUnits(texts unitTexts) {
+	if !slices.ContainsFunc(r.svc.units, func(u unitSpec) bool { return u.tmpl != nil }) {
+		return
+	}
+	c := r.svc.checkUnits(texts, true)
+	r.problems = append(r.problems, c.problems...)
+	r.refs, r.needs = c.refs, c.needs
+}
+
+// A unitCheck is what is found in the units of one service.
+type unitCheck struct {
+	s        *service
+	problems Problems
+	refs     []unitRef       // names that somebody must make
+	needs    []systemdNeed   // what not every systemd knows
+	broken   map[string]bool // units with a refused line
+}
+
+// A systemdNeed is a line of a unit that older versions of systemd ignore.
+type systemdNeed struct {
+	since   int // the first version that knows it
+	problem *Problem
+}
+
+// checkUnits looks at the units in texts. A unit that a template has a part in is looked at when
+// the template was rendered (rendered), any other one once for all hosts.
+func (s *service) checkUnits(texts unitTexts, rendered bool) *unitCheck {
+	c := &unitCheck{s: s, broken: map[string]bool{}}
+	templates := map[string]bool{}
+	for i := range s.units {
+		u := &s.units[i]
+		data, ok := texts[u.path]
+		if ok && (u.tmpl != nil) == rendered {
+			c.file(u, data)
 		}
-		p := problemAt(u.src, u.blob.data, pos{sec.Line, sec.Column}, "unknown section [%s]: systemd ignores everything in it%s", sec.Name, didYouMean(sec.Name, unitfile.Sections(kind)))
+		if u.tmpl != nil {
+			templates[u.unit] = true
+		}
+	}
+
+	for i := range s.units {
+		u := &s.units[i]
+		if !u.dropin && templates[u.unit] == rendered {
+			c.whole(u, texts)
+		}
+	}
+	return c
+}
+
+// file reports what is wrong with one file.
+func (c *unitCheck) file(u *unitSpec, data []byte) {
+	_, kind := unitfile.SplitName(u.unit)
+	file := unitfile.Parse(data)
+	for _, p := range unitfile.Check(kind, file) {
+		q := c.at(u, p, data, p.Message)
+		if p.Since > unitfile.OldestSystemd {
+			c.needs = append(c.needs, systemdNeed{p.Since, q})
+		}
+		known := p.Since > 0 && p.Since <= unitfile.NewestSystemd
+		if known {
+			continue // it is as wanted on the hosts that have it
+		}
+		q.Warning = !p.Refused
+		c.problems = append(c.problems, q)
+		c.broken[u.unit] = c.broken[u.unit] || p.Refused
+	}
+	c.collect(u, file, data)
+}
+
+// at is a problem at its place. Of a template the place is where the same key is assigned.
+func (c *unitCheck) at(u *unitSpec, p unitfile.Problem, data []byte, message string) *Problem {
+	where := pos{p.Line, p.Column}
+	if u.tmpl == nil {
+		return problemAt(u.src, data, where, "%s", message)
+	}
+	_, key, _ := strings.Cut(p.Key, ".")
+	return problemAt(u.src, u.blob.data, keyLine(u.blob.data, key), "service %s: %s", c.s.name, message)
+}
+
+// keyLine finds the first assignment of a key in a template; the first line when there is none.
+func keyLine(data []byte, key string) pos {
+	no := 0
+	for line := range bytes.Lines(data) {
+		no++
+		name, _, ok := bytes.Cut(line, []byte("="))
+		if ok && key != "" && string(bytes.TrimSpace(name)) == key {
+			return pos{no, 1 + len(name) - len(bytes.TrimLeft(name, " \t"))}
+		}
+	}
+	return pos{1, 1}
+}
+
+// whole reports what makes systemd refuse a unit together with its drop-ins.
+func (c *unitCheck) whole(u *unitSpec, texts unitTexts) {
+	if len(texts[u.path]) == 0 {
+		return // told already, or its template does not render
+	}
+	parts := []*unitSpec{u}
+	for i := range c.s.units {
+		if d := &c.s.units[i]; d.dropin && d.unit == u.unit {
+			parts = append(parts, d)
+		}
+	}
+	unit := &unitfile.Unit{}
+	for _, part := range parts {
+		unit.Add(unitfile.Parse(texts[part.path]))
+	}
+
+	for _, p := range unitfile.CheckUnit(u.unit, unit) {
+		if c.broken[u.unit] {
+			break // the line that was refused is the cause
+		}
+		part, place := findKey(parts, texts, p.Key)
+		p.Pos = place
+		q := c.at(part, p, texts[part.path], p.Message)
+		q.Warning = !p.Refused
+		c.problems = append(c.problems, q)
+	}
+	c.activated(u, unit, texts)
+	c.reloads(u, unit)
+}
+
+// findKey is where a key is assigned last, else the header of its section, else the beginning.
+func findKey(parts []*unitSpec, texts unitTexts, key string) (*unitSpec, unitfile.Pos) {
+	section, name, _ := strings.Cut(key, ".")
+	found, place := parts[0], unitfile.Pos{Line: 1, Column: 1}
+	isHeader := true
+	for _, part := range parts {
+		file := unitfile.Parse(texts[part.path])
+		for _, s := range file.Sections {
+			if s.Name == section && isHeader && part == parts[0] {
+				place = s.Pos
+			}
+		}
+		for _, a := range file.Assignments {
+			if a.Section == section && a.Key == name {
+				found, place, isHeader = part, a.Pos, false
+			}
+		}
+	}
+	return found, place
+}
+
+// reloads warns of a reload that the unit can't do.
+func (c *unitCheck) reloads(u *unitSpec, unit *unitfile.Unit) {
+	if u.quadlet || !strings.HasSuffix(u.unit, ".service") {
+		return
+	}
+	can := len(unit.Values("Service", "ExecReload")) > 0 || unit.Value("Service", "Type") == "notify-reload"
+	if can {
+		return
+	}
+
+	const message = "%s has no ExecReload=: a reload of it does nothing, and systemd calls it failed"
+	warn := func(at pos) {
+		p := problemAt(c.s.text.file, c.s.text.data, at, message, u.unit)
 		p.Warning = true
-		s.problems = append(s.problems, p)
+		c.problems = append(c.problems, p)
+	}
+	if r := c.s.rules[u.unit]; r != nil && r.OnChange.S == bundle.Reload {
+		warn(r.OnChange.At)
+	}
+	for _, k := range c.s.keys {
+		if slices.Contains(k.reload, u.unit) {
+			warn(k.at)
+		}
 	}
 }
 
-// faultText says what systemd makes of a line that is no part of a unit.
-func faultText(f unitfile.Fault) string {
-	switch f.Kind {
-	case unitfile.BadHeader:
-		return fmt.Sprintf("the section header %q has no \"]\": systemd does not load the unit", f.Text)
-	case unitfile.LineTooLong:
-		return "a line of more than 1 MiB, continued lines joined: systemd does not load the unit"
-	case unitfile.NotUTF8:
-		return fmt.Sprintf("%q is not UTF-8: systemd does not load the unit", f.Text)
-	case unitfile.TooMany:
-		return fmt.Sprintf("more than %d lines in one unit", unitfile.MaxItems)
-	case unitfile.NoKey:
-		return fmt.Sprintf("%q has nothing before \"=\": systemd ignores the line", f.Text)
-	case unitfile.NoSection:
-		return fmt.Sprintf("%q stands before the first section: systemd ignores the line", f.Text)
-	default:
-		return fmt.Sprintf("%q is neither a section nor KEY=VALUE: systemd ignores the line", f.Text)
+// TooNew says which line of b's units the systemd of that version ignores; "" when none, or when the
+// version is 0 for unknown.
+func (b *Bundle) TooNew(version int) string {
+	for _, n := range b.st.needs {
+		unknownToAll := n.since > unitfile.NewestSystemd && version > unitfile.NewestSystemd
+		if version == 0 || version >= n.since || unknownToAll {
+			continue
+		}
+		return fmt.Sprintf("%s:%d: %s; the host has systemd %d, which ignores the line", n.problem.File, n.problem.Line, n.problem.Message, version)
 	}
+	return ""
 }

@@ -24,7 +24,7 @@ func Sections(kind string) []string {
 		return append(sections, s)
 	}
 	if s, ok := quadletSections[kind]; ok {
-		return append(sections, "Service", s, "Quadlet")
+		return append(sections, "Service", s, "Quadlet") // [Service] goes to the unit that podman makes
 	}
 	return sections
 }

@@ -119,17 +119,16 @@ func Parse(data []byte) *File {
 // cutLine parts data behind its first line. As in systemd a line ends with a line feed, a
 // carriage return or a NUL, and each of them may follow the other once: CR LF is one end.
 func cutLine(data []byte) (line, rest []byte) {
-	end := bytes.IndexAny(data, "\n\r\x00")
-	if end < 0 {
-		return data, nil
+	end := 0
+	for end < len(data) && !endsLine(data[end]) {
+		end++
 	}
 
 	next := end
 	feed, carriage := false, false // seen
 	for ; next < len(data); next++ {
 		again := data[next] == '\n' && feed || data[next] == '\r' && carriage
-		isEnd := bytes.IndexByte([]byte("\n\r\x00"), data[next]) >= 0
-		if again || !isEnd {
+		if again || !endsLine(data[next]) {
 			break
 		}
 		if data[next] == 0 {
@@ -141,6 +140,8 @@ func cutLine(data []byte) (line, rest []byte) {
 	}
 	return data[:end], data[next:]
 }
+
+func endsLine(c byte) bool { return c == '\n' || c == '\r' || c == 0 }
 
 func isComment(line []byte) bool {
 	line = bytes.TrimLeft(line, Whitespace)

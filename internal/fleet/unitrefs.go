@@ -1,0 +1,262 @@
+package fleet
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/unitfile"
+)
+
+// A refKind is what a unitRef names.
+type refKind int
+
+const (
+	refUnit    refKind = iota // a unit, of the repo or of systemd
+	refAccount                // a user or group
+	refKey                    // a path below /run/keys
+)
+
+// A unitRef is a name in a unit file that somebody must make: this service, another one, or the
+// host. Whether anybody does is known when all services are read.
+type unitRef struct {
+	kind    refKind
+	name    string
+	problem *Problem // to report when nobody does; its message lacks the hint
+	hint    bool     // a unit or key of nearly that name is asked for in the message
+}
+
+// maxRefs bounds the names that are held against the repo for one file.
+const maxRefs = 100
+
+// collect notes the names in one file that somebody must make.
+func (c *unitCheck) collect(u *unitSpec, file *unitfile.File, data []byte) {
+	dynamic := false
+	for _, a := range file.Assignments {
+		if a.Key == "DynamicUser" {
+			dynamic, _ = unitfile.ParseBool(a.Value)
+		}
+	}
+
+	for _, a := range file.Assignments {
+		if len(c.refs) >= maxRefs {
+			break
+		}
+		p := unitfile.Problem{Pos: a.Pos, Key: a.Section + "." + a.Key}
+		switch {
+		case a.Section == "Install" && a.Key != "Alias" && a.Key != "DefaultInstance":
+			c.wantedBy(u, a, p, data)
+		case a.Section == "Service" && (a.Key == "User" || a.Key == "Group"):
+			if !dynamic && c.s.owns(u) && !strings.Contains(a.Value, "%") {
+				message := fmt.Sprintf("%s=%s: no service of this repo makes it (user: in service.yaml); the host must have it", a.Key, a.Value)
+				c.refs = append(c.refs, unitRef{refAccount, a.Value, c.at(u, p, data, message), false})
+			}
+		case holdsKeys(a):
+			c.keyPaths(u, a, p, data)
+		}
+	}
+}
+
+// owns tells whether the unit file itself is in the service's folder.
+func (s *service) owns(u *unitSpec) bool {
+	return !u.dropin || slices.ContainsFunc(s.units, func(o unitSpec) bool { return !o.dropin && o.unit == u.unit })
+}
+
+func (c *unitCheck) wantedBy(u *unitSpec, a unitfile.Assignment, p unitfile.Problem, data []byte) {
+	words, err := unitfile.Words(a.Value)
+	if err != nil {
+		return // reported as a bad value
+	}
+	for _, name := range words[:min(len(words), maxRefs)] {
+		if !unitfile.ValidName(name) || strings.Contains(name, "%") {
+			continue
+		}
+		message := fmt.Sprintf("%s=%s: no unit of this repo or of systemd has that name; if the host has none, the unit is never started by it", a.Key, name)
+		c.refs = append(c.refs, unitRef{refUnit, name, c.at(u, p, data, message), true})
+	}
+}
+
+// holdsKeys tells whether a path below /run/keys in the assignment is one that is read.
+func holdsKeys(a unitfile.Assignment) bool {
+	switch a.Section {
+	case "Service", "Socket":
+		reads := []string{"Environment", "LoadCredential", "LoadCredentialEncrypted"}
+		isOptional := a.Key == "EnvironmentFile" && strings.HasPrefix(a.Value, "-")
+		return strings.HasPrefix(a.Key, "Exec") || slices.Contains(reads, a.Key) || a.Key == "EnvironmentFile" && !isOptional
+	case "Container", "Pod", "Kube", "Build":
+		return true
+	}
+	return false
+}
+
+var keyPath = regexp.MustCompile(regexp.QuoteMeta(bundle.KeyDir) + `/[A-Za-z0-9_.@+/%$*?{-]+`)
+
+// keyPaths notes the paths below /run/keys in a value.
+func (c *unitCheck) keyPaths(u *unitSpec, a unitfile.Assignment, p unitfile.Problem, data []byte) {
+	for _, at := range keyPath.FindAllString(a.Value, maxRefs) {
+		if strings.ContainsAny(at, "%$*?{") {
+			continue
+		}
+		at = strings.TrimRight(at, "/.")
+		message := fmt.Sprintf("%s= reads %s, and no service of this repo has a key there (keys: in service.yaml)", a.Key, at)
+		c.refs = append(c.refs, unitRef{refKey, at, c.at(u, p, data, message), true})
+	}
+}
+
+// activated notes the unit that a timer, socket or path unit starts.
+func (c *unitCheck) activated(u *unitSpec, unit *unitfile.Unit, texts unitTexts) {
+	to := unit.Activates(u.unit)
+	if u.quadlet || to == "" || strings.Contains(to, "%") || !unitfile.ValidName(to) {
+		return
+	}
+	if t := unitfile.TemplateOf(u.unit); t != "" && c.s.has(t) {
+		return
+	}
+	_, kind := unitfile.SplitName(u.unit)
+	key := map[string]string{"timer": "Timer.Unit", "path": "Path.Unit", "socket": "Socket.Service"}[kind]
+	part, place := findKey([]*unitSpec{u}, texts, key)
+	message := fmt.Sprintf("%s starts %s, and no unit of this repo or of systemd has that name", u.unit, to)
+	c.refs = append(c.refs, unitRef{refUnit, to, c.at(part, unitfile.Problem{Pos: place, Key: key}, texts[u.path], message), true})
+}
+
+// Accounts that hosts have by themselves, users and groups.
+var hostAccounts = strings.Fields("root daemon bin sys sync games man lp mail news uucp proxy www-data backup list irc gnats nobody nogroup _apt " +
+	"systemd-network systemd-resolve systemd-timesync systemd-journal systemd-coredump systemd-oom messagebus dbus sshd polkitd " +
+	"adm tty disk kmem dialout fax voice cdrom floppy tape sudo wheel audio dip operator src shadow utmp video sasl plugdev staff users input " +
+	"sgx kvm render crontab netdev keys docker")
+
+// A nameBook is everything that the services of a repo make.
+type nameBook struct {
+	units, accounts, keys map[string]bool
+}
+
+func (f *Fleet) nameBook() *nameBook {
+	b := &nameBook{units: map[string]bool{}, accounts: map[string]bool{}, keys: map[string]bool{}}
+	for _, name := range hostAccounts {
+		b.accounts[name] = true
+	}
+	for _, s := range f.services {
+		maps.Copy(b.units, s.made.units)
+		maps.Copy(b.accounts, s.made.accounts)
+		maps.Copy(b.keys, s.made.keys)
+	}
+	return b
+}
+
+// makes lists what a service makes.
+func (s *service) makes() nameBook {
+	b := nameBook{units: map[string]bool{}, accounts: map[string]bool{}, keys: map[string]bool{}}
+	for _, u := range s.units {
+		if u.dropin {
+			continue
+		}
+		b.units[u.unit] = true
+		if u.quadlet {
+			b.units[unitfile.Read(u.blob.data).Generated(u.unit)] = true
+		}
+		for _, alias := range unitfile.Read(u.blob.data).Words("Install", "Alias") {
+			b.units[alias] = true
+		}
+	}
+	for _, k := range s.keys {
+		b.units[keyUnitName(k.Name)] = true
+		b.keys[k.Path] = true
+	}
+	if s.user != nil {
+		b.accounts[s.user.Name], b.accounts[s.user.Group] = true, true
+	}
+	for _, g := range s.extraGroups {
+		b.accounts[g] = true
+	}
+	for _, f := range s.files {
+		if strings.HasPrefix(f.path, "/etc/sysusers.d/") && f.blob != nil {
+			addSysusers(b.accounts, f.blob.data)
+		}
+	}
+	return b
+}
+
+// addSysusers adds the users and groups of a snippet for systemd-sysusers.
+func addSysusers(accounts map[string]bool, data []byte) {
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) > 1 && strings.IndexByte("ugm", f[0][0]) >= 0 {
+			accounts[f[1]] = true
+		}
+	}
+}
+
+// has tells whether somebody makes what r names.
+func (b *nameBook) has(r unitRef) bool {
+	switch r.kind {
+	case refAccount:
+		isNumber := strings.Trim(r.name, "0123456789") == ""
+		return isNumber || b.accounts[r.name]
+	case refKey:
+		if b.keys[r.name] {
+			return true
+		}
+		for path := range b.keys {
+			if strings.HasPrefix(path, r.name+"/") {
+				return true // the folder of keys
+			}
+		}
+		return false
+	}
+	return unitfile.Vendor(r.name) || b.units[r.name] || b.units[unitfile.TemplateOf(r.name)]
+}
+
+// near is a name that was perhaps meant.
+func (b *nameBook) near(r unitRef) string {
+	if r.kind == refKey {
+		return unitfile.Near(r.name, sortedKeys(b.keys))
+	}
+	return unitfile.Near(r.name, append(sortedKeys(b.units), unitfile.VendorUnits()...))
+}
+
+// dangling reports the names in unit files that nobody makes. A key that is in no service is
+// refused: the unit would wait for it for ever, or fail. The rest the host may have.
+func (f *Fleet) dangling() Problems {
+	var ps Problems
+	book := f.nameBook()
+	report := func(refs []unitRef) {
+		for _, r := range refs {
+			if book.has(r) {
+				continue
+			}
+			p := *r.problem
+			p.Warning = r.kind != refKey
+			if r.hint {
+				if meant := book.near(r); meant != "" {
+					p.Message += fmt.Sprintf("; did you mean %s?", meant)
+				}
+			}
+			ps = append(ps, &p)
+		}
+	}
+	for _, name := range sortedKeys(f.services) {
+		report(f.services[name].refs)
+	}
+	for _, s := range f.slots {
+		for _, r := range s.renders {
+			report(r.refs)
+		}
+	}
+	return append(ps, f.unused()...)
+}
+
+// unused warns of services that no host has.
+func (f *Fleet) unused() Problems {
+	var ps Problems
+	if len(f.Hosts) == 0 {
+		return nil // a repo that only begins
+	}
+	for _, name := range sortedKeys(f.services) {
+		if name != "" && len(f.config.users[name]) == 0 {
+			ps = append(ps, &Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
+		}
+	}
+	return ps
+}
