@@ -20,7 +20,11 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 	s := &service{name: name, treeHash: t.dirHash(dir), listing: newListing(), blobs: map[string]*blob{}, renders: map[renderKey]*rendered{}}
 	var old *service // whose listings serve
 	for _, e := range earlier {
-		if s.treeHash != "" && e.treeHash == s.treeHash {
+		fresh, err := e.current(t)
+		if err != nil {
+			return nil, err
+		}
+		if fresh && s.treeHash != "" && e.treeHash == s.treeHash {
 			return e.service, nil
 		}
 		old = cmp.Or(old, e.service)
@@ -31,7 +35,7 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 	}
 	s.fingerprint = fingerprint(s.objects, s.problems)
 	for _, e := range earlier {
-		if e.fingerprint == s.fingerprint {
+		if fresh, err := e.current(t); err == nil && fresh && e.fingerprint == s.fingerprint {
 			// A README changed. Remember the new hash, so that the next load need not look.
 			// No other goroutine reads it: loads hold the loader's lock.
 			e.treeHash, e.listing = s.treeHash, s.listing
@@ -41,7 +45,9 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 	if err := s.build(t, l); err != nil {
 		return nil, err
 	}
-	return s, nil
+	var err error
+	s.outside, err = s.outsideID(t)
+	return s, err
 }
 
 // walk lists the folder; below a folder whose hash old knows, old's listing is taken.
@@ -291,7 +297,7 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 	}
 	f.blob = b
 	if isTmpl {
-		f.tmpl = s.template(o.path, b)
+		f.tmpl = s.template(t, o.path, b)
 	}
 	s.files = append(s.files, f)
 	return nil
@@ -330,7 +336,7 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 		s.tellFile(o.path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
 	}
 	if strings.HasSuffix(o.path, ".tmpl") {
-		u.tmpl = s.template(o.path, b)
+		u.tmpl = s.template(t, o.path, b)
 		if u.tmpl != nil && u.tmpl.secret {
 			s.problems = append(s.problems, problemAt(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}

@@ -300,6 +300,13 @@ func (l *Loader) services(t *tree) (map[string]*serviceState, error) {
 	c := &l.cache
 	at, secrets := t.dirHash("services"), t.dirHash("secrets")
 	sameServices := c.services != nil && at != "" && at == c.servicesAt
+	for _, s := range c.services {
+		fresh, err := s.current(t)
+		if err != nil {
+			return nil, err
+		}
+		sameServices = sameServices && fresh
+	}
 	sameSecrets := secrets != "" && secrets == c.secretsAt
 	if sameServices && sameSecrets {
 		return c.services, nil

@@ -36,6 +36,9 @@ type service struct {
 	made        nameBook         // what other services may name
 
 	renders map[renderKey]*rendered
+
+	usesShared, usesPublic bool   // what its templates read from outside
+	outside                string // outsideID when it was built
 }
 
 // A fileSpec is one file or link to install.

@@ -27,6 +27,9 @@ type tmpl struct {
 	secret bool // it names keys, so its rendering is itself a key
 	keyAt  pos
 	keys   []string // that it names, sorted
+
+	includes map[string]*template.Template // shared templates that it includes, by path
+	publics  map[string]string             // what public reads, by path; nil when it is not named
 }
 
 // pureFuncs are known to the parser; each execution has its own, which count.
@@ -85,7 +88,7 @@ func EnvQuote(s string) (string, error) {
 }
 
 // template parses the template at src; what is wrong with it is told.
-func (s *service) template(src string, b *blob) *tmpl {
+func (s *service) template(tr *tree, src string, b *blob) *tmpl {
 	tell := func(at pos, format string, args ...any) {
 		s.problems = append(s.problems, problemAt(src, b.data, at, format, args...))
 	}
@@ -96,17 +99,22 @@ func (s *service) template(src string, b *blob) *tmpl {
 		return nil
 	}
 	out := &tmpl{src: src, t: t}
+	w := &walker{tmpl: out, text: string(b.data), tell: tell, service: s, tree: tr}
+	w.walk(t)
+	slices.Sort(out.keys)
+	out.keys = slices.Compact(out.keys)
+	return out
+}
+
+// walk goes through all that t defines.
+func (w *walker) walk(t *template.Template) {
 	for _, one := range t.Templates() {
 		if one.Tree == nil || one.Root == nil {
 			continue
 		}
-		w := &walker{tmpl: out, text: string(b.data), tell: tell}
 		w.list(one.Root)
 		one.Root.Nodes = append(slices.Insert(one.Root.Nodes, 0, wordNode(enterWord)), wordNode(leaveWord))
 	}
-	slices.Sort(out.keys)
-	out.keys = slices.Compact(out.keys)
-	return out
 }
 
 func parseTemplate(src, text string) (t *template.Template, err error) {
@@ -135,6 +143,9 @@ type walker struct {
 	tmpl *tmpl
 	text string
 	tell func(pos, string, ...any)
+
+	service *service
+	tree    *tree
 }
 
 func (w *walker) list(l *parse.ListNode) {
@@ -172,8 +183,13 @@ func (w *walker) pipe(p *parse.PipeNode) {
 		for i, a := range c.Args {
 			switch a := a.(type) {
 			case *parse.IdentifierNode:
-				if a.Ident == "key" {
+				switch a.Ident {
+				case "key":
 					w.key(c, i)
+				case "include":
+					w.include(c, i)
+				case "public":
+					w.public(c)
 				}
 			case *parse.PipeNode:
 				w.pipe(a)
@@ -186,11 +202,25 @@ func (w *walker) pipe(p *parse.PipeNode) {
 	}
 }
 
+// place is where a command stands in the text.
+func (w *walker) place(c *parse.CommandNode) pos {
+	off := min(int(c.Position()), len(w.text))
+	return pos{1 + strings.Count(w.text[:off], "\n"), off - strings.LastIndexByte(w.text[:off], '\n')}
+}
+
+// public lets the template read the public halves of secrets.
+func (w *walker) public(c *parse.CommandNode) {
+	w.service.usesPublic = true
+	if err := w.tree.readPublics(); err != nil {
+		w.tell(w.place(c), "public: %v", err)
+	}
+	w.tmpl.publics = w.tree.outside.publics
+}
+
 // key notes {{ key "name" }}; the name must be written out, so that it is known before any
 // secret is opened.
 func (w *walker) key(c *parse.CommandNode, i int) {
-	off := min(int(c.Position()), len(w.text))
-	at := pos{1 + strings.Count(w.text[:off], "\n"), off - strings.LastIndexByte(w.text[:off], '\n')}
+	at := w.place(c)
 	if !w.tmpl.secret {
 		w.tmpl.secret, w.tmpl.keyAt = true, at
 	}
@@ -239,8 +269,8 @@ func (t *tmpl) execute(data *templateData, values func(name string) (string, err
 	}
 	x := executions.Get().(*execution)
 	defer executions.Put(x)
-	x.work, x.values = work{budget: data.budget}, values
-	defer func() { x.work, x.values = work{}, nil }()
+	x.work, x.values, x.tmpl = work{budget: data.budget}, values, t
+	defer func() { x.work, x.values, x.tmpl, x.clones = work{}, nil, nil, nil }()
 	c.Funcs(x.funcs)
 
 	var out capped

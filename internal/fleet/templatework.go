@@ -74,6 +74,8 @@ type execution struct {
 	work
 	values func(name string) (string, error) // of keys
 	funcs  template.FuncMap
+	tmpl   *tmpl                         // that is executed
+	clones map[string]*template.Template // of what it includes, with funcs
 }
 
 var executions = sync.Pool{New: func() any { return newExecution() }}
@@ -87,6 +89,7 @@ func newExecution() *execution {
 		}
 		return x.values(name)
 	}
+	fs["include"], fs["public"] = x.includeFile, x.publicHalf
 	x.funcs = scalarFuncs(fs)
 	return x
 }

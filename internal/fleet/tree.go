@@ -28,6 +28,8 @@ type tree struct {
 	read   map[string][]byte // what was read for its hash
 	budget *budget
 	hints  hints
+
+	outside outside
 }
 
 func newTree(fsys fs.FS, b *budget) *tree {
