@@ -357,9 +357,6 @@ func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
 			return false, fmt.Errorf("%w: %q is not a full commit id", ErrUnknown, plain.Line(id, 80))
 		}
 	}
-	r.work.Lock()
-	defer r.work.Unlock()
-
 	if err := r.open(); err != nil {
 		return false, err
 	}

@@ -50,6 +50,9 @@ func TestAtWhileTheRemoteHangs(t *testing.T) {
 		if err == nil && s.Commit != commit {
 			t.Errorf("At = %s, want %s", s.Commit, commit)
 		}
+		if ok, herr := r.Holds(ctx, commit, commit); !ok || herr != nil {
+			t.Errorf("Holds = %v, %v", ok, herr)
+		}
 		at <- err
 	}()
 	select {

@@ -1,8 +1,10 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -125,48 +127,66 @@ func (a *awaited) replace(p pushed) {
 }
 
 // looked hears what a look found the branch at: "" when it failed. byClock says that nothing but
-// the clock made it.
+// the clock made it. Git is asked without the lock, which deliveries take.
 func (a *awaited) looked(ctx context.Context, commit string, byClock bool) {
+	open, before := a.waiting()
+	found := map[*await]bool{}
+	isNews := false // one that was found is not in the head before
+	for _, w := range open {
+		found[w] = a.shows(ctx, cmp.Or(commit, before), w.push)
+		isNews = isNews || found[w] && !a.shows(ctx, before, w.push)
+	}
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
-
-	before := a.head.commit
 	isNew := commit != "" && commit != before
 	if isNew {
 		a.head = head{commit: commit, byClock: byClock, foundAt: time.Now()}
 	}
-	if a.settle(ctx, before) {
+	a.settle(found)
+	switch {
+	case !isNew:
+	case isNews || a.announcedMeanwhile():
 		a.announce()
-	}
-	if isNew && before != "" && byClock && !a.head.announced {
+	case byClock && before != "":
 		a.pace.miss(commit)
 	}
 	a.news.tell()
 }
 
-// settle ends the wait for what the head holds, and sets the time of the next look for the rest.
-// announced says that one of those found is news of this head.
-func (a *awaited) settle(ctx context.Context, before string) (announced bool) {
+// waiting are the pushes that are awaited now, and the head that the newest look found.
+func (a *awaited) waiting() (open []*await, head string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.open), a.head.commit
+}
+
+// announcedMeanwhile says that a delivery named the head while git was asked about others.
+func (a *awaited) announcedMeanwhile() bool {
+	return slices.ContainsFunc(a.open, func(w *await) bool { return w.push.After == a.head.commit })
+}
+
+// settle ends the wait for what was found, and sets the time of the next look for the rest that
+// was looked for. It is called under mu.
+func (a *awaited) settle(found map[*await]bool) {
 	now := time.Now()
 	var open []*await
 	for _, w := range a.open {
-		found := a.shows(ctx, a.head.commit, w.push)
+		isThere, asked := found[w]
 		switch {
-		case found && w.looks > 0:
+		case isThere && w.looks > 0:
 			a.amend(w, fmt.Sprintf("the remote showed it after %v", now.Sub(w.delivery.At).Round(time.Second)))
-		case found:
+		case isThere:
 		case !now.Before(w.until):
 			a.amend(w, fmt.Sprintf("the remote did not show %s within %v: was the branch moved, or the repo renamed?", w.delivery.Commit[:10], awaitFor))
 		default:
-			w.schedule(now)
+			if asked {
+				w.schedule(now)
+			}
 			open = append(open, w)
-		}
-		if found && before != a.head.commit && !a.shows(ctx, before, w.push) {
-			announced = true
 		}
 	}
 	a.open = open
-	return announced
 }
 
 // schedule sets the time of the next look, unless it is set and has not come.

@@ -485,3 +485,40 @@ func TestIsCommit(t *testing.T) {
 		}
 	}
 }
+
+// A delivery is answered at once, also while git is asked what the head holds.
+func TestDeliveryIsAnsweredWhileGitIsAsked(t *testing.T) {
+	asked, proceed := make(chan bool), make(chan bool)
+	s, _ := newServer(t, Config{Holds: func(context.Context, string, string) (bool, error) {
+		asked <- true
+		<-proceed
+		return false, nil
+	}})
+	body := fmt.Sprintf(`{"ref":"refs/heads/main","after":%q}`, commitNo(2))
+	ask(s.Public(), delivery(body, nil))
+	done := make(chan bool)
+	go func() {
+		s.Looked(t.Context(), commitNo(1), false)
+		close(done)
+	}()
+	<-asked
+
+	answered := make(chan int, 1)
+	go func() { answered <- ask(s.Public(), delivery(body, nil)).Code }()
+	select {
+	case code := <-answered:
+		if code != 202 {
+			t.Errorf("it is answered %d", code)
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it waits for git")
+	}
+	s.Interval() // nor does status wait
+	close(proceed)
+	go func() {
+		for range asked {
+		}
+	}()
+	<-done
+	close(asked)
+}
