@@ -15,6 +15,12 @@ import (
 // share that run, and ring again for a run that is under way. So no push is lost, however
 // many ring, and no ring waits for more than one run. What a person asks for is a run of its
 // own, queued behind the current one.
+//
+// A request goes through three states, and Serve alone moves it on:
+//
+//	waiting   Ring put it into the slot, or Do into the queue
+//	current   Serve took it: the queue first; the slot when Gap is over or the head has moved
+//	ended     its log is closed, Looked has heard; a failed look rings again by the clock
 type Bell struct {
 	// Gap is the least time between the starts of two runs that were rung for; it keeps a
 	// crowd of ringers to one run. 0 means 2 s. A head that moved does not wait it out.

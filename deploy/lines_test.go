@@ -161,3 +161,25 @@ func TestKeyPushWhileTheRepoIsAway(t *testing.T) {
 	}
 	wantKeys(t, w)
 }
+
+// A line that history opened is the one that the first plan wants: it is not opened twice. Through
+// a jump host too.
+func TestLinesFromHistoryStay(t *testing.T) {
+	w := newWorld(t, "a", "gate")
+	keyed(w, "a", 1, 5)
+	w.yaml["a"] += "    jump: gate\n"
+	w.push("first", history.RunDone)
+
+	w.d = w.deployer("SHA256:one")
+	before := w.hosts["a"].Counts()
+	b, _ := serve(t, w)
+	eventually(t, "the line is open", func() bool { return w.hosts["a"].Counts().Sessions > before.Sessions })
+	for _, cause := range []string{"start", "push", "push"} { // each may correct lines
+		_, err := b.Follow(t.Context(), b.Ring(cause), func(deploy.Event) {})
+		w.must(err)
+	}
+	after := w.hosts["a"].Counts()
+	if n := after.Sessions - before.Sessions; n != 1 {
+		t.Errorf("%d sessions at a start with nothing to do, want the one of the line", n)
+	}
+}
