@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -87,7 +86,7 @@ func (w *work) digest() string {
 	switch {
 	case len(w.held) == 0:
 		return w.offer.Digest
-	case w.old.exists && reflect.DeepEqual(w.offer.Manifest, w.old.Manifest):
+	case w.old.exists && w.nothing(): // a key's value is in no manifest
 		return w.old.Digest
 	}
 	return bundle.HeldDigest(w.offer.Digest)

@@ -1,0 +1,56 @@
+package deploy_test
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"bellhop/internal/history"
+)
+
+// A host on which one service was left as it was, since its user bars the way to a path of his,
+// gets its keys back after a reboot, and is no more than behind.
+func TestKeysOfAHostWithAServiceThatIsHeld(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.service("bot", map[string]string{"files/srv/bot/conf/x": "one"})
+	w.enable("a", "vault", "bot")
+	m := w.machines["a"]
+	w.must(os.MkdirAll(m.Path("/srv/bot"), 0o777))
+	w.must(os.Chmod(m.Path("/srv/bot"), 0o777))
+	w.push("first", history.RunDone)
+
+	w.must(os.Rename(m.Path("/srv/bot/conf"), m.Path("/srv/bot/aside")))
+	w.must(os.Symlink("/etc", m.Path("/srv/bot/conf")))
+	w.files["services/bot/files/srv/bot/conf/x"] = "two"
+	w.files["secrets/key0.age"] = "rotated"
+	w.push("second", history.RunFailed)
+	if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
+		t.Errorf("key0 = %q, want the other service brought", got)
+	}
+	h, _ := w.db.Host("a")
+	if h.State != history.Failed || !strings.Contains(h.Error, "service bot is left as it is") {
+		t.Errorf("host is %s (%s), want failed, and why", h.State, h.Error)
+	}
+
+	w.must(m.Reboot())
+	ks, err := w.d.PushKeys(t.Context(), "")
+	w.must(err)
+	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
+		t.Fatalf("PushKeys: %+v", ks)
+	}
+	if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
+		t.Errorf("key0 came back as %q", got)
+	}
+
+	w.must(os.Remove(m.Path("/srv/bot/conf")))
+	w.must(os.Rename(m.Path("/srv/bot/aside"), m.Path("/srv/bot/conf")))
+	w.files["services/bot/files/srv/bot/conf/x"] = "three"
+	w.push("third", history.RunDone)
+	if got := read(t, m.Path("/srv/bot/conf/x")); got != "three" {
+		t.Errorf("x = %q", got)
+	}
+	if h, _ := w.db.Host("a"); h.State != history.Current {
+		t.Errorf("host is %s (%s), want current", h.State, h.Error)
+	}
+}
