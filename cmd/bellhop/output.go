@@ -15,7 +15,7 @@ import (
 // The last fence before a terminal, a pipe or a log: names, subjects, authors and causes are
 // strangers' text, and this spells out whatever in them a terminal would obey, or not show. Our
 // own colours, and the cursor of a live display, pass to a terminal alone. A private key that came
-// into a message, since somebody typed it where a path or a name is wanted, is masked.
+// into a message, since somebody typed it where a path or a name is wanted, is masked, and so is the login of an address.
 
 // An output is stdout or stderr of a command. It remembers the first write that failed.
 type output struct {
@@ -58,7 +58,7 @@ func (o *output) write(p []byte) error {
 }
 
 func (o *output) visible(s string) string {
-	s = privatekey.Mask(s)
+	s = plain.WithoutLogin(privatekey.Mask(s))
 	if !o.hasColour || !strings.Contains(s, "\x1b") {
 		return plain.Visible(s)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -37,6 +39,7 @@ type deployerFlags struct {
 
 	serves        bool   // it is a server that opens them: it makes the default files that are missing
 	webhookSecret string // the file that a server was told
+	urlToken      string // what stood before the @ of --repo
 
 	own []*pflag.Flag // what a running server has its own of
 }
@@ -129,6 +132,24 @@ func (f *deployerFlags) state() *state {
 	return st
 }
 
+// takeToken takes the login out of a web address, as git does: the password, or the user where that
+// is all there is. From here on nothing that is told or stored of the repo holds it.
+func (f *deployerFlags) takeToken() {
+	u, err := url.Parse(f.repo)
+	if err != nil || u.User == nil || u.Scheme != "https" && u.Scheme != "http" {
+		return
+	}
+	password, hasPassword := u.User.Password()
+	switch name := u.User.Username(); {
+	case hasPassword && password != "" && password != "x-oauth-basic":
+		f.urlToken = password
+	case name != "git":
+		f.urlToken = name
+	}
+	u.User = nil
+	f.repo = u.String()
+}
+
 // A house is the rooms, open.
 type house struct {
 	state    *state
@@ -165,6 +186,7 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *house, err error) {
 	if f.repo == "" {
 		return nil, hint(errors.New("which repo?"), "give --repo URL or BELLHOP_REPO; or ask a running server with --state-dir or --server ssh://BOX")
 	}
+	f.takeToken()
 	if h.made, err = h.state.prepare(f.serves); err != nil {
 		return nil, err
 	}
@@ -217,6 +239,7 @@ func (f *deployerFlags) openRepo(e *Env, h *house) (*gitsync.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+	token = cmp.Or(token, f.urlToken)
 	if e.Getenv("BELLHOP_TRUST") != "" { // as a flag it is unknown; here it must not pass unseen
 		return nil, hint(errors.New("BELLHOP_TRUST is set, and this bellhop checks no signatures"), "protect the branch at its host, and unset it")
 	}

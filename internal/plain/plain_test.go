@@ -135,3 +135,18 @@ func TestVisibleLosesNothing(t *testing.T) {
 		t.Errorf("Visible(%s) = %s, which reads as %q, %v", quoted, shown, back, err)
 	}
 }
+
+func TestWithoutLogin(t *testing.T) {
+	for in, want := range map[string]string{
+		"sync https://ghp_secret@github.com/a/b: no": "sync https://***@github.com/a/b: no",
+		"https://user:pa-ss@host:8443/x.git":         "https://***@host:8443/x.git",
+		"ssh://git:hunter2@host/x, ssh://git@host/y": "ssh://git:***@host/x, ssh://git@host/y",
+		`{"repo":"HTTPS://tok@h/x"}`:                 `{"repo":"HTTPS://***@h/x"}`,
+		"git@github.com:a/b.git, cadey@example.com":  "git@github.com:a/b.git, cadey@example.com",
+		"https://host/a@b":                           "https://host/a@b",
+	} {
+		if got := plain.WithoutLogin(in); got != want {
+			t.Errorf("WithoutLogin(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
