@@ -25,6 +25,17 @@ var githubKeys = []string{
 	"ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABgQCj7ndNxQowgcQnjshcLrqPEiiphnt+VTTvDP6mHBL9j1aNUkY4Ue1gvwnGLVlOhGeYrnZaMgRK6+PKCUXaDbC7qtbW8gIkhL7aGCsOr/C56SJMy/BCZfxd1nWzAOxSDPgVsmerOBYfNqltV9/hWCqBywINIR+5dIg6JTJ72pcEpEjcYgXkE2YEFXV1JHnsKgbLWNlhScqb2UmyRkQyytRLtL+38TGxkxCflmO+5Z8CSSNY7GidjMIZ7Q4zMjA2n1nGrlTDkzwDCsw+wqFPGQA179cnfGWOWRVruj16z6XyvxvjJwbz0wQZ75XK5tKSb7FNyeIEs4TT4jk+S4dhPeAUC5y+bDYirYgM4GC7uEnztnZyaVWQ7B381AK4Qdrwt51ZqExKbQpTUNn+EjqoTwvqNj4kqx5QUCI0ThS/YkOxJCXmPUWZbhjpCg56i+2aB6CmK2JGhn57K5mj0MNdBXA4/WnwH6XoPWJzK5Nyu2zB3nAZp+S5hpQs+p1vN1/wsjk=",
 }
 
+// A NoPinError says that no key of a git server is pinned, so that it can't be told from another.
+type NoPinError struct{ Host, Port string }
+
+// Error names the server.
+func (e *NoPinError) Error() string {
+	return fmt.Sprintf("the host key of %s is not known: none is pinned", net.JoinHostPort(e.Host, e.Port))
+}
+
+// Is makes it a kind of ErrHostKey.
+func (e *NoPinError) Is(target error) bool { return target == ErrHostKey }
+
 // sshRemote runs git-upload-pack at the other end of a pinned SSH connection. It reads no
 // ssh_config, no known_hosts and asks no agent: what it does is what the flags say.
 type sshRemote struct {
@@ -49,9 +60,6 @@ func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 			return nil, err
 		}
 		r.pins = append(r.pins, pin)
-	}
-	if len(r.pins) == 0 {
-		return nil, fmt.Errorf("repo host %s has no pinned key: compare `ssh-keyscan %s` with what its owner publishes, and give the line to --repo-host-key", host, host)
 	}
 	r.signer = func() (ssh.Signer, error) {
 		if cfg.Signer != nil {
@@ -124,6 +132,10 @@ func (r *sshRemote) pinned(_ string, _ net.Addr, key ssh.PublicKey) error {
 }
 
 func (r *sshRemote) dial(ctx context.Context) (conn, error) {
+	if len(r.pins) == 0 {
+		host, port, _ := net.SplitHostPort(r.addr)
+		return nil, &NoPinError{Host: host, Port: port}
+	}
 	signer, err := r.signer()
 	if err != nil {
 		return nil, err

@@ -84,6 +84,9 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]history.Delivery, error) {
 		return h.history.Deliveries(ctx, in.Limit)
 	})
+	server.Handle(s.server, "paste", func(context.Context, server.Caller, struct{}, func(any)) (pasting, error) {
+		return s.pasting(), nil
+	})
 	server.Handle(s.server, "webhook", func(context.Context, server.Caller, struct{}, func(any)) (webhookAnswer, error) {
 		return webhookAnswer{Address: s.address, Branch: s.branch, Repo: s.repo, SecretFile: s.secretFile,
 			Admin: s.adminAddress, AdminToken: s.adminTokenFile, OtherRepo: s.server.OtherRepo()}, nil

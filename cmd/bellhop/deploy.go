@@ -114,6 +114,7 @@ func whole(err error) error {
 // explain adds the next thing to type to what a person often meets.
 func explain(err error) error {
 	var ps fleet.Problems
+	var unpinned *gitsync.NoPinError
 	switch {
 	case errors.Is(err, deploy.ErrLocked):
 		return hint(err, "ask the running server instead: leave --repo away; or stop it")
@@ -121,6 +122,12 @@ func explain(err error) error {
 		return hint(err, "push a first commit, or name the branch with --branch")
 	case errors.Is(err, gitsync.ErrAuth):
 		return hint(err, "add the deployer's SSH key to the repo as a deploy key, or set BELLHOP_REPO_TOKEN")
+	case errors.As(err, &unpinned):
+		port := ""
+		if unpinned.Port != "22" {
+			port = "-p " + unpinned.Port + " "
+		}
+		return hint(err, "ssh-keyscan %s%s shows its keys: compare one with what its owner publishes, and start again with --repo-host-key 'ssh-ed25519 AAAA…' (or BELLHOP_REPO_HOST_KEY)", port, unpinned.Host)
 	case errors.Is(err, gitsync.ErrHostKey):
 		return hint(err, "if it is right, name it: --repo-host-key 'ssh-ed25519 AAAA…' (ssh-keyscan shows it)")
 	case errors.Is(err, gitsync.ErrUnreachable):

@@ -13,13 +13,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
 	"bellhop/gitsync"
@@ -413,44 +411,11 @@ func (s *serving) stop() error {
 	return errors.Join(s.wait(), s.house.Close())
 }
 
-// printPaste prints the lines that connect a new server with the world. The webhook's
-// secret is told only when it was made just now.
-func (e *Env) printPaste(s *serving) {
-	if len(s.house.made) == 0 {
-		return
-	}
-	p, st := e.outPaint(), s.house.state
-	for _, path := range s.house.made {
-		fmt.Fprintf(e.Stdout, "%s %s\n", p.dim("made"), path)
-	}
-	secret := "the one in " + st.webhookSecret
-	if slices.Contains(s.house.made, st.webhookSecret) {
-		secret = string(s.secret)
-	}
-	reader := "the one in " + st.identity
-	if rs := s.house.ids.Recipients(); len(rs) > 0 {
-		reader = rs[0]
-	}
-	key := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.house.signer.PublicKey()))) + " bellhop"
-	fmt.Fprintf(e.Stdout, `
-Paste these four lines:
-
-  %s  deployer: %s
-  %s  %s
-  %s  %s
-  %s  %s
-
-The reader goes below readers: in bellhop.yaml. The deploy key goes to the repo's settings (to
-read is enough), and into bellhop.yaml as deployer:. URL and secret make the repo's webhook, for
-push events, as application/json.
-`, p.bold("reader        "), reader, p.bold("deploy key    "), key, p.bold("webhook URL   "), webhookURL(s.address), p.bold("webhook secret"), secret)
-}
-
 // webhookURL guesses how the world reaches the listener.
 func webhookURL(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return "none (--listen off): bellhop polls"
+		return "" // --listen off
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
 		if host, err = os.Hostname(); err != nil {
