@@ -19,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"bellhop/gitsync"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -28,28 +27,11 @@ import (
 	"bellhop/internal/push"
 )
 
-// A Snapshot is one commit of the config repo, as a read-only tree.
-type Snapshot = gitsync.Snapshot
-
 // A Deployer runs runs. Its fields are set before its first use; those without a word on nil
 // or zero must be.
 type Deployer struct {
-	// Sync asks the remote for the branch's head, and returns it. An error that is ErrRefused
-	// says that the head must not be followed.
-	Sync func(ctx context.Context) (Snapshot, error)
-	// Look is Sync for a plan that is only shown, and leaves to Sync what it tells but once.
-	// Nil: Sync.
-	Look func(ctx context.Context) (Snapshot, error)
-	// Head asks the remote for the branch's head and fetches nothing. Nil: a push that follows
-	// shortly on another waits for the bell's gap.
-	Head func(ctx context.Context) (string, error)
-	// At returns an older commit. Nil: keys and texts of older generations can't be had.
-	At func(ctx context.Context, commit string) (Snapshot, error)
-	// Since returns the messages of the commits that head holds and last does not. Nil: only
-	// the newest commit's message is known.
-	Since func(ctx context.Context, last, head string) ([]string, error)
-	// Keep is told the commits that kept generations came from. Nil: nobody is told.
-	Keep func(commits []string) error
+	// Source is where commits come from.
+	Source
 	// Loader reads trees. Its Arch is set by the deployer when it is nil.
 	Loader *fleet.Loader
 	// Check finds what refuses a push beside the config: plaintext secrets, private keys. old

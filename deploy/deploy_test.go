@@ -262,6 +262,21 @@ func TestPruneGuard(t *testing.T) {
 	w.wantState("a", history.Current, w.commits[2].Commit)
 }
 
+// A run says where the repo has moved to, since nothing else of it does.
+func TestMovedRepoIsNoted(t *testing.T) {
+	w := newWorld(t, "a")
+	look := w.d.Sync
+	w.d.Sync = func(ctx context.Context) (deploy.Snapshot, error) {
+		s, err := look(ctx)
+		s.Moved = "https://forge.example/new/name"
+		return s, err
+	}
+	run := w.push("first", history.RunDone)
+	if !slices.ContainsFunc(run.Notes, func(n string) bool { return strings.Contains(n, "moved to https://forge.example/new/name") }) {
+		t.Errorf("notes = %q, want the new address", run.Notes)
+	}
+}
+
 // What allows a prune may stand in any commit that came since the last deploy, and is used up
 // by that deploy.
 func TestPruneAllowedByAnEarlierCommit(t *testing.T) {

@@ -97,9 +97,9 @@ func TestHostsAtOnce(t *testing.T) {
 				}
 				defer db.Close()
 				d := &deploy.Deployer{Loader: &fleet.Loader{}, Links: l, History: db, ID: "SHA256:one", BootID: "none",
-					Sync: func(context.Context) (deploy.Snapshot, error) {
+					Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
 						return deploy.Snapshot{Commit: strings.Repeat("1", 40), Tree: tree}, nil
-					}}
+					}}}
 				r, err := d.Run(t.Context(), deploy.Request{})
 				if err != nil || *r.Outcome != history.RunDone || len(r.Hosts) != tt.hosts {
 					t.Fatalf("Run = %+v, %v; want %d hosts done", r, err, tt.hosts)

@@ -13,7 +13,7 @@ import (
 func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Plan, error) {
 	that := func(context.Context) (Snapshot, error) { return snap, nil }
 	aside := &Deployer{
-		Sync: that, Look: that, At: d.At, Since: d.Since,
+		Source: Source{Sync: that, Look: that, At: d.At, Since: d.Since},
 		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch,
 			Confined: d.Loader.Confined, Timeout: d.Loader.Timeout, Idle: time.Minute},
 		Check:   d.Check,

@@ -101,14 +101,14 @@ func newPlanner(b *testing.B, hosts int) *planner {
 	}
 	p.d = &deploy.Deployer{Loader: &fleet.Loader{}, Links: away{}, History: db, ID: "SHA256:bench", BootID: "none", Cache: b.TempDir(),
 		Limits: deploy.Limits{Retry: time.Microsecond}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Sync: func(context.Context) (deploy.Snapshot, error) {
+		Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
 			tree := hashed[0] // that every host holds
 			if p.n > 0 {
 				tree = hashed[1+p.n%2]
 			}
 			p.n++
 			return deploy.Snapshot{Commit: fmt.Sprintf("%040x", p.n), Author: "bench", Subject: "one file", Tree: tree, Time: time.Now()}, nil
-		}}
+		}}}
 	p.settle(b)
 	for range 2 {
 		p.commit(b)

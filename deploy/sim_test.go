@@ -289,13 +289,15 @@ func (s *sim) live() {
 	}
 	s.db = db
 	s.d = &deploy.Deployer{
-		Sync: func(context.Context) (deploy.Snapshot, error) { return s.commits[len(s.commits)-1], nil },
-		At: func(_ context.Context, id string) (deploy.Snapshot, error) {
-			i := slices.IndexFunc(s.commits, func(c deploy.Snapshot) bool { return c.Commit == id })
-			if i < 0 {
-				return deploy.Snapshot{}, fs.ErrNotExist
-			}
-			return s.commits[i], nil
+		Source: deploy.Source{
+			Sync: func(context.Context) (deploy.Snapshot, error) { return s.commits[len(s.commits)-1], nil },
+			At: func(_ context.Context, id string) (deploy.Snapshot, error) {
+				i := slices.IndexFunc(s.commits, func(c deploy.Snapshot) bool { return c.Commit == id })
+				if i < 0 {
+					return deploy.Snapshot{}, fs.ErrNotExist
+				}
+				return s.commits[i], nil
+			},
 		},
 		Loader: &fleet.Loader{}, Links: s.links, History: db, ID: "SHA256:one", BootID: "none", Limits: deploy.Limits{Retry: 5 * time.Millisecond},
 	}

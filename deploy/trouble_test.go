@@ -918,12 +918,12 @@ func TestRemoteAway(t *testing.T) {
 		defer db.Close()
 		var looks atomic.Int32
 		tree := fstest.MapFS{"bellhop.yaml": &fstest.MapFile{Data: []byte("network: n\n")}}
-		d := &deploy.Deployer{Loader: &fleet.Loader{}, History: db, Sync: func(context.Context) (deploy.Snapshot, error) {
+		d := &deploy.Deployer{Loader: &fleet.Loader{}, History: db, Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
 			if looks.Add(1) <= 3 {
 				return deploy.Snapshot{}, errors.New("no route to the remote")
 			}
 			return deploy.Snapshot{Commit: "c", Tree: tree}, nil
-		}}
+		}}}
 		b := deploy.NewBell(d)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)

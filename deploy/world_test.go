@@ -83,21 +83,23 @@ func (w *world) must(errs ...error) {
 func (w *world) deployer(id string) *deploy.Deployer {
 	mac := []byte(id)
 	return &deploy.Deployer{
-		Sync: func(context.Context) (deploy.Snapshot, error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.syncs++
-			return w.commits[len(w.commits)-1], nil
-		},
-		At: func(_ context.Context, commit string) (deploy.Snapshot, error) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			for _, c := range w.commits {
-				if c.Commit == commit {
-					return c, nil
+		Source: deploy.Source{
+			Sync: func(context.Context) (deploy.Snapshot, error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.syncs++
+				return w.commits[len(w.commits)-1], nil
+			},
+			At: func(_ context.Context, commit string) (deploy.Snapshot, error) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				for _, c := range w.commits {
+					if c.Commit == commit {
+						return c, nil
+					}
 				}
-			}
-			return deploy.Snapshot{}, fs.ErrNotExist
+				return deploy.Snapshot{}, fs.ErrNotExist
+			},
 		},
 		Loader: &fleet.Loader{
 			Open:      func(tree fs.FS, path string) ([]byte, error) { return fs.ReadFile(tree, path) },

@@ -259,12 +259,7 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 		return nil, err
 	}
 	return &deploy.Deployer{
-		Sync:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Sync(ctx)) },
-		Head:    h.repo.Head,
-		Look:    func(ctx context.Context) (deploy.Snapshot, error) { return seen(h.repo.Look(ctx)) },
-		At:      h.repo.At,
-		Since:   h.repo.Since,
-		Keep:    h.repo.Keep,
+		Source:  deploy.From(h.repo),
 		Loader:  &fleet.Loader{Open: h.openSecret, KeyDigest: keyDigest(digest)},
 		Check:   checkPush,
 		Links:   deploy.Over(h.pool),
@@ -275,14 +270,6 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 		Cache:   h.state.path("cache"),
 		Filter:  filterText,
 	}, nil
-}
-
-// seen says in deploy's words what gitsync saw.
-func seen(s deploy.Snapshot, err error) (deploy.Snapshot, error) {
-	if errors.Is(err, gitsync.ErrRewritten) {
-		err = fmt.Errorf("%w: %w", deploy.ErrRefused, err)
-	}
-	return s, err
 }
 
 // openSecret opens an age file of a tree. What the rules know of a file that does not open
