@@ -210,8 +210,8 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 		hp.Push = chosen && p.req.All
 	case failed && !(chosen && (p.req.Retry || p.req.TakeOver)):
 		hp.State, hp.Error = failure.Outcome, failure.Error
-	case !(chosen && (p.req.All || p.req.Retry)) && cantSeal(w.bundle, last) != "":
-		hp.State, hp.Error = history.Refused, cantSeal(w.bundle, last)
+	case !(chosen && (p.req.All || p.req.Retry)) && tooOld(w.bundle, last) != "":
+		hp.State, hp.Error = history.Refused, tooOld(w.bundle, last)
 	default:
 		hp.State, hp.Push = waiting(last), chosen
 		if d.stuck(p.req, last, w) {
@@ -224,20 +224,21 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 	return hp
 }
 
-// sealing is the first systemd with systemd-creds, which persist: sealed stands on.
-const sealing = 250
-
-// cantSeal says why a host can't keep a sealed key, by the systemd that it had at the last
-// contact; "" when it can, or is not known. Who asks to contact it finds out whether it was
-// upgraded meanwhile.
-func cantSeal(b *fleet.Bundle, last history.Host) string {
-	if last.Systemd == 0 || last.Systemd >= sealing {
+// tooOld says what of a bundle a host can't do by the systemd that it had at the last contact; ""
+// when it can do all, or is not known. Who asks to contact it finds out whether it was upgraded
+// meanwhile.
+func tooOld(b *fleet.Bundle, last history.Host) string {
+	const then = "; once it is upgraded: bellhop deploy --retry"
+	if last.Systemd == 0 {
 		return ""
 	}
 	for _, k := range b.Keys {
-		if k.Seal {
-			return fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d; once it is upgraded: bellhop deploy --retry", k.Name, sealing, last.Systemd)
+		if k.Seal && last.Systemd < bundle.SealingSystemd {
+			return fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d%s", k.Name, bundle.SealingSystemd, last.Systemd, then)
 		}
+	}
+	if line := b.TooNew(last.Systemd); line != "" {
+		return line + then
 	}
 	return ""
 }

@@ -158,3 +158,35 @@ func TestRebootHasALimit(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// A unit with a key that the host's systemd does not know yet is refused for that host, by line, once the
+// version is known; elsewhere it is deployed.
+func TestTooOldASystemdForAUnit(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.machines["a"].SetVersion(252)
+	w.machines["b"].SetVersion(257)
+	w.push("first", history.RunDone)
+	before := w.sessions("a")
+
+	w.files["services/web/web.service"] = strings.Replace(w.files["services/web/web.service"], "[Service]\n", "[Service]\nRestartSteps=5\n", 1)
+	w.host("c", "web") // never met: it says its version in its hello
+	w.machines["c"].SetVersion(252)
+	c := w.commit("newer")
+	w.run(deploy.Request{Cause: "push"}, history.RunPartial)
+	if h := w.state("c"); h.State != history.Refused || w.machines["c"].Starts("web.service") != 0 {
+		t.Errorf("c: %+v, want refused and nothing started", h)
+	}
+	const want = "RestartSteps= needs systemd 254; the host has systemd 252"
+	if h := w.state("a"); h.State != history.Refused || h.Error == nil || !strings.Contains(*h.Error, want) {
+		t.Errorf("a: %+v, want refused: %s", h, want)
+	}
+	if got := w.sessions("a") - before; got != 0 {
+		t.Errorf("a was contacted in %d sessions", got)
+	}
+	w.wantState("b", history.Current, c)
+
+	w.machines["a"].SetVersion(254)
+	w.machines["c"].SetVersion(254)
+	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.RunDone)
+	w.wantState("a", history.Current, c)
+}

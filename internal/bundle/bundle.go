@@ -20,6 +20,9 @@ import (
 // line in the changelog.
 const Format = 1
 
+// SealingSystemd is the first systemd with systemd-creds, which persist: sealed rests on.
+const SealingSystemd = 250
+
 // Where things stand on a host.
 const (
 	UnitDir      = "/etc/systemd/system"     // unit files and drop-ins

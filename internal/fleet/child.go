@@ -279,7 +279,7 @@ func (l *Loader) boundedIdle() func() {
 
 // wireStandOf is st for the deployer, who has base; nil: nothing.
 func wireStandOf(st, base *stand) *wireStand {
-	w := &wireStand{Digest: st.digest, Manifest: st.manifest}
+	w := &wireStand{Digest: st.digest, Manifest: st.manifest, Needs: st.needs}
 	if base != nil {
 		w.Base = base.digest
 		w.Manifest.Files, w.Gone = filesSince(base.manifest.Files, st.manifest.Files)

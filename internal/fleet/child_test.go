@@ -27,7 +27,7 @@ func farLoader(t testing.TB) *Loader {
 func TestFarFleet(t *testing.T) {
 	m := boundsTree(map[string]string{
 		"services/web/service.yaml":          "keys: [db]\nsettings: { port: 80 }\n",
-		"services/web/web.service":           "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n",
+		"services/web/web.service":           "[Service]\nExecStart=/bin/true\nOpenFile=/etc/x\n[Install]\nWantedBy=multi-user.target\n",
 		"services/web/files/etc/x.tmpl":      "{{.Host.Name}} {{.Settings.port}}\n",
 		"services/web/files/etc/s.conf.tmpl": "password={{key \"pw\"}}\n",
 		"secrets/db.age":                     "value of db",
@@ -69,6 +69,9 @@ func TestFarFleet(t *testing.T) {
 		if string(x) != string(y) || err1 != nil || err2 != nil {
 			t.Errorf("key %s is %q, %v here and %q, %v there", k.Name, x, err1, y, err2)
 		}
+	}
+	if here, there := ab.TooNew(252), bb.TooNew(252); here == "" || here != there {
+		t.Errorf("too new for systemd 252: %q here and %q there", here, there)
 	}
 	if len(ab.Keys) != 2 || fmt.Sprint(a.KeyFiles()) != fmt.Sprint(b.KeyFiles()) {
 		t.Errorf("%d keys; files %v here and %v there", len(ab.Keys), a.KeyFiles(), b.KeyFiles())

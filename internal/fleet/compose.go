@@ -20,7 +20,7 @@ type stand struct {
 	renders  map[string]*rendered // of keys that are templates
 	problems Problems
 	far      bool // made by another process: renders are not here
-	needs    []systemdNeed
+	needs    []SystemdNeed
 }
 
 // compose puts services together, and opens their keys for the digests.

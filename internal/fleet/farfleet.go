@@ -183,7 +183,7 @@ func hostTrouble(host string, err error) error {
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
 func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
-	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*keySpec{}}
+	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*keySpec{}, needs: w.Needs}
 	if w.Base != "" {
 		if base == nil || base.digest != w.Base {
 			return nil, false

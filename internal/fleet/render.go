@@ -33,7 +33,7 @@ type rendered struct {
 	problems Problems
 	own      Problems      // that refuse only the hosts which have this rendering
 	refs     []unitRef     // of unit files that are templates
-	needs    []systemdNeed // of the same
+	needs    []SystemdNeed // of the same
 }
 
 // content is where the bytes of a file come from: a blob of the repo, or right here.

@@ -32,7 +32,7 @@ type service struct {
 	problems    Problems
 	blobs       map[string]*blob // by hash, to carry over
 	refs        []unitRef        // of unit files that are no templates
-	needs       []systemdNeed    // of the same
+	needs       []SystemdNeed    // of the same
 	made        nameBook         // what other services may name
 
 	renders map[renderKey]*rendered

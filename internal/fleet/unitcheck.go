@@ -42,14 +42,14 @@ type unitCheck struct {
 	s        *service
 	problems Problems
 	refs     []unitRef       // names that somebody must make
-	needs    []systemdNeed   // what not every systemd knows
+	needs    []SystemdNeed   // what not every systemd knows
 	broken   map[string]bool // units with a refused line
 }
 
-// A systemdNeed is a line of a unit that older versions of systemd ignore.
-type systemdNeed struct {
-	since   int // the first version that knows it
-	problem *Problem
+// A SystemdNeed is a line of a unit that older versions of systemd ignore.
+type SystemdNeed struct {
+	Since int    // the first version that knows it
+	Text  string // "services/web/web.service:3: OpenFile= needs systemd 253"
 }
 
 // checkUnits looks at the units in texts. A unit that a template has a part in is looked at when
@@ -84,7 +84,7 @@ func (c *unitCheck) file(u *unitSpec, data []byte) {
 	for _, p := range unitfile.Check(kind, file) {
 		q := c.at(u, p, data, p.Message)
 		if p.Since > unitfile.OldestSystemd {
-			c.needs = append(c.needs, systemdNeed{p.Since, q})
+			c.needs = append(c.needs, SystemdNeed{p.Since, fmt.Sprintf("%s:%d: %s", q.File, q.Line, q.Message)})
 		}
 		known := p.Since > 0 && p.Since <= unitfile.NewestSystemd
 		if known {
@@ -200,12 +200,14 @@ func (c *unitCheck) reloads(u *unitSpec, unit *unitfile.Unit) {
 // TooNew says which line of b's units the systemd of that version ignores; "" when none, or when the
 // version is 0 for unknown.
 func (b *Bundle) TooNew(version int) string {
+	if b.st == nil {
+		return ""
+	}
 	for _, n := range b.st.needs {
-		unknownToAll := n.since > unitfile.NewestSystemd && version > unitfile.NewestSystemd
-		if version == 0 || version >= n.since || unknownToAll {
-			continue
+		if version == 0 || version >= n.Since {
+			continue // what is in no table counts as of the one after the newest
 		}
-		return fmt.Sprintf("%s:%d: %s; the host has systemd %d, which ignores the line", n.problem.File, n.problem.Line, n.problem.Message, version)
+		return fmt.Sprintf("%s; the host has systemd %d, which ignores the line", n.Text, version)
 	}
 	return ""
 }

@@ -115,6 +115,7 @@ type wireStand struct {
 	Gone     []string      `json:",omitempty"` // paths of files of Base that are not in this one
 	Content  []wireContent `json:",omitempty"` // beside that of Base
 	Keys     []wireKey     `json:",omitempty"`
+	Needs    []SystemdNeed `json:",omitempty"`
 }
 
 // A wireContent says where the bytes of a file come from: a file of the repo, or a text that is asked for.

@@ -8,9 +8,6 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// sealing is the first systemd with systemd-creds, which persist: sealed stands on.
-const sealing = 250
-
 // checkSealing refuses keys that this host's systemd can't seal, before anything is sent.
 func (m *Machine) checkSealing(ctx context.Context, o *bundle.Offer) error {
 	for _, k := range o.Manifest.Keys {
@@ -21,8 +18,8 @@ func (m *Machine) checkSealing(ctx context.Context, o *bundle.Offer) error {
 		if err != nil {
 			return fmt.Errorf("ask systemd: %w", err)
 		}
-		if v < sealing {
-			return refuse(bundle.RefusedBundle, "key %s: persist: sealed needs systemd %d, and this host has %d", k.Name, sealing, v)
+		if v < bundle.SealingSystemd {
+			return refuse(bundle.RefusedBundle, "key %s: persist: sealed needs systemd %d, and this host has %d", k.Name, bundle.SealingSystemd, v)
 		}
 		return nil
 	}

@@ -41,6 +41,9 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 	if err := j.OnHello(&s.Hello); err != nil {
 		return nil, "", err
 	}
+	if line := j.Bundle.TooNew(s.Hello.Systemd); line != "" {
+		return nil, "", refused(errors.New(line))
+	}
 	values, err := keys.wait()
 	if err != nil {
 		return nil, "", refused(err)
