@@ -39,3 +39,6 @@ func Look(m *Machine, path string) (kind, digest string, mode uint32, user strin
 
 // CheckXz walks over an xz file.
 func CheckXz(p []byte) error { return checkXz(bufio.NewReader(bytes.NewReader(p))) }
+
+// NotStartable says what is wrong with a program.
+func NotStartable(m *Machine, p string) string { return m.notStartable(p) }

@@ -348,7 +348,7 @@ func (r *run) judge(name string, first, s, died UnitState) error {
 	case s.Restarts > first.Restarts && died.Result == "": // between two looks
 		return errors.New("it dies and is restarted")
 	case s.Restarts > first.Restarts:
-		return fmt.Errorf("it dies and is restarted (%s", died.ended())
+		return fmt.Errorf("it dies and is restarted (%s%s", died.ended(), r.program(name, died))
 	case s.Active == "active" || s.Active == "reloading":
 		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.units.before[name].Invocation {
 			return err // what ran before runs on
@@ -359,7 +359,7 @@ func (r *run) judge(name string, first, s, died UnitState) error {
 	case s.Active == "inactive" && err == nil && (s.Oneshot || r.oneshot(name)) && (s.Result == "success" || s.Result == ""):
 		return nil
 	case s.Result != "" && s.Result != "success":
-		return fmt.Errorf("it is %s (%s", s.Active, s.ended())
+		return fmt.Errorf("it is %s (%s%s", s.Active, s.ended(), r.program(name, s))
 	}
 	return orElse(err, s)
 }

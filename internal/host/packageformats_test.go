@@ -315,3 +315,32 @@ func FuzzXzWindow(f *testing.F) {
 		}
 	})
 }
+
+// FuzzUnpackFormats unpacks whatever a stranger may serve, under every kind that the repo may call it.
+// What comes of it is a plain package within the caps, or an error and nothing.
+func FuzzUnpackFormats(f *testing.F) {
+	plain := rawTar(f, entry{name: "p/bin/bot", text: hiProgram, mode: 0o755}, entry{name: "p/x", link: "bin/bot", kind: '2'})
+	for i, data := range [][]byte{plain, compress(f, "gz", plain), compress(f, "xz", plain), compress(f, "zst", plain), fixture(f, tarBz2), fixture(f, sparseGNU), fixture(f, xz512MiB),
+		zipOf(f, zipped{name: `bin\\app`, text: hiProgram}, zipped{name: "caf\x82", text: "x", plainName: true})} {
+		f.Add(byte(i), data)
+	}
+	f.Cleanup(host.CapPackages(1<<20, 200))
+	dir := f.TempDir()
+	file := filepath.Join(dir, "archive")
+	m := &host.Machine{Root: filepath.Join(dir, "root")}
+	store := filepath.Join(dir, "root", bundle.StoreDir)
+	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
+		p := bundle.Package{Name: "bot", Digest: "d", Kind: bundle.PackageKinds[int(kind)%len(bundle.PackageKinds)], File: "bot", As: "own"}
+		if err := errors.Join(os.RemoveAll(m.Root), os.WriteFile(file, data, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := host.Unpack(m, p, file)
+		in, _ := os.ReadDir(store)
+		switch {
+		case err != nil && len(in) > 0:
+			t.Errorf("%v, and %s is left", err, in[0].Name())
+		case err == nil:
+			plainTree(t, filepath.Join(store, host.StoreName(p)))
+		}
+	})
+}
