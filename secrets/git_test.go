@@ -86,10 +86,11 @@ func TestHook(t *testing.T) {
 	bin := t.TempDir()
 	log := filepath.Join(bin, "log")
 	writeFile(t, filepath.Join(bin, "bellhop"), []byte("#!/bin/sh\npwd > "+log+"\necho \"$@\" >> "+log+"\ngit ls-files >> "+log+"\n[ ! -e "+bin+"/refuse ]\n"), 0o755)
-	file, err := secrets.InstallHook(conf)
-	if err != nil {
-		t.Fatal(err)
+	hook, err := secrets.InstallHook(conf)
+	if err != nil || !hook.Fresh {
+		t.Fatal(hook, err)
 	}
+	file := hook.Path
 	git("add", ".")
 	commit := func() error {
 		cmd := exec.Command("git", "commit", "-qm", "x", "--allow-empty")

@@ -23,8 +23,12 @@ command -v bellhop >/dev/null 2>&1 || {
 	echo "pre-commit: bellhop is not on PATH, so secrets were not checked (git commit --no-verify skips this)" >&2
 	exit 1
 }
-%sexec bellhop secret verify --staged
+%sbellhop secret verify --staged || exit 1
+[ ! -e bellhop.yaml ] || exec bellhop check
 `
+
+// hookLine is what another's hook calls.
+const hookLine = "bellhop secret verify --staged"
 
 // hookFolder goes to the folder that holds bellhop.yaml. git may name its index from the top, and
 // where it names its own folder it takes whatever folder we are in for the top.
@@ -49,42 +53,119 @@ func hook(folder string) []byte {
 	return fmt.Appendf(nil, hookText, cd)
 }
 
-// ErrHookStands says that another pre-commit hook is there. It is left alone.
-var ErrHookStands = errors.New("another pre-commit hook stands there; add to it: bellhop secret verify --staged || exit 1")
+// Why a hook is not installed.
+var (
+	ErrHookStands  = errors.New("another pre-commit hook is there")
+	ErrSharedHooks = errors.New("git's hooks of all your repositories are in one folder (core.hooksPath), and this one would run in each of them")
+	ErrBareRepo    = errors.New("this is a bare repository: commits are made, and looked through, in its clones")
+)
 
-// InstallHook puts a pre-commit hook into the git repo that dir is in, and returns its path. A hook
-// of ours is brought up to date; one that already calls us stays; any other is ErrHookStands.
-func InstallHook(dir string) (string, error) {
-	out, err := git(dir, "rev-parse", "--git-path", "hooks")
+// A Hook is the pre-commit hook of a git repository.
+type Hook struct {
+	Path  string // where it is, or where it belongs
+	Fresh bool   // it was written just now; false: it was there, and calls bellhop
+}
+
+// InstallHook puts a pre-commit hook into the git repo that dir is in. A hook of ours is brought up
+// to date; one that already calls us stays; any other is ErrHookStands. Hooks that git takes from one
+// folder for all repositories of the person are ErrSharedHooks: see OwnHooks.
+func InstallHook(dir string) (Hook, error) {
+	hooks, err := hooksDir(dir)
 	if err != nil {
-		return "", fmt.Errorf("install the hook: %w", err)
+		return Hook{}, fmt.Errorf("install the hook: %w", err)
 	}
+	h := Hook{Path: filepath.Join(hooks, "pre-commit")}
+	isThere, isOurs := false, false
+	switch text, err := os.ReadFile(h.Path); {
+	case err == nil:
+		isThere, isOurs = true, strings.Contains(string(text), hookMark)
+		if !isOurs && strings.Contains(string(text), hookLine) {
+			return h, nil
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return h, fmt.Errorf("install the hook: %w", err)
+	}
+	if shared, err := sharedHooks(dir); err != nil || shared {
+		return h, errors.Join(err, sharedError(shared))
+	}
+	if isThere && !isOurs {
+		return h, ErrHookStands
+	}
+
 	prefix, err := git(dir, "rev-parse", "--show-prefix")
 	if err != nil {
-		return "", fmt.Errorf("install the hook: %w", err)
+		return h, fmt.Errorf("install the hook: %w", err)
+	}
+	text := hook(strings.TrimSuffix(string(prefix), "\n"))
+	if err := writeHook(h.Path, text); err != nil {
+		return h, fmt.Errorf("install the hook: %w", err)
+	}
+	h.Fresh = true
+	return h, nil
+}
+
+func sharedError(shared bool) error {
+	if shared {
+		return ErrSharedHooks
+	}
+	return nil
+}
+
+func writeHook(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return errors.Join(durable.Write(path, text, 0o755), os.Chmod(path, 0o755))
+}
+
+// hooksDir is the folder that git takes hooks from.
+func hooksDir(dir string) (string, error) {
+	inside, err := git(dir, "rev-parse", "--is-inside-work-tree")
+	if err != nil {
+		return "", err
+	}
+	if strings.TrimSpace(string(inside)) != "true" {
+		return "", ErrBareRepo
+	}
+	out, err := git(dir, "rev-parse", "--git-path", "hooks")
+	if err != nil {
+		return "", err
 	}
 	hooks := strings.TrimSuffix(string(out), "\n")
 	if !filepath.IsAbs(hooks) {
 		hooks = filepath.Join(dir, hooks)
 	}
-	file := filepath.Join(hooks, "pre-commit")
-	switch stands, err := os.ReadFile(file); {
-	case err == nil && strings.Contains(string(stands), hookMark):
-	case err == nil && strings.Contains(string(stands), "bellhop secret verify --staged"):
-		return file, nil
-	case err == nil:
-		return file, fmt.Errorf("install %s: %w", file, ErrHookStands)
-	case !errors.Is(err, fs.ErrNotExist):
-		return file, fmt.Errorf("install the hook: %w", err)
+	return hooks, nil
+}
+
+// sharedHooks says whether core.hooksPath is set for more than this repository: by the person's or
+// the system's configuration, or by a variable.
+func sharedHooks(dir string) (bool, error) {
+	out, err := git(dir, "config", "--show-scope", "--get", "core.hooksPath")
+	if err != nil {
+		return false, nil // it is not set
 	}
-	if err := os.MkdirAll(hooks, 0o755); err != nil {
-		return file, fmt.Errorf("install the hook: %w", err)
+	scope, _, _ := strings.Cut(string(out), "\t")
+	return scope != "local" && scope != "worktree", nil
+}
+
+// OwnHooks makes git take the hooks of dir's repository from its own folder, and returns that. The
+// path is absolute: git takes a relative one from the top of each linked work tree, where there is none.
+func OwnHooks(dir string) (string, error) {
+	out, err := git(dir, "rev-parse", "--git-common-dir")
+	if err != nil {
+		return "", err
 	}
-	text := hook(strings.TrimSuffix(string(prefix), "\n"))
-	if err := errors.Join(durable.Write(file, text, 0o755), os.Chmod(file, 0o755)); err != nil {
-		return file, fmt.Errorf("install the hook: %w", err)
+	common := strings.TrimSuffix(string(out), "\n")
+	if !filepath.IsAbs(common) {
+		common = filepath.Join(dir, common)
 	}
-	return file, nil
+	hooks, err := filepath.Abs(filepath.Join(common, "hooks"))
+	if err != nil {
+		return "", err
+	}
+	_, err = git(dir, "config", "--local", "core.hooksPath", hooks)
+	return hooks, err
 }
 
 func eofIf(end bool) error {

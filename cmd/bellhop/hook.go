@@ -1,8 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,9 +17,10 @@ func (e *Env) hookCmd() *cobra.Command {
 	var dir string
 	install := &cobra.Command{
 		Use: "install", Short: "Install git's pre-commit hook and the readable diff of secrets", Args: cobra.NoArgs,
-		Long: `Install git's pre-commit hook, which runs bellhop secret verify --staged, and tell git to
-show sealed files opened in git diff (to those who can open them). A hook of someone else is
-left as it is.`,
+		Long: `Install git's pre-commit hook, which runs bellhop secret verify --staged and bellhop check, and
+tell git to show sealed files opened in git diff (to those who can open them). A hook of another
+program is left as it is. Where git takes the hooks of all your repositories from one folder
+(core.hooksPath), you are asked whether this one may have hooks of its own.`,
 		RunE: func(*cobra.Command, []string) error {
 			at, err := configDir(dir)
 			if err != nil {
@@ -33,15 +38,64 @@ func (e *Env) installHook(dir string) error {
 	if _, err := git(dir, "rev-parse", "--git-dir"); err != nil {
 		return noRepo(err)
 	}
-	path, err := secrets.InstallHook(dir)
-	if errors.Is(err, secrets.ErrHookStands) {
-		return hint(fmt.Errorf("install %s: another hook stands there", path), "add this line to it: bellhop secret verify --staged || exit 1")
-	} else if err != nil {
+	hook, err := secrets.InstallHook(dir)
+	if errors.Is(err, secrets.ErrSharedHooks) {
+		hook, err = e.installOwnHook(dir, filepath.Dir(hook.Path))
+	}
+	switch {
+	case errors.Is(err, secrets.ErrHookStands):
+		return hint(fmt.Errorf("install %s: %w, and stays as it is", hook.Path, err), "%s", lineFor(dir, hook.Path))
+	case err != nil:
 		return err
 	}
 	if _, err := git(dir, "config", "diff.bellhop.textconv", "bellhop secret textconv"); err != nil {
 		return err
 	}
-	e.wrote("git's pre-commit hook", true)
+	e.wrote("git's pre-commit hook", hook.Fresh)
 	return nil
+}
+
+// installOwnHook asks whether this repository may have hooks of its own, beside those of all others.
+func (e *Env) installOwnHook(dir, shared string) (secrets.Hook, error) {
+	question := fmt.Sprintf("git takes the hooks of all your repositories from %s (core.hooksPath).\nShall this repository have hooks of its own? Those in %s do not run here then. [y/N] ", shared, shared)
+	yes, err := e.confirm(question)
+	if err == nil && !yes {
+		err = secrets.ErrSharedHooks
+	}
+	if err != nil {
+		return secrets.Hook{}, hint(secrets.ErrSharedHooks,
+			"git config --local core.hooksPath \"$(git rev-parse --path-format=absolute --git-common-dir)/hooks\" && bellhop hook install; or add to %s/pre-commit: %s", shared, hookCall)
+	}
+
+	if _, err := secrets.OwnHooks(dir); err != nil {
+		return secrets.Hook{}, err
+	}
+	return secrets.InstallHook(dir)
+}
+
+// hookCall is what another's hook runs.
+const hookCall = "bellhop secret verify --staged && bellhop check || exit 1"
+
+// lineFor says where the call of bellhop goes, beside hooks of well-known makers.
+func lineFor(dir, path string) string {
+	text, _ := os.ReadFile(path)
+	isHusky := filepath.Base(filepath.Dir(path)) == "_" && filepath.Base(filepath.Dir(filepath.Dir(path))) == ".husky"
+	switch {
+	case isHusky:
+		return "add this line to .husky/pre-commit: " + hookCall
+	case strings.Contains(string(text), "pre-commit.com"):
+		return "add to .pre-commit-config.yaml: - {repo: local, hooks: [{id: bellhop, name: bellhop, language: system, pass_filenames: false, entry: sh -c '" + hookCall + "'}]}"
+	}
+	return "add this line to it: " + hookCall
+}
+
+// confirm asks a person at a terminal; without one it is errNoTerminal.
+func (e *Env) confirm(question string) (bool, error) {
+	if !isTerminal(e.Stdin) || !isTerminal(e.Stdout) {
+		return false, errNoTerminal
+	}
+	fmt.Fprint(e.Stdout, question)
+	line, err := bufio.NewReader(e.Stdin).ReadString('\n')
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes", err
 }

@@ -64,7 +64,10 @@ func (e *Env) initRepo(o initOptions) error {
 		e.wrote(f.name, fresh)
 	}
 	if err := e.installHook(o.dir); err != nil {
-		fmt.Fprintf(e.Stdout, "  no hook: %v\n", err)
+		fmt.Fprintf(e.Stdout, "  %s %v\n", e.outPaint().yellow("no hook:"), err)
+		if h := hintFor(err); h != "" {
+			fmt.Fprintf(e.Stdout, "  hint: %s\n", h)
+		}
 	}
 	e.nextSteps(o)
 	return nil
