@@ -15,7 +15,7 @@ import (
 
 // arrows lists, per room, the rooms that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/durable", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
+	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
 	"cmd/bellhop-host":         {"internal/host", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/child", "internal/durable", "internal/owner", "internal/plain", "internal/privatekey"},

@@ -83,6 +83,8 @@ type Deployer struct {
 	waits    func() bool              // says that the bell has a push waiting
 	unkept   string                   // that commits of generations could not be kept for; "" when all are
 	trouble  string                   // that the last look at the remote ended by; "" when it was good
+	loading  *history.Loading         // what is being loaded; nil: nothing
+	costly   costly                   // the commit that was refused after long work
 	unread   *history.SyncError       // since when the repo can't be read; nil when it can
 	tries    map[string]int           // by host: pushes in a row that could not reach it
 	away     map[string]bool          // those that did not answer at all

@@ -159,6 +159,12 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	d.steps.Lock()
 	r.release = sync.OnceFunc(d.steps.Unlock)
 	r.event(Event{Step: "load", Text: short(snap.Commit) + " " + snap.Subject})
+	if known := d.knownCostly(r, snap); known != nil {
+		return nil, refusal{known}
+	}
+
+	began := time.Now()
+	defer d.noteLoading(snap)()
 	f, err := d.Loader.Load(ctx, snap.Tree)
 	var ps, found fleet.Problems
 	if err != nil && !errors.As(err, &ps) {
@@ -170,6 +176,9 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 			found = d.Check(ctx, old, snap)
 		}
 	}
+	if ctx.Err() != nil { // what was found was cut short
+		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), context.Cause(ctx))
+	}
 	for _, p := range found {
 		if p.Warning {
 			d.log().Warn(p.Message, "file", p.File)
@@ -178,6 +187,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 		}
 	}
 	if len(ps) > 0 {
+		d.noteCostly(snap, ps, time.Since(began))
 		return nil, refusal{ps}
 	}
 	d.mu.Lock()

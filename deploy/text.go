@@ -52,7 +52,9 @@ func (d *Deployer) oldTexts(ctx context.Context) func(*HostPlan) texts {
 		f, ok := fleets[commit]
 		if !ok {
 			if snap, err := d.At(ctx, commit); err == nil {
-				f, _ = (&fleet.Loader{Arch: d.arch}).Load(ctx, snap.Tree)
+				l := d.Loader.Fresh()
+				l.Open, l.KeyDigest, l.Arch = nil, nil, d.arch
+				f, _ = l.Load(ctx, snap.Tree)
 			}
 			fleets[commit] = f
 		}

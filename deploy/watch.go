@@ -178,7 +178,8 @@ func (d *Deployer) bundleAt(ctx context.Context, commit, host string) (*fleet.Bu
 	if err != nil {
 		return nil, err
 	}
-	l := &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.arch}
+	l := d.Loader.Fresh()
+	l.Arch = d.arch
 	f, err := l.Load(ctx, snap.Tree)
 	if err != nil {
 		return nil, err

@@ -102,11 +102,11 @@ func sh(t *testing.T, dir, script string) {
 // judged is what refuses a tree, one line a problem.
 func judged(t *testing.T, tree fs.FS) []string {
 	t.Helper()
-	_, problems, err := inspect(t.Context(), tree)
+	_, problems, err := inspect(t.Context(), &loadFlags{}, tree)
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := checkPush(t.Context(), gitsync.Snapshot{}, gitsync.Snapshot{Tree: tree})
+	found := pushCheck(&fleet.Loader{}, &loadFlags{})(t.Context(), gitsync.Snapshot{}, gitsync.Snapshot{Tree: tree})
 	var lines []string
 	for _, list := range []fleet.Problems{problems, found} {
 		for _, p := range list {

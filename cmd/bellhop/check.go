@@ -15,6 +15,7 @@ import (
 
 func (e *Env) checkCmd() *cobra.Command {
 	var asJSON bool
+	var load loadFlags
 	c := &cobra.Command{
 		Use: "check [DIR]", Short: "Say what is wrong with the config, with file and line", GroupID: groupRepo,
 		Args: cobra.MaximumNArgs(1),
@@ -27,9 +28,10 @@ would be refused; warnings alone exit 0.`,
 			if err != nil {
 				return err
 			}
-			return e.check(c.Context(), dir, asJSON)
+			return e.check(c.Context(), &load, dir, asJSON)
 		},
 	}
+	load.flags(c)
 	jsonFlag(c, &asJSON)
 	return c
 }
@@ -79,8 +81,8 @@ type problemJSON struct {
 	Warning bool   `json:"warning"`
 }
 
-func (e *Env) check(ctx context.Context, dir string, asJSON bool) error {
-	f, problems, err := inspectDir(ctx, dir)
+func (e *Env) check(ctx context.Context, load *loadFlags, dir string, asJSON bool) error {
+	f, problems, err := inspectDir(ctx, load, dir)
 	if err != nil {
 		return err
 	}
@@ -126,20 +128,23 @@ func countRefusing(problems fleet.Problems) (n int) {
 }
 
 // inspectDir is inspect for a folder on disk, as git would commit it.
-func inspectDir(ctx context.Context, dir string) (*fleet.Fleet, fleet.Problems, error) {
+func inspectDir(ctx context.Context, load *loadFlags, dir string) (*fleet.Fleet, fleet.Problems, error) {
 	tree, ignored, err := readWorkTree(ctx, dir)
 	if err != nil {
 		return nil, nil, err
 	}
-	f, problems, err := inspect(ctx, tree)
+	f, problems, err := inspect(ctx, load, tree)
 	return f, append(ignored, problems...), err
 }
 
 // inspect finds all that is wrong with a tree, as far as the tree alone can tell: the whole
 // config, each host's bundle, and the files below secrets/.
-func inspect(ctx context.Context, tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
+func inspect(ctx context.Context, load *loadFlags, tree fs.FS) (*fleet.Fleet, fleet.Problems, error) {
 	var all fleet.Problems
-	loader := &fleet.Loader{}
+	loader := load.loader()
+	defer loader.Close()
+	defer context.AfterFunc(ctx, func() { loader.Close() })()
+
 	f, err := loader.Load(ctx, tree)
 	if err != nil {
 		var ps fleet.Problems
@@ -153,6 +158,9 @@ func inspect(ctx context.Context, tree fs.FS) (*fleet.Fleet, fleet.Problems, err
 			all = append(all, &f.Warnings[i])
 		}
 		for _, h := range f.Hosts {
+			if ctx.Err() != nil {
+				return nil, nil, context.Cause(ctx)
+			}
 			if _, err := f.Bundle(h.Name); err != nil {
 				var ps fleet.Problems
 				if !errors.As(err, &ps) {
@@ -161,7 +169,13 @@ func inspect(ctx context.Context, tree fs.FS) (*fleet.Fleet, fleet.Problems, err
 				all = append(all, ps...)
 			}
 		}
-		all = append(all, findingProblems(secrets.Verify(ctx, tree, secrets.Check{Rules: asRules(f.Readers), Used: orEmpty(f.Secrets())}))...)
+		used := orEmpty(f.Secrets())
+		timed, cancel := load.context(ctx)
+		defer cancel()
+		all = append(all, findingProblems(secrets.Verify(timed, tree, secrets.Check{Rules: asRules(f.Readers), Used: used}))...)
+	}
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
 	}
 	return f, all, nil
 }

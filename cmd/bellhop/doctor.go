@@ -107,7 +107,7 @@ func (e *Env) printSymptoms(all []symptom) {
 
 func (e *Env) doctorRepo(dir string, f *identityFlags) []symptom {
 	config := symptom{what: "config"}
-	fleet, problems, err := inspectDir(context.Background(), dir)
+	fleet, problems, err := inspectDir(context.Background(), &loadFlags{}, dir)
 	switch refuse := countRefusing(problems); {
 	case err != nil:
 		config.err = err

@@ -21,6 +21,9 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "host-helper" {
 		os.Exit(hostHelper(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
 	}
+	if len(os.Args) > 1 && os.Args[1] == loadVerb {
+		os.Exit(serveLoader(os.Args[2:], os.Stderr))
+	}
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
 		signals = append(signals, syscall.SIGHUP)

@@ -22,7 +22,7 @@ import (
 )
 
 // planOffline shows what each host would hold, compared with nothing.
-func (e *Env) planOffline(ctx context.Context, dir, on string, asJSON bool) error {
+func (e *Env) planOffline(ctx context.Context, load *loadFlags, dir, on string, asJSON bool) error {
 	at, err := configDir(dir)
 	if err != nil {
 		return err
@@ -31,7 +31,11 @@ func (e *Env) planOffline(ctx context.Context, dir, on string, asJSON bool) erro
 	if err != nil {
 		return err
 	}
-	f, err := (&fleet.Loader{}).Load(ctx, tree)
+	loader := load.loader()
+	defer loader.Close()
+	defer context.AfterFunc(ctx, func() { loader.Close() })()
+
+	f, err := loader.Load(ctx, tree)
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,7 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 		if len(args) > 1 {
 			return errors.New("plan --offline takes one folder; choose hosts by --on")
 		}
-		return e.planOffline(c.Context(), first(args), p.req.On, p.json)
+		return e.planOffline(c.Context(), &f.load, first(args), p.req.On, p.json)
 	}
 	if p.allFiles && p.tree == "" {
 		return errors.New("--all-files is only for --tree")

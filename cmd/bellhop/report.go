@@ -38,6 +38,9 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if s.SyncError != nil { // first, since all that follows may look well
 		fmt.Fprintln(w, p.red("the last look at the repo failed, first "+ago(now, s.SyncError.Since)+": "+indentRest(s.SyncError.Error, "  ")))
 	}
+	if l := s.Loading; l != nil {
+		fmt.Fprintf(w, "loading %s for %v\n", short(l.Commit), now.Sub(l.Since).Round(time.Second))
+	}
 	if s.Poll != nil {
 		fmt.Fprintln(w, p.dim("polls "+pollLine(s.Poll)))
 	}

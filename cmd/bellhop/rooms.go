@@ -36,6 +36,7 @@ type deployerFlags struct {
 	identities, repoHostKeys     []string
 	sshKey, repoKey, rewritten   string
 	plugins                      []string
+	load                         loadFlags
 
 	serves        bool   // it is a server that opens them: it makes the default files that are missing
 	webhookSecret string // the file that a server was told
@@ -70,6 +71,7 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.repoHostKeys, "repo-host-key", nil, "host key of the git server, as a line of authorized_keys; again for more (GitHub's are known)")
 	c.Flags().StringVar(&f.rewritten, "rewritten", "follow", "when the branch's history was rewritten: follow or refuse")
 	_ = c.RegisterFlagCompletionFunc("rewritten", cobra.FixedCompletions([]string{"follow", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
+	f.load.flags(c)
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
 }
 
@@ -258,10 +260,13 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 	if err != nil {
 		return nil, err
 	}
+	loader := f.load.loader()
+	loader.Open, loader.KeyDigest = h.openSecret, keyDigest(digest)
+	h.close = append(h.close, loader.Close)
 	return &deploy.Deployer{
 		Source:  deploy.From(h.repo),
-		Loader:  &fleet.Loader{Open: h.openSecret, KeyDigest: keyDigest(digest)},
-		Check:   checkPush,
+		Loader:  loader,
+		Check:   pushCheck(loader, &f.load),
 		Links:   deploy.Over(h.pool),
 		History: h.history,
 		ID:      ssh.FingerprintSHA256(h.signer.PublicKey()),
@@ -281,6 +286,7 @@ func (h *house) openSecret(tree fs.FS, path string) ([]byte, error) {
 	}
 	value, err := h.ids.Open(path, sealed)
 	if err != nil {
+		// A secret is opened for a bundle, so a loader has read this bellhop.yaml before.
 		if readers, rerr := fleet.ReadReaders(context.Background(), tree); rerr == nil {
 			err = asRules(readers).Explain(err)
 		}
@@ -299,14 +305,20 @@ func keyDigest(key []byte) func([]byte) string {
 	}
 }
 
-// checkPush finds what refuses a push beside the config.
-func checkPush(ctx context.Context, old, new deploy.Snapshot) fleet.Problems {
-	readers, err := fleet.ReadReaders(ctx, new.Tree)
-	found := secrets.CheckPush(ctx, old.Tree, new.Tree, asRules(readers))
-	if err != nil { // the config's own problems say so; which private keys it allows, nobody knows
-		found = slices.DeleteFunc(found, func(f secrets.Finding) bool { return f.Rule == secrets.PrivateKey })
+// pushCheck finds what refuses a push beside the config, within the time that loading may take. It
+// reads who may read what by the loader.
+func pushCheck(l *fleet.Loader, load *loadFlags) func(ctx context.Context, old, new deploy.Snapshot) fleet.Problems {
+	return func(ctx context.Context, old, new deploy.Snapshot) fleet.Problems {
+		ctx, cancel := load.context(ctx)
+		defer cancel()
+
+		readers, err := l.Readers(ctx, new.Tree)
+		found := secrets.CheckPush(ctx, old.Tree, new.Tree, asRules(readers))
+		if err != nil { // the config's own problems say so; which private keys it allows, nobody knows
+			found = slices.DeleteFunc(found, func(f secrets.Finding) bool { return f.Rule == secrets.PrivateKey })
+		}
+		return findingProblems(found)
 	}
-	return findingProblems(found)
 }
 
 // filterText cleans what hosts say of the values that stand there.

@@ -204,6 +204,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 // live adds to a status what only the running server knows.
 func (s *serving) live(st *history.Status) {
 	st.SyncError = s.house.deployer.SyncError()
+	st.Loading = s.house.deployer.Loading()
 	every, reason := s.server.Interval()
 	st.Poll = &history.PollStatus{IntervalMs: every.Milliseconds(), Reason: reason}
 }

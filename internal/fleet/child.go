@@ -132,7 +132,7 @@ func (s *loaderServer) answer(m *message) *message {
 	var ps Problems
 	switch {
 	case errors.As(err, &ps):
-		a.Problems = ps
+		a.setProblems(ps)
 	case err != nil:
 		a.fail(err)
 	}

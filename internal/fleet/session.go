@@ -20,11 +20,10 @@ type session struct {
 	old  bool   // it took so much processor time that the next load gets a new one
 }
 
-const (
-	defaultTimeout = 30 * time.Second
+// DefaultTimeout bounds one load.
+const DefaultTimeout = 30 * time.Second
 
-	freshIdle = 10 * time.Second
-)
+const freshIdle = 10 * time.Second
 
 // A process that took this much processor time is replaced before the next load: the kernel's limit
 // counts all of its life. It works on two processors at most, so one load takes less than this.
@@ -34,7 +33,7 @@ func (l *Loader) timeout() time.Duration {
 	if l.Timeout > 0 {
 		return l.Timeout
 	}
-	return defaultTimeout
+	return DefaultTimeout
 }
 
 // DefaultMemory is how many bytes a process that loads may have.

@@ -239,6 +239,9 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 
 var templatePlace = regexp.MustCompile(`^template: (.*?):(\d+)(?::(\d+))?: `)
 
+// ownWords is what text/template says of the functions that count, which nobody wrote.
+var ownWords = regexp.MustCompile(`at <bellhop(?:Turn|Enter)>: error calling bellhop(?:Turn|Enter): `)
+
 // templateError parts text/template's error into a place and a message.
 func templateError(err error) (pos, string) {
 	msg := err.Error()
@@ -248,7 +251,7 @@ func templateError(err error) (pos, string) {
 	}
 	line, _ := strconv.Atoi(m[2])
 	col, _ := strconv.Atoi(m[3])
-	return pos{line, col + 1}, msg[len(m[0]):]
+	return pos{line, col + 1}, ownWords.ReplaceAllString(msg[len(m[0]):], "")
 }
 
 // A capped buffer refuses to grow past maxOutput.

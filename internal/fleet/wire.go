@@ -67,10 +67,11 @@ type message struct {
 	Offline bool   `json:",omitempty"` // no secret is opened
 	CPU     int64  `json:",omitempty"` // ms of processor time that the loader took in its life
 
-	Error    string   `json:",omitempty"`
-	Missing  bool     `json:",omitempty"` // Error is fs.ErrNotExist
-	TooLarge bool     `json:",omitempty"` // Error is errTooLarge
-	Problems Problems `json:",omitempty"`
+	Error    string         `json:",omitempty"`
+	Missing  bool           `json:",omitempty"` // Error is fs.ErrNotExist
+	TooLarge bool           `json:",omitempty"` // Error is errTooLarge
+	Problems Problems       `json:",omitempty"`
+	OddFiles map[int][]byte `json:",omitempty"` // File of Problems, where it is not UTF-8
 
 	Entries []wireEntry `json:",omitempty"`
 	Mode    uint32      `json:",omitempty"` // fs.FileMode
@@ -235,6 +236,11 @@ func (e *farError) Unwrap() error { return e.is }
 func (m *message) err() error {
 	switch {
 	case len(m.Problems) > 0:
+		for i, file := range m.OddFiles {
+			if i >= 0 && i < len(m.Problems) {
+				m.Problems[i].File = string(file)
+			}
+		}
 		return m.Problems
 	case m.Error == "":
 		return nil
@@ -244,6 +250,18 @@ func (m *message) err() error {
 		return &farError{m.Error, fs.ErrNotExist}
 	}
 	return &farError{m.Error, nil}
+}
+
+func (m *message) setProblems(ps Problems) {
+	m.Problems = ps
+	for i, p := range ps {
+		if !utf8.ValidString(p.File) {
+			if m.OddFiles == nil {
+				m.OddFiles = map[int][]byte{}
+			}
+			m.OddFiles[i] = []byte(p.File)
+		}
+	}
 }
 
 func (m *message) setPath(p string) {

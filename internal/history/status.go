@@ -25,8 +25,16 @@ type Status struct {
 	Hosts   []HostStatus `json:"hosts"`
 	// SyncError is what a running server adds while it can't read the repo.
 	SyncError *SyncError `json:"sync_error,omitempty"`
+	// Loading is what a running server adds while it reads a commit; null when it reads none.
+	Loading *Loading `json:"loading"`
 	// Poll is what a running server adds: how often it looks without being rung.
 	Poll *PollStatus `json:"poll,omitempty"`
+}
+
+// A Loading is a commit that is being read and checked.
+type Loading struct {
+	Commit string    `json:"commit"`
+	Since  time.Time `json:"since"`
 }
 
 // PollStatus says how often the remote is polled, 0 for never, and why.
