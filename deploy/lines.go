@@ -28,6 +28,7 @@ type line struct {
 	target link.Target
 	ctx    context.Context
 	cancel context.CancelFunc
+	isUp   bool // a connection stands
 }
 
 // start lets lines be opened, until ctx ends.
@@ -61,6 +62,33 @@ func (l *lineSet) has(host string) bool {
 	return l.open[host] != nil
 }
 
+// setUp notes whether a connection stands, and returns whether one did.
+func (l *lineSet) setUp(host string, now bool) (was bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	one := l.open[host]
+	if one == nil {
+		return false
+	}
+	was, one.isUp = one.isUp, now
+	return was
+}
+
+// up lists the hosts to which a connection stands.
+func (l *lineSet) up() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	hosts := map[string]bool{}
+	for host, one := range l.open {
+		if one.isUp {
+			hosts[host] = true
+		}
+	}
+	return hosts
+}
+
 // keep opens the line to t's host, unless one by the same route is open, and runs watch on it.
 func (l *lineSet) keep(t link.Target, watch func(ctx context.Context, t link.Target)) {
 	l.mu.Lock()
@@ -77,7 +105,7 @@ func (l *lineSet) keep(t link.Target, watch func(ctx context.Context, t link.Tar
 	}
 
 	ctx, cancel := context.WithCancel(l.life)
-	l.open[t.Name] = &line{t, ctx, cancel}
+	l.open[t.Name] = &line{target: t, ctx: ctx, cancel: cancel}
 	go watch(ctx, t)
 }
 

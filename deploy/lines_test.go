@@ -183,3 +183,47 @@ func TestLinesFromHistoryStay(t *testing.T) {
 		t.Errorf("%d sessions at a start with nothing to do, want the one of the line", n)
 	}
 }
+
+// A host whose plug is pulled is not shown as if it were there, and comes back by itself.
+func TestStatusOfAHostWithoutPower(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.commit("first")
+	serve(t, w)
+	eventually(t, "the host is current and reachable", func() bool {
+		return w.state("a").State == history.Current && w.d.Reachable()["a"]
+	})
+	if h := w.state("a"); h.SeenAt == nil || h.AwaySince != nil || h.Keys.Present != 2 {
+		t.Fatalf("a host that answers: seen %v, away since %v, keys %+v", h.SeenAt, h.AwaySince, h.Keys)
+	}
+
+	w.hosts["a"].Cut()
+	eventually(t, "status says that it is away", func() bool { return w.state("a").AwaySince != nil })
+	if h := w.state("a"); h.Keys.Present != 0 || w.d.Reachable()["a"] {
+		t.Errorf("a host without power: keys %+v, reachable %v; want none present, not reachable", h.Keys, w.d.Reachable()["a"])
+	}
+
+	w.hosts["a"].Mend()
+	eventually(t, "it is back", func() bool {
+		h := w.state("a")
+		return h.AwaySince == nil && h.Keys.Present == 2 && w.d.Reachable()["a"]
+	})
+}
+
+// A host that shows another key is not counted as there either.
+func TestStatusOfAHostWithAnotherKey(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 2, 5)
+	w.commit("first")
+	serve(t, w)
+	eventually(t, "the host is current and reachable", func() bool {
+		return w.state("a").State == history.Current && w.d.Reachable()["a"]
+	})
+
+	w.must(w.hosts["a"].NewHostKey())
+	w.hosts["a"].Drop()
+	eventually(t, "status says so", func() bool {
+		h := w.state("a")
+		return h.AwaySince != nil && h.Keys.Present == 0 && h.State == history.Refused
+	})
+}

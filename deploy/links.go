@@ -11,9 +11,8 @@ import (
 // Links reaches hosts. Over makes one of a link.Pool.
 type Links interface {
 	push.Links
-	// Watch keeps a line to a host until ctx ends, and calls up each time it stands anew, and
-	// again while up returns an error.
-	Watch(ctx context.Context, t link.Target, up func(ctx context.Context) error) error
+	// Watch keeps a connection to a host until ctx ends, and tells w of it.
+	Watch(ctx context.Context, t link.Target, w link.Watcher) error
 	// Exec runs one constant command as root, and returns its exit code.
 	Exec(ctx context.Context, t link.Target, cmd string) (int, error)
 }

@@ -3,7 +3,6 @@ package deploy
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -18,11 +17,13 @@ import (
 // fetched at the next start.
 func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.End, open bool) {
 	if o.Fate == push.Ended {
-		return d.result(run, hp, o.Result, o.BootID), false
+		e = d.result(run, hp, o.Result, o.BootID)
+		e.Heard = true
+		return e, false
 	}
 	d.noteAway(hp.Name, o.Away)
 
-	e = history.End{Error: plain.Text(o.Text, maxText), Present: notHeard}
+	e = history.End{Error: plain.Text(o.Text, maxText), Present: notHeard, Away: o.Away || o.Fate == push.WrongKey}
 	switch o.Fate {
 	case push.Left:
 		return e, true
@@ -130,15 +131,10 @@ func (d *Deployer) forgetStanding(host string) {
 	}
 }
 
-// awaySince is how the error of a host that is away begins; a later one keeps the time.
-const awaySince = "away since "
-
+// sinceWhen begins the error of a host that is away with when it went away.
 func sinceWhen(last history.Host, now time.Time) string {
-	if text, ok := strings.CutPrefix(last.Error, awaySince); ok && last.State == history.Pending {
-		at, _, _ := strings.Cut(text, ": ")
-		if t, err := time.Parse(time.RFC3339, at); err == nil {
-			now = t
-		}
+	if !last.AwayAt.IsZero() {
+		now = last.AwayAt
 	}
-	return awaySince + now.UTC().Format(time.RFC3339) + ": "
+	return "away since " + now.UTC().Format(time.RFC3339) + ": "
 }

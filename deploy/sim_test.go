@@ -239,7 +239,7 @@ func (l simLinks) Helper(ctx context.Context, t link.Target, ahead func(io.Write
 	return pipes{outR, inW}, nil
 }
 
-func (l simLinks) Watch(ctx context.Context, _ link.Target, _ func(context.Context) error) error {
+func (l simLinks) Watch(ctx context.Context, _ link.Target, _ link.Watcher) error {
 	<-ctx.Done()
 	return ctx.Err()
 }

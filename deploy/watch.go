@@ -17,11 +17,40 @@ import (
 
 // watchLine holds one line open until ctx ends.
 func (d *Deployer) watchLine(ctx context.Context, t link.Target) {
-	err := d.Links.Watch(ctx, t, func(ctx context.Context) error { return d.up(ctx, t.Name, t) })
+	err := d.Links.Watch(ctx, t, link.Watcher{
+		Up: func(ctx context.Context) error {
+			d.lines.setUp(t.Name, true)
+			d.met(t.Name, nil)
+			return d.up(ctx, t.Name, t)
+		},
+		Down: func(_ context.Context, err error) {
+			wasUp := d.lines.setUp(t.Name, false)
+			if wasUp { // it was heard until now
+				d.met(t.Name, nil)
+			}
+			d.met(t.Name, err)
+		},
+	})
 	if ctx.Err() == nil {
 		d.givenUp(ctx, t.Name, err)
 	}
 }
+
+// met remembers whether a host was heard. An error that says neither, such as a refused login,
+// changes nothing.
+func (d *Deployer) met(host string, err error) {
+	var key *link.HostKeyError
+	away := push.IsAway(err) || errors.As(err, &key)
+	if err != nil && !away {
+		return
+	}
+	if err := d.History.Met(context.Background(), host, away); err != nil {
+		d.log().Error("remember whether a host answers", "host", host, "err", err)
+	}
+}
+
+// Reachable says which hosts answer at this moment: those to which a connection stands.
+func (d *Deployer) Reachable() map[string]bool { return d.lines.up() }
 
 // givenUp is the end of a line that no retry mends: the next run may open another. A host that
 // shows another key is looked at by a run at once, which says so where people look.

@@ -49,9 +49,9 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	}
 	fmt.Fprintln(w)
 	var t table
-	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS")
+	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS", "SEEN")
 	for _, h := range s.Hosts {
-		t.painted(p.hostHue(h), h.Name, h.State, short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys))
+		t.painted(p.hostHue(h), h.Name, h.State, short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
 	}
 	t.write(w)
 	printErrors(w, p, s.Hosts)
@@ -65,11 +65,19 @@ func (p paint) hostHue(h history.HostStatus) func(int, string) string {
 		switch {
 		case col == 1:
 			return p.state(c)
-		case col == 4 && h.Keys.Present < h.Keys.Expected:
+		case col == 4 && h.Keys.Present < h.Keys.Expected, col == 5 && h.AwaySince != nil:
 			return p.yellow(c)
 		}
 		return c
 	}
+}
+
+// seenText says when a host was heard last, and whether it does not answer now.
+func seenText(now time.Time, h history.HostStatus) string {
+	if h.AwaySince != nil {
+		return agoOr(now, h.SeenAt) + ", does not answer"
+	}
+	return agoOr(now, h.SeenAt)
 }
 
 func printErrors(w io.Writer, p paint, hosts []history.HostStatus) {
@@ -100,11 +108,16 @@ func countStates(p paint, hosts []history.HostStatus) string {
 	for _, h := range hosts {
 		n[h.State]++
 	}
+	away := countAway(hosts)
 	if len(n) == 1 && n[history.Current] > 0 {
+		all := p.green(fmt.Sprintf("all %d hosts are current", len(hosts)))
 		if len(hosts) == 1 {
-			return p.green("the one host is current")
+			all = p.green("the one host is current")
 		}
-		return p.green(fmt.Sprintf("all %d hosts are current", len(hosts)))
+		if away > 0 {
+			all += ", " + p.yellow(fmt.Sprintf("%d of them did not answer when last asked", away))
+		}
+		return all
 	}
 	var parts []string
 	for _, s := range stateOrder {
@@ -117,6 +130,16 @@ func countStates(p paint, hosts []history.HostStatus) string {
 		parts = append(parts, fmt.Sprintf("%d %s", n[s], s))
 	}
 	return strings.Join(parts, ", ")
+}
+
+// countAway counts the hosts that do not answer now.
+func countAway(hosts []history.HostStatus) (n int) {
+	for _, h := range hosts {
+		if h.AwaySince != nil {
+			n++
+		}
+	}
+	return n
 }
 
 func keysOf(k history.KeyCount) string {

@@ -207,6 +207,14 @@ func (s *serving) live(st *history.Status) {
 	st.Loading = s.house.deployer.Loading()
 	every, reason := s.server.Interval()
 	st.Poll = &history.PollStatus{IntervalMs: every.Milliseconds(), Reason: reason}
+
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	reachable := s.house.deployer.Reachable()
+	for i := range st.Hosts {
+		if reachable[st.Hosts[i].Name] {
+			st.Hosts[i].SeenAt = &now
+		}
+	}
 }
 
 // readAdminToken reads the token of the admin listener: of the file that was named, else of the

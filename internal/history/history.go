@@ -75,7 +75,7 @@ func Open(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := db.start(); err != nil {
+	if err := db.start(path); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open history %s: %w", path, explain(err))
 	}
@@ -159,10 +159,19 @@ func open(path, more string) (*DB, error) {
 }
 
 // start brings the schema up to date and reads the hosts.
-func (db *DB) start() error {
-	if _, err := db.version(); err != nil {
+func (db *DB) start(path string) error {
+	v, err := db.version()
+	if errors.Is(err, ErrNewer) {
+		return fmt.Errorf("%w%s", err, copiesOf(path))
+	} else if err != nil {
 		return err
 	}
+	if v > 0 && v < newest() {
+		if err := db.copyTo(copyName(path, v)); err != nil {
+			return fmt.Errorf("copy it before it is changed: %w", err)
+		}
+	}
+
 	dir, err := fs.Sub(migrations, "migrations")
 	if err != nil {
 		return err

@@ -45,8 +45,9 @@ type Host struct {
 	KeysExpected int
 	KeysPresent  int
 	Reach        Reach
-	Had          bool   // this deployer put something there once
-	Given        string // digest of the manifest it was given last; "" for none
+	Contact
+	Had   bool   // this deployer put something there once
+	Given string // digest of the manifest it was given last; "" for none
 }
 
 // Reach is how a host was reached and called last; it outlives the host's place in the repo.
@@ -113,6 +114,9 @@ func readHosts(q querier, open *openRuns) (map[string]Host, error) {
 		hosts[h.Name] = h
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	if err := readContacts(q, hosts); err != nil {
 		return nil, err
 	}
 	// That a host was begun is written once, not in its row: it is another run than the row knows of.
@@ -182,8 +186,10 @@ var hostRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wante
 
 // drop takes a host out of the file and of memory.
 func (db *DB) drop(tx *tx, name string) error {
-	if _, err := tx.Exec(`DELETE FROM hosts WHERE name = ?`, name); err != nil {
-		return err
+	for _, query := range []string{`DELETE FROM hosts WHERE name = ?`, `DELETE FROM contacts WHERE host = ?`} {
+		if _, err := tx.Exec(query, name); err != nil {
+			return err
+		}
 	}
 	// Nobody asks it any more what came of a run that it was begun in.
 	if err := db.mem.runs.giveUp(tx, name, db.clock()); err != nil {
@@ -316,6 +322,9 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		}
 		h.Name = new
 		if err := db.saveHost(tx, h); err != nil { // before old goes, whose manifest it takes over
+			return err
+		}
+		if err := db.saveContact(tx, new, h.Contact); err != nil {
 			return err
 		}
 		return db.drop(tx, old)

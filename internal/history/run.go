@@ -213,6 +213,8 @@ type End struct {
 	Manifest *bundle.Manifest // stored as last when it now stands
 	BootID   string           // of the boot that the keys were put there in; "" when not heard
 	Present  int              // keys that are there; -1: not heard
+	Heard    bool             // the host said something in this run
+	Away     bool             // it did not answer, or showed another key
 	Remember bool             // never try this bundle there again unless asked
 	Details  any              // a *bundle.Result, of which is kept what no field here says
 }
@@ -242,6 +244,11 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error})
 		if err := db.saveHost(tx, h); err != nil {
 			return err
+		}
+		if e.Heard || e.Away {
+			if err := db.saveContact(tx, host, h.met(e.Away, now)); err != nil {
+				return err
+			}
 		}
 		return db.judgeLate(tx, late, now)
 	})

@@ -59,7 +59,9 @@ type HostStatus struct {
 	Run        *string    `json:"run"`
 	Error      *string    `json:"error"`
 	BootID     *string    `json:"boot_id"`
-	Keys       KeyCount   `json:"keys"`
+	Keys       KeyCount   `json:"keys"` // of a host that is away none is present
+	SeenAt     *time.Time `json:"seen_at"`
+	AwaySince  *time.Time `json:"away_since"` // since when it does not answer
 }
 
 // KeyCount counts a host's keys.
@@ -153,6 +155,10 @@ func hostStatus(h Host, top string) HostStatus {
 	s := HostStatus{
 		Name: h.Name, State: h.State, Commit: text(commit), DeployedAt: when(millis(h.DeployedAt)), Run: text(h.Run),
 		Error: text(h.Error), BootID: text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
+	}
+	s.SeenAt, s.AwaySince = when(millis(h.SeenAt)), when(millis(h.AwayAt))
+	if s.AwaySince != nil {
+		s.Keys.Present = 0 // they were in the RAM of a machine that may be off
 	}
 	if h.Generation > 0 {
 		s.Generation = &h.Generation

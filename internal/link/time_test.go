@@ -293,10 +293,12 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, p := piped(t, echo)
 		ups := make(chan time.Time, 100)
-		go p.Watch(t.Context(), h.Target(), func(context.Context) error {
-			ups <- time.Now()
-			return nil
-		})
+		downs := 0
+		watcher := link.Watcher{
+			Up:   func(context.Context) error { ups <- time.Now(); return nil },
+			Down: func(context.Context, error) { downs++ },
+		}
+		go p.Watch(t.Context(), h.Target(), watcher)
 		wait := func(what string, since time.Time, most time.Duration) {
 			t.Helper()
 			select {
@@ -325,6 +327,9 @@ func TestWatch(t *testing.T) {
 		if tries < 100 || tries > 200 { // a minute of every 2 s, then every 30 s
 			t.Errorf("%d dials in an hour away, want about 150", tries)
 		}
+		if downs < 100 {
+			t.Errorf("Down was called %d times, want once a failed try", downs)
+		}
 		h.Mend()
 		wait("away for long", time.Now(), 38*time.Second)
 	})
@@ -335,13 +340,13 @@ func TestWatchRetriesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, p := piped(t, echo)
 		calls, content := 0, make(chan struct{})
-		go p.Watch(t.Context(), h.Target(), func(context.Context) error {
+		go p.Watch(t.Context(), h.Target(), link.Watcher{Up: func(context.Context) error {
 			if calls++; calls < 4 {
 				return errors.New("not yet")
 			}
 			close(content)
 			return nil
-		})
+		}})
 		begun := time.Now()
 		<-content
 		if took := time.Since(begun); calls != 4 || took > 3*time.Second {
@@ -355,7 +360,7 @@ func TestWatchStopsAtHostKey(t *testing.T) {
 		h, p := piped(t, echo)
 		target := h.Target()
 		h.NewHostKey()
-		err := p.Watch(t.Context(), target, func(context.Context) error { return nil })
+		err := p.Watch(t.Context(), target, link.Watcher{Up: func(context.Context) error { return nil }})
 		if !link.HardStop(err) {
 			t.Errorf("Watch of a changed host = %v, want a hard stop", err)
 		}

@@ -27,22 +27,32 @@ func backoff(n int, away time.Duration) time.Duration {
 	return watchFirst << (n - 1)
 }
 
-// Watch keeps a line to t until ctx ends, and calls up each time a connection stands that
-// was not there before: at the start, after a reboot, after a cut. The context of up ends
-// with that connection. While up returns an error it is called again, spaced like redials.
-// Watch returns when ctx ends, or with a *HostKeyError, since no retry helps there.
+// A Watcher hears how a watched connection fares. Down may be nil.
+type Watcher struct {
+	// Up is called each time a connection stands that was not there before: at the start, after
+	// a reboot, after a cut. Its context ends with that connection. While it returns an error it
+	// is called again, spaced like redials.
+	Up func(ctx context.Context) error
+	// Down is called after each try that ended without a connection, and when one broke.
+	Down func(ctx context.Context, err error)
+}
+
+// Watch keeps a connection to t until ctx ends, and tells w of it. Watch returns when ctx ends, or with a *HostKeyError, since no retry helps there.
 //
 // A login that works does not prove that the host has rebooted, nor a refused one that it
 // will stay so: sshd lets in during shutdown, and refuses users other than root early in a boot.
-func (p *Pool) Watch(ctx context.Context, t Target, up func(ctx context.Context) error) error {
+func (p *Pool) Watch(ctx context.Context, t Target, w Watcher) error {
 	e := p.entry(t.Name)
 	p.addWatch(e, 1)
 	defer p.addWatch(e, -1)
 	since := time.Now()
 	for n := 1; ; n++ {
-		stood, err := p.watchOnce(ctx, t, limitsFor(p.cfg, time.Since(since)), up)
+		stood, err := p.watchOnce(ctx, t, limitsFor(p.cfg, time.Since(since)), w.Up)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if w.Down != nil {
+			w.Down(ctx, err)
 		}
 		if HardStop(err) {
 			return err

@@ -98,7 +98,7 @@ func Passes(err error) bool {
 	return FateOf(err) == Waiting
 }
 
-// isAway says that the host did not answer at all.
-func isAway(err error) bool {
+// IsAway says that the host did not answer at all.
+func IsAway(err error) bool {
 	return errors.Is(err, link.ErrUnreachable) && !errors.Is(err, link.ErrThere)
 }

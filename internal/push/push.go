@@ -127,7 +127,7 @@ func (p *Pusher) Push(ctx context.Context, j *Job) Outcome {
 	if err == nil {
 		return Outcome{Fate: Ended, Result: res, BootID: boot}
 	}
-	return Outcome{Fate: FateIn(ctx, err), Err: err, Text: filter.Reveal(err), Away: isAway(err)}
+	return Outcome{Fate: FateIn(ctx, err), Err: err, Text: filter.Reveal(err), Away: IsAway(err)}
 }
 
 // push offers the bundle until something comes of it that another offer would not change.

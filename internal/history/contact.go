@@ -1,0 +1,88 @@
+package history
+
+import (
+	"context"
+	"time"
+)
+
+// A Contact is how a host was met last.
+type Contact struct {
+	SeenAt time.Time // when it was heard last; zero when it never was
+	AwayAt time.Time // since when it does not answer, or shows another key; zero when it does
+}
+
+// contactRow is a Contact as it is stored.
+var contactRow = newRows(`INSERT OR REPLACE INTO contacts(host, seen_at, away_at) VALUES `, 3, "")
+
+// met is c after the host was heard at now, or was found away.
+func (c Contact) met(away bool, now time.Time) Contact {
+	switch {
+	case !away:
+		return Contact{SeenAt: now}
+	case c.AwayAt.IsZero():
+		c.AwayAt = now
+	}
+	return c
+}
+
+// Met remembers that a host was heard, or with away that it does not answer. Only the first of
+// several failures in a row is stored, so that AwayAt is when the host went away. A host that is
+// not known is no error and nothing happens.
+func (db *DB) Met(ctx context.Context, host string, away bool) error {
+	stored := func() bool {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		h, known := db.mem.hosts[host]
+		return !known || (away && !h.AwayAt.IsZero())
+	}
+	if stored() {
+		return nil
+	}
+
+	return db.write(ctx, "that "+host+" was met", func(tx *tx) error {
+		h, known := db.mem.hosts[host]
+		if !known {
+			return nil
+		}
+		return db.saveContact(tx, host, h.met(away, db.clock()))
+	})
+}
+
+// saveContact writes c and keeps it in memory, where the host is. It is called inside write.
+func (db *DB) saveContact(tx *tx, host string, c Contact) error {
+	if h, known := db.mem.hosts[host]; known {
+		h.Contact = c
+		db.mem.hosts[host] = h
+	}
+	return tx.add(contactRow, "contact "+host, host, millis(c.SeenAt), millis(c.AwayAt))
+}
+
+// readContacts gives hosts their contacts.
+func readContacts(q querier, hosts map[string]Host) error {
+	rows, err := q.Query(`SELECT host, seen_at, away_at FROM contacts`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+
+	for rows.Next() {
+		var name string
+		var seen, away int64
+		if err := rows.Scan(&name, &seen, &away); err != nil {
+			return err
+		}
+		if h, ok := hosts[name]; ok {
+			h.SeenAt, h.AwayAt = fromMillis(seen), fromMillis(away)
+			hosts[name] = h
+		}
+	}
+	return rows.Err()
+}
+
+// fromMillis is the time of that many Unix milliseconds, the zero time for 0.
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

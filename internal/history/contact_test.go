@@ -1,0 +1,86 @@
+package history_test
+
+import (
+	"database/sql"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+)
+
+// Status says when a host was heard last and since when it does not answer. The keys of a host
+// that is away are not counted as present.
+func TestStatusOfAHostThatIsAway(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	db := open(t, path)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	must(t, db.Ended(t.Context(), "r1", "h", history.End{Outcome: bundle.OutcomeDone, Digest: "d1", Commit: "c1", Present: 2, Heard: true}))
+
+	host := func() history.HostStatus {
+		t.Helper()
+		return status(t, db).Hosts[0]
+	}
+	heard := host()
+	if heard.SeenAt == nil || heard.AwaySince != nil || heard.Keys.Present != 2 {
+		t.Fatalf("a host that was just heard: seen %v, away %v, keys %v", heard.SeenAt, heard.AwaySince, heard.Keys)
+	}
+
+	must(t, db.Met(t.Context(), "h", true))
+	first := host()
+	time.Sleep(2 * time.Millisecond) // the clock of the file
+	if first.AwaySince == nil || first.Keys.Present != 0 || !first.SeenAt.Equal(*heard.SeenAt) || first.State != history.Current {
+		t.Errorf("a host that went away: %+v, want no key present, and seen when it was heard", first)
+	}
+	must(t, db.Met(t.Context(), "h", true))
+	if again := host(); !again.AwaySince.Equal(*first.AwaySince) {
+		t.Errorf("away since %v after the second failure, want %v", again.AwaySince, first.AwaySince)
+	}
+
+	must(t, db.Close())
+	db = open(t, path)
+	if again := host(); again.AwaySince == nil {
+		t.Errorf("a host that was away is not when the file is opened again")
+	}
+	must(t, db.Met(t.Context(), "h", false))
+	if back := host(); back.AwaySince != nil || back.Keys.Present != 2 {
+		t.Errorf("a host that is back: away %v, keys %v", back.AwaySince, back.Keys)
+	}
+	must(t, db.Met(t.Context(), "nobody", false))
+}
+
+// A release that changes the schema copies the file first. A release that is taken back refuses
+// the changed file, and names the copy.
+func TestUpgradeCopiesTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "bellhop.db")
+	former, err := os.ReadFile("../../deploy/testdata/a7c53af/bellhop.db")
+	must(t, err, os.WriteFile(path, former, 0o600))
+	must(t, open(t, path).Close())
+
+	kept := path + ".schema-6"
+	info, err := os.Stat(kept)
+	must(t, err)
+	if info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy has mode %v, want 0600", info.Mode())
+	}
+	raw, err := sql.Open("sqlite", kept)
+	must(t, err)
+	var hosts, version int
+	must(t, raw.QueryRow(`SELECT count(*), (SELECT max(version_id) FROM goose_db_version) FROM hosts`).Scan(&hosts, &version), raw.Close())
+	if hosts != 3 || version != 6 {
+		t.Errorf("the copy has %d hosts and version %d, want 3 and 6", hosts, version)
+	}
+
+	raw, err = sql.Open("sqlite", path)
+	must(t, err)
+	_, err = raw.Exec(`INSERT INTO goose_db_version(version_id, is_applied) VALUES(999, 1)`)
+	must(t, err, raw.Close())
+	_, err = history.Open(path)
+	if !errors.Is(err, history.ErrNewer) || !strings.Contains(err.Error(), "bellhop.db.schema-6") {
+		t.Errorf("Open of a newer release's file = %v, want it refused with the name of the copy", err)
+	}
+}
