@@ -473,3 +473,50 @@ func TestRefusedRunMayTryAgain(t *testing.T) {
 	o.Manifest.Needs = nil
 	b.deployOffer(o, l, bundle.OutcomeDone)
 }
+
+// A unit that a run only reloaded is reloaded with what it had before when the run is undone,
+// whoever is to blame: a restart would cut its connections.
+func TestUndoReloadsWhatWasReloaded(t *testing.T) {
+	for name, killed := range map[string]bool{"undone": false, "killed and settled": true} {
+		b := newBox(t)
+		conf := func(text string) *load {
+			l := bot(text)
+			l.Units[0].OnChange = bundle.Reload
+			return l
+		}
+		b.deploy(conf("one"), bundle.OutcomeDone)
+		b.jobs = nil
+		l := conf("two").service("new.service", "[Service]")
+		if killed {
+			run := b.stageOnly(l)
+			func() {
+				defer func() { recover() }()
+				b.m.Kill = func(at string) {
+					if at == "start" {
+						panic("killed")
+					}
+				}
+				host.Apply(context.Background(), b.m, run)
+			}()
+			b.m.Kill = nil
+			if err := host.Settle(context.Background(), b.m); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			b.fail["new.service"] = true
+			b.deploy(l, bundle.OutcomeRolledBack)
+		}
+		if b.read("/etc/bot/conf") != "one" {
+			t.Errorf("%s: conf = %q", name, b.read("/etc/bot/conf"))
+		}
+		var jobs []string
+		for _, j := range b.jobs {
+			if strings.HasSuffix(j, " bot.service") {
+				jobs = append(jobs, j)
+			}
+		}
+		if want := []string{"reload bot.service", "reload bot.service"}; !slices.Equal(jobs, want) {
+			t.Errorf("%s: jobs %q, want %q", name, jobs, want)
+		}
+	}
+}

@@ -118,39 +118,6 @@ const quadletGenerator = "/usr/lib/systemd/system-generators/podman-system-gener
 
 func (r *run) changedFile(path string) bool { return r.w.changed[bundle.KindFile+":"+path] }
 
-// start brings up what is to run. Restarts come before starts: a service that moves to
-// another port frees the one that a new service asks for.
-func (r *run) start(ctx context.Context) error {
-	u := &r.w.units
-	if err := r.startKeyUnits(ctx); err != nil {
-		return err
-	}
-	if err := r.chooseReload(ctx); err != nil {
-		return err
-	}
-	r.job(ctx, "restart", u.restart)
-	r.m.killed("restarted")
-	r.job(ctx, "reload", u.reload)
-	again, err := r.takenDown(ctx)
-	if err != nil {
-		return err
-	}
-	start := slices.Concat(u.start, u.back, again)
-	var failed []string
-	for _, n := range u.start {
-		if u.before[n].Active == "failed" {
-			failed = append(failed, n)
-		}
-	}
-	if len(failed) > 0 {
-		r.m.Systemd.ResetFailed(ctx, failed) // a start limit that was hit would refuse the start
-	}
-	r.job(ctx, "start", start)
-	r.res.Started = append(r.res.Started, start...)
-	r.res.Restarted, r.res.Reloaded = u.restart, u.reload
-	return nil
-}
-
 // startKeyUnits starts those that are not active. One that is stays as it is: to start it
 // would start an app that was stopped by hand, to restart it would take its apps down. Where
 // all were active in preflight and nothing was stopped since, they are.

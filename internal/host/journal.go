@@ -36,6 +36,8 @@ type unitWas struct {
 	Ran     bool   `json:"ran"`
 	File    string `json:"file"`              // its enablement
 	Acted   bool   `json:"acted,omitempty"`   // the run starts, restarts or reloads it
+	Reload  bool   `json:"reload,omitempty"`  // it only reloads it
+	Life    string `json:"life,omitempty"`    // its invocation
 	Key     bool   `json:"key,omitempty"`     // a key unit
 	New     bool   `json:"new,omitempty"`     // it comes with this run
 	Start   bool   `json:"start,omitempty"`   // something that boot starts

@@ -46,7 +46,9 @@ type UnitState struct {
 	Oneshot     bool   // Type=oneshot without RemainAfterExit
 	CanReload   bool
 	TriggeredBy []string
-	Job         bool // a job is queued or runs
+	NeededBy    []string // units whose start starts it: by Requires=, Wants= and their kin
+	Before      []string // units that wait for it when both start
+	Job         bool     // a job is queued or runs
 	MainPID     int
 }
 

@@ -312,13 +312,17 @@ func (u *undoer) runAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var keys, restart, start []string
+	var keys, reload, restart, start []string
 	for _, w := range u.j.Units {
 		switch s := states[w.Name]; {
 		case !w.Ran:
 		case w.Key:
 			if s.Active != "active" {
 				keys = append(keys, w.Name)
+			}
+		case w.Reload && s.running() && s.CanReload && s.Invocation == w.Life:
+			if u.j.steps["start"] && !u.j.steps["ran"] {
+				reload = append(reload, w.Name) // with what it had before: its connections live
 			}
 		case w.Acted && u.j.steps["start"] && !u.j.steps["ran"]:
 			restart = append(restart, w.Name)
@@ -337,6 +341,7 @@ func (u *undoer) runAgain(ctx context.Context) error {
 		}
 	}
 	ask("start", keys)
+	ask("reload", reload)
 	ask("restart", restart)
 	ask("start", start)
 	if states, err = u.m.unitStates(ctx, u.names); err != nil {

@@ -100,6 +100,7 @@ func (w *work) planUnits(ctx context.Context) error {
 		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
 		p.now = append(p.now, unitWas{Name: n, Ran: st.running(), File: st.File, Acted: acted,
 			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n],
+			Reload: slices.Contains(p.reload, n) && st.CanReload, Life: st.Invocation,
 			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
 	}
 	return nil

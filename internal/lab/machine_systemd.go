@@ -526,11 +526,36 @@ func (m *Machine) state(name string) host.UnitState {
 		u.restarts++
 		u.invocation = fmt.Sprintf("%x", randomBytes(16))
 	}
-	return host.UnitState{
+	st := host.UnitState{
 		Name: name, Load: d.load, Active: u.active, Sub: u.sub, Result: u.result, Exit: u.exit,
 		File: m.fileState(name), Fragment: d.fragment, Invocation: u.invocation, Restarts: u.restarts,
 		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
 		CanReload: canReload(d), TriggeredBy: m.triggeredBy(id), MainPID: u.pid,
+	}
+	if st.Oneshot {
+		m.relate(id, &st)
+	}
+	return st
+}
+
+// relate finds what starts a unit, and what waits for it.
+func (m *Machine) relate(id string, st *host.UnitState) {
+	st.Before = m.def(id).list("Unit.Before")
+	files, _ := os.ReadDir(m.Path(bundle.UnitDir))
+	for _, f := range files {
+		name := f.Name()
+		if f.IsDir() {
+			continue
+		}
+		d := m.def(name)
+		if slices.Contains(d.list("Unit.After"), id) {
+			st.Before = append(st.Before, name)
+		}
+		for _, key := range []string{"Unit.Requires", "Unit.Wants", "Unit.BindsTo", "Unit.Requisite"} {
+			if slices.Contains(d.list(key), id) {
+				st.NeededBy = append(st.NeededBy, name)
+			}
+		}
 	}
 }
 

@@ -81,6 +81,10 @@ type props map[string]any
 
 func (p props) text(k string) string { v, _ := p[k].(string); return v }
 func (p props) yes(k string) bool    { v, _ := p[k].(bool); return v }
+func (p props) list(k string) []string {
+	v, _ := p[k].([]string)
+	return v
+}
 
 func read(ctx context.Context, c *dbus.Conn, name string) (host.UnitState, error) {
 	st := host.UnitState{Name: name, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success"}
@@ -97,6 +101,10 @@ func read(ctx context.Context, c *dbus.Conn, name string) (host.UnitState, error
 	st.CanReload = p.yes("CanReload")
 	st.TriggeredBy, _ = p["TriggeredBy"].([]string)
 	slices.Sort(st.TriggeredBy)
+	for _, k := range []string{"RequiredBy", "WantedBy", "BoundBy", "RequisiteOf"} {
+		st.NeededBy = append(st.NeededBy, p.list(k)...)
+	}
+	st.Before = p.list("Before")
 	if id, _ := p["InvocationID"].([]byte); len(id) > 0 {
 		st.Invocation = hex.EncodeToString(id)
 	}

@@ -1,0 +1,109 @@
+package host
+
+import (
+	"context"
+	"slices"
+)
+
+// start brings up what is to run. Restarts come before starts: a service that moves to
+// another port frees the one that a new service asks for. A job that is to run once is started by
+// its own name only when nothing that needs it has started it.
+func (r *run) start(ctx context.Context) error {
+	u := &r.w.units
+	before, err := r.statesToStart(ctx)
+	if err != nil {
+		return err
+	}
+	once := slices.DeleteFunc(slices.Clone(u.start), func(n string) bool { return !r.oneshot(n) })
+	others := slices.DeleteFunc(slices.Clone(u.start), r.oneshot)
+	r.resetFailed(ctx)
+
+	// Before the key units too, which want the services that wait for these jobs.
+	r.job(ctx, "start", r.ahead(once, slices.Concat(u.restart, others), before))
+	if err := r.startKeyUnits(ctx); err != nil {
+		return err
+	}
+	if err := r.chooseReload(ctx); err != nil {
+		return err
+	}
+	r.job(ctx, "restart", u.restart)
+	r.m.killed("restarted")
+	r.job(ctx, "reload", u.reload)
+	again, err := r.takenDown(ctx)
+	if err != nil {
+		return err
+	}
+	for _, names := range [][]string{slices.Concat(others, u.back, again), once} {
+		left, err := r.notYet(ctx, names, before)
+		if err != nil {
+			return err
+		}
+		r.job(ctx, "start", left)
+	}
+	r.res.Started = append(r.res.Started, slices.Concat(others, u.back, again, once)...)
+	r.res.Restarted, r.res.Reloaded = u.restart, u.reload
+	return nil
+}
+
+// statesToStart reads what is to be started. systemd knows what needs a unit only from those that
+// it has loaded, which a glance does.
+func (r *run) statesToStart(ctx context.Context) (map[string]UnitState, error) {
+	u := &r.w.units
+	if slices.ContainsFunc(u.start, r.oneshot) {
+		if _, err := r.m.glance(ctx, slices.Concat(u.start, u.restart)); err != nil {
+			return nil, err
+		}
+	}
+	return r.m.unitStates(ctx, u.start)
+}
+
+// resetFailed clears the start limits of what is to start: one that was hit would refuse it.
+func (r *run) resetFailed(ctx context.Context) {
+	var failed []string
+	for _, n := range r.w.units.start {
+		if r.w.units.before[n].Active == "failed" {
+			failed = append(failed, n)
+		}
+	}
+	if len(failed) > 0 {
+		r.m.Systemd.ResetFailed(ctx, failed)
+	}
+}
+
+// notYet are those of names that did not run since before was read: something that needs a unit
+// may have started it.
+func (r *run) notYet(ctx context.Context, names []string, before map[string]UnitState) ([]string, error) {
+	states, err := r.m.unitStates(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
+		was, known := before[n]
+		is := states[n]
+		return known && is.Invocation != "" && is.Invocation != was.Invocation && (is.running() || r.oneshot(n))
+	}), nil
+}
+
+// ahead are those of the jobs once that units wait for and do not start themselves: they run
+// first. states are what systemd says of once.
+func (r *run) ahead(once, units []string, states map[string]UnitState) (first []string) {
+	waits := func(n string) bool { return slices.Contains(units, n) }
+	for _, n := range once {
+		if slices.ContainsFunc(states[n].Before, waits) && !startedBy(n, units, states, map[string]bool{}) {
+			first = append(first, n)
+		}
+	}
+	return first
+}
+
+// startedBy says whether the start of one of units starts n, by itself or through others of which
+// states tell.
+func startedBy(n string, units []string, states map[string]UnitState, seen map[string]bool) bool {
+	if seen[n] {
+		return false
+	}
+	seen[n] = true
+	return slices.ContainsFunc(states[n].NeededBy, func(by string) bool {
+		return slices.Contains(units, by) || startedBy(by, units, states, seen)
+	})
+}
