@@ -182,7 +182,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	for _, p := range found {
 		if p.Warning {
 			d.log().Warn(p.Message, "file", p.File)
-		} else {
+		} else if !tells(ps, p) {
 			ps = append(ps, p)
 		}
 	}
@@ -194,6 +194,11 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	d.snap = snap
 	d.mu.Unlock()
 	return f, nil
+}
+
+// tells says whether a problem is among others already.
+func tells(ps fleet.Problems, p *fleet.Problem) bool {
+	return slices.ContainsFunc(ps, func(q *fleet.Problem) bool { return q.File == p.File && q.Line == p.Line && q.Message == p.Message })
 }
 
 // accepted is the commit that was accepted last: what is new since then is looked at.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"filippo.io/age/armor"
 
@@ -56,11 +58,14 @@ func (p *pushCheck) add(fs ...Finding) {
 // a disk image, or a name that is no UTF-8, elsewhere in the repo is nobody's business.
 func unreadable(name string) Finding {
 	f := Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true}
+	if !utf8.ValidString(name) {
+		f.File, f.Message = strings.Trim(strconv.Quote(name), `"`), "a name that is not UTF-8: rename it"
+	}
 	switch top, _, _ := strings.Cut(name, "/"); top {
 	case ".", "bellhop.yaml", "services", "hosts", "shared", Dir:
 	default:
 		f.Refuses = false
-		f.Message += ", so nobody looked for a private key in it"
+		f.Message += " (nobody looked for a private key in it)"
 	}
 	return f
 }

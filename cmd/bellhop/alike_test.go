@@ -28,9 +28,10 @@ func TestCheckAndDeployerJudgeAlike(t *testing.T) {
 	}{
 		"nothing wrong":                {script: ``},
 		"a name elsewhere":             {script: `mkdir docs; echo 1 >docs/"$(printf 'caf\351')"; echo 1 >"$(printf '\377')"`},
-		"a name in a service":          {script: `mkdir -p ` + files + `; echo 1 >` + files + `/"$(printf 'caf\351')"`, want: []string{files + "/caf\xe9"}},
-		"a name at the service's top":  {script: `echo 1 >services/web/"$(printf 'caf\351.service')"`, want: []string{"services/web/caf\xe9.service"}},
-		"a name below hosts":           {script: `mkdir hosts; echo 1 >hosts/"$(printf 'caf\351')"`, want: []string{"hosts/caf\xe9"}},
+		"a name in a service":          {script: `mkdir -p ` + files + `; echo 1 >` + files + `/"$(printf 'caf\351')"`, want: []string{files + `/caf\xe9`}},
+		"a name at the service's top":  {script: `echo 1 >services/web/"$(printf 'caf\351.service')"`, want: []string{`services/web/caf\xe9.service`}},
+		"a name below hosts":           {script: `mkdir hosts; echo 1 >hosts/"$(printf 'caf\351')"`, want: []string{`hosts/caf\xe9`}},
+		"a name below secrets":         {script: `mkdir secrets; echo 1 >secrets/"$(printf 'caf\351')"`, want: []string{`secrets/caf\xe9`}},
 		"a large file elsewhere":       {script: `mkdir iso; ` + large + `iso/a; ` + large + `top`},
 		"a large file in a service":    {script: `mkdir -p ` + files + `; ` + large + files + `/a`, want: []string{files + "/a"}},
 		"a large file is ignored":      {script: large + `a.iso; echo a.iso >.gitignore`},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -68,6 +69,9 @@ func TestFarFleet(t *testing.T) {
 		y, err2 := bb.Key(k.Name)
 		if string(x) != string(y) || err1 != nil || err2 != nil {
 			t.Errorf("key %s is %q, %v here and %q, %v there", k.Name, x, err1, y, err2)
+		}
+		if x, y := ab.KeySources(k.Name), bb.KeySources(k.Name); len(x) == 0 || !slices.Equal(x, y) {
+			t.Errorf("key %s is made of %q here and of %q there", k.Name, x, y)
 		}
 	}
 	if here, there := ab.TooNew(252), bb.TooNew(252); here == "" || here != there {
@@ -219,5 +223,20 @@ func BenchmarkFarCold(b *testing.B) {
 			b.Fatal(err)
 		}
 		l.Close()
+	}
+}
+
+// TestFarOddNames: a name that is no UTF-8 is told alike, and only where it is read.
+func TestFarOddNames(t *testing.T) {
+	for name, want := range map[string]bool{
+		"junk/caf\xe9": false, "\xff": false, "services/web/files/etc/caf\xe9": true, "services/web/caf\xe9": true, "hosts/caf\xe9": true,
+		"hosts/a\x1b[2J.yaml": true, "services/caf\xe9/x": true,
+	} {
+		m := boundsTree(map[string]string{name: "x"})
+		_, here := (&Loader{}).Load(t.Context(), m)
+		_, far := farLoader(t).Load(t.Context(), m)
+		if (here != nil) != want || fmt.Sprint(here) != fmt.Sprint(far) {
+			t.Errorf("%q: %v here and %v there, want an error: %v", name, here, far, want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -112,6 +113,7 @@ type object struct {
 	path string
 	mode fs.FileMode // type and permissions
 	hash string      // of a file; of a link its target
+	odd  bool        // its name is not UTF-8: no file of the tree has the path, which shows it
 }
 
 func (o object) name() string { return path.Base(o.path) }
@@ -129,6 +131,9 @@ func (t *tree) list(dir string) ([]object, error) {
 	out := make([]object, 0, len(des))
 	for _, de := range des {
 		o := object{path: path.Join(dir, de.Name()), mode: de.Type()}
+		if !utf8.ValidString(de.Name()) {
+			o.odd, o.path = true, path.Join(dir, strings.Trim(strconv.Quote(de.Name()), `"`))
+		}
 		if de.Type().IsRegular() {
 			info, err := de.Info()
 			if err != nil {
@@ -187,7 +192,7 @@ func newBlob(data []byte, keep bool) *blob {
 // badObject says why a thing of the tree may not stand where it does; "" when it may.
 func badObject(o object, links bool) string {
 	switch {
-	case !utf8.ValidString(o.path):
+	case o.odd:
 		return "a name that is not UTF-8: rename it"
 	case o.mode&fs.ModeIrregular != 0:
 		return "a submodule: its files are in another repo; copy them here, or use a package"
