@@ -180,8 +180,11 @@ func (b *Bell) Serve(ctx context.Context) error {
 	}
 }
 
+// automatic says that nobody asked for the run with words of his own.
 func (r Request) automatic() bool {
-	return r.By == "" && r.On == "" && !r.All && !r.Retry && !r.AllowPrune && !r.TakeOver
+	asked := r.By != "" || r.On != ""
+	flags := []bool{r.All, r.Retry, r.AllowPrune, r.TakeOver}
+	return !asked && !slices.Contains(flags, true)
 }
 
 // stop waits, for a moment, for those hosts whose line was just closed.
@@ -210,7 +213,9 @@ func (b *Bell) soon(at time.Time) <-chan time.Time {
 // another came shortly before, and a crowd that rings for one commit is still one run.
 func (b *Bell) moved(ctx context.Context) bool {
 	b.mu.Lock()
-	head, ask := b.head, b.slot != nil && b.d.Head != nil && b.head != "" && !time.Now().Before(b.peek)
+	head := b.head
+	canTell := b.d.Head != nil && head != ""
+	ask := b.slot != nil && canTell && !time.Now().Before(b.peek)
 	if ask {
 		b.peek = time.Now().Add(bellPeek)
 	}

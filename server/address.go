@@ -78,7 +78,8 @@ func (p proxies) peer(remote string) sender {
 var carrierNAT = netip.MustParsePrefix("100.64.0.0/10")
 
 func isLocal(a netip.Addr) bool {
-	return a.IsLoopback() || a.IsPrivate() || a.IsLinkLocalUnicast() || carrierNAT.Contains(a)
+	onThisMachine := a.IsLoopback() || a.IsLinkLocalUnicast()
+	return onThisMachine || a.IsPrivate() || carrierNAT.Contains(a)
 }
 
 // network is the part of an address that is counted.

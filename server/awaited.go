@@ -296,7 +296,8 @@ func (a *awaited) run(ctx context.Context) {
 func (a *awaited) restore(ds []history.Delivery, branch string) {
 	for _, d := range ds {
 		fresh := time.Since(d.At) < awaitFor
-		if fresh && d.Run != "" && d.Branch == branch && isCommit(d.Commit) {
+		rang := d.Run != "" && d.Branch == branch
+		if fresh && rang && isCommit(d.Commit) {
 			a.add(d, pushed{After: d.Commit})
 			return // an older one was replaced by it
 		}

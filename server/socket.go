@@ -5,7 +5,6 @@ package server
 // {"error":"…","exit":N}. Handle and Call are its two ends.
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -160,7 +159,11 @@ func (s *Server) socketHandler(only []string) http.Handler {
 		case only != nil && !slices.Contains(only, name):
 			refuse(w, http.StatusForbidden)
 		default:
-			s.callVerb(w, r, v, who, name == "ring")
+			limit := requestLimit{v.most, requestTime}
+			if name == "ring" {
+				limit = requestLimit{maxRingBody, ringTime}
+			}
+			s.callVerb(w, r, v, who, limit)
 		}
 	})
 }
@@ -173,53 +176,86 @@ type line struct {
 	Exit   int    `json:"exit,omitempty"`
 }
 
-// callVerb reads a request and answers it. A ring is shorter than a request that does more.
-func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Caller, ring bool) {
-	limit := v.most
-	if ring {
-		limit = maxRingBody
-	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(socketBodyTime))
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		refuse(w, http.StatusRequestEntityTooLarge)
-		return
-	case err != nil:
-		refuse(w, http.StatusRequestTimeout)
+// callVerb reads a request and answers it.
+func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Caller, limit requestLimit) {
+	body, status := readRequest(w, r, limit)
+	if status != 0 {
+		refuse(w, status)
 		return
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // whoever follows says nothing for long
 	inPhase(r, phaseTrusted)
+
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	var mu sync.Mutex
-	flush := http.NewResponseController(w)
-	ended := false
-	write := func(l line) {
-		mu.Lock()
-		defer mu.Unlock()
-		if !ended {
-			_ = json.NewEncoder(w).Encode(l)
-			_ = flush.Flush()
-		}
-	}
-	// An emit that comes late must not touch a connection that is no longer ours.
-	defer func() { mu.Lock(); ended = true; mu.Unlock() }()
-	out, err := v.do(r.Context(), who, body, func(event any) { write(line{Event: event}) })
+	out := &lineWriter{w: w, conn: http.NewResponseController(w)}
+	defer out.end()
+	result, err := v.do(r.Context(), who, body, func(event any) { out.write(line{Event: event}) })
+	out.write(lastLine(result, err))
+}
+
+// lastLine is what ends an answer.
+func lastLine(result any, err error) line {
 	if err != nil {
 		l := line{Error: err.Error(), Exit: 1}
 		var coded interface{ ExitCode() int }
 		if errors.As(err, &coded) {
 			l.Exit = coded.ExitCode()
 		}
-		write(l)
-		return
+		return l
 	}
-	if out == nil {
-		out = struct{}{}
+	if result == nil {
+		result = struct{}{}
 	}
-	write(line{Result: out})
+	return line{Result: result}
+}
+
+// A requestLimit is how long a request may be, and how long it may take to come.
+type requestLimit struct {
+	most   int64
+	within time.Duration
+}
+
+// readRequest reads a request within its limits; status is what to refuse it by.
+func readRequest(w http.ResponseWriter, r *http.Request, limit requestLimit) (body []byte, status int) {
+	conn := http.NewResponseController(w)
+	_ = conn.SetReadDeadline(time.Now().Add(limit.within))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit.most))
+
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, http.StatusRequestEntityTooLarge
+	case err != nil:
+		return nil, http.StatusRequestTimeout
+	}
+	_ = conn.SetReadDeadline(time.Time{}) // whoever follows says nothing for long
+	return body, 0
+}
+
+// A lineWriter writes the lines of an answer as they come.
+type lineWriter struct {
+	w    io.Writer
+	conn *http.ResponseController
+
+	mu    sync.Mutex
+	ended bool
+}
+
+func (o *lineWriter) write(l line) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+
+	if !o.ended {
+		_ = json.NewEncoder(o.w).Encode(l)
+		_ = o.conn.Flush()
+	}
+}
+
+// end ends the answer: an event that comes late must not touch a connection that is no longer
+// ours.
+func (o *lineWriter) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
 }
 
 // socketServer serves one socket. There is no deadline on answers: following a run takes as
@@ -243,8 +279,9 @@ func (s *Server) socketServer(only []string) *http.Server {
 // Limits of the sockets, by uid as the kernel tells it. The server's own user and root are not
 // held to what one user may have, and some places are kept for them.
 const (
-	maxRingBody    = 4 << 10
-	socketBodyTime = 5 * time.Second
+	maxRingBody = 4 << 10
+	ringTime    = 5 * time.Second
+	requestTime = time.Minute // of a request of the server's own user or root
 
 	mostFollowers, followersEach, followersReserved = 128, 8, 16
 )
@@ -337,108 +374,4 @@ func giveTo(path, group string) error {
 		return err
 	}
 	return os.Chmod(path, 0o660)
-}
-
-// ErrNoServer says that no bellhop serves there.
-var ErrNoServer = errors.New("no bellhop serves here")
-
-// A Client speaks to a running server over its socket.
-type Client struct{ hc *http.Client }
-
-// Dial finds the server of a state directory; ErrNoServer when there is none.
-func Dial(stateDir string) (*Client, error) {
-	return DialSocket(filepath.Join(stateDir, SocketName))
-}
-
-// DialSocket finds the server behind a socket; ErrNoServer when there is none.
-func DialSocket(path string) (*Client, error) {
-	if len(path) > 104 {
-		return nil, fmt.Errorf("%w: the path of socket %s is longer than 104 bytes", ErrNoServer, path)
-	}
-	c, err := net.DialTimeout("unix", path, 5*time.Second)
-	switch {
-	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("%w: %s", ErrNoServer, path)
-	case err != nil:
-		return nil, fmt.Errorf("socket %s: %w", path, err)
-	}
-	c.Close()
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "unix", path)
-	}
-	return &Client{&http.Client{Transport: &http.Transport{DialContext: dial}}}, nil
-}
-
-// Close lets go of the connection.
-func (c *Client) Close() error {
-	c.hc.CloseIdleConnections()
-	return nil
-}
-
-// Ring rings the bell of a running server; event, when not nil, is called with each event
-// of the run, and Ring returns when it has ended.
-func (c *Client) Ring(ctx context.Context, event func(json.RawMessage)) (RingAnswer, error) {
-	return Call[RingAnswer](ctx, c, "ring", RingRequest{Follow: event != nil}, event)
-}
-
-// Call asks a running server to do a verb. event may be nil.
-func Call[Out any](ctx context.Context, c *Client, name string, in any, event func(json.RawMessage)) (out Out, err error) {
-	body, err := json.Marshal(in)
-	if err != nil {
-		return out, err
-	}
-	return call[Out](ctx, c, name, bytes.NewReader(body), event)
-}
-
-// CallLarge is Call for a verb of HandleLarge: rest follows the request.
-func CallLarge[Out any](ctx context.Context, c *Client, name string, in any, rest io.Reader, event func(json.RawMessage)) (out Out, err error) {
-	head, err := json.Marshal(in)
-	if err != nil {
-		return out, err
-	}
-	return call[Out](ctx, c, name, io.MultiReader(bytes.NewReader(append(head, '\n')), rest), event)
-}
-
-func call[Out any](ctx context.Context, c *Client, name string, body io.Reader, event func(json.RawMessage)) (out Out, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://bellhop/v1/"+name, body)
-	if err != nil {
-		return out, err
-	}
-	res, err := c.hc.Do(req)
-	if err != nil {
-		return out, fmt.Errorf("%s: ask the server: %w", name, err)
-	}
-	defer res.Body.Close()
-	switch res.StatusCode {
-	case http.StatusOK:
-	case http.StatusNotFound:
-		return out, fmt.Errorf("%s: the running server does not know this verb: is it an older bellhop?", name)
-	case http.StatusForbidden:
-		return out, fmt.Errorf("%s: not over this socket", name)
-	default:
-		return out, fmt.Errorf("%s: the server answers %s", name, res.Status)
-	}
-	return readAnswer[Out](res.Body, name, event)
-}
-
-func readAnswer[Out any](r io.Reader, name string, event func(json.RawMessage)) (out Out, err error) {
-	for dec := json.NewDecoder(bufio.NewReader(r)); ; {
-		var l struct {
-			Event, Result json.RawMessage
-			Error         string
-			Exit          int
-		}
-		switch err := dec.Decode(&l); {
-		case errors.Is(err, io.EOF):
-			return out, fmt.Errorf("%s: the server went away before it answered", name)
-		case err != nil:
-			return out, fmt.Errorf("%s: read the server's answer: %w", name, err)
-		case l.Error != "":
-			return out, &Error{l.Error, l.Exit}
-		case l.Result != nil:
-			return out, json.Unmarshal(l.Result, &out)
-		case l.Event != nil && event != nil:
-			event(l.Event)
-		}
-	}
 }

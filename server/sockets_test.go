@@ -130,7 +130,7 @@ func TestRingBody(t *testing.T) {
 		t.Errorf("a ring of %d bytes: %q, want 413", maxRingBody+1, got)
 	}
 	began := time.Now()
-	if got := send(100, "{"); !strings.Contains(got, "408") || time.Since(began) > 2*socketBodyTime {
+	if got := send(100, "{"); !strings.Contains(got, "408") || time.Since(began) > 2*ringTime {
 		t.Errorf("a ring whose body never comes: %q after %v, want 408 soon", got, time.Since(began))
 	}
 }

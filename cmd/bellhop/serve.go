@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,8 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -217,80 +214,6 @@ func (s *serving) live(st *history.Status) {
 	}
 }
 
-// readAdminToken reads the token of the admin listener: of the file that was named, else of the
-// state directory, where it is made when it is missing. With --admin-open there is none.
-func (s *serving) readAdminToken(o *serveOptions) (string, error) {
-	switch {
-	case o.adminOpen && o.adminToken != "":
-		return "", errors.New("--admin-open and --admin-token contradict each other: give one")
-	case o.adminOpen:
-		return "", nil
-	}
-
-	path, err := filepath.Abs(cmp.Or(o.adminToken, s.house.state.path(adminTokenFile)))
-	if err != nil {
-		return "", err
-	}
-	if o.adminToken == "" {
-		if _, err := secrets.MakePrivate(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
-			return "", fmt.Errorf("make %s: %w", path, err)
-		}
-	}
-	s.adminTokenFile = path
-	return readToken(path)
-}
-
-// readToken reads the token of an admin listener.
-func readToken(path string) (string, error) {
-	b, err := secrets.ReadPrivate(path)
-	if err != nil {
-		return "", fmt.Errorf("read the admin token: %w", err)
-	}
-	token := strings.TrimSpace(string(b))
-	if len(token) < server.MinSecret {
-		return "", fmt.Errorf("the admin token in %s has %d characters, needs at least %d", path, len(token), server.MinSecret)
-	}
-	return token, nil
-}
-
-// adminTokenFile is where the state directory has the token of the admin listener.
-const adminTokenFile = "admin-token"
-
-// parseProxies reads networks as 10.0.0.0/8, and single addresses.
-func parseProxies(values []string) ([]netip.Prefix, error) {
-	var nets []netip.Prefix
-	for _, v := range values {
-		v = strings.TrimSpace(v)
-		if a, err := netip.ParseAddr(v); err == nil && a.Zone() == "" {
-			a = a.Unmap()
-			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(v)
-		if err != nil {
-			return nil, hint(fmt.Errorf("--trust-proxy %s is no network", v), "as --trust-proxy 172.18.0.0/16, or the address of one proxy")
-		}
-		nets = append(nets, p.Masked())
-	}
-	return nets, nil
-}
-
-// pageLine is the line that tells a person where the admin page of a server is: "" when it has
-// none. It is for a terminal alone, since the token is in it.
-func pageLine(a webhookAnswer) (string, error) {
-	if a.Admin == "" {
-		return "", nil
-	}
-	token := ""
-	if a.AdminToken != "" {
-		var err error
-		if token, err = readToken(a.AdminToken); err != nil {
-			return "", err
-		}
-	}
-	return "page: " + server.AdminPage(fromHere(a.Admin), token), nil
-}
-
 // follow tells a run's events, and what came of it.
 func (s *serving) follow(ctx context.Context, run string, emit func(any)) (*history.Run, error) {
 	r, err := s.bell.Follow(ctx, run, func(ev deploy.Event) { emit(ev) })
@@ -444,43 +367,6 @@ func notify(e *Env, state string) {
 		_, _ = io.WriteString(c, state)
 		c.Close()
 	}
-}
-
-// healthcheckCmd is for images without a shell.
-func (e *Env) healthcheckCmd() *cobra.Command {
-	var listen, stateDir string
-	c := &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 when the server here answers", Hidden: true, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return healthy(c.Context(), listen, stateDir) },
-	}
-	c.Flags().StringVar(&listen, "listen", ":8080", "as serve has it")
-	stateDirFlag(c, &stateDir)
-	return c
-}
-
-func healthy(ctx context.Context, listen, stateDir string) error {
-	if listen == "off" {
-		client, err := server.Dial(stateDir)
-		if err != nil {
-			return err
-		}
-		return client.Close()
-	}
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+fromHere(listen)+"/healthz", nil)
-	if err != nil {
-		return err
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return hint(err, "give --listen ADDRESS, or BELLHOP_LISTEN, as the server has it")
-	}
-	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET /healthz: %s", res.Status)
-	}
-	return nil
 }
 
 // eventOf reads an event as it comes over the socket.

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -73,7 +74,8 @@ func (o *webhookTest) ask(ctx context.Context) error {
 		a, err = server.Call[webhookAnswer](ctx, client, "webhook", nil, nil)
 		err = fromSocket(err)
 	}
-	if err != nil && o.url != "" && o.branch != "" && o.secretFile != "" {
+	allTyped := !slices.Contains([]string{o.url, o.branch, o.secretFile}, "")
+	if err != nil && allTyped {
 		return nil
 	}
 	if err != nil {

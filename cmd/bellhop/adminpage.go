@@ -1,0 +1,90 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+
+	"bellhop/secrets"
+	"bellhop/server"
+)
+
+// Who may see the admin page, and who stands before the webhook: what serve reads of its flags
+// for that.
+
+// readAdminToken reads the token of the admin listener: of the file that was named, else of the
+// state directory, where it is made when it is missing. With --admin-open there is none.
+func (s *serving) readAdminToken(o *serveOptions) (string, error) {
+	switch {
+	case o.adminOpen && o.adminToken != "":
+		return "", errors.New("--admin-open and --admin-token contradict each other: give one")
+	case o.adminOpen:
+		return "", nil
+	}
+
+	path, err := filepath.Abs(cmp.Or(o.adminToken, s.house.state.path(adminTokenFile)))
+	if err != nil {
+		return "", err
+	}
+	if o.adminToken == "" {
+		if _, err := secrets.MakePrivate(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
+			return "", fmt.Errorf("make %s: %w", path, err)
+		}
+	}
+	s.adminTokenFile = path
+	return readToken(path)
+}
+
+// readToken reads the token of an admin listener.
+func readToken(path string) (string, error) {
+	b, err := secrets.ReadPrivate(path)
+	if err != nil {
+		return "", fmt.Errorf("read the admin token: %w", err)
+	}
+	token := strings.TrimSpace(string(b))
+	if len(token) < server.MinSecret {
+		return "", fmt.Errorf("the admin token in %s has %d characters, needs at least %d", path, len(token), server.MinSecret)
+	}
+	return token, nil
+}
+
+// adminTokenFile is where the state directory has the token of the admin listener.
+const adminTokenFile = "admin-token"
+
+// parseProxies reads networks as 10.0.0.0/8, and single addresses.
+func parseProxies(values []string) ([]netip.Prefix, error) {
+	var nets []netip.Prefix
+	for _, v := range values {
+		v = strings.TrimSpace(v)
+		if a, err := netip.ParseAddr(v); err == nil && a.Zone() == "" {
+			a = a.Unmap()
+			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(v)
+		if err != nil {
+			return nil, hint(fmt.Errorf("--trust-proxy %s is no network", v), "as --trust-proxy 172.18.0.0/16, or the address of one proxy")
+		}
+		nets = append(nets, p.Masked())
+	}
+	return nets, nil
+}
+
+// pageLine is the line that tells a person where the admin page of a server is: "" when it has
+// none. It is for a terminal alone, since the token is in it.
+func pageLine(a webhookAnswer) (string, error) {
+	if a.Admin == "" {
+		return "", nil
+	}
+	token := ""
+	if a.AdminToken != "" {
+		var err error
+		if token, err = readToken(a.AdminToken); err != nil {
+			return "", err
+		}
+	}
+	return "page: " + server.AdminPage(fromHere(a.Admin), token), nil
+}
