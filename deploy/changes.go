@@ -35,7 +35,7 @@ func (all *changes) of(from string, old *bundle.Manifest, b *fleet.Bundle) *chan
 		was = *old
 	}
 	c := &change{changes: bundle.Diff(was, b.Manifest), guard: pruneGuard(was, b.Manifest)}
-	c.units = unitPlan(was, b.Manifest, c.changes)
+	c.units = bundle.PreviewUnits(was, b.Manifest, c.changes)
 
 	if *all == nil {
 		*all = changes{}

@@ -49,14 +49,8 @@ type HostPlan struct {
 	prune     bool             // consent was given
 }
 
-// A UnitPlan is what systemd will be asked to do with units that run, by name. What a host
-// finds may differ: a unit stopped by hand stays stopped.
-type UnitPlan struct {
-	Start   []string `json:"start"`
-	Stop    []string `json:"stop"`
-	Restart []string `json:"restart"`
-	Reload  []string `json:"reload"`
-}
+// A UnitPlan is what systemd will be asked to do with units that run, by name.
+type UnitPlan = bundle.UnitPlan
 
 // planned is what one host is wanted to hold, made once for as long as nothing changes.
 type planned struct {
@@ -300,44 +294,14 @@ func (d *Deployer) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Mani
 	return m, digest, nil
 }
 
-// pruneGuard tells of an accident: more than half of a host's things would leave, and at
-// least two services. "" is none.
+// pruneGuard says why a change needs consent; "" when it does not.
 func pruneGuard(old, new bundle.Manifest) string {
-	had, leaves := 0, 0
-	stays := things(new)
-	for t := range things(old) {
-		had++
-		if !stays[t] {
-			leaves++
-		}
-	}
-	gone := services(old)
-	for s := range services(new) {
-		delete(gone, s)
-	}
-	if leaves*2 <= had || len(gone) < 2 {
+	loss := bundle.PruneGuard(old, new)
+	if loss == nil {
 		return ""
 	}
 	return fmt.Sprintf("%d of its %d things and %d services would leave (%s)",
-		leaves, had, len(gone), strings.Join(slices.Sorted(maps.Keys(gone)), ", "))
-}
-
-func things(m bundle.Manifest) map[string]bool {
-	ts := map[string]bool{}
-	for _, c := range bundle.Diff(bundle.Manifest{}, m) {
-		ts[c.Thing()] = true
-	}
-	return ts
-}
-
-func services(m bundle.Manifest) map[string]bool {
-	ss := map[string]bool{}
-	for _, c := range bundle.Diff(bundle.Manifest{}, m) {
-		if c.Service != "" {
-			ss[c.Service] = true
-		}
-	}
-	return ss
+		loss.Gone, loss.Of, len(loss.Services), strings.Join(loss.Services, ", "))
 }
 
 // consents reads the trailers "Bellhop-Allow: prune HOST" of a commit message: the hosts, or
@@ -379,58 +343,6 @@ func allows(patterns []string, host string) bool {
 
 func noUnits() UnitPlan {
 	return UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
-}
-
-// unitPlan says what systemd will do, taking every unit that should run to be running, and so what the
-// distribution runs: a drop-in for sshd restarts it, and who reads the plan wants to know.
-func unitPlan(old, new bundle.Manifest, changes []bundle.Change) UnitPlan {
-	changed := map[string]bool{}
-	for _, c := range changes {
-		changed[c.Thing()] = true
-	}
-	was := map[string]bundle.Unit{}
-	for _, u := range old.Units {
-		was[u.Name] = u
-	}
-	up := noUnits()
-	for _, u := range new.Units {
-		o, had := was[u.Name]
-		delete(was, u.Name)
-		switch {
-		case u.KeyUnit:
-		case u.Start && (!had || !o.Start):
-			up.Start = append(up.Start, u.Name)
-		case !u.Start && !u.Foreign:
-		default:
-			up.act(u, u.Action(func(thing string) bool { return changed[thing] }))
-		}
-	}
-	for name, u := range was {
-		switch {
-		case u.KeyUnit:
-		case u.Foreign: // its drop-ins leave
-			up.act(u, u.Action(func(thing string) bool { return changed[thing] }))
-		default:
-			up.Stop = append(up.Stop, name)
-		}
-	}
-	for _, l := range [][]string{up.Start, up.Stop, up.Restart, up.Reload} {
-		slices.Sort(l)
-	}
-	return up
-}
-
-// act notes what a change does to u, taken to be running.
-func (up *UnitPlan) act(u bundle.Unit, action string) {
-	switch {
-	case action == "" || action == bundle.None, strings.Contains(u.Name, "@."): // of a template its instances run
-	case u.Oneshot:
-		up.Start = append(up.Start, u.Name)
-	case action == bundle.Reload:
-		up.Reload = append(up.Reload, u.Name)
-	default:
-		up.Restart = append(up.Restart, u.Name)
-	}
 }
 
 // Changing lists the hosts that a push will go to, by name.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sort"
 	"strings"
 
 	"bellhop/internal/bundle"
@@ -324,46 +323,10 @@ func (w *work) reload() bool {
 
 // checkPrune refuses to let a host lose most of what it has by accident.
 func (w *work) checkPrune() error {
-	gone, services := 0, map[string]bool{}
-	for _, c := range w.diff {
-		if c.Action == bundle.Remove {
-			gone++
-		}
-	}
-	b := &w.old.Manifest
-	all := len(b.Files) + len(b.Links) + len(b.Keys) + len(b.Packages) + len(b.Units) + len(b.Users)
-	for s := range servicesOf(b) {
-		services[s] = true
-	}
-	for s := range servicesOf(&w.offer.Manifest) {
-		delete(services, s)
-	}
-	if w.offer.AllowPrune || gone*2 <= all || len(services) < 2 {
+	loss := bundle.PruneGuard(w.old.Manifest, w.offer.Manifest)
+	if loss == nil || w.offer.AllowPrune {
 		return nil
 	}
-	left := slices.Collect(maps.Keys(services))
-	sort.Strings(left)
 	return refuse(bundle.RefusedBundle, "%d of %d things would leave, of the services %s: more than half needs --allow-prune",
-		gone, all, strings.Join(left, ", "))
-}
-
-func servicesOf(b *bundle.Manifest) map[string]bool {
-	s := map[string]bool{}
-	for _, f := range b.Files {
-		s[f.Service] = true
-	}
-	for _, u := range b.Units {
-		s[u.Service] = true
-	}
-	for _, k := range b.Keys {
-		s[k.Service] = true
-	}
-	for _, p := range b.Packages {
-		s[p.Service] = true
-	}
-	for _, l := range b.Links {
-		s[l.Service] = true
-	}
-	delete(s, "")
-	return s
+		loss.Gone, loss.Of, strings.Join(loss.Services, ", "))
 }

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -185,50 +184,15 @@ func unitsByName(us []bundle.Unit) map[string]bundle.Unit {
 	return m
 }
 
-// planGone: what leaves is stopped and disabled; what was there before bellhop goes back to
-// how it did.
+// planGone decides on a unit that leaves.
 func (w *work) planGone(o bundle.Unit, st UnitState) {
-	p := &w.units
-	was, before := w.next.Units[o.Name]
+	facts := w.facts(o.Name, st)
 	delete(w.next.Units, o.Name)
-	enabled := before && was.enabled()
-	if o.Foreign {
-		w.planForeignGone(o, st, was, enabled)
-		return
-	}
-	if st.enabled() {
-		p.disable = append(p.disable, o.Name)
-	}
-	if enabled {
-		p.enable = append(p.enable, o.Name)
-	}
-	if st.running() || st.Active == "failed" || st.Active == "deactivating" {
-		p.stop = append(p.stop, o.Name)
-	}
-	if before && was.Active {
-		p.back = append(p.back, o.Name)
-	}
+	w.units.add(o.Name, bundle.DecideUnit(&o, nil, w.isChanged, facts))
 }
 
-// planForeignGone: of a unit that is not ours only the drop-ins leave. What bellhop enabled
-// and started for the fleet goes back, and what people did is left alone.
-func (w *work) planForeignGone(o bundle.Unit, st UnitState, was origin, enabled bool) {
-	p := &w.units
-	if o.Enable && st.enabled() && !enabled {
-		p.disable = append(p.disable, o.Name)
-	}
-	switch {
-	case !st.running():
-	case o.Start && !was.Active:
-		p.stop = append(p.stop, o.Name)
-	default:
-		p.act(o.Name, w.action(o))
-	}
-}
-
-// planUnit is the table of units.
+// planUnit decides on a unit that stays or comes, and remembers how it was before bellhop had it.
 func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
-	p := &w.units
 	if !had && st.there() && !u.KeyUnit {
 		if w.next.Units == nil {
 			w.next.Units = map[string]origin{}
@@ -238,77 +202,51 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 	if u.Foreign && had && !o.Enable && !o.Start && (u.Enable || u.Start) {
 		w.next.Units[u.Name] = origin{st.File, st.running()} // how people have it by now
 	}
-	w.planEnable(u, o, had, st)
-	if u.KeyUnit {
-		p.keyUnits = append(p.keyUnits, u.Name)
-		return
+
+	facts := w.facts(u.Name, st)
+	facts.InstallChanged = u.Enable && st.enabled() && w.installChanged(u.Name)
+	was := &o
+	if !had {
+		was = nil
 	}
-	action := w.action(u)
-	if had && o.Foreign != u.Foreign {
-		action = cmp.Or(u.OnChange, bundle.Restart)
+	w.units.add(u.Name, bundle.DecideUnit(was, &u, w.isChanged, facts))
+}
+
+// facts are what the rules of units look at.
+func (w *work) facts(name string, st UnitState) bundle.UnitFacts {
+	before := w.next.Units[name] // zero for what was not there
+	return bundle.UnitFacts{
+		Running: st.running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
+		Unsuccessful: st.Result != "" && st.Result != "success",
+		Barred:       st.Barred, RanThisBoot: st.RanThisBoot, Enabled: st.enabled(),
+		WasEnabled: before.enabled(), WasRunning: before.Active,
 	}
-	switch {
-	case u.Foreign && had && o.Start && !u.Start && st.running() && !w.next.Units[u.Name].Active:
-		p.stop = append(p.stop, u.Name) // it ran for the fleet, which only has drop-ins for it now
-	case u.Oneshot && u.Start:
-		if action != "" && action != bundle.None || !had || st.Active == "failed" || !st.RanThisBoot {
-			if st.running() {
-				p.restart = append(p.restart, u.Name)
-			} else {
-				p.start = append(p.start, u.Name)
-			}
-		}
-	case st.running():
-		if !p.act(u.Name, action) {
-			p.again = append(p.again, u.Name)
-		}
-	case !u.Start:
-	case st.Active == "failed", st.Barred && waitsForKeys(u), st.Result != "" && st.Result != "success", !st.RanThisBoot, !had, !o.Start:
-		p.start = append(p.start, u.Name)
-	default:
-		p.drifted = append(p.drifted, u.Name)
+}
+
+func (w *work) isChanged(thing string) bool { return w.changed[thing] }
+
+// add notes what is done with a unit.
+func (p *unitPlan) add(name string, steps bundle.UnitSteps) {
+	if steps.Disable {
+		p.disable = append(p.disable, name)
+	}
+	if steps.Enable {
+		p.enable = append(p.enable, name)
+	}
+	if steps.Back {
+		p.back = append(p.back, name)
+	}
+	lists := map[bundle.UnitVerb]*[]string{
+		bundle.VerbStart: &p.start, bundle.VerbStop: &p.stop, bundle.VerbRestart: &p.restart, bundle.VerbReload: &p.reload,
+		bundle.VerbKeep: &p.again, bundle.VerbDrift: &p.drifted, bundle.VerbKeyUnit: &p.keyUnits,
+	}
+	if list := lists[steps.Verb]; list != nil {
+		*list = append(*list, name)
 	}
 }
 
 // waitsForKeys says whether a key gates u.
-func waitsForKeys(u bundle.Unit) bool {
-	return slices.ContainsFunc(u.Triggers, func(t string) bool { return strings.HasPrefix(t, bundle.KindKey+":") })
-}
-
-// act notes what a change does to a unit that runs, and whether it does anything.
-func (p *unitPlan) act(name, action string) bool {
-	switch action {
-	case bundle.Restart:
-		p.restart = append(p.restart, name)
-	case bundle.Reload:
-		p.reload = append(p.reload, name)
-	default:
-		return false
-	}
-	return true
-}
-
-// planEnable: a changed [Install] is taken back with the old file still there.
-func (w *work) planEnable(u, o bundle.Unit, had bool, st UnitState) {
-	p := &w.units
-	switch {
-	case u.Enable && (!st.enabled() || w.installChanged(u.Name)):
-		if st.enabled() {
-			p.disable = append(p.disable, u.Name)
-		}
-		p.enable = append(p.enable, u.Name)
-	case !u.Enable && had && o.Enable && st.enabled():
-		if u.Foreign && w.next.Units[u.Name].enabled() {
-			return // as it was before bellhop
-		}
-		p.disable = append(p.disable, u.Name)
-	}
-}
-
-// action is what the things that changed do to u.
-func (w *work) action(u bundle.Unit) string {
-	return u.Action(func(thing string) bool { return w.changed[thing] })
-}
+func waitsForKeys(u bundle.Unit) bool { return u.WaitsForKeys() }
 
 // runsAsChanged says whether u may run as a user that this run changes: it is of the service
 // that brought the user, or its unit file names him.
