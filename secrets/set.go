@@ -22,8 +22,8 @@ type Written struct {
 	Public         string   `json:"public,omitempty"` // the file of the public half, of what Generate made
 }
 
-// Set seals value, byte for byte, as the secret of that name. It needs no private key, so it
-// cannot tell whether the value is the one that stood there.
+// Set seals value, byte for byte, as the secret of that name. It needs no private key. With one that
+// opens what is there, the same value, sealed for the readers of now, leaves the file as it is.
 func (s *Store) Set(name string, value []byte, opt SetOptions) (*Written, error) {
 	file, err := Path(name)
 	if err != nil {
@@ -37,6 +37,11 @@ func (s *Store) Set(name string, value []byte, opt SetOptions) (*Written, error)
 		return nil, fmt.Errorf("set %s: %w", file, errEmpty)
 	}
 	_, w.EndsInNewline = trimNewline(value)
+	if old, err := s.standing(file); err == nil && s.same(file, value, old) {
+		readers, err := s.Rules.Readers(file)
+		w.Changed, w.Readers = false, readerNames(readers)
+		return w, err
+	}
 	if err := s.put(w, value); err != nil {
 		return nil, fmt.Errorf("set %s: %w", file, err)
 	}

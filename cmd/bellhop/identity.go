@@ -55,6 +55,28 @@ func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*secrets
 	return load(files...)
 }
 
+// openQuietly loads the identities that open without anybody's help: nobody is asked for a passphrase,
+// and no plugin is run.
+func (f *identityFlags) openQuietly() (*secrets.Identities, error) {
+	files := f.files
+	if len(files) == 0 {
+		files = append([]string{newState(f.stateDir).identity}, secrets.PersonFiles()...)
+	}
+	quiet := secrets.Sources{Passphrase: neverAsked}
+	var usable []string
+	for _, path := range files {
+		quiet.Files = []string{path}
+		if _, err := quiet.Load(); err == nil {
+			usable = append(usable, path)
+		}
+	}
+	if len(usable) == 0 {
+		return nil, secrets.ErrNoIdentity
+	}
+	quiet.Files = usable
+	return quiet.Load()
+}
+
 // plugins are run for a person at a terminal, found on their PATH; a server runs none
 // (serve.go).
 func (e *Env) plugins() secrets.Plugins {

@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"bellhop/internal/fleet"
 	"bellhop/secrets"
 )
 
@@ -52,7 +55,7 @@ func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
 
 func (e *Env) secretCmd() *cobra.Command {
 	return group(groupSecrets, "secret", "The age files below secrets/",
-		e.secretEditCmd(), e.secretSetCmd(), e.secretGenerateCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretTextconvCmd())
+		e.secretEditCmd(), e.secretSetCmd(), e.secretGenerateCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretRemoveCmd(), e.secretMoveCmd(), e.secretTextconvCmd())
 }
 
 // secretName understands a secret as people write it: a path from here, as a shell
@@ -70,12 +73,34 @@ func secretName(dir, arg string) string {
 	return arg
 }
 
-func secretNames(dir string, args []string) []string {
-	names := make([]string, len(args))
-	for i, a := range args {
-		names[i] = secretName(dir, a)
+// secretNames understands several, and sources as service.yaml has them: secrets/wg/{host}.age is the
+// file of each host that uses it.
+func secretNames(ctx context.Context, s *secrets.Store, args []string) ([]string, error) {
+	var names []string
+	for _, arg := range args {
+		if !strings.Contains(arg, "{") {
+			names = append(names, secretName(s.Dir, arg))
+			continue
+		}
+		files := filesOfSource(ctx, s, arg)
+		if len(files) == 0 {
+			return nil, hint(fmt.Errorf("no service uses the source %q", arg), "a source is written as service.yaml has it, as in secrets/wg/{host}.age")
+		}
+		names = append(names, files...)
 	}
-	return names
+	return names, nil
+}
+
+// filesOfSource lists the files that a source with names in braces means.
+func filesOfSource(ctx context.Context, s *secrets.Store, source string) (files []string) {
+	full := secrets.Dir + "/" + strings.TrimSuffix(strings.TrimPrefix(source, secrets.Dir+"/"), ".age") + ".age"
+	for file, uses := range usesOf(ctx, s) {
+		if slices.ContainsFunc(uses, func(k fleet.KeyFile) bool { return k.Source == full }) {
+			files = append(files, file)
+		}
+	}
+	slices.Sort(files)
+	return files
 }
 
 func (e *Env) secretSetCmd() *cobra.Command {
@@ -85,7 +110,8 @@ func (e *Env) secretSetCmd() *cobra.Command {
 		Use: "set NAME < VALUE", Short: "Seal what stands on stdin", Args: cobra.ExactArgs(1),
 		Long: `Seal what stands on stdin for the readers that the rules name. Every byte counts: a newline
 at the end is part of the value, unless --trim drops one. At a terminal the value is typed
-unseen.`,
+unseen. No private key is needed; where one is at hand, a value that did not change leaves the
+file as it is.`,
 		Example: "  bellhop secret set withinbot.env < withinbot.env\n  openssl rand -hex 32 | bellhop secret set api-token --trim",
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := f.store(e)
@@ -93,10 +119,11 @@ unseen.`,
 				return err
 			}
 			s.Armor = armor
+			s.Identities = func() (*secrets.Identities, error) { return f.ids.openQuietly() }
 			return e.secretSet(s, args[0], trim)
 		},
 	}
-	dirFlag(c, &f.dir)
+	f.flags(c)
 	c.Flags().BoolVar(&trim, "trim", false, "drop one newline at the end")
 	c.Flags().BoolVarP(&armor, "armor", "a", false, "write a new file as text instead of bytes")
 	c.ValidArgsFunction = completeSecrets
@@ -114,7 +141,7 @@ func (e *Env) secretSet(s *secrets.Store, name string, trim bool) error {
 		return err
 	}
 	e.tellWritten(w)
-	if w.EndsInNewline {
+	if w.Changed && w.EndsInNewline {
 		fmt.Fprintln(e.Stderr, "(--trim drops the newline)")
 	}
 	return nil
@@ -260,19 +287,20 @@ func (e *Env) secretWhoCmd() *cobra.Command {
 		Use: "who [NAME...]", Short: "Who can open what, by rule and by the files themselves",
 		Long: `Say who can open each secret and who should. No private key is needed: files that bellhop
 seals name their readers in the authenticated header. --reader NAME turns the question round.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
 				return err
 			}
-			items, err := whoItems(s, args, reader)
+			items, err := whoItems(c.Context(), s, args, reader)
 			if err != nil {
 				return err
 			}
+			uses := usesOf(c.Context(), s)
 			if asJSON {
-				return e.writeJSON(map[string]any{"v": 1, "secrets": orEmpty(items)})
+				return e.writeJSON(map[string]any{"v": 1, "secrets": withUses(items, uses)})
 			}
-			e.printWho(items)
+			e.printWho(items, uses)
 			return nil
 		},
 	}
@@ -283,12 +311,16 @@ seals name their readers in the authenticated header. --reader NAME turns the qu
 	return c
 }
 
-func whoItems(s *secrets.Store, names []string, reader string) (items []secrets.Item, err error) {
-	if len(names) == 0 {
+func whoItems(ctx context.Context, s *secrets.Store, args []string, reader string) (items []secrets.Item, err error) {
+	if len(args) == 0 {
 		items, err = s.List()
 	}
+	names, nerr := secretNames(ctx, s, args)
+	if nerr != nil {
+		return nil, nerr
+	}
 	for _, n := range names {
-		it, err := s.Who(secretName(s.Dir, n))
+		it, err := s.Who(n)
 		if err != nil {
 			return nil, err
 		}
@@ -300,7 +332,7 @@ func whoItems(s *secrets.Store, names []string, reader string) (items []secrets.
 	return items, err
 }
 
-func (e *Env) printWho(items []secrets.Item) {
+func (e *Env) printWho(items []secrets.Item, uses map[string][]fleet.KeyFile) {
 	p := e.outPaint()
 	for _, it := range items {
 		fmt.Fprintf(e.Stdout, "%s  %s\n", p.bold(it.File), secretPaint(p, it.State, string(it.State)))
@@ -310,6 +342,9 @@ func (e *Env) printWho(items []secrets.Item) {
 			rule = "no rule: everybody"
 		}
 		fmt.Fprintf(e.Stdout, "  should read: %s  %s\n", strings.Join(it.Wanted, ", "), p.dim("("+rule+")"))
+		if len(uses[it.File]) > 0 {
+			fmt.Fprintf(e.Stdout, "  used:        %s\n", usedBy(uses[it.File]))
+		}
 	}
 	if len(items) == 0 {
 		fmt.Fprintln(e.Stdout, "no secret")
@@ -324,12 +359,16 @@ func (e *Env) secretRekeyCmd() *cobra.Command {
 		Long: `Seal again, for the readers that the rules name now, those files whose readers changed: all
 of them or none. Values stay as they are, so no host changes. --dry-run changes nothing and
 says what would be done; --check does the same and exits 1 when something is stale.`,
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
 				return err
 			}
-			return e.secretRekey(s, secretNames(s.Dir, args), check || dry, check, asJSON)
+			names, err := secretNames(c.Context(), s, args)
+			if err != nil {
+				return err
+			}
+			return e.secretRekey(s, names, check || dry, check, asJSON)
 		},
 	}
 	f.flags(c)
