@@ -50,6 +50,7 @@ func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags, asJSON b
 	} else if dir != "" || owner.IsUntrusted(err) {
 		return err
 	}
+	all = append(all, doctorLoader(ctx))
 	all = append(all, doctorState(f.stateDir)...)
 	all = append(all, doctorServer(ctx, f.stateDir)...)
 	bad := 0

@@ -57,6 +57,24 @@ func (f *loadFlags) context(ctx context.Context) (context.Context, context.Cance
 	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("it takes longer than %v, the limit of --load-timeout", limit))
 }
 
+// doctorLoader starts a process that loads, and says what it can't reach here.
+func doctorLoader(ctx context.Context) symptom {
+	s := symptom{what: "loader"}
+	l := (&loadFlags{memory: fleet.DefaultMemory}).loader()
+	defer l.Close()
+
+	reaches, err := l.Reaches(ctx)
+	switch {
+	case err != nil:
+		s.err = hint(fmt.Errorf("the process that reads commits does not start: %w", err), "a sandbox that bellhop runs in may keep it from starting itself")
+	case len(reaches) > 0:
+		s.note = fmt.Sprintf("commits are read by a process of its own, which can reach %s: seccomp is not to be had here", strings.Join(reaches, ", "))
+	default:
+		s.note = "commits are read by a process that reaches no files, no sockets and no programs"
+	}
+	return s
+}
+
 // thisProgram is the path by which this program is started again: the very same file, even when
 // another was installed in its place since.
 func thisProgram() string {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -29,7 +30,7 @@ import (
 
 // A Config says how children are started.
 type Config struct {
-	// Argv is the program and its arguments, as in {"/proc/self/exe", "load"}; three are added.
+	// Argv is the program and its arguments, as in {"/proc/self/exe", "load"}; four are added.
 	Argv []string
 	// Name is what the program is called; "": as this one.
 	Name string
@@ -48,12 +49,23 @@ type Process struct {
 	cmd    *exec.Cmd
 	page   *page
 	said   said
+	again  atomic.Bool
 	killed atomic.Pointer[string] // why
 	ended  chan struct{}
 
 	mu     sync.Mutex
 	reaped bool // its number may be another's now
 }
+
+// noFilter is set when a child was killed for asking for its own filter, which a SystemCallFilter= of
+// the service that this runs in may forbid. Children do without from then on.
+var noFilter atomic.Bool
+
+// The words for a child that has a filter, and for one that does without.
+const (
+	withFilter    = "filter"
+	withoutFilter = "no-filter"
+)
 
 // Start starts a child.
 func Start(cfg Config) (*Process, error) {
@@ -63,7 +75,10 @@ func Start(cfg Config) (*Process, error) {
 		return nil, fmt.Errorf("start a child process: %w", err)
 	}
 
-	args := append(cfg.Argv[1:len(cfg.Argv):len(cfg.Argv)], strconv.FormatInt(cfg.Memory, 10), strconv.Itoa(int(cfg.CPU.Seconds())), strconv.Itoa(os.Getpid()))
+	args := append(cfg.Argv[1:len(cfg.Argv):len(cfg.Argv)], strconv.FormatInt(cfg.Memory, 10), strconv.Itoa(int(cfg.CPU.Seconds())), strconv.Itoa(os.Getpid()), withFilter)
+	if noFilter.Load() {
+		args[len(args)-1] = withoutFilter
+	}
 	p.cmd = exec.Command(cfg.Argv[0], args...)
 	p.cmd.Args[0] = os.Args[0]
 	if cfg.Name != "" {
@@ -105,6 +120,9 @@ func (p *Process) start() error {
 		p.killGroup() // what it may have started
 		p.cmd.Wait()
 		p.reaped = true
+		if p.signal() == syscall.SIGSYS && !noFilter.Swap(true) {
+			p.again.Store(true)
+		}
 		p.mu.Unlock()
 		close(p.ended)
 	}()
@@ -119,6 +137,23 @@ func (p *Process) Kill(why string) {
 	if !p.reaped {
 		p.killGroup()
 	}
+}
+
+// Again tells whether the child was killed for asking for what the next one will do without. It waits
+// for its end.
+func (p *Process) Again() bool {
+	<-p.ended
+	return p.again.Load()
+}
+
+// signal is what ended the child; 0 when none did.
+func (p *Process) signal() syscall.Signal {
+	if state := p.cmd.ProcessState; state != nil {
+		if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return ws.Signal()
+		}
+	}
+	return 0
 }
 
 // Done is closed when the child has ended.
@@ -147,14 +182,11 @@ func (p *Process) Reason() string {
 	case strings.Contains(said, "stack overflow") || strings.Contains(said, "stack exceeds"):
 		return "it is nested too deep: the stack overflowed"
 	}
-	state := p.cmd.ProcessState
-	if state != nil {
-		if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() && ws.Signal() == syscall.SIGKILL {
-			return "it takes too much processor time or memory: the kernel ended its process"
-		}
+	if p.signal() == syscall.SIGKILL {
+		return "it takes too much processor time or memory: the kernel ended its process"
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(said), "\n")
-	if line == "" && state != nil {
+	if state := p.cmd.ProcessState; line == "" && state != nil {
 		line = state.String()
 	}
 	return "its process ended: " + line
@@ -206,10 +238,10 @@ type Inside struct {
 // At notes what is worked on next: what the parent names if the child does not live to tell.
 func (i *Inside) At(step string) { i.page.write(step) }
 
-// Enter confines this process, which Start started, for the rest of its life. args are the three
+// Enter confines this process, which Start started, for the rest of its life. args are the four
 // that Start added.
 func Enter(args []string) (*Inside, error) {
-	if len(args) != 3 {
+	if len(args) != 4 {
 		return nil, errors.New("bellhop starts this by itself")
 	}
 	memory, err1 := strconv.ParseInt(args[0], 10, 64)
@@ -222,10 +254,27 @@ func Enter(args []string) (*Inside, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := confine(memory, cpu, parent); err != nil {
+	if err := confine(memory, cpu, parent, args[3] != withoutFilter); err != nil {
 		return nil, err
 	}
 	return &Inside{In: os.Stdin, Out: os.Stdout, page: page}, nil
+}
+
+// Reaches lists what a child can reach although it should not: files, sockets, programs. It tries.
+func (i *Inside) Reaches() []string {
+	var out []string
+	if f, err := os.Open("/"); err == nil {
+		f.Close()
+		out = append(out, "files")
+	}
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close()
+		out = append(out, "sockets")
+	}
+	if err := exec.Command("/bin/true").Run(); err == nil {
+		out = append(out, "programs")
+	}
+	return out
 }
 
 // LimitsMemory tells whether the kernel limits a child's memory: not under the race detector, whose

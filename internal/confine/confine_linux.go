@@ -32,7 +32,7 @@ const maxStack = 64 << 20
 
 // confine limits this process. Data is limited, and not the address space: of that the runtime
 // reserves far more than it uses.
-func confine(memory int64, cpu, parent int) error {
+func confine(memory int64, cpu, parent int, filter bool) error {
 	runtime.GOMAXPROCS(min(2, runtime.GOMAXPROCS(0)))
 	debug.SetMaxStack(maxStack)
 	debug.SetMemoryLimit(memory * 3 / 4)
@@ -55,7 +55,7 @@ func confine(memory int64, cpu, parent int) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("keep the child process from being dumped: %w", err)
 	}
-	if err := noCalls(); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if err := noCalls(filter); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("keep files and sockets from the child process: %w", err)
 	}
 	if os.Getppid() != parent { // it ended before the kernel was asked to tell

@@ -17,7 +17,7 @@ func (p *Process) killGroup() { p.cmd.Process.Kill() }
 
 func (p *Process) await() {}
 
-func confine(memory int64, _, _ int) error {
+func confine(memory int64, _, _ int, _ bool) error {
 	debug.SetMaxStack(64 << 20)
 	debug.SetMemoryLimit(memory)
 	return nil

@@ -59,12 +59,15 @@ func filter() []unix.SockFilter {
 	return append(prog, ret(retErrno|uint32(unix.EPERM)))
 }
 
-// noCalls takes every other call from all threads of this process.
-func noCalls() error {
+// noCalls takes every other call from all threads of this process, if it may have a filter.
+func noCalls(filtered bool) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	if !filtered {
+		return errors.ErrUnsupported
 	}
 	prog := filter()
 	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}

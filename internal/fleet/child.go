@@ -17,7 +17,7 @@ import (
 // ServeLoader loads trees for the deployer that started this process, until that closes its pipe. It
 // is the whole of the process.
 func ServeLoader(in *confine.Inside) error {
-	s := &loaderServer{wire: wire{r: in.In, w: in.Out}, fleets: map[int]*servedFleet{}}
+	s := &loaderServer{in: in, wire: wire{r: in.In, w: in.Out}, fleets: map[int]*servedFleet{}}
 	s.loader = &Loader{
 		step:      in.At,
 		Arch:      func(string) string { return s.arch },
@@ -55,6 +55,7 @@ func ServeLoader(in *confine.Inside) error {
 // A loaderServer is the loader's side of the wire.
 type loaderServer struct {
 	wire
+	in     *confine.Inside
 	loader *Loader
 	fleets map[int]*servedFleet // by number
 	newest int
@@ -125,6 +126,8 @@ func (s *loaderServer) answer(m *message) *message {
 		if r, err = ReadReaders(context.Background(), newFarTree(s.ask, false)); err == nil {
 			a.Readers = &r
 		}
+	case opReaches:
+		a.Names = s.in.Reaches()
 	default:
 		err = errWire
 	}

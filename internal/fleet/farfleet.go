@@ -327,6 +327,17 @@ func (f *Fleet) farKeyFiles() []KeyFile {
 	return a.KeyFiles
 }
 
+// Reaches lists what the process that loads can reach although it should not: files, sockets, programs.
+func (l *Loader) Reaches(ctx context.Context) ([]string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, err := l.call(ctx, nil, &message{Op: opReaches})
+	if err != nil {
+		return nil, err
+	}
+	return a.Names, nil
+}
+
 // Fresh is a loader that opens secrets as l does, for a tree beside the one that is deployed: l keeps
 // what it knows of that. Its process ends when it has no work.
 func (l *Loader) Fresh() *Loader {

@@ -124,7 +124,12 @@ func (l *Loader) call(ctx context.Context, tree fs.FS, m *message) (*message, er
 
 	a, err := l.converse(s, tree, m)
 	if err != nil {
-		return nil, l.died(ctx, s, err)
+		again := ctx.Err() == nil && s.proc.Step() == "" && !errors.Is(err, errWire)
+		err = l.died(ctx, s, err)
+		if again && s.proc.Again() {
+			return l.call(ctx, tree, m)
+		}
+		return nil, err
 	}
 	if l.Idle > 0 {
 		s.idle = time.AfterFunc(l.Idle, func() { l.reap(s) })

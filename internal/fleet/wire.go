@@ -34,6 +34,7 @@ const (
 	opKey     = "key"     // Fleet, At, Arch, Digest (of the bundle), Name → data
 	opReaders = "readers" // → Readers; or Problems
 	opFiles   = "files"   // Fleet → KeyFiles
+	opReaches = "reaches" // → Names: what the process can reach although it should not
 )
 
 // The asks of the loader.
@@ -54,18 +55,19 @@ const opAnswer = "answer"
 // A message is one ask or one answer.
 type message struct {
 	Op      string
-	Path    string `json:",omitempty"`
-	Odd     []byte `json:",omitempty"` // Path, where it is not UTF-8
-	Name    string `json:",omitempty"`
-	Digest  string `json:",omitempty"`
-	Arch    string `json:",omitempty"`
-	Fleet   int    `json:",omitempty"` // number of a fleet in this loader
-	Since   int    `json:",omitempty"`
-	At      int    `json:",omitempty"` // index of a host
-	Hashed  bool   `json:",omitempty"` // the tree knows hashes
-	Full    bool   `json:",omitempty"` // no entries by difference
-	Offline bool   `json:",omitempty"` // no secret is opened
-	CPU     int64  `json:",omitempty"` // ms of processor time that the loader took in its life
+	Path    string   `json:",omitempty"`
+	Odd     []byte   `json:",omitempty"` // Path, where it is not UTF-8
+	Name    string   `json:",omitempty"`
+	Names   []string `json:",omitempty"`
+	Digest  string   `json:",omitempty"`
+	Arch    string   `json:",omitempty"`
+	Fleet   int      `json:",omitempty"` // number of a fleet in this loader
+	Since   int      `json:",omitempty"`
+	At      int      `json:",omitempty"` // index of a host
+	Hashed  bool     `json:",omitempty"` // the tree knows hashes
+	Full    bool     `json:",omitempty"` // no entries by difference
+	Offline bool     `json:",omitempty"` // no secret is opened
+	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
 
 	Error    string         `json:",omitempty"`
 	Missing  bool           `json:",omitempty"` // Error is fs.ErrNotExist
