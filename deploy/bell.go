@@ -112,6 +112,7 @@ func (r *Request) share(cause string, trigger Trigger) {
 func (b *Bell) Do(req Request) (run string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	req.RunID = NewRunID()
 	b.queue = append(b.queue, req)
 	b.logs.open(req.RunID)
@@ -130,6 +131,7 @@ func (b *Bell) Current() string {
 func (b *Bell) Waiting() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	var ids []string
 	for _, r := range b.queue {
 		ids = append(ids, r.RunID)
@@ -154,11 +156,13 @@ func (b *Bell) Serve(ctx context.Context) error {
 	b.d.Watch(ctx)
 	defer b.d.lines.stop()
 	b.Ring("start")
+
 	gap := b.Gap
 	if gap <= 0 {
 		gap = bellGap
 	}
 	var last time.Time // start of the newest run that was rung for
+
 	for {
 		req, ok := b.take(time.Now().After(last.Add(gap)) || b.moved(ctx))
 		if !ok {
@@ -170,6 +174,7 @@ func (b *Bell) Serve(ctx context.Context) error {
 			}
 			continue
 		}
+
 		if ctx.Err() != nil {
 			return b.stop()
 		}
@@ -199,6 +204,7 @@ func (b *Bell) stop() error {
 func (b *Bell) soon(at time.Time) <-chan time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	if b.slot == nil {
 		return nil
 	}
@@ -231,6 +237,7 @@ func (b *Bell) moved(ctx context.Context) bool {
 func (b *Bell) take(rung bool) (Request, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+
 	var req Request
 	switch {
 	case len(b.queue) > 0:

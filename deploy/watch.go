@@ -118,6 +118,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 	if !always && s.Hello.BootID.Is(was.BootID) && n == len(s.Hello.Keys) {
 		return nil, nil
 	}
+
 	b, err := d.standing(ctx, host, rec)
 	if err != nil {
 		return nil, err
@@ -241,6 +242,7 @@ func (d *Deployer) unreached(host string) {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if d.tries == nil {
 		d.tries = map[string]int{}
 	}
@@ -263,6 +265,7 @@ func (d *Deployer) unreached(host string) {
 func (d *Deployer) reached(host string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	delete(d.tries, host)
 	delete(d.away, host)
 }
@@ -271,6 +274,7 @@ func (d *Deployer) reached(host string) {
 func (d *Deployer) noteAway(host string, away bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+
 	if d.away == nil {
 		d.away = map[string]bool{}
 	}

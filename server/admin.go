@@ -44,6 +44,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")
+
 		switch {
 		case !s.ourHost(r.Host):
 			refuse(w, http.StatusMisdirectedRequest)
@@ -69,9 +70,11 @@ func (s *Server) ourHost(host string) bool {
 	if err != nil {
 		name = strings.Trim(host, "[]")
 	}
+
 	if ip := net.ParseIP(name); ip != nil && ip.IsLoopback() {
 		return true
 	}
+
 	for _, ok := range append([]string{"localhost"}, s.cfg.AdminHosts...) {
 		if strings.EqualFold(name, ok) {
 			return true
@@ -83,6 +86,7 @@ func (s *Server) ourHost(host string) bool {
 func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 	n, last := s.Strangers()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+
 	fmt.Fprintf(w, "bellhop, up %s\n\n", time.Since(s.started).Round(time.Second))
 	fmt.Fprintf(w, "webhooks that rang  %d\nothers answered     %d\nstrangers           %d\n", s.count.rang.Load(), s.count.ignored.Load(), n)
 	if !last.IsZero() {
@@ -103,8 +107,10 @@ func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
 	} {
 		fmt.Fprintf(w, "bellhop_webhooks_total{verdict=%q} %d\n", c.verdict, c.n)
 	}
+
 	fmt.Fprintf(w, "# TYPE bellhop_polls_total counter\nbellhop_polls_total %d\n", s.count.polls.Load())
 	fmt.Fprintf(w, "# TYPE bellhop_up_seconds gauge\nbellhop_up_seconds %d\n", int64(time.Since(s.started).Seconds()))
+
 	if s.cfg.Metrics != nil {
 		s.cfg.Metrics(w)
 	}
@@ -125,6 +131,7 @@ func (s *Server) showStatus(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound)
 		return
 	}
+
 	v, err := s.cfg.Status(r.Context())
 	s.show(w, v, err)
 }
@@ -134,6 +141,7 @@ func (s *Server) showHistory(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusNotFound)
 		return
 	}
+
 	limit := 0
 	if q := r.URL.Query().Get("limit"); q != "" {
 		n, err := strconv.Atoi(q)
@@ -143,6 +151,7 @@ func (s *Server) showHistory(w http.ResponseWriter, r *http.Request) {
 		}
 		limit = n
 	}
+
 	v, err := s.cfg.History(r.Context(), limit)
 	s.show(w, v, err)
 }

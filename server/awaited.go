@@ -139,6 +139,7 @@ func (a *awaited) looked(ctx context.Context, commit string, byClock bool) {
 
 	a.mu.Lock()
 	defer a.mu.Unlock()
+
 	isNew := commit != "" && commit != before
 	if isNew {
 		a.head = head{commit: commit, byClock: byClock, foundAt: time.Now()}

@@ -54,6 +54,7 @@ type tracked struct {
 func (t *connTable[K]) Listen(l net.Listener) net.Listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	if t.open == nil {
 		t.open = map[K]*holder{}
 	}

@@ -74,9 +74,11 @@ func (r *recorder) run() {
 			<-r.wake
 			continue
 		}
+
 		if closed && giveUp.IsZero() {
 			giveUp = time.Now().Add(10 * time.Second)
 		}
+
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		err := r.to.AddDeliveries(ctx, batch)
 		cancel()
@@ -84,6 +86,7 @@ func (r *recorder) run() {
 			r.done(len(batch))
 			continue
 		}
+
 		r.log.Error("record deliveries", "err", err, "waiting", len(batch))
 		if closed && time.Now().After(giveUp) {
 			return
@@ -96,6 +99,7 @@ func (r *recorder) run() {
 func (r *recorder) take() ([]history.Delivery, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	r.lost = 0
 	return append([]history.Delivery(nil), r.queue[:min(len(r.queue), mostBatch)]...), r.closed
 }
@@ -103,6 +107,7 @@ func (r *recorder) take() ([]history.Delivery, bool) {
 func (r *recorder) done(n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+
 	n = max(0, n-r.lost) // those that add pushed out meanwhile are gone already
 	r.queue = r.queue[min(n, len(r.queue)):]
 }

@@ -32,6 +32,7 @@ func (s *seen) add(id string) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.ids[id] {
 		return true
 	}

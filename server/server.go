@@ -175,8 +175,10 @@ func (s *Server) Serve(ctx context.Context, on Listeners) error {
 			return err
 		}
 	}
+
 	recording := make(chan struct{})
 	go func() { defer close(recording); s.record.run() }()
+
 	looking, stopLooking := context.WithCancel(ctx)
 	defer stopLooking()
 	go s.awaited.run(looking)
@@ -198,11 +200,13 @@ func (s *Server) Serve(ctx context.Context, on Listeners) error {
 	for h, l := range servers {
 		go func() { failed <- h.Serve(l) }()
 	}
+
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+
 	err = errors.Join(err, shutdown(servers))
 	s.record.close()
 	<-recording
@@ -213,6 +217,7 @@ func (s *Server) Serve(ctx context.Context, on Listeners) error {
 func shutdown(servers map[*http.Server]net.Listener) error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
+
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
@@ -225,6 +230,7 @@ func shutdown(servers map[*http.Server]net.Listener) error {
 			}
 		})
 	}
+
 	wg.Wait()
 	return errors.Join(errs...)
 }

@@ -76,6 +76,7 @@ func (v *verbs) init() { v.all = map[string]verb{} }
 func Handle[In, Out any](s *Server, name string, f func(ctx context.Context, who Caller, in In, emit func(event any)) (Out, error)) {
 	s.verbs.mu.Lock()
 	defer s.verbs.mu.Unlock()
+
 	s.verbs.all[name] = verb{most: MaxBody, do: func(ctx context.Context, who Caller, body []byte, emit func(any)) (any, error) {
 		var in In
 		if len(body) > 0 {
@@ -92,6 +93,7 @@ func Handle[In, Out any](s *Server, name string, f func(ctx context.Context, who
 func HandleLarge[In, Out any](s *Server, name string, most int64, f func(ctx context.Context, who Caller, in In, rest []byte, emit func(event any)) (Out, error)) {
 	s.verbs.mu.Lock()
 	defer s.verbs.mu.Unlock()
+
 	s.verbs.all[name] = verb{most: most + MaxBody, do: func(ctx context.Context, who Caller, body []byte, emit func(any)) (any, error) {
 		var in In
 		head, rest, ok := bytes.Cut(body, []byte("\n"))
@@ -148,9 +150,11 @@ func (s *Server) socketHandler(only []string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		name, ok := strings.CutPrefix(r.URL.Path, "/v1/")
 		who, known := r.Context().Value(callerKey{}).(Caller)
+
 		s.verbs.mu.Lock()
 		v := s.verbs.all[name]
 		s.verbs.mu.Unlock()
+
 		switch {
 		case !known:
 			refuse(w, http.StatusForbidden)
@@ -255,6 +259,7 @@ func (o *lineWriter) write(l line) {
 func (o *lineWriter) end() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+
 	o.ended = true
 }
 
@@ -327,12 +332,14 @@ func ListenSocket(path, group string) (net.Listener, error) {
 	if err := clearSocket(path); err != nil {
 		return nil, err
 	}
+
 	old := syscall.Umask(0o177) // never wider than it will be, not even for a moment
 	l, err := net.Listen("unix", path)
 	syscall.Umask(old)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
+
 	if group == "" {
 		return l, nil
 	}
@@ -351,9 +358,11 @@ func clearSocket(path string) error {
 	if err != nil {
 		return err
 	}
+
 	if i.Mode().Type() != fs.ModeSocket {
 		return fmt.Errorf("socket %s: something else stands there: move it away", path)
 	}
+
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
 		return fmt.Errorf("socket %s: another bellhop serves there", path)

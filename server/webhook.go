@@ -226,6 +226,7 @@ type OtherRepo struct {
 func (s *Server) noteOtherRepo(p pushed, at time.Time) {
 	s.otherMu.Lock()
 	defer s.otherMu.Unlock()
+
 	s.other = &OtherRepo{Name: plain.Line(p.Repo, 200), At: at, Count: s.other.count() + 1}
 }
 
