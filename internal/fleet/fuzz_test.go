@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -56,6 +57,37 @@ func FuzzServiceFile(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) { loadFuzz(t, "services/svc/service.yaml", data) })
 }
+
+// FuzzScalar writes a word as a setting: it is refused, or stands in a file as it was written.
+func FuzzScalar(f *testing.F) {
+	for _, s := range []string{"0077", "1.10", "1e3", "0x1F", "yes", "~", ".inf", "+5", "1_000", "-0", "2024-01-01", "12345678901234567890", "True", "<<", "1e999999999", "0b2", "0o8", "._", "+.nan"} {
+		f.Add(s)
+	}
+	plain := regexp.MustCompile(`^[A-Za-z0-9._+~-]{1,64}$`)
+	f.Fuzz(func(t *testing.T, word string) {
+		if !plain.MatchString(word) {
+			return
+		}
+		fl, err := (&Loader{}).Load(t.Context(), fstest.MapFS{
+			"bellhop.yaml":                    {Data: []byte("network: n\nhosts: { a: { address: b, host_key: " + fuzzKey + ", services: { svc: true } } }\n")},
+			"services/svc/service.yaml":       {Data: []byte("settings:\n  x: " + word + "\n")},
+			"services/svc/files/etc/out.tmpl": {Data: []byte("{{ .Settings.x }}")},
+		})
+		if err != nil {
+			return
+		}
+		b, err := fl.Bundle("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := b.File(b.Files[0].Digest)
+		if string(got) != word || err != nil {
+			t.Errorf("%q stands as %q, %v", word, got, err)
+		}
+	})
+}
+
+const fuzzKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDzXOiJvGA2rhP+9Br/FsKJmIJh4RWTOO1RF8Ak93uJR"
 
 func FuzzUnit(f *testing.F) {
 	for _, s := range []string{"[Unit]\nA=b\\\n c\n[Install]\nWantedBy=x\nWantedBy=\n", "A=b\n", "[", "[a]\n#\\\n;\nb", "[S]\r\nType=oneshot\r\n", "\\", "[x]\n=\n"} {

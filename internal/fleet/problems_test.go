@@ -69,6 +69,7 @@ func TestProblems(t *testing.T) {
 		"setting called enable":      {"settings: { enable: 1 }", nil, []string{"service.yaml:1:13: a setting can't be called enable"}},
 		"a private key as reader":    {"", map[string]string{"bellhop.yaml": "network: n\nreaders:\n  me: AGE-SECRET-KEY-1ABC\n"}, []string{"readers: me is a private key"}},
 		"unknown reader":             {"", map[string]string{"bellhop.yaml": "network: n\nreaders:\n  cadey: age1x\n  secrets/*: [cadye]\n"}, []string{`bellhop.yaml:4:15: readers: "cadye" is no age recipient`, `did you mean "cadey"?`}},
+		"parallel in octal":          {"", map[string]string{"bellhop.yaml": "network: n\nrollout: { parallel: 010 }\n"}, []string{"want a whole number, not the number 010"}},
 		"bad parallel":               {"", map[string]string{"bellhop.yaml": "network: n\nrollout: { parallel: 0 }\n"}, []string{"bellhop.yaml:2:22: rollout: parallel is 0"}},
 		"bad user":                   {"user: Bot.x\n", nil, []string{`service.yaml:1:7: bad name "Bot.x" for a user`}},
 		"home of the system":         {"user: { name: bot, home: /etc }\n", nil, []string{`home "/etc" is a place of the system`}},

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -502,8 +503,9 @@ func (x *number) decode(d *decoder, n ast.Node) {
 		return
 	}
 	if i, isInt := r.(*ast.IntegerNode); isInt {
-		if v, fits := oneInteger(i.Value).(int64); fits && int64(int32(v)) == v {
-			x.N = int(v)
+		text := i.Token.Value
+		if n, err := strconv.ParseInt(text, 10, 32); err == nil && strconv.FormatInt(n, 10) == text { // 010 is eight to some
+			x.N = int(n)
 			return
 		}
 	}
@@ -592,18 +594,4 @@ func (d *decoder) any(n ast.Node, depth int) any {
 	}
 	d.problem(nodeAt(n), "want a value, not %s", describe(r))
 	return nil
-}
-
-// oneInteger makes goccy's int64 and uint64 one type, where they fit.
-func oneInteger(v any) any {
-	switch v := v.(type) {
-	case uint64:
-		if v <= 1<<63-1 {
-			return int64(v)
-		}
-		return float64(v)
-	case int:
-		return int64(v)
-	}
-	return v
 }
