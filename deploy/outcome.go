@@ -47,7 +47,24 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 			e.Error = plain.Text(sinceWhen(hp.last, time.Now())+e.Error, maxText)
 		}
 	}
+	if h := whatHelps(o.Err); h != "" {
+		e.Error += "\n" + h
+	}
 	return e, false
+}
+
+// whatHelps is the next thing to type where bellhop could not work on a host; "" where the error
+// says it.
+func whatHelps(err error) string {
+	switch {
+	case errors.Is(err, link.ErrAuth):
+		return "let the deployer in: bellhop host add NAME USER@ADDRESS"
+	case errors.Is(err, link.ErrSudo):
+		return "let that user run sudo without a password, or log in as root (user: root)"
+	case errors.Is(err, link.ErrUnreachable) && !errors.Is(err, link.ErrThere):
+		return "it is tried again by itself; is it switched on, and is its address right? ask it: bellhop host check NAME"
+	}
+	return ""
 }
 
 // notHeard stands for the number of a host's keys where the host did not say.

@@ -157,7 +157,7 @@ func TestProgressPlain(t *testing.T) {
 	} {
 		g.event(ev)
 	}
-	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back: unit x:\n  failed\nb: stays on the host: user x\nb: done\n" +
+	want := "2 of 2 hosts change\na: undo: health failed\na: rolled-back\nb: stays on the host: user x\nb: done\n" +
 		"c: detached: slower than its peers\nd: deploying: an earlier run\n"
 	if out.String() != want {
 		t.Errorf("progress in a pipe:\n%s\nwant:\n%s", out.String(), want)

@@ -93,7 +93,7 @@ func (e *Env) ended(run *history.Run, err error, on string, asJSON bool) error {
 				return jerr
 			}
 		} else {
-			printOutcome(e, run, on)
+			printOutcome(e, run, on, err)
 		}
 	}
 	if err != nil {
@@ -178,7 +178,7 @@ func outcomeWord(run *history.Run) string {
 	return word
 }
 
-func printOutcome(e *Env, run *history.Run, on string) {
+func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	p := e.outPaint()
 	tally := tally(run)
 	var parts []string
@@ -203,11 +203,23 @@ func printOutcome(e *Env, run *history.Run, on string) {
 		line += ", " + took(run.FinishedAt.Sub(run.StartedAt).Round(time.Millisecond))
 	}
 	fmt.Fprintf(e.Stdout, "%s %s\n", outcomePaint(p, outcomeWord(run)), line)
+
+	known := ""
+	if whole != nil {
+		known = textOf(whole)
+	}
+	printCauses(e.Stdout, p, "  ", foldCauses(errorsOf(run), known))
+}
+
+// errorsOf lists what went wrong on the hosts of a run.
+func errorsOf(run *history.Run) []hostError {
+	var errs []hostError
 	for _, r := range run.Hosts {
 		if r.Error != nil {
-			fmt.Fprintf(e.Stdout, "  %s: %s\n", p.red(r.Name), indentRest(*r.Error, "    "))
+			errs = append(errs, hostError{r.Name, *r.Error})
 		}
 	}
+	return errs
 }
 
 // quietLog is for commands: what matters is told as progress and as errors.

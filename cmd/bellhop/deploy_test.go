@@ -39,7 +39,7 @@ func TestRunEnded(t *testing.T) {
 			t.Errorf("runCode(%s, hosts %q) = %d, want %d", tt.outcome, tt.hosts, got, tt.code)
 		}
 		var out bytes.Buffer
-		printOutcome(&Env{Stdout: &out, Getenv: func(string) string { return "" }}, run, "")
+		printOutcome(&Env{Stdout: &out, Getenv: func(string) string { return "" }}, run, "", nil)
 		if got := strings.TrimSpace(out.String()); got != tt.says {
 			t.Errorf("printOutcome(%s, hosts %q) says %q, want %q", tt.outcome, tt.hosts, got, tt.says)
 		}

@@ -97,8 +97,15 @@ func (g *progress) line(r *progressRow) {
 		fmt.Fprintf(g.w, "%s%s: %s: %s\n", g.indent, r.host, r.step, r.text)
 		return
 	}
-	fmt.Fprintf(g.w, "%s%s: %s%s\n", g.indent, r.host, r.outcome, colon(indentRest(r.text, g.indent+"  ")))
+	text := r.text
+	if isFailure(r.outcome) {
+		text = "" // the end of the run tells each cause once
+	}
+	fmt.Fprintf(g.w, "%s%s: %s%s\n", g.indent, r.host, r.outcome, colon(indentRest(text, g.indent+"  ")))
 }
+
+// isFailure says that an outcome has an error, which the end of the run tells.
+func isFailure(outcome string) bool { return outcome != "done" && outcome != "nothing" }
 
 func colon(s string) string {
 	if s == "" {

@@ -81,23 +81,16 @@ func seenText(now time.Time, h history.HostStatus) string {
 }
 
 func printErrors(w io.Writer, p paint, hosts []history.HostStatus) {
-	var errs []string
-	with := map[string][]string{} // the same error of many hosts, as of a config that can't be read, is told once
+	var errs []hostError
 	for _, h := range hosts {
-		if h.Error == nil {
-			continue
+		if h.Error != nil {
+			errs = append(errs, hostError{h.Name, *h.Error})
 		}
-		if with[*h.Error] == nil {
-			errs = append(errs, *h.Error)
-		}
-		with[*h.Error] = append(with[*h.Error], p.red(h.Name))
 	}
 	if len(errs) > 0 {
 		fmt.Fprintln(w)
 	}
-	for _, e := range errs {
-		fmt.Fprintf(w, "%s: %s\n", strings.Join(with[e], ", "), indentRest(e, "  "))
-	}
+	printCauses(w, p, "", foldCauses(errs, ""))
 }
 
 func countStates(p paint, hosts []history.HostStatus) string {
@@ -189,9 +182,10 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 				return outcomePaint(p, c)
 			}
 			return c
-		}, "  "+res.Name, or(res.Outcome, "running"), tookOf(res), resultText(res, r.Error))
+		}, "  "+res.Name, or(res.Outcome, "running"), tookOf(res), changedText(res))
 	}
 	t.write(w)
+	printCauses(w, p, "  ", foldCauses(errorsOf(&r), r.Error))
 	for _, res := range r.Hosts {
 		for _, n := range res.Notes {
 			fmt.Fprintf(w, "  note: %s: %s\n", res.Name, n)
@@ -207,14 +201,8 @@ func tookOf(r history.RunResult) string {
 	return took(time.Duration(r.TookMs) * time.Millisecond)
 }
 
-// resultText says what changed on a host, or what went wrong there and was not told of the whole run.
-func resultText(r history.RunResult, told string) string {
-	if r.Error != nil && *r.Error == told {
-		return ""
-	}
-	if r.Error != nil {
-		return indentRest(*r.Error, "      ")
-	}
+// changedText says what changed on a host.
+func changedText(r history.RunResult) string {
 	const most = 3
 	if n := len(r.Changed); n > most {
 		return strings.Join(r.Changed[:most], " ") + fmt.Sprintf(" and %d more", n-most)
