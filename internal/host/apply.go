@@ -143,6 +143,9 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.w.planUnits(ctx); err != nil {
 		return err
 	}
+	if err := r.w.checkUnitFiles(ctx); err != nil {
+		return err
+	}
 	if err := r.w.checkBusy(); err != nil {
 		return err
 	}

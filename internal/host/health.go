@@ -99,7 +99,10 @@ func (r *run) usable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var bad []error
+	bad, err := r.notEnabled(ctx)
+	if err != nil {
+		return err
+	}
 	for _, n := range names {
 		switch load := states[n].Load; {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
@@ -112,6 +115,25 @@ func (r *run) usable(ctx context.Context) error {
 		}
 	}
 	return errors.Join(bad...)
+}
+
+// notEnabled are the units that were just enabled and for which systemd made no link: they would
+// run now and be gone after the next boot.
+func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
+	ours := slices.DeleteFunc(slices.Clone(r.w.units.enable), func(n string) bool {
+		return !slices.ContainsFunc(r.offer.Manifest.Units, func(u bundle.Unit) bool { return u.Name == n && u.Enable && !u.Foreign })
+	})
+	states, err := r.m.unitStates(ctx, ours)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range ours {
+		s := states[n]
+		if lost := s.File == "static" || s.File == "disabled"; lost && s.Load == "loaded" {
+			bad = append(bad, fmt.Errorf("unit %s: it was enabled, and systemd made no link for it (it is %s): nothing would start it at the next boot. Look at its [Install]", n, s.File))
+		}
+	}
+	return bad, nil
 }
 
 const quadletGenerator = "/usr/lib/systemd/system-generators/podman-system-generator"
