@@ -132,3 +132,18 @@ func TestDependenciesHaveALine(t *testing.T) {
 		}
 	}
 }
+
+// The table of units in docs/repo.md is the one in code.
+func TestUnitTableInDocs(t *testing.T) {
+	doc, err := os.ReadFile("docs/repo.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "### Units\n\n| case | rule |\n| --- | --- |\n"
+	for _, row := range fleet.UnitTable {
+		want += "| " + row.Case + " | " + row.Rule + " |\n"
+	}
+	if !strings.Contains(string(doc), want+"\n") {
+		t.Errorf("docs/repo.md does not have the table of fleet.UnitTable, which is\n%s", want)
+	}
+}
