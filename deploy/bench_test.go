@@ -27,6 +27,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/internal/confine"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/lab"
@@ -40,6 +41,17 @@ const fleetEnv = "BELLHOP_BENCH_FLEET"
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(fleetEnv); dir != "" {
 		serveFleet(dir)
+		return
+	}
+	if len(os.Args) > 1 && os.Args[1] == "load" { // the process of a loader, as the server has it
+		in, err := confine.Enter(os.Args[2:])
+		if err == nil {
+			err = fleet.ServeLoader(in)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		return
 	}
 	os.Exit(m.Run())

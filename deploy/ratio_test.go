@@ -14,6 +14,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
+	"bellhop/internal/confine"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -99,7 +100,9 @@ func newPlanner(b *testing.B, hosts int) *planner {
 	for i, t := range p.trees {
 		hashed[i] = hashTree(t)
 	}
-	p.d = &deploy.Deployer{Loader: &fleet.Loader{}, Links: away{}, History: db, ID: "SHA256:bench", BootID: "none", Cache: b.TempDir(),
+	loader := &fleet.Loader{Confined: &confine.Config{Argv: []string{"/proc/self/exe", "load"}}}
+	b.Cleanup(func() { loader.Close() })
+	p.d = &deploy.Deployer{Loader: loader, Links: away{}, History: db, ID: "SHA256:bench", BootID: "none", Cache: b.TempDir(),
 		Limits: deploy.Limits{Retry: time.Microsecond}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
 			tree := hashed[0] // that every host holds
