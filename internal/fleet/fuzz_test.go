@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"errors"
 	"regexp"
 	"slices"
@@ -162,6 +163,56 @@ func FuzzSelect(f *testing.F) {
 		}
 		if !slices.IsSortedFunc(hs, func(a, b *Host) int { return strings.Compare(a.Name, b.Name) }) {
 			t.Errorf("Select(%q) is not in order", expr)
+		}
+	})
+}
+
+// FuzzTemplate: a template renders or is refused, within its budget, whatever it says.
+func FuzzTemplate(f *testing.F) {
+	for _, s := range []string{
+		"{{.Host.Name}} {{.Settings.port}}", "{{range .Fleet.Hosts}}{{.Name}}{{end}}", "{{template \"services/svc/files/etc/x.tmpl\" .}}",
+		"{{$a := printf \"%1000000d\" 1}}{{replace \" \" $a $a}}", "{{define \"x\"}}{{template \"x\" .}}{{end}}{{template \"x\"}}",
+		"{{if}}", "{{(((1)))}}", "{{range 9999999}}{{end}}", "{{printf \"%*[1]d %[2]s\" 9 .}}", "{{key \"db\"}}", "{{json .}}{{js .}}{{html .}}", "{{- /* */ -}}", "{{`",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m := boundsTree(map[string]string{
+			"bellhop.yaml":              "network: n\nhosts: { h: { address: 10.0.0.1, host_key: " + boundsKey + ", services: { svc: true } } }\n",
+			"services/svc/service.yaml": "settings: { port: 80, list: [a, b] }\n",
+		})
+		m["services/svc/files/etc/x.tmpl"] = &fstest.MapFile{Data: data}
+		var ps Problems
+		if _, err := (&Loader{}).Load(t.Context(), m); err != nil && !errors.As(err, &ps) {
+			t.Fatalf("Load = %v, want Problems", err)
+		}
+	})
+}
+
+// FuzzWire: the deployer reads what a loader says, whatever that is.
+func FuzzWire(f *testing.F) {
+	var b bytes.Buffer
+	c := wire{w: &b}
+	if err := c.send(&message{Op: opAnswer, Head: &Fleet{}, Count: 1, Hosts: []wireHost{{At: 0, Host: &Host{Name: "a"}, Changed: true}}, Was: []int{-1}, data: []byte("x")}); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b.Bytes())
+	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00{}"))
+	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		far := wire{r: bytes.NewReader(data)}
+		m, err := far.receive()
+		if err != nil {
+			return
+		}
+		l := &Loader{}
+		if fl, err := l.fleetOf(m, nil); err == nil {
+			for _, h := range fl.Hosts {
+				fl.Host(h.Name)
+			}
+		}
+		if m.Stand != nil {
+			l.standOf(m.Stand, nil)
 		}
 	})
 }
