@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"io/fs"
+	"path"
+	"strings"
 )
 
 // ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of tree.
@@ -20,4 +22,64 @@ func ReadReaders(ctx context.Context, tree fs.FS) (Readers, error) {
 	}
 	r, ps := readersOf(t, f)
 	return r, ps.sort().err()
+}
+
+func (m *configMaker) readReaders() {
+	var problems Problems
+	m.readers, problems = readersOf(m.main, m.file)
+	m.problems = append(m.problems, problems...)
+}
+
+// readersOf parts names, groups and rules of readers:, and follows groups to recipients.
+func readersOf(t *text, f *fleetFile) (Readers, Problems) {
+	var problems Problems
+	tell := func(at pos, format string, args ...any) {
+		problems = append(problems, problemAt(t.file, t.data, at, format, args...))
+	}
+	hints := hints{}
+	r := Readers{Names: map[string][]string{}, Allow: f.Verify.Allow.strings()}
+	isRule := func(name string) bool { return strings.ContainsAny(name, "/*?[") }
+	g := newReaderGroups(f.Readers)
+	var names []string
+	for _, e := range f.Readers {
+		if !isRule(e.Key) {
+			names = append(names, e.Key)
+		}
+	}
+	for _, e := range f.Readers {
+		for _, s := range e.Value {
+			switch {
+			case recipient(s.S) || s.S != e.Key && !isRule(s.S) && g.known(s.S):
+			case strings.HasPrefix(s.S, "AGE-SECRET-KEY-"):
+				// the value itself must not be repeated in a message
+				p := &Problem{File: t.file, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
+				problems = append(problems, p)
+			default:
+				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.didYouMean(s.S, names))
+			}
+		}
+		if len(e.Value) == 0 {
+			tell(e.At, "readers: %s has nobody", e.Key)
+		}
+		if !isRule(e.Key) {
+			if !nameRule.MatchString(e.Key) {
+				tell(e.At, "bad name %q for a reader: %s", e.Key, nameWords)
+			}
+			r.Names[e.Key] = g.expand(e.Key)
+			continue
+		}
+		if _, err := path.Match(e.Key, ""); err != nil {
+			tell(e.At, "readers: bad pattern %q", e.Key)
+		}
+		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.strings(), File: t.file, Line: e.At.Line})
+	}
+	if g.spent() {
+		tell(pos{1, 1}, "readers: the groups name each other too often to follow")
+	}
+	return r, problems
+}
+
+// recipient tells whether s looks like something that age encrypts to; secrets checks it whole.
+func recipient(s string) bool {
+	return strings.HasPrefix(s, "age1") || strings.HasPrefix(s, "ssh-ed25519 ") || strings.HasPrefix(s, "ssh-rsa ")
 }

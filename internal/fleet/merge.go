@@ -1,0 +1,148 @@
+package fleet
+
+import (
+	"slices"
+	"strings"
+)
+
+// base is what all and the groups of some tags say together.
+type base struct {
+	user, arch, jump string
+	services         map[string]merged
+	vars             map[string]from
+	wants            []wish // when the host itself says nothing
+}
+
+type merged struct {
+	on   bool
+	set  map[string]from
+	onBy string // group that said on or off, "" for all
+	onAt pos
+}
+
+type from struct {
+	value any
+	by    string // group, or "" for all
+	at    pos
+	clash *clash
+}
+
+// A clash is two groups that set one value differently; it is told when no host line decides.
+type clash struct {
+	a, b string
+	at   pos
+}
+
+// base merges all and the groups of tags, once for each set of tags.
+func (m *configMaker) base(tags []string) *base {
+	key := strings.Join(tags, ",")
+	if b, ok := m.bases[key]; ok {
+		return b
+	}
+	all := &m.file.All
+	b := &base{user: all.User.S, arch: all.Arch.S, jump: all.Jump.S, services: map[string]merged{}, vars: map[string]from{}}
+	b.take("", all.Services)
+	b.takeVars("", all.Vars)
+	var userBy, archBy, jumpBy string
+	pick := func(into *string, by *string, group string, s str, what string) {
+		if s.S == "" {
+			return
+		}
+		if *by != "" && *into != s.S {
+			m.tell(m.main, s.At, "groups %s and %s set %s differently; a host has both tags", *by, group, what)
+		}
+		*into, *by = s.S, group
+	}
+	for _, tag := range tags {
+		if g, ok := m.groups[tag]; ok {
+			pick(&b.user, &userBy, tag, g.User, "user")
+			pick(&b.arch, &archBy, tag, g.Arch, "arch")
+			pick(&b.jump, &jumpBy, tag, g.Jump, "jump")
+			b.take(tag, g.Services)
+			b.takeVars(tag, g.Vars)
+		}
+	}
+	m.bases[key] = b
+	return b
+}
+
+// take adds what group says (all is ""); where two groups differ, it notes the clash.
+func (b *base) take(group string, es entries[switchFile]) {
+	for _, e := range es {
+		was, had := b.services[e.Key]
+		now := merged{on: e.Value.on(), onBy: group, onAt: e.At, set: map[string]from{}}
+		for k, v := range was.set {
+			now.set[k] = v
+		}
+		if had && was.onBy != "" && was.on != now.on {
+			now.set[enableWord] = from{clash: &clash{was.onBy, group, e.At}}
+		}
+		for _, s := range e.Value.Set {
+			f := from{value: s.Value.V, by: group, at: s.At}
+			if w, ok := now.set[s.Key]; ok && w.by != "" && !sameValue(w.value, f.value) {
+				f.clash = &clash{w.by, group, s.At}
+			}
+			now.set[s.Key] = f
+		}
+		b.services[e.Key] = now
+	}
+}
+
+// enableWord is the one setting that no service may have: it stands beside the others.
+const enableWord = "enable"
+
+func (s *switchFile) on() bool { return s.Enable == nil || *s.Enable }
+
+// decide settles which services the host has, its own lines winning.
+func (m *configMaker) decide(t *text, at pos, f *hostFile, b *base, h *hostFacts) {
+	if len(f.Services) == 0 {
+		if b.wants == nil {
+			b.wants = m.wants(t, at, h.host.Name, b.services, nil)
+		}
+		h.wants = b.wants
+		return
+	}
+	h.wants = m.wants(t, at, h.host.Name, b.services, f.Services)
+}
+
+func (m *configMaker) wants(t *text, at pos, host string, services map[string]merged, own entries[switchFile]) []wish {
+	out := []wish{}
+	one := func(name string, on bool, base merged, set entries[value], decided bool) {
+		if c := base.set[enableWord].clash; c != nil && !decided {
+			m.tell(m.main, c.at, "groups %s and %s switch service %s differently, and host %s has both tags; its own line would decide", c.a, c.b, name, host)
+		}
+		if !on {
+			return
+		}
+		w := wish{service: name}
+		for k, v := range base.set {
+			if k == enableWord {
+				continue
+			}
+			if _, ours := set.get(k); ours {
+				continue
+			}
+			if v.clash != nil {
+				m.tell(m.main, v.clash.at, "groups %s and %s set %s of service %s differently, and host %s has both tags; its own line would decide", v.clash.a, v.clash.b, k, name, host)
+			}
+			w.set = append(w.set, setting{k, v.value})
+		}
+		for _, e := range set {
+			w.set = append(w.set, setting{e.Key, e.Value.V})
+		}
+		slices.SortFunc(w.set, func(a, b setting) int { return strings.Compare(a.name, b.name) })
+		w.key = settingsKey(w.set)
+		out = append(out, w)
+	}
+	for name, b := range services {
+		if _, ours := own.get(name); !ours {
+			one(name, b.on, b, nil, false)
+		}
+	}
+	for i := range own {
+		e := &own[i]
+		one(e.Key, e.Value.on(), services[e.Key], e.Value.Set, true)
+	}
+	slices.SortFunc(out, func(a, b wish) int { return strings.Compare(a.service, b.service) })
+	return out
+}
