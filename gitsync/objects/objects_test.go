@@ -412,6 +412,7 @@ func FuzzReceive(f *testing.F) {
 func FuzzParseTree(f *testing.F) {
 	f.Add("100644 a\x0012345678901234567890")
 	f.Add("40000 \xff/..\x0012345678901234567890120000 b\x00")
+	f.Add(" \x0000000000000000000000")
 	f.Fuzz(func(t *testing.T, raw string) {
 		entries, err := objects.ParseTree(raw)
 		if err == nil && len(entries)*23 > len(raw) {

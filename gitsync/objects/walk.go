@@ -101,6 +101,9 @@ func parseTreeEntry(raw string) (TreeEntry, int, error) {
 		}
 		mode = mode<<3 | int(digit-'0')
 	}
+	if n == 0 {
+		return TreeEntry{}, 0, broken("a tree holds an entry without a mode")
+	}
 	for end := n + 1; end < len(raw); end++ {
 		if raw[end] != 0 {
 			continue
