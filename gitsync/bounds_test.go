@@ -253,6 +253,36 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
+// What somebody made by hand is no damage of the clone: it is told, and cloned once.
+func TestMalformedObjects(t *testing.T) {
+	for name, make := range map[string]func(m madeRepo){
+		"a tree without modes": func(m madeRepo) { m.commit(m.object("tree", "a\x00"+strings.Repeat("x", 20), 0), "a", "x", 0) },
+		"a tree that is cut":   func(m madeRepo) { m.commit(m.object("tree", "100644 a\x00abc", 0), "a", "x", 0) },
+		"a commit without a tree": func(m madeRepo) {
+			m.file("refs/heads/main", m.object("commit", "author a <a@b> 1 +0000\n\nx", 0)+"\n")
+		},
+		"a blob for a tree":   func(m madeRepo) { m.commit(m.object("blob", "x", 0), "a", "x", 0) },
+		"a blob for a commit": func(m madeRepo) { m.file("refs/heads/main", m.object("blob", "x", 0)+"\n") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := makeRepo(t)
+			make(m)
+			for _, url := range []string{m.dir, over(t, m.dir)} {
+				clone := filepath.Join(t.TempDir(), "repo.git")
+				r := open(t, gitsync.Config{URL: url, Dir: clone})
+				for range 3 {
+					if _, err := r.Sync(t.Context()); err == nil || strings.ContainsAny(err.Error(), "\n\x00") {
+						t.Errorf("%s: Sync = %v, want one sentence", url, err)
+					}
+				}
+				if n := len(glob(clone + ".damaged*")); n > 1 {
+					t.Errorf("%s: %d clones were put aside", url, n)
+				}
+			}
+		})
+	}
+}
+
 // Deep folders, many siblings and equal folders inside each other cost what their names do.
 func TestManyFolders(t *testing.T) {
 	m := makeRepo(t)

@@ -37,7 +37,7 @@ func damaged(err error) bool {
 	switch {
 	case err == nil, transient(err), errors.As(err, &large), errors.Is(err, objects.ErrLimit):
 		return false
-	case errors.Is(err, errName), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, errName), errors.Is(err, objects.ErrMalformed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	}
 	return errors.Is(err, errDamaged) || errors.Is(err, objects.ErrDamaged) || errors.Is(err, plumbing.ErrObjectNotFound)
@@ -273,6 +273,9 @@ func (r *Repo) heal(age int, cause error) error {
 	if now != age {
 		return nil // swapped meanwhile: worth another try
 	}
+	if r.isIncurable() {
+		return cause
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Timeout)
 	defer cancel()
 	if err := r.renew(ctx, r.asideName()); err != nil {
@@ -280,6 +283,12 @@ func (r *Repo) heal(age int, cause error) error {
 	}
 	return nil
 }
+
+// incurableFor is how long no fresh clone is tried after one that was damaged as well.
+const incurableFor = time.Hour
+
+// isIncurable says that a fresh clone did not help lately: then the damage is the remote's.
+func (r *Repo) isIncurable() bool { return time.Since(r.incurable) < incurableFor }
 
 // transient says whether an error tells of this process rather than of the clone.
 func transient(err error) bool {

@@ -112,6 +112,7 @@ type Repo struct {
 
 	work      sync.Mutex // held by whoever changes the clone
 	renewNext int
+	incurable time.Time  // when a fresh clone was as damaged as the one before
 	opening   sync.Mutex // held to open the store for the first time
 
 	lately sync.Mutex
@@ -180,11 +181,16 @@ func (r *Repo) syncLocked(ctx context.Context, move bool) (Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
 	s, err := r.sync(ctx, move)
-	if damaged(err) {
+	if damaged(err) && !r.isIncurable() {
 		if rerr := r.renew(ctx, r.asideName()); rerr != nil {
 			return Snapshot{}, fmt.Errorf("sync %s: the clone in %s is damaged (%w) and could not be cloned anew: %w", r.cfg.Branch, r.cfg.Dir, err, rerr)
 		}
-		s, err = r.sync(ctx, move)
+		if s, err = r.sync(ctx, move); damaged(err) {
+			r.incurable = time.Now()
+		}
+	}
+	if damaged(err) {
+		err = fmt.Errorf("a fresh clone is as damaged as this one, so the remote is: git fsck there tells how: %w", err)
 	}
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("sync %s: %w", r.cfg.Branch, err)

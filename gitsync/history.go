@@ -10,6 +10,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 
+	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
 
@@ -31,7 +32,7 @@ func (r *Repo) commit(h plumbing.Hash) (*object.Commit, error) {
 	o.Write(raw)
 	c := &object.Commit{}
 	if err := c.Decode(o); err != nil {
-		return nil, fmt.Errorf("%w: commit %s: %w", errDamaged, h.String()[:10], err)
+		return nil, fmt.Errorf("%w: commit %s: %s", objects.ErrMalformed, h.String()[:10], plain.Line(err.Error(), 200))
 	}
 	return c, nil
 }

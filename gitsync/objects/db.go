@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
@@ -264,7 +265,7 @@ func (db *DB) Read(ctx context.Context, kind plumbing.ObjectType, id plumbing.Ha
 	defer o.close()
 
 	if o.kind != kind {
-		return nil, fmt.Errorf("%w: %s is a %s, not a %s", ErrDamaged, id.String()[:10], o.kind, kind)
+		return nil, db.blame(ctx, id, fmt.Errorf("%s is a %s, not a %s", id.String()[:10], o.kind, kind))
 	}
 	if limit := limitOf(kind); o.size > limit {
 		return nil, &TooLarge{kind, id, o.size, limit}
@@ -277,6 +278,23 @@ func (db *DB) Read(ctx context.Context, kind plumbing.ObjectType, id plumbing.Ha
 		return nil, broken("object %s does not hold what its id says", id.String()[:10])
 	}
 	return b.Bytes(), nil
+}
+
+// blame says of an object that is not what it should be whether somebody made it so, or the disk:
+// the bytes of a made one have its id.
+func (db *DB) blame(ctx context.Context, id plumbing.Hash, what error) error {
+	h := sha1.New()
+	err := db.Copy(ctx, h, id, func(kind plumbing.ObjectType, size int64) error {
+		_, err := fmt.Fprintf(h, "%s %d\x00", kind, size)
+		return err
+	})
+	if err == nil && plumbing.Hash(h.Sum(nil)) == id {
+		return fmt.Errorf("%w: %w", ErrMalformed, what)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w: %w", ErrDamaged, what, err)
+	}
+	return fmt.Errorf("%w: %w", ErrDamaged, what)
 }
 
 func idOf(kind plumbing.ObjectType, b []byte) plumbing.Hash {
@@ -430,10 +448,13 @@ func inflateTo(ctx context.Context, w io.Writer, e entry) error {
 	return copyAll(ctx, w, r)
 }
 
+var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
 // copyAll is io.Copy that ends with ctx.
 func copyAll(ctx context.Context, w io.Writer, r io.Reader) error {
-	buf := make([]byte, 32<<10)
-	for {
+	kept := copyBuffers.Get().(*[32 << 10]byte)
+	defer copyBuffers.Put(kept)
+	for buf := kept[:]; ; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -65,6 +65,10 @@ var ErrLimit = errors.New("over the limit")
 // git writes.
 var ErrDamaged = errors.New("damaged")
 
+// ErrMalformed is in the error of an object that is stored well and holds what git would not
+// write: somebody made it by hand, and another copy of it is no better.
+var ErrMalformed = errors.New("malformed")
+
 // TooLarge says that an object is larger than what Read returns.
 type TooLarge struct {
 	Kind  plumbing.ObjectType
@@ -103,6 +107,10 @@ func Bytes(n int64) string {
 
 func broken(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrDamaged, fmt.Errorf(format, args...))
+}
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrMalformed, fmt.Errorf(format, args...))
 }
 
 func over(format string, args ...any) error {

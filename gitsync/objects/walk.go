@@ -20,7 +20,7 @@ func (db *DB) Links(ctx context.Context, id plumbing.Hash) (tree plumbing.Hash, 
 	h := &commitHead{}
 	err = db.Copy(ctx, h, id, func(kind plumbing.ObjectType, _ int64) error {
 		if kind != plumbing.CommitObject {
-			return broken("%s is a %s, not a commit", id.String()[:10], kind)
+			return db.blame(ctx, id, fmt.Errorf("%s is a %s, not a commit", id.String()[:10], kind))
 		}
 		return nil
 	})
@@ -28,7 +28,7 @@ func (db *DB) Links(ctx context.Context, id plumbing.Hash) (tree plumbing.Hash, 
 		return tree, nil, err
 	}
 	if h.tree.IsZero() {
-		return tree, nil, broken("commit %s names no tree", id.String()[:10])
+		return tree, nil, db.blame(ctx, id, fmt.Errorf("commit %s names no tree", id.String()[:10]))
 	}
 	return h.tree, h.parents, nil
 }
@@ -97,12 +97,12 @@ func parseTreeEntry(raw string) (TreeEntry, int, error) {
 	for ; n < len(raw) && raw[n] != ' '; n++ {
 		digit := raw[n]
 		if digit < '0' || digit > '7' || n > 6 {
-			return TreeEntry{}, 0, broken("a tree holds a mode that is none")
+			return TreeEntry{}, 0, malformed("a tree holds a mode that is none")
 		}
 		mode = mode<<3 | int(digit-'0')
 	}
 	if n == 0 {
-		return TreeEntry{}, 0, broken("a tree holds an entry without a mode")
+		return TreeEntry{}, 0, malformed("a tree holds an entry without a mode")
 	}
 	for end := n + 1; end < len(raw); end++ {
 		if raw[end] != 0 {
@@ -115,7 +115,7 @@ func parseTreeEntry(raw string) (TreeEntry, int, error) {
 		copy(e.ID[:], raw[end+1:])
 		return e, end + 21, nil
 	}
-	return TreeEntry{}, 0, broken("a tree is cut off")
+	return TreeEntry{}, 0, malformed("a tree is cut off")
 }
 
 // eachEntry calls f for the entries of a tree of any size.
@@ -123,12 +123,12 @@ func (db *DB) eachEntry(ctx context.Context, id plumbing.Hash, f func(TreeEntry)
 	t := &treeReader{f: f}
 	err := db.Copy(ctx, t, id, func(kind plumbing.ObjectType, _ int64) error {
 		if kind != plumbing.TreeObject {
-			return broken("%s is a %s, not a tree", id.String()[:10], kind)
+			return db.blame(ctx, id, fmt.Errorf("%s is a %s, not a tree", id.String()[:10], kind))
 		}
 		return nil
 	})
 	if err == nil && len(t.rest) > 0 {
-		err = broken("tree %s is cut off", id.String()[:10])
+		err = malformed("tree %s is cut off", id.String()[:10])
 	}
 	return err
 }
@@ -159,7 +159,7 @@ func (t *treeReader) Write(p []byte) (int, error) {
 	}
 	t.rest = append(t.rest[:0], t.rest[at:]...)
 	if len(t.rest) > longest {
-		return 0, broken("a tree holds a name of over %s bytes", strconv.Itoa(longest))
+		return 0, malformed("a tree holds a name of over %s bytes", strconv.Itoa(longest))
 	}
 	return len(p), nil
 }
