@@ -191,7 +191,8 @@ func TestStatusOfAHostWithoutPower(t *testing.T) {
 	w.commit("first")
 	serve(t, w)
 	eventually(t, "the host is current and reachable", func() bool {
-		return w.state("a").State == history.Current && w.d.Reachable()["a"]
+		h, _ := w.db.Host("a")
+		return h.State == history.Current && w.d.Reachable()["a"]
 	})
 	if h := w.state("a"); h.SeenAt == nil || h.AwaySince != nil || h.Keys.Present != 2 {
 		t.Fatalf("a host that answers: seen %v, away since %v, keys %+v", h.SeenAt, h.AwaySince, h.Keys)
@@ -217,7 +218,8 @@ func TestStatusOfAHostWithAnotherKey(t *testing.T) {
 	w.commit("first")
 	serve(t, w)
 	eventually(t, "the host is current and reachable", func() bool {
-		return w.state("a").State == history.Current && w.d.Reachable()["a"]
+		h, _ := w.db.Host("a")
+		return h.State == history.Current && w.d.Reachable()["a"]
 	})
 
 	w.must(w.hosts["a"].NewHostKey())

@@ -23,7 +23,10 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	}
 	d.noteAway(hp.Name, o.Away)
 
-	e = history.End{Error: plain.Text(o.Text, maxText), Present: notHeard, Away: o.Away || o.Fate == push.WrongKey}
+	e = history.End{Error: plain.Text(o.Text, maxText), Present: notHeard}
+	if o.Away || o.Fate == push.WrongKey {
+		e.AwayAt = awaySince(hp.last, time.Now())
+	}
 	switch o.Fate {
 	case push.Left:
 		return e, true
@@ -44,7 +47,7 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	default:
 		e.Outcome, e.State = history.Pending, history.Pending
 		if o.Away {
-			e.Error = plain.Text(sinceWhen(hp.last, time.Now())+e.Error, maxText)
+			e.Error = plain.Text("away since "+e.AwayAt.UTC().Format(time.RFC3339)+": "+e.Error, maxText)
 		}
 	}
 	if h := whatHelps(o.Err); h != "" {
@@ -61,8 +64,6 @@ func whatHelps(err error) string {
 		return "let the deployer in: bellhop host add NAME USER@ADDRESS"
 	case errors.Is(err, link.ErrSudo):
 		return "let that user run sudo without a password, or log in as root (user: root)"
-	case errors.Is(err, link.ErrUnreachable) && !errors.Is(err, link.ErrThere):
-		return "it is tried again by itself; is it switched on, and is its address right? ask it: bellhop host check NAME"
 	}
 	return ""
 }
@@ -148,10 +149,10 @@ func (d *Deployer) forgetStanding(host string) {
 	}
 }
 
-// sinceWhen begins the error of a host that is away with when it went away.
-func sinceWhen(last history.Host, now time.Time) string {
-	if !last.AwayAt.IsZero() {
-		now = last.AwayAt
+// awaySince is when a host that does not answer now went away.
+func awaySince(last history.Host, now time.Time) time.Time {
+	if last.AwayAt.IsZero() {
+		return now
 	}
-	return "away since " + now.UTC().Format(time.RFC3339) + ": "
+	return last.AwayAt
 }

@@ -48,6 +48,17 @@ func (db *DB) Met(ctx context.Context, host string, away bool) error {
 	})
 }
 
+// saveMeeting remembers whether h was heard in a run that ended there as e.
+func (db *DB) saveMeeting(tx *tx, h Host, e End, now time.Time) error {
+	switch {
+	case e.Heard:
+		return db.saveContact(tx, h.Name, h.met(false, now))
+	case !e.AwayAt.IsZero():
+		return db.saveContact(tx, h.Name, h.met(true, e.AwayAt))
+	}
+	return nil
+}
+
 // saveContact writes c and keeps it in memory, where the host is. It is called inside write.
 func (db *DB) saveContact(tx *tx, host string, c Contact) error {
 	if h, known := db.mem.hosts[host]; known {

@@ -214,7 +214,7 @@ type End struct {
 	BootID   string           // of the boot that the keys were put there in; "" when not heard
 	Present  int              // keys that are there; -1: not heard
 	Heard    bool             // the host said something in this run
-	Away     bool             // it did not answer, or showed another key
+	AwayAt   time.Time        // since when it does not answer, or shows another key; zero when it does
 	Remember bool             // never try this bundle there again unless asked
 	Details  any              // a *bundle.Result, of which is kept what no field here says
 }
@@ -245,10 +245,8 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.saveHost(tx, h); err != nil {
 			return err
 		}
-		if e.Heard || e.Away {
-			if err := db.saveContact(tx, host, h.met(e.Away, now)); err != nil {
-				return err
-			}
+		if err := db.saveMeeting(tx, h, e, now); err != nil {
+			return err
 		}
 		return db.judgeLate(tx, late, now)
 	})
