@@ -592,8 +592,10 @@ func TestAddresses(t *testing.T) {
 	if _, err := gitsync.Open(gitsync.Config{URL: "http://forge.example/x", Token: "t", Dir: t.TempDir()}); err == nil {
 		t.Error("a token over plain http was accepted")
 	}
-	if _, err := gitsync.Open(gitsync.Config{URL: "git@forge.example:x", Dir: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "--repo-host-key") {
-		t.Errorf("ssh without a pin: %v", err)
+	unpinned := open(t, gitsync.Config{URL: "git@forge.example:x", Signer: signer(t)})
+	var noPin *gitsync.NoPinError
+	if _, err := unpinned.Sync(t.Context()); !errors.As(err, &noPin) || noPin.Host != "forge.example" {
+		t.Errorf("ssh without a pin: %v, want NoPinError, before anything is dialled", err)
 	}
 	for _, branch := range []string{"-x", "a..b", "../../x", "a b", "a/", "/a", "a//b", ".a", "a.lock", "a@{1}", "a\x00", "a~1", "a:b", "@", "refs/heads/../../x"} {
 		if _, err := gitsync.Open(gitsync.Config{URL: "/x", Branch: branch, Dir: t.TempDir()}); err == nil {

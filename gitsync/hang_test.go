@@ -53,6 +53,9 @@ func TestAtWhileTheRemoteHangs(t *testing.T) {
 		if ok, herr := r.Holds(ctx, commit, commit); !ok || herr != nil {
 			t.Errorf("Holds = %v, %v", ok, herr)
 		}
+		if got, serr := r.Since(ctx, commit, commit); len(got) > 0 || serr != nil {
+			t.Errorf("Since = %q, %v", got, serr)
+		}
 		at <- err
 	}()
 	select {

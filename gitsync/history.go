@@ -107,8 +107,6 @@ const maxSince = 10_000
 // Since returns the messages of the commits that head holds and last does not, the newest
 // 10,000 at most. If last is gone it is head's message alone. What is too large to read has none.
 func (r *Repo) Since(ctx context.Context, last, head string) ([]string, error) {
-	r.work.Lock()
-	defer r.work.Unlock()
 	if err := r.open(); err != nil {
 		return nil, err
 	}
