@@ -219,7 +219,7 @@ func (r *run) renamed(path string) { r.m.killed("renamed " + path) }
 // prepare brings every byte that the run needs into the stores.
 func (r *run) prepare() error {
 	for _, p := range r.offer.Manifest.Packages {
-		notes, err := r.m.unpack(p, r.m.staged(r.offer.Run, p.Digest))
+		notes, err := r.m.packages().Unpack(p, r.m.staged(r.offer.Run, p.Digest))
 		if err != nil {
 			return refuse(bundle.RefusedBundle, "%w", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/packages"
 )
 
 // The state directory is bellhop's alone (root, below 0700 folders), so plain path calls are
@@ -181,6 +182,11 @@ func (m *Machine) sync(f *os.File) error {
 		m.Fsyncs()
 	}
 	return fsync(f)
+}
+
+// packages is where the host keeps packages.
+func (m *Machine) packages() *packages.Store {
+	return &packages.Store{Dir: m.at(bundle.StoreDir), Caps: m.Caps, Syncfs: m.syncfs}
 }
 
 // syncfs writes out everything on the filesystem that f lies on.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"bellhop/internal/host/packages"
 )
 
 // A Machine is everything the engine touches of the computer it runs on. On a real host
@@ -21,6 +23,7 @@ type Machine struct {
 	// Helper is the path that the small units which stay behind call: a link beside the
 	// helpers, swapped by rename. As the host sees it, without Root.
 	Helper string
+	Caps   packages.Caps // on the archive of one package; zero is the usual
 	// Fsyncs, when not nil, is called for each fsync and syncfs, so that tests can count.
 	Fsyncs func()
 	// Kill, when not nil, is called with the name of each step as it ends; a test that

@@ -2,6 +2,7 @@ package host_test
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
@@ -18,7 +19,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/packages"
 )
 
 // Archives as the tools make them, which no library here writes: p.tar holds p/bin/bot and p/notes.
@@ -73,25 +74,25 @@ func rawTar(t testing.TB, es ...entry) []byte {
 }
 
 // unpackAs is what a package of that kind becomes, with what is said of it.
-func unpackAs(t testing.TB, p bundle.Package, archive []byte) (map[string]string, []string, error) {
+func unpackAs(t testing.TB, caps packages.Caps, p bundle.Package, archive []byte) (map[string]string, []string, error) {
 	t.Helper()
 	dir := t.TempDir()
-	m := &host.Machine{Root: filepath.Join(dir, "root")}
+	store := filepath.Join(dir, "store")
 	file := filepath.Join(dir, "archive")
 	if err := os.WriteFile(file, archive, 0o600); err != nil {
 		t.Fatal(err)
 	}
 
 	p.Name, p.Digest = "bot", "d"
-	notes, err := host.Unpack(m, p, file)
+	notes, err := unpackInto(store, caps, p, file)
 	if err != nil {
-		left, _ := os.ReadDir(filepath.Join(m.Root, bundle.StoreDir))
+		left, _ := os.ReadDir(store)
 		if len(left) > 0 {
 			t.Errorf("%v, and %s is left", err, left[0].Name())
 		}
 		return nil, nil, err
 	}
-	return unpacked(t, filepath.Join(m.Root, bundle.StoreDir, host.StoreName(p))), notes, nil
+	return unpacked(t, filepath.Join(store, packages.Name(p))), notes, nil
 }
 
 // The first bytes decide what an archive is, and what the repo calls it only where they say nothing.
@@ -128,7 +129,7 @@ func TestPackageFormats(t *testing.T) {
 			if !bundle.IsSingle(kind) || len(c.want) > 1 {
 				p.Strip = 1
 			}
-			got, notes, err := unpackAs(t, p, c.archive)
+			got, notes, err := unpackAs(t, packages.Caps{}, p, c.archive)
 			if diff := cmp.Diff(c.want, got); err != nil || len(notes) > 0 || diff != "" {
 				t.Errorf("%s as %s: %v, %q (-want +got):\n%s", name, kind, err, notes, diff)
 			}
@@ -137,7 +138,7 @@ func TestPackageFormats(t *testing.T) {
 }
 
 func TestPackageFormatsRefused(t *testing.T) {
-	defer host.CapPackages(1<<20, 200)()
+	caps := packages.Caps{Bytes: 1 << 20, Entries: 200}
 	plain := rawTar(t, entry{name: "p/x", text: "x"})
 	window := []byte("\x28\xb5\x2f\xfd\x00\xa0\x09\x00\x00x") // zstd: a window of 1 GiB
 	for name, c := range map[string]struct {
@@ -167,7 +168,7 @@ func TestPackageFormatsRefused(t *testing.T) {
 		"nothing left":    {"tar", rawTar(t, entry{name: "README", text: "x"}), "nothing is left of it with strip: 1"},
 		"an empty zip":    {"zip", archive(t, "zip"), "nothing is in it"},
 	} {
-		_, _, err := unpackAs(t, bundle.Package{Kind: c.kind, File: "bot", Strip: 1}, c.archive)
+		_, _, err := unpackAs(t, caps, bundle.Package{Kind: c.kind, File: "bot", Strip: 1}, c.archive)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant %s", name, err, c.want)
 		}
@@ -179,16 +180,14 @@ func TestSparseTar(t *testing.T) {
 	want := make([]byte, 20<<20)
 	want[10<<20] = 'x'
 	for name, s := range map[string]string{"GNU": sparseGNU, "PAX": sparsePAX} {
-		got, _, err := unpackAs(t, bundle.Package{Kind: "tar.gz"}, fixture(t, s))
+		got, _, err := unpackAs(t, packages.Caps{}, bundle.Package{Kind: "tar.gz"}, fixture(t, s))
 		if err != nil || got["sp"] != "644 "+string(want) {
 			t.Errorf("%s: %v, a file of %d bytes", name, err, len(got["sp"]))
 		}
 
-		undo := host.CapPackages(1<<20, 200)
-		if _, _, err := unpackAs(t, bundle.Package{Kind: "tar.gz"}, fixture(t, s)); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes unpacked") {
+		if _, _, err := unpackAs(t, packages.Caps{Bytes: 1 << 20}, bundle.Package{Kind: "tar.gz"}, fixture(t, s)); err == nil || !strings.Contains(err.Error(), "more than 1048576 bytes unpacked") {
 			t.Errorf("%s above the cap: %v", name, err)
 		}
-		undo()
 	}
 }
 
@@ -254,7 +253,7 @@ func TestZipsOfOtherSystems(t *testing.T) {
 		"UTF-8 beside the name": {[]zipped{{name: "caf?\x82", extra: "\x75\x70\x0a\x00\x01\x00\x00\x00\x00caf\xc3\xa9", text: "x", creator: byDOS, plainName: true}},
 			map[string]string{"café": "644 x"}, ""},
 	} {
-		got, notes, err := unpackAs(t, bundle.Package{Kind: "zip"}, zipOf(t, c.es...))
+		got, notes, err := unpackAs(t, packages.Caps{}, bundle.Package{Kind: "zip"}, zipOf(t, c.es...))
 		if diff := cmp.Diff(c.want, got); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
 		}
@@ -274,7 +273,7 @@ func TestZipsOfOtherSystems(t *testing.T) {
 		"a password":   {zipped{name: "x", text: "x", creator: byDOS, flags: 1}, "entry x: it is encrypted"},
 		"a NUL inside": {zipped{name: "x\x00y", creator: byDOS}, "leaves the package"},
 	} {
-		if _, _, err := unpackAs(t, bundle.Package{Kind: "zip"}, zipOf(t, c.e)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := unpackAs(t, packages.Caps{}, bundle.Package{Kind: "zip"}, zipOf(t, c.e)); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant %s", name, err, c.want)
 		}
 	}
@@ -284,7 +283,7 @@ func TestZipsOfOtherSystems(t *testing.T) {
 // had one.
 func TestSingleFileKeepsItsName(t *testing.T) {
 	dir := t.TempDir()
-	m := &host.Machine{Root: filepath.Join(dir, "root")}
+	store := filepath.Join(dir, "store")
 	file := filepath.Join(dir, "archive")
 	if err := os.WriteFile(file, []byte(hiProgram), 0o600); err != nil {
 		t.Fatal(err)
@@ -293,12 +292,12 @@ func TestSingleFileKeepsItsName(t *testing.T) {
 	p := bundle.Package{Name: "bot", Digest: "d", Kind: "file", File: "bot"}
 	for _, as := range []string{"", "bot", "bot-linux-amd64", "bot-linux-amd64"} {
 		p.As = as
-		if _, err := host.Unpack(m, p, file); err != nil {
+		if _, err := unpackInto(store, packages.Caps{}, p, file); err != nil {
 			t.Fatalf("as %q: %v", as, err)
 		}
 	}
 	want := map[string]string{"bot": "755 " + hiProgram, "bot-linux-amd64": "-> bot"}
-	if diff := cmp.Diff(want, unpacked(t, filepath.Join(m.Root, bundle.StoreDir, host.StoreName(p)))); diff != "" {
+	if diff := cmp.Diff(want, unpacked(t, filepath.Join(store, packages.Name(p)))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -309,8 +308,8 @@ func FuzzXzWindow(f *testing.F) {
 		f.Add(fixture(f, s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		host.CheckXz(data)
-		if err := host.CheckXz(compress(t, "xz", data)); err != nil {
+		packages.CheckXz(bufio.NewReader(bytes.NewReader(data)))
+		if err := packages.CheckXz(bufio.NewReader(bytes.NewReader(compress(t, "xz", data)))); err != nil {
 			t.Errorf("a whole file: %v", err)
 		}
 	})
@@ -324,23 +323,22 @@ func FuzzUnpackFormats(f *testing.F) {
 		zipOf(f, zipped{name: `bin\\app`, text: hiProgram}, zipped{name: "caf\x82", text: "x", plainName: true})} {
 		f.Add(byte(i), data)
 	}
-	f.Cleanup(host.CapPackages(1<<20, 200))
+	caps := packages.Caps{Bytes: 1 << 20, Entries: 200}
 	dir := f.TempDir()
 	file := filepath.Join(dir, "archive")
-	m := &host.Machine{Root: filepath.Join(dir, "root")}
-	store := filepath.Join(dir, "root", bundle.StoreDir)
+	store := filepath.Join(dir, "store")
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
 		p := bundle.Package{Name: "bot", Digest: "d", Kind: bundle.PackageKinds[int(kind)%len(bundle.PackageKinds)], File: "bot", As: "own"}
-		if err := errors.Join(os.RemoveAll(m.Root), os.WriteFile(file, data, 0o600)); err != nil {
+		if err := errors.Join(os.RemoveAll(store), os.WriteFile(file, data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := host.Unpack(m, p, file)
+		_, err := unpackInto(store, caps, p, file)
 		in, _ := os.ReadDir(store)
 		switch {
 		case err != nil && len(in) > 0:
 			t.Errorf("%v, and %s is left", err, in[0].Name())
 		case err == nil:
-			plainTree(t, filepath.Join(store, host.StoreName(p)))
+			plainTree(t, filepath.Join(store, packages.Name(p)))
 		}
 	})
 }

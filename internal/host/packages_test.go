@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/packages"
 )
 
 // An entry is one of an archive: a file, unless kind, which is one of tar's, says else.
@@ -152,7 +152,6 @@ func TestPackagesThatLeaveAreRefused(t *testing.T) {
 	for i := range many {
 		many[i] = entry{name: "p/d/", kind: tar.TypeDir}
 	}
-	defer host.CapPackages(1000, 20)()
 	for _, tt := range []struct {
 		name string
 		es   []entry
@@ -187,6 +186,7 @@ func TestPackagesThatLeaveAreRefused(t *testing.T) {
 			}
 			t.Run(tt.name+" in "+kind, func(t *testing.T) {
 				b := newBox(t)
+				b.m.Caps = packages.Caps{Bytes: 1000, Entries: 20}
 				before := b.all()
 				got := b.deploy(bot("one").pack("bot", archive(t, kind, tt.es...), kind), bundle.OutcomeRefused)
 				if !strings.Contains(got.res.Error, tt.want) {
@@ -206,9 +206,9 @@ func TestPackagesThatLeaveAreRefused(t *testing.T) {
 
 // What just fits is unpacked.
 func TestPackageAtTheCaps(t *testing.T) {
-	defer host.CapPackages(1000, 2)()
 	for _, kind := range kinds {
 		b := newBox(t)
+		b.m.Caps = packages.Caps{Bytes: 1000, Entries: 2}
 		b.deploy(bot("one").pack("bot", archive(t, kind, entry{name: "p/x", text: strings.Repeat("x", 600)}, entry{name: "p/y", text: strings.Repeat("y", 400)}), kind), bundle.OutcomeDone)
 	}
 }
@@ -228,11 +228,10 @@ func FuzzUnpack(f *testing.F) {
 		f.Add(false, byte(1), raw.Bytes())
 		f.Add(true, byte(1), archive(f, "zip", es...))
 	}
-	f.Cleanup(host.CapPackages(1<<20, 200))
+	caps := packages.Caps{Bytes: 1 << 20, Entries: 200}
 	dir := f.TempDir()
 	file := filepath.Join(dir, "archive")
-	m := &host.Machine{Root: filepath.Join(dir, "root")}
-	store := filepath.Join(dir, "root", bundle.StoreDir)
+	store := filepath.Join(dir, "store")
 	f.Fuzz(func(t *testing.T, zipped bool, strip byte, data []byte) {
 		p := bundle.Package{Name: "bot", Digest: "d", Kind: "zip", Strip: int(strip % 4)}
 		if !zipped {
@@ -243,16 +242,16 @@ func FuzzUnpack(f *testing.F) {
 			z.Close()
 			data = buf.Bytes()
 		}
-		if err := errors.Join(os.RemoveAll(m.Root), os.WriteFile(file, data, 0o600)); err != nil {
+		if err := errors.Join(os.RemoveAll(store), os.WriteFile(file, data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
-		_, err := host.Unpack(m, p, file)
+		_, err := unpackInto(store, caps, p, file)
 		in, _ := os.ReadDir(store)
 		switch {
 		case err != nil && len(in) > 0:
 			t.Errorf("%v, and %s is left", err, in[0].Name())
-		case err == nil && (len(in) != 1 || in[0].Name() != host.StoreName(p)):
-			t.Fatalf("the store holds %v, want %s", in, host.StoreName(p))
+		case err == nil && (len(in) != 1 || in[0].Name() != packages.Name(p)):
+			t.Fatalf("the store holds %v, want %s", in, packages.Name(p))
 		}
 		if all, _ := os.ReadDir(dir); len(all) != 2 {
 			t.Errorf("beside the host there is %v", all)

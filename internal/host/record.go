@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/packages"
 )
 
 // How many generations are kept beside the one that stands, and how large they may be
@@ -174,7 +175,7 @@ func (m *Machine) removeOthers(dir string, keep map[string]bool) error {
 	}
 	for _, e := range names {
 		if !keep[e.Name()[:min(len(e.Name()), digestLen)]] { // a package says behind its digest how it was unpacked
-			err = errors.Join(err, removeTree(filepath.Join(m.at(dir), e.Name())))
+			err = errors.Join(err, packages.RemoveTree(filepath.Join(m.at(dir), e.Name())))
 		}
 	}
 	if strings.HasPrefix(dir, bundle.PackageDir) { // the store leaves with its last package; a folder that holds one stays

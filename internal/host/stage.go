@@ -205,7 +205,7 @@ func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
 		w.Files = append(w.Files, f.Digest)
 	}
 	for _, p := range st.o.Manifest.Packages {
-		if st.wanted[bundle.BlobPackage+p.Digest] || st.m.hasPackage(p) {
+		if st.wanted[bundle.BlobPackage+p.Digest] || st.m.packages().Has(p) {
 			continue
 		}
 		st.wanted[bundle.BlobPackage+p.Digest] = true

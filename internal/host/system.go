@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/packages"
 )
 
 // The small units that stay behind on a host. Each line was tried on real hosts; the two that
@@ -74,7 +75,7 @@ func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[
 		paths[l.Path] = desire{linkTo(l.Target), 0, l.Service, bundle.KindLink + ":" + l.Path}
 	}
 	for _, p := range b.Packages {
-		target := strings.TrimPrefix(bundle.StoreDir, bundle.PackageDir+"/") + "/" + storeName(p)
+		target := strings.TrimPrefix(bundle.StoreDir, bundle.PackageDir+"/") + "/" + packages.Name(p)
 		paths[bundle.PackageDir+"/"+p.Name] = desire{linkTo(target), 0, p.Service, bundle.KindPackage + ":" + p.Name}
 	}
 	if b.Empty() {

@@ -13,7 +13,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/packages"
 )
 
 // zipHeaders is a zip of n directory headers of empty entries, with an end record that says lie.
@@ -49,16 +49,21 @@ func zipHeaders(n int, lie uint16, zip64 bool) []byte {
 	return buf.Bytes()
 }
 
+// unpackInto unpacks a package into the store at dir.
+func unpackInto(dir string, caps packages.Caps, p bundle.Package, file string) (notes []string, err error) {
+	s := &packages.Store{Dir: dir, Caps: caps, Syncfs: func(*os.File) error { return nil }}
+	return s.Unpack(p, file)
+}
+
 // unpackFile unpacks bytes into a store of their own.
-func unpackFile(t *testing.T, kind string, data []byte) error {
+func unpackFile(t *testing.T, caps packages.Caps, kind string, data []byte) error {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "archive")
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	m := &host.Machine{Root: filepath.Join(dir, "root")}
-	_, err := host.Unpack(m, bundle.Package{Name: "bot", Digest: "d", Kind: kind}, file)
+	_, err := unpackInto(filepath.Join(dir, "store"), caps, bundle.Package{Name: "bot", Digest: "d", Kind: kind}, file)
 	return err
 }
 
@@ -77,7 +82,7 @@ func TestZipWithTooManyEntriesCostsNothing(t *testing.T) {
 		data := zipHeaders(n, c.lie, c.zip64)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		err := unpackFile(t, "zip", data)
+		err := unpackFile(t, packages.Caps{}, "zip", data)
 		runtime.ReadMemStats(&after)
 		if err == nil || !strings.Contains(err.Error(), "more than 200000 entries") {
 			t.Errorf("%s: %v, want a refusal of too many entries", c.name, err)
@@ -103,7 +108,7 @@ func TestZipWithEntriesThatOverlap(t *testing.T) {
 	data := buf.Bytes()
 	second := bytes.LastIndex(data, []byte("PK\x01\x02"))
 	binary.LittleEndian.PutUint32(data[second+42:], 0) // its bytes are those of the first
-	if err := unpackFile(t, "zip", data); err == nil || !strings.Contains(err.Error(), "overlap") {
+	if err := unpackFile(t, packages.Caps{}, "zip", data); err == nil || !strings.Contains(err.Error(), "overlap") {
 		t.Errorf("unpack = %v, want it refused: entries overlap", err)
 	}
 }
@@ -111,26 +116,26 @@ func TestZipWithEntriesThatOverlap(t *testing.T) {
 // A zip behind a program, as self-extracting ones are, is a zip.
 func TestZipBehindSomethingElse(t *testing.T) {
 	data := append(bytes.Repeat([]byte("#!"), 5000), archive(t, "zip", entry{name: "bin/bot", text: "x", mode: 0o755})...)
-	if err := unpackFile(t, "zip", data); err != nil {
+	if err := unpackFile(t, packages.Caps{}, "zip", data); err != nil {
 		t.Error(err)
 	}
 }
 
 // Folders that no entry of their own makes count too.
 func TestPackageOfManyFolders(t *testing.T) {
-	defer host.CapPackages(1<<20, 500)()
+	caps := packages.Caps{Bytes: 1 << 20, Entries: 500}
 	var es []entry
 	for i := range 60 {
 		es = append(es, entry{name: fmt.Sprint("p/", i, "/", strings.Repeat("d/", 50)), kind: tar.TypeDir})
 	}
 	for _, kind := range kinds {
-		if err := unpackFile(t, kind, archive(t, kind, es...)); err == nil || !strings.Contains(err.Error(), "more than 500 entries and folders") {
+		if err := unpackFile(t, caps, kind, archive(t, kind, es...)); err == nil || !strings.Contains(err.Error(), "more than 500 entries and folders") {
 			t.Errorf("%s: %v, want a refusal of too many folders", kind, err)
 		}
 	}
 	deep := entry{name: strings.Repeat("d/", 101) + "x", text: "x"}
 	for _, kind := range kinds {
-		if err := unpackFile(t, kind, archive(t, kind, deep)); err == nil || !strings.Contains(err.Error(), "folders deep") {
+		if err := unpackFile(t, caps, kind, archive(t, kind, deep)); err == nil || !strings.Contains(err.Error(), "folders deep") {
 			t.Errorf("%s: %v, want a refusal of a deep entry", kind, err)
 		}
 	}

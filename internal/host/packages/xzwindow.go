@@ -1,4 +1,4 @@
-package host
+package packages
 
 import (
 	"bufio"
@@ -23,8 +23,8 @@ type xzWalker struct {
 	at int64 // bytes since the begin of the block or index
 }
 
-// checkXz refuses a file that is no sequence of xz streams, or asks for a dictionary above maxWindow.
-func checkXz(r *bufio.Reader) error {
+// CheckXz refuses a file that is no sequence of xz streams, or asks for a dictionary above maxWindow.
+func CheckXz(r *bufio.Reader) error {
 	w := &xzWalker{r: r}
 	for {
 		err := w.stream()

@@ -1,4 +1,4 @@
-package host
+package packages
 
 import (
 	"archive/tar"
@@ -118,7 +118,7 @@ func decompress(f *os.File, how string) (r io.Reader, closer func(), err error) 
 			r, closer = z, z.Close
 		}
 	case bundle.PackageXz:
-		if err = checkXz(in); err != nil {
+		if err = CheckXz(in); err != nil {
 			return nil, nil, err
 		}
 		if _, err = f.Seek(0, io.SeekStart); err != nil {
@@ -135,7 +135,7 @@ func (u *unpacker) unpackZip(f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if err := boundZip(f, st.Size(), maxEntries); err != nil {
+	if err := boundZip(f, st.Size(), u.caps.Entries); err != nil {
 		return err
 	}
 	z, err := zip.NewReader(f, st.Size())

@@ -1,7 +1,8 @@
-package host
+package packages
 
 import (
 	"archive/tar"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,14 +15,6 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// Packages are unpacked into the store before anything is stopped: a broken archive is a
-// refusal, and the time between stop and start does not grow with its size. The link that
-// reaches a package is a thing like any other.
-//
-// An archive comes from the internet, known only by its digest. So: only folders, regular
-// files and links that stay inside; no setuid, no device; no path that leaves; capped in
-// bytes and in number. All goes through an os.Root of a folder that is bellhop's alone.
-
 // maxName is PATH_MAX of Linux, in bytes: what is longer nobody can open, and one name could make
 // folders without end.
 const maxName = 4096
@@ -29,15 +22,26 @@ const maxName = 4096
 // maxDepth is how many folders deep an entry may lie: each costs a system call for each entry.
 const maxDepth = 100
 
-// The caps on one archive; a test lowers them.
-var (
-	maxUnpacked int64 = 4 << 30
-	maxEntries        = 200_000
-)
+// Caps bound what comes out of one archive. A cap of 0 is the usual one.
+type Caps struct {
+	Bytes   int64
+	Entries int // files, links and folders
+}
 
-// storeName is the folder of a package in the store. The same archive unpacked in another way
+func (c Caps) orUsual() Caps {
+	return Caps{cmp.Or(c.Bytes, 4<<30), cmp.Or(c.Entries, 200_000)}
+}
+
+// A Store keeps packages, each in a folder of its own.
+type Store struct {
+	Dir    string               // root's alone
+	Caps   Caps                 // on one archive
+	Syncfs func(*os.File) error // writes out the filesystem that a file lies on
+}
+
+// Name is the folder of a package in the store. The same archive unpacked in another way
 // is another folder.
-func storeName(p bundle.Package) string {
+func Name(p bundle.Package) string {
 	if p.Strip == 0 && !bundle.IsSingle(p.Kind) {
 		return p.Digest
 	}
@@ -45,23 +49,23 @@ func storeName(p bundle.Package) string {
 	return p.Digest + "-" + bundle.DigestBytes([]byte(how))[:8]
 }
 
-func (m *Machine) hasPackage(p bundle.Package) bool {
-	st, err := os.Stat(filepath.Join(m.at(bundle.StoreDir), storeName(p)))
+// Has says whether the store has a package.
+func (s *Store) Has(p bundle.Package) bool {
+	st, err := os.Stat(filepath.Join(s.Dir, Name(p)))
 	return err == nil && st.IsDir()
 }
 
-// unpack puts p into the store from the archive at file, whose digest was verified. notes are what a
+// Unpack puts p into the store from the archive at file, whose digest was verified. notes are what a
 // person should hear of it.
-func (m *Machine) unpack(p bundle.Package, file string) (notes []string, err error) {
-	if m.hasPackage(p) {
-		return nil, m.ownName(p)
+func (s *Store) Unpack(p bundle.Package, file string) (notes []string, err error) {
+	if s.Has(p) {
+		return nil, s.ownName(p)
 	}
-	store := m.at(bundle.StoreDir)
-	if err := os.MkdirAll(store, 0o755); err != nil {
+	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	tmp := filepath.Join(store, ".new-"+storeName(p))
-	if err := removeTree(tmp); err != nil {
+	tmp := filepath.Join(s.Dir, ".new-"+Name(p))
+	if err := RemoveTree(tmp); err != nil {
 		return nil, err
 	}
 	if err := os.Mkdir(tmp, 0o755); err != nil {
@@ -72,9 +76,9 @@ func (m *Machine) unpack(p bundle.Package, file string) (notes []string, err err
 		return nil, err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, strip: p.Strip, dirs: map[string]bool{".": true}}
+	u := &unpacker{root: root, caps: s.Caps.orUsual(), strip: p.Strip, dirs: map[string]bool{".": true}}
 	if err := u.unpack(p, file); err != nil {
-		removeTree(tmp)
+		RemoveTree(tmp)
 		return nil, fmt.Errorf("unpack package %s: %w", p.Name, err)
 	}
 	d, err := os.Open(tmp)
@@ -82,22 +86,22 @@ func (m *Machine) unpack(p bundle.Package, file string) (notes []string, err err
 		return nil, err
 	}
 	defer d.Close()
-	if err := m.syncfs(d); err != nil {
+	if err := s.Syncfs(d); err != nil {
 		return nil, err
 	}
-	if err := os.Rename(tmp, filepath.Join(store, storeName(p))); err != nil {
+	if err := os.Rename(tmp, filepath.Join(s.Dir, Name(p))); err != nil {
 		return nil, err
 	}
-	return u.notes(p), m.ownName(p)
+	return u.notes(p), s.ownName(p)
 }
 
 // ownName links a single file under the name that it has where it comes from, beside the name of its
 // service: units may use either.
-func (m *Machine) ownName(p bundle.Package) error {
+func (s *Store) ownName(p bundle.Package) error {
 	if !bundle.IsSingle(p.Kind) || p.As == "" || p.As == p.File {
 		return nil
 	}
-	err := os.Symlink(p.File, filepath.Join(m.at(bundle.StoreDir), storeName(p), p.As))
+	err := os.Symlink(p.File, filepath.Join(s.Dir, Name(p), p.As))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
@@ -107,6 +111,7 @@ func (m *Machine) ownName(p bundle.Package) error {
 // An unpacker writes the entries of one archive.
 type unpacker struct {
 	root    *os.Root
+	caps    Caps
 	strip   int
 	size    int64
 	entries int // folders that no entry of their own made among them
@@ -196,15 +201,15 @@ func (u *unpacker) name(n string) (string, error) {
 
 // sizedFile is file, for an entry that says its size: what is too large is refused before a byte of it.
 func (u *unpacker) sizedFile(name string, mode fs.FileMode, size int64, r io.Reader) error {
-	if size > maxUnpacked-u.size {
-		return fmt.Errorf("more than %d bytes unpacked", maxUnpacked)
+	if size > u.caps.Bytes-u.size {
+		return fmt.Errorf("more than %d bytes unpacked", u.caps.Bytes)
 	}
 	return u.file(name, mode, r)
 }
 
 func (u *unpacker) count(n int) error {
-	if u.entries += n; u.entries > maxEntries {
-		return tooMany(maxEntries)
+	if u.entries += n; u.entries > u.caps.Entries {
+		return tooMany(u.caps.Entries)
 	}
 	return nil
 }
@@ -250,9 +255,9 @@ func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(f, io.LimitReader(r, maxUnpacked-u.size+1))
-	if u.size += n; u.size > maxUnpacked {
-		err = fmt.Errorf("more than %d bytes unpacked", maxUnpacked)
+	n, err := io.Copy(f, io.LimitReader(r, u.caps.Bytes-u.size+1))
+	if u.size += n; u.size > u.caps.Bytes {
+		err = fmt.Errorf("more than %d bytes unpacked", u.caps.Bytes)
 	}
 	if err == nil {
 		err = f.Chmod(perm) // whatever the umask
@@ -300,8 +305,8 @@ func (u *unpacker) checkLinks() error {
 	return nil
 }
 
-// removeTree removes a tree of bellhop's own, whatever its modes.
-func removeTree(p string) error {
+// RemoveTree removes a tree of bellhop's own, whatever its modes.
+func RemoveTree(p string) error {
 	filepath.WalkDir(p, func(p string, d fs.DirEntry, err error) error {
 		if d != nil && d.IsDir() {
 			os.Chmod(p, 0o700)
