@@ -19,7 +19,7 @@ var arrows = map[string][]string{
 	"cmd/bellhop-host":         {"internal/host", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/child", "internal/durable", "internal/owner", "internal/plain", "internal/privatekey"},
-	"gitsync":                  {"gitsync/objects", "internal/plain", "internal/privatekey"},
+	"gitsync":                  {"gitsync/objects", "internal/durable", "internal/plain", "internal/privatekey"},
 	"gitsync/objects":          {},
 	"deploy":                   {"gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/privatekey", "internal/push"},
 	"internal/fleet":           {"internal/bundle", "internal/confine", "internal/plain", "internal/privatekey", "internal/unitfile"},

@@ -26,6 +26,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"bellhop/gitsync/objects"
+	"bellhop/internal/durable"
 )
 
 // errDamaged marks an error that a fresh clone would cure.
@@ -122,7 +123,7 @@ func initBare(dir, branch string) error {
 				return err
 			}
 		}
-		if err := replace(head, []byte(want)); err != nil {
+		if err := durable.Write(head, []byte(want), 0o600); err != nil {
 			return err
 		}
 	}
@@ -130,7 +131,7 @@ func initBare(dir, branch string) error {
 	if _, err := os.Stat(config); err == nil {
 		return nil
 	}
-	return replace(config, []byte("[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"))
+	return durable.Write(config, []byte("[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"), 0o600)
 }
 
 // swap gives readers another handle.

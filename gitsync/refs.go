@@ -4,11 +4,12 @@ package gitsync
 
 import (
 	"bytes"
-	"errors"
 	"os"
 	"path/filepath"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"bellhop/internal/durable"
 )
 
 // ref is the head that was accepted last, or zero.
@@ -29,7 +30,7 @@ func writeRef(dir, name string, h plumbing.Hash) error {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
 	}
-	return replace(file, []byte(h.String()+"\n"))
+	return durable.Write(file, []byte(h.String()+"\n"), 0o600)
 }
 
 func removeRef(dir, name string) error {
@@ -46,18 +47,4 @@ func keptRefs(dir string) []plumbing.Hash {
 		}
 	}
 	return kept
-}
-
-// replace writes a small file beside its place and renames it there.
-func replace(file string, content []byte) error {
-	tmp := file + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp, file)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"bellhop/internal/durable"
 )
 
 // A shallow repository ends its history at some commits: the parents that these name are not
@@ -46,5 +48,5 @@ func addShallow(dir string, ends map[plumbing.Hash]bool) error {
 		lines = append(lines, id.String()+"\n")
 	}
 	slices.Sort(lines)
-	return replace(filepath.Join(dir, "shallow"), []byte(strings.Join(lines, "")))
+	return durable.Write(filepath.Join(dir, "shallow"), []byte(strings.Join(lines, "")), 0o600)
 }

@@ -23,6 +23,10 @@ type Rules struct {
 	Names map[string][]string // who: a name to recipients, or to other names (a group)
 	Rules []Rule
 	Allow []string // patterns of files that may hold private keys (verify.allow)
+
+	// Past gives the names of former rules, by recipient; nil knows none. It is asked once a file has
+	// a reader whom the rules do not name, and may be slow.
+	Past func() map[Fingerprint]string
 }
 
 // A Rule gives the paths that match Pattern their readers. In a pattern * and ? stand for
@@ -157,16 +161,21 @@ func (r Rules) nameOf() map[Fingerprint]string {
 	return m
 }
 
+// NameOf maps the recipients of these rules to their names, for a later Past.
+func (r Rules) NameOf() map[Fingerprint]string { return r.nameOf() }
+
 // names puts names to fingerprints; a stranger keeps the fingerprint.
 func (r Rules) names(fps []Fingerprint) []string {
 	known := r.nameOf()
 	var out []string
 	for _, f := range fps {
-		if n := known[f]; n != "" {
-			out = append(out, n)
-		} else {
-			out = append(out, f.String())
+		name := known[f]
+		if name == "" && r.Past != nil {
+			if name = r.Past()[f]; name != "" {
+				name += " (formerly)"
+			}
 		}
+		out = append(out, cmp.Or(name, f.String()))
 	}
 	slices.Sort(out)
 	return out

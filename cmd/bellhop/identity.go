@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -129,7 +130,35 @@ func rulesOf(dir string) (secrets.Rules, error) {
 	if err != nil {
 		return secrets.Rules{}, err
 	}
-	return asRules(r), nil
+	rules := asRules(r)
+	rules.Past = sync.OnceValue(func() map[secrets.Fingerprint]string { return formerReaders(context.Background(), dir) })
+	return rules, nil
+}
+
+// maxFormer is how many commits that changed bellhop.yaml are looked at for former readers.
+const maxFormer = 100
+
+// formerReaders names who was a reader once, by git's history of bellhop.yaml: the newest name of
+// each key. What can't be read of it is left out: it only makes messages better.
+func formerReaders(ctx context.Context, dir string) map[secrets.Fingerprint]string {
+	past := map[secrets.Fingerprint]string{}
+	out, err := git(dir, "log", "--format=%H", fmt.Sprintf("--max-count=%d", maxFormer), "--", fleetFile)
+	if err != nil || out == "" {
+		return past
+	}
+	for commit := range strings.SplitSeq(out, "\n") {
+		tree, err := secrets.Committed(dir, commit)
+		if err != nil || tree == nil {
+			continue
+		}
+		r, _ := fleet.ReadReaders(ctx, tree)
+		for key, name := range asRules(r).NameOf() {
+			if past[key] == "" {
+				past[key] = name
+			}
+		}
+	}
+	return past
 }
 
 // asRules gives fleet's readers the form that secrets knows.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -112,6 +113,7 @@ func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.F
 		return nil, err
 	}
 	check.Rules, check.Used = asRules(readers), usedSecrets(ctx, tree)
+	check.Rules.Past = sync.OnceValue(func() map[secrets.Fingerprint]string { return formerReaders(ctx, dir) })
 	return secrets.Verify(ctx, tree, check), nil
 }
 
