@@ -43,7 +43,7 @@ func (e *Env) serveCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "serve --repo URL", Short: "Listen for pushes, and keep the fleet as the repo says", GroupID: groupServer, Args: cobra.NoArgs,
 		Long: `Listen for pushes, and keep the fleet as the repo says. On an empty state directory it makes
-its own identity, SSH key, webhook secret and digest key, prints four lines to paste, and waits
+its own identity, SSH key, webhook secret and digest key, prints the lines to paste, and waits
 for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP_REPO_TOKEN_FILE.`,
 		Example: "  bellhop serve --repo git@github.com:cadey/hexagone.git",
 		RunE: func(c *cobra.Command, _ []string) error {
