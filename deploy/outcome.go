@@ -98,6 +98,11 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 		e.Outcome, e.State, e.Remember = history.Failed, history.Failed, true
 	}
 
+	if e.Record != nil { // by the digest that the host names, if it is one of ours
+		rec := *e.Record
+		rec.Digest = d.knownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
+		e.Record = &rec
+	}
 	if e.Error == "" && !e.Stood() {
 		e.Error = "the host gave no reason"
 	}

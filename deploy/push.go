@@ -205,10 +205,10 @@ func sharesKey(a, b history.Reach) bool {
 }
 
 // knownDigest is the digest that a host named, where it is one of a bundle that was made for
-// this host. Else it is "": then nobody here knows what stands there.
-func (d *Deployer) knownDigest(f *fleet.Fleet, host string, named plain.Foreign) string {
+// this host, or one of also. Else it is "": then nobody here knows what stands there.
+func (d *Deployer) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, also ...string) string {
 	h, _ := d.History.Host(host)
-	known := []string{h.Wanted, h.Digest}
+	known := append(also, h.Wanted, h.Digest)
 	for _, g := range d.History.Generations(host) {
 		known = append(known, g.Digest)
 	}

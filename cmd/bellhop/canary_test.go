@@ -33,7 +33,7 @@ import (
 // real hosts, with their processes and disks, is in e2e.
 func TestCanaries(t *testing.T) {
 	c := newCanaryWorld(t)
-	for _, step := range []func(){c.keys, c.plans, c.failures, c.refusals, c.verbs, c.pages, c.stacks} {
+	for _, step := range []func(){c.keys, c.plans, c.failures, c.beforeTheGreeting, c.refusals, c.verbs, c.pages, c.stacks} {
 		step()
 	}
 	c.stop()
@@ -51,6 +51,7 @@ type canaryWorld struct {
 	machine *lab.Machine
 	hosts   []*lab.Host
 	parrot  *parrot
+	mynah   *mynah
 	s       *serving
 	out     lockedBuffer
 	reader  secrets.Recipient
@@ -85,6 +86,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	c.remote = lab.NewRemote(filepath.Join(dir, "config.git"))
 	c.machine = lab.NewMachine(filepath.Join(dir, "alpha"))
 	c.parrot = &parrot{also: c.within.Value}
+	c.mynah = newMynah(t)
 	alpha, err := lab.NewHost("alpha", c.machine)
 	c.must(err)
 	echo, err := lab.Listen("parrot", c.parrot.serve)
@@ -149,6 +151,7 @@ func (c *canaryWorld) push(message string, changed map[string]string) int {
 	for i, name := range []string{"alpha", "parrot"} {
 		fmt.Fprintf(&y, "  %s: { address: %s, host_key: %s, arch: amd64 }\n", name, c.hosts[i].Address(), c.hosts[i].HostKey())
 	}
+	fmt.Fprintf(&y, "  mynah: { address: \"%s\", host_key: %s, arch: amd64 }\n", c.mynah.l.Addr(), c.mynah.hostKey())
 	c.files["bellhop.yaml"] = y.String()
 	c.remote.Commit(c.files, message, demoAuthor)
 	return c.run("deploy", "--retry")

@@ -2,6 +2,7 @@ package push
 
 import (
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -130,14 +131,28 @@ func (f *Filter) Reveal(err error) string { return plain.Reveal(err, f.Text) }
 // goesOn says whether a text, of which shown would be shown, goes on with a value that began
 // before it, or holds one that is broken by lines or spaces. It remembers the end of the text.
 func (f *Filter) goesOn(text, shown string) bool {
-	holds := func(joined string) bool {
-		return !strings.HasSuffix(joinWords(f.mask(f.before+joined)), joinWords(joined))
-	}
-	found := holds(joinLines(shown)) || holds(joinWords(shown))
+	pieces := strings.FieldsFunc(joinWords(tags.ReplaceAllString(shown, "\x00")), func(r rune) bool { return r == 0 })
+	found := hides(f.mask(f.before+joinLines(text)), pieces) || hides(f.mask(f.before+joinWords(text)), pieces)
 
 	f.before += joinLines(text)
 	f.before = f.before[max(0, len(f.before)-keepBefore):]
 	return found
+}
+
+// tags are what a mask puts in place of a value.
+var tags = regexp.MustCompile("‹[^‹›]*›")
+
+// hides says whether the mask of a joined text took out a piece that would be shown.
+func hides(masked string, pieces []string) bool {
+	masked = joinWords(masked)
+	for _, p := range pieces {
+		_, rest, ok := strings.Cut(masked, p)
+		if !ok {
+			return true
+		}
+		masked = rest
+	}
+	return false
 }
 
 var (

@@ -51,8 +51,8 @@ type Pusher struct {
 	Memory   *Memory
 	Limits   Limits
 	Log      *slog.Logger
-	// Mask returns what takes values of keys, and control characters, out of a text. A text
-	// without either comes back unchanged. Nil: only control characters are taken out.
+	// Mask returns what takes values of keys, and control characters, out of a text, and puts
+	// something in ‹ and › in their place. Nil: only control characters are taken out.
 	Mask func(keys map[string][]byte) func(string) string
 	// Heard is called with each hello of a host.
 	Heard func(host string, h *Hello)
