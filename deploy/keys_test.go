@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"bellhop/deploy"
@@ -191,5 +193,49 @@ func TestKeysOfWhatStands(t *testing.T) {
 	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
 	if hks, err := w.d.KeyStatus(t.Context(), ""); err != nil || len(hks) != 0 || w.state("a").Keys != (history.KeyCount{}) {
 		t.Errorf("after the keys left: %+v, %v, status %+v", hks, err, w.state("a").Keys)
+	}
+}
+
+// A host holds what the release before deployed from a commit that this one refuses. Its keys come from
+// that commit all the same.
+func TestKeysOfACommitThatIsRefusedNow(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.push("first", history.RunDone)
+	w.files["secrets/key0.age"] = "a bad one"
+	w.machines["a"].Fail("vault.service")
+	w.push("second", history.RunFailed)
+	w.machines["a"].Mend("vault.service")
+
+	at := w.d.At
+	w.d.At = func(ctx context.Context, commit string) (deploy.Snapshot, error) {
+		snap, err := at(ctx, commit)
+		if err != nil {
+			return snap, err
+		}
+		was := fstest.MapFS{}
+		err = fs.WalkDir(snap.Tree, ".", func(p string, e fs.DirEntry, err error) error {
+			if err != nil || e.IsDir() {
+				return err
+			}
+			data, err := fs.ReadFile(snap.Tree, p)
+			if path.Base(p) == "service.yaml" {
+				data = append(data, "\nhealth: [ 'http://127.0.0.1/' ]\n"...) // accepted then, and in no digest
+			}
+			was[p] = &fstest.MapFile{Data: data, Mode: 0o644}
+			return err
+		})
+		snap.Tree = was
+		return snap, err
+	}
+
+	w.must(w.machines["a"].Reboot())
+	ks, err := w.d.PushKeys(t.Context(), "")
+	w.must(err)
+	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
+		t.Fatalf("PushKeys: %+v", ks)
+	}
+	if got := read(t, w.machines["a"].Path("/run/keys/key0")); !strings.HasPrefix(got, "value 0") {
+		t.Errorf("key0 is %q, want that of the generation that stands", got)
 	}
 }

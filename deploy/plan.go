@@ -287,7 +287,7 @@ func (d *Deployer) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Mani
 		return nil, "", err
 	}
 	if hp.last.Digest != "" && digest != hp.last.Digest && d.At != nil {
-		if b, err := d.bundleAt(ctx, d.commitOf(hp.last), hp.Name); err == nil && b.Digest == hp.last.Digest {
+		if b, err := d.bundleAt(ctx, d.commitOf(hp.last), hp.Name, func(digest string) bool { return digest == hp.last.Digest }); err == nil && b.Digest == hp.last.Digest {
 			return &b.Manifest, b.Digest, nil
 		}
 	}

@@ -98,7 +98,7 @@ func (d *Deployer) formerKeys(ctx context.Context, host string, b *fleet.Bundle)
 			return nil, errors.New("no older commit can be had")
 		}
 
-		old, err := d.bundleAt(ctx, d.commitOf(last), host)
+		old, err := d.bundleAt(ctx, d.commitOf(last), host, func(digest string) bool { return digest == last.Digest })
 		if err != nil {
 			return nil, fmt.Errorf("open the keys that stand: %w", err)
 		}

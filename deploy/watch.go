@@ -170,7 +170,7 @@ func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.HostRe
 	}
 	var tried error
 	for _, commit := range d.commitsOf(host, d.knownDigest(nil, host, rec.Digest)) {
-		b, err := d.bundleAt(ctx, commit, host)
+		b, err := d.bundleAt(ctx, commit, host, rec.Digest.Is)
 		if err == nil && rec.Digest.Is(b.Digest) {
 			return b, nil
 		}
@@ -202,14 +202,27 @@ func (d *Deployer) commitsOf(host, digest string) (commits []string) {
 }
 
 // bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
-// plans keeps what it knows of the newest.
-func (d *Deployer) bundleAt(ctx context.Context, commit, host string) (*fleet.Bundle, error) {
+// plans keeps what it knows of the newest. A commit that this release refuses, or of which it makes a
+// bundle that is not the one wanted, is read as the release before did: that one may have deployed it.
+func (d *Deployer) bundleAt(ctx context.Context, commit, host string, wanted func(digest string) bool) (*fleet.Bundle, error) {
 	snap, err := d.At(ctx, commit)
 	if err != nil {
 		return nil, err
 	}
+
+	b, err := d.bundleOf(ctx, snap, commit, host, false)
+	if err == nil && wanted(b.Digest) {
+		return b, nil
+	}
+	if former, e := d.bundleOf(ctx, snap, commit, host, true); e == nil && wanted(former.Digest) {
+		return former, nil
+	}
+	return b, err
+}
+
+func (d *Deployer) bundleOf(ctx context.Context, snap Snapshot, commit, host string, former bool) (*fleet.Bundle, error) {
 	l := d.Loader.Fresh()
-	l.Arch = d.arch
+	l.Arch, l.Former = d.arch, former
 	f, err := l.Load(ctx, snap.Tree)
 	if err != nil {
 		return nil, err
@@ -219,6 +232,9 @@ func (d *Deployer) bundleAt(ctx context.Context, commit, host string) (*fleet.Bu
 	}
 	return f.Bundle(host)
 }
+
+// anyDigest takes whatever comes of a commit.
+func anyDigest(string) bool { return true }
 
 func (d *Deployer) lastFleet() *fleet.Fleet {
 	d.mu.Lock()
@@ -352,7 +368,7 @@ func (d *Deployer) keysAt(ctx context.Context, o history.Interrupted) func() (ma
 		if d.At == nil || o.Commit == "" {
 			return nil, errors.New("the commit of the run is not known")
 		}
-		b, err := d.bundleAt(ctx, o.Commit, o.Host)
+		b, err := d.bundleAt(ctx, o.Commit, o.Host, anyDigest)
 		if err != nil {
 			return nil, err
 		}

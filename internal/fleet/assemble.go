@@ -190,7 +190,7 @@ func (a *assembly) fill(i int) {
 			continue
 		}
 		s.states = append(s.states, state)
-		if refusing(state.problems) {
+		if refusing(state.problems) && !a.loader.Former {
 			continue // told already; a rendering would only repeat it
 		}
 		r := state.render(h.Settings[w.service], w.key, h.view, a.fleetView, a.loader.budget)

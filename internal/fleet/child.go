@@ -143,6 +143,7 @@ func (s *loaderServer) answer(m *message) *message {
 }
 
 func (s *loaderServer) load(m, a *message) error {
+	s.loader.Former = m.Former
 	f, err := s.loader.Load(context.Background(), newFarTree(s.ask, m.Hashed))
 	if err != nil {
 		return err

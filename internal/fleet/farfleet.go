@@ -38,7 +38,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 		l.drop()
 	}
 	_, hashed := fsys.(hasher)
-	m := &message{Op: opLoad, Hashed: hashed}
+	m := &message{Op: opLoad, Hashed: hashed, Former: l.Former}
 	var since *Fleet
 	if l.far != nil && l.far.last != nil {
 		since = l.far.last

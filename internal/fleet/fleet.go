@@ -33,6 +33,10 @@ type Loader struct {
 	// Only a host with a package is asked for. Nil: never known.
 	Arch func(host string) string
 
+	// Former reads a tree as the release before this one did, and refuses none of it for its problems:
+	// for a commit that a host holds already, whose digest the caller knows.
+	Former bool
+
 	// Confined says how the process is started that reads trees, within Timeout; see wire.go. Nil:
 	// trees are read here, which bounds no time and no memory but by the budget. The deployer and
 	// check set it; tests of other things, and verbs that read a person's own folder, do not.

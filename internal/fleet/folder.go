@@ -29,7 +29,7 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 		}
 		old = cmp.Or(old, e.service)
 	}
-	s.text = &text{file: dir + "/service.yaml"}
+	s.text = &text{file: dir + "/service.yaml", former: l.Former}
 	if err := s.walk(t, dir, true, old); err != nil {
 		return nil, err
 	}

@@ -161,7 +161,7 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 		far.forget()
 	}
 	t.read, t.budget = map[string][]byte{}, nil // served their purpose; secrets would stay otherwise
-	if err := refuse.err(); err != nil {
+	if err := refuse.err(); err != nil && !l.Former {
 		return nil, err
 	}
 	c.last = f
@@ -216,7 +216,7 @@ func (l *Loader) config(t *tree) (*config, error) {
 		if err != nil {
 			return nil, err
 		}
-		c.main, c.mainFile = &text{file: "bellhop.yaml", data: data, hash: mainHash}, &fleetFile{}
+		c.main, c.mainFile = &text{file: "bellhop.yaml", data: data, hash: mainHash, former: l.Former}, &fleetFile{}
 		if newBlob(data, false).lfs {
 			c.main.problem(pos{1, 1}, "a git-lfs pointer, not the file itself")
 		} else {
@@ -285,7 +285,7 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 			if err != nil {
 				return nil, nil, err
 			}
-			h = &hostText{name: name, text: &text{file: o.path, data: data, hash: hash}}
+			h = &hostText{name: name, text: &text{file: o.path, data: data, hash: hash, former: l.Former}}
 			decodeYAML(h.text, &h.file, l.budget)
 		}
 		fresh[key] = h

@@ -55,6 +55,9 @@ func (s *service) readKind(p *packageSpec) {
 	}
 	kind, rest := bundle.KindOfName(base)
 
+	if s.text.former {
+		kind = formerKind(base)
+	}
 	p.Named = f.Kind.S != ""
 	p.Kind = cmp.Or(f.Kind.S, kind)
 	switch bad := bundle.UnsupportedName(base); {

@@ -67,6 +67,7 @@ type message struct {
 	Hashed  bool     `json:",omitempty"` // the tree knows hashes
 	Full    bool     `json:",omitempty"` // no entries by difference
 	Offline bool     `json:",omitempty"` // no secret is opened
+	Former  bool     `json:",omitempty"` // as Loader.Former
 	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
 
 	Error    string         `json:",omitempty"`

@@ -145,11 +145,15 @@ func (d *decoder) any(n ast.Node, depth int) any {
 	if !ok {
 		return nil
 	}
-	if isNull := r.Type() == ast.NullType || tag == "!!null"; isNull && tag != "!!str" {
+	if isNull := r.Type() == ast.NullType || tag == "!!null"; isNull && tag != "!!str" && !d.former {
 		d.problem(nodeAt(n), `no value stands here: write "" for empty text, or leave the line out`)
 		return nil
 	}
-	if v, ok := scalarOf(r, tag); ok {
+	if d.former {
+		if v, ok := formerScalar(r); ok {
+			return v
+		}
+	} else if v, ok := scalarOf(r, tag); ok {
 		return v
 	}
 	switch x := r.(type) {
