@@ -145,6 +145,9 @@ func (s *service) build(t *tree, l *Loader) error {
 	s.readUnitTexts()
 	s.readNeeds()
 	s.checkPackage()
+	if err := s.checkPrograms(t, s.programs); err != nil {
+		return err
+	}
 	s.claims()
 	return nil
 }

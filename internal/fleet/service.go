@@ -33,6 +33,7 @@ type service struct {
 	blobs       map[string]*blob // by hash, to carry over
 	refs        []unitRef        // of unit files that are no templates
 	needs       []SystemdNeed    // of the same
+	programs    []programRef     // of the same
 	made        nameBook         // what other services may name
 
 	renders map[renderKey]*rendered

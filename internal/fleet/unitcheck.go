@@ -23,7 +23,7 @@ func (s *service) readUnitTexts() {
 	}
 	c := s.checkUnits(texts, false)
 	s.problems = append(s.problems, c.problems...)
-	s.refs, s.needs = c.refs, c.needs
+	s.refs, s.needs, s.programs = c.refs, c.needs, c.programs
 	s.made = s.makes()
 }
 
@@ -41,8 +41,9 @@ func (r *rendered) checkUnits(texts unitTexts) {
 type unitCheck struct {
 	s        *service
 	problems Problems
-	refs     []unitRef       // names that somebody must make
-	needs    []SystemdNeed   // what not every systemd knows
+	refs     []unitRef     // names that somebody must make
+	needs    []SystemdNeed // what not every systemd knows
+	programs []programRef
 	broken   map[string]bool // units with a refused line
 }
 

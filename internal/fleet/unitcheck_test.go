@@ -1,6 +1,11 @@
 package fleet_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -48,7 +53,7 @@ func TestUnitsThatAreRefused(t *testing.T) {
 		"target without its ending": {"svc.service", serve + "[Install]\nWantedBy=multi-user\n", `WantedBy=multi-user: "multi-user" is no name of a unit: want an ending as .service or .target; systemd does not enable the unit`},
 		"dependency without ending": {"svc.service", "[Unit]\nAfter=network\n" + serve, `After=network: "network" is no name of a unit`},
 
-		"calendar":                {"svc.timer", "[Timer]\nOnCalendar=dayly\n", `svc.timer:2:1: OnCalendar=dayly: it is no time that systemd's calendar reads; try it with: systemd-analyze calendar 'dayly'; systemd ignores the line; did you mean "daily"?`},
+		"calendar":                {"svc.timer", "[Timer]\nOnCalendar=dayly\n", `svc.timer:2:1: OnCalendar=dayly: it is no time that systemd's calendar reads (systemd-analyze calendar 'dayly'); systemd ignores the line; did you mean "daily"?`},
 		"crontab":                 {"svc.timer", "[Timer]\nOnCalendar=0 3 * * *\n", "is no time that systemd's calendar reads"},
 		"timer without a time":    {"svc.timer", "[Timer]\nPersistent=yes\n", "the timer has no OnCalendar="},
 		"socket without address":  {"svc.socket", "[Socket]\nAccept=no\n", "the socket has no ListenStream="},
@@ -160,6 +165,63 @@ func TestTooNew(t *testing.T) {
 	} {
 		if got := b.TooNew(version); got != want {
 			t.Errorf("TooNew(%d) = %q, want %q", version, got, want)
+		}
+	}
+}
+
+// tarball is a tar.gz of files and links, by path; what begins with "->" is a link.
+func tarball(t *testing.T, files map[string]string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		h := &tar.Header{Name: name, Mode: 0o755, Size: int64(len(files[name])), Typeflag: tar.TypeReg}
+		if target, ok := strings.CutPrefix(files[name], "->"); ok {
+			h.Typeflag, h.Linkname, h.Size, files[name] = tar.TypeSymlink, target, 0, ""
+		}
+		if err := w.WriteHeader(h); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(files[name])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.Close()
+	z.Close()
+	return b.String()
+}
+
+// A program that the service's own package does not have is refused, where the package is in the repo.
+func TestProgramsOfThePackage(t *testing.T) {
+	archive := tarball(t, map[string]string{"app-1.0/bin/app": "x", "app-1.0/libexec": "->elsewhere", "app-1.0/share/readme": "x"})
+	for name, c := range map[string]struct{ service, unit, want string }{
+		"there":            {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=/opt/bellhop/svc/bin/app\n", ""},
+		"there, prefixes":  {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=!!/opt/bellhop/svc/bin/app -x\n", ""},
+		"behind a link":    {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=/opt/bellhop/svc/libexec/app\n", ""},
+		"may be missing":   {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=/bin/true\nExecStartPre=-/opt/bellhop/svc/pre\n", ""},
+		"specifier":        {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=/opt/bellhop/svc/bin/%p\n", ""},
+		"another service":  {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=/opt/bellhop/other/bin/app\n", ""},
+		"missing":          {"package: { file: app.tar.gz, strip: 1 }\n", "ExecStart=/opt/bellhop/svc/bin/ap\n", "svc.service:2:1: ExecStart=/opt/bellhop/svc/bin/ap: the package services/svc/app.tar.gz has no bin/ap; did you mean bin/app?"},
+		"strip forgotten":  {"package: app.tar.gz\n", "ExecStart=/opt/bellhop/svc/bin/app\n", "has no bin/app; did you mean app-1.0/bin/app?"},
+		"bare name":        {"package: app.tar.gz\n", "ExecStart=app\n", "warning: ExecStart=app: systemd looks for it in the host's own folders"},
+		"bare name needed": {"package: app.tar.gz\nneeds: [app]\n", "ExecStart=app\n", ""},
+		"no package":       {"", "ExecStart=app\n", ""},
+	} {
+		m := small(c.service, map[string]string{"services/svc/svc.service": "[Service]\n" + c.unit})
+		if c.service != "" {
+			m["services/svc/app.tar.gz"] = file(archive)
+		}
+		f, err := loader().Load(t.Context(), m)
+		said := ""
+		switch {
+		case err != nil:
+			said = err.Error()
+		case len(f.Warnings) > 0:
+			said = f.Warnings[0].Error()
+		}
+		if c.want == "" && said != "" || !strings.Contains(said, c.want) {
+			t.Errorf("%s: %q, want %q", name, said, c.want)
 		}
 	}
 }

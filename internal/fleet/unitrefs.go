@@ -46,6 +46,7 @@ func (c *unitCheck) collect(u *unitSpec, file *unitfile.File, data []byte) {
 			break
 		}
 		p := unitfile.Problem{Pos: a.Pos, Key: a.Section + "." + a.Key}
+		c.programsOf(u, a, p, data)
 		switch {
 		case a.Section == "Install" && a.Key != "Alias" && a.Key != "DefaultInstance":
 			c.wantedBy(u, a, p, data)

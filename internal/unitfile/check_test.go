@@ -30,6 +30,8 @@ var candidates = []string{
 	"A=b", "A", "A=b C", `"A=b c" D=e`, "1A=b", "A-B=c", "=b", "A=", "A='b c", "A b=c",
 	"80", "0.0.0.0:80", "[::]:80", "[::1]", "127.0.0.1", "127.0.0.1:0", "@x", "vsock:2:3", "localhost:80", "0", "99999", "[fe80::1]:80", ":80", "*:80", "[fe80::1%lo]:80",
 	"daily", "dayly", "*-*-* 12:00", "Mon", "25:00",
+	"CAP_NET_BIND_SERVICE", "CAP_NET_BIND", "~CAP_SYS_ADMIN cap_chown", "NET_ADMIN", "CAP_63", "@system-service", "@systm-service", "~@privileged @resources", "@clock:EPERM", "read", "nosuchcall",
+	"any", "localhost 10.0.0.0/8", "10.0.0.0/33", "10.0.0.1", "::1/128", "10", "10.1", "everywhere", "AF_INET AF_UNIX", "~AF_PACKET", "AF_FOO", "inet", "cgroup net", "~user", "nets",
 }
 
 // sectionsOfTest are the kinds of units whose keys are tried, with what else the file needs.
@@ -48,7 +50,7 @@ func valuesFor(key string) []string {
 	case "WorkingDirectory":
 		return between("/x", "a b")
 	}
-	alike := regexp.MustCompile("^(Exec|Assert|Condition|Root|Socket.*(User|Group)|.*(Group|Groups)$|USBFunction|Bus|PAMName|PIDFile|Mount|Delegate|LoadC|SetC|BPF)")
+	alike := regexp.MustCompile("^(Ambient|Capability|Exec|Assert|Condition|Root|Socket.*(User|Group)|.*(Group|Groups)$|USBFunction|Bus|PAMName|PIDFile|Mount|Delegate|LoadC|SetC|BPF)")
 	if alike.MatchString(key) {
 		return nil
 	}

@@ -253,6 +253,9 @@ var checksByKey = map[string]func(string) *valueError{
 	"TTYPath": checkAbsolute, "SourcePath": checkAbsolute, "NetworkNamespacePath": checkAbsolute, "IPCNamespacePath": checkAbsolute, "RootVerity": checkAbsolute,
 	"RuntimeDirectory": checkRelative, "StateDirectory": checkRelative, "CacheDirectory": checkRelative, "LogsDirectory": checkRelative, "ConfigurationDirectory": checkRelative,
 
+	"CapabilityBoundingSet": checkCapabilities, "AmbientCapabilities": checkCapabilities,
+	"SystemCallFilter": checkSyscalls, "SystemCallLog": checkSyscalls,
+	"IPAddressAllow": checkAddresses, "IPAddressDeny": checkAddresses,
 	"RestrictNamespaces": checkNamespaces, "RestrictAddressFamilies": checkFamilies,
 	"SuccessExitStatus": checkStatuses, "RestartPreventExitStatus": checkStatuses, "RestartForceExitStatus": checkStatuses,
 
@@ -356,6 +359,9 @@ func badName(name string) *valueError {
 	e := want("%q is no name of a unit", name)
 	if stem != "" && !slices.Contains(Kinds, kind) {
 		e.reason += ": want an ending as .service or .target"
+		if near := Near(kind, Kinds); near != "" {
+			e.reason += fmt.Sprintf(" (did you mean %s.%s?)", stem, near)
+		}
 	}
 	return e
 }
@@ -368,7 +374,7 @@ func checkOnCalendar(value string) *valueError {
 	if err == nil {
 		return nil
 	}
-	e := want("it %v; try it with: systemd-analyze calendar '%s'", err, value)
+	e := want("it %v (systemd-analyze calendar '%s')", err, value)
 	e.among = calendarWords
 	return e
 }
