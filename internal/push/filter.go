@@ -144,7 +144,7 @@ var tags = regexp.MustCompile("‹[^‹›]*›")
 
 // hides says whether the mask of a joined text took out a piece that would be shown.
 func hides(masked string, pieces []string) bool {
-	masked = joinWords(masked)
+	masked = joinWords(plain.Text(masked, 2*maxText))
 	for _, p := range pieces {
 		_, rest, ok := strings.Cut(masked, p)
 		if !ok {
