@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // planAccounts finds who is to be made and who is to be changed, and refuses what can't be:
@@ -230,7 +231,7 @@ func (r *run) doAccounts(ctx context.Context) error {
 	if err := r.w.saveMade(); err != nil {
 		return err
 	}
-	if err := r.m.install(snippets(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.replaceAll(snippets(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}
 	if paths := r.wantedPaths("/sysusers.d/"); len(paths) > 0 && (r.w.create || r.changedAny(paths)) {
@@ -263,8 +264,8 @@ func (r *run) doTmpfiles(ctx context.Context) error {
 	return nil
 }
 
-// snippets are those puts that lie in a folder of that name.
-func snippets(puts []put, folder string) (in []put) {
+// snippets are those changes that lie in a folder of that name.
+func snippets(puts []owned.Change, folder string) (in []owned.Change) {
 	for _, p := range puts {
 		if strings.Contains(p.Path, folder) {
 			in = append(in, p)
@@ -273,7 +274,7 @@ func snippets(puts []put, folder string) (in []put) {
 	return in
 }
 
-func without(puts []put, folder string) (out []put) {
+func without(puts []owned.Change, folder string) (out []owned.Change) {
 	for _, p := range puts {
 		if !strings.Contains(p.Path, folder) {
 			out = append(out, p)

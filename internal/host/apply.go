@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // lockWait is how long Apply and Settle wait for whoever is at work, who is about to end.
@@ -234,15 +235,15 @@ func (r *run) prepare() error {
 		}
 	}
 	for i, p := range r.w.puts {
-		if p.Want.Kind != aFile {
+		if p.Want.Kind != owned.File {
 			continue
 		}
-		if err := r.bring(p.Want.Digest, p.Path, maxUnknown); err != nil {
+		if err := r.bring(p.Want.Digest, p.Path, owned.MaxUnknown); err != nil {
 			if _, wanted := r.w.next.Paths[p.Path]; wanted {
 				return err
 			}
 			r.w.warnings = append(r.w.warnings, fmt.Sprintf("what stood at %s before bellhop is lost", p.Path))
-			r.w.puts[i].Want = thing{}
+			r.w.puts[i].Want = owned.Entry{}
 		}
 	}
 	return nil
@@ -251,16 +252,16 @@ func (r *run) prepare() error {
 // bring makes sure that the blob store has digest: from what was staged, from bellhop's own
 // units, or from where it stands already, no more than size bytes of it.
 func (r *run) bring(digest, path string, size int64) error {
-	if r.m.hasBlob(digest) {
+	if r.m.blobs().Has(digest) {
 		return nil
 	}
 	if p, ok := r.w.own[digest]; ok {
-		return os.WriteFile(r.m.blob(digest), p, 0o600)
+		return os.WriteFile(r.m.blobs().Path(digest), p, 0o600)
 	}
-	if os.Rename(r.m.staged(r.offer.Run, digest), r.m.blob(digest)) == nil && r.m.hasBlob(digest) {
+	if os.Rename(r.m.staged(r.offer.Run, digest), r.m.blobs().Path(digest)) == nil && r.m.blobs().Has(digest) {
 		return nil
 	}
-	if got, err := r.m.keepBlob(r.w.ctx, path, size); err != nil || got != digest {
+	if got, err := r.m.blobs().Keep(r.w.ctx, path, size); err != nil || got != digest {
 		return fmt.Errorf("the bytes of %s did not come", path)
 	}
 	return nil
@@ -289,14 +290,14 @@ func (r *run) begin() error {
 // of a service changed since is noted anew.
 func (r *run) keep(ctx context.Context) error {
 	var digests []string
-	in := &looker{m: r.m, ctx: ctx}
-	defer in.close()
+	in := r.m.tree().Looker(ctx)
+	defer in.Close()
 	for i := range r.w.puts {
 		p := &r.w.puts[i]
 		if r.w.cleared[p.Path] {
 			continue // a folder, which the run removes when it is empty
 		}
-		digest, err := r.keepOne(in, p)
+		digest, err := r.keepOne(ctx, in, p)
 		if err != nil {
 			return err
 		}
@@ -305,59 +306,59 @@ func (r *run) keep(ctx context.Context) error {
 		}
 	}
 	slices.Sort(digests)
-	return r.m.syncBlobs(slices.Compact(digests))
+	return r.m.blobs().Sync(slices.Compact(digests))
 }
 
 // keepOne stores what stands at the path of p, and returns the digest of its blob.
-func (r *run) keepOne(in *looker, p *put) (string, error) {
-	var is sight
+func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (string, error) {
+	var is owned.Sight
 	if r.w.way[p.Path] == "" {
 		var err error
-		if is, err = in.look(p.Path, r.m.blobSize(p.Was.Digest)); err != nil {
+		if is, err = in.Look(p.Path, r.m.blobs().Size(p.Was.Digest)); err != nil {
 			return "", err
 		}
 	}
-	if is.Kind == foreign {
+	if is.Kind == owned.Foreign {
 		return "", fmt.Errorf("%s became a folder, or a very large file, meanwhile", p.Path)
 	}
-	if is.unread() { // what bellhop had there is what comes back
-		if p.Was.Kind == aFile && !r.m.hasBlob(p.Was.Digest) {
+	if is.Unread() { // what bellhop had there is what comes back
+		if p.Was.Kind == owned.File && !r.m.blobs().Has(p.Was.Digest) {
 			return "", fmt.Errorf("%s became too large to be kept", p.Path)
 		}
 		return p.Was.Digest, nil
 	}
-	if is.thing != p.Was {
+	if is.Entry != p.Was {
 		r.changedMeanwhile(p, is)
 		if err := r.m.note(journalLine{Put: p}, true); err != nil {
 			return "", err
 		}
 	}
-	if is.Kind != aFile {
+	if is.Kind != owned.File {
 		return "", nil
 	}
-	if !r.m.hasBlob(is.Digest) {
-		if got, err := r.m.keepBlob(in.ctx, p.Path, bundle.MaxBlob); err != nil || got != is.Digest {
+	if !r.m.blobs().Has(is.Digest) {
+		if got, err := r.m.blobs().Keep(ctx, p.Path, bundle.MaxBlob); err != nil || got != is.Digest {
 			return "", errors.Join(err, fmt.Errorf("%s keeps changing", p.Path))
 		}
 	}
 	return is.Digest, nil
 }
 
-func (r *run) changedMeanwhile(p *put, is sight) {
+func (r *run) changedMeanwhile(p *owned.Change, is owned.Sight) {
 	if o, ok := r.w.next.Paths[p.Path]; ok && o.Original == p.Was {
-		o.Original = is.back()
+		o.Original = is.Back()
 		r.w.next.Paths[p.Path] = o
 	}
-	r.w.editedMeanwhile(p.Path, is.thing)
-	p.Was, p.Shared = is.thing, is.Shared
+	r.w.editedMeanwhile(p.Path, is.Entry)
+	p.Was, p.Shared = is.Entry, is.Shared
 }
 
 func (r *run) files(context.Context) error {
-	if err := r.m.install(without(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.replaceAll(without(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}
 	emptied := r.w.emptied()
-	stay := r.m.removeFolders(emptied)
+	stay := r.m.tree().RemoveFolders(emptied)
 	r.w.next.Dirs = slices.DeleteFunc(r.w.next.Dirs, func(d string) bool {
 		return slices.Contains(emptied, d) && !slices.Contains(stay, d)
 	})

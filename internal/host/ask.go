@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // ask answers anything but an offer.
@@ -135,7 +136,7 @@ func (m *Machine) facts(ctx context.Context) map[string]string {
 			}
 		}
 	}
-	for name, dir := range map[string]string{"noexec": bundle.StateDir, "noexec_packages": "/opt", "noexec_helper": parentOf(m.Helper)} {
+	for name, dir := range map[string]string{"noexec": bundle.StateDir, "noexec_packages": "/opt", "noexec_helper": owned.ParentOf(m.Helper)} {
 		var st unix.Statfs_t
 		if unix.Statfs(m.at(dir), &st) == nil {
 			f[name] = strconv.FormatBool(st.Flags&unix.ST_NOEXEC != 0)
@@ -162,7 +163,7 @@ var ownDigest = sync.OnceValue(func() string {
 		return ""
 	}
 	defer f.Close()
-	sum, err := digestOf(f, nil)
+	sum, err := owned.DigestOf(f, nil)
 	if err != nil {
 		return ""
 	}

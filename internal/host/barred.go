@@ -3,42 +3,17 @@ package host
 import (
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // A service's user may bar the way to what bellhop puts into his folders: by a link, a pipe, a
 // file without end. That fails his service and no other. Such a service is held: what the host
 // has of it stays as it is, whatever the offer wants of it, and the rest of the offer goes on. The
 // record then holds the manifest that came of it, and a digest that no bundle has.
-
-// A barredError says that somebody but root keeps a path from being reached.
-type barredError struct {
-	path string
-	by   string // whom what bars it belongs to
-	err  error
-}
-
-func (e *barredError) Error() string {
-	return fmt.Sprintf("%s is barred by something of user %s: %v", e.path, e.by, e.err)
-}
-
-func (e *barredError) Unwrap() error { return e.err }
-
-// ownerName names who owns what is open, by id where the name can't be had.
-func (m *Machine) ownerName(f *os.File, st *unix.Stat_t) string {
-	if m.Accounts != nil {
-		if user, _, err := m.Accounts.Owner(f, st); err == nil {
-			return user
-		}
-	}
-	return fmt.Sprint(st.Uid)
-}
 
 // A heldService is one that is not applied, and why.
 type heldService struct {
@@ -53,7 +28,7 @@ func (h heldService) String() string {
 // bar makes err the fault of the service that p belongs to, where somebody but root is to blame.
 // Any other error refuses the host.
 func (w *work) bar(p string, err error) error {
-	var barred *barredError
+	var barred *owned.BarredError
 	service := w.wanted[p].service
 	if service == "" || !errors.As(err, &barred) {
 		return refuse(bundle.RefusedBundle, "%w", err)

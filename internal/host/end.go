@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // How a run ends: done, refused, or back where it began. In each case its result is saved
@@ -131,7 +132,7 @@ func (m *Machine) allEdits(now standing) map[string]bool {
 	edits := map[string]bool{}
 	for _, s := range all {
 		for _, p := range s.Edited {
-			if p.Was.Kind == aFile {
+			if p.Was.Kind == owned.File {
 				edits[p.Was.Digest] = true
 			}
 		}

@@ -13,12 +13,9 @@ func init() {
 	syncfs = func(int) error { return nil }
 }
 
-// Locked is what install says of an error.
-var Locked = locked
-
 // Look says what is seen at a path.
 func Look(m *Machine, path string) (kind, digest string, mode uint32, user string, err error) {
-	is, err := m.look(context.Background(), path)
+	is, err := m.tree().Look(context.Background(), path)
 	return is.Kind, is.Digest, is.Mode, is.User, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // A home is given to its user, 0750, by tmpfiles: so it must be one that bellhop made, or that is
@@ -37,7 +38,7 @@ func (w *work) checkHome(u bundle.User) error {
 
 // checkHomeOwner looks whose a home is that is there.
 func (w *work) checkHomeOwner(u bundle.User) error {
-	dir, name, err := w.m.parent(u.Home, false)
+	dir, name, err := w.m.tree().Parent(u.Home, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -45,7 +46,7 @@ func (w *work) checkHomeOwner(u bundle.User) error {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
 	defer dir.Close()
-	f, st, err := openAt(dir, name, unix.O_PATH)
+	f, st, err := owned.OpenAt(dir, name, unix.O_PATH)
 	if err == unix.ENOENT {
 		return nil
 	}
@@ -79,7 +80,7 @@ func (w *work) checkMove(name, from, to string) error {
 
 // holdsData says whether a folder holds anything but what bellhop put there.
 func (w *work) holdsData(dir string) bool {
-	f, err := w.m.folder(dir, false)
+	f, err := w.m.tree().Folder(dir, false)
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
@@ -91,7 +92,7 @@ func (w *work) holdsData(dir string) bool {
 	for _, e := range entries {
 		p := dir + "/" + e.Name()
 		o, own := w.old.Owned.Paths[p]
-		own = own && o.Original.Kind == nothing
+		own = own && o.Original.Kind == owned.Nothing
 		if e.IsDir() {
 			own = slices.Contains(w.old.Owned.Dirs, p) && !w.holdsData(p)
 		}

@@ -8,7 +8,7 @@
 // nobody at work (Settle: systemd's restart, the next boot, the next contact) undoes it.
 //
 // The words: a record says what stands; a generation is what stood after one run, kept so
-// that it can be restored exactly; owned is what bellhop put on the host, each thing with
+// that it can be restored exactly; owned is what bellhop put on the host, each entry with
 // its original: what stood there before bellhop came, which returns when bellhop leaves.
 //
 // The promise: when a run ends, or at the next boot if it could not, what bellhop owns is

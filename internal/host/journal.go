@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
+	"bellhop/internal/host/owned"
 )
 
 // A journal is there while a run is at work. Its first line, synced before anything is
@@ -15,19 +17,19 @@ import (
 // and what it found different from what the first line said. A torn last line counts as
 // not written.
 type journal struct {
-	Run      string          `json:"run"`
-	BootID   string          `json:"boot_id"`
-	Started  int64           `json:"started"` // Unix milliseconds
-	Puts     []put           `json:"puts,omitempty"`
-	Dirs     []string        `json:"dirs,omitempty"`   // folders that the run makes
-	Accounts []Account       `json:"accounts"`         // accounts it changes, as they were
-	Keys     []keyMove       `json:"keys,omitempty"`   // keys it changes or removes
-	Units    []unitWas       `json:"units,omitempty"`  // every unit it may touch, as it was
-	Reload   bool            `json:"reload,omitempty"` // unit files change
-	Made     []string        `json:"made,omitempty"`   // accounts it makes, which stay
-	steps    map[string]bool // reached, from the later lines
-	found    map[string]put  // what stood at a path when it was kept, from the later lines
-	cause    string          // why the run goes back, from the later lines; "" when it was killed
+	Run      string                  `json:"run"`
+	BootID   string                  `json:"boot_id"`
+	Started  int64                   `json:"started"` // Unix milliseconds
+	Puts     []owned.Change          `json:"puts,omitempty"`
+	Dirs     []string                `json:"dirs,omitempty"`   // folders that the run makes
+	Accounts []Account               `json:"accounts"`         // accounts it changes, as they were
+	Keys     []keyMove               `json:"keys,omitempty"`   // keys it changes or removes
+	Units    []unitWas               `json:"units,omitempty"`  // every unit it may touch, as it was
+	Reload   bool                    `json:"reload,omitempty"` // unit files change
+	Made     []string                `json:"made,omitempty"`   // accounts it makes, which stay
+	steps    map[string]bool         // reached, from the later lines
+	found    map[string]owned.Change // what stood at a path when it was kept, from the later lines
+	cause    string                  // why the run goes back, from the later lines; "" when it was killed
 }
 
 // A unitWas is a unit as it was before the run.
@@ -47,9 +49,9 @@ type unitWas struct {
 
 // A journalLine is one of the later lines.
 type journalLine struct {
-	Step  string `json:"step,omitempty"`
-	Put   *put   `json:"put,omitempty"`
-	Cause string `json:"cause,omitempty"` // with the step "undo"
+	Step  string        `json:"step,omitempty"`
+	Put   *owned.Change `json:"put,omitempty"`
+	Cause string        `json:"cause,omitempty"` // with the step "undo"
 }
 
 // begin opens the journal.
@@ -89,7 +91,7 @@ func (m *Machine) openJournal() (*journal, error) {
 		return nil, err
 	}
 	first, rest, _ := bytes.Cut(p, []byte{'\n'})
-	j := &journal{steps: map[string]bool{}, found: map[string]put{}}
+	j := &journal{steps: map[string]bool{}, found: map[string]owned.Change{}}
 	if err := json.Unmarshal(first, j); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): move it away on the host, and bellhop deploy --retry puts in order what the run that was cut off left", journalPath, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // A keyRoot is bundle.KeyDir, open to be written: for everybody else, and by its path, it is
@@ -38,13 +39,9 @@ func (k *keyRoot) at(p string) string {
 }
 
 // parent opens the folder that p lies in, and returns p's last component.
-func (k *keyRoot) parent(p string, create bool) (*folder, string, error) {
-	fd, err := unix.Openat(int(k.dir.Fd()), ".", openFolder, 0)
-	if err != nil {
-		return nil, "", err
-	}
+func (k *keyRoot) parent(p string, create bool) (*owned.Folder, string, error) {
 	dir, name := path.Split(p)
-	f, err := k.m.walkFrom(os.NewFile(uintptr(fd), bundle.KeyDir), strings.TrimPrefix(dir, bundle.KeyDir), create)
+	f, err := k.m.tree().FolderBelow(k.dir, strings.TrimPrefix(dir, bundle.KeyDir), create)
 	return f, name, err
 }
 
@@ -52,7 +49,7 @@ func (k *keyRoot) parent(p string, create bool) (*folder, string, error) {
 func (k *keyRoot) removeFolders(dirs []string) {
 	for _, d := range dirs {
 		if up, name, err := k.parent(d, false); err == nil {
-			unix.Unlinkat(up.fd(), name, unix.AT_REMOVEDIR)
+			unix.Unlinkat(up.FD(), name, unix.AT_REMOVEDIR)
 			up.Close()
 		}
 	}

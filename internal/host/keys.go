@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // Keys live on the ramfs and nowhere else. What a session brings waits there in a folder of
@@ -67,7 +68,7 @@ type keyMove struct {
 // planKeys finds what changes. Every key of the manifest must be there as wanted, or have come.
 func (w *work) planKeys(staged func(string) bool) error {
 	paths := map[string]bool{}
-	l := &looker{m: w.m}
+	l := w.m.keyReader()
 	defer l.close()
 	for _, k := range w.offer.Manifest.Keys {
 		paths[k.Path] = true
@@ -104,7 +105,7 @@ func (w *work) planKeys(staged func(string) bool) error {
 // when one secret does not open, keeps none of the others away.
 func (m *Machine) planKeysOnly(o *bundle.Offer, now standing, staged func(string) bool) (*work, error) {
 	w := &work{m: m, offer: o, old: now, changed: map[string]bool{}}
-	l := &looker{m: m}
+	l := m.keyReader()
 	defer l.close()
 	for _, k := range o.Manifest.Keys {
 		is, err := l.keyStands(k)
@@ -121,8 +122,20 @@ func (m *Machine) planKeysOnly(o *bundle.Offer, now standing, staged func(string
 	return w, nil
 }
 
+// A keyReader looks at keys. It holds the folder that it opened last.
+type keyReader struct {
+	m    *Machine
+	look *owned.Looker
+}
+
+func (m *Machine) keyReader() *keyReader {
+	return &keyReader{m, m.tree().Looker(context.Background())}
+}
+
+func (l *keyReader) close() { l.look.Close() }
+
 // keyStands says whether a regular file with the key's owner and mode is in its place.
-func (l *looker) keyStands(k bundle.Key) (bool, error) {
+func (l *keyReader) keyStands(k bundle.Key) (bool, error) {
 	f, _, err := l.standingKey(k)
 	if f == nil {
 		return false, err
@@ -131,7 +144,7 @@ func (l *looker) keyStands(k bundle.Key) (bool, error) {
 }
 
 // standingKey opens a key that is in its place, with its owner and mode; nil when it is not.
-func (l *looker) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
+func (l *keyReader) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	f, st, err := l.openKey(k.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil, st, nil
@@ -147,18 +160,18 @@ func (l *looker) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	return f, st, nil
 }
 
-func (l *looker) openKey(p string) (*os.File, unix.Stat_t, error) {
-	dir, err := l.parent(p)
+func (l *keyReader) openKey(p string) (*os.File, unix.Stat_t, error) {
+	dir, err := l.look.Parent(p)
 	if err != nil {
 		return nil, unix.Stat_t{}, err
 	}
-	return openRegular(dir, path.Base(p))
+	return owned.OpenRegular(dir, path.Base(p))
 }
 
 // sameValue says that the value that came is the one that stands: it was sent only to be sealed
 // again, and restarts nothing.
 func (m *Machine) sameValue(came, stands string) bool {
-	l := &looker{m: m}
+	l := m.keyReader()
 	defer l.close()
 	read := func(p string) ([]byte, error) {
 		f, _, err := l.openKey(p)
@@ -176,7 +189,7 @@ func (m *Machine) sameValue(came, stands string) bool {
 }
 
 // keyMAC answers the nonce for a key that stands; nil for one that does not.
-func (l *looker) keyMAC(k bundle.Key, nonce []byte) []byte {
+func (l *keyReader) keyMAC(k bundle.Key, nonce []byte) []byte {
 	f, st, err := l.standingKey(k)
 	if err != nil || f == nil {
 		return nil
@@ -197,13 +210,13 @@ func (l *looker) keyMAC(k bundle.Key, nonce []byte) []byte {
 }
 
 func (m *Machine) exists(p string) (bool, error) {
-	dir, name, err := m.parent(p, false)
+	dir, name, err := m.tree().Parent(p, false)
 	if err != nil {
 		return false, err
 	}
 	defer dir.Close()
 	var st unix.Stat_t
-	err = unix.Fstatat(dir.fd(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err = unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil, err
 }
 
@@ -292,7 +305,7 @@ func (r *keyRoot) keep(p, kept string) error {
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return unix.Linkat(dir.fd(), name, unix.AT_FDCWD, kept, 0)
+	return unix.Linkat(dir.FD(), name, unix.AT_FDCWD, kept, 0)
 }
 
 func (r *keyRoot) move(run string, k keyMove) error {
@@ -305,12 +318,12 @@ func (r *keyRoot) move(run string, k keyMove) error {
 	}
 	defer dir.Close()
 	if k.Put {
-		return unix.Renameat(unix.AT_FDCWD, r.at(newKeys(run)+"/"+keyFile(k.Name)), dir.fd(), name)
+		return unix.Renameat(unix.AT_FDCWD, r.at(newKeys(run)+"/"+keyFile(k.Name)), dir.FD(), name)
 	}
 	if k.Seal {
 		os.Remove(r.m.at(bundle.SealedDir + "/" + k.Name))
 	}
-	if err := unix.Unlinkat(dir.fd(), name, 0); err != nil && err != unix.ENOENT {
+	if err := unix.Unlinkat(dir.FD(), name, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
 	return nil
@@ -352,12 +365,12 @@ func (r *keyRoot) putBack(run string, k keyMove) error {
 	defer dir.Close()
 	kept := r.at(oldKeys(run) + "/" + keyFile(k.Name))
 	if _, err := os.Lstat(kept); err == nil {
-		return unix.Renameat(unix.AT_FDCWD, kept, dir.fd(), name)
+		return unix.Renameat(unix.AT_FDCWD, kept, dir.FD(), name)
 	}
 	if k.Had {
 		return nil // it stands there yet
 	}
-	if err := unix.Unlinkat(dir.fd(), name, 0); err != unix.ENOENT {
+	if err := unix.Unlinkat(dir.FD(), name, 0); err != unix.ENOENT {
 		return err
 	}
 	return nil
@@ -440,7 +453,7 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 	}
 	states, _ := m.glance(ctx, units)
 	var out []bundle.KeyState
-	l := &looker{m: m}
+	l := m.keyReader()
 	defer l.close()
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}

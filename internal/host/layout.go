@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
 )
 
 // The state directory is bellhop's alone (root, below 0700 folders), so plain path calls are
-// right inside it; everything else is walked by descriptor (walk.go).
+// right inside it; everything else is reached through owned.Tree.
 const (
 	journalPath = bundle.StateDir + "/journal"     // open while a run is at work
 	lockPath    = bundle.StateDir + "/lock"        // flock: somebody is at work
@@ -182,6 +183,19 @@ func (m *Machine) sync(f *os.File) error {
 		m.Fsyncs()
 	}
 	return fsync(f)
+}
+
+// tree is the files of the host.
+func (m *Machine) tree() *owned.Tree {
+	return &owned.Tree{Root: m.Root, Owners: m.Accounts, Sync: m.sync, Syncfs: m.syncfs}
+}
+
+// blobs is where file contents are kept.
+func (m *Machine) blobs() *owned.Blobs { return &owned.Blobs{Dir: m.at(blobDir), Tree: m.tree()} }
+
+// replaceAll does what changes say. It may be done again after it was cut off.
+func (m *Machine) replaceAll(changes []owned.Change, step func(path string)) error {
+	return m.tree().Replace(m.blobs(), changes, step)
 }
 
 // packages is where the host keeps packages.

@@ -1,11 +1,8 @@
 package host
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -13,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // Where things of a bundle may not be. A path is judged by the folder that it reaches, since a
@@ -45,37 +43,32 @@ var systemFolders = []string{"/bin", "/boot", "/efi", "/etc", "/lib", "/lib32", 
 var systemRoots = []string{"/boot", "/etc", "/nix", "/usr"}
 
 // within says whether p is dir, or lies below it.
-func within(p, dir string) bool { return p == dir || below(p, dir) }
+func within(p, dir string) bool { return p == dir || owned.Below(p, dir) }
 
 func withinAny(p string, dirs []string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool { return within(p, dir) })
 }
 
-// A place is a folder by what it is, not by name.
-type place struct{ dev, ino uint64 }
-
-func placeOf(st *unix.Stat_t) place { return place{st.Dev, st.Ino} }
-
 // A reacher tells which folder a path reaches. It remembers: a host has hundreds of paths in few
 // folders.
 type reacher struct {
 	m      *Machine
-	known  map[place]string // the folders above, by what they are
+	known  map[owned.Place]string // the folders above, by what they are
 	folder map[string]string
 }
 
 func (m *Machine) reacher() *reacher {
-	r := &reacher{m: m, known: map[place]string{}, folder: map[string]string{}}
+	r := &reacher{m: m, known: map[owned.Place]string{}, folder: map[string]string{}}
 	for _, dir := range slices.Concat(closed, unitFolders, snippetFolders, systemRoots) {
-		f, err := m.folder(dir, false)
+		f, err := m.tree().Folder(dir, false)
 		if err != nil {
 			continue
 		}
 		var st unix.Stat_t
-		err = unix.Fstat(f.fd(), &st)
+		err = unix.Fstat(f.FD(), &st)
 		f.Close()
-		if _, named := r.known[placeOf(&st)]; err == nil && !named {
-			r.known[placeOf(&st)] = dir
+		if _, named := r.known[owned.PlaceOf(&st)]; err == nil && !named {
+			r.known[owned.PlaceOf(&st)] = dir
 		}
 	}
 	return r
@@ -84,43 +77,16 @@ func (m *Machine) reacher() *reacher {
 // reach is the path that p means: every link on the way followed, and what is one of the folders
 // above under another name called by its name. Folders that are missing keep their names.
 func (r *reacher) reach(p string) (string, error) {
-	dir := parentOf(p)
+	dir := owned.ParentOf(p)
 	at, ok := r.folder[dir]
 	if !ok {
 		var err error
-		if at, err = r.walk(dir); err != nil {
+		if at, err = r.m.tree().Reach(dir, r.known); err != nil {
 			return "", err
 		}
 		r.folder[dir] = at
 	}
 	return path.Join(at, path.Base(p)), nil
-}
-
-func (r *reacher) walk(dir string) (string, error) {
-	root, err := os.Open(r.m.at("/"))
-	if err != nil {
-		return "", err
-	}
-	w := &walker{m: r.m, folders: []*os.File{root}}
-	defer func() {
-		for _, f := range w.folders {
-			f.Close()
-		}
-	}()
-	err = w.walk(dir, false)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-		return "", fmt.Errorf("open %s: %w", dir, err)
-	}
-	for i := len(w.names); i > 0; i-- {
-		var st unix.Stat_t
-		if err := unix.Fstat(int(w.folders[i].Fd()), &st); err != nil {
-			return "", err
-		}
-		if name, ok := r.known[placeOf(&st)]; ok {
-			return path.Join(slices.Concat([]string{name}, w.names[i:], w.rest)...), nil
-		}
-	}
-	return path.Join("/", path.Join(w.names...), path.Join(w.rest...)), nil
 }
 
 // badPlace says why nothing of a bundle may be at p, which reaches the path reached.
@@ -130,9 +96,9 @@ func badPlace(p, reached string) error {
 		led = ", where it leads"
 	}
 	switch {
-	case withinAny(reached, closed) && !below(reached, bundle.PackageDir):
+	case withinAny(reached, closed) && !owned.Below(reached, bundle.PackageDir):
 		return fmt.Errorf("%s%s is not for files", reached, led)
-	case below(reached, bundle.PackageDir) && !below(p, bundle.PackageDir): // a package's link is bellhop's own
+	case owned.Below(reached, bundle.PackageDir) && !owned.Below(p, bundle.PackageDir): // a package's link is bellhop's own
 		return fmt.Errorf("%s%s is not for files", reached, led)
 	case withinAny(reached, unitFolders) && !(reached == p && withinAny(p, []string{bundle.UnitDir, bundle.QuadletDir})):
 		return fmt.Errorf("%s%s is a place for units: a unit stands at the top of its service's folder", reached, led)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // A work is everything that one run does, known before anything is touched.
@@ -17,9 +18,9 @@ type work struct {
 	ctx    context.Context // of the plan
 	held   []heldService   // whose entries stay as they are
 	offer  *bundle.Offer
-	old    standing // what stands, adopted things among it
-	next   owned    // the owned list when the run is done
-	puts   []put
+	old    standing  // what stands, adopted things among it
+	next   ownedList // the owned list when the run is done
+	puts   []owned.Change
 	wanted map[string]desire
 	own    map[string][]byte // bytes of bellhop's own units, by digest
 	dirs   []string          // folders that will be made
@@ -31,7 +32,7 @@ type work struct {
 	changed  map[string]bool   // triggers that were hit
 	restored []string          // edited by hand, put back
 	edits    []string          // where what they held is kept
-	edited   []put
+	edited   []owned.Change
 	kept     []string // accounts and homes that stay
 	warnings []string
 
@@ -41,7 +42,7 @@ type work struct {
 	usermods []Account       // as they shall be
 	create   bool            // an account or group is to be made
 	units    unitPlan
-	folders  looker
+	folders  *owned.Looker
 }
 
 // plan compares what the offer wants with what the host really has. It touches nothing.
@@ -65,14 +66,14 @@ func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, stage
 
 func (m *Machine) planHolding(ctx context.Context, o *bundle.Offer, old standing, staged func(key string) bool, held []heldService) (w *work, err error) {
 	offer := *o
-	w = &work{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: looker{m: m, ctx: ctx}, changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	w = &work{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: m.tree().Looker(ctx), changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
 	if len(held) > 0 {
 		offer.Manifest = w.holding(o.Manifest, old.Manifest)
 		if err := checkManifest(&offer.Manifest); err != nil {
 			return nil, refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.heldError(), err)
 		}
 	}
-	w.next = owned{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
+	w.next = ownedList{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.madeUsers(); err != nil {
 		return nil, err
 	}
@@ -92,15 +93,15 @@ func (m *Machine) adopt(ctx context.Context, now standing, last *bundle.Manifest
 		return now, nil
 	}
 	now.Manifest = *last
-	now.Owned = owned{Paths: map[string]ownedPath{}}
+	now.Owned = ownedList{Paths: map[string]ownedPath{}}
 	wanted, _ := m.desires(last)
 	for p, want := range wanted {
-		is, err := m.look(ctx, p, want.size)
+		is, err := m.tree().Look(ctx, p, want.size)
 		if err != nil {
 			return now, err
 		}
-		if is.thing == want.thing {
-			now.Owned.Paths[p] = ownedPath{Now: is.thing}
+		if is.Entry == want.Entry {
+			now.Owned.Paths[p] = ownedPath{Now: is.Entry}
 		}
 	}
 	return now, nil
@@ -124,7 +125,7 @@ func (w *work) planPaths() error {
 			paths[p] = ownedPath{}
 		}
 	}
-	defer w.folders.close()
+	defer w.folders.Close()
 	if err := w.checkPlaces(wanted); err != nil {
 		return err
 	}
@@ -154,77 +155,77 @@ func (w *work) planPaths() error {
 	return nil
 }
 
-func (w *work) planWanted(p string, want desire, is sight, o ownedPath, mine bool) error {
+func (w *work) planWanted(p string, want desire, is owned.Sight, o ownedPath, mine bool) error {
 	if err := canReplace(p, is, mine); err != nil && is.Shared {
-		return w.bar(p, &barredError{p, is.by, err})
+		return w.bar(p, &owned.BarredError{Path: p, By: is.By, Err: err})
 	} else if err != nil {
 		return refuse(bundle.RefusedBundle, "%w", err)
 	}
-	edited := is.thing != o.Now && is.thing != want.thing
+	edited := is.Entry != o.Now && is.Entry != want.Entry
 	if !mine {
-		o.Original = is.back()
+		o.Original = is.Back()
 	} else if edited {
-		w.edit(p, is.thing)
+		w.edit(p, is.Entry)
 	}
-	if is.thing != want.thing {
-		w.put(put{Path: p, Was: is.thing, Want: want.thing, Shared: is.Shared}, o)
+	if is.Entry != want.Entry {
+		w.put(owned.Change{Path: p, Was: is.Entry, Want: want.Entry, Shared: is.Shared}, o)
 		w.changed[want.trigger] = true
 	}
-	w.next.Paths[p] = ownedPath{Now: want.thing, Original: o.Original}
+	w.next.Paths[p] = ownedPath{Now: want.Entry, Original: o.Original}
 	return nil
 }
 
 // canReplace says why what was seen at p can't make way for something of bellhop's.
-func canReplace(p string, is sight, mine bool) error {
+func canReplace(p string, is owned.Sight, mine bool) error {
 	switch {
-	case is.Kind == foreign:
+	case is.Kind == owned.Foreign:
 		return fmt.Errorf("%s is on the host, and is no file, or one of more than %d bytes: move it away there, then bellhop deploy --retry", p, bundle.MaxBlob)
-	case is.unread() && !mine:
-		return fmt.Errorf("%s is on the host, and is larger than the %d bytes that are kept of a file in a folder that is not root's alone: move it away there, then bellhop deploy --retry", p, maxUnknown)
+	case is.Unread() && !mine:
+		return fmt.Errorf("%s is on the host, and is larger than the %d bytes that are kept of a file in a folder that is not root's alone: move it away there, then bellhop deploy --retry", p, owned.MaxUnknown)
 	}
 	return nil
 }
 
 // put adds what is to be done at a path of bellhop's. A file that was too large to be kept is
 // undone to what bellhop had there.
-func (w *work) put(p put, o ownedPath) {
-	if p.Was.unread() {
+func (w *work) put(p owned.Change, o ownedPath) {
+	if p.Was.Unread() {
 		p.Was, p.Shared = o.Now, false
 	}
 	w.puts = append(w.puts, p)
 }
 
-func (w *work) planLeaving(p, trigger string, is sight, o ownedPath) {
+func (w *work) planLeaving(p, trigger string, is owned.Sight, o ownedPath) {
 	if trigger != "" {
 		w.changed[trigger] = true
 	}
-	if is.Kind == foreign {
+	if is.Kind == owned.Foreign {
 		w.warnings = append(w.warnings, fmt.Sprintf("%s is no file any more, or a very large one, and is left alone", p))
 		return
 	}
-	if is.thing != o.Now && is.Kind != nothing {
-		w.edit(p, is.thing)
+	if is.Entry != o.Now && is.Kind != owned.Nothing {
+		w.edit(p, is.Entry)
 	}
-	if is.thing != o.Original {
-		w.put(put{Path: p, Was: is.thing, Want: o.Original, Shared: is.Shared, Back: true}, o)
+	if is.Entry != o.Original {
+		w.put(owned.Change{Path: p, Was: is.Entry, Want: o.Original, Shared: is.Shared, Back: true}, o)
 	}
 }
 
 // edit notes that somebody changed p since bellhop wrote it.
-func (w *work) edit(p string, is thing) {
+func (w *work) edit(p string, is owned.Entry) {
 	w.restored = append(w.restored, p)
 	w.edits = append(w.edits, keptAt(is))
-	if is.unread() {
+	if is.Unread() {
 		w.warnings = append(w.warnings, fmt.Sprintf("%s was changed on the host to a file that is too large to be kept: it is replaced", p))
 		return
 	}
-	if is.Kind != nothing {
-		w.edited = append(w.edited, put{Path: p, Was: is})
+	if is.Kind != owned.Nothing {
+		w.edited = append(w.edited, owned.Change{Path: p, Was: is})
 	}
 }
 
 // editedMeanwhile notes that p was edited after it was looked at: also where nobody had before.
-func (w *work) editedMeanwhile(p string, is thing) {
+func (w *work) editedMeanwhile(p string, is owned.Entry) {
 	if _, mine := w.old.Owned.Paths[p]; !mine {
 		return
 	}
@@ -234,15 +235,15 @@ func (w *work) editedMeanwhile(p string, is thing) {
 		return
 	}
 	w.edits[i] = keptAt(is)
-	w.edited = slices.DeleteFunc(w.edited, func(e put) bool { return e.Path == p })
-	if is.Kind != nothing {
-		w.edited = append(w.edited, put{Path: p, Was: is})
+	w.edited = slices.DeleteFunc(w.edited, func(e owned.Change) bool { return e.Path == p })
+	if is.Kind != owned.Nothing {
+		w.edited = append(w.edited, owned.Change{Path: p, Was: is})
 	}
 }
 
 // keptAt is where a file that was edited is kept; "" for what is none.
-func keptAt(is thing) string {
-	if is.Kind != aFile || is.unread() {
+func keptAt(is owned.Entry) string {
+	if is.Kind != owned.File || is.Unread() {
 		return ""
 	}
 	return blobDir + "/" + is.Digest
@@ -252,10 +253,10 @@ func keptAt(is thing) string {
 func (w *work) planDirs() error {
 	dirs := map[string]bool{}
 	for _, p := range w.puts {
-		if p.Want.Kind == nothing {
+		if p.Want.Kind == owned.Nothing {
 			continue
 		}
-		missing, err := w.m.missing(p.Path, w.way[p.Path])
+		missing, err := w.m.tree().Missing(p.Path, w.way[p.Path])
 		if err != nil {
 			return w.bar(p.Path, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
 )
 
@@ -32,16 +33,16 @@ type standing struct {
 	bundle.Record
 	Run      string          `json:"run"` // that made it
 	Manifest bundle.Manifest `json:"manifest"`
-	Owned    owned           `json:"owned"`
-	Edited   []put           `json:"edited,omitempty"`  // what people changed by hand and the run put back; Was is theirs
+	Owned    ownedList       `json:"owned"`
+	Edited   []owned.Change  `json:"edited,omitempty"`  // what people changed by hand and the run put back; Was is theirs
 	GaveUp   bool            `json:"gave_up,omitempty"` // the host was given back: nothing of this stays
 	exists   bool
 }
 
 // An ownedPath is a path that bellhop put something at.
 type ownedPath struct {
-	Now      thing `json:"now"`
-	Original thing `json:"original"` // what stood there before bellhop came; returns when it leaves
+	Now      owned.Entry `json:"now"`
+	Original owned.Entry `json:"original"` // what stood there before bellhop came; returns when it leaves
 }
 
 // An origin is how a unit did before bellhop came.
@@ -52,8 +53,8 @@ type origin struct {
 
 func (o origin) enabled() bool { return o.File == "enabled" || o.File == "enabled-runtime" }
 
-// owned is what bellhop put on the host.
-type owned struct {
+// An ownedList is what bellhop put on the host.
+type ownedList struct {
 	Paths map[string]ownedPath `json:"paths,omitempty"`
 	Dirs  []string             `json:"dirs,omitempty"`  // folders it made, which leave when empty
 	Units map[string]origin    `json:"units,omitempty"` // units that were there before
@@ -159,7 +160,7 @@ func (m *Machine) mentions(record string, digests map[string]bool) (size int64, 
 			continue
 		}
 		digests[string(word)] = true
-		if st, err := os.Stat(m.blob(string(word))); err == nil {
+		if st, err := os.Stat(m.blobs().Path(string(word))); err == nil {
 			size += st.Size()
 		}
 	}

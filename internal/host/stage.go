@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // A stage is where a session puts what it brings: blobs on disk by digest, keys in RAM. It
@@ -177,7 +178,7 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 			return nil, err
 		}
 	}
-	l := &looker{m: st.m}
+	l := st.m.keyReader()
 	defer l.close()
 	for _, k := range st.o.Manifest.Keys {
 		st.wanted[bundle.BlobKey+k.Name] = true
@@ -192,13 +193,13 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 }
 
 func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
-	in := &looker{m: st.m, ctx: ctx}
-	defer in.close()
+	in := st.m.tree().Looker(ctx)
+	defer in.Close()
 	for _, f := range st.o.Manifest.Files {
-		if st.wanted[bundle.BlobFile+f.Digest] || st.m.hasBlob(f.Digest) {
+		if st.wanted[bundle.BlobFile+f.Digest] || st.m.blobs().Has(f.Digest) {
 			continue
 		}
-		if is, err := in.look(f.Path, f.Size); err == nil && is.Digest == f.Digest {
+		if is, err := in.Look(f.Path, f.Size); err == nil && is.Digest == f.Digest {
 			continue
 		}
 		st.wanted[bundle.BlobFile+f.Digest] = true
@@ -282,11 +283,11 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 		return st.takeKey(in, b)
 	}
 	f := st.create(st.m.staged(st.id, b.Name), 0)
-	h := newDigest()
+	h := owned.NewDigest()
 	if err := errors.Join(in.Data(b, io.MultiWriter(f, h)), st.closed(f)); err != nil {
 		return err
 	}
-	if got := h.hex(); got != b.Name {
+	if got := h.Hex(); got != b.Name {
 		return fmt.Errorf("blob %.12s came with other bytes", b.Name)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
 )
 
@@ -56,9 +57,9 @@ func (m *Machine) nixOS() bool {
 	return err == nil
 }
 
-// A desire is what shall stand at a path, and the thing's name that triggers name.
+// A desire is what shall stand at a path, and its name as triggers have it.
 type desire struct {
-	thing
+	owned.Entry
 	size    int64  // of a file, bytes
 	service string // whose it is; "" for bellhop's own
 	trigger string // "file:/etc/x", "package:withinbot", "system:run-keys.mount"
@@ -69,26 +70,26 @@ type desire struct {
 func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[string][]byte) {
 	paths, own = map[string]desire{}, map[string][]byte{}
 	for _, f := range b.Files {
-		paths[f.Path] = desire{thing{Kind: aFile, Digest: f.Digest, Mode: f.Mode, User: f.User, Group: f.Group}, f.Size, f.Service, bundle.KindFile + ":" + f.Path}
+		paths[f.Path] = desire{owned.Entry{Kind: owned.File, Digest: f.Digest, Mode: f.Mode, User: f.User, Group: f.Group}, f.Size, f.Service, bundle.KindFile + ":" + f.Path}
 	}
 	for _, l := range b.Links {
-		paths[l.Path] = desire{linkTo(l.Target), 0, l.Service, bundle.KindLink + ":" + l.Path}
+		paths[l.Path] = desire{owned.LinkTo(l.Target), 0, l.Service, bundle.KindLink + ":" + l.Path}
 	}
 	for _, p := range b.Packages {
 		target := strings.TrimPrefix(bundle.StoreDir, bundle.PackageDir+"/") + "/" + packages.Name(p)
-		paths[bundle.PackageDir+"/"+p.Name] = desire{linkTo(target), 0, p.Service, bundle.KindPackage + ":" + p.Name}
+		paths[bundle.PackageDir+"/"+p.Name] = desire{owned.LinkTo(target), 0, p.Service, bundle.KindPackage + ":" + p.Name}
 	}
 	if b.Empty() {
 		return paths, own
 	}
 	unit := func(name, text string) {
 		p := m.unitDir() + "/" + name
-		t := thing{Kind: aFile, Digest: bundle.DigestBytes([]byte(text)), Mode: 0o644, User: "root", Group: "root"}
+		t := owned.Entry{Kind: owned.File, Digest: bundle.DigestBytes([]byte(text)), Mode: 0o644, User: "root", Group: "root"}
 		paths[p], own[t.Digest] = desire{t, int64(len(text)), "", bundle.KindSystem + ":" + name}, []byte(text)
 	}
 	unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
 	wants := m.unitDir() + "/sysinit.target.wants/" + bundle.SettleUnit
-	paths[wants] = desire{linkTo(m.unitDir() + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
+	paths[wants] = desire{owned.LinkTo(m.unitDir() + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
 	if len(b.Keys) > 0 {
 		unit(bundle.KeyMountUnit, keyMount)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 )
 
 // Settle ends a run that was cut off: one that was past its commit is tidied up, any other is
@@ -180,37 +181,37 @@ func (u *undoer) takeDown(ctx context.Context) error {
 
 // paths puts back what stood at each path.
 func (u *undoer) paths(ctx context.Context) error {
-	var gone, back []put
+	var gone, back []owned.Change
 	var errs []error
 	touched := u.j.steps["accounts"] // the first step that replaces anything
-	in := &looker{m: u.m, ctx: ctx}
-	defer in.close()
+	in := u.m.tree().Looker(ctx)
+	defer in.Close()
 	for _, p := range u.j.Puts {
-		is, err := in.look(p.Path, u.m.blobSize(p.Was.Digest), u.m.blobSize(p.Want.Digest))
+		is, err := in.Look(p.Path, u.m.blobs().Size(p.Was.Digest), u.m.blobs().Size(p.Want.Digest))
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if is.thing == p.Was || is.Kind == foreign && !slices.Contains(u.j.Dirs, p.Path) {
+		if is.Entry == p.Was || is.Kind == owned.Foreign && !slices.Contains(u.j.Dirs, p.Path) {
 			continue
 		}
-		if p.Was.Kind == aFile && !u.m.hasBlob(p.Was.Digest) {
+		if p.Was.Kind == owned.File && !u.m.blobs().Has(p.Was.Digest) {
 			if touched {
 				errs = append(errs, fmt.Errorf("what stood at %s is lost", p.Path))
 			}
 			continue
 		}
-		if p.Was.Kind == nothing {
-			gone = append(gone, put{Path: p.Path, Was: is.thing})
+		if p.Was.Kind == owned.Nothing {
+			gone = append(gone, owned.Change{Path: p.Path, Was: is.Entry})
 		} else {
-			back = append(back, p.undone(is.thing))
+			back = append(back, p.Undone(is.Entry))
 		}
 	}
 	// What the run brought leaves first, with its folders: a file may have stood there.
-	for _, puts := range [][]put{gone, back} {
-		errs = append(errs, u.m.install(puts, func(p string) { u.m.killed("undone " + p) }))
-		u.m.sweep(u.j.Puts)
-		u.m.removeFolders(u.j.Dirs)
+	for _, puts := range [][]owned.Change{gone, back} {
+		errs = append(errs, u.m.replaceAll(puts, func(p string) { u.m.killed("undone " + p) }))
+		u.m.tree().Sweep(u.j.Puts)
+		u.m.tree().RemoveFolders(u.j.Dirs)
 	}
 	return errors.Join(errs...)
 }
@@ -242,7 +243,7 @@ func (u *undoer) homes(ctx context.Context) error {
 	}
 	var paths []string
 	for _, p := range u.j.Puts {
-		if strings.Contains(p.Path, "/tmpfiles.d/") && strings.HasSuffix(p.Path, ".conf") && p.Was.Kind == aFile {
+		if strings.Contains(p.Path, "/tmpfiles.d/") && strings.HasSuffix(p.Path, ".conf") && p.Was.Kind == owned.File {
 			paths = append(paths, p.Path)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 	"bellhop/internal/unitfile"
 )
 
@@ -42,7 +43,7 @@ func (w *work) checkUnitFiles(ctx context.Context) error {
 // kindOf is the kind of unit that the file p of the unit name is part of: "service", and of a
 // quadlet "container" and its kin.
 func kindOf(name, p string) string {
-	if !below(p, bundle.QuadletDir) {
+	if !owned.Below(p, bundle.QuadletDir) {
 		return strings.TrimPrefix(path.Ext(name), ".")
 	}
 	if dir := path.Dir(p); dir != bundle.QuadletDir {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
 	"bellhop/internal/unitfile"
 )
 
@@ -145,7 +146,7 @@ func (w *work) wantedUnit(u bundle.Unit) *unitfile.Unit {
 func (w *work) formerUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
-		texts = append(texts, w.m.readBlob(w.old.Owned.Paths[f].Now.Digest))
+		texts = append(texts, w.m.blobs().Read(w.old.Owned.Paths[f].Now.Digest))
 	}
 	return unitfile.Read(texts...)
 }
@@ -271,10 +272,10 @@ func (w *work) installChanged(name string) bool {
 		file = name[:at+1] + name[strings.LastIndex(name, "."):]
 	}
 	for _, p := range w.puts {
-		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != aFile || p.Want.Kind != aFile {
+		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != owned.File || p.Want.Kind != owned.File {
 			continue
 		}
-		was, is := unitfile.Read(w.m.readBlob(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
+		was, is := unitfile.Read(w.m.blobs().Read(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
 		return !slices.Equal(was.Install(), is.Install())
 	}
 	return false
@@ -285,10 +286,5 @@ func (w *work) bytesOf(digest string) []byte {
 	if p, err := os.ReadFile(w.m.staged(w.offer.Run, digest)); err == nil {
 		return p
 	}
-	return w.m.readBlob(digest)
-}
-
-func (m *Machine) readBlob(digest string) []byte {
-	p, _ := os.ReadFile(m.blob(digest))
-	return p
+	return w.m.blobs().Read(digest)
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/owned"
 )
 
 // A folder in which somebody else has something does not make way for a file, nor does a file
@@ -56,10 +56,10 @@ func TestFolderByHandInTheWay(t *testing.T) {
 
 // A file that somebody made immutable stops a deploy, which says how to go on.
 func TestImmutableFile(t *testing.T) {
-	if err := host.Locked(unix.EPERM); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "chattr -i") {
+	if err := owned.Locked(unix.EPERM); !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "chattr -i") {
 		t.Errorf("what root is denied says %v", err)
 	}
-	if err := host.Locked(unix.ENOSPC); err != unix.ENOSPC {
+	if err := owned.Locked(unix.ENOSPC); err != unix.ENOSPC {
 		t.Errorf("a full disk says %v", err)
 	}
 	b := newBox(t)

@@ -1,14 +1,4 @@
-package host
-
-// How a path is reached. A service user owns folders that bellhop writes into, and may swap
-// one for a link at any moment; then a plain open would write root's file wherever he likes.
-// os.Root is no help: it follows a planted link that stays below, and refuses /var/run.
-//
-//  1. Start at the root and open one component at a time, by descriptor, never following.
-//  2. A component that is a link is followed only if the link and the folder that it lies in
-//     belong to root, and nobody else may write to that folder. Its target's components take
-//     its place.
-//  3. Everything else (create, chown, rename, unlink) is then done by the last descriptor.
+package owned
 
 import (
 	"errors"
@@ -16,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -27,9 +18,23 @@ const maxLinks = 40
 
 const openFolder = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 
+// Owners tells whose an open file is, and gives it to somebody.
+type Owners interface {
+	Owner(f *os.File, st *unix.Stat_t) (user, group string, err error)
+	Chown(f *os.File, path, user, group string) error
+}
+
+// A Tree is the files of a host.
+type Tree struct {
+	Root   string // "/", or the folder that stands for it
+	Owners Owners
+	Sync   func(*os.File) error // fsync
+	Syncfs func(*os.File) error // of the whole filesystem
+}
+
 // A walker goes down one path. folders are open from the root to where it stands.
 type walker struct {
-	m       *Machine
+	t       *Tree
 	folders []*os.File
 	names   []string // of folders[1:], so that what is made can be named
 	rest    []string // what is left of the path, where the walk ended early
@@ -37,28 +42,38 @@ type walker struct {
 	shared  bool // a folder on the way is another's, or others may write to it
 }
 
-// A folder is one that is held open. What is done in it is done by its descriptor.
-type folder struct {
+// A Folder is one that is held open. What is done in it is done by its descriptor.
+type Folder struct {
 	*os.File
 	// Shared says that somebody but root could have changed what lies in it: it, or a folder on
 	// the way to it, is another's, or group or others may write to it.
 	Shared bool
 }
 
-func (f *folder) fd() int { return int(f.Fd()) }
+// FD is its descriptor.
+func (f *Folder) FD() int { return int(f.Fd()) }
 
-// folder opens the folder at p. With create, missing ones are made, root's 0755.
-func (m *Machine) folder(p string, create bool) (*folder, error) {
-	root, err := os.Open(m.at("/"))
+// Folder opens the folder at p. With create, missing ones are made, root's 0755.
+func (t *Tree) Folder(p string, create bool) (*Folder, error) {
+	root, err := os.Open(filepath.Join(t.Root, "/"))
 	if err != nil {
 		return nil, err
 	}
-	return m.walkFrom(root, p, create)
+	return t.folderFrom(root, p, create)
 }
 
-// walkFrom opens the folder at p, which begins at root. It closes root.
-func (m *Machine) walkFrom(root *os.File, p string, create bool) (*folder, error) {
-	w := &walker{m: m, folders: []*os.File{root}}
+// FolderBelow opens the folder at p, which begins at dir.
+func (t *Tree) FolderBelow(dir *os.File, p string, create bool) (*Folder, error) {
+	fd, err := unix.Openat(int(dir.Fd()), ".", openFolder, 0)
+	if err != nil {
+		return nil, err
+	}
+	return t.folderFrom(os.NewFile(uintptr(fd), dir.Name()), p, create)
+}
+
+// folderFrom opens the folder at p, which begins at root. It closes root.
+func (t *Tree) folderFrom(root *os.File, p string, create bool) (*Folder, error) {
+	w := &walker{t: t, folders: []*os.File{root}}
 	err := w.walk(p, create)
 	last := w.folders[len(w.folders)-1]
 	for _, f := range w.folders[:len(w.folders)-1] {
@@ -68,16 +83,16 @@ func (m *Machine) walkFrom(root *os.File, p string, create bool) (*folder, error
 		last.Close()
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
-	return &folder{last, w.shared}, nil
+	return &Folder{last, w.shared}, nil
 }
 
-// parent opens the folder that p lies in, and returns p's last component.
-func (m *Machine) parent(p string, create bool) (*folder, string, error) {
+// Parent opens the folder that p lies in, and returns p's last component.
+func (t *Tree) Parent(p string, create bool) (*Folder, string, error) {
 	dir, name := path.Split(path.Clean(p))
 	if name == "" || name == "." || name == ".." || !strings.HasPrefix(p, "/") {
 		return nil, "", fmt.Errorf("path %q is not absolute, or names no file", p)
 	}
-	f, err := m.folder(dir, create)
+	f, err := t.Folder(dir, create)
 	return f, name, err
 }
 
@@ -115,12 +130,12 @@ func (w *walker) barred(name string, err error) error {
 		return err
 	}
 	here := w.folders[len(w.folders)-1]
-	f, st, open := openAt(&folder{File: here}, name, unix.O_PATH)
+	f, st, open := OpenAt(&Folder{File: here}, name, unix.O_PATH)
 	if open != nil {
 		return err
 	}
 	defer f.Close()
-	return &barredError{"/" + path.Join(append(slices.Clone(w.names), name)...), w.m.ownerName(f, &st), err}
+	return &BarredError{"/" + path.Join(append(slices.Clone(w.names), name)...), w.t.OwnerName(f, &st), err}
 }
 
 // up closes all but the first n folders; the root stays.

@@ -1,0 +1,93 @@
+package host
+
+import (
+	"fmt"
+
+	"bellhop/internal/host/owned"
+)
+
+// A file may become a folder from one commit to the next, and a folder a file. Then what
+// leaves is in the way of what comes, so it leaves first, and a folder that is to be replaced
+// must hold nothing but what bellhop put there.
+
+// look is the machine's, but for a path whose place is still taken by something of bellhop's
+// that leaves: there stands nothing yet.
+func (w *work) look(p string, wanted map[string]desire) (owned.Sight, error) {
+	o := w.old.Owned.Paths[p]
+	known := []int64{w.m.blobs().Size(o.Now.Digest), w.m.blobs().Size(o.Original.Digest)}
+	want, wants := wanted[p]
+	if !wants {
+		return w.folders.Look(p, known...)
+	}
+	known = append(known, want.size)
+	if up := w.leavesAbove(p, wanted); up != "" {
+		w.way[p] = up
+		return owned.Sight{}, nil
+	}
+	if up := w.returnsAbove(p, wanted); up != "" {
+		return owned.Sight{}, fmt.Errorf("%s is to be a folder, and what stood at %s before bellhop came has to return there: move it away on the host", up, up)
+	}
+	is, err := w.folders.Look(p, known...)
+	if err == nil && is.Kind == owned.Foreign && w.clears(p, wanted) {
+		w.cleared[p] = true
+		return owned.Sight{}, nil
+	}
+	return is, err
+}
+
+// leavesAbove is a file or link of bellhop's own above p that leaves for good, or "".
+func (w *work) leavesAbove(p string, wanted map[string]desire) string {
+	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
+		if w.goes(up, wanted) {
+			if is, err := w.m.tree().Look(w.ctx, up); err == nil && (is.Kind == owned.File || is.Kind == owned.Link) {
+				return up
+			}
+		}
+	}
+	return ""
+}
+
+// returnsAbove is a path above p where something of the host's own returns, or "".
+func (w *work) returnsAbove(p string, wanted map[string]desire) string {
+	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
+		o, mine := w.old.Owned.Paths[up]
+		if _, wants := wanted[up]; mine && !wants && (o.Original.Kind == owned.File || o.Original.Kind == owned.Link) {
+			return up
+		}
+	}
+	return ""
+}
+
+// goes says whether p is bellhop's, leaves, and leaves nothing behind.
+func (w *work) goes(p string, wanted map[string]desire) bool {
+	o, mine := w.old.Owned.Paths[p]
+	_, wants := wanted[p]
+	return mine && !wants && o.Original.Kind == owned.Nothing
+}
+
+// clears says whether the folder dir was made by bellhop and holds only what leaves.
+func (w *work) clears(dir string, wanted map[string]desire) bool {
+	made := false
+	for _, d := range w.old.Owned.Dirs {
+		made = made || d == dir
+	}
+	if !made {
+		return false
+	}
+	f, err := w.m.tree().Folder(dir, false)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	entries, err := f.ReadDir(-1)
+	if err != nil {
+		return false
+	}
+	for _, e := range entries {
+		p := dir + "/" + e.Name()
+		if e.IsDir() && !w.clears(p, wanted) || !e.IsDir() && !w.goes(p, wanted) {
+			return false
+		}
+	}
+	return true
+}
