@@ -14,10 +14,15 @@ import (
 // loadFuzz loads a tree with one strange file; it must end in a fleet or in Problems.
 func loadFuzz(t *testing.T, name string, data []byte) {
 	m := fstest.MapFS{
-		"bellhop.yaml":             {Data: []byte("network: n\nhosts: {}\n")},
+		"bellhop.yaml":             {Data: []byte("network: n\nhosts: { a: { address: b, host_key: " + fuzzKey + ", services: { svc: true } } }\n")},
 		"services/svc/svc.service": {Data: []byte("[Service]\nExecStart=/bin/true\n")},
 	}
 	m[name] = &fstest.MapFile{Data: data}
+	if former, err := (&Loader{Former: true}).Load(t.Context(), m); err == nil { // refuses nothing, so what is made of it must hold
+		for _, h := range former.Hosts {
+			former.Bundle(h.Name)
+		}
+	}
 	f, err := (&Loader{}).Load(t.Context(), m)
 	var ps Problems
 	if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
