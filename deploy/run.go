@@ -187,6 +187,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 		}
 	}
 	if len(ps) > 0 {
+		ps = ps.Capped()
 		d.noteCostly(snap, ps, time.Since(began))
 		return nil, refusal{ps}
 	}

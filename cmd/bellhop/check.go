@@ -134,7 +134,7 @@ func inspectDir(ctx context.Context, load *loadFlags, dir string) (*fleet.Fleet,
 		return nil, nil, err
 	}
 	f, problems, err := inspect(ctx, load, tree)
-	return f, append(ignored, problems...), err
+	return f, append(ignored, problems...).Capped(), err
 }
 
 // inspect finds all that is wrong with a tree, as far as the tree alone can tell: the whole

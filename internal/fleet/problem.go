@@ -77,6 +77,16 @@ func (ps Problems) sort() Problems {
 	return ps.cut().cite()
 }
 
+// Capped is ps as it is told: no more than a hundred that refuse and a hundred that warn, the rest
+// counted. Fewer stay as they are.
+func (ps Problems) Capped() Problems {
+	if len(ps) <= maxProblems {
+		return ps
+	}
+	refuse, warn := ps.split()
+	return append(refuse, warn...)
+}
+
 // cut keeps the first maxProblems.
 func (ps Problems) cut() Problems {
 	if len(ps) <= maxProblems {

@@ -6,7 +6,7 @@ import (
 )
 
 // maxReaderSteps bounds what following all groups of readers: may cost.
-const maxReaderSteps = 2_000_000
+const maxReaderSteps = 500_000
 
 // readerGroups follows the groups of readers: to recipients. Each group is gone through once for
 // each name, however many other groups name it: groups of groups would else take time by powers

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/template"
 	"text/template/parse"
 	"unicode/utf8"
@@ -347,37 +348,41 @@ func (h *hostView) Format(f fmt.State, _ rune) { io.WriteString(f, h.Name) }
 type fleetView struct {
 	Network string
 	Hosts   []*hostView // by name
+
+	lists sync.Map // see chosen
 }
 
 // Host finds a host by name.
 func (f *fleetView) Host(name string) (*hostView, error) {
-	for _, h := range f.Hosts {
-		if h.Name == name {
-			return h, nil
-		}
+	i, ok := slices.BinarySearchFunc(f.Hosts, name, func(h *hostView, name string) int { return strings.Compare(h.Name, name) })
+	if !ok {
+		return nil, fmt.Errorf("no host %q", name)
 	}
-	return nil, fmt.Errorf("no host %q", name)
+	return f.Hosts[i], nil
 }
 
 // Tagged lists the hosts that have a tag.
 func (f *fleetView) Tagged(tag string) []*hostView {
-	var out []*hostView
-	for _, h := range f.Hosts {
-		if h.Has(tag) {
-			out = append(out, h)
-		}
-	}
-	return out
+	return f.chosen("tag "+tag, func(h *hostView) bool { return h.Has(tag) })
 }
 
 // Running lists the hosts that have a service switched on.
 func (f *fleetView) Running(service string) []*hostView {
+	return f.chosen("service "+service, func(h *hostView) bool { return h.Runs(service) })
+}
+
+// chosen lists the hosts that fit, once for each key: a template may ask for each host anew.
+func (f *fleetView) chosen(key string, fits func(*hostView) bool) []*hostView {
+	if known, ok := f.lists.Load(key); ok {
+		return known.([]*hostView)
+	}
 	var out []*hostView
 	for _, h := range f.Hosts {
-		if h.Runs(service) {
+		if fits(h) {
 			out = append(out, h)
 		}
 	}
+	f.lists.Store(key, slices.Clip(out))
 	return out
 }
 

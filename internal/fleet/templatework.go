@@ -352,8 +352,10 @@ func sizeOf(v reflect.Value, limit, depth int, fields bool) int {
 		}
 	case reflect.Struct:
 		for i := 0; i < v.NumField() && n <= limit; i++ {
-			n += len(v.Type().Field(i).Name)
-			add(v.Field(i))
+			if f := v.Type().Field(i); f.IsExported() {
+				n += len(f.Name)
+				add(v.Field(i))
+			}
 		}
 	default:
 		n += 24 // the longest number
