@@ -37,6 +37,7 @@ func (p *Plan) Digest() string {
 			lines = append(lines, line+"\n")
 		}
 	}
+
 	slices.Sort(lines)
 	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
 	return hex.EncodeToString(sum[:])
@@ -51,23 +52,29 @@ func (p *Plan) contents(h *HostPlan) map[string]string {
 	for _, f := range m.Files {
 		set(bundle.KindFile, f.Path, f.Digest)
 	}
+
 	for _, l := range m.Links {
 		set(bundle.KindLink, l.Path, bundle.DigestBytes([]byte(l.Target)))
 	}
+
 	for _, k := range m.Keys {
 		set(bundle.KindKey, k.Name, p.blobIDs(h.bundle.KeySources(k.Name)))
 	}
+
 	for _, u := range m.Units {
 		u.Service = ""
 		set(bundle.KindUnit, u.Name, declared(u))
 	}
+
 	for _, k := range m.Packages {
 		set(bundle.KindPackage, k.Name, k.Digest)
 	}
+
 	for _, u := range m.Users {
 		u.Service = ""
 		set(bundle.KindAccount, u.Name, declared(u))
 	}
+
 	return all
 }
 
@@ -77,6 +84,7 @@ func declared(v any) string {
 	if err != nil {
 		return ""
 	}
+
 	return bundle.DigestBytes(b)
 }
 
@@ -93,6 +101,7 @@ func (p *Plan) blobIDs(names []string) string {
 		}
 		ids = append(ids, id)
 	}
+
 	return strings.Join(ids, ",")
 }
 

@@ -21,5 +21,6 @@ func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Pla
 		ID:      d.ID, Branch: d.Branch, Cache: d.Cache, Filter: d.Filter, Client: d.Client,
 		BootID: d.BootID, MachineID: d.MachineID, Limits: d.Limits,
 	}
+
 	return aside.Plan(ctx, req)
 }

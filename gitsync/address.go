@@ -50,18 +50,22 @@ func (r refs) add(name string, h plumbing.Hash) {
 	if h.IsZero() { // what git says of a ref that it can't read
 		return
 	}
+
 	if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
 		r.heads[branch] = h
 		return
 	}
+
 	tag, ok := strings.CutPrefix(name, "refs/tags/")
 	if !ok {
 		return
 	}
+
 	if tag, ok := strings.CutSuffix(tag, "^{}"); ok {
 		r.peeled[tag] = h
 		return
 	}
+
 	r.tags[tag] = h
 }
 
@@ -71,9 +75,11 @@ func headOf(c conn, branch string) (plumbing.Hash, error) {
 	if h, ok := heads[branch]; ok {
 		return h, nil
 	}
+
 	if len(heads) == 0 {
 		return plumbing.ZeroHash, fmt.Errorf("%w: the remote has no branch at all; push %s", ErrNoBranch, branch)
 	}
+
 	return plumbing.ZeroHash, fmt.Errorf("%w: the remote has %s; push branch %s or set --branch", ErrNoBranch, fewNames(heads), branch)
 }
 
@@ -84,9 +90,11 @@ func fewNames(m map[string]plumbing.Hash) string {
 	for i := range names {
 		names[i] = plain.Line(names[i], 80)
 	}
+
 	if len(names) > few {
 		names = append(names[:few], "…")
 	}
+
 	return strings.Join(names, ", ")
 }
 
@@ -103,11 +111,13 @@ func checkBranch(name string) error {
 	case strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || strings.ContainsRune(`~^:?*[\`, c) }):
 		return bad("holds a byte that git does not allow")
 	}
+
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".") || strings.HasSuffix(part, ".lock") {
 			return bad("is not a name that git allows")
 		}
 	}
+
 	return nil
 }
 
@@ -134,12 +144,15 @@ func newRemote(cfg Config) (remote, error) {
 	case strings.Contains(u, "::"):
 		return nil, fmt.Errorf("repo %q: remote helpers are not run", u)
 	}
+
 	if m := scp.FindStringSubmatch(u); m != nil {
 		return newSSH(cfg, m[1], strings.Trim(m[2], "[]"), "22", m[3])
 	}
+
 	if scheme.MatchString(u) {
 		return nil, fmt.Errorf("repo %q: use https://, ssh://, user@host:path or a path", u)
 	}
+
 	return local(u)
 }
 
@@ -148,12 +161,15 @@ func parseURL(cfg Config) (remote, error) {
 	if err != nil {
 		return nil, errors.New("the repo's address is not a URL") // it may hold a password: do not repeat it
 	}
+
 	if _, has := u.User.Password(); has {
 		return nil, fmt.Errorf("repo %s: take the password out of the URL and put the token into BELLHOP_REPO_TOKEN", u.Redacted())
 	}
+
 	if u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
 		return nil, fmt.Errorf("repo %s names no host", u)
 	}
+
 	switch u.Scheme {
 	case "https", "http":
 		if u.Scheme == "http" && cfg.Token != "" && !loopback(u.Hostname()) {
@@ -173,6 +189,7 @@ func parseURL(cfg Config) (remote, error) {
 		}
 		return newSSH(cfg, u.User.Username(), u.Hostname(), port, path)
 	}
+
 	return nil, fmt.Errorf("repo %s: use https://, ssh://, user@host:path or a path", u)
 }
 

@@ -41,6 +41,7 @@ func damaged(err error) bool {
 	case errors.Is(err, errName), errors.Is(err, objects.ErrMalformed), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return false
 	}
+
 	return errors.Is(err, errDamaged) || errors.Is(err, objects.ErrDamaged) || errors.Is(err, plumbing.ErrObjectNotFound)
 }
 
@@ -68,6 +69,7 @@ func (s *store) links(ctx context.Context, commit plumbing.Hash) (tree plumbing.
 	if s.ends[commit] {
 		parents = nil
 	}
+
 	return tree, parents, err
 }
 
@@ -87,21 +89,25 @@ func (r *Repo) open() error {
 	if is {
 		return nil
 	}
+
 	old := r.cfg.Dir + ".old"
 	if _, err := os.Lstat(r.cfg.Dir); errors.Is(err, fs.ErrNotExist) {
 		if err := os.Rename(old, r.cfg.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
+
 	if err := initBare(r.cfg.Dir, r.cfg.Branch); err != nil {
 		return fmt.Errorf("make clone: %w", err)
 	}
+
 	os.RemoveAll(old)
 	os.RemoveAll(r.cfg.Dir + ".new")
 	leftovers, _ := filepath.Glob(filepath.Join(r.cfg.Dir, "objects", "pack", "tmp_*"))
 	for _, f := range leftovers {
 		os.Remove(f)
 	}
+
 	r.swap(openStore(r.cfg.Dir))
 	return nil
 }
@@ -114,6 +120,7 @@ func initBare(dir, branch string) error {
 			return err
 		}
 	}
+
 	head := filepath.Join(dir, "HEAD")
 	want := "ref: refs/heads/" + branch + "\n"
 	if got, err := os.ReadFile(head); err != nil || string(got) != want {
@@ -127,6 +134,7 @@ func initBare(dir, branch string) error {
 			return err
 		}
 	}
+
 	config := filepath.Join(dir, "config")
 	if _, err := os.Stat(config); err == nil {
 		return nil
@@ -151,6 +159,7 @@ func (r *Repo) read(f func(*store) error) error {
 	if r.store == nil {
 		r.store = openStore(r.cfg.Dir)
 	}
+
 	return f(r.store)
 }
 
@@ -167,10 +176,12 @@ func (r *Repo) renewMaybe(ctx context.Context) {
 	if n <= r.renewNext {
 		return
 	}
+
 	if err := r.renew(ctx, ""); err != nil {
 		r.renewNext = n + 10
 		return
 	}
+
 	r.renewNext = max(r.cfg.MaxPacks, packs(r.cfg.Dir)+r.cfg.MaxPacks/2)
 }
 
@@ -185,29 +196,35 @@ func (r *Repo) renew(ctx context.Context, aside string) error {
 	if err := os.RemoveAll(fresh); err != nil {
 		return err
 	}
+
 	defer os.RemoveAll(fresh)
 	if err := r.cloneTo(ctx, fresh); err != nil {
 		return err
 	}
+
 	old := r.cfg.Dir + ".old"
 	if aside != "" {
 		old = aside
 		keepNewest(r.cfg.Dir+".damaged-*", 1)
 	}
+
 	r.reading.Lock()
 	defer r.reading.Unlock()
 	if err := os.Rename(r.cfg.Dir, old); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+
 	if err := os.Rename(fresh, r.cfg.Dir); err != nil {
 		return errors.Join(err, os.Rename(old, r.cfg.Dir))
 	}
+
 	r.store.close()
 	r.store = openStore(r.cfg.Dir)
 	r.age++
 	if aside == "" {
 		return os.RemoveAll(old)
 	}
+
 	return nil
 }
 
@@ -217,24 +234,30 @@ func (r *Repo) cloneTo(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+
 	defer conn.close()
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return err
 	}
+
 	if err := initBare(dir, r.cfg.Branch); err != nil {
 		return err
 	}
+
 	if err := conn.fetch(ctx, dir, head, nil); err != nil {
 		return err
 	}
+
 	last := r.ref()
 	if err := r.copyKept(ctx, dir, last); err != nil {
 		return err
 	}
+
 	if last.IsZero() {
 		return nil
 	}
+
 	// What was accepted last stays what it was, or a rewritten history would pass unseen.
 	return writeRef(dir, "refs/heads/"+r.cfg.Branch, last)
 }
@@ -246,9 +269,11 @@ func (r *Repo) copyKept(ctx context.Context, dir string, last plumbing.Hash) err
 	if err := addShallow(dir, src.ends); err != nil {
 		return err
 	}
+
 	for _, h := range append([]plumbing.Hash{last}, r.handedOutLately()...) {
 		_ = copyCommit(ctx, dir, src, h) // best effort: a damaged clone may lack it
 	}
+
 	for _, h := range keptRefs(r.cfg.Dir) {
 		if err := copyCommit(ctx, dir, src, h); err != nil {
 			continue
@@ -257,6 +282,7 @@ func (r *Repo) copyKept(ctx context.Context, dir string, last plumbing.Hash) err
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -266,6 +292,7 @@ func (r *Repo) heal(age int, cause error) error {
 	if transient(cause) || !damaged(cause) {
 		return cause
 	}
+
 	r.work.Lock()
 	defer r.work.Unlock()
 	r.reading.Lock()
@@ -274,14 +301,17 @@ func (r *Repo) heal(age int, cause error) error {
 	if now != age {
 		return nil // swapped meanwhile: worth another try
 	}
+
 	if r.isIncurable() {
 		return cause
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), r.cfg.Timeout)
 	defer cancel()
 	if err := r.renew(ctx, r.asideName()); err != nil {
 		return fmt.Errorf("the clone in %s is damaged (%w) and could not be cloned anew: %w", r.cfg.Dir, cause, err)
 	}
+
 	return nil
 }
 
@@ -298,6 +328,7 @@ func transient(err error) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -317,6 +348,7 @@ func copyCommit(ctx context.Context, dir string, src *store, want plumbing.Hash)
 	if want.IsZero() {
 		return nil
 	}
+
 	dst := openStore(dir)
 	defer dst.close()
 	limits := objects.Limits{Packed: 1 << 40} // nothing comes over a wire
@@ -337,5 +369,6 @@ func copyCommit(ctx context.Context, dir string, src *store, want plumbing.Hash)
 	if serr := <-sent; serr != nil && !errors.Is(serr, io.ErrClosedPipe) {
 		return serr
 	}
+
 	return err
 }

@@ -41,9 +41,11 @@ func (r *Repo) list(h plumbing.Hash) (*folder, error) {
 	if errors.As(err, &large) {
 		return nil, fmt.Errorf("the folder lists %s of names: up to %s are read", objects.Bytes(large.Size), objects.Bytes(large.Limit))
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	tree, err := objects.ParseTree(string(raw))
 	if err != nil {
 		return nil, fmt.Errorf("tree %s: %w", h.String()[:10], err)
@@ -57,12 +59,14 @@ func (r *Repo) list(h plumbing.Hash) (*folder, error) {
 		}
 		f.entries = append(f.entries, entry{e.Name, e.ID, modeOf(e.Mode)})
 	}
+
 	slices.SortFunc(f.entries, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	for i := 1; i < len(f.entries); i++ {
 		if f.entries[i].name == f.entries[i-1].name {
 			f.bad = fmt.Errorf("%w twice: %q", errName, plain.Line(f.entries[i].name, 80))
 		}
 	}
+
 	return f, nil
 }
 
@@ -75,6 +79,7 @@ func validName(name string) bool {
 	case strings.ContainsAny(name, "/\x00"):
 		return false
 	}
+
 	return !utf8.ValidString(name) || fs.ValidPath(name)
 }
 
@@ -89,6 +94,7 @@ func modeOf(m filemode.FileMode) fs.FileMode {
 	case filemode.Submodule:
 		return fs.ModeIrregular
 	}
+
 	return 0o644
 }
 
@@ -122,5 +128,6 @@ func (c *treeCache) put(h plumbing.Hash, f *folder) {
 		clear(c.dirs)
 		c.bytes = f.bytes
 	}
+
 	c.dirs[h] = f
 }

@@ -19,14 +19,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
-	"github.com/go-git/go-git/v5/plumbing/object"
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/gitsync/objects"
@@ -74,34 +72,6 @@ func (c Config) limits() objects.Limits {
 	return objects.Limits{Packed: c.MaxPack, Inflated: c.MaxInflated}
 }
 
-// A Snapshot is one commit of the config repo.
-type Snapshot struct {
-	Commit    string
-	Parent    string // first parent; "" for a root commit
-	Author    string // as Email and Subject: 200 bytes at most, fit for a terminal
-	Email     string
-	Subject   string // first line of Message
-	Message   string // 64 KiB at most, fit for a terminal
-	Time      time.Time
-	Tree      fs.FS  // a *Tree, rooted at Config.Path
-	Rewritten bool   // the branch no longer holds the commit that was seen before
-	Moved     string // where a redirect led to; "" when the repo is where it was asked for
-}
-
-// Trailers returns the values of a trailer of a commit message, in order: "Bellhop-Allow: prune
-// web1" is the trailer Bellhop-Allow with the value "prune web1". It stands on a line of its own,
-// anywhere in the message: what a forge makes of several commits has its own last paragraph.
-func Trailers(message, key string) []string {
-	var values []string
-	for line := range strings.Lines(message) {
-		k, v, ok := strings.Cut(strings.TrimSpace(line), ":")
-		if ok && strings.EqualFold(k, key) {
-			values = append(values, strings.TrimSpace(v))
-		}
-	}
-	return values
-}
-
 // A Repo is the clone of one branch. Its methods may be called from many goroutines, and
 // trees may be read while a fetch goes on; one process at a time owns the directory.
 type Repo struct {
@@ -128,16 +98,20 @@ func Open(cfg Config) (*Repo, error) {
 	if cfg.Branch == "" {
 		cfg.Branch = "main"
 	}
+
 	if err := checkBranch(cfg.Branch); err != nil {
 		return nil, err
 	}
+
 	if cfg.Path == "" {
 		cfg.Path = "."
 	}
+
 	cfg.Path = strings.TrimSuffix(filepath.ToSlash(filepath.Clean(cfg.Path)), "/")
 	if !fs.ValidPath(cfg.Path) {
 		return nil, fmt.Errorf("path %q does not lie in the repo: name a folder such as infra/bellhop", cfg.Path)
 	}
+
 	switch cfg.Rewritten {
 	case "":
 		cfg.Rewritten = Follow
@@ -145,19 +119,24 @@ func Open(cfg Config) (*Repo, error) {
 	default:
 		return nil, fmt.Errorf("rewritten history: policy %q is neither follow nor refuse", cfg.Rewritten)
 	}
+
 	if cfg.Dir == "" {
 		return nil, errors.New("gitsync: no directory for the clone")
 	}
+
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 5 * time.Minute
 	}
+
 	if cfg.MaxPacks == 0 {
 		cfg.MaxPacks = 20
 	}
+
 	rem, err := newRemote(cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	return &Repo{cfg: cfg, remote: rem, renewNext: cfg.MaxPacks}, os.MkdirAll(filepath.Dir(cfg.Dir), 0o700)
 }
 
@@ -189,12 +168,15 @@ func (r *Repo) syncLocked(ctx context.Context, move bool) (Snapshot, error) {
 			r.incurable = time.Now()
 		}
 	}
+
 	if damaged(err) {
 		err = fmt.Errorf("a fresh clone is as damaged as this one, so the remote is: git fsck there tells how: %w", err)
 	}
+
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("sync %s: %w", r.cfg.Branch, err)
 	}
+
 	return s, nil
 }
 
@@ -203,36 +185,44 @@ func (r *Repo) sync(ctx context.Context, move bool) (Snapshot, error) {
 	if err := r.open(); err != nil {
 		return Snapshot{}, err
 	}
+
 	conn, err := r.remote.dial(ctx)
 	if err != nil {
 		return Snapshot{}, err
 	}
+
 	defer conn.close()
 	r.asked.Add(1)
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return Snapshot{}, err
 	}
+
 	old := r.ref()
 	if err := r.fetch(ctx, conn, head, old); err != nil {
 		return Snapshot{}, err
 	}
+
 	s, err := r.snapshot(head)
 	if err != nil {
 		return Snapshot{}, err
 	}
+
 	s.Moved = conn.moved()
 	if s.Rewritten, err = r.rewritten(ctx, old, head); err != nil {
 		return Snapshot{}, err
 	}
+
 	if !move {
 		return s, nil
 	}
+
 	if head != old {
 		if err := writeRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch, head); err != nil {
 			return Snapshot{}, err
 		}
 	}
+
 	r.renewMaybe(ctx)
 	return s, nil
 }
@@ -247,9 +237,11 @@ func (r *Repo) fetch(ctx context.Context, conn conn, head, old plumbing.Hash) er
 	case head == old: // our own ref says it is there
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
+
 	if err := conn.fetch(ctx, r.cfg.Dir, head, append(keptRefs(r.cfg.Dir), old)); err != nil {
 		return fmt.Errorf("fetch %s: %w", head.String()[:10], err)
 	}
+
 	r.swap(openStore(r.cfg.Dir))
 	return r.hasCommit(head)
 }
@@ -259,14 +251,17 @@ func (r *Repo) rewritten(ctx context.Context, old, head plumbing.Hash) (bool, er
 	if old.IsZero() || old == head {
 		return false, nil
 	}
+
 	holds, err := r.holds(ctx, head, old)
 	if err != nil || holds {
 		return false, err
 	}
+
 	if r.cfg.Rewritten == Refuse {
 		return false, fmt.Errorf("%w: %s is not in the history of %s; push the old commit back, or allow it with --rewritten follow",
 			ErrRewritten, old.String()[:10], head.String()[:10])
 	}
+
 	return true, nil
 }
 
@@ -278,12 +273,14 @@ func (r *Repo) Head(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	defer conn.close()
 	r.asked.Add(1)
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return "", err
 	}
+
 	return head.String(), nil
 }
 
@@ -295,9 +292,11 @@ func (r *Repo) At(ctx context.Context, commit string) (Snapshot, error) {
 	if !hex.MatchString(commit) {
 		return Snapshot{}, fmt.Errorf("%w: %q is not a commit id (7 to 40 digits 0-9a-f)", ErrUnknown, commit)
 	}
+
 	if err := r.open(); err != nil {
 		return Snapshot{}, fmt.Errorf("commit %s: %w", commit, err)
 	}
+
 	// What is here is handed out while a Sync waits for a remote that does not answer.
 	if h, err := r.resolve(commit); err == nil {
 		return r.snapshot(h)
@@ -312,12 +311,15 @@ func (r *Repo) At(ctx context.Context, commit string) (Snapshot, error) {
 		}
 		h, err = r.resolve(commit)
 	}
+
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		return Snapshot{}, fmt.Errorf("%w: %s is neither in the clone nor in branch %s", ErrUnknown, commit, r.cfg.Branch)
 	}
+
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("commit %s: %w", commit, err)
 	}
+
 	return r.snapshot(h)
 }
 
@@ -329,6 +331,7 @@ func (r *Repo) Keep(commits []string) error {
 	if err := r.open(); err != nil {
 		return err
 	}
+
 	want := map[string]bool{}
 	var errs []error
 	for _, c := range commits {
@@ -347,11 +350,13 @@ func (r *Repo) Keep(commits []string) error {
 		}
 		errs = append(errs, writeRef(r.cfg.Dir, "refs/bellhop/"+c, h))
 	}
+
 	for _, h := range keptRefs(r.cfg.Dir) {
 		if !want[h.String()] {
 			errs = append(errs, removeRef(r.cfg.Dir, "refs/bellhop/"+h.String()))
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -363,9 +368,11 @@ func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
 			return false, fmt.Errorf("%w: %q is not a full commit id", ErrUnknown, plain.Line(id, 80))
 		}
 	}
+
 	if err := r.open(); err != nil {
 		return false, err
 	}
+
 	ancestor := plumbing.NewHash(old)
 	switch err := r.hasCommit(ancestor); {
 	case errors.Is(err, plumbing.ErrObjectNotFound):
@@ -373,6 +380,7 @@ func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
 	case err != nil:
 		return false, fmt.Errorf("commit %s: %w", old[:10], err)
 	}
+
 	return r.holds(ctx, plumbing.NewHash(commit), ancestor)
 }
 
@@ -381,6 +389,7 @@ func (r *Repo) Last() string {
 	if h := r.ref(); !h.IsZero() {
 		return h.String()
 	}
+
 	return ""
 }
 
@@ -396,77 +405,4 @@ func (r *Repo) Close() error {
 	defer r.work.Unlock()
 	r.swap(nil)
 	return nil
-}
-
-// How many bytes are shown of what a commit says.
-const (
-	maxName    = 200 // of the author, the address, the subject
-	maxMessage = 64 << 10
-)
-
-// snapshot makes a Snapshot of a commit of the clone.
-func (r *Repo) snapshot(h plumbing.Hash) (Snapshot, error) {
-	c, err := r.commit(h)
-	if err != nil {
-		return Snapshot{}, err
-	}
-	t, err := r.tree(c)
-	if err != nil {
-		return Snapshot{}, err
-	}
-	r.handedOut(h)
-	s := Snapshot{
-		Commit:  h.String(),
-		Author:  plain.Line(strings.TrimSpace(c.Author.Name), maxName),
-		Email:   plain.Line(strings.TrimSpace(c.Author.Email), maxName),
-		Message: plain.Text(c.Message, maxMessage),
-		Time:    c.Committer.When,
-		Tree:    t,
-	}
-	subject, _, _ := strings.Cut(strings.TrimSpace(s.Message), "\n")
-	s.Subject = plain.Line(subject, maxName)
-	if len(c.ParentHashes) > 0 {
-		s.Parent = c.ParentHashes[0].String()
-	}
-	return s, nil
-}
-
-// tree is the root of what a commit holds below Config.Path.
-func (r *Repo) tree(c *object.Commit) (*Tree, error) {
-	t := &Tree{repo: r, root: c.TreeHash, time: c.Committer.When, cache: newTreeCache()}
-	if _, err := r.list(t.root); err != nil { // proves that it can be read
-		return nil, fmt.Errorf("read the top folder: %w", err)
-	}
-	if r.cfg.Path == "." {
-		return t, nil
-	}
-	sub, err := t.sub(r.cfg.Path, r.list)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("commit %s has no folder %s: push one, or set --path", c.Hash.String()[:10], r.cfg.Path)
-	case err != nil:
-		return nil, fmt.Errorf("read folder %s: %w", r.cfg.Path, err)
-	}
-	return sub, nil
-}
-
-// handedOut remembers the last few commits that someone may still read.
-func (r *Repo) handedOut(h plumbing.Hash) {
-	r.lately.Lock()
-	defer r.lately.Unlock()
-
-	for _, old := range r.recent {
-		if old == h {
-			return
-		}
-	}
-	if r.recent = append(r.recent, h); len(r.recent) > 16 {
-		r.recent = r.recent[1:]
-	}
-}
-
-func (r *Repo) handedOutLately() []plumbing.Hash {
-	r.lately.Lock()
-	defer r.lately.Unlock()
-	return slices.Clone(r.recent)
 }

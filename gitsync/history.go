@@ -27,6 +27,7 @@ func (r *Repo) commit(h plumbing.Hash) (*object.Commit, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	o := &plumbing.MemoryObject{}
 	o.SetType(plumbing.CommitObject)
 	o.Write(raw)
@@ -34,6 +35,7 @@ func (r *Repo) commit(h plumbing.Hash) (*object.Commit, error) {
 	if err := c.Decode(o); err != nil {
 		return nil, fmt.Errorf("%w: commit %s: %s", objects.ErrMalformed, h.String()[:10], plain.Line(err.Error(), 200))
 	}
+
 	return c, nil
 }
 
@@ -84,6 +86,7 @@ func (r *Repo) ancestors(ctx context.Context, head plumbing.Hash, most int, visi
 			queue = append(queue, p)
 		}
 	}
+
 	return nil
 }
 
@@ -98,6 +101,7 @@ func (r *Repo) holds(ctx context.Context, head, old plumbing.Hash) (found bool, 
 	if errors.Is(err, errLong) {
 		err = fmt.Errorf("%w: %s is not among its newest %d commits", err, old.String()[:10], maxHistory)
 	}
+
 	return found, err
 }
 
@@ -110,6 +114,7 @@ func (r *Repo) Since(ctx context.Context, last, head string) ([]string, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
+
 	old := map[plumbing.Hash]bool{}
 	err := r.ancestors(ctx, plumbing.NewHash(last), maxHistory, func(h plumbing.Hash) bool { old[h] = true; return true })
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
@@ -119,9 +124,11 @@ func (r *Repo) Since(ctx context.Context, last, head string) ([]string, error) {
 		}
 		return []string{plain.Text(c.Message, maxMessage)}, nil
 	}
+
 	if err != nil {
 		return nil, err
 	}
+
 	return r.messages(ctx, plumbing.NewHash(head), old)
 }
 
@@ -148,6 +155,7 @@ func (r *Repo) messages(ctx context.Context, head plumbing.Hash, old map[plumbin
 		}
 		queue = append(queue, parents...)
 	}
+
 	return all, nil
 }
 
@@ -169,6 +177,7 @@ func (s *store) haves(ctx context.Context, starts []plumbing.Hash) []plumbing.Ha
 		haves = append(haves, h)
 		queue = append(queue, parents...)
 	}
+
 	return haves
 }
 
@@ -192,5 +201,6 @@ func (r *Repo) resolve(prefix string) (plumbing.Hash, error) {
 	case len(found) > 1:
 		return plumbing.ZeroHash, fmt.Errorf("%w: %s is the start of %d commits: give more digits", ErrUnknown, prefix, len(found))
 	}
+
 	return found[0], nil
 }

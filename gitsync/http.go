@@ -40,6 +40,7 @@ func newHTTP(base *url.URL, cfg Config) *httpRemote {
 	if !loopback(base.Hostname()) {
 		h.away = newClient(notThisMachine)
 	}
+
 	return h
 }
 
@@ -59,10 +60,12 @@ func notThisMachine(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
+
 	ip := at.Addr().Unmap()
 	if ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() {
 		return fmt.Errorf("a redirect leads to %s: not followed", ip)
 	}
+
 	return nil
 }
 
@@ -72,6 +75,7 @@ func (h *httpRemote) follow(from *url.URL, res *http.Response) (*url.URL, error)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s answers %s without a place to go", ErrUnreachable, from.Host, res.Status)
 	}
+
 	sameHost := strings.EqualFold(to.Hostname(), from.Hostname())
 	upgrade := from.Scheme == "http" && to.Scheme == "https"
 	switch {
@@ -81,6 +85,7 @@ func (h *httpRemote) follow(from *url.URL, res *http.Response) (*url.URL, error)
 	case sameHost && (to.Scheme == from.Scheme && to.Port() == from.Port() || upgrade):
 		return to, nil
 	}
+
 	return nil, fmt.Errorf("%w: it has moved to %s, and such a redirect is not followed: if that is right, set --repo to it", ErrUnreachable, shownURL(to))
 }
 
@@ -95,6 +100,7 @@ func (h *httpRemote) do(ctx context.Context, method, to, kind, body string) (*ht
 	if err != nil {
 		return nil, nil, err
 	}
+
 	for range 10 {
 		res, err := h.send(ctx, method, at, kind, body)
 		if err != nil {
@@ -111,6 +117,7 @@ func (h *httpRemote) do(ctx context.Context, method, to, kind, body string) (*ht
 			return nil, nil, err
 		}
 	}
+
 	return nil, nil, fmt.Errorf("%w: %s redirects too often", ErrUnreachable, h.base.Host)
 }
 
@@ -121,6 +128,7 @@ func redirects(status int, method string) bool {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 		return true
 	}
+
 	return status == http.StatusSeeOther && method == http.MethodGet
 }
 
@@ -130,18 +138,22 @@ func (h *httpRemote) send(ctx context.Context, method string, at *url.URL, kind,
 	if err != nil {
 		return nil, err
 	}
+
 	req.Header.Set("User-Agent", "git/bellhop")
 	if kind != "" {
 		req.Header.Set("Content-Type", "application/x-"+kind+"-request")
 		req.Header.Set("Accept", "application/x-"+kind+"-result")
 	}
+
 	home := at.Scheme == h.base.Scheme && strings.EqualFold(at.Host, h.base.Host)
 	if h.token != "" && home {
 		req.Header.Set("Authorization", "Basic "+base64.StdEncoding.EncodeToString([]byte("x-access-token:"+h.token)))
 	}
+
 	if strings.EqualFold(at.Hostname(), h.base.Hostname()) {
 		return h.hc.Do(req)
 	}
+
 	return h.away.Do(req)
 }
 
@@ -153,6 +165,7 @@ func (h *httpRemote) refusal(at *url.URL, res *http.Response) error {
 	default:
 		return fmt.Errorf("%w: %s answers %s", ErrUnreachable, at.Host, status)
 	}
+
 	hint := "is the repo's name right, and may the token in BELLHOP_REPO_TOKEN read it?"
 	switch {
 	case h.token == "":
@@ -160,6 +173,7 @@ func (h *httpRemote) refusal(at *url.URL, res *http.Response) error {
 	case !strings.EqualFold(at.Host, h.base.Host):
 		hint = "the repo has moved there, and the token is not sent to another host: set --repo to it"
 	}
+
 	return fmt.Errorf("%w: %s answers %s: %s", ErrAuth, at.Host, status, hint)
 }
 
@@ -171,21 +185,25 @@ func (h *httpRemote) dial(ctx context.Context) (conn, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	defer res.Body.Close()
 
 	if kind := res.Header.Get("Content-Type"); kind != "" && !strings.HasPrefix(kind, "application/x-git-upload-pack-advertisement") {
 		return nil, fmt.Errorf("%w: %s does not speak git's smart protocol (it answers with %s): is the repo's address right?", ErrUnreachable, shownURL(at), plain.Line(kind, 60))
 	}
+
 	refs, err := readRefs(res.Body)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.base.Host, err)
 	}
+
 	base := *at
 	base.RawQuery = ""
 	var ok bool
 	if base.Path, ok = strings.CutSuffix(at.Path, refsPath); !ok {
 		return nil, fmt.Errorf("%w: it has moved to %s, which is no repo's address", ErrUnreachable, shownURL(at))
 	}
+
 	base.RawPath = strings.TrimSuffix(at.RawPath, refsPath)
 	return &httpConn{refs, h, &base}, nil
 }
@@ -202,6 +220,7 @@ func (c *httpConn) moved() string {
 	if c.base.String() == c.h.base.String() {
 		return ""
 	}
+
 	return shownURL(c.base)
 }
 
@@ -213,10 +232,12 @@ func (c *httpConn) fetch(ctx context.Context, dir string, want plumbing.Hash, st
 	if err != nil {
 		return err
 	}
+
 	defer res.Body.Close()
 	err = c.readPack(ctx, res.Body, into, c.h.limits)
 	if errors.Is(err, errRemoteSays) {
 		return fmt.Errorf("%s: %w", c.h.base.Host, err)
 	}
+
 	return err
 }

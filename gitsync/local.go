@@ -32,17 +32,21 @@ func (l localRemote) dial(context.Context) (conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	common := dir
 	if b, err := os.ReadFile(filepath.Join(dir, "commondir")); err == nil { // a worktree beside others
 		common = beside(dir, strings.TrimSpace(string(b)))
 	}
+
 	if err := checkFormat(common); err != nil {
 		return nil, fmt.Errorf("%w: repository %s: %w", ErrUnreachable, l.dir, err)
 	}
+
 	all, err := localRefs(common)
 	if err != nil {
 		return nil, fmt.Errorf("%w: read refs of %s: %w", ErrUnreachable, l.dir, err)
 	}
+
 	return &localConn{dir: common, all: all}, nil
 }
 
@@ -50,6 +54,7 @@ func beside(dir, path string) string {
 	if filepath.IsAbs(path) {
 		return path
 	}
+
 	return filepath.Join(dir, path)
 }
 
@@ -80,6 +85,7 @@ func findGitDir(dir string) (string, error) {
 		}
 		return at, nil
 	}
+
 	return "", fmt.Errorf("no git repository at %s", dir)
 }
 
@@ -89,21 +95,26 @@ func checkFormat(dir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+
 	if err != nil {
 		return err
 	}
+
 	defer f.Close()
 	cfg := gitconfig.New()
 	if err := gitconfig.NewDecoder(io.LimitReader(f, 1<<20)).Decode(cfg); err != nil {
 		return fmt.Errorf("read its config: %s", plain.Line(err.Error(), 200))
 	}
+
 	extensions := cfg.Section("extensions")
 	if format := extensions.Option("objectformat"); format != "" && !strings.EqualFold(format, "sha1") {
 		return fmt.Errorf("%w (its object format is %s)", errSHA256, plain.Line(format, 20))
 	}
+
 	if refs := extensions.Option("refstorage"); refs != "" && !strings.EqualFold(refs, "files") {
 		return fmt.Errorf("it stores refs as %s, which bellhop does not read: git refs migrate --ref-format=files", plain.Line(refs, 20))
 	}
+
 	return nil
 }
 
@@ -117,6 +128,7 @@ func localRefs(dir string) (refs, error) {
 	if err := readPackedRefs(filepath.Join(dir, "packed-refs"), all); err != nil {
 		return all, err
 	}
+
 	for _, kind := range []string{"refs/heads", "refs/tags"} {
 		err := filepath.WalkDir(filepath.Join(dir, kind), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -139,6 +151,7 @@ func localRefs(dir string) (refs, error) {
 			return all, err
 		}
 	}
+
 	return all, nil
 }
 
@@ -146,6 +159,7 @@ func skipMissing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+
 	return err
 }
 
@@ -155,18 +169,22 @@ func followRef(dir, name string, packed refs, depth int) (plumbing.Hash, bool) {
 	if depth > deepest || !filepath.IsLocal(filepath.FromSlash(name)) {
 		return plumbing.ZeroHash, false
 	}
+
 	b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
 	if err != nil {
 		h, ok := packed.heads[strings.TrimPrefix(name, "refs/heads/")]
 		return h, ok
 	}
+
 	text := strings.TrimSpace(string(b))
 	if to, ok := strings.CutPrefix(text, "ref: "); ok {
 		return followRef(dir, strings.TrimSpace(to), packed, depth+1)
 	}
+
 	if len(text) != 40 || !hex.MatchString(text) {
 		return plumbing.ZeroHash, false
 	}
+
 	return plumbing.NewHash(text), true
 }
 
@@ -176,6 +194,7 @@ func readPackedRefs(file string, into refs) error {
 	if err != nil {
 		return skipMissing(err)
 	}
+
 	defer f.Close()
 	name := ""
 	lines := bufio.NewScanner(io.LimitReader(f, 64<<20))
@@ -190,6 +209,7 @@ func readPackedRefs(file string, into refs) error {
 			into.add(name, plumbing.NewHash(id))
 		}
 	}
+
 	return lines.Err()
 }
 
@@ -222,13 +242,16 @@ func (c *localConn) fetch(ctx context.Context, dir string, want plumbing.Hash, _
 	if commit, ok := peel(ctx, src, want); ok {
 		want = commit
 	}
+
 	err := copyCommit(ctx, dir, src, want)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		return fmt.Errorf("read the repository: an object is missing in it: git -C %s fsck tells which", c.dir)
 	}
+
 	if err != nil {
 		return asRemote("read the repository", err)
 	}
+
 	dst := openStore(dir)
 	defer dst.close()
 	return keepShallow(dst, src.ends)
@@ -247,6 +270,7 @@ func peel(ctx context.Context, s *store, id plumbing.Hash) (plumbing.Hash, bool)
 		}
 		id = plumbing.NewHash(string(raw[7:47]))
 	}
+
 	return id, false
 }
 
@@ -258,6 +282,7 @@ func keepShallow(s *store, ends map[plumbing.Hash]bool) error {
 			here[id] = true
 		}
 	}
+
 	return addShallow(s.dir, here)
 }
 
@@ -268,5 +293,6 @@ func asRemote(doing string, err error) error {
 			return fmt.Errorf("%s: %w", doing, err)
 		}
 	}
+
 	return fmt.Errorf("%s: %s", doing, plain.Line(err.Error(), 500))
 }

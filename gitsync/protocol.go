@@ -56,6 +56,7 @@ func readRefs(r io.Reader) (*advertised, error) {
 		}
 		first = false
 	}
+
 	return nil, notGit(lines.Err())
 }
 
@@ -63,6 +64,7 @@ func notGit(err error) error {
 	if err == nil {
 		err = io.ErrUnexpectedEOF
 	}
+
 	return fmt.Errorf("the remote does not speak git: %w", err)
 }
 
@@ -71,9 +73,11 @@ func (a *advertised) add(line string, first bool) error {
 	if text, ok := strings.CutPrefix(line, "ERR "); ok {
 		return fmt.Errorf("%w: %s", errRemoteSays, plain.Line(text, 300))
 	}
+
 	if strings.HasPrefix(line, "version ") {
 		return fmt.Errorf("the remote answers in git's protocol %s, which was not asked for", plain.Line(line, 20))
 	}
+
 	line, capabilities, has := strings.Cut(line, "\x00")
 	if has && first {
 		for name := range strings.FieldsSeq(capabilities) {
@@ -84,11 +88,13 @@ func (a *advertised) add(line string, first bool) error {
 			a.can[name] = true
 		}
 	}
+
 	id, name, ok := strings.Cut(line, " ")
 	if id == "shallow" && len(name) == 40 {
 		a.ends[plumbing.NewHash(name)] = true
 		return nil
 	}
+
 	switch {
 	case len(id) == 64 && ok:
 		return errSHA256
@@ -97,6 +103,7 @@ func (a *advertised) add(line string, first bool) error {
 	case name == "capabilities^{}":
 		return nil
 	}
+
 	a.all.add(name, plumbing.NewHash(id))
 	return nil
 }
@@ -112,14 +119,17 @@ func (a *advertised) request(want plumbing.Hash, haves []plumbing.Hash, flush bo
 			capabilities += " " + name
 		}
 	}
+
 	_ = w.Encodef("want %s %s\n", want, capabilities) // into memory: it can't fail
 	_ = w.Flush()
 	for _, h := range haves {
 		_ = w.Encodef("have %s\n", h)
 	}
+
 	if flush && len(haves) > 0 {
 		_ = w.Flush()
 	}
+
 	_ = w.EncodeString("done\n")
 	return b.String()
 }
@@ -130,13 +140,16 @@ func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *store
 	if err := skipAcks(r); err != nil {
 		return err
 	}
+
 	var pack io.Reader = r
 	if a.can["side-band-64k"] {
 		pack = sideband.NewDemuxer(sideband.Sideband64k, r)
 	}
+
 	if err := into.receive(ctx, pack, limits); err != nil {
 		return asRemote("fetch", err)
 	}
+
 	fresh := openStore(into.dir)
 	defer fresh.close()
 	return keepShallow(fresh, a.ends)
@@ -175,5 +188,6 @@ func eofAsCut(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
+
 	return err
 }

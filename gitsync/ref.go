@@ -20,6 +20,7 @@ func (r *Repo) Ref(ctx context.Context, ref string) (Snapshot, error) {
 	if err := checkBranch(name); err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %q is no name of a branch, tag or commit", ErrUnknown, plain.Line(ref, 80))
 	}
+
 	r.work.Lock()
 	defer r.work.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
@@ -28,16 +29,19 @@ func (r *Repo) Ref(ctx context.Context, ref string) (Snapshot, error) {
 	if err := r.open(); err != nil {
 		return Snapshot{}, err
 	}
+
 	conn, err := r.remote.dial(ctx)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read %s: %w", ref, err)
 	}
+
 	defer conn.close()
 	r.asked.Add(1)
 	commit, err := r.fetchRef(ctx, conn, ref)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read %s: %w", ref, err)
 	}
+
 	s, err := r.snapshot(commit)
 	s.Moved = conn.moved()
 	return s, err
@@ -49,15 +53,19 @@ func (r *Repo) fetchRef(ctx context.Context, conn conn, ref string) (plumbing.Ha
 	if err != nil {
 		return plumbing.ZeroHash, err
 	}
+
 	if here, ok := conn.(*localConn); ok { // whose refs do not tell a tag object's commit
 		commit = here.peel(ctx, commit)
 	}
+
 	if r.hasCommit(commit) == nil {
 		return commit, nil
 	}
+
 	if err := conn.fetch(ctx, r.cfg.Dir, want, append(keptRefs(r.cfg.Dir), r.ref())); err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("fetch %s: %w", commit.String()[:10], err)
 	}
+
 	r.swap(openStore(r.cfg.Dir))
 	return r.peeled(ctx, commit)
 }
@@ -68,15 +76,19 @@ func (r *Repo) lookUp(conn conn, ref string) (want, commit plumbing.Hash, err er
 	if name, ok := strings.CutPrefix(ref, "refs/tags/"); ok {
 		return tagged(all, name)
 	}
+
 	if h, ok := all.heads[strings.TrimPrefix(ref, "refs/heads/")]; ok {
 		return h, h, nil
 	}
+
 	if want, commit, err = tagged(all, ref); err == nil {
 		return want, commit, nil
 	}
+
 	if !hex.MatchString(ref) {
 		return want, commit, fmt.Errorf("%w: the remote has no branch and no tag of that name; its branches are %s", ErrUnknown, fewNames(all.heads))
 	}
+
 	h, err := r.resolve(ref)
 	switch {
 	case err == nil:
@@ -87,6 +99,7 @@ func (r *Repo) lookUp(conn conn, ref string) (want, commit plumbing.Hash, err er
 	case errors.Is(err, plumbing.ErrObjectNotFound):
 		return h, h, fmt.Errorf("%w: no commit that is here begins with that; give all 40 digits, or its branch", ErrUnknown)
 	}
+
 	return h, h, err
 }
 
@@ -96,9 +109,11 @@ func tagged(all refs, name string) (want, commit plumbing.Hash, err error) {
 	if !ok {
 		return want, want, fmt.Errorf("%w: the remote has no tag of that name", ErrUnknown)
 	}
+
 	if commit, ok := all.peeled[name]; ok {
 		return want, commit, nil
 	}
+
 	return want, want, nil
 }
 

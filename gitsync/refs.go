@@ -20,6 +20,7 @@ func readRef(dir, name string) plumbing.Hash {
 	if b = bytes.TrimSpace(b); err != nil || len(b) != 40 || !hex.Match(b) {
 		return plumbing.ZeroHash
 	}
+
 	return plumbing.NewHash(string(b))
 }
 
@@ -46,5 +47,6 @@ func keptRefs(dir string) []plumbing.Hash {
 			kept = append(kept, plumbing.NewHash(e.Name()))
 		}
 	}
+
 	return kept
 }

@@ -22,12 +22,14 @@ func readShallow(dir string) map[plumbing.Hash]bool {
 	if err != nil {
 		return nil
 	}
+
 	ends := map[plumbing.Hash]bool{}
 	for id := range strings.FieldsSeq(string(b)) {
 		if len(id) == 40 && hex.MatchString(id) {
 			ends[plumbing.NewHash(id)] = true
 		}
 	}
+
 	return ends
 }
 
@@ -38,6 +40,7 @@ func addShallow(dir string, ends map[plumbing.Hash]bool) error {
 	if all == nil {
 		all = map[plumbing.Hash]bool{}
 	}
+
 	maps.Copy(all, ends)
 	if len(all) == before {
 		return nil
@@ -47,6 +50,7 @@ func addShallow(dir string, ends map[plumbing.Hash]bool) error {
 	for id := range all {
 		lines = append(lines, id.String()+"\n")
 	}
+
 	slices.Sort(lines)
 	return durable.Write(filepath.Join(dir, "shallow"), []byte(strings.Join(lines, "")), 0o600)
 }

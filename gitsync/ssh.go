@@ -49,11 +49,13 @@ func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 	if user == "" {
 		user = "git"
 	}
+
 	r := &sshRemote{addr: net.JoinHostPort(host, port), user: user, path: path, limits: cfg.limits()}
 	lines := cfg.HostKeys
 	if host == "github.com" || host == "ssh.github.com" {
 		lines = append(append([]string{}, lines...), githubKeys...)
 	}
+
 	for _, line := range keyLines(lines) {
 		pin, err := parsePin(line)
 		if err != nil {
@@ -61,6 +63,7 @@ func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 		}
 		r.pins = append(r.pins, pin)
 	}
+
 	r.signer = func() (ssh.Signer, error) {
 		if cfg.Signer != nil {
 			return cfg.Signer, nil
@@ -78,6 +81,7 @@ func newSSH(cfg Config, user, host, port, path string) (remote, error) {
 		}
 		return s, nil
 	}
+
 	return r, nil
 }
 
@@ -92,6 +96,7 @@ func keyLines(values []string) (lines []string) {
 			}
 		}
 	}
+
 	return lines
 }
 
@@ -101,9 +106,11 @@ func parsePin(line string) (ssh.PublicKey, error) {
 	if key, _, opts, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil && len(opts) == 0 {
 		return key, nil
 	}
+
 	if marker, _, key, _, _, err := ssh.ParseKnownHosts([]byte(line)); err == nil && marker == "" {
 		return key, nil
 	}
+
 	return nil, fmt.Errorf("repo host key %q is no public key: give one line such as `ssh-ed25519 AAAA…`", line)
 }
 
@@ -118,6 +125,7 @@ func (r *sshRemote) algorithms() []string {
 			algos = append(algos, pin.Type())
 		}
 	}
+
 	return algos
 }
 
@@ -127,6 +135,7 @@ func (r *sshRemote) pinned(_ string, _ net.Addr, key ssh.PublicKey) error {
 			return nil
 		}
 	}
+
 	return fmt.Errorf("%w: %s shows %s %s; if the key was changed on purpose, give the new one to --repo-host-key",
 		ErrHostKey, r.addr, key.Type(), ssh.FingerprintSHA256(key))
 }
@@ -136,14 +145,17 @@ func (r *sshRemote) dial(ctx context.Context) (conn, error) {
 		host, port, _ := net.SplitHostPort(r.addr)
 		return nil, &NoPinError{Host: host, Port: port}
 	}
+
 	signer, err := r.signer()
 	if err != nil {
 		return nil, err
 	}
+
 	nc, err := (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext(ctx, "tcp", r.addr)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	// The package has no contexts: closing the connection is what ends a stalled call.
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	c := &sshConn{r: r, nc: nc, stop: stop}
@@ -154,6 +166,7 @@ func (r *sshRemote) dial(ctx context.Context) (conn, error) {
 		}
 		return nil, err
 	}
+
 	return c, nil
 }
 
@@ -189,6 +202,7 @@ func (c *sshConn) start(signer ssh.Signer) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	c.nc.SetDeadline(time.Time{})
 	c.client = ssh.NewClient(conn, chans, reqs)
 	return c.exec()
@@ -199,17 +213,21 @@ func (c *sshConn) exec() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	var said tail
 	s.Stderr = &said
 	if c.stdin, err = s.StdinPipe(); err != nil {
 		return err
 	}
+
 	if c.stdout, err = s.StdoutPipe(); err != nil {
 		return err
 	}
+
 	if err := s.Start("git-upload-pack " + quote(c.r.path)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	c.session = s
 	if c.advertised, err = readRefs(c.stdout); err != nil {
 		if errors.Is(err, errSHA256) || errors.Is(err, errRemoteSays) {
@@ -221,6 +239,7 @@ func (c *sshConn) exec() error {
 		}
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	return nil
 }
 
@@ -231,6 +250,7 @@ func (c *sshConn) fetch(ctx context.Context, dir string, want plumbing.Hash, sta
 	if _, err := io.WriteString(c.stdin, c.request(want, into.haves(ctx, starts), true)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
+
 	c.stdin.Close()
 	return c.readPack(ctx, c.stdout, into, c.r.limits)
 }
@@ -248,10 +268,12 @@ func (c *sshConn) close() {
 		case <-time.After(time.Second):
 		}
 	}
+
 	c.stop()
 	if c.client != nil {
 		c.client.Close()
 	}
+
 	c.nc.Close()
 }
 
@@ -270,6 +292,7 @@ func (t *tail) Write(p []byte) (int, error) {
 	if room := 1024 - t.Len(); room > 0 {
 		t.Buffer.Write(p[:min(room, len(p))])
 	}
+
 	return len(p), nil
 }
 
@@ -279,5 +302,6 @@ func readKeyFile(file string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read deploy key: %w", err)
 	}
+
 	return b, nil
 }

@@ -1,16 +1,13 @@
 package gitsync
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-git/go-git/v5/plumbing"
@@ -51,6 +48,7 @@ func (t *Tree) Hash(name string) (string, bool) {
 	if err != nil {
 		return "", false
 	}
+
 	return e.hash.String(), true
 }
 
@@ -63,10 +61,12 @@ func (t *Tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	in := info{t, e}
 	if e.mode.IsDir() {
 		return &openDir{info: in, path: name}, nil
 	}
+
 	return &openFile{info: in, path: name}, nil
 }
 
@@ -76,10 +76,12 @@ func (t *Tree) ReadFile(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	b, err := t.content(e)
 	if err != nil {
 		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
 	}
+
 	return b, nil
 }
 
@@ -89,10 +91,12 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	list, err := t.dirEntries(e)
 	if err != nil {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
 	}
+
 	return list, nil
 }
 
@@ -107,6 +111,7 @@ func (t *Tree) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return info{t, e}.sized()
 }
 
@@ -116,13 +121,16 @@ func (t *Tree) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	if e.mode&fs.ModeSymlink == 0 {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
+
 	target, err := t.blob(e.hash)
 	if err != nil {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: err}
 	}
+
 	return string(target), nil
 }
 
@@ -132,9 +140,11 @@ func (t *Tree) Sub(dir string) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if !e.mode.IsDir() {
 		return nil, &fs.PathError{Op: "sub", Path: dir, Err: errors.New("not a directory")}
 	}
+
 	return &Tree{repo: t.repo, root: t.root, dir: at, time: t.time, cache: t.cache}, nil
 }
 
@@ -152,6 +162,7 @@ func (t *Tree) sub(dir string, list func(plumbing.Hash) (*folder, error)) (*Tree
 		}
 		h = e.hash
 	}
+
 	return &Tree{repo: t.repo, root: h, time: t.time, cache: t.cache}, nil
 }
 
@@ -170,6 +181,7 @@ func (t *Tree) lookup(op, name string, follow bool) (entry, error) {
 	} else {
 		e.name = "."
 	}
+
 	return e, err
 }
 
@@ -178,13 +190,16 @@ func (t *Tree) find(op, name string, follow bool) (entry, string, error) {
 	fail := func(err error) (entry, string, error) {
 		return entry{}, "", &fs.PathError{Op: op, Path: name, Err: err}
 	}
+
 	if !fs.ValidPath(name) {
 		return fail(fs.ErrInvalid)
 	}
+
 	at := path.Join(t.dir, name)
 	if len(at) > maxPath {
 		return fail(errLongPath)
 	}
+
 	for range maxHops {
 		e, dir, rest, err := t.walk(at)
 		if err != nil {
@@ -197,6 +212,7 @@ func (t *Tree) find(op, name string, follow bool) (entry, string, error) {
 			return fail(err)
 		}
 	}
+
 	return fail(errors.New("too many links"))
 }
 
@@ -206,13 +222,16 @@ func (t *Tree) target(e entry, dir, rest string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	to := path.Join(dir, string(b), rest)
 	if len(to) > maxPath {
 		return "", errLongPath
 	}
+
 	if path.IsAbs(string(b)) || !fs.ValidPath(to) {
 		return "", fmt.Errorf("link to %q leaves the tree", b)
 	}
+
 	return to, nil
 }
 
@@ -223,6 +242,7 @@ func (t *Tree) walk(name string) (e entry, dir, rest string, err error) {
 	if name == "." {
 		return e, "", "", nil
 	}
+
 	for at := 0; at < len(name); {
 		dir = strings.TrimSuffix(name[:at], "/")
 		if !e.mode.IsDir() {
@@ -242,6 +262,7 @@ func (t *Tree) walk(name string) (e entry, dir, rest string, err error) {
 		}
 		at += len(part) + 1
 	}
+
 	return e, dir, "", nil
 }
 
@@ -250,6 +271,7 @@ func search(entries []entry, name string) (entry, bool) {
 	if !ok {
 		return entry{}, false
 	}
+
 	return entries[i], true
 }
 
@@ -258,6 +280,7 @@ func (t *Tree) list(h plumbing.Hash) (*folder, error) {
 	if f := t.cache.get(h); f != nil {
 		return f, nil
 	}
+
 	var f *folder
 	err := t.repo.healing(func() (err error) {
 		f, err = t.repo.list(h)
@@ -266,6 +289,7 @@ func (t *Tree) list(h plumbing.Hash) (*folder, error) {
 	if err == nil {
 		t.cache.put(h, f)
 	}
+
 	return f, err
 }
 
@@ -286,6 +310,7 @@ func (t *Tree) content(e entry) ([]byte, error) {
 	case e.mode&fs.ModeIrregular != 0:
 		return []byte{}, nil // a submodule
 	}
+
 	t.cache.blobs.Add(1)
 	t.repo.blobs.Add(1)
 	return t.blob(e.hash)
@@ -295,6 +320,7 @@ func (t *Tree) size(e entry) (n int64, err error) {
 	if e.mode.IsDir() || e.mode&fs.ModeIrregular != 0 {
 		return 0, nil
 	}
+
 	err = t.repo.healing(func() error {
 		return t.repo.read(func(s *store) (err error) {
 			_, n, err = s.Stat(e.hash)
@@ -308,17 +334,21 @@ func (t *Tree) dirEntries(e entry) ([]fs.DirEntry, error) {
 	if !e.mode.IsDir() {
 		return nil, errors.New("not a directory")
 	}
+
 	folder, err := t.list(e.hash)
 	if err != nil {
 		return nil, err
 	}
+
 	if folder.bad != nil {
 		return nil, folder.bad
 	}
+
 	out := make([]fs.DirEntry, len(folder.entries))
 	for i, e := range folder.entries {
 		out[i] = dirEntry{t, e}
 	}
+
 	return out, nil
 }
 
@@ -331,9 +361,11 @@ func (r *Repo) healing(f func() error) error {
 	if !damaged(err) {
 		return err
 	}
+
 	if herr := r.heal(age, err); herr != nil {
 		return herr
 	}
+
 	return f()
 }
 
@@ -347,123 +379,6 @@ func (r *Repo) blob(h plumbing.Hash) (b []byte, err error) {
 	if errors.As(err, &large) {
 		return nil, fmt.Errorf("it has %s, %w", objects.Bytes(large.Size), errSize)
 	}
+
 	return b, err
-}
-
-// info is the fs.FileInfo of an entry.
-type info struct {
-	t *Tree
-	e entry
-}
-
-func (i info) sized() (fs.FileInfo, error) {
-	n, err := i.t.size(i.e)
-	if err != nil {
-		return nil, &fs.PathError{Op: "stat", Path: i.e.name, Err: err}
-	}
-	return sizedInfo{i, n}, nil
-}
-
-type sizedInfo struct {
-	info
-	size int64
-}
-
-func (i sizedInfo) Name() string       { return i.e.name }
-func (i sizedInfo) Size() int64        { return i.size }
-func (i sizedInfo) Mode() fs.FileMode  { return i.e.mode }
-func (i sizedInfo) ModTime() time.Time { return i.t.time }
-func (i sizedInfo) IsDir() bool        { return i.e.mode.IsDir() }
-func (i sizedInfo) Sys() any           { return nil }
-
-type dirEntry struct {
-	t *Tree
-	e entry
-}
-
-func (d dirEntry) Name() string               { return d.e.name }
-func (d dirEntry) IsDir() bool                { return d.e.mode.IsDir() }
-func (d dirEntry) Type() fs.FileMode          { return d.e.mode.Type() }
-func (d dirEntry) Info() (fs.FileInfo, error) { return info(d).sized() }
-func (d dirEntry) String() string             { return fs.FormatDirEntry(d) }
-
-// openFile is an open file; its content is read once it is asked for.
-type openFile struct {
-	info
-	path string
-	once sync.Once
-	r    *bytes.Reader
-	err  error
-}
-
-func (f *openFile) Stat() (fs.FileInfo, error) { return f.sized() }
-func (f *openFile) Close() error               { return nil }
-
-func (f *openFile) reader() (*bytes.Reader, error) {
-	f.once.Do(func() {
-		b, err := f.t.content(f.e)
-		if err != nil {
-			err = &fs.PathError{Op: "read", Path: f.path, Err: err}
-		}
-		f.r, f.err = bytes.NewReader(b), err
-	})
-	return f.r, f.err
-}
-
-func (f *openFile) Read(p []byte) (int, error) {
-	r, err := f.reader()
-	if err != nil {
-		return 0, err
-	}
-	return r.Read(p)
-}
-
-func (f *openFile) ReadAt(p []byte, off int64) (int, error) {
-	r, err := f.reader()
-	if err != nil {
-		return 0, err
-	}
-	return r.ReadAt(p, off)
-}
-
-func (f *openFile) Seek(off int64, whence int) (int64, error) {
-	r, err := f.reader()
-	if err != nil {
-		return 0, err
-	}
-	return r.Seek(off, whence)
-}
-
-// openDir is an open folder.
-type openDir struct {
-	info
-	path string
-	list []fs.DirEntry
-	read bool
-}
-
-func (d *openDir) Stat() (fs.FileInfo, error) { return d.sized() }
-func (d *openDir) Close() error               { return nil }
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.path, Err: errors.New("is a directory")}
-}
-
-func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	if !d.read {
-		list, err := d.t.dirEntries(d.e)
-		if err != nil {
-			return nil, &fs.PathError{Op: "readdir", Path: d.path, Err: err}
-		}
-		d.list, d.read = list, true
-	}
-	if n <= 0 {
-		n = len(d.list)
-	} else if len(d.list) == 0 {
-		return nil, io.EOF
-	}
-	n = min(n, len(d.list))
-	out := d.list[:n:n]
-	d.list = d.list[n:]
-	return out, nil
 }

@@ -27,10 +27,12 @@ func (e *Env) planOffline(ctx context.Context, load *loadFlags, dir, on string, 
 	if err != nil {
 		return err
 	}
+
 	tree, problems, err := readWorkTree(ctx, at)
 	if err != nil {
 		return err
 	}
+
 	loader := load.loader()
 	defer loader.Close()
 	defer context.AfterFunc(ctx, func() { loader.Close() })()
@@ -39,10 +41,12 @@ func (e *Env) planOffline(ctx context.Context, load *loadFlags, dir, on string, 
 	if err != nil {
 		return err
 	}
+
 	hosts, err := f.Select(on)
 	if err != nil {
 		return fmt.Errorf("choose hosts: %w", err)
 	}
+
 	out := offlinePlan{V: 1, Hosts: []offlineHost{}}
 	for _, h := range hosts {
 		b, err := f.Bundle(h.Name)
@@ -56,14 +60,17 @@ func (e *Env) planOffline(ctx context.Context, load *loadFlags, dir, on string, 
 		}
 		out.Hosts = append(out.Hosts, describeBundle(h.Name, b.Manifest))
 	}
+
 	if asJSON {
 		err = e.writeJSON(out)
 	} else {
 		e.printOffline(out)
 	}
+
 	if err == nil && len(problems) > 0 {
 		return problems
 	}
+
 	return err
 }
 
@@ -95,6 +102,7 @@ func describeBundle(host string, m bundle.Manifest) offlineHost {
 			h.Units.Start = append(h.Units.Start, u.Name)
 		}
 	}
+
 	return h
 }
 
@@ -112,6 +120,7 @@ func (e *Env) printOffline(out offlinePlan) {
 		}
 		fmt.Fprintln(e.Stdout)
 	}
+
 	fmt.Fprintf(e.Stdout, "%s, %s; compared with nothing\n", count(len(out.Hosts), "host"), count(things, "thing"))
 }
 
@@ -130,6 +139,7 @@ tree on this machine: what git would commit of it. All are compared with what is
 		ValidArgsFunction: completeHosts,
 		RunE:              func(c *cobra.Command, args []string) error { return e.planVerb(c, args, &f, &p) },
 	}
+
 	c.Annotations = map[string]string{hereFirst: "--offline"}
 	f.flags(c)
 	c.Flags().BoolVar(&p.offline, "offline", false, "show what each host would hold, from DIR alone")
@@ -161,9 +171,11 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 		}
 		return e.planOffline(c.Context(), &f.load, first(args), p.req.On, p.json)
 	}
+
 	if p.allFiles && p.tree == "" {
 		return errors.New("--all-files is only for --tree")
 	}
+
 	var tree []byte
 	if p.tree != "" {
 		var err error
@@ -171,6 +183,7 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 			return err
 		}
 	}
+
 	if serverOf(c) != "" {
 		return e.planOverSSH(c, tree)
 	}
@@ -181,9 +194,11 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 	if c.Flags().Changed("branch") {
 		in.Branch = f.branch
 	}
+
 	if c.Flags().Changed("path") {
 		in.Path = f.path
 	}
+
 	return e.plan(c.Context(), f, in, tree, p)
 }
 
@@ -192,14 +207,17 @@ func (e *Env) plan(ctx context.Context, f *deployerFlags, in planRequest, tree [
 	if err != nil {
 		return err
 	}
+
 	if p.json {
 		err = e.writeJSON(a.JSON)
 	} else {
 		_, err = io.WriteString(&diffPaint{w: e.Stdout, p: e.outPaint()}, a.Text)
 	}
+
 	if err == nil && p.exitCode && a.Changes {
 		return exit(exitChanges)
 	}
+
 	return err
 }
 
@@ -219,16 +237,19 @@ func (e *Env) askPlan(ctx context.Context, f *deployerFlags, in planRequest, tre
 	if err != nil {
 		return a, err
 	}
+
 	if client != nil {
 		defer client.Close()
 		// An older server knows "plan" alone, and would plan its branch whatever is asked for.
 		a, err = server.CallLarge[planAnswer](ctx, client, "plan-of", in, bytes.NewReader(tree), nil)
 		return a, fromSocket(err)
 	}
+
 	h, err := f.openUndumpable(e)
 	if err != nil {
 		return a, explain(err)
 	}
+
 	defer h.Close()
 	in.Branch, in.Path = "", "" // they are those that the repo was opened with
 	return h.makePlan(ctx, in, tree)
@@ -240,10 +261,12 @@ func (h *house) makePlan(ctx context.Context, in planRequest, tree []byte) (a pl
 	if err != nil {
 		return a, whole(err)
 	}
+
 	var text strings.Builder
 	if err := h.deployer.WritePlan(ctx, &text, p); err != nil {
 		return a, err
 	}
+
 	a.Text, a.Changes = text.String(), p.HasChanges()
 	a.JSON, err = json.Marshal(p.JSON())
 	return a, err
@@ -263,14 +286,17 @@ func (h *house) planOf(ctx context.Context, in planRequest, packed []byte) (*dep
 	case in.Ref == "" && (in.Branch == "" || in.Branch == own):
 		return h.deployer.Plan(ctx, in.Request)
 	}
+
 	ref := in.Ref
 	if ref == "" {
 		ref = "refs/heads/" + in.Branch
 	}
+
 	snap, err := h.repo.Ref(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
+
 	return h.deployer.PlanOf(ctx, in.Request, snap)
 }
 
@@ -285,6 +311,7 @@ func (d *diffPaint) Write(b []byte) (int, error) {
 	if !d.p {
 		return d.w.Write(b)
 	}
+
 	d.part = append(d.part, b...)
 	for {
 		i := bytes.IndexByte(d.part, '\n')
@@ -313,5 +340,6 @@ func (d *diffPaint) line(s string) string {
 	case strings.HasPrefix(s, "  ~ "):
 		return d.p.yellow(s)
 	}
+
 	return s
 }

@@ -31,14 +31,17 @@ func (e *Env) readPlanTree(ctx context.Context, f *deployerFlags, p *planFlags) 
 		}
 		return b, nil
 	}
+
 	dir := p.tree
 	if _, err := os.Stat(filepath.Join(dir, fleetFile)); err != nil && f.path != "." {
 		dir = filepath.Join(dir, filepath.FromSlash(f.path))
 	}
+
 	dir, err := configDir(dir)
 	if err != nil {
 		return nil, err
 	}
+
 	tree, err := worktree.Read(ctx, dir, configFolders...)
 	switch {
 	case errors.Is(err, worktree.ErrNoGit) && p.allFiles:
@@ -46,18 +49,22 @@ func (e *Env) readPlanTree(ctx context.Context, f *deployerFlags, p *planFlags) 
 	case errors.Is(err, worktree.ErrNoGit):
 		return nil, hint(fmt.Errorf("read %s: %w", dir, err), "git init there, or take all files in it: --all-files")
 	}
+
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", dir, err)
 	}
+
 	for _, name := range tree.Ignored {
 		if !isLitter(name) {
 			fmt.Fprintf(e.Stderr, "bellhop: git ignores %s, so it is not in the plan\n", plain.Line(name, 200))
 		}
 	}
+
 	var wire bytes.Buffer
 	if err := tree.Pack(&wire); err != nil {
 		return nil, fmt.Errorf("read %s: %w", dir, err)
 	}
+
 	return wire.Bytes(), nil
 }
 
@@ -67,6 +74,7 @@ func (e *Env) planOverSSH(c *cobra.Command, tree []byte) error {
 	if !c.Flags().Changed("tree") {
 		return e.overSSH(c)
 	}
+
 	there := *e
 	there.Args = withTreeFromStdin(e.Args)
 	there.Stdin = bytes.NewReader(tree)
@@ -87,5 +95,6 @@ func withTreeFromStdin(args []string) []string {
 			out = append(out, args[i])
 		}
 	}
+
 	return append(out, "--tree="+fromStdin)
 }

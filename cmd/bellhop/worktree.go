@@ -24,9 +24,11 @@ func readWorkTree(ctx context.Context, dir string) (fs.FS, fleet.Problems, error
 	if errors.Is(err, worktree.ErrNoGit) {
 		return os.DirFS(dir), nil, nil
 	}
+
 	if err != nil {
 		return nil, nil, fmt.Errorf("read the config: %w", err)
 	}
+
 	var problems fleet.Problems
 	for _, name := range tree.Ignored {
 		if isLitter(name) {
@@ -35,6 +37,7 @@ func readWorkTree(ctx context.Context, dir string) (fs.FS, fleet.Problems, error
 		problems = append(problems, &fleet.Problem{File: name,
 			Message: "git ignores it, so no deploy ever sees it: git add -f it, or take it away (git check-ignore -v tells which rule)"})
 	}
+
 	return tree, problems, nil
 }
 
@@ -56,5 +59,6 @@ func isLitter(name string) bool {
 			}
 		}
 	}
+
 	return false
 }

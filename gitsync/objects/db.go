@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/cache"
@@ -48,6 +47,7 @@ func Open(dir, temp string) *DB {
 			db.packs = append(db.packs, p)
 		}
 	}
+
 	return db
 }
 
@@ -55,37 +55,12 @@ func escapeGlob(dir string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`).Replace(dir)
 }
 
-// alternates lists a folder of objects and those that its info/alternates names, as deep as
-// git goes.
-func alternates(dir string, depth int) []string {
-	const deepest = 5
-	dirs := []string{dir}
-	b, err := os.ReadFile(filepath.Join(dir, "info", "alternates"))
-	if err != nil || depth >= deepest || len(b) > 1<<20 {
-		return dirs
-	}
-	for line := range strings.Lines(string(b)) {
-		line = strings.TrimSuffix(line, "\n")
-		if line == "" || line[0] == '#' {
-			continue
-		}
-		if !filepath.IsAbs(line) {
-			line = filepath.Join(dir, line)
-		}
-		for _, d := range alternates(filepath.Clean(line), depth+1) {
-			if !slices.Contains(dirs, d) {
-				dirs = append(dirs, d)
-			}
-		}
-	}
-	return dirs
-}
-
 // Close closes the packs.
 func (db *DB) Close() {
 	if db == nil {
 		return
 	}
+
 	for _, p := range db.packs {
 		p.close()
 	}
@@ -97,6 +72,7 @@ func (db *DB) Has(id plumbing.Hash) bool {
 	if err == nil && found {
 		return true
 	}
+
 	_, err = os.Lstat(db.loose(id))
 	return err == nil
 }
@@ -114,19 +90,8 @@ func (db *DB) find(id plumbing.Hash) (entry, bool, error) {
 			broken = err
 		}
 	}
-	return entry{}, false, broken
-}
 
-// loose is the file of a loose object, in the first folder that has it.
-func (db *DB) loose(id plumbing.Hash) string {
-	name := id.String()
-	for _, d := range db.dirs {
-		file := filepath.Join(d, name[:2], name[2:])
-		if _, err := os.Lstat(file); err == nil {
-			return file
-		}
-	}
-	return filepath.Join(db.dir, name[:2], name[2:])
+	return entry{}, false, broken
 }
 
 // Stat gives an object's kind and size. It inflates a few bytes.
@@ -135,6 +100,7 @@ func (db *DB) Stat(id plumbing.Hash) (plumbing.ObjectType, int64, error) {
 	if err != nil {
 		return 0, 0, err
 	}
+
 	o.close()
 	return o.kind, o.size, nil
 }
@@ -152,6 +118,7 @@ func (o *object) close() {
 	if o.loose != nil {
 		o.loose.Close()
 	}
+
 	if o.file != nil {
 		o.file.Close()
 	}
@@ -162,13 +129,16 @@ func (db *DB) open(id plumbing.Hash) (*object, error) {
 	if found && err == nil {
 		return db.openPacked(e)
 	}
+
 	if err != nil {
 		return nil, fmt.Errorf("object %s: %w", id.String()[:10], err)
 	}
+
 	o, err := db.openLoose(id)
 	if errors.Is(err, ErrNotFound) && db.cause != nil {
 		return nil, db.cause
 	}
+
 	return o, err
 }
 
@@ -186,6 +156,7 @@ func (db *DB) openPacked(e entry) (*object, error) {
 			return nil, err
 		}
 	}
+
 	for e.isDelta() {
 		var err error
 		if e, err = db.base(e); err != nil {
@@ -195,6 +166,7 @@ func (db *DB) openPacked(e entry) (*object, error) {
 			return nil, over("an object of pack %s is more than 4,095 deltas deep", filepath.Base(e.pack.name))
 		}
 	}
+
 	o.kind = e.kind
 	return o, nil
 }
@@ -204,55 +176,17 @@ func (db *DB) base(e entry) (entry, error) {
 	if e.kind == plumbing.OFSDeltaObject {
 		return e.pack.entry(e.base)
 	}
+
 	at, found, err := e.pack.idx.find(e.ref)
 	if err == nil && !found {
 		err = broken("a delta's base %s is not in its pack", e.ref.String()[:10])
 	}
+
 	if err != nil {
 		return entry{}, err
 	}
+
 	return e.pack.entry(at)
-}
-
-// openLoose reads the head of a loose object: "blob 12\0".
-func (db *DB) openLoose(id plumbing.Hash) (*object, error) {
-	f, err := os.Open(db.loose(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNotFound
-	}
-	if err != nil {
-		return nil, err
-	}
-	o := &object{file: f}
-	if err := o.readLooseHead(); err != nil {
-		o.close()
-		return nil, fmt.Errorf("object %s: %w", id.String()[:10], err)
-	}
-	return o, nil
-}
-
-func (o *object) readLooseHead() (err error) {
-	if o.loose, err = inflate(byteReader(o.file), 1<<62); err != nil {
-		return err
-	}
-	var head []byte
-	for b := make([]byte, 1); len(head) < 32; head = append(head, b[0]) {
-		if _, err := io.ReadFull(o.loose, b); err != nil {
-			return broken("its head can't be read: %w", err)
-		}
-		if b[0] == 0 {
-			break
-		}
-	}
-	kind, size, _ := strings.Cut(string(head), " ")
-	if _, err := fmt.Sscanf(size, "%d", &o.size); err != nil || o.size < 0 {
-		return broken("its head is none")
-	}
-	if o.kind, err = plumbing.ParseObjectType(kind); err != nil {
-		return broken("its kind is unknown")
-	}
-	o.loose.left = o.size
-	return nil
 }
 
 // Read reads an object of a kind, which must not be larger than what is read of it, and proves
@@ -262,21 +196,26 @@ func (db *DB) Read(ctx context.Context, kind plumbing.ObjectType, id plumbing.Ha
 	if err != nil {
 		return nil, err
 	}
+
 	defer o.close()
 
 	if o.kind != kind {
 		return nil, db.blame(ctx, id, fmt.Errorf("%s is a %s, not a %s", id.String()[:10], o.kind, kind))
 	}
+
 	if limit := limitOf(kind); o.size > limit {
 		return nil, &TooLarge{kind, id, o.size, limit}
 	}
+
 	b := bytes.NewBuffer(make([]byte, 0, o.size))
 	if err := db.copy(ctx, b, o, maxReadChain); err != nil {
 		return nil, fmt.Errorf("object %s: %w", id.String()[:10], err)
 	}
+
 	if idOf(kind, b.Bytes()) != id {
 		return nil, broken("object %s does not hold what its id says", id.String()[:10])
 	}
+
 	return b.Bytes(), nil
 }
 
@@ -291,9 +230,11 @@ func (db *DB) blame(ctx context.Context, id plumbing.Hash, what error) error {
 	if err == nil && plumbing.Hash(h.Sum(nil)) == id {
 		return fmt.Errorf("%w: %w", ErrMalformed, what)
 	}
+
 	if err != nil {
 		return fmt.Errorf("%w: %w: %w", ErrDamaged, what, err)
 	}
+
 	return fmt.Errorf("%w: %w", ErrDamaged, what)
 }
 
@@ -311,164 +252,18 @@ func (db *DB) Copy(ctx context.Context, w io.Writer, id plumbing.Hash, start fun
 	if err != nil {
 		return err
 	}
+
 	defer o.close()
 
 	if err := start(o.kind, o.size); err != nil {
 		return err
 	}
+
 	if err := db.copy(ctx, w, o, maxCopyChain); err != nil {
 		return fmt.Errorf("object %s: %w", id.String()[:10], err)
 	}
+
 	return nil
-}
-
-// How many bytes the results of one object's deltas may have together: fifty versions of the
-// largest file that is read, and more for what is only copied.
-const (
-	maxReadChain = 2 << 30
-	maxCopyChain = 16 << 30
-)
-
-// copy writes an object's bytes.
-func (db *DB) copy(ctx context.Context, w io.Writer, o *object, most int64) error {
-	if o.loose != nil {
-		return copyAll(ctx, w, o.loose)
-	}
-	if len(o.chain) == 1 {
-		return inflateTo(ctx, w, o.chain[0])
-	}
-
-	s := &scratch{dir: db.temp, memory: MaxMemory, disk: 4 << 30}
-	defer s.close()
-	base, last, n, err := db.lowest(ctx, s, o)
-	if err != nil {
-		return err
-	}
-	var sum int64
-	for ; n > 0; n-- {
-		next, err := db.patch(ctx, s, o.chain[n], base)
-		if err != nil {
-			return err
-		}
-		if sum += next.size; sum > most {
-			return over("its deltas make more than %s", Bytes(most))
-		}
-		if last != nil {
-			s.forget(last)
-		}
-		base, last = next.content(), next
-		db.remember(o.chain[n], next)
-	}
-	return db.patchTo(ctx, w, o.chain[0], base)
-}
-
-// lowest is the content of the deepest entry that is not at hand, and the number of the delta
-// above it; the entry with number 0 is the object itself.
-func (db *DB) lowest(ctx context.Context, s *scratch, o *object) (content, *slot, int, error) {
-	for n := 1; n < len(o.chain); n++ {
-		if b, ok := db.bases.Get(db.key(o.chain[n])); ok {
-			return bytes.NewReader(b), nil, n - 1, nil
-		}
-	}
-	bottom := len(o.chain) - 1
-	e := o.chain[bottom]
-	t, err := s.push(e.size)
-	if err != nil {
-		return nil, nil, 0, err
-	}
-	if err := inflateTo(ctx, t, e); err != nil {
-		return nil, nil, 0, err
-	}
-	db.remember(e, t)
-	return t.content(), t, bottom - 1, nil
-}
-
-// key names an entry among those of all packs.
-func (db *DB) key(e entry) int64 {
-	return int64(slices.Index(db.packs, e.pack))<<48 | e.at
-}
-
-// remember keeps a small content for other deltas on the same base.
-func (db *DB) remember(e entry, t *slot) {
-	const small = 1 << 20
-	if b, ok := t.bytes(); ok && len(b) <= small {
-		db.bases.Put(db.key(e), b)
-	}
-}
-
-// patch makes a content of a delta and its base.
-func (db *DB) patch(ctx context.Context, s *scratch, e entry, base content) (*slot, error) {
-	d, err := e.open()
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	r := byteReader(d)
-	size, err := checkHead(r, base)
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.push(size)
-	if err != nil {
-		return nil, err
-	}
-	return t, (&patch{base: base, size: size, delta: r}).apply(ctx, t)
-}
-
-// patchTo is patch that writes what it makes.
-func (db *DB) patchTo(ctx context.Context, w io.Writer, e entry, base content) error {
-	d, err := e.open()
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	r := byteReader(d)
-	size, err := checkHead(r, base)
-	if err != nil {
-		return err
-	}
-	return (&patch{base: base, size: size, delta: r}).apply(ctx, w)
-}
-
-// checkHead reads a delta's head, and the size of what it makes.
-func checkHead(r io.ByteReader, base content) (int64, error) {
-	of, size, err := deltaHead(r)
-	if err == nil && of != base.Size() {
-		err = broken("a delta is for a base of %d bytes, which has %d", of, base.Size())
-	}
-	return size, err
-}
-
-func inflateTo(ctx context.Context, w io.Writer, e entry) error {
-	r, err := e.open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	return copyAll(ctx, w, r)
-}
-
-var copyBuffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
-// copyAll is io.Copy that ends with ctx.
-func copyAll(ctx context.Context, w io.Writer, r io.Reader) error {
-	kept := copyBuffers.Get().(*[32 << 10]byte)
-	defer copyBuffers.Put(kept)
-	for buf := kept[:]; ; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		n, err := r.Read(buf)
-		if _, werr := w.Write(buf[:n]); werr != nil {
-			return werr
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // WithPrefix lists the objects whose id begins as the hexadecimal text does, which has two
@@ -479,6 +274,7 @@ func (db *DB) WithPrefix(prefix string) ([]plumbing.Hash, error) {
 	if _, err := fmt.Sscanf(prefix[:2], "%02x", &first[0]); err != nil {
 		return nil, fmt.Errorf("%q is not the start of an id", prefix)
 	}
+
 	var found []plumbing.Hash
 	for _, p := range db.packs {
 		ids, err := p.idx.withPrefix(prefix, first[0], most)
@@ -487,6 +283,7 @@ func (db *DB) WithPrefix(prefix string) ([]plumbing.Hash, error) {
 		}
 		found = append(found, ids...)
 	}
+
 	for _, d := range db.dirs {
 		files, _ := os.ReadDir(filepath.Join(d, prefix[:2]))
 		for _, f := range files {
@@ -495,6 +292,7 @@ func (db *DB) WithPrefix(prefix string) ([]plumbing.Hash, error) {
 			}
 		}
 	}
+
 	slices.SortFunc(found, func(a, b plumbing.Hash) int { return bytes.Compare(a[:], b[:]) })
 	return slices.Compact(found), nil
 }

@@ -11,6 +11,7 @@ func deltaHead(r io.ByteReader) (base, result int64, err error) {
 	if base, err = deltaSize(r); err != nil {
 		return 0, 0, err
 	}
+
 	result, err = deltaSize(r)
 	return base, result, err
 }
@@ -71,6 +72,7 @@ func (p *patch) apply(ctx context.Context, w io.Writer) error {
 	if _, err := p.delta.ReadByte(); err != io.EOF {
 		return broken("a delta holds more than it should")
 	}
+
 	return nil
 }
 
@@ -92,6 +94,7 @@ func (p *patch) copyBase(op byte, left int64, w io.Writer) (int64, error) {
 			n |= int64(c) << (8 * (bit - 4))
 		}
 	}
+
 	if n == 0 {
 		n = 0x10000
 	}
@@ -100,6 +103,7 @@ func (p *patch) copyBase(op byte, left int64, w io.Writer) (int64, error) {
 	if !inBase || n > left {
 		return 0, broken("a delta copies what is not there")
 	}
+
 	return p.copy(w, io.NewSectionReader(p.base, at, n), n)
 }
 
@@ -108,6 +112,7 @@ func (p *patch) insert(n, left int64, w io.Writer) (int64, error) {
 	if n > left {
 		return 0, broken("a delta makes more than it says")
 	}
+
 	return p.copy(w, io.LimitReader(p.delta, n), n)
 }
 
@@ -115,10 +120,12 @@ func (p *patch) copy(w io.Writer, r io.Reader, n int64) (int64, error) {
 	if p.buffer == nil {
 		p.buffer = make([]byte, 32<<10)
 	}
+
 	got, err := io.CopyBuffer(onlyWriter{w}, r, p.buffer)
 	if err == nil && got != n {
 		err = broken("a delta ends in an instruction")
 	}
+
 	return got, err
 }
 

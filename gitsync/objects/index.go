@@ -38,11 +38,13 @@ func openIndex(name string) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	x := &index{file: f}
 	if err := x.readHead(); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("index %s: %w", name, err)
 	}
+
 	return x, nil
 }
 
@@ -51,15 +53,18 @@ func (x *index) readHead() error {
 	if err != nil {
 		return err
 	}
+
 	x.size = info.Size()
 
 	var head [indexHead]byte
 	if _, err := x.file.ReadAt(head[:], 0); err != nil {
 		return damagedEOF(err)
 	}
+
 	if string(head[:8]) != indexMagic {
 		return broken("it is not of version 2")
 	}
+
 	var last uint32
 	for i := range x.fanout {
 		n := binary.BigEndian.Uint32(head[8+4*i:])
@@ -68,9 +73,11 @@ func (x *index) readHead() error {
 		}
 		x.fanout[i], last = n, n
 	}
+
 	if x.size < indexHead+28*x.count()+40 {
 		return broken("it is cut off")
 	}
+
 	return nil
 }
 
@@ -83,6 +90,7 @@ func (x *index) idRange(first byte) (from, to int64) {
 	if first > 0 {
 		from = int64(x.fanout[first-1])
 	}
+
 	return from, int64(x.fanout[first])
 }
 
@@ -108,12 +116,14 @@ func (x *index) find(id plumbing.Hash) (int64, bool, error) {
 	if _, err := x.file.ReadAt(part, indexHead+20*from); err != nil && len(part) > 0 {
 		return 0, false, damagedEOF(err)
 	}
+
 	for i := 0; i < len(part); i += 20 {
 		if bytes.Equal(part[i:i+20], id[:]) {
 			at, err := x.offset(from + int64(i/20))
 			return at, err == nil, err
 		}
 	}
+
 	return 0, false, nil
 }
 
@@ -123,17 +133,21 @@ func (x *index) offset(n int64) (int64, error) {
 	if _, err := x.file.ReadAt(b[:4], indexHead+24*x.count()+4*n); err != nil {
 		return 0, damagedEOF(err)
 	}
+
 	short := binary.BigEndian.Uint32(b[:4])
 	if short&(1<<31) == 0 {
 		return int64(short), nil
 	}
+
 	at := indexHead + 28*x.count() + 8*int64(short&^(1<<31))
 	if at+8 > x.size {
 		return 0, broken("an offset of the index leads nowhere")
 	}
+
 	if _, err := x.file.ReadAt(b[:], at); err != nil {
 		return 0, damagedEOF(err)
 	}
+
 	return int64(binary.BigEndian.Uint64(b[:]) & (1<<63 - 1)), nil
 }
 
@@ -151,6 +165,7 @@ func (x *index) withPrefix(prefix string, first byte, limit int) ([]plumbing.Has
 			found = append(found, id)
 		}
 	}
+
 	return found, nil
 }
 
@@ -166,6 +181,7 @@ func writeIndex(w io.Writer, entries []packed, pack [20]byte) error {
 	for _, e := range entries {
 		fanout[e.id[0]]++
 	}
+
 	total := uint32(0)
 	for _, n := range fanout {
 		total += n
@@ -175,9 +191,11 @@ func writeIndex(w io.Writer, entries []packed, pack [20]byte) error {
 	for _, e := range entries {
 		buf.Write(e.id[:])
 	}
+
 	for _, e := range entries {
 		putUint32(buf, e.crc)
 	}
+
 	var long []int64
 	for _, e := range entries {
 		if e.at < 1<<31 {
@@ -187,6 +205,7 @@ func writeIndex(w io.Writer, entries []packed, pack [20]byte) error {
 		putUint32(buf, 1<<31|uint32(len(long)))
 		long = append(long, e.at)
 	}
+
 	for _, at := range long {
 		putUint32(buf, uint32(at>>32))
 		putUint32(buf, uint32(at))
@@ -196,6 +215,7 @@ func writeIndex(w io.Writer, entries []packed, pack [20]byte) error {
 	if err := buf.Flush(); err != nil {
 		return err
 	}
+
 	_, err := w.Write(sum.Sum(nil))
 	return err
 }
@@ -212,5 +232,6 @@ func damagedEOF(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return broken("it is cut off")
 	}
+
 	return err
 }

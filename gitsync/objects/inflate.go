@@ -29,9 +29,11 @@ func inflate(r io.Reader, size int64) (*inflater, error) {
 		}
 		return &inflater{fresh, size}, nil
 	}
+
 	if err := z.(zlib.Resetter).Reset(r, nil); err != nil {
 		return nil, zlibError(err)
 	}
+
 	return &inflater{z, size}, nil
 }
 
@@ -44,17 +46,21 @@ func (i *inflater) Read(p []byte) (int, error) {
 		}
 		return 0, zlibError(err)
 	}
+
 	if int64(len(p)) > i.left {
 		p = p[:i.left]
 	}
+
 	n, err := i.z.Read(p)
 	i.left -= int64(n)
 	if err == io.EOF && i.left > 0 {
 		return n, broken("an object is shorter than it says")
 	}
+
 	if err == io.EOF {
 		err = nil // the next Read says so
 	}
+
 	return n, zlibError(err)
 }
 
@@ -63,6 +69,7 @@ func (i *inflater) Close() error {
 		inflaters.Put(i.z)
 		i.z = nil
 	}
+
 	return nil
 }
 
@@ -75,6 +82,7 @@ func zlibError(err error) error {
 	case err == io.ErrUnexpectedEOF, err == zlib.ErrHeader, err == zlib.ErrChecksum, err == zlib.ErrDictionary, errors.As(err, &corrupt):
 		return broken("inflate: %w", err)
 	}
+
 	return err
 }
 

@@ -40,18 +40,23 @@ func (l Limits) withDefaults() Limits {
 	if l.Packed == 0 {
 		l.Packed = 1 << 30
 	}
+
 	if l.Inflated == 0 {
 		l.Inflated = 16 << 30
 	}
+
 	if l.Objects == 0 {
 		l.Objects = 2_000_000
 	}
+
 	if l.Depth == 0 {
 		l.Depth = 4095
 	}
+
 	if l.Scratch == 0 {
 		l.Scratch = 4 << 30
 	}
+
 	return l
 }
 
@@ -89,6 +94,7 @@ func limitOf(kind plumbing.ObjectType) int64 {
 	case plumbing.TreeObject:
 		return MaxTree
 	}
+
 	return MaxCommit
 }
 
@@ -102,6 +108,7 @@ func Bytes(n int64) string {
 	case n >= 10<<10:
 		return fmt.Sprintf("%d KiB", n>>10)
 	}
+
 	return fmt.Sprintf("%d bytes", n)
 }
 

@@ -37,22 +37,26 @@ func openPack(indexFile string) (*pack, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	p := &pack{name: name, file: f}
 	info, err := f.Stat()
 	if err == nil {
 		p.size = info.Size() - 20
 		p.idx, err = openIndex(indexFile)
 	}
+
 	if err == nil {
 		var head [4]byte
 		if _, err = f.ReadAt(head[:], 0); err != nil || string(head[:]) != "PACK" {
 			err = broken("pack %s does not begin as a pack does", name)
 		}
 	}
+
 	if err != nil {
 		p.close()
 		return nil, err
 	}
+
 	return p, nil
 }
 
@@ -68,16 +72,19 @@ func (p *pack) entry(at int64) (entry, error) {
 	if at < 12 || at >= p.size {
 		return entry{}, broken("pack %s has no entry at %d", p.name, at)
 	}
+
 	var buf [48]byte
 	n, err := p.file.ReadAt(buf[:min(int64(len(buf)), p.size-at)], at)
 	if err != nil && err != io.EOF {
 		return entry{}, err
 	}
+
 	r := bytes.NewReader(buf[:n])
 	e, err := readEntry(r, at)
 	if err != nil {
 		return entry{}, err
 	}
+
 	e.pack, e.data = p, at+int64(n-r.Len())
 	return e, nil
 }
@@ -92,6 +99,7 @@ func readEntry(r byteAndReader, at int64) (entry, error) {
 	if err != nil {
 		return entry{}, cutOff(err)
 	}
+
 	e := entry{at: at, kind: plumbing.ObjectType(c >> 4 & 7), size: int64(c & 15)}
 	for shift := 4; c&0x80 != 0; shift += 7 {
 		if shift > 53 {
@@ -113,6 +121,7 @@ func readEntry(r byteAndReader, at int64) (entry, error) {
 		e.base, err = readBack(r, at)
 		return e, err
 	}
+
 	return entry{}, broken("an entry has the unknown kind %d", e.kind)
 }
 
@@ -140,9 +149,11 @@ func readBack(r io.ByteReader, at int64) (int64, error) {
 			break
 		}
 	}
+
 	if back <= 0 || back > at-12 {
 		return 0, broken("a delta leads out of its pack")
 	}
+
 	return at - back, nil
 }
 
@@ -150,6 +161,7 @@ func cutOff(err error) error {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return broken("a pack is cut off")
 	}
+
 	return err
 }
 

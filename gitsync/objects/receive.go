@@ -8,8 +8,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
-	"hash/crc32"
 	"io"
 	"os"
 	"path/filepath"
@@ -47,6 +45,7 @@ func Receive(ctx context.Context, dir string, r io.Reader, limits Limits) error 
 	if err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
+
 	defer os.Remove(f.Name())
 	defer f.Close()
 
@@ -55,14 +54,17 @@ func Receive(ctx context.Context, dir string, r io.Reader, limits Limits) error 
 	if err := s.read(); err != nil {
 		return fmt.Errorf("read pack: %w", err)
 	}
+
 	if len(s.entries) == 0 {
 		return nil
 	}
+
 	s.scratch = scratch{dir: folder, memory: MaxMemory, disk: limits.Scratch}
 	defer s.scratch.close()
 	if err := s.resolve(); err != nil {
 		return fmt.Errorf("resolve deltas: %w", err)
 	}
+
 	return s.store(folder)
 }
 
@@ -86,13 +88,16 @@ func (s *scan) read() error {
 	if _, err := io.ReadFull(s.in, head[:]); err != nil {
 		return cutOff(err)
 	}
+
 	if string(head[:8]) != "PACK\x00\x00\x00\x02" {
 		return broken("what arrives is no pack of version 2")
 	}
+
 	n := binary.BigEndian.Uint32(head[8:])
 	if int64(n) > int64(s.limits.Objects) {
 		return over("it holds %d objects: bellhop takes up to %d in one fetch", n, s.limits.Objects)
 	}
+
 	s.entries = make([]packed, 0, min(n, 1<<14))
 	for range n {
 		if err := s.ctx.Err(); err != nil {
@@ -102,6 +107,7 @@ func (s *scan) read() error {
 			return err
 		}
 	}
+
 	return s.readEnd()
 }
 
@@ -112,14 +118,17 @@ func (s *scan) readEntry() error {
 	if err != nil {
 		return err
 	}
+
 	p := packed{at: at, size: e.size, raw: e.size, kind: e.kind, data: s.in.offset(), child: -1, next: -1}
 	if err := s.count(e.size); err != nil {
 		return err
 	}
+
 	z, err := inflate(s.in, e.size)
 	if err != nil {
 		return err
 	}
+
 	defer z.Close()
 
 	if e.isDelta() {
@@ -127,14 +136,17 @@ func (s *scan) readEntry() error {
 	} else {
 		err = s.hash(&p, z)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	p.crc = s.in.checksum()
 	s.entries = append(s.entries, p)
 	if e.isDelta() {
 		return s.hang(e)
 	}
+
 	return nil
 }
 
@@ -143,6 +155,7 @@ func (s *scan) count(n int64) error {
 	if n > s.limits.Inflated-s.inflated {
 		return over("its objects have more than %s together, unpacked", Bytes(s.limits.Inflated))
 	}
+
 	s.inflated += n
 	return nil
 }
@@ -153,6 +166,7 @@ func (s *scan) hash(p *packed, r io.Reader) error {
 	if err := copyAll(s.ctx, h, r); err != nil {
 		return err
 	}
+
 	p.id, p.known = h.id(), true
 	return nil
 }
@@ -164,9 +178,11 @@ func (s *scan) readDelta(p *packed, r io.Reader) error {
 	if err != nil {
 		return err
 	}
+
 	if err := s.count(size); err != nil {
 		return err
 	}
+
 	p.size = size
 	return copyAll(s.ctx, io.Discard, buf)
 }
@@ -179,10 +195,12 @@ func (s *scan) hang(e entry) error {
 		s.refs[e.ref] = append(s.refs[e.ref], last)
 		return nil
 	}
+
 	i, found := slices.BinarySearchFunc(s.entries, e.base, func(p packed, at int64) int { return cmpInt(p.at, at) })
 	if !found {
 		return broken("a delta is based on the middle of an object")
 	}
+
 	s.entries[last].next = s.entries[i].child
 	s.entries[i].child = last
 	return nil
@@ -195,6 +213,7 @@ func cmpInt(a, b int64) int {
 	case a > b:
 		return 1
 	}
+
 	return 0
 }
 
@@ -205,10 +224,12 @@ func (s *scan) readEnd() error {
 	if _, err := io.ReadFull(s.in, s.sum[:]); err != nil {
 		return cutOff(err)
 	}
+
 	s.in.mark()
 	if !bytes.Equal(want, s.sum[:]) {
 		return broken("its checksum is wrong")
 	}
+
 	return s.in.err
 }
 
@@ -217,6 +238,7 @@ func (s *scan) resolve() error {
 	if s.deltas == 0 {
 		return nil
 	}
+
 	for i := range s.entries {
 		p := &s.entries[i]
 		if p.kind.IsDelta() || !s.isBase(p) {
@@ -226,11 +248,13 @@ func (s *scan) resolve() error {
 			return err
 		}
 	}
+
 	for i := range s.entries {
 		if !s.entries[i].known {
 			return broken("a delta is based on an object that the pack does not hold")
 		}
 	}
+
 	return nil
 }
 
@@ -242,10 +266,12 @@ func (s *scan) resolveBase(p *packed) error {
 	if err != nil {
 		return err
 	}
+
 	defer t.release()
 	if err := s.inflate(p, t); err != nil {
 		return err
 	}
+
 	return s.resolveChildren(p, p.kind, t.content(), 1)
 }
 
@@ -254,6 +280,7 @@ func (s *scan) inflate(p *packed, w io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	defer z.Close()
 	return copyAll(s.ctx, w, z)
 }
@@ -268,11 +295,13 @@ func (s *scan) resolveChildren(p *packed, kind plumbing.ObjectType, base content
 	if depth > s.limits.Depth {
 		return over("an object is more than %d deltas deep", s.limits.Depth)
 	}
+
 	for i := p.child; i >= 0; i = s.entries[i].next {
 		if err := s.resolveDelta(&s.entries[i], kind, base, depth); err != nil {
 			return err
 		}
 	}
+
 	waiting := s.refs[p.id]
 	delete(s.refs, p.id)
 	for _, i := range waiting {
@@ -280,6 +309,7 @@ func (s *scan) resolveChildren(p *packed, kind plumbing.ObjectType, base content
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -293,12 +323,15 @@ func (s *scan) resolveDelta(p *packed, kind plumbing.ObjectType, base content, d
 		}
 		defer t.release()
 	}
+
 	if err := s.patch(p, kind, base, t); err != nil {
 		return err
 	}
+
 	if t == nil || !s.isBase(p) {
 		return nil
 	}
+
 	return s.resolveChildren(p, kind, t.content(), depth+1)
 }
 
@@ -308,6 +341,7 @@ func (s *scan) patch(p *packed, kind plumbing.ObjectType, base content, t *slot)
 	if err != nil {
 		return err
 	}
+
 	defer z.Close()
 	r := bufio.NewReaderSize(z, 4<<10)
 	size, err := checkHead(r, base)
@@ -320,9 +354,11 @@ func (s *scan) patch(p *packed, kind plumbing.ObjectType, base content, t *slot)
 	if t != nil {
 		w = io.MultiWriter(h, t)
 	}
+
 	if err := (&patch{base: base, size: size, delta: r}).apply(s.ctx, w); err != nil {
 		return err
 	}
+
 	p.id, p.known = h.id(), true
 	return nil
 }
@@ -334,18 +370,22 @@ func (s *scan) store(folder string) error {
 	if err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
+
 	defer os.Remove(idx.Name())
 	err = writeIndex(idx, s.entries, s.sum)
 	err = errors.Join(err, idx.Chmod(0o444), idx.Sync(), idx.Close(), s.file.Chmod(0o444), s.file.Sync())
 	if err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
+
 	if err := os.Rename(s.file.Name(), name+".pack"); err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
+
 	if err := os.Rename(idx.Name(), name+".idx"); err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
+
 	return nil
 }
 
@@ -362,88 +402,3 @@ func newHasher(kind plumbing.ObjectType, size int64) hasher {
 func (h hasher) Write(p []byte) (int, error) { return h.h.Write(p) }
 
 func (h hasher) id() plumbing.Hash { return plumbing.Hash(h.h.Sum(nil)) }
-
-// An input reads what arrives in steps, and knows how far it was used: bytes that were used go
-// to the file and into both checksums.
-type input struct {
-	r     io.Reader
-	to    io.Writer
-	sum   hash.Hash
-	crc   uint32
-	left  int64 // bytes that may still arrive
-	limit int64
-	err   error // of the file
-
-	buf      [64 << 10]byte
-	pos, end int
-	used     int   // what stands before is accounted for
-	before   int64 // bytes before buf
-}
-
-func (in *input) offset() int64 { return in.before + int64(in.pos) }
-
-// account writes down what was used.
-func (in *input) account() {
-	part := in.buf[in.used:in.pos]
-	in.used = in.pos
-	in.sum.Write(part)
-	in.crc = crc32.Update(in.crc, crc32.IEEETable, part)
-	if _, err := in.to.Write(part); err != nil && in.err == nil {
-		in.err = err
-	}
-}
-
-// mark begins an entry.
-func (in *input) mark() {
-	in.account()
-	in.crc = 0
-}
-
-// checksum is the CRC-32 of what was used since the mark.
-func (in *input) checksum() uint32 {
-	in.account()
-	return in.crc
-}
-
-func (in *input) fill() error {
-	in.account()
-	if in.err != nil {
-		return in.err
-	}
-	in.before += int64(in.pos)
-	in.pos, in.end, in.used = 0, 0, 0
-	for range 100 {
-		n, err := in.r.Read(in.buf[:])
-		if in.left -= int64(n); in.left < 0 {
-			return over("the remote sends more than %s in one fetch: is it the right repo?", Bytes(in.limit))
-		}
-		if in.end = n; n > 0 {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return io.ErrNoProgress
-}
-
-func (in *input) ReadByte() (byte, error) {
-	if in.pos == in.end {
-		if err := in.fill(); err != nil {
-			return 0, err
-		}
-	}
-	in.pos++
-	return in.buf[in.pos-1], nil
-}
-
-func (in *input) Read(p []byte) (int, error) {
-	if in.pos == in.end {
-		if err := in.fill(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, in.buf[in.pos:in.end])
-	in.pos += n
-	return n, nil
-}

@@ -42,9 +42,11 @@ func (s *scratch) push(size int64) (*slot, error) {
 		t.buf = bytes.NewBuffer(make([]byte, 0, size))
 		return t, nil
 	}
+
 	if s.top+size > s.disk {
 		return nil, over("its deltas need more than %s of temporary space", Bytes(s.disk))
 	}
+
 	if s.file == nil {
 		f, err := os.CreateTemp(s.dir, "tmp_pack_scratch_")
 		if err != nil {
@@ -53,6 +55,7 @@ func (s *scratch) push(size int64) (*slot, error) {
 		os.Remove(f.Name())
 		s.file = f
 	}
+
 	t.at = s.top
 	s.top += size
 	return t, nil
@@ -62,12 +65,14 @@ func (t *slot) Write(p []byte) (int, error) {
 	if t.n+int64(len(p)) > t.size {
 		return 0, broken("an object is larger than it says")
 	}
+
 	n, err := len(p), error(nil)
 	if t.buf != nil {
 		t.buf.Write(p)
 	} else {
 		n, err = t.s.file.WriteAt(p, t.at+t.n)
 	}
+
 	t.n += int64(n)
 	return n, err
 }
@@ -77,6 +82,7 @@ func (t *slot) content() content {
 	if t.buf != nil {
 		return bytes.NewReader(t.buf.Bytes())
 	}
+
 	return io.NewSectionReader(t.s.file, t.at, t.n)
 }
 
@@ -85,6 +91,7 @@ func (t *slot) bytes() ([]byte, bool) {
 	if t.buf == nil {
 		return nil, false
 	}
+
 	return t.buf.Bytes(), true
 }
 
@@ -94,6 +101,7 @@ func (t *slot) release() {
 		t.buf = nil
 		return
 	}
+
 	t.s.top = t.at
 }
 

@@ -35,9 +35,11 @@ func Send(ctx context.Context, w io.Writer, db *DB, ids []plumbing.Hash) error {
 			return err
 		}
 	}
+
 	if err := buf.Flush(); err != nil {
 		return err
 	}
+
 	_, err := w.Write(sum.Sum(nil))
 	return err
 }
@@ -49,5 +51,6 @@ func writeEntry(w *bufio.Writer, kind plumbing.ObjectType, size int64) error {
 		w.WriteByte(c | 0x80)
 		c = byte(size & 0x7f)
 	}
+
 	return w.WriteByte(c)
 }

@@ -27,9 +27,11 @@ func (db *DB) Links(ctx context.Context, id plumbing.Hash) (tree plumbing.Hash, 
 	if err != nil && !errors.Is(err, errEnough) {
 		return tree, nil, err
 	}
+
 	if h.tree.IsZero() {
 		return tree, nil, db.blame(ctx, id, fmt.Errorf("commit %s names no tree", id.String()[:10]))
 	}
+
 	return h.tree, h.parents, nil
 }
 
@@ -53,6 +55,7 @@ func (h *commitHead) Write(p []byte) (int, error) {
 		}
 		h.line = h.line[:0]
 	}
+
 	return len(p), nil
 }
 
@@ -66,6 +69,7 @@ func (h *commitHead) add(line string) bool {
 		h.parents = append(h.parents, plumbing.NewHash(line[7:]))
 		return true
 	}
+
 	return false
 }
 
@@ -88,6 +92,7 @@ func ParseTree(raw string) ([]TreeEntry, error) {
 		entries = append(entries, e)
 		raw = raw[n:]
 	}
+
 	return entries, nil
 }
 
@@ -101,9 +106,11 @@ func parseTreeEntry(raw string) (TreeEntry, int, error) {
 		}
 		mode = mode<<3 | int(digit-'0')
 	}
+
 	if n == 0 {
 		return TreeEntry{}, 0, malformed("a tree holds an entry without a mode")
 	}
+
 	for end := n + 1; end < len(raw); end++ {
 		if raw[end] != 0 {
 			continue
@@ -115,6 +122,7 @@ func parseTreeEntry(raw string) (TreeEntry, int, error) {
 		copy(e.ID[:], raw[end+1:])
 		return e, end + 21, nil
 	}
+
 	return TreeEntry{}, 0, malformed("a tree is cut off")
 }
 
@@ -130,6 +138,7 @@ func (db *DB) eachEntry(ctx context.Context, id plumbing.Hash, f func(TreeEntry)
 	if err == nil && len(t.rest) > 0 {
 		err = malformed("tree %s is cut off", id.String()[:10])
 	}
+
 	return err
 }
 
@@ -157,10 +166,12 @@ func (t *treeReader) Write(p []byte) (int, error) {
 		}
 		at += n
 	}
+
 	t.rest = append(t.rest[:0], t.rest[at:]...)
 	if len(t.rest) > longest {
 		return 0, malformed("a tree holds a name of over %s bytes", strconv.Itoa(longest))
 	}
+
 	return len(p), nil
 }
 
@@ -188,6 +199,7 @@ func Missing(ctx context.Context, dst, src *DB, commit plumbing.Hash, ends map[p
 			queue = append(queue, parents...)
 		}
 	}
+
 	return m.ids, nil
 }
 
@@ -203,9 +215,11 @@ func (m *missing) lacks(id plumbing.Hash) (bool, error) {
 	if m.seen[id] || m.dst.Has(id) {
 		return false, m.ctx.Err()
 	}
+
 	if len(m.ids) >= m.most {
 		return false, over("it holds more than %d objects: that many are taken in one fetch", m.most)
 	}
+
 	m.seen[id] = true
 	m.ids = append(m.ids, id)
 	return true, m.ctx.Err()
@@ -217,6 +231,7 @@ func (m *missing) trees(root plumbing.Hash) error {
 	if err != nil || !lacks {
 		return err
 	}
+
 	for folders := []plumbing.Hash{root}; len(folders) > 0; {
 		id := folders[len(folders)-1]
 		folders = folders[:len(folders)-1]
@@ -234,5 +249,6 @@ func (m *missing) trees(root plumbing.Hash) error {
 			return fmt.Errorf("folder %s: %w", id.String()[:10], err)
 		}
 	}
+
 	return nil
 }

@@ -25,9 +25,11 @@ func (t *Tree) find(op, name string, follow bool) (string, *file, error) {
 	fail := func(err error) (string, *file, error) {
 		return "", nil, &fs.PathError{Op: op, Path: name, Err: err}
 	}
+
 	if !fs.ValidPath(name) {
 		return fail(fs.ErrInvalid)
 	}
+
 	at := name
 	for range 40 { // links, as on Linux
 		link, rest := t.firstLink(at)
@@ -46,6 +48,7 @@ func (t *Tree) find(op, name string, follow bool) (string, *file, error) {
 			return fail(errors.New("a link leaves the tree"))
 		}
 	}
+
 	return fail(errors.New("too many links"))
 }
 
@@ -59,6 +62,7 @@ func (t *Tree) firstLink(name string) (link, rest string) {
 			return name[:i], strings.TrimPrefix(name[i:], "/")
 		}
 	}
+
 	return "", ""
 }
 
@@ -72,15 +76,18 @@ func (f *file) content() ([]byte, error) {
 	case f.disk == "":
 		return f.data, nil
 	}
+
 	r, err := os.Open(f.disk)
 	if err != nil {
 		return nil, err
 	}
+
 	defer r.Close()
 	b, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
 	if err == nil && len(b) > MaxFile {
 		err = errTooLarge
 	}
+
 	return b, err
 }
 
@@ -90,10 +97,12 @@ func (t *Tree) Hash(name string) (string, bool) {
 	if err != nil || f == nil || f.mode&fs.ModeIrregular != 0 {
 		return "", false
 	}
+
 	b, err := f.content()
 	if err != nil {
 		return "", false
 	}
+
 	h := sha1.New()
 	fmt.Fprintf(h, "blob %d\x00", len(b))
 	h.Write(b)
@@ -106,16 +115,20 @@ func (t *Tree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if f == nil {
 		return &openDir{t: t, at: at, info: info{path.Base(name), nil}}, nil
 	}
+
 	b, err := f.content()
 	if errors.Is(err, errTooLarge) {
 		return &openFile{Reader: bytes.NewReader(nil), info: info{path.Base(name), f}, err: err}, nil
 	}
+
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
+
 	return &openFile{Reader: bytes.NewReader(b), info: info{path.Base(name), f}}, nil
 }
 
@@ -130,6 +143,7 @@ func (t *Tree) stat(op, name string, follow bool) (fs.FileInfo, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	return info{path.Base(name), f}, nil
 }
 
@@ -139,9 +153,11 @@ func (t *Tree) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	if f == nil || f.mode&fs.ModeSymlink == 0 {
 		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
 	}
+
 	return string(f.data), nil
 }
 
@@ -151,9 +167,11 @@ func (t *Tree) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	if f != nil {
 		return nil, &fs.PathError{Op: "readdir", Path: name, Err: errors.New("not a directory")}
 	}
+
 	return t.entries(at), nil
 }
 
@@ -163,6 +181,7 @@ func (t *Tree) entries(dir string) []fs.DirEntry {
 	for i, name := range names {
 		out[i] = fs.FileInfoToDirEntry(info{name, t.files[path.Join(dir, name)]})
 	}
+
 	return out
 }
 
@@ -181,6 +200,7 @@ func (i info) Size() int64 {
 	if i.f == nil {
 		return 0
 	}
+
 	return i.f.size
 }
 
@@ -188,6 +208,7 @@ func (i info) Mode() fs.FileMode {
 	if i.f == nil {
 		return fs.ModeDir | 0o755
 	}
+
 	return i.f.mode
 }
 
@@ -204,6 +225,7 @@ func (o *openFile) Read(p []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
 	}
+
 	return o.Reader.Read(p)
 }
 
@@ -212,6 +234,7 @@ func (o *openFile) WriteTo(w io.Writer) (int64, error) {
 	if o.err != nil {
 		return 0, o.err
 	}
+
 	return o.Reader.WriteTo(w)
 }
 
@@ -234,11 +257,13 @@ func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
 	if !d.read {
 		d.list, d.read = d.t.entries(d.at), true
 	}
+
 	if n <= 0 {
 		n = len(d.list)
 	} else if len(d.list) == 0 {
 		return nil, io.EOF
 	}
+
 	n = min(n, len(d.list))
 	out := d.list[:n:n]
 	d.list = d.list[n:]

@@ -29,6 +29,7 @@ func (t *Tree) Pack(w io.Writer) error {
 			return fmt.Errorf("pack %s: %w", plain.Line(name, 200), err)
 		}
 	}
+
 	return out.Close()
 }
 
@@ -55,6 +56,7 @@ func packFile(out *tar.Writer, name string, f *file) error {
 		_, err = out.Write(data)
 		return err
 	}
+
 	return out.WriteHeader(h)
 }
 
@@ -95,6 +97,7 @@ func (t *Tree) unpackFile(h *tar.Header, r io.Reader) error {
 	if !isName(h.Name) {
 		return errors.New("a name that no file may have")
 	}
+
 	f := &file{mode: filePerm(fs.FileMode(h.Mode & 0o777)), size: h.Size}
 	switch {
 	case h.Typeflag == tar.TypeSymlink:
@@ -115,6 +118,7 @@ func (t *Tree) unpackFile(h *tar.Header, r io.Reader) error {
 			return err
 		}
 	}
+
 	return t.add(h.Name, f)
 }
 
@@ -123,11 +127,13 @@ func isName(name string) bool {
 	if name == "" || len(name) > 4096 || path.Clean(name) != name || path.IsAbs(name) {
 		return false
 	}
+
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "." || part == ".." || strings.EqualFold(part, ".git") {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -141,5 +147,6 @@ func (c *capped) Write(p []byte) (int, error) {
 	if c.left -= int64(len(p)); c.left < 0 {
 		return 0, errStream
 	}
+
 	return c.w.Write(p)
 }

@@ -57,9 +57,11 @@ func (t *Tree) add(name string, f *file) error {
 	if len(t.files) >= maxFiles {
 		return fmt.Errorf("it holds more than %d files", maxFiles)
 	}
+
 	if _, twice := t.files[name]; twice {
 		return nil // a conflict lists a path up to three times
 	}
+
 	t.files[name] = f
 	for at := name; at != "."; at = path.Dir(at) {
 		dir := path.Dir(at)
@@ -69,6 +71,7 @@ func (t *Tree) add(name string, f *file) error {
 			break
 		}
 	}
+
 	return nil
 }
 
@@ -89,9 +92,11 @@ func Read(ctx context.Context, dir string, tops ...string) (*Tree, error) {
 	if !inWorkTree(dir) {
 		return nil, ErrNoGit
 	}
+
 	if _, err := exec.LookPath("git"); err != nil {
 		return nil, fmt.Errorf("%w: there is no git program to ask", ErrNoGit)
 	}
+
 	out, err := git(ctx, dir, "rev-parse", "--is-inside-work-tree")
 	switch {
 	case err != nil && strings.Contains(err.Error(), "not a git repository"):
@@ -101,17 +106,21 @@ func Read(ctx context.Context, dir string, tops ...string) (*Tree, error) {
 	case strings.TrimSpace(string(out)) != "true":
 		return nil, ErrNoGit // inside of .git, or a bare repository
 	}
+
 	t := newTree()
 	t.Git = true
 	if err := t.readGit(ctx, dir); err != nil {
 		return nil, fmt.Errorf("ask git for the files of %s: %w", dir, err)
 	}
+
 	if len(t.files) == 0 && isIgnored(ctx, dir) {
 		return nil, ErrNoGit
 	}
+
 	if t.Ignored, err = ignored(ctx, dir, tops); err != nil {
 		return nil, fmt.Errorf("ask git what it ignores in %s: %w", dir, err)
 	}
+
 	t.sort()
 	return t, nil
 }
@@ -121,13 +130,16 @@ func inWorkTree(dir string) bool {
 	if os.Getenv("GIT_DIR") != "" {
 		return true
 	}
+
 	at, err := filepath.Abs(dir)
 	if err != nil {
 		return true
 	}
+
 	if real, err := filepath.EvalSymlinks(at); err == nil {
 		at = real
 	}
+
 	for ; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
 			return true
@@ -151,6 +163,7 @@ func (t *Tree) readGit(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
+
 	for rec := range records(out) {
 		meta, name, _ := strings.Cut(rec, "\t")
 		fields := strings.Fields(meta)
@@ -174,6 +187,7 @@ func (t *Tree) readGit(ctx context.Context, dir string) error {
 	if out, err = git(ctx, dir, "ls-files", "--others", "--exclude-standard", "-z"); err != nil {
 		return err
 	}
+
 	for name := range records(out) {
 		if module, is := strings.CutSuffix(name, "/"); is { // a repository inside of this one
 			err = t.add(module, &file{mode: fs.ModeIrregular})
@@ -184,6 +198,7 @@ func (t *Tree) readGit(ctx context.Context, dir string) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -194,9 +209,11 @@ func (t *Tree) addDisk(dir, name string) error {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNotDir) {
 		return nil
 	}
+
 	if err != nil {
 		return err
 	}
+
 	switch mode := info.Mode(); {
 	case mode.IsRegular():
 		return t.add(name, &file{mode: filePerm(mode), disk: at, size: info.Size()})
@@ -209,6 +226,7 @@ func (t *Tree) addDisk(dir, name string) error {
 	case mode.IsDir(): // where the index has a file
 		return nil
 	}
+
 	return nil // git takes no sockets and devices
 }
 
@@ -217,6 +235,7 @@ func filePerm(mode fs.FileMode) fs.FileMode {
 	if mode&0o100 != 0 {
 		return 0o755
 	}
+
 	return 0o644
 }
 
@@ -226,21 +245,25 @@ func (t *Tree) addBlob(ctx context.Context, dir, name, mode, id string) error {
 	if err != nil {
 		return err
 	}
+
 	f := &file{mode: 0o644}
 	if _, err := fmt.Sscanf(string(out), "%d", &f.size); err != nil {
 		return err
 	}
+
 	switch mode {
 	case "120000":
 		f.mode = fs.ModeSymlink | 0o777
 	case "100755":
 		f.mode = 0o755
 	}
+
 	if f.size <= MaxFile {
 		if f.data, err = git(ctx, dir, "cat-file", "blob", id); err != nil {
 			return err
 		}
 	}
+
 	return t.add(name, f)
 }
 
@@ -250,19 +273,23 @@ func ignored(ctx context.Context, dir string, tops []string) ([]string, error) {
 	if len(tops) == 0 {
 		return nil, nil
 	}
+
 	args := []string{"ls-files", "--others", "--ignored", "--exclude-standard", "--directory", "-z", "--"}
 	for _, top := range tops {
 		args = append(args, ":(top,literal)"+top)
 	}
+
 	if prefix, err := git(ctx, dir, "rev-parse", "--show-prefix"); err == nil {
 		for i := range tops {
 			args[len(args)-len(tops)+i] = ":(top,literal)" + strings.TrimSuffix(string(prefix), "\n") + tops[i]
 		}
 	}
+
 	out, err := git(ctx, dir, args...)
 	if err != nil {
 		return nil, err
 	}
+
 	all := slices.Sorted(records(out))
 	var kept []string
 	for i, name := range all { // a folder with nothing but ignored files in it is listed too
@@ -271,6 +298,7 @@ func ignored(ctx context.Context, dir string, tops []string) ([]string, error) {
 		}
 		kept = append(kept, name)
 	}
+
 	return kept, nil
 }
 
@@ -296,6 +324,7 @@ func git(ctx context.Context, dir string, args ...string) ([]byte, error) {
 		}
 		return nil, fmt.Errorf("git %s: %w", args[0], err)
 	}
+
 	return out.Bytes(), nil
 }
 
