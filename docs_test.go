@@ -147,3 +147,36 @@ func TestUnitTableInDocs(t *testing.T) {
 		t.Errorf("docs/repo.md does not have the table of fleet.UnitTable, which is\n%s", want)
 	}
 }
+
+var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
+
+// Every test that the security model names is there: a row whose test was renamed or removed
+// promises nothing.
+func TestSecurityNamesRealTests(t *testing.T) {
+	doc, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := testName.FindAllStringSubmatch(string(doc), -1)
+	if len(names) < 40 {
+		t.Fatalf("docs/security.md names %d tests, want one or more for each row", len(names))
+	}
+
+	var sources strings.Builder
+	err = filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		src, err := os.ReadFile(path)
+		sources.Write(src)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range names {
+		if !strings.Contains(sources.String(), "func "+n[1]+"(") {
+			t.Errorf("docs/security.md names %s, which is no test", n[1])
+		}
+	}
+}
