@@ -8,58 +8,60 @@ import (
 	"time"
 )
 
-// What hosts say comes in small pieces: an answer, a frame, how a command ended. When many are at
-// work each piece finds the process asleep, and to wake it costs several times what reading does.
-// So while a crowd is at work its lines are read at a common beat, all that came since the last one
-// at once, as network cards do with their interrupts. A few hosts, and lines where nothing runs,
-// are read the moment something comes, and so are lines through a jump host.
+// Read coalescing, for pushes to many hosts at once (BenchmarkRatioFleet: 3.2 against 2.5 times a bare
+// SSH connection, from 16 hosts on). What hosts say comes in small pieces: an answer, a frame, how
+// a command ended. With many hosts at work each piece finds the process asleep, and waking it
+// costs several times what reading does. So from minCrowd sessions on, all connections are read
+// together every readEvery, as network cards coalesce interrupts. Fewer hosts, connections where
+// nothing runs, and those through a jump host are read the moment something comes.
 
 const (
-	beatCrowd = 16 // sessions at once that make a crowd
-	beatEvery = 20 * time.Millisecond
-	beatPause = 3        // beats at most between two looks at a line that is silent: what an answer may come later
-	beatLooks = 16       // looks in silence after which a line is waited for again
-	hushBytes = 32 << 10 // bytes that wake all the same: a part of any kernel's buffer
+	minCrowd  = 16 // sessions at once from which reads are coalesced
+	readEvery = 20 * time.Millisecond
+	maxPause  = 3        // ticks at most between two reads of a silent connection
+	maxLooks  = 16       // silent reads after which a connection is waited for again
+	wakeBytes = 32 << 10 // bytes that wake the process all the same: a part of any kernel's buffer
 )
 
-// beat is what the lines of a pool have in common.
-type beat struct {
+// A coalescer is what the connections of a pool have in common.
+type coalescer struct {
 	sessions atomic.Int32 // that are at work
 	wait     func()       // for next; nil: by the clock
 }
 
-// next waits until the nth beat from now.
-func (b *beat) next(n int) {
+// next waits until the nth tick from now.
+func (b *coalescer) next(n int) {
 	if b.wait != nil {
 		b.wait()
 		return
 	}
-	time.Sleep(time.Duration(n)*beatEvery - time.Duration(time.Now().UnixNano())%beatEvery)
+	time.Sleep(time.Duration(n)*readEvery - time.Duration(time.Now().UnixNano())%readEvery)
 }
 
 // work counts a session that begins on c.
 func (c *countedConn) work() {
 	c.sessions.Add(1)
-	c.beat.sessions.Add(1)
+	c.coalescer.sessions.Add(1)
 }
 
 // rest counts one that ended.
 func (c *countedConn) rest() {
 	c.sessions.Add(-1)
-	c.beat.sessions.Add(-1)
+	c.coalescer.sessions.Add(-1)
 }
 
-// atBeat reads what came up to a beat, without waiting for more. It returns neither bytes nor an error
-// when the line is to be waited for: it is not one of a crowd, was silent for long, or is at its end.
-func (c *countedConn) atBeat(p []byte) (n int, err error) {
+// readCoalesced reads what came up to a tick, without waiting for more. It returns neither bytes
+// nor an error when the connection is to be waited for: reads are not coalesced, it was silent for
+// long, or it is at its end.
+func (c *countedConn) readCoalesced(p []byte) (n int, err error) {
 	tcp, ok := c.Conn.(*net.TCPConn)
 	if !ok {
 		return 0, nil
 	}
 	// What the last read left is there already.
-	for i := 0; i < beatLooks && !c.more && c.sessions.Load() > 0 && c.beat.sessions.Load() >= beatCrowd; i++ {
-		c.hush(tcp, true)
-		c.beat.next(min(i+1, beatPause))
+	for i := 0; i < maxLooks && !c.more && c.sessions.Load() > 0 && c.coalescer.sessions.Load() >= minCrowd; i++ {
+		c.setLowWater(tcp, true)
+		c.coalescer.next(min(i+1, maxPause))
 		raw, err := tcp.SyscallConn()
 		if err != nil {
 			break // closed, as the next plain read tells
@@ -79,24 +81,25 @@ func (c *countedConn) atBeat(p []byte) (n int, err error) {
 			break
 		}
 	}
-	c.hush(tcp, false)
+	c.setLowWater(tcp, false)
 	return 0, nil
 }
 
-// hush has the kernel wake nobody for the little that comes on a line which is read at a beat; much,
-// and its end, wake always. Before a line is waited for that must be undone.
-func (c *countedConn) hush(tcp *net.TCPConn, on bool) {
-	if c.hushed == on {
+// setLowWater has the kernel wake nobody for less than wakeBytes on a connection that is read at
+// ticks; more than that, and its end, wake always. It must be undone before the connection is
+// waited for.
+func (c *countedConn) setLowWater(tcp *net.TCPConn, on bool) {
+	if c.coalescing == on {
 		return
 	}
-	c.hushed = on
+	c.coalescing = on
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return
 	}
 	least := 1
 	if on {
-		least = hushBytes
+		least = wakeBytes
 	}
 	raw.Control(func(fd uintptr) {
 		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, least)

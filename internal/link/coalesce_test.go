@@ -12,7 +12,7 @@ import (
 )
 
 // line is a connection over loopback, and its far end.
-func line(t *testing.T, b *beat) (*countedConn, net.Conn) {
+func line(t *testing.T, b *coalescer) (*countedConn, net.Conn) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -28,20 +28,20 @@ func line(t *testing.T, b *beat) (*countedConn, net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { near.Close(); far.Close() })
-	return &countedConn{Conn: near, n: &counters{}, beat: b}, far
+	return &countedConn{Conn: near, n: &counters{}, coalescer: b}, far
 }
 
 // crowd has sessions at work on other lines.
-func crowd(n int32) *beat {
-	b := &beat{}
+func crowd(n int32) *coalescer {
+	b := &coalescer{}
 	b.sessions.Store(n)
 	return b
 }
 
 // lineOfCrowd is a line of a crowd on which a session is at work.
-func lineOfCrowd(t *testing.T) (*beat, *countedConn, net.Conn) {
+func lineOfCrowd(t *testing.T) (*coalescer, *countedConn, net.Conn) {
 	t.Helper()
-	b := crowd(beatCrowd)
+	b := crowd(minCrowd)
 	c, far := line(t, b)
 	c.work()
 	return b, c, far
@@ -69,18 +69,18 @@ func TestCrowdIsReadAtABeat(t *testing.T) {
 	}
 	p := make([]byte, 100)
 	if n, err := c.Read(p); err != nil || string(p[:n]) != "hello result exit" || beats != 3 {
-		t.Errorf("%q, %v at beat %d; want all that was said, at the third", p[:n], err, beats)
+		t.Errorf("%q, %v at tick %d; want all that was said, at the third", p[:n], err, beats)
 	}
 	if n, err := c.Read(p); n != 0 || err != io.EOF {
 		t.Errorf("%q, %v at the end of the line", p[:n], err)
 	}
 }
 
-// TestFewAreReadAtOnce: a line waits for no beat without a crowd, or where nothing runs.
+// TestFewAreReadAtOnce: a line waits for no tick without a crowd, or where nothing runs.
 func TestFewAreReadAtOnce(t *testing.T) {
-	for what, b := range map[string]*beat{"few": crowd(beatCrowd - 2), "idle": crowd(beatCrowd)} {
+	for what, b := range map[string]*coalescer{"few": crowd(minCrowd - 2), "idle": crowd(minCrowd)} {
 		c, far := line(t, b)
-		b.wait = func() { t.Errorf("%s: waited for a beat", what) }
+		b.wait = func() { t.Errorf("%s: waited for a tick", what) }
 		if what == "few" {
 			c.work()
 		}
@@ -92,7 +92,7 @@ func TestFewAreReadAtOnce(t *testing.T) {
 	}
 }
 
-// TestMoreIsReadAtOnce: no beat comes between the parts of what is there already.
+// TestMoreIsReadAtOnce: no tick comes between the parts of what is there already.
 func TestMoreIsReadAtOnce(t *testing.T) {
 	b, c, far := lineOfCrowd(t)
 	beats := 0
@@ -109,7 +109,7 @@ func TestMoreIsReadAtOnce(t *testing.T) {
 	}
 }
 
-// TestCrowdHearsWhyALineBroke: the kernel tells of an error once, and a look at a beat hears it.
+// TestCrowdHearsWhyALineBroke: the kernel tells of an error once, and a read at a tick hears it.
 func TestCrowdHearsWhyALineBroke(t *testing.T) {
 	b, c, far := lineOfCrowd(t)
 	b.wait = func() {
@@ -149,7 +149,7 @@ func TestSilentHostIsWaitedFor(t *testing.T) {
 	b.wait = func() { beats++ }
 	time.AfterFunc(50*time.Millisecond, func() { io.WriteString(far, "at last") }) // the beats pass at once
 	p := make([]byte, 100)
-	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats != beatLooks {
+	if n, err := c.Read(p); err != nil || string(p[:n]) != "at last" || beats != maxLooks {
 		t.Errorf("%q, %v after %d beats", p[:n], err, beats)
 	}
 	c.rest()
@@ -157,7 +157,7 @@ func TestSilentHostIsWaitedFor(t *testing.T) {
 	if _, err := c.Read(p); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("%v from a closed line", err)
 	}
-	if n := b.sessions.Load(); n != beatCrowd {
+	if n := b.sessions.Load(); n != minCrowd {
 		t.Errorf("%d sessions, want those of the other lines", n)
 	}
 }

@@ -231,14 +231,14 @@ type countedConn struct {
 	n           *counters
 	heard, said atomic.Int64 // Unix nanoseconds
 
-	beat     *beat
-	sessions atomic.Int32 // at work on it
-	more     bool         // the last read filled its buffer; of the one who reads, as the next
-	hushed   bool
+	coalescer  *coalescer
+	sessions   atomic.Int32 // at work on it
+	more       bool         // the last read filled its buffer; of the one who reads, as the next
+	coalescing bool
 }
 
 func (c *countedConn) Read(p []byte) (n int, err error) {
-	if n, err = c.atBeat(p); n == 0 && err == nil {
+	if n, err = c.readCoalesced(p); n == 0 && err == nil {
 		n, err = c.Conn.Read(p)
 	}
 	c.more = n == len(p)

@@ -59,7 +59,7 @@ func TestCrowdOfHosts(t *testing.T) {
 	counted.Done()
 	all.Wait()
 	if beats.Load() == 0 {
-		t.Error("nothing was read at a beat")
+		t.Error("nothing was read at a tick")
 	}
 	for end := time.Now().Add(10 * time.Second); p.AtWork() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {

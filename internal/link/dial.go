@@ -199,7 +199,7 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	stop := context.AfterFunc(ctx, func() { nc.Close() })
 	defer stop()
 
-	counted := &countedConn{Conn: nc, n: n, beat: &p.beat}
+	counted := &countedConn{Conn: nc, n: n, coalescer: &p.coalescer}
 	var bad *HostKeyError
 	var proven, asked bool
 	var keyless error // why there is nothing to log in with

@@ -9,11 +9,11 @@ func SetBuiltHelpers(t *testing.T, list string) {
 	t.Cleanup(func() { builtHelpers = was })
 }
 
-// OnBeat has f wait for each beat in the clock's place.
-func (p *Pool) OnBeat(f func()) { p.beat.wait = f }
+// OnBeat has f wait for each tick in the clock's place.
+func (p *Pool) OnBeat(f func()) { p.coalescer.wait = f }
 
 // AtWork is how many sessions the pool takes for being at work.
-func (p *Pool) AtWork() int { return int(p.beat.sessions.Load()) }
+func (p *Pool) AtWork() int { return int(p.coalescer.sessions.Load()) }
 
 // Held is what a host's connection is held by, 0 when there is none.
 func (p *Pool) Held(name string) int32 {

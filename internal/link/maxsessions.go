@@ -9,18 +9,19 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// sshd's MaxSessions may be lower than ours, down to 1: then a session is refused while others
-// of ours run, and for a moment after one has ended, since sshd counts it until its shell is
-// reaped. So who is refused waits for the end of another, and asks a little longer than that
-// takes. Where no session ever was on the connection, nor is being opened, there is nothing to wait for.
+// sshd's MaxSessions may be lower than ours, down to 1. Then it refuses a session while others of
+// ours run, and for a moment after one has ended, since sshd counts it until its shell is reaped.
+// So a session that is refused waits until another has ended, and asks again for a little longer
+// than reaping takes. Where no session was ever opened on the connection, and none is being opened,
+// there is nothing to wait for.
 
 const (
-	turnFirst = 10 * time.Millisecond // until the first question after the last session has ended
-	turnTries = 8                     // questions after that, each twice as late: 2.5 s
+	askFirst = 10 * time.Millisecond // until the first question after the last session has ended
+	askTries = 8                     // questions after that, each twice as late: 2.5 s
 )
 
-// openSession opens a channel for a session within wait, and waits for its turn where the host
-// allows fewer sessions at once than we would like. serve hears how the session ends.
+// openSession opens a channel for a session within wait, and waits for another to end where the
+// host allows fewer sessions at once. serve hears how the session ends.
 func (c *conn) openSession(ctx context.Context, wait time.Duration, serve func(<-chan *ssh.Request)) (_ ssh.Channel, err error) {
 	c.wire.work()
 	defer func() {
@@ -45,12 +46,12 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration, serve func(<
 				c.close(err)
 			}
 			return nil, fmt.Errorf("open a session: %w", err)
-		case !c.hadSession.Load() && c.opening.Load() == 0, alone == turnTries && c.running.Load() <= 0:
+		case !c.hadSession.Load() && c.opening.Load() == 0, alone == askTries && c.running.Load() <= 0:
 			return nil, there{fmt.Errorf("open a session: its sshd refuses one more (is MaxSessions low?): %w", err)}
 		}
 		var again <-chan time.Time
-		if c.running.Load() <= 0 || ended && alone < turnTries { // sshd may count one that has ended
-			again = time.After(turnFirst << alone)
+		if c.running.Load() <= 0 || ended && alone < askTries { // sshd may count one that has ended
+			again = time.After(askFirst << alone)
 			alone++
 		}
 		select {
@@ -65,7 +66,7 @@ func (c *conn) openSession(ctx context.Context, wait time.Duration, serve func(<
 	}
 }
 
-// sessionEnded lets one who waits for a turn ask again.
+// sessionEnded lets one session that waits ask again.
 func (c *conn) sessionEnded() {
 	c.wire.rest()
 	c.running.Add(-1)

@@ -11,9 +11,9 @@ import (
 
 // A Pool keeps one connection to each target. It is safe for concurrent use.
 type Pool struct {
-	cfg   Config
-	dials chan struct{} // a place for each handshake under way
-	beat  beat
+	cfg       Config
+	dials     chan struct{} // a place for each handshake under way
+	coalescer coalescer
 
 	mu      sync.Mutex
 	closed  bool
