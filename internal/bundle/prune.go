@@ -27,9 +27,11 @@ func PruneGuard(was, want Manifest) *Loss {
 	for s := range services(want) {
 		delete(gone, s)
 	}
+
 	if l.Gone*2 <= l.Of || len(gone) < 2 {
 		return nil
 	}
+
 	l.Services = slices.Sorted(maps.Keys(gone))
 	return l
 }
@@ -39,6 +41,7 @@ func things(m Manifest) map[string]bool {
 	for _, c := range Diff(Manifest{}, m) {
 		ts[c.Thing()] = true
 	}
+
 	return ts
 }
 
@@ -49,5 +52,6 @@ func services(m Manifest) map[string]bool {
 			ss[c.Service] = true
 		}
 	}
+
 	return ss
 }

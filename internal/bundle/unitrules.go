@@ -65,10 +65,12 @@ func DecideUnit(was, want *Unit, changed func(thing string) bool, now UnitFacts)
 		steps.Verb = VerbKeyUnit
 		return steps
 	}
+
 	action := want.Action(changed)
 	if was != nil && was.Foreign != want.Foreign {
 		action = cmp.Or(want.OnChange, Restart) // another unit under the same name
 	}
+
 	steps.Verb = verb(was, want, action, now)
 	return steps
 }
@@ -79,6 +81,7 @@ func unitLeaves(now UnitFacts) UnitSteps {
 	if now.Running || now.Failed || now.Stopping {
 		steps.Verb = VerbStop
 	}
+
 	return steps
 }
 
@@ -93,6 +96,7 @@ func foreignLeaves(was *Unit, changed func(string) bool, now UnitFacts) UnitStep
 	default:
 		steps.Verb = onChange(was.Action(changed), VerbNone)
 	}
+
 	return steps
 }
 
@@ -103,6 +107,7 @@ func enablement(was, want *Unit, now UnitFacts) UnitSteps {
 	case want.Enable || was == nil || !was.Enable || !now.Enabled:
 		return UnitSteps{}
 	}
+
 	asBefore := want.Foreign && now.WasEnabled
 	return UnitSteps{Disable: !asBefore}
 }
@@ -127,6 +132,7 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 	if asksToStart || missedItsKeys || isDown {
 		return VerbStart
 	}
+
 	return VerbDrift
 }
 
@@ -136,9 +142,11 @@ func oneshotVerb(was *Unit, action string, now UnitFacts) UnitVerb {
 	if !acts && was != nil && !now.Failed && now.RanThisBoot {
 		return VerbNone
 	}
+
 	if now.Running {
 		return VerbRestart
 	}
+
 	return VerbStart
 }
 
@@ -149,6 +157,7 @@ func onChange(action string, otherwise UnitVerb) UnitVerb {
 	case Reload:
 		return VerbReload
 	}
+
 	return otherwise
 }
 
@@ -173,12 +182,14 @@ func PreviewUnits(was, want Manifest, changes []Change) UnitPlan {
 	for _, c := range changes {
 		differs[c.Thing()] = true
 	}
+
 	changed := func(thing string) bool { return differs[thing] }
 
 	former := map[string]*Unit{}
 	for i := range was.Units {
 		former[was.Units[i].Name] = &was.Units[i]
 	}
+
 	p := UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
 	for i := range want.Units {
 		u := &want.Units[i]
@@ -186,14 +197,17 @@ func PreviewUnits(was, want Manifest, changes []Change) UnitPlan {
 		delete(former, u.Name)
 		p.add(u.Name, DecideUnit(o, u, changed, assume(o, u)).Verb)
 	}
+
 	for name, o := range former {
 		if !o.KeyUnit {
 			p.add(name, DecideUnit(o, nil, changed, assume(o, nil)).Verb)
 		}
 	}
+
 	for _, l := range [][]string{p.Start, p.Stop, p.Restart, p.Reload} {
 		slices.Sort(l)
 	}
+
 	return p
 }
 
@@ -222,6 +236,7 @@ func assume(was, want *Unit) UnitFacts {
 	case was == nil:
 		return UnitFacts{Running: want.Foreign && !want.Start}
 	}
+
 	runs := want.Foreign || was.Start && !was.Oneshot
 	return UnitFacts{Running: runs, RanThisBoot: true, Enabled: was.Enable, WasRunning: want.Foreign}
 }

@@ -21,6 +21,7 @@ func (s *service) readUnitTexts() {
 			texts[u.path] = u.blob.data
 		}
 	}
+
 	c := s.checkUnits(texts, false)
 	s.problems = append(s.problems, c.problems...)
 	s.refs, s.needs, s.programs = c.refs, c.needs, c.programs
@@ -32,6 +33,7 @@ func (r *rendered) checkUnits(texts unitTexts) {
 	if !slices.ContainsFunc(r.svc.units, func(u unitSpec) bool { return u.tmpl != nil }) {
 		return
 	}
+
 	c := r.svc.checkUnits(texts, true)
 	r.problems = append(r.problems, c.problems...)
 	r.refs, r.needs = c.refs, c.needs
@@ -75,6 +77,7 @@ func (s *service) checkUnits(texts unitTexts, rendered bool) *unitCheck {
 			c.whole(u, texts)
 		}
 	}
+
 	return c
 }
 
@@ -95,6 +98,7 @@ func (c *unitCheck) file(u *unitSpec, data []byte) {
 		c.problems = append(c.problems, q)
 		c.broken[u.unit] = c.broken[u.unit] || p.Refused
 	}
+
 	c.collect(u, file, data)
 }
 
@@ -104,6 +108,7 @@ func (c *unitCheck) at(u *unitSpec, p unitfile.Problem, data []byte, message str
 	if u.tmpl == nil {
 		return problemAt(u.src, data, where, "%s", message)
 	}
+
 	_, key, _ := strings.Cut(p.Key, ".")
 	return problemAt(u.src, u.blob.data, keyLine(u.blob.data, key), "service %s: %s", c.s.name, message)
 }
@@ -118,6 +123,7 @@ func keyLine(data []byte, key string) pos {
 			return pos{no, 1 + len(name) - len(bytes.TrimLeft(name, " \t"))}
 		}
 	}
+
 	return pos{1, 1}
 }
 
@@ -126,12 +132,14 @@ func (c *unitCheck) whole(u *unitSpec, texts unitTexts) {
 	if len(texts[u.path]) == 0 {
 		return // told already, or its template does not render
 	}
+
 	parts := []*unitSpec{u}
 	for i := range c.s.units {
 		if d := &c.s.units[i]; d.dropin && d.unit == u.unit {
 			parts = append(parts, d)
 		}
 	}
+
 	unit := &unitfile.Unit{}
 	for _, part := range parts {
 		unit.Add(unitfile.Parse(texts[part.path]))
@@ -147,6 +155,7 @@ func (c *unitCheck) whole(u *unitSpec, texts unitTexts) {
 		q.Warning = !p.Refused
 		c.problems = append(c.problems, q)
 	}
+
 	c.activated(u, unit, texts)
 	c.reloads(u, unit)
 }
@@ -169,6 +178,7 @@ func findKey(parts []*unitSpec, texts unitTexts, key string) (*unitSpec, unitfil
 			}
 		}
 	}
+
 	return found, place
 }
 
@@ -177,6 +187,7 @@ func (c *unitCheck) reloads(u *unitSpec, unit *unitfile.Unit) {
 	if u.quadlet || !strings.HasSuffix(u.unit, ".service") {
 		return
 	}
+
 	can := len(unit.Values("Service", "ExecReload")) > 0 || unit.Value("Service", "Type") == "notify-reload"
 	if can {
 		return
@@ -188,9 +199,11 @@ func (c *unitCheck) reloads(u *unitSpec, unit *unitfile.Unit) {
 		p.Warning = true
 		c.problems = append(c.problems, p)
 	}
+
 	if r := c.s.rules[u.unit]; r != nil && r.OnChange.S == bundle.Reload {
 		warn(r.OnChange.At)
 	}
+
 	for _, k := range c.s.keys {
 		if slices.Contains(k.reload, u.unit) {
 			warn(k.at)
@@ -204,11 +217,13 @@ func (b *Bundle) TooNew(version int) string {
 	if b.st == nil {
 		return ""
 	}
+
 	for _, n := range b.st.needs {
 		if version == 0 || version >= n.Since {
 			continue // what is in no table counts as of the one after the newest
 		}
 		return fmt.Sprintf("%s; the host has systemd %d, which ignores the line", n.Text, version)
 	}
+
 	return ""
 }

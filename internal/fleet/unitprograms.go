@@ -31,6 +31,7 @@ func (c *unitCheck) programsOf(u *unitSpec, a unitfile.Assignment, p unitfile.Pr
 	if !isExec || a.Value == "" {
 		return
 	}
+
 	commands, _ := unitfile.Commands(a.Value)
 	for _, command := range commands[:min(len(commands), maxRefs)] {
 		if !command.Optional && !strings.Contains(command.Path, "%") {
@@ -46,6 +47,7 @@ func (s *service) checkPrograms(t *tree, refs []programRef) error {
 	if s.pkg == nil {
 		return nil
 	}
+
 	top := bundle.PackageDir + "/" + s.name + "/"
 	for _, r := range refs {
 		rest, inside := strings.CutPrefix(path.Clean(r.path), top)
@@ -61,6 +63,7 @@ func (s *service) checkPrograms(t *tree, refs []programRef) error {
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -82,6 +85,7 @@ func (s *service) checkProgram(t *tree, r programRef, rest string) error {
 		s.problems = append(s.problems, r.problem)
 		return nil
 	}
+
 	return nil
 }
 
@@ -92,11 +96,13 @@ func nearPath(name string, names packageNames) string {
 	if near := unitfile.Near(name, all); near != "" {
 		return near
 	}
+
 	for _, other := range all {
 		if path.Base(other) == path.Base(name) && !strings.HasSuffix(other, "/") {
 			return other
 		}
 	}
+
 	return ""
 }
 
@@ -107,11 +113,13 @@ func (names packageNames) has(name string) bool {
 	if _, ok := names[name]; ok {
 		return true
 	}
+
 	for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 		if names[dir] {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -128,6 +136,7 @@ func (s *service) packageNames(t *tree, file string) (packageNames, error) {
 	if bundle.IsSingle(p.Kind) {
 		return nil, nil // its name may be one of several
 	}
+
 	data, err := t.bytes(file)
 	if err != nil {
 		return nil, err
@@ -142,6 +151,7 @@ func (s *service) packageNames(t *tree, file string) (packageNames, error) {
 		}
 		return len(names) <= maxLookedEntries
 	}
+
 	whole := false
 	switch p.Kind {
 	case bundle.PackageZip:
@@ -155,9 +165,11 @@ func (s *service) packageNames(t *tree, file string) (packageNames, error) {
 	case bundle.PackageTarBz2:
 		whole = tarNames(bzip2.NewReader(bytes.NewReader(data)), add)
 	}
+
 	if !whole {
 		return nil, nil
 	}
+
 	return names, nil
 }
 
@@ -167,11 +179,13 @@ func zipNames(data []byte, add func(name string, isLink bool) bool) bool {
 	if err != nil {
 		return false
 	}
+
 	for _, f := range z.File {
 		if !add(strings.ReplaceAll(f.Name, `\`, "/"), f.Mode()&fs.ModeSymlink != 0) {
 			return false
 		}
 	}
+
 	return true
 }
 

@@ -71,6 +71,7 @@ func (c *unitCheck) wantedBy(u *unitSpec, a unitfile.Assignment, p unitfile.Prob
 	if err != nil {
 		return // reported as a bad value
 	}
+
 	for _, name := range words[:min(len(words), maxRefs)] {
 		if !unitfile.ValidName(name) || strings.Contains(name, "%") {
 			continue
@@ -90,6 +91,7 @@ func holdsKeys(a unitfile.Assignment) bool {
 	case "Container", "Pod", "Kube", "Build":
 		return true
 	}
+
 	return false
 }
 
@@ -113,9 +115,11 @@ func (c *unitCheck) activated(u *unitSpec, unit *unitfile.Unit, texts unitTexts)
 	if u.quadlet || to == "" || strings.Contains(to, "%") || !unitfile.ValidName(to) {
 		return
 	}
+
 	if t := unitfile.TemplateOf(u.unit); t != "" && c.s.has(t) {
 		return
 	}
+
 	_, kind := unitfile.SplitName(u.unit)
 	key := map[string]string{"timer": "Timer.Unit", "path": "Path.Unit", "socket": "Socket.Service"}[kind]
 	part, place := findKey([]*unitSpec{u}, texts, key)
@@ -139,11 +143,13 @@ func (f *Fleet) nameBook() *nameBook {
 	for _, name := range hostAccounts {
 		b.accounts[name] = true
 	}
+
 	for _, s := range f.services {
 		maps.Copy(b.units, s.made.units)
 		maps.Copy(b.accounts, s.made.accounts)
 		maps.Copy(b.keys, s.made.keys)
 	}
+
 	return b
 }
 
@@ -162,21 +168,26 @@ func (s *service) makes() nameBook {
 			b.units[alias] = true
 		}
 	}
+
 	for _, k := range s.keys {
 		b.units[keyUnitName(k.Name)] = true
 		b.keys[k.Path] = true
 	}
+
 	if s.user != nil {
 		b.accounts[s.user.Name], b.accounts[s.user.Group] = true, true
 	}
+
 	for _, g := range s.extraGroups {
 		b.accounts[g] = true
 	}
+
 	for _, f := range s.files {
 		if strings.HasPrefix(f.path, "/etc/sysusers.d/") && f.blob != nil {
 			addSysusers(b.accounts, f.blob.data)
 		}
 	}
+
 	return b
 }
 
@@ -206,6 +217,7 @@ func (b *nameBook) has(r unitRef) bool {
 		}
 		return false
 	}
+
 	return unitfile.Vendor(r.name) || b.units[r.name] || b.units[unitfile.TemplateOf(r.name)]
 }
 
@@ -214,6 +226,7 @@ func (b *nameBook) near(r unitRef) string {
 	if r.kind == refKey {
 		return unitfile.Near(r.name, sortedKeys(b.keys))
 	}
+
 	return unitfile.Near(r.name, append(sortedKeys(b.units), unitfile.VendorUnits()...))
 }
 
@@ -237,14 +250,17 @@ func (f *Fleet) dangling() Problems {
 			ps = append(ps, &p)
 		}
 	}
+
 	for _, name := range sortedKeys(f.services) {
 		report(f.services[name].refs)
 	}
+
 	for _, s := range f.slots {
 		for _, r := range s.renders {
 			report(r.refs)
 		}
 	}
+
 	return append(ps, f.unused()...)
 }
 
@@ -254,10 +270,12 @@ func (f *Fleet) unused() Problems {
 	if len(f.Hosts) == 0 {
 		return nil // a repo that only begins
 	}
+
 	for _, name := range sortedKeys(f.services) {
 		if name != "" && len(f.config.users[name]) == 0 {
 			ps = append(ps, &Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
 		}
 	}
+
 	return ps
 }

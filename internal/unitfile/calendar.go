@@ -9,6 +9,8 @@ import (
 // errCalendar says that a text is no calendar time.
 var errCalendar = errors.New("is no time that systemd's calendar reads")
 
+const decimal = "0123456789"
+
 // calendarWords are the times that have a name.
 var calendarWords = []string{
 	"minutely", "hourly", "daily", "monthly", "annually", "yearly", "anually", "weekly", "quarterly",
@@ -23,14 +25,22 @@ func CheckCalendar(s string) error {
 	if slices.Contains(calendarWords, strings.ToLower(s)) {
 		return nil
 	}
+
 	if s == "" || len(s) > 1024 {
 		return errCalendar
 	}
 
 	p := &calendarParser{rest: s}
-	if !p.weekdays() || !p.date() || !p.time() || p.rest != "" {
+	for _, part := range []func() bool{p.weekdays, p.date, p.time} {
+		if !part() {
+			return errCalendar
+		}
+	}
+
+	if p.rest != "" {
 		return errCalendar
 	}
+
 	return nil
 }
 
@@ -45,6 +55,7 @@ func withoutZone(s string) string {
 	if i < 0 {
 		return s
 	}
+
 	zone := s[i+1:]
 	if strings.EqualFold(zone, "UTC") || slices.Contains(singleZones, zone) {
 		return s[:i]
@@ -57,6 +68,7 @@ func withoutZone(s string) string {
 	if ok && isRegion && isCity {
 		return s[:i]
 	}
+
 	return s
 }
 
@@ -78,6 +90,7 @@ func (p *calendarParser) day() int {
 			return i
 		}
 	}
+
 	return -1
 }
 
@@ -124,6 +137,7 @@ func (p *calendarParser) ends() bool {
 	if p.rest != "" && p.rest[0] != ' ' {
 		return false
 	}
+
 	p.blanks()
 	return true
 }
@@ -134,6 +148,7 @@ func (p *calendarParser) date() bool {
 	if p.rest == "" {
 		return true
 	}
+
 	if rest, ok := strings.CutPrefix(p.rest, "@"); ok {
 		return p.epoch(rest)
 	}
@@ -143,18 +158,22 @@ func (p *calendarParser) date() bool {
 	if !ok {
 		return false
 	}
+
 	if p.rest == "" || p.rest[0] == ':' {
 		p.rest = whole
 		return true
 	}
+
 	fromEnd, ok := p.dash()
 	if !ok {
 		return false
 	}
+
 	second, ok := p.chain(false)
 	if !ok {
 		return false
 	}
+
 	if p.ends() {
 		return first.within(1, 12, false) && second.within(1, 31, fromEnd)
 	}
@@ -162,13 +181,16 @@ func (p *calendarParser) date() bool {
 	if fromEnd {
 		return false
 	}
+
 	if fromEnd, ok = p.dash(); !ok {
 		return false
 	}
+
 	third, ok := p.chain(false)
 	if !ok || !p.ends() {
 		return false
 	}
+
 	return first.years().within(1970, 2199, false) && second.within(1, 12, false) && third.within(1, 31, fromEnd)
 }
 
@@ -184,6 +206,7 @@ func (p *calendarParser) dash() (fromEnd, ok bool) {
 	if p.rest == "" || p.rest[0] != '-' && p.rest[0] != '~' {
 		return false, false
 	}
+
 	fromEnd = p.rest[0] == '~'
 	p.rest = p.rest[1:]
 	return fromEnd, true
@@ -199,16 +222,20 @@ func (p *calendarParser) time() bool {
 	if !ok || !p.colon() {
 		return false
 	}
+
 	minute, ok := p.chain(false)
 	if !ok || !hour.within(0, 23, false) || !minute.within(0, 59, false) {
 		return false
 	}
+
 	if p.rest == "" {
 		return true
 	}
+
 	if !p.colon() {
 		return false
 	}
+
 	second, ok := p.chain(true)
 	return ok && second.within(0, 60*microsecond-1, false)
 }
@@ -261,6 +288,7 @@ func (p *calendarParser) span(seconds bool) (span, bool) {
 	if s.start, ok = p.number(seconds); !ok {
 		return s, false
 	}
+
 	if rest, isRange := strings.CutPrefix(p.rest, ".."); isRange {
 		p.rest, s.repeat = rest, 1
 		if seconds {
@@ -270,12 +298,14 @@ func (p *calendarParser) span(seconds bool) (span, bool) {
 			return s, false
 		}
 	}
+
 	if rest, repeats := strings.CutPrefix(p.rest, "/"); repeats {
 		p.rest = rest
 		if s.repeat, ok = p.number(seconds); !ok || s.repeat == 0 {
 			return s, false
 		}
 	}
+
 	return s, p.rest == "" || strings.IndexByte(" ,-~:", p.rest[0]) >= 0
 }
 
@@ -291,15 +321,18 @@ func (p *calendarParser) number(seconds bool) (int, bool) {
 	if !isPoint {
 		return n, n <= 1<<31-1
 	}
+
 	p.rest = p.rest[1:]
 	before := len(p.rest)
 	part, ok := p.digits(6)
 	for range 6 - (before - len(p.rest)) {
 		part *= 10
 	}
+
 	if p.rest != "" && p.rest[0] >= '5' && p.rest[0] <= '9' {
 		part++ // rounded
 	}
+
 	p.rest = strings.TrimLeft(p.rest, "0123456789")
 	return n + part, ok && n+part <= 1<<31-1
 }
@@ -307,10 +340,11 @@ func (p *calendarParser) number(seconds bool) (int, bool) {
 // digits takes a number of at most that many digits.
 func (p *calendarParser) digits(most int) (n int, ok bool) {
 	i := 0
-	for i < len(p.rest) && i < most && p.rest[i] >= '0' && p.rest[i] <= '9' {
+	for i < min(len(p.rest), most) && strings.IndexByte(decimal, p.rest[i]) >= 0 {
 		n = n*10 + int(p.rest[i]-'0')
 		i++
 	}
+
 	p.rest = p.rest[i:]
 	return n, i > 0
 }
@@ -321,6 +355,7 @@ func (ss spans) years() spans {
 	for i := range out {
 		out[i].start, out[i].stop = year(out[i].start), year(out[i].stop)
 	}
+
 	return out
 }
 
@@ -331,6 +366,7 @@ func year(n int) int {
 	case n < 70:
 		return n + 2000
 	}
+
 	return n + 1900
 }
 
@@ -340,6 +376,7 @@ func (ss spans) within(low, high int, fromEnd bool) bool {
 	if fromEnd {
 		high = 28
 	}
+
 	return !slices.ContainsFunc(ss, func(s span) bool { return !s.within(low, high, fromEnd) })
 }
 
@@ -347,6 +384,7 @@ func (s span) within(low, high int, fromEnd bool) bool {
 	if s.start < low || s.start > high {
 		return false
 	}
+
 	if s.stop >= 0 {
 		if s.stop < s.start || s.stop > high {
 			return false
@@ -358,5 +396,6 @@ func (s span) within(low, high int, fromEnd bool) bool {
 	if fromEnd {
 		last = s.start - s.repeat
 	}
+
 	return last >= low && last <= high
 }

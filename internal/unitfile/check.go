@@ -24,18 +24,21 @@ func Check(kind string, f *File) []Problem {
 	for _, fault := range f.Faults {
 		c.fault(fault)
 	}
+
 	for _, s := range f.Sections {
 		if len(c.problems) >= maxProblems {
 			break
 		}
 		c.section(s)
 	}
+
 	for _, a := range f.Assignments {
 		if len(c.problems) >= maxProblems {
 			break
 		}
 		c.assignment(a)
 	}
+
 	return c.problems
 }
 
@@ -54,6 +57,7 @@ func (c *checker) reader() string {
 	if _, ok := quadletSections[c.kind]; ok {
 		return "podman"
 	}
+
 	return "systemd"
 }
 
@@ -82,6 +86,7 @@ func (c *checker) fault(f Fault) {
 		p.Message = fmt.Sprintf("%q is neither a section nor KEY=VALUE: systemd ignores the line", f.Text)
 		p.Refused = f.Section == "Install"
 	}
+
 	c.add(p)
 }
 
@@ -91,6 +96,7 @@ func (c *checker) section(s Section) {
 	if Known(c.kind, s.Name) {
 		return
 	}
+
 	p := Problem{Pos: s.Pos, Message: fmt.Sprintf("unknown section [%s]: %s ignores everything in it", printable(s.Name), c.reader())}
 
 	near := meant(s.Name, Sections(c.kind))
@@ -103,6 +109,7 @@ func (c *checker) section(s Section) {
 		p.Message = fmt.Sprintf("section [%s] in a .%s unit: %s ignores everything in it", s.Name, c.kind, c.reader())
 		p.Refused = true
 	}
+
 	c.add(p)
 }
 
@@ -112,12 +119,14 @@ func meant(name string, candidates []string) string {
 	if plain != name && slices.Contains(candidates, plain) {
 		return plain
 	}
+
 	return Near(plain, candidates)
 }
 
 // clean is a name as it was most likely meant: without brackets, and with plain spaces gone.
 func clean(name string) string {
-	return strings.TrimFunc(strings.Trim(name, "[]"), func(r rune) bool { return r <= ' ' || r == '\u00a0' || r == '\ufeff' || r == '\u200b' })
+	const invisible = "\u00a0\ufeff\u200b"
+	return strings.TrimFunc(strings.Trim(name, "[]"), func(r rune) bool { return r <= ' ' || strings.ContainsRune(invisible, r) })
 }
 
 // printable shows a name with its invisible characters.
@@ -126,6 +135,7 @@ func printable(name string) string {
 	if quoted[1:len(quoted)-1] == name {
 		return name
 	}
+
 	return quoted[1 : len(quoted)-1]
 }
 
@@ -135,15 +145,18 @@ func (c *checker) assignment(a Assignment) {
 	if strings.HasPrefix(a.Section, "X-") || !Known(c.kind, a.Section) {
 		return
 	}
+
 	info, ok := keyTable()[a.Section][a.Key]
 	if !ok {
 		c.unknownKey(a)
 		return
 	}
+
 	if info.since > OldestSystemd {
 		c.add(Problem{Pos: a.Pos, Since: info.since, Key: a.Section + "." + a.Key,
 			Message: fmt.Sprintf("%s= needs systemd %d", a.Key, info.since)})
 	}
+
 	if c.reader() == "podman" && !passed {
 		return // the words of podman's keys are podman's
 	}
@@ -152,6 +165,7 @@ func (c *checker) assignment(a Assignment) {
 	if e == nil {
 		return
 	}
+
 	p := Problem{Pos: a.Pos, Key: a.Section + "." + a.Key}
 	value := shorten(a.Value)
 	switch {
@@ -164,9 +178,11 @@ func (c *checker) assignment(a Assignment) {
 	default:
 		p.Refused, p.Message = true, fmt.Sprintf("%s=%s: %s; systemd ignores the line", a.Key, value, e.reason)
 	}
+
 	if near := meant(a.Value, e.among); near != "" {
 		p.Message += fmt.Sprintf("; did you mean %q?", near)
 	}
+
 	c.add(p)
 }
 
@@ -176,12 +192,15 @@ func (c *checker) unknownKey(a Assignment) {
 	if strings.HasPrefix(a.Key, "X-") || strings.HasPrefix(a.Key, "-") {
 		return
 	}
+
 	p := Problem{Pos: a.Pos, Key: a.Section + "." + a.Key, Refused: a.Section == "Install", Since: NewestSystemd + 1,
 		Message: fmt.Sprintf("unknown key %s= in [%s]: no systemd up to %d reads it", printable(a.Key), a.Section, NewestSystemd)}
-	if c.reader() == "podman" && a.Section != "Unit" && a.Section != "Service" && a.Section != "Install" {
+	isSystemds := slices.Contains([]string{"Unit", "Service", "Install"}, a.Section)
+	if c.reader() == "podman" && !isSystemds {
 		p.Since = 0
 		p.Message = fmt.Sprintf("unknown key %s= in [%s]: podman 5 makes no unit of a file that has it", printable(a.Key), a.Section)
 	}
+
 	if a.Section == "Install" {
 		p.Since = 0
 		p.Message = fmt.Sprintf("unknown key %s= in [Install]: systemd ignores the line, and the unit is not enabled by it", printable(a.Key))
@@ -192,6 +211,7 @@ func (c *checker) unknownKey(a Assignment) {
 	} else if other := c.sectionOf(a.Key); other != "" {
 		p.Message += fmt.Sprintf("; it is a key of [%s]", other)
 	}
+
 	c.add(p)
 }
 
@@ -202,6 +222,7 @@ func (c *checker) sectionOf(key string) string {
 			return section
 		}
 	}
+
 	return ""
 }
 
@@ -211,5 +232,6 @@ func shorten(value string) string {
 	if len(value) <= most {
 		return value
 	}
+
 	return strings.ToValidUTF8(value[:most], "") + "…"
 }

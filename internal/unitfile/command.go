@@ -30,6 +30,7 @@ func Commands(value string) ([]Command, *valueError) {
 		}
 		commands = append(commands, c)
 	}
+
 	return commands, nil
 }
 
@@ -39,6 +40,7 @@ func splitCommands(value string) ([][]string, *valueError) {
 	if err != nil {
 		return nil, want("%v", err)
 	}
+
 	parts := [][]string{nil}
 	for _, w := range words {
 		if w == ";" {
@@ -50,9 +52,11 @@ func splitCommands(value string) ([][]string, *valueError) {
 		}
 		parts[len(parts)-1] = append(parts[len(parts)-1], w)
 	}
+
 	if len(parts) > 1 {
 		parts = slices.DeleteFunc(parts, func(p []string) bool { return p == nil }) // a semicolon at an end
 	}
+
 	return parts, nil
 }
 
@@ -61,10 +65,12 @@ func readCommand(words []string) (Command, *valueError) {
 	if len(words) == 0 {
 		return Command{}, want("there is no program")
 	}
+
 	prefixes, path := cutPrefixes(words[0])
 	c := Command{Path: path, Args: words[1:], Optional: strings.Contains(prefixes, "-")}
 
-	isBare := path != "" && path != "." && path != ".." && !strings.Contains(path, "/") && len(path) <= 255
+	isDots := path == "." || path == ".."
+	isBare := !isDots && len(path) <= 255 && !strings.Contains(path, "/")
 	switch {
 	case strings.Contains(path, "%"):
 		return c, nil // nobody knows yet
@@ -79,6 +85,7 @@ func readCommand(words []string) (Command, *valueError) {
 	case strings.Contains(prefixes, "@") && len(c.Args) == 0:
 		return c, want(`"@" wants the program's own name as the first argument`)
 	}
+
 	return c, nil
 }
 
@@ -93,13 +100,14 @@ func cutPrefixes(word string) (prefixes, path string) {
 		seen := strings.Count(word[:i], string(c))
 		privileged := strings.Contains(word[:i], "+")
 		switch {
-		case (c == '-' || c == '@' || c == ':' || c == '|') && seen == 0:
+		case strings.IndexByte("-@:|", c) >= 0 && seen == 0:
 		case c == '+' && seen == 0 && !strings.Contains(word[:i], "!"):
 		case c == '!' && seen < 2 && !privileged:
 		default:
 			return word[:i], word[i:]
 		}
 	}
+
 	return word, ""
 }
 

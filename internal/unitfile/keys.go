@@ -39,6 +39,7 @@ var keyTable = sync.OnceValue(func() map[string]map[string]keyInfo {
 		}
 		table[f[0]][f[1]] = keyInfo{since, until, f[4]}
 	}
+
 	return table
 })
 
@@ -48,6 +49,7 @@ var keyNames = sync.OnceValue(func() map[string][]string {
 	for section, keys := range keyTable() {
 		names[section] = slices.Sorted(maps.Keys(keys))
 	}
+
 	return names
 })
 

@@ -24,6 +24,7 @@ func CheckUnit(name string, u *Unit) []Problem {
 	case "container", "volume", "network", "kube", "pod", "image", "build":
 		return checkQuadlet(kind, u)
 	}
+
 	return nil
 }
 
@@ -42,6 +43,7 @@ func serviceType(u *Unit) string {
 	case len(u.Values("Service", "ExecStart")) > 0:
 		return "simple"
 	}
+
 	return "oneshot"
 }
 
@@ -66,19 +68,30 @@ func checkService(u *Unit) []Problem {
 		ps = append(ps, refusal("Service.ExecStart", "%d programs in ExecStart=, which only Type=oneshot may have (in a drop-in, an empty ExecStart= before it forgets the first)", starts))
 	}
 
+	return append(ps, checkServiceType(u, kind)...)
+}
+
+// checkServiceType reports what does not go together with Type=.
+func checkServiceType(u *Unit, kind string) []Problem {
+	var ps []Problem
+	oneshot := kind == "oneshot"
 	restart := u.Value("Service", "Restart")
 	if oneshot && slices.Contains([]string{"always", "on-success"}, restart) {
 		ps = append(ps, refusal("Service.Restart", "Restart=%s with Type=oneshot", restart))
 	}
+
 	if oneshot && u.Value("Service", "ExitType") == "cgroup" {
 		ps = append(ps, refusal("Service.ExitType", "ExitType=cgroup with Type=oneshot"))
 	}
+
 	if kind == "dbus" && u.Value("Service", "BusName") == "" {
 		ps = append(ps, refusal("Service.Type", "Type=dbus without BusName="))
 	}
+
 	if kill := u.Value("Service", "KillMode"); u.Value("Service", "PAMName") != "" && (kill == "process" || kill == "none") {
 		ps = append(ps, refusal("Service.KillMode", "PAMName= with KillMode=%s", kill))
 	}
+
 	return ps
 }
 
@@ -89,6 +102,7 @@ func commandCount(values []string) int {
 		commands, _ := Commands(v)
 		n += len(commands)
 	}
+
 	return n
 }
 
@@ -103,6 +117,7 @@ func checkSocket(u *Unit) []Problem {
 	case accept && u.Value("Socket", "Service") != "":
 		return []Problem{refusal("Socket.Service", "Service= with Accept=yes")}
 	}
+
 	return nil
 }
 
@@ -113,9 +128,11 @@ func checkTimer(u *Unit) []Problem {
 		on, _ := ParseBool(u.Value("Timer", key))
 		has = has || on
 	}
+
 	if has {
 		return nil
 	}
+
 	return []Problem{refusal("Timer.OnCalendar", "the timer has no OnCalendar= or other On…=")}
 }
 
@@ -125,6 +142,7 @@ func checkPath(u *Unit) []Problem {
 			return nil
 		}
 	}
+
 	return []Problem{refusal("Path.PathExists", "the path unit has no PathExists= or other path")}
 }
 
@@ -135,11 +153,16 @@ func checkMount(name, kind string, u *Unit) []Problem {
 	if where != "" && !hasSpecifier(where) && Escape(where)+"."+kind != name {
 		return []Problem{refusal(section+".Where", "Where=%s belongs in %s.%s, not in %s", where, Escape(where), kind, name)}
 	}
+
 	if kind == "mount" && u.Value("Mount", "What") == "" {
 		return []Problem{refusal("Mount.What", "the mount has no What=")}
 	}
+
 	return nil
 }
+
+// plainInNames are the bytes of a path that stand for themselves in the name of a unit.
+const plainInNames = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:_"
 
 // Escape is the name of the unit for a path, as "systemd-escape --path" has it.
 func Escape(path string) string {
@@ -150,17 +173,20 @@ func Escape(path string) string {
 		}
 		for j := range len(part) {
 			c := part[j]
-			isPlain := c == ':' || c == '_' || c == '.' && b.Len() > 0 || c >= '0' && c <= '9' || c >= 'A' && c <= 'Z' || c >= 'a' && c <= 'z'
-			if isPlain {
+			isPlain := strings.IndexByte(plainInNames, c) >= 0
+			isDot := c == '.' && b.Len() > 0
+			if isPlain || isDot {
 				b.WriteByte(c)
 			} else {
 				fmt.Fprintf(&b, `\x%02x`, c)
 			}
 		}
 	}
+
 	if b.Len() == 0 {
 		return "-"
 	}
+
 	return b.String()
 }
 
@@ -176,6 +202,7 @@ func checkQuadlet(kind string, u *Unit) []Problem {
 		return []Problem{{Refused: true, Key: section + "." + keys[0],
 			Message: fmt.Sprintf("[%s] has no %s=: podman makes no unit of the file", section, strings.Join(keys, "= or "))}}
 	}
+
 	switch kind {
 	case "container":
 		return lacks("Image", "Rootfs")
@@ -186,5 +213,6 @@ func checkQuadlet(kind string, u *Unit) []Problem {
 	case "build":
 		return lacks("ImageTag")
 	}
+
 	return nil
 }

@@ -20,6 +20,7 @@ func SplitName(name string) (stem, kind string) {
 	if i < 0 {
 		return name, ""
 	}
+
 	return name[:i], name[i+1:]
 }
 
@@ -29,10 +30,12 @@ func ValidName(name string) bool {
 	if len(name) > maxName || stem == "" || !slices.Contains(Kinds, kind) {
 		return false
 	}
+
 	prefix, _, _ := strings.Cut(stem, "@")
 	if prefix == "" {
 		return false
 	}
+
 	return strings.Trim(stem, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\\@") == ""
 }
 
@@ -55,6 +58,7 @@ func TemplateOf(name string) string {
 	if i < 0 || i == len(stem)-1 {
 		return ""
 	}
+
 	return stem[:i+1] + "." + kind
 }
 
@@ -73,5 +77,6 @@ func (u *Unit) Generated(name string) string {
 		}
 		return stem + "-" + kind + ".service"
 	}
+
 	return stem + ".service"
 }

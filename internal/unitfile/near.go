@@ -9,6 +9,7 @@ func Near(name string, candidates []string) string {
 	if len(name) < 5 {
 		least = 2
 	}
+
 	for _, c := range candidates {
 		if c == name {
 			return ""
@@ -17,6 +18,7 @@ func Near(name string, candidates []string) string {
 			best, least = c, d
 		}
 	}
+
 	return best
 }
 
@@ -32,9 +34,11 @@ func distance(a, b string, limit int) int {
 	for i := range rows {
 		rows[i] = make([]int, len(b)+1)
 	}
+
 	for j := range rows[1] {
 		rows[1][j] = j
 	}
+
 	for i := 1; i <= len(a); i++ {
 		before, last, now := rows[0], rows[1], rows[2]
 		now[0] = i
@@ -44,12 +48,13 @@ func distance(a, b string, limit int) int {
 				change = 0
 			}
 			now[j] = min(last[j]+1, now[j-1]+1, last[j-1]+change)
-			isSwap := i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1]
-			if isSwap {
+			canSwap := i > 1 && j > 1
+			if canSwap && a[i-2:i] == string([]byte{b[j-1], b[j-2]}) {
 				now[j] = min(now[j], before[j-2]+1)
 			}
 		}
 		rows = [3][]int{last, now, before}
 	}
+
 	return rows[1][len(b)]
 }

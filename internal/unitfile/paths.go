@@ -6,6 +6,7 @@ func checkAbsolute(value string) *valueError {
 	if strings.HasPrefix(value, "/") {
 		return nil
 	}
+
 	return want("want an absolute path")
 }
 
@@ -14,11 +15,13 @@ func checkAbsolutes(value string) *valueError {
 	if err != nil {
 		return want("%v", err)
 	}
+
 	for _, path := range list {
 		if !strings.HasPrefix(path, "/") {
 			return want("%q is no absolute path", path)
 		}
 	}
+
 	return nil
 }
 
@@ -28,12 +31,14 @@ func checkPrefixed(value string) *valueError {
 	if err != nil {
 		return want("%v", err)
 	}
+
 	for _, word := range list {
 		path := strings.TrimPrefix(strings.TrimPrefix(word, "-"), "+")
 		if !strings.HasPrefix(path, "/") {
 			return want("%q is no absolute path", word)
 		}
 	}
+
 	return nil
 }
 
@@ -46,6 +51,7 @@ func checkWorkingDirectory(value string) *valueError {
 	if path == "~" || strings.HasPrefix(path, "/") {
 		return nil
 	}
+
 	e := want("want an absolute path or ~")
 	e.fatal = !optional
 	return e
@@ -57,6 +63,7 @@ func checkRelative(value string) *valueError {
 	if err != nil {
 		return want("%v", err)
 	}
+
 	for _, word := range list {
 		path, _, _ := strings.Cut(word, ":")
 		if strings.HasPrefix(path, "/") {
@@ -68,5 +75,6 @@ func checkRelative(value string) *valueError {
 			}
 		}
 	}
+
 	return nil
 }

@@ -23,9 +23,11 @@ func Sections(kind string) []string {
 	if s, ok := kindSections[kind]; ok {
 		return append(sections, s)
 	}
+
 	if s, ok := quadletSections[kind]; ok {
 		return append(sections, "Service", s, "Quadlet") // [Service] goes to the unit that podman makes
 	}
+
 	return sections
 }
 

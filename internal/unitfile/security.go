@@ -27,6 +27,7 @@ func checkCapabilities(value string) *valueError {
 		}
 		return e
 	}
+
 	return nil
 }
 
@@ -46,6 +47,7 @@ func checkSyscalls(value string) *valueError {
 		}
 		return e
 	}
+
 	return nil
 }
 
@@ -62,5 +64,6 @@ func checkAddresses(value string) *valueError {
 			return want("%q is no address, network, or any, localhost, link-local or multicast", word)
 		}
 	}
+
 	return nil
 }

@@ -19,6 +19,7 @@ func isSpan(value string) bool {
 	if rest, ok := strings.CutPrefix(value, "infinity"); ok {
 		return rest == ""
 	}
+
 	if value == "" {
 		return false
 	}
@@ -48,6 +49,7 @@ func isSpan(value string) bool {
 		}
 		value = strings.TrimLeft(rest[end:], Whitespace)
 	}
+
 	return true
 }
 
@@ -55,6 +57,7 @@ func checkSpan(value string) *valueError {
 	if isSpan(value) {
 		return nil
 	}
+
 	return want("want a time span, as 30s, 5min or infinity")
 }
 
@@ -63,6 +66,7 @@ func checkTimeoutAbort(value string) *valueError {
 	if value == "infinity" || isSpan(value) {
 		return nil
 	}
+
 	return want("want a time span, as 30s, 5min or infinity")
 }
 
@@ -72,6 +76,7 @@ func isSize(value string) bool {
 	if value == "" {
 		return false
 	}
+
 	for value != "" {
 		value = strings.TrimLeft(value, Whitespace)
 		digits := len(value) - len(strings.TrimLeft(value, "0123456789"))
@@ -89,6 +94,7 @@ func isSize(value string) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -96,6 +102,7 @@ func checkSize(value string) *valueError {
 	if isSize(value) {
 		return nil
 	}
+
 	return want("want a size in bytes, as 4096, 512K or 2G")
 }
 
@@ -110,6 +117,7 @@ func isNiceLimit(value string) bool {
 	if signed {
 		return err == nil && n >= -20 && n <= 19
 	}
+
 	return err == nil && n >= 0 && n <= 40
 }
 
@@ -133,9 +141,11 @@ func isPercent(value string, most int) bool {
 	number, ok := strings.CutSuffix(value, "%")
 	whole, fraction, hasFraction := strings.Cut(number, ".")
 	n, err := strconv.Atoi(whole)
-	if !ok || err != nil || n < 0 || n > most || strings.HasPrefix(whole, "+") {
+	isNumber := ok && err == nil && !strings.HasPrefix(whole, "+")
+	if !isNumber || n < 0 || n > most {
 		return false
 	}
+
 	return !hasFraction || fraction != "" && len(fraction) <= 2 && strings.Trim(fraction, "0123456789") == ""
 }
 
@@ -143,6 +153,7 @@ func checkMemory(value string) *valueError {
 	if value == "infinity" || isSize(value) || isPercent(value, 100) {
 		return nil
 	}
+
 	return want("want a size in bytes (512M, 2G), a percentage or infinity")
 }
 
@@ -150,6 +161,7 @@ func checkTasks(value string) *valueError {
 	if value == "infinity" || isCount(value) && value != "0" || isPercent(value, 100) {
 		return nil
 	}
+
 	return want("want a number, a percentage or infinity")
 }
 
@@ -157,6 +169,7 @@ func checkQuota(value string) *valueError {
 	if isPercent(value, 1<<30) && strings.Trim(value, "0.%") != "" {
 		return nil
 	}
+
 	return want("want a percentage, as 50%%")
 }
 
@@ -164,6 +177,7 @@ func checkWeight(value string) *valueError {
 	if value == "idle" {
 		return &valueError{reason: `"idle" needs systemd 252`, since: 252}
 	}
+
 	return checkIOWeight(value)
 }
 
@@ -171,5 +185,6 @@ func checkIOWeight(value string) *valueError {
 	if isNumber(1, 10000)(value) {
 		return nil
 	}
+
 	return want("want a number from 1 to 10000")
 }

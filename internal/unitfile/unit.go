@@ -18,6 +18,7 @@ func (u *Unit) Add(f *File) {
 	if u.values == nil {
 		u.values = map[sectionKey][]string{}
 	}
+
 	for _, a := range f.Assignments {
 		k := sectionKey{a.Section, a.Key}
 		if a.Value == "" {
@@ -34,6 +35,7 @@ func Read(texts ...[]byte) *Unit {
 	for _, text := range texts {
 		u.Add(Parse(text))
 	}
+
 	return u
 }
 
@@ -43,6 +45,7 @@ func (u *Unit) Value(section, key string) string {
 	if len(values) == 0 {
 		return ""
 	}
+
 	return values[len(values)-1]
 }
 
@@ -56,6 +59,7 @@ func (u *Unit) Words(section, key string) []string {
 		more, _ := Words(v) // what stands before a fault counts
 		words = append(words, more...)
 	}
+
 	return words
 }
 
@@ -66,6 +70,7 @@ func (u *Unit) Has(section string) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -85,6 +90,7 @@ func (u *Unit) Install() []string {
 			lines = append(lines, k.key+"="+strings.Join(u.Words(k.section, k.key), " "))
 		}
 	}
+
 	slices.Sort(lines)
 	return lines
 }
@@ -112,6 +118,7 @@ func (u *Unit) Activates(name string) string {
 		}
 		return cmpOr(u.Value("Socket", "Service"), stem+".service")
 	}
+
 	return ""
 }
 
@@ -119,6 +126,7 @@ func cmpOr(a, b string) string {
 	if a != "" {
 		return a
 	}
+
 	return b
 }
 
@@ -130,5 +138,6 @@ func ParseBool(s string) (value, ok bool) {
 	case "0", "no", "n", "false", "f", "off":
 		return false, true
 	}
+
 	return false, false
 }

@@ -12,6 +12,7 @@ package unitfile
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -73,7 +74,7 @@ const (
 
 // Fatal tells whether nothing of the file counts.
 func (k FaultKind) Fatal() bool {
-	return k == BadHeader || k == LineTooLong || k == NotUTF8 || k == TooMany
+	return slices.Contains([]FaultKind{BadHeader, LineTooLong, NotUTF8, TooMany}, k)
 }
 
 // A Fault is a line that is no part of the unit.
@@ -113,6 +114,7 @@ func Parse(data []byte) *File {
 	if p.continued {
 		p.take(p.joined, p.start)
 	}
+
 	return p.file
 }
 
@@ -138,6 +140,7 @@ func cutLine(data []byte) (line, rest []byte) {
 		feed = feed || data[next] == '\n'
 		carriage = carriage || data[next] == '\r'
 	}
+
 	return data[:end], data[next:]
 }
 
@@ -162,6 +165,7 @@ func (p *parser) add(line []byte, no int) bool {
 	if !p.continued {
 		p.start = no
 	}
+
 	if p.continued && len(p.joined)+len(line) > MaxLine {
 		p.fault(LineTooLong, p.joined, Pos{p.start, 1})
 		return false
@@ -173,6 +177,7 @@ func (p *parser) add(line []byte, no int) bool {
 		p.continued = true
 		return true
 	}
+
 	if !p.continued {
 		return p.take(line, p.start)
 	}
@@ -211,6 +216,7 @@ func (p *parser) take(line []byte, no int) bool {
 	default:
 		p.assign(line, pos)
 	}
+
 	return true
 }
 
@@ -240,6 +246,7 @@ func (p *parser) fault(kind FaultKind, text []byte, pos Pos) {
 	if len(p.file.Faults) >= maxFaults && !kind.Fatal() {
 		return
 	}
+
 	shown := strings.ToValidUTF8(string(text[:min(len(text), shownText)]), "\ufffd")
 	p.file.Faults = append(p.file.Faults, Fault{kind, strings.Trim(shown, Whitespace), p.section, pos})
 }

@@ -26,21 +26,27 @@ func checkValue(section, key, kind, value string) *valueError {
 	if value == "" || hasSpecifier(value) {
 		return nil
 	}
+
 	if list, ok := enums[section+"."+key]; ok {
 		return list.check(value)
 	}
+
 	if list, ok := enums[key]; ok {
 		return list.check(value)
 	}
+
 	if check, ok := checksByKey[section+"."+key]; ok {
 		return check(value)
 	}
+
 	if check, ok := checksByKey[key]; ok {
 		return check(value)
 	}
+
 	if check, ok := checksByKind[kind]; ok {
 		return check(value)
 	}
+
 	return nil
 }
 
@@ -51,146 +57,8 @@ func hasSpecifier(value string) bool {
 			return true
 		}
 	}
+
 	return false
-}
-
-// An enum is the set of words that a key takes.
-type enum struct {
-	words []string       // in the order of the manual
-	since map[string]int // of words that came later than OldestSystemd
-	bool  bool           // booleans are taken too
-	also  func(string) bool
-}
-
-func (e *enum) check(value string) *valueError {
-	_, isBool := ParseBool(value)
-	switch {
-	case e.bool && isBool, e.also != nil && e.also(value):
-		return nil
-	case slices.Contains(e.words, value):
-		if n := e.since[value]; n > OldestSystemd {
-			return &valueError{reason: fmt.Sprintf("%q needs systemd %d", value, n), since: n}
-		}
-		return nil
-	}
-
-	all := e.words
-	if e.bool {
-		all = append([]string{"yes", "no"}, all...)
-	}
-	err := want("want %s", oneOf(all))
-	err.among = all
-	return err
-}
-
-// oneOf is "a, b or c".
-func oneOf(words []string) string {
-	if len(words) == 1 {
-		return words[0]
-	}
-	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-}
-
-// words is an enum of words; "word@253" came with systemd 253.
-func words(list string) *enum {
-	e := &enum{since: map[string]int{}}
-	for _, w := range strings.Fields(list) {
-		name, version, _ := strings.Cut(w, "@")
-		e.words = append(e.words, name)
-		e.since[name], _ = strconv.Atoi(version)
-	}
-	return e
-}
-
-func boolOr(list string) *enum {
-	e := words(list)
-	e.bool = true
-	return e
-}
-
-// with adds values that are no single word, as "file:/x".
-func (e *enum) with(also func(string) bool) *enum {
-	e.also = also
-	return e
-}
-
-func hasPrefix(prefixes ...string) func(string) bool {
-	return func(value string) bool {
-		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(value, p) })
-	}
-}
-
-func isNumber(low, high int) func(string) bool {
-	return func(value string) bool {
-		n, err := strconv.ParseInt(value, 0, 64)
-		return err == nil && n >= int64(low) && n <= int64(high)
-	}
-}
-
-const (
-	emergencyActions = "none reboot reboot-force reboot-immediate poweroff poweroff-force poweroff-immediate exit exit-force " +
-		"soft-reboot@254 soft-reboot-force@254 kexec@254 kexec-force@254 halt@254 halt-force@254 halt-immediate@254"
-	jobModes   = "fail lenient@257 replace replace-irreversibly isolate flush ignore-dependencies ignore-requirements triggering restart-dependencies"
-	outputs    = "inherit null tty journal journal+console kmsg kmsg+console syslog syslog+console socket fd"
-	levels     = "emerg alert crit err warning notice info debug"
-	facilities = "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp local0 local1 local2 local3 local4 local5 local6 local7"
-)
-
-// enums are the keys with a closed set of values, by key or by section and key.
-var enums = map[string]*enum{
-	"Service.Type":            words("simple exec forking oneshot dbus notify notify-reload@253 idle"),
-	"ExitType":                words("main cgroup"),
-	"Restart":                 words("no on-success on-failure on-abnormal on-watchdog on-abort always"),
-	"RestartMode":             words("normal direct debug@257"),
-	"NotifyAccess":            words("none main exec all"),
-	"TimeoutStartFailureMode": words("terminate abort kill"),
-	"TimeoutStopFailureMode":  words("terminate abort kill"),
-	"OOMPolicy":               words("continue stop kill"),
-	"KillMode":                words("control-group mixed process none"),
-	"StandardInput":           words("null tty tty-force tty-fail data socket fd").with(hasPrefix("file:/", "fd:")),
-	"StandardOutput":          words(outputs).with(hasPrefix("file:/", "append:/", "truncate:/", "fd:")),
-	"StandardError":           words(outputs).with(hasPrefix("file:/", "append:/", "truncate:/", "fd:")),
-	"ProtectSystem":           boolOr("full strict"),
-	"ProtectHome":             boolOr("read-only tmpfs"),
-	"ProtectProc":             words("noaccess invisible ptraceable default"),
-	"ProcSubset":              words("all pid"),
-	"ProtectControlGroups":    boolOr("private@257 strict@257"),
-	"ProtectHostname":         boolOr("private@258").with(hasPrefix("yes:", "private:")),
-	"PrivateTmp":              boolOr("disconnected@257"),
-	"PrivateUsers":            boolOr("self@257 identity@257 full@258 managed@258"),
-	"PrivateMounts":           boolOr(""),
-	"PrivatePIDs":             boolOr(""),
-	"MountAPIVFS":             boolOr(""),
-	"MemoryKSM":               boolOr(""),
-	"SetLoginEnvironment":     boolOr(""),
-	"BindLogSockets":          boolOr(""),
-	"KeyringMode":             words("inherit private shared"),
-	"UtmpMode":                words("init login user"),
-	"DevicePolicy":            words("auto closed strict"),
-	"CollectMode":             words("inactive inactive-or-failed"),
-	"FailureAction":           words(emergencyActions),
-	"SuccessAction":           words(emergencyActions),
-	"StartLimitAction":        words(emergencyActions),
-	"JobTimeoutAction":        words(emergencyActions),
-	"OnFailureJobMode":        words(jobModes),
-	"OnSuccessJobMode":        words(jobModes),
-
-	"RuntimeDirectoryPreserve":    boolOr("restart"),
-	"FileDescriptorStorePreserve": boolOr("restart"),
-	"CPUSchedulingPolicy":         words("other batch idle fifo rr").with(isNumber(0, 1<<30)),
-	"IOSchedulingClass":           words("none realtime best-effort idle").with(isNumber(0, 1<<30)),
-	"NUMAPolicy":                  words("default preferred bind interleave local"),
-	"BindIPv6Only":                boolOr("default both ipv6-only"),
-	"Timestamping":                boolOr("us usec µs ns nsec"),
-	"SocketProtocol":              words("udplite sctp mptcp@257"),
-	"LogLevelMax":                 words(levels).with(isNumber(0, 7)),
-	"SyslogLevel":                 words(levels).with(isNumber(0, 7)),
-	"SyslogFacility":              words(facilities).with(isNumber(0, 127)),
-	"ManagedOOMSwap":              words("auto kill"),
-	"ManagedOOMMemoryPressure":    words("auto kill"),
-	"ManagedOOMPreference":        words("none avoid omit"),
-	"MemoryPressureWatch":         boolOr("auto on off skip"),
-	"IPTOS":                       words("low-delay throughput reliability low-cost").with(isNumber(0, 255)),
 }
 
 // checksByKind are the checks of what systemd calls a type.
@@ -271,6 +139,7 @@ func checkBool(value string) *valueError {
 	if _, ok := ParseBool(value); ok {
 		return nil
 	}
+
 	err := want("want yes or no")
 	err.among = []string{"yes", "no", "true", "false", "on", "off"}
 	return err
@@ -280,6 +149,7 @@ func checkUnsigned(value string) *valueError {
 	if isUnsigned(value) {
 		return nil
 	}
+
 	return want("want a number that is not negative")
 }
 
@@ -292,6 +162,7 @@ func checkInteger(value string) *valueError {
 	if _, err := strconv.ParseInt(value, 0, 64); err == nil && !strings.Contains(value, "_") {
 		return nil
 	}
+
 	return want("want a number")
 }
 
@@ -309,6 +180,7 @@ func checkMode(value string) *valueError {
 	if err == nil && n <= 0o7777 && !strings.ContainsAny(value, "_+") {
 		return nil
 	}
+
 	return want("want a mode in octal digits, as 0640")
 }
 
@@ -321,16 +193,20 @@ func checkSignal(value string) *valueError {
 	if rest, ok := strings.CutPrefix(name, "RTMIN+"); ok {
 		realTime = isNumber(0, 30)(rest)
 	}
+
 	if rest, ok := strings.CutPrefix(name, "RTMAX-"); ok {
 		realTime = isNumber(0, 30)(rest)
 	}
+
 	if realTime || slices.Contains(signals, name) || isNumber(1, 64)(value) {
 		return nil
 	}
+
 	err := want("want a signal, as SIGTERM")
 	for _, s := range signals {
 		err.among = append(err.among, "SIG"+s)
 	}
+
 	return err
 }
 
@@ -363,6 +239,7 @@ func badName(name string) *valueError {
 			e.reason += fmt.Sprintf(" (did you mean %s.%s?)", stem, near)
 		}
 	}
+
 	return e
 }
 
@@ -374,6 +251,7 @@ func checkOnCalendar(value string) *valueError {
 	if err == nil {
 		return nil
 	}
+
 	e := want("it %v (systemd-analyze calendar '%s')", err, value)
 	e.among = calendarWords
 	return e
@@ -385,9 +263,12 @@ func checkAccount(value string) *valueError {
 	bad := strings.ContainsAny(value, ":/") || strings.ContainsFunc(value, func(r rune) bool { return r < ' ' || r == 0x7f })
 	isDots := value == "." || value == ".."
 	isNobody := value == "65535" || value == "4294967295" // -1 as a number: no user
-	if !bad && !isDots && !isNobody && strings.Trim(value, Whitespace) == value {
+	isTrimmed := strings.Trim(value, Whitespace) == value
+	isWrong := bad || isDots || isNobody
+	if isTrimmed && !isWrong {
 		return nil
 	}
+
 	e := want("%q is no name of a user or group", value)
 	e.fatal = true
 	return e
@@ -398,11 +279,13 @@ func checkAccounts(value string) *valueError {
 	if err != nil {
 		return want("%v", err)
 	}
+
 	for _, name := range list {
 		if e := checkAccount(name); e != nil {
 			return e
 		}
 	}
+
 	return nil
 }
 
@@ -412,13 +295,16 @@ func checkListen(value string) *valueError {
 	if other || isNumber(1, 65535)(value) {
 		return nil
 	}
+
 	address, device, _ := strings.Cut(value, "%") // [fe80::1]:80%eth0
 	if _, err := netip.ParseAddrPort(address); err == nil && !strings.HasSuffix(address, ":0") {
 		return nil
 	}
+
 	if _, err := netip.ParseAddrPort(address + "%" + device); err == nil {
 		return nil
 	}
+
 	return want("want a port, IP:PORT, [IPv6]:PORT, an absolute path or @NAME")
 }
 
@@ -428,6 +314,7 @@ func checkEnvironment(value string) *valueError {
 	if err != nil {
 		return want("%v", err)
 	}
+
 	for _, word := range list {
 		name, _, ok := strings.Cut(word, "=")
 		if !ok {
@@ -438,6 +325,7 @@ func checkEnvironment(value string) *valueError {
 			return want("%q is no name of a variable", name)
 		}
 	}
+
 	return nil
 }
 
@@ -446,6 +334,7 @@ func checkNamespaces(value string) *valueError {
 	if _, ok := ParseBool(value); ok {
 		return nil
 	}
+
 	kinds := []string{"cgroup", "ipc", "net", "mnt", "pid", "user", "uts", "time"}
 	for _, word := range strings.Fields(strings.TrimPrefix(value, "~")) {
 		if !slices.Contains(kinds, strings.Trim(word, `"'`)) {
@@ -454,6 +343,7 @@ func checkNamespaces(value string) *valueError {
 			return e
 		}
 	}
+
 	return nil
 }
 
@@ -463,6 +353,7 @@ func checkFamilies(value string) *valueError {
 			return want("%q is no address family: want none or names as AF_INET", word)
 		}
 	}
+
 	return nil
 }
 
@@ -474,5 +365,6 @@ func checkStatuses(value string) *valueError {
 			return want("%q is no exit status: want a number, a name as TEMPFAIL, or a signal", word)
 		}
 	}
+
 	return nil
 }

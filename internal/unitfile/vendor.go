@@ -15,6 +15,7 @@ var vendorUnits = sync.OnceValue(func() map[string]bool {
 	for name := range strings.FieldsSeq(unitsText) {
 		units[name] = true
 	}
+
 	return units
 })
 
@@ -26,6 +27,7 @@ func Vendor(name string) bool {
 	case "device", "mount", "automount", "swap", "slice", "scope":
 		return true
 	}
+
 	return vendorUnits()[name] || vendorUnits()[TemplateOf(name)]
 }
 

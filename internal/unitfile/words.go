@@ -55,9 +55,11 @@ func split(value string, unescape bool) ([]string, error) {
 	if quote != 0 {
 		return words, errQuote
 	}
+
 	if inWord {
 		words = append(words, word.String())
 	}
+
 	return words, nil
 }
 
@@ -72,6 +74,7 @@ func unescapeC(s string) (text string, length int, ok bool) {
 	if len(s) < 2 {
 		return "", 0, false
 	}
+
 	if text, ok := simpleEscapes[s[1]]; ok {
 		return text, 2, true
 	}
@@ -90,6 +93,7 @@ func unescapeC(s string) (text string, length int, ok bool) {
 	default:
 		return "", 0, false
 	}
+
 	if len(s) < begin+digits {
 		return "", 0, false
 	}
@@ -102,6 +106,7 @@ func unescapeC(s string) (text string, length int, ok bool) {
 		}
 		r = r*base + rune(d)
 	}
+
 	if r <= 0 || r > 0x10ffff {
 		return "", 0, false
 	}
@@ -110,6 +115,7 @@ func unescapeC(s string) (text string, length int, ok bool) {
 	if isByte {
 		return string([]byte{byte(r)}), begin + digits, true
 	}
+
 	return string(r), begin + digits, true
 }
 
@@ -117,5 +123,6 @@ func lower(c rune) rune {
 	if c >= 'A' && c <= 'Z' {
 		return c + 'a' - 'A'
 	}
+
 	return c
 }
