@@ -91,8 +91,8 @@ func (s *serving) verbs() {
 		return webhookAnswer{Address: s.address, Branch: s.branch, Repo: s.repo, SecretFile: s.secretFile,
 			Admin: s.adminAddress, AdminToken: s.adminTokenFile, OtherRepo: s.server.OtherRepo()}, nil
 	})
-	server.Handle(s.server, "key-push", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
-		return h.deployer.PushKeys(ctx, in.On)
+	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
+		return h.pushKeys(ctx, who.String(), in.On)
 	})
 	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
 		return h.deployer.KeyStatus(ctx, in.On)
@@ -101,9 +101,9 @@ func (s *serving) verbs() {
 		res, err := h.removeHost(ctx, in)
 		return res, overSocket(err)
 	})
-	server.Handle(s.server, "reboot", func(ctx context.Context, _ server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
+	server.Handle(s.server, "reboot", func(ctx context.Context, who server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
 		limit := time.Duration(in.LimitMs) * time.Millisecond
-		return struct{}{}, overSocket(h.reboot(ctx, in.Host, limit, func(line string) { emit(line) }))
+		return struct{}{}, overSocket(h.rebootFor(ctx, who.String(), in.Host, limit, func(line string) { emit(line) }))
 	})
 }
 

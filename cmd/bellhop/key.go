@@ -17,15 +17,19 @@ import (
 func (e *Env) keyCmd() *cobra.Command {
 	return group(groupSecrets, "key", "Keys as they stand on hosts",
 		e.keyVerb("status", "Which keys are expected and present, asked of the hosts themselves",
-			func(d *deploy.Deployer) keyFunc { return d.KeyStatus }, 0),
+			func(h *house) keyFunc { return h.deployer.KeyStatus }, 0),
 		e.keyVerb("push", "Put the keys of what stands onto hosts, now",
-			func(d *deploy.Deployer) keyFunc { return d.PushKeys }, exitHosts))
+			func(h *house) keyFunc {
+				return func(ctx context.Context, on string) ([]deploy.HostKeys, error) {
+					return h.pushKeys(ctx, e.userName(), on)
+				}
+			}, exitHosts))
 }
 
 type keyFunc func(ctx context.Context, on string) ([]deploy.HostKeys, error)
 
 // keyVerb is a verb on the keys of many hosts; bad is its exit code when one did not do.
-func (e *Env) keyVerb(name, short string, pick func(*deploy.Deployer) keyFunc, bad int) *cobra.Command {
+func (e *Env) keyVerb(name, short string, pick func(*house) keyFunc, bad int) *cobra.Command {
 	var f deployerFlags
 	var on string
 	var asJSON bool
@@ -57,7 +61,7 @@ func (e *Env) keyVerb(name, short string, pick func(*deploy.Deployer) keyFunc, b
 }
 
 // keys asks the server, or does it here.
-func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*deploy.Deployer) keyFunc) (hosts []deploy.HostKeys, err error) {
+func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*house) keyFunc) (hosts []deploy.HostKeys, err error) {
 	client, err := e.dial(ctx, f)
 	if err != nil {
 		return nil, err
@@ -72,7 +76,7 @@ func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick 
 		return nil, explain(err)
 	}
 	defer h.Close()
-	hosts, err = pick(h.deployer)(ctx, on)
+	hosts, err = pick(h)(ctx, on)
 	return hosts, explain(err)
 }
 
@@ -181,7 +185,7 @@ func (e *Env) reboot(ctx context.Context, f *deployerFlags, host string, limit t
 		return explain(err)
 	}
 	defer h.Close()
-	return h.reboot(ctx, host, limit, tell)
+	return h.rebootFor(ctx, e.userName(), host, limit, tell)
 }
 
 // reboot gives a host that did not come back its exit code.

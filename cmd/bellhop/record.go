@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"bellhop/deploy"
+	"bellhop/internal/history"
+)
+
+// What a person did to hosts beside deploying: history has it as a run without a commit.
+
+// pushKeys pushes keys for somebody, and has history remember it.
+func (h *house) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, error) {
+	began := time.Now()
+	hosts, err := h.deployer.PushKeys(ctx, on)
+	var notes []string
+	failed := 0
+	for _, host := range hosts {
+		if host.Error != nil {
+			failed++
+			notes = append(notes, host.Name+": "+*host.Error)
+		} else {
+			notes = append(notes, fmt.Sprintf("%s: %s", host.Name, count(len(host.Keys), "key")))
+		}
+	}
+
+	outcome := history.RunDone
+	switch {
+	case err != nil, failed > 0 && failed == len(hosts):
+		outcome = history.RunFailed
+	case failed > 0:
+		outcome = history.RunPartial
+	}
+	return hosts, errors.Join(err, h.remember(ctx, "key push", by, began, outcome, notes, err))
+}
+
+// rebootFor restarts a host for somebody, and has history remember it.
+func (h *house) rebootFor(ctx context.Context, by, host string, limit time.Duration, tell func(string)) error {
+	if _, isKnown := h.history.Host(host); !isKnown {
+		return h.reboot(ctx, host, limit, tell) // which says so; nothing was done
+	}
+	began := time.Now()
+	err := h.reboot(ctx, host, limit, tell)
+	outcome := history.RunDone
+	if err != nil {
+		outcome = history.RunFailed
+	}
+	return errors.Join(err, h.remember(ctx, "reboot", by, began, outcome, []string{host}, err))
+}
+
+// remember stores what was done. It is written also when the one who asked went away meanwhile.
+func (h *house) remember(ctx context.Context, cause, by string, began time.Time, outcome string, notes []string, err error) error {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	start := history.Start{ID: deploy.NewRunID(), Cause: cause, By: by, Notes: notes, At: began}
+	return h.history.FinishRun(context.WithoutCancel(ctx), start, outcome, text)
+}
