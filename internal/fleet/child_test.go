@@ -214,6 +214,19 @@ func TestFarProblems(t *testing.T) {
 	}
 }
 
+// TestFarManyProblems: the one that counts the rest stays the last.
+func TestFarManyProblems(t *testing.T) {
+	m := boundsTree(map[string]string{"services/web/service.yaml": strings.Repeat("x: 1\n", 500)})
+	var ps Problems
+	if _, err := farLoader(t).Load(t.Context(), m); !errors.As(err, &ps) || len(ps) != maxProblems+1 {
+		t.Fatalf("%d problems, want 101", len(ps))
+	}
+	again := ps.Capped()
+	if last := again[len(again)-1]; last.Message != "and 400 more" && last.Message != "and 399 more" {
+		t.Errorf("the last is %v", last)
+	}
+}
+
 // BenchmarkFarCold is what a process costs, from its start to the fleet.
 func BenchmarkFarCold(b *testing.B) {
 	m := boundsTree(nil)

@@ -22,8 +22,10 @@ type Problem struct {
 	Message string
 	Warning bool // told, and nothing is refused
 
+	// More is how many problems of the file this one stands for; 0 is itself alone.
+	More int
+
 	text []byte // of the file, until Source is cut out of it
-	more int    // problems of the file that this one stands for
 }
 
 // maxProblems is how many problems are told; the rest are counted.
@@ -68,7 +70,7 @@ func (ps Problems) Error() string {
 // source lines. A last one counts the rest.
 func (ps Problems) sort() Problems {
 	slices.SortStableFunc(ps, func(a, b *Problem) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.more, b.more), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.More, b.More), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Host, b.Host), cmp.Compare(a.Message, b.Message))
 	})
 	ps = slices.CompactFunc(ps, func(a, b *Problem) bool {
@@ -94,9 +96,9 @@ func (ps Problems) cut() Problems {
 	}
 	rest := 0
 	for _, p := range ps[maxProblems:] {
-		rest += max(1, p.more)
+		rest += max(1, p.More)
 	}
-	last := &Problem{File: ps[maxProblems].File, Host: ps[maxProblems].Host, Warning: ps[maxProblems].Warning, more: rest}
+	last := &Problem{File: ps[maxProblems].File, Host: ps[maxProblems].Host, Warning: ps[maxProblems].Warning, More: rest}
 	last.Message = fmt.Sprintf("and %s more", thousands(rest))
 	return append(slices.Clone(ps[:maxProblems]), last)
 }

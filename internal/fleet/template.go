@@ -240,6 +240,15 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 
 var templatePlace = regexp.MustCompile(`^template: (.*?):(\d+)(?::(\d+))?: `)
 
+// shortened leaves out the middle of a message that names each of many templates in each other.
+func shortened(msg string) string {
+	const head, tail = 300, 300
+	if len(msg) <= head+tail {
+		return msg
+	}
+	return strings.ToValidUTF8(msg[:head], "") + " … " + strings.ToValidUTF8(msg[len(msg)-tail:], "")
+}
+
 // ownWords is what text/template says of the functions that count, which nobody wrote.
 var ownWords = regexp.MustCompile(`at <bellhop(?:Turn|Enter)>: error calling bellhop(?:Turn|Enter): `)
 
@@ -252,7 +261,7 @@ func templateError(err error) (pos, string) {
 	}
 	line, _ := strconv.Atoi(m[2])
 	col, _ := strconv.Atoi(m[3])
-	return pos{line, col + 1}, ownWords.ReplaceAllString(msg[len(m[0]):], "")
+	return pos{line, col + 1}, shortened(ownWords.ReplaceAllString(msg[len(m[0]):], ""))
 }
 
 // A capped buffer refuses to grow past maxOutput.

@@ -48,8 +48,8 @@ func (t *text) problem(at pos, format string, args ...any) {
 		t.problems = append(t.problems, &Problem{File: t.file})
 	}
 	rest := t.problems[maxFileProblems]
-	rest.more++
-	rest.Message = fmt.Sprintf("and %s more", thousands(rest.more))
+	rest.More++
+	rest.Message = fmt.Sprintf("and %s more", thousands(rest.More))
 }
 
 func problemAt(file string, data []byte, at pos, format string, args ...any) *Problem {
