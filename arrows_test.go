@@ -41,7 +41,7 @@ var arrows = map[string][]string{
 	"internal/host/keys":       {"internal/bundle", "internal/host"},
 	"internal/host/real":       {"internal/bundle", "internal/host", "internal/host/keys", "internal/host/systemd"},
 	"internal/history":         {"internal/bundle"},
-	"internal/lab":             {"gitsync", "internal/bundle", "internal/host", "internal/link", "secrets"},
+	"internal/lab":             {"gitsync", "internal/bundle", "internal/host", "internal/host/owned", "internal/link", "secrets"},
 	"internal/lab/conformance": {"internal/bundle", "internal/host"},
 }
 

@@ -32,7 +32,7 @@ func (l *load) on(base int64) bundle.Offer {
 func stuck(b *box) (run, blob string) {
 	run = b.stageOnly(bot("two"))
 	blob = b.path("/var/lib/bellhop/blobs/" + bundle.DigestBytes([]byte("one")))
-	b.m.Kill = func(step string) {
+	b.m.Reached = func(step string) {
 		switch step {
 		case "keys":
 			b.fail["bot.service"] = true
@@ -44,7 +44,7 @@ func stuck(b *box) (run, blob string) {
 	if err := host.Apply(b.t.Context(), b.m, run); err == nil {
 		b.t.Fatal("the undo ended")
 	}
-	b.m.Kill = nil
+	b.m.Reached = nil
 	return run, blob
 }
 
@@ -92,7 +92,7 @@ func TestTornNote(t *testing.T) {
 	b.deploy(bot("one"), bundle.OutcomeDone)
 	run := b.stageOnly(bot("two"))
 	in := b.path(bundle.StateDir + "/runs/" + run + "/result.new")
-	b.m.Kill = func(step string) {
+	b.m.Reached = func(step string) {
 		switch step {
 		case "start":
 			delete(b.active, "bot.service")
@@ -112,7 +112,7 @@ func TestTornNote(t *testing.T) {
 	if err := host.Apply(t.Context(), b.m, run); err == nil {
 		t.Fatal("a result that can't be written is no error")
 	}
-	b.m.Kill, b.jobs = nil, nil
+	b.m.Reached, b.jobs = nil, nil
 	os.Remove(in)
 	if err := host.Apply(t.Context(), b.m, run); err != nil {
 		t.Fatal(err)
@@ -158,7 +158,7 @@ func TestEditsMeanwhile(t *testing.T) {
 		b := newBox(t)
 		b.deploy(bot("one"), bundle.OutcomeDone)
 		b.write("/etc/bot/conf", before)
-		b.m.Kill = func(step string) {
+		b.m.Reached = func(step string) {
 			if step == "begin" {
 				b.write("/etc/bot/conf", "edited more")
 			}

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,7 @@ const lockWait = 20 * time.Second
 
 // restTime is how long an undo that could not be ended rests before it is tried again: what is in
 // its way, a full disk or a path that can't be written, does not pass in the blink of an eye.
-var restTime = 2 * time.Second
+const restTime = 2 * time.Second
 
 // A run is one apply at work.
 type run struct {
@@ -55,7 +56,7 @@ func Apply(ctx context.Context, m *Machine, id string) error {
 	defer unlock()
 	if err := m.settle(ctx); err != nil {
 		unlock()
-		time.Sleep(restTime) // systemd starts it again, and others may look meanwhile
+		time.Sleep(cmp.Or(m.Rest, restTime)) // systemd starts it again, and others may look meanwhile
 		return err
 	}
 	if res, err := m.result(id); res != nil || err != nil {
@@ -86,12 +87,7 @@ func (m *Machine) apply(ctx context.Context, id string) error {
 // counting is m, with what is synced counted in n for the result.
 func (m *Machine) counting(n *int) *Machine {
 	c := *m
-	c.Fsyncs = func() {
-		*n++
-		if m.Fsyncs != nil {
-			m.Fsyncs()
-		}
-	}
+	c.Disk = countingDisk{m.disk(), n}
 	return &c
 }
 
@@ -153,7 +149,7 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	r.m.killed("preflight")
+	r.m.reached("preflight")
 	return nil
 }
 
@@ -189,7 +185,7 @@ func (r *run) change(ctx context.Context) error {
 			return r.goBack(ctx, fmt.Errorf("%s: %w", s.name, err))
 		}
 		r.begun.steps[s.name] = true
-		r.m.killed(s.name)
+		r.m.reached(s.name)
 	}
 	return r.tidy()
 }
@@ -215,7 +211,7 @@ func (r *run) nothingMore(context.Context) error { return nil }
 
 func (r *run) event(step, text string) { r.m.event(r.res.Run, step, text) }
 
-func (r *run) renamed(path string) { r.m.killed("renamed " + path) }
+func (r *run) renamed(path string) { r.m.reached("renamed " + path) }
 
 // prepare brings every byte that the run needs into the stores.
 func (r *run) prepare() error {
@@ -282,7 +278,7 @@ func (r *run) begin() error {
 		return err
 	}
 	r.event("begin", "")
-	r.m.killed("begin")
+	r.m.reached("begin")
 	return nil
 }
 

@@ -328,7 +328,7 @@ func TestUndoThatCanNotTell(t *testing.T) {
 	b.deploy(bot("one"), bundle.OutcomeDone)
 	run := b.stageOnly(bot("two"))
 	in := b.path(bundle.StateDir + "/runs/" + run + "/result.new") // a folder in its place stands for a full disk
-	b.m.Kill = func(step string) {
+	b.m.Reached = func(step string) {
 		if step == "keys" {
 			b.fail["bot.service"] = true
 			if err := os.MkdirAll(in, 0o700); err != nil {
@@ -342,7 +342,7 @@ func TestUndoThatCanNotTell(t *testing.T) {
 	if err := host.Apply(t.Context(), b.m, run); err == nil {
 		t.Fatal("a result that can't be written is no error")
 	}
-	b.m.Kill = nil
+	b.m.Reached = nil
 	b.jobs = nil
 	if err := host.Apply(t.Context(), b.m, run); err == nil || len(b.jobs) > 0 {
 		t.Errorf("again: %v, with the jobs %q; want an error and none", err, b.jobs)
@@ -491,14 +491,14 @@ func TestUndoReloadsWhatWasReloaded(t *testing.T) {
 			run := b.stageOnly(l)
 			func() {
 				defer func() { recover() }()
-				b.m.Kill = func(at string) {
+				b.m.Reached = func(at string) {
 					if at == "start" {
 						panic("killed")
 					}
 				}
 				host.Apply(context.Background(), b.m, run)
 			}()
-			b.m.Kill = nil
+			b.m.Reached = nil
 			if err := host.Settle(context.Background(), b.m); err != nil {
 				t.Fatal(err)
 			}

@@ -73,16 +73,16 @@ func (r *run) tidy() error {
 	if err := r.m.tidy(r.offer.Run, r.w.keys, r.giveUp); err != nil {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
-	r.m.killed("tidied")
+	r.m.reached("tidied")
 	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
 	if err := r.m.saveResult(r.res); err != nil {
 		return err
 	}
-	r.m.killed("told")
+	r.m.reached("told")
 	if err := r.m.closeJournal(); err != nil {
 		return err
 	}
-	r.m.killed("closed")
+	r.m.reached("closed")
 	if !r.giveUp {
 		return nil
 	}

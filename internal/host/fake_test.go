@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,13 +55,26 @@ func newBox(t testing.TB) *box {
 		groups: map[string]int{"root": 0, "keys": 1}, owners: map[born][2]string{}, applied: make(chan error, 10)}
 	b.m = &host.Machine{Root: b.dir, Systemd: b, Accounts: b, Mounts: b, Helper: "/usr/local/libexec/bellhop/current",
 		BootID: func() (string, error) { return fmt.Sprintf("boot-%d", b.boot), nil },
-		Fsyncs: func() { b.fsyncs++ }}
+		Disk:   (*noDisk)(b), Settle: 2 * time.Millisecond, Rest: 10 * time.Millisecond} // nothing of a box dies later
 	for _, d := range []string{"etc/systemd/system", "run", "var/lib", "opt"} {
 		if err := os.MkdirAll(filepath.Join(b.dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return b
+}
+
+// noDisk loses no power, so it syncs nothing.
+type noDisk box
+
+func (d *noDisk) Sync(*os.File) error {
+	d.fsyncs++
+	return nil
+}
+
+func (d *noDisk) Syncfs(*os.File) error {
+	d.fsyncs++
+	return nil
 }
 
 func (b *box) path(p string) string { return filepath.Join(b.dir, p) }

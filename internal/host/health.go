@@ -20,7 +20,7 @@ const (
 
 // settleTime is how long a unit that was just started is watched: a simple service whose
 // program is missing or dies at once is "started" for systemd all the same.
-var settleTime = 100 * time.Millisecond
+const settleTime = 100 * time.Millisecond
 
 // job asks systemd and remembers what did not end well; health judges by what runs.
 func (r *run) job(ctx context.Context, verb string, names []string) {
@@ -278,7 +278,8 @@ func (r *run) health(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settleTime)
+	settle := cmp.Or(r.m.Settle, settleTime)
+	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settle)
 	var first map[string]UnitState
 	died := map[string]UnitState{} // as they were read last while dead: one that was restarted tells no more
 	// A loop of crashes shows in the difference of two readings; on a busy host the first one
@@ -315,7 +316,7 @@ func (r *run) health(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-time.After(settleTime / 5):
+		case <-time.After(settle / 5):
 		}
 	}
 }

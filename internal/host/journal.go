@@ -76,7 +76,7 @@ func (m *Machine) note(l journalLine, sync bool) error {
 	}
 	_, err = f.Write(slices.Concat([]byte{'\n'}, p, []byte{'\n'})) // the line before may be torn
 	if err == nil && sync {
-		err = m.sync(f)
+		err = m.disk().Sync(f)
 	}
 	return errors.Join(err, f.Close())
 }

@@ -107,7 +107,7 @@ func TestKilledWhileKeysArePlaced(t *testing.T) {
 		run := b.stageOnly(l)
 		func() {
 			defer func() { recover() }()
-			b.m.Kill = func(at string) {
+			b.m.Reached = func(at string) {
 				if at == step {
 					panic(killed{at})
 				}
@@ -115,7 +115,7 @@ func TestKilledWhileKeysArePlaced(t *testing.T) {
 			host.Apply(context.Background(), b.m, run)
 			t.Errorf("the run never came to %s", step)
 		}()
-		b.m.Kill = nil
+		b.m.Reached = nil
 		if err := host.Settle(context.Background(), b.m); err != nil {
 			t.Fatal(err)
 		}

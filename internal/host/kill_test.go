@@ -20,7 +20,7 @@ type killed struct{ at string }
 // dieAt makes the machine die at its nth step; it returns false when there was no nth.
 func (b *box) dieAt(n int, f func()) (at string, died bool) {
 	defer func() {
-		b.m.Kill = nil
+		b.m.Reached = nil
 		if p := recover(); p != nil {
 			k, ok := p.(killed)
 			if !ok {
@@ -30,7 +30,7 @@ func (b *box) dieAt(n int, f func()) (at string, died bool) {
 		}
 	}()
 	i := 0
-	b.m.Kill = func(step string) {
+	b.m.Reached = func(step string) {
 		if i++; i == n {
 			panic(killed{step})
 		}
@@ -90,13 +90,13 @@ func TestJournalVanishes(t *testing.T) {
 		b.deploy(bot("one"), bundle.OutcomeDone)
 		old := b.all()
 		l := bot("two").service("new.service", "[Service]\n[Install]\n")
-		b.m.Kill = func(step string) {
+		b.m.Reached = func(step string) {
 			if step == at {
 				os.Remove(b.path("/var/lib/bellhop/journal"))
 			}
 		}
 		got := b.deploy(l, bundle.OutcomeRolledBack)
-		b.m.Kill = nil
+		b.m.Reached = nil
 		if !strings.Contains(got.res.Error, "journal") {
 			t.Errorf("gone after %s: error %q does not name the journal", at, got.res.Error)
 		}

@@ -30,12 +30,6 @@ const (
 // ErrBusy says that another run is at work on this host.
 var ErrBusy = errors.New("another run is at work")
 
-// What reaches the disk; tests, which lose no power, count it and leave it out.
-var (
-	fsync  = (*os.File).Sync
-	syncfs = unix.Syncfs
-)
-
 // at is where a path of the host lies for this process.
 func (m *Machine) at(path string) string { return filepath.Join(m.Root, path) }
 
@@ -158,7 +152,7 @@ func (m *Machine) replace(path string, p []byte) error {
 	}
 	_, err = f.Write(p)
 	if err == nil {
-		err = m.sync(f)
+		err = m.disk().Sync(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -175,19 +169,36 @@ func (m *Machine) syncDir(path string) error {
 		return err
 	}
 	defer d.Close()
-	return m.sync(d)
+	return m.disk().Sync(d)
 }
 
-func (m *Machine) sync(f *os.File) error {
-	if m.Fsyncs != nil {
-		m.Fsyncs()
+// disk is where files are synced to.
+func (m *Machine) disk() owned.Disk {
+	if m.Disk == nil {
+		return owned.RealDisk{}
 	}
-	return fsync(f)
+	return m.Disk
+}
+
+// A countingDisk counts in n what is synced.
+type countingDisk struct {
+	owned.Disk
+	n *int
+}
+
+func (d countingDisk) Sync(f *os.File) error {
+	*d.n++
+	return d.Disk.Sync(f)
+}
+
+func (d countingDisk) Syncfs(f *os.File) error {
+	*d.n++
+	return d.Disk.Syncfs(f)
 }
 
 // tree is the files of the host.
 func (m *Machine) tree() *owned.Tree {
-	return &owned.Tree{Root: m.Root, Owners: m.Accounts, Sync: m.sync, Syncfs: m.syncfs}
+	return &owned.Tree{Root: m.Root, Owners: m.Accounts, Disk: m.disk()}
 }
 
 // blobs is where file contents are kept.
@@ -200,20 +211,12 @@ func (m *Machine) replaceAll(changes []owned.Change, step func(path string)) err
 
 // packages is where the host keeps packages.
 func (m *Machine) packages() *packages.Store {
-	return &packages.Store{Dir: m.at(bundle.StoreDir), Caps: m.Caps, Syncfs: m.syncfs}
+	return &packages.Store{Dir: m.at(bundle.StoreDir), Caps: m.Caps, Syncfs: m.disk().Syncfs}
 }
 
-// syncfs writes out everything on the filesystem that f lies on.
-func (m *Machine) syncfs(f *os.File) error {
-	if m.Fsyncs != nil {
-		m.Fsyncs()
-	}
-	return syncfs(int(f.Fd()))
-}
-
-// killed gives a test the chance to die here.
-func (m *Machine) killed(step string) {
-	if m.Kill != nil {
-		m.Kill(step)
+// reached tells whoever watches that a step ended.
+func (m *Machine) reached(step string) {
+	if m.Reached != nil {
+		m.Reached(step)
 	}
 }

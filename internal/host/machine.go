@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
 )
 
@@ -24,11 +25,12 @@ type Machine struct {
 	// helpers, swapped by rename. As the host sees it, without Root.
 	Helper string
 	Caps   packages.Caps // on the archive of one package; zero is the usual
-	// Fsyncs, when not nil, is called for each fsync and syncfs, so that tests can count.
-	Fsyncs func()
-	// Kill, when not nil, is called with the name of each step as it ends; a test that
-	// returns from it by runtime.Goexit or panic stands for kill -9.
-	Kill func(step string)
+	Disk   owned.Disk    // nil is the real one
+	// Reached, when not nil, is told of each step as it ends. It may end the goroutine or panic: then
+	// the machine dies there, as by kill -9.
+	Reached func(step string)
+	Settle  time.Duration // how long a unit that was just started is watched; 0 is settleTime
+	Rest    time.Duration // before an undo that could not be ended is tried again; 0 is restTime
 }
 
 // A UnitState is what systemd says of a unit, read at one moment.

@@ -27,7 +27,7 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 	r.job(ctx, "restart", u.restart)
-	r.m.killed("restarted")
+	r.m.reached("restarted")
 	r.job(ctx, "reload", u.reload)
 	again, err := r.takenDown(ctx)
 	if err != nil {

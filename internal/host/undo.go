@@ -101,7 +101,7 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 		u.names = append(u.names, w.Name)
 	}
 	whole, runs := u.everything(ctx)
-	m.killed("undo units")
+	m.reached("undo units")
 	m.release(j.Run)
 	res.Edits, res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
@@ -138,7 +138,7 @@ func (u *undoer) everything(ctx context.Context) (whole, runs error) {
 		whole = u.takeDown(ctx)
 	}
 	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
-	u.m.killed("undo paths")
+	u.m.reached("undo paths")
 	if runs = u.bringUp(ctx); runs == nil && !ran {
 		u.m.note(journalLine{Step: "ran"}, false)
 	}
@@ -209,7 +209,7 @@ func (u *undoer) paths(ctx context.Context) error {
 	}
 	// What the run brought leaves first, with its folders: a file may have stood there.
 	for _, puts := range [][]owned.Change{gone, back} {
-		errs = append(errs, u.m.replaceAll(puts, func(p string) { u.m.killed("undone " + p) }))
+		errs = append(errs, u.m.replaceAll(puts, func(p string) { u.m.reached("undone " + p) }))
 		u.m.tree().Sweep(u.j.Puts)
 		u.m.tree().RemoveFolders(u.j.Dirs)
 	}

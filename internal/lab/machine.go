@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/owned"
 )
 
 // A Machine is a host in a directory. Its methods are what a person, or fate, does to it;
@@ -79,7 +80,8 @@ func NewMachine(dir string) *Machine {
 		Clock:  time.Now,
 		BootID: func() (string, error) { return m.BootID(), nil },
 		Helper: "/usr/local/libexec/bellhop/current",
-		Fsyncs: func() { m.fsyncs.Add(1) },
+		Disk:   countedDisk{n: &m.fsyncs},
+		Settle: 10 * time.Millisecond, // nothing of the twin dies later
 	}
 	m.mu.Lock()
 	m.startTargets()
@@ -87,7 +89,23 @@ func NewMachine(dir string) *Machine {
 	return m
 }
 
-// Host is the machine as the engine sees it. A test may set its Kill and Clock.
+// A countedDisk counts what is synced.
+type countedDisk struct {
+	owned.RealDisk
+	n *atomic.Int64
+}
+
+func (d countedDisk) Sync(f *os.File) error {
+	d.n.Add(1)
+	return d.RealDisk.Sync(f)
+}
+
+func (d countedDisk) Syncfs(f *os.File) error {
+	d.n.Add(1)
+	return d.RealDisk.Syncfs(f)
+}
+
+// Host is the machine as the engine sees it. A test may set its Reached and Clock.
 func (m *Machine) Host() *host.Machine { return m.host }
 
 // Dir is the directory that stands for the root.
@@ -299,7 +317,7 @@ func (m *Machine) Reboot() error {
 	return settled
 }
 
-// settle runs what bellhop-settle.service runs. A test's Kill may end it, as a plug would.
+// settle runs what bellhop-settle.service runs. A test's Reached may end it, as a plug would.
 func (m *Machine) settle() error {
 	done := make(chan error, 1)
 	go func() {

@@ -670,7 +670,7 @@ var runID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 // restartWait is RestartUSec of the transient unit.
 const restartWait = 100 * time.Millisecond
 
-// StartApply runs the engine's Apply in this process. When a test's Kill ends it, or it
+// StartApply runs the engine's Apply in this process. When a test's Reached ends it, or it
 // returns an error, it is started again, as Restart=on-failure would, five times at most.
 func (s twinSystemd) StartApply(_ context.Context, run string) error {
 	defer s.lock()()
@@ -711,8 +711,8 @@ func (a *applyUnit) isDead() bool {
 // applyOnce is one process of the unit; it says whether it ended well.
 func (m *Machine) applyOnce(a *applyUnit) (ok bool) {
 	h := *m.host
-	kill := h.Kill
-	h.Kill = func(step string) {
+	kill := h.Reached
+	h.Reached = func(step string) {
 		if a.isDead() {
 			panic("the plug was pulled at " + step)
 		}

@@ -316,7 +316,7 @@ func TestApplyIsStartedAgain(t *testing.T) {
 	m := machine(t)
 	push(t, m, "r-1", demo(1))
 	var died atomic.Bool
-	m.Host().Kill = func(step string) {
+	m.Host().Reached = func(step string) {
 		if strings.HasPrefix(step, "renamed ") && died.CompareAndSwap(false, true) {
 			panic("kill -9 at " + step)
 		}
@@ -334,7 +334,7 @@ func TestRebootSettles(t *testing.T) {
 	push(t, m, "r-1", demo(1))
 	pulled := make(chan struct{})
 	var once sync.Once
-	m.Host().Kill = func(step string) {
+	m.Host().Reached = func(step string) {
 		if strings.HasPrefix(step, "renamed ") {
 			once.Do(func() { close(pulled); time.Sleep(100 * time.Millisecond) })
 		}

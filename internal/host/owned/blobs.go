@@ -130,14 +130,14 @@ func (b *Blobs) Sync(digests []string) error {
 			return err
 		}
 		defer d.Close()
-		return b.Tree.Syncfs(d)
+		return b.Tree.Disk.Syncfs(d)
 	}
 	for _, digest := range digests {
 		f, err := os.Open(b.Path(digest))
 		if err != nil {
 			return err
 		}
-		if err := errors.Join(b.Tree.Sync(f), f.Close()); err != nil {
+		if err := errors.Join(b.Tree.Disk.Sync(f), f.Close()); err != nil {
 			return err
 		}
 	}
@@ -145,7 +145,7 @@ func (b *Blobs) Sync(digests []string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(b.Tree.Sync(d), d.Close())
+	return errors.Join(b.Tree.Disk.Sync(d), d.Close())
 }
 
 // Read is the blob of that digest; nil where there is none.

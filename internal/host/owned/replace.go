@@ -101,7 +101,7 @@ func (in *replacer) run(changes []Change) error {
 		in.step(p.Path)
 	}
 	for _, f := range in.folders {
-		if err := in.t.Sync(f.File); err != nil {
+		if err := in.t.Disk.Sync(f.File); err != nil {
 			return err
 		}
 	}
@@ -170,7 +170,7 @@ func (in *replacer) fill(dir *Folder, f *os.File, p Change, sync bool) error {
 		return err
 	}
 	if sync {
-		return in.t.Sync(f)
+		return in.t.Disk.Sync(f)
 	}
 	return nil
 }
@@ -208,7 +208,7 @@ func (in *replacer) syncFilesystems() error {
 			continue
 		}
 		seen[st.Dev] = true
-		if err := in.t.Syncfs(f.File); err != nil {
+		if err := in.t.Disk.Syncfs(f.File); err != nil {
 			return err
 		}
 	}

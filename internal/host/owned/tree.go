@@ -28,9 +28,23 @@ type Owners interface {
 type Tree struct {
 	Root   string // "/", or the folder that stands for it
 	Owners Owners
-	Sync   func(*os.File) error // fsync
-	Syncfs func(*os.File) error // of the whole filesystem
+	Disk   Disk
 }
+
+// A Disk makes what was written outlive a power cut.
+type Disk interface {
+	Sync(f *os.File) error   // one file or folder
+	Syncfs(f *os.File) error // the whole filesystem that it lies on
+}
+
+// RealDisk is that of the computer.
+type RealDisk struct{}
+
+// Sync is fsync.
+func (RealDisk) Sync(f *os.File) error { return f.Sync() }
+
+// Syncfs is syncfs.
+func (RealDisk) Syncfs(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
 
 // A walker goes down one path. folders are open from the root to where it stands.
 type walker struct {
