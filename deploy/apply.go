@@ -191,7 +191,7 @@ func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPl
 	close(over)
 	watch.Wait()
 	for _, hp := range all.left {
-		d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error(), Present: notHeard})
+		d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
 	}
 }
 

@@ -23,7 +23,7 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	}
 	d.noteAway(hp.Name, o.Away)
 
-	e = history.End{Error: plain.Text(o.Text, maxText), Present: notHeard}
+	e = history.End{Error: plain.Text(o.Text, maxText)}
 	if o.Away || o.Fate == push.WrongKey {
 		e.AwayAt = awaySince(hp.last, time.Now())
 	}
@@ -68,19 +68,14 @@ func whatHelps(err error) string {
 	return ""
 }
 
-// notHeard stands for the number of a host's keys where the host did not say.
-const notHeard = -1
-
 // result is what a host's own word on a run means for history.
 func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
-	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Present: present(res.Keys), Details: res}
+	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
 
 	switch res.Outcome {
 	case bundle.OutcomeDone, bundle.OutcomeNothing:
 		e.Manifest, e.BootID = &hp.bundle.Manifest, boot
-		if len(res.Keys) == 0 && len(hp.bundle.Keys) > 0 {
-			e.Present = len(hp.bundle.Keys) // all were sent or compared
-		}
+		e.Present = new(len(hp.bundle.Keys)) // all were sent or compared
 	case bundle.OutcomeRefused:
 		e.State, e.Remember = history.Refused, true
 		switch res.Refused {
@@ -106,8 +101,8 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 	if e.Error == "" && !e.Stood() {
 		e.Error = "the host gave no reason"
 	}
-	if !e.Stood() && len(res.Keys) == 0 {
-		e.Present = notHeard
+	if len(res.Keys) > 0 {
+		e.Present = new(present(res.Keys))
 	}
 	return e
 }

@@ -19,7 +19,7 @@ func TestStatusOfAHostThatIsAway(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bellhop.db")
 	db := open(t, path)
 	deploy(t, db, "r1", "c1", "d1", 1)
-	must(t, db.Ended(t.Context(), "r1", "h", history.End{Outcome: bundle.OutcomeDone, Digest: "d1", Commit: "c1", Present: 2, Heard: true}))
+	must(t, db.Ended(t.Context(), "r1", "h", history.End{Outcome: bundle.OutcomeDone, Digest: "d1", Commit: "c1", Present: new(2), Heard: true}))
 
 	host := func() history.HostStatus {
 		t.Helper()

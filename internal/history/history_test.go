@@ -324,7 +324,7 @@ func TestBegunIsSeenByReaders(t *testing.T) {
 	want("behind r1")
 	must(t, db.Begun(t.Context(), "r2", "h", "d2"))
 	want("deploying r2")
-	must(t, db.Ended(t.Context(), "r2", "h", history.End{Outcome: history.Unknown, State: history.Unknown, Digest: "d2", Error: "lost", Present: -1}))
+	must(t, db.Ended(t.Context(), "r2", "h", history.End{Outcome: history.Unknown, State: history.Unknown, Digest: "d2", Error: "lost"}))
 	want("unknown r2")
 	must(t, db.Begun(t.Context(), "r2", "h", "d2")) // again in the same run
 	want("deploying r2")
@@ -382,7 +382,7 @@ func TestMemoryIsTheFile(t *testing.T) {
 			}
 			all.Wait()
 		case 3:
-			e := history.End{Outcome: outcomes[dice.IntN(len(outcomes))], Digest: word("d"), Commit: word("c"), Present: dice.IntN(3) - 1, Took: time.Second}
+			e := history.End{Outcome: outcomes[dice.IntN(len(outcomes))], Digest: word("d"), Commit: word("c"), Present: []*int{nil, new(0), new(1)}[dice.IntN(3)], Took: time.Second}
 			if e.Stood() {
 				switch dice.IntN(8) {
 				case 0: // a life that the host has lost
@@ -445,7 +445,7 @@ func TestRunListsWhoItIsToPush(t *testing.T) {
 	want("", "d")
 	must(t, db.Begun(ctx, "r1", "c", "d"))
 	want("a:null b:refused c:null", "c")
-	must(t, db.Ended(ctx, "r1", "c", history.End{Outcome: bundle.OutcomeDone, Digest: "d", Commit: "c1", Record: record(1, "d"), Present: -1}))
+	must(t, db.Ended(ctx, "r1", "c", history.End{Outcome: bundle.OutcomeDone, Digest: "d", Commit: "c1", Record: record(1, "d")}))
 	want("a:null b:refused c:done", "")
 	must(t, db.FinishRun(ctx, run("r1", "c1"), "", "")) // a was detached while it waited for its turn
 	want("a:null b:refused c:done", "a")
@@ -454,7 +454,7 @@ func TestRunListsWhoItIsToPush(t *testing.T) {
 	_, err := db.Recover(ctx)
 	must(t, err)
 	want("a:null b:refused c:done", "a")
-	must(t, db.Ended(ctx, "r1", "a", history.End{Outcome: history.Pending, State: history.Pending, Error: "away", Present: -1}))
+	must(t, db.Ended(ctx, "r1", "a", history.End{Outcome: history.Pending, State: history.Pending, Error: "away"}))
 	want("a:pending b:refused c:done", "a")
 }
 

@@ -106,8 +106,8 @@ func (m *memory) after(h Host, e End, now time.Time) Host {
 		h.Generation, h.Had = e.Record.Generation, true
 		h.Digest = e.Record.Digest
 	}
-	if e.Present >= 0 {
-		h.KeysPresent = e.Present
+	if e.Present != nil {
+		h.KeysPresent = *e.Present
 	}
 
 	switch {

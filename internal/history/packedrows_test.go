@@ -70,7 +70,7 @@ func TestManyAtOnceIsTheFile(t *testing.T) {
 			case 0, 1, 2, 3:
 				do = func() error { return db.Begun(ctx, id, host, "d") }
 			case 4, 5, 6:
-				e := history.End{Outcome: outcomes[dice.IntN(len(outcomes))], Digest: "d", Commit: "c" + id, Present: -1, State: history.Failed, Error: "no"}
+				e := history.End{Outcome: outcomes[dice.IntN(len(outcomes))], Digest: "d", Commit: "c" + id, State: history.Failed, Error: "no"}
 				if e.Stood() {
 					switch dice.IntN(8) {
 					case 0: // installed anew
@@ -148,7 +148,7 @@ func TestRunOfAnUnsetClock(t *testing.T) {
 	ctx := t.Context()
 	s := history.Start{ID: "r1", Commit: "c1", Cause: "push", At: time.Unix(100, 0)}
 	must(t, db.Plan(ctx, s, "c1", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d", Listed: true}}, nil), db.FinishRun(ctx, s, "", ""),
-		db.Begun(ctx, "r1", "h", "d"), db.Ended(ctx, "r1", "h", history.End{Outcome: bundle.OutcomeDone, Digest: "d", Present: -1}), db.Sound())
+		db.Begun(ctx, "r1", "h", "d"), db.Ended(ctx, "r1", "h", history.End{Outcome: bundle.OutcomeDone, Digest: "d"}), db.Sound())
 	r, err := db.Run(ctx, "r1")
 	must(t, err)
 	if len(r.Hosts) != 1 || text(r.Hosts[0].Outcome) != bundle.OutcomeDone {

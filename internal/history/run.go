@@ -212,7 +212,7 @@ type End struct {
 	Record   *bundle.Record   // what stands now, by the host's own word; nil: not heard
 	Manifest *bundle.Manifest // stored as last when it now stands
 	BootID   string           // of the boot that the keys were put there in; "" when not heard
-	Present  int              // keys that are there; -1: not heard
+	Present  *int             // keys that are there; nil: not heard
 	Heard    bool             // the host said something in this run
 	AwayAt   time.Time        // since when it does not answer, or shows another key; zero when it does
 	Remember bool             // never try this bundle there again unless asked
