@@ -429,7 +429,7 @@ func (s *sim) rest() {
 			s.t.Errorf("%s is %s, want current at the newest commit", h.Name, h.State)
 		}
 	}
-	h, err := s.db.Runs(context.Background(), 1000, "")
+	h, err := s.db.Runs(context.Background(), 1000)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -897,7 +897,7 @@ func TestQuietPolls(t *testing.T) {
 	for range 3 {
 		w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
 	}
-	h, err := w.db.Runs(t.Context(), 0, "")
+	h, err := w.db.Runs(t.Context(), 0)
 	w.must(err)
 	if len(h.Runs) != 1 {
 		t.Errorf("%d runs are remembered, want 1: a poll that finds nothing tells nothing", len(h.Runs))
@@ -1053,10 +1053,10 @@ func TestHealedHostIsCurrent(t *testing.T) {
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("a is %s after a poll, want current", s)
 	}
-	before, err := w.db.Runs(t.Context(), 50, "")
+	before, err := w.db.Runs(t.Context(), 50)
 	w.must(err)
 	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
-	if after, err := w.db.Runs(t.Context(), 50, ""); err != nil || len(after.Runs) != len(before.Runs) {
+	if after, err := w.db.Runs(t.Context(), 50); err != nil || len(after.Runs) != len(before.Runs) {
 		t.Errorf("the poll after it was stored too: %d runs, were %d (%v)", len(after.Runs), len(before.Runs), err)
 	}
 }

@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"net/url"
 	"os/exec"
+	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
@@ -44,7 +47,7 @@ type planAnswer struct {
 }
 
 type historyRequest struct {
-	What  string `json:"what,omitempty"` // a host or the id of a run
+	What  string `json:"what,omitempty"` // hosts, or ids of runs
 	Limit int    `json:"limit"`
 }
 
@@ -53,7 +56,7 @@ type onRequest struct {
 }
 
 type rebootRequest struct {
-	Host    string `json:"host"`
+	On      string `json:"on"`
 	LimitMs int64  `json:"limit_ms"`
 }
 
@@ -103,7 +106,7 @@ func (s *serving) verbs() {
 	})
 	server.Handle(s.server, "reboot", func(ctx context.Context, who server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
 		limit := time.Duration(in.LimitMs) * time.Millisecond
-		return struct{}{}, overSocket(h.rebootFor(ctx, who.String(), in.Host, limit, func(line string) { emit(line) }))
+		return struct{}{}, overSocket(h.reboot(ctx, who.String(), in.On, limit, func(line string) { emit(line) }))
 	})
 }
 
@@ -206,7 +209,7 @@ func (e *Env) overSSH(c *cobra.Command) error {
 	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
 		return fmt.Errorf("read --server %s: want ssh://[USER@]BOX[:PORT]", where)
 	}
-	args := []string{}
+	args := []string{"-o", "LogLevel=ERROR"} // no "Connection to box closed." below our own lines
 	if tty {
 		args = append(args, "-t")
 	}
@@ -216,11 +219,16 @@ func (e *Env) overSSH(c *cobra.Command) error {
 	if u.User != nil && u.User.Username() != "" {
 		args = append(args, "-l", u.User.Username())
 	}
-	args = append(args, "--", u.Hostname(), shellLine(append([]string{"bellhop"}, withoutServer(e.Args)...)))
+	args = append(args, "--", u.Hostname(), e.farLine(c))
 	cmd := exec.CommandContext(c.Context(), "ssh", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, direct(e.Stdout), direct(e.Stderr) // ssh writes itself, and the far end has the fence
 	cmd.Env = child.Env(child.SSH)
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) } // ssh gives the terminal back
+	cmd.WaitDelay = 5 * time.Second
 	err = cmd.Run()
+	if c.Context().Err() != nil {
+		return exit(exitInterrupted)
+	}
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() == 127 {
 		return hint(fmt.Errorf("%s has no bellhop on its PATH", u.Hostname()), "install it there as /usr/local/bin/bellhop")
@@ -230,6 +238,39 @@ func (e *Env) overSSH(c *cobra.Command) error {
 		return exit(ended.ExitCode())
 	}
 	return err
+}
+
+// farLine is this command line for the shell of the other machine. What the environment here says of
+// how to print goes along, and so do the flags that it sets; where the deployer keeps its files is
+// the other machine's to say.
+func (e *Env) farLine(c *cobra.Command) string {
+	var words []string
+	if v := e.Getenv("NO_COLOR"); v != "" { // TERM goes by ssh
+		words = []string{"env", "NO_COLOR=" + v}
+	}
+
+	args := withoutServer(e.Args)
+	var set []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		isOwn := !slices.ContainsFunc(flagGroups(c.Name()), func(g flagGroup) bool { return f.Name != "json" && slices.Contains(g.names, f.Name) })
+		if isOwn && !f.Changed && f.Value.String() != f.DefValue {
+			set = append(set, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	args = slices.Insert(args, verbAt(c, args), set...)
+	return shellLine(slices.Concat(words, []string{"bellhop"}, args))
+}
+
+// verbAt is the place behind the verb in args: flags that are added there stand before any --.
+func verbAt(c *cobra.Command, args []string) int {
+	at := 0
+	for i, arg := range args {
+		if arg == c.Name() || slices.Contains(c.Aliases, arg) {
+			at = i + 1
+			break
+		}
+	}
+	return at
 }
 
 func withoutServer(args []string) []string {

@@ -390,7 +390,7 @@ func (d *demo) powerCut(ctx context.Context) error {
 	}
 	d.show(fmt.Sprintf("%s later: keys pushed, withinbot.service %s", took(time.Since(began)), h.machine.Unit("withinbot.service").Active))
 	d.step("What was that?", "bellhop history")
-	hist, err := d.server.house.history.Runs(ctx, 3, "")
+	hist, err := d.server.house.history.Runs(ctx, 3)
 	if err != nil {
 		return err
 	}

@@ -23,14 +23,18 @@ func (e *Env) deployCmd() *cobra.Command {
 	var req deploy.Request
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "deploy", Short: "Bring hosts to what the repo says, now", GroupID: groupFleet, Args: cobra.NoArgs,
-		Long: `Bring hosts to what the branch's head says. Beside a running server this asks the server, as
-a run of its own, queued behind the current one; without one it does the work itself, given
---state-dir and --repo. The flags hold for this run alone.
+		Use: "deploy [HOST...]", Short: "Bring hosts to the head of the branch, now", GroupID: groupFleet,
+		Long: `Bring all hosts, or those that are named, to the head of the branch. A running server is asked to do
+it, in a run of its own after the current one; without a server bellhop does it itself, given
+--state-dir and --repo. The flags count for this run only.
 
-Exit code: 0 done or nothing to do, 1 error, 3 some hosts did not get there or are not there yet,
-4 refused.`,
-		RunE: func(c *cobra.Command, _ []string) error {
+Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reached yet, 4 refused.`,
+		Example:           "  bellhop deploy\n  bellhop deploy chrysalis --retry\n  bellhop deploy '@bots' '!kos-mos'",
+		ValidArgsFunction: completeHosts,
+		RunE: func(c *cobra.Command, args []string) (err error) {
+			if req.On, err = chosen(c, req.On, args); err != nil {
+				return err
+			}
 			req.Cause, req.By = "deploy", e.userName()
 			return e.deploy(c.Context(), &f, req, asJSON)
 		},

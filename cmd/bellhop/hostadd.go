@@ -244,7 +244,11 @@ func (e *Env) hostCheckCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "check [HOST...]", Short: "Look whether bellhop can work on hosts, changing nothing",
 		RunE: func(c *cobra.Command, args []string) error {
-			ts, err := r.targets(selection(on, args))
+			expr, err := chosen(c, on, args)
+			if err != nil {
+				return err
+			}
+			ts, err := r.targets(expr)
 			if err != nil {
 				return err
 			}

@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -20,19 +23,21 @@ func (e *Env) hostRemoveCmd() *cobra.Command {
 	var dir string
 	var undo bool
 	c := &cobra.Command{
-		Use: "remove NAME", Short: "Let a host go", Args: cobra.ExactArgs(1),
-		Long: `Let a host go. In a config repo that names it, its lines leave bellhop.yaml, or its file leaves
-hosts/; once that is pushed, the host is released and stands as it is. On the deployer, a
-released host is then forgotten. With --undo everything that bellhop owns there leaves first,
-and what stood in a place before bellhop came stands there again.`,
+		Use: "remove HOST...", Short: "Remove hosts from the config, then from the deployer", Args: cobra.MinimumNArgs(1),
+		Long: `Remove hosts. In a config repo that names them, their lines are removed from bellhop.yaml, or their
+files from hosts/. After the push the hosts are released: bellhop leaves them as they are. Run
+again, where the config does not name them any more, the deployer forgets them. With --undo
+everything that bellhop owns there is removed first, and the files that bellhop replaced when it
+came are put back.`,
+		Example: "  bellhop host remove oldbot          # in the config repo; commit and push\n  bellhop host remove oldbot --undo   # then: clean the host, and forget it",
 		RunE: func(c *cobra.Command, args []string) error {
-			if done, err := e.dropFromFile(dir, args[0], undo); done || err != nil {
+			if done, err := e.dropFromFile(dir, args, undo); done || err != nil {
 				return err
 			}
 			if serverOf(c) != "" {
 				return e.overSSH(c)
 			}
-			return e.hostRemove(c.Context(), &f, removeRequest{args[0], undo})
+			return e.hostRemoveAll(c.Context(), &f, args, undo)
 		},
 	}
 	c.Annotations = map[string]string{hereFirst: "bellhop.yaml"}
@@ -43,8 +48,8 @@ and what stood in a place before bellhop came stands there again.`,
 	return c
 }
 
-// dropFromFile takes a host out of the config in front of us, if it is there.
-func (e *Env) dropFromFile(dir, name string, undo bool) (done bool, err error) {
+// dropFromFile removes hosts from the config in front of us, if they are there.
+func (e *Env) dropFromFile(dir string, args []string, undo bool) (done bool, err error) {
 	at, err := configDir(dir)
 	if err != nil {
 		return false, nilUnless(dir != "", err)
@@ -53,19 +58,52 @@ func (e *Env) dropFromFile(dir, name string, undo bool) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	host, ok := known.Hosts[name]
-	if !ok {
-		return false, nil
-	}
-	if err := known.drop(name); err != nil {
+	names, err := known.choose(args)
+	if err != nil || len(names) == 0 {
 		return false, err
+	}
+
+	for _, name := range names {
+		host := known.Hosts[name]
+		if err := known.drop(name); err != nil {
+			return false, err
+		}
+		fmt.Fprintf(e.Stdout, "removed %s from %s\n", name, strings.Join(host.files(), " and "))
 	}
 	more := ""
 	if undo {
 		more = " --undo"
 	}
-	fmt.Fprintf(e.Stdout, "took %s out of %s; push that, then, for the deployer to forget it: bellhop host remove %s%s\n", name, strings.Join(host.files(), " and "), name, more)
+	fmt.Fprintf(e.Stdout, "push that; then let the deployer forget it: bellhop host remove %s%s\n", shellLine(append([]string{}, names...)), more)
 	return true, nil
+}
+
+// choose lists the hosts of the config that args name: all of them or none, since the deployer is
+// asked for those that the config does not have.
+func (k *knownFleet) choose(args []string) ([]string, error) {
+	all := make([]fleet.Named, 0, len(k.Hosts))
+	for _, name := range slices.Sorted(maps.Keys(k.Hosts)) {
+		all = append(all, fleet.Named{Name: name, Tags: k.Hosts[name].tags()})
+	}
+
+	var names, unknown []string
+	for _, arg := range args {
+		if strings.TrimSpace(arg) == "" {
+			return nil, errEmptyHost
+		}
+		in, err := fleet.Choose(all, arg)
+		if err != nil {
+			unknown = append(unknown, arg)
+		}
+		for _, i := range in {
+			names = append(names, all[i].Name)
+		}
+	}
+	if len(names) > 0 && len(unknown) > 0 {
+		return nil, fmt.Errorf("host remove: %s does not name %s", k.path, strings.Join(unknown, ", "))
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 func nilUnless(keep bool, err error) error {
@@ -78,6 +116,20 @@ func nilUnless(keep bool, err error) error {
 type removeRequest struct {
 	Host string `json:"host"`
 	Undo bool   `json:"undo"`
+}
+
+// hostRemoveAll has the deployer forget hosts, one after another.
+func (e *Env) hostRemoveAll(ctx context.Context, f *deployerFlags, names []string, undo bool) error {
+	for name := range strings.SplitSeq(strings.Join(names, ","), ",") {
+		name = strings.TrimSpace(name)
+		if name == "" {
+			return errEmptyHost
+		}
+		if err := e.hostRemove(ctx, f, removeRequest{name, undo}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeRequest) error {

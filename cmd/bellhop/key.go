@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -12,7 +11,7 @@ import (
 	"bellhop/server"
 )
 
-// Keys on hosts, by the hosts' own word; and reboots, after which they must come back.
+// Keys on hosts, as the hosts themselves report them.
 
 func (e *Env) keyCmd() *cobra.Command {
 	return group(groupSecrets, "key", "Keys as they stand on hosts",
@@ -36,7 +35,11 @@ func (e *Env) keyVerb(name, short string, pick func(*house) keyFunc, bad int) *c
 	c := &cobra.Command{
 		Use: name + " [HOST...]", Short: short,
 		RunE: func(c *cobra.Command, args []string) error {
-			hosts, err := e.keys(c.Context(), &f, "key-"+name, selection(on, args), pick)
+			expr, err := chosen(c, on, args)
+			if err != nil {
+				return err
+			}
+			hosts, err := e.keys(c.Context(), &f, "key-"+name, expr, pick)
 			if err != nil {
 				return err
 			}
@@ -78,17 +81,6 @@ func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick 
 	defer h.Close()
 	hosts, err = pick(h)(ctx, on)
 	return hosts, explain(err)
-}
-
-// selection joins --on and host names given as arguments.
-func selection(on string, args []string) string {
-	for _, a := range args {
-		if on != "" {
-			on += ","
-		}
-		on += a
-	}
-	return on
 }
 
 func (e *Env) printKeys(hosts []deploy.HostKeys) {
@@ -144,57 +136,4 @@ func keyWord(k deploy.KeyInfo) (string, func(paint, string) string) {
 		return "not deployed", paint.yellow
 	}
 	return "missing", paint.red
-}
-
-func (e *Env) rebootCmd() *cobra.Command {
-	var f deployerFlags
-	var limit time.Duration
-	c := &cobra.Command{
-		Use: "reboot HOST", Short: "Reboot a host, and wait until it is back with its keys", GroupID: groupHosts, Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if limit <= 0 {
-				return usage(c, "--limit %v: want more than 0", limit)
-			}
-			return e.reboot(c.Context(), &f, args[0], limit)
-		},
-	}
-	f.flags(c)
-	c.Flags().DurationVar(&limit, "limit", 10*time.Minute, "how long to wait")
-	c.ValidArgsFunction = completeHosts
-	return c
-}
-
-func (e *Env) reboot(ctx context.Context, f *deployerFlags, host string, limit time.Duration) error {
-	tell := func(line string) { fmt.Fprintf(e.Stderr, "%s: %s\n", host, line) }
-	client, err := e.dial(ctx, f)
-	if err != nil {
-		return err
-	}
-	if client != nil {
-		defer client.Close()
-		_, err := server.Call[struct{}](ctx, client, "reboot", rebootRequest{host, limit.Milliseconds()}, func(b json.RawMessage) {
-			var line string
-			if json.Unmarshal(b, &line) == nil {
-				tell(line)
-			}
-		})
-		return fromSocket(err)
-	}
-	h, err := f.openUndumpable(e)
-	if err != nil {
-		return explain(err)
-	}
-	defer h.Close()
-	return h.rebootFor(ctx, e.userName(), host, limit, tell)
-}
-
-// reboot gives a host that did not come back its exit code.
-func (h *house) reboot(ctx context.Context, host string, limit time.Duration, tell func(string)) error {
-	if _, ok := h.history.Hosts()[host]; !ok {
-		return hint(fmt.Errorf("reboot %s: no host of that name was deployed to", host), "bellhop status lists them")
-	}
-	if err := h.deployer.Reboot(ctx, host, limit, tell); err != nil {
-		return &codeError{exitHosts, err}
-	}
-	return nil
 }

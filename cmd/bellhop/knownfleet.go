@@ -26,6 +26,7 @@ type knownFleet struct {
 type knownHost struct {
 	HostKey any `yaml:"host_key"`
 	Address any `yaml:"address"`
+	Tags    any `yaml:"tags"`
 
 	path string // of bellhop.yaml, when it stands there; ""
 	own  string // path of its hosts/NAME.yaml; "" has none
@@ -53,6 +54,17 @@ func (h knownHost) pins() (lines []string) {
 		}
 	}
 	return lines
+}
+
+// tags are the words of its tags: line; what is no list of words has none here.
+func (h knownHost) tags() (words []string) {
+	list, _ := h.Tags.([]any)
+	for _, v := range list {
+		if word, ok := v.(string); ok {
+			words = append(words, word)
+		}
+	}
+	return words
 }
 
 // knowFleet reads the fleet of dir: bellhop.yaml, and hosts/NAME.yaml of one host each.
@@ -117,6 +129,7 @@ func (k *knownFleet) drop(name string) error {
 		if err := replaceFile(h.path, []byte(edited)); err != nil {
 			return err
 		}
+		k.text = edited
 	}
 	if h.own != "" {
 		return os.Remove(h.own)

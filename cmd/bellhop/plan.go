@@ -188,9 +188,13 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 		return e.planOverSSH(c, tree)
 	}
 
+	on, err := chosen(c, p.req.On, args)
+	if err != nil {
+		return err
+	}
 	in := planRequest{Request: p.req, Ref: p.ref, Tree: p.tree != ""}
+	in.On = on
 	in.By = e.userName()
-	in.On = strings.Join(append(strings.FieldsFunc(p.req.On, func(r rune) bool { return r == ',' }), args...), ",")
 	if c.Flags().Changed("branch") {
 		in.Branch = f.branch
 	}

@@ -71,7 +71,7 @@ func (e *Env) readPlanTree(ctx context.Context, f *deployerFlags, p *planFlags) 
 // planOverSSH has the plan made on another machine. A tree of this one goes along on standard
 // input.
 func (e *Env) planOverSSH(c *cobra.Command, tree []byte) error {
-	if !c.Flags().Changed("tree") {
+	if len(tree) == 0 {
 		return e.overSSH(c)
 	}
 

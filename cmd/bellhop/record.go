@@ -37,16 +37,12 @@ func (h *house) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys,
 	return hosts, errors.Join(err, h.remember(ctx, "key push", by, began, outcome, notes, err))
 }
 
-// rebootFor restarts a host for somebody, and has history remember it.
-func (h *house) rebootFor(ctx context.Context, by, host string, limit time.Duration, tell func(string)) error {
-	if _, isKnown := h.history.Host(host); !isKnown {
-		return h.reboot(ctx, host, limit, tell) // which says so; nothing was done
-	}
-	began := time.Now()
-	err := h.reboot(ctx, host, limit, tell)
-	outcome := history.RunDone
+// rebootOne reboots a host for somebody, and has history remember it.
+func (h *house) rebootOne(ctx context.Context, by, host string, limit time.Duration, tell func(string)) error {
+	began, outcome := time.Now(), history.RunDone
+	err := h.deployer.Reboot(ctx, host, limit, tell)
 	if err != nil {
-		outcome = history.RunFailed
+		err, outcome = &codeError{exitHosts, err}, history.RunFailed
 	}
 	return errors.Join(err, h.remember(ctx, "reboot", by, began, outcome, []string{host}, err))
 }

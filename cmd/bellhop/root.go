@@ -12,12 +12,12 @@ import (
 
 const intro = `bellhop turns git push into deployed machines.
 
-On a push it pulls the config repo, opens the age secrets committed there, compares what
-every host should hold with what was last deployed, and pushes the hosts that changed.
+On a push it pulls the config repo, decrypts the age secrets committed there, compares what
+every host should hold with what was last deployed, and deploys to the hosts that changed.
 
-Hosts are chosen everywhere the same way: names, globs, @tag, and ! to exclude, as in
---on '@bots,!kos-mos'. Every flag is also an environment variable: --state-dir is
-BELLHOP_STATE_DIR.`
+Every verb that works on hosts takes them as arguments: names, globs, @tag, and ! to exclude, as
+in bellhop deploy '@bots' '!kos-mos'. --on '@bots,!kos-mos' says the same. Every flag is also an
+environment variable: --state-dir is BELLHOP_STATE_DIR.`
 
 // Groups of verbs, in the order in which a new user meets them.
 const (
@@ -57,12 +57,15 @@ func (e *Env) root() *cobra.Command {
 			return nil
 		},
 	}
+	root.Version = version() // --version says what version does
+	root.SetVersionTemplate("bellhop {{.Version}}\n")
+	root.SetUsageFunc(printUsage)
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%w", err) })
 	root.AddGroup(
 		&cobra.Group{ID: groupRepo, Title: "In the config repo:"},
 		&cobra.Group{ID: groupSecrets, Title: "Secrets:"},
 		&cobra.Group{ID: groupFleet, Title: "The fleet:"},
-		&cobra.Group{ID: groupHosts, Title: "One host:"},
+		&cobra.Group{ID: groupHosts, Title: "Hosts:"},
 		&cobra.Group{ID: groupServer, Title: "The server:"},
 		&cobra.Group{ID: groupSelf, Title: "bellhop itself:"},
 	)
@@ -158,13 +161,14 @@ func version() string {
 // manCmd writes the man pages, for who packages bellhop.
 func manCmd(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use: "man DIR", Short: "Write the man pages into DIR", Hidden: true, Args: cobra.ExactArgs(1),
+		Use: "man DIR", Short: "Write the man pages to a folder", Hidden: true, Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if err := os.MkdirAll(args[0], 0o755); err != nil {
 				return err
 			}
 			root.DisableAutoGenTag = true
-			head := &doc.GenManHeader{Title: "BELLHOP", Section: "1", Source: "bellhop " + version(), Manual: "bellhop"}
+			head := &doc.GenManHeader{Section: "1", // the title is the verb's
+				Source: "bellhop " + version(), Manual: "bellhop"}
 			return doc.GenManTree(root, head, args[0])
 		},
 	}

@@ -181,7 +181,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 			s.live(&st)
 			return st, err
 		},
-		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit, "") },
+		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },
 		Ready: func() error {
 			if db.Top() == "" {
 				return errors.New("no commit was read yet")

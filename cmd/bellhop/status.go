@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,10 @@ func (e *Env) statusCmd() *cobra.Command {
 		Long: `Say what stands on each host, as history remembers it: asked of the running server, else read
 from the state directory. --exit-code ends with 3 when a host needs a look.`,
 		RunE: func(c *cobra.Command, args []string) error {
-			f.on = selection(f.on, args)
+			var err error
+			if f.on, err = chosen(c, f.on, args); err != nil {
+				return err
+			}
 			return e.status(c.Context(), &f, exitCode)
 		},
 	}
@@ -110,19 +114,22 @@ func (e *Env) historyCmd() *cobra.Command {
 	var f lookFlags
 	var limit int
 	c := &cobra.Command{
-		Use: "history [HOST|RUN]", Short: "What was deployed, when, why and with what result", GroupID: groupFleet, Args: cobra.MaximumNArgs(1),
-		Long: `List runs, newest first: commit, author, cause, time taken, and what came of each host. With a
-host only its runs; with the id of a run only that one.`,
+		Use: "history [HOST...|RUN...]", Short: "Show what was deployed, when, by whom and with what result", GroupID: groupFleet,
+		Long: `List runs, newest first: commit, author, cause, time taken, and the result on each host. With
+hosts, only runs that had one of them; with ids of runs, only those.`,
+		Example: "  bellhop history\n  bellhop history chrysalis -n 3\n  bellhop history '@bots' --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if limit < 1 {
 				return usage(c, "--limit %d: want at least 1", limit)
 			}
-			return e.history(c.Context(), &f, first(args), limit)
+			what, err := chosen(c, f.on, args)
+			if err != nil {
+				return err
+			}
+			return e.history(c.Context(), &f, what, limit)
 		},
 	}
-	stateDirFlag(c, &f.stateDir)
-	serverFlag(c)
-	jsonFlag(c, &f.json)
+	f.flags(c)
 	c.Flags().IntVarP(&limit, "limit", "n", 20, "how many runs")
 	return c
 }
@@ -156,19 +163,43 @@ func (e *Env) readHistory(ctx context.Context, f *lookFlags, what string, limit 
 	return h, err
 }
 
-// pickRuns is the run of that id, or the newest runs, of that host.
+// pickRuns lists the runs whose ids what names, or the newest runs of the hosts that it names.
 func pickRuns(ctx context.Context, db *history.DB, what string, limit int) (history.History, error) {
-	if what != "" {
-		run, err := db.Run(ctx, what)
-		if err == nil {
-			return history.History{V: history.Version, Runs: []history.Run{*run}}, nil
-		} else if !errors.Is(err, history.ErrNoRun) {
-			return history.History{}, err
+	h := history.History{V: history.Version, Runs: []history.Run{}}
+	if what == "" {
+		return db.Runs(ctx, limit)
+	}
+
+	var unknown []string
+	for id := range strings.SplitSeq(what, ",") {
+		run, err := db.Run(ctx, strings.TrimSpace(id))
+		switch {
+		case err == nil:
+			h.Runs = append(h.Runs, *run)
+		case errors.Is(err, history.ErrNoRun):
+			unknown = append(unknown, id)
+		default:
+			return h, err
 		}
 	}
-	h, err := db.Runs(ctx, limit, what)
-	if _, known := db.Hosts()[what]; err == nil && what != "" && !known && len(h.Runs) == 0 {
-		return h, hint(fmt.Errorf("history: %s is neither a host nor the id of a run", what), "bellhop history")
+	switch {
+	case len(unknown) == 0:
+		return h, nil
+	case len(h.Runs) > 0:
+		return h, hint(fmt.Errorf("history: %s is not the id of a run", strings.Join(unknown, ", ")), "name hosts or runs, not both")
+	}
+	return runsOf(ctx, db, what, limit)
+}
+
+// runsOf lists the newest runs of hosts. A host that was forgotten is found by its name.
+func runsOf(ctx context.Context, db *history.DB, on string, limit int) (history.History, error) {
+	hosts, unknown := selectHosts(db.Hosts(), on)
+	if unknown != nil {
+		hosts = []string{on}
+	}
+	h, err := db.Runs(ctx, limit, hosts...)
+	if err == nil && unknown != nil && len(h.Runs) == 0 {
+		return h, hint(fmt.Errorf("history: %s names no run and no host: %w", on, unknown), "bellhop history")
 	}
 	return h, err
 }

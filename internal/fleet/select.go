@@ -7,40 +7,67 @@ import (
 	"strings"
 )
 
-// Select lists the hosts that expr names, in the order of names: hosts, globs, @tag, ! to
-// exclude, parted by commas. "" is all of them; so is an expr that only excludes, less those.
-// A word that fits no host is an error: nothing should be left out by a slip of the finger.
+// A Named is what a selector knows of a host.
+type Named struct {
+	Name string
+	Tags []string
+}
+
+// Select lists the hosts that expr names, in the order of names. See Choose.
 func (f *Fleet) Select(expr string) ([]*Host, error) {
-	if strings.TrimSpace(expr) == "" {
-		return slices.Clone(f.Hosts), nil
+	all := make([]Named, len(f.Hosts))
+	for i, h := range f.Hosts {
+		all[i] = Named{h.Name, h.Tags}
 	}
-	words, err := selectorWords(expr)
+	in, err := Choose(all, expr)
 	if err != nil {
 		return nil, err
 	}
-	in := make([]bool, len(f.Hosts))
+
+	out := make([]*Host, len(in))
+	for i, at := range in {
+		out[i] = f.Hosts[at]
+	}
+	return out, nil
+}
+
+// Choose returns the places in all of the hosts that expr names: names, globs, @tag, and ! to
+// exclude, separated by commas. "" names all of them; an expr that only excludes names all but
+// those. A word that fits no host is an error, so that a typing mistake leaves nobody out; so is
+// an expr that leaves no host.
+func Choose(all []Named, expr string) ([]int, error) {
+	var words []word
+	if strings.TrimSpace(expr) != "" {
+		var err error
+		if words, err = selectorWords(expr); err != nil {
+			return nil, err
+		}
+	}
+
+	in := make([]bool, len(all))
 	if !slices.ContainsFunc(words, func(w word) bool { return !w.not }) {
 		for i := range in {
 			in[i] = true
 		}
 	}
-	for _, not := range []bool{false, true} {
+	for _, not := range []bool{false, true} { // exclusions last, wherever they are written
 		for _, w := range words {
-			if w.not != not {
-				continue
-			}
-			if !f.mark(w, in) {
-				return nil, fmt.Errorf("no host fits %q%s", w.text, f.selectHint(w))
+			if w.not == not && !w.mark(all, in) {
+				return nil, fmt.Errorf("no host fits %q%s", w.text, w.similar(all))
 			}
 		}
 	}
-	var out []*Host
-	for i, h := range f.Hosts {
-		if in[i] {
-			out = append(out, h)
+
+	var chosen []int
+	for i, isIn := range in {
+		if isIn {
+			chosen = append(chosen, i)
 		}
 	}
-	return out, nil
+	if len(chosen) == 0 && len(words) > 0 {
+		return nil, fmt.Errorf("hosts %q: no host is left", expr)
+	}
+	return chosen, nil
 }
 
 // A word is one part of a selector.
@@ -68,9 +95,9 @@ func selectorWords(expr string) ([]word, error) {
 }
 
 // mark sets in for the hosts that w names; false when there are none.
-func (f *Fleet) mark(w word, in []bool) bool {
+func (w word) mark(all []Named, in []bool) bool {
 	hit := false
-	for i, h := range f.Hosts {
+	for i, h := range all {
 		if w.fits(h) {
 			in[i], hit = !w.not, true
 		}
@@ -78,7 +105,7 @@ func (f *Fleet) mark(w word, in []bool) bool {
 	return hit
 }
 
-func (w word) fits(h *Host) bool {
+func (w word) fits(h Named) bool {
 	if tag, ok := strings.CutPrefix(w.text, "@"); ok {
 		return slices.ContainsFunc(h.Tags, func(t string) bool { ok, _ := path.Match(tag, t); return ok })
 	}
@@ -86,15 +113,24 @@ func (w word) fits(h *Host) bool {
 	return ok
 }
 
-func (f *Fleet) selectHint(w word) string {
-	if tag, ok := strings.CutPrefix(w.text, "@"); ok {
-		tags := map[string]bool{}
-		for _, h := range f.Hosts {
-			for _, t := range h.Tags {
-				tags[t] = true
-			}
+// similar suggests the host or the tag that w may have meant: a tag without its @ too.
+func (w word) similar(all []Named) string {
+	hosts, tags := map[string]bool{}, map[string]bool{}
+	for _, h := range all {
+		hosts[h.Name] = true
+		for _, t := range h.Tags {
+			tags["@"+t] = true
 		}
-		return didYouMean(tag, sortedKeys(tags))
 	}
-	return didYouMean(w.text, sortedKeys(f.config.byName))
+
+	tag, isTag := strings.CutPrefix(w.text, "@")
+	switch {
+	case isTag && hosts[tag]:
+		return fmt.Sprintf("; did you mean %q?", tag)
+	case isTag:
+		return didYouMean(w.text, sortedKeys(tags))
+	case tags["@"+w.text]:
+		return fmt.Sprintf("; did you mean %q?", "@"+w.text)
+	}
+	return didYouMean(w.text, sortedKeys(hosts))
 }

@@ -97,7 +97,7 @@ func TestJSONContract(t *testing.T) {
 	if s != want {
 		t.Errorf("shape of status:\n got %s\nwant %s", s, want)
 	}
-	h, err := db.Runs(ctx, 0, "")
+	h, err := db.Runs(ctx, 0)
 	must(t, err)
 	s, want = keys(h), `{runs:[{author:string,cause:string,commit:string,finished_at:null,hosts:[{changed:[],error:null,name:string,outcome:null,took_ms:number}],id:string,outcome:null,started_at:string,subject:string},{author:string,cause:string,commit:string,finished_at:string,hosts:[{changed:[string],error:null,name:string,outcome:string,took_ms:number}],id:string,outcome:string,started_at:string,subject:string}],v:number}`
 	if s != want {
@@ -424,7 +424,7 @@ func TestRunListsWhoItIsToPush(t *testing.T) {
 	must(t, db.Plan(ctx, run("r1", "c1"), "c1", ps, nil))
 	tell := func(host string) string {
 		t.Helper()
-		h, err := db.Runs(ctx, 10, host)
+		h, err := db.Runs(ctx, 10, strings.Fields(host)...)
 		must(t, err)
 		var s strings.Builder
 		for _, r := range h.Runs {

@@ -180,14 +180,22 @@ func (s Status) Failing() []HostStatus {
 	return bad
 }
 
-// Runs reads the newest runs, at most limit of them (0: 50). With a host, only those that
-// list it.
-func (db *DB) Runs(ctx context.Context, limit int, host string) (History, error) {
+// Runs reads the newest runs, at most limit of them (0: 50). With hosts, only those that list
+// one of them.
+func (db *DB) Runs(ctx context.Context, limit int, hosts ...string) (History, error) {
 	if limit <= 0 {
 		limit = 50
 	}
-	return db.runs(ctx, `WHERE ?2 = '' OR EXISTS(SELECT 1 FROM results r WHERE r.run = runs.id AND r.host = ?2)
-		OR EXISTS(SELECT 1 FROM json_each(planned) WHERE value = ?2) ORDER BY seq DESC LIMIT ?1`, limit, host)
+	if len(hosts) == 0 {
+		return db.runs(ctx, `ORDER BY seq DESC LIMIT ?1`, limit)
+	}
+
+	names, err := json.Marshal(hosts)
+	if err != nil {
+		return History{}, err
+	}
+	return db.runs(ctx, `WHERE EXISTS(SELECT 1 FROM results r WHERE r.run = runs.id AND r.host IN (SELECT value FROM json_each(?2)))
+		OR EXISTS(SELECT 1 FROM json_each(planned) WHERE value IN (SELECT value FROM json_each(?2))) ORDER BY seq DESC LIMIT ?1`, limit, string(names))
 }
 
 // Run reads one run. ErrNoRun says that there is none of that id.

@@ -37,6 +37,8 @@ type Host struct {
 	wg     sync.WaitGroup
 	gate   gate
 
+	systemd host.Systemd // of the twin; nil: it has none
+
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
 	cut      bool
@@ -77,7 +79,7 @@ func NewHost(name string, m interface{ Host() *host.Machine }) (*Host, error) {
 		return host.Serve(ctx, m.Host(), in, out)
 	})
 	if err == nil {
-		h.root = m.Host().Root
+		h.root, h.systemd = m.Host().Root, m.Host().Systemd
 		h.ahead = func(ctx context.Context, in io.Reader, out io.Writer) error {
 			return host.ServeAhead(ctx, m.Host(), in, out)
 		}

@@ -115,8 +115,12 @@ func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 		}
 		return code
 	case len(words) > 0 && words[0] == "journalctl": // nobody writes one; what was asked is told
-		fmt.Fprintln(ch, unwrap(line))
+		if !slices.Contains(words, "--quiet") {
+			fmt.Fprintln(ch, unwrap(line))
+		}
 		return 0
+	case len(words) == 6 && words[0] == "systemctl" && words[1] == "show" && h.systemd != nil:
+		return h.loadState(ch, words[5])
 	case len(words) > 0 && words[0] == "echo":
 		fmt.Fprintln(ch, strings.Join(words[1:], " "))
 		return 0
@@ -132,8 +136,18 @@ func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 		ch.Write(p)
 		return 0
 	}
-	fmt.Fprintln(errs, "this host is imitated: it knows true, false, exit, echo, journalctl and cat")
+	fmt.Fprintln(errs, "this host is imitated: it knows true, false, exit, echo, journalctl, systemctl show and cat")
 	return 127
+}
+
+// loadState prints what systemctl show --property=LoadState --value prints of a unit.
+func (h *Host) loadState(ch io.Writer, unit string) int {
+	units, err := h.systemd.Units(h.ctx, []string{unit})
+	if err != nil {
+		return 1
+	}
+	fmt.Fprintln(ch, units[unit].Load)
+	return 0
 }
 
 // unwrap takes off what link puts around a command.

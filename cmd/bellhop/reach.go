@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,31 +34,41 @@ func (r *reach) flags(c *cobra.Command) {
 	secretFileFlag(c, &r.sshKey, "ssh-key", "", "SSH private key to log in with (default: the deployer's, else your agent's and your own)")
 }
 
-// targets lists the hosts that expr names ("" is all of them), by name.
-func (r *reach) targets(expr string) ([]link.Target, error) {
+// config is the fleet of the config repo in front of us; nil where there is none.
+func (r *reach) config() (*fleet.Fleet, error) {
 	dir, err := configDir(r.dir)
 	if err != nil && (r.dir != "" || owner.IsUntrusted(err)) {
 		return nil, err // its pins would lead to another's machine
 	}
-	r.dir = dir
-	if r.dir != "" {
-		f, err := loadOffline(r.dir)
-		if err != nil {
-			return nil, err
-		}
+	if dir == "" {
+		return nil, nil
+	}
+	return loadOffline(dir)
+}
+
+// targets lists the hosts that expr names ("" is all of them), by name.
+func (r *reach) targets(expr string) ([]link.Target, error) {
+	f, err := r.config()
+	if err != nil {
+		return nil, err
+	}
+	if f != nil {
 		return fleetTargets(f, expr)
 	}
 	return r.remembered(expr)
 }
 
-// target finds the one host of that name.
+// target finds the one host that a selector names.
 func (r *reach) target(name string) (link.Target, error) {
-	if strings.ContainsAny(name, "@!*?[,") {
-		return link.Target{}, fmt.Errorf("%s names more than one host; this takes one", name)
+	if strings.TrimSpace(name) == "" {
+		return link.Target{}, errEmptyHost
 	}
 	ts, err := r.targets(name)
 	if err != nil {
 		return link.Target{}, err
+	}
+	if len(ts) > 1 {
+		return link.Target{}, hint(fmt.Errorf("%s names %d hosts; this takes one", name, len(ts)), "one command on several hosts: bellhop exec %s -- COMMAND", shellQuote(name))
 	}
 	return ts[0], nil
 }
@@ -83,7 +91,7 @@ func fleetTargets(f *fleet.Fleet, expr string) ([]link.Target, error) {
 		return nil, fmt.Errorf("choose hosts: %w", err)
 	}
 	if len(hosts) == 0 {
-		return nil, fmt.Errorf("choose hosts: %q names none", expr)
+		return nil, hint(errors.New("the config has no hosts yet"), "bellhop host add NAME [USER@]ADDRESS")
 	}
 	ts := make([]link.Target, len(hosts))
 	for i, h := range hosts {
@@ -111,30 +119,37 @@ func fleetTarget(f *fleet.Fleet, h *fleet.Host, depth int) (*link.Target, error)
 	return t, err
 }
 
-// remembered lists hosts as history knows them.
-func (r *reach) remembered(expr string) ([]link.Target, error) {
+// read opens history for reading.
+func (r *reach) read(do func(*history.DB) error) error {
 	db, err := history.OpenRead(newState(r.stateDir).path("bellhop.db"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, hint(errors.New("no config repo here or above, and no state directory that remembers hosts"),
+		return hint(errors.New("no config repo here or above, and no state directory that remembers hosts"),
 			"cd to the config repo, or give --dir or --state-dir")
 	} else if err != nil {
-		return nil, err
+		return err
 	}
 	defer db.Close()
-	all := db.Hosts()
-	names, err := selectHosts(all, expr)
-	if err != nil {
-		return nil, err
-	}
-	ts := make([]link.Target, len(names))
-	for i, n := range names {
-		t, err := rememberedTarget(all, n, 0)
+	return do(db)
+}
+
+// remembered lists hosts as history knows them.
+func (r *reach) remembered(expr string) (ts []link.Target, err error) {
+	err = r.read(func(db *history.DB) error {
+		all := db.Hosts()
+		names, err := selectHosts(all, expr)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		ts[i] = *t
-	}
-	return ts, nil
+		for _, name := range names {
+			t, err := rememberedTarget(all, name, 0)
+			if err != nil {
+				return err
+			}
+			ts = append(ts, *t)
+		}
+		return nil
+	})
+	return ts, err
 }
 
 func rememberedTarget(all map[string]history.Host, name string, depth int) (*link.Target, error) {
@@ -149,73 +164,6 @@ func rememberedTarget(all map[string]history.Host, name string, depth int) (*lin
 	var err error
 	t.Jump, err = rememberedTarget(all, h.Reach.Jump, depth+1)
 	return t, err
-}
-
-// selectHosts is fleet's Select where there is no fleet: the hosts that history remembers, by
-// name, glob and tag, and ! to exclude. A word that fits nobody is an error here, too.
-func selectHosts(all map[string]history.Host, expr string) ([]string, error) {
-	names := slices.Sorted(maps.Keys(all))
-	in, only := map[string]bool{}, true
-	picks := strings.FieldsFunc(expr, func(r rune) bool { return r == ',' || r == ' ' })
-	slices.SortStableFunc(picks, func(a, b string) int { return excludes(a) - excludes(b) })
-	for _, p := range picks {
-		not := excludes(p) == 1
-		if !not {
-			only = false
-		} else if only {
-			in, only = everyone(names), false
-		}
-		hits := 0
-		for _, n := range names {
-			hit, err := fits(strings.TrimPrefix(p, "!"), n, all[n].Reach.Tags)
-			if err != nil {
-				return nil, fmt.Errorf("choose hosts: %s: %w", p, err)
-			} else if hit {
-				hits++
-				in[n] = !not
-			}
-		}
-		if hits == 0 {
-			return nil, hint(fmt.Errorf("choose hosts: no host fits %q", strings.TrimPrefix(p, "!")), "bellhop status lists them")
-		}
-	}
-	if only {
-		in = everyone(names)
-	}
-	if names = slices.DeleteFunc(names, func(n string) bool { return !in[n] }); len(names) == 0 && expr != "" {
-		return nil, fmt.Errorf("choose hosts: %q names none", expr)
-	}
-	return names, nil
-}
-
-func excludes(pick string) int {
-	if strings.HasPrefix(pick, "!") {
-		return 1
-	}
-	return 0
-}
-
-func everyone(names []string) map[string]bool {
-	in := map[string]bool{}
-	for _, n := range names {
-		in[n] = true
-	}
-	return in
-}
-
-// fits tells whether one word of a selection means a host.
-func fits(word, name string, tags []string) (bool, error) {
-	tag, tagged := strings.CutPrefix(word, "@")
-	if !tagged {
-		return path.Match(word, name)
-	}
-	for _, t := range tags {
-		if ok, err := path.Match(tag, t); ok || err != nil {
-			return ok, err
-		}
-	}
-	_, err := path.Match(tag, "")
-	return false, err
 }
 
 // pool opens connections as the deployer where its key can be read, else as the user: their
@@ -268,23 +216,4 @@ func (e *Env) userSigners() func() ([]ssh.Signer, error) {
 		}
 		return all, nil
 	}
-}
-
-// each runs work on all targets, at most parallel at once, and returns what each said in
-// the order of targets.
-func each[T any](ctx context.Context, targets []link.Target, parallel int, work func(context.Context, link.Target) T) []T {
-	out := make([]T, len(targets))
-	slots := make(chan struct{}, max(parallel, 1))
-	done := make(chan struct{})
-	for i, t := range targets {
-		go func() {
-			slots <- struct{}{}
-			defer func() { <-slots; done <- struct{}{} }()
-			out[i] = work(ctx, t)
-		}()
-	}
-	for range targets {
-		<-done
-	}
-	return out
 }

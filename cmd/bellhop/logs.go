@@ -1,0 +1,227 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// logs: the journal of hosts. A unit that a host does not have is an error, since an empty journal
+// would look like a quiet unit.
+
+type logsOptions struct {
+	reach
+	on, since string
+	follow    bool
+	lines     int
+	unit      string // "": the whole journal
+}
+
+func (e *Env) logsCmd() *cobra.Command {
+	var o logsOptions
+	c := &cobra.Command{
+		Use: "logs HOST... [UNIT]", Short: "Show the journal of hosts, or of one unit on them", GroupID: groupHosts,
+		Long: `Show the journal of hosts, or of one unit on them. The last argument is the unit; .service
+may be left out. Of several hosts each line begins with the host's name. A host that does not
+have the unit is named, and the exit code is 1.`,
+		Example: "  bellhop logs chrysalis withinbot -f\n  bellhop logs '@bots' withinbot --since today\n  bellhop logs chrysalis",
+		RunE: func(c *cobra.Command, args []string) error {
+			if o.lines < 0 {
+				return usage(c, "--lines %d: want at least 0", o.lines)
+			}
+			hosts, unit := splitLogs(args, o.on)
+			expr, err := chosenSome(c, o.on, hosts, "bellhop logs HOST... [UNIT]")
+			if err != nil {
+				return err
+			}
+			ts, err := o.targets(expr)
+			if err != nil {
+				return err
+			}
+			o.unit = unitName(unit)
+			return e.logs(c.Context(), &o, ts)
+		},
+	}
+	o.flags(c)
+	onFlagNeeded(c, &o.on)
+	c.Flags().BoolVarP(&o.follow, "follow", "f", false, "go on as lines come")
+	c.Flags().IntVarP(&o.lines, "lines", "n", 100, "how many lines of each host")
+	c.Flags().StringVar(&o.since, "since", "", "show lines from this time on, as journalctl takes it: today, '2 hours ago'")
+	c.ValidArgsFunction = completeLogs
+	return c
+}
+
+// splitLogs tells hosts from the unit: it is the last of two or more words, or of any with --on.
+func splitLogs(args []string, on string) (hosts []string, unit string) {
+	if last := len(args) - 1; last > 0 || last == 0 && on != "" {
+		return args[:last], args[last]
+	}
+	return args, ""
+}
+
+// unitTypes are the endings of names of units.
+var unitTypes = []string{".service", ".socket", ".timer", ".path", ".mount", ".automount", ".swap", ".target", ".slice", ".scope", ".device"}
+
+// unitName is a unit as systemd names it: .service may be left out, and a template means all its
+// instances.
+func unitName(name string) string {
+	isWhole := name == "" || strings.HasPrefix(name, "/") || slices.ContainsFunc(unitTypes, func(t string) bool { return strings.HasSuffix(name, t) })
+	if !isWhole {
+		name += ".service"
+	}
+	return strings.Replace(name, "@.", "@*.", 1)
+}
+
+func (e *Env) logs(ctx context.Context, o *logsOptions, ts []link.Target) error {
+	pool, err := e.pool(&o.reach)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	line := journalLine(o)
+	if len(ts) == 1 {
+		if err := e.needUnit(ctx, pool, ts[0], o.unit); err != nil {
+			return interruptedOr(ctx, err)
+		}
+		return e.remoteOn(ctx, pool, ts[0], line, rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
+	}
+
+	parallel := 10
+	if o.follow {
+		parallel = len(ts)
+	}
+	out := e.columns(ts)
+	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
+		err := e.needUnit(ctx, pool, t, o.unit)
+		if err == nil {
+			return out.run(ctx, pool, t, line)
+		}
+		if ctx.Err() == nil {
+			_, errs := out.of(t.Name)
+			fmt.Fprintln(errs, textOf(err))
+		}
+		return exitError
+	})
+	return worst(ctx, codes)
+}
+
+func interruptedOr(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return exit(exitInterrupted)
+	}
+	return err
+}
+
+// errNoUnit says that a host has no unit of that name, and no line of one in its journal.
+var errNoUnit = errors.New("there is no such unit, and no line of one in the journal")
+
+// needUnit asks a host whether it has a unit: one that is installed and never ran has, and so has
+// one that left and whose lines are still in the journal.
+func (e *Env) needUnit(ctx context.Context, pool *link.Pool, t link.Target, unit string) error {
+	if unit == "" {
+		return nil
+	}
+	ask := func(args ...string) (string, int, error) {
+		var out bytes.Buffer
+		code, err := pool.Exec(ctx, t, shellLine(args), strings.NewReader(""), &out, nil)
+		return strings.TrimSpace(out.String()), code, err
+	}
+
+	there := ""
+	var err error
+	if strings.ContainsAny(unit, "*?[") {
+		there, _, err = ask("systemctl", "list-units", "--all", "--plain", "--no-legend", "--no-pager", "--", unit)
+	} else {
+		var state string
+		var code int
+		state, code, err = ask("systemctl", "show", "--property=LoadState", "--value", "--", unit)
+		if words := strings.Fields(state); code != 0 || len(words) == 0 || words[len(words)-1] != "not-found" { // a login shell may print before
+			there = "loaded"
+		}
+	}
+	if err == nil && there == "" {
+		there, _, err = ask("journalctl", "--quiet", "--no-pager", "-n", "1", "-o", "cat", "-u", unit)
+	}
+	if err != nil {
+		return fmt.Errorf("look for %s on %s: %w", unit, t.Name, err)
+	}
+	if there == "" {
+		return hint(fmt.Errorf("logs of %s on %s: %w", unit, t.Name, errNoUnit), "bellhop ssh %s -- systemctl list-units --all; several hosts are written before the unit", t.Name)
+	}
+	return nil
+}
+
+func journalLine(o *logsOptions) string {
+	args := []string{"journalctl", "--no-pager", "-n", fmt.Sprint(o.lines)}
+	if o.since != "" {
+		args = append(args, "--since="+o.since)
+	}
+	if o.follow {
+		args = append(args, "-f")
+	}
+	if o.unit != "" {
+		args = append(args, "-u", o.unit)
+	}
+	return shellLine(args)
+}
+
+// completeLogs offers hosts, and behind them the units that those have too.
+func completeLogs(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+	on := c.Flags().Lookup("on").Value.String()
+	if len(args) == 0 && on == "" {
+		return completeHosts(c, args, word)
+	}
+	expr, err := chosen(c, on, args)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	units := reachOf(c).units(expr)
+	hosts, how := completeHosts(c, args, word)
+	return append(units, hosts...), how
+}
+
+// units lists the units that hosts have of the repo, or had at the last deploy where there is no
+// repo here.
+func (r *reach) units(expr string) (names []string) {
+	seen := map[string]bool{}
+	if f, err := r.config(); err == nil && f != nil {
+		hosts, _ := f.Select(expr)
+		for _, h := range hosts {
+			b, err := f.Bundle(h.Name)
+			if err != nil {
+				continue
+			}
+			for _, u := range b.Manifest.Units {
+				seen[u.Name] = true
+			}
+		}
+	} else if err == nil {
+		_ = r.read(func(db *history.DB) error {
+			hosts, err := selectHosts(db.Hosts(), expr)
+			for _, host := range hosts {
+				m, _, err := db.Manifest(host)
+				if err != nil || m == nil {
+					continue
+				}
+				for _, u := range m.Units {
+					seen[u.Name] = true
+				}
+			}
+			return err
+		})
+	}
+	for name := range seen {
+		names = append(names, strings.TrimSuffix(name, ".service"))
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/server"
+)
+
+func (e *Env) rebootCmd() *cobra.Command {
+	var f deployerFlags
+	var on string
+	var limit time.Duration
+	c := &cobra.Command{
+		Use: "reboot HOST...", Short: "Reboot hosts, one after another, and wait until each is back with its keys", GroupID: groupHosts,
+		Long: `Reboot hosts, one after another, and wait until each is back with its keys. When one does not come
+back within --limit, the others are left running, and the exit code is 3.`,
+		Example: "  bellhop reboot chrysalis\n  bellhop reboot '@bots' --limit 5m",
+		RunE: func(c *cobra.Command, args []string) error {
+			if limit <= 0 {
+				return usage(c, "--limit %v: want more than 0", limit)
+			}
+			expr, err := chosenSome(c, on, args, "bellhop reboot HOST...")
+			if err != nil {
+				return err
+			}
+			return e.reboot(c.Context(), &f, expr, limit)
+		},
+	}
+	f.flags(c)
+	onFlagNeeded(c, &on)
+	c.Flags().DurationVar(&limit, "limit", 10*time.Minute, "how long to wait for each host")
+	c.ValidArgsFunction = completeHosts
+	return c
+}
+
+func (e *Env) reboot(ctx context.Context, f *deployerFlags, on string, limit time.Duration) error {
+	tell := func(line string) { fmt.Fprintln(e.Stderr, line) }
+	client, err := e.dial(ctx, f)
+	if err != nil {
+		return err
+	}
+	if client != nil {
+		defer client.Close()
+		_, err := server.Call[struct{}](ctx, client, "reboot", rebootRequest{on, limit.Milliseconds()}, func(b json.RawMessage) {
+			var line string
+			if json.Unmarshal(b, &line) == nil {
+				tell(line)
+			}
+		})
+		return fromSocket(err)
+	}
+
+	h, err := f.openUndumpable(e)
+	if err != nil {
+		return explain(err)
+	}
+	defer h.Close()
+	return h.reboot(ctx, e.userName(), on, limit, tell)
+}
+
+// reboot reboots the hosts that on names for somebody, in order. The first that does not come back ends it, so
+// that one bad kernel stops one host.
+func (h *house) reboot(ctx context.Context, by, on string, limit time.Duration, tell func(string)) error {
+	hosts, err := selectHosts(h.history.Hosts(), on)
+	if err != nil {
+		return fmt.Errorf("reboot: %w", err)
+	}
+
+	for i, host := range hosts {
+		err := h.rebootOne(ctx, by, host, limit, func(line string) { tell(host + ": " + line) })
+		if err == nil {
+			continue
+		}
+		if left := hosts[i+1:]; len(left) > 0 {
+			tell("not rebooted: " + strings.Join(left, ", "))
+		}
+		return err
+	}
+	return nil
+}
