@@ -29,8 +29,6 @@ const (
 	maxLoadTurns   = 100_000_000
 	maxLoadOutput  = 512 << 20
 	turnsPerLook   = 1024 // turns between two looks at the context
-	maxPathLen     = 4000 // as the host caps it
-	maxPathElement = 255
 	maxFolderDepth = 128
 )
 

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/unitfile"
@@ -224,19 +222,8 @@ var accountFiles = []string{"/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gs
 
 // badPath says why path can't be installed to; "" when it can.
 func badPath(p string) string {
-	if !path.IsAbs(p) || path.Clean(p) != p || p == "/" {
-		return "want a clean absolute path"
-	}
-	if !utf8.ValidString(p) {
-		return "a path that is not UTF-8"
-	}
-	if tooLong(p) {
-		return fmt.Sprintf("a path longer than %d bytes, or a name in it longer than %d", maxPathLen, maxPathElement)
-	}
-	for _, c := range p {
-		if c < ' ' || c == 0x7f {
-			return "control characters in a path"
-		}
+	if bad := bundle.BadPath(p); bad != "" {
+		return bad
 	}
 	if slices.Contains(accountFiles, p) {
 		return "accounts come from user: in service.yaml, never as a whole file"
@@ -254,19 +241,6 @@ func badPath(p string) string {
 	return ""
 }
 
-// tooLong tells whether a host would refuse p for its length.
-func tooLong(p string) bool {
-	if len(p) > maxPathLen {
-		return true
-	}
-	for name := range strings.SplitSeq(p, "/") {
-		if len(name) > maxPathElement {
-			return true
-		}
-	}
-	return false
-}
-
 func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
 func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
@@ -275,10 +249,8 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 		f.target = o.hash
 		if bad := badPath(f.path); bad != "" {
 			s.tellFile(o.path, "%s", bad)
-		} else if f.target == "" || strings.ContainsAny(f.target, "\x00\n") {
-			s.tellFile(o.path, "a link to nowhere")
-		} else if len(f.target) > maxPathLen {
-			s.tellFile(o.path, "a link whose target is longer than %d bytes", maxPathLen)
+		} else if bad := bundle.BadTarget(f.target); bad != "" {
+			s.tellFile(o.path, "%s", bad)
 		}
 		s.files = append(s.files, f)
 		return nil

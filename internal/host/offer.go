@@ -2,9 +2,9 @@ package host
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -145,25 +145,16 @@ func checkPath(p string) error {
 	return cleanPath(p)
 }
 
-func cleanPath(p string) error {
-	if !strings.HasPrefix(p, "/") || p == "/" || path.Clean(p) != p || len(p) > 4000 || len(path.Base(p)) > 255 {
-		return fmt.Errorf("not a clean absolute path")
-	}
-	return noControl(p)
-}
+func cleanPath(p string) error { return bad(bundle.BadPath(p)) }
 
-func checkTarget(t string) error {
-	if t == "" || len(t) > 4000 {
-		return fmt.Errorf("target of %d bytes", len(t))
-	}
-	return noControl(t)
-}
+func checkTarget(target string) error { return bad(bundle.BadTarget(target)) }
 
-func noControl(s string) error {
-	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return fmt.Errorf("control bytes in %q", s)
+// bad is an error of what is wrong, nil for "".
+func bad(what string) error {
+	if what == "" {
+		return nil
 	}
-	return nil
+	return errors.New(what)
 }
 
 func checkOwner(user, group string) error {
