@@ -15,7 +15,7 @@ import (
 // planAccounts finds who is to be made and who is to be changed, and refuses what can't be:
 // a user that was there before bellhop is never changed, and an owner must exist or be made
 // by this bundle.
-func (w *work) planAccounts() error {
+func (w *plan) planAccounts() error {
 	b := &w.offer.Manifest
 	users, groups := map[string]bool{}, map[string]bool{bundle.KeyGroup: true}
 	if !w.old.exists && w.offer.Last != nil {
@@ -61,13 +61,13 @@ func (w *work) planAccounts() error {
 }
 
 // ownSysusers says that the bundle brings a sysusers.d file of its own, which may make anybody.
-func (w *work) ownSysusers() bool {
+func (w *plan) ownSysusers() bool {
 	return slices.ContainsFunc(w.offer.Manifest.Files, func(f bundle.File) bool {
 		return strings.Contains(f.Path, "/sysusers.d/") && !strings.Contains(f.Path, "/sysusers.d/bellhop-")
 	})
 }
 
-func (w *work) planUser(u bundle.User) error {
+func (w *plan) planUser(u bundle.User) error {
 	if err := w.checkIDs(u); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (w *work) planUser(u bundle.User) error {
 
 // checkBusy refuses to move the home of a user as whom something runs that this run does not stop:
 // usermod would refuse it later, when other things have changed.
-func (w *work) checkBusy() error {
+func (w *plan) checkBusy() error {
 	for i, a := range w.usermods {
 		if a.Home == w.accounts[i].Home {
 			continue
@@ -142,7 +142,7 @@ func (p Process) String() string {
 
 // checkOwner says whether an owner is on the host or is made. It notes who was found in users
 // and groups: hundreds of keys have few owners.
-func (w *work) checkOwner(what, user, group string, users, groups map[string]bool) error {
+func (w *plan) checkOwner(what, user, group string, users, groups map[string]bool) error {
 	if !users[user] {
 		if _, ok, err := w.m.Accounts.User(user); err != nil || !ok {
 			return refuse(bundle.RefusedBundle, "%s: the host has no user %s, and the bundle makes none", what, user)
@@ -160,7 +160,7 @@ func (w *work) checkOwner(what, user, group string, users, groups map[string]boo
 
 // planKept names what stays though its service left: a freed uid would own somebody's files,
 // and a home is data.
-func (w *work) planKept(users map[string]bool) {
+func (w *plan) planKept(users map[string]bool) {
 	for _, u := range w.old.Manifest.Users {
 		if users[u.Name] {
 			continue
@@ -199,7 +199,7 @@ func (m *Machine) madeUsers() (map[string]bool, error) {
 }
 
 // adoptUsers takes those for bellhop's that are as a deployer with a lost record remembers.
-func (w *work) adoptUsers() {
+func (w *plan) adoptUsers() {
 	for _, u := range w.offer.Last.Users {
 		if a, ok, err := w.m.Accounts.User(u.Name); err == nil && ok && a.Group == u.Group && a.Home == u.Home {
 			w.made[u.Name] = true
@@ -208,7 +208,7 @@ func (w *work) adoptUsers() {
 }
 
 // saveMade remembers the users that the run is about to make, and those it adopted.
-func (w *work) saveMade() error {
+func (w *plan) saveMade() error {
 	known, err := w.m.madeUsers()
 	if err != nil {
 		return err

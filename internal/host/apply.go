@@ -28,7 +28,7 @@ type run struct {
 	m       *Machine
 	offer   bundle.Offer
 	giveUp  bool // the host is given back: bellhop leaves whole
-	w       *work
+	w       *plan
 	begun   *journal // as it was opened
 	res     *bundle.Result
 	started time.Time

@@ -27,7 +27,7 @@ func (h heldService) String() string {
 
 // bar makes err the fault of the service that p belongs to, where somebody but root is to blame.
 // Any other error refuses the host.
-func (w *work) bar(p string, err error) error {
+func (w *plan) bar(p string, err error) error {
 	var barred *owned.BarredError
 	service := w.wanted[p].service
 	if service == "" || !errors.As(err, &barred) {
@@ -43,12 +43,12 @@ func (e *heldError) Error() string { return e.String() }
 
 func (e *heldError) Unwrap() error { return e.why }
 
-func (w *work) holds(service string) bool {
+func (w *plan) holds(service string) bool {
 	return service != "" && slices.ContainsFunc(w.held, func(h heldService) bool { return h.service == service })
 }
 
 // heldError tells of all services that are held.
-func (w *work) heldError() error {
+func (w *plan) heldError() error {
 	var lines []string
 	for _, h := range w.held {
 		lines = append(lines, h.String())
@@ -57,7 +57,7 @@ func (w *work) heldError() error {
 }
 
 // digest is what the record says of the bundle: that of the offer only when all of it was done.
-func (w *work) digest() string {
+func (w *plan) digest() string {
 	switch {
 	case len(w.held) == 0:
 		return w.offer.Digest
@@ -68,7 +68,7 @@ func (w *work) digest() string {
 }
 
 // holding is the manifest new, with what old has of the services that are held.
-func (w *work) holding(new, old bundle.Manifest) bundle.Manifest {
+func (w *plan) holding(new, old bundle.Manifest) bundle.Manifest {
 	m := new
 	m.Files = mixed(w, new.Files, old.Files, func(f bundle.File) string { return f.Service })
 	m.Links = mixed(w, new.Links, old.Links, func(l bundle.Link) string { return l.Service })
@@ -81,7 +81,7 @@ func (w *work) holding(new, old bundle.Manifest) bundle.Manifest {
 	return m
 }
 
-func mixed[T any](w *work, new, old []T, serviceOf func(T) string) (all []T) {
+func mixed[T any](w *plan, new, old []T, serviceOf func(T) string) (all []T) {
 	for _, v := range new {
 		if !w.holds(serviceOf(v)) {
 			all = append(all, v)

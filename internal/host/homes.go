@@ -16,7 +16,7 @@ import (
 // his already. The folder of somebody else, or of the system, is never given away.
 
 // checkHome says why u can't have its home.
-func (w *work) checkHome(u bundle.User) error {
+func (w *plan) checkHome(u bundle.User) error {
 	had := slices.ContainsFunc(w.old.Manifest.Users, func(o bundle.User) bool { return o.Home == u.Home })
 	if u.Home == "/" || had {
 		return nil
@@ -37,7 +37,7 @@ func (w *work) checkHome(u bundle.User) error {
 }
 
 // checkHomeOwner looks whose a home is that is there.
-func (w *work) checkHomeOwner(u bundle.User) error {
+func (w *plan) checkHomeOwner(u bundle.User) error {
 	dir, name, err := w.m.tree().Parent(u.Home, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -70,7 +70,7 @@ func (w *work) checkHomeOwner(u bundle.User) error {
 
 // checkMove refuses to change the home of a user who has data in the old one: a copy could be cut
 // off, and what stays behind would be missed much later.
-func (w *work) checkMove(name, from, to string) error {
+func (w *plan) checkMove(name, from, to string) error {
 	if from == "/" || !w.holdsData(from) {
 		return nil
 	}
@@ -79,7 +79,7 @@ func (w *work) checkMove(name, from, to string) error {
 }
 
 // holdsData says whether a folder holds anything but what bellhop put there.
-func (w *work) holdsData(dir string) bool {
+func (w *plan) holdsData(dir string) bool {
 	f, err := w.m.tree().Folder(dir, false)
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)

@@ -8,7 +8,7 @@ import (
 
 // checkIDs refuses a user whose fixed uid or gid the host can't give: another has the number, or the
 // user or group is there with another one. A number is never changed, since files keep the old owner.
-func (w *work) checkIDs(u bundle.User) error {
+func (w *plan) checkIDs(u bundle.User) error {
 	if u.UID != 0 {
 		if err := w.checkUID(u); err != nil {
 			return err
@@ -20,7 +20,7 @@ func (w *work) checkIDs(u bundle.User) error {
 	return nil
 }
 
-func (w *work) checkUID(u bundle.User) error {
+func (w *plan) checkUID(u bundle.User) error {
 	a, there, err := w.m.Accounts.User(u.Name)
 	if err != nil {
 		return fmt.Errorf("look up user %s: %w", u.Name, err)
@@ -42,7 +42,7 @@ func (w *work) checkUID(u bundle.User) error {
 	return nil
 }
 
-func (w *work) checkGID(u bundle.User) error {
+func (w *plan) checkGID(u bundle.User) error {
 	gid, there, err := w.m.Accounts.Group(u.Group)
 	if err != nil {
 		return fmt.Errorf("look up group %s: %w", u.Group, err)

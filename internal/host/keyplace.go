@@ -27,7 +27,7 @@ func (m *Machine) checkSealing(ctx context.Context, o *bundle.Offer) error {
 }
 
 // tellPlace warns of a host that keeps keys on a tmpfs, which the kernel may write to swap.
-func (w *work) tellPlace(ctx context.Context) {
+func (w *plan) tellPlace(ctx context.Context) {
 	if len(w.offer.Manifest.Keys) == 0 {
 		return
 	}
@@ -48,7 +48,7 @@ func (w *work) tellPlace(ctx context.Context) {
 const openPath = bundle.StateDir + "/keys-open"
 
 // tellOpen warns, once, of a place for keys that can't be made read-only: a service could fill it.
-func (w *work) tellOpen(why error) {
+func (w *plan) tellOpen(why error) {
 	at := w.m.at(openPath)
 	if why == nil {
 		os.Remove(at)

@@ -112,7 +112,7 @@ func badPlace(p, reached string) error {
 
 // checkPlaces refuses a bundle whose paths lead where nothing of a bundle may be, or lead two of
 // them to one place.
-func (w *work) checkPlaces(wanted map[string]desire) error {
+func (w *plan) checkPlaces(wanted map[string]desire) error {
 	r := w.m.reacher()
 	taken := map[string]string{}
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {

@@ -12,8 +12,8 @@ import (
 	"bellhop/internal/host/owned"
 )
 
-// A work is everything that one run does, known before anything is touched.
-type work struct {
+// A plan is everything that one run does, known before anything is touched.
+type plan struct {
 	m      *Machine
 	ctx    context.Context // of the plan
 	held   []heldService   // whose entries stay as they are
@@ -48,7 +48,7 @@ type work struct {
 // plan compares what the offer wants with what the host really has. It touches nothing.
 // staged tells whether the value of a key was brought. A service whose way is barred is held, and
 // the others are planned again.
-func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, staged func(key string) bool) (*work, error) {
+func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, staged func(key string) bool) (*plan, error) {
 	old, err := m.adopt(ctx, now, o.Last)
 	if err != nil {
 		return nil, err
@@ -64,9 +64,9 @@ func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, stage
 	}
 }
 
-func (m *Machine) planHolding(ctx context.Context, o *bundle.Offer, old standing, staged func(key string) bool, held []heldService) (w *work, err error) {
+func (m *Machine) planHolding(ctx context.Context, o *bundle.Offer, old standing, staged func(key string) bool, held []heldService) (w *plan, err error) {
 	offer := *o
-	w = &work{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: m.tree().Looker(ctx), changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	w = &plan{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: m.tree().Looker(ctx), changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
 	if len(held) > 0 {
 		offer.Manifest = w.holding(o.Manifest, old.Manifest)
 		if err := checkManifest(&offer.Manifest); err != nil {
@@ -108,11 +108,11 @@ func (m *Machine) adopt(ctx context.Context, now standing, last *bundle.Manifest
 }
 
 // nothing says that the host holds already what is wanted.
-func (w *work) nothing() bool {
+func (w *plan) nothing() bool {
 	return len(w.puts) == 0 && len(w.keys) == 0 && len(w.diff) == 0 && len(w.usermods) == 0 && !w.create
 }
 
-func (w *work) planPaths() error {
+func (w *plan) planPaths() error {
 	wanted, own := w.m.desires(&w.offer.Manifest)
 	w.wanted, w.own = wanted, own
 	before, _ := w.m.desires(&w.old.Manifest)
@@ -155,7 +155,7 @@ func (w *work) planPaths() error {
 	return nil
 }
 
-func (w *work) planWanted(p string, want desire, is owned.Sight, o ownedPath, mine bool) error {
+func (w *plan) planWanted(p string, want desire, is owned.Sight, o ownedPath, mine bool) error {
 	if err := canReplace(p, is, mine); err != nil && is.Shared {
 		return w.bar(p, &owned.BarredError{Path: p, By: is.By, Err: err})
 	} else if err != nil {
@@ -188,14 +188,14 @@ func canReplace(p string, is owned.Sight, mine bool) error {
 
 // put adds what is to be done at a path of bellhop's. A file that was too large to be kept is
 // undone to what bellhop had there.
-func (w *work) put(p owned.Change, o ownedPath) {
+func (w *plan) put(p owned.Change, o ownedPath) {
 	if p.Was.Unread() {
 		p.Was, p.Shared = o.Now, false
 	}
 	w.puts = append(w.puts, p)
 }
 
-func (w *work) planLeaving(p, trigger string, is owned.Sight, o ownedPath) {
+func (w *plan) planLeaving(p, trigger string, is owned.Sight, o ownedPath) {
 	if trigger != "" {
 		w.changed[trigger] = true
 	}
@@ -212,7 +212,7 @@ func (w *work) planLeaving(p, trigger string, is owned.Sight, o ownedPath) {
 }
 
 // edit notes that somebody changed p since bellhop wrote it.
-func (w *work) edit(p string, is owned.Entry) {
+func (w *plan) edit(p string, is owned.Entry) {
 	w.restored = append(w.restored, p)
 	w.edits = append(w.edits, keptAt(is))
 	if is.Unread() {
@@ -225,7 +225,7 @@ func (w *work) edit(p string, is owned.Entry) {
 }
 
 // editedMeanwhile notes that p was edited after it was looked at: also where nobody had before.
-func (w *work) editedMeanwhile(p string, is owned.Entry) {
+func (w *plan) editedMeanwhile(p string, is owned.Entry) {
 	if _, mine := w.old.Owned.Paths[p]; !mine {
 		return
 	}
@@ -250,7 +250,7 @@ func keptAt(is owned.Entry) string {
 }
 
 // planDirs finds the folders that are missing, and carries on those that bellhop made.
-func (w *work) planDirs() error {
+func (w *plan) planDirs() error {
 	dirs := map[string]bool{}
 	for _, p := range w.puts {
 		if p.Want.Kind == owned.Nothing {
@@ -273,7 +273,7 @@ func (w *work) planDirs() error {
 }
 
 // emptied are folders made by bellhop under which nothing of the new bundle stands.
-func (w *work) emptied() []string {
+func (w *plan) emptied() []string {
 	var out []string
 	for _, d := range w.next.Dirs {
 		used := false
@@ -288,7 +288,7 @@ func (w *work) emptied() []string {
 }
 
 // names lists what changes, for the result.
-func (w *work) names() []string {
+func (w *plan) names() []string {
 	var out []string
 	seen := map[string]bool{}
 	add := func(n string) {
@@ -312,7 +312,7 @@ func (w *work) names() []string {
 }
 
 // reload says whether systemd must read its unit files again.
-func (w *work) reload() bool {
+func (w *plan) reload() bool {
 	for _, p := range w.puts {
 		if strings.HasPrefix(p.Path, "/etc/systemd/") || strings.HasPrefix(p.Path, "/run/systemd/") ||
 			strings.HasPrefix(p.Path, "/etc/containers/systemd/") {
@@ -323,7 +323,7 @@ func (w *work) reload() bool {
 }
 
 // checkPrune refuses to let a host lose most of what it has by accident.
-func (w *work) checkPrune() error {
+func (w *plan) checkPrune() error {
 	loss := bundle.PruneGuard(w.old.Manifest, w.offer.Manifest)
 	if loss == nil || w.offer.AllowPrune {
 		return nil

@@ -12,7 +12,7 @@ import (
 
 // look is the machine's, but for a path whose place is still taken by something of bellhop's
 // that leaves: there stands nothing yet.
-func (w *work) look(p string, wanted map[string]desire) (owned.Sight, error) {
+func (w *plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	o := w.old.Owned.Paths[p]
 	known := []int64{w.m.blobs().Size(o.Now.Digest), w.m.blobs().Size(o.Original.Digest)}
 	want, wants := wanted[p]
@@ -36,7 +36,7 @@ func (w *work) look(p string, wanted map[string]desire) (owned.Sight, error) {
 }
 
 // leavesAbove is a file or link of bellhop's own above p that leaves for good, or "".
-func (w *work) leavesAbove(p string, wanted map[string]desire) string {
+func (w *plan) leavesAbove(p string, wanted map[string]desire) string {
 	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
 		if w.goes(up, wanted) {
 			if is, err := w.m.tree().Look(w.ctx, up); err == nil && (is.Kind == owned.File || is.Kind == owned.Link) {
@@ -48,7 +48,7 @@ func (w *work) leavesAbove(p string, wanted map[string]desire) string {
 }
 
 // returnsAbove is a path above p where something of the host's own returns, or "".
-func (w *work) returnsAbove(p string, wanted map[string]desire) string {
+func (w *plan) returnsAbove(p string, wanted map[string]desire) string {
 	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
 		o, mine := w.old.Owned.Paths[up]
 		if _, wants := wanted[up]; mine && !wants && (o.Original.Kind == owned.File || o.Original.Kind == owned.Link) {
@@ -59,14 +59,14 @@ func (w *work) returnsAbove(p string, wanted map[string]desire) string {
 }
 
 // goes says whether p is bellhop's, leaves, and leaves nothing behind.
-func (w *work) goes(p string, wanted map[string]desire) bool {
+func (w *plan) goes(p string, wanted map[string]desire) bool {
 	o, mine := w.old.Owned.Paths[p]
 	_, wants := wanted[p]
 	return mine && !wants && o.Original.Kind == owned.Nothing
 }
 
 // clears says whether the folder dir was made by bellhop and holds only what leaves.
-func (w *work) clears(dir string, wanted map[string]desire) bool {
+func (w *plan) clears(dir string, wanted map[string]desire) bool {
 	made := false
 	for _, d := range w.old.Owned.Dirs {
 		made = made || d == dir

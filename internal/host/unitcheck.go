@@ -17,7 +17,7 @@ import (
 // checkUnitFiles refuses unit files and drop-ins that come or change and hold what the systemd of
 // this host ignores: a key that it does not know would be lost without a word. Only what its
 // version is known to have counts; a systemd newer than the tables may know more.
-func (w *work) checkUnitFiles(ctx context.Context) error {
+func (w *plan) checkUnitFiles(ctx context.Context) error {
 	var bad []error
 	seen := map[string]bool{}
 	for _, u := range w.offer.Manifest.Units {
@@ -53,7 +53,7 @@ func kindOf(name, p string) string {
 }
 
 // unknownHere are those of the problems of a file that are some on this host.
-func (w *work) unknownHere(ctx context.Context, p string, problems []unitfile.Problem) (bad []error, err error) {
+func (w *plan) unknownHere(ctx context.Context, p string, problems []unitfile.Problem) (bad []error, err error) {
 	if !slices.ContainsFunc(problems, func(p unitfile.Problem) bool { return p.Refused || p.Since > 0 }) {
 		return nil, nil
 	}

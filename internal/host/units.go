@@ -56,7 +56,7 @@ func (m *Machine) glance(ctx context.Context, names []string) (map[string]UnitSt
 }
 
 // planUnits reads every unit that the run may touch, refuses what is masked, and decides.
-func (w *work) planUnits(ctx context.Context) error {
+func (w *plan) planUnits(ctx context.Context) error {
 	old, new := unitsByName(w.old.Manifest.Units), unitsByName(w.offer.Manifest.Units)
 	var names []string
 	for n, u := range old {
@@ -108,7 +108,7 @@ func (w *work) planUnits(ctx context.Context) error {
 
 // giveWayToSockets stops the running service of a socket that is to be started: systemd refuses a
 // socket whose service runs already. It ran, so it is started again behind its socket.
-func (w *work) giveWayToSockets(units map[string]bundle.Unit) {
+func (w *plan) giveWayToSockets(units map[string]bundle.Unit) {
 	p := &w.units
 	for _, socket := range slices.Clone(p.start) {
 		if !strings.HasSuffix(socket, ".socket") {
@@ -129,12 +129,12 @@ func (w *work) giveWayToSockets(units map[string]bundle.Unit) {
 }
 
 // serviceOf is the unit that a socket starts.
-func (w *work) serviceOf(socket bundle.Unit) string {
+func (w *plan) serviceOf(socket bundle.Unit) string {
 	return w.wantedUnit(socket).Activates(socket.Name)
 }
 
 // wantedUnit reads the files of a unit as they will be.
-func (w *work) wantedUnit(u bundle.Unit) *unitfile.Unit {
+func (w *plan) wantedUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
 		texts = append(texts, w.bytesOf(w.next.Paths[f].Now.Digest))
@@ -143,7 +143,7 @@ func (w *work) wantedUnit(u bundle.Unit) *unitfile.Unit {
 }
 
 // formerUnit reads the files of a unit as bellhop last wrote them.
-func (w *work) formerUnit(u bundle.Unit) *unitfile.Unit {
+func (w *plan) formerUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
 		texts = append(texts, w.m.blobs().Read(w.old.Owned.Paths[f].Now.Digest))
@@ -153,7 +153,7 @@ func (w *work) formerUnit(u bundle.Unit) *unitfile.Unit {
 
 // readUnits reads what runs. Key units that stay are glanced at: their shape is ours, and
 // there may be hundreds.
-func (w *work) readUnits(ctx context.Context, names []string, old, new map[string]bundle.Unit) error {
+func (w *plan) readUnits(ctx context.Context, names []string, old, new map[string]bundle.Unit) error {
 	var whole, brief []string
 	for _, n := range names {
 		if old[n].KeyUnit && new[n].KeyUnit {
@@ -186,14 +186,14 @@ func unitsByName(us []bundle.Unit) map[string]bundle.Unit {
 }
 
 // planGone decides on a unit that leaves.
-func (w *work) planGone(o bundle.Unit, st UnitState) {
+func (w *plan) planGone(o bundle.Unit, st UnitState) {
 	facts := w.facts(o.Name, st)
 	delete(w.next.Units, o.Name)
 	w.units.add(o.Name, bundle.DecideUnit(&o, nil, w.isChanged, facts))
 }
 
 // planUnit decides on a unit that stays or comes, and remembers how it was before bellhop had it.
-func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
+func (w *plan) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 	if !had && st.there() && !u.KeyUnit {
 		if w.next.Units == nil {
 			w.next.Units = map[string]origin{}
@@ -214,7 +214,7 @@ func (w *work) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 }
 
 // facts are what the rules of units look at.
-func (w *work) facts(name string, st UnitState) bundle.UnitFacts {
+func (w *plan) facts(name string, st UnitState) bundle.UnitFacts {
 	before := w.next.Units[name] // zero for what was not there
 	return bundle.UnitFacts{
 		Running: st.running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
@@ -224,7 +224,7 @@ func (w *work) facts(name string, st UnitState) bundle.UnitFacts {
 	}
 }
 
-func (w *work) isChanged(thing string) bool { return w.changed[thing] }
+func (w *plan) isChanged(thing string) bool { return w.changed[thing] }
 
 // add notes what is done with a unit.
 func (p *unitPlan) add(name string, steps bundle.UnitSteps) {
@@ -251,7 +251,7 @@ func waitsForKeys(u bundle.Unit) bool { return u.WaitsForKeys() }
 
 // runsAsChanged says whether u may run as a user that this run changes: it is of the service
 // that brought the user, or its unit file names him.
-func (w *work) runsAsChanged(u bundle.Unit) bool {
+func (w *plan) runsAsChanged(u bundle.Unit) bool {
 	for _, a := range w.usermods {
 		for _, of := range slices.Concat(w.old.Manifest.Users, w.offer.Manifest.Users) {
 			if of.Name == a.Name && of.Service == u.Service {
@@ -266,7 +266,7 @@ func (w *work) runsAsChanged(u bundle.Unit) bool {
 }
 
 // installChanged compares the [Install] sections of a unit file that is replaced.
-func (w *work) installChanged(name string) bool {
+func (w *plan) installChanged(name string) bool {
 	file := name
 	if at := strings.Index(name, "@"); at >= 0 {
 		file = name[:at+1] + name[strings.LastIndex(name, "."):]
@@ -282,7 +282,7 @@ func (w *work) installChanged(name string) bool {
 }
 
 // bytesOf reads a file of the bundle from where it waits.
-func (w *work) bytesOf(digest string) []byte {
+func (w *plan) bytesOf(digest string) []byte {
 	if p, err := os.ReadFile(w.m.staged(w.offer.Run, digest)); err == nil {
 		return p
 	}

@@ -1,0 +1,139 @@
+package host
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/owned"
+)
+
+// A keyReader looks at keys. It holds the folder that it opened last.
+type keyReader struct {
+	m    *Machine
+	look *owned.Looker
+}
+
+func (m *Machine) keyReader() *keyReader {
+	return &keyReader{m, m.tree().Looker(context.Background())}
+}
+
+func (l *keyReader) close() { l.look.Close() }
+
+// keyStands says whether a regular file with the key's owner and mode is in its place.
+func (l *keyReader) keyStands(k bundle.Key) (bool, error) {
+	f, _, err := l.standingKey(k)
+	if f == nil {
+		return false, err
+	}
+	return true, f.Close()
+}
+
+// standingKey opens a key that is in its place, with its owner and mode; nil when it is not.
+func (l *keyReader) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
+	f, st, err := l.openKey(k.Path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
+		return nil, st, nil
+	}
+	if err != nil {
+		return nil, st, err
+	}
+	user, group, err := l.m.Accounts.Owner(f, &st)
+	if err != nil || st.Mode&0o7777 != k.Mode || user != k.User || group != k.Group {
+		f.Close()
+		return nil, st, err
+	}
+	return f, st, nil
+}
+
+func (l *keyReader) openKey(p string) (*os.File, unix.Stat_t, error) {
+	dir, err := l.look.Parent(p)
+	if err != nil {
+		return nil, unix.Stat_t{}, err
+	}
+	return owned.OpenRegular(dir, path.Base(p))
+}
+
+// sameValue says that the value that came is the one that stands: it was sent only to be sealed
+// again, and restarts nothing.
+func (m *Machine) sameValue(came, stands string) bool {
+	l := m.keyReader()
+	defer l.close()
+	read := func(p string) ([]byte, error) {
+		f, _, err := l.openKey(p)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, bundle.MaxKey+1))
+	}
+	a, err := read(came)
+	b, err2 := read(stands)
+	defer clear(a)
+	defer clear(b)
+	return err == nil && err2 == nil && subtle.ConstantTimeCompare(a, b) == 1
+}
+
+// keyMAC answers the nonce for a key that stands; nil for one that does not.
+func (l *keyReader) keyMAC(k bundle.Key, nonce []byte) []byte {
+	f, st, err := l.standingKey(k)
+	if err != nil || f == nil {
+		return nil
+	}
+	defer f.Close()
+	if st.Size > bundle.MaxKey {
+		return nil
+	}
+	value := make([]byte, st.Size)
+	defer clear(value)
+	if _, err := io.ReadFull(f, value); err != nil {
+		return nil
+	}
+	if k.Seal && !l.m.Mounts.Opens(context.Background(), k.Name, value) {
+		return nil // the sealed copy is lost or dead: the value must come again
+	}
+	return bundle.KeyMAC(nonce, value)
+}
+
+func (m *Machine) exists(p string) (bool, error) {
+	dir, name, err := m.tree().Parent(p, false)
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	var st unix.Stat_t
+	err = unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return err == nil, err
+}
+
+// keyStates tells how the keys of the standing generation do.
+func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyState {
+	var units []string
+	b := &now.Manifest
+	for _, k := range b.Keys {
+		units = append(units, k.Name+"-key.service")
+	}
+	if len(units) == 0 {
+		return nil
+	}
+	states, _ := m.glance(ctx, units)
+	var out []bundle.KeyState
+	l := m.keyReader()
+	defer l.close()
+	for _, k := range b.Keys {
+		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
+		if f, st, err := l.standingKey(k); err == nil && f != nil {
+			s.Present, s.Since, s.Source = true, int64(st.Ctim.Sec), m.source(k)
+			f.Close()
+		}
+		out = append(out, s)
+	}
+	return out
+}

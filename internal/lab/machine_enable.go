@@ -1,0 +1,166 @@
+package lab
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// fileState is UnitFileState.
+func (m *Machine) fileState(name string) string {
+	dir, path := m.find(name)
+	if path == "" {
+		return ""
+	}
+	d := m.parse(name)
+	switch {
+	case d.load == "masked" && dir == runtimeDir:
+		return "masked-runtime"
+	case d.load == "masked":
+		return "masked"
+	case dir == generatorDir:
+		return "generated"
+	}
+	for _, in := range []string{adminDir, runtimeDir} {
+		if len(m.enablement(name, in)) > 0 {
+			return map[string]string{adminDir: "enabled", runtimeDir: "enabled-runtime"}[in]
+		}
+	}
+	if m.canonical(name) != name {
+		return "alias"
+	}
+	if installs(d) {
+		return "disabled"
+	}
+	if len(d.list("Install.Also")) > 0 {
+		return "indirect"
+	}
+	return "static"
+}
+
+func installs(d *unitDef) bool {
+	for _, k := range []string{"WantedBy", "RequiredBy", "UpheldBy", "Alias"} {
+		if len(d.list("Install."+k)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// enablement lists the links in dir that enable a unit.
+func (m *Machine) enablement(name, dir string) (links []string) {
+	for _, e := range m.unitDir(dir) {
+		p := m.Path(dir + "/" + e.Name())
+		switch ext := filepath.Ext(e.Name()); {
+		case ext == ".wants" || ext == ".requires":
+			if _, err := os.Lstat(p + "/" + name); err == nil {
+				links = append(links, p+"/"+name)
+			}
+		case e.Type()&fs.ModeSymlink != 0 && e.Name() != name && template(e.Name()) == "":
+			if target, err := os.Readlink(p); err == nil && filepath.Base(target) == name {
+				links = append(links, p)
+			}
+		}
+	}
+	return links
+}
+
+// enable makes the links that [Install] asks for.
+func (m *Machine) enable(name string, seen map[string]bool) error {
+	if seen[name] {
+		return nil
+	}
+	seen[name] = true
+	_, path := m.find(name)
+	d := m.parse(name)
+	switch {
+	case path == "":
+		return errNoUnitFile(name)
+	case d.load == "masked":
+		return errMasked(name)
+	}
+	for key, suffix := range map[string]string{"WantedBy": ".wants", "RequiredBy": ".requires"} {
+		for _, by := range d.list("Install." + key) {
+			if err := m.link(path, adminDir+"/"+by+suffix+"/"+name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, alias := range d.list("Install.Alias") {
+		if alias == name {
+			continue
+		}
+		if err := m.link(path, adminDir+"/"+alias); err != nil {
+			return err
+		}
+	}
+	for _, also := range d.list("Install.Also") {
+		if err := m.enable(also, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m *Machine) link(target, at string) error {
+	p := m.Path(at)
+	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+		return err
+	}
+	os.Remove(p)
+	return os.Symlink(target, p)
+}
+
+// disable removes every link that enables a unit, and those of Also=.
+func (m *Machine) disable(name string, seen map[string]bool) error {
+	if seen[name] {
+		return nil
+	}
+	seen[name] = true
+	if _, path := m.find(name); path == "" {
+		return nil
+	}
+	for _, l := range m.enablement(name, adminDir) {
+		if err := os.Remove(l); err != nil {
+			return err
+		}
+		os.Remove(filepath.Dir(l)) // an empty .wants folder goes too
+	}
+	for _, also := range m.parse(name).list("Install.Also") {
+		if err := m.disable(also, seen); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generate is what the quadlet generator does at each daemon-reload.
+func (m *Machine) generate() {
+	os.RemoveAll(m.Path(generatorDir))
+	es, _ := os.ReadDir(m.Path("/etc/containers/systemd"))
+	for _, e := range es {
+		ext := filepath.Ext(e.Name())
+		suffix, ok := map[string]string{".container": "", ".kube": "", ".volume": "-volume", ".network": "-network", ".pod": "-pod"}[ext]
+		if !ok {
+			continue
+		}
+		text, _ := m.readLinked("/etc/containers/systemd/" + e.Name())
+		if ext == ".container" && !containerImage.MatchString(text) {
+			continue // "no Image or Rootfs key specified", in the journal alone
+		}
+		kind := "\n[Service]\nType=notify\nExecStart=/usr/bin/podman run\n"
+		if suffix == "-volume" || suffix == "-network" {
+			kind = "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/podman create\n"
+		}
+		name := strings.TrimSuffix(e.Name(), ext) + suffix + ".service"
+		if err := os.MkdirAll(m.Path(generatorDir), 0o755); err != nil {
+			continue
+		}
+		os.WriteFile(m.Path(generatorDir+"/"+name), []byte(text+kind), 0o644)
+		d := m.parse(name)
+		for _, by := range d.list("Install.WantedBy") {
+			m.link(generatorDir+"/"+name, generatorDir+"/"+by+".wants/"+name)
+		}
+	}
+}
