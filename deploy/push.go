@@ -178,7 +178,11 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 // that proof any host could take the past of another.
 func (d *Deployer) believeRename(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
 	rec := hello.Record
-	if rec == nil || f == nil || rec.Host.Is(name) || !rec.Deployer.Is(d.ID) || otherHost(f, hello, name) != "" {
+	if rec == nil || f == nil {
+		return nil
+	}
+	isOurs := rec.Deployer.Is(d.ID)
+	if !isOurs || rec.Host.Is(name) || otherHost(f, hello, name) != "" {
 		return nil
 	}
 	h, ok := f.Host(name)

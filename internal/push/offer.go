@@ -73,6 +73,7 @@ func (s *Session) waitForOther(ctx context.Context, filter *Filter) error {
 	if err != nil && ctx.Err() != nil {
 		return s.why(err)
 	}
+
 	return errBusy
 }
 
@@ -82,6 +83,7 @@ func (j *Job) things() int {
 	if j.Last.Manifest != nil {
 		n += j.Last.Manifest.Len()
 	}
+
 	return n
 }
 
@@ -128,6 +130,7 @@ func (p *Pusher) newOffer(j *Job, hello *Hello) (*bundle.HostOffer, error) {
 		}
 		o.TakeOver = true
 	}
+
 	return o, nil
 }
 
@@ -145,6 +148,7 @@ func (s *Session) exchange(o *bundle.HostOffer, b *fleet.Bundle, shared *Shared,
 	if err := errors.Join(writeOffer(out, o, frame), out.Flush()); err != nil {
 		return nil, s.why(fmt.Errorf("send the offer: %w", err))
 	}
+
 	return s.answer(o, b, shared, values, filter, progress)
 }
 
@@ -187,6 +191,7 @@ func (s *Session) answer(o *bundle.HostOffer, b *fleet.Bundle, shared *Shared, v
 	if err != nil {
 		return nil, lost(s.why(err))
 	}
+
 	return res, nil
 }
 

@@ -37,8 +37,9 @@ type optimistic struct {
 // before.
 func (p *Pusher) optimistic(j *Job) *optimistic {
 	last := j.Last
-	known := last.Manifest != nil && last.Had && last.Digest != "" && last.Generation != 0
-	if !known || j.TakeOver || p.Memory.isPlainOnly(j.Host) {
+	hasManifest := last.Manifest != nil && last.Had
+	isKnown := hasManifest && last.Digest != "" && last.Generation != 0
+	if !isKnown || j.TakeOver || p.Memory.isPlainOnly(j.Host) {
 		return nil
 	}
 
@@ -66,6 +67,7 @@ func lacking(was, is *bundle.Manifest) []string {
 			left -= f.Size
 		}
 	}
+
 	return digests
 }
 
@@ -101,16 +103,19 @@ func (e *optimistic) send(j *Job, w io.Writer) error {
 	if e.err == nil {
 		e.err = out.Flush()
 	}
+
 	return nil
 }
 
 // mayBeAtWork says that the host may be at work though its helper said nothing that could be
 // read. A helper says hello before it does anything.
 func (e *optimistic) mayBeAtWork(err error) bool {
-	if !e.sent || !e.o.Go || errors.Is(err, link.ErrNotBegun) || link.HardStop(err) {
+	goesOnAlone := e.sent && e.o.Go
+	if errors.Is(err, link.ErrNotBegun) || link.HardStop(err) {
 		return false
 	}
-	return FateOf(err) == Waiting
+
+	return goesOnAlone && FateOf(err) == Waiting
 }
 
 // offerOptimistic is offer without the look before. errStale: it was refused, and the look is
@@ -157,6 +162,7 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 	if err == nil && isRefused(res, bundle.RefusedBase) {
 		err = errStale
 	}
+
 	return res, filter.Word(s.Hello.BootID), err
 }
 
@@ -164,9 +170,13 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 // said hello.
 func (p *Pusher) stillHolds(j *Job, e *optimistic, s *Session) bool {
 	o, err := p.newOffer(j, &s.Hello)
-	if err != nil || o.Base != e.o.Base || o.TakeOver || o.Last != nil {
+	if err != nil || o.Base != e.o.Base {
 		return false
 	}
+	if o.TakeOver || o.Last != nil {
+		return false
+	}
+
 	return o.Formerly.IsEmpty() && s.Hello.Open.IsEmpty()
 }
 
@@ -182,6 +192,7 @@ func (s *Session) hearRefusal(filter *Filter) (*bundle.Result, string, error) {
 	if res.Outcome == bundle.OutcomeRefused || res.Outcome == bundle.OutcomeFailed {
 		return nil, "", errStale
 	}
+
 	return res, filter.Word(s.Hello.BootID), nil
 }
 

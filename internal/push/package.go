@@ -84,6 +84,7 @@ func mistaken(p bundle.Package, file string) error {
 	if why := bundle.Mistaken(name, head[:n]); why != "" {
 		return refused(fmt.Errorf("fetch %s: %s", p.URL, why))
 	}
+
 	return nil
 }
 
@@ -123,11 +124,14 @@ func download(ctx context.Context, client *http.Client, p bundle.Package, path s
 	defer res.Body.Close()
 	if res.StatusCode != http.StatusOK {
 		err := fmt.Errorf("fetch %s: %s", u.Redacted(), res.Status)
-		if res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusTooManyRequests && res.StatusCode != http.StatusRequestTimeout {
+		isOurFault := res.StatusCode >= 400 && res.StatusCode < 500
+		mayPass := res.StatusCode == http.StatusTooManyRequests || res.StatusCode == http.StatusRequestTimeout
+		if isOurFault && !mayPass {
 			return refused(err)
 		}
 		return err
 	}
+
 	return keepChecked(res.Body, p, path)
 }
 
@@ -154,6 +158,7 @@ func keepChecked(r io.Reader, p bundle.Package, path string) error {
 	if err := tmp.Sync(); err != nil {
 		return err
 	}
+
 	return os.Rename(tmp.Name(), path)
 }
 
@@ -191,6 +196,7 @@ func (p *Pusher) client() *http.Client {
 		c.CheckRedirect = checkRedirect
 		return &c
 	}
+
 	return defaultClient
 }
 
@@ -227,6 +233,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 	if from == to || !inside(req.Context(), to) || inside(req.Context(), from) {
 		return nil
 	}
+
 	return refused(fmt.Errorf("%s redirects to %s, which is in a network of the deployer's own", from, to))
 }
 
@@ -260,5 +267,6 @@ func (p *Pusher) fetchPackage(ctx context.Context, pkg bundle.Package) (io.ReadC
 		f.Close()
 		return nil, 0, err
 	}
+
 	return f, st.Size(), nil
 }

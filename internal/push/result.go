@@ -33,6 +33,7 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 		}
 		was = lost(err)
 	}
+
 	return nil, "", was
 }
 
@@ -45,6 +46,7 @@ func (s *Session) Find(run string, filter *Filter) (*bundle.Result, error) {
 	case s.Hello.Open.Is(run):
 		return s.attach(s.Hello.Open, filter)
 	}
+
 	return s.void(run, filter)
 }
 
@@ -58,6 +60,7 @@ func (s *Session) attach(run plain.Foreign, filter *Filter) (*bundle.Result, err
 	if err != nil {
 		return nil, lost(s.why(err))
 	}
+
 	return res, nil
 }
 
@@ -80,6 +83,7 @@ func (s *Session) void(run string, filter *Filter) (*bundle.Result, error) {
 	if err != nil {
 		return nil, lost(s.why(err))
 	}
+
 	return res, nil
 }
 
@@ -98,5 +102,6 @@ func (s *Session) Undo(run string, filter *Filter) (*bundle.Result, error) {
 	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
 		return res, fmt.Errorf("undo: %s: %s", res.Outcome, res.Error)
 	}
+
 	return res, nil
 }

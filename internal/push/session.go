@@ -28,6 +28,7 @@ func (h *Hello) KeysPresent() (n int, ok bool) {
 			n++
 		}
 	}
+
 	return n, !h.Brief
 }
 
@@ -41,6 +42,7 @@ func archOf(said plain.Foreign) string {
 			return a
 		}
 	}
+
 	return ""
 }
 
@@ -88,6 +90,7 @@ func (p *Pusher) open(ctx context.Context, t link.Target, things int, first func
 	if p.Heard != nil {
 		p.Heard(t.Name, &s.Hello)
 	}
+
 	return s, nil
 }
 
@@ -123,6 +126,7 @@ func (s *Session) why(err error) error {
 	if cause := context.Cause(s.ctx); cause != nil && s.ctx.Err() != nil {
 		return cause
 	}
+
 	return err
 }
 

@@ -101,6 +101,7 @@ func (s *Shared) lacking(from string, old *bundle.Manifest, b *fleet.Bundle) []s
 		}
 		s.unasked[at] = digests
 	}
+
 	return digests
 }
 
