@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"bellhop/internal/limits"
 )
 
 // A hasher is a tree that knows the git object id of its files and folders. With it, what is the
@@ -48,7 +50,7 @@ func equalBytes(old, tree fs.FS, name string) bool {
 }
 
 // maxBlob is the largest file that is looked through; the config repo may hold none larger.
-const maxBlob = 32 << 20
+const maxBlob = limits.RepoFile
 
 func readFile(tree fs.FS, name string) ([]byte, error) { return readHead(tree, name, maxBlob) }
 

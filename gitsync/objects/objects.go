@@ -14,11 +14,13 @@ import (
 	"fmt"
 
 	"github.com/go-git/go-git/v5/plumbing"
+
+	"bellhop/internal/limits"
 )
 
 // The largest objects that Read returns, in bytes.
 const (
-	MaxBlob   = 32 << 20
+	MaxBlob   = limits.RepoFile
 	MaxTree   = 8 << 20
 	MaxCommit = 1 << 20 // of a commit and of a tag
 )

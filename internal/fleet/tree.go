@@ -11,10 +11,11 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/limits"
 )
 
 // maxBlob caps a file of the repo; what is larger belongs in a package.
-const maxBlob = 32 << 20
+const maxBlob = limits.RepoFile
 
 // hasher is a tree that knows what its files and folders hold without reading them.
 type hasher interface {

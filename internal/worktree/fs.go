@@ -12,10 +12,12 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"bellhop/internal/limits"
 )
 
 // MaxFile is the largest file that a tree serves, as in a commit.
-const MaxFile = 32 << 20
+const MaxFile = limits.RepoFile
 
 var errTooLarge = fmt.Errorf("larger than %d MiB: use a package", MaxFile>>20)
 
