@@ -79,13 +79,11 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if err := d.History.Plan(context.Background(), r.head, p.Snapshot.Commit, hosts, p.Gone); err != nil {
 		return err
 	}
-	d.mu.Lock()
 	for _, hp := range p.Hosts {
 		if hp.elsewhere {
-			delete(d.bad, hp.Name)
+			d.hosts.dropFailures(hp.Name)
 		}
 	}
-	d.mu.Unlock()
 	r.stored = true
 	d.look = looked{hosts: map[string]bool{}}
 	return nil
@@ -219,9 +217,9 @@ func (d *Deployer) newPush(r *run, hp *HostPlan) *onePush {
 
 func (d *Deployer) pushOne(r *run, p *Plan, one *onePush) {
 	defer one.cancel()
-	d.setPushing(one.hp.Name, true)
+	d.hosts.setPushing(one.hp.Name, true)
 	e, open := d.push(one.ctx, r, p, one.hp)
-	d.setPushing(one.hp.Name, false)
+	d.hosts.setPushing(one.hp.Name, false)
 	if open {
 		r.cut.Store(true)
 		return
@@ -292,7 +290,7 @@ func (d *Deployer) slow(took time.Duration, all *peers) (why string, slow bool) 
 	case heldUp:
 		return "slower than its peers", true
 	}
-	return "another push waits", d.pushWaits()
+	return "another push waits", d.bell.pushWaits()
 }
 
 // end stores what came of a host, and looks after what follows from it.
@@ -304,7 +302,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	if err := d.History.Ended(context.Background(), r.head.ID, hp.Name, e); err != nil {
 		d.log().Error("store the result", "host", hp.Name, "err", err)
 	}
-	d.remember(hp.Name, r.head.ID, e)
+	d.hosts.ended(hp.Name, r.head.ID, e)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, note := range history.Notes(res) {
 			r.event(Event{Host: hp.Name, Step: "note", Text: note})
@@ -313,24 +311,6 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	r.event(Event{Host: hp.Name, Step: "end", Outcome: e.Outcome, Text: e.Error})
 	d.log().Info("host ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "outcome", e.Outcome, "took", e.Took.Round(time.Millisecond), "err", e.Error)
 	d.follow(hp.Name, e)
-}
-
-// remember keeps the failures in memory in step with history.
-func (d *Deployer) remember(host, run string, e history.End) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.bad == nil {
-		return // read when they are needed
-	}
-	switch {
-	case e.Remember:
-		if d.bad[host] == nil {
-			d.bad[host] = map[string]history.Failure{}
-		}
-		d.bad[host][e.Digest] = history.Failure{Digest: e.Digest, Run: run, Outcome: e.State, Error: e.Error, At: time.Now()}
-	case e.Stood():
-		delete(d.bad[host], e.Digest)
-	}
 }
 
 // follow rings again where a host ended at something else than what is wanted by now, and
@@ -342,15 +322,15 @@ func (d *Deployer) follow(host string, e history.End) {
 		return
 	}
 	if e.Stood() {
-		d.reached(host)
+		d.hosts.reached(host)
 	}
 	h, ok := d.History.Host(host)
 	switch {
 	case !ok || h.State == history.Released || e.Outcome == history.RunCancelled || h.Wanted == "":
 	case h.Wanted != e.Digest:
-		d.ring("more for " + host)
+		d.bell.ring("more for " + host)
 	case e.Outcome == bundle.OutcomeRolledBack && e.State == history.Behind:
-		d.ring(host + " was cut off")
+		d.bell.ring(host + " was cut off")
 	}
 }
 
@@ -363,68 +343,6 @@ func present(keys []bundle.KeyState) int {
 		}
 	}
 	return n
-}
-
-// A hostLock lets one thing at a time be at work on a host.
-type hostLock struct {
-	held    chan struct{}
-	pushing bool
-}
-
-func (d *Deployer) lockOf(host string) *hostLock {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.hosts == nil {
-		d.hosts = map[string]*hostLock{}
-	}
-	l := d.hosts[host]
-	if l == nil {
-		l = &hostLock{held: make(chan struct{}, 1)}
-		d.hosts[host] = l
-	}
-	return l
-}
-
-// hold waits until nothing else is at work on the host.
-func (d *Deployer) hold(ctx context.Context, host string) (release func(), err error) {
-	l := d.lockOf(host)
-	select {
-	case l.held <- struct{}{}:
-		return func() { <-l.held }, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-}
-
-func (d *Deployer) setPushing(host string, on bool) {
-	l := d.lockOf(host)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l.pushing = on
-}
-
-func (d *Deployer) pushing(host string) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	l := d.hosts[host]
-	return l != nil && l.pushing
-}
-
-func (d *Deployer) ring(cause string) {
-	d.mu.Lock()
-	again := d.again
-	d.mu.Unlock()
-	if again != nil {
-		again(cause)
-	}
-}
-
-// pushWaits says that another run is asked for, by more than the clock.
-func (d *Deployer) pushWaits() bool {
-	d.mu.Lock()
-	waits := d.waits
-	d.mu.Unlock()
-	return waits != nil && waits()
 }
 
 // Wait returns when no host is being pushed any more, or ctx ends.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"bellhop/internal/history"
@@ -61,10 +62,7 @@ func NewBell(d *Deployer) *Bell {
 			before(e)
 		}
 	}
-	d.mu.Lock()
-	d.again = func(cause string) { b.Ring(cause) }
-	d.waits = b.pushWaits
-	d.mu.Unlock()
+	d.bell.set(b)
 	return b
 }
 
@@ -301,4 +299,22 @@ func (b *Bell) rouse() {
 	case b.wake <- struct{}{}:
 	default:
 	}
+}
+
+// A bellRef is the bell of a deployer, which may have none: a command makes one run and ends.
+type bellRef struct{ bell atomic.Pointer[Bell] }
+
+func (r *bellRef) set(b *Bell) { r.bell.Store(b) }
+
+// ring asks for a run, when there is a bell.
+func (r *bellRef) ring(cause string) {
+	if b := r.bell.Load(); b != nil {
+		b.Ring(cause)
+	}
+}
+
+// pushWaits says that another run is asked for, by more than the clock.
+func (r *bellRef) pushWaits() bool {
+	b := r.bell.Load()
+	return b != nil && b.pushWaits()
 }

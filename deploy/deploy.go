@@ -23,7 +23,6 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
-	"bellhop/internal/plain"
 	"bellhop/internal/push"
 )
 
@@ -74,22 +73,13 @@ type Deployer struct {
 	plans map[string]*planned
 	look  looked
 
-	mu       sync.Mutex // guards what follows
-	fleet    *fleet.Fleet
-	snap     Snapshot // that fleet came from
-	bad      failed   // nil: not read yet
-	hosts    map[string]*hostLock
-	again    func(cause string)       // rings the bell, when there is one
-	waits    func() bool              // says that the bell has a push waiting
-	unkept   string                   // that commits of generations could not be kept for; "" when all are
-	trouble  string                   // that the last look at the remote ended by; "" when it was good
-	loading  *history.Loading         // what is being loaded; nil: nothing
-	costly   costly                   // the commit that was refused after long work
-	unread   *history.SyncError       // since when the repo can't be read; nil when it can
-	tries    map[string]int           // by host: pushes in a row that could not reach it
-	away     map[string]bool          // those that did not answer at all
-	machines map[string]plain.Foreign // by host, the digest of its machine id, as it said
+	mu    sync.Mutex // guards what follows
+	fleet *fleet.Fleet
+	snap  Snapshot // that fleet came from
 
+	repo    repoState // of the last look at it
+	hosts   hostTable // what is known of hosts beside history
+	bell    bellRef
 	lines   lineSet // kept to hosts by Watch
 	settled sync.Once
 	work    sync.WaitGroup // hosts being pushed, detached ones too

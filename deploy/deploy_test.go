@@ -485,6 +485,26 @@ func TestReleasedHost(t *testing.T) {
 	w.wantState("b", history.Current, *r.Commit)
 }
 
+// A host that was forgotten and comes back is a new one: what failed on it before is not held
+// against it.
+func TestForgottenHostIsTriedAgain(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.push("first", history.RunDone)
+	w.machines["b"].Fail("web.service")
+	w.files["services/web/files/etc/web.conf"] = "new\n"
+	w.push("second", history.RunPartial)
+	w.wantState("b", history.RolledBack, w.commits[0].Commit)
+
+	y := w.yaml["b"]
+	delete(w.yaml, "b")
+	w.push("b leaves", history.RunNothing)
+	w.must(w.db.Forget(t.Context(), "b"))
+	w.machines["b"].Mend("web.service")
+	w.yaml["b"] = y
+	r := w.push("b returns", history.RunDone)
+	w.wantState("b", history.Current, *r.Commit)
+}
+
 // Where a jump host shows another key, the host behind it says whose key that is.
 func TestHostKeyOfAJumpHostChanged(t *testing.T) {
 	w := newWorld(t, "gate", "a")

@@ -20,7 +20,7 @@ const undoRun = "undo-"
 func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, push.ErrDeadline)
 	defer cancel()
-	release, err := d.hold(ctx, host)
+	release, err := d.hosts.hold(ctx, host)
 	if err != nil {
 		return nil, err
 	}

@@ -21,7 +21,7 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 		e.Heard = true
 		return e, false
 	}
-	d.noteAway(hp.Name, o.Away)
+	d.hosts.setAway(hp.Name, o.Away)
 
 	e = history.End{Error: plain.Text(o.Text, maxText)}
 	if o.Away || o.Fate == push.WrongKey {

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/plain"
 )
 
 // Which host is the one that bellhop itself runs on: it goes last and alone.
@@ -59,23 +58,8 @@ func (d *Deployer) otherMachine(host string) bool {
 		id = string(p)
 	}
 	own := bundle.MachineDigest(id)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	told := d.machines[host]
+	told := d.hosts.machine(host)
 	return own != "" && !told.IsEmpty() && !told.Is(own)
-}
-
-// learnMachine keeps what a host's hello said.
-func (d *Deployer) learnMachine(host string, digest plain.Foreign) {
-	if digest.Len() > 64 {
-		return // no helper says that
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.machines == nil {
-		d.machines = map[string]plain.Foreign{}
-	}
-	d.machines[host] = digest
 }
 
 // bootID is that of the machine bellhop runs on.

@@ -100,6 +100,8 @@ func (d *Deployer) listed(f *fleet.Fleet) {
 			delete(d.look.hosts, name)
 		}
 	}
+	d.hosts.keepOnly(func(host string) bool { _, ok := f.Host(host); return ok })
+
 	d.look.gone = nil
 	for name, h := range d.History.Hosts() {
 		if _, ok := f.Host(name); !ok && h.State != history.Released {
@@ -138,12 +140,11 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 			p.selected[h.Name] = true
 		}
 	}
-	failures, err := d.failures()
-	if err != nil {
+	if err := d.hosts.readFailures(d.History); err != nil {
 		return nil, err
 	}
 	for _, name := range d.candidates(f, r.req, chosen) {
-		hp := d.decide(p, d.plans[name], failures)
+		hp := d.decide(p, d.plans[name])
 		if hp.Push {
 			if err := d.detail(ctx, p, hp); err != nil {
 				return nil, err
@@ -178,7 +179,7 @@ func (d *Deployer) candidates(f *fleet.Fleet, req Request, chosen []*fleet.Host)
 }
 
 // decide says what to do with one host, from what is wanted and what is remembered.
-func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
+func (d *Deployer) decide(p *Plan, w *planned) *HostPlan {
 	last, _ := d.History.Host(w.host.Name)
 	elsewhere := last.Reach.Elsewhere(reach(w.host))
 	if elsewhere {
@@ -186,7 +187,7 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 	}
 	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, elsewhere: elsewhere, Units: noUnits()}
 	chosen := p.selected == nil || p.selected[hp.Name]
-	if d.pushing(hp.Name) {
+	if d.hosts.pushing(hp.Name) {
 		hp.State, hp.Follows = history.Deploying, false
 		return hp
 	}
@@ -194,7 +195,7 @@ func (d *Deployer) decide(p *Plan, w *planned, failures failed) *HostPlan {
 		hp.State, hp.Error = history.Refused, plainError(w.err)
 		return hp
 	}
-	failure, failed := failures[hp.Name][w.bundle.Digest]
+	failure, failed := d.hosts.failure(hp.Name, w.bundle.Digest)
 	failed = failed && !elsewhere
 	unknown := last.State == history.Unknown || last.State == history.Deploying
 	nothing := w.bundle.Empty() && !last.Had && last.Digest == ""

@@ -98,13 +98,10 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		look = d.Look
 	}
 	snap, err := look(ctx)
-	d.noteSync(err)
+	d.repo.looked(err)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}
-	d.mu.Lock()
-	d.trouble = ""
-	d.mu.Unlock()
 	r.head.Commit, r.head.Author, r.head.Subject = snap.Commit, snap.Author, snap.Subject
 	if snap.Rewritten {
 		r.head.Notes = append(r.head.Notes, "the branch was rewritten")
@@ -115,29 +112,6 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		r.head.Notes = append(r.head.Notes, "the repo has moved to "+snap.Moved+": set --repo to it")
 	}
 	return snap, nil
-}
-
-// noteSync remembers since when the repo can't be read: nothing that is pushed arrives meanwhile, and
-// every host may well be current.
-func (d *Deployer) noteSync(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	switch {
-	case err == nil:
-		d.unread = nil
-	case errors.Is(err, context.Canceled):
-	case d.unread == nil:
-		d.unread = &history.SyncError{Since: time.Now().UTC().Truncate(time.Second), Error: err.Error()}
-	default:
-		d.unread = &history.SyncError{Since: d.unread.Since, Error: err.Error()}
-	}
-}
-
-// SyncError says since when the repo can't be read, and why; nil when the last look was good.
-func (d *Deployer) SyncError() *history.SyncError {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.unread
 }
 
 // refusal is an error that refuses a commit as a whole, on purpose.
@@ -159,12 +133,14 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	d.steps.Lock()
 	r.release = sync.OnceFunc(d.steps.Unlock)
 	r.event(Event{Step: "load", Text: short(snap.Commit) + " " + snap.Subject})
-	if known := d.knownCostly(r, snap); known != nil {
-		return nil, refusal{known}
+	if r.req.Trigger == TriggerClock {
+		if known := d.repo.refusal(snap.Commit); known != nil {
+			return nil, refusal{known}
+		}
 	}
 
 	began := time.Now()
-	defer d.noteLoading(snap)()
+	defer d.repo.startLoading(snap.Commit)()
 	f, err := d.Loader.Load(ctx, snap.Tree)
 	var ps, found fleet.Problems
 	if err != nil && !errors.As(err, &ps) {
@@ -188,7 +164,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	}
 	if len(ps) > 0 {
 		ps = ps.Capped()
-		d.noteCostly(snap, ps, time.Since(began))
+		d.repo.refused(snap.Commit, ps, time.Since(began))
 		return nil, refusal{ps}
 	}
 	d.mu.Lock()
@@ -229,7 +205,7 @@ func (r *run) failed(err error) (*history.Run, error) {
 	case errors.Is(err, ErrRefused): // paused, or a history that was rewritten
 		outcome = history.RunRefused
 	}
-	if !r.stored && r.req.Trigger == TriggerClock && r.d.toldAlready(err) {
+	if !r.stored && r.req.Trigger == TriggerClock && r.d.repo.repeats(err) {
 		return r.unstored(outcome), err
 	}
 	return r.finish(outcome, err)
@@ -249,7 +225,7 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 			continue
 		}
 		p := history.Planned{Name: name, State: history.Refused, Error: text, Keys: h.KeysExpected, Reach: h.Reach, Listed: true, Outcome: history.Refused}
-		if r.d.pushing(name) {
+		if r.d.hosts.pushing(name) {
 			p.State, p.Error, p.Listed, p.Outcome = history.Deploying, "", false, ""
 		}
 		hosts = append(hosts, p)
@@ -306,26 +282,9 @@ func (d *Deployer) keepCommits() {
 		return
 	}
 	err := d.Keep(d.History.Commits())
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	d.mu.Lock()
-	told := d.unkept == text
-	d.unkept = text
-	d.mu.Unlock()
-	if err != nil && !told {
+	if d.repo.notKept(err) {
 		d.log().Warn("commits of generations can't be kept", "err", err)
 	}
-}
-
-// toldAlready says that the run before this one ended by the same error.
-func (d *Deployer) toldAlready(err error) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	told := d.trouble == err.Error()
-	d.trouble = err.Error()
-	return told
 }
 
 // unstored is a run that tells nothing new, as a poll makes all day: nobody wants to read it.
@@ -334,28 +293,4 @@ func (r *run) unstored(outcome string) *history.Run {
 	r.event(Event{Step: "end", Outcome: outcome})
 	return &history.Run{ID: r.head.ID, Commit: &r.head.Commit, Author: &r.head.Author, Subject: &r.head.Subject, Cause: r.head.Cause,
 		StartedAt: r.head.At.UTC(), FinishedAt: &now, Outcome: &outcome, Hosts: []history.RunResult{}}
-}
-
-// failed is what did not work: by host, by bundle digest.
-type failed map[string]map[string]history.Failure
-
-// failures are read once and kept in step after that.
-func (d *Deployer) failures() (failed, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.bad == nil {
-		fs, err := d.History.Failures()
-		if err != nil {
-			return nil, err
-		}
-		d.bad = fs
-	}
-	cp := make(failed, len(d.bad))
-	for host, fs := range d.bad {
-		cp[host] = map[string]history.Failure{}
-		for digest, f := range fs {
-			cp[host][digest] = f
-		}
-	}
-	return cp, nil
 }

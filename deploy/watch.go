@@ -60,7 +60,7 @@ func (d *Deployer) givenUp(ctx context.Context, host string, err error) {
 	var key *link.HostKeyError
 	if h, ok := d.History.Host(host); ok && h.State != history.Refused && errors.As(err, &key) {
 		d.forgetStanding(host)
-		d.ring(host + " shows another host key")
+		d.bell.ring(host + " shows another host key")
 	}
 }
 
@@ -68,7 +68,7 @@ func (d *Deployer) givenUp(ctx context.Context, host string, err error) {
 // and after a reboot its keys are put back.
 func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
 	if h, ok := d.History.Host(host); !ok || h.State == history.Pending || h.State == history.Unknown {
-		d.ring(host + " is back")
+		d.bell.ring(host + " is back")
 		if ok && h.KeysPresent == 0 && !t.Keys {
 			return nil
 		}
@@ -87,7 +87,7 @@ func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
 // there: when its boot is another than remembered, when one is missing, or always. Only a
 // boot id that was read whole counts: a login also works while a host shuts down.
 func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
-	release, err := d.hold(ctx, host)
+	release, err := d.hosts.hold(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 	}
 	now, _ := d.History.Host(host)
 	if now.State == history.Behind && was.State != history.Behind {
-		d.ring(host + " stands elsewhere")
+		d.bell.ring(host + " stands elsewhere")
 	}
 
 	rec := s.Hello.Record
@@ -256,45 +256,16 @@ func (d *Deployer) unreached(host string) {
 		return
 	}
 
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.tries == nil {
-		d.tries = map[string]int{}
-	}
-	n := d.tries[host]
-	d.tries[host] = n + 1
+	n := d.hosts.unreached(host)
 	wait := d.limits().Retry * time.Duration(min(retryFirst<<min(n, 8), retryLast))
 	time.AfterFunc(wait, func() {
-		d.mu.Lock()
-		away := d.away[host]
-		d.mu.Unlock()
-		if away && d.lines.has(host) { // its line rings when it is back
+		if d.hosts.away(host) && d.lines.has(host) { // its line rings when it is back
 			return
 		}
 		if h, ok := d.History.Host(host); life.Err() == nil && ok && (h.State == history.Pending || h.State == history.Unknown) {
-			d.ring("retry of " + host)
+			d.bell.ring("retry of " + host)
 		}
 	})
-}
-
-func (d *Deployer) reached(host string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	delete(d.tries, host)
-	delete(d.away, host)
-}
-
-// noteAway remembers whether a host did not answer at all.
-func (d *Deployer) noteAway(host string, away bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.away == nil {
-		d.away = map[string]bool{}
-	}
-	d.away[host] = away
 }
 
 // Settle fetches the results of runs that an earlier bellhop left open: the hosts went on by
@@ -330,7 +301,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, push.ErrDeadline)
 	defer cancel()
-	release, err := d.hold(ctx, o.Host)
+	release, err := d.hosts.hold(ctx, o.Host)
 	if err != nil {
 		return err
 	}
@@ -357,7 +328,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
 		return err
 	}
-	d.remember(o.Host, o.Run, e)
+	d.hosts.ended(o.Host, o.Run, e)
 	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
 	return nil
 }

@@ -1,0 +1,236 @@
+package deploy
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"bellhop/internal/history"
+	"bellhop/internal/plain"
+)
+
+// What this process knows of each host beside history: who is at work on it, whether it answers, which
+// machine it is, and what failed on it. All of it can be lost: a deployer that starts knows none of it.
+
+// A hostTable is the state of hosts, by name. The zero value knows of none.
+type hostTable struct {
+	mu     sync.Mutex
+	states map[string]*hostState
+	read   bool // failures were read from history, and are kept in step since
+}
+
+// A hostState is what is known of one host.
+type hostState struct {
+	work    chan struct{} // holds a token while somebody is at work on the host
+	users   int           // those who are at work on it, or wait for that
+	pushing bool          // a run is at work on it
+	left    bool          // it left the repo: the last user drops the state
+
+	tries   int           // pushes in a row that could not reach it
+	away    bool          // it did not answer at all when it was tried last
+	machine plain.Foreign // digest of its machine id, as the host said
+
+	failures map[string]history.Failure // by bundle digest
+}
+
+// of returns the state of a host, a new one when there is none. It is called under mu.
+func (t *hostTable) of(host string) *hostState {
+	if t.states == nil {
+		t.states = map[string]*hostState{}
+	}
+	s := t.states[host]
+	if s == nil {
+		s = &hostState{work: make(chan struct{}, 1)}
+		t.states[host] = s
+	}
+	return s
+}
+
+// keepOnly forgets every host that is not listed, but for one that somebody works on: that is
+// forgotten when the last of them is done. Failures are read from history again, which may have
+// moved or dropped those of hosts that came or left.
+func (t *hostTable) keepOnly(listed func(host string) bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	t.read = false
+	for host, s := range t.states {
+		s.failures = nil
+		s.left = !listed(host)
+		t.dropIfDone(host, s)
+	}
+}
+
+// dropIfDone drops the state of a host that left and that nobody works on. It is called under mu.
+func (t *hostTable) dropIfDone(host string, s *hostState) {
+	if s.left && s.users == 0 && !s.pushing {
+		delete(t.states, host)
+	}
+}
+
+// hold waits until nobody else is at work on the host.
+func (t *hostTable) hold(ctx context.Context, host string) (release func(), err error) {
+	s := t.enter(host)
+	select {
+	case s.work <- struct{}{}:
+		return func() {
+			<-s.work
+			t.leave(host, s)
+		}, nil
+	case <-ctx.Done():
+		t.leave(host, s)
+		return nil, context.Cause(ctx)
+	}
+}
+
+func (t *hostTable) enter(host string) *hostState {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	s := t.of(host)
+	s.users++
+	return s
+}
+
+func (t *hostTable) leave(host string, s *hostState) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	s.users--
+	t.dropIfDone(host, s)
+}
+
+// setPushing notes whether a run is at work on the host.
+func (t *hostTable) setPushing(host string, on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	s := t.of(host)
+	s.pushing = on
+	t.dropIfDone(host, s)
+}
+
+func (t *hostTable) pushing(host string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.states[host]
+	return s != nil && s.pushing
+}
+
+// setAway notes whether the host did not answer at all.
+func (t *hostTable) setAway(host string, away bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of(host).away = away
+}
+
+func (t *hostTable) away(host string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.states[host]
+	return s != nil && s.away
+}
+
+// unreached counts one more push that could not reach the host, and returns how many there were
+// before it in a row.
+func (t *hostTable) unreached(host string) (before int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	s := t.of(host)
+	s.tries++
+	return s.tries - 1
+}
+
+// reached ends the row of pushes that could not reach the host.
+func (t *hostTable) reached(host string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if s := t.states[host]; s != nil {
+		s.tries, s.away = 0, false
+	}
+}
+
+// setMachine keeps the digest of the machine id that the host's hello said.
+func (t *hostTable) setMachine(host string, digest plain.Foreign) {
+	const longest = 64 // no helper says more
+	if digest.Len() > longest {
+		return
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of(host).machine = digest
+}
+
+// machine is what the host said of its machine id since this process began; empty when nothing.
+func (t *hostTable) machine(host string) plain.Foreign {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if s := t.states[host]; s != nil {
+		return s.machine
+	}
+	return plain.Foreign{}
+}
+
+// readFailures has the failures that history remembers, unless they were read before.
+func (t *hostTable) readFailures(db *history.DB) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if t.read {
+		return nil
+	}
+	all, err := db.Failures()
+	if err != nil {
+		return err
+	}
+	for host, failures := range all {
+		t.of(host).failures = failures
+	}
+	t.read = true
+	return nil
+}
+
+// failure is how a bundle failed on the host, by the bundle's digest.
+func (t *hostTable) failure(host, digest string) (f history.Failure, failed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if s := t.states[host]; s != nil {
+		f, failed = s.failures[digest]
+	}
+	return f, failed
+}
+
+// ended keeps the failures in step with history, which has stored what came of a push.
+func (t *hostTable) ended(host, run string, e history.End) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if !t.read {
+		return // history has it by the time that they are read
+	}
+	s := t.of(host)
+	switch {
+	case e.Remember:
+		if s.failures == nil {
+			s.failures = map[string]history.Failure{}
+		}
+		s.failures[e.Digest] = history.Failure{Digest: e.Digest, Run: run, Outcome: e.State, Error: e.Error, At: time.Now()}
+	case e.Stood():
+		delete(s.failures, e.Digest)
+	}
+}
+
+// dropFailures forgets what failed on a host whose name now means another machine.
+func (t *hostTable) dropFailures(host string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if s := t.states[host]; s != nil {
+		s.failures = nil
+	}
+}
