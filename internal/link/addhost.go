@@ -47,30 +47,37 @@ func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
 		}
 		line = authorizedLine(key)
 	}
+
 	t, via, err := n.resolve(ctx)
 	if err != nil {
 		return Target{}, Facts{}, err
 	}
+
 	elsewhere := via != "" && n.Jump == nil
 	if t.HostKeys = n.HostKeys; len(t.HostKeys) > 0 {
 		if err := p.shows(ctx, t, elsewhere); err != nil {
 			return t, Facts{}, err
 		}
 	}
+
 	out, err := n.ssh(ctx, strings.NewReader(line+"\n"), wrap(factsScript, false))
 	if err != nil {
 		return Target{}, Facts{}, err
 	}
+
 	f, err := parseFacts(out, time.Now())
 	if err != nil {
 		return Target{}, Facts{}, fmt.Errorf("%s: %w", n.Destination, err)
 	}
+
 	if elsewhere {
 		f.Notes = append(f.Notes, &plain.Quote{What: fmt.Sprintf("your ssh goes through %s; unless the deployer reaches %s directly, the host needs jump:", via, t.Addresses[0])})
 	}
+
 	if t.Arch = f.Arch; len(n.HostKeys) > 0 {
 		return t, f, nil
 	}
+
 	return t, f, p.pin(ctx, &t, &f, elsewhere)
 }
 
@@ -81,6 +88,7 @@ func (p *Pool) shows(ctx context.Context, t Target, elsewhere bool) error {
 	if errors.Is(err, ErrAuth) || elsewhere && errors.Is(err, ErrUnreachable) {
 		return nil
 	}
+
 	return err
 }
 
@@ -89,6 +97,7 @@ func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) err
 	if len(f.HostKeys) == 0 {
 		return nil // a problem already
 	}
+
 	for _, key := range f.HostKeys {
 		t.HostKeys = []string{key}
 		err := p.Fresh(ctx, *t)
@@ -105,6 +114,7 @@ func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) err
 			return fmt.Errorf("compare the host key over a connection of our own: %w", err)
 		}
 	}
+
 	return &HostKeyError{Host: t.Name, Address: t.Addresses[0], Pinned: f.HostKeys[:1]}
 }
 
@@ -114,6 +124,7 @@ func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
 	if n.Destination == "" || strings.HasPrefix(n.Destination, "-") {
 		return Target{}, "", fmt.Errorf("ssh destination %q: want USER@ADDRESS", n.Destination)
 	}
+
 	args := append(append([]string{"-G"}, n.Options...), "--", n.Destination)
 	cmd := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), args...)
 	cmd.Env = child.Env(child.SSH)
@@ -121,14 +132,17 @@ func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
 	if err != nil {
 		return Target{}, "", fmt.Errorf("ssh -G %s: %w", n.Destination, withStderr(err))
 	}
+
 	is := map[string]string{}
 	for line := range strings.Lines(string(out)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
 		is[key] = value
 	}
+
 	if is["hostname"] == "" {
 		return Target{}, "", fmt.Errorf("ssh -G %s: it names no host", n.Destination)
 	}
+
 	via = firstOf(is["proxyjump"], is["proxycommand"])
 	if via == "none" {
 		via = ""
@@ -148,14 +162,17 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 	if len(n.HostKeys) == 0 {
 		return nil, func() {}, nil
 	}
+
 	pins, err := parsePins(Target{Name: n.Name, HostKeys: n.HostKeys})
 	if err != nil {
 		return nil, nil, err
 	}
+
 	f, err := os.CreateTemp("", "bellhop-known-hosts-")
 	if err != nil {
 		return nil, nil, err
 	}
+
 	drop = func() { os.Remove(f.Name()) }
 	// The alias is the keys' own: an ssh that is a person's script may bring options of its own before
 	// ours, and remember one host's key under a name that the next host would have too.
@@ -163,6 +180,7 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 	for _, k := range pins {
 		all.Write(k.Marshal())
 	}
+
 	alias := fmt.Sprintf("pinned-by-bellhop-%x", all.Sum(nil)[:8])
 	for _, k := range pins {
 		_, werr := fmt.Fprintf(f, "%s %s", alias, ssh.MarshalAuthorizedKey(k))
@@ -172,6 +190,7 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 		drop()
 		return nil, nil, err
 	}
+
 	for _, o := range []string{
 		`UserKnownHostsFile="` + strings.ReplaceAll(f.Name(), "%", "%%") + `"`, "GlobalKnownHostsFile=/dev/null", "HostKeyAlias=" + alias,
 		"HostKeyAlgorithms=" + strings.Join(algorithms(pins), ","), "StrictHostKeyChecking=yes", "VerifyHostKeyDNS=no", "UpdateHostKeys=no",
@@ -179,6 +198,7 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 	} {
 		args = append(args, "-o", o)
 	}
+
 	return args, drop, nil
 }
 
@@ -200,11 +220,13 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 	if n.Stderr != nil {
 		cmd.Stderr = io.MultiWriter(n.Stderr, errs)
 	}
+
 	cmd.Env = child.Env(child.SSH)
 	// A program that their config starts may keep stderr open for longer than ssh lasts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
 		return nil, quote([]byte(errs.String()), "ssh %s: %v", n.Destination, err)
 	}
+
 	return out.Bytes(), nil
 }
 
@@ -213,6 +235,7 @@ func withStderr(err error) error {
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 		return quote(exit.Stderr, "%v", err)
 	}
+
 	return err
 }
 
@@ -228,6 +251,7 @@ func (l *limited) Write(p []byte) (int, error) {
 	if len(p) > l.left {
 		return 0, errTooMuch
 	}
+
 	l.left -= len(p)
 	return l.w.Write(p)
 }
@@ -245,13 +269,16 @@ func (p *Pool) Check(ctx context.Context, t Target) (Facts, error) {
 	if _, err := io.Copy(&limited{w: &out, left: 1 << 20}, s); err != nil {
 		return Facts{}, err
 	}
+
 	f, err := parseFacts(out.Bytes(), time.Now())
 	if err != nil {
 		return Facts{}, &Error{t.Name, ErrHelper, err}
 	}
+
 	p.learn(t.Name, f.Arch)
 	if t.Arch != "" && f.Arch != "" && t.Arch != f.Arch {
 		f.Problems = append(f.Problems, &plain.Quote{What: fmt.Sprintf("arch is %s there and %s in the config", f.Arch, t.Arch)})
 	}
+
 	return f, nil
 }

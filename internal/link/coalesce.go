@@ -35,6 +35,7 @@ func (b *coalescer) next(n int) {
 		b.wait()
 		return
 	}
+
 	time.Sleep(time.Duration(n)*readEvery - time.Duration(time.Now().UnixNano())%readEvery)
 }
 
@@ -59,7 +60,7 @@ func (c *countedConn) readCoalesced(p []byte) (n int, err error) {
 		return 0, nil
 	}
 	// What the last read left is there already.
-	for i := 0; i < maxLooks && !c.more && c.sessions.Load() > 0 && c.coalescer.sessions.Load() >= minCrowd; i++ {
+	for i := 0; i < maxLooks && c.isOneOfACrowd(); i++ {
 		c.setLowWater(tcp, true)
 		c.coalescer.next(min(i+1, maxPause))
 		raw, err := tcp.SyscallConn()
@@ -74,16 +75,25 @@ func (c *countedConn) readCoalesced(p []byte) (n int, err error) {
 		switch {
 		case err == nil && why == nil && n > 0:
 			return n, nil
-		case err == nil && why != nil && why != syscall.EAGAIN && why != syscall.EINTR:
+		case err == nil && why != nil && !isNotYet(why):
 			return 0, &net.OpError{Op: "read", Net: "tcp", Addr: c.RemoteAddr(), Err: os.NewSyscallError("read", why)} // the kernel tells it once
 		}
 		if n = 0; err != nil || why == nil {
 			break
 		}
 	}
+
 	c.setLowWater(tcp, false)
 	return 0, nil
 }
+
+// isOneOfACrowd says whether reads of the connection are coalesced now.
+func (c *countedConn) isOneOfACrowd() bool {
+	isAtWork := c.sessions.Load() > 0 && !c.more
+	return isAtWork && c.coalescer.sessions.Load() >= minCrowd
+}
+
+func isNotYet(err error) bool { return err == syscall.EAGAIN || err == syscall.EINTR }
 
 // setLowWater has the kernel wake nobody for less than wakeBytes on a connection that is read at
 // ticks; more than that, and its end, wake always. It must be undone before the connection is
@@ -92,15 +102,18 @@ func (c *countedConn) setLowWater(tcp *net.TCPConn, on bool) {
 	if c.coalescing == on {
 		return
 	}
+
 	c.coalescing = on
 	raw, err := tcp.SyscallConn()
 	if err != nil {
 		return
 	}
+
 	least := 1
 	if on {
 		least = wakeBytes
 	}
+
 	raw.Control(func(fd uintptr) {
 		syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVLOWAT, least)
 	})

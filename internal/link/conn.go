@@ -125,6 +125,7 @@ func (c *conn) setKeys(keys bool) {
 	if c.keys.Swap(keys) == keys {
 		return
 	}
+
 	if tcp, ok := c.wire.Conn.(*net.TCPConn); ok {
 		err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: keys, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3})
 		c.probe.Store(keys && err == nil)
@@ -149,6 +150,7 @@ func (c *conn) tend(now time.Time, mayAsk bool) (next time.Duration, asked bool)
 	if c.isClosed() {
 		return time.Hour, false
 	}
+
 	silence, answer := c.patience()
 	quiet := now.Sub(time.Unix(0, c.wire.heard.Load()))
 	if at := c.asked.Load(); at != 0 {
@@ -161,12 +163,15 @@ func (c *conn) tend(now time.Time, mayAsk bool) (next time.Duration, asked bool)
 		c.close(fmt.Errorf("no answer for %v", answer))
 		return time.Hour, false
 	}
+
 	if quiet < silence-500*time.Millisecond { // within the same whole second is soon enough
 		return silence - quiet, false
 	}
+
 	if !mayAsk {
 		return time.Second, false
 	}
+
 	c.asked.Store(now.UnixNano())
 	go func() { // it blocks until the answer, or until close
 		c.ssh.SendRequest("keepalive@openssh.com", true, nil)
@@ -183,6 +188,7 @@ func (c *conn) openChannel(ctx context.Context, wait time.Duration, kind string,
 		ch  ssh.Channel
 		err error
 	}
+
 	got, gone := make(chan opened), make(chan struct{})
 	var last *time.Timer // of the peer, once nobody waits any more
 	go func() {
@@ -206,6 +212,7 @@ func (c *conn) openChannel(ctx context.Context, wait time.Duration, kind string,
 		defer limit.Stop()
 		late = limit.C
 	}
+
 	var why error
 	select {
 	case o := <-got:
@@ -218,6 +225,7 @@ func (c *conn) openChannel(ctx context.Context, wait time.Duration, kind string,
 	case <-ctx.Done():
 		why = context.Cause(ctx)
 	}
+
 	last = time.AfterFunc(closeGrace, func() { c.close(why) })
 	close(gone)
 	return nil, why
@@ -241,11 +249,13 @@ func (c *countedConn) Read(p []byte) (n int, err error) {
 	if n, err = c.readCoalesced(p); n == 0 && err == nil {
 		n, err = c.Conn.Read(p)
 	}
+
 	c.more = n == len(p)
 	if n > 0 {
 		c.n.in.Add(int64(n))
 		c.heard.Store(time.Now().UnixNano())
 	}
+
 	return n, err
 }
 
@@ -255,5 +265,6 @@ func (c *countedConn) Write(p []byte) (int, error) {
 		c.n.out.Add(int64(n))
 		c.said.Store(time.Now().UnixNano())
 	}
+
 	return n, err
 }

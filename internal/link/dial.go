@@ -26,9 +26,11 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 	if err != nil {
 		return nil, err
 	}
+
 	if len(t.Addresses) == 0 {
 		return nil, &Error{t.Name, ErrUnreachable, errors.New("it has no address")}
 	}
+
 	if t.Jump != nil {
 		// Before a place among the dials is taken: the jump host needs one too.
 		release, err := p.holdJump(ctx, t)
@@ -44,6 +46,7 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 	if len(t.Addresses) > 1 { // the first may be a network we are not in
 		lim.dial = max(lim.dial/time.Duration(len(t.Addresses)), 3*time.Second)
 	}
+
 	var errs []error
 	for _, a := range t.Addresses {
 		c, err := p.connectAddress(ctx, t, withPort(a), pins, n, lim)
@@ -56,9 +59,11 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 		}
 		errs = append(errs, err)
 	}
+
 	if slices.ContainsFunc(errs, func(err error) bool { return errors.Is(err, ErrAuth) }) {
 		return nil, &Error{t.Name, ErrAuth, joined(errs)}
 	}
+
 	return nil, &Error{t.Name, ErrUnreachable, joined(errs)}
 }
 
@@ -69,10 +74,12 @@ func (p *Pool) holdJump(ctx context.Context, t Target) (release func(), _ error)
 			return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("jump through %s: it leads back to itself", t.Jump.Name)}
 		}
 	}
+
 	c, err := p.get(ctx, *t.Jump)
 	if err != nil {
 		return nil, &Error{t.Name, ErrUnreachable, fmt.Errorf("jump through %s: %w", t.Jump.Name, err)}
 	}
+
 	return c.release, nil
 }
 
@@ -86,9 +93,11 @@ func joined(errs []error) error {
 		}
 		all = append(all, err)
 	}
+
 	if len(all) == 1 {
 		return all[0]
 	}
+
 	return errors.Join(all...)
 }
 
@@ -99,9 +108,11 @@ func (p *Pool) takeDial(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+
 	if n := len(p.dials); n > 16 {
 		return sleep(ctx, rand.N(time.Duration(n)*time.Millisecond))
 	}
+
 	return nil
 }
 
@@ -134,6 +145,7 @@ func (p *Pool) openWire(ctx context.Context, t Target, addr string, n *counters,
 	if t.Jump != nil {
 		return p.openThrough(ctx, *t.Jump, addr)
 	}
+
 	nc, err := p.dialRetryDNS(ctx, addr)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -141,6 +153,7 @@ func (p *Pool) openWire(ctx context.Context, t Target, addr string, n *counters,
 		}
 		return nil, nil, err
 	}
+
 	return nc, func() {}, nil
 }
 
@@ -159,7 +172,8 @@ func (p *Pool) dialRetryDNS(ctx context.Context, addr string) (net.Conn, error) 
 		if dns.IsNotFound && strings.HasSuffix(strings.TrimSuffix(dns.Name, "."), ".local") {
 			return nil, fmt.Errorf("%w (a .local name needs mDNS, which is not asked here; write its address)", err)
 		}
-		if i == 3 || dns.IsNotFound && !dns.IsTemporary || sleep(ctx, jitter(time.Duration(i)*150*time.Millisecond)) != nil {
+		isFinal := i == 3 || dns.IsNotFound && !dns.IsTemporary
+		if isFinal || sleep(ctx, jitter(time.Duration(i)*150*time.Millisecond)) != nil {
 			return nil, err
 		}
 	}
@@ -172,10 +186,12 @@ func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.C
 	if err != nil {
 		return nil, nil, err
 	}
+
 	c, err := p.get(ctx, jump)
 	if err != nil {
 		return nil, nil, fmt.Errorf("jump through %s: %w", jump.Name, err)
 	}
+
 	ch, err := c.openChannel(ctx, 0, "direct-tcpip", ssh.Marshal(struct {
 		Host     string
 		Port     uint32
@@ -186,6 +202,7 @@ func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.C
 		c.release()
 		return nil, nil, fmt.Errorf("jump through %s to %s: %w", jump.Name, addr, err)
 	}
+
 	return &channelConn{Channel: ch, to: addr}, c.release, nil
 }
 
@@ -231,6 +248,7 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 		n.handshakes.Add(1)
 		return newConn(p, t, sc, chans, reqs, counted), nil
 	}
+
 	var none *ssh.AlgorithmNegotiationError
 	switch {
 	case bad != nil:
@@ -261,9 +279,11 @@ func parsePins(t Target) ([]ssh.PublicKey, error) {
 		}
 		pins = append(pins, k)
 	}
+
 	if len(pins) == 0 {
 		return nil, &HostKeyError{Host: t.Name}
 	}
+
 	return pins, nil
 }
 
@@ -282,6 +302,7 @@ func fingerprints(keys []ssh.PublicKey) []string {
 	for _, k := range keys {
 		fs = append(fs, fingerprint(k))
 	}
+
 	return fs
 }
 
@@ -300,6 +321,7 @@ func algorithms(pins []ssh.PublicKey) []string {
 			}
 		}
 	}
+
 	return as
 }
 
@@ -307,6 +329,7 @@ func withPort(addr string) string {
 	if _, _, err := net.SplitHostPort(addr); err == nil {
 		return addr
 	}
+
 	return net.JoinHostPort(strings.Trim(addr, "[]"), "22")
 }
 
@@ -315,10 +338,12 @@ func splitPort(addr string) (string, uint32, error) {
 	if err != nil {
 		return "", 0, err
 	}
+
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
 		return "", 0, fmt.Errorf("address %s: port: %w", addr, err)
 	}
+
 	return host, uint32(n), nil
 }
 
@@ -327,6 +352,7 @@ func jitter(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
+
 	return d - d/4 + rand.N(d/2+1)
 }
 

@@ -42,6 +42,7 @@ func (e *Error) Error() string {
 	if e.Err == nil {
 		return e.Kind.Error()
 	}
+
 	return fmt.Sprintf("%v: %v", e.Kind, e.Err)
 }
 
@@ -62,10 +63,12 @@ func (e *HostKeyError) Error() string {
 	if len(e.Pinned) == 0 {
 		return "no host key is pinned"
 	}
+
 	if e.Got == "" {
 		return fmt.Sprintf("host key changed: %s has no key of the pinned type (pinned %s)",
 			e.Address, strings.Join(e.Pinned, ", "))
 	}
+
 	return fmt.Sprintf("host key changed: %s shows %s, pinned is %s", e.Address, e.Got, strings.Join(e.Pinned, ", "))
 }
 

@@ -16,6 +16,7 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 	if stderr != nil {
 		errs = io.MultiWriter(stderr, head)
 	}
+
 	s, err := p.begin(ctx, t, command{line: wrap(cmd, t.sudo())}, errs)
 	if err != nil {
 		return -1, err
@@ -24,16 +25,19 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 	if stdout == nil {
 		stdout = io.Discard
 	}
+
 	go s.feed(stdin)
 	if _, err := io.CopyBuffer(stdout, readerOnly{s}, make([]byte, 32<<10)); err != nil {
 		return -1, err
 	}
+
 	code, err := s.Wait()
 	if err == nil && t.sudo() && code != 0 {
 		if why := sudoRefusal(head.String()); why != nil {
 			return code, &Error{t.Name, ErrSudo, why}
 		}
 	}
+
 	return code, err
 }
 
@@ -44,6 +48,7 @@ func (s *Session) feed(stdin io.Reader) {
 	if stdin != nil {
 		io.CopyBuffer(struct{ io.Writer }{s}, readerOnly{stdin}, make([]byte, 32<<10))
 	}
+
 	s.CloseWrite()
 }
 
@@ -53,6 +58,7 @@ func wrap(script string, sudo bool) string {
 	if sudo {
 		return "exec sudo -n -- " + sh
 	}
+
 	return "exec " + sh
 }
 
@@ -71,5 +77,6 @@ func sudoRefusal(stderr string) error {
 	case strings.Contains(stderr[at:], "password is required"), strings.Contains(stderr[at:], "authentication is required"):
 		return errors.New("sudo wants a password: the user needs NOPASSWD in sudoers")
 	}
+
 	return nil
 }

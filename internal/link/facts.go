@@ -64,6 +64,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 	if !ok {
 		return Facts{}, quote(out, "the host did not run a plain sh command")
 	}
+
 	var f Facts
 	mounts := map[string]string{}
 	uid, sudo, keys, swap, ended := "", "", "", "", false
@@ -99,8 +100,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 		case "keys":
 			keys = rest
 		case "swap":
-			// zram is RAM; a mapped device may be encrypted, and the helper looks closer
-			if strings.HasPrefix(rest, "/") && !strings.HasPrefix(rest, "/dev/zram") && !strings.HasPrefix(rest, "/dev/dm-") && !strings.HasPrefix(rest, "/dev/mapper/") {
+			if strings.HasPrefix(rest, "/") && !isHarmlessSwap(rest) {
 				swap = rest
 			}
 		case "key":
@@ -112,13 +112,27 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 			ended = true
 		}
 	}
+
 	if !ended {
 		return Facts{}, quote(body, "the host's answer was cut short")
 	}
+
 	slices.SortStableFunc(f.HostKeys, func(a, b string) int { return keyRank(a) - keyRank(b) })
 	f.judge(uid, sudo, mounts)
 	f.judgeKeys(keys, swap)
 	return f, nil
+}
+
+// isHarmlessSwap says whether what is swapped to a device stays unreadable, as far as its name
+// tells: zram is RAM; a mapped device may be encrypted, and the helper looks closer.
+func isHarmlessSwap(device string) bool {
+	for _, prefix := range []string{"/dev/zram", "/dev/dm-", "/dev/mapper/"} {
+		if strings.HasPrefix(device, prefix) {
+			return true
+		}
+	}
+
+	return false
 }
 
 // asQuote is err as one.
@@ -126,6 +140,7 @@ func asQuote(err error) *plain.Quote {
 	if q, ok := err.(*plain.Quote); ok {
 		return q
 	}
+
 	return &plain.Quote{What: err.Error()}
 }
 
@@ -134,10 +149,12 @@ func (f *Facts) judgeKeys(kind, swap string) {
 	if kind == "" || kind == "ramfs" {
 		return // nothing stands there yet, or in RAM for good
 	}
+
 	note := &plain.Quote{What: "keys do not stand on a ramfs, which the host refuses, but on", Said: plain.NewForeign(kind)}
 	if swap != "" {
 		note = &plain.Quote{What: "a key may reach the host's disk: keys do not stand on a ramfs, and it swaps to", Said: plain.NewForeign(swap)}
 	}
+
 	f.Notes = append(f.Notes, note)
 }
 
@@ -146,9 +163,11 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 	problem := func(format string, args ...any) {
 		f.Problems = append(f.Problems, &plain.Quote{What: fmt.Sprintf(format, args...)})
 	}
+
 	note := func(format string, args ...any) {
 		f.Notes = append(f.Notes, &plain.Quote{What: fmt.Sprintf(format, args...)})
 	}
+
 	f.Root = uid == "0" || sudo == "ok"
 	if !f.Root {
 		why := sudoRefusal(sudo)
@@ -157,6 +176,7 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 		}
 		f.Problems = append(f.Problems, asQuote(why))
 	}
+
 	switch {
 	case f.Systemd == 0:
 		problem("systemd does not run there")
@@ -165,18 +185,22 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 	case f.Systemd < sealing:
 		note("systemd is %d; persist: sealed needs %d", f.Systemd, sealing)
 	}
+
 	if f.Skew.Abs() > maxSkew {
 		problem("its clock is %v off; turn on systemd-timesyncd or chrony", f.Skew.Abs())
 	}
+
 	if len(f.HostKeys) == 0 {
 		problem("no host key could be read from /etc/ssh/ssh_host_*_key.pub")
 	}
+
 	all := strings.Fields(folders)
 	for _, dir := range all {
 		if blocked(mounts, dir) {
 			f.NoExec = append(f.NoExec, dir)
 		}
 	}
+
 	if len(f.NoExec) == len(all) {
 		problem("no program can run in any of %s: each is read-only or mounted noexec", strings.Join(all, ", "))
 	}
@@ -201,14 +225,17 @@ func systemdVersion(line string) int {
 	if len(words) < 2 || words[0] != "systemd" {
 		return 0
 	}
+
 	digits := words[1]
 	if i := strings.IndexFunc(digits, func(r rune) bool { return r < '0' || r > '9' }); i >= 0 {
 		digits = digits[:i]
 	}
+
 	n, err := strconv.Atoi(digits)
 	if err != nil {
 		return 0
 	}
+
 	return n
 }
 
@@ -219,5 +246,6 @@ func keyRank(line string) int {
 			return i
 		}
 	}
+
 	return 3
 }

@@ -39,6 +39,7 @@ func FindHelper(goos, goarch string) (path, digest string, err error) {
 			return "", "", fmt.Errorf("helper: %w", err)
 		}
 	}
+
 	if goos != runtime.GOOS || goarch != runtime.GOARCH {
 		return "", "", fmt.Errorf("no helper for %s/%s: put %s beside bellhop, in /usr/lib/bellhop, or in $BELLHOP_HELPERS", goos, goarch, name)
 	}
@@ -47,6 +48,7 @@ func FindHelper(goos, goarch string) (path, digest string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("helper: %w", err)
 	}
+
 	digest, err = fileDigest(path)
 	return path, digest, err
 }
@@ -59,13 +61,16 @@ func trustedDigest(path, goarch string) (string, error) {
 	if err := owner.CheckIn(path); err != nil {
 		return "", fmt.Errorf("%w, and it would be run as root on every host: chown root it and its folder, and chmod go-w them", err)
 	}
+
 	digest, err := fileDigest(path)
 	if err != nil {
 		return "", err
 	}
+
 	if built := builtDigest(builtHelpers, goarch); built != "" && digest != built {
 		return "", fmt.Errorf("%s is not the helper that this bellhop was built with (its SHA-256 begins with %s, not %s): install both from one release", path, digest[:12], built[:min(12, len(built))])
 	}
+
 	return digest, nil
 }
 
@@ -76,6 +81,7 @@ func builtDigest(list, goarch string) string {
 			return digest
 		}
 	}
+
 	return ""
 }
 
@@ -84,9 +90,11 @@ func helperDirs() []string {
 	if d := os.Getenv("BELLHOP_HELPERS"); d != "" {
 		dirs = append(dirs, d)
 	}
+
 	if exe, err := os.Executable(); err == nil {
 		dirs = append(dirs, filepath.Dir(exe))
 	}
+
 	return append(dirs, "/usr/lib/bellhop")
 }
 
@@ -95,6 +103,7 @@ func ownExecutable() (string, error) {
 	if runtime.GOOS == "linux" {
 		return "/proc/self/exe", nil
 	}
+
 	return os.Executable()
 }
 
@@ -120,18 +129,22 @@ func fileDigest(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	digests.Lock()
 	defer digests.Unlock()
 	if k, ok := digests.of[path]; ok && k.size == info.Size() && k.time.Equal(info.ModTime()) {
 		return k.digest, nil
 	}
+
 	h := sha256.New()
 	if _, err := io.Copy(h, f); err != nil {
 		return "", fmt.Errorf("read %s: %w", path, err)
 	}
+
 	if digests.of == nil {
 		digests.of = map[string]knownDigest{}
 	}
+
 	digest := hex.EncodeToString(h.Sum(nil))
 	digests.of[path] = knownDigest{info.Size(), info.ModTime(), digest}
 	return digest, nil

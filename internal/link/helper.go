@@ -63,6 +63,7 @@ func ServeLine(digest string, sudo, ahead bool) string {
 	if ahead {
 		verb = "serve ahead"
 	}
+
 	return wrap(strings.NewReplacer("DIGEST", digest, "SERVE", verb).Replace(serveScript), sudo)
 }
 
@@ -72,10 +73,12 @@ func serveLine(digest string, sudo, ahead bool) string {
 		digest      string
 		sudo, ahead bool
 	}
+
 	key := serve{digest, sudo, ahead}
 	if line, ok := serveLines.Load(key); ok {
 		return line.(string)
 	}
+
 	line, _ := serveLines.LoadOrStore(key, ServeLine(digest, sudo, ahead))
 	return line.(string)
 }
@@ -95,10 +98,12 @@ func ParseLine(line string) (verb, digest string) {
 	if line == wrap(factsScript, false) {
 		return "facts", ""
 	}
+
 	m := digestPattern.FindStringSubmatch(line)
 	if m == nil {
 		return "", ""
 	}
+
 	for _, sudo := range []bool{false, true} {
 		switch line {
 		case ServeLine(m[1], sudo, false):
@@ -109,6 +114,7 @@ func ParseLine(line string) (verb, digest string) {
 			return "upload", m[1]
 		}
 	}
+
 	return "", ""
 }
 
@@ -125,6 +131,7 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 	if err != nil {
 		digest = noDigest // the host says first what it is
 	}
+
 	uploaded := false
 	for i := range 4 {
 		spoken := false
@@ -163,6 +170,7 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 		p.learn(t.Name, arch)
 		uploaded = true
 	}
+
 	return nil, notBegun{&Error{t.Name, ErrHelper, errors.New("the host tells another architecture each time")}}
 }
 
@@ -185,6 +193,7 @@ func (p *Pool) Arch(host string) string {
 	if e := p.entries[host]; e != nil {
 		return e.arch
 	}
+
 	return ""
 }
 
@@ -207,16 +216,19 @@ func (p *Pool) tryHelper(ctx context.Context, t Target, digest string, ahead fun
 	if err != nil {
 		return nil, greeting{}, err
 	}
+
 	if ahead != nil {
 		if err := ahead(s); err != nil {
 			s.Close()
 			return nil, greeting{}, err
 		}
 	}
+
 	g, err := s.greet(ctx, t)
 	if err != nil || g.kind != "magic" {
 		s.Close()
 	}
+
 	return s, g, err
 }
 
@@ -250,6 +262,7 @@ func tooLate(t Target, said []byte) error {
 	if len(said) == 0 {
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("it took the command and said nothing in %v: does the login shell of %s wait for its input, or a ForceCommand?", greetTimeout, t.user())}}
 	}
+
 	return &Error{t.Name, ErrHelper, quote(said, "the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said", t.user())}
 }
 
@@ -261,23 +274,28 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 	if err == nil {
 		return &Error{t.Name, ErrHelper, quote(seen, "the login shell prints without end")}
 	}
+
 	code, err := s.Wait()
 	if err != nil {
 		return &Error{t.Name, ErrUnreachable, fmt.Errorf("before the helper spoke: %w", err)}
 	}
+
 	said := s.Stderr()
 	if t.sudo() {
 		if why := sudoRefusal(said); why != nil {
 			return &Error{t.Name, ErrSudo, why}
 		}
 	}
+
 	if _, own, ok := strings.Cut("\n"+said, "\nbellhop-host: "); ok { // it ran, and says itself what is wrong
 		return &Error{t.Name, ErrHelper, quote([]byte(own), "it can't begin")}
 	}
+
 	if len(seen) == 0 && said == "" {
 		// So does a host that is going down or not up yet; nothing has happened there.
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}}
 	}
+
 	return &Error{t.Name, ErrHelper, quote(append(seen, said...), "the login shell of %s, or a ForceCommand, ended with status %d", t.user(), code)}
 }
 
@@ -337,16 +355,20 @@ func (p *Pool) upload(ctx context.Context, t Target, path, digest string) error 
 	if err != nil {
 		return err
 	}
+
 	g, _ := parseGreeting(said)
 	if g.kind == "done" {
 		return nil
 	}
+
 	if _, err := s.Wait(); err != nil { // stderr is whole then
 		return err
 	}
+
 	if why := sudoRefusal(s.Stderr()); t.sudo() && why != nil {
 		return &Error{t.Name, ErrSudo, why}
 	}
+
 	return &Error{t.Name, ErrHelper, uploadFailure(g, s.Stderr(), said)}
 }
 
@@ -373,6 +395,7 @@ func ownFolder(named string) string {
 			return f
 		}
 	}
+
 	return "its folder"
 }
 
@@ -382,6 +405,7 @@ func goarch(uname string) (string, error) {
 	if system != "Linux" {
 		return "", quote([]byte(system), "only Linux with systemd will do, and the host runs")
 	}
+
 	switch machine {
 	case "x86_64", "amd64":
 		return "amd64", nil
@@ -396,6 +420,7 @@ func goarch(uname string) (string, error) {
 	case "loongarch64":
 		return "loong64", nil
 	}
+
 	return "", quote([]byte(machine), "there is no helper for the host's machine")
 }
 
@@ -405,5 +430,6 @@ func firstOf(names ...string) string {
 			return n
 		}
 	}
+
 	return ""
 }

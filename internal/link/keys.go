@@ -69,10 +69,12 @@ func dialAgent() (net.Conn, error) {
 	if sock == "" {
 		return nil, errors.New("ssh agent: SSH_AUTH_SOCK is not set")
 	}
+
 	c, err := net.Dial("unix", sock)
 	if err != nil {
 		return nil, fmt.Errorf("ssh agent: %w", err)
 	}
+
 	return c, nil
 }
 
@@ -80,6 +82,7 @@ func pick(all []ssh.Signer, only []ssh.PublicKey) ([]ssh.Signer, error) {
 	if len(only) == 0 {
 		return all, nil
 	}
+
 	var some []ssh.Signer
 	for _, s := range all {
 		for _, k := range only {
@@ -88,8 +91,10 @@ func pick(all []ssh.Signer, only []ssh.PublicKey) ([]ssh.Signer, error) {
 			}
 		}
 	}
+
 	if some == nil {
 		return nil, errors.New("ssh agent: it does not hold the key asked for")
 	}
+
 	return some, nil
 }

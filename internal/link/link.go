@@ -69,6 +69,7 @@ func (t Target) user() string {
 	if t.User == "" {
 		return "root"
 	}
+
 	return t.User
 }
 
@@ -79,22 +80,27 @@ func (c Config) withDefaults() Config {
 	if c.Helper == nil {
 		c.Helper = FindHelper
 	}
+
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+
 	if c.Dial == nil {
 		// No TCP keepalive: ours asks sshd itself, which also notices a peer whose kernel still answers.
 		c.Dial = (&net.Dialer{KeepAlive: -1}).DialContext
 	}
+
 	c.Keepalive = orDuration(c.Keepalive, KeepaliveOther)
 	c.DialTimeout = orDuration(c.DialTimeout, DialTimeout)
 	c.HandshakeTimeout = orDuration(c.HandshakeTimeout, HandshakeTimeout)
 	if c.MaxConnections <= 0 {
 		c.MaxConnections = MaxConnections
 	}
+
 	if c.MaxDials <= 0 {
 		c.MaxDials = MaxDials
 	}
+
 	return c
 }
 
@@ -102,5 +108,6 @@ func orDuration(d, otherwise time.Duration) time.Duration {
 	if d <= 0 {
 		return otherwise
 	}
+
 	return d
 }

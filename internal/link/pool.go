@@ -50,13 +50,16 @@ func (p *Pool) Close() error {
 	for c := range p.open {
 		all = append(all, c)
 	}
+
 	p.mu.Unlock()
 	for _, c := range all {
 		c.close(ErrClosed)
 	}
+
 	for _, c := range all {
 		<-c.ended
 	}
+
 	return nil
 }
 
@@ -68,6 +71,7 @@ func (p *Pool) Stats() Stats {
 	for name, e := range p.entries {
 		s.Targets[name] = e.n.read()
 	}
+
 	return s
 }
 
@@ -78,6 +82,7 @@ func (p *Pool) Fresh(ctx context.Context, t Target) error {
 	if err != nil {
 		return err
 	}
+
 	c.start()
 	c.close(nil)
 	return nil
@@ -90,6 +95,7 @@ func (p *Pool) Drop(name string) {
 	if e := p.entries[name]; e != nil {
 		c = e.conn
 	}
+
 	p.mu.Unlock()
 	if c != nil {
 		c.close(errors.New("dropped"))
@@ -104,6 +110,7 @@ func (p *Pool) entry(name string) *entry {
 		e = &entry{turn: make(chan struct{}, 1)}
 		p.entries[name] = e
 	}
+
 	return e
 }
 
@@ -120,6 +127,7 @@ func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, po
 	if c, err := p.standing(e, t); c != nil || err != nil {
 		return c, true, err
 	}
+
 	select {
 	case e.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -129,10 +137,12 @@ func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, po
 	if c, err := p.standing(e, t); c != nil || err != nil {
 		return c, true, err
 	}
+
 	c, err := p.connect(ctx, t, &e.n, lim)
 	if err != nil {
 		return nil, false, err
 	}
+
 	return c, false, p.keep(e, t, c)
 }
 
@@ -145,15 +155,18 @@ func (p *Pool) standing(e *entry, t Target) (*conn, error) {
 	if p.closed {
 		return nil, &Error{t.Name, ErrClosed, nil}
 	}
+
 	c := e.conn
 	if c == nil {
 		return nil, nil
 	}
+
 	if c.isClosed() || !c.target.sameWay(t) {
 		e.conn = nil
 		c.retire()
 		return nil, nil
 	}
+
 	c.hold()
 	c.setKeys(t.Keys)
 	return c, nil
@@ -167,6 +180,7 @@ func (p *Pool) keep(e *entry, t Target, c *conn) error {
 		c.close(ErrClosed)
 		return &Error{t.Name, ErrClosed, nil}
 	}
+
 	c.hold()
 	c.setKeys(t.Keys)
 	e.conn = c
@@ -176,12 +190,14 @@ func (p *Pool) keep(e *entry, t Target, c *conn) error {
 		p.tend = make(chan struct{}, 1)
 		go p.tendConnections(p.tend)
 	}
+
 	wake(p.tend)
 	p.mu.Unlock()
 	c.start()
 	for _, old := range extra {
 		old.close(errors.New("other connections are used more"))
 	}
+
 	return nil
 }
 
@@ -191,12 +207,16 @@ func (p *Pool) excess() []*conn {
 	if over <= 0 {
 		return nil
 	}
+
 	var idle []*conn
 	for c := range p.open {
-		if e := p.entries[c.target.Name]; c.held.Load() == 0 && (e == nil || e.conn != c || e.watch == 0) {
+		e := p.entries[c.target.Name]
+		isWatched := e != nil && e.conn == c && e.watch > 0
+		if c.held.Load() == 0 && !isWatched {
 			idle = append(idle, c)
 		}
 	}
+
 	slices.SortFunc(idle, func(a, b *conn) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
 	return idle[:min(over, len(idle))]
 }
@@ -209,6 +229,7 @@ func (p *Pool) forget(c *conn) {
 	if e := p.entries[c.target.Name]; e != nil && e.conn == c {
 		e.conn = nil
 	}
+
 	if len(p.open) == 0 && p.tend != nil {
 		close(p.tend)
 		p.tend = nil
@@ -217,8 +238,16 @@ func (p *Pool) forget(c *conn) {
 
 // sameWay says that a connection to t serves o too.
 func (t Target) sameWay(o Target) bool {
-	return t.user() == o.user() && slices.Equal(t.Addresses, o.Addresses) && slices.Equal(t.HostKeys, o.HostKeys) &&
-		(t.Jump == nil) == (o.Jump == nil) && (t.Jump == nil || t.Jump.Name == o.Jump.Name && t.Jump.sameWay(*o.Jump))
+	sameHost := slices.Equal(t.Addresses, o.Addresses) && slices.Equal(t.HostKeys, o.HostKeys)
+	if !sameHost || t.user() != o.user() {
+		return false
+	}
+
+	if t.Jump == nil || o.Jump == nil {
+		return t.Jump == o.Jump
+	}
+
+	return t.Jump.Name == o.Jump.Name && t.Jump.sameWay(*o.Jump)
 }
 
 func wake(c chan struct{}) {
@@ -258,6 +287,7 @@ func (p *Pool) tendOnce(now time.Time) time.Duration {
 	for c := range p.open {
 		all = append(all, c)
 	}
+
 	p.mu.Unlock()
 	next := time.Hour
 	budget := max(64, len(all)/4) // a thousand hosts are not asked in one breath
@@ -268,5 +298,6 @@ func (p *Pool) tendOnce(now time.Time) time.Duration {
 			budget--
 		}
 	}
+
 	return max(next.Round(time.Second), time.Second)
 }

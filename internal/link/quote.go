@@ -24,6 +24,7 @@ func quote(said []byte, format string, args ...any) error {
 	if len(bytes.TrimSpace(said)) == 0 {
 		return errors.New(what + ": it said nothing")
 	}
+
 	return &plain.Quote{What: what, Said: plain.NewForeign(string(said[max(0, len(said)-maxSaid):]))}
 }
 
@@ -43,5 +44,6 @@ func peerError(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	}
+
 	return &plain.Quote{Said: plain.NewForeign(err.Error()), Cause: err}
 }

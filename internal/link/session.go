@@ -89,21 +89,25 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 		c.release()
 		return nil, false, context.Cause(ctx)
 	}
+
 	wait := openTimeout
 	if pooled {
 		wait = staleTimeout
 	}
+
 	s := &Session{ctx: ctx, conn: c, errs: stderr, drain: make(chan struct{}), done: make(chan struct{})}
 	if stderr == nil {
 		s.tail = &capped{max: stderrCap}
 		s.errs = &limited{w: s.tail, left: maxStderr}
 	}
+
 	s.ch, err = c.openSession(ctx, wait, s.collect)
 	if err != nil {
 		<-c.slots
 		c.release()
 		return nil, false, err
 	}
+
 	go s.drainStderr()
 	c.wire.n.sessions.Add(1)
 	// The exec's answer is not waited for by itself: it comes with the first bytes.
@@ -118,6 +122,7 @@ func (c *conn) session(ctx context.Context, cmd command, stderr io.Writer, poole
 		s.Close()
 		return nil, true, fmt.Errorf("start the command: %w", err)
 	}
+
 	s.begun.Store(true)
 	return s, true, nil
 }
@@ -147,16 +152,19 @@ func (c command) start(ch ssh.Channel) error {
 			return fmt.Errorf("terminal refused: %w", orEOF(peerError(err)))
 		}
 	}
+
 	kind, payload := "shell", []byte(nil)
 	if c.line != "" {
 		// RFC 4254, 6.5: a string, by hand since each host of a fleet is told one
 		kind, payload = "exec", binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(c.line)), uint32(len(c.line)))
 		payload = append(payload, c.line...)
 	}
+
 	ok, err := ch.SendRequest(kind, !c.trust, payload)
 	if err != nil || !ok && !c.trust {
 		return orEOF(peerError(err))
 	}
+
 	return nil
 }
 
@@ -167,6 +175,7 @@ func orEOF(err error) error {
 	if err == nil {
 		return errNoCommands
 	}
+
 	return err
 }
 
@@ -194,6 +203,7 @@ func (s *Session) collect(reqs <-chan *ssh.Request) {
 			r.Reply(false, nil)
 		}
 	}
+
 	s.conn.sessionEnded()
 	<-s.conn.slots
 	s.conn.release()
@@ -227,16 +237,19 @@ func (s *Session) Read(p []byte) (int, error) {
 		s.ahead = s.ahead[n:]
 		return n, nil
 	}
+
 	n, err := s.ch.Read(p)
 	if err == nil {
 		return n, nil
 	}
+
 	if s.ctx.Err() != nil {
 		return n, context.Cause(s.ctx)
 	}
 	if errors.Is(err, io.EOF) {
 		return n, s.eof()
 	}
+
 	return n, &Error{s.conn.target.Name, ErrLost, peerError(err)}
 }
 
@@ -251,6 +264,7 @@ func (s *Session) eof() error {
 		}
 	case <-t.C: // stdout is closed and the command goes on
 	}
+
 	return io.EOF
 }
 
@@ -259,6 +273,7 @@ func (s *Session) lost() error {
 	if s.conn.isClosed() && s.conn.why != nil {
 		why = s.conn.why
 	}
+
 	return &Error{s.conn.target.Name, ErrLost, why}
 }
 
@@ -272,12 +287,15 @@ func (s *Session) Write(p []byte) (n int, err error) {
 	if err == nil {
 		return n, nil
 	}
+
 	if s.ctx.Err() != nil {
 		return n, context.Cause(s.ctx)
 	}
+
 	if s.conn.isClosed() {
 		return n, s.lost()
 	}
+
 	return n, fmt.Errorf("the command reads no more: %w", io.ErrClosedPipe)
 }
 
@@ -304,6 +322,7 @@ func (s *Session) Stderr() string {
 	if s.tail == nil {
 		return ""
 	}
+
 	return s.tail.String()
 }
 
@@ -315,11 +334,13 @@ func (s *Session) Close() error {
 	if s.stop != nil {
 		s.stop()
 	}
+
 	select {
 	case <-s.done:
 	default:
 		go s.abort()
 	}
+
 	return nil
 }
 
@@ -328,6 +349,7 @@ func (s *Session) Leave() {
 	if s.stop != nil {
 		s.stop()
 	}
+
 	select {
 	case <-s.done:
 	default:
@@ -375,5 +397,6 @@ func signalNumber(name string) int {
 			return n
 		}
 	}
+
 	return 0
 }

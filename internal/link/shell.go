@@ -24,9 +24,11 @@ type Shell struct {
 func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 	var pty *ptyRequest
 	fd := -1
-	if sh.In != nil && term.IsTerminal(int(sh.In.Fd())) && (sh.Terminal || sh.Command == "") {
+	wantsTerminal := sh.Terminal || sh.Command == ""
+	if wantsTerminal && sh.In != nil && term.IsTerminal(int(sh.In.Fd())) {
 		fd = int(sh.In.Fd())
 	}
+
 	if fd >= 0 || sh.Terminal {
 		pty = &ptyRequest{term: firstOf(os.Getenv("TERM"), "xterm"), width: 80, height: 24}
 		if fd >= 0 {
@@ -35,6 +37,7 @@ func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 			}
 		}
 	}
+
 	s, err := p.begin(ctx, t, command{line: sh.Command, pty: pty}, orDiscard(sh.Err))
 	if err != nil {
 		return -1, err
@@ -48,14 +51,17 @@ func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 		defer term.Restore(fd, old)
 		defer s.followWindow(fd)()
 	}
+
 	if sh.In != nil {
 		go s.feed(sh.In)
 	} else {
 		s.CloseWrite()
 	}
+
 	if _, err := io.CopyBuffer(orDiscard(sh.Out), readerOnly{s}, make([]byte, 32<<10)); err != nil {
 		return -1, err
 	}
+
 	return s.Wait()
 }
 
@@ -63,6 +69,7 @@ func orDiscard(w io.Writer) io.Writer {
 	if w == nil {
 		return io.Discard
 	}
+
 	return w
 }
 

@@ -29,6 +29,7 @@ func (s Stats) Total() TargetStats {
 		sum.BytesIn += t.BytesIn
 		sum.BytesOut += t.BytesOut
 	}
+
 	return sum
 }
 

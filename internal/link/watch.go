@@ -21,9 +21,11 @@ func backoff(n int, away time.Duration) time.Duration {
 	if away >= watchPatient {
 		return watchSeldom
 	}
+
 	if n > 4 {
 		return watchOften
 	}
+
 	return watchFirst << (n - 1)
 }
 
@@ -84,6 +86,7 @@ func limitsFor(cfg Config, away time.Duration) limits {
 	if away < watchPatient {
 		lim.dial, lim.handshake = min(lim.dial, watchTry), min(lim.handshake, watchTry+time.Second)
 	}
+
 	return lim
 }
 
@@ -94,10 +97,12 @@ func (p *Pool) watchOnce(ctx context.Context, t Target, lim limits, up func(cont
 	if err != nil {
 		return false, err
 	}
+
 	c.release() // being watched keeps it; only sessions hold it
 	if err := p.content(ctx, c, up); err != nil {
 		return false, err
 	}
+
 	select {
 	case <-c.down:
 		return true, &Error{t.Name, ErrLost, c.why}
