@@ -27,7 +27,15 @@ type folder struct {
 
 // errName is in the error of a folder that holds such a name: git refuses to make it, so
 // somebody made it by hand.
-var errName = errors.New("a name that no folder may hold")
+const errName = unfit("a name that no folder may hold")
+
+// unfit is what is wrong with a commit itself, whoever reads it and however often: it is fs.ErrInvalid.
+type unfit string
+
+func (e unfit) Error() string { return string(e) }
+
+// Is tells whether target is fs.ErrInvalid.
+func (e unfit) Is(target error) bool { return target == fs.ErrInvalid }
 
 // list reads a folder of the clone. A name that is not UTF-8 is listed as it stands, as
 // os.DirFS does, and can't be opened: only who wants that file has to complain.
@@ -39,7 +47,7 @@ func (r *Repo) list(h plumbing.Hash) (*folder, error) {
 	})
 	var large *objects.TooLarge
 	if errors.As(err, &large) {
-		return nil, fmt.Errorf("the folder lists %s of names: up to %s are read", objects.Bytes(large.Size), objects.Bytes(large.Limit))
+		return nil, unfit(fmt.Sprintf("the folder lists %s of names: up to %s are read", objects.Bytes(large.Size), objects.Bytes(large.Limit)))
 	}
 
 	if err != nil {

@@ -38,7 +38,9 @@ type spentError struct{ what string }
 func (e spentError) Error() string { return e.what }
 
 func (b *budget) spend(what string) error {
-	b.spent = true
+	if b != nil {
+		b.spent = true
+	}
 	return spentError{what}
 }
 

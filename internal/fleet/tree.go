@@ -12,6 +12,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/limits"
+	"bellhop/internal/plain"
 )
 
 // maxBlob caps a file of the repo; what is larger belongs in a package.
@@ -123,6 +124,9 @@ func (o object) name() string { return path.Base(o.path) }
 func (t *tree) list(dir string) ([]object, error) {
 	t.budget.at(dir)
 	des, err := fs.ReadDir(t.FS, dir)
+	if errors.Is(err, fs.ErrInvalid) { // no fault of the disk, nor of the repo
+		return nil, t.budget.spend(plain.Line(bare(err), 200))
+	}
 	if err == nil {
 		err = t.budget.list(len(des))
 	}
@@ -145,6 +149,15 @@ func (t *tree) list(dir string) ([]object, error) {
 		out = append(out, o)
 	}
 	return out, nil
+}
+
+// bare is err without the path that it names, which stands beside it.
+func bare(err error) string {
+	var p *fs.PathError
+	if errors.As(err, &p) {
+		return p.Err.Error()
+	}
+	return err.Error()
 }
 
 // link reads where a link points.

@@ -71,6 +71,7 @@ type message struct {
 	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
 
 	Error    string         `json:",omitempty"`
+	Invalid  bool           `json:",omitempty"` // Error is fs.ErrInvalid: what is wrong with the commit itself
 	Missing  bool           `json:",omitempty"` // Error is fs.ErrNotExist
 	TooLarge bool           `json:",omitempty"` // Error is errTooLarge
 	Problems Problems       `json:",omitempty"`
@@ -223,6 +224,7 @@ func jsonParts(head []byte) int {
 func (m *message) fail(err error) {
 	m.Error = err.Error()
 	m.Missing = errors.Is(err, fs.ErrNotExist)
+	m.Invalid = errors.Is(err, fs.ErrInvalid)
 	m.TooLarge = errors.Is(err, errTooLarge)
 }
 
@@ -251,6 +253,8 @@ func (m *message) err() error {
 		return errTooLarge
 	case m.Missing:
 		return &farError{m.Error, fs.ErrNotExist}
+	case m.Invalid:
+		return &farError{m.Error, fs.ErrInvalid}
 	}
 	return &farError{m.Error, nil}
 }
