@@ -69,7 +69,11 @@ func noCalls(filtered bool) error {
 	if !filtered {
 		return errors.ErrUnsupported
 	}
-	prog := filter()
+	return install(filter())
+}
+
+// install gives all threads of this process a filter.
+func install(prog []unix.SockFilter) error {
 	fprog := unix.SockFprog{Len: uint16(len(prog)), Filter: &prog[0]}
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&fprog)))
 	runtime.KeepAlive(prog)
