@@ -17,12 +17,12 @@ func (e *Env) checkCmd() *cobra.Command {
 	var asJSON bool
 	var load loadFlags
 	c := &cobra.Command{
-		Use: "check [DIR]", Short: "Say what is wrong with the config, with file and line", GroupID: groupRepo,
+		Use: "check [DIR]", Short: "Check the config and list every problem with file and line", GroupID: groupRepo,
 		Args: cobra.MaximumNArgs(1),
-		Long: `Say everything that is wrong with the config at once, with file, line and column. It needs
-nothing but the tree: no server, no host, no key. In a git work tree it looks at what git would
-commit: what is staged, changed or new, and not what git ignores. It exits 1 when something
-would be refused; warnings alone exit 0.`,
+		Long: `Check the config and list every problem with file, line and column. It needs only the files: no
+server, no host, no key. In a git work tree it checks what git would commit: staged, changed and
+new files, not those that git ignores. It exits 1 when a push would be refused, and 0 when there
+are only warnings.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			dir, err := configDir(first(args))
 			if err != nil {
@@ -41,7 +41,7 @@ func (e *Env) schemaCmd() *cobra.Command {
 		Use: "schema [FILE]", Short: "Print the JSON Schema of bellhop.yaml and service.yaml", GroupID: groupRepo,
 		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: schemaFiles,
 		Long: `Print the JSON Schema of bellhop.yaml, host.yaml (a file below hosts/) and service.yaml: of one
-of them, as an editor wants it, or of all in one document.`,
+file, for an editor, or of all in one document.`,
 		Example: "  bellhop schema service.yaml > service.schema.json",
 		RunE: func(_ *cobra.Command, args []string) error {
 			b, err := fleet.Schema()

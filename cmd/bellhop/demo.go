@@ -21,7 +21,7 @@ import (
 
 func (e *Env) demoCmd() *cobra.Command {
 	return &cobra.Command{
-		Use: "demo", Short: "See it work: a repo, three hosts and a push, inside this process", GroupID: groupRepo, Args: cobra.NoArgs,
+		Use: "demo", Short: "Run a demonstration inside this process: a repo, three hosts and a push", GroupID: groupRepo, Args: cobra.NoArgs,
 		Long: `Make a config repo with an age secret, three hosts inside this process and a server; push
 twice, and show what happens. It takes a few seconds and leaves nothing behind.`,
 		RunE: func(c *cobra.Command, _ []string) error { return e.demo(c.Context()) },
@@ -221,7 +221,7 @@ func (d *demo) firstPush(ctx context.Context) error {
 	if err := d.push(ctx, false); err != nil {
 		return err
 	}
-	d.step("What stands where", "bellhop status")
+	d.step("What is deployed on each host", "bellhop status")
 	if err := d.status(ctx); err != nil {
 		return err
 	}

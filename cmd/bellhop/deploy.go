@@ -44,8 +44,8 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reac
 	jsonFlag(c, &asJSON)
 	c.Flags().BoolVar(&req.All, "all", false, "contact hosts that look current too")
 	c.Flags().BoolVar(&req.Retry, "retry", false, "try again what failed")
-	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "let more than half of what a host has leave")
-	c.Flags().BoolVar(&req.TakeOver, "take-over", false, "take hosts that belong to another deployer")
+	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "allow the removal of more than half of what a host has")
+	c.Flags().BoolVar(&req.TakeOver, "take-over", false, "take over hosts of another deployer")
 	return c
 }
 

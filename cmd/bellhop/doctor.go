@@ -34,7 +34,7 @@ func (e *Env) doctorCmd() *cobra.Command {
 	var dir string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "doctor", Short: "Look for what is set up wrong: the repo here, your keys, the server", GroupID: groupServer, Args: cobra.NoArgs,
+		Use: "doctor", Short: "Check the setup: the repo here, your keys, the server", GroupID: groupServer, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return e.doctor(c.Context(), dir, &f, asJSON) },
 	}
 	dirFlag(c, &dir)

@@ -16,7 +16,7 @@ const (
 )
 
 func stateDirFlag(c *cobra.Command, v *string) {
-	c.Flags().StringVar(v, "state-dir", usualStateDir(), "where the deployer keeps its own")
+	c.Flags().StringVar(v, "state-dir", usualStateDir(), "the deployer's state directory")
 	_ = c.MarkFlagDirname("state-dir")
 }
 

@@ -15,10 +15,10 @@ import (
 func (e *Env) healthcheckCmd() *cobra.Command {
 	var listen, stateDir string
 	c := &cobra.Command{
-		Use: "healthcheck", Short: "Exit 0 when the server here answers", Hidden: true, Args: cobra.NoArgs,
+		Use: "healthcheck", Short: "Exit 0 if the server here answers", Hidden: true, Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return healthy(c.Context(), listen, stateDir) },
 	}
-	c.Flags().StringVar(&listen, "listen", ":8080", "as serve has it")
+	c.Flags().StringVar(&listen, "listen", ":8080", "the server's --listen")
 	stateDirFlag(c, &stateDir)
 	return c
 }

@@ -16,11 +16,11 @@ import (
 func (e *Env) hookCmd() *cobra.Command {
 	var dir string
 	install := &cobra.Command{
-		Use: "install", Short: "Install git's pre-commit hook and the readable diff of secrets", Args: cobra.NoArgs,
+		Use: "install", Short: "Install git's pre-commit hook, and git diff for secrets", Args: cobra.NoArgs,
 		Long: `Install git's pre-commit hook, which runs bellhop secret verify --staged and bellhop check, and
-tell git to show sealed files opened in git diff (to those who can open them). A hook of another
-program is left as it is. Where git takes the hooks of all your repositories from one folder
-(core.hooksPath), you are asked whether this one may have hooks of its own.`,
+configure git diff to show decrypted secrets to those who can decrypt them. A hook of another program
+is left as it is. If git takes the hooks of all your repositories from one folder (core.hooksPath),
+bellhop asks whether this repository may have its own hooks.`,
 		RunE: func(*cobra.Command, []string) error {
 			at, err := configDir(dir)
 			if err != nil {
@@ -30,7 +30,7 @@ program is left as it is. Where git takes the hooks of all your repositories fro
 		},
 	}
 	dirFlag(install, &dir)
-	return group(groupRepo, "hook", "Git hooks", install)
+	return group(groupRepo, "hook", "Install git hooks", install)
 }
 
 // installHook puts the hook where git looks for it, and sets how *.age files are shown.

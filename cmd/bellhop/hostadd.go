@@ -17,7 +17,7 @@ import (
 )
 
 func (e *Env) hostCmd() *cobra.Command {
-	return group(groupHosts, "host", "Hosts come, are looked at, and leave", e.hostAddCmd(), e.hostCheckCmd(), e.hostRemoveCmd())
+	return group(groupHosts, "host", "Add, check and remove hosts", e.hostAddCmd(), e.hostCheckCmd(), e.hostRemoveCmd())
 }
 
 type hostAdd struct {
@@ -29,11 +29,11 @@ type hostAdd struct {
 func (e *Env) hostAddCmd() *cobra.Command {
 	var o hostAdd
 	c := &cobra.Command{
-		Use: "add NAME [USER@]ADDRESS", Short: "Pin a host's key, let bellhop in, write it into bellhop.yaml", Args: cobra.ExactArgs(2),
-		Long: `Look at a machine over your own ssh, pin the host key that it shows, put the deployer's public
-key into the login's authorized_keys, and write the host into bellhop.yaml. What would keep
-bellhop from working there (systemd, sudo, clock, noexec) is told with what to do. A host that
-is in bellhop.yaml or hosts/ already is let in anew, when it shows the pinned key.`,
+		Use: "add NAME [USER@]ADDRESS", Short: "Add a host: pin its host key, authorize the deployer, write it to bellhop.yaml", Args: cobra.ExactArgs(2),
+		Long: `Connect to a machine with your own ssh, pin its host key, add the deployer's public key to
+authorized_keys there, and write the host to bellhop.yaml. Problems that would stop bellhop from
+working there (systemd, sudo, clock, noexec) are listed with a solution. For a host that the config
+has already, the deployer is authorized again if the machine shows the pinned key.`,
 		Example: "  bellhop host add chrysalis root@192.168.0.12\n  bellhop host add kos-mos cadey@kos-mos.lan --jump lufta",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.name, o.dest = args[0], args[1]
@@ -41,8 +41,8 @@ is in bellhop.yaml or hosts/ already is let in anew, when it shows the pinned ke
 		},
 	}
 	o.flags(c)
-	c.Flags().StringVar(&o.jump, "jump", "", "the host that bellhop goes through")
-	c.Flags().StringArrayVar(&o.options, "ssh-option", nil, "an argument for your ssh; again for more")
+	c.Flags().StringVar(&o.jump, "jump", "", "the host that bellhop connects through")
+	c.Flags().StringArrayVar(&o.options, "ssh-option", nil, "an argument for your ssh; repeatable")
 	return c
 }
 
@@ -146,13 +146,13 @@ func (e *Env) metAgain(name string, old knownHost, t link.Target) error {
 	if len(old.pins()) == 0 {
 		return hint(fmt.Errorf("%s pins no host key of %s", file, name), "write into it what the host shows: host_key: %s", strings.Join(t.HostKeys, " or "))
 	}
-	fmt.Fprintf(e.Stdout, "%s stands in %s already, with the key it shows: the deployer is let in\n", name, file)
+	fmt.Fprintf(e.Stdout, "%s is in %s already, with the key that it shows: the deployer is authorized\n", name, file)
 	return nil
 }
 
 // otherKey tells of a host that does not show what file pins. Nothing was asked of it.
 func otherKey(name, file string, key *link.HostKeyError) error {
-	err := fmt.Errorf("%s shows another host key than %s pins, so the deployer is not let in", name, file)
+	err := fmt.Errorf("%s shows another host key than %s pins, so the deployer is not authorized", name, file)
 	if key.Line == "" {
 		return hint(err, "if the machine was reinstalled, replace its host_key: by one that ssh-keyscan shows")
 	}
@@ -242,7 +242,7 @@ func (e *Env) hostCheckCmd() *cobra.Command {
 	var on string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "check [HOST...]", Short: "Look whether bellhop can work on hosts, changing nothing",
+		Use: "check [HOST...]", Short: "Check whether bellhop can work on hosts; nothing is changed",
 		RunE: func(c *cobra.Command, args []string) error {
 			expr, err := chosen(c, on, args)
 			if err != nil {

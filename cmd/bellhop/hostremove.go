@@ -43,7 +43,7 @@ came are put back.`,
 	c.Annotations = map[string]string{hereFirst: "bellhop.yaml"}
 	f.flags(c)
 	dirFlag(c, &dir)
-	c.Flags().BoolVar(&undo, "undo", false, "take away what bellhop owns there, and put back what stood there before")
+	c.Flags().BoolVar(&undo, "undo", false, "remove what bellhop owns there, and put back the files that it replaced")
 	c.ValidArgsFunction = completeHosts
 	return c
 }
@@ -164,7 +164,7 @@ func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeReques
 }
 
 // undoLeaves is what an undo itself stands on: the login, the helper and its result.
-const undoLeaves = "yours to take away: the deployer's line in authorized_keys, the helper in /usr/local/libexec/bellhop, and " + bundle.StateDir
+const undoLeaves = "left for you to remove: the deployer's line in authorized_keys, the helper in /usr/local/libexec/bellhop, and " + bundle.StateDir
 
 // printUndone tells what a person would look for on a host that was given back.
 func (e *Env) printUndone(host string, res *bundle.Result) {

@@ -26,7 +26,7 @@ type identityFlags struct {
 }
 
 func (f *identityFlags) flags(c *cobra.Command) {
-	c.Flags().StringSliceVarP(&f.files, "identity", "i", nil, "age identity or SSH private key file; again for more (default: the deployer's and your own)")
+	c.Flags().StringSliceVarP(&f.files, "identity", "i", nil, "age identity or SSH private key file; repeatable (default: the deployer's and your own)")
 	if err := c.Flags().SetAnnotation("identity", secretFile, []string{"1"}); err != nil {
 		panic(err)
 	}

@@ -29,10 +29,10 @@ func (e *Env) initCmd() *cobra.Command {
 		Use: "init [DIR]", Short: "Start a config repo", GroupID: groupRepo, Args: cobra.MaximumNArgs(1),
 		Long: `Start a config repo: bellhop.yaml, .gitignore, .gitattributes and git's pre-commit hook.
 
-What stands already is left as it is. The two lines that bellhop serve printed go in by
---reader deployer=age1… and --deployer 'ssh-ed25519 …'; on the deploying machine itself they
-are read from the state directory. You become a reader too: by --reader NAME=KEY, by the
-age identity you have, or by a new one in ~/.config/bellhop/identity.age.`,
+Files that exist are left as they are. Give the two lines that bellhop serve printed with --reader
+deployer=age1… and --deployer 'ssh-ed25519 …'; on the machine that deploys they are read from the
+state directory. You become a reader too: with --reader NAME=KEY, with the age identity that you
+have, or with a new one in ~/.config/bellhop/identity.age.`,
 		Example: "  bellhop init --reader cadey=age1… --reader deployer=age1… --deployer 'ssh-ed25519 AAAA…'",
 		RunE: func(_ *cobra.Command, args []string) error {
 			o.dir = "."
@@ -43,7 +43,7 @@ age identity you have, or by a new one in ~/.config/bellhop/identity.age.`,
 		},
 	}
 	c.Flags().StringVar(&o.network, "network", "", "the network's name (default: the folder's)")
-	c.Flags().StringArrayVar(&o.readers, "reader", nil, "NAME=KEY of someone who can open the secrets; again for more")
+	c.Flags().StringArrayVar(&o.readers, "reader", nil, "NAME=KEY of someone who can open the secrets; repeatable")
 	c.Flags().StringVar(&o.deployer, "deployer", "", "the deployer's SSH public key, as bellhop serve printed it")
 	stateDirFlag(c, &o.stateDir)
 	return c
@@ -78,7 +78,7 @@ func (e *Env) wrote(name string, fresh bool) {
 	if fresh {
 		fmt.Fprintf(e.Stdout, "  %s %s\n", p.green("wrote"), name)
 	} else {
-		fmt.Fprintf(e.Stdout, "  %s %s stands already\n", p.dim("left"), name)
+		fmt.Fprintf(e.Stdout, "  %s %s as it is\n", p.dim("left"), name)
 	}
 }
 

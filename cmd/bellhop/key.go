@@ -14,10 +14,10 @@ import (
 // Keys on hosts, as the hosts themselves report them.
 
 func (e *Env) keyCmd() *cobra.Command {
-	return group(groupSecrets, "key", "Keys as they stand on hosts",
-		e.keyVerb("status", "Which keys are expected and present, asked of the hosts themselves",
+	return group(groupSecrets, "key", "Show and push the keys on hosts",
+		e.keyVerb("status", "Show which keys each host has and should have; asks the hosts",
 			func(h *house) keyFunc { return h.deployer.KeyStatus }, 0),
-		e.keyVerb("push", "Put the keys of what stands onto hosts, now",
+		e.keyVerb("push", "Push the keys of the deployed generation to hosts, now",
 			func(h *house) keyFunc {
 				return func(ctx context.Context, on string) ([]deploy.HostKeys, error) {
 					return h.pushKeys(ctx, e.userName(), on)
@@ -108,7 +108,7 @@ func (e *Env) printKeys(hosts []deploy.HostKeys) {
 		if h.Place == nil || *h.Place == "ramfs" {
 			continue
 		}
-		text := "keys stand on a " + *h.Place + ", since it refuses a ramfs"
+		text := "keys are on a " + *h.Place + ", since the host refuses a ramfs"
 		if h.Swaps {
 			text += ", and it swaps unencrypted: a key may reach its disk"
 		}

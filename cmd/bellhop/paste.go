@@ -29,10 +29,10 @@ func (e *Env) pasteCmd() *cobra.Command {
 	var stateDir, listen, admin string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "paste", Short: "Print the lines that connect the deployer with its repo", GroupID: groupServer, Args: cobra.NoArgs,
+		Use: "paste", Short: "Print the lines to paste into bellhop.yaml and the git host's settings", GroupID: groupServer, Args: cobra.NoArgs,
 		Long: `Print the lines that bellhop serve prints on its first start: the two that go into bellhop.yaml
-(the second is the repo's deploy key too), address and secret of the repo's webhook, and the
-address of the page with its token. Whoever sees them can ring, and can read the page.`,
+(the second is the repo's deploy key too), the URL and secret of the repo's webhook, and the address
+of the page with its token. Whoever sees them can trigger runs and read the page.`,
 		Example: "  bellhop paste\n  bellhop paste --server ssh://box",
 		RunE: func(c *cobra.Command, _ []string) error {
 			lines, err := findPasting(c.Context(), stateDir, listen, admin)
@@ -50,8 +50,8 @@ address of the page with its token. Whoever sees them can ring, and can read the
 		},
 	}
 	stateDirFlag(c, &stateDir)
-	c.Flags().StringVar(&listen, "listen", ":8080", "where the webhook is heard, when no server runs")
-	c.Flags().StringVar(&admin, "admin", "127.0.0.1:8081", "where the page is, when no server runs")
+	c.Flags().StringVar(&listen, "listen", ":8080", "address of the webhook, when no server runs")
+	c.Flags().StringVar(&admin, "admin", "127.0.0.1:8081", "address of the page, when no server runs")
 	serverFlag(c)
 	jsonFlag(c, &asJSON)
 	return c

@@ -129,8 +129,8 @@ func (e *Env) planCmd() *cobra.Command {
 	var p planFlags
 	c := &cobra.Command{
 		Use: "plan [HOST…]", Short: "Show what a deploy would change", GroupID: groupFleet, Args: cobra.ArbitraryArgs,
-		Long: `Show what a deploy would change on each host: files as a unified diff, keys as a word, the
-plan's digest, and one sentence at the end. No host is touched, and nothing is remembered.
+		Long: `Show what a deploy would change on each host: files as a unified diff, keys as "changed", the plan's
+digest, and one sentence at the end. No host is contacted, and nothing is stored.
 
 --ref plans a branch, a tag or a commit of the repo; --branch a branch. --tree DIR plans a work
 tree on this machine: what git would commit of it. All are compared with what is deployed.

@@ -80,7 +80,7 @@ func loadOffline(dir string) (*fleet.Fleet, error) {
 	}
 	f, err := (&fleet.Loader{}).Load(context.Background(), os.DirFS(dir))
 	if err != nil {
-		return nil, hint(fmt.Errorf("read the config in %s:\n%w", dir, err), "bellhop check tells all of it")
+		return nil, hint(fmt.Errorf("read the config in %s:\n%w", dir, err), "bellhop check lists every problem")
 	}
 	return f, nil
 }

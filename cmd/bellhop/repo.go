@@ -132,7 +132,7 @@ func isSafeDirectory(dir string) bool {
 
 // dirFlag lets a verb work on a config that is not here.
 func dirFlag(c *cobra.Command, dir *string) {
-	c.Flags().StringVarP(dir, "dir", "C", "", "the config repo's folder (default: here or above)")
+	c.Flags().StringVarP(dir, "dir", "C", "", "folder of the config repo (default: the current one or above)")
 	_ = c.MarkFlagDirname("dir")
 }
 

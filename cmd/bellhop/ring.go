@@ -19,9 +19,9 @@ func (e *Env) ringCmd() *cobra.Command {
 	var stateDir string
 	var follow, asJSON bool
 	c := &cobra.Command{
-		Use: "ring", Short: "Ring the running server: look at the repo now", GroupID: groupServer, Args: cobra.NoArgs,
-		Long: `Ring the running server, as a webhook does. With --follow the run is shown until it ends; in a
-repo's hooks/post-receive that shows it to the one who pushes.`,
+		Use: "ring", Short: "Ask the running server to look at the repo now", GroupID: groupServer, Args: cobra.NoArgs,
+		Long: `Ask the running server to look at the repo now, as a webhook does. --follow shows the run until it
+ends; in a repo's hooks/post-receive, whoever pushes sees it.`,
 		RunE: func(c *cobra.Command, _ []string) error { return e.ring(c.Context(), stateDir, follow, asJSON) },
 	}
 	stateDirFlag(c, &stateDir)
@@ -45,7 +45,7 @@ func (e *Env) ring(ctx context.Context, stateDir string, follow, asJSON bool) er
 		if asJSON {
 			return e.writeJSON(map[string]any{"v": 1, "run": a.Run})
 		}
-		fmt.Fprintln(e.Stdout, "rang: run", a.Run)
+		fmt.Fprintln(e.Stdout, "asked the server to look: run", a.Run)
 		return nil
 	}
 	g := e.progressOn(e.Stderr)
@@ -78,14 +78,14 @@ func dialRing(stateDir string) (*server.Client, error) {
 }
 
 func (e *Env) webhookCmd() *cobra.Command {
-	return group(groupServer, "webhook", "Deliveries of the git host", e.webhookListCmd(), e.webhookTestCmd())
+	return group(groupServer, "webhook", "List and test webhook deliveries", e.webhookListCmd(), e.webhookTestCmd())
 }
 
 func (e *Env) webhookListCmd() *cobra.Command {
 	var f lookFlags
 	var limit int
 	c := &cobra.Command{
-		Use: "list", Short: "What came, what it was answered, and why", Args: cobra.NoArgs,
+		Use: "list", Short: "List deliveries, the answer to each, and why", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			ds, err := e.deliveries(c.Context(), &f, limit)
 			if err != nil {
@@ -101,7 +101,7 @@ func (e *Env) webhookListCmd() *cobra.Command {
 	stateDirFlag(c, &f.stateDir)
 	serverFlag(c)
 	jsonFlag(c, &f.json)
-	c.Flags().IntVarP(&limit, "limit", "n", 20, "how many")
+	c.Flags().IntVarP(&limit, "limit", "n", 20, "how many deliveries")
 	return c
 }
 

@@ -62,17 +62,17 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringVar(&f.repo, "repo", "", "the config repo: https://…, git@host:path, ssh://… or a path")
 	c.Flags().StringVar(&f.branch, "branch", "main", "the branch that is deployed")
 	c.Flags().StringVar(&f.path, "path", ".", "the config's folder in a larger repo")
-	c.Flags().StringSliceVar(&f.identities, "identity", nil, "age identity file; again for more (default: identity.age in the state directory)")
+	c.Flags().StringSliceVar(&f.identities, "identity", nil, "age identity file; repeatable (default: identity.age in the state directory)")
 	if err := c.Flags().SetAnnotation("identity", secretFile, []string{"1"}); err != nil {
 		panic(err)
 	}
 	secretFileFlag(c, &f.sshKey, "ssh-key", "", "SSH private key for hosts (default: ssh_ed25519 in the state directory)")
 	secretFileFlag(c, &f.repoKey, "repo-key", "", "SSH private key for the repo (default: the one for hosts)")
-	c.Flags().StringArrayVar(&f.repoHostKeys, "repo-host-key", nil, "host key of the git server, as a line of authorized_keys; again for more (GitHub's are known)")
+	c.Flags().StringArrayVar(&f.repoHostKeys, "repo-host-key", nil, "host key of the git server, as a line of authorized_keys; repeatable (GitHub's are known)")
 	c.Flags().StringVar(&f.rewritten, "rewritten", "follow", "when the branch's history was rewritten: follow or refuse")
 	_ = c.RegisterFlagCompletionFunc("rewritten", cobra.FixedCompletions([]string{"follow", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	f.load.flags(c)
-	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; again for more")
+	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; repeatable")
 }
 
 // dial finds the running server; nil when none runs. The server works by flags of its own. One

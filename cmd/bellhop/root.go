@@ -33,7 +33,7 @@ const (
 func (e *Env) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "bellhop",
-		Short:         "Push-to-deploy for a fleet of machines",
+		Short:         "Deploy a fleet of machines by git push",
 		Long:          intro,
 		SilenceErrors: true,
 		SilenceUsage:  true,

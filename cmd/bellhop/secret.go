@@ -54,7 +54,7 @@ func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
 }
 
 func (e *Env) secretCmd() *cobra.Command {
-	return group(groupSecrets, "secret", "The age files below secrets/",
+	return group(groupSecrets, "secret", "Work with the age files below secrets/",
 		e.secretEditCmd(), e.secretSetCmd(), e.secretGenerateCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretRemoveCmd(), e.secretMoveCmd(), e.secretTextconvCmd())
 }
 
@@ -107,11 +107,10 @@ func (e *Env) secretSetCmd() *cobra.Command {
 	var f secretFlags
 	var trim, armor bool
 	c := &cobra.Command{
-		Use: "set NAME < VALUE", Short: "Seal what stands on stdin", Args: cobra.ExactArgs(1),
-		Long: `Seal what stands on stdin for the readers that the rules name. Every byte counts: a newline
-at the end is part of the value, unless --trim drops one. At a terminal the value is typed
-unseen. No private key is needed; where one is at hand, a value that did not change leaves the
-file as it is.`,
+		Use: "set NAME < VALUE", Short: "Encrypt a value from stdin as a secret", Args: cobra.ExactArgs(1),
+		Long: `Encrypt the value on stdin for the readers that the rules name. A newline at the end is part of the
+value, unless --trim removes it. At a terminal bellhop asks for the value and does not show it. No
+private key is needed; if you have one, a value that did not change leaves the file as it is.`,
 		Example: "  bellhop secret set withinbot.env < withinbot.env\n  openssl rand -hex 32 | bellhop secret set api-token --trim",
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := f.store(e)
@@ -164,9 +163,9 @@ func (e *Env) secretShowCmd() *cobra.Command {
 	var f secretFlags
 	var out string
 	c := &cobra.Command{
-		Use: "show NAME", Short: "Open a secret and print it to the terminal", Args: cobra.ExactArgs(1),
-		Long: `Open a secret and print it. It goes to a terminal alone; -o - sends it into a pipe, and
--o FILE into a new file that only you can read.`,
+		Use: "show NAME", Short: "Decrypt a secret and print it to the terminal", Args: cobra.ExactArgs(1),
+		Long: `Decrypt a secret and print it, to a terminal only. -o - prints it to a pipe too; -o FILE writes a
+new file that only you can read.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
@@ -176,7 +175,7 @@ func (e *Env) secretShowCmd() *cobra.Command {
 		},
 	}
 	f.flags(c)
-	c.Flags().StringVarP(&out, "output", "o", "", "a new file, or - for stdout whatever it is")
+	c.Flags().StringVarP(&out, "output", "o", "", "write to this new file, or - for stdout, a pipe too")
 	c.ValidArgsFunction = completeSecrets
 	return c
 }
@@ -211,7 +210,7 @@ func (e *Env) secretListCmd() *cobra.Command {
 	var f secretFlags
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "list", Short: "The secrets of the repo, and whether each is sealed for its readers", Args: cobra.NoArgs,
+		Use: "list", Short: "List the secrets of the repo, and whether each is encrypted for its readers", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			s, err := f.store(e)
 			if err != nil {
@@ -284,9 +283,10 @@ func (e *Env) secretWhoCmd() *cobra.Command {
 	var asJSON bool
 	var reader string
 	c := &cobra.Command{
-		Use: "who [NAME...]", Short: "Who can open what, by rule and by the files themselves",
-		Long: `Say who can open each secret and who should. No private key is needed: files that bellhop
-seals name their readers in the authenticated header. --reader NAME turns the question round.`,
+		Use: "who [NAME...]", Short: "Show who can decrypt each secret, and who should",
+		Long: `Show who can decrypt each secret, by its file, and who should, by the rules. No private key is
+needed: files that bellhop encrypts list their readers in the authenticated header. --reader NAME
+lists what one reader can decrypt.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
@@ -306,7 +306,7 @@ seals name their readers in the authenticated header. --reader NAME turns the qu
 	}
 	dirFlag(c, &f.dir)
 	jsonFlag(c, &asJSON)
-	c.Flags().StringVar(&reader, "reader", "", "what this reader can open")
+	c.Flags().StringVar(&reader, "reader", "", "list what this reader can decrypt")
 	c.ValidArgsFunction = completeSecrets
 	return c
 }
@@ -355,10 +355,10 @@ func (e *Env) secretRekeyCmd() *cobra.Command {
 	var f secretFlags
 	var check, dry, asJSON bool
 	c := &cobra.Command{
-		Use: "rekey [NAME...]", Short: "Seal stale files for the readers of now",
-		Long: `Seal again, for the readers that the rules name now, those files whose readers changed: all
-of them or none. Values stay as they are, so no host changes. --dry-run changes nothing and
-says what would be done; --check does the same and exits 1 when something is stale.`,
+		Use: "rekey [NAME...]", Short: "Encrypt secrets again for their current readers",
+		Long: `Encrypt again the files whose readers changed, for the readers that the rules name now: all of
+these files or none. Values do not change, so no host changes. --dry-run lists what would be done
+and changes nothing; --check does the same and exits 1 when a file is stale.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
@@ -372,8 +372,8 @@ says what would be done; --check does the same and exits 1 when something is sta
 		},
 	}
 	f.flags(c)
-	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing; say what is stale")
-	c.Flags().BoolVar(&check, "check", false, "change nothing; exit 1 when something is stale")
+	c.Flags().BoolVar(&dry, "dry-run", false, "change nothing; list stale files")
+	c.Flags().BoolVar(&check, "check", false, "change nothing; exit 1 when a file is stale")
 	jsonFlag(c, &asJSON)
 	c.ValidArgsFunction = completeSecrets
 	return c
@@ -433,9 +433,9 @@ func areAll(n int, noun string) string {
 func (e *Env) secretTextconvCmd() *cobra.Command {
 	var ids identityFlags
 	c := &cobra.Command{
-		Use: "textconv FILE", Short: "Print a sealed file for git diff", Args: cobra.ExactArgs(1),
-		Long: `Print a sealed file opened, as git diff wants it (bellhop hook install sets that up). What
-does not open is told in one line: a diff never fails, and nobody is asked for a passphrase.`,
+		Use: "textconv FILE", Short: "Print a decrypted secret for git diff", Args: cobra.ExactArgs(1),
+		Long: `Print a decrypted file for git diff (bellhop hook install sets that up). For a file that can't be
+decrypted it prints one line that says so: a diff never fails, and never asks for a passphrase.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			sealed, err := os.ReadFile(args[0])
 			if err != nil {

@@ -16,10 +16,10 @@ func (e *Env) secretEditCmd() *cobra.Command {
 	var armor bool
 	var editor string
 	c := &cobra.Command{
-		Use: "edit NAME", Short: "Open a secret in your editor and seal what comes back", Args: cobra.ExactArgs(1),
-		Long: `Open a secret, new or standing, in --editor, $VISUAL or $EDITOR, and seal what comes back. The
-plaintext stands in RAM alone, and goes with the editor, however that ends. A value that did
-not change leaves the file as it is.`,
+		Use: "edit NAME", Short: "Edit a secret in your editor", Args: cobra.ExactArgs(1),
+		Long: `Edit a secret, an existing or a new one, in --editor, $VISUAL or $EDITOR, and encrypt the result. The
+plaintext is kept in RAM only, and removed when the editor ends, also when it is killed. A value
+that did not change leaves the file as it is.`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
@@ -45,9 +45,9 @@ func (e *Env) secretGenerateCmd() *cobra.Command {
 	var f secretFlags
 	var opt secrets.GenerateOptions
 	c := &cobra.Command{
-		Use: "generate NAME", Short: "Make a random secret that nobody sees", Args: cobra.ExactArgs(1),
-		Long: `Make a random value and seal it; nobody sees it. Of an ssh or wireguard pair the public half
-is written in clear beside it, as NAME.pub.`,
+		Use: "generate NAME", Short: "Make a random secret", Args: cobra.ExactArgs(1),
+		Long: `Make a random value and encrypt it; it is not printed. The public key of an ssh or wireguard pair is
+written beside the secret, as NAME.pub.`,
 		Example: "  bellhop secret generate db --kind password\n  bellhop secret generate wg0 --kind wireguard",
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := f.store(e)
@@ -64,10 +64,10 @@ is written in clear beside it, as NAME.pub.`,
 	}
 	dirFlag(c, &f.dir)
 	c.Flags().StringVarP(&opt.Kind, "kind", "k", "password", strings.Join(secrets.Kinds, ", "))
-	c.Flags().IntVar(&opt.Length, "length", 0, "letters of a password, bytes of hex and base64 (default 32)")
-	c.Flags().StringVar(&opt.Comment, "comment", "", "of an SSH key (default: its name)")
+	c.Flags().IntVar(&opt.Length, "length", 0, "characters of a password, bytes of hex and base64 (default 32)")
+	c.Flags().StringVar(&opt.Comment, "comment", "", "comment of an SSH key (default: the secret's name)")
 	c.Flags().BoolVar(&opt.Newline, "newline", false, "end the value with a newline")
-	c.Flags().BoolVarP(&opt.Force, "force", "f", false, "replace a secret that stands")
+	c.Flags().BoolVarP(&opt.Force, "force", "f", false, "replace a secret that exists")
 	_ = c.RegisterFlagCompletionFunc("kind", cobra.FixedCompletions(secrets.Kinds, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }

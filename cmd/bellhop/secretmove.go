@@ -21,9 +21,9 @@ func (e *Env) secretRemoveCmd() *cobra.Command {
 	var force bool
 	c := &cobra.Command{
 		Use: "rm NAME...", Aliases: []string{"remove"}, Short: "Remove secrets from the repo", Args: cobra.MinimumNArgs(1),
-		Long: `Remove the files of secrets, and public halves beside them. One that a service uses is kept,
-unless --force. Lines of the config that name it are told. The value stays in git's history:
-rotate it at its source.`,
+		Long: `Remove the files of secrets, and the public keys beside them. A secret that a service uses is kept,
+unless --force is given. Lines of the config that name it are listed. The value stays in git's
+history: replace it where it is used.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {
@@ -42,7 +42,7 @@ rotate it at its source.`,
 		},
 	}
 	dirFlag(c, &f.dir)
-	c.Flags().BoolVarP(&force, "force", "f", false, "remove what a service uses too")
+	c.Flags().BoolVarP(&force, "force", "f", false, "remove secrets that a service uses too")
 	c.ValidArgsFunction = completeSecrets
 	return c
 }
@@ -71,10 +71,10 @@ func (e *Env) secretRemove(ctx context.Context, s *secrets.Store, name string, f
 func (e *Env) secretMoveCmd() *cobra.Command {
 	var f secretFlags
 	c := &cobra.Command{
-		Use: "mv NAME NEW-NAME", Aliases: []string{"move"}, Short: "Give a secret another name", Args: cobra.ExactArgs(2),
-		Long: `Give a secret another name, and its public half with it. Where another rule of readers: counts
-for the new name, the file is sealed for its readers, if you can open it. Lines of the config
-that name the old file, and services that found it by its name, are told.`,
+		Use: "mv NAME NEW-NAME", Aliases: []string{"move"}, Short: "Rename a secret", Args: cobra.ExactArgs(2),
+		Long: `Rename a secret, and its public key with it. If another rule of readers: applies to the new name, the
+file is encrypted for those readers, which needs your private key. Lines of the config that name
+the old file, and services that found it by its name, are listed.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			s, err := f.store(e)
 			if err != nil {

@@ -19,13 +19,13 @@ func (e *Env) secretVerifyCmd() *cobra.Command {
 	var staged, open, asJSON bool
 	var ids identityFlags
 	c := &cobra.Command{
-		Use: "verify", Short: "Say what is wrong with the secrets", Args: cobra.NoArgs,
-		Long: `Say what is wrong with the secrets: plaintext below secrets/, private keys in files, damaged
-files, and readers who are too few or too many. No private key is needed. What would refuse a
-push exits 1; the rest are warnings and exit 0.
+		Use: "verify", Short: "Check the secrets and list every problem", Args: cobra.NoArgs,
+		Long: `Check the secrets and list every problem: plaintext below secrets/, private keys in files, damaged
+files, missing and extra readers. No private key is needed. It exits 1 when a push would be refused,
+and 0 when there are only warnings.
 
---staged looks at what git is about to commit, as the pre-commit hook does. --open also tries
-to open each file with the identities at hand.`,
+--staged checks what git is about to commit, as the pre-commit hook does. --open also tries to
+decrypt each file with the identities that you have.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			check := secrets.Check{Staged: staged}
 			if open {
@@ -39,8 +39,8 @@ to open each file with the identities at hand.`,
 	}
 	dirFlag(c, &dir)
 	ids.flags(c)
-	c.Flags().BoolVar(&staged, "staged", false, "look at what git is about to commit")
-	c.Flags().BoolVar(&open, "open", false, "try to open each file too")
+	c.Flags().BoolVar(&staged, "staged", false, "check what git is about to commit")
+	c.Flags().BoolVar(&open, "open", false, "try to decrypt each file too")
 	jsonFlag(c, &asJSON)
 	return c
 }

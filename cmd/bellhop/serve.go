@@ -41,10 +41,11 @@ type serveOptions struct {
 func (e *Env) serveCmd() *cobra.Command {
 	var o serveOptions
 	c := &cobra.Command{
-		Use: "serve --repo URL", Short: "Listen for pushes, and keep the fleet as the repo says", GroupID: groupServer, Args: cobra.NoArgs,
-		Long: `Listen for pushes, and keep the fleet as the repo says. On an empty state directory it makes
-its own identity, SSH key, webhook secret and digest key, prints the lines to paste, and waits
-for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP_REPO_TOKEN_FILE.`,
+		Use: "serve --repo URL", Short: "Run the server: wait for pushes and deploy them", GroupID: groupServer, Args: cobra.NoArgs,
+		Long: `Run the server: it waits for pushes to the branch and deploys them. If the state directory is empty,
+it makes an age identity, an SSH key, a webhook secret and a digest key, prints the lines to paste,
+and waits for the repo. A token for https is read from BELLHOP_REPO_TOKEN or from the file
+BELLHOP_REPO_TOKEN_FILE.`,
 		Example: "  bellhop serve --repo git@github.com:cadey/hexagone.git",
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.pollByHand = c.Flags().Changed("poll") || e.Getenv("BELLHOP_POLL") != ""
@@ -52,15 +53,15 @@ for the repo. A token for https stands in BELLHOP_REPO_TOKEN or the file BELLHOP
 		},
 	}
 	o.deployerFlags.ownFlags(c)
-	c.Flags().StringVar(&o.listen, "listen", ":8080", "where the webhook is heard, and nothing else; off: nowhere")
-	c.Flags().StringVar(&o.admin, "admin", "127.0.0.1:8081", "where status and metrics are shown; off: nowhere")
-	secretFileFlag(c, &o.adminToken, "admin-token", "", "file with the token that the admin listener asks for (default: admin-token in the state directory)")
-	c.Flags().BoolVar(&o.adminOpen, "admin-open", false, "ask for no token on the admin listener, which must be on loopback")
-	c.Flags().StringSliceVar(&o.trustProxy, "trust-proxy", nil, "CIDR of proxies whose X-Forwarded-For is believed; again for more")
+	c.Flags().StringVar(&o.listen, "listen", ":8080", "address of the webhook listener; off: none")
+	c.Flags().StringVar(&o.admin, "admin", "127.0.0.1:8081", "address of the listener for the page, status and metrics; off: none")
+	secretFileFlag(c, &o.adminToken, "admin-token", "", "file with the token of the admin listener (default: admin-token in the state directory)")
+	c.Flags().BoolVar(&o.adminOpen, "admin-open", false, "no token for the admin listener, which must be on loopback")
+	c.Flags().StringSliceVar(&o.trustProxy, "trust-proxy", nil, "CIDR of proxies whose X-Forwarded-For is trusted; repeatable")
 	secretFileFlag(c, &o.webhookSecret, "webhook-secret", "", "file with the webhook's secret (default: webhook-secret in the state directory)")
 	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
-	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "a group that may ring over ring.sock")
-	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to look without being rung; 10 min once a webhook announced two pushes, unless set by hand; 0: never")
+	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "group that may trigger runs over ring.sock")
+	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to ask the repo; 10 min after the webhook announced two pushes, unless set by hand; 0: never")
 	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }

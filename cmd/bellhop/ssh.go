@@ -21,8 +21,8 @@ func (e *Env) sshCmd() *cobra.Command {
 	c := &cobra.Command{
 		Use: "ssh [flags] HOST [-- COMMAND [ARG...]]", Short: "Open a shell on a host, or run one command there", GroupID: groupHosts,
 		Args: cobra.MinimumNArgs(1),
-		Long: `Open a shell on a host, or run one command there and end with its exit code. One argument
-is a line for the host's shell; several are a command and its arguments, quoted for you.`,
+		Long: `Open a shell on a host, or run one command there and exit with its exit code. One argument is a line
+for the host's shell; several are a command and its arguments, which bellhop quotes.`,
 		Example: "  bellhop ssh chrysalis\n  bellhop ssh chrysalis -- systemctl status withinbot\n  bellhop ssh chrysalis 'journalctl -b | grep -c within'",
 		RunE: func(c *cobra.Command, args []string) error {
 			command, err := sshCommand(c, args)
@@ -57,7 +57,7 @@ func sshCommand(c *cobra.Command, args []string) ([]string, error) {
 		return command[1:], nil
 	}
 	if strings.HasPrefix(command[0], "-") {
-		return nil, usage(c, "ssh: %s stands behind the host: flags of bellhop come before it, and a command comes after --", command[0])
+		return nil, usage(c, "ssh: %s is after the host: flags of bellhop come before it, and a command comes after --", command[0])
 	}
 	return command, nil
 }

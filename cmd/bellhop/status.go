@@ -34,9 +34,9 @@ func (e *Env) statusCmd() *cobra.Command {
 	var f lookFlags
 	var exitCode bool
 	c := &cobra.Command{
-		Use: "status [HOST...]", Short: "What stands where", GroupID: groupFleet,
-		Long: `Say what stands on each host, as history remembers it: asked of the running server, else read
-from the state directory. --exit-code ends with 3 when a host needs a look.`,
+		Use: "status [HOST...]", Short: "Show what is deployed on each host", GroupID: groupFleet,
+		Long: `Show what is deployed on each host, as history has it: from the running server, else read from the
+state directory. With --exit-code it exits 3 when a host needs attention.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			var err error
 			if f.on, err = chosen(c, f.on, args); err != nil {

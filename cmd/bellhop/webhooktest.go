@@ -31,10 +31,9 @@ type webhookTest struct {
 func (e *Env) webhookTestCmd() *cobra.Command {
 	var o webhookTest
 	c := &cobra.Command{
-		Use: "test", Short: "Ring by a signed delivery of our own, the way the git host does", Args: cobra.NoArgs,
-		Long: `Send a signed push to the webhook and say what it answers. The running server tells where it
-listens, which branch and repo it wants to hear of, and where its secret is. That the git host
-reaches it too is tried with --url, the address that was pasted there.`,
+		Use: "test", Short: "Send a signed test delivery to the webhook", Args: cobra.NoArgs,
+		Long: `Send a signed push event to the webhook and print the answer. Address, branch, repo and secret are
+those of the running server. To test the address that the git host uses, give it with --url.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.ask(c.Context()); err != nil {
 				return err
@@ -45,8 +44,8 @@ reaches it too is tried with --url, the address that was pasted there.`,
 	stateDirFlag(c, &o.stateDir)
 	serverFlag(c)
 	secretFileFlag(c, &o.secretFile, "webhook-secret", "", "file with the webhook's secret (default: the server's own)")
-	c.Flags().StringVar(&o.url, "url", "", "where the webhook is heard, as the world sees it (default: where the server here listens)")
-	c.Flags().StringVar(&o.branch, "branch", "", "the branch that is said to have been pushed (default: the server's)")
+	c.Flags().StringVar(&o.url, "url", "", "address of the webhook as the git host uses it (default: where the server here listens)")
+	c.Flags().StringVar(&o.branch, "branch", "", "branch of the push event (default: the server's)")
 	return c
 }
 

@@ -35,7 +35,7 @@ func readWorkTree(ctx context.Context, dir string) (fs.FS, fleet.Problems, error
 			continue
 		}
 		problems = append(problems, &fleet.Problem{File: name,
-			Message: "git ignores it, so no deploy ever sees it: git add -f it, or take it away (git check-ignore -v tells which rule)"})
+			Message: "git ignores it, so no deploy ever sees it: git add -f it, or remove it (git check-ignore -v shows the rule)"})
 	}
 
 	return tree, problems, nil

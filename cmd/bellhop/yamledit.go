@@ -102,7 +102,7 @@ func dropHost(text, name string) (string, error) {
 	head := regexp.MustCompile(`^` + indent + `["']?` + regexp.QuoteMeta(name) + `["']?:`)
 	at := slices.IndexFunc(lines, func(l string) bool { return head.MatchString(l) })
 	if at < 0 {
-		return "", fmt.Errorf("find %s in bellhop.yaml: nothing of that name stands below hosts", name)
+		return "", fmt.Errorf("find %s in bellhop.yaml: there is no such entry below hosts", name)
 	}
 	end := at + 1
 	for i := at + 1; i < len(lines); i++ {
