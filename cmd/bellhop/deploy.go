@@ -121,7 +121,7 @@ func explain(err error) error {
 	var unpinned *gitsync.NoPinError
 	switch {
 	case errors.Is(err, deploy.ErrLocked):
-		return hint(err, "ask the running server instead: leave --repo away; or stop it")
+		return hint(err, "ask the running server instead: leave out --repo; or stop the server")
 	case errors.Is(err, gitsync.ErrNoBranch):
 		return hint(err, "push a first commit, or name the branch with --branch")
 	case errors.Is(err, gitsync.ErrAuth):

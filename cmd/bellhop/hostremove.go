@@ -74,7 +74,7 @@ func (e *Env) dropFromFile(dir string, args []string, undo bool) (done bool, err
 	if undo {
 		more = " --undo"
 	}
-	fmt.Fprintf(e.Stdout, "push that; then let the deployer forget it: bellhop host remove %s%s\n", shellLine(append([]string{}, names...)), more)
+	fmt.Fprintf(e.Stdout, "push that; then have the deployer forget it: bellhop host remove %s%s\n", shellLine(append([]string{}, names...)), more)
 	return true, nil
 }
 
@@ -190,7 +190,7 @@ func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Resu
 	case !ok:
 		return nil, fmt.Errorf("remove %s: no such host is remembered", req.Host)
 	case host.State != history.Released:
-		return nil, hint(fmt.Errorf("remove %s: the repo still names it", req.Host), "take it out of the repo (bellhop host remove %s does, run there) and push", req.Host)
+		return nil, hint(fmt.Errorf("remove %s: the repo still names it", req.Host), "remove it from the config (bellhop host remove %s in the repo does) and push", req.Host)
 	}
 	res := &bundle.Result{}
 	if req.Undo {

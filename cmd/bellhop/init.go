@@ -265,8 +265,8 @@ func (e *Env) nextSteps(o initOptions) {
 	if strings.Contains(string(text), "# deployer: ") {
 		fmt.Fprintln(e.Stdout, "  on the machine that deploys: bellhop serve --repo URL, and paste its lines into bellhop.yaml")
 	}
-	fmt.Fprintln(e.Stdout, "  bellhop host add NAME root@ADDRESS      pin a host's key and let bellhop in")
-	fmt.Fprintln(e.Stdout, "  bellhop secret edit secrets/NAME.age    a secret, sealed for the readers")
-	fmt.Fprintln(e.Stdout, "  bellhop check                           what is wrong, with file and line")
+	fmt.Fprintln(e.Stdout, "  bellhop host add NAME root@ADDRESS      add a host, and pin its host key")
+	fmt.Fprintln(e.Stdout, "  bellhop secret edit secrets/NAME.age    edit a secret, encrypted for the readers")
+	fmt.Fprintln(e.Stdout, "  bellhop check                           check the config")
 	fmt.Fprintln(e.Stdout, "  git add -A && git commit && git push")
 }

@@ -57,7 +57,7 @@ func (e *Env) ring(ctx context.Context, stateDir string, follow, asJSON bool) er
 	}
 	var run history.Run
 	if err := json.Unmarshal(a.Result, &run); err != nil {
-		return fmt.Errorf("ring: read what came of run %s: %w", a.Run, err)
+		return fmt.Errorf("ring: read the result of run %s: %w", a.Run, err)
 	}
 	return e.ended(&run, nil, "", asJSON)
 }

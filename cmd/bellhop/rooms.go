@@ -186,7 +186,7 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *house, err error) {
 		}
 	}()
 	if f.repo == "" {
-		return nil, hint(errors.New("which repo?"), "give --repo URL or BELLHOP_REPO; or ask a running server with --state-dir or --server ssh://BOX")
+		return nil, hint(errors.New("no repo is given"), "give --repo URL or BELLHOP_REPO; or ask a running server with --state-dir or --server ssh://BOX")
 	}
 	f.takeToken()
 	if h.made, err = h.state.prepare(f.serves); err != nil {
@@ -243,7 +243,7 @@ func (f *deployerFlags) openRepo(e *Env, h *house) (*gitsync.Repo, error) {
 	}
 	token = cmp.Or(token, f.urlToken)
 	if e.Getenv("BELLHOP_TRUST") != "" { // as a flag it is unknown; here it must not pass unseen
-		return nil, hint(errors.New("BELLHOP_TRUST is set, and this bellhop checks no signatures"), "protect the branch at its host, and unset it")
+		return nil, hint(errors.New("BELLHOP_TRUST is set, and this bellhop checks no signatures"), "protect the branch at the git host, and unset BELLHOP_TRUST")
 	}
 	cfg := gitsync.Config{URL: f.repo, Branch: f.branch, Path: f.path, Dir: h.state.path("repo.git"), Token: token,
 		HostKeys: f.repoHostKeys, Rewritten: gitsync.Rewritten(f.rewritten)}

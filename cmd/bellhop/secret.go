@@ -415,10 +415,10 @@ func (e *Env) printRekeying(k *secrets.Rekeying, look bool) {
 		fmt.Fprintf(e.Stdout, "%s %s for %s%s\n", p.yellow(word), it.File, strings.Join(it.Wanted, ", "), why)
 	}
 	if len(k.Files) == 0 {
-		fmt.Fprintf(e.Stdout, "nothing to do: %s sealed for the readers of now\n", areAll(k.Current, "secret"))
+		fmt.Fprintf(e.Stdout, "nothing to do: %s encrypted for their current readers\n", areAll(k.Current, "secret"))
 	}
 	for _, file := range k.Rotate {
-		fmt.Fprintf(e.Stdout, "%s the value of %s: someone could read it who is no reader now\n", p.red("rotate"), file)
+		fmt.Fprintf(e.Stdout, "%s the value of %s: a former reader could read it\n", p.red("rotate"), file)
 	}
 }
 

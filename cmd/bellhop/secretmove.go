@@ -107,7 +107,7 @@ func (e *Env) secretMove(ctx context.Context, s *secrets.Store, from, to string)
 
 	k, err := s.Rekey(m.To)
 	if err != nil {
-		return hint(fmt.Errorf("%s was moved, and waits to be sealed for the readers of its new rule: %w", m.To, err), "bellhop secret rekey %s, by somebody who can open it", m.To)
+		return hint(fmt.Errorf("%s was moved, but not encrypted for the readers of its new rule: %w", m.To, err), "bellhop secret rekey %s, by somebody who can open it", m.To)
 	}
 	e.printRekeying(k, false)
 	return nil

@@ -134,7 +134,7 @@ func (e *Env) printFindings(findings []secrets.Finding) {
 	case warn > 0:
 		fmt.Fprintln(e.Stdout, count(warn, "warning"))
 	default:
-		fmt.Fprintln(e.Stdout, p.green("ok"), "every secret is sealed for its readers")
+		fmt.Fprintln(e.Stdout, p.green("ok"), "every secret is encrypted for its readers")
 	}
 }
 

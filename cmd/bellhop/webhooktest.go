@@ -81,7 +81,7 @@ func (o *webhookTest) ask(ctx context.Context) error {
 		return err
 	}
 	if o.url == "" && a.Address == "" {
-		return hint(errors.New("webhook test: the server hears no webhook"), "start it with --listen ADDRESS:PORT; until then it polls")
+		return hint(errors.New("webhook test: the server has no webhook listener"), "start it with --listen ADDRESS:PORT; until then it polls")
 	}
 	o.repo = a.Repo
 	for _, v := range []struct {
@@ -121,7 +121,7 @@ func (e *Env) webhookTest(ctx context.Context, o *webhookTest) error {
 	}
 	fmt.Fprintf(e.Stdout, "%s\n", strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, a.Message, a.Run)))
 	if a.status != http.StatusAccepted {
-		return hint(fmt.Errorf("webhook test: a push of %s to %s does not ring", o.branch, o.url), "what it answered says why; --branch names another branch")
+		return hint(fmt.Errorf("webhook test: a push of %s to %s does not ring", o.branch, o.url), "the answer says why; --branch sends another branch")
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func deliver(ctx context.Context, url string, secret []byte, push delivery) (d d
 	case http.StatusUnauthorized:
 		return d, hint(errors.New("the server says that the signature is wrong"), "is this the secret that the server uses?")
 	case http.StatusNotFound:
-		return d, hint(fmt.Errorf("deliver to %s: no webhook is heard there", url), urlHint)
+		return d, hint(fmt.Errorf("deliver to %s: there is no webhook at that address", url), urlHint)
 	}
 	return d, nil
 }
