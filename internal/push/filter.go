@@ -49,6 +49,9 @@ var words = []string{
 	"pushed", "sealed", "active", "inactive", // of keys
 }
 
+// isCount matches how far a step is. Fewer digits than a value has that can be found.
+var isCount = regexp.MustCompile(`^\d{1,3} of \d{1,3}$`)
+
 // NewFilter is the filter of a host. said are texts of the deployer that the host repeats; each
 // of open opens values of keys that the host holds or is sent.
 func (p *Pusher) NewFilter(said []string, open ...func() (map[string][]byte, error)) *Filter {
@@ -92,7 +95,8 @@ func (f *Filter) know(values map[string][]byte) { f.known = values }
 
 // Text is s as it can be stored and shown. It may have several lines.
 func (f *Filter) Text(s string) string {
-	if s == "" || f.said[s] || slices.Contains(words, s) {
+	isOurs := f.said[s] || slices.Contains(words, s)
+	if s == "" || isOurs || isCount.MatchString(s) {
 		return s
 	}
 	if f.masking == nil {

@@ -129,11 +129,21 @@ const frameCost = 64 // of an event, beside its text
 // ownSteps are steps of which a deployer speaks itself: a host can't say that a run ended.
 var ownSteps = []string{"sync", "load", "plan", "connect", "note", "detached", "deploying", "end"}
 
+// helperSteps are those of a helper. Each event names one, so they are spared the filter, for
+// which keys would be opened in every push that somebody watches.
+var helperSteps = []string{"preflight", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health",
+	"applied", "confirm", "done", "undo"}
+
 // stepOf is the step that an event names, if it is one that a helper may have.
 func stepOf(e *bundle.HostEvent, filter *Filter) string {
 	const most = 20
 	if e.Step.Len() > most {
 		return "host"
+	}
+	for _, step := range helperSteps {
+		if e.Step.Is(step) {
+			return step
+		}
 	}
 	for _, own := range ownSteps {
 		if e.Step.Is(own) {
