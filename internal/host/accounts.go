@@ -3,8 +3,11 @@ package host
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -304,3 +307,15 @@ func (r *run) changedAny(paths []string) bool {
 // ValidName says whether a user or a group may be called that. systemd-sysusers makes what is
 // misspelt, so bellhop looks first.
 func ValidName(name string) bool { return accountName.MatchString(name) }
+
+func readJSON[T any](path string) (*T, error) {
+	p, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	return v, json.Unmarshal(p, v)
+}

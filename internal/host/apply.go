@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/runs"
 )
 
 // lockWait is how long Apply and Settle wait for whoever is at work, who is about to end.
@@ -59,14 +60,14 @@ func Apply(ctx context.Context, m *Machine, id string) error {
 		time.Sleep(cmp.Or(m.Rest, restTime)) // systemd starts it again, and others may look meanwhile
 		return err
 	}
-	if res, err := m.result(id); res != nil || err != nil {
+	if res, err := m.runs().Result(id); res != nil || err != nil {
 		return err
 	}
 	return m.apply(ctx, id)
 }
 
 func (m *Machine) apply(ctx context.Context, id string) error {
-	if err := os.MkdirAll(m.at(runDir(id)), 0o700); err != nil {
+	if err := m.runs().Make(id); err != nil {
 		return err
 	}
 	r := &run{started: m.now(), res: &bundle.Result{Run: id}, failed: map[string]error{}}
@@ -209,7 +210,7 @@ func (r *run) text(step string) string {
 // nothingMore is a step that is only a line in the journal.
 func (r *run) nothingMore(context.Context) error { return nil }
 
-func (r *run) event(step, text string) { r.m.event(r.res.Run, step, text) }
+func (r *run) event(step, text string) { r.m.runs().Event(r.res.Run, step, text) }
 
 func (r *run) renamed(path string) { r.m.reached("renamed " + path) }
 
@@ -268,13 +269,13 @@ func (r *run) begin() error {
 	if err != nil {
 		return err
 	}
-	if err := r.m.reserve(r.offer.Run, reserveSize); err != nil {
+	if err := r.m.runs().Reserve(r.offer.Run, runs.ReserveSize); err != nil {
 		return fmt.Errorf("make room for the record in %s: %w", bundle.StateDir, err)
 	}
 	r.begun = &journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, steps: map[string]bool{},
 		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}
 	if err = r.m.begin(r.begun); err != nil {
-		r.m.release(r.offer.Run)
+		r.m.runs().Release(r.offer.Run)
 		return err
 	}
 	r.event("begin", "")
@@ -390,5 +391,5 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	r.res.Keys = r.m.keyStates(ctx, &s)
 	r.m.dropKeys(r.offer.Run, r.w.keys)
 	r.m.unstage(r.offer.Run)
-	return r.m.saveResult(r.res)
+	return r.m.runs().Save(r.res)
 }

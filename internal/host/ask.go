@@ -34,7 +34,7 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 		if !runName.MatchString(a.Run) {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", a.Run)})
 		}
-		if _, err := os.Stat(s.m.at(runDir(a.Run))); err != nil {
+		if _, err := os.Stat(s.m.runs().Folder(a.Run)); err != nil {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("the host knows no run %s", a.Run)})
 		}
 		if a.Verb == bundle.AskAttach {
@@ -65,7 +65,7 @@ func (s *session) void(ctx context.Context, run string) error {
 	if j, err := s.m.openJournal(); err != nil || j != nil && j.Run == run {
 		begun = true
 	}
-	if res, err := s.m.result(run); err != nil || res != nil {
+	if res, err := s.m.runs().Result(run); err != nil || res != nil {
 		begun = true
 	}
 	if begun {
@@ -76,7 +76,7 @@ func (s *session) void(ctx context.Context, run string) error {
 
 // confirm leaves word that the deployer still reaches this host.
 func (s *session) confirm(run string) error {
-	f, err := os.OpenFile(s.m.at(runDir(run)+"/confirmed"), os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.m.runs().Folder(run), "confirmed"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return s.reply(bundle.Reply{Error: err.Error()})
 	}

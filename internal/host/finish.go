@@ -3,7 +3,6 @@ package host
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -24,7 +23,7 @@ func (r *run) done(ctx context.Context) error {
 	s := standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
 		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.w.digest(), BootID: boot},
 		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
-	r.m.release(r.offer.Run)
+	r.m.runs().Release(r.offer.Run)
 	if len(r.w.held) > 0 {
 		r.fill(bundle.OutcomeFailed, r.w.heldError())
 	} else {
@@ -32,7 +31,7 @@ func (r *run) done(ctx context.Context) error {
 	}
 	r.res.Record = &s.Record
 	r.res.Keys = r.m.keyStates(ctx, &s)
-	if err := r.saveDraft(); err != nil {
+	if err := r.m.runs().SaveDraft(r.res); err != nil {
 		return err
 	}
 	return r.m.commit(s, r.w.old)
@@ -52,18 +51,6 @@ func (r *run) fill(outcome string, err error) {
 	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
 }
 
-// saveDraft writes the result of a run that is about to be done, so that one killed right
-// after it can still be told whole.
-func (r *run) saveDraft() error {
-	p, err := json.Marshal(r.res)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(r.m.at(draftPath(r.res.Run)), p, 0o600)
-}
-
-func draftPath(run string) string { return runDir(run) + "/draft" }
-
 // tidy ends a run that is done. Nothing here can undo it any more; the journal goes last, so
 // that one killed on the way is tidied by whoever settles.
 func (r *run) tidy() error {
@@ -75,7 +62,7 @@ func (r *run) tidy() error {
 	}
 	r.m.reached("tidied")
 	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
-	if err := r.m.saveResult(r.res); err != nil {
+	if err := r.m.runs().Save(r.res); err != nil {
 		return err
 	}
 	r.m.reached("told")
@@ -157,7 +144,7 @@ func (r *run) refused(cause error) error {
 	}
 	r.m.dropKeys(r.res.Run, nil)
 	r.m.unstage(r.res.Run)
-	return r.m.saveResult(r.res)
+	return r.m.runs().Save(r.res)
 }
 
 // goBack undoes a run that failed, by the same way that a killed one is undone. Should the

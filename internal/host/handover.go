@@ -72,10 +72,10 @@ func (s *session) start(ctx context.Context, o order) error {
 	if err := os.WriteFile(filepath.Join(dir, "order"), p, 0o600); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.m.at(runDir(o.Run))); err != nil { // of a refusal, after which the run may try again
+	if err := os.RemoveAll(s.m.runs().Folder(o.Run)); err != nil { // of a refusal, after which the run may try again
 		return err
 	}
-	if err := os.MkdirAll(s.m.at(runDir(o.Run)), 0o700); err != nil {
+	if err := s.m.runs().Make(o.Run); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

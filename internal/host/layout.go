@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
+	"bellhop/internal/host/runs"
 )
 
 // The state directory is bellhop's alone (root, below 0700 folders), so plain path calls are
@@ -220,3 +221,18 @@ func (m *Machine) reached(step string) {
 		m.Reached(step)
 	}
 }
+
+// staged is where a session puts the bytes of digest for run.
+func (m *Machine) staged(run, digest string) string {
+	return filepath.Join(m.at(stagingDir), run, digest)
+}
+
+func (m *Machine) now() time.Time {
+	if m.Clock == nil {
+		return time.Now()
+	}
+	return m.Clock()
+}
+
+// runs is what runs leave for those who watch.
+func (m *Machine) runs() runs.Runs { return runs.Runs{Dir: m.at(runsDir), Now: m.now} }

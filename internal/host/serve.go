@@ -120,7 +120,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 		return err
 	}
 	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.nixOS()}
-	if last := s.m.lastResult(); !brief { // which sweeps, either way
+	if last := s.m.runs().Last(); !brief { // which sweeps, either way
 		h.Last = last
 	}
 	if h.BootID, err = s.m.BootID(); err != nil {
@@ -249,7 +249,7 @@ func (s *session) first(o *bundle.Offer) error {
 		return err
 	}
 	unlock()
-	res, err := s.m.result(o.Run)
+	res, err := s.m.runs().Result(o.Run)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (s *session) tail(ctx context.Context, run string) error {
 	t := &tailer{s: s, run: run, alive: time.Now(), sent: time.Now()}
 	defer t.close()
 	for wait := time.Millisecond; ; wait = min(wait*2, 20*time.Millisecond) {
-		res, err := s.m.result(run) // before the events, so that none is missed
+		res, err := s.m.runs().Result(run) // before the events, so that none is missed
 		if err != nil {
 			return err
 		}
@@ -77,7 +77,7 @@ func (t *tailer) close() {
 // read takes up the events that were added. They wait, and go out in one write.
 func (t *tailer) read() (more bool, err error) {
 	if t.f == nil {
-		f, err := os.Open(t.s.m.at(eventsPath(t.run)))
+		f, err := os.Open(t.s.m.runs().Events(t.run))
 		if err != nil {
 			return false, nil // not yet
 		}
@@ -124,7 +124,7 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	if err := t.s.m.settle(ctx); err != nil {
 		return err
 	}
-	if res, err := t.s.m.result(t.run); res != nil || err != nil {
+	if res, err := t.s.m.runs().Result(t.run); res != nil || err != nil {
 		return err
 	}
 	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, CutOff: true, Error: "the run died before it touched anything"}
@@ -133,11 +133,11 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	}
 	t.s.m.dropKeys(t.run, nil)
 	t.s.m.unstage(t.run)
-	t.s.m.release(t.run)
-	if err := os.MkdirAll(t.s.m.at(runDir(t.run)), 0o700); err != nil {
+	t.s.m.runs().Release(t.run)
+	if err := t.s.m.runs().Make(t.run); err != nil {
 		return err
 	}
-	return t.s.m.saveResult(res)
+	return t.s.m.runs().Save(res)
 }
 
 // waitFree waits until a run that has told its result is out of the way, so that who hears of

@@ -43,12 +43,12 @@ func (m *Machine) settle(ctx context.Context) error {
 	if now.Run == j.Run {
 		return m.settleDone(j, now, res)
 	}
-	m.event(j.Run, "undo", "the run was cut off")
+	m.runs().Event(j.Run, "undo", "the run was cut off")
 	res.Outcome, res.Error, res.CutOff = bundle.OutcomeRolledBack, j.cause, j.cause == ""
 	if res.CutOff {
 		res.Error = "the run was cut off"
 	}
-	if told, err := m.result(j.Run); err == nil && told != nil { // undone before, but not whole
+	if told, err := m.runs().Result(j.Run); err == nil && told != nil { // undone before, but not whole
 		res.Error, _, _ = strings.Cut(told.Error, undoing)
 	}
 	return m.undo(ctx, j, res)
@@ -56,7 +56,7 @@ func (m *Machine) settle(ctx context.Context) error {
 
 // settleDone ends a run that was killed between its commit and its end.
 func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error {
-	if draft, err := m.readResult(draftPath(j.Run)); err == nil && draft != nil {
+	if draft, err := m.runs().Draft(j.Run); err == nil && draft != nil {
 		res = draft
 	} else {
 		res.Outcome, res.Record = bundle.OutcomeDone, &now.Record
@@ -67,7 +67,7 @@ func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error
 	if err := m.tidy(j.Run, j.Keys, now.GaveUp); err != nil {
 		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
 	}
-	if err := m.saveResult(res); err != nil {
+	if err := m.runs().Save(res); err != nil {
 		return err
 	}
 	if err := m.closeJournal(); err != nil {
@@ -100,23 +100,23 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 	for _, w := range j.Units {
 		u.names = append(u.names, w.Name)
 	}
-	whole, runs := u.everything(ctx)
+	whole, units := u.everything(ctx)
 	m.reached("undo units")
-	m.release(j.Run)
+	m.runs().Release(j.Run)
 	res.Edits, res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
 	if now, err := m.stands(); err == nil && now.exists {
 		res.Record = &now.Record
 		res.Keys = m.keyStates(ctx, &now)
 	}
-	if whole != nil || runs != nil {
+	if whole != nil || units != nil {
 		res.Outcome = bundle.OutcomeFailed
-		res.Error = fmt.Sprintf("%s%s%v", res.Error, undoing, errors.Join(whole, runs))
+		res.Error = fmt.Sprintf("%s%s%v", res.Error, undoing, errors.Join(whole, units))
 	}
 	if whole != nil {
-		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.saveResult(res))
+		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.runs().Save(res))
 	}
-	if err := m.saveResult(res); err != nil {
+	if err := m.runs().Save(res); err != nil {
 		return err
 	}
 	m.dropKeys(j.Run, j.Keys)
@@ -129,7 +129,7 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 
 // everything puts all back, and runs what ran. It is done again while something can't be put back
 // or the result can't be written, as on a full disk: units that run again by then are left in peace.
-func (u *undoer) everything(ctx context.Context) (whole, runs error) {
+func (u *undoer) everything(ctx context.Context) (whole, units error) {
 	ran := u.j.steps["ran"] && u.sameBoot
 	if ran && u.j.steps["undone"] {
 		return nil, nil
@@ -139,13 +139,13 @@ func (u *undoer) everything(ctx context.Context) (whole, runs error) {
 	}
 	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
 	u.m.reached("undo paths")
-	if runs = u.bringUp(ctx); runs == nil && !ran {
+	if units = u.bringUp(ctx); units == nil && !ran {
 		u.m.note(journalLine{Step: "ran"}, false)
 	}
-	if whole == nil && runs == nil {
+	if whole == nil && units == nil {
 		u.m.note(journalLine{Step: "undone"}, false)
 	}
-	return whole, runs
+	return whole, units
 }
 
 // takeDown stops what the run started, and takes back its enablement while the unit files
@@ -355,9 +355,4 @@ func (u *undoer) runAgain(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// readResult reads a result from path; nil when there is none.
-func (m *Machine) readResult(path string) (*bundle.Result, error) {
-	return readJSON[bundle.Result](m.at(path))
 }
