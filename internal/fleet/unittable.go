@@ -30,7 +30,7 @@ var UnitTable = []UnitRow{
 	{"`keys: { tls: { reload: [nginx.service] } }`, or `restart:`",
 		"that key does this to these units, and nothing to others", "rendered.triggers"},
 	{"a `Condition…=` of the unit file does not hold",
-		"not started, and told as a warning", "host.run"},
+		"not started, with a warning", "host.run"},
 	{"stopped by hand",
 		"stays stopped, shown as drift", "bundle.DecideUnit"},
 	{"failed, or never ran since boot",
