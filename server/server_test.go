@@ -342,10 +342,6 @@ func TestSlowLoris(t *testing.T) {
 	}
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
-
 // 500 at once: all answered, all recorded, though the disk is stuck while they come.
 func TestFiveHundredAtOnce(t *testing.T) {
 	db, err := history.Open(filepath.Join(t.TempDir(), "bellhop.db"))

@@ -80,7 +80,7 @@ func do(what string) string {
 		}
 		return fmt.Sprint(sum)
 	case "loop":
-		for {
+		for n := 1; n != 0; n |= 1 { // without an end
 		}
 	case "sleep":
 		time.Sleep(time.Hour)
@@ -101,9 +101,13 @@ func do(what string) string {
 	return "?"
 }
 
+// deep calls itself until the stack is used up.
 func deep(n int) int {
 	var pad [512]byte
 	pad[n%512] = byte(n)
+	if n < 0 {
+		return 0
+	}
 	return deep(n+1) + int(pad[0])
 }
 

@@ -285,10 +285,7 @@ func formatBound(format string) (widest, verbs int, err error) {
 		if widest > maxText {
 			return widest, verbs, errText
 		}
-		format = format[end:]
-		if strings.HasPrefix(format, "%") { // %% is one verb
-			format = format[1:]
-		}
+		format = strings.TrimPrefix(format[end:], "%") // %% is one verb
 	}
 }
 
