@@ -55,7 +55,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if err := r.parent.Err(); err != nil {
 		return err
 	}
-	if r.req.Trigger == TriggerClock && d.nothingNew(p) {
+	if r.req.Trigger == TriggerClock && !d.planner.isNew(p, d.History) {
 		return nil
 	}
 	if err := d.History.Network(context.Background(), p.Fleet.Network, d.Branch); err != nil {
@@ -85,16 +85,8 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		}
 	}
 	r.stored = true
-	d.look = looked{hosts: map[string]bool{}}
+	d.planner.stored()
 	return nil
-}
-
-// nothingNew says that a plan differs in nothing from what history has.
-func (d *Deployer) nothingNew(p *Plan) bool {
-	if len(p.Changing()) > 0 || len(p.Gone) > 0 || len(d.look.hosts) > 0 {
-		return false
-	}
-	return d.History.Top() == p.Snapshot.Commit && !slices.ContainsFunc(p.Hosts, (*HostPlan).healed)
 }
 
 // healed says that a host turned out to hold what is wanted, though it is not remembered as current:

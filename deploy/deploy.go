@@ -69,14 +69,7 @@ type Deployer struct {
 	// that ends with the run.
 	Detach bool
 
-	steps sync.Mutex // held from Load until a plan is stored or shown; guards plans and look
-	plans map[string]*planned
-	look  looked
-
-	mu    sync.Mutex // guards what follows
-	fleet *fleet.Fleet
-	snap  Snapshot // that fleet came from
-
+	planner planner
 	repo    repoState // of the last look at it
 	hosts   hostTable // what is known of hosts beside history
 	bell    bellRef
@@ -190,6 +183,17 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 	}
 	d.bundles(f)
 	return d.compare(ctx, r, snap, f)
+}
+
+// bundles makes what f asks of each host, and forgets the hosts that f no longer has.
+func (d *Deployer) bundles(f *fleet.Fleet) {
+	if !d.planner.bundles(f, d.History) {
+		return
+	}
+	d.hosts.keepOnly(func(host string) bool {
+		_, listed := f.Host(host)
+		return listed
+	})
 }
 
 // target is how h is reached.

@@ -28,7 +28,7 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 
 	hosts := d.History.Hosts()
 	last := hosts[host]
-	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.formerKeys(ctx, host, nil))
+	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.archive().formerKeys(ctx, host, nil))
 	defer filter.Drop()
 
 	s, err := d.pusher().Open(ctx, rememberedTarget(host, hosts, 0), 0)

@@ -71,7 +71,7 @@ func (d *Deployer) keyFilter(ctx context.Context, host string, b *fleet.Bundle) 
 			said = append(said, k.Name)
 		}
 	}
-	return d.pusher().NewFilter(said, push.KeysOf(b), d.formerKeys(ctx, host, b))
+	return d.pusher().NewFilter(said, push.KeysOf(b), d.archive().formerKeys(ctx, host, b))
 }
 
 func hostKeys(name string, b *fleet.Bundle, boot string, keys []bundle.KeyState) HostKeys {
@@ -184,7 +184,7 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 // loaded is the fleet that was loaded last, else that of the branch's head. While the repo is away,
 // or its head is refused, it is that of the commit that was accepted last.
 func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
-	if f := d.lastFleet(); f != nil {
+	if f := d.planner.lastFleet(); f != nil {
 		return f, nil
 	}
 	if d.Loader.Arch == nil {

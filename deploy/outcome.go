@@ -95,7 +95,7 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 
 	if e.Record != nil { // by the digest that the host names, if it is one of ours
 		rec := *e.Record
-		rec.Digest = d.knownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
+		rec.Digest = d.archive().knownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
 		e.Record = &rec
 	}
 	if e.Error == "" && !e.Stood() {

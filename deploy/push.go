@@ -2,11 +2,8 @@ package deploy
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
-	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -49,7 +46,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		OnBegin: func() error { return d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest) },
 
 		Said:   saidOf(hp),
-		Former: d.formerKeys(ctx, hp.Name, hp.bundle),
+		Former: d.archive().formerKeys(ctx, hp.Name, hp.bundle),
 	}
 	if d.Progress != nil {
 		j.Progress = func(step, text string) { r.event(Event{Host: hp.Name, Step: step, Text: text}) }
@@ -80,35 +77,9 @@ func otherHost(f *fleet.Fleet, h *push.Hello, host string) string {
 	return ""
 }
 
-// formerKeys opens the keys of what stands on a host, where history remembers others than b has.
-func (d *Deployer) formerKeys(ctx context.Context, host string, b *fleet.Bundle) func() (map[string][]byte, error) {
-	return func() (map[string][]byte, error) {
-		last, known := d.History.Host(host)
-		if !known || !last.Had || b != nil && last.Digest == b.Digest {
-			return nil, nil
-		}
-		m, _, err := d.History.Manifest(host)
-		if err != nil {
-			return nil, err
-		}
-		if m == nil || !hasOtherKeys(m, b) {
-			return nil, nil
-		}
-		if d.At == nil {
-			return nil, errors.New("no older commit can be had")
-		}
-
-		old, err := d.bundleAt(ctx, d.commitOf(last), host, func(digest string) bool { return digest == last.Digest })
-		if err != nil {
-			return nil, fmt.Errorf("open the keys that stand: %w", err)
-		}
-		return push.OpenKeys(old)
-	}
-}
-
 // reveal is the text of err, in which a host may be quoted that holds, or was to hold, b.
 func (d *Deployer) reveal(ctx context.Context, err error, host string, b *fleet.Bundle) string {
-	filter := d.pusher().NewFilter(nil, push.KeysOf(b), d.formerKeys(ctx, host, b))
+	filter := d.pusher().NewFilter(nil, push.KeysOf(b), d.archive().formerKeys(ctx, host, b))
 	defer filter.Drop()
 	return plain.Text(filter.Reveal(err), maxText)
 }
@@ -121,17 +92,6 @@ type revealed struct {
 
 func (e *revealed) Error() string { return e.text }
 func (e *revealed) Unwrap() error { return e.err }
-
-// hasOtherKeys says whether old has a key with a value that b does not have.
-func hasOtherKeys(old *bundle.Manifest, b *fleet.Bundle) bool {
-	has := map[string]bool{}
-	if b != nil {
-		for _, k := range b.Keys {
-			has[k.Digest] = true
-		}
-	}
-	return slices.ContainsFunc(old.Keys, func(k bundle.Key) bool { return !has[k.Digest] })
-}
 
 // stands corrects what history remembers of a host by the host's own record, and gives a renamed
 // host its past. f is the fleet that knows its present name, nil when that is not known.
@@ -146,7 +106,7 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 		generation = rec.Generation
 	}
 	if rec != nil && rec.Deployer.Is(d.ID) { // what another deployer put there is never what is wanted
-		digest = d.knownDigest(f, name, rec.Digest)
+		digest = d.archive().knownDigest(f, name, rec.Digest)
 	}
 
 	warned := false // the edit may run more than once
@@ -206,27 +166,4 @@ func (d *Deployer) believeRename(ctx context.Context, f *fleet.Fleet, name strin
 // sharesKey says whether both are pinned by the same host key.
 func sharesKey(a, b history.Reach) bool {
 	return slices.ContainsFunc(a.HostKeys, func(k string) bool { return slices.Contains(b.HostKeys, k) })
-}
-
-// knownDigest is the digest that a host named, where it is one of a bundle that was made for
-// this host, or one of also. Else it is "": then nobody here knows what stands there.
-func (d *Deployer) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, also ...string) string {
-	h, _ := d.History.Host(host)
-	known := append(also, h.Wanted, h.Digest)
-	for _, g := range d.History.Generations(host) {
-		known = append(known, g.Digest)
-	}
-	for _, digest := range known {
-		if named.Is(digest) {
-			return digest
-		}
-	}
-
-	if f == nil {
-		return ""
-	}
-	if b, err := f.Bundle(host); err == nil && b != nil && named.Is(b.Digest) {
-		return b.Digest
-	}
-	return ""
 }

@@ -73,7 +73,11 @@ func (d *Deployer) log() *slog.Logger {
 
 // arch is the remembered architecture of a host.
 func (d *Deployer) arch(host string) string {
-	h, _ := d.History.Host(host)
+	return archOf(d.History, host)
+}
+
+func archOf(db *history.DB, host string) string {
+	h, _ := db.Host(host)
 	return h.Arch
 }
 
@@ -130,8 +134,8 @@ func (r refusal) Is(err error) bool { return err == ErrRefused }
 // load reads the commit, and looks for what refuses it whole. From here to the stored plan
 // no other run may look.
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
-	d.steps.Lock()
-	r.release = sync.OnceFunc(d.steps.Unlock)
+	d.planner.steps.Lock()
+	r.release = sync.OnceFunc(d.planner.steps.Unlock)
 	r.event(Event{Step: "load", Text: short(snap.Commit) + " " + snap.Subject})
 	if r.req.Trigger == TriggerClock {
 		if known := d.repo.refusal(snap.Commit); known != nil {
@@ -167,9 +171,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 		d.repo.refused(snap.Commit, ps, time.Since(began))
 		return nil, refusal{ps}
 	}
-	d.mu.Lock()
-	d.snap = snap
-	d.mu.Unlock()
+	d.planner.accept(snap)
 	return f, nil
 }
 
@@ -180,9 +182,7 @@ func tells(ps fleet.Problems, p *fleet.Problem) bool {
 
 // accepted is the commit that was accepted last: what is new since then is looked at.
 func (d *Deployer) accepted(ctx context.Context) Snapshot {
-	d.mu.Lock()
-	snap := d.snap
-	d.mu.Unlock()
+	snap := d.planner.accepted()
 	if snap.Tree != nil || d.At == nil {
 		return snap
 	}

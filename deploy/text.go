@@ -10,8 +10,6 @@ import (
 	"github.com/pmezard/go-difflib/difflib"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/fleet"
-	"bellhop/internal/history"
 	"bellhop/internal/plain"
 )
 
@@ -19,7 +17,7 @@ import (
 // as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of the generation
 // that stands; where they can't be had, sizes and digests are told instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
-	old := d.oldTexts(ctx)
+	old := d.archive().oldTexts(ctx)
 	for _, h := range p.Hosts {
 		if h.Push && len(h.Changes) > 0 {
 			if err := h.write(w, old(h)); err != nil {
@@ -34,52 +32,6 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 	}
 	_, err := fmt.Fprintf(w, "plan %s\n%s\n", p.Digest(), p.Sentence())
 	return err
-}
-
-// texts returns the bytes behind a digest.
-type texts func(digest string) ([]byte, bool)
-
-// oldTexts returns where the old texts of a host come from. Each commit is loaded once, with
-// a loader that opens no secret: a file that names one is a key, and keys are never shown.
-func (d *Deployer) oldTexts(ctx context.Context) func(*HostPlan) texts {
-	fleets := map[string]*fleet.Fleet{}
-	return func(h *HostPlan) texts {
-		none := func(string) ([]byte, bool) { return nil, false }
-		commit := d.commitOf(h.last)
-		if commit == "" || d.At == nil {
-			return none
-		}
-		f, ok := fleets[commit]
-		if !ok {
-			if snap, err := d.At(ctx, commit); err == nil {
-				l := d.Loader.Fresh()
-				l.Open, l.KeyDigest, l.Arch = nil, nil, d.arch
-				f, _ = l.Load(ctx, snap.Tree)
-			}
-			fleets[commit] = f
-		}
-		if f == nil {
-			return none
-		}
-		b, err := f.Bundle(h.Name)
-		if err != nil || b == nil {
-			return none
-		}
-		return func(digest string) ([]byte, bool) {
-			p, err := b.File(digest)
-			return p, err == nil
-		}
-	}
-}
-
-// commitOf is the commit that what stands on a host came from, "" when that is not known.
-func (d *Deployer) commitOf(last history.Host) string {
-	for _, g := range d.History.Generations(last.Name) {
-		if g.Generation == last.Generation && g.Digest == last.Digest {
-			return g.Commit
-		}
-	}
-	return last.Commit
 }
 
 var signs = map[string]string{bundle.Add: "+", bundle.Modify: "~", bundle.Remove: "-"}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -99,7 +98,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 	defer s.Close()
 
 	was, _ := d.History.Host(host)
-	if err := d.stands(ctx, d.lastFleet(), host, &s.Hello); err != nil {
+	if err := d.stands(ctx, d.planner.lastFleet(), host, &s.Hello); err != nil {
 		return nil, err
 	}
 	now, _ := d.History.Host(host)
@@ -119,7 +118,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 		return nil, nil
 	}
 
-	b, err := d.standing(ctx, host, rec)
+	b, err := d.archive().standing(ctx, host, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -156,90 +155,6 @@ func (d *Deployer) keysStand(host, boot string, n int) error {
 			h.BootID = boot
 		}
 	})
-}
-
-// standing is the bundle of the generation that stands on a host: keys are opened from the
-// commit that it came from, never from a newer one that the host does not hold yet.
-func (d *Deployer) standing(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
-	if f := d.lastFleet(); f != nil {
-		if _, ok := f.Host(host); ok {
-			if b, err := f.Bundle(host); err == nil && (rec.Digest.Is(b.Digest) || rec.Digest.Is(bundle.HeldDigest(b.Digest))) {
-				return b, nil
-			}
-		}
-	}
-	var tried error
-	for _, commit := range d.commitsOf(host, d.knownDigest(nil, host, rec.Digest)) {
-		b, err := d.bundleAt(ctx, commit, host, rec.Digest.Is)
-		if err == nil && rec.Digest.Is(b.Digest) {
-			return b, nil
-		}
-		tried = errors.Join(tried, err)
-	}
-	if tried != nil {
-		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
-	}
-	return nil, push.Final(fmt.Errorf("no commit is known that generation %d came from", rec.Generation))
-}
-
-// commitsOf are the commits that the bundle of that digest can be made from, the best first: the
-// newest that the host satisfies, whose secrets are sealed as they are today, and then those that
-// its generations came from.
-func (d *Deployer) commitsOf(host, digest string) (commits []string) {
-	if d.At == nil {
-		return nil
-	}
-	if h, ok := d.History.Host(host); ok && h.Digest == digest {
-		commits = append(commits, h.Commit)
-	}
-	for _, g := range d.History.Generations(host) {
-		if g.Digest == digest {
-			commits = append(commits, g.Commit)
-		}
-	}
-	commits = slices.DeleteFunc(commits, func(c string) bool { return c == "" })
-	return slices.Compact(commits)
-}
-
-// bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
-// plans keeps what it knows of the newest. A commit that this release refuses, or of which it makes a
-// bundle that is not the one wanted, is read as the release before did: that one may have deployed it.
-func (d *Deployer) bundleAt(ctx context.Context, commit, host string, wanted func(digest string) bool) (*fleet.Bundle, error) {
-	snap, err := d.At(ctx, commit)
-	if err != nil {
-		return nil, err
-	}
-
-	b, err := d.bundleOf(ctx, snap, commit, host, false)
-	if err == nil && wanted(b.Digest) {
-		return b, nil
-	}
-	if former, e := d.bundleOf(ctx, snap, commit, host, true); e == nil && wanted(former.Digest) {
-		return former, nil
-	}
-	return b, err
-}
-
-func (d *Deployer) bundleOf(ctx context.Context, snap Snapshot, commit, host string, former bool) (*fleet.Bundle, error) {
-	l := d.Loader.Fresh()
-	l.Arch, l.Former = d.arch, former
-	f, err := l.Load(ctx, snap.Tree)
-	if err != nil {
-		return nil, err
-	}
-	if _, ok := f.Host(host); !ok {
-		return nil, fmt.Errorf("commit %s has no host %s", short(commit), host)
-	}
-	return f.Bundle(host)
-}
-
-// anyDigest takes whatever comes of a commit.
-func anyDigest(string) bool { return true }
-
-func (d *Deployer) lastFleet() *fleet.Fleet {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.fleet
 }
 
 // How a host that answers and yet can't be pushed is tried again. One that does not answer
@@ -312,7 +227,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	}
 	defer s.Close()
 
-	filter := d.pusher().NewFilter([]string{o.Run, o.Digest, o.Host, d.ID}, d.keysAt(ctx, o), d.formerKeys(ctx, o.Host, nil))
+	filter := d.pusher().NewFilter([]string{o.Run, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
 	defer filter.Drop()
 	res, err := s.Find(o.Run, filter)
 	if err != nil {
@@ -331,20 +246,6 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	d.hosts.ended(o.Host, o.Run, e)
 	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
 	return nil
-}
-
-// keysAt opens the keys of the bundle that an open run was about.
-func (d *Deployer) keysAt(ctx context.Context, o history.Interrupted) func() (map[string][]byte, error) {
-	return func() (map[string][]byte, error) {
-		if d.At == nil || o.Commit == "" {
-			return nil, errors.New("the commit of the run is not known")
-		}
-		b, err := d.bundleAt(ctx, o.Commit, o.Host, anyDigest)
-		if err != nil {
-			return nil, err
-		}
-		return push.OpenKeys(b)
-	}
 }
 
 // rememberedTarget is how a host was reached last: it works without the repo.

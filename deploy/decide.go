@@ -1,0 +1,180 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+// What a run does with one host. The decision is a function of what is wanted and what is known.
+
+// compare holds wanted against last. It is called under steps.
+func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
+	p := &Plan{Snapshot: snap, Fleet: f, Gone: d.planner.differ.gone, req: r.req}
+	chosen, err := f.Select(r.req.On)
+	if err != nil {
+		return nil, fmt.Errorf("choose hosts by %q: %w", r.req.On, err)
+	}
+	if r.req.On != "" {
+		p.selected = map[string]bool{}
+		for _, h := range chosen {
+			p.selected[h.Name] = true
+		}
+	}
+	if err := d.hosts.readFailures(d.History); err != nil {
+		return nil, err
+	}
+	var asked []*fleet.Host
+	if r.req.All {
+		asked = chosen
+	}
+	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
+		hp := decide(p, d.planner.wanted[name], d.factsOf(name))
+		if hp.Push {
+			if err := d.detail(ctx, p, hp); err != nil {
+				return nil, err
+			}
+		}
+		p.Hosts = append(p.Hosts, hp)
+	}
+	r.event(Event{Step: "plan", Text: p.Sentence()})
+	return p, nil
+}
+
+// factsOf is what is known of a host that is planned. It is called under steps.
+func (d *Deployer) factsOf(host string) facts {
+	last, _ := d.History.Host(host)
+	return facts{
+		last:    last,
+		pushing: d.hosts.pushing(host),
+		settled: d.watching() && !d.planner.differ.hosts[host],
+		failure: func(digest string) (history.Failure, bool) { return d.hosts.failure(host, digest) },
+	}
+}
+
+// facts are what is known of a host when it is planned.
+type facts struct {
+	last    history.Host // as history remembers it
+	pushing bool         // an earlier run is at work on it
+	settled bool         // nothing about it differs since the newest plan, and it has a time to be tried again
+
+	// failure is how the bundle that is wanted failed there.
+	failure func(digest string) (history.Failure, bool)
+}
+
+// decide says what to do with one host, from what is wanted and what is known.
+func decide(p *Plan, w *wanted, known facts) *HostPlan {
+	last := known.last
+	elsewhere := last.Reach.Elsewhere(reach(w.host))
+	if elsewhere {
+		last.Digest, last.Systemd = "", 0 // nobody knows what the machine holds that is pinned now
+	}
+
+	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, elsewhere: elsewhere, Units: noUnits()}
+	if known.pushing {
+		hp.State = history.Deploying
+		return hp
+	}
+	if w.err != nil {
+		hp.State, hp.Error = history.Refused, plainError(w.err)
+		return hp
+	}
+
+	chosen := p.chose(hp.Name)
+	asked := chosen && p.req.All // a person asked to contact it, whatever is known
+	again := chosen && p.req.Retry
+	failure, failed := known.failure(w.bundle.Digest)
+	failed = failed && !elsewhere
+	tryFailed := again || chosen && p.req.TakeOver
+	missing := tooOld(w.bundle, last)
+
+	switch {
+	case isCurrent(w.bundle, last):
+		hp.State, hp.Follows, hp.Push = history.Current, true, asked
+	case failed && !tryFailed:
+		hp.State, hp.Error = failure.Outcome, failure.Error
+	case missing != "" && !asked && !again:
+		hp.State, hp.Error = history.Refused, missing
+	default:
+		hp.State, hp.Push = waiting(last), chosen
+		if p.req.Trigger == TriggerClock && known.settled && isStuck(last, w.bundle) {
+			hp.State, hp.Push = last.State, false
+		}
+		if hp.State == last.State {
+			hp.Error = last.Error
+		}
+	}
+	return hp
+}
+
+// isCurrent says that a host holds b, as far as history knows.
+func isCurrent(b *fleet.Bundle, last history.Host) bool {
+	if last.State == history.Unknown || last.State == history.Deploying {
+		return false
+	}
+	hadNothing := !last.Had && last.Digest == ""
+	return last.Digest == b.Digest || b.Empty() && hadNothing
+}
+
+// tooOld says what of a bundle a host can't do by the systemd that it had at the last contact; ""
+// when it can do all, or is not known. Who asks to contact it finds out whether it was upgraded
+// meanwhile.
+func tooOld(b *fleet.Bundle, last history.Host) string {
+	const then = "; once it is upgraded: bellhop deploy --retry"
+	if last.Systemd == 0 {
+		return ""
+	}
+	for _, k := range b.Keys {
+		if k.Seal && last.Systemd < bundle.SealingSystemd {
+			return fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d%s", k.Name, bundle.SealingSystemd, last.Systemd, then)
+		}
+	}
+	if line := b.TooNew(last.Systemd); line != "" {
+		return line + then
+	}
+	return ""
+}
+
+// isStuck says that a host was tried with b and could not be brought to hold it. A run by the clock
+// need not try it again while nothing about it changes; a push, a start or a person always does.
+func isStuck(last history.Host, b *fleet.Bundle) bool {
+	switch last.State {
+	case history.Pending, history.Unknown, history.Refused, history.Failed:
+		return last.Wanted == b.Digest
+	}
+	return false
+}
+
+// waiting is the state of a host that is to be pushed.
+func waiting(last history.Host) string {
+	switch {
+	case last.State == history.Pending || last.State == history.Unknown:
+		return last.State
+	case !last.Had:
+		return history.Never
+	}
+	return history.Behind
+}
+
+// detail finds what a push will change, and refuses one that would take too much away.
+func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
+	old, digest, err := d.archive().lastManifest(ctx, hp)
+	if err != nil {
+		return err
+	}
+	hp.old, hp.from, hp.prune = old, digest, p.req.AllowPrune || allows(consents(p.Snapshot.Message), hp.Name)
+	c := p.changes.of(digest, old, hp.bundle)
+	hp.Changes, hp.Units = c.changes, c.units
+	if c.guard == "" || hp.prune {
+		return nil
+	}
+	last := hp.last
+	last.Name = hp.Name
+	if hp.prune = d.archive().consented(ctx, p.Snapshot, last); !hp.prune {
+		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)
+	}
+	return nil
+}

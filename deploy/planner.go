@@ -1,0 +1,158 @@
+package deploy
+
+import (
+	"maps"
+	"slices"
+	"sync"
+
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+// A planner keeps what each host is to hold, and which hosts may differ, from one run to the next: the
+// cost of a plan follows what a commit changes, not the size of the fleet. The zero value has no fleet.
+type planner struct {
+	steps  sync.Mutex // held from Load until a plan is stored or shown; guards wanted and differ
+	wanted map[string]*wanted
+	differ differing
+
+	mu    sync.Mutex // guards what is read at any time
+	fleet *fleet.Fleet
+	snap  Snapshot // the commit that was accepted last
+}
+
+// A wanted is what one host is to hold, made once for as long as nothing changes.
+type wanted struct {
+	host   *fleet.Host
+	bundle *fleet.Bundle
+	err    error
+}
+
+// A differing lists what was found to differ since a plan was stored last. A run that fails before
+// that, or a plan that is only shown, must not make the next one overlook a host.
+type differing struct {
+	all   bool
+	hosts map[string]bool
+	gone  []string
+}
+
+// bundles makes the bundle of each host that f may have changed, and keeps the rest. It returns
+// whether the list of hosts is another than before. It is called under steps.
+func (p *planner) bundles(f *fleet.Fleet, db *history.DB) (listChanged bool) {
+	former := p.lastFleet()
+	if former == nil {
+		p.wanted, p.differ = map[string]*wanted{}, differing{all: true, hosts: map[string]bool{}}
+	}
+
+	for _, h := range f.Changed(former) {
+		p.want(f, h)
+	}
+	for name, w := range p.wanted {
+		if w.err == nil {
+			continue
+		}
+		if h, ok := f.Host(name); ok { // what was learned on contact may have mended it
+			p.want(f, h)
+		}
+	}
+
+	listChanged = former == nil || !slices.Equal(former.Hosts, f.Hosts)
+	if listChanged {
+		p.follow(f, db)
+	}
+	p.mu.Lock()
+	p.fleet = f
+	p.mu.Unlock()
+	return listChanged
+}
+
+// follow takes over a changed list of hosts: who left, who came, who is reached by another route.
+func (p *planner) follow(f *fleet.Fleet, db *history.DB) {
+	for name := range p.wanted {
+		if _, ok := f.Host(name); !ok {
+			delete(p.wanted, name)
+			delete(p.differ.hosts, name)
+		}
+	}
+
+	p.differ.gone = nil
+	for name, h := range db.Hosts() {
+		if _, ok := f.Host(name); !ok && h.State != history.Released {
+			p.differ.gone = append(p.differ.gone, name)
+		}
+	}
+	slices.Sort(p.differ.gone)
+
+	for _, h := range f.Hosts {
+		switch w := p.wanted[h.Name]; {
+		case w == nil:
+			p.want(f, h)
+		case w.host != h:
+			w.host, p.differ.hosts[h.Name] = h, true
+		}
+	}
+}
+
+// want notes what h is to hold, and that it differs unless that is what was noted before.
+func (p *planner) want(f *fleet.Fleet, h *fleet.Host) {
+	b, err := f.Bundle(h.Name)
+	now := &wanted{host: h, bundle: b, err: err}
+	if before := p.wanted[h.Name]; before != nil && err == nil && *before == *now {
+		return
+	}
+	p.wanted[h.Name], p.differ.hosts[h.Name] = now, true
+}
+
+// candidates are the hosts that can need anything, by name: those that the commit may have
+// changed, those that history has as unfinished, and those that a person asked to contact. It is
+// called under steps.
+func (p *planner) candidates(f *fleet.Fleet, unfinished []string, asked []*fleet.Host) []string {
+	names := maps.Clone(p.differ.hosts)
+	if p.differ.all {
+		for _, h := range f.Hosts {
+			names[h.Name] = true
+		}
+	}
+
+	for _, name := range unfinished {
+		if _, ok := p.wanted[name]; ok {
+			names[name] = true
+		}
+	}
+	for _, h := range asked {
+		names[h.Name] = true
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// isNew says that a plan differs from what history has. It is called under steps.
+func (p *planner) isNew(plan *Plan, db *history.DB) bool {
+	if len(plan.Changing()) > 0 || len(plan.Gone) > 0 || len(p.differ.hosts) > 0 {
+		return true
+	}
+	return db.Top() != plan.Snapshot.Commit || slices.ContainsFunc(plan.Hosts, (*HostPlan).healed)
+}
+
+// stored begins anew with what differs: history has the plan. It is called under steps.
+func (p *planner) stored() { p.differ = differing{hosts: map[string]bool{}} }
+
+// lastFleet is the fleet of the newest plan; nil before the first.
+func (p *planner) lastFleet() *fleet.Fleet {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fleet
+}
+
+// accept notes the commit that was accepted last.
+func (p *planner) accept(snap Snapshot) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.snap = snap
+}
+
+// accepted is the commit that was accepted last by this process; one without a tree before the first.
+func (p *planner) accepted() Snapshot {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.snap
+}

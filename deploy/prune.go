@@ -1,0 +1,62 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"bellhop/gitsync"
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+)
+
+// A push that takes away most of what a host has needs consent: a flag, or a trailer in a commit.
+
+// pruneGuard says why a change needs consent; "" when it does not.
+func pruneGuard(old, new bundle.Manifest) string {
+	loss := bundle.PruneGuard(old, new)
+	if loss == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d of its %d things and %d services would leave (%s)",
+		loss.Gone, loss.Of, len(loss.Services), strings.Join(loss.Services, ", "))
+}
+
+// consents reads the trailers "Bellhop-Allow: prune HOST" of a commit message: the hosts, or
+// globs of them.
+func consents(message string) []string {
+	var hosts []string
+	for _, value := range gitsync.Trailers(message, "Bellhop-Allow") {
+		words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+		if len(words) > 1 && words[0] == "prune" {
+			hosts = append(hosts, words[1:]...)
+		}
+	}
+	return hosts
+}
+
+// consented says whether a commit since the one that a host last satisfied allows it to be
+// pruned. Nobody has to repeat in the newest commit what an earlier one of the same push said.
+func (a archive) consented(ctx context.Context, snap Snapshot, last history.Host) bool {
+	if allows(consents(snap.Message), last.Name) {
+		return true
+	}
+	if a.Since == nil || last.Commit == "" || snap.Commit == "" {
+		return false
+	}
+	messages, err := a.Since(ctx, last.Commit, snap.Commit)
+	if err != nil { // a history that was rewritten, say: the newest commit alone speaks
+		a.log.Warn("commits since the last deploy can't be read", "host", last.Name, "err", err)
+		return false
+	}
+	return slices.ContainsFunc(messages, func(m string) bool { return allows(consents(m), last.Name) })
+}
+
+func allows(patterns []string, host string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, host)
+		return ok && err == nil
+	})
+}
