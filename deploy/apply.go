@@ -3,14 +3,11 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
-	"bellhop/internal/push"
 )
 
 const defaultParallel = 10
@@ -22,9 +19,11 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 		return err
 	}
 	r.release()
+
 	var hosts, own []*HostPlan
+	machine := d.ownMachine()
 	for _, hp := range p.Changing() {
-		if d.isOwn(hp) {
+		if machine.is(hp, d.hosts.machine(hp.Name)) {
 			own = append(own, hp)
 		} else {
 			hosts = append(hosts, hp)
@@ -36,8 +35,8 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	if n <= 0 {
 		n = defaultParallel
 	}
-	d.pushAll(ctx, r, p, hosts, n)
-	d.pushAll(ctx, r, p, own, 1)
+	newBatch(d, r, p, hosts).push(ctx, n)
+	newBatch(d, r, p, own).push(ctx, 1)
 	d.keepLines(p)
 	return nil
 }
@@ -61,16 +60,11 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if err := d.History.Network(context.Background(), p.Fleet.Network, d.Branch); err != nil {
 		return err
 	}
+
 	hosts := make([]history.Planned, 0, len(p.Hosts))
 	for _, hp := range p.Hosts {
-		h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
-		if hp.bundle != nil {
-			h.Wanted = hp.bundle.Digest
-			if !hp.last.Had || hp.last.Digest == "" || hp.Follows { // else those of what stands, until that changes
-				h.Keys = len(hp.bundle.Keys)
-			}
-		}
-		if !hp.Push && (hp.Error != "" || hp.State == history.Deploying) && (p.selected == nil || p.selected[hp.Name]) {
+		h := hp.planned()
+		if p.chose(hp.Name) && hp.isLeftAlone() {
 			h.Listed, h.Outcome = true, hp.State
 			r.event(hp.untouched())
 		}
@@ -89,6 +83,27 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	return nil
 }
 
+// planned is what history keeps of hp.
+func (hp *HostPlan) planned() history.Planned {
+	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
+	if hp.bundle == nil {
+		return h
+	}
+
+	h.Wanted = hp.bundle.Digest
+	holdsOther := hp.last.Had && hp.last.Digest != "" // its keys are those that count, until it is pushed
+	if !holdsOther || hp.Follows {
+		h.Keys = len(hp.bundle.Keys)
+	}
+	return h
+}
+
+// isLeftAlone says that the host needs something and is not pushed: it is refused, it failed before,
+// or an earlier run is at work on it.
+func (hp *HostPlan) isLeftAlone() bool {
+	return !hp.Push && (hp.Error != "" || hp.State == history.Deploying)
+}
+
 // healed says that a host turned out to hold what is wanted, though it is not remembered as current:
 // one whose pinned key is back, say.
 func (hp *HostPlan) healed() bool {
@@ -101,188 +116,6 @@ func (hp *HostPlan) untouched() Event {
 		return Event{Host: hp.Name, Step: history.Deploying, Text: "an earlier run is still at work there"}
 	}
 	return Event{Host: hp.Name, Step: "end", Outcome: hp.State, Text: hp.Error}
-}
-
-// peers are the hosts of a run that are pushed together. They know how each got on, to tell a slow
-// one.
-type peers struct {
-	mu      sync.Mutex
-	left    []*HostPlan // not begun yet
-	ended   bool
-	longest time.Duration
-	at      map[*onePush]bool // who the run waits for
-	waited  sync.WaitGroup    // until none is left of those who push
-	work    func()            // has one more push, for one that was detached
-}
-
-// onePush is one host that is being pushed.
-type onePush struct {
-	hp     *HostPlan
-	began  time.Time
-	ctx    context.Context // of this push alone; cancel ends it
-	cancel context.CancelFunc
-}
-
-// next begins the next host, which the run waits for from then on. It is nil when none is left, or
-// ctx has ended.
-func (p *peers) next(ctx context.Context, begin func(*HostPlan) *onePush) *onePush {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.left) == 0 || ctx.Err() != nil {
-		return nil
-	}
-	one := begin(p.left[0])
-	p.left = p.left[1:]
-	p.at[one] = true
-	return one
-}
-
-// take ends the wait for one that ended, or is let go; false when it was over before. Who took it
-// has its place.
-func (p *peers) take(one *onePush, ended bool) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	waits := p.at[one]
-	delete(p.at, one)
-	if waits && ended {
-		p.ended = true
-		p.longest = max(p.longest, time.Since(one.began))
-	}
-	return waits
-}
-
-func (p *peers) all() []*onePush {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Collect(maps.Keys(p.at))
-}
-
-// patience is how long a host may take, and whether anybody is held up by one that takes longer:
-// a host with no peer that was faster, or that waits for its turn, is not slow.
-func (p *peers) patience(limit time.Duration) (may time.Duration, heldUp bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.longest + limit, p.ended || len(p.left) > 0
-}
-
-// pushAll pushes hosts, n at once, and returns when each has ended or was detached. When ctx
-// ends no other host is begun.
-func (d *Deployer) pushAll(ctx context.Context, r *run, p *Plan, hosts []*HostPlan, n int) {
-	all := &peers{left: hosts, at: map[*onePush]bool{}}
-	all.work = func() { d.work.Go(func() { d.pushEach(ctx, r, p, all) }) }
-	over := make(chan struct{})
-	var watch sync.WaitGroup
-	watch.Go(func() { d.watchPeers(ctx, r, all, over) })
-	for range min(n, len(hosts)) {
-		all.waited.Add(1)
-		all.work()
-	}
-	all.waited.Wait()
-	close(over)
-	watch.Wait()
-	for _, hp := range all.left {
-		d.end(r, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
-	}
-}
-
-// pushEach pushes one host after another, until none is left or the one at hand is detached: then
-// whoever detached it has its place. A goroutine for each would grow a stack for each.
-func (d *Deployer) pushEach(ctx context.Context, r *run, p *Plan, all *peers) {
-	for {
-		one := all.next(ctx, func(hp *HostPlan) *onePush { return d.newPush(r, hp) })
-		if one == nil {
-			all.waited.Done()
-			return
-		}
-		d.pushOne(r, p, one)
-		if !all.take(one, true) {
-			return
-		}
-	}
-}
-
-func (d *Deployer) newPush(r *run, hp *HostPlan) *onePush {
-	one := &onePush{hp: hp, began: time.Now()}
-	one.ctx, one.cancel = context.WithTimeoutCause(r.parent, d.limits().Host, push.ErrDeadline)
-	return one
-}
-
-func (d *Deployer) pushOne(r *run, p *Plan, one *onePush) {
-	defer one.cancel()
-	d.hosts.setPushing(one.hp.Name, true)
-	e, open := d.push(one.ctx, r, p, one.hp)
-	d.hosts.setPushing(one.hp.Name, false)
-	if open {
-		r.cut.Store(true)
-		return
-	}
-	e.Took = time.Since(one.began)
-	d.end(r, one.hp, e)
-}
-
-// watchPeers stops waiting for those that are slow while somebody waits: they go on by
-// themselves, and the run may end without them. It does so for all when ctx ends.
-func (d *Deployer) watchPeers(ctx context.Context, r *run, all *peers, over <-chan struct{}) {
-	tick := time.NewTicker(patienceStep)
-	defer tick.Stop()
-	for {
-		select {
-		case <-over:
-			return
-		case <-ctx.Done():
-			d.letGo(r, all)
-			return
-		case <-tick.C:
-		}
-		for _, one := range all.all() {
-			if why, slow := d.slow(time.Since(one.began), all); slow {
-				d.detach(r, all, one, why)
-			}
-		}
-	}
-}
-
-// letGo ends the wait for every host, when the run's time is over or bellhop ends. Where hosts
-// are not detached they end too.
-func (d *Deployer) letGo(r *run, all *peers) {
-	why := "the run's time is over"
-	if r.parent.Err() != nil {
-		why = "bellhop ends"
-	}
-	for _, one := range all.all() {
-		if !d.Detach {
-			one.cancel()
-			continue
-		}
-		if r.parent.Err() != nil {
-			r.cut.Store(true)
-		}
-		d.detach(r, all, one, why)
-	}
-}
-
-func (d *Deployer) detach(r *run, all *peers, one *onePush, why string) {
-	if !all.take(one, false) {
-		return
-	}
-	defer all.work()
-	r.event(Event{Host: one.hp.Name, Step: "detached", Text: why + "; it goes on by itself"})
-	d.log().Warn("host was detached", "host", one.hp.Name, "run", r.head.ID, "cause", why, "took", time.Since(one.began))
-}
-
-// patienceStep is how often it is asked whether somebody waits for a host that is over its time.
-const patienceStep = 100 * time.Millisecond
-
-// slow says whether a host that took so long is to be detached, and why.
-func (d *Deployer) slow(took time.Duration, all *peers) (why string, slow bool) {
-	may, heldUp := all.patience(d.limits().Patience)
-	switch {
-	case !d.Detach || took < may:
-		return "", false
-	case heldUp:
-		return "slower than its peers", true
-	}
-	return "another push waits", d.bell.pushWaits()
 }
 
 // end stores what came of a host, and looks after what follows from it.
@@ -316,9 +149,13 @@ func (d *Deployer) follow(host string, e history.End) {
 	if e.Stood() {
 		d.hosts.reached(host)
 	}
+
 	h, ok := d.History.Host(host)
+	inRepo := ok && h.State != history.Released
+	if !inRepo || e.Outcome == history.RunCancelled || h.Wanted == "" {
+		return
+	}
 	switch {
-	case !ok || h.State == history.Released || e.Outcome == history.RunCancelled || h.Wanted == "":
 	case h.Wanted != e.Digest:
 		d.bell.ring("more for " + host)
 	case e.Outcome == bundle.OutcomeRolledBack && e.State == history.Behind:

@@ -187,7 +187,8 @@ func (a archive) keysAt(ctx context.Context, o history.Interrupted) func() (map[
 func (a archive) formerKeys(ctx context.Context, host string, b *fleet.Bundle) func() (map[string][]byte, error) {
 	return func() (map[string][]byte, error) {
 		last, known := a.history.Host(host)
-		if !known || !last.Had || b != nil && last.Digest == b.Digest {
+		holdsB := b != nil && last.Digest == b.Digest
+		if !known || !last.Had || holdsB {
 			return nil, nil
 		}
 		m, _, err := a.history.Manifest(host)

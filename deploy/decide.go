@@ -31,10 +31,11 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 	if r.req.All {
 		asked = chosen
 	}
+	past := d.archive()
 	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
 		hp := decide(p, d.planner.wanted[name], d.factsOf(name))
 		if hp.Push {
-			if err := d.detail(ctx, p, hp); err != nil {
+			if err := past.detail(ctx, p, hp); err != nil {
 				return nil, err
 			}
 		}
@@ -151,7 +152,7 @@ func isStuck(last history.Host, b *fleet.Bundle) bool {
 // waiting is the state of a host that is to be pushed.
 func waiting(last history.Host) string {
 	switch {
-	case last.State == history.Pending || last.State == history.Unknown:
+	case isUnheard(last):
 		return last.State
 	case !last.Had:
 		return history.Never
@@ -160,8 +161,8 @@ func waiting(last history.Host) string {
 }
 
 // detail finds what a push will change, and refuses one that would take too much away.
-func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
-	old, digest, err := d.archive().lastManifest(ctx, hp)
+func (a archive) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
+	old, digest, err := a.lastManifest(ctx, hp)
 	if err != nil {
 		return err
 	}
@@ -173,7 +174,7 @@ func (d *Deployer) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
 	}
 	last := hp.last
 	last.Name = hp.Name
-	if hp.prune = d.archive().consented(ctx, p.Snapshot, last); !hp.prune {
+	if hp.prune = a.consented(ctx, p.Snapshot, last); !hp.prune {
 		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)
 	}
 	return nil

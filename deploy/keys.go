@@ -3,7 +3,6 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,8 +10,6 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
-	"bellhop/internal/link"
-	"bellhop/internal/plain"
 	"bellhop/internal/push"
 )
 
@@ -147,7 +144,8 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 	for i, h := range hosts {
 		b, err := f.Bundle(h.Name)
 		last, _ := d.History.Host(h.Name)
-		if err == nil && len(b.Keys) == 0 && last.KeysExpected == 0 && last.KeysPresent == 0 {
+		none := err == nil && len(b.Keys) == 0
+		if none && !hasKeys(last) {
 			continue
 		}
 		all[i] = &HostKeys{Name: h.Name, Keys: []KeyInfo{}}
@@ -216,103 +214,9 @@ func (d *Deployer) loadHead(ctx context.Context) (*fleet.Fleet, error) {
 	return d.Loader.Load(ctx, snap.Tree)
 }
 
-// Reboot reboots a host and waits until it is back with its keys, at most limit (0: 10 min).
-// report hears what happens.
-func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration, report func(string)) error {
-	if limit <= 0 {
-		limit = 10 * time.Minute
-	}
-	f, err := d.loaded(ctx)
-	if err != nil {
-		return err
-	}
-	h, ok := f.Host(host)
-	if !ok {
-		return fmt.Errorf("reboot %s: no such host", host)
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not back in %v", limit))
-	defer cancel()
-	t := target(f, h, d.arch(host), true)
-	if err := d.reboot(ctx, t, report); err != nil {
-		b, _ := f.Bundle(host)
-		return fmt.Errorf("reboot %s: %w", host, &revealed{err, d.reveal(ctx, err, host, b)})
-	}
-	return nil
-}
-
-// rebootLine goes to systemd's queue and returns, so that the answer comes before the end.
-const rebootLine = "systemctl --no-block reboot"
-
-func (d *Deployer) reboot(ctx context.Context, t link.Target, report func(string)) error {
-	was, err := d.bootOf(ctx, t)
-	if err != nil {
-		return err
-	}
-	began := time.Now()
-	code, err := d.Links.Exec(ctx, t, rebootLine)
-	if err != nil && !errors.Is(err, link.ErrLost) { // losing the line is what was asked for
-		return err
-	}
-	if err == nil && code != 0 {
-		return fmt.Errorf("%q ended with %d", rebootLine, code)
-	}
-	report("rebooting")
-	for {
-		if !pause(ctx, 2*time.Second) {
-			return context.Cause(ctx)
-		}
-		now, err := d.bootOf(ctx, t)
-		if link.HardStop(err) {
-			return err
-		}
-		if err == nil && !now.IsEmpty() && !now.Equal(was) {
-			break
-		}
-	}
-	report(fmt.Sprintf("back after %v", time.Since(began).Round(time.Second)))
-	if h, ok := d.History.Host(t.Name); !ok || h.KeysExpected == 0 && h.KeysPresent == 0 {
-		return nil
-	}
-	return d.keysAfterBoot(ctx, t, report)
-}
-
-// bootOf reads a host's boot id whole, by the helper's own hello.
-func (d *Deployer) bootOf(ctx context.Context, t link.Target) (plain.Foreign, error) {
-	s, err := d.pusher().Open(ctx, t, 0)
-	if err != nil {
-		return plain.Foreign{}, err
-	}
-	defer s.Close()
-	return s.Hello.BootID, nil
-}
-
-// keysAfterBoot pushes the keys until they stand: early in a boot it may take a few tries.
-func (d *Deployer) keysAfterBoot(ctx context.Context, t link.Target, report func(string)) error {
-	for {
-		_, err := d.healKeys(ctx, t.Name, t, true)
-		if err == nil {
-			h, _ := d.History.Host(t.Name)
-			report(fmt.Sprintf("%d of %d keys stand", h.KeysPresent, h.KeysExpected))
-			return nil
-		}
-		if !push.Passes(err) || !pause(ctx, d.limits().Retry) {
-			return fmt.Errorf("put its keys back: %w", err)
-		}
-	}
-}
-
 func some(s string) *string {
 	if s == "" {
 		return nil
 	}
 	return &s
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -209,7 +209,7 @@ func (d *Deployer) keepLines(p *Plan) {
 // wantsLine says whether a line is kept to a host. keys says that it has keys, or will.
 func wantsLine(h history.Host, keys bool) bool {
 	holdsKeys := keys && h.Had
-	return holdsKeys || h.State == history.Pending || h.State == history.Unknown
+	return holdsKeys || isUnheard(h)
 }
 
 // hasKeys says that a host has keys, as history remembers it.

@@ -6,17 +6,46 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/plain"
 )
 
 // Which host is the one that bellhop itself runs on: it goes last and alone.
 
-// isOwn says that bellhop runs on that host: its boot is ours, or its address is. Containers
-// share a boot with the machine they run on: one with a system of its own is told apart by its
-// machine id, while bellhop in a bare one has none and goes down with its machine.
-func (d *Deployer) isOwn(hp *HostPlan) bool {
-	if own := d.bootID(); own != "" && hp.last.BootID != "" {
-		return hp.last.BootID == own && !d.otherMachine(hp.Name)
+// An ownMachine is the one that bellhop runs on. What can't be told is "".
+type ownMachine struct {
+	bootID string
+	digest string // of its machine id
+}
+
+func (d *Deployer) ownMachine() ownMachine {
+	boot, id := d.BootID, d.MachineID
+	if boot == "" {
+		boot = readLine("/proc/sys/kernel/random/boot_id")
 	}
+	if id == "" {
+		id = readLine("/etc/machine-id")
+	}
+	return ownMachine{bootID: boot, digest: bundle.MachineDigest(id)}
+}
+
+func readLine(path string) string {
+	p, err := os.ReadFile(path)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(p))
+}
+
+// is says whether a host is that machine: its boot is ours, or its address is. Containers share a boot
+// with the machine they run on. One with a system of its own is told apart by the machine id that it
+// said since this process began; bellhop in a bare container has none, and goes down with its machine.
+func (own ownMachine) is(hp *HostPlan, said plain.Foreign) bool {
+	if own.bootID != "" && hp.last.BootID != "" {
+		bothKnown := own.digest != "" && !said.IsEmpty()
+		otherMachine := bothKnown && !said.Is(own.digest)
+		return hp.last.BootID == own.bootID && !otherMachine
+	}
+
 	for _, a := range hp.host.Addresses {
 		host, port, err := net.SplitHostPort(a)
 		if err == nil && port == "22" && isLocal(host) {
@@ -47,29 +76,4 @@ func isLocal(host string) bool {
 		}
 	}
 	return false
-}
-
-// otherMachine says that a host has told, since this process began, that it is another
-// machine than ours.
-func (d *Deployer) otherMachine(host string) bool {
-	id := d.MachineID
-	if id == "" {
-		p, _ := os.ReadFile("/etc/machine-id")
-		id = string(p)
-	}
-	own := bundle.MachineDigest(id)
-	told := d.hosts.machine(host)
-	return own != "" && !told.IsEmpty() && !told.Is(own)
-}
-
-// bootID is that of the machine bellhop runs on.
-func (d *Deployer) bootID() string {
-	if d.BootID != "" {
-		return d.BootID
-	}
-	p, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(p))
 }

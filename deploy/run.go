@@ -270,14 +270,15 @@ func (r *run) tell() (*history.Run, error) {
 	}
 	hr, err := r.finish(outcome, nil)
 	if err == nil {
-		r.d.keepCommits()
+		r.keepCommits()
 	}
 	return hr, err
 }
 
 // keepCommits has git keep the commits of generations. One that git has no more, after a forced
 // push, never comes back: it is told once, not by every run.
-func (d *Deployer) keepCommits() {
+func (r *run) keepCommits() {
+	d := r.d
 	if d.Keep == nil {
 		return
 	}

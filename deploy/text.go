@@ -121,8 +121,8 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
 		p, err := h.bundle.File(is.Digest)
 		b, okB = p, err == nil
 	}
-	small := len(a)+len(b) <= maxDiffed
-	if !okA || !okB || !small || !isText(a) || !isText(b) {
+	canRead := okA && okB && len(a)+len(b) <= maxDiffed
+	if !canRead || !isText(a) || !isText(b) {
 		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
 		return
 	}

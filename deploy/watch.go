@@ -66,7 +66,7 @@ func (d *Deployer) givenUp(ctx context.Context, host string, err error) {
 // up is called when a line stands that was not there before: the host's own record is read,
 // and after a reboot its keys are put back.
 func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
-	if h, ok := d.History.Host(host); !ok || h.State == history.Pending || h.State == history.Unknown {
+	if h, ok := d.History.Host(host); !ok || isUnheard(h) {
 		d.bell.ring(host + " is back")
 		if ok && h.KeysPresent == 0 && !t.Keys {
 			return nil
@@ -164,6 +164,11 @@ const (
 	retryLast  = 600
 )
 
+// isUnheard says that a host could not be reached, or did not say what came of a push.
+func isUnheard(h history.Host) bool {
+	return h.State == history.Pending || h.State == history.Unknown
+}
+
 // unreached sees to it that a host is tried again.
 func (d *Deployer) unreached(host string) {
 	life := d.lines.lifetime()
@@ -177,7 +182,8 @@ func (d *Deployer) unreached(host string) {
 		if d.hosts.away(host) && d.lines.has(host) { // its line rings when it is back
 			return
 		}
-		if h, ok := d.History.Host(host); life.Err() == nil && ok && (h.State == history.Pending || h.State == history.Unknown) {
+		h, known := d.History.Host(host)
+		if life.Err() == nil && known && isUnheard(h) {
 			d.bell.ring("retry of " + host)
 		}
 	})
