@@ -12,12 +12,13 @@ import (
 
 const defaultParallel = 10
 
-// apply stores the plan and makes hosts match it: many at once, the host that bellhop itself
-// runs on last and alone. What comes of one host never stops another.
+// apply stores the plan and pushes the hosts that it changes: many at once, and the host that
+// bellhop itself runs on last and alone. A failure on one host never stops another.
 func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	if err := d.store(r, p); err != nil {
 		return err
 	}
+
 	r.release()
 
 	var hosts, own []*HostPlan
@@ -29,12 +30,14 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 			hosts = append(hosts, hp)
 		}
 	}
-	// One that was away is likely to be so still: it waits for its deadline behind those that work.
+
+	// A host that did not answer last time is likely not to answer now: the others go first.
 	slices.SortStableFunc(hosts, func(a, b *HostPlan) int { return cmp.Compare(wasAway(a), wasAway(b)) })
 	n := p.Fleet.Rollout.Parallel
 	if n <= 0 {
 		n = defaultParallel
 	}
+
 	newBatch(d, r, p, hosts).push(ctx, n)
 	newBatch(d, r, p, own).push(ctx, 1)
 	d.keepLines(p)
@@ -54,9 +57,11 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if err := r.parent.Err(); err != nil {
 		return err
 	}
+
 	if r.req.Trigger == TriggerClock && !d.planner.isNew(p, d.History) {
 		return nil
 	}
+
 	if err := d.History.Network(context.Background(), p.Fleet.Network, d.Branch); err != nil {
 		return err
 	}
@@ -70,14 +75,17 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		}
 		hosts = append(hosts, h)
 	}
+
 	if err := d.History.Plan(context.Background(), r.head, p.Snapshot.Commit, hosts, p.Gone); err != nil {
 		return err
 	}
+
 	for _, hp := range p.Hosts {
 		if hp.elsewhere {
 			d.hosts.dropFailures(hp.Name)
 		}
 	}
+
 	r.stored = true
 	d.planner.stored()
 	return nil
@@ -104,13 +112,13 @@ func (hp *HostPlan) isLeftAlone() bool {
 	return !hp.Push && (hp.Error != "" || hp.State == history.Deploying)
 }
 
-// healed says that a host turned out to hold what is wanted, though it is not remembered as current:
-// one whose pinned key is back, say.
+// healed says that a host holds what is wanted, though history does not have it as current: one
+// that shows its pinned key again, for example.
 func (hp *HostPlan) healed() bool {
 	return hp.State == history.Current && hp.Follows && hp.last.State != history.Current
 }
 
-// untouched tells why a host is not pushed.
+// untouched is the event that says why a host is not pushed.
 func (hp *HostPlan) untouched() Event {
 	if hp.State == history.Deploying {
 		return Event{Host: hp.Name, Step: history.Deploying, Text: "an earlier run is still at work there"}
@@ -118,34 +126,38 @@ func (hp *HostPlan) untouched() Event {
 	return Event{Host: hp.Name, Step: "end", Outcome: hp.State, Text: hp.Error}
 }
 
-// end stores what came of a host, and looks after what follows from it.
+// end stores the result of a push, reports it, and asks for another run where one is needed.
 func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	e.Commit = r.head.Commit
 	if e.Digest == "" && hp.bundle != nil {
 		e.Digest = hp.bundle.Digest
 	}
+
 	if err := d.History.Ended(context.Background(), r.head.ID, hp.Name, e); err != nil {
 		d.log().Error("store the result", "host", hp.Name, "err", err)
 	}
+
 	d.hosts.ended(hp.Name, r.head.ID, e)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, note := range history.Notes(res) {
 			r.event(Event{Host: hp.Name, Step: "note", Text: note})
 		}
 	}
+
 	r.event(Event{Host: hp.Name, Step: "end", Outcome: e.Outcome, Text: e.Error})
 	d.log().Info("host ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "outcome", e.Outcome, "took", e.Took.Round(time.Millisecond), "err", e.Error)
 	d.follow(hp.Name, e)
 }
 
-// follow rings again where a host ended at something else than what is wanted by now, and
-// keeps trying what can't be reached. What failed and is still wanted is not tried again, unless
-// it was only cut off.
+// follow asks for another run where another bundle was wanted by the time that the push ended, and
+// schedules a retry for a host that can't be reached. A bundle that failed and is still wanted is not
+// tried again, unless the push was only cut off.
 func (d *Deployer) follow(host string, e history.End) {
 	if e.Outcome == history.Pending || e.Outcome == history.Unknown {
 		d.unreached(host)
 		return
 	}
+
 	if e.Stood() {
 		d.hosts.reached(host)
 	}
@@ -155,6 +167,7 @@ func (d *Deployer) follow(host string, e history.End) {
 	if !inRepo || e.Outcome == history.RunCancelled || h.Wanted == "" {
 		return
 	}
+
 	switch {
 	case h.Wanted != e.Digest:
 		d.bell.ring("more for " + host)

@@ -30,8 +30,8 @@ func (d *Deployer) archive() archive {
 // arch is the remembered architecture of a host.
 func (a archive) arch(host string) string { return archOf(a.history, host) }
 
-// lastManifest is what stands on a host, as far as is known, and its digest: as it was sent,
-// or made again from the commit that it came from. nil when nothing is known.
+// lastManifest is the manifest that a host holds, as far as is known, and its digest: as it was sent,
+// or made again from the commit that it came from. It is nil when nothing is known.
 func (a archive) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Manifest, string, error) {
 	m, digest, err := a.history.Manifest(hp.Name)
 	if err != nil || !hp.last.Had {
@@ -45,9 +45,9 @@ func (a archive) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Manife
 	return m, digest, nil
 }
 
-// standing is the bundle of the generation that stands on a host: keys are opened from the
+// bundleOnHost is the bundle of the generation that a host holds: keys are opened from the
 // commit that it came from, never from a newer one that the host does not hold yet.
-func (a archive) standing(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
+func (a archive) bundleOnHost(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
 	if f := a.fleet; f != nil {
 		if _, ok := f.Host(host); ok {
 			if b, err := f.Bundle(host); err == nil && (rec.Digest.Is(b.Digest) || rec.Digest.Is(bundle.HeldDigest(b.Digest))) {
@@ -55,6 +55,7 @@ func (a archive) standing(ctx context.Context, host string, rec *bundle.HostReco
 			}
 		}
 	}
+
 	var tried error
 	for _, commit := range a.commitsOf(host, a.knownDigest(nil, host, rec.Digest)) {
 		b, err := a.bundleAt(ctx, commit, host, rec.Digest.Is)
@@ -63,6 +64,7 @@ func (a archive) standing(ctx context.Context, host string, rec *bundle.HostReco
 		}
 		tried = errors.Join(tried, err)
 	}
+
 	if tried != nil {
 		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
 	}
@@ -76,14 +78,17 @@ func (a archive) commitsOf(host, digest string) (commits []string) {
 	if a.At == nil {
 		return nil
 	}
+
 	if h, ok := a.history.Host(host); ok && h.Digest == digest {
 		commits = append(commits, h.Commit)
 	}
+
 	for _, g := range a.history.Generations(host) {
 		if g.Digest == digest {
 			commits = append(commits, g.Commit)
 		}
 	}
+
 	commits = slices.DeleteFunc(commits, func(c string) bool { return c == "" })
 	return slices.Compact(commits)
 }
@@ -101,6 +106,7 @@ func (a archive) bundleAt(ctx context.Context, commit, host string, wanted func(
 	if err == nil && wanted(b.Digest) {
 		return b, nil
 	}
+
 	if former, e := a.bundleOf(ctx, snap, commit, host, true); e == nil && wanted(former.Digest) {
 		return former, nil
 	}
@@ -120,7 +126,7 @@ func (a archive) bundleOf(ctx context.Context, snap Snapshot, commit, host strin
 	return f.Bundle(host)
 }
 
-// anyDigest takes whatever comes of a commit.
+// anyDigest accepts every bundle that a commit makes.
 func anyDigest(string) bool { return true }
 
 // texts returns the bytes behind a digest.
@@ -159,7 +165,7 @@ func (a archive) oldTexts(ctx context.Context) func(*HostPlan) texts {
 	}
 }
 
-// commitOf is the commit that what stands on a host came from, "" when that is not known.
+// commitOf is the commit of the generation that a host holds, "" when that is not known.
 func (a archive) commitOf(last history.Host) string {
 	for _, g := range a.history.Generations(last.Name) {
 		if g.Generation == last.Generation && g.Digest == last.Digest {
@@ -183,7 +189,7 @@ func (a archive) keysAt(ctx context.Context, o history.Interrupted) func() (map[
 	}
 }
 
-// formerKeys opens the keys of what stands on a host, where history remembers others than b has.
+// formerKeys opens the keys that a host holds, where history remembers others than b has.
 func (a archive) formerKeys(ctx context.Context, host string, b *fleet.Bundle) func() (map[string][]byte, error) {
 	return func() (map[string][]byte, error) {
 		last, known := a.history.Host(host)
@@ -204,7 +210,7 @@ func (a archive) formerKeys(ctx context.Context, host string, b *fleet.Bundle) f
 
 		old, err := a.bundleAt(ctx, a.commitOf(last), host, func(digest string) bool { return digest == last.Digest })
 		if err != nil {
-			return nil, fmt.Errorf("open the keys that stand: %w", err)
+			return nil, fmt.Errorf("open the keys on the host: %w", err)
 		}
 		return push.OpenKeys(old)
 	}
@@ -222,13 +228,14 @@ func hasOtherKeys(old *bundle.Manifest, b *fleet.Bundle) bool {
 }
 
 // knownDigest is the digest that a host named, where it is one of a bundle that was made for
-// this host, or one of also. Else it is "": then nobody here knows what stands there.
+// this host, or one of also. Else it is "": what the host holds is not known.
 func (a archive) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, also ...string) string {
 	h, _ := a.history.Host(host)
 	known := append(also, h.Wanted, h.Digest)
 	for _, g := range a.history.Generations(host) {
 		known = append(known, g.Digest)
 	}
+
 	for _, digest := range known {
 		if named.Is(digest) {
 			return digest
@@ -238,6 +245,7 @@ func (a archive) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, a
 	if f == nil {
 		return ""
 	}
+
 	if b, err := f.Bundle(host); err == nil && b != nil && named.Is(b.Digest) {
 		return b.Digest
 	}

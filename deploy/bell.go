@@ -21,14 +21,15 @@ import (
 //
 //	waiting   Ring put it into the slot, or Do into the queue
 //	current   Serve took it: the queue first; the slot when Gap is over or the head has moved
-//	ended     its log is closed, Looked has heard; a failed look rings again by the clock
+//	ended     its log is closed, Looked was called; after a failed look a timer polls
 type Bell struct {
 	// Gap is the least time between the starts of two runs that were rung for; it keeps a
 	// crowd of ringers to one run. 0 means 2 s. A head that moved does not wait it out.
 	Gap time.Duration
 
-	// Looked hears, after each run, what the run found the branch at: "" when it could not tell.
-	// byClock says that nothing but the clock made the run. Nil: nobody hears.
+	// Looked is called after each run with the commit that the run found at the branch's head, ""
+	// when it could not read it. byClock says that the poll interval alone started the run. Nil: it is
+	// not called.
 	Looked func(ctx context.Context, commit string, byClock bool)
 
 	d    *Deployer
@@ -45,11 +46,11 @@ type Bell struct {
 }
 
 const (
-	bellGap    = 2 * time.Second
-	bellPeek   = 250 * time.Millisecond // between questions whether the head moved
-	maxCause   = 120
-	againFirst = 5 * time.Second // after a look that failed
-	againLast  = 5 * time.Minute
+	bellGap        = 2 * time.Second
+	bellPeek       = 250 * time.Millisecond // between questions whether the head moved
+	maxCause       = 120
+	retryLookFirst = 5 * time.Second // after a look that failed
+	retryLookLast  = 5 * time.Minute
 )
 
 // NewBell returns the bell of d, and hears d's progress from now on.
@@ -70,7 +71,7 @@ func NewBell(d *Deployer) *Bell {
 // waits: it takes no lock that a run holds.
 func (b *Bell) Ring(cause string) (run string) { return b.ring(cause, TriggerEvent) }
 
-// Poll is Ring by the clock alone: a run that finds nothing new tells nothing.
+// Poll is Ring by the clock alone: a run that finds nothing new is not stored.
 func (b *Bell) Poll(cause string) (run string) { return b.ring(cause, TriggerClock) }
 
 func (b *Bell) ring(cause string, trigger Trigger) (run string) {
@@ -89,7 +90,7 @@ func (b *Bell) ring(cause string, trigger Trigger) (run string) {
 }
 
 // share adds one more cause to a run that waits. An event that shares its run with the clock
-// leads it: what happened is told first.
+// comes first in its cause.
 func (r *Request) share(cause string, trigger Trigger) {
 	leads := r.Trigger == TriggerClock && trigger == TriggerEvent
 	if leads {
@@ -140,7 +141,7 @@ func (b *Bell) Waiting() []string {
 	return ids
 }
 
-// pushWaits says that a run waits which a poll would not make by itself a little later.
+// pushWaits says that a run waits that more than the clock asked for.
 func (b *Bell) pushWaits() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -183,14 +184,14 @@ func (b *Bell) Serve(ctx context.Context) error {
 	}
 }
 
-// automatic says that nobody asked for the run with words of his own.
+// automatic says that no person chose hosts or flags for the run.
 func (r Request) automatic() bool {
 	asked := r.By != "" || r.On != ""
 	flags := []bool{r.All, r.Retry, r.AllowPrune, r.TakeOver}
 	return !asked && !slices.Contains(flags, true)
 }
 
-// stop waits, for a moment, for those hosts whose line was just closed.
+// stop waits, at most ten seconds, for the pushes whose connections were just closed.
 func (b *Bell) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -273,19 +274,19 @@ func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err erro
 	}
 	b.logs.close(req.RunID, hr, err)
 	if req.automatic() {
-		b.again(ctx, err)
+		b.retry(ctx, err)
 	}
 	return commit
 }
 
-// again looks again, soon and then seldom, after a look at the remote that failed: a push
-// that rang then is not lost until the next poll. It is called under mu.
-func (b *Bell) again(ctx context.Context, err error) {
+// retry polls after a look at the remote that failed, at growing intervals: the push that rang
+// need not wait for the next poll. It is called under mu.
+func (b *Bell) retry(ctx context.Context, err error) {
 	if err == nil || errors.Is(err, ErrRefused) {
 		b.fails = 0
 		return
 	}
-	wait := min(againFirst<<min(b.fails, 8), againLast)
+	wait := min(retryLookFirst<<min(b.fails, 8), retryLookLast)
 	b.fails++
 	time.AfterFunc(wait, func() {
 		if ctx.Err() == nil {

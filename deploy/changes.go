@@ -5,7 +5,7 @@ import (
 	"bellhop/internal/fleet"
 )
 
-// A change is what leads a host from one manifest to another.
+// A change is the difference between two manifests.
 type change struct {
 	changes []bundle.Change
 	units   UnitPlan

@@ -18,19 +18,23 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 	if err != nil {
 		return nil, fmt.Errorf("choose hosts by %q: %w", r.req.On, err)
 	}
+
 	if r.req.On != "" {
 		p.selected = map[string]bool{}
 		for _, h := range chosen {
 			p.selected[h.Name] = true
 		}
 	}
+
 	if err := d.hosts.readFailures(d.History); err != nil {
 		return nil, err
 	}
+
 	var asked []*fleet.Host
 	if r.req.All {
 		asked = chosen
 	}
+
 	past := d.archive()
 	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
 		hp := decide(p, d.planner.wanted[name], d.factsOf(name))
@@ -41,6 +45,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		}
 		p.Hosts = append(p.Hosts, hp)
 	}
+
 	r.event(Event{Step: "plan", Text: p.Sentence()})
 	return p, nil
 }
@@ -79,6 +84,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		hp.State = history.Deploying
 		return hp
 	}
+
 	if w.err != nil {
 		hp.State, hp.Error = history.Refused, plainError(w.err)
 		return hp
@@ -128,11 +134,13 @@ func tooOld(b *fleet.Bundle, last history.Host) string {
 	if last.Systemd == 0 {
 		return ""
 	}
+
 	for _, k := range b.Keys {
 		if k.Seal && last.Systemd < bundle.SealingSystemd {
 			return fmt.Sprintf("key %s: persist: sealed needs systemd %d, and the host had %d%s", k.Name, bundle.SealingSystemd, last.Systemd, then)
 		}
 	}
+
 	if line := b.TooNew(last.Systemd); line != "" {
 		return line + then
 	}
@@ -166,12 +174,14 @@ func (a archive) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
 	if err != nil {
 		return err
 	}
+
 	hp.old, hp.from, hp.prune = old, digest, p.req.AllowPrune || allows(consents(p.Snapshot.Message), hp.Name)
 	c := p.changes.of(digest, old, hp.bundle)
 	hp.Changes, hp.Units = c.changes, c.units
 	if c.guard == "" || hp.prune {
 		return nil
 	}
+
 	last := hp.last
 	last.Name = hp.Name
 	if hp.prune = a.consented(ctx, p.Snapshot, last); !hp.prune {

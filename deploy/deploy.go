@@ -2,9 +2,9 @@
 //
 // A run is one attempt to bring the fleet to a commit, always by the same six steps: Sync,
 // Load, Bundle, Plan, Apply, Tell. Three versions of a host can all differ: what is wanted
-// by the repo, what was last deployed as history remembers it, and what stands there by the
-// host's own record. A plan compares wanted with last; every contact reads what stands, and
-// corrects history where it differs.
+// by the repo, what was last deployed as history remembers it, and what the host's own record
+// says that it holds. A plan compares wanted with last; every contact reads the host's record,
+// and corrects history where it differs.
 //
 // Its promises: no ring of the bell is lost; a push opens a session only on hosts whose
 // bundle changed; one bad host stops no other; what failed on a host is not tried there
@@ -26,15 +26,16 @@ import (
 	"bellhop/internal/push"
 )
 
-// A Deployer runs runs. Its fields are set before its first use; those without a word on nil
-// or zero must be.
+// A Deployer makes runs. Its exported fields are set before its first use. A field must be
+// set unless its comment says what nil or zero means.
 type Deployer struct {
 	// Source is where commits come from.
 	Source
 	// Loader reads trees. Its Arch is set by the deployer when it is nil.
 	Loader *fleet.Loader
-	// Check finds what refuses a push beside the config: plaintext secrets, private keys. old
-	// is the zero Snapshot when there is none. Nil: nothing.
+	// Check finds in a commit what must not be deployed, beside errors in the config: plaintext
+	// secrets and private keys. old
+	// is the zero Snapshot when no commit was accepted before. Nil: nothing is looked for.
 	Check func(ctx context.Context, old, new Snapshot) fleet.Problems
 	// Links reaches hosts.
 	Links Links
@@ -42,18 +43,18 @@ type Deployer struct {
 	History *history.DB
 	// ID is the fingerprint of the deployer's SSH public key, SHA256:…
 	ID string
-	// Branch is told in status.
+	// Branch is shown in status.
 	Branch string
-	// Log hears one line for each event. Nil: silent.
+	// Log gets one line for each event. Nil: none.
 	Log *slog.Logger
-	// Progress hears what a person may watch; it must not block. Nil: nobody. A Bell takes it
-	// over and calls the one that was there.
+	// Progress is called with each event of a run; it must not block. Nil: it is not called.
+	// NewBell puts a function of its own here, which calls the former one.
 	Progress func(Event)
 	// Cache is the directory where packages are fetched to, once.
 	Cache string
 	// Filter returns what cleans text from a host before it is stored or shown, given the
 	// values of keys, by name, that this run holds for it. The values are cleared after the
-	// run. Nil: control bytes leave and length is capped, and nothing else.
+	// run. Nil: control bytes are removed and the length is limited.
 	Filter func(keys map[string][]byte) func(string) string
 	// Client fetches packages. Nil: one with deadlines that follows redirects to https alone.
 	Client *http.Client
@@ -65,18 +66,18 @@ type Deployer struct {
 	MachineID string
 	// Limits are the deadlines; zero fields mean the defaults.
 	Limits Limits
-	// Detach lets a run end while a slow host goes on: right for a server, wrong for a command
-	// that ends with the run.
+	// Detach lets a run end while a push to a slow host continues in the background. A server
+	// sets it; a command must not, since its process ends with the run.
 	Detach bool
 
 	planner planner
-	repo    repoState // of the last look at it
+	repo    repoState // what the last look at the repo came to
 	hosts   hostTable // what is known of hosts beside history
 	bell    bellRef
 	lines   lineSet // kept to hosts by Watch
 	settled sync.Once
 	work    sync.WaitGroup // hosts being pushed, detached ones too
-	memory  push.Memory    // of pushes before
+	memory  push.Memory    // what earlier pushes learned
 }
 
 // Limits are the deadlines of a run. Zero fields mean the defaults beside them.
@@ -86,7 +87,7 @@ type Limits struct {
 	Host      time.Duration // 10 min: everything on one host
 	Run       time.Duration // 30 min
 	Patience  time.Duration // 60 s: how much slower than its peers before a host is detached
-	Retry     time.Duration // 1 s: first wait before what may pass is tried again
+	Retry     time.Duration // 1 s: first wait before a push is tried again
 }
 
 func (l Limits) withDefaults() Limits {
@@ -104,13 +105,13 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// A Trigger says what kind of thing made a run. The text of a cause is for people; what a run
-// does differently follows from its trigger alone.
+// A Trigger says what kind of event started a run. The text of a cause is for people; only the
+// trigger decides what a run does differently.
 type Trigger string
 
 const (
 	TriggerEvent Trigger = ""      // a push, a start, a person, or news of a host
-	TriggerClock Trigger = "clock" // nothing happened: it is time to look again
+	TriggerClock Trigger = "clock" // no event: the poll interval is over
 )
 
 // A Request asks for a run. Its flags hold for that run alone.
@@ -121,7 +122,7 @@ type Request struct {
 	On         string  `json:"on,omitempty"`          // hosts, as people choose them; "" is all
 	All        bool    `json:"all,omitempty"`         // contact hosts that look current too
 	Retry      bool    `json:"retry,omitempty"`       // try again what failed
-	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of a host's things may leave
+	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of what a host has may be removed
 	TakeOver   bool    `json:"take_over,omitempty"`   // take hosts whose record names another deployer
 	RunID      string  `json:"run,omitempty"`         // "": a new one
 }
@@ -140,7 +141,7 @@ type Event struct {
 }
 
 // Run makes one run, and returns it as history has it. The error is one of the run as a
-// whole; what came of hosts stands in the run.
+// whole; the results of hosts are in the run.
 func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
 	r, ctx, done, err := d.start(ctx, req)
 	if err != nil {
@@ -196,7 +197,7 @@ func (d *Deployer) bundles(f *fleet.Fleet) {
 	})
 }
 
-// target is how h is reached.
+// target is the route to h.
 func target(f *fleet.Fleet, h *fleet.Host, arch string, keys bool) link.Target {
 	return targetDepth(f, h, arch, keys, 0)
 }
@@ -213,12 +214,12 @@ func targetDepth(f *fleet.Fleet, h *fleet.Host, arch string, keys bool, depth in
 	return t
 }
 
-// reach is what history keeps of it for the day the host leaves the repo.
+// reach is the route to h as history keeps it, for when the host leaves the repo.
 func reach(h *fleet.Host) history.Reach {
 	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump, Tags: h.Tags}
 }
 
-// manifestOf is what a bundle asks for, nothing when there is none.
+// manifestOf is the manifest of b, an empty one when b is nil.
 func manifestOf(b *fleet.Bundle) bundle.Manifest {
 	if b == nil {
 		return bundle.Manifest{}

@@ -78,7 +78,7 @@ func (p *Plan) contents(h *HostPlan) map[string]string {
 	return all
 }
 
-// declared is the digest of something that is no bytes.
+// declared is the digest of something that has no bytes of its own, such as a unit.
 func declared(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {

@@ -13,27 +13,27 @@ import (
 	"bellhop/internal/push"
 )
 
-// HostKeys is how the keys of one host stand, by the host's own word.
+// HostKeys says which keys one host has, as the host reports it.
 type HostKeys struct {
 	Name   string    `json:"name"`
 	BootID *string   `json:"boot_id"`
 	Error  *string   `json:"error"`
-	Place  *string   `json:"place"` // what keys stand on: ramfs or tmpfs; null when nobody asked
+	Place  *string   `json:"place"` // file system of the keys: ramfs or tmpfs; null when it was not asked for
 	Swaps  bool      `json:"swaps"` // it is a tmpfs, and the host swaps unencrypted
 	Keys   []KeyInfo `json:"keys"`
 }
 
-// KeyInfo is how one key stands.
+// KeyInfo is what a host says of one key.
 type KeyInfo struct {
 	Name     string     `json:"name"`
-	Expected bool       `json:"expected"` // the generation that stands has it
+	Expected bool       `json:"expected"` // the generation on the host has it
 	Present  bool       `json:"present"`
 	Since    *time.Time `json:"since"`
 	Source   *string    `json:"source"` // pushed or sealed
 	Unit     *string    `json:"unit"`   // state of its unit
 }
 
-// KeyStatus asks the chosen hosts that have keys how they stand, one session each.
+// KeyStatus asks the chosen hosts that have keys which keys they have, one session each.
 func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error) {
 	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
 		s, err := d.pusher().Open(ctx, target(f, h, d.arch(h.Name), true), 0)
@@ -73,21 +73,23 @@ func (d *Deployer) keyFilter(ctx context.Context, host string, b *fleet.Bundle) 
 
 func hostKeys(name string, b *fleet.Bundle, boot string, keys []bundle.KeyState) HostKeys {
 	hk := HostKeys{Name: name, BootID: some(boot), Keys: []KeyInfo{}}
-	told := map[string]bool{}
+	listed := map[string]bool{}
 	for _, k := range keys {
 		i := KeyInfo{Name: k.Name, Expected: true, Present: k.Present, Source: some(k.Source), Unit: some(k.Unit)}
 		if k.Since > 0 {
 			t := time.Unix(k.Since, 0).UTC()
 			i.Since = &t
 		}
-		told[i.Name] = true
+		listed[i.Name] = true
 		hk.Keys = append(hk.Keys, i)
 	}
+
 	for _, k := range b.Keys {
-		if !told[k.Name] {
-			hk.Keys = append(hk.Keys, KeyInfo{Name: k.Name}) // wanted, and the generation that stands has it not
+		if !listed[k.Name] {
+			hk.Keys = append(hk.Keys, KeyInfo{Name: k.Name}) // wanted, and not in the generation on the host
 		}
 	}
+
 	slices.SortFunc(hk.Keys, func(a, b KeyInfo) int { return cmp.Compare(a.Name, b.Name) })
 	return hk
 }
@@ -100,7 +102,7 @@ func keysOf(m *bundle.Manifest) []bundle.Key {
 	return m.Keys
 }
 
-// PushKeys puts the keys of the generations that stand onto the chosen hosts now. What is
+// PushKeys puts the keys of their present generations onto the chosen hosts now. A key that is
 // there already is not sent.
 func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) {
 	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
@@ -127,17 +129,19 @@ func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) 
 	})
 }
 
-// eachWithKeys does something with each chosen host that has keys, many at once. A host that
-// fails says so in its place.
+// eachWithKeys calls do for each chosen host that has keys, many at once. The error of a host is
+// in its HostKeys.
 func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.Context, *fleet.Fleet, *fleet.Host, *fleet.Bundle) (HostKeys, error)) ([]HostKeys, error) {
 	f, err := d.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
+
 	hosts, err := f.Select(on)
 	if err != nil {
 		return nil, fmt.Errorf("choose hosts by %q: %w", on, err)
 	}
+
 	var wg sync.WaitGroup
 	sem := make(chan struct{}, defaultParallel)
 	all := make([]*HostKeys, len(hosts))
@@ -153,7 +157,7 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 			all[i].Error = some(plainError(err))
 			continue
 		}
-		if err != nil { // what stands is what counts, and needs nothing of what is wanted
+		if err != nil { // the keys on the host need nothing of what is wanted
 			b = &fleet.Bundle{}
 		}
 		wg.Go(func() {
@@ -169,6 +173,7 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 			all[i] = &hk
 		})
 	}
+
 	wg.Wait()
 	out := []HostKeys{}
 	for _, hk := range all {
@@ -185,6 +190,7 @@ func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 	if f := d.planner.lastFleet(); f != nil {
 		return f, nil
 	}
+
 	if d.Loader.Arch == nil {
 		d.Loader.Arch = d.arch
 	}
@@ -193,6 +199,7 @@ func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 	if err == nil {
 		return f, nil
 	}
+
 	if old := d.accepted(ctx); old.Tree != nil {
 		if f, oerr := d.Loader.Load(ctx, old.Tree); oerr == nil {
 			d.log().Warn("the branch's head can't be used; its last accepted commit is", "commit", old.Commit, "err", err)

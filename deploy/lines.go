@@ -28,7 +28,7 @@ type line struct {
 	target link.Target
 	ctx    context.Context
 	cancel context.CancelFunc
-	isUp   bool // a connection stands
+	isUp   bool // a connection is open
 }
 
 // start lets lines be opened, until ctx ends.
@@ -62,7 +62,7 @@ func (l *lineSet) has(host string) bool {
 	return l.open[host] != nil
 }
 
-// setUp notes whether a connection stands, and returns whether one did.
+// setUp notes whether a connection is open now, and returns whether one was.
 func (l *lineSet) setUp(host string, now bool) (was bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,7 +75,7 @@ func (l *lineSet) setUp(host string, now bool) (was bool) {
 	return was
 }
 
-// up lists the hosts to which a connection stands.
+// up lists the hosts to which a connection is open.
 func (l *lineSet) up() map[string]bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,7 +142,7 @@ func (l *lineSet) stop() {
 	clear(l.open)
 }
 
-// sameRoute says that two targets lead to the same machine by the same way. What the helper
+// sameRoute says that two targets lead to the same machine by the same route. What the helper
 // needs to know, as the architecture, is no part of it.
 func sameRoute(a, b link.Target) bool {
 	same := slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.HostKeys, b.HostKeys)
@@ -162,8 +162,8 @@ func (d *Deployer) Watch(ctx context.Context) {
 // watching says that lines are kept.
 func (d *Deployer) watching() bool { return d.lines.kept() }
 
-// keepKnownLines opens those lines that history asks for and that are not open: by the way that
-// each host was reached last. A host that an earlier process was at work on is left alone until
+// keepKnownLines opens those lines that history asks for and that are not open: by the route by
+// which each host was reached last. A host that an earlier process was at work on is left alone until
 // its run is settled.
 func (d *Deployer) keepKnownLines() {
 	if !d.watching() {

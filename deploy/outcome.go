@@ -43,7 +43,7 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	case push.WrongKey:
 		e.Outcome, e.State = history.Refused, history.Refused
 		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), maxText)
-		d.forgetStanding(hp.Name)
+		d.forgetLast(hp.Name)
 	default:
 		e.Outcome, e.State = history.Pending, history.Pending
 		if o.Away {
@@ -68,7 +68,7 @@ func whatHelps(err error) string {
 	return ""
 }
 
-// result is what a host's own word on a run means for history.
+// result is what a host's result of a run means for history.
 func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
 	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
 
@@ -137,15 +137,15 @@ func strange(text, host string, err error) string {
 	return text + "pin the new one" + whose + " in the repo: host_key: " + key.Line
 }
 
-// forgetStanding drops what is remembered to stand on a host: the machine that answers there may
-// be another, or a new one. So it is not called current until the right one was heard.
-func (d *Deployer) forgetStanding(host string) {
+// forgetLast drops what history remembers that a host holds: the machine that answers there may be
+// another, or a new one. So the host is not current until the right machine has answered.
+func (d *Deployer) forgetLast(host string) {
 	if err := d.History.Correct(context.Background(), host, func(h *history.Host) {
 		if h.Digest, h.Follows = "", false; h.State == history.Current {
 			h.State = history.Behind
 		}
 	}); err != nil {
-		d.log().Error("forget what stands on a host", "host", host, "err", err)
+		d.log().Error("forget what a host holds", "host", host, "err", err)
 	}
 }
 

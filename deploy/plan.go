@@ -13,12 +13,12 @@ import (
 	"bellhop/internal/push"
 )
 
-// A Plan is what a run would do, and all that it needs to do it. It is a value: it prints,
-// and it is applied as it stands.
+// A Plan is what a run would do, and all that it needs to do it. It is a value: what is printed
+// is what is applied.
 type Plan struct {
 	Snapshot Snapshot
 	Fleet    *fleet.Fleet
-	Hosts    []*HostPlan // what was looked at, by name; any other host is as it should be
+	Hosts    []*HostPlan // those that can need anything, by name; any other host is current
 	Gone     []string    // hosts that left the repo with this commit, by name
 	req      Request
 	selected map[string]bool // nil: all
@@ -29,9 +29,9 @@ type Plan struct {
 // A HostPlan is what a run would do on one host.
 type HostPlan struct {
 	Name    string
-	State   string // that the host is in until something is pushed
-	Push    bool   // it will be contacted
-	Follows bool   // what stands there is what is wanted, as far as history knows
+	State   string // of the host until something is pushed
+	Push    bool   // the host will be contacted
+	Follows bool   // the host holds what is wanted, as far as history knows
 	Error   string // why it is not pushed
 	Changes []bundle.Change
 	Units   UnitPlan
@@ -90,6 +90,7 @@ func (p *Plan) Sentence() string {
 			refused++
 		}
 	}
+
 	parts := []string{fmt.Sprintf("%d of %d %s %s", change, p.Selected(), plural(p.Selected(), "host"), verb(change, "change"))}
 	for _, c := range []struct {
 		n    int
@@ -99,9 +100,11 @@ func (p *Plan) Sentence() string {
 			parts = append(parts, fmt.Sprintf("%d %s %s", c.n, plural(c.n, "unit"), verb(c.n, c.what)))
 		}
 	}
+
 	if same > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s looked at", same, isAre(same)))
 	}
+
 	if refused > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s not pushed", refused, isAre(refused)))
 	}
@@ -137,7 +140,7 @@ type PlanJSON struct {
 	Hosts  []HostPlanJSON `json:"hosts"`
 }
 
-// HostPlanJSON is one host of it; a host that nothing happens to has empty lists.
+// HostPlanJSON is one host of a plan; a host that does not change has empty lists.
 type HostPlanJSON struct {
 	Name    string          `json:"name"`
 	Changes []bundle.Change `json:"changes"`
@@ -150,10 +153,12 @@ func (p *Plan) JSON() PlanJSON {
 	if p.Snapshot.Commit != "" {
 		j.Commit = &p.Snapshot.Commit
 	}
+
 	plans := map[string]*HostPlan{}
 	for _, h := range p.Hosts {
 		plans[h.Name] = h
 	}
+
 	for _, h := range p.Fleet.Hosts {
 		if !p.chose(h.Name) {
 			continue

@@ -12,8 +12,8 @@ import (
 
 // What a push needs of history, and what it tells history on its way.
 
-// push makes one host hold its bundle. open says that the host goes on by itself with nobody
-// listening, and that its result is to be fetched at the next start.
+// push makes one host hold its bundle. open says that the host continues without a
+// connection, and that its result is to be fetched at the next start.
 func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
 	release, err := d.hosts.hold(ctx, hp.Name)
 	if err != nil {
@@ -42,7 +42,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		AllowPrune: hp.prune, TakeOver: r.req.TakeOver,
 
 		Other:   func(h *push.Hello) string { return otherHost(p.Fleet, h, hp.Name) },
-		OnHello: func(h *push.Hello) error { return d.stands(ctx, p.Fleet, hp.Name, h) },
+		OnHello: func(h *push.Hello) error { return d.correct(ctx, p.Fleet, hp.Name, h) },
 		OnBegin: func() error { return d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest) },
 
 		Said:   saidOf(hp),
@@ -93,9 +93,9 @@ type revealed struct {
 func (e *revealed) Error() string { return e.text }
 func (e *revealed) Unwrap() error { return e.err }
 
-// stands corrects what history remembers of a host by the host's own record, and gives a renamed
+// correct corrects what history remembers of a host by the host's own record, and gives a renamed
 // host its past. f is the fleet that knows its present name, nil when that is not known.
-func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
+func (d *Deployer) correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
 	if err := d.believeRename(ctx, f, name, hello); err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (d *Deployer) stands(ctx context.Context, f *fleet.Fleet, name string, hell
 		}
 		if h.Digest != "" && !warned {
 			warned = true
-			d.log().Warn("host stands elsewhere than remembered", "host", name, "generation", generation, "remembered", h.Generation)
+			d.log().Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
 		}
 		h.Digest, h.Generation = digest, generation
 		if h.Follows && h.Digest != h.Wanted {

@@ -17,14 +17,17 @@ func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration,
 	if limit <= 0 {
 		limit = 10 * time.Minute
 	}
+
 	f, err := d.loaded(ctx)
 	if err != nil {
 		return err
 	}
+
 	h, ok := f.Host(host)
 	if !ok {
 		return fmt.Errorf("reboot %s: no such host", host)
 	}
+
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not back in %v", limit))
 	defer cancel()
 	t := target(f, h, d.arch(host), true)
@@ -50,14 +53,17 @@ func (r *rebooting) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	began := time.Now()
 	code, err := r.d.Links.Exec(ctx, r.target, rebootLine)
 	if err != nil && !errors.Is(err, link.ErrLost) { // losing the line is what was asked for
 		return err
 	}
+
 	if err == nil && code != 0 {
 		return fmt.Errorf("%q ended with %d", rebootLine, code)
 	}
+
 	r.report("rebooting")
 	for {
 		if !pause(ctx, 2*time.Second) {
@@ -71,6 +77,7 @@ func (r *rebooting) run(ctx context.Context) error {
 			break
 		}
 	}
+
 	r.report(fmt.Sprintf("back after %v", time.Since(began).Round(time.Second)))
 	if h, ok := r.d.History.Host(r.target.Name); !ok || !hasKeys(h) {
 		return nil

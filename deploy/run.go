@@ -17,7 +17,7 @@ import (
 	"bellhop/internal/history"
 )
 
-// A run is one attempt under way.
+// A run is one attempt that has begun.
 type run struct {
 	d       *Deployer
 	req     Request
@@ -26,7 +26,7 @@ type run struct {
 	stored  bool // history has its plan
 	quiet   bool // a plan that is only shown
 	release func()
-	cut     atomic.Bool // this bellhop ends, and a host goes on that nobody listens to
+	cut     atomic.Bool // a push was still under way on a host when this process had to end
 }
 
 // NewRunID makes the id of a run: its time, so that ids sort, and a little chance.
@@ -36,7 +36,8 @@ func NewRunID() string {
 	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
 }
 
-// start begins a run. The first settles what an earlier process left open.
+// start begins a run. The first run of a process first fetches the results of runs that an earlier
+// process left open.
 func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context.Context, done func(), err error) {
 	d.settled.Do(func() {
 		err = d.Settle(ctx)
@@ -50,12 +51,15 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 	if d.Loader.Arch == nil {
 		d.Loader.Arch = d.arch
 	}
+
 	if req.RunID == "" {
 		req.RunID = NewRunID()
 	}
+
 	if req.Cause == "" {
 		req.Cause = "deploy"
 	}
+
 	r := &run{d: d, req: req, parent: ctx, release: func() {}}
 	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now()}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, fmt.Errorf("run %s: not done in %v", req.RunID, d.limits().Run))
@@ -96,22 +100,26 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	} else if paused && !r.quiet {
 		return Snapshot{}, ErrPaused
 	}
+
 	r.event(Event{Step: "sync"})
 	look := d.Sync
 	if r.quiet && d.Look != nil {
 		look = d.Look
 	}
+
 	snap, err := look(ctx)
 	d.repo.looked(err)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}
+
 	r.head.Commit, r.head.Author, r.head.Subject = snap.Commit, snap.Author, snap.Subject
 	if snap.Rewritten {
 		r.head.Notes = append(r.head.Notes, "the branch was rewritten")
 		r.head.Cause += " (history rewritten)"
 		d.log().Warn("branch was rewritten", "commit", snap.Commit)
 	}
+
 	if snap.Moved != "" {
 		r.head.Notes = append(r.head.Notes, "the repo has moved to "+snap.Moved+": set --repo to it")
 	}
@@ -131,8 +139,8 @@ var ErrPaused = fmt.Errorf("%w: runs are paused", ErrRefused)
 
 func (r refusal) Is(err error) bool { return err == ErrRefused }
 
-// load reads the commit, and looks for what refuses it whole. From here to the stored plan
-// no other run may look.
+// load reads the commit, and looks for errors that refuse it as a whole. It locks the planner
+// until the plan is stored.
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
 	d.planner.steps.Lock()
 	r.release = sync.OnceFunc(d.planner.steps.Unlock)
@@ -150,33 +158,38 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	if err != nil && !errors.As(err, &ps) {
 		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), err)
 	}
+
 	if d.Check != nil {
 		old := d.accepted(ctx)
 		if old.Commit != snap.Commit {
 			found = d.Check(ctx, old, snap)
 		}
 	}
+
 	if ctx.Err() != nil { // what was found was cut short
 		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), context.Cause(ctx))
 	}
+
 	for _, p := range found {
 		if p.Warning {
 			d.log().Warn(p.Message, "file", p.File)
-		} else if !tells(ps, p) {
+		} else if !contains(ps, p) {
 			ps = append(ps, p)
 		}
 	}
+
 	if len(ps) > 0 {
 		ps = ps.Capped()
 		d.repo.refused(snap.Commit, ps, time.Since(began))
 		return nil, refusal{ps}
 	}
+
 	d.planner.accept(snap)
 	return f, nil
 }
 
-// tells says whether a problem is among others already.
-func tells(ps fleet.Problems, p *fleet.Problem) bool {
+// contains says whether p is among ps already.
+func contains(ps fleet.Problems, p *fleet.Problem) bool {
 	return slices.ContainsFunc(ps, func(q *fleet.Problem) bool { return q.File == p.File && q.Line == p.Line && q.Message == p.Message })
 }
 
@@ -217,6 +230,7 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 	if !errors.Is(err, ErrRefused) {
 		return r.failed(err)
 	}
+
 	r.head.Refused = true
 	text := err.Error()
 	var hosts []history.Planned
@@ -230,10 +244,12 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 		}
 		hosts = append(hosts, p)
 	}
+
 	slices.SortFunc(hosts, func(a, b history.Planned) int { return strings.Compare(a.Name, b.Name) })
 	if serr := r.d.History.Plan(context.Background(), r.head, snap.Commit, hosts, nil); serr != nil {
 		return nil, errors.Join(err, serr)
 	}
+
 	r.d.log().Error("commit refused", "commit", snap.Commit, "cause", r.req.Cause, "err", text)
 	return r.finish(history.RunRefused, err)
 }
@@ -246,14 +262,17 @@ func (r *run) finish(outcome string, err error) (*history.Run, error) {
 	if err != nil {
 		text = err.Error()
 	}
+
 	ctx := context.Background() // the end is stored whatever ended it
 	if serr := r.d.History.FinishRun(ctx, r.head, outcome, text); serr != nil {
 		return nil, errors.Join(err, serr)
 	}
+
 	hr, rerr := r.d.History.Run(ctx, r.head.ID)
 	if rerr == nil && hr.Outcome != nil {
 		outcome = *hr.Outcome
 	}
+
 	r.event(Event{Step: "end", Outcome: outcome, Text: text})
 	r.d.log().Info("run ended", "run", r.head.ID, "commit", r.head.Commit, "cause", r.req.Cause, "outcome", outcome, "took", time.Since(r.head.At).Round(time.Millisecond), "err", text)
 	return hr, errors.Join(err, rerr)
@@ -276,7 +295,7 @@ func (r *run) tell() (*history.Run, error) {
 }
 
 // keepCommits has git keep the commits of generations. One that git has no more, after a forced
-// push, never comes back: it is told once, not by every run.
+// push, never comes back: it is logged once, not by every run.
 func (r *run) keepCommits() {
 	d := r.d
 	if d.Keep == nil {
@@ -288,7 +307,7 @@ func (r *run) keepCommits() {
 	}
 }
 
-// unstored is a run that tells nothing new, as a poll makes all day: nobody wants to read it.
+// unstored is a run that history does not keep: a poll that found nothing new.
 func (r *run) unstored(outcome string) *history.Run {
 	now := time.Now().UTC()
 	r.event(Event{Step: "end", Outcome: outcome})

@@ -17,18 +17,19 @@ type Source struct {
 	// Sync asks the remote for the branch's head, and returns it. An error that is ErrRefused
 	// says that the head must not be followed.
 	Sync func(ctx context.Context) (Snapshot, error)
-	// Look is Sync for a plan that is only shown, and leaves to Sync what it tells but once.
+	// Look is Sync for a plan that is only shown. What Sync reports only once, such as that the
+	// branch was rewritten, stays for Sync to report.
 	// Nil: Sync.
 	Look func(ctx context.Context) (Snapshot, error)
-	// Head asks the remote for the branch's head and fetches nothing. Nil: a push that follows
-	// shortly on another waits for the bell's gap.
+	// Head asks the remote for the branch's head and fetches nothing. Nil: a push that comes
+	// shortly after another waits for the bell's gap.
 	Head func(ctx context.Context) (string, error)
 	// At returns an older commit. Nil: keys and texts of older generations can't be had.
 	At func(ctx context.Context, commit string) (Snapshot, error)
 	// Since returns the messages of the commits that head holds and last does not. Nil: only
 	// the newest commit's message is known.
 	Since func(ctx context.Context, last, head string) ([]string, error)
-	// Keep is told the commits that kept generations came from. Nil: nobody is told.
+	// Keep is called with the commits of the generations that are kept. Nil: it is not called.
 	Keep func(commits []string) error
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // WritePlan writes p for people: each host with its changes, files as a unified diff, keys
-// as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of the generation
-// that stands; where they can't be had, sizes and digests are told instead.
+// as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
+// the generation on the host; where they can't be had, sizes and digests are shown instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 	old := d.archive().oldTexts(ctx)
 	for _, h := range p.Hosts {
@@ -27,9 +27,11 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 			fmt.Fprintf(w, "%s: %s: %s\n\n", h.Name, h.State, strings.TrimSpace(h.Error))
 		}
 	}
+
 	for _, name := range p.Gone {
 		fmt.Fprintf(w, "%s: left the repo, and is left as it stands\n\n", name)
 	}
+
 	_, err := fmt.Fprintf(w, "plan %s\n%s\n", p.Digest(), p.Sentence())
 	return err
 }
@@ -43,13 +45,14 @@ func (h *HostPlan) write(w io.Writer, old texts) error {
 		case bundle.KindFile:
 			h.writeFile(w, c, old)
 		case bundle.KindUnit:
-			// What is asked of systemd is told below, in its own words.
+			// What is asked of systemd is listed below, by its own verbs.
 		case bundle.KindKey:
 			fmt.Fprintf(w, "  %s key %s: %s\n", signs[c.Action], c.Name, keyWord(c.Action))
 		default:
 			fmt.Fprintf(w, "  %s %s %s%s\n", signs[c.Action], c.Kind, c.Name, h.about(c))
 		}
 	}
+
 	for _, u := range []struct {
 		verb  string
 		names []string
@@ -58,6 +61,7 @@ func (h *HostPlan) write(w io.Writer, old texts) error {
 			fmt.Fprintf(w, "  %s %s\n", u.verb, name)
 		}
 	}
+
 	_, err := fmt.Fprintln(w)
 	return err
 }
@@ -80,6 +84,7 @@ func (h *HostPlan) about(c bundle.Change) string {
 		}
 		return ""
 	}
+
 	m := manifestOf(h.bundle)
 	switch c.Kind {
 	case bundle.KindLink:
@@ -98,7 +103,7 @@ func (h *HostPlan) about(c bundle.Change) string {
 	return ""
 }
 
-// Larger texts are told by size: finding what differs takes time by the square of their lines.
+// Of larger texts only the size is shown: a diff takes time by the square of their lines.
 const (
 	maxDiffed    = 1 << 20 // bytes of both
 	maxDiffLines = 10_000
@@ -112,38 +117,46 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
 	if had && has && was.Digest == is.Digest {
 		return // mode or owner alone
 	}
+
 	a, okA := []byte(nil), !had
 	if had {
 		a, okA = old(was.Digest)
 	}
+
 	b, okB := []byte(nil), !has
 	if has {
 		p, err := h.bundle.File(is.Digest)
 		b, okB = p, err == nil
 	}
+
 	canRead := okA && okB && len(a)+len(b) <= maxDiffed
 	if !canRead || !isText(a) || !isText(b) {
 		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
 		return
 	}
+
 	before, after := lines(a), lines(b)
 	if len(before)+len(after) > maxDiffLines {
 		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
 		return
 	}
+
 	from, to := c.Name, c.Name
 	if !had {
 		from = "/dev/null"
 	}
+
 	if !has {
 		to = "/dev/null"
 	}
+
 	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
 		A: before, B: after, FromFile: from, ToFile: to, Context: 3,
 	})
 	if err != nil {
 		return
 	}
+
 	for _, l := range strings.SplitAfter(diff, "\n") {
 		if l != "" {
 			fmt.Fprintf(w, "    %s\n", plain.Text(strings.TrimSuffix(l, "\n"), 4096))

@@ -19,15 +19,15 @@ func (d *Deployer) watchLine(ctx context.Context, t link.Target) {
 	err := d.Links.Watch(ctx, t, link.Watcher{
 		Up: func(ctx context.Context) error {
 			d.lines.setUp(t.Name, true)
-			d.met(t.Name, nil)
+			d.noteAnswer(t.Name, nil)
 			return d.up(ctx, t.Name, t)
 		},
 		Down: func(_ context.Context, err error) {
 			wasUp := d.lines.setUp(t.Name, false)
-			if wasUp { // it was heard until now
-				d.met(t.Name, nil)
+			if wasUp { // the host answered until now
+				d.noteAnswer(t.Name, nil)
 			}
-			d.met(t.Name, err)
+			d.noteAnswer(t.Name, err)
 		},
 	})
 	if ctx.Err() == nil {
@@ -35,9 +35,9 @@ func (d *Deployer) watchLine(ctx context.Context, t link.Target) {
 	}
 }
 
-// met remembers whether a host was heard. An error that says neither, such as a refused login,
-// changes nothing.
-func (d *Deployer) met(host string, err error) {
+// noteAnswer has history remember whether a host answers. An error that says neither, such as a
+// refused login, changes nothing.
+func (d *Deployer) noteAnswer(host string, err error) {
 	var key *link.HostKeyError
 	away := push.IsAway(err) || errors.As(err, &key)
 	if err != nil && !away {
@@ -48,23 +48,23 @@ func (d *Deployer) met(host string, err error) {
 	}
 }
 
-// Reachable says which hosts answer at this moment: those to which a connection stands.
+// Reachable says which hosts answer at this moment: those to which a long-lived connection is open.
 func (d *Deployer) Reachable() map[string]bool { return d.lines.up() }
 
-// givenUp is the end of a line that no retry mends: the next run may open another. A host that
-// shows another key is looked at by a run at once, which says so where people look.
+// givenUp closes a line that no retry can open again; the next run may open another. Where the host
+// shows another key a run is asked for at once, whose result reports it.
 func (d *Deployer) givenUp(ctx context.Context, host string, err error) {
 	d.lines.ended(host, ctx)
 	d.log().Error("line to host given up", "host", host, "err", err)
 	var key *link.HostKeyError
 	if h, ok := d.History.Host(host); ok && h.State != history.Refused && errors.As(err, &key) {
-		d.forgetStanding(host)
+		d.forgetLast(host)
 		d.bell.ring(host + " shows another host key")
 	}
 }
 
-// up is called when a line stands that was not there before: the host's own record is read,
-// and after a reboot its keys are put back.
+// up is called when a line was opened: it reads the host's own record, and after a reboot puts its
+// keys back.
 func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
 	if h, ok := d.History.Host(host); !ok || isUnheard(h) {
 		d.bell.ring(host + " is back")
@@ -72,19 +72,21 @@ func (d *Deployer) up(ctx context.Context, host string, t link.Target) error {
 			return nil
 		}
 	}
+
 	_, err := d.healKeys(ctx, host, t, false)
 	if err != nil {
 		d.log().Warn("keys are not back yet", "host", host, "err", err)
 	}
+
 	if link.HardStop(err) || push.Passes(err) || errors.Is(err, link.ErrAuth) {
 		return err
 	}
 	return nil
 }
 
-// healKeys reads what stands on a host, and puts back the keys of the generation that stands
-// there: when its boot is another than remembered, when one is missing, or always. Only a
-// boot id that was read whole counts: a login also works while a host shuts down.
+// healKeys reads the host's record, and puts back the keys of the generation that the host holds:
+// when its boot is another than remembered, when a key is missing, or always. Only a boot id that
+// was read whole counts: a login also works while a host shuts down.
 func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
 	release, err := d.hosts.hold(ctx, host)
 	if err != nil {
@@ -98,27 +100,30 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 	defer s.Close()
 
 	was, _ := d.History.Host(host)
-	if err := d.stands(ctx, d.planner.lastFleet(), host, &s.Hello); err != nil {
+	if err := d.correct(ctx, d.planner.lastFleet(), host, &s.Hello); err != nil {
 		return nil, err
 	}
+
 	now, _ := d.History.Host(host)
 	if now.State == history.Behind && was.State != history.Behind {
-		d.bell.ring(host + " stands elsewhere")
+		d.bell.ring(host + " holds another generation")
 	}
 
 	rec := s.Hello.Record
 	if rec == nil || rec.Generation == 0 {
 		return nil, nil // it has nothing, so no keys either
 	}
+
 	if !rec.Deployer.Is(d.ID) {
 		return nil, push.Final(&plain.Quote{What: "its record names another deployer", Said: rec.Deployer})
 	}
+
 	n, _ := s.Hello.KeysPresent()
 	if !always && s.Hello.BootID.Is(was.BootID) && n == len(s.Hello.Keys) {
 		return nil, nil
 	}
 
-	b, err := d.archive().standing(ctx, host, rec)
+	b, err := d.archive().bundleOnHost(ctx, host, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +131,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 	filter := d.pusher().NewFilter([]string{was.BootID, host, d.ID, b.Digest}, push.KeysOf(b))
 	defer filter.Drop()
 	if len(b.Keys) == 0 {
-		return nil, d.keysStand(host, filter.Word(s.Hello.BootID), 0)
+		return nil, d.noteKeys(host, filter.Word(s.Hello.BootID), 0)
 	}
 	return d.pushKeys(s, host, b, filter)
 }
@@ -136,6 +141,7 @@ func (d *Deployer) pushKeys(s *push.Session, host string, b *fleet.Bundle, filte
 	if err != nil {
 		return nil, err
 	}
+
 	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
 		return res, fmt.Errorf("keys of %s: %s: %s", host, res.Outcome, res.Error)
 	}
@@ -144,11 +150,13 @@ func (d *Deployer) pushKeys(s *push.Session, host string, b *fleet.Bundle, filte
 	if len(res.Keys) > 0 {
 		n = present(res.Keys)
 	}
+
 	d.log().Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
-	return res, d.keysStand(host, filter.Word(s.Hello.BootID), n)
+	return res, d.noteKeys(host, filter.Word(s.Hello.BootID), n)
 }
 
-func (d *Deployer) keysStand(host, boot string, n int) error {
+// noteKeys has history remember how many keys a host has, and in which boot.
+func (d *Deployer) noteKeys(host, boot string, n int) error {
 	return d.History.Correct(context.Background(), host, func(h *history.Host) {
 		h.KeysPresent = n
 		if boot != "" {
@@ -157,8 +165,8 @@ func (d *Deployer) keysStand(host, boot string, n int) error {
 	})
 }
 
-// How a host that answers and yet can't be pushed is tried again. One that does not answer
-// costs nothing: its line rings when it is back. Both are times Limits.Retry, a second.
+// When a host that answers but can't be pushed is tried again, in units of Limits.Retry. A host that
+// does not answer needs no timer: its line rings when it is back.
 const (
 	retryFirst = 30
 	retryLast  = 600
@@ -169,7 +177,7 @@ func isUnheard(h history.Host) bool {
 	return h.State == history.Pending || h.State == history.Unknown
 }
 
-// unreached sees to it that a host is tried again.
+// unreached schedules another try of a host.
 func (d *Deployer) unreached(host string) {
 	life := d.lines.lifetime()
 	if life == nil {
@@ -189,13 +197,14 @@ func (d *Deployer) unreached(host string) {
 	})
 }
 
-// Settle fetches the results of runs that an earlier bellhop left open: the hosts went on by
-// themselves. What can't be heard stays unknown, and the next run contacts it.
+// Settle fetches the results of runs that an earlier process left open: the hosts finished without
+// it. A host that can't be reached stays unknown, and the next run contacts it.
 func (d *Deployer) Settle(ctx context.Context) error {
 	open, err := d.History.Recover(ctx)
 	if err != nil {
 		return err
 	}
+
 	hosts := d.History.Hosts()
 	sem := make(chan struct{}, defaultParallel)
 	done := make(chan struct{}, len(open))
@@ -209,6 +218,7 @@ func (d *Deployer) Settle(ctx context.Context) error {
 			}
 		}()
 	}
+
 	for range open {
 		<-done
 	}
@@ -220,6 +230,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	if d.Detach { // a server has others to look after
 		limit = d.limits().Patience
 	}
+
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, push.ErrDeadline)
 	defer cancel()
 	release, err := d.hosts.hold(ctx, o.Host)
@@ -239,8 +250,9 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	if err != nil {
 		return err
 	}
+
 	if res == nil {
-		return d.stands(ctx, nil, o.Host, &s.Hello)
+		return d.correct(ctx, nil, o.Host, &s.Hello)
 	}
 
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
@@ -249,6 +261,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
 		return err
 	}
+
 	d.hosts.ended(o.Host, o.Run, e)
 	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
 	return nil
