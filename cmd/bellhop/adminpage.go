@@ -25,7 +25,7 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 		return "", nil
 	}
 
-	path, err := filepath.Abs(cmp.Or(o.adminToken, s.house.state.path(adminTokenFile)))
+	path, err := filepath.Abs(cmp.Or(o.adminToken, s.app.state.path(adminTokenFile)))
 	if err != nil {
 		return "", err
 	}

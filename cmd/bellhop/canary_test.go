@@ -104,7 +104,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 		}
 	})
 	c.env().printPaste(c.s)
-	c.reader, err = secrets.ParseRecipient(publicOf(c.s.house.state.identity))
+	c.reader, err = secrets.ParseRecipient(publicOf(c.s.app.state.identity))
 	c.must(err)
 	return c
 }
@@ -331,7 +331,7 @@ func (c *canaryWorld) pages() {
 // stacks prints what a panic would, at the moment when a value is in hand, and %#v of what
 // holds private keys.
 func (c *canaryWorld) stacks() {
-	l := c.s.house.deployer.Loader
+	l := c.s.app.deployer.Loader
 	open := l.Open
 	var n atomic.Int32
 	l.Open = func(tree fs.FS, path string) ([]byte, error) {
@@ -350,7 +350,7 @@ func (c *canaryWorld) stacks() {
 	if n.Load() == 0 { // Open stays: a line to a host may still be at it
 		c.t.Error("no stack was printed")
 	}
-	fmt.Fprintf(&c.out, "%v %+v %#v %s\n", c.s.house.ids, c.s.house.ids, c.s.house.ids, c.s.house.ids)
+	fmt.Fprintf(&c.out, "%v %+v %#v %s\n", c.s.app.ids, c.s.app.ids, c.s.app.ids, c.s.app.ids)
 }
 
 //go:noinline

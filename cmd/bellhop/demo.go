@@ -133,11 +133,11 @@ func (d *demo) serve(ctx context.Context) error {
 		return err
 	}
 	d.server = s
-	signer := s.house.signer
+	signer := s.app.signer
 	for _, h := range d.hosts {
 		h.ssh.Allow(signer.PublicKey()) // what bellhop host add does
 	}
-	reader := publicOf(s.house.state.identity)
+	reader := publicOf(s.app.state.identity)
 	d.show(fmt.Sprintf("reader      %s\ndeploy key  %s\nwebhook     http://%s/v1/webhook, signed with a secret of its own",
 		reader, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), s.address))
 	return nil
@@ -146,7 +146,7 @@ func (d *demo) serve(ctx context.Context) error {
 // config commits a fleet with three services and one secret.
 func (d *demo) config(context.Context) error {
 	d.step("A config repo: services as folders, a secret in the same commit", "git ls-files")
-	reader, err := secrets.ParseRecipient(publicOf(d.server.house.state.identity))
+	reader, err := secrets.ParseRecipient(publicOf(d.server.app.state.identity))
 	if err != nil {
 		return err
 	}
@@ -230,12 +230,12 @@ func (d *demo) firstPush(ctx context.Context) error {
 
 // plan shows what the server would do; brief leaves out what new files say.
 func (d *demo) plan(ctx context.Context, brief bool) error {
-	p, err := d.server.house.deployer.Plan(ctx, deploy.Request{})
+	p, err := d.server.app.deployer.Plan(ctx, deploy.Request{})
 	if err != nil {
 		return err
 	}
 	var b strings.Builder
-	if err := d.server.house.deployer.WritePlan(ctx, &b, p); err != nil {
+	if err := d.server.app.deployer.WritePlan(ctx, &b, p); err != nil {
 		return err
 	}
 	w := &diffPaint{w: &indented{w: d.out}, p: d.p}
@@ -302,7 +302,7 @@ func (d *demo) sessions() string {
 }
 
 func (d *demo) status(ctx context.Context) error {
-	s, err := d.server.house.history.Status(ctx)
+	s, err := d.server.app.history.Status(ctx)
 	if err != nil {
 		return err
 	}
@@ -390,7 +390,7 @@ func (d *demo) powerCut(ctx context.Context) error {
 	}
 	d.show(fmt.Sprintf("%s later: keys pushed, withinbot.service %s", took(time.Since(began)), h.machine.Unit("withinbot.service").Active))
 	d.step("What was that?", "bellhop history")
-	hist, err := d.server.house.history.Runs(ctx, 3)
+	hist, err := d.server.app.history.Runs(ctx, 3)
 	if err != nil {
 		return err
 	}

@@ -78,8 +78,8 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 	return e.ended(run, err, req.On, asJSON)
 }
 
-// openUndumpable opens the rooms for a command that does the work itself.
-func (f *deployerFlags) openUndumpable(e *Env) (*house, error) {
+// openUndumpable opens an app for a command that does the work itself.
+func (f *deployerFlags) openUndumpable(e *Env) (*app, error) {
 	if err := secrets.Undumpable(); err != nil {
 		return nil, err
 	}

@@ -143,7 +143,7 @@ func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeReques
 		res, err = server.Call[*bundle.Result](ctx, client, "host-remove", req, nil)
 		err = fromSocket(err)
 	} else {
-		var h *house
+		var h *app
 		if h, err = f.openUndumpable(e); err != nil {
 			return explain(err)
 		}
@@ -183,7 +183,7 @@ func (e *Env) printUndone(host string, res *bundle.Result) {
 }
 
 // removeHost forgets a host that left the repo, after giving it back if asked.
-func (h *house) removeHost(ctx context.Context, req removeRequest) (*bundle.Result, error) {
+func (h *app) removeHost(ctx context.Context, req removeRequest) (*bundle.Result, error) {
 	all := h.history.Hosts()
 	host, ok := all[req.Host]
 	switch {

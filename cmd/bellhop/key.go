@@ -16,9 +16,9 @@ import (
 func (e *Env) keyCmd() *cobra.Command {
 	return group(groupSecrets, "key", "Show and push the keys on hosts",
 		e.keyVerb("status", "Show which keys each host has and should have; asks the hosts",
-			func(h *house) keyFunc { return h.deployer.KeyStatus }, 0),
+			func(h *app) keyFunc { return h.deployer.KeyStatus }, 0),
 		e.keyVerb("push", "Push the keys of the deployed generation to hosts, now",
-			func(h *house) keyFunc {
+			func(h *app) keyFunc {
 				return func(ctx context.Context, on string) ([]deploy.HostKeys, error) {
 					return h.pushKeys(ctx, e.userName(), on)
 				}
@@ -28,7 +28,7 @@ func (e *Env) keyCmd() *cobra.Command {
 type keyFunc func(ctx context.Context, on string) ([]deploy.HostKeys, error)
 
 // keyVerb is a verb on the keys of many hosts; bad is its exit code when one did not do.
-func (e *Env) keyVerb(name, short string, pick func(*house) keyFunc, bad int) *cobra.Command {
+func (e *Env) keyVerb(name, short string, pick func(*app) keyFunc, bad int) *cobra.Command {
 	var f deployerFlags
 	var on string
 	var asJSON bool
@@ -64,7 +64,7 @@ func (e *Env) keyVerb(name, short string, pick func(*house) keyFunc, bad int) *c
 }
 
 // keys asks the server, or does it here.
-func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*house) keyFunc) (hosts []deploy.HostKeys, err error) {
+func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*app) keyFunc) (hosts []deploy.HostKeys, err error) {
 	client, err := e.dial(ctx, f)
 	if err != nil {
 		return nil, err

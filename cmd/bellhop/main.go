@@ -1,8 +1,8 @@
 // Command bellhop turns git push into deployed machines.
 //
-// It parses the command line, opens the rooms, runs one command. Each file holds one group
+// It parses the command line, wires packages together, and runs one command. Each file holds one group
 // of verbs; what they share is env.go (streams, flags from the environment, exit codes),
-// rooms.go (how the rooms are put together) and paint.go (how things look).
+// app.go (the wiring of packages) and paint.go (colour).
 //
 // The promise kept here: results go to stdout and everything else to stderr; an error says
 // what was being done to what, and a hint says what to type next; exit codes are 0 done or

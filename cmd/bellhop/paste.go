@@ -111,7 +111,7 @@ func (s *serving) pasting() pasting {
 	if s.adminTokenFile != "" {
 		token, _ = readToken(s.adminTokenFile) // it was read at the start; one that went since is not shown
 	}
-	return newPasting(s.house.ids, s.house.signer, webhookURL(s.address), s.secret, pageURL(s.adminAddress, token))
+	return newPasting(s.app.ids, s.app.signer, webhookURL(s.address), s.secret, pageURL(s.adminAddress, token))
 }
 
 // pageURL is where a browser on this machine finds the page; "" where there is none.
@@ -151,12 +151,12 @@ func (p pasting) text(c paint) string {
 // printPaste prints the lines until the repo was read for the first time. Where no person reads
 // them, the webhook's secret and the page's token stay out of the log that they would end in.
 func (e *Env) printPaste(s *serving) {
-	isFirstDay := len(s.house.made) > 0 || s.house.history.Top() == ""
+	isFirstDay := len(s.app.made) > 0 || s.app.history.Top() == ""
 	if !isFirstDay {
 		return
 	}
 	c := e.outPaint()
-	for _, path := range s.house.made {
+	for _, path := range s.app.made {
 		fmt.Fprintf(e.Stdout, "%s %s\n", c.dim("made"), path)
 	}
 

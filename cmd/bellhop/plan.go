@@ -260,7 +260,7 @@ func (e *Env) askPlan(ctx context.Context, f *deployerFlags, in planRequest, tre
 }
 
 // makePlan is a plan in both of its forms.
-func (h *house) makePlan(ctx context.Context, in planRequest, tree []byte) (a planAnswer, err error) {
+func (h *app) makePlan(ctx context.Context, in planRequest, tree []byte) (a planAnswer, err error) {
 	p, err := h.planOf(ctx, in, tree)
 	if err != nil {
 		return a, whole(err)
@@ -276,7 +276,7 @@ func (h *house) makePlan(ctx context.Context, in planRequest, tree []byte) (a pl
 	return a, err
 }
 
-func (h *house) planOf(ctx context.Context, in planRequest, packed []byte) (*deploy.Plan, error) {
+func (h *app) planOf(ctx context.Context, in planRequest, packed []byte) (*deploy.Plan, error) {
 	own := h.branch
 	switch {
 	case in.Path != "" && path.Clean(in.Path) != path.Clean(h.path):

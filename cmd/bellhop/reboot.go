@@ -66,7 +66,7 @@ func (e *Env) reboot(ctx context.Context, f *deployerFlags, on string, limit tim
 
 // reboot reboots the hosts that on names for somebody, in order. The first that does not come back ends it, so
 // that one bad kernel stops one host.
-func (h *house) reboot(ctx context.Context, by, on string, limit time.Duration, tell func(string)) error {
+func (h *app) reboot(ctx context.Context, by, on string, limit time.Duration, tell func(string)) error {
 	hosts, err := selectHosts(h.history.Hosts(), on)
 	if err != nil {
 		return fmt.Errorf("reboot: %w", err)

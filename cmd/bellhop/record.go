@@ -13,7 +13,7 @@ import (
 // What a person did to hosts beside deploying: history has it as a run without a commit.
 
 // pushKeys pushes keys for somebody, and has history remember it.
-func (h *house) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, error) {
+func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, error) {
 	began := time.Now()
 	hosts, err := h.deployer.PushKeys(ctx, on)
 	var notes []string
@@ -38,7 +38,7 @@ func (h *house) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys,
 }
 
 // rebootOne reboots a host for somebody, and has history remember it.
-func (h *house) rebootOne(ctx context.Context, by, host string, limit time.Duration, tell func(string)) error {
+func (h *app) rebootOne(ctx context.Context, by, host string, limit time.Duration, tell func(string)) error {
 	began, outcome := time.Now(), history.RunDone
 	err := h.deployer.Reboot(ctx, host, limit, tell)
 	if err != nil {
@@ -48,7 +48,7 @@ func (h *house) rebootOne(ctx context.Context, by, host string, limit time.Durat
 }
 
 // remember stores what was done. It is written also when the one who asked went away meanwhile.
-func (h *house) remember(ctx context.Context, cause, by string, began time.Time, outcome string, notes []string, err error) error {
+func (h *app) remember(ctx context.Context, cause, by string, began time.Time, outcome string, notes []string, err error) error {
 	text := ""
 	if err != nil {
 		text = err.Error()

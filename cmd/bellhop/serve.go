@@ -23,7 +23,7 @@ import (
 	"bellhop/server"
 )
 
-// The server: the rooms, the bell, and those who may ring it.
+// The server: an app, the trigger queue, and the listeners.
 
 type serveOptions struct {
 	deployerFlags
@@ -103,7 +103,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 
 // A serving is a server at work.
 type serving struct {
-	house                 *house
+	app                   *app
 	bell                  *deploy.Bell
 	server                *server.Server
 	secret                []byte // of the webhook
@@ -116,7 +116,7 @@ type serving struct {
 	wait                  func() error
 }
 
-// start opens the rooms, listens, and goes to work until ctx ends or stop is called.
+// start opens an app, listens, and goes to work until ctx ends or stop is called.
 func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *serving, err error) {
 	o.serves = true
 	h, err := o.open(e, log)
@@ -129,7 +129,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 		}
 	}()
 	h.deployer.Detach = true
-	s := &serving{house: h, bell: deploy.NewBell(h.deployer)}
+	s := &serving{app: h, bell: deploy.NewBell(h.deployer)}
 	s.bell.Gap = o.gap
 	if s.secretFile, err = filepath.Abs(h.state.webhookSecret); err != nil {
 		return nil, err
@@ -169,14 +169,14 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	if s.branch, s.repo = o.branch, o.webhookRepo; s.repo == "" {
 		s.repo = server.RepoName(o.repo)
 	}
-	db := s.house.history
+	db := s.app.history
 	known, err := db.Deliveries(ctx, 1000)
 	if err != nil {
 		return err
 	}
 	s.server, err = server.New(server.Config{
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
-		Holds: s.house.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
+		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
 		Status: func(ctx context.Context) (any, error) {
 			st, err := db.Status(ctx)
 			s.live(&st)
@@ -201,13 +201,13 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 
 // live adds to a status what only the running server knows.
 func (s *serving) live(st *history.Status) {
-	st.SyncError = s.house.deployer.SyncError()
-	st.Loading = s.house.deployer.Loading()
+	st.SyncError = s.app.deployer.SyncError()
+	st.Loading = s.app.deployer.Loading()
 	every, reason := s.server.Interval()
 	st.Poll = &history.PollStatus{IntervalMs: every.Milliseconds(), Reason: reason}
 
 	now := time.Now().UTC().Truncate(time.Millisecond)
-	reachable := s.house.deployer.Reachable()
+	reachable := s.app.deployer.Reachable()
 	for i := range st.Hosts {
 		if reachable[st.Hosts[i].Name] {
 			st.Hosts[i].SeenAt = &now
@@ -227,7 +227,7 @@ func (s *serving) follow(ctx context.Context, run string, emit func(any)) (*hist
 	return r, nil
 }
 
-func (o *serveOptions) listeners(h *house) (on server.Listeners, err error) {
+func (o *serveOptions) listeners(h *app) (on server.Listeners, err error) {
 	defer func() {
 		if err != nil {
 			for _, l := range []net.Listener{on.Public, on.Admin, on.Socket, on.Ring} {
@@ -314,12 +314,12 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 // waitForRepo waits, on the first day, until the repo can be read. Later a repo that is away
 // keeps nobody from their keys.
 func (s *serving) waitForRepo(ctx context.Context, repo string, log *slog.Logger) {
-	if s.house.history.Top() != "" {
+	if s.app.history.Top() != "" {
 		return
 	}
 	last := ""
 	for wait := time.Second; ; wait = min(wait*2, 15*time.Second) {
-		_, err := s.house.repo.Head(ctx)
+		_, err := s.app.repo.Head(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
@@ -341,7 +341,7 @@ func (s *serving) waitForRepo(ctx context.Context, repo string, log *slog.Logger
 // stop lets hosts at work come to their end, as far as they can in time, and closes all.
 func (s *serving) stop() error {
 	s.cancel()
-	return errors.Join(s.wait(), s.house.Close())
+	return errors.Join(s.wait(), s.app.Close())
 }
 
 // webhookURL guesses how the world reaches the listener.

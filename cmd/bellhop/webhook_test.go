@@ -48,9 +48,9 @@ func listenFor(t *testing.T, edit func(*serveOptions)) *listening {
 // waitTop waits until history's top commit is that one.
 func (l *listening) waitTop(commit string) {
 	l.t.Helper()
-	for end := time.Now().Add(20 * time.Second); l.s.house.history.Top() != commit; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); l.s.app.history.Top() != commit; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			l.t.Fatalf("the top commit is %s, want %s", l.s.house.history.Top(), commit)
+			l.t.Fatalf("the top commit is %s, want %s", l.s.app.history.Top(), commit)
 		}
 	}
 }
@@ -199,7 +199,7 @@ func TestAdminTokenFlags(t *testing.T) {
 		}
 		return path
 	}
-	s := &serving{house: &house{state: newState(dir)}}
+	s := &serving{app: &app{state: newState(dir)}}
 	first, err := s.readAdminToken(&serveOptions{})
 	if err != nil || len(first) < 32 {
 		t.Fatalf("the token that is made: %d characters, %v", len(first), err)

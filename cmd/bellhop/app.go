@@ -27,7 +27,7 @@ import (
 	"bellhop/server"
 )
 
-// How the rooms are put together into a deployer. A server and a command that does the work
+// The shared wiring: how packages are put together into a deployer. A server and a command that does the work
 // itself are the same here; both hold the one lock of the state directory.
 
 // A deployerFlags is what every verb that may do the work itself can be told.
@@ -152,8 +152,8 @@ func (f *deployerFlags) takeToken() {
 	f.repo = u.String()
 }
 
-// A house is the rooms, open.
-type house struct {
+// An app is what a deployer is made of, open: keys, repo, connections, history.
+type app struct {
 	state    *state
 	made     []string // files of the state directory that were not there
 	signer   ssh.Signer
@@ -167,8 +167,8 @@ type house struct {
 	close    []func() error
 }
 
-// Close closes the rooms, the last opened first.
-func (h *house) Close() error {
+// Close closes its parts, the last opened first.
+func (h *app) Close() error {
 	var errs []error
 	for i := len(h.close) - 1; i >= 0; i-- {
 		errs = append(errs, h.close[i]())
@@ -177,9 +177,9 @@ func (h *house) Close() error {
 	return errors.Join(errs...)
 }
 
-// open takes the lock and opens the rooms.
-func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *house, err error) {
-	h := &house{state: f.state(), branch: f.branch, path: f.path}
+// open takes the lock and opens an app.
+func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *app, err error) {
+	h := &app{state: f.state(), branch: f.branch, path: f.path}
 	defer func() {
 		if err != nil {
 			h.Close()
@@ -236,7 +236,7 @@ func (f *deployerFlags) openIdentities(e *Env, st *state) (*secrets.Identities, 
 	return ids, nil
 }
 
-func (f *deployerFlags) openRepo(e *Env, h *house) (*gitsync.Repo, error) {
+func (f *deployerFlags) openRepo(e *Env, h *app) (*gitsync.Repo, error) {
 	token, err := e.secretEnv("BELLHOP_REPO_TOKEN")
 	if err != nil {
 		return nil, err
@@ -255,7 +255,7 @@ func (f *deployerFlags) openRepo(e *Env, h *house) (*gitsync.Repo, error) {
 	return gitsync.Open(cfg)
 }
 
-func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer, error) {
+func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer, error) {
 	digest, err := h.state.digestKey()
 	if err != nil {
 		return nil, err
@@ -279,7 +279,7 @@ func (h *house) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deploye
 
 // openSecret opens an age file of a tree. What the rules know of a file that does not open
 // is told with it.
-func (h *house) openSecret(tree fs.FS, path string) ([]byte, error) {
+func (h *app) openSecret(tree fs.FS, path string) ([]byte, error) {
 	sealed, err := fs.ReadFile(tree, path)
 	if err != nil {
 		return nil, err
