@@ -12,7 +12,7 @@ import (
 )
 
 // A batch is the hosts of a run that are pushed together, a number of them at once. It knows how long
-// each takes, to detach one that holds up the others: such a host goes on, and nobody waits for it.
+// each takes, to detach one that holds up the others: the push there continues in the background.
 type batch struct {
 	d    *Deployer
 	run  *run
@@ -66,8 +66,8 @@ func (b *batch) push(ctx context.Context, n int) {
 // host leaves later than the run's.
 func (b *batch) addWorker(ctx context.Context) { b.d.work.Go(func() { b.work(ctx) }) }
 
-// work pushes one host after another, until none is left or the one at hand is detached: whoever
-// detached it has started another worker. A goroutine for each host would grow a stack for each.
+// work pushes one host after another, until none is left or its host is detached: then
+// detach has started another worker. A goroutine for each host would grow a stack for each.
 func (b *batch) work(ctx context.Context) {
 	for {
 		one := b.next(ctx)
@@ -128,8 +128,8 @@ func (b *batch) pushOne(one *hostPush) {
 	b.d.end(b.run, one.host, e)
 }
 
-// watch detaches hosts that are slow while somebody waits: they go on by themselves, and the run may
-// end without them. When ctx ends it does so with all.
+// watch detaches hosts that are slow while others wait: the pushes there continue, and the run may end
+// without them. When ctx ends it detaches all.
 func (b *batch) watch(ctx context.Context, ended <-chan struct{}) {
 	tick := time.NewTicker(patienceStep)
 	defer tick.Stop()

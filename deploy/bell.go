@@ -149,7 +149,7 @@ func (b *Bell) pushWaits() bool {
 }
 
 // Serve settles what an earlier process left open, rings once, and makes runs until ctx
-// ends. Then no other host is begun; hosts at work go on by themselves and are asked for
+// ends. Then no other host is begun; hosts at work continue without it and are asked for
 // their results at the next start.
 func (b *Bell) Serve(ctx context.Context) error {
 	b.d.Watch(ctx)

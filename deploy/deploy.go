@@ -34,8 +34,8 @@ type Deployer struct {
 	// Loader reads trees. Its Arch is set by the deployer when it is nil.
 	Loader *fleet.Loader
 	// Check finds in a commit what must not be deployed, beside errors in the config: plaintext
-	// secrets and private keys. old
-	// is the zero Snapshot when no commit was accepted before. Nil: nothing is looked for.
+	// secrets and private keys. old is the zero Snapshot when no commit was accepted before.
+	// Nil: nothing is looked for.
 	Check func(ctx context.Context, old, new Snapshot) fleet.Problems
 	// Links reaches hosts.
 	Links Links

@@ -11,7 +11,7 @@ import (
 
 // Which host is the one that bellhop itself runs on: it goes last and alone.
 
-// An ownMachine is the one that bellhop runs on. What can't be told is "".
+// An ownMachine is the one that bellhop runs on. What is not known is "".
 type ownMachine struct {
 	bootID string
 	digest string // of its machine id
@@ -37,7 +37,7 @@ func readLine(path string) string {
 }
 
 // is says whether a host is that machine: its boot is ours, or its address is. Containers share a boot
-// with the machine they run on. One with a system of its own is told apart by the machine id that it
+// with the machine they run on. One with a system of its own differs by the machine id that it
 // said since this process began; bellhop in a bare container has none, and goes down with its machine.
 func (own ownMachine) is(hp *HostPlan, said plain.Foreign) bool {
 	if own.bootID != "" && hp.last.BootID != "" {
