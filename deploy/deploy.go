@@ -191,10 +191,13 @@ func (d *Deployer) bundles(f *fleet.Fleet) {
 	if !d.planner.bundles(f, d.History) {
 		return
 	}
-	d.hosts.keepOnly(func(host string) bool {
-		_, listed := f.Host(host)
-		return listed
-	})
+
+	listed := func(host string) bool {
+		_, ok := f.Host(host)
+		return ok
+	}
+	d.hosts.keepOnly(listed)
+	d.memory.KeepOnly(listed)
 }
 
 // target is the route to h.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 
 	"bellhop/internal/bundle"
@@ -206,6 +207,13 @@ type Memory struct {
 	// whose login shell reads what is meant for the helper never does, and to wait for each
 	// answer would cost half a minute; a line may break once.
 	plainOnly map[string]int
+}
+
+// KeepOnly forgets every host that is not listed, since it left the repo.
+func (m *Memory) KeepOnly(listed func(host string) bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.DeleteFunc(m.plainOnly, func(host string, _ int) bool { return !listed(host) })
 }
 
 func (m *Memory) heardOptimistic(host string, ok bool) {
