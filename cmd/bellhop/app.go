@@ -75,11 +75,11 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; repeatable")
 }
 
-// dial finds the running server; nil when none runs. The server works by flags of its own. One
+// dialServer finds the running server; nil when none runs. The server works by flags of its own. One
 // that was typed here is not heeded, and that is said; a branch that the server does not deploy is
 // an error, since something else than what was asked for would be done.
-func (e *Env) dial(ctx context.Context, f *deployerFlags) (*server.Client, error) {
-	client, err := e.dialFor(f)
+func dialServer(e *Env, ctx context.Context, f *deployerFlags) (*server.Client, error) {
+	client, err := dialFor(e, f)
 	if client == nil || err != nil || !f.isTyped("branch") {
 		return client, err
 	}
@@ -94,8 +94,8 @@ func (e *Env) dial(ctx context.Context, f *deployerFlags) (*server.Client, error
 	return client, nil
 }
 
-// dialFor is dial for a verb that tells the server itself what some flags say.
-func (e *Env) dialFor(f *deployerFlags, heeded ...string) (*server.Client, error) {
+// dialFor is dialServer for a verb that tells the server itself what some flags say.
+func dialFor(e *Env, f *deployerFlags, heeded ...string) (*server.Client, error) {
 	client, err := dial(f.stateDir)
 	if client == nil || err != nil {
 		return nil, err

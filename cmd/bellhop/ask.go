@@ -203,7 +203,7 @@ func serverOf(c *cobra.Command) string {
 }
 
 // overSSH runs this same command line on the box where the server is.
-func (e *Env) overSSH(c *cobra.Command) error {
+func overSSH(e *Env, c *cobra.Command) error {
 	where, tty := serverOf(c), isTerminal(e.Stdout) && isTerminal(e.Stdin)
 	u, err := url.Parse(where)
 	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
@@ -219,7 +219,7 @@ func (e *Env) overSSH(c *cobra.Command) error {
 	if u.User != nil && u.User.Username() != "" {
 		args = append(args, "-l", u.User.Username())
 	}
-	args = append(args, "--", u.Hostname(), e.farLine(c))
+	args = append(args, "--", u.Hostname(), farLine(e, c))
 	cmd := exec.CommandContext(c.Context(), "ssh", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, direct(e.Stdout), direct(e.Stderr) // ssh writes itself, and the far end has the fence
 	cmd.Env = child.Env(child.SSH)
@@ -243,7 +243,7 @@ func (e *Env) overSSH(c *cobra.Command) error {
 // farLine is this command line for the shell of the other machine. What the environment here says of
 // how to print goes along, and so do the flags that it sets; where the deployer keeps its files is
 // the other machine's to say.
-func (e *Env) farLine(c *cobra.Command) string {
+func farLine(e *Env, c *cobra.Command) string {
 	var words []string
 	if v := e.Getenv("NO_COLOR"); v != "" { // TERM goes by ssh
 		words = []string{"env", "NO_COLOR=" + v}

@@ -103,7 +103,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 			h.Close()
 		}
 	})
-	c.env().printPaste(c.s)
+	printPaste(c.env(), c.s)
 	c.reader, err = secrets.ParseRecipient(publicOf(c.s.app.state.identity))
 	c.must(err)
 	return c

@@ -13,7 +13,7 @@ import (
 	"bellhop/secrets"
 )
 
-func (e *Env) checkCmd() *cobra.Command {
+func checkCmd(e *Env) *cobra.Command {
 	var asJSON bool
 	var load loadFlags
 	c := &cobra.Command{
@@ -28,7 +28,7 @@ are only warnings.`,
 			if err != nil {
 				return err
 			}
-			return e.check(c.Context(), &load, dir, asJSON)
+			return runCheck(e, c.Context(), &load, dir, asJSON)
 		},
 	}
 	load.flags(c)
@@ -36,7 +36,7 @@ are only warnings.`,
 	return c
 }
 
-func (e *Env) schemaCmd() *cobra.Command {
+func schemaCmd(e *Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "schema [FILE]", Short: "Print the JSON Schema of bellhop.yaml and service.yaml", GroupID: groupRepo,
 		Args: cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs), ValidArgs: schemaFiles,
@@ -81,7 +81,7 @@ type problemJSON struct {
 	Warning bool   `json:"warning"`
 }
 
-func (e *Env) check(ctx context.Context, load *loadFlags, dir string, asJSON bool) error {
+func runCheck(e *Env, ctx context.Context, load *loadFlags, dir string, asJSON bool) error {
 	f, problems, err := inspectDir(ctx, load, dir)
 	if err != nil {
 		return err
@@ -94,7 +94,7 @@ func (e *Env) check(ctx context.Context, load *loadFlags, dir string, asJSON boo
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "problems": list})
 	} else {
-		e.printProblems(f, problems, bad)
+		printProblems(e, f, problems, bad)
 	}
 	if err == nil && bad > 0 {
 		return exit(exitError)
@@ -102,7 +102,7 @@ func (e *Env) check(ctx context.Context, load *loadFlags, dir string, asJSON boo
 	return err
 }
 
-func (e *Env) printProblems(f *fleet.Fleet, problems fleet.Problems, bad int) {
+func printProblems(e *Env, f *fleet.Fleet, problems fleet.Problems, bad int) {
 	for _, p := range problems {
 		fmt.Fprintln(e.Stdout, p.Error())
 	}

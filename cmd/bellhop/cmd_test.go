@@ -128,7 +128,7 @@ func TestLostOutputIsAnError(t *testing.T) {
 // environment.
 func TestVerbs(t *testing.T) {
 	var names []string
-	for _, c := range (&Env{Getenv: func(string) string { return "" }}).verbs() {
+	for _, c := range verbs((&Env{Getenv: func(string) string { return "" }})) {
 		if c.Short == "" {
 			t.Errorf("bellhop %s has no short word", c.Name())
 		}

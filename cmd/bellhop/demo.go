@@ -19,12 +19,12 @@ import (
 	"bellhop/secrets"
 )
 
-func (e *Env) demoCmd() *cobra.Command {
+func demoCmd(e *Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "demo", Short: "Run a demonstration inside this process: a repo, three hosts and a push", GroupID: groupRepo, Args: cobra.NoArgs,
 		Long: `Make a config repo with an age secret, three hosts inside this process and a server; push
 twice, and show what happens. It takes a few seconds and leaves nothing behind.`,
-		RunE: func(c *cobra.Command, _ []string) error { return e.demo(c.Context()) },
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(e, c.Context()) },
 	}
 }
 
@@ -49,7 +49,7 @@ type demoHost struct {
 	had     int64 // sessions before the push that is shown
 }
 
-func (e *Env) demo(ctx context.Context) (err error) {
+func runDemo(e *Env, ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "bellhop-demo-")
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 	"bellhop/server"
 )
 
-func (e *Env) deployCmd() *cobra.Command {
+func deployCmd(e *Env) *cobra.Command {
 	var f deployerFlags
 	var req deploy.Request
 	var asJSON bool
@@ -36,7 +36,7 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reac
 				return err
 			}
 			req.Cause, req.By = "deploy", e.userName()
-			return e.deploy(c.Context(), &f, req, asJSON)
+			return runDeploy(e, c.Context(), &f, req, asJSON)
 		},
 	}
 	f.flags(c)
@@ -52,9 +52,9 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reac
 // errUnwatched is Ctrl-C of somebody who watches: what runs is the server's.
 var errUnwatched = hint(errors.New("no longer watching: the run goes on in the server"), "bellhop history")
 
-func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
+func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
 	g := e.progressOn(e.Stderr)
-	client, err := e.dial(ctx, f)
+	client, err := dialServer(e, ctx, f)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 		} else if err != nil {
 			return fromSocket(err)
 		}
-		return e.ended(run, nil, req.On, asJSON)
+		return endRun(e, run, nil, req.On, asJSON)
 	}
 	h, err := f.openUndumpable(e)
 	if err != nil {
@@ -75,7 +75,7 @@ func (e *Env) deploy(ctx context.Context, f *deployerFlags, req deploy.Request, 
 	defer h.Close()
 	h.deployer.Progress = g.event
 	run, err := h.deployer.Run(ctx, req)
-	return e.ended(run, err, req.On, asJSON)
+	return endRun(e, run, err, req.On, asJSON)
 }
 
 // openUndumpable opens an app for a command that does the work itself.
@@ -86,8 +86,8 @@ func (f *deployerFlags) openUndumpable(e *Env) (*app, error) {
 	return f.open(e, quietLog())
 }
 
-// ended tells what came of a run on the hosts chosen by on, and chooses the exit code.
-func (e *Env) ended(run *history.Run, err error, on string, asJSON bool) error {
+// endRun prints the result of a run on the hosts chosen by on, and chooses the exit code.
+func endRun(e *Env, run *history.Run, err error, on string, asJSON bool) error {
 	if run != nil {
 		if asJSON {
 			if jerr := e.writeJSON(struct {

@@ -29,13 +29,13 @@ type symptom struct {
 	err  error  // what is wrong
 }
 
-func (e *Env) doctorCmd() *cobra.Command {
+func doctorCmd(e *Env) *cobra.Command {
 	var f identityFlags
 	var dir string
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Check the setup: the repo here, your keys, the server", GroupID: groupServer, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return e.doctor(c.Context(), dir, &f, asJSON) },
+		RunE: func(c *cobra.Command, _ []string) error { return doctor(e, c.Context(), dir, &f, asJSON) },
 	}
 	dirFlag(c, &dir)
 	f.flags(c)
@@ -43,10 +43,10 @@ func (e *Env) doctorCmd() *cobra.Command {
 	return c
 }
 
-func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags, asJSON bool) error {
+func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bool) error {
 	var all []symptom
 	if at, err := configDir(dir); err == nil {
-		all = append(all, e.doctorRepo(at, f)...)
+		all = append(all, doctorRepo(e, at, f)...)
 	} else if dir != "" || owner.IsUntrusted(err) {
 		return err
 	}
@@ -64,7 +64,7 @@ func (e *Env) doctor(ctx context.Context, dir string, f *identityFlags, asJSON b
 			return err
 		}
 	} else {
-		e.printSymptoms(all)
+		printSymptoms(e, all)
 	}
 	if bad > 0 {
 		return exit(exitError)
@@ -92,7 +92,7 @@ func looks(all []symptom) []look {
 	return out
 }
 
-func (e *Env) printSymptoms(all []symptom) {
+func printSymptoms(e *Env, all []symptom) {
 	p := e.outPaint()
 	for _, s := range all {
 		if s.err == nil {
@@ -106,7 +106,7 @@ func (e *Env) printSymptoms(all []symptom) {
 	}
 }
 
-func (e *Env) doctorRepo(dir string, f *identityFlags) []symptom {
+func doctorRepo(e *Env, dir string, f *identityFlags) []symptom {
 	config := symptom{what: "config"}
 	fleet, problems, err := inspectDir(context.Background(), &loadFlags{}, dir)
 	switch refuse := countRefusing(problems); {
@@ -117,7 +117,7 @@ func (e *Env) doctorRepo(dir string, f *identityFlags) []symptom {
 	default:
 		config.note = fmt.Sprintf("%s, %s", fleet.Network, count(len(fleet.Hosts), "host"))
 	}
-	out := []symptom{config, doctorHook(dir), e.doctorSecrets(dir, f)}
+	out := []symptom{config, doctorHook(dir), doctorSecrets(e, dir, f)}
 	if key, err := newState(f.stateDir).signer(); err == nil && fleet != nil {
 		s := symptom{what: "deployer", note: ssh.FingerprintSHA256(key.PublicKey())}
 		if mine := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))); !strings.HasPrefix(fleet.Deployer, mine) {
@@ -146,7 +146,7 @@ func doctorHook(dir string) symptom {
 }
 
 // doctorSecrets tries the identities at hand on every secret.
-func (e *Env) doctorSecrets(dir string, f *identityFlags) symptom {
+func doctorSecrets(e *Env, dir string, f *identityFlags) symptom {
 	s := symptom{what: "secrets"}
 	rules, err := rulesOf(dir)
 	if err != nil {

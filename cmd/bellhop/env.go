@@ -16,7 +16,8 @@ import (
 	"bellhop/secrets"
 )
 
-// An Env is what one command sees of the world around it: tests give it their own.
+// An Env is what one command sees of the world around it: tests give it their own. Verbs are functions
+// that take it; its methods are what they share.
 type Env struct {
 	Args   []string // without the program's name
 	Stdin  io.Reader
@@ -46,7 +47,7 @@ func (e *Env) Run(ctx context.Context) int {
 }
 
 func (e *Env) run(ctx context.Context) int {
-	root := e.root()
+	root := rootCmd(e)
 	root.SetArgs(e.Args)
 	root.SetIn(e.Stdin)
 	root.SetOut(e.Stdout)

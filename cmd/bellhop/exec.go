@@ -10,7 +10,7 @@ import (
 	"bellhop/internal/link"
 )
 
-func (e *Env) execCmd() *cobra.Command {
+func execCmd(e *Env) *cobra.Command {
 	var r reach
 	var on string
 	var parallel int
@@ -38,13 +38,13 @@ name, whose command failed, and each host that failed is named on stderr.`,
 			if err != nil {
 				return err
 			}
-			return e.execAll(c.Context(), &r, ts, shellLine(command), parallel)
+			return execAll(e, c.Context(), &r, ts, shellLine(command), parallel)
 		},
 	}
 	r.flags(c)
 	onFlagNeeded(c, &on)
 	c.Flags().IntVar(&parallel, "parallel", 10, "how many hosts at once")
-	e.stopAtCommand(c)
+	stopAtCommand(e, c)
 	c.DisableFlagsInUseLine = true
 	c.ValidArgsFunction = completeHosts
 	return c
@@ -54,7 +54,7 @@ const execForm = "bellhop exec HOST... -- COMMAND"
 
 // stopAtCommand leaves the flags of a command for a host alone. A -- says where it begins; where
 // there is none, it begins at the first word that is no flag.
-func (e *Env) stopAtCommand(c *cobra.Command) {
+func stopAtCommand(e *Env, c *cobra.Command) {
 	c.Flags().SetInterspersed(slices.Contains(e.Args, "--"))
 }
 
@@ -70,9 +70,9 @@ func splitExec(c *cobra.Command, args []string, on string) (hosts, command []str
 	return args, nil
 }
 
-func (e *Env) execAll(ctx context.Context, r *reach, ts []link.Target, line string, parallel int) error {
+func execAll(e *Env, ctx context.Context, r *reach, ts []link.Target, line string, parallel int) error {
 	if len(ts) == 1 {
-		return e.remote(ctx, r, ts[0], line, raw(e.Stdout), raw(e.Stderr))
+		return runOn(e, ctx, r, ts[0], line, raw(e.Stdout), raw(e.Stderr))
 	}
 
 	pool, err := e.pool(r)

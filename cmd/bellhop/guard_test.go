@@ -81,7 +81,7 @@ func TestUndumpable(t *testing.T) {
 
 // A server runs no program that a push could name.
 func TestServerRunsNoPlugins(t *testing.T) {
-	for _, c := range (&Env{Getenv: func(string) string { return "" }}).verbs() {
+	for _, c := range verbs((&Env{Getenv: func(string) string { return "" }})) {
 		if c.Name() == "serve" {
 			if f := c.Flags().Lookup("allow-plugin"); f == nil || f.DefValue != "[]" {
 				t.Errorf("serve --allow-plugin is %v, want a list that is empty", f)

@@ -12,7 +12,7 @@ import (
 )
 
 // healthcheckCmd is for images without a shell.
-func (e *Env) healthcheckCmd() *cobra.Command {
+func healthcheckCmd(e *Env) *cobra.Command {
 	var listen, stateDir string
 	c := &cobra.Command{
 		Use: "healthcheck", Short: "Exit 0 if the server here answers", Hidden: true, Args: cobra.NoArgs,

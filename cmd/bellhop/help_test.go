@@ -55,7 +55,7 @@ func TestHelpGroupsFlags(t *testing.T) {
 }
 
 func testRoot() *cobra.Command {
-	root := (&Env{Getenv: func(string) string { return "" }}).root()
+	root := rootCmd((&Env{Getenv: func(string) string { return "" }}))
 	root.InitDefaultHelpCmd()
 	return root
 }

@@ -13,7 +13,7 @@ import (
 	"bellhop/secrets"
 )
 
-func (e *Env) hookCmd() *cobra.Command {
+func hookCmd(e *Env) *cobra.Command {
 	var dir string
 	install := &cobra.Command{
 		Use: "install", Short: "Install git's pre-commit hook, and git diff for secrets", Args: cobra.NoArgs,
@@ -26,7 +26,7 @@ bellhop asks whether this repository may have its own hooks.`,
 			if err != nil {
 				return err
 			}
-			return e.installHook(at)
+			return installHook(e, at)
 		},
 	}
 	dirFlag(install, &dir)
@@ -34,13 +34,13 @@ bellhop asks whether this repository may have its own hooks.`,
 }
 
 // installHook puts the hook where git looks for it, and sets how *.age files are shown.
-func (e *Env) installHook(dir string) error {
+func installHook(e *Env, dir string) error {
 	if _, err := git(dir, "rev-parse", "--git-dir"); err != nil {
 		return noRepo(err)
 	}
 	hook, err := secrets.InstallHook(dir)
 	if errors.Is(err, secrets.ErrSharedHooks) {
-		hook, err = e.installOwnHook(dir, filepath.Dir(hook.Path))
+		hook, err = installOwnHook(e, dir, filepath.Dir(hook.Path))
 	}
 	switch {
 	case errors.Is(err, secrets.ErrHookStands):
@@ -56,7 +56,7 @@ func (e *Env) installHook(dir string) error {
 }
 
 // installOwnHook asks whether this repository may have hooks of its own, beside those of all others.
-func (e *Env) installOwnHook(dir, shared string) (secrets.Hook, error) {
+func installOwnHook(e *Env, dir, shared string) (secrets.Hook, error) {
 	question := fmt.Sprintf("git takes the hooks of all your repositories from %s (core.hooksPath).\nShall this repository have hooks of its own? Those in %s do not run here then. [y/N] ", shared, shared)
 	yes, err := e.confirm(question)
 	if err == nil && !yes {

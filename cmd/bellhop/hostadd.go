@@ -16,8 +16,8 @@ import (
 	"bellhop/internal/plain"
 )
 
-func (e *Env) hostCmd() *cobra.Command {
-	return group(groupHosts, "host", "Add, check and remove hosts", e.hostAddCmd(), e.hostCheckCmd(), e.hostRemoveCmd())
+func hostCmd(e *Env) *cobra.Command {
+	return group(groupHosts, "host", "Add, check and remove hosts", hostAddCmd(e), hostCheckCmd(e), hostRemoveCmd(e))
 }
 
 type hostAdd struct {
@@ -26,7 +26,7 @@ type hostAdd struct {
 	options          []string
 }
 
-func (e *Env) hostAddCmd() *cobra.Command {
+func hostAddCmd(e *Env) *cobra.Command {
 	var o hostAdd
 	c := &cobra.Command{
 		Use: "add NAME [USER@]ADDRESS", Short: "Add a host: pin its host key, authorize the deployer, write it to bellhop.yaml", Args: cobra.ExactArgs(2),
@@ -37,7 +37,7 @@ has already, the deployer is authorized again if the machine shows the pinned ke
 		Example: "  bellhop host add chrysalis root@192.168.0.12\n  bellhop host add kos-mos cadey@kos-mos.lan --jump lufta",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.name, o.dest = args[0], args[1]
-			return e.hostAdd(c.Context(), &o)
+			return runHostAdd(e, c.Context(), &o)
 		},
 	}
 	o.flags(c)
@@ -46,7 +46,7 @@ has already, the deployer is authorized again if the machine shows the pinned ke
 	return c
 }
 
-func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
+func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 	if err := fleet.CheckName("host", o.name); err != nil {
 		return err
 	}
@@ -65,16 +65,16 @@ func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
 		return hint(errors.New("bellhop.yaml does not say who deploys"), "paste the line that bellhop serve printed: deployer: ssh-ed25519 AAAA…")
 	}
 	old, again := known.Hosts[o.name]
-	t, facts, err := e.meet(ctx, o, known)
+	t, facts, err := meet(e, ctx, o, known)
 	if other := (*link.HostKeyError)(nil); again && errors.As(err, &other) && other.Host == o.name {
 		return otherKey(o.name, old.files()[0], other)
 	}
 	if err != nil {
 		return err
 	}
-	e.printFacts(o.name, facts)
+	printFacts(e, o.name, facts)
 	if again {
-		return e.metAgain(o.name, old, t)
+		return metAgain(e, o.name, old, t)
 	}
 	if len(t.HostKeys) == 0 {
 		return fmt.Errorf("add %s: it showed no host key that can be pinned", o.name)
@@ -94,7 +94,7 @@ func (e *Env) hostAdd(ctx context.Context, o *hostAdd) error {
 }
 
 // meet looks at the machine, and lets the deployer in.
-func (e *Env) meet(ctx context.Context, o *hostAdd, known *knownFleet) (link.Target, link.Facts, error) {
+func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Target, link.Facts, error) {
 	signers, err := e.signers(&o.reach)
 	if err != nil {
 		signers = func() ([]ssh.Signer, error) { return nil, nil } // the host key shows before any login
@@ -141,7 +141,7 @@ func deployerLine(stateDir string) string {
 }
 
 // metAgain ends the visit to a host that the config has: it shows what is pinned, or nothing is.
-func (e *Env) metAgain(name string, old knownHost, t link.Target) error {
+func metAgain(e *Env, name string, old knownHost, t link.Target) error {
 	file := old.files()[0]
 	if len(old.pins()) == 0 {
 		return hint(fmt.Errorf("%s pins no host key of %s", file, name), "write into it what the host shows: host_key: %s", strings.Join(t.HostKeys, " or "))
@@ -178,7 +178,7 @@ func hostFields(t link.Target, jump string) []string {
 	return fields
 }
 
-func (e *Env) printFacts(name string, f link.Facts) {
+func printFacts(e *Env, name string, f link.Facts) {
 	p := e.outPaint()
 	fmt.Fprintf(e.Stdout, "%s: %s, systemd %d", p.bold(name), orUnknown(f.Arch), f.Systemd)
 	if f.NixOS {
@@ -237,7 +237,7 @@ func problemsLeft(name string, f link.Facts) error {
 	return hint(fmt.Errorf("%s: %s to solve before bellhop can work there", name, count(len(f.Problems), "problem")), "bellhop host check %s", name)
 }
 
-func (e *Env) hostCheckCmd() *cobra.Command {
+func hostCheckCmd(e *Env) *cobra.Command {
 	var r reach
 	var on string
 	var asJSON bool
@@ -252,7 +252,7 @@ func (e *Env) hostCheckCmd() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return e.hostCheck(c.Context(), &r, ts, asJSON)
+			return hostCheck(e, c.Context(), &r, ts, asJSON)
 		},
 	}
 	r.flags(c)
@@ -277,7 +277,7 @@ type checkedHost struct {
 	err   error
 }
 
-func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON bool) error {
+func hostCheck(e *Env, ctx context.Context, r *reach, ts []link.Target, asJSON bool) error {
 	pool, err := e.pool(r)
 	if err != nil {
 		return err
@@ -303,7 +303,7 @@ func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON 
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "hosts": hosts})
 	} else {
-		e.printChecked(hosts, bad)
+		printChecked(e, hosts, bad)
 	}
 	if err == nil && bad > 0 {
 		return exit(exitError)
@@ -311,7 +311,7 @@ func (e *Env) hostCheck(ctx context.Context, r *reach, ts []link.Target, asJSON 
 	return err
 }
 
-func (e *Env) printChecked(hosts []checkedHost, bad int) {
+func printChecked(e *Env, hosts []checkedHost, bad int) {
 	p := e.outPaint()
 	for _, h := range hosts {
 		if h.Error != nil {
@@ -321,7 +321,7 @@ func (e *Env) printChecked(hosts []checkedHost, bad int) {
 			}
 			continue
 		}
-		e.printFacts(h.Name, h.facts)
+		printFacts(e, h.Name, h.facts)
 	}
 	if bad == 0 {
 		fmt.Fprintf(e.Stdout, "%s bellhop can work on %s\n", p.green("ok"), count(len(hosts), "host"))

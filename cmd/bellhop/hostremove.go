@@ -18,7 +18,7 @@ import (
 // How a host leaves: out of the config where a person works on it, then out of the
 // deployer's memory, and, if asked, off the host itself.
 
-func (e *Env) hostRemoveCmd() *cobra.Command {
+func hostRemoveCmd(e *Env) *cobra.Command {
 	var f deployerFlags
 	var dir string
 	var undo bool
@@ -31,13 +31,13 @@ everything that bellhop owns there is removed first, and the files that bellhop 
 came are put back.`,
 		Example: "  bellhop host remove oldbot          # in the config repo; commit and push\n  bellhop host remove oldbot --undo   # then: clean the host, and forget it",
 		RunE: func(c *cobra.Command, args []string) error {
-			if done, err := e.dropFromFile(dir, args, undo); done || err != nil {
+			if done, err := dropFromFile(e, dir, args, undo); done || err != nil {
 				return err
 			}
 			if serverOf(c) != "" {
-				return e.overSSH(c)
+				return overSSH(e, c)
 			}
-			return e.hostRemoveAll(c.Context(), &f, args, undo)
+			return hostRemoveAll(e, c.Context(), &f, args, undo)
 		},
 	}
 	c.Annotations = map[string]string{hereFirst: "bellhop.yaml"}
@@ -49,7 +49,7 @@ came are put back.`,
 }
 
 // dropFromFile removes hosts from the config in front of us, if they are there.
-func (e *Env) dropFromFile(dir string, args []string, undo bool) (done bool, err error) {
+func dropFromFile(e *Env, dir string, args []string, undo bool) (done bool, err error) {
 	at, err := configDir(dir)
 	if err != nil {
 		return false, nilUnless(dir != "", err)
@@ -119,21 +119,21 @@ type removeRequest struct {
 }
 
 // hostRemoveAll has the deployer forget hosts, one after another.
-func (e *Env) hostRemoveAll(ctx context.Context, f *deployerFlags, names []string, undo bool) error {
+func hostRemoveAll(e *Env, ctx context.Context, f *deployerFlags, names []string, undo bool) error {
 	for name := range strings.SplitSeq(strings.Join(names, ","), ",") {
 		name = strings.TrimSpace(name)
 		if name == "" {
 			return errEmptyHost
 		}
-		if err := e.hostRemove(ctx, f, removeRequest{name, undo}); err != nil {
+		if err := hostRemove(e, ctx, f, removeRequest{name, undo}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeRequest) error {
-	client, err := e.dial(ctx, f)
+func hostRemove(e *Env, ctx context.Context, f *deployerFlags, req removeRequest) error {
+	client, err := dialServer(e, ctx, f)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeReques
 		return err
 	}
 	if res != nil {
-		e.printUndone(req.Host, res)
+		printUndone(e, req.Host, res)
 	}
 	if req.Undo {
 		fmt.Fprintf(e.Stdout, "%s: %s\n", req.Host, undoLeaves)
@@ -167,7 +167,7 @@ func (e *Env) hostRemove(ctx context.Context, f *deployerFlags, req removeReques
 const undoLeaves = "left for you to remove: the deployer's line in authorized_keys, the helper in /usr/local/libexec/bellhop, and " + bundle.StateDir
 
 // printUndone tells what a person would look for on a host that was given back.
-func (e *Env) printUndone(host string, res *bundle.Result) {
+func printUndone(e *Env, host string, res *bundle.Result) {
 	for i, line := range res.Restored {
 		if i < len(res.Edits) && res.Edits[i] != "" {
 			line += " (the edit is " + res.Edits[i] + ")"

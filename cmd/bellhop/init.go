@@ -23,7 +23,7 @@ type initOptions struct {
 	stateDir               string
 }
 
-func (e *Env) initCmd() *cobra.Command {
+func initCmd(e *Env) *cobra.Command {
 	var o initOptions
 	c := &cobra.Command{
 		Use: "init [DIR]", Short: "Start a config repo", GroupID: groupRepo, Args: cobra.MaximumNArgs(1),
@@ -39,7 +39,7 @@ have, or with a new one in ~/.config/bellhop/identity.age.`,
 			if len(args) == 1 {
 				o.dir = args[0]
 			}
-			return e.initRepo(o)
+			return initRepo(e, o)
 		},
 	}
 	c.Flags().StringVar(&o.network, "network", "", "the network's name (default: the folder's)")
@@ -49,11 +49,11 @@ have, or with a new one in ~/.config/bellhop/identity.age.`,
 	return c
 }
 
-func (e *Env) initRepo(o initOptions) error {
+func initRepo(e *Env, o initOptions) error {
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
 	}
-	if err := e.initFleet(&o); err != nil {
+	if err := initFleet(e, &o); err != nil {
 		return err
 	}
 	for _, f := range []struct{ name, content string }{{".gitignore", gitignore}, {".gitattributes", gitattributes}} {
@@ -63,13 +63,13 @@ func (e *Env) initRepo(o initOptions) error {
 		}
 		e.wrote(f.name, fresh)
 	}
-	if err := e.installHook(o.dir); err != nil {
+	if err := installHook(e, o.dir); err != nil {
 		fmt.Fprintf(e.Stdout, "  %s %v\n", e.outPaint().yellow("no hook:"), err)
 		if h := hintFor(err); h != "" {
 			fmt.Fprintf(e.Stdout, "  hint: %s\n", h)
 		}
 	}
-	e.nextSteps(o)
+	nextSteps(e, o)
 	return nil
 }
 
@@ -83,7 +83,7 @@ func (e *Env) wrote(name string, fresh bool) {
 }
 
 // initFleet writes bellhop.yaml with what is known.
-func (e *Env) initFleet(o *initOptions) error {
+func initFleet(e *Env, o *initOptions) error {
 	path := filepath.Join(o.dir, fleetFile)
 	if _, err := os.Stat(path); err == nil {
 		e.wrote(fleetFile, false)
@@ -91,7 +91,7 @@ func (e *Env) initFleet(o *initOptions) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := e.fillReaders(o); err != nil {
+	if err := fillReaders(e, o); err != nil {
 		return err
 	}
 	if o.network == "" {
@@ -106,7 +106,7 @@ func (e *Env) initFleet(o *initOptions) error {
 
 // fillReaders adds what this machine knows: the deployer, when its state directory is here,
 // and the person at the keyboard.
-func (e *Env) fillReaders(o *initOptions) error {
+func fillReaders(e *Env, o *initOptions) error {
 	st := newState(o.stateDir)
 	if o.deployer == "" {
 		if key, err := st.signer(); err == nil {
@@ -130,7 +130,7 @@ func (e *Env) fillReaders(o *initOptions) error {
 	if len(names) > 1 || len(names) == 1 && !names["deployer"] {
 		return nil
 	}
-	key, err := e.ownReader()
+	key, err := ownReader(e)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (e *Env) fillReaders(o *initOptions) error {
 }
 
 // ownReader finds the user's own identity, or makes one.
-func (e *Env) ownReader() (string, error) {
+func ownReader(e *Env) (string, error) {
 	for _, path := range e.ownIdentities() {
 		if key := publicOf(path); key != "" {
 			return key, nil
@@ -258,7 +258,7 @@ const gitattributes = `# Sealed files are bytes; git diff shows them opened, to 
 *.age -text diff=bellhop
 `
 
-func (e *Env) nextSteps(o initOptions) {
+func nextSteps(e *Env, o initOptions) {
 	p := e.outPaint()
 	text, _ := os.ReadFile(filepath.Join(o.dir, fleetFile))
 	fmt.Fprintf(e.Stdout, "\n%s\n", p.bold("Next:"))

@@ -13,11 +13,11 @@ import (
 
 // Keys on hosts, as the hosts themselves report them.
 
-func (e *Env) keyCmd() *cobra.Command {
+func keyCmd(e *Env) *cobra.Command {
 	return group(groupSecrets, "key", "Show and push the keys on hosts",
-		e.keyVerb("status", "Show which keys each host has and should have; asks the hosts",
+		keyVerb(e, "status", "Show which keys each host has and should have; asks the hosts",
 			func(h *app) keyFunc { return h.deployer.KeyStatus }, 0),
-		e.keyVerb("push", "Push the keys of the deployed generation to hosts, now",
+		keyVerb(e, "push", "Push the keys of the deployed generation to hosts, now",
 			func(h *app) keyFunc {
 				return func(ctx context.Context, on string) ([]deploy.HostKeys, error) {
 					return h.pushKeys(ctx, e.userName(), on)
@@ -28,7 +28,7 @@ func (e *Env) keyCmd() *cobra.Command {
 type keyFunc func(ctx context.Context, on string) ([]deploy.HostKeys, error)
 
 // keyVerb is a verb on the keys of many hosts; bad is its exit code when one did not do.
-func (e *Env) keyVerb(name, short string, pick func(*app) keyFunc, bad int) *cobra.Command {
+func keyVerb(e *Env, name, short string, pick func(*app) keyFunc, bad int) *cobra.Command {
 	var f deployerFlags
 	var on string
 	var asJSON bool
@@ -39,14 +39,14 @@ func (e *Env) keyVerb(name, short string, pick func(*app) keyFunc, bad int) *cob
 			if err != nil {
 				return err
 			}
-			hosts, err := e.keys(c.Context(), &f, "key-"+name, expr, pick)
+			hosts, err := askKeys(e, c.Context(), &f, "key-"+name, expr, pick)
 			if err != nil {
 				return err
 			}
 			if asJSON {
 				err = e.writeJSON(map[string]any{"v": 1, "hosts": orEmpty(hosts)})
 			} else {
-				e.printKeys(hosts)
+				printKeys(e, hosts)
 			}
 			for _, h := range hosts {
 				if err == nil && h.Error != nil {
@@ -63,9 +63,9 @@ func (e *Env) keyVerb(name, short string, pick func(*app) keyFunc, bad int) *cob
 	return c
 }
 
-// keys asks the server, or does it here.
-func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick func(*app) keyFunc) (hosts []deploy.HostKeys, err error) {
-	client, err := e.dial(ctx, f)
+// askKeys asks the server, or does it here.
+func askKeys(e *Env, ctx context.Context, f *deployerFlags, verb, on string, pick func(*app) keyFunc) (hosts []deploy.HostKeys, err error) {
+	client, err := dialServer(e, ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (e *Env) keys(ctx context.Context, f *deployerFlags, verb, on string, pick 
 	return hosts, explain(err)
 }
 
-func (e *Env) printKeys(hosts []deploy.HostKeys) {
+func printKeys(e *Env, hosts []deploy.HostKeys) {
 	p, now := e.outPaint(), time.Now()
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "KEY", "STATE", "SINCE", "SOURCE", "UNIT", "BOOT")

@@ -25,7 +25,7 @@ type logsOptions struct {
 	unit      string // "": the whole journal
 }
 
-func (e *Env) logsCmd() *cobra.Command {
+func logsCmd(e *Env) *cobra.Command {
 	var o logsOptions
 	c := &cobra.Command{
 		Use: "logs HOST... [UNIT]", Short: "Show the journal of hosts, or of one unit on them", GroupID: groupHosts,
@@ -47,7 +47,7 @@ have the unit is named, and the exit code is 1.`,
 				return err
 			}
 			o.unit = unitName(unit)
-			return e.logs(c.Context(), &o, ts)
+			return logs(e, c.Context(), &o, ts)
 		},
 	}
 	o.flags(c)
@@ -80,7 +80,7 @@ func unitName(name string) string {
 	return strings.Replace(name, "@.", "@*.", 1)
 }
 
-func (e *Env) logs(ctx context.Context, o *logsOptions, ts []link.Target) error {
+func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 	pool, err := e.pool(&o.reach)
 	if err != nil {
 		return err
@@ -89,10 +89,10 @@ func (e *Env) logs(ctx context.Context, o *logsOptions, ts []link.Target) error 
 
 	line := journalLine(o)
 	if len(ts) == 1 {
-		if err := e.needUnit(ctx, pool, ts[0], o.unit); err != nil {
+		if err := needUnit(e, ctx, pool, ts[0], o.unit); err != nil {
 			return interruptedOr(ctx, err)
 		}
-		return e.remoteOn(ctx, pool, ts[0], line, rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
+		return remoteOn(e, ctx, pool, ts[0], line, rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
 	}
 
 	parallel := 10
@@ -101,7 +101,7 @@ func (e *Env) logs(ctx context.Context, o *logsOptions, ts []link.Target) error 
 	}
 	out := e.columns(ts)
 	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
-		err := e.needUnit(ctx, pool, t, o.unit)
+		err := needUnit(e, ctx, pool, t, o.unit)
 		if err == nil {
 			return out.run(ctx, pool, t, line)
 		}
@@ -126,7 +126,7 @@ var errNoUnit = errors.New("there is no such unit, and no line of one in the jou
 
 // needUnit asks a host whether it has a unit: one that is installed and never ran has, and so has
 // one that left and whose lines are still in the journal.
-func (e *Env) needUnit(ctx context.Context, pool *link.Pool, t link.Target, unit string) error {
+func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit string) error {
 	if unit == "" {
 		return nil
 	}

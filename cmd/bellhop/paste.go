@@ -25,7 +25,7 @@ type pasting struct {
 	Page       string `json:"page"`           // with the admin token; "": there is none
 }
 
-func (e *Env) pasteCmd() *cobra.Command {
+func pasteCmd(e *Env) *cobra.Command {
 	var stateDir, listen, admin string
 	var asJSON bool
 	c := &cobra.Command{
@@ -150,7 +150,7 @@ func (p pasting) text(c paint) string {
 
 // printPaste prints the lines until the repo was read for the first time. Where no person reads
 // them, the webhook's secret and the page's token stay out of the log that they would end in.
-func (e *Env) printPaste(s *serving) {
+func printPaste(e *Env, s *serving) {
 	isFirstDay := len(s.app.made) > 0 || s.app.history.Top() == ""
 	if !isFirstDay {
 		return

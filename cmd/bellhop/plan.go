@@ -22,7 +22,7 @@ import (
 )
 
 // planOffline shows what each host would hold, compared with nothing.
-func (e *Env) planOffline(ctx context.Context, load *loadFlags, dir, on string, asJSON bool) error {
+func planOffline(e *Env, ctx context.Context, load *loadFlags, dir, on string, asJSON bool) error {
 	at, err := configDir(dir)
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (e *Env) planOffline(ctx context.Context, load *loadFlags, dir, on string, 
 	if asJSON {
 		err = e.writeJSON(out)
 	} else {
-		e.printOffline(out)
+		printOffline(e, out)
 	}
 
 	if err == nil && len(problems) > 0 {
@@ -106,7 +106,7 @@ func describeBundle(host string, m bundle.Manifest) offlineHost {
 	return h
 }
 
-func (e *Env) printOffline(out offlinePlan) {
+func printOffline(e *Env, out offlinePlan) {
 	p := e.outPaint()
 	things := 0
 	for _, h := range out.Hosts {
@@ -124,7 +124,7 @@ func (e *Env) printOffline(out offlinePlan) {
 	fmt.Fprintf(e.Stdout, "%s, %s; compared with nothing\n", count(len(out.Hosts), "host"), count(things, "thing"))
 }
 
-func (e *Env) planCmd() *cobra.Command {
+func planCmd(e *Env) *cobra.Command {
 	var f deployerFlags
 	var p planFlags
 	c := &cobra.Command{
@@ -137,7 +137,7 @@ tree on this machine: what git would commit of it. All are compared with what is
 --offline DIR shows what each host would hold, compared with nothing, from the tree alone.`,
 		Example:           "  bellhop plan web1 @bots\n  bellhop plan --ref feature/new-bot\n  bellhop plan --tree . --server ssh://box",
 		ValidArgsFunction: completeHosts,
-		RunE:              func(c *cobra.Command, args []string) error { return e.planVerb(c, args, &f, &p) },
+		RunE:              func(c *cobra.Command, args []string) error { return planVerb(e, c, args, &f, &p) },
 	}
 
 	c.Annotations = map[string]string{hereFirst: "--offline"}
@@ -164,12 +164,12 @@ type planFlags struct {
 	offline, allFiles, exitCode, json bool
 }
 
-func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *planFlags) error {
+func planVerb(e *Env, c *cobra.Command, args []string, f *deployerFlags, p *planFlags) error {
 	if p.offline {
 		if len(args) > 1 {
 			return errors.New("plan --offline takes one folder; choose hosts by --on")
 		}
-		return e.planOffline(c.Context(), &f.load, first(args), p.req.On, p.json)
+		return planOffline(e, c.Context(), &f.load, first(args), p.req.On, p.json)
 	}
 
 	if p.allFiles && p.tree == "" {
@@ -179,13 +179,13 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 	var tree []byte
 	if p.tree != "" {
 		var err error
-		if tree, err = e.readPlanTree(c.Context(), f, p); err != nil {
+		if tree, err = readPlanTree(e, c.Context(), f, p); err != nil {
 			return err
 		}
 	}
 
 	if serverOf(c) != "" {
-		return e.planOverSSH(c, tree)
+		return planOverSSH(e, c, tree)
 	}
 
 	on, err := chosen(c, p.req.On, args)
@@ -203,11 +203,11 @@ func (e *Env) planVerb(c *cobra.Command, args []string, f *deployerFlags, p *pla
 		in.Path = f.path
 	}
 
-	return e.plan(c.Context(), f, in, tree, p)
+	return plan(e, c.Context(), f, in, tree, p)
 }
 
-func (e *Env) plan(ctx context.Context, f *deployerFlags, in planRequest, tree []byte, p *planFlags) error {
-	a, err := e.askPlan(ctx, f, in, tree)
+func plan(e *Env, ctx context.Context, f *deployerFlags, in planRequest, tree []byte, p *planFlags) error {
+	a, err := askPlan(e, ctx, f, in, tree)
 	if err != nil {
 		return err
 	}
@@ -236,8 +236,8 @@ type planRequest struct {
 }
 
 // askPlan has the plan made by the server, or here.
-func (e *Env) askPlan(ctx context.Context, f *deployerFlags, in planRequest, tree []byte) (a planAnswer, err error) {
-	client, err := e.dialFor(f, "branch", "path")
+func askPlan(e *Env, ctx context.Context, f *deployerFlags, in planRequest, tree []byte) (a planAnswer, err error) {
+	client, err := dialFor(e, f, "branch", "path")
 	if err != nil {
 		return a, err
 	}

@@ -23,7 +23,7 @@ import (
 const fromStdin = "-"
 
 // readPlanTree packs the work tree of --tree.
-func (e *Env) readPlanTree(ctx context.Context, f *deployerFlags, p *planFlags) ([]byte, error) {
+func readPlanTree(e *Env, ctx context.Context, f *deployerFlags, p *planFlags) ([]byte, error) {
 	if p.tree == fromStdin {
 		b, err := io.ReadAll(io.LimitReader(e.Stdin, worktree.MaxStream+1))
 		if err != nil {
@@ -70,15 +70,15 @@ func (e *Env) readPlanTree(ctx context.Context, f *deployerFlags, p *planFlags) 
 
 // planOverSSH has the plan made on another machine. A tree of this one goes along on standard
 // input.
-func (e *Env) planOverSSH(c *cobra.Command, tree []byte) error {
+func planOverSSH(e *Env, c *cobra.Command, tree []byte) error {
 	if len(tree) == 0 {
-		return e.overSSH(c)
+		return overSSH(e, c)
 	}
 
 	there := *e
 	there.Args = withTreeFromStdin(e.Args)
 	there.Stdin = bytes.NewReader(tree)
-	return there.overSSH(c)
+	return overSSH(&there, c)
 }
 
 // withTreeFromStdin replaces the --tree of a command line.

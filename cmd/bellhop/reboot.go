@@ -12,7 +12,7 @@ import (
 	"bellhop/server"
 )
 
-func (e *Env) rebootCmd() *cobra.Command {
+func rebootCmd(e *Env) *cobra.Command {
 	var f deployerFlags
 	var on string
 	var limit time.Duration
@@ -29,7 +29,7 @@ back within --limit, the others are left running, and the exit code is 3.`,
 			if err != nil {
 				return err
 			}
-			return e.reboot(c.Context(), &f, expr, limit)
+			return reboot(e, c.Context(), &f, expr, limit)
 		},
 	}
 	f.flags(c)
@@ -39,9 +39,9 @@ back within --limit, the others are left running, and the exit code is 3.`,
 	return c
 }
 
-func (e *Env) reboot(ctx context.Context, f *deployerFlags, on string, limit time.Duration) error {
+func reboot(e *Env, ctx context.Context, f *deployerFlags, on string, limit time.Duration) error {
 	tell := func(line string) { fmt.Fprintln(e.Stderr, line) }
-	client, err := e.dial(ctx, f)
+	client, err := dialServer(e, ctx, f)
 	if err != nil {
 		return err
 	}

@@ -15,14 +15,14 @@ import (
 	"bellhop/server"
 )
 
-func (e *Env) ringCmd() *cobra.Command {
+func ringCmd(e *Env) *cobra.Command {
 	var stateDir string
 	var follow, asJSON bool
 	c := &cobra.Command{
 		Use: "ring", Short: "Ask the running server to look at the repo now", GroupID: groupServer, Args: cobra.NoArgs,
 		Long: `Ask the running server to look at the repo now, as a webhook does. --follow shows the run until it
 ends; in a repo's hooks/post-receive, whoever pushes sees it.`,
-		RunE: func(c *cobra.Command, _ []string) error { return e.ring(c.Context(), stateDir, follow, asJSON) },
+		RunE: func(c *cobra.Command, _ []string) error { return ring(e, c.Context(), stateDir, follow, asJSON) },
 	}
 	stateDirFlag(c, &stateDir)
 	serverFlag(c)
@@ -31,7 +31,7 @@ ends; in a repo's hooks/post-receive, whoever pushes sees it.`,
 	return c
 }
 
-func (e *Env) ring(ctx context.Context, stateDir string, follow, asJSON bool) error {
+func ring(e *Env, ctx context.Context, stateDir string, follow, asJSON bool) error {
 	client, err := dialRing(stateDir)
 	if err != nil {
 		return err
@@ -59,7 +59,7 @@ func (e *Env) ring(ctx context.Context, stateDir string, follow, asJSON bool) er
 	if err := json.Unmarshal(a.Result, &run); err != nil {
 		return fmt.Errorf("ring: read the result of run %s: %w", a.Run, err)
 	}
-	return e.ended(&run, nil, "", asJSON)
+	return endRun(e, &run, nil, "", asJSON)
 }
 
 // dialRing takes the socket that may do everything, or the one for those who may only ring.
@@ -77,24 +77,24 @@ func dialRing(stateDir string) (*server.Client, error) {
 	return nil, hint(fmt.Errorf("ring: %w", err), "bellhop serve must run; --state-dir says where")
 }
 
-func (e *Env) webhookCmd() *cobra.Command {
-	return group(groupServer, "webhook", "List and test webhook deliveries", e.webhookListCmd(), e.webhookTestCmd())
+func webhookCmd(e *Env) *cobra.Command {
+	return group(groupServer, "webhook", "List and test webhook deliveries", webhookListCmd(e), webhookTestCmd(e))
 }
 
-func (e *Env) webhookListCmd() *cobra.Command {
+func webhookListCmd(e *Env) *cobra.Command {
 	var f lookFlags
 	var limit int
 	c := &cobra.Command{
 		Use: "list", Short: "List deliveries, the answer to each, and why", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			ds, err := e.deliveries(c.Context(), &f, limit)
+			ds, err := deliveries(e, c.Context(), &f, limit)
 			if err != nil {
 				return err
 			}
 			if f.json {
 				return e.writeJSON(map[string]any{"v": 1, "deliveries": orEmpty(ds)})
 			}
-			e.printDeliveries(ds)
+			printDeliveries(e, ds)
 			return nil
 		},
 	}
@@ -105,7 +105,7 @@ func (e *Env) webhookListCmd() *cobra.Command {
 	return c
 }
 
-func (e *Env) deliveries(ctx context.Context, f *lookFlags, limit int) (ds []history.Delivery, err error) {
+func deliveries(e *Env, ctx context.Context, f *lookFlags, limit int) (ds []history.Delivery, err error) {
 	client, err := dial(f.stateDir)
 	if err != nil {
 		return nil, err
@@ -122,7 +122,7 @@ func (e *Env) deliveries(ctx context.Context, f *lookFlags, limit int) (ds []his
 	return ds, err
 }
 
-func (e *Env) printDeliveries(ds []history.Delivery) {
+func printDeliveries(e *Env, ds []history.Delivery) {
 	p, now := e.outPaint(), time.Now()
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "WHEN", "EVENT", "BRANCH", "COMMIT", "RUN", "ANSWER")

@@ -29,8 +29,8 @@ const (
 	groupSelf    = "self"
 )
 
-// root builds the whole tree of verbs.
-func (e *Env) root() *cobra.Command {
+// rootCmd builds the whole tree of verbs.
+func rootCmd(e *Env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "bellhop",
 		Short:         "Deploy a fleet of machines by git push",
@@ -52,7 +52,7 @@ func (e *Env) root() *cobra.Command {
 				}
 			}
 			if serverOf(c) != "" && c.Annotations[hereFirst] == "" {
-				c.RunE = func(c *cobra.Command, _ []string) error { return e.overSSH(c) }
+				c.RunE = func(c *cobra.Command, _ []string) error { return overSSH(e, c) }
 			}
 			return nil
 		},
@@ -71,8 +71,8 @@ func (e *Env) root() *cobra.Command {
 	)
 	root.SetHelpCommandGroupID(groupSelf)
 	root.SetCompletionCommandGroupID(groupSelf)
-	root.AddCommand(e.verbs()...)
-	root.AddCommand(e.versionCmd(), manCmd(root))
+	root.AddCommand(verbs(e)...)
+	root.AddCommand(versionCmd(e), manCmd(root))
 	strict(root)
 	return root
 }
@@ -120,7 +120,7 @@ func group(id, use, short string, subs ...*cobra.Command) *cobra.Command {
 	return c
 }
 
-func (e *Env) versionCmd() *cobra.Command {
+func versionCmd(e *Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "version", Short: "Print the version", GroupID: groupSelf, Args: cobra.NoArgs,

@@ -53,9 +53,9 @@ func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
 	}}, nil
 }
 
-func (e *Env) secretCmd() *cobra.Command {
+func secretCmd(e *Env) *cobra.Command {
 	return group(groupSecrets, "secret", "Work with the age files below secrets/",
-		e.secretEditCmd(), e.secretSetCmd(), e.secretGenerateCmd(), e.secretShowCmd(), e.secretListCmd(), e.secretWhoCmd(), e.secretVerifyCmd(), e.secretRekeyCmd(), e.secretRemoveCmd(), e.secretMoveCmd(), e.secretTextconvCmd())
+		secretEditCmd(e), secretSetCmd(e), secretGenerateCmd(e), secretShowCmd(e), secretListCmd(e), secretWhoCmd(e), secretVerifyCmd(e), secretRekeyCmd(e), secretRemoveCmd(e), secretMoveCmd(e), secretTextconvCmd(e))
 }
 
 // secretName understands a secret as people write it: a path from here, as a shell
@@ -103,7 +103,7 @@ func filesOfSource(ctx context.Context, s *secrets.Store, source string) (files 
 	return files
 }
 
-func (e *Env) secretSetCmd() *cobra.Command {
+func secretSetCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var trim, armor bool
 	c := &cobra.Command{
@@ -119,7 +119,7 @@ private key is needed; if you have one, a value that did not change leaves the f
 			}
 			s.Armor = armor
 			s.Identities = func() (*secrets.Identities, error) { return f.ids.openQuietly() }
-			return e.secretSet(s, args[0], trim)
+			return secretSet(e, s, args[0], trim)
 		},
 	}
 	f.flags(c)
@@ -129,7 +129,7 @@ private key is needed; if you have one, a value that did not change leaves the f
 	return c
 }
 
-func (e *Env) secretSet(s *secrets.Store, name string, trim bool) error {
+func secretSet(e *Env, s *secrets.Store, name string, trim bool) error {
 	value, err := e.readValue(name)
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func (e *Env) readValue(name string) ([]byte, error) {
 	return value, nil
 }
 
-func (e *Env) secretShowCmd() *cobra.Command {
+func secretShowCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var out string
 	c := &cobra.Command{
@@ -171,7 +171,7 @@ new file that only you can read.`,
 			if err != nil {
 				return err
 			}
-			return e.secretShow(s, args[0], out)
+			return secretShow(e, s, args[0], out)
 		},
 	}
 	f.flags(c)
@@ -180,7 +180,7 @@ new file that only you can read.`,
 	return c
 }
 
-func (e *Env) secretShow(s *secrets.Store, name, out string) error {
+func secretShow(e *Env, s *secrets.Store, name, out string) error {
 	if out == "" && !isTerminal(e.Stdout) {
 		return hint(errors.New("stdout is not a terminal, and a secret in a pipe often ends in a log"), "bellhop secret show %s -o -", name)
 	}
@@ -206,7 +206,7 @@ func (e *Env) secretShow(s *secrets.Store, name, out string) error {
 	return err
 }
 
-func (e *Env) secretListCmd() *cobra.Command {
+func secretListCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var asJSON bool
 	c := &cobra.Command{
@@ -223,7 +223,7 @@ func (e *Env) secretListCmd() *cobra.Command {
 			if asJSON {
 				return e.writeJSON(map[string]any{"v": 1, "secrets": orEmpty(items)})
 			}
-			e.printSecrets(items)
+			printSecrets(e, items)
 			return nil
 		},
 	}
@@ -232,7 +232,7 @@ func (e *Env) secretListCmd() *cobra.Command {
 	return c
 }
 
-func (e *Env) printSecrets(items []secrets.Item) {
+func printSecrets(e *Env, items []secrets.Item) {
 	p := e.outPaint()
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "SECRET", "STATE", "READERS")
@@ -278,7 +278,7 @@ func readersText(it secrets.Item) string {
 	return text
 }
 
-func (e *Env) secretWhoCmd() *cobra.Command {
+func secretWhoCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var asJSON bool
 	var reader string
@@ -300,7 +300,7 @@ lists what one reader can decrypt.`,
 			if asJSON {
 				return e.writeJSON(map[string]any{"v": 1, "secrets": withUses(items, uses)})
 			}
-			e.printWho(items, uses)
+			printWho(e, items, uses)
 			return nil
 		},
 	}
@@ -332,7 +332,7 @@ func whoItems(ctx context.Context, s *secrets.Store, args []string, reader strin
 	return items, err
 }
 
-func (e *Env) printWho(items []secrets.Item, uses map[string][]fleet.KeyFile) {
+func printWho(e *Env, items []secrets.Item, uses map[string][]fleet.KeyFile) {
 	p := e.outPaint()
 	for _, it := range items {
 		fmt.Fprintf(e.Stdout, "%s  %s\n", p.bold(it.File), secretPaint(p, it.State, string(it.State)))
@@ -351,7 +351,7 @@ func (e *Env) printWho(items []secrets.Item, uses map[string][]fleet.KeyFile) {
 	}
 }
 
-func (e *Env) secretRekeyCmd() *cobra.Command {
+func secretRekeyCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var check, dry, asJSON bool
 	c := &cobra.Command{
@@ -368,7 +368,7 @@ and changes nothing; --check does the same and exits 1 when a file is stale.`,
 			if err != nil {
 				return err
 			}
-			return e.secretRekey(s, names, check || dry, check, asJSON)
+			return secretRekey(e, s, names, check || dry, check, asJSON)
 		},
 	}
 	f.flags(c)
@@ -379,7 +379,7 @@ and changes nothing; --check does the same and exits 1 when a file is stale.`,
 	return c
 }
 
-func (e *Env) secretRekey(s *secrets.Store, names []string, look, check, asJSON bool) error {
+func secretRekey(e *Env, s *secrets.Store, names []string, look, check, asJSON bool) error {
 	do := s.Rekey
 	if look {
 		do = s.Stale
@@ -394,7 +394,7 @@ func (e *Env) secretRekey(s *secrets.Store, names []string, look, check, asJSON 
 			*secrets.Rekeying
 		}{1, k})
 	} else {
-		e.printRekeying(k, look)
+		printRekeying(e, k, look)
 	}
 	if err == nil && check && len(k.Files) > 0 {
 		return exit(exitError)
@@ -402,7 +402,7 @@ func (e *Env) secretRekey(s *secrets.Store, names []string, look, check, asJSON 
 	return err
 }
 
-func (e *Env) printRekeying(k *secrets.Rekeying, look bool) {
+func printRekeying(e *Env, k *secrets.Rekeying, look bool) {
 	p := e.outPaint()
 	for _, it := range k.Files {
 		word, why := "sealed", ""
@@ -427,33 +427,6 @@ func areAll(n int, noun string) string {
 		return "the one " + noun + " is"
 	}
 	return fmt.Sprintf("all %d %ss are", n, noun)
-}
-
-// secretTextconvCmd is called by git diff, with a blob that git put into a temporary file.
-func (e *Env) secretTextconvCmd() *cobra.Command {
-	var ids identityFlags
-	c := &cobra.Command{
-		Use: "textconv FILE", Short: "Print a decrypted secret for git diff", Args: cobra.ExactArgs(1),
-		Long: `Print a decrypted file for git diff (bellhop hook install sets that up). For a file that can't be
-decrypted it prints one line that says so: a diff never fails, and never asks for a passphrase.`,
-		RunE: func(_ *cobra.Command, args []string) error {
-			sealed, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			list, err := ids.open(e, func(string) ([]byte, error) { return nil, errors.New("nobody is asked during a diff") })
-			if err != nil {
-				list = &secrets.Identities{}
-			}
-			var rules secrets.Rules
-			if dir, err := configDir(""); err == nil {
-				rules, _ = rulesOf(dir) // names are nicer, and a diff goes on without
-			}
-			return secrets.Textconv(raw(e.Stdout), filepath.Base(args[0]), sealed, list, rules)
-		},
-	}
-	ids.flags(c)
-	return c
 }
 
 // completeSecrets offers the secrets of the repo to a shell.

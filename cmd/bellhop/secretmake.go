@@ -11,7 +11,7 @@ import (
 
 // New values: typed into an editor, or made at random and seen by nobody.
 
-func (e *Env) secretEditCmd() *cobra.Command {
+func secretEditCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var armor bool
 	var editor string
@@ -41,7 +41,7 @@ that did not change leaves the file as it is.`,
 	return c
 }
 
-func (e *Env) secretGenerateCmd() *cobra.Command {
+func secretGenerateCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var opt secrets.GenerateOptions
 	c := &cobra.Command{

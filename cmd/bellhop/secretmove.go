@@ -16,7 +16,7 @@ import (
 // Secrets that leave, or get another name: what names them in the config is told, since a comment, a
 // pattern or another secret may mean the same words.
 
-func (e *Env) secretRemoveCmd() *cobra.Command {
+func secretRemoveCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	var force bool
 	c := &cobra.Command{
@@ -34,7 +34,7 @@ history: replace it where it is used.`,
 				return err
 			}
 			for _, name := range names {
-				if err := e.secretRemove(c.Context(), s, name, force); err != nil {
+				if err := secretRemove(e, c.Context(), s, name, force); err != nil {
 					return err
 				}
 			}
@@ -47,7 +47,7 @@ history: replace it where it is used.`,
 	return c
 }
 
-func (e *Env) secretRemove(ctx context.Context, s *secrets.Store, name string, force bool) error {
+func secretRemove(e *Env, ctx context.Context, s *secrets.Store, name string, force bool) error {
 	file, err := secrets.Path(name)
 	if err != nil {
 		return err
@@ -63,12 +63,12 @@ func (e *Env) secretRemove(ctx context.Context, s *secrets.Store, name string, f
 	if err != nil {
 		return err
 	}
-	e.tellMentions(s, file, "is gone")
+	tellMentions(e, s, file, "is gone")
 	fmt.Fprintf(e.Stderr, "its value is in git's history: rotate it where it is used\n")
 	return nil
 }
 
-func (e *Env) secretMoveCmd() *cobra.Command {
+func secretMoveCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	c := &cobra.Command{
 		Use: "mv NAME NEW-NAME", Aliases: []string{"move"}, Short: "Rename a secret", Args: cobra.ExactArgs(2),
@@ -80,7 +80,7 @@ the old file, and services that found it by its name, are listed.`,
 			if err != nil {
 				return err
 			}
-			return e.secretMove(c.Context(), s, secretName(s.Dir, args[0]), secretName(s.Dir, args[1]))
+			return secretMove(e, c.Context(), s, secretName(s.Dir, args[0]), secretName(s.Dir, args[1]))
 		},
 	}
 	f.flags(c)
@@ -88,14 +88,14 @@ the old file, and services that found it by its name, are listed.`,
 	return c
 }
 
-func (e *Env) secretMove(ctx context.Context, s *secrets.Store, from, to string) error {
+func secretMove(e *Env, ctx context.Context, s *secrets.Store, from, to string) error {
 	before := usesOf(ctx, s)
 	m, err := s.Move(from, to)
 	if err != nil {
 		return err
 	}
 	fmt.Fprintf(e.Stderr, "moved %s to %s\n", m.From, m.To)
-	e.tellMentions(s, m.From, "is "+m.To+" now")
+	tellMentions(e, s, m.From, "is "+m.To+" now")
 	for _, use := range before[m.From] {
 		if !slices.ContainsFunc(s.Mentions(m.From), func(place string) bool { return strings.HasPrefix(place, "services/"+use.Service+"/") }) {
 			fmt.Fprintf(e.Stderr, "services/%s found it by the name of its key %s: give that key source: %s\n", use.Service, use.Key, m.To)
@@ -109,12 +109,12 @@ func (e *Env) secretMove(ctx context.Context, s *secrets.Store, from, to string)
 	if err != nil {
 		return hint(fmt.Errorf("%s was moved, but not encrypted for the readers of its new rule: %w", m.To, err), "bellhop secret rekey %s, by somebody who can open it", m.To)
 	}
-	e.printRekeying(k, false)
+	printRekeying(e, k, false)
 	return nil
 }
 
 // tellMentions names the lines of the config in which a file is still named.
-func (e *Env) tellMentions(s *secrets.Store, file, what string) {
+func tellMentions(e *Env, s *secrets.Store, file, what string) {
 	for _, place := range s.Mentions(file) {
 		fmt.Fprintf(e.Stderr, "%s names %s, which %s\n", place, file, what)
 	}

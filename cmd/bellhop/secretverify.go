@@ -14,7 +14,7 @@ import (
 	"bellhop/secrets"
 )
 
-func (e *Env) secretVerifyCmd() *cobra.Command {
+func secretVerifyCmd(e *Env) *cobra.Command {
 	var dir string
 	var staged, open, asJSON bool
 	var ids identityFlags
@@ -34,7 +34,7 @@ decrypt each file with the identities that you have.`,
 					return err
 				}
 			}
-			return e.secretVerify(c.Context(), dir, check, asJSON)
+			return secretVerify(e, c.Context(), dir, check, asJSON)
 		},
 	}
 	dirFlag(c, &dir)
@@ -45,7 +45,7 @@ decrypt each file with the identities that you have.`,
 	return c
 }
 
-func (e *Env) secretVerify(ctx context.Context, dir string, check secrets.Check, asJSON bool) error {
+func secretVerify(e *Env, ctx context.Context, dir string, check secrets.Check, asJSON bool) error {
 	dirs, err := verifyDirs(dir, check.Staged)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func (e *Env) secretVerify(ctx context.Context, dir string, check secrets.Check,
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "findings": orEmpty(findings)})
 	} else {
-		e.printFindings(findings)
+		printFindings(e, findings)
 	}
 	if err == nil && secrets.Refused(findings) {
 		return exit(exitError)
@@ -117,7 +117,7 @@ func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.F
 	return secrets.Verify(ctx, tree, check), nil
 }
 
-func (e *Env) printFindings(findings []secrets.Finding) {
+func printFindings(e *Env, findings []secrets.Finding) {
 	p := e.outPaint()
 	refuse := 0
 	for _, f := range findings {

@@ -38,7 +38,7 @@ type serveOptions struct {
 	hold                      <-chan struct{} // nothing is looked at before it is closed; nil: at once
 }
 
-func (e *Env) serveCmd() *cobra.Command {
+func serveCmd(e *Env) *cobra.Command {
 	var o serveOptions
 	c := &cobra.Command{
 		Use: "serve --repo URL", Short: "Run the server: wait for pushes and deploy them", GroupID: groupServer, Args: cobra.NoArgs,
@@ -49,7 +49,7 @@ BELLHOP_REPO_TOKEN_FILE.`,
 		Example: "  bellhop serve --repo git@github.com:cadey/hexagone.git",
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.pollByHand = c.Flags().Changed("poll") || e.Getenv("BELLHOP_POLL") != ""
-			return e.serve(c.Context(), &o)
+			return runServe(e, c.Context(), &o)
 		},
 	}
 	o.deployerFlags.ownFlags(c)
@@ -66,7 +66,7 @@ BELLHOP_REPO_TOKEN_FILE.`,
 	return c
 }
 
-func (e *Env) serve(ctx context.Context, o *serveOptions) error {
+func runServe(e *Env, ctx context.Context, o *serveOptions) error {
 	if err := secrets.Undumpable(); err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (e *Env) serve(ctx context.Context, o *serveOptions) error {
 	} else if err != nil {
 		return explain(err)
 	}
-	e.printPaste(s)
+	printPaste(e, s)
 	log.Info("serving", "repo", o.repo, "branch", o.branch, "listen", s.address, "admin", s.adminAddress, "version", version())
 	notify(e, "READY=1")
 	<-s.done

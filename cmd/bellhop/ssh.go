@@ -15,7 +15,7 @@ import (
 // ssh, exec and logs: a person on a host. Host keys are those that the config pins, never
 // the user's known_hosts; the exit code is the remote command's.
 
-func (e *Env) sshCmd() *cobra.Command {
+func sshCmd(e *Env) *cobra.Command {
 	var r reach
 	var tty bool
 	c := &cobra.Command{
@@ -34,9 +34,9 @@ for the host's shell; several are a command and its arguments, which bellhop quo
 				return err
 			}
 			if len(command) == 0 || tty {
-				return e.shell(c.Context(), &r, t, command, tty)
+				return shell(e, c.Context(), &r, t, command, tty)
 			}
-			return e.remote(c.Context(), &r, t, shellLine(command), raw(e.Stdout), raw(e.Stderr))
+			return runOn(e, c.Context(), &r, t, shellLine(command), raw(e.Stdout), raw(e.Stderr))
 		},
 	}
 	r.flags(c)
@@ -62,18 +62,18 @@ func sshCommand(c *cobra.Command, args []string) ([]string, error) {
 	return command, nil
 }
 
-// remote runs one command, its streams ours.
-func (e *Env) remote(ctx context.Context, r *reach, t link.Target, line string, out, errs io.Writer) error {
+// runOn runs one command, its streams ours.
+func runOn(e *Env, ctx context.Context, r *reach, t link.Target, line string, out, errs io.Writer) error {
 	pool, err := e.pool(r)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	return e.remoteOn(ctx, pool, t, line, out, errs)
+	return remoteOn(e, ctx, pool, t, line, out, errs)
 }
 
-// remoteOn is remote over connections that are open.
-func (e *Env) remoteOn(ctx context.Context, pool *link.Pool, t link.Target, line string, out, errs io.Writer) error {
+// remoteOn is runOn over connections that are open.
+func remoteOn(e *Env, ctx context.Context, pool *link.Pool, t link.Target, line string, out, errs io.Writer) error {
 	stdin := e.Stdin
 	if isTerminal(stdin) {
 		stdin = strings.NewReader("") // nobody types into a command without a terminal
@@ -111,7 +111,7 @@ func shellQuote(s string) string {
 }
 
 // shell gives the terminal to the host.
-func (e *Env) shell(ctx context.Context, r *reach, t link.Target, args []string, tty bool) error {
+func shell(e *Env, ctx context.Context, r *reach, t link.Target, args []string, tty bool) error {
 	pool, err := e.pool(r)
 	if err != nil {
 		return err

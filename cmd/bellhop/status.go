@@ -30,7 +30,7 @@ func (f *lookFlags) flags(c *cobra.Command) {
 	jsonFlag(c, &f.json)
 }
 
-func (e *Env) statusCmd() *cobra.Command {
+func statusCmd(e *Env) *cobra.Command {
 	var f lookFlags
 	var exitCode bool
 	c := &cobra.Command{
@@ -42,7 +42,7 @@ state directory. With --exit-code it exits 3 when a host needs attention.`,
 			if f.on, err = chosen(c, f.on, args); err != nil {
 				return err
 			}
-			return e.status(c.Context(), &f, exitCode)
+			return runStatus(e, c.Context(), &f, exitCode)
 		},
 	}
 	f.flags(c)
@@ -50,8 +50,8 @@ state directory. With --exit-code it exits 3 when a host needs attention.`,
 	return c
 }
 
-func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
-	s, served, err := e.readStatus(ctx, f)
+func runStatus(e *Env, ctx context.Context, f *lookFlags, exitCode bool) error {
+	s, served, err := readStatus(e, ctx, f)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (e *Env) status(ctx context.Context, f *lookFlags, exitCode bool) error {
 }
 
 // readStatus asks the running server, or reads the file when none is.
-func (e *Env) readStatus(ctx context.Context, f *lookFlags) (s history.Status, served bool, err error) {
+func readStatus(e *Env, ctx context.Context, f *lookFlags) (s history.Status, served bool, err error) {
 	client, err := dial(f.stateDir)
 	if err != nil {
 		return s, false, err
@@ -110,7 +110,7 @@ func pickHosts(ctx context.Context, db *history.DB, on string) (history.Status, 
 	return s, nil
 }
 
-func (e *Env) historyCmd() *cobra.Command {
+func historyCmd(e *Env) *cobra.Command {
 	var f lookFlags
 	var limit int
 	c := &cobra.Command{
@@ -126,7 +126,7 @@ hosts, only runs that had one of them; with ids of runs, only those.`,
 			if err != nil {
 				return err
 			}
-			return e.history(c.Context(), &f, what, limit)
+			return runHistory(e, c.Context(), &f, what, limit)
 		},
 	}
 	f.flags(c)
@@ -134,8 +134,8 @@ hosts, only runs that had one of them; with ids of runs, only those.`,
 	return c
 }
 
-func (e *Env) history(ctx context.Context, f *lookFlags, what string, limit int) error {
-	h, err := e.readHistory(ctx, f, what, limit)
+func runHistory(e *Env, ctx context.Context, f *lookFlags, what string, limit int) error {
+	h, err := readHistory(e, ctx, f, what, limit)
 	if err != nil {
 		return err
 	}
@@ -146,7 +146,7 @@ func (e *Env) history(ctx context.Context, f *lookFlags, what string, limit int)
 	return nil
 }
 
-func (e *Env) readHistory(ctx context.Context, f *lookFlags, what string, limit int) (h history.History, err error) {
+func readHistory(e *Env, ctx context.Context, f *lookFlags, what string, limit int) (h history.History, err error) {
 	client, err := dial(f.stateDir)
 	if err != nil {
 		return h, err

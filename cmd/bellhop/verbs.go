@@ -2,10 +2,22 @@ package main
 
 import "github.com/spf13/cobra"
 
-// verbs lists what bellhop can do.
-func (e *Env) verbs() []*cobra.Command {
+// verbs lists what bellhop can do, by the groups of --help.
+func verbs(e *Env) []*cobra.Command {
 	return []*cobra.Command{
-		e.initCmd(), e.hookCmd(), e.checkCmd(), e.schemaCmd(),
-		e.secretCmd(), e.keyCmd(), e.hostCmd(), e.planCmd(), e.deployCmd(), e.statusCmd(), e.historyCmd(), e.rebootCmd(), e.serveCmd(), e.ringCmd(), e.webhookCmd(), e.healthcheckCmd(), e.pasteCmd(), e.doctorCmd(), e.demoCmd(), e.sshCmd(), e.execCmd(), e.logsCmd(),
+		// in the config repo
+		initCmd(e), checkCmd(e), schemaCmd(e), hookCmd(e), demoCmd(e),
+
+		// secrets
+		secretCmd(e), keyCmd(e),
+
+		// the fleet
+		planCmd(e), deployCmd(e), statusCmd(e), historyCmd(e),
+
+		// hosts
+		hostCmd(e), sshCmd(e), execCmd(e), logsCmd(e), rebootCmd(e),
+
+		// the server
+		serveCmd(e), ringCmd(e), webhookCmd(e), pasteCmd(e), doctorCmd(e), healthcheckCmd(e),
 	}
 }

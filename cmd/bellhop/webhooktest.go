@@ -28,7 +28,7 @@ type webhookTest struct {
 	url, branch, repo    string
 }
 
-func (e *Env) webhookTestCmd() *cobra.Command {
+func webhookTestCmd(e *Env) *cobra.Command {
 	var o webhookTest
 	c := &cobra.Command{
 		Use: "test", Short: "Send a signed test delivery to the webhook", Args: cobra.NoArgs,
@@ -38,7 +38,7 @@ those of the running server. To test the address that the git host uses, give it
 			if err := o.ask(c.Context()); err != nil {
 				return err
 			}
-			return e.webhookTest(c.Context(), &o)
+			return runWebhookTest(e, c.Context(), &o)
 		},
 	}
 	stateDirFlag(c, &o.stateDir)
@@ -107,7 +107,7 @@ func fromHere(address string) string {
 	return net.JoinHostPort(host, port)
 }
 
-func (e *Env) webhookTest(ctx context.Context, o *webhookTest) error {
+func runWebhookTest(e *Env, ctx context.Context, o *webhookTest) error {
 	secret, err := secrets.ReadPrivate(o.secretFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return hint(fmt.Errorf("read the webhook secret: %w", err), "on the box that serves it is found by itself; elsewhere give --webhook-secret FILE")
