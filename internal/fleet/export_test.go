@@ -1,6 +1,9 @@
 package fleet
 
-import "reflect"
+import (
+	"reflect"
+	"strings"
+)
 
 // TemplateWords are the functions that bellhop gives to templates, and the fields of what they see, as
 // a template writes them.
@@ -18,10 +21,11 @@ func TemplateWords() (words []string) {
 			}
 		}
 	}
-	drop := map[string]bool{".Format": true, ".Host.Format": true, ".Fleet.Format": true, ".Host": true, ".Fleet": true} // the prefix of others
+	drop := map[string]bool{".Host": true, ".Fleet": true} // the prefix of others
 	out := words[:0]
 	for _, w := range words {
-		if !drop[w] {
+		isPrinting := strings.HasSuffix(w, ".Format") || strings.HasSuffix(w, ".String")
+		if !drop[w] && !isPrinting {
 			out = append(out, w)
 		}
 	}

@@ -320,7 +320,11 @@ func (d *templateData) Vars() map[string]any { return d.Host().Vars }
 func (d *templateData) Fleet() *fleetView { d.usedFleet = true; return d.fleet }
 
 // Format keeps every verb of printf from the fields, which hold addresses of memory.
-func (d *templateData) Format(f fmt.State, _ rune) { io.WriteString(f, "bellhop") }
+func (d *templateData) Format(f fmt.State, _ rune) { io.WriteString(f, d.String()) }
+
+// String does the same where a template prints the value itself: text/template looks through the
+// pointer, and keeps it only for a Stringer.
+func (d *templateData) String() string { return "bellhop" }
 
 // A hostView is what a template may know of a host.
 type hostView struct {
@@ -352,6 +356,9 @@ func (h *hostView) Runs(service string) bool { return slices.Contains(h.Services
 
 // Format prints the name, whatever the verb.
 func (h *hostView) Format(f fmt.State, _ rune) { io.WriteString(f, h.Name) }
+
+// String is the name, for a template that prints the host itself.
+func (h *hostView) String() string { return h.Name }
 
 // A fleetView is what a template may know of all hosts.
 type fleetView struct {
@@ -397,6 +404,9 @@ func (f *fleetView) chosen(key string, fits func(*hostView) bool) []*hostView {
 
 // Format prints the network, whatever the verb.
 func (f *fleetView) Format(s fmt.State, _ rune) { io.WriteString(s, f.Network) }
+
+// String is the network, for a template that prints the fleet itself.
+func (f *fleetView) String() string { return f.Network }
 
 func viewOf(h *Host) *hostView {
 	v := &hostView{Name: h.Name, arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings, Vars: h.Vars}

@@ -33,6 +33,23 @@ func TestVars(t *testing.T) {
 	}
 }
 
+// What a template sees prints as its name, by itself and by every verb: its fields hold addresses of
+// memory, and a file of them would differ at each load.
+func TestViewsPrintAsTheirNames(t *testing.T) {
+	for tmpl, want := range map[string]string{
+		"{{ . }} {{ .Host }} {{ .Fleet }}":                                  "bellhop a n",
+		"{{ .Fleet.Hosts }} {{ range .Fleet.Hosts }}{{ . }} {{ end }}":      "[a b] a b ",
+		`{{ print .Host }} {{ println .Fleet }}`:                            "a n\n",
+		`{{ printf "%v %+v %#v %s %q" .Host .Host .Fleet .Fleet . }}`:       "a a n n bellhop",
+		`{{ $h := .Fleet.Host "b" }}{{ $h }} {{ html $h }} {{ js .Fleet }}`: "b b n",
+	} {
+		f := mustLoad(t, tree(varsTree("  x: {}\n  y: {}\n", "", tmpl)))
+		if got := fileText(t, mustBundle(t, f, "a"), "/etc/out"); got != want {
+			t.Errorf("%s gives %q, want %q", tmpl, got, want)
+		}
+	}
+}
+
 func TestVarsProblems(t *testing.T) {
 	for name, c := range map[string]struct{ groups, hosts, tmpl, want string }{
 		"groups clash": {"  x: { vars: { r: eu } }\n  y: { vars: { r: us } }\n", "", "", "bellhop.yaml:5:16: groups x and y set the variable r differently, and host a has both tags"},
