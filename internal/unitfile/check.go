@@ -186,8 +186,9 @@ func (c *checker) assignment(a Assignment) {
 	c.add(p)
 }
 
-// unknownKey reports a key that is in no table. Below [Install] it is refused: what it should do
-// at boot is lost without a word.
+// unknownKey reports a key that is in no table. Below [Install] it is refused, and so is a key of
+// [Install] in another section (a line before the header that ends in a backslash takes the header
+// in): what it should do at boot is lost without a word.
 func (c *checker) unknownKey(a Assignment) {
 	if strings.HasPrefix(a.Key, "X-") || strings.HasPrefix(a.Key, "-") {
 		return
@@ -206,10 +207,15 @@ func (c *checker) unknownKey(a Assignment) {
 		p.Message = fmt.Sprintf("unknown key %s= in [Install]: systemd ignores the line, and the unit is not enabled by it", printable(a.Key))
 	}
 
-	if near := meant(a.Key, Keys(a.Section)); near != "" {
-		p.Message += fmt.Sprintf("; did you mean %s=?", near)
-	} else if other := c.sectionOf(a.Key); other != "" {
+	if other := c.sectionOf(a.Key); other != "" {
 		p.Message += fmt.Sprintf("; it is a key of [%s]", other)
+
+		if other == "Install" {
+			p.Refused, p.Since = true, 0 // no newer systemd helps
+			p.Message += ", and the unit is not enabled by it here"
+		}
+	} else if near := meant(a.Key, Keys(a.Section)); near != "" {
+		p.Message += fmt.Sprintf("; did you mean %s=?", near)
 	}
 
 	c.add(p)
