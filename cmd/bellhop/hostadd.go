@@ -96,6 +96,9 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 // meet looks at the machine, and lets the deployer in.
 func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Target, link.Facts, error) {
 	signers, err := e.signers(&o.reach)
+	if err != nil && o.sshKey != "" {
+		return link.Target{}, link.Facts{}, err
+	}
 	if err != nil {
 		signers = func() ([]ssh.Signer, error) { return nil, nil } // the host key shows before any login
 	}
@@ -103,6 +106,9 @@ func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Targ
 	defer pool.Close()
 	n := link.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr,
 		HostKeys: known.Hosts[o.name].pins()}
+	if o.sshKey != "" {
+		n.Options = append([]string{"-i", o.sshKey}, n.Options...)
+	}
 	if o.jump != "" {
 		via, err := o.target(o.jump)
 		if err != nil {
