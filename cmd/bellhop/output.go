@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"regexp"
@@ -59,6 +60,7 @@ func (o *output) write(p []byte) error {
 
 func (o *output) visible(s string) string {
 	s = plain.WithoutLogin(privatekey.Mask(s))
+	s = strings.ReplaceAll(s, "\r\n", "\n") // as ssh ends its lines
 	if !o.hasColour || !strings.Contains(s, "\x1b") {
 		return plain.Visible(s)
 	}
@@ -76,8 +78,13 @@ func (o *output) visible(s string) string {
 	return b.String()
 }
 
-// unfinished is how many bytes at the end of p begin a character that p does not end.
+// unfinished is how many bytes at the end of p begin a character, or a line end, that p does not
+// end.
 func unfinished(p []byte) int {
+	if bytes.HasSuffix(p, []byte("\r")) {
+		return 1
+	}
+
 	for n := 1; n < utf8.UTFMax && n <= len(p); n++ {
 		tail := p[len(p)-n:]
 		if utf8.RuneStart(tail[0]) {

@@ -32,6 +32,20 @@ func TestOutputShowsWhatATerminalWouldObey(t *testing.T) {
 	}
 }
 
+// A child such as ssh ends its lines in CR LF, and may write the two apart. A CR alone stays shown.
+func TestOutputTakesLineEndsOfTerminals(t *testing.T) {
+	for _, parts := range [][]string{{"refused\r\nbad\rline\n"}, {"refused\r", "\nbad\r", "line\n"}} {
+		var b bytes.Buffer
+		o := &output{Writer: &b}
+		for _, p := range parts {
+			fmt.Fprint(o, p)
+		}
+		if got, want := b.String(), "refused\nbad\\u000dline\n"; got != want {
+			t.Errorf("%q is shown as %q, want %q", parts, got, want)
+		}
+	}
+}
+
 func TestOutputKeepsCharactersThatComeInParts(t *testing.T) {
 	var b bytes.Buffer
 	o := &output{Writer: &b}
