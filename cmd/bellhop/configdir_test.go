@@ -55,6 +55,29 @@ func TestSearchEndsAtTheWorkTree(t *testing.T) {
 	}
 }
 
+// A config under nearly the right name is told by it, and with what to type.
+func TestMisnamedConfigIsTold(t *testing.T) {
+	for _, name := range []string{"bellhop.yml", "Bellhop.yaml"} {
+		config := t.TempDir()
+		below := filepath.Join(config, "services")
+		if err := os.Mkdir(below, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(config, name), []byte("network: n\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		t.Chdir(below)
+
+		for _, args := range [][]string{{"check"}, {"check", config}, {"secret", "list", "-C", config}} {
+			code, out := run(t, "", args...)
+			want := filepath.Join(config, name) + " is not read: this file is called bellhop.yaml"
+			if code == 0 || !strings.Contains(out, want) || !strings.Contains(out, "hint: mv ") {
+				t.Errorf("%s: %v = %d %q, want %q", name, args, code, out, want)
+			}
+		}
+	}
+}
+
 func TestConfigThatOthersCanWriteIsRefused(t *testing.T) {
 	config, _ := planted(t)
 	for _, part := range []string{".", "bellhop.yaml", "secrets", "secrets/deep", "hosts", "hosts/a.yaml"} {

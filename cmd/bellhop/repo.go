@@ -36,6 +36,9 @@ func configDir(dir string) (string, error) {
 			return "", err
 		}
 	} else if _, err := os.Stat(filepath.Join(dir, fleetFile)); err != nil {
+		if other := otherSpelling(dir); other != "" {
+			return "", hint(fmt.Errorf("%s is not read: this file is called %s", other, fleetFile), "mv %s %s", other, filepath.Join(dir, fleetFile))
+		}
 		return "", hint(fmt.Errorf("read the config: %w", err), "name the folder that holds %s; bellhop init starts one", fleetFile)
 	}
 	return found, checkOwners(found)
@@ -48,6 +51,7 @@ func searchConfig() (string, error) {
 		return "", err
 	}
 
+	misnamed := ""
 	for at := wd; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, fleetFile)); err == nil {
 			if at == wd {
@@ -56,12 +60,30 @@ func searchConfig() (string, error) {
 			return at, nil
 		}
 
+		if other := otherSpelling(at); misnamed == "" {
+			misnamed = other
+		}
+
 		_, err := os.Lstat(filepath.Join(at, ".git")) // a folder, or the file of a linked work tree
 		isTop := err == nil || at == filepath.Dir(at)
+		if isTop && misnamed != "" {
+			return "", hint(fmt.Errorf("%s is not read: this file is called %s", misnamed, fleetFile), "mv %s %s", misnamed, filepath.Join(filepath.Dir(misnamed), fleetFile))
+		}
 		if isTop {
 			return "", hint(fmt.Errorf("no %s here or above, up to %s", fleetFile, at), "cd to the config repo, or start one with: bellhop init")
 		}
 	}
+}
+
+// otherSpelling is a file of dir that is meant as bellhop.yaml; "" is none.
+func otherSpelling(dir string) string {
+	for _, name := range []string{"bellhop.yml", "Bellhop.yaml", "Bellhop.yml"} {
+		path := filepath.Join(dir, name)
+		if _, err := os.Lstat(path); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 // checkOwners refuses a config of which another user could have written a part that decides who
