@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"syscall"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
@@ -334,5 +335,5 @@ func cpuTime() int64 {
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
 		return 0
 	}
-	return u.Utime.Sec*1000 + int64(u.Utime.Usec)/1000 + u.Stime.Sec*1000 + int64(u.Stime.Usec)/1000
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Milliseconds()
 }
