@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -293,10 +294,10 @@ func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, p := piped(t, echo)
 		ups := make(chan time.Time, 100)
-		downs := 0
+		var downs atomic.Int64
 		watcher := link.Watcher{
 			Up:   func(context.Context) error { ups <- time.Now(); return nil },
-			Down: func(context.Context, error) { downs++ },
+			Down: func(context.Context, error) { downs.Add(1) },
 		}
 		go p.Watch(t.Context(), h.Target(), watcher)
 		wait := func(what string, since time.Time, most time.Duration) {
@@ -327,8 +328,8 @@ func TestWatch(t *testing.T) {
 		if tries < 100 || tries > 200 { // a minute of every 2 s, then every 30 s
 			t.Errorf("%d dials in an hour away, want about 150", tries)
 		}
-		if downs < 100 {
-			t.Errorf("Down was called %d times, want once a failed try", downs)
+		if n := downs.Load(); n < 100 {
+			t.Errorf("Down was called %d times, want once a failed try", n)
 		}
 		h.Mend()
 		wait("away for long", time.Now(), 38*time.Second)
