@@ -50,6 +50,16 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 	return p, nil
 }
 
+// facts are what is known of a host when it is planned.
+type facts struct {
+	last    history.Host // as history remembers it
+	pushing bool         // an earlier run is at work on it
+	settled bool         // nothing about it differs since the newest plan, and it has a time to be tried again
+
+	// failure is how the bundle that is wanted failed there.
+	failure func(digest string) (history.Failure, bool)
+}
+
 // factsOf is what is known of a host that is planned. It is called under steps.
 func (d *Deployer) factsOf(host string) facts {
 	last, _ := d.History.Host(host)
@@ -61,22 +71,12 @@ func (d *Deployer) factsOf(host string) facts {
 	}
 }
 
-// facts are what is known of a host when it is planned.
-type facts struct {
-	last    history.Host // as history remembers it
-	pushing bool         // an earlier run is at work on it
-	settled bool         // nothing about it differs since the newest plan, and it has a time to be tried again
-
-	// failure is how the bundle that is wanted failed there.
-	failure func(digest string) (history.Failure, bool)
-}
-
 // decide says what to do with one host, from what is wanted and what is known.
 func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	last := known.last
 	elsewhere := last.Reach.Elsewhere(reach(w.host))
 	if elsewhere {
-		last.Digest, last.Systemd = "", 0 // nobody knows what the machine holds that is pinned now
+		last.Digest, last.Systemd = "", 0 // what the machine holds that is pinned now is not known
 	}
 
 	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, elsewhere: elsewhere, Units: noUnits()}
@@ -92,10 +92,10 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 
 	chosen := p.chose(hp.Name)
 	asked := chosen && p.req.All // a person asked to contact it, whatever is known
-	again := chosen && p.req.Retry
+	retry := chosen && p.req.Retry
 	failure, failed := known.failure(w.bundle.Digest)
 	failed = failed && !elsewhere
-	tryFailed := again || chosen && p.req.TakeOver
+	tryFailed := retry || chosen && p.req.TakeOver
 	missing := tooOld(w.bundle, last)
 
 	switch {
@@ -103,7 +103,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
 		hp.State, hp.Error = failure.Outcome, failure.Error
-	case missing != "" && !asked && !again:
+	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
 	default:
 		hp.State, hp.Push = waiting(last), chosen
