@@ -1,19 +1,23 @@
-// The house as a test: which room may import which. A new arrow is welcome; it is drawn
+// The layering as a test: which package may import which. A new import is welcome; it is listed
 // here on purpose, in the same commit.
 package bellhop_test
 
 import (
 	"encoding/json"
 	"errors"
+	"flag"
+	"fmt"
 	"io"
 	"maps"
+	"os"
 	"os/exec"
+	"path"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// arrows lists, per room, the rooms that its code (not its tests) imports.
+// arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
 	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
 	"cmd/bellhop-host":         {"internal/host", "internal/host/real"},
@@ -65,12 +69,12 @@ func TestArrows(t *testing.T) {
 		}
 		room := strings.TrimPrefix(pkg.ImportPath, "bellhop/")
 		if strings.HasPrefix(room, "e2e") || room == "bellhop" {
-			continue // tests of the whole house
+			continue // tests of the whole program
 		}
 		seen[room] = true
 		allowed, listed := arrows[room]
 		if !listed {
-			t.Errorf("room %s is not in the picture: add it to arrows", room)
+			t.Errorf("package %s is not listed: add it to arrows", room)
 		}
 		for _, imp := range pkg.Imports {
 			if to, ok := strings.CutPrefix(imp, "bellhop/"); ok && !slices.Contains(allowed, to) {
@@ -80,7 +84,59 @@ func TestArrows(t *testing.T) {
 	}
 	for _, room := range slices.Sorted(maps.Keys(arrows)) {
 		if !seen[room] {
-			t.Errorf("room %s is in the picture and not in the house", room)
+			t.Errorf("package %s is listed in arrows and is not there", room)
 		}
 	}
+}
+
+var update = flag.Bool("update", false, "write the table of packages in CONTRIBUTING.md anew")
+
+// The table of packages in CONTRIBUTING.md says what arrows and the package comments say.
+func TestContributingListsPackages(t *testing.T) {
+	const begin, end = "<!-- packages: go test -run TestContributing -update . -->\n", "<!-- end of packages -->\n"
+	page, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, found := strings.Cut(string(page), begin)
+	_, after, ended := strings.Cut(rest, end)
+	if !found || !ended {
+		t.Fatalf("CONTRIBUTING.md has no table between %q and %q", begin, end)
+	}
+
+	want := before + begin + packageTable(t) + end + after
+	if string(page) == want {
+		return
+	}
+	if !*update {
+		t.Fatal("CONTRIBUTING.md lists other packages or imports than the code: go test -run TestContributing -update .")
+	}
+	if err := os.WriteFile("CONTRIBUTING.md", []byte(want), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// packageTable has a row for each package: its name, what it is for, what it imports.
+func packageTable(t *testing.T) string {
+	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}\t{{.Doc}}", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	docs := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		path, doc, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		docs[strings.TrimPrefix(path, "bellhop/")] = doc
+	}
+
+	var b strings.Builder
+	b.WriteString("| package | what it is for | imports |\n| --- | --- | --- |\n")
+	for _, pkg := range slices.Sorted(maps.Keys(arrows)) {
+		doc := docs[pkg]
+		for _, word := range []string{"Package " + path.Base(pkg) + " ", "Command " + path.Base(pkg) + " "} {
+			doc = strings.TrimPrefix(doc, word)
+		}
+		imports := slices.Sorted(slices.Values(arrows[pkg]))
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", pkg, doc, strings.Join(imports, ", "))
+	}
+	return b.String()
 }
