@@ -261,7 +261,26 @@ func templateError(err error) (pos, string) {
 	}
 	line, _ := strconv.Atoi(m[2])
 	col, _ := strconv.Atoi(m[3])
-	return pos{line, col + 1}, shortened(ownWords.ReplaceAllString(msg[len(m[0]):], ""))
+	msg = ownWords.ReplaceAllString(msg[len(m[0]):], "")
+	return pos{line, col + 1}, shortened(noField.ReplaceAllStringFunc(msg, missingField))
+}
+
+// noField is how text/template says that a value has no such field: by Go's name of its type.
+var noField = regexp.MustCompile(`can't evaluate field (\S+) in type (.+)$`)
+
+// missingField says the same of what a template sees by the word for it.
+func missingField(said string) string {
+	m := noField.FindStringSubmatch(said)
+	field, of := m[1], m[2]
+	switch of {
+	case fmt.Sprintf("%T", (*templateData)(nil)):
+		return fmt.Sprintf("there is no .%s; known are .Settings, .Vars, .Host and .Fleet", field)
+	case fmt.Sprintf("%T", (*hostView)(nil)):
+		return "a host has no field " + field
+	case fmt.Sprintf("%T", (*fleetView)(nil)):
+		return "the fleet has no field " + field
+	}
+	return fmt.Sprintf("no field %s: the value before it is neither a mapping nor a host", field)
 }
 
 // A capped buffer refuses to grow past maxOutput.

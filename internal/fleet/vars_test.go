@@ -50,6 +50,23 @@ func TestViewsPrintAsTheirNames(t *testing.T) {
 	}
 }
 
+// A field that is not there is told without Go's names of types.
+func TestFieldThatIsNotThere(t *testing.T) {
+	for tmpl, want := range map[string]string{
+		"{{ .Port }}":        "at <.Port>: there is no .Port; known are .Settings, .Vars, .Host and .Fleet",
+		"{{ .Host.Adress }}": "at <.Host.Adress>: a host has no field Adress",
+		"{{ range .Fleet.Hosts }}{{ .Ip }}{{ end }}": "at <.Ip>: a host has no field Ip",
+		"{{ .Fleet.Machines }}":                      "at <.Fleet.Machines>: the fleet has no field Machines",
+		"{{ .Vars.domain.name }}":                    "at <.Vars.domain.name>: no field name: the value before it is neither a mapping nor a host",
+		"{{ .Fleet.Hosts.Name }}":                    "no field Name: the value before it is neither",
+	} {
+		_, err := loader().Load(t.Context(), tree(varsTree("  x: {}\n  y: {}\n", "", tmpl)))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", tmpl, err, want)
+		}
+	}
+}
+
 func TestVarsProblems(t *testing.T) {
 	for name, c := range map[string]struct{ groups, hosts, tmpl, want string }{
 		"groups clash": {"  x: { vars: { r: eu } }\n  y: { vars: { r: us } }\n", "", "", "bellhop.yaml:5:16: groups x and y set the variable r differently, and host a has both tags"},
