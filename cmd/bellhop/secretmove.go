@@ -64,7 +64,11 @@ func secretRemove(e *Env, ctx context.Context, s *secrets.Store, name string, fo
 		return err
 	}
 	tellMentions(e, s, file, "is gone")
-	fmt.Fprintf(e.Stderr, "its value is in git's history: rotate it where it is used\n")
+	commit, err := git(s.Dir, "log", "--all", "--max-count=1", "--format=%h", "--", file)
+	wasNeverCommitted := err == nil && commit == ""
+	if !wasNeverCommitted {
+		fmt.Fprintf(e.Stderr, "its value is in git's history: rotate it where it is used\n")
+	}
 	return nil
 }
 
