@@ -218,6 +218,7 @@ func TestAnswers(t *testing.T) {
 		}, 202, "looking at main"},
 		{"ping", `{"zen":"x"}`, set("X-GitHub-Event", "ping"), 200, "the bell works"},
 		{"branch", strings.Replace(push, "heads/main", "heads/dev", 1), nil, 200, "not the branch"},
+		{"no ref", strings.Replace(push, "refs/heads/main", "", 1), nil, 200, "the push names no branch"},
 		{"tag", strings.Replace(push, "heads/main", "tags/main", 1), nil, 200, "not the branch"},
 		{"repo", strings.Replace(push, "within/hexagone", "evil/hexagone", 1), nil, 200, "not the repo"},
 		{"case", strings.Replace(push, "within/hexagone", "Within/Hexagone", 1), nil, 202, "looking"},

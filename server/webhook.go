@@ -196,6 +196,8 @@ func (s *Server) judge(d *history.Delivery, body []byte, contentType string) (pu
 	case !sameRepo(s.cfg.Repo, p.Repo):
 		d.Answer = fmt.Sprintf("this is not the repo that is deployed here (it is %q, not %s): nothing to do", plain.Line(p.Repo, 200), s.cfg.Repo)
 		return p, otherRepo
+	case p.Ref == "":
+		d.Answer = "the push names no branch (it has no ref): nothing to do"
 	case p.Ref != "refs/heads/"+s.cfg.Branch:
 		d.Answer = fmt.Sprintf("%q is not the branch that is deployed here (%s): nothing to do", plain.Line(p.Ref, 200), s.cfg.Branch)
 	default:
