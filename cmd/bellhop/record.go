@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"bellhop/deploy"
@@ -16,15 +15,18 @@ import (
 func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, error) {
 	began := time.Now()
 	hosts, err := h.deployer.PushKeys(ctx, on)
-	var notes []string
+	var acts []history.HostAct
 	failed := 0
 	for _, host := range hosts {
+		act := history.HostAct{Host: host.Name, Outcome: history.RunDone}
+		for _, k := range host.Keys {
+			act.Changed = append(act.Changed, "key:"+k.Name)
+		}
 		if host.Error != nil {
 			failed++
-			notes = append(notes, host.Name+": "+*host.Error)
-		} else {
-			notes = append(notes, fmt.Sprintf("%s: %s", host.Name, count(len(host.Keys), "key")))
+			act.Outcome, act.Changed, act.Error = history.Failed, nil, *host.Error
 		}
+		acts = append(acts, act)
 	}
 
 	outcome := history.RunDone
@@ -34,7 +36,7 @@ func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, e
 	case failed > 0:
 		outcome = history.RunPartial
 	}
-	return hosts, errors.Join(err, h.remember(ctx, "key push", by, began, outcome, notes, err))
+	return hosts, errors.Join(err, h.remember(ctx, "key push", by, began, outcome, acts, err))
 }
 
 // rebootOne reboots a host for somebody, and has history remember it.
@@ -44,15 +46,16 @@ func (h *app) rebootOne(ctx context.Context, by, host string, limit time.Duratio
 	if err != nil {
 		err, outcome = &codeError{exitHosts, err}, history.RunFailed
 	}
-	return errors.Join(err, h.remember(ctx, "reboot", by, began, outcome, []string{host}, err))
+	act := history.HostAct{Host: host, Outcome: outcome}
+	return errors.Join(err, h.remember(ctx, "reboot", by, began, outcome, []history.HostAct{act}, err))
 }
 
 // remember stores what was done. It is written also when the one who asked went away meanwhile.
-func (h *app) remember(ctx context.Context, cause, by string, began time.Time, outcome string, notes []string, err error) error {
+func (h *app) remember(ctx context.Context, cause, by string, began time.Time, outcome string, acts []history.HostAct, err error) error {
 	text := ""
 	if err != nil {
 		text = err.Error()
 	}
-	start := history.Start{ID: deploy.NewRunID(), Cause: cause, By: by, Notes: notes, At: began}
-	return h.history.FinishRun(context.WithoutCancel(ctx), start, outcome, text)
+	start := history.Start{ID: deploy.NewRunID(), Cause: cause, By: by, At: began}
+	return h.history.Acted(context.WithoutCancel(ctx), start, outcome, text, acts)
 }

@@ -84,3 +84,23 @@ func TestUpgradeCopiesTheFile(t *testing.T) {
 		t.Errorf("Open of a newer release's file = %v, want it refused with the name of the copy", err)
 	}
 }
+
+// What a person did to a host stands among its runs, and changes nothing that is known of it.
+func TestActsAreRunsOfTheirHosts(t *testing.T) {
+	db := fresh(t)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	before, _ := db.Host("h")
+
+	start := history.Start{ID: "r2", Cause: "reboot", By: "cadey", At: time.Now()}
+	must(t, db.Acted(t.Context(), start, history.RunFailed, "no answer", []history.HostAct{{Host: "h", Outcome: history.Failed, Error: "no answer"}}))
+
+	h, err := db.Runs(t.Context(), 10, "h")
+	must(t, err)
+	if len(h.Runs) != 2 || h.Runs[0].Cause != "reboot" || h.Runs[0].Commit != nil || *h.Runs[0].Hosts[0].Error != "no answer" {
+		t.Errorf("runs of h: %+v, want the reboot first", h.Runs)
+	}
+	if after, _ := db.Host("h"); after.State != before.State || after.Run != before.Run {
+		t.Errorf("h is %s by run %s after a reboot, want %s by %s", after.State, after.Run, before.State, before.Run)
+	}
+	must(t, db.Sound())
+}
