@@ -21,6 +21,10 @@ ExecStart=/bin/sh -c 'cat /run/keys/reader >/srv/reader/seen && exec sleep infin
 WantedBy=multi-user.target
 `
 
+// writableKeys makes the place for keys writable by its path, as only root on the host can: bellhop
+// writes there by a way of its own, and makes it read-only at its next contact.
+const writableKeys = "mount -o remount,rw /run/keys; "
+
 const readerService = `user: { name: reader, home: /srv/reader }
 keys: [reader]
 `
@@ -192,7 +196,7 @@ func TestKeyChanges(t *testing.T) {
 		}
 	})
 	t.Run("planted link", func(t *testing.T) {
-		on(t, "host2", "cp /etc/hostname /root/target; rm /run/keys/reader; ln -s /root/target /run/keys/reader")
+		on(t, "host2", writableKeys+"cp /etc/hostname /root/target; rm /run/keys/reader; ln -s /root/target /run/keys/reader")
 		w.secret("reader", "third value")
 		w.push("over a link")
 		if got := on(t, "host2", "cat /root/target; stat -c '%F %a %U' /run/keys/reader; cat /srv/reader/seen"); got != "host2\nregular file 400 reader\nthird value" {
@@ -200,7 +204,7 @@ func TestKeyChanges(t *testing.T) {
 		}
 	})
 	t.Run("key push heals", func(t *testing.T) {
-		on(t, "host2", "rm /run/keys/reader")
+		on(t, "host2", writableKeys+"rm /run/keys/reader")
 		w.bellhop("key", "push", "lufta")
 		if got := on(t, "host2", "cat /run/keys/reader"); got != "third value" {
 			t.Errorf("after key push the key is %q", got)

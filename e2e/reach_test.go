@@ -44,7 +44,7 @@ func TestWays(t *testing.T) {
 			"line one\nline 2\nTOKEN=by sudo\nactive\nroot" {
 			t.Errorf("after a push through sudo:\n%s", got)
 		}
-		on(t, "host1", "rm /run/keys/withinbot")
+		on(t, "host1", writableKeys+"rm /run/keys/withinbot")
 		w.bellhop("key", "push", "chrysalis")
 		if got := on(t, "host1", "cat /run/keys/withinbot; stat -c '%a %U:%G' /run/keys/withinbot"); got != "TOKEN=by sudo\n640 withinbot:within" {
 			t.Errorf("after key push the key is %q", got)

@@ -92,6 +92,31 @@ func (b *bench) write(p, text string) {
 	b.paths = append(b.paths, p)
 }
 
+// inKeys calls f with the place for keys as the helper writes to it: by its path it is read-only.
+func (b *bench) inKeys(f func(dir string)) {
+	b.Helper()
+	dir, err := b.m.Mounts.Writable(b.ctx)
+	b.must(err)
+	defer dir.Close()
+	f(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
+}
+
+// writeKey puts a key there until the test ends.
+func (b *bench) writeKey(name, value string) {
+	b.Helper()
+	b.inKeys(func(dir string) { b.must(os.WriteFile(dir+"/"+name, []byte(value), 0o600)) })
+	b.Cleanup(func() {
+		b.ctx = context.Background() // that of the test is over
+		b.inKeys(func(dir string) { os.Remove(dir + "/" + name) })
+	})
+}
+
+// removeKey takes a key away.
+func (b *bench) removeKey(name string) {
+	b.Helper()
+	b.inKeys(func(dir string) { b.must(os.Remove(dir + "/" + name)) })
+}
+
 // unit installs a unit file; the name gets its prefix.
 func (b *bench) unit(name, text string) string {
 	b.Helper()
@@ -510,10 +535,10 @@ func gate(b *bench) {
 	b.refused("start", app)
 	b.want(app, "inactive")
 	b.want(ka, "failed")
-	b.write("/run/keys/bhconf-ka", "a")
+	b.writeKey("bhconf-ka", "a")
 	b.ok("start", ka)
 	b.want(app, "inactive")
-	b.write("/run/keys/bhconf-kb", "b")
+	b.writeKey("bhconf-kb", "b")
 	b.ok("start", ka, kb)
 	was := b.want(app, "active")
 	b.ok("start", ka, kb)
@@ -521,10 +546,10 @@ func gate(b *bench) {
 	if now := b.want(app, "active"); now.Invocation != was.Invocation {
 		b.Error("starting active key units started the app anew")
 	}
-	b.must(os.Remove(b.path("/run/keys/bhconf-ka")))
+	b.removeKey("bhconf-ka")
 	b.refused("restart", app) // gone behind systemd's back
 	b.want(app, "inactive")
-	b.write("/run/keys/bhconf-ka", "a")
+	b.writeKey("bhconf-ka", "a")
 	b.ok("start", ka) // does nothing itself, and still pulls in the app
 	b.want(app, "active")
 	b.ok("stop", kb)
@@ -673,7 +698,7 @@ func placeForKeys(b *bench) {
 	}
 	b.owned(bundle.KeyDir, "root", bundle.KeyGroup)
 	b.writable()
-	b.write(bundle.KeyDir+"/bhconf-stays", "x")
+	b.writeKey("bhconf-stays", "x")
 	if _, err := b.m.Mounts.Keys(b.ctx); err != nil {
 		b.Error(err)
 	}
