@@ -158,6 +158,23 @@ func (c *unitCheck) whole(u *unitSpec, texts unitTexts) {
 
 	c.activated(u, unit, texts)
 	c.reloads(u, unit)
+	c.installs(u, unit, parts, texts)
+}
+
+// installs warns of an [Install] section that enables nothing: who wrote it meant the unit to be
+// enabled and started, and systemd does neither.
+func (c *unitCheck) installs(u *unitSpec, unit *unitfile.Unit, parts []*unitSpec, texts unitTexts) {
+	hasSection := slices.ContainsFunc(unitfile.Parse(texts[u.path]).Sections, func(s unitfile.Section) bool { return s.Name == "Install" })
+	onlyDefault := unit.Value("Install", "DefaultInstance") != ""
+	if !hasSection || unit.Installs() || onlyDefault {
+		return
+	}
+
+	part, place := findKey(parts, texts, "Install.")
+	p := c.at(part, unitfile.Problem{Pos: place, Key: "Install.WantedBy"}, texts[part.path],
+		"[Install] names no unit: this one is neither enabled nor started; write WantedBy=multi-user.target, or leave the section out")
+	p.Warning = true
+	c.problems = append(c.problems, p)
 }
 
 // findKey is where a key is assigned last, else the header of its section, else the beginning.

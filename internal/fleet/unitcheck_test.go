@@ -87,19 +87,22 @@ func TestUnitsThatAreWarnedOf(t *testing.T) {
 	for name, c := range map[string]struct {
 		service, file, text, want string
 	}{
-		"unknown key":            {"", "svc.service", serve + "Restrat=always\n", "svc.service:3:1: warning: unknown key Restrat= in [Service]: no systemd up to 257 reads it; did you mean Restart=?"},
-		"key of another section": {"", "svc.service", "[Unit]\nRestart=always\n" + serve, "unknown key Restart= in [Unit]: no systemd up to 257 reads it; it is a key of [Service]"},
-		"unknown section":        {"", "svc.service", serve + "[Telemetry]\na=b\n", "warning: unknown section [Telemetry]"},
-		"stray line":             {"", "svc.service", serve + "hello\n", `warning: "hello" is neither`},
-		"user":                   {"", "svc.service", serve + "User=withinbot\n", "svc.service:3:1: warning: User=withinbot: no service of this repo makes it"},
-		"group":                  {"user: bot\n", "svc.service", serve + "User=bot\nGroup=bots\n", "Group=bots: no service of this repo makes it"},
-		"target":                 {"", "svc.service", serve + "[Install]\nWantedBy=mutli-user.target\n", "WantedBy=mutli-user.target: no unit of this repo or of systemd has that name; if the host has none, the unit is never started by it; did you mean multi-user.target?"},
-		"also":                   {"", "svc.service", serve + "[Install]\nAlso=svc.socket\n", "Also=svc.socket: no unit"},
-		"reload":                 {"units: { svc.service: { on_change: reload } }\n", "svc.service", serve, "service.yaml:1:36: warning: svc.service has no ExecReload="},
-		"reload by a key":        {"keys: { k: { reload: [svc.service] } }\n", "svc.service", serve, "service.yaml:1:9: warning: svc.service has no ExecReload="},
-		"timer of nothing":       {"", "job.timer", "[Timer]\nOnCalendar=daily\n", "job.timer:1:1: warning: job.timer starts job.service, and no unit of this repo"},
-		"timer with Unit=":       {"", "job.timer", "[Timer]\nOnCalendar=daily\nUnit=scv.service\n", "job.timer:3:1: warning: job.timer starts scv.service, and no unit of this repo or of systemd has that name; did you mean svc.service?"},
-		"quadlet's key":          {"", "web.container", "[Container]\nImage=x\nPublishPorts=80\n", "unknown key PublishPorts= in [Container]: podman 5 makes no unit of a file that has it; did you mean PublishPort=?"},
+		"unknown key":             {"", "svc.service", serve + "Restrat=always\n", "svc.service:3:1: warning: unknown key Restrat= in [Service]: no systemd up to 257 reads it; did you mean Restart=?"},
+		"key of another section":  {"", "svc.service", "[Unit]\nRestart=always\n" + serve, "unknown key Restart= in [Unit]: no systemd up to 257 reads it; it is a key of [Service]"},
+		"unknown section":         {"", "svc.service", serve + "[Telemetry]\na=b\n", "warning: unknown section [Telemetry]"},
+		"stray line":              {"", "svc.service", serve + "hello\n", `warning: "hello" is neither`},
+		"user":                    {"", "svc.service", serve + "User=withinbot\n", "svc.service:3:1: warning: User=withinbot: no service of this repo makes it"},
+		"group":                   {"user: bot\n", "svc.service", serve + "User=bot\nGroup=bots\n", "Group=bots: no service of this repo makes it"},
+		"target":                  {"", "svc.service", serve + "[Install]\nWantedBy=mutli-user.target\n", "WantedBy=mutli-user.target: no unit of this repo or of systemd has that name; if the host has none, the unit is never started by it; did you mean multi-user.target?"},
+		"install of nothing":      {"", "svc.service", serve + "[Install]\nWantedBy=\n", "svc.service:3:1: warning: [Install] names no unit: this one is neither enabled nor started"},
+		"install that is emptied": {"", "svc.service", serve + "[Install]\nWantedBy=multi-user.target\nWantedBy=\n", "svc.service:3:1: warning: [Install] names no unit"},
+		"empty install":           {"", "svc.service", serve + "[Install]\n", "svc.service:3:1: warning: [Install] names no unit"},
+		"also":                    {"", "svc.service", serve + "[Install]\nAlso=svc.socket\n", "Also=svc.socket: no unit"},
+		"reload":                  {"units: { svc.service: { on_change: reload } }\n", "svc.service", serve, "service.yaml:1:36: warning: svc.service has no ExecReload="},
+		"reload by a key":         {"keys: { k: { reload: [svc.service] } }\n", "svc.service", serve, "service.yaml:1:9: warning: svc.service has no ExecReload="},
+		"timer of nothing":        {"", "job.timer", "[Timer]\nOnCalendar=daily\n", "job.timer:1:1: warning: job.timer starts job.service, and no unit of this repo"},
+		"timer with Unit=":        {"", "job.timer", "[Timer]\nOnCalendar=daily\nUnit=scv.service\n", "job.timer:3:1: warning: job.timer starts scv.service, and no unit of this repo or of systemd has that name; did you mean svc.service?"},
+		"quadlet's key":           {"", "web.container", "[Container]\nImage=x\nPublishPorts=80\n", "unknown key PublishPorts= in [Container]: podman 5 makes no unit of a file that has it; did you mean PublishPort=?"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := mustLoad(t, small(c.service, map[string]string{"services/svc/" + c.file: c.text}))
