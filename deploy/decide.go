@@ -141,10 +141,7 @@ func tooOld(b *fleet.Bundle, last history.Host) string {
 		}
 	}
 
-	if line := b.TooNew(last.Systemd); line != "" {
-		return line + then
-	}
-	return ""
+	return b.TooNew(last.Systemd)
 }
 
 // isStuck says that a host was tried with b and could not be brought to hold it. A run by the clock

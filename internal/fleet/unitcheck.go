@@ -239,7 +239,11 @@ func (b *Bundle) TooNew(version int) string {
 		if version == 0 || version >= n.Since {
 			continue // what is in no table counts as of the one after the newest
 		}
-		return fmt.Sprintf("%s; the host has systemd %d, which ignores the line", n.Text, version)
+		if n.Since > unitfile.NewestSystemd { // most likely a slip: no upgrade is known to help
+			return fmt.Sprintf("%s; the host has systemd %d, which ignores the line: correct it, or take it out", n.Text, version)
+		}
+		return fmt.Sprintf("%s; the host has systemd %d, which ignores the line; with systemd %d or newer there: bellhop deploy --retry",
+			n.Text, version, n.Since)
 	}
 
 	return ""

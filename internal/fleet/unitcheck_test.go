@@ -165,8 +165,8 @@ func TestTooNew(t *testing.T) {
 	})), "a")
 	for version, want := range map[int]string{
 		0:   "",
-		252: "services/svc/svc.service:3: OpenFile= needs systemd 253; the host has systemd 252, which ignores the line",
-		257: "services/svc/svc.service:5: unknown key FutureKey= in [Service]: no systemd up to 257 reads it; the host has systemd 257, which ignores the line",
+		252: "services/svc/svc.service:3: OpenFile= needs systemd 253; the host has systemd 252, which ignores the line; with systemd 253 or newer there: bellhop deploy --retry",
+		257: "services/svc/svc.service:5: unknown key FutureKey= in [Service]: no systemd up to 257 reads it; the host has systemd 257, which ignores the line: correct it, or take it out",
 		258: "",
 	} {
 		if got := b.TooNew(version); got != want {
