@@ -93,7 +93,7 @@ func secretNames(ctx context.Context, s *secrets.Store, args []string) ([]string
 
 // filesOfSource lists the files that a source with names in braces means.
 func filesOfSource(ctx context.Context, s *secrets.Store, source string) (files []string) {
-	full := secrets.Dir + "/" + strings.TrimSuffix(strings.TrimPrefix(source, secrets.Dir+"/"), ".age") + ".age"
+	full := sourcePath(source)
 	for file, uses := range usesOf(ctx, s) {
 		if slices.ContainsFunc(uses, func(k fleet.KeyFile) bool { return k.Source == full }) {
 			files = append(files, file)

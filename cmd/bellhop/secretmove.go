@@ -2,8 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -76,7 +80,8 @@ func secretMoveCmd(e *Env) *cobra.Command {
 	var f secretFlags
 	c := &cobra.Command{
 		Use: "mv NAME NEW-NAME", Aliases: []string{"move"}, Short: "Rename a secret", Args: cobra.ExactArgs(2),
-		Long: `Rename a secret, and its public key with it. If another rule of readers: applies to the new name, the
+		Long: `Rename a secret, and its public key with it; with a source as service.yaml has it (wg/{host} to
+vpn/{host}) the file of each host. If another rule of readers: applies to the new name, the
 file is encrypted for those readers, which needs your private key. Lines of the config that name
 the old file, and services that found it by its name, are listed.`,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -84,12 +89,89 @@ the old file, and services that found it by its name, are listed.`,
 			if err != nil {
 				return err
 			}
+			if strings.Contains(args[0], "{") {
+				return secretMoveAll(e, c.Context(), s, args[0], args[1])
+			}
 			return secretMove(e, c.Context(), s, secretName(s.Dir, args[0]), secretName(s.Dir, args[1]))
 		},
 	}
 	f.flags(c)
 	c.ValidArgsFunction = completeSecrets
 	return c
+}
+
+// secretMoveAll renames the files of a source, host by host.
+func secretMoveAll(e *Env, ctx context.Context, s *secrets.Store, from, to string) error {
+	files, err := secretNames(ctx, s, []string{from})
+	if err != nil {
+		return err
+	}
+	moves, err := movesOf(files, from, to)
+	if err != nil {
+		return err
+	}
+
+	for _, m := range moves {
+		if _, err := os.Lstat(filepath.Join(s.Dir, filepath.FromSlash(m[0]))); errors.Is(err, fs.ErrNotExist) {
+			fmt.Fprintf(e.Stderr, "%s is not there, and is passed over\n", m[0])
+			continue
+		}
+		if err := secretMove(e, ctx, s, m[0], m[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// braces are the names in a source that stand for a host or a setting.
+var braces = regexp.MustCompile(`\{([A-Za-z0-9_]+)\}`)
+
+// movesOf pairs each file that the source from means with its new name: what stood for a name in
+// braces stands for the same name in to.
+func movesOf(files []string, from, to string) ([][2]string, error) {
+	from, to = sourcePath(from), sourcePath(to)
+	var names []string
+	pattern := "^"
+	rest := from
+	for _, m := range braces.FindAllStringSubmatchIndex(from, -1) {
+		before := from[len(from)-len(rest) : m[0]]
+		names = append(names, from[m[2]:m[3]])
+		pattern += regexp.QuoteMeta(before) + "([^/]+)"
+		rest = from[m[1]:]
+	}
+	match, err := regexp.Compile(pattern + regexp.QuoteMeta(rest) + "$")
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range braces.FindAllStringSubmatch(to, -1) {
+		if !slices.Contains(names, m[1]) {
+			return nil, fmt.Errorf("move to %s: {%s} is not in %s", to, m[1], from)
+		}
+	}
+
+	var moves [][2]string
+	taken := map[string]string{}
+	for _, file := range files {
+		values := match.FindStringSubmatch(file)
+		if values == nil {
+			return nil, fmt.Errorf("move %s: %s does not fit it", from, file)
+		}
+		target := to
+		for i, name := range names {
+			target = strings.ReplaceAll(target, "{"+name+"}", values[i+1])
+		}
+		if other, ok := taken[target]; ok {
+			return nil, fmt.Errorf("move to %s: %s and %s would both be %s", to, other, file, target)
+		}
+		taken[target] = file
+		moves = append(moves, [2]string{file, target})
+	}
+	return moves, nil
+}
+
+// sourcePath is a source as service.yaml has it, with its folder and ending.
+func sourcePath(source string) string {
+	return secrets.Dir + "/" + strings.TrimSuffix(strings.TrimPrefix(source, secrets.Dir+"/"), ".age") + ".age"
 }
 
 func secretMove(e *Env, ctx context.Context, s *secrets.Store, from, to string) error {
