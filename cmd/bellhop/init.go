@@ -53,6 +53,10 @@ func initRepo(e *Env, o initOptions) error {
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
 	}
+	// A bare repository, or the folder .git: what lies there is git's own.
+	if inside, err := git(o.dir, "rev-parse", "--is-inside-git-dir"); err == nil && inside == "true" {
+		return hint(fmt.Errorf("init %s: this is a folder of git's own, and no work tree", o.dir), "run it in a clone: git clone %s", o.dir)
+	}
 	if err := initFleet(e, &o); err != nil {
 		return err
 	}
