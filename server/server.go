@@ -21,8 +21,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -247,15 +245,6 @@ func (s *Server) httpServer(h http.Handler, write time.Duration) *http.Server {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 	}
-}
-
-// ReadSecret reads a secret's file, without the newline at its end.
-func ReadSecret(file string) ([]byte, error) {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read secret: %w", err)
-	}
-	return []byte(strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")), nil
 }
 
 // How many connections each listener has, for each address or user, and kept for those who are

@@ -72,19 +72,3 @@ func parseProxies(values []string) ([]netip.Prefix, error) {
 	}
 	return nets, nil
 }
-
-// pageLine is the line that tells a person where the admin page of a server is: "" when it has
-// none. It is for a terminal alone, since the token is in it.
-func pageLine(a webhookAnswer) (string, error) {
-	if a.Admin == "" {
-		return "", nil
-	}
-	token := ""
-	if a.AdminToken != "" {
-		var err error
-		if token, err = readToken(a.AdminToken); err != nil {
-			return "", err
-		}
-	}
-	return "page: " + server.AdminPage(fromHere(a.Admin), token), nil
-}

@@ -116,13 +116,10 @@ func (s *serving) pasting() pasting {
 
 // pageURL is where a browser on this machine finds the page; "" where there is none.
 func pageURL(address, token string) string {
-	switch {
-	case address == "" || address == "off":
+	if address == "" || address == "off" {
 		return ""
-	case token == "":
-		return "http://" + fromHere(address) + "/"
 	}
-	return "http://" + fromHere(address) + "/?token=" + token
+	return server.AdminPage(fromHere(address), token)
 }
 
 // text is the lines as they go into their places.

@@ -174,19 +174,28 @@ func TestAdminTokenOfAServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	a, err := server.Call[webhookAnswer](t.Context(), client, "webhook", nil, nil)
-	if err != nil {
-		t.Fatal(err)
+	lines, err := server.Call[pasting](t.Context(), client, "paste", struct{}{}, nil)
+	if err != nil || !strings.HasPrefix(lines.Page, at+"/?token=") {
+		t.Fatalf("paste names the page %q, %v", lines.Page, err)
 	}
-	line, err := pageLine(a)
-	page, ok := strings.CutPrefix(line, "page: ")
-	if err != nil || !ok || !strings.HasPrefix(page, at+"/?token=") {
-		t.Fatalf("pageLine = %q, %v", line, err)
-	}
+	page := lines.Page
 	req, _ := http.NewRequest("GET", page, nil)
 	res, err := http.DefaultTransport.RoundTrip(req)
 	if err != nil || res.StatusCode != 303 || res.Header.Get("Location") != "/" {
 		t.Errorf("GET %s: %v, %v", page, res, err)
+	}
+}
+
+// A token that somebody chose may hold what means something in an address.
+func TestPageURLKeepsTheToken(t *testing.T) {
+	for _, c := range []struct{ address, token, want string }{
+		{"127.0.0.1:8081", "a b&c+d%e#f", "http://127.0.0.1:8081/?token=a+b%26c%2Bd%25e%23f"},
+		{":8081", "", "http://127.0.0.1:8081/"},
+		{"off", "x", ""},
+	} {
+		if got := pageURL(c.address, c.token); got != c.want {
+			t.Errorf("pageURL(%q, %q) = %q, want %q", c.address, c.token, got, c.want)
+		}
 	}
 }
 

@@ -56,8 +56,6 @@ type webhookAnswer struct {
 	Branch     string `json:"branch"`
 	Repo       string `json:"repo"` // that a delivery must name; "" is any
 	SecretFile string `json:"secret_file"`
-	Admin      string `json:"admin"`            // where the admin listener is; "": nowhere
-	AdminToken string `json:"admin_token_file"` // the file with its token; "": none is asked for
 
 	// OtherRepo tells of deliveries that were ignored for the repo that they name.
 	OtherRepo *server.OtherRepo `json:"other_repo"`

@@ -304,10 +304,6 @@ func (r *run) changedAny(paths []string) bool {
 	return false
 }
 
-// ValidName says whether a user or a group may be called that. systemd-sysusers makes what is
-// misspelt, so bellhop looks first.
-func ValidName(name string) bool { return accountName.MatchString(name) }
-
 func readJSON[T any](path string) (*T, error) {
 	p, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
