@@ -45,9 +45,9 @@ func newOpenRuns() *openRuns {
 	}
 }
 
-// readOpenRuns reads them, the oldest run of a host first. Rows are not rewritten when an entry
-// does not count any more: a result overrules it.
-func readOpenRuns(q querier) (*openRuns, error) {
+// readBegun reads what hosts are open in, the oldest run of a host first: all that a status needs.
+// Rows are not rewritten when an entry does not count any more: a result overrules it.
+func readBegun(q querier) (*openRuns, error) {
 	r := newOpenRuns()
 
 	// results of runs that hosts may be open in, as "run host"
@@ -63,6 +63,12 @@ func readOpenRuns(q querier) (*openRuns, error) {
 		r.rows.retain(row)
 		r.byHost[e.Host] = append(r.byHost[e.Host], openRun{run, e.Digest, time.UnixMilli(e.At).UTC(), row})
 	})
+	return r, err
+}
+
+// readOpenRuns reads all of them.
+func readOpenRuns(q querier) (*openRuns, error) {
+	r, err := readBegun(q)
 	if err != nil {
 		return nil, err
 	}

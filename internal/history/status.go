@@ -127,7 +127,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			return err
 		}
 		s.Paused = paused != ""
-		open, err := readOpenRuns(tx)
+		open, err := readBegun(tx)
 		if err != nil {
 			return err
 		}
