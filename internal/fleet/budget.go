@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // A budget bounds what one load may use in all, whatever the files say. Each step draws from it
@@ -58,13 +60,13 @@ func (b *budget) at(file string) {
 }
 
 // problem is err as a Problem, if it says that the load must end.
-func (b *budget) problem(err error) (*Problem, bool) {
+func (b *budget) problem(err error) (*problem.Problem, bool) {
 	var spent spentError
 	switch {
 	case errors.As(err, &spent):
-		return &Problem{File: b.file, Message: spent.what}, true
+		return &problem.Problem{File: b.file, Message: spent.what}, true
 	case b.ended() != nil:
-		return &Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.ended())}, true
+		return &problem.Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.ended())}, true
 	}
 	return nil, false
 }
@@ -93,7 +95,7 @@ func (b *budget) list(n int) error {
 		return nil
 	}
 	if b.entries += n; b.entries > maxEntries {
-		return b.spend(fmt.Sprintf("more than %s files and folders", thousands(maxEntries)))
+		return b.spend(fmt.Sprintf("more than %s files and folders", problem.Thousands(maxEntries)))
 	}
 	return b.ended()
 }

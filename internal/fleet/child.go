@@ -13,6 +13,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/problem"
 )
 
 // ServeLoader loads trees for the deployer that started this process, until that closes its pipe. It
@@ -133,7 +134,7 @@ func (s *loaderServer) answer(m *message) *message {
 		err = errWire
 	}
 
-	var ps Problems
+	var ps problem.Problems
 	switch {
 	case errors.As(err, &ps):
 		a.setProblems(ps)

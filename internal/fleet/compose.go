@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -18,7 +19,7 @@ type stand struct {
 	content  map[string]content
 	keys     map[string]*keySpec
 	renders  map[string]*rendered // of keys that are templates
-	problems Problems
+	problems problem.Problems
 	far      bool // made by another process: renders are not here
 	needs    []SystemdNeed
 }
@@ -100,7 +101,7 @@ func (st *stand) pack(s *service, arch string) {
 	}
 	p, err := s.pkg.forArch(arch)
 	if err != nil {
-		q := problemAt(s.text.file, s.text.data, s.pkg.at, "%v", err)
+		q := problem.At(s.text.file, s.text.data, s.pkg.at, "%v", err)
 		st.problems = append(st.problems, q)
 		return
 	}
@@ -112,7 +113,7 @@ func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[stri
 	if was := st.keys[k.Name]; was != nil {
 		if !slices.Equal(was.sources, k.sources) {
 			s := r.svc
-			st.problems = append(st.problems, problemAt(s.text.file, s.text.data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+			st.problems = append(st.problems, problem.At(s.text.file, s.text.data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
 				st.renders[k.Name].svc.name, s.name, k.Name, strings.Join(k.sources, ", "), strings.Join(was.sources, ", ")))
 		}
 		return
@@ -130,7 +131,7 @@ func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[stri
 	}
 	digest, err := l.keyDigest(t, r, k)
 	if err != nil {
-		p := &Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
+		p := &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
 		st.problems = append(st.problems, p)
 	}
 	out.Digest = digest

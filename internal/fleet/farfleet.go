@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 )
 
 // A farFleet is what the deployer keeps of a fleet that another process loaded: enough to ask about it,
@@ -24,7 +25,7 @@ func (l *Loader) loadFar(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	f, err := l.askLoad(ctx, fsys)
 	var died *DiedError
 	if errors.As(err, &died) {
-		return nil, Problems{died.problem()}
+		return nil, problem.Problems{died.problem()}
 	}
 	if err != nil {
 		return nil, err
@@ -178,7 +179,7 @@ func hostTrouble(host string, err error) error {
 	}
 	p := died.problem()
 	p.Host = host
-	return Problems{p}
+	return problem.Problems{p}
 }
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
@@ -307,7 +308,7 @@ func (l *Loader) Readers(ctx context.Context, tree fs.FS) (Readers, error) {
 	var died *DiedError
 	switch {
 	case errors.As(err, &died):
-		return Readers{}, Problems{died.problem()}
+		return Readers{}, problem.Problems{died.problem()}
 	case err != nil:
 		return Readers{}, err
 	case a.Readers == nil:

@@ -20,6 +20,13 @@ import (
 	"time"
 
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/problem"
+)
+
+// A Problem is one thing that is wrong with the config, and Problems are all of them.
+type (
+	Problem  = problem.Problem
+	Problems = problem.Problems
 )
 
 // A Loader turns trees into fleets, and keeps what it parsed so that the next tree costs only
@@ -61,10 +68,10 @@ type Loader struct {
 // when they are asked for.
 type Fleet struct {
 	Network  string
-	Deployer string    // the deployer's own public key, authorized_keys form; "" if not set
-	Hosts    []*Host   `json:"-"` // by name
-	Rollout  Rollout   // with defaults filled in
-	Warnings []Problem // nothing is refused for these
+	Deployer string            // the deployer's own public key, authorized_keys form; "" if not set
+	Hosts    []*Host           `json:"-"` // by name
+	Rollout  Rollout           // with defaults filled in
+	Warnings []problem.Problem // nothing is refused for these
 	Readers  Readers
 
 	state

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -71,7 +72,7 @@ func (s *service) walk(t *tree, dir string, top bool, old *service) error {
 	}
 	inFiles := strings.HasPrefix(dir+"/", "services/"+s.name+"/files/")
 	twins(os, func(a, b object) {
-		s.problems = append(s.problems, &Problem{File: b.path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
+		s.problems = append(s.problems, &problem.Problem{File: b.path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
 	})
 	for _, o := range os {
 		if bad := badObject(o, inFiles); bad != "" {
@@ -101,7 +102,7 @@ func (s *service) walk(t *tree, dir string, top bool, old *service) error {
 }
 
 // fingerprint covers everything that a service is made from.
-func fingerprint(os []object, ps Problems) string {
+func fingerprint(os []object, ps problem.Problems) string {
 	var b strings.Builder
 	for _, o := range os {
 		fmt.Fprintf(&b, "%q %o %q\n", o.path, uint32(o.mode&(fs.ModeType|0o111)), o.hash)
@@ -205,7 +206,7 @@ func (s *service) take(t *tree, l *Loader, o object, rel string) error {
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
 	if !nested {
 		if _, kind := unitfile.SplitName(strings.TrimSuffix(top, ".tmpl")); kind != "" {
-			if c := near(kind, append(slices.Clone(unitKinds), unitfile.QuadletKinds...)); c != "" {
+			if c := problem.Near(kind, append(slices.Clone(unitKinds), unitfile.QuadletKinds...)); c != "" {
 				hint = fmt.Sprintf("did you mean .%s?", c)
 			}
 		}
@@ -260,7 +261,7 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 	if bad := badPath(f.path); bad != "" {
 		s.tellFile(o.path, "%s", bad)
 	} else if top, _, _ := strings.Cut(f.path[1:], "/"); top == "run" || top == "tmp" {
-		s.problems = append(s.problems, &Problem{File: o.path, Warning: true,
+		s.problems = append(s.problems, &problem.Problem{File: o.path, Warning: true,
 			Message: fmt.Sprintf("/%s is empty after a boot, and bellhop puts a file back only with the next change; a snippet for systemd-tmpfiles does it at each boot", top)})
 	}
 	if o.mode&0o111 != 0 {
@@ -313,7 +314,7 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 	if strings.HasSuffix(o.path, ".tmpl") {
 		u.tmpl = s.template(t, o.path, b)
 		if u.tmpl != nil && u.tmpl.secret {
-			s.problems = append(s.problems, problemAt(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
+			s.problems = append(s.problems, problem.At(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
 	}
 	s.units = append(s.units, u)

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // cache is what a loader keeps from tree to tree.
@@ -35,7 +37,7 @@ type cache struct {
 type serviceState struct {
 	*service
 	sources map[string]string // age file to its hash; "" when it is missing
-	trouble Problems          // of the sources
+	trouble problem.Problems  // of the sources
 }
 
 // state is the inside of a Fleet.
@@ -96,7 +98,7 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 			return nil, context.Cause(ctx)
 		}
 		if p, ended := l.budget.problem(err); ended {
-			return nil, Problems{p}
+			return nil, problem.Problems{p}
 		}
 		return nil, err
 	}
@@ -123,10 +125,10 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 		c.blobs, c.keyDigests, c.ageFiles = map[string]*blob{}, map[string]string{}, map[string]string{}
 		c.hostTexts = map[string]*hostText{}
 	}
-	var links Problems
+	var links problem.Problems
 	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
 		if t.linked(name) {
-			links = append(links, &Problem{File: name, Message: badObject(object{mode: fs.ModeSymlink}, false)})
+			links = append(links, &problem.Problem{File: name, Message: badObject(object{mode: fs.ModeSymlink}, false)})
 		}
 	}
 	if len(links) > 0 {
@@ -144,7 +146,7 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
 	problems := slices.Clone(cfg.problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
-		problems = append(problems, &Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
+		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
 	}
 	for _, name := range sortedKeys(services) {
 		problems = append(problems, services[name].problems...)
@@ -153,7 +155,7 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 	problems = append(problems, numbers(services)...)
 	problems = append(problems, f.assemble(c.last)...)
 	problems = append(problems, f.dangling()...)
-	refuse, warn := problems.split()
+	refuse, warn := problems.Split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)
 	}
@@ -161,7 +163,7 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 		far.forget()
 	}
 	t.read, t.budget = map[string][]byte{}, nil // served their purpose; secrets would stay otherwise
-	if err := refuse.err(); err != nil && !l.Former {
+	if err := refuse.Err(); err != nil && !l.Former {
 		return nil, err
 	}
 	c.last = f
@@ -176,12 +178,12 @@ func (l *Loader) config(t *tree) (*config, error) {
 	mainHash, err := t.fileHash("bellhop.yaml")
 	if errors.Is(err, fs.ErrNotExist) {
 		if near := otherName(t, "."); near != "" {
-			return nil, Problems{{File: near, Message: "this file is called bellhop.yaml"}}
+			return nil, problem.Problems{{File: near, Message: "this file is called bellhop.yaml"}}
 		}
-		return nil, Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
+		return nil, problem.Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
 	}
 	if err == errTooLarge {
-		return nil, Problems{{File: "bellhop.yaml", Message: err.Error()}}
+		return nil, problem.Problems{{File: "bellhop.yaml", Message: err.Error()}}
 	}
 	if err != nil {
 		return nil, err
@@ -218,7 +220,7 @@ func (l *Loader) config(t *tree) (*config, error) {
 		}
 		c.main, c.mainFile = &text{file: "bellhop.yaml", data: data, hash: mainHash, former: l.Former}, &fleetFile{}
 		if newBlob(data, false).lfs {
-			c.main.problem(pos{1, 1}, "a git-lfs pointer, not the file itself")
+			c.main.problem(problem.Pos{Line: 1, Column: 1}, "a git-lfs pointer, not the file itself")
 		} else {
 			decodeYAML(c.main, c.mainFile, l.budget)
 		}
@@ -243,7 +245,7 @@ func otherName(t *tree, dir string) string {
 }
 
 // hostFiles reads hosts/*.yaml, each once for each content.
-func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
+func (l *Loader) hostFiles(t *tree) ([]*hostText, problem.Problems, error) {
 	os, err := t.list("hosts")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -252,8 +254,8 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 		return nil, nil, err
 	}
 	var out []*hostText
-	var ps Problems
-	tell := func(o object, msg string) { ps = append(ps, &Problem{File: o.path, Message: msg}) }
+	var ps problem.Problems
+	tell := func(o object, msg string) { ps = append(ps, &problem.Problem{File: o.path, Message: msg}) }
 	fresh := make(map[string]*hostText, len(os))
 	for _, o := range os {
 		name, isYAML := strings.CutSuffix(o.name(), ".yaml")
@@ -346,7 +348,7 @@ func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var stray Problems
+	var stray problem.Problems
 	for _, o := range os {
 		if !o.mode.IsDir() && ignored(o.name()) {
 			continue
@@ -356,7 +358,7 @@ func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
 			bad = "services/ holds one folder for each service, and nothing else"
 		}
 		if bad != "" {
-			stray = append(stray, &Problem{File: o.path, Message: bad})
+			stray = append(stray, &problem.Problem{File: o.path, Message: bad})
 			continue
 		}
 		s, err := l.readService(t, o.name(), l.earlier(o.name()))
@@ -366,7 +368,7 @@ func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
 		out[o.name()] = &serviceState{service: s}
 	}
 	twins(os, func(a, b object) {
-		stray = append(stray, &Problem{File: b.path, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
+		stray = append(stray, &problem.Problem{File: b.path, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
 	})
 	if len(stray) > 0 {
 		s := &service{text: &text{file: "services"}, problems: stray, renders: map[renderKey]*rendered{}}
@@ -422,11 +424,11 @@ func (st *serviceState) look(l *Loader, t *tree, k keySpec, src string) error {
 	case errors.Is(err, fs.ErrNotExist):
 		st.trouble = append(st.trouble, missingFile(t, st.service, k, src))
 	case err == errTooLarge:
-		st.trouble = append(st.trouble, &Problem{File: src, Message: err.Error()})
+		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: err.Error()})
 	case err != nil:
 		return err
 	case t.linked(src):
-		st.trouble = append(st.trouble, &Problem{File: src, Message: badObject(object{mode: fs.ModeSymlink}, false)})
+		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: badObject(object{mode: fs.ModeSymlink}, false)})
 	default:
 		if err := st.checkAge(l, t, src, h); err != nil {
 			return err
@@ -437,20 +439,20 @@ func (st *serviceState) look(l *Loader, t *tree, k keySpec, src string) error {
 }
 
 // missingFile says that the age file src of a key is not in the tree.
-func missingFile(t *tree, s *service, k keySpec, src string) *Problem {
+func missingFile(t *tree, s *service, k keySpec, src string) *problem.Problem {
 	var names []string
-	if t.hints.given < maxProblems { // each costs a look at the folder
+	if !t.hints.Spent() { // each costs a look at the folder
 		os, _ := t.list(path.Dir(src))
 		for _, o := range os {
 			names = append(names, o.path)
 		}
 	}
-	meant := t.hints.didYouMean(src, names)
+	meant := t.hints.DidYouMean(src, names)
 	file, data, at := s.text.file, s.text.data, k.at
 	if k.tmpl != nil {
 		file, data, at = k.tmpl.src, k.tmpl.blob.data, k.tmpl.tmpl.keyAt
 	}
-	return problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
+	return problem.At(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
 }
 
 const ageMagic = "age-encryption.org/v1\n"
@@ -469,7 +471,7 @@ func (st *serviceState) checkAge(l *Loader, t *tree, src, hash string) error {
 		l.cache.ageFiles[hash] = bad
 	}
 	if bad != "" {
-		st.trouble = append(st.trouble, &Problem{File: src, Message: bad})
+		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: bad})
 	}
 	return nil
 }
@@ -519,13 +521,13 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 		return nil, err
 	}
 	if len(st.problems) > 0 {
-		var ps Problems
+		var ps problem.Problems
 		for _, p := range st.problems {
 			q := *p
 			q.Host = host
 			ps = append(ps, &q)
 		}
-		return nil, ps.sort()
+		return nil, ps.Sort()
 	}
 	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
 	b.Network, b.Host = f.Network, host

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 )
 
 var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -102,7 +103,7 @@ func (s *service) expand(v str, version string) string {
 	})
 }
 
-func (s *service) checkURL(at pos, raw string) {
+func (s *service) checkURL(at problem.Pos, raw string) {
 	u, err := url.Parse(strings.ReplaceAll(raw, "{arch}", "arch"))
 	switch {
 	case err != nil || u.Host == "":

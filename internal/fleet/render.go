@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -30,10 +31,10 @@ type rendered struct {
 	guessed  map[string]bool  // files whose group is that of their user, by path
 	content  map[string]content
 	logins   []logins
-	problems Problems
-	own      Problems      // that refuse only the hosts which have this rendering
-	refs     []unitRef     // of unit files that are templates
-	needs    []SystemdNeed // of the same
+	problems problem.Problems
+	own      problem.Problems // that refuse only the hosts which have this rendering
+	refs     []unitRef        // of unit files that are templates
+	needs    []SystemdNeed    // of the same
 }
 
 // content is where the bytes of a file come from: a blob of the repo, or right here.
@@ -101,7 +102,7 @@ func (s *service) renderNow(settings map[string]any, host *hostView, fleet func(
 		if u.tmpl != nil {
 			if data, ok = r.fill(u.tmpl, u.blob); ok {
 				if i := slices.Index(data, '\r'); i >= 0 {
-					r.problems = append(r.problems, &Problem{File: u.src, Message: "a carriage return came into the unit by a setting"})
+					r.problems = append(r.problems, &problem.Problem{File: u.src, Message: "a carriage return came into the unit by a setting"})
 				}
 			}
 		}
@@ -167,7 +168,7 @@ func (r *rendered) fill(t *tmpl, b *blob) ([]byte, bool) {
 		if r.data.usedHost {
 			who += " on host " + r.data.host.Name
 		}
-		p := problemAt(t.src, b.data, at, "%s: %s", who, msg)
+		p := problem.At(t.src, b.data, at, "%s: %s", who, msg)
 		r.problems = append(r.problems, p)
 		return nil, false
 	}
@@ -184,7 +185,7 @@ func (r *rendered) sources() {
 		for n, source := range k.sources {
 			file, err := r.expand(source)
 			if err != nil {
-				r.own = append(r.own, problemAt(s.text.file, s.text.data, k.at, "key %s: source %q: %v", k.Name, source, err))
+				r.own = append(r.own, problem.At(s.text.file, s.text.data, k.at, "key %s: source %q: %v", k.Name, source, err))
 			}
 			k.sources[n] = file
 			if k.tmpl == nil {

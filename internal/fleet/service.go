@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 )
 
 // A service is one folder, read and checked. It is immutable but for its renders.
@@ -29,7 +30,7 @@ type service struct {
 	user        *bundle.User
 	extraGroups []string
 	pkg         *packageSpec
-	problems    Problems
+	problems    problem.Problems
 	blobs       map[string]*blob // by hash, to carry over
 	refs        []unitRef        // of unit files that are no templates
 	needs       []SystemdNeed    // of the same
@@ -69,7 +70,7 @@ type unitSpec struct {
 // A keySpec is one key of a service.
 type keySpec struct {
 	bundle.Key // Digest and Service are empty
-	at         pos
+	at         problem.Pos
 	guess      bool   // as of a fileSpec
 	link       string // path:, a link to it
 	restart    []string
@@ -86,22 +87,22 @@ type packageSpec struct {
 	sha     map[string]string // by arch
 	file    string            // in the repo, may name {arch}
 	blobs   map[string]*blob  // by path in the repo
-	at      pos
+	at      problem.Pos
 }
 
-func (s *service) tell(at pos, format string, args ...any) {
-	s.problems = append(s.problems, problemAt(s.text.file, s.text.data, at, format, args...))
+func (s *service) tell(at problem.Pos, format string, args ...any) {
+	s.problems = append(s.problems, problem.At(s.text.file, s.text.data, at, format, args...))
 }
 
 func (s *service) tellFile(file, format string, args ...any) {
-	s.problems = append(s.problems, &Problem{File: file, Message: fmt.Sprintf(format, args...)})
+	s.problems = append(s.problems, &problem.Problem{File: file, Message: fmt.Sprintf(format, args...)})
 }
 
 func ignored(name string) bool {
 	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
 }
 
-func (s *service) account(at pos, what, name string) bool {
+func (s *service) account(at problem.Pos, what, name string) bool {
 	if !accountRule.MatchString(name) {
 		s.tell(at, "bad name %q for a %s: %s", name, what, accountWords)
 		return false
@@ -197,7 +198,7 @@ func (s *service) readFiles() {
 			for i, f := range s.files {
 				paths[i] = f.path
 			}
-			s.tell(e.At, "files: no file %s below files/%s", e.Key, didYouMean(e.Key, paths))
+			s.tell(e.At, "files: no file %s below files/%s", e.Key, problem.DidYouMean(e.Key, paths))
 			continue
 		}
 		f, r := &s.files[i], e.Value

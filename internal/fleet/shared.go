@@ -13,6 +13,7 @@ import (
 	"text/template/parse"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 )
 
 // A template reads two things of the repo from outside its service: templates below shared/, by
@@ -155,7 +156,7 @@ func writtenOut(c *parse.CommandNode, i int) (string, bool) {
 }
 
 // parseShared reads one shared template into the template that includes it.
-func (w *walker) parseShared(at pos, name string) {
+func (w *walker) parseShared(at problem.Pos, name string) {
 	out := w.tmpl
 	if _, known := out.includes[name]; known {
 		return
@@ -173,7 +174,7 @@ func (w *walker) parseShared(at pos, name string) {
 		for _, o := range os {
 			names = append(names, o.path)
 		}
-		w.tell(at, "include: no file %s%s", name, didYouMean(name, names))
+		w.tell(at, "include: no file %s%s", name, problem.DidYouMean(name, names))
 		return
 	case err != nil:
 		w.tell(at, "include %s: %v", name, err)
@@ -184,8 +185,8 @@ func (w *walker) parseShared(at pos, name string) {
 	}
 
 	before := out.secret
-	inner := &walker{tmpl: out, text: string(data), service: w.service, tree: w.tree, tell: func(at pos, format string, args ...any) {
-		w.service.problems = append(w.service.problems, problemAt(name, data, at, format, args...))
+	inner := &walker{tmpl: out, text: string(data), service: w.service, tree: w.tree, tell: func(at problem.Pos, format string, args ...any) {
+		w.service.problems = append(w.service.problems, problem.At(name, data, at, format, args...))
 	}}
 	t, err := parseTemplate(name, inner.text)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // The source of a key may be a pattern: secrets/wg/{host}.age names another age file for each host, and
@@ -24,7 +26,7 @@ var braceName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
 func isPattern(source string) bool { return strings.ContainsAny(source, "{}") }
 
 // checkSource tells what is wrong with the source of a key; true when it can be used.
-func (s *service) checkSource(at pos, key, source string) bool {
+func (s *service) checkSource(at problem.Pos, key, source string) bool {
 	if path.Clean(source) != source || !strings.HasPrefix(source, "secrets/") || !strings.HasSuffix(source, ".age") {
 		s.tell(at, "key %s: source %q: want an age file, as in secrets/%s.age", key, source, key)
 		return false
@@ -36,7 +38,7 @@ func (s *service) checkSource(at pos, key, source string) bool {
 		}
 		names := append(sortedKeys(s.settings), hostWord)
 		slices.Sort(names)
-		s.tell(at, "key %s: source %q: no setting %q%s; known here: %s", key, source, name, didYouMean(name, names), strings.Join(names, ", "))
+		s.tell(at, "key %s: source %q: no setting %q%s; known here: %s", key, source, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
 		return false
 	}
 	if isPattern(placeholder.ReplaceAllString(source, "")) {
@@ -123,7 +125,7 @@ func placeholderToAny(part string) string {
 
 // lacking is the problem of a key whose file for this host is not in the repo; nil when it is there.
 // Only a pattern's files are looked for: one that every host gets was missed while loading.
-func (r *rendered) lacking(t *tree, k *keySpec) *Problem {
+func (r *rendered) lacking(t *tree, k *keySpec) *problem.Problem {
 	i := slices.IndexFunc(r.svc.keys, func(declared keySpec) bool { return declared.Name == k.Name })
 	for n, file := range k.sources {
 		if !isPattern(r.svc.keys[i].sources[n]) {

@@ -15,6 +15,8 @@ import (
 	"text/template"
 	"text/template/parse"
 	"unicode/utf8"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // Templates are bounded and pure. Bounded: see work, and what is parsed is scanned first. Pure: there is no
@@ -26,7 +28,7 @@ type tmpl struct {
 	src    string
 	t      *template.Template
 	secret bool // it names keys, so its rendering is itself a key
-	keyAt  pos
+	keyAt  problem.Pos
 	keys   []string // that it names, sorted
 
 	includes map[string]*template.Template // shared templates that it includes, by path
@@ -90,8 +92,8 @@ func EnvQuote(s string) (string, error) {
 
 // template parses the template at src; what is wrong with it is told.
 func (s *service) template(tr *tree, src string, b *blob) *tmpl {
-	tell := func(at pos, format string, args ...any) {
-		s.problems = append(s.problems, problemAt(src, b.data, at, format, args...))
+	tell := func(at problem.Pos, format string, args ...any) {
+		s.problems = append(s.problems, problem.At(src, b.data, at, format, args...))
 	}
 	t, err := parseTemplate(src, string(b.data))
 	if err != nil {
@@ -143,7 +145,7 @@ func wordNode(word string) parse.Node {
 type walker struct {
 	tmpl *tmpl
 	text string
-	tell func(pos, string, ...any)
+	tell func(problem.Pos, string, ...any)
 
 	service *service
 	tree    *tree
@@ -204,9 +206,9 @@ func (w *walker) pipe(p *parse.PipeNode) {
 }
 
 // place is where a command stands in the text.
-func (w *walker) place(c *parse.CommandNode) pos {
+func (w *walker) place(c *parse.CommandNode) problem.Pos {
 	off := min(int(c.Position()), len(w.text))
-	return pos{1 + strings.Count(w.text[:off], "\n"), off - strings.LastIndexByte(w.text[:off], '\n')}
+	return problem.Pos{Line: 1 + strings.Count(w.text[:off], "\n"), Column: off - strings.LastIndexByte(w.text[:off], '\n')}
 }
 
 // public lets the template read the public halves of secrets.
@@ -253,16 +255,16 @@ func shortened(msg string) string {
 var ownWords = regexp.MustCompile(`at <bellhop(?:Turn|Enter)>: error calling bellhop(?:Turn|Enter): `)
 
 // templateError parts text/template's error into a place and a message.
-func templateError(err error) (pos, string) {
+func templateError(err error) (problem.Pos, string) {
 	msg := err.Error()
 	m := templatePlace.FindStringSubmatch(msg)
 	if m == nil {
-		return pos{1, 1}, strings.TrimPrefix(msg, "template: ")
+		return problem.Pos{Line: 1, Column: 1}, strings.TrimPrefix(msg, "template: ")
 	}
 	line, _ := strconv.Atoi(m[2])
 	col, _ := strconv.Atoi(m[3])
 	msg = ownWords.ReplaceAllString(msg[len(m[0]):], "")
-	return pos{line, col + 1}, shortened(noField.ReplaceAllStringFunc(msg, missingField))
+	return problem.Pos{Line: line, Column: col + 1}, shortened(noField.ReplaceAllStringFunc(msg, missingField))
 }
 
 // noField is how text/template says that a value has no such field: by Go's name of its type.

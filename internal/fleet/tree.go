@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/limits"
 	"bellhop/internal/plain"
 )
@@ -30,7 +31,7 @@ type tree struct {
 	hasher hasher
 	read   map[string][]byte // what was read for its hash
 	budget *budget
-	hints  hints
+	hints  problem.Hints
 
 	outside outside
 }

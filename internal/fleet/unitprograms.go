@@ -15,14 +15,15 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
 // A programRef is a program of an Exec…= line.
 type programRef struct {
-	path    string   // as the unit file has it
-	problem *Problem // to report when it is not there; without its message
-	key     string   // "ExecStart"
+	path    string           // as the unit file has it
+	problem *problem.Problem // to report when it is not there; without its message
+	key     string           // "ExecStart"
 }
 
 // programs notes the programs of an Exec…= line.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -25,8 +26,8 @@ const (
 type unitRef struct {
 	kind    refKind
 	name    string
-	problem *Problem // to report when nobody does; its message lacks the hint
-	hint    bool     // a unit or key of nearly that name is asked for in the message
+	problem *problem.Problem // to report when nobody does; its message lacks the hint
+	hint    bool             // a unit or key of nearly that name is asked for in the message
 }
 
 // maxRefs bounds the names that are held against the repo for one file.
@@ -232,8 +233,8 @@ func (b *nameBook) near(r unitRef) string {
 
 // dangling reports the names in unit files that nobody makes. A key that is in no service is
 // refused: the unit would wait for it for ever, or fail. The rest the host may have.
-func (f *Fleet) dangling() Problems {
-	var ps Problems
+func (f *Fleet) dangling() problem.Problems {
+	var ps problem.Problems
 	book := f.nameBook()
 	report := func(refs []unitRef) {
 		for _, r := range refs {
@@ -265,15 +266,15 @@ func (f *Fleet) dangling() Problems {
 }
 
 // unused warns of services that no host has.
-func (f *Fleet) unused() Problems {
-	var ps Problems
+func (f *Fleet) unused() problem.Problems {
+	var ps problem.Problems
 	if len(f.Hosts) == 0 {
 		return nil // a repo that only begins
 	}
 
 	for _, name := range sortedKeys(f.services) {
 		if name != "" && len(f.config.users[name]) == 0 {
-			ps = append(ps, &Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
+			ps = append(ps, &problem.Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
 		}
 	}
 

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 )
 
 // What crosses between the deployer and the process that loads for it is one type, message, and this
@@ -70,12 +71,12 @@ type message struct {
 	Former  bool     `json:",omitempty"` // as Loader.Former
 	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
 
-	Error    string         `json:",omitempty"`
-	Invalid  bool           `json:",omitempty"` // Error is fs.ErrInvalid: what is wrong with the commit itself
-	Missing  bool           `json:",omitempty"` // Error is fs.ErrNotExist
-	TooLarge bool           `json:",omitempty"` // Error is errTooLarge
-	Problems Problems       `json:",omitempty"`
-	OddFiles map[int][]byte `json:",omitempty"` // File of Problems, where it is not UTF-8
+	Error    string           `json:",omitempty"`
+	Invalid  bool             `json:",omitempty"` // Error is fs.ErrInvalid: what is wrong with the commit itself
+	Missing  bool             `json:",omitempty"` // Error is fs.ErrNotExist
+	TooLarge bool             `json:",omitempty"` // Error is errTooLarge
+	Problems problem.Problems `json:",omitempty"`
+	OddFiles map[int][]byte   `json:",omitempty"` // File of Problems, where it is not UTF-8
 
 	Entries []wireEntry `json:",omitempty"`
 	Mode    uint32      `json:",omitempty"` // fs.FileMode
@@ -259,7 +260,7 @@ func (m *message) err() error {
 	return &farError{m.Error, nil}
 }
 
-func (m *message) setProblems(ps Problems) {
+func (m *message) setProblems(ps problem.Problems) {
 	m.Problems = ps
 	for i, p := range ps {
 		if !utf8.ValidString(p.File) {
