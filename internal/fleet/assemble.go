@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // assemble joins config and services into hosts, starting from last, the newest fleet that
@@ -61,7 +62,7 @@ func (a *assembly) differing() {
 		return
 	}
 	var hosts []int
-	for _, name := range sortedKeys(changed) {
+	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		a.check(name)
 		hosts = append(hosts, a.config.users[name]...)
 	}
@@ -138,7 +139,7 @@ func (a *assembly) check(name string) {
 // meant is a question that ends a message on a service that is not there.
 func (a *assembly) meant(name string) string {
 	if a.names == nil {
-		a.names = slices.DeleteFunc(sortedKeys(a.services), func(n string) bool { return n == "" })
+		a.names = slices.DeleteFunc(slices.Sorted(maps.Keys(a.services)), func(n string) bool { return n == "" })
 	}
 	return a.hints.DidYouMean(name, a.names)
 }
@@ -293,7 +294,7 @@ func (l *Loader) prune() {
 		s.prune(c.last)
 	}
 	if len(c.blobs) > 2*live+100 {
-		keep := make(map[string]*blob, live)
+		keep := make(map[string]*tree.Blob, live)
 		for _, s := range c.services {
 			for h, b := range s.blobs {
 				keep[h] = b

@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // boundsTree is a small config with some files replaced or added.
@@ -281,7 +282,7 @@ func TestPathsAsHostsTakeThem(t *testing.T) {
 // TestTooManyFiles: a folder with more files than any host takes ends the listing.
 func TestTooManyFiles(t *testing.T) {
 	m := boundsTree(nil)
-	for i := range maxEntries + 1 {
+	for i := range tree.MaxEntries + 1 {
 		m[fmt.Sprintf("services/web/files/etc/%d", i)] = &fstest.MapFile{}
 	}
 	if p := refusal(t, m)[0]; p.File != "services/web/files/etc" || !strings.Contains(p.Message, "200,000") {

@@ -43,7 +43,7 @@ func (s *service) claimed() []claim {
 		if !u.dropin {
 			name := u.unit
 			if u.quadlet {
-				name = unitfile.Read(u.blob.data).Generated(u.unit)
+				name = unitfile.Read(u.blob.Data).Generated(u.unit)
 			}
 			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.src})
 		}

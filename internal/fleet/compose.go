@@ -8,6 +8,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
 
@@ -25,7 +26,7 @@ type stand struct {
 }
 
 // compose puts services together, and opens their keys for the digests.
-func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
+func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 	st := &stand{content: map[string]content{}, keys: map[string]*keySpec{}, renders: map[string]*rendered{}}
 	m := &st.manifest
 	gates := map[string]*gate{}
@@ -67,7 +68,7 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 		}
 	}
 	st.gates(gates, units)
-	for _, name := range sortedKeys(units) {
+	for _, name := range slices.Sorted(maps.Keys(units)) {
 		m.Units = append(m.Units, *units[name])
 	}
 	st.finish()
@@ -109,7 +110,7 @@ func (st *stand) pack(s *service, arch string) {
 }
 
 // key adds a key, unless another service named it already.
-func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[string]string) {
+func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *keySpec, users map[string]string) {
 	if was := st.keys[k.Name]; was != nil {
 		if !slices.Equal(was.sources, k.sources) {
 			s := r.svc
@@ -195,7 +196,7 @@ func joinGate(gates map[string]*gate, name string, g *gate) {
 // gates writes the drop-ins that hold units back, and the key units they wait for.
 func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 	wants := map[string][]string{}
-	for _, name := range sortedKeys(gates) {
+	for _, name := range slices.Sorted(maps.Keys(gates)) {
 		g := gates[name]
 		p := bundle.UnitDir + "/" + name + ".d/" + gateName
 		st.add(p, g.text(), "")

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -279,7 +280,7 @@ func (m *configMaker) finish() {
 		}
 	}
 	m.jumps()
-	names, hints := sortedKeys(tags), problem.Hints{}
+	names, hints := slices.Sorted(maps.Keys(tags)), problem.Hints{}
 	for _, g := range m.file.Groups {
 		if !tags[g.Key] {
 			m.warn(m.main, g.At, "no host has the tag %s%s", g.Key, hints.DidYouMean(g.Key, names))
@@ -298,7 +299,7 @@ func (h *hostFacts) place() string { return fmt.Sprintf("%s:%d", h.file.file, h.
 
 // jumps checks that every way through other hosts exists and ends.
 func (m *configMaker) jumps() {
-	names, hints := sortedKeys(m.byName), problem.Hints{}
+	names, hints := slices.Sorted(maps.Keys(m.byName)), problem.Hints{}
 	ends := make([]jumpState, len(m.hosts))
 	for i, h := range m.hosts {
 		at := h.host.Jump

@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // A farFleet is what the deployer keeps of a fleet that another process loaded: enough to ask about it,
@@ -38,7 +39,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	if l.far != nil && l.far.old {
 		l.drop()
 	}
-	_, hashed := fsys.(hasher)
+	_, hashed := fsys.(tree.Hasher)
 	m := &message{Op: opLoad, Hashed: hashed, Former: l.Former}
 	var since *Fleet
 	if l.far != nil && l.far.last != nil {
@@ -53,7 +54,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	if err != nil {
 		return nil, l.died(ctx, l.far, err)
 	}
-	f.tree = newTree(fsys, nil)
+	f.tree = tree.New(fsys, nil)
 	f.far.session = l.far
 	l.far.last = f
 	return f, nil

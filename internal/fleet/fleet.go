@@ -21,6 +21,7 @@ import (
 
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // A Problem is one thing that is wrong with the config, and Problems are all of them.
@@ -56,7 +57,7 @@ type Loader struct {
 
 	mu     sync.Mutex
 	cache  cache
-	budget *budget                                       // of the load under way
+	budget *tree.Budget                                  // of the load under way
 	step   func(file string)                             // hears what a budget hears
 	digest func(tree fs.FS, path string) (string, error) // of a secret, asked of the deployer; nil: Open and KeyDigest
 	far    *session

@@ -2,6 +2,8 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"bellhop/internal/fleet/problem"
@@ -59,7 +61,7 @@ func closedID(n uint64) string {
 // group has one number wherever it is fixed.
 func numbers(services map[string]*serviceState) (ps problem.Problems) {
 	users, groups, gids := map[uint32]*service{}, map[uint32]*service{}, map[string]*service{}
-	for _, name := range sortedKeys(services) {
+	for _, name := range slices.Sorted(maps.Keys(services)) {
 		s := services[name].service
 		if s.user == nil {
 			continue

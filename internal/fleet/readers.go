@@ -7,12 +7,13 @@ import (
 	"strings"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
-// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of tree.
-func ReadReaders(ctx context.Context, tree fs.FS) (Readers, error) {
-	b := newBudget(ctx)
-	data, err := readBlob(tree, "bellhop.yaml")
+// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of a tree.
+func ReadReaders(ctx context.Context, fsys fs.FS) (Readers, error) {
+	b := tree.NewBudget(ctx, nil)
+	data, err := tree.ReadFile(fsys, "bellhop.yaml")
 	if err != nil {
 		return Readers{}, err
 	}

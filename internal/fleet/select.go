@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -130,9 +131,9 @@ func (w word) similar(all []Named) string {
 	case isTag && hosts[tag]:
 		return fmt.Sprintf("; did you mean %q?", tag)
 	case isTag:
-		return problem.DidYouMean(w.text, sortedKeys(tags))
+		return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(tags)))
 	case tags["@"+w.text]:
 		return fmt.Sprintf("; did you mean %q?", "@"+w.text)
 	}
-	return problem.DidYouMean(w.text, sortedKeys(hosts))
+	return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(hosts)))
 }

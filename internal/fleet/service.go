@@ -7,10 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // A service is one folder, read and checked. It is immutable but for its renders.
@@ -31,11 +31,11 @@ type service struct {
 	extraGroups []string
 	pkg         *packageSpec
 	problems    problem.Problems
-	blobs       map[string]*blob // by hash, to carry over
-	refs        []unitRef        // of unit files that are no templates
-	needs       []SystemdNeed    // of the same
-	programs    []programRef     // of the same
-	made        nameBook         // what other services may name
+	blobs       map[string]*tree.Blob // by hash, to carry over
+	refs        []unitRef             // of unit files that are no templates
+	needs       []SystemdNeed         // of the same
+	programs    []programRef          // of the same
+	made        nameBook              // what other services may name
 
 	renders map[renderKey]*rendered
 
@@ -52,7 +52,7 @@ type fileSpec struct {
 	user   string
 	group  string
 	guess  bool // the group was not named: it is the user's, wherever that one is made
-	blob   *blob
+	blob   *tree.Blob
 	tmpl   *tmpl
 }
 
@@ -63,7 +63,7 @@ type unitSpec struct {
 	src     string
 	dropin  bool
 	quadlet bool
-	blob    *blob
+	blob    *tree.Blob
 	tmpl    *tmpl
 }
 
@@ -84,9 +84,9 @@ type packageSpec struct {
 	bundle.Package
 	url     string
 	anyArch string
-	sha     map[string]string // by arch
-	file    string            // in the repo, may name {arch}
-	blobs   map[string]*blob  // by path in the repo
+	sha     map[string]string     // by arch
+	file    string                // in the repo, may name {arch}
+	blobs   map[string]*tree.Blob // by path in the repo
 	at      problem.Pos
 }
 
@@ -96,10 +96,6 @@ func (s *service) tell(at problem.Pos, format string, args ...any) {
 
 func (s *service) tellFile(file, format string, args ...any) {
 	s.problems = append(s.problems, &problem.Problem{File: file, Message: fmt.Sprintf(format, args...)})
-}
-
-func ignored(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
 }
 
 func (s *service) account(at problem.Pos, what, name string) bool {

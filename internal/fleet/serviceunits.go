@@ -17,7 +17,7 @@ func (s *service) has(unit string) bool {
 		}
 		name := u.unit
 		if u.quadlet {
-			name = unitfile.Read(u.blob.data).Generated(u.unit)
+			name = unitfile.Read(u.blob.Data).Generated(u.unit)
 		}
 		if name == unit || u.unit == unit || unitfile.TemplateOf(unit) == name {
 			return true

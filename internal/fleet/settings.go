@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -89,10 +88,10 @@ func (p place) check(s *service) (ps problem.Problems) {
 		def, ok := s.settings[e.Key]
 		switch {
 		case !ok:
-			names := append(sortedKeys(s.settings), enableWord)
+			names := append(slices.Sorted(maps.Keys(s.settings)), enableWord)
 			hint := problem.DidYouMean(e.Key, names)
 			if hint == "" {
-				hint = "; its service.yaml has " + orNone(sortedKeys(s.settings))
+				hint = "; its service.yaml has " + orNone(slices.Sorted(maps.Keys(s.settings)))
 			}
 			tell(e.At, "service %s has no setting %q%s", s.name, e.Key, hint)
 		case !fitsDefault(def, e.Value.V):
@@ -142,5 +141,3 @@ func orNone(names []string) string {
 	}
 	return fmt.Sprint(names)
 }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // Templates are bounded and pure. Bounded: see work, and what is parsed is scanned first. Pure: there is no
@@ -91,18 +92,18 @@ func EnvQuote(s string) (string, error) {
 }
 
 // template parses the template at src; what is wrong with it is told.
-func (s *service) template(tr *tree, src string, b *blob) *tmpl {
+func (s *service) template(tr *tree.Tree, src string, b *tree.Blob) *tmpl {
 	tell := func(at problem.Pos, format string, args ...any) {
-		s.problems = append(s.problems, problem.At(src, b.data, at, format, args...))
+		s.problems = append(s.problems, problem.At(src, b.Data, at, format, args...))
 	}
-	t, err := parseTemplate(src, string(b.data))
+	t, err := parseTemplate(src, string(b.Data))
 	if err != nil {
 		at, msg := templateError(err)
 		tell(at, "%s", msg)
 		return nil
 	}
 	out := &tmpl{src: src, t: t}
-	w := &walker{tmpl: out, text: string(b.data), tell: tell, service: s, tree: tr}
+	w := &walker{tmpl: out, text: string(b.Data), tell: tell, service: s, tree: tr}
 	w.walk(t)
 	slices.Sort(out.keys)
 	out.keys = slices.Compact(out.keys)
@@ -148,7 +149,7 @@ type walker struct {
 	tell func(problem.Pos, string, ...any)
 
 	service *service
-	tree    *tree
+	tree    *tree.Tree
 }
 
 func (w *walker) list(l *parse.ListNode) {
@@ -214,10 +215,11 @@ func (w *walker) place(c *parse.CommandNode) problem.Pos {
 // public lets the template read the public halves of secrets.
 func (w *walker) public(c *parse.CommandNode) {
 	w.service.usesPublic = true
-	if err := w.tree.readPublics(); err != nil {
+	publics, err := w.tree.PublicHalves()
+	if err != nil {
 		w.tell(w.place(c), "public: %v", err)
 	}
-	w.tmpl.publics = w.tree.outside.publics
+	w.tmpl.publics = publics
 }
 
 // key notes {{ key "name" }}; the name must be written out, so that it is known before any
@@ -312,7 +314,7 @@ func (t *tmpl) execute(data *templateData, values func(name string) (string, err
 		clear(out.Bytes())
 		return nil, err
 	}
-	if err := data.budget.output(out.Len()); err != nil {
+	if err := data.budget.Output(out.Len()); err != nil {
 		clear(out.Bytes())
 		return nil, err
 	}
@@ -328,7 +330,7 @@ type templateData struct {
 	fleet     *fleetView
 	usedHost  bool
 	usedFleet bool
-	budget    *budget // that executions draw from; nil: none
+	budget    *tree.Budget // that executions draw from; nil: none
 }
 
 // Host is the host that the file is for.

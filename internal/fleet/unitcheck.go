@@ -19,7 +19,7 @@ func (s *service) readUnitTexts() {
 	texts := unitTexts{}
 	for _, u := range s.units {
 		if u.tmpl == nil {
-			texts[u.path] = u.blob.data
+			texts[u.path] = u.blob.Data
 		}
 	}
 
@@ -111,7 +111,7 @@ func (c *unitCheck) at(u *unitSpec, p unitfile.Problem, data []byte, message str
 	}
 
 	_, key, _ := strings.Cut(p.Key, ".")
-	return problem.At(u.src, u.blob.data, keyLine(u.blob.data, key), "service %s: %s", c.s.name, message)
+	return problem.At(u.src, u.blob.Data, keyLine(u.blob.Data, key), "service %s: %s", c.s.name, message)
 }
 
 // keyLine finds the first assignment of a key in a template; the first line when there is none.

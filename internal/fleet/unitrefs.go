@@ -163,9 +163,9 @@ func (s *service) makes() nameBook {
 		}
 		b.units[u.unit] = true
 		if u.quadlet {
-			b.units[unitfile.Read(u.blob.data).Generated(u.unit)] = true
+			b.units[unitfile.Read(u.blob.Data).Generated(u.unit)] = true
 		}
-		for _, alias := range unitfile.Read(u.blob.data).Words("Install", "Alias") {
+		for _, alias := range unitfile.Read(u.blob.Data).Words("Install", "Alias") {
 			b.units[alias] = true
 		}
 	}
@@ -185,7 +185,7 @@ func (s *service) makes() nameBook {
 
 	for _, f := range s.files {
 		if strings.HasPrefix(f.path, "/etc/sysusers.d/") && f.blob != nil {
-			addSysusers(b.accounts, f.blob.data)
+			addSysusers(b.accounts, f.blob.Data)
 		}
 	}
 
@@ -225,10 +225,10 @@ func (b *nameBook) has(r unitRef) bool {
 // near is a name that was perhaps meant.
 func (b *nameBook) near(r unitRef) string {
 	if r.kind == refKey {
-		return unitfile.Near(r.name, sortedKeys(b.keys))
+		return unitfile.Near(r.name, slices.Sorted(maps.Keys(b.keys)))
 	}
 
-	return unitfile.Near(r.name, append(sortedKeys(b.units), unitfile.VendorUnits()...))
+	return unitfile.Near(r.name, append(slices.Sorted(maps.Keys(b.units)), unitfile.VendorUnits()...))
 }
 
 // dangling reports the names in unit files that nobody makes. A key that is in no service is
@@ -252,7 +252,7 @@ func (f *Fleet) dangling() problem.Problems {
 		}
 	}
 
-	for _, name := range sortedKeys(f.services) {
+	for _, name := range slices.Sorted(maps.Keys(f.services)) {
 		report(f.services[name].refs)
 	}
 
@@ -272,7 +272,7 @@ func (f *Fleet) unused() problem.Problems {
 		return nil // a repo that only begins
 	}
 
-	for _, name := range sortedKeys(f.services) {
+	for _, name := range slices.Sorted(maps.Keys(f.services)) {
 		if name != "" && len(f.config.users[name]) == 0 {
 			ps = append(ps, &problem.Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
 		}

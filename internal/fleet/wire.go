@@ -12,6 +12,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // What crosses between the deployer and the process that loads for it is one type, message, and this
@@ -142,7 +143,7 @@ type wireKey struct {
 // Bounds on one frame.
 const (
 	maxWireHead = 64 << 20
-	maxWireData = maxBlob + 1
+	maxWireData = tree.MaxFile + 1
 	maxWireList = 4_000_000 // parts of JSON in one
 )
 
@@ -226,7 +227,7 @@ func (m *message) fail(err error) {
 	m.Error = err.Error()
 	m.Missing = errors.Is(err, fs.ErrNotExist)
 	m.Invalid = errors.Is(err, fs.ErrInvalid)
-	m.TooLarge = errors.Is(err, errTooLarge)
+	m.TooLarge = errors.Is(err, tree.ErrTooLarge)
 }
 
 // A farError is an error of the other side.
@@ -251,7 +252,7 @@ func (m *message) err() error {
 	case m.Error == "":
 		return nil
 	case m.TooLarge:
-		return errTooLarge
+		return tree.ErrTooLarge
 	case m.Missing:
 		return &farError{m.Error, fs.ErrNotExist}
 	case m.Invalid:

@@ -14,6 +14,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // The YAML of a config repo is decoded from goccy's syntax tree by the struct tags of our own
@@ -29,7 +30,7 @@ type text struct {
 	problems problem.Problems
 	former   bool // read as the release before this one did
 	broken   bool // not YAML at all: what is missing from it is no news
-	budget   *budget
+	budget   *tree.Budget
 }
 
 // maxFileProblems is how many problems of one file are kept; the rest are counted.
@@ -65,8 +66,8 @@ type decoder struct {
 }
 
 // decodeYAML decodes t into v, a pointer to a struct. An empty file leaves v as it is.
-func decodeYAML(t *text, v any, b *budget) {
-	b.at(t.file)
+func decodeYAML(t *text, v any, b *tree.Budget) {
+	b.At(t.file)
 	t.budget = b
 	defer func() { t.budget = nil }()
 	d := &decoder{text: t}
@@ -222,7 +223,7 @@ func (d *decoder) spent(n ast.Node) bool {
 	case d.nodes > maxNodes:
 	case d.nodes == maxNodes:
 		d.problem(nodeAt(n), "aliases make this file too large")
-	case !d.budget.node():
+	case !d.budget.Node():
 		d.problem(nodeAt(n), "the YAML files of this commit have too many values in all")
 		d.nodes = maxNodes
 	}
