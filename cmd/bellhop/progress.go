@@ -31,9 +31,8 @@ type progress struct {
 }
 
 type progressRow struct {
-	host, step, text string
-	outcome          history.Outcome // "" while it runs
-	began, ended     time.Time
+	host, step, text, outcome string
+	began, ended              time.Time
 }
 
 // progressOn shows progress on stderr, so that stdout stays what was asked for.
@@ -61,7 +60,7 @@ func (g *progress) event(ev deploy.Event) {
 	switch {
 	case g.live:
 		g.redraw("")
-	case row.outcome != "" || ev.Step == "undo" || ev.Step == "detached" || ev.Step == string(history.Deploying):
+	case row.outcome != "" || ev.Step == "undo" || ev.Step == "detached" || ev.Step == history.Deploying:
 		g.line(row)
 	}
 }
@@ -106,9 +105,7 @@ func (g *progress) line(r *progressRow) {
 }
 
 // isFailure says that an outcome has an error, which the end of the run tells.
-func isFailure(o history.Outcome) bool {
-	return o != history.OutcomeDone && o != history.OutcomeNothing
-}
+func isFailure(outcome string) bool { return outcome != "done" && outcome != "nothing" }
 
 func colon(s string) string {
 	if s == "" {
@@ -176,9 +173,11 @@ func (g *progress) liveLine(r *progressRow, name, width int) string {
 	mark, word, end := g.p.cyan("•"), r.step, time.Now()
 	if r.outcome != "" {
 		end = r.ended
-		word = string(r.outcome)
-		mark = g.p.green("✓")
-		if isFailure(r.outcome) {
+		word = r.outcome
+		switch r.outcome {
+		case "done", "nothing":
+			mark = g.p.green("✓")
+		default:
 			mark = g.p.red("✗")
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"reflect"
 	"slices"
 	"syscall"
@@ -14,7 +13,6 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
-	"bellhop/internal/fleet/problem"
 )
 
 // ServeLoader loads trees for the deployer that started this process, until that closes its pipe. It
@@ -135,7 +133,7 @@ func (s *loaderServer) answer(m *message) *message {
 		err = errWire
 	}
 
-	var ps problem.Problems
+	var ps Problems
 	switch {
 	case errors.As(err, &ps):
 		a.setProblems(ps)
@@ -291,7 +289,7 @@ func wireStandOf(st, base *stand) *wireStand {
 		w.Base = base.digest
 		w.Manifest.Files, w.Gone = filesSince(base.manifest.Files, st.manifest.Files)
 	}
-	for _, digest := range slices.Sorted(maps.Keys(st.content)) {
+	for _, digest := range sortedKeys(st.content) {
 		c := st.content[digest]
 		if base != nil {
 			if old, has := base.content[digest]; has && old.src == c.src {
@@ -300,7 +298,7 @@ func wireStandOf(st, base *stand) *wireStand {
 		}
 		w.Content = append(w.Content, wireContent{digest, c.src})
 	}
-	for _, name := range slices.Sorted(maps.Keys(st.keys)) {
+	for _, name := range sortedKeys(st.keys) {
 		k := st.keys[name]
 		key := wireKey{Name: name, Source: k.Source, Sources: k.sources, Made: k.tmpl != nil}
 		if k.tmpl != nil {

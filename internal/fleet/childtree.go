@@ -6,8 +6,6 @@ import (
 	"path"
 	"time"
 	"unicode/utf8"
-
-	"bellhop/internal/fleet/tree"
 )
 
 // A farTree is a tree that the deployer reads for the loader. What a folder holds is asked once.
@@ -22,15 +20,15 @@ type hashedTree struct{ *farTree }
 
 func newFarTree(ask func(*message) (*message, error), hashed bool) fs.FS {
 	t := &farTree{ask: ask}
-	t.Forget()
+	t.forget()
 	if hashed {
 		return hashedTree{t}
 	}
 	return t
 }
 
-// Forget drops what was listed; a load is over.
-func (t *farTree) Forget() {
+// forget drops what was listed; a load is over.
+func (t *farTree) forget() {
 	t.lists, t.names = map[string][]fs.DirEntry{}, map[string]farInfo{}
 }
 
@@ -169,9 +167,9 @@ func serveTree(t fs.FS, m *message) *message {
 			a.setPath(to)
 		}
 	case opRead:
-		a.data, err = tree.ReadFile(t, name)
+		a.data, err = readBlob(t, name)
 	case opHash:
-		if h, ok := t.(tree.Hasher); ok {
+		if h, ok := t.(hasher); ok {
 			a.Digest, _ = h.Hash(name)
 		}
 	default:
@@ -189,8 +187,8 @@ func listTree(t fs.FS, dir string) ([]wireEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	des = des[:min(len(des), tree.MaxEntries+1)] // the loader's budget ends there
-	h, _ := t.(tree.Hasher)
+	des = des[:min(len(des), maxEntries+1)] // the loader's budget ends there
+	h, _ := t.(hasher)
 	out := make([]wireEntry, len(des))
 	for i, de := range des {
 		e := wireEntry{Name: de.Name(), Mode: uint32(de.Type())}

@@ -1,7 +1,5 @@
 package fleet
 
-import "bellhop/internal/fleet/problem"
-
 // The types below are bellhop.yaml and hosts/*.yaml as people write them; Schema describes
 // the same types. Their words are explained in docs/repo.md.
 
@@ -58,6 +56,6 @@ type rolloutFile struct {
 // A switchFile is what stands behind a service's name: true, false, or settings beside enable.
 type switchFile struct {
 	Enable *bool
-	At     problem.Pos
+	At     pos
 	Set    entries[value]
 }

@@ -2,12 +2,9 @@ package fleet
 
 import (
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
-
-	"bellhop/internal/fleet/problem"
 )
 
 // A Named is what a selector knows of a host.
@@ -131,9 +128,9 @@ func (w word) similar(all []Named) string {
 	case isTag && hosts[tag]:
 		return fmt.Sprintf("; did you mean %q?", tag)
 	case isTag:
-		return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(tags)))
+		return didYouMean(w.text, sortedKeys(tags))
 	case tags["@"+w.text]:
 		return fmt.Sprintf("; did you mean %q?", "@"+w.text)
 	}
-	return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(hosts)))
+	return didYouMean(w.text, sortedKeys(hosts))
 }

@@ -4,8 +4,6 @@ import (
 	"reflect"
 
 	"github.com/goccy/go-yaml/ast"
-
-	"bellhop/internal/fleet/problem"
 )
 
 // The types below are service.yaml as people write it; Schema describes the same types.
@@ -48,7 +46,7 @@ type packageFile struct {
 	Strip   number  `yaml:"strip"`
 	Name    str     `yaml:"name"`
 
-	at problem.Pos // of the whole; zero when there is no package
+	at pos // of the whole; zero when there is no package
 }
 
 // perArch is one text for every architecture, or one for each.

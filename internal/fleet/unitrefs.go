@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -26,8 +25,8 @@ const (
 type unitRef struct {
 	kind    refKind
 	name    string
-	problem *problem.Problem // to report when nobody does; its message lacks the hint
-	hint    bool             // a unit or key of nearly that name is asked for in the message
+	problem *Problem // to report when nobody does; its message lacks the hint
+	hint    bool     // a unit or key of nearly that name is asked for in the message
 }
 
 // maxRefs bounds the names that are held against the repo for one file.
@@ -163,9 +162,9 @@ func (s *service) makes() nameBook {
 		}
 		b.units[u.unit] = true
 		if u.quadlet {
-			b.units[unitfile.Read(u.blob.Data).Generated(u.unit)] = true
+			b.units[unitfile.Read(u.blob.data).Generated(u.unit)] = true
 		}
-		for _, alias := range unitfile.Read(u.blob.Data).Words("Install", "Alias") {
+		for _, alias := range unitfile.Read(u.blob.data).Words("Install", "Alias") {
 			b.units[alias] = true
 		}
 	}
@@ -185,7 +184,7 @@ func (s *service) makes() nameBook {
 
 	for _, f := range s.files {
 		if strings.HasPrefix(f.path, "/etc/sysusers.d/") && f.blob != nil {
-			addSysusers(b.accounts, f.blob.Data)
+			addSysusers(b.accounts, f.blob.data)
 		}
 	}
 
@@ -225,16 +224,16 @@ func (b *nameBook) has(r unitRef) bool {
 // near is a name that was perhaps meant.
 func (b *nameBook) near(r unitRef) string {
 	if r.kind == refKey {
-		return unitfile.Near(r.name, slices.Sorted(maps.Keys(b.keys)))
+		return unitfile.Near(r.name, sortedKeys(b.keys))
 	}
 
-	return unitfile.Near(r.name, append(slices.Sorted(maps.Keys(b.units)), unitfile.VendorUnits()...))
+	return unitfile.Near(r.name, append(sortedKeys(b.units), unitfile.VendorUnits()...))
 }
 
 // dangling reports the names in unit files that nobody makes. A key that is in no service is
 // refused: the unit would wait for it for ever, or fail. The rest the host may have.
-func (f *Fleet) dangling() problem.Problems {
-	var ps problem.Problems
+func (f *Fleet) dangling() Problems {
+	var ps Problems
 	book := f.nameBook()
 	report := func(refs []unitRef) {
 		for _, r := range refs {
@@ -252,7 +251,7 @@ func (f *Fleet) dangling() problem.Problems {
 		}
 	}
 
-	for _, name := range slices.Sorted(maps.Keys(f.services)) {
+	for _, name := range sortedKeys(f.services) {
 		report(f.services[name].refs)
 	}
 
@@ -266,15 +265,15 @@ func (f *Fleet) dangling() problem.Problems {
 }
 
 // unused warns of services that no host has.
-func (f *Fleet) unused() problem.Problems {
-	var ps problem.Problems
+func (f *Fleet) unused() Problems {
+	var ps Problems
 	if len(f.Hosts) == 0 {
 		return nil // a repo that only begins
 	}
 
-	for _, name := range slices.Sorted(maps.Keys(f.services)) {
+	for _, name := range sortedKeys(f.services) {
 		if name != "" && len(f.config.users[name]) == 0 {
-			ps = append(ps, &problem.Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
+			ps = append(ps, &Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
 		}
 	}
 

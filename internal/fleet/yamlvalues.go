@@ -5,26 +5,24 @@ import (
 	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
-
-	"bellhop/internal/fleet/problem"
 )
 
 // str is text that remembers where it stood.
 type str struct {
 	S  string
-	At problem.Pos
+	At pos
 }
 
 // number is a whole number that remembers where it stood.
 type number struct {
 	N  int
-	At problem.Pos
+	At pos
 }
 
 // value is any YAML value: a scalar as scalarOf gives it, []any, or map[string]any.
 type value struct {
 	V  any
-	At problem.Pos
+	At pos
 }
 
 // entries is a mapping that keeps its order, and where each key stood.
@@ -32,7 +30,7 @@ type entries[T any] []entry[T]
 
 type entry[T any] struct {
 	Key   string
-	At    problem.Pos
+	At    pos
 	Value T
 }
 
@@ -126,7 +124,7 @@ func (es *entries[T]) decode(d *decoder, n ast.Node) {
 	if !ok || r.Type() == ast.NullType {
 		return
 	}
-	d.pairs(r, func(key string, at problem.Pos, val ast.Node) {
+	d.pairs(r, func(key string, at pos, val ast.Node) {
 		*es = append(*es, entry[T]{Key: key, At: at})
 		d.decode(val, reflect.ValueOf(&(*es)[len(*es)-1].Value).Elem())
 	})
@@ -167,7 +165,7 @@ func (d *decoder) any(n ast.Node, depth int) any {
 		return vs
 	case ast.MapNode:
 		m := map[string]any{}
-		d.pairs(r, func(key string, _ problem.Pos, val ast.Node) { m[key] = d.any(val, depth+1) })
+		d.pairs(r, func(key string, _ pos, val ast.Node) { m[key] = d.any(val, depth+1) })
 		return m
 	}
 	d.problem(nodeAt(n), "want a value, not %s", describe(r))

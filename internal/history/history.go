@@ -261,8 +261,7 @@ func when(ms int64) *time.Time {
 	return &t
 }
 
-// text is s as JSON has it: null where there is none.
-func text[T ~string](s T) *T {
+func text(s string) *string {
 	if s == "" {
 		return nil
 	}

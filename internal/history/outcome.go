@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"bellhop/internal/bundle"
 )
 
 // What came of a run follows from what came of its hosts. A slow host may end after its run did:
@@ -11,7 +13,7 @@ import (
 // that ended by an error of its own, or was cancelled, stays as it was.
 
 // judge is the outcome of a run by its hosts. One that is still at work counts for nothing yet.
-func judge(tx *tx, run string) (Outcome, error) {
+func judge(tx *tx, run string) (string, error) {
 	rows, err := tx.Query(`SELECT outcome, count(*) FROM results WHERE run = ? GROUP BY outcome`, run)
 	if err != nil {
 		return "", err
@@ -19,18 +21,18 @@ func judge(tx *tx, run string) (Outcome, error) {
 	defer rows.Close()
 	var good, refused, bad, stopped int
 	for rows.Next() {
-		var outcome Outcome
+		var outcome string
 		var n int
 		if err := rows.Scan(&outcome, &n); err != nil {
 			return "", err
 		}
 		switch outcome {
-		case OutcomeNothing, Deploying.Outcome(), "":
-		case OutcomeDone:
+		case bundle.OutcomeNothing, Deploying, "":
+		case bundle.OutcomeDone:
 			good += n
-		case OutcomeRefused:
+		case Refused:
 			refused += n
-		case OutcomeCancelled:
+		case RunCancelled:
 			stopped += n
 		default:
 			bad += n
@@ -39,20 +41,20 @@ func judge(tx *tx, run string) (Outcome, error) {
 	return outcomeOf(good, refused, bad, stopped), rows.Err()
 }
 
-func outcomeOf(good, refused, bad, stopped int) Outcome {
+func outcomeOf(good, refused, bad, stopped int) string {
 	switch {
 	case stopped > 0:
-		return OutcomeCancelled
+		return RunCancelled
 	case bad+refused == 0 && good == 0:
-		return OutcomeNothing
+		return RunNothing
 	case bad+refused == 0:
-		return OutcomeDone
+		return RunDone
 	case good > 0:
-		return OutcomePartial
+		return RunPartial
 	case bad == 0:
-		return OutcomeRefused
+		return RunRefused
 	}
-	return OutcomeFailed
+	return RunFailed
 }
 
 // judgeLate judges those of runs again that ended before one of their hosts did.
@@ -75,12 +77,12 @@ func judgeAgain(tx *tx, run string, now time.Time) error {
 		return err
 	}
 	rows, err := tx.Query(`UPDATE runs SET outcome = ?1 WHERE id = ?2 AND finished_at > 0 AND error = '' AND outcome NOT IN (?1, ?3) RETURNING commit_id`,
-		outcome, run, OutcomeCancelled)
+		outcome, run, RunCancelled)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	m := Message{At: now, Kind: "run", Run: run, Now: string(outcome)}
+	m := Message{At: now, Kind: "run", Run: run, Now: outcome}
 	if !rows.Next() {
 		return rows.Err()
 	}

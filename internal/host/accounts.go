@@ -2,16 +2,14 @@ package host
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 )
 
@@ -21,7 +19,7 @@ import (
 func (w *plan) planAccounts() error {
 	b := &w.offer.Manifest
 	users, groups := map[string]bool{}, map[string]bool{bundle.KeyGroup: true}
-	if !w.old.exists && w.offer.Last != nil {
+	if !w.old.Exists && w.offer.Last != nil {
 		w.adoptUsers()
 	}
 	for _, u := range b.Users {
@@ -33,12 +31,12 @@ func (w *plan) planAccounts() error {
 			return err
 		}
 		if err := w.checkHome(u); err != nil {
-			return refuse(bundle.RefusedBundle, "%w", err)
+			return check.Refuse(bundle.RefusedBundle, "%w", err)
 		}
 	}
 	for _, g := range b.Groups {
 		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] && !w.ownSysusers() {
-			return refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
+			return check.Refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
 		}
 	}
 	for g := range groups {
@@ -87,7 +85,7 @@ func (w *plan) planUser(u bundle.User) error {
 		w.accounts = append(w.accounts, a)
 		if a.Home != u.Home {
 			if err := w.checkMove(u.Name, a.Home, u.Home); err != nil {
-				return refuse(bundle.RefusedBundle, "%w", err)
+				return check.Refuse(bundle.RefusedBundle, "%w", err)
 			}
 		}
 		if a.Home != u.Home && a.Home != "/" {
@@ -99,7 +97,7 @@ func (w *plan) planUser(u bundle.User) error {
 		a.Group, a.Home = u.Group, u.Home
 		w.usermods = append(w.usermods, a)
 	default:
-		return refuse(bundle.RefusedBundle, "user %[1]s was on the host before bellhop, with group %[2]s and home %[3]s, and bellhop changes no such user: leave user: out of service.yaml "+
+		return check.Refuse(bundle.RefusedBundle, "user %[1]s was on the host before bellhop, with group %[2]s and home %[3]s, and bellhop changes no such user: leave user: out of service.yaml "+
 			"and write User=%[1]s into the unit, and user: %[1]s at its keys and files; or write user: { name: %[1]s, group: %[2]s, home: %[3]s } to give its home to the service",
 			u.Name, a.Group, a.Home)
 	}
@@ -117,7 +115,7 @@ func (w *plan) checkBusy() error {
 		if err != nil {
 			return fmt.Errorf("look for processes of user %s: %w", a.Name, err)
 		}
-		running = slices.DeleteFunc(running, func(p Process) bool {
+		running = slices.DeleteFunc(running, func(p machine.Process) bool {
 			return slices.Contains(w.units.quiet, p.Unit) || slices.Contains(w.units.stop, p.Unit)
 		})
 		if len(running) == 0 {
@@ -130,17 +128,10 @@ func (w *plan) checkBusy() error {
 		if more := len(running) - len(names); more > 0 {
 			names = append(names, fmt.Sprintf("%d more", more))
 		}
-		return refuse(bundle.RefusedBundle, "user %s: its home can't move from %s to %s while this runs as it: %s; end that, then bellhop deploy --retry",
+		return check.Refuse(bundle.RefusedBundle, "user %s: its home can't move from %s to %s while this runs as it: %s; end that, then bellhop deploy --retry",
 			a.Name, w.accounts[i].Home, a.Home, strings.Join(names, ", "))
 	}
 	return nil
-}
-
-func (p Process) String() string {
-	if p.Unit == "" {
-		return fmt.Sprintf("%s (process %d)", p.Name, p.PID)
-	}
-	return fmt.Sprintf("%s (process %d of %s)", p.Name, p.PID, p.Unit)
 }
 
 // checkOwner says whether an owner is on the host or is made. It notes who was found in users
@@ -148,13 +139,13 @@ func (p Process) String() string {
 func (w *plan) checkOwner(what, user, group string, users, groups map[string]bool) error {
 	if !users[user] {
 		if _, ok, err := w.m.Accounts.User(user); err != nil || !ok {
-			return refuse(bundle.RefusedBundle, "%s: the host has no user %s, and the bundle makes none", what, user)
+			return check.Refuse(bundle.RefusedBundle, "%s: the host has no user %s, and the bundle makes none", what, user)
 		}
 		users[user] = true
 	}
 	if !groups[group] {
 		if _, ok, err := w.m.Accounts.Group(group); err != nil || !ok {
-			return refuse(bundle.RefusedBundle, "%s: the host has no group %s, and the bundle makes none", what, group)
+			return check.Refuse(bundle.RefusedBundle, "%s: the host has no group %s, and the bundle makes none", what, group)
 		}
 		groups[group] = true
 	}
@@ -183,24 +174,6 @@ func (w *plan) planKept(users map[string]bool) {
 	}
 }
 
-// madePath names the users that bellhop made on this host. It stands beside the record, since
-// accounts stay: also when their run is undone, or their service leaves.
-const madePath = bundle.StateDir + "/accounts"
-
-func (m *Machine) madeUsers() (map[string]bool, error) {
-	names, err := readJSON[[]string](m.at(madePath))
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", madePath, err)
-	}
-	made := map[string]bool{}
-	if names != nil {
-		for _, n := range *names {
-			made[n] = true
-		}
-	}
-	return made, nil
-}
-
 // adoptUsers takes those for bellhop's that are as a deployer with a lost record remembers.
 func (w *plan) adoptUsers() {
 	for _, u := range w.offer.Last.Users {
@@ -212,7 +185,7 @@ func (w *plan) adoptUsers() {
 
 // saveMade remembers the users that the run is about to make, and those it adopted.
 func (w *plan) saveMade() error {
-	known, err := w.m.madeUsers()
+	known, err := w.m.MadeUsers()
 	if err != nil {
 		return err
 	}
@@ -222,11 +195,7 @@ func (w *plan) saveMade() error {
 	if len(w.made) <= len(known) {
 		return nil
 	}
-	p, err := json.Marshal(slices.Sorted(maps.Keys(w.made)))
-	if err != nil {
-		return err
-	}
-	return w.m.replace(madePath, p)
+	return w.m.SaveMadeUsers(w.made)
 }
 
 // doAccounts writes the sysusers snippets, applies them, and changes what they can't.
@@ -234,7 +203,7 @@ func (r *run) doAccounts(ctx context.Context) error {
 	if err := r.w.saveMade(); err != nil {
 		return err
 	}
-	if err := r.m.replaceAll(snippets(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.ReplaceFiles(snippets(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}
 	if paths := r.wantedPaths("/sysusers.d/"); len(paths) > 0 && (r.w.create || r.changedAny(paths)) {
@@ -302,16 +271,4 @@ func (r *run) changedAny(paths []string) bool {
 		}
 	}
 	return false
-}
-
-func readJSON[T any](path string) (*T, error) {
-	p, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	v := new(T)
-	return v, json.Unmarshal(p, v)
 }

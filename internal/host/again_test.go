@@ -15,6 +15,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
 
@@ -275,7 +276,7 @@ func (s *lateSystemd) StartApply(ctx context.Context, run string) error {
 		return err
 	}
 	time.AfterFunc(time.Millisecond, func() { f.Close() })
-	return host.ErrBusy
+	return machine.ErrBusy
 }
 
 func TestUnitOfTheRunBeforeIsCollectedLate(t *testing.T) {

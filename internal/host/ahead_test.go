@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
 
@@ -198,7 +199,7 @@ func (s *slowly) Read(p []byte) (int, error) {
 }
 
 // void asks for a run to be void, and returns what is said to that.
-func void(t *testing.T, m *host.Machine, run string) (kinds []byte, res bundle.Result) {
+func void(t *testing.T, m *machine.Machine, run string) (kinds []byte, res bundle.Result) {
 	t.Helper()
 	var in, out bytes.Buffer
 	bundle.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run})

@@ -13,8 +13,12 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/runs"
+	"bellhop/internal/host/state"
 )
 
 // lockWait is how long Apply and Settle wait for whoever is at work, who is about to end.
@@ -26,52 +30,46 @@ const restTime = 2 * time.Second
 
 // A run is one apply at work.
 type run struct {
-	m       *Machine
+	m       state.Dir
 	offer   bundle.Offer
 	giveUp  bool // the host is given back: bellhop leaves whole
 	w       *plan
-	begun   *journal // as it was opened
+	begun   *state.Journal // as it was opened
 	res     *bundle.Result
 	started time.Time
 	failed  map[string]error // jobs that did not end well, by unit
 }
 
-// An order is what a session leaves in the staging folder for the unit: the offer, or that
-// the host is to be given back.
-type order struct {
-	bundle.Offer
-	GiveUp bool `json:"give_up,omitempty"`
-}
-
 // Apply makes the machine hold what was staged under run; it is what bellhop-apply.service
 // runs. What came of it stands in the run's result: Apply returns an error only when it could
 // not even write that. Started again after it was killed, it finds the open journal and undoes.
-func Apply(ctx context.Context, m *Machine, id string) error {
-	if !runName.MatchString(id) {
+func Apply(ctx context.Context, host *machine.Machine, id string) error {
+	m := state.Of(host)
+	if !check.RunName.MatchString(id) {
 		return fmt.Errorf("run id %q", id)
 	}
-	unlock, err := m.lock(lockWait)
+	unlock, err := m.Lock(lockWait)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if err := m.settle(ctx); err != nil {
+	if err := settle(ctx, m); err != nil {
 		unlock()
 		time.Sleep(cmp.Or(m.Rest, restTime)) // systemd starts it again, and others may look meanwhile
 		return err
 	}
-	if res, err := m.runs().Result(id); res != nil || err != nil {
+	if res, err := m.Runs().Result(id); res != nil || err != nil {
 		return err
 	}
-	return m.apply(ctx, id)
+	return apply(ctx, m, id)
 }
 
-func (m *Machine) apply(ctx context.Context, id string) error {
-	if err := m.runs().Make(id); err != nil {
+func apply(ctx context.Context, m state.Dir, id string) error {
+	if err := m.Runs().Make(id); err != nil {
 		return err
 	}
-	r := &run{started: m.now(), res: &bundle.Result{Run: id}, failed: map[string]error{}}
-	r.m = m.counting(&r.res.Fsyncs)
+	r := &run{started: m.Now(), res: &bundle.Result{Run: id}, failed: map[string]error{}}
+	r.m = state.Of(m.Counting(&r.res.Fsyncs))
 	err := r.open(id)
 	if err == nil {
 		err = r.preflight(ctx)
@@ -85,19 +83,12 @@ func (m *Machine) apply(ctx context.Context, id string) error {
 	return r.change(ctx)
 }
 
-// counting is m, with what is synced counted in n for the result.
-func (m *Machine) counting(n *int) *Machine {
-	c := *m
-	c.Disk = countingDisk{m.disk(), n}
-	return &c
-}
-
 func (r *run) open(id string) error {
-	p, err := os.ReadFile(filepath.Join(r.m.at(stagingDir), id, "order"))
+	p, err := os.ReadFile(filepath.Join(r.m.At(state.StagingDir), id, "order"))
 	if err != nil {
 		return fmt.Errorf("what was staged for run %s: %w", id, err)
 	}
-	var o order
+	var o state.Order
 	if err := json.Unmarshal(p, &o); err != nil {
 		return err
 	}
@@ -110,27 +101,27 @@ func (r *run) preflight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	r.event("preflight", "")
-	now, err := r.m.stands()
+	now, err := r.m.Standing()
 	if err != nil {
 		return err
 	}
-	if err := checkBase(&r.offer, now); err != nil {
+	if err := state.CheckBase(&r.offer, now); err != nil {
 		return err
 	}
 	if r.offer.Mode == bundle.ModeKeys {
-		if r.w, err = r.m.planKeysOnly(&r.offer, now, r.m.stagedKeys(r.offer.Run)); err == nil {
+		if r.w, err = makeKeysPlan(r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err == nil {
 			r.w.tellPlace(ctx)
 		}
 		return err
 	}
-	if r.w, err = r.m.plan(ctx, &r.offer, now, r.m.stagedKeys(r.offer.Run)); err != nil {
+	if r.w, err = makePlan(ctx, r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err != nil {
 		return err
 	}
 	r.offer = *r.w.offer // without what is held
 	r.w.tellPlace(ctx)
 	for _, n := range r.offer.Manifest.Needs {
 		if !r.m.Accounts.Command(n.Command) {
-			return refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)
+			return check.Refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)
 		}
 	}
 	if !r.giveUp {
@@ -150,7 +141,7 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.prepare(); err != nil {
 		return err
 	}
-	r.m.reached("preflight")
+	r.m.Mark("preflight")
 	return nil
 }
 
@@ -177,7 +168,7 @@ func (r *run) change(ctx context.Context) error {
 		{"done", r.done},
 	}
 	for _, s := range steps {
-		err := r.m.note(journalLine{Step: s.name}, false)
+		err := r.m.Note(state.JournalLine{Step: s.name}, false)
 		if err == nil {
 			r.event(s.name, r.text(s.name))
 			err = s.do(ctx)
@@ -185,8 +176,8 @@ func (r *run) change(ctx context.Context) error {
 		if err != nil {
 			return r.goBack(ctx, fmt.Errorf("%s: %w", s.name, err))
 		}
-		r.begun.steps[s.name] = true
-		r.m.reached(s.name)
+		r.begun.Steps[s.name] = true
+		r.m.Mark(s.name)
 	}
 	return r.tidy()
 }
@@ -210,16 +201,16 @@ func (r *run) text(step string) string {
 // nothingMore is a step that is only a line in the journal.
 func (r *run) nothingMore(context.Context) error { return nil }
 
-func (r *run) event(step, text string) { r.m.runs().Event(r.res.Run, step, text) }
+func (r *run) event(step, text string) { r.m.Runs().Event(r.res.Run, step, text) }
 
-func (r *run) renamed(path string) { r.m.reached("renamed " + path) }
+func (r *run) renamed(path string) { r.m.Mark("renamed " + path) }
 
 // prepare brings every byte that the run needs into the stores.
 func (r *run) prepare() error {
 	for _, p := range r.offer.Manifest.Packages {
-		notes, err := r.m.packages().Unpack(p, r.m.staged(r.offer.Run, p.Digest))
+		notes, err := r.m.Packages().Unpack(p, r.m.Staged(r.offer.Run, p.Digest))
 		if err != nil {
-			return refuse(bundle.RefusedBundle, "%w", err)
+			return check.Refuse(bundle.RefusedBundle, "%w", err)
 		}
 		r.w.warnings = append(r.w.warnings, notes...)
 	}
@@ -249,16 +240,16 @@ func (r *run) prepare() error {
 // bring makes sure that the blob store has digest: from what was staged, from bellhop's own
 // units, or from where it stands already, no more than size bytes of it.
 func (r *run) bring(digest, path string, size int64) error {
-	if r.m.blobs().Has(digest) {
+	if r.m.Blobs().Has(digest) {
 		return nil
 	}
 	if p, ok := r.w.own[digest]; ok {
-		return os.WriteFile(r.m.blobs().Path(digest), p, 0o600)
+		return os.WriteFile(r.m.Blobs().Path(digest), p, 0o600)
 	}
-	if os.Rename(r.m.staged(r.offer.Run, digest), r.m.blobs().Path(digest)) == nil && r.m.blobs().Has(digest) {
+	if os.Rename(r.m.Staged(r.offer.Run, digest), r.m.Blobs().Path(digest)) == nil && r.m.Blobs().Has(digest) {
 		return nil
 	}
-	if got, err := r.m.blobs().Keep(r.w.ctx, path, size); err != nil || got != digest {
+	if got, err := r.m.Blobs().Keep(r.w.ctx, path, size); err != nil || got != digest {
 		return fmt.Errorf("the bytes of %s did not come", path)
 	}
 	return nil
@@ -269,17 +260,17 @@ func (r *run) begin() error {
 	if err != nil {
 		return err
 	}
-	if err := r.m.runs().Reserve(r.offer.Run, runs.ReserveSize); err != nil {
+	if err := r.m.Runs().Reserve(r.offer.Run, runs.ReserveSize); err != nil {
 		return fmt.Errorf("make room for the record in %s: %w", bundle.StateDir, err)
 	}
-	r.begun = &journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, steps: map[string]bool{},
+	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, Steps: map[string]bool{},
 		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}
-	if err = r.m.begin(r.begun); err != nil {
-		r.m.runs().Release(r.offer.Run)
+	if err = r.m.OpenJournal(r.begun); err != nil {
+		r.m.Runs().Release(r.offer.Run)
 		return err
 	}
 	r.event("begin", "")
-	r.m.reached("begin")
+	r.m.Mark("begin")
 	return nil
 }
 
@@ -287,7 +278,7 @@ func (r *run) begin() error {
 // of a service changed since is noted anew.
 func (r *run) keep(ctx context.Context) error {
 	var digests []string
-	in := r.m.tree().Looker(ctx)
+	in := r.m.Tree().Looker(ctx)
 	defer in.Close()
 	for i := range r.w.puts {
 		p := &r.w.puts[i]
@@ -303,7 +294,7 @@ func (r *run) keep(ctx context.Context) error {
 		}
 	}
 	slices.Sort(digests)
-	return r.m.blobs().Sync(slices.Compact(digests))
+	return r.m.Blobs().Sync(slices.Compact(digests))
 }
 
 // keepOne stores what stands at the path of p, and returns the digest of its blob.
@@ -311,7 +302,7 @@ func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (s
 	var is owned.Sight
 	if r.w.way[p.Path] == "" {
 		var err error
-		if is, err = in.Look(p.Path, r.m.blobs().Size(p.Was.Digest)); err != nil {
+		if is, err = in.Look(p.Path, r.m.Blobs().Size(p.Was.Digest)); err != nil {
 			return "", err
 		}
 	}
@@ -319,22 +310,22 @@ func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (s
 		return "", fmt.Errorf("%s became a folder, or a very large file, meanwhile", p.Path)
 	}
 	if is.Unread() { // what bellhop had there is what comes back
-		if p.Was.Kind == owned.File && !r.m.blobs().Has(p.Was.Digest) {
+		if p.Was.Kind == owned.File && !r.m.Blobs().Has(p.Was.Digest) {
 			return "", fmt.Errorf("%s became too large to be kept", p.Path)
 		}
 		return p.Was.Digest, nil
 	}
 	if is.Entry != p.Was {
 		r.changedMeanwhile(p, is)
-		if err := r.m.note(journalLine{Put: p}, true); err != nil {
+		if err := r.m.Note(state.JournalLine{Put: p}, true); err != nil {
 			return "", err
 		}
 	}
 	if is.Kind != owned.File {
 		return "", nil
 	}
-	if !r.m.blobs().Has(is.Digest) {
-		if got, err := r.m.blobs().Keep(ctx, p.Path, bundle.MaxBlob); err != nil || got != is.Digest {
+	if !r.m.Blobs().Has(is.Digest) {
+		if got, err := r.m.Blobs().Keep(ctx, p.Path, bundle.MaxBlob); err != nil || got != is.Digest {
 			return "", errors.Join(err, fmt.Errorf("%s keeps changing", p.Path))
 		}
 	}
@@ -351,11 +342,11 @@ func (r *run) changedMeanwhile(p *owned.Change, is owned.Sight) {
 }
 
 func (r *run) files(context.Context) error {
-	if err := r.m.replaceAll(without(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.ReplaceFiles(without(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}
 	emptied := r.w.emptied()
-	stay := r.m.tree().RemoveFolders(emptied)
+	stay := r.m.Tree().RemoveFolders(emptied)
 	r.w.next.Dirs = slices.DeleteFunc(r.w.next.Dirs, func(d string) bool {
 		return slices.Contains(emptied, d) && !slices.Contains(stay, d)
 	})
@@ -363,33 +354,33 @@ func (r *run) files(context.Context) error {
 }
 
 func (r *run) placeKeys(ctx context.Context) error {
-	return r.m.placeKeys(ctx, &r.offer, r.w.keys, r.renamed)
+	return keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.keys, r.renamed)
 }
 
 // putKeysBack is a run of ModeKeys: the ramfs is filled again, and what waited for its keys
 // starts. Nothing on disk changes, so there is nothing to undo: the next contact goes on.
 func (r *run) putKeysBack(ctx context.Context) error {
-	if err := r.m.placeKeys(ctx, &r.offer, r.w.keys, r.renamed); err != nil {
+	if err := keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.keys, r.renamed); err != nil {
 		return r.refused(err)
 	}
-	r.m.notePushed(r.w.keys)
+	keyfiles.Of(r.m).NotePushed(r.w.keys)
 	if err := r.startKeyUnits(ctx); err != nil {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
-	s, err := r.m.stands()
+	s, err := r.m.Standing()
 	if err != nil {
 		return err
 	}
 	if s.BootID, err = r.m.BootID(); err != nil {
 		return err
 	}
-	if err := r.m.commit(s, s); err != nil {
+	if err := r.m.Commit(s, s); err != nil {
 		return err
 	}
 	r.fill(bundle.OutcomeNothing, nil)
 	r.res.Record = &s.Record
-	r.res.Keys = r.m.keyStates(ctx, &s)
-	r.m.dropKeys(r.offer.Run, r.w.keys)
-	r.m.unstage(r.offer.Run)
-	return r.m.runs().Save(r.res)
+	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)
+	keyfiles.Of(r.m).Drop(r.offer.Run, r.w.keys)
+	r.m.Unstage(r.offer.Run)
+	return r.m.Runs().Save(r.res)
 }

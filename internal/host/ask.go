@@ -14,27 +14,29 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
 // ask answers anything but an offer.
 func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 	switch a.Verb {
 	case bundle.AskManifest:
-		now, err := s.m.stands()
+		now, err := s.m.Standing()
 		if err != nil {
 			return s.reply(bundle.Reply{Error: err.Error()})
 		}
 		return s.reply(bundle.Reply{Manifest: &now.Manifest})
 	case bundle.AskCheck:
-		return s.reply(bundle.Reply{Facts: s.m.facts(ctx)})
+		return s.reply(bundle.Reply{Facts: facts(ctx, s.m)})
 	case bundle.AskVoid:
 		return s.void(ctx, a.Run)
 	case bundle.AskAttach, bundle.AskConfirm:
-		if !runName.MatchString(a.Run) {
+		if !check.RunName.MatchString(a.Run) {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", a.Run)})
 		}
-		if _, err := os.Stat(s.m.runs().Folder(a.Run)); err != nil {
+		if _, err := os.Stat(s.m.Runs().Folder(a.Run)); err != nil {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("the host knows no run %s", a.Run)})
 		}
 		if a.Verb == bundle.AskAttach {
@@ -53,19 +55,19 @@ func (s *session) reply(r bundle.Reply) error {
 
 // void follows a run that was begun. Any other can't begin any more: who brought it lost the line.
 func (s *session) void(ctx context.Context, run string) error {
-	if !runName.MatchString(run) {
+	if !check.RunName.MatchString(run) {
 		return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", run)})
 	}
-	end, err := s.m.claim(s.at, true)
+	end, err := s.m.Claim(s.at, true)
 	if err != nil {
 		return s.reply(bundle.Reply{Error: err.Error()})
 	}
-	begun := s.m.ordered(run)
+	begun := s.m.Ordered(run)
 	end()
-	if j, err := s.m.openJournal(); err != nil || j != nil && j.Run == run {
+	if j, err := s.m.ReadJournal(); err != nil || j != nil && j.Run == run {
 		begun = true
 	}
-	if res, err := s.m.runs().Result(run); err != nil || res != nil {
+	if res, err := s.m.Runs().Result(run); err != nil || res != nil {
 		begun = true
 	}
 	if begun {
@@ -76,7 +78,7 @@ func (s *session) void(ctx context.Context, run string) error {
 
 // confirm leaves word that the deployer still reaches this host.
 func (s *session) confirm(run string) error {
-	f, err := os.OpenFile(filepath.Join(s.m.runs().Folder(run), "confirmed"), os.O_CREATE|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(filepath.Join(s.m.Runs().Folder(run), "confirmed"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return s.reply(bundle.Reply{Error: err.Error()})
 	}
@@ -87,7 +89,7 @@ func (s *session) confirm(run string) error {
 // giveBack is a run towards nothing: everything that bellhop owns leaves, and what stood
 // there before returns.
 func (s *session) giveBack(ctx context.Context, run string) error {
-	now, err := s.m.stands()
+	now, err := s.m.Standing()
 	if err != nil {
 		return err
 	}
@@ -96,25 +98,25 @@ func (s *session) giveBack(ctx context.Context, run string) error {
 	}
 	o := bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Base: now.Generation, Deployer: now.Deployer,
 		TakeOver: true, AllowPrune: true, Manifest: bundle.Manifest{Network: now.Network, Host: now.Host}}
-	if err := checkOffer(&o); err != nil {
-		return s.refuse(run, refuse(bundle.RefusedBundle, "%w", err))
+	if err := check.Offer(&o); err != nil {
+		return s.refuse(run, check.Refuse(bundle.RefusedBundle, "%w", err))
 	}
 	if err := s.first(&o); err != nil {
 		return s.refuse(run, err)
 	}
-	if !now.exists {
+	if !now.Exists {
 		return s.result(&bundle.Result{Run: run, Outcome: bundle.OutcomeNothing})
 	}
-	if err := s.begin(ctx, order{Offer: o, GiveUp: true}, nil); err != nil {
+	if err := s.begin(ctx, state.Order{Offer: o, GiveUp: true}, nil); err != nil {
 		return s.refuse(run, err)
 	}
 	return s.tail(ctx, run)
 }
 
 // facts are what a person wants to know before trusting a host to bellhop.
-func (m *Machine) facts(ctx context.Context) map[string]string {
+func facts(ctx context.Context, m state.Dir) map[string]string {
 	f := map[string]string{"arch": runtime.GOARCH, "uid": strconv.Itoa(os.Geteuid()), "helper": m.Helper,
-		"clock_ms": strconv.FormatInt(m.now().UnixMilli(), 10), "nixos": strconv.FormatBool(m.nixOS())}
+		"clock_ms": strconv.FormatInt(m.Now().UnixMilli(), 10), "nixos": strconv.FormatBool(m.NixOS())}
 	if v, err := m.Systemd.Version(ctx); err == nil {
 		f["systemd"] = strconv.Itoa(v)
 	}
@@ -126,10 +128,10 @@ func (m *Machine) facts(ctx context.Context) map[string]string {
 		f["kernel"] = unix.ByteSliceToString(u.Release[:])
 		f["hostname"] = unix.ByteSliceToString(u.Nodename[:])
 	}
-	if p, err := os.ReadFile(m.at("/etc/machine-id")); err == nil {
+	if p, err := os.ReadFile(m.At("/etc/machine-id")); err == nil {
 		f["machine_id"] = strings.TrimSpace(string(p))
 	}
-	if p, err := os.ReadFile(m.at("/etc/os-release")); err == nil {
+	if p, err := os.ReadFile(m.At("/etc/os-release")); err == nil {
 		for line := range strings.Lines(string(p)) {
 			if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
 				f["os"] = strings.Trim(strings.TrimSpace(v), `"`)
@@ -138,7 +140,7 @@ func (m *Machine) facts(ctx context.Context) map[string]string {
 	}
 	for name, dir := range map[string]string{"noexec": bundle.StateDir, "noexec_packages": "/opt", "noexec_helper": owned.ParentOf(m.Helper)} {
 		var st unix.Statfs_t
-		if unix.Statfs(m.at(dir), &st) == nil {
+		if unix.Statfs(m.At(dir), &st) == nil {
 			f[name] = strconv.FormatBool(st.Flags&unix.ST_NOEXEC != 0)
 		}
 	}
@@ -155,7 +157,7 @@ func (m *Machine) facts(ctx context.Context) map[string]string {
 // ownDigest is the digest of this process's executable. A helper lies under its digest, which was
 // checked when it was put there; any other program reads itself, once.
 var ownDigest = sync.OnceValue(func() string {
-	if exe, err := os.Executable(); err == nil && checkDigest(filepath.Base(exe)) == nil {
+	if exe, err := os.Executable(); err == nil && check.Digest(filepath.Base(exe)) == nil {
 		return filepath.Base(exe)
 	}
 	f, err := os.Open("/proc/self/exe")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 )
 
@@ -31,7 +32,7 @@ func (w *plan) bar(p string, err error) error {
 	var barred *owned.BarredError
 	service := w.wanted[p].service
 	if service == "" || !errors.As(err, &barred) {
-		return refuse(bundle.RefusedBundle, "%w", err)
+		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
 	return &heldError{heldService{service, err}}
 }
@@ -61,7 +62,7 @@ func (w *plan) digest() string {
 	switch {
 	case len(w.held) == 0:
 		return w.offer.Digest
-	case w.old.exists && w.nothing(): // a key's value is in no manifest
+	case w.old.Exists && w.nothing(): // a key's value is in no manifest
 		return w.old.Digest
 	}
 	return bundle.HeldDigest(w.offer.Digest)

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // A load is a bundle with its bytes.
@@ -106,7 +107,7 @@ func (b *box) talk(o bundle.Offer, l *load) (told, error) {
 	return talk(b.m, o, l)
 }
 
-func talk(m *host.Machine, o bundle.Offer, l *load) (told, error) {
+func talk(m *machine.Machine, o bundle.Offer, l *load) (told, error) {
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	done := make(chan error, 1)

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 func bot(text string) *load {
@@ -117,7 +118,7 @@ func TestLeavingGivesBackWhatStood(t *testing.T) {
 func TestLinkKeepsItsOwner(t *testing.T) {
 	b := newBox(t)
 	b.write("/etc/bot/keep", "")
-	b.users["cadey"] = host.Account{Name: "cadey", Group: "cadey"}
+	b.users["cadey"] = machine.Account{Name: "cadey", Group: "cadey"}
 	if err := os.Symlink("/srv/conf", b.path("/etc/bot/conf")); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +172,7 @@ type masks struct {
 	unit string
 }
 
-func (m masks) Glance(ctx context.Context, names []string) (map[string]host.UnitState, error) {
+func (m masks) Glance(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
 	states, err := m.box.Glance(ctx, names)
 	if st, ok := states[m.unit]; ok && st.Load == "loaded" {
 		st.Load = "masked"

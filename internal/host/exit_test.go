@@ -5,12 +5,12 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
 
 func TestExitString(t *testing.T) {
-	for e, want := range map[host.Exit]string{
+	for e, want := range map[machine.Exit]string{
 		{Status: 203}:                       "status=203/EXEC",
 		{Status: 1, Line: "ExecStartPre"}:   "status=1/FAILURE of ExecStartPre",
 		{Status: 42}:                        "status=42",

@@ -15,6 +15,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // A box is a host in a temp directory: just enough systemd, accounts and ramfs for the
@@ -22,7 +23,7 @@ import (
 type box struct {
 	t   testing.TB
 	dir string
-	m   *host.Machine
+	m   *machine.Machine
 
 	mu      sync.Mutex
 	boot    int
@@ -36,7 +37,7 @@ type box struct {
 	jobs    []string
 	enables []string
 	reloads int
-	users   map[string]host.Account
+	users   map[string]machine.Account
 	runsAs  map[string]string // a user's unit: while it runs, usermod refuses, as the real one does
 	groups  map[string]int
 	owners  map[born][2]string // by inode: a rename keeps them
@@ -51,9 +52,9 @@ type box struct {
 
 func newBox(t testing.TB) *box {
 	b := &box{t: t, dir: t.TempDir(), boot: 1, loaded: map[string]bool{}, active: map[string]bool{}, ran: map[string]bool{}, failed: map[string]bool{},
-		enabled: map[string]bool{}, fail: map[string]bool{}, needs: map[string]string{}, users: map[string]host.Account{"root": {Name: "root", Group: "root"}},
+		enabled: map[string]bool{}, fail: map[string]bool{}, needs: map[string]string{}, users: map[string]machine.Account{"root": {Name: "root", Group: "root"}},
 		groups: map[string]int{"root": 0, "keys": 1}, owners: map[born][2]string{}, applied: make(chan error, 10)}
-	b.m = &host.Machine{Root: b.dir, Systemd: b, Accounts: b, Mounts: b, Helper: "/usr/local/libexec/bellhop/current",
+	b.m = &machine.Machine{Root: b.dir, Systemd: b, Accounts: b, Mounts: b, Helper: "/usr/local/libexec/bellhop/current",
 		BootID: func() (string, error) { return fmt.Sprintf("boot-%d", b.boot), nil },
 		Disk:   (*noDisk)(b), Settle: 2 * time.Millisecond, Rest: 10 * time.Millisecond} // nothing of a box dies later
 	for _, d := range []string{"etc/systemd/system", "run", "var/lib", "opt"} {
@@ -141,20 +142,20 @@ func (b *box) gate(n string) error {
 func (b *box) Version(context.Context) (int, error) { return 252, nil }
 
 // Glance is Units, and gives no more than it promises.
-func (b *box) Glance(ctx context.Context, names []string) (map[string]host.UnitState, error) {
+func (b *box) Glance(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
 	states, err := b.Units(ctx, names)
 	for n, st := range states {
-		states[n] = host.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Job: st.Job}
+		states[n] = machine.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Job: st.Job}
 	}
 	return states, err
 }
 
-func (b *box) Units(_ context.Context, names []string) (map[string]host.UnitState, error) {
+func (b *box) Units(_ context.Context, names []string) (map[string]machine.UnitState, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := map[string]host.UnitState{}
+	out := map[string]machine.UnitState{}
 	for _, n := range names {
-		s := host.UnitState{Name: n, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success", RanThisBoot: b.ran[n], CanReload: true}
+		s := machine.UnitState{Name: n, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success", RanThisBoot: b.ran[n], CanReload: true}
 		if b.loaded[n] {
 			s.Load, s.File = "loaded", "disabled"
 		}
@@ -269,7 +270,7 @@ func (b *box) settled() {
 
 func (b *box) Close() error { return nil }
 
-func (b *box) User(name string) (host.Account, bool, error) {
+func (b *box) User(name string) (machine.Account, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	a, ok := b.users[name]
@@ -312,7 +313,7 @@ func (b *box) Sysusers(_ context.Context, paths []string) error {
 			f := strings.Fields(line)
 			b.mu.Lock()
 			if _, ok := b.users[f[1]]; !ok {
-				b.users[f[1]] = host.Account{Name: f[1], Group: f[1], Home: f[2], UID: 900, GID: 900}
+				b.users[f[1]] = machine.Account{Name: f[1], Group: f[1], Home: f[2], UID: 900, GID: 900}
 				b.groups[f[1]] = 900
 			}
 			b.mu.Unlock()
@@ -323,16 +324,16 @@ func (b *box) Sysusers(_ context.Context, paths []string) error {
 
 func (b *box) Tmpfiles(context.Context, []string) error { return nil }
 
-func (b *box) Busy(user string) ([]host.Process, error) {
+func (b *box) Busy(user string) ([]machine.Process, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if unit := b.runsAs[user]; b.active[unit] {
-		return []host.Process{{PID: 7, Name: "sleep", Unit: unit}}, nil
+		return []machine.Process{{PID: 7, Name: "sleep", Unit: unit}}, nil
 	}
 	return nil, nil
 }
 
-func (b *box) Usermod(_ context.Context, a host.Account) error {
+func (b *box) Usermod(_ context.Context, a machine.Account) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if unit := b.runsAs[a.Name]; b.active[unit] {

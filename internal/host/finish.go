@@ -5,10 +5,11 @@ import (
 	"context"
 	"errors"
 	"os"
-	"path/filepath"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/owned"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/state"
 )
 
 // How a run ends: done, refused, or back where it began. In each case its result is saved
@@ -20,21 +21,21 @@ func (r *run) done(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s := standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
+	s := state.Standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
 		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.w.digest(), BootID: boot},
 		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
-	r.m.runs().Release(r.offer.Run)
+	r.m.Runs().Release(r.offer.Run)
 	if len(r.w.held) > 0 {
 		r.fill(bundle.OutcomeFailed, r.w.heldError())
 	} else {
 		r.fill(bundle.OutcomeDone, nil)
 	}
 	r.res.Record = &s.Record
-	r.res.Keys = r.m.keyStates(ctx, &s)
-	if err := r.m.runs().SaveDraft(r.res); err != nil {
+	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)
+	if err := r.m.Runs().SaveDraft(r.res); err != nil {
 		return err
 	}
-	return r.m.commit(s, r.w.old)
+	return r.m.Commit(s, r.w.old)
 }
 
 // fill completes the result but for the record.
@@ -48,7 +49,7 @@ func (r *run) fill(outcome string, err error) {
 		r.res.Drifted = r.w.units.drifted
 		r.res.Warnings = append(r.res.Warnings, r.w.warnings...)
 	}
-	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
+	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
 }
 
 // tidy ends a run that is done. Nothing here can undo it any more; the journal goes last, so
@@ -57,105 +58,82 @@ func (r *run) tidy() error {
 	if r.giveUp {
 		r.res.Record = nil
 	}
-	if err := r.m.tidy(r.offer.Run, r.w.keys, r.giveUp); err != nil {
+	if err := tidy(r.m, r.offer.Run, r.w.keys, r.giveUp); err != nil {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
-	r.m.reached("tidied")
-	r.res.TookMillis = r.m.now().Sub(r.started).Milliseconds()
-	if err := r.m.runs().Save(r.res); err != nil {
+	r.m.Mark("tidied")
+	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
+	if err := r.m.Runs().Save(r.res); err != nil {
 		return err
 	}
-	r.m.reached("told")
-	if err := r.m.closeJournal(); err != nil {
+	r.m.Mark("told")
+	if err := r.m.CloseJournal(); err != nil {
 		return err
 	}
-	r.m.reached("closed")
+	r.m.Mark("closed")
 	if !r.giveUp {
 		return nil
 	}
-	return r.m.forgetIfGivenUp()
+	return forgetIfGivenUp(r.m)
 }
 
 // tidy drops what a run that is done needs no more.
-func (m *Machine) tidy(run string, keys []keyMove, gaveUp bool) error {
-	m.notePushed(keys)
-	m.dropKeys(run, keys)
-	m.unstage(run)
+func tidy(m state.Dir, run string, keys []state.KeyMove, gaveUp bool) error {
+	keyfiles.Of(m).NotePushed(keys)
+	keyfiles.Of(m).Drop(run, keys)
+	m.Unstage(run)
 	if gaveUp {
 		return nil
 	}
-	return m.prune()
+	return m.Prune()
 }
 
 // forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
 // stay, so that the last result can be read.
-func (m *Machine) forgetIfGivenUp() error {
-	p, err := os.ReadFile(m.at(bundle.RecordPath))
+func forgetIfGivenUp(m state.Dir) error {
+	p, err := os.ReadFile(m.At(bundle.RecordPath))
 	if err != nil || !bytes.Contains(p, []byte(`"gave_up":true`)) { // within a string the quotes would be escaped
 		return nil // whoever needs the record says what is wrong with it
 	}
-	now, err := m.stands()
+	now, err := m.Standing()
 	if err != nil || !now.GaveUp {
 		return err
 	}
-	err = m.removeOthers(blobDir, m.allEdits(now))
-	os.Remove(m.at(blobDir)) // where it is empty
-	for _, d := range []string{genDir, bundle.SealedDir} {
-		err = errors.Join(err, os.RemoveAll(m.at(d)))
+	err = m.RemoveOthers(state.BlobDir, m.AllEdits(now))
+	os.Remove(m.At(state.BlobDir)) // where it is empty
+	for _, d := range []string{state.GenDir, bundle.SealedDir} {
+		err = errors.Join(err, os.RemoveAll(m.At(d)))
 	}
-	return errors.Join(err, m.removeOthers(bundle.StoreDir, nil), os.Remove(m.at(bundle.RecordPath)))
+	return errors.Join(err, m.RemoveOthers(bundle.StoreDir, nil), os.Remove(m.At(bundle.RecordPath)))
 }
-
-// allEdits are the files that people edited and were told are kept: they are not bellhop's to throw
-// away.
-func (m *Machine) allEdits(now standing) map[string]bool {
-	all := []standing{now}
-	numbers, _ := m.generations()
-	for _, n := range numbers {
-		if s, err := m.readStanding(generationPath(n)); err == nil {
-			all = append(all, s)
-		}
-	}
-	edits := map[string]bool{}
-	for _, s := range all {
-		for _, p := range s.Edited {
-			if p.Was.Kind == owned.File {
-				edits[p.Was.Digest] = true
-			}
-		}
-	}
-	return edits
-}
-
-func (m *Machine) unstage(run string) { os.RemoveAll(filepath.Join(m.at(stagingDir), run)) }
 
 // refused ends a run that touched nothing.
 func (r *run) refused(cause error) error {
-	var no *refusal
+	var no *check.Refusal
 	if errors.As(cause, &no) {
 		r.fill(bundle.OutcomeRefused, cause)
-		r.res.Refused = no.why
+		r.res.Refused = no.Why
 	} else {
 		r.fill(bundle.OutcomeRolledBack, cause)
 	}
 	r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = nil, nil, nil, nil
-	if now, err := r.m.stands(); err == nil && now.exists {
+	if now, err := r.m.Standing(); err == nil && now.Exists {
 		r.res.Record = &now.Record
 	}
-	r.m.dropKeys(r.res.Run, nil)
-	r.m.unstage(r.res.Run)
-	return r.m.runs().Save(r.res)
+	keyfiles.Of(r.m).Drop(r.res.Run, nil)
+	r.m.Unstage(r.res.Run)
+	return r.m.Runs().Save(r.res)
 }
 
 // goBack undoes a run that failed, by the same way that a killed one is undone. Should the
 // journal be gone or unreadable by now, what it said when it was opened serves.
 func (r *run) goBack(ctx context.Context, cause error) error {
 	r.event("undo", cause.Error())
-	r.m.note(journalLine{Step: "undo", Cause: cause.Error()}, false) // for who ends it, should this process not
-	j, err := r.m.openJournal()
+	r.m.Note(state.JournalLine{Step: "undo", Cause: cause.Error()}, false) // for who ends it, should this process not
+	j, err := r.m.ReadJournal()
 	if err != nil || j == nil {
 		j = r.begun
 	}
 	r.fill(bundle.OutcomeRolledBack, cause)
-	return r.m.undo(ctx, j, r.res)
+	return undo(ctx, r.m, j, r.res)
 }

@@ -10,12 +10,16 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 )
 
 // begin hands the run over to its unit. st is what was brought, nil for nothing. An error says
 // that the unit did not begin it.
-func (s *session) begin(ctx context.Context, o order, st *stage) error {
-	end, err := s.m.claim(s.at, st == nil)
+func (s *session) begin(ctx context.Context, o state.Order, st *stage) error {
+	end, err := s.m.Claim(s.at, st == nil)
 	if err != nil {
 		return err
 	}
@@ -24,7 +28,7 @@ func (s *session) begin(ctx context.Context, o order, st *stage) error {
 		return err
 	}
 	if st != nil {
-		if err := s.m.handOver(st.id, o.Run); err != nil {
+		if err := handOver(s.m, st.id, o.Run); err != nil {
 			return err
 		}
 	}
@@ -34,10 +38,10 @@ func (s *session) begin(ctx context.Context, o order, st *stage) error {
 		}
 	}
 	if err := s.start(ctx, o); err != nil {
-		s.m.unstage(o.Run)
-		s.m.dropKeys(o.Run, nil)
-		if errors.Is(err, ErrBusy) {
-			return refuse(bundle.RefusedBusy, "%w", err)
+		s.m.Unstage(o.Run)
+		keyfiles.Of(s.m).Drop(o.Run, nil)
+		if errors.Is(err, machine.ErrBusy) {
+			return check.Refuse(bundle.RefusedBusy, "%w", err)
 		}
 		return err
 	}
@@ -46,7 +50,7 @@ func (s *session) begin(ctx context.Context, o order, st *stage) error {
 
 // keep holds the staging folder of a run as a stage does, while the session lives: no other sweeps it.
 func (s *session) keep(run string) error {
-	dir := filepath.Join(s.m.at(stagingDir), run)
+	dir := filepath.Join(s.m.At(state.StagingDir), run)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -55,27 +59,27 @@ func (s *session) keep(run string) error {
 		return err
 	}
 	s.kept = f
-	_, err = flock(f, 0)
+	_, err = state.Flock(f, 0)
 	return err
 }
 
 // start writes the order of a run and starts its unit.
-func (s *session) start(ctx context.Context, o order) error {
+func (s *session) start(ctx context.Context, o state.Order) error {
 	p, err := json.Marshal(o)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(s.m.at(stagingDir), o.Run)
+	dir := filepath.Join(s.m.At(state.StagingDir), o.Run)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(dir, "order"), p, 0o600); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.m.runs().Folder(o.Run)); err != nil { // of a refusal, after which the run may try again
+	if err := os.RemoveAll(s.m.Runs().Folder(o.Run)); err != nil { // of a refusal, after which the run may try again
 		return err
 	}
-	if err := s.m.runs().Make(o.Run); err != nil {
+	if err := s.m.Runs().Make(o.Run); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -92,13 +96,35 @@ func (s *session) start(ctx context.Context, o order) error {
 func (s *session) startApply(ctx context.Context, run string) error {
 	for end := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		err := s.m.Systemd.StartApply(ctx, run)
-		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
+		if !errors.Is(err, machine.ErrBusy) || time.Now().After(end) {
 			return err
 		}
-		unlock, locked := s.m.lock(200 * time.Millisecond)
+		unlock, locked := s.m.Lock(200 * time.Millisecond)
 		if locked != nil {
 			return err
 		}
 		unlock()
 	}
+}
+
+// quick answers an offer that changes nothing, under the lock. nil means that there is work.
+func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundle.Result, error) {
+	end, err := s.m.Claim(s.at, false)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
+	unlock, err := s.m.Lock(0)
+	if errors.Is(err, machine.ErrBusy) {
+		return nil, check.Refuse(bundle.RefusedBusy, "%w", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	now, err := s.stands()
+	if err != nil {
+		return nil, err
+	}
+	return unchanged(ctx, s.m, o, now, id)
 }

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 )
 
 // How long systemd is given. A job's own timeout is the unit's; these only bound the wait.
@@ -40,12 +42,12 @@ func (r *run) stop(ctx context.Context) error {
 	u := &r.w.units
 	if stop := slices.Concat(u.stop, u.quiet); len(stop) > 0 {
 		r.job(ctx, "stop", stop)
-		states, err := r.m.unitStates(ctx, stop)
+		states, err := r.m.Units(ctx, stop)
 		if err != nil {
 			return err
 		}
 		for _, n := range stop {
-			if s := states[n]; s.running() || s.Active == "deactivating" {
+			if s := states[n]; s.Running() || s.Active == "deactivating" {
 				return fmt.Errorf("unit %s does not stop: %w", n, orElse(r.failed[n], s))
 			}
 			delete(r.failed, n)
@@ -58,7 +60,7 @@ func (r *run) stop(ctx context.Context) error {
 	return nil
 }
 
-func orElse(err error, s UnitState) error {
+func orElse(err error, s machine.UnitState) error {
 	if err != nil {
 		return err
 	}
@@ -95,7 +97,7 @@ func (r *run) usable(ctx context.Context) error {
 			names, files[u.Name] = append(names, u.Name), u.Files[i]
 		}
 	}
-	states, err := r.m.glance(ctx, names)
+	states, err := r.m.Glance(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,7 @@ func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
 	ours := slices.DeleteFunc(slices.Clone(r.w.units.enable), func(n string) bool {
 		return !slices.ContainsFunc(r.offer.Manifest.Units, func(u bundle.Unit) bool { return u.Name == n && u.Enable && !u.Foreign })
 	})
-	states, err := r.m.unitStates(ctx, ours)
+	states, err := r.m.Units(ctx, ours)
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +154,7 @@ func (r *run) startKeyUnits(ctx context.Context) error {
 	if up {
 		return nil
 	}
-	started, err := r.m.healKeyUnits(ctx, r.offer.Manifest.Units, r.w.units.drifted)
+	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.units.drifted)
 	r.res.Started = append(r.res.Started, started...)
 	return err
 }
@@ -161,7 +163,7 @@ func (r *run) startKeyUnits(ctx context.Context) error {
 // starting though its unit was. A key unit wants its apps, so while
 // some of those were stopped by hand it is started alone: what else is to run is started by
 // its own name.
-func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted []string) (started []string, err error) {
+func healKeyUnits(ctx context.Context, m state.Dir, units []bundle.Unit, drifted []string) (started []string, err error) {
 	var names []string
 	for _, u := range units {
 		if u.KeyUnit {
@@ -171,7 +173,7 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted
 	if len(names) == 0 {
 		return nil, nil
 	}
-	states, err := m.glance(ctx, names)
+	states, err := m.Glance(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -183,14 +185,14 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
 	if len(started) == 0 {
-		return m.startBarred(ctx, units)
+		return startBarred(ctx, m, units)
 	}
 	verb := "start"
 	if len(drifted) > 0 {
 		verb = "start-alone"
 	}
 	jobs := m.Systemd.Job(ctx, verb, started)
-	if states, err = m.unitStates(ctx, started); err != nil {
+	if states, err = m.Units(ctx, started); err != nil {
 		return started, err
 	}
 	var errs []error
@@ -204,14 +206,14 @@ func (m *Machine) healKeyUnits(ctx context.Context, units []bundle.Unit, drifted
 
 // startBarred starts what an assertion barred while all its key units are active: a key was not
 // there at the time, which nothing tells the unit when the key has come.
-func (m *Machine) startBarred(ctx context.Context, units []bundle.Unit) (started []string, err error) {
+func startBarred(ctx context.Context, m state.Dir, units []bundle.Unit) (started []string, err error) {
 	var names []string
 	for _, u := range units {
 		if !u.KeyUnit && u.Start && waitsForKeys(u) {
 			names = append(names, u.Name)
 		}
 	}
-	states, err := m.unitStates(ctx, names)
+	states, err := m.Units(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -236,13 +238,13 @@ func (r *run) chooseReload(ctx context.Context) error {
 	if len(u.reload) == 0 {
 		return nil
 	}
-	states, err := r.m.unitStates(ctx, u.reload)
+	states, err := r.m.Units(ctx, u.reload)
 	if err != nil {
 		return err
 	}
 	u.reload = slices.DeleteFunc(u.reload, func(n string) bool {
 		s := states[n]
-		if s.CanReload && s.running() {
+		if s.CanReload && s.Running() {
 			return false
 		}
 		u.restart = append(u.restart, n)
@@ -258,7 +260,7 @@ func (r *run) takenDown(ctx context.Context) ([]string, error) {
 	if len(u.again) == 0 || len(u.stop)+len(u.quiet)+len(u.restart) == 0 {
 		return nil, nil
 	}
-	states, err := r.m.unitStates(ctx, u.again)
+	states, err := r.m.Units(ctx, u.again)
 	if err != nil {
 		return nil, err
 	}
@@ -280,12 +282,12 @@ func (r *run) health(ctx context.Context) error {
 	}
 	settle := cmp.Or(r.m.Settle, settleTime)
 	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settle)
-	var first map[string]UnitState
-	died := map[string]UnitState{} // as they were read last while dead: one that was restarted tells no more
+	var first map[string]machine.UnitState
+	died := map[string]machine.UnitState{} // as they were read last while dead: one that was restarted tells no more
 	// A loop of crashes shows in the difference of two readings; on a busy host the first one
 	// alone may come after settled.
 	for looks := 1; ; looks++ {
-		states, err := r.m.unitStates(ctx, names)
+		states, err := r.m.Units(ctx, names)
 		if err != nil {
 			return err
 		}
@@ -323,7 +325,7 @@ func (r *run) health(ctx context.Context) error {
 
 // tellSkipped names what systemd did not start because the unit file says so: its author knows
 // of a host that it is not for.
-func (r *run) tellSkipped(names []string, states map[string]UnitState) {
+func (r *run) tellSkipped(names []string, states map[string]machine.UnitState) {
 	for _, n := range names {
 		if s := states[n]; s.Active == "inactive" && s.Skipped {
 			r.w.warnings = append(r.w.warnings, fmt.Sprintf("unit %s was not started: a condition of its unit file does not hold", n))
@@ -332,13 +334,13 @@ func (r *run) tellSkipped(names []string, states map[string]UnitState) {
 }
 
 // judge says what is wrong with a unit that was started, if anything.
-func (r *run) judge(name string, first, s, died UnitState) error {
+func (r *run) judge(name string, first, s, died machine.UnitState) error {
 	err := r.failed[name]
 	switch {
 	case s.Restarts > first.Restarts && died.Result == "": // between two looks
 		return errors.New("it dies and is restarted")
 	case s.Restarts > first.Restarts:
-		return fmt.Errorf("it dies and is restarted (%s%s", died.ended(), r.program(name, died))
+		return fmt.Errorf("it dies and is restarted (%s%s", died.Ended(), r.program(name, died))
 	case s.Active == "active" || s.Active == "reloading":
 		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.units.before[name].Invocation {
 			return err // what ran before runs on
@@ -349,7 +351,7 @@ func (r *run) judge(name string, first, s, died UnitState) error {
 	case s.Active == "inactive" && err == nil && (s.Oneshot || r.oneshot(name)) && (s.Result == "success" || s.Result == ""):
 		return nil
 	case s.Result != "" && s.Result != "success":
-		return fmt.Errorf("it is %s (%s%s", s.Active, s.ended(), r.program(name, s))
+		return fmt.Errorf("it is %s (%s%s", s.Active, s.Ended(), r.program(name, s))
 	}
 	return orElse(err, s)
 }

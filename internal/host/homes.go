@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 )
 
@@ -21,10 +22,10 @@ func (w *plan) checkHome(u bundle.User) error {
 	if u.Home == "/" || had {
 		return nil
 	}
-	if err := cleanPath(u.Home); err != nil {
+	if err := check.CleanPath(u.Home); err != nil {
 		return fmt.Errorf("user %s: home %q: %w", u.Name, u.Home, err)
 	}
-	reached, err := w.m.reacher().reach(u.Home)
+	reached, err := newReacher(w.m).reach(u.Home)
 	if err != nil {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
@@ -38,7 +39,7 @@ func (w *plan) checkHome(u bundle.User) error {
 
 // checkHomeOwner looks whose a home is that is there.
 func (w *plan) checkHomeOwner(u bundle.User) error {
-	dir, name, err := w.m.tree().Parent(u.Home, false)
+	dir, name, err := w.m.Tree().Parent(u.Home, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -80,7 +81,7 @@ func (w *plan) checkMove(name, from, to string) error {
 
 // holdsData says whether a folder holds anything but what bellhop put there.
 func (w *plan) holdsData(dir string) bool {
-	f, err := w.m.tree().Folder(dir, false)
+	f, err := w.m.Tree().Folder(dir, false)
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}

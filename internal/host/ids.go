@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 )
 
 // checkIDs refuses a user whose fixed uid or gid the host can't give: another has the number, or the
@@ -29,7 +30,7 @@ func (w *plan) checkUID(u bundle.User) error {
 		return nil
 	}
 	if there {
-		return refuse(bundle.RefusedBundle, "user %s has uid %d on the host, and the repo says %d: write uid: %d, or change it by hand (usermod -u, and chown of the user's files)", u.Name, a.UID, u.UID, a.UID)
+		return check.Refuse(bundle.RefusedBundle, "user %s has uid %d on the host, and the repo says %d: write uid: %d, or change it by hand (usermod -u, and chown of the user's files)", u.Name, a.UID, u.UID, a.UID)
 	}
 
 	name, taken, err := w.m.Accounts.UserOf(int(u.UID))
@@ -37,7 +38,7 @@ func (w *plan) checkUID(u bundle.User) error {
 		return fmt.Errorf("look up uid %d: %w", u.UID, err)
 	}
 	if taken {
-		return refuse(bundle.RefusedBundle, "uid %d of user %s is that of user %s on the host: choose another one", u.UID, u.Name, name)
+		return check.Refuse(bundle.RefusedBundle, "uid %d of user %s is that of user %s on the host: choose another one", u.UID, u.Name, name)
 	}
 	return nil
 }
@@ -51,7 +52,7 @@ func (w *plan) checkGID(u bundle.User) error {
 		return nil
 	}
 	if there {
-		return refuse(bundle.RefusedBundle, "group %s has gid %d on the host, and the repo says %d: write gid: %d, or change it by hand (groupmod -g, and chgrp of the group's files)", u.Group, gid, u.GID, gid)
+		return check.Refuse(bundle.RefusedBundle, "group %s has gid %d on the host, and the repo says %d: write gid: %d, or change it by hand (groupmod -g, and chgrp of the group's files)", u.Group, gid, u.GID, gid)
 	}
 
 	name, taken, err := w.m.Accounts.GroupOf(int(u.GID))
@@ -59,7 +60,7 @@ func (w *plan) checkGID(u bundle.User) error {
 		return fmt.Errorf("look up gid %d: %w", u.GID, err)
 	}
 	if taken {
-		return refuse(bundle.RefusedBundle, "gid %d of group %s is that of group %s on the host: choose another one", u.GID, u.Group, name)
+		return check.Refuse(bundle.RefusedBundle, "gid %d of group %s is that of group %s on the host: choose another one", u.GID, u.Group, name)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // withIDs is a load whose one user has fixed numbers.
@@ -19,15 +19,15 @@ func withIDs(uid, gid uint32) *load {
 func TestFixedIDsOfTheHost(t *testing.T) {
 	for name, c := range map[string]struct {
 		uid, gid uint32
-		user     *host.Account  // that is there
-		groups   map[string]int // that are there
-		want     string         // "" is done
+		user     *machine.Account // that is there
+		groups   map[string]int   // that are there
+		want     string           // "" is done
 	}{
 		"free":                 {uid: 990, gid: 991},
-		"as it is":             {uid: 900, gid: 900, user: &host.Account{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 900, GID: 900}, groups: map[string]int{"bot": 900}},
-		"another user has it":  {uid: 990, user: &host.Account{Name: "alice", UID: 990}, want: "uid 990 of user bot is that of user alice on the host"},
+		"as it is":             {uid: 900, gid: 900, user: &machine.Account{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 900, GID: 900}, groups: map[string]int{"bot": 900}},
+		"another user has it":  {uid: 990, user: &machine.Account{Name: "alice", UID: 990}, want: "uid 990 of user bot is that of user alice on the host"},
 		"another group has it": {gid: 991, groups: map[string]int{"media": 991}, want: "gid 991 of group bot is that of group media on the host"},
-		"the user has another": {uid: 990, user: &host.Account{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 1001}, want: "user bot has uid 1001 on the host, and the repo says 990: write uid: 1001"},
+		"the user has another": {uid: 990, user: &machine.Account{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 1001}, want: "user bot has uid 1001 on the host, and the repo says 990: write uid: 1001"},
 		"its group has another": {gid: 991, groups: map[string]int{"bot": 1001},
 			want: "group bot has gid 1001 on the host, and the repo says 991: write gid: 1001"},
 	} {
@@ -57,7 +57,7 @@ func TestFixedIDsOfTheHost(t *testing.T) {
 // A user that was there before is told what to write.
 func TestUserOfTheHost(t *testing.T) {
 	b := newBox(t)
-	b.users["bot"] = host.Account{Name: "bot", Group: "users", Home: "/home/bot", UID: 1000}
+	b.users["bot"] = machine.Account{Name: "bot", Group: "users", Home: "/home/bot", UID: 1000}
 	got := b.deploy(bot("one"), bundle.OutcomeRefused)
 	for _, want := range []string{"user bot was on the host before bellhop, with group users and home /home/bot", "leave user: out of service.yaml and write User=bot into the unit", "write user: { name: bot, group: users, home: /home/bot }"} {
 		if !strings.Contains(got.res.Error, want) {

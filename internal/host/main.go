@@ -8,11 +8,13 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+
+	"bellhop/internal/host/machine"
 )
 
 // Main is the helper's whole command line: serve, apply RUN, settle, version. It returns the
 // exit code. open puts the real machine together.
-func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() (*Machine, error)) int {
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() (*machine.Machine, error)) int {
 	// The line may be cut at any moment; that must not kill what is at work.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	syscall.Umask(0o022)
@@ -29,7 +31,7 @@ const Hidden = "host-helper"
 
 const usage = "usage: bellhop-host serve [ahead] | apply RUN | settle | version"
 
-func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*Machine, error)) error {
+func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*machine.Machine, error)) error {
 	verb := ""
 	if len(args) > 0 && args[0] == Hidden {
 		args = args[1:]

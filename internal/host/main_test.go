@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // Hosts call every helper in one way, so the one that is nothing else hears the name of the
@@ -27,7 +28,7 @@ func TestMainDropsTheSubcommand(t *testing.T) {
 		{nil, 1, "usage"},
 	} {
 		var out, errs bytes.Buffer
-		code := host.Main(test.args, strings.NewReader(""), &out, &errs, func() (*host.Machine, error) { return nil, opened })
+		code := host.Main(test.args, strings.NewReader(""), &out, &errs, func() (*machine.Machine, error) { return nil, opened })
 		if code != test.code || !strings.Contains(errs.String(), test.want) {
 			t.Errorf("Main(%q) = %d, %q; want %d and %q", test.args, code, errs.String(), test.code, test.want)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
 
@@ -190,7 +191,7 @@ func TestUserThatChangesAndComesBack(t *testing.T) {
 		t.Errorf("home = %s", got)
 	}
 	other := newBox(t)
-	other.users["bot"] = host.Account{Name: "bot", Group: "bot", Home: "/elsewhere"}
+	other.users["bot"] = machine.Account{Name: "bot", Group: "bot", Home: "/elsewhere"}
 	got := other.deploy(bot("one"), bundle.OutcomeRefused)
 	if !strings.Contains(got.res.Error, "/elsewhere") {
 		t.Errorf("error = %s", got.res.Error)
@@ -276,7 +277,7 @@ func TestTwinUserOfAStrangersProcess(t *testing.T) {
 	}
 	l := at("/srv/one", "one")
 	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
-	m.Run("bot", host.Process{PID: 4711, Name: "bash", Unit: "session-3.scope"})
+	m.Run("bot", machine.Process{PID: 4711, Name: "bash", Unit: "session-3.scope"})
 	m.ClearLog()
 	l = at("/srv/two", "two")
 	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRefused)

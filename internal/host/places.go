@@ -10,7 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
 // Where things of a bundle may not be. A path is judged by the folder that it reaches, since a
@@ -52,15 +54,15 @@ func withinAny(p string, dirs []string) bool {
 // A reacher tells which folder a path reaches. It remembers: a host has hundreds of paths in few
 // folders.
 type reacher struct {
-	m      *Machine
+	m      state.Dir
 	known  map[owned.Place]string // the folders above, by what they are
 	folder map[string]string
 }
 
-func (m *Machine) reacher() *reacher {
+func newReacher(m state.Dir) *reacher {
 	r := &reacher{m: m, known: map[owned.Place]string{}, folder: map[string]string{}}
 	for _, dir := range slices.Concat(closed, unitFolders, snippetFolders, systemRoots) {
-		f, err := m.tree().Folder(dir, false)
+		f, err := m.Tree().Folder(dir, false)
 		if err != nil {
 			continue
 		}
@@ -81,7 +83,7 @@ func (r *reacher) reach(p string) (string, error) {
 	at, ok := r.folder[dir]
 	if !ok {
 		var err error
-		if at, err = r.m.tree().Reach(dir, r.known); err != nil {
+		if at, err = r.m.Tree().Reach(dir, r.known); err != nil {
 			return "", err
 		}
 		r.folder[dir] = at
@@ -113,7 +115,7 @@ func badPlace(p, reached string) error {
 // checkPlaces refuses a bundle whose paths lead where nothing of a bundle may be, or lead two of
 // them to one place.
 func (w *plan) checkPlaces(wanted map[string]desire) error {
-	r := w.m.reacher()
+	r := newReacher(w.m)
 	taken := map[string]string{}
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {
 		reached, err := r.reach(p)
@@ -122,10 +124,10 @@ func (w *plan) checkPlaces(wanted map[string]desire) error {
 		}
 		own := wanted[p].trigger != "" && strings.HasPrefix(wanted[p].trigger, bundle.KindSystem+":")
 		if err := badPlace(p, reached); err != nil && !own {
-			return refuse(bundle.RefusedBundle, "%s: %w", p, err)
+			return check.Refuse(bundle.RefusedBundle, "%s: %w", p, err)
 		}
 		if other, ok := taken[reached]; ok {
-			return refuse(bundle.RefusedBundle, "%s and %s are one path on this host, %s", other, p, reached)
+			return check.Refuse(bundle.RefusedBundle, "%s and %s are one path on this host, %s", other, p, reached)
 		}
 		taken[reached] = p
 	}

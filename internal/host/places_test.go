@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // A place where nothing of a bundle may be is the same place by any other name.
@@ -83,7 +83,7 @@ func TestHomesThatAreNotItsOwn(t *testing.T) {
 		os.Symlink("/run", b.path("/var/run"))
 		b.write("/srv/file", "")
 		os.Symlink("/home/alice", b.path("/srv/link"))
-		b.users["alice"] = host.Account{Name: "alice", Group: "alice", Home: "/home/alice"}
+		b.users["alice"] = machine.Account{Name: "alice", Group: "alice", Home: "/home/alice"}
 		b.give("/home/alice", "alice", "alice")
 		b.give("/srv/his", "bot", "bot")
 		l := newLoad().user("bot").service("bot.service", "[Service]\n")

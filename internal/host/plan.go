@@ -9,22 +9,25 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
 // A plan is everything that one run does, known before anything is touched.
 type plan struct {
-	m      *Machine
+	m      state.Dir
 	ctx    context.Context // of the plan
 	held   []heldService   // whose entries stay as they are
 	offer  *bundle.Offer
-	old    standing  // what stands, adopted things among it
-	next   ownedList // the owned list when the run is done
+	old    state.Standing  // what stands, adopted things among it
+	next   state.OwnedList // the owned list when the run is done
 	puts   []owned.Change
 	wanted map[string]desire
 	own    map[string][]byte // bytes of bellhop's own units, by digest
 	dirs   []string          // folders that will be made
-	keys   []keyMove
+	keys   []state.KeyMove
 	diff   []bundle.Change
 
 	way      map[string]string // the leaving file above a path that is a folder's from now on
@@ -36,26 +39,26 @@ type plan struct {
 	kept     []string // accounts and homes that stay
 	warnings []string
 
-	made     map[string]bool // users that bellhop made, now or ever
-	making   []string        // users that this run makes
-	accounts []Account       // that change, as they were
-	usermods []Account       // as they shall be
-	create   bool            // an account or group is to be made
+	made     map[string]bool   // users that bellhop made, now or ever
+	making   []string          // users that this run makes
+	accounts []machine.Account // that change, as they were
+	usermods []machine.Account // as they shall be
+	create   bool              // an account or group is to be made
 	units    unitPlan
 	folders  *owned.Looker
 }
 
-// plan compares what the offer wants with what the host really has. It touches nothing.
+// makePlan compares what the offer wants with what the host really has. It touches nothing.
 // staged tells whether the value of a key was brought. A service whose way is barred is held, and
 // the others are planned again.
-func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, staged func(key string) bool) (*plan, error) {
-	old, err := m.adopt(ctx, now, o.Last)
+func makePlan(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing, staged func(key string) bool) (*plan, error) {
+	old, err := adopt(ctx, m, now, o.Last)
 	if err != nil {
 		return nil, err
 	}
 	var held []heldService
 	for {
-		w, err := m.planHolding(ctx, o, old, staged, held)
+		w, err := planHolding(ctx, m, o, old, staged, held)
 		var more *heldError
 		if !errors.As(err, &more) || slices.Contains(held, more.heldService) {
 			return w, err
@@ -64,17 +67,17 @@ func (m *Machine) plan(ctx context.Context, o *bundle.Offer, now standing, stage
 	}
 }
 
-func (m *Machine) planHolding(ctx context.Context, o *bundle.Offer, old standing, staged func(key string) bool, held []heldService) (w *plan, err error) {
+func planHolding(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Standing, staged func(key string) bool, held []heldService) (w *plan, err error) {
 	offer := *o
-	w = &plan{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: m.tree().Looker(ctx), changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	w = &plan{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
 	if len(held) > 0 {
 		offer.Manifest = w.holding(o.Manifest, old.Manifest)
-		if err := checkManifest(&offer.Manifest); err != nil {
-			return nil, refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.heldError(), err)
+		if err := check.Manifest(&offer.Manifest); err != nil {
+			return nil, check.Refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.heldError(), err)
 		}
 	}
-	w.next = ownedList{Paths: map[string]ownedPath{}, Units: maps.Clone(old.Owned.Units)}
-	if w.made, err = m.madeUsers(); err != nil {
+	w.next = state.OwnedList{Paths: map[string]state.OwnedPath{}, Units: maps.Clone(old.Owned.Units)}
+	if w.made, err = m.MadeUsers(); err != nil {
 		return nil, err
 	}
 	w.diff = bundle.Diff(old.Manifest, offer.Manifest)
@@ -88,20 +91,20 @@ func (m *Machine) planHolding(ctx context.Context, o *bundle.Offer, old standing
 
 // adopt is what stands when the record was lost but the deployer remembers: what equals its
 // memory is bellhop's, anything else counts as there before.
-func (m *Machine) adopt(ctx context.Context, now standing, last *bundle.Manifest) (standing, error) {
-	if now.exists || last == nil {
+func adopt(ctx context.Context, m state.Dir, now state.Standing, last *bundle.Manifest) (state.Standing, error) {
+	if now.Exists || last == nil {
 		return now, nil
 	}
 	now.Manifest = *last
-	now.Owned = ownedList{Paths: map[string]ownedPath{}}
-	wanted, _ := m.desires(last)
+	now.Owned = state.OwnedList{Paths: map[string]state.OwnedPath{}}
+	wanted, _ := desires(m, last)
 	for p, want := range wanted {
-		is, err := m.tree().Look(ctx, p, want.size)
+		is, err := m.Tree().Look(ctx, p, want.size)
 		if err != nil {
 			return now, err
 		}
 		if is.Entry == want.Entry {
-			now.Owned.Paths[p] = ownedPath{Now: is.Entry}
+			now.Owned.Paths[p] = state.OwnedPath{Now: is.Entry}
 		}
 	}
 	return now, nil
@@ -113,16 +116,16 @@ func (w *plan) nothing() bool {
 }
 
 func (w *plan) planPaths() error {
-	wanted, own := w.m.desires(&w.offer.Manifest)
+	wanted, own := desires(w.m, &w.offer.Manifest)
 	w.wanted, w.own = wanted, own
-	before, _ := w.m.desires(&w.old.Manifest)
+	before, _ := desires(w.m, &w.old.Manifest)
 	paths := maps.Clone(w.old.Owned.Paths)
 	if paths == nil {
-		paths = map[string]ownedPath{}
+		paths = map[string]state.OwnedPath{}
 	}
 	for p := range wanted {
 		if _, ok := paths[p]; !ok {
-			paths[p] = ownedPath{}
+			paths[p] = state.OwnedPath{}
 		}
 	}
 	defer w.folders.Close()
@@ -155,11 +158,11 @@ func (w *plan) planPaths() error {
 	return nil
 }
 
-func (w *plan) planWanted(p string, want desire, is owned.Sight, o ownedPath, mine bool) error {
+func (w *plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPath, mine bool) error {
 	if err := canReplace(p, is, mine); err != nil && is.Shared {
 		return w.bar(p, &owned.BarredError{Path: p, By: is.By, Err: err})
 	} else if err != nil {
-		return refuse(bundle.RefusedBundle, "%w", err)
+		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
 	edited := is.Entry != o.Now && is.Entry != want.Entry
 	if !mine {
@@ -171,7 +174,7 @@ func (w *plan) planWanted(p string, want desire, is owned.Sight, o ownedPath, mi
 		w.put(owned.Change{Path: p, Was: is.Entry, Want: want.Entry, Shared: is.Shared}, o)
 		w.changed[want.trigger] = true
 	}
-	w.next.Paths[p] = ownedPath{Now: want.Entry, Original: o.Original}
+	w.next.Paths[p] = state.OwnedPath{Now: want.Entry, Original: o.Original}
 	return nil
 }
 
@@ -188,14 +191,14 @@ func canReplace(p string, is owned.Sight, mine bool) error {
 
 // put adds what is to be done at a path of bellhop's. A file that was too large to be kept is
 // undone to what bellhop had there.
-func (w *plan) put(p owned.Change, o ownedPath) {
+func (w *plan) put(p owned.Change, o state.OwnedPath) {
 	if p.Was.Unread() {
 		p.Was, p.Shared = o.Now, false
 	}
 	w.puts = append(w.puts, p)
 }
 
-func (w *plan) planLeaving(p, trigger string, is owned.Sight, o ownedPath) {
+func (w *plan) planLeaving(p, trigger string, is owned.Sight, o state.OwnedPath) {
 	if trigger != "" {
 		w.changed[trigger] = true
 	}
@@ -246,7 +249,7 @@ func keptAt(is owned.Entry) string {
 	if is.Kind != owned.File || is.Unread() {
 		return ""
 	}
-	return blobDir + "/" + is.Digest
+	return state.BlobDir + "/" + is.Digest
 }
 
 // planDirs finds the folders that are missing, and carries on those that bellhop made.
@@ -256,7 +259,7 @@ func (w *plan) planDirs() error {
 		if p.Want.Kind == owned.Nothing {
 			continue
 		}
-		missing, err := w.m.tree().Missing(p.Path, w.way[p.Path])
+		missing, err := w.m.Tree().Missing(p.Path, w.way[p.Path])
 		if err != nil {
 			return w.bar(p.Path, err)
 		}
@@ -328,6 +331,6 @@ func (w *plan) checkPrune() error {
 	if loss == nil || w.offer.AllowPrune {
 		return nil
 	}
-	return refuse(bundle.RefusedBundle, "%d of %d things would leave, of the services %s: more than half needs --allow-prune",
+	return check.Refuse(bundle.RefusedBundle, "%d of %d things would leave, of the services %s: more than half needs --allow-prune",
 		loss.Gone, loss.Of, strings.Join(loss.Services, ", "))
 }

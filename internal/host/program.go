@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 	"bellhop/internal/unitfile"
 )
 
@@ -20,7 +22,7 @@ const execFailed = 203
 
 // program says which program of a unit could not be started, and why, for the end of a message; ""
 // when that can't be told.
-func (r *run) program(name string, s UnitState) string {
+func (r *run) program(name string, s machine.UnitState) string {
 	if s.Exit.Status != execFailed || s.Exit.Signal != 0 {
 		return ""
 	}
@@ -36,7 +38,7 @@ func (r *run) program(name string, s UnitState) string {
 			if !path.IsAbs(c.Path) || strings.Contains(c.Path, "%") {
 				continue
 			}
-			if why := r.m.notStartable(c.Path); why != "" {
+			if why := notStartable(r.m, c.Path); why != "" {
 				return ": " + why
 			}
 		}
@@ -45,11 +47,11 @@ func (r *run) program(name string, s UnitState) string {
 }
 
 // notStartable says what is wrong with the program at p; "" when nothing is seen.
-func (m *Machine) notStartable(p string) string {
-	st, err := os.Stat(m.at(p))
+func notStartable(m state.Dir, p string) string {
+	st, err := os.Stat(m.At(p))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return p + " is not there" + m.packageHas(p)
+		return p + " is not there" + packageHas(m, p)
 	case err != nil:
 		return ""
 	case st.IsDir():
@@ -58,19 +60,19 @@ func (m *Machine) notStartable(p string) string {
 		return fmt.Sprintf("%s is not executable (mode %04o)", p, st.Mode().Perm())
 	}
 
-	interpreter := m.interpreter(p)
+	interpreter := interpreter(m, p)
 	if interpreter == "" {
 		return ""
 	}
-	if _, err := os.Stat(m.at(interpreter)); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(m.At(interpreter)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Sprintf("%s needs %s, which is not there", p, interpreter)
 	}
 	return ""
 }
 
 // interpreter is the program behind the #! of a script; "" for what is none.
-func (m *Machine) interpreter(p string) string {
-	f, err := os.Open(m.at(p))
+func interpreter(m state.Dir, p string) string {
+	f, err := os.Open(m.At(p))
 	if err != nil {
 		return ""
 	}
@@ -85,14 +87,14 @@ func (m *Machine) interpreter(p string) string {
 }
 
 // packageHas lists what stands where a program of a package is missing.
-func (m *Machine) packageHas(p string) string {
+func packageHas(m state.Dir, p string) string {
 	rest, inPackage := strings.CutPrefix(p, bundle.PackageDir+"/")
 	if !inPackage || !strings.Contains(rest, "/") {
 		return ""
 	}
 
 	for dir := path.Dir(p); dir != bundle.PackageDir; dir = path.Dir(dir) {
-		entries, err := os.ReadDir(m.at(dir))
+		entries, err := os.ReadDir(m.At(dir))
 		if err != nil {
 			continue
 		}

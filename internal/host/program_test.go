@@ -8,12 +8,13 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
 
 // A program that can't be started is named by its path, with what stands in its place.
 func TestProgramsThatDoNotStart(t *testing.T) {
-	m := &host.Machine{Root: t.TempDir()}
+	m := &machine.Machine{Root: t.TempDir()}
 	write := func(name, text string, mode os.FileMode) {
 		file := filepath.Join(m.Root, name)
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

@@ -2,48 +2,34 @@ package host
 
 import (
 	"context"
-	"errors"
 	"reflect"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/state"
 )
 
-// quick answers an offer that changes nothing: the record is rewritten, and key units that
-// are not active are started. nil means that there is work.
-func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundle.Result, error) {
-	end, err := s.m.claim(s.at, false)
-	if err != nil {
-		return nil, err
-	}
-	defer end()
-	unlock, err := s.m.lock(0)
-	if errors.Is(err, ErrBusy) {
-		return nil, refuse(bundle.RefusedBusy, "%w", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	started := s.m.now()
-	now, err := s.stands()
-	if err == nil {
-		err = checkBase(o, now)
-	}
-	if err != nil {
+// unchanged answers an offer that changes nothing: the record is rewritten, and key units that
+// are not active are started. id names the session that brought keys. nil means that there is
+// work. The caller holds the lock.
+func unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Standing, id string) (*bundle.Result, error) {
+	started := dir.Now()
+	if err := state.CheckBase(o, now); err != nil {
 		return nil, err
 	}
 	var w *plan
+	var err error
 	if o.Mode == bundle.ModeKeys {
-		w, err = s.m.planKeysOnly(o, now, s.m.stagedKeys(id))
+		w, err = makeKeysPlan(dir, o, now, keyfiles.Of(dir).Staged(id))
 	} else {
-		w, err = s.m.plan(ctx, o, now, s.m.stagedKeys(id))
+		w, err = makePlan(ctx, dir, o, now, keyfiles.Of(dir).Staged(id))
 	}
 	if err != nil || !w.nothing() {
 		return nil, err
 	}
 	w.tellPlace(ctx)
 	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.warnings}
-	m := s.m.counting(&res.Fsyncs)
+	m := state.Of(dir.Counting(&res.Fsyncs))
 	if o.Mode == bundle.ModeKeys {
 		o.Manifest, o.Digest, w.next = now.Manifest, now.Digest, now.Owned
 	} else {
@@ -52,30 +38,30 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 			res.Drifted = w.units.drifted
 		}
 	}
-	if res.Started, err = m.healKeyUnits(ctx, o.Manifest.Units, w.units.drifted); err != nil {
+	if res.Started, err = healKeyUnits(ctx, m, o.Manifest.Units, w.units.drifted); err != nil {
 		res.Warnings = append(res.Warnings, err.Error())
 	}
 	if len(w.held) > 0 {
 		res.Outcome, res.Error = bundle.OutcomeFailed, w.heldError().Error()
 	}
-	next, err := m.rewrite(o, w, now)
+	next, err := rewrite(m, o, w, now)
 	if err != nil {
 		return nil, err
 	}
 	res.Record = &next.Record
-	res.Keys = m.keyStates(ctx, &next)
-	res.TookMillis = m.now().Sub(started).Milliseconds()
+	res.Keys = keyfiles.Of(m).States(ctx, &next)
+	res.TookMillis = m.Now().Sub(started).Milliseconds()
 	return res, nil
 }
 
 // rewrite brings the record up to date where nothing else changed. A host that holds things,
 // and whose record was lost, gets a first generation.
-func (m *Machine) rewrite(o *bundle.Offer, w *plan, now standing) (standing, error) {
+func rewrite(m state.Dir, o *bundle.Offer, w *plan, now state.Standing) (state.Standing, error) {
 	next := now
 	next.Network, next.Host = o.Manifest.Network, o.Manifest.Host
 	next.Deployer, next.Digest = o.Deployer, o.Digest
 	next.Manifest, next.Owned = o.Manifest, w.next
-	if !now.exists && !o.Manifest.Empty() {
+	if !now.Exists && !o.Manifest.Empty() {
 		next.Generation, next.Run = 1, o.Run
 	}
 	var err error
@@ -85,11 +71,11 @@ func (m *Machine) rewrite(o *bundle.Offer, w *plan, now standing) (standing, err
 	if err := w.saveMade(); err != nil {
 		return next, err
 	}
-	if now.exists && next.Record == now.Record && reflect.DeepEqual(next.Manifest, now.Manifest) {
+	if now.Exists && next.Record == now.Record && reflect.DeepEqual(next.Manifest, now.Manifest) {
 		return next, nil // not a byte to write
 	}
 	if next.Generation == now.Generation {
-		return next, m.commit(next, next)
+		return next, m.Commit(next, next)
 	}
-	return next, m.commit(next, now)
+	return next, m.Commit(next, now)
 }

@@ -14,7 +14,7 @@ import (
 // that leaves: there stands nothing yet.
 func (w *plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	o := w.old.Owned.Paths[p]
-	known := []int64{w.m.blobs().Size(o.Now.Digest), w.m.blobs().Size(o.Original.Digest)}
+	known := []int64{w.m.Blobs().Size(o.Now.Digest), w.m.Blobs().Size(o.Original.Digest)}
 	want, wants := wanted[p]
 	if !wants {
 		return w.folders.Look(p, known...)
@@ -39,7 +39,7 @@ func (w *plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 func (w *plan) leavesAbove(p string, wanted map[string]desire) string {
 	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
 		if w.goes(up, wanted) {
-			if is, err := w.m.tree().Look(w.ctx, up); err == nil && (is.Kind == owned.File || is.Kind == owned.Link) {
+			if is, err := w.m.Tree().Look(w.ctx, up); err == nil && (is.Kind == owned.File || is.Kind == owned.Link) {
 				return up
 			}
 		}
@@ -74,7 +74,7 @@ func (w *plan) clears(dir string, wanted map[string]desire) bool {
 	if !made {
 		return false
 	}
-	f, err := w.m.tree().Folder(dir, false)
+	f, err := w.m.Tree().Folder(dir, false)
 	if err != nil {
 		return false
 	}

@@ -10,28 +10,32 @@ import (
 	"runtime"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 )
 
 // A session is one conversation with a deployer.
 type session struct {
-	m    *Machine
+	m    state.Dir
 	in   *bundle.Reader
 	out  io.Writer
-	kept *os.File     // the staging folder of a run that nothing was staged for
-	held bytes.Buffer // frames that wait to go out in one write, which over SSH is a packet
-	at   int64        // when it began, nanoseconds since boot
-	now  standing     // as read last
-	read os.FileInfo  // of the record then; nil when there was none
+	kept *os.File       // the staging folder of a run that nothing was staged for
+	held bytes.Buffer   // frames that wait to go out in one write, which over SSH is a packet
+	at   int64          // when it began, nanoseconds since boot
+	now  state.Standing // as read last
+	read os.FileInfo    // of the record then; nil when there was none
 }
 
 // stands is the machine's, read again only when the record is another.
-func (s *session) stands() (standing, error) {
-	info, err := os.Stat(s.m.at(bundle.RecordPath))
+func (s *session) stands() (state.Standing, error) {
+	info, err := os.Stat(s.m.At(bundle.RecordPath))
 	if err == nil && s.read != nil && os.SameFile(info, s.read) && info.ModTime().Equal(s.read.ModTime()) {
 		return s.now, nil
 	}
 	s.read = info
-	if s.now, err = s.m.stands(); err != nil {
+	if s.now, err = s.m.Standing(); err != nil {
 		s.read = nil
 	}
 	return s.now, err
@@ -55,18 +59,19 @@ func (s *session) flush() error {
 
 // Serve is the side behind the SSH channel: Magic, Hello, then one Offer or one Ask. An open
 // journal that nobody works on is settled first, so that Hello tells what stands.
-func Serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
+func Serve(ctx context.Context, m *machine.Machine, in io.Reader, out io.Writer) error {
 	return serve(ctx, m, in, out, false)
 }
 
 // ServeAhead is Serve for a deployer that speaks first.
-func ServeAhead(ctx context.Context, m *Machine, in io.Reader, out io.Writer) error {
+func ServeAhead(ctx context.Context, m *machine.Machine, in io.Reader, out io.Writer) error {
 	return serve(ctx, m, in, out, true)
 }
 
-func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead bool) error {
-	s := &session{m: m, in: bundle.NewReader(in), out: out, at: sinceBoot()}
-	if err := m.makeState(); err != nil {
+func serve(ctx context.Context, host *machine.Machine, in io.Reader, out io.Writer, ahead bool) error {
+	m := state.Of(host)
+	s := &session{m: m, in: bundle.NewReader(in), out: out, at: state.SinceBoot()}
+	if err := m.Make(); err != nil {
 		return err
 	}
 	defer func() {
@@ -74,7 +79,7 @@ func serve(ctx context.Context, m *Machine, in io.Reader, out io.Writer, ahead b
 			s.kept.Close()
 		}
 	}()
-	trouble := Settle(ctx, m)
+	trouble := Settle(ctx, host)
 	if !ahead {
 		if err := s.hello(ctx, false); err != nil {
 			return err
@@ -119,23 +124,23 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 	if err != nil {
 		return err
 	}
-	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.nixOS()}
-	if last := s.m.runs().Last(); !brief { // which sweeps, either way
+	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.NixOS()}
+	if last := s.m.Runs().Last(); !brief { // which sweeps, either way
 		h.Last = last
 	}
 	if h.BootID, err = s.m.BootID(); err != nil {
 		return err
 	}
-	if id, err := os.ReadFile(s.m.at("/etc/machine-id")); err == nil {
+	if id, err := os.ReadFile(s.m.At("/etc/machine-id")); err == nil {
 		h.Machine = bundle.MachineDigest(string(id))
 	}
 	if h.Systemd, err = s.m.Systemd.Version(ctx); err != nil {
 		return fmt.Errorf("ask systemd: %w", err)
 	}
-	if now.exists {
+	if now.Exists {
 		h.Record = &now.Record
 		if !brief {
-			h.Keys = s.m.keyStates(ctx, &now)
+			h.Keys = keyfiles.Of(s.m).States(ctx, &now)
 		}
 	}
 	if len(now.Manifest.Keys) > 0 {
@@ -143,7 +148,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 		h.RAMFS = err == nil && kind == "ramfs"
 		h.SwapClear = !h.RAMFS && s.m.Mounts.SwapClear()
 	}
-	if j, err := s.m.openJournal(); err == nil && j != nil {
+	if j, err := s.m.ReadJournal(); err == nil && j != nil {
 		h.Open = j.Run
 	}
 	s.held.WriteString(bundle.Magic)
@@ -169,17 +174,17 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		last.Sort()
 		o.Last = &last
 	}
-	if err := checkOffer(o); err != nil {
-		return s.refuse(o.Run, refuse(bundle.RefusedBundle, "offer: %w", err))
+	if err := check.Offer(o); err != nil {
+		return s.refuse(o.Run, check.Refuse(bundle.RefusedBundle, "offer: %w", err))
 	}
 	if err := s.first(o); err != nil {
 		return s.refuse(o.Run, err)
 	}
-	if err := s.m.checkSealing(ctx, o); err != nil {
+	if err := checkSealing(ctx, s.m, o); err != nil {
 		return s.refuse(o.Run, err)
 	}
-	st, err := s.m.stage(o, s.at)
-	var no *refusal
+	st, err := newStage(s.m, o, s.at)
+	var no *check.Refusal
 	if errors.As(err, &no) {
 		return s.refuse(o.Run, err)
 	}
@@ -214,7 +219,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 			return s.result(res)
 		}
 	}
-	if err := s.begin(ctx, order{Offer: *o}, st); err != nil {
+	if err := s.begin(ctx, state.Order{Offer: *o}, st); err != nil {
 		st.drop()
 		return s.refuse(o.Run, err)
 	}
@@ -229,10 +234,10 @@ func (s *session) applyDelta(o *bundle.Offer) error {
 	}
 	m, err := o.Delta.Apply(now.Manifest)
 	if errors.Is(err, bundle.ErrDelta) {
-		return refuse(bundle.RefusedBase, "%w", err)
+		return check.Refuse(bundle.RefusedBase, "%w", err)
 	}
 	if err != nil {
-		return refuse(bundle.RefusedBundle, "%w", err)
+		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
 	m.Host = o.Manifest.Host
 	o.Manifest, o.Delta = m, nil
@@ -241,37 +246,37 @@ func (s *session) applyDelta(o *bundle.Offer) error {
 
 // first is what can be refused before a byte travels.
 func (s *session) first(o *bundle.Offer) error {
-	unlock, err := s.m.lock(0)
-	if errors.Is(err, ErrBusy) {
-		return refuse(bundle.RefusedBusy, "%w", err)
+	unlock, err := s.m.Lock(0)
+	if errors.Is(err, machine.ErrBusy) {
+		return check.Refuse(bundle.RefusedBusy, "%w", err)
 	}
 	if err != nil {
 		return err
 	}
 	unlock()
-	res, err := s.m.runs().Result(o.Run)
+	res, err := s.m.Runs().Result(o.Run)
 	if err != nil {
 		return err
 	}
 	if res != nil && res.Outcome != bundle.OutcomeRefused {
-		return refuse(bundle.RefusedBusy, "run %s has been here already", o.Run)
+		return check.Refuse(bundle.RefusedBusy, "run %s has been here already", o.Run)
 	}
 	now, err := s.stands()
 	if err != nil {
 		return err
 	}
-	return checkBase(o, now)
+	return state.CheckBase(o, now)
 }
 
 func (s *session) refuse(run string, err error) error {
 	res := &bundle.Result{Run: run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle, Error: err.Error()}
-	var no *refusal
+	var no *check.Refusal
 	if errors.As(err, &no) {
-		res.Refused = no.why
+		res.Refused = no.Why
 	} else {
 		res.Outcome, res.Refused = bundle.OutcomeFailed, ""
 	}
-	if now, err := s.m.stands(); err == nil && now.exists {
+	if now, err := s.m.Standing(); err == nil && now.Exists {
 		res.Record = &now.Record
 	}
 	return s.result(res)

@@ -14,14 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
 // A stage is where a session puts what it brings: blobs on disk by digest, keys in RAM. It
 // is locked while the session lives, so that the next session sweeps only what was left by
 // one that died.
 type stage struct {
-	m    *Machine
+	m    state.Dir
 	o    *bundle.Offer
 	id   string // of this session: a former one of the same run may hang on a cut line
 	lock *os.File
@@ -31,20 +34,20 @@ type stage struct {
 	// trouble is why the host could not keep what came: a disk that is full. The rest is heard
 	// all the same, since who is still sending does not listen.
 	trouble error
-	keys    *keyRoot // open from the first key on
+	keys    *keyfiles.Root // open from the first key on
 }
 
-// stage opens the staging folder of o for the session that began then, and sweeps what earlier
+// newStage opens the staging folder of o for the session that began then, and sweeps what earlier
 // sessions left.
-func (m *Machine) stage(o *bundle.Offer, began int64) (*stage, error) {
-	end, err := m.claim(began, true)
+func newStage(m state.Dir, o *bundle.Offer, began int64) (*stage, error) {
+	end, err := m.Claim(began, true)
 	if err != nil {
 		return nil, err
 	}
 	defer end()
-	m.sweepStages()
+	sweepStages(m)
 	id := o.Run + "." + strings.ToLower(rand.Text()[:8])
-	dir := filepath.Join(m.at(stagingDir), id)
+	dir := filepath.Join(m.At(state.StagingDir), id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -61,108 +64,55 @@ func (m *Machine) stage(o *bundle.Offer, began int64) (*stage, error) {
 
 func (st *stage) close() {
 	if st.keys != nil {
-		st.keys.close()
+		st.keys.Close()
 	}
 	st.lock.Close()
 }
 
 // drop forgets what was brought.
 func (st *stage) drop() {
-	st.m.unstage(st.id)
-	st.m.dropKeys(st.id, nil)
+	st.m.Unstage(st.id)
+	keyfiles.Of(st.m).Drop(st.id, nil)
 }
 
 // handOver gives what was brought the name of its run, under which Apply looks for it. Nothing
 // that another session handed over is touched.
-func (m *Machine) handOver(id, run string) error {
-	if m.ordered(run) {
-		return refuse(bundle.RefusedBusy, "another session of run %s began it", run)
+func handOver(m state.Dir, id, run string) error {
+	if m.Ordered(run) {
+		return check.Refuse(bundle.RefusedBusy, "another session of run %s began it", run)
 	}
-	m.unstage(run)
-	if err := m.handOverKeys(id, run); err != nil {
+	m.Unstage(run)
+	if err := keyfiles.Of(m).HandOver(id, run); err != nil {
 		return err
 	}
-	return os.Rename(filepath.Join(m.at(stagingDir), id), filepath.Join(m.at(stagingDir), run))
-}
-
-func (m *Machine) handOverKeys(id, run string) error {
-	_, came := os.Lstat(m.at(newKeys(id)))
-	_, stale := os.Lstat(m.at(newKeys(run)))
-	if came != nil && stale != nil {
-		return nil
-	}
-	return m.withKeyRoot(func(r *keyRoot) error {
-		os.RemoveAll(r.at(newKeys(run)))
-		if came != nil {
-			return nil
-		}
-		return os.Rename(r.at(newKeys(id)), r.at(newKeys(run)))
-	})
-}
-
-// ordered says that run was handed over, and has not ended.
-func (m *Machine) ordered(run string) bool {
-	_, err := os.Stat(filepath.Join(m.at(stagingDir), run, "order"))
-	return err == nil
+	return os.Rename(filepath.Join(m.At(state.StagingDir), id), filepath.Join(m.At(state.StagingDir), run))
 }
 
 // sweepStages removes what no session and no run needs any more. It does nothing while
 // somebody is at work.
-func (m *Machine) sweepStages() {
-	unlock, err := m.lock(0)
+func sweepStages(m state.Dir) {
+	unlock, err := m.Lock(0)
 	if err != nil {
 		return
 	}
 	defer unlock()
 	live := map[string]bool{} // runs of sessions that are there
-	names, _ := os.ReadDir(m.at(stagingDir))
+	names, _ := os.ReadDir(m.At(state.StagingDir))
 	for _, e := range names {
-		live[runOf(e.Name())] = true
+		live[state.RunOf(e.Name())] = true
 	}
-	m.sweepKeys(live)
+	keyfiles.Of(m).Sweep(live)
 	for _, e := range names {
-		f, err := os.Open(filepath.Join(m.at(stagingDir), e.Name()))
+		f, err := os.Open(filepath.Join(m.At(state.StagingDir), e.Name()))
 		if err != nil {
 			continue
 		}
 		if unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
-			m.unstage(e.Name())
-			m.dropKeys(e.Name(), nil)
+			m.Unstage(e.Name())
+			keyfiles.Of(m).Drop(e.Name(), nil)
 		}
 		f.Close()
 	}
-}
-
-// sweepKeys drops values in RAM that nothing on disk knows of: who brought or kept them was
-// killed between the one and the other. An open journal still needs what its run replaced.
-func (m *Machine) sweepKeys(live map[string]bool) {
-	if j, err := m.openJournal(); j != nil || err != nil {
-		return
-	}
-	var dead []string
-	names, _ := os.ReadDir(m.at(bundle.KeyDir))
-	for _, e := range names {
-		id, fresh := strings.CutPrefix(e.Name(), ".new-")
-		old, kept := strings.CutPrefix(e.Name(), ".old-")
-		if fresh && !live[runOf(id)] || kept && !live[runOf(old)] {
-			dead = append(dead, bundle.KeyDir+"/"+e.Name())
-		}
-	}
-	if len(dead) == 0 {
-		return
-	}
-	m.withKeyRoot(func(r *keyRoot) error {
-		for _, p := range dead {
-			os.RemoveAll(r.at(p))
-		}
-		return nil
-	})
-}
-
-// runOf is the run of a session's id, which begins with it.
-func runOf(id string) string {
-	run, _, _ := strings.Cut(id, ".")
-	return run
 }
 
 // want says what the host lacks. Content counts wherever it is: in the store, or in place.
@@ -178,11 +128,11 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 			return nil, err
 		}
 	}
-	l := st.m.keyReader()
-	defer l.close()
+	l := keyfiles.Of(st.m).Reader()
+	defer l.Close()
 	for _, k := range st.o.Manifest.Keys {
 		st.wanted[bundle.BlobKey+k.Name] = true
-		if mac := l.keyMAC(k, st.o.Nonce); mac != nil {
+		if mac := l.MAC(k, st.o.Nonce); mac != nil {
 			if w.Keys == nil {
 				w.Keys = map[string][]byte{}
 			}
@@ -193,10 +143,10 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 }
 
 func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
-	in := st.m.tree().Looker(ctx)
+	in := st.m.Tree().Looker(ctx)
 	defer in.Close()
 	for _, f := range st.o.Manifest.Files {
-		if st.wanted[bundle.BlobFile+f.Digest] || st.m.blobs().Has(f.Digest) {
+		if st.wanted[bundle.BlobFile+f.Digest] || st.m.Blobs().Has(f.Digest) {
 			continue
 		}
 		if is, err := in.Look(f.Path, f.Size); err == nil && is.Digest == f.Digest {
@@ -206,7 +156,7 @@ func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
 		w.Files = append(w.Files, f.Digest)
 	}
 	for _, p := range st.o.Manifest.Packages {
-		if st.wanted[bundle.BlobPackage+p.Digest] || st.m.packages().Has(p) {
+		if st.wanted[bundle.BlobPackage+p.Digest] || st.m.Packages().Has(p) {
 			continue
 		}
 		st.wanted[bundle.BlobPackage+p.Digest] = true
@@ -282,7 +232,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 	if b.Kind == bundle.BlobKey {
 		return st.takeKey(in, b)
 	}
-	f := st.create(st.m.staged(st.id, b.Name), 0)
+	f := st.create(st.m.Staged(st.id, b.Name), 0)
 	h := owned.NewDigest()
 	if err := errors.Join(in.Data(b, io.MultiWriter(f, h)), st.closed(f)); err != nil {
 		return err
@@ -299,7 +249,7 @@ func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
 	f := &keeper{}
 	dir, err := st.keyFolder()
 	if err == nil {
-		f = st.create(filepath.Join(dir, keyFile(b.Name)), unix.O_NOFOLLOW)
+		f = st.create(filepath.Join(dir, keyfiles.FileName(b.Name)), unix.O_NOFOLLOW)
 	}
 	f.err = errors.Join(f.err, err)
 	return errors.Join(in.Data(b, f), st.closed(f))
@@ -309,11 +259,11 @@ func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
 func (st *stage) keyFolder() (string, error) {
 	if st.keys == nil {
 		var err error
-		if st.keys, err = st.m.openKeyRoot(context.Background()); err != nil {
+		if st.keys, err = keyfiles.Of(st.m).OpenRoot(context.Background()); err != nil {
 			return "", err
 		}
 	}
-	dir := st.keys.at(newKeys(st.id))
+	dir := st.keys.At(keyfiles.NewFolder(st.id))
 	return dir, os.MkdirAll(dir, 0o700)
 }
 

@@ -3,6 +3,8 @@ package host
 import (
 	"context"
 	"slices"
+
+	"bellhop/internal/host/machine"
 )
 
 // start brings up what is to run. Restarts come before starts: a service that moves to
@@ -27,7 +29,7 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 	r.job(ctx, "restart", u.restart)
-	r.m.reached("restarted")
+	r.m.Mark("restarted")
 	r.job(ctx, "reload", u.reload)
 	again, err := r.takenDown(ctx)
 	if err != nil {
@@ -47,14 +49,14 @@ func (r *run) start(ctx context.Context) error {
 
 // statesToStart reads what is to be started. systemd knows what needs a unit only from those that
 // it has loaded, which a glance does.
-func (r *run) statesToStart(ctx context.Context) (map[string]UnitState, error) {
+func (r *run) statesToStart(ctx context.Context) (map[string]machine.UnitState, error) {
 	u := &r.w.units
 	if slices.ContainsFunc(u.start, r.oneshot) {
-		if _, err := r.m.glance(ctx, slices.Concat(u.start, u.restart)); err != nil {
+		if _, err := r.m.Glance(ctx, slices.Concat(u.start, u.restart)); err != nil {
 			return nil, err
 		}
 	}
-	return r.m.unitStates(ctx, u.start)
+	return r.m.Units(ctx, u.start)
 }
 
 // resetFailed clears the start limits of what is to start: one that was hit would refuse it.
@@ -72,21 +74,21 @@ func (r *run) resetFailed(ctx context.Context) {
 
 // notYet are those of names that did not run since before was read: something that needs a unit
 // may have started it.
-func (r *run) notYet(ctx context.Context, names []string, before map[string]UnitState) ([]string, error) {
-	states, err := r.m.unitStates(ctx, names)
+func (r *run) notYet(ctx context.Context, names []string, before map[string]machine.UnitState) ([]string, error) {
+	states, err := r.m.Units(ctx, names)
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
 		was, known := before[n]
 		is := states[n]
-		return known && is.Invocation != "" && is.Invocation != was.Invocation && (is.running() || r.oneshot(n))
+		return known && is.Invocation != "" && is.Invocation != was.Invocation && (is.Running() || r.oneshot(n))
 	}), nil
 }
 
 // ahead are those of the jobs once that units wait for and do not start themselves: they run
 // first. states are what systemd says of once.
-func (r *run) ahead(once, units []string, states map[string]UnitState) (first []string) {
+func (r *run) ahead(once, units []string, states map[string]machine.UnitState) (first []string) {
 	waits := func(n string) bool { return slices.Contains(units, n) }
 	for _, n := range once {
 		if slices.ContainsFunc(states[n].Before, waits) && !startedBy(n, units, states, map[string]bool{}) {
@@ -98,7 +100,7 @@ func (r *run) ahead(once, units []string, states map[string]UnitState) (first []
 
 // startedBy says whether the start of one of units starts n, by itself or through others of which
 // states tell.
-func startedBy(n string, units []string, states map[string]UnitState, seen map[string]bool) bool {
+func startedBy(n string, units []string, states map[string]machine.UnitState, seen map[string]bool) bool {
 	if seen[n] {
 		return false
 	}

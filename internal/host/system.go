@@ -1,12 +1,12 @@
 package host
 
 import (
-	"os"
 	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
+	"bellhop/internal/host/state"
 )
 
 // The small units that stay behind on a host. Each line was tried on real hosts; the two that
@@ -45,16 +45,11 @@ WantedBy=sysinit.target
 )
 
 // unitDir is where bellhop's own units go: on NixOS /etc/systemd/system can't be written.
-func (m *Machine) unitDir() string {
-	if m.nixOS() {
+func unitDir(m state.Dir) string {
+	if m.NixOS() {
 		return runtimeUnitDir
 	}
 	return bundle.UnitDir
-}
-
-func (m *Machine) nixOS() bool {
-	_, err := os.Stat(m.at("/etc/NIXOS"))
-	return err == nil
 }
 
 // A desire is what shall stand at a path, and its name as triggers have it.
@@ -67,7 +62,7 @@ type desire struct {
 
 // desires lists every path that the manifest asks for, with bellhop's own units among them,
 // whose bytes come back in own.
-func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[string][]byte) {
+func desires(m state.Dir, b *bundle.Manifest) (paths map[string]desire, own map[string][]byte) {
 	paths, own = map[string]desire{}, map[string][]byte{}
 	for _, f := range b.Files {
 		paths[f.Path] = desire{owned.Entry{Kind: owned.File, Digest: f.Digest, Mode: f.Mode, User: f.User, Group: f.Group}, f.Size, f.Service, bundle.KindFile + ":" + f.Path}
@@ -83,13 +78,13 @@ func (m *Machine) desires(b *bundle.Manifest) (paths map[string]desire, own map[
 		return paths, own
 	}
 	unit := func(name, text string) {
-		p := m.unitDir() + "/" + name
+		p := unitDir(m) + "/" + name
 		t := owned.Entry{Kind: owned.File, Digest: bundle.DigestBytes([]byte(text)), Mode: 0o644, User: "root", Group: "root"}
 		paths[p], own[t.Digest] = desire{t, int64(len(text)), "", bundle.KindSystem + ":" + name}, []byte(text)
 	}
 	unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
-	wants := m.unitDir() + "/sysinit.target.wants/" + bundle.SettleUnit
-	paths[wants] = desire{owned.LinkTo(m.unitDir() + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
+	wants := unitDir(m) + "/sysinit.target.wants/" + bundle.SettleUnit
+	paths[wants] = desire{owned.LinkTo(unitDir(m) + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
 	if len(b.Keys) > 0 {
 		unit(bundle.KeyMountUnit, keyMount)
 	}

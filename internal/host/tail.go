@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 )
 
 // deadTime is how long the lock may be free, with no result, before the run counts as dead.
@@ -26,7 +29,7 @@ func (s *session) tail(ctx context.Context, run string) error {
 	t := &tailer{s: s, run: run, alive: time.Now(), sent: time.Now()}
 	defer t.close()
 	for wait := time.Millisecond; ; wait = min(wait*2, 20*time.Millisecond) {
-		res, err := s.m.runs().Result(run) // before the events, so that none is missed
+		res, err := s.m.Runs().Result(run) // before the events, so that none is missed
 		if err != nil {
 			return err
 		}
@@ -35,7 +38,7 @@ func (s *session) tail(ctx context.Context, run string) error {
 			return err
 		}
 		if res != nil {
-			s.m.waitFree(time.Second)
+			waitFree(s.m, time.Second)
 			return s.say(bundle.FrameResult, res)
 		}
 		if time.Since(t.sent) > sendEvery {
@@ -77,7 +80,7 @@ func (t *tailer) close() {
 // read takes up the events that were added. They wait, and go out in one write.
 func (t *tailer) read() (more bool, err error) {
 	if t.f == nil {
-		f, err := os.Open(t.s.m.runs().Events(t.run))
+		f, err := os.Open(t.s.m.Runs().Events(t.run))
 		if err != nil {
 			return false, nil // not yet
 		}
@@ -109,8 +112,8 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 		return nil
 	}
 	t.checked = time.Now()
-	unlock, err := t.s.m.lock(0)
-	if errors.Is(err, ErrBusy) {
+	unlock, err := t.s.m.Lock(0)
+	if errors.Is(err, machine.ErrBusy) {
 		t.alive = t.checked
 		return nil
 	}
@@ -121,29 +124,29 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	if time.Since(t.alive) < deadTime {
 		return nil
 	}
-	if err := t.s.m.settle(ctx); err != nil {
+	if err := settle(ctx, t.s.m); err != nil {
 		return err
 	}
-	if res, err := t.s.m.runs().Result(t.run); res != nil || err != nil {
+	if res, err := t.s.m.Runs().Result(t.run); res != nil || err != nil {
 		return err
 	}
 	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, CutOff: true, Error: "the run died before it touched anything"}
-	if now, err := t.s.m.stands(); err == nil && now.exists {
+	if now, err := t.s.m.Standing(); err == nil && now.Exists {
 		res.Record = &now.Record
 	}
-	t.s.m.dropKeys(t.run, nil)
-	t.s.m.unstage(t.run)
-	t.s.m.runs().Release(t.run)
-	if err := t.s.m.runs().Make(t.run); err != nil {
+	keyfiles.Of(t.s.m).Drop(t.run, nil)
+	t.s.m.Unstage(t.run)
+	t.s.m.Runs().Release(t.run)
+	if err := t.s.m.Runs().Make(t.run); err != nil {
 		return err
 	}
-	return t.s.m.runs().Save(res)
+	return t.s.m.Runs().Save(res)
 }
 
 // waitFree waits until a run that has told its result is out of the way, so that who hears of
 // it may begin the next.
-func (m *Machine) waitFree(most time.Duration) {
-	if unlock, err := m.lock(most); err == nil {
+func waitFree(m state.Dir, most time.Duration) {
+	if unlock, err := m.Lock(most); err == nil {
 		unlock()
 	}
 }

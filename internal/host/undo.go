@@ -8,55 +8,59 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
 // Settle ends a run that was cut off: one that was past its commit is tidied up, any other is
 // undone. It is what systemd runs at boot, and what every start and contact does first. With
 // nothing open, or somebody at work, it does nothing.
-func Settle(ctx context.Context, m *Machine) error {
-	unlock, err := m.lock(0)
-	if errors.Is(err, ErrBusy) {
+func Settle(ctx context.Context, host *machine.Machine) error {
+	m := state.Of(host)
+	unlock, err := m.Lock(0)
+	if errors.Is(err, machine.ErrBusy) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	return m.settle(ctx)
+	return settle(ctx, m)
 }
 
 // settle is Settle under the lock.
-func (m *Machine) settle(ctx context.Context) error {
-	j, err := m.openJournal()
+func settle(ctx context.Context, m state.Dir) error {
+	j, err := m.ReadJournal()
 	if err != nil {
 		return err
 	}
 	if j == nil {
-		return m.forgetIfGivenUp()
+		return forgetIfGivenUp(m)
 	}
-	now, err := m.stands()
+	now, err := m.Standing()
 	if err != nil {
 		return err
 	}
 	res := &bundle.Result{Run: j.Run}
 	if now.Run == j.Run {
-		return m.settleDone(j, now, res)
+		return settleDone(m, j, now, res)
 	}
-	m.runs().Event(j.Run, "undo", "the run was cut off")
-	res.Outcome, res.Error, res.CutOff = bundle.OutcomeRolledBack, j.cause, j.cause == ""
+	m.Runs().Event(j.Run, "undo", "the run was cut off")
+	res.Outcome, res.Error, res.CutOff = bundle.OutcomeRolledBack, j.Cause, j.Cause == ""
 	if res.CutOff {
 		res.Error = "the run was cut off"
 	}
-	if told, err := m.runs().Result(j.Run); err == nil && told != nil { // undone before, but not whole
+	if told, err := m.Runs().Result(j.Run); err == nil && told != nil { // undone before, but not whole
 		res.Error, _, _ = strings.Cut(told.Error, undoing)
 	}
-	return m.undo(ctx, j, res)
+	return undo(ctx, m, j, res)
 }
 
 // settleDone ends a run that was killed between its commit and its end.
-func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error {
-	if draft, err := m.runs().Draft(j.Run); err == nil && draft != nil {
+func settleDone(m state.Dir, j *state.Journal, now state.Standing, res *bundle.Result) error {
+	if draft, err := m.Runs().Draft(j.Run); err == nil && draft != nil {
 		res = draft
 	} else {
 		res.Outcome, res.Record = bundle.OutcomeDone, &now.Record
@@ -64,16 +68,16 @@ func (m *Machine) settleDone(j *journal, now standing, res *bundle.Result) error
 	if now.GaveUp {
 		res.Record = nil
 	}
-	if err := m.tidy(j.Run, j.Keys, now.GaveUp); err != nil {
+	if err := tidy(m, j.Run, j.Keys, now.GaveUp); err != nil {
 		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
 	}
-	if err := m.runs().Save(res); err != nil {
+	if err := m.Runs().Save(res); err != nil {
 		return err
 	}
-	if err := m.closeJournal(); err != nil {
+	if err := m.CloseJournal(); err != nil {
 		return err
 	}
-	return m.forgetIfGivenUp()
+	return forgetIfGivenUp(m)
 }
 
 // undoing stands in an error between why a run failed and why it could not be undone.
@@ -81,8 +85,8 @@ const undoing = "; and undoing it: "
 
 // An undoer puts one run back.
 type undoer struct {
-	m        *Machine
-	j        *journal
+	m        state.Dir
+	j        *state.Journal
 	sameBoot bool // else nothing of the run lives any more, and boot starts what is enabled
 	names    []string
 }
@@ -91,7 +95,7 @@ type undoer struct {
 // before it acts, so it may be cut off and done again. What can't be put back does not stop
 // the rest; the journal then stays open, nothing else may begin, and the next contact tries
 // again.
-func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) error {
+func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result) error {
 	boot, err := m.BootID()
 	if err != nil {
 		return err
@@ -101,49 +105,49 @@ func (m *Machine) undo(ctx context.Context, j *journal, res *bundle.Result) erro
 		u.names = append(u.names, w.Name)
 	}
 	whole, units := u.everything(ctx)
-	m.reached("undo units")
-	m.runs().Release(j.Run)
+	m.Mark("undo units")
+	m.Runs().Release(j.Run)
 	res.Edits, res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
-	if now, err := m.stands(); err == nil && now.exists {
+	if now, err := m.Standing(); err == nil && now.Exists {
 		res.Record = &now.Record
-		res.Keys = m.keyStates(ctx, &now)
+		res.Keys = keyfiles.Of(m).States(ctx, &now)
 	}
 	if whole != nil || units != nil {
 		res.Outcome = bundle.OutcomeFailed
 		res.Error = fmt.Sprintf("%s%s%v", res.Error, undoing, errors.Join(whole, units))
 	}
 	if whole != nil {
-		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.runs().Save(res))
+		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.Runs().Save(res))
 	}
-	if err := m.runs().Save(res); err != nil {
+	if err := m.Runs().Save(res); err != nil {
 		return err
 	}
-	m.dropKeys(j.Run, j.Keys)
-	m.unstage(j.Run)
-	if err := m.closeJournal(); err != nil {
+	keyfiles.Of(m).Drop(j.Run, j.Keys)
+	m.Unstage(j.Run)
+	if err := m.CloseJournal(); err != nil {
 		return err
 	}
-	return m.syncDir(bundle.StateDir)
+	return m.SyncDir(bundle.StateDir)
 }
 
 // everything puts all back, and runs what ran. It is done again while something can't be put back
 // or the result can't be written, as on a full disk: units that run again by then are left in peace.
 func (u *undoer) everything(ctx context.Context) (whole, units error) {
-	ran := u.j.steps["ran"] && u.sameBoot
-	if ran && u.j.steps["undone"] {
+	ran := u.j.Steps["ran"] && u.sameBoot
+	if ran && u.j.Steps["undone"] {
 		return nil, nil
 	}
 	if !ran {
 		whole = u.takeDown(ctx)
 	}
-	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), u.m.returnKeys(u.j.Run, u.j.Keys, u.sameBoot))
-	u.m.reached("undo paths")
+	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), keyfiles.Of(u.m).Return(u.j.Run, u.j.Keys, u.sameBoot))
+	u.m.Mark("undo paths")
 	if units = u.bringUp(ctx); units == nil && !ran {
-		u.m.note(journalLine{Step: "ran"}, false)
+		u.m.Note(state.JournalLine{Step: "ran"}, false)
 	}
 	if whole == nil && units == nil {
-		u.m.note(journalLine{Step: "undone"}, false)
+		u.m.Note(state.JournalLine{Step: "undone"}, false)
 	}
 	return whole, units
 }
@@ -151,19 +155,19 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 // takeDown stops what the run started, and takes back its enablement while the unit files
 // that say so still stand.
 func (u *undoer) takeDown(ctx context.Context) error {
-	states, err := u.m.unitStates(ctx, u.names)
+	states, err := u.m.Units(ctx, u.names)
 	if err != nil {
 		return err
 	}
 	var stop, disable []string
 	for _, w := range u.j.Units {
 		s := states[w.Name]
-		if (s.running() || s.Active == "failed") && !w.Ran && (w.New || w.Acted && !w.Key) {
+		if (s.Running() || s.Active == "failed") && !w.Ran && (w.New || w.Acted && !w.Key) {
 			stop = append(stop, w.Name)
-		} else if w.Quiet && s.running() && u.accountsDiffer() {
+		} else if w.Quiet && s.Running() && u.accountsDiffer() {
 			stop = append(stop, w.Name) // it runs again when its user is as he was
 		}
-		if s.enabled() && (w.Install || w.File != "enabled" && w.File != "enabled-runtime") {
+		if s.Enabled() && (w.Install || w.File != "enabled" && w.File != "enabled-runtime") {
 			disable = append(disable, w.Name)
 		}
 	}
@@ -183,11 +187,11 @@ func (u *undoer) takeDown(ctx context.Context) error {
 func (u *undoer) paths(ctx context.Context) error {
 	var gone, back []owned.Change
 	var errs []error
-	touched := u.j.steps["accounts"] // the first step that replaces anything
-	in := u.m.tree().Looker(ctx)
+	touched := u.j.Steps["accounts"] // the first step that replaces anything
+	in := u.m.Tree().Looker(ctx)
 	defer in.Close()
 	for _, p := range u.j.Puts {
-		is, err := in.Look(p.Path, u.m.blobs().Size(p.Was.Digest), u.m.blobs().Size(p.Want.Digest))
+		is, err := in.Look(p.Path, u.m.Blobs().Size(p.Was.Digest), u.m.Blobs().Size(p.Want.Digest))
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -195,7 +199,7 @@ func (u *undoer) paths(ctx context.Context) error {
 		if is.Entry == p.Was || is.Kind == owned.Foreign && !slices.Contains(u.j.Dirs, p.Path) {
 			continue
 		}
-		if p.Was.Kind == owned.File && !u.m.blobs().Has(p.Was.Digest) {
+		if p.Was.Kind == owned.File && !u.m.Blobs().Has(p.Was.Digest) {
 			if touched {
 				errs = append(errs, fmt.Errorf("what stood at %s is lost", p.Path))
 			}
@@ -209,15 +213,15 @@ func (u *undoer) paths(ctx context.Context) error {
 	}
 	// What the run brought leaves first, with its folders: a file may have stood there.
 	for _, puts := range [][]owned.Change{gone, back} {
-		errs = append(errs, u.m.replaceAll(puts, func(p string) { u.m.reached("undone " + p) }))
-		u.m.tree().Sweep(u.j.Puts)
-		u.m.tree().RemoveFolders(u.j.Dirs)
+		errs = append(errs, u.m.ReplaceFiles(puts, func(p string) { u.m.Mark("undone " + p) }))
+		u.m.Tree().Sweep(u.j.Puts)
+		u.m.Tree().RemoveFolders(u.j.Dirs)
 	}
 	return errors.Join(errs...)
 }
 
 func (u *undoer) accountsDiffer() bool {
-	return slices.ContainsFunc(u.j.Accounts, func(was Account) bool {
+	return slices.ContainsFunc(u.j.Accounts, func(was machine.Account) bool {
 		is, ok, err := u.m.Accounts.User(was.Name)
 		return err == nil && ok && is != was
 	})
@@ -238,7 +242,7 @@ func (u *undoer) accounts(ctx context.Context) error {
 // homes gives a home back to who had it: the snippet that stood before says so. What the run made a
 // home of nobody's before stays, as its user does.
 func (u *undoer) homes(ctx context.Context) error {
-	if !u.j.steps["accounts"] { // nothing was replaced
+	if !u.j.Steps["accounts"] { // nothing was replaced
 		return nil
 	}
 	var paths []string
@@ -268,13 +272,13 @@ func (u *undoer) made() (kept []string) {
 
 // bringUp gives enablement back and runs again what ran.
 func (u *undoer) bringUp(ctx context.Context) error {
-	states, err := u.m.unitStates(ctx, u.names)
+	states, err := u.m.Units(ctx, u.names)
 	if err != nil {
 		return err
 	}
 	var enable []string
 	for _, w := range u.j.Units {
-		if w.File == "enabled" && !states[w.Name].enabled() {
+		if w.File == "enabled" && !states[w.Name].Enabled() {
 			enable = append(enable, w.Name)
 		}
 	}
@@ -309,7 +313,7 @@ func (u *undoer) queue(ctx context.Context) error {
 func (u *undoer) runAgain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
-	states, err := u.m.unitStates(ctx, u.names)
+	states, err := u.m.Units(ctx, u.names)
 	if err != nil {
 		return err
 	}
@@ -321,13 +325,13 @@ func (u *undoer) runAgain(ctx context.Context) error {
 			if s.Active != "active" {
 				keys = append(keys, w.Name)
 			}
-		case w.Reload && s.running() && s.CanReload && s.Invocation == w.Life:
-			if u.j.steps["start"] && !u.j.steps["ran"] {
+		case w.Reload && s.Running() && s.CanReload && s.Invocation == w.Life:
+			if u.j.Steps["start"] && !u.j.Steps["ran"] {
 				reload = append(reload, w.Name) // with what it had before: its connections live
 			}
-		case w.Acted && u.j.steps["start"] && !u.j.steps["ran"]:
+		case w.Acted && u.j.Steps["start"] && !u.j.Steps["ran"]:
 			restart = append(restart, w.Name)
-		case !s.running():
+		case !s.Running():
 			start = append(start, w.Name)
 		}
 	}
@@ -345,12 +349,12 @@ func (u *undoer) runAgain(ctx context.Context) error {
 	ask("reload", reload)
 	ask("restart", restart)
 	ask("start", start)
-	if states, err = u.m.unitStates(ctx, u.names); err != nil {
+	if states, err = u.m.Units(ctx, u.names); err != nil {
 		return err
 	}
 	var errs []error
 	for _, n := range slices.Concat(keys, restart, start) {
-		if s := states[n]; jobs[n] != nil && !s.running() {
+		if s := states[n]; jobs[n] != nil && !s.Running() {
 			errs = append(errs, fmt.Errorf("unit %s ran before: %w", n, jobs[n]))
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/unitfile"
 )
@@ -37,7 +38,7 @@ func (w *plan) checkUnitFiles(ctx context.Context) error {
 	if len(bad) == 0 {
 		return nil
 	}
-	return refuse(bundle.RefusedBundle, "%w", errors.Join(bad...))
+	return check.Refuse(bundle.RefusedBundle, "%w", errors.Join(bad...))
 }
 
 // kindOf is the kind of unit that the file p of the unit name is part of: "service", and of a

@@ -9,15 +9,18 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 	"bellhop/internal/unitfile"
 )
 
 // A unitPlan is what systemd is asked to do, decided in preflight from one reading of what
 // runs. "Running" means then, so a unit that our own stop takes down counts as running.
 type unitPlan struct {
-	before   map[string]UnitState
-	now      []unitWas // for the journal
+	before   map[string]machine.UnitState
+	now      []state.UnitWas // for the journal
 	stop     []string
 	quiet    []string // stopped and started again: usermod refuses a user who has processes, systemd a socket whose service runs
 	disable  []string
@@ -29,30 +32,6 @@ type unitPlan struct {
 	again    []string // ran before: started when our stop took them down
 	back     []string // were there before bellhop, and return to running
 	drifted  []string
-}
-
-func (s UnitState) running() bool {
-	return s.Active == "active" || s.Active == "reloading" || s.Active == "activating"
-}
-
-func (s UnitState) enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
-
-func (s UnitState) there() bool { return s.Load != "" && s.Load != "not-found" }
-
-// unitStates asks systemd, unless there is nothing to ask.
-func (m *Machine) unitStates(ctx context.Context, names []string) (map[string]UnitState, error) {
-	if len(names) == 0 {
-		return nil, nil
-	}
-	return m.Systemd.Units(ctx, names)
-}
-
-// glance asks systemd for no more than whether they run.
-func (m *Machine) glance(ctx context.Context, names []string) (map[string]UnitState, error) {
-	if len(names) == 0 {
-		return nil, nil
-	}
-	return m.Systemd.Glance(ctx, names)
 }
 
 // planUnits reads every unit that the run may touch, refuses what is masked, and decides.
@@ -80,14 +59,14 @@ func (w *plan) planUnits(ctx context.Context) error {
 		o, had := old[n]
 		u, has := new[n]
 		if has && (st.Load == "masked" || st.File == "masked" || st.File == "masked-runtime") {
-			return refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s): systemctl unmask %s there, then bellhop deploy --retry", n, st.Fragment, n)
+			return check.Refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s): systemctl unmask %s there, then bellhop deploy --retry", n, st.Fragment, n)
 		}
 		if has {
 			w.planUnit(u, o, had, st)
 		} else {
 			w.planGone(o, st)
 		}
-		quiet[n] = had && !o.KeyUnit && !o.Foreign && has && st.running() && w.runsAsChanged(o)
+		quiet[n] = had && !o.KeyUnit && !o.Foreign && has && st.Running() && w.runsAsChanged(o)
 		if quiet[n] {
 			p.quiet = append(p.quiet, n)
 		}
@@ -98,7 +77,7 @@ func (w *plan) planUnits(ctx context.Context) error {
 		o, had := old[n]
 		u := new[n]
 		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
-		p.now = append(p.now, unitWas{Name: n, Ran: st.running(), File: st.File, Acted: acted,
+		p.now = append(p.now, state.UnitWas{Name: n, Ran: st.Running(), File: st.File, Acted: acted,
 			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n],
 			Reload: slices.Contains(p.reload, n) && st.CanReload, Life: st.Invocation,
 			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
@@ -115,7 +94,7 @@ func (w *plan) giveWayToSockets(units map[string]bundle.Unit) {
 			continue
 		}
 		n := w.serviceOf(units[socket])
-		if u, ours := units[n]; !ours || u.Foreign || !p.before[n].running() {
+		if u, ours := units[n]; !ours || u.Foreign || !p.before[n].Running() {
 			continue
 		}
 		for _, list := range []*[]string{&p.restart, &p.reload, &p.again} {
@@ -146,7 +125,7 @@ func (w *plan) wantedUnit(u bundle.Unit) *unitfile.Unit {
 func (w *plan) formerUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
-		texts = append(texts, w.m.blobs().Read(w.old.Owned.Paths[f].Now.Digest))
+		texts = append(texts, w.m.Blobs().Read(w.old.Owned.Paths[f].Now.Digest))
 	}
 	return unitfile.Read(texts...)
 }
@@ -163,15 +142,15 @@ func (w *plan) readUnits(ctx context.Context, names []string, old, new map[strin
 		}
 	}
 	var err error
-	if w.units.before, err = w.m.unitStates(ctx, whole); err != nil {
+	if w.units.before, err = w.m.Units(ctx, whole); err != nil {
 		return err
 	}
-	glance, err := w.m.glance(ctx, brief)
+	glance, err := w.m.Glance(ctx, brief)
 	if err != nil {
 		return err
 	}
 	if w.units.before == nil {
-		w.units.before = make(map[string]UnitState, len(glance))
+		w.units.before = make(map[string]machine.UnitState, len(glance))
 	}
 	maps.Copy(w.units.before, glance)
 	return nil
@@ -186,26 +165,26 @@ func unitsByName(us []bundle.Unit) map[string]bundle.Unit {
 }
 
 // planGone decides on a unit that leaves.
-func (w *plan) planGone(o bundle.Unit, st UnitState) {
+func (w *plan) planGone(o bundle.Unit, st machine.UnitState) {
 	facts := w.facts(o.Name, st)
 	delete(w.next.Units, o.Name)
 	w.units.add(o.Name, bundle.DecideUnit(&o, nil, w.isChanged, facts))
 }
 
 // planUnit decides on a unit that stays or comes, and remembers how it was before bellhop had it.
-func (w *plan) planUnit(u, o bundle.Unit, had bool, st UnitState) {
-	if !had && st.there() && !u.KeyUnit {
+func (w *plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
+	if !had && st.Exists() && !u.KeyUnit {
 		if w.next.Units == nil {
-			w.next.Units = map[string]origin{}
+			w.next.Units = map[string]state.Origin{}
 		}
-		w.next.Units[u.Name] = origin{st.File, st.running()}
+		w.next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()}
 	}
 	if u.Foreign && had && !o.Enable && !o.Start && (u.Enable || u.Start) {
-		w.next.Units[u.Name] = origin{st.File, st.running()} // how people have it by now
+		w.next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()} // how people have it by now
 	}
 
 	facts := w.facts(u.Name, st)
-	facts.InstallChanged = u.Enable && st.enabled() && w.installChanged(u.Name)
+	facts.InstallChanged = u.Enable && st.Enabled() && w.installChanged(u.Name)
 	was := &o
 	if !had {
 		was = nil
@@ -214,13 +193,13 @@ func (w *plan) planUnit(u, o bundle.Unit, had bool, st UnitState) {
 }
 
 // facts are what the rules of units look at.
-func (w *plan) facts(name string, st UnitState) bundle.UnitFacts {
+func (w *plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
 	before := w.next.Units[name] // zero for what was not there
 	return bundle.UnitFacts{
-		Running: st.running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
+		Running: st.Running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
 		Unsuccessful: st.Result != "" && st.Result != "success",
-		Barred:       st.Barred, RanThisBoot: st.RanThisBoot, Enabled: st.enabled(),
-		WasEnabled: before.enabled(), WasRunning: before.Active,
+		Barred:       st.Barred, RanThisBoot: st.RanThisBoot, Enabled: st.Enabled(),
+		WasEnabled: before.Enabled(), WasRunning: before.Active,
 	}
 }
 
@@ -275,7 +254,7 @@ func (w *plan) installChanged(name string) bool {
 		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != owned.File || p.Want.Kind != owned.File {
 			continue
 		}
-		was, is := unitfile.Read(w.m.blobs().Read(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
+		was, is := unitfile.Read(w.m.Blobs().Read(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
 		return !slices.Equal(was.Install(), is.Install())
 	}
 	return false
@@ -283,8 +262,8 @@ func (w *plan) installChanged(name string) bool {
 
 // bytesOf reads a file of the bundle from where it waits.
 func (w *plan) bytesOf(digest string) []byte {
-	if p, err := os.ReadFile(w.m.staged(w.offer.Run, digest)); err == nil {
+	if p, err := os.ReadFile(w.m.Staged(w.offer.Run, digest)); err == nil {
 		return p
 	}
-	return w.m.blobs().Read(digest)
+	return w.m.Blobs().Read(digest)
 }

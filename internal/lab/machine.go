@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 )
 
@@ -21,7 +22,7 @@ import (
 // the engine sees it through Host.
 type Machine struct {
 	dir  string
-	host *host.Machine
+	host *machine.Machine
 
 	fsyncs atomic.Int64
 
@@ -43,12 +44,12 @@ type Machine struct {
 
 	listed map[string][]fs.DirEntry // folders of units, while many units are asked for
 
-	users  map[string]host.Account
+	users  map[string]machine.Account
 	groups map[string]int
 	owners map[inode]owner
 	lacks  map[string]bool // commands that are not on the PATH
 	// what runs as a user, and belongs to no unit of the twin
-	strangers map[string][]host.Process
+	strangers map[string][]machine.Process
 
 	mounted   bool
 	keyKind   string // what Keys says: ramfs, tmpfs, or "" for refused
@@ -66,8 +67,8 @@ type Event struct {
 func NewMachine(dir string) *Machine {
 	m := &Machine{
 		dir: dir, version: 252, units: map[string]*unit{}, failing: map[string]bool{}, flapping: map[string]bool{},
-		ports: map[string]int{}, users: map[string]host.Account{}, groups: map[string]int{}, owners: map[inode]owner{},
-		lacks: map[string]bool{}, strangers: map[string][]host.Process{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
+		ports: map[string]int{}, users: map[string]machine.Account{}, groups: map[string]int{}, owners: map[inode]owner{},
+		lacks: map[string]bool{}, strangers: map[string][]machine.Process{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
 	}
 	for _, d := range []string{"etc/systemd/system", "usr/lib/systemd/system", "run", "var/lib", "opt", "srv", "tmp", "usr/local/libexec"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
@@ -75,7 +76,7 @@ func NewMachine(dir string) *Machine {
 		}
 	}
 	m.addAccounts()
-	m.host = &host.Machine{
+	m.host = &machine.Machine{
 		Root: dir, Systemd: twinSystemd{m}, Accounts: twinAccounts{m}, Mounts: twinMounts{m},
 		Clock:  time.Now,
 		BootID: func() (string, error) { return m.BootID(), nil },
@@ -106,7 +107,7 @@ func (d countedDisk) Syncfs(f *os.File) error {
 }
 
 // Host is the machine as the engine sees it. A test may set its Reached and Clock.
-func (m *Machine) Host() *host.Machine { return m.host }
+func (m *Machine) Host() *machine.Machine { return m.host }
 
 // Dir is the directory that stands for the root.
 func (m *Machine) Dir() string { return m.dir }
@@ -168,7 +169,7 @@ func (m *Machine) Count(verb, name string) int {
 func (m *Machine) Starts(name string) int { return m.Count("start", name) + m.Count("restart", name) }
 
 // Unit is what systemd says of a unit.
-func (m *Machine) Unit(name string) host.UnitState {
+func (m *Machine) Unit(name string) machine.UnitState {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.state(name)
@@ -178,7 +179,7 @@ func (m *Machine) Unit(name string) host.UnitState {
 func (m *Machine) Active(name string) bool { return m.Unit(name).Active == "active" }
 
 // Run starts a process that no unit of bellhop's knows: a login, a job of cron. End ends a user's.
-func (m *Machine) Run(user string, p host.Process) {
+func (m *Machine) Run(user string, p machine.Process) {
 	m.set(func() { m.strangers[user] = append(m.strangers[user], p) })
 }
 

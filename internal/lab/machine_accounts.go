@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // The twin may not chown, so it remembers whose a file would be. An inode's number is used
@@ -37,7 +37,7 @@ func (m *Machine) addAccounts() {
 	for i, name := range []string{"root", "daemon", "nobody"} {
 		gid := []int{0, 1, 65534}[i]
 		m.groups[name] = gid
-		m.users[name] = host.Account{Name: name, Group: name, Home: []string{"/root", "/usr/sbin", "/nonexistent"}[i], UID: gid, GID: gid}
+		m.users[name] = machine.Account{Name: name, Group: name, Home: []string{"/root", "/usr/sbin", "/nonexistent"}[i], UID: gid, GID: gid}
 	}
 }
 
@@ -50,7 +50,7 @@ func (m *Machine) AddUser(name, group, home string) {
 }
 
 // Account looks up a user.
-func (m *Machine) Account(name string) (host.Account, bool) {
+func (m *Machine) Account(name string) (machine.Account, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	a, ok := m.users[name]
@@ -70,11 +70,11 @@ func (m *Machine) addGroup(name string) {
 
 func (m *Machine) addUser(name, group, home string) {
 	if _, ok := m.users[name]; !ok {
-		m.users[name] = host.Account{Name: name, Group: group, Home: home, UID: 900 - len(m.users), GID: m.groups[group]}
+		m.users[name] = machine.Account{Name: name, Group: group, Home: home, UID: 900 - len(m.users), GID: m.groups[group]}
 	}
 }
 
-func (a twinAccounts) User(name string) (host.Account, bool, error) {
+func (a twinAccounts) User(name string) (machine.Account, bool, error) {
 	acc, ok := a.m.Account(name)
 	return acc, ok, nil
 }
@@ -261,7 +261,7 @@ func splitQuoted(line string) (fields []string) {
 	return fields
 }
 
-func (a twinAccounts) Usermod(_ context.Context, acc host.Account) error {
+func (a twinAccounts) Usermod(_ context.Context, acc machine.Account) error {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()
 	was, ok := a.m.users[acc.Name]
@@ -280,22 +280,22 @@ func (a twinAccounts) Usermod(_ context.Context, acc host.Account) error {
 	return nil
 }
 
-func (a twinAccounts) Busy(user string) ([]host.Process, error) {
+func (a twinAccounts) Busy(user string) ([]machine.Process, error) {
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()
 	return a.m.busy(user), nil
 }
 
 // busy is what runs as a user: services whose unit file names him, and what a test started.
-func (m *Machine) busy(user string) (all []host.Process) {
+func (m *Machine) busy(user string) (all []machine.Process) {
 	for name, u := range m.units {
 		if u.def != nil && u.def.service() && u.pid > 0 && u.up() && u.def.last("Service.User") == user {
 			program, _, _ := strings.Cut(u.def.last("Service.ExecStart"), " ")
-			all = append(all, host.Process{PID: u.pid, Name: path.Base(program), Unit: name})
+			all = append(all, machine.Process{PID: u.pid, Name: path.Base(program), Unit: name})
 		}
 	}
 	all = append(all, m.strangers[user]...)
-	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
+	slices.SortFunc(all, func(a, b machine.Process) int { return a.PID - b.PID })
 	return all
 }
 

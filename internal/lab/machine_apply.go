@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // applyUnit is the transient unit while it is there.
@@ -33,7 +34,7 @@ func (s twinSystemd) StartApply(_ context.Context, run string) error {
 		return fmt.Errorf("start %s: run id %q", bundle.ApplyUnit, run)
 	}
 	if s.m.apply != nil {
-		return host.ErrBusy
+		return machine.ErrBusy
 	}
 	a := &applyUnit{run: run, dead: make(chan struct{}), done: make(chan struct{})}
 	s.m.apply = a

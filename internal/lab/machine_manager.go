@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // twinSystemd is the engine's face of it.
@@ -22,19 +22,19 @@ func (s twinSystemd) Version(context.Context) (int, error) {
 }
 
 // Glance is Units, and gives no more than it promises.
-func (s twinSystemd) Glance(ctx context.Context, names []string) (map[string]host.UnitState, error) {
+func (s twinSystemd) Glance(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
 	states, err := s.Units(ctx, names)
 	for n, st := range states {
-		states[n] = host.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Job: st.Job}
+		states[n] = machine.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Job: st.Job}
 	}
 	return states, err
 }
 
-func (s twinSystemd) Units(_ context.Context, names []string) (map[string]host.UnitState, error) {
+func (s twinSystemd) Units(_ context.Context, names []string) (map[string]machine.UnitState, error) {
 	defer s.lock()()
 	s.m.listed = map[string][]fs.DirEntry{}
 	defer func() { s.m.listed = nil }()
-	states := make(map[string]host.UnitState, len(names))
+	states := make(map[string]machine.UnitState, len(names))
 	for _, n := range names {
 		states[n] = s.m.state(n)
 	}
@@ -111,17 +111,17 @@ func (s twinSystemd) ResetFailed(_ context.Context, names []string) error {
 func (s twinSystemd) Close() error { return nil }
 
 // state is a unit as Units tells it.
-func (m *Machine) state(name string) host.UnitState {
+func (m *Machine) state(name string) machine.UnitState {
 	id := m.canonical(name)
 	if id == bundle.ApplyUnit && m.apply != nil {
-		return host.UnitState{Name: name, Load: "loaded", Active: "active", Sub: "running", Result: "success", RanThisBoot: true, MainPID: 1}
+		return machine.UnitState{Name: name, Load: "loaded", Active: "active", Sub: "running", Result: "success", RanThisBoot: true, MainPID: 1}
 	}
 	d, u := m.def(id), m.unit(id)
 	if m.flapping[id] && u.active == "active" {
 		u.restarts++
 		u.invocation = fmt.Sprintf("%x", randomBytes(16))
 	}
-	st := host.UnitState{
+	st := machine.UnitState{
 		Name: name, Load: d.load, Active: u.active, Sub: u.sub, Result: u.result, Exit: u.exit,
 		File: m.fileState(name), Fragment: d.fragment, Invocation: u.invocation, Restarts: u.restarts,
 		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.service() && d.load == "loaded" && d.kind() == "oneshot" && !d.remains(),
@@ -134,7 +134,7 @@ func (m *Machine) state(name string) host.UnitState {
 }
 
 // relate finds what starts a unit, and what waits for it.
-func (m *Machine) relate(id string, st *host.UnitState) {
+func (m *Machine) relate(id string, st *machine.UnitState) {
 	st.Before = m.def(id).list("Unit.Before")
 	files, _ := os.ReadDir(m.Path(bundle.UnitDir))
 	for _, f := range files {

@@ -11,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // An exited is a program that ended otherwise than by status 1.
-type exited host.Exit
+type exited machine.Exit
 
-func (e exited) Error() string { return host.Exit(e).String() }
+func (e exited) Error() string { return machine.Exit(e).String() }
 
-func exitOf(err error) host.Exit {
+func exitOf(err error) machine.Exit {
 	var e exited
 	if errors.As(err, &e) {
-		return host.Exit(e)
+		return machine.Exit(e)
 	}
-	return host.Exit{Status: 1}
+	return machine.Exit{Status: 1}
 }
 
 // exec is what a unit's ExecStart does, as far as the twin knows.

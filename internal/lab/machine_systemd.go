@@ -23,7 +23,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // A unit is a unit's state since boot.
@@ -32,7 +32,7 @@ type unit struct {
 	active     string
 	sub        string
 	result     string
-	exit       host.Exit // of what result speaks of
+	exit       machine.Exit // of what result speaks of
 	invocation string
 	restarts   int
 	ran        bool
@@ -355,7 +355,7 @@ func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string)
 	u.ran, u.restarts, u.invocation = true, 0, fmt.Sprintf("%x", randomBytes(16))
 	m.pid++
 	u.pid = m.pid
-	u.exit = host.Exit{}
+	u.exit = machine.Exit{}
 	if err := m.exec(name, u.def); err != nil {
 		u.exit = exitOf(err)
 		return m.died(name, u)
@@ -412,7 +412,7 @@ func (m *Machine) crash(name string) {
 		u.pid, u.invocation = m.pid, fmt.Sprintf("%x", randomBytes(16))
 		return
 	}
-	u.active, u.sub, u.result, u.pid, u.exit = "failed", "failed", "exit-code", 0, host.Exit{Status: 1}
+	u.active, u.sub, u.result, u.pid, u.exit = "failed", "failed", "exit-code", 0, machine.Exit{Status: 1}
 	m.happen("fail", name)
 }
 

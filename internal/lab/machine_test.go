@@ -17,7 +17,7 @@ import (
 	"bellhop/internal/lab"
 )
 
-func machine(t *testing.T) *lab.Machine {
+func newTwin(t *testing.T) *lab.Machine {
 	t.Helper()
 	return lab.NewMachine(t.TempDir())
 }
@@ -60,7 +60,7 @@ func reboot(t *testing.T, m *lab.Machine) {
 }
 
 func TestRebootWaitsForItsKeys(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	plantGated(t, m, false)
 	plant(t, m, "/run/keys/k", "v")
 	before := m.BootID()
@@ -87,7 +87,7 @@ func TestRebootWaitsForItsKeys(t *testing.T) {
 }
 
 func TestRebootOpensSealedCopies(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	m.AddUser("app", "app", "/srv/app")
 	plantGated(t, m, true)
 	mounts := m.Host().Mounts
@@ -110,7 +110,7 @@ func TestRebootOpensSealedCopies(t *testing.T) {
 }
 
 func TestRenamedUnitHoldsItsPort(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	for _, n := range []string{"old.service", "new.service"} {
 		plant(t, m, "/etc/systemd/system/"+n, "[Service]\nType=notify\nExecStart=/bin/x\n")
 		m.Claim(n, 3030)
@@ -130,7 +130,7 @@ func TestRenamedUnitHoldsItsPort(t *testing.T) {
 }
 
 func TestUnitsThatDie(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	plant(t, m, "/etc/systemd/system/a.service", "[Service]\nExecStart=/bin/a\nRestart=always\n")
 	plant(t, m, "/etc/systemd/system/b.service", "[Service]\nExecStart=/bin/b\n")
 	m.Start("a.service")
@@ -160,7 +160,7 @@ func TestUnitsThatDie(t *testing.T) {
 }
 
 func TestSocketStartsItsService(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	plant(t, m, "/etc/systemd/system/s.socket", "[Socket]\nListenStream=80\n")
 	plant(t, m, "/etc/systemd/system/s.service", "[Service]\nExecStart=/bin/s\n")
 	if err := m.Trigger("s.socket"); err == nil {
@@ -173,7 +173,7 @@ func TestSocketStartsItsService(t *testing.T) {
 }
 
 func TestQuadlets(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	plant(t, m, "/etc/containers/systemd/web.container", "[Unit]\nDescription=w\n[Container]\nImage=x\n[Install]\nWantedBy=multi-user.target\n")
 	if err := m.Host().Systemd.Reload(t.Context()); err != nil {
 		t.Fatal(err)
@@ -188,7 +188,7 @@ func TestQuadlets(t *testing.T) {
 }
 
 func TestMaskedByHand(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	plant(t, m, "/usr/lib/systemd/system/d.service", "[Service]\nExecStart=/bin/d\n")
 	if err := m.Mask("d.service"); err != nil {
 		t.Fatal(err)
@@ -287,7 +287,7 @@ func standsAt(t *testing.T, m *lab.Machine, x int) {
 
 // The engine on the twin: a push, a change, a unit that does not come up.
 func TestEngineOnTheTwin(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	if res := push(t, m, "r-1", demo(1)); res.Outcome != bundle.OutcomeDone {
 		t.Fatalf("first push: %+v", res)
 	}
@@ -313,7 +313,7 @@ func TestEngineOnTheTwin(t *testing.T) {
 
 // A run that is killed is started again by its unit, and undone.
 func TestApplyIsStartedAgain(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	push(t, m, "r-1", demo(1))
 	var died atomic.Bool
 	m.Host().Reached = func(step string) {
@@ -330,7 +330,7 @@ func TestApplyIsStartedAgain(t *testing.T) {
 
 // A run that the plug cut off is undone by the settle unit before anything else starts.
 func TestRebootSettles(t *testing.T) {
-	m := machine(t)
+	m := newTwin(t)
 	push(t, m, "r-1", demo(1))
 	pulled := make(chan struct{})
 	var once sync.Once

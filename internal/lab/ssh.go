@@ -18,6 +18,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/link"
 )
 
@@ -37,7 +38,7 @@ type Host struct {
 	wg     sync.WaitGroup
 	gate   gate
 
-	systemd host.Systemd // of the twin; nil: it has none
+	systemd machine.Systemd // of the twin; nil: it has none
 
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
@@ -74,7 +75,7 @@ type counters struct {
 }
 
 // NewHost starts an SSH host for a twin: m is a *Machine.
-func NewHost(name string, m interface{ Host() *host.Machine }) (*Host, error) {
+func NewHost(name string, m interface{ Host() *machine.Machine }) (*Host, error) {
 	h, err := Listen(name, func(ctx context.Context, in io.Reader, out io.Writer) error {
 		return host.Serve(ctx, m.Host(), in, out)
 	})
@@ -102,7 +103,7 @@ func Listen(name string, serve func(ctx context.Context, in io.Reader, out io.Wr
 // Piped is Listen without a network, for tests whose time is not real: what Connect returns
 // is the other end of a connection to it.
 func Piped(name string, serve func(ctx context.Context, in io.Reader, out io.Writer) error) (*Host, error) {
-	h := &Host{name: name, serve: serve, ahead: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + machine(), addr: name + ":22"}
+	h := &Host{name: name, serve: serve, ahead: serve, conns: map[net.Conn]struct{}{}, uname: "Linux " + unameMachine(), addr: name + ":22"}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h, h.NewHostKey()
 }
@@ -370,7 +371,8 @@ func (h *Host) connection(c net.Conn) {
 // reaping is how long sshd takes to hear of a shell's end.
 const reaping = 50 * time.Millisecond
 
-func machine() string {
+// unameMachine is the architecture as uname -m names it.
+func unameMachine() string {
 	switch runtime.GOARCH {
 	case "amd64":
 		return "x86_64"

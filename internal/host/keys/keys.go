@@ -22,21 +22,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // Mounts implements host.Mounts on the host that it runs on.
 type Mounts struct {
-	systemd  host.Systemd
-	accounts host.Accounts
+	systemd  machine.Systemd
+	accounts machine.Accounts
 	open     error // why the place is not read-only
 }
 
-var _ host.Mounts = (*Mounts)(nil)
+var _ machine.Mounts = (*Mounts)(nil)
 
 // New returns the host's place for keys. systemd starts its mount unit, accounts finds the
 // group.
-func New(systemd host.Systemd, accounts host.Accounts) *Mounts {
+func New(systemd machine.Systemd, accounts machine.Accounts) *Mounts {
 	return &Mounts{systemd: systemd, accounts: accounts}
 }
 

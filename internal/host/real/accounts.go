@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // Accounts implements host.Accounts with the host's own tools. Look-ups read /etc/passwd and
@@ -20,7 +20,7 @@ import (
 // systemd-homed.
 type Accounts struct{}
 
-var _ host.Accounts = Accounts{}
+var _ machine.Accounts = Accounts{}
 
 // validName is sysusers' rule, checked before an account is changed. A look-up takes what a
 // host may have besides (Debian-exim), but nothing that getent could take for an option.
@@ -38,19 +38,19 @@ func checkName(name string) error {
 }
 
 // User looks up a user by name.
-func (a Accounts) User(name string) (host.Account, bool, error) {
+func (a Accounts) User(name string) (machine.Account, bool, error) {
 	f, ok, err := lookup(passwd, name)
 	if err != nil || !ok {
-		return host.Account{}, false, err
+		return machine.Account{}, false, err
 	}
 	return a.account(f)
 }
 
-func (a Accounts) account(f []string) (acc host.Account, ok bool, err error) {
+func (a Accounts) account(f []string) (acc machine.Account, ok bool, err error) {
 	if len(f) < 6 {
 		return acc, false, fmt.Errorf("user %s: a line of %d fields", f[0], len(f))
 	}
-	acc = host.Account{Name: f[0], Home: f[5]}
+	acc = machine.Account{Name: f[0], Home: f[5]}
 	if acc.UID, err = strconv.Atoi(f[2]); err == nil {
 		acc.GID, err = strconv.Atoi(f[3])
 	}
@@ -158,7 +158,7 @@ func applySnippets(ctx context.Context, program string, args, paths []string) er
 }
 
 // Usermod makes a user's home and primary group what acc says. Nothing is moved.
-func (a Accounts) Usermod(ctx context.Context, acc host.Account) error {
+func (a Accounts) Usermod(ctx context.Context, acc machine.Account) error {
 	if err := errors.Join(checkName(acc.Name), checkName(acc.Group)); err != nil {
 		return err
 	}

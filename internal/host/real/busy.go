@@ -9,12 +9,12 @@ import (
 	"strconv"
 	"strings"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // Busy lists what runs as a user, as usermod counts it: a process of which any uid is the user's,
 // and that sees the same root as we do; one in a container is not.
-func (a Accounts) Busy(name string) ([]host.Process, error) {
+func (a Accounts) Busy(name string) ([]machine.Process, error) {
 	acc, ok, err := a.User(name)
 	if err != nil || !ok {
 		return nil, err
@@ -27,7 +27,7 @@ func (a Accounts) Busy(name string) ([]host.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []host.Process
+	var all []machine.Process
 	for _, dir := range dirs { // each may end while it is read
 		at, err := os.Stat(dir + "/root")
 		if err != nil || !os.SameFile(root, at) || !runsAs(dir, acc.UID) {
@@ -42,9 +42,9 @@ func (a Accounts) Busy(name string) ([]host.Process, error) {
 			continue
 		}
 		cgroup, _ := os.ReadFile(dir + "/cgroup")
-		all = append(all, host.Process{PID: pid, Name: strings.TrimSpace(string(comm)), Unit: unitOf(cgroup)})
+		all = append(all, machine.Process{PID: pid, Name: strings.TrimSpace(string(comm)), Unit: unitOf(cgroup)})
 	}
-	slices.SortFunc(all, func(a, b host.Process) int { return a.PID - b.PID })
+	slices.SortFunc(all, func(a, b machine.Process) int { return a.PID - b.PID })
 	return all, nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"testing"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 func TestBusy(t *testing.T) {
@@ -24,7 +24,7 @@ func TestBusy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return slices.ContainsFunc(all, func(p host.Process) bool { return p.PID == pid && (name == "" || p.Name == name) })
+		return slices.ContainsFunc(all, func(p machine.Process) bool { return p.PID == pid && (name == "" || p.Name == name) })
 	}
 	if !has(os.Getpid(), "") {
 		t.Error("Busy does not list this process")

@@ -15,11 +15,12 @@ import (
 
 	"bellhop/internal/host"
 	"bellhop/internal/host/keys"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/systemd"
 )
 
 // Machine opens the host that this process runs on. It needs root.
-func Machine() (*host.Machine, error) {
+func Machine() (*machine.Machine, error) {
 	harden()
 	// In a session of sudo the PATH may lack what is only root's.
 	if err := os.Setenv("PATH", withSane(os.Getenv("PATH"))); err != nil {
@@ -36,7 +37,7 @@ func Machine() (*host.Machine, error) {
 	_, nixos := os.Stat("/etc/NIXOS")
 	sd.Exec, sd.Runtime = helper(exe), nixos == nil
 	accounts := Accounts{}
-	return &host.Machine{
+	return &machine.Machine{
 		Root: "/", Systemd: sd, Accounts: accounts, Mounts: keys.New(sd, accounts),
 		Clock: time.Now, BootID: BootID, Helper: strings.Join(helper(current(exe)), " "),
 	}, nil

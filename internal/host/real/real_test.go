@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 func TestWithSane(t *testing.T) {
@@ -66,7 +66,7 @@ func TestToolsGetPathsAndNamesOnly(t *testing.T) {
 	if err := a.Sysusers(ctx, []string{"--help"}); err == nil || !strings.Contains(err.Error(), "not absolute") {
 		t.Errorf("Sysusers(--help) = %v", err)
 	}
-	for _, acc := range []host.Account{
+	for _, acc := range []machine.Account{
 		{Name: "-x", Group: "g", Home: "/"}, {Name: "x", Group: "-g", Home: "/"}, {Name: "x", Group: "g", Home: "rel"}, {Name: "x", Group: "g", Home: "/a:b"},
 	} {
 		if err := a.Usermod(ctx, acc); err == nil || strings.HasPrefix(err.Error(), "usermod:") {

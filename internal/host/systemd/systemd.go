@@ -22,7 +22,7 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // Systemd implements host.Systemd. It connects at first use and again when the connection is
@@ -38,7 +38,7 @@ type Systemd struct {
 	conn *dbus.Conn
 }
 
-var _ host.Systemd = (*Systemd)(nil)
+var _ machine.Systemd = (*Systemd)(nil)
 
 // New returns the host's service manager. It fails where there is none to talk to.
 func New() (*Systemd, error) {
@@ -230,7 +230,7 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 	ch := make(chan string, 1)
 	_, err = conn.StartTransientUnitContext(ctx, bundle.ApplyUnit, "fail", props, ch)
 	if named(err, "UnitExists") {
-		return host.ErrBusy
+		return machine.ErrBusy
 	}
 	if err == nil {
 		err = s.wait(ctx, conn, job{"start", bundle.ApplyUnit, ch})

@@ -11,7 +11,7 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // atOnce is how many units are read side by side: the calls share one connection, and its
@@ -20,7 +20,7 @@ const atOnce = 8
 
 // Units reads what systemd says of these units now. Reading loads a unit, so one that has no
 // file is told as not-found, and is no error.
-func (s *Systemd) Units(ctx context.Context, names []string) (states map[string]host.UnitState, err error) {
+func (s *Systemd) Units(ctx context.Context, names []string) (states map[string]machine.UnitState, err error) {
 	err = s.again(ctx, func(c *dbus.Conn) error {
 		states, err = units(ctx, c, names)
 		return err
@@ -32,15 +32,15 @@ func (s *Systemd) Units(ctx context.Context, names []string) (states map[string]
 }
 
 // Glance reads in one call what systemd lists of these units.
-func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string]host.UnitState, err error) {
+func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string]machine.UnitState, err error) {
 	err = s.again(ctx, func(c *dbus.Conn) error {
 		list, err := c.ListUnitsByNamesContext(ctx, names)
 		if err != nil {
 			return err
 		}
-		states = make(map[string]host.UnitState, len(list))
+		states = make(map[string]machine.UnitState, len(list))
 		for _, u := range list {
-			states[u.Name] = host.UnitState{Name: u.Name, Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Job: u.JobId != 0}
+			states[u.Name] = machine.UnitState{Name: u.Name, Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Job: u.JobId != 0}
 		}
 		return nil
 	})
@@ -50,12 +50,12 @@ func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string
 	return states, nil
 }
 
-func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]host.UnitState, error) {
+func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]machine.UnitState, error) {
 	var (
 		mu     sync.Mutex
 		wg     sync.WaitGroup
 		first  error
-		states = make(map[string]host.UnitState, len(names))
+		states = make(map[string]machine.UnitState, len(names))
 		slots  = make(chan struct{}, atOnce)
 	)
 	for _, n := range names {
@@ -86,8 +86,8 @@ func (p props) list(k string) []string {
 	return v
 }
 
-func read(ctx context.Context, c *dbus.Conn, name string) (host.UnitState, error) {
-	st := host.UnitState{Name: name, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success"}
+func read(ctx context.Context, c *dbus.Conn, name string) (machine.UnitState, error) {
+	st := machine.UnitState{Name: name, Load: "not-found", Active: "inactive", Sub: "dead", Result: "success"}
 	all, err := c.GetUnitPropertiesContext(ctx, name)
 	if named(err, "NoSuchUnit") || named(err, "UnknownObject") || named(err, "InvalidArgs") {
 		return st, nil // no name that a unit could have
@@ -131,7 +131,7 @@ var kinds = map[string]string{
 
 // ofKind adds what is known only of a kind of unit. A service has 250 properties more, so the few
 // that matter are asked one by one.
-func ofKind(ctx context.Context, c *dbus.Conn, st *host.UnitState) error {
+func ofKind(ctx context.Context, c *dbus.Conn, st *machine.UnitState) error {
 	kind := kinds[st.Name[strings.LastIndex(st.Name, ".")+1:]]
 	if kind == "" {
 		return nil
@@ -186,15 +186,15 @@ var controls = []string{"ExecCondition", "ExecStartPre", "ExecStartPost", "ExecR
 
 // exitOf finds the program that ended last in the way that result speaks of: the main one, or one
 // of the lines around it. What can't be read says nothing, since it only explains.
-func exitOf(result string, ask func(string) (godbus.Variant, error)) (found host.Exit) {
+func exitOf(result string, ask func(string) (godbus.Variant, error)) (found machine.Exit) {
 	var newest uint64
 	take := func(line string, at uint64, code, status int32) {
 		if at < newest || !slices.Contains(exitKinds[result], code) || code == cldExited && status == 0 {
 			return
 		}
-		newest, found = at, host.Exit{Line: line, Status: int(status)}
+		newest, found = at, machine.Exit{Line: line, Status: int(status)}
 		if code != cldExited {
-			found = host.Exit{Line: line, Signal: int(status)}
+			found = machine.Exit{Line: line, Signal: int(status)}
 		}
 	}
 	get := func(prop string) any {

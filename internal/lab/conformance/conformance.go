@@ -20,11 +20,11 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 )
 
 // Run checks the machine that open gives.
-func Run(t *testing.T, open func(t *testing.T) *host.Machine) {
+func Run(t *testing.T, open func(t *testing.T) *machine.Machine) {
 	for _, c := range []struct {
 		name string
 		test func(*bench)
@@ -68,7 +68,7 @@ func Run(t *testing.T, open func(t *testing.T) *host.Machine) {
 // A bench is one test's machine, and what must leave it.
 type bench struct {
 	*testing.T
-	m     *host.Machine
+	m     *machine.Machine
 	ctx   context.Context
 	units []string
 	paths []string
@@ -148,7 +148,7 @@ func (b *bench) refused(verb, name string) {
 	}
 }
 
-func (b *bench) state(name string) host.UnitState {
+func (b *bench) state(name string) machine.UnitState {
 	b.Helper()
 	states, err := b.m.Systemd.Units(b.ctx, []string{name})
 	b.must(err)
@@ -159,7 +159,7 @@ func (b *bench) state(name string) host.UnitState {
 	return st
 }
 
-func (b *bench) want(name, active string) host.UnitState {
+func (b *bench) want(name, active string) machine.UnitState {
 	b.Helper()
 	st := b.state(name)
 	for end := time.Now().Add(3 * time.Second); st.Active != active && time.Now().Before(end); st = b.state(name) {
@@ -362,15 +362,15 @@ func failing(b *bench) {
 	once := b.unit("fail-once.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n")
 	b.reload()
 	b.ok("start", simple) // "done" is not health
-	if st := b.want(simple, "failed"); st.Result != "exit-code" || !st.RanThisBoot || st.Exit != (host.Exit{Status: 1}) {
+	if st := b.want(simple, "failed"); st.Result != "exit-code" || !st.RanThisBoot || st.Exit != (machine.Exit{Status: 1}) {
 		b.Errorf("failed service: %+v", st)
 	}
 	b.job("start", missing)
-	if st := b.want(missing, "failed"); st.Result != "exit-code" || st.Exit != (host.Exit{Status: 203}) {
+	if st := b.want(missing, "failed"); st.Result != "exit-code" || st.Exit != (machine.Exit{Status: 203}) {
 		b.Errorf("service without its program: %+v", st)
 	}
 	b.refused("start", pre)
-	if st := b.want(pre, "failed"); st.Result != "exit-code" || st.Exit != (host.Exit{Status: 1, Line: "ExecStartPre"}) {
+	if st := b.want(pre, "failed"); st.Result != "exit-code" || st.Exit != (machine.Exit{Status: 1, Line: "ExecStartPre"}) {
 		b.Errorf("service whose ExecStartPre fails: %+v", st)
 	}
 	b.refused("start", once)
@@ -747,7 +747,7 @@ func sealedCopies(b *bench) {
 func applyUnit(b *bench) {
 	release := b.holdLock()
 	b.must(b.m.Systemd.StartApply(b.ctx, "bhconf-1"))
-	if err := b.m.Systemd.StartApply(b.ctx, "bhconf-2"); !errors.Is(err, host.ErrBusy) {
+	if err := b.m.Systemd.StartApply(b.ctx, "bhconf-2"); !errors.Is(err, machine.ErrBusy) {
 		b.Errorf("a second StartApply = %v, want ErrBusy", err)
 	}
 	if st := b.state(bundle.ApplyUnit); st.Load != "loaded" {

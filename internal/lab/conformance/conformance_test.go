@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/real"
 	"bellhop/internal/lab"
 	"bellhop/internal/lab/conformance"
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestTwin(t *testing.T) {
-	conformance.Run(t, func(t *testing.T) *host.Machine {
+	conformance.Run(t, func(t *testing.T) *machine.Machine {
 		m := lab.NewMachine(t.TempDir())
 		t.Cleanup(func() { m.WaitApply(10 * time.Second) })
 		return m.Host()
@@ -35,7 +35,7 @@ func TestReal(t *testing.T) {
 	if os.Getenv("BELLHOP_CONFORMANCE") != "1" {
 		t.Skip("BELLHOP_CONFORMANCE=1 runs it on the host itself, as root")
 	}
-	conformance.Run(t, func(t *testing.T) *host.Machine {
+	conformance.Run(t, func(t *testing.T) *machine.Machine {
 		m, err := real.Machine()
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package host
+package machine
 
 import (
 	"fmt"
@@ -37,9 +37,9 @@ func signalName(n int) string {
 	return fmt.Sprint(n)
 }
 
-// ended says how a unit ended, and what that means where it is known: "exit-code,
+// Ended says how a unit ended, and what that means where it is known: "exit-code,
 // status=203/EXEC): its program …", for after "(".
-func (s UnitState) ended() string {
+func (s UnitState) Ended() string {
 	text, means := s.Result+")", results[s.Result]
 	if s.Exit != (Exit{}) {
 		text = s.Result + ", " + s.Exit.String() + ")"

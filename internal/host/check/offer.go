@@ -1,4 +1,4 @@
-package host
+package check
 
 import (
 	"encoding/hex"
@@ -12,19 +12,17 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// What comes over the wire is checked here before any of it becomes a path, a name in a
-// transient unit or an argument.
-
 var (
-	runName     = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+	// RunName is the shape of the id of a run.
+	RunName     = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
 	accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,30}$`)
 	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 	unitName    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
 )
 
-// checkOffer says what is wrong with an offer as such, whatever the host holds.
-func checkOffer(o *bundle.Offer) error {
-	if !runName.MatchString(o.Run) {
+// Offer says what is wrong with an offer as such, whatever the host holds.
+func Offer(o *bundle.Offer) error {
+	if !RunName.MatchString(o.Run) {
 		return fmt.Errorf("run id %q", o.Run)
 	}
 	if o.Mode != bundle.ModeDeploy && o.Mode != bundle.ModeKeys {
@@ -34,14 +32,15 @@ func checkOffer(o *bundle.Offer) error {
 		return fmt.Errorf("a nonce of %d bytes", len(o.Nonce))
 	}
 	if o.Last != nil {
-		if err := checkManifest(o.Last); err != nil {
+		if err := Manifest(o.Last); err != nil {
 			return fmt.Errorf("last: %w", err)
 		}
 	}
-	return checkManifest(&o.Manifest)
+	return Manifest(&o.Manifest)
 }
 
-func checkManifest(b *bundle.Manifest) error {
+// Manifest says what is wrong with a manifest as such.
+func Manifest(b *bundle.Manifest) error {
 	seen := map[string]bool{}
 	once := func(kind, name string) error {
 		if seen[kind+name] {
@@ -51,13 +50,13 @@ func checkManifest(b *bundle.Manifest) error {
 		return nil
 	}
 	for _, f := range b.Files {
-		if err := firstError(checkPath(f.Path), once("path ", f.Path), checkDigest(f.Digest),
+		if err := firstError(filePath(f.Path), once("path ", f.Path), Digest(f.Digest),
 			checkOwner(f.User, f.Group), checkMode(f.Mode)); err != nil {
 			return fmt.Errorf("file %q: %w", f.Path, err)
 		}
 	}
 	for _, l := range b.Links {
-		if err := firstError(checkPath(l.Path), once("path ", l.Path), checkTarget(l.Target)); err != nil {
+		if err := firstError(filePath(l.Path), once("path ", l.Path), checkTarget(l.Target)); err != nil {
 			return fmt.Errorf("link %q: %w", l.Path, err)
 		}
 	}
@@ -113,7 +112,7 @@ func checkKey(k bundle.Key) error {
 	if k.Name == "" || len(k.Name) > 4096 || k.Seal && !packageName.MatchString(k.Name) {
 		return fmt.Errorf("bad name")
 	}
-	return firstError(cleanPath(k.Path), checkOwner(k.User, k.Group), checkMode(k.Mode))
+	return firstError(CleanPath(k.Path), checkOwner(k.User, k.Group), checkMode(k.Mode))
 }
 
 func checkPackage(p bundle.Package) error {
@@ -128,12 +127,12 @@ func checkPackage(p bundle.Package) error {
 	case p.As != "" && !packageName.MatchString(p.As):
 		return fmt.Errorf("file name %q", p.As)
 	}
-	return checkDigest(p.Digest)
+	return Digest(p.Digest)
 }
 
-// checkPath accepts where a file or a link of a bundle may stand: nowhere that bellhop keeps
+// filePath accepts where a file or a link of a bundle may stand: nowhere that bellhop keeps
 // its own things, and never where a key belongs.
-func checkPath(p string) error {
+func filePath(p string) error {
 	for _, dir := range []string{bundle.StateDir, bundle.KeyDir, bundle.PackageDir, "/proc", "/sys", "/dev"} {
 		if p == dir || strings.HasPrefix(p, dir+"/") {
 			return fmt.Errorf("%s is not for files", dir)
@@ -142,10 +141,11 @@ func checkPath(p string) error {
 	if p == bundle.UnitDir+"/"+bundle.KeyMountUnit || p == bundle.UnitDir+"/"+bundle.SettleUnit {
 		return fmt.Errorf("it is bellhop's own")
 	}
-	return cleanPath(p)
+	return CleanPath(p)
 }
 
-func cleanPath(p string) error { return bad(bundle.BadPath(p)) }
+// CleanPath says what is wrong with p as an absolute path.
+func CleanPath(p string) error { return bad(bundle.BadPath(p)) }
 
 func checkTarget(target string) error { return bad(bundle.BadTarget(target)) }
 
@@ -171,7 +171,8 @@ func checkMode(mode uint32) error {
 	return nil
 }
 
-func checkDigest(d string) error {
+// Digest says what is wrong with d as a SHA-256 in lower-case hexadecimal.
+func Digest(d string) error {
 	if p, err := hex.DecodeString(d); err != nil || len(p) != 32 || strings.ToLower(d) != d {
 		return fmt.Errorf("digest %q", d)
 	}
@@ -183,42 +184,6 @@ func firstError(errs ...error) error {
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// A refusal says no before anything is touched.
-type refusal struct {
-	why string // bundle.RefusedBase …
-	err error
-}
-
-func (r *refusal) Error() string { return r.err.Error() }
-
-func refuse(why, format string, args ...any) error { return &refusal{why, fmt.Errorf(format, args...)} }
-
-// checkBase says whether the offer may build on what stands.
-func checkBase(o *bundle.Offer, now standing) error {
-	if !now.exists {
-		if o.Base != 0 {
-			return refuse(bundle.RefusedBase, "the host has no record, and the offer builds on generation %d", o.Base)
-		}
-		return nil
-	}
-	if o.Base != now.Generation {
-		return refuse(bundle.RefusedBase, "the host stands at generation %d, and the offer builds on %d", now.Generation, o.Base)
-	}
-	if o.TakeOver {
-		return nil
-	}
-	if now.Deployer != o.Deployer {
-		return refuse(bundle.RefusedDeployer, "the host belongs to deployer %s", now.Deployer)
-	}
-	if now.Network != o.Manifest.Network {
-		return refuse(bundle.RefusedNetwork, "the host belongs to network %s", now.Network)
-	}
-	if now.Host != o.Manifest.Host && now.Host != o.Formerly {
-		return refuse(bundle.RefusedNetwork, "the host's record says that it is %s", now.Host)
 	}
 	return nil
 }

@@ -1,17 +1,15 @@
-package tree
+package fleet
 
 import (
 	"context"
 	"errors"
 	"fmt"
-
-	"bellhop/internal/fleet/problem"
 )
 
-// A Budget bounds what one load may use in all, whatever the files say. Each step draws from it
+// A budget bounds what one load may use in all, whatever the files say. Each step draws from it
 // before it does its work; what is spent ends the load with a Problem that names the file. A nil
 // budget has no bounds.
-type Budget struct {
+type budget struct {
 	ctx     context.Context
 	bytes   int64 // read
 	entries int   // of folders
@@ -25,13 +23,13 @@ type Budget struct {
 
 // Bounds of one load. Each is far above what the largest fleet in the tests uses.
 const (
-	maxReadBytes  = 4 << 30
-	MaxEntries    = 200_000
-	maxLoadNodes  = 4_000_000
-	maxLoadTurns  = 100_000_000
-	maxLoadOutput = 512 << 20
-	turnsPerLook  = 1024 // turns between two looks at the context
-	MaxDepth      = 128
+	maxReadBytes   = 4 << 30
+	maxEntries     = 200_000
+	maxLoadNodes   = 4_000_000
+	maxLoadTurns   = 100_000_000
+	maxLoadOutput  = 512 << 20
+	turnsPerLook   = 1024 // turns between two looks at the context
+	maxFolderDepth = 128
 )
 
 // spentError says which bound of the whole load was reached.
@@ -39,21 +37,17 @@ type spentError struct{ what string }
 
 func (e spentError) Error() string { return e.what }
 
-func (b *Budget) spend(what string) error {
+func (b *budget) spend(what string) error {
 	if b != nil {
 		b.spent = true
 	}
 	return spentError{what}
 }
 
-// NewBudget is the budget of one load, which ends with ctx. step hears of each file before it is worked
-// on; nil: nobody.
-func NewBudget(ctx context.Context, step func(file string)) *Budget {
-	return &Budget{ctx: ctx, step: step}
-}
+func newBudget(ctx context.Context) *budget { return &budget{ctx: ctx} }
 
-// At notes the file that is worked on next, to be named when the load ends within it.
-func (b *Budget) At(file string) {
+// at notes the file that is worked on next, to be named when the load ends within it.
+func (b *budget) at(file string) {
 	if b == nil {
 		return
 	}
@@ -63,23 +57,20 @@ func (b *Budget) At(file string) {
 	}
 }
 
-// Problem is err as a Problem, if it says that the load must end.
-func (b *Budget) Problem(err error) (*problem.Problem, bool) {
+// problem is err as a Problem, if it says that the load must end.
+func (b *budget) problem(err error) (*Problem, bool) {
 	var spent spentError
 	switch {
 	case errors.As(err, &spent):
-		return &problem.Problem{File: b.file, Message: spent.what}, true
-	case b.Ended() != nil:
-		return &problem.Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.Ended())}, true
+		return &Problem{File: b.file, Message: spent.what}, true
+	case b.ended() != nil:
+		return &Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.ended())}, true
 	}
 	return nil, false
 }
 
-// IsSpent tells whether a bound was reached, so that what was made since may be cut short.
-func (b *Budget) IsSpent() bool { return b.spent }
-
-// Ended is why the load must end, if it must.
-func (b *Budget) Ended() error {
+// ended is why the load must end, if it must.
+func (b *budget) ended() error {
 	if b == nil || b.ctx.Err() == nil {
 		return nil
 	}
@@ -87,28 +78,28 @@ func (b *Budget) Ended() error {
 	return context.Cause(b.ctx)
 }
 
-func (b *Budget) read(n int64) error {
+func (b *budget) read(n int64) error {
 	if b == nil {
 		return nil
 	}
 	if b.bytes += n; b.bytes > maxReadBytes {
 		return b.spend(fmt.Sprintf("the files of this commit are larger than %d GiB in all", int64(maxReadBytes)>>30))
 	}
-	return b.Ended()
+	return b.ended()
 }
 
-func (b *Budget) list(n int) error {
+func (b *budget) list(n int) error {
 	if b == nil {
 		return nil
 	}
-	if b.entries += n; b.entries > MaxEntries {
-		return b.spend(fmt.Sprintf("more than %s files and folders", problem.Thousands(MaxEntries)))
+	if b.entries += n; b.entries > maxEntries {
+		return b.spend(fmt.Sprintf("more than %s files and folders", thousands(maxEntries)))
 	}
-	return b.Ended()
+	return b.ended()
 }
 
-// Node counts a node of YAML.
-func (b *Budget) Node() bool {
+// node counts a node of YAML.
+func (b *budget) node() bool {
 	if b == nil {
 		return true
 	}
@@ -119,7 +110,7 @@ func (b *Budget) Node() bool {
 	return true
 }
 
-func (b *Budget) Turn() error {
+func (b *budget) turn() error {
 	if b == nil {
 		return nil
 	}
@@ -127,17 +118,17 @@ func (b *Budget) Turn() error {
 		return b.spend("the templates of this commit turn too often in all")
 	}
 	if b.turns%turnsPerLook == 0 {
-		return b.Ended()
+		return b.ended()
 	}
 	return nil
 }
 
-func (b *Budget) Output(n int) error {
+func (b *budget) output(n int) error {
 	if b == nil {
 		return nil
 	}
 	if b.text += int64(n); b.text > maxLoadOutput {
 		return b.spend(fmt.Sprintf("the templates of this commit make more than %d MiB in all", maxLoadOutput>>20))
 	}
-	return b.Ended()
+	return b.ended()
 }

@@ -1,4 +1,4 @@
-package host
+package keyfiles
 
 import (
 	"context"
@@ -15,38 +15,38 @@ import (
 	"bellhop/internal/host/owned"
 )
 
-// A keyRoot is bundle.KeyDir, open to be written: for everybody else, and by its path, it is
+// A Root is bundle.KeyDir, open to be written: for everybody else, and by its path, it is
 // read-only. Whoever changes anything in it does so through one of these, and only by it: a
 // rename can't lead from one mount to another.
-type keyRoot struct {
-	m   *Machine
+type Root struct {
+	m   Store
 	dir *os.File
 }
 
-func (m *Machine) openKeyRoot(ctx context.Context) (*keyRoot, error) {
+func (m Store) OpenRoot(ctx context.Context) (*Root, error) {
 	dir, err := m.Mounts.Writable(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", bundle.KeyDir, err)
 	}
-	return &keyRoot{m, dir}, nil
+	return &Root{m, dir}, nil
 }
 
-func (k *keyRoot) close() { k.dir.Close() }
+func (k *Root) Close() { k.dir.Close() }
 
-// at is where a path below bundle.KeyDir can be written.
-func (k *keyRoot) at(p string) string {
+// At is where a path below bundle.KeyDir can be written.
+func (k *Root) At(p string) string {
 	return fmt.Sprintf("/proc/self/fd/%d%s", k.dir.Fd(), strings.TrimPrefix(p, bundle.KeyDir))
 }
 
 // parent opens the folder that p lies in, and returns p's last component.
-func (k *keyRoot) parent(p string, create bool) (*owned.Folder, string, error) {
+func (k *Root) parent(p string, create bool) (*owned.Folder, string, error) {
 	dir, name := path.Split(p)
-	f, err := k.m.tree().FolderBelow(k.dir, strings.TrimPrefix(dir, bundle.KeyDir), create)
+	f, err := k.m.Tree().FolderBelow(k.dir, strings.TrimPrefix(dir, bundle.KeyDir), create)
 	return f, name, err
 }
 
 // removeFolders removes those of dirs that are empty; the deepest come first.
-func (k *keyRoot) removeFolders(dirs []string) {
+func (k *Root) removeFolders(dirs []string) {
 	for _, d := range dirs {
 		if up, name, err := k.parent(d, false); err == nil {
 			unix.Unlinkat(up.FD(), name, unix.AT_REMOVEDIR)
@@ -55,15 +55,15 @@ func (k *keyRoot) removeFolders(dirs []string) {
 	}
 }
 
-// withKeyRoot does something to the place for keys, unless there is none.
-func (m *Machine) withKeyRoot(do func(*keyRoot) error) error {
-	if _, err := os.Lstat(m.at(bundle.KeyDir)); errors.Is(err, fs.ErrNotExist) {
+// withRoot does something to the place for keys, unless there is none.
+func (m Store) withRoot(do func(*Root) error) error {
+	if _, err := os.Lstat(m.At(bundle.KeyDir)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	k, err := m.openKeyRoot(context.Background())
+	k, err := m.OpenRoot(context.Background())
 	if err != nil {
 		return err
 	}
-	defer k.close()
+	defer k.Close()
 	return do(k)
 }

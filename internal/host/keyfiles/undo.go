@@ -1,4 +1,4 @@
-package host
+package keyfiles
 
 import (
 	"errors"
@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/state"
 )
 
-// returnKeys puts back what a run replaced. After a reboot the ramfs is empty, and the
+// Return puts back what a run replaced. After a reboot the ramfs is empty, and the
 // deployer brings the keys of the generation that stands.
-func (m *Machine) returnKeys(run string, moves []keyMove, sameBoot bool) error {
+func (m Store) Return(run string, moves []state.KeyMove, sameBoot bool) error {
 	if len(moves) == 0 {
 		return nil
 	}
@@ -25,7 +26,7 @@ func (m *Machine) returnKeys(run string, moves []keyMove, sameBoot bool) error {
 		}
 	}
 	if sameBoot {
-		errs = append(errs, m.withKeyRoot(func(r *keyRoot) error {
+		errs = append(errs, m.withRoot(func(r *Root) error {
 			var errs []error
 			for _, k := range moves {
 				errs = append(errs, r.putBack(run, k))
@@ -37,7 +38,7 @@ func (m *Machine) returnKeys(run string, moves []keyMove, sameBoot bool) error {
 }
 
 // putBack puts back what a run replaced.
-func (r *keyRoot) putBack(run string, k keyMove) error {
+func (r *Root) putBack(run string, k state.KeyMove) error {
 	dir, name, err := r.parent(k.Path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -46,7 +47,7 @@ func (r *keyRoot) putBack(run string, k keyMove) error {
 		return err
 	}
 	defer dir.Close()
-	kept := r.at(oldKeys(run) + "/" + keyFile(k.Name))
+	kept := r.At(oldFolder(run) + "/" + FileName(k.Name))
 	if _, err := os.Lstat(kept); err == nil {
 		return unix.Renameat(unix.AT_FDCWD, kept, dir.FD(), name)
 	}
@@ -61,8 +62,8 @@ func (r *keyRoot) putBack(run string, k keyMove) error {
 
 func sealedBefore(name string) string { return bundle.SealedDir + "/.before-" + name }
 
-func (m *Machine) returnSealed(name string) error {
-	before, place := m.at(sealedBefore(name)), m.at(bundle.SealedDir+"/"+name)
+func (m Store) returnSealed(name string) error {
+	before, place := m.At(sealedBefore(name)), m.At(bundle.SealedDir+"/"+name)
 	st, err := os.Stat(before)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // the run had not come to it
@@ -86,38 +87,38 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, p, 0o600)
 }
 
-// dropKeys forgets what waits in RAM for a run that has ended. What can't be dropped is swept by
+// Drop forgets what waits in RAM for a run that has ended. What can't be dropped is swept by
 // a later session.
-func (m *Machine) dropKeys(run string, moves []keyMove) {
+func (m Store) Drop(run string, moves []state.KeyMove) {
 	var waits, folders []string
-	for _, p := range []string{newKeys(run), oldKeys(run)} {
-		if _, err := os.Lstat(m.at(p)); err == nil {
+	for _, p := range []string{NewFolder(run), oldFolder(run)} {
+		if _, err := os.Lstat(m.At(p)); err == nil {
 			waits = append(waits, p)
 		}
 	}
 	for _, k := range moves {
 		if k.Seal {
-			os.Remove(m.at(sealedBefore(k.Name)))
+			os.Remove(m.At(sealedBefore(k.Name)))
 		}
 		if !k.Put {
-			folders = append(folders, keyFolders(k.Path)...)
+			folders = append(folders, foldersAbove(k.Path)...)
 		}
 	}
 	if len(waits)+len(folders) == 0 {
 		return
 	}
-	m.withKeyRoot(func(r *keyRoot) error {
+	m.withRoot(func(r *Root) error {
 		for _, p := range waits {
-			os.RemoveAll(r.at(p))
+			os.RemoveAll(r.At(p))
 		}
 		r.removeFolders(folders)
 		return nil
 	})
 }
 
-// keyFolders are those above a template's key, the nearest first. The run that removes it removes
+// foldersAbove are those above a template's key, the nearest first. The run that removes it removes
 // those that it leaves empty.
-func keyFolders(p string) (dirs []string) {
+func foldersAbove(p string) (dirs []string) {
 	for d := path.Dir(p); len(d) > len(bundle.KeyDir); d = path.Dir(d) {
 		dirs = append(dirs, d)
 	}

@@ -1,7 +1,9 @@
-package host
+package machine
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -31,30 +33,6 @@ type Machine struct {
 	Reached func(step string)
 	Settle  time.Duration // how long a unit that was just started is watched; 0 is settleTime
 	Rest    time.Duration // before an undo that could not be ended is tried again; 0 is restTime
-}
-
-// A UnitState is what systemd says of a unit, read at one moment.
-type UnitState struct {
-	Name        string
-	Load        string // loaded, not-found, masked, bad-setting, error
-	Active      string // active, reloading, inactive, failed, activating, deactivating
-	Sub         string
-	Result      string // success, exit-code, …
-	Exit        Exit   // of the program that Result speaks of; zero when it succeeded or is no program's
-	File        string // UnitFileState: enabled, disabled, static, masked, generated, "" …
-	Fragment    string // path of the unit file
-	Invocation  string // invocation id, hex
-	Restarts    int    // NRestarts
-	RanThisBoot bool   // it has left inactive since boot
-	Barred      bool   // an Assert…= did not hold when it was started last: a key was not there
-	Skipped     bool   // a Condition…= of its unit file did not hold when it was started last
-	Oneshot     bool   // Type=oneshot without RemainAfterExit
-	CanReload   bool
-	TriggeredBy []string
-	NeededBy    []string // units whose start starts it: by Requires=, Wants= and their kin
-	Before      []string // units that wait for it when both start
-	Job         bool     // a job is queued or runs
-	MainPID     int
 }
 
 // Systemd is what the engine asks of the service manager. Errors name the unit. A job's
@@ -137,4 +115,15 @@ type Mounts interface {
 	// opening it once. Opens says whether the copy of name opens and equals value.
 	Seal(ctx context.Context, name string, value []byte) error
 	Opens(ctx context.Context, name string, value []byte) bool
+}
+
+// ErrBusy says that another run is at work on this host.
+var ErrBusy = errors.New("another run is at work")
+
+// String names it and where it runs, for people.
+func (p Process) String() string {
+	if p.Unit == "" {
+		return fmt.Sprintf("%s (process %d)", p.Name, p.PID)
+	}
+	return fmt.Sprintf("%s (process %d of %s)", p.Name, p.PID, p.Unit)
 }

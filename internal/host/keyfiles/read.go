@@ -1,4 +1,4 @@
-package host
+package keyfiles
 
 import (
 	"context"
@@ -13,32 +13,33 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
-// A keyReader looks at keys. It holds the folder that it opened last.
-type keyReader struct {
-	m    *Machine
+// A Reader looks at keys. It holds the folder that it opened last.
+type Reader struct {
+	m    Store
 	look *owned.Looker
 }
 
-func (m *Machine) keyReader() *keyReader {
-	return &keyReader{m, m.tree().Looker(context.Background())}
+func (m Store) Reader() *Reader {
+	return &Reader{m, m.Tree().Looker(context.Background())}
 }
 
-func (l *keyReader) close() { l.look.Close() }
+func (l *Reader) Close() { l.look.Close() }
 
-// keyStands says whether a regular file with the key's owner and mode is in its place.
-func (l *keyReader) keyStands(k bundle.Key) (bool, error) {
-	f, _, err := l.standingKey(k)
+// Stands says whether a regular file with the key's owner and mode is in its place.
+func (l *Reader) Stands(k bundle.Key) (bool, error) {
+	f, _, err := l.standing(k)
 	if f == nil {
 		return false, err
 	}
 	return true, f.Close()
 }
 
-// standingKey opens a key that is in its place, with its owner and mode; nil when it is not.
-func (l *keyReader) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
-	f, st, err := l.openKey(k.Path)
+// standing opens a key that is in its place, with its owner and mode; nil when it is not.
+func (l *Reader) standing(k bundle.Key) (*os.File, unix.Stat_t, error) {
+	f, st, err := l.open(k.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil, st, nil
 	}
@@ -53,7 +54,7 @@ func (l *keyReader) standingKey(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	return f, st, nil
 }
 
-func (l *keyReader) openKey(p string) (*os.File, unix.Stat_t, error) {
+func (l *Reader) open(p string) (*os.File, unix.Stat_t, error) {
 	dir, err := l.look.Parent(p)
 	if err != nil {
 		return nil, unix.Stat_t{}, err
@@ -61,13 +62,13 @@ func (l *keyReader) openKey(p string) (*os.File, unix.Stat_t, error) {
 	return owned.OpenRegular(dir, path.Base(p))
 }
 
-// sameValue says that the value that came is the one that stands: it was sent only to be sealed
+// SameValue says that the value that came is the one that stands: it was sent only to be sealed
 // again, and restarts nothing.
-func (m *Machine) sameValue(came, stands string) bool {
-	l := m.keyReader()
-	defer l.close()
+func (m Store) SameValue(came, stands string) bool {
+	l := m.Reader()
+	defer l.Close()
 	read := func(p string) ([]byte, error) {
-		f, _, err := l.openKey(p)
+		f, _, err := l.open(p)
 		if err != nil {
 			return nil, err
 		}
@@ -81,9 +82,9 @@ func (m *Machine) sameValue(came, stands string) bool {
 	return err == nil && err2 == nil && subtle.ConstantTimeCompare(a, b) == 1
 }
 
-// keyMAC answers the nonce for a key that stands; nil for one that does not.
-func (l *keyReader) keyMAC(k bundle.Key, nonce []byte) []byte {
-	f, st, err := l.standingKey(k)
+// MAC answers the nonce for a key that stands; nil for one that does not.
+func (l *Reader) MAC(k bundle.Key, nonce []byte) []byte {
+	f, st, err := l.standing(k)
 	if err != nil || f == nil {
 		return nil
 	}
@@ -102,8 +103,8 @@ func (l *keyReader) keyMAC(k bundle.Key, nonce []byte) []byte {
 	return bundle.KeyMAC(nonce, value)
 }
 
-func (m *Machine) exists(p string) (bool, error) {
-	dir, name, err := m.tree().Parent(p, false)
+func (m Store) Exists(p string) (bool, error) {
+	dir, name, err := m.Tree().Parent(p, false)
 	if err != nil {
 		return false, err
 	}
@@ -113,8 +114,8 @@ func (m *Machine) exists(p string) (bool, error) {
 	return err == nil, err
 }
 
-// keyStates tells how the keys of the standing generation do.
-func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyState {
+// States tells how the keys of the standing generation do.
+func (m Store) States(ctx context.Context, now *state.Standing) []bundle.KeyState {
 	var units []string
 	b := &now.Manifest
 	for _, k := range b.Keys {
@@ -123,13 +124,13 @@ func (m *Machine) keyStates(ctx context.Context, now *standing) []bundle.KeyStat
 	if len(units) == 0 {
 		return nil
 	}
-	states, _ := m.glance(ctx, units)
+	states, _ := m.Glance(ctx, units)
 	var out []bundle.KeyState
-	l := m.keyReader()
-	defer l.close()
+	l := m.Reader()
+	defer l.Close()
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
-		if f, st, err := l.standingKey(k); err == nil && f != nil {
+		if f, st, err := l.standing(k); err == nil && f != nil {
 			s.Present, s.Since, s.Source = true, int64(st.Ctim.Sec), m.source(k)
 			f.Close()
 		}

@@ -1,0 +1,169 @@
+package keyfiles
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/state"
+)
+
+// A Store is the keys of a host: those that stand, those that wait, and those that were replaced.
+type Store struct{ state.Dir }
+
+// Of is the keys of the host whose state directory m is.
+func Of(m state.Dir) Store { return Store{m} }
+
+// NewFolder is where the values that came for a run, or a session, wait.
+func NewFolder(run string) string { return bundle.KeyDir + "/.new-" + run }
+
+// oldFolder is where the values that a run replaces are kept until it has ended.
+func oldFolder(run string) string { return bundle.KeyDir + "/.old-" + run }
+
+// pushedKeys holds an empty file for each key that was pushed since boot. A sealed key that
+// stands without one came from its copy.
+const pushedKeys = "/run/bellhop-pushed"
+
+// NotePushed notes what a run brought that is done. It is for people alone: where /run is
+// full, the key matters more.
+func (m Store) NotePushed(moves []state.KeyMove) {
+	for _, k := range moves {
+		mark := m.At(pushedKeys + "/" + FileName(k.Name))
+		if k.Put {
+			os.MkdirAll(m.At(pushedKeys), 0o700)
+			os.WriteFile(mark, nil, 0o600)
+		} else {
+			os.Remove(mark)
+			os.Remove(m.At(pushedKeys)) // with the last
+		}
+	}
+}
+
+func (m Store) source(k bundle.Key) string {
+	if !k.Seal {
+		return "pushed"
+	}
+	if _, err := os.Lstat(m.At(pushedKeys + "/" + FileName(k.Name))); err != nil {
+		return "sealed"
+	}
+	return "pushed"
+}
+
+// FileName is the name under which a key waits; a template's name may hold slashes.
+func FileName(name string) string { return bundle.DigestBytes([]byte(name))[:32] }
+
+// Staged tells which keys a session brought for run.
+func (m Store) Staged(run string) func(string) bool {
+	return func(name string) bool {
+		_, err := os.Lstat(filepath.Join(m.At(NewFolder(run)), FileName(name)))
+		return err == nil
+	}
+}
+
+// Place puts the new values in place: all get owner and mode first, then all are renamed.
+// What they replace is kept beside, still in RAM.
+func (m Store) Place(ctx context.Context, o *bundle.Offer, moves []state.KeyMove, step func(string)) error {
+	if len(moves) == 0 {
+		return nil
+	}
+	keys := map[string]bundle.Key{}
+	for _, k := range o.Manifest.Keys {
+		keys[k.Name] = k
+	}
+	root, err := m.OpenRoot(ctx)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := os.MkdirAll(root.At(oldFolder(o.Run)), 0o700); err != nil {
+		return err
+	}
+	for _, k := range moves {
+		if err := root.prepare(ctx, o.Run, keys[k.Name], k); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
+	}
+	for _, k := range moves {
+		if err := root.move(o.Run, k); err != nil {
+			return fmt.Errorf("key %s: %w", k.Name, err)
+		}
+		step(k.Path)
+	}
+	return nil
+}
+
+func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state.KeyMove) error {
+	if move.Had {
+		if err := r.keep(move.Path, r.At(oldFolder(run)+"/"+FileName(move.Name))); err != nil {
+			return err
+		}
+	}
+	if move.Seal {
+		if err := copyFile(r.m.At(bundle.SealedDir+"/"+move.Name), r.m.At(sealedBefore(move.Name))); err != nil {
+			return err
+		}
+	}
+	if !move.Put {
+		return nil
+	}
+	f, err := os.OpenFile(r.At(NewFolder(run)+"/"+FileName(move.Name)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if k.Seal {
+		value, err := io.ReadAll(f)
+		if err == nil {
+			err = r.m.Mounts.Seal(ctx, k.Name, value)
+		}
+		clear(value)
+		if err != nil {
+			return err
+		}
+	}
+	if err := r.m.Accounts.Chown(f, k.Path, k.User, k.Group); err != nil {
+		return err
+	}
+	return unix.Fchmod(int(f.Fd()), k.Mode)
+}
+
+// keep keeps what stands at p under another name.
+func (r *Root) keep(p, kept string) error {
+	dir, name, err := r.parent(p, false)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return unix.Linkat(dir.FD(), name, unix.AT_FDCWD, kept, 0)
+}
+
+func (r *Root) move(run string, k state.KeyMove) error {
+	dir, name, err := r.parent(k.Path, k.Put)
+	if !k.Put && errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if k.Put {
+		return unix.Renameat(unix.AT_FDCWD, r.At(NewFolder(run)+"/"+FileName(k.Name)), dir.FD(), name)
+	}
+	if k.Seal {
+		os.Remove(r.m.At(bundle.SealedDir + "/" + k.Name))
+	}
+	if err := unix.Unlinkat(dir.FD(), name, 0); err != nil && err != unix.ENOENT {
+		return err
+	}
+	return nil
+}

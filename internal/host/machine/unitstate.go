@@ -1,0 +1,54 @@
+package machine
+
+import "context"
+
+// A UnitState is what systemd says of a unit, read at one moment.
+type UnitState struct {
+	Name        string
+	Load        string // loaded, not-found, masked, bad-setting, error
+	Active      string // active, reloading, inactive, failed, activating, deactivating
+	Sub         string
+	Result      string // success, exit-code, …
+	Exit        Exit   // of the program that Result speaks of; zero when it succeeded or is no program's
+	File        string // UnitFileState: enabled, disabled, static, masked, generated, "" …
+	Fragment    string // path of the unit file
+	Invocation  string // invocation id, hex
+	Restarts    int    // NRestarts
+	RanThisBoot bool   // it has left inactive since boot
+	Barred      bool   // an Assert…= did not hold when it was started last: a key was not there
+	Skipped     bool   // a Condition…= of its unit file did not hold when it was started last
+	Oneshot     bool   // Type=oneshot without RemainAfterExit
+	CanReload   bool
+	TriggeredBy []string
+	NeededBy    []string // units whose start starts it: by Requires=, Wants= and their kin
+	Before      []string // units that wait for it when both start
+	Job         bool     // a job is queued or runs
+	MainPID     int
+}
+
+// Running says that a unit runs, or is about to.
+func (s UnitState) Running() bool {
+	return s.Active == "active" || s.Active == "reloading" || s.Active == "activating"
+}
+
+// Enabled says that a link of its [Install] section starts a unit.
+func (s UnitState) Enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
+
+// Exists says that systemd knows a unit of that name.
+func (s UnitState) Exists() bool { return s.Load != "" && s.Load != "not-found" }
+
+// Units asks systemd, unless there is nothing to ask.
+func (m *Machine) Units(ctx context.Context, names []string) (map[string]UnitState, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return m.Systemd.Units(ctx, names)
+}
+
+// Glance asks systemd for no more than whether they run.
+func (m *Machine) Glance(ctx context.Context, names []string) (map[string]UnitState, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+	return m.Systemd.Glance(ctx, names)
+}

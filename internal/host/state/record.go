@@ -1,0 +1,237 @@
+package state
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/owned"
+	"bellhop/internal/host/packages"
+)
+
+// How many generations are kept beside the one that stands, and how large they may be
+// together. Packages are kept by reference and not counted.
+const (
+	keptGenerations = 5
+	keptBytes       = 2 << 30
+)
+
+// A Standing is what stands on the host: the record that others read, and with it in one
+// file the manifest and the owned list, so that one rename moves all of them. The file of a
+// former standing, linked to its number, is a generation.
+type Standing struct {
+	bundle.Record
+	Run      string          `json:"run"` // that made it
+	Manifest bundle.Manifest `json:"manifest"`
+	Owned    OwnedList       `json:"owned"`
+	Edited   []owned.Change  `json:"edited,omitempty"`  // what people changed by hand and the run put back; Was is theirs
+	GaveUp   bool            `json:"gave_up,omitempty"` // the host was given back: nothing of this stays
+	Exists   bool            `json:"-"`                 // a record was read
+}
+
+// An OwnedPath is a path that bellhop put something at.
+type OwnedPath struct {
+	Now      owned.Entry `json:"now"`
+	Original owned.Entry `json:"original"` // what stood there before bellhop came; returns when it leaves
+}
+
+// An origin is how a unit did before bellhop came.
+type Origin struct {
+	File   string `json:"file"` // enabled, disabled, …
+	Active bool   `json:"active"`
+}
+
+// Enabled says that the unit was enabled then.
+func (o Origin) Enabled() bool { return o.File == "enabled" || o.File == "enabled-runtime" }
+
+// An OwnedList is what bellhop put on the host.
+type OwnedList struct {
+	Paths map[string]OwnedPath `json:"paths,omitempty"`
+	Dirs  []string             `json:"dirs,omitempty"`  // folders it made, which leave when empty
+	Units map[string]Origin    `json:"units,omitempty"` // units that were there before
+}
+
+// Standing reads the record. A host without one has the zero standing.
+func (m Dir) Standing() (Standing, error) {
+	return m.readStanding(bundle.RecordPath)
+}
+
+func (m Dir) readStanding(path string) (Standing, error) {
+	var s Standing
+	p, err := os.ReadFile(m.At(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, nil
+	}
+	if err != nil {
+		return s, fmt.Errorf("read %s: %w", path, err)
+	}
+	if err := json.Unmarshal(p, &s); err != nil {
+		return s, fmt.Errorf("%s is damaged (%w): move it away on the host, and what stands there is compared with what the deployer remembers", path, err)
+	}
+	s.Exists = true
+	return s, nil
+}
+
+// Commit makes s what stands: the one moment at which a run becomes true. The former record
+// becomes a generation when s is a new one.
+func (m Dir) Commit(s Standing, former Standing) error {
+	if former.Exists && former.Generation != s.Generation {
+		to := m.At(generationPath(former.Generation))
+		if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err := os.Link(m.At(bundle.RecordPath), to); err != nil {
+			return fmt.Errorf("keep generation %d: %w", former.Generation, err)
+		}
+	}
+	p, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return m.replace(bundle.RecordPath, p)
+}
+
+func generationPath(n int64) string { return filepath.Join(GenDir, strconv.FormatInt(n, 10)) }
+
+// Prune forgets generations that are too old or too large, and then every blob and package
+// that no record mentions. What stands is never touched. Records are not decoded for this: a
+// host with hundreds of keys keeps six of a hundred kilobytes each, and any digest in one counts.
+func (m Dir) Prune() error {
+	keep := map[string]bool{}
+	size, err := m.mentions(bundle.RecordPath, keep)
+	if err != nil {
+		return err
+	}
+	numbers, err := m.generations()
+	if err != nil {
+		return err
+	}
+	for i, n := range numbers {
+		more := maps.Clone(keep)
+		grows, err := m.mentions(generationPath(n), more)
+		if err != nil {
+			return err
+		}
+		if i >= keptGenerations || size+grows > keptBytes {
+			if err := os.Remove(m.At(generationPath(n))); err != nil {
+				return err
+			}
+			continue
+		}
+		size, keep = size+grows, more
+	}
+	return errors.Join(m.RemoveOthers(BlobDir, keep), m.RemoveOthers(bundle.StoreDir, keep))
+}
+
+// generations are the numbers of those that are kept, the newest first.
+func (m Dir) generations() ([]int64, error) {
+	names, err := os.ReadDir(m.At(GenDir))
+	if err != nil {
+		return nil, err
+	}
+	var all []int64
+	for _, e := range names {
+		if n, err := strconv.ParseInt(e.Name(), 10, 64); err == nil {
+			all = append(all, n)
+		}
+	}
+	slices.SortFunc(all, func(a, b int64) int { return cmp.Compare(b, a) })
+	return all, nil
+}
+
+// mentions adds every digest that a record mentions, and returns the bytes of the blobs that
+// are new among them.
+func (m Dir) mentions(record string, digests map[string]bool) (size int64, err error) {
+	p, err := os.ReadFile(m.At(record))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, err
+	}
+	for word := range bytes.SplitSeq(p, []byte{'"'}) {
+		if len(word) != digestLen || digests[string(word)] || check.Digest(string(word)) != nil {
+			continue
+		}
+		digests[string(word)] = true
+		if st, err := os.Stat(m.Blobs().Path(string(word))); err == nil {
+			size += st.Size()
+		}
+	}
+	return size, nil
+}
+
+const digestLen = 64 // hexadecimal digits of a SHA-256
+
+// RemoveOthers removes what is in dir, a store of files or folders by digest, but for keep.
+func (m Dir) RemoveOthers(dir string, keep map[string]bool) error {
+	names, err := os.ReadDir(m.At(dir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range names {
+		if !keep[e.Name()[:min(len(e.Name()), digestLen)]] { // a package says behind its digest how it was unpacked
+			err = errors.Join(err, packages.RemoveTree(filepath.Join(m.At(dir), e.Name())))
+		}
+	}
+	if strings.HasPrefix(dir, bundle.PackageDir) { // the store leaves with its last package; a folder that holds one stays
+		os.Remove(m.At(dir))
+		os.Remove(m.At(bundle.PackageDir))
+	}
+	return err
+}
+
+// CheckBase says whether the offer may build on what stands.
+func CheckBase(o *bundle.Offer, now Standing) error {
+	if !now.Exists {
+		if o.Base != 0 {
+			return check.Refuse(bundle.RefusedBase, "the host has no record, and the offer builds on generation %d", o.Base)
+		}
+		return nil
+	}
+	if o.Base != now.Generation {
+		return check.Refuse(bundle.RefusedBase, "the host stands at generation %d, and the offer builds on %d", now.Generation, o.Base)
+	}
+	if o.TakeOver {
+		return nil
+	}
+	if now.Deployer != o.Deployer {
+		return check.Refuse(bundle.RefusedDeployer, "the host belongs to deployer %s", now.Deployer)
+	}
+	if now.Network != o.Manifest.Network {
+		return check.Refuse(bundle.RefusedNetwork, "the host belongs to network %s", now.Network)
+	}
+	if now.Host != o.Manifest.Host && now.Host != o.Formerly {
+		return check.Refuse(bundle.RefusedNetwork, "the host's record says that it is %s", now.Host)
+	}
+	return nil
+}
+
+// AllEdits are the files that people edited and were told are kept: they are not bellhop's to throw
+// away.
+func (m Dir) AllEdits(now Standing) map[string]bool {
+	all := []Standing{now}
+	numbers, _ := m.generations()
+	for _, n := range numbers {
+		if s, err := m.readStanding(generationPath(n)); err == nil {
+			all = append(all, s)
+		}
+	}
+	edits := map[string]bool{}
+	for _, s := range all {
+		for _, p := range s.Edited {
+			if p.Was.Kind == owned.File {
+				edits[p.Was.Digest] = true
+			}
+		}
+	}
+	return edits
+}
