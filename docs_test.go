@@ -104,9 +104,9 @@ func TestOperationsDocIsWhole(t *testing.T) {
 			t.Errorf("docs/operations.md does not name serve's %s", flag)
 		}
 	}
-	for _, state := range []string{history.Current, history.Behind, history.Deploying, history.Pending, history.Failed, history.RolledBack,
+	for _, state := range []history.State{history.Current, history.Behind, history.Deploying, history.Pending, history.Failed, history.RolledBack,
 		history.Unconfirmed, history.Held, history.Refused, history.Released, history.Unknown, history.Never} {
-		if !strings.Contains(string(page), "`"+state+"`") {
+		if !strings.Contains(string(page), "`"+string(state)+"`") {
 			t.Errorf("docs/operations.md does not explain the state %s", state)
 		}
 	}

@@ -70,7 +70,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	for _, hp := range p.Hosts {
 		h := hp.planned()
 		if p.chose(hp.Name) && hp.isLeftAlone() {
-			h.Listed, h.Outcome = true, hp.State
+			h.Listed, h.Outcome = true, hp.State.Outcome()
 			r.event(hp.untouched())
 		}
 		hosts = append(hosts, h)
@@ -121,9 +121,9 @@ func (hp *HostPlan) healed() bool {
 // untouched is the event that says why a host is not pushed.
 func (hp *HostPlan) untouched() Event {
 	if hp.State == history.Deploying {
-		return Event{Host: hp.Name, Step: history.Deploying, Text: "an earlier run is still at work there"}
+		return Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
 	}
-	return Event{Host: hp.Name, Step: "end", Outcome: hp.State, Text: hp.Error}
+	return Event{Host: hp.Name, Step: "end", Outcome: hp.State.Outcome(), Text: hp.Error}
 }
 
 // end stores the result of a push, reports it, and asks for another run where one is needed.
@@ -153,7 +153,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 // schedules a retry for a host that can't be reached. A bundle that failed and is still wanted is not
 // tried again, unless the push was only cut off.
 func (d *Deployer) follow(host string, e history.End) {
-	if e.Outcome == history.Pending || e.Outcome == history.Unknown {
+	if e.Outcome == history.OutcomePending || e.Outcome == history.OutcomeUnknown {
 		d.unreached(host)
 		return
 	}
@@ -164,14 +164,14 @@ func (d *Deployer) follow(host string, e history.End) {
 
 	h, ok := d.History.Host(host)
 	inRepo := ok && h.State != history.Released
-	if !inRepo || e.Outcome == history.RunCancelled || h.Wanted == "" {
+	if !inRepo || e.Outcome == history.OutcomeCancelled || h.Wanted == "" {
 		return
 	}
 
 	switch {
 	case h.Wanted != e.Digest:
 		d.bell.ring("more for " + host)
-	case e.Outcome == bundle.OutcomeRolledBack && e.State == history.Behind:
+	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")
 	}
 }

@@ -58,7 +58,7 @@ func (b *batch) push(ctx context.Context, n int) {
 	watcher.Wait()
 
 	for _, hp := range b.left {
-		b.d.end(b.run, hp, history.End{Outcome: history.RunCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
+		b.d.end(b.run, hp, history.End{Outcome: history.OutcomeCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
 	}
 }
 

@@ -116,23 +116,23 @@ func TestSilentHosts(t *testing.T) {
 		limits  deploy.Limits
 		met     bool   // the host was pushed before: the offer goes out ahead of its hello
 		at      string // it falls silent
-		outcome string
+		outcome history.Outcome
 		text    string
 		took    time.Duration
 	}{
 		// What was not begun is tried three times.
-		{"while it is reached", own, false, "reach", history.Pending, "connect to h1: not done in 7s", 3 * own.Connect},
-		{"before hello", own, false, "hello", history.Pending, "connect to h1: not done in 7s", 3 * own.Connect},
-		{"after hello", own, false, "offer", history.Pending, "preflight: not done in 5s", 3 * own.Preflight},
+		{"while it is reached", own, false, "reach", history.OutcomePending, "connect to h1: not done in 7s", 3 * own.Connect},
+		{"before hello", own, false, "hello", history.OutcomePending, "connect to h1: not done in 7s", 3 * own.Connect},
+		{"after hello", own, false, "offer", history.OutcomePending, "preflight: not done in 5s", 3 * own.Preflight},
 		// Then the host may be at work, and is asked until its time is over.
-		{"after want", own, false, "want", history.Unknown, "the host's deadline passed", own.Host},
-		{"before hello, offered early", own, true, "hello", history.Unknown, "the host's deadline passed", own.Host},
-		{"after hello, offered early", own, true, "offer", history.Unknown, "the host's deadline passed", own.Host},
-		{"after want, offered early", own, true, "want", history.Unknown, "the host's deadline passed", own.Host},
-		{"before hello, offered early, much time", long, true, "hello", history.Unknown, "connect to h1: not done in 7s", 2 * time.Minute},
-		{"before hello, by the defaults", deploy.Limits{}, false, "hello", history.Pending, "connect to h1: not done in 1m0s", 3 * time.Minute},
-		{"after hello, by the defaults", deploy.Limits{}, false, "offer", history.Pending, "preflight: not done in 30s", 90 * time.Second},
-		{"after want, by the defaults", deploy.Limits{}, false, "want", history.Unknown, "the host's deadline passed", 10 * time.Minute},
+		{"after want", own, false, "want", history.OutcomeUnknown, "the host's deadline passed", own.Host},
+		{"before hello, offered early", own, true, "hello", history.OutcomeUnknown, "the host's deadline passed", own.Host},
+		{"after hello, offered early", own, true, "offer", history.OutcomeUnknown, "the host's deadline passed", own.Host},
+		{"after want, offered early", own, true, "want", history.OutcomeUnknown, "the host's deadline passed", own.Host},
+		{"before hello, offered early, much time", long, true, "hello", history.OutcomeUnknown, "connect to h1: not done in 7s", 2 * time.Minute},
+		{"before hello, by the defaults", deploy.Limits{}, false, "hello", history.OutcomePending, "connect to h1: not done in 1m0s", 3 * time.Minute},
+		{"after hello, by the defaults", deploy.Limits{}, false, "offer", history.OutcomePending, "preflight: not done in 30s", 90 * time.Second},
+		{"after want, by the defaults", deploy.Limits{}, false, "want", history.OutcomeUnknown, "the host's deadline passed", 10 * time.Minute},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -146,7 +146,7 @@ func TestSilentHosts(t *testing.T) {
 				began := time.Now()
 				r := s.run(t.Context())
 				took := time.Since(began)
-				if *r.Outcome != history.RunPartial || len(r.Hosts) != 4 {
+				if *r.Outcome != history.OutcomePartial || len(r.Hosts) != 4 {
 					t.Fatalf("the run ended %s with %d hosts, want partial with 4", *r.Outcome, len(r.Hosts))
 				}
 				for _, h := range r.Hosts {
@@ -165,7 +165,7 @@ func TestSilentHosts(t *testing.T) {
 	}
 }
 
-func deref(s *string) string {
+func deref[T ~string](s *T) T {
 	if s == nil {
 		return ""
 	}
@@ -203,12 +203,12 @@ func TestRunThatIsOverItsTime(t *testing.T) {
 				if took := time.Since(began); took < tt.want || took > tt.want+time.Second {
 					t.Errorf("it took %v, want %v", took, tt.want)
 				}
-				if *r.Outcome != history.RunCancelled {
+				if *r.Outcome != history.OutcomeCancelled {
 					t.Errorf("the run ended %s, want cancelled", *r.Outcome)
 				}
 				got := map[string]string{}
 				for _, h := range r.Hosts {
-					got[h.Name] = strings.TrimSpace(deref(h.Outcome) + " " + deref(h.Error))
+					got[h.Name] = strings.TrimSpace(string(deref(h.Outcome)) + " " + deref(h.Error))
 				}
 				cut := fmt.Sprintf("cancelled not begun: run %s: not done in %v", r.ID, tt.want)
 				if diff := cmp.Diff(map[string]string{"h0": "done", "h1": "", "h2": cut, "h3": cut}, got); diff != "" {

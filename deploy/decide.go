@@ -102,7 +102,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	case isCurrent(w.bundle, last):
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
-		hp.State, hp.Error = failure.Outcome, failure.Error
+		hp.State, hp.Error = failure.State, failure.Error
 	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
 	default:
@@ -155,7 +155,7 @@ func isStuck(last history.Host, b *fleet.Bundle) bool {
 }
 
 // waiting is the state of a host that is to be pushed.
-func waiting(last history.Host) string {
+func waiting(last history.Host) history.State {
 	switch {
 	case isUnheard(last):
 		return last.State

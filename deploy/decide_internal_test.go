@@ -11,7 +11,7 @@ import (
 
 // What a run does with one host, for everything that decides it.
 func TestDecide(t *testing.T) {
-	failures := map[string]history.Failure{"new": {Outcome: history.RolledBack, Error: "unit web failed"}}
+	failures := map[string]history.Failure{"new": {State: history.RolledBack, Error: "unit web failed"}}
 	behind := history.Host{State: history.Behind, Had: true, Digest: "old", Wanted: "new"}
 	with := func(change func(*history.Host)) history.Host {
 		h := behind
@@ -31,7 +31,7 @@ func TestDecide(t *testing.T) {
 		settled  bool
 		err      error
 		empty    bool // the bundle has nothing in it
-		state    string
+		state    history.State
 		push     bool
 		text     string
 	}{

@@ -135,9 +135,9 @@ type Event struct {
 	// Step is sync, load, plan, begin, a step of the helper's, note (what a person must hear
 	// besides what came of it), detached (the run does not wait for it any more), deploying (an
 	// earlier run is at work there), or end.
-	Step    string `json:"step"`
-	Text    string `json:"text,omitempty"`
-	Outcome string `json:"outcome,omitempty"` // with step end
+	Step    string          `json:"step"`
+	Text    string          `json:"text,omitempty"`
+	Outcome history.Outcome `json:"outcome,omitempty"` // with step end
 }
 
 // Run makes one run, and returns it as history has it. The error is one of the run as a

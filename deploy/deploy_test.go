@@ -38,7 +38,7 @@ func read(t testing.TB, path string) string {
 
 func TestFirstPush(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	r := w.push("first", history.RunDone)
+	r := w.push("first", history.OutcomeDone)
 	for _, n := range []string{"a", "b"} {
 		if got := read(t, w.machines[n].Path("/etc/web.conf")); got != "hello\n" {
 			t.Errorf("%s holds %q, want hello", n, got)
@@ -55,14 +55,14 @@ func TestOnlyChangedHostsAreContacted(t *testing.T) {
 	w := newWorld(t, "a", "b", "c")
 	w.service("db", nil)
 	w.enable("b", "web", "db")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	before := map[string]int{}
 	for n := range w.hosts {
 		before[n] = w.sessions(n)
 	}
 	for _, p := range []string{"README.md", "services/web/README.md"} {
 		w.files[p] = "read me"
-		r := w.push("a readme", history.RunNothing)
+		r := w.push("a readme", history.OutcomeNothing)
 		if len(r.Hosts) != 0 {
 			t.Errorf("a README lists hosts: %s", w.tell(r))
 		}
@@ -70,7 +70,7 @@ func TestOnlyChangedHostsAreContacted(t *testing.T) {
 	w.files["services/db/files/etc/db.conf"] = "changed\n"
 	counts := w.hosts["b"].Counts()
 	w.machines["b"].ClearLog()
-	r := w.push("one line", history.RunDone)
+	r := w.push("one line", history.OutcomeDone)
 	now := w.hosts["b"].Counts()
 	if n := w.sessions("a") + w.sessions("c") - before["a"] - before["c"]; n != 0 {
 		t.Errorf("%d sessions on hosts that did not change, want 0", n)
@@ -109,7 +109,7 @@ func TestHostWithAnotherManifest(t *testing.T) {
 	for i := range 30 { // so many that the difference is shorter
 		w.files[fmt.Sprintf("services/web/files/etc/web.d/%d", i)] = fmt.Sprint(i)
 	}
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	record := w.machines["a"].Path("/var/lib/bellhop/record")
 	p, err := os.ReadFile(record)
 	w.must(err)
@@ -120,7 +120,7 @@ func TestHostWithAnotherManifest(t *testing.T) {
 	w.must(os.WriteFile(record, edited, 0o600))
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	before := w.sessions("a")
-	r := w.push("second", history.RunDone)
+	r := w.push("second", history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "new\n" {
 		t.Errorf("/etc/web.conf holds %q", got)
@@ -136,7 +136,7 @@ func TestTripsOfAKey(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
 	w.enable("a", "web", "vault")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	for _, file := range []string{"", "changed\n"} {
 		if file != "" {
 			w.files["services/web/files/etc/web.conf"] = file
@@ -144,7 +144,7 @@ func TestTripsOfAKey(t *testing.T) {
 		value := "another value " + file
 		w.files["secrets/key0.age"] = value
 		before := w.hosts["a"].Counts()
-		w.push("a key", history.RunDone)
+		w.push("a key", history.OutcomeDone)
 		now := w.hosts["a"].Counts()
 		if n := now.Sessions - before.Sessions; n != 1 {
 			t.Errorf("%d sessions, want 1", n)
@@ -172,14 +172,14 @@ func keyed(w *world, host string, n int, size int) {
 func TestOneOfManyKeys(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 201, 100)
-	w.push("keys", history.RunDone)
+	w.push("keys", history.OutcomeDone)
 	if h := w.state("a"); h.Keys.Expected != 201 || h.Keys.Present != 201 {
 		t.Errorf("keys %+v, want 201 of 201", h.Keys)
 	}
 	before := w.hosts["a"].Counts()
 	w.machines["a"].ClearLog()
 	w.files["secrets/key7.age"] = "another value"
-	r := w.push("one key", history.RunDone)
+	r := w.push("one key", history.OutcomeDone)
 	now := w.hosts["a"].Counts()
 	in, out := now.BytesIn-before.BytesIn, now.BytesOut-before.BytesOut
 	if most := int64(len("another value")) + 16<<10; in > most || out > most {
@@ -195,7 +195,7 @@ func TestOneOfManyKeys(t *testing.T) {
 		t.Error("the key was not written")
 	}
 	before = w.hosts["a"].Counts()
-	w.push("nothing", history.RunNothing)
+	w.push("nothing", history.OutcomeNothing)
 	if n := w.hosts["a"].Counts().Sessions - before.Sessions; n != 0 {
 		t.Errorf("%d sessions for no change, want 0", n)
 	}
@@ -203,9 +203,9 @@ func TestOneOfManyKeys(t *testing.T) {
 
 func TestServiceSwitchedOff(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.enable("a")
-	w.push("off", history.RunDone)
+	w.push("off", history.OutcomeDone)
 	if _, err := os.Stat(w.machines["a"].Path("/etc/web.conf")); err == nil {
 		t.Error("/etc/web.conf is still there")
 	}
@@ -221,14 +221,14 @@ func TestNotes(t *testing.T) {
 	w.service("bot", map[string]string{
 		"service.yaml": "user: { name: bot, home: /srv/bot }\n", "bot.service": fmt.Sprintf(unit, "bot"), "files/etc/bot": "one\n"})
 	w.enable("a", "web", "bot")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	m := w.machines["a"]
 	m.Host().Systemd.Job(context.Background(), "stop", []string{"web.service"})
 	if err := os.WriteFile(m.Path("/etc/bot"), []byte("by hand\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	w.enable("a", "web")
-	run := w.push("bot leaves", history.RunDone)
+	run := w.push("bot leaves", history.OutcomeDone)
 	want := []string{"edited on the host and put back: /etc/bot (the edit is /var/lib/bellhop/blobs/ccc6730b7fa7e27b02f876e3d915a8e95113167c47ccc18a8e41d27a26ada363)", "stays on the host: user bot, home /srv/bot",
 		"stopped by hand and left so: web.service"}
 	if diff := cmp.Diff(want, run.Hosts[0].Notes); diff != "" {
@@ -250,15 +250,15 @@ func TestPruneGuard(t *testing.T) {
 	w.service("db", nil)
 	w.service("mail", nil)
 	w.enable("a", "web", "db", "mail")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.enable("a", "web")
 	before := w.sessions("a")
-	w.push("oops", history.RunRefused)
+	w.push("oops", history.OutcomeRefused)
 	w.wantState("a", history.Refused, w.commits[0].Commit)
 	if w.sessions("a") != before {
 		t.Error("a refused host was contacted")
 	}
-	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
+	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.OutcomeDone)
 	w.wantState("a", history.Current, w.commits[2].Commit)
 }
 
@@ -271,7 +271,7 @@ func TestMovedRepoIsNoted(t *testing.T) {
 		s.Moved = "https://forge.example/new/name"
 		return s, err
 	}
-	run := w.push("first", history.RunDone)
+	run := w.push("first", history.OutcomeDone)
 	if !slices.ContainsFunc(run.Notes, func(n string) bool { return strings.Contains(n, "moved to https://forge.example/new/name") }) {
 		t.Errorf("notes = %q, want the new address", run.Notes)
 	}
@@ -286,29 +286,29 @@ func TestPruneAllowedByAnEarlierCommit(t *testing.T) {
 	w.service("db", nil)
 	w.service("mail", nil)
 	w.enable("a", "web", "db", "mail")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	first := w.commits[0].Commit
 
 	w.enable("a", "web")
-	w.push("oops", history.RunRefused)
+	w.push("oops", history.OutcomeRefused)
 	w.files["README.md"] = "more"
 	later := w.commit("later")
 	since[first+later] = []string{"later", "on purpose\n\nBellhop-Allow: prune a"}
-	w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, later)
 
 	w.enable("a", "web", "db", "mail")
-	w.push("again", history.RunDone)
+	w.push("again", history.OutcomeDone)
 	w.enable("a", "web")
-	w.push("oops again", history.RunRefused)
+	w.push("oops again", history.OutcomeRefused)
 }
 
 func TestWholeCommitRefused(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	good := w.files["services/web/web.service"]
 	w.files["services/web/rubbish.exe"] = "?"
-	r := w.push("bad", history.RunRefused)
+	r := w.push("bad", history.OutcomeRefused)
 	s, err := w.db.Status(t.Context())
 	w.must(err)
 	if *s.Commit != *r.Commit || len(r.Hosts) != 1 {
@@ -321,7 +321,7 @@ func TestWholeCommitRefused(t *testing.T) {
 	before := w.sessions("a")
 	delete(w.files, "services/web/rubbish.exe")
 	w.files["services/web/web.service"] = good
-	r = w.push("good again", history.RunNothing)
+	r = w.push("good again", history.OutcomeNothing)
 	w.wantState("a", history.Current, *r.Commit)
 	if w.sessions("a") != before {
 		t.Error("a host whose bundle never changed was contacted")
@@ -341,7 +341,7 @@ func TestOneBadSecret(t *testing.T) {
 		}
 		return open(tree, path)
 	}
-	r := w.push("first", history.RunPartial)
+	r := w.push("first", history.OutcomePartial)
 	w.wantState("a", history.Current, *r.Commit)
 	w.wantState("b", history.Refused, "")
 	if e := w.state("b").Error; e == nil || !strings.Contains(*e, "token") {
@@ -351,81 +351,81 @@ func TestOneBadSecret(t *testing.T) {
 
 func TestFailureIsNotTriedAgain(t *testing.T) {
 	w := newWorld(t, "a")
-	first := *w.push("first", history.RunDone).Commit
+	first := *w.push("first", history.OutcomeDone).Commit
 	w.machines["a"].Fail("web.service")
 	w.files["services/web/files/etc/web.conf"] = "bad\n"
-	w.push("bad", history.RunFailed)
+	w.push("bad", history.OutcomeFailed)
 	w.wantState("a", history.RolledBack, first)
 	before := w.sessions("a")
 	w.files["README.md"] = "x"
-	w.push("a readme on top", history.RunFailed)
-	w.run(deploy.Request{Cause: "start"}, history.RunFailed)
+	w.push("a readme on top", history.OutcomeFailed)
+	w.run(deploy.Request{Cause: "start"}, history.OutcomeFailed)
 	w.wantState("a", history.RolledBack, first)
 	if n := w.sessions("a") - before; n != 0 {
 		t.Errorf("%d sessions for a bundle that failed, want 0", n)
 	}
 	w.machines["a"].Mend("web.service")
-	r := w.run(deploy.Request{Cause: "deploy", Retry: true}, history.RunDone)
+	r := w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
 func TestRevertAfterFailure(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.machines["a"].Fail("web.service")
 	w.files["services/web/files/etc/web.conf"] = "bad\n"
-	w.push("bad", history.RunFailed)
+	w.push("bad", history.OutcomeFailed)
 	w.machines["a"].Mend("web.service")
 	w.files["services/web/files/etc/web.conf"] = "hello\n"
-	r := w.push("revert", history.RunNothing)
+	r := w.push("revert", history.OutcomeNothing)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
 func TestUnreachableHostIsPending(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.hosts["b"].Cut()
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	r := w.push("second", history.RunPartial)
+	r := w.push("second", history.OutcomePartial)
 	w.wantState("a", history.Current, *r.Commit)
 	w.wantState("b", history.Pending, w.commits[0].Commit)
 	w.must(w.hosts["b"].Mend())
-	r = w.run(deploy.Request{Cause: "b is back"}, history.RunDone)
+	r = w.run(deploy.Request{Cause: "b is back"}, history.OutcomeDone)
 	w.wantState("b", history.Current, *r.Commit)
 }
 
 // What stands on a host wins over what is remembered.
 func TestWipedHostIsRepaired(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.must(os.RemoveAll(w.machines["a"].Path("/var/lib/bellhop")), os.RemoveAll(w.machines["a"].Path("/etc/web.conf")))
-	r := w.run(deploy.Request{Cause: "deploy", All: true}, history.RunDone)
+	r := w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "hello\n" {
 		t.Errorf("/etc/web.conf is %q", got)
 	}
-	w.run(deploy.Request{Cause: "deploy", All: true}, history.RunNothing)
+	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
 }
 
 func TestSecondDeployer(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	mine, db := w.d, w.db
 	other, err := history.Open(filepath.Join(t.TempDir(), "other.db"))
 	w.must(err)
 	defer other.Close()
 	w.db = other
 	w.d = w.deployer("SHA256:two")
-	w.run(deploy.Request{Cause: "deploy"}, history.RunRefused)
+	w.run(deploy.Request{Cause: "deploy"}, history.OutcomeRefused)
 	w.wantState("a", history.Refused, "")
 	w.files["services/web/files/etc/web.conf"] = "theirs\n"
 	w.commit("theirs")
-	w.run(deploy.Request{Cause: "deploy", TakeOver: true}, history.RunDone)
+	w.run(deploy.Request{Cause: "deploy", TakeOver: true}, history.OutcomeDone)
 
 	// The first one had the host before: it notices, and repairs.
 	w.d, w.db = mine, db
 	w.files["services/web/files/etc/web.conf"] = "mine\n"
-	r := w.push("mine", history.RunDone)
+	r := w.push("mine", history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "mine\n" {
 		t.Errorf("/etc/web.conf is %q, want mine", got)
@@ -436,7 +436,7 @@ func TestSecondDeployer(t *testing.T) {
 func TestLostState(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 3, 10)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	other, err := history.Open(filepath.Join(t.TempDir(), "other.db"))
 	w.must(err)
 	defer other.Close()
@@ -445,7 +445,7 @@ func TestLostState(t *testing.T) {
 	d := w.deployer(w.d.ID)
 	d.Loader.KeyDigest = func(v []byte) string { return hex.EncodeToString(bundle.KeyMAC([]byte("a new digest-key"), v)) }
 	w.d = d
-	r := w.run(deploy.Request{Cause: "start"}, history.RunNothing)
+	r := w.run(deploy.Request{Cause: "start"}, history.OutcomeNothing)
 	w.wantState("a", history.Current, *r.Commit)
 	if jobs := w.machines["a"].Jobs(); len(jobs) != 0 {
 		t.Errorf("jobs on the host: %v, want none", jobs)
@@ -454,12 +454,12 @@ func TestLostState(t *testing.T) {
 
 func TestRename(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.machines["a"].ClearLog()
 	w.hosts["z"], w.machines["z"] = w.hosts["a"], w.machines["a"]
 	delete(w.yaml, "a")
 	w.enable("z", "web")
-	r := w.push("rename", history.RunNothing)
+	r := w.push("rename", history.OutcomeNothing)
 	w.wantState("z", history.Current, *r.Commit)
 	if jobs := w.machines["z"].Jobs(); len(jobs) != 0 {
 		t.Errorf("jobs on a renamed host: %v, want none", jobs)
@@ -471,17 +471,17 @@ func TestRename(t *testing.T) {
 
 func TestReleasedHost(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	first := *w.push("first", history.RunDone).Commit
+	first := *w.push("first", history.OutcomeDone).Commit
 	y := w.yaml["b"]
 	delete(w.yaml, "b")
 	before := w.sessions("b")
-	w.push("b leaves", history.RunNothing)
+	w.push("b leaves", history.OutcomeNothing)
 	w.wantState("b", history.Released, first)
 	if w.sessions("b") != before || !w.machines["b"].Active("web.service") {
 		t.Error("a released host was touched")
 	}
 	w.yaml["b"] = y
-	r := w.push("b returns", history.RunNothing)
+	r := w.push("b returns", history.OutcomeNothing)
 	w.wantState("b", history.Current, *r.Commit)
 }
 
@@ -489,19 +489,19 @@ func TestReleasedHost(t *testing.T) {
 // against it.
 func TestForgottenHostIsTriedAgain(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.machines["b"].Fail("web.service")
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	w.push("second", history.RunPartial)
+	w.push("second", history.OutcomePartial)
 	w.wantState("b", history.RolledBack, w.commits[0].Commit)
 
 	y := w.yaml["b"]
 	delete(w.yaml, "b")
-	w.push("b leaves", history.RunNothing)
+	w.push("b leaves", history.OutcomeNothing)
 	w.must(w.db.Forget(t.Context(), "b"))
 	w.machines["b"].Mend("web.service")
 	w.yaml["b"] = y
-	r := w.push("b returns", history.RunDone)
+	r := w.push("b returns", history.OutcomeDone)
 	w.wantState("b", history.Current, *r.Commit)
 }
 
@@ -511,7 +511,7 @@ func TestHostKeyOfAJumpHostChanged(t *testing.T) {
 	w.yaml["a"] += "    jump: gate\n"
 	w.commit("first")
 	w.must(w.hosts["gate"].NewHostKey())
-	w.run(deploy.Request{Cause: "push"}, history.RunRefused)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
 	for _, h := range []struct{ name, word string }{{"gate", "pin the new one in the repo"}, {"a", "pin the new one of gate in the repo"}} {
 		s := w.state(h.name)
 		if s.State != history.Refused || s.Error == nil || !strings.Contains(*s.Error, h.word+": host_key: "+w.hosts["gate"].HostKey()) || strings.HasPrefix(*s.Error, h.name+": ") {
@@ -519,7 +519,7 @@ func TestHostKeyOfAJumpHostChanged(t *testing.T) {
 		}
 	}
 	w.enable("gate", "web")
-	r := w.push("the new key is pinned", history.RunDone)
+	r := w.push("the new key is pinned", history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -527,7 +527,7 @@ func TestHostKeyChangedIsAHardStop(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")
 	w.must(w.hosts["a"].NewHostKey())
-	w.run(deploy.Request{Cause: "push"}, history.RunRefused)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
 	h := w.state("a")
 	if h.State != history.Refused || h.Error == nil || !strings.Contains(*h.Error, "host key changed") || !strings.Contains(*h.Error, "host_key: "+w.hosts["a"].HostKey()) {
 		t.Errorf("host is %s (%s), want refused by its host key, and the line that pins the new one", h.State, *h.Error)
@@ -536,7 +536,7 @@ func TestHostKeyChangedIsAHardStop(t *testing.T) {
 		t.Errorf("%d connections and %d logins, want one and none", n.Connections, n.Logins)
 	}
 	w.enable("a", "web")
-	r := w.push("the new key is pinned", history.RunDone)
+	r := w.push("the new key is pinned", history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -544,19 +544,19 @@ func TestHostKeyChangedIsAHardStop(t *testing.T) {
 // although its bundle is the one that was deployed last.
 func TestHostKeyChangedOnACurrentHost(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	r := w.push("first", history.RunDone)
+	r := w.push("first", history.OutcomeDone)
 	old := w.yaml["a"]
 	w.must(w.hosts["a"].NewHostKey())
 	w.pool.Drop("a")
-	w.run(deploy.Request{Cause: "deploy", On: "a", All: true}, history.RunRefused)
-	w.run(deploy.Request{Cause: "push"}, history.RunRefused)
+	w.run(deploy.Request{Cause: "deploy", On: "a", All: true}, history.OutcomeRefused)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
 	w.wantState("a", history.Refused, *r.Commit)
 	w.wantState("b", history.Current, *r.Commit)
 	w.enable("a", "web")
 	if old == w.yaml["a"] {
 		t.Fatal("the pin is the same")
 	}
-	r = w.push("the new key is pinned", history.RunNothing)
+	r = w.push("the new key is pinned", history.OutcomeNothing)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -564,16 +564,16 @@ func TestHostKeyChangedOnACurrentHost(t *testing.T) {
 // that machine does not answer at once, and when the bundle failed on the former one.
 func TestHostBecomesAnotherMachine(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.host("a", "web") // the new one, and nothing is there
 	w.hosts["a"].Cut()
-	w.push("a is replaced", history.RunFailed)
+	w.push("a is replaced", history.OutcomeFailed)
 	w.wantState("a", history.Pending, "")
 	if n := w.sessions("b"); n != 1 {
 		t.Errorf("%d sessions with b, whose lines are the same; want its first", n)
 	}
 	w.must(w.hosts["a"].Mend())
-	r := w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	r := w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if p, err := os.ReadFile(w.machines["a"].Path("/etc/web.conf")); string(p) != "hello\n" {
 		t.Errorf("/etc/web.conf of the new machine holds %q, %v", p, err)
@@ -582,10 +582,10 @@ func TestHostBecomesAnotherMachine(t *testing.T) {
 	w.machines["a"].Fail("web.service")
 	w.files["services/web/web.service"] += "# changed\n"
 	w.yaml["b"] = ""
-	w.push("a fails", history.RunFailed)
+	w.push("a fails", history.OutcomeFailed)
 	w.wantState("a", history.RolledBack, *r.Commit)
 	w.host("a", "web")
-	r = w.push("a is replaced again", history.RunDone)
+	r = w.push("a is replaced again", history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -603,7 +603,7 @@ var planDigest = func() string {
 func TestPlanOf(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	keyed(w, "b", 1, 3)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.files["services/web/files/etc/web.conf"] = "hello\nworld\n"
 	w.files["secrets/key0.age"] = "other"
 	w.commit("second")
@@ -625,13 +625,13 @@ func TestPlanOf(t *testing.T) {
 	if n := w.sessions("a"); n != 1 {
 		t.Errorf("%d sessions with a, want the first push's", n)
 	}
-	w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 }
 
 func TestPlanText(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	keyed(w, "b", 1, 3)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.files["services/web/files/etc/web.conf"] = "hello\nworld\n"
 	w.files["secrets/key0.age"] = "other"
 	w.commit("second")
@@ -668,14 +668,14 @@ plan ` + planDigest + `
 		t.Error("a plan contacted a host")
 	}
 	// A plan that was only shown does not make the run overlook anything.
-	w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 }
 
 // A drop-in for a unit of the distribution restarts that, when it comes, changes and leaves: the plan
 // says so.
 func TestPlanOfADropIn(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	const dropIn = "services/web/ssh.service.d/x.conf"
 	for _, text := range []string{"[Service]\nEnvironment=X=1\n", "[Service]\nEnvironment=X=2\n", ""} {
 		if w.files[dropIn] = text; text == "" {
@@ -689,7 +689,7 @@ func TestPlanOfADropIn(t *testing.T) {
 		if !strings.Contains(b.String(), "\n  restart ssh.service\n") {
 			t.Errorf("with %q the plan is\n%s", text, b.String())
 		}
-		w.run(deploy.Request{Cause: "push"}, history.RunDone)
+		w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 	}
 }
 
@@ -697,7 +697,7 @@ func TestPlanOfADropIn(t *testing.T) {
 // another host of the repo.
 func TestTwoNamesForOneMachine(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	good := w.yaml["b"]
 	delete(w.yaml, "b")
 	w.hosts["c"], w.machines["c"] = w.hosts["a"], w.machines["a"]
@@ -706,7 +706,7 @@ func TestTwoNamesForOneMachine(t *testing.T) {
 	w.machines["a"].ClearLog()
 	// One address twice is a problem of the config, so a leaves its own to c's.
 	w.yaml["a"] = strings.Replace(w.yaml["a"], w.hosts["a"].Address(), "127.0.0.1:1", 1)
-	w.push("c is a", history.RunRefused)
+	w.push("c is a", history.OutcomeRefused)
 	if h := w.state("c"); h.State != history.Refused || h.Error == nil || !strings.Contains(*h.Error, "two names") {
 		t.Fatalf("c is %s, want refused: two names for one machine", h.State)
 	}
@@ -715,7 +715,7 @@ func TestTwoNamesForOneMachine(t *testing.T) {
 	}
 	w.host("c", "web")
 	w.enable("a", "web")
-	r := w.push("right again", history.RunDone)
+	r := w.push("right again", history.OutcomeDone)
 	w.wantState("c", history.Current, *r.Commit)
 	w.wantState("a", history.Current, *r.Commit)
 }

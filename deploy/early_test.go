@@ -67,11 +67,11 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 		<-began // before the session that looks for it
 		return errors.New("cut")
 	})
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	slow.Store(true)
 	w.d.Links = &oneLook{Links: w.d.Links, host: w.hosts["a"]}
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	if s := w.state("a").State; s != history.Pending {
 		t.Errorf("the host is %s, want pending", s)
 	}
@@ -121,7 +121,7 @@ func (l *oneLook) Helper(ctx context.Context, t link.Target, ahead func(io.Write
 // open: the host goes on by itself.
 func TestStoppedAfterHello(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.machines["a"].SetVersion(259) // upgraded since
 	ctx, cancel := context.WithCancel(t.Context())
 	w.d.Links = &afterHello{w.d.Links, cancel}
@@ -163,16 +163,16 @@ func (f *firstRead) Read(p []byte) (int, error) {
 // tried again when the trouble has passed.
 func TestTroubleOfARunBefore(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	m := w.machines["a"]
 	w.d.Limits.Patience = 100 * time.Millisecond
 	journal := `{"run":"stranger","boot_id":"x","started":1,"puts":[{"path":"/etc/lost","was":{"kind":"file","digest":"` + bundle.DigestBytes([]byte("lost")) +
 		`","mode":420,"user":"root","group":"root"},"want":{}}],"accounts":null}` + "\n" + `{"step":"accounts"}` + "\n"
 	w.must(os.WriteFile(m.Path(bundle.StateDir+"/journal"), []byte(journal), 0o600))
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	w.must(os.Remove(m.Path(bundle.StateDir + "/journal")))
-	w.run(deploy.Request{Cause: "retry of a"}, history.RunDone)
+	w.run(deploy.Request{Cause: "retry of a"}, history.OutcomeDone)
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("the host stays %s after the trouble passed", s)
 	}
@@ -181,7 +181,7 @@ func TestTroubleOfARunBefore(t *testing.T) {
 // A file that the deployer itself can't read any more is told at once, by its name.
 func TestFileThatCannotBeReadAhead(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	var torn atomic.Bool
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.commit("second")
@@ -196,7 +196,7 @@ func TestFileThatCannotBeReadAhead(t *testing.T) {
 	defer cancel()
 	r, err := w.d.Run(ctx, deploy.Request{Cause: "push"})
 	w.must(err)
-	if e := w.state("a").Error; *r.Outcome != history.RunRefused || e == nil {
+	if e := w.state("a").Error; *r.Outcome != history.OutcomeRefused || e == nil {
 		t.Errorf("the run ended %s: %s", *r.Outcome, w.tell(r))
 	}
 }
@@ -225,12 +225,12 @@ func (f tornFS) ReadFile(name string) ([]byte, error) {
 // wait for it twice, and not each time.
 func TestHostThatDoesNotHearEarlyOffers(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	d := &deafShell{Links: w.d.Links}
 	w.d.Links = d
 	for _, text := range []string{"two\n", "three\n", "four\n"} {
 		w.files["services/web/files/etc/web.conf"] = text
-		w.push(text, history.RunDone)
+		w.push(text, history.OutcomeDone)
 	}
 	if d.early != 2 {
 		t.Errorf("%d early offers, want two: a line may break once", d.early)
@@ -258,13 +258,13 @@ func TestKeysOfAHostThatIsAway(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
 	w.enable("a", "web", "vault")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	var opened atomic.Int64
 	open := w.d.Loader.Open
 	w.d.Loader.Open = func(tree fs.FS, p string) ([]byte, error) { opened.Add(1); return open(tree, p) }
 	w.hosts["a"].Cut()
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	if n := opened.Load(); n > 0 {
 		t.Errorf("%d keys were opened for a host that is away", n)
 	}

@@ -11,14 +11,14 @@ import (
 func TestNoFilterForAKeyThatChanges(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 
 	var texts []string
 	w.d.Filter = func(map[string][]byte) func(string) string {
 		return func(s string) string { texts = append(texts, s); return s }
 	}
 	w.files["secrets/key0.age"] = "another value of it"
-	w.push("second", history.RunDone)
+	w.push("second", history.OutcomeDone)
 	if len(texts) > 0 {
 		t.Errorf("a host's words passed a filter: %q", texts)
 	}

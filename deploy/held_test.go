@@ -18,13 +18,13 @@ func TestKeysOfAHostWithAServiceThatIsHeld(t *testing.T) {
 	m := w.machines["a"]
 	w.must(os.MkdirAll(m.Path("/srv/bot"), 0o777))
 	w.must(os.Chmod(m.Path("/srv/bot"), 0o777))
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 
 	w.must(os.Rename(m.Path("/srv/bot/conf"), m.Path("/srv/bot/aside")))
 	w.must(os.Symlink("/etc", m.Path("/srv/bot/conf")))
 	w.files["services/bot/files/srv/bot/conf/x"] = "two"
 	w.files["secrets/key0.age"] = "rotated"
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	if got := read(t, m.Path("/run/keys/key0")); got != "rotated" {
 		t.Errorf("key0 = %q, want the other service brought", got)
 	}
@@ -46,7 +46,7 @@ func TestKeysOfAHostWithAServiceThatIsHeld(t *testing.T) {
 	w.must(os.Remove(m.Path("/srv/bot/conf")))
 	w.must(os.Rename(m.Path("/srv/bot/aside"), m.Path("/srv/bot/conf")))
 	w.files["services/bot/files/srv/bot/conf/x"] = "three"
-	w.push("third", history.RunDone)
+	w.push("third", history.OutcomeDone)
 	if got := read(t, m.Path("/srv/bot/conf/x")); got != "three" {
 		t.Errorf("x = %q", got)
 	}

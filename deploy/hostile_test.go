@@ -27,10 +27,10 @@ func refuses(rec bundle.Record) func(*bundle.Reader, io.Writer, *bundle.Offer) e
 // machine that has it is pinned by another key.
 func TestNoHostTakesThePastOfAnother(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	past, _ := w.db.Host("b")
 	delete(w.yaml, "b")
-	w.push("b leaves", history.RunNothing)
+	w.push("b leaves", history.OutcomeNothing)
 
 	w.d.Links = scripted{Links: w.d.Links, name: "a", say: refuses(bundle.Record{Network: "lab", Host: "b", Deployer: w.d.ID, Generation: past.Generation, Digest: past.Digest})}
 	w.d.Run(t.Context(), deploy.Request{Cause: "deploy", All: true})
@@ -47,7 +47,7 @@ func TestNoHostTakesThePastOfAnother(t *testing.T) {
 // A digest that nobody made for a host is not remembered: a host could have anything stored by it.
 func TestDigestThatAHostMadeUp(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	made := strings.Repeat("5ec2e7", 10)
 	w.d.Links = scripted{Links: w.d.Links, name: "a", say: refuses(bundle.Record{Network: "lab", Host: "a", Deployer: w.d.ID, Generation: 7, Digest: made})}
 	w.d.Run(t.Context(), deploy.Request{Cause: "deploy", All: true})
@@ -128,7 +128,7 @@ func TestHostThatBreaksTheProtocol(t *testing.T) {
 				}
 			}
 			w.d.Links = scripted{Links: w.d.Links, name: "a", say: say}
-			w.run(deploy.Request{Cause: "push"}, history.RunPartial)
+			w.run(deploy.Request{Cause: "push"}, history.OutcomePartial)
 			h := w.state("a")
 			if h.State != history.Failed || h.Error == nil || !strings.Contains(*h.Error, "does not keep to the protocol") {
 				t.Errorf("the host is %s (%v), want failed, by the protocol", h.State, h.Error)

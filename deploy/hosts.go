@@ -219,7 +219,7 @@ func (t *hostTable) ended(host, run string, e history.End) {
 		if s.failures == nil {
 			s.failures = map[string]history.Failure{}
 		}
-		s.failures[e.Digest] = history.Failure{Digest: e.Digest, Run: run, Outcome: e.State, Error: e.Error, At: time.Now()}
+		s.failures[e.Digest] = history.Failure{Digest: e.Digest, Run: run, State: e.State, Error: e.Error, At: time.Now()}
 	case e.Stood():
 		delete(s.failures, e.Digest)
 	}

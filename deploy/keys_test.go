@@ -71,7 +71,7 @@ func TestManyHostsWithManyKeys(t *testing.T) {
 	w := newWorld(t, names...)
 	seal := w.realAge()
 	w.vault(keys, seal, func(i int) string { return fmt.Sprintf("value %d %s", i, time.Now()) })
-	w.push("all new", history.RunDone)
+	w.push("all new", history.OutcomeDone)
 	for _, n := range names {
 		if h := w.state(n); h.Keys.Present != keys {
 			t.Errorf("%s has %d keys, want %d", n, h.Keys.Present, keys)
@@ -94,7 +94,7 @@ func TestManyHostsWithManyKeys(t *testing.T) {
 	before := counts()
 	value := "another value of a usual length"
 	w.files["secrets/key77.age"] = seal(value)
-	r := w.push("one changed", history.RunDone)
+	r := w.push("one changed", history.OutcomeDone)
 	for _, n := range names {
 		c := w.hosts[n].Counts()
 		in, out := c.BytesIn-before[n].in, c.BytesOut-before[n].out
@@ -120,7 +120,7 @@ func TestManyHostsWithManyKeys(t *testing.T) {
 
 	before = counts()
 	w.files["secrets/key77.age"] = seal(value) // sealed anew, the value is the same
-	w.push("none", history.RunNothing)
+	w.push("none", history.OutcomeNothing)
 	for _, n := range names {
 		if s := w.hosts[n].Counts().Sessions - before[n].sessions; s != 0 {
 			t.Errorf("%s: %d sessions for a rekey, want none", n, s)
@@ -135,7 +135,7 @@ func TestKeysOfWhatStands(t *testing.T) {
 	w.service("db", nil)
 	w.service("mail", nil)
 	w.enable("a", "vault", "db", "mail", "web")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	keys := func(what string, f func(context.Context, string) ([]deploy.HostKeys, error), present bool) {
 		t.Helper()
 		hks, err := f(t.Context(), "")
@@ -151,7 +151,7 @@ func TestKeysOfWhatStands(t *testing.T) {
 	}
 	good := w.files["secrets/key1.age"]
 	w.files["secrets/key1.age"] = "age-encryption.org/v1\nsealed for others\n"
-	w.push("not for us", history.RunRefused)
+	w.push("not for us", history.OutcomeRefused)
 	keys("key status while a key can't be opened", w.d.KeyStatus, true)
 	w.must(os.Remove(w.machines["a"].Path("/run/keys/key0")))
 	keys("key push while a key can't be opened", w.d.PushKeys, true)
@@ -160,7 +160,7 @@ func TestKeysOfWhatStands(t *testing.T) {
 	}
 	w.files["secrets/key1.age"] = good
 	w.enable("a", "web")
-	r := w.push("oops", history.RunRefused)
+	r := w.push("oops", history.OutcomeRefused)
 	if text := *r.Hosts[0].Error; !strings.Contains(text, `"Bellhop-Allow: prune a"`) {
 		t.Errorf("error %q does not say what to commit", text)
 	}
@@ -180,7 +180,7 @@ func TestKeysOfWhatStands(t *testing.T) {
 	w.vault(3, w.realAge(), func(i int) string { return fmt.Sprint("value ", i) })
 	w.enable("a", "vault", "db", "mail", "web")
 	w.machines["a"].Fail("vault.service")
-	w.push("one key more, and it fails", history.RunFailed)
+	w.push("one key more, and it fails", history.OutcomeFailed)
 	if h := w.state("a"); h.Keys != (history.KeyCount{Expected: 2, Present: 2}) {
 		t.Errorf("after a rollback status counts keys %+v, want 2 of 2", h.Keys)
 	}
@@ -190,7 +190,7 @@ func TestKeysOfWhatStands(t *testing.T) {
 		t.Errorf("key status %+v, want key2 neither expected nor present", hks)
 	}
 	w.enable("a", "web")
-	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.RunDone)
+	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.OutcomeDone)
 	if hks, err := w.d.KeyStatus(t.Context(), ""); err != nil || len(hks) != 0 || w.state("a").Keys != (history.KeyCount{}) {
 		t.Errorf("after the keys left: %+v, %v, status %+v", hks, err, w.state("a").Keys)
 	}
@@ -201,10 +201,10 @@ func TestKeysOfWhatStands(t *testing.T) {
 func TestKeysOfACommitThatIsRefusedNow(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 1, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.files["secrets/key0.age"] = "a bad one"
 	w.machines["a"].Fail("vault.service")
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	w.machines["a"].Mend("vault.service")
 
 	at := w.d.At

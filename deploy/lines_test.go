@@ -92,7 +92,7 @@ func TestKeysComeBackWhateverElseIsBroken(t *testing.T) {
 			for _, f := range []string{"secrets/key0.age", "secrets/key1.age"} {
 				w.files[f] = strings.Replace(w.files[f], "old:", "new:", 1)
 			}
-			w.push("sealed anew", history.RunNothing)
+			w.push("sealed anew", history.OutcomeNothing)
 			w.files["services/web/junk"] = "x"
 			w.commit("a problem in the config")
 			w.d = w.deployer("SHA256:one")
@@ -111,7 +111,7 @@ func TestKeysComeBackWhateverElseIsBroken(t *testing.T) {
 			for _, f := range []string{"secrets/key0.age", "secrets/key1.age"} {
 				w.files[f] = "old:" + w.files[f]
 			}
-			w.push("first", history.RunDone)
+			w.push("first", history.OutcomeDone)
 
 			w.d = w.deployer("SHA256:one") // the deployer was restarted
 			w.d.Loader.Open = sealedFor("old")
@@ -147,7 +147,7 @@ func wantKeys(t *testing.T, w *world) {
 func TestKeyPushWhileTheRepoIsAway(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 
 	w.d = w.deployer("SHA256:one")
 	w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
@@ -168,7 +168,7 @@ func TestLinesFromHistoryStay(t *testing.T) {
 	w := newWorld(t, "a", "gate")
 	keyed(w, "a", 1, 5)
 	w.yaml["a"] += "    jump: gate\n"
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 
 	w.d = w.deployer("SHA256:one")
 	before := w.hosts["a"].Counts()

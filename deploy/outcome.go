@@ -31,21 +31,21 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	case push.Left:
 		return e, true
 	case push.Lost:
-		e.Outcome, e.State = history.Unknown, history.Unknown
+		e.Outcome, e.State = history.OutcomeUnknown, history.Unknown
 	case push.Refused:
-		e.Outcome, e.State = history.Refused, history.Refused
+		e.Outcome, e.State = history.OutcomeRefused, history.Refused
 	case push.Failed:
-		e.Outcome, e.State = history.Failed, history.Failed
+		e.Outcome, e.State = history.OutcomeFailed, history.Failed
 	case push.Denied:
-		e.Outcome, e.State = history.Failed, history.Pending
+		e.Outcome, e.State = history.OutcomeFailed, history.Pending
 	case push.Cancelled:
-		e.Outcome, e.State = history.RunCancelled, hp.State
+		e.Outcome, e.State = history.OutcomeCancelled, hp.State
 	case push.WrongKey:
-		e.Outcome, e.State = history.Refused, history.Refused
+		e.Outcome, e.State = history.OutcomeRefused, history.Refused
 		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), maxText)
 		d.forgetLast(hp.Name)
 	default:
-		e.Outcome, e.State = history.Pending, history.Pending
+		e.Outcome, e.State = history.OutcomePending, history.Pending
 		if o.Away {
 			e.Error = plain.Text("away since "+e.AwayAt.UTC().Format(time.RFC3339)+": "+e.Error, maxText)
 		}
@@ -70,27 +70,27 @@ func whatHelps(err error) string {
 
 // result is what a host's result of a run means for history.
 func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
-	e := history.End{Outcome: res.Outcome, Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
+	e := history.End{Outcome: history.Outcome(res.Outcome), Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
 
-	switch res.Outcome {
-	case bundle.OutcomeDone, bundle.OutcomeNothing:
+	switch e.Outcome {
+	case history.OutcomeDone, history.OutcomeNothing:
 		e.Manifest, e.BootID = &hp.bundle.Manifest, boot
 		e.Present = new(len(hp.bundle.Keys)) // all were sent or compared
-	case bundle.OutcomeRefused:
+	case history.OutcomeRefused:
 		e.State, e.Remember = history.Refused, true
 		switch res.Refused {
 		case bundle.RefusedBusy, bundle.RefusedBase:
-			e.Outcome, e.State, e.Remember = history.Pending, history.Pending, false
+			e.Outcome, e.State, e.Remember = history.OutcomePending, history.Pending, false
 		case bundle.RefusedDeployer, bundle.RefusedNetwork: // not the bundle's fault
 			e.Remember = false
 		}
-	case bundle.OutcomeRolledBack:
+	case history.OutcomeRolledBack:
 		e.State, e.Remember = history.RolledBack, true
 		if res.CutOff && !d.cutBefore(run, hp) {
 			e.State, e.Remember = history.Behind, false
 		}
 	default:
-		e.Outcome, e.State, e.Remember = history.Failed, history.Failed, true
+		e.Outcome, e.State, e.Remember = history.OutcomeFailed, history.Failed, true
 	}
 
 	if e.Record != nil { // by the digest that the host names, if it is one of ours

@@ -105,36 +105,36 @@ func TestOutcomeAndState(t *testing.T) {
 	for name, c := range map[string]struct {
 		err     error
 		say     func(*bundle.Reader, io.Writer, *bundle.Offer) error
-		outcome string
-		state   string
+		outcome history.Outcome
+		state   history.State
 		text    string // that its error has
 	}{
-		"no answer":           {err: unreachable(errors.New("no answer")), outcome: history.Pending, state: history.Pending, text: "away since 2000-01-01T"},
-		"there, but not now":  {err: unreachable(errors.Join(link.ErrThere, errors.New("MaxSessions"))), outcome: history.Pending, state: history.Pending, text: "unreachable"},
-		"login refused":       {err: kind(link.ErrAuth), outcome: history.Pending, state: history.Pending, text: "login refused"},
-		"sudo refused":        {err: kind(link.ErrSudo), outcome: history.Failed, state: history.Pending, text: "sudo -n refused"},
-		"no helper":           {err: kind(link.ErrHelper), outcome: history.Failed, state: history.Pending, text: "helper: so it is"},
-		"pool closed":         {err: kind(link.ErrClosed), outcome: history.Pending, state: history.Pending, text: "pool is closed"},
-		"connection lost":     {err: kind(link.ErrLost), outcome: history.Pending, state: history.Pending, text: "connection lost"},
-		"something else":      {err: errors.New("h0: so it is"), outcome: history.Pending, state: history.Pending, text: "so it is"},
-		"another key":         {err: &link.HostKeyError{Host: "h0", Address: "10.0.0.1", Pinned: []string{"a"}, Got: "b", Line: "ssh-ed25519 B"}, outcome: history.Refused, state: history.Refused, text: "pin the new one in the repo: host_key: ssh-ed25519 B"},
-		"another key between": {err: unreachable(&link.HostKeyError{Host: "jump", Address: "10.0.0.1", Pinned: []string{"a"}, Got: "b", Line: "ssh-ed25519 B"}), outcome: history.Refused, state: history.Refused, text: "pin the new one of jump"},
+		"no answer":           {err: unreachable(errors.New("no answer")), outcome: history.OutcomePending, state: history.Pending, text: "away since 2000-01-01T"},
+		"there, but not now":  {err: unreachable(errors.Join(link.ErrThere, errors.New("MaxSessions"))), outcome: history.OutcomePending, state: history.Pending, text: "unreachable"},
+		"login refused":       {err: kind(link.ErrAuth), outcome: history.OutcomePending, state: history.Pending, text: "login refused"},
+		"sudo refused":        {err: kind(link.ErrSudo), outcome: history.OutcomeFailed, state: history.Pending, text: "sudo -n refused"},
+		"no helper":           {err: kind(link.ErrHelper), outcome: history.OutcomeFailed, state: history.Pending, text: "helper: so it is"},
+		"pool closed":         {err: kind(link.ErrClosed), outcome: history.OutcomePending, state: history.Pending, text: "pool is closed"},
+		"connection lost":     {err: kind(link.ErrLost), outcome: history.OutcomePending, state: history.Pending, text: "connection lost"},
+		"something else":      {err: errors.New("h0: so it is"), outcome: history.OutcomePending, state: history.Pending, text: "so it is"},
+		"another key":         {err: &link.HostKeyError{Host: "h0", Address: "10.0.0.1", Pinned: []string{"a"}, Got: "b", Line: "ssh-ed25519 B"}, outcome: history.OutcomeRefused, state: history.Refused, text: "pin the new one in the repo: host_key: ssh-ed25519 B"},
+		"another key between": {err: unreachable(&link.HostKeyError{Host: "jump", Address: "10.0.0.1", Pinned: []string{"a"}, Got: "b", Line: "ssh-ed25519 B"}), outcome: history.OutcomeRefused, state: history.Refused, text: "pin the new one of jump"},
 
-		"another protocol": {say: hello(bundle.Hello{Protocol: 99}), outcome: history.Failed, state: history.Failed, text: "protocol 99"},
-		"another network":  {say: hello(bundle.Hello{Record: &bundle.Record{Network: "x", Host: "h0", Deployer: "SHA256:one", Generation: 1}}), outcome: history.Refused, state: history.Refused, text: "network"},
-		"another host":     {say: hello(bundle.Hello{Record: &bundle.Record{Network: "sim", Host: "h1", Deployer: "SHA256:one", Generation: 1}}), outcome: history.Refused, state: history.Refused, text: "two names for one machine"},
-		"another deployer": {say: hello(bundle.Hello{Record: &bundle.Record{Network: "sim", Host: "h0", Deployer: "SHA256:two", Generation: 1}}), outcome: history.Refused, state: history.Refused, text: "--take-over takes it"},
-		"hangs up":         {say: hello(bundle.Hello{}), outcome: history.Pending, state: history.Pending, text: "hear what is lacking"},
+		"another protocol": {say: hello(bundle.Hello{Protocol: 99}), outcome: history.OutcomeFailed, state: history.Failed, text: "protocol 99"},
+		"another network":  {say: hello(bundle.Hello{Record: &bundle.Record{Network: "x", Host: "h0", Deployer: "SHA256:one", Generation: 1}}), outcome: history.OutcomeRefused, state: history.Refused, text: "network"},
+		"another host":     {say: hello(bundle.Hello{Record: &bundle.Record{Network: "sim", Host: "h1", Deployer: "SHA256:one", Generation: 1}}), outcome: history.OutcomeRefused, state: history.Refused, text: "two names for one machine"},
+		"another deployer": {say: hello(bundle.Hello{Record: &bundle.Record{Network: "sim", Host: "h0", Deployer: "SHA256:two", Generation: 1}}), outcome: history.OutcomeRefused, state: history.Refused, text: "--take-over takes it"},
+		"hangs up":         {say: hello(bundle.Hello{}), outcome: history.OutcomePending, state: history.Pending, text: "hear what is lacking"},
 
 		"done":             {say: result(bundle.Result{Outcome: bundle.OutcomeDone}), outcome: "done", state: history.Current},
 		"rolled back":      {say: failed(bundle.Result{Outcome: bundle.OutcomeRolledBack}), outcome: "rolled-back", state: history.RolledBack, text: "so it is"},
 		"cut off":          {say: failed(bundle.Result{Outcome: bundle.OutcomeRolledBack, CutOff: true}), outcome: "rolled-back", state: history.Behind, text: "so it is"},
-		"failed":           {say: failed(bundle.Result{Outcome: bundle.OutcomeFailed}), outcome: history.Failed, state: history.Failed, text: "so it is"},
-		"refused bundle":   {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle}), outcome: history.Refused, state: history.Refused, text: "so it is"},
-		"refused deployer": {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedDeployer}), outcome: history.Refused, state: history.Refused, text: "so it is"},
-		"refused base":     {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBase}), outcome: history.Pending, state: history.Pending, text: "so it is"},
-		"busy":             {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy}), outcome: history.Pending, state: history.Pending, text: "so it is"},
-		"no reason":        {say: result(bundle.Result{Outcome: bundle.OutcomeFailed}), outcome: history.Failed, state: history.Failed, text: "gave no reason"},
+		"failed":           {say: failed(bundle.Result{Outcome: bundle.OutcomeFailed}), outcome: history.OutcomeFailed, state: history.Failed, text: "so it is"},
+		"refused bundle":   {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle}), outcome: history.OutcomeRefused, state: history.Refused, text: "so it is"},
+		"refused deployer": {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedDeployer}), outcome: history.OutcomeRefused, state: history.Refused, text: "so it is"},
+		"refused base":     {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBase}), outcome: history.OutcomePending, state: history.Pending, text: "so it is"},
+		"busy":             {say: failed(bundle.Result{Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy}), outcome: history.OutcomePending, state: history.Pending, text: "so it is"},
+		"no reason":        {say: result(bundle.Result{Outcome: bundle.OutcomeFailed}), outcome: history.OutcomeFailed, state: history.Failed, text: "gave no reason"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestOutcomeAndState(t *testing.T) {
 // where it was given back by a run whose end was not heard.
 func TestGiveBackWithoutARecord(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	ended := func(run, outcome string) *bundle.Result { return &bundle.Result{Run: run, Outcome: outcome} }
 
 	for name, c := range map[string]struct {

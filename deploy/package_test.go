@@ -41,7 +41,7 @@ func TestPackageRedirectedInside(t *testing.T) {
 	for _, inside := range []string{"127.0.0.1", "10.1.2.3", "192.168.0.1", "169.254.169.254", "100.64.0.7", "[::1]", "[fd00::1]", "[fe80::1]", "[::ffff:10.1.2.3]", "0.0.0.0"} {
 		to = "https://" + inside + "/app"
 		packaged(w, "https://example.com/away?"+strings.Trim(inside, "[]"), digest)
-		w.push("redirected to "+inside, history.RunRefused)
+		w.push("redirected to "+inside, history.OutcomeRefused)
 		if e := w.state("a").Error; e == nil || !strings.Contains(*e, "network of the deployer's own") {
 			t.Errorf("redirected to %s: error %v", inside, e)
 		}
@@ -51,7 +51,7 @@ func TestPackageRedirectedInside(t *testing.T) {
 	}
 	to = "https://example.com/app" // elsewhere in the world is fine
 	packaged(w, "https://example.com/away", digest)
-	w.push("redirected in the world", history.RunDone)
+	w.push("redirected in the world", history.OutcomeDone)
 }
 
 // http will do, since the sum is what is trusted; and a file that is an archive is not installed as a
@@ -71,10 +71,10 @@ func TestPackageByHTTP(t *testing.T) {
 	w.enable("a", "app")
 	w.d.Client = srv.Client()
 	packaged(w, srv.URL+"/app", sum("/app"))
-	w.push("a program", history.RunDone)
+	w.push("a program", history.OutcomeDone)
 
 	packaged(w, srv.URL+"/download", sum("/download"))
-	w.push("an archive without a name", history.RunRefused)
+	w.push("an archive without a name", history.OutcomeRefused)
 	if e := w.state("a").Error; e == nil || !strings.Contains(*e, "write kind: tar.gz for an archive, kind: gz for one program") {
 		t.Errorf("error: %v", e)
 	}

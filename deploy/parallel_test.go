@@ -101,7 +101,7 @@ func TestHostsAtOnce(t *testing.T) {
 						return deploy.Snapshot{Commit: strings.Repeat("1", 40), Tree: tree}, nil
 					}}}
 				r, err := d.Run(t.Context(), deploy.Request{})
-				if err != nil || *r.Outcome != history.RunDone || len(r.Hosts) != tt.hosts {
+				if err != nil || *r.Outcome != history.OutcomeDone || len(r.Hosts) != tt.hosts {
 					t.Fatalf("Run = %+v, %v; want %d hosts done", r, err, tt.hosts)
 				}
 				if l.most != tt.want {

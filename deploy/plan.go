@@ -29,10 +29,10 @@ type Plan struct {
 // A HostPlan is what a run would do on one host.
 type HostPlan struct {
 	Name    string
-	State   string // of the host until something is pushed
-	Push    bool   // the host will be contacted
-	Follows bool   // the host holds what is wanted, as far as history knows
-	Error   string // why it is not pushed
+	State   history.State // of the host until something is pushed
+	Push    bool          // the host will be contacted
+	Follows bool          // the host holds what is wanted, as far as history knows
+	Error   string        // why it is not pushed
 	Changes []bundle.Change
 	Units   UnitPlan
 

@@ -106,7 +106,7 @@ func TestPreviewIsWhatTheHostDoes(t *testing.T) {
 				}
 			}
 			put(c.before)
-			w.push("before", history.RunDone)
+			w.push("before", history.OutcomeDone)
 
 			put(c.after)
 			w.commit("after")
@@ -120,7 +120,7 @@ func TestPreviewIsWhatTheHostDoes(t *testing.T) {
 			}
 
 			w.machines["h"].ClearLog()
-			w.run(deploy.Request{Cause: "push"}, history.RunDone)
+			w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 			if diff := cmp.Diff(preview, asked(w.machines["h"].Jobs())); diff != "" {
 				t.Errorf("the plan (-) and what the host asked of systemd (+) differ:\n%s\nall jobs: %q", diff, w.machines["h"].Jobs())
 			}

@@ -211,12 +211,12 @@ func (d *Deployer) accepted(ctx context.Context) Snapshot {
 
 // failed ends a run that could not be made.
 func (r *run) failed(err error) (*history.Run, error) {
-	outcome := history.RunFailed
+	outcome := history.OutcomeFailed
 	switch {
 	case errors.Is(err, context.Canceled):
-		outcome = history.RunCancelled
+		outcome = history.OutcomeCancelled
 	case errors.Is(err, ErrRefused): // paused, or a history that was rewritten
-		outcome = history.RunRefused
+		outcome = history.OutcomeRefused
 	}
 	if !r.stored && r.req.Trigger == TriggerClock && r.d.repo.repeats(err) {
 		return r.unstored(outcome), err
@@ -238,7 +238,7 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 		if h.State == history.Released {
 			continue
 		}
-		p := history.Planned{Name: name, State: history.Refused, Error: text, Keys: h.KeysExpected, Reach: h.Reach, Listed: true, Outcome: history.Refused}
+		p := history.Planned{Name: name, State: history.Refused, Error: text, Keys: h.KeysExpected, Reach: h.Reach, Listed: true, Outcome: history.OutcomeRefused}
 		if r.d.hosts.pushing(name) {
 			p.State, p.Error, p.Listed, p.Outcome = history.Deploying, "", false, ""
 		}
@@ -251,12 +251,12 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 	}
 
 	r.d.log().Error("commit refused", "commit", snap.Commit, "cause", r.req.Cause, "err", text)
-	return r.finish(history.RunRefused, err)
+	return r.finish(history.OutcomeRefused, err)
 }
 
 // finish stores the run's outcome, or with "" what came of its hosts, and returns the run as
 // history has it, with err.
-func (r *run) finish(outcome string, err error) (*history.Run, error) {
+func (r *run) finish(outcome history.Outcome, err error) (*history.Run, error) {
 	r.release()
 	text := ""
 	if err != nil {
@@ -281,11 +281,11 @@ func (r *run) finish(outcome string, err error) (*history.Run, error) {
 // tell ends a run whose hosts were pushed: history's outbox has it from here.
 func (r *run) tell() (*history.Run, error) {
 	if !r.stored { // a poll that found nothing
-		return r.unstored(history.RunNothing), nil
+		return r.unstored(history.OutcomeNothing), nil
 	}
-	outcome := "" // what came of its hosts says
+	var outcome history.Outcome // what came of its hosts says
 	if r.cut.Load() {
-		outcome = history.RunCancelled
+		outcome = history.OutcomeCancelled
 	}
 	hr, err := r.finish(outcome, nil)
 	if err == nil {
@@ -308,7 +308,7 @@ func (r *run) keepCommits() {
 }
 
 // unstored is a run that history does not keep: a poll that found nothing new.
-func (r *run) unstored(outcome string) *history.Run {
+func (r *run) unstored(outcome history.Outcome) *history.Run {
 	now := time.Now().UTC()
 	r.event(Event{Step: "end", Outcome: outcome})
 	return &history.Run{ID: r.head.ID, Commit: &r.head.Commit, Author: &r.head.Author, Subject: &r.head.Subject, Cause: r.head.Cause,

@@ -19,7 +19,7 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	w := newWorld(t, "a")
 	w.machines["a"].SetVersion(249)
 	keyed(w, "a", 1, 5)
-	w.push("not sealed", history.RunDone)
+	w.push("not sealed", history.OutcomeDone)
 	before := w.sessions("a")
 	w.files["services/vault/service.yaml"] = "keys:\n  key0: { source: secrets/key0.age, persist: sealed }\n"
 	w.host("b", "vault")
@@ -33,7 +33,7 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	if !strings.Contains(text.String(), "a: refused: key key0: persist: sealed needs systemd 250, and the host had 249") {
 		t.Errorf("the plan says:\n%s", text.String())
 	}
-	w.run(deploy.Request{Cause: "push"}, history.RunRefused)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
 	if got := w.sessions("a") - before; got != 0 {
 		t.Errorf("a was contacted in %d sessions", got)
 	}
@@ -50,7 +50,7 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		w.machines[name].SetVersion(252)
 	}
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.RunDone)
+	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, c)
 	w.wantState("b", history.Current, c)
 }
@@ -61,7 +61,7 @@ func TestLostSealedCopy(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
 	w.files["services/vault/service.yaml"] = "keys:\n  key0: { source: secrets/key0.age, persist: sealed }\n  key1: { source: secrets/key1.age }\n"
-	w.push("sealed", history.RunDone)
+	w.push("sealed", history.OutcomeDone)
 	m := w.machines["a"]
 	for _, contact := range []struct {
 		name string
@@ -70,13 +70,13 @@ func TestLostSealedCopy(t *testing.T) {
 		{"a push of something else", func() {
 			w.files["services/web/files/etc/web.conf"] += "more\n"
 			w.enable("a", "vault", "web")
-			w.push("else", history.RunDone)
+			w.push("else", history.OutcomeDone)
 		}},
 		{"a second one, offered early", func() {
 			w.files["services/web/files/etc/web.conf"] += "more\n"
-			w.push("else", history.RunDone)
+			w.push("else", history.OutcomeDone)
 		}},
-		{"deploy --all", func() { w.run(deploy.Request{Cause: "deploy", All: true}, history.RunDone) }},
+		{"deploy --all", func() { w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeDone) }},
 		{"key push", func() {
 			ks, err := w.d.PushKeys(t.Context(), "a")
 			w.must(err)
@@ -115,7 +115,7 @@ func TestKeyStatusTellsThePlace(t *testing.T) {
 	keyed(w, "a", 1, 5)
 	w.enable("b", "vault")
 	w.machines["b"].RefuseRamfs(true)
-	w.push("keys", history.RunDone)
+	w.push("keys", history.OutcomeDone)
 	hosts, err := w.d.KeyStatus(t.Context(), "")
 	w.must(err)
 	if len(hosts) != 2 || hosts[0].Place == nil || *hosts[0].Place != "ramfs" || hosts[0].Swaps {
@@ -147,7 +147,7 @@ func (g gone) Exec(_ context.Context, t link.Target, _ string) (int, error) {
 func TestRebootHasALimit(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 1, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.d.Links = gone{w.d.Links, w}
 	began := time.Now()
 	err := w.d.Reboot(t.Context(), "a", 3*time.Second, func(string) {})
@@ -165,14 +165,14 @@ func TestTooOldASystemdForAUnit(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.machines["a"].SetVersion(252)
 	w.machines["b"].SetVersion(257)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	before := w.sessions("a")
 
 	w.files["services/web/web.service"] = strings.Replace(w.files["services/web/web.service"], "[Service]\n", "[Service]\nRestartSteps=5\n", 1)
 	w.host("c", "web") // never met: it says its version in its hello
 	w.machines["c"].SetVersion(252)
 	c := w.commit("newer")
-	w.run(deploy.Request{Cause: "push"}, history.RunPartial)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomePartial)
 	if h := w.state("c"); h.State != history.Refused || w.machines["c"].Starts("web.service") != 0 {
 		t.Errorf("c: %+v, want refused and nothing started", h)
 	}
@@ -187,6 +187,6 @@ func TestTooOldASystemdForAUnit(t *testing.T) {
 
 	w.machines["a"].SetVersion(254)
 	w.machines["c"].SetVersion(254)
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.RunDone)
+	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, c)
 }

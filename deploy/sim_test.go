@@ -433,7 +433,7 @@ func (s *sim) rest() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	outcomes := map[string]int{}
+	outcomes := map[history.Outcome]int{}
 	for _, r := range h.Runs {
 		if r.Outcome != nil {
 			outcomes[*r.Outcome]++
@@ -444,7 +444,7 @@ func (s *sim) rest() {
 	for _, m := range s.links.models {
 		moved -= m.moved
 	}
-	if r := s.run(context.Background()); *r.Outcome != history.RunNothing {
+	if r := s.run(context.Background()); *r.Outcome != history.OutcomeNothing {
 		s.t.Errorf("one more run ended %s, want nothing", *r.Outcome)
 	}
 	s.d.Run(context.Background(), deploy.Request{Cause: "deploy", All: true})

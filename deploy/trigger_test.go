@@ -12,7 +12,7 @@ import (
 // its cause.
 func TestTriggerDecidesNotTheCause(t *testing.T) {
 	w := newWorld(t, "pollux")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 
 	for _, c := range []struct {
 		req    deploy.Request
@@ -23,7 +23,7 @@ func TestTriggerDecidesNotTheCause(t *testing.T) {
 		{deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, false},
 		{deploy.Request{Cause: "push (looked again)", Trigger: deploy.TriggerClock}, false},
 	} {
-		r := w.run(c.req, history.RunNothing)
+		r := w.run(c.req, history.OutcomeNothing)
 		if _, err := w.db.Run(t.Context(), r.ID); errors.Is(err, history.ErrNoRun) == c.stored {
 			t.Errorf("a run that found nothing, %+v: stored %v, want %v", c.req, !c.stored, c.stored)
 		}

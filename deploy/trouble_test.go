@@ -135,12 +135,12 @@ func TestLostLineIsAttachedTo(t *testing.T) {
 				keyed(w, "a", 2, 5)
 				w.enable("a", "web", "vault")
 			}
-			w.push("first", history.RunDone)
+			w.push("first", history.OutcomeDone)
 			w.machines["a"].ClearLog()
 			c := &cutter{Links: w.d.Links, when: tt.when}
 			w.d.Links = c
 			w.files["services/web/files/etc/web.conf"] = "new\n"
-			r := w.push("second", history.RunDone)
+			r := w.push("second", history.OutcomeDone)
 			if c.when != nil {
 				t.Fatal("the line was never cut")
 			}
@@ -155,7 +155,7 @@ func TestLostLineIsAttachedTo(t *testing.T) {
 // A deployer that dies in the middle knows at its next start what came of it.
 func TestDeployerDies(t *testing.T) {
 	w := newWorld(t, "a")
-	first := *w.push("first", history.RunDone).Commit
+	first := *w.push("first", history.OutcomeDone).Commit
 	ctx, cancel := context.WithCancel(t.Context())
 	last := after(bundle.FrameData)
 	c := &cutter{Links: w.d.Links, when: func(p []byte) int {
@@ -168,7 +168,7 @@ func TestDeployerDies(t *testing.T) {
 	w.d.Links = c
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	second := w.commit("second")
-	if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && r.Outcome != nil && *r.Outcome == history.RunDone {
+	if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && r.Outcome != nil && *r.Outcome == history.OutcomeDone {
 		t.Fatal("a run whose deployer died is done")
 	}
 	w.wantState("a", history.Deploying, first)
@@ -177,7 +177,7 @@ func TestDeployerDies(t *testing.T) {
 	w.d = w.deployer(id)
 	w.must(w.d.Settle(t.Context()))
 	w.wantState("a", history.Current, second)
-	w.run(deploy.Request{Cause: "start"}, history.RunNothing)
+	w.run(deploy.Request{Cause: "start"}, history.OutcomeNothing)
 	if n := w.sessions("a") - sessions; n > 1 {
 		t.Errorf("%d sessions to learn what came of it, want 1", n)
 	}
@@ -195,7 +195,7 @@ func TestDeployerDies(t *testing.T) {
 // before it, and the host was away for a while.
 func TestLostRunAndRevert(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	ctx, cancel := context.WithCancel(t.Context())
 	last := after(bundle.FrameData)
 	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
@@ -212,10 +212,10 @@ func TestLostRunAndRevert(t *testing.T) {
 	w.hosts["a"].Cut()
 	w.d = w.deployer(w.d.ID)
 	w.files["services/web/files/etc/web.conf"] = "hello\n"
-	w.push("revert", history.RunFailed)
+	w.push("revert", history.OutcomeFailed)
 	w.must(w.hosts["a"].Mend())
 	w.files["README"] = "x"
-	w.push("a readme", history.RunDone)
+	w.push("a readme", history.OutcomeDone)
 	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "hello\n" {
 		t.Errorf("/etc/web.conf is %q, want what the repo went back to", got)
 	}
@@ -223,13 +223,13 @@ func TestLostRunAndRevert(t *testing.T) {
 
 func TestSlowHostIsDetached(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	hold := w.slowly("b", 300*time.Millisecond)
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	r := w.push("second", history.RunDone)
+	r := w.push("second", history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	w.files["services/web/files/etc/web.conf"] = "newer\n"
-	r = w.push("third", history.RunDone) // not delayed by b
+	r = w.push("third", history.OutcomeDone) // not delayed by b
 	if len(r.Hosts) != 2 {
 		t.Errorf("the run lists %s; want b too, which waits for its turn", w.tell(r))
 	}
@@ -238,7 +238,7 @@ func TestSlowHostIsDetached(t *testing.T) {
 	close(hold)
 	w.must(w.d.Wait(t.Context()))
 	w.wantState("b", history.Behind, w.commits[1].Commit)
-	r = w.run(deploy.Request{Cause: "more"}, history.RunDone)
+	r = w.run(deploy.Request{Cause: "more"}, history.OutcomeDone)
 	w.wantState("b", history.Current, *r.Commit)
 }
 
@@ -247,30 +247,30 @@ func TestSlowHostIsDetached(t *testing.T) {
 func TestLoneSlowHost(t *testing.T) {
 	for _, waits := range []bool{false, true} {
 		w := newWorld(t, "a")
-		w.push("first", history.RunDone)
+		w.push("first", history.OutcomeDone)
 		bell := deploy.NewBell(w.d)
 		hold := w.slowly("a", 200*time.Millisecond)
 		w.machines["a"].Fail("web.service")
 		w.files["services/web/files/etc/web.conf"] = "bad\n"
 		if waits {
 			bell.Ring("push")
-			r := w.push("second", history.RunNothing)
-			again := w.run(deploy.Request{Cause: "deploy"}, history.RunNothing)
-			if len(again.Hosts) != 1 || *again.Hosts[0].Outcome != history.Deploying {
+			r := w.push("second", history.OutcomeNothing)
+			again := w.run(deploy.Request{Cause: "deploy"}, history.OutcomeNothing)
+			if len(again.Hosts) != 1 || *again.Hosts[0].Outcome != history.Deploying.Outcome() {
 				t.Errorf("a run beside one at work lists %s, want a: deploying", w.tell(again))
 			}
 			close(hold)
 			w.must(w.d.Wait(t.Context()))
 			r, err := w.db.Run(t.Context(), r.ID)
 			w.must(err)
-			if *r.Outcome != history.RunFailed {
+			if *r.Outcome != history.OutcomeFailed {
 				t.Errorf("the run whose only host failed later is %s, want failed", *r.Outcome)
 			}
 			continue
 		}
 		bell.Poll("poll")
 		time.AfterFunc(time.Second, func() { close(hold) })
-		w.push("second", history.RunFailed)
+		w.push("second", history.OutcomeFailed)
 	}
 }
 
@@ -279,15 +279,15 @@ func TestLoneSlowHost(t *testing.T) {
 func TestPushIsFollowedWhenASlowHostEndsBadly(t *testing.T) {
 	for _, fixed := range []bool{true, false} {
 		w := newWorld(t, "a", "b")
-		w.push("first", history.RunDone)
+		w.push("first", history.OutcomeDone)
 		bell := deploy.NewBell(w.d)
 		hold := w.slowly("b", 300*time.Millisecond)
 		w.machines["b"].Fail("web.service")
 		w.files["services/web/files/etc/web.conf"] = "bad\n"
-		w.push("second", history.RunDone)
+		w.push("second", history.OutcomeDone)
 		if fixed {
 			w.files["services/web/files/etc/web.conf"] = "good\n"
-			w.push("third", history.RunDone)
+			w.push("third", history.OutcomeDone)
 		}
 		close(hold)
 		w.must(w.d.Wait(t.Context()))
@@ -371,10 +371,10 @@ func TestKeysComeBackAfterAReboot(t *testing.T) {
 func TestKeysOfAnOlderGeneration(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 1, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.machines["a"].Fail("vault.service")
 	w.files["secrets/key0.age"] = "a bad one"
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	w.machines["a"].Mend("vault.service")
 	w.must(w.machines["a"].Reboot())
 	ks, err := w.d.PushKeys(t.Context(), "")
@@ -421,7 +421,7 @@ func TestLineToAHostWithAnotherKey(t *testing.T) {
 	}
 	hist, err := w.db.Runs(t.Context(), 10, "a")
 	w.must(err)
-	if r := hist.Runs[0]; *r.Outcome != history.RunRefused || !strings.HasSuffix(r.Cause, "a shows another host key") {
+	if r := hist.Runs[0]; *r.Outcome != history.OutcomeRefused || !strings.HasSuffix(r.Cause, "a shows another host key") {
 		t.Errorf("the newest run was for %q and ended %s, want one for the host key, refused", r.Cause, *r.Outcome)
 	}
 	w.enable("a", "vault")
@@ -467,7 +467,7 @@ func TestHostsThatAreAway(t *testing.T) {
 	slow := &noAnswer{Links: w.d.Links, hosts: map[string]int{"a": 0, "b": 0}}
 	w.d.Links = slow
 	w.yaml["c"] += "rollout: { parallel: 1 }\n"
-	w.push("first", history.RunPartial)
+	w.push("first", history.OutcomePartial)
 	since := func(host string) string {
 		h := w.state(host)
 		if h.State != history.Pending || h.Error == nil || !strings.HasPrefix(*h.Error, "away since 20") || !strings.HasSuffix(*h.Error, "Z: unreachable: no answer") {
@@ -486,7 +486,7 @@ func TestHostsThatAreAway(t *testing.T) {
 	w.events = nil
 	w.mu.Unlock()
 	w.files["services/web/files/etc/web.conf"] = "second\n"
-	w.push("second", history.RunPartial)
+	w.push("second", history.OutcomePartial)
 	w.mu.Lock()
 	var order []string
 	for _, e := range w.events {
@@ -502,7 +502,7 @@ func TestHostsThatAreAway(t *testing.T) {
 		t.Errorf("a is %s, was %s: want the time that it was missed first", now, was)
 	}
 	w.d.Links = slow.Links
-	r := w.run(deploy.Request{Cause: "push"}, history.RunDone)
+	r := w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -604,7 +604,7 @@ func TestHeadThatMovedDoesNotWait(t *testing.T) {
 
 func TestRequestsByHandKeepTheirFlags(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	first := *w.push("first", history.RunDone).Commit
+	first := *w.push("first", history.OutcomeDone).Commit
 	b, _ := serve(t, w)
 	eventually(t, "the start's own look is over", func() bool {
 		w.mu.Lock()
@@ -651,13 +651,13 @@ func TestPackages(t *testing.T) {
 	packaged(w, srv.URL+"/app", digest)
 	w.enable("a", "app")
 	w.enable("b", "app")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	if gets != 1 {
 		t.Errorf("fetched %d times for two hosts, want once", gets)
 	}
 	wrong := strings.Repeat("0", 64)
 	packaged(w, srv.URL+"/app", wrong)
-	w.push("a wrong digest", history.RunRefused)
+	w.push("a wrong digest", history.OutcomeRefused)
 	if e := w.state("a").Error; e == nil || !strings.Contains(*e, "sha256") {
 		t.Errorf("error: %v", e)
 	}
@@ -665,7 +665,7 @@ func TestPackages(t *testing.T) {
 		t.Error("a package with the wrong digest was kept")
 	}
 	packaged(w, srv.URL+"/away", strings.Repeat("1", 64))
-	w.push("a redirect to http", history.RunRefused)
+	w.push("a redirect to http", history.OutcomeRefused)
 	if e := w.state("a").Error; e == nil || !strings.Contains(*e, "only https") {
 		t.Errorf("error: %s", *e)
 	}
@@ -674,7 +674,7 @@ func TestPackages(t *testing.T) {
 func TestTextsOfAHostAreFiltered(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 1, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.d.Filter = func(keys map[string][]byte) func(string) string {
 		return func(s string) string {
 			for name, v := range keys {
@@ -685,7 +685,7 @@ func TestTextsOfAHostAreFiltered(t *testing.T) {
 	}
 	w.d.Links = &liar{Links: w.d.Links, text: "boom \x1b[31m" + w.files["secrets/key0.age"]}
 	w.files["services/vault/files/etc/vault.conf"] = "new\n"
-	w.push("second", history.RunFailed)
+	w.push("second", history.OutcomeFailed)
 	if e := w.state("a").Error; e == nil || *e != "boom [31m‹key key0›" {
 		t.Errorf("error of the host is %q", *e)
 	}
@@ -696,12 +696,12 @@ func TestTextsOfAHostAreFiltered(t *testing.T) {
 func TestCutOffIsTriedOnceMore(t *testing.T) {
 	for _, dies := range []bool{false, true} {
 		w := newWorld(t, "a")
-		first := *w.push("first", history.RunDone).Commit
+		first := *w.push("first", history.OutcomeDone).Commit
 		bell := deploy.NewBell(w.d)
 		l := &liar{Links: w.d.Links, text: "the run was cut off", cut: true}
 		w.d.Links = l
 		w.files["services/web/files/etc/web.conf"] = "new\n"
-		w.push("second", history.RunFailed)
+		w.push("second", history.OutcomeFailed)
 		w.wantState("a", history.Behind, first)
 		if len(bell.Waiting()) != 1 {
 			t.Error("a run that was cut off is not rung for")
@@ -710,10 +710,10 @@ func TestCutOffIsTriedOnceMore(t *testing.T) {
 			w.d = w.deployer(w.d.ID)
 			w.d.Links = l
 		}
-		w.run(deploy.Request{Cause: "a was cut off"}, history.RunFailed)
+		w.run(deploy.Request{Cause: "a was cut off"}, history.OutcomeFailed)
 		w.wantState("a", history.RolledBack, first)
 		came := l.came
-		w.run(deploy.Request{Cause: "push"}, history.RunFailed)
+		w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
 		if l.came != came {
 			t.Error("a bundle that was cut off twice is tried a third time")
 		}
@@ -797,7 +797,7 @@ func (r rebooter) Exec(_ context.Context, t link.Target, cmd string) (int, error
 func TestReboot(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.d.Links = rebooter{w.d.Links, w}
 	var said []string
 	w.must(w.d.Reboot(t.Context(), "a", 0, func(s string) { said = append(said, s) }))
@@ -828,11 +828,11 @@ func TestOwnHostGoesLast(t *testing.T) {
 			if c.machine != "" {
 				w.must(os.WriteFile(w.machines["a"].Path("/etc/machine-id"), []byte(c.machine+"\n"), 0o444))
 			}
-			w.push("first", history.RunDone)
+			w.push("first", history.OutcomeDone)
 			w.d.BootID = w.machines["a"].BootID()
 			w.events = nil
 			w.files["services/web/files/etc/web.conf"] = "new\n"
-			w.push("second", history.RunDone)
+			w.push("second", history.OutcomeDone)
 			ended, alone := map[string]bool{}, true
 			for _, e := range w.events {
 				alone = alone && (e.Host != "a" || ended["b"] && ended["c"])
@@ -850,28 +850,28 @@ func TestPaused(t *testing.T) {
 	w.commit("first")
 	w.must(w.db.SetPaused(t.Context(), true))
 	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
-	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.RunRefused || w.sessions("a") != 0 {
+	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.OutcomeRefused || w.sessions("a") != 0 {
 		t.Errorf("a paused run ended %v, %v, with %d sessions", r, err, w.sessions("a"))
 	}
 	w.must(w.db.SetPaused(t.Context(), false))
-	w.run(deploy.Request{Cause: "resume"}, history.RunDone)
+	w.run(deploy.Request{Cause: "resume"}, history.OutcomeDone)
 }
 
 // A head that must not be followed refuses the run, and touches nothing.
 func TestHeadRefused(t *testing.T) {
 	w := newWorld(t, "a")
-	first := w.push("first", history.RunDone)
+	first := w.push("first", history.OutcomeDone)
 	sync := w.d.Sync
 	w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
 		return deploy.Snapshot{}, fmt.Errorf("%w: rewritten", deploy.ErrRefused)
 	}
 	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
-	if !errors.Is(err, deploy.ErrRefused) || r == nil || *r.Outcome != history.RunRefused {
+	if !errors.Is(err, deploy.ErrRefused) || r == nil || *r.Outcome != history.OutcomeRefused {
 		t.Errorf("a refused head ended %v, %v", r, err)
 	}
 	w.wantState("a", history.Current, *first.Commit)
 	w.d.Sync = sync
-	w.run(deploy.Request{Cause: "push"}, history.RunNothing)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeNothing)
 }
 
 // git is told to keep every commit that a generation came from, and no other.
@@ -879,11 +879,11 @@ func TestCommitsOfGenerationsAreKept(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	var kept []string
 	w.d.Keep = func(commits []string) error { kept = commits; return nil }
-	first := *w.push("first", history.RunDone).Commit
+	first := *w.push("first", history.OutcomeDone).Commit
 	w.files["README"] = "nothing of a host"
-	w.push("second", history.RunNothing)
+	w.push("second", history.OutcomeNothing)
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	third := *w.push("third", history.RunDone).Commit
+	third := *w.push("third", history.OutcomeDone).Commit
 	want := []string{first, third}
 	slices.Sort(want)
 	if !slices.Equal(kept, want) {
@@ -893,9 +893,9 @@ func TestCommitsOfGenerationsAreKept(t *testing.T) {
 
 func TestQuietPolls(t *testing.T) {
 	w := newWorld(t, "a")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	for range 3 {
-		w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
+		w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
 	}
 	h, err := w.db.Runs(t.Context(), 0)
 	w.must(err)
@@ -904,7 +904,7 @@ func TestQuietPolls(t *testing.T) {
 	}
 	w.files["README"] = "x"
 	w.commit("second")
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -941,10 +941,10 @@ func TestRemoteAway(t *testing.T) {
 func TestRefusedHostExpectsItsKeys(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.d.Loader.Open = func(fs.FS, string) ([]byte, error) { return nil, errors.New("no identity opens it") }
 	w.files["secrets/key0.age"] = "new"
-	w.push("second", history.RunRefused)
+	w.push("second", history.OutcomeRefused)
 	if k := w.state("a").Keys; k.Expected != 2 || k.Present != 2 {
 		t.Errorf("keys of a host with a secret that does not open: %+v, want 2 of 2", k)
 	}
@@ -959,10 +959,10 @@ func TestLostCommitsAreToldOnce(t *testing.T) {
 	w.d.Keep = func([]string) error { return gone }
 	for range 3 {
 		w.files["services/web/files/etc/web.conf"] += "more\n"
-		w.push("one more", history.RunDone)
+		w.push("one more", history.OutcomeDone)
 	}
 	gone = errors.New("keep 2: object not found")
-	w.push("another", history.RunNothing)
+	w.push("another", history.OutcomeNothing)
 	if n := strings.Count(log.String(), "object not found"); n != 2 || strings.Contains(log.String(), "level=ERROR") {
 		t.Errorf("two sets of lost commits are told %d times:\n%s", n, log.String())
 	}
@@ -973,19 +973,19 @@ func TestLostCommitsAreToldOnce(t *testing.T) {
 func TestNoFilterWhereNothingIsSaid(t *testing.T) {
 	w := newWorld(t, "a")
 	keyed(w, "a", 2, 5)
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	var made int
 	var texts []string
 	w.d.Filter = func(map[string][]byte) func(string) string {
 		made++
 		return func(s string) string { texts = append(texts, s); return s }
 	}
-	w.run(deploy.Request{Cause: "deploy", All: true}, history.RunNothing)
+	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
 	if made > 0 {
 		t.Errorf("%d filters were made for %q, want none", made, texts)
 	}
 	w.files["services/vault/files/etc/vault.conf"] = "new\n"
-	w.push("second", history.RunDone)
+	w.push("second", history.OutcomeDone)
 	if made != 1 {
 		t.Errorf("%d filters were made for a change, want one", made)
 	}
@@ -995,19 +995,19 @@ func TestNoFilterWhereNothingIsSaid(t *testing.T) {
 // current when that run ends: the new machine is pushed.
 func TestReplacedWhileItIsPushed(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	hold := w.slowly("b", 300*time.Millisecond)
 	w.files["services/web/files/etc/web.conf"] = "new\n"
-	w.push("second", history.RunDone)
+	w.push("second", history.OutcomeDone)
 	w.host("b", "web")
 	commit := w.commit("b is replaced")
-	w.run(deploy.Request{Cause: "push"}, history.RunNothing)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeNothing)
 	close(hold)
 	w.must(w.d.Wait(t.Context()))
 	if s := w.state("b").State; s != history.Behind {
 		t.Errorf("b is %s when the run on its former machine has ended, want behind", s)
 	}
-	w.run(deploy.Request{Cause: "more"}, history.RunDone)
+	w.run(deploy.Request{Cause: "more"}, history.OutcomeDone)
 	w.wantState("b", history.Current, commit)
 	if got := read(t, w.machines["b"].Path("/etc/web.conf")); got != "new\n" {
 		t.Errorf("the new machine holds %q", got)
@@ -1019,13 +1019,13 @@ func TestReplacedByANewerSystemd(t *testing.T) {
 	w := newWorld(t, "a")
 	w.machines["a"].SetVersion(249)
 	keyed(w, "a", 1, 5)
-	w.push("not sealed", history.RunDone)
+	w.push("not sealed", history.OutcomeDone)
 	w.files["services/vault/service.yaml"] = "keys:\n  key0: { source: secrets/key0.age, persist: sealed }\n"
 	w.commit("sealed")
-	w.run(deploy.Request{Cause: "push"}, history.RunRefused)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
 	w.host("a", "vault")
 	w.machines["a"].SetVersion(252)
-	commit := w.push("a is replaced by a newer machine", history.RunDone).Commit
+	commit := w.push("a is replaced by a newer machine", history.OutcomeDone).Commit
 	w.wantState("a", history.Current, *commit)
 }
 
@@ -1047,15 +1047,15 @@ func TestAnotherKeyWhilePaused(t *testing.T) {
 // of the clock.
 func TestHealedHostIsCurrent(t *testing.T) {
 	w := newWorld(t, "a", "b")
-	w.push("first", history.RunDone)
+	w.push("first", history.OutcomeDone)
 	w.must(w.db.Correct(t.Context(), "a", func(h *history.Host) { h.State, h.Follows, h.Error = history.Refused, false, "host key changed" }))
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("a is %s after a poll, want current", s)
 	}
 	before, err := w.db.Runs(t.Context(), 50)
 	w.must(err)
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.RunNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
 	if after, err := w.db.Runs(t.Context(), 50); err != nil || len(after.Runs) != len(before.Runs) {
 		t.Errorf("the poll after it was stored too: %d runs, were %d (%v)", len(after.Runs), len(before.Runs), err)
 	}

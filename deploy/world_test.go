@@ -178,13 +178,13 @@ func (w *world) commit(message string) string {
 }
 
 // push commits and runs, and wants the run to end as outcome.
-func (w *world) push(message, outcome string) *history.Run {
+func (w *world) push(message string, outcome history.Outcome) *history.Run {
 	w.t.Helper()
 	w.commit(message)
 	return w.run(deploy.Request{Cause: "push"}, outcome)
 }
 
-func (w *world) run(req deploy.Request, outcome string) *history.Run {
+func (w *world) run(req deploy.Request, outcome history.Outcome) *history.Run {
 	w.t.Helper()
 	r, err := w.d.Run(w.t.Context(), req)
 	if r == nil {
@@ -201,7 +201,7 @@ func (w *world) tell(r *history.Run) string {
 	for _, h := range r.Hosts {
 		fmt.Fprintf(&b, "%s: ", h.Name)
 		if h.Outcome != nil {
-			b.WriteString(*h.Outcome)
+			b.WriteString(string(*h.Outcome))
 		}
 		if h.Error != nil {
 			b.WriteString(": " + *h.Error)
@@ -225,7 +225,7 @@ func (w *world) state(name string) history.HostStatus {
 	return history.HostStatus{}
 }
 
-func (w *world) wantState(name, state, commit string) {
+func (w *world) wantState(name string, state history.State, commit string) {
 	w.t.Helper()
 	h := w.state(name)
 	got := ""

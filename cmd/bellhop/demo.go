@@ -281,7 +281,7 @@ func (d *demo) push(ctx context.Context, sessions bool) error {
 	if err != nil {
 		return err
 	}
-	if o := or(run.Outcome, ""); o != "done" && o != "nothing" {
+	if o := or(run.Outcome, ""); isFailure(o) {
 		return fmt.Errorf("the run ended as %s: %s", o, run.Error)
 	}
 	line := "webhook to done: " + took(time.Since(began))

@@ -145,14 +145,14 @@ func explain(err error) error {
 // runCode is the exit code of a run that ended.
 func runCode(run *history.Run) int {
 	switch or(run.Outcome, "") {
-	case "done", "nothing":
-		if tally(run)["running"] > 0 {
+	case history.OutcomeDone, history.OutcomeNothing:
+		if tally(run)[running] > 0 {
 			return exitHosts // nobody knows yet how they end
 		}
 		return 0
-	case "refused":
+	case history.OutcomeRefused:
 		return exitRefused
-	case "cancelled":
+	case history.OutcomeCancelled:
 		return exitError
 	}
 	return exitHosts
@@ -160,12 +160,12 @@ func runCode(run *history.Run) int {
 
 // tally counts the hosts of a run by outcome. Those that a run is still at work on are running:
 // this one, which they were too slow for, or an earlier one.
-func tally(run *history.Run) map[string]int {
-	n := map[string]int{}
+func tally(run *history.Run) map[history.Outcome]int {
+	n := map[history.Outcome]int{}
 	for _, r := range run.Hosts {
-		o := or(r.Outcome, "running")
-		if o == history.Deploying {
-			o = "running"
+		o := or(r.Outcome, running)
+		if o == history.Deploying.Outcome() {
+			o = running
 		}
 		n[o]++
 	}
@@ -174,10 +174,10 @@ func tally(run *history.Run) map[string]int {
 
 // outcomeWord is what a run is called: one that hosts are still at work for came to no good end
 // yet.
-func outcomeWord(run *history.Run) string {
-	word := or(run.Outcome, "running")
-	if (word == history.RunDone || word == history.RunNothing) && tally(run)["running"] > 0 {
-		return "running"
+func outcomeWord(run *history.Run) history.Outcome {
+	word := or(run.Outcome, running)
+	if (word == history.OutcomeDone || word == history.OutcomeNothing) && tally(run)[running] > 0 {
+		return running
 	}
 	return word
 }
@@ -186,7 +186,10 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	p := e.outPaint()
 	tally := tally(run)
 	var parts []string
-	for _, o := range []string{"done", "nothing", "pending", "failed", "rolled-back", "unconfirmed", "refused", "unknown", "running"} {
+	for _, o := range []history.Outcome{
+		history.OutcomeDone, history.OutcomeNothing, history.OutcomePending, history.OutcomeFailed, history.OutcomeRolledBack,
+		history.OutcomeUnconfirmed, history.OutcomeRefused, history.OutcomeUnknown, running,
+	} {
 		if tally[o] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", tally[o], o))
 		}
@@ -206,7 +209,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	if run.FinishedAt != nil {
 		line += ", " + took(run.FinishedAt.Sub(run.StartedAt).Round(time.Millisecond))
 	}
-	fmt.Fprintf(e.Stdout, "%s %s\n", outcomePaint(p, outcomeWord(run)), line)
+	fmt.Fprintf(e.Stdout, "%s %s\n", p.outcome(outcomeWord(run)), line)
 
 	known := ""
 	if whole != nil {

@@ -10,26 +10,26 @@ import (
 
 // A host that is still at work is neither success nor a reason to say that all is well.
 func TestRunEnded(t *testing.T) {
-	text := func(s string) *string {
+	text := func(s history.Outcome) *history.Outcome {
 		if s == "" {
 			return nil
 		}
 		return &s
 	}
 	for _, tt := range []struct {
-		outcome string
-		hosts   []string // their outcomes; "" while at work
+		outcome history.Outcome
+		hosts   []history.Outcome // their outcomes; "" while at work
 		code    int
 		says    string
 	}{
 		{"nothing", nil, 0, "nothing every host is as the repo says"},
-		{"done", []string{"done", "done"}, 0, "done 2 done"},
-		{"done", []string{"done", ""}, exitHosts, "running 1 done, 1 running"},
-		{"nothing", []string{""}, exitHosts, "running 1 running"},
-		{"nothing", []string{"deploying"}, exitHosts, "running 1 running"},
-		{"partial", []string{"done", "failed", ""}, exitHosts, "partial 1 done, 1 failed, 1 running"},
+		{"done", []history.Outcome{"done", "done"}, 0, "done 2 done"},
+		{"done", []history.Outcome{"done", ""}, exitHosts, "running 1 done, 1 running"},
+		{"nothing", []history.Outcome{""}, exitHosts, "running 1 running"},
+		{"nothing", []history.Outcome{"deploying"}, exitHosts, "running 1 running"},
+		{"partial", []history.Outcome{"done", "failed", ""}, exitHosts, "partial 1 done, 1 failed, 1 running"},
 		{"refused", nil, exitRefused, "refused no host was touched"},
-		{"cancelled", []string{""}, exitError, "cancelled 1 running"},
+		{"cancelled", []history.Outcome{""}, exitError, "cancelled 1 running"},
 	} {
 		run := &history.Run{Outcome: text(tt.outcome)}
 		for _, o := range tt.hosts {

@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/term"
+
+	"bellhop/internal/history"
 )
 
 // How things look. Colour goes only to a terminal that wants it (NO_COLOR, TERM=dumb), and
@@ -45,17 +47,30 @@ func isTerminal(v any) bool {
 	return f != nil && term.IsTerminal(int(f.Fd()))
 }
 
-// state paints the state of a host, or the outcome of a run.
-func (p paint) state(s string) string {
+// state paints a text that says that hosts are in state s.
+func (p paint) state(s history.State, text string) string {
 	switch s {
-	case "current", "done":
-		return p.green(s)
-	case "failed", "rolled-back", "unconfirmed", "refused":
-		return p.red(s)
-	case "behind", "pending", "partial", "held", "deploying":
-		return p.yellow(s)
+	case history.Current:
+		return p.green(text)
+	case history.Failed, history.RolledBack, history.Unconfirmed, history.Refused:
+		return p.red(text)
+	case history.Behind, history.Pending, history.Held, history.Deploying:
+		return p.yellow(text)
 	}
-	return p.dim(s)
+	return p.dim(text)
+}
+
+// outcome paints the outcome of a run.
+func (p paint) outcome(o history.Outcome) string {
+	switch o {
+	case history.OutcomeDone:
+		return p.green(string(o))
+	case history.OutcomeNothing, running:
+		return p.dim(string(o))
+	case history.OutcomePartial, history.OutcomePending:
+		return p.yellow(string(o))
+	}
+	return p.red(string(o))
 }
 
 // writeJSON prints v as people and jq like it.

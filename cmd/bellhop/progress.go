@@ -31,8 +31,9 @@ type progress struct {
 }
 
 type progressRow struct {
-	host, step, text, outcome string
-	began, ended              time.Time
+	host, step, text string
+	outcome          history.Outcome // "" while it runs
+	began, ended     time.Time
 }
 
 // progressOn shows progress on stderr, so that stdout stays what was asked for.
@@ -60,7 +61,7 @@ func (g *progress) event(ev deploy.Event) {
 	switch {
 	case g.live:
 		g.redraw("")
-	case row.outcome != "" || ev.Step == "undo" || ev.Step == "detached" || ev.Step == history.Deploying:
+	case row.outcome != "" || ev.Step == "undo" || ev.Step == "detached" || ev.Step == string(history.Deploying):
 		g.line(row)
 	}
 }
@@ -105,7 +106,9 @@ func (g *progress) line(r *progressRow) {
 }
 
 // isFailure says that an outcome has an error, which the end of the run tells.
-func isFailure(outcome string) bool { return outcome != "done" && outcome != "nothing" }
+func isFailure(o history.Outcome) bool {
+	return o != history.OutcomeDone && o != history.OutcomeNothing
+}
 
 func colon(s string) string {
 	if s == "" {
@@ -173,11 +176,9 @@ func (g *progress) liveLine(r *progressRow, name, width int) string {
 	mark, word, end := g.p.cyan("•"), r.step, time.Now()
 	if r.outcome != "" {
 		end = r.ended
-		word = r.outcome
-		switch r.outcome {
-		case "done", "nothing":
-			mark = g.p.green("✓")
-		default:
+		word = string(r.outcome)
+		mark = g.p.green("✓")
+		if isFailure(r.outcome) {
 			mark = g.p.red("✗")
 		}
 	}

@@ -13,8 +13,11 @@ import (
 
 // How the fleet and its past read to a person. The JSON of both is history's own.
 
+// running is shown in the place of an outcome as long as there is none.
+const running history.Outcome = "running"
+
 // stateOrder lists states as a person wants to hear them counted.
-var stateOrder = []string{
+var stateOrder = []history.State{
 	history.Current, history.Deploying, history.Behind, history.Pending, history.Failed, history.RolledBack,
 	history.Unconfirmed, history.Refused, history.Held, history.Unknown, history.Never, history.Released,
 }
@@ -51,7 +54,7 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS", "SEEN")
 	for _, h := range s.Hosts {
-		t.painted(p.hostHue(h), h.Name, h.State, short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
+		t.painted(p.hostHue(h), h.Name, string(h.State), short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
 	}
 	t.write(w)
 	printErrors(w, p, s.Hosts)
@@ -64,7 +67,7 @@ func (p paint) hostHue(h history.HostStatus) func(int, string) string {
 	return func(col int, c string) string {
 		switch {
 		case col == 1:
-			return p.state(c)
+			return p.state(h.State, c)
 		case col == 4 && h.Keys.Present < h.Keys.Expected, col == 5 && h.AwaySince != nil:
 			return p.yellow(c)
 		}
@@ -97,7 +100,7 @@ func countStates(p paint, hosts []history.HostStatus) string {
 	if len(hosts) == 0 {
 		return "no host yet"
 	}
-	n := map[string]int{}
+	n := map[history.State]int{}
 	for _, h := range hosts {
 		n[h.State]++
 	}
@@ -115,7 +118,7 @@ func countStates(p paint, hosts []history.HostStatus) string {
 	var parts []string
 	for _, s := range stateOrder {
 		if n[s] > 0 {
-			parts = append(parts, p.state(fmt.Sprintf("%d %s", n[s], s)))
+			parts = append(parts, p.state(s, fmt.Sprintf("%d %s", n[s], s)))
 		}
 		delete(n, s)
 	}
@@ -156,8 +159,8 @@ func printHistory(w io.Writer, p paint, h history.History, now time.Time) {
 }
 
 func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
-	outcome := or(r.Outcome, "running")
-	fmt.Fprintf(w, "%s  %s  %s", p.bold(r.ID), outcomePaint(p, outcome), r.Cause)
+	outcome := or(r.Outcome, running)
+	fmt.Fprintf(w, "%s  %s  %s", p.bold(r.ID), p.outcome(outcome), r.Cause)
 	if r.By != "" {
 		fmt.Fprintf(w, " by %s", r.By)
 	}
@@ -179,10 +182,10 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 	for _, res := range r.Hosts {
 		t.painted(func(col int, c string) string {
 			if col == 1 {
-				return outcomePaint(p, c)
+				return p.outcome(history.Outcome(c))
 			}
 			return c
-		}, "  "+res.Name, or(res.Outcome, "running"), tookOf(res), changedText(res))
+		}, "  "+res.Name, string(or(res.Outcome, running)), tookOf(res), changedText(res))
 	}
 	t.write(w)
 	printCauses(w, p, "  ", foldCauses(errorsOf(&r), r.Error))
@@ -210,19 +213,7 @@ func changedText(r history.RunResult) string {
 	return strings.Join(r.Changed, " ")
 }
 
-func outcomePaint(p paint, o string) string {
-	switch o {
-	case "done":
-		return p.green(o)
-	case "nothing", "running":
-		return p.dim(o)
-	case "partial", "pending":
-		return p.yellow(o)
-	}
-	return p.red(o)
-}
-
-func or(s *string, other string) string {
+func or[T ~string](s *T, other T) T {
 	if s == nil {
 		return other
 	}

@@ -22,9 +22,10 @@ func TestNoRepo(t *testing.T) {
 
 // What is wrong with the config is wrong on every host: it is told once.
 func TestOneProblemIsToldOnce(t *testing.T) {
-	problem, own, refused, now := "bellhop.yaml:3:1: no such thing\nbellhop.yaml:4:1: nor that", "disk full", history.Refused, time.Now()
+	problem, own, now := "bellhop.yaml:3:1: no such thing\nbellhop.yaml:4:1: nor that", "disk full", time.Now()
+	state, refused := history.Refused, history.OutcomeRefused
 	var out strings.Builder
-	printStatus(&out, paint(false), history.Status{Hosts: []history.HostStatus{{Name: "a", State: refused, Error: &problem}, {Name: "b", State: refused, Error: &own}, {Name: "c", State: refused, Error: &problem}}}, true, now)
+	printStatus(&out, paint(false), history.Status{Hosts: []history.HostStatus{{Name: "a", State: state, Error: &problem}, {Name: "b", State: state, Error: &own}, {Name: "c", State: state, Error: &problem}}}, true, now)
 	if got := out.String(); strings.Count(got, "no such thing") != 1 || !strings.Contains(got, "\na, c: bellhop.yaml:3:1") || !strings.Contains(got, "\nb: disk full") {
 		t.Errorf("status tells:\n%s", got)
 	}

@@ -52,7 +52,8 @@ type Manifest struct {
 	Groups   []string  `json:"groups,omitempty"` // groups that must exist, by name
 	Users    []User    `json:"users,omitempty"`
 	Units    []Unit    `json:"units,omitempty"`
-	Needs    []Need    `json:"needs,omitempty"` // commands that must be there
+	Needs    []Need    `json:"needs,omitempty"`    // commands that must be there
+	Services []Service `json:"services,omitempty"` // those that are not started and judged by the defaults
 }
 
 // A File is a regular file. Unit files, drop-ins, sysusers.d and tmpfiles.d snippets are

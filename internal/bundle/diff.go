@@ -22,6 +22,7 @@ const (
 	KindPackage = "package"
 	KindAccount = "account"
 	KindSystem  = "system"
+	KindService = "service" // how a service is started and judged: nothing on the host is touched for it
 )
 
 // A Change is one thing that differs between two manifests. A unit file is a file; a
@@ -52,7 +53,9 @@ func Diff(old, new Manifest) []Change {
 		func(p *Package) { p.Service, p.Source, p.URL, p.As, p.Size, p.Named = "", "", "", "", 0, false })
 	cs = diffBy(cs, KindAccount, old.Users, new.Users, func(u User) (string, string) { return u.Name, u.Service },
 		func(u *User) { u.Service = "" })
-	order := []string{KindFile, KindLink, KindKey, KindUnit, KindPackage, KindAccount, KindSystem}
+	cs = diffBy(cs, KindService, old.Services, new.Services, func(s Service) (string, string) { return s.Name, s.Name },
+		func(s *Service) { s.Digest = "" })
+	order := []string{KindFile, KindLink, KindKey, KindUnit, KindPackage, KindAccount, KindSystem, KindService}
 	slices.SortStableFunc(cs, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Name, b.Name))
 	})

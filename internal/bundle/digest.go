@@ -44,6 +44,7 @@ func (m *Manifest) Sort() {
 	slices.SortFunc(m.Users, func(a, b User) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(m.Units, func(a, b Unit) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(m.Needs, func(a, b Need) int { return strings.Compare(a.Command, b.Command) })
+	slices.SortFunc(m.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 }
 
 // Digest names what m asks of a host: 64 hex digits. Each thing is one JSON line under its
@@ -81,6 +82,10 @@ func (m *Manifest) Digest() string {
 	for _, n := range m.Needs {
 		line(h, "need", n.Command)
 	}
+	for _, s := range m.Services {
+		s.Digest = ""
+		line(h, "service", s)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -101,7 +106,7 @@ func (m *Manifest) Empty() bool {
 
 // Len is how many things m has.
 func (m *Manifest) Len() int {
-	return len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs)
+	return len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs) + len(m.Services)
 }
 
 func line(h hash.Hash, kind string, v any) {

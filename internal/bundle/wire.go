@@ -68,6 +68,7 @@ type (
 	Event    = EventOf[string]
 	Result   = ResultOf[string]
 	Record   = RecordOf[string]
+	Evidence = EvidenceOf[string]
 )
 
 // The same as a deployer reads it (HostReader).
@@ -77,6 +78,7 @@ type (
 	HostEvent    = EventOf[plain.Foreign]
 	HostResult   = ResultOf[plain.Foreign]
 	HostRecord   = RecordOf[plain.Foreign]
+	HostEvidence = EvidenceOf[plain.Foreign]
 )
 
 // HelloOf is what the helper says first: who it is, and what stands on its host.
@@ -141,6 +143,9 @@ type Offer struct {
 	// nothing else, and has no keys, skips Want and End.
 	Ahead int  `json:"ahead,omitempty"`
 	Go    bool `json:"go,omitempty"`
+	// Confirm is for how many milliseconds the host waits for AskConfirm once the bundle is
+	// applied, before it goes back by itself; 0: it does not wait.
+	Confirm int64 `json:"confirm_ms,omitempty"`
 }
 
 // Want answers an Offer: what the host lacks.
@@ -180,6 +185,8 @@ const (
 	OutcomeRefused    = "refused"     // preflight said no; nothing was touched
 	OutcomeRolledBack = "rolled-back" // it failed, and the generation before it stands again
 	OutcomeFailed     = "failed"      // it failed, and could not be undone whole
+	// OutcomeUnconfirmed is that nobody confirmed the run in time, and what stood before stands again.
+	OutcomeUnconfirmed = "unconfirmed"
 )
 
 // Why a run was refused.
@@ -210,6 +217,8 @@ type ResultOf[T text] struct {
 	Drifted    []T             `json:"drifted,omitempty"` // units stopped by hand, left so
 	Warnings   []T             `json:"warnings,omitempty"`
 	Keys       []KeyStateOf[T] `json:"keys,omitempty"`
+	Evidence   []EvidenceOf[T] `json:"evidence,omitempty"` // of what failed
+	Failing    []T             `json:"failing,omitempty"`  // services that a rollback is due to; empty when that is not known
 	Fsyncs     int             `json:"fsyncs,omitempty"`
 	TookMillis int64           `json:"took_ms"`
 }

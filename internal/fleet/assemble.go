@@ -6,11 +6,14 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // assemble joins config and services into hosts, starting from last, the newest fleet that
 // loaded whole. Only hosts that have something which differs are looked at.
-func (f *Fleet) assemble(last *Fleet) Problems {
+func (f *Fleet) assemble(last *Fleet) problem.Problems {
 	a := &assembly{Fleet: f, last: last, settings: map[string]map[string]any{}, sets: map[string]bool{}}
 	if last != nil && last.config == f.config {
 		f.Hosts, f.slots = last.Hosts, last.slots
@@ -29,9 +32,9 @@ type assembly struct {
 	cloned   bool
 	settings map[string]map[string]any // by service and wish, shared by hosts
 	sets     map[string]bool           // sets of services that were held against each other
-	problems Problems
+	problems problem.Problems
 	names    []string // of services; made when the first is missing
-	hints    hints
+	hints    problem.Hints
 }
 
 // own makes the lists of hosts ours before they are written to.
@@ -59,7 +62,7 @@ func (a *assembly) differing() {
 		return
 	}
 	var hosts []int
-	for _, name := range sortedKeys(changed) {
+	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		a.check(name)
 		hosts = append(hosts, a.config.users[name]...)
 	}
@@ -136,9 +139,9 @@ func (a *assembly) check(name string) {
 // meant is a question that ends a message on a service that is not there.
 func (a *assembly) meant(name string) string {
 	if a.names == nil {
-		a.names = slices.DeleteFunc(sortedKeys(a.services), func(n string) bool { return n == "" })
+		a.names = slices.DeleteFunc(slices.Sorted(maps.Keys(a.services)), func(n string) bool { return n == "" })
 	}
-	return a.hints.didYouMean(name, a.names)
+	return a.hints.DidYouMean(name, a.names)
 }
 
 // bind is a host with the settings of its services.
@@ -183,7 +186,7 @@ func (a *assembly) fill(i int) {
 	s := &slot{host: h}
 	a.viewFor(h)
 	usesFleet := false
-	var failed Problems
+	var failed problem.Problems
 	for _, w := range h.own.wants {
 		state := a.services[w.service]
 		if state == nil {
@@ -197,7 +200,7 @@ func (a *assembly) fill(i int) {
 		failed = append(failed, r.problems...)
 		for _, l := range r.logins {
 			if p := l.shutsOut(h.User, a.Deployer); p != "" {
-				failed = append(failed, &Problem{File: l.src, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
+				failed = append(failed, &problem.Problem{File: l.src, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
 			}
 		}
 		s.renders = append(s.renders, r)
@@ -214,8 +217,8 @@ func (a *assembly) fill(i int) {
 }
 
 // refusing tells whether one of ps is more than a warning.
-func refusing(ps Problems) bool {
-	return slices.ContainsFunc(ps, func(p *Problem) bool { return !p.Warning })
+func refusing(ps problem.Problems) bool {
+	return slices.ContainsFunc(ps, func(p *problem.Problem) bool { return !p.Warning })
 }
 
 func (a *assembly) slotBefore(h *Host) *slot {
@@ -291,7 +294,7 @@ func (l *Loader) prune() {
 		s.prune(c.last)
 	}
 	if len(c.blobs) > 2*live+100 {
-		keep := make(map[string]*blob, live)
+		keep := make(map[string]*tree.Blob, live)
 		for _, s := range c.services {
 			for h, b := range s.blobs {
 				keep[h] = b

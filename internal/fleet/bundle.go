@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/tree"
 )
 
 // A Bundle is all that one host should hold. It is immutable; bytes are read from the tree
@@ -46,7 +47,7 @@ func (b *Bundle) File(digest string) ([]byte, error) {
 func (b *Bundle) blob(src, digest string) ([]byte, error) {
 	var errs error
 	for _, t := range []fs.FS{b.tree, b.loader.newest()} {
-		data, err := readBlob(t, src)
+		data, err := tree.ReadFile(t, src)
 		if err == nil && bundle.DigestBytes(data) == digest {
 			return data, nil
 		}
@@ -160,7 +161,7 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 	var openErr error
 	data := r.data // a copy: the rendering counts what it uses
 	data.budget = l.budget
-	data.budget.at(k.tmpl.src)
+	data.budget.At(k.tmpl.src)
 	out, err := k.tmpl.tmpl.execute(&data, func(name string) (string, error) {
 		v, err := l.Open(t, r.keySource(name))
 		if err != nil {
@@ -192,13 +193,13 @@ func knownReason(err error) string {
 }
 
 // keyDigest is the key's digest for planning, opened once for each state of its sources.
-func (l *Loader) keyDigest(t *tree, r *rendered, k *keySpec) (string, error) {
+func (l *Loader) keyDigest(t *tree.Tree, r *rendered, k *keySpec) (string, error) {
 	if l.Open == nil || l.KeyDigest == nil {
 		return "", nil
 	}
 	var id string
 	if k.tmpl == nil {
-		h, err := t.fileHash(k.Source)
+		h, err := t.FileHash(k.Source)
 		if err != nil {
 			return "", err
 		}

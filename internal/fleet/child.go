@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"reflect"
 	"slices"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/problem"
 )
 
 // ServeLoader loads trees for the deployer that started this process, until that closes its pipe. It
@@ -133,7 +135,7 @@ func (s *loaderServer) answer(m *message) *message {
 		err = errWire
 	}
 
-	var ps Problems
+	var ps problem.Problems
 	switch {
 	case errors.As(err, &ps):
 		a.setProblems(ps)
@@ -289,7 +291,7 @@ func wireStandOf(st, base *stand) *wireStand {
 		w.Base = base.digest
 		w.Manifest.Files, w.Gone = filesSince(base.manifest.Files, st.manifest.Files)
 	}
-	for _, digest := range sortedKeys(st.content) {
+	for _, digest := range slices.Sorted(maps.Keys(st.content)) {
 		c := st.content[digest]
 		if base != nil {
 			if old, has := base.content[digest]; has && old.src == c.src {
@@ -298,7 +300,7 @@ func wireStandOf(st, base *stand) *wireStand {
 		}
 		w.Content = append(w.Content, wireContent{digest, c.src})
 	}
-	for _, name := range sortedKeys(st.keys) {
+	for _, name := range slices.Sorted(maps.Keys(st.keys)) {
 		k := st.keys[name]
 		key := wireKey{Name: name, Source: k.Source, Sources: k.sources, Made: k.tmpl != nil}
 		if k.tmpl != nil {

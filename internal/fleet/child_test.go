@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/problem"
 )
 
 func farLoader(t testing.TB) *Loader {
@@ -163,7 +164,7 @@ func TestFarBounds(t *testing.T) {
 			l.Timeout = time.Second
 			began := time.Now()
 			_, err := l.Load(t.Context(), c.m)
-			var ps Problems
+			var ps problem.Problems
 			if !errors.As(err, &ps) || len(ps) != 1 || !strings.Contains(ps[0].Message, c.want) || ps[0].File == "" {
 				t.Fatalf("Load = %v, want one problem with a file that says %s", err, c.want)
 			}
@@ -217,8 +218,8 @@ func TestFarProblems(t *testing.T) {
 // TestFarManyProblems: the one that counts the rest stays the last.
 func TestFarManyProblems(t *testing.T) {
 	m := boundsTree(map[string]string{"services/web/service.yaml": strings.Repeat("x: 1\n", 500)})
-	var ps Problems
-	if _, err := farLoader(t).Load(t.Context(), m); !errors.As(err, &ps) || len(ps) != maxProblems+1 {
+	var ps problem.Problems
+	if _, err := farLoader(t).Load(t.Context(), m); !errors.As(err, &ps) || len(ps) != problem.Max+1 {
 		t.Fatalf("%d problems, want 101", len(ps))
 	}
 	again := ps.Capped()

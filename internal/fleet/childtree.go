@@ -6,6 +6,8 @@ import (
 	"path"
 	"time"
 	"unicode/utf8"
+
+	"bellhop/internal/fleet/tree"
 )
 
 // A farTree is a tree that the deployer reads for the loader. What a folder holds is asked once.
@@ -20,15 +22,15 @@ type hashedTree struct{ *farTree }
 
 func newFarTree(ask func(*message) (*message, error), hashed bool) fs.FS {
 	t := &farTree{ask: ask}
-	t.forget()
+	t.Forget()
 	if hashed {
 		return hashedTree{t}
 	}
 	return t
 }
 
-// forget drops what was listed; a load is over.
-func (t *farTree) forget() {
+// Forget drops what was listed; a load is over.
+func (t *farTree) Forget() {
 	t.lists, t.names = map[string][]fs.DirEntry{}, map[string]farInfo{}
 }
 
@@ -167,9 +169,9 @@ func serveTree(t fs.FS, m *message) *message {
 			a.setPath(to)
 		}
 	case opRead:
-		a.data, err = readBlob(t, name)
+		a.data, err = tree.ReadFile(t, name)
 	case opHash:
-		if h, ok := t.(hasher); ok {
+		if h, ok := t.(tree.Hasher); ok {
 			a.Digest, _ = h.Hash(name)
 		}
 	default:
@@ -187,8 +189,8 @@ func listTree(t fs.FS, dir string) ([]wireEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	des = des[:min(len(des), maxEntries+1)] // the loader's budget ends there
-	h, _ := t.(hasher)
+	des = des[:min(len(des), tree.MaxEntries+1)] // the loader's budget ends there
+	h, _ := t.(tree.Hasher)
 	out := make([]wireEntry, len(des))
 	for i, de := range des {
 		e := wireEntry{Name: de.Name(), Mode: uint32(de.Type())}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -15,7 +16,7 @@ type claim struct {
 	place string // a path, "user NAME", "unit NAME"
 	same  string // claims with an equal one get along; "" with nobody
 	what  string // for people
-	at    pos
+	at    problem.Pos
 	file  string
 }
 
@@ -42,7 +43,7 @@ func (s *service) claimed() []claim {
 		if !u.dropin {
 			name := u.unit
 			if u.quadlet {
-				name = unitfile.Read(u.blob.data).Generated(u.unit)
+				name = unitfile.Read(u.blob.Data).Generated(u.unit)
 			}
 			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.src})
 		}
@@ -79,7 +80,7 @@ type holder struct {
 }
 
 // collide tells what services that stand on one host take from each other.
-func collide(ss []*service) (ps Problems) {
+func collide(ss []*service) (ps problem.Problems) {
 	held := map[string]holder{}
 	var paths []string
 	tell := func(h holder, msg string) {
@@ -87,7 +88,7 @@ func collide(ss []*service) (ps Problems) {
 		if at.Line > 0 || file == "" {
 			file, data = h.by.text.file, h.by.text.data
 		}
-		ps = append(ps, problemAt(file, data, at, "%s", msg))
+		ps = append(ps, problem.At(file, data, at, "%s", msg))
 	}
 	for _, s := range ss {
 		for _, c := range s.claimed() {

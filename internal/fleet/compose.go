@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
 
@@ -18,13 +20,13 @@ type stand struct {
 	content  map[string]content
 	keys     map[string]*keySpec
 	renders  map[string]*rendered // of keys that are templates
-	problems Problems
+	problems problem.Problems
 	far      bool // made by another process: renders are not here
 	needs    []SystemdNeed
 }
 
 // compose puts services together, and opens their keys for the digests.
-func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
+func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 	st := &stand{content: map[string]content{}, keys: map[string]*keySpec{}, renders: map[string]*rendered{}}
 	m := &st.manifest
 	gates := map[string]*gate{}
@@ -66,7 +68,7 @@ func (l *Loader) compose(t *tree, rs []*rendered, arch string) *stand {
 		}
 	}
 	st.gates(gates, units)
-	for _, name := range sortedKeys(units) {
+	for _, name := range slices.Sorted(maps.Keys(units)) {
 		m.Units = append(m.Units, *units[name])
 	}
 	st.finish()
@@ -100,7 +102,7 @@ func (st *stand) pack(s *service, arch string) {
 	}
 	p, err := s.pkg.forArch(arch)
 	if err != nil {
-		q := problemAt(s.text.file, s.text.data, s.pkg.at, "%v", err)
+		q := problem.At(s.text.file, s.text.data, s.pkg.at, "%v", err)
 		st.problems = append(st.problems, q)
 		return
 	}
@@ -108,11 +110,11 @@ func (st *stand) pack(s *service, arch string) {
 }
 
 // key adds a key, unless another service named it already.
-func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[string]string) {
+func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *keySpec, users map[string]string) {
 	if was := st.keys[k.Name]; was != nil {
 		if !slices.Equal(was.sources, k.sources) {
 			s := r.svc
-			st.problems = append(st.problems, problemAt(s.text.file, s.text.data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+			st.problems = append(st.problems, problem.At(s.text.file, s.text.data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
 				st.renders[k.Name].svc.name, s.name, k.Name, strings.Join(k.sources, ", "), strings.Join(was.sources, ", ")))
 		}
 		return
@@ -130,7 +132,7 @@ func (st *stand) key(l *Loader, t *tree, r *rendered, k *keySpec, users map[stri
 	}
 	digest, err := l.keyDigest(t, r, k)
 	if err != nil {
-		p := &Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
+		p := &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
 		st.problems = append(st.problems, p)
 	}
 	out.Digest = digest
@@ -194,7 +196,7 @@ func joinGate(gates map[string]*gate, name string, g *gate) {
 // gates writes the drop-ins that hold units back, and the key units they wait for.
 func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 	wants := map[string][]string{}
-	for _, name := range sortedKeys(gates) {
+	for _, name := range slices.Sorted(maps.Keys(gates)) {
 		g := gates[name]
 		p := bundle.UnitDir + "/" + name + ".d/" + gateName
 		st.add(p, g.text(), "")

@@ -3,11 +3,14 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
 
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // hostFacts is a host as its own lines, its groups and all say, before services are looked at.
@@ -15,7 +18,7 @@ type hostFacts struct {
 	host  Host
 	wants []wish // switched on, by service
 	file  *text
-	at    pos // of the name
+	at    problem.Pos // of the name
 }
 
 // A wish is one service switched on for a host, with the settings that differ from its defaults.
@@ -34,7 +37,7 @@ type setting struct {
 type place struct {
 	file *text
 	name string
-	at   pos
+	at   problem.Pos
 	sw   *switchFile
 }
 
@@ -49,7 +52,7 @@ type config struct {
 	byName   map[string]int
 	users    map[string][]int   // service, to hosts that switch it on
 	places   map[string][]place // service, to every switch of it
-	problems Problems
+	problems problem.Problems
 }
 
 var (
@@ -107,7 +110,7 @@ func makeConfig(main *text, file *fleetFile, own []*hostText) *config {
 		m.host(main, h.Key, h.At, &h.Value)
 	}
 	for _, o := range own {
-		m.host(o.text, o.name, pos{1, 1}, &o.file)
+		m.host(o.text, o.name, problem.Pos{Line: 1, Column: 1}, &o.file)
 	}
 	m.finish()
 	m.problems = append(m.problems, main.problems...)
@@ -117,12 +120,12 @@ func makeConfig(main *text, file *fleetFile, own []*hostText) *config {
 	return m.config
 }
 
-func (m *configMaker) tell(t *text, at pos, format string, args ...any) {
-	m.problems = append(m.problems, problemAt(t.file, t.data, at, format, args...))
+func (m *configMaker) tell(t *text, at problem.Pos, format string, args ...any) {
+	m.problems = append(m.problems, problem.At(t.file, t.data, at, format, args...))
 }
 
-func (m *configMaker) warn(t *text, at pos, format string, args ...any) {
-	p := problemAt(t.file, t.data, at, format, args...)
+func (m *configMaker) warn(t *text, at problem.Pos, format string, args ...any) {
+	p := problem.At(t.file, t.data, at, format, args...)
 	p.Warning = true
 	m.problems = append(m.problems, p)
 }
@@ -136,7 +139,7 @@ func CheckName(what, name string) error {
 	return fmt.Errorf("bad name %q for a %s: %s", name, what, nameWords)
 }
 
-func (m *configMaker) goodName(t *text, at pos, what, name string) {
+func (m *configMaker) goodName(t *text, at problem.Pos, what, name string) {
 	if err := CheckName(what, name); err != nil {
 		m.tell(t, at, "%v", err)
 	}
@@ -149,7 +152,7 @@ func (m *configMaker) top() {
 	switch {
 	case m.main.broken:
 	case m.network == "" && f.Network.At.Line == 0:
-		m.tell(m.main, pos{1, 1}, "network is missing: give the fleet a name, as in network: hexagone")
+		m.tell(m.main, problem.Pos{Line: 1, Column: 1}, "network is missing: give the fleet a name, as in network: hexagone")
 	case !nameRule.MatchString(m.network):
 		m.tell(m.main, f.Network.At, "bad name %q for a network: %s", m.network, nameWords)
 	}
@@ -192,7 +195,7 @@ func (m *configMaker) switches(t *text, es entries[switchFile]) {
 }
 
 // host adds one host.
-func (m *configMaker) host(t *text, name string, at pos, f *hostFile) {
+func (m *configMaker) host(t *text, name string, at problem.Pos, f *hostFile) {
 	m.goodName(t, at, "host", name)
 	m.switches(t, f.Services)
 	h := &hostFacts{file: t, at: at, host: Host{Name: name}}
@@ -216,7 +219,7 @@ func (m *configMaker) host(t *text, name string, at pos, f *hostFile) {
 }
 
 // reach reads how the host is reached.
-func (m *configMaker) reach(t *text, at pos, f *hostFile, h *hostFacts) {
+func (m *configMaker) reach(t *text, at problem.Pos, f *hostFile, h *hostFacts) {
 	name := h.host.Name
 	if len(f.Address) == 0 {
 		m.tell(t, at, "host %s has no address", name)
@@ -277,10 +280,10 @@ func (m *configMaker) finish() {
 		}
 	}
 	m.jumps()
-	names, hints := sortedKeys(tags), hints{}
+	names, hints := slices.Sorted(maps.Keys(tags)), problem.Hints{}
 	for _, g := range m.file.Groups {
 		if !tags[g.Key] {
-			m.warn(m.main, g.At, "no host has the tag %s%s", g.Key, hints.didYouMean(g.Key, names))
+			m.warn(m.main, g.At, "no host has the tag %s%s", g.Key, hints.DidYouMean(g.Key, names))
 		}
 	}
 }
@@ -296,7 +299,7 @@ func (h *hostFacts) place() string { return fmt.Sprintf("%s:%d", h.file.file, h.
 
 // jumps checks that every way through other hosts exists and ends.
 func (m *configMaker) jumps() {
-	names, hints := sortedKeys(m.byName), hints{}
+	names, hints := slices.Sorted(maps.Keys(m.byName)), problem.Hints{}
 	ends := make([]jumpState, len(m.hosts))
 	for i, h := range m.hosts {
 		at := h.host.Jump
@@ -304,7 +307,7 @@ func (m *configMaker) jumps() {
 			continue
 		}
 		if _, ok := m.byName[at]; !ok {
-			m.tell(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.host.Name, at, hints.didYouMean(at, names))
+			m.tell(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.host.Name, at, hints.DidYouMean(at, names))
 			continue
 		}
 		if m.circles(i, ends) {

@@ -9,6 +9,8 @@ import (
 	"weak"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // A farFleet is what the deployer keeps of a fleet that another process loaded: enough to ask about it,
@@ -24,7 +26,7 @@ func (l *Loader) loadFar(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	f, err := l.askLoad(ctx, fsys)
 	var died *DiedError
 	if errors.As(err, &died) {
-		return nil, Problems{died.problem()}
+		return nil, problem.Problems{died.problem()}
 	}
 	if err != nil {
 		return nil, err
@@ -37,7 +39,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	if l.far != nil && l.far.old {
 		l.drop()
 	}
-	_, hashed := fsys.(hasher)
+	_, hashed := fsys.(tree.Hasher)
 	m := &message{Op: opLoad, Hashed: hashed, Former: l.Former}
 	var since *Fleet
 	if l.far != nil && l.far.last != nil {
@@ -52,7 +54,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	if err != nil {
 		return nil, l.died(ctx, l.far, err)
 	}
-	f.tree = newTree(fsys, nil)
+	f.tree = tree.New(fsys, nil)
 	f.far.session = l.far
 	l.far.last = f
 	return f, nil
@@ -178,7 +180,7 @@ func hostTrouble(host string, err error) error {
 	}
 	p := died.problem()
 	p.Host = host
-	return Problems{p}
+	return problem.Problems{p}
 }
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
@@ -307,7 +309,7 @@ func (l *Loader) Readers(ctx context.Context, tree fs.FS) (Readers, error) {
 	var died *DiedError
 	switch {
 	case errors.As(err, &died):
-		return Readers{}, Problems{died.problem()}
+		return Readers{}, problem.Problems{died.problem()}
 	case err != nil:
 		return Readers{}, err
 	case a.Readers == nil:

@@ -20,6 +20,14 @@ import (
 	"time"
 
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
+)
+
+// A Problem is one thing that is wrong with the config, and Problems are all of them.
+type (
+	Problem  = problem.Problem
+	Problems = problem.Problems
 )
 
 // A Loader turns trees into fleets, and keeps what it parsed so that the next tree costs only
@@ -49,7 +57,7 @@ type Loader struct {
 
 	mu     sync.Mutex
 	cache  cache
-	budget *budget                                       // of the load under way
+	budget *tree.Budget                                  // of the load under way
 	step   func(file string)                             // hears what a budget hears
 	digest func(tree fs.FS, path string) (string, error) // of a secret, asked of the deployer; nil: Open and KeyDigest
 	far    *session
@@ -61,10 +69,10 @@ type Loader struct {
 // when they are asked for.
 type Fleet struct {
 	Network  string
-	Deployer string    // the deployer's own public key, authorized_keys form; "" if not set
-	Hosts    []*Host   `json:"-"` // by name
-	Rollout  Rollout   // with defaults filled in
-	Warnings []Problem // nothing is refused for these
+	Deployer string            // the deployer's own public key, authorized_keys form; "" if not set
+	Hosts    []*Host           `json:"-"` // by name
+	Rollout  Rollout           // with defaults filled in
+	Warnings []problem.Problem // nothing is refused for these
 	Readers  Readers
 
 	state

@@ -1,5 +1,7 @@
 package fleet
 
+import "bellhop/internal/fleet/problem"
+
 // The types below are bellhop.yaml and hosts/*.yaml as people write them; Schema describes
 // the same types. Their words are explained in docs/repo.md.
 
@@ -56,6 +58,6 @@ type rolloutFile struct {
 // A switchFile is what stands behind a service's name: true, false, or settings beside enable.
 type switchFile struct {
 	Enable *bool
-	At     pos
+	At     problem.Pos
 	Set    entries[value]
 }

@@ -8,14 +8,16 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
 
 // readService reads the folder services/name. earlier are the same folder in earlier trees;
 // when nothing that matters differs from one of them, that one is the answer.
-func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*service, error) {
+func (l *Loader) readService(t *tree.Tree, name string, earlier []*serviceState) (*service, error) {
 	dir := "services/" + name
-	s := &service{name: name, treeHash: t.dirHash(dir), listing: newListing(), blobs: map[string]*blob{}, renders: map[renderKey]*rendered{}}
+	s := &service{name: name, treeHash: t.DirHash(dir), listing: newListing(), blobs: map[string]*tree.Blob{}, renders: map[renderKey]*rendered{}}
 	var old *service // whose listings serve
 	for _, e := range earlier {
 		fresh, err := e.current(t)
@@ -49,45 +51,45 @@ func (l *Loader) readService(t *tree, name string, earlier []*serviceState) (*se
 }
 
 // walk lists the folder; below a folder whose hash old knows, old's listing is taken.
-func (s *service) walk(t *tree, dir string, top bool, old *service) error {
-	h := t.dirHash(dir)
+func (s *service) walk(t *tree.Tree, dir string, top bool, old *service) error {
+	h := t.DirHash(dir)
 	if !top && old != nil && len(old.problems) == 0 && s.listing.take(&old.listing, dir, h) {
 		return nil
 	}
-	if strings.Count(dir, "/") > maxFolderDepth {
-		s.tellFile(dir, "more than %d folders in each other", maxFolderDepth)
+	if strings.Count(dir, "/") > tree.MaxDepth {
+		s.tellFile(dir, "more than %d folders in each other", tree.MaxDepth)
 		return nil
 	}
 	defer s.listing.begin(dir, h)()
 
-	os, err := t.list(dir)
+	os, err := t.List(dir)
 	if err != nil {
 		return err
 	}
 	if top {
-		os = slices.DeleteFunc(os, func(o object) bool {
-			return !o.mode.IsDir() && ignored(o.name()) || o.mode.IsDir() && strings.HasPrefix(o.name(), ".")
+		os = slices.DeleteFunc(os, func(o tree.Object) bool {
+			return !o.Mode.IsDir() && tree.Ignored(o.Name()) || o.Mode.IsDir() && strings.HasPrefix(o.Name(), ".")
 		})
 	}
 	inFiles := strings.HasPrefix(dir+"/", "services/"+s.name+"/files/")
-	twins(os, func(a, b object) {
-		s.problems = append(s.problems, &Problem{File: b.path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
+	tree.Twins(os, func(a, b tree.Object) {
+		s.problems = append(s.problems, &problem.Problem{File: b.Path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
 	})
 	for _, o := range os {
-		if bad := badObject(o, inFiles); bad != "" {
-			s.tellFile(o.path, "%s", bad)
+		if bad := tree.BadObject(o, inFiles); bad != "" {
+			s.tellFile(o.Path, "%s", bad)
 			continue
 		}
 		switch {
-		case o.mode.IsDir():
-			err = s.walk(t, o.path, false, old)
-		case o.mode&fs.ModeSymlink != 0:
-			o.hash, err = t.link(o.path)
+		case o.Mode.IsDir():
+			err = s.walk(t, o.Path, false, old)
+		case o.Mode&fs.ModeSymlink != 0:
+			o.Hash, err = t.Link(o.Path)
 			s.objects = append(s.objects, o)
 		default:
-			o.hash, err = t.fileHash(o.path)
-			if err == errTooLarge {
-				s.tellFile(o.path, tooLargeWords)
+			o.Hash, err = t.FileHash(o.Path)
+			if err == tree.ErrTooLarge {
+				s.tellFile(o.Path, tree.TooLargeHint)
 				err = nil
 				continue
 			}
@@ -101,10 +103,10 @@ func (s *service) walk(t *tree, dir string, top bool, old *service) error {
 }
 
 // fingerprint covers everything that a service is made from.
-func fingerprint(os []object, ps Problems) string {
+func fingerprint(os []tree.Object, ps problem.Problems) string {
 	var b strings.Builder
 	for _, o := range os {
-		fmt.Fprintf(&b, "%q %o %q\n", o.path, uint32(o.mode&(fs.ModeType|0o111)), o.hash)
+		fmt.Fprintf(&b, "%q %o %q\n", o.Path, uint32(o.Mode&(fs.ModeType|0o111)), o.Hash)
 	}
 	for _, p := range ps {
 		b.WriteString(p.Error())
@@ -113,18 +115,18 @@ func fingerprint(os []object, ps Problems) string {
 }
 
 // build parses what was listed.
-func (s *service) build(t *tree, l *Loader) error {
+func (s *service) build(t *tree.Tree, l *Loader) error {
 	dir := "services/" + s.name + "/"
 	if !nameRule.MatchString(s.name) {
 		s.tellFile(dir, "bad name %q for a service: %s", s.name, nameWords)
 	}
 	for _, o := range s.objects {
-		if o.path == s.text.file {
+		if o.Path == s.text.file {
 			b, err := s.load(t, l, o, true)
 			if err != nil || b == nil {
 				return err
 			}
-			s.text.data = b.data
+			s.text.data = b.Data
 			decodeYAML(s.text, &s.def, l.budget)
 			s.problems = append(s.problems, s.text.problems...)
 		}
@@ -132,7 +134,7 @@ func (s *service) build(t *tree, l *Loader) error {
 	s.readUser()
 	s.readPackage()
 	for _, o := range s.objects {
-		if err := s.take(t, l, o, strings.TrimPrefix(o.path, dir)); err != nil {
+		if err := s.take(t, l, o, strings.TrimPrefix(o.Path, dir)); err != nil {
 			return err
 		}
 	}
@@ -152,43 +154,43 @@ func (s *service) build(t *tree, l *Loader) error {
 
 // load is the blob of o, from the loader's memory if it is there. It is nil when it was told
 // as a problem.
-func (s *service) load(t *tree, l *Loader, o object, keep bool) (*blob, error) {
-	b := l.cache.blobs[o.hash]
-	if b == nil || keep && b.data == nil && b.size > 0 {
-		data, err := t.bytes(o.path)
-		if err == errTooLarge {
-			s.tellFile(o.path, tooLargeWords)
+func (s *service) load(t *tree.Tree, l *Loader, o tree.Object, keep bool) (*tree.Blob, error) {
+	b := l.cache.blobs[o.Hash]
+	if b == nil || keep && b.Data == nil && b.Size > 0 {
+		data, err := t.Bytes(o.Path)
+		if err == tree.ErrTooLarge {
+			s.tellFile(o.Path, tree.TooLargeHint)
 			return nil, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		b = newBlob(data, keep)
-		l.cache.blobs[o.hash] = b
+		b = tree.NewBlob(data, keep)
+		l.cache.blobs[o.Hash] = b
 	}
-	s.blobs[o.hash] = b
-	if b.lfs {
-		s.tellFile(o.path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
+	s.blobs[o.Hash] = b
+	if b.LFS {
+		s.tellFile(o.Path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
 		return nil, nil
 	}
 	return b, nil
 }
 
 // take puts one file of the folder where it belongs. rel is its path below the folder.
-func (s *service) take(t *tree, l *Loader, o object, rel string) error {
+func (s *service) take(t *tree.Tree, l *Loader, o tree.Object, rel string) error {
 	top, rest, nested := strings.Cut(rel, "/")
 	switch {
 	case rel == "service.yaml":
 		return nil
 	case !nested && (strings.EqualFold(top, "service.yml") || strings.EqualFold(top, "service.yaml")):
-		s.tellFile(o.path, "this file is called service.yaml")
+		s.tellFile(o.Path, "this file is called service.yaml")
 		return nil
 	case nested && top == "files":
 		return s.takeFile(t, l, o, rest)
-	case s.pkg != nil && s.pkg.file != "" && s.matchesPackage(o.path):
+	case s.pkg != nil && s.pkg.file != "" && s.matchesPackage(o.Path):
 		b, err := s.load(t, l, o, false)
 		if b != nil {
-			s.pkg.blobs[o.path] = b
+			s.pkg.blobs[o.Path] = b
 		}
 		return err
 	case !nested:
@@ -205,12 +207,12 @@ func (s *service) take(t *tree, l *Loader, o object, rel string) error {
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
 	if !nested {
 		if _, kind := unitfile.SplitName(strings.TrimSuffix(top, ".tmpl")); kind != "" {
-			if c := near(kind, append(slices.Clone(unitKinds), unitfile.QuadletKinds...)); c != "" {
+			if c := problem.Near(kind, append(slices.Clone(unitKinds), unitfile.QuadletKinds...)); c != "" {
 				hint = fmt.Sprintf("did you mean .%s?", c)
 			}
 		}
 	}
-	s.tellFile(o.path, "bellhop does not know what to do with this; %s", hint)
+	s.tellFile(o.Path, "bellhop does not know what to do with this; %s", hint)
 	return nil
 }
 
@@ -243,14 +245,14 @@ func badPath(p string) string {
 
 func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
-func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
-	f := fileSpec{path: "/" + rest, src: o.path, user: "root", group: "root", mode: 0o644}
-	if o.mode&fs.ModeSymlink != 0 {
-		f.target = o.hash
+func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) error {
+	f := fileSpec{path: "/" + rest, src: o.Path, user: "root", group: "root", mode: 0o644}
+	if o.Mode&fs.ModeSymlink != 0 {
+		f.target = o.Hash
 		if bad := badPath(f.path); bad != "" {
-			s.tellFile(o.path, "%s", bad)
+			s.tellFile(o.Path, "%s", bad)
 		} else if bad := bundle.BadTarget(f.target); bad != "" {
-			s.tellFile(o.path, "%s", bad)
+			s.tellFile(o.Path, "%s", bad)
 		}
 		s.files = append(s.files, f)
 		return nil
@@ -258,12 +260,12 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 	isTmpl := strings.HasSuffix(rest, ".tmpl")
 	f.path = strings.TrimSuffix(f.path, ".tmpl")
 	if bad := badPath(f.path); bad != "" {
-		s.tellFile(o.path, "%s", bad)
+		s.tellFile(o.Path, "%s", bad)
 	} else if top, _, _ := strings.Cut(f.path[1:], "/"); top == "run" || top == "tmp" {
-		s.problems = append(s.problems, &Problem{File: o.path, Warning: true,
+		s.problems = append(s.problems, &problem.Problem{File: o.Path, Warning: true,
 			Message: fmt.Sprintf("/%s is empty after a boot, and bellhop puts a file back only with the next change; a snippet for systemd-tmpfiles does it at each boot", top)})
 	}
-	if o.mode&0o111 != 0 {
+	if o.Mode&0o111 != 0 {
 		f.mode = 0o755
 	}
 	b, err := s.load(t, l, o, isTmpl || isLogins(f.path))
@@ -272,7 +274,7 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 	}
 	f.blob = b
 	if isTmpl {
-		f.tmpl = s.template(t, o.path, b)
+		f.tmpl = s.template(t, o.Path, b)
 	}
 	s.files = append(s.files, f)
 	return nil
@@ -281,12 +283,12 @@ func (s *service) takeFile(t *tree, l *Loader, o object, rest string) error {
 // gateName is the drop-in that bellhop itself writes for a unit.
 const gateName = "50-bellhop.conf"
 
-func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) error {
+func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin string) error {
 	if bad := checkUnitName(unit); bad != "" {
-		s.tellFile(o.path, "bad name for a unit: %s", bad)
+		s.tellFile(o.Path, "bad name for a unit: %s", bad)
 		return nil
 	}
-	u := unitSpec{unit: unit, src: o.path, quadlet: isQuadlet(unit)}
+	u := unitSpec{unit: unit, src: o.Path, quadlet: isQuadlet(unit)}
 	where := bundle.UnitDir
 	if u.quadlet {
 		where = bundle.QuadletDir
@@ -297,9 +299,9 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 		u.path = where + "/" + unit + ".d/" + dropin
 		switch {
 		case !strings.HasSuffix(dropin, ".conf") || dropin == ".conf":
-			s.tellFile(o.path, "systemd reads only *.conf here")
+			s.tellFile(o.Path, "systemd reads only *.conf here")
 		case dropin == gateName:
-			s.tellFile(o.path, "%s is the drop-in that bellhop writes; take another name", gateName)
+			s.tellFile(o.Path, "%s is the drop-in that bellhop writes; take another name", gateName)
 		}
 	}
 	b, err := s.load(t, l, o, true)
@@ -307,13 +309,13 @@ func (s *service) takeUnit(t *tree, l *Loader, o object, unit, dropin string) er
 		return err
 	}
 	u.blob = b
-	if len(b.data) == 0 && !u.dropin {
-		s.tellFile(o.path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
+	if len(b.Data) == 0 && !u.dropin {
+		s.tellFile(o.Path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
 	}
-	if strings.HasSuffix(o.path, ".tmpl") {
-		u.tmpl = s.template(t, o.path, b)
+	if strings.HasSuffix(o.Path, ".tmpl") {
+		u.tmpl = s.template(t, o.Path, b)
 		if u.tmpl != nil && u.tmpl.secret {
-			s.problems = append(s.problems, problemAt(o.path, b.data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
+			s.problems = append(s.problems, problem.At(o.Path, b.Data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
 	}
 	s.units = append(s.units, u)

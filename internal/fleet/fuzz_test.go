@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/fstest"
 	"unicode/utf8"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // loadFuzz loads a tree with one strange file; it must end in a fleet or in Problems.
@@ -24,7 +26,7 @@ func loadFuzz(t *testing.T, name string, data []byte) {
 		}
 	}
 	f, err := (&Loader{}).Load(t.Context(), m)
-	var ps Problems
+	var ps problem.Problems
 	if err != nil && (!errors.As(err, &ps) || len(ps) == 0) {
 		t.Fatalf("Load = %v, want Problems", err)
 	}
@@ -187,7 +189,7 @@ func FuzzTemplate(f *testing.F) {
 			"services/svc/service.yaml": "settings: { port: 80, list: [a, b] }\n",
 		})
 		m["services/svc/files/etc/x.tmpl"] = &fstest.MapFile{Data: data}
-		var ps Problems
+		var ps problem.Problems
 		if _, err := (&Loader{}).Load(t.Context(), m); err != nil && !errors.As(err, &ps) {
 			t.Fatalf("Load = %v, want Problems", err)
 		}

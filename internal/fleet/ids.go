@@ -2,7 +2,11 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // A fixed uid or gid is the same number on every host, as NFS needs it.
@@ -55,15 +59,15 @@ func closedID(n uint64) string {
 
 // numbers holds the fixed numbers of all services against each other: one number is one name, and a
 // group has one number wherever it is fixed.
-func numbers(services map[string]*serviceState) (ps Problems) {
+func numbers(services map[string]*serviceState) (ps problem.Problems) {
 	users, groups, gids := map[uint32]*service{}, map[uint32]*service{}, map[string]*service{}
-	for _, name := range sortedKeys(services) {
+	for _, name := range slices.Sorted(maps.Keys(services)) {
 		s := services[name].service
 		if s.user == nil {
 			continue
 		}
-		tell := func(at pos, format string, args ...any) {
-			ps = append(ps, problemAt(s.text.file, s.text.data, at, format, args...))
+		tell := func(at problem.Pos, format string, args ...any) {
+			ps = append(ps, problem.At(s.text.file, s.text.data, at, format, args...))
 		}
 
 		u := s.user

@@ -1,10 +1,12 @@
 package fleet
 
+import "bellhop/internal/fleet/tree"
+
 // A listing is what a service's folder holds, in the order that it was walked: a folder's objects and
 // the folders below it stand in one row each, so that those of an unchanged folder are taken over
 // without a look at the rest.
 type listing struct {
-	objects []object
+	objects []tree.Object
 	folders []folder       // each before those below it
 	at      map[string]int // by path, in folders
 }

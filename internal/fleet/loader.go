@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
+
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // cache is what a loader keeps from tree to tree.
@@ -23,11 +27,11 @@ type cache struct {
 	services   map[string]*serviceState
 	servicesAt string // hash of the folder services
 	secretsAt  string // hash of the folder secrets
-	blobs      map[string]*blob
+	blobs      map[string]*tree.Blob
 	keyDigests map[string]string // by hash of the age file
 	ageFiles   map[string]string // hash to what is wrong with the file; "" is nothing
 	last       *Fleet            // the newest that loaded without a problem
-	tree       atomic.Pointer[tree]
+	tree       atomic.Pointer[tree.Tree]
 }
 
 // A serviceState is a service with the state of the secrets it comes from. A new pointer
@@ -35,13 +39,13 @@ type cache struct {
 type serviceState struct {
 	*service
 	sources map[string]string // age file to its hash; "" when it is missing
-	trouble Problems          // of the sources
+	trouble problem.Problems  // of the sources
 }
 
 // state is the inside of a Fleet.
 type state struct {
 	loader   *Loader
-	tree     *tree
+	tree     *tree.Tree
 	config   *config
 	services map[string]*serviceState
 	slots    []*slot // as Hosts
@@ -84,19 +88,19 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	}
 
 	defer l.bounded(ctx)()
-	f, err := l.load(newTree(fsys, l.budget))
+	f, err := l.load(tree.New(fsys, l.budget))
 	if err == nil {
-		err = l.budget.ended()
+		err = l.budget.Ended()
 	}
-	if l.budget.spent { // what was kept of this commit may be cut short
+	if l.budget.IsSpent() { // what was kept of this commit may be cut short
 		l.cache.forget()
 	}
 	if err != nil {
 		if ctx.Err() != nil { // the caller's end, and no fault of the commit
 			return nil, context.Cause(ctx)
 		}
-		if p, ended := l.budget.problem(err); ended {
-			return nil, Problems{p}
+		if p, ended := l.budget.Problem(err); ended {
+			return nil, problem.Problems{p}
 		}
 		return nil, err
 	}
@@ -105,8 +109,7 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 
 // bounded gives the loader a budget until the function that it returns is called.
 func (l *Loader) bounded(ctx context.Context) func() {
-	l.budget = newBudget(ctx)
-	l.budget.step = l.step
+	l.budget = tree.NewBudget(ctx, l.step)
 	return func() { l.budget = nil }
 }
 
@@ -117,16 +120,16 @@ func (c *cache) forget() {
 	c.tree.Store(t)
 }
 
-func (l *Loader) load(t *tree) (*Fleet, error) {
+func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	c := &l.cache
 	if c.blobs == nil {
-		c.blobs, c.keyDigests, c.ageFiles = map[string]*blob{}, map[string]string{}, map[string]string{}
+		c.blobs, c.keyDigests, c.ageFiles = map[string]*tree.Blob{}, map[string]string{}, map[string]string{}
 		c.hostTexts = map[string]*hostText{}
 	}
-	var links Problems
+	var links problem.Problems
 	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
-		if t.linked(name) {
-			links = append(links, &Problem{File: name, Message: badObject(object{mode: fs.ModeSymlink}, false)})
+		if t.Linked(name) {
+			links = append(links, &problem.Problem{File: name, Message: tree.LinkTrouble})
 		}
 	}
 	if len(links) > 0 {
@@ -144,24 +147,21 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
 	problems := slices.Clone(cfg.problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
-		problems = append(problems, &Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
+		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
 	}
-	for _, name := range sortedKeys(services) {
+	for _, name := range slices.Sorted(maps.Keys(services)) {
 		problems = append(problems, services[name].problems...)
 		problems = append(problems, services[name].trouble...)
 	}
 	problems = append(problems, numbers(services)...)
 	problems = append(problems, f.assemble(c.last)...)
 	problems = append(problems, f.dangling()...)
-	refuse, warn := problems.split()
+	refuse, warn := problems.Split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)
 	}
-	if far, ok := t.FS.(interface{ forget() }); ok {
-		far.forget()
-	}
-	t.read, t.budget = map[string][]byte{}, nil // served their purpose; secrets would stay otherwise
-	if err := refuse.err(); err != nil && !l.Former {
+	t.Release()
+	if err := refuse.Err(); err != nil && !l.Former {
 		return nil, err
 	}
 	c.last = f
@@ -171,23 +171,23 @@ func (l *Loader) load(t *tree) (*Fleet, error) {
 }
 
 // config reads bellhop.yaml and hosts/*.yaml, or finds that they are as they were.
-func (l *Loader) config(t *tree) (*config, error) {
+func (l *Loader) config(t *tree.Tree) (*config, error) {
 	c := &l.cache
-	mainHash, err := t.fileHash("bellhop.yaml")
+	mainHash, err := t.FileHash("bellhop.yaml")
 	if errors.Is(err, fs.ErrNotExist) {
 		if near := otherName(t, "."); near != "" {
-			return nil, Problems{{File: near, Message: "this file is called bellhop.yaml"}}
+			return nil, problem.Problems{{File: near, Message: "this file is called bellhop.yaml"}}
 		}
-		return nil, Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
+		return nil, problem.Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
 	}
-	if err == errTooLarge {
-		return nil, Problems{{File: "bellhop.yaml", Message: err.Error()}}
+	if err == tree.ErrTooLarge {
+		return nil, problem.Problems{{File: "bellhop.yaml", Message: err.Error()}}
 	}
 	if err != nil {
 		return nil, err
 	}
-	hostsHash := t.dirHash("hosts")
-	known := t.hasher != nil && hostsHash == c.hostsHash
+	hostsHash := t.DirHash("hosts")
+	known := t.KnowsHashes() && hostsHash == c.hostsHash
 	if c.config != nil && mainHash == c.mainHash && known {
 		return c.config, nil
 	}
@@ -212,13 +212,13 @@ func (l *Loader) config(t *tree) (*config, error) {
 		return c.config, nil
 	}
 	if c.main == nil || c.main.hash != mainHash {
-		data, err := t.bytes("bellhop.yaml")
+		data, err := t.Bytes("bellhop.yaml")
 		if err != nil {
 			return nil, err
 		}
 		c.main, c.mainFile = &text{file: "bellhop.yaml", data: data, hash: mainHash, former: l.Former}, &fleetFile{}
-		if newBlob(data, false).lfs {
-			c.main.problem(pos{1, 1}, "a git-lfs pointer, not the file itself")
+		if tree.NewBlob(data, false).LFS {
+			c.main.problem(problem.Pos{Line: 1, Column: 1}, "a git-lfs pointer, not the file itself")
 		} else {
 			decodeYAML(c.main, c.mainFile, l.budget)
 		}
@@ -231,20 +231,20 @@ func (l *Loader) config(t *tree) (*config, error) {
 }
 
 // otherName is a file of dir that is bellhop.yaml but for its case or its last letters; "" is none.
-func otherName(t *tree, dir string) string {
-	os, _ := t.list(dir)
+func otherName(t *tree.Tree, dir string) string {
+	os, _ := t.List(dir)
 	for _, o := range os {
-		lower := strings.ToLower(o.name())
+		lower := strings.ToLower(o.Name())
 		if lower == "bellhop.yml" || lower == "bellhop.yaml" {
-			return o.path
+			return o.Path
 		}
 	}
 	return ""
 }
 
 // hostFiles reads hosts/*.yaml, each once for each content.
-func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
-	os, err := t.list("hosts")
+func (l *Loader) hostFiles(t *tree.Tree) ([]*hostText, problem.Problems, error) {
+	os, err := t.List("hosts")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
@@ -252,26 +252,26 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 		return nil, nil, err
 	}
 	var out []*hostText
-	var ps Problems
-	tell := func(o object, msg string) { ps = append(ps, &Problem{File: o.path, Message: msg}) }
+	var ps problem.Problems
+	tell := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }
 	fresh := make(map[string]*hostText, len(os))
 	for _, o := range os {
-		name, isYAML := strings.CutSuffix(o.name(), ".yaml")
-		switch bad := badObject(o, false); {
-		case ignored(o.name()):
+		name, isYAML := strings.CutSuffix(o.Name(), ".yaml")
+		switch bad := tree.BadObject(o, false); {
+		case tree.Ignored(o.Name()):
 			continue
 		case bad != "":
 			tell(o, bad)
 			continue
-		case strings.EqualFold(path.Ext(o.name()), ".yml"), !isYAML && strings.EqualFold(path.Ext(o.name()), ".yaml"):
-			tell(o, "this file is called "+strings.TrimSuffix(o.name(), path.Ext(o.name()))+".yaml")
+		case strings.EqualFold(path.Ext(o.Name()), ".yml"), !isYAML && strings.EqualFold(path.Ext(o.Name()), ".yaml"):
+			tell(o, "this file is called "+strings.TrimSuffix(o.Name(), path.Ext(o.Name()))+".yaml")
 			continue
-		case !isYAML || o.mode.IsDir():
+		case !isYAML || o.Mode.IsDir():
 			tell(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
 			continue
 		}
-		hash, err := t.fileHash(o.path)
-		if err == errTooLarge {
+		hash, err := t.FileHash(o.Path)
+		if err == tree.ErrTooLarge {
 			tell(o, err.Error())
 			continue
 		}
@@ -281,11 +281,11 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 		key := name + "\x00" + hash
 		h := l.cache.hostTexts[key]
 		if h == nil {
-			data, err := t.bytes(o.path)
+			data, err := t.Bytes(o.Path)
 			if err != nil {
 				return nil, nil, err
 			}
-			h = &hostText{name: name, text: &text{file: o.path, data: data, hash: hash, former: l.Former}}
+			h = &hostText{name: name, text: &text{file: o.Path, data: data, hash: hash, former: l.Former}}
 			decodeYAML(h.text, &h.file, l.budget)
 		}
 		fresh[key] = h
@@ -296,9 +296,9 @@ func (l *Loader) hostFiles(t *tree) ([]*hostText, Problems, error) {
 }
 
 // services reads every folder below services that is not as it was.
-func (l *Loader) services(t *tree) (map[string]*serviceState, error) {
+func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 	c := &l.cache
-	at, secrets := t.dirHash("services"), t.dirHash("secrets")
+	at, secrets := t.DirHash("services"), t.DirHash("secrets")
 	sameServices := c.services != nil && at != "" && at == c.servicesAt
 	for _, s := range c.services {
 		fresh, err := s.current(t)
@@ -341,32 +341,32 @@ func (l *Loader) services(t *tree) (map[string]*serviceState, error) {
 }
 
 // folders lists services/ and reads each.
-func (l *Loader) folders(t *tree, out map[string]*serviceState) error {
-	os, err := t.list("services")
+func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
+	os, err := t.List("services")
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var stray Problems
+	var stray problem.Problems
 	for _, o := range os {
-		if !o.mode.IsDir() && ignored(o.name()) {
+		if !o.Mode.IsDir() && tree.Ignored(o.Name()) {
 			continue
 		}
-		bad := badObject(o, false)
-		if bad == "" && !o.mode.IsDir() {
+		bad := tree.BadObject(o, false)
+		if bad == "" && !o.Mode.IsDir() {
 			bad = "services/ holds one folder for each service, and nothing else"
 		}
 		if bad != "" {
-			stray = append(stray, &Problem{File: o.path, Message: bad})
+			stray = append(stray, &problem.Problem{File: o.Path, Message: bad})
 			continue
 		}
-		s, err := l.readService(t, o.name(), l.earlier(o.name()))
+		s, err := l.readService(t, o.Name(), l.earlier(o.Name()))
 		if err != nil {
 			return err
 		}
-		out[o.name()] = &serviceState{service: s}
+		out[o.Name()] = &serviceState{service: s}
 	}
-	twins(os, func(a, b object) {
-		stray = append(stray, &Problem{File: b.path, Message: fmt.Sprintf("differs from %s only by case: "+caseLost, a.name())})
+	tree.Twins(os, func(a, b tree.Object) {
+		stray = append(stray, &problem.Problem{File: b.Path, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
 	})
 	if len(stray) > 0 {
 		s := &service{text: &text{file: "services"}, problems: stray, renders: map[renderKey]*rendered{}}
@@ -390,7 +390,7 @@ func (l *Loader) earlier(name string) (out []*serviceState) {
 }
 
 // sources looks at the age files of a service's keys.
-func (l *Loader) sources(t *tree, s *service) (*serviceState, error) {
+func (l *Loader) sources(t *tree.Tree, s *service) (*serviceState, error) {
 	st := &serviceState{service: s, sources: map[string]string{}}
 	for _, k := range s.keys {
 		for _, src := range k.sources {
@@ -412,21 +412,21 @@ func (l *Loader) sources(t *tree, s *service) (*serviceState, error) {
 }
 
 // look notes the hash of one age file, and what is wrong with it.
-func (st *serviceState) look(l *Loader, t *tree, k keySpec, src string) error {
+func (st *serviceState) look(l *Loader, t *tree.Tree, k keySpec, src string) error {
 	if _, seen := st.sources[src]; seen {
 		return nil
 	}
 
-	h, err := t.fileHash(src)
+	h, err := t.FileHash(src)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		st.trouble = append(st.trouble, missingFile(t, st.service, k, src))
-	case err == errTooLarge:
-		st.trouble = append(st.trouble, &Problem{File: src, Message: err.Error()})
+	case err == tree.ErrTooLarge:
+		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: err.Error()})
 	case err != nil:
 		return err
-	case t.linked(src):
-		st.trouble = append(st.trouble, &Problem{File: src, Message: badObject(object{mode: fs.ModeSymlink}, false)})
+	case t.Linked(src):
+		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: tree.LinkTrouble})
 	default:
 		if err := st.checkAge(l, t, src, h); err != nil {
 			return err
@@ -437,20 +437,20 @@ func (st *serviceState) look(l *Loader, t *tree, k keySpec, src string) error {
 }
 
 // missingFile says that the age file src of a key is not in the tree.
-func missingFile(t *tree, s *service, k keySpec, src string) *Problem {
+func missingFile(t *tree.Tree, s *service, k keySpec, src string) *problem.Problem {
 	var names []string
-	if t.hints.given < maxProblems { // each costs a look at the folder
-		os, _ := t.list(path.Dir(src))
+	if !t.Hints.Spent() { // each costs a look at the folder
+		os, _ := t.List(path.Dir(src))
 		for _, o := range os {
-			names = append(names, o.path)
+			names = append(names, o.Path)
 		}
 	}
-	meant := t.hints.didYouMean(src, names)
+	meant := t.Hints.DidYouMean(src, names)
 	file, data, at := s.text.file, s.text.data, k.at
 	if k.tmpl != nil {
-		file, data, at = k.tmpl.src, k.tmpl.blob.data, k.tmpl.tmpl.keyAt
+		file, data, at = k.tmpl.src, k.tmpl.blob.Data, k.tmpl.tmpl.keyAt
 	}
-	return problemAt(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
+	return problem.At(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
 }
 
 const ageMagic = "age-encryption.org/v1\n"
@@ -458,10 +458,10 @@ const ageArmor = "-----BEGIN AGE ENCRYPTED FILE-----"
 
 // checkAge refuses an age file that went through a change of line ends, or through LFS.
 // Whether it opens is another question, and concerns only the hosts that use it.
-func (st *serviceState) checkAge(l *Loader, t *tree, src, hash string) error {
+func (st *serviceState) checkAge(l *Loader, t *tree.Tree, src, hash string) error {
 	bad, known := l.cache.ageFiles[hash]
 	if !known {
-		data, err := t.bytes(src)
+		data, err := t.Bytes(src)
 		if err != nil {
 			return err
 		}
@@ -469,14 +469,14 @@ func (st *serviceState) checkAge(l *Loader, t *tree, src, hash string) error {
 		l.cache.ageFiles[hash] = bad
 	}
 	if bad != "" {
-		st.trouble = append(st.trouble, &Problem{File: src, Message: bad})
+		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: bad})
 	}
 	return nil
 }
 
 func ageTrouble(data []byte) string {
 	s := string(data)
-	if newBlob(data, false).lfs {
+	if tree.NewBlob(data, false).LFS {
 		return "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS"
 	}
 	head := s
@@ -519,13 +519,13 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 		return nil, err
 	}
 	if len(st.problems) > 0 {
-		var ps Problems
+		var ps problem.Problems
 		for _, p := range st.problems {
 			q := *p
 			q.Host = host
 			ps = append(ps, &q)
 		}
-		return nil, ps.sort()
+		return nil, ps.Sort()
 	}
 	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
 	b.Network, b.Host = f.Network, host

@@ -3,6 +3,8 @@ package fleet
 import (
 	"slices"
 	"strings"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // base is what all and the groups of some tags say together.
@@ -17,20 +19,20 @@ type merged struct {
 	on   bool
 	set  map[string]from
 	onBy string // group that said on or off, "" for all
-	onAt pos
+	onAt problem.Pos
 }
 
 type from struct {
 	value any
 	by    string // group, or "" for all
-	at    pos
+	at    problem.Pos
 	clash *clash
 }
 
 // A clash is two groups that set one value differently; it is told when no host line decides.
 type clash struct {
 	a, b string
-	at   pos
+	at   problem.Pos
 }
 
 // base merges all and the groups of tags, once for each set of tags.
@@ -94,7 +96,7 @@ const enableWord = "enable"
 func (s *switchFile) on() bool { return s.Enable == nil || *s.Enable }
 
 // decide settles which services the host has, its own lines winning.
-func (m *configMaker) decide(t *text, at pos, f *hostFile, b *base, h *hostFacts) {
+func (m *configMaker) decide(t *text, at problem.Pos, f *hostFile, b *base, h *hostFacts) {
 	if len(f.Services) == 0 {
 		if b.wants == nil {
 			b.wants = m.wants(t, at, h.host.Name, b.services, nil)
@@ -105,7 +107,7 @@ func (m *configMaker) decide(t *text, at pos, f *hostFile, b *base, h *hostFacts
 	h.wants = m.wants(t, at, h.host.Name, b.services, f.Services)
 }
 
-func (m *configMaker) wants(t *text, at pos, host string, services map[string]merged, own entries[switchFile]) []wish {
+func (m *configMaker) wants(t *text, at problem.Pos, host string, services map[string]merged, own entries[switchFile]) []wish {
 	out := []wish{}
 	one := func(name string, on bool, base merged, set entries[value], decided bool) {
 		if c := base.set[enableWord].clash; c != nil && !decided {

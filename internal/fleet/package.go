@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/url"
 	"path"
 	"regexp"
@@ -10,6 +11,8 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -20,7 +23,7 @@ func (s *service) readPackage() {
 	if f.at.Line == 0 {
 		return
 	}
-	p := &packageSpec{at: f.at, sha: map[string]string{}, blobs: map[string]*blob{}}
+	p := &packageSpec{at: f.at, sha: map[string]string{}, blobs: map[string]*tree.Blob{}}
 	p.Name, p.Service, p.Strip = s.name, s.name, f.Strip.N
 	if f.Strip.N < 0 || f.Strip.N > 16 {
 		s.tell(f.Strip.At, "package: strip is %d; want 0 to 16", f.Strip.N)
@@ -102,7 +105,7 @@ func (s *service) expand(v str, version string) string {
 	})
 }
 
-func (s *service) checkURL(at pos, raw string) {
+func (s *service) checkURL(at problem.Pos, raw string) {
 	u, err := url.Parse(strings.ReplaceAll(raw, "{arch}", "arch"))
 	switch {
 	case err != nil || u.Host == "":
@@ -178,10 +181,10 @@ func (s *service) checkPackage() {
 				want = sha
 			}
 		}
-		if want != "" && want != b.digest {
-			s.tell(p.at, "package: sha256 of %s is %s", file, b.digest)
+		if want != "" && want != b.Digest {
+			s.tell(p.at, "package: sha256 of %s is %s", file, b.Digest)
 		}
-		if bad := bundle.Mistaken(file, b.head); bad != "" && p.Kind == bundle.PackageFile && !p.Named {
+		if bad := bundle.Mistaken(file, b.Head); bad != "" && p.Kind == bundle.PackageFile && !p.Named {
 			s.tell(p.at, "package: %s: %s", file, bad)
 		}
 	}
@@ -208,13 +211,13 @@ func (p *packageSpec) forArch(arch string) (bundle.Package, error) {
 		if b == nil {
 			return out, fmt.Errorf("the package of %s has no file for %s (%s)", p.Name, arch, file)
 		}
-		out.Source, out.Digest, out.Size = file, b.digest, b.size
+		out.Source, out.Digest, out.Size = file, b.Digest, b.Size
 		return out, nil
 	}
 	out.URL = strings.ReplaceAll(p.url, "{arch}", arch)
 	out.Digest = cmp.Or(p.sha[arch], p.anyArch)
 	if out.Digest == "" {
-		return out, fmt.Errorf("the package of %s has no sha256 for %s, only for %s", p.Name, arch, strings.Join(sortedKeys(p.sha), ", "))
+		return out, fmt.Errorf("the package of %s has no sha256 for %s, only for %s", p.Name, arch, strings.Join(slices.Sorted(maps.Keys(p.sha)), ", "))
 	}
 	return out, nil
 }

@@ -5,12 +5,15 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
-// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of tree.
-func ReadReaders(ctx context.Context, tree fs.FS) (Readers, error) {
-	b := newBudget(ctx)
-	data, err := readBlob(tree, "bellhop.yaml")
+// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of a tree.
+func ReadReaders(ctx context.Context, fsys fs.FS) (Readers, error) {
+	b := tree.NewBudget(ctx, nil)
+	data, err := tree.ReadFile(fsys, "bellhop.yaml")
 	if err != nil {
 		return Readers{}, err
 	}
@@ -18,25 +21,25 @@ func ReadReaders(ctx context.Context, tree fs.FS) (Readers, error) {
 	f := &fleetFile{}
 	decodeYAML(t, f, b)
 	if len(t.problems) > 0 {
-		return Readers{}, t.problems.sort()
+		return Readers{}, t.problems.Sort()
 	}
 	r, ps := readersOf(t, f)
-	return r, ps.sort().err()
+	return r, ps.Sort().Err()
 }
 
 func (m *configMaker) readReaders() {
-	var problems Problems
+	var problems problem.Problems
 	m.readers, problems = readersOf(m.main, m.file)
 	m.problems = append(m.problems, problems...)
 }
 
 // readersOf parts names, groups and rules of readers:, and follows groups to recipients.
-func readersOf(t *text, f *fleetFile) (Readers, Problems) {
-	var problems Problems
-	tell := func(at pos, format string, args ...any) {
-		problems = append(problems, problemAt(t.file, t.data, at, format, args...))
+func readersOf(t *text, f *fleetFile) (Readers, problem.Problems) {
+	var problems problem.Problems
+	tell := func(at problem.Pos, format string, args ...any) {
+		problems = append(problems, problem.At(t.file, t.data, at, format, args...))
 	}
-	hints := hints{}
+	hints := problem.Hints{}
 	r := Readers{Names: map[string][]string{}, Allow: f.Verify.Allow.strings()}
 	isRule := func(name string) bool { return strings.ContainsAny(name, "/*?[") }
 	g := newReaderGroups(f.Readers)
@@ -52,10 +55,10 @@ func readersOf(t *text, f *fleetFile) (Readers, Problems) {
 			case recipient(s.S) || s.S != e.Key && !isRule(s.S) && g.known(s.S):
 			case strings.HasPrefix(s.S, "AGE-SECRET-KEY-"):
 				// the value itself must not be repeated in a message
-				p := &Problem{File: t.file, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
+				p := &problem.Problem{File: t.file, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
 				problems = append(problems, p)
 			default:
-				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.didYouMean(s.S, names))
+				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.DidYouMean(s.S, names))
 			}
 		}
 		if len(e.Value) == 0 {
@@ -74,7 +77,7 @@ func readersOf(t *text, f *fleetFile) (Readers, Problems) {
 		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.strings(), File: t.file, Line: e.At.Line})
 	}
 	if g.spent() {
-		tell(pos{1, 1}, "readers: the groups name each other too often to follow")
+		tell(problem.Pos{Line: 1, Column: 1}, "readers: the groups name each other too often to follow")
 	}
 	return r, problems
 }

@@ -1,11 +1,14 @@
 package fleet
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
 
@@ -30,10 +33,10 @@ type rendered struct {
 	guessed  map[string]bool  // files whose group is that of their user, by path
 	content  map[string]content
 	logins   []logins
-	problems Problems
-	own      Problems      // that refuse only the hosts which have this rendering
-	refs     []unitRef     // of unit files that are templates
-	needs    []SystemdNeed // of the same
+	problems problem.Problems
+	own      problem.Problems // that refuse only the hosts which have this rendering
+	refs     []unitRef        // of unit files that are templates
+	needs    []SystemdNeed    // of the same
 }
 
 // content is where the bytes of a file come from: a blob of the repo, or right here.
@@ -44,7 +47,7 @@ type content struct {
 }
 
 // render is s for one host. Equal inputs give the same pointer.
-func (s *service) render(settings map[string]any, key string, host *hostView, fleet func() *fleetView, b *budget) *rendered {
+func (s *service) render(settings map[string]any, key string, host *hostView, fleet func() *fleetView, b *tree.Budget) *rendered {
 	for _, k := range []renderKey{{settings: key}, {settings: key, host: host}} {
 		r := s.renders[k]
 		if r == nil {
@@ -83,7 +86,7 @@ func (s *service) usesTemplates() bool {
 		slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.tmpl != nil })
 }
 
-func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView, b *budget) *rendered {
+func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView, b *tree.Budget) *rendered {
 	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}}
 	r.data = templateData{Settings: settings, host: host, budget: b}
 	defer func() { r.data.budget = nil }()
@@ -97,11 +100,11 @@ func (s *service) renderNow(settings map[string]any, host *hostView, fleet func(
 	texts := make(map[string][]byte, len(s.units))
 	for i := range s.units {
 		u := &s.units[i]
-		data, ok := u.blob.data, true
+		data, ok := u.blob.Data, true
 		if u.tmpl != nil {
 			if data, ok = r.fill(u.tmpl, u.blob); ok {
 				if i := slices.Index(data, '\r'); i >= 0 {
-					r.problems = append(r.problems, &Problem{File: u.src, Message: "a carriage return came into the unit by a setting"})
+					r.problems = append(r.problems, &problem.Problem{File: u.src, Message: "a carriage return came into the unit by a setting"})
 				}
 			}
 		}
@@ -136,10 +139,10 @@ func (r *rendered) file(f *fileSpec) {
 	case f.tmpl == nil && f.blob != nil && strings.HasSuffix(f.src, ".tmpl"):
 		// did not parse, which was told
 	case f.tmpl == nil:
-		r.files = append(r.files, bundle.File{Path: f.path, Digest: f.blob.digest, Size: f.blob.size, Mode: f.mode, User: f.user, Group: f.group, Service: r.svc.name})
-		r.content[f.blob.digest] = content{src: f.src}
+		r.files = append(r.files, bundle.File{Path: f.path, Digest: f.blob.Digest, Size: f.blob.Size, Mode: f.mode, User: f.user, Group: f.group, Service: r.svc.name})
+		r.content[f.blob.Digest] = content{src: f.src}
 		if isLogins(f.path) {
-			r.logins = append(r.logins, logins{f.path, f.src, f.blob.data})
+			r.logins = append(r.logins, logins{f.path, f.src, f.blob.Data})
 		}
 	case f.tmpl.secret:
 		// A first turn with a stand-in for each value finds what is wrong with the template.
@@ -157,8 +160,8 @@ func (r *rendered) file(f *fileSpec) {
 }
 
 // fill renders a template without any secret.
-func (r *rendered) fill(t *tmpl, b *blob) ([]byte, bool) {
-	r.data.budget.at(t.src)
+func (r *rendered) fill(t *tmpl, b *tree.Blob) ([]byte, bool) {
+	r.data.budget.At(t.src)
 	data, err := t.execute(&r.data, func(string) (string, error) { return "value", nil })
 	if err != nil {
 		at, msg := templateError(err)
@@ -167,7 +170,7 @@ func (r *rendered) fill(t *tmpl, b *blob) ([]byte, bool) {
 		if r.data.usedHost {
 			who += " on host " + r.data.host.Name
 		}
-		p := problemAt(t.src, b.data, at, "%s: %s", who, msg)
+		p := problem.At(t.src, b.Data, at, "%s: %s", who, msg)
 		r.problems = append(r.problems, p)
 		return nil, false
 	}
@@ -184,7 +187,7 @@ func (r *rendered) sources() {
 		for n, source := range k.sources {
 			file, err := r.expand(source)
 			if err != nil {
-				r.own = append(r.own, problemAt(s.text.file, s.text.data, k.at, "key %s: source %q: %v", k.Name, source, err))
+				r.own = append(r.own, problem.At(s.text.file, s.text.data, k.at, "key %s: source %q: %v", k.Name, source, err))
 			}
 			k.sources[n] = file
 			if k.tmpl == nil {
@@ -256,7 +259,7 @@ func (r *rendered) plan(texts map[string][]byte) {
 			to.activated = append(to.activated, p)
 		}
 	}
-	for _, name := range sortedKeys(plans) {
+	for _, name := range slices.Sorted(maps.Keys(plans)) {
 		r.decide(plans[name], plans)
 	}
 }

@@ -3,6 +3,8 @@ package fleet
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -103,7 +105,7 @@ func valueKey(b *strings.Builder, v any) {
 		}
 	case map[string]any:
 		fmt.Fprintf(b, "{%d ", len(v))
-		for _, k := range sortedKeys(v) {
+		for _, k := range slices.Sorted(maps.Keys(v)) {
 			fmt.Fprintf(b, "%q:", k)
 			valueKey(b, v[k])
 		}

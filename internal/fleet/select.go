@@ -2,9 +2,12 @@ package fleet
 
 import (
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // A Named is what a selector knows of a host.
@@ -128,9 +131,9 @@ func (w word) similar(all []Named) string {
 	case isTag && hosts[tag]:
 		return fmt.Sprintf("; did you mean %q?", tag)
 	case isTag:
-		return didYouMean(w.text, sortedKeys(tags))
+		return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(tags)))
 	case tags["@"+w.text]:
 		return fmt.Sprintf("; did you mean %q?", "@"+w.text)
 	}
-	return didYouMean(w.text, sortedKeys(hosts))
+	return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(hosts)))
 }

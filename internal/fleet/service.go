@@ -7,9 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // A service is one folder, read and checked. It is immutable but for its renders.
@@ -29,12 +30,12 @@ type service struct {
 	user        *bundle.User
 	extraGroups []string
 	pkg         *packageSpec
-	problems    Problems
-	blobs       map[string]*blob // by hash, to carry over
-	refs        []unitRef        // of unit files that are no templates
-	needs       []SystemdNeed    // of the same
-	programs    []programRef     // of the same
-	made        nameBook         // what other services may name
+	problems    problem.Problems
+	blobs       map[string]*tree.Blob // by hash, to carry over
+	refs        []unitRef             // of unit files that are no templates
+	needs       []SystemdNeed         // of the same
+	programs    []programRef          // of the same
+	made        nameBook              // what other services may name
 
 	renders map[renderKey]*rendered
 
@@ -51,7 +52,7 @@ type fileSpec struct {
 	user   string
 	group  string
 	guess  bool // the group was not named: it is the user's, wherever that one is made
-	blob   *blob
+	blob   *tree.Blob
 	tmpl   *tmpl
 }
 
@@ -62,14 +63,14 @@ type unitSpec struct {
 	src     string
 	dropin  bool
 	quadlet bool
-	blob    *blob
+	blob    *tree.Blob
 	tmpl    *tmpl
 }
 
 // A keySpec is one key of a service.
 type keySpec struct {
 	bundle.Key // Digest and Service are empty
-	at         pos
+	at         problem.Pos
 	guess      bool   // as of a fileSpec
 	link       string // path:, a link to it
 	restart    []string
@@ -83,25 +84,21 @@ type packageSpec struct {
 	bundle.Package
 	url     string
 	anyArch string
-	sha     map[string]string // by arch
-	file    string            // in the repo, may name {arch}
-	blobs   map[string]*blob  // by path in the repo
-	at      pos
+	sha     map[string]string     // by arch
+	file    string                // in the repo, may name {arch}
+	blobs   map[string]*tree.Blob // by path in the repo
+	at      problem.Pos
 }
 
-func (s *service) tell(at pos, format string, args ...any) {
-	s.problems = append(s.problems, problemAt(s.text.file, s.text.data, at, format, args...))
+func (s *service) tell(at problem.Pos, format string, args ...any) {
+	s.problems = append(s.problems, problem.At(s.text.file, s.text.data, at, format, args...))
 }
 
 func (s *service) tellFile(file, format string, args ...any) {
-	s.problems = append(s.problems, &Problem{File: file, Message: fmt.Sprintf(format, args...)})
+	s.problems = append(s.problems, &problem.Problem{File: file, Message: fmt.Sprintf(format, args...)})
 }
 
-func ignored(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
-}
-
-func (s *service) account(at pos, what, name string) bool {
+func (s *service) account(at problem.Pos, what, name string) bool {
 	if !accountRule.MatchString(name) {
 		s.tell(at, "bad name %q for a %s: %s", name, what, accountWords)
 		return false
@@ -197,7 +194,7 @@ func (s *service) readFiles() {
 			for i, f := range s.files {
 				paths[i] = f.path
 			}
-			s.tell(e.At, "files: no file %s below files/%s", e.Key, didYouMean(e.Key, paths))
+			s.tell(e.At, "files: no file %s below files/%s", e.Key, problem.DidYouMean(e.Key, paths))
 			continue
 		}
 		f, r := &s.files[i], e.Value

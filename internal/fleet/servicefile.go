@@ -4,6 +4,8 @@ import (
 	"reflect"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // The types below are service.yaml as people write it; Schema describes the same types.
@@ -46,7 +48,7 @@ type packageFile struct {
 	Strip   number  `yaml:"strip"`
 	Name    str     `yaml:"name"`
 
-	at pos // of the whole; zero when there is no package
+	at problem.Pos // of the whole; zero when there is no package
 }
 
 // perArch is one text for every architecture, or one for each.

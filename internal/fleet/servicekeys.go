@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 )
 
 // keyUser is who reads keys when service.yaml does not say.
@@ -56,7 +57,7 @@ func (s *service) readKey(e *entry[keyFile]) {
 	k.guess = f.Group.S == ""
 	k.Mode = s.permissions(f.Permissions, 0o400)
 	if k.Mode&0o007 != 0 {
-		p := problemAt(s.text.file, s.text.data, f.Permissions.At, "key %s: %04o lets everybody on the host in", e.Key, k.Mode)
+		p := problem.At(s.text.file, s.text.data, f.Permissions.At, "key %s: %04o lets everybody on the host in", e.Key, k.Mode)
 		p.Warning = true
 		s.problems = append(s.problems, p)
 	}

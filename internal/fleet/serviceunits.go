@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -16,7 +17,7 @@ func (s *service) has(unit string) bool {
 		}
 		name := u.unit
 		if u.quadlet {
-			name = unitfile.Read(u.blob.data).Generated(u.unit)
+			name = unitfile.Read(u.blob.Data).Generated(u.unit)
 		}
 		if name == unit || u.unit == unit || unitfile.TemplateOf(unit) == name {
 			return true
@@ -40,13 +41,13 @@ func (s *service) readUnits() {
 		e := &s.def.Units[i]
 		r := &e.Value
 		if !isUnit(e.Key) && !isQuadlet(e.Key) || checkUnitName(e.Key) != "" {
-			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, didYouMean(e.Key, s.unitNames()))
+			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, problem.DidYouMean(e.Key, s.unitNames()))
 			continue
 		}
 		mine := s.has(e.Key)
 		if !mine {
 			dropins := slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.dropin && u.unit == e.Key })
-			if c := near(e.Key, s.unitNames()); c != "" && !dropins {
+			if c := problem.Near(e.Key, s.unitNames()); c != "" && !dropins {
 				s.tell(e.At, "units: no %s in this folder; did you mean %q?", e.Key, c)
 				continue
 			}
@@ -54,7 +55,7 @@ func (s *service) readUnits() {
 		switch r.OnChange.S {
 		case "", bundle.Restart, bundle.Reload, bundle.None:
 		default:
-			s.tell(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, didYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
+			s.tell(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, problem.DidYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
 		}
 		if len(r.Instances) > 0 && !unitfile.IsTemplate(e.Key) {
 			s.tell(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
@@ -94,8 +95,8 @@ func (s *service) watchable(w str) bool {
 func (s *service) checkKeyUnits(k keySpec) {
 	for _, u := range slices.Concat(k.restart, k.reload) {
 		if !isUnit(u) || checkUnitName(u) != "" || unitfile.IsTemplate(u) {
-			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, didYouMean(u, s.unitNames()))
-		} else if c := near(u, s.unitNames()); !s.has(u) && c != "" {
+			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, problem.DidYouMean(u, s.unitNames()))
+		} else if c := problem.Near(u, s.unitNames()); !s.has(u) && c != "" {
 			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
 		}
 		if slices.Contains(k.restart, u) && slices.Contains(k.reload, u) {

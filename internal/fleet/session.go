@@ -9,6 +9,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/problem"
 )
 
 // A session is one process that loads, and the deployer's side of the wire to it.
@@ -52,8 +53,8 @@ func (e *DiedError) Error() string {
 	return e.File + ": cannot be loaded: " + e.Reason
 }
 
-func (e *DiedError) problem() *Problem {
-	return &Problem{File: e.File, Message: "cannot be loaded: " + e.Reason}
+func (e *DiedError) problem() *problem.Problem {
+	return &problem.Problem{File: e.File, Message: "cannot be loaded: " + e.Reason}
 }
 
 // Close ends the process that loads, if there is one. It is started anew when it is needed.

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -9,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // decode reads true, false, nothing (on), or settings beside enable.
@@ -23,7 +24,7 @@ func (s *switchFile) decode(d *decoder, n ast.Node) {
 		s.Enable = &x.Value
 	case *ast.NullNode:
 	case ast.MapNode:
-		d.pairs(r, func(key string, at pos, val ast.Node) {
+		d.pairs(r, func(key string, at problem.Pos, val ast.Node) {
 			if key == enableWord {
 				on := true
 				d.decode(val, reflect.ValueOf(&on).Elem())
@@ -77,9 +78,9 @@ func kindOf(v any) string {
 
 // check holds a switch against its service: unknown settings, and values of another kind
 // than the default's, are problems.
-func (p place) check(s *service) (ps Problems) {
-	tell := func(at pos, format string, args ...any) *Problem {
-		q := problemAt(p.file.file, p.file.data, at, format, args...)
+func (p place) check(s *service) (ps problem.Problems) {
+	tell := func(at problem.Pos, format string, args ...any) *problem.Problem {
+		q := problem.At(p.file.file, p.file.data, at, format, args...)
 		ps = append(ps, q)
 		return q
 	}
@@ -87,10 +88,10 @@ func (p place) check(s *service) (ps Problems) {
 		def, ok := s.settings[e.Key]
 		switch {
 		case !ok:
-			names := append(sortedKeys(s.settings), enableWord)
-			hint := didYouMean(e.Key, names)
+			names := append(slices.Sorted(maps.Keys(s.settings)), enableWord)
+			hint := problem.DidYouMean(e.Key, names)
 			if hint == "" {
-				hint = "; its service.yaml has " + orNone(sortedKeys(s.settings))
+				hint = "; its service.yaml has " + orNone(slices.Sorted(maps.Keys(s.settings)))
 			}
 			tell(e.At, "service %s has no setting %q%s", s.name, e.Key, hint)
 		case !fitsDefault(def, e.Value.V):
@@ -128,8 +129,8 @@ func asDefault(def, v any) any {
 
 // unknown says that no folder has this service's name. Switching off what is not there only
 // warns: the line is what remains of a service that left.
-func (p place) unknown(meant string) *Problem {
-	q := problemAt(p.file.file, p.file.data, p.at, "no service %q: there is no folder services/%s%s", p.name, p.name, meant)
+func (p place) unknown(meant string) *problem.Problem {
+	q := problem.At(p.file.file, p.file.data, p.at, "no service %q: there is no folder services/%s%s", p.name, p.name, meant)
 	q.Warning = !p.sw.on()
 	return q
 }
@@ -140,5 +141,3 @@ func orNone(names []string) string {
 	}
 	return fmt.Sprint(names)
 }
-
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

@@ -5,125 +5,43 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
-	"slices"
 	"strings"
 	"text/template"
 	"text/template/parse"
 
-	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // A template reads two things of the repo from outside its service: templates below shared/, by
 // include, and the public halves that are committed beside secrets, by public. A service that does so
 // is read again when they change.
 
-// outside is what templates may read beside their own folder.
-type outside struct {
-	publics map[string]string // text of the .pub files below secrets, by path; nil before they are read
-	shared  string            // names the content of shared; "" before it is looked at
-	public  string            // names the content of publics
-}
-
 // outsideID names the state of what s reads from outside; "" when it reads nothing.
-func (s *service) outsideID(t *tree) (string, error) {
+func (s *service) outsideID(t *tree.Tree) (string, error) {
 	var id string
 	if s.usesShared {
-		if err := t.nameShared(); err != nil {
+		shared, err := t.SharedID()
+		if err != nil {
 			return "", err
 		}
-		id += "shared " + t.outside.shared
+		id += "shared " + shared
 	}
 	if s.usesPublic {
-		if err := t.readPublics(); err != nil {
+		public, err := t.PublicsID()
+		if err != nil {
 			return "", err
 		}
-		id += "public " + t.outside.public
+		id += "public " + public
 	}
 	return id, nil
 }
 
 // current tells whether what s reads from outside is as it was when s was built.
-func (s *service) current(t *tree) (bool, error) {
+func (s *service) current(t *tree.Tree) (bool, error) {
 	id, err := s.outsideID(t)
 	return id == s.outside, err
-}
-
-func (t *tree) nameShared() error {
-	if t.outside.shared != "" {
-		return nil
-	}
-	if h := t.dirHash("shared"); h != "" {
-		t.outside.shared = h
-		return nil
-	}
-
-	var b strings.Builder
-	err := t.each("shared", func(o object) error {
-		h, err := t.fileHash(o.path)
-		fmt.Fprintf(&b, "%q %s\n", o.path, h)
-		return err
-	})
-	t.outside.shared = bundle.DigestBytes([]byte(b.String()))
-	return err
-}
-
-// maxPublic caps one public half; a key of any kind is far below it.
-const maxPublic = 64 << 10
-
-func (t *tree) readPublics() error {
-	if t.outside.publics != nil {
-		return nil
-	}
-
-	t.outside.publics = map[string]string{}
-	err := t.each("secrets", func(o object) error {
-		if !strings.HasSuffix(o.path, ".pub") {
-			return nil
-		}
-		data, err := t.bytes(o.path)
-		if err != nil {
-			return err
-		}
-		if len(data) <= maxPublic {
-			t.outside.publics[o.path] = strings.TrimRight(string(data), "\r\n")
-		}
-		return nil
-	})
-
-	var b strings.Builder
-	for _, name := range slices.Sorted(maps.Keys(t.outside.publics)) {
-		fmt.Fprintf(&b, "%q %q\n", name, t.outside.publics[name])
-	}
-	t.outside.public = bundle.DigestBytes([]byte(b.String()))
-	return err
-}
-
-// each calls f for every regular file below dir, which need not exist. Links are passed over.
-func (t *tree) each(dir string, f func(object) error) error {
-	os, err := t.list(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, o := range os {
-		switch {
-		case o.mode.IsDir() && strings.Count(o.path, "/") < maxFolderDepth:
-			err = t.each(o.path, f)
-		case o.mode.IsRegular():
-			err = f(o)
-		}
-		if errors.Is(err, errTooLarge) {
-			err = nil // what is too large is no template and no key
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // include notes {{ include "shared/x.tmpl" . }}, and parses the file. Its path must be written out, so
@@ -155,7 +73,7 @@ func writtenOut(c *parse.CommandNode, i int) (string, bool) {
 }
 
 // parseShared reads one shared template into the template that includes it.
-func (w *walker) parseShared(at pos, name string) {
+func (w *walker) parseShared(at problem.Pos, name string) {
 	out := w.tmpl
 	if _, known := out.includes[name]; known {
 		return
@@ -165,27 +83,27 @@ func (w *walker) parseShared(at pos, name string) {
 	}
 	out.includes[name] = nil // it may include itself
 
-	data, err := w.tree.bytes(name)
+	data, err := w.tree.Bytes(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		os, _ := w.tree.list(path.Dir(name))
+		os, _ := w.tree.List(path.Dir(name))
 		var names []string
 		for _, o := range os {
-			names = append(names, o.path)
+			names = append(names, o.Path)
 		}
-		w.tell(at, "include: no file %s%s", name, didYouMean(name, names))
+		w.tell(at, "include: no file %s%s", name, problem.DidYouMean(name, names))
 		return
 	case err != nil:
 		w.tell(at, "include %s: %v", name, err)
 		return
-	case w.tree.linked(name):
-		w.tell(at, "include %s: %s", name, badObject(object{mode: fs.ModeSymlink}, false))
+	case w.tree.Linked(name):
+		w.tell(at, "include %s: %s", name, tree.LinkTrouble)
 		return
 	}
 
 	before := out.secret
-	inner := &walker{tmpl: out, text: string(data), service: w.service, tree: w.tree, tell: func(at pos, format string, args ...any) {
-		w.service.problems = append(w.service.problems, problemAt(name, data, at, format, args...))
+	inner := &walker{tmpl: out, text: string(data), service: w.service, tree: w.tree, tell: func(at problem.Pos, format string, args ...any) {
+		w.service.problems = append(w.service.problems, problem.At(name, data, at, format, args...))
 	}}
 	t, err := parseTemplate(name, inner.text)
 	if err != nil {

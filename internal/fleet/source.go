@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // The source of a key may be a pattern: secrets/wg/{host}.age names another age file for each host, and
@@ -24,7 +28,7 @@ var braceName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
 func isPattern(source string) bool { return strings.ContainsAny(source, "{}") }
 
 // checkSource tells what is wrong with the source of a key; true when it can be used.
-func (s *service) checkSource(at pos, key, source string) bool {
+func (s *service) checkSource(at problem.Pos, key, source string) bool {
 	if path.Clean(source) != source || !strings.HasPrefix(source, "secrets/") || !strings.HasSuffix(source, ".age") {
 		s.tell(at, "key %s: source %q: want an age file, as in secrets/%s.age", key, source, key)
 		return false
@@ -34,9 +38,9 @@ func (s *service) checkSource(at pos, key, source string) bool {
 		if _, known := s.settings[name]; name == hostWord || known && braceName.MatchString(name) {
 			continue
 		}
-		names := append(sortedKeys(s.settings), hostWord)
+		names := append(slices.Sorted(maps.Keys(s.settings)), hostWord)
 		slices.Sort(names)
-		s.tell(at, "key %s: source %q: no setting %q%s; known here: %s", key, source, name, didYouMean(name, names), strings.Join(names, ", "))
+		s.tell(at, "key %s: source %q: no setting %q%s; known here: %s", key, source, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
 		return false
 	}
 	if isPattern(placeholder.ReplaceAllString(source, "")) {
@@ -83,7 +87,7 @@ func pathElement(v any) (string, error) {
 }
 
 // matchSources lists the files of the tree that a pattern can mean, on whichever host.
-func matchSources(t *tree, pattern string) ([]string, error) {
+func matchSources(t *tree.Tree, pattern string) ([]string, error) {
 	found := []string{"."}
 	parts := strings.Split(pattern, "/")
 	for i, part := range parts {
@@ -92,7 +96,7 @@ func matchSources(t *tree, pattern string) ([]string, error) {
 		var next []string
 
 		for _, dir := range found {
-			os, err := t.list(dir)
+			os, err := t.List(dir)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -100,8 +104,8 @@ func matchSources(t *tree, pattern string) ([]string, error) {
 				return nil, err
 			}
 			for _, o := range os {
-				if rule.MatchString(o.name()) && o.mode.IsDir() == !last {
-					next = append(next, o.path)
+				if rule.MatchString(o.Name()) && o.Mode.IsDir() == !last {
+					next = append(next, o.Path)
 				}
 			}
 		}
@@ -123,7 +127,7 @@ func placeholderToAny(part string) string {
 
 // lacking is the problem of a key whose file for this host is not in the repo; nil when it is there.
 // Only a pattern's files are looked for: one that every host gets was missed while loading.
-func (r *rendered) lacking(t *tree, k *keySpec) *Problem {
+func (r *rendered) lacking(t *tree.Tree, k *keySpec) *problem.Problem {
 	i := slices.IndexFunc(r.svc.keys, func(declared keySpec) bool { return declared.Name == k.Name })
 	for n, file := range k.sources {
 		if !isPattern(r.svc.keys[i].sources[n]) {

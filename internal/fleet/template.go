@@ -15,6 +15,9 @@ import (
 	"text/template"
 	"text/template/parse"
 	"unicode/utf8"
+
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // Templates are bounded and pure. Bounded: see work, and what is parsed is scanned first. Pure: there is no
@@ -26,7 +29,7 @@ type tmpl struct {
 	src    string
 	t      *template.Template
 	secret bool // it names keys, so its rendering is itself a key
-	keyAt  pos
+	keyAt  problem.Pos
 	keys   []string // that it names, sorted
 
 	includes map[string]*template.Template // shared templates that it includes, by path
@@ -89,18 +92,18 @@ func EnvQuote(s string) (string, error) {
 }
 
 // template parses the template at src; what is wrong with it is told.
-func (s *service) template(tr *tree, src string, b *blob) *tmpl {
-	tell := func(at pos, format string, args ...any) {
-		s.problems = append(s.problems, problemAt(src, b.data, at, format, args...))
+func (s *service) template(tr *tree.Tree, src string, b *tree.Blob) *tmpl {
+	tell := func(at problem.Pos, format string, args ...any) {
+		s.problems = append(s.problems, problem.At(src, b.Data, at, format, args...))
 	}
-	t, err := parseTemplate(src, string(b.data))
+	t, err := parseTemplate(src, string(b.Data))
 	if err != nil {
 		at, msg := templateError(err)
 		tell(at, "%s", msg)
 		return nil
 	}
 	out := &tmpl{src: src, t: t}
-	w := &walker{tmpl: out, text: string(b.data), tell: tell, service: s, tree: tr}
+	w := &walker{tmpl: out, text: string(b.Data), tell: tell, service: s, tree: tr}
 	w.walk(t)
 	slices.Sort(out.keys)
 	out.keys = slices.Compact(out.keys)
@@ -143,10 +146,10 @@ func wordNode(word string) parse.Node {
 type walker struct {
 	tmpl *tmpl
 	text string
-	tell func(pos, string, ...any)
+	tell func(problem.Pos, string, ...any)
 
 	service *service
-	tree    *tree
+	tree    *tree.Tree
 }
 
 func (w *walker) list(l *parse.ListNode) {
@@ -204,18 +207,19 @@ func (w *walker) pipe(p *parse.PipeNode) {
 }
 
 // place is where a command stands in the text.
-func (w *walker) place(c *parse.CommandNode) pos {
+func (w *walker) place(c *parse.CommandNode) problem.Pos {
 	off := min(int(c.Position()), len(w.text))
-	return pos{1 + strings.Count(w.text[:off], "\n"), off - strings.LastIndexByte(w.text[:off], '\n')}
+	return problem.Pos{Line: 1 + strings.Count(w.text[:off], "\n"), Column: off - strings.LastIndexByte(w.text[:off], '\n')}
 }
 
 // public lets the template read the public halves of secrets.
 func (w *walker) public(c *parse.CommandNode) {
 	w.service.usesPublic = true
-	if err := w.tree.readPublics(); err != nil {
+	publics, err := w.tree.PublicHalves()
+	if err != nil {
 		w.tell(w.place(c), "public: %v", err)
 	}
-	w.tmpl.publics = w.tree.outside.publics
+	w.tmpl.publics = publics
 }
 
 // key notes {{ key "name" }}; the name must be written out, so that it is known before any
@@ -253,16 +257,16 @@ func shortened(msg string) string {
 var ownWords = regexp.MustCompile(`at <bellhop(?:Turn|Enter)>: error calling bellhop(?:Turn|Enter): `)
 
 // templateError parts text/template's error into a place and a message.
-func templateError(err error) (pos, string) {
+func templateError(err error) (problem.Pos, string) {
 	msg := err.Error()
 	m := templatePlace.FindStringSubmatch(msg)
 	if m == nil {
-		return pos{1, 1}, strings.TrimPrefix(msg, "template: ")
+		return problem.Pos{Line: 1, Column: 1}, strings.TrimPrefix(msg, "template: ")
 	}
 	line, _ := strconv.Atoi(m[2])
 	col, _ := strconv.Atoi(m[3])
 	msg = ownWords.ReplaceAllString(msg[len(m[0]):], "")
-	return pos{line, col + 1}, shortened(noField.ReplaceAllStringFunc(msg, missingField))
+	return problem.Pos{Line: line, Column: col + 1}, shortened(noField.ReplaceAllStringFunc(msg, missingField))
 }
 
 // noField is how text/template says that a value has no such field: by Go's name of its type.
@@ -310,7 +314,7 @@ func (t *tmpl) execute(data *templateData, values func(name string) (string, err
 		clear(out.Bytes())
 		return nil, err
 	}
-	if err := data.budget.output(out.Len()); err != nil {
+	if err := data.budget.Output(out.Len()); err != nil {
 		clear(out.Bytes())
 		return nil, err
 	}
@@ -326,7 +330,7 @@ type templateData struct {
 	fleet     *fleetView
 	usedHost  bool
 	usedFleet bool
-	budget    *budget // that executions draw from; nil: none
+	budget    *tree.Budget // that executions draw from; nil: none
 }
 
 // Host is the host that the file is for.

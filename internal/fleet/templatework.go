@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"text/template"
+
+	"bellhop/internal/fleet/tree"
 )
 
 // One execution of a template is bounded in three ways. Turns: every turn of a loop and every call of
@@ -40,14 +42,14 @@ const (
 // work is what one execution has used.
 type work struct {
 	turns, calls, text int
-	budget             *budget // of the whole load; nil: none
+	budget             *tree.Budget // of the whole load; nil: none
 }
 
 func (w *work) turn() (string, error) {
 	if w.turns++; w.turns > maxTurns {
 		return "", errTurns
 	}
-	return "", w.budget.turn()
+	return "", w.budget.Turn()
 }
 
 func (w *work) enter() (string, error) {

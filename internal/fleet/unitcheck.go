@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -18,7 +19,7 @@ func (s *service) readUnitTexts() {
 	texts := unitTexts{}
 	for _, u := range s.units {
 		if u.tmpl == nil {
-			texts[u.path] = u.blob.data
+			texts[u.path] = u.blob.Data
 		}
 	}
 
@@ -42,7 +43,7 @@ func (r *rendered) checkUnits(texts unitTexts) {
 // A unitCheck is what is found in the units of one service.
 type unitCheck struct {
 	s        *service
-	problems Problems
+	problems problem.Problems
 	refs     []unitRef     // names that somebody must make
 	needs    []SystemdNeed // what not every systemd knows
 	programs []programRef
@@ -103,28 +104,28 @@ func (c *unitCheck) file(u *unitSpec, data []byte) {
 }
 
 // at is a problem at its place. Of a template the place is where the same key is assigned.
-func (c *unitCheck) at(u *unitSpec, p unitfile.Problem, data []byte, message string) *Problem {
-	where := pos{p.Line, p.Column}
+func (c *unitCheck) at(u *unitSpec, p unitfile.Problem, data []byte, message string) *problem.Problem {
+	where := problem.Pos{Line: p.Line, Column: p.Column}
 	if u.tmpl == nil {
-		return problemAt(u.src, data, where, "%s", message)
+		return problem.At(u.src, data, where, "%s", message)
 	}
 
 	_, key, _ := strings.Cut(p.Key, ".")
-	return problemAt(u.src, u.blob.data, keyLine(u.blob.data, key), "service %s: %s", c.s.name, message)
+	return problem.At(u.src, u.blob.Data, keyLine(u.blob.Data, key), "service %s: %s", c.s.name, message)
 }
 
 // keyLine finds the first assignment of a key in a template; the first line when there is none.
-func keyLine(data []byte, key string) pos {
+func keyLine(data []byte, key string) problem.Pos {
 	no := 0
 	for line := range bytes.Lines(data) {
 		no++
 		name, _, ok := bytes.Cut(line, []byte("="))
 		if ok && key != "" && string(bytes.TrimSpace(name)) == key {
-			return pos{no, 1 + len(name) - len(bytes.TrimLeft(name, " \t"))}
+			return problem.Pos{Line: no, Column: 1 + len(name) - len(bytes.TrimLeft(name, " \t"))}
 		}
 	}
 
-	return pos{1, 1}
+	return problem.Pos{Line: 1, Column: 1}
 }
 
 // whole reports what makes systemd refuse a unit together with its drop-ins.
@@ -211,8 +212,8 @@ func (c *unitCheck) reloads(u *unitSpec, unit *unitfile.Unit) {
 	}
 
 	const message = "%s has no ExecReload=: a reload of it does nothing, and systemd calls it failed"
-	warn := func(at pos) {
-		p := problemAt(c.s.text.file, c.s.text.data, at, message, u.unit)
+	warn := func(at problem.Pos) {
+		p := problem.At(c.s.text.file, c.s.text.data, at, message, u.unit)
 		p.Warning = true
 		c.problems = append(c.problems, p)
 	}

@@ -10,19 +10,22 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
 
 // A programRef is a program of an Exec…= line.
 type programRef struct {
-	path    string   // as the unit file has it
-	problem *Problem // to report when it is not there; without its message
-	key     string   // "ExecStart"
+	path    string           // as the unit file has it
+	problem *problem.Problem // to report when it is not there; without its message
+	key     string           // "ExecStart"
 }
 
 // programs notes the programs of an Exec…= line.
@@ -43,7 +46,7 @@ func (c *unitCheck) programsOf(u *unitSpec, a unitfile.Assignment, p unitfile.Pr
 // checkPrograms holds the programs of unit files against the service's package: a path into it that it
 // does not have is refused, when the package is a file of the repo. A bare name is looked for in the
 // host's own folders, never in a package.
-func (s *service) checkPrograms(t *tree, refs []programRef) error {
+func (s *service) checkPrograms(t *tree.Tree, refs []programRef) error {
 	if s.pkg == nil {
 		return nil
 	}
@@ -68,8 +71,8 @@ func (s *service) checkPrograms(t *tree, refs []programRef) error {
 }
 
 // checkProgram looks for one program in the packages of all architectures.
-func (s *service) checkProgram(t *tree, r programRef, rest string) error {
-	for _, file := range sortedKeys(s.pkg.blobs) {
+func (s *service) checkProgram(t *tree.Tree, r programRef, rest string) error {
+	for _, file := range slices.Sorted(maps.Keys(s.pkg.blobs)) {
 		names, err := s.packageNames(t, file)
 		if err != nil {
 			return err
@@ -92,7 +95,7 @@ func (s *service) checkProgram(t *tree, r programRef, rest string) error {
 // nearPath is a name of the package that was perhaps meant: nearly the same, or the same below
 // another folder.
 func nearPath(name string, names packageNames) string {
-	all := sortedKeys(names)
+	all := slices.Sorted(maps.Keys(names))
 	if near := unitfile.Near(name, all); near != "" {
 		return near
 	}
@@ -131,13 +134,13 @@ const (
 
 // packageNames lists what a package that is a file of the repo brings; nil when nobody can tell. What
 // is no archive at all is for the host to say.
-func (s *service) packageNames(t *tree, file string) (packageNames, error) {
+func (s *service) packageNames(t *tree.Tree, file string) (packageNames, error) {
 	p := s.pkg
 	if bundle.IsSingle(p.Kind) {
 		return nil, nil // its name may be one of several
 	}
 
-	data, err := t.bytes(file)
+	data, err := t.Bytes(file)
 	if err != nil {
 		return nil, err
 	}

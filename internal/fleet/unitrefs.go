@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
 	"bellhop/internal/unitfile"
 )
 
@@ -25,8 +26,8 @@ const (
 type unitRef struct {
 	kind    refKind
 	name    string
-	problem *Problem // to report when nobody does; its message lacks the hint
-	hint    bool     // a unit or key of nearly that name is asked for in the message
+	problem *problem.Problem // to report when nobody does; its message lacks the hint
+	hint    bool             // a unit or key of nearly that name is asked for in the message
 }
 
 // maxRefs bounds the names that are held against the repo for one file.
@@ -162,9 +163,9 @@ func (s *service) makes() nameBook {
 		}
 		b.units[u.unit] = true
 		if u.quadlet {
-			b.units[unitfile.Read(u.blob.data).Generated(u.unit)] = true
+			b.units[unitfile.Read(u.blob.Data).Generated(u.unit)] = true
 		}
-		for _, alias := range unitfile.Read(u.blob.data).Words("Install", "Alias") {
+		for _, alias := range unitfile.Read(u.blob.Data).Words("Install", "Alias") {
 			b.units[alias] = true
 		}
 	}
@@ -184,7 +185,7 @@ func (s *service) makes() nameBook {
 
 	for _, f := range s.files {
 		if strings.HasPrefix(f.path, "/etc/sysusers.d/") && f.blob != nil {
-			addSysusers(b.accounts, f.blob.data)
+			addSysusers(b.accounts, f.blob.Data)
 		}
 	}
 
@@ -224,16 +225,16 @@ func (b *nameBook) has(r unitRef) bool {
 // near is a name that was perhaps meant.
 func (b *nameBook) near(r unitRef) string {
 	if r.kind == refKey {
-		return unitfile.Near(r.name, sortedKeys(b.keys))
+		return unitfile.Near(r.name, slices.Sorted(maps.Keys(b.keys)))
 	}
 
-	return unitfile.Near(r.name, append(sortedKeys(b.units), unitfile.VendorUnits()...))
+	return unitfile.Near(r.name, append(slices.Sorted(maps.Keys(b.units)), unitfile.VendorUnits()...))
 }
 
 // dangling reports the names in unit files that nobody makes. A key that is in no service is
 // refused: the unit would wait for it for ever, or fail. The rest the host may have.
-func (f *Fleet) dangling() Problems {
-	var ps Problems
+func (f *Fleet) dangling() problem.Problems {
+	var ps problem.Problems
 	book := f.nameBook()
 	report := func(refs []unitRef) {
 		for _, r := range refs {
@@ -251,7 +252,7 @@ func (f *Fleet) dangling() Problems {
 		}
 	}
 
-	for _, name := range sortedKeys(f.services) {
+	for _, name := range slices.Sorted(maps.Keys(f.services)) {
 		report(f.services[name].refs)
 	}
 
@@ -265,15 +266,15 @@ func (f *Fleet) dangling() Problems {
 }
 
 // unused warns of services that no host has.
-func (f *Fleet) unused() Problems {
-	var ps Problems
+func (f *Fleet) unused() problem.Problems {
+	var ps problem.Problems
 	if len(f.Hosts) == 0 {
 		return nil // a repo that only begins
 	}
 
-	for _, name := range sortedKeys(f.services) {
+	for _, name := range slices.Sorted(maps.Keys(f.services)) {
 		if name != "" && len(f.config.users[name]) == 0 {
-			ps = append(ps, &Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
+			ps = append(ps, &problem.Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
 		}
 	}
 

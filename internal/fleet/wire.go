@@ -11,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // What crosses between the deployer and the process that loads for it is one type, message, and this
@@ -70,12 +72,12 @@ type message struct {
 	Former  bool     `json:",omitempty"` // as Loader.Former
 	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
 
-	Error    string         `json:",omitempty"`
-	Invalid  bool           `json:",omitempty"` // Error is fs.ErrInvalid: what is wrong with the commit itself
-	Missing  bool           `json:",omitempty"` // Error is fs.ErrNotExist
-	TooLarge bool           `json:",omitempty"` // Error is errTooLarge
-	Problems Problems       `json:",omitempty"`
-	OddFiles map[int][]byte `json:",omitempty"` // File of Problems, where it is not UTF-8
+	Error    string           `json:",omitempty"`
+	Invalid  bool             `json:",omitempty"` // Error is fs.ErrInvalid: what is wrong with the commit itself
+	Missing  bool             `json:",omitempty"` // Error is fs.ErrNotExist
+	TooLarge bool             `json:",omitempty"` // Error is errTooLarge
+	Problems problem.Problems `json:",omitempty"`
+	OddFiles map[int][]byte   `json:",omitempty"` // File of Problems, where it is not UTF-8
 
 	Entries []wireEntry `json:",omitempty"`
 	Mode    uint32      `json:",omitempty"` // fs.FileMode
@@ -141,7 +143,7 @@ type wireKey struct {
 // Bounds on one frame.
 const (
 	maxWireHead = 64 << 20
-	maxWireData = maxBlob + 1
+	maxWireData = tree.MaxFile + 1
 	maxWireList = 4_000_000 // parts of JSON in one
 )
 
@@ -225,7 +227,7 @@ func (m *message) fail(err error) {
 	m.Error = err.Error()
 	m.Missing = errors.Is(err, fs.ErrNotExist)
 	m.Invalid = errors.Is(err, fs.ErrInvalid)
-	m.TooLarge = errors.Is(err, errTooLarge)
+	m.TooLarge = errors.Is(err, tree.ErrTooLarge)
 }
 
 // A farError is an error of the other side.
@@ -250,7 +252,7 @@ func (m *message) err() error {
 	case m.Error == "":
 		return nil
 	case m.TooLarge:
-		return errTooLarge
+		return tree.ErrTooLarge
 	case m.Missing:
 		return &farError{m.Error, fs.ErrNotExist}
 	case m.Invalid:
@@ -259,7 +261,7 @@ func (m *message) err() error {
 	return &farError{m.Error, nil}
 }
 
-func (m *message) setProblems(ps Problems) {
+func (m *message) setProblems(ps problem.Problems) {
 	m.Problems = ps
 	for i, p := range ps {
 		if !utf8.ValidString(p.File) {

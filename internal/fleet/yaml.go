@@ -13,7 +13,8 @@ import (
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 
-	"bellhop/internal/privatekey"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/tree"
 )
 
 // The YAML of a config repo is decoded from goccy's syntax tree by the struct tags of our own
@@ -21,39 +22,32 @@ import (
 // forgets where a value stood. Here every problem is told, and checks that come later can
 // still point at the line.
 
-// pos is a place in a file.
-type pos struct{ Line, Column int }
-
 // A text is one file of the tree, with the problems found in it.
 type text struct {
 	hash     string
 	file     string
 	data     []byte
-	problems Problems
+	problems problem.Problems
 	former   bool // read as the release before this one did
 	broken   bool // not YAML at all: what is missing from it is no news
-	budget   *budget
+	budget   *tree.Budget
 }
 
 // maxFileProblems is how many problems of one file are kept; the rest are counted.
 const maxFileProblems = 1000
 
 // problem adds one at a place of the file.
-func (t *text) problem(at pos, format string, args ...any) {
+func (t *text) problem(at problem.Pos, format string, args ...any) {
 	if len(t.problems) < maxFileProblems {
-		t.problems = append(t.problems, problemAt(t.file, t.data, at, format, args...))
+		t.problems = append(t.problems, problem.At(t.file, t.data, at, format, args...))
 		return
 	}
 	if len(t.problems) == maxFileProblems {
-		t.problems = append(t.problems, &Problem{File: t.file})
+		t.problems = append(t.problems, &problem.Problem{File: t.file})
 	}
 	rest := t.problems[maxFileProblems]
 	rest.More++
-	rest.Message = fmt.Sprintf("and %s more", thousands(rest.More))
-}
-
-func problemAt(file string, data []byte, at pos, format string, args ...any) *Problem {
-	return &Problem{File: file, Line: at.Line, Column: at.Column, Message: privatekey.Mask(fmt.Sprintf(format, args...)), text: data}
+	rest.Message = fmt.Sprintf("and %s more", problem.Thousands(rest.More))
 }
 
 // Bounds on one YAML file.
@@ -72,8 +66,8 @@ type decoder struct {
 }
 
 // decodeYAML decodes t into v, a pointer to a struct. An empty file leaves v as it is.
-func decodeYAML(t *text, v any, b *budget) {
-	b.at(t.file)
+func decodeYAML(t *text, v any, b *tree.Budget) {
+	b.At(t.file)
 	t.budget = b
 	defer func() { t.budget = nil }()
 	d := &decoder{text: t}
@@ -88,24 +82,24 @@ func decodeYAML(t *text, v any, b *budget) {
 func (d *decoder) parse() (body ast.Node, ok bool) {
 	defer func() {
 		if r := recover(); r != nil { // the parser is foreign, and the file a stranger's
-			d.problem(pos{1, 1}, "not readable as YAML")
+			d.problem(problem.Pos{Line: 1, Column: 1}, "not readable as YAML")
 			body, ok = nil, false
 		}
 	}()
 	if limit := d.limit(); len(d.data) > limit {
-		d.problem(pos{1, 1}, "larger than %d MiB", limit>>20)
+		d.problem(problem.Pos{Line: 1, Column: 1}, "larger than %d MiB", limit>>20)
 		return nil, false
 	}
 	if bytes.HasPrefix(d.data, []byte("\xff\xfe")) || bytes.HasPrefix(d.data, []byte("\xfe\xff")) {
-		d.problem(pos{1, 1}, "the file is UTF-16; save it as UTF-8")
+		d.problem(problem.Pos{Line: 1, Column: 1}, "the file is UTF-16; save it as UTF-8")
 		return nil, false
 	}
 	if i := bytes.IndexByte(d.data, 0); i >= 0 {
-		d.problem(pos{1 + bytes.Count(d.data[:i], []byte("\n")), 1}, "a NUL byte has no place in YAML")
+		d.problem(problem.Pos{Line: 1 + bytes.Count(d.data[:i], []byte("\n")), Column: 1}, "a NUL byte has no place in YAML")
 		return nil, false
 	}
 	if bytes.HasPrefix(d.data, []byte("\ufeff")) { // the parser takes it as part of the first word
-		d.problem(pos{1, 1}, "the file begins with a byte order mark; save it without one")
+		d.problem(problem.Pos{Line: 1, Column: 1}, "the file begins with a byte order mark; save it without one")
 		return nil, false
 	}
 	d.data = plainLines(d.data)
@@ -115,14 +109,14 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 	}
 	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		at, msg := pos{1, 1}, err.Error()
+		at, msg := problem.Pos{Line: 1, Column: 1}, err.Error()
 		if ye, isYAML := err.(yaml.Error); isYAML {
 			msg = ye.GetMessage()
 			if tk := ye.GetToken(); tk != nil {
 				at = tokenAt(tk)
 			}
 		}
-		d.problem(at, "%s", plainly(msg, new(citer).line(d.data, at.Line)))
+		d.problem(at, "%s", plainly(msg, problem.LineOf(d.data, at.Line)))
 		return nil, false
 	}
 	return d.document(f)
@@ -164,14 +158,14 @@ func plainly(msg, line string) string {
 	return msg
 }
 
-func tokenAt(tk *token.Token) pos {
+func tokenAt(tk *token.Token) problem.Pos {
 	if tk == nil || tk.Position == nil {
-		return pos{1, 1}
+		return problem.Pos{Line: 1, Column: 1}
 	}
-	return pos{tk.Position.Line, tk.Position.Column}
+	return problem.Pos{Line: tk.Position.Line, Column: tk.Position.Column}
 }
 
-func nodeAt(n ast.Node) pos {
+func nodeAt(n ast.Node) problem.Pos {
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		if !n.IsFlowStyle && len(n.Values) > 0 {
@@ -229,7 +223,7 @@ func (d *decoder) spent(n ast.Node) bool {
 	case d.nodes > maxNodes:
 	case d.nodes == maxNodes:
 		d.problem(nodeAt(n), "aliases make this file too large")
-	case !d.budget.node():
+	case !d.budget.Node():
 		d.problem(nodeAt(n), "the YAML files of this commit have too many values in all")
 		d.nodes = maxNodes
 	}
@@ -299,11 +293,11 @@ func (d *decoder) decodeStruct(n ast.Node, v reflect.Value) {
 	}
 	fields := fieldsOf(v.Type())
 	seen := make([]bool, len(fields))
-	d.pairs(n, func(key string, at pos, val ast.Node) {
+	d.pairs(n, func(key string, at problem.Pos, val ast.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
 		if i < 0 {
 			names := fieldNames(fields)
-			hint := didYouMean(key, names)
+			hint := problem.DidYouMean(key, names)
 			if hint == "" {
 				hint = "; known here: " + strings.Join(names, ", ")
 			}
@@ -363,13 +357,13 @@ func fieldNames(fs []field) []string {
 }
 
 // pairs calls f for each key of a mapping; a key that comes twice is a problem.
-func (d *decoder) pairs(n ast.Node, f func(key string, at pos, val ast.Node)) {
+func (d *decoder) pairs(n ast.Node, f func(key string, at problem.Pos, val ast.Node)) {
 	m, ok := n.(ast.MapNode)
 	if !ok {
 		d.problem(nodeAt(n), "want a mapping (name: value), not %s", describe(n))
 		return
 	}
-	var first map[string]pos
+	var first map[string]problem.Pos
 	for it := m.MapRange(); it.Next(); {
 		kn := it.Key()
 		at := nodeAt(kn)
@@ -392,7 +386,7 @@ func (d *decoder) pairs(n ast.Node, f func(key string, at pos, val ast.Node)) {
 			continue
 		}
 		if first == nil {
-			first = make(map[string]pos, 8)
+			first = make(map[string]problem.Pos, 8)
 		}
 		first[key] = at
 		f(key, at, it.Value())

@@ -7,6 +7,8 @@ import (
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/scanner"
 	"github.com/goccy/go-yaml/token"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // The parser keeps a path for each node and calls itself for each level, so that deep nesting
@@ -37,13 +39,13 @@ func (d *decoder) tokens() (token.Tokens, bool) {
 				return nil, false
 			}
 			if n.keys > maxKeys {
-				d.problem(tokenAt(tk), "more than %s names in one mapping", thousands(maxKeys))
+				d.problem(tokenAt(tk), "more than %s names in one mapping", problem.Thousands(maxKeys))
 				return nil, false
 			}
 		}
 		out.Add(part...)
 		if len(out) > maxTokens {
-			d.problem(tokenAt(out[len(out)-1]), "more than %s words and signs of YAML: spread it over files", thousands(maxTokens))
+			d.problem(tokenAt(out[len(out)-1]), "more than %s words and signs of YAML: spread it over files", problem.Thousands(maxTokens))
 			return nil, false
 		}
 	}

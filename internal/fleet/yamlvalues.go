@@ -5,24 +5,26 @@ import (
 	"strconv"
 
 	"github.com/goccy/go-yaml/ast"
+
+	"bellhop/internal/fleet/problem"
 )
 
 // str is text that remembers where it stood.
 type str struct {
 	S  string
-	At pos
+	At problem.Pos
 }
 
 // number is a whole number that remembers where it stood.
 type number struct {
 	N  int
-	At pos
+	At problem.Pos
 }
 
 // value is any YAML value: a scalar as scalarOf gives it, []any, or map[string]any.
 type value struct {
 	V  any
-	At pos
+	At problem.Pos
 }
 
 // entries is a mapping that keeps its order, and where each key stood.
@@ -30,7 +32,7 @@ type entries[T any] []entry[T]
 
 type entry[T any] struct {
 	Key   string
-	At    pos
+	At    problem.Pos
 	Value T
 }
 
@@ -124,7 +126,7 @@ func (es *entries[T]) decode(d *decoder, n ast.Node) {
 	if !ok || r.Type() == ast.NullType {
 		return
 	}
-	d.pairs(r, func(key string, at pos, val ast.Node) {
+	d.pairs(r, func(key string, at problem.Pos, val ast.Node) {
 		*es = append(*es, entry[T]{Key: key, At: at})
 		d.decode(val, reflect.ValueOf(&(*es)[len(*es)-1].Value).Elem())
 	})
@@ -165,7 +167,7 @@ func (d *decoder) any(n ast.Node, depth int) any {
 		return vs
 	case ast.MapNode:
 		m := map[string]any{}
-		d.pairs(r, func(key string, _ pos, val ast.Node) { m[key] = d.any(val, depth+1) })
+		d.pairs(r, func(key string, _ problem.Pos, val ast.Node) { m[key] = d.any(val, depth+1) })
 		return m
 	}
 	d.problem(nodeAt(n), "want a value, not %s", describe(r))

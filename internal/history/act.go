@@ -9,14 +9,14 @@ import (
 // its keys, a reboot.
 type HostAct struct {
 	Host    string
-	Outcome string   // done, failed
+	Outcome Outcome  // done, failed
 	Changed []string // as in a RunResult
 	Error   string
 }
 
 // Acted stores what a person did to hosts as a run without a commit. It changes nothing that is
 // remembered of the hosts themselves.
-func (db *DB) Acted(ctx context.Context, s Start, outcome, errText string, hosts []HostAct) error {
+func (db *DB) Acted(ctx context.Context, s Start, outcome Outcome, errText string, hosts []HostAct) error {
 	return db.write(ctx, s.Cause+" "+s.ID, func(tx *tx) error {
 		now := db.clock()
 		if err := insertRun(tx, s); err != nil {

@@ -64,8 +64,13 @@ func (t *tx) add(r *rows, key string, args ...any) error {
 
 // value is a as a driver takes it.
 func value(a any) driver.Value {
-	if n, ok := a.(int); ok {
-		return int64(n)
+	switch a := a.(type) {
+	case int:
+		return int64(a)
+	case State:
+		return string(a)
+	case Outcome:
+		return string(a)
 	}
 	return a
 }

@@ -92,7 +92,7 @@ func TestActsAreRunsOfTheirHosts(t *testing.T) {
 	before, _ := db.Host("h")
 
 	start := history.Start{ID: "r2", Cause: "reboot", By: "cadey", At: time.Now()}
-	must(t, db.Acted(t.Context(), start, history.RunFailed, "no answer", []history.HostAct{{Host: "h", Outcome: history.Failed, Error: "no answer"}}))
+	must(t, db.Acted(t.Context(), start, history.OutcomeFailed, "no answer", []history.HostAct{{Host: "h", Outcome: history.OutcomeFailed, Error: "no answer"}}))
 
 	h, err := db.Runs(t.Context(), 10, "h")
 	must(t, err)

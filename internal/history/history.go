@@ -261,7 +261,8 @@ func when(ms int64) *time.Time {
 	return &t
 }
 
-func text(s string) *string {
+// text is s as JSON has it: null where there is none.
+func text[T ~string](s T) *T {
 	if s == "" {
 		return nil
 	}

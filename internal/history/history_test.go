@@ -69,7 +69,7 @@ func deploy(t *testing.T, db *history.DB, id, commit, digest string, gen int64) 
 		db.Begun(ctx, id, "h", digest),
 		db.Ended(ctx, id, "h", history.End{Outcome: bundle.OutcomeDone, Digest: digest, Commit: commit, Changed: []string{"file:/etc/x"},
 			Record: record(gen, digest), BootID: "boot", Manifest: &bundle.Manifest{Host: "h"}, Took: time.Second}),
-		db.FinishRun(ctx, run(id, commit), history.RunDone, ""))
+		db.FinishRun(ctx, run(id, commit), history.OutcomeDone, ""))
 }
 
 func status(t *testing.T, db *history.DB) history.Status {
@@ -184,7 +184,7 @@ func TestRefusedCommitMovesTheTop(t *testing.T) {
 	deploy(t, db, "r1", "c1", "d1", 1)
 	s := run("r2", "c2")
 	s.Refused = true
-	must(t, db.Plan(t.Context(), s, "c2", []history.Planned{{Name: "h", State: history.Refused, Error: "bad.yaml:1:1: no", Listed: true, Outcome: history.Refused}}, nil))
+	must(t, db.Plan(t.Context(), s, "c2", []history.Planned{{Name: "h", State: history.Refused, Error: "bad.yaml:1:1: no", Listed: true, Outcome: history.OutcomeRefused}}, nil))
 	st := status(t, db)
 	if h := st.Hosts[0]; *st.Commit != "c2" || h.State != history.Refused || h.Error == nil || *h.Commit != "c1" {
 		t.Errorf("after a refused commit: %s, host %+v; want top c2, host refused with error at c1", *st.Commit, h)
@@ -209,11 +209,11 @@ func TestNewerPlanLeavesADetachedHostBehind(t *testing.T) {
 
 // A host that ends after its run changes what the run came to, as is told once.
 func TestLateHostChangesItsRun(t *testing.T) {
-	for _, tt := range []struct{ run, first, late, want string }{
-		{"nothing", bundle.OutcomeNothing, bundle.OutcomeRolledBack, history.RunFailed},
-		{"done", bundle.OutcomeDone, bundle.OutcomeRolledBack, history.RunPartial},
-		{"done", bundle.OutcomeDone, bundle.OutcomeDone, history.RunDone},
-		{"cancelled", history.RunCancelled, bundle.OutcomeDone, history.RunCancelled},
+	for _, tt := range []struct{ run, first, late, want history.Outcome }{
+		{"nothing", bundle.OutcomeNothing, bundle.OutcomeRolledBack, history.OutcomeFailed},
+		{"done", bundle.OutcomeDone, bundle.OutcomeRolledBack, history.OutcomePartial},
+		{"done", bundle.OutcomeDone, bundle.OutcomeDone, history.OutcomeDone},
+		{"cancelled", history.OutcomeCancelled, bundle.OutcomeDone, history.OutcomeCancelled},
 	} {
 		db := fresh(t)
 		ctx := t.Context()
@@ -245,7 +245,7 @@ func TestFailureIsRememberedByDigest(t *testing.T) {
 		db.Ended(ctx, "r1", "h", history.End{Outcome: bundle.OutcomeRolledBack, State: history.RolledBack, Digest: "d1", Remember: true, Error: "no"}))
 	fs, err := db.Failures()
 	must(t, err)
-	if f := fs["h"]["d1"]; f.Outcome != history.RolledBack || f.Error != "no" {
+	if f := fs["h"]["d1"]; f.State != history.RolledBack || f.Error != "no" {
 		t.Errorf("Failures() = %v, want d1 rolled back", fs)
 	}
 	deploy(t, db, "r2", "c1", "d1", 1)
@@ -324,7 +324,7 @@ func TestBegunIsSeenByReaders(t *testing.T) {
 	want("behind r1")
 	must(t, db.Begun(t.Context(), "r2", "h", "d2"))
 	want("deploying r2")
-	must(t, db.Ended(t.Context(), "r2", "h", history.End{Outcome: history.Unknown, State: history.Unknown, Digest: "d2", Error: "lost"}))
+	must(t, db.Ended(t.Context(), "r2", "h", history.End{Outcome: history.OutcomeUnknown, State: history.Unknown, Digest: "d2", Error: "lost"}))
 	want("unknown r2")
 	must(t, db.Begun(t.Context(), "r2", "h", "d2")) // again in the same run
 	want("deploying r2")
@@ -348,8 +348,8 @@ func TestMemoryIsTheFile(t *testing.T) {
 	db := open(t, path)
 	ctx := t.Context()
 	dice := mathrand.New(mathrand.NewPCG(1, 2))
-	states := []string{history.Current, history.Behind, history.Pending, history.Failed, history.Refused, history.Deploying}
-	outcomes := []string{bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeFailed, bundle.OutcomeRolledBack, history.Unknown, history.Pending, history.Refused}
+	states := []history.State{history.Current, history.Behind, history.Pending, history.Failed, history.Refused, history.Deploying}
+	outcomes := []history.Outcome{bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeFailed, bundle.OutcomeRolledBack, history.OutcomeUnknown, history.OutcomePending, history.OutcomeRefused}
 	word := func(prefix string) string { return fmt.Sprint(prefix, dice.IntN(4)) }
 	stands := map[string]int64{}
 	id := "first"
@@ -420,7 +420,7 @@ func TestRunListsWhoItIsToPush(t *testing.T) {
 	db := open(t, path)
 	ctx := t.Context()
 	ps := []history.Planned{{Name: "c", State: history.Behind, Wanted: "d", Listed: true}, {Name: "a", State: history.Behind, Wanted: "d", Listed: true},
-		{Name: "b", State: history.Refused, Outcome: history.Refused, Error: "no", Listed: true}, {Name: "d", State: history.Current, Wanted: "d"}}
+		{Name: "b", State: history.Refused, Outcome: history.OutcomeRefused, Error: "no", Listed: true}, {Name: "d", State: history.Current, Wanted: "d"}}
 	must(t, db.Plan(ctx, run("r1", "c1"), "c1", ps, nil))
 	tell := func(host string) string {
 		t.Helper()
@@ -454,15 +454,15 @@ func TestRunListsWhoItIsToPush(t *testing.T) {
 	_, err := db.Recover(ctx)
 	must(t, err)
 	want("a:null b:refused c:done", "a")
-	must(t, db.Ended(ctx, "r1", "a", history.End{Outcome: history.Pending, State: history.Pending, Error: "away"}))
+	must(t, db.Ended(ctx, "r1", "a", history.End{Outcome: history.OutcomePending, State: history.Pending, Error: "away"}))
 	want("a:pending b:refused c:done", "a")
 }
 
-func text(s *string) string {
+func text[T ~string](s *T) string {
 	if s == nil {
 		return "null"
 	}
-	return *s
+	return string(*s)
 }
 
 // A host that is forgotten while a run is at work there, and comes back, is a new one.
@@ -543,7 +543,7 @@ func TestOutboxHasWhatChanged(t *testing.T) {
 	deploy(t, db, "r1", "c1", "d1", 1)
 	ms, err := db.Outbox(t.Context(), 10)
 	must(t, err)
-	if len(ms) != 2 || ms[0].Host != "h" || ms[0].Now != history.Current || ms[1].Kind != "run" || ms[1].Now != history.RunDone {
+	if len(ms) != 2 || ms[0].Host != "h" || ms[0].Now != string(history.Current) || ms[1].Kind != "run" || ms[1].Now != string(history.OutcomeDone) {
 		t.Fatalf("outbox %+v, want the host current and the run done", ms)
 	}
 	must(t, db.Ack(t.Context(), ms[1].Seq))
@@ -622,7 +622,7 @@ func child(path string) {
 			err = db.Ended(ctx, id, "h", history.End{Outcome: bundle.OutcomeDone, Digest: commit, Commit: commit, Record: record(int64(i+1), commit), Manifest: &bundle.Manifest{}})
 		}
 		if err == nil {
-			err = db.FinishRun(ctx, run(id, commit), history.RunDone, "")
+			err = db.FinishRun(ctx, run(id, commit), history.OutcomeDone, "")
 		}
 		if err != nil {
 			panic(err)
@@ -661,7 +661,7 @@ func TestKilledWriter(t *testing.T) {
 		}
 		r, err := db.Run(t.Context(), id)
 		must(t, err)
-		if what == "ended" && (r.Outcome == nil || *r.Outcome != history.RunDone) {
+		if what == "ended" && (r.Outcome == nil || *r.Outcome != history.OutcomeDone) {
 			t.Fatalf("run %s was stored as ended and is %v", id, r.Outcome)
 		}
 		open, err := db.Recover(t.Context())
@@ -799,7 +799,7 @@ func TestRowsOfOneTransaction(t *testing.T) {
 	const n = 32 + 8 + 8 + 3 // each size of statement
 	var ps []history.Planned
 	for i := range n {
-		ps = append(ps, history.Planned{Name: fmt.Sprintf("h%02d", i), State: history.Refused, Outcome: history.Refused, Error: fmt.Sprint("no ", i), Listed: true,
+		ps = append(ps, history.Planned{Name: fmt.Sprintf("h%02d", i), State: history.Refused, Outcome: history.OutcomeRefused, Error: fmt.Sprint("no ", i), Listed: true,
 			Reach: history.Reach{User: fmt.Sprint("u", i)}})
 	}
 	must(t, db.Plan(ctx, run("r1", "c1"), "c1", ps, nil))

@@ -11,26 +11,10 @@ import (
 	"time"
 )
 
-// States of a host.
-const (
-	Current     = "current"     // holds what the top commit wants
-	Behind      = "behind"      // does not, and will be pushed
-	Deploying   = "deploying"   // a run is at work there
-	Pending     = "pending"     // can't be reached, and is tried again
-	Failed      = "failed"      // a run failed, and could not be undone whole
-	RolledBack  = "rolled-back" // a run failed, and what stood before stands again
-	Unconfirmed = "unconfirmed" // a run was undone because nobody confirmed it
-	Held        = "held"        // a person holds it
-	Refused     = "refused"     // its bundle, its host key, or the whole commit, was refused
-	Released    = "released"    // left the repo, and was left as it stands
-	Unknown     = "unknown"     // begun, and nothing is known of the end
-	Never       = "never"       // wants something, and never had anything
-)
-
 // A Host is what is remembered of one host.
 type Host struct {
 	Name         string
-	State        string
+	State        State
 	Follows      bool   // its bundle is what the top commit wants, so Commit is the top one
 	Commit       string // the newest commit that it satisfies; "" for none
 	Wanted       string // bundle digest, as planned last; "" when it could not be made
@@ -212,7 +196,7 @@ func (db *DB) note(h Host) {
 }
 
 // countAtWork follows a host from one state to another.
-func (db *DB) countAtWork(was, now string) {
+func (db *DB) countAtWork(was, now State) {
 	switch {
 	case was != Deploying && now == Deploying:
 		db.atWork.Add(1)
@@ -333,8 +317,11 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 
 // A Failure is a bundle that did not work on a host.
 type Failure struct {
-	Digest, Run, Outcome, Error string
-	At                          time.Time
+	Digest string
+	Run    string
+	State  State // in which it left the host
+	Error  string
+	At     time.Time
 }
 
 // CutOff says that digest was cut off on host when something came of it there last, before run.
@@ -342,7 +329,7 @@ func (db *DB) CutOff(host, digest, run string) (bool, error) {
 	var cut bool
 	err := db.sql.QueryRow(`SELECT coalesce(json_extract(details, '$.cut_off'), 0) FROM results
 		WHERE host = ? AND digest = ? AND run <> ? AND begun_at > 0 AND outcome NOT IN ('', ?, ?, ?) ORDER BY ended_at DESC LIMIT 1`,
-		host, digest, run, Pending, Unknown, RunCancelled).Scan(&cut)
+		host, digest, run, OutcomePending, OutcomeUnknown, OutcomeCancelled).Scan(&cut)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, fmt.Errorf("read the results of %s: %w", host, err)
 	}
@@ -361,7 +348,7 @@ func (db *DB) Failures() (map[string]map[string]Failure, error) {
 		var host string
 		var f Failure
 		var at int64
-		if err := rows.Scan(&host, &f.Digest, &f.Run, &f.Outcome, &f.Error, &at); err != nil {
+		if err := rows.Scan(&host, &f.Digest, &f.Run, &f.State, &f.Error, &at); err != nil {
 			return nil, err
 		}
 		f.At = time.UnixMilli(at).UTC()

@@ -1,10 +1,6 @@
 package history
 
-import (
-	"time"
-
-	"bellhop/internal/bundle"
-)
+import "time"
 
 // A memory is what the writer keeps of the file in memory, so that a plan over ten thousand hosts
 // reads no rows for those that a commit leaves alone (BenchmarkRatioReplan in package deploy).
@@ -113,7 +109,7 @@ func (m *memory) after(h Host, e End, now time.Time) Host {
 	switch {
 	case e.Stood():
 		return afterSuccess(h, e, now)
-	case e.Outcome == bundle.OutcomeFailed, e.Outcome == Unknown:
+	case e.Outcome == OutcomeFailed, e.Outcome == OutcomeUnknown:
 		h.Digest = "" // nobody knows what the host holds
 	}
 	h.State, h.Follows = e.State, false
@@ -126,7 +122,7 @@ func afterSuccess(h Host, e End, now time.Time) Host {
 	if e.Manifest != nil {
 		h.KeysExpected = len(e.Manifest.Keys)
 	}
-	if e.Outcome == bundle.OutcomeDone || h.DeployedAt.IsZero() {
+	if e.Outcome == OutcomeDone || h.DeployedAt.IsZero() {
 		h.DeployedAt = now
 	}
 	if e.BootID != "" {

@@ -175,7 +175,7 @@ func (r *openRuns) giveUp(tx *tx, host string, now time.Time) error {
 	for _, o := range slices.Clone(r.byHost[host]) {
 		r.end(o.run, host)
 		if err := tx.add(endedResult, "result "+o.run+" "+host,
-			o.run, host, o.digest, millis(o.at), millis(now), Unknown, "[]", noDetails, 0, ""); err != nil {
+			o.run, host, o.digest, millis(o.at), millis(now), OutcomeUnknown, "[]", noDetails, 0, ""); err != nil {
 			return err
 		}
 	}

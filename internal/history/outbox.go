@@ -19,7 +19,7 @@ type Message struct {
 	Kind   string    `json:"kind"` // "host" or "run"
 	Run    string    `json:"run"`
 	Host   string    `json:"host,omitempty"`
-	Was    string    `json:"was,omitempty"` // state of the host before
+	Was    State     `json:"was,omitempty"` // state of the host before
 	Now    string    `json:"now"`           // state of the host, outcome of the run
 	Commit string    `json:"commit,omitempty"`
 	Error  string    `json:"error,omitempty"`
@@ -28,7 +28,7 @@ type Message struct {
 // queue puts m into the outbox, in the transaction of what it tells of. A host that keeps its
 // state without an error is not told of again.
 func (t *tx) queue(m Message) {
-	unchanged := m.Kind == "host" && m.Was == m.Now && m.Error == ""
+	unchanged := m.Kind == "host" && string(m.Was) == m.Now && m.Error == ""
 	if unchanged {
 		return
 	}

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"slices"
 	"time"
-
-	"bellhop/internal/bundle"
 )
 
 // What came of a run follows from what came of its hosts. A slow host may end after its run did:
@@ -13,7 +11,7 @@ import (
 // that ended by an error of its own, or was cancelled, stays as it was.
 
 // judge is the outcome of a run by its hosts. One that is still at work counts for nothing yet.
-func judge(tx *tx, run string) (string, error) {
+func judge(tx *tx, run string) (Outcome, error) {
 	rows, err := tx.Query(`SELECT outcome, count(*) FROM results WHERE run = ? GROUP BY outcome`, run)
 	if err != nil {
 		return "", err
@@ -21,18 +19,18 @@ func judge(tx *tx, run string) (string, error) {
 	defer rows.Close()
 	var good, refused, bad, stopped int
 	for rows.Next() {
-		var outcome string
+		var outcome Outcome
 		var n int
 		if err := rows.Scan(&outcome, &n); err != nil {
 			return "", err
 		}
 		switch outcome {
-		case bundle.OutcomeNothing, Deploying, "":
-		case bundle.OutcomeDone:
+		case OutcomeNothing, Deploying.Outcome(), "":
+		case OutcomeDone:
 			good += n
-		case Refused:
+		case OutcomeRefused:
 			refused += n
-		case RunCancelled:
+		case OutcomeCancelled:
 			stopped += n
 		default:
 			bad += n
@@ -41,20 +39,20 @@ func judge(tx *tx, run string) (string, error) {
 	return outcomeOf(good, refused, bad, stopped), rows.Err()
 }
 
-func outcomeOf(good, refused, bad, stopped int) string {
+func outcomeOf(good, refused, bad, stopped int) Outcome {
 	switch {
 	case stopped > 0:
-		return RunCancelled
+		return OutcomeCancelled
 	case bad+refused == 0 && good == 0:
-		return RunNothing
+		return OutcomeNothing
 	case bad+refused == 0:
-		return RunDone
+		return OutcomeDone
 	case good > 0:
-		return RunPartial
+		return OutcomePartial
 	case bad == 0:
-		return RunRefused
+		return OutcomeRefused
 	}
-	return RunFailed
+	return OutcomeFailed
 }
 
 // judgeLate judges those of runs again that ended before one of their hosts did.
@@ -77,12 +75,12 @@ func judgeAgain(tx *tx, run string, now time.Time) error {
 		return err
 	}
 	rows, err := tx.Query(`UPDATE runs SET outcome = ?1 WHERE id = ?2 AND finished_at > 0 AND error = '' AND outcome NOT IN (?1, ?3) RETURNING commit_id`,
-		outcome, run, RunCancelled)
+		outcome, run, OutcomeCancelled)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
-	m := Message{At: now, Kind: "run", Run: run, Now: outcome}
+	m := Message{At: now, Kind: "run", Run: run, Now: string(outcome)}
 	if !rows.Next() {
 		return rows.Err()
 	}

@@ -43,7 +43,7 @@ func TestManyAtOnceIsTheFile(t *testing.T) {
 	db := open(t, path)
 	ctx := t.Context()
 	dice := mathrand.New(mathrand.NewPCG(3, 4))
-	outcomes := []string{bundle.OutcomeDone, bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeFailed, history.Unknown, history.Pending}
+	outcomes := []history.Outcome{bundle.OutcomeDone, bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeFailed, history.OutcomeUnknown, history.OutcomePending}
 	var stands, newest [hosts]int64 // by host: the generation there, the run that it was in last
 	var ids []string
 	for step := range steps {
@@ -53,7 +53,7 @@ func TestManyAtOnceIsTheFile(t *testing.T) {
 			for i := range hosts {
 				p := history.Planned{Name: fmt.Sprint("h", i), State: history.Behind, Wanted: "d", Listed: true}
 				if dice.IntN(8) == 0 {
-					p.State, p.Outcome, p.Error = history.Refused, history.Refused, "no"
+					p.State, p.Outcome, p.Error = history.Refused, history.OutcomeRefused, "no"
 				}
 				ps = append(ps, p)
 			}

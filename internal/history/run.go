@@ -12,16 +12,6 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// Outcomes of a run.
-const (
-	RunDone      = "done"      // every host that had to change did
-	RunNothing   = "nothing"   // there was nothing to do
-	RunFailed    = "failed"    // no host that had to change did
-	RunPartial   = "partial"   // some did
-	RunRefused   = "refused"   // nothing was begun, on purpose
-	RunCancelled = "cancelled" // ended by a person or by SIGTERM
-)
-
 // Start is what is known of a run when it starts.
 type Start struct {
 	ID      string
@@ -38,7 +28,7 @@ type Start struct {
 // A Planned is one host as a run found it, before its first push.
 type Planned struct {
 	Name   string
-	State  string // Current, Behind, Never, Pending, Refused, Failed …
+	State  State  // Current, Behind, Never, Pending, Refused, Failed …
 	Wanted string // bundle digest; "" when there is no bundle
 	// Follows says that what stands there is what is wanted: the host's commit is the top one.
 	Follows bool
@@ -48,7 +38,7 @@ type Planned struct {
 	// Listed puts the host into the run's list of hosts; Outcome is its result when it is
 	// already known, as for a refused host.
 	Listed  bool
-	Outcome string
+	Outcome Outcome
 }
 
 // Network names what this history is of, and the branch; status shows both.
@@ -143,9 +133,9 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	if !p.Listed || p.Outcome == "" { // it gets its row when it is begun
 		return nil
 	}
-	told := p.Outcome == Deploying || old.Error == p.Error && old.State == p.State // by an older run, or already
+	told := p.Outcome == Deploying.Outcome() || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
-		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: p.State, Commit: s.Commit, Error: p.Error})
+		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error})
 	}
 	return tx.add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
 }
@@ -202,8 +192,8 @@ func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 
 // An End is what came of a run on one host.
 type End struct {
-	Outcome  string // bundle.Outcome…, or a state: pending, unknown, refused
-	State    string // of the host, when Outcome is neither done nor nothing
+	Outcome  Outcome
+	State    State  // of the host, when Outcome is neither done nor nothing
 	Digest   string // of the bundle that the run was about
 	Commit   string // that the bundle came from
 	Changed  []string
@@ -221,7 +211,7 @@ type End struct {
 
 // Stood says that the bundle stands on the host.
 func (e End) Stood() bool {
-	return e.Outcome == bundle.OutcomeDone || e.Outcome == bundle.OutcomeNothing
+	return e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing
 }
 
 // Ended stores what came of a run on a host, what stands there now, and what is to be told.
@@ -241,7 +231,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: h.State, Commit: e.Commit, Error: e.Error})
+		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error})
 		if err := db.saveHost(tx, h); err != nil {
 			return err
 		}
@@ -300,7 +290,7 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 
 // FinishRun stores a run's outcome; "" has it follow from what came of its hosts. A run that was
 // never planned, as when the repo can't be read, is stored whole.
-func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) error {
+func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText string) error {
 	return db.write(ctx, "the end of run "+s.ID, func(tx *tx) error {
 		now := db.clock()
 		if err := insertRun(tx, s); err != nil {
@@ -317,7 +307,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome, errText string) e
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: outcome, Commit: s.Commit, Error: errText})
+		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText})
 		return db.prune(tx, now)
 	})
 }
@@ -371,7 +361,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 				return err
 			}
 		}
-		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), RunCancelled)
+		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), OutcomeCancelled)
 		clear(db.mem.runs.unfinished)
 		clear(db.mem.runs.planned)
 		return err

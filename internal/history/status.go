@@ -52,7 +52,7 @@ type SyncError struct {
 // HostStatus is how one host stands.
 type HostStatus struct {
 	Name       string     `json:"name"`
-	State      string     `json:"state"`
+	State      State      `json:"state"`
 	Commit     *string    `json:"commit"`
 	Generation *int64     `json:"generation"`
 	DeployedAt *time.Time `json:"deployed_at"`
@@ -85,7 +85,7 @@ type Run struct {
 	Cause      string      `json:"cause"`
 	StartedAt  time.Time   `json:"started_at"`
 	FinishedAt *time.Time  `json:"finished_at"`
-	Outcome    *string     `json:"outcome"` // null while it runs
+	Outcome    *Outcome    `json:"outcome"` // null while it runs
 	Hosts      []RunResult `json:"hosts"`
 
 	By    string   `json:"-"` // who asked
@@ -96,7 +96,7 @@ type Run struct {
 // A RunResult is what came of a run on one host.
 type RunResult struct {
 	Name    string   `json:"name"`
-	Outcome *string  `json:"outcome"` // null while it runs
+	Outcome *Outcome `json:"outcome"` // null while it runs
 	Changed []string `json:"changed"`
 	TookMs  int64    `json:"took_ms"`
 	Error   *string  `json:"error"`
@@ -252,7 +252,7 @@ func scanRun(rows *sql.Rows) (r Run, planned []string, err error) {
 	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes, &names); err != nil {
 		return r, nil, err
 	}
-	r.Commit, r.Author, r.Subject, r.Outcome = text(commit), text(author), text(subject), text(outcome)
+	r.Commit, r.Author, r.Subject, r.Outcome = text(commit), text(author), text(subject), text(Outcome(outcome))
 	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), when(finished)
 	return r, planned, errors.Join(json.Unmarshal([]byte(notes), &r.Notes), json.Unmarshal([]byte(names), &planned))
 }
@@ -274,7 +274,7 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 		if err := json.Unmarshal([]byte(changed), &r.Changed); err != nil {
 			return nil, err
 		}
-		r.Outcome, r.Error, r.Details = text(outcome), text(errText), json.RawMessage(details)
+		r.Outcome, r.Error, r.Details = text(Outcome(outcome)), text(errText), json.RawMessage(details)
 		r.Notes = notesOf(details)
 		rs = append(rs, r)
 	}

@@ -33,7 +33,7 @@ type conn struct {
 	ends       chan struct{} // hears of sessions that end
 
 	held  atomic.Int32 // sessions and tunnels on it
-	old   atomic.Bool  // nobody takes it any more
+	old   atomic.Bool  // it closes as soon as nothing runs over it
 	used  atomic.Int64 // when last taken, Unix nanoseconds
 	asked atomic.Int64 // when the unanswered keepalive was sent, or 0
 
@@ -114,7 +114,7 @@ func (c *conn) release() {
 func (c *conn) retire() {
 	c.old.Store(true)
 	if c.held.Load() == 0 {
-		go c.close(errors.New("the host's address, user or key changed"))
+		go c.close(errors.New("it is not used any more"))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -19,13 +20,16 @@ type Pool struct {
 	closed  bool
 	entries map[string]*entry
 	open    map[*conn]struct{}
-	tend    chan struct{} // nil: no one tends the connections, since there are none
+	tend    chan struct{}      // nil: no one tends the connections, since there are none
+	apart   map[*Pool]struct{} // those that FreshHelper made, while they have connections
+
+	parent *Pool // that FreshHelper made this one for; nil: none
 }
 
 // An entry is what a pool knows of one target. It outlives the connection.
 type entry struct {
 	turn  chan struct{} // held by the one who dials
-	n     counters
+	n     *counters
 	conn  *conn  // under Pool.mu, as the rest
 	arch  string // learnt from the host
 	watch int    // watches that want it kept
@@ -39,6 +43,7 @@ func NewPool(cfg Config) *Pool {
 		dials:   make(chan struct{}, cfg.MaxDials),
 		entries: map[string]*entry{},
 		open:    map[*conn]struct{}{},
+		apart:   map[*Pool]struct{}{},
 	}
 }
 
@@ -50,8 +55,13 @@ func (p *Pool) Close() error {
 	for c := range p.open {
 		all = append(all, c)
 	}
-
+	apart := slices.Collect(maps.Keys(p.apart))
 	p.mu.Unlock()
+
+	for _, other := range apart {
+		other.Close()
+	}
+
 	for _, c := range all {
 		c.close(ErrClosed)
 	}
@@ -75,19 +85,6 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Fresh dials t anew, logs in and hangs up: proof that the host can still be reached, which
-// a pooled connection is not.
-func (p *Pool) Fresh(ctx context.Context, t Target) error {
-	c, err := p.connect(ctx, t, &p.entry(t.Name).n, limits{p.cfg.DialTimeout, p.cfg.HandshakeTimeout})
-	if err != nil {
-		return err
-	}
-
-	c.start()
-	c.close(nil)
-	return nil
-}
-
 // Drop closes the pooled connection to a host, if one stands.
 func (p *Pool) Drop(name string) {
 	p.mu.Lock()
@@ -107,7 +104,7 @@ func (p *Pool) entry(name string) *entry {
 	defer p.mu.Unlock()
 	e := p.entries[name]
 	if e == nil {
-		e = &entry{turn: make(chan struct{}, 1)}
+		e = &entry{turn: make(chan struct{}, 1), n: p.countersOf(name)}
 		p.entries[name] = e
 	}
 
@@ -138,7 +135,7 @@ func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, po
 		return c, true, err
 	}
 
-	c, err := p.connect(ctx, t, &e.n, lim)
+	c, err := p.connect(ctx, t, e.n, lim)
 	if err != nil {
 		return nil, false, err
 	}
@@ -183,6 +180,9 @@ func (p *Pool) keep(e *entry, t Target, c *conn) error {
 
 	c.hold()
 	c.setKeys(t.Keys)
+	if p.parent != nil {
+		c.retire()
+	}
 	e.conn = c
 	p.open[c] = struct{}{}
 	extra := p.excess()
@@ -230,9 +230,15 @@ func (p *Pool) forget(c *conn) {
 		e.conn = nil
 	}
 
-	if len(p.open) == 0 && p.tend != nil {
+	if len(p.open) > 0 {
+		return
+	}
+	if p.tend != nil {
 		close(p.tend)
 		p.tend = nil
+	}
+	if p.parent != nil {
+		go p.parent.forgetApart(p) // not under this pool's lock
 	}
 }
 

@@ -1,4 +1,8 @@
-package fleet
+// Package problem says what is wrong with a config repo, and where.
+//
+// A Problem names file, line and column, and cites the line. Problems are sorted, cut to a number
+// that people read, and hold no private key: one that was put into a wrong file is masked.
+package problem
 
 import (
 	"bytes"
@@ -28,8 +32,16 @@ type Problem struct {
 	text []byte // of the file, until Source is cut out of it
 }
 
-// maxProblems is how many problems are told; the rest are counted.
-const maxProblems = 100
+// Pos is a place in a file; both numbers count from 1.
+type Pos struct{ Line, Column int }
+
+// At is a problem at a place of a file whose text is data. A private key in the message is masked.
+func At(file string, data []byte, at Pos, format string, args ...any) *Problem {
+	return &Problem{File: file, Line: at.Line, Column: at.Column, Message: privatekey.Mask(fmt.Sprintf(format, args...)), text: data}
+}
+
+// Max is how many problems are told; the rest are counted.
+const Max = 100
 
 // Error is one problem as compilers write it: file:line:column: message, and below it the
 // source line.
@@ -66,9 +78,9 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// sort orders ps by place, drops what is told twice, and keeps the first maxProblems with their
+// Sort orders ps by place, drops what is told twice, and keeps the first maxProblems with their
 // source lines. A last one counts the rest.
-func (ps Problems) sort() Problems {
+func (ps Problems) Sort() Problems {
 	slices.SortStableFunc(ps, func(a, b *Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.More, b.More), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Host, b.Host), cmp.Compare(a.Message, b.Message))
@@ -82,25 +94,25 @@ func (ps Problems) sort() Problems {
 // Capped is ps as it is told: no more than a hundred that refuse and a hundred that warn, the rest
 // counted. Fewer stay as they are.
 func (ps Problems) Capped() Problems {
-	if len(ps) <= maxProblems {
+	if len(ps) <= Max {
 		return ps
 	}
-	refuse, warn := ps.split()
+	refuse, warn := ps.Split()
 	return append(refuse, warn...)
 }
 
 // cut keeps the first maxProblems.
 func (ps Problems) cut() Problems {
-	if len(ps) <= maxProblems {
+	if len(ps) <= Max {
 		return ps
 	}
 	rest := 0
-	for _, p := range ps[maxProblems:] {
+	for _, p := range ps[Max:] {
 		rest += max(1, p.More)
 	}
-	last := &Problem{File: ps[maxProblems].File, Host: ps[maxProblems].Host, Warning: ps[maxProblems].Warning, More: rest}
-	last.Message = fmt.Sprintf("and %s more", thousands(rest))
-	return append(slices.Clone(ps[:maxProblems]), last)
+	last := &Problem{File: ps[Max].File, Host: ps[Max].Host, Warning: ps[Max].Warning, More: rest}
+	last.Message = fmt.Sprintf("and %s more", Thousands(rest))
+	return append(slices.Clone(ps[:Max]), last)
 }
 
 // cite fills in the source lines. Problems of one file stand in the order of its lines, so
@@ -167,8 +179,11 @@ func (c *citer) line(text []byte, n int) string {
 	return strings.ToValidUTF8(strings.TrimRight(string(line), "\r"), "\ufffd")
 }
 
-// thousands writes n as people read it: 99,900.
-func thousands(n int) string {
+// LineOf is line n of text, from 1, cut to what a terminal shows; "" when there is none.
+func LineOf(text []byte, n int) string { return new(citer).line(text, n) }
+
+// Thousands writes n as people read it: 99,900.
+func Thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
@@ -176,8 +191,8 @@ func thousands(n int) string {
 	return s
 }
 
-// split parts what refuses from what is only told.
-func (ps Problems) split() (refuse, warn Problems) {
+// Split parts what refuses from what is only told.
+func (ps Problems) Split() (refuse, warn Problems) {
 	for _, p := range ps {
 		if p.Warning {
 			warn = append(warn, p)
@@ -185,76 +200,13 @@ func (ps Problems) split() (refuse, warn Problems) {
 			refuse = append(refuse, p)
 		}
 	}
-	return refuse.sort(), warn.sort()
+	return refuse.Sort(), warn.Sort()
 }
 
-// err is ps as an error; nil when there are none.
-func (ps Problems) err() error {
+// Err is ps as an error; nil when there are none.
+func (ps Problems) Err() error {
 	if len(ps) == 0 {
 		return nil
 	}
 	return ps
-}
-
-// maxCandidates bounds a search for what a typist meant.
-const maxCandidates = 10_000
-
-// near is the candidate that a typist most likely meant by name, or "".
-func near(name string, candidates []string) string {
-	best, dist := "", 3
-	if len(name) < 5 {
-		dist = 2
-	}
-	for _, c := range candidates[:min(len(candidates), maxCandidates)] {
-		if d := distance(strings.ToLower(name), strings.ToLower(c), dist); d < dist {
-			best, dist = c, d
-		}
-	}
-	return best
-}
-
-// didYouMean is a question to end a message with, or "".
-func didYouMean(name string, candidates []string) string {
-	if c := near(name, candidates); c != "" && c != name {
-		return fmt.Sprintf("; did you mean %q?", c)
-	}
-	return ""
-}
-
-// hints bounds how often suggestions are looked for: among many names each costs a look at all.
-type hints struct{ given int }
-
-func (h *hints) didYouMean(name string, candidates []string) string {
-	if h.given++; h.given > maxProblems {
-		return ""
-	}
-	return didYouMean(name, candidates)
-}
-
-// distance counts the edits (insert, drop, change, swap of neighbours) between a and b; it
-// gives up at limit.
-func distance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit || len(a) > 64 {
-		return limit
-	}
-	prev2, prev := make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur := make([]int, len(b)+1)
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], prev2[j-2]+1)
-			}
-		}
-		prev2, prev = prev, cur
-	}
-	return prev[len(b)]
 }

@@ -1,15 +1,17 @@
-package fleet
+package tree
 
 import (
 	"context"
 	"errors"
 	"fmt"
+
+	"bellhop/internal/fleet/problem"
 )
 
-// A budget bounds what one load may use in all, whatever the files say. Each step draws from it
+// A Budget bounds what one load may use in all, whatever the files say. Each step draws from it
 // before it does its work; what is spent ends the load with a Problem that names the file. A nil
 // budget has no bounds.
-type budget struct {
+type Budget struct {
 	ctx     context.Context
 	bytes   int64 // read
 	entries int   // of folders
@@ -23,13 +25,13 @@ type budget struct {
 
 // Bounds of one load. Each is far above what the largest fleet in the tests uses.
 const (
-	maxReadBytes   = 4 << 30
-	maxEntries     = 200_000
-	maxLoadNodes   = 4_000_000
-	maxLoadTurns   = 100_000_000
-	maxLoadOutput  = 512 << 20
-	turnsPerLook   = 1024 // turns between two looks at the context
-	maxFolderDepth = 128
+	maxReadBytes  = 4 << 30
+	MaxEntries    = 200_000
+	maxLoadNodes  = 4_000_000
+	maxLoadTurns  = 100_000_000
+	maxLoadOutput = 512 << 20
+	turnsPerLook  = 1024 // turns between two looks at the context
+	MaxDepth      = 128
 )
 
 // spentError says which bound of the whole load was reached.
@@ -37,17 +39,21 @@ type spentError struct{ what string }
 
 func (e spentError) Error() string { return e.what }
 
-func (b *budget) spend(what string) error {
+func (b *Budget) spend(what string) error {
 	if b != nil {
 		b.spent = true
 	}
 	return spentError{what}
 }
 
-func newBudget(ctx context.Context) *budget { return &budget{ctx: ctx} }
+// NewBudget is the budget of one load, which ends with ctx. step hears of each file before it is worked
+// on; nil: nobody.
+func NewBudget(ctx context.Context, step func(file string)) *Budget {
+	return &Budget{ctx: ctx, step: step}
+}
 
-// at notes the file that is worked on next, to be named when the load ends within it.
-func (b *budget) at(file string) {
+// At notes the file that is worked on next, to be named when the load ends within it.
+func (b *Budget) At(file string) {
 	if b == nil {
 		return
 	}
@@ -57,20 +63,23 @@ func (b *budget) at(file string) {
 	}
 }
 
-// problem is err as a Problem, if it says that the load must end.
-func (b *budget) problem(err error) (*Problem, bool) {
+// Problem is err as a Problem, if it says that the load must end.
+func (b *Budget) Problem(err error) (*problem.Problem, bool) {
 	var spent spentError
 	switch {
 	case errors.As(err, &spent):
-		return &Problem{File: b.file, Message: spent.what}, true
-	case b.ended() != nil:
-		return &Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.ended())}, true
+		return &problem.Problem{File: b.file, Message: spent.what}, true
+	case b.Ended() != nil:
+		return &problem.Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.Ended())}, true
 	}
 	return nil, false
 }
 
-// ended is why the load must end, if it must.
-func (b *budget) ended() error {
+// IsSpent tells whether a bound was reached, so that what was made since may be cut short.
+func (b *Budget) IsSpent() bool { return b.spent }
+
+// Ended is why the load must end, if it must.
+func (b *Budget) Ended() error {
 	if b == nil || b.ctx.Err() == nil {
 		return nil
 	}
@@ -78,28 +87,28 @@ func (b *budget) ended() error {
 	return context.Cause(b.ctx)
 }
 
-func (b *budget) read(n int64) error {
+func (b *Budget) read(n int64) error {
 	if b == nil {
 		return nil
 	}
 	if b.bytes += n; b.bytes > maxReadBytes {
 		return b.spend(fmt.Sprintf("the files of this commit are larger than %d GiB in all", int64(maxReadBytes)>>30))
 	}
-	return b.ended()
+	return b.Ended()
 }
 
-func (b *budget) list(n int) error {
+func (b *Budget) list(n int) error {
 	if b == nil {
 		return nil
 	}
-	if b.entries += n; b.entries > maxEntries {
-		return b.spend(fmt.Sprintf("more than %s files and folders", thousands(maxEntries)))
+	if b.entries += n; b.entries > MaxEntries {
+		return b.spend(fmt.Sprintf("more than %s files and folders", problem.Thousands(MaxEntries)))
 	}
-	return b.ended()
+	return b.Ended()
 }
 
-// node counts a node of YAML.
-func (b *budget) node() bool {
+// Node counts a node of YAML.
+func (b *Budget) Node() bool {
 	if b == nil {
 		return true
 	}
@@ -110,7 +119,7 @@ func (b *budget) node() bool {
 	return true
 }
 
-func (b *budget) turn() error {
+func (b *Budget) Turn() error {
 	if b == nil {
 		return nil
 	}
@@ -118,17 +127,17 @@ func (b *budget) turn() error {
 		return b.spend("the templates of this commit turn too often in all")
 	}
 	if b.turns%turnsPerLook == 0 {
-		return b.ended()
+		return b.Ended()
 	}
 	return nil
 }
 
-func (b *budget) output(n int) error {
+func (b *Budget) Output(n int) error {
 	if b == nil {
 		return nil
 	}
 	if b.text += int64(n); b.text > maxLoadOutput {
 		return b.spend(fmt.Sprintf("the templates of this commit make more than %d MiB in all", maxLoadOutput>>20))
 	}
-	return b.ended()
+	return b.Ended()
 }
