@@ -75,6 +75,11 @@ func (p *Plan) contents(h *HostPlan) map[string]string {
 		set(bundle.KindAccount, u.Name, declared(u))
 	}
 
+	for _, s := range m.Services {
+		s.Digest = ""
+		set(bundle.KindService, s.Name, declared(s))
+	}
+
 	return all
 }
 

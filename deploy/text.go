@@ -46,6 +46,8 @@ func (h *HostPlan) write(w io.Writer, old texts) error {
 			h.writeFile(w, c, old)
 		case bundle.KindUnit:
 			// What is asked of systemd is listed below, by its own verbs.
+		case bundle.KindService:
+			h.writeJudged(w, c)
 		case bundle.KindKey:
 			fmt.Fprintf(w, "  %s key %s: %s\n", signs[c.Action], c.Name, keyWord(c.Action))
 		default:

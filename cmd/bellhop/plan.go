@@ -116,7 +116,11 @@ func printOffline(e *Env, out offlinePlan) {
 			fmt.Fprintln(e.Stdout, "  nothing")
 		}
 		for _, c := range h.Changes {
-			fmt.Fprintf(e.Stdout, "  %s %-7s %s\n", p.green("+"), c.Kind, c.Name)
+			name := c.Name
+			if c.Kind == bundle.KindService {
+				name = deploy.HowJudged(c.Name)
+			}
+			fmt.Fprintf(e.Stdout, "  %s %-7s %s\n", p.green("+"), c.Kind, name)
 		}
 		fmt.Fprintln(e.Stdout)
 	}

@@ -60,6 +60,9 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 				st.key(l, t, r, &r.keySpecs[i], users)
 			}
 		}
+		if r.judged != nil {
+			m.Services = append(m.Services, *r.judged)
+		}
 		for _, u := range r.units {
 			joinUnit(units, u)
 		}
@@ -233,6 +236,11 @@ func (st *stand) finish() {
 	m.Sort()
 	for i := range m.Units {
 		slices.Sort(m.Units[i].Files)
+	}
+	for i := range m.Services {
+		if s := &m.Services[i]; len(s.Before) > 0 {
+			s.Digest = bundle.ServiceDigest(m, s.Name)
+		}
 	}
 	st.digest = m.Digest()
 }

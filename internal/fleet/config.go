@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -48,6 +49,8 @@ type config struct {
 	deployer string
 	readers  Readers
 	rollout  Rollout
+	confirm  time.Duration
+	isolate  bool
 	hosts    []*hostFacts // by name
 	byName   map[string]int
 	users    map[string][]int   // service, to hosts that switch it on
@@ -165,6 +168,12 @@ func (m *configMaker) top() {
 	}
 	m.readReaders()
 	m.readRollout()
+
+	var bad string
+	if m.confirm, bad = f.confirm(); bad != "" {
+		m.tell(m.main, f.Confirm.At, "%s", bad)
+	}
+	m.isolate = f.Isolate == nil || *f.Isolate
 }
 
 // sshKey is a public key as "type base64".

@@ -40,13 +40,13 @@ func ExampleLoader_Load() {
 
 // Everything that is wrong is told at once, with its place and its line.
 func ExampleProblems() {
-	tree := fstest.MapFS{"bellhop.yaml": {Data: []byte("network: hexagone\nhost: {}\nconfirm: 30s\n")}}
+	tree := fstest.MapFS{"bellhop.yaml": {Data: []byte("network: hexagone\nhost: {}\nconfirm: 30\n")}}
 
 	_, err := (&fleet.Loader{}).Load(context.Background(), tree)
 	fmt.Fprintln(os.Stdout, err)
 	// Output:
 	// bellhop.yaml:2:1: unknown field "host"; did you mean "hosts"?
 	//     host: {}
-	// bellhop.yaml:3:1: confirm is not supported yet: this bellhop would do nothing with it
-	//     confirm: 30s
+	// bellhop.yaml:3:10: "30" is no duration: want a number with its unit, as in 500ms, 30s, 5m or 1h30m
+	//     confirm: 30
 }

@@ -69,9 +69,14 @@ type Loader struct {
 // when they are asked for.
 type Fleet struct {
 	Network  string
-	Deployer string            // the deployer's own public key, authorized_keys form; "" if not set
-	Hosts    []*Host           `json:"-"` // by name
-	Rollout  Rollout           // with defaults filled in
+	Deployer string  // the deployer's own public key, authorized_keys form; "" if not set
+	Hosts    []*Host `json:"-"` // by name
+	Rollout  Rollout // with defaults filled in
+	// Confirm is how long a host waits, once a bundle is applied, to be reached anew before it goes
+	// back to what it held; 0: it does not wait.
+	Confirm time.Duration
+	// Isolate lets the other services of a host be brought when one fails.
+	Isolate  bool
 	Warnings []problem.Problem // nothing is refused for these
 	Readers  Readers
 
@@ -96,6 +101,9 @@ type Host struct {
 	view  *hostView
 	own   *hostFacts
 }
+
+// DefaultConfirm is Fleet.Confirm where bellhop.yaml does not say.
+const DefaultConfirm = 30 * time.Second
 
 // A Rollout says how a run goes over the hosts.
 type Rollout struct {

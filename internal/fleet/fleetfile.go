@@ -15,11 +15,17 @@ type fleetFile struct {
 	Hosts    entries[hostFile]  `yaml:"hosts" jsonschema_description:"by name"`
 	Rollout  rolloutFile        `yaml:"rollout" jsonschema_description:"how many hosts at once"`
 
-	Confirm    notYet `yaml:"confirm" jsonschema:"-"`
+	Confirm duration `yaml:"confirm" former:"ignored" jsonschema_description:"how long a host waits to be reached anew before it goes back; 30s by default, 0s turns it off"`
+	Isolate *bool    `yaml:"isolate" jsonschema_description:"false: a service that fails holds back the other services of its host"`
+
 	Look       notYet `yaml:"look" jsonschema:"-"`
 	Notify     notYet `yaml:"notify" jsonschema:"-"`
 	Trust      notYet `yaml:"trust" jsonschema:"-"`
 	Registries notYet `yaml:"registries" jsonschema:"-"`
+
+	Health notHere `yaml:"health" jsonschema:"-" place:"in the service's service.yaml"`
+	Settle notHere `yaml:"settle" jsonschema:"-" place:"in the service's service.yaml"`
+	Before notHere `yaml:"before" jsonschema:"-" place:"in the service's service.yaml"`
 }
 
 type verifyFile struct {

@@ -144,6 +144,7 @@ func (s *service) build(t *tree.Tree, l *Loader) error {
 	s.readUnits()
 	s.readUnitTexts()
 	s.readNeeds()
+	s.readHealth(t)
 	s.checkPackage()
 	if err := s.checkPrograms(t, s.programs); err != nil {
 		return err

@@ -49,6 +49,7 @@ func FuzzFleetFile(f *testing.F) {
 	for _, s := range []string{
 		"network: n\nreaders: { a: age1x, b: [a], secrets/*: [b] }\nall: { services: { svc: true } }\nhosts:\n  h: { address: ['[::1]:2', x], host_key: k, tags: [g] }\n",
 		"network: &a n\ngroups: { g: { services: { svc: { enable: false, x: [1, {y: 2}] } } } }\n", "a: *a\n", "&a [*a]\n", "? [x]\n: y\n", "<<: {}\n", "---\n---\n", "\x00", "network: !!set n\n", "{", "- a\n", "hosts: |\n  x\n",
+		"network: n\nconfirm: 1h30m\nisolate: false\n", "network: n\nconfirm: -1s\nhealth: x\n",
 	} {
 		f.Add([]byte(s))
 	}
@@ -60,6 +61,8 @@ func FuzzServiceFile(f *testing.F) {
 		"user: { name: a, group: b, home: /srv/a, extra_groups: [c] }\nkeys: { k: { persist: sealed, path: /etc/k, restart: svc.service } }\n",
 		"package: { url: 'https://e.com/{arch}.zip', sha256: { amd64: x } }\nsettings: { port: 1 }\nhealth: ['http://x:{port}/']\n",
 		"files: { /x: }\nunits: { a@.service: { instances: [b], watch: /etc } }\n", "keys: [a, a]\n", "needs: {}\n", "package: x\n",
+		"settings: { p: 1 }\nsettle: 0s\nhealth:\n- http://{host}:{p}/\n- { tcp: '[::1]:{p}', grace: 0s, interval: 200ms, timeout: 1s }\n- { command: 'a {{ .Settings.p }}', user: postgres }\n",
+		"before:\n- { command: \"a\\n{{ .Host.Name }}\", timeout: 1h, first: true }\n- { command: '{{ key \"k\" }}' }\n", "health: [{ http: x, tcp: y, expect: 9 }, [1], &a { tcp: z }, *a]\n", "before: x\nisolate: true\n",
 	} {
 		f.Add([]byte(s))
 	}

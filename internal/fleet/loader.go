@@ -143,7 +143,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{Network: cfg.network, Deployer: cfg.deployer, Rollout: cfg.rollout, Readers: cfg.readers}
+	f := &Fleet{Network: cfg.network, Deployer: cfg.deployer, Rollout: cfg.rollout, Confirm: cfg.confirm, Isolate: cfg.isolate, Readers: cfg.readers}
 	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
 	problems := slices.Clone(cfg.problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {

@@ -286,15 +286,10 @@ func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
 func TestNotSupportedYet(t *testing.T) {
 	host := "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ",\n    "
 	for field, c := range map[string]struct{ file, place, text string }{
-		"health":       {"service.yaml", "services/svc/service.yaml:1:1", "health: ['http://127.0.0.1/']\n"},
-		"settle":       {"service.yaml", "services/svc/service.yaml:2:1", "user: svc\nsettle: 5s\n"},
-		"before":       {"service.yaml", "services/svc/service.yaml:1:1", "before:\n  - { command: x }\n"},
-		"compose":      {"service.yaml", "services/svc/service.yaml:1:1", "compose: { dir: /srv/x }\n"},
-		"isolate":      {"service.yaml", "services/svc/service.yaml:1:1", "isolate: true\n"},
+		"compose":      {"service.yaml", "services/svc/service.yaml:2:1", "user: svc\ncompose: { dir: /srv/x }\n"},
 		"expected":     {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
 		"waves":        {"bellhop.yaml", "bellhop.yaml:2:12", "network: n\nrollout: { waves: ['1'] }\n"},
 		"max_failures": {"bellhop.yaml", "bellhop.yaml:3:3", "network: n\nrollout:\n  max_failures: 0\n"},
-		"confirm":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nconfirm: 30s\n"},
 		"look":         {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nlook: 10m\n"},
 		"notify":       {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nnotify: {}\n"},
 		"trust":        {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},

@@ -34,6 +34,7 @@ type rendered struct {
 	content  map[string]content
 	logins   []logins
 	problems problem.Problems
+	judged   *bundle.Service  // nil: by the defaults
 	own      problem.Problems // that refuse only the hosts which have this rendering
 	refs     []unitRef        // of unit files that are templates
 	needs    []SystemdNeed    // of the same
@@ -83,7 +84,9 @@ func (s *service) render(settings map[string]any, key string, host *hostView, fl
 
 func (s *service) usesTemplates() bool {
 	return slices.ContainsFunc(s.files, func(f fileSpec) bool { return f.tmpl != nil }) ||
-		slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.tmpl != nil })
+		slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.tmpl != nil }) ||
+		slices.ContainsFunc(s.probes, func(p probeSpec) bool { return p.command != nil && p.command.tmpl != nil }) ||
+		slices.ContainsFunc(s.steps, func(b stepSpec) bool { return b.command.tmpl != nil })
 }
 
 func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView, b *tree.Budget) *rendered {
@@ -115,6 +118,7 @@ func (s *service) renderNow(settings map[string]any, host *hostView, fleet func(
 	r.keys()
 	r.accounts()
 	r.plan(texts)
+	r.judge()
 	return r
 }
 

@@ -46,6 +46,16 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	switch t {
 	case reflect.TypeFor[str]():
 		return word()
+	case reflect.TypeFor[duration]():
+		d := ofType("string")
+		d.Pattern = `^(0|([0-9]*[.]?[0-9]+(ns|us|µs|ms|s|m|h))+)$`
+		return d
+	case reflect.TypeFor[probesFile]():
+		probe := anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[probeFile]()))
+		return anyOf(ofType("null"), probe, &jsonschema.Schema{Type: "array", Items: probe})
+	case reflect.TypeFor[stepsFile]():
+		step := schemaOf(r, reflect.TypeFor[stepFile]())
+		return anyOf(ofType("null"), step, &jsonschema.Schema{Type: "array", Items: step})
 	case reflect.TypeFor[number]():
 		return ofType("integer")
 	case reflect.TypeFor[value]():

@@ -29,6 +29,8 @@ type service struct {
 	keys        []keySpec
 	user        *bundle.User
 	extraGroups []string
+	probes      []probeSpec
+	steps       []stepSpec
 	pkg         *packageSpec
 	problems    problem.Problems
 	blobs       map[string]*tree.Blob // by hash, to carry over

@@ -20,12 +20,14 @@ type serviceFile struct {
 	Units       entries[unitRule] `yaml:"units" jsonschema_description:"what differs from the rules, by unit"`
 	Needs       list              `yaml:"needs" jsonschema_description:"commands that must be on the host"`
 
-	Health   notYet `yaml:"health" jsonschema:"-"`
-	Settle   notYet `yaml:"settle" jsonschema:"-"`
-	Before   notYet `yaml:"before" jsonschema:"-"`
-	Compose  notYet `yaml:"compose" jsonschema:"-"`
-	Isolate  notYet `yaml:"isolate" jsonschema:"-"`
-	Expected notYet `yaml:"expected" jsonschema:"-"`
+	Health probesFile `yaml:"health" former:"ignored" jsonschema_description:"what must answer once the service was started"`
+	Settle duration   `yaml:"settle" former:"ignored" jsonschema_description:"how long a started unit must stay up; 5s by default, 0s turns it off"`
+	Before stepsFile  `yaml:"before" former:"ignored" jsonschema_description:"commands on the host before anything of the service is touched"`
+
+	Compose  notYet  `yaml:"compose" jsonschema:"-"`
+	Expected notYet  `yaml:"expected" jsonschema:"-"`
+	Isolate  notHere `yaml:"isolate" jsonschema:"-" place:"at the top of bellhop.yaml"`
+	Confirm  notHere `yaml:"confirm" jsonschema:"-" place:"at the top of bellhop.yaml"`
 }
 
 // userFile is a name, or a mapping.

@@ -33,18 +33,24 @@ func (s *service) checkSource(at problem.Pos, key, source string) bool {
 		s.tell(at, "key %s: source %q: want an age file, as in secrets/%s.age", key, source, key)
 		return false
 	}
-	for _, m := range placeholder.FindAllStringSubmatch(source, -1) {
+	return s.checkNames(at, fmt.Sprintf("key %s: source %q", key, source), source)
+}
+
+// checkNames tells what is wrong with the names in braces of a text, which what says; true when each
+// is a setting or the host.
+func (s *service) checkNames(at problem.Pos, what, text string) bool {
+	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
 		name := m[1]
 		if _, known := s.settings[name]; name == hostWord || known && braceName.MatchString(name) {
 			continue
 		}
 		names := append(slices.Sorted(maps.Keys(s.settings)), hostWord)
 		slices.Sort(names)
-		s.tell(at, "key %s: source %q: no setting %q%s; known here: %s", key, source, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
+		s.tell(at, "%s: no setting %q%s; known here: %s", what, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
 		return false
 	}
-	if isPattern(placeholder.ReplaceAllString(source, "")) {
-		s.tell(at, "key %s: source %q: a brace without its partner", key, source)
+	if isPattern(placeholder.ReplaceAllString(text, "")) {
+		s.tell(at, "%s: a brace without its partner", what)
 		return false
 	}
 	return true
@@ -52,13 +58,19 @@ func (s *service) checkSource(at problem.Pos, key, source string) bool {
 
 // expandSource is the age file that source means on one host.
 func expandSource(source, host string, settings map[string]any) (string, error) {
+	return expandNames(source, host, settings, pathElement)
+}
+
+// expandNames is text with the host and settings in place of their names in braces; textOf is what a
+// setting becomes.
+func expandNames(text, host string, settings map[string]any, textOf func(v any) (string, error)) (string, error) {
 	var errs []error
-	out := placeholder.ReplaceAllStringFunc(source, func(m string) string {
+	out := placeholder.ReplaceAllStringFunc(text, func(m string) string {
 		name := m[1 : len(m)-1]
 		if name == hostWord {
 			return host
 		}
-		text, err := pathElement(settings[name])
+		text, err := textOf(settings[name])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("setting %s %w", name, err))
 		}

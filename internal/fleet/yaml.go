@@ -308,7 +308,11 @@ func (d *decoder) decodeStruct(n ast.Node, v reflect.Value) {
 			return // pairs told it
 		}
 		seen[i] = true
-		if fields[i].notYet && d.former {
+		if fields[i].former && d.former {
+			return
+		}
+		if where := fields[i].place; where != "" {
+			d.problem(at, "%s is written %s, not here", key, where)
 			return
 		}
 		if fields[i].notYet {
@@ -323,21 +327,28 @@ type field struct {
 	name   string
 	index  int
 	notYet bool
+	former bool   // the former release made nothing of it
+	place  string // where it belongs, if not here
 }
 
 // notYet is a field that a later release gives a meaning. It is refused, so that nobody relies on
 // something that does nothing.
 type notYet struct{}
 
+// notHere is a field that belongs into another file, as its tag place says.
+type notHere struct{}
+
 var fieldCache = map[reflect.Type][]field{}
 
 func init() {
-	for _, v := range []any{fleetFile{}, hostFile{}, groupFile{}, rolloutFile{}, verifyFile{}, serviceFile{}, userFile{}, packageFile{}, keyFile{}, fileRule{}, unitRule{}} {
+	for _, v := range []any{fleetFile{}, hostFile{}, groupFile{}, rolloutFile{}, verifyFile{}, serviceFile{}, userFile{}, packageFile{}, keyFile{}, fileRule{}, unitRule{}, probeFile{}, stepFile{}} {
 		t := reflect.TypeOf(v)
 		var fs []field
 		for i := range t.NumField() {
-			if name := t.Field(i).Tag.Get("yaml"); name != "" && name != "-" {
-				fs = append(fs, field{name, i, t.Field(i).Type == reflect.TypeFor[notYet]()})
+			f := t.Field(i)
+			if name := f.Tag.Get("yaml"); name != "" && name != "-" {
+				yet, place := f.Type == reflect.TypeFor[notYet](), f.Tag.Get("place")
+				fs = append(fs, field{name, i, yet, yet || place != "" || f.Tag.Get("former") != "", place})
 			}
 		}
 		fieldCache[t] = fs
@@ -349,7 +360,7 @@ func fieldsOf(t reflect.Type) []field { return fieldCache[t] }
 func fieldNames(fs []field) []string {
 	var names []string
 	for _, f := range fs {
-		if !f.notYet {
+		if !f.notYet && f.place == "" {
 			names = append(names, f.name)
 		}
 	}

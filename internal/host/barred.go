@@ -78,6 +78,7 @@ func (w *plan) holding(new, old bundle.Manifest) bundle.Manifest {
 	m.Users = mixed(w, new.Users, old.Users, func(u bundle.User) string { return u.Service })
 	m.Units = mixed(w, new.Units, old.Units, func(u bundle.Unit) string { return u.Service })
 	m.Needs = mixed(w, new.Needs, old.Needs, func(n bundle.Need) string { return n.Service })
+	m.Services = mixed(w, new.Services, old.Services, func(s bundle.Service) string { return s.Name })
 	m.Sort()
 	return m
 }
