@@ -11,9 +11,6 @@ import (
 	"bellhop/internal/push"
 )
 
-// undoRun begins the id of a run that gives a host back.
-const undoRun = "undo-"
-
 // GiveBack has a host that left the repo take away everything that bellhop owns there, and put
 // back what stood there before. A host without a record was given back before, or has lost what
 // to put back, which is an error.
@@ -40,7 +37,7 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 		return &bundle.Result{}, givenBack(&s.Hello, last)
 	}
 
-	res, err := s.Undo(undoRun+strings.ToLower(rand.Text()[:12]), filter)
+	res, err := s.Undo("undo-"+strings.ToLower(rand.Text()[:12]), filter)
 	if err != nil {
 		return res, &revealed{err, filter.Reveal(err)}
 	}
@@ -50,8 +47,8 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 // givenBack is nil when a host without a record was given back before it could be forgotten here,
 // or never had anything.
 func givenBack(hello *push.Hello, was history.Host) error {
-	if l := hello.Last; l != nil && l.Outcome.Is(bundle.OutcomeDone) && l.Run.HasPrefix(undoRun) {
-		return nil
+	if last := hello.Last; last != nil && last.Outcome.Is(bundle.OutcomeDone) && last.Record == nil {
+		return nil // a run that is done and leaves nothing to stand
 	}
 	if was.Had || was.Digest != "" || was.Given != "" {
 		return errors.New("the host has no record, so nothing can be given back")

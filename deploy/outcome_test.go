@@ -171,7 +171,8 @@ func TestOutcomeAndState(t *testing.T) {
 func TestGiveBackWithoutARecord(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
-	ended := func(run, outcome string) *bundle.Result { return &bundle.Result{Run: run, Outcome: outcome} }
+	gaveBack := &bundle.Result{Run: "undo-a", Outcome: bundle.OutcomeDone}
+	deployed := &bundle.Result{Run: "r-1", Outcome: bundle.OutcomeDone, Record: &bundle.Record{Generation: 1}}
 
 	for name, c := range map[string]struct {
 		host  string
@@ -179,10 +180,10 @@ func TestGiveBackWithoutARecord(t *testing.T) {
 		lost  bool
 	}{
 		"never had anything":  {host: "new"},
-		"given back":          {host: "a", hello: bundle.Hello{Last: ended("undo-a", bundle.OutcomeDone)}},
+		"given back":          {host: "a", hello: bundle.Hello{Last: gaveBack}},
 		"lost":                {host: "a", lost: true},
-		"undo failed":         {host: "a", hello: bundle.Hello{Last: ended("undo-a", bundle.OutcomeFailed)}, lost: true},
-		"deploy was the last": {host: "a", hello: bundle.Hello{Last: ended("r-1", bundle.OutcomeDone)}, lost: true},
+		"undo failed":         {host: "a", hello: bundle.Hello{Last: &bundle.Result{Run: "undo-a", Outcome: bundle.OutcomeFailed}}, lost: true},
+		"deploy was the last": {host: "a", hello: bundle.Hello{Last: deployed}, lost: true},
 	} {
 		w.d.Links = scripted{name: c.host, say: hello(c.hello)}
 		if _, err := w.d.GiveBack(t.Context(), c.host); (err != nil) != c.lost {

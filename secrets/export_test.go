@@ -13,8 +13,8 @@ func (ids *Identities) OpensAtPlace(data []byte) bool {
 	if class != "" {
 		return false
 	}
-	p := audience(stanzas).place(ids.list[0])
-	if p < 0 {
+	p, known := audience(stanzas).place(ids.list[0])
+	if !known {
 		return false
 	}
 	_, err := ids.list[0].key.Unwrap(stanzas[p : p+1])

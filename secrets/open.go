@@ -104,7 +104,8 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 	matched := false
 	keys := make([]age.Identity, len(ids))
 	for i, id := range ids {
-		keys[i] = &watched{id.key, &matched, a.place(id)}
+		place, known := a.place(id)
+		keys[i] = &watched{id.key, &matched, place, known}
 	}
 	key, err := age.DecryptHeader(header, keys...)
 	if err == nil {
@@ -133,12 +134,13 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 // seen there, where age would refuse the file; that the header is whole is proved by its MAC either way.
 type watched struct {
 	age.Identity
-	matched *bool
-	place   int // -1: not known
+	matched  *bool
+	place    int
+	isPlaced bool // place is known
 }
 
 func (w *watched) Unwrap(ss []*age.Stanza) (key []byte, err error) {
-	if w.place >= 0 && w.place < len(ss) {
+	if w.isPlaced && w.place < len(ss) {
 		if key, err = w.Identity.Unwrap(ss[w.place : w.place+1]); err == nil {
 			*w.matched = true
 			return key, nil

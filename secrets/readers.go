@@ -67,17 +67,18 @@ func audience(stanzas []*age.Stanza) Audience {
 }
 
 // place is where the stanza for id stands, as far as the note tells: bellhop writes both in one
-// order, and before the note. It is a hint, and wrong for files of before that order; -1 is none.
-func (a Audience) place(id *identity) int {
+// order, and before the note. It is a hint, and wrong for files of before that order.
+func (a Audience) place(id *identity) (at int, known bool) {
 	switch id.key.(type) {
 	case *age.X25519Identity, *age.HybridIdentity, *lazy:
 	default: // SSH stanzas carry a hint of their own, and a plugin is asked once
-		return -1
+		return 0, false
 	}
 	if public := id.known(); a.Known && public != "" {
-		return slices.Index(a.Readers, Recipient{text: public}.Fingerprint())
+		at = slices.Index(a.Readers, Recipient{text: public}.Fingerprint())
+		return at, at >= 0
 	}
-	return -1
+	return 0, false
 }
 
 // readNote believes a note only if it names as many readers as there are stanzas.

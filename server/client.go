@@ -102,7 +102,7 @@ func readAnswer[Out any](r io.Reader, name string, event func(json.RawMessage)) 
 	for dec := json.NewDecoder(bufio.NewReader(r)); ; {
 		var l struct {
 			Event, Result json.RawMessage
-			Error         string
+			Error, Hint   string
 			Exit          int
 		}
 		switch err := dec.Decode(&l); {
@@ -111,7 +111,7 @@ func readAnswer[Out any](r io.Reader, name string, event func(json.RawMessage)) 
 		case err != nil:
 			return out, fmt.Errorf("%s: read the server's answer: %w", name, err)
 		case l.Error != "":
-			return out, &Error{l.Error, l.Exit}
+			return out, &Error{l.Error, l.Hint, l.Exit}
 		case l.Result != nil:
 			return out, json.Unmarshal(l.Result, &out)
 		case l.Event != nil && event != nil:

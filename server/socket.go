@@ -2,7 +2,7 @@ package server
 
 // The socket's protocol is HTTP over a unix socket: POST /v1/VERB with the request as JSON,
 // answered by JSON lines: {"event":…} as things happen, then one {"result":…} or
-// {"error":"…","exit":N}. Handle and Call are its two ends.
+// {"error":"…","hint":"…","exit":N}. Handle and Call are its two ends.
 
 import (
 	"bytes"
@@ -46,10 +46,11 @@ func (c Caller) String() string {
 	return fmt.Sprintf("%s (uid %d)", c.Name, c.UID)
 }
 
-// An Error is one that came over the socket. Exit is the exit code that goes with it.
+// An Error is one that came over the socket.
 type Error struct {
 	Message string
-	Exit    int
+	Hint    string // the next thing to type; "" when there is none
+	Exit    int    // the exit code that goes with it
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -72,7 +73,7 @@ func (v *verbs) init() { v.all = map[string]verb{} }
 
 // Handle lets the socket take a verb, such as "plan" or "key-push". f gets the request, who
 // asks, and emit for events on the way; its context ends when the caller leaves. An error
-// with a method ExitCode() int takes that code along.
+// with a method ExitCode() int takes that code along, one with a method Hint() string that hint.
 func Handle[In, Out any](s *Server, name string, f func(ctx context.Context, who Caller, in In, emit func(event any)) (Out, error)) {
 	s.verbs.mu.Lock()
 	defer s.verbs.mu.Unlock()
@@ -177,6 +178,7 @@ type line struct {
 	Event  any    `json:"event,omitempty"`
 	Result any    `json:"result,omitempty"`
 	Error  string `json:"error,omitempty"`
+	Hint   string `json:"hint,omitempty"`
 	Exit   int    `json:"exit,omitempty"`
 }
 
@@ -203,6 +205,10 @@ func lastLine(result any, err error) line {
 		var coded interface{ ExitCode() int }
 		if errors.As(err, &coded) {
 			l.Exit = coded.ExitCode()
+		}
+		var hinted interface{ Hint() string }
+		if errors.As(err, &hinted) {
+			l.Hint = hinted.Hint()
 		}
 		return l
 	}
@@ -295,22 +301,27 @@ const (
 func (c Caller) isOurs() bool { return c.UID == 0 || c.UID == os.Geteuid() }
 
 // socketConns counts the connections of both sockets.
-func (s *Server) socketConns() *connTable[int] {
-	ours := func(uid int) bool { return Caller{UID: uid}.isOurs() }
-	return &connTable[int]{
-		total: socketConns, each: socketEach, reserve: socketReserved, trusts: ours,
-		claim: func(c net.Conn) claim[int] {
-			uid := nobody
+func (s *Server) socketConns() *connTable[socketUser] {
+	return &connTable[socketUser]{
+		total: socketConns, each: socketEach, reserve: socketReserved, trusts: socketUser.isOurs,
+		claim: func(c net.Conn) claim[socketUser] {
+			var user socketUser
 			if who, err := peerUID(c); err == nil {
-				uid = who.UID
+				user = socketUser{uid: who.UID, isKnown: true}
 			}
-			return claim[int]{of: uid, trusted: ours(uid)}
+			return claim[socketUser]{of: user, trusted: user.isOurs()}
 		},
 	}
 }
 
-// nobody stands for callers that the kernel does not tell.
-const nobody = -1
+// A socketUser is whom a connection is counted against. All those whom the kernel does not tell
+// are one, the zero value.
+type socketUser struct {
+	uid     int
+	isKnown bool
+}
+
+func (u socketUser) isOurs() bool { return u.isKnown && Caller{UID: u.uid}.isOurs() }
 
 // named fills in the caller's name.
 func named(c Caller) Caller {

@@ -16,14 +16,19 @@ import (
 // Limits of one user's connections, with users that are made up: only root may be others.
 func TestConnectionsByUser(t *testing.T) {
 	s, _ := newServer(t, Config{})
-	uids := map[net.Conn]int{}
+	users := map[net.Conn]socketUser{}
 	table := s.socketConns()
-	table.claim = func(c net.Conn) claim[int] { return claim[int]{of: uids[c], trusted: table.trusts(uids[c])} }
+	if table.trusts(socketUser{}) {
+		t.Error("one whom the kernel does not tell is trusted")
+	}
+	table.claim = func(c net.Conn) claim[socketUser] {
+		return claim[socketUser]{of: users[c], trusted: table.trusts(users[c])}
+	}
 	table.Listen(nil)
 	table.Listen(nil) // both sockets
 	enter := func(uid int) *tracked {
 		c := &pipeConn{}
-		uids[c] = uid
+		users[c] = socketUser{uid: uid, isKnown: true}
 		one := table.enter(c)
 		if one != nil {
 			one.enterPhase(phaseTrusted) // it follows a run

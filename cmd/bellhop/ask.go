@@ -152,9 +152,18 @@ func (t told) history() history.History {
 // ExitCode goes along over the socket.
 func (c *codeError) ExitCode() int { return c.code }
 
-const hintMark = "\nhint: "
+// A socketError is an error as it goes over the socket.
+type socketError struct {
+	error
+	exit int
+	hint string
+}
 
-// overSocket writes an error so that its hint and its exit code survive the way.
+func (e *socketError) Unwrap() error { return e.error }
+func (e *socketError) ExitCode() int { return e.exit }
+func (e *socketError) Hint() string  { return e.hint }
+
+// overSocket gives an error the exit code and the hint that go over the socket with its text.
 func overSocket(err error) error {
 	if err == nil {
 		return nil
@@ -164,11 +173,7 @@ func overSocket(err error) error {
 	if errors.As(err, &c) {
 		code = c.code
 	}
-	text := err.Error()
-	if h := hintFor(err); h != "" {
-		text += hintMark + h
-	}
-	return &codeError{code, errors.New(text)}
+	return &socketError{err, code, hintFor(err)}
 }
 
 // fromSocket is overSocket undone.
@@ -177,10 +182,9 @@ func fromSocket(err error) error {
 	if !errors.As(err, &far) {
 		return err
 	}
-	text, h, hinted := strings.Cut(far.Message, hintMark)
-	err = errors.New(text)
-	if hinted {
-		err = hint(err, "%s", h)
+	err = errors.New(far.Message)
+	if far.Hint != "" {
+		err = hint(err, "%s", far.Hint)
 	}
 	return &codeError{far.Exit, err}
 }

@@ -67,12 +67,15 @@ func TestShellLine(t *testing.T) {
 
 func TestErrorsCrossTheSocket(t *testing.T) {
 	err := overSocket(&codeError{exitRefused, hint(errors.New("push refused"), "bellhop check")})
-	var c *codeError
-	if !errors.As(err, &c) || c.ExitCode() != exitRefused {
-		t.Fatalf("overSocket = %#v, want exit code %d", err, exitRefused)
+	var over *socketError
+	if !errors.As(err, &over) || over.ExitCode() != exitRefused || over.Hint() != "bellhop check" || err.Error() != "push refused" {
+		t.Fatalf("overSocket = %#v, want exit code %d, the hint and the text, each by itself", err, exitRefused)
 	}
-	if want := "push refused\nhint: bellhop check"; err.Error() != want {
-		t.Errorf("overSocket says %q, want %q", err, want)
+
+	back := fromSocket(&server.Error{Message: err.Error(), Hint: over.Hint(), Exit: over.ExitCode()})
+	var c *codeError
+	if !errors.As(back, &c) || c.code != exitRefused || hintFor(back) != "bellhop check" || back.Error() != "push refused" {
+		t.Errorf("fromSocket = %#v, want what went over the socket", back)
 	}
 }
 

@@ -204,8 +204,9 @@ type ResultOf[T text] struct {
 	Outcome    T               `json:"outcome"`
 	Refused    T               `json:"refused,omitempty"`
 	Error      T               `json:"error,omitempty"`
+	Cause      T               `json:"cause,omitempty"`    // why it failed, where Error says also why it could not be undone
 	CutOff     bool            `json:"cut_off,omitempty"`  // the run was killed, by a power cut or by whoever, and undone: not the bundle's fault
-	Record     *RecordOf[T]    `json:"record,omitempty"`   // what stands now
+	Record     *RecordOf[T]    `json:"record,omitempty"`   // what stands now; nil with OutcomeDone: the host was given back
 	Changed    []T             `json:"changed,omitempty"`  // things by their Name, as Change has it
 	Restored   []T             `json:"restored,omitempty"` // edited by hand on the host, put back
 	Edits      []T             `json:"edits,omitempty"`    // for each of those, where the host keeps what it held; "" when it was gone

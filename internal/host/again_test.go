@@ -70,6 +70,14 @@ func TestUndoThatCanNotEndLeavesUnitsInPeace(t *testing.T) {
 	if err := host.Apply(t.Context(), b.m, run); err != nil || b.read("/etc/bot/conf") != "one" {
 		t.Errorf("at last: %v, and conf is %q", err, b.read("/etc/bot/conf"))
 	}
+
+	var res bundle.Result
+	if err := json.Unmarshal([]byte(b.read(bundle.StateDir+"/runs/"+run+"/result")), &res); err != nil {
+		t.Fatal(err)
+	}
+	if res.Outcome != bundle.OutcomeRolledBack || res.CutOff || !strings.Contains(res.Error, "bot.service") || strings.Contains(res.Error, "is lost") {
+		t.Errorf("undone at last: %+v; want rolled back, with why the run failed and no more", res)
+	}
 }
 
 func TestReserveIsReleased(t *testing.T) {

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func settle(ctx context.Context, m state.Dir) error {
 		res.Error = "the run was cut off"
 	}
 	if told, err := m.Runs().Result(j.Run); err == nil && told != nil { // undone before, but not whole
-		res.Error, _, _ = strings.Cut(told.Error, undoing)
+		res.Error, res.CutOff = cmp.Or(told.Cause, told.Error), told.CutOff
 	}
 	return undo(ctx, m, j, res)
 }
@@ -79,9 +80,6 @@ func settleDone(m state.Dir, j *state.Journal, now state.Standing, res *bundle.R
 	}
 	return forgetIfGivenUp(m)
 }
-
-// undoing stands in an error between why a run failed and why it could not be undone.
-const undoing = "; and undoing it: "
 
 // An undoer puts one run back.
 type undoer struct {
@@ -115,7 +113,8 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	}
 	if whole != nil || units != nil {
 		res.Outcome = bundle.OutcomeFailed
-		res.Error = fmt.Sprintf("%s%s%v", res.Error, undoing, errors.Join(whole, units))
+		res.Cause = res.Error
+		res.Error = fmt.Sprintf("%s; and undoing it: %v", res.Cause, errors.Join(whole, units))
 	}
 	if whole != nil {
 		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.Runs().Save(res))

@@ -19,7 +19,7 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 
 	s, err := p.begin(ctx, t, command{line: wrap(cmd, t.sudo())}, errs)
 	if err != nil {
-		return -1, err
+		return 0, err
 	}
 	defer s.Close()
 	if stdout == nil {
@@ -28,7 +28,7 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 
 	go s.feed(stdin)
 	if _, err := io.CopyBuffer(stdout, readerOnly{s}, make([]byte, 32<<10)); err != nil {
-		return -1, err
+		return 0, err
 	}
 
 	code, err := s.Wait()

@@ -311,9 +311,9 @@ func (s *Session) Wait() (int, error) {
 	case s.exited:
 		return s.code, nil
 	case s.ctx.Err() != nil:
-		return -1, context.Cause(s.ctx)
+		return 0, context.Cause(s.ctx)
 	default:
-		return -1, s.lost()
+		return 0, s.lost()
 	}
 }
 

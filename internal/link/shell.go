@@ -22,16 +22,17 @@ type Shell struct {
 // Shell runs sh on t as the target's user, without sudo, and returns the remote's exit
 // code. With a terminal, keys pass unread and the window's size follows.
 func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
-	var pty *ptyRequest
-	fd := -1
 	wantsTerminal := sh.Terminal || sh.Command == ""
-	if wantsTerminal && sh.In != nil && term.IsTerminal(int(sh.In.Fd())) {
+	fd, atTerminal := 0, false
+	if wantsTerminal && sh.In != nil {
 		fd = int(sh.In.Fd())
+		atTerminal = term.IsTerminal(fd)
 	}
 
-	if fd >= 0 || sh.Terminal {
+	var pty *ptyRequest
+	if atTerminal || sh.Terminal {
 		pty = &ptyRequest{term: firstOf(os.Getenv("TERM"), "xterm"), width: 80, height: 24}
-		if fd >= 0 {
+		if atTerminal {
 			if w, h, err := term.GetSize(fd); err == nil {
 				pty.width, pty.height = w, h
 			}
@@ -40,13 +41,13 @@ func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 
 	s, err := p.begin(ctx, t, command{line: sh.Command, pty: pty}, orDiscard(sh.Err))
 	if err != nil {
-		return -1, err
+		return 0, err
 	}
 	defer s.Close()
-	if fd >= 0 {
+	if atTerminal {
 		old, err := term.MakeRaw(fd)
 		if err != nil {
-			return -1, err
+			return 0, err
 		}
 		defer term.Restore(fd, old)
 		defer s.followWindow(fd)()
@@ -59,7 +60,7 @@ func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 	}
 
 	if _, err := io.CopyBuffer(orDiscard(sh.Out), readerOnly{s}, make([]byte, 32<<10)); err != nil {
-		return -1, err
+		return 0, err
 	}
 
 	return s.Wait()

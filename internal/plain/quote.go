@@ -89,8 +89,5 @@ func quotes(err error, found []*Quote) []*Quote {
 	return found
 }
 
-// HasPrefix says whether the text begins with s: for the words of a protocol.
-func (f Foreign) HasPrefix(s string) bool { return strings.HasPrefix(f.raw(), s) }
-
 // Equal says whether two texts are the same, byte for byte.
 func (f Foreign) Equal(other Foreign) bool { return f.raw() == other.raw() }
