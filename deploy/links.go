@@ -11,6 +11,8 @@ import (
 // Links reaches hosts. Over makes one of a link.Pool.
 type Links interface {
 	push.Links
+	// Fresh connects to a host anew, logs in and hangs up.
+	Fresh(ctx context.Context, t link.Target) error
 	// Watch keeps a connection to a host until ctx ends, and tells w of it.
 	Watch(ctx context.Context, t link.Target, w link.Watcher) error
 	// Exec runs one constant command as root, and returns its exit code.
@@ -35,4 +37,12 @@ func (p pool) Helper(ctx context.Context, t link.Target, first func(io.Writer) e
 
 func (p pool) Exec(ctx context.Context, t link.Target, cmd string) (int, error) {
 	return p.Pool.Exec(ctx, t, cmd, nil, io.Discard, io.Discard)
+}
+
+func (p pool) FreshHelper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error) {
+	s, err := p.Pool.FreshHelper(ctx, t, first)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }

@@ -244,6 +244,12 @@ func (l simLinks) Watch(ctx context.Context, _ link.Target, _ link.Watcher) erro
 	return ctx.Err()
 }
 
+func (l simLinks) FreshHelper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	return l.Helper(ctx, t, ahead)
+}
+
+func (l simLinks) Fresh(context.Context, link.Target) error { return nil }
+
 func (l simLinks) Exec(context.Context, link.Target, string) (int, error) { return 0, nil }
 
 // A sim is one world, driven by one seed.

@@ -23,6 +23,7 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 	}
 	defer s.Close()
 
+	s.Confirm(j.confirmation)
 	if s.knows(j.Run) { // an earlier line was lost
 		res, err := s.Find(j.Run, filter)
 		return res, filter.Word(s.Hello.BootID), err
@@ -101,7 +102,7 @@ func nonce(b *fleet.Bundle) []byte {
 // builds on, so that the host refuses when another was faster.
 func (p *Pusher) newOffer(j *Job, hello *Hello) (*bundle.HostOffer, error) {
 	o := &bundle.HostOffer{Offer: bundle.Offer{Run: j.Run, Mode: bundle.ModeDeploy, Deployer: p.Deployer, Digest: j.Bundle.Digest,
-		Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune}}
+		Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune, Confirm: j.Confirm.Milliseconds()}}
 
 	rec := hello.Record
 	if rec == nil {

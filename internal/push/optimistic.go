@@ -46,7 +46,7 @@ func (p *Pusher) optimistic(j *Job) *optimistic {
 
 	e := &optimistic{o: &bundle.HostOffer{Offer: bundle.Offer{Run: j.Run, Mode: bundle.ModeDeploy, Nonce: nonce(j.Bundle), Deployer: p.Deployer,
 		Digest: j.Bundle.Digest, Base: last.Generation, Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune,
-		Go: len(j.Bundle.Keys) == 0}}}
+		Confirm: j.Confirm.Milliseconds(), Go: len(j.Bundle.Keys) == 0}}}
 	e.files = j.Shared.lacking(last.From, last.Manifest, j.Bundle)
 	e.o.Ahead = len(e.files)
 	return e
@@ -139,6 +139,7 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 	}
 	defer s.Close()
 
+	s.Confirm(j.confirmation)
 	p.Memory.heardOptimistic(j.Host, true)
 	if !p.stillHolds(j, e, s) {
 		return s.hearRefusal(filter)

@@ -42,6 +42,9 @@ type Links interface {
 	// Helper starts the helper on t. first, unless it is nil, writes what the helper hears
 	// first, and may be called more than once.
 	Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error)
+	// FreshHelper is Helper over a connection that is made for it, through jump hosts that are
+	// connected to anew too, and that ends with the Stream.
+	FreshHelper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error)
 }
 
 // A Pusher pushes to hosts. Its fields are set before its first use.
@@ -80,6 +83,13 @@ type Job struct {
 	Shared  *Shared
 	Last    Last
 
+	// Confirm is for how long the host, once the bundle is applied, waits to be confirmed over a
+	// fresh connection, before it goes back by itself. 0: it does not wait.
+	Confirm time.Duration
+	// Elsewhere names something else that can be reached at the moment of the call, "" when
+	// nothing can: so a host that was cut off is told from a deployer that is away. Nil: nobody knows.
+	Elsewhere func(ctx context.Context) string
+
 	AllowPrune bool // the run may remove more than half of what the host has
 	TakeOver   bool // the host may belong to another deployer
 
@@ -97,6 +107,8 @@ type Job struct {
 	Said []string
 	// Former opens the values of keys that stand on the host and are not in Bundle. Nil: none.
 	Former func() (map[string][]byte, error)
+
+	confirmation *Confirmation // of this push
 }
 
 // Last is what the deployer remembers of a host.
@@ -116,6 +128,7 @@ type Outcome struct {
 	Err    error          // with any other Fate: why
 	Text   string         // of Err, with the host's words filtered
 	Away   bool           // the host did not answer at all
+	Fresh  FreshTry       // of a host that waited to be confirmed
 }
 
 // Push makes the host hold the bundle of j.
@@ -123,11 +136,15 @@ func (p *Pusher) Push(ctx context.Context, j *Job) Outcome {
 	filter := p.filterOf(j)
 	defer filter.Drop()
 
+	j.confirmation = p.NewConfirmation(j.Target, j.Run, j.Confirm, j.Elsewhere)
 	res, boot, err := p.push(ctx, j, filter)
 	if err == nil {
-		return Outcome{Fate: Ended, Result: res, BootID: boot}
+		return Outcome{Fate: Ended, Result: res, BootID: boot, Fresh: j.confirmation.End(false, filter)}
 	}
-	return Outcome{Fate: FateIn(ctx, err), Err: err, Text: filter.Reveal(err), Away: IsAway(err)}
+
+	fate := FateIn(ctx, err)
+	fresh := j.confirmation.End(fate == Left, filter)
+	return Outcome{Fate: fate, Err: err, Text: filter.Reveal(err), Away: IsAway(err), Fresh: fresh}
 }
 
 // push offers the bundle until something comes of it that another offer would not change.

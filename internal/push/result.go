@@ -13,11 +13,12 @@ import (
 // fetchResult looks for the result of a run whose line was lost by the error was. No result and
 // no error: the run never began there.
 func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was error) (*bundle.Result, string, error) {
-	until := time.Now().Add(max(reattach, p.Limits.Patience))
+	until := time.Now().Add(max(reattach, p.Limits.Patience, j.confirmation.patience()))
 
 	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
 		s, err := p.Open(ctx, j.Target, j.things())
-		if link.HardStop(err) || FateOf(err) == Failed {
+		j.confirmation.lineTried(err)
+		if isFinal(j, err) {
 			return nil, "", lost(err)
 		}
 		if err != nil {
@@ -25,6 +26,7 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 			continue
 		}
 
+		s.Confirm(j.confirmation)
 		res, err := s.Find(j.Run, filter)
 		boot := filter.Word(s.Hello.BootID)
 		s.Close()
@@ -35,6 +37,13 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 	}
 
 	return nil, "", was
+}
+
+// isFinal says that no other try will find the result. A host that shows another key may go back by
+// itself to the one that is pinned, when nobody confirms what it applied.
+func isFinal(j *Job, err error) bool {
+	goesBack := j.confirmation != nil && FateOf(err) == WrongKey
+	return FateOf(err) == Failed || link.HardStop(err) && !goesBack
 }
 
 // Find asks a host for the result of a run: that which ended last, or the one at work. Nil: it

@@ -57,7 +57,11 @@ type Session struct {
 	cancel context.CancelCauseFunc
 	unhook func() bool // from the end of ctx
 	over   bool        // the helper has said its last word
-	shown  int         // bytes of its events that were passed on
+	untie  func() bool // from the end of the context that it was opened with
+
+	confirmation *Confirmation // of the run that is followed; nil: nobody waits for one
+	confirmed    func()        // ends the time that the host has for it; nil: it does not wait yet
+	shown        int           // bytes of its events that were passed on
 }
 
 // Open starts the helper on t, and hears its hello. things is how many things the host may have
@@ -68,13 +72,23 @@ func (p *Pusher) Open(ctx context.Context, t link.Target, things int) (*Session,
 
 // open is Open with first, which, unless it is nil, writes what the helper hears first.
 func (p *Pusher) open(ctx context.Context, t link.Target, things int, first func(io.Writer) error) (*Session, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
+	return p.openBy(ctx, p.Links.Helper, t, things, first)
+}
+
+// A starter starts the helper on a host, as Links.Helper does.
+type starter func(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error)
+
+// openBy is open over the connection that start chooses.
+func (p *Pusher) openBy(parent context.Context, start starter, t link.Target, things int, first func(io.Writer) error) (*Session, error) {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	s := &Session{p: p, ctx: ctx, cancel: cancel}
+	s.untie = context.AfterFunc(parent, func() { cancel(context.Cause(parent)) })
 	defer s.within(p.Limits.Connect, "connect to "+t.Name)()
 
-	stream, err := p.Links.Helper(ctx, t, first)
+	stream, err := start(ctx, t, first)
 	if err != nil {
 		err = s.why(err)
+		s.untie()
 		cancel(nil)
 		return nil, err
 	}
@@ -121,6 +135,22 @@ func (s *Session) within(limit time.Duration, what string) (done func()) {
 	return func() { t.Stop() }
 }
 
+// Confirm has c confirm the run that s follows, as soon as the host waits for that.
+func (s *Session) Confirm(c *Confirmation) { s.confirmation = c }
+
+// confirm begins to confirm. From here on the end of the deployer does not end the session: the host
+// needs no more than a word, and its result follows.
+func (s *Session) confirm() {
+	if s.confirmation == nil {
+		return
+	}
+	s.untie()
+	if s.confirmed == nil {
+		s.confirmed = s.within(s.confirmation.window+confirmGrace, "confirm")
+		s.confirmation.begin()
+	}
+}
+
 // why is the cause that ended the session, rather than the error that this looks like.
 func (s *Session) why(err error) error {
 	if cause := context.Cause(s.ctx); cause != nil && s.ctx.Err() != nil {
@@ -143,7 +173,11 @@ func (s *Session) Close() {
 			s.stream.Close()
 		}
 	}
+	s.untie()
 	s.cancel(errDone)
+	if s.confirmed != nil {
+		s.confirmed()
+	}
 	if s.r != nil {
 		s.r.Done()
 	}

@@ -99,6 +99,9 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 
 		switch said := m.(type) {
 		case *bundle.HostEvent:
+			if said.Step.Is(stepConfirm) {
+				s.confirm()
+			}
 			if progress != nil && s.shown < maxProgress {
 				text := filter.line(said.Text, maxEvent)
 				progress(stepOf(said, filter), text)
@@ -123,6 +126,9 @@ func errorOf(r *bundle.HostReply) error {
 	}
 	return &plain.Quote{What: "the host says", Said: r.Error}
 }
+
+// stepConfirm is the step of a host that waits to be confirmed.
+const stepConfirm = "confirm"
 
 const frameCost = 64 // of an event, beside its text
 

@@ -1,0 +1,267 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/link"
+	"bellhop/internal/plain"
+)
+
+// A host that has applied a bundle waits until its deployer confirms it, and else goes back by itself.
+// The deployer confirms over a fresh connection, dialed and logged in for that: the one that the run
+// came over goes on even if sshd lets nobody in any more. It is tried again until the host's time is
+// over. The result still comes over the first connection, or over the one that took its place.
+//
+// When none of that works, what matters is whose fault it was. So at the moment of the failure
+// something else is asked for: if it can be reached, then the host was cut off, by its bundle; if
+// not, it was the deployer that was away.
+
+// How long is waited before a host is asked again. sshd counts refused logins against an address
+// (PerSourcePenalties), and would refuse the connections that ask for the result too.
+const (
+	confirmFirst   = 250 * time.Millisecond
+	confirmMost    = 2 * time.Second
+	confirmRefused = 5 * time.Second
+	// confirmGrace is how long a host has for the rest of its run, once its window is over.
+	confirmGrace = 30 * time.Second
+)
+
+// A FreshTry is what came of the fresh connections to a host that waited to be confirmed.
+type FreshTry struct {
+	Tried     bool   // one was tried while the host waited, or no line to it could be had meanwhile
+	Err       error  // how the last one failed; nil when the host answered
+	Text      string // of Err, with the host's words filtered
+	Elsewhere string // what else could be reached when it failed; "": nothing, or nothing was asked for
+}
+
+// CutOff says that the host could not be reached though something else could.
+func (t FreshTry) CutOff() bool { return t.Tried && t.Err != nil && t.Elsewhere != "" }
+
+// A Confirmation confirms one run on one host, once the host waits for that. A nil one does nothing.
+type Confirmation struct {
+	p         *Pusher
+	target    link.Target
+	run       string
+	window    time.Duration
+	elsewhere func(ctx context.Context) string
+
+	ctx    context.Context // of its tries: ends with the push
+	cancel context.CancelFunc
+	look   context.Context // of the questions for something else: ends when the host has answered
+	enough context.CancelFunc
+	over   chan struct{}  // closed when no try is left
+	work   sync.WaitGroup // tries, and questions for something else
+
+	mu     sync.Mutex
+	begun  bool // the host waits, or did
+	failed bool // a try failed by itself
+	asking bool // elsewhere is being called
+	fresh  FreshTry
+	line   FreshTry // of the lines that were tried after that of the run was lost
+}
+
+// NewConfirmation makes one for a run on t, which the host waits for at most window; nil when that is 0.
+// elsewhere names something else that can be reached at the moment of the call, "" when nothing can;
+// nil: nothing is asked for. It is ended with End.
+func (p *Pusher) NewConfirmation(t link.Target, run string, window time.Duration, elsewhere func(context.Context) string) *Confirmation {
+	if window <= 0 {
+		return nil
+	}
+	c := &Confirmation{p: p, target: t, run: run, window: window, elsewhere: elsewhere, over: make(chan struct{})}
+	// Not even the end of the deployer ends it: a host that was left now would go back for nothing.
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.look, c.enough = context.WithCancel(context.Background())
+	return c
+}
+
+// begin begins to confirm, once. It returns at once.
+func (c *Confirmation) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.begun || c.ctx.Err() != nil {
+		return
+	}
+	c.begun = true
+	c.fresh = FreshTry{Tried: true, Err: errNoAnswer}
+	c.work.Go(c.confirm)
+}
+
+var errNoAnswer = errors.New("it did not answer in time")
+
+// confirm tries until the host has heard it, or its time is over.
+func (c *Confirmation) confirm() {
+	defer close(c.over)
+	ctx, cancel := context.WithTimeoutCause(c.ctx, c.window, errNoAnswer)
+	defer cancel()
+	defer time.AfterFunc(c.window/3, c.lookElsewhere).Stop()
+
+	wait := confirmFirst
+	for try := 0; ; try++ {
+		err := c.once(ctx, try == 0)
+		if ctx.Err() != nil && err != nil {
+			return // it was cut short, which tells nothing new
+		}
+		c.note(err)
+
+		isFinal := err == nil || errors.Is(err, errSaidNo) || errors.Is(err, link.ErrClosed)
+		if errors.Is(err, link.ErrAuth) {
+			wait = max(wait, confirmRefused)
+		}
+		if isFinal || !pause(ctx, wait) {
+			return
+		}
+		if wait *= 2; !errors.Is(err, link.ErrAuth) {
+			wait = min(wait, confirmMost)
+		}
+	}
+}
+
+// errSaidNo is a host that was reached, and does not wait for that run.
+var errSaidNo = errors.New("the host does not wait to be confirmed")
+
+// once confirms over one fresh connection. ahead: the host is told with the command that starts its
+// helper, which saves a round trip.
+func (c *Confirmation) once(ctx context.Context, ahead bool) error {
+	ask := func(w io.Writer) error {
+		return bundle.WriteFrame(w, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskConfirm, Run: c.run})
+	}
+	first := ask
+	if !ahead || c.p.Memory.isPlainOnly(c.target.Name) {
+		first = nil
+	}
+
+	s, err := c.p.openBy(ctx, c.p.Links.FreshHelper, c.target, 0, first)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+
+	if first == nil {
+		if err := ask(s.stream); err != nil {
+			return s.why(err)
+		}
+	}
+	m, err := s.r.Next()
+	if err != nil {
+		return s.why(err)
+	}
+	reply, ok := m.(*bundle.HostReply)
+	if !ok {
+		return bundle.Misplaced(m)
+	}
+	s.over = true
+	if !reply.Error.IsEmpty() {
+		return &plain.Quote{What: "the host says", Said: reply.Error, Cause: errSaidNo}
+	}
+	return nil
+}
+
+// note notes how a try ended. A failed one has something else asked for.
+func (c *Confirmation) note(err error) {
+	c.mu.Lock()
+	c.fresh.Err = err
+	isAnswer := err == nil || errors.Is(err, errSaidNo)
+	if isAnswer {
+		c.enough()
+		c.fresh.Elsewhere = ""
+	} else {
+		c.failed = true
+	}
+	c.mu.Unlock()
+
+	if !isAnswer {
+		c.lookElsewhere()
+	}
+}
+
+// lineTried notes that a line to the host was tried after the one of the run was lost: one that can't
+// be had tells as much as a fresh connection, since the host may wait by now.
+func (c *Confirmation) lineTried(err error) {
+	if c == nil || err == nil {
+		return
+	}
+	c.mu.Lock()
+	c.line.Tried, c.line.Err = true, err
+	c.mu.Unlock()
+	c.lookElsewhere()
+}
+
+// lookFor is how long something else has to answer.
+const lookFor = 5 * time.Second
+
+// lookElsewhere asks for something else, in the background.
+func (c *Confirmation) lookElsewhere() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	into := &c.line
+	if c.begun {
+		into = &c.fresh
+	}
+	needless := c.asking || into.Elsewhere != "" || into.Err == nil
+	if c.elsewhere == nil || needless || c.ctx.Err() != nil {
+		return
+	}
+
+	c.asking = true
+	c.work.Go(func() {
+		ctx, cancel := context.WithTimeout(c.look, lookFor)
+		defer cancel()
+		found := c.elsewhere(ctx)
+
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.asking = false
+		if into.Err != nil {
+			into.Elsewhere = found
+		}
+	})
+}
+
+// patience is how long the result of a lost run may take because the host waits.
+func (c *Confirmation) patience() time.Duration {
+	if c == nil {
+		return 0
+	}
+	return c.window + reattach
+}
+
+// End ends it, and says what came of it. With finish, a confirmation that is under way is ended only by
+// the host's window.
+func (c *Confirmation) End(finish bool, filter *Filter) FreshTry {
+	if c == nil {
+		return FreshTry{}
+	}
+
+	c.mu.Lock()
+	begun := c.begun
+	c.mu.Unlock()
+	if finish && begun {
+		<-c.over
+	}
+	c.mu.Lock()
+	c.cancel() // nothing is begun from here on
+	c.mu.Unlock()
+	c.work.Wait()
+	c.enough()
+
+	t := c.result()
+	if t.Err != nil {
+		t.Text = filter.Reveal(t.Err)
+	}
+	return t
+}
+
+// result chooses what tells more. That no line could be had counts where no fresh connection failed
+// by itself: then the host was heard again only after it had gone back.
+func (c *Confirmation) result() FreshTry {
+	heard := c.begun && c.fresh.Err == nil
+	if c.line.Tried && !c.failed && !heard {
+		return c.line
+	}
+	return c.fresh
+}
