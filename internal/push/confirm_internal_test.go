@@ -1,0 +1,227 @@
+package push
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/link"
+)
+
+// freshLinks is a host that is asked over fresh connections. answer says what comes of each try.
+type freshLinks struct {
+	mu     sync.Mutex
+	tries  int
+	answer func(ctx context.Context, try int, ask bundle.Ask) (reply string, err error)
+}
+
+func (l *freshLinks) Helper(context.Context, link.Target, func(io.Writer) error) (Stream, error) {
+	return nil, errors.New("the pooled connection was taken")
+}
+
+func (l *freshLinks) FreshHelper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error) {
+	l.mu.Lock()
+	l.tries++
+	try := l.tries
+	l.mu.Unlock()
+
+	toHost, toHostW := io.Pipe()
+	fromHost, fromHostW := io.Pipe()
+	s := &freshStream{fromHost, toHostW}
+	begun := make(chan error, 1)
+	go func() {
+		reply, err := l.answer(ctx, try, bundle.Ask{})
+		begun <- err
+		if err != nil {
+			return
+		}
+		var ask bundle.Ask
+		spoken := first != nil
+		if spoken {
+			bundle.NewReader(toHost).Expect(bundle.FrameAsk, &ask)
+		}
+		io.WriteString(fromHostW, bundle.Magic)
+		bundle.WriteFrame(fromHostW, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64"})
+		if !spoken {
+			bundle.NewReader(toHost).Expect(bundle.FrameAsk, &ask)
+		}
+		if ask.Verb != bundle.AskConfirm || ask.Run != "r-1" {
+			reply = "asked for " + ask.Verb + " " + ask.Run
+		}
+		bundle.WriteFrame(fromHostW, bundle.FrameReply, bundle.Reply{Error: reply})
+		fromHostW.Close()
+	}()
+	if err := <-begun; err != nil {
+		return nil, err
+	}
+	if first != nil {
+		if err := first(s); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+type freshStream struct {
+	io.Reader
+	w *io.PipeWriter
+}
+
+func (s *freshStream) Write(p []byte) (int, error) { return s.w.Write(p) }
+func (s *freshStream) Close() error                { return s.w.Close() }
+func (s *freshStream) CloseWrite() error           { return nil }
+func (s *freshStream) Leave()                      { s.w.Close() }
+
+var errNoLogin = &link.Error{Host: "a", Kind: link.ErrAuth, Err: errors.New("root@a: unable to authenticate")}
+
+// What comes of a confirmation, and whether it tells that the host was cut off.
+func TestConfirmation(t *testing.T) {
+	refuse := func(context.Context, int, bundle.Ask) (string, error) { return "", errNoLogin }
+	never := func(ctx context.Context, _ int, _ bundle.Ask) (string, error) {
+		<-ctx.Done()
+		return "", context.Cause(ctx)
+	}
+
+	for name, c := range map[string]struct {
+		answer    func(context.Context, int, bundle.Ask) (string, error)
+		elsewhere string
+		resultIn  time.Duration // when the host's result comes
+		cutOff    bool
+		text      string // of the error; "": none
+		tries     int
+		took      time.Duration
+	}{
+		"the host answers": {
+			answer:    func(context.Context, int, bundle.Ask) (string, error) { return "", nil },
+			elsewhere: "b", resultIn: time.Second, tries: 1,
+		},
+		"it answers the third time": {
+			answer: func(_ context.Context, try int, _ bundle.Ask) (string, error) {
+				if try < 3 {
+					return "", &link.Error{Host: "a", Kind: link.ErrUnreachable, Err: errors.New("connection refused")}
+				}
+				return "", nil
+			},
+			elsewhere: "b", resultIn: 2 * time.Second, tries: 3,
+		},
+		"no login any more":                      {answer: refuse, elsewhere: "b", resultIn: 31 * time.Second, cutOff: true, text: "unable to authenticate", tries: 3},
+		"no login, and nobody else answers":      {answer: refuse, resultIn: 31 * time.Second, text: "unable to authenticate", tries: 3},
+		"no answer at all":                       {answer: never, elsewhere: "b", resultIn: 31 * time.Second, cutOff: true, text: "in time", tries: 1},
+		"no answer, and nobody else answers":     {answer: never, resultIn: 31 * time.Second, text: "in time", tries: 1},
+		"the result comes before the first try":  {answer: never, elsewhere: "b", resultIn: time.Millisecond, text: "in time", tries: 1},
+		"the host does not wait for it any more": {answer: func(context.Context, int, bundle.Ask) (string, error) { return "too late", nil }, elsewhere: "b", resultIn: 12 * time.Second, text: "too late", tries: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				links := &freshLinks{answer: c.answer}
+				p := &Pusher{Links: links, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
+				conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 30*time.Second, func(context.Context) string { return c.elsewhere })
+				conf.begin()
+				conf.begin() // once is enough
+				time.Sleep(c.resultIn)
+
+				got := conf.End(false, p.NewFilter(nil))
+				if !got.Tried || got.CutOff() != c.cutOff || (got.Err != nil) != (c.text != "") || !strings.Contains(got.Text, c.text) {
+					t.Errorf("End = %+v, cut off %v; want cut off %v, an error with %q", got, got.CutOff(), c.cutOff, c.text)
+				}
+				if links.tries != c.tries {
+					t.Errorf("%d tries, want %d", links.tries, c.tries)
+				}
+			})
+		})
+	}
+}
+
+// A line that can't be had, while the host may wait, tells as much as a fresh connection.
+func TestConfirmationWithoutALine(t *testing.T) {
+	answers := func(context.Context, int, bundle.Ask) (string, error) { return "", nil }
+	tooLate := func(context.Context, int, bundle.Ask) (string, error) { return "too late", nil }
+	refuse := func(context.Context, int, bundle.Ask) (string, error) { return "", errNoLogin }
+	away := &link.Error{Host: "a", Kind: link.ErrUnreachable, Err: errors.New("no route to host")}
+
+	for name, c := range map[string]struct {
+		begun     bool // the host was heard again, and said that it waits
+		answer    func(context.Context, int, bundle.Ask) (string, error)
+		elsewhere []string // at the lost line, and later
+		cutOff    bool
+	}{
+		"never heard again":                         {elsewhere: []string{"b"}, cutOff: true},
+		"never heard again, nobody answers":         {elsewhere: []string{""}},
+		"heard when it had gone back":               {begun: true, answer: tooLate, elsewhere: []string{"b", "b"}, cutOff: true},
+		"heard, and confirmed":                      {begun: true, answer: answers, elsewhere: []string{"b", "b"}},
+		"heard, then the deployer itself went away": {begun: true, answer: refuse, elsewhere: []string{"b", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				asked := 0
+				elsewhere := func(context.Context) string {
+					asked++
+					return c.elsewhere[min(asked, len(c.elsewhere))-1]
+				}
+				p := &Pusher{Links: &freshLinks{answer: c.answer}, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
+				conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 30*time.Second, elsewhere)
+				conf.lineTried(away)
+				time.Sleep(time.Second)
+				conf.lineTried(nil)
+				if c.begun {
+					conf.begin()
+				}
+				time.Sleep(time.Minute)
+
+				if got := conf.End(false, p.NewFilter(nil)); got.CutOff() != c.cutOff {
+					t.Errorf("End = %+v, cut off %v; want %v", got, got.CutOff(), c.cutOff)
+				}
+			})
+		})
+	}
+}
+
+// Who ends while a host waits leaves only when that is confirmed, or its time is over.
+func TestConfirmationIsFinished(t *testing.T) {
+	for name, c := range map[string]struct {
+		answerIn, took time.Duration
+		text           string
+	}{
+		"it answers":       {answerIn: 3 * time.Second, took: 3 * time.Second},
+		"its time is over": {answerIn: time.Hour, took: 30 * time.Second, text: "in time"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				links := &freshLinks{answer: func(ctx context.Context, _ int, _ bundle.Ask) (string, error) {
+					if !pause(ctx, c.answerIn) {
+						return "", context.Cause(ctx)
+					}
+					return "", nil
+				}}
+				p := &Pusher{Links: links, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
+				conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 30*time.Second, nil)
+				conf.begin()
+
+				began := time.Now()
+				got := conf.End(true, p.NewFilter(nil))
+				if time.Since(began) != c.took || got.Text != "" && !strings.Contains(got.Text, c.text) || (got.Err == nil) != (c.text == "") {
+					t.Errorf("End(true) took %v and gave %+v, want %v and an error with %q", time.Since(began), got, c.took, c.text)
+				}
+			})
+		})
+	}
+}
+
+// Where the host waits for nothing, nothing is asked and nothing is told.
+func TestNoConfirmation(t *testing.T) {
+	p := &Pusher{Links: &freshLinks{}, Memory: &Memory{}}
+	c := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 0, nil)
+	s := &Session{}
+	s.Confirm(c)
+	s.confirm()
+	c.lineTried(errors.New("away"))
+	if got := c.End(true, p.NewFilter(nil)); got != (FreshTry{}) {
+		t.Errorf("End = %+v, want nothing", got)
+	}
+}
