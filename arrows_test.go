@@ -19,8 +19,8 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
-	"cmd/bellhop-host":         {"internal/host", "internal/host/real"},
+	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
+	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/child", "internal/durable", "internal/limits", "internal/owner", "internal/plain", "internal/privatekey"},
 	"gitsync":                  {"gitsync/objects", "internal/durable", "internal/plain", "internal/privatekey"},
@@ -41,7 +41,9 @@ var arrows = map[string][]string{
 	"internal/durable":         {},
 	"internal/owner":           {},
 	"internal/push":            {"internal/bundle", "internal/fleet", "internal/link", "internal/plain"},
-	"internal/host":            {"internal/bundle", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/packages", "internal/host/runs", "internal/host/state", "internal/unitfile"},
+	"internal/host":            {"internal/bundle", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/plan", "internal/host/runs", "internal/host/state", "internal/unitfile"},
+	"internal/host/helper":     {"internal/bundle", "internal/host", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/plan", "internal/host/state"},
+	"internal/host/plan":       {"internal/bundle", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/packages", "internal/host/state", "internal/unitfile"},
 	"internal/host/check":      {"internal/bundle"},
 	"internal/host/keyfiles":   {"internal/bundle", "internal/host/owned", "internal/host/state"},
 	"internal/host/machine":    {"internal/host/owned", "internal/host/packages"},
@@ -51,9 +53,9 @@ var arrows = map[string][]string{
 	"internal/host/runs":       {"internal/bundle"},
 	"internal/host/systemd":    {"internal/bundle", "internal/host/machine"},
 	"internal/host/keys":       {"internal/bundle", "internal/host/machine"},
-	"internal/host/real":       {"internal/host", "internal/host/keys", "internal/host/machine", "internal/host/systemd"},
+	"internal/host/real":       {"internal/host/keys", "internal/host/machine", "internal/host/systemd"},
 	"internal/history":         {"internal/bundle"},
-	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/machine", "internal/host/owned", "internal/link"},
+	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/link"},
 	"internal/lab/conformance": {"internal/bundle", "internal/host/machine"},
 }
 

@@ -15,7 +15,7 @@ import (
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/lab"
 	"bellhop/internal/link"
 )
@@ -50,7 +50,7 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 	begin, began, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	w.listen("a", m, func(ctx context.Context, in io.Reader, out io.Writer) error {
 		if !slow.CompareAndSwap(true, false) {
-			return host.Serve(ctx, m.Host(), in, out)
+			return helper.Serve(ctx, m.Host(), in, out)
 		}
 		var heard bytes.Buffer
 		r := bundle.NewReader(io.TeeReader(in, &heard))
@@ -62,7 +62,7 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 		}
 		go func() {
 			defer close(done)
-			host.ServeAhead(context.Background(), m.Host(), &gated{open: begin, asked: began, r: &heard}, io.Discard)
+			helper.ServeAhead(context.Background(), m.Host(), &gated{open: begin, asked: began, r: &heard}, io.Discard)
 		}()
 		<-began // before the session that looks for it
 		return errors.New("cut")

@@ -6,10 +6,10 @@ package main
 import (
 	"os"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/real"
 )
 
 func main() {
-	os.Exit(host.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, real.Machine))
+	os.Exit(helper.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, real.Machine))
 }

@@ -15,6 +15,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
@@ -201,7 +202,7 @@ func TestVoidAndNothingToDo(t *testing.T) {
 	inR, inW := io.Pipe()
 	var said bytes.Buffer
 	ended := make(chan error)
-	go func() { ended <- host.Serve(context.Background(), m.Host(), inR, &said) }()
+	go func() { ended <- helper.Serve(context.Background(), m.Host(), inR, &said) }()
 	bundle.WriteFrame(inW, bundle.FrameOffer, o)
 	time.Sleep(100 * time.Millisecond) // it staged, and waits for the end
 	void(t, m.Host(), o.Run)

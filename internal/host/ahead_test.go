@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
@@ -35,7 +35,7 @@ func (b *box) ahead(o bundle.Offer, l *load, digests []string, rest ...byte) (ki
 	for _, kind := range rest {
 		bundle.WriteFrame(&in, kind, struct{}{})
 	}
-	err = host.ServeAhead(context.Background(), b.m, &in, &out)
+	err = helper.ServeAhead(context.Background(), b.m, &in, &out)
 	r := bundle.NewReader(&out)
 	if _, noise := r.SkipNoise(); noise != nil {
 		return nil, nil, err
@@ -136,7 +136,7 @@ func TestOnlyFilesComeUnasked(t *testing.T) {
 	o.Base, o.Ahead = 1, 1
 	bundle.WriteFrame(&in, bundle.FrameOffer, o)
 	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobKey, Name: "token", Size: 1}, bytes.NewReader([]byte("x")))
-	if err := host.ServeAhead(context.Background(), b.m, &in, &out); err == nil {
+	if err := helper.ServeAhead(context.Background(), b.m, &in, &out); err == nil {
 		t.Error("a key came unasked, and was taken")
 	}
 	if got := b.read("/etc/web"); got != "one" {
@@ -163,7 +163,7 @@ func TestTwoSessionsOfOneRun(t *testing.T) {
 		for k := range 2 {
 			wg.Go(func() {
 				time.Sleep(time.Duration(k) * time.Duration(i%15) * 100 * time.Microsecond)
-				host.ServeAhead(context.Background(), m.Host(), bytes.NewReader(in.Bytes()), &said[k])
+				helper.ServeAhead(context.Background(), m.Host(), bytes.NewReader(in.Bytes()), &said[k])
 			})
 		}
 		wg.Wait()
@@ -203,7 +203,7 @@ func void(t *testing.T, m *machine.Machine, run string) (kinds []byte, res bundl
 	t.Helper()
 	var in, out bytes.Buffer
 	bundle.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run})
-	if err := host.Serve(context.Background(), m, &in, &out); err != nil {
+	if err := helper.Serve(context.Background(), m, &in, &out); err != nil {
 		t.Fatal(err)
 	}
 	r := bundle.NewReader(&out)
@@ -240,9 +240,9 @@ func TestVoid(t *testing.T) {
 		d := digestsOf("two")[0]
 		bundle.WriteBlob(&frames, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: 3}, strings.NewReader("two"))
 		bundle.WriteFrame(&frames, bundle.FrameEnd, struct{}{})
-		serve, in := host.ServeAhead, &slowly{asked: make(chan struct{}), told: make(chan struct{}), r: &frames}
+		serve, in := helper.ServeAhead, &slowly{asked: make(chan struct{}), told: make(chan struct{}), r: &frames}
 		if long {
-			serve = host.Serve
+			serve = helper.Serve
 		}
 		var said bytes.Buffer
 		ended := make(chan error)
@@ -287,7 +287,7 @@ func TestHelloUnheard(t *testing.T) {
 	var in bytes.Buffer
 	bundle.WriteFrame(&in, bundle.FrameOffer, o)
 	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: digestsOf("two")[0], Size: 3}, strings.NewReader("two"))
-	err := host.ServeAhead(t.Context(), b.m, &in, brokenPipe{})
+	err := helper.ServeAhead(t.Context(), b.m, &in, brokenPipe{})
 	b.settled()
 	if got := b.read("/etc/web"); err == nil || got != "one" {
 		t.Errorf("ServeAhead on a broken line: %v, and /etc/web holds %q, want an error and what stood", err, got)

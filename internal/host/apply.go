@@ -17,6 +17,7 @@ import (
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/plan"
 	"bellhop/internal/host/runs"
 	"bellhop/internal/host/state"
 )
@@ -33,7 +34,7 @@ type run struct {
 	m       state.Dir
 	offer   bundle.Offer
 	giveUp  bool // the host is given back: bellhop leaves whole
-	w       *plan
+	w       *plan.Plan
 	begun   *state.Journal // as it was opened
 	res     *bundle.Result
 	started time.Time
@@ -53,7 +54,7 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 		return err
 	}
 	defer unlock()
-	if err := settle(ctx, m); err != nil {
+	if err := SettleLocked(ctx, m); err != nil {
 		unlock()
 		time.Sleep(cmp.Or(m.Rest, restTime)) // systemd starts it again, and others may look meanwhile
 		return err
@@ -109,36 +110,36 @@ func (r *run) preflight(ctx context.Context) error {
 		return err
 	}
 	if r.offer.Mode == bundle.ModeKeys {
-		if r.w, err = makeKeysPlan(r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err == nil {
-			r.w.tellPlace(ctx)
+		if r.w, err = plan.MakeForKeys(r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err == nil {
+			r.w.WarnOfKeyPlace(ctx)
 		}
 		return err
 	}
-	if r.w, err = makePlan(ctx, r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err != nil {
+	if r.w, err = plan.Make(ctx, r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err != nil {
 		return err
 	}
-	r.offer = *r.w.offer // without what is held
-	r.w.tellPlace(ctx)
+	r.offer = *r.w.Offer // without what is held
+	r.w.WarnOfKeyPlace(ctx)
 	for _, n := range r.offer.Manifest.Needs {
 		if !r.m.Accounts.Command(n.Command) {
 			return check.Refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)
 		}
 	}
 	if !r.giveUp {
-		if err := r.w.checkPrune(); err != nil {
+		if err := r.w.CheckPrune(); err != nil {
 			return err
 		}
 	}
-	if err := r.w.planUnits(ctx); err != nil {
+	if err := r.w.PlanUnits(ctx); err != nil {
 		return err
 	}
-	if err := r.w.checkUnitFiles(ctx); err != nil {
+	if err := r.w.CheckUnitFiles(ctx); err != nil {
 		return err
 	}
-	if err := r.w.checkBusy(); err != nil {
+	if err := r.w.CheckBusy(); err != nil {
 		return err
 	}
-	if err := r.prepare(); err != nil {
+	if err := r.prepare(ctx); err != nil {
 		return err
 	}
 	r.m.Mark("preflight")
@@ -184,16 +185,16 @@ func (r *run) change(ctx context.Context) error {
 
 // text says to people what a step is about.
 func (r *run) text(step string) string {
-	u := &r.w.units
+	u := &r.w.Units
 	switch step {
 	case "stop":
-		return strings.Join(u.stop, " ")
+		return strings.Join(u.Stop, " ")
 	case "files":
-		return fmt.Sprintf("%d of %d", len(r.w.puts), len(r.w.next.Paths))
+		return fmt.Sprintf("%d of %d", len(r.w.Puts), len(r.w.Next.Paths))
 	case "keys":
-		return fmt.Sprintf("%d of %d", len(r.w.keys), len(r.offer.Manifest.Keys))
+		return fmt.Sprintf("%d of %d", len(r.w.Keys), len(r.offer.Manifest.Keys))
 	case "start":
-		return strings.Join(slices.Concat(u.restart, u.reload, u.start, u.back), " ")
+		return strings.Join(slices.Concat(u.Restart, u.Reload, u.Start, u.Back), " ")
 	}
 	return ""
 }
@@ -206,32 +207,32 @@ func (r *run) event(step, text string) { r.m.Runs().Event(r.res.Run, step, text)
 func (r *run) renamed(path string) { r.m.Mark("renamed " + path) }
 
 // prepare brings every byte that the run needs into the stores.
-func (r *run) prepare() error {
+func (r *run) prepare(ctx context.Context) error {
 	for _, p := range r.offer.Manifest.Packages {
 		notes, err := r.m.Packages().Unpack(p, r.m.Staged(r.offer.Run, p.Digest))
 		if err != nil {
 			return check.Refuse(bundle.RefusedBundle, "%w", err)
 		}
-		r.w.warnings = append(r.w.warnings, notes...)
+		r.w.Warnings = append(r.w.Warnings, notes...)
 	}
 	for _, f := range r.offer.Manifest.Files {
-		if r.w.holds(f.Service) {
+		if r.w.Holds(f.Service) {
 			continue
 		}
-		if err := r.bring(f.Digest, f.Path, f.Size); err != nil {
+		if err := r.bring(ctx, f.Digest, f.Path, f.Size); err != nil {
 			return err
 		}
 	}
-	for i, p := range r.w.puts {
+	for i, p := range r.w.Puts {
 		if p.Want.Kind != owned.File {
 			continue
 		}
-		if err := r.bring(p.Want.Digest, p.Path, owned.MaxUnknown); err != nil {
-			if _, wanted := r.w.next.Paths[p.Path]; wanted {
+		if err := r.bring(ctx, p.Want.Digest, p.Path, owned.MaxUnknown); err != nil {
+			if _, wanted := r.w.Next.Paths[p.Path]; wanted {
 				return err
 			}
-			r.w.warnings = append(r.w.warnings, fmt.Sprintf("what stood at %s before bellhop is lost", p.Path))
-			r.w.puts[i].Want = owned.Entry{}
+			r.w.Warnings = append(r.w.Warnings, fmt.Sprintf("what stood at %s before bellhop is lost", p.Path))
+			r.w.Puts[i].Want = owned.Entry{}
 		}
 	}
 	return nil
@@ -239,17 +240,17 @@ func (r *run) prepare() error {
 
 // bring makes sure that the blob store has digest: from what was staged, from bellhop's own
 // units, or from where it stands already, no more than size bytes of it.
-func (r *run) bring(digest, path string, size int64) error {
+func (r *run) bring(ctx context.Context, digest, path string, size int64) error {
 	if r.m.Blobs().Has(digest) {
 		return nil
 	}
-	if p, ok := r.w.own[digest]; ok {
+	if p, ok := r.w.Own[digest]; ok {
 		return os.WriteFile(r.m.Blobs().Path(digest), p, 0o600)
 	}
 	if os.Rename(r.m.Staged(r.offer.Run, digest), r.m.Blobs().Path(digest)) == nil && r.m.Blobs().Has(digest) {
 		return nil
 	}
-	if got, err := r.m.Blobs().Keep(r.w.ctx, path, size); err != nil || got != digest {
+	if got, err := r.m.Blobs().Keep(ctx, path, size); err != nil || got != digest {
 		return fmt.Errorf("the bytes of %s did not come", path)
 	}
 	return nil
@@ -263,8 +264,8 @@ func (r *run) begin() error {
 	if err := r.m.Runs().Reserve(r.offer.Run, runs.ReserveSize); err != nil {
 		return fmt.Errorf("make room for the record in %s: %w", bundle.StateDir, err)
 	}
-	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.puts, Steps: map[string]bool{},
-		Dirs: r.w.dirs, Accounts: r.w.accounts, Keys: r.w.keys, Units: r.w.units.now, Reload: r.w.reload(), Made: r.w.making}
+	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.Puts, Steps: map[string]bool{},
+		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making}
 	if err = r.m.OpenJournal(r.begun); err != nil {
 		r.m.Runs().Release(r.offer.Run)
 		return err
@@ -280,9 +281,9 @@ func (r *run) keep(ctx context.Context) error {
 	var digests []string
 	in := r.m.Tree().Looker(ctx)
 	defer in.Close()
-	for i := range r.w.puts {
-		p := &r.w.puts[i]
-		if r.w.cleared[p.Path] {
+	for i := range r.w.Puts {
+		p := &r.w.Puts[i]
+		if r.w.Cleared[p.Path] {
 			continue // a folder, which the run removes when it is empty
 		}
 		digest, err := r.keepOne(ctx, in, p)
@@ -300,7 +301,7 @@ func (r *run) keep(ctx context.Context) error {
 // keepOne stores what stands at the path of p, and returns the digest of its blob.
 func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (string, error) {
 	var is owned.Sight
-	if r.w.way[p.Path] == "" {
+	if r.w.Way[p.Path] == "" {
 		var err error
 		if is, err = in.Look(p.Path, r.m.Blobs().Size(p.Was.Digest)); err != nil {
 			return "", err
@@ -333,37 +334,37 @@ func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (s
 }
 
 func (r *run) changedMeanwhile(p *owned.Change, is owned.Sight) {
-	if o, ok := r.w.next.Paths[p.Path]; ok && o.Original == p.Was {
+	if o, ok := r.w.Next.Paths[p.Path]; ok && o.Original == p.Was {
 		o.Original = is.Back()
-		r.w.next.Paths[p.Path] = o
+		r.w.Next.Paths[p.Path] = o
 	}
-	r.w.editedMeanwhile(p.Path, is.Entry)
+	r.w.EditedMeanwhile(p.Path, is.Entry)
 	p.Was, p.Shared = is.Entry, is.Shared
 }
 
 func (r *run) files(context.Context) error {
-	if err := r.m.ReplaceFiles(without(r.w.puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.ReplaceFiles(without(r.w.Puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}
-	emptied := r.w.emptied()
+	emptied := r.w.Emptied()
 	stay := r.m.Tree().RemoveFolders(emptied)
-	r.w.next.Dirs = slices.DeleteFunc(r.w.next.Dirs, func(d string) bool {
+	r.w.Next.Dirs = slices.DeleteFunc(r.w.Next.Dirs, func(d string) bool {
 		return slices.Contains(emptied, d) && !slices.Contains(stay, d)
 	})
 	return nil
 }
 
 func (r *run) placeKeys(ctx context.Context) error {
-	return keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.keys, r.renamed)
+	return keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.Keys, r.renamed)
 }
 
 // putKeysBack is a run of ModeKeys: the ramfs is filled again, and what waited for its keys
 // starts. Nothing on disk changes, so there is nothing to undo: the next contact goes on.
 func (r *run) putKeysBack(ctx context.Context) error {
-	if err := keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.keys, r.renamed); err != nil {
+	if err := keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.Keys, r.renamed); err != nil {
 		return r.refused(err)
 	}
-	keyfiles.Of(r.m).NotePushed(r.w.keys)
+	keyfiles.Of(r.m).NotePushed(r.w.Keys)
 	if err := r.startKeyUnits(ctx); err != nil {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
@@ -380,7 +381,7 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	r.fill(bundle.OutcomeNothing, nil)
 	r.res.Record = &s.Record
 	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)
-	keyfiles.Of(r.m).Drop(r.offer.Run, r.w.keys)
+	keyfiles.Of(r.m).Drop(r.offer.Run, r.w.Keys)
 	r.m.Unstage(r.offer.Run)
 	return r.m.Runs().Save(r.res)
 }

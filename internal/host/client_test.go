@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 )
 
@@ -112,7 +112,7 @@ func talk(m *machine.Machine, o bundle.Offer, l *load) (told, error) {
 	outR, outW := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := host.Serve(context.Background(), m, inR, outW)
+		err := helper.Serve(context.Background(), m, inR, outW)
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 		inR.Close()
 		done <- err

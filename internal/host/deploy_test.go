@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 )
 
@@ -452,7 +453,7 @@ func TestSameRunAgainBesideAHangingSession(t *testing.T) {
 	o.Base = 0
 	in, hang := io.Pipe()
 	outR, outW := io.Pipe()
-	go host.Serve(context.Background(), b.m, in, outW)
+	go helper.Serve(context.Background(), b.m, in, outW)
 	r := bundle.NewReader(outR)
 	r.SkipNoise()
 	r.Next()

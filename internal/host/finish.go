@@ -21,11 +21,11 @@ func (r *run) done(ctx context.Context) error {
 		return err
 	}
 	s := state.Standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
-		Deployer: r.offer.Deployer, Generation: r.w.old.Generation + 1, Digest: r.w.digest(), BootID: boot},
-		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.next, Edited: r.w.edited, GaveUp: r.giveUp}
+		Deployer: r.offer.Deployer, Generation: r.w.Old.Generation + 1, Digest: r.w.Digest(), BootID: boot},
+		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.Next, Edited: r.w.Edited, GaveUp: r.giveUp}
 	r.m.Runs().Release(r.offer.Run)
-	if len(r.w.held) > 0 {
-		r.fill(bundle.OutcomeFailed, r.w.heldError())
+	if held := r.w.Held(); held != nil {
+		r.fill(bundle.OutcomeFailed, held)
 	} else {
 		r.fill(bundle.OutcomeDone, nil)
 	}
@@ -34,7 +34,7 @@ func (r *run) done(ctx context.Context) error {
 	if err := r.m.Runs().SaveDraft(r.res); err != nil {
 		return err
 	}
-	return r.m.Commit(s, r.w.old)
+	return r.m.Commit(s, r.w.Old)
 }
 
 // fill completes the result but for the record.
@@ -44,9 +44,9 @@ func (r *run) fill(outcome string, err error) {
 		r.res.Error = err.Error()
 	}
 	if r.w != nil {
-		r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = r.w.names(), r.w.restored, r.w.edits, r.w.kept
-		r.res.Drifted = r.w.units.drifted
-		r.res.Warnings = append(r.res.Warnings, r.w.warnings...)
+		r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = r.w.Names(), r.w.Restored, r.w.Edits, r.w.Kept
+		r.res.Drifted = r.w.Units.Drifted
+		r.res.Warnings = append(r.res.Warnings, r.w.Warnings...)
 	}
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
 }
@@ -57,7 +57,7 @@ func (r *run) tidy() error {
 	if r.giveUp {
 		r.res.Record = nil
 	}
-	if err := tidy(r.m, r.offer.Run, r.w.keys, r.giveUp); err != nil {
+	if err := tidy(r.m, r.offer.Run, r.w.Keys, r.giveUp); err != nil {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
 	r.m.Mark("tidied")

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 )
 
 // FuzzSession throws bytes at the helper. Whatever comes, it neither hangs nor panics, and
@@ -39,7 +39,7 @@ func FuzzSession(f *testing.F) {
 		b.t = t
 		before := b.all()
 		serve(b, bytes.NewReader(in), io.Discard)
-		_ = host.ServeAhead(context.Background(), b.m, bytes.NewReader(in), io.Discard)
+		_ = helper.ServeAhead(context.Background(), b.m, bytes.NewReader(in), io.Discard)
 		if d := diff(before, b.all()); len(d) > 0 {
 			t.Errorf("a stranger's bytes changed the host:\n%s", strings.Join(d, "\n"))
 		}
@@ -77,5 +77,5 @@ func newFuzzBox(f *testing.F) *box {
 }
 
 func serve(b *box, in io.Reader, out io.Writer) {
-	_ = host.Serve(context.Background(), b.m, in, out)
+	_ = helper.Serve(context.Background(), b.m, in, out)
 }

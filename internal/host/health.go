@@ -39,8 +39,8 @@ func (r *run) job(ctx context.Context, verb string, names []string) {
 // stop stops and disables what leaves, while its unit file still stands: later, ExecStop
 // would not be run.
 func (r *run) stop(ctx context.Context) error {
-	u := &r.w.units
-	if stop := slices.Concat(u.stop, u.quiet); len(stop) > 0 {
+	u := &r.w.Units
+	if stop := slices.Concat(u.Stop, u.Quiet); len(stop) > 0 {
 		r.job(ctx, "stop", stop)
 		states, err := r.m.Units(ctx, stop)
 		if err != nil {
@@ -52,10 +52,10 @@ func (r *run) stop(ctx context.Context) error {
 			}
 			delete(r.failed, n)
 		}
-		r.res.Stopped = u.stop
+		r.res.Stopped = u.Stop
 	}
-	if len(u.disable) > 0 {
-		return r.m.Systemd.Disable(ctx, u.disable)
+	if len(u.Disable) > 0 {
+		return r.m.Systemd.Disable(ctx, u.Disable)
 	}
 	return nil
 }
@@ -69,20 +69,20 @@ func orElse(err error, s machine.UnitState) error {
 
 // reload enables first, so that one daemon-reload sees unit files and links alike.
 func (r *run) reload(ctx context.Context) error {
-	u := &r.w.units
-	if len(u.enable) > 0 {
-		if err := r.m.Systemd.Enable(ctx, u.enable); err != nil {
+	u := &r.w.Units
+	if len(u.Enable) > 0 {
+		if err := r.m.Systemd.Enable(ctx, u.Enable); err != nil {
 			return err
 		}
 	}
-	if !r.w.reload() && len(u.enable)+len(u.disable) == 0 {
+	if !r.w.Reload() && len(u.Enable)+len(u.Disable) == 0 {
 		return nil
 	}
 	if err := r.m.Systemd.Reload(ctx); err != nil {
 		return err
 	}
-	if len(u.stop) > 0 {
-		r.m.Systemd.ResetFailed(ctx, u.stop) // a failed unit without a file is only noise
+	if len(u.Stop) > 0 {
+		r.m.Systemd.ResetFailed(ctx, u.Stop) // a failed unit without a file is only noise
 	}
 	return r.usable(ctx)
 }
@@ -122,7 +122,7 @@ func (r *run) usable(ctx context.Context) error {
 // notEnabled are the units that were just enabled and for which systemd made no link: they would
 // run now and be gone after the next boot.
 func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
-	ours := slices.DeleteFunc(slices.Clone(r.w.units.enable), func(n string) bool {
+	ours := slices.DeleteFunc(slices.Clone(r.w.Units.Enable), func(n string) bool {
 		return !slices.ContainsFunc(r.offer.Manifest.Units, func(u bundle.Unit) bool { return u.Name == n && u.Enable && !u.Foreign })
 	})
 	states, err := r.m.Units(ctx, ours)
@@ -140,21 +140,21 @@ func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
 
 const quadletGenerator = "/usr/lib/systemd/system-generators/podman-system-generator"
 
-func (r *run) changedFile(path string) bool { return r.w.changed[bundle.KindFile+":"+path] }
+func (r *run) changedFile(path string) bool { return r.w.Changed[bundle.KindFile+":"+path] }
 
 // startKeyUnits starts those that are not active. One that is stays as it is: to start it
 // would start an app that was stopped by hand, to restart it would take its apps down. Where
 // all were active in preflight and nothing was stopped since, they are.
 func (r *run) startKeyUnits(ctx context.Context) error {
-	u := &r.w.units
-	up := u.before != nil && len(u.stop)+len(u.quiet) == 0
-	for _, n := range u.keyUnits {
-		up = up && u.before[n].Active == "active"
+	u := &r.w.Units
+	up := u.Before != nil && len(u.Stop)+len(u.Quiet) == 0
+	for _, n := range u.KeyUnits {
+		up = up && u.Before[n].Active == "active"
 	}
 	if up {
 		return nil
 	}
-	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.units.drifted)
+	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.Drifted)
 	r.res.Started = append(r.res.Started, started...)
 	return err
 }
@@ -209,7 +209,7 @@ func healKeyUnits(ctx context.Context, m state.Dir, units []bundle.Unit, drifted
 func startBarred(ctx context.Context, m state.Dir, units []bundle.Unit) (started []string, err error) {
 	var names []string
 	for _, u := range units {
-		if !u.KeyUnit && u.Start && waitsForKeys(u) {
+		if !u.KeyUnit && u.Start && u.WaitsForKeys() {
 			names = append(names, u.Name)
 		}
 	}
@@ -234,20 +234,20 @@ func startBarred(ctx context.Context, m state.Dir, units []bundle.Unit) (started
 
 // chooseReload restarts what can't reload, or is down by now.
 func (r *run) chooseReload(ctx context.Context) error {
-	u := &r.w.units
-	if len(u.reload) == 0 {
+	u := &r.w.Units
+	if len(u.Reload) == 0 {
 		return nil
 	}
-	states, err := r.m.Units(ctx, u.reload)
+	states, err := r.m.Units(ctx, u.Reload)
 	if err != nil {
 		return err
 	}
-	u.reload = slices.DeleteFunc(u.reload, func(n string) bool {
+	u.Reload = slices.DeleteFunc(u.Reload, func(n string) bool {
 		s := states[n]
 		if s.CanReload && s.Running() {
 			return false
 		}
-		u.restart = append(u.restart, n)
+		u.Restart = append(u.Restart, n)
 		return true
 	})
 	return nil
@@ -256,16 +256,16 @@ func (r *run) chooseReload(ctx context.Context) error {
 // takenDown are units that ran before, need nothing themselves, and are down now: the stop
 // of something else took them along.
 func (r *run) takenDown(ctx context.Context) ([]string, error) {
-	u := &r.w.units
-	if len(u.again) == 0 || len(u.stop)+len(u.quiet)+len(u.restart) == 0 {
+	u := &r.w.Units
+	if len(u.Again) == 0 || len(u.Stop)+len(u.Quiet)+len(u.Restart) == 0 {
 		return nil, nil
 	}
-	states, err := r.m.Units(ctx, u.again)
+	states, err := r.m.Units(ctx, u.Again)
 	if err != nil {
 		return nil, err
 	}
 	var down []string
-	for _, n := range u.again {
+	for _, n := range u.Again {
 		if s := states[n]; s.Active == "inactive" || s.Active == "failed" {
 			down = append(down, n)
 		}
@@ -328,7 +328,7 @@ func (r *run) health(ctx context.Context) error {
 func (r *run) tellSkipped(names []string, states map[string]machine.UnitState) {
 	for _, n := range names {
 		if s := states[n]; s.Active == "inactive" && s.Skipped {
-			r.w.warnings = append(r.w.warnings, fmt.Sprintf("unit %s was not started: a condition of its unit file does not hold", n))
+			r.w.Warnings = append(r.w.Warnings, fmt.Sprintf("unit %s was not started: a condition of its unit file does not hold", n))
 		}
 	}
 }
@@ -342,7 +342,7 @@ func (r *run) judge(name string, first, s, died machine.UnitState) error {
 	case s.Restarts > first.Restarts:
 		return fmt.Errorf("it dies and is restarted (%s%s", died.Ended(), r.program(name, died))
 	case s.Active == "active" || s.Active == "reloading":
-		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.units.before[name].Invocation {
+		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.Units.Before[name].Invocation {
 			return err // what ran before runs on
 		}
 		return nil

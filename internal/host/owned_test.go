@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
@@ -43,7 +43,7 @@ func (b *box) ask(a bundle.Ask) *bundle.Result {
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
 	go func() {
-		err := host.Serve(context.Background(), b.m, inR, outW)
+		err := helper.Serve(context.Background(), b.m, inR, outW)
 		outW.CloseWithError(fmt.Errorf("serve ended: %v", err))
 	}()
 	r := bundle.NewReader(outR)

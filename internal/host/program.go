@@ -31,7 +31,7 @@ func (r *run) program(name string, s machine.UnitState) string {
 		return ""
 	}
 
-	unit := r.w.wantedUnit(r.offer.Manifest.Units[i])
+	unit := r.w.WantedUnit(r.offer.Manifest.Units[i])
 	for _, value := range unit.Values("Service", cmp.Or(s.Exit.Line, "ExecStart")) {
 		commands, _ := unitfile.Commands(value)
 		for _, c := range commands {

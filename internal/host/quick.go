@@ -6,43 +6,44 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/plan"
 	"bellhop/internal/host/state"
 )
 
-// unchanged answers an offer that changes nothing: the record is rewritten, and key units that
+// Unchanged answers an offer that changes nothing: the record is rewritten, and key units that
 // are not active are started. id names the session that brought keys. nil means that there is
 // work. The caller holds the lock.
-func unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Standing, id string) (*bundle.Result, error) {
+func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Standing, id string) (*bundle.Result, error) {
 	started := dir.Now()
 	if err := state.CheckBase(o, now); err != nil {
 		return nil, err
 	}
-	var w *plan
+	var w *plan.Plan
 	var err error
 	if o.Mode == bundle.ModeKeys {
-		w, err = makeKeysPlan(dir, o, now, keyfiles.Of(dir).Staged(id))
+		w, err = plan.MakeForKeys(dir, o, now, keyfiles.Of(dir).Staged(id))
 	} else {
-		w, err = makePlan(ctx, dir, o, now, keyfiles.Of(dir).Staged(id))
+		w, err = plan.Make(ctx, dir, o, now, keyfiles.Of(dir).Staged(id))
 	}
-	if err != nil || !w.nothing() {
+	if err != nil || !w.Nothing() {
 		return nil, err
 	}
-	w.tellPlace(ctx)
-	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.warnings}
+	w.WarnOfKeyPlace(ctx)
+	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.Warnings}
 	m := state.Of(dir.Counting(&res.Fsyncs))
 	if o.Mode == bundle.ModeKeys {
-		o.Manifest, o.Digest, w.next = now.Manifest, now.Digest, now.Owned
+		o.Manifest, o.Digest, w.Next = now.Manifest, now.Digest, now.Owned
 	} else {
-		o.Manifest, o.Digest = w.offer.Manifest, w.digest()
-		if err := w.planUnits(ctx); err == nil {
-			res.Drifted = w.units.drifted
+		o.Manifest, o.Digest = w.Offer.Manifest, w.Digest()
+		if err := w.PlanUnits(ctx); err == nil {
+			res.Drifted = w.Units.Drifted
 		}
 	}
-	if res.Started, err = healKeyUnits(ctx, m, o.Manifest.Units, w.units.drifted); err != nil {
+	if res.Started, err = healKeyUnits(ctx, m, o.Manifest.Units, w.Units.Drifted); err != nil {
 		res.Warnings = append(res.Warnings, err.Error())
 	}
-	if len(w.held) > 0 {
-		res.Outcome, res.Error = bundle.OutcomeFailed, w.heldError().Error()
+	if held := w.Held(); held != nil {
+		res.Outcome, res.Error = bundle.OutcomeFailed, held.Error()
 	}
 	next, err := rewrite(m, o, w, now)
 	if err != nil {
@@ -56,11 +57,11 @@ func unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.St
 
 // rewrite brings the record up to date where nothing else changed. A host that holds things,
 // and whose record was lost, gets a first generation.
-func rewrite(m state.Dir, o *bundle.Offer, w *plan, now state.Standing) (state.Standing, error) {
+func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Standing) (state.Standing, error) {
 	next := now
 	next.Network, next.Host = o.Manifest.Network, o.Manifest.Host
 	next.Deployer, next.Digest = o.Deployer, o.Digest
-	next.Manifest, next.Owned = o.Manifest, w.next
+	next.Manifest, next.Owned = o.Manifest, w.Next
 	if !now.Exists && !o.Manifest.Empty() {
 		next.Generation, next.Run = 1, o.Run
 	}
@@ -68,7 +69,7 @@ func rewrite(m state.Dir, o *bundle.Offer, w *plan, now state.Standing) (state.S
 	if next.BootID, err = m.BootID(); err != nil {
 		return next, err
 	}
-	if err := w.saveMade(); err != nil {
+	if err := w.SaveMade(); err != nil {
 		return next, err
 	}
 	if now.Exists && next.Record == now.Record && reflect.DeepEqual(next.Manifest, now.Manifest) {

@@ -11,59 +11,59 @@ import (
 // another port frees the one that a new service asks for. A job that is to run once is started by
 // its own name only when nothing that needs it has started it.
 func (r *run) start(ctx context.Context) error {
-	u := &r.w.units
+	u := &r.w.Units
 	before, err := r.statesToStart(ctx)
 	if err != nil {
 		return err
 	}
-	once := slices.DeleteFunc(slices.Clone(u.start), func(n string) bool { return !r.oneshot(n) })
-	others := slices.DeleteFunc(slices.Clone(u.start), r.oneshot)
+	once := slices.DeleteFunc(slices.Clone(u.Start), func(n string) bool { return !r.oneshot(n) })
+	others := slices.DeleteFunc(slices.Clone(u.Start), r.oneshot)
 	r.resetFailed(ctx)
 
 	// Before the key units too, which want the services that wait for these jobs.
-	r.job(ctx, "start", r.ahead(once, slices.Concat(u.restart, others), before))
+	r.job(ctx, "start", r.ahead(once, slices.Concat(u.Restart, others), before))
 	if err := r.startKeyUnits(ctx); err != nil {
 		return err
 	}
 	if err := r.chooseReload(ctx); err != nil {
 		return err
 	}
-	r.job(ctx, "restart", u.restart)
+	r.job(ctx, "restart", u.Restart)
 	r.m.Mark("restarted")
-	r.job(ctx, "reload", u.reload)
+	r.job(ctx, "reload", u.Reload)
 	again, err := r.takenDown(ctx)
 	if err != nil {
 		return err
 	}
-	for _, names := range [][]string{slices.Concat(others, u.back, again), once} {
+	for _, names := range [][]string{slices.Concat(others, u.Back, again), once} {
 		left, err := r.notYet(ctx, names, before)
 		if err != nil {
 			return err
 		}
 		r.job(ctx, "start", left)
 	}
-	r.res.Started = append(r.res.Started, slices.Concat(others, u.back, again, once)...)
-	r.res.Restarted, r.res.Reloaded = u.restart, u.reload
+	r.res.Started = append(r.res.Started, slices.Concat(others, u.Back, again, once)...)
+	r.res.Restarted, r.res.Reloaded = u.Restart, u.Reload
 	return nil
 }
 
 // statesToStart reads what is to be started. systemd knows what needs a unit only from those that
 // it has loaded, which a glance does.
 func (r *run) statesToStart(ctx context.Context) (map[string]machine.UnitState, error) {
-	u := &r.w.units
-	if slices.ContainsFunc(u.start, r.oneshot) {
-		if _, err := r.m.Glance(ctx, slices.Concat(u.start, u.restart)); err != nil {
+	u := &r.w.Units
+	if slices.ContainsFunc(u.Start, r.oneshot) {
+		if _, err := r.m.Glance(ctx, slices.Concat(u.Start, u.Restart)); err != nil {
 			return nil, err
 		}
 	}
-	return r.m.Units(ctx, u.start)
+	return r.m.Units(ctx, u.Start)
 }
 
 // resetFailed clears the start limits of what is to start: one that was hit would refuse it.
 func (r *run) resetFailed(ctx context.Context) {
 	var failed []string
-	for _, n := range r.w.units.start {
-		if r.w.units.before[n].Active == "failed" {
+	for _, n := range r.w.Units.Start {
+		if r.w.Units.Before[n].Active == "failed" {
 			failed = append(failed, n)
 		}
 	}

@@ -28,11 +28,11 @@ func Settle(ctx context.Context, host *machine.Machine) error {
 		return err
 	}
 	defer unlock()
-	return settle(ctx, m)
+	return SettleLocked(ctx, m)
 }
 
-// settle is Settle under the lock.
-func settle(ctx context.Context, m state.Dir) error {
+// SettleLocked is Settle under the lock.
+func SettleLocked(ctx context.Context, m state.Dir) error {
 	j, err := m.ReadJournal()
 	if err != nil {
 		return err

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/lab"
 )
 
@@ -217,7 +217,7 @@ func offer(t *testing.T, m *lab.Machine, run, unit string) session {
 	outR, outW := io.Pipe()
 	t.Cleanup(func() { inW.Close(); outR.Close() })
 	go func() {
-		err := host.Serve(context.Background(), m.Host(), inR, outW)
+		err := helper.Serve(context.Background(), m.Host(), inR, outW)
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 	}()
 	s := session{bundle.NewReader(outR), inW}

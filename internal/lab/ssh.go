@@ -17,14 +17,14 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/link"
 )
 
 // A Host is an SSH server on 127.0.0.1 that stands for one machine. It has no shell: it
 // knows the two lines that link runs, to start and to send the helper, and the helper is
-// host.Serve in this process. Every switch may be thrown while it runs.
+// helper.Serve in this process. Every switch may be thrown while it runs.
 type Host struct {
 	name  string
 	serve func(ctx context.Context, in io.Reader, out io.Writer) error
@@ -77,12 +77,12 @@ type counters struct {
 // NewHost starts an SSH host for a twin: m is a *Machine.
 func NewHost(name string, m interface{ Host() *machine.Machine }) (*Host, error) {
 	h, err := Listen(name, func(ctx context.Context, in io.Reader, out io.Writer) error {
-		return host.Serve(ctx, m.Host(), in, out)
+		return helper.Serve(ctx, m.Host(), in, out)
 	})
 	if err == nil {
 		h.root, h.systemd = m.Host().Root, m.Host().Systemd
 		h.ahead = func(ctx context.Context, in io.Reader, out io.Writer) error {
-			return host.ServeAhead(ctx, m.Host(), in, out)
+			return helper.ServeAhead(ctx, m.Host(), in, out)
 		}
 	}
 	return h, err

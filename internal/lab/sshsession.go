@@ -88,7 +88,7 @@ func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.W
 			serve = h.ahead
 		}
 		if err := serve(ctx, ch, ch); err != nil {
-			fmt.Fprintln(errs, "bellhop-host:", err) // as host.Main does
+			fmt.Fprintln(errs, "bellhop-host:", err) // as helper.Main does
 			return 1
 		}
 		return 0

@@ -127,3 +127,7 @@ func (p Process) String() string {
 	}
 	return fmt.Sprintf("%s (process %d of %s)", p.Name, p.PID, p.Unit)
 }
+
+// Hidden is the subcommand under which bellhop itself is the helper. Hosts call every helper
+// with it, so that none has to know which of the two it is.
+const Hidden = "host-helper"

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"bellhop/internal/host"
 	"bellhop/internal/host/keys"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/systemd"
@@ -74,8 +73,8 @@ func current(exe string) string {
 }
 
 func helper(path string) []string {
-	if len(os.Args) > 1 && os.Args[1] == host.Hidden {
-		return []string{path, host.Hidden}
+	if len(os.Args) > 1 && os.Args[1] == machine.Hidden {
+		return []string{path, machine.Hidden}
 	}
 	return []string{path}
 }

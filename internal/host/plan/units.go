@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"context"
@@ -16,30 +16,30 @@ import (
 	"bellhop/internal/unitfile"
 )
 
-// A unitPlan is what systemd is asked to do, decided in preflight from one reading of what
+// A Units is what systemd is asked to do, decided in preflight from one reading of what
 // runs. "Running" means then, so a unit that our own stop takes down counts as running.
-type unitPlan struct {
-	before   map[string]machine.UnitState
-	now      []state.UnitWas // for the journal
-	stop     []string
-	quiet    []string // stopped and started again: usermod refuses a user who has processes, systemd a socket whose service runs
-	disable  []string
-	enable   []string
-	keyUnits []string // started when not active, never restarted
-	start    []string
-	restart  []string
-	reload   []string
-	again    []string // ran before: started when our stop took them down
-	back     []string // were there before bellhop, and return to running
-	drifted  []string
+type Units struct {
+	Before   map[string]machine.UnitState
+	Now      []state.UnitWas // for the journal
+	Stop     []string
+	Quiet    []string // stopped and started again: usermod refuses a user who has processes, systemd a socket whose service runs
+	Disable  []string
+	Enable   []string
+	KeyUnits []string // started when not active, never restarted
+	Start    []string
+	Restart  []string
+	Reload   []string
+	Again    []string // ran before: started when our stop took them down
+	Back     []string // were there before bellhop, and return to running
+	Drifted  []string
 }
 
-// planUnits reads every unit that the run may touch, refuses what is masked, and decides.
-func (w *plan) planUnits(ctx context.Context) error {
-	old, new := unitsByName(w.old.Manifest.Units), unitsByName(w.offer.Manifest.Units)
+// PlanUnits reads every unit that the run may touch, refuses what is masked, and decides.
+func (w *Plan) PlanUnits(ctx context.Context) error {
+	old, new := unitsByName(w.Old.Manifest.Units), unitsByName(w.Offer.Manifest.Units)
 	var names []string
 	for n, u := range old {
-		if !w.holds(u.Service) {
+		if !w.Holds(u.Service) {
 			names = append(names, n)
 		}
 	}
@@ -49,13 +49,13 @@ func (w *plan) planUnits(ctx context.Context) error {
 		}
 	}
 	slices.Sort(names)
-	p := &w.units
+	p := &w.Units
 	if err := w.readUnits(ctx, names, old, new); err != nil {
 		return fmt.Errorf("read units: %w", err)
 	}
 	quiet := map[string]bool{}
 	for _, n := range names {
-		st := p.before[n]
+		st := p.Before[n]
 		o, had := old[n]
 		u, has := new[n]
 		if has && (st.Load == "masked" || st.File == "masked" || st.File == "masked-runtime") {
@@ -68,71 +68,71 @@ func (w *plan) planUnits(ctx context.Context) error {
 		}
 		quiet[n] = had && !o.KeyUnit && !o.Foreign && has && st.Running() && w.runsAsChanged(o)
 		if quiet[n] {
-			p.quiet = append(p.quiet, n)
+			p.Quiet = append(p.Quiet, n)
 		}
 	}
 	w.giveWayToSockets(new)
 	for _, n := range names {
-		st := p.before[n]
+		st := p.Before[n]
 		o, had := old[n]
 		u := new[n]
-		acted := slices.Contains(slices.Concat(p.start, p.restart, p.reload, p.back), n)
-		p.now = append(p.now, state.UnitWas{Name: n, Ran: st.Running(), File: st.File, Acted: acted,
+		acted := slices.Contains(slices.Concat(p.Start, p.Restart, p.Reload, p.Back), n)
+		p.Now = append(p.Now, state.UnitWas{Name: n, Ran: st.Running(), File: st.File, Acted: acted,
 			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n],
-			Reload: slices.Contains(p.reload, n) && st.CanReload, Life: st.Invocation,
-			Install: slices.Contains(p.disable, n) && slices.Contains(p.enable, n)})
+			Reload: slices.Contains(p.Reload, n) && st.CanReload, Life: st.Invocation,
+			Install: slices.Contains(p.Disable, n) && slices.Contains(p.Enable, n)})
 	}
 	return nil
 }
 
 // giveWayToSockets stops the running service of a socket that is to be started: systemd refuses a
 // socket whose service runs already. It ran, so it is started again behind its socket.
-func (w *plan) giveWayToSockets(units map[string]bundle.Unit) {
-	p := &w.units
-	for _, socket := range slices.Clone(p.start) {
+func (w *Plan) giveWayToSockets(units map[string]bundle.Unit) {
+	p := &w.Units
+	for _, socket := range slices.Clone(p.Start) {
 		if !strings.HasSuffix(socket, ".socket") {
 			continue
 		}
 		n := w.serviceOf(units[socket])
-		if u, ours := units[n]; !ours || u.Foreign || !p.before[n].Running() {
+		if u, ours := units[n]; !ours || u.Foreign || !p.Before[n].Running() {
 			continue
 		}
-		for _, list := range []*[]string{&p.restart, &p.reload, &p.again} {
+		for _, list := range []*[]string{&p.Restart, &p.Reload, &p.Again} {
 			*list = slices.DeleteFunc(*list, func(other string) bool { return other == n })
 		}
-		if !slices.Contains(p.quiet, n) {
-			p.quiet = append(p.quiet, n)
+		if !slices.Contains(p.Quiet, n) {
+			p.Quiet = append(p.Quiet, n)
 		}
-		p.start = append(p.start, n)
+		p.Start = append(p.Start, n)
 	}
 }
 
 // serviceOf is the unit that a socket starts.
-func (w *plan) serviceOf(socket bundle.Unit) string {
-	return w.wantedUnit(socket).Activates(socket.Name)
+func (w *Plan) serviceOf(socket bundle.Unit) string {
+	return w.WantedUnit(socket).Activates(socket.Name)
 }
 
-// wantedUnit reads the files of a unit as they will be.
-func (w *plan) wantedUnit(u bundle.Unit) *unitfile.Unit {
+// WantedUnit reads the files of a unit as they will be.
+func (w *Plan) WantedUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
-		texts = append(texts, w.bytesOf(w.next.Paths[f].Now.Digest))
+		texts = append(texts, w.bytesOf(w.Next.Paths[f].Now.Digest))
 	}
 	return unitfile.Read(texts...)
 }
 
 // formerUnit reads the files of a unit as bellhop last wrote them.
-func (w *plan) formerUnit(u bundle.Unit) *unitfile.Unit {
+func (w *Plan) formerUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
-		texts = append(texts, w.m.Blobs().Read(w.old.Owned.Paths[f].Now.Digest))
+		texts = append(texts, w.m.Blobs().Read(w.Old.Owned.Paths[f].Now.Digest))
 	}
 	return unitfile.Read(texts...)
 }
 
 // readUnits reads what runs. Key units that stay are glanced at: their shape is ours, and
 // there may be hundreds.
-func (w *plan) readUnits(ctx context.Context, names []string, old, new map[string]bundle.Unit) error {
+func (w *Plan) readUnits(ctx context.Context, names []string, old, new map[string]bundle.Unit) error {
 	var whole, brief []string
 	for _, n := range names {
 		if old[n].KeyUnit && new[n].KeyUnit {
@@ -142,17 +142,17 @@ func (w *plan) readUnits(ctx context.Context, names []string, old, new map[strin
 		}
 	}
 	var err error
-	if w.units.before, err = w.m.Units(ctx, whole); err != nil {
+	if w.Units.Before, err = w.m.Units(ctx, whole); err != nil {
 		return err
 	}
 	glance, err := w.m.Glance(ctx, brief)
 	if err != nil {
 		return err
 	}
-	if w.units.before == nil {
-		w.units.before = make(map[string]machine.UnitState, len(glance))
+	if w.Units.Before == nil {
+		w.Units.Before = make(map[string]machine.UnitState, len(glance))
 	}
-	maps.Copy(w.units.before, glance)
+	maps.Copy(w.Units.Before, glance)
 	return nil
 }
 
@@ -165,22 +165,22 @@ func unitsByName(us []bundle.Unit) map[string]bundle.Unit {
 }
 
 // planGone decides on a unit that leaves.
-func (w *plan) planGone(o bundle.Unit, st machine.UnitState) {
+func (w *Plan) planGone(o bundle.Unit, st machine.UnitState) {
 	facts := w.facts(o.Name, st)
-	delete(w.next.Units, o.Name)
-	w.units.add(o.Name, bundle.DecideUnit(&o, nil, w.isChanged, facts))
+	delete(w.Next.Units, o.Name)
+	w.Units.add(o.Name, bundle.DecideUnit(&o, nil, w.isChanged, facts))
 }
 
 // planUnit decides on a unit that stays or comes, and remembers how it was before bellhop had it.
-func (w *plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
+func (w *Plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
 	if !had && st.Exists() && !u.KeyUnit {
-		if w.next.Units == nil {
-			w.next.Units = map[string]state.Origin{}
+		if w.Next.Units == nil {
+			w.Next.Units = map[string]state.Origin{}
 		}
-		w.next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()}
+		w.Next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()}
 	}
 	if u.Foreign && had && !o.Enable && !o.Start && (u.Enable || u.Start) {
-		w.next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()} // how people have it by now
+		w.Next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()} // how people have it by now
 	}
 
 	facts := w.facts(u.Name, st)
@@ -189,12 +189,12 @@ func (w *plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
 	if !had {
 		was = nil
 	}
-	w.units.add(u.Name, bundle.DecideUnit(was, &u, w.isChanged, facts))
+	w.Units.add(u.Name, bundle.DecideUnit(was, &u, w.isChanged, facts))
 }
 
 // facts are what the rules of units look at.
-func (w *plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
-	before := w.next.Units[name] // zero for what was not there
+func (w *Plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
+	before := w.Next.Units[name] // zero for what was not there
 	return bundle.UnitFacts{
 		Running: st.Running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
 		Unsuccessful: st.Result != "" && st.Result != "success",
@@ -203,36 +203,33 @@ func (w *plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
 	}
 }
 
-func (w *plan) isChanged(thing string) bool { return w.changed[thing] }
+func (w *Plan) isChanged(thing string) bool { return w.Changed[thing] }
 
 // add notes what is done with a unit.
-func (p *unitPlan) add(name string, steps bundle.UnitSteps) {
+func (p *Units) add(name string, steps bundle.UnitSteps) {
 	if steps.Disable {
-		p.disable = append(p.disable, name)
+		p.Disable = append(p.Disable, name)
 	}
 	if steps.Enable {
-		p.enable = append(p.enable, name)
+		p.Enable = append(p.Enable, name)
 	}
 	if steps.Back {
-		p.back = append(p.back, name)
+		p.Back = append(p.Back, name)
 	}
 	lists := map[bundle.UnitVerb]*[]string{
-		bundle.VerbStart: &p.start, bundle.VerbStop: &p.stop, bundle.VerbRestart: &p.restart, bundle.VerbReload: &p.reload,
-		bundle.VerbKeep: &p.again, bundle.VerbDrift: &p.drifted, bundle.VerbKeyUnit: &p.keyUnits,
+		bundle.VerbStart: &p.Start, bundle.VerbStop: &p.Stop, bundle.VerbRestart: &p.Restart, bundle.VerbReload: &p.Reload,
+		bundle.VerbKeep: &p.Again, bundle.VerbDrift: &p.Drifted, bundle.VerbKeyUnit: &p.KeyUnits,
 	}
 	if list := lists[steps.Verb]; list != nil {
 		*list = append(*list, name)
 	}
 }
 
-// waitsForKeys says whether a key gates u.
-func waitsForKeys(u bundle.Unit) bool { return u.WaitsForKeys() }
-
 // runsAsChanged says whether u may run as a user that this run changes: it is of the service
 // that brought the user, or its unit file names him.
-func (w *plan) runsAsChanged(u bundle.Unit) bool {
-	for _, a := range w.usermods {
-		for _, of := range slices.Concat(w.old.Manifest.Users, w.offer.Manifest.Users) {
+func (w *Plan) runsAsChanged(u bundle.Unit) bool {
+	for _, a := range w.Usermods {
+		for _, of := range slices.Concat(w.Old.Manifest.Users, w.Offer.Manifest.Users) {
 			if of.Name == a.Name && of.Service == u.Service {
 				return true
 			}
@@ -245,12 +242,12 @@ func (w *plan) runsAsChanged(u bundle.Unit) bool {
 }
 
 // installChanged compares the [Install] sections of a unit file that is replaced.
-func (w *plan) installChanged(name string) bool {
+func (w *Plan) installChanged(name string) bool {
 	file := name
 	if at := strings.Index(name, "@"); at >= 0 {
 		file = name[:at+1] + name[strings.LastIndex(name, "."):]
 	}
-	for _, p := range w.puts {
+	for _, p := range w.Puts {
 		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != owned.File || p.Want.Kind != owned.File {
 			continue
 		}
@@ -261,8 +258,8 @@ func (w *plan) installChanged(name string) bool {
 }
 
 // bytesOf reads a file of the bundle from where it waits.
-func (w *plan) bytesOf(digest string) []byte {
-	if p, err := os.ReadFile(w.m.Staged(w.offer.Run, digest)); err == nil {
+func (w *Plan) bytesOf(digest string) []byte {
+	if p, err := os.ReadFile(w.m.Staged(w.Offer.Run, digest)); err == nil {
 		return p
 	}
 	return w.m.Blobs().Read(digest)

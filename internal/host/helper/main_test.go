@@ -1,4 +1,4 @@
-package host_test
+package helper_test
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/internal/host"
+	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 )
 
@@ -28,7 +28,7 @@ func TestMainDropsTheSubcommand(t *testing.T) {
 		{nil, 1, "usage"},
 	} {
 		var out, errs bytes.Buffer
-		code := host.Main(test.args, strings.NewReader(""), &out, &errs, func() (*machine.Machine, error) { return nil, opened })
+		code := helper.Main(test.args, strings.NewReader(""), &out, &errs, func() (*machine.Machine, error) { return nil, opened })
 		if code != test.code || !strings.Contains(errs.String(), test.want) {
 			t.Errorf("Main(%q) = %d, %q; want %d and %q", test.args, code, errs.String(), test.code, test.want)
 		}

@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"errors"
@@ -17,8 +17,8 @@ import (
 // his already. The folder of somebody else, or of the system, is never given away.
 
 // checkHome says why u can't have its home.
-func (w *plan) checkHome(u bundle.User) error {
-	had := slices.ContainsFunc(w.old.Manifest.Users, func(o bundle.User) bool { return o.Home == u.Home })
+func (w *Plan) checkHome(u bundle.User) error {
+	had := slices.ContainsFunc(w.Old.Manifest.Users, func(o bundle.User) bool { return o.Home == u.Home })
 	if u.Home == "/" || had {
 		return nil
 	}
@@ -38,7 +38,7 @@ func (w *plan) checkHome(u bundle.User) error {
 }
 
 // checkHomeOwner looks whose a home is that is there.
-func (w *plan) checkHomeOwner(u bundle.User) error {
+func (w *Plan) checkHomeOwner(u bundle.User) error {
 	dir, name, err := w.m.Tree().Parent(u.Home, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -71,7 +71,7 @@ func (w *plan) checkHomeOwner(u bundle.User) error {
 
 // checkMove refuses to change the home of a user who has data in the old one: a copy could be cut
 // off, and what stays behind would be missed much later.
-func (w *plan) checkMove(name, from, to string) error {
+func (w *Plan) checkMove(name, from, to string) error {
 	if from == "/" || !w.holdsData(from) {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (w *plan) checkMove(name, from, to string) error {
 }
 
 // holdsData says whether a folder holds anything but what bellhop put there.
-func (w *plan) holdsData(dir string) bool {
+func (w *Plan) holdsData(dir string) bool {
 	f, err := w.m.Tree().Folder(dir, false)
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
@@ -92,10 +92,10 @@ func (w *plan) holdsData(dir string) bool {
 	}
 	for _, e := range entries {
 		p := dir + "/" + e.Name()
-		o, own := w.old.Owned.Paths[p]
+		o, own := w.Old.Owned.Paths[p]
 		own = own && o.Original.Kind == owned.Nothing
 		if e.IsDir() {
-			own = slices.Contains(w.old.Owned.Dirs, p) && !w.holdsData(p)
+			own = slices.Contains(w.Old.Owned.Dirs, p) && !w.holdsData(p)
 		}
 		if !own {
 			return true

@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"bellhop/internal/host/state"
 )
 
-// checkSealing refuses keys that this host's systemd can't seal, before anything is sent.
-func checkSealing(ctx context.Context, m state.Dir, o *bundle.Offer) error {
+// CheckSealing refuses keys that this host's systemd can't seal, before anything is sent.
+func CheckSealing(ctx context.Context, m state.Dir, o *bundle.Offer) error {
 	for _, k := range o.Manifest.Keys {
 		if !k.Seal {
 			continue
@@ -29,9 +29,9 @@ func checkSealing(ctx context.Context, m state.Dir, o *bundle.Offer) error {
 	return nil
 }
 
-// tellPlace warns of a host that keeps keys on a tmpfs, which the kernel may write to swap.
-func (w *plan) tellPlace(ctx context.Context) {
-	if len(w.offer.Manifest.Keys) == 0 {
+// WarnOfKeyPlace warns of a host that keeps keys on a tmpfs, which the kernel may write to swap.
+func (w *Plan) WarnOfKeyPlace(ctx context.Context) {
+	if len(w.Offer.Manifest.Keys) == 0 {
 		return
 	}
 	kind, err := w.m.Mounts.Keys(ctx)
@@ -41,9 +41,9 @@ func (w *plan) tellPlace(ctx context.Context) {
 	switch {
 	case err != nil || kind == "ramfs":
 	case w.m.Mounts.SwapClear():
-		w.warnings = append(w.warnings, fmt.Sprintf("keys stand on a %s, since this host refuses a ramfs, and it swaps unencrypted: a key may reach its disk", kind))
+		w.Warnings = append(w.Warnings, fmt.Sprintf("keys stand on a %s, since this host refuses a ramfs, and it swaps unencrypted: a key may reach its disk", kind))
 	default:
-		w.warnings = append(w.warnings, fmt.Sprintf("keys stand on a %s, since this host refuses a ramfs; no unencrypted swap is on", kind))
+		w.Warnings = append(w.Warnings, fmt.Sprintf("keys stand on a %s, since this host refuses a ramfs; no unencrypted swap is on", kind))
 	}
 }
 
@@ -51,7 +51,7 @@ func (w *plan) tellPlace(ctx context.Context) {
 const openPath = bundle.StateDir + "/keys-open"
 
 // tellOpen warns, once, of a place for keys that can't be made read-only: a service could fill it.
-func (w *plan) tellOpen(why error) {
+func (w *Plan) tellOpen(why error) {
 	at := w.m.At(openPath)
 	if why == nil {
 		os.Remove(at)
@@ -62,17 +62,17 @@ func (w *plan) tellOpen(why error) {
 		return // they know, or nothing can be remembered
 	}
 	f.Close()
-	w.warnings = append(w.warnings, fmt.Sprintf("%s can't be kept read-only between pushes, so a service can fill it through a key that is its user's: %v", bundle.KeyDir, why))
+	w.Warnings = append(w.Warnings, fmt.Sprintf("%s can't be kept read-only between pushes, so a service can fill it through a key that is its user's: %v", bundle.KeyDir, why))
 }
 
 // planKeys finds what changes. Every key of the manifest must be there as wanted, or have come.
-func (w *plan) planKeys(staged func(string) bool) error {
+func (w *Plan) planKeys(staged func(string) bool) error {
 	paths := map[string]bool{}
 	l := keyfiles.Of(w.m).Reader()
 	defer l.Close()
-	for _, k := range w.offer.Manifest.Keys {
+	for _, k := range w.Offer.Manifest.Keys {
 		paths[k.Path] = true
-		if w.holds(k.Service) {
+		if w.Holds(k.Service) {
 			continue
 		}
 		is, err := l.Stands(k)
@@ -81,30 +81,30 @@ func (w *plan) planKeys(staged func(string) bool) error {
 		}
 		if staged(k.Name) {
 			there, _ := keyfiles.Of(w.m).Exists(k.Path)
-			w.keys = append(w.keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
-			if !is || !keyfiles.Of(w.m).SameValue(keyfiles.NewFolder(w.offer.Run)+"/"+keyfiles.FileName(k.Name), k.Path) {
-				w.changed[bundle.KindKey+":"+k.Name] = true
+			w.Keys = append(w.Keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
+			if !is || !keyfiles.Of(w.m).SameValue(keyfiles.NewFolder(w.Offer.Run)+"/"+keyfiles.FileName(k.Name), k.Path) {
+				w.Changed[bundle.KindKey+":"+k.Name] = true
 			}
 		} else if !is {
 			return check.Refuse(bundle.RefusedBundle, "key %s is not on the host, and its value did not come", k.Name)
 		}
 	}
-	for _, k := range w.old.Manifest.Keys {
+	for _, k := range w.Old.Manifest.Keys {
 		if paths[k.Path] {
 			continue
 		}
 		if there, _ := keyfiles.Of(w.m).Exists(k.Path); there || k.Seal {
-			w.keys = append(w.keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Seal: k.Seal})
-			w.changed[bundle.KindKey+":"+k.Name] = true
+			w.Keys = append(w.Keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Seal: k.Seal})
+			w.Changed[bundle.KindKey+":"+k.Name] = true
 		}
 	}
 	return nil
 }
 
-// makeKeysPlan is the plan of a run that fills the ramfs again. A value that did not come, as
+// MakeForKeys is the plan of a run that fills the ramfs again. A value that did not come, as
 // when one secret does not open, keeps none of the others away.
-func makeKeysPlan(m state.Dir, o *bundle.Offer, now state.Standing, staged func(string) bool) (*plan, error) {
-	w := &plan{m: m, offer: o, old: now, changed: map[string]bool{}}
+func MakeForKeys(m state.Dir, o *bundle.Offer, now state.Standing, staged func(string) bool) (*Plan, error) {
+	w := &Plan{m: m, Offer: o, Old: now, Changed: map[string]bool{}}
 	l := keyfiles.Of(m).Reader()
 	defer l.Close()
 	for _, k := range o.Manifest.Keys {
@@ -114,9 +114,9 @@ func makeKeysPlan(m state.Dir, o *bundle.Offer, now state.Standing, staged func(
 		}
 		if staged(k.Name) {
 			there, _ := keyfiles.Of(m).Exists(k.Path)
-			w.keys = append(w.keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
+			w.Keys = append(w.Keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
 		} else if !is {
-			w.warnings = append(w.warnings, fmt.Sprintf("key %s is not on the host, and its value did not come", k.Name))
+			w.Warnings = append(w.Warnings, fmt.Sprintf("key %s is not on the host, and its value did not come", k.Name))
 		}
 	}
 	return w, nil

@@ -1,4 +1,4 @@
-package host
+package helper
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"bellhop/internal/host"
 	"bellhop/internal/host/machine"
 )
 
@@ -25,15 +26,11 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() 
 	return 0
 }
 
-// Hidden is the subcommand under which bellhop itself is the helper. Hosts call every helper
-// with it, so that none has to know which of the two it is.
-const Hidden = "host-helper"
-
 const usage = "usage: bellhop-host serve [ahead] | apply RUN | settle | version"
 
 func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*machine.Machine, error)) error {
 	verb := ""
-	if len(args) > 0 && args[0] == Hidden {
+	if len(args) > 0 && args[0] == machine.Hidden {
 		args = args[1:]
 	}
 	if len(args) > 0 {
@@ -54,9 +51,9 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 	defer m.Systemd.Close()
 	switch verb {
 	case "apply":
-		return Apply(ctx, m, args[1])
+		return host.Apply(ctx, m, args[1])
 	case "settle":
-		return Settle(ctx, m)
+		return host.Settle(ctx, m)
 	}
 	return serve(ctx, m, stdin, stdout, len(args) == 2)
 }

@@ -1,4 +1,4 @@
-package host
+package helper
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
@@ -126,5 +127,5 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	if err != nil {
 		return nil, err
 	}
-	return unchanged(ctx, s.m, o, now, id)
+	return host.Unchanged(ctx, s.m, o, now, id)
 }

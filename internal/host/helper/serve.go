@@ -1,4 +1,4 @@
-package host
+package helper
 
 import (
 	"bytes"
@@ -10,9 +10,11 @@ import (
 	"runtime"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/plan"
 	"bellhop/internal/host/state"
 )
 
@@ -68,8 +70,8 @@ func ServeAhead(ctx context.Context, m *machine.Machine, in io.Reader, out io.Wr
 	return serve(ctx, m, in, out, true)
 }
 
-func serve(ctx context.Context, host *machine.Machine, in io.Reader, out io.Writer, ahead bool) error {
-	m := state.Of(host)
+func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer, ahead bool) error {
+	m := state.Of(on)
 	s := &session{m: m, in: bundle.NewReader(in), out: out, at: state.SinceBoot()}
 	if err := m.Make(); err != nil {
 		return err
@@ -79,7 +81,7 @@ func serve(ctx context.Context, host *machine.Machine, in io.Reader, out io.Writ
 			s.kept.Close()
 		}
 	}()
-	trouble := Settle(ctx, host)
+	trouble := host.Settle(ctx, on)
 	if !ahead {
 		if err := s.hello(ctx, false); err != nil {
 			return err
@@ -180,7 +182,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	if err := s.first(o); err != nil {
 		return s.refuse(o.Run, err)
 	}
-	if err := checkSealing(ctx, s.m, o); err != nil {
+	if err := plan.CheckSealing(ctx, s.m, o); err != nil {
 		return s.refuse(o.Run, err)
 	}
 	st, err := newStage(s.m, o, s.at)

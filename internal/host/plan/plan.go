@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"context"
@@ -15,43 +15,43 @@ import (
 	"bellhop/internal/host/state"
 )
 
-// A plan is everything that one run does, known before anything is touched.
-type plan struct {
+// A Plan is everything that one run does, known before anything is touched.
+type Plan struct {
 	m      state.Dir
 	ctx    context.Context // of the plan
 	held   []heldService   // whose entries stay as they are
-	offer  *bundle.Offer
-	old    state.Standing  // what stands, adopted things among it
-	next   state.OwnedList // the owned list when the run is done
-	puts   []owned.Change
+	Offer  *bundle.Offer
+	Old    state.Standing  // what stands, adopted things among it
+	Next   state.OwnedList // the owned list when the run is done
+	Puts   []owned.Change
 	wanted map[string]desire
-	own    map[string][]byte // bytes of bellhop's own units, by digest
-	dirs   []string          // folders that will be made
-	keys   []state.KeyMove
+	Own    map[string][]byte // bytes of bellhop's own units, by digest
+	Dirs   []string          // folders that will be made
+	Keys   []state.KeyMove
 	diff   []bundle.Change
 
-	way      map[string]string // the leaving file above a path that is a folder's from now on
-	cleared  map[string]bool   // folders that leave whole, since a file takes their place
-	changed  map[string]bool   // triggers that were hit
-	restored []string          // edited by hand, put back
-	edits    []string          // where what they held is kept
-	edited   []owned.Change
-	kept     []string // accounts and homes that stay
-	warnings []string
+	Way      map[string]string // the leaving file above a path that is a folder's from now on
+	Cleared  map[string]bool   // folders that leave whole, since a file takes their place
+	Changed  map[string]bool   // triggers that were hit
+	Restored []string          // edited by hand, put back
+	Edits    []string          // where what they held is kept
+	Edited   []owned.Change
+	Kept     []string // accounts and homes that stay
+	Warnings []string
 
 	made     map[string]bool   // users that bellhop made, now or ever
-	making   []string          // users that this run makes
-	accounts []machine.Account // that change, as they were
-	usermods []machine.Account // as they shall be
-	create   bool              // an account or group is to be made
-	units    unitPlan
+	Making   []string          // users that this run makes
+	Accounts []machine.Account // that change, as they were
+	Usermods []machine.Account // as they shall be
+	Create   bool              // an account or group is to be made
+	Units    Units
 	folders  *owned.Looker
 }
 
-// makePlan compares what the offer wants with what the host really has. It touches nothing.
+// Make compares what the offer wants with what the host really has. It touches nothing.
 // staged tells whether the value of a key was brought. A service whose way is barred is held, and
 // the others are planned again.
-func makePlan(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing, staged func(key string) bool) (*plan, error) {
+func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing, staged func(key string) bool) (*Plan, error) {
 	old, err := adopt(ctx, m, now, o.Last)
 	if err != nil {
 		return nil, err
@@ -67,16 +67,16 @@ func makePlan(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Stand
 	}
 }
 
-func planHolding(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Standing, staged func(key string) bool, held []heldService) (w *plan, err error) {
+func planHolding(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Standing, staged func(key string) bool, held []heldService) (w *Plan, err error) {
 	offer := *o
-	w = &plan{m: m, offer: &offer, old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), changed: map[string]bool{}, way: map[string]string{}, cleared: map[string]bool{}}
+	w = &Plan{m: m, Offer: &offer, Old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, Way: map[string]string{}, Cleared: map[string]bool{}}
 	if len(held) > 0 {
 		offer.Manifest = w.holding(o.Manifest, old.Manifest)
 		if err := check.Manifest(&offer.Manifest); err != nil {
-			return nil, check.Refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.heldError(), err)
+			return nil, check.Refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.Held(), err)
 		}
 	}
-	w.next = state.OwnedList{Paths: map[string]state.OwnedPath{}, Units: maps.Clone(old.Owned.Units)}
+	w.Next = state.OwnedList{Paths: map[string]state.OwnedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.MadeUsers(); err != nil {
 		return nil, err
 	}
@@ -110,16 +110,16 @@ func adopt(ctx context.Context, m state.Dir, now state.Standing, last *bundle.Ma
 	return now, nil
 }
 
-// nothing says that the host holds already what is wanted.
-func (w *plan) nothing() bool {
-	return len(w.puts) == 0 && len(w.keys) == 0 && len(w.diff) == 0 && len(w.usermods) == 0 && !w.create
+// Nothing says that the host holds already what is wanted.
+func (w *Plan) Nothing() bool {
+	return len(w.Puts) == 0 && len(w.Keys) == 0 && len(w.diff) == 0 && len(w.Usermods) == 0 && !w.Create
 }
 
-func (w *plan) planPaths() error {
-	wanted, own := desires(w.m, &w.offer.Manifest)
-	w.wanted, w.own = wanted, own
-	before, _ := desires(w.m, &w.old.Manifest)
-	paths := maps.Clone(w.old.Owned.Paths)
+func (w *Plan) planPaths() error {
+	wanted, own := desires(w.m, &w.Offer.Manifest)
+	w.wanted, w.Own = wanted, own
+	before, _ := desires(w.m, &w.Old.Manifest)
+	paths := maps.Clone(w.Old.Owned.Paths)
 	if paths == nil {
 		paths = map[string]state.OwnedPath{}
 	}
@@ -133,9 +133,9 @@ func (w *plan) planPaths() error {
 		return err
 	}
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
-		o, mine := w.old.Owned.Paths[p]
-		if w.holds(wanted[p].service) {
-			w.next.Paths[p] = o
+		o, mine := w.Old.Owned.Paths[p]
+		if w.Holds(wanted[p].service) {
+			w.Next.Paths[p] = o
 			continue
 		}
 		is, err := w.look(p, wanted)
@@ -146,7 +146,7 @@ func (w *plan) planPaths() error {
 		case err != nil && wants:
 			return w.bar(p, err)
 		case err != nil: // a service user can bar the way to what leaves, but not the run
-			w.warnings = append(w.warnings, fmt.Sprintf("%s is left where it is: %v", p, err))
+			w.Warnings = append(w.Warnings, fmt.Sprintf("%s is left where it is: %v", p, err))
 		case wants:
 			if err := w.planWanted(p, want, is, o, mine); err != nil {
 				return err
@@ -158,7 +158,7 @@ func (w *plan) planPaths() error {
 	return nil
 }
 
-func (w *plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPath, mine bool) error {
+func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPath, mine bool) error {
 	if err := canReplace(p, is, mine); err != nil && is.Shared {
 		return w.bar(p, &owned.BarredError{Path: p, By: is.By, Err: err})
 	} else if err != nil {
@@ -172,9 +172,9 @@ func (w *plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 	}
 	if is.Entry != want.Entry {
 		w.put(owned.Change{Path: p, Was: is.Entry, Want: want.Entry, Shared: is.Shared}, o)
-		w.changed[want.trigger] = true
+		w.Changed[want.trigger] = true
 	}
-	w.next.Paths[p] = state.OwnedPath{Now: want.Entry, Original: o.Original}
+	w.Next.Paths[p] = state.OwnedPath{Now: want.Entry, Original: o.Original}
 	return nil
 }
 
@@ -191,19 +191,19 @@ func canReplace(p string, is owned.Sight, mine bool) error {
 
 // put adds what is to be done at a path of bellhop's. A file that was too large to be kept is
 // undone to what bellhop had there.
-func (w *plan) put(p owned.Change, o state.OwnedPath) {
+func (w *Plan) put(p owned.Change, o state.OwnedPath) {
 	if p.Was.Unread() {
 		p.Was, p.Shared = o.Now, false
 	}
-	w.puts = append(w.puts, p)
+	w.Puts = append(w.Puts, p)
 }
 
-func (w *plan) planLeaving(p, trigger string, is owned.Sight, o state.OwnedPath) {
+func (w *Plan) planLeaving(p, trigger string, is owned.Sight, o state.OwnedPath) {
 	if trigger != "" {
-		w.changed[trigger] = true
+		w.Changed[trigger] = true
 	}
 	if is.Kind == owned.Foreign {
-		w.warnings = append(w.warnings, fmt.Sprintf("%s is no file any more, or a very large one, and is left alone", p))
+		w.Warnings = append(w.Warnings, fmt.Sprintf("%s is no file any more, or a very large one, and is left alone", p))
 		return
 	}
 	if is.Entry != o.Now && is.Kind != owned.Nothing {
@@ -215,32 +215,32 @@ func (w *plan) planLeaving(p, trigger string, is owned.Sight, o state.OwnedPath)
 }
 
 // edit notes that somebody changed p since bellhop wrote it.
-func (w *plan) edit(p string, is owned.Entry) {
-	w.restored = append(w.restored, p)
-	w.edits = append(w.edits, keptAt(is))
+func (w *Plan) edit(p string, is owned.Entry) {
+	w.Restored = append(w.Restored, p)
+	w.Edits = append(w.Edits, keptAt(is))
 	if is.Unread() {
-		w.warnings = append(w.warnings, fmt.Sprintf("%s was changed on the host to a file that is too large to be kept: it is replaced", p))
+		w.Warnings = append(w.Warnings, fmt.Sprintf("%s was changed on the host to a file that is too large to be kept: it is replaced", p))
 		return
 	}
 	if is.Kind != owned.Nothing {
-		w.edited = append(w.edited, owned.Change{Path: p, Was: is})
+		w.Edited = append(w.Edited, owned.Change{Path: p, Was: is})
 	}
 }
 
-// editedMeanwhile notes that p was edited after it was looked at: also where nobody had before.
-func (w *plan) editedMeanwhile(p string, is owned.Entry) {
-	if _, mine := w.old.Owned.Paths[p]; !mine {
+// EditedMeanwhile notes that p was edited after it was looked at: also where nobody had before.
+func (w *Plan) EditedMeanwhile(p string, is owned.Entry) {
+	if _, mine := w.Old.Owned.Paths[p]; !mine {
 		return
 	}
-	i := slices.Index(w.restored, p)
+	i := slices.Index(w.Restored, p)
 	if i < 0 {
 		w.edit(p, is)
 		return
 	}
-	w.edits[i] = keptAt(is)
-	w.edited = slices.DeleteFunc(w.edited, func(e owned.Change) bool { return e.Path == p })
+	w.Edits[i] = keptAt(is)
+	w.Edited = slices.DeleteFunc(w.Edited, func(e owned.Change) bool { return e.Path == p })
 	if is.Kind != owned.Nothing {
-		w.edited = append(w.edited, owned.Change{Path: p, Was: is})
+		w.Edited = append(w.Edited, owned.Change{Path: p, Was: is})
 	}
 }
 
@@ -253,13 +253,13 @@ func keptAt(is owned.Entry) string {
 }
 
 // planDirs finds the folders that are missing, and carries on those that bellhop made.
-func (w *plan) planDirs() error {
+func (w *Plan) planDirs() error {
 	dirs := map[string]bool{}
-	for _, p := range w.puts {
+	for _, p := range w.Puts {
 		if p.Want.Kind == owned.Nothing {
 			continue
 		}
-		missing, err := w.m.Tree().Missing(p.Path, w.way[p.Path])
+		missing, err := w.m.Tree().Missing(p.Path, w.Way[p.Path])
 		if err != nil {
 			return w.bar(p.Path, err)
 		}
@@ -267,20 +267,20 @@ func (w *plan) planDirs() error {
 			dirs[d] = true
 		}
 	}
-	w.dirs = slices.Sorted(maps.Keys(dirs))
-	for _, d := range w.old.Owned.Dirs {
+	w.Dirs = slices.Sorted(maps.Keys(dirs))
+	for _, d := range w.Old.Owned.Dirs {
 		dirs[d] = true
 	}
-	w.next.Dirs = slices.Sorted(maps.Keys(dirs))
+	w.Next.Dirs = slices.Sorted(maps.Keys(dirs))
 	return nil
 }
 
-// emptied are folders made by bellhop under which nothing of the new bundle stands.
-func (w *plan) emptied() []string {
+// Emptied are folders made by bellhop under which nothing of the new bundle stands.
+func (w *Plan) Emptied() []string {
 	var out []string
-	for _, d := range w.next.Dirs {
+	for _, d := range w.Next.Dirs {
 		used := false
-		for p := range w.next.Paths {
+		for p := range w.Next.Paths {
 			used = used || strings.HasPrefix(p, d+"/")
 		}
 		if !used {
@@ -290,8 +290,8 @@ func (w *plan) emptied() []string {
 	return out
 }
 
-// names lists what changes, for the result.
-func (w *plan) names() []string {
+// Names lists what changes, for the result.
+func (w *Plan) Names() []string {
 	var out []string
 	seen := map[string]bool{}
 	add := func(n string) {
@@ -303,20 +303,20 @@ func (w *plan) names() []string {
 	for _, c := range w.diff {
 		add(c.Name)
 	}
-	for _, k := range w.keys {
+	for _, k := range w.Keys {
 		add(k.Name)
 	}
-	for _, p := range w.puts {
-		if _, own := w.own[p.Want.Digest]; !own && !strings.HasPrefix(p.Path, bundle.PackageDir+"/") && !strings.HasSuffix(p.Path, "/"+bundle.SettleUnit) && !strings.HasSuffix(p.Path, "/"+bundle.KeyMountUnit) {
+	for _, p := range w.Puts {
+		if _, own := w.Own[p.Want.Digest]; !own && !strings.HasPrefix(p.Path, bundle.PackageDir+"/") && !strings.HasSuffix(p.Path, "/"+bundle.SettleUnit) && !strings.HasSuffix(p.Path, "/"+bundle.KeyMountUnit) {
 			add(p.Path)
 		}
 	}
 	return out
 }
 
-// reload says whether systemd must read its unit files again.
-func (w *plan) reload() bool {
-	for _, p := range w.puts {
+// Reload says whether systemd must read its unit files again.
+func (w *Plan) Reload() bool {
+	for _, p := range w.Puts {
 		if strings.HasPrefix(p.Path, "/etc/systemd/") || strings.HasPrefix(p.Path, "/run/systemd/") ||
 			strings.HasPrefix(p.Path, "/etc/containers/systemd/") {
 			return true
@@ -325,10 +325,10 @@ func (w *plan) reload() bool {
 	return false
 }
 
-// checkPrune refuses to let a host lose most of what it has by accident.
-func (w *plan) checkPrune() error {
-	loss := bundle.PruneGuard(w.old.Manifest, w.offer.Manifest)
-	if loss == nil || w.offer.AllowPrune {
+// CheckPrune refuses to let a host lose most of what it has by accident.
+func (w *Plan) CheckPrune() error {
+	loss := bundle.PruneGuard(w.Old.Manifest, w.Offer.Manifest)
+	if loss == nil || w.Offer.AllowPrune {
 		return nil
 	}
 	return check.Refuse(bundle.RefusedBundle, "%d of %d things would leave, of the services %s: more than half needs --allow-prune",

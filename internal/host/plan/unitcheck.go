@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"cmp"
@@ -15,19 +15,19 @@ import (
 	"bellhop/internal/unitfile"
 )
 
-// checkUnitFiles refuses unit files and drop-ins that come or change and hold what the systemd of
+// CheckUnitFiles refuses unit files and drop-ins that come or change and hold what the systemd of
 // this host ignores: a key that it does not know would be lost without a word. Only what its
 // version is known to have counts; a systemd newer than the tables may know more.
-func (w *plan) checkUnitFiles(ctx context.Context) error {
+func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 	var bad []error
 	seen := map[string]bool{}
-	for _, u := range w.offer.Manifest.Units {
+	for _, u := range w.Offer.Manifest.Units {
 		for _, p := range u.Files {
-			if u.KeyUnit || seen[p] || !w.changed[bundle.KindFile+":"+p] {
+			if u.KeyUnit || seen[p] || !w.Changed[bundle.KindFile+":"+p] {
 				continue
 			}
 			seen[p] = true
-			problems := unitfile.Check(kindOf(u.Name, p), unitfile.Parse(w.bytesOf(w.next.Paths[p].Now.Digest)))
+			problems := unitfile.Check(kindOf(u.Name, p), unitfile.Parse(w.bytesOf(w.Next.Paths[p].Now.Digest)))
 			why, err := w.unknownHere(ctx, p, problems)
 			if err != nil {
 				return err
@@ -54,7 +54,7 @@ func kindOf(name, p string) string {
 }
 
 // unknownHere are those of the problems of a file that are some on this host.
-func (w *plan) unknownHere(ctx context.Context, p string, problems []unitfile.Problem) (bad []error, err error) {
+func (w *Plan) unknownHere(ctx context.Context, p string, problems []unitfile.Problem) (bad []error, err error) {
 	if !slices.ContainsFunc(problems, func(p unitfile.Problem) bool { return p.Refused || p.Since > 0 }) {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"errors"
@@ -28,7 +28,7 @@ func (h heldService) String() string {
 
 // bar makes err the fault of the service that p belongs to, where somebody but root is to blame.
 // Any other error refuses the host.
-func (w *plan) bar(p string, err error) error {
+func (w *Plan) bar(p string, err error) error {
 	var barred *owned.BarredError
 	service := w.wanted[p].service
 	if service == "" || !errors.As(err, &barred) {
@@ -44,12 +44,16 @@ func (e *heldError) Error() string { return e.String() }
 
 func (e *heldError) Unwrap() error { return e.why }
 
-func (w *plan) holds(service string) bool {
+func (w *Plan) Holds(service string) bool {
 	return service != "" && slices.ContainsFunc(w.held, func(h heldService) bool { return h.service == service })
 }
 
-// heldError tells of all services that are held.
-func (w *plan) heldError() error {
+// Held tells of all services that are held; nil when none is.
+func (w *Plan) Held() error {
+	if len(w.held) == 0 {
+		return nil
+	}
+
 	var lines []string
 	for _, h := range w.held {
 		lines = append(lines, h.String())
@@ -57,19 +61,19 @@ func (w *plan) heldError() error {
 	return fmt.Errorf("%s; the other services were brought. Move that away on the host, then bellhop deploy --retry", strings.Join(lines, "; "))
 }
 
-// digest is what the record says of the bundle: that of the offer only when all of it was done.
-func (w *plan) digest() string {
+// Digest is what the record says of the bundle: that of the offer only when all of it was done.
+func (w *Plan) Digest() string {
 	switch {
 	case len(w.held) == 0:
-		return w.offer.Digest
-	case w.old.Exists && w.nothing(): // a key's value is in no manifest
-		return w.old.Digest
+		return w.Offer.Digest
+	case w.Old.Exists && w.Nothing(): // a key's value is in no manifest
+		return w.Old.Digest
 	}
-	return bundle.HeldDigest(w.offer.Digest)
+	return bundle.HeldDigest(w.Offer.Digest)
 }
 
 // holding is the manifest new, with what old has of the services that are held.
-func (w *plan) holding(new, old bundle.Manifest) bundle.Manifest {
+func (w *Plan) holding(new, old bundle.Manifest) bundle.Manifest {
 	m := new
 	m.Files = mixed(w, new.Files, old.Files, func(f bundle.File) string { return f.Service })
 	m.Links = mixed(w, new.Links, old.Links, func(l bundle.Link) string { return l.Service })
@@ -83,14 +87,14 @@ func (w *plan) holding(new, old bundle.Manifest) bundle.Manifest {
 	return m
 }
 
-func mixed[T any](w *plan, new, old []T, serviceOf func(T) string) (all []T) {
+func mixed[T any](w *Plan, new, old []T, serviceOf func(T) string) (all []T) {
 	for _, v := range new {
-		if !w.holds(serviceOf(v)) {
+		if !w.Holds(serviceOf(v)) {
 			all = append(all, v)
 		}
 	}
 	for _, v := range old {
-		if w.holds(serviceOf(v)) {
+		if w.Holds(serviceOf(v)) {
 			all = append(all, v)
 		}
 	}

@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"fmt"
@@ -12,8 +12,8 @@ import (
 
 // look is the machine's, but for a path whose place is still taken by something of bellhop's
 // that leaves: there stands nothing yet.
-func (w *plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
-	o := w.old.Owned.Paths[p]
+func (w *Plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
+	o := w.Old.Owned.Paths[p]
 	known := []int64{w.m.Blobs().Size(o.Now.Digest), w.m.Blobs().Size(o.Original.Digest)}
 	want, wants := wanted[p]
 	if !wants {
@@ -21,7 +21,7 @@ func (w *plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	}
 	known = append(known, want.size)
 	if up := w.leavesAbove(p, wanted); up != "" {
-		w.way[p] = up
+		w.Way[p] = up
 		return owned.Sight{}, nil
 	}
 	if up := w.returnsAbove(p, wanted); up != "" {
@@ -29,14 +29,14 @@ func (w *plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	}
 	is, err := w.folders.Look(p, known...)
 	if err == nil && is.Kind == owned.Foreign && w.clears(p, wanted) {
-		w.cleared[p] = true
+		w.Cleared[p] = true
 		return owned.Sight{}, nil
 	}
 	return is, err
 }
 
 // leavesAbove is a file or link of bellhop's own above p that leaves for good, or "".
-func (w *plan) leavesAbove(p string, wanted map[string]desire) string {
+func (w *Plan) leavesAbove(p string, wanted map[string]desire) string {
 	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
 		if w.goes(up, wanted) {
 			if is, err := w.m.Tree().Look(w.ctx, up); err == nil && (is.Kind == owned.File || is.Kind == owned.Link) {
@@ -48,9 +48,9 @@ func (w *plan) leavesAbove(p string, wanted map[string]desire) string {
 }
 
 // returnsAbove is a path above p where something of the host's own returns, or "".
-func (w *plan) returnsAbove(p string, wanted map[string]desire) string {
+func (w *Plan) returnsAbove(p string, wanted map[string]desire) string {
 	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
-		o, mine := w.old.Owned.Paths[up]
+		o, mine := w.Old.Owned.Paths[up]
 		if _, wants := wanted[up]; mine && !wants && (o.Original.Kind == owned.File || o.Original.Kind == owned.Link) {
 			return up
 		}
@@ -59,16 +59,16 @@ func (w *plan) returnsAbove(p string, wanted map[string]desire) string {
 }
 
 // goes says whether p is bellhop's, leaves, and leaves nothing behind.
-func (w *plan) goes(p string, wanted map[string]desire) bool {
-	o, mine := w.old.Owned.Paths[p]
+func (w *Plan) goes(p string, wanted map[string]desire) bool {
+	o, mine := w.Old.Owned.Paths[p]
 	_, wants := wanted[p]
 	return mine && !wants && o.Original.Kind == owned.Nothing
 }
 
 // clears says whether the folder dir was made by bellhop and holds only what leaves.
-func (w *plan) clears(dir string, wanted map[string]desire) bool {
+func (w *Plan) clears(dir string, wanted map[string]desire) bool {
 	made := false
-	for _, d := range w.old.Owned.Dirs {
+	for _, d := range w.Old.Owned.Dirs {
 		made = made || d == dir
 	}
 	if !made {

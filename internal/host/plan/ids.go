@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 
 // checkIDs refuses a user whose fixed uid or gid the host can't give: another has the number, or the
 // user or group is there with another one. A number is never changed, since files keep the old owner.
-func (w *plan) checkIDs(u bundle.User) error {
+func (w *Plan) checkIDs(u bundle.User) error {
 	if u.UID != 0 {
 		if err := w.checkUID(u); err != nil {
 			return err
@@ -21,7 +21,7 @@ func (w *plan) checkIDs(u bundle.User) error {
 	return nil
 }
 
-func (w *plan) checkUID(u bundle.User) error {
+func (w *Plan) checkUID(u bundle.User) error {
 	a, there, err := w.m.Accounts.User(u.Name)
 	if err != nil {
 		return fmt.Errorf("look up user %s: %w", u.Name, err)
@@ -43,7 +43,7 @@ func (w *plan) checkUID(u bundle.User) error {
 	return nil
 }
 
-func (w *plan) checkGID(u bundle.User) error {
+func (w *Plan) checkGID(u bundle.User) error {
 	gid, there, err := w.m.Accounts.Group(u.Group)
 	if err != nil {
 		return fmt.Errorf("look up group %s: %w", u.Group, err)

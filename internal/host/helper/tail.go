@@ -1,4 +1,4 @@
-package host
+package helper
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/state"
@@ -124,7 +125,7 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	if time.Since(t.alive) < deadTime {
 		return nil
 	}
-	if err := settle(ctx, t.s.m); err != nil {
+	if err := host.SettleLocked(ctx, t.s.m); err != nil {
 		return err
 	}
 	if res, err := t.s.m.Runs().Result(t.run); res != nil || err != nil {

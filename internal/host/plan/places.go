@@ -1,4 +1,4 @@
-package host
+package plan
 
 import (
 	"fmt"
@@ -114,7 +114,7 @@ func badPlace(p, reached string) error {
 
 // checkPlaces refuses a bundle whose paths lead where nothing of a bundle may be, or lead two of
 // them to one place.
-func (w *plan) checkPlaces(wanted map[string]desire) error {
+func (w *Plan) checkPlaces(wanted map[string]desire) error {
 	r := newReacher(w.m)
 	taken := map[string]string{}
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {
