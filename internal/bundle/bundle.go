@@ -54,6 +54,7 @@ type Manifest struct {
 	Units    []Unit    `json:"units,omitempty"`
 	Needs    []Need    `json:"needs,omitempty"`    // commands that must be there
 	Services []Service `json:"services,omitempty"` // those that are not started and judged by the defaults
+	Shared   []Shared  `json:"shared,omitempty"`   // whose things are that several services claim; not in the digest
 }
 
 // A File is a regular file. Unit files, drop-ins, sysusers.d and tmpfiles.d snippets are

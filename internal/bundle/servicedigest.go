@@ -2,6 +2,7 @@ package bundle
 
 import (
 	"slices"
+	"strings"
 )
 
 // ServiceDigest names what m asks of its host for the service name: 64 hex digits. It is made of the
@@ -98,6 +99,26 @@ func (p *part) own(m *Manifest) {
 		if u.Service == p.name {
 			owner(u.Name, u.Group)
 		}
+	}
+	for _, s := range m.Shared {
+		if slices.Contains(s.Services, p.name) {
+			p.claim(s.Thing)
+		}
+	}
+}
+
+// claim notes a thing that the service has together with others.
+func (p *part) claim(thing string) {
+	kind, name, _ := strings.Cut(thing, ":")
+	switch kind {
+	case KindUnit:
+		p.units[name] = true
+	case KindAccount:
+		p.users[name] = true
+	case kindGroup:
+		p.groups[name] = true
+	default:
+		p.things[thing] = true
 	}
 }
 

@@ -23,6 +23,7 @@ type Bundle struct {
 	tree   fs.FS
 	fleet  *Fleet // it is of
 	arch   string // that the host had
+	former *former
 }
 
 // Kind is the same for bundles that differ in nothing but the host's name: what is worked out
@@ -33,6 +34,9 @@ func (b *Bundle) Kind() any { return b.st }
 // not change them.
 func (b *Bundle) File(digest string) ([]byte, error) {
 	c, ok := b.st.content[digest]
+	if !ok && b.former != nil {
+		return b.former.file(digest)
+	}
 	if !ok {
 		return nil, fmt.Errorf("bundle of %s has no file %s", b.Host, digest)
 	}
@@ -70,11 +74,17 @@ func (b *Bundle) Package(digest string) (io.ReadCloser, int64, error) {
 			return io.NopCloser(bytes.NewReader(data)), int64(len(data)), nil
 		}
 	}
+	if b.former != nil {
+		return b.former.pack(digest)
+	}
 	return nil, 0, fmt.Errorf("bundle of %s has no package %s in the repo", b.Host, digest)
 }
 
 // Key opens the value of a key. The caller clears it.
 func (b *Bundle) Key(name string) ([]byte, error) {
+	if digest, is := b.former.key(name); is {
+		return b.former.value(name, digest)
+	}
 	k := b.st.keys[name]
 	if k == nil {
 		return nil, fmt.Errorf("bundle of %s has no key %s", b.Host, name)

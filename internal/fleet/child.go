@@ -212,7 +212,11 @@ func (s *loaderServer) stand(m *message) (*servedFleet, *stand, error) {
 	}
 	defer s.loader.boundedIdle()()
 	s.arch = m.Arch
-	b, err := f.Bundle(f.Hosts[m.At].Name)
+	bundleOf := f.Bundle
+	if m.Partial {
+		bundleOf = f.Partial
+	}
+	b, err := bundleOf(f.Hosts[m.At].Name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -286,7 +290,7 @@ func (l *Loader) boundedIdle() func() {
 
 // wireStandOf is st for the deployer, who has base; nil: nothing.
 func wireStandOf(st, base *stand) *wireStand {
-	w := &wireStand{Digest: st.digest, Manifest: st.manifest, Needs: st.needs}
+	w := &wireStand{Digest: st.digest, Manifest: st.manifest, Needs: st.needs, Broken: st.broken}
 	if base != nil {
 		w.Base = base.digest
 		w.Manifest.Files, w.Gone = filesSince(base.manifest.Files, st.manifest.Files)

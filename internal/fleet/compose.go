@@ -23,11 +23,14 @@ type stand struct {
 	problems problem.Problems
 	far      bool // made by another process: renders are not here
 	needs    []SystemdNeed
+
+	claimed map[string][]string // services that claim a thing, where the manifest does not say it; nil once it does
+	broken  []brokenService     // those of problems that keep one service away alone
 }
 
 // compose puts services together, and opens their keys for the digests.
 func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
-	st := &stand{content: map[string]content{}, keys: map[string]*keySpec{}, renders: map[string]*rendered{}}
+	st := &stand{content: map[string]content{}, keys: map[string]*keySpec{}, renders: map[string]*rendered{}, claimed: map[string][]string{}}
 	m := &st.manifest
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
@@ -45,6 +48,7 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 			m.Files = append(m.Files, f)
 		}
 		m.Links = append(m.Links, r.links...)
+		st.claimAll(r)
 		for d, c := range r.content {
 			st.content[d] = c
 		}
@@ -53,8 +57,8 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 		for _, n := range r.svc.def.Needs {
 			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.name})
 		}
-		st.problems = append(st.problems, r.own...)
-		st.needs = slices.Concat(st.needs, r.svc.needs, r.needs)
+		st.breaks(r.svc.name, r.own...)
+		st.needsSystemd(r)
 		for i := range r.keySpecs {
 			if len(r.own) == 0 { // else a source may be no file at all
 				st.key(l, t, r, &r.keySpecs[i], users)
@@ -71,6 +75,7 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 		}
 	}
 	st.gates(gates, units)
+	st.claimUnits(units)
 	for _, name := range slices.Sorted(maps.Keys(units)) {
 		m.Units = append(m.Units, *units[name])
 	}
@@ -105,8 +110,7 @@ func (st *stand) pack(s *service, arch string) {
 	}
 	p, err := s.pkg.forArch(arch)
 	if err != nil {
-		q := problem.At(s.text.file, s.text.data, s.pkg.at, "%v", err)
-		st.problems = append(st.problems, q)
+		st.breaks(s.name, problem.At(s.text.file, s.text.data, s.pkg.at, "%v", err))
 		return
 	}
 	st.manifest.Packages = append(st.manifest.Packages, p)
@@ -130,13 +134,12 @@ func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *keySpec, users map
 		out.Group = g // the user is another service's
 	}
 	if lacks := r.lacking(t, k); lacks != nil {
-		st.problems = append(st.problems, lacks)
+		st.breaks(r.svc.name, lacks)
 		return
 	}
 	digest, err := l.keyDigest(t, r, k)
 	if err != nil {
-		p := &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)}
-		st.problems = append(st.problems, p)
+		st.breaks(r.svc.name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
 	}
 	out.Digest = digest
 	st.manifest.Keys = append(st.manifest.Keys, out)
@@ -201,7 +204,7 @@ func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 	wants := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(gates)) {
 		g := gates[name]
-		p := bundle.UnitDir + "/" + name + ".d/" + gateName
+		p := gatePath(name)
 		st.add(p, g.text(), "")
 		f := &st.manifest.Files[len(st.manifest.Files)-1]
 		for _, u := range units {
@@ -237,6 +240,8 @@ func (st *stand) finish() {
 	for i := range m.Units {
 		slices.Sort(m.Units[i].Files)
 	}
+	m.ShareThings(st.claimed)
+	st.claimed = nil
 	for i := range m.Services {
 		if s := &m.Services[i]; len(s.Before) > 0 {
 			s.Digest = bundle.ServiceDigest(m, s.Name)

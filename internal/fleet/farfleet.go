@@ -149,8 +149,8 @@ func (l *Loader) again(ctx context.Context, f *Fleet) (*Fleet, error) {
 }
 
 // farStand is what a host's services come to, as the process says. The loader is locked.
-func (f *Fleet) farStand(i int, s *slot, arch string) (*stand, error) {
-	m := &message{Op: opBundle, At: i, Arch: arch}
+func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*stand, error) {
+	m := &message{Op: opBundle, At: i, Arch: arch, Partial: partial}
 	for range 2 {
 		a, err := f.ask(m)
 		if err != nil {
@@ -161,13 +161,13 @@ func (f *Fleet) farStand(i int, s *slot, arch string) (*stand, error) {
 			st, known = f.loader.standOf(a.Stand, s.base)
 		}
 		if known {
-			if err := f.fetchTexts(i, st, m.Arch); err != nil {
+			if err := f.fetchTexts(i, st, m); err != nil {
 				return nil, hostTrouble(f.Hosts[i].Name, err)
 			}
 			f.far.kinds[a.Kind] = st
 			return st, nil
 		}
-		m = &message{Op: opBundle, At: i, Arch: arch, Full: true}
+		m = &message{Op: opBundle, At: i, Arch: arch, Full: true, Partial: partial}
 	}
 	return nil, errWire
 }
@@ -185,7 +185,7 @@ func hostTrouble(host string, err error) error {
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
 func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
-	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*keySpec{}, needs: w.Needs}
+	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*keySpec{}, needs: w.Needs, broken: w.Broken}
 	if w.Base != "" {
 		if base == nil || base.digest != w.Base {
 			return nil, false
@@ -239,7 +239,7 @@ type texts map[string]weak.Pointer[sharedText]
 type sharedText struct{ data []byte }
 
 // fetchTexts gets the texts of st that no bundle holds yet.
-func (f *Fleet) fetchTexts(i int, st *stand, arch string) error {
+func (f *Fleet) fetchTexts(i int, st *stand, of *message) error {
 	l := f.loader
 	if l.texts == nil {
 		l.texts = texts{}
@@ -250,7 +250,7 @@ func (f *Fleet) fetchTexts(i int, st *stand, arch string) error {
 		}
 		c.text = l.texts[digest].Value()
 		if c.text == nil {
-			a, err := f.ask(&message{Op: opText, At: i, Arch: arch, Digest: digest})
+			a, err := f.ask(&message{Op: opText, At: i, Arch: of.Arch, Partial: of.Partial, Digest: digest})
 			if err != nil {
 				return err
 			}
@@ -291,7 +291,7 @@ func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
 	if !ok {
 		return nil, errWire
 	}
-	a, err := b.fleet.ask(&message{Op: opKey, At: i, Arch: b.arch, Digest: b.Digest, Name: name})
+	a, err := b.fleet.ask(&message{Op: opKey, At: i, Arch: b.arch, Digest: b.st.digest, Name: name, Partial: len(b.st.broken) > 0})
 	if err != nil {
 		return nil, err
 	}

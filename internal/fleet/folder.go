@@ -284,6 +284,8 @@ func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) 
 // gateName is the drop-in that bellhop itself writes for a unit.
 const gateName = "50-bellhop.conf"
 
+func gatePath(unit string) string { return bundle.UnitDir + "/" + unit + ".d/" + gateName }
+
 func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin string) error {
 	if bad := checkUnitName(unit); bad != "" {
 		s.tellFile(o.Path, "bad name for a unit: %s", bad)

@@ -514,31 +514,40 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == arch) {
 		return m.bundle, nil
 	}
-	st, err := f.standOf(i, s, arch)
+	st, err := f.standOf(i, s, arch, false)
 	if err != nil {
 		return nil, err
 	}
 	if len(st.problems) > 0 {
 		var ps problem.Problems
 		for _, p := range st.problems {
-			q := *p
-			q.Host = host
-			ps = append(ps, &q)
+			ps = append(ps, forHost(p, host))
 		}
 		return nil, ps.Sort()
 	}
-	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
-	b.Network, b.Host = f.Network, host
+	b := f.bundleOf(st, host, arch)
 	s.made.Store(&madeBundle{b, arch})
 	return b, nil
 }
 
+func (f *Fleet) bundleOf(st *stand, host, arch string) *Bundle {
+	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
+	b.Network, b.Host = f.Network, host
+	return b
+}
+
+func forHost(p *problem.Problem, host string) *problem.Problem {
+	q := *p
+	q.Host = host
+	return &q
+}
+
 // standOf is what the services of a host come to, made here or by the process that loaded f.
-func (f *Fleet) standOf(i int, s *slot, arch string) (*stand, error) {
+func (f *Fleet) standOf(i int, s *slot, arch string, partial bool) (*stand, error) {
 	if f.far == nil {
 		return f.stand(s, arch), nil
 	}
-	st, err := f.farStand(i, s, arch)
+	st, err := f.farStand(i, s, arch, partial)
 	s.base = nil
 	return st, err
 }

@@ -54,6 +54,8 @@ type unitCheck struct {
 type SystemdNeed struct {
 	Since int    // the first version that knows it
 	Text  string // "services/web/web.service:3: OpenFile= needs systemd 253"
+
+	Service string `json:",omitempty"` // whose unit it is
 }
 
 // checkUnits looks at the units in texts. A unit that a template has a part in is looked at when
@@ -89,7 +91,7 @@ func (c *unitCheck) file(u *unitSpec, data []byte) {
 	for _, p := range unitfile.Check(kind, file) {
 		q := c.at(u, p, data, p.Message)
 		if p.Since > unitfile.OldestSystemd {
-			c.needs = append(c.needs, SystemdNeed{p.Since, fmt.Sprintf("%s:%d: %s", q.File, q.Line, q.Message)})
+			c.needs = append(c.needs, SystemdNeed{Since: p.Since, Text: fmt.Sprintf("%s:%d: %s", q.File, q.Line, q.Message)})
 		}
 		known := p.Since > 0 && p.Since <= unitfile.NewestSystemd
 		if known {
@@ -237,7 +239,7 @@ func (b *Bundle) TooNew(version int) string {
 	}
 
 	for _, n := range b.st.needs {
-		if version == 0 || version >= n.Since {
+		if version == 0 || version >= n.Since || b.former.has(n.Service) {
 			continue // what is in no table counts as of the one after the newest
 		}
 		if n.Since > unitfile.NewestSystemd { // most likely a slip: no upgrade is known to help

@@ -68,6 +68,7 @@ type message struct {
 	At      int      `json:",omitempty"` // index of a host
 	Hashed  bool     `json:",omitempty"` // the tree knows hashes
 	Full    bool     `json:",omitempty"` // no entries by difference
+	Partial bool     `json:",omitempty"` // also of services that can't be made
 	Offline bool     `json:",omitempty"` // no secret is opened
 	Former  bool     `json:",omitempty"` // as Loader.Former
 	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
@@ -119,10 +120,11 @@ type wireStand struct {
 	Digest   string
 	Base     string `json:",omitempty"` // digest of that other one
 	Manifest bundle.Manifest
-	Gone     []string      `json:",omitempty"` // paths of files of Base that are not in this one
-	Content  []wireContent `json:",omitempty"` // beside that of Base
-	Keys     []wireKey     `json:",omitempty"`
-	Needs    []SystemdNeed `json:",omitempty"`
+	Gone     []string        `json:",omitempty"` // paths of files of Base that are not in this one
+	Content  []wireContent   `json:",omitempty"` // beside that of Base
+	Keys     []wireKey       `json:",omitempty"`
+	Needs    []SystemdNeed   `json:",omitempty"`
+	Broken   []brokenService `json:",omitempty"`
 }
 
 // A wireContent says where the bytes of a file come from: a file of the repo, or a text that is asked for.
