@@ -95,6 +95,8 @@ type HelloOf[T text] struct {
 	Keys   []KeyStateOf[T] `json:"keys,omitempty"` // of the generation that stands
 	// Open is the run whose apply is going on or waits to be undone; "" if none.
 	Open T `json:"open,omitempty"`
+	// Waits says that Open is applied, and waits for AskConfirm.
+	Waits bool `json:"waits,omitempty"`
 	// Last is the result of the newest run that ended, for a deployer that lost the line.
 	Last      *ResultOf[T] `json:"last,omitempty"`
 	SwapClear bool         `json:"swap_clear,omitempty"` // KeyDir is a tmpfs, and the host swaps unencrypted
@@ -231,7 +233,9 @@ const (
 	AskVoid     = "void"     // attach, where Run was begun; else it can't begin any more, and an empty Reply proves it
 	AskUndo     = "undo"     // give the host back: everything bellhop owns leaves, originals return
 	AskCheck    = "check"    // Reply.Facts
-	AskConfirm  = "confirm"  // Run may keep what it applied
+	// AskConfirm says that Run may keep what it applied. Reply.Error is empty when the run stays, or
+	// is done already.
+	AskConfirm = "confirm"
 )
 
 // An Ask is anything but an offer.

@@ -39,7 +39,13 @@ type run struct {
 	res     *bundle.Result
 	started time.Time
 	failed  map[string]error // jobs that did not end well, by unit
+
+	next      *state.Standing // what stands when the run is done, once that is known
+	confirmed bool            // the deployer was told that the run stays
 }
+
+// rest is how long a process waits before it ends with what the next one tries again.
+func rest(m state.Dir) time.Duration { return cmp.Or(m.Rest, restTime) }
 
 // Apply makes the machine hold what was staged under run; it is what bellhop-apply.service
 // runs. What came of it stands in the run's result: Apply returns an error only when it could
@@ -56,13 +62,20 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 	defer unlock()
 	if err := SettleLocked(ctx, m); err != nil {
 		unlock()
-		time.Sleep(cmp.Or(m.Rest, restTime)) // systemd starts it again, and others may look meanwhile
+		time.Sleep(rest(m)) // systemd starts it again, and others may look meanwhile
 		return err
 	}
 	if res, err := m.Runs().Result(id); res != nil || err != nil {
 		return err
 	}
-	return apply(ctx, m, id)
+
+	err = apply(ctx, m, id)
+	var heldUp *heldUpError
+	if errors.As(err, &heldUp) {
+		unlock()
+		time.Sleep(rest(m))
+	}
+	return err
 }
 
 func apply(ctx context.Context, m state.Dir, id string) error {
@@ -165,16 +178,23 @@ func (r *run) change(ctx context.Context) error {
 		{"start", r.start},
 		{"health", r.health},
 		{"applied", r.nothingMore},
-		{"confirm", r.nothingMore},
+		{"confirm", r.confirm},
 		{"done", r.done},
 	}
 	for _, s := range steps {
 		err := r.m.Note(state.JournalLine{Step: s.name}, false)
 		if err == nil {
-			r.event(s.name, r.text(s.name))
+			if s.name != "confirm" { // which tells by itself that it waits
+				r.event(s.name, r.text(s.name))
+			}
 			err = s.do(ctx)
 		}
-		if err != nil {
+		switch {
+		case err != nil && r.confirmed:
+			return &heldUpError{r.offer.Run, err}
+		case err != nil && ctx.Err() != nil: // this process is to end: whoever settles goes back
+			return err
+		case err != nil:
 			return r.goBack(ctx, fmt.Errorf("%s: %w", s.name, err))
 		}
 		r.begun.Steps[s.name] = true

@@ -32,7 +32,7 @@ func TestFirstDeployThenChangeThenNothing(t *testing.T) {
 	if got.res.Record == nil || got.res.Record.Generation != 1 {
 		t.Fatalf("record %+v, want generation 1", got.res.Record)
 	}
-	if want := []string{"preflight", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health", "applied", "confirm", "done"}; !slices.Equal(got.events, want) {
+	if want := []string{"preflight", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health", "applied", "done"}; !slices.Equal(got.events, want) {
 		t.Errorf("events %q, want %q", got.events, want)
 	}
 

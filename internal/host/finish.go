@@ -16,6 +16,18 @@ import (
 
 // done is the one moment at which the run becomes true.
 func (r *run) done(ctx context.Context) error {
+	if r.confirmed {
+		r.m.Runs().Release(r.offer.Run)
+		return r.m.CommitNext(r.offer.Run, r.w.Old)
+	}
+	if err := r.ready(ctx); err != nil {
+		return err
+	}
+	return r.m.Commit(*r.next, r.w.Old)
+}
+
+// ready makes what will stand, and the result of the run.
+func (r *run) ready(ctx context.Context) error {
 	boot, err := r.m.BootID()
 	if err != nil {
 		return err
@@ -31,10 +43,8 @@ func (r *run) done(ctx context.Context) error {
 	}
 	r.res.Record = &s.Record
 	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)
-	if err := r.m.Runs().SaveDraft(r.res); err != nil {
-		return err
-	}
-	return r.m.Commit(s, r.w.Old)
+	r.next = &s
+	return r.m.Runs().SaveDraft(r.res)
 }
 
 // fill completes the result but for the record.
@@ -123,12 +133,18 @@ func (r *run) refused(cause error) error {
 // goBack undoes a run that failed, by the same way that a killed one is undone. Should the
 // journal be gone or unreadable by now, what it said when it was opened serves.
 func (r *run) goBack(ctx context.Context, cause error) error {
+	outcome := bundle.OutcomeRolledBack
+	var nobody *unconfirmedError
+	if errors.As(cause, &nobody) {
+		outcome, cause = bundle.OutcomeUnconfirmed, nobody
+	}
+
 	r.event("undo", cause.Error())
-	r.m.Note(state.JournalLine{Step: "undo", Cause: cause.Error()}, false) // for who ends it, should this process not
+	r.m.Note(state.JournalLine{Step: "undo", Cause: cause.Error(), Outcome: outcome}, false) // for who ends it, should this process not
 	j, err := r.m.ReadJournal()
 	if err != nil || j == nil {
 		j = r.begun
 	}
-	r.fill(bundle.OutcomeRolledBack, cause)
+	r.fill(outcome, cause)
 	return undo(ctx, r.m, j, r.res)
 }

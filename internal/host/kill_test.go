@@ -42,7 +42,11 @@ func (b *box) dieAt(n int, f func()) (at string, died bool) {
 // stageOnly brings l to the box without applying it, and returns the run.
 func (b *box) stageOnly(l *load) string {
 	b.t.Helper()
-	o := l.offer()
+	return b.stageOffer(l.offer(), l)
+}
+
+func (b *box) stageOffer(o bundle.Offer, l *load) string {
+	b.t.Helper()
 	staged := make(chan string, 1)
 	b.m.Systemd = stopper{b, staged}
 	defer func() { b.m.Systemd = b }()
@@ -212,6 +216,19 @@ func (b *box) checkWhole(when, run string, old, new map[string]string, to func()
 	if wantOutcome := map[string]string{"old": bundle.OutcomeRolledBack, "new": bundle.OutcomeDone}[which]; res.Outcome != wantOutcome {
 		b.t.Errorf("%s: result %s (%s), and what stands is %s", when, res.Outcome, res.Error, which)
 	}
+}
+
+// result is what came of run.
+func (b *box) result(run string) (res bundle.Result) {
+	b.t.Helper()
+	p, err := os.ReadFile(b.path("/var/lib/bellhop/runs/" + run + "/result"))
+	if err == nil {
+		err = json.Unmarshal(p, &res)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res
 }
 
 // digest is what the deployer calls l.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
@@ -48,8 +49,19 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 	if now.Run == j.Run {
 		return settleDone(m, j, now, res)
 	}
-	m.Runs().Event(j.Run, "undo", "the run was cut off")
-	res.Outcome, res.Error, res.CutOff = bundle.OutcomeRolledBack, j.Cause, j.Cause == ""
+	confirmed, err := confirm.Decide(m.Runs().Folder(j.Run))
+	if err != nil {
+		return err
+	}
+	if confirmed {
+		err := settleConfirmed(m, j, now, res)
+		if !errors.Is(err, state.ErrNextLost) {
+			return err
+		}
+		j.Cause = fmt.Sprintf("the run was confirmed, and could not be ended: %v", err)
+	}
+	m.Runs().Event(j.Run, "undo", cmp.Or(j.Cause, "the run was cut off"))
+	res.Outcome, res.Error, res.CutOff = cmp.Or(j.Outcome, bundle.OutcomeRolledBack), j.Cause, j.Cause == ""
 	if res.CutOff {
 		res.Error = "the run was cut off"
 	}
@@ -124,6 +136,9 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	}
 	keyfiles.Of(m).Drop(j.Run, j.Keys)
 	m.Unstage(j.Run)
+	if err := m.DropNext(); err != nil {
+		return err
+	}
 	if err := m.CloseJournal(); err != nil {
 		return err
 	}

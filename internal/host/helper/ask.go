@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/state"
@@ -32,17 +33,16 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 		return s.reply(bundle.Reply{Facts: facts(ctx, s.m)})
 	case bundle.AskVoid:
 		return s.void(ctx, a.Run)
-	case bundle.AskAttach, bundle.AskConfirm:
+	case bundle.AskConfirm:
+		return s.confirm(a.Run)
+	case bundle.AskAttach:
 		if !check.RunName.MatchString(a.Run) {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", a.Run)})
 		}
 		if _, err := os.Stat(s.m.Runs().Folder(a.Run)); err != nil {
 			return s.reply(bundle.Reply{Error: fmt.Sprintf("the host knows no run %s", a.Run)})
 		}
-		if a.Verb == bundle.AskAttach {
-			return s.tail(ctx, a.Run)
-		}
-		return s.confirm(a.Run)
+		return s.tail(ctx, a.Run)
 	case bundle.AskUndo:
 		return s.giveBack(ctx, a.Run)
 	}
@@ -76,13 +76,14 @@ func (s *session) void(ctx context.Context, run string) error {
 	return s.reply(bundle.Reply{})
 }
 
-// confirm leaves word that the deployer still reaches this host.
+// confirm answers a deployer that still reaches this host: without an error when the run stays.
 func (s *session) confirm(run string) error {
-	f, err := os.OpenFile(filepath.Join(s.m.Runs().Folder(run), "confirmed"), os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
+	if !check.RunName.MatchString(run) {
+		return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", run)})
+	}
+	if err := host.Confirm(s.m.Machine, run); err != nil {
 		return s.reply(bundle.Reply{Error: err.Error()})
 	}
-	f.Close()
 	return s.reply(bundle.Reply{})
 }
 

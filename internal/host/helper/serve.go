@@ -12,6 +12,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
 	"bellhop/internal/host/check"
+	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/plan"
@@ -151,7 +152,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 		h.SwapClear = !h.RAMFS && s.m.Mounts.SwapClear()
 	}
 	if j, err := s.m.ReadJournal(); err == nil && j != nil {
-		h.Open = j.Run
+		h.Open, h.Waits = j.Run, confirm.Waits(s.m.Runs().Folder(j.Run))
 	}
 	s.held.WriteString(bundle.Magic)
 	return s.say(bundle.FrameHello, h)

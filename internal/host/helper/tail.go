@@ -42,8 +42,8 @@ func (s *session) tail(ctx context.Context, run string) error {
 			waitFree(s.m, time.Second)
 			return s.say(bundle.FrameResult, res)
 		}
-		if time.Since(t.sent) > sendEvery {
-			t.sent = time.Now()
+		if t.urgent || time.Since(t.sent) > sendEvery {
+			t.sent, t.urgent = time.Now(), false
 			if err := s.flush(); err != nil {
 				return err
 			}
@@ -68,6 +68,7 @@ type tailer struct {
 	f       *os.File
 	rest    []byte
 	sent    time.Time
+	urgent  bool // what was read does not wait to be sent
 	alive   time.Time
 	checked time.Time
 }
@@ -100,6 +101,7 @@ func (t *tailer) read() (more bool, err error) {
 		t.rest = rest
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
+			t.urgent = t.urgent || e.Step == "confirm" // the run waits for the deployer
 			if err := bundle.WriteFrame(&t.s.held, bundle.FrameEvent, e); err != nil {
 				return true, err
 			}

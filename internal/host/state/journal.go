@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,13 +32,15 @@ type Journal struct {
 	Steps    map[string]bool         `json:"-"`                // reached, from the later lines
 	found    map[string]owned.Change `json:"-"`                // what stood at a path when it was kept, from the later lines
 	Cause    string                  `json:"-"`                // why the run goes back, from the later lines; "" when it was killed
+	Outcome  string                  `json:"-"`                // of the run that goes back, with Cause; "" in journals of older helpers
 }
 
 // A JournalLine is one of the later lines.
 type JournalLine struct {
-	Step  string        `json:"step,omitempty"`
-	Put   *owned.Change `json:"put,omitempty"`
-	Cause string        `json:"cause,omitempty"` // with the step "undo"
+	Step    string        `json:"step,omitempty"`
+	Put     *owned.Change `json:"put,omitempty"`
+	Cause   string        `json:"cause,omitempty"`   // with the step "undo"
+	Outcome string        `json:"outcome,omitempty"` // with the step "undo"
 }
 
 // OpenJournal opens the journal.
@@ -91,6 +94,7 @@ func (m Dir) ReadJournal() (*Journal, error) {
 		} else {
 			j.Steps[l.Step] = true
 			j.Cause += l.Cause
+			j.Outcome = cmp.Or(j.Outcome, l.Outcome)
 		}
 	}
 	for i := range j.Puts {

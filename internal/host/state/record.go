@@ -86,6 +86,14 @@ func (m Dir) readStanding(path string) (Standing, error) {
 // Commit makes s what stands: the one moment at which a run becomes true. The former record
 // becomes a generation when s is a new one.
 func (m Dir) Commit(s Standing, former Standing) error {
+	if err := m.keepFormer(s, former); err != nil {
+		return err
+	}
+	return m.saveRecord(bundle.RecordPath, &s)
+}
+
+// keepFormer makes the record that stands a generation when s is a new one.
+func (m Dir) keepFormer(s, former Standing) error {
 	if former.Exists && former.Generation != s.Generation {
 		to := m.At(generationPath(former.Generation))
 		if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -95,11 +103,47 @@ func (m Dir) Commit(s Standing, former Standing) error {
 			return fmt.Errorf("keep generation %d: %w", former.Generation, err)
 		}
 	}
+	return nil
+}
+
+func (m Dir) saveRecord(path string, s *Standing) error {
 	p, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	return m.replace(bundle.RecordPath, p)
+	return m.replace(path, p)
+}
+
+// nextPath holds what will stand when the run that waits is confirmed.
+const nextPath = bundle.StateDir + "/record.next"
+
+// ErrNextLost says that what SaveNext wrote is not there, which only a broken disk can bring about.
+var ErrNextLost = errors.New("the record that it was to leave is lost")
+
+// SaveNext writes, beside the record, what will stand when the run that waits is confirmed.
+func (m Dir) SaveNext(s *Standing) error { return m.saveRecord(nextPath, s) }
+
+// CommitNext makes what SaveNext wrote of run what stands.
+func (m Dir) CommitNext(run string, former Standing) error {
+	next, err := m.readStanding(nextPath)
+	if err != nil || next.Run != run {
+		return errors.Join(ErrNextLost, err)
+	}
+	if err := m.keepFormer(next, former); err != nil {
+		return err
+	}
+	if err := os.Rename(m.At(nextPath), m.At(bundle.RecordPath)); err != nil {
+		return err
+	}
+	return m.SyncDir(bundle.StateDir)
+}
+
+// DropNext forgets what SaveNext wrote.
+func (m Dir) DropNext() error {
+	if err := os.Remove(m.At(nextPath)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 func generationPath(n int64) string { return filepath.Join(GenDir, strconv.FormatInt(n, 10)) }
