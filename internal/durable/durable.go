@@ -17,12 +17,40 @@ import (
 // Write puts data at path. A regular file that is there is replaced and keeps its mode; a new
 // one gets mode, less the umask. What is there and is not a regular file is an error.
 func Write(path string, data []byte, mode fs.FileMode) error {
-	return inFolder(path, func(folder *os.Root, name string) error {
-		temp, err := Stage(folder, name, data, mode)
+	return Writer{}.Write(path, data, mode)
+}
+
+// A Writer writes as Write does, where a caller needs more. The zero Writer is Write.
+type Writer struct {
+	// Sync makes what is open, a file or a folder, survive a power cut; nil is its own Sync.
+	Sync func(*os.File) error
+	// Beside is the name that the file has until it is whole; "" makes up a new one. A killed
+	// writer leaves it behind, and the next one by the same name overwrites it, so files do not
+	// pile up. Only one may write at a time.
+	Beside string
+}
+
+// Write is the function Write.
+func (w Writer) Write(path string, data []byte, mode fs.FileMode) error {
+	return w.WriteProven(path, data, mode, nil)
+}
+
+// WriteProven is Write, and asks prove whether the file is good before it gets its name: temp is its
+// path until then. When prove fails, what stood at path stays.
+func (w Writer) WriteProven(path string, data []byte, mode fs.FileMode, prove func(temp string) error) error {
+	return w.inFolder(path, func(folder *os.Root, name string) error {
+		temp, err := w.stage(folder, name, data, mode)
 		if err != nil {
 			return err
 		}
-		if err := folder.Rename(temp, name); err != nil {
+
+		if prove != nil {
+			err = prove(filepath.Join(filepath.Dir(path), temp))
+		}
+		if err == nil {
+			err = folder.Rename(temp, name)
+		}
+		if err != nil {
 			return errors.Join(err, folder.Remove(temp))
 		}
 		return nil
@@ -32,7 +60,7 @@ func Write(path string, data []byte, mode fs.FileMode) error {
 // WriteNew puts data at path, and never replaces what is there: then the error is fs.ErrExist.
 // Of two that write at once, one succeeds.
 func WriteNew(path string, data []byte, mode fs.FileMode) error {
-	return inFolder(path, func(folder *os.Root, name string) error {
+	return Writer{}.inFolder(path, func(folder *os.Root, name string) error {
 		if _, err := folder.Lstat(name); err == nil {
 			return &fs.PathError{Op: "create", Path: path, Err: fs.ErrExist}
 		}
@@ -46,7 +74,7 @@ func WriteNew(path string, data []byte, mode fs.FileMode) error {
 }
 
 // inFolder opens the folder of path, lets do change it, and syncs it.
-func inFolder(path string, do func(folder *os.Root, name string) error) error {
+func (w Writer) inFolder(path string, do func(folder *os.Root, name string) error) error {
 	dir := filepath.Dir(path)
 	folder, err := os.OpenRoot(dir)
 	if err != nil {
@@ -57,12 +85,16 @@ func inFolder(path string, do func(folder *os.Root, name string) error) error {
 	if err := do(folder, filepath.Base(path)); err != nil {
 		return err
 	}
-	return SyncDir(dir)
+	return w.SyncDir(dir)
 }
 
 // Stage writes data, synced, to a new hidden file beside name below root, for a caller that
 // renames several files at once, and removes it if it does not. The mode is that of Write.
 func Stage(root *os.Root, name string, data []byte, mode fs.FileMode) (temp string, err error) {
+	return Writer{}.stage(root, name, data, mode)
+}
+
+func (w Writer) stage(root *os.Root, name string, data []byte, mode fs.FileMode) (temp string, err error) {
 	kept, err := standingMode(root, name)
 	if err != nil {
 		return "", err
@@ -71,16 +103,21 @@ func Stage(root *os.Root, name string, data []byte, mode fs.FileMode) (temp stri
 		mode = kept
 	}
 
-	temp = filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+"."+randomHex(6))
-	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	beside, once := w.Beside, os.O_TRUNC
+	if beside == "" {
+		beside, once = "."+filepath.Base(name)+"."+randomHex(6), os.O_EXCL
+	}
+	temp = filepath.Join(filepath.Dir(name), beside)
+	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|once, mode)
 	if err != nil {
 		return "", err
 	}
+
 	_, err = f.Write(data)
 	if kept != 0 {
 		err = errors.Join(err, f.Chmod(kept)) // whatever the umask is now
 	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	if err = errors.Join(err, w.sync(f), f.Close()); err != nil {
 		return "", errors.Join(err, root.Remove(temp))
 	}
 	return temp, nil
@@ -103,12 +140,22 @@ func standingMode(root *os.Root, name string) (fs.FileMode, error) {
 }
 
 // SyncDir makes renames, new names and removals in a folder survive a power cut.
-func SyncDir(dir string) error {
+func SyncDir(dir string) error { return Writer{}.SyncDir(dir) }
+
+// SyncDir is the function SyncDir.
+func (w Writer) SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(w.sync(d), d.Close())
+}
+
+func (w Writer) sync(f *os.File) error {
+	if w.Sync == nil {
+		return f.Sync()
+	}
+	return w.Sync(f)
 }
 
 func randomHex(n int) string {

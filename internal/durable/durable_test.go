@@ -86,3 +86,48 @@ func want(t *testing.T, path, content string, mode fs.FileMode) {
 		t.Errorf("left behind: %v", hidden)
 	}
 }
+
+// What a killed writer left is overwritten, and every byte and name is synced.
+func TestWriterBeside(t *testing.T) {
+	dir := t.TempDir()
+	path, left := filepath.Join(dir, "record"), filepath.Join(dir, "record.new")
+	if err := os.WriteFile(left, []byte("torn, and longer than what comes"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	var synced []string
+	w := durable.Writer{Beside: "record.new", Sync: func(f *os.File) error {
+		synced = append(synced, f.Name())
+		return nil
+	}}
+	if err := w.Write(path, []byte("whole"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want(t, path, "whole", 0o600)
+	if _, err := os.Lstat(left); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is there after the write: %v", left, err)
+	}
+	if len(synced) != 2 || synced[1] != dir {
+		t.Errorf("synced %q, want the file and then %s", synced, dir)
+	}
+}
+
+func TestWriteProvenKeepsWhatStoodWhenTheProofFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "copy")
+	if err := durable.Write(path, []byte("old"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	bad := errors.New("it does not open")
+	err := durable.Writer{}.WriteProven(path, []byte("new"), 0o600, func(temp string) error {
+		stands, _ := os.ReadFile(path)
+		if comes, err := os.ReadFile(temp); string(comes) != "new" || string(stands) != "old" {
+			t.Errorf("while it is proven %q stands and %q comes, %v", stands, comes, err)
+		}
+		return bad
+	})
+	if !errors.Is(err, bad) {
+		t.Errorf("WriteProven = %v, want %v", err, bad)
+	}
+	want(t, path, "old", 0o600)
+}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/durable"
 )
 
 // Seal leaves a copy of value that only this host can open, at SealedDir/name, and opens it
@@ -37,20 +38,14 @@ func seal(ctx context.Context, dir, name string, value []byte) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, name)
-	tmp := filepath.Join(dir, ".new."+name)
-	if err := write(tmp, sealed); err != nil {
-		os.Remove(tmp)
-		return err
-	}
-	if !opens(ctx, tmp, name, value) {
-		os.Remove(tmp)
-		return errors.New("the copy does not open")
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+
+	w := durable.Writer{Beside: ".new." + name}
+	return w.WriteProven(filepath.Join(dir, name), sealed, 0o600, func(temp string) error {
+		if !opens(ctx, temp, name, value) {
+			return errors.New("the copy does not open")
+		}
+		return nil
+	})
 }
 
 // Opens says whether the copy of name opens and equals value.
@@ -87,25 +82,4 @@ func creds(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
 		return nil, fmt.Errorf("systemd-creds %s: %w: %s", args[0], err, strings.TrimSpace(errs.String()))
 	}
 	return out.Bytes(), nil
-}
-
-func write(path string, p []byte) error {
-	os.Remove(path)
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(p)
-	if err == nil {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

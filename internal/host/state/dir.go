@@ -1,12 +1,12 @@
 package state
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/durable"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/packages"
@@ -43,35 +43,21 @@ func (m Dir) Make() error {
 	return nil
 }
 
-// replace writes a file of the state directory: beside, synced, renamed, folder synced. It is
-// there whole or not at all, also after a power cut.
+// replace writes a file of the state directory. It is there whole or not at all, also after a
+// power cut. Whoever writes has the lock.
 func (m Dir) replace(path string, p []byte) error {
-	tmp := m.At(path + ".new")
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(p)
-	if err == nil {
-		err = m.SyncTo().Sync(f)
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	w := m.writer()
+	w.Beside = filepath.Base(path) + ".new"
+	if err := w.Write(m.At(path), p, 0o600); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := os.Rename(tmp, m.At(path)); err != nil {
-		return err
-	}
-	return m.SyncDir(filepath.Dir(path))
+	return nil
 }
 
-func (m Dir) SyncDir(path string) error {
-	d, err := os.Open(m.At(path))
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return m.SyncTo().Sync(d)
-}
+// SyncDir makes what was removed from a folder, or came to it, survive a power cut.
+func (m Dir) SyncDir(path string) error { return m.writer().SyncDir(m.At(path)) }
+
+func (m Dir) writer() durable.Writer { return durable.Writer{Sync: m.SyncTo().Sync} }
 
 // Blobs is where file contents are kept.
 func (m Dir) Blobs() *owned.Blobs { return &owned.Blobs{Dir: m.At(BlobDir), Tree: m.Tree()} }
