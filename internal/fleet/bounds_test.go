@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 )
 
 // boundsTree is a small config with some files replaced or added.
@@ -205,11 +206,11 @@ func TestProblemsAreCapped(t *testing.T) {
 
 // TestReaderGroups: groups of groups cost their number, not two to its power.
 func TestReaderGroups(t *testing.T) {
-	var es entries[list]
+	var es yaml.Entries[yaml.List]
 	add := func(name string, readers ...string) {
-		e := entry[list]{Key: name}
+		e := yaml.Entry[yaml.List]{Key: name}
 		for _, r := range readers {
-			e.Value = append(e.Value, str{S: r})
+			e.Value = append(e.Value, yaml.String{S: r})
 		}
 		es = append(es, e)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/unitfile"
 )
 
@@ -52,7 +53,7 @@ func (s *service) claimed() []claim {
 		same := fmt.Sprintf("%+v %s %q", withoutService(k.Key), k.link, k.sources)
 		what := "the key " + k.Name
 		cs = append(cs, claim{place: "key " + k.Name, same: same, what: what, at: k.at})
-		unit := keyUnitName(k.Name)
+		unit := syntax.KeyUnitName(k.Name)
 		cs = append(cs, claim{place: bundle.UnitDir + "/" + unit, same: same, what: "the unit " + unit + " of key " + k.Name, at: k.at})
 		if k.link != "" {
 			cs = append(cs, claim{place: k.link, same: same, what: "the link " + k.link, at: k.at})
@@ -86,7 +87,7 @@ func collide(ss []*service) (ps problem.Problems) {
 	tell := func(h holder, msg string) {
 		at, file, data := h.at, h.file, []byte(nil)
 		if at.Line > 0 || file == "" {
-			file, data = h.by.text.file, h.by.text.data
+			file, data = h.by.text.Name, h.by.text.Data
 		}
 		ps = append(ps, problem.At(file, data, at, "%s", msg))
 	}

@@ -8,6 +8,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
@@ -110,7 +111,7 @@ func (st *stand) pack(s *service, arch string) {
 	}
 	p, err := s.pkg.forArch(arch)
 	if err != nil {
-		st.breaks(s.name, problem.At(s.text.file, s.text.data, s.pkg.at, "%v", err))
+		st.breaks(s.name, problem.At(s.text.Name, s.text.Data, s.pkg.at, "%v", err))
 		return
 	}
 	st.manifest.Packages = append(st.manifest.Packages, p)
@@ -121,7 +122,7 @@ func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *keySpec, users map
 	if was := st.keys[k.Name]; was != nil {
 		if !slices.Equal(was.sources, k.sources) {
 			s := r.svc
-			st.problems = append(st.problems, problem.At(s.text.file, s.text.data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+			st.problems = append(st.problems, problem.At(s.text.Name, s.text.Data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
 				st.renders[k.Name].svc.name, s.name, k.Name, strings.Join(k.sources, ", "), strings.Join(was.sources, ", ")))
 		}
 		return
@@ -204,7 +205,7 @@ func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 	wants := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(gates)) {
 		g := gates[name]
-		p := gatePath(name)
+		p := syntax.GatePath(name)
 		st.add(p, g.text(), "")
 		f := &st.manifest.Files[len(st.manifest.Files)-1]
 		for _, u := range units {
@@ -219,7 +220,7 @@ func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 		}
 	}
 	for _, k := range st.manifest.Keys {
-		unit := keyUnitName(k.Name)
+		unit := syntax.KeyUnitName(k.Name)
 		p := bundle.UnitDir + "/" + unit
 		st.add(p, keyUnitText(k, wants[k.Name]), k.Service)
 		units[unit] = &bundle.Unit{Name: unit, Service: k.Service, Start: true, OnChange: bundle.None, KeyUnit: true, Files: []string{p}}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -12,13 +11,15 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/yaml"
 )
 
 // hostFacts is a host as its own lines, its groups and all say, before services are looked at.
 type hostFacts struct {
 	host  Host
 	wants []wish // switched on, by service
-	file  *text
+	file  *yaml.File
 	at    problem.Pos // of the name
 }
 
@@ -36,10 +37,10 @@ type setting struct {
 
 // A place is a switch in the config, to be checked against its service.
 type place struct {
-	file *text
+	file *yaml.File
 	name string
 	at   problem.Pos
-	sw   *switchFile
+	sw   *syntax.Switch
 }
 
 // config is bellhop.yaml and hosts/*.yaml, parsed and merged. It knows nothing of services.
@@ -58,48 +59,26 @@ type config struct {
 	problems problem.Problems
 }
 
-var (
-	nameRule    = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	accountRule = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
-)
-
-const nameWords = "a letter or digit first, then letters, digits, . _ -, at most 64"
-const accountWords = "a small letter or _ first, then small letters, digits, _ -, at most 31"
-
-var arches = []string{"amd64", "arm64", "arm", "386", "riscv64", "ppc64le", "s390x", "loong64", "mips64le"}
-var archAliases = map[string]string{"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armv7": "arm", "armv7l": "arm", "armhf": "arm", "i386": "386", "i686": "386"}
-
-// archHint is "" for a name that Go knows, else what to say.
-func archHint(arch string) string {
-	if slices.Contains(arches, arch) {
-		return ""
-	}
-	if a, ok := archAliases[arch]; ok {
-		return fmt.Sprintf("unknown architecture %q; Go calls it %q", arch, a)
-	}
-	return fmt.Sprintf("unknown architecture %q; known: %s", arch, strings.Join(arches, ", "))
-}
-
 // configMaker builds a config from parsed files.
 type configMaker struct {
 	*config
-	main   *text
-	file   *fleetFile
-	groups map[string]*groupFile
+	main   *yaml.File
+	file   *syntax.Fleet
+	groups map[string]*syntax.Group
 	bases  map[string]*base // by tags
 }
 
 // hostText is one hosts/*.yaml as parsed.
 type hostText struct {
 	name string
-	text *text
-	file hostFile
+	text *yaml.File
+	file syntax.Host
 }
 
 // makeConfig merges main with the hosts that have a file of their own.
-func makeConfig(main *text, file *fleetFile, own []*hostText) *config {
+func makeConfig(main *yaml.File, file *syntax.Fleet, own []*hostText) *config {
 	m := &configMaker{config: &config{byName: map[string]int{}, users: map[string][]int{}, places: map[string][]place{}},
-		main: main, file: file, groups: map[string]*groupFile{}, bases: map[string]*base{}}
+		main: main, file: file, groups: map[string]*syntax.Group{}, bases: map[string]*base{}}
 	m.top()
 	for i := range file.Groups {
 		g := &file.Groups[i]
@@ -116,34 +95,25 @@ func makeConfig(main *text, file *fleetFile, own []*hostText) *config {
 		m.host(o.text, o.name, problem.Pos{Line: 1, Column: 1}, &o.file)
 	}
 	m.finish()
-	m.problems = append(m.problems, main.problems...)
+	m.problems = append(m.problems, main.Problems...)
 	for _, o := range own {
-		m.problems = append(m.problems, o.text.problems...)
+		m.problems = append(m.problems, o.text.Problems...)
 	}
 	return m.config
 }
 
-func (m *configMaker) tell(t *text, at problem.Pos, format string, args ...any) {
-	m.problems = append(m.problems, problem.At(t.file, t.data, at, format, args...))
+func (m *configMaker) tell(t *yaml.File, at problem.Pos, format string, args ...any) {
+	m.problems = append(m.problems, problem.At(t.Name, t.Data, at, format, args...))
 }
 
-func (m *configMaker) warn(t *text, at problem.Pos, format string, args ...any) {
-	p := problem.At(t.file, t.data, at, format, args...)
+func (m *configMaker) warn(t *yaml.File, at problem.Pos, format string, args ...any) {
+	p := problem.At(t.Name, t.Data, at, format, args...)
 	p.Warning = true
 	m.problems = append(m.problems, p)
 }
 
-// CheckName says what is wrong with a name for a host, a service, a key or whatever what is; nil when it
-// will do.
-func CheckName(what, name string) error {
-	if nameRule.MatchString(name) {
-		return nil
-	}
-	return fmt.Errorf("bad name %q for a %s: %s", name, what, nameWords)
-}
-
-func (m *configMaker) goodName(t *text, at problem.Pos, what, name string) {
-	if err := CheckName(what, name); err != nil {
+func (m *configMaker) goodName(t *yaml.File, at problem.Pos, what, name string) {
+	if err := syntax.CheckName(what, name); err != nil {
 		m.tell(t, at, "%v", err)
 	}
 }
@@ -153,11 +123,11 @@ func (m *configMaker) top() {
 	f := m.file
 	m.network = f.Network.S
 	switch {
-	case m.main.broken:
+	case m.main.Broken:
 	case m.network == "" && f.Network.At.Line == 0:
 		m.tell(m.main, problem.Pos{Line: 1, Column: 1}, "network is missing: give the fleet a name, as in network: hexagone")
-	case !nameRule.MatchString(m.network):
-		m.tell(m.main, f.Network.At, "bad name %q for a network: %s", m.network, nameWords)
+	case !syntax.IsName(m.network):
+		m.tell(m.main, f.Network.At, "bad name %q for a network: %s", m.network, syntax.NameWords)
 	}
 	if f.Deployer.S != "" {
 		if key, err := sshKey(f.Deployer.S); err != nil {
@@ -170,7 +140,7 @@ func (m *configMaker) top() {
 	m.readRollout()
 
 	var bad string
-	if m.confirm, bad = f.confirm(); bad != "" {
+	if m.confirm, bad = f.ConfirmTime(); bad != "" {
 		m.tell(m.main, f.Confirm.At, "%s", bad)
 	}
 	m.isolate = f.Isolate == nil || *f.Isolate
@@ -197,18 +167,18 @@ func (m *configMaker) readRollout() {
 }
 
 // switches notes where services are switched, to be checked against the services.
-func (m *configMaker) switches(t *text, es entries[switchFile]) {
+func (m *configMaker) switches(t *yaml.File, es yaml.Entries[syntax.Switch]) {
 	for i := range es {
 		m.places[es[i].Key] = append(m.places[es[i].Key], place{t, es[i].Key, es[i].At, &es[i].Value})
 	}
 }
 
 // host adds one host.
-func (m *configMaker) host(t *text, name string, at problem.Pos, f *hostFile) {
+func (m *configMaker) host(t *yaml.File, name string, at problem.Pos, f *syntax.Host) {
 	m.goodName(t, at, "host", name)
 	m.switches(t, f.Services)
 	h := &hostFacts{file: t, at: at, host: Host{Name: name}}
-	tags := slices.Clone(f.Tags.strings())
+	tags := slices.Clone(f.Tags.Strings())
 	for _, s := range f.Tags {
 		m.goodName(t, s.At, "tag", s.S)
 	}
@@ -228,13 +198,13 @@ func (m *configMaker) host(t *text, name string, at problem.Pos, f *hostFile) {
 }
 
 // reach reads how the host is reached.
-func (m *configMaker) reach(t *text, at problem.Pos, f *hostFile, h *hostFacts) {
+func (m *configMaker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *hostFacts) {
 	name := h.host.Name
 	if len(f.Address) == 0 {
 		m.tell(t, at, "host %s has no address", name)
 	}
 	for _, a := range f.Address {
-		addr, err := address(a.S)
+		addr, err := syntax.Address(a.S)
 		if err != nil {
 			m.tell(t, a.At, "host %s: address %q: %v", name, a.S, err)
 			continue
@@ -253,12 +223,12 @@ func (m *configMaker) reach(t *text, at problem.Pos, f *hostFile, h *hostFacts) 
 		h.host.HostKeys = append(h.host.HostKeys, key)
 	}
 	if a := h.host.Arch; a != "" {
-		if hint := archHint(a); hint != "" {
+		if hint := syntax.ArchHint(a); hint != "" {
 			m.tell(t, cmp.Or(f.Arch.At, at), "host %s: %s", name, hint)
 		}
 	}
-	if !accountRule.MatchString(h.host.User) {
-		m.tell(t, cmp.Or(f.User.At, at), "host %s: bad name %q for a user: %s", name, h.host.User, accountWords)
+	if !syntax.IsAccount(h.host.User) {
+		m.tell(t, cmp.Or(f.User.At, at), "host %s: bad name %q for a user: %s", name, h.host.User, syntax.AccountWords)
 	}
 }
 
@@ -304,7 +274,7 @@ func caseWords(a, b string) string {
 	return ""
 }
 
-func (h *hostFacts) place() string { return fmt.Sprintf("%s:%d", h.file.file, h.at.Line) }
+func (h *hostFacts) place() string { return fmt.Sprintf("%s:%d", h.file.Name, h.at.Line) }
 
 // jumps checks that every way through other hosts exists and ends.
 func (m *configMaker) jumps() {

@@ -21,6 +21,7 @@ import (
 
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -29,6 +30,14 @@ type (
 	Problem  = problem.Problem
 	Problems = problem.Problems
 )
+
+// Schema is the JSON Schema of the files that people write, as one document: a definition each for
+// bellhop.yaml, hosts/NAME.yaml and service.yaml, any of which may be at the top.
+func Schema() ([]byte, error) { return syntax.Schema() }
+
+// CheckName says what is wrong with a name for a host, a service, a key or whatever what is; nil when
+// it will do.
+func CheckName(what, name string) error { return syntax.CheckName(what, name) }
 
 // A Loader turns trees into fleets, and keeps what it parsed so that the next tree costs only
 // what differs. Its zero value works offline. It may be used by several goroutines.
@@ -103,7 +112,7 @@ type Host struct {
 }
 
 // DefaultConfirm is Fleet.Confirm where bellhop.yaml does not say.
-const DefaultConfirm = 30 * time.Second
+const DefaultConfirm = syntax.DefaultConfirm
 
 // A Rollout says how a run goes over the hosts.
 type Rollout struct {

@@ -9,7 +9,9 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
 )
 
@@ -29,7 +31,7 @@ func (l *Loader) readService(t *tree.Tree, name string, earlier []*serviceState)
 		}
 		old = cmp.Or(old, e.service)
 	}
-	s.text = &text{file: dir + "/service.yaml", former: l.Former}
+	s.text = &yaml.File{Name: dir + "/service.yaml", Former: l.Former}
 	if err := s.walk(t, dir, true, old); err != nil {
 		return nil, err
 	}
@@ -117,18 +119,18 @@ func fingerprint(os []tree.Object, ps problem.Problems) string {
 // build parses what was listed.
 func (s *service) build(t *tree.Tree, l *Loader) error {
 	dir := "services/" + s.name + "/"
-	if !nameRule.MatchString(s.name) {
-		s.tellFile(dir, "bad name %q for a service: %s", s.name, nameWords)
+	if !syntax.IsName(s.name) {
+		s.tellFile(dir, "bad name %q for a service: %s", s.name, syntax.NameWords)
 	}
 	for _, o := range s.objects {
-		if o.Path == s.text.file {
+		if o.Path == s.text.Name {
 			b, err := s.load(t, l, o, true)
 			if err != nil || b == nil {
 				return err
 			}
-			s.text.data = b.Data
-			decodeYAML(s.text, &s.def, l.budget)
-			s.problems = append(s.problems, s.text.problems...)
+			s.text.Data = b.Data
+			yaml.Decode(s.text, &s.def, l.budget)
+			s.problems = append(s.problems, s.text.Problems...)
 		}
 	}
 	s.readUser()
@@ -196,19 +198,19 @@ func (s *service) take(t *tree.Tree, l *Loader, o tree.Object, rel string) error
 		return err
 	case !nested:
 		name := strings.TrimSuffix(top, ".tmpl")
-		if isUnit(name) || isQuadlet(name) {
+		if syntax.IsUnit(name) || syntax.IsQuadlet(name) {
 			return s.takeUnit(t, l, o, name, "")
 		}
 	case strings.HasSuffix(top, ".d") && !strings.Contains(rest, "/"):
 		unit := strings.TrimSuffix(top, ".d")
-		if isUnit(unit) || isQuadlet(unit) {
+		if syntax.IsUnit(unit) || syntax.IsQuadlet(unit) {
 			return s.takeUnit(t, l, o, unit, strings.TrimSuffix(rest, ".tmpl"))
 		}
 	}
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
 	if !nested {
 		if _, kind := unitfile.SplitName(strings.TrimSuffix(top, ".tmpl")); kind != "" {
-			if c := problem.Near(kind, append(slices.Clone(unitKinds), unitfile.QuadletKinds...)); c != "" {
+			if c := problem.Near(kind, append(slices.Clone(syntax.UnitKinds), unitfile.QuadletKinds...)); c != "" {
 				hint = fmt.Sprintf("did you mean .%s?", c)
 			}
 		}
@@ -217,40 +219,11 @@ func (s *service) take(t *tree.Tree, l *Loader, o tree.Object, rel string) error
 	return nil
 }
 
-// places that are bellhop's, or that nobody installs files to.
-var closedPlaces = []string{"/proc", "/sys", "/dev", bundle.KeyDir, bundle.StateDir, bundle.PackageDir, "/usr/local/libexec/bellhop"}
-
-// accountFiles hold everybody, root among them: one file for all of them locks the host up.
-var accountFiles = []string{"/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow"}
-
-// badPath says why path can't be installed to; "" when it can.
-func badPath(p string) string {
-	if bad := bundle.BadPath(p); bad != "" {
-		return bad
-	}
-	if slices.Contains(accountFiles, p) {
-		return "accounts come from user: in service.yaml, never as a whole file"
-	}
-	for _, c := range closedPlaces {
-		if below(p, c) {
-			return "below " + c + " is no place for this"
-		}
-	}
-	for _, c := range []string{bundle.UnitDir, "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/system", bundle.QuadletDir} {
-		if below(p, c) {
-			return "a unit or drop-in stands at the top of the service's folder, not below files/"
-		}
-	}
-	return ""
-}
-
-func below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
-
 func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) error {
 	f := fileSpec{path: "/" + rest, src: o.Path, user: "root", group: "root", mode: 0o644}
 	if o.Mode&fs.ModeSymlink != 0 {
 		f.target = o.Hash
-		if bad := badPath(f.path); bad != "" {
+		if bad := syntax.BadPath(f.path); bad != "" {
 			s.tellFile(o.Path, "%s", bad)
 		} else if bad := bundle.BadTarget(f.target); bad != "" {
 			s.tellFile(o.Path, "%s", bad)
@@ -260,7 +233,7 @@ func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) 
 	}
 	isTmpl := strings.HasSuffix(rest, ".tmpl")
 	f.path = strings.TrimSuffix(f.path, ".tmpl")
-	if bad := badPath(f.path); bad != "" {
+	if bad := syntax.BadPath(f.path); bad != "" {
 		s.tellFile(o.Path, "%s", bad)
 	} else if top, _, _ := strings.Cut(f.path[1:], "/"); top == "run" || top == "tmp" {
 		s.problems = append(s.problems, &problem.Problem{File: o.Path, Warning: true,
@@ -269,7 +242,7 @@ func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) 
 	if o.Mode&0o111 != 0 {
 		f.mode = 0o755
 	}
-	b, err := s.load(t, l, o, isTmpl || isLogins(f.path))
+	b, err := s.load(t, l, o, isTmpl || syntax.IsLogins(f.path))
 	if err != nil || b == nil {
 		return err
 	}
@@ -281,17 +254,12 @@ func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) 
 	return nil
 }
 
-// gateName is the drop-in that bellhop itself writes for a unit.
-const gateName = "50-bellhop.conf"
-
-func gatePath(unit string) string { return bundle.UnitDir + "/" + unit + ".d/" + gateName }
-
 func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin string) error {
-	if bad := checkUnitName(unit); bad != "" {
+	if bad := syntax.CheckUnitName(unit); bad != "" {
 		s.tellFile(o.Path, "bad name for a unit: %s", bad)
 		return nil
 	}
-	u := unitSpec{unit: unit, src: o.Path, quadlet: isQuadlet(unit)}
+	u := unitSpec{unit: unit, src: o.Path, quadlet: syntax.IsQuadlet(unit)}
 	where := bundle.UnitDir
 	if u.quadlet {
 		where = bundle.QuadletDir
@@ -303,8 +271,8 @@ func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin 
 		switch {
 		case !strings.HasSuffix(dropin, ".conf") || dropin == ".conf":
 			s.tellFile(o.Path, "systemd reads only *.conf here")
-		case dropin == gateName:
-			s.tellFile(o.Path, "%s is the drop-in that bellhop writes; take another name", gateName)
+		case dropin == syntax.GateName:
+			s.tellFile(o.Path, "%s is the drop-in that bellhop writes; take another name", syntax.GateName)
 		}
 	}
 	b, err := s.load(t, l, o, true)

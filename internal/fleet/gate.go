@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/syntax"
 )
 
 // Key units and gates are the one arrangement that held on real hosts: a boot without keys is
@@ -20,9 +21,6 @@ import (
 //   - AssertPathExists= in the app beside Requires=: with the file gone behind systemd's back
 //     the key unit is still active, and the app would run without its key.
 //   - no ExecStop: a restart of the key unit by hand would destroy the key.
-
-// keyUnitName is the unit that stands for a key.
-func keyUnitName(key string) string { return key + "-key.service" }
 
 // keyUnitText renders NAME-key.service. wants are the units that start when the key has come.
 func keyUnitText(k bundle.Key, wants []string) string {
@@ -76,7 +74,7 @@ func (g *gate) text() string {
 		g.keys = slices.CompactFunc(g.keys, func(a, b bundle.Key) bool { return a.Name == b.Name })
 		units := make([]string, len(g.keys))
 		for i, k := range g.keys {
-			units[i] = keyUnitName(k.Name)
+			units[i] = syntax.KeyUnitName(k.Name)
 		}
 		fmt.Fprintf(&b, "[Unit]\nRequires=%[1]s\nAfter=%[1]s\n", strings.Join(units, " "))
 		for _, k := range g.keys {

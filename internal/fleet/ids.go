@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/yaml"
 )
 
 // A fixed uid or gid is the same number on every host, as NFS needs it.
@@ -23,7 +24,7 @@ const (
 )
 
 // id reads uid: or gid:; 0 when it is left out or wrong.
-func (s *service) id(what string, v str) uint32 {
+func (s *service) id(what string, v yaml.String) uint32 {
 	if v.At.Line == 0 {
 		return 0
 	}
@@ -67,7 +68,7 @@ func numbers(services map[string]*serviceState) (ps problem.Problems) {
 			continue
 		}
 		tell := func(at problem.Pos, format string, args ...any) {
-			ps = append(ps, problem.At(s.text.file, s.text.data, at, format, args...))
+			ps = append(ps, problem.At(s.text.Name, s.text.Data, at, format, args...))
 		}
 
 		u := s.user

@@ -13,15 +13,17 @@ import (
 	"sync/atomic"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 )
 
 // cache is what a loader keeps from tree to tree.
 type cache struct {
 	config     *config
 	mainHash   string
-	main       *text
-	mainFile   *fleetFile
+	main       *yaml.File
+	mainFile   *syntax.Fleet
 	hostTexts  map[string]*hostText // by hash and name
 	hostsHash  string
 	services   map[string]*serviceState
@@ -198,7 +200,7 @@ func (l *Loader) config(t *tree.Tree) (*config, error) {
 	var id strings.Builder
 	id.WriteString(mainHash)
 	for _, h := range own {
-		id.WriteString("\n" + h.name + "\x00" + h.text.hash)
+		id.WriteString("\n" + h.name + "\x00" + h.text.Hash)
 	}
 	for _, p := range problems {
 		id.WriteString("\n" + p.Error())
@@ -211,16 +213,16 @@ func (l *Loader) config(t *tree.Tree) (*config, error) {
 		c.mainHash = mainHash
 		return c.config, nil
 	}
-	if c.main == nil || c.main.hash != mainHash {
+	if c.main == nil || c.main.Hash != mainHash {
 		data, err := t.Bytes("bellhop.yaml")
 		if err != nil {
 			return nil, err
 		}
-		c.main, c.mainFile = &text{file: "bellhop.yaml", data: data, hash: mainHash, former: l.Former}, &fleetFile{}
+		c.main, c.mainFile = &yaml.File{Name: "bellhop.yaml", Data: data, Hash: mainHash, Former: l.Former}, &syntax.Fleet{}
 		if tree.NewBlob(data, false).LFS {
-			c.main.problem(problem.Pos{Line: 1, Column: 1}, "a git-lfs pointer, not the file itself")
+			c.main.Report(problem.Pos{Line: 1, Column: 1}, "a git-lfs pointer, not the file itself")
 		} else {
-			decodeYAML(c.main, c.mainFile, l.budget)
+			yaml.Decode(c.main, c.mainFile, l.budget)
 		}
 	}
 	cfg := makeConfig(c.main, c.mainFile, own)
@@ -285,8 +287,8 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*hostText, problem.Problems, error) 
 			if err != nil {
 				return nil, nil, err
 			}
-			h = &hostText{name: name, text: &text{file: o.Path, data: data, hash: hash, former: l.Former}}
-			decodeYAML(h.text, &h.file, l.budget)
+			h = &hostText{name: name, text: &yaml.File{Name: o.Path, Data: data, Hash: hash, Former: l.Former}}
+			yaml.Decode(h.text, &h.file, l.budget)
 		}
 		fresh[key] = h
 		out = append(out, h)
@@ -369,7 +371,7 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 		stray = append(stray, &problem.Problem{File: b.Path, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
 	})
 	if len(stray) > 0 {
-		s := &service{text: &text{file: "services"}, problems: stray, renders: map[renderKey]*rendered{}}
+		s := &service{text: &yaml.File{Name: "services"}, problems: stray, renders: map[renderKey]*rendered{}}
 		out[""] = &serviceState{service: s} // no name is empty, so nobody can switch it on
 	}
 	return nil
@@ -395,7 +397,7 @@ func (l *Loader) sources(t *tree.Tree, s *service) (*serviceState, error) {
 	for _, k := range s.keys {
 		for _, src := range k.sources {
 			files := []string{src}
-			if isPattern(src) {
+			if syntax.IsPattern(src) {
 				var err error
 				if files, err = matchSources(t, src); err != nil {
 					return nil, err
@@ -446,7 +448,7 @@ func missingFile(t *tree.Tree, s *service, k keySpec, src string) *problem.Probl
 		}
 	}
 	meant := t.Hints.DidYouMean(src, names)
-	file, data, at := s.text.file, s.text.data, k.at
+	file, data, at := s.text.Name, s.text.Data, k.at
 	if k.tmpl != nil {
 		file, data, at = k.tmpl.src, k.tmpl.blob.Data, k.tmpl.tmpl.keyAt
 	}

@@ -13,8 +13,6 @@ type logins struct {
 	data []byte
 }
 
-func isLogins(path string) bool { return strings.HasSuffix(path, "/.ssh/authorized_keys") }
-
 // shutsOut says what is wrong when the file is that of the user whom bellhop logs in as, and
 // does not name the deployer's key; "" when nothing is.
 func (l *logins) shutsOut(user, deployer string) string {

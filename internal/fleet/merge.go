@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/yaml"
 )
 
 // base is what all and the groups of some tags say together.
@@ -46,7 +48,7 @@ func (m *configMaker) base(tags []string) *base {
 	b.take("", all.Services)
 	b.takeVars("", all.Vars)
 	var userBy, archBy, jumpBy string
-	pick := func(into *string, by *string, group string, s str, what string) {
+	pick := func(into *string, by *string, group string, s yaml.String, what string) {
 		if s.S == "" {
 			return
 		}
@@ -69,15 +71,15 @@ func (m *configMaker) base(tags []string) *base {
 }
 
 // take adds what group says (all is ""); where two groups differ, it notes the clash.
-func (b *base) take(group string, es entries[switchFile]) {
+func (b *base) take(group string, es yaml.Entries[syntax.Switch]) {
 	for _, e := range es {
 		was, had := b.services[e.Key]
-		now := merged{on: e.Value.on(), onBy: group, onAt: e.At, set: map[string]from{}}
+		now := merged{on: e.Value.On(), onBy: group, onAt: e.At, set: map[string]from{}}
 		for k, v := range was.set {
 			now.set[k] = v
 		}
 		if had && was.onBy != "" && was.on != now.on {
-			now.set[enableWord] = from{clash: &clash{was.onBy, group, e.At}}
+			now.set[syntax.EnableWord] = from{clash: &clash{was.onBy, group, e.At}}
 		}
 		for _, s := range e.Value.Set {
 			f := from{value: s.Value.V, by: group, at: s.At}
@@ -90,13 +92,8 @@ func (b *base) take(group string, es entries[switchFile]) {
 	}
 }
 
-// enableWord is the one setting that no service may have: it stands beside the others.
-const enableWord = "enable"
-
-func (s *switchFile) on() bool { return s.Enable == nil || *s.Enable }
-
 // decide settles which services the host has, its own lines winning.
-func (m *configMaker) decide(t *text, at problem.Pos, f *hostFile, b *base, h *hostFacts) {
+func (m *configMaker) decide(t *yaml.File, at problem.Pos, f *syntax.Host, b *base, h *hostFacts) {
 	if len(f.Services) == 0 {
 		if b.wants == nil {
 			b.wants = m.wants(t, at, h.host.Name, b.services, nil)
@@ -107,10 +104,10 @@ func (m *configMaker) decide(t *text, at problem.Pos, f *hostFile, b *base, h *h
 	h.wants = m.wants(t, at, h.host.Name, b.services, f.Services)
 }
 
-func (m *configMaker) wants(t *text, at problem.Pos, host string, services map[string]merged, own entries[switchFile]) []wish {
+func (m *configMaker) wants(t *yaml.File, at problem.Pos, host string, services map[string]merged, own yaml.Entries[syntax.Switch]) []wish {
 	out := []wish{}
-	one := func(name string, on bool, base merged, set entries[value], decided bool) {
-		if c := base.set[enableWord].clash; c != nil && !decided {
+	one := func(name string, on bool, base merged, set yaml.Entries[yaml.Value], decided bool) {
+		if c := base.set[syntax.EnableWord].clash; c != nil && !decided {
 			m.tell(m.main, c.at, "groups %s and %s switch service %s differently, and host %s has both tags; its own line would decide", c.a, c.b, name, host)
 		}
 		if !on {
@@ -118,10 +115,10 @@ func (m *configMaker) wants(t *text, at problem.Pos, host string, services map[s
 		}
 		w := wish{service: name}
 		for k, v := range base.set {
-			if k == enableWord {
+			if k == syntax.EnableWord {
 				continue
 			}
-			if _, ours := set.get(k); ours {
+			if _, ours := set.Get(k); ours {
 				continue
 			}
 			if v.clash != nil {
@@ -137,13 +134,13 @@ func (m *configMaker) wants(t *text, at problem.Pos, host string, services map[s
 		out = append(out, w)
 	}
 	for name, b := range services {
-		if _, ours := own.get(name); !ours {
+		if _, ours := own.Get(name); !ours {
 			one(name, b.on, b, nil, false)
 		}
 	}
 	for i := range own {
 		e := &own[i]
-		one(e.Key, e.Value.on(), services[e.Key], e.Value.Set, true)
+		one(e.Key, e.Value.On(), services[e.Key], e.Value.Set, true)
 	}
 	slices.SortFunc(out, func(a, b wish) int { return strings.Compare(a.service, b.service) })
 	return out

@@ -12,7 +12,9 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 )
 
 var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
@@ -20,10 +22,10 @@ var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
 // readPackage reads package:, as far as service.yaml alone can tell.
 func (s *service) readPackage() {
 	f := &s.def.Package
-	if f.at.Line == 0 {
+	if f.At.Line == 0 {
 		return
 	}
-	p := &packageSpec{at: f.at, sha: map[string]string{}, blobs: map[string]*tree.Blob{}}
+	p := &packageSpec{at: f.At, sha: map[string]string{}, blobs: map[string]*tree.Blob{}}
 	p.Name, p.Service, p.Strip = s.name, s.name, f.Strip.N
 	if f.Strip.N < 0 || f.Strip.N > 16 {
 		s.tell(f.Strip.At, "package: strip is %d; want 0 to 16", f.Strip.N)
@@ -39,12 +41,12 @@ func (s *service) readPackage() {
 		p.file = s.packageFile(f)
 		s.readSums(p)
 	default:
-		s.tell(f.at, "package: want url, with sha256, or file")
+		s.tell(f.At, "package: want url, with sha256, or file")
 		return
 	}
 	s.readKind(p)
-	if f.Name.S != "" && !nameRule.MatchString(f.Name.S) {
-		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, nameWords)
+	if f.Name.S != "" && !syntax.IsName(f.Name.S) {
+		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, syntax.NameWords)
 	}
 	s.pkg = p
 }
@@ -58,7 +60,7 @@ func (s *service) readKind(p *packageSpec) {
 	}
 	kind, rest := bundle.KindOfName(base)
 
-	if s.text.former {
+	if s.text.Former {
 		kind = formerKind(base)
 	}
 	p.Named = f.Kind.S != ""
@@ -89,8 +91,8 @@ func (s *service) readKind(p *packageSpec) {
 }
 
 // expand fills in {version} and leaves {arch}.
-func (s *service) expand(v str, version string) string {
-	return placeholder.ReplaceAllStringFunc(v.S, func(m string) string {
+func (s *service) expand(v yaml.String, version string) string {
+	return syntax.FillPlaceholders(v.S, func(m string) string {
 		switch m {
 		case "{arch}":
 			return m
@@ -118,7 +120,7 @@ func (s *service) checkURL(at problem.Pos, raw string) {
 }
 
 // packageFile is the path of a package that is a blob of the service's folder.
-func (s *service) packageFile(f *packageFile) string {
+func (s *service) packageFile(f *syntax.Package) string {
 	name := s.expand(f.File, f.Version.S)
 	if path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "..") {
 		s.tell(f.File.At, "package: file %q: want a path below this folder", name)
@@ -129,7 +131,7 @@ func (s *service) packageFile(f *packageFile) string {
 
 func (s *service) readSums(p *packageSpec) {
 	f := &s.def.Package.SHA256
-	sum := func(v str) string {
+	sum := func(v yaml.String) string {
 		hex := strings.ToLower(v.S)
 		if !shaRule.MatchString(hex) {
 			s.tell(v.At, "package: sha256 %q: want 64 hex digits", v.S)
@@ -143,7 +145,7 @@ func (s *service) readSums(p *packageSpec) {
 		}
 	}
 	for _, e := range f.By {
-		if hint := archHint(e.Key); hint != "" {
+		if hint := syntax.ArchHint(e.Key); hint != "" {
 			s.tell(e.At, "package: %s", hint)
 		}
 		p.sha[e.Key] = sum(e.Value)
@@ -162,7 +164,7 @@ func (s *service) matchesPackage(file string) bool {
 	if len(file) < len(before)+len(after) || !strings.HasPrefix(file, before) || !strings.HasSuffix(file, after) {
 		return false
 	}
-	return slices.Contains(arches, file[len(before):len(file)-len(after)])
+	return slices.Contains(syntax.Arches, file[len(before):len(file)-len(after)])
 }
 
 // checkPackage holds a package that is a blob against its sums.
@@ -199,7 +201,7 @@ func (p *packageSpec) needsArch() bool {
 func (p *packageSpec) forArch(arch string) (bundle.Package, error) {
 	out := p.Package
 	out.As = strings.ReplaceAll(out.As, "{arch}", arch)
-	if !nameRule.MatchString(out.As) || out.As == out.File {
+	if !syntax.IsName(out.As) || out.As == out.File {
 		out.As = ""
 	}
 	if p.needsArch() && arch == "" {
@@ -220,4 +222,16 @@ func (p *packageSpec) forArch(arch string) (bundle.Package, error) {
 		return out, fmt.Errorf("the package of %s has no sha256 for %s, only for %s", p.Name, arch, strings.Join(slices.Sorted(maps.Keys(p.sha)), ", "))
 	}
 	return out, nil
+}
+
+// formerKind is the kind of a package by its name as the first release had it: a host that it deployed
+// to holds what it made of a commit, so the commit must come to the same digest.
+func formerKind(base string) string {
+	switch {
+	case strings.HasSuffix(base, ".tar.gz"), strings.HasSuffix(base, ".tgz"):
+		return bundle.PackageTarGz
+	case strings.HasSuffix(base, ".zip"):
+		return bundle.PackageZip
+	}
+	return bundle.PackageFile
 }

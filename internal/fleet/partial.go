@@ -3,6 +3,7 @@ package fleet
 import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 )
 
 // A brokenService is a problem that keeps one service of a host away, and nothing else of it: a secret
@@ -39,7 +40,7 @@ func (st *stand) claimAll(r *rendered) {
 	}
 	for _, k := range r.keySpecs {
 		claim(bundle.KindKey + ":" + k.Name)
-		unit := keyUnitName(k.Name)
+		unit := syntax.KeyUnitName(k.Name)
 		claim(bundle.KindUnit + ":" + unit)
 		claim(bundle.KindFile + ":" + bundle.UnitDir + "/" + unit)
 	}
@@ -47,7 +48,7 @@ func (st *stand) claimAll(r *rendered) {
 		claim(bundle.KindUnit + ":" + u.Name)
 	}
 	for name := range r.gates {
-		claim(bundle.KindFile + ":" + gatePath(name))
+		claim(bundle.KindFile + ":" + syntax.GatePath(name))
 	}
 	for _, n := range s.def.Needs {
 		claim(bundle.NeedThing(n.S))

@@ -3,6 +3,8 @@ package fleet
 import (
 	"maps"
 	"slices"
+
+	"bellhop/internal/fleet/yaml"
 )
 
 // maxReaderSteps bounds what following all groups of readers: may cost.
@@ -12,12 +14,12 @@ const maxReaderSteps = 500_000
 // each name, however many other groups name it: groups of groups would else take time by powers
 // of two.
 type readerGroups struct {
-	lines map[string]list
+	lines map[string]yaml.List
 	steps int // entries looked at
 }
 
-func newReaderGroups(es entries[list]) *readerGroups {
-	g := &readerGroups{lines: make(map[string]list, len(es))}
+func newReaderGroups(es yaml.Entries[yaml.List]) *readerGroups {
+	g := &readerGroups{lines: make(map[string]yaml.List, len(es))}
 	for _, e := range es {
 		if _, dup := g.lines[e.Key]; !dup {
 			g.lines[e.Key] = e.Value

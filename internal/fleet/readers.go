@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 )
 
 // ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of a tree.
@@ -17,11 +19,11 @@ func ReadReaders(ctx context.Context, fsys fs.FS) (Readers, error) {
 	if err != nil {
 		return Readers{}, err
 	}
-	t := &text{file: "bellhop.yaml", data: data}
-	f := &fleetFile{}
-	decodeYAML(t, f, b)
-	if len(t.problems) > 0 {
-		return Readers{}, t.problems.Sort()
+	t := &yaml.File{Name: "bellhop.yaml", Data: data}
+	f := &syntax.Fleet{}
+	yaml.Decode(t, f, b)
+	if len(t.Problems) > 0 {
+		return Readers{}, t.Problems.Sort()
 	}
 	r, ps := readersOf(t, f)
 	return r, ps.Sort().Err()
@@ -34,13 +36,13 @@ func (m *configMaker) readReaders() {
 }
 
 // readersOf parts names, groups and rules of readers:, and follows groups to recipients.
-func readersOf(t *text, f *fleetFile) (Readers, problem.Problems) {
+func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 	var problems problem.Problems
 	tell := func(at problem.Pos, format string, args ...any) {
-		problems = append(problems, problem.At(t.file, t.data, at, format, args...))
+		problems = append(problems, problem.At(t.Name, t.Data, at, format, args...))
 	}
 	hints := problem.Hints{}
-	r := Readers{Names: map[string][]string{}, Allow: f.Verify.Allow.strings()}
+	r := Readers{Names: map[string][]string{}, Allow: f.Verify.Allow.Strings()}
 	isRule := func(name string) bool { return strings.ContainsAny(name, "/*?[") }
 	g := newReaderGroups(f.Readers)
 	var names []string
@@ -55,7 +57,7 @@ func readersOf(t *text, f *fleetFile) (Readers, problem.Problems) {
 			case recipient(s.S) || s.S != e.Key && !isRule(s.S) && g.known(s.S):
 			case strings.HasPrefix(s.S, "AGE-SECRET-KEY-"):
 				// the value itself must not be repeated in a message
-				p := &problem.Problem{File: t.file, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
+				p := &problem.Problem{File: t.Name, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
 				problems = append(problems, p)
 			default:
 				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.DidYouMean(s.S, names))
@@ -65,8 +67,8 @@ func readersOf(t *text, f *fleetFile) (Readers, problem.Problems) {
 			tell(e.At, "readers: %s has nobody", e.Key)
 		}
 		if !isRule(e.Key) {
-			if !nameRule.MatchString(e.Key) {
-				tell(e.At, "bad name %q for a reader: %s", e.Key, nameWords)
+			if !syntax.IsName(e.Key) {
+				tell(e.At, "bad name %q for a reader: %s", e.Key, syntax.NameWords)
 			}
 			r.Names[e.Key] = g.expand(e.Key)
 			continue
@@ -74,7 +76,7 @@ func readersOf(t *text, f *fleetFile) (Readers, problem.Problems) {
 		if _, err := path.Match(e.Key, ""); err != nil {
 			tell(e.At, "readers: bad pattern %q", e.Key)
 		}
-		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.strings(), File: t.file, Line: e.At.Line})
+		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.Strings(), File: t.Name, Line: e.At.Line})
 	}
 	if g.spent() {
 		tell(problem.Pos{Line: 1, Column: 1}, "readers: the groups name each other too often to follow")

@@ -8,7 +8,9 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
 )
 
@@ -145,7 +147,7 @@ func (r *rendered) file(f *fileSpec) {
 	case f.tmpl == nil:
 		r.files = append(r.files, bundle.File{Path: f.path, Digest: f.blob.Digest, Size: f.blob.Size, Mode: f.mode, User: f.user, Group: f.group, Service: r.svc.name})
 		r.content[f.blob.Digest] = content{src: f.src}
-		if isLogins(f.path) {
+		if syntax.IsLogins(f.path) {
 			r.logins = append(r.logins, logins{f.path, f.src, f.blob.Data})
 		}
 	case f.tmpl.secret:
@@ -156,7 +158,7 @@ func (r *rendered) file(f *fileSpec) {
 	default:
 		if data, ok := r.fill(f.tmpl, f.blob); ok {
 			r.add(f.path, data, "", true, f.mode, f.user, f.group)
-			if isLogins(f.path) {
+			if syntax.IsLogins(f.path) {
 				r.logins = append(r.logins, logins{f.path, f.src, data})
 			}
 		}
@@ -191,7 +193,7 @@ func (r *rendered) sources() {
 		for n, source := range k.sources {
 			file, err := r.expand(source)
 			if err != nil {
-				r.own = append(r.own, problem.At(s.text.file, s.text.data, k.at, "key %s: source %q: %v", k.Name, source, err))
+				r.own = append(r.own, problem.At(s.text.Name, s.text.Data, k.at, "key %s: source %q: %v", k.Name, source, err))
 			}
 			k.sources[n] = file
 			if k.tmpl == nil {
@@ -203,13 +205,13 @@ func (r *rendered) sources() {
 
 // expand is the age file that a source means here.
 func (r *rendered) expand(source string) (string, error) {
-	if !isPattern(source) {
+	if !syntax.IsPattern(source) {
 		return source, nil
 	}
-	if strings.Contains(source, "{"+hostWord+"}") {
+	if strings.Contains(source, "{"+syntax.HostWord+"}") {
 		r.data.usedHost = true
 	}
-	return expandSource(source, r.data.host.Name, r.data.Settings)
+	return syntax.ExpandSource(source, r.data.host.Name, r.data.Settings)
 }
 
 // keySource is the age file of a key that a template names.
@@ -243,7 +245,7 @@ func (r *rendered) accounts() {
 type unitPlan struct {
 	name      string // as systemd knows it: a quadlet's generated name
 	file      string // name of the unit file; "" when it is not ours
-	rule      *unitRule
+	rule      *syntax.UnitRule
 	text      unitfile.Unit
 	paths     []string
 	quadlet   bool
@@ -370,11 +372,11 @@ func (r *rendered) decide(p *unitPlan, plans map[string]*unitPlan) {
 func instances(p *unitPlan) []string {
 	var out []string
 	if p.rule != nil {
-		out = p.rule.Instances.strings()
+		out = p.rule.Instances.Strings()
 	}
 	for _, a := range p.activated {
 		if a.rule != nil {
-			out = append(out, a.rule.Instances.strings()...)
+			out = append(out, a.rule.Instances.Strings()...)
 		}
 	}
 	slices.Sort(out)
@@ -460,9 +462,9 @@ func (r *rendered) triggers(p *unitPlan, name string, u *bundle.Unit) []string {
 }
 
 // watches tells whether a path is one of the list, below one, or matched by one.
-func watches(l list, at string) bool {
+func watches(l yaml.List, at string) bool {
 	for _, w := range l {
-		if below(at, strings.TrimSuffix(w.S, "/")) {
+		if syntax.Below(at, strings.TrimSuffix(w.S, "/")) {
 			return true
 		}
 		if ok, err := path.Match(w.S, at); err == nil && ok {

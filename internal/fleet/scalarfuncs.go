@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"reflect"
 	"text/template"
+
+	"bellhop/internal/fleet/scalar"
 )
 
 // scalarFuncs is fs with functions that take the scalars of the config: what works on text takes a
@@ -11,12 +13,12 @@ import (
 // the comparisons hold a number against text.
 func scalarFuncs(fs template.FuncMap) template.FuncMap {
 	out := template.FuncMap{
-		"eq": equalAny,
-		"ne": func(a, b any) (bool, error) { same, err := equalValues(a, b); return !same, err },
-		"lt": ordered(func(c int) bool { return c < 0 }),
-		"le": ordered(func(c int) bool { return c <= 0 }),
-		"gt": ordered(func(c int) bool { return c > 0 }),
-		"ge": ordered(func(c int) bool { return c >= 0 }),
+		"eq": scalar.EqualAny,
+		"ne": func(a, b any) (bool, error) { same, err := scalar.Equal(a, b); return !same, err },
+		"lt": scalar.Ordered(func(c int) bool { return c < 0 }),
+		"le": scalar.Ordered(func(c int) bool { return c <= 0 }),
+		"gt": scalar.Ordered(func(c int) bool { return c > 0 }),
+		"ge": scalar.Ordered(func(c int) bool { return c >= 0 }),
 	}
 	for name, f := range fs {
 		out[name] = takesScalars(f)
@@ -26,7 +28,7 @@ func scalarFuncs(fs template.FuncMap) template.FuncMap {
 	if f, ok := fs["printf"].(func(string, ...any) (string, error)); ok {
 		plain = f
 	}
-	out["printf"] = formatText(plain)
+	out["printf"] = scalar.Printf(plain)
 	return out
 }
 
@@ -50,7 +52,7 @@ func takesScalars(f any) any {
 	none := reflect.Zero(reflect.TypeFor[error]())
 	return reflect.MakeFunc(reflect.FuncOf(ins, outs, false), func(args []reflect.Value) []reflect.Value {
 		for _, i := range text {
-			s, err := scalarTextOf(args[i].Interface())
+			s, err := scalar.Text(args[i].Interface())
 			if err != nil {
 				return []reflect.Value{reflect.Zero(t.Out(0)), reflect.ValueOf(&err).Elem()}
 			}

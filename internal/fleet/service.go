@@ -10,7 +10,9 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 )
 
 // A service is one folder, read and checked. It is immutable but for its renders.
@@ -20,12 +22,12 @@ type service struct {
 	treeHash    string // of the folder; "" when the tree knows none
 	listing            // files and links below it that matter
 
-	text        *text // service.yaml
-	def         serviceFile
+	text        *yaml.File // service.yaml
+	def         syntax.Service
 	settings    map[string]any
 	files       []fileSpec
 	units       []unitSpec
-	rules       map[string]*unitRule
+	rules       map[string]*syntax.UnitRule
 	keys        []keySpec
 	user        *bundle.User
 	extraGroups []string
@@ -93,7 +95,7 @@ type packageSpec struct {
 }
 
 func (s *service) tell(at problem.Pos, format string, args ...any) {
-	s.problems = append(s.problems, problem.At(s.text.file, s.text.data, at, format, args...))
+	s.problems = append(s.problems, problem.At(s.text.Name, s.text.Data, at, format, args...))
 }
 
 func (s *service) tellFile(file, format string, args ...any) {
@@ -101,8 +103,8 @@ func (s *service) tellFile(file, format string, args ...any) {
 }
 
 func (s *service) account(at problem.Pos, what, name string) bool {
-	if !accountRule.MatchString(name) {
-		s.tell(at, "bad name %q for a %s: %s", name, what, accountWords)
+	if !syntax.IsAccount(name) {
+		s.tell(at, "bad name %q for a %s: %s", name, what, syntax.AccountWords)
 		return false
 	}
 	return true
@@ -140,7 +142,7 @@ func (s *service) readUser() {
 		switch {
 		case !homeRule.MatchString(h) || path.Clean(h) != h:
 			s.tell(u.Home.At, "home %q: want a clean absolute path of plain letters, digits and . _ + @ -", h)
-		case slices.Contains(systemPlaces, h) || badPath(h) != "":
+		case slices.Contains(systemPlaces, h) || syntax.BadPath(h) != "":
 			s.tell(u.Home.At, "home %q is a place of the system: it would be given to %s", h, u.Name.S)
 		}
 	}
@@ -155,7 +157,7 @@ func (s *service) readUser() {
 func (s *service) readSettings() {
 	s.settings = make(map[string]any, len(s.def.Settings))
 	for _, e := range s.def.Settings {
-		if e.Key == enableWord {
+		if e.Key == syntax.EnableWord {
 			s.tell(e.At, "a setting can't be called enable: that word switches the service")
 			continue
 		}
@@ -164,7 +166,7 @@ func (s *service) readSettings() {
 }
 
 // permissions reads a mode as people write it.
-func (s *service) permissions(v str, def uint32) uint32 {
+func (s *service) permissions(v yaml.String, def uint32) uint32 {
 	if v.S == "" {
 		return def
 	}
@@ -221,18 +223,15 @@ func (s *service) readFiles() {
 	}
 	for i := range s.files {
 		f := &s.files[i]
-		if _, named := s.def.Files.get(f.path); !named && f.tmpl != nil && f.tmpl.secret {
+		if _, named := s.def.Files.Get(f.path); !named && f.tmpl != nil && f.tmpl.secret {
 			f.user, f.group, f.mode = s.keyUser(), s.groupOf(s.keyUser()), 0o400
 		}
 	}
 }
 
-var commandRule = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._+-]*$`)
-var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
-
 func (s *service) readNeeds() {
 	for _, n := range s.def.Needs {
-		if !commandRule.MatchString(n.S) {
+		if !syntax.IsCommand(n.S) {
 			s.tell(n.At, "needs: %q is no name of a command", n.S)
 		}
 	}

@@ -8,6 +8,8 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/yaml"
 )
 
 // keyUser is who reads keys when service.yaml does not say.
@@ -30,12 +32,9 @@ func (s *service) readKeys() {
 	slices.SortStableFunc(s.keys, func(a, b keySpec) int { return strings.Compare(a.Name, b.Name) })
 }
 
-// keyPlace is where the value of a key name comes from when nothing else is said.
-func keyPlace(name string) string { return "secrets/" + name + ".age" }
-
-func (s *service) readKey(e *entry[keyFile]) {
-	if !nameRule.MatchString(e.Key) {
-		s.tell(e.At, "bad name %q for a key: %s", e.Key, nameWords)
+func (s *service) readKey(e *yaml.Entry[syntax.Key]) {
+	if !syntax.IsName(e.Key) {
+		s.tell(e.At, "bad name %q for a key: %s", e.Key, syntax.NameWords)
 		return
 	}
 	if e.Key == "files" {
@@ -43,9 +42,9 @@ func (s *service) readKey(e *entry[keyFile]) {
 		return
 	}
 	f := e.Value
-	k := keySpec{at: e.At, restart: f.Restart.strings(), reload: f.Reload.strings(), link: f.Path.S}
+	k := keySpec{at: e.At, restart: f.Restart.Strings(), reload: f.Reload.Strings(), link: f.Path.S}
 	k.Name, k.Path = e.Key, bundle.KeyDir+"/"+e.Key
-	k.Source = cmp.Or(f.Source.S, keyPlace(e.Key))
+	k.Source = cmp.Or(f.Source.S, syntax.KeyPlace(e.Key))
 	at := cmp.Or(f.Source.At, e.At)
 	if !s.checkSource(at, e.Key, k.Source) {
 		k.Source = ""
@@ -57,7 +56,7 @@ func (s *service) readKey(e *entry[keyFile]) {
 	k.guess = f.Group.S == ""
 	k.Mode = s.permissions(f.Permissions, 0o400)
 	if k.Mode&0o007 != 0 {
-		p := problem.At(s.text.file, s.text.data, f.Permissions.At, "key %s: %04o lets everybody on the host in", e.Key, k.Mode)
+		p := problem.At(s.text.Name, s.text.Data, f.Permissions.At, "key %s: %04o lets everybody on the host in", e.Key, k.Mode)
 		p.Warning = true
 		s.problems = append(s.problems, p)
 	}
@@ -69,7 +68,7 @@ func (s *service) readKey(e *entry[keyFile]) {
 		s.tell(f.Persist.At, "key %s: persist %q: want sealed, or leave it out", e.Key, f.Persist.S)
 	}
 	if k.link != "" {
-		if bad := badPath(k.link); bad != "" {
+		if bad := syntax.BadPath(k.link); bad != "" {
 			s.tell(f.Path.At, "key %s: path %q: %s", e.Key, k.link, bad)
 			k.link = ""
 		}
@@ -104,8 +103,8 @@ func (s *service) templateKey(f *fileSpec) {
 
 // keySource is the source of a key that a template names: declared in keys:, or beside it.
 func (s *service) keySource(name string) string {
-	if e, ok := (entries[keyFile])(s.def.Keys).get(name); ok && e.Value.Source.S != "" {
+	if e, ok := (yaml.Entries[syntax.Key])(s.def.Keys).Get(name); ok && e.Value.Source.S != "" {
 		return e.Value.Source.S
 	}
-	return keyPlace(name)
+	return syntax.KeyPlace(name)
 }

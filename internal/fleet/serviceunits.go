@@ -6,6 +6,8 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
 )
 
@@ -36,11 +38,11 @@ func (s *service) unitNames() []string {
 }
 
 func (s *service) readUnits() {
-	s.rules = map[string]*unitRule{}
+	s.rules = map[string]*syntax.UnitRule{}
 	for i := range s.def.Units {
 		e := &s.def.Units[i]
 		r := &e.Value
-		if !isUnit(e.Key) && !isQuadlet(e.Key) || checkUnitName(e.Key) != "" {
+		if !syntax.IsUnit(e.Key) && !syntax.IsQuadlet(e.Key) || syntax.CheckUnitName(e.Key) != "" {
 			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, problem.DidYouMean(e.Key, s.unitNames()))
 			continue
 		}
@@ -62,7 +64,7 @@ func (s *service) readUnits() {
 		}
 		seen := map[string]bool{}
 		for _, in := range r.Instances {
-			if !instanceRule.MatchString(in.S) || checkUnitName(unitfile.Instance(e.Key, in.S)) != "" {
+			if !syntax.IsInstance(in.S) || syntax.CheckUnitName(unitfile.Instance(e.Key, in.S)) != "" {
 				s.tell(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
 			}
 			if seen[in.S] {
@@ -83,8 +85,8 @@ func (s *service) readUnits() {
 }
 
 // watchable tells whether a path of watch: fits anything.
-func (s *service) watchable(w str) bool {
-	one := list{w}
+func (s *service) watchable(w yaml.String) bool {
+	one := yaml.List{w}
 	return path.IsAbs(w.S) && (slices.ContainsFunc(s.files, func(f fileSpec) bool { return watches(one, f.path) }) ||
 		slices.ContainsFunc(s.units, func(u unitSpec) bool { return watches(one, u.path) }) ||
 		slices.ContainsFunc(s.keys, func(k keySpec) bool { return watches(one, k.Path) || k.link != "" && watches(one, k.link) }) ||
@@ -94,7 +96,7 @@ func (s *service) watchable(w str) bool {
 // checkKeyUnits holds the units that a key restarts or reloads against the folder.
 func (s *service) checkKeyUnits(k keySpec) {
 	for _, u := range slices.Concat(k.restart, k.reload) {
-		if !isUnit(u) || checkUnitName(u) != "" || unitfile.IsTemplate(u) {
+		if !syntax.IsUnit(u) || syntax.CheckUnitName(u) != "" || unitfile.IsTemplate(u) {
 			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, problem.DidYouMean(u, s.unitNames()))
 		} else if c := problem.Near(u, s.unitNames()); !s.has(u) && c != "" {
 			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)

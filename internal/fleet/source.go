@@ -6,26 +6,17 @@ import (
 	"io/fs"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
 )
 
 // The source of a key may be a pattern: secrets/wg/{host}.age names another age file for each host, and
 // a setting in braces is replaced by the value that the host has. A host is sent the files of its own
 // name and settings alone, and the lack of one concerns that host alone.
-
-// hostWord is the name of the host in a source; a setting of the same name is not reached.
-const hostWord = "host"
-
-// braceName is a name that stands in braces in source:, url: and file:.
-var braceName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
-
-// isPattern tells whether a source differs from host to host.
-func isPattern(source string) bool { return strings.ContainsAny(source, "{}") }
 
 // checkSource tells what is wrong with the source of a key; true when it can be used.
 func (s *service) checkSource(at problem.Pos, key, source string) bool {
@@ -39,63 +30,20 @@ func (s *service) checkSource(at problem.Pos, key, source string) bool {
 // checkNames tells what is wrong with the names in braces of a text, which what says; true when each
 // is a setting or the host.
 func (s *service) checkNames(at problem.Pos, what, text string) bool {
-	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {
-		name := m[1]
-		if _, known := s.settings[name]; name == hostWord || known && braceName.MatchString(name) {
+	for _, name := range syntax.Placeholders(text) {
+		if _, known := s.settings[name]; name == syntax.HostWord || known && syntax.IsPlaceholder(name) {
 			continue
 		}
-		names := append(slices.Sorted(maps.Keys(s.settings)), hostWord)
+		names := append(slices.Sorted(maps.Keys(s.settings)), syntax.HostWord)
 		slices.Sort(names)
 		s.tell(at, "%s: no setting %q%s; known here: %s", what, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
 		return false
 	}
-	if isPattern(placeholder.ReplaceAllString(text, "")) {
+	if syntax.IsPattern(syntax.WithoutPlaceholders(text)) {
 		s.tell(at, "%s: a brace without its partner", what)
 		return false
 	}
 	return true
-}
-
-// expandSource is the age file that source means on one host.
-func expandSource(source, host string, settings map[string]any) (string, error) {
-	return expandNames(source, host, settings, pathElement)
-}
-
-// expandNames is text with the host and settings in place of their names in braces; textOf is what a
-// setting becomes.
-func expandNames(text, host string, settings map[string]any, textOf func(v any) (string, error)) (string, error) {
-	var errs []error
-	out := placeholder.ReplaceAllStringFunc(text, func(m string) string {
-		name := m[1 : len(m)-1]
-		if name == hostWord {
-			return host
-		}
-		text, err := textOf(settings[name])
-		if err != nil {
-			errs = append(errs, fmt.Errorf("setting %s %w", name, err))
-		}
-		return text
-	})
-	return out, errors.Join(errs...)
-}
-
-// pathElement is the text of a setting that becomes part of one element of a path.
-func pathElement(v any) (string, error) {
-	switch v.(type) {
-	case []any, map[string]any, nil:
-		return "", fmt.Errorf("is %s, and a source takes text", kindOf(v))
-	}
-
-	text := fmt.Sprint(v)
-	control := strings.ContainsFunc(text, func(c rune) bool { return c < ' ' || c == 0x7f })
-	leaves := strings.Contains(text, "/") || strings.Contains(text, "..")
-	switch {
-	case text == "":
-		return "", errors.New("is empty, and a source takes the name of a file")
-	case control, leaves, strings.HasPrefix(text, "."), !fs.ValidPath(text):
-		return "", fmt.Errorf("is %q, which is no part of a file name: a source takes no slash, no .., no leading dot and no control character", text)
-	}
-	return text, nil
 }
 
 // matchSources lists the files of the tree that a pattern can mean, on whichever host.
@@ -103,7 +51,7 @@ func matchSources(t *tree.Tree, pattern string) ([]string, error) {
 	found := []string{"."}
 	parts := strings.Split(pattern, "/")
 	for i, part := range parts {
-		rule := regexp.MustCompile("^" + placeholderToAny(part) + "$")
+		rule := syntax.MatchPart(part)
 		last := i == len(parts)-1
 		var next []string
 
@@ -126,23 +74,12 @@ func matchSources(t *tree.Tree, pattern string) ([]string, error) {
 	return found, nil
 }
 
-// placeholderToAny is part as a regular expression, with anything in place of the braces.
-func placeholderToAny(part string) string {
-	var b strings.Builder
-	at := 0
-	for _, m := range placeholder.FindAllStringIndex(part, -1) {
-		b.WriteString(regexp.QuoteMeta(part[at:m[0]]) + ".+")
-		at = m[1]
-	}
-	return b.String() + regexp.QuoteMeta(part[at:])
-}
-
 // lacking is the problem of a key whose file for this host is not in the repo; nil when it is there.
 // Only a pattern's files are looked for: one that every host gets was missed while loading.
 func (r *rendered) lacking(t *tree.Tree, k *keySpec) *problem.Problem {
 	i := slices.IndexFunc(r.svc.keys, func(declared keySpec) bool { return declared.Name == k.Name })
 	for n, file := range k.sources {
-		if !isPattern(r.svc.keys[i].sources[n]) {
+		if !syntax.IsPattern(r.svc.keys[i].sources[n]) {
 			continue
 		}
 		if _, err := fs.Stat(t.FS, file); errors.Is(err, fs.ErrNotExist) {
@@ -172,7 +109,7 @@ func (f *Fleet) KeyFiles() []KeyFile {
 	for name, s := range f.services {
 		for _, k := range s.keys {
 			for _, src := range k.sources {
-				if !isPattern(src) {
+				if !syntax.IsPattern(src) {
 					hosts[id{name, k.Name, src, src}] = nil
 				}
 			}

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -231,8 +232,8 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 	}
 	if i == 0 && len(c.Args) == 2 {
 		if name, ok := c.Args[1].(*parse.StringNode); ok {
-			if !nameRule.MatchString(name.Text) {
-				w.tell(at, "bad name %q for a key: %s", name.Text, nameWords)
+			if !syntax.IsName(name.Text) {
+				w.tell(at, "bad name %q for a key: %s", name.Text, syntax.NameWords)
 				return
 			}
 			w.tmpl.keys = append(w.tmpl.keys, name.Text)

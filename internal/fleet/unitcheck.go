@@ -215,7 +215,7 @@ func (c *unitCheck) reloads(u *unitSpec, unit *unitfile.Unit) {
 
 	const message = "%s has no ExecReload=: a reload of it does nothing, and systemd calls it failed"
 	warn := func(at problem.Pos) {
-		p := problem.At(c.s.text.file, c.s.text.data, at, message, u.unit)
+		p := problem.At(c.s.text.Name, c.s.text.Data, at, message, u.unit)
 		p.Warning = true
 		c.problems = append(c.problems, p)
 	}

@@ -18,6 +18,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
 )
 
@@ -54,7 +55,7 @@ func (s *service) checkPrograms(t *tree.Tree, refs []programRef) error {
 	top := bundle.PackageDir + "/" + s.name + "/"
 	for _, r := range refs {
 		rest, inside := strings.CutPrefix(path.Clean(r.path), top)
-		isNeed := slices.ContainsFunc(s.def.Needs, func(n str) bool { return n.S == r.path })
+		isNeed := slices.ContainsFunc(s.def.Needs, func(n yaml.String) bool { return n.S == r.path })
 		switch {
 		case !strings.Contains(r.path, "/") && !isNeed:
 			r.problem.Warning = true

@@ -9,6 +9,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/unitfile"
 )
 
@@ -171,7 +172,7 @@ func (s *service) makes() nameBook {
 	}
 
 	for _, k := range s.keys {
-		b.units[keyUnitName(k.Name)] = true
+		b.units[syntax.KeyUnitName(k.Name)] = true
 		b.keys[k.Path] = true
 	}
 

@@ -1,4 +1,12 @@
-package fleet
+// Package yaml decodes the YAML files of a config repo.
+//
+// A file is decoded from goccy's syntax tree by the struct tags of our own types, not by goccy's
+// decoder: that one stops at the first thing it does not know, and forgets where a value was. Here every
+// problem is reported, and checks that come later can still point at the line. A type that reads more
+// than one form has a method Decode.
+//
+// The files are a stranger's: size, depth and repetition are bounded before the parser works on them.
+package yaml
 
 import (
 	"bytes"
@@ -7,6 +15,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -17,35 +26,30 @@ import (
 	"bellhop/internal/fleet/tree"
 )
 
-// The YAML of a config repo is decoded from goccy's syntax tree by the struct tags of our own
-// types, not by goccy's decoder: that one stops at the first thing it does not know, and
-// forgets where a value stood. Here every problem is told, and checks that come later can
-// still point at the line.
-
-// A text is one file of the tree, with the problems found in it.
-type text struct {
-	hash     string
-	file     string
-	data     []byte
-	problems problem.Problems
-	former   bool // read as the release before this one did
-	broken   bool // not YAML at all: what is missing from it is no news
+// A File is one file of the tree, with the problems found in it.
+type File struct {
+	Hash     string
+	Name     string
+	Data     []byte
+	Problems problem.Problems
+	Former   bool // read as the release before this one did
+	Broken   bool // not YAML at all: what is missing from it is no news
 	budget   *tree.Budget
 }
 
 // maxFileProblems is how many problems of one file are kept; the rest are counted.
 const maxFileProblems = 1000
 
-// problem adds one at a place of the file.
-func (t *text) problem(at problem.Pos, format string, args ...any) {
-	if len(t.problems) < maxFileProblems {
-		t.problems = append(t.problems, problem.At(t.file, t.data, at, format, args...))
+// Report adds one at a place of the file.
+func (t *File) Report(at problem.Pos, format string, args ...any) {
+	if len(t.Problems) < maxFileProblems {
+		t.Problems = append(t.Problems, problem.At(t.Name, t.Data, at, format, args...))
 		return
 	}
-	if len(t.problems) == maxFileProblems {
-		t.problems = append(t.problems, &problem.Problem{File: t.file})
+	if len(t.Problems) == maxFileProblems {
+		t.Problems = append(t.Problems, &problem.Problem{File: t.Name})
 	}
-	rest := t.problems[maxFileProblems]
+	rest := t.Problems[maxFileProblems]
 	rest.More++
 	rest.Message = fmt.Sprintf("and %s more", problem.Thousands(rest.More))
 }
@@ -58,51 +62,51 @@ const (
 	maxMain   = 4 << 20 // bytes of bellhop.yaml, which may hold 20,000 hosts
 )
 
-type decoder struct {
-	*text
+type Decoder struct {
+	*File
 	anchors map[string]ast.Node
 	open    int // values being decoded, one in the other
 	nodes   int
 }
 
-// decodeYAML decodes t into v, a pointer to a struct. An empty file leaves v as it is.
-func decodeYAML(t *text, v any, b *tree.Budget) {
-	b.At(t.file)
+// Decode decodes t into v, a pointer to a struct. An empty file leaves v as it is.
+func Decode(t *File, v any, b *tree.Budget) {
+	b.At(t.Name)
 	t.budget = b
 	defer func() { t.budget = nil }()
-	d := &decoder{text: t}
+	d := &Decoder{File: t}
 	body, ok := d.parse()
-	if t.broken = !ok; !ok || body == nil || d.endless(body) {
+	if t.Broken = !ok; !ok || body == nil || d.endless(body) {
 		return
 	}
-	d.decode(body, reflect.ValueOf(v).Elem())
+	d.Decode(body, reflect.ValueOf(v).Elem())
 }
 
 // parse is the one document of the file.
-func (d *decoder) parse() (body ast.Node, ok bool) {
+func (d *Decoder) parse() (body ast.Node, ok bool) {
 	defer func() {
 		if r := recover(); r != nil { // the parser is foreign, and the file a stranger's
-			d.problem(problem.Pos{Line: 1, Column: 1}, "not readable as YAML")
+			d.Report(problem.Pos{Line: 1, Column: 1}, "not readable as YAML")
 			body, ok = nil, false
 		}
 	}()
-	if limit := d.limit(); len(d.data) > limit {
-		d.problem(problem.Pos{Line: 1, Column: 1}, "larger than %d MiB", limit>>20)
+	if limit := d.limit(); len(d.Data) > limit {
+		d.Report(problem.Pos{Line: 1, Column: 1}, "larger than %d MiB", limit>>20)
 		return nil, false
 	}
-	if bytes.HasPrefix(d.data, []byte("\xff\xfe")) || bytes.HasPrefix(d.data, []byte("\xfe\xff")) {
-		d.problem(problem.Pos{Line: 1, Column: 1}, "the file is UTF-16; save it as UTF-8")
+	if bytes.HasPrefix(d.Data, []byte("\xff\xfe")) || bytes.HasPrefix(d.Data, []byte("\xfe\xff")) {
+		d.Report(problem.Pos{Line: 1, Column: 1}, "the file is UTF-16; save it as UTF-8")
 		return nil, false
 	}
-	if i := bytes.IndexByte(d.data, 0); i >= 0 {
-		d.problem(problem.Pos{Line: 1 + bytes.Count(d.data[:i], []byte("\n")), Column: 1}, "a NUL byte has no place in YAML")
+	if i := bytes.IndexByte(d.Data, 0); i >= 0 {
+		d.Report(problem.Pos{Line: 1 + bytes.Count(d.Data[:i], []byte("\n")), Column: 1}, "a NUL byte has no place in YAML")
 		return nil, false
 	}
-	if bytes.HasPrefix(d.data, []byte("\ufeff")) { // the parser takes it as part of the first word
-		d.problem(problem.Pos{Line: 1, Column: 1}, "the file begins with a byte order mark; save it without one")
+	if bytes.HasPrefix(d.Data, []byte("\ufeff")) { // the parser takes it as part of the first word
+		d.Report(problem.Pos{Line: 1, Column: 1}, "the file begins with a byte order mark; save it without one")
 		return nil, false
 	}
-	d.data = plainLines(d.data)
+	d.Data = plainLines(d.Data)
 	tokens, ok := d.tokens()
 	if !ok {
 		return nil, false
@@ -116,20 +120,20 @@ func (d *decoder) parse() (body ast.Node, ok bool) {
 				at = tokenAt(tk)
 			}
 		}
-		d.problem(at, "%s", plainly(msg, problem.LineOf(d.data, at.Line)))
+		d.Report(at, "%s", plainly(msg, problem.LineOf(d.Data, at.Line)))
 		return nil, false
 	}
 	return d.document(f)
 }
 
 // document is the body of the only document.
-func (d *decoder) document(f *ast.File) (body ast.Node, ok bool) {
+func (d *Decoder) document(f *ast.File) (body ast.Node, ok bool) {
 	for _, doc := range f.Docs {
 		if doc.Body == nil || doc.Body.Type() == ast.CommentType {
 			continue
 		}
 		if body != nil {
-			d.problem(nodeAt(doc.Body), "a second document: one file holds one")
+			d.Report(NodeAt(doc.Body), "a second document: one file holds one")
 			return nil, false
 		}
 		body = doc.Body
@@ -137,8 +141,8 @@ func (d *decoder) document(f *ast.File) (body ast.Node, ok bool) {
 	return body, true
 }
 
-func (d *decoder) limit() int {
-	if d.file == "bellhop.yaml" {
+func (d *Decoder) limit() int {
+	if d.Name == "bellhop.yaml" {
 		return maxMain
 	}
 	return maxYAML
@@ -165,26 +169,26 @@ func tokenAt(tk *token.Token) problem.Pos {
 	return problem.Pos{Line: tk.Position.Line, Column: tk.Position.Column}
 }
 
-func nodeAt(n ast.Node) problem.Pos {
+func NodeAt(n ast.Node) problem.Pos {
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		if !n.IsFlowStyle && len(n.Values) > 0 {
-			return nodeAt(n.Values[0].Key)
+			return NodeAt(n.Values[0].Key)
 		}
 	case *ast.MappingValueNode:
-		return nodeAt(n.Key)
+		return NodeAt(n.Key)
 	}
 	return tokenAt(n.GetToken())
 }
 
-// resolve looks through anchors, aliases and tags.
-func (d *decoder) resolve(n ast.Node) (ast.Node, bool) {
+// Resolve looks through anchors, aliases and tags.
+func (d *Decoder) Resolve(n ast.Node) (ast.Node, bool) {
 	r, _, ok := d.resolveTag(n)
 	return r, ok
 }
 
 // resolveTag is resolve, with the last tag before the value; "" when there is none.
-func (d *decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
+func (d *Decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 	for range 32 {
 		if d.spent(n) {
 			return nil, "", false
@@ -204,33 +208,33 @@ func (d *decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 			case "!!str", "!!int", "!!bool", "!!float", "!!null", "!!map", "!!seq":
 				n, tag = x.Value, x.Start.Value
 			default:
-				d.problem(nodeAt(x), "tag %s is not supported", x.Start.Value)
+				d.Report(NodeAt(x), "tag %s is not supported", x.Start.Value)
 				return nil, "", false
 			}
 		default:
 			return n, tag, n != nil
 		}
 	}
-	d.problem(nodeAt(n), "anchors and aliases are nested too deep")
+	d.Report(NodeAt(n), "anchors and aliases are nested too deep")
 	return nil, "", false
 }
 
 // spent counts a node, and tells whether there were too many. That is told once, and ends the
 // decoding of everything that is left.
-func (d *decoder) spent(n ast.Node) bool {
+func (d *Decoder) spent(n ast.Node) bool {
 	d.nodes++
 	switch {
 	case d.nodes > maxNodes:
 	case d.nodes == maxNodes:
-		d.problem(nodeAt(n), "aliases make this file too large")
+		d.Report(NodeAt(n), "aliases make this file too large")
 	case !d.budget.Node():
-		d.problem(nodeAt(n), "the YAML files of this commit have too many values in all")
+		d.Report(NodeAt(n), "the YAML files of this commit have too many values in all")
 		d.nodes = maxNodes
 	}
 	return d.nodes >= maxNodes
 }
 
-func (d *decoder) anchor(x *ast.AnchorNode) {
+func (d *Decoder) anchor(x *ast.AnchorNode) {
 	if d.anchors == nil {
 		d.anchors = map[string]ast.Node{}
 	}
@@ -241,28 +245,28 @@ func (d *decoder) anchor(x *ast.AnchorNode) {
 }
 
 // alias is what *NAME stands for.
-func (d *decoder) alias(x *ast.AliasNode) (ast.Node, bool) {
+func (d *Decoder) alias(x *ast.AliasNode) (ast.Node, bool) {
 	name := x.Value.GetToken().Value
 	to, ok := d.anchors[name]
 	if !ok {
-		d.problem(nodeAt(x), "alias *%s has no anchor before it", name)
+		d.Report(NodeAt(x), "alias *%s has no anchor before it", name)
 	}
 	return to, ok
 }
 
-// decode puts n into v by v's type.
-func (d *decoder) decode(n ast.Node, v reflect.Value) {
+// Decode puts n into v by v's type.
+func (d *Decoder) Decode(n ast.Node, v reflect.Value) {
 	if d.open > 64 {
-		d.problem(nodeAt(n), "nested too deep")
+		d.Report(NodeAt(n), "nested too deep")
 		return
 	}
 	d.open++
 	defer func() { d.open-- }()
-	if c, ok := v.Addr().Interface().(interface{ decode(*decoder, ast.Node) }); ok {
-		c.decode(d, n)
+	if c, ok := v.Addr().Interface().(interface{ Decode(*Decoder, ast.Node) }); ok {
+		c.Decode(d, n)
 		return
 	}
-	r, ok := d.resolve(n)
+	r, ok := d.Resolve(n)
 	if !ok {
 		return
 	}
@@ -272,28 +276,28 @@ func (d *decoder) decode(n ast.Node, v reflect.Value) {
 			return
 		}
 		v.Set(reflect.New(v.Type().Elem()))
-		d.decode(r, v.Elem())
+		d.Decode(r, v.Elem())
 	case reflect.Struct:
-		d.decodeStruct(r, v)
+		d.DecodeStruct(r, v)
 	case reflect.Bool:
 		if b, ok := r.(*ast.BoolNode); ok {
 			v.SetBool(b.Value)
 			return
 		}
-		d.problem(nodeAt(n), "want true or false, not %s", describe(r))
+		d.Report(NodeAt(n), "want true or false, not %s", Describe(r))
 	default:
-		panic("fleet: no way to decode " + v.Type().String())
+		panic("yaml: no way to decode " + v.Type().String())
 	}
 }
 
-// decodeStruct fills the fields that have a yaml tag; a key without a field is a problem.
-func (d *decoder) decodeStruct(n ast.Node, v reflect.Value) {
+// DecodeStruct fills the fields that have a yaml tag; a key without a field is a problem.
+func (d *Decoder) DecodeStruct(n ast.Node, v reflect.Value) {
 	if n.Type() == ast.NullType {
 		return
 	}
 	fields := fieldsOf(v.Type())
 	seen := make([]bool, len(fields))
-	d.pairs(n, func(key string, at problem.Pos, val ast.Node) {
+	d.Pairs(n, func(key string, at problem.Pos, val ast.Node) {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == key })
 		if i < 0 {
 			names := fieldNames(fields)
@@ -301,25 +305,25 @@ func (d *decoder) decodeStruct(n ast.Node, v reflect.Value) {
 			if hint == "" {
 				hint = "; known here: " + strings.Join(names, ", ")
 			}
-			d.problem(at, "unknown field %q%s", key, hint)
+			d.Report(at, "unknown field %q%s", key, hint)
 			return
 		}
 		if seen[i] {
 			return // pairs told it
 		}
 		seen[i] = true
-		if fields[i].former && d.former {
+		if fields[i].former && d.Former {
 			return
 		}
 		if where := fields[i].place; where != "" {
-			d.problem(at, "%s is written %s, not here", key, where)
+			d.Report(at, "%s is written %s, not here", key, where)
 			return
 		}
 		if fields[i].notYet {
-			d.problem(at, "%s is not supported yet: this bellhop would do nothing with it", key)
+			d.Report(at, "%s is not supported yet: this bellhop would do nothing with it", key)
 			return
 		}
-		d.decode(val, v.Field(fields[i].index))
+		d.Decode(val, v.Field(fields[i].index))
 	})
 }
 
@@ -331,31 +335,33 @@ type field struct {
 	place  string // where it belongs, if not here
 }
 
-// notYet is a field that a later release gives a meaning. It is refused, so that nobody relies on
+// NotYet is a field that a later release gives a meaning. It is refused, so that nobody relies on
 // something that does nothing.
-type notYet struct{}
+type NotYet struct{}
 
-// notHere is a field that belongs into another file, as its tag place says.
-type notHere struct{}
+// NotHere is a field that belongs into another file, as its tag place says.
+type NotHere struct{}
 
-var fieldCache = map[reflect.Type][]field{}
+var fieldCache sync.Map // of reflect.Type to []field
 
-func init() {
-	for _, v := range []any{fleetFile{}, hostFile{}, groupFile{}, rolloutFile{}, verifyFile{}, serviceFile{}, userFile{}, packageFile{}, keyFile{}, fileRule{}, unitRule{}, probeFile{}, stepFile{}} {
-		t := reflect.TypeOf(v)
-		var fs []field
-		for i := range t.NumField() {
-			f := t.Field(i)
-			if name := f.Tag.Get("yaml"); name != "" && name != "-" {
-				yet, place := f.Type == reflect.TypeFor[notYet](), f.Tag.Get("place")
-				fs = append(fs, field{name, i, yet, yet || place != "" || f.Tag.Get("former") != "", place})
-			}
-		}
-		fieldCache[t] = fs
+// fieldsOf are the fields of a struct that have a yaml tag.
+func fieldsOf(t reflect.Type) []field {
+	if known, ok := fieldCache.Load(t); ok {
+		return known.([]field)
 	}
-}
 
-func fieldsOf(t reflect.Type) []field { return fieldCache[t] }
+	var fs []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if name := f.Tag.Get("yaml"); name != "" && name != "-" {
+			yet, place := f.Type == reflect.TypeFor[NotYet](), f.Tag.Get("place")
+			fs = append(fs, field{name, i, yet, yet || place != "" || f.Tag.Get("former") != "", place})
+		}
+	}
+	fieldCache.Store(t, fs)
+
+	return fs
+}
 
 func fieldNames(fs []field) []string {
 	var names []string
@@ -367,19 +373,19 @@ func fieldNames(fs []field) []string {
 	return names
 }
 
-// pairs calls f for each key of a mapping; a key that comes twice is a problem.
-func (d *decoder) pairs(n ast.Node, f func(key string, at problem.Pos, val ast.Node)) {
+// Pairs calls f for each key of a mapping; a key that comes twice is a problem.
+func (d *Decoder) Pairs(n ast.Node, f func(key string, at problem.Pos, val ast.Node)) {
 	m, ok := n.(ast.MapNode)
 	if !ok {
-		d.problem(nodeAt(n), "want a mapping (name: value), not %s", describe(n))
+		d.Report(NodeAt(n), "want a mapping (name: value), not %s", Describe(n))
 		return
 	}
 	var first map[string]problem.Pos
 	for it := m.MapRange(); it.Next(); {
 		kn := it.Key()
-		at := nodeAt(kn)
+		at := NodeAt(kn)
 		if kn.IsMergeKey() {
-			d.problem(at, "<< is not supported: write it out, or use groups")
+			d.Report(at, "<< is not supported: write it out, or use groups")
 			continue
 		}
 		key, ok := scalarText(kn)
@@ -389,11 +395,11 @@ func (d *decoder) pairs(n ast.Node, f func(key string, at problem.Pos, val ast.N
 			}
 		}
 		if !ok {
-			d.problem(at, "want a plain name as key")
+			d.Report(at, "want a plain name as key")
 			continue
 		}
 		if was, dup := first[key]; dup {
-			d.problem(at, "%q stands here a second time; first in line %d", key, was.Line)
+			d.Report(at, "%q stands here a second time; first in line %d", key, was.Line)
 			continue
 		}
 		if first == nil {
@@ -425,7 +431,7 @@ func scalarText(n ast.Node) (string, bool) {
 	return "", false
 }
 
-func describe(n ast.Node) string {
+func Describe(n ast.Node) string {
 	switch n.Type() {
 	case ast.NullType:
 		return "nothing"

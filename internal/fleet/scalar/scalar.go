@@ -1,4 +1,10 @@
-package fleet
+// Package scalar has the numbers, booleans and texts of settings: and vars:, as templates see them.
+//
+// A scalar keeps the text that was written. A number or a boolean that Go writes in the same way is a
+// plain int64, float64 or bool, so that templates compare as they always did. What Go would write in
+// another way, as 0077, 1.10 or 0x1F, is a numeral or a spelled boolean: it prints as written, and
+// compares as the number that it is.
+package scalar
 
 import (
 	"encoding/json"
@@ -7,14 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 )
-
-// Scalars of settings: and vars: keep the text that was written. A number or a boolean that Go writes
-// in the same way is a plain int64, float64 or bool, so that templates calculate with nothing and
-// compare as they always did. What Go would write in another way, as 0077, 1.10 or 0x1F, is a numeral
-// or a spelled boolean: it prints as written, and compares as the number that it is.
 
 // A numeral is a number that Go would write in another way than the config does.
 type numeral string
@@ -42,34 +41,8 @@ func (b titleBool) String() string {
 
 func (b upperBool) String() string { return strings.ToUpper(strconv.FormatBool(bool(b))) }
 
-// scalarOf is the value of a scalar node under a tag, which may be "". False means that n is none.
-func scalarOf(n ast.Node, tag string) (any, bool) {
-	text, ok := scalarText(n)
-	if !ok {
-		return nil, false
-	}
-
-	kind := n.Type()
-	switch tag {
-	case "!!str":
-		return text, true
-	case "!!int", "!!float":
-		kind = ast.IntegerType
-	case "!!bool":
-		kind = ast.BoolType
-	}
-
-	switch kind {
-	case ast.IntegerType, ast.FloatType, ast.InfinityType, ast.NanType:
-		return numberOf(text), true
-	case ast.BoolType:
-		return boolOf(text), true
-	}
-	return text, true
-}
-
-// numberOf is a number that prints as text; what is longer than any number is text.
-func numberOf(text string) any {
+// Number is a number that prints as text; what is longer than any number is text.
+func Number(text string) any {
 	if len(text) > maxNumeral {
 		return text
 	}
@@ -82,8 +55,8 @@ func numberOf(text string) any {
 	return numeral(text)
 }
 
-// boolOf is a boolean that prints as text; a text that is no boolean stays one.
-func boolOf(text string) any {
+// Bool is a boolean that prints as text; a text that is no boolean stays one.
+func Bool(text string) any {
 	switch text {
 	case "true", "false":
 		return text == "true"
@@ -95,21 +68,42 @@ func boolOf(text string) any {
 	return text
 }
 
-// valueKey is equal for equal values, and only for them.
-func valueKey(b *strings.Builder, v any) {
+// WriteKey is equal for equal values, and only for them.
+func WriteKey(b *strings.Builder, v any) {
 	switch v := v.(type) {
 	case []any:
 		fmt.Fprintf(b, "[%d ", len(v))
 		for _, item := range v {
-			valueKey(b, item)
+			WriteKey(b, item)
 		}
 	case map[string]any:
 		fmt.Fprintf(b, "{%d ", len(v))
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			fmt.Fprintf(b, "%q:", k)
-			valueKey(b, v[k])
+			WriteKey(b, v[k])
 		}
 	default:
 		fmt.Fprintf(b, "%T %q ", v, fmt.Sprint(v))
 	}
+}
+
+// KindOf names the kind of a setting's value for people; numbers are one kind.
+func KindOf(v any) string {
+	switch v.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		return "text"
+	case []any, []string:
+		return "a list"
+	case map[string]any:
+		return "a mapping"
+	}
+	switch {
+	case isBool(v):
+		return "true or false"
+	case IsNumber(v):
+		return "a number"
+	}
+	return "no plain value"
 }

@@ -1,4 +1,4 @@
-package fleet
+package syntax
 
 import (
 	"encoding/json"
@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/invopop/jsonschema"
+
+	"bellhop/internal/fleet/yaml"
 )
 
 // Schema is the JSON Schema of the files that people write, as one document: a definition
@@ -18,7 +20,7 @@ func Schema() ([]byte, error) {
 	for _, def := range []struct {
 		name string
 		v    any
-	}{{"bellhop.yaml", fleetFile{}}, {"host.yaml", hostFile{}}, {"service.yaml", serviceFile{}}} {
+	}{{"bellhop.yaml", Fleet{}}, {"host.yaml", Host{}}, {"service.yaml", Service{}}} {
 		root.Definitions[def.name] = schemaOf(r, reflect.TypeOf(def.v))
 		root.AnyOf = append(root.AnyOf, &jsonschema.Schema{Ref: "#/$defs/" + def.name})
 	}
@@ -36,46 +38,46 @@ func schemaOf(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 
 // Mappings that may also be written as one word are reflected without their methods.
 type (
-	userMap    userFile
-	packageMap packageFile
+	userMap    User
+	packageMap Package
 )
 
 // mapType describes the types that decode themselves.
 func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 	word := func() *jsonschema.Schema { return anyOf(ofType("string"), ofType("number")) }
 	switch t {
-	case reflect.TypeFor[str]():
+	case reflect.TypeFor[yaml.String]():
 		return word()
-	case reflect.TypeFor[duration]():
+	case reflect.TypeFor[yaml.Duration]():
 		d := ofType("string")
 		d.Pattern = `^(0|([0-9]*[.]?[0-9]+(ns|us|µs|ms|s|m|h))+)$`
 		return d
-	case reflect.TypeFor[probesFile]():
-		probe := anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[probeFile]()))
+	case reflect.TypeFor[Probes]():
+		probe := anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[Probe]()))
 		return anyOf(ofType("null"), probe, &jsonschema.Schema{Type: "array", Items: probe})
-	case reflect.TypeFor[stepsFile]():
-		step := schemaOf(r, reflect.TypeFor[stepFile]())
+	case reflect.TypeFor[Steps]():
+		step := schemaOf(r, reflect.TypeFor[Step]())
 		return anyOf(ofType("null"), step, &jsonschema.Schema{Type: "array", Items: step})
-	case reflect.TypeFor[number]():
+	case reflect.TypeFor[yaml.Number]():
 		return ofType("integer")
-	case reflect.TypeFor[value]():
+	case reflect.TypeFor[yaml.Value]():
 		return anyOf(ofType("string"), ofType("number"), ofType("boolean"), ofType("array"), ofType("object"))
-	case reflect.TypeFor[list]():
+	case reflect.TypeFor[yaml.List]():
 		return anyOf(ofType("string"), ofType("number"), ofType("null"), &jsonschema.Schema{Type: "array", Items: word()})
-	case reflect.TypeFor[perArch]():
+	case reflect.TypeFor[PerArch]():
 		return anyOf(ofType("string"), &jsonschema.Schema{Type: "object", AdditionalProperties: ofType("string")})
-	case reflect.TypeFor[userFile]():
+	case reflect.TypeFor[User]():
 		return anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[userMap]()))
-	case reflect.TypeFor[packageFile]():
+	case reflect.TypeFor[Package]():
 		return anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[packageMap]()))
-	case reflect.TypeFor[keysFile]():
-		return anyOf(&jsonschema.Schema{Type: "array", Items: ofType("string")}, mapOf(schemaOf(r, reflect.TypeFor[keyFile]())))
-	case reflect.TypeFor[switchFile]():
+	case reflect.TypeFor[Keys]():
+		return anyOf(&jsonschema.Schema{Type: "array", Items: ofType("string")}, mapOf(schemaOf(r, reflect.TypeFor[Key]())))
+	case reflect.TypeFor[Switch]():
 		settings := &jsonschema.Schema{Type: "object", Properties: jsonschema.NewProperties()}
-		settings.Properties.Set(enableWord, ofType("boolean"))
+		settings.Properties.Set(EnableWord, ofType("boolean"))
 		return anyOf(ofType("boolean"), ofType("null"), settings)
 	}
-	if t.Kind() == reflect.Slice && strings.HasPrefix(t.Name(), "entries[") {
+	if t.Kind() == reflect.Slice && strings.HasPrefix(t.Name(), "Entries[") {
 		v, _ := t.Elem().FieldByName("Value")
 		inner := schemaOf(r, v.Type)
 		if v.Type.Kind() == reflect.Struct && inner.Type == "object" {

@@ -1,12 +1,6 @@
-package fleet
+package yaml
 
-import (
-	"strings"
-
-	"github.com/goccy/go-yaml/ast"
-
-	"bellhop/internal/bundle"
-)
+import "github.com/goccy/go-yaml/ast"
 
 // What the first release read in another way. A host that it deployed to holds what it made of a
 // commit, and its keys are opened from that commit until the next one is deployed: so the commit must
@@ -42,15 +36,4 @@ func formerInteger(v any) any {
 		return int64(v)
 	}
 	return v
-}
-
-// formerKind is the kind of a package by its name.
-func formerKind(base string) string {
-	switch {
-	case strings.HasSuffix(base, ".tar.gz"), strings.HasSuffix(base, ".tgz"):
-		return bundle.PackageTarGz
-	case strings.HasSuffix(base, ".zip"):
-		return bundle.PackageZip
-	}
-	return bundle.PackageFile
 }

@@ -1,4 +1,4 @@
-package fleet
+package scalar
 
 import (
 	"errors"
@@ -13,8 +13,8 @@ import (
 // number with a number by what they are worth, and a number with text by what the text reads as. The
 // comparisons of text/template refuse to hold one kind against another.
 
-// isNumber tells whether v is a number of the config or of a template.
-func isNumber(v any) bool {
+// IsNumber tells whether v is a number of the config or of a template.
+func IsNumber(v any) bool {
 	if _, ok := v.(numeral); ok {
 		return true
 	}
@@ -31,8 +31,8 @@ func isBool(v any) bool { return reflect.ValueOf(v).Kind() == reflect.Bool }
 // maxNumeral bounds the text of a number that is compared as one.
 const maxNumeral = 400
 
-// rational is the number that v is, or that its text reads as; false when it is none, or not finite.
-func rational(v any) (*big.Rat, bool) {
+// Rational is the number that v is, or that its text reads as; false when it is none, or not finite.
+func Rational(v any) (*big.Rat, bool) {
 	text := strings.TrimSpace(fmt.Sprint(v))
 	if len(text) > maxNumeral {
 		return nil, false
@@ -56,26 +56,26 @@ func compareValues(a, b any) (int, error) {
 	if aText && bText {
 		return strings.Compare(as, bs), nil
 	}
-	if (aText || isNumber(a)) && (bText || isNumber(b)) {
-		x, xok := rational(a)
-		y, yok := rational(b)
+	if (aText || IsNumber(a)) && (bText || IsNumber(b)) {
+		x, xok := Rational(a)
+		y, yok := Rational(b)
 		if xok && yok {
 			return x.Cmp(y), nil
 		}
 	}
-	return 0, fmt.Errorf("can't order %s and %s", kindOf(a), kindOf(b))
+	return 0, fmt.Errorf("can't order %s and %s", KindOf(a), KindOf(b))
 }
 
-// equalValues tells whether two values of templates are the same. Scalars are when their texts are,
+// Equal tells whether two values of templates are the same. Scalars are when their texts are,
 // numbers also when they are worth the same.
-func equalValues(a, b any) (bool, error) {
+func Equal(a, b any) (bool, error) {
 	switch {
-	case isScalar(a) && isScalar(b):
+	case IsScalar(a) && IsScalar(b):
 		return equalScalars(a, b)
 	case a == nil || b == nil:
 		return a == b, nil
 	case reflect.TypeOf(a) != reflect.TypeOf(b) || !reflect.TypeOf(a).Comparable():
-		return false, fmt.Errorf("can't compare %s and %s", kindOf(a), kindOf(b))
+		return false, fmt.Errorf("can't compare %s and %s", KindOf(a), KindOf(b))
 	}
 	return a == b, nil
 }
@@ -84,45 +84,45 @@ func equalScalars(a, b any) (bool, error) {
 	switch {
 	case isBool(a) && isBool(b):
 		return reflect.ValueOf(a).Bool() == reflect.ValueOf(b).Bool(), nil
-	case isNumber(a) && isNumber(b):
+	case IsNumber(a) && IsNumber(b):
 		c, err := compareValues(a, b)
 		return c == 0 && err == nil || fmt.Sprint(a) == fmt.Sprint(b), nil
-	case isBool(a) && isNumber(b), isNumber(a) && isBool(b):
-		return false, fmt.Errorf("can't compare %s and %s", kindOf(a), kindOf(b))
+	case isBool(a) && IsNumber(b), IsNumber(a) && isBool(b):
+		return false, fmt.Errorf("can't compare %s and %s", KindOf(a), KindOf(b))
 	}
 	return fmt.Sprint(a) == fmt.Sprint(b), nil
 }
 
-func isScalar(v any) bool {
+func IsScalar(v any) bool {
 	_, text := v.(string)
-	return text || isNumber(v) || isBool(v)
+	return text || IsNumber(v) || isBool(v)
 }
 
-// equalAny is eq of templates: whether a is one of bs.
-func equalAny(a any, bs ...any) (bool, error) {
+// EqualAny is eq of templates: whether a is one of bs.
+func EqualAny(a any, bs ...any) (bool, error) {
 	if len(bs) == 0 {
 		return false, errors.New("missing argument for comparison")
 	}
 	for _, b := range bs {
-		if same, err := equalValues(a, b); same || err != nil {
+		if same, err := Equal(a, b); same || err != nil {
 			return same, err
 		}
 	}
 	return false, nil
 }
 
-// ordered is lt, le, gt or ge of templates.
-func ordered(fits func(c int) bool) func(a, b any) (bool, error) {
+// Ordered is lt, le, gt or ge of templates.
+func Ordered(fits func(c int) bool) func(a, b any) (bool, error) {
 	return func(a, b any) (bool, error) {
 		c, err := compareValues(a, b)
 		return err == nil && fits(c), err
 	}
 }
 
-// scalarTextOf is the text of a scalar, for functions that work on text.
-func scalarTextOf(v any) (string, error) {
-	if !isScalar(v) {
-		return "", fmt.Errorf("wants text, not %s", kindOf(v))
+// Text is the text of a scalar, for functions that work on text.
+func Text(v any) (string, error) {
+	if !IsScalar(v) {
+		return "", fmt.Errorf("wants text, not %s", KindOf(v))
 	}
 	return fmt.Sprint(v), nil
 }

@@ -1,4 +1,4 @@
-package fleet
+package yaml
 
 import (
 	"io"
@@ -21,12 +21,12 @@ const (
 )
 
 // tokens scans the file.
-func (d *decoder) tokens() (token.Tokens, bool) {
+func (d *Decoder) tokens() (token.Tokens, bool) {
 	var s scanner.Scanner
 	var out token.Tokens
 	var n nesting
 
-	s.Init(string(d.data))
+	s.Init(string(d.Data))
 	for {
 		part, err := s.Scan()
 		if err == io.EOF {
@@ -35,17 +35,17 @@ func (d *decoder) tokens() (token.Tokens, bool) {
 		for _, tk := range part {
 			n.add(tk)
 			if n.depth() > maxDepth {
-				d.problem(tokenAt(tk), "nested too deep: more than %d lists and mappings in each other", maxDepth)
+				d.Report(tokenAt(tk), "nested too deep: more than %d lists and mappings in each other", maxDepth)
 				return nil, false
 			}
 			if n.keys > maxKeys {
-				d.problem(tokenAt(tk), "more than %s names in one mapping", problem.Thousands(maxKeys))
+				d.Report(tokenAt(tk), "more than %s names in one mapping", problem.Thousands(maxKeys))
 				return nil, false
 			}
 		}
 		out.Add(part...)
 		if len(out) > maxTokens {
-			d.problem(tokenAt(out[len(out)-1]), "more than %s words and signs of YAML: spread it over files", problem.Thousands(maxTokens))
+			d.Report(tokenAt(out[len(out)-1]), "more than %s words and signs of YAML: spread it over files", problem.Thousands(maxTokens))
 			return nil, false
 		}
 	}
@@ -117,13 +117,13 @@ func (n *nesting) entry(tk *token.Token) {
 func (n *nesting) depth() int { return n.flow + len(n.block) + n.marks }
 
 // endless tells, as a problem, of an alias that stands within its own anchor.
-func (d *decoder) endless(body ast.Node) bool {
+func (d *Decoder) endless(body ast.Node) bool {
 	v := aliasVisitor{tell: func(x *ast.AliasNode) {
-		d.problem(nodeAt(x), "alias *%s stands within its own anchor", x.Value.GetToken().Value)
+		d.Report(NodeAt(x), "alias *%s stands within its own anchor", x.Value.GetToken().Value)
 	}}
-	before := len(d.problems)
+	before := len(d.Problems)
 	ast.Walk(v, body)
-	return len(d.problems) > before
+	return len(d.Problems) > before
 }
 
 // An aliasVisitor knows the anchors that the nodes below it stand in.

@@ -1,4 +1,4 @@
-package fleet
+package scalar
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func (n numeral) under(verb rune) any {
 		return string(n)
 	}
 
-	r, ok := rational(string(n))
+	r, ok := Rational(string(n))
 	switch {
 	case !ok:
 		return string(n)
@@ -48,8 +48,8 @@ func (f formatted) Format(s fmt.State, verb rune) {
 
 var errFormat = errors.New("printf: the format does not fit its values")
 
-// formatText is printf of templates, which plain does.
-func formatText(plain func(string, ...any) (string, error)) func(string, ...any) (string, error) {
+// Printf is printf of templates, which plain does.
+func Printf(plain func(string, ...any) (string, error)) func(string, ...any) (string, error) {
 	return func(format string, args ...any) (string, error) {
 		for i, a := range args {
 			switch a.(type) {

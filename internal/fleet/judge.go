@@ -1,0 +1,93 @@
+package fleet
+
+import (
+	"fmt"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/scalar"
+	"bellhop/internal/fleet/syntax"
+)
+
+// judge settles how the service is started and judged on this host.
+func (r *rendered) judge() {
+	s := r.svc
+	out := bundle.Service{Name: s.name}
+	if d := s.def.Settle; d.At.Line > 0 && d.D != bundle.DefaultSettle {
+		ms := d.D.Milliseconds()
+		out.Settle = &ms
+	}
+
+	for _, p := range s.probes {
+		q := p.Probe
+		q.HTTP = r.asked(p, "http", q.HTTP, syntax.BadURL)
+		q.TCP = r.asked(p, "tcp", q.TCP, syntax.BadTCP)
+		q.Command = r.command(p.command)
+		out.Probes = append(out.Probes, q)
+	}
+
+	for _, step := range s.steps {
+		b := step.Step
+		b.Command = r.command(step.command)
+		out.Before = append(out.Before, b)
+	}
+
+	if out.Settle != nil || len(out.Probes)+len(out.Before) > 0 {
+		r.judged = &out
+	}
+}
+
+// asked is an address with the names in it filled in. What comes out wrong concerns the hosts that have
+// these settings.
+func (r *rendered) asked(p probeSpec, kind, text string, bad func(string) string) string {
+	if !syntax.IsPattern(text) {
+		return text
+	}
+	if strings.Contains(text, "{"+syntax.HostWord+"}") {
+		r.data.usedHost = true
+	}
+	out, err := syntax.ExpandNames(text, r.data.host.Name, r.data.Settings, plainScalar)
+	why := ""
+	if err != nil {
+		why = err.Error()
+	} else if why = bad(out); why != "" {
+		why = fmt.Sprintf("here it is %q: %s", out, why)
+	}
+	if why != "" {
+		r.own = append(r.own, problem.At(r.svc.text.Name, r.svc.text.Data, p.at, "health: %s %q: %s", kind, text, why))
+	}
+	return out
+}
+
+// plainScalar is the text of a setting within an address.
+func plainScalar(v any) (string, error) {
+	if !scalar.IsScalar(v) {
+		return "", fmt.Errorf("is %s, and an address takes text", scalar.KindOf(v))
+	}
+	return fmt.Sprint(v), nil
+}
+
+// command is the text of c on this host.
+func (r *rendered) command(c *commandSpec) string {
+	if c == nil || c.tmpl == nil {
+		return c.source()
+	}
+	r.data.budget.At(c.tmpl.src)
+	data, err := c.tmpl.execute(&r.data, nil)
+	file := r.svc.text
+	if err != nil {
+		in, msg := templateError(err)
+		msg = strings.TrimPrefix(msg, "executing \""+c.tmpl.src+"\" ")
+		who := ""
+		if r.data.usedHost {
+			who = "on host " + r.data.host.Name + ": "
+		}
+		r.problems = append(r.problems, problem.At(file.Name, file.Data, c.at, "%s%s", who, c.within(in, msg)))
+		return ""
+	}
+	if bad := badCommand(string(data)); bad != "" {
+		r.own = append(r.own, problem.At(file.Name, file.Data, c.at, "%s: command: once rendered, %s", c.what, bad))
+	}
+	return string(data)
+}
