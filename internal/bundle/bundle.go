@@ -183,4 +183,12 @@ type RecordOf[T text] struct {
 	Generation int64 `json:"generation"` // counts up on this host; 0 is "nothing yet"
 	Digest     T     `json:"digest"`     // bundle digest as the deployer computed it
 	BootID     T     `json:"boot_id"`    // of the boot in which the record was written
+	// Origins are set for a composed bundle alone: the commit that each of its services came from.
+	Origins []OriginOf[T] `json:"origins,omitempty"`
+}
+
+// OriginOf is the commit that one service of a composed bundle came from.
+type OriginOf[T text] struct {
+	Service T `json:"service"`
+	Commit  T `json:"commit"`
 }

@@ -69,6 +69,7 @@ type (
 	Result   = ResultOf[string]
 	Record   = RecordOf[string]
 	Evidence = EvidenceOf[string]
+	Origin   = OriginOf[string]
 )
 
 // The same as a deployer reads it (HostReader).
@@ -148,6 +149,12 @@ type Offer struct {
 	// Confirm is for how many milliseconds the host waits for AskConfirm once the bundle is
 	// applied, before it goes back by itself; 0: it does not wait.
 	Confirm int64 `json:"confirm_ms,omitempty"`
+	// Origins come with a composed bundle: the commit of each service. The record gets them.
+	Origins []Origin `json:"origins,omitempty"`
+	// After is the first run of a deployer's run that was undone before, where this one is another
+	// try without what failed. A step (Service.Before) that ran for it, for the same service digest, is
+	// not run again.
+	After string `json:"after,omitempty"`
 }
 
 // Want answers an Offer: what the host lacks.

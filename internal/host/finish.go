@@ -33,7 +33,8 @@ func (r *run) ready(ctx context.Context) error {
 		return err
 	}
 	s := state.Standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
-		Deployer: r.offer.Deployer, Generation: r.w.Old.Generation + 1, Digest: r.w.Digest(), BootID: boot},
+		Deployer: r.offer.Deployer, Generation: r.w.Old.Generation + 1, Digest: r.w.Digest(), BootID: boot,
+		Origins: r.offer.Origins},
 		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.Next, Edited: r.w.Edited, GaveUp: r.giveUp}
 	r.m.Runs().Release(r.offer.Run)
 	if held := r.w.Held(); held != nil {

@@ -297,6 +297,7 @@ func (r *run) health(ctx context.Context) error {
 		busy := false
 		var bad []error
 		worst := ""
+		r.res.Failing = nil
 		for _, n := range names {
 			s := states[n]
 			busy = busy || s.Job || s.Active == "activating" && s.Sub != "auto-restart"
@@ -306,6 +307,7 @@ func (r *run) health(ctx context.Context) error {
 			if err := r.judge(n, first[n], s, died[n]); err != nil {
 				bad = append(bad, fmt.Errorf("unit %s: %w", n, err))
 				worst = cmp.Or(worst, n)
+				r.blame(n)
 			}
 		}
 		if worst != "" {
@@ -319,6 +321,15 @@ func (r *run) health(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(settle / 5):
+		}
+	}
+}
+
+// blame notes that a rollback is due to the service of a unit.
+func (r *run) blame(unit string) {
+	for _, u := range r.offer.Manifest.Units {
+		if u.Name == unit && u.Service != "" && !slices.Contains(r.res.Failing, u.Service) {
+			r.res.Failing = append(r.res.Failing, u.Service)
 		}
 	}
 }

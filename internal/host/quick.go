@@ -62,6 +62,9 @@ func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Standing) (st
 	next.Network, next.Host = o.Manifest.Network, o.Manifest.Host
 	next.Deployer, next.Digest = o.Deployer, o.Digest
 	next.Manifest, next.Owned = o.Manifest, w.Next
+	if o.Mode == bundle.ModeDeploy {
+		next.Origins = o.Origins
+	}
 	if !now.Exists && !o.Manifest.Empty() {
 		next.Generation, next.Run = 1, o.Run
 	}
@@ -72,7 +75,8 @@ func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Standing) (st
 	if err := w.SaveMade(); err != nil {
 		return next, err
 	}
-	if now.Exists && next.Record == now.Record && reflect.DeepEqual(next.Manifest, now.Manifest) {
+	isSame := reflect.DeepEqual(next.Record, now.Record) && reflect.DeepEqual(next.Manifest, now.Manifest)
+	if now.Exists && isSame {
 		return next, nil // not a byte to write
 	}
 	if next.Generation == now.Generation {

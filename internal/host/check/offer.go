@@ -25,6 +25,9 @@ func Offer(o *bundle.Offer) error {
 	if !RunName.MatchString(o.Run) {
 		return fmt.Errorf("run id %q", o.Run)
 	}
+	if o.After != "" && !RunName.MatchString(o.After) {
+		return fmt.Errorf("id of the run before %q", o.After)
+	}
 	if o.Mode != bundle.ModeDeploy && o.Mode != bundle.ModeKeys {
 		return fmt.Errorf("mode %q", o.Mode)
 	}
