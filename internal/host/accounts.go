@@ -22,16 +22,19 @@ func (r *run) doAccounts(ctx context.Context) error {
 			return fmt.Errorf("make accounts: %w", err)
 		}
 	}
+
 	for _, a := range r.w.Usermods {
 		if err := r.m.Accounts.Usermod(ctx, a); err != nil {
 			return fmt.Errorf("change user %s: %w", a.Name, err)
 		}
 	}
+
 	for _, u := range r.w.Offer.Manifest.Users {
 		if _, ok, err := r.m.Accounts.User(u.Name); err != nil || !ok {
 			return fmt.Errorf("user %s is not there after systemd-sysusers", u.Name)
 		}
 	}
+
 	return nil
 }
 

@@ -55,11 +55,13 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 	if !check.RunName.MatchString(id) {
 		return fmt.Errorf("run id %q", id)
 	}
+
 	unlock, err := m.Lock(lockWait)
 	if err != nil {
 		return err
 	}
 	defer unlock()
+
 	if err := SettleLocked(ctx, m); err != nil {
 		unlock()
 		time.Sleep(rest(m)) // systemd starts it again, and others may look meanwhile
@@ -75,6 +77,7 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 		unlock()
 		time.Sleep(rest(m))
 	}
+
 	return err
 }
 
@@ -82,6 +85,7 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 	if err := m.Runs().Make(id); err != nil {
 		return err
 	}
+
 	r := &run{started: m.Now(), res: &bundle.Result{Run: id}, failed: map[string]error{}}
 	r.m = state.Of(m.Counting(&r.res.Fsyncs))
 	err := r.open(id)
@@ -94,6 +98,7 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 	if r.offer.Mode == bundle.ModeKeys {
 		return r.putKeysBack(ctx)
 	}
+
 	return r.change(ctx)
 }
 
@@ -102,10 +107,12 @@ func (r *run) open(id string) error {
 	if err != nil {
 		return fmt.Errorf("what was staged for run %s: %w", id, err)
 	}
+
 	var o state.Order
 	if err := json.Unmarshal(p, &o); err != nil {
 		return err
 	}
+
 	r.offer, r.giveUp = o.Offer, o.GiveUp
 	return nil
 }
@@ -114,6 +121,7 @@ func (r *run) open(id string) error {
 func (r *run) preflight(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+
 	r.event("preflight", "")
 	now, err := r.m.Standing()
 	if err != nil {
@@ -131,6 +139,7 @@ func (r *run) preflight(ctx context.Context) error {
 	if r.w, err = plan.Make(ctx, r.m, &r.offer, now, keyfiles.Of(r.m).Staged(r.offer.Run)); err != nil {
 		return err
 	}
+
 	r.offer = *r.w.Offer // without what is held
 	r.w.WarnOfKeyPlace(ctx)
 	for _, n := range r.offer.Manifest.Needs {
@@ -138,6 +147,7 @@ func (r *run) preflight(ctx context.Context) error {
 			return check.Refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)
 		}
 	}
+
 	if !r.giveUp {
 		if err := r.w.CheckPrune(); err != nil {
 			return err
@@ -155,6 +165,7 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.prepare(ctx); err != nil {
 		return err
 	}
+
 	r.m.Mark("preflight")
 	return nil
 }
@@ -164,6 +175,7 @@ func (r *run) change(ctx context.Context) error {
 	if err := r.begin(); err != nil {
 		return r.refused(err)
 	}
+
 	steps := []struct {
 		name string
 		do   func(context.Context) error
@@ -181,6 +193,7 @@ func (r *run) change(ctx context.Context) error {
 		{"confirm", r.confirm},
 		{"done", r.done},
 	}
+
 	for _, s := range steps {
 		err := r.m.Note(state.JournalLine{Step: s.name}, false)
 		if err == nil {
@@ -189,6 +202,7 @@ func (r *run) change(ctx context.Context) error {
 			}
 			err = s.do(ctx)
 		}
+
 		switch {
 		case err != nil && r.confirmed:
 			return &heldUpError{r.offer.Run, err}
@@ -197,9 +211,11 @@ func (r *run) change(ctx context.Context) error {
 		case err != nil:
 			return r.goBack(ctx, fmt.Errorf("%s: %w", s.name, err))
 		}
+
 		r.begun.Steps[s.name] = true
 		r.m.Mark(s.name)
 	}
+
 	return r.tidy()
 }
 
@@ -216,6 +232,7 @@ func (r *run) text(step string) string {
 	case "start":
 		return strings.Join(slices.Concat(u.Restart, u.Reload, u.Start, u.Back), " ")
 	}
+
 	return ""
 }
 
@@ -233,8 +250,10 @@ func (r *run) prepare(ctx context.Context) error {
 		if err != nil {
 			return check.Refuse(bundle.RefusedBundle, "%w", err)
 		}
+
 		r.w.Warnings = append(r.w.Warnings, notes...)
 	}
+
 	for _, f := range r.offer.Manifest.Files {
 		if r.w.Holds(f.Service) {
 			continue
@@ -243,6 +262,7 @@ func (r *run) prepare(ctx context.Context) error {
 			return err
 		}
 	}
+
 	for i, p := range r.w.Puts {
 		if p.Want.Kind != owned.File {
 			continue
@@ -251,10 +271,12 @@ func (r *run) prepare(ctx context.Context) error {
 			if _, wanted := r.w.Next.Paths[p.Path]; wanted {
 				return err
 			}
+
 			r.w.Warnings = append(r.w.Warnings, fmt.Sprintf("what stood at %s before bellhop is lost", p.Path))
 			r.w.Puts[i].Want = owned.Entry{}
 		}
 	}
+
 	return nil
 }
 
@@ -273,6 +295,7 @@ func (r *run) bring(ctx context.Context, digest, path string, size int64) error 
 	if got, err := r.m.Blobs().Keep(ctx, path, size); err != nil || got != digest {
 		return fmt.Errorf("the bytes of %s did not come", path)
 	}
+
 	return nil
 }
 
@@ -284,12 +307,14 @@ func (r *run) begin() error {
 	if err := r.m.Runs().Reserve(r.offer.Run, runs.ReserveSize); err != nil {
 		return fmt.Errorf("make room for the record in %s: %w", bundle.StateDir, err)
 	}
+
 	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.Puts, Steps: map[string]bool{},
 		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making}
 	if err = r.m.OpenJournal(r.begun); err != nil {
 		r.m.Runs().Release(r.offer.Run)
 		return err
 	}
+
 	r.event("begin", "")
 	r.m.Mark("begin")
 	return nil
@@ -301,11 +326,13 @@ func (r *run) keep(ctx context.Context) error {
 	var digests []string
 	in := r.m.Tree().Looker(ctx)
 	defer in.Close()
+
 	for i := range r.w.Puts {
 		p := &r.w.Puts[i]
 		if r.w.Cleared[p.Path] {
 			continue // a folder, which the run removes when it is empty
 		}
+
 		digest, err := r.keepOne(ctx, in, p)
 		if err != nil {
 			return err
@@ -314,6 +341,7 @@ func (r *run) keep(ctx context.Context) error {
 			digests = append(digests, digest)
 		}
 	}
+
 	slices.Sort(digests)
 	return r.m.Blobs().Sync(slices.Compact(digests))
 }
@@ -350,6 +378,7 @@ func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (s
 			return "", errors.Join(err, fmt.Errorf("%s keeps changing", p.Path))
 		}
 	}
+
 	return is.Digest, nil
 }
 
@@ -366,6 +395,7 @@ func (r *run) files(context.Context) error {
 	if err := r.m.ReplaceFiles(without(r.w.Puts, "/sysusers.d/"), r.renamed); err != nil {
 		return err
 	}
+
 	emptied := r.w.Emptied()
 	stay := r.m.Tree().RemoveFolders(emptied)
 	r.w.Next.Dirs = slices.DeleteFunc(r.w.Next.Dirs, func(d string) bool {
@@ -384,10 +414,12 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	if err := keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.Keys, r.renamed); err != nil {
 		return r.refused(err)
 	}
+
 	keyfiles.Of(r.m).NotePushed(r.w.Keys)
 	if err := r.startKeyUnits(ctx); err != nil {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
+
 	s, err := r.m.Standing()
 	if err != nil {
 		return err
@@ -398,6 +430,7 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	if err := r.m.Commit(s, s); err != nil {
 		return err
 	}
+
 	r.fill(bundle.OutcomeNothing, nil)
 	r.res.Record = &s.Record
 	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)

@@ -49,6 +49,7 @@ func (r *run) confirm(ctx context.Context) error {
 		return err
 	}
 	defer w.Close()
+
 	r.event("confirm", fmt.Sprintf("waiting up to %v", window))
 	r.m.Mark("waiting")
 
@@ -56,6 +57,7 @@ func (r *run) confirm(ctx context.Context) error {
 	if err == nil && !ok {
 		err = &unconfirmedError{window}
 	}
+
 	r.confirmed = ok
 	return err
 }
@@ -86,6 +88,7 @@ func Confirm(host *machine.Machine, run string) error {
 	if err != nil {
 		return err
 	}
+
 	res, err := m.Runs().Result(run)
 	switch {
 	case err != nil:
@@ -97,9 +100,11 @@ func Confirm(host *machine.Machine, run string) error {
 	case res != nil:
 		return fmt.Errorf("run %s can't be confirmed any more: it is %s on this host: %s", run, res.Outcome, res.Error)
 	}
+
 	if j, err := m.ReadJournal(); err != nil || j != nil && j.Run == run {
 		return errors.Join(err, fmt.Errorf("run %s does not wait to be confirmed: it is at work, or on its way back", run))
 	}
+
 	return fmt.Errorf("the host knows no run %s that waits to be confirmed", run)
 }
 
@@ -109,10 +114,12 @@ func settleConfirmed(m state.Dir, j *state.Journal, now state.Standing, res *bun
 	if err := m.CommitNext(j.Run, now); err != nil {
 		return &heldUpError{j.Run, err}
 	}
+
 	m.Mark("committed")
 	now, err := m.Standing()
 	if err != nil {
 		return err
 	}
+
 	return settleDone(m, j, now, res)
 }

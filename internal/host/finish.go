@@ -32,6 +32,7 @@ func (r *run) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	s := state.Standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
 		Deployer: r.offer.Deployer, Generation: r.w.Old.Generation + 1, Digest: r.w.Digest(), BootID: boot,
 		Origins: r.offer.Origins},
@@ -42,6 +43,7 @@ func (r *run) ready(ctx context.Context) error {
 	} else {
 		r.fill(bundle.OutcomeDone, nil)
 	}
+
 	r.res.Record = &s.Record
 	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)
 	r.next = &s
@@ -59,6 +61,7 @@ func (r *run) fill(outcome string, err error) {
 		r.res.Drifted = r.w.Units.Drifted
 		r.res.Warnings = append(r.res.Warnings, r.w.Warnings...)
 	}
+
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
 }
 
@@ -71,19 +74,23 @@ func (r *run) tidy() error {
 	if err := tidy(r.m, r.offer.Run, r.w.Keys, r.giveUp); err != nil {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
+
 	r.m.Mark("tidied")
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
 	if err := r.m.Runs().Save(r.res); err != nil {
 		return err
 	}
+
 	r.m.Mark("told")
 	if err := r.m.CloseJournal(); err != nil {
 		return err
 	}
+
 	r.m.Mark("closed")
 	if !r.giveUp {
 		return nil
 	}
+
 	return forgetIfGivenUp(r.m)
 }
 
@@ -105,11 +112,13 @@ func forgetIfGivenUp(m state.Dir) error {
 	if err != nil || !now.GaveUp {
 		return nil // whoever needs the record says what is wrong with it
 	}
+
 	err = m.RemoveOthers(state.BlobDir, m.AllEdits(now))
 	os.Remove(m.At(state.BlobDir)) // where it is empty
 	for _, d := range []string{state.GenDir, bundle.SealedDir} {
 		err = errors.Join(err, os.RemoveAll(m.At(d)))
 	}
+
 	return errors.Join(err, m.RemoveOthers(bundle.StoreDir, nil), os.Remove(m.At(bundle.RecordPath)))
 }
 
@@ -122,10 +131,12 @@ func (r *run) refused(cause error) error {
 	} else {
 		r.fill(bundle.OutcomeRolledBack, cause)
 	}
+
 	r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = nil, nil, nil, nil
 	if now, err := r.m.Standing(); err == nil && now.Exists {
 		r.res.Record = &now.Record
 	}
+
 	keyfiles.Of(r.m).Drop(r.res.Run, nil)
 	r.m.Unstage(r.res.Run)
 	return r.m.Runs().Save(r.res)
@@ -146,6 +157,7 @@ func (r *run) goBack(ctx context.Context, cause error) error {
 	if err != nil || j == nil {
 		j = r.begun
 	}
+
 	r.fill(outcome, cause)
 	return undo(ctx, r.m, j, r.res)
 }

@@ -29,8 +29,10 @@ func (r *run) job(ctx context.Context, verb string, names []string) {
 	if len(names) == 0 {
 		return
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
+
 	for n, err := range r.m.Systemd.Job(ctx, verb, names) {
 		r.failed[n] = err
 	}
@@ -46,12 +48,14 @@ func (r *run) stop(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+
 		for _, n := range stop {
 			if s := states[n]; s.Running() || s.Active == "deactivating" {
 				return fmt.Errorf("unit %s does not stop: %w", n, orElse(r.failed[n], s))
 			}
 			delete(r.failed, n)
 		}
+
 		r.res.Stopped = u.Stop
 	}
 	if len(u.Disable) > 0 {
@@ -84,6 +88,7 @@ func (r *run) reload(ctx context.Context) error {
 	if len(u.Stop) > 0 {
 		r.m.Systemd.ResetFailed(ctx, u.Stop) // a failed unit without a file is only noise
 	}
+
 	return r.usable(ctx)
 }
 
@@ -97,14 +102,17 @@ func (r *run) usable(ctx context.Context) error {
 			names, files[u.Name] = append(names, u.Name), u.Files[i]
 		}
 	}
+
 	states, err := r.m.Glance(ctx, names)
 	if err != nil {
 		return err
 	}
+
 	bad, err := r.notEnabled(ctx)
 	if err != nil {
 		return err
 	}
+
 	for _, n := range names {
 		switch load := states[n].Load; {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
@@ -116,6 +124,7 @@ func (r *run) usable(ctx context.Context) error {
 			bad = append(bad, fmt.Errorf("unit %s: systemd can't use it as it is written: %s (why: bellhop logs %s %s)", n, load, r.offer.Manifest.Host, n))
 		}
 	}
+
 	return errors.Join(bad...)
 }
 
@@ -129,12 +138,14 @@ func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
 	if err != nil {
 		return nil, err
 	}
+
 	for _, n := range ours {
 		s := states[n]
 		if lost := s.File == "static" || s.File == "disabled"; lost && s.Load == "loaded" {
 			bad = append(bad, fmt.Errorf("unit %s: it was enabled, and systemd made no link for it (it is %s): nothing would start it at the next boot. Look at its [Install]", n, s.File))
 		}
 	}
+
 	return bad, nil
 }
 
@@ -151,9 +162,11 @@ func (r *run) startKeyUnits(ctx context.Context) error {
 	for _, n := range u.KeyUnits {
 		up = up && u.Before[n].Active == "active"
 	}
+
 	if up {
 		return nil
 	}
+
 	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.Drifted)
 	r.res.Started = append(r.res.Started, started...)
 	return err
@@ -170,37 +183,46 @@ func healKeyUnits(ctx context.Context, m state.Dir, units []bundle.Unit, drifted
 			names = append(names, u.Name)
 		}
 	}
+
 	if len(names) == 0 {
 		return nil, nil
 	}
+
 	states, err := m.Glance(ctx, names)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, n := range names {
 		if states[n].Active != "active" {
 			started = append(started, n)
 		}
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
+
 	if len(started) == 0 {
 		return startBarred(ctx, m, units)
 	}
+
 	verb := "start"
 	if len(drifted) > 0 {
 		verb = "start-alone"
 	}
+
 	jobs := m.Systemd.Job(ctx, verb, started)
 	if states, err = m.Units(ctx, started); err != nil {
 		return started, err
 	}
+
 	var errs []error
 	for _, n := range started {
 		if s := states[n]; s.Active != "active" {
 			errs = append(errs, fmt.Errorf("unit %s: %w", n, orElse(jobs[n], s)))
 		}
 	}
+
 	return started, errors.Join(errs...)
 }
 
@@ -213,22 +235,27 @@ func startBarred(ctx context.Context, m state.Dir, units []bundle.Unit) (started
 			names = append(names, u.Name)
 		}
 	}
+
 	states, err := m.Units(ctx, names)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, n := range names {
 		if s := states[n]; s.Active == "inactive" && s.Barred {
 			started = append(started, n)
 		}
 	}
+
 	if len(started) == 0 {
 		return nil, nil
 	}
+
 	var errs []error
 	for _, err := range m.Systemd.Job(ctx, "start", started) {
 		errs = append(errs, err)
 	}
+
 	return started, errors.Join(errs...)
 }
 
@@ -238,18 +265,22 @@ func (r *run) chooseReload(ctx context.Context) error {
 	if len(u.Reload) == 0 {
 		return nil
 	}
+
 	states, err := r.m.Units(ctx, u.Reload)
 	if err != nil {
 		return err
 	}
+
 	u.Reload = slices.DeleteFunc(u.Reload, func(n string) bool {
 		s := states[n]
 		if s.CanReload && s.Running() {
 			return false
 		}
+
 		u.Restart = append(u.Restart, n)
 		return true
 	})
+
 	return nil
 }
 
@@ -260,16 +291,19 @@ func (r *run) takenDown(ctx context.Context) ([]string, error) {
 	if len(u.Again) == 0 || len(u.Stop)+len(u.Quiet)+len(u.Restart) == 0 {
 		return nil, nil
 	}
+
 	states, err := r.m.Units(ctx, u.Again)
 	if err != nil {
 		return nil, err
 	}
+
 	var down []string
 	for _, n := range u.Again {
 		if s := states[n]; s.Active == "inactive" || s.Active == "failed" {
 			down = append(down, n)
 		}
 	}
+
 	return down, nil
 }
 
@@ -280,6 +314,7 @@ func (r *run) health(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
+
 	settle := cmp.Or(r.m.Settle, settleTime)
 	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settle)
 	var first map[string]machine.UnitState
@@ -294,6 +329,7 @@ func (r *run) health(ctx context.Context) error {
 		if first == nil {
 			first = states
 		}
+
 		busy := false
 		var bad []error
 		worst := ""
@@ -310,6 +346,7 @@ func (r *run) health(ctx context.Context) error {
 				r.blame(n)
 			}
 		}
+
 		if worst != "" {
 			bad = append(bad, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, worst))
 		}
@@ -317,6 +354,7 @@ func (r *run) health(ctx context.Context) error {
 			r.tellSkipped(names, states)
 			return errors.Join(bad...)
 		}
+
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -364,6 +402,7 @@ func (r *run) judge(name string, first, s, died machine.UnitState) error {
 	case s.Result != "" && s.Result != "success":
 		return fmt.Errorf("it is %s (%s%s", s.Active, s.Ended(), r.program(name, s))
 	}
+
 	return orElse(err, s)
 }
 

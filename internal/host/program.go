@@ -26,6 +26,7 @@ func (r *run) program(name string, s machine.UnitState) string {
 	if s.Exit.Status != execFailed || s.Exit.Signal != 0 {
 		return ""
 	}
+
 	i := slices.IndexFunc(r.offer.Manifest.Units, func(u bundle.Unit) bool { return u.Name == name })
 	if i < 0 {
 		return ""
@@ -43,6 +44,7 @@ func (r *run) program(name string, s machine.UnitState) string {
 			}
 		}
 	}
+
 	return ""
 }
 
@@ -67,6 +69,7 @@ func notStartable(m state.Dir, p string) string {
 	if _, err := os.Stat(m.At(interpreter)); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Sprintf("%s needs %s, which is not there", p, interpreter)
 	}
+
 	return ""
 }
 
@@ -83,6 +86,7 @@ func interpreter(m state.Dir, p string) string {
 	if words := strings.Fields(rest); script && len(words) > 0 && path.IsAbs(words[0]) {
 		return words[0]
 	}
+
 	return ""
 }
 
@@ -98,18 +102,23 @@ func packageHas(m state.Dir, p string) string {
 		if err != nil {
 			continue
 		}
+
 		var names []string
 		for _, e := range entries[:min(len(entries), 8)] {
 			name := e.Name()
 			if e.IsDir() {
 				name += "/"
 			}
+
 			names = append(names, name)
 		}
+
 		if len(entries) > len(names) {
 			names = append(names, "…")
 		}
+
 		return fmt.Sprintf("; %s has %s", dir, strings.Join(names, ", "))
 	}
+
 	return ""
 }

@@ -18,6 +18,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.St
 	if err := state.CheckBase(o, now); err != nil {
 		return nil, err
 	}
+
 	var w *plan.Plan
 	var err error
 	if o.Mode == bundle.ModeKeys {
@@ -28,6 +29,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.St
 	if err != nil || !w.Nothing() {
 		return nil, err
 	}
+
 	w.WarnOfKeyPlace(ctx)
 	res := &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Warnings: w.Warnings}
 	m := state.Of(dir.Counting(&res.Fsyncs))
@@ -45,10 +47,12 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.St
 	if held := w.Held(); held != nil {
 		res.Outcome, res.Error = bundle.OutcomeFailed, held.Error()
 	}
+
 	next, err := rewrite(m, o, w, now)
 	if err != nil {
 		return nil, err
 	}
+
 	res.Record = &next.Record
 	res.Keys = keyfiles.Of(m).States(ctx, &next)
 	res.TookMillis = m.Now().Sub(started).Milliseconds()
@@ -68,6 +72,7 @@ func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Standing) (st
 	if !now.Exists && !o.Manifest.Empty() {
 		next.Generation, next.Run = 1, o.Run
 	}
+
 	var err error
 	if next.BootID, err = m.BootID(); err != nil {
 		return next, err
@@ -82,5 +87,6 @@ func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Standing) (st
 	if next.Generation == now.Generation {
 		return next, m.Commit(next, next)
 	}
+
 	return next, m.Commit(next, now)
 }

@@ -16,6 +16,7 @@ func (r *run) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	once := slices.DeleteFunc(slices.Clone(u.Start), func(n string) bool { return !r.oneshot(n) })
 	others := slices.DeleteFunc(slices.Clone(u.Start), r.oneshot)
 	r.resetFailed(ctx)
@@ -28,6 +29,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.chooseReload(ctx); err != nil {
 		return err
 	}
+
 	r.job(ctx, "restart", u.Restart)
 	r.m.Mark("restarted")
 	r.job(ctx, "reload", u.Reload)
@@ -35,13 +37,16 @@ func (r *run) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	for _, names := range [][]string{slices.Concat(others, u.Back, again), once} {
 		left, err := r.notYet(ctx, names, before)
 		if err != nil {
 			return err
 		}
+
 		r.job(ctx, "start", left)
 	}
+
 	r.res.Started = append(r.res.Started, slices.Concat(others, u.Back, again, once)...)
 	r.res.Restarted, r.res.Reloaded = u.Restart, u.Reload
 	return nil
@@ -67,6 +72,7 @@ func (r *run) resetFailed(ctx context.Context) {
 			failed = append(failed, n)
 		}
 	}
+
 	if len(failed) > 0 {
 		r.m.Systemd.ResetFailed(ctx, failed)
 	}

@@ -29,6 +29,7 @@ func Settle(ctx context.Context, host *machine.Machine) error {
 		return err
 	}
 	defer unlock()
+
 	return SettleLocked(ctx, m)
 }
 
@@ -41,14 +42,17 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 	if j == nil {
 		return forgetIfGivenUp(m)
 	}
+
 	now, err := m.Standing()
 	if err != nil {
 		return err
 	}
+
 	res := &bundle.Result{Run: j.Run}
 	if now.Run == j.Run {
 		return settleDone(m, j, now, res)
 	}
+
 	confirmed, err := confirm.Decide(m.Runs().Folder(j.Run))
 	if err != nil {
 		return err
@@ -58,8 +62,10 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 		if !errors.Is(err, state.ErrNextLost) {
 			return err
 		}
+
 		j.Cause = fmt.Sprintf("the run was confirmed, and could not be ended: %v", err)
 	}
+
 	m.Runs().Event(j.Run, "undo", cmp.Or(j.Cause, "the run was cut off"))
 	res.Outcome, res.Error, res.CutOff = cmp.Or(j.Outcome, bundle.OutcomeRolledBack), j.Cause, j.Cause == ""
 	if res.CutOff {
@@ -68,6 +74,7 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 	if told, err := m.Runs().Result(j.Run); err == nil && told != nil { // undone before, but not whole
 		res.Error, res.CutOff = cmp.Or(told.Cause, told.Error), told.CutOff
 	}
+
 	return undo(ctx, m, j, res)
 }
 
@@ -90,6 +97,7 @@ func settleDone(m state.Dir, j *state.Journal, now state.Standing, res *bundle.R
 	if err := m.CloseJournal(); err != nil {
 		return err
 	}
+
 	return forgetIfGivenUp(m)
 }
 
@@ -110,10 +118,12 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	if err != nil {
 		return err
 	}
+
 	u := &undoer{m: m, j: j, sameBoot: boot == j.BootID}
 	for _, w := range j.Units {
 		u.names = append(u.names, w.Name)
 	}
+
 	whole, units := u.everything(ctx)
 	m.Mark("undo units")
 	m.Runs().Release(j.Run)
@@ -134,6 +144,7 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	if err := m.Runs().Save(res); err != nil {
 		return err
 	}
+
 	keyfiles.Of(m).Drop(j.Run, j.Keys)
 	m.Unstage(j.Run)
 	if err := m.DropNext(); err != nil {
@@ -142,6 +153,7 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	if err := m.CloseJournal(); err != nil {
 		return err
 	}
+
 	return m.SyncDir(bundle.StateDir)
 }
 
@@ -155,6 +167,7 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 	if !ran {
 		whole = u.takeDown(ctx)
 	}
+
 	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), keyfiles.Of(u.m).Return(u.j.Run, u.j.Keys, u.sameBoot))
 	u.m.Mark("undo paths")
 	if units = u.bringUp(ctx); units == nil && !ran {
@@ -163,6 +176,7 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 	if whole == nil && units == nil {
 		u.m.Note(state.JournalLine{Step: "undone"}, false)
 	}
+
 	return whole, units
 }
 
@@ -173,6 +187,7 @@ func (u *undoer) takeDown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	var stop, disable []string
 	for _, w := range u.j.Units {
 		s := states[w.Name]
@@ -185,15 +200,18 @@ func (u *undoer) takeDown(ctx context.Context) error {
 			disable = append(disable, w.Name)
 		}
 	}
+
 	if len(stop) > 0 && u.sameBoot {
 		ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 		defer cancel()
+
 		u.m.Systemd.Job(ctx, "stop", stop)
 		u.m.Systemd.ResetFailed(ctx, stop)
 	}
 	if len(disable) > 0 {
 		return u.m.Systemd.Disable(ctx, disable)
 	}
+
 	return nil
 }
 
@@ -204,6 +222,7 @@ func (u *undoer) paths(ctx context.Context) error {
 	touched := u.j.Steps["accounts"] // the first step that replaces anything
 	in := u.m.Tree().Looker(ctx)
 	defer in.Close()
+
 	for _, p := range u.j.Puts {
 		is, err := in.Look(p.Path, u.m.Blobs().Size(p.Was.Digest), u.m.Blobs().Size(p.Want.Digest))
 		if err != nil {
@@ -225,12 +244,14 @@ func (u *undoer) paths(ctx context.Context) error {
 			back = append(back, p.Undone(is.Entry))
 		}
 	}
+
 	// What the run brought leaves first, with its folders: a file may have stood there.
 	for _, puts := range [][]owned.Change{gone, back} {
 		errs = append(errs, u.m.ReplaceFiles(puts, func(p string) { u.m.Mark("undone " + p) }))
 		u.m.Tree().Sweep(u.j.Puts)
 		u.m.Tree().RemoveFolders(u.j.Dirs)
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -250,6 +271,7 @@ func (u *undoer) accounts(ctx context.Context) error {
 			}
 		}
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -259,18 +281,21 @@ func (u *undoer) homes(ctx context.Context) error {
 	if !u.j.Steps["accounts"] { // nothing was replaced
 		return nil
 	}
+
 	var paths []string
 	for _, p := range u.j.Puts {
 		if strings.Contains(p.Path, "/tmpfiles.d/") && strings.HasSuffix(p.Path, ".conf") && p.Was.Kind == owned.File {
 			paths = append(paths, p.Path)
 		}
 	}
+
 	if len(paths) == 0 {
 		return nil
 	}
 	if err := u.m.Accounts.Tmpfiles(ctx, paths); err != nil {
 		return fmt.Errorf("give homes back: %w", err)
 	}
+
 	return nil
 }
 
@@ -290,12 +315,14 @@ func (u *undoer) bringUp(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	var enable []string
 	for _, w := range u.j.Units {
 		if w.File == "enabled" && !states[w.Name].Enabled() {
 			enable = append(enable, w.Name)
 		}
 	}
+
 	if len(enable) > 0 {
 		if err := u.m.Systemd.Enable(ctx, enable); err != nil {
 			return err
@@ -309,6 +336,7 @@ func (u *undoer) bringUp(ctx context.Context) error {
 	if !u.sameBoot {
 		return u.queue(ctx)
 	}
+
 	return u.runAgain(ctx)
 }
 
@@ -327,10 +355,12 @@ func (u *undoer) queue(ctx context.Context) error {
 func (u *undoer) runAgain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
+
 	states, err := u.m.Units(ctx, u.names)
 	if err != nil {
 		return err
 	}
+
 	var keys, reload, restart, start []string
 	for _, w := range u.j.Units {
 		switch s := states[w.Name]; {
@@ -349,16 +379,19 @@ func (u *undoer) runAgain(ctx context.Context) error {
 			start = append(start, w.Name)
 		}
 	}
+
 	jobs := map[string]error{}
 	ask := func(verb string, names []string) {
 		if len(names) == 0 {
 			return
 		}
+
 		u.m.Systemd.ResetFailed(ctx, names)
 		for n, err := range u.m.Systemd.Job(ctx, verb, names) {
 			jobs[n] = err
 		}
 	}
+
 	ask("start", keys)
 	ask("reload", reload)
 	ask("restart", restart)
@@ -366,11 +399,13 @@ func (u *undoer) runAgain(ctx context.Context) error {
 	if states, err = u.m.Units(ctx, u.names); err != nil {
 		return err
 	}
+
 	var errs []error
 	for _, n := range slices.Concat(keys, restart, start) {
 		if s := states[n]; jobs[n] != nil && !s.Running() {
 			errs = append(errs, fmt.Errorf("unit %s ran before: %w", n, jobs[n]))
 		}
 	}
+
 	return errors.Join(errs...)
 }

@@ -39,6 +39,7 @@ func Offer(o *bundle.Offer) error {
 			return fmt.Errorf("last: %w", err)
 		}
 	}
+
 	return Manifest(&o.Manifest)
 }
 
@@ -49,45 +50,54 @@ func Manifest(b *bundle.Manifest) error {
 		if seen[kind+name] {
 			return fmt.Errorf("%s %s comes twice", kind, name)
 		}
+
 		seen[kind+name] = true
 		return nil
 	}
+
 	for _, f := range b.Files {
 		if err := firstError(filePath(f.Path), once("path ", f.Path), Digest(f.Digest),
 			checkOwner(f.User, f.Group), checkMode(f.Mode)); err != nil {
 			return fmt.Errorf("file %q: %w", f.Path, err)
 		}
 	}
+
 	for _, l := range b.Links {
 		if err := firstError(filePath(l.Path), once("path ", l.Path), checkTarget(l.Target)); err != nil {
 			return fmt.Errorf("link %q: %w", l.Path, err)
 		}
 	}
+
 	for _, k := range b.Keys {
 		if err := firstError(checkKey(k), once("key ", k.Name), once("path ", k.Path)); err != nil {
 			return fmt.Errorf("key %q: %w", k.Name, err)
 		}
 	}
+
 	for _, p := range b.Packages {
 		if err := firstError(checkPackage(p), once("package ", p.Name)); err != nil {
 			return fmt.Errorf("package %q: %w", p.Name, err)
 		}
 	}
+
 	for _, u := range b.Users {
 		if !accountName.MatchString(u.Name) || !accountName.MatchString(u.Group) || !strings.HasPrefix(u.Home, "/") {
 			return fmt.Errorf("user %q of group %q with home %q", u.Name, u.Group, u.Home)
 		}
 	}
+
 	for _, g := range b.Groups {
 		if !accountName.MatchString(g) {
 			return fmt.Errorf("group %q", g)
 		}
 	}
+
 	for _, u := range b.Units {
 		if err := firstError(checkUnit(u), once("unit ", u.Name)); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -98,6 +108,7 @@ func checkUnit(u bundle.Unit) error {
 	if u.Name == bundle.ApplyUnit || u.Name == bundle.SettleUnit {
 		return fmt.Errorf("unit %s is bellhop's own", u.Name)
 	}
+
 	for _, does := range append(slices.Collect(maps.Values(u.On)), u.OnChange) {
 		switch does {
 		case bundle.Restart, bundle.Reload, bundle.None, "":
@@ -105,6 +116,7 @@ func checkUnit(u bundle.Unit) error {
 			return fmt.Errorf("unit %s: on_change %q", u.Name, does)
 		}
 	}
+
 	return nil
 }
 
@@ -122,6 +134,7 @@ func checkPackage(p bundle.Package) error {
 	if !packageName.MatchString(p.Name) || p.Strip < 0 || p.Strip > 100 {
 		return fmt.Errorf("bad name or strip")
 	}
+
 	switch {
 	case !slices.Contains(bundle.PackageKinds, p.Kind):
 		return fmt.Errorf("kind %q", p.Kind)
@@ -130,6 +143,7 @@ func checkPackage(p bundle.Package) error {
 	case p.As != "" && !packageName.MatchString(p.As):
 		return fmt.Errorf("file name %q", p.As)
 	}
+
 	return Digest(p.Digest)
 }
 
@@ -141,6 +155,7 @@ func filePath(p string) error {
 			return fmt.Errorf("%s is not for files", dir)
 		}
 	}
+
 	if p == bundle.UnitDir+"/"+bundle.KeyMountUnit || p == bundle.UnitDir+"/"+bundle.SettleUnit {
 		return fmt.Errorf("it is bellhop's own")
 	}

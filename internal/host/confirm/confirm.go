@@ -51,6 +51,7 @@ func (w *Window) open(d time.Duration) (err error) {
 	if w.timer, err = unix.TimerfdCreate(unix.CLOCK_BOOTTIME, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 		return fmt.Errorf("make a timer: %w", err)
 	}
+
 	once := unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, d.Nanoseconds()))}
 	if err := unix.TimerfdSettime(w.timer, 0, &once, nil); err != nil {
 		return fmt.Errorf("set a timer: %w", err)
@@ -58,6 +59,7 @@ func (w *Window) open(d time.Duration) (err error) {
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		return fmt.Errorf("make an event: %w", err)
 	}
+
 	w.watch()
 
 	return os.WriteFile(filepath.Join(w.dir, waiting), nil, 0o600)
@@ -73,6 +75,7 @@ func (w *Window) watch() {
 		unix.Close(fd)
 		return
 	}
+
 	w.notify = fd
 }
 
@@ -98,6 +101,7 @@ func (w *Window) Wait(ctx context.Context) (bool, error) {
 		if Is(w.dir) {
 			return true, nil
 		}
+
 		over, err := w.poll()
 		if err != nil {
 			return false, fmt.Errorf("wait to be confirmed: %w", err)
@@ -124,6 +128,7 @@ func (w *Window) poll() (over bool, err error) {
 		var events [4096]byte
 		unix.Read(w.notify, events[:])
 	}
+
 	return fds[0].Revents != 0, nil
 }
 
@@ -156,6 +161,7 @@ func Grant(dir string, sync func(*os.File) error) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+
 	return true, errors.Join(sync(d), d.Close())
 }
 

@@ -58,10 +58,12 @@ func (s *session) void(ctx context.Context, run string) error {
 	if !check.RunName.MatchString(run) {
 		return s.reply(bundle.Reply{Error: fmt.Sprintf("run id %q", run)})
 	}
+
 	end, err := s.m.Claim(s.at, true)
 	if err != nil {
 		return s.reply(bundle.Reply{Error: err.Error()})
 	}
+
 	begun := s.m.Ordered(run)
 	end()
 	if j, err := s.m.ReadJournal(); err != nil || j != nil && j.Run == run {
@@ -73,6 +75,7 @@ func (s *session) void(ctx context.Context, run string) error {
 	if begun {
 		return s.tail(ctx, run)
 	}
+
 	return s.reply(bundle.Reply{})
 }
 
@@ -97,6 +100,7 @@ func (s *session) giveBack(ctx context.Context, run string) error {
 	if run == "" {
 		run = "undo-" + strings.ToLower(rand.Text()[:12])
 	}
+
 	o := bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Base: now.Generation, Deployer: now.Deployer,
 		TakeOver: true, AllowPrune: true, Manifest: bundle.Manifest{Network: now.Network, Host: now.Host}}
 	if err := check.Offer(&o); err != nil {
@@ -111,6 +115,7 @@ func (s *session) giveBack(ctx context.Context, run string) error {
 	if err := s.begin(ctx, state.Order{Offer: o, GiveUp: true}, nil); err != nil {
 		return s.refuse(run, err)
 	}
+
 	return s.tail(ctx, run)
 }
 
@@ -124,6 +129,7 @@ func facts(ctx context.Context, m state.Dir) map[string]string {
 	if b, err := m.BootID(); err == nil {
 		f["boot_id"] = b
 	}
+
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		f["kernel"] = unix.ByteSliceToString(u.Release[:])
@@ -139,18 +145,22 @@ func facts(ctx context.Context, m state.Dir) map[string]string {
 			}
 		}
 	}
+
 	for name, dir := range map[string]string{"noexec": bundle.StateDir, "noexec_packages": "/opt", "noexec_helper": owned.ParentOf(m.Helper)} {
 		var st unix.Statfs_t
 		if unix.Statfs(m.At(dir), &st) == nil {
 			f[name] = strconv.FormatBool(st.Flags&unix.ST_NOEXEC != 0)
 		}
 	}
+
 	if p, err := os.ReadFile("/sys/fs/selinux/enforce"); err == nil {
 		f["selinux"] = strings.TrimSpace(string(p))
 	}
+
 	for _, c := range []string{"sudo", "systemd-creds", "podman", "usermod"} {
 		f["has_"+strings.ReplaceAll(c, "-", "_")] = strconv.FormatBool(m.Accounts.Command(c))
 	}
+
 	f["swap_clear"] = strconv.FormatBool(m.Mounts.SwapClear())
 	return f
 }

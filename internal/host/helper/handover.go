@@ -25,6 +25,7 @@ func (s *session) begin(ctx context.Context, o state.Order, st *stage) error {
 		return err
 	}
 	defer end()
+
 	if err := s.first(&o.Offer); err != nil { // again: it took its time
 		return err
 	}
@@ -46,6 +47,7 @@ func (s *session) begin(ctx context.Context, o state.Order, st *stage) error {
 		}
 		return err
 	}
+
 	return nil
 }
 
@@ -55,10 +57,12 @@ func (s *session) keep(run string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+
 	f, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
+
 	s.kept = f
 	_, err = state.Flock(f, 0)
 	return err
@@ -70,6 +74,7 @@ func (s *session) start(ctx context.Context, o state.Order) error {
 	if err != nil {
 		return err
 	}
+
 	dir := filepath.Join(s.m.At(state.StagingDir), o.Run)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -83,11 +88,14 @@ func (s *session) start(ctx context.Context, o state.Order) error {
 	if err := s.m.Runs().Make(o.Run); err != nil {
 		return err
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
+
 	if err := s.startApply(ctx, o.Run); err != nil {
 		return fmt.Errorf("start %s: %w", bundle.ApplyUnit, err)
 	}
+
 	return nil
 }
 
@@ -100,10 +108,12 @@ func (s *session) startApply(ctx context.Context, run string) error {
 		if !errors.Is(err, machine.ErrBusy) || time.Now().After(end) {
 			return err
 		}
+
 		unlock, locked := s.m.Lock(200 * time.Millisecond)
 		if locked != nil {
 			return err
 		}
+
 		unlock()
 	}
 }
@@ -115,6 +125,7 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 		return nil, err
 	}
 	defer end()
+
 	unlock, err := s.m.Lock(0)
 	if errors.Is(err, machine.ErrBusy) {
 		return nil, check.Refuse(bundle.RefusedBusy, "%w", err)
@@ -123,9 +134,11 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 		return nil, err
 	}
 	defer unlock()
+
 	now, err := s.stands()
 	if err != nil {
 		return nil, err
 	}
+
 	return host.Unchanged(ctx, s.m, o, now, id)
 }

@@ -36,6 +36,7 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 	if len(args) > 0 {
 		verb = args[0]
 	}
+
 	switch {
 	case verb == "version" && len(args) == 1:
 		fmt.Fprintln(stdout, version())
@@ -44,17 +45,20 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 	default:
 		return errors.New(usage)
 	}
+
 	m, err := open()
 	if err != nil {
 		return err
 	}
 	defer m.Systemd.Close()
+
 	switch verb {
 	case "apply":
 		return host.Apply(ctx, m, args[1])
 	case "settle":
 		return host.Settle(ctx, m)
 	}
+
 	return serve(ctx, m, stdin, stdout, len(args) == 2)
 }
 

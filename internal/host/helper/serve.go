@@ -37,10 +37,12 @@ func (s *session) stands() (state.Standing, error) {
 	if err == nil && s.read != nil && os.SameFile(info, s.read) && info.ModTime().Equal(s.read.ModTime()) {
 		return s.now, nil
 	}
+
 	s.read = info
 	if s.now, err = s.m.Standing(); err != nil {
 		s.read = nil
 	}
+
 	return s.now, err
 }
 
@@ -82,12 +84,14 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 			s.kept.Close()
 		}
 	}()
+
 	trouble := host.Settle(ctx, on)
 	if !ahead {
 		if err := s.hello(ctx, false); err != nil {
 			return err
 		}
 	}
+
 	kind, p, err := s.in.Next()
 	if err == io.EOF {
 		return nil // it only wanted to know
@@ -100,6 +104,7 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 	if err != nil {
 		return err
 	}
+
 	switch kind {
 	case bundle.FrameManifest, bundle.FrameDelta, bundle.FrameOffer:
 		o, err := s.in.Offer(kind, p)
@@ -117,6 +122,7 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 		}
 		return s.ask(ctx, a)
 	}
+
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
@@ -127,6 +133,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 	if err != nil {
 		return err
 	}
+
 	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.NixOS()}
 	if last := s.m.Runs().Last(); !brief { // which sweeps, either way
 		h.Last = last
@@ -154,6 +161,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 	if j, err := s.m.ReadJournal(); err == nil && j != nil {
 		h.Open, h.Waits = j.Run, confirm.Waits(s.m.Runs().Folder(j.Run))
 	}
+
 	s.held.WriteString(bundle.Magic)
 	return s.say(bundle.FrameHello, h)
 }
@@ -170,6 +178,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 			return s.refuse(o.Run, err)
 		}
 	}
+
 	o.Manifest = o.Manifest.WithoutKeyDigests()
 	o.Manifest.Sort()
 	if o.Last != nil {
@@ -186,6 +195,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	if err := plan.CheckSealing(ctx, s.m, o); err != nil {
 		return s.refuse(o.Run, err)
 	}
+
 	st, err := newStage(s.m, o, s.at)
 	var no *check.Refusal
 	if errors.As(err, &no) {
@@ -195,10 +205,12 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		return s.refuse(o.Run, fmt.Errorf("make room for what will be sent: %w", err))
 	}
 	defer st.close()
+
 	want, err := st.want(ctx)
 	if err != nil {
 		return s.refuse(o.Run, err)
 	}
+
 	err = st.receiveAhead(s.in, want)
 	if err == nil && !(o.Go && len(want.Files)+len(want.Packages)+len(o.Manifest.Keys) == 0) {
 		if err = s.say(bundle.FrameWant, want); err == nil {
@@ -226,6 +238,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		st.drop()
 		return s.refuse(o.Run, err)
 	}
+
 	return s.tail(ctx, o.Run)
 }
 
@@ -235,6 +248,7 @@ func (s *session) applyDelta(o *bundle.Offer) error {
 	if err != nil {
 		return err
 	}
+
 	m, err := o.Delta.Apply(now.Manifest)
 	if errors.Is(err, bundle.ErrDelta) {
 		return check.Refuse(bundle.RefusedBase, "%w", err)
@@ -242,6 +256,7 @@ func (s *session) applyDelta(o *bundle.Offer) error {
 	if err != nil {
 		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
+
 	m.Host = o.Manifest.Host
 	o.Manifest, o.Delta = m, nil
 	return nil
@@ -256,6 +271,7 @@ func (s *session) first(o *bundle.Offer) error {
 	if err != nil {
 		return err
 	}
+
 	unlock()
 	res, err := s.m.Runs().Result(o.Run)
 	if err != nil {
@@ -264,10 +280,12 @@ func (s *session) first(o *bundle.Offer) error {
 	if res != nil && res.Outcome != bundle.OutcomeRefused {
 		return check.Refuse(bundle.RefusedBusy, "run %s has been here already", o.Run)
 	}
+
 	now, err := s.stands()
 	if err != nil {
 		return err
 	}
+
 	return state.CheckBase(o, now)
 }
 
@@ -282,5 +300,6 @@ func (s *session) refuse(run string, err error) error {
 	if now, err := s.m.Standing(); err == nil && now.Exists {
 		res.Record = &now.Record
 	}
+
 	return s.result(res)
 }

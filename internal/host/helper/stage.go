@@ -45,12 +45,14 @@ func newStage(m state.Dir, o *bundle.Offer, began int64) (*stage, error) {
 		return nil, err
 	}
 	defer end()
+
 	sweepStages(m)
 	id := o.Run + "." + strings.ToLower(rand.Text()[:8])
 	dir := filepath.Join(m.At(state.StagingDir), id)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
 	}
+
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, err
@@ -59,6 +61,7 @@ func newStage(m state.Dir, o *bundle.Offer, began int64) (*stage, error) {
 		f.Close()
 		return nil, err
 	}
+
 	return &stage{m: m, o: o, id: id, lock: f, wanted: map[string]bool{}}, nil
 }
 
@@ -81,6 +84,7 @@ func handOver(m state.Dir, id, run string) error {
 	if m.Ordered(run) {
 		return check.Refuse(bundle.RefusedBusy, "another session of run %s began it", run)
 	}
+
 	m.Unstage(run)
 	if err := keyfiles.Of(m).HandOver(id, run); err != nil {
 		return err
@@ -96,11 +100,13 @@ func sweepStages(m state.Dir) {
 		return
 	}
 	defer unlock()
+
 	live := map[string]bool{} // runs of sessions that are there
 	names, _ := os.ReadDir(m.At(state.StagingDir))
 	for _, e := range names {
 		live[state.RunOf(e.Name())] = true
 	}
+
 	keyfiles.Of(m).Sweep(live)
 	for _, e := range names {
 		f, err := os.Open(filepath.Join(m.At(state.StagingDir), e.Name()))
@@ -111,6 +117,7 @@ func sweepStages(m state.Dir) {
 			m.Unstage(e.Name())
 			keyfiles.Of(m).Drop(e.Name(), nil)
 		}
+
 		f.Close()
 	}
 }
@@ -128,8 +135,10 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 			return nil, err
 		}
 	}
+
 	l := keyfiles.Of(st.m).Reader()
 	defer l.Close()
+
 	for _, k := range st.o.Manifest.Keys {
 		st.wanted[bundle.BlobKey+k.Name] = true
 		if mac := l.MAC(k, st.o.Nonce); mac != nil {
@@ -139,12 +148,14 @@ func (st *stage) want(ctx context.Context) (*bundle.Want, error) {
 			w.Keys[k.Name] = mac
 		}
 	}
+
 	return w, nil
 }
 
 func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
 	in := st.m.Tree().Looker(ctx)
 	defer in.Close()
+
 	for _, f := range st.o.Manifest.Files {
 		if st.wanted[bundle.BlobFile+f.Digest] || st.m.Blobs().Has(f.Digest) {
 			continue
@@ -152,16 +163,20 @@ func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
 		if is, err := in.Look(f.Path, f.Size); err == nil && is.Digest == f.Digest {
 			continue
 		}
+
 		st.wanted[bundle.BlobFile+f.Digest] = true
 		w.Files = append(w.Files, f.Digest)
 	}
+
 	for _, p := range st.o.Manifest.Packages {
 		if st.wanted[bundle.BlobPackage+p.Digest] || st.m.Packages().Has(p) {
 			continue
 		}
+
 		st.wanted[bundle.BlobPackage+p.Digest] = true
 		w.Packages = append(w.Packages, p.Digest)
 	}
+
 	return nil
 }
 
@@ -182,12 +197,14 @@ func (st *stage) receiveAhead(in *bundle.Reader, want *bundle.Want) error {
 			}
 			continue
 		}
+
 		delete(st.wanted, b.Kind+b.Name)
 		st.came = true
 		if err := st.take(in, b); err != nil {
 			return err
 		}
 	}
+
 	want.Files = slices.DeleteFunc(want.Files, func(d string) bool { return !st.wanted[bundle.BlobFile+d] })
 	return st.trouble
 }
@@ -206,6 +223,7 @@ func (st *stage) receive(in *bundle.Reader) error {
 		if kind != bundle.FrameBlob {
 			return fmt.Errorf("frame %q came where a blob belongs", kind)
 		}
+
 		var b bundle.Blob
 		if err := bundle.Unmarshal(p, &b); err != nil {
 			return fmt.Errorf("blob: %w", err)
@@ -213,6 +231,7 @@ func (st *stage) receive(in *bundle.Reader) error {
 		if !st.wanted[b.Kind+b.Name] {
 			return fmt.Errorf("blob of kind %q was not asked for", b.Kind)
 		}
+
 		delete(st.wanted, b.Kind+b.Name)
 		st.came = true
 		if err := st.take(in, b); err != nil {
@@ -232,6 +251,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 	if b.Kind == bundle.BlobKey {
 		return st.takeKey(in, b)
 	}
+
 	f := st.create(st.m.Staged(st.id, b.Name), 0)
 	h := owned.NewDigest()
 	if err := errors.Join(in.Data(b, io.MultiWriter(f, h)), st.closed(f)); err != nil {
@@ -240,6 +260,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 	if got := h.Hex(); got != b.Name {
 		return fmt.Errorf("blob %.12s came with other bytes", b.Name)
 	}
+
 	return nil
 }
 
@@ -263,6 +284,7 @@ func (st *stage) keyFolder() (string, error) {
 			return "", err
 		}
 	}
+
 	dir := st.keys.At(keyfiles.NewFolder(st.id))
 	return dir, os.MkdirAll(dir, 0o700)
 }

@@ -34,6 +34,7 @@ func (s *session) tail(ctx context.Context, run string) error {
 		if err != nil {
 			return err
 		}
+
 		more, err := t.read()
 		if err != nil {
 			return err
@@ -54,6 +55,7 @@ func (s *session) tail(ctx context.Context, run string) error {
 		if err := t.checkAlive(ctx); err != nil {
 			return err
 		}
+
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -86,18 +88,22 @@ func (t *tailer) read() (more bool, err error) {
 		if err != nil {
 			return false, nil // not yet
 		}
+
 		t.f = f
 	}
+
 	p, err := io.ReadAll(t.f)
 	if err != nil || len(p) == 0 {
 		return false, err
 	}
+
 	t.rest = append(t.rest, p...)
 	for {
 		line, rest, ok := bytes.Cut(t.rest, []byte{'\n'})
 		if !ok {
 			return true, nil
 		}
+
 		t.rest = rest
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
@@ -114,6 +120,7 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	if time.Since(t.checked) < 250*time.Millisecond {
 		return nil
 	}
+
 	t.checked = time.Now()
 	unlock, err := t.s.m.Lock(0)
 	if errors.Is(err, machine.ErrBusy) {
@@ -124,6 +131,7 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+
 	if time.Since(t.alive) < deadTime {
 		return nil
 	}
@@ -133,16 +141,19 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	if res, err := t.s.m.Runs().Result(t.run); res != nil || err != nil {
 		return err
 	}
+
 	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, CutOff: true, Error: "the run died before it touched anything"}
 	if now, err := t.s.m.Standing(); err == nil && now.Exists {
 		res.Record = &now.Record
 	}
+
 	keyfiles.Of(t.s.m).Drop(t.run, nil)
 	t.s.m.Unstage(t.run)
 	t.s.m.Runs().Release(t.run)
 	if err := t.s.m.Runs().Make(t.run); err != nil {
 		return err
 	}
+
 	return t.s.m.Runs().Save(res)
 }
 

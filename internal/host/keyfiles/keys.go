@@ -73,29 +73,35 @@ func (m Store) Place(ctx context.Context, o *bundle.Offer, moves []state.KeyMove
 	if len(moves) == 0 {
 		return nil
 	}
+
 	keys := map[string]bundle.Key{}
 	for _, k := range o.Manifest.Keys {
 		keys[k.Name] = k
 	}
+
 	root, err := m.OpenRoot(ctx)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+
 	if err := os.MkdirAll(root.At(oldFolder(o.Run)), 0o700); err != nil {
 		return err
 	}
+
 	for _, k := range moves {
 		if err := root.prepare(ctx, o.Run, keys[k.Name], k); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 	}
+
 	for _, k := range moves {
 		if err := root.move(o.Run, k); err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 		step(k.Path)
 	}
+
 	return nil
 }
 
@@ -113,16 +119,19 @@ func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state
 	if !move.Put {
 		return nil
 	}
+
 	f, err := os.OpenFile(r.At(NewFolder(run)+"/"+FileName(move.Name)), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+
 	if k.Seal {
 		value, err := io.ReadAll(f)
 		if err == nil {
 			err = r.m.Mounts.Seal(ctx, k.Name, value)
 		}
+
 		clear(value)
 		if err != nil {
 			return err
@@ -131,6 +140,7 @@ func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state
 	if err := r.m.Accounts.Chown(f, k.Path, k.User, k.Group); err != nil {
 		return err
 	}
+
 	return unix.Fchmod(int(f.Fd()), k.Mode)
 }
 
@@ -141,9 +151,11 @@ func (r *Root) keep(p, kept string) error {
 		return err
 	}
 	defer dir.Close()
+
 	if err := os.Remove(kept); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+
 	return unix.Linkat(dir.FD(), name, unix.AT_FDCWD, kept, 0)
 }
 
@@ -156,6 +168,7 @@ func (r *Root) move(run string, k state.KeyMove) error {
 		return err
 	}
 	defer dir.Close()
+
 	if k.Put {
 		return unix.Renameat(unix.AT_FDCWD, r.At(NewFolder(run)+"/"+FileName(k.Name)), dir.FD(), name)
 	}
@@ -165,5 +178,6 @@ func (r *Root) move(run string, k state.KeyMove) error {
 	if err := unix.Unlinkat(dir.FD(), name, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
+
 	return nil
 }

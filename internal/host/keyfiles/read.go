@@ -46,11 +46,13 @@ func (l *Reader) standing(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	if err != nil {
 		return nil, st, err
 	}
+
 	user, group, err := l.m.Accounts.Owner(f, &st)
 	if err != nil || st.Mode&0o7777 != k.Mode || user != k.User || group != k.Group {
 		f.Close()
 		return nil, st, err
 	}
+
 	return f, st, nil
 }
 
@@ -67,18 +69,22 @@ func (l *Reader) open(p string) (*os.File, unix.Stat_t, error) {
 func (m Store) SameValue(came, stands string) bool {
 	l := m.Reader()
 	defer l.Close()
+
 	read := func(p string) ([]byte, error) {
 		f, _, err := l.open(p)
 		if err != nil {
 			return nil, err
 		}
 		defer f.Close()
+
 		return io.ReadAll(io.LimitReader(f, bundle.MaxKey+1))
 	}
+
 	a, err := read(came)
 	b, err2 := read(stands)
 	defer clear(a)
 	defer clear(b)
+
 	return err == nil && err2 == nil && subtle.ConstantTimeCompare(a, b) == 1
 }
 
@@ -89,17 +95,21 @@ func (l *Reader) MAC(k bundle.Key, nonce []byte) []byte {
 		return nil
 	}
 	defer f.Close()
+
 	if st.Size > bundle.MaxKey {
 		return nil
 	}
+
 	value := make([]byte, st.Size)
 	defer clear(value)
+
 	if _, err := io.ReadFull(f, value); err != nil {
 		return nil
 	}
 	if k.Seal && !l.m.Mounts.Opens(context.Background(), k.Name, value) {
 		return nil // the sealed copy is lost or dead: the value must come again
 	}
+
 	return bundle.KeyMAC(nonce, value)
 }
 
@@ -109,6 +119,7 @@ func (m Store) Exists(p string) (bool, error) {
 		return false, err
 	}
 	defer dir.Close()
+
 	var st unix.Stat_t
 	err = unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return err == nil, err
@@ -121,20 +132,25 @@ func (m Store) States(ctx context.Context, now *state.Standing) []bundle.KeyStat
 	for _, k := range b.Keys {
 		units = append(units, k.Name+"-key.service")
 	}
+
 	if len(units) == 0 {
 		return nil
 	}
+
 	states, _ := m.Glance(ctx, units)
 	var out []bundle.KeyState
 	l := m.Reader()
 	defer l.Close()
+
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
 		if f, st, err := l.standing(k); err == nil && f != nil {
 			s.Present, s.Since, s.Source = true, int64(st.Ctim.Sec), m.source(k)
 			f.Close()
 		}
+
 		out = append(out, s)
 	}
+
 	return out
 }

@@ -60,10 +60,12 @@ func (m Store) withRoot(do func(*Root) error) error {
 	if _, err := os.Lstat(m.At(bundle.KeyDir)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+
 	k, err := m.OpenRoot(context.Background())
 	if err != nil {
 		return err
 	}
 	defer k.Close()
+
 	return do(k)
 }

@@ -30,6 +30,7 @@ func (m Store) Sweep(live map[string]bool) {
 	if j, err := m.ReadJournal(); j != nil || err != nil {
 		return
 	}
+
 	var dead []string
 	names, _ := os.ReadDir(m.At(bundle.KeyDir))
 	for _, e := range names {
@@ -39,9 +40,11 @@ func (m Store) Sweep(live map[string]bool) {
 			dead = append(dead, bundle.KeyDir+"/"+e.Name())
 		}
 	}
+
 	if len(dead) == 0 {
 		return
 	}
+
 	m.withRoot(func(r *Root) error {
 		for _, p := range dead {
 			os.RemoveAll(r.At(p))

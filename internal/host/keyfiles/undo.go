@@ -19,21 +19,25 @@ func (m Store) Return(run string, moves []state.KeyMove, sameBoot bool) error {
 	if len(moves) == 0 {
 		return nil
 	}
+
 	var errs []error
 	for _, k := range moves {
 		if k.Seal {
 			errs = append(errs, m.returnSealed(k.Name))
 		}
 	}
+
 	if sameBoot {
 		errs = append(errs, m.withRoot(func(r *Root) error {
 			var errs []error
 			for _, k := range moves {
 				errs = append(errs, r.putBack(run, k))
 			}
+
 			return errors.Join(errs...)
 		}))
 	}
+
 	return errors.Join(errs...)
 }
 
@@ -47,6 +51,7 @@ func (r *Root) putBack(run string, k state.KeyMove) error {
 		return err
 	}
 	defer dir.Close()
+
 	kept := r.At(oldFolder(run) + "/" + FileName(k.Name))
 	if _, err := os.Lstat(kept); err == nil {
 		return unix.Renameat(unix.AT_FDCWD, kept, dir.FD(), name)
@@ -57,6 +62,7 @@ func (r *Root) putBack(run string, k state.KeyMove) error {
 	if err := unix.Unlinkat(dir.FD(), name, 0); err != unix.ENOENT {
 		return err
 	}
+
 	return nil
 }
 
@@ -72,6 +78,7 @@ func (m Store) returnSealed(name string) error {
 		os.Remove(place)
 		return os.Remove(before)
 	}
+
 	return errors.Join(err, os.Rename(before, place))
 }
 
@@ -96,6 +103,7 @@ func (m Store) Drop(run string, moves []state.KeyMove) {
 			waits = append(waits, p)
 		}
 	}
+
 	for _, k := range moves {
 		if k.Seal {
 			os.Remove(m.At(sealedBefore(k.Name)))
@@ -104,13 +112,16 @@ func (m Store) Drop(run string, moves []state.KeyMove) {
 			folders = append(folders, foldersAbove(k.Path)...)
 		}
 	}
+
 	if len(waits)+len(folders) == 0 {
 		return
 	}
+
 	m.withRoot(func(r *Root) error {
 		for _, p := range waits {
 			os.RemoveAll(r.At(p))
 		}
+
 		r.removeFolders(folders)
 		return nil
 	})

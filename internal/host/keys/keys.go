@@ -47,6 +47,7 @@ func (k *Mounts) Keys(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	kind, err := k.mounted(ctx)
 	if err != nil {
 		return "", fmt.Errorf("mount %s: %w", bundle.KeyDir, err)
@@ -57,6 +58,7 @@ func (k *Mounts) Keys(ctx context.Context) (string, error) {
 	if !k.shared() {
 		k.open = ReadOnly(bundle.KeyDir)
 	}
+
 	return kind, nil
 }
 
@@ -89,21 +91,25 @@ func (k *Mounts) mounted(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer run.Close()
+
 	if err := unix.Flock(int(run.Fd()), unix.LOCK_EX); err != nil {
 		return "", err
 	}
 	if kind, err := standing(bundle.KeyDir); kind != "" || err != nil {
 		return kind, err
 	}
+
 	started := k.startUnit(ctx)
 	if kind, err := standing(bundle.KeyDir); kind != "" || err != nil {
 		return kind, err
 	}
+
 	byHand := mount(bundle.KeyDir)
 	kind, err := standing(bundle.KeyDir)
 	if kind == "" {
 		return "", errors.Join(started, byHand, err, errors.New("neither ramfs nor tmpfs could be mounted"))
 	}
+
 	return kind, err
 }
 
@@ -122,6 +128,7 @@ func mount(dir string) error {
 	if err := os.Mkdir(dir, 0o750); err != nil && !os.IsExist(err) {
 		return err
 	}
+
 	ramfs := unix.Mount("ramfs", dir, "ramfs", mountFlags, "mode=0750")
 	if ramfs == nil {
 		return nil
@@ -129,6 +136,7 @@ func mount(dir string) error {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", mountFlags, "mode=0750"); err != nil {
 		return errors.Join(fmt.Errorf("ramfs: %w", ramfs), fmt.Errorf("tmpfs: %w", err))
 	}
+
 	return nil
 }
 
@@ -151,6 +159,7 @@ func standing(dir string) (string, error) {
 	if up.Dev == at.Dev {
 		return "", nil
 	}
+
 	return kindOf(dir)
 }
 
@@ -159,12 +168,14 @@ func kindOf(dir string) (string, error) {
 	if err := unix.Statfs(dir, &fs); err != nil {
 		return "", err
 	}
+
 	switch uint32(fs.Type) {
 	case unix.RAMFS_MAGIC:
 		return "ramfs", nil
 	case unix.TMPFS_MAGIC:
 		return "tmpfs", nil
 	}
+
 	return "", fmt.Errorf("it lies on a filesystem of type %#x, and a key must never reach a disk", uint32(fs.Type))
 }
 
@@ -177,14 +188,17 @@ func own(dir string, gid int) error {
 	if st.Uid == 0 && st.Gid == uint32(gid) && st.Mode&0o7777 == 0o750 {
 		return nil
 	}
+
 	f, err := Writable(dir)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+
 	if err := f.Chown(0, gid); err != nil {
 		return err
 	}
+
 	return f.Chmod(0o750)
 }
 
@@ -194,6 +208,7 @@ func (k *Mounts) group(ctx context.Context) (int, error) {
 	if err != nil || ok {
 		return gid, err
 	}
+
 	cmd := exec.CommandContext(ctx, "systemd-sysusers", "-")
 	cmd.Stdin = strings.NewReader("g " + bundle.KeyGroup + " -\n")
 	if cmd.Run() != nil {
@@ -202,9 +217,11 @@ func (k *Mounts) group(ctx context.Context) (int, error) {
 			return 0, fmt.Errorf("make group %s: %w: %s", bundle.KeyGroup, err, strings.TrimSpace(string(out)))
 		}
 	}
+
 	gid, ok, err = k.accounts.Group(bundle.KeyGroup)
 	if err == nil && !ok {
 		err = fmt.Errorf("group %s is not there after it was made", bundle.KeyGroup)
 	}
+
 	return gid, err
 }

@@ -20,10 +20,12 @@ func ReadOnly(dir string) error {
 	if is, err := isReadOnly(dir); is || err != nil {
 		return err
 	}
+
 	f, err := writable(dir)
 	if err != nil {
 		return err
 	}
+
 	f.Close()
 	return remount(dir, unix.MS_RDONLY)
 }
@@ -36,6 +38,7 @@ func Writable(dir string) (*os.File, error) {
 	} else if !is {
 		return os.Open(dir)
 	}
+
 	f, err := writable(dir)
 	if err == nil {
 		return f, nil
@@ -43,6 +46,7 @@ func Writable(dir string) (*os.File, error) {
 	if undone := remount(dir, 0); undone != nil { // what can't be written that way must not stay read-only
 		return nil, errors.Join(err, undone)
 	}
+
 	return os.Open(dir)
 }
 
@@ -76,11 +80,14 @@ func byClone(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("copy the mount of %s: %w", dir, err)
 	}
+
 	f := os.NewFile(uintptr(fd), dir)
 	defer f.Close()
+
 	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}); err != nil {
 		return nil, fmt.Errorf("make the copy of %s writable: %w", dir, err)
 	}
+
 	return os.Open(fmt.Sprintf("/proc/self/fd/%d", fd)) // a folder, where that is only a place in the tree
 }
 
@@ -91,6 +98,7 @@ func byNamespace(dir string) (*os.File, error) {
 		f   *os.File
 		err error
 	}
+
 	ch := make(chan opened)
 	go func() {
 		runtime.LockOSThread()
@@ -100,6 +108,7 @@ func byNamespace(dir string) (*os.File, error) {
 			ch <- opened{f, err}
 			return
 		}
+
 		f, err := openElsewhere(dir)
 		ch <- opened{f, err} // the thread stays locked, and so it ends here
 	}()

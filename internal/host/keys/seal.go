@@ -34,6 +34,7 @@ func seal(ctx context.Context, dir, name string, value []byte) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
+
 	sealed, err := creds(ctx, value, "encrypt", "--with-key=host", "--name="+name, "-", "-")
 	if err != nil {
 		return err
@@ -81,5 +82,6 @@ func creds(ctx context.Context, stdin []byte, args ...string) ([]byte, error) {
 		clear(out.Bytes())
 		return nil, fmt.Errorf("systemd-creds %s: %w: %s", args[0], err, strings.TrimSpace(errs.String()))
 	}
+
 	return out.Bytes(), nil
 }

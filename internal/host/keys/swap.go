@@ -15,6 +15,7 @@ func swapClear(root string) bool {
 	if err != nil {
 		return false // a kernel without swap
 	}
+
 	lines := strings.Split(strings.TrimSpace(string(p)), "\n")
 	for _, l := range lines[1:] {
 		f := strings.Fields(l)
@@ -25,6 +26,7 @@ func swapClear(root string) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -40,15 +42,18 @@ func sealedBlock(root, name string) bool {
 	if strings.HasPrefix(name, "zram") {
 		return true
 	}
+
 	sys := filepath.Join(root, "sys/class/block", name)
 	if id, _ := os.ReadFile(filepath.Join(sys, "dm/uuid")); strings.HasPrefix(string(id), "CRYPT-") {
 		return true
 	}
+
 	below, _ := os.ReadDir(filepath.Join(sys, "slaves"))
 	for _, b := range below {
 		if !sealedBlock(root, b.Name()) {
 			return false
 		}
 	}
+
 	return len(below) > 0
 }

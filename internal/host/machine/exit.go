@@ -24,6 +24,7 @@ func (e Exit) String() string {
 	case name != "":
 		text += "/" + name
 	}
+
 	if e.Line != "" {
 		text += " of " + e.Line
 	}
@@ -50,6 +51,7 @@ func (s UnitState) Ended() string {
 	if means != "" {
 		text += ": " + means
 	}
+
 	return text
 }
 

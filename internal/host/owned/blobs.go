@@ -53,8 +53,10 @@ func DigestOf(r io.Reader, w io.Writer) (string, error) {
 	if w != nil {
 		to = io.MultiWriter(w, h)
 	}
+
 	buf := buffers.Get().(*[32 << 10]byte)
 	defer buffers.Put(buf)
+
 	_, err := io.CopyBuffer(to, struct{ io.Reader }{r}, buf[:]) // a File's own WriteTo has no use for a buffer
 	return h.Hex(), err
 }
@@ -66,6 +68,7 @@ func (b *Blobs) copyTo(w io.Writer, digest string) error {
 		return err
 	}
 	defer f.Close()
+
 	got, err := DigestOf(f, w)
 	if err != nil {
 		return err
@@ -73,6 +76,7 @@ func (b *Blobs) copyTo(w io.Writer, digest string) error {
 	if got != digest {
 		return fmt.Errorf("blob %.12s holds other bytes", digest)
 	}
+
 	return nil
 }
 
@@ -83,11 +87,13 @@ func (b *Blobs) add(r io.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	digest, err := DigestOf(r, f)
 	if err = errors.Join(err, f.Close()); err != nil {
 		os.Remove(f.Name())
 		return "", err
 	}
+
 	return digest, os.Rename(f.Name(), b.Path(digest))
 }
 
@@ -99,11 +105,13 @@ func (b *Blobs) Keep(ctx context.Context, path string, size int64) (string, erro
 		return "", err
 	}
 	defer dir.Close()
+
 	f, _, err := OpenRegular(dir, name)
 	if err != nil {
 		return "", fmt.Errorf("keep %s: %w", path, err)
 	}
 	defer f.Close()
+
 	return b.add(io.LimitReader(reader{ctx, f}, size))
 }
 
@@ -112,6 +120,7 @@ func (b *Blobs) Size(digest string) int64 {
 	if digest == "" {
 		return -1
 	}
+
 	st, err := os.Stat(b.Path(digest))
 	if err != nil {
 		return -1
@@ -130,8 +139,10 @@ func (b *Blobs) Sync(digests []string) error {
 			return err
 		}
 		defer d.Close()
+
 		return b.Tree.Disk.Syncfs(d)
 	}
+
 	for _, digest := range digests {
 		f, err := os.Open(b.Path(digest))
 		if err != nil {
@@ -141,10 +152,12 @@ func (b *Blobs) Sync(digests []string) error {
 			return err
 		}
 	}
+
 	d, err := os.Open(b.Dir)
 	if err != nil {
 		return err
 	}
+
 	return errors.Join(b.Tree.Disk.Sync(d), d.Close())
 }
 

@@ -108,6 +108,7 @@ func (l *Looker) Parent(p string) (*Folder, error) {
 		if err != nil {
 			return nil, err
 		}
+
 		l.at, l.dir = at, dir
 	}
 	return l.dir, nil
@@ -122,6 +123,7 @@ func (l *Looker) Look(p string, known ...int64) (Sight, error) {
 	if err != nil {
 		return Sight{}, err
 	}
+
 	t, by, err := l.lookAt(dir, path.Base(p), known)
 	if err != nil && dir.Shared && l.ctx.Err() == nil {
 		err = &BarredError{p, by, err}
@@ -129,6 +131,7 @@ func (l *Looker) Look(p string, known ...int64) (Sight, error) {
 	if err != nil {
 		return Sight{}, fmt.Errorf("read %s: %w", p, err)
 	}
+
 	return Sight{t, dir.Shared, by}, nil
 }
 
@@ -143,6 +146,7 @@ func (l *Looker) lookAt(dir *Folder, name string, known []int64) (t Entry, by st
 		return Entry{}, "", err
 	}
 	defer is.Close()
+
 	by = l.t.OwnerName(is, &st)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
@@ -152,6 +156,7 @@ func (l *Looker) lookAt(dir *Folder, name string, known []int64) (t Entry, by st
 	default:
 		t.Kind = Foreign
 	}
+
 	return t, by, err
 }
 
@@ -171,9 +176,11 @@ func (l *Looker) lookAtFile(dir *Folder, name string, known []int64) (Entry, err
 		return Entry{}, err
 	}
 	defer f.Close()
+
 	if st.Size > bundle.MaxBlob {
 		return Entry{Kind: Foreign}, nil
 	}
+
 	t := Entry{Kind: File, Mode: st.Mode & 0o7777}
 	if t.User, t.Group, err = l.t.Owners.Owner(f, &st); err != nil {
 		return Entry{}, err
@@ -181,6 +188,7 @@ func (l *Looker) lookAtFile(dir *Folder, name string, known []int64) (Entry, err
 	if l.readable(dir, st.Size, known) {
 		t.Digest, err = DigestOf(io.LimitReader(reader{l.ctx, f}, st.Size), nil) // it may grow meanwhile
 	}
+
 	return t, err
 }
 
@@ -189,11 +197,13 @@ func (l *Looker) readable(dir *Folder, size int64, known []int64) bool {
 	if !dir.Shared {
 		return true
 	}
+
 	for _, k := range known {
 		if size == k {
 			return true
 		}
 	}
+
 	l.read += size
 	return size <= MaxUnknown && l.read <= maxAllUnknown
 }
@@ -222,6 +232,7 @@ func OpenAt(dir *Folder, name string, flags int) (*os.File, unix.Stat_t, error) 
 		unix.Close(fd)
 		return nil, st, err
 	}
+
 	return os.NewFile(uintptr(fd), name), st, nil
 }
 
@@ -258,6 +269,7 @@ func (t *Tree) Missing(path, leaves string) ([]string, error) {
 			dirs = append(dirs, p)
 			continue
 		}
+
 		f, err := t.Folder(p, false)
 		if err == nil {
 			f.Close()
@@ -266,8 +278,10 @@ func (t *Tree) Missing(path, leaves string) ([]string, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
+
 		dirs = append(dirs, p)
 	}
+
 	return dirs, nil
 }
 

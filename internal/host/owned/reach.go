@@ -25,17 +25,20 @@ func (t *Tree) Reach(dir string, known map[Place]string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	w := &walker{t: t, folders: []*os.File{root}}
 	defer func() {
 		for _, f := range w.folders {
 			f.Close()
 		}
 	}()
+
 	err = w.walk(dir, false)
 	missing := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR)
 	if err != nil && !missing {
 		return "", fmt.Errorf("open %s: %w", dir, err)
 	}
+
 	for i := len(w.names); i > 0; i-- {
 		var st unix.Stat_t
 		if err := unix.Fstat(int(w.folders[i].Fd()), &st); err != nil {
@@ -45,5 +48,6 @@ func (t *Tree) Reach(dir string, known map[Place]string) (string, error) {
 			return path.Join(slices.Concat([]string{name}, w.names[i:], w.rest)...), nil
 		}
 	}
+
 	return path.Join("/", path.Join(w.names...), path.Join(w.rest...)), nil
 }

@@ -78,33 +78,39 @@ func (in *replacer) run(changes []Change) error {
 	if err != nil {
 		return err
 	}
+
 	files := 0
 	for _, p := range changes {
 		if p.Want.Kind == File {
 			files++
 		}
 	}
+
 	for _, p := range changes {
 		if err := in.write(p, files <= fewFiles); err != nil {
 			return fmt.Errorf("write %s: %w", p.Path, Locked(err))
 		}
 	}
+
 	if files > fewFiles {
 		if err := in.syncFilesystems(); err != nil {
 			return err
 		}
 	}
+
 	for _, p := range changes {
 		if err := in.move(p); err != nil {
 			return fmt.Errorf("replace %s: %w", p.Path, Locked(err))
 		}
 		in.step(p.Path)
 	}
+
 	for _, f := range in.folders {
 		if err := in.t.Disk.Sync(f.File); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -122,10 +128,12 @@ func (in *replacer) folder(p Change) (*Folder, error) {
 	if f := in.folders[dir]; f != nil {
 		return f, nil
 	}
+
 	f, err := in.t.Folder(dir, p.Want.Kind != Nothing)
 	if err == nil {
 		in.folders[dir] = f
 	}
+
 	return f, err
 }
 
@@ -133,18 +141,22 @@ func (in *replacer) write(p Change, sync bool) error {
 	if p.Want.Kind == Nothing {
 		return nil
 	}
+
 	dir, err := in.folder(p)
 	if err != nil {
 		return err
 	}
+
 	tmp := beside(p.Path)
 	if err := unix.Unlinkat(dir.FD(), tmp, 0); err != nil && err != unix.ENOENT {
 		return err
 	}
+
 	f, err := in.create(dir, tmp, p)
 	if err != nil {
 		return err
 	}
+
 	return errors.Join(in.fill(dir, f, p, sync), f.Close())
 }
 
@@ -172,6 +184,7 @@ func (in *replacer) fill(dir *Folder, f *os.File, p Change, sync bool) error {
 	if sync {
 		return in.t.Disk.Sync(f)
 	}
+
 	return nil
 }
 
@@ -183,6 +196,7 @@ func (in *replacer) move(p Change) error {
 	if err != nil {
 		return err
 	}
+
 	name := path.Base(p.Path)
 	if p.Want.Kind == Nothing {
 		if err := unix.Unlinkat(dir.FD(), name, 0); err != nil && err != unix.ENOENT {
@@ -190,6 +204,7 @@ func (in *replacer) move(p Change) error {
 		}
 		return nil
 	}
+
 	// Who owns the folder may have put something else there by now. That is his to do, a moment
 	// later too: the next look finds it.
 	return unix.Renameat(dir.FD(), beside(p.Path), dir.FD(), name)
@@ -207,11 +222,13 @@ func (in *replacer) syncFilesystems() error {
 		if seen[st.Dev] {
 			continue
 		}
+
 		seen[st.Dev] = true
 		if err := in.t.Disk.Syncfs(f.File); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -230,16 +247,19 @@ func createLink(dir *Folder, name, target string) (*os.File, error) {
 	if err := unix.Symlinkat(target, dir.FD(), name); err != nil {
 		return nil, err
 	}
+
 	f, st, err := OpenAt(dir, name, unix.O_PATH)
 	if err != nil {
 		return nil, err
 	}
+
 	is, err := readLink(int(f.Fd()))
 	ours := st.Uid == uint32(os.Geteuid()) && st.Nlink == 1
 	if err != nil || is != target || !ours {
 		f.Close()
 		return nil, errors.Join(err, fmt.Errorf("somebody exchanged the link that was made there"))
 	}
+
 	return f, nil
 }
 
@@ -250,6 +270,7 @@ func (t *Tree) Sweep(changes []Change) {
 		if err != nil {
 			continue
 		}
+
 		unix.Unlinkat(dir.FD(), beside(p.Path), 0)
 		dir.Close()
 	}
@@ -268,12 +289,14 @@ func (t *Tree) RemoveFolders(dirs []string) (left []string) {
 			}
 			continue
 		}
+
 		err = unix.Unlinkat(up.FD(), name, unix.AT_REMOVEDIR)
 		up.Close()
 		if err != nil && err != unix.ENOENT && err != unix.ENOTDIR {
 			left = append(left, d)
 		}
 	}
+
 	sort.Strings(left)
 	return left
 }
@@ -290,8 +313,10 @@ func (in *replacer) clearWay(changes []Change) (rest []Change, err error) {
 		if err := in.move(p); err != nil {
 			return nil, err
 		}
+
 		in.step(p.Path)
 	}
+
 	in.t.RemoveFolders(folders)
 	return rest, nil
 }
@@ -311,6 +336,7 @@ func inTheWay(p string, changes []Change, folders *[]string) bool {
 			}
 		}
 	}
+
 	return way
 }
 

@@ -93,10 +93,12 @@ func (t *Tree) folderFrom(root *os.File, p string, create bool) (*Folder, error)
 	for _, f := range w.folders[:len(w.folders)-1] {
 		f.Close()
 	}
+
 	if err != nil {
 		last.Close()
 		return nil, fmt.Errorf("open %s: %w", p, err)
 	}
+
 	return &Folder{last, w.shared}, nil
 }
 
@@ -122,6 +124,7 @@ func (w *walker) walk(p string, create bool) error {
 			w.up(len(w.folders) - 1)
 			continue
 		}
+
 		err := w.down(name, create)
 		if err == unix.ENOTDIR || err == unix.ELOOP {
 			var target string
@@ -134,6 +137,7 @@ func (w *walker) walk(p string, create bool) error {
 			return w.barred(name, err)
 		}
 	}
+
 	return nil
 }
 
@@ -143,12 +147,14 @@ func (w *walker) barred(name string, err error) error {
 	if !w.shared || errors.Is(err, fs.ErrNotExist) || err == unix.ENOTDIR {
 		return err
 	}
+
 	here := w.folders[len(w.folders)-1]
 	f, st, open := OpenAt(&Folder{File: here}, name, unix.O_PATH)
 	if open != nil {
 		return err
 	}
 	defer f.Close()
+
 	return &BarredError{"/" + path.Join(append(slices.Clone(w.names), name)...), w.t.OwnerName(f, &st), err}
 }
 
@@ -176,12 +182,14 @@ func (w *walker) down(name string, create bool) error {
 	if err != nil {
 		return err
 	}
+
 	w.folders = append(w.folders, os.NewFile(uintptr(fd), name))
 	w.names = append(w.names, name)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
+
 	w.shared = w.shared || !rootsAlone(&st)
 	return nil
 }
@@ -199,12 +207,14 @@ func (w *walker) link(name string) (string, error) {
 	if w.links++; w.links > maxLinks {
 		return "", unix.ELOOP
 	}
+
 	here := int(w.folders[len(w.folders)-1].Fd())
 	fd, err := unix.Openat(here, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", err
 	}
 	defer unix.Close(fd)
+
 	var l, d unix.Stat_t
 	if err := errors.Join(unix.Fstat(fd, &l), unix.Fstat(here, &d)); err != nil {
 		return "", err
@@ -216,6 +226,7 @@ func (w *walker) link(name string) (string, error) {
 		return "", fmt.Errorf("link %s/%s does not belong to root alone: %w",
 			"/"+strings.Join(w.names, "/"), name, fs.ErrPermission)
 	}
+
 	target, err := readLink(fd)
 	if err != nil {
 		return "", err
@@ -223,5 +234,6 @@ func (w *walker) link(name string) (string, error) {
 	if strings.HasPrefix(target, "/") {
 		w.up(1)
 	}
+
 	return target, nil
 }

@@ -50,12 +50,14 @@ func (u *unpacker) unpack(p bundle.Package, file string) error {
 	default:
 		return fmt.Errorf("it is no %s: its first bytes are those of %s", p.Kind, isWhat(is))
 	}
+
 	if err := errors.Join(err, u.checkLinks()); err != nil {
 		return err
 	}
 	if u.written == 0 {
 		return fmt.Errorf("nothing is in it, or nothing is left of it with strip: %d", u.strip)
 	}
+
 	return nil
 }
 
@@ -99,6 +101,7 @@ func (u *unpacker) unpackStream(p bundle.Package, f *os.File, how string) error 
 	case !bundle.IsSingle(p.Kind):
 		return fmt.Errorf("what is compressed is %s and no tar: write kind: %s for one compressed program", isWhat(inner), how)
 	}
+
 	return u.file(p.File, 0o755, b)
 }
 
@@ -127,6 +130,7 @@ func decompress(f *os.File, how string) (r io.Reader, closer func(), err error) 
 		in.Reset(f)
 		r, err = xz.NewReader(in)
 	}
+
 	return r, closer, err
 }
 
@@ -138,6 +142,7 @@ func (u *unpacker) unpackZip(f *os.File) error {
 	if err := boundZip(f, st.Size(), u.caps.Entries); err != nil {
 		return err
 	}
+
 	z, err := zip.NewReader(f, st.Size())
 	if err != nil && !errors.Is(err, zip.ErrInsecurePath) {
 		return err
@@ -145,5 +150,6 @@ func (u *unpacker) unpackZip(f *os.File) error {
 	if err := disjoint(z.File); err != nil {
 		return err
 	}
+
 	return u.zip(z)
 }

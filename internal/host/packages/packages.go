@@ -64,6 +64,7 @@ func (s *Store) Unpack(p bundle.Package, file string) (notes []string, err error
 	if err := os.MkdirAll(s.Dir, 0o755); err != nil {
 		return nil, err
 	}
+
 	tmp := filepath.Join(s.Dir, ".new-"+Name(p))
 	if err := RemoveTree(tmp); err != nil {
 		return nil, err
@@ -71,27 +72,32 @@ func (s *Store) Unpack(p bundle.Package, file string) (notes []string, err error
 	if err := os.Mkdir(tmp, 0o755); err != nil {
 		return nil, err
 	}
+
 	root, err := os.OpenRoot(tmp)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Close()
+
 	u := &unpacker{root: root, caps: s.Caps.orUsual(), strip: p.Strip, dirs: map[string]bool{".": true}}
 	if err := u.unpack(p, file); err != nil {
 		RemoveTree(tmp)
 		return nil, fmt.Errorf("unpack package %s: %w", p.Name, err)
 	}
+
 	d, err := os.Open(tmp)
 	if err != nil {
 		return nil, err
 	}
 	defer d.Close()
+
 	if err := s.Syncfs(d); err != nil {
 		return nil, err
 	}
 	if err := os.Rename(tmp, filepath.Join(s.Dir, Name(p))); err != nil {
 		return nil, err
 	}
+
 	return u.notes(p), s.ownName(p)
 }
 
@@ -101,6 +107,7 @@ func (s *Store) ownName(p bundle.Package) error {
 	if !bundle.IsSingle(p.Kind) || p.As == "" || p.As == p.File {
 		return nil
 	}
+
 	err := os.Symlink(p.File, filepath.Join(s.Dir, Name(p), p.As))
 	if errors.Is(err, fs.ErrExist) {
 		return nil
@@ -126,6 +133,7 @@ func (u *unpacker) notes(p bundle.Package) []string {
 	if len(u.guessed) == 0 {
 		return nil
 	}
+
 	names := strings.Join(u.guessed[:min(len(u.guessed), 5)], ", ")
 	if n := len(u.guessed) - 5; n > 0 {
 		names += fmt.Sprintf(" and %d more", n)
@@ -142,6 +150,7 @@ func (u *unpacker) tar(t *tar.Reader) error {
 		if err != nil && !errors.Is(err, tar.ErrInsecurePath) {
 			return err
 		}
+
 		name, err := u.name(h.Name)
 		if err != nil {
 			return err
@@ -149,6 +158,7 @@ func (u *unpacker) tar(t *tar.Reader) error {
 		if name == "" {
 			continue
 		}
+
 		switch h.Typeflag {
 		case tar.TypeDir:
 			u.written++
@@ -163,6 +173,7 @@ func (u *unpacker) tar(t *tar.Reader) error {
 		default:
 			err = fmt.Errorf("%s is a device, a pipe or worse", h.Name)
 		}
+
 		if err != nil {
 			return err
 		}
@@ -180,6 +191,7 @@ func (u *unpacker) name(n string) (string, error) {
 	if strings.HasPrefix(n, "/") || strings.ContainsRune(n, 0) {
 		return "", fmt.Errorf("entry %q leaves the package", n)
 	}
+
 	var parts []string
 	for _, p := range strings.Split(n, "/") {
 		switch p {
@@ -190,12 +202,14 @@ func (u *unpacker) name(n string) (string, error) {
 			parts = append(parts, p)
 		}
 	}
+
 	if len(parts) <= u.strip {
 		return "", nil
 	}
 	if len(parts) > maxDepth {
 		return "", fmt.Errorf("entry %.40q… lies more than %d folders deep", n, maxDepth)
 	}
+
 	return path.Join(parts[u.strip:]...), nil
 }
 
@@ -221,15 +235,18 @@ func (u *unpacker) mkdir(name string) error {
 	for d := name; !u.dirs[d]; d = path.Dir(d) {
 		made = append(made, d)
 	}
+
 	if err := u.count(len(made)); err != nil {
 		return err
 	}
 	if err := u.root.MkdirAll(name, 0o755); err != nil {
 		return err
 	}
+
 	for _, d := range made {
 		u.dirs[d] = true
 	}
+
 	return nil
 }
 
@@ -246,15 +263,18 @@ func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
 	if err := u.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
+
 	u.remove(name)
 	perm := fs.FileMode(0o644)
 	if mode&0o111 != 0 {
 		perm = 0o755
 	}
+
 	f, err := u.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
 	if err != nil {
 		return err
 	}
+
 	n, err := io.Copy(f, io.LimitReader(r, u.caps.Bytes-u.size+1))
 	if u.size += n; u.size > u.caps.Bytes {
 		err = fmt.Errorf("more than %d bytes unpacked", u.caps.Bytes)
@@ -262,6 +282,7 @@ func (u *unpacker) file(name string, mode fs.FileMode, r io.Reader) error {
 	if err == nil {
 		err = f.Chmod(perm) // whatever the umask
 	}
+
 	return errors.Join(err, f.Close())
 }
 
@@ -272,6 +293,7 @@ func (u *unpacker) link(name, target string) error {
 	if err := u.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
+
 	u.written++
 	u.remove(name)
 	u.links = append(u.links, name)
@@ -289,6 +311,7 @@ func (u *unpacker) hardlink(name, target string) error {
 	if err := u.mkdir(path.Dir(name)); err != nil {
 		return err
 	}
+
 	u.written++
 	u.remove(name)
 	return u.root.Link(target, name)

@@ -43,6 +43,7 @@ func (w *xzWalker) stream() error {
 	if _, err := io.ReadFull(w.r, head); err != nil || string(head[:6]) != "\xfd7zXZ\x00" || head[6] != 0 || head[7] > 15 {
 		return errXz
 	}
+
 	check := xzChecks[head[7]]
 
 	for {
@@ -82,6 +83,7 @@ func (w *xzWalker) block(code byte, check int) error {
 	if _, err := io.ReadFull(w.r, head); err != nil {
 		return errXz
 	}
+
 	w.at += int64(len(head))
 
 	window, err := xzWindow(head)
@@ -94,6 +96,7 @@ func (w *xzWalker) block(code byte, check int) error {
 	if err := w.chunks(); err != nil {
 		return err
 	}
+
 	return w.skip((4-w.at%4)%4 + int64(check))
 }
 
@@ -120,15 +123,19 @@ func xzWindow(head []byte) (int64, error) {
 		if err != nil || size > uint64(len(rest)) {
 			return 0, errXz
 		}
+
 		const lzma2 = 0x21
 		if id == lzma2 && size == 1 {
 			window = lzma2Window(rest[0])
 		}
+
 		rest = rest[size:]
 	}
+
 	if window < 0 {
 		return 0, errors.New("it is compressed by no LZMA2 filter")
 	}
+
 	return window, nil
 }
 
@@ -149,6 +156,7 @@ func xzNumber(p []byte, failed error) (uint64, []byte, error) {
 			return v, p[i+1:], nil
 		}
 	}
+
 	return 0, nil, errXz
 }
 
@@ -170,6 +178,7 @@ func (w *xzWalker) chunks() error {
 		default:
 			err = errXz
 		}
+
 		if err != nil {
 			return err
 		}
@@ -192,6 +201,7 @@ func (w *xzWalker) index() error {
 	for i := uint64(0); err == nil && i < 2*records; i++ {
 		_, err = w.number()
 	}
+
 	if err != nil {
 		return errXz
 	}
@@ -204,6 +214,7 @@ func (w *xzWalker) number() (v uint64, err error) {
 		if err != nil {
 			return 0, err
 		}
+
 		v |= uint64(b&0x7f) << (7 * i)
 		if b&0x80 == 0 {
 			return v, nil

@@ -48,6 +48,7 @@ func (u *unpacker) zipEntry(e *zip.File, guess bool) error {
 	if err != nil {
 		return err
 	}
+
 	name, err := u.name(full)
 	if err != nil || name == "" {
 		return err
@@ -63,6 +64,7 @@ func (u *unpacker) zipEntry(e *zip.File, guess bool) error {
 	if err != nil {
 		return fmt.Errorf("entry %s: %w", full, err)
 	}
+
 	switch {
 	case mode&fs.ModeSymlink != 0:
 		var target []byte
@@ -76,6 +78,7 @@ func (u *unpacker) zipEntry(e *zip.File, guess bool) error {
 	default:
 		err = u.file(name, mode, r)
 	}
+
 	return errors.Join(err, r.Close())
 }
 
@@ -85,10 +88,12 @@ func openZip(e *zip.File) (io.ReadCloser, error) {
 	if e.Flags&encrypted != 0 {
 		return nil, errors.New("it is encrypted")
 	}
+
 	r, err := e.Open()
 	if errors.Is(err, zip.ErrAlgorithm) {
 		return nil, fmt.Errorf("it is compressed by method %d, and zips are unpacked with store and deflate alone: pack it anew", e.Method)
 	}
+
 	return r, err
 }
 
@@ -99,11 +104,13 @@ func (u *unpacker) guessedFile(name string, r io.Reader) error {
 	if err != nil && err != io.EOF {
 		return err
 	}
+
 	mode := fs.FileMode(0o644)
 	if bundle.IsProgram(head) {
 		mode = 0o755
 		u.guessed = append(u.guessed, name)
 	}
+
 	return u.file(name, mode, b)
 }
 
@@ -117,10 +124,12 @@ func zipName(e *zip.File) (string, error) {
 	if system := e.CreatorVersion >> 8; system == zipUnix || system == zipMacOS {
 		return name, nil // a backslash is a letter there
 	}
+
 	name = strings.ReplaceAll(name, `\`, "/")
 	if first, _, _ := strings.Cut(name, "/"); len(first) > 1 && first[1] == ':' {
 		return "", fmt.Errorf("entry %q leaves the package: it names a drive", e.Name)
 	}
+
 	return name, nil
 }
 
@@ -133,6 +142,7 @@ func decodeZipName(e *zip.File) string {
 	if utf8.ValidString(e.Name) {
 		return e.Name
 	}
+
 	var b strings.Builder
 	for _, c := range []byte(e.Name) {
 		if c < 0x80 {
@@ -141,6 +151,7 @@ func decodeZipName(e *zip.File) string {
 		}
 		b.WriteRune(codePage437[c-0x80])
 	}
+
 	return b.String()
 }
 
@@ -152,10 +163,12 @@ func unicodePath(e *zip.File) (string, bool) {
 		if size > len(p)-4 {
 			return "", false
 		}
+
 		field := p[4 : 4+size]
 		if id == 0x7075 && size > 5 && field[0] == 1 && utf8.Valid(field[5:]) && !bytes.ContainsRune(field[5:], 0) {
 			return string(field[5:]), true
 		}
+
 		p = p[4+size:]
 	}
 	return "", false

@@ -43,6 +43,7 @@ func boundZip(r io.ReaderAt, size int64, most int) error {
 	if d.offset > uint64(size) || d.size > uint64(size) {
 		return fmt.Errorf("%w: its directory lies outside", zip.ErrFormat)
 	}
+
 	// Where something stands before the archive, the offset counts from there, or does not: both
 	// places are looked at, as archive/zip does.
 	starts := []int64{int64(d.offset), d.at - int64(d.size)}
@@ -54,6 +55,7 @@ func boundZip(r io.ReaderAt, size int64, most int) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -62,19 +64,23 @@ func findZipDirectory(r io.ReaderAt, size int64) (d zipDirectory, err error) {
 	if _, err := r.ReadAt(tail, size-int64(len(tail))); err != nil && err != io.EOF {
 		return d, err
 	}
+
 	for i := len(tail) - zipEndLen; i >= 0; i-- {
 		if !bytes.HasPrefix(tail[i:], []byte(zipEnd)) {
 			continue
 		}
+
 		comment := int(binary.LittleEndian.Uint16(tail[i+20:]))
 		if i+zipEndLen+comment > len(tail) {
 			continue
 		}
+
 		d.at = size - int64(len(tail)) + int64(i)
 		d.size = uint64(binary.LittleEndian.Uint32(tail[i+12:]))
 		d.offset = uint64(binary.LittleEndian.Uint32(tail[i+16:]))
 		return readZipEnd64(r, size, d)
 	}
+
 	return d, zip.ErrFormat
 }
 
@@ -87,10 +93,12 @@ func readZipEnd64(r io.ReaderAt, size int64, d zipDirectory) (zipDirectory, erro
 	if _, err := r.ReadAt(locator[:], d.at-zipLocatorLen); err != nil {
 		return d, err
 	}
+
 	at := binary.LittleEndian.Uint64(locator[8:])
 	if string(locator[:4]) != zipEnd64Locator || at > uint64(size)-zipEnd64Len {
 		return d, nil
 	}
+
 	var end [zipEnd64Len]byte
 	if _, err := r.ReadAt(end[:], int64(at)); err != nil {
 		return d, err
@@ -98,6 +106,7 @@ func readZipEnd64(r io.ReaderAt, size int64, d zipDirectory) (zipDirectory, erro
 	if string(end[:4]) != zipEnd64 {
 		return d, nil
 	}
+
 	d.at = int64(at)
 	d.size = binary.LittleEndian.Uint64(end[40:])
 	d.offset = binary.LittleEndian.Uint64(end[48:])
@@ -115,10 +124,12 @@ func countZipHeaders(r io.Reader, most int) error {
 		if n >= most {
 			return tooMany(most)
 		}
+
 		more := 0
 		for _, at := range []int{28, 30, 32} { // name, extra, comment
 			more += int(binary.LittleEndian.Uint16(h[at:]))
 		}
+
 		if _, err := in.Discard(zipHeaderLen + more); err != nil {
 			return nil
 		}
@@ -140,16 +151,19 @@ func disjoint(files []*zip.File) error {
 			all = append(all, extent{uint64(at), uint64(at) + f.CompressedSize64})
 		}
 	}
+
 	slices.SortFunc(all, func(a, b extent) int {
 		if a.from < b.from {
 			return -1
 		}
 		return 1
 	})
+
 	for i := 1; i < len(all); i++ {
 		if all[i].from < all[i-1].to {
 			return errors.New("entries of the zip overlap")
 		}
 	}
+
 	return nil
 }

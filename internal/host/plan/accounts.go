@@ -20,6 +20,7 @@ func (w *Plan) planAccounts() error {
 	if !w.Old.Exists && w.Offer.Last != nil {
 		w.adoptUsers()
 	}
+
 	for _, u := range b.Users {
 		users[u.Name], groups[u.Group] = true, true
 		if w.Holds(u.Service) {
@@ -32,29 +33,35 @@ func (w *Plan) planAccounts() error {
 			return check.Refuse(bundle.RefusedBundle, "%w", err)
 		}
 	}
+
 	for _, g := range b.Groups {
 		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] && !w.ownSysusers() {
 			return check.Refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
 		}
 	}
+
 	for g := range groups {
 		_, ok, err := w.m.Accounts.Group(g)
 		if err != nil {
 			return err
 		}
+
 		w.Create = w.Create || !ok && g != bundle.KeyGroup
 	}
+
 	known := maps.Clone(users)
 	for _, f := range b.Files {
 		if err := w.checkOwner("file "+f.Path, f.User, f.Group, known, groups); err != nil {
 			return err
 		}
 	}
+
 	for _, k := range b.Keys {
 		if err := w.checkOwner("key "+k.Name, k.User, k.Group, known, groups); err != nil {
 			return err
 		}
 	}
+
 	w.planKept(users)
 	return nil
 }
@@ -70,10 +77,12 @@ func (w *Plan) planUser(u bundle.User) error {
 	if err := w.checkIDs(u); err != nil {
 		return err
 	}
+
 	a, ok, err := w.m.Accounts.User(u.Name)
 	if err != nil {
 		return fmt.Errorf("look up user %s: %w", u.Name, err)
 	}
+
 	switch {
 	case !ok:
 		w.Create = true
@@ -99,6 +108,7 @@ func (w *Plan) planUser(u bundle.User) error {
 			"and write User=%[1]s into the unit, and user: %[1]s at its keys and files; or write user: { name: %[1]s, group: %[2]s, home: %[3]s } to give its home to the service",
 			u.Name, a.Group, a.Home)
 	}
+
 	return nil
 }
 
@@ -109,23 +119,28 @@ func (w *Plan) CheckBusy() error {
 		if a.Home == w.Accounts[i].Home {
 			continue
 		}
+
 		running, err := w.m.Accounts.Busy(a.Name)
 		if err != nil {
 			return fmt.Errorf("look for processes of user %s: %w", a.Name, err)
 		}
+
 		running = slices.DeleteFunc(running, func(p machine.Process) bool {
 			return slices.Contains(w.Units.Quiet, p.Unit) || slices.Contains(w.Units.Stop, p.Unit)
 		})
 		if len(running) == 0 {
 			continue
 		}
+
 		var names []string
 		for _, p := range running[:min(len(running), 5)] {
 			names = append(names, p.String())
 		}
+
 		if more := len(running) - len(names); more > 0 {
 			names = append(names, fmt.Sprintf("%d more", more))
 		}
+
 		return check.Refuse(bundle.RefusedBundle, "user %s: its home can't move from %s to %s while this runs as it: %s; end that, then bellhop deploy --retry",
 			a.Name, w.Accounts[i].Home, a.Home, strings.Join(names, ", "))
 	}
@@ -157,15 +172,18 @@ func (w *Plan) planKept(users map[string]bool) {
 		if users[u.Name] {
 			continue
 		}
+
 		w.Kept = append(w.Kept, "user "+u.Name)
 		if u.Home == "/" {
 			continue
 		}
+
 		heir := slices.IndexFunc(w.Offer.Manifest.Users, func(n bundle.User) bool { return n.Home == u.Home })
 		if heir < 0 {
 			w.Kept = append(w.Kept, "home "+u.Home)
 			continue
 		}
+
 		now := w.Offer.Manifest.Users[heir].Name
 		w.Warnings = append(w.Warnings, fmt.Sprintf("home %s is now that of user %s: the files in it still belong to %s, which chown -R --from=%s %s: %s changes",
 			u.Home, now, u.Name, u.Name, now, u.Home))
@@ -187,11 +205,14 @@ func (w *Plan) SaveMade() error {
 	if err != nil {
 		return err
 	}
+
 	for _, n := range w.Making {
 		w.made[n] = true
 	}
+
 	if len(w.made) <= len(known) {
 		return nil
 	}
+
 	return w.m.SaveMadeUsers(w.made)
 }

@@ -58,6 +58,7 @@ func (w *Plan) Held() error {
 	for _, h := range w.held {
 		lines = append(lines, h.String())
 	}
+
 	return fmt.Errorf("%s; the other services were brought. Move that away on the host, then bellhop deploy --retry", strings.Join(lines, "; "))
 }
 
@@ -93,10 +94,12 @@ func mixed[T any](w *Plan, new, old []T, serviceOf func(T) string) (all []T) {
 			all = append(all, v)
 		}
 	}
+
 	for _, v := range old {
 		if w.Holds(serviceOf(v)) {
 			all = append(all, v)
 		}
 	}
+
 	return all
 }

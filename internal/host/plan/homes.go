@@ -25,15 +25,18 @@ func (w *Plan) checkHome(u bundle.User) error {
 	if err := check.CleanPath(u.Home); err != nil {
 		return fmt.Errorf("user %s: home %q: %w", u.Name, u.Home, err)
 	}
+
 	reached, err := newReacher(w.m).reach(u.Home)
 	if err != nil {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
+
 	for _, places := range [][]string{systemFolders, closed, unitFolders} {
 		if withinAny(reached, places) {
 			return fmt.Errorf("user %s: home %s lies in a folder of the system (%s): name another, such as /srv/%s", u.Name, u.Home, reached, u.Name)
 		}
 	}
+
 	return w.checkHomeOwner(u)
 }
 
@@ -47,6 +50,7 @@ func (w *Plan) checkHomeOwner(u bundle.User) error {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
 	defer dir.Close()
+
 	f, st, err := owned.OpenAt(dir, name, unix.O_PATH)
 	if err == unix.ENOENT {
 		return nil
@@ -55,9 +59,11 @@ func (w *Plan) checkHomeOwner(u bundle.User) error {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
 	defer f.Close()
+
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return fmt.Errorf("user %s: home %s is on the host, and is no folder", u.Name, u.Home)
 	}
+
 	owner, _, err := w.m.Accounts.Owner(f, &st)
 	if err != nil {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
@@ -66,6 +72,7 @@ func (w *Plan) checkHomeOwner(u bundle.User) error {
 		return fmt.Errorf("user %s: home %s is on the host and belongs to %s: bellhop gives away no folder that it did not make. Name another home, or give it to the user on the host first (chown %s %s)",
 			u.Name, u.Home, owner, u.Name, u.Home)
 	}
+
 	return nil
 }
 
@@ -86,10 +93,12 @@ func (w *Plan) holdsData(dir string) bool {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
 	defer f.Close()
+
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return true
 	}
+
 	for _, e := range entries {
 		p := dir + "/" + e.Name()
 		o, own := w.Old.Owned.Paths[p]
@@ -101,5 +110,6 @@ func (w *Plan) holdsData(dir string) bool {
 			return true
 		}
 	}
+
 	return false
 }

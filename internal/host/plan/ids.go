@@ -40,6 +40,7 @@ func (w *Plan) checkUID(u bundle.User) error {
 	if taken {
 		return check.Refuse(bundle.RefusedBundle, "uid %d of user %s is that of user %s on the host: choose another one", u.UID, u.Name, name)
 	}
+
 	return nil
 }
 
@@ -62,5 +63,6 @@ func (w *Plan) checkGID(u bundle.User) error {
 	if taken {
 		return check.Refuse(bundle.RefusedBundle, "gid %d of group %s is that of group %s on the host: choose another one", u.GID, u.Group, name)
 	}
+
 	return nil
 }

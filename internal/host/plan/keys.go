@@ -17,6 +17,7 @@ func CheckSealing(ctx context.Context, m state.Dir, o *bundle.Offer) error {
 		if !k.Seal {
 			continue
 		}
+
 		v, err := m.Systemd.Version(ctx)
 		if err != nil {
 			return fmt.Errorf("ask systemd: %w", err)
@@ -24,6 +25,7 @@ func CheckSealing(ctx context.Context, m state.Dir, o *bundle.Offer) error {
 		if v < bundle.SealingSystemd {
 			return check.Refuse(bundle.RefusedBundle, "key %s: persist: sealed needs systemd %d, and this host has %d", k.Name, bundle.SealingSystemd, v)
 		}
+
 		return nil
 	}
 	return nil
@@ -34,10 +36,12 @@ func (w *Plan) WarnOfKeyPlace(ctx context.Context) {
 	if len(w.Offer.Manifest.Keys) == 0 {
 		return
 	}
+
 	kind, err := w.m.Mounts.Keys(ctx)
 	if err == nil {
 		w.tellOpen(w.m.Mounts.Open())
 	}
+
 	switch {
 	case err != nil || kind == "ramfs":
 	case w.m.Mounts.SwapClear():
@@ -57,10 +61,12 @@ func (w *Plan) tellOpen(why error) {
 		os.Remove(at)
 		return
 	}
+
 	f, err := os.OpenFile(at, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return // they know, or nothing can be remembered
 	}
+
 	f.Close()
 	w.Warnings = append(w.Warnings, fmt.Sprintf("%s can't be kept read-only between pushes, so a service can fill it through a key that is its user's: %v", bundle.KeyDir, why))
 }
@@ -70,11 +76,13 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 	paths := map[string]bool{}
 	l := keyfiles.Of(w.m).Reader()
 	defer l.Close()
+
 	for _, k := range w.Offer.Manifest.Keys {
 		paths[k.Path] = true
 		if w.Holds(k.Service) {
 			continue
 		}
+
 		is, err := l.Stands(k)
 		if err != nil {
 			return err
@@ -89,6 +97,7 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 			return check.Refuse(bundle.RefusedBundle, "key %s is not on the host, and its value did not come", k.Name)
 		}
 	}
+
 	for _, k := range w.Old.Manifest.Keys {
 		if paths[k.Path] {
 			continue
@@ -98,6 +107,7 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 			w.Changed[bundle.KindKey+":"+k.Name] = true
 		}
 	}
+
 	return nil
 }
 
@@ -107,6 +117,7 @@ func MakeForKeys(m state.Dir, o *bundle.Offer, now state.Standing, staged func(s
 	w := &Plan{m: m, Offer: o, Old: now, Changed: map[string]bool{}}
 	l := keyfiles.Of(m).Reader()
 	defer l.Close()
+
 	for _, k := range o.Manifest.Keys {
 		is, err := l.Stands(k)
 		if err != nil {
@@ -119,5 +130,6 @@ func MakeForKeys(m state.Dir, o *bundle.Offer, now state.Standing, staged func(s
 			w.Warnings = append(w.Warnings, fmt.Sprintf("key %s is not on the host, and its value did not come", k.Name))
 		}
 	}
+
 	return w, nil
 }

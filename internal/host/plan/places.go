@@ -66,6 +66,7 @@ func newReacher(m state.Dir) *reacher {
 		if err != nil {
 			continue
 		}
+
 		var st unix.Stat_t
 		err = unix.Fstat(f.FD(), &st)
 		f.Close()
@@ -73,6 +74,7 @@ func newReacher(m state.Dir) *reacher {
 			r.known[owned.PlaceOf(&st)] = dir
 		}
 	}
+
 	return r
 }
 
@@ -86,6 +88,7 @@ func (r *reacher) reach(p string) (string, error) {
 		if at, err = r.m.Tree().Reach(dir, r.known); err != nil {
 			return "", err
 		}
+
 		r.folder[dir] = at
 	}
 	return path.Join(at, path.Base(p)), nil
@@ -97,6 +100,7 @@ func badPlace(p, reached string) error {
 	if reached != p {
 		led = ", where it leads"
 	}
+
 	switch {
 	case withinAny(reached, closed) && !owned.Below(reached, bundle.PackageDir):
 		return fmt.Errorf("%s%s is not for files", reached, led)
@@ -109,6 +113,7 @@ func badPlace(p, reached string) error {
 	case slices.Contains(accountFiles, strings.TrimSuffix(reached, "-")):
 		return fmt.Errorf("%s%s holds the accounts of the host", reached, led)
 	}
+
 	return nil
 }
 
@@ -122,6 +127,7 @@ func (w *Plan) checkPlaces(wanted map[string]desire) error {
 		if err != nil {
 			continue // the look says why, and whose fault it is
 		}
+
 		own := wanted[p].trigger != "" && strings.HasPrefix(wanted[p].trigger, bundle.KindSystem+":")
 		if err := badPlace(p, reached); err != nil && !own {
 			return check.Refuse(bundle.RefusedBundle, "%s: %w", p, err)
@@ -129,7 +135,9 @@ func (w *Plan) checkPlaces(wanted map[string]desire) error {
 		if other, ok := taken[reached]; ok {
 			return check.Refuse(bundle.RefusedBundle, "%s and %s are one path on this host, %s", other, p, reached)
 		}
+
 		taken[reached] = p
 	}
+
 	return nil
 }

@@ -56,6 +56,7 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing,
 	if err != nil {
 		return nil, err
 	}
+
 	var held []heldService
 	for {
 		w, err := planHolding(ctx, m, o, old, staged, held)
@@ -63,6 +64,7 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing,
 		if !errors.As(err, &more) || slices.Contains(held, more.heldService) {
 			return w, err
 		}
+
 		held = append(held, more.heldService)
 	}
 }
@@ -76,16 +78,19 @@ func planHolding(ctx context.Context, m state.Dir, o *bundle.Offer, old state.St
 			return nil, check.Refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.Held(), err)
 		}
 	}
+
 	w.Next = state.OwnedList{Paths: map[string]state.OwnedPath{}, Units: maps.Clone(old.Owned.Units)}
 	if w.made, err = m.MadeUsers(); err != nil {
 		return nil, err
 	}
+
 	w.diff = bundle.Diff(old.Manifest, offer.Manifest)
 	for _, step := range []func() error{w.planPaths, w.planDirs, func() error { return w.planKeys(staged) }, w.planAccounts} {
 		if err := step(); err != nil {
 			return nil, err
 		}
 	}
+
 	return w, nil
 }
 
@@ -95,6 +100,7 @@ func adopt(ctx context.Context, m state.Dir, now state.Standing, last *bundle.Ma
 	if now.Exists || last == nil {
 		return now, nil
 	}
+
 	now.Manifest = *last
 	now.Owned = state.OwnedList{Paths: map[string]state.OwnedPath{}}
 	wanted, _ := desires(m, last)
@@ -107,6 +113,7 @@ func adopt(ctx context.Context, m state.Dir, now state.Standing, last *bundle.Ma
 			now.Owned.Paths[p] = state.OwnedPath{Now: is.Entry}
 		}
 	}
+
 	return now, nil
 }
 
@@ -123,21 +130,25 @@ func (w *Plan) planPaths() error {
 	if paths == nil {
 		paths = map[string]state.OwnedPath{}
 	}
+
 	for p := range wanted {
 		if _, ok := paths[p]; !ok {
 			paths[p] = state.OwnedPath{}
 		}
 	}
 	defer w.folders.Close()
+
 	if err := w.checkPlaces(wanted); err != nil {
 		return err
 	}
+
 	for _, p := range slices.Sorted(maps.Keys(paths)) {
 		o, mine := w.Old.Owned.Paths[p]
 		if w.Holds(wanted[p].service) {
 			w.Next.Paths[p] = o
 			continue
 		}
+
 		is, err := w.look(p, wanted)
 		want, wants := wanted[p]
 		switch {
@@ -155,6 +166,7 @@ func (w *Plan) planPaths() error {
 			w.planLeaving(p, before[p].trigger, is, o)
 		}
 	}
+
 	return nil
 }
 
@@ -164,6 +176,7 @@ func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 	} else if err != nil {
 		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
+
 	edited := is.Entry != o.Now && is.Entry != want.Entry
 	if !mine {
 		o.Original = is.Back()
@@ -174,6 +187,7 @@ func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 		w.put(owned.Change{Path: p, Was: is.Entry, Want: want.Entry, Shared: is.Shared}, o)
 		w.Changed[want.trigger] = true
 	}
+
 	w.Next.Paths[p] = state.OwnedPath{Now: want.Entry, Original: o.Original}
 	return nil
 }
@@ -232,11 +246,13 @@ func (w *Plan) EditedMeanwhile(p string, is owned.Entry) {
 	if _, mine := w.Old.Owned.Paths[p]; !mine {
 		return
 	}
+
 	i := slices.Index(w.Restored, p)
 	if i < 0 {
 		w.edit(p, is)
 		return
 	}
+
 	w.Edits[i] = keptAt(is)
 	w.Edited = slices.DeleteFunc(w.Edited, func(e owned.Change) bool { return e.Path == p })
 	if is.Kind != owned.Nothing {
@@ -259,18 +275,22 @@ func (w *Plan) planDirs() error {
 		if p.Want.Kind == owned.Nothing {
 			continue
 		}
+
 		missing, err := w.m.Tree().Missing(p.Path, w.Way[p.Path])
 		if err != nil {
 			return w.bar(p.Path, err)
 		}
+
 		for _, d := range missing {
 			dirs[d] = true
 		}
 	}
+
 	w.Dirs = slices.Sorted(maps.Keys(dirs))
 	for _, d := range w.Old.Owned.Dirs {
 		dirs[d] = true
 	}
+
 	w.Next.Dirs = slices.Sorted(maps.Keys(dirs))
 	return nil
 }
@@ -283,10 +303,12 @@ func (w *Plan) Emptied() []string {
 		for p := range w.Next.Paths {
 			used = used || strings.HasPrefix(p, d+"/")
 		}
+
 		if !used {
 			out = append(out, d)
 		}
 	}
+
 	return out
 }
 
@@ -300,17 +322,21 @@ func (w *Plan) Names() []string {
 			out = append(out, n)
 		}
 	}
+
 	for _, c := range w.diff {
 		add(c.Name)
 	}
+
 	for _, k := range w.Keys {
 		add(k.Name)
 	}
+
 	for _, p := range w.Puts {
 		if _, own := w.Own[p.Want.Digest]; !own && !strings.HasPrefix(p.Path, bundle.PackageDir+"/") && !strings.HasSuffix(p.Path, "/"+bundle.SettleUnit) && !strings.HasSuffix(p.Path, "/"+bundle.KeyMountUnit) {
 			add(p.Path)
 		}
 	}
+
 	return out
 }
 

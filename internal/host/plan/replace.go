@@ -19,6 +19,7 @@ func (w *Plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	if !wants {
 		return w.folders.Look(p, known...)
 	}
+
 	known = append(known, want.size)
 	if up := w.leavesAbove(p, wanted); up != "" {
 		w.Way[p] = up
@@ -27,11 +28,13 @@ func (w *Plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	if up := w.returnsAbove(p, wanted); up != "" {
 		return owned.Sight{}, fmt.Errorf("%s is to be a folder, and what stood at %s before bellhop came has to return there: move it away on the host", up, up)
 	}
+
 	is, err := w.folders.Look(p, known...)
 	if err == nil && is.Kind == owned.Foreign && w.clears(p, wanted) {
 		w.Cleared[p] = true
 		return owned.Sight{}, nil
 	}
+
 	return is, err
 }
 
@@ -71,23 +74,28 @@ func (w *Plan) clears(dir string, wanted map[string]desire) bool {
 	for _, d := range w.Old.Owned.Dirs {
 		made = made || d == dir
 	}
+
 	if !made {
 		return false
 	}
+
 	f, err := w.m.Tree().Folder(dir, false)
 	if err != nil {
 		return false
 	}
 	defer f.Close()
+
 	entries, err := f.ReadDir(-1)
 	if err != nil {
 		return false
 	}
+
 	for _, e := range entries {
 		p := dir + "/" + e.Name()
 		if e.IsDir() && !w.clears(p, wanted) || !e.IsDir() && !w.goes(p, wanted) {
 			return false
 		}
 	}
+
 	return true
 }

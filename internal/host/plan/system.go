@@ -67,26 +67,32 @@ func desires(m state.Dir, b *bundle.Manifest) (paths map[string]desire, own map[
 	for _, f := range b.Files {
 		paths[f.Path] = desire{owned.Entry{Kind: owned.File, Digest: f.Digest, Mode: f.Mode, User: f.User, Group: f.Group}, f.Size, f.Service, bundle.KindFile + ":" + f.Path}
 	}
+
 	for _, l := range b.Links {
 		paths[l.Path] = desire{owned.LinkTo(l.Target), 0, l.Service, bundle.KindLink + ":" + l.Path}
 	}
+
 	for _, p := range b.Packages {
 		target := strings.TrimPrefix(bundle.StoreDir, bundle.PackageDir+"/") + "/" + packages.Name(p)
 		paths[bundle.PackageDir+"/"+p.Name] = desire{owned.LinkTo(target), 0, p.Service, bundle.KindPackage + ":" + p.Name}
 	}
+
 	if b.Empty() {
 		return paths, own
 	}
+
 	unit := func(name, text string) {
 		p := unitDir(m) + "/" + name
 		t := owned.Entry{Kind: owned.File, Digest: bundle.DigestBytes([]byte(text)), Mode: 0o644, User: "root", Group: "root"}
 		paths[p], own[t.Digest] = desire{t, int64(len(text)), "", bundle.KindSystem + ":" + name}, []byte(text)
 	}
+
 	unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
 	wants := unitDir(m) + "/sysinit.target.wants/" + bundle.SettleUnit
 	paths[wants] = desire{owned.LinkTo(unitDir(m) + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
 	if len(b.Keys) > 0 {
 		unit(bundle.KeyMountUnit, keyMount)
 	}
+
 	return paths, own
 }

@@ -26,18 +26,22 @@ func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 			if u.KeyUnit || seen[p] || !w.Changed[bundle.KindFile+":"+p] {
 				continue
 			}
+
 			seen[p] = true
 			problems := unitfile.Check(kindOf(u.Name, p), unitfile.Parse(w.bytesOf(w.Next.Paths[p].Now.Digest)))
 			why, err := w.unknownHere(ctx, p, problems)
 			if err != nil {
 				return err
 			}
+
 			bad = append(bad, why...)
 		}
 	}
+
 	if len(bad) == 0 {
 		return nil
 	}
+
 	return check.Refuse(bundle.RefusedBundle, "%w", errors.Join(bad...))
 }
 
@@ -58,15 +62,18 @@ func (w *Plan) unknownHere(ctx context.Context, p string, problems []unitfile.Pr
 	if !slices.ContainsFunc(problems, func(p unitfile.Problem) bool { return p.Refused || p.Since > 0 }) {
 		return nil, nil
 	}
+
 	version, err := w.m.Systemd.Version(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("ask systemd: %w", err)
 	}
+
 	for _, pr := range problems {
 		known := version <= unitfile.NewestSystemd
 		if pr.Refused || known && pr.Since > version {
 			bad = append(bad, fmt.Errorf("%s:%d: %s (this host has systemd %d)", p, cmp.Or(pr.Line, 1), pr.Message, version))
 		}
 	}
+
 	return bad, nil
 }

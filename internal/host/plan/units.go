@@ -43,16 +43,19 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 			names = append(names, n)
 		}
 	}
+
 	for n := range new {
 		if _, ok := old[n]; !ok {
 			names = append(names, n)
 		}
 	}
+
 	slices.Sort(names)
 	p := &w.Units
 	if err := w.readUnits(ctx, names, old, new); err != nil {
 		return fmt.Errorf("read units: %w", err)
 	}
+
 	quiet := map[string]bool{}
 	for _, n := range names {
 		st := p.Before[n]
@@ -66,11 +69,13 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 		} else {
 			w.planGone(o, st)
 		}
+
 		quiet[n] = had && !o.KeyUnit && !o.Foreign && has && st.Running() && w.runsAsChanged(o)
 		if quiet[n] {
 			p.Quiet = append(p.Quiet, n)
 		}
 	}
+
 	w.giveWayToSockets(new)
 	for _, n := range names {
 		st := p.Before[n]
@@ -82,6 +87,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 			Reload: slices.Contains(p.Reload, n) && st.CanReload, Life: st.Invocation,
 			Install: slices.Contains(p.Disable, n) && slices.Contains(p.Enable, n)})
 	}
+
 	return nil
 }
 
@@ -93,16 +99,20 @@ func (w *Plan) giveWayToSockets(units map[string]bundle.Unit) {
 		if !strings.HasSuffix(socket, ".socket") {
 			continue
 		}
+
 		n := w.serviceOf(units[socket])
 		if u, ours := units[n]; !ours || u.Foreign || !p.Before[n].Running() {
 			continue
 		}
+
 		for _, list := range []*[]string{&p.Restart, &p.Reload, &p.Again} {
 			*list = slices.DeleteFunc(*list, func(other string) bool { return other == n })
 		}
+
 		if !slices.Contains(p.Quiet, n) {
 			p.Quiet = append(p.Quiet, n)
 		}
+
 		p.Start = append(p.Start, n)
 	}
 }
@@ -141,10 +151,12 @@ func (w *Plan) readUnits(ctx context.Context, names []string, old, new map[strin
 			whole = append(whole, n)
 		}
 	}
+
 	var err error
 	if w.Units.Before, err = w.m.Units(ctx, whole); err != nil {
 		return err
 	}
+
 	glance, err := w.m.Glance(ctx, brief)
 	if err != nil {
 		return err
@@ -152,6 +164,7 @@ func (w *Plan) readUnits(ctx context.Context, names []string, old, new map[strin
 	if w.Units.Before == nil {
 		w.Units.Before = make(map[string]machine.UnitState, len(glance))
 	}
+
 	maps.Copy(w.Units.Before, glance)
 	return nil
 }
@@ -189,6 +202,7 @@ func (w *Plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
 	if !had {
 		was = nil
 	}
+
 	w.Units.add(u.Name, bundle.DecideUnit(was, &u, w.isChanged, facts))
 }
 
@@ -216,10 +230,12 @@ func (p *Units) add(name string, steps bundle.UnitSteps) {
 	if steps.Back {
 		p.Back = append(p.Back, name)
 	}
+
 	lists := map[bundle.UnitVerb]*[]string{
 		bundle.VerbStart: &p.Start, bundle.VerbStop: &p.Stop, bundle.VerbRestart: &p.Restart, bundle.VerbReload: &p.Reload,
 		bundle.VerbKeep: &p.Again, bundle.VerbDrift: &p.Drifted, bundle.VerbKeyUnit: &p.KeyUnits,
 	}
+
 	if list := lists[steps.Verb]; list != nil {
 		*list = append(*list, name)
 	}
@@ -247,13 +263,16 @@ func (w *Plan) installChanged(name string) bool {
 	if at := strings.Index(name, "@"); at >= 0 {
 		file = name[:at+1] + name[strings.LastIndex(name, "."):]
 	}
+
 	for _, p := range w.Puts {
 		if !strings.HasSuffix(p.Path, "/"+file) || p.Was.Kind != owned.File || p.Want.Kind != owned.File {
 			continue
 		}
+
 		was, is := unitfile.Read(w.m.Blobs().Read(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
 		return !slices.Equal(was.Install(), is.Install())
 	}
+
 	return false
 }
 

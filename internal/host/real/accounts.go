@@ -50,6 +50,7 @@ func (a Accounts) account(f []string) (acc machine.Account, ok bool, err error) 
 	if len(f) < 6 {
 		return acc, false, fmt.Errorf("user %s: a line of %d fields", f[0], len(f))
 	}
+
 	acc = machine.Account{Name: f[0], Home: f[5]}
 	if acc.UID, err = strconv.Atoi(f[2]); err == nil {
 		acc.GID, err = strconv.Atoi(f[3])
@@ -57,6 +58,7 @@ func (a Accounts) account(f []string) (acc machine.Account, ok bool, err error) 
 	if err != nil {
 		return acc, false, fmt.Errorf("user %s: %w", f[0], err)
 	}
+
 	acc.Group, err = groupName(acc.GID)
 	return acc, err == nil, err
 }
@@ -111,10 +113,12 @@ func find(t *table, field int, value string) ([]string, bool, error) {
 	if ok || err != nil {
 		return fields, ok, err
 	}
+
 	fields, ok, err = getent(t.path, value)
 	if ok && fields[field] != value { // getent takes a name of digits for an id
 		return nil, false, nil
 	}
+
 	return fields, ok, err
 }
 
@@ -130,6 +134,7 @@ func getent(file, value string) ([]string, bool, error) {
 	case err != nil:
 		return nil, false, fmt.Errorf("getent %s %s: %w", db, value, err)
 	}
+
 	line, _, _ := strings.Cut(string(out), "\n")
 	fields := strings.Split(line, ":")
 	return fields, len(fields) >= 4, nil
@@ -149,11 +154,13 @@ func applySnippets(ctx context.Context, program string, args, paths []string) er
 	if len(paths) == 0 {
 		return nil // without a path these tools apply everything on the host
 	}
+
 	for _, p := range paths {
 		if !strings.HasPrefix(p, "/") {
 			return fmt.Errorf("%s: path %q is not absolute", program, p)
 		}
 	}
+
 	return run(ctx, program, append(args, paths...)...)
 }
 
@@ -200,10 +207,12 @@ func (a Accounts) ids(user, group string) (uid, gid int, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
+
 	gid, ok, err = a.Group(group)
 	if err == nil && !ok {
 		gid, err = bareID("group", group)
 	}
+
 	return uid, gid, err
 }
 

@@ -19,31 +19,38 @@ func (a Accounts) Busy(name string) ([]machine.Process, error) {
 	if err != nil || !ok {
 		return nil, err
 	}
+
 	root, err := os.Stat("/")
 	if err != nil {
 		return nil, err
 	}
+
 	dirs, err := filepath.Glob("/proc/[0-9]*")
 	if err != nil {
 		return nil, err
 	}
+
 	var all []machine.Process
 	for _, dir := range dirs { // each may end while it is read
 		at, err := os.Stat(dir + "/root")
 		if err != nil || !os.SameFile(root, at) || !runsAs(dir, acc.UID) {
 			continue
 		}
+
 		comm, err := os.ReadFile(dir + "/comm")
 		if err != nil {
 			continue
 		}
+
 		pid, err := strconv.Atoi(path.Base(dir))
 		if err != nil {
 			continue
 		}
+
 		cgroup, _ := os.ReadFile(dir + "/cgroup")
 		all = append(all, machine.Process{PID: pid, Name: strings.TrimSpace(string(comm)), Unit: unitOf(cgroup)})
 	}
+
 	slices.SortFunc(all, func(a, b machine.Process) int { return a.PID - b.PID })
 	return all, nil
 }
@@ -54,12 +61,14 @@ func runsAs(dir string, uid int) bool {
 	if err != nil {
 		return false
 	}
+
 	for line := range bytes.Lines(status) {
 		if ids, ok := bytes.CutPrefix(line, []byte("Uid:")); ok {
 			f := bytes.Fields(ids)
 			return slices.ContainsFunc(f[:min(3, len(f))], func(id []byte) bool { return string(id) == strconv.Itoa(uid) })
 		}
 	}
+
 	return false
 }
 
@@ -72,6 +81,7 @@ func unitOf(cgroup []byte) string {
 		if len(f) != 3 || f[1] != "" && f[1] != "name=systemd" {
 			continue
 		}
+
 		for part := range strings.SplitSeq(f[2], "/") {
 			if ext := path.Ext(part); ext == ".service" || ext == ".scope" || ext == ".socket" || ext == ".mount" {
 				return part

@@ -25,14 +25,17 @@ func Machine() (*machine.Machine, error) {
 	if err := os.Setenv("PATH", withSane(os.Getenv("PATH"))); err != nil {
 		return nil, err
 	}
+
 	sd, err := systemd.New()
 	if err != nil {
 		return nil, err
 	}
+
 	exe, err := executable()
 	if err != nil {
 		return nil, err
 	}
+
 	_, nixos := os.Stat("/etc/NIXOS")
 	sd.Exec, sd.Runtime = helper(exe), nixos == nil
 	accounts := Accounts{}
@@ -92,5 +95,6 @@ func withSane(path string) string {
 			dirs = append(dirs, d)
 		}
 	}
+
 	return strings.Join(dirs, ":")
 }

@@ -29,14 +29,17 @@ var (
 func (t *table) find(field int, value string) ([]string, bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+
 	if err := t.refresh(); err != nil {
 		return nil, false, fmt.Errorf("read %s: %w", t.path, err)
 	}
+
 	for _, l := range t.lines {
 		if l[field] == value {
 			return l, true, nil
 		}
 	}
+
 	return nil, false, nil
 }
 
@@ -45,24 +48,29 @@ func (t *table) refresh() error {
 	if t.lines != nil && unix.Stat(t.path, &st) == nil && same(st, t.stamp) {
 		return nil
 	}
+
 	f, err := os.Open(t.path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
+
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return err
 	}
+
 	p, err := io.ReadAll(f)
 	if err != nil {
 		return err
 	}
+
 	t.lines = make([][]string, 0, 64)
 	for line := range strings.Lines(string(p)) {
 		if fields := strings.Split(strings.TrimSuffix(line, "\n"), ":"); len(fields) >= 4 {
 			t.lines = append(t.lines, fields)
 		}
 	}
+
 	t.stamp = st
 	return nil
 }

@@ -48,6 +48,7 @@ func (r Runs) Event(run, step, text string) {
 		return
 	}
 	defer f.Close()
+
 	p, err := json.Marshal(bundle.Event{At: r.Now().UnixMilli(), Step: step, Text: text})
 	if err == nil {
 		f.Write(append(p, '\n'))
@@ -60,14 +61,17 @@ func (r Runs) Save(res *bundle.Result) error {
 	if err := r.Make(res.Run); err != nil {
 		return err
 	}
+
 	p, err := json.Marshal(res)
 	if err != nil {
 		return err
 	}
+
 	tmp := r.resultPath(res.Run) + ".new"
 	if err := os.WriteFile(tmp, p, 0o600); err != nil {
 		return err
 	}
+
 	r.dateNewest(res.Run, tmp)
 	return os.Rename(tmp, r.resultPath(res.Run))
 }
@@ -80,6 +84,7 @@ func (r Runs) dateNewest(run, file string) {
 	if err != nil {
 		return
 	}
+
 	names, _ := os.ReadDir(r.Dir)
 	last := st.ModTime().Add(-1)
 	for _, e := range names {
@@ -87,6 +92,7 @@ func (r Runs) dateNewest(run, file string) {
 			last = other.ModTime()
 		}
 	}
+
 	if !st.ModTime().After(last) {
 		last = last.Add(time.Second) // some filesystems count whole seconds
 		os.Chtimes(file, last, last)
@@ -103,6 +109,7 @@ func (r Runs) Reserve(run string, size int64) error {
 	if err != nil {
 		return err
 	}
+
 	err = unix.Fallocate(int(f.Fd()), 0, 0, size)
 	if err == unix.EOPNOTSUPP || err == unix.ENOSYS {
 		err = nil // a filesystem that can't promise
@@ -110,6 +117,7 @@ func (r Runs) Reserve(run string, size int64) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		r.Release(run)
 	}
+
 	return err
 }
 
@@ -127,6 +135,7 @@ func (r Runs) Last() *bundle.Result {
 	if err != nil {
 		return nil
 	}
+
 	var newest, oldest string
 	var first, last time.Time
 	for _, e := range names {
@@ -141,16 +150,19 @@ func (r Runs) Last() *bundle.Result {
 			oldest, first = e.Name(), st.ModTime()
 		}
 	}
+
 	if len(names) > kept && oldest != "" && oldest != newest {
 		os.RemoveAll(r.Folder(oldest))
 	}
 	if newest == "" {
 		return nil
 	}
+
 	res, err := r.Result(newest)
 	if err != nil {
 		return nil
 	}
+
 	return res
 }
 
@@ -175,6 +187,7 @@ func read(path string) (*bundle.Result, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	res := &bundle.Result{}
 	return res, json.Unmarshal(p, res)
 }

@@ -22,12 +22,14 @@ func (m Dir) MadeUsers() (map[string]bool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", madePath, err)
 	}
+
 	made := map[string]bool{}
 	if names != nil {
 		for _, n := range *names {
 			made[n] = true
 		}
 	}
+
 	return made, nil
 }
 
@@ -48,6 +50,7 @@ func readJSON[T any](path string) (*T, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	v := new(T)
 	return v, json.Unmarshal(p, v)
 }

@@ -35,11 +35,13 @@ func (m Dir) Make() error {
 	if err := os.MkdirAll(m.At(bundle.StateDir), 0o711); err != nil {
 		return err
 	}
+
 	for _, d := range []string{BlobDir, GenDir, StagingDir, runsDir} {
 		if err := os.MkdirAll(m.At(d), 0o700); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 

@@ -59,14 +59,17 @@ func (m Dir) Note(l JournalLine, sync bool) error {
 	if err != nil {
 		return err
 	}
+
 	f, err := os.OpenFile(m.At(journalPath), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		return err
 	}
+
 	_, err = f.Write(slices.Concat([]byte{'\n'}, p, []byte{'\n'})) // the line before may be torn
 	if err == nil && sync {
 		err = m.SyncTo().Sync(f)
 	}
+
 	return errors.Join(err, f.Close())
 }
 
@@ -79,11 +82,13 @@ func (m Dir) ReadJournal() (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	first, rest, _ := bytes.Cut(p, []byte{'\n'})
 	j := &Journal{Steps: map[string]bool{}, found: map[string]owned.Change{}}
 	if err := json.Unmarshal(first, j); err != nil {
 		return nil, fmt.Errorf("%s is damaged (%w): move it away on the host, and bellhop deploy --retry puts in order what the run that was cut off left", journalPath, err)
 	}
+
 	for line := range bytes.Lines(rest) {
 		var l JournalLine
 		if json.Unmarshal(line, &l) != nil {
@@ -97,11 +102,13 @@ func (m Dir) ReadJournal() (*Journal, error) {
 			j.Outcome = cmp.Or(j.Outcome, l.Outcome)
 		}
 	}
+
 	for i := range j.Puts {
 		if p, ok := j.found[j.Puts[i].Path]; ok {
 			j.Puts[i].Was, j.Puts[i].Shared = p.Was, p.Shared
 		}
 	}
+
 	return j, nil
 }
 

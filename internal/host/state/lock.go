@@ -39,6 +39,7 @@ func (m Dir) Claim(began int64, first bool) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
+
 	end, err = Flock(f, claimWait)
 	if errors.Is(err, machine.ErrBusy) {
 		return nil, check.Refuse(bundle.RefusedBusy, "another session takes its time: %w", err)
@@ -50,6 +51,7 @@ func (m Dir) Claim(began int64, first bool) (end func(), err error) {
 		end()
 		return nil, err
 	}
+
 	return end, nil
 }
 
@@ -58,6 +60,7 @@ func (m Dir) claimed(f *os.File, began int64, first bool) error {
 	if err != nil {
 		return err
 	}
+
 	var last lastClaim
 	if json.NewDecoder(f).Decode(&last) != nil || last.BootID != boot { // none, torn, or of another boot
 		last.Began = 0
@@ -68,6 +71,7 @@ func (m Dir) claimed(f *os.File, began int64, first bool) error {
 	if !first || last.Began == began {
 		return nil
 	}
+
 	p, err := json.Marshal(lastClaim{boot, began})
 	if err != nil {
 		return err
@@ -75,6 +79,7 @@ func (m Dir) claimed(f *os.File, began int64, first bool) error {
 	if err := f.Truncate(0); err != nil {
 		return err
 	}
+
 	_, err = f.WriteAt(p, 0)
 	return err
 }
@@ -85,6 +90,7 @@ func (m Dir) Lock(wait time.Duration) (unlock func(), err error) {
 	if err := m.Make(); err != nil {
 		return nil, err
 	}
+
 	f, err := os.OpenFile(m.At(lockPath), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
@@ -103,6 +109,7 @@ func Flock(f *os.File, wait time.Duration) (unlock func(), err error) {
 			break
 		}
 	}
+
 	f.Close()
 	if err == unix.EWOULDBLOCK {
 		return nil, machine.ErrBusy

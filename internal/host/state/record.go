@@ -79,6 +79,7 @@ func (m Dir) readStanding(path string) (Standing, error) {
 	if err := json.Unmarshal(p, &s); err != nil {
 		return s, fmt.Errorf("%s is damaged (%w): move it away on the host, and what stands there is compared with what the deployer remembers", path, err)
 	}
+
 	s.Exists = true
 	return s, nil
 }
@@ -135,6 +136,7 @@ func (m Dir) CommitNext(run string, former Standing) error {
 	if err := os.Rename(m.At(nextPath), m.At(bundle.RecordPath)); err != nil {
 		return err
 	}
+
 	return m.SyncDir(bundle.StateDir)
 }
 
@@ -157,10 +159,12 @@ func (m Dir) Prune() error {
 	if err != nil {
 		return err
 	}
+
 	numbers, err := m.generations()
 	if err != nil {
 		return err
 	}
+
 	for i, n := range numbers {
 		more := maps.Clone(keep)
 		grows, err := m.mentions(generationPath(n), more)
@@ -173,8 +177,10 @@ func (m Dir) Prune() error {
 			}
 			continue
 		}
+
 		size, keep = size+grows, more
 	}
+
 	return errors.Join(m.RemoveOthers(BlobDir, keep), m.RemoveOthers(bundle.StoreDir, keep))
 }
 
@@ -184,12 +190,14 @@ func (m Dir) generations() ([]int64, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var all []int64
 	for _, e := range names {
 		if n, err := strconv.ParseInt(e.Name(), 10, 64); err == nil {
 			all = append(all, n)
 		}
 	}
+
 	slices.SortFunc(all, func(a, b int64) int { return cmp.Compare(b, a) })
 	return all, nil
 }
@@ -201,15 +209,18 @@ func (m Dir) mentions(record string, digests map[string]bool) (size int64, err e
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 0, err
 	}
+
 	for word := range bytes.SplitSeq(p, []byte{'"'}) {
 		if len(word) != digestLen || digests[string(word)] || check.Digest(string(word)) != nil {
 			continue
 		}
+
 		digests[string(word)] = true
 		if st, err := os.Stat(m.Blobs().Path(string(word))); err == nil {
 			size += st.Size()
 		}
 	}
+
 	return size, nil
 }
 
@@ -221,15 +232,18 @@ func (m Dir) RemoveOthers(dir string, keep map[string]bool) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+
 	for _, e := range names {
 		if !keep[e.Name()[:min(len(e.Name()), digestLen)]] { // a package says behind its digest how it was unpacked
 			err = errors.Join(err, packages.RemoveTree(filepath.Join(m.At(dir), e.Name())))
 		}
 	}
+
 	if strings.HasPrefix(dir, bundle.PackageDir) { // the store leaves with its last package; a folder that holds one stays
 		os.Remove(m.At(dir))
 		os.Remove(m.At(bundle.PackageDir))
 	}
+
 	return err
 }
 
@@ -256,6 +270,7 @@ func CheckBase(o *bundle.Offer, now Standing) error {
 	if now.Host != o.Manifest.Host && now.Host != o.Formerly {
 		return check.Refuse(bundle.RefusedNetwork, "the host's record says that it is %s", now.Host)
 	}
+
 	return nil
 }
 
@@ -269,6 +284,7 @@ func (m Dir) AllEdits(now Standing) map[string]bool {
 			all = append(all, s)
 		}
 	}
+
 	edits := map[string]bool{}
 	for _, s := range all {
 		for _, p := range s.Edited {
@@ -277,5 +293,6 @@ func (m Dir) AllEdits(now Standing) map[string]bool {
 			}
 		}
 	}
+
 	return edits
 }

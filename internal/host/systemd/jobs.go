@@ -56,6 +56,7 @@ func (s *Systemd) Job(ctx context.Context, verb string, names []string) map[stri
 		ctx, cancel = context.WithTimeout(ctx, patience)
 		defer cancel()
 	}
+
 	conn, err := s.connect(ctx)
 	var jobs []job
 	for _, n := range names {
@@ -69,16 +70,19 @@ func (s *Systemd) Job(ctx context.Context, verb string, names []string) map[stri
 			jobs = append(jobs, j)
 		}
 	}
+
 	for _, j := range jobs {
 		if err := s.wait(ctx, conn, j); err != nil {
 			errs[j.name] = fmt.Errorf("%s %s: %w", verb, j.name, err)
 		}
 	}
+
 	for n, err := range errs {
 		if err == nil {
 			delete(errs, n)
 		}
 	}
+
 	return errs
 }
 
@@ -142,6 +146,7 @@ func (s *Systemd) settled(ctx context.Context, j job) error {
 		if err != nil {
 			return err
 		}
+
 		st := states[j.name]
 		if !st.Job {
 			up := st.Active == "active" || st.Active == "activating" || st.Active == "reloading" || st.Oneshot && st.Result == "success"
@@ -150,6 +155,7 @@ func (s *Systemd) settled(ctx context.Context, j job) error {
 			}
 			return fmt.Errorf("the connection was lost, and the unit is %s (%s)", st.Active, st.Result)
 		}
+
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("no result in time: %w", ctx.Err())

@@ -65,6 +65,7 @@ func (s *Systemd) Close() error {
 func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+
 	if s.conn != nil && s.conn.Connected() {
 		return s.conn, nil
 	}
@@ -72,6 +73,7 @@ func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 		s.conn.Close()
 		s.conn = nil
 	}
+
 	var last error
 	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		conn, err := dial()
@@ -79,10 +81,12 @@ func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 			s.conn = conn
 			return conn, nil
 		}
+
 		last = err
 		if wait > 200*time.Millisecond {
 			return nil, fmt.Errorf("talk to systemd: %w", last)
 		}
+
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("talk to systemd: %w", errors.Join(ctx.Err(), last))
@@ -96,6 +100,7 @@ func dial() (*dbus.Conn, error) {
 	if private == nil {
 		return conn, nil
 	}
+
 	conn, err := dbus.NewSystemConnectionContext(context.Background())
 	if err != nil {
 		return nil, errors.Join(private, err)
@@ -105,6 +110,7 @@ func dial() (*dbus.Conn, error) {
 		conn.Close()
 		return nil, err
 	}
+
 	return conn, nil
 }
 
@@ -114,6 +120,7 @@ func (s *Systemd) again(ctx context.Context, do func(*dbus.Conn) error) error {
 	if err != nil {
 		return err
 	}
+
 	err = do(conn)
 	if err == nil || conn.Connected() || ctx.Err() != nil {
 		return err
@@ -121,6 +128,7 @@ func (s *Systemd) again(ctx context.Context, do func(*dbus.Conn) error) error {
 	if conn, err = s.connect(ctx); err != nil {
 		return err
 	}
+
 	return do(conn)
 }
 
@@ -135,6 +143,7 @@ func (s *Systemd) Version(ctx context.Context) (v int, err error) {
 		}
 		return err
 	})
+
 	if err != nil {
 		return 0, fmt.Errorf("ask systemd its version: %w", err)
 	}
@@ -169,6 +178,7 @@ func (s *Systemd) enable(ctx context.Context, c *dbus.Conn, name string) error {
 	if _, err := c.DisableUnitFilesContext(ctx, []string{name}, s.Runtime); err != nil {
 		return err
 	}
+
 	_, _, err = c.EnableUnitFilesContext(ctx, []string{name}, s.Runtime, false)
 	return err
 }
@@ -204,14 +214,17 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 	if !runID.MatchString(run) {
 		return fmt.Errorf("start %s: run id %q", bundle.ApplyUnit, run)
 	}
+
 	argv, err := s.exec()
 	if err != nil {
 		return err
 	}
+
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return err
 	}
+
 	props := []dbus.Property{
 		dbus.PropDescription("bellhop deploys, run " + run),
 		dbus.PropType("exec"),
@@ -227,6 +240,7 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 		{Name: "MemorySwapMax", Value: godbus.MakeVariant(uint64(0))},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 	}
+
 	ch := make(chan string, 1)
 	_, err = conn.StartTransientUnitContext(ctx, bundle.ApplyUnit, "fail", props, ch)
 	if named(err, "UnitExists") {
@@ -238,6 +252,7 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", bundle.ApplyUnit, err)
 	}
+
 	return nil
 }
 
@@ -247,6 +262,7 @@ func (s *Systemd) exec() ([]string, error) {
 	if len(s.Exec) > 0 {
 		return append([]string(nil), s.Exec...), nil
 	}
+
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the helper: %w", err)

@@ -25,6 +25,7 @@ func (s *Systemd) Units(ctx context.Context, names []string) (states map[string]
 		states, err = units(ctx, c, names)
 		return err
 	})
+
 	if err != nil {
 		return nil, fmt.Errorf("read units: %w", err)
 	}
@@ -38,12 +39,15 @@ func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string
 		if err != nil {
 			return err
 		}
+
 		states = make(map[string]machine.UnitState, len(list))
 		for _, u := range list {
 			states[u.Name] = machine.UnitState{Name: u.Name, Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Job: u.JobId != 0}
 		}
+
 		return nil
 	})
+
 	if err != nil {
 		return nil, fmt.Errorf("list units: %w", err)
 	}
@@ -58,20 +62,24 @@ func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]machin
 		states = make(map[string]machine.UnitState, len(names))
 		slots  = make(chan struct{}, atOnce)
 	)
+
 	for _, n := range names {
 		wg.Add(1)
 		slots <- struct{}{}
 		go func() {
 			defer func() { <-slots; wg.Done() }()
+
 			st, err := read(ctx, c, n)
 			mu.Lock()
 			defer mu.Unlock()
+
 			states[n] = st
 			if err != nil && first == nil {
 				first = fmt.Errorf("%s: %w", n, err)
 			}
 		}()
 	}
+
 	wg.Wait()
 	return states, first
 }
@@ -95,6 +103,7 @@ func read(ctx context.Context, c *dbus.Conn, name string) (machine.UnitState, er
 	if err != nil {
 		return st, err
 	}
+
 	p := props(all)
 	st.Load, st.Active, st.Sub = p.text("LoadState"), p.text("ActiveState"), p.text("SubState")
 	st.File, st.Fragment = p.text("UnitFileState"), p.text("FragmentPath")
@@ -104,10 +113,12 @@ func read(ctx context.Context, c *dbus.Conn, name string) (machine.UnitState, er
 	for _, k := range []string{"RequiredBy", "WantedBy", "BoundBy", "RequisiteOf"} {
 		st.NeededBy = append(st.NeededBy, p.list(k)...)
 	}
+
 	st.Before = p.list("Before")
 	if id, _ := p["InvocationID"].([]byte); len(id) > 0 {
 		st.Invocation = hex.EncodeToString(id)
 	}
+
 	left, _ := p["InactiveExitTimestampMonotonic"].(uint64)
 	st.RanThisBoot = left > 0
 	judged, _ := p["ConditionTimestampMonotonic"].(uint64)
@@ -121,6 +132,7 @@ func read(ctx context.Context, c *dbus.Conn, name string) (machine.UnitState, er
 	if st.Load != "loaded" {
 		return st, nil
 	}
+
 	return st, ofKind(ctx, c, &st)
 }
 
@@ -136,6 +148,7 @@ func ofKind(ctx context.Context, c *dbus.Conn, st *machine.UnitState) error {
 	if kind == "" {
 		return nil
 	}
+
 	ask := func(prop string) (godbus.Variant, error) {
 		p, err := c.GetUnitTypePropertyContext(ctx, st.Name, kind, prop)
 		if err != nil {
@@ -143,22 +156,27 @@ func ofKind(ctx context.Context, c *dbus.Conn, st *machine.UnitState) error {
 		}
 		return p.Value, nil
 	}
+
 	result, err := ask("Result")
 	if err != nil {
 		return err
 	}
+
 	st.Result, _ = result.Value().(string)
 	if kind != "Service" {
 		return nil
 	}
+
 	got := map[string]any{}
 	for _, prop := range []string{"NRestarts", "MainPID", "Type", "RemainAfterExit"} {
 		v, err := ask(prop)
 		if err != nil {
 			return err
 		}
+
 		got[prop] = v.Value()
 	}
+
 	restarts, _ := got["NRestarts"].(uint32)
 	pid, _ := got["MainPID"].(uint32)
 	st.Restarts, st.MainPID = int(restarts), int(pid)
@@ -166,6 +184,7 @@ func ofKind(ctx context.Context, c *dbus.Conn, st *machine.UnitState) error {
 	if exitKinds[st.Result] != nil {
 		st.Exit = exitOf(st.Result, ask)
 	}
+
 	return nil
 }
 
@@ -192,11 +211,13 @@ func exitOf(result string, ask func(string) (godbus.Variant, error)) (found mach
 		if at < newest || !slices.Contains(exitKinds[result], code) || code == cldExited && status == 0 {
 			return
 		}
+
 		newest, found = at, machine.Exit{Line: line, Status: int(status)}
 		if code != cldExited {
 			found = machine.Exit{Line: line, Signal: int(status)}
 		}
 	}
+
 	get := func(prop string) any {
 		v, err := ask(prop)
 		if err != nil {
@@ -204,6 +225,7 @@ func exitOf(result string, ask func(string) (godbus.Variant, error)) (found mach
 		}
 		return v.Value()
 	}
+
 	at, _ := get("ExecMainExitTimestampMonotonic").(uint64)
 	code, _ := get("ExecMainCode").(int32)
 	status, _ := get("ExecMainStatus").(int32)
@@ -214,11 +236,13 @@ func exitOf(result string, ask func(string) (godbus.Variant, error)) (found mach
 			if len(p) != 10 || p[2] == true {
 				continue
 			}
+
 			at, _ := p[6].(uint64)
 			code, _ := p[8].(int32)
 			status, _ := p[9].(int32)
 			take(line, at, code, status)
 		}
 	}
+
 	return found
 }
