@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
+	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/newhost", "internal/owner", "internal/plain", "internal/privatekey", "internal/worktree", "secrets", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/child", "internal/durable", "internal/limits", "internal/owner", "internal/plain", "internal/privatekey"},
@@ -37,6 +37,7 @@ var arrows = map[string][]string{
 	"internal/confine":         {},
 	"internal/bundle":          {"internal/plain"},
 	"internal/link":            {"internal/bundle", "internal/child", "internal/owner", "internal/plain"},
+	"internal/newhost":         {"internal/child", "internal/link", "internal/plain"},
 	"internal/plain":           {},
 	"internal/privatekey":      {},
 	"internal/child":           {},
@@ -59,7 +60,7 @@ var arrows = map[string][]string{
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
 	"internal/host/real":       {"internal/host/keys", "internal/host/machine", "internal/host/systemd"},
 	"internal/history":         {"internal/bundle"},
-	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/link"},
+	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/link", "internal/newhost"},
 	"internal/lab/conformance": {"internal/bundle", "internal/host/machine"},
 }
 

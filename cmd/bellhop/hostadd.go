@@ -13,6 +13,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/internal/link"
+	"bellhop/internal/newhost"
 	"bellhop/internal/plain"
 )
 
@@ -94,17 +95,17 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 }
 
 // meet looks at the machine, and lets the deployer in.
-func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Target, link.Facts, error) {
+func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Target, newhost.Facts, error) {
 	signers, err := e.signers(&o.reach)
 	if err != nil && o.sshKey != "" {
-		return link.Target{}, link.Facts{}, err
+		return link.Target{}, newhost.Facts{}, err
 	}
 	if err != nil {
 		signers = func() ([]ssh.Signer, error) { return nil, nil } // the host key shows before any login
 	}
 	pool := link.NewPool(link.Config{Signers: signers})
 	defer pool.Close()
-	n := link.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr,
+	n := newhost.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr,
 		HostKeys: known.Hosts[o.name].pins()}
 	if o.sshKey != "" {
 		n.Options = append([]string{"-i", o.sshKey}, n.Options...)
@@ -112,11 +113,11 @@ func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Targ
 	if o.jump != "" {
 		via, err := o.target(o.jump)
 		if err != nil {
-			return link.Target{}, link.Facts{}, err
+			return link.Target{}, newhost.Facts{}, err
 		}
 		n.Jump = &via
 	}
-	t, facts, err := pool.AddHost(ctx, n)
+	t, facts, err := newhost.Add(ctx, pool, n)
 	if err != nil {
 		pinned := ""
 		if len(n.HostKeys) > 0 {
@@ -184,7 +185,7 @@ func hostFields(t link.Target, jump string) []string {
 	return fields
 }
 
-func printFacts(e *Env, name string, f link.Facts) {
+func printFacts(e *Env, name string, f newhost.Facts) {
 	p := e.outPaint()
 	fmt.Fprintf(e.Stdout, "%s: %s, systemd %d", p.bold(name), orUnknown(f.Arch), f.Systemd)
 	if f.NixOS {
@@ -236,7 +237,7 @@ func orUnknown(s string) string {
 	return s
 }
 
-func problemsLeft(name string, f link.Facts) error {
+func problemsLeft(name string, f newhost.Facts) error {
 	if len(f.Problems) == 0 {
 		return nil
 	}
@@ -279,7 +280,7 @@ type checkedHost struct {
 	Notes    []string `json:"notes"`
 	Error    *string  `json:"error"`
 
-	facts link.Facts
+	facts newhost.Facts
 	err   error
 }
 
@@ -292,7 +293,7 @@ func hostCheck(e *Env, ctx context.Context, r *reach, ts []link.Target, asJSON b
 	hosts := each(ctx, ts, 10, func(ctx context.Context, t link.Target) checkedHost {
 		ctx, cancel := context.WithTimeout(ctx, helloLimit)
 		defer cancel()
-		f, err := pool.Check(ctx, t)
+		f, err := newhost.Check(ctx, pool, t)
 		h := checkedHost{Name: t.Name, Arch: f.Arch, Systemd: f.Systemd, NixOS: f.NixOS, SkewMs: f.Skew.Milliseconds(),
 			Problems: sentences(f.Problems), Notes: sentences(f.Notes), facts: f}
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/link"
+	"bellhop/internal/newhost"
 )
 
 // session waits for the command of a channel and runs it.
@@ -73,6 +74,10 @@ func command(reqs <-chan *ssh.Request, deaf bool) (line string, ok bool) {
 
 // run does what the line says, as far as a host without a shell can.
 func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.Writer) int {
+	if line == newhost.LookLine {
+		return h.facts(ch)
+	}
+
 	verb, digest := link.ParseLine(line)
 	switch verb {
 	case "serve", "ahead":
@@ -94,8 +99,6 @@ func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.W
 		return 0
 	case "upload":
 		return h.upload(digest, ch, ch)
-	case "facts":
-		return h.facts(ch)
 	}
 	return h.plain(line, ch, errs)
 }
@@ -194,7 +197,7 @@ func tunnel(ctx context.Context, nc ssh.NewChannel) {
 	io.Copy(ch, to)
 }
 
-// facts answers the look that link takes at a host. It adds no key: whom to let in is Allow's.
+// facts answers the look of newhost. It adds no key: whom to let in is Allow's.
 func (h *Host) facts(out io.Writer) int {
 	h.mu.Lock()
 	uname := h.uname

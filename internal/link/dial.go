@@ -22,7 +22,7 @@ type limits struct{ dial, handshake time.Duration }
 // A host key that is not pinned ends it at once; a door closed during the handshake is
 // knocked at again, since sshd closes silently when too many knock (MaxStartups).
 func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (*conn, error) {
-	pins, err := parsePins(t)
+	pins, err := t.Pins()
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	sc, chans, reqs, err := ssh.NewClientConn(counted, addr, &ssh.ClientConfig{
 		User:              t.user(),
 		ClientVersion:     "SSH-2.0-bellhop",
-		HostKeyAlgorithms: algorithms(pins),
+		HostKeyAlgorithms: KeyAlgorithms(pins),
 		HostKeyCallback: func(_ string, _ net.Addr, key ssh.PublicKey) error {
 			bad = checkPin(t.Name, addr, pins, key)
 			proven = bad == nil
@@ -270,7 +270,8 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	}
 }
 
-func parsePins(t Target) ([]ssh.PublicKey, error) {
+// Pins are the host keys that t pins. A target without any is a *HostKeyError.
+func (t Target) Pins() ([]ssh.PublicKey, error) {
 	var pins []ssh.PublicKey
 	for _, line := range t.HostKeys {
 		k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
@@ -306,9 +307,9 @@ func fingerprints(keys []ssh.PublicKey) []string {
 	return fs
 }
 
-// algorithms asks for the pinned keys' own algorithms. Left to itself the package asks for
+// KeyAlgorithms asks for the pinned keys' own algorithms. Left to itself the package asks for
 // others first, and a host with several keys then shows one that is not pinned.
-func algorithms(pins []ssh.PublicKey) []string {
+func KeyAlgorithms(pins []ssh.PublicKey) []string {
 	var as []string
 	for _, k := range pins {
 		kinds := []string{k.Type()}

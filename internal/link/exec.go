@@ -17,7 +17,7 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 		errs = io.MultiWriter(stderr, head)
 	}
 
-	s, err := p.begin(ctx, t, command{line: wrap(cmd, t.sudo())}, errs)
+	s, err := p.begin(ctx, t, command{line: ShellLine(cmd, t.sudo())}, errs)
 	if err != nil {
 		return 0, err
 	}
@@ -33,7 +33,7 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 
 	code, err := s.Wait()
 	if err == nil && t.sudo() && code != 0 {
-		if why := sudoRefusal(head.String()); why != nil {
+		if why := SudoRefusal(head.String()); why != nil {
 			return code, &Error{t.Name, ErrSudo, why}
 		}
 	}
@@ -52,8 +52,9 @@ func (s *Session) feed(stdin io.Reader) {
 	s.CloseWrite()
 }
 
-// wrap makes one line that any login shell (sh, csh, fish) hands to /bin/sh unread.
-func wrap(script string, sudo bool) string {
+// ShellLine makes one line of script that any login shell (sh, csh, fish) hands to /bin/sh unread.
+// What such a shell reads itself may not stand in script: a newline, ! or a doubled backslash.
+func ShellLine(script string, sudo bool) string {
 	sh := "/bin/sh -c '" + strings.ReplaceAll(script, "'", `'\''`) + "'"
 	if sudo {
 		return "exec sudo -n -- " + sh
@@ -62,8 +63,9 @@ func wrap(script string, sudo bool) string {
 	return "exec " + sh
 }
 
-// sudoRefusal recognises sudo's own refusals, and says what to do about each.
-func sudoRefusal(stderr string) error {
+// SudoRefusal recognises sudo's own refusals on stderr, and says what to do about each; nil for
+// anything else.
+func SudoRefusal(stderr string) error {
 	at := strings.Index(stderr, "sudo:")
 	switch {
 	case strings.Contains(stderr, "sudo") && strings.Contains(stderr, "not found"):

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -24,7 +25,7 @@ func (p *Pool) Fresh(ctx context.Context, t Target) error {
 // FreshHelper is Helper over a fresh connection, which ends with the session. The helper must be there:
 // it is not sent.
 func (p *Pool) FreshHelper(ctx context.Context, t Target, ahead func(io.Writer) error) (s *Session, err error) {
-	arch := firstOf(p.Arch(t.Name), t.Arch)
+	arch := cmp.Or(p.Arch(t.Name), t.Arch)
 	_, digest, err := p.cfg.Helper("linux", arch)
 	if err != nil {
 		digest = noDigest
@@ -48,7 +49,7 @@ func (p *Pool) FreshHelper(ctx context.Context, t Target, ahead func(io.Writer) 
 func (p *Pool) overFresh(t Target, do func(own *Pool) error) error {
 	own := &Pool{cfg: p.cfg, dials: p.dials, parent: p, entries: map[string]*entry{}, open: map[*conn]struct{}{}}
 	if arch := p.Arch(t.Name); arch != "" {
-		own.learn(t.Name, arch)
+		own.Learn(t.Name, arch)
 	}
 
 	p.mu.Lock()

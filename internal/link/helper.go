@@ -2,6 +2,7 @@ package link
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/plain"
 )
 
 // The helper lies in the first of these folders where a program can run, under its digest.
@@ -56,6 +58,9 @@ const (
 
 const noDigest = "0000000000000000000000000000000000000000000000000000000000000000"
 
+// HelperFolders are where the helper may lie on a host, in the order that they are tried.
+func HelperFolders() []string { return strings.Fields(folders) }
+
 // ServeLine is the line that runs the helper with this digest, or says that it is not there.
 // ahead: the helper is spoken to first.
 func ServeLine(digest string, sudo, ahead bool) string {
@@ -64,7 +69,7 @@ func ServeLine(digest string, sudo, ahead bool) string {
 		verb = "serve ahead"
 	}
 
-	return wrap(strings.NewReplacer("DIGEST", digest, "SERVE", verb).Replace(serveScript), sudo)
+	return ShellLine(strings.NewReplacer("DIGEST", digest, "SERVE", verb).Replace(serveScript), sudo)
 }
 
 // serveLine is ServeLine, made once for a fleet.
@@ -87,18 +92,14 @@ var serveLines sync.Map // few: a digest for each architecture
 
 // UploadLine is the line that takes the helper with this digest from stdin.
 func UploadLine(digest string, sudo bool) string {
-	return wrap(strings.ReplaceAll(uploadScript, "DIGEST", digest), sudo)
+	return ShellLine(strings.ReplaceAll(uploadScript, "DIGEST", digest), sudo)
 }
 
 var digestPattern = regexp.MustCompile(`/([0-9a-f]{64})[; ]`)
 
-// ParseLine recognises ServeLine ("serve", "ahead"), UploadLine ("upload") and the look that Check
-// takes ("facts"), for a host that answers them without a shell. Any other line is "".
+// ParseLine recognises ServeLine ("serve", "ahead") and UploadLine ("upload"), for a host that
+// answers them without a shell. Any other line is "".
 func ParseLine(line string) (verb, digest string) {
-	if line == wrap(factsScript, false) {
-		return "facts", ""
-	}
-
 	m := digestPattern.FindStringSubmatch(line)
 	if m == nil {
 		return "", ""
@@ -126,7 +127,7 @@ func ParseLine(line string) (verb, digest string) {
 // is called once for each try to start the helper. From its call on an error does not say whether
 // the helper heard it, unless it is ErrNotBegun, which the host's own word proves.
 func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error) (*Session, error) {
-	arch := firstOf(p.Arch(t.Name), t.Arch, runtime.GOARCH)
+	arch := cmp.Or(p.Arch(t.Name), t.Arch, runtime.GOARCH)
 	_, digest, err := p.cfg.Helper("linux", arch)
 	if err != nil {
 		digest = noDigest // the host says first what it is
@@ -147,13 +148,13 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 			return nil, err
 		}
 		if g.kind == "magic" {
-			p.learn(t.Name, arch)
+			p.Learn(t.Name, arch)
 			return s, nil
 		}
 		if uploaded {
 			return nil, notBegun{&Error{t.Name, ErrHelper, errors.New("it was put there and does not run")}}
 		}
-		if arch, err = goarch(g.text); err != nil {
+		if arch, err = GoArch(g.text); err != nil {
 			return nil, notBegun{&Error{t.Name, ErrHelper, err}}
 		}
 		path, right, err := p.cfg.Helper("linux", arch)
@@ -167,7 +168,7 @@ func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error
 		if err := p.upload(ctx, t, path, digest); err != nil {
 			return nil, notBegun{err}
 		}
-		p.learn(t.Name, arch)
+		p.Learn(t.Name, arch)
 		uploaded = true
 	}
 
@@ -197,7 +198,8 @@ func (p *Pool) Arch(host string) string {
 	return ""
 }
 
-func (p *Pool) learn(host, arch string) {
+// Learn keeps the architecture of a host, as Go names it, for when its helper is started.
+func (p *Pool) Learn(host, arch string) {
 	e := p.entry(host)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -263,7 +265,7 @@ func tooLate(t Target, said []byte) error {
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("it took the command and said nothing in %v: does the login shell of %s wait for its input, or a ForceCommand?", greetTimeout, t.user())}}
 	}
 
-	return &Error{t.Name, ErrHelper, quote(said, "the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said", t.user())}
+	return &Error{t.Name, ErrHelper, plain.Quoted(said, "the login shell of %s, or a ForceCommand, does not run the helper and does not end; it said", t.user())}
 }
 
 // silence says why no helper spoke.
@@ -272,7 +274,7 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 		return context.Cause(ctx)
 	}
 	if err == nil {
-		return &Error{t.Name, ErrHelper, quote(seen, "the login shell prints without end")}
+		return &Error{t.Name, ErrHelper, plain.Quoted(seen, "the login shell prints without end")}
 	}
 
 	code, err := s.Wait()
@@ -282,13 +284,13 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 
 	said := s.Stderr()
 	if t.sudo() {
-		if why := sudoRefusal(said); why != nil {
+		if why := SudoRefusal(said); why != nil {
 			return &Error{t.Name, ErrSudo, why}
 		}
 	}
 
 	if _, own, ok := strings.Cut("\n"+said, "\nbellhop-host: "); ok { // it ran, and says itself what is wrong
-		return &Error{t.Name, ErrHelper, quote([]byte(own), "it can't begin")}
+		return &Error{t.Name, ErrHelper, plain.Quoted([]byte(own), "it can't begin")}
 	}
 
 	if len(seen) == 0 && said == "" {
@@ -296,7 +298,7 @@ func (s *Session) silence(ctx context.Context, t Target, seen []byte, err error)
 		return &Error{t.Name, ErrUnreachable, there{fmt.Errorf("the login shell of %s ended with status %d and said nothing: is it one that runs commands, and no ForceCommand set?", t.user(), code)}}
 	}
 
-	return &Error{t.Name, ErrHelper, quote(append(seen, said...), "the login shell of %s, or a ForceCommand, ended with status %d", t.user(), code)}
+	return &Error{t.Name, ErrHelper, plain.Quoted(append(seen, said...), "the login shell of %s, or a ForceCommand, ended with status %d", t.user(), code)}
 }
 
 // A greeting is the first word from the host: "magic", "need", "done" or "fail".
@@ -365,7 +367,7 @@ func (p *Pool) upload(ctx context.Context, t Target, path, digest string) error 
 		return err
 	}
 
-	if why := sudoRefusal(s.Stderr()); t.sudo() && why != nil {
+	if why := SudoRefusal(s.Stderr()); t.sudo() && why != nil {
 		return &Error{t.Name, ErrSudo, why}
 	}
 
@@ -376,21 +378,21 @@ func uploadFailure(g greeting, stderr string, said []byte) error {
 	what, folder, _ := strings.Cut(g.text, " ")
 	switch {
 	case g.kind != "fail":
-		return quote(append(said, stderr...), "it could not be put there")
+		return plain.Quoted(append(said, stderr...), "it could not be put there")
 	case what == "write":
-		return quote([]byte(stderr), "write to %s", ownFolder(folder))
+		return plain.Quoted([]byte(stderr), "write to %s", ownFolder(folder))
 	case what == "digest":
-		return quote([]byte(stderr), "what arrived in %s is not what was sent", ownFolder(folder))
+		return plain.Quoted([]byte(stderr), "what arrived in %s is not what was sent", ownFolder(folder))
 	case what == "run":
-		return quote([]byte(stderr), "it does not run in %s", ownFolder(folder))
+		return plain.Quoted([]byte(stderr), "it does not run in %s", ownFolder(folder))
 	default:
-		return fmt.Errorf("no program can run in any of %s: each is read-only or mounted noexec", strings.Join(strings.Fields(folders), ", "))
+		return fmt.Errorf("no program can run in any of %s: each is read-only or mounted noexec", strings.Join(HelperFolders(), ", "))
 	}
 }
 
 // ownFolder is the folder of ours that the host named.
 func ownFolder(named string) string {
-	for _, f := range strings.Fields(folders) {
+	for _, f := range HelperFolders() {
 		if f == named {
 			return f
 		}
@@ -399,11 +401,12 @@ func ownFolder(named string) string {
 	return "its folder"
 }
 
-// goarch turns "Linux x86_64", as uname says it, into what Go calls it.
-func goarch(uname string) (string, error) {
+// GoArch turns "Linux x86_64", as uname says it, into what Go calls it. The error says that there is
+// no helper for such a machine, and quotes it.
+func GoArch(uname string) (string, error) {
 	system, machine, _ := strings.Cut(uname, " ")
 	if system != "Linux" {
-		return "", quote([]byte(system), "only Linux with systemd will do, and the host runs")
+		return "", plain.Quoted([]byte(system), "only Linux with systemd will do, and the host runs")
 	}
 
 	switch machine {
@@ -421,15 +424,5 @@ func goarch(uname string) (string, error) {
 		return "loong64", nil
 	}
 
-	return "", quote([]byte(machine), "there is no helper for the host's machine")
-}
-
-func firstOf(names ...string) string {
-	for _, n := range names {
-		if n != "" {
-			return n
-		}
-	}
-
-	return ""
+	return "", plain.Quoted([]byte(machine), "there is no helper for the host's machine")
 }

@@ -486,20 +486,6 @@ func TestExec(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
-	h := newHost(t, "a")
-	h.Uname("Linux aarch64")
-	target := h.Target()
-	target.Arch = "amd64"
-	f, err := newPool(t, config(t)).Check(t.Context(), target)
-	if err != nil || f.Arch != "arm64" || f.Systemd != 252 || !f.Root || len(f.HostKeys) != 1 || f.HostKeys[0] != h.HostKey() {
-		t.Errorf("Check = %+v, %v", f, err)
-	}
-	if len(f.Problems) != 1 || !strings.Contains(f.Problems[0].Error(), "arm64 there and amd64 in the config") {
-		t.Errorf("Problems = %q", f.Problems)
-	}
-}
-
 func TestFreshAlwaysDials(t *testing.T) {
 	h := newHost(t, "a")
 	p := newPool(t, config(t))

@@ -1,10 +1,8 @@
 package link
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 
@@ -14,19 +12,6 @@ import (
 // What a host says before its helper speaks, and instead of it, is quoted in errors: what the
 // login shell printed, stderr, and what its SSH server gives as a reason. A key's value may
 // stand in it. So an error holds it as a plain.Quote, whose text does not show it.
-
-// maxSaid is how much of it an error holds, bytes: the end.
-const maxSaid = 4 << 10
-
-// quote is an error that quotes a host.
-func quote(said []byte, format string, args ...any) error {
-	what := fmt.Sprintf(format, args...)
-	if len(bytes.TrimSpace(said)) == 0 {
-		return errors.New(what + ": it said nothing")
-	}
-
-	return &plain.Quote{What: what, Said: plain.NewForeign(string(said[max(0, len(said)-maxSaid):]))}
-}
 
 // peerError is an error of the SSH library, in which the other side's words may stand: why it
 // disconnects or refuses a channel, and which algorithms it offers. What this machine's own

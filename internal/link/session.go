@@ -390,6 +390,23 @@ func (c *capped) String() string {
 	return c.buf.String()
 }
 
+var errTooMuch = errors.New("the host says too much")
+
+// limited fails a writer that says too much.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	if len(p) > l.left {
+		return 0, errTooMuch
+	}
+
+	l.left -= len(p)
+	return l.w.Write(p)
+}
+
 // signalNumber knows the signals that RFC 4254 names.
 func signalNumber(name string) int {
 	for n, s := range map[int]string{1: "HUP", 2: "INT", 3: "QUIT", 4: "ILL", 6: "ABRT", 8: "FPE", 9: "KILL", 10: "USR1", 11: "SEGV", 12: "USR2", 13: "PIPE", 14: "ALRM", 15: "TERM"} {

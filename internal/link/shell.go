@@ -1,6 +1,7 @@
 package link
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"os"
@@ -31,7 +32,7 @@ func (p *Pool) Shell(ctx context.Context, t Target, sh Shell) (int, error) {
 
 	var pty *ptyRequest
 	if atTerminal || sh.Terminal {
-		pty = &ptyRequest{term: firstOf(os.Getenv("TERM"), "xterm"), width: 80, height: 24}
+		pty = &ptyRequest{term: cmp.Or(os.Getenv("TERM"), "xterm"), width: 80, height: 24}
 		if atTerminal {
 			if w, h, err := term.GetSize(fd); err == nil {
 				pty.width, pty.height = w, h

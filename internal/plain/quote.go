@@ -1,7 +1,9 @@
 package plain
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,6 +14,20 @@ type Quote struct {
 	What  string // what failed, in our own words
 	Said  Foreign
 	Cause error // for errors.Is and errors.As; its text is not shown. May be nil
+}
+
+// maxSaid is how much of a stranger's words Quoted keeps, bytes: the end.
+const maxSaid = 4 << 10
+
+// Quoted is an error that quotes what a stranger said, after a text of our own made as by
+// fmt.Sprintf. Where nothing was said, it says so.
+func Quoted(said []byte, format string, args ...any) error {
+	what := fmt.Sprintf(format, args...)
+	if len(bytes.TrimSpace(said)) == 0 {
+		return errors.New(what + ": it said nothing")
+	}
+
+	return &Quote{What: what, Said: NewForeign(string(said[max(0, len(said)-maxSaid):]))}
 }
 
 // Error is what failed, and how many bytes the host said.

@@ -1,7 +1,17 @@
-package link
+// Package newhost looks at a machine that is to become a host, lets the deployer in, and pins its key.
+//
+// A newcomer is reached by a person's own ssh, since only a person can vouch for a machine whose key
+// nobody has pinned. Facts are what a look at it found; a problem is a fact that keeps bellhop from
+// working there. The same look serves for a host that is pinned already, over the deployer's own
+// connection.
+//
+// The promise: a key is pinned only when the machine shows it over a connection of our own too, and
+// a look changes nothing but the login's authorized_keys, where it is asked to.
+package newhost
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -17,57 +27,64 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/child"
+	"bellhop/internal/link"
 	"bellhop/internal/plain"
+)
+
+// How much of what a machine says is read, bytes.
+const (
+	maxLook   = 1 << 20
+	maxStderr = 4 << 10 // the first of what ssh itself says
 )
 
 // A Newcomer is a machine that shall become a host. Until its key is pinned only a person
 // can vouch for it, so it is reached by that person's own ssh: their keys, their
 // known_hosts, their config, their answer to the fingerprint question.
 type Newcomer struct {
-	Name        string    // the name it gets
-	Destination string    // as typed for ssh: "root@192.168.0.12", or a name from ~/.ssh/config
-	Options     []string  // more arguments for ssh, before the destination
-	DeployerKey string    // public key that may log in from now on, authorized_keys form; "" adds none
-	SSH         string    // the ssh program; "" means ssh
-	Stderr      io.Writer // where ssh's own words go; nil drops them
-	Jump        *Target   // what bellhop itself will jump through
-	HostKeys    []string  // pinned already: a machine that shows another is asked nothing; nil pins none
+	Name        string       // the name it gets
+	Destination string       // as typed for ssh: "root@192.168.0.12", or a name from ~/.ssh/config
+	Options     []string     // more arguments for ssh, before the destination
+	DeployerKey string       // public key that may log in from now on, authorized_keys form; "" adds none
+	SSH         string       // the ssh program; "" means ssh
+	Stderr      io.Writer    // where ssh's own words go; nil drops them
+	Jump        *link.Target // what bellhop itself will jump through
+	HostKeys    []string     // pinned already: a machine that shows another is asked nothing; nil pins none
 }
 
-// AddHost looks at a newcomer through the person's ssh, adds the deployer's key to the
+// Add looks at a newcomer through the person's ssh, adds the deployer's key to the
 // login's authorized_keys unless it is there, and makes sure over a connection of its own
 // that the host shows the key that ssh read from it. Where a key is pinned it is compared
 // first, and ssh is held to it too. The target is what to write to bellhop.yaml. Problems stand in the facts: they are not errors of the look.
-func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
+func Add(ctx context.Context, p *link.Pool, n Newcomer) (link.Target, Facts, error) {
 	line := ""
 	if n.DeployerKey != "" {
 		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.DeployerKey))
 		if err != nil {
-			return Target{}, Facts{}, fmt.Errorf("deployer's key: %w", err)
+			return link.Target{}, Facts{}, fmt.Errorf("deployer's key: %w", err)
 		}
 		line = authorizedLine(key)
 	}
 
 	t, via, err := n.resolve(ctx)
 	if err != nil {
-		return Target{}, Facts{}, err
+		return link.Target{}, Facts{}, err
 	}
 
 	elsewhere := via != "" && n.Jump == nil
 	if t.HostKeys = n.HostKeys; len(t.HostKeys) > 0 {
-		if err := p.shows(ctx, t, elsewhere); err != nil {
+		if err := shows(ctx, p, t, elsewhere); err != nil {
 			return t, Facts{}, err
 		}
 	}
 
-	out, err := n.ssh(ctx, strings.NewReader(line+"\n"), wrap(factsScript, false))
+	out, err := n.ssh(ctx, strings.NewReader(line+"\n"), LookLine)
 	if err != nil {
-		return Target{}, Facts{}, err
+		return link.Target{}, Facts{}, err
 	}
 
 	f, err := parseFacts(out, time.Now())
 	if err != nil {
-		return Target{}, Facts{}, fmt.Errorf("%s: %w", n.Destination, err)
+		return link.Target{}, Facts{}, fmt.Errorf("%s: %w", n.Destination, err)
 	}
 
 	if elsewhere {
@@ -78,14 +95,14 @@ func (p *Pool) AddHost(ctx context.Context, n Newcomer) (Target, Facts, error) {
 		return t, f, nil
 	}
 
-	return t, f, p.pin(ctx, &t, &f, elsewhere)
+	return t, f, pin(ctx, p, &t, &f, elsewhere)
 }
 
 // shows makes sure that t shows a key of its pins. What only the person's ssh reaches is left to
 // that ssh.
-func (p *Pool) shows(ctx context.Context, t Target, elsewhere bool) error {
+func shows(ctx context.Context, p *link.Pool, t link.Target, elsewhere bool) error {
 	err := p.Fresh(ctx, t)
-	if errors.Is(err, ErrAuth) || elsewhere && errors.Is(err, ErrUnreachable) {
+	if errors.Is(err, link.ErrAuth) || elsewhere && errors.Is(err, link.ErrUnreachable) {
 		return nil
 	}
 
@@ -93,7 +110,7 @@ func (p *Pool) shows(ctx context.Context, t Target, elsewhere bool) error {
 }
 
 // pin sets t's host key to the one of f's that the host shows over our own connection.
-func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) error {
+func pin(ctx context.Context, p *link.Pool, t *link.Target, f *Facts, elsewhere bool) error {
 	if len(f.HostKeys) == 0 {
 		return nil // a problem already
 	}
@@ -101,13 +118,13 @@ func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) err
 	for _, key := range f.HostKeys {
 		t.HostKeys = []string{key}
 		err := p.Fresh(ctx, *t)
-		var hk *HostKeyError
+		var hk *link.HostKeyError
 		switch {
-		case err == nil, errors.Is(err, ErrAuth): // refused, but by the host that was meant
+		case err == nil, errors.Is(err, link.ErrAuth): // refused, but by the host that was meant
 			return nil
 		case errors.As(err, &hk) && hk.Got == "": // it has that key and does not show it
 			continue
-		case elsewhere && errors.Is(err, ErrUnreachable):
+		case elsewhere && errors.Is(err, link.ErrUnreachable):
 			t.HostKeys = f.HostKeys[:1]
 			return nil
 		default:
@@ -115,22 +132,22 @@ func (p *Pool) pin(ctx context.Context, t *Target, f *Facts, elsewhere bool) err
 		}
 	}
 
-	return &HostKeyError{Host: t.Name, Address: t.Addresses[0], Pinned: f.HostKeys[:1]}
+	return &link.HostKeyError{Host: t.Name, Address: t.Addresses[0], Pinned: f.HostKeys[:1]}
 }
 
 // resolve asks ssh what the destination means: the config may say another name, port, user
 // or a jump (via).
-func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
+func (n Newcomer) resolve(ctx context.Context) (_ link.Target, via string, _ error) {
 	if n.Destination == "" || strings.HasPrefix(n.Destination, "-") {
-		return Target{}, "", fmt.Errorf("ssh destination %q: want USER@ADDRESS", n.Destination)
+		return link.Target{}, "", fmt.Errorf("ssh destination %q: want USER@ADDRESS", n.Destination)
 	}
 
 	args := append(append([]string{"-G"}, n.Options...), "--", n.Destination)
-	cmd := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), args...)
+	cmd := exec.CommandContext(ctx, cmp.Or(n.SSH, "ssh"), args...)
 	cmd.Env = child.Env(child.SSH)
 	out, err := cmd.Output()
 	if err != nil {
-		return Target{}, "", fmt.Errorf("ssh -G %s: %w", n.Destination, withStderr(err))
+		return link.Target{}, "", fmt.Errorf("ssh -G %s: %w", n.Destination, withStderr(err))
 	}
 
 	is := map[string]string{}
@@ -140,16 +157,16 @@ func (n Newcomer) resolve(ctx context.Context) (_ Target, via string, _ error) {
 	}
 
 	if is["hostname"] == "" {
-		return Target{}, "", fmt.Errorf("ssh -G %s: it names no host", n.Destination)
+		return link.Target{}, "", fmt.Errorf("ssh -G %s: it names no host", n.Destination)
 	}
 
-	via = firstOf(is["proxyjump"], is["proxycommand"])
+	via = cmp.Or(is["proxyjump"], is["proxycommand"])
 	if via == "none" {
 		via = ""
 	}
-	return Target{
+	return link.Target{
 		Name:      n.Name,
-		Addresses: []string{net.JoinHostPort(is["hostname"], firstOf(is["port"], "22"))},
+		Addresses: []string{net.JoinHostPort(is["hostname"], cmp.Or(is["port"], "22"))},
 		User:      is["user"],
 		Jump:      n.Jump,
 	}, via, nil
@@ -163,7 +180,7 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 		return nil, func() {}, nil
 	}
 
-	pins, err := parsePins(Target{Name: n.Name, HostKeys: n.HostKeys})
+	pins, err := link.Target{Name: n.Name, HostKeys: n.HostKeys}.Pins()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -193,7 +210,7 @@ func (n Newcomer) pinned() (args []string, drop func(), _ error) {
 
 	for _, o := range []string{
 		`UserKnownHostsFile="` + strings.ReplaceAll(f.Name(), "%", "%%") + `"`, "GlobalKnownHostsFile=/dev/null", "HostKeyAlias=" + alias,
-		"HostKeyAlgorithms=" + strings.Join(algorithms(pins), ","), "StrictHostKeyChecking=yes", "VerifyHostKeyDNS=no", "UpdateHostKeys=no",
+		"HostKeyAlgorithms=" + strings.Join(link.KeyAlgorithms(pins), ","), "StrictHostKeyChecking=yes", "VerifyHostKeyDNS=no", "UpdateHostKeys=no",
 		"IgnoreUnknown=KnownHostsCommand", "KnownHostsCommand=none", "ControlPath=none",
 	} {
 		args = append(args, "-o", o)
@@ -210,12 +227,12 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 	}
 	defer drop()
 	args := slices.Concat([]string{"-T", "-o", "ForwardAgent=no", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none"}, pinned, n.Options)
-	cmd := exec.CommandContext(ctx, firstOf(n.SSH, "ssh"), append(args, "--", n.Destination, line)...)
+	cmd := exec.CommandContext(ctx, cmp.Or(n.SSH, "ssh"), append(args, "--", n.Destination, line)...)
 	cmd.WaitDelay = 2 * time.Second
 	cmd.Stdin = stdin
 	var out bytes.Buffer
-	errs := &capped{max: stderrCap}
-	cmd.Stdout = &limited{w: &out, left: 1 << 20}
+	errs := &head{left: maxStderr}
+	cmd.Stdout = &limited{w: &out, left: maxLook}
 	cmd.Stderr = errs
 	if n.Stderr != nil {
 		cmd.Stderr = io.MultiWriter(n.Stderr, errs)
@@ -224,7 +241,7 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 	cmd.Env = child.Env(child.SSH)
 	// A program that their config starts may keep stderr open for longer than ssh lasts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		return nil, quote([]byte(errs.String()), "ssh %s: %v", n.Destination, err)
+		return nil, plain.Quoted([]byte(errs.buf.String()), "ssh %s: %v", n.Destination, err)
 	}
 
 	return out.Bytes(), nil
@@ -233,10 +250,32 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 func withStderr(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
-		return quote(exit.Stderr, "%v", err)
+		return plain.Quoted(exit.Stderr, "%v", err)
 	}
 
 	return err
+}
+
+// Check takes the same look at a host that is already pinned, over our own connection, and
+// changes nothing there. Facts that differ from what is wanted stand in Problems.
+func Check(ctx context.Context, p *link.Pool, t link.Target) (Facts, error) {
+	var out bytes.Buffer
+	look := link.Shell{Command: LookLine, Out: &limited{w: &out, left: maxLook}}
+	if _, err := p.Shell(ctx, t, look); err != nil {
+		return Facts{}, err
+	}
+
+	f, err := parseFacts(out.Bytes(), time.Now())
+	if err != nil {
+		return Facts{}, &link.Error{Host: t.Name, Kind: link.ErrHelper, Err: err}
+	}
+
+	p.Learn(t.Name, f.Arch)
+	if t.Arch != "" && f.Arch != "" && t.Arch != f.Arch {
+		f.Problems = append(f.Problems, &plain.Quote{What: fmt.Sprintf("arch is %s there and %s in the config", f.Arch, t.Arch)})
+	}
+
+	return f, nil
 }
 
 var errTooMuch = errors.New("the host says too much")
@@ -244,7 +283,7 @@ var errTooMuch = errors.New("the host says too much")
 // limited fails a writer that says too much.
 type limited struct {
 	w    io.Writer
-	left int
+	left int // bytes
 }
 
 func (l *limited) Write(p []byte) (int, error) {
@@ -256,29 +295,15 @@ func (l *limited) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// Check takes the same look at a host that is already pinned, over our own connection, and
-// changes nothing there. Facts that differ from what is wanted stand in Problems.
-func (p *Pool) Check(ctx context.Context, t Target) (Facts, error) {
-	var out bytes.Buffer
-	s, err := p.begin(ctx, t, command{line: wrap(factsScript, false)}, nil)
-	if err != nil {
-		return Facts{}, err
-	}
-	defer s.Close()
-	go s.feed(strings.NewReader("\n"))
-	if _, err := io.Copy(&limited{w: &out, left: 1 << 20}, s); err != nil {
-		return Facts{}, err
-	}
+// head keeps the first bytes that are written to it, and takes the rest without a word.
+type head struct {
+	buf  bytes.Buffer
+	left int // bytes
+}
 
-	f, err := parseFacts(out.Bytes(), time.Now())
-	if err != nil {
-		return Facts{}, &Error{t.Name, ErrHelper, err}
-	}
-
-	p.learn(t.Name, f.Arch)
-	if t.Arch != "" && f.Arch != "" && t.Arch != f.Arch {
-		f.Problems = append(f.Problems, &plain.Quote{What: fmt.Sprintf("arch is %s there and %s in the config", f.Arch, t.Arch)})
-	}
-
-	return f, nil
+func (h *head) Write(p []byte) (int, error) {
+	first := p[:min(len(p), h.left)]
+	h.left -= len(first)
+	h.buf.Write(first)
+	return len(p), nil
 }

@@ -1,4 +1,4 @@
-package link
+package newhost
 
 import (
 	"bytes"
@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"bellhop/internal/link"
 	"bellhop/internal/plain"
 )
 
@@ -51,6 +52,9 @@ const factsScript = `umask 077; read -r line; echo "bellhop-facts 1"; ` +
 	`mkdir -p $HOME/.ssh && { if [ -s $f ] && [ -n "$(tail -c 1 $f)" ]; then echo >>$f; fi; } && printf "%s\n" "$line" >>$f && echo "key added" || echo "key failed"; ` +
 	`restorecon -R $HOME/.ssh 2>/dev/null; fi; fi; echo "end"`
 
+// LookLine is the command that a login shell runs for a look: factsScript.
+var LookLine = link.ShellLine(factsScript, false)
+
 // authorizedLine is how the deployer's key stands on a host. A host may serve as jump, and
 // people want a terminal; agents, X11 and user rc stay off.
 func authorizedLine(key ssh.PublicKey) string {
@@ -62,7 +66,7 @@ func authorizedLine(key ssh.PublicKey) string {
 func parseFacts(out []byte, now time.Time) (Facts, error) {
 	_, body, ok := bytes.Cut(out, []byte("bellhop-facts 1\n"))
 	if !ok {
-		return Facts{}, quote(out, "the host did not run a plain sh command")
+		return Facts{}, plain.Quoted(out, "the host did not run a plain sh command")
 	}
 
 	var f Facts
@@ -72,7 +76,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch word {
 		case "uname":
-			arch, err := goarch(rest)
+			arch, err := link.GoArch(rest)
 			if err != nil {
 				f.Problems = append(f.Problems, asQuote(err))
 			}
@@ -114,7 +118,7 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 	}
 
 	if !ended {
-		return Facts{}, quote(body, "the host's answer was cut short")
+		return Facts{}, plain.Quoted(body, "the host's answer was cut short")
 	}
 
 	slices.SortStableFunc(f.HostKeys, func(a, b string) int { return keyRank(a) - keyRank(b) })
@@ -170,9 +174,9 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 
 	f.Root = uid == "0" || sudo == "ok"
 	if !f.Root {
-		why := sudoRefusal(sudo)
+		why := link.SudoRefusal(sudo)
 		if why == nil {
-			why = quote([]byte(sudo), "the login is not root, and sudo -n says")
+			why = plain.Quoted([]byte(sudo), "the login is not root, and sudo -n says")
 		}
 		f.Problems = append(f.Problems, asQuote(why))
 	}
@@ -194,7 +198,7 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 		problem("no host key could be read from /etc/ssh/ssh_host_*_key.pub")
 	}
 
-	all := strings.Fields(folders)
+	all := link.HelperFolders()
 	for _, dir := range all {
 		if blocked(mounts, dir) {
 			f.NoExec = append(f.NoExec, dir)
