@@ -15,11 +15,15 @@ const defaultParallel = 10
 // apply stores the plan and pushes the hosts that it changes: many at once, and the host that
 // bellhop itself runs on last and alone. A failure on one host never stops another.
 func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
-	if err := d.store(r, p); err != nil {
+	stored := r.span("store", "")
+	err := d.store(r, p)
+	stored()
+	if err != nil {
 		return err
 	}
 
 	r.release()
+	defer r.span("push", "")()
 
 	var hosts, own []*HostPlan
 	machine := d.ownMachine()
@@ -133,9 +137,11 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 		e.Digest = hp.bundle.Digest
 	}
 
+	stored := d.Trace.Span(hp.Name, "store", string(e.Outcome))
 	if err := d.History.Ended(context.Background(), r.head.ID, hp.Name, e); err != nil {
 		d.log().Error("store the result", "host", hp.Name, "err", err)
 	}
+	stored()
 
 	d.hosts.ended(hp.Name, r.head.ID, e)
 	if res, ok := e.Details.(*bundle.Result); ok {

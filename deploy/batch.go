@@ -115,6 +115,7 @@ func (b *batch) stopWaiting(one *hostPush, ended bool) (waited bool) {
 
 func (b *batch) pushOne(one *hostPush) {
 	defer one.cancel()
+	defer b.d.Trace.Span(one.host.Name, "push", b.run.head.ID)()
 
 	b.d.hosts.setPushing(one.host.Name, true)
 	e, open := b.d.push(one.ctx, b.run, b.plan, one.host)

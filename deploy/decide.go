@@ -13,6 +13,7 @@ import (
 
 // compare holds wanted against last. It is called under steps.
 func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
+	defer r.span("plan", "")()
 	p := &Plan{Snapshot: snap, Fleet: f, Gone: d.planner.differ.gone, req: r.req}
 	chosen, err := f.Select(r.req.On)
 	if err != nil {

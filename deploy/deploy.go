@@ -24,6 +24,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 	"bellhop/internal/push"
+	"bellhop/internal/trace"
 )
 
 // A Deployer makes runs. Its exported fields are set before its first use. A field must be
@@ -50,6 +51,8 @@ type Deployer struct {
 	// Progress is called with each event of a run; it must not block. Nil: it is not called.
 	// NewBell puts a function of its own here, which calls the former one.
 	Progress func(Event)
+	// Trace gets the spans of runs. Nil: nothing is traced.
+	Trace *trace.File
 	// Cache is the directory where packages are fetched to, once.
 	Cache string
 	// Filter returns what cleans text from a host before it is stored or shown, given the
@@ -148,6 +151,7 @@ func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
 		return nil, err
 	}
 	defer done()
+	defer r.span("run", r.head.ID+" "+r.head.Cause)()
 
 	snap, err := d.sync(ctx, r) // Sync
 	if err != nil {
@@ -157,7 +161,7 @@ func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
 	if err != nil {
 		return r.refused(snap, err)
 	}
-	d.bundles(f)                            // Bundle
+	d.bundles(r, f)                         // Bundle
 	plan, err := d.compare(ctx, r, snap, f) // Plan
 	if err != nil {
 		return r.failed(err)
@@ -182,12 +186,13 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.bundles(f)
+	d.bundles(r, f)
 	return d.compare(ctx, r, snap, f)
 }
 
 // bundles makes what f asks of each host, and forgets the hosts that f no longer has.
-func (d *Deployer) bundles(f *fleet.Fleet) {
+func (d *Deployer) bundles(r *run, f *fleet.Fleet) {
+	defer r.span("bundle", "")()
 	if !d.planner.bundles(f, d.History) {
 		return
 	}

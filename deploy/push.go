@@ -27,7 +27,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 func (d *Deployer) pusher() *push.Pusher {
 	l := d.limits()
 	return &push.Pusher{
-		Links: d.Links, Deployer: d.ID, Memory: &d.memory, Log: d.log(), Mask: d.Filter, Client: d.Client, Cache: d.Cache,
+		Links: d.Links, Deployer: d.ID, Memory: &d.memory, Log: d.log(), Mask: d.Filter, Client: d.Client, Cache: d.Cache, Trace: d.Trace,
 		Limits: push.Limits{Connect: l.Connect, Preflight: l.Preflight, Host: l.Host, Patience: l.Patience, Retry: l.Retry},
 		Heard:  func(host string, h *push.Hello) { d.hosts.setMachine(host, h.Machine) },
 	}

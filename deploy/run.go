@@ -93,8 +93,21 @@ func (r *run) event(e Event) {
 	r.d.Progress(e)
 }
 
+// runTrack is the track of a trace that has the steps of runs.
+const runTrack = "run"
+
+// span begins a span of the run in the trace. A plan that is only shown has none: it may be made while a
+// run is under way.
+func (r *run) span(name, text string) (end func()) {
+	if r.quiet {
+		return func() {}
+	}
+	return r.d.Trace.Span(runTrack, name, text)
+}
+
 // sync asks the remote what the branch holds now.
 func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
+	defer r.span("sync", "")()
 	if paused, err := d.History.Paused(); err != nil {
 		return Snapshot{}, err
 	} else if paused && !r.quiet {
@@ -144,7 +157,9 @@ func (r refusal) Is(err error) bool { return err == ErrRefused }
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
 	d.planner.steps.Lock()
 	r.release = sync.OnceFunc(d.planner.steps.Unlock)
-	r.event(Event{Step: "load", Text: short(snap.Commit) + " " + snap.Subject})
+	commit := short(snap.Commit) + " " + snap.Subject
+	r.event(Event{Step: "load", Text: commit})
+	defer r.span("load", commit)()
 	if r.req.Trigger == TriggerClock {
 		if known := d.repo.refusal(snap.Commit); known != nil {
 			return nil, refusal{known}

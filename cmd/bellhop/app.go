@@ -23,6 +23,7 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/internal/trace"
 	"bellhop/secrets"
 	"bellhop/server"
 )
@@ -37,6 +38,8 @@ type deployerFlags struct {
 	sshKey, repoKey, rewritten   string
 	plugins                      []string
 	load                         loadFlags
+	trace                        string // file for the spans of runs; "": none
+	tracesHere                   bool   // it was typed
 
 	serves        bool   // it is a server that opens them: it makes the default files that are missing
 	webhookSecret string // the file that a server was told
@@ -215,8 +218,24 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *app, err error) {
 	h.close = append(h.close, h.history.Close)
 	h.pool = link.NewPool(link.Config{Signers: func() ([]ssh.Signer, error) { return []ssh.Signer{h.signer}, nil }, Log: log})
 	h.close = append(h.close, h.pool.Close)
-	h.deployer, err = h.newDeployer(f, log)
-	return h, err
+	if h.deployer, err = h.newDeployer(f, log); err != nil {
+		return nil, err
+	}
+	return h, f.openTrace(h)
+}
+
+// openTrace begins the trace that was asked for.
+func (f *deployerFlags) openTrace(h *app) error {
+	if f.trace == "" {
+		return nil
+	}
+	file, err := trace.Create(f.trace)
+	if err != nil {
+		return err
+	}
+	h.deployer.Trace = file
+	h.close = append(h.close, file.Close)
+	return nil
 }
 
 // openIdentities loads the deployer's identities; a passphrase is asked for now, since later

@@ -93,7 +93,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	c.must(err)
 	c.hosts = []*lab.Host{alpha, echo}
 	o := serveOptions{listen: "127.0.0.1:0", admin: "127.0.0.1:0", gap: time.Millisecond,
-		deployerFlags: deployerFlags{stateDir: c.state, repo: c.remote.URL(), branch: "main", path: ".", rewritten: "follow"}}
+		deployerFlags: deployerFlags{stateDir: c.state, repo: c.remote.URL(), branch: "main", path: ".", rewritten: "follow", trace: filepath.Join(dir, "trace.json")}}
 	log := slog.New(slog.NewJSONHandler(&c.out, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 	c.s, err = o.start(t.Context(), c.env(), log)
 	c.must(err)
@@ -400,6 +400,9 @@ func (c *canaryWorld) sweep() {
 		if len(known.Found()) == 0 {
 			c.t.Errorf("nothing was found in %s: the sweep sees nothing", name)
 		}
+	}
+	if p, err := os.ReadFile(filepath.Join(c.dir, "trace.json")); err != nil || !bytes.Contains(p, []byte("‹key ")) || !bytes.Contains(p, []byte(`"name":"parrot"`)) {
+		c.t.Errorf("the trace has no filtered word of the parrot (%v)", err)
 	}
 	if bytes.Count(c.out.Bytes(), []byte("‹key ")) == 0 {
 		c.t.Error("no text was filtered: the parrot did not speak")

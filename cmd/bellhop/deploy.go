@@ -36,10 +36,12 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reac
 				return err
 			}
 			req.Cause, req.By = "deploy", e.userName()
+			f.tracesHere = c.Flags().Changed("trace")
 			return runDeploy(e, c.Context(), &f, req, asJSON)
 		},
 	}
 	f.flags(c)
+	traceFlag(c, &f.trace)
 	onFlag(c, &req.On)
 	jsonFlag(c, &asJSON)
 	c.Flags().BoolVar(&req.All, "all", false, "contact hosts that look current too")
@@ -60,6 +62,9 @@ func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request
 	}
 	if client != nil {
 		defer client.Close()
+		if f.tracesHere {
+			return hint(errors.New("--trace: the run is the server's, which alone can trace it"), "start the server with it: bellhop serve --trace %s (or BELLHOP_TRACE in its environment); or stop the server and deploy without it", f.trace)
+		}
 		run, err := server.Call[*history.Run](ctx, client, "deploy", req, g.raw)
 		if err != nil && ctx.Err() != nil {
 			return errUnwatched
@@ -75,6 +80,9 @@ func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request
 	defer h.Close()
 	h.deployer.Progress = g.event
 	run, err := h.deployer.Run(ctx, req)
+	if terr := h.deployer.Trace.Close(); terr != nil {
+		fmt.Fprintln(e.Stderr, "bellhop: the trace is not whole:", terr)
+	}
 	return endRun(e, run, err, req.On, asJSON)
 }
 

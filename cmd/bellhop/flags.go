@@ -20,6 +20,11 @@ func stateDirFlag(c *cobra.Command, v *string) {
 	_ = c.MarkFlagDirname("state-dir")
 }
 
+func traceFlag(c *cobra.Command, v *string) {
+	c.Flags().StringVar(v, "trace", "", "write what runs do, and when, to this file, for ui.perfetto.dev or chrome://tracing")
+	_ = c.MarkFlagFilename("trace")
+}
+
 // usualStateDir is the unit's where that is, so that a person on the box need not name it.
 func usualStateDir() string {
 	if fi, err := os.Stat(unitStateDir); err == nil && fi.IsDir() {

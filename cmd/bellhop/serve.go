@@ -62,6 +62,7 @@ BELLHOP_REPO_TOKEN_FILE.`,
 	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
 	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "group that may trigger runs over ring.sock")
 	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to ask the repo; 10 min after the webhook announced two pushes, unless set by hand; 0: never")
+	traceFlag(c, &o.trace)
 	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
 }

@@ -135,6 +135,7 @@ func (c *Confirmation) once(ctx context.Context, ahead bool) error {
 		first = nil
 	}
 
+	defer c.p.Trace.Span(c.target.Name+" confirm", "confirm", "")() // beside what the run's own line does
 	s, err := c.p.openBy(ctx, c.p.Links.FreshHelper, c.target, 0, first)
 	if err != nil {
 		return err

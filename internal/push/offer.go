@@ -17,7 +17,9 @@ import (
 // offer is one session with a host: what stands, the offer, what is lacking, the result. It
 // returns the boot id that the host named, filtered.
 func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Result, string, error) {
+	connected := p.Trace.Span(j.Host, "connect", "")
 	s, err := p.open(ctx, j.Target, j.things(), nil)
+	connected()
 	if err != nil {
 		return nil, "", err
 	}
@@ -156,7 +158,9 @@ func (s *Session) exchange(o *bundle.HostOffer, b *fleet.Bundle, shared *Shared,
 // answer hears what the host says to the offer o, and goes on from there.
 func (s *Session) answer(o *bundle.HostOffer, b *fleet.Bundle, shared *Shared, values map[string][]byte, filter *Filter, progress func(step, text string)) (*bundle.Result, error) {
 	done := s.within(s.p.Limits.Preflight, "preflight")
+	heard := s.span("offer")
 	m, err := s.r.Next()
+	heard()
 	if err != nil {
 		err = s.why(fmt.Errorf("hear what is lacking: %w", err))
 		if o.Go {

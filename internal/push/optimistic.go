@@ -124,7 +124,9 @@ func (e *optimistic) mayBeAtWork(err error) bool {
 func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e *optimistic) (*bundle.Result, string, error) {
 	defer func() { e.keys.drop() }()
 
+	connected := p.Trace.Span(j.Host, "connect", "with the offer")
 	s, err := p.open(ctx, j.Target, j.things(), func(w io.Writer) error { return e.send(j, w) })
+	connected()
 	if err != nil {
 		if e.err != nil {
 			err = fmt.Errorf("%w (sending the offer: %w)", err, e.err)

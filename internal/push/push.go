@@ -22,6 +22,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/link"
+	"bellhop/internal/trace"
 )
 
 const (
@@ -62,6 +63,8 @@ type Pusher struct {
 	// Client fetches packages into the directory Cache. Nil: one with deadlines, and no cookies.
 	Client *http.Client
 	Cache  string
+	// Trace gets the spans of pushes, and the steps of hosts. Nil: nothing is traced.
+	Trace *trace.File
 }
 
 // Limits are the deadlines of a push. All must be set.

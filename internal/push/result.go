@@ -13,6 +13,7 @@ import (
 // fetchResult looks for the result of a run whose line was lost by the error was. No result and
 // no error: the run never began there.
 func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was error) (*bundle.Result, string, error) {
+	defer p.Trace.Span(j.Host, "fetch the result", "")()
 	until := time.Now().Add(max(reattach, p.Limits.Patience, j.confirmation.patience()))
 
 	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {

@@ -62,6 +62,7 @@ type Session struct {
 	confirmation *Confirmation // of the run that is followed; nil: nobody waits for one
 	confirmed    func()        // ends the time that the host has for it; nil: it does not wait yet
 	shown        int           // bytes of its events that were passed on
+	host         string        // its name in the fleet
 }
 
 // Open starts the helper on t, and hears its hello. things is how many things the host may have
@@ -81,7 +82,7 @@ type starter func(ctx context.Context, t link.Target, first func(io.Writer) erro
 // openBy is open over the connection that start chooses.
 func (p *Pusher) openBy(parent context.Context, start starter, t link.Target, things int, first func(io.Writer) error) (*Session, error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
-	s := &Session{p: p, ctx: ctx, cancel: cancel}
+	s := &Session{p: p, host: t.Name, ctx: ctx, cancel: cancel}
 	s.untie = context.AfterFunc(parent, func() { cancel(context.Cause(parent)) })
 	defer s.within(p.Limits.Connect, "connect to "+t.Name)()
 

@@ -18,8 +18,12 @@ const (
 	maxProgress = 32 << 10
 )
 
+// span begins a span of the trace, on the track of the host.
+func (s *Session) span(name string) (end func()) { return s.p.Trace.Span(s.host, name, "") }
+
 // send sends what the host lacks, each thing once, and nothing that it did not ask for.
 func (s *Session) send(out io.Writer, o *bundle.HostOffer, b source, shared *Shared, want *bundle.HostWant, values map[string][]byte) error {
+	defer s.span("blobs")()
 	sent := map[string]bool{}
 	for _, f := range o.Manifest.Files {
 		if !want.Files.Has(f.Digest) || sent[f.Digest] {
@@ -89,6 +93,8 @@ func (s *Session) sendPackage(out io.Writer, b source, pkg bundle.Package) error
 
 // follow reads events up to the result. m, unless it is nil, was read already.
 func (s *Session) follow(m any, filter *Filter, progress func(step, text string)) (*bundle.Result, error) {
+	defer s.span("wait")()
+	defer s.p.Trace.HostEnd(s.host)
 	for {
 		if m == nil {
 			var err error
@@ -102,11 +108,7 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 			if said.Step.Is(stepConfirm) {
 				s.confirm()
 			}
-			if progress != nil && s.shown < maxProgress {
-				text := filter.line(said.Text, maxEvent)
-				progress(stepOf(said, filter), text)
-				s.shown += len(text) + frameCost
-			}
+			s.show(said, filter, progress)
 		case *bundle.HostResult:
 			s.over = true
 			return bundle.FilterResult(said, filter.Text), nil
@@ -117,6 +119,21 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 		}
 		m = nil
 	}
+}
+
+// show passes an event on to those who watch, and to the trace.
+func (s *Session) show(e *bundle.HostEvent, filter *Filter, progress func(step, text string)) {
+	isWatched := progress != nil || s.p.Trace != nil
+	if !isWatched || s.shown >= maxProgress {
+		return
+	}
+
+	step, text := stepOf(e, filter), filter.line(e.Text, maxEvent)
+	if progress != nil {
+		progress(step, text)
+	}
+	s.p.Trace.HostStep(s.host, step, text, e.At)
+	s.shown += len(text) + frameCost
 }
 
 // errorOf is a host's reply, as an error.
