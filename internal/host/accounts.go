@@ -41,7 +41,12 @@ func (r *run) doAccounts(ctx context.Context) error {
 // doTmpfiles makes the homes. Only what changed, or has a home yet to make, is applied.
 func (r *run) doTmpfiles(ctx context.Context) error {
 	paths := r.wantedPaths("/tmpfiles.d/")
-	if len(paths) == 0 || !r.w.Create && !r.changedAny(paths) && len(r.w.Usermods) == 0 {
+	if len(paths) == 0 {
+		return nil
+	}
+
+	somebody := r.w.Create || len(r.w.Usermods) > 0
+	if !somebody && !r.changedAny(paths) {
 		return nil
 	}
 	if err := r.m.Accounts.Tmpfiles(ctx, paths); err != nil {

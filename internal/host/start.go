@@ -88,7 +88,8 @@ func (r *run) notYet(ctx context.Context, names []string, before map[string]mach
 	return slices.DeleteFunc(slices.Clone(names), func(n string) bool {
 		was, known := before[n]
 		is := states[n]
-		return known && is.Invocation != "" && is.Invocation != was.Invocation && (is.Running() || r.oneshot(n))
+		began := known && is.Invocation != "" && is.Invocation != was.Invocation
+		return began && (is.Running() || r.oneshot(n))
 	}), nil
 }
 

@@ -191,12 +191,15 @@ func (u *undoer) takeDown(ctx context.Context) error {
 	var stop, disable []string
 	for _, w := range u.j.Units {
 		s := states[w.Name]
-		if (s.Running() || s.Active == "failed") && !w.Ran && (w.New || w.Acted && !w.Key) {
+		up := s.Running() || s.Active == "failed"
+		started := w.New || w.Acted && !w.Key // by the run
+		if up && started && !w.Ran {
 			stop = append(stop, w.Name)
 		} else if w.Quiet && s.Running() && u.accountsDiffer() {
 			stop = append(stop, w.Name) // it runs again when its user is as he was
 		}
-		if s.Enabled() && (w.Install || w.File != "enabled" && w.File != "enabled-runtime") {
+		wasEnabled := w.File == "enabled" || w.File == "enabled-runtime"
+		if s.Enabled() && (w.Install || !wasEnabled) {
 			disable = append(disable, w.Name)
 		}
 	}
@@ -362,18 +365,21 @@ func (u *undoer) runAgain(ctx context.Context) error {
 	}
 
 	var keys, reload, restart, start []string
+	touched := u.j.Steps["start"] && !u.j.Steps["ran"] // by the run, and not by an undo yet
 	for _, w := range u.j.Units {
-		switch s := states[w.Name]; {
+		s := states[w.Name]
+		sameLife := s.Running() && s.Invocation == w.Life
+		switch {
 		case !w.Ran:
 		case w.Key:
 			if s.Active != "active" {
 				keys = append(keys, w.Name)
 			}
-		case w.Reload && s.Running() && s.CanReload && s.Invocation == w.Life:
-			if u.j.Steps["start"] && !u.j.Steps["ran"] {
+		case w.Reload && sameLife && s.CanReload:
+			if touched {
 				reload = append(reload, w.Name) // with what it had before: its connections live
 			}
-		case w.Acted && u.j.Steps["start"] && !u.j.Steps["ran"]:
+		case w.Acted && touched:
 			restart = append(restart, w.Name)
 		case !s.Running():
 			start = append(start, w.Name)

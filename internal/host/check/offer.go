@@ -20,6 +20,11 @@ var (
 	unitName    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
 )
 
+const (
+	minNonce   = 16   // bytes
+	maxKeyName = 4096 // bytes
+)
+
 // Offer says what is wrong with an offer as such, whatever the host holds.
 func Offer(o *bundle.Offer) error {
 	if !RunName.MatchString(o.Run) {
@@ -31,7 +36,8 @@ func Offer(o *bundle.Offer) error {
 	if o.Mode != bundle.ModeDeploy && o.Mode != bundle.ModeKeys {
 		return fmt.Errorf("mode %q", o.Mode)
 	}
-	if len(o.Nonce) < 16 && (len(o.Nonce) > 0 || len(o.Manifest.Keys) > 0 || o.Mode == bundle.ModeKeys) {
+	hasKeys := len(o.Manifest.Keys) > 0 || o.Mode == bundle.ModeKeys
+	if short := len(o.Nonce) < minNonce; short && (hasKeys || len(o.Nonce) > 0) {
 		return fmt.Errorf("a nonce of %d bytes", len(o.Nonce))
 	}
 	if o.Last != nil {
@@ -124,7 +130,10 @@ func checkKey(k bundle.Key) error {
 	if !strings.HasPrefix(k.Path, bundle.KeyDir+"/") || strings.HasPrefix(k.Path, bundle.KeyDir+"/.") {
 		return fmt.Errorf("path %q is not below %s", k.Path, bundle.KeyDir)
 	}
-	if k.Name == "" || len(k.Name) > 4096 || k.Seal && !packageName.MatchString(k.Name) {
+	if k.Name == "" || len(k.Name) > maxKeyName {
+		return fmt.Errorf("bad name")
+	}
+	if k.Seal && !packageName.MatchString(k.Name) { // the name of a file
 		return fmt.Errorf("bad name")
 	}
 	return firstError(CleanPath(k.Path), checkOwner(k.User, k.Group), checkMode(k.Mode))

@@ -34,7 +34,7 @@ type session struct {
 // stands is the machine's, read again only when the record is another.
 func (s *session) stands() (state.Standing, error) {
 	info, err := os.Stat(s.m.At(bundle.RecordPath))
-	if err == nil && s.read != nil && os.SameFile(info, s.read) && info.ModTime().Equal(s.read.ModTime()) {
+	if known := err == nil && s.read != nil; known && sameRecord(info, s.read) {
 		return s.now, nil
 	}
 
@@ -44,6 +44,11 @@ func (s *session) stands() (state.Standing, error) {
 	}
 
 	return s.now, err
+}
+
+// sameRecord says that the record was not replaced between two looks: each one is a file of its own.
+func sameRecord(is, was os.FileInfo) bool {
+	return os.SameFile(is, was) && is.ModTime().Equal(was.ModTime())
 }
 
 // say sends a frame, and what was held before it.

@@ -48,7 +48,8 @@ func (l *Reader) standing(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	}
 
 	user, group, err := l.m.Accounts.Owner(f, &st)
-	if err != nil || st.Mode&0o7777 != k.Mode || user != k.User || group != k.Group {
+	hasOwner, hasMode := user == k.User && group == k.Group, st.Mode&0o7777 == k.Mode
+	if err != nil || !hasOwner || !hasMode {
 		f.Close()
 		return nil, st, err
 	}

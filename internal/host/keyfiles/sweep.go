@@ -34,9 +34,11 @@ func (m Store) Sweep(live map[string]bool) {
 	var dead []string
 	names, _ := os.ReadDir(m.At(bundle.KeyDir))
 	for _, e := range names {
-		id, fresh := strings.CutPrefix(e.Name(), ".new-")
-		old, kept := strings.CutPrefix(e.Name(), ".old-")
-		if fresh && !live[state.RunOf(id)] || kept && !live[state.RunOf(old)] {
+		id, waits := strings.CutPrefix(e.Name(), ".new-")
+		if !waits {
+			id, waits = strings.CutPrefix(e.Name(), ".old-")
+		}
+		if waits && !live[state.RunOf(id)] {
 			dead = append(dead, bundle.KeyDir+"/"+e.Name())
 		}
 	}

@@ -65,7 +65,8 @@ func opens(ctx context.Context, path, name string, value []byte) bool {
 
 // checkName: the name is bound into the copy, and is a file's.
 func checkName(name string) error {
-	if name == "" || name[0] == '.' || strings.ContainsAny(name, "/\x00") || len(name) > 200 {
+	sized := name != "" && len(name) <= 200
+	if !sized || strings.HasPrefix(name, ".") || strings.ContainsAny(name, "/\x00") {
 		return fmt.Errorf("key name %q can't name a sealed copy", name)
 	}
 	return nil

@@ -34,6 +34,11 @@ func (s UnitState) Running() bool {
 // Enabled says that a link of its [Install] section starts a unit.
 func (s UnitState) Enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
 
+// Masked says that a unit can't be started by anybody.
+func (s UnitState) Masked() bool {
+	return s.Load == "masked" || s.File == "masked" || s.File == "masked-runtime"
+}
+
 // Exists says that systemd knows a unit of that name.
 func (s UnitState) Exists() bool { return s.Load != "" && s.Load != "not-found" }
 

@@ -105,7 +105,8 @@ func (t *Tree) folderFrom(root *os.File, p string, create bool) (*Folder, error)
 // Parent opens the folder that p lies in, and returns p's last component.
 func (t *Tree) Parent(p string, create bool) (*Folder, string, error) {
 	dir, name := path.Split(path.Clean(p))
-	if name == "" || name == "." || name == ".." || !strings.HasPrefix(p, "/") {
+	named := name != "" && name != "." && name != ".."
+	if !named || !strings.HasPrefix(p, "/") {
 		return nil, "", fmt.Errorf("path %q is not absolute, or names no file", p)
 	}
 	f, err := t.Folder(dir, create)

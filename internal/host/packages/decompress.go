@@ -95,10 +95,13 @@ func (u *unpacker) unpackStream(p bundle.Package, f *os.File, how string) error 
 		return fmt.Errorf("read %s: %w", how, err)
 	}
 
-	switch inner := bundle.Sniff(head); {
-	case inner == bundle.PackageTar || !bundle.IsSingle(p.Kind) && len(head) == bundle.SniffLen && inner == "":
-		return u.tar(tar.NewReader(b)) // a tar of before 1988 has no magic
-	case !bundle.IsSingle(p.Kind):
+	single := bundle.IsSingle(p.Kind)
+	inner := bundle.Sniff(head)
+	unknown := inner == "" && len(head) == bundle.SniffLen
+	switch {
+	case inner == bundle.PackageTar, !single && unknown: // a tar of before 1988 has no magic
+		return u.tar(tar.NewReader(b))
+	case !single:
 		return fmt.Errorf("what is compressed is %s and no tar: write kind: %s for one compressed program", isWhat(inner), how)
 	}
 

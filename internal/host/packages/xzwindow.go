@@ -40,7 +40,12 @@ func CheckXz(r *bufio.Reader) error {
 // stream passes over one stream: its header, its blocks, its index and its footer.
 func (w *xzWalker) stream() error {
 	head := make([]byte, 12)
-	if _, err := io.ReadFull(w.r, head); err != nil || string(head[:6]) != "\xfd7zXZ\x00" || head[6] != 0 || head[7] > 15 {
+	if _, err := io.ReadFull(w.r, head); err != nil {
+		return errXz
+	}
+
+	magic, flags := string(head[:6]), head[6:8]
+	if magic != "\xfd7zXZ\x00" || flags[0] != 0 || flags[1] > 15 {
 		return errXz
 	}
 

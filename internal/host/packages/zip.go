@@ -165,8 +165,10 @@ func unicodePath(e *zip.File) (string, bool) {
 		}
 
 		field := p[4 : 4+size]
-		if id == 0x7075 && size > 5 && field[0] == 1 && utf8.Valid(field[5:]) && !bytes.ContainsRune(field[5:], 0) {
-			return string(field[5:]), true
+		if ours := id == 0x7075 && size > 5; ours && field[0] == 1 {
+			if name := field[5:]; utf8.Valid(name) && !bytes.ContainsRune(name, 0) {
+				return string(name), true
+			}
 		}
 
 		p = p[4+size:]

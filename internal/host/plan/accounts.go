@@ -35,7 +35,9 @@ func (w *Plan) planAccounts() error {
 	}
 
 	for _, g := range b.Groups {
-		if _, ok, err := w.m.Accounts.Group(g); err == nil && !ok && !groups[g] && !w.ownSysusers() {
+		_, ok, err := w.m.Accounts.Group(g)
+		missing := err == nil && !ok
+		if missing && !groups[g] && !w.ownSysusers() {
 			return check.Refuse(bundle.RefusedBundle, "extra_groups: the host has no group %s, and no user of the bundle makes it", g)
 		}
 	}
@@ -193,7 +195,8 @@ func (w *Plan) planKept(users map[string]bool) {
 // adoptUsers takes those for bellhop's that are as a deployer with a lost record remembers.
 func (w *Plan) adoptUsers() {
 	for _, u := range w.Offer.Last.Users {
-		if a, ok, err := w.m.Accounts.User(u.Name); err == nil && ok && a.Group == u.Group && a.Home == u.Home {
+		a, ok, err := w.m.Accounts.User(u.Name)
+		if there := err == nil && ok; there && a.Group == u.Group && a.Home == u.Home {
 			w.made[u.Name] = true
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -119,7 +120,8 @@ func adopt(ctx context.Context, m state.Dir, now state.Standing, last *bundle.Ma
 
 // Nothing says that the host holds already what is wanted.
 func (w *Plan) Nothing() bool {
-	return len(w.Puts) == 0 && len(w.Keys) == 0 && len(w.diff) == 0 && len(w.Usermods) == 0 && !w.Create
+	accounts := w.Create || len(w.Usermods) > 0
+	return !accounts && len(w.Puts)+len(w.Keys)+len(w.diff) == 0
 }
 
 func (w *Plan) planPaths() error {
@@ -332,12 +334,21 @@ func (w *Plan) Names() []string {
 	}
 
 	for _, p := range w.Puts {
-		if _, own := w.Own[p.Want.Digest]; !own && !strings.HasPrefix(p.Path, bundle.PackageDir+"/") && !strings.HasSuffix(p.Path, "/"+bundle.SettleUnit) && !strings.HasSuffix(p.Path, "/"+bundle.KeyMountUnit) {
+		if !w.isOwn(p) {
 			add(p.Path)
 		}
 	}
 
 	return out
+}
+
+// isOwn says that p is of a unit of bellhop's own, or of the link to a package, which the diff of the
+// manifests names.
+func (w *Plan) isOwn(p owned.Change) bool {
+	_, comes := w.Own[p.Want.Digest]
+	name := path.Base(p.Path)
+	unit := name == bundle.SettleUnit || name == bundle.KeyMountUnit
+	return comes || unit || strings.HasPrefix(p.Path, bundle.PackageDir+"/")
 }
 
 // Reload says whether systemd must read its unit files again.

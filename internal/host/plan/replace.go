@@ -54,7 +54,9 @@ func (w *Plan) leavesAbove(p string, wanted map[string]desire) string {
 func (w *Plan) returnsAbove(p string, wanted map[string]desire) string {
 	for up := owned.ParentOf(p); up != "/"; up = owned.ParentOf(up) {
 		o, mine := w.Old.Owned.Paths[up]
-		if _, wants := wanted[up]; mine && !wants && (o.Original.Kind == owned.File || o.Original.Kind == owned.Link) {
+		_, wants := wanted[up]
+		returns := o.Original.Kind == owned.File || o.Original.Kind == owned.Link
+		if mine && !wants && returns {
 			return up
 		}
 	}
@@ -91,8 +93,11 @@ func (w *Plan) clears(dir string, wanted map[string]desire) bool {
 	}
 
 	for _, e := range entries {
-		p := dir + "/" + e.Name()
-		if e.IsDir() && !w.clears(p, wanted) || !e.IsDir() && !w.goes(p, wanted) {
+		leaves := w.goes
+		if e.IsDir() {
+			leaves = w.clears
+		}
+		if !leaves(dir+"/"+e.Name(), wanted) {
 			return false
 		}
 	}

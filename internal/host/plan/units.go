@@ -61,7 +61,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 		st := p.Before[n]
 		o, had := old[n]
 		u, has := new[n]
-		if has && (st.Load == "masked" || st.File == "masked" || st.File == "masked-runtime") {
+		if has && st.Masked() {
 			return check.Refuse(bundle.RefusedBundle, "unit %s is masked on the host (%s): systemctl unmask %s there, then bellhop deploy --retry", n, st.Fragment, n)
 		}
 		if has {
@@ -70,8 +70,9 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 			w.planGone(o, st)
 		}
 
-		quiet[n] = had && !o.KeyUnit && !o.Foreign && has && st.Running() && w.runsAsChanged(o)
-		if quiet[n] {
+		stays := had && has && st.Running()
+		service := !o.KeyUnit && !o.Foreign
+		if quiet[n] = stays && service && w.runsAsChanged(o); quiet[n] {
 			p.Quiet = append(p.Quiet, n)
 		}
 	}
@@ -192,7 +193,8 @@ func (w *Plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
 		}
 		w.Next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()}
 	}
-	if u.Foreign && had && !o.Enable && !o.Start && (u.Enable || u.Start) {
+	left, takes := had && !o.Enable && !o.Start, u.Enable || u.Start // to people, and from them
+	if u.Foreign && left && takes {
 		w.Next.Units[u.Name] = state.Origin{File: st.File, Active: st.Running()} // how people have it by now
 	}
 

@@ -83,7 +83,8 @@ func unitOf(cgroup []byte) string {
 		}
 
 		for part := range strings.SplitSeq(f[2], "/") {
-			if ext := path.Ext(part); ext == ".service" || ext == ".scope" || ext == ".socket" || ext == ".mount" {
+			switch path.Ext(part) {
+			case ".service", ".scope", ".socket", ".mount":
 				return part
 			}
 		}

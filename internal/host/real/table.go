@@ -78,5 +78,6 @@ func (t *table) refresh() error {
 // same says that two stats are of one file with the same bytes: the tools of a host write these
 // files anew and rename them, and every write moves the time of change.
 func same(a, b unix.Stat_t) bool {
-	return a.Dev == b.Dev && a.Ino == b.Ino && a.Size == b.Size && a.Mtim == b.Mtim && a.Ctim == b.Ctim
+	file, written := a.Dev == b.Dev && a.Ino == b.Ino, a.Mtim == b.Mtim && a.Ctim == b.Ctim
+	return file && written && a.Size == b.Size
 }

@@ -149,7 +149,8 @@ func (s *Systemd) settled(ctx context.Context, j job) error {
 
 		st := states[j.name]
 		if !st.Job {
-			up := st.Active == "active" || st.Active == "activating" || st.Active == "reloading" || st.Oneshot && st.Result == "success"
+			ranWell := st.Oneshot && st.Result == "success"
+			up := st.Running() || ranWell
 			if up == (j.verb != "stop") || j.verb == "try-restart" {
 				return nil
 			}

@@ -208,7 +208,8 @@ var controls = []string{"ExecCondition", "ExecStartPre", "ExecStartPost", "ExecR
 func exitOf(result string, ask func(string) (godbus.Variant, error)) (found machine.Exit) {
 	var newest uint64
 	take := func(line string, at uint64, code, status int32) {
-		if at < newest || !slices.Contains(exitKinds[result], code) || code == cldExited && status == 0 {
+		well := code == cldExited && status == 0
+		if at < newest || well || !slices.Contains(exitKinds[result], code) {
 			return
 		}
 
