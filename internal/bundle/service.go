@@ -15,6 +15,14 @@ const (
 	DefaultStepTimeout = 10 * time.Minute
 )
 
+// MaxStart is how long a host waits for the units of one run to start and settle, all in all. A unit
+// whose own TimeoutStartSec= is shorter has that long; one that pulls a large image may take its
+// time.
+const MaxStart = 20 * time.Minute
+
+// MaxEvidence is how many bytes of evidence a host gives with one result.
+const MaxEvidence = 48 << 10
+
 // A Service is how one service is started and judged, where that is not by the defaults. A service
 // without a Service has DefaultSettle, no probes and no steps.
 type Service struct {

@@ -42,6 +42,7 @@ type run struct {
 
 	next      *state.Standing // what stands when the run is done, once that is known
 	confirmed bool            // the deployer was told that the run stays
+	starting  time.Time       // when units began to be started
 }
 
 // rest is how long a process waits before it ends with what the next one tries again.

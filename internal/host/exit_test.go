@@ -15,7 +15,7 @@ func TestTwinSaysHowAUnitEnded(t *testing.T) {
 		"ExecStart=/bin/false\n":                                      "unit bot.service: it is failed (exit-code, status=1/FAILURE)",
 		"Type=oneshot\nExecStartPre=/bin/false\nExecStart=/bin/bot\n": "unit bot.service: it is failed (exit-code, status=1/FAILURE of ExecStartPre)",
 		"ExecStart=/nonexistent/bot\nRestart=always\n":                "(exit-code, status=203/EXEC): its program is not there",
-		"ExecStart=/nonexistent/bot\nRestart=always\nRestartSec=30\n": "it is activating (exit-code, status=203/EXEC): its program is not there",
+		"ExecStart=/nonexistent/bot\nRestart=always\nRestartSec=30\n": "it died, and waits to be restarted (exit-code, status=203/EXEC): its program is not there",
 	} {
 		m := lab.NewMachine(t.TempDir())
 		l := newLoad().service("bot.service", "[Service]\n"+service+"[Install]\nWantedBy=multi-user.target\n")

@@ -131,6 +131,7 @@ func (r *run) refused(cause error) error {
 	} else {
 		r.fill(bundle.OutcomeRolledBack, cause)
 	}
+	r.blame(cause)
 
 	r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = nil, nil, nil, nil
 	if now, err := r.m.Standing(); err == nil && now.Exists {
@@ -152,7 +153,10 @@ func (r *run) goBack(ctx context.Context, cause error) error {
 	}
 
 	r.event("undo", cause.Error())
-	r.m.Note(state.JournalLine{Step: "undo", Cause: cause.Error(), Outcome: outcome}, false) // for who ends it, should this process not
+	r.blame(cause)
+	// For who ends it, should this process not. The evidence is long, and there may be no room for it.
+	r.m.Note(state.JournalLine{Step: "undo", Cause: cause.Error(), Outcome: outcome}, false)
+	r.m.Note(state.JournalLine{Step: "blame", Failing: r.res.Failing, Evidence: r.res.Evidence}, false)
 	j, err := r.m.ReadJournal()
 	if err != nil || j == nil {
 		j = r.begun

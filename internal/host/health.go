@@ -1,7 +1,6 @@
 package host
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,23 +13,20 @@ import (
 	"bellhop/internal/host/state"
 )
 
-// How long systemd is given. A job's own timeout is the unit's; these only bound the wait.
-const (
-	jobDeadline    = 5 * time.Minute
-	healthDeadline = 60 * time.Second
-)
-
-// settleTime is how long a unit that was just started is watched: a simple service whose
-// program is missing or dies at once is "started" for systemd all the same.
-const settleTime = 100 * time.Millisecond
+// jobDeadline is how long systemd is given to stop units, and to run again what ran. It only bounds
+// the wait: a job's own timeout is the unit's.
+const jobDeadline = 5 * time.Minute
 
 // job asks systemd and remembers what did not end well; health judges by what runs.
 func (r *run) job(ctx context.Context, verb string, names []string) {
 	if len(names) == 0 {
 		return
 	}
-
-	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+	limit := jobDeadline
+	if verb != "stop" {
+		limit = max(r.startLeft(), time.Second)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 
 	for n, err := range r.m.Systemd.Job(ctx, verb, names) {
@@ -305,105 +301,6 @@ func (r *run) takenDown(ctx context.Context) ([]string, error) {
 	}
 
 	return down, nil
-}
-
-// health waits until what was started has settled, and then asks what runs: a job that is
-// done is not health.
-func (r *run) health(ctx context.Context) error {
-	names := slices.Concat(r.res.Started, r.res.Restarted, r.res.Reloaded)
-	if len(names) == 0 {
-		return nil
-	}
-
-	settle := cmp.Or(r.m.Settle, settleTime)
-	end, settled := time.Now().Add(healthDeadline), time.Now().Add(settle)
-	var first map[string]machine.UnitState
-	died := map[string]machine.UnitState{} // as they were read last while dead: one that was restarted tells no more
-	// A loop of crashes shows in the difference of two readings; on a busy host the first one
-	// alone may come after settled.
-	for looks := 1; ; looks++ {
-		states, err := r.m.Units(ctx, names)
-		if err != nil {
-			return err
-		}
-		if first == nil {
-			first = states
-		}
-
-		busy := false
-		var bad []error
-		worst := ""
-		r.res.Failing = nil
-		for _, n := range names {
-			s := states[n]
-			busy = busy || s.Job || s.Active == "activating" && s.Sub != "auto-restart"
-			if s.Result != "" && s.Result != "success" {
-				died[n] = s
-			}
-			if err := r.judge(n, first[n], s, died[n]); err != nil {
-				bad = append(bad, fmt.Errorf("unit %s: %w", n, err))
-				worst = cmp.Or(worst, n)
-				r.blame(n)
-			}
-		}
-
-		if worst != "" {
-			bad = append(bad, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, worst))
-		}
-		if !busy && (len(bad) > 0 || looks > 1 && time.Now().After(settled)) || time.Now().After(end) {
-			r.tellSkipped(names, states)
-			return errors.Join(bad...)
-		}
-
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(settle / 5):
-		}
-	}
-}
-
-// blame notes that a rollback is due to the service of a unit.
-func (r *run) blame(unit string) {
-	for _, u := range r.offer.Manifest.Units {
-		if u.Name == unit && u.Service != "" && !slices.Contains(r.res.Failing, u.Service) {
-			r.res.Failing = append(r.res.Failing, u.Service)
-		}
-	}
-}
-
-// tellSkipped names what systemd did not start because the unit file says so: its author knows
-// of a host that it is not for.
-func (r *run) tellSkipped(names []string, states map[string]machine.UnitState) {
-	for _, n := range names {
-		if s := states[n]; s.Active == "inactive" && s.Skipped {
-			r.w.Warnings = append(r.w.Warnings, fmt.Sprintf("unit %s was not started: a condition of its unit file does not hold", n))
-		}
-	}
-}
-
-// judge says what is wrong with a unit that was started, if anything.
-func (r *run) judge(name string, first, s, died machine.UnitState) error {
-	err := r.failed[name]
-	switch {
-	case s.Restarts > first.Restarts && died.Result == "": // between two looks
-		return errors.New("it dies and is restarted")
-	case s.Restarts > first.Restarts:
-		return fmt.Errorf("it dies and is restarted (%s%s", died.Ended(), r.program(name, died))
-	case s.Active == "active" || s.Active == "reloading":
-		if slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name) && s.Invocation == r.w.Units.Before[name].Invocation {
-			return err // what ran before runs on
-		}
-		return nil
-	case s.Active == "inactive" && err == nil && s.Skipped:
-		return nil
-	case s.Active == "inactive" && err == nil && (s.Oneshot || r.oneshot(name)) && (s.Result == "success" || s.Result == ""):
-		return nil
-	case s.Result != "" && s.Result != "success":
-		return fmt.Errorf("it is %s (%s%s", s.Active, s.Ended(), r.program(name, s))
-	}
-
-	return orElse(err, s)
 }
 
 func (r *run) oneshot(name string) bool {

@@ -153,6 +153,7 @@ func rigBot(conf, token string) *load {
 	l.file(key, "[Unit]\nDescription=Key rigtoken\nDefaultDependencies=no\nRequiresMountsFor=/run/keys /var/lib/bellhop\nAfter=local-fs.target systemd-sysusers.service\nBefore=shutdown.target rigbot.service\nConflicts=shutdown.target\nWants=rigbot.service\nStartLimitIntervalSec=0\n[Service]\nType=oneshot\nRemainAfterExit=yes\nUMask=0077\nExecStart=/bin/sh -c 'chown root:keys /run/keys; test -e /run/keys/rigtoken && exit 0; echo \"key rigtoken has not come since this boot\" >&2; exit 1'\n")
 	l.Keys = append(l.Keys, bundle.Key{Name: "rigtoken", Path: "/run/keys/rigtoken", User: "rigbot", Group: "rigbot", Mode: 0o640, Service: "rigbot"})
 	l.keys["rigtoken"] = "TOKEN=" + token + "\n"
+	l.judged("rigbot", 0) // the stories are of other things, and need not wait
 	l.Units = append(l.Units,
 		bundle.Unit{Name: "rigbot.service", Service: "rigbot", Enable: true, Start: true, OnChange: bundle.Restart, Files: []string{unit, drop},
 			Triggers: []string{"file:" + unit, "file:" + drop, "file:/etc/rigbot/conf", "key:rigtoken"}},

@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"slices"
+	"time"
 
 	"bellhop/internal/host/machine"
 )
@@ -12,6 +13,7 @@ import (
 // its own name only when nothing that needs it has started it.
 func (r *run) start(ctx context.Context) error {
 	u := &r.w.Units
+	r.starting = time.Now()
 	before, err := r.statesToStart(ctx)
 	if err != nil {
 		return err

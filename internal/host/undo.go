@@ -71,6 +71,7 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 	if res.CutOff {
 		res.Error = "the run was cut off"
 	}
+	res.Failing, res.Evidence = j.Failing, j.Evidence
 	if told, err := m.Runs().Result(j.Run); err == nil && told != nil { // undone before, but not whole
 		res.Error, res.CutOff = cmp.Or(told.Cause, told.Error), told.CutOff
 	}

@@ -30,9 +30,13 @@ type Machine struct {
 	boot     string
 	version  int
 	units    map[string]*unit
-	failing  map[string]bool // start fails
-	flapping map[string]bool // dies again and again after its start
-	ports    map[string]int  // what a unit listens on
+	failing  map[string]bool             // start fails
+	flapping map[string]bool             // dies again and again after its start
+	mortal   map[string]time.Duration    // dies so long after each start
+	answers  map[string][]machine.Answer // what probes get, by their name
+	asked    []string                    // probes, by their name
+	said     map[string][]string         // what units write to the journal
+	ports    map[string]int              // what a unit listens on
 	log      []Event
 	jobs     []string // "restart x.service", as asked for
 	reloads  int
@@ -67,6 +71,7 @@ type Event struct {
 func NewMachine(dir string) *Machine {
 	m := &Machine{
 		dir: dir, version: 252, units: map[string]*unit{}, failing: map[string]bool{}, flapping: map[string]bool{},
+		mortal: map[string]time.Duration{}, answers: map[string][]machine.Answer{}, said: map[string][]string{},
 		ports: map[string]int{}, users: map[string]machine.Account{}, groups: map[string]int{}, owners: map[inode]owner{},
 		lacks: map[string]bool{}, strangers: map[string][]machine.Process{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
 	}
@@ -82,7 +87,8 @@ func NewMachine(dir string) *Machine {
 		BootID: func() (string, error) { return m.BootID(), nil },
 		Helper: "/usr/local/libexec/bellhop/current",
 		Disk:   countedDisk{n: &m.fsyncs},
-		Settle: 10 * time.Millisecond, // nothing of the twin dies later
+		Prober: twinProber{m}, Journal: twinJournal{m},
+		Settle: 10 * time.Millisecond, // nothing of the twin dies later, unless DieAfter says so
 	}
 	m.mu.Lock()
 	m.startTargets()
@@ -193,9 +199,9 @@ func (m *Machine) Fail(name string) { m.set(func() { m.failing[name] = true }) }
 // start, until Mend.
 func (m *Machine) Flap(name string) { m.set(func() { m.flapping[name] = true }) }
 
-// Mend takes back Fail and Flap.
+// Mend takes back Fail, Flap and DieAfter.
 func (m *Machine) Mend(name string) {
-	m.set(func() { delete(m.failing, name); delete(m.flapping, name) })
+	m.set(func() { delete(m.failing, name); delete(m.flapping, name); delete(m.mortal, name) })
 }
 
 // Crash ends a running unit as a program does that dies: failed, or started again where its

@@ -32,6 +32,7 @@ func (s twinSystemd) Glance(ctx context.Context, names []string) (map[string]mac
 
 func (s twinSystemd) Units(_ context.Context, names []string) (map[string]machine.UnitState, error) {
 	defer s.lock()()
+	s.m.mourn()
 	s.m.listed = map[string][]fs.DirEntry{}
 	defer func() { s.m.listed = nil }()
 	states := make(map[string]machine.UnitState, len(names))

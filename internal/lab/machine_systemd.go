@@ -39,6 +39,7 @@ type unit struct {
 	skipped    bool // by a condition, when it was started last
 	barred     bool // by an assertion, the same
 	pid        int
+	mortal     time.Time // when its life began, where it ends by itself; zero: it does not
 }
 
 var atRest = unit{active: "inactive", sub: "dead", result: "success"}
@@ -356,6 +357,7 @@ func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string)
 	m.pid++
 	u.pid = m.pid
 	u.exit = machine.Exit{}
+	u.mortal = m.birth(name)
 	if err := m.exec(name, u.def); err != nil {
 		u.exit = exitOf(err)
 		return m.died(name, u)

@@ -31,8 +31,12 @@ type Machine struct {
 	// Reached, when not nil, is told of each step as it ends. It may end the goroutine or panic: then
 	// the machine dies there, as by kill -9.
 	Reached func(step string)
-	Settle  time.Duration // how long a unit that was just started is watched; 0 is settleTime
-	Rest    time.Duration // before an undo that could not be ended is tried again; 0 is restTime
+	Prober  Prober  // asks whether services work; nil: nothing is asked
+	Journal Journal // nil: units say nothing
+	// Settle, where it is not 0, stands for bundle.DefaultSettle: all settle times, and the intervals
+	// and graces of probes, are scaled by what it is of that. A real host has none.
+	Settle time.Duration
+	Rest   time.Duration // before an undo that could not be ended is tried again; 0 is restTime
 }
 
 // Systemd is what the engine asks of the service manager. Errors name the unit. A job's

@@ -15,6 +15,7 @@ import (
 
 	"bellhop/internal/host/keys"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/probes"
 	"bellhop/internal/host/systemd"
 )
 
@@ -40,7 +41,7 @@ func Machine() (*machine.Machine, error) {
 	sd.Exec, sd.Runtime = helper(exe), nixos == nil
 	accounts := Accounts{}
 	return &machine.Machine{
-		Root: "/", Systemd: sd, Accounts: accounts, Mounts: keys.New(sd, accounts),
+		Root: "/", Systemd: sd, Accounts: accounts, Mounts: keys.New(sd, accounts), Prober: &probes.Prober{}, Journal: Journal{},
 		Clock: time.Now, BootID: BootID, Helper: strings.Join(helper(current(exe)), " "),
 	}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 )
@@ -33,6 +34,8 @@ type Journal struct {
 	found    map[string]owned.Change `json:"-"`                // what stood at a path when it was kept, from the later lines
 	Cause    string                  `json:"-"`                // why the run goes back, from the later lines; "" when it was killed
 	Outcome  string                  `json:"-"`                // of the run that goes back, with Cause; "" in journals of older helpers
+	Failing  []string                `json:"-"`                // services that this is due to, from the later lines
+	Evidence []bundle.Evidence       `json:"-"`                // of what failed, from the later lines
 }
 
 // A JournalLine is one of the later lines.
@@ -41,6 +44,9 @@ type JournalLine struct {
 	Put     *owned.Change `json:"put,omitempty"`
 	Cause   string        `json:"cause,omitempty"`   // with the step "undo"
 	Outcome string        `json:"outcome,omitempty"` // with the step "undo"
+	// With the step "blame".
+	Failing  []string          `json:"failing,omitempty"`
+	Evidence []bundle.Evidence `json:"evidence,omitempty"`
 }
 
 // OpenJournal opens the journal.
@@ -100,6 +106,7 @@ func (m Dir) ReadJournal() (*Journal, error) {
 			j.Steps[l.Step] = true
 			j.Cause += l.Cause
 			j.Outcome = cmp.Or(j.Outcome, l.Outcome)
+			j.Failing, j.Evidence = append(j.Failing, l.Failing...), append(j.Evidence, l.Evidence...)
 		}
 	}
 

@@ -1,0 +1,105 @@
+package host
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/health"
+	"bellhop/internal/host/machine"
+)
+
+// What is kept of what failed. An undone run leaves nothing of it on the host but the journal of
+// systemd, which may be gone by the time that somebody looks.
+const (
+	evidenceLines = 50
+	evidenceLine  = 2 << 10  // bytes of one line
+	evidenceEach  = 16 << 10 // bytes of the lines of one thing
+	journalTime   = 10 * time.Second
+)
+
+// A blameError is an error that is due to services.
+type blameError struct {
+	err      error
+	services []string
+	evidence []bundle.Evidence
+}
+
+func (e *blameError) Error() string { return e.err.Error() }
+
+func (e *blameError) Unwrap() error { return e.err }
+
+// blame puts into the result which services cause is due to, and what was seen of them.
+func (r *run) blame(cause error) {
+	var of *blameError
+	if errors.As(cause, &of) {
+		r.res.Failing, r.res.Evidence = of.services, of.evidence
+	}
+}
+
+// An evidence gathers what was seen of failures, at most bundle.MaxEvidence bytes.
+type evidence struct {
+	journal machine.Journal // nil: there is none
+	all     []bundle.Evidence
+	size    int
+}
+
+// add takes in a failure of a unit or of a probe.
+func (e *evidence) add(ctx context.Context, f health.Failure) {
+	if f.Probe != nil {
+		e.put(bundle.Evidence{Service: f.Service, Probe: f.Probe.Name(), Result: f.Answer.Wrong, Exit: f.Answer.Status}, splitLines(f.Answer.Body))
+		return
+	}
+	one := bundle.Evidence{Service: f.Service, Unit: f.Unit, Result: f.State.Result, Exit: cmp.Or(f.State.Exit.Signal, f.State.Exit.Status)}
+	e.put(one, e.linesOf(ctx, f.Unit, f.State.Invocation))
+}
+
+// linesOf are the last lines that a unit wrote in one life, else in any.
+func (e *evidence) linesOf(ctx context.Context, unit, invocation string) []string {
+	if e.journal == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, journalTime)
+	defer cancel()
+	lines := e.journal.Lines(ctx, unit, invocation, evidenceLines)
+	if len(lines) == 0 && invocation != "" { // it died before, and its next life has said nothing yet
+		lines = e.journal.Lines(ctx, unit, "", evidenceLines)
+	}
+	return lines
+}
+
+// put adds one with as many of its last lines as there is room for.
+func (e *evidence) put(one bundle.Evidence, lines []string) {
+	const cost = 64 // of an entry, beside its texts
+	e.size += len(one.Service) + len(one.Unit) + len(one.Probe) + len(one.Result) + cost
+	if e.size > bundle.MaxEvidence {
+		return
+	}
+
+	room := min(evidenceEach, bundle.MaxEvidence-e.size)
+	for _, line := range slices.Backward(lines[max(0, len(lines)-evidenceLines):]) {
+		if len(line) > evidenceLine {
+			line = strings.ToValidUTF8(line[:evidenceLine], "") + "…"
+		}
+		if room -= len(line) + 1; room < 0 {
+			break
+		}
+		e.size += len(line) + 1
+		one.Lines = append(one.Lines, line)
+	}
+	slices.Reverse(one.Lines)
+	e.all = append(e.all, one)
+}
+
+// splitLines are the lines of a text; nil for none.
+func splitLines(text string) []string {
+	text = strings.TrimRight(text, "\n")
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}

@@ -1,0 +1,29 @@
+package machine
+
+import (
+	"context"
+
+	"bellhop/internal/bundle"
+)
+
+// MaxBody is how much of a probe's answer is kept, bytes.
+const MaxBody = 2 << 10
+
+// An Answer is what a probe got.
+type Answer struct {
+	Wrong  string // what is wrong with it, for people; "" is a good answer
+	Status int    // status of an HTTP answer, exit code of a command; 0 for neither
+	Body   string // its first MaxBody bytes
+}
+
+// A Prober asks a probe once, from the host itself. It returns when ctx ends.
+type Prober interface {
+	Ask(ctx context.Context, p bundle.Probe) Answer
+}
+
+// A Journal has what units wrote to the host's journal.
+type Journal interface {
+	// Lines are the last lines of one life of a unit, or in this boot where invocation is "": at most
+	// so many, the newest last. What can't be read is left out: the journal only explains.
+	Lines(ctx context.Context, unit, invocation string, most int) []string
+}

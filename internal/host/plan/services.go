@@ -1,0 +1,62 @@
+package plan
+
+import (
+	"maps"
+	"slices"
+
+	"bellhop/internal/bundle"
+)
+
+// ServiceWith is the service of a unit: of the bundle, or of the one before where the unit leaves.
+func (w *Plan) ServiceWith(unit string) string {
+	for _, units := range [][]bundle.Unit{w.Offer.Manifest.Units, w.Old.Manifest.Units} {
+		for _, u := range units {
+			if u.Name == unit {
+				return u.Service
+			}
+		}
+	}
+	return ""
+}
+
+// ServiceOf is how a service is started and judged: as the bundle says, or the one before where the
+// service leaves.
+func (w *Plan) ServiceOf(name string) (s bundle.Service, stays bool) {
+	if services(&w.Offer.Manifest)[name] {
+		return w.Offer.Manifest.ServiceOf(name), true
+	}
+	return w.Old.Manifest.ServiceOf(name), false
+}
+
+// ChangedServices are those of the bundle of which anything changes on the host.
+func (w *Plan) ChangedServices() []string {
+	changed := map[string]bool{}
+	for _, c := range w.diff {
+		changed[c.Service] = true
+	}
+	for _, p := range w.Puts {
+		changed[w.wanted[p.Path].service] = true
+	}
+	for _, k := range w.Offer.Manifest.Keys {
+		if w.Changed[bundle.KindKey+":"+k.Name] {
+			changed[k.Service] = true
+		}
+	}
+
+	stays := services(&w.Offer.Manifest)
+	maps.DeleteFunc(changed, func(name string, _ bool) bool { return !stays[name] })
+	return slices.Sorted(maps.Keys(changed))
+}
+
+// HadService says that the host has anything of a service already.
+func (w *Plan) HadService(name string) bool { return services(&w.Old.Manifest)[name] }
+
+// services are those that have anything in a manifest.
+func services(m *bundle.Manifest) map[string]bool {
+	all := map[string]bool{}
+	for _, c := range bundle.Diff(bundle.Manifest{}, *m) {
+		all[c.Service] = true
+	}
+	delete(all, "")
+	return all
+}

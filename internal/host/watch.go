@@ -1,0 +1,140 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/health"
+)
+
+// startLeft is how much is left of the time that units have to start and settle.
+func (r *run) startLeft() time.Duration { return bundle.MaxStart - time.Since(r.starting) }
+
+// health waits until what was started has settled and what can be asked answers well: a job that is
+// done is not health.
+func (r *run) health(ctx context.Context) error {
+	w := r.watch()
+	if len(w.Units)+len(w.Services) == 0 {
+		return nil
+	}
+	report, err := w.Run(ctx)
+	if err != nil {
+		return err
+	}
+
+	for _, n := range report.Skipped { // its author knows of a host that it is not for
+		r.warn("unit %s was not started: a condition of its unit file does not hold", n)
+	}
+	if len(report.Failures) > 0 {
+		return r.unhealthy(ctx, report)
+	}
+	return r.tellNewlyFailed(ctx, w.Units)
+}
+
+func (r *run) warn(format string, args ...any) {
+	r.w.Warnings = append(r.w.Warnings, fmt.Sprintf(format, args...))
+}
+
+// watch is what is watched: each unit that was started, restarted or reloaded, by its own service's
+// settle time, and the probes of each service that changed or has such a unit.
+func (r *run) watch() *health.Watch {
+	w := &health.Watch{Systemd: r.m.Systemd, Prober: r.m.Prober, Settle: bundle.DefaultSettle, Limit: max(r.startLeft(), time.Second),
+		Explain: r.program}
+	if r.m.Settle > 0 {
+		w.Scale = float64(r.m.Settle) / float64(bundle.DefaultSettle)
+	}
+
+	services := map[string]bool{}
+	for _, n := range unique(slices.Concat(r.res.Started, r.res.Restarted, r.res.Reloaded)) {
+		u := r.watchedUnit(n)
+		services[u.Service] = true
+		w.Units = append(w.Units, u)
+	}
+	for _, name := range r.w.ChangedServices() {
+		services[name] = services[name] || len(r.offer.Manifest.ServiceOf(name).Probes) > 0
+	}
+	delete(services, "")
+
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		if services[name] {
+			w.Services = append(w.Services, r.judged(name))
+		}
+	}
+	return w
+}
+
+// unique are names without those that come again.
+func unique(names []string) (out []string) {
+	for _, n := range names {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// watchedUnit is a unit as it is watched. What was only reloaded is to run on as before; so is what
+// a restart left as it was.
+func (r *run) watchedUnit(name string) health.Unit {
+	u := health.Unit{Name: name, Service: r.w.ServiceWith(name), Job: r.failed[name], Oneshot: r.oneshot(name)}
+	u.Fresh = slices.Contains(r.res.Restarted, name) || !r.w.Units.Before[name].Running()
+	wasThere := slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name)
+	if wasThere {
+		u.Since = r.w.Units.Before[name].Invocation
+	}
+	return u
+}
+
+// judged is how a service is judged. One that leaves is not asked any more.
+func (r *run) judged(name string) health.Service {
+	s, stays := r.w.ServiceOf(name)
+	one := health.Service{Name: name, Settle: s.SettleTime()}
+	if stays {
+		one.Probes = s.Probes
+	}
+	return one
+}
+
+// unhealthy is the error of a report that has failures.
+func (r *run) unhealthy(ctx context.Context, report *health.Report) error {
+	var errs []error
+	worst := ""
+	e := &evidence{journal: r.m.Journal}
+	for _, f := range report.Failures {
+		errs = append(errs, f.Err)
+		e.add(ctx, f)
+		if worst == "" && f.Unit != "" && !f.Follows {
+			worst = f.Unit
+		}
+	}
+	if worst != "" {
+		errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, worst))
+	}
+	return &blameError{err: errors.Join(errs...), services: report.Failing(), evidence: e.all}
+}
+
+// tellNewlyFailed warns of units of bellhop's that failed during the run and are not of it.
+func (r *run) tellNewlyFailed(ctx context.Context, watched []health.Unit) error {
+	var names []string
+	for _, u := range r.offer.Manifest.Units {
+		isWatched := slices.ContainsFunc(watched, func(w health.Unit) bool { return w.Name == u.Name })
+		if !isWatched && !u.Foreign && r.w.Units.Before[u.Name].Active != "failed" {
+			names = append(names, u.Name)
+		}
+	}
+	states, err := r.m.Glance(ctx, names)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if states[n].Active == "failed" {
+			r.warn("unit %s failed meanwhile, though this run did not touch it: bellhop logs %s %s", n, r.offer.Manifest.Host, n)
+		}
+	}
+	return nil
+}
