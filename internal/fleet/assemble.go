@@ -3,11 +3,14 @@ package fleet
 import (
 	"fmt"
 	"maps"
+	"net"
 	"reflect"
 	"slices"
 	"strings"
 
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -16,7 +19,7 @@ import (
 func (f *Fleet) assemble(last *Fleet) problem.Problems {
 	a := &assembly{Fleet: f, last: last, settings: map[string]map[string]any{}, sets: map[string]bool{}}
 	if last != nil && last.config == f.config {
-		f.Hosts, f.slots = last.Hosts, last.slots
+		f.Hosts, f.slots, f.views = last.Hosts, last.slots, last.views
 		f.view, f.viewers = last.view, last.viewers
 		a.differing()
 	} else {
@@ -40,7 +43,8 @@ type assembly struct {
 // own makes the lists of hosts ours before they are written to.
 func (a *assembly) own() {
 	if !a.cloned {
-		a.Hosts, a.slots, a.viewers = slices.Clone(a.Hosts), slices.Clone(a.slots), slices.Clone(a.viewers)
+		a.Hosts, a.slots = slices.Clone(a.Hosts), slices.Clone(a.slots)
+		a.views, a.viewers = slices.Clone(a.views), slices.Clone(a.viewers)
 		a.cloned = true
 	}
 }
@@ -64,18 +68,18 @@ func (a *assembly) differing() {
 	var hosts []int
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		a.check(name)
-		hosts = append(hosts, a.config.users[name]...)
+		hosts = append(hosts, a.config.Users[name]...)
 	}
 	slices.Sort(hosts)
 	hosts = slices.Compact(hosts)
 	a.own()
 	same := true
 	for _, i := range hosts {
-		h := a.bind(a.config.hosts[i], i)
-		if reflect.DeepEqual(h.public(), a.Hosts[i].public()) {
+		h := a.bind(a.config.Hosts[i])
+		if reflect.DeepEqual(h, a.Hosts[i]) {
 			h = a.Hosts[i]
 		} else {
-			same = false
+			same, a.views[i] = false, nil
 		}
 		a.Hosts[i] = h
 	}
@@ -93,19 +97,18 @@ func (a *assembly) differing() {
 // everything looks at all hosts, and takes over those of last that came out the same.
 func (a *assembly) everything() {
 	a.cloned = true
-	for name := range a.config.places {
+	for name := range a.config.Places {
 		a.check(name)
 	}
-	a.Hosts = make([]*Host, len(a.config.hosts))
-	a.slots = make([]*slot, len(a.config.hosts))
+	a.Hosts = make([]*inventory.Host, len(a.config.Hosts))
+	a.slots = make([]*slot, len(a.config.Hosts))
+	a.views = make([]*template.HostView, len(a.config.Hosts))
 	same := a.last != nil && len(a.last.Hosts) == len(a.Hosts) && a.last.Network == a.Network
-	for i, facts := range a.config.hosts {
-		h := a.bind(facts, i)
+	for i, facts := range a.config.Hosts {
+		h := a.bind(facts)
 		if a.last != nil {
-			if old, ok := a.last.Host(h.Name); ok && reflect.DeepEqual(h.public(), old.public()) {
-				h = &Host{}
-				*h = *old
-				h.index, h.own = i, facts
+			if was, ok := a.last.find(h.Name); ok && reflect.DeepEqual(h, a.last.Hosts[was]) {
+				h, a.views[i] = a.last.Hosts[was], a.last.views[was]
 			} else {
 				same = false
 			}
@@ -122,16 +125,16 @@ func (a *assembly) everything() {
 
 // check holds every switch of a service against it.
 func (a *assembly) check(name string) {
-	places := a.config.places[name]
+	places := a.config.Places[name]
 	if len(places) == 0 {
 		return
 	}
 	s := a.services[name]
 	for _, p := range places {
 		if s == nil || name == "" {
-			a.problems = append(a.problems, p.unknown(a.meant(name)))
+			a.problems = append(a.problems, unknownService(p, a.meant(name)))
 		} else {
-			a.problems = append(a.problems, p.check(s.service)...)
+			a.problems = append(a.problems, checkSwitch(p, s.service)...)
 		}
 	}
 }
@@ -145,34 +148,33 @@ func (a *assembly) meant(name string) string {
 }
 
 // bind is a host with the settings of its services.
-func (a *assembly) bind(facts *hostFacts, i int) *Host {
-	h := &Host{}
-	*h = facts.host
-	h.index, h.own = i, facts
-	h.Settings = make(map[string]map[string]any, len(facts.wants))
-	for _, w := range facts.wants {
-		s := a.services[w.service]
+func (a *assembly) bind(facts *inventory.Facts) *inventory.Host {
+	h := &inventory.Host{}
+	*h = facts.Host
+	h.Settings = make(map[string]map[string]any, len(facts.Wants))
+	for _, w := range facts.Wants {
+		s := a.services[w.Service]
 		if s == nil {
 			continue
 		}
-		h.Services = append(h.Services, w.service)
-		h.Settings[w.service] = a.settle(s.service, w)
+		h.Services = append(h.Services, w.Service)
+		h.Settings[w.Service] = a.settle(s.service, w)
 	}
 	return h
 }
 
 // settle is the defaults of a service with a wish's settings over them.
-func (a *assembly) settle(s *service, w wish) map[string]any {
-	if len(w.set) == 0 {
+func (a *assembly) settle(s *service, w inventory.Wish) map[string]any {
+	if len(w.Set) == 0 {
 		return s.settings
 	}
-	key := s.name + "\x00" + w.key
+	key := s.name + "\x00" + w.Key
 	m := a.settings[key]
 	if m == nil {
 		m = maps.Clone(s.settings)
-		for _, set := range w.set {
-			if def, known := m[set.name]; known {
-				m[set.name] = asDefault(def, set.value)
+		for _, set := range w.Set {
+			if def, known := m[set.Name]; known {
+				m[set.Name] = asDefault(def, set.Value)
 			}
 		}
 		a.settings[key] = m
@@ -184,11 +186,11 @@ func (a *assembly) settle(s *service, w wish) map[string]any {
 func (a *assembly) fill(i int) {
 	h := a.Hosts[i]
 	s := &slot{host: h}
-	a.viewFor(h)
+	view := a.viewFor(i)
 	usesFleet := false
 	var failed problem.Problems
-	for _, w := range h.own.wants {
-		state := a.services[w.service]
+	for _, w := range a.config.Hosts[i].Wants {
+		state := a.services[w.Service]
 		if state == nil {
 			continue
 		}
@@ -196,7 +198,7 @@ func (a *assembly) fill(i int) {
 		if refusing(state.problems) && !a.loader.Former {
 			continue // told already; a rendering would only repeat it
 		}
-		r := state.render(h.Settings[w.service], w.key, h.view, a.fleetView, a.loader.budget)
+		r := state.render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
 		failed = append(failed, r.problems...)
 		for _, l := range r.logins {
 			if p := l.shutsOut(h.User, a.Deployer); p != "" {
@@ -205,7 +207,7 @@ func (a *assembly) fill(i int) {
 		}
 		s.renders = append(s.renders, r)
 		s.asksArch = s.asksArch || state.pkg.needsArch()
-		usesFleet = usesFleet || r.data.usedFleet
+		usesFleet = usesFleet || r.data.UsedFleet
 	}
 	a.problems = append(a.problems, failed...)
 	a.collisions(s.states)
@@ -221,11 +223,11 @@ func refusing(ps problem.Problems) bool {
 	return slices.ContainsFunc(ps, func(p *problem.Problem) bool { return !p.Warning })
 }
 
-func (a *assembly) slotBefore(h *Host) *slot {
+func (a *assembly) slotBefore(h *inventory.Host) *slot {
 	if a.last == nil || a.last.Network != a.Network {
 		return nil
 	}
-	if i, ok := a.last.config.byName[h.Name]; ok {
+	if i, ok := a.last.config.ByName[h.Name]; ok {
 		return a.last.slots[i]
 	}
 	return nil
@@ -243,22 +245,22 @@ func (a *assembly) watchFleet(i int, uses bool) {
 }
 
 // fleetView is what templates see of all hosts, made when the first one looks.
-func (f *Fleet) fleetView() *fleetView {
+func (f *Fleet) fleetView() *template.FleetView {
 	if f.view == nil {
-		f.view = &fleetView{Network: f.Network}
-		for _, h := range f.Hosts {
-			f.view.Hosts = append(f.view.Hosts, f.viewFor(h))
+		f.view = &template.FleetView{Network: f.Network}
+		for i := range f.Hosts {
+			f.view.Hosts = append(f.view.Hosts, f.viewFor(i))
 		}
 	}
 	return f.view
 }
 
 // viewFor is what templates see of a host; it is made once, so that it can stand in a key.
-func (f *Fleet) viewFor(h *Host) *hostView {
-	if h.view == nil {
-		h.view = viewOf(h)
+func (f *Fleet) viewFor(i int) *template.HostView {
+	if f.views[i] == nil {
+		f.views[i] = viewOf(f.Hosts[i])
 	}
-	return h.view
+	return f.views[i]
 }
 
 // collisions holds the services of one host against each other, once for each set of them.
@@ -276,13 +278,6 @@ func (a *assembly) collisions(states []*serviceState) {
 		a.sets[key.String()] = true
 		a.problems = append(a.problems, collide(ss)...)
 	}
-}
-
-// public is what makes a host differ for its bundle and for others' templates.
-func (h *Host) public() Host {
-	p := *h
-	p.index, p.own, p.view = 0, nil, nil
-	return p
 }
 
 // prune forgets what no service of the newest fleet comes from.
@@ -306,14 +301,14 @@ func (l *Loader) prune() {
 
 // prune forgets renderings for hosts that look different now.
 func (s *service) prune(f *Fleet) {
-	if len(s.renders) <= 2*len(f.config.users[s.name])+8 {
+	if len(s.renders) <= 2*len(f.config.Users[s.name])+8 {
 		return
 	}
 	for k := range s.renders {
 		if k.host == nil {
 			continue
 		}
-		if h, ok := f.Host(k.host.Name); !ok || h.view != k.host || k.fleet != nil && k.fleet != f.view {
+		if i, ok := f.find(k.host.Name); !ok || f.views[i] != k.host || k.fleet != nil && k.fleet != f.view {
 			delete(s.renders, k)
 		}
 	}
@@ -321,18 +316,32 @@ func (s *service) prune(f *Fleet) {
 
 // Changed lists the hosts whose bundle may differ from that in since, an earlier fleet of the
 // same Loader; all of them when since is nil. Hosts that left are not in it.
-func (f *Fleet) Changed(since *Fleet) []*Host {
-	var out []*Host
+func (f *Fleet) Changed(since *Fleet) []*inventory.Host {
+	var out []*inventory.Host
 	for i, s := range f.slots {
 		if since != nil {
 			if j := i; j < len(since.slots) && since.slots[j] == s {
 				continue
 			}
-			if j, ok := since.config.byName[f.Hosts[i].Name]; ok && since.slots[j] == s {
+			if j, ok := since.config.ByName[f.Hosts[i].Name]; ok && since.slots[j] == s {
 				continue
 			}
 		}
 		out = append(out, f.Hosts[i])
 	}
 	return out
+}
+
+// viewOf is what a template may know of h.
+func viewOf(h *inventory.Host) *template.HostView {
+	v := template.HostView{Name: h.Name, Tags: h.Tags, Services: h.Services, Settings: h.Settings, Vars: h.Vars}
+	for _, a := range h.Addresses {
+		if host, _, err := net.SplitHostPort(a); err == nil {
+			v.Addresses = append(v.Addresses, host)
+		}
+	}
+	if len(v.Addresses) > 0 {
+		v.Address = v.Addresses[0]
+	}
+	return template.NewHostView(v, h.Arch)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -170,9 +171,9 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 	}()
 	var openErr error
 	data := r.data // a copy: the rendering counts what it uses
-	data.budget = l.budget
-	data.budget.At(k.tmpl.src)
-	out, err := k.tmpl.tmpl.execute(&data, func(name string) (string, error) {
+	data.Budget = l.budget
+	data.Budget.At(k.tmpl.src)
+	out, err := k.tmpl.tmpl.Execute(&data, func(name string) (string, error) {
 		v, err := l.Open(t, r.keySource(name))
 		if err != nil {
 			openErr = fmt.Errorf("%s: %w", name, err)
@@ -186,20 +187,10 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 		return nil, openErr
 	case err != nil:
 		// text/template quotes values in its errors, and here they are secret.
-		at, _ := templateError(err)
-		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.tmpl.src, at.Line, knownReason(err))
+		at, _ := template.Explain(err)
+		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.tmpl.src, at.Line, template.KnownReason(err))
 	}
 	return out, nil
-}
-
-// knownReason is the reason of an error that is our own, and so holds no value.
-func knownReason(err error) string {
-	for _, e := range []error{errOutput, errTurns, errCalls, errText, errEnvBreak, errEnvText, errEnvControl} {
-		if errors.Is(err, e) {
-			return ": " + e.Error()
-		}
-	}
-	return ""
 }
 
 // keyDigest is the key's digest for planning, opened once for each state of its sources.

@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 )
 
@@ -125,8 +126,8 @@ func (s *loaderServer) answer(m *message) *message {
 	case opFiles:
 		err = s.files(m, a)
 	case opReaders:
-		var r Readers
-		if r, err = ReadReaders(context.Background(), newFarTree(s.ask, false)); err == nil {
+		var r inventory.Readers
+		if r, err = inventory.ReadReaders(context.Background(), newFarTree(s.ask, false)); err == nil {
 			a.Readers = &r
 		}
 	case opReaches:
@@ -172,7 +173,7 @@ func (f *servedFleet) difference(since *servedFleet, a *message) {
 		if !same {
 			was = -1
 			if since != nil {
-				if j, ok := since.config.byName[h.Name]; ok {
+				if j, ok := since.config.ByName[h.Name]; ok {
 					was = j
 				}
 			}
@@ -181,7 +182,7 @@ func (f *servedFleet) difference(since *servedFleet, a *message) {
 
 		w := wireHost{At: i, AsksArch: f.slots[i].asksArch, Host: h, Changed: true}
 		if was >= 0 {
-			if old := since.Hosts[was]; old == h || reflect.DeepEqual(old.public(), h.public()) {
+			if old := since.Hosts[was]; old == h || reflect.DeepEqual(old, h) {
 				w.Host = nil
 			}
 			w.Changed = since.slots[was] != f.slots[i]

@@ -34,7 +34,7 @@ func (c claim) source(other holder) string {
 func (s *service) claimed() []claim {
 	var cs []claim
 	for _, f := range s.files {
-		if f.tmpl != nil && f.tmpl.secret {
+		if f.tmpl != nil && f.tmpl.Secret {
 			continue // its link stands there, and is claimed as a key's
 		}
 		cs = append(cs, claim{place: f.path, what: "the file " + f.path, file: f.src})

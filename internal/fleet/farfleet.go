@@ -9,6 +9,7 @@ import (
 	"weak"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/tree"
 )
@@ -68,7 +69,7 @@ func (l *Loader) fleetOf(a *message, since *Fleet) (*Fleet, error) {
 	}
 	f := a.Head
 	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*stand{}}
-	f.Hosts, f.slots = make([]*Host, a.Count), make([]*slot, a.Count)
+	f.Hosts, f.slots = make([]*inventory.Host, a.Count), make([]*slot, a.Count)
 	before := make([]*slot, a.Count)
 	for i := range f.Hosts {
 		was := i
@@ -112,9 +113,9 @@ func (f *Fleet) index(same bool, since *Fleet) error {
 		f.config = since.config
 		return nil
 	}
-	f.config = &config{byName: make(map[string]int, len(f.Hosts))}
+	f.config = &inventory.Inventory{ByName: make(map[string]int, len(f.Hosts))}
 	for i, h := range f.Hosts {
-		f.config.byName[h.Name] = i
+		f.config.ByName[h.Name] = i
 	}
 	return nil
 }
@@ -141,7 +142,7 @@ func (l *Loader) again(ctx context.Context, f *Fleet) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.EqualFunc(again.Hosts, f.Hosts, func(a, b *Host) bool { return a.Name == b.Name }) {
+	if !slices.EqualFunc(again.Hosts, f.Hosts, func(a, b *inventory.Host) bool { return a.Name == b.Name }) {
 		return nil, errors.New("the tree is not what it was")
 	}
 	again.Hosts, again.slots, again.config = f.Hosts, f.slots, f.config // so that the next tree is held against them
@@ -287,7 +288,7 @@ func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
 	if l.Open == nil {
 		return nil, errOffline
 	}
-	i, ok := b.fleet.config.byName[b.Host]
+	i, ok := b.fleet.config.ByName[b.Host]
 	if !ok {
 		return nil, errWire
 	}
@@ -299,9 +300,9 @@ func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
 }
 
 // Readers reads readers: and verify: of bellhop.yaml, and nothing else of tree.
-func (l *Loader) Readers(ctx context.Context, tree fs.FS) (Readers, error) {
+func (l *Loader) Readers(ctx context.Context, tree fs.FS) (inventory.Readers, error) {
 	if l.Confined == nil {
-		return ReadReaders(ctx, tree)
+		return inventory.ReadReaders(ctx, tree)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -309,11 +310,11 @@ func (l *Loader) Readers(ctx context.Context, tree fs.FS) (Readers, error) {
 	var died *DiedError
 	switch {
 	case errors.As(err, &died):
-		return Readers{}, problem.Problems{died.problem()}
+		return inventory.Readers{}, problem.Problems{died.problem()}
 	case err != nil:
-		return Readers{}, err
+		return inventory.Readers{}, err
 	case a.Readers == nil:
-		return Readers{}, errWire
+		return inventory.Readers{}, errWire
 	}
 	return *a.Readers, nil
 }

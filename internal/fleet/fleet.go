@@ -14,14 +14,17 @@
 package fleet
 
 import (
+	"context"
 	"io/fs"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"bellhop/internal/confine"
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -31,6 +34,20 @@ type (
 	Problems = problem.Problems
 )
 
+// A Host is one machine of the fleet, a Rollout says how a run goes over them, and Readers, by their
+// Rules, who can open which secret.
+type (
+	Host    = inventory.Host
+	Rollout = inventory.Rollout
+	Readers = inventory.Readers
+	Rule    = inventory.Rule
+)
+
+// ReadReaders reads readers: and verify: of bellhop.yaml, and nothing else of a tree.
+func ReadReaders(ctx context.Context, fsys fs.FS) (Readers, error) {
+	return inventory.ReadReaders(ctx, fsys)
+}
+
 // Schema is the JSON Schema of the files that people write, as one document: a definition each for
 // bellhop.yaml, hosts/NAME.yaml and service.yaml, any of which may be at the top.
 func Schema() ([]byte, error) { return syntax.Schema() }
@@ -38,6 +55,10 @@ func Schema() ([]byte, error) { return syntax.Schema() }
 // CheckName says what is wrong with a name for a host, a service, a key or whatever what is; nil when
 // it will do.
 func CheckName(what, name string) error { return syntax.CheckName(what, name) }
+
+// EnvQuote writes s as the value of a line in an environment file, so that systemd and a POSIX shell
+// read exactly s. What such a file can't hold is an error that does not repeat s.
+func EnvQuote(s string) (string, error) { return template.EnvQuote(s) }
 
 // A Loader turns trees into fleets, and keeps what it parsed so that the next tree costs only
 // what differs. Its zero value works offline. It may be used by several goroutines.
@@ -78,64 +99,25 @@ type Loader struct {
 // when they are asked for.
 type Fleet struct {
 	Network  string
-	Deployer string  // the deployer's own public key, authorized_keys form; "" if not set
-	Hosts    []*Host `json:"-"` // by name
-	Rollout  Rollout // with defaults filled in
+	Deployer string            // the deployer's own public key, authorized_keys form; "" if not set
+	Hosts    []*inventory.Host `json:"-"` // by name
+	Rollout  inventory.Rollout // with defaults filled in
 	// Confirm is how long a host waits, once a bundle is applied, to be reached anew before it goes
 	// back to what it held; 0: it does not wait.
 	Confirm time.Duration
 	// Isolate lets the other services of a host be brought when one fails.
 	Isolate  bool
 	Warnings []problem.Problem // nothing is refused for these
-	Readers  Readers
+	Readers  inventory.Readers
 
 	state
-}
-
-// A Host is one machine of the fleet, with what all, its groups and its own lines say.
-type Host struct {
-	Name      string
-	Addresses []string       // "ip:port" or "name:port", tried in order
-	HostKeys  []string       // "type base64", as in authorized_keys; any of them is right
-	Arch      string         // as Go names it; "" when the config does not say
-	User      string         // who logs in; another than root runs the helper under sudo -n
-	Jump      string         // name of the host to go through; ""
-	Tags      []string       // sorted
-	Services  []string       // switched on, sorted
-	Vars      map[string]any `json:"-"` // of all, its groups and itself: the values that templates get
-	// Settings are the settings of each service that is on, defaults included.
-	Settings map[string]map[string]any `json:"-"`
-
-	index int // in Fleet.Hosts
-	view  *hostView
-	own   *hostFacts
 }
 
 // DefaultConfirm is Fleet.Confirm where bellhop.yaml does not say.
 const DefaultConfirm = syntax.DefaultConfirm
 
-// A Rollout says how a run goes over the hosts.
-type Rollout struct {
-	Parallel int // hosts at once
-}
-
-// Readers says who can open which secret.
-type Readers struct {
-	Names map[string][]string // name or group, to recipients as age writes them
-	Rules []Rule              // in the order of the file
-	Allow []string            // verify.allow: paths where a private key is meant to stand
-}
-
-// A Rule gives the secrets whose path matches Pattern to Readers.
-type Rule struct {
-	Pattern string   // as path.Match; "secrets/web/*"
-	Readers []string // names or groups of Readers.Names, or recipients
-	File    string
-	Line    int
-}
-
 // Host finds a host by name.
-func (f *Fleet) Host(name string) (*Host, bool) {
+func (f *Fleet) Host(name string) (*inventory.Host, bool) {
 	i, ok := f.find(name)
 	if !ok {
 		return nil, false
@@ -150,7 +132,7 @@ func (f *Fleet) find(name string) (int, bool) {
 		f.next.Store(int32(i + 1))
 		return i, true
 	}
-	i, ok := f.config.byName[name]
+	i, ok := f.config.ByName[name]
 	if ok {
 		f.next.Store(int32(i + 1))
 	}

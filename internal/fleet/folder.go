@@ -285,8 +285,8 @@ func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin 
 	}
 	if strings.HasSuffix(o.Path, ".tmpl") {
 		u.tmpl = s.template(t, o.Path, b)
-		if u.tmpl != nil && u.tmpl.secret {
-			s.problems = append(s.problems, problem.At(o.Path, b.Data, u.tmpl.keyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
+		if u.tmpl != nil && u.tmpl.Secret {
+			s.problems = append(s.problems, problem.At(o.Path, b.Data, u.tmpl.KeyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
 	}
 	s.units = append(s.units, u)

@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 	"unicode/utf8"
 
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 )
 
@@ -107,61 +108,13 @@ func FuzzUnit(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { loadFuzz(t, "services/svc/svc.service", data) })
 }
 
-// readEnv reads the value of one line as systemd's environment files have it: a port of
-// parse_env_file_internal for a value that starts the line.
-func readEnv(s string) (string, bool) {
-	if !strings.HasPrefix(s, `"`) {
-		return s, !strings.ContainsAny(s, " \t\n\"'\\")
-	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '"':
-			return b.String(), i == len(s)-1
-		case '\\':
-			i++
-			if i == len(s) {
-				return "", false
-			}
-			if !strings.ContainsRune("\"\\`$", rune(s[i])) {
-				b.WriteByte('\\')
-			}
-			b.WriteByte(s[i])
-		default:
-			b.WriteByte(s[i])
-		}
-	}
-	return "", false
-}
-
-func FuzzEnvQuote(f *testing.F) {
-	for _, s := range []string{"", "a", "a b", `"`, `\`, "$HOME", "`id`", "#x", "a\nb", "\x00", "ä", "\xff", "'", "=;", "\t", `\"`} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		q, err := EnvQuote(s)
-		if err != nil {
-			if q != "" || len(s) > 8 && strings.Contains(err.Error(), s) {
-				t.Errorf("EnvQuote(%q) = %q, %v", s, q, err)
-			}
-			return
-		}
-		if strings.ContainsAny(q, "\n\r\x00") {
-			t.Errorf("EnvQuote(%q) = %q breaks the line", s, q)
-		}
-		if got, ok := readEnv(q); !ok || got != s {
-			t.Errorf("EnvQuote(%q) = %q, which reads as %q", s, q, got)
-		}
-	})
-}
-
 func FuzzSelect(f *testing.F) {
 	fl, err := (&Loader{}).Load(f.Context(), fstest.MapFS{"bellhop.yaml": {Data: []byte("network: n\n")}})
 	if err != nil {
 		f.Fatal(err)
 	}
 	for _, name := range []string{"a", "b1", "b2"} {
-		fl.Hosts = append(fl.Hosts, &Host{Name: name, Tags: []string{"t" + name[:1]}})
+		fl.Hosts = append(fl.Hosts, &inventory.Host{Name: name, Tags: []string{"t" + name[:1]}})
 	}
 	for _, s := range []string{"", "a", "b*", "@tb,!b1", "!a", "[", ",", "@", "!!a"} {
 		f.Add(s)
@@ -171,7 +124,7 @@ func FuzzSelect(f *testing.F) {
 		if err != nil && hs != nil {
 			t.Errorf("Select(%q) = %v, %v", expr, hs, err)
 		}
-		if !slices.IsSortedFunc(hs, func(a, b *Host) int { return strings.Compare(a.Name, b.Name) }) {
+		if !slices.IsSortedFunc(hs, func(a, b *inventory.Host) int { return strings.Compare(a.Name, b.Name) }) {
 			t.Errorf("Select(%q) is not in order", expr)
 		}
 	})
@@ -203,7 +156,7 @@ func FuzzTemplate(f *testing.F) {
 func FuzzWire(f *testing.F) {
 	var b bytes.Buffer
 	c := wire{w: &b}
-	if err := c.send(&message{Op: opAnswer, Head: &Fleet{}, Count: 1, Hosts: []wireHost{{At: 0, Host: &Host{Name: "a"}, Changed: true}}, Was: []int{-1}, data: []byte("x")}); err != nil {
+	if err := c.send(&message{Op: opAnswer, Head: &Fleet{}, Count: 1, Hosts: []wireHost{{At: 0, Host: &inventory.Host{Name: "a"}, Changed: true}}, Was: []int{-1}, data: []byte("x")}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())

@@ -10,6 +10,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/yaml"
 )
@@ -54,7 +55,7 @@ type commandSpec struct {
 	what string // "health" or "before"
 	text string
 	at   problem.Pos
-	tmpl *tmpl // nil: it holds no action
+	tmpl *template.Template // nil: it holds no action
 }
 
 // readHealth reads settle:, health: and before:.
@@ -210,19 +211,10 @@ func (s *service) readCommand(t *tree.Tree, what string, v yaml.String) *command
 		return c
 	}
 
-	parsed, err := parseTemplate(s.text.Name, v.S)
-	if err != nil {
-		in, msg := templateError(err)
-		s.tell(v.At, "%s", c.within(in, msg))
-		return c
-	}
-	c.tmpl = &tmpl{src: s.text.Name, t: parsed}
-	tell := func(in problem.Pos, format string, args ...any) {
+	c.tmpl = s.parseTemplate(t, s.text.Name, v.S, func(in problem.Pos, format string, args ...any) {
 		s.tell(v.At, "%s", c.within(in, fmt.Sprintf(format, args...)))
-	}
-	w := &walker{tmpl: c.tmpl, text: v.S, tell: tell, service: s, tree: t}
-	w.walk(parsed)
-	if c.tmpl.secret {
+	})
+	if c.tmpl != nil && c.tmpl.Secret {
 		s.tell(v.At, "%s: command: a command is stored on the host, so it can't name a key: have it read %s/NAME", what, bundle.KeyDir)
 		c.tmpl = nil
 	}

@@ -8,6 +8,7 @@ import (
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/scalar"
 	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/template"
 )
 
 // judge settles how the service is started and judged on this host.
@@ -45,9 +46,9 @@ func (r *rendered) asked(p probeSpec, kind, text string, bad func(string) string
 		return text
 	}
 	if strings.Contains(text, "{"+syntax.HostWord+"}") {
-		r.data.usedHost = true
+		r.data.UsedHost = true
 	}
-	out, err := syntax.ExpandNames(text, r.data.host.Name, r.data.Settings, plainScalar)
+	out, err := syntax.ExpandNames(text, r.data.Host.Name, r.data.Settings, plainScalar)
 	why := ""
 	if err != nil {
 		why = err.Error()
@@ -73,15 +74,15 @@ func (r *rendered) command(c *commandSpec) string {
 	if c == nil || c.tmpl == nil {
 		return c.source()
 	}
-	r.data.budget.At(c.tmpl.src)
-	data, err := c.tmpl.execute(&r.data, nil)
+	r.data.Budget.At(c.tmpl.File)
+	data, err := c.tmpl.Execute(&r.data, nil)
 	file := r.svc.text
 	if err != nil {
-		in, msg := templateError(err)
-		msg = strings.TrimPrefix(msg, "executing \""+c.tmpl.src+"\" ")
+		in, msg := template.Explain(err)
+		msg = strings.TrimPrefix(msg, "executing \""+c.tmpl.File+"\" ")
 		who := ""
-		if r.data.usedHost {
-			who = "on host " + r.data.host.Name + ": "
+		if r.data.UsedHost {
+			who = "on host " + r.data.Host.Name + ": "
 		}
 		r.problems = append(r.problems, problem.At(file.Name, file.Data, c.at, "%s%s", who, c.within(in, msg)))
 		return ""

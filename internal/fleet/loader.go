@@ -12,19 +12,21 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/yaml"
 )
 
 // cache is what a loader keeps from tree to tree.
 type cache struct {
-	config     *config
+	config     *inventory.Inventory
 	mainHash   string
 	main       *yaml.File
 	mainFile   *syntax.Fleet
-	hostTexts  map[string]*hostText // by hash and name
+	hostTexts  map[string]*inventory.HostFile // by hash and name
 	hostsHash  string
 	services   map[string]*serviceState
 	servicesAt string // hash of the folder services
@@ -48,12 +50,13 @@ type serviceState struct {
 type state struct {
 	loader   *Loader
 	tree     *tree.Tree
-	config   *config
+	config   *inventory.Inventory
 	services map[string]*serviceState
 	slots    []*slot // as Hosts
-	view     *fleetView
-	viewers  []int     // hosts with a template that looks at the fleet
-	far      *farFleet // set: another process made it
+	view     *template.FleetView
+	views    []*template.HostView // as Hosts; nil until a host is looked at
+	viewers  []int                // hosts with a template that looks at the fleet
+	far      *farFleet            // set: another process made it
 	stands   map[string]*stand
 	next     atomic.Int32 // see find
 }
@@ -61,7 +64,7 @@ type state struct {
 // A slot is one host's place for its bundle. Fleets share the slots of hosts that nothing
 // changed for.
 type slot struct {
-	host     *Host
+	host     *inventory.Host
 	states   []*serviceState
 	renders  []*rendered
 	asksArch bool
@@ -126,7 +129,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	c := &l.cache
 	if c.blobs == nil {
 		c.blobs, c.keyDigests, c.ageFiles = map[string]*tree.Blob{}, map[string]string{}, map[string]string{}
-		c.hostTexts = map[string]*hostText{}
+		c.hostTexts = map[string]*inventory.HostFile{}
 	}
 	var links problem.Problems
 	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
@@ -145,9 +148,9 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Fleet{Network: cfg.network, Deployer: cfg.deployer, Rollout: cfg.rollout, Confirm: cfg.confirm, Isolate: cfg.isolate, Readers: cfg.readers}
+	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Isolate: cfg.Isolate, Readers: cfg.Readers}
 	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
-	problems := slices.Clone(cfg.problems)
+	problems := slices.Clone(cfg.Problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
 		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
 	}
@@ -173,7 +176,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 }
 
 // config reads bellhop.yaml and hosts/*.yaml, or finds that they are as they were.
-func (l *Loader) config(t *tree.Tree) (*config, error) {
+func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 	c := &l.cache
 	mainHash, err := t.FileHash("bellhop.yaml")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -200,16 +203,16 @@ func (l *Loader) config(t *tree.Tree) (*config, error) {
 	var id strings.Builder
 	id.WriteString(mainHash)
 	for _, h := range own {
-		id.WriteString("\n" + h.name + "\x00" + h.text.Hash)
+		id.WriteString("\n" + h.Name + "\x00" + h.Source.Hash)
 	}
 	for _, p := range problems {
 		id.WriteString("\n" + p.Error())
 	}
 	c.hostsHash = hostsHash
-	if c.last != nil && c.last.config.hash == id.String() {
+	if c.last != nil && c.last.config.Hash == id.String() {
 		c.config = c.last.config
 	}
-	if c.config != nil && c.config.hash == id.String() {
+	if c.config != nil && c.config.Hash == id.String() {
 		c.mainHash = mainHash
 		return c.config, nil
 	}
@@ -225,9 +228,9 @@ func (l *Loader) config(t *tree.Tree) (*config, error) {
 			yaml.Decode(c.main, c.mainFile, l.budget)
 		}
 	}
-	cfg := makeConfig(c.main, c.mainFile, own)
-	cfg.problems = append(cfg.problems, problems...)
-	cfg.hash = id.String()
+	cfg := inventory.New(c.main, c.mainFile, own)
+	cfg.Problems = append(cfg.Problems, problems...)
+	cfg.Hash = id.String()
 	c.config, c.mainHash = cfg, mainHash
 	return cfg, nil
 }
@@ -245,7 +248,7 @@ func otherName(t *tree.Tree, dir string) string {
 }
 
 // hostFiles reads hosts/*.yaml, each once for each content.
-func (l *Loader) hostFiles(t *tree.Tree) ([]*hostText, problem.Problems, error) {
+func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problems, error) {
 	os, err := t.List("hosts")
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
@@ -253,10 +256,10 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*hostText, problem.Problems, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	var out []*hostText
+	var out []*inventory.HostFile
 	var ps problem.Problems
 	tell := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }
-	fresh := make(map[string]*hostText, len(os))
+	fresh := make(map[string]*inventory.HostFile, len(os))
 	for _, o := range os {
 		name, isYAML := strings.CutSuffix(o.Name(), ".yaml")
 		switch bad := tree.BadObject(o, false); {
@@ -287,8 +290,8 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*hostText, problem.Problems, error) 
 			if err != nil {
 				return nil, nil, err
 			}
-			h = &hostText{name: name, text: &yaml.File{Name: o.Path, Data: data, Hash: hash, Former: l.Former}}
-			yaml.Decode(h.text, &h.file, l.budget)
+			h = &inventory.HostFile{Name: name, Source: &yaml.File{Name: o.Path, Data: data, Hash: hash, Former: l.Former}}
+			yaml.Decode(h.Source, &h.Parsed, l.budget)
 		}
 		fresh[key] = h
 		out = append(out, h)
@@ -450,7 +453,7 @@ func missingFile(t *tree.Tree, s *service, k keySpec, src string) *problem.Probl
 	meant := t.Hints.DidYouMean(src, names)
 	file, data, at := s.text.Name, s.text.Data, k.at
 	if k.tmpl != nil {
-		file, data, at = k.tmpl.src, k.tmpl.blob.Data, k.tmpl.tmpl.keyAt
+		file, data, at = k.tmpl.src, k.tmpl.blob.Data, k.tmpl.tmpl.KeyAt
 	}
 	return problem.At(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
 }
@@ -554,7 +557,7 @@ func (f *Fleet) standOf(i int, s *slot, arch string, partial bool) (*stand, erro
 	return st, err
 }
 
-func (f *Fleet) archOf(h *Host) string {
+func (f *Fleet) archOf(h *inventory.Host) string {
 	if h.Arch == "" && f.loader.Arch != nil {
 		return f.loader.Arch(h.Name)
 	}

@@ -9,6 +9,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
@@ -18,15 +19,15 @@ import (
 // template looked at them, so that hosts with equal settings share the work.
 type renderKey struct {
 	settings string
-	host     *hostView
-	fleet    *fleetView
+	host     *template.HostView
+	fleet    *template.FleetView
 }
 
 // A rendered is a service with settings filled in: what it adds to a host's bundle, but for
 // what depends on the host's other services and its architecture.
 type rendered struct {
 	svc      *service
-	data     templateData
+	data     template.Scope
 	keySpecs []keySpec // svc.keys, with the files of this host as sources
 	files    []bundle.File
 	links    []bundle.Link
@@ -50,7 +51,7 @@ type content struct {
 }
 
 // render is s for one host. Equal inputs give the same pointer.
-func (s *service) render(settings map[string]any, key string, host *hostView, fleet func() *fleetView, b *tree.Budget) *rendered {
+func (s *service) render(settings map[string]any, key string, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *rendered {
 	for _, k := range []renderKey{{settings: key}, {settings: key, host: host}} {
 		r := s.renders[k]
 		if r == nil {
@@ -60,7 +61,7 @@ func (s *service) render(settings map[string]any, key string, host *hostView, fl
 			return r
 		}
 		// A marker: templates of this service look at host or fleet.
-		if r.data.usedFleet {
+		if r.data.UsedFleet {
 			full := renderKey{settings: key, host: host, fleet: fleet()}
 			if r := s.renders[full]; r != nil {
 				return r
@@ -68,12 +69,12 @@ func (s *service) render(settings map[string]any, key string, host *hostView, fl
 		}
 	}
 	r := s.renderNow(settings, host, fleet, b)
-	mark := &rendered{data: templateData{usedHost: r.data.usedHost, usedFleet: r.data.usedFleet}}
+	mark := &rendered{data: template.Scope{UsedHost: r.data.UsedHost, UsedFleet: r.data.UsedFleet}}
 	switch {
-	case r.data.usedFleet:
+	case r.data.UsedFleet:
 		s.renders[renderKey{settings: key}] = mark
-		s.renders[renderKey{settings: key, host: host, fleet: r.data.fleet}] = r
-	case r.data.usedHost:
+		s.renders[renderKey{settings: key, host: host, fleet: r.data.Fleet}] = r
+	case r.data.UsedHost:
 		if s.renders[renderKey{settings: key}] == nil {
 			s.renders[renderKey{settings: key}] = mark
 		}
@@ -91,12 +92,12 @@ func (s *service) usesTemplates() bool {
 		slices.ContainsFunc(s.steps, func(b stepSpec) bool { return b.command.tmpl != nil })
 }
 
-func (s *service) renderNow(settings map[string]any, host *hostView, fleet func() *fleetView, b *tree.Budget) *rendered {
+func (s *service) renderNow(settings map[string]any, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *rendered {
 	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}}
-	r.data = templateData{Settings: settings, host: host, budget: b}
-	defer func() { r.data.budget = nil }()
+	r.data = template.Scope{Settings: settings, Host: host, Budget: b}
+	defer func() { r.data.Budget = nil }()
 	if s.usesTemplates() {
-		r.data.fleet = fleet()
+		r.data.Fleet = fleet()
 	}
 	r.sources()
 	for i := range s.files {
@@ -150,7 +151,7 @@ func (r *rendered) file(f *fileSpec) {
 		if syntax.IsLogins(f.path) {
 			r.logins = append(r.logins, logins{f.path, f.src, f.blob.Data})
 		}
-	case f.tmpl.secret:
+	case f.tmpl.Secret:
 		// A first turn with a stand-in for each value finds what is wrong with the template.
 		if data, ok := r.fill(f.tmpl, f.blob); ok {
 			clear(data)
@@ -166,17 +167,17 @@ func (r *rendered) file(f *fileSpec) {
 }
 
 // fill renders a template without any secret.
-func (r *rendered) fill(t *tmpl, b *tree.Blob) ([]byte, bool) {
-	r.data.budget.At(t.src)
-	data, err := t.execute(&r.data, func(string) (string, error) { return "value", nil })
+func (r *rendered) fill(t *template.Template, b *tree.Blob) ([]byte, bool) {
+	r.data.Budget.At(t.File)
+	data, err := t.Execute(&r.data, func(string) (string, error) { return "value", nil })
 	if err != nil {
-		at, msg := templateError(err)
-		msg = strings.TrimPrefix(msg, "executing \""+t.src+"\" ")
+		at, msg := template.Explain(err)
+		msg = strings.TrimPrefix(msg, "executing \""+t.File+"\" ")
 		who := "service " + r.svc.name
-		if r.data.usedHost {
-			who += " on host " + r.data.host.Name
+		if r.data.UsedHost {
+			who += " on host " + r.data.Host.Name
 		}
-		p := problem.At(t.src, b.Data, at, "%s: %s", who, msg)
+		p := problem.At(t.File, b.Data, at, "%s: %s", who, msg)
 		r.problems = append(r.problems, p)
 		return nil, false
 	}
@@ -209,9 +210,9 @@ func (r *rendered) expand(source string) (string, error) {
 		return source, nil
 	}
 	if strings.Contains(source, "{"+syntax.HostWord+"}") {
-		r.data.usedHost = true
+		r.data.UsedHost = true
 	}
-	return syntax.ExpandSource(source, r.data.host.Name, r.data.Settings)
+	return syntax.ExpandSource(source, r.data.Host.Name, r.data.Settings)
 }
 
 // keySource is the age file of a key that a template names.

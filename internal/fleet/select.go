@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 )
 
@@ -17,7 +18,7 @@ type Named struct {
 }
 
 // Select lists the hosts that expr names, in the order of names. See Choose.
-func (f *Fleet) Select(expr string) ([]*Host, error) {
+func (f *Fleet) Select(expr string) ([]*inventory.Host, error) {
 	all := make([]Named, len(f.Hosts))
 	for i, h := range f.Hosts {
 		all[i] = Named{h.Name, h.Tags}
@@ -27,7 +28,7 @@ func (f *Fleet) Select(expr string) ([]*Host, error) {
 		return nil, err
 	}
 
-	out := make([]*Host, len(in))
+	out := make([]*inventory.Host, len(in))
 	for i, at := range in {
 		out[i] = f.Hosts[at]
 	}

@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/yaml"
 )
@@ -57,7 +58,7 @@ type fileSpec struct {
 	group  string
 	guess  bool // the group was not named: it is the user's, wherever that one is made
 	blob   *tree.Blob
-	tmpl   *tmpl
+	tmpl   *template.Template
 }
 
 // A unitSpec is one unit file, quadlet or drop-in.
@@ -68,7 +69,7 @@ type unitSpec struct {
 	dropin  bool
 	quadlet bool
 	blob    *tree.Blob
-	tmpl    *tmpl
+	tmpl    *template.Template
 }
 
 // A keySpec is one key of a service.
@@ -206,7 +207,7 @@ func (s *service) readFiles() {
 			s.tell(e.At, "files: %s is a link, which has no owner or mode", e.Key)
 			continue
 		}
-		secret := f.tmpl != nil && f.tmpl.secret
+		secret := f.tmpl != nil && f.tmpl.Secret
 		if r.User.S != "" && s.account(r.User.At, "user", r.User.S) {
 			f.user, f.group, f.guess = r.User.S, s.groupOf(r.User.S), r.Group.S == ""
 		} else if secret {
@@ -223,7 +224,7 @@ func (s *service) readFiles() {
 	}
 	for i := range s.files {
 		f := &s.files[i]
-		if _, named := s.def.Files.Get(f.path); !named && f.tmpl != nil && f.tmpl.secret {
+		if _, named := s.def.Files.Get(f.path); !named && f.tmpl != nil && f.tmpl.Secret {
 			f.user, f.group, f.mode = s.keyUser(), s.groupOf(s.keyUser()), 0o400
 		}
 	}

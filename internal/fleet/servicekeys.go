@@ -25,7 +25,7 @@ func (s *service) readKeys() {
 		s.readKey(&s.def.Keys[i])
 	}
 	for i := range s.files {
-		if f := &s.files[i]; f.tmpl != nil && f.tmpl.secret {
+		if f := &s.files[i]; f.tmpl != nil && f.tmpl.Secret {
 			s.templateKey(f)
 		}
 	}
@@ -95,7 +95,7 @@ func (s *service) templateKey(f *fileSpec) {
 	if !shellSafe.MatchString(f.path) {
 		s.tellFile(f.src, "a template that names a key: its path may hold letters, digits and . _ + @ - only, since units spell it out")
 	}
-	for _, name := range f.tmpl.keys {
+	for _, name := range f.tmpl.Keys {
 		k.sources = append(k.sources, s.keySource(name))
 	}
 	s.keys = append(s.keys, k)

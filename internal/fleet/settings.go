@@ -3,39 +3,23 @@ package fleet
 import (
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
-	"strings"
 
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/scalar"
 	"bellhop/internal/fleet/syntax"
 )
 
-// settingsKey is equal for equal settings, and only for them.
-func settingsKey(set []setting) string {
-	if len(set) == 0 {
-		return ""
-	}
-	var b strings.Builder
-	for _, e := range set {
-		fmt.Fprintf(&b, "%q=", e.name)
-		scalar.WriteKey(&b, e.value)
-	}
-	return b.String()
-}
-
-func sameValue(a, b any) bool { return reflect.DeepEqual(a, b) }
-
-// check holds a switch against its service: unknown settings, and values of another kind
+// checkSwitch holds a switch against its service: unknown settings, and values of another kind
 // than the default's, are problems.
-func (p place) check(s *service) (ps problem.Problems) {
+func checkSwitch(p inventory.Place, s *service) (ps problem.Problems) {
 	tell := func(at problem.Pos, format string, args ...any) *problem.Problem {
-		q := problem.At(p.file.Name, p.file.Data, at, format, args...)
+		q := problem.At(p.File.Name, p.File.Data, at, format, args...)
 		ps = append(ps, q)
 		return q
 	}
-	for _, e := range p.sw.Set {
+	for _, e := range p.Switch.Set {
 		def, ok := s.settings[e.Key]
 		switch {
 		case !ok:
@@ -78,11 +62,11 @@ func asDefault(def, v any) any {
 	return v
 }
 
-// unknown says that no folder has this service's name. Switching off what is not there only
+// unknownService says that no folder has this service's name. Switching off what is not there only
 // warns: the line is what remains of a service that left.
-func (p place) unknown(meant string) *problem.Problem {
-	q := problem.At(p.file.Name, p.file.Data, p.at, "no service %q: there is no folder services/%s%s", p.name, p.name, meant)
-	q.Warning = !p.sw.On()
+func unknownService(p inventory.Place, meant string) *problem.Problem {
+	q := problem.At(p.File.Name, p.File.Data, p.At, "no service %q: there is no folder services/%s%s", p.Name, p.Name, meant)
+	q.Warning = !p.Switch.On()
 	return q
 }
 

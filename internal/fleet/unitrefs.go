@@ -274,7 +274,7 @@ func (f *Fleet) unused() problem.Problems {
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(f.services)) {
-		if name != "" && len(f.config.users[name]) == 0 {
+		if name != "" && len(f.config.Users[name]) == 0 {
 			ps = append(ps, &problem.Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/tree"
 )
@@ -92,8 +93,8 @@ type message struct {
 	Kind  int        `json:",omitempty"` // number of a stand in its fleet
 	Stand *wireStand `json:",omitempty"`
 
-	Readers  *Readers  `json:",omitempty"`
-	KeyFiles []KeyFile `json:",omitempty"`
+	Readers  *inventory.Readers `json:",omitempty"`
+	KeyFiles []KeyFile          `json:",omitempty"`
 
 	data []byte // bytes as they are; behind the message in its frame
 }
@@ -109,9 +110,9 @@ type wireEntry struct {
 // A wireHost is a host that differs from the one before.
 type wireHost struct {
 	At       int
-	Host     *Host `json:",omitempty"` // nil: its facts are the same
-	Changed  bool  `json:",omitempty"` // its bundle may differ
-	AsksArch bool  `json:",omitempty"`
+	Host     *inventory.Host `json:",omitempty"` // nil: its facts are the same
+	Changed  bool            `json:",omitempty"` // its bundle may differ
+	AsksArch bool            `json:",omitempty"`
 }
 
 // A wireStand is what hosts of one kind hold: a digest, and the manifest, whole or less the files that

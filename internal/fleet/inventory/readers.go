@@ -1,4 +1,4 @@
-package fleet
+package inventory
 
 import (
 	"context"
@@ -29,10 +29,10 @@ func ReadReaders(ctx context.Context, fsys fs.FS) (Readers, error) {
 	return r, ps.Sort().Err()
 }
 
-func (m *configMaker) readReaders() {
+func (m *maker) readReaders() {
 	var problems problem.Problems
-	m.readers, problems = readersOf(m.main, m.file)
-	m.problems = append(m.problems, problems...)
+	m.Readers, problems = readersOf(m.main, m.file)
+	m.Problems = append(m.Problems, problems...)
 }
 
 // readersOf parts names, groups and rules of readers:, and follows groups to recipients.

@@ -1,10 +1,13 @@
-package fleet
+package inventory
 
 import (
+	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/scalar"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/yaml"
 )
@@ -14,7 +17,7 @@ type base struct {
 	user, arch, jump string
 	services         map[string]merged
 	vars             map[string]from
-	wants            []wish // when the host itself says nothing
+	wants            []Wish // when the host itself says nothing
 }
 
 type merged struct {
@@ -38,7 +41,7 @@ type clash struct {
 }
 
 // base merges all and the groups of tags, once for each set of tags.
-func (m *configMaker) base(tags []string) *base {
+func (m *maker) base(tags []string) *base {
 	key := strings.Join(tags, ",")
 	if b, ok := m.bases[key]; ok {
 		return b
@@ -93,19 +96,19 @@ func (b *base) take(group string, es yaml.Entries[syntax.Switch]) {
 }
 
 // decide settles which services the host has, its own lines winning.
-func (m *configMaker) decide(t *yaml.File, at problem.Pos, f *syntax.Host, b *base, h *hostFacts) {
+func (m *maker) decide(t *yaml.File, at problem.Pos, f *syntax.Host, b *base, h *Facts) {
 	if len(f.Services) == 0 {
 		if b.wants == nil {
-			b.wants = m.wants(t, at, h.host.Name, b.services, nil)
+			b.wants = m.wants(t, at, h.Host.Name, b.services, nil)
 		}
-		h.wants = b.wants
+		h.Wants = b.wants
 		return
 	}
-	h.wants = m.wants(t, at, h.host.Name, b.services, f.Services)
+	h.Wants = m.wants(t, at, h.Host.Name, b.services, f.Services)
 }
 
-func (m *configMaker) wants(t *yaml.File, at problem.Pos, host string, services map[string]merged, own yaml.Entries[syntax.Switch]) []wish {
-	out := []wish{}
+func (m *maker) wants(t *yaml.File, at problem.Pos, host string, services map[string]merged, own yaml.Entries[syntax.Switch]) []Wish {
+	out := []Wish{}
 	one := func(name string, on bool, base merged, set yaml.Entries[yaml.Value], decided bool) {
 		if c := base.set[syntax.EnableWord].clash; c != nil && !decided {
 			m.tell(m.main, c.at, "groups %s and %s switch service %s differently, and host %s has both tags; its own line would decide", c.a, c.b, name, host)
@@ -113,7 +116,7 @@ func (m *configMaker) wants(t *yaml.File, at problem.Pos, host string, services 
 		if !on {
 			return
 		}
-		w := wish{service: name}
+		w := Wish{Service: name}
 		for k, v := range base.set {
 			if k == syntax.EnableWord {
 				continue
@@ -124,13 +127,13 @@ func (m *configMaker) wants(t *yaml.File, at problem.Pos, host string, services 
 			if v.clash != nil {
 				m.tell(m.main, v.clash.at, "groups %s and %s set %s of service %s differently, and host %s has both tags; its own line would decide", v.clash.a, v.clash.b, k, name, host)
 			}
-			w.set = append(w.set, setting{k, v.value})
+			w.Set = append(w.Set, Setting{k, v.value})
 		}
 		for _, e := range set {
-			w.set = append(w.set, setting{e.Key, e.Value.V})
+			w.Set = append(w.Set, Setting{e.Key, e.Value.V})
 		}
-		slices.SortFunc(w.set, func(a, b setting) int { return strings.Compare(a.name, b.name) })
-		w.key = settingsKey(w.set)
+		slices.SortFunc(w.Set, func(a, b Setting) int { return strings.Compare(a.Name, b.Name) })
+		w.Key = settingsKey(w.Set)
 		out = append(out, w)
 	}
 	for name, b := range services {
@@ -142,6 +145,21 @@ func (m *configMaker) wants(t *yaml.File, at problem.Pos, host string, services 
 		e := &own[i]
 		one(e.Key, e.Value.On(), services[e.Key], e.Value.Set, true)
 	}
-	slices.SortFunc(out, func(a, b wish) int { return strings.Compare(a.service, b.service) })
+	slices.SortFunc(out, func(a, b Wish) int { return strings.Compare(a.Service, b.Service) })
 	return out
 }
+
+// settingsKey is equal for equal settings, and only for them.
+func settingsKey(set []Setting) string {
+	if len(set) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, e := range set {
+		fmt.Fprintf(&b, "%q=", e.Name)
+		scalar.WriteKey(&b, e.Value)
+	}
+	return b.String()
+}
+
+func sameValue(a, b any) bool { return reflect.DeepEqual(a, b) }

@@ -1,4 +1,4 @@
-package fleet
+package template
 
 import (
 	"encoding/base64"
@@ -76,7 +76,7 @@ type execution struct {
 	work
 	values func(name string) (string, error) // of keys
 	funcs  template.FuncMap
-	tmpl   *tmpl                         // that is executed
+	tmpl   *Template                     // that is executed
 	clones map[string]*template.Template // of what it includes, with funcs
 }
 

@@ -1,4 +1,4 @@
-package fleet
+package inventory
 
 import "bellhop/internal/fleet/yaml"
 
@@ -17,7 +17,7 @@ func (b *base) takeVars(group string, vars yaml.Entries[yaml.Value]) {
 }
 
 // vars are the variables of one host, its own lines winning.
-func (m *configMaker) vars(host string, b *base, own yaml.Entries[yaml.Value]) map[string]any {
+func (m *maker) vars(host string, b *base, own yaml.Entries[yaml.Value]) map[string]any {
 	out := make(map[string]any, len(b.vars)+len(own))
 	for name, v := range b.vars {
 		if _, ours := own.Get(name); v.clash != nil && !ours {

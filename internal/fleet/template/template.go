@@ -1,4 +1,10 @@
-package fleet
+// Package template parses and renders the templates of a config repo.
+//
+// Templates are bounded and pure. Bounded: what is parsed is scanned first, and each execution has a
+// budget of turns, calls and text. Pure: there is no clock, no chance, no environment and no file, so
+// that one commit gives one bundle. A key's value goes through once: what it holds is never read as a
+// template again.
+package template
 
 import (
 	"bytes"
@@ -6,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"regexp"
 	"slices"
 	"strconv"
@@ -21,17 +26,13 @@ import (
 	"bellhop/internal/fleet/tree"
 )
 
-// Templates are bounded and pure. Bounded: see work, and what is parsed is scanned first. Pure: there is no
-// clock, no chance, no environment, no file, so that one tree gives one bundle. A key's value
-// goes through once: what it holds is never read as template again.
-
-// A tmpl is a parsed template of the repo.
-type tmpl struct {
-	src    string
+// A Template is a parsed template of the repo.
+type Template struct {
+	File   string
 	t      *template.Template
-	secret bool // it names keys, so its rendering is itself a key
-	keyAt  problem.Pos
-	keys   []string // that it names, sorted
+	Secret bool // it names keys, so its rendering is itself a key
+	KeyAt  problem.Pos
+	Keys   []string // that it names, sorted
 
 	includes map[string]*template.Template // shared templates that it includes, by path
 	publics  map[string]string             // what public reads, by path; nil when it is not named
@@ -92,22 +93,33 @@ func EnvQuote(s string) (string, error) {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(s) + `"`, nil
 }
 
-// template parses the template at src; what is wrong with it is told.
-func (s *service) template(tr *tree.Tree, src string, b *tree.Blob) *tmpl {
-	tell := func(at problem.Pos, format string, args ...any) {
-		s.problems = append(s.problems, problem.At(src, b.Data, at, format, args...))
-	}
-	t, err := parseTemplate(src, string(b.Data))
+// A Source is the text of a template, and who hears what is wrong with it.
+type Source struct {
+	Tree *tree.Tree
+	File string // in the repo
+	Text string
+	Tell func(at problem.Pos, format string, args ...any)
+	// tellOf hears what is wrong with a shared template that this one includes.
+	TellOf func(*problem.Problem)
+
+	UsesShared, UsesPublic bool // what the template reads from outside its service
+}
+
+// Parse is the template; nil when it can't be parsed. What is wrong with it is told.
+func (s *Source) Parse() *Template {
+	t, err := parseText(s.File, s.Text)
 	if err != nil {
-		at, msg := templateError(err)
-		tell(at, "%s", msg)
+		at, msg := Explain(err)
+		s.Tell(at, "%s", msg)
 		return nil
 	}
-	out := &tmpl{src: src, t: t}
-	w := &walker{tmpl: out, text: string(b.Data), tell: tell, service: s, tree: tr}
+
+	out := &Template{File: s.File, t: t}
+	w := &walker{tmpl: out, text: s.Text, tell: s.Tell, src: s}
 	w.walk(t)
-	slices.Sort(out.keys)
-	out.keys = slices.Compact(out.keys)
+	slices.Sort(out.Keys)
+	out.Keys = slices.Compact(out.Keys)
+
 	return out
 }
 
@@ -122,7 +134,7 @@ func (w *walker) walk(t *template.Template) {
 	}
 }
 
-func parseTemplate(src, text string) (t *template.Template, err error) {
+func parseText(src, text string) (t *template.Template, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("template: %s:1: not readable as a template", src)
@@ -145,12 +157,11 @@ func wordNode(word string) parse.Node {
 
 // A walker finds the keys that a template names, and makes its loops count.
 type walker struct {
-	tmpl *tmpl
+	tmpl *Template
 	text string
 	tell func(problem.Pos, string, ...any)
 
-	service *service
-	tree    *tree.Tree
+	src *Source
 }
 
 func (w *walker) list(l *parse.ListNode) {
@@ -215,8 +226,8 @@ func (w *walker) place(c *parse.CommandNode) problem.Pos {
 
 // public lets the template read the public halves of secrets.
 func (w *walker) public(c *parse.CommandNode) {
-	w.service.usesPublic = true
-	publics, err := w.tree.PublicHalves()
+	w.src.UsesPublic = true
+	publics, err := w.src.Tree.PublicHalves()
 	if err != nil {
 		w.tell(w.place(c), "public: %v", err)
 	}
@@ -227,8 +238,8 @@ func (w *walker) public(c *parse.CommandNode) {
 // secret is opened.
 func (w *walker) key(c *parse.CommandNode, i int) {
 	at := w.place(c)
-	if !w.tmpl.secret {
-		w.tmpl.secret, w.tmpl.keyAt = true, at
+	if !w.tmpl.Secret {
+		w.tmpl.Secret, w.tmpl.KeyAt = true, at
 	}
 	if i == 0 && len(c.Args) == 2 {
 		if name, ok := c.Args[1].(*parse.StringNode); ok {
@@ -236,7 +247,7 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 				w.tell(at, "bad name %q for a key: %s", name.Text, syntax.NameWords)
 				return
 			}
-			w.tmpl.keys = append(w.tmpl.keys, name.Text)
+			w.tmpl.Keys = append(w.tmpl.Keys, name.Text)
 			return
 		}
 	}
@@ -257,8 +268,8 @@ func shortened(msg string) string {
 // ownWords is what text/template says of the functions that count, which nobody wrote.
 var ownWords = regexp.MustCompile(`at <bellhop(?:Turn|Enter)>: error calling bellhop(?:Turn|Enter): `)
 
-// templateError parts text/template's error into a place and a message.
-func templateError(err error) (problem.Pos, string) {
+// Explain parts text/template's error into a place and a message.
+func Explain(err error) (problem.Pos, string) {
 	msg := err.Error()
 	m := templatePlace.FindStringSubmatch(msg)
 	if m == nil {
@@ -278,11 +289,11 @@ func missingField(said string) string {
 	m := noField.FindStringSubmatch(said)
 	field, of := m[1], m[2]
 	switch of {
-	case fmt.Sprintf("%T", (*templateData)(nil)):
+	case fmt.Sprintf("%T", (*dot)(nil)):
 		return fmt.Sprintf("there is no .%s; known are .Settings, .Vars, .Host and .Fleet", field)
-	case fmt.Sprintf("%T", (*hostView)(nil)):
+	case fmt.Sprintf("%T", (*HostView)(nil)):
 		return "a host has no field " + field
-	case fmt.Sprintf("%T", (*fleetView)(nil)):
+	case fmt.Sprintf("%T", (*FleetView)(nil)):
 		return "the fleet has no field " + field
 	}
 	return fmt.Sprintf("no field %s: the value before it is neither a mapping nor a host", field)
@@ -298,60 +309,66 @@ func (c *capped) Write(p []byte) (int, error) {
 	return c.Buffer.Write(p)
 }
 
-// execute renders the template. values gives a key's value.
-func (t *tmpl) execute(data *templateData, values func(name string) (string, error)) ([]byte, error) {
+// Execute renders the template. values gives a key's value.
+func (t *Template) Execute(in *Scope, values func(name string) (string, error)) ([]byte, error) {
 	c, err := t.t.Clone()
 	if err != nil {
 		return nil, err
 	}
 	x := executions.Get().(*execution)
 	defer executions.Put(x)
-	x.work, x.values, x.tmpl = work{budget: data.budget}, values, t
+	x.work, x.values, x.tmpl = work{budget: in.Budget}, values, t
 	defer func() { x.work, x.values, x.tmpl, x.clones = work{}, nil, nil, nil }()
 	c.Funcs(x.funcs)
 
 	var out capped
-	if err := c.Execute(&out, data); err != nil {
+	if err := c.Execute(&out, &dot{Settings: in.Settings, scope: in}); err != nil {
 		clear(out.Bytes())
 		return nil, err
 	}
-	if err := data.budget.Output(out.Len()); err != nil {
+	if err := in.Budget.Output(out.Len()); err != nil {
 		clear(out.Bytes())
 		return nil, err
 	}
 	return out.Bytes(), nil
 }
 
-// templateData is the dot of a template. Host and Fleet are methods, so that their use is
+// A Scope is what the templates of one service may look at on one host, and what they looked at.
+type Scope struct {
+	Settings  map[string]any
+	Host      *HostView
+	Fleet     *FleetView
+	UsedHost  bool
+	UsedFleet bool
+	Budget    *tree.Budget // that executions draw from; nil: none
+}
+
+// dot is the dot of a template. Host and Fleet are methods, so that their use is
 // seen: only a template that looked at the host is rendered again for each.
-type templateData struct {
+type dot struct {
 	Settings map[string]any
 
-	host      *hostView
-	fleet     *fleetView
-	usedHost  bool
-	usedFleet bool
-	budget    *tree.Budget // that executions draw from; nil: none
+	scope *Scope
 }
 
 // Host is the host that the file is for.
-func (d *templateData) Host() *hostView { d.usedHost = true; return d.host }
+func (d *dot) Host() *HostView { d.scope.UsedHost = true; return d.scope.Host }
 
 // Vars are the variables of the host.
-func (d *templateData) Vars() map[string]any { return d.Host().Vars }
+func (d *dot) Vars() map[string]any { return d.Host().Vars }
 
 // Fleet is all hosts.
-func (d *templateData) Fleet() *fleetView { d.usedFleet = true; return d.fleet }
+func (d *dot) Fleet() *FleetView { d.scope.UsedFleet = true; return d.scope.Fleet }
 
 // Format keeps every verb of printf from the fields, which hold addresses of memory.
-func (d *templateData) Format(f fmt.State, _ rune) { io.WriteString(f, d.String()) }
+func (d *dot) Format(f fmt.State, _ rune) { io.WriteString(f, d.String()) }
 
 // String does the same where a template prints the value itself: text/template looks through the
 // pointer, and keeps it only for a Stringer.
-func (d *templateData) String() string { return "bellhop" }
+func (d *dot) String() string { return "bellhop" }
 
-// A hostView is what a template may know of a host.
-type hostView struct {
+// A HostView is what a template may know of a host.
+type HostView struct {
 	Name      string
 	Address   string // the first one, without a port
 	Addresses []string
@@ -363,9 +380,15 @@ type hostView struct {
 	arch string
 }
 
+// NewHostView is h with the architecture that the config names; "" is none.
+func NewHostView(h HostView, arch string) *HostView {
+	h.arch = arch
+	return &h
+}
+
 // Arch is the host's architecture as the config has it: a template sees nothing that was
 // learned on a host, or one tree would give two bundles.
-func (h *hostView) Arch() (string, error) {
+func (h *HostView) Arch() (string, error) {
 	if h.arch == "" {
 		return "", fmt.Errorf("host %s has no arch: in the config, and templates know no other", h.Name)
 	}
@@ -373,28 +396,28 @@ func (h *hostView) Arch() (string, error) {
 }
 
 // Has tells whether the host has a tag.
-func (h *hostView) Has(tag string) bool { return slices.Contains(h.Tags, tag) }
+func (h *HostView) Has(tag string) bool { return slices.Contains(h.Tags, tag) }
 
 // Runs tells whether a service is switched on.
-func (h *hostView) Runs(service string) bool { return slices.Contains(h.Services, service) }
+func (h *HostView) Runs(service string) bool { return slices.Contains(h.Services, service) }
 
 // Format prints the name, whatever the verb.
-func (h *hostView) Format(f fmt.State, _ rune) { io.WriteString(f, h.Name) }
+func (h *HostView) Format(f fmt.State, _ rune) { io.WriteString(f, h.Name) }
 
 // String is the name, for a template that prints the host itself.
-func (h *hostView) String() string { return h.Name }
+func (h *HostView) String() string { return h.Name }
 
-// A fleetView is what a template may know of all hosts.
-type fleetView struct {
+// A FleetView is what a template may know of all hosts.
+type FleetView struct {
 	Network string
-	Hosts   []*hostView // by name
+	Hosts   []*HostView // by name
 
 	lists sync.Map // see chosen
 }
 
 // Host finds a host by name.
-func (f *fleetView) Host(name string) (*hostView, error) {
-	i, ok := slices.BinarySearchFunc(f.Hosts, name, func(h *hostView, name string) int { return strings.Compare(h.Name, name) })
+func (f *FleetView) Host(name string) (*HostView, error) {
+	i, ok := slices.BinarySearchFunc(f.Hosts, name, func(h *HostView, name string) int { return strings.Compare(h.Name, name) })
 	if !ok {
 		return nil, fmt.Errorf("no host %q", name)
 	}
@@ -402,21 +425,21 @@ func (f *fleetView) Host(name string) (*hostView, error) {
 }
 
 // Tagged lists the hosts that have a tag.
-func (f *fleetView) Tagged(tag string) []*hostView {
-	return f.chosen("tag "+tag, func(h *hostView) bool { return h.Has(tag) })
+func (f *FleetView) Tagged(tag string) []*HostView {
+	return f.chosen("tag "+tag, func(h *HostView) bool { return h.Has(tag) })
 }
 
 // Running lists the hosts that have a service switched on.
-func (f *fleetView) Running(service string) []*hostView {
-	return f.chosen("service "+service, func(h *hostView) bool { return h.Runs(service) })
+func (f *FleetView) Running(service string) []*HostView {
+	return f.chosen("service "+service, func(h *HostView) bool { return h.Runs(service) })
 }
 
 // chosen lists the hosts that fit, once for each key: a template may ask for each host anew.
-func (f *fleetView) chosen(key string, fits func(*hostView) bool) []*hostView {
+func (f *FleetView) chosen(key string, fits func(*HostView) bool) []*HostView {
 	if known, ok := f.lists.Load(key); ok {
-		return known.([]*hostView)
+		return known.([]*HostView)
 	}
-	var out []*hostView
+	var out []*HostView
 	for _, h := range f.Hosts {
 		if fits(h) {
 			out = append(out, h)
@@ -427,20 +450,17 @@ func (f *fleetView) chosen(key string, fits func(*hostView) bool) []*hostView {
 }
 
 // Format prints the network, whatever the verb.
-func (f *fleetView) Format(s fmt.State, _ rune) { io.WriteString(s, f.Network) }
+func (f *FleetView) Format(s fmt.State, _ rune) { io.WriteString(s, f.Network) }
 
 // String is the network, for a template that prints the fleet itself.
-func (f *fleetView) String() string { return f.Network }
+func (f *FleetView) String() string { return f.Network }
 
-func viewOf(h *Host) *hostView {
-	v := &hostView{Name: h.Name, arch: h.Arch, Tags: h.Tags, Services: h.Services, Settings: h.Settings, Vars: h.Vars}
-	for _, a := range h.Addresses {
-		if host, _, err := net.SplitHostPort(a); err == nil {
-			v.Addresses = append(v.Addresses, host)
+// KnownReason is the reason of an error that is our own, and so holds no value.
+func KnownReason(err error) string {
+	for _, e := range []error{errOutput, errTurns, errCalls, errText, errEnvBreak, errEnvText, errEnvControl} {
+		if errors.Is(err, e) {
+			return ": " + e.Error()
 		}
 	}
-	if len(v.Addresses) > 0 {
-		v.Address = v.Addresses[0]
-	}
-	return v
+	return ""
 }

@@ -1,0 +1,36 @@
+package inventory
+
+// A Host is one machine of the fleet, with what all, its groups and its own lines say.
+type Host struct {
+	Name      string
+	Addresses []string       // "ip:port" or "name:port", tried in order
+	HostKeys  []string       // "type base64", as in authorized_keys; any of them is right
+	Arch      string         // as Go names it; "" when the config does not say
+	User      string         // who logs in; another than root runs the helper under sudo -n
+	Jump      string         // name of the host to go through; ""
+	Tags      []string       // sorted
+	Services  []string       // switched on, sorted
+	Vars      map[string]any `json:"-"` // of all, its groups and itself: the values that templates get
+	// Settings are the settings of each service that is on, defaults included.
+	Settings map[string]map[string]any `json:"-"`
+}
+
+// A Rollout says how a run goes over the hosts.
+type Rollout struct {
+	Parallel int // hosts at once
+}
+
+// Readers says who can open which secret.
+type Readers struct {
+	Names map[string][]string // name or group, to recipients as age writes them
+	Rules []Rule              // in the order of the file
+	Allow []string            // verify.allow: paths where a private key is meant to stand
+}
+
+// A Rule gives the secrets whose path matches Pattern to Readers.
+type Rule struct {
+	Pattern string   // as path.Match; "secrets/web/*"
+	Readers []string // names or groups of Readers.Names, or recipients
+	File    string
+	Line    int
+}
