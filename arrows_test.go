@@ -65,7 +65,9 @@ var arrows = map[string][]string{
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
 	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd"},
 	"internal/history":         {"internal/bundle"},
-	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/link", "internal/newhost"},
+	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/lab/systemd", "internal/link", "internal/newhost"},
+	"internal/lab/canary":      {},
+	"internal/lab/systemd":     {"internal/bundle", "internal/host/machine"},
 	"internal/lab/conformance": {"internal/bundle", "internal/host/machine"},
 }
 

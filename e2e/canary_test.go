@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/internal/lab"
+	"bellhop/internal/lab/canary"
 )
 
 // Promise 7 on real hosts: random secrets go through success and every failure; afterwards all
@@ -41,8 +41,8 @@ func TestCanaries(t *testing.T) {
 	tmp := t.TempDir()
 	w.env = append(w.env, "TMPDIR="+tmp)
 	w.start("--log-level", "debug")
-	one, two, leaky, sealed, oops := lab.NewCanary("one"), lab.NewCanary("two"), lab.NewCanary("leaky"), lab.NewCanary("sealed"), lab.NewCanary("oops")
-	all := lab.NewSweep(one, two, leaky, sealed, oops)
+	one, two, leaky, sealed, oops := canary.New("one"), canary.New("two"), canary.New("leaky"), canary.New("sealed"), canary.New("oops")
+	all := canary.NewSweep(one, two, leaky, sealed, oops)
 	stopLooking := all.Processes(ownDoing)
 	var outputs bytes.Buffer
 	say := func(args ...string) {
@@ -140,12 +140,12 @@ func TestCanaries(t *testing.T) {
 		t.Error(f)
 	}
 	// Of the clone, only the value that was pushed in the clear may be known.
-	git := lab.NewSweep(one, two, leaky, sealed)
+	git := canary.NewSweep(one, two, leaky, sealed)
 	git.Tree(clone, nil)
 	for _, f := range git.Found() {
 		t.Error(f)
 	}
-	pushed := lab.NewSweep(oops)
+	pushed := canary.NewSweep(oops)
 	pushed.Tree(clone, nil)
 	if len(pushed.Found()) == 0 {
 		t.Error("the value that was pushed in the clear is not found in the clone: the sweep sees nothing in packs")
@@ -178,7 +178,7 @@ func (w *world) wantUndumpable() {
 
 // sweepHost searches a host: its disk, what is in /run and other RAM but the keys, and its
 // journal line by line, since that is compressed in its own way.
-func sweepHost(t *testing.T, s *lab.Sweep, host string) {
+func sweepHost(t *testing.T, s *canary.Sweep, host string) {
 	t.Helper()
 	upper := filepath.Join(rigDir(), host, "upper")
 	s.Tree(upper, func(p string) bool {
@@ -206,24 +206,24 @@ func TestCanaryIsCaught(t *testing.T) {
 	host := hosts["kos-mos"]
 	rig(t, "up", "3")
 	places := map[string]struct {
-		plant func(c lab.Canary) *exec.Cmd
+		plant func(c canary.Canary) *exec.Cmd
 		want  string
 	}{
-		"the disk":      {func(c lab.Canary) *exec.Cmd { return onStdin(host, "cat >/var/tmp/planted", c.Value) }, "upper/var/tmp/planted"},
-		"a packed file": {func(c lab.Canary) *exec.Cmd { return onStdin(host, "gzip >/var/tmp/packed", c.Value) }, "unpacked"},
-		"/run":          {func(c lab.Canary) *exec.Cmd { return onStdin(host, "cat >/run/planted", c.Value) }, "/run, /tmp"},
-		"the journal":   {func(c lab.Canary) *exec.Cmd { return onStdin(host, "logger; journalctl --sync", c.Value) }, "the journal of"},
+		"the disk":      {func(c canary.Canary) *exec.Cmd { return onStdin(host, "cat >/var/tmp/planted", c.Value) }, "upper/var/tmp/planted"},
+		"a packed file": {func(c canary.Canary) *exec.Cmd { return onStdin(host, "gzip >/var/tmp/packed", c.Value) }, "unpacked"},
+		"/run":          {func(c canary.Canary) *exec.Cmd { return onStdin(host, "cat >/run/planted", c.Value) }, "/run, /tmp"},
+		"the journal":   {func(c canary.Canary) *exec.Cmd { return onStdin(host, "logger; journalctl --sync", c.Value) }, "the journal of"},
 	}
-	var cs []lab.Canary
+	var cs []canary.Canary
 	for name, p := range places {
-		c := lab.NewCanary(name)
+		c := canary.New(name)
 		cs = append(cs, c)
 		if out, err := p.plant(c).CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", name, err, out)
 		}
 	}
 	on(t, host, "sync")
-	s := lab.NewSweep(cs...)
+	s := canary.NewSweep(cs...)
 	sweepHost(t, s, host)
 	for name, p := range places {
 		if !slices.ContainsFunc(s.Found(), func(f string) bool { return strings.HasPrefix(f, name+" as ") && strings.Contains(f, p.want) }) {
@@ -232,8 +232,8 @@ func TestCanaryIsCaught(t *testing.T) {
 	}
 	on(t, host, "rm -f /var/tmp/planted /var/tmp/packed /run/planted")
 	for name, line := range map[string]string{"cmdline": "sh -c 'sleep 2; : %'", "environ": "X=% sleep 2"} {
-		c := lab.NewCanary("planted")
-		s := lab.NewSweep(c)
+		c := canary.New("planted")
+		s := canary.NewSweep(c)
 		stop := s.Processes()
 		onStdin(host, "sh", strings.ReplaceAll(line, "%", string(c.Forms()["first half"]))).Run()
 		stop()

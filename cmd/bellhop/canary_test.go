@@ -24,6 +24,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/lab"
+	"bellhop/internal/lab/canary"
 	"bellhop/secrets"
 )
 
@@ -56,7 +57,7 @@ type canaryWorld struct {
 	out     lockedBuffer
 	reader  secrets.Recipient
 
-	first, second, third, within, oops lab.Canary
+	first, second, third, within, oops canary.Canary
 }
 
 type lockedBuffer struct {
@@ -80,7 +81,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 	t.Helper()
 	dir := t.TempDir()
 	c := &canaryWorld{t: t, dir: dir, state: filepath.Join(dir, "state"), files: map[string]string{},
-		first: lab.NewCanary("first"), second: lab.NewCanary("second"), third: lab.NewCanary("third"), within: lab.NewCanary("within"), oops: lab.NewCanary("oops")}
+		first: canary.New("first"), second: canary.New("second"), third: canary.New("third"), within: canary.New("within"), oops: canary.New("oops")}
 	c.must(os.Mkdir(filepath.Join(dir, "tmp"), 0o700))
 	t.Setenv("TMPDIR", filepath.Join(dir, "tmp"))
 	c.remote = lab.NewRemote(filepath.Join(dir, "config.git"))
@@ -369,7 +370,7 @@ func (c *canaryWorld) stop() {
 // clone for the value that was committed in the clear, and nothing else.
 func (c *canaryWorld) sweep() {
 	c.t.Helper()
-	s := lab.NewSweep(c.first, c.second, c.third, c.within, c.oops)
+	s := canary.NewSweep(c.first, c.second, c.third, c.within, c.oops)
 	s.Look("an output", c.out.Bytes())
 	for _, p := range []string{"/proc/self/cmdline", "/proc/self/environ"} {
 		s.File(p)
@@ -381,7 +382,7 @@ func (c *canaryWorld) sweep() {
 	for _, f := range s.Found() {
 		c.t.Error(f)
 	}
-	git := lab.NewSweep(c.first, c.second, c.third, c.within)
+	git := canary.NewSweep(c.first, c.second, c.third, c.within)
 	git.Tree(clone, nil)
 	for _, f := range git.Found() {
 		c.t.Error(f)
@@ -395,7 +396,7 @@ func (c *canaryWorld) sweep() {
 	}
 	// The same sweep over the places that were left out finds what is there: it can fail.
 	for name, root := range map[string]string{"the keys' place": keys, "the clone with what was pushed in the clear": clone} {
-		known := lab.NewSweep(c.first, c.second, c.third, c.within, c.oops)
+		known := canary.NewSweep(c.first, c.second, c.third, c.within, c.oops)
 		known.Tree(root, nil)
 		if len(known.Found()) == 0 {
 			c.t.Errorf("nothing was found in %s: the sweep sees nothing", name)

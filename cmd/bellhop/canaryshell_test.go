@@ -14,7 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/lab"
+	"bellhop/internal/lab/canary"
 )
 
 // A mynah is a host that holds the keys already, and whose SSH server, login shell or helper says
@@ -199,7 +199,7 @@ func (c *canaryWorld) beforeTheGreeting() {
 		c.want(c.push("the mynah: "+mode, map[string]string{"secrets/one.age": c.seal(c.reader, c.third.Value), "secrets/two.age": c.seal(c.reader, c.third.Value)}), 3, mode)
 		c.run("key", "status")
 
-		sweep := lab.NewSweep(c.third)
+		sweep := canary.NewSweep(c.third)
 		sweep.Look("an output", c.out.Bytes()[said:])
 		for _, f := range sweep.Found() {
 			c.t.Errorf("%s: %s", mode, f)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"bellhop/internal/host"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/lab/systemd"
 )
 
 // A Machine is a host in a directory. Its methods are what a person, or fate, does to it;
@@ -26,27 +26,16 @@ type Machine struct {
 
 	fsyncs atomic.Int64
 
-	mu       sync.Mutex
-	boot     string
-	version  int
-	units    map[string]*unit
-	failing  map[string]bool             // start fails
-	flapping map[string]bool             // dies again and again after its start
-	mortal   map[string]time.Duration    // dies so long after each start
-	answers  map[string][]machine.Answer // what probes get, by their name
-	asked    []string                    // probes, by their name
-	said     map[string][]string         // what units write to the journal
-	ports    map[string]int              // what a unit listens on
-	log      []Event
-	jobs     []string // "restart x.service", as asked for
-	reloads  int
-	booting  bool
-	queued   []string // while booting: what starts after sysinit
-	pid      int
+	mu      sync.Mutex
+	boot    string
+	version int
+	failing map[string]bool // start fails
+	ports   map[string]int  // what a unit listens on
+	systemd *systemd.Systemd
+
+	health
 
 	apply *applyUnit
-
-	listed map[string][]fs.DirEntry // folders of units, while many units are asked for
 
 	users  map[string]machine.Account
 	groups map[string]int
@@ -62,24 +51,23 @@ type Machine struct {
 }
 
 // An Event is something that really happened to a unit: start, stop, restart, reload, fail.
-type Event struct {
-	Verb, Unit string
-}
+type Event = systemd.Event
 
 // NewMachine makes a host in dir, switched on. It panics if dir can't be written: a lab
 // without a floor is no use to any test.
 func NewMachine(dir string) *Machine {
 	m := &Machine{
-		dir: dir, version: 252, units: map[string]*unit{}, failing: map[string]bool{}, flapping: map[string]bool{},
-		mortal: map[string]time.Duration{}, answers: map[string][]machine.Answer{}, said: map[string][]string{},
+		dir: dir, version: 252, failing: map[string]bool{},
 		ports: map[string]int{}, users: map[string]machine.Account{}, groups: map[string]int{}, owners: map[inode]owner{},
-		lacks: map[string]bool{}, strangers: map[string][]machine.Process{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(), pid: 100,
+		lacks: map[string]bool{}, strangers: map[string][]machine.Process{}, keyKind: "ramfs", secret: randomBytes(32), boot: newBootID(),
 	}
 	for _, d := range []string{"etc/systemd/system", "usr/lib/systemd/system", "run", "var/lib", "opt", "srv", "tmp", "usr/local/libexec"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
 			panic(fmt.Sprintf("lab: make machine: %v", err))
 		}
 	}
+	m.health.reset()
+	m.systemd = systemd.New(dir, m.exec, m.unmountKeys)
 	m.addAccounts()
 	m.host = &machine.Machine{
 		Root: dir, Systemd: twinSystemd{m}, Accounts: twinAccounts{m}, Mounts: twinMounts{m},
@@ -87,11 +75,11 @@ func NewMachine(dir string) *Machine {
 		BootID: func() (string, error) { return m.BootID(), nil },
 		Helper: "/usr/local/libexec/bellhop/current",
 		Disk:   countedDisk{n: &m.fsyncs},
-		Prober: twinProber{m}, Journal: twinJournal{m},
+		Prober: twinProber{&m.health}, Journal: twinJournal{&m.health},
 		Settle: 10 * time.Millisecond, // nothing of the twin dies later, unless DieAfter says so
 	}
 	m.mu.Lock()
-	m.startTargets()
+	m.systemd.StartTargets()
 	m.mu.Unlock()
 	return m
 }
@@ -135,28 +123,28 @@ func (m *Machine) Fsyncs() int { return int(m.fsyncs.Load()) }
 func (m *Machine) Log() []Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.log)
+	return slices.Clone(m.systemd.Log)
 }
 
 // Jobs lists what systemd was asked for, as "restart x.service", in order.
 func (m *Machine) Jobs() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return slices.Clone(m.jobs)
+	return slices.Clone(m.systemd.Jobs)
 }
 
 // Reloads counts daemon-reloads.
 func (m *Machine) Reloads() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.reloads
+	return m.systemd.Reloads
 }
 
 // ClearLog forgets events, jobs and the counts of reloads and fsyncs.
 func (m *Machine) ClearLog() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.log, m.jobs, m.reloads = nil, nil, 0
+	m.systemd.Log, m.systemd.Jobs, m.systemd.Reloads = nil, nil, 0
 	m.fsyncs.Store(0)
 }
 
@@ -164,7 +152,7 @@ func (m *Machine) ClearLog() {
 func (m *Machine) Count(verb, name string) int {
 	n := 0
 	for _, e := range m.Log() {
-		if e == (Event{verb, name}) {
+		if e == (Event{Verb: verb, Unit: name}) {
 			n++
 		}
 	}
@@ -197,16 +185,16 @@ func (m *Machine) Fail(name string) { m.set(func() { m.failing[name] = true }) }
 
 // Flap makes a unit die and come back at each look, as one does that crashes after its
 // start, until Mend.
-func (m *Machine) Flap(name string) { m.set(func() { m.flapping[name] = true }) }
+func (m *Machine) Flap(name string) { m.set(func() { m.systemd.Flapping[name] = true }) }
 
 // Mend takes back Fail, Flap and DieAfter.
 func (m *Machine) Mend(name string) {
-	m.set(func() { delete(m.failing, name); delete(m.flapping, name); delete(m.mortal, name) })
+	m.set(func() { delete(m.failing, name); m.systemd.Mend(name) })
 }
 
 // Crash ends a running unit as a program does that dies: failed, or started again where its
 // Restart= says so.
-func (m *Machine) Crash(name string) { m.set(func() { m.crash(m.canonical(name)) }) }
+func (m *Machine) Crash(name string) { m.set(func() { m.systemd.Crash(m.systemd.Canonical(name)) }) }
 
 // Claim makes a unit listen on a port while it runs: a second one on it fails to start.
 func (m *Machine) Claim(name string, port int) { m.set(func() { m.ports[name] = port }) }
@@ -223,18 +211,18 @@ func (m *Machine) Restart(name string) error { return m.byHand("restart", name) 
 func (m *Machine) byHand(verb, name string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.transact(verb, []string{name})[name]
+	return m.systemd.Transact(verb, []string{name})[name]
 }
 
 // Trigger does what a socket, timer or path unit waits for: its service is started.
 func (m *Machine) Trigger(activator string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.unit(activator).active != "active" {
+	if !m.systemd.IsActive(activator) {
 		return fmt.Errorf("%s does not listen", activator)
 	}
-	name := m.triggers(activator)
-	return m.transact("start", []string{name})[name]
+	name := m.systemd.Triggers(activator)
+	return m.systemd.Transact("start", []string{name})[name]
 }
 
 // Mask masks a unit by hand, Unmask takes it back.
@@ -249,7 +237,7 @@ func (m *Machine) Unmask(name string) error {
 	if err := os.Remove(m.Path(bundle.UnitDir + "/" + name)); err != nil {
 		return err
 	}
-	m.set(m.reload)
+	m.set(m.systemd.Reload)
 	return nil
 }
 
@@ -257,7 +245,7 @@ func (m *Machine) linkAndReload(target, p string) error {
 	if err := os.Symlink(target, p); err != nil {
 		return err
 	}
-	m.set(m.reload)
+	m.set(m.systemd.Reload)
 	return nil
 }
 
@@ -300,11 +288,10 @@ func (m *Machine) set(f func()) {
 func (m *Machine) Reboot() error {
 	m.killApply()
 	m.mu.Lock()
-	m.boot, m.mounted, m.booting = newBootID(), false, true
-	m.units, m.queued = map[string]*unit{}, nil
+	m.boot, m.mounted, m.systemd.Booting = newBootID(), false, true
+	m.systemd.PowerOff()
 	err := emptyDir(m.Path("/run"))
-	settle := m.def(bundle.SettleUnit).load == "loaded" && m.fileState(bundle.SettleUnit) == "enabled" &&
-		m.conditionsHold(m.def(bundle.SettleUnit))
+	settle := m.settles()
 	m.mu.Unlock()
 	if err != nil {
 		return err
@@ -315,13 +302,18 @@ func (m *Machine) Reboot() error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.booting = false
-	m.generate()
-	m.startTargets()
-	for _, name := range m.queued {
-		m.transact("start", []string{name})
-	}
+	m.systemd.Booting = false
+	m.systemd.Generate()
+	m.systemd.StartTargets()
+	m.systemd.StartQueued()
 	return settled
+}
+
+// settles says that bellhop-settle.service starts when the host boots.
+func (m *Machine) settles() bool {
+	d := m.systemd.Def(bundle.SettleUnit)
+	isEnabled := d.Load == "loaded" && m.systemd.FileState(bundle.SettleUnit) == "enabled"
+	return isEnabled && m.systemd.ConditionsHold(d)
 }
 
 // settle runs what bellhop-settle.service runs. A test's Reached may end it, as a plug would.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -13,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 )
 
@@ -287,14 +285,8 @@ func (a twinAccounts) Busy(user string) ([]machine.Process, error) {
 }
 
 // busy is what runs as a user: services whose unit file names him, and what a test started.
-func (m *Machine) busy(user string) (all []machine.Process) {
-	for name, u := range m.units {
-		if u.def != nil && u.def.service() && u.pid > 0 && u.up() && u.def.last("Service.User") == user {
-			program, _, _ := strings.Cut(u.def.last("Service.ExecStart"), " ")
-			all = append(all, machine.Process{PID: u.pid, Name: path.Base(program), Unit: name})
-		}
-	}
-	all = append(all, m.strangers[user]...)
+func (m *Machine) busy(user string) []machine.Process {
+	all := append(m.systemd.RunAs(user), m.strangers[user]...)
 	slices.SortFunc(all, func(a, b machine.Process) int { return a.PID - b.PID })
 	return all
 }
@@ -360,6 +352,3 @@ func (a twinAccounts) Command(name string) bool {
 	defer a.m.mu.Unlock()
 	return !a.m.lacks[name]
 }
-
-// ensureKeyGroup is what both Keys and the mount unit's users need.
-func (m *Machine) ensureKeyGroup() { m.addGroup(bundle.KeyGroup) }

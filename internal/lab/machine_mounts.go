@@ -24,9 +24,9 @@ func (t twinMounts) Keys(context.Context) (string, error) {
 	if t.m.keyKind == "" {
 		return "", errors.New("mount " + bundle.KeyDir + ": it lies on ext4, and a key must never reach a disk")
 	}
-	t.m.ensureKeyGroup()
-	if t.m.def(bundle.KeyMountUnit).load == "loaded" {
-		if err := t.m.transact("start", []string{bundle.KeyMountUnit})[bundle.KeyMountUnit]; err != nil {
+	t.m.addGroup(bundle.KeyGroup) // as the users of the mount unit need it
+	if t.m.systemd.Def(bundle.KeyMountUnit).Load == "loaded" {
+		if err := t.m.systemd.Transact("start", []string{bundle.KeyMountUnit})[bundle.KeyMountUnit]; err != nil {
 			return "", err
 		}
 	} else if err := t.m.mountKeys(); err != nil {
@@ -44,6 +44,12 @@ func (m *Machine) mountKeys() error {
 		return err
 	}
 	return os.Chmod(p, 0o750)
+}
+
+// unmountKeys empties the place for keys, as the stop of its mount does.
+func (m *Machine) unmountKeys() {
+	m.mounted = false
+	emptyDir(m.Path(bundle.KeyDir))
 }
 
 // Mounted says whether the place for keys is mounted.
@@ -75,7 +81,7 @@ func (t twinMounts) Seal(_ context.Context, name string, value []byte) error {
 		return err
 	}
 	nonce := randomBytes(12)
-	sealed := t.m.aead().Seal(nonce, nonce, value, []byte(name))
+	sealed := aead(t.m.secret).Seal(nonce, nonce, value, []byte(name))
 	if err := os.WriteFile(p+".new", sealed, 0o600); err != nil {
 		return err
 	}
@@ -97,11 +103,12 @@ func (m *Machine) unseal(name, path string) ([]byte, error) {
 	if len(p) < 12 {
 		return nil, errors.New("sealed copy is cut short")
 	}
-	return m.aead().Open(nil, p[:12], p[12:], []byte(name))
+	return aead(m.secret).Open(nil, p[:12], p[12:], []byte(name))
 }
 
-func (m *Machine) aead() cipher.AEAD {
-	block, err := aes.NewCipher(m.secret)
+// aead is what sealed copies are sealed with.
+func aead(secret []byte) cipher.AEAD {
+	block, err := aes.NewCipher(secret)
 	if err != nil {
 		panic(err) // the secret has 32 bytes
 	}

@@ -5,30 +5,28 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host/machine"
+	"bellhop/internal/lab/systemd"
 )
 
-// An exited is a program that ended otherwise than by status 1.
-type exited machine.Exit
-
-func (e exited) Error() string { return machine.Exit(e).String() }
-
-func exitOf(err error) machine.Exit {
-	var e exited
-	if errors.As(err, &e) {
-		return machine.Exit(e)
-	}
-	return machine.Exit{Status: 1}
-}
+// What a key unit's ExecStart does, as fleet writes it: the key is there, or its sealed copy
+// opens and is put in place.
+var (
+	testFile = regexp.MustCompile(`test -[ef] '?"?([^\s'";&]+)`)
+	unsealTo = regexp.MustCompile(`systemd-creds decrypt[^;]*--name='?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
+	chownTo  = regexp.MustCompile(`chown '?"?([^\s'":;&]+):([^\s'";&]+)'?"? '?"?([^\s'";&]*\.new)`)
+	chmodTo  = regexp.MustCompile(`chmod '?"?([0-7]+)`)
+	moveTo   = regexp.MustCompile(`mv (?:-T|-Tf|-f) '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
+)
 
 // exec is what a unit's ExecStart does, as far as the twin knows.
-func (m *Machine) exec(name string, d *unitDef) error {
+func (m *Machine) exec(name string, d *systemd.Def) error {
 	if m.failing[name] {
 		return errors.New("told to fail")
 	}
@@ -37,20 +35,20 @@ func (m *Machine) exec(name string, d *unitDef) error {
 	}
 	if port := m.ports[name]; port != 0 {
 		for other, p := range m.ports {
-			if other != name && p == port && m.unit(other).up() {
+			if other != name && p == port && m.systemd.IsUp(other) {
 				return fmt.Errorf("port %d is held by %s", port, other)
 			}
 		}
 	}
-	if d.last("Service.ExecStartPre") == "/bin/false" {
-		return exited{Status: 1, Line: "ExecStartPre"}
+	if d.Last("Service.ExecStartPre") == "/bin/false" {
+		return systemd.Exited{Status: 1, Line: "ExecStartPre"}
 	}
-	start := d.last("Service.ExecStart")
+	start := d.Last("Service.ExecStart")
 	if start == "/bin/false" {
 		return errors.New("exit status 1")
 	}
 	if strings.HasPrefix(start, "/nonexistent/") {
-		return exited{Status: 203}
+		return systemd.Exited{Status: 203}
 	}
 	if strings.HasSuffix(name, "-key.service") && testFile.MatchString(start) {
 		return m.execKey(start)

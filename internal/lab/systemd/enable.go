@@ -1,4 +1,4 @@
-package lab
+package systemd
 
 import (
 	"io/fs"
@@ -7,17 +7,17 @@ import (
 	"strings"
 )
 
-// fileState is UnitFileState.
-func (m *Machine) fileState(name string) string {
+// FileState is UnitFileState.
+func (m *Systemd) FileState(name string) string {
 	dir, path := m.find(name)
 	if path == "" {
 		return ""
 	}
 	d := m.parse(name)
 	switch {
-	case d.load == "masked" && dir == runtimeDir:
+	case d.Load == "masked" && dir == runtimeDir:
 		return "masked-runtime"
-	case d.load == "masked":
+	case d.Load == "masked":
 		return "masked"
 	case dir == generatorDir:
 		return "generated"
@@ -27,21 +27,21 @@ func (m *Machine) fileState(name string) string {
 			return map[string]string{adminDir: "enabled", runtimeDir: "enabled-runtime"}[in]
 		}
 	}
-	if m.canonical(name) != name {
+	if m.Canonical(name) != name {
 		return "alias"
 	}
 	if installs(d) {
 		return "disabled"
 	}
-	if len(d.list("Install.Also")) > 0 {
+	if len(d.List("Install.Also")) > 0 {
 		return "indirect"
 	}
 	return "static"
 }
 
-func installs(d *unitDef) bool {
+func installs(d *Def) bool {
 	for _, k := range []string{"WantedBy", "RequiredBy", "UpheldBy", "Alias"} {
-		if len(d.list("Install."+k)) > 0 {
+		if len(d.List("Install."+k)) > 0 {
 			return true
 		}
 	}
@@ -49,7 +49,7 @@ func installs(d *unitDef) bool {
 }
 
 // enablement lists the links in dir that enable a unit.
-func (m *Machine) enablement(name, dir string) (links []string) {
+func (m *Systemd) enablement(name, dir string) (links []string) {
 	for _, e := range m.unitDir(dir) {
 		p := m.Path(dir + "/" + e.Name())
 		switch ext := filepath.Ext(e.Name()); {
@@ -67,7 +67,7 @@ func (m *Machine) enablement(name, dir string) (links []string) {
 }
 
 // enable makes the links that [Install] asks for.
-func (m *Machine) enable(name string, seen map[string]bool) error {
+func (m *Systemd) enable(name string, seen map[string]bool) error {
 	if seen[name] {
 		return nil
 	}
@@ -77,17 +77,17 @@ func (m *Machine) enable(name string, seen map[string]bool) error {
 	switch {
 	case path == "":
 		return errNoUnitFile(name)
-	case d.load == "masked":
+	case d.Load == "masked":
 		return errMasked(name)
 	}
 	for key, suffix := range map[string]string{"WantedBy": ".wants", "RequiredBy": ".requires"} {
-		for _, by := range d.list("Install." + key) {
+		for _, by := range d.List("Install." + key) {
 			if err := m.link(path, adminDir+"/"+by+suffix+"/"+name); err != nil {
 				return err
 			}
 		}
 	}
-	for _, alias := range d.list("Install.Alias") {
+	for _, alias := range d.List("Install.Alias") {
 		if alias == name {
 			continue
 		}
@@ -95,7 +95,7 @@ func (m *Machine) enable(name string, seen map[string]bool) error {
 			return err
 		}
 	}
-	for _, also := range d.list("Install.Also") {
+	for _, also := range d.List("Install.Also") {
 		if err := m.enable(also, seen); err != nil {
 			return err
 		}
@@ -103,7 +103,7 @@ func (m *Machine) enable(name string, seen map[string]bool) error {
 	return nil
 }
 
-func (m *Machine) link(target, at string) error {
+func (m *Systemd) link(target, at string) error {
 	p := m.Path(at)
 	if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 		return err
@@ -113,7 +113,7 @@ func (m *Machine) link(target, at string) error {
 }
 
 // disable removes every link that enables a unit, and those of Also=.
-func (m *Machine) disable(name string, seen map[string]bool) error {
+func (m *Systemd) disable(name string, seen map[string]bool) error {
 	if seen[name] {
 		return nil
 	}
@@ -127,7 +127,7 @@ func (m *Machine) disable(name string, seen map[string]bool) error {
 		}
 		os.Remove(filepath.Dir(l)) // an empty .wants folder goes too
 	}
-	for _, also := range m.parse(name).list("Install.Also") {
+	for _, also := range m.parse(name).List("Install.Also") {
 		if err := m.disable(also, seen); err != nil {
 			return err
 		}
@@ -135,8 +135,8 @@ func (m *Machine) disable(name string, seen map[string]bool) error {
 	return nil
 }
 
-// generate is what the quadlet generator does at each daemon-reload.
-func (m *Machine) generate() {
+// Generate is what the quadlet generator does at each daemon-reload.
+func (m *Systemd) Generate() {
 	os.RemoveAll(m.Path(generatorDir))
 	es, _ := os.ReadDir(m.Path("/etc/containers/systemd"))
 	for _, e := range es {
@@ -159,7 +159,7 @@ func (m *Machine) generate() {
 		}
 		os.WriteFile(m.Path(generatorDir+"/"+name), []byte(text+kind), 0o644)
 		d := m.parse(name)
-		for _, by := range d.list("Install.WantedBy") {
+		for _, by := range d.List("Install.WantedBy") {
 			m.link(generatorDir+"/"+name, generatorDir+"/"+by+".wants/"+name)
 		}
 	}

@@ -1,4 +1,8 @@
-package lab
+// Package canary finds out whether a secret reached a place where it does not belong, for tests.
+//
+// A Canary is a random secret; a Sweep looks for it in files, output and the memory of processes, in
+// every form that quoting, escaping, encoding, hashing and compression give it.
+package canary
 
 import (
 	"bytes"
@@ -36,8 +40,8 @@ type Canary struct {
 	Value string
 }
 
-// NewCanary makes a canary.
-func NewCanary(name string) Canary {
+// New makes a canary.
+func New(name string) Canary {
 	raw := make([]byte, 24)
 	rand.Read(raw)
 	text := base64.RawURLEncoding.EncodeToString(raw)

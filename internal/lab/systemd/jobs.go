@@ -1,6 +1,6 @@
-package lab
+package systemd
 
-// The twin's service manager. A job is done at once; what is modelled is what bellhop's rules
+// Jobs of the service manager. A job is done at once; what is modelled is what bellhop's rules
 // rest on, each as it was seen on real hosts:
 //
 //  1. A start pulls in Requires= and Wants= of every unit it pulls in, active or not, and
@@ -28,7 +28,7 @@ import (
 
 // A unit is a unit's state since boot.
 type unit struct {
-	def        *unitDef // as read when it came up; nil while inactive
+	def        *Def // as read when it came up; nil while inactive
 	active     string
 	sub        string
 	result     string
@@ -45,15 +45,15 @@ type unit struct {
 var atRest = unit{active: "inactive", sub: "dead", result: "success"}
 
 // unit gives a unit's state, never nil; own keeps it.
-func (m *Machine) unit(name string) *unit {
-	if u := m.units[m.canonical(name)]; u != nil {
+func (m *Systemd) unit(name string) *unit {
+	if u := m.units[m.Canonical(name)]; u != nil {
 		return u
 	}
 	u := atRest
 	return &u
 }
 
-func (m *Machine) own(name string) *unit {
+func (m *Systemd) own(name string) *unit {
 	if m.units[name] == nil {
 		u := atRest
 		m.units[name] = &u
@@ -69,8 +69,8 @@ func errNoUnitFile(name string) error { return fmt.Errorf("unit file %s does not
 func errMasked(name string) error     { return fmt.Errorf("unit %s is masked", name) }
 
 // refusal is why a unit can't be started at all.
-func refusal(d *unitDef) error {
-	switch d.load {
+func refusal(d *Def) error {
+	switch d.Load {
 	case "not-found":
 		return fmt.Errorf("unit %s not found", d.name)
 	case "masked":
@@ -83,39 +83,39 @@ func refusal(d *unitDef) error {
 
 // A jobSet is one transaction: what is stopped and what is started.
 type jobSet struct {
-	m      *Machine
+	m      *Systemd
 	starts []string
 	stops  []string
 	bounce map[string]bool // stopped and started: a restart
 }
 
 func (j *jobSet) start(name string) error {
-	name = j.m.canonical(name)
+	name = j.m.Canonical(name)
 	if slices.Contains(j.starts, name) {
 		return nil
 	}
-	d := j.m.def(name)
+	d := j.m.Def(name)
 	if err := refusal(d); err != nil {
 		return err
 	}
 	j.starts = append(j.starts, name)
-	for _, r := range append(d.list("Unit.Requires"), d.list("Unit.BindsTo")...) {
+	for _, r := range append(d.List("Unit.Requires"), d.List("Unit.BindsTo")...) {
 		if err := j.start(r); err != nil {
 			return err
 		}
 	}
-	for _, w := range d.list("Unit.Wants") {
+	for _, w := range d.List("Unit.Wants") {
 		n := len(j.starts)
 		if err := j.start(w); err != nil {
 			j.starts = j.starts[:n]
 		}
 	}
-	if mount := d.list("Unit.RequiresMountsFor"); slices.Contains(mount, bundle.KeyDir) && j.m.def(bundle.KeyMountUnit).load == "loaded" {
+	if mount := d.List("Unit.RequiresMountsFor"); slices.Contains(mount, bundle.KeyDir) && j.m.Def(bundle.KeyMountUnit).Load == "loaded" {
 		if err := j.start(bundle.KeyMountUnit); err != nil {
 			return err
 		}
 	}
-	for _, c := range d.list("Unit.Conflicts") {
+	for _, c := range d.List("Unit.Conflicts") {
 		if j.m.unit(c).up() {
 			j.stop(c, false)
 		}
@@ -125,7 +125,7 @@ func (j *jobSet) start(name string) error {
 
 // stop takes name down, and first all that require it. With again they come back.
 func (j *jobSet) stop(name string, again bool) {
-	name = j.m.canonical(name)
+	name = j.m.Canonical(name)
 	if slices.Contains(j.stops, name) {
 		return
 	}
@@ -134,8 +134,8 @@ func (j *jobSet) stop(name string, again bool) {
 		j.bounce[name] = true
 	}
 	for _, other := range j.m.loaded() {
-		d := j.m.def(other)
-		needs := append(append(d.list("Unit.Requires"), d.list("Unit.BindsTo")...), d.list("Unit.PartOf")...)
+		d := j.m.Def(other)
+		needs := append(append(d.List("Unit.Requires"), d.List("Unit.BindsTo")...), d.List("Unit.PartOf")...)
 		if !j.m.unit(other).up() || !slices.Contains(needs, name) {
 			continue
 		}
@@ -146,7 +146,7 @@ func (j *jobSet) stop(name string, again bool) {
 	}
 }
 
-func (m *Machine) loaded() []string {
+func (m *Systemd) loaded() []string {
 	var names []string
 	for n := range m.units {
 		names = append(names, n)
@@ -155,8 +155,8 @@ func (m *Machine) loaded() []string {
 	return names
 }
 
-// transact does one verb to all names, as one transaction. Errors are by name.
-func (m *Machine) transact(verb string, names []string) map[string]error {
+// Transact does one verb to all names, as one transaction. Errors are by name.
+func (m *Systemd) Transact(verb string, names []string) map[string]error {
 	errs := map[string]error{}
 	j := &jobSet{m: m, bounce: map[string]bool{}}
 	for _, n := range names {
@@ -166,7 +166,7 @@ func (m *Machine) transact(verb string, names []string) map[string]error {
 	}
 	results := j.run()
 	for _, n := range names {
-		if r := results[m.canonical(n)]; errs[n] == nil && r != "" && r != "done" {
+		if r := results[m.Canonical(n)]; errs[n] == nil && r != "" && r != "done" {
 			errs[n] = fmt.Errorf("%s %s: job ended as %q", verb, n, r)
 		}
 	}
@@ -180,14 +180,14 @@ func (j *jobSet) add(verb, name string) error {
 	case "start":
 		return j.attempt(name)
 	case "start-alone":
-		if err := refusal(m.def(name)); err != nil {
+		if err := refusal(m.Def(name)); err != nil {
 			return err
 		}
 		if !up {
-			j.starts = append(j.starts, m.canonical(name))
+			j.starts = append(j.starts, m.Canonical(name))
 		}
 	case "stop":
-		if d := m.def(name); d.load == "not-found" && !up {
+		if d := m.Def(name); d.Load == "not-found" && !up {
 			return fmt.Errorf("unit %s not loaded", name)
 		}
 		j.stop(name, false)
@@ -217,8 +217,8 @@ func (j *jobSet) attempt(name string) error {
 	return err
 }
 
-func (m *Machine) reloadUnit(name string) error {
-	d, u := m.def(name), m.unit(name)
+func (m *Systemd) reloadUnit(name string) error {
+	d, u := m.Def(name), m.unit(name)
 	switch {
 	case refusal(d) != nil:
 		return refusal(d)
@@ -231,11 +231,11 @@ func (m *Machine) reloadUnit(name string) error {
 	return nil
 }
 
-func canReload(d *unitDef) bool {
+func canReload(d *Def) bool {
 	return len(d.values["Service.ExecReload"]) > 0 || d.kind() == "notify-reload"
 }
 
-func (m *Machine) happen(verb, name string) { m.log = append(m.log, Event{verb, name}) }
+func (m *Systemd) happen(verb, name string) { m.Log = append(m.Log, Event{verb, name}) }
 
 // run does the jobs: stops against the order, then starts in order.
 func (j *jobSet) run() map[string]string {
@@ -258,11 +258,11 @@ func (j *jobSet) run() map[string]string {
 }
 
 // order sorts names so that what is After= another follows it. A cycle is cut.
-func (m *Machine) order(names []string) (sorted []string) {
+func (m *Systemd) order(names []string) (sorted []string) {
 	done := map[string]bool{}
-	defs := map[string]*unitDef{} // read once: a host may start hundreds of key units at once
+	defs := map[string]*Def{} // read once: a host may start hundreds of key units at once
 	for _, n := range names {
-		defs[n] = m.def(n)
+		defs[n] = m.Def(n)
 	}
 	var visit func(string)
 	visit = func(n string) {
@@ -284,21 +284,21 @@ func (m *Machine) order(names []string) (sorted []string) {
 }
 
 // after says whether a is ordered behind b. A service waits for its socket without saying so.
-func (m *Machine) after(a, b string, da, db *unitDef) bool {
-	if slices.Contains(da.list("Unit.After"), b) || slices.Contains(db.list("Unit.Before"), a) {
+func (m *Systemd) after(a, b string, da, db *Def) bool {
+	if slices.Contains(da.List("Unit.After"), b) || slices.Contains(db.List("Unit.Before"), a) {
 		return true
 	}
-	if b == bundle.KeyMountUnit && slices.Contains(da.list("Unit.RequiresMountsFor"), bundle.KeyDir) {
+	if b == bundle.KeyMountUnit && slices.Contains(da.List("Unit.RequiresMountsFor"), bundle.KeyDir) {
 		return true
 	}
-	if strings.HasSuffix(a, ".target") && slices.Contains(append(da.list("Unit.Wants"), da.list("Unit.Requires")...), b) {
-		return !slices.Contains(db.list("Unit.After"), a) // targets come after what they pull in
+	if strings.HasSuffix(a, ".target") && slices.Contains(append(da.List("Unit.Wants"), da.List("Unit.Requires")...), b) {
+		return !slices.Contains(db.List("Unit.After"), a) // targets come after what they pull in
 	}
 	ext := filepath.Ext(b)
-	return (ext == ".socket" || ext == ".timer" || ext == ".path") && m.triggers(b) == a
+	return (ext == ".socket" || ext == ".timer" || ext == ".path") && m.Triggers(b) == a
 }
 
-func (m *Machine) halt(name string, tell bool) {
+func (m *Systemd) halt(name string, tell bool) {
 	u := m.units[name]
 	if u == nil {
 		return
@@ -314,13 +314,12 @@ func (m *Machine) halt(name string, tell bool) {
 		m.happen("stop", name)
 	}
 	if name == bundle.KeyMountUnit && wasUp {
-		m.mounted = false
-		emptyDir(m.Path(bundle.KeyDir))
+		m.Unmount()
 	}
 }
 
 // launch brings one unit up and returns its job's result.
-func (m *Machine) launch(name, verb string, results map[string]string) string {
+func (m *Systemd) launch(name, verb string, results map[string]string) string {
 	u := m.own(name)
 	if u.up() {
 		return "done"
@@ -332,33 +331,33 @@ func (m *Machine) launch(name, verb string, results map[string]string) string {
 	return result
 }
 
-func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string) string {
-	d := m.def(name)
-	for _, r := range append(d.list("Unit.Requires"), d.list("Unit.BindsTo")...) {
-		r = m.canonical(r)
-		if res := results[r]; res != "" && res != "done" && m.after(name, r, d, m.def(r)) {
+func (m *Systemd) bringUp(name, verb string, u *unit, results map[string]string) string {
+	d := m.Def(name)
+	for _, r := range append(d.List("Unit.Requires"), d.List("Unit.BindsTo")...) {
+		r = m.Canonical(r)
+		if res := results[r]; res != "" && res != "done" && m.after(name, r, d, m.Def(r)) {
 			return "dependency"
 		}
 	}
-	if u.skipped = !m.conditionsHold(d); u.skipped {
+	if u.skipped = !m.ConditionsHold(d); u.skipped {
 		return "done"
 	}
 	if u.barred = !m.assertsHold(d); u.barred {
 		return "assert"
 	}
-	if ext := filepath.Ext(name); ext == ".socket" && m.unit(m.triggers(name)).up() {
+	if ext := filepath.Ext(name); ext == ".socket" && m.unit(m.Triggers(name)).up() {
 		m.happen("fail", name)
 		return "failed"
 	}
 	if u.def == nil {
 		u.def = m.parse(name)
 	}
-	u.ran, u.restarts, u.invocation = true, 0, fmt.Sprintf("%x", randomBytes(16))
+	u.ran, u.restarts, u.invocation = true, 0, fmt.Sprintf("%x", random())
 	m.pid++
 	u.pid = m.pid
 	u.exit = machine.Exit{}
 	u.mortal = m.birth(name)
-	if err := m.exec(name, u.def); err != nil {
+	if err := m.Exec(name, u.def); err != nil {
 		u.exit = exitOf(err)
 		return m.died(name, u)
 	}
@@ -379,11 +378,11 @@ func (m *Machine) bringUp(name, verb string, u *unit, results map[string]string)
 }
 
 // died is a unit whose program did not stay: where systemd waits for it, the job failed.
-func (m *Machine) died(name string, u *unit) string {
+func (m *Systemd) died(name string, u *unit) string {
 	m.happen("fail", name)
 	u.active, u.sub, u.result, u.pid = "failed", "failed", "exit-code", 0
 	if u.def.restarts() {
-		if wait, err := time.ParseDuration(sec(u.def.last("Service.RestartSec"))); err == nil && wait > 2*time.Second {
+		if wait, err := time.ParseDuration(sec(u.def.Last("Service.RestartSec"))); err == nil && wait > 2*time.Second {
 			u.active, u.sub = "activating", "auto-restart"
 		} else {
 			u.restarts = 5
@@ -402,8 +401,8 @@ func sec(v string) string {
 	return v
 }
 
-// crash is a running unit's program dying by itself.
-func (m *Machine) crash(name string) {
+// Crash is a running unit's program dying by itself.
+func (m *Systemd) Crash(name string) {
 	u := m.unit(name)
 	if u.active != "active" {
 		return
@@ -411,16 +410,16 @@ func (m *Machine) crash(name string) {
 	if u.def.restarts() {
 		u.restarts++
 		m.pid++
-		u.pid, u.invocation = m.pid, fmt.Sprintf("%x", randomBytes(16))
+		u.pid, u.invocation = m.pid, fmt.Sprintf("%x", random())
 		return
 	}
 	u.active, u.sub, u.result, u.pid, u.exit = "failed", "failed", "exit-code", 0, machine.Exit{Status: 1}
 	m.happen("fail", name)
 }
 
-// reload reads all unit files again; what runs goes on.
-func (m *Machine) reload() {
-	m.generate()
+// Reload reads all unit files again; what runs goes on.
+func (m *Systemd) Reload() {
+	m.Generate()
 	for name, u := range m.units {
 		if u.def == nil {
 			continue
@@ -429,5 +428,5 @@ func (m *Machine) reload() {
 	}
 }
 
-// startTargets is boot.
-func (m *Machine) startTargets() { m.transact("start", []string{"multi-user.target"}) }
+// StartTargets is boot.
+func (m *Systemd) StartTargets() { m.Transact("start", []string{"multi-user.target"}) }

@@ -1,4 +1,4 @@
-package lab_test
+package canary_test
 
 import (
 	"bytes"
@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/internal/lab"
+	"bellhop/internal/lab/canary"
 )
 
 // The sweep can fail: a canary is planted in each form and in each place, and caught.
 func TestCanaryIsCaught(t *testing.T) {
-	c, other := lab.NewCanary("planted"), lab.NewCanary("other")
+	c, other := canary.New("planted"), canary.New("other")
 	for name, form := range c.Forms() {
-		s := lab.NewSweep(other, c)
+		s := canary.NewSweep(other, c)
 		s.Look("a text", append([]byte(`{"before":"`), append(slices.Clip(form), " after"...)...))
 		if !found(s, "planted as "+name+" in a text") {
 			t.Errorf("as %s: not caught", name)
@@ -59,7 +59,7 @@ func TestCanaryIsCaught(t *testing.T) {
 		if err := plant(filepath.Join(dir, "x")); err != nil {
 			t.Fatal(err)
 		}
-		s := lab.NewSweep(c)
+		s := canary.NewSweep(c)
 		s.Tree(dir, nil)
 		want := name != "a folder"
 		if len(s.Found()) > 0 != want {
@@ -69,7 +69,7 @@ func TestCanaryIsCaught(t *testing.T) {
 			t.Errorf("in a row: not caught")
 		}
 	}
-	s := lab.NewSweep(c)
+	s := canary.NewSweep(c)
 	s.Tree(t.TempDir(), nil)
 	if len(s.Found()) > 0 {
 		t.Errorf("in nothing: found %v", s.Found())
@@ -105,12 +105,12 @@ func database(path, value string) error {
 }
 
 func TestCanaryInProcesses(t *testing.T) {
-	c := lab.NewCanary("planted")
+	c := canary.New("planted")
 	for name, cmd := range map[string]*exec.Cmd{
 		"cmdline": exec.CommandContext(t.Context(), "sh", "-c", "sleep 5; : "+c.Value[7:23]),
 		"environ": {Path: "/bin/sleep", Args: []string{"sleep", "5"}, Env: []string{"X=" + c.Value}},
 	} {
-		s := lab.NewSweep(c)
+		s := canary.NewSweep(c)
 		stop := s.Processes()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -129,6 +129,6 @@ func TestCanaryInProcesses(t *testing.T) {
 	}
 }
 
-func found(s *lab.Sweep, what string) bool {
+func found(s *canary.Sweep, what string) bool {
 	return strings.Contains(strings.Join(s.Found(), "\n"), what)
 }

@@ -1,4 +1,4 @@
-package lab
+package systemd
 
 // How the twin reads unit files: as systemd does, as far as bellhop's rules depend on it.
 //
@@ -27,33 +27,33 @@ const (
 
 var searchPath = []string{adminDir, runtimeDir, generatorDir, "/usr/local/lib/systemd/system", "/usr/lib/systemd/system"}
 
-// A unitDef is what a unit's files say.
-type unitDef struct {
+// A Def is what a unit's files say.
+type Def struct {
 	name     string
-	load     string              // loaded, not-found, masked, bad-setting
+	Load     string              // loaded, not-found, masked, bad-setting
 	fragment string              // as the host sees it
 	values   map[string][]string // "Unit.Requires"; an empty assignment empties
 }
 
-func (d *unitDef) last(key string) string {
+func (d *Def) Last(key string) string {
 	if vs := d.values[key]; len(vs) > 0 {
 		return vs[len(vs)-1]
 	}
 	return ""
 }
 
-// list splits all assignments of a key into words.
-func (d *unitDef) list(key string) (words []string) {
+// List splits all assignments of a key into words.
+func (d *Def) List(key string) (words []string) {
 	for _, v := range d.values[key] {
 		words = append(words, strings.Fields(v)...)
 	}
 	return words
 }
 
-func (d *unitDef) service() bool { return strings.HasSuffix(d.name, ".service") }
+func (d *Def) service() bool { return strings.HasSuffix(d.name, ".service") }
 
-func (d *unitDef) kind() string {
-	if t := d.last("Service.Type"); t != "" {
+func (d *Def) kind() string {
+	if t := d.Last("Service.Type"); t != "" {
 		return t
 	}
 	if d.service() && len(d.values["Service.ExecStart"]) == 0 {
@@ -62,19 +62,19 @@ func (d *unitDef) kind() string {
 	return "simple"
 }
 
-func (d *unitDef) remains() bool { return yes(d.last("Service.RemainAfterExit")) }
+func (d *Def) remains() bool { return yes(d.Last("Service.RemainAfterExit")) }
 
-func (d *unitDef) restarts() bool {
-	return slices.Contains([]string{"always", "on-failure", "on-abnormal", "on-abort"}, d.last("Service.Restart"))
+func (d *Def) restarts() bool {
+	return slices.Contains([]string{"always", "on-failure", "on-abnormal", "on-abort"}, d.Last("Service.Restart"))
 }
 
 func yes(v string) bool {
 	return slices.Contains([]string{"1", "yes", "y", "true", "t", "on"}, strings.ToLower(v))
 }
 
-// canonical follows aliases: multi-user.target.wants aside, a link in the search path whose
+// Canonical follows aliases: multi-user.target.wants aside, a link in the search path whose
 // target has another name.
-func (m *Machine) canonical(name string) string {
+func (m *Systemd) Canonical(name string) string {
 	for range 8 {
 		_, p := m.find(name)
 		if p == "" {
@@ -110,7 +110,7 @@ func instance(name string) string {
 }
 
 // find gives the folder and path of a unit's own file.
-func (m *Machine) find(name string) (dir, path string) {
+func (m *Systemd) find(name string) (dir, path string) {
 	names := []string{name}
 	if t := template(name); t != "" && t != name {
 		names = append(names, t)
@@ -125,18 +125,18 @@ func (m *Machine) find(name string) (dir, path string) {
 	return "", ""
 }
 
-// def is what a unit is taken for: as it was read when it came up or at the last
+// Def is what a unit is taken for: as it was read when it came up or at the last
 // daemon-reload while it has a state, as it stands on disk otherwise.
-func (m *Machine) def(name string) *unitDef {
-	name = m.canonical(name)
+func (m *Systemd) Def(name string) *Def {
+	name = m.Canonical(name)
 	if u := m.units[name]; u != nil && u.def != nil {
 		return u.def
 	}
 	return m.parse(name)
 }
 
-func (m *Machine) parse(name string) *unitDef {
-	d := &unitDef{name: name, load: "loaded", values: map[string][]string{}}
+func (m *Systemd) parse(name string) *Def {
+	d := &Def{name: name, Load: "loaded", values: map[string][]string{}}
 	_, path := m.find(name)
 	dropins := m.dropins(name)
 	switch {
@@ -145,23 +145,23 @@ func (m *Machine) parse(name string) *unitDef {
 			d.values[k] = append(d.values[k], v...)
 		}
 	case path == "":
-		d.load = "not-found"
+		d.Load = "not-found"
 		if len(m.linked(name, ".wants"))+len(m.linked(name, ".requires")) > 0 && strings.HasSuffix(name, ".target") {
-			d.load = "loaded"
+			d.Load = "loaded"
 		}
 	default:
 		d.fragment = path
 		if target, err := os.Readlink(m.Path(path)); err == nil && target == "/dev/null" {
-			d.load = "masked"
+			d.Load = "masked"
 			return d
 		}
 		text, err := m.readLinked(path)
 		if err != nil {
-			d.load = "not-found"
+			d.Load = "not-found"
 			return d
 		}
 		if len(text) == 0 {
-			d.load = "masked"
+			d.Load = "masked"
 			return d
 		}
 		d.add(text)
@@ -172,14 +172,14 @@ func (m *Machine) parse(name string) *unitDef {
 	}
 	d.values["Unit.Wants"] = append(d.values["Unit.Wants"], m.linked(name, ".wants")...)
 	d.values["Unit.Requires"] = append(d.values["Unit.Requires"], m.linked(name, ".requires")...)
-	if d.load == "loaded" && d.service() && len(d.values["Service.ExecStart"]) == 0 && len(d.values["Service.ExecStop"]) == 0 && !(d.kind() == "oneshot" && len(d.values["Unit.SuccessAction"]) > 0) {
-		d.load = "bad-setting"
+	if d.Load == "loaded" && d.service() && len(d.values["Service.ExecStart"]) == 0 && len(d.values["Service.ExecStop"]) == 0 && !(d.kind() == "oneshot" && len(d.values["Unit.SuccessAction"]) > 0) {
+		d.Load = "bad-setting"
 	}
 	return d
 }
 
 // readLinked reads a file below the root, whose links mean the host's paths.
-func (m *Machine) readLinked(path string) (string, error) {
+func (m *Systemd) readLinked(path string) (string, error) {
 	for range 8 {
 		target, err := os.Readlink(m.Path(path))
 		if err != nil {
@@ -194,7 +194,7 @@ func (m *Machine) readLinked(path string) (string, error) {
 	return string(p), err
 }
 
-func (m *Machine) dropins(name string) []string {
+func (m *Systemd) dropins(name string) []string {
 	found := map[string]string{}
 	names := []string{name}
 	if t := template(name); t != "" {
@@ -222,7 +222,7 @@ func (m *Machine) dropins(name string) []string {
 }
 
 // linked lists the units that links below NAME.wants or NAME.requires name.
-func (m *Machine) linked(name, suffix string) (units []string) {
+func (m *Systemd) linked(name, suffix string) (units []string) {
 	for _, dir := range searchPath {
 		es, _ := os.ReadDir(m.Path(dir + "/" + name + suffix))
 		for _, e := range es {
@@ -233,7 +233,7 @@ func (m *Machine) linked(name, suffix string) (units []string) {
 }
 
 // add reads one file's assignments into d.
-func (d *unitDef) add(text string) {
+func (d *Def) add(text string) {
 	text = strings.ReplaceAll(text, "\\\n", " ")
 	section := ""
 	for _, line := range strings.Split(text, "\n") {
@@ -259,7 +259,7 @@ func (d *unitDef) add(text string) {
 	}
 }
 
-func (d *unitDef) expand(v string) string {
+func (d *Def) expand(v string) string {
 	if !strings.Contains(v, "%") {
 		return v
 	}
@@ -288,11 +288,11 @@ var builtin = map[string]map[string][]string{
 	"umount.target":         {},
 }
 
-// triggers is the unit that an activator starts.
-func (m *Machine) triggers(activator string) string {
-	d := m.def(activator)
+// Triggers is the unit that an activator starts.
+func (m *Systemd) Triggers(activator string) string {
+	d := m.Def(activator)
 	for _, k := range []string{"Socket.Service", "Timer.Unit", "Path.Unit"} {
-		if v := d.last(k); v != "" {
+		if v := d.Last(k); v != "" {
 			return v
 		}
 	}
@@ -300,15 +300,15 @@ func (m *Machine) triggers(activator string) string {
 }
 
 // triggeredBy lists the activators of a unit that are enabled or active.
-func (m *Machine) triggeredBy(name string) (by []string) {
+func (m *Systemd) triggeredBy(name string) (by []string) {
 	for _, dir := range searchPath {
 		for _, e := range m.unitDir(dir) {
 			ext := filepath.Ext(e.Name())
 			if ext != ".socket" && ext != ".timer" && ext != ".path" || slices.Contains(by, e.Name()) {
 				continue
 			}
-			on := m.unit(e.Name()).active == "active" || m.fileState(e.Name()) == "enabled"
-			if on && m.triggers(e.Name()) == name {
+			on := m.unit(e.Name()).active == "active" || m.FileState(e.Name()) == "enabled"
+			if on && m.Triggers(e.Name()) == name {
 				by = append(by, e.Name())
 			}
 		}
@@ -318,7 +318,7 @@ func (m *Machine) triggeredBy(name string) (by []string) {
 
 // unitDir lists a folder of units. While hundreds of units are asked for at once, each folder
 // is listed once.
-func (m *Machine) unitDir(dir string) []fs.DirEntry {
+func (m *Systemd) unitDir(dir string) []fs.DirEntry {
 	if es, ok := m.listed[dir]; ok {
 		return es
 	}
@@ -329,11 +329,11 @@ func (m *Machine) unitDir(dir string) []fs.DirEntry {
 	return es
 }
 
-// conditionsHold judges Condition lines; assertsHold Assert lines.
-func (m *Machine) conditionsHold(d *unitDef) bool { return m.judge(d, "Unit.Condition") }
-func (m *Machine) assertsHold(d *unitDef) bool    { return m.judge(d, "Unit.Assert") }
+// ConditionsHold judges Condition lines; assertsHold Assert lines.
+func (m *Systemd) ConditionsHold(d *Def) bool { return m.judge(d, "Unit.Condition") }
+func (m *Systemd) assertsHold(d *Def) bool    { return m.judge(d, "Unit.Assert") }
 
-func (m *Machine) judge(d *unitDef, prefix string) bool {
+func (m *Systemd) judge(d *Def, prefix string) bool {
 	tests := map[string]func(string) bool{
 		"PathExists":        func(p string) bool { _, err := os.Stat(m.Path(p)); return err == nil },
 		"PathExistsGlob":    func(p string) bool { f, _ := filepath.Glob(m.Path(p)); return len(f) > 0 },
@@ -356,15 +356,5 @@ func (m *Machine) judge(d *unitDef, prefix string) bool {
 	}
 	return !anyOf || either
 }
-
-// What a key unit's ExecStart does, as fleet writes it: the key is there, or its sealed copy
-// opens and is put in place.
-var (
-	testFile = regexp.MustCompile(`test -[ef] '?"?([^\s'";&]+)`)
-	unsealTo = regexp.MustCompile(`systemd-creds decrypt[^;]*--name='?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
-	chownTo  = regexp.MustCompile(`chown '?"?([^\s'":;&]+):([^\s'";&]+)'?"? '?"?([^\s'";&]*\.new)`)
-	chmodTo  = regexp.MustCompile(`chmod '?"?([0-7]+)`)
-	moveTo   = regexp.MustCompile(`mv (?:-T|-Tf|-f) '?"?([^\s'";&]+)'?"? '?"?([^\s'";&]+)`)
-)
 
 var containerImage = regexp.MustCompile(`(?m)^(Image|Rootfs)=.`)
