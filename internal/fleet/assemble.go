@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 )
@@ -134,7 +135,7 @@ func (a *assembly) check(name string) {
 		if s == nil || name == "" {
 			a.problems = append(a.problems, unknownService(p, a.meant(name)))
 		} else {
-			a.problems = append(a.problems, checkSwitch(p, s.service)...)
+			a.problems = append(a.problems, checkSwitch(p, s.Service)...)
 		}
 	}
 }
@@ -158,20 +159,20 @@ func (a *assembly) bind(facts *inventory.Facts) *inventory.Host {
 			continue
 		}
 		h.Services = append(h.Services, w.Service)
-		h.Settings[w.Service] = a.settle(s.service, w)
+		h.Settings[w.Service] = a.settle(s.Service, w)
 	}
 	return h
 }
 
 // settle is the defaults of a service with a wish's settings over them.
-func (a *assembly) settle(s *service, w inventory.Wish) map[string]any {
+func (a *assembly) settle(s *service.Service, w inventory.Wish) map[string]any {
 	if len(w.Set) == 0 {
-		return s.settings
+		return s.Settings
 	}
-	key := s.name + "\x00" + w.Key
+	key := s.Name + "\x00" + w.Key
 	m := a.settings[key]
 	if m == nil {
-		m = maps.Clone(s.settings)
+		m = maps.Clone(s.Settings)
 		for _, set := range w.Set {
 			if def, known := m[set.Name]; known {
 				m[set.Name] = asDefault(def, set.Value)
@@ -195,10 +196,10 @@ func (a *assembly) fill(i int) {
 			continue
 		}
 		s.states = append(s.states, state)
-		if refusing(state.problems) && !a.loader.Former {
+		if refusing(state.Problems) && !a.loader.Former {
 			continue // told already; a rendering would only repeat it
 		}
-		r := state.render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
+		r := state.renderer.render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
 		failed = append(failed, r.problems...)
 		for _, l := range r.logins {
 			if p := l.shutsOut(h.User, a.Deployer); p != "" {
@@ -206,7 +207,7 @@ func (a *assembly) fill(i int) {
 			}
 		}
 		s.renders = append(s.renders, r)
-		s.asksArch = s.asksArch || state.pkg.needsArch()
+		s.asksArch = s.asksArch || state.Package.NeedsArch()
 		usesFleet = usesFleet || r.data.UsedFleet
 	}
 	a.problems = append(a.problems, failed...)
@@ -269,14 +270,14 @@ func (a *assembly) collisions(states []*serviceState) {
 		return
 	}
 	var key strings.Builder
-	ss := make([]*service, len(states))
+	ss := make([]*service.Service, len(states))
 	for i, s := range states {
-		ss[i] = s.service
-		key.WriteString(s.name + "\x00")
+		ss[i] = s.Service
+		key.WriteString(s.Name + "\x00")
 	}
 	if !a.sets[key.String()] {
 		a.sets[key.String()] = true
-		a.problems = append(a.problems, collide(ss)...)
+		a.problems = append(a.problems, service.Collide(ss)...)
 	}
 }
 
@@ -285,13 +286,13 @@ func (l *Loader) prune() {
 	c := &l.cache
 	live := 0
 	for _, s := range c.services {
-		live += len(s.objects)
-		s.prune(c.last)
+		live += len(s.Objects)
+		s.renderer.prune(len(c.last.config.Users[s.Name]), c.last.view, c.last.sees)
 	}
 	if len(c.blobs) > 2*live+100 {
 		keep := make(map[string]*tree.Blob, live)
 		for _, s := range c.services {
-			for h, b := range s.blobs {
+			for h, b := range s.Blobs {
 				keep[h] = b
 			}
 		}
@@ -299,19 +300,10 @@ func (l *Loader) prune() {
 	}
 }
 
-// prune forgets renderings for hosts that look different now.
-func (s *service) prune(f *Fleet) {
-	if len(s.renders) <= 2*len(f.config.Users[s.name])+8 {
-		return
-	}
-	for k := range s.renders {
-		if k.host == nil {
-			continue
-		}
-		if i, ok := f.find(k.host.Name); !ok || f.views[i] != k.host || k.fleet != nil && k.fleet != f.view {
-			delete(s.renders, k)
-		}
-	}
+// sees tells whether v is what templates see of a host now.
+func (f *Fleet) sees(v *template.HostView) bool {
+	i, ok := f.find(v.Name)
+	return ok && f.views[i] == v
 }
 
 // Changed lists the hosts whose bundle may differ from that in since, an earlier fleet of the

@@ -9,8 +9,10 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/unitfile"
 )
 
 // A Bundle is all that one host should hold. It is immutable; bytes are read from the tree
@@ -97,8 +99,8 @@ func (b *Bundle) Key(name string) ([]byte, error) {
 	return v, nil
 }
 
-func (b *Bundle) keyValue(name string, k *keySpec) ([]byte, error) {
-	if b.st.far && k.tmpl != nil {
+func (b *Bundle) keyValue(name string, k *service.Key) ([]byte, error) {
+	if b.st.far && k.File != nil {
 		return b.loader.farKey(b, name)
 	}
 	return b.loader.keyValue(b.tree, b.st.renders[name], k)
@@ -111,10 +113,10 @@ func (b *Bundle) KeySources(name string) []string {
 	if k == nil {
 		return nil
 	}
-	if k.tmpl == nil {
+	if k.File == nil {
 		return []string{k.Source}
 	}
-	files := append([]string{k.tmpl.src}, k.sources...)
+	files := append([]string{k.File.Source}, k.Sources...)
 	slices.Sort(files)
 	return slices.Compact(files)
 }
@@ -129,12 +131,12 @@ func (b *Bundle) Ingredients() map[string][]byte {
 	}
 	known := map[string]bool{}
 	for _, k := range b.st.keys {
-		if k.tmpl == nil {
+		if k.File == nil {
 			known[k.Source] = true
 		}
 	}
 	for _, k := range b.st.keys {
-		for _, path := range k.sources {
+		for _, path := range k.Sources {
 			if known[path] {
 				continue
 			}
@@ -151,11 +153,11 @@ func (b *Bundle) Ingredients() map[string][]byte {
 var errOffline = errors.New("no secret is opened offline")
 
 // keyValue opens a key, or renders the template that it is.
-func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
+func (l *Loader) keyValue(t fs.FS, r *rendered, k *service.Key) ([]byte, error) {
 	if l.Open == nil {
 		return nil, errOffline
 	}
-	if k.tmpl == nil {
+	if k.File == nil {
 		v, err := l.Open(t, k.Source)
 		if err == nil && len(v) > bundle.MaxKey {
 			clear(v)
@@ -172,8 +174,8 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 	var openErr error
 	data := r.data // a copy: the rendering counts what it uses
 	data.Budget = l.budget
-	data.Budget.At(k.tmpl.src)
-	out, err := k.tmpl.tmpl.Execute(&data, func(name string) (string, error) {
+	data.Budget.At(k.File.Source)
+	out, err := k.File.Template.Execute(&data, func(name string) (string, error) {
 		v, err := l.Open(t, r.keySource(name))
 		if err != nil {
 			openErr = fmt.Errorf("%s: %w", name, err)
@@ -188,18 +190,18 @@ func (l *Loader) keyValue(t fs.FS, r *rendered, k *keySpec) ([]byte, error) {
 	case err != nil:
 		// text/template quotes values in its errors, and here they are secret.
 		at, _ := template.Explain(err)
-		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.tmpl.src, at.Line, template.KnownReason(err))
+		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.File.Source, at.Line, template.KnownReason(err))
 	}
 	return out, nil
 }
 
 // keyDigest is the key's digest for planning, opened once for each state of its sources.
-func (l *Loader) keyDigest(t *tree.Tree, r *rendered, k *keySpec) (string, error) {
+func (l *Loader) keyDigest(t *tree.Tree, r *rendered, k *service.Key) (string, error) {
 	if l.Open == nil || l.KeyDigest == nil {
 		return "", nil
 	}
 	var id string
-	if k.tmpl == nil {
+	if k.File == nil {
 		h, err := t.FileHash(k.Source)
 		if err != nil {
 			return "", err
@@ -226,4 +228,25 @@ func (l *Loader) keyDigest(t *tree.Tree, r *rendered, k *keySpec) (string, error
 		l.cache.keyDigests[id] = d
 	}
 	return d, nil
+}
+
+// TooNew says which line of b's units the systemd of that version ignores; "" when none, or when the
+// version is 0 for unknown.
+func (b *Bundle) TooNew(version int) string {
+	if b.st == nil {
+		return ""
+	}
+
+	for _, n := range b.st.needs {
+		if version == 0 || version >= n.Since || b.former.has(n.Service) {
+			continue // what is in no table counts as of the one after the newest
+		}
+		if n.Since > unitfile.NewestSystemd { // most likely a slip: no upgrade is known to help
+			return fmt.Sprintf("%s; the host has systemd %d, which ignores the line: correct it, or take it out", n.Text, version)
+		}
+		return fmt.Sprintf("%s; the host has systemd %d, which ignores the line; with systemd %d or newer there: bellhop deploy --retry",
+			n.Text, version, n.Since)
+	}
+
+	return ""
 }

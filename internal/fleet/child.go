@@ -307,9 +307,9 @@ func wireStandOf(st, base *stand) *wireStand {
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.keys)) {
 		k := st.keys[name]
-		key := wireKey{Name: name, Source: k.Source, Sources: k.sources, Made: k.tmpl != nil}
-		if k.tmpl != nil {
-			key.Text = k.tmpl.src
+		key := wireKey{Name: name, Source: k.Source, Sources: k.Sources, Made: k.File != nil}
+		if k.File != nil {
+			key.Text = k.File.Source
 		}
 		w.Keys = append(w.Keys, key)
 	}

@@ -8,6 +8,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
@@ -19,11 +20,11 @@ type stand struct {
 	manifest bundle.Manifest // without a host's name
 	digest   string
 	content  map[string]content
-	keys     map[string]*keySpec
+	keys     map[string]*service.Key
 	renders  map[string]*rendered // of keys that are templates
 	problems problem.Problems
 	far      bool // made by another process: renders are not here
-	needs    []SystemdNeed
+	needs    []service.SystemdNeed
 
 	claimed map[string][]string // services that claim a thing, where the manifest does not say it; nil once it does
 	broken  []brokenService     // those of problems that keep one service away alone
@@ -31,13 +32,13 @@ type stand struct {
 
 // compose puts services together, and opens their keys for the digests.
 func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
-	st := &stand{content: map[string]content{}, keys: map[string]*keySpec{}, renders: map[string]*rendered{}, claimed: map[string][]string{}}
+	st := &stand{content: map[string]content{}, keys: map[string]*service.Key{}, renders: map[string]*rendered{}, claimed: map[string][]string{}}
 	m := &st.manifest
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
 	users := map[string]string{}
 	for _, r := range rs {
-		if u := r.svc.user; u != nil {
+		if u := r.svc.User; u != nil {
 			users[u.Name] = u.Group
 		}
 	}
@@ -55,10 +56,10 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 		}
 		st.accounts(r.svc)
 		st.pack(r.svc, arch)
-		for _, n := range r.svc.def.Needs {
-			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.name})
+		for _, n := range r.svc.Def.Needs {
+			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.Name})
 		}
-		st.breaks(r.svc.name, r.own...)
+		st.breaks(r.svc.Name, r.own...)
 		st.needsSystemd(r)
 		for i := range r.keySpecs {
 			if len(r.own) == 0 { // else a source may be no file at all
@@ -90,57 +91,57 @@ func (st *stand) add(p, text, service string) {
 	st.manifest.Files = append(st.manifest.Files, bundle.File{Path: p, Digest: d, Size: int64(len(text)), Mode: 0o644, User: "root", Group: "root", Service: service})
 }
 
-func (st *stand) accounts(s *service) {
+func (st *stand) accounts(s *service.Service) {
 	m := &st.manifest
-	if s.user != nil {
-		if !slices.ContainsFunc(m.Users, func(u bundle.User) bool { return u.Name == s.user.Name }) {
-			m.Users = append(m.Users, *s.user)
+	if s.User != nil {
+		if !slices.ContainsFunc(m.Users, func(u bundle.User) bool { return u.Name == s.User.Name }) {
+			m.Users = append(m.Users, *s.User)
 		}
-		m.Groups = append(m.Groups, s.user.Group)
+		m.Groups = append(m.Groups, s.User.Group)
 	}
-	for _, g := range s.extraGroups {
+	for _, g := range s.ExtraGroups {
 		if g != bundle.KeyGroup { // made with the place for keys
 			m.Groups = append(m.Groups, g)
 		}
 	}
 }
 
-func (st *stand) pack(s *service, arch string) {
-	if s.pkg == nil {
+func (st *stand) pack(s *service.Service, arch string) {
+	if s.Package == nil {
 		return
 	}
-	p, err := s.pkg.forArch(arch)
+	p, err := s.Package.ForArch(arch)
 	if err != nil {
-		st.breaks(s.name, problem.At(s.text.Name, s.text.Data, s.pkg.at, "%v", err))
+		st.breaks(s.Name, problem.At(s.Source.Name, s.Source.Data, s.Package.At, "%v", err))
 		return
 	}
 	st.manifest.Packages = append(st.manifest.Packages, p)
 }
 
 // key adds a key, unless another service named it already.
-func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *keySpec, users map[string]string) {
+func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *service.Key, users map[string]string) {
 	if was := st.keys[k.Name]; was != nil {
-		if !slices.Equal(was.sources, k.sources) {
+		if !slices.Equal(was.Sources, k.Sources) {
 			s := r.svc
-			st.problems = append(st.problems, problem.At(s.text.Name, s.text.Data, k.at, "services %s and %s both have the key %s, which comes from %s here and from %s there",
-				st.renders[k.Name].svc.name, s.name, k.Name, strings.Join(k.sources, ", "), strings.Join(was.sources, ", ")))
+			st.problems = append(st.problems, problem.At(s.Source.Name, s.Source.Data, k.At, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+				st.renders[k.Name].svc.Name, s.Name, k.Name, strings.Join(k.Sources, ", "), strings.Join(was.Sources, ", ")))
 		}
 		return
 	}
 	st.keys[k.Name] = k
 	st.renders[k.Name] = r
 	out := k.Key
-	out.Service = r.svc.name
-	if g := users[k.User]; g != "" && k.guess {
+	out.Service = r.svc.Name
+	if g := users[k.User]; g != "" && k.Guess {
 		out.Group = g // the user is another service's
 	}
 	if lacks := r.lacking(t, k); lacks != nil {
-		st.breaks(r.svc.name, lacks)
+		st.breaks(r.svc.Name, lacks)
 		return
 	}
 	digest, err := l.keyDigest(t, r, k)
 	if err != nil {
-		st.breaks(r.svc.name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
+		st.breaks(r.svc.Name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
 	}
 	out.Digest = digest
 	st.manifest.Keys = append(st.manifest.Keys, out)

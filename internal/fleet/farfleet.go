@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -186,7 +187,7 @@ func hostTrouble(host string, err error) error {
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
 func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
-	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*keySpec{}, needs: w.Needs, broken: w.Broken}
+	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*service.Key{}, needs: w.Needs, broken: w.Broken}
 	if w.Base != "" {
 		if base == nil || base.digest != w.Base {
 			return nil, false
@@ -205,9 +206,9 @@ func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
 		}
 	}
 	for _, k := range w.Keys {
-		spec := &keySpec{Key: bundle.Key{Name: k.Name, Source: k.Source}, sources: k.Sources}
+		spec := &service.Key{Key: bundle.Key{Name: k.Name, Source: k.Source}, Sources: k.Sources}
 		if k.Made {
-			spec.tmpl = &fileSpec{src: k.Text}
+			spec.File = &service.File{Source: k.Text}
 		}
 		st.keys[k.Name] = spec
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 )
 
@@ -97,10 +98,10 @@ func (g *gate) text() string {
 func sysusersText(u bundle.User) string {
 	uid, gid := "-", "-"
 	if u.UID != 0 {
-		uid = idText(u.UID)
+		uid = service.IDText(u.UID)
 	}
 	if u.GID != 0 {
-		gid = idText(u.GID)
+		gid = service.IDText(u.GID)
 	}
 	return fmt.Sprintf("g %s %s\nu %s %s:%s - %s -\n", u.Group, gid, u.Name, uid, u.Group, u.Home)
 }

@@ -7,6 +7,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/scalar"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/template"
 )
@@ -14,23 +15,23 @@ import (
 // judge settles how the service is started and judged on this host.
 func (r *rendered) judge() {
 	s := r.svc
-	out := bundle.Service{Name: s.name}
-	if d := s.def.Settle; d.At.Line > 0 && d.D != bundle.DefaultSettle {
+	out := bundle.Service{Name: s.Name}
+	if d := s.Def.Settle; d.At.Line > 0 && d.D != bundle.DefaultSettle {
 		ms := d.D.Milliseconds()
 		out.Settle = &ms
 	}
 
-	for _, p := range s.probes {
+	for _, p := range s.Probes {
 		q := p.Probe
 		q.HTTP = r.asked(p, "http", q.HTTP, syntax.BadURL)
 		q.TCP = r.asked(p, "tcp", q.TCP, syntax.BadTCP)
-		q.Command = r.command(p.command)
+		q.Command = r.command(p.Run)
 		out.Probes = append(out.Probes, q)
 	}
 
-	for _, step := range s.steps {
+	for _, step := range s.Steps {
 		b := step.Step
-		b.Command = r.command(step.command)
+		b.Command = r.command(step.Run)
 		out.Before = append(out.Before, b)
 	}
 
@@ -41,7 +42,7 @@ func (r *rendered) judge() {
 
 // asked is an address with the names in it filled in. What comes out wrong concerns the hosts that have
 // these settings.
-func (r *rendered) asked(p probeSpec, kind, text string, bad func(string) string) string {
+func (r *rendered) asked(p service.Probe, kind, text string, bad func(string) string) string {
 	if !syntax.IsPattern(text) {
 		return text
 	}
@@ -56,7 +57,7 @@ func (r *rendered) asked(p probeSpec, kind, text string, bad func(string) string
 		why = fmt.Sprintf("here it is %q: %s", out, why)
 	}
 	if why != "" {
-		r.own = append(r.own, problem.At(r.svc.text.Name, r.svc.text.Data, p.at, "health: %s %q: %s", kind, text, why))
+		r.own = append(r.own, problem.At(r.svc.Source.Name, r.svc.Source.Data, p.At, "health: %s %q: %s", kind, text, why))
 	}
 	return out
 }
@@ -70,25 +71,25 @@ func plainScalar(v any) (string, error) {
 }
 
 // command is the text of c on this host.
-func (r *rendered) command(c *commandSpec) string {
-	if c == nil || c.tmpl == nil {
-		return c.source()
+func (r *rendered) command(c *service.Command) string {
+	if c == nil || c.Template == nil {
+		return c.Source()
 	}
-	r.data.Budget.At(c.tmpl.File)
-	data, err := c.tmpl.Execute(&r.data, nil)
-	file := r.svc.text
+	r.data.Budget.At(c.Template.File)
+	data, err := c.Template.Execute(&r.data, nil)
+	file := r.svc.Source
 	if err != nil {
 		in, msg := template.Explain(err)
-		msg = strings.TrimPrefix(msg, "executing \""+c.tmpl.File+"\" ")
+		msg = strings.TrimPrefix(msg, "executing \""+c.Template.File+"\" ")
 		who := ""
 		if r.data.UsedHost {
 			who = "on host " + r.data.Host.Name + ": "
 		}
-		r.problems = append(r.problems, problem.At(file.Name, file.Data, c.at, "%s%s", who, c.within(in, msg)))
+		r.problems = append(r.problems, problem.At(file.Name, file.Data, c.At, "%s%s", who, c.Within(in, msg)))
 		return ""
 	}
-	if bad := badCommand(string(data)); bad != "" {
-		r.own = append(r.own, problem.At(file.Name, file.Data, c.at, "%s: command: once rendered, %s", c.what, bad))
+	if bad := service.BadCommand(string(data)); bad != "" {
+		r.own = append(r.own, problem.At(file.Name, file.Data, c.At, "%s: command: once rendered, %s", c.What, bad))
 	}
 	return string(data)
 }

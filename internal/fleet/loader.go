@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
@@ -41,9 +42,10 @@ type cache struct {
 // A serviceState is a service with the state of the secrets it comes from. A new pointer
 // means that hosts which have it may differ.
 type serviceState struct {
-	*service
-	sources map[string]string // age file to its hash; "" when it is missing
-	trouble problem.Problems  // of the sources
+	*service.Service
+	renderer *renderer
+	sources  map[string]string // age file to its hash; "" when it is missing
+	trouble  problem.Problems  // of the sources
 }
 
 // state is the inside of a Fleet.
@@ -154,11 +156,13 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
 		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
 	}
+	var all []*service.Service
 	for _, name := range slices.Sorted(maps.Keys(services)) {
-		problems = append(problems, services[name].problems...)
+		problems = append(problems, services[name].Problems...)
 		problems = append(problems, services[name].trouble...)
+		all = append(all, services[name].Service)
 	}
-	problems = append(problems, numbers(services)...)
+	problems = append(problems, service.CheckIDs(all)...)
 	problems = append(problems, f.assemble(c.last)...)
 	problems = append(problems, f.dangling()...)
 	refuse, warn := problems.Split()
@@ -306,7 +310,7 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 	at, secrets := t.DirHash("services"), t.DirHash("secrets")
 	sameServices := c.services != nil && at != "" && at == c.servicesAt
 	for _, s := range c.services {
-		fresh, err := s.current(t)
+		fresh, err := s.Current(t)
 		if err != nil {
 			return nil, err
 		}
@@ -326,18 +330,25 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 	}
 	for name, s := range out {
 		old := c.services[name]
-		if old != nil && old.service == s.service && sameSecrets {
+		if old != nil && old.Service == s.Service && sameSecrets {
 			out[name] = old
 			continue
 		}
-		now, err := l.sources(t, s.service)
+		now, err := l.sources(t, s.Service)
 		if err != nil {
 			return nil, err
 		}
 		for _, was := range l.earlier(name) {
-			if was.service == s.service && reflect.DeepEqual(was.sources, now.sources) {
+			if was.Service != s.Service {
+				continue
+			}
+			now.renderer = was.renderer
+			if reflect.DeepEqual(was.sources, now.sources) {
 				now = was
 			}
+		}
+		if now.renderer == nil {
+			now.renderer = newRenderer(s.Service)
 		}
 		out[name] = now
 	}
@@ -351,7 +362,8 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	var stray problem.Problems
+	from := service.Sources{Tree: t, Known: l.cache.blobs, Former: l.Former, Budget: l.budget}
+	var strays problem.Problems
 	for _, o := range os {
 		if !o.Mode.IsDir() && tree.Ignored(o.Name()) {
 			continue
@@ -361,21 +373,24 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 			bad = "services/ holds one folder for each service, and nothing else"
 		}
 		if bad != "" {
-			stray = append(stray, &problem.Problem{File: o.Path, Message: bad})
+			strays = append(strays, &problem.Problem{File: o.Path, Message: bad})
 			continue
 		}
-		s, err := l.readService(t, o.Name(), l.earlier(o.Name()))
+		var earlier []*service.Service
+		for _, e := range l.earlier(o.Name()) {
+			earlier = append(earlier, e.Service)
+		}
+		s, err := from.Read(o.Name(), earlier)
 		if err != nil {
 			return err
 		}
-		out[o.Name()] = &serviceState{service: s}
+		out[o.Name()] = &serviceState{Service: s}
 	}
 	tree.Twins(os, func(a, b tree.Object) {
-		stray = append(stray, &problem.Problem{File: b.Path, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
+		strays = append(strays, &problem.Problem{File: b.Path, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
 	})
-	if len(stray) > 0 {
-		s := &service{text: &yaml.File{Name: "services"}, problems: stray, renders: map[renderKey]*rendered{}}
-		out[""] = &serviceState{service: s} // no name is empty, so nobody can switch it on
+	if len(strays) > 0 {
+		out[""] = &serviceState{Service: service.Stray(strays)}
 	}
 	return nil
 }
@@ -395,10 +410,10 @@ func (l *Loader) earlier(name string) (out []*serviceState) {
 }
 
 // sources looks at the age files of a service's keys.
-func (l *Loader) sources(t *tree.Tree, s *service) (*serviceState, error) {
-	st := &serviceState{service: s, sources: map[string]string{}}
-	for _, k := range s.keys {
-		for _, src := range k.sources {
+func (l *Loader) sources(t *tree.Tree, s *service.Service) (*serviceState, error) {
+	st := &serviceState{Service: s, sources: map[string]string{}}
+	for _, k := range s.Keys {
+		for _, src := range k.Sources {
 			files := []string{src}
 			if syntax.IsPattern(src) {
 				var err error
@@ -417,7 +432,7 @@ func (l *Loader) sources(t *tree.Tree, s *service) (*serviceState, error) {
 }
 
 // look notes the hash of one age file, and what is wrong with it.
-func (st *serviceState) look(l *Loader, t *tree.Tree, k keySpec, src string) error {
+func (st *serviceState) look(l *Loader, t *tree.Tree, k service.Key, src string) error {
 	if _, seen := st.sources[src]; seen {
 		return nil
 	}
@@ -425,7 +440,7 @@ func (st *serviceState) look(l *Loader, t *tree.Tree, k keySpec, src string) err
 	h, err := t.FileHash(src)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		st.trouble = append(st.trouble, missingFile(t, st.service, k, src))
+		st.trouble = append(st.trouble, service.MissingFile(t, st.Service, k, src))
 	case err == tree.ErrTooLarge:
 		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: err.Error()})
 	case err != nil:
@@ -439,23 +454,6 @@ func (st *serviceState) look(l *Loader, t *tree.Tree, k keySpec, src string) err
 	}
 	st.sources[src] = h
 	return nil
-}
-
-// missingFile says that the age file src of a key is not in the tree.
-func missingFile(t *tree.Tree, s *service, k keySpec, src string) *problem.Problem {
-	var names []string
-	if !t.Hints.Spent() { // each costs a look at the folder
-		os, _ := t.List(path.Dir(src))
-		for _, o := range os {
-			names = append(names, o.Path)
-		}
-	}
-	meant := t.Hints.DidYouMean(src, names)
-	file, data, at := s.text.Name, s.text.Data, k.at
-	if k.tmpl != nil {
-		file, data, at = k.tmpl.src, k.tmpl.blob.Data, k.tmpl.tmpl.KeyAt
-	}
-	return problem.At(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
 }
 
 const ageMagic = "age-encryption.org/v1\n"

@@ -3,6 +3,7 @@ package fleet
 import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 )
 
@@ -23,9 +24,9 @@ func (st *stand) breaks(service string, ps ...*problem.Problem) {
 
 // needsSystemd notes what a service needs of systemd.
 func (st *stand) needsSystemd(r *rendered) {
-	for _, needs := range [][]SystemdNeed{r.svc.needs, r.needs} {
+	for _, needs := range [][]service.SystemdNeed{r.svc.Needs, r.needs} {
 		for _, n := range needs {
-			n.Service = r.svc.name
+			n.Service = r.svc.Name
 			st.needs = append(st.needs, n)
 		}
 	}
@@ -34,7 +35,7 @@ func (st *stand) needsSystemd(r *rendered) {
 // claimAll notes what a service claims that others may claim too.
 func (st *stand) claimAll(r *rendered) {
 	s := r.svc
-	claim := func(thing string) { st.claim(thing, s.name) }
+	claim := func(thing string) { st.claim(thing, s.Name) }
 	for _, l := range r.links {
 		claim(bundle.KindLink + ":" + l.Path)
 	}
@@ -50,15 +51,15 @@ func (st *stand) claimAll(r *rendered) {
 	for name := range r.gates {
 		claim(bundle.KindFile + ":" + syntax.GatePath(name))
 	}
-	for _, n := range s.def.Needs {
+	for _, n := range s.Def.Needs {
 		claim(bundle.NeedThing(n.S))
 	}
-	for _, g := range s.extraGroups {
+	for _, g := range s.ExtraGroups {
 		claim(bundle.GroupThing(g))
 	}
-	if s.user != nil {
-		claim(bundle.KindAccount + ":" + s.user.Name)
-		claim(bundle.GroupThing(s.user.Group))
+	if s.User != nil {
+		claim(bundle.KindAccount + ":" + s.User.Name)
+		claim(bundle.GroupThing(s.User.Group))
 	}
 }
 

@@ -1,17 +1,18 @@
 package fleet
 
 import (
+	"errors"
+	"io/fs"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
-	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
 )
 
@@ -26,9 +27,9 @@ type renderKey struct {
 // A rendered is a service with settings filled in: what it adds to a host's bundle, but for
 // what depends on the host's other services and its architecture.
 type rendered struct {
-	svc      *service
+	svc      *service.Service
 	data     template.Scope
-	keySpecs []keySpec // svc.keys, with the files of this host as sources
+	keySpecs []service.Key // svc.keys, with the files of this host as sources
 	files    []bundle.File
 	links    []bundle.Link
 	units    []bundle.Unit
@@ -37,10 +38,10 @@ type rendered struct {
 	content  map[string]content
 	logins   []logins
 	problems problem.Problems
-	judged   *bundle.Service  // nil: by the defaults
-	own      problem.Problems // that refuse only the hosts which have this rendering
-	refs     []unitRef        // of unit files that are templates
-	needs    []SystemdNeed    // of the same
+	judged   *bundle.Service       // nil: by the defaults
+	own      problem.Problems      // that refuse only the hosts which have this rendering
+	refs     []service.Ref         // of unit files that are templates
+	needs    []service.SystemdNeed // of the same
 }
 
 // content is where the bytes of a file come from: a blob of the repo, or right here.
@@ -50,10 +51,20 @@ type content struct {
 	text *sharedText // of a far fleet: what holds data
 }
 
-// render is s for one host. Equal inputs give the same pointer.
-func (s *service) render(settings map[string]any, key string, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *rendered {
+// A renderer is a service with its renderings. It is used under the loader's lock.
+type renderer struct {
+	svc  *service.Service
+	made map[renderKey]*rendered
+}
+
+func newRenderer(s *service.Service) *renderer {
+	return &renderer{svc: s, made: map[renderKey]*rendered{}}
+}
+
+// render is the service on one host. Equal inputs give the same pointer.
+func (s *renderer) render(settings map[string]any, key string, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *rendered {
 	for _, k := range []renderKey{{settings: key}, {settings: key, host: host}} {
-		r := s.renders[k]
+		r := s.made[k]
 		if r == nil {
 			continue
 		}
@@ -63,59 +74,59 @@ func (s *service) render(settings map[string]any, key string, host *template.Hos
 		// A marker: templates of this service look at host or fleet.
 		if r.data.UsedFleet {
 			full := renderKey{settings: key, host: host, fleet: fleet()}
-			if r := s.renders[full]; r != nil {
+			if r := s.made[full]; r != nil {
 				return r
 			}
 		}
 	}
-	r := s.renderNow(settings, host, fleet, b)
+	r := renderNow(s.svc, settings, host, fleet, b)
 	mark := &rendered{data: template.Scope{UsedHost: r.data.UsedHost, UsedFleet: r.data.UsedFleet}}
 	switch {
 	case r.data.UsedFleet:
-		s.renders[renderKey{settings: key}] = mark
-		s.renders[renderKey{settings: key, host: host, fleet: r.data.Fleet}] = r
+		s.made[renderKey{settings: key}] = mark
+		s.made[renderKey{settings: key, host: host, fleet: r.data.Fleet}] = r
 	case r.data.UsedHost:
-		if s.renders[renderKey{settings: key}] == nil {
-			s.renders[renderKey{settings: key}] = mark
+		if s.made[renderKey{settings: key}] == nil {
+			s.made[renderKey{settings: key}] = mark
 		}
-		s.renders[renderKey{settings: key, host: host}] = r
+		s.made[renderKey{settings: key, host: host}] = r
 	default:
-		s.renders[renderKey{settings: key}] = r
+		s.made[renderKey{settings: key}] = r
 	}
 	return r
 }
 
-func (s *service) usesTemplates() bool {
-	return slices.ContainsFunc(s.files, func(f fileSpec) bool { return f.tmpl != nil }) ||
-		slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.tmpl != nil }) ||
-		slices.ContainsFunc(s.probes, func(p probeSpec) bool { return p.command != nil && p.command.tmpl != nil }) ||
-		slices.ContainsFunc(s.steps, func(b stepSpec) bool { return b.command.tmpl != nil })
+func usesTemplates(s *service.Service) bool {
+	return slices.ContainsFunc(s.Files, func(f service.File) bool { return f.Template != nil }) ||
+		slices.ContainsFunc(s.Units, func(u service.Unit) bool { return u.Template != nil }) ||
+		slices.ContainsFunc(s.Probes, func(p service.Probe) bool { return p.Run != nil && p.Run.Template != nil }) ||
+		slices.ContainsFunc(s.Steps, func(b service.Step) bool { return b.Run.Template != nil })
 }
 
-func (s *service) renderNow(settings map[string]any, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *rendered {
+func renderNow(s *service.Service, settings map[string]any, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *rendered {
 	r := &rendered{svc: s, gates: map[string]*gate{}, guessed: map[string]bool{}, content: map[string]content{}}
 	r.data = template.Scope{Settings: settings, Host: host, Budget: b}
 	defer func() { r.data.Budget = nil }()
-	if s.usesTemplates() {
+	if usesTemplates(s) {
 		r.data.Fleet = fleet()
 	}
 	r.sources()
-	for i := range s.files {
-		r.file(&s.files[i])
+	for i := range s.Files {
+		r.file(&s.Files[i])
 	}
-	texts := make(map[string][]byte, len(s.units))
-	for i := range s.units {
-		u := &s.units[i]
-		data, ok := u.blob.Data, true
-		if u.tmpl != nil {
-			if data, ok = r.fill(u.tmpl, u.blob); ok {
+	texts := make(map[string][]byte, len(s.Units))
+	for i := range s.Units {
+		u := &s.Units[i]
+		data, ok := u.Blob.Data, true
+		if u.Template != nil {
+			if data, ok = r.fill(u.Template, u.Blob); ok {
 				if i := slices.Index(data, '\r'); i >= 0 {
-					r.problems = append(r.problems, &problem.Problem{File: u.src, Message: "a carriage return came into the unit by a setting"})
+					r.problems = append(r.problems, &problem.Problem{File: u.Source, Message: "a carriage return came into the unit by a setting"})
 				}
 			}
 		}
-		texts[u.path] = data
-		r.add(u.path, data, u.src, u.tmpl != nil, 0o644, "root", "root")
+		texts[u.Path] = data
+		r.add(u.Path, data, u.Source, u.Template != nil, 0o644, "root", "root")
 	}
 	r.checkUnits(texts)
 	r.keys()
@@ -128,7 +139,7 @@ func (s *service) renderNow(settings map[string]any, host *template.HostView, fl
 // add puts a file into the bundle. Bytes that stand in the repo are not kept.
 func (r *rendered) add(p string, data []byte, src string, made bool, mode uint32, user, group string) {
 	d := bundle.DigestBytes(data)
-	r.files = append(r.files, bundle.File{Path: p, Digest: d, Size: int64(len(data)), Mode: mode, User: user, Group: group, Service: r.svc.name})
+	r.files = append(r.files, bundle.File{Path: p, Digest: d, Size: int64(len(data)), Mode: mode, User: user, Group: group, Service: r.svc.Name})
 	if made {
 		r.content[d] = content{data: data}
 	} else {
@@ -136,31 +147,31 @@ func (r *rendered) add(p string, data []byte, src string, made bool, mode uint32
 	}
 }
 
-func (r *rendered) file(f *fileSpec) {
-	if f.guess {
-		r.guessed[f.path] = true
+func (r *rendered) file(f *service.File) {
+	if f.Guess {
+		r.guessed[f.Path] = true
 	}
 	switch {
-	case f.target != "":
-		r.links = append(r.links, bundle.Link{Path: f.path, Target: f.target, Service: r.svc.name})
-	case f.tmpl == nil && f.blob != nil && strings.HasSuffix(f.src, ".tmpl"):
+	case f.Target != "":
+		r.links = append(r.links, bundle.Link{Path: f.Path, Target: f.Target, Service: r.svc.Name})
+	case f.Template == nil && f.Blob != nil && strings.HasSuffix(f.Source, ".tmpl"):
 		// did not parse, which was told
-	case f.tmpl == nil:
-		r.files = append(r.files, bundle.File{Path: f.path, Digest: f.blob.Digest, Size: f.blob.Size, Mode: f.mode, User: f.user, Group: f.group, Service: r.svc.name})
-		r.content[f.blob.Digest] = content{src: f.src}
-		if syntax.IsLogins(f.path) {
-			r.logins = append(r.logins, logins{f.path, f.src, f.blob.Data})
+	case f.Template == nil:
+		r.files = append(r.files, bundle.File{Path: f.Path, Digest: f.Blob.Digest, Size: f.Blob.Size, Mode: f.Mode, User: f.User, Group: f.Group, Service: r.svc.Name})
+		r.content[f.Blob.Digest] = content{src: f.Source}
+		if syntax.IsLogins(f.Path) {
+			r.logins = append(r.logins, logins{f.Path, f.Source, f.Blob.Data})
 		}
-	case f.tmpl.Secret:
+	case f.Template.Secret:
 		// A first turn with a stand-in for each value finds what is wrong with the template.
-		if data, ok := r.fill(f.tmpl, f.blob); ok {
+		if data, ok := r.fill(f.Template, f.Blob); ok {
 			clear(data)
 		}
 	default:
-		if data, ok := r.fill(f.tmpl, f.blob); ok {
-			r.add(f.path, data, "", true, f.mode, f.user, f.group)
-			if syntax.IsLogins(f.path) {
-				r.logins = append(r.logins, logins{f.path, f.src, data})
+		if data, ok := r.fill(f.Template, f.Blob); ok {
+			r.add(f.Path, data, "", true, f.Mode, f.User, f.Group)
+			if syntax.IsLogins(f.Path) {
+				r.logins = append(r.logins, logins{f.Path, f.Source, data})
 			}
 		}
 	}
@@ -173,7 +184,7 @@ func (r *rendered) fill(t *template.Template, b *tree.Blob) ([]byte, bool) {
 	if err != nil {
 		at, msg := template.Explain(err)
 		msg = strings.TrimPrefix(msg, "executing \""+t.File+"\" ")
-		who := "service " + r.svc.name
+		who := "service " + r.svc.Name
 		if r.data.UsedHost {
 			who += " on host " + r.data.Host.Name
 		}
@@ -187,17 +198,17 @@ func (r *rendered) fill(t *template.Template, b *tree.Blob) ([]byte, bool) {
 // sources settles which age files the keys come from on this host.
 func (r *rendered) sources() {
 	s := r.svc
-	r.keySpecs = slices.Clone(s.keys)
+	r.keySpecs = slices.Clone(s.Keys)
 	for i := range r.keySpecs {
 		k := &r.keySpecs[i]
-		k.sources = slices.Clone(k.sources)
-		for n, source := range k.sources {
+		k.Sources = slices.Clone(k.Sources)
+		for n, source := range k.Sources {
 			file, err := r.expand(source)
 			if err != nil {
-				r.own = append(r.own, problem.At(s.text.Name, s.text.Data, k.at, "key %s: source %q: %v", k.Name, source, err))
+				r.own = append(r.own, problem.At(s.Source.Name, s.Source.Data, k.At, "key %s: source %q: %v", k.Name, source, err))
 			}
-			k.sources[n] = file
-			if k.tmpl == nil {
+			k.Sources[n] = file
+			if k.File == nil {
 				k.Source = file
 			}
 		}
@@ -217,27 +228,27 @@ func (r *rendered) expand(source string) (string, error) {
 
 // keySource is the age file of a key that a template names.
 func (r *rendered) keySource(name string) string {
-	file, _ := r.expand(r.svc.keySource(name)) // an error was told by sources
+	file, _ := r.expand(r.svc.KeySource(name)) // an error was told by sources
 	return file
 }
 
 // keys adds the links that stand where a key is wanted.
 func (r *rendered) keys() {
-	for _, k := range r.svc.keys {
-		if k.link != "" {
-			r.links = append(r.links, bundle.Link{Path: k.link, Target: k.Path, Service: r.svc.name})
+	for _, k := range r.svc.Keys {
+		if k.Link != "" {
+			r.links = append(r.links, bundle.Link{Path: k.Link, Target: k.Path, Service: r.svc.Name})
 		}
 	}
 }
 
 func (r *rendered) accounts() {
-	u := r.svc.user
+	u := r.svc.User
 	if u == nil {
 		return
 	}
-	r.add("/etc/sysusers.d/bellhop-"+r.svc.name+".conf", []byte(sysusersText(*u)), "", true, 0o644, "root", "root")
+	r.add("/etc/sysusers.d/bellhop-"+r.svc.Name+".conf", []byte(sysusersText(*u)), "", true, 0o644, "root", "root")
 	if home := tmpfilesText(*u); home != "" {
-		r.add("/etc/tmpfiles.d/bellhop-"+r.svc.name+".conf", []byte(home), "", true, 0o644, "root", "root")
+		r.add("/etc/tmpfiles.d/bellhop-"+r.svc.Name+".conf", []byte(home), "", true, 0o644, "root", "root")
 	}
 }
 
@@ -275,17 +286,17 @@ func (r *rendered) plan(texts map[string][]byte) {
 func (r *rendered) collect(texts map[string][]byte) map[string]*unitPlan {
 	plans := map[string]*unitPlan{}
 	byFile := map[string]*unitPlan{}
-	for i := range r.svc.units {
-		u := &r.svc.units[i]
-		if u.dropin {
+	for i := range r.svc.Units {
+		u := &r.svc.Units[i]
+		if u.IsDropin {
 			continue
 		}
-		p := &unitPlan{name: u.unit, file: u.unit, quadlet: u.quadlet, paths: []string{u.path}}
-		p.text.Add(unitfile.Parse(texts[u.path]))
-		if u.quadlet {
-			p.name = p.text.Generated(u.unit)
+		p := &unitPlan{name: u.Name, file: u.Name, quadlet: u.IsQuadlet, paths: []string{u.Path}}
+		p.text.Add(unitfile.Parse(texts[u.Path]))
+		if u.IsQuadlet {
+			p.name = p.text.Generated(u.Name)
 		}
-		plans[p.name], byFile[u.unit] = p, p
+		plans[p.name], byFile[u.Name] = p, p
 	}
 	get := func(name string) *unitPlan {
 		if p := byFile[name]; p != nil {
@@ -296,19 +307,19 @@ func (r *rendered) collect(texts map[string][]byte) map[string]*unitPlan {
 		}
 		return plans[name]
 	}
-	for i := range r.svc.units {
-		u := &r.svc.units[i]
-		if u.dropin {
-			p := get(u.unit)
-			p.text.Add(unitfile.Parse(texts[u.path]))
-			p.paths = append(p.paths, u.path)
+	for i := range r.svc.Units {
+		u := &r.svc.Units[i]
+		if u.IsDropin {
+			p := get(u.Name)
+			p.text.Add(unitfile.Parse(texts[u.Path]))
+			p.paths = append(p.paths, u.Path)
 		}
 	}
-	for name, rule := range r.svc.rules {
+	for name, rule := range r.svc.Rules {
 		get(name).rule = rule
 	}
-	for _, k := range r.svc.keys {
-		for _, name := range slices.Concat(k.restart, k.reload) {
+	for _, k := range r.svc.Keys {
+		for _, name := range slices.Concat(k.Restart, k.Reload) {
 			if t := unitfile.TemplateOf(name); t == "" || plans[t] == nil {
 				get(name)
 			}
@@ -354,7 +365,7 @@ func (r *rendered) decide(p *unitPlan, plans map[string]*unitPlan) {
 		if i := plans[name]; i != nil && i != p {
 			paths = append(paths, i.paths...)
 		}
-		u := bundle.Unit{Name: name, Service: r.svc.name, Enable: enable, Start: start, Foreign: !ours, Files: paths}
+		u := bundle.Unit{Name: name, Service: r.svc.Name, Enable: enable, Start: start, Foreign: !ours, Files: paths}
 		u.OnChange = bundle.Restart
 		if p.rule != nil && p.rule.OnChange.S != "" {
 			u.OnChange = p.rule.OnChange.S
@@ -394,12 +405,12 @@ func (r *rendered) gate(p *unitPlan, kind string, started []string) {
 	if _, q := unitfile.SplitName(p.file); slices.Contains([]string{"volume", "network", "image", "build"}, q) {
 		return
 	}
-	g := &gate{service: kind == "service", groups: slices.Clone(s.extraGroups), starts: started}
+	g := &gate{service: kind == "service", groups: slices.Clone(s.ExtraGroups), starts: started}
 	if p.file == "" {
 		g.groups = nil
 	}
 	slices.Sort(g.groups)
-	for _, k := range s.keys {
+	for _, k := range s.Keys {
 		g.keys = append(g.keys, k.Key)
 	}
 	if g.text() != "" {
@@ -416,12 +427,12 @@ func (r *rendered) triggers(p *unitPlan, name string, u *bundle.Unit) []string {
 		ts = append(ts, "file:"+f)
 	}
 	wanted := func(string) bool { return strings.HasSuffix(name, ".service") }
-	named := slices.ContainsFunc(s.units, func(x unitSpec) bool { return x.unit == name }) || p.rule != nil
+	named := slices.ContainsFunc(s.Units, func(x service.Unit) bool { return x.Name == name }) || p.rule != nil
 	if p.file == "" && !named {
 		wanted = func(string) bool { return false } // here only because a key names it
 	}
 	if p.rule != nil && len(p.rule.Watch) > 0 {
-		wanted = func(at string) bool { return watches(p.rule.Watch, at) }
+		wanted = func(at string) bool { return service.Watches(p.rule.Watch, at) }
 	}
 	for _, f := range r.files {
 		if wanted(f.Path) {
@@ -433,22 +444,22 @@ func (r *rendered) triggers(p *unitPlan, name string, u *bundle.Unit) []string {
 			ts = append(ts, "link:"+l.Path)
 		}
 	}
-	if s.pkg != nil && wanted(bundle.PackageDir+"/"+s.pkg.Name) {
-		ts = append(ts, "package:"+s.pkg.Name)
+	if s.Package != nil && wanted(bundle.PackageDir+"/"+s.Package.Name) {
+		ts = append(ts, "package:"+s.Package.Name)
 	}
-	for _, k := range s.keys {
+	for _, k := range s.Keys {
 		hit := wanted(k.Path)
-		if len(k.restart)+len(k.reload) > 0 {
-			hit = slices.Contains(k.restart, name) || slices.Contains(k.reload, name)
+		if len(k.Restart)+len(k.Reload) > 0 {
+			hit = slices.Contains(k.Restart, name) || slices.Contains(k.Reload, name)
 		}
 		if hit {
 			ts = append(ts, "key:"+k.Name)
 		}
 		does := ""
 		switch {
-		case slices.Contains(k.restart, name):
+		case slices.Contains(k.Restart, name):
 			does = bundle.Restart
-		case slices.Contains(k.reload, name):
+		case slices.Contains(k.Reload, name):
 			does = bundle.Reload
 		}
 		if does != "" && does != u.OnChange {
@@ -462,15 +473,46 @@ func (r *rendered) triggers(p *unitPlan, name string, u *bundle.Unit) []string {
 	return slices.Compact(ts)
 }
 
-// watches tells whether a path is one of the list, below one, or matched by one.
-func watches(l yaml.List, at string) bool {
-	for _, w := range l {
-		if syntax.Below(at, strings.TrimSuffix(w.S, "/")) {
-			return true
+// checkUnits looks at the unit files that templates have a part in, as they are on this host.
+func (r *rendered) checkUnits(texts service.UnitTexts) {
+	if !slices.ContainsFunc(r.svc.Units, func(u service.Unit) bool { return u.Template != nil }) {
+		return
+	}
+
+	c := r.svc.CheckUnits(texts, true)
+	r.problems = append(r.problems, c.Problems...)
+	r.refs, r.needs = c.Refs, c.Needs
+}
+
+// lacking is the problem of a key whose file for this host is not in the repo; nil when it is there.
+// Only a pattern's files are looked for: one that every host gets was missed while loading.
+func (r *rendered) lacking(t *tree.Tree, k *service.Key) *problem.Problem {
+	i := slices.IndexFunc(r.svc.Keys, func(declared service.Key) bool { return declared.Name == k.Name })
+	for n, file := range k.Sources {
+		if !syntax.IsPattern(r.svc.Keys[i].Sources[n]) {
+			continue
 		}
-		if ok, err := path.Match(w.S, at); err == nil && ok {
-			return true
+		if _, err := fs.Stat(t.FS, file); errors.Is(err, fs.ErrNotExist) {
+			return service.MissingFile(t, r.svc, *k, file)
 		}
 	}
-	return false
+	return nil
+}
+
+// prune forgets the renderings for hosts that look different now. current tells whether a view is one of
+// now; used is how many hosts have the service.
+func (s *renderer) prune(used int, fleet *template.FleetView, current func(*template.HostView) bool) {
+	if len(s.made) <= 2*used+8 {
+		return
+	}
+
+	for k := range s.made {
+		if k.host == nil {
+			continue
+		}
+		otherFleet := k.fleet != nil && k.fleet != fleet
+		if otherFleet || !current(k.host) {
+			delete(s.made, k)
+		}
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 )
 
 // A session is one process that loads, and the deployer's side of the wire to it.
@@ -221,7 +222,7 @@ func (l *Loader) secretDigest(tree fs.FS, path string) (string, error) {
 	if l.Open == nil || l.KeyDigest == nil {
 		return "", nil
 	}
-	v, err := l.keyValue(tree, nil, &keySpec{Key: bundle.Key{Source: path}})
+	v, err := l.keyValue(tree, nil, &service.Key{Key: bundle.Key{Source: path}})
 	if err != nil {
 		return "", err
 	}

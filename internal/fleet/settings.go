@@ -8,29 +8,30 @@ import (
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/scalar"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 )
 
 // checkSwitch holds a switch against its service: unknown settings, and values of another kind
 // than the default's, are problems.
-func checkSwitch(p inventory.Place, s *service) (ps problem.Problems) {
+func checkSwitch(p inventory.Place, s *service.Service) (ps problem.Problems) {
 	tell := func(at problem.Pos, format string, args ...any) *problem.Problem {
 		q := problem.At(p.File.Name, p.File.Data, at, format, args...)
 		ps = append(ps, q)
 		return q
 	}
 	for _, e := range p.Switch.Set {
-		def, ok := s.settings[e.Key]
+		def, ok := s.Settings[e.Key]
 		switch {
 		case !ok:
-			names := append(slices.Sorted(maps.Keys(s.settings)), syntax.EnableWord)
+			names := append(slices.Sorted(maps.Keys(s.Settings)), syntax.EnableWord)
 			hint := problem.DidYouMean(e.Key, names)
 			if hint == "" {
-				hint = "; its service.yaml has " + orNone(slices.Sorted(maps.Keys(s.settings)))
+				hint = "; its service.yaml has " + orNone(slices.Sorted(maps.Keys(s.Settings)))
 			}
-			tell(e.At, "service %s has no setting %q%s", s.name, e.Key, hint)
+			tell(e.At, "service %s has no setting %q%s", s.Name, e.Key, hint)
 		case !fitsDefault(def, e.Value.V):
-			tell(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.name, scalar.KindOf(def), scalar.KindOf(e.Value.V))
+			tell(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.Name, scalar.KindOf(def), scalar.KindOf(e.Value.V))
 		}
 	}
 	return ps

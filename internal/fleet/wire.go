@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
 )
 
@@ -121,11 +122,11 @@ type wireStand struct {
 	Digest   string
 	Base     string `json:",omitempty"` // digest of that other one
 	Manifest bundle.Manifest
-	Gone     []string        `json:",omitempty"` // paths of files of Base that are not in this one
-	Content  []wireContent   `json:",omitempty"` // beside that of Base
-	Keys     []wireKey       `json:",omitempty"`
-	Needs    []SystemdNeed   `json:",omitempty"`
-	Broken   []brokenService `json:",omitempty"`
+	Gone     []string              `json:",omitempty"` // paths of files of Base that are not in this one
+	Content  []wireContent         `json:",omitempty"` // beside that of Base
+	Keys     []wireKey             `json:",omitempty"`
+	Needs    []service.SystemdNeed `json:",omitempty"`
+	Broken   []brokenService       `json:",omitempty"`
 }
 
 // A wireContent says where the bytes of a file come from: a file of the repo, or a text that is asked for.

@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"fmt"
@@ -11,7 +11,6 @@ import (
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/template"
-	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/yaml"
 )
 
@@ -37,55 +36,55 @@ var (
 // noGrace is a grace of 0s in a manifest, where 0 means the default.
 const noGrace = 1 // ms
 
-// A probeSpec is one probe, before settings are filled in.
-type probeSpec struct {
+// A Probe is one probe, before settings are filled in.
+type Probe struct {
 	bundle.Probe // HTTP and TCP as written, Command empty
-	command      *commandSpec
-	at           problem.Pos
+	Run          *Command
+	At           problem.Pos
 }
 
-// A stepSpec is one step, before settings are filled in.
-type stepSpec struct {
+// A Step is one step, before settings are filled in.
+type Step struct {
 	bundle.Step // Command empty
-	command     *commandSpec
+	Run         *Command
 }
 
-// A commandSpec is the text of a command as written.
-type commandSpec struct {
-	what string // "health" or "before"
-	text string
-	at   problem.Pos
-	tmpl *template.Template // nil: it holds no action
+// A Command is the text of a command as written.
+type Command struct {
+	What     string // "health" or "before"
+	text     string
+	At       problem.Pos
+	Template *template.Template // nil: it holds no action
 }
 
 // readHealth reads settle:, health: and before:.
-func (s *service) readHealth(t *tree.Tree) {
-	if bad := settleSpan.Trouble("settle", s.def.Settle); bad != "" {
-		s.tell(s.def.Settle.At, "%s", bad)
+func (s *reader) readHealth() {
+	if bad := settleSpan.Trouble("settle", s.Def.Settle); bad != "" {
+		s.tell(s.Def.Settle.At, "%s", bad)
 	}
 
-	for i := range s.def.Health {
+	for i := range s.Def.Health {
 		if i == maxProbes {
-			s.tell(s.def.Health[i].At, "health: more than %d probes", maxProbes)
+			s.tell(s.Def.Health[i].At, "health: more than %d probes", maxProbes)
 			break
 		}
-		s.readProbe(t, &s.def.Health[i])
+		s.readProbe(&s.Def.Health[i])
 	}
 
-	for i := range s.def.Before {
+	for i := range s.Def.Before {
 		if i == maxSteps {
-			s.tell(s.def.Before[i].At, "before: more than %d steps", maxSteps)
+			s.tell(s.Def.Before[i].At, "before: more than %d steps", maxSteps)
 			break
 		}
-		s.readStep(t, &s.def.Before[i])
+		s.readStep(&s.Def.Before[i])
 	}
 }
 
-func (s *service) readProbe(t *tree.Tree, f *syntax.Probe) {
+func (s *reader) readProbe(f *syntax.Probe) {
 	if !s.oneKind(f) {
 		return
 	}
-	p := probeSpec{at: f.At}
+	p := Probe{At: f.At}
 	switch {
 	case f.HTTP.At.Line > 0:
 		p.HTTP = f.HTTP.S
@@ -94,7 +93,7 @@ func (s *service) readProbe(t *tree.Tree, f *syntax.Probe) {
 		p.TCP = f.TCP.S
 		s.readAsked(f.TCP, "tcp", syntax.BadTCP)
 	default:
-		p.command = s.readCommand(t, "health", f.Command)
+		p.Run = s.readCommand("health", f.Command)
 	}
 
 	if f.Expect.N != bundle.DefaultStatus {
@@ -107,15 +106,15 @@ func (s *service) readProbe(t *tree.Tree, f *syntax.Probe) {
 	if f.Grace.At.Line > 0 && f.Grace.D == 0 {
 		p.Grace = noGrace
 	}
-	if slices.ContainsFunc(s.probes, p.same) {
+	if slices.ContainsFunc(s.Probes, p.same) {
 		s.tell(f.At, "health: this probe stands here a second time")
 		return
 	}
-	s.probes = append(s.probes, p)
+	s.Probes = append(s.Probes, p)
 }
 
 // oneKind tells whether f asks one thing, and has nothing that does not go with it.
-func (s *service) oneKind(f *syntax.Probe) bool {
+func (s *reader) oneKind(f *syntax.Probe) bool {
 	kinds := 0
 	for _, k := range []yaml.String{f.HTTP, f.TCP, f.Command} {
 		if k.At.Line > 0 {
@@ -141,11 +140,11 @@ func (s *service) oneKind(f *syntax.Probe) bool {
 	return false
 }
 
-func (p probeSpec) same(o probeSpec) bool {
-	return p.HTTP == o.HTTP && p.TCP == o.TCP && p.User == o.User && p.command.source() == o.command.source()
+func (p Probe) same(o Probe) bool {
+	return p.HTTP == o.HTTP && p.TCP == o.TCP && p.User == o.User && p.Run.Source() == o.Run.Source()
 }
 
-func (c *commandSpec) source() string {
+func (c *Command) Source() string {
 	if c == nil {
 		return ""
 	}
@@ -153,7 +152,7 @@ func (c *commandSpec) source() string {
 }
 
 // readAsked looks at an address that may have names in braces; those are filled in for each host.
-func (s *service) readAsked(v yaml.String, kind string, bad func(string) string) {
+func (s *reader) readAsked(v yaml.String, kind string, bad func(string) string) {
 	what := fmt.Sprintf("health: %s %q", kind, v.S)
 	if !s.checkNames(v.At, what, v.S) || syntax.IsPattern(v.S) {
 		return
@@ -164,7 +163,7 @@ func (s *service) readAsked(v yaml.String, kind string, bad func(string) string)
 }
 
 // readRunner is the user that a command runs as, "" for root. It need not be one of the bundle.
-func (s *service) readRunner(v yaml.String) string {
+func (s *reader) readRunner(v yaml.String) string {
 	if v.At.Line == 0 || !s.account(v.At, "user", v.S) || v.S == "root" {
 		return ""
 	}
@@ -172,7 +171,7 @@ func (s *service) readRunner(v yaml.String) string {
 }
 
 // milliseconds is d where it differs from the default, else 0.
-func (s *service) milliseconds(what string, d yaml.Duration, within syntax.Span, def time.Duration) int64 {
+func (s *reader) milliseconds(what string, d yaml.Duration, within syntax.Span, def time.Duration) int64 {
 	if bad := within.Trouble(what, d); bad != "" {
 		s.tell(d.At, "%s", bad)
 	}
@@ -182,28 +181,28 @@ func (s *service) milliseconds(what string, d yaml.Duration, within syntax.Span,
 	return d.D.Milliseconds()
 }
 
-func (s *service) readStep(t *tree.Tree, f *syntax.Step) {
+func (s *reader) readStep(f *syntax.Step) {
 	if f.Command.At.Line == 0 {
 		s.tell(f.At, "before: a step has a command, and this one has none")
 		return
 	}
-	step := stepSpec{command: s.readCommand(t, "before", f.Command)}
+	step := Step{Run: s.readCommand("before", f.Command)}
 	step.User = s.readRunner(f.User)
 	step.Timeout = s.milliseconds("timeout", f.Timeout, stepSpan, bundle.DefaultStepTimeout)
 	step.First = f.First != nil && *f.First
 
-	twice := func(o stepSpec) bool { return o.User == step.User && o.command.source() == step.command.source() }
-	if slices.ContainsFunc(s.steps, twice) {
+	twice := func(o Step) bool { return o.User == step.User && o.Run.Source() == step.Run.Source() }
+	if slices.ContainsFunc(s.Steps, twice) {
 		s.tell(f.At, "before: this step stands here a second time")
 		return
 	}
-	s.steps = append(s.steps, step)
+	s.Steps = append(s.Steps, step)
 }
 
 // readCommand reads the command of what, "health" or "before".
-func (s *service) readCommand(t *tree.Tree, what string, v yaml.String) *commandSpec {
-	c := &commandSpec{what: what, text: v.S, at: v.At}
-	if bad := badCommand(v.S); bad != "" {
+func (s *reader) readCommand(what string, v yaml.String) *Command {
+	c := &Command{What: what, text: v.S, At: v.At}
+	if bad := BadCommand(v.S); bad != "" {
 		s.tell(v.At, "%s: command: %s", what, bad)
 		return c
 	}
@@ -211,25 +210,25 @@ func (s *service) readCommand(t *tree.Tree, what string, v yaml.String) *command
 		return c
 	}
 
-	c.tmpl = s.parseTemplate(t, s.text.Name, v.S, func(in problem.Pos, format string, args ...any) {
-		s.tell(v.At, "%s", c.within(in, fmt.Sprintf(format, args...)))
+	c.Template = s.parseTemplate(s.Source.Name, v.S, func(in problem.Pos, format string, args ...any) {
+		s.tell(v.At, "%s", c.Within(in, fmt.Sprintf(format, args...)))
 	})
-	if c.tmpl != nil && c.tmpl.Secret {
+	if c.Template != nil && c.Template.Secret {
 		s.tell(v.At, "%s: command: a command is stored on the host, so it can't name a key: have it read %s/NAME", what, bundle.KeyDir)
-		c.tmpl = nil
+		c.Template = nil
 	}
 	return c
 }
 
-// within is msg about a place in the command, whose line is said where there are several.
-func (c *commandSpec) within(in problem.Pos, msg string) string {
+// Within is msg about a place in the command, whose line is said where there are several.
+func (c *Command) Within(in problem.Pos, msg string) string {
 	if strings.Contains(c.text, "\n") {
-		return fmt.Sprintf("%s: command, line %d: %s", c.what, in.Line, msg)
+		return fmt.Sprintf("%s: command, line %d: %s", c.What, in.Line, msg)
 	}
-	return fmt.Sprintf("%s: command: %s", c.what, msg)
+	return fmt.Sprintf("%s: command: %s", c.What, msg)
 }
 
-func badCommand(text string) string {
+func BadCommand(text string) string {
 	switch {
 	case strings.TrimSpace(text) == "":
 		return "it is empty"

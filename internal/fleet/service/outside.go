@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"bellhop/internal/fleet/problem"
@@ -11,7 +11,7 @@ import (
 // is read again when they change.
 
 // outsideID names the state of what s reads from outside; "" when it reads nothing.
-func (s *service) outsideID(t *tree.Tree) (string, error) {
+func (s *Service) outsideID(t *tree.Tree) (string, error) {
 	var id string
 	if s.usesShared {
 		shared, err := t.SharedID()
@@ -30,23 +30,23 @@ func (s *service) outsideID(t *tree.Tree) (string, error) {
 	return id, nil
 }
 
-// current tells whether what s reads from outside is as it was when s was built.
-func (s *service) current(t *tree.Tree) (bool, error) {
+// Current tells whether what s reads from outside is as it was when s was built.
+func (s *Service) Current(t *tree.Tree) (bool, error) {
 	id, err := s.outsideID(t)
 	return id == s.outside, err
 }
 
 // template parses the template at src; what is wrong with it is a problem of the service.
-func (s *service) template(t *tree.Tree, src string, b *tree.Blob) *template.Template {
-	return s.parseTemplate(t, src, string(b.Data), func(at problem.Pos, format string, args ...any) {
-		s.problems = append(s.problems, problem.At(src, b.Data, at, format, args...))
+func (s *reader) template(src string, b *tree.Blob) *template.Template {
+	return s.parseTemplate(src, string(b.Data), func(at problem.Pos, format string, args ...any) {
+		s.Problems = append(s.Problems, problem.At(src, b.Data, at, format, args...))
 	})
 }
 
 // parseTemplate parses a text of the file at src, and notes what it reads from outside the folder.
-func (s *service) parseTemplate(t *tree.Tree, src, text string, tell func(at problem.Pos, format string, args ...any)) *template.Template {
-	from := template.Source{Tree: t, File: src, Text: text, Tell: tell}
-	from.TellOf = func(p *problem.Problem) { s.problems = append(s.problems, p) }
+func (s *reader) parseTemplate(src, text string, tell func(at problem.Pos, format string, args ...any)) *template.Template {
+	from := template.Source{Tree: s.Tree, File: src, Text: text, Tell: tell}
+	from.TellOf = func(p *problem.Problem) { s.Problems = append(s.Problems, p) }
 	parsed := from.Parse()
 
 	s.usesShared = s.usesShared || from.UsesShared

@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"cmp"
@@ -15,47 +15,71 @@ import (
 	"bellhop/internal/unitfile"
 )
 
-// readService reads the folder services/name. earlier are the same folder in earlier trees;
-// when nothing that matters differs from one of them, that one is the answer.
-func (l *Loader) readService(t *tree.Tree, name string, earlier []*serviceState) (*service, error) {
+// Sources are what folders are read from, and what is remembered from earlier ones.
+type Sources struct {
+	Tree   *tree.Tree
+	Known  map[string]*tree.Blob // by hash; what is read is added
+	Former bool                  // as the release before this one did
+	Budget *tree.Budget
+}
+
+// A reader is one folder on its way to a service.
+type reader struct {
+	*Service
+	Sources
+}
+
+// Read reads the folder services/name. earlier are the same folder in earlier trees; when nothing that
+// matters differs from one of them, that one is the answer.
+func (from Sources) Read(name string, earlier []*Service) (*Service, error) {
+	t := from.Tree
 	dir := "services/" + name
-	s := &service{name: name, treeHash: t.DirHash(dir), listing: newListing(), blobs: map[string]*tree.Blob{}, renders: map[renderKey]*rendered{}}
-	var old *service // whose listings serve
+	s := &reader{&Service{Name: name, treeHash: t.DirHash(dir), listing: newListing(), Blobs: map[string]*tree.Blob{}}, from}
+	var old *Service // whose listings serve
 	for _, e := range earlier {
-		fresh, err := e.current(t)
+		fresh, err := e.Current(t)
 		if err != nil {
 			return nil, err
 		}
 		if fresh && s.treeHash != "" && e.treeHash == s.treeHash {
-			return e.service, nil
+			return e, nil
 		}
-		old = cmp.Or(old, e.service)
+		old = cmp.Or(old, e)
 	}
-	s.text = &yaml.File{Name: dir + "/service.yaml", Former: l.Former}
-	if err := s.walk(t, dir, true, old); err != nil {
+
+	s.Source = &yaml.File{Name: dir + "/service.yaml", Former: from.Former}
+	if err := s.walk(dir, true, old); err != nil {
 		return nil, err
 	}
-	s.fingerprint = fingerprint(s.objects, s.problems)
+	s.fingerprint = fingerprint(s.Objects, s.Problems)
 	for _, e := range earlier {
-		if fresh, err := e.current(t); err == nil && fresh && e.fingerprint == s.fingerprint {
+		if fresh, err := e.Current(t); err == nil && fresh && e.fingerprint == s.fingerprint {
 			// A README changed. Remember the new hash, so that the next load need not look.
 			// No other goroutine reads it: loads hold the loader's lock.
 			e.treeHash, e.listing = s.treeHash, s.listing
-			return e.service, nil
+			return e, nil
 		}
 	}
-	if err := s.build(t, l); err != nil {
+
+	if err := s.build(); err != nil {
 		return nil, err
 	}
 	var err error
 	s.outside, err = s.outsideID(t)
-	return s, err
+
+	return s.Service, err
+}
+
+// Stray is a service without a name, which holds what is wrong with the folder services itself. No host
+// can switch it on.
+func Stray(ps problem.Problems) *Service {
+	return &Service{Source: &yaml.File{Name: "services"}, Problems: ps}
 }
 
 // walk lists the folder; below a folder whose hash old knows, old's listing is taken.
-func (s *service) walk(t *tree.Tree, dir string, top bool, old *service) error {
-	h := t.DirHash(dir)
-	if !top && old != nil && len(old.problems) == 0 && s.listing.take(&old.listing, dir, h) {
+func (s *reader) walk(dir string, top bool, old *Service) error {
+	h := s.Tree.DirHash(dir)
+	if !top && old != nil && len(old.Problems) == 0 && s.listing.take(&old.listing, dir, h) {
 		return nil
 	}
 	if strings.Count(dir, "/") > tree.MaxDepth {
@@ -64,7 +88,7 @@ func (s *service) walk(t *tree.Tree, dir string, top bool, old *service) error {
 	}
 	defer s.listing.begin(dir, h)()
 
-	os, err := t.List(dir)
+	os, err := s.Tree.List(dir)
 	if err != nil {
 		return err
 	}
@@ -73,9 +97,9 @@ func (s *service) walk(t *tree.Tree, dir string, top bool, old *service) error {
 			return !o.Mode.IsDir() && tree.Ignored(o.Name()) || o.Mode.IsDir() && strings.HasPrefix(o.Name(), ".")
 		})
 	}
-	inFiles := strings.HasPrefix(dir+"/", "services/"+s.name+"/files/")
+	inFiles := strings.HasPrefix(dir+"/", "services/"+s.Name+"/files/")
 	tree.Twins(os, func(a, b tree.Object) {
-		s.problems = append(s.problems, &problem.Problem{File: b.Path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
+		s.Problems = append(s.Problems, &problem.Problem{File: b.Path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
 	})
 	for _, o := range os {
 		if bad := tree.BadObject(o, inFiles); bad != "" {
@@ -84,18 +108,18 @@ func (s *service) walk(t *tree.Tree, dir string, top bool, old *service) error {
 		}
 		switch {
 		case o.Mode.IsDir():
-			err = s.walk(t, o.Path, false, old)
+			err = s.walk(o.Path, false, old)
 		case o.Mode&fs.ModeSymlink != 0:
-			o.Hash, err = t.Link(o.Path)
-			s.objects = append(s.objects, o)
+			o.Hash, err = s.Tree.Link(o.Path)
+			s.Objects = append(s.Objects, o)
 		default:
-			o.Hash, err = t.FileHash(o.Path)
+			o.Hash, err = s.Tree.FileHash(o.Path)
 			if err == tree.ErrTooLarge {
 				s.tellFile(o.Path, tree.TooLargeHint)
 				err = nil
 				continue
 			}
-			s.objects = append(s.objects, o)
+			s.Objects = append(s.Objects, o)
 		}
 		if err != nil {
 			return err
@@ -117,26 +141,26 @@ func fingerprint(os []tree.Object, ps problem.Problems) string {
 }
 
 // build parses what was listed.
-func (s *service) build(t *tree.Tree, l *Loader) error {
-	dir := "services/" + s.name + "/"
-	if !syntax.IsName(s.name) {
-		s.tellFile(dir, "bad name %q for a service: %s", s.name, syntax.NameWords)
+func (s *reader) build() error {
+	dir := "services/" + s.Name + "/"
+	if !syntax.IsName(s.Name) {
+		s.tellFile(dir, "bad name %q for a service: %s", s.Name, syntax.NameWords)
 	}
-	for _, o := range s.objects {
-		if o.Path == s.text.Name {
-			b, err := s.load(t, l, o, true)
+	for _, o := range s.Objects {
+		if o.Path == s.Source.Name {
+			b, err := s.load(o, true)
 			if err != nil || b == nil {
 				return err
 			}
-			s.text.Data = b.Data
-			yaml.Decode(s.text, &s.def, l.budget)
-			s.problems = append(s.problems, s.text.Problems...)
+			s.Source.Data = b.Data
+			yaml.Decode(s.Source, &s.Def, s.Budget)
+			s.Problems = append(s.Problems, s.Source.Problems...)
 		}
 	}
 	s.readUser()
 	s.readPackage()
-	for _, o := range s.objects {
-		if err := s.take(t, l, o, strings.TrimPrefix(o.Path, dir)); err != nil {
+	for _, o := range s.Objects {
+		if err := s.take(o, strings.TrimPrefix(o.Path, dir)); err != nil {
 			return err
 		}
 	}
@@ -146,9 +170,9 @@ func (s *service) build(t *tree.Tree, l *Loader) error {
 	s.readUnits()
 	s.readUnitTexts()
 	s.readNeeds()
-	s.readHealth(t)
+	s.readHealth()
 	s.checkPackage()
-	if err := s.checkPrograms(t, s.programs); err != nil {
+	if err := s.checkPrograms(s.programs); err != nil {
 		return err
 	}
 	s.claims()
@@ -157,10 +181,10 @@ func (s *service) build(t *tree.Tree, l *Loader) error {
 
 // load is the blob of o, from the loader's memory if it is there. It is nil when it was told
 // as a problem.
-func (s *service) load(t *tree.Tree, l *Loader, o tree.Object, keep bool) (*tree.Blob, error) {
-	b := l.cache.blobs[o.Hash]
+func (s *reader) load(o tree.Object, keep bool) (*tree.Blob, error) {
+	b := s.Known[o.Hash]
 	if b == nil || keep && b.Data == nil && b.Size > 0 {
-		data, err := t.Bytes(o.Path)
+		data, err := s.Tree.Bytes(o.Path)
 		if err == tree.ErrTooLarge {
 			s.tellFile(o.Path, tree.TooLargeHint)
 			return nil, nil
@@ -169,9 +193,9 @@ func (s *service) load(t *tree.Tree, l *Loader, o tree.Object, keep bool) (*tree
 			return nil, err
 		}
 		b = tree.NewBlob(data, keep)
-		l.cache.blobs[o.Hash] = b
+		s.Known[o.Hash] = b
 	}
-	s.blobs[o.Hash] = b
+	s.Blobs[o.Hash] = b
 	if b.LFS {
 		s.tellFile(o.Path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
 		return nil, nil
@@ -180,7 +204,7 @@ func (s *service) load(t *tree.Tree, l *Loader, o tree.Object, keep bool) (*tree
 }
 
 // take puts one file of the folder where it belongs. rel is its path below the folder.
-func (s *service) take(t *tree.Tree, l *Loader, o tree.Object, rel string) error {
+func (s *reader) take(o tree.Object, rel string) error {
 	top, rest, nested := strings.Cut(rel, "/")
 	switch {
 	case rel == "service.yaml":
@@ -189,22 +213,22 @@ func (s *service) take(t *tree.Tree, l *Loader, o tree.Object, rel string) error
 		s.tellFile(o.Path, "this file is called service.yaml")
 		return nil
 	case nested && top == "files":
-		return s.takeFile(t, l, o, rest)
-	case s.pkg != nil && s.pkg.file != "" && s.matchesPackage(o.Path):
-		b, err := s.load(t, l, o, false)
+		return s.takeFile(o, rest)
+	case s.Package != nil && s.Package.file != "" && s.matchesPackage(o.Path):
+		b, err := s.load(o, false)
 		if b != nil {
-			s.pkg.blobs[o.Path] = b
+			s.Package.blobs[o.Path] = b
 		}
 		return err
 	case !nested:
 		name := strings.TrimSuffix(top, ".tmpl")
 		if syntax.IsUnit(name) || syntax.IsQuadlet(name) {
-			return s.takeUnit(t, l, o, name, "")
+			return s.takeUnit(o, name, "")
 		}
 	case strings.HasSuffix(top, ".d") && !strings.Contains(rest, "/"):
 		unit := strings.TrimSuffix(top, ".d")
 		if syntax.IsUnit(unit) || syntax.IsQuadlet(unit) {
-			return s.takeUnit(t, l, o, unit, strings.TrimSuffix(rest, ".tmpl"))
+			return s.takeUnit(o, unit, strings.TrimSuffix(rest, ".tmpl"))
 		}
 	}
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
@@ -219,55 +243,55 @@ func (s *service) take(t *tree.Tree, l *Loader, o tree.Object, rel string) error
 	return nil
 }
 
-func (s *service) takeFile(t *tree.Tree, l *Loader, o tree.Object, rest string) error {
-	f := fileSpec{path: "/" + rest, src: o.Path, user: "root", group: "root", mode: 0o644}
+func (s *reader) takeFile(o tree.Object, rest string) error {
+	f := File{Path: "/" + rest, Source: o.Path, User: "root", Group: "root", Mode: 0o644}
 	if o.Mode&fs.ModeSymlink != 0 {
-		f.target = o.Hash
-		if bad := syntax.BadPath(f.path); bad != "" {
+		f.Target = o.Hash
+		if bad := syntax.BadPath(f.Path); bad != "" {
 			s.tellFile(o.Path, "%s", bad)
-		} else if bad := bundle.BadTarget(f.target); bad != "" {
+		} else if bad := bundle.BadTarget(f.Target); bad != "" {
 			s.tellFile(o.Path, "%s", bad)
 		}
-		s.files = append(s.files, f)
+		s.Files = append(s.Files, f)
 		return nil
 	}
 	isTmpl := strings.HasSuffix(rest, ".tmpl")
-	f.path = strings.TrimSuffix(f.path, ".tmpl")
-	if bad := syntax.BadPath(f.path); bad != "" {
+	f.Path = strings.TrimSuffix(f.Path, ".tmpl")
+	if bad := syntax.BadPath(f.Path); bad != "" {
 		s.tellFile(o.Path, "%s", bad)
-	} else if top, _, _ := strings.Cut(f.path[1:], "/"); top == "run" || top == "tmp" {
-		s.problems = append(s.problems, &problem.Problem{File: o.Path, Warning: true,
+	} else if top, _, _ := strings.Cut(f.Path[1:], "/"); top == "run" || top == "tmp" {
+		s.Problems = append(s.Problems, &problem.Problem{File: o.Path, Warning: true,
 			Message: fmt.Sprintf("/%s is empty after a boot, and bellhop puts a file back only with the next change; a snippet for systemd-tmpfiles does it at each boot", top)})
 	}
 	if o.Mode&0o111 != 0 {
-		f.mode = 0o755
+		f.Mode = 0o755
 	}
-	b, err := s.load(t, l, o, isTmpl || syntax.IsLogins(f.path))
+	b, err := s.load(o, isTmpl || syntax.IsLogins(f.Path))
 	if err != nil || b == nil {
 		return err
 	}
-	f.blob = b
+	f.Blob = b
 	if isTmpl {
-		f.tmpl = s.template(t, o.Path, b)
+		f.Template = s.template(o.Path, b)
 	}
-	s.files = append(s.files, f)
+	s.Files = append(s.Files, f)
 	return nil
 }
 
-func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin string) error {
+func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 	if bad := syntax.CheckUnitName(unit); bad != "" {
 		s.tellFile(o.Path, "bad name for a unit: %s", bad)
 		return nil
 	}
-	u := unitSpec{unit: unit, src: o.Path, quadlet: syntax.IsQuadlet(unit)}
+	u := Unit{Name: unit, Source: o.Path, IsQuadlet: syntax.IsQuadlet(unit)}
 	where := bundle.UnitDir
-	if u.quadlet {
+	if u.IsQuadlet {
 		where = bundle.QuadletDir
 	}
-	u.path = where + "/" + unit
+	u.Path = where + "/" + unit
 	if dropin != "" {
-		u.dropin = true
-		u.path = where + "/" + unit + ".d/" + dropin
+		u.IsDropin = true
+		u.Path = where + "/" + unit + ".d/" + dropin
 		switch {
 		case !strings.HasSuffix(dropin, ".conf") || dropin == ".conf":
 			s.tellFile(o.Path, "systemd reads only *.conf here")
@@ -275,20 +299,20 @@ func (s *service) takeUnit(t *tree.Tree, l *Loader, o tree.Object, unit, dropin 
 			s.tellFile(o.Path, "%s is the drop-in that bellhop writes; take another name", syntax.GateName)
 		}
 	}
-	b, err := s.load(t, l, o, true)
+	b, err := s.load(o, true)
 	if err != nil || b == nil {
 		return err
 	}
-	u.blob = b
-	if len(b.Data) == 0 && !u.dropin {
+	u.Blob = b
+	if len(b.Data) == 0 && !u.IsDropin {
 		s.tellFile(o.Path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
 	}
 	if strings.HasSuffix(o.Path, ".tmpl") {
-		u.tmpl = s.template(t, o.Path, b)
-		if u.tmpl != nil && u.tmpl.Secret {
-			s.problems = append(s.problems, problem.At(o.Path, b.Data, u.tmpl.KeyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
+		u.Template = s.template(o.Path, b)
+		if u.Template != nil && u.Template.Secret {
+			s.Problems = append(s.Problems, problem.At(o.Path, b.Data, u.Template.KeyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
 	}
-	s.units = append(s.units, u)
+	s.Units = append(s.Units, u)
 	return nil
 }

@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"archive/tar"
@@ -17,7 +17,6 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
-	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/yaml"
 	"bellhop/internal/unitfile"
 )
@@ -30,7 +29,7 @@ type programRef struct {
 }
 
 // programs notes the programs of an Exec…= line.
-func (c *unitCheck) programsOf(u *unitSpec, a unitfile.Assignment, p unitfile.Problem, data []byte) {
+func (c *unitCheck) programsOf(u *Unit, a unitfile.Assignment, p unitfile.Problem, data []byte) {
 	isExec := a.Section == "Service" && strings.HasPrefix(a.Key, "Exec") && a.Key != "ExecSearchPath" && a.Key != "ExecPaths"
 	if !isExec || a.Value == "" {
 		return
@@ -47,22 +46,22 @@ func (c *unitCheck) programsOf(u *unitSpec, a unitfile.Assignment, p unitfile.Pr
 // checkPrograms holds the programs of unit files against the service's package: a path into it that it
 // does not have is refused, when the package is a file of the repo. A bare name is looked for in the
 // host's own folders, never in a package.
-func (s *service) checkPrograms(t *tree.Tree, refs []programRef) error {
-	if s.pkg == nil {
+func (s *reader) checkPrograms(refs []programRef) error {
+	if s.Package == nil {
 		return nil
 	}
 
-	top := bundle.PackageDir + "/" + s.name + "/"
+	top := bundle.PackageDir + "/" + s.Name + "/"
 	for _, r := range refs {
 		rest, inside := strings.CutPrefix(path.Clean(r.path), top)
-		isNeed := slices.ContainsFunc(s.def.Needs, func(n yaml.String) bool { return n.S == r.path })
+		isNeed := slices.ContainsFunc(s.Def.Needs, func(n yaml.String) bool { return n.S == r.path })
 		switch {
 		case !strings.Contains(r.path, "/") && !isNeed:
 			r.problem.Warning = true
 			r.problem.Message = fmt.Sprintf("%s=%s: systemd looks for it in the host's own folders (/usr/local/bin, /usr/bin …), not in the package; a program of the package is %s%s, one of the host can be named in needs:", r.key, r.path, top, r.path)
-			s.problems = append(s.problems, r.problem)
+			s.Problems = append(s.Problems, r.problem)
 		case inside:
-			if err := s.checkProgram(t, r, rest); err != nil {
+			if err := s.checkProgram(r, rest); err != nil {
 				return err
 			}
 		}
@@ -72,9 +71,9 @@ func (s *service) checkPrograms(t *tree.Tree, refs []programRef) error {
 }
 
 // checkProgram looks for one program in the packages of all architectures.
-func (s *service) checkProgram(t *tree.Tree, r programRef, rest string) error {
-	for _, file := range slices.Sorted(maps.Keys(s.pkg.blobs)) {
-		names, err := s.packageNames(t, file)
+func (s *reader) checkProgram(r programRef, rest string) error {
+	for _, file := range slices.Sorted(maps.Keys(s.Package.blobs)) {
+		names, err := s.packageNames(file)
 		if err != nil {
 			return err
 		}
@@ -86,7 +85,7 @@ func (s *service) checkProgram(t *tree.Tree, r programRef, rest string) error {
 		if near := nearPath(rest, names); near != "" {
 			r.problem.Message += fmt.Sprintf("; did you mean %s?", near)
 		}
-		s.problems = append(s.problems, r.problem)
+		s.Problems = append(s.Problems, r.problem)
 		return nil
 	}
 
@@ -135,13 +134,13 @@ const (
 
 // packageNames lists what a package that is a file of the repo brings; nil when nobody can tell. What
 // is no archive at all is for the host to say.
-func (s *service) packageNames(t *tree.Tree, file string) (packageNames, error) {
-	p := s.pkg
+func (s *reader) packageNames(file string) (packageNames, error) {
+	p := s.Package
 	if bundle.IsSingle(p.Kind) {
 		return nil, nil // its name may be one of several
 	}
 
-	data, err := t.Bytes(file)
+	data, err := s.Tree.Bytes(file)
 	if err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"fmt"
@@ -31,40 +31,40 @@ func (c claim) source(other holder) string {
 }
 
 // claimed lists what s takes, in no order.
-func (s *service) claimed() []claim {
+func (s *Service) claimed() []claim {
 	var cs []claim
-	for _, f := range s.files {
-		if f.tmpl != nil && f.tmpl.Secret {
+	for _, f := range s.Files {
+		if f.Template != nil && f.Template.Secret {
 			continue // its link stands there, and is claimed as a key's
 		}
-		cs = append(cs, claim{place: f.path, what: "the file " + f.path, file: f.src})
+		cs = append(cs, claim{place: f.Path, what: "the file " + f.Path, file: f.Source})
 	}
-	for _, u := range s.units {
-		cs = append(cs, claim{place: u.path, what: "the unit file " + u.path, file: u.src})
-		if !u.dropin {
-			name := u.unit
-			if u.quadlet {
-				name = unitfile.Read(u.blob.Data).Generated(u.unit)
+	for _, u := range s.Units {
+		cs = append(cs, claim{place: u.Path, what: "the unit file " + u.Path, file: u.Source})
+		if !u.IsDropin {
+			name := u.Name
+			if u.IsQuadlet {
+				name = unitfile.Read(u.Blob.Data).Generated(u.Name)
 			}
-			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.src})
+			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.Source})
 		}
 	}
-	for _, k := range s.keys {
-		same := fmt.Sprintf("%+v %s %q", withoutService(k.Key), k.link, k.sources)
+	for _, k := range s.Keys {
+		same := fmt.Sprintf("%+v %s %q", withoutService(k.Key), k.Link, k.Sources)
 		what := "the key " + k.Name
-		cs = append(cs, claim{place: "key " + k.Name, same: same, what: what, at: k.at})
+		cs = append(cs, claim{place: "key " + k.Name, same: same, what: what, at: k.At})
 		unit := syntax.KeyUnitName(k.Name)
-		cs = append(cs, claim{place: bundle.UnitDir + "/" + unit, same: same, what: "the unit " + unit + " of key " + k.Name, at: k.at})
-		if k.link != "" {
-			cs = append(cs, claim{place: k.link, same: same, what: "the link " + k.link, at: k.at})
+		cs = append(cs, claim{place: bundle.UnitDir + "/" + unit, same: same, what: "the unit " + unit + " of key " + k.Name, at: k.At})
+		if k.Link != "" {
+			cs = append(cs, claim{place: k.Link, same: same, what: "the link " + k.Link, at: k.At})
 		}
 	}
-	if s.user != nil {
-		u := *s.user
+	if s.User != nil {
+		u := *s.User
 		u.Service = ""
-		cs = append(cs, claim{place: "user " + u.Name, same: fmt.Sprintf("%+v", u), what: "the user " + u.Name, at: s.def.User.Name.At})
-		cs = append(cs, claim{place: "/etc/sysusers.d/bellhop-" + s.name + ".conf", what: "bellhop's own snippet"},
-			claim{place: "/etc/tmpfiles.d/bellhop-" + s.name + ".conf", what: "bellhop's own snippet"})
+		cs = append(cs, claim{place: "user " + u.Name, same: fmt.Sprintf("%+v", u), what: "the user " + u.Name, at: s.Def.User.Name.At})
+		cs = append(cs, claim{place: "/etc/sysusers.d/bellhop-" + s.Name + ".conf", what: "bellhop's own snippet"},
+			claim{place: "/etc/tmpfiles.d/bellhop-" + s.Name + ".conf", what: "bellhop's own snippet"})
 	}
 	return cs
 }
@@ -72,22 +72,22 @@ func (s *service) claimed() []claim {
 func withoutService(k bundle.Key) bundle.Key { k.Service = ""; return k }
 
 // claims checks s against itself.
-func (s *service) claims() { s.problems = append(s.problems, collide([]*service{s})...) }
+func (s *reader) claims() { s.Problems = append(s.Problems, Collide([]*Service{s.Service})...) }
 
 // A holder is a claim and who makes it.
 type holder struct {
 	claim
-	by *service
+	by *Service
 }
 
-// collide tells what services that stand on one host take from each other.
-func collide(ss []*service) (ps problem.Problems) {
+// Collide tells what services that stand on one host take from each other.
+func Collide(ss []*Service) (ps problem.Problems) {
 	held := map[string]holder{}
 	var paths []string
 	tell := func(h holder, msg string) {
 		at, file, data := h.at, h.file, []byte(nil)
 		if at.Line > 0 || file == "" {
-			file, data = h.by.text.Name, h.by.text.Data
+			file, data = h.by.Source.Name, h.by.Source.Data
 		}
 		ps = append(ps, problem.At(file, data, at, "%s", msg))
 	}
@@ -104,11 +104,11 @@ func collide(ss []*service) (ps problem.Problems) {
 			case was.by == s && len(ss) > 1: // told when s alone was checked
 			case was.same != "" && was.same == now.same:
 			case was.by == s:
-				tell(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.name, c.place, was.source(now), now.source(was)))
+				tell(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.Name, c.place, was.source(now), now.source(was)))
 			case strings.HasPrefix(c.place, "key ") || strings.HasPrefix(c.place, "user "):
-				tell(now, fmt.Sprintf("services %s and %s both have %s, and differ in a field of it: make it alike, or call one %s-%s", was.by.name, s.name, now.what, s.name, strings.SplitN(c.place, " ", 2)[1]))
+				tell(now, fmt.Sprintf("services %s and %s both have %s, and differ in a field of it: make it alike, or call one %s-%s", was.by.Name, s.Name, now.what, s.Name, strings.SplitN(c.place, " ", 2)[1]))
 			default:
-				tell(now, fmt.Sprintf("services %s and %s both claim %s", was.by.name, s.name, c.what))
+				tell(now, fmt.Sprintf("services %s and %s both claim %s", was.by.Name, s.Name, c.what))
 			}
 		}
 	}
@@ -116,7 +116,7 @@ func collide(ss []*service) (ps problem.Problems) {
 	for _, p := range paths {
 		for dir := parent(p); dir != ""; dir = parent(dir) {
 			if up, ok := held[dir]; ok && (len(ss) == 1 || up.by != held[p].by) {
-				tell(held[p], fmt.Sprintf("%s of service %s would be below %s of service %s, which is no folder", held[p].what, held[p].by.name, up.what, up.by.name))
+				tell(held[p], fmt.Sprintf("%s of service %s would be below %s of service %s, which is no folder", held[p].what, held[p].by.Name, up.what, up.by.Name))
 			}
 		}
 	}

@@ -1,8 +1,9 @@
-package fleet
+package service
 
 import (
 	"path"
 	"slices"
+	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
@@ -12,35 +13,35 @@ import (
 )
 
 // has tells whether a unit of that name is in the folder; instances count through their template.
-func (s *service) has(unit string) bool {
-	for _, u := range s.units {
-		if u.dropin {
+func (s *Service) has(unit string) bool {
+	for _, u := range s.Units {
+		if u.IsDropin {
 			continue
 		}
-		name := u.unit
-		if u.quadlet {
-			name = unitfile.Read(u.blob.Data).Generated(u.unit)
+		name := u.Name
+		if u.IsQuadlet {
+			name = unitfile.Read(u.Blob.Data).Generated(u.Name)
 		}
-		if name == unit || u.unit == unit || unitfile.TemplateOf(unit) == name {
+		if name == unit || u.Name == unit || unitfile.TemplateOf(unit) == name {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *service) unitNames() []string {
+func (s *Service) unitNames() []string {
 	var names []string
-	for _, u := range s.units {
-		names = append(names, u.unit)
+	for _, u := range s.Units {
+		names = append(names, u.Name)
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
 }
 
-func (s *service) readUnits() {
-	s.rules = map[string]*syntax.UnitRule{}
-	for i := range s.def.Units {
-		e := &s.def.Units[i]
+func (s *reader) readUnits() {
+	s.Rules = map[string]*syntax.UnitRule{}
+	for i := range s.Def.Units {
+		e := &s.Def.Units[i]
 		r := &e.Value
 		if !syntax.IsUnit(e.Key) && !syntax.IsQuadlet(e.Key) || syntax.CheckUnitName(e.Key) != "" {
 			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, problem.DidYouMean(e.Key, s.unitNames()))
@@ -48,7 +49,7 @@ func (s *service) readUnits() {
 		}
 		mine := s.has(e.Key)
 		if !mine {
-			dropins := slices.ContainsFunc(s.units, func(u unitSpec) bool { return u.dropin && u.unit == e.Key })
+			dropins := slices.ContainsFunc(s.Units, func(u Unit) bool { return u.IsDropin && u.Name == e.Key })
 			if c := problem.Near(e.Key, s.unitNames()); c != "" && !dropins {
 				s.tell(e.At, "units: no %s in this folder; did you mean %q?", e.Key, c)
 				continue
@@ -77,32 +78,45 @@ func (s *service) readUnits() {
 				s.tell(w.At, "watch: %q is no file, link, key or package of this service", w.S)
 			}
 		}
-		s.rules[e.Key] = r
+		s.Rules[e.Key] = r
 	}
-	for _, k := range s.keys {
+	for _, k := range s.Keys {
 		s.checkKeyUnits(k)
 	}
 }
 
 // watchable tells whether a path of watch: fits anything.
-func (s *service) watchable(w yaml.String) bool {
+func (s *reader) watchable(w yaml.String) bool {
 	one := yaml.List{w}
-	return path.IsAbs(w.S) && (slices.ContainsFunc(s.files, func(f fileSpec) bool { return watches(one, f.path) }) ||
-		slices.ContainsFunc(s.units, func(u unitSpec) bool { return watches(one, u.path) }) ||
-		slices.ContainsFunc(s.keys, func(k keySpec) bool { return watches(one, k.Path) || k.link != "" && watches(one, k.link) }) ||
-		s.pkg != nil && watches(one, bundle.PackageDir+"/"+s.name))
+	return path.IsAbs(w.S) && (slices.ContainsFunc(s.Files, func(f File) bool { return Watches(one, f.Path) }) ||
+		slices.ContainsFunc(s.Units, func(u Unit) bool { return Watches(one, u.Path) }) ||
+		slices.ContainsFunc(s.Keys, func(k Key) bool { return Watches(one, k.Path) || k.Link != "" && Watches(one, k.Link) }) ||
+		s.Package != nil && Watches(one, bundle.PackageDir+"/"+s.Name))
 }
 
 // checkKeyUnits holds the units that a key restarts or reloads against the folder.
-func (s *service) checkKeyUnits(k keySpec) {
-	for _, u := range slices.Concat(k.restart, k.reload) {
+func (s *reader) checkKeyUnits(k Key) {
+	for _, u := range slices.Concat(k.Restart, k.Reload) {
 		if !syntax.IsUnit(u) || syntax.CheckUnitName(u) != "" || unitfile.IsTemplate(u) {
-			s.tell(k.at, "key %s: %q is no unit to restart or reload%s", k.Name, u, problem.DidYouMean(u, s.unitNames()))
+			s.tell(k.At, "key %s: %q is no unit to restart or reload%s", k.Name, u, problem.DidYouMean(u, s.unitNames()))
 		} else if c := problem.Near(u, s.unitNames()); !s.has(u) && c != "" {
-			s.tell(k.at, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
+			s.tell(k.At, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
 		}
-		if slices.Contains(k.restart, u) && slices.Contains(k.reload, u) {
-			s.tell(k.at, "key %s: %s stands under restart and under reload", k.Name, u)
+		if slices.Contains(k.Restart, u) && slices.Contains(k.Reload, u) {
+			s.tell(k.At, "key %s: %s stands under restart and under reload", k.Name, u)
 		}
 	}
+}
+
+// Watches tells whether a path is one of the list, below one, or matched by one.
+func Watches(l yaml.List, at string) bool {
+	for _, w := range l {
+		if syntax.Below(at, strings.TrimSuffix(w.S, "/")) {
+			return true
+		}
+		if ok, err := path.Match(w.S, at); err == nil && ok {
+			return true
+		}
+	}
+	return false
 }

@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"cmp"
@@ -20,13 +20,13 @@ import (
 var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
 // readPackage reads package:, as far as service.yaml alone can tell.
-func (s *service) readPackage() {
-	f := &s.def.Package
+func (s *reader) readPackage() {
+	f := &s.Def.Package
 	if f.At.Line == 0 {
 		return
 	}
-	p := &packageSpec{at: f.At, sha: map[string]string{}, blobs: map[string]*tree.Blob{}}
-	p.Name, p.Service, p.Strip = s.name, s.name, f.Strip.N
+	p := &Package{At: f.At, sha: map[string]string{}, blobs: map[string]*tree.Blob{}}
+	p.Name, p.Service, p.Strip = s.Name, s.Name, f.Strip.N
 	if f.Strip.N < 0 || f.Strip.N > 16 {
 		s.tell(f.Strip.At, "package: strip is %d; want 0 to 16", f.Strip.N)
 	}
@@ -48,19 +48,19 @@ func (s *service) readPackage() {
 	if f.Name.S != "" && !syntax.IsName(f.Name.S) {
 		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, syntax.NameWords)
 	}
-	s.pkg = p
+	s.Package = p
 }
 
 // readKind settles what the package is: by kind:, else by the name that it has where it comes from.
-func (s *service) readKind(p *packageSpec) {
-	f := &s.def.Package
+func (s *reader) readKind(p *Package) {
+	f := &s.Def.Package
 	base := path.Base(p.file)
 	if u, err := url.Parse(p.url); p.url != "" && err == nil {
 		base = path.Base(u.Path)
 	}
 	kind, rest := bundle.KindOfName(base)
 
-	if s.text.Former {
+	if s.Source.Former {
 		kind = formerKind(base)
 	}
 	p.Named = f.Kind.S != ""
@@ -69,7 +69,7 @@ func (s *service) readKind(p *packageSpec) {
 	case !slices.Contains(bundle.PackageKinds, p.Kind):
 		s.tell(f.Kind.At, "package: kind %q: want %s", p.Kind, strings.Join(bundle.PackageKinds, ", "))
 	case bad != "" && !p.Named:
-		s.tell(p.at, "package: %s: %s; kind: file installs it as it is", base, bad)
+		s.tell(p.At, "package: %s: %s; kind: file installs it as it is", base, bad)
 	}
 
 	if !bundle.IsSingle(p.Kind) {
@@ -78,7 +78,7 @@ func (s *service) readKind(p *packageSpec) {
 		}
 		return
 	}
-	p.File = cmp.Or(f.Name.S, s.name)
+	p.File = cmp.Or(f.Name.S, s.Name)
 	if f.Name.S == "" {
 		p.As = base
 		if p.Kind == kind {
@@ -91,7 +91,7 @@ func (s *service) readKind(p *packageSpec) {
 }
 
 // expand fills in {version} and leaves {arch}.
-func (s *service) expand(v yaml.String, version string) string {
+func (s *reader) expand(v yaml.String, version string) string {
 	return syntax.FillPlaceholders(v.S, func(m string) string {
 		switch m {
 		case "{arch}":
@@ -107,7 +107,7 @@ func (s *service) expand(v yaml.String, version string) string {
 	})
 }
 
-func (s *service) checkURL(at problem.Pos, raw string) {
+func (s *reader) checkURL(at problem.Pos, raw string) {
 	u, err := url.Parse(strings.ReplaceAll(raw, "{arch}", "arch"))
 	switch {
 	case err != nil || u.Host == "":
@@ -120,17 +120,17 @@ func (s *service) checkURL(at problem.Pos, raw string) {
 }
 
 // packageFile is the path of a package that is a blob of the service's folder.
-func (s *service) packageFile(f *syntax.Package) string {
+func (s *reader) packageFile(f *syntax.Package) string {
 	name := s.expand(f.File, f.Version.S)
 	if path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "..") {
 		s.tell(f.File.At, "package: file %q: want a path below this folder", name)
 		return ""
 	}
-	return "services/" + s.name + "/" + name
+	return "services/" + s.Name + "/" + name
 }
 
-func (s *service) readSums(p *packageSpec) {
-	f := &s.def.Package.SHA256
+func (s *reader) readSums(p *Package) {
+	f := &s.Def.Package.SHA256
 	sum := func(v yaml.String) string {
 		hex := strings.ToLower(v.S)
 		if !shaRule.MatchString(hex) {
@@ -151,15 +151,15 @@ func (s *service) readSums(p *packageSpec) {
 		p.sha[e.Key] = sum(e.Value)
 	}
 	if p.url != "" && p.anyArch == "" && len(p.sha) == 0 {
-		s.tell(p.at, "package: url without sha256")
+		s.tell(p.At, "package: url without sha256")
 	}
 }
 
 // matchesPackage tells whether a file of the folder is the package, for any architecture.
-func (s *service) matchesPackage(file string) bool {
-	before, after, perArch := strings.Cut(s.pkg.file, "{arch}")
+func (s *reader) matchesPackage(file string) bool {
+	before, after, perArch := strings.Cut(s.Package.file, "{arch}")
 	if !perArch {
-		return file == s.pkg.file
+		return file == s.Package.file
 	}
 	if len(file) < len(before)+len(after) || !strings.HasPrefix(file, before) || !strings.HasSuffix(file, after) {
 		return false
@@ -168,13 +168,13 @@ func (s *service) matchesPackage(file string) bool {
 }
 
 // checkPackage holds a package that is a blob against its sums.
-func (s *service) checkPackage() {
-	p := s.pkg
+func (s *reader) checkPackage() {
+	p := s.Package
 	if p == nil || p.file == "" {
 		return
 	}
 	if len(p.blobs) == 0 {
-		s.tell(p.at, "package: no file %s in the repo", p.file)
+		s.tell(p.At, "package: no file %s in the repo", p.file)
 	}
 	for file, b := range p.blobs {
 		want := p.anyArch
@@ -184,27 +184,27 @@ func (s *service) checkPackage() {
 			}
 		}
 		if want != "" && want != b.Digest {
-			s.tell(p.at, "package: sha256 of %s is %s", file, b.Digest)
+			s.tell(p.At, "package: sha256 of %s is %s", file, b.Digest)
 		}
 		if bad := bundle.Mistaken(file, b.Head); bad != "" && p.Kind == bundle.PackageFile && !p.Named {
-			s.tell(p.at, "package: %s: %s", file, bad)
+			s.tell(p.At, "package: %s: %s", file, bad)
 		}
 	}
 }
 
-// needsArch tells whether hosts of different architecture get different packages.
-func (p *packageSpec) needsArch() bool {
+// NeedsArch tells whether hosts of different architecture get different packages.
+func (p *Package) NeedsArch() bool {
 	return p != nil && (p.anyArch == "" && p.url != "" || strings.Contains(p.file, "{arch}"))
 }
 
-// forArch is the package that a host of that architecture gets.
-func (p *packageSpec) forArch(arch string) (bundle.Package, error) {
+// ForArch is the package that a host of that architecture gets.
+func (p *Package) ForArch(arch string) (bundle.Package, error) {
 	out := p.Package
 	out.As = strings.ReplaceAll(out.As, "{arch}", arch)
 	if !syntax.IsName(out.As) || out.As == out.File {
 		out.As = ""
 	}
-	if p.needsArch() && arch == "" {
+	if p.NeedsArch() && arch == "" {
 		return out, fmt.Errorf("the architecture is not known yet, and the package of %s needs it: write arch: into the config, or let bellhop reach the host once", p.Name)
 	}
 	if p.file != "" {

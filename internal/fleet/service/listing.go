@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import "bellhop/internal/fleet/tree"
 
@@ -6,7 +6,7 @@ import "bellhop/internal/fleet/tree"
 // the folders below it stand in one row each, so that those of an unchanged folder are taken over
 // without a look at the rest.
 type listing struct {
-	objects []tree.Object
+	Objects []tree.Object
 	folders []folder       // each before those below it
 	at      map[string]int // by path, in folders
 }
@@ -24,8 +24,8 @@ func newListing() listing { return listing{at: map[string]int{}} }
 func (l *listing) begin(dir, hash string) func() {
 	i := len(l.folders)
 	l.at[dir] = i
-	l.folders = append(l.folders, folder{path: dir, hash: hash, objects: len(l.objects)})
-	return func() { l.folders[i].upTo, l.folders[i].last = len(l.objects), len(l.folders) }
+	l.folders = append(l.folders, folder{path: dir, hash: hash, objects: len(l.Objects)})
+	return func() { l.folders[i].upTo, l.folders[i].last = len(l.Objects), len(l.folders) }
 }
 
 // take takes over what old has below dir, if its content is the same, and tells whether it was.
@@ -36,8 +36,8 @@ func (l *listing) take(old *listing, dir, hash string) bool {
 	}
 
 	from := old.folders[i]
-	objects, folders := len(l.objects)-from.objects, len(l.folders)-i
-	l.objects = append(l.objects, old.objects[from.objects:from.upTo]...)
+	objects, folders := len(l.Objects)-from.objects, len(l.folders)-i
+	l.Objects = append(l.Objects, old.Objects[from.objects:from.upTo]...)
 	for _, f := range old.folders[i:from.last] {
 		f.objects, f.upTo, f.last = f.objects+objects, f.upTo+objects, f.last+folders
 		l.at[f.path] = len(l.folders)

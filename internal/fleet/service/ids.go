@@ -1,9 +1,7 @@
-package fleet
+package service
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strconv"
 
 	"bellhop/internal/fleet/problem"
@@ -24,7 +22,7 @@ const (
 )
 
 // id reads uid: or gid:; 0 when it is left out or wrong.
-func (s *service) id(what string, v yaml.String) uint32 {
+func (s *reader) id(what string, v yaml.String) uint32 {
 	if v.At.Line == 0 {
 		return 0
 	}
@@ -58,35 +56,34 @@ func closedID(n uint64) string {
 	return ""
 }
 
-// numbers holds the fixed numbers of all services against each other: one number is one name, and a
+// CheckIDs holds the fixed numbers of all services, by name, against each other: one number is one name, and a
 // group has one number wherever it is fixed.
-func numbers(services map[string]*serviceState) (ps problem.Problems) {
-	users, groups, gids := map[uint32]*service{}, map[uint32]*service{}, map[string]*service{}
-	for _, name := range slices.Sorted(maps.Keys(services)) {
-		s := services[name].service
-		if s.user == nil {
+func CheckIDs(services []*Service) (ps problem.Problems) {
+	users, groups, gids := map[uint32]*Service{}, map[uint32]*Service{}, map[string]*Service{}
+	for _, s := range services {
+		if s.User == nil {
 			continue
 		}
 		tell := func(at problem.Pos, format string, args ...any) {
-			ps = append(ps, problem.At(s.text.Name, s.text.Data, at, format, args...))
+			ps = append(ps, problem.At(s.Source.Name, s.Source.Data, at, format, args...))
 		}
 
-		u := s.user
-		if was := users[u.UID]; u.UID != 0 && was != nil && was.user.Name != u.Name {
-			tell(s.def.User.UID.At, "uid %d is that of user %s of service %s, and here of user %s: one of them needs another", u.UID, was.user.Name, was.name, u.Name)
+		u := s.User
+		if was := users[u.UID]; u.UID != 0 && was != nil && was.User.Name != u.Name {
+			tell(s.Def.User.UID.At, "uid %d is that of user %s of service %s, and here of user %s: one of them needs another", u.UID, was.User.Name, was.Name, u.Name)
 		}
-		if was := groups[u.GID]; u.GID != 0 && was != nil && was.user.Group != u.Group {
-			tell(s.def.User.GID.At, "gid %d is that of group %s of service %s, and here of group %s: one of them needs another", u.GID, was.user.Group, was.name, u.Group)
+		if was := groups[u.GID]; u.GID != 0 && was != nil && was.User.Group != u.Group {
+			tell(s.Def.User.GID.At, "gid %d is that of group %s of service %s, and here of group %s: one of them needs another", u.GID, was.User.Group, was.Name, u.Group)
 		}
-		if was := gids[u.Group]; was != nil && was.user.GID != u.GID {
-			tell(s.def.User.Name.At, "services %s and %s both have the group %s, with gid %s and gid %s: write one gid at both", was.name, s.name, u.Group, idText(was.user.GID), idText(u.GID))
+		if was := gids[u.Group]; was != nil && was.User.GID != u.GID {
+			tell(s.Def.User.Name.At, "services %s and %s both have the group %s, with gid %s and gid %s: write one gid at both", was.Name, s.Name, u.Group, IDText(was.User.GID), IDText(u.GID))
 		}
 		users[u.UID], groups[u.GID], gids[u.Group] = s, s, s
 	}
 	return ps
 }
 
-func idText(n uint32) string {
+func IDText(n uint32) string {
 	if n == 0 {
 		return "none"
 	}

@@ -1,4 +1,4 @@
-package fleet
+package service
 
 import (
 	"fmt"
@@ -22,9 +22,9 @@ const (
 	refKey                    // a path below /run/keys
 )
 
-// A unitRef is a name in a unit file that somebody must make: this service, another one, or the
+// A Ref is a name in a unit file that somebody must make: this service, another one, or the
 // host. Whether anybody does is known when all services are read.
-type unitRef struct {
+type Ref struct {
 	kind    refKind
 	name    string
 	problem *problem.Problem // to report when nobody does; its message lacks the hint
@@ -35,7 +35,7 @@ type unitRef struct {
 const maxRefs = 100
 
 // collect notes the names in one file that somebody must make.
-func (c *unitCheck) collect(u *unitSpec, file *unitfile.File, data []byte) {
+func (c *unitCheck) collect(u *Unit, file *unitfile.File, data []byte) {
 	dynamic := false
 	for _, a := range file.Assignments {
 		if a.Key == "DynamicUser" {
@@ -44,7 +44,7 @@ func (c *unitCheck) collect(u *unitSpec, file *unitfile.File, data []byte) {
 	}
 
 	for _, a := range file.Assignments {
-		if len(c.refs) >= maxRefs {
+		if len(c.Refs) >= maxRefs {
 			break
 		}
 		p := unitfile.Problem{Pos: a.Pos, Key: a.Section + "." + a.Key}
@@ -55,7 +55,7 @@ func (c *unitCheck) collect(u *unitSpec, file *unitfile.File, data []byte) {
 		case a.Section == "Service" && (a.Key == "User" || a.Key == "Group"):
 			if !dynamic && c.s.owns(u) && !strings.Contains(a.Value, "%") {
 				message := fmt.Sprintf("%s=%s: no service of this repo makes it (user: in service.yaml); the host must have it", a.Key, a.Value)
-				c.refs = append(c.refs, unitRef{refAccount, a.Value, c.at(u, p, data, message), false})
+				c.Refs = append(c.Refs, Ref{refAccount, a.Value, c.at(u, p, data, message), false})
 			}
 		case holdsKeys(a):
 			c.keyPaths(u, a, p, data)
@@ -64,11 +64,11 @@ func (c *unitCheck) collect(u *unitSpec, file *unitfile.File, data []byte) {
 }
 
 // owns tells whether the unit file itself is in the service's folder.
-func (s *service) owns(u *unitSpec) bool {
-	return !u.dropin || slices.ContainsFunc(s.units, func(o unitSpec) bool { return !o.dropin && o.unit == u.unit })
+func (s *Service) owns(u *Unit) bool {
+	return !u.IsDropin || slices.ContainsFunc(s.Units, func(o Unit) bool { return !o.IsDropin && o.Name == u.Name })
 }
 
-func (c *unitCheck) wantedBy(u *unitSpec, a unitfile.Assignment, p unitfile.Problem, data []byte) {
+func (c *unitCheck) wantedBy(u *Unit, a unitfile.Assignment, p unitfile.Problem, data []byte) {
 	words, err := unitfile.Words(a.Value)
 	if err != nil {
 		return // reported as a bad value
@@ -79,7 +79,7 @@ func (c *unitCheck) wantedBy(u *unitSpec, a unitfile.Assignment, p unitfile.Prob
 			continue
 		}
 		message := fmt.Sprintf("%s=%s: no unit of this repo or of systemd has that name; if the host has none, the unit is never started by it", a.Key, name)
-		c.refs = append(c.refs, unitRef{refUnit, name, c.at(u, p, data, message), true})
+		c.Refs = append(c.Refs, Ref{refUnit, name, c.at(u, p, data, message), true})
 	}
 }
 
@@ -100,33 +100,33 @@ func holdsKeys(a unitfile.Assignment) bool {
 var keyPath = regexp.MustCompile(regexp.QuoteMeta(bundle.KeyDir) + `/[A-Za-z0-9_.@+/%$*?{-]+`)
 
 // keyPaths notes the paths below /run/keys in a value.
-func (c *unitCheck) keyPaths(u *unitSpec, a unitfile.Assignment, p unitfile.Problem, data []byte) {
+func (c *unitCheck) keyPaths(u *Unit, a unitfile.Assignment, p unitfile.Problem, data []byte) {
 	for _, at := range keyPath.FindAllString(a.Value, maxRefs) {
 		if strings.ContainsAny(at, "%$*?{") {
 			continue
 		}
 		at = strings.TrimRight(at, "/.")
 		message := fmt.Sprintf("%s= reads %s, and no service of this repo has a key there (keys: in service.yaml)", a.Key, at)
-		c.refs = append(c.refs, unitRef{refKey, at, c.at(u, p, data, message), true})
+		c.Refs = append(c.Refs, Ref{refKey, at, c.at(u, p, data, message), true})
 	}
 }
 
 // activated notes the unit that a timer, socket or path unit starts.
-func (c *unitCheck) activated(u *unitSpec, unit *unitfile.Unit, texts unitTexts) {
-	to := unit.Activates(u.unit)
-	if u.quadlet || to == "" || strings.Contains(to, "%") || !unitfile.ValidName(to) {
+func (c *unitCheck) activated(u *Unit, unit *unitfile.Unit, texts UnitTexts) {
+	to := unit.Activates(u.Name)
+	if u.IsQuadlet || to == "" || strings.Contains(to, "%") || !unitfile.ValidName(to) {
 		return
 	}
 
-	if t := unitfile.TemplateOf(u.unit); t != "" && c.s.has(t) {
+	if t := unitfile.TemplateOf(u.Name); t != "" && c.s.has(t) {
 		return
 	}
 
-	_, kind := unitfile.SplitName(u.unit)
+	_, kind := unitfile.SplitName(u.Name)
 	key := map[string]string{"timer": "Timer.Unit", "path": "Path.Unit", "socket": "Socket.Service"}[kind]
-	part, place := findKey([]*unitSpec{u}, texts, key)
-	message := fmt.Sprintf("%s starts %s, and no unit of this repo or of systemd has that name", u.unit, to)
-	c.refs = append(c.refs, unitRef{refUnit, to, c.at(part, unitfile.Problem{Pos: place, Key: key}, texts[u.path], message), true})
+	part, place := findKey([]*Unit{u}, texts, key)
+	message := fmt.Sprintf("%s starts %s, and no unit of this repo or of systemd has that name", u.Name, to)
+	c.Refs = append(c.Refs, Ref{refUnit, to, c.at(part, unitfile.Problem{Pos: place, Key: key}, texts[u.Path], message), true})
 }
 
 // Accounts that hosts have by themselves, users and groups.
@@ -135,58 +135,43 @@ var hostAccounts = strings.Fields("root daemon bin sys sync games man lp mail ne
 	"adm tty disk kmem dialout fax voice cdrom floppy tape sudo wheel audio dip operator src shadow utmp video sasl plugdev staff users input " +
 	"sgx kvm render crontab netdev keys docker")
 
-// A nameBook is everything that the services of a repo make.
-type nameBook struct {
+// A Names is everything that the services of a repo make.
+type Names struct {
 	units, accounts, keys map[string]bool
 }
 
-func (f *Fleet) nameBook() *nameBook {
-	b := &nameBook{units: map[string]bool{}, accounts: map[string]bool{}, keys: map[string]bool{}}
-	for _, name := range hostAccounts {
-		b.accounts[name] = true
-	}
-
-	for _, s := range f.services {
-		maps.Copy(b.units, s.made.units)
-		maps.Copy(b.accounts, s.made.accounts)
-		maps.Copy(b.keys, s.made.keys)
-	}
-
-	return b
-}
-
 // makes lists what a service makes.
-func (s *service) makes() nameBook {
-	b := nameBook{units: map[string]bool{}, accounts: map[string]bool{}, keys: map[string]bool{}}
-	for _, u := range s.units {
-		if u.dropin {
+func (s *Service) makes() Names {
+	b := Names{units: map[string]bool{}, accounts: map[string]bool{}, keys: map[string]bool{}}
+	for _, u := range s.Units {
+		if u.IsDropin {
 			continue
 		}
-		b.units[u.unit] = true
-		if u.quadlet {
-			b.units[unitfile.Read(u.blob.Data).Generated(u.unit)] = true
+		b.units[u.Name] = true
+		if u.IsQuadlet {
+			b.units[unitfile.Read(u.Blob.Data).Generated(u.Name)] = true
 		}
-		for _, alias := range unitfile.Read(u.blob.Data).Words("Install", "Alias") {
+		for _, alias := range unitfile.Read(u.Blob.Data).Words("Install", "Alias") {
 			b.units[alias] = true
 		}
 	}
 
-	for _, k := range s.keys {
+	for _, k := range s.Keys {
 		b.units[syntax.KeyUnitName(k.Name)] = true
 		b.keys[k.Path] = true
 	}
 
-	if s.user != nil {
-		b.accounts[s.user.Name], b.accounts[s.user.Group] = true, true
+	if s.User != nil {
+		b.accounts[s.User.Name], b.accounts[s.User.Group] = true, true
 	}
 
-	for _, g := range s.extraGroups {
+	for _, g := range s.ExtraGroups {
 		b.accounts[g] = true
 	}
 
-	for _, f := range s.files {
-		if strings.HasPrefix(f.path, "/etc/sysusers.d/") && f.blob != nil {
-			addSysusers(b.accounts, f.blob.Data)
+	for _, f := range s.Files {
+		if strings.HasPrefix(f.Path, "/etc/sysusers.d/") && f.Blob != nil {
+			addSysusers(b.accounts, f.Blob.Data)
 		}
 	}
 
@@ -203,7 +188,7 @@ func addSysusers(accounts map[string]bool, data []byte) {
 }
 
 // has tells whether somebody makes what r names.
-func (b *nameBook) has(r unitRef) bool {
+func (b *Names) has(r Ref) bool {
 	switch r.kind {
 	case refAccount:
 		isNumber := strings.Trim(r.name, "0123456789") == ""
@@ -224,7 +209,7 @@ func (b *nameBook) has(r unitRef) bool {
 }
 
 // near is a name that was perhaps meant.
-func (b *nameBook) near(r unitRef) string {
+func (b *Names) near(r Ref) string {
 	if r.kind == refKey {
 		return unitfile.Near(r.name, slices.Sorted(maps.Keys(b.keys)))
 	}
@@ -232,51 +217,38 @@ func (b *nameBook) near(r unitRef) string {
 	return unitfile.Near(r.name, append(slices.Sorted(maps.Keys(b.units)), unitfile.VendorUnits()...))
 }
 
-// dangling reports the names in unit files that nobody makes. A key that is in no service is
-// refused: the unit would wait for it for ever, or fail. The rest the host may have.
-func (f *Fleet) dangling() problem.Problems {
-	var ps problem.Problems
-	book := f.nameBook()
-	report := func(refs []unitRef) {
-		for _, r := range refs {
-			if book.has(r) {
-				continue
-			}
-			p := *r.problem
-			p.Warning = r.kind != refKey
-			if r.hint {
-				if meant := book.near(r); meant != "" {
-					p.Message += fmt.Sprintf("; did you mean %s?", meant)
-				}
-			}
-			ps = append(ps, &p)
-		}
+// NewNames has what hosts have by themselves.
+func NewNames() *Names {
+	b := &Names{units: map[string]bool{}, accounts: map[string]bool{}, keys: map[string]bool{}}
+	for _, name := range hostAccounts {
+		b.accounts[name] = true
 	}
 
-	for _, name := range slices.Sorted(maps.Keys(f.services)) {
-		report(f.services[name].refs)
-	}
-
-	for _, s := range f.slots {
-		for _, r := range s.renders {
-			report(r.refs)
-		}
-	}
-
-	return append(ps, f.unused()...)
+	return b
 }
 
-// unused warns of services that no host has.
-func (f *Fleet) unused() problem.Problems {
-	var ps problem.Problems
-	if len(f.Hosts) == 0 {
-		return nil // a repo that only begins
-	}
+// Add adds what s makes.
+func (b *Names) Add(s *Service) {
+	maps.Copy(b.units, s.made.units)
+	maps.Copy(b.accounts, s.made.accounts)
+	maps.Copy(b.keys, s.made.keys)
+}
 
-	for _, name := range slices.Sorted(maps.Keys(f.services)) {
-		if name != "" && len(f.config.Users[name]) == 0 {
-			ps = append(ps, &problem.Problem{File: "services/" + name, Warning: true, Message: "no host uses this service"})
+// Missing are the refs that nobody makes, as problems. A key that is in no service is refused: the unit
+// would wait for it for ever, or fail. The rest the host may have.
+func (b *Names) Missing(refs []Ref) (ps problem.Problems) {
+	for _, r := range refs {
+		if b.has(r) {
+			continue
 		}
+		p := *r.problem
+		p.Warning = r.kind != refKey
+		if r.hint {
+			if meant := b.near(r); meant != "" {
+				p.Message += fmt.Sprintf("; did you mean %s?", meant)
+			}
+		}
+		ps = append(ps, &p)
 	}
 
 	return ps

@@ -1,0 +1,87 @@
+package fleet
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"bellhop/internal/fleet/syntax"
+	"bellhop/internal/fleet/tree"
+)
+
+// matchSources lists the files of the tree that a pattern can mean, on whichever host.
+func matchSources(t *tree.Tree, pattern string) ([]string, error) {
+	found := []string{"."}
+	parts := strings.Split(pattern, "/")
+	for i, part := range parts {
+		rule := syntax.MatchPart(part)
+		last := i == len(parts)-1
+		var next []string
+
+		for _, dir := range found {
+			os, err := t.List(dir)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			for _, o := range os {
+				if rule.MatchString(o.Name()) && o.Mode.IsDir() == !last {
+					next = append(next, o.Path)
+				}
+			}
+		}
+		found = next
+	}
+	return found, nil
+}
+
+// A KeyFile is one age file that a key's value comes from.
+type KeyFile struct {
+	Service string
+	Key     string   // its name below /run/keys
+	Source  string   // as service.yaml has it: may hold {host} and settings
+	File    string   // in the repo
+	Hosts   []string // that are sent the key made from this file, sorted; nil when no host has the service on
+}
+
+// KeyFiles lists, for each key that a service declares and each key that is a rendered template, the
+// files it comes from, with the hosts of each, by service, key and file. A file need not exist.
+func (f *Fleet) KeyFiles() []KeyFile {
+	if f.far != nil {
+		return f.farKeyFiles()
+	}
+	type id struct{ service, key, source, file string }
+	hosts := map[id][]string{}
+	for name, s := range f.services {
+		for _, k := range s.Keys {
+			for _, src := range k.Sources {
+				if !syntax.IsPattern(src) {
+					hosts[id{name, k.Name, src, src}] = nil
+				}
+			}
+		}
+	}
+	for i, slot := range f.slots {
+		for _, r := range slot.renders {
+			for j, k := range r.keySpecs {
+				for n, file := range k.Sources {
+					key := id{r.svc.Name, k.Name, r.svc.Keys[j].Sources[n], file}
+					hosts[key] = append(hosts[key], f.Hosts[i].Name)
+				}
+			}
+		}
+	}
+
+	var out []KeyFile
+	for k, hs := range hosts {
+		slices.Sort(hs)
+		out = append(out, KeyFile{Service: k.service, Key: k.key, Source: k.source, File: k.file, Hosts: slices.Compact(hs)})
+	}
+	slices.SortFunc(out, func(a, b KeyFile) int {
+		return slices.Compare([]string{a.Service, a.Key, a.Source, a.File}, []string{b.Service, b.Key, b.Source, b.File})
+	})
+	return out
+}
