@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/sha1"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +14,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 	githash "github.com/go-git/go-git/v5/plumbing/hash"
+
+	"bellhop/internal/durable"
 )
 
 // A packed is what is remembered of one entry of a pack that arrives.
@@ -372,17 +373,16 @@ func (s *scan) store(folder string) error {
 	}
 
 	defer os.Remove(idx.Name())
-	err = writeIndex(idx, s.entries, s.sum)
-	err = errors.Join(err, idx.Chmod(0o444), idx.Sync(), idx.Close(), s.file.Chmod(0o444), s.file.Sync())
-	if err != nil {
+	defer idx.Close()
+	if err := writeIndex(idx, s.entries, s.sum); err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
 
-	if err := os.Rename(s.file.Name(), name+".pack"); err != nil {
+	// A pack without its index is looked past, an index without its pack is not.
+	if err := durable.Name(s.file, name+".pack", 0o444); err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
-
-	if err := os.Rename(idx.Name(), name+".idx"); err != nil {
+	if err := durable.Name(idx, name+".idx", 0o444); err != nil {
 		return fmt.Errorf("store pack: %w", err)
 	}
 

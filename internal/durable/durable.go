@@ -73,6 +73,19 @@ func WriteNew(path string, data []byte, mode fs.FileMode) error {
 	})
 }
 
+// Name gives a file that was written beside path its name, once it is synced with its mode; path is
+// replaced. It is for what is too large to be in memory whole. The file stays open.
+func Name(f *os.File, path string, mode fs.FileMode) error {
+	if err := errors.Join(f.Chmod(mode), f.Sync()); err != nil {
+		return err
+	}
+
+	if err := os.Rename(f.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // inFolder opens the folder of path, lets do change it, and syncs it.
 func (w Writer) inFolder(path string, do func(folder *os.Root, name string) error) error {
 	dir := filepath.Dir(path)

@@ -131,3 +131,31 @@ func TestWriteProvenKeepsWhatStoodWhenTheProofFails(t *testing.T) {
 	}
 	want(t, path, "old", 0o600)
 }
+
+// A file that was written beside its place by its owner gets its name, its mode, and nothing else.
+func TestNameReplaces(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f")
+	if err := os.WriteFile(path, []byte("one"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.CreateTemp(dir, "coming-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("two"); err != nil {
+		t.Fatal(err)
+	}
+
+	if err := durable.Name(f, path, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	want(t, path, "two", 0o444)
+	if entries, _ := os.ReadDir(dir); len(entries) != 1 {
+		t.Errorf("the folder has %v, want the file alone", entries)
+	}
+	if err := durable.Name(f, filepath.Join(dir, "none", "f"), 0o444); err == nil {
+		t.Error("a folder that is not there took a file")
+	}
+}

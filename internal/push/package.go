@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/durable"
 )
 
 // Bounds on fetching packages.
@@ -155,11 +156,8 @@ func keepChecked(r io.Reader, p bundle.Package, path string) error {
 	if got := hex.EncodeToString(h.Sum(nil)); got != p.Digest {
 		return refused(fmt.Errorf("fetch %s: sha256 is %s, the repo says %s", p.URL, got, p.Digest))
 	}
-	if err := tmp.Sync(); err != nil {
-		return err
-	}
 
-	return os.Rename(tmp.Name(), path)
+	return durable.Name(tmp, path, 0o600)
 }
 
 // prune drops the oldest packages when there is more than the cap.
