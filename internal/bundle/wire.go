@@ -84,13 +84,14 @@ type (
 
 // HelloOf is what the helper says first: who it is, and what stands on its host.
 type HelloOf[T text] struct {
-	Protocol int  `json:"protocol"`
-	Digest   T    `json:"digest"` // SHA-256 of the helper's own executable
-	Arch     T    `json:"arch"`   // as Go names it: amd64, arm64, arm, riscv64
-	BootID   T    `json:"boot_id"`
-	Machine  T    `json:"machine,omitempty"` // MachineDigest of its machine id; "" when it has none
-	Systemd  int  `json:"systemd"`           // version number, as in 252
-	NixOS    bool `json:"nixos,omitempty"`
+	Protocol int   `json:"protocol"`
+	At       int64 `json:"at,omitempty"` // Unix milliseconds by the host's clock; 0: a former release's, which does not say
+	Digest   T     `json:"digest"`       // SHA-256 of the helper's own executable
+	Arch     T     `json:"arch"`         // as Go names it: amd64, arm64, arm, riscv64
+	BootID   T     `json:"boot_id"`
+	Machine  T     `json:"machine,omitempty"` // MachineDigest of its machine id; "" when it has none
+	Systemd  int   `json:"systemd"`           // version number, as in 252
+	NixOS    bool  `json:"nixos,omitempty"`
 	// Record is nil when the host has none: new, reinstalled or wiped.
 	Record *RecordOf[T]    `json:"record,omitempty"`
 	Keys   []KeyStateOf[T] `json:"keys,omitempty"` // of the generation that stands

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
@@ -22,7 +23,11 @@ func bot(text string) *load {
 
 func TestFirstDeployThenChangeThenNothing(t *testing.T) {
 	b := newBox(t)
+	began := time.Now().UnixMilli()
 	got := b.deploy(bot("one"), bundle.OutcomeDone)
+	if at := got.hello.At; at < began || at > time.Now().UnixMilli() {
+		t.Errorf("the hello names the time %d, want now", at)
+	}
 	if b.read("/etc/bot/conf") != "one" || b.read("/run/keys/token") != "hunter2" {
 		t.Errorf("conf %q, key %q stand", b.read("/etc/bot/conf"), b.read("/run/keys/token"))
 	}

@@ -126,6 +126,7 @@ func (s *Session) greet(brief bool) error {
 	if hello.Protocol < bundle.OldestProtocol || hello.Protocol > bundle.Protocol {
 		return &fated{Failed, fmt.Errorf("the helper speaks protocol %d, this bellhop %d", hello.Protocol, bundle.Protocol)}
 	}
+	s.p.Trace.HostClock(s.host, hello.At)
 	s.Hello = Hello{HostHello: *hello, Arch: archOf(hello.Arch), Brief: brief}
 	return nil
 }

@@ -63,7 +63,7 @@ const (
 type clock struct {
 	ahead time.Duration // least time from a word's stamp to its arrival, by the two clocks
 	known bool
-	last  time.Time // of the last event, by the deployer's clock
+	last  time.Time // when the last step began, by the deployer's clock
 	open  bool      // a step has begun
 }
 
@@ -133,8 +133,30 @@ func (f *File) Span(track, name, text string) (end func()) {
 	}
 }
 
+// HostClock says that a host has just named the time by its clock, Unix milliseconds; 0: it did not.
+// From then on its stamps are read by that.
+func (f *File) HostClock(host string, at int64) {
+	if f == nil || at == 0 {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c := f.clock(host)
+	c.known = false
+	c.read(at, time.Now())
+}
+
+func (f *File) clock(host string) *clock {
+	c := f.clocks[host]
+	if c == nil {
+		c = &clock{}
+		f.clocks[host] = c
+	}
+	return c
+}
+
 // HostStep begins a step of a host, and ends the one before it. at is the host's own stamp, Unix
-// milliseconds.
+// milliseconds. Whatever it says, no step begins before the last one did.
 func (f *File) HostStep(host, step, text string, at int64) {
 	if f == nil {
 		return
@@ -142,12 +164,12 @@ func (f *File) HostStep(host, step, text string, at int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
-	c := f.clocks[host]
-	if c == nil {
-		c = &clock{}
-		f.clocks[host] = c
-	}
+	c := f.clock(host)
 	when := c.read(at, time.Now())
+	if when.Before(c.last) {
+		when = c.last
+	}
+	c.last = when
 	if c.open {
 		f.write(hosts, host, "E", "", "", when)
 	}
@@ -170,20 +192,14 @@ func (f *File) HostEnd(host string) {
 }
 
 // read is a stamp of the host's, which arrived now, by the deployer's clock. It takes the word that
-// arrived fastest for one that took no time, so what it returns is late by at most that. It never goes
-// back, whatever the host says.
+// arrived fastest for one that took no time, so what it returns is late by at most that.
 func (c *clock) read(at int64, now time.Time) time.Time {
 	const most = 200 * 365 * 24 * time.Hour // far from where durations end
 	ahead := min(max(now.Sub(time.UnixMilli(at)), -most), most)
 	if !c.known || ahead < c.ahead {
 		c.ahead, c.known = ahead, true
 	}
-	when := now.Add(c.ahead - ahead)
-	if when.Before(c.last) {
-		when = c.last
-	}
-	c.last = when
-	return when
+	return now.Add(c.ahead - ahead)
 }
 
 // Close ends the trace. It returns the error that kept it from being written whole.

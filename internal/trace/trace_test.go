@@ -144,6 +144,45 @@ func TestHostClock(t *testing.T) {
 	})
 }
 
+// Steps that arrive all at once, at the end, lie where they happened once the host named its time.
+func TestStepsInABatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "trace.json")
+		f, err := Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+
+		off := -3 * time.Minute.Milliseconds()
+		for range 2 { // its clock steps between two runs
+			begin := time.Now()
+			f.HostClock("lufta", begin.UnixMilli()+off)
+			f.HostClock("lufta", 0)
+			time.Sleep(time.Second)
+			for i := range 5 {
+				f.HostStep("lufta", fmt.Sprint("step", i), "", begin.Add(time.Duration(i)*100*time.Millisecond).UnixMilli()+off)
+			}
+			f.HostEnd("lufta")
+
+			base := begin.Sub(f.began).Seconds() * 1e6
+			steps := 0
+			for _, e := range read(t, path) {
+				if e.Ph == "B" && e.Ts >= base {
+					if want := base + float64(steps)*100_000; e.Ts != want {
+						t.Errorf("%s at %v µs, want %v", e.Name, e.Ts, want)
+					}
+					steps++
+				}
+			}
+			if steps != 5 {
+				t.Errorf("%d steps", steps)
+			}
+			off += time.Hour.Milliseconds()
+		}
+	})
+}
+
 // Wherever a process is killed, what it wrote is JSON.
 func TestKilled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "trace.json")

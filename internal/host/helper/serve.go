@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
@@ -168,6 +169,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 	}
 
 	s.held.WriteString(bundle.Magic)
+	h.At = time.Now().UnixMilli() // last: the deployer takes it for the time at which it hears this
 	return s.say(bundle.FrameHello, h)
 }
 
