@@ -199,16 +199,16 @@ func (a *assembly) fill(i int) {
 		if refusing(state.Problems) && !a.loader.Former {
 			continue // told already; a rendering would only repeat it
 		}
-		r := state.renderer.render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
-		failed = append(failed, r.problems...)
-		for _, l := range r.logins {
-			if p := l.shutsOut(h.User, a.Deployer); p != "" {
-				failed = append(failed, &problem.Problem{File: l.src, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
+		r := state.renderer.Render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
+		failed = append(failed, r.Problems...)
+		for _, l := range r.Logins {
+			if p := l.ShutsOut(h.User, a.Deployer); p != "" {
+				failed = append(failed, &problem.Problem{File: l.Source, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
 			}
 		}
 		s.renders = append(s.renders, r)
 		s.asksArch = s.asksArch || state.Package.NeedsArch()
-		usesFleet = usesFleet || r.data.UsedFleet
+		usesFleet = usesFleet || r.Scope.UsedFleet
 	}
 	a.problems = append(a.problems, failed...)
 	a.collisions(s.states)
@@ -287,7 +287,7 @@ func (l *Loader) prune() {
 	live := 0
 	for _, s := range c.services {
 		live += len(s.Objects)
-		s.renderer.prune(len(c.last.config.Users[s.Name]), c.last.view, c.last.sees)
+		s.renderer.Prune(len(c.last.config.Users[s.Name]), c.last.view, c.last.sees)
 	}
 	if len(c.blobs) > 2*live+100 {
 		keep := make(map[string]*tree.Blob, live)

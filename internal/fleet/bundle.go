@@ -9,8 +9,8 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
-	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/unitfile"
 )
@@ -21,7 +21,7 @@ type Bundle struct {
 	bundle.Manifest
 	Digest string // of the manifest
 
-	st     *stand
+	st     *render.Composition
 	loader *Loader
 	tree   fs.FS
 	fleet  *Fleet // it is of
@@ -36,17 +36,17 @@ func (b *Bundle) Kind() any { return b.st }
 // File returns the bytes of the file, template or snippet with that digest. The caller does
 // not change them.
 func (b *Bundle) File(digest string) ([]byte, error) {
-	c, ok := b.st.content[digest]
+	c, ok := b.st.Content[digest]
 	if !ok && b.former != nil {
 		return b.former.file(digest)
 	}
 	if !ok {
 		return nil, fmt.Errorf("bundle of %s has no file %s", b.Host, digest)
 	}
-	if c.src == "" {
-		return c.data, nil
+	if c.Source == "" {
+		return c.Data, nil
 	}
-	return b.blob(c.src, digest)
+	return b.blob(c.Source, digest)
 }
 
 // blob reads a file of the repo that had this digest. The tree that the bundle was made of
@@ -88,7 +88,7 @@ func (b *Bundle) Key(name string) ([]byte, error) {
 	if digest, is := b.former.key(name); is {
 		return b.former.value(name, digest)
 	}
-	k := b.st.keys[name]
+	k := b.st.Keys[name]
 	if k == nil {
 		return nil, fmt.Errorf("bundle of %s has no key %s", b.Host, name)
 	}
@@ -100,16 +100,16 @@ func (b *Bundle) Key(name string) ([]byte, error) {
 }
 
 func (b *Bundle) keyValue(name string, k *service.Key) ([]byte, error) {
-	if b.st.far && k.File != nil {
+	if b.st.IsFar && k.File != nil {
 		return b.loader.farKey(b, name)
 	}
-	return b.loader.keyValue(b.tree, b.st.renders[name], k)
+	return b.loader.opener().Value(b.tree, b.st.Renders[name], k)
 }
 
 // KeySources lists the files of the repo that a key's value is made of, by name: its age file, or
 // a template and the age files that it names.
 func (b *Bundle) KeySources(name string) []string {
-	k := b.st.keys[name]
+	k := b.st.Keys[name]
 	if k == nil {
 		return nil
 	}
@@ -130,12 +130,12 @@ func (b *Bundle) Ingredients() map[string][]byte {
 		return out
 	}
 	known := map[string]bool{}
-	for _, k := range b.st.keys {
+	for _, k := range b.st.Keys {
 		if k.File == nil {
 			known[k.Source] = true
 		}
 	}
-	for _, k := range b.st.keys {
+	for _, k := range b.st.Keys {
 		for _, path := range k.Sources {
 			if known[path] {
 				continue
@@ -149,87 +149,6 @@ func (b *Bundle) Ingredients() map[string][]byte {
 	return out
 }
 
-// errOffline says that a key's value was asked of a loader that opens none.
-var errOffline = errors.New("no secret is opened offline")
-
-// keyValue opens a key, or renders the template that it is.
-func (l *Loader) keyValue(t fs.FS, r *rendered, k *service.Key) ([]byte, error) {
-	if l.Open == nil {
-		return nil, errOffline
-	}
-	if k.File == nil {
-		v, err := l.Open(t, k.Source)
-		if err == nil && len(v) > bundle.MaxKey {
-			clear(v)
-			return nil, fmt.Errorf("larger than 1 MiB")
-		}
-		return v, err
-	}
-	var opened [][]byte
-	defer func() {
-		for _, v := range opened {
-			clear(v)
-		}
-	}()
-	var openErr error
-	data := r.data // a copy: the rendering counts what it uses
-	data.Budget = l.budget
-	data.Budget.At(k.File.Source)
-	out, err := k.File.Template.Execute(&data, func(name string) (string, error) {
-		v, err := l.Open(t, r.keySource(name))
-		if err != nil {
-			openErr = fmt.Errorf("%s: %w", name, err)
-			return "", openErr
-		}
-		opened = append(opened, v)
-		return string(v), nil
-	})
-	switch {
-	case openErr != nil:
-		return nil, openErr
-	case err != nil:
-		// text/template quotes values in its errors, and here they are secret.
-		at, _ := template.Explain(err)
-		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.File.Source, at.Line, template.KnownReason(err))
-	}
-	return out, nil
-}
-
-// keyDigest is the key's digest for planning, opened once for each state of its sources.
-func (l *Loader) keyDigest(t *tree.Tree, r *rendered, k *service.Key) (string, error) {
-	if l.Open == nil || l.KeyDigest == nil {
-		return "", nil
-	}
-	var id string
-	if k.File == nil {
-		h, err := t.FileHash(k.Source)
-		if err != nil {
-			return "", err
-		}
-		id = h
-		if d, ok := l.cache.keyDigests[id]; ok {
-			return d, nil
-		}
-		if l.digest != nil {
-			d, err := l.digest(t.FS, k.Source)
-			if err == nil {
-				l.cache.keyDigests[id] = d
-			}
-			return d, err
-		}
-	}
-	v, err := l.keyValue(t.FS, r, k)
-	if err != nil {
-		return "", err
-	}
-	d := l.KeyDigest(v)
-	clear(v)
-	if id != "" {
-		l.cache.keyDigests[id] = d
-	}
-	return d, nil
-}
-
 // TooNew says which line of b's units the systemd of that version ignores; "" when none, or when the
 // version is 0 for unknown.
 func (b *Bundle) TooNew(version int) string {
@@ -237,7 +156,7 @@ func (b *Bundle) TooNew(version int) string {
 		return ""
 	}
 
-	for _, n := range b.st.needs {
+	for _, n := range b.st.Needs {
 		if version == 0 || version >= n.Since || b.former.has(n.Service) {
 			continue // what is in no table counts as of the one after the newest
 		}

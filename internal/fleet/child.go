@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/render"
 )
 
 // ServeLoader loads trees for the deployer that started this process, until that closes its pipe. It
@@ -70,8 +71,8 @@ type loaderServer struct {
 // A servedFleet is a fleet that the deployer may ask about.
 type servedFleet struct {
 	*Fleet
-	kinds map[*stand]int
-	bases map[*slot]*stand // what the host of a new slot had before
+	kinds map[*render.Composition]int
+	bases map[*slot]*render.Composition // what the host of a new slot had before
 }
 
 // keptFleets is how many fleets the deployer may still ask about; an older one is loaded again.
@@ -154,7 +155,7 @@ func (s *loaderServer) load(m, a *message) error {
 	}
 
 	s.newest++
-	now := &servedFleet{Fleet: f, kinds: map[*stand]int{}, bases: map[*slot]*stand{}}
+	now := &servedFleet{Fleet: f, kinds: map[*render.Composition]int{}, bases: map[*slot]*render.Composition{}}
 	now.difference(s.fleets[m.Since], a)
 	s.fleets[s.newest] = now
 	delete(s.fleets, s.newest-keptFleets)
@@ -206,7 +207,7 @@ func (s *loaderServer) fleet(m *message) (*servedFleet, error) {
 }
 
 // stand is what the host of m holds.
-func (s *loaderServer) stand(m *message) (*servedFleet, *stand, error) {
+func (s *loaderServer) stand(m *message) (*servedFleet, *render.Composition, error) {
 	f, err := s.fleet(m)
 	if err != nil {
 		return nil, nil, err
@@ -251,11 +252,11 @@ func (s *loaderServer) text(m, a *message) error {
 	if err != nil {
 		return err
 	}
-	c, ok := st.content[m.Digest]
-	if !ok || c.src != "" {
+	c, ok := st.Content[m.Digest]
+	if !ok || c.Source != "" {
 		return fmt.Errorf("no text %s", m.Digest)
 	}
-	a.data = slices.Clone(c.data)
+	a.data = slices.Clone(c.Data)
 	return nil
 }
 
@@ -264,12 +265,12 @@ func (s *loaderServer) key(m, a *message) error {
 	if err != nil {
 		return err
 	}
-	k := st.keys[m.Name]
-	if k == nil || st.digest != m.Digest {
+	k := st.Keys[m.Name]
+	if k == nil || st.Digest != m.Digest {
 		return fmt.Errorf("the bundle of %s is not what it was", f.Hosts[m.At].Name)
 	}
 	defer s.loader.boundedIdle()()
-	a.data, err = s.loader.keyValue(f.tree.FS, st.renders[m.Name], k)
+	a.data, err = s.loader.opener().Value(f.tree.FS, st.Renders[m.Name], k)
 	return err
 }
 
@@ -290,23 +291,23 @@ func (l *Loader) boundedIdle() func() {
 }
 
 // wireStandOf is st for the deployer, who has base; nil: nothing.
-func wireStandOf(st, base *stand) *wireStand {
-	w := &wireStand{Digest: st.digest, Manifest: st.manifest, Needs: st.needs, Broken: st.broken}
+func wireStandOf(st, base *render.Composition) *wireStand {
+	w := &wireStand{Digest: st.Digest, Manifest: st.Manifest, Needs: st.Needs, Broken: st.Broken}
 	if base != nil {
-		w.Base = base.digest
-		w.Manifest.Files, w.Gone = filesSince(base.manifest.Files, st.manifest.Files)
+		w.Base = base.Digest
+		w.Manifest.Files, w.Gone = filesSince(base.Manifest.Files, st.Manifest.Files)
 	}
-	for _, digest := range slices.Sorted(maps.Keys(st.content)) {
-		c := st.content[digest]
+	for _, digest := range slices.Sorted(maps.Keys(st.Content)) {
+		c := st.Content[digest]
 		if base != nil {
-			if old, has := base.content[digest]; has && old.src == c.src {
+			if old, has := base.Content[digest]; has && old.Source == c.Source {
 				continue
 			}
 		}
-		w.Content = append(w.Content, wireContent{digest, c.src})
+		w.Content = append(w.Content, wireContent{digest, c.Source})
 	}
-	for _, name := range slices.Sorted(maps.Keys(st.keys)) {
-		k := st.keys[name]
+	for _, name := range slices.Sorted(maps.Keys(st.Keys)) {
+		k := st.Keys[name]
 		key := wireKey{Name: name, Source: k.Source, Sources: k.Sources, Made: k.File != nil}
 		if k.File != nil {
 			key.Text = k.File.Source

@@ -21,7 +21,7 @@ func (f *Fleet) dangling() problem.Problems {
 	}
 	for _, s := range f.slots {
 		for _, r := range s.renders {
-			ps = append(ps, book.Missing(r.refs)...)
+			ps = append(ps, book.Missing(r.Refs)...)
 		}
 	}
 

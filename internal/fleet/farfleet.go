@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
 )
@@ -20,7 +21,7 @@ import (
 type farFleet struct {
 	session *session // that number counts in
 	number  int
-	kinds   map[int]*stand
+	kinds   map[int]*render.Composition
 }
 
 // loadFar has the tree loaded by the session's process.
@@ -69,7 +70,7 @@ func (l *Loader) fleetOf(a *message, since *Fleet) (*Fleet, error) {
 		return nil, errWire
 	}
 	f := a.Head
-	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*stand{}}
+	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*render.Composition{}}
 	f.Hosts, f.slots = make([]*inventory.Host, a.Count), make([]*slot, a.Count)
 	before := make([]*slot, a.Count)
 	for i := range f.Hosts {
@@ -151,7 +152,7 @@ func (l *Loader) again(ctx context.Context, f *Fleet) (*Fleet, error) {
 }
 
 // farStand is what a host's services come to, as the process says. The loader is locked.
-func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*stand, error) {
+func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
 	m := &message{Op: opBundle, At: i, Arch: arch, Partial: partial}
 	for range 2 {
 		a, err := f.ask(m)
@@ -186,22 +187,22 @@ func hostTrouble(host string, err error) error {
 }
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
-func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
-	st := &stand{far: true, manifest: w.Manifest, digest: w.Digest, content: map[string]content{}, keys: map[string]*service.Key{}, needs: w.Needs, broken: w.Broken}
+func (l *Loader) standOf(w *wireStand, base *render.Composition) (*render.Composition, bool) {
+	st := &render.Composition{IsFar: true, Manifest: w.Manifest, Digest: w.Digest, Content: map[string]render.Content{}, Keys: map[string]*service.Key{}, Needs: w.Needs, Broken: w.Broken}
 	if w.Base != "" {
-		if base == nil || base.digest != w.Base {
+		if base == nil || base.Digest != w.Base {
 			return nil, false
 		}
-		st.manifest.Files = joinFiles(base.manifest.Files, w.Manifest.Files, w.Gone)
+		st.Manifest.Files = joinFiles(base.Manifest.Files, w.Manifest.Files, w.Gone)
 	}
 
 	for _, c := range w.Content {
-		st.content[c.Digest] = content{src: c.Source}
+		st.Content[c.Digest] = render.Content{Source: c.Source}
 	}
 	if w.Base != "" {
-		for _, file := range st.manifest.Files {
-			if _, has := st.content[file.Digest]; !has {
-				st.content[file.Digest] = base.content[file.Digest]
+		for _, file := range st.Manifest.Files {
+			if _, has := st.Content[file.Digest]; !has {
+				st.Content[file.Digest] = base.Content[file.Digest]
 			}
 		}
 	}
@@ -210,7 +211,7 @@ func (l *Loader) standOf(w *wireStand, base *stand) (*stand, bool) {
 		if k.Made {
 			spec.File = &service.File{Source: k.Text}
 		}
-		st.keys[k.Name] = spec
+		st.Keys[k.Name] = spec
 	}
 	return st, true
 }
@@ -236,22 +237,20 @@ func joinFiles(was, differ []bundle.File, gone []string) []bundle.File {
 }
 
 // texts are what templates made, shared by all bundles that hold the same text, for as long as one does.
-type texts map[string]weak.Pointer[sharedText]
-
-type sharedText struct{ data []byte }
+type texts map[string]weak.Pointer[render.Text]
 
 // fetchTexts gets the texts of st that no bundle holds yet.
-func (f *Fleet) fetchTexts(i int, st *stand, of *message) error {
+func (f *Fleet) fetchTexts(i int, st *render.Composition, of *message) error {
 	l := f.loader
 	if l.texts == nil {
 		l.texts = texts{}
 	}
-	for digest, c := range st.content {
-		if c.src != "" || c.text != nil {
+	for digest, c := range st.Content {
+		if c.Source != "" || c.Shared != nil {
 			continue
 		}
-		c.text = l.texts[digest].Value()
-		if c.text == nil {
+		c.Shared = l.texts[digest].Value()
+		if c.Shared == nil {
 			a, err := f.ask(&message{Op: opText, At: i, Arch: of.Arch, Partial: of.Partial, Digest: digest})
 			if err != nil {
 				return err
@@ -259,11 +258,11 @@ func (f *Fleet) fetchTexts(i int, st *stand, of *message) error {
 			if bundle.DigestBytes(a.data) != digest {
 				return errWire
 			}
-			c.text = &sharedText{a.data}
-			l.texts[digest] = weak.Make(c.text)
+			c.Shared = &render.Text{Data: a.data}
+			l.texts[digest] = weak.Make(c.Shared)
 		}
-		c.data = c.text.data
-		st.content[digest] = c
+		c.Data = c.Shared.Data
+		st.Content[digest] = c
 	}
 	l.texts.sweep()
 	return nil
@@ -287,13 +286,13 @@ func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.Open == nil {
-		return nil, errOffline
+		return nil, render.ErrOffline
 	}
 	i, ok := b.fleet.config.ByName[b.Host]
 	if !ok {
 		return nil, errWire
 	}
-	a, err := b.fleet.ask(&message{Op: opKey, At: i, Arch: b.arch, Digest: b.st.digest, Name: name, Partial: len(b.st.broken) > 0})
+	a, err := b.fleet.ask(&message{Op: opKey, At: i, Arch: b.arch, Digest: b.st.Digest, Name: name, Partial: len(b.st.Broken) > 0})
 	if err != nil {
 		return nil, err
 	}

@@ -66,9 +66,9 @@ func (f *Fleet) KeyFiles() []KeyFile {
 	}
 	for i, slot := range f.slots {
 		for _, r := range slot.renders {
-			for j, k := range r.keySpecs {
+			for j, k := range r.KeySpecs {
 				for n, file := range k.Sources {
-					key := id{r.svc.Name, k.Name, r.svc.Keys[j].Sources[n], file}
+					key := id{r.Service.Name, k.Name, r.Service.Keys[j].Sources[n], file}
 					hosts[key] = append(hosts[key], f.Hosts[i].Name)
 				}
 			}

@@ -14,6 +14,7 @@ import (
 
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/template"
@@ -43,7 +44,7 @@ type cache struct {
 // means that hosts which have it may differ.
 type serviceState struct {
 	*service.Service
-	renderer *renderer
+	renderer *render.Renderer
 	sources  map[string]string // age file to its hash; "" when it is missing
 	trouble  problem.Problems  // of the sources
 }
@@ -59,7 +60,7 @@ type state struct {
 	views    []*template.HostView // as Hosts; nil until a host is looked at
 	viewers  []int                // hosts with a template that looks at the fleet
 	far      *farFleet            // set: another process made it
-	stands   map[string]*stand
+	stands   map[string]*render.Composition
 	next     atomic.Int32 // see find
 }
 
@@ -68,10 +69,10 @@ type state struct {
 type slot struct {
 	host     *inventory.Host
 	states   []*serviceState
-	renders  []*rendered
+	renders  []*render.Rendering
 	asksArch bool
 	made     atomic.Pointer[madeBundle]
-	base     *stand // of a far fleet: what the host had before, until the bundle is made
+	base     *render.Composition // of a far fleet: what the host had before, until the bundle is made
 }
 
 type madeBundle struct {
@@ -151,7 +152,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Isolate: cfg.Isolate, Readers: cfg.Readers}
-	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*stand{}
+	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*render.Composition{}
 	problems := slices.Clone(cfg.Problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
 		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
@@ -348,7 +349,7 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 			}
 		}
 		if now.renderer == nil {
-			now.renderer = newRenderer(s.Service)
+			now.renderer = render.NewRenderer(s.Service)
 		}
 		out[name] = now
 	}
@@ -521,9 +522,9 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(st.problems) > 0 {
+	if len(st.Problems) > 0 {
 		var ps problem.Problems
-		for _, p := range st.problems {
+		for _, p := range st.Problems {
 			ps = append(ps, forHost(p, host))
 		}
 		return nil, ps.Sort()
@@ -533,8 +534,8 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	return b, nil
 }
 
-func (f *Fleet) bundleOf(st *stand, host, arch string) *Bundle {
-	b := &Bundle{Manifest: st.manifest, Digest: st.digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
+func (f *Fleet) bundleOf(st *render.Composition, host, arch string) *Bundle {
+	b := &Bundle{Manifest: st.Manifest, Digest: st.Digest, st: st, loader: f.loader, tree: f.tree.FS, fleet: f, arch: arch}
 	b.Network, b.Host = f.Network, host
 	return b
 }
@@ -546,7 +547,7 @@ func forHost(p *problem.Problem, host string) *problem.Problem {
 }
 
 // standOf is what the services of a host come to, made here or by the process that loaded f.
-func (f *Fleet) standOf(i int, s *slot, arch string, partial bool) (*stand, error) {
+func (f *Fleet) standOf(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
 	if f.far == nil {
 		return f.stand(s, arch), nil
 	}
@@ -563,7 +564,7 @@ func (f *Fleet) archOf(h *inventory.Host) string {
 }
 
 // stand is what the slot's services come to, shared by all hosts that have the same.
-func (f *Fleet) stand(s *slot, arch string) *stand {
+func (f *Fleet) stand(s *slot, arch string) *render.Composition {
 	var key strings.Builder
 	if s.asksArch {
 		key.WriteString(arch)
@@ -573,8 +574,13 @@ func (f *Fleet) stand(s *slot, arch string) *stand {
 	}
 	st := f.stands[key.String()]
 	if st == nil {
-		st = f.loader.compose(f.tree, s.renders, arch)
+		st = render.Compose(f.loader.opener(), f.tree, s.renders, arch)
 		f.stands[key.String()] = st
 	}
 	return st
+}
+
+// opener opens secrets as l does, within the budget of the load under way.
+func (l *Loader) opener() *render.Opener {
+	return &render.Opener{Open: l.Open, Seal: l.KeyDigest, Digest: l.digest, Digests: l.cache.keyDigests, Budget: l.budget}
 }

@@ -10,6 +10,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
 )
 
@@ -200,7 +201,7 @@ func (l *Loader) serve(tree fs.FS, m *message) *message {
 		return serveTree(tree, m)
 	case opOpen:
 		if l.Open == nil {
-			err = errOffline
+			err = render.ErrOffline
 		} else {
 			a.data, err = l.Open(tree, m.path())
 		}
@@ -222,7 +223,7 @@ func (l *Loader) secretDigest(tree fs.FS, path string) (string, error) {
 	if l.Open == nil || l.KeyDigest == nil {
 		return "", nil
 	}
-	v, err := l.keyValue(tree, nil, &service.Key{Key: bundle.Key{Source: path}})
+	v, err := l.opener().Value(tree, nil, &service.Key{Key: bundle.Key{Source: path}})
 	if err != nil {
 		return "", err
 	}

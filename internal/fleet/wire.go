@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
 )
@@ -126,7 +127,7 @@ type wireStand struct {
 	Content  []wireContent         `json:",omitempty"` // beside that of Base
 	Keys     []wireKey             `json:",omitempty"`
 	Needs    []service.SystemdNeed `json:",omitempty"`
-	Broken   []brokenService       `json:",omitempty"`
+	Broken   []render.Broken       `json:",omitempty"`
 }
 
 // A wireContent says where the bytes of a file come from: a file of the repo, or a text that is asked for.

@@ -1,4 +1,4 @@
-package fleet
+package render
 
 import (
 	"fmt"
@@ -13,8 +13,8 @@ import (
 )
 
 // judge settles how the service is started and judged on this host.
-func (r *rendered) judge() {
-	s := r.svc
+func (r *Rendering) judge() {
+	s := r.Service
 	out := bundle.Service{Name: s.Name}
 	if d := s.Def.Settle; d.At.Line > 0 && d.D != bundle.DefaultSettle {
 		ms := d.D.Milliseconds()
@@ -42,14 +42,14 @@ func (r *rendered) judge() {
 
 // asked is an address with the names in it filled in. What comes out wrong concerns the hosts that have
 // these settings.
-func (r *rendered) asked(p service.Probe, kind, text string, bad func(string) string) string {
+func (r *Rendering) asked(p service.Probe, kind, text string, bad func(string) string) string {
 	if !syntax.IsPattern(text) {
 		return text
 	}
 	if strings.Contains(text, "{"+syntax.HostWord+"}") {
-		r.data.UsedHost = true
+		r.Scope.UsedHost = true
 	}
-	out, err := syntax.ExpandNames(text, r.data.Host.Name, r.data.Settings, plainScalar)
+	out, err := syntax.ExpandNames(text, r.Scope.Host.Name, r.Scope.Settings, plainScalar)
 	why := ""
 	if err != nil {
 		why = err.Error()
@@ -57,7 +57,7 @@ func (r *rendered) asked(p service.Probe, kind, text string, bad func(string) st
 		why = fmt.Sprintf("here it is %q: %s", out, why)
 	}
 	if why != "" {
-		r.own = append(r.own, problem.At(r.svc.Source.Name, r.svc.Source.Data, p.At, "health: %s %q: %s", kind, text, why))
+		r.own = append(r.own, problem.At(r.Service.Source.Name, r.Service.Source.Data, p.At, "health: %s %q: %s", kind, text, why))
 	}
 	return out
 }
@@ -71,21 +71,21 @@ func plainScalar(v any) (string, error) {
 }
 
 // command is the text of c on this host.
-func (r *rendered) command(c *service.Command) string {
+func (r *Rendering) command(c *service.Command) string {
 	if c == nil || c.Template == nil {
 		return c.Source()
 	}
-	r.data.Budget.At(c.Template.File)
-	data, err := c.Template.Execute(&r.data, nil)
-	file := r.svc.Source
+	r.Scope.Budget.At(c.Template.File)
+	data, err := c.Template.Execute(&r.Scope, nil)
+	file := r.Service.Source
 	if err != nil {
 		in, msg := template.Explain(err)
 		msg = strings.TrimPrefix(msg, "executing \""+c.Template.File+"\" ")
 		who := ""
-		if r.data.UsedHost {
-			who = "on host " + r.data.Host.Name + ": "
+		if r.Scope.UsedHost {
+			who = "on host " + r.Scope.Host.Name + ": "
 		}
-		r.problems = append(r.problems, problem.At(file.Name, file.Data, c.At, "%s%s", who, c.Within(in, msg)))
+		r.Problems = append(r.Problems, problem.At(file.Name, file.Data, c.At, "%s%s", who, c.Within(in, msg)))
 		return ""
 	}
 	if bad := service.BadCommand(string(data)); bad != "" {

@@ -1,4 +1,4 @@
-package fleet
+package render
 
 import (
 	"fmt"
@@ -14,31 +14,31 @@ import (
 	"bellhop/internal/unitfile"
 )
 
-// A stand is what a set of rendered services comes to. Hosts with the same set share it, and
+// A Composition is what a set of rendered services comes to. Hosts with the same set share it, and
 // their manifests share its lists.
-type stand struct {
-	manifest bundle.Manifest // without a host's name
-	digest   string
-	content  map[string]content
-	keys     map[string]*service.Key
-	renders  map[string]*rendered // of keys that are templates
-	problems problem.Problems
-	far      bool // made by another process: renders are not here
-	needs    []service.SystemdNeed
+type Composition struct {
+	Manifest bundle.Manifest // without a host's name
+	Digest   string
+	Content  map[string]Content
+	Keys     map[string]*service.Key
+	Renders  map[string]*Rendering // of keys that are templates
+	Problems problem.Problems
+	IsFar    bool // made by another process: renders are not here
+	Needs    []service.SystemdNeed
 
 	claimed map[string][]string // services that claim a thing, where the manifest does not say it; nil once it does
-	broken  []brokenService     // those of problems that keep one service away alone
+	Broken  []Broken            // those of problems that keep one service away alone
 }
 
-// compose puts services together, and opens their keys for the digests.
-func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
-	st := &stand{content: map[string]content{}, keys: map[string]*service.Key{}, renders: map[string]*rendered{}, claimed: map[string][]string{}}
-	m := &st.manifest
+// Compose puts services together, and opens their keys for the digests.
+func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition {
+	st := &Composition{Content: map[string]Content{}, Keys: map[string]*service.Key{}, Renders: map[string]*Rendering{}, claimed: map[string][]string{}}
+	m := &st.Manifest
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
 	users := map[string]string{}
 	for _, r := range rs {
-		if u := r.svc.User; u != nil {
+		if u := r.Service.User; u != nil {
 			users[u.Name] = u.Group
 		}
 	}
@@ -52,18 +52,18 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 		m.Links = append(m.Links, r.links...)
 		st.claimAll(r)
 		for d, c := range r.content {
-			st.content[d] = c
+			st.Content[d] = c
 		}
-		st.accounts(r.svc)
-		st.pack(r.svc, arch)
-		for _, n := range r.svc.Def.Needs {
-			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.svc.Name})
+		st.accounts(r.Service)
+		st.pack(r.Service, arch)
+		for _, n := range r.Service.Def.Needs {
+			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.Service.Name})
 		}
-		st.breaks(r.svc.Name, r.own...)
+		st.breaks(r.Service.Name, r.own...)
 		st.needsSystemd(r)
-		for i := range r.keySpecs {
+		for i := range r.KeySpecs {
 			if len(r.own) == 0 { // else a source may be no file at all
-				st.key(l, t, r, &r.keySpecs[i], users)
+				st.key(o, t, r, &r.KeySpecs[i], users)
 			}
 		}
 		if r.judged != nil {
@@ -85,14 +85,14 @@ func (l *Loader) compose(t *tree.Tree, rs []*rendered, arch string) *stand {
 	return st
 }
 
-func (st *stand) add(p, text, service string) {
+func (st *Composition) add(p, text, service string) {
 	d := bundle.DigestBytes([]byte(text))
-	st.content[d] = content{data: []byte(text)}
-	st.manifest.Files = append(st.manifest.Files, bundle.File{Path: p, Digest: d, Size: int64(len(text)), Mode: 0o644, User: "root", Group: "root", Service: service})
+	st.Content[d] = Content{Data: []byte(text)}
+	st.Manifest.Files = append(st.Manifest.Files, bundle.File{Path: p, Digest: d, Size: int64(len(text)), Mode: 0o644, User: "root", Group: "root", Service: service})
 }
 
-func (st *stand) accounts(s *service.Service) {
-	m := &st.manifest
+func (st *Composition) accounts(s *service.Service) {
+	m := &st.Manifest
 	if s.User != nil {
 		if !slices.ContainsFunc(m.Users, func(u bundle.User) bool { return u.Name == s.User.Name }) {
 			m.Users = append(m.Users, *s.User)
@@ -106,7 +106,7 @@ func (st *stand) accounts(s *service.Service) {
 	}
 }
 
-func (st *stand) pack(s *service.Service, arch string) {
+func (st *Composition) pack(s *service.Service, arch string) {
 	if s.Package == nil {
 		return
 	}
@@ -115,36 +115,36 @@ func (st *stand) pack(s *service.Service, arch string) {
 		st.breaks(s.Name, problem.At(s.Source.Name, s.Source.Data, s.Package.At, "%v", err))
 		return
 	}
-	st.manifest.Packages = append(st.manifest.Packages, p)
+	st.Manifest.Packages = append(st.Manifest.Packages, p)
 }
 
 // key adds a key, unless another service named it already.
-func (st *stand) key(l *Loader, t *tree.Tree, r *rendered, k *service.Key, users map[string]string) {
-	if was := st.keys[k.Name]; was != nil {
+func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key, users map[string]string) {
+	if was := st.Keys[k.Name]; was != nil {
 		if !slices.Equal(was.Sources, k.Sources) {
-			s := r.svc
-			st.problems = append(st.problems, problem.At(s.Source.Name, s.Source.Data, k.At, "services %s and %s both have the key %s, which comes from %s here and from %s there",
-				st.renders[k.Name].svc.Name, s.Name, k.Name, strings.Join(k.Sources, ", "), strings.Join(was.Sources, ", ")))
+			s := r.Service
+			st.Problems = append(st.Problems, problem.At(s.Source.Name, s.Source.Data, k.At, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+				st.Renders[k.Name].Service.Name, s.Name, k.Name, strings.Join(k.Sources, ", "), strings.Join(was.Sources, ", ")))
 		}
 		return
 	}
-	st.keys[k.Name] = k
-	st.renders[k.Name] = r
+	st.Keys[k.Name] = k
+	st.Renders[k.Name] = r
 	out := k.Key
-	out.Service = r.svc.Name
+	out.Service = r.Service.Name
 	if g := users[k.User]; g != "" && k.Guess {
 		out.Group = g // the user is another service's
 	}
 	if lacks := r.lacking(t, k); lacks != nil {
-		st.breaks(r.svc.Name, lacks)
+		st.breaks(r.Service.Name, lacks)
 		return
 	}
-	digest, err := l.keyDigest(t, r, k)
+	digest, err := o.keyed(t, r, k)
 	if err != nil {
-		st.breaks(r.svc.Name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
+		st.breaks(r.Service.Name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
 	}
 	out.Digest = digest
-	st.manifest.Keys = append(st.manifest.Keys, out)
+	st.Manifest.Keys = append(st.Manifest.Keys, out)
 }
 
 // joinUnit adds a unit; one that several services speak of is one unit.
@@ -202,13 +202,13 @@ func joinGate(gates map[string]*gate, name string, g *gate) {
 }
 
 // gates writes the drop-ins that hold units back, and the key units they wait for.
-func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
+func (st *Composition) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 	wants := map[string][]string{}
 	for _, name := range slices.Sorted(maps.Keys(gates)) {
 		g := gates[name]
 		p := syntax.GatePath(name)
 		st.add(p, g.text(), "")
-		f := &st.manifest.Files[len(st.manifest.Files)-1]
+		f := &st.Manifest.Files[len(st.Manifest.Files)-1]
 		for _, u := range units {
 			if u.Name == name || unitfile.TemplateOf(u.Name) == name {
 				u.Files = append(u.Files, p)
@@ -220,7 +220,7 @@ func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 			wants[k.Name] = union(wants[k.Name], g.starts)
 		}
 	}
-	for _, k := range st.manifest.Keys {
+	for _, k := range st.Manifest.Keys {
 		unit := syntax.KeyUnitName(k.Name)
 		p := bundle.UnitDir + "/" + unit
 		st.add(p, keyUnitText(k, wants[k.Name]), k.Service)
@@ -229,8 +229,8 @@ func (st *stand) gates(gates map[string]*gate, units map[string]*bundle.Unit) {
 }
 
 // finish sorts, drops what is there twice, and takes the digest.
-func (st *stand) finish() {
-	m := &st.manifest
+func (st *Composition) finish() {
+	m := &st.Manifest
 	slices.Sort(m.Groups)
 	m.Groups = slices.Compact(m.Groups)
 	// Of what two services bring alike, the first one's stays: stable, so that it is always the same.
@@ -249,5 +249,5 @@ func (st *stand) finish() {
 			s.Digest = bundle.ServiceDigest(m, s.Name)
 		}
 	}
-	st.digest = m.Digest()
+	st.Digest = m.Digest()
 }

@@ -1,21 +1,21 @@
-package fleet
+package render
 
 import (
 	"bytes"
 	"strings"
 )
 
-// A logins is an authorized_keys file of a bundle. It replaces what stands on the host, the line
+// A Logins is an authorized_keys file of a bundle. It replaces what stands on the host, the line
 // that lets bellhop in among it.
-type logins struct {
-	path string // on the host
-	src  string // in the repo
-	data []byte
+type Logins struct {
+	path   string // on the host
+	Source string // in the repo
+	data   []byte
 }
 
-// shutsOut says what is wrong when the file is that of the user whom bellhop logs in as, and
+// ShutsOut says what is wrong when the file is that of the user whom bellhop logs in as, and
 // does not name the deployer's key; "" when nothing is.
-func (l *logins) shutsOut(user, deployer string) string {
+func (l *Logins) ShutsOut(user, deployer string) string {
 	home := strings.TrimSuffix(l.path, "/.ssh/authorized_keys")
 	if home != "/root" && home[strings.LastIndex(home, "/")+1:] != user || home == "/root" && user != "root" {
 		return ""

@@ -1,0 +1,103 @@
+package render
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/service"
+	"bellhop/internal/fleet/template"
+	"bellhop/internal/fleet/tree"
+)
+
+// ErrOffline says that a key's value was asked of a loader that opens none.
+var ErrOffline = errors.New("no secret is opened offline")
+
+// An Opener opens the secrets of a loader. Its functions are the loader's: with a nil Open it is offline,
+// and with a nil Seal no digest of a key is known.
+type Opener struct {
+	Open    func(tree fs.FS, path string) ([]byte, error)
+	Seal    func(value []byte) string                     // the keyed digest of a value, hex
+	Digest  func(tree fs.FS, path string) (string, error) // of a secret, asked of the deployer; nil: Open and Seal
+	Digests map[string]string                             // by hash of the age file; what is learned is added
+	Budget  *tree.Budget
+}
+
+// Value opens a key, or renders the template that it is. The caller clears it.
+func (o *Opener) Value(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
+	if o.Open == nil {
+		return nil, ErrOffline
+	}
+	if k.File == nil {
+		v, err := o.Open(t, k.Source)
+		if err == nil && len(v) > bundle.MaxKey {
+			clear(v)
+			return nil, fmt.Errorf("larger than 1 MiB")
+		}
+		return v, err
+	}
+	var opened [][]byte
+	defer func() {
+		for _, v := range opened {
+			clear(v)
+		}
+	}()
+	var openErr error
+	data := r.Scope // a copy: the rendering counts what it uses
+	data.Budget = o.Budget
+	data.Budget.At(k.File.Source)
+	out, err := k.File.Template.Execute(&data, func(name string) (string, error) {
+		v, err := o.Open(t, r.keySource(name))
+		if err != nil {
+			openErr = fmt.Errorf("%s: %w", name, err)
+			return "", openErr
+		}
+		opened = append(opened, v)
+		return string(v), nil
+	})
+	switch {
+	case openErr != nil:
+		return nil, openErr
+	case err != nil:
+		// text/template quotes values in its errors, and here they are secret.
+		at, _ := template.Explain(err)
+		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.File.Source, at.Line, template.KnownReason(err))
+	}
+	return out, nil
+}
+
+// keyed is the key's digest for planning, opened once for each state of its sources.
+func (o *Opener) keyed(t *tree.Tree, r *Rendering, k *service.Key) (string, error) {
+	if o.Open == nil || o.Seal == nil {
+		return "", nil
+	}
+	var id string
+	if k.File == nil {
+		h, err := t.FileHash(k.Source)
+		if err != nil {
+			return "", err
+		}
+		id = h
+		if d, ok := o.Digests[id]; ok {
+			return d, nil
+		}
+		if o.Digest != nil {
+			d, err := o.Digest(t.FS, k.Source)
+			if err == nil {
+				o.Digests[id] = d
+			}
+			return d, err
+		}
+	}
+	v, err := o.Value(t.FS, r, k)
+	if err != nil {
+		return "", err
+	}
+	d := o.Seal(v)
+	clear(v)
+	if id != "" {
+		o.Digests[id] = d
+	}
+	return d, nil
+}
