@@ -62,7 +62,7 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 		}
 		go func() {
 			defer close(done)
-			helper.ServeAhead(context.Background(), m.Host(), &gated{open: begin, asked: began, r: &heard}, io.Discard)
+			helper.ServeOptimistic(context.Background(), m.Host(), &gated{open: begin, asked: began, r: &heard}, io.Discard)
 		}()
 		<-began // before the session that looks for it
 		return errors.New("cut")

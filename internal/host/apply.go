@@ -40,9 +40,9 @@ type run struct {
 	started time.Time
 	failed  map[string]error // jobs that did not end well, by unit
 
-	next      *state.Standing // what stands when the run is done, once that is known
-	confirmed bool            // the deployer was told that the run stays
-	starting  time.Time       // when units began to be started
+	next      *state.Generation // what stands when the run is done, once that is known
+	confirmed bool              // the deployer was told that the run stays
+	starting  time.Time         // when units began to be started
 }
 
 // rest is how long a process waits before it ends with what the next one tries again.
@@ -124,7 +124,7 @@ func (r *run) preflight(ctx context.Context) error {
 	defer cancel()
 
 	r.event("preflight", "")
-	now, err := r.m.Standing()
+	now, err := r.m.Current()
 	if err != nil {
 		return err
 	}
@@ -350,7 +350,7 @@ func (r *run) keep(ctx context.Context) error {
 // keepOne stores what stands at the path of p, and returns the digest of its blob.
 func (r *run) keepOne(ctx context.Context, in *owned.Looker, p *owned.Change) (string, error) {
 	var is owned.Sight
-	if r.w.Way[p.Path] == "" {
+	if r.w.LeavingAbove[p.Path] == "" {
 		var err error
 		if is, err = in.Look(p.Path, r.m.Blobs().Size(p.Was.Digest)); err != nil {
 			return "", err
@@ -421,7 +421,7 @@ func (r *run) putKeysBack(ctx context.Context) error {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
 
-	s, err := r.m.Standing()
+	s, err := r.m.Current()
 	if err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func Confirm(host *machine.Machine, run string) error {
 		return err
 	}
 
-	now, err := m.Standing()
+	now, err := m.Current()
 	if err != nil {
 		return err
 	}
@@ -109,14 +109,14 @@ func Confirm(host *machine.Machine, run string) error {
 }
 
 // settleConfirmed ends a run that was killed after it was confirmed: it is done.
-func settleConfirmed(m state.Dir, j *state.Journal, now state.Standing, res *bundle.Result) error {
+func settleConfirmed(m state.Dir, j *state.Journal, now state.Generation, res *bundle.Result) error {
 	m.Runs().Release(j.Run)
 	if err := m.CommitNext(j.Run, now); err != nil {
 		return &heldUpError{j.Run, err}
 	}
 
 	m.Mark("committed")
-	now, err := m.Standing()
+	now, err := m.Current()
 	if err != nil {
 		return err
 	}

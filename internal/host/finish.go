@@ -33,7 +33,7 @@ func (r *run) ready(ctx context.Context) error {
 		return err
 	}
 
-	s := state.Standing{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
+	s := state.Generation{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
 		Deployer: r.offer.Deployer, Generation: r.w.Old.Generation + 1, Digest: r.w.Digest(), BootID: boot,
 		Origins: r.offer.Origins},
 		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.Next, Edited: r.w.Edited, GaveUp: r.giveUp}
@@ -108,7 +108,7 @@ func tidy(m state.Dir, run string, keys []state.KeyMove, gaveUp bool) error {
 // forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
 // stay, so that the last result can be read.
 func forgetIfGivenUp(m state.Dir) error {
-	now, err := m.Standing()
+	now, err := m.Current()
 	if err != nil || !now.GaveUp {
 		return nil // whoever needs the record says what is wrong with it
 	}
@@ -134,7 +134,7 @@ func (r *run) refused(cause error) error {
 	r.blame(cause)
 
 	r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = nil, nil, nil, nil
-	if now, err := r.m.Standing(); err == nil && now.Exists {
+	if now, err := r.m.Current(); err == nil && now.Exists {
 		r.res.Record = &now.Record
 	}
 

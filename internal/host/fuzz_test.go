@@ -39,7 +39,7 @@ func FuzzSession(f *testing.F) {
 		b.t = t
 		before := b.all()
 		serve(b, bytes.NewReader(in), io.Discard)
-		_ = helper.ServeAhead(context.Background(), b.m, bytes.NewReader(in), io.Discard)
+		_ = helper.ServeOptimistic(context.Background(), b.m, bytes.NewReader(in), io.Discard)
 		if d := diff(before, b.all()); len(d) > 0 {
 			t.Errorf("a stranger's bytes changed the host:\n%s", strings.Join(d, "\n"))
 		}

@@ -43,7 +43,7 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 		return forgetIfGivenUp(m)
 	}
 
-	now, err := m.Standing()
+	now, err := m.Current()
 	if err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 }
 
 // settleDone ends a run that was killed between its commit and its end.
-func settleDone(m state.Dir, j *state.Journal, now state.Standing, res *bundle.Result) error {
+func settleDone(m state.Dir, j *state.Journal, now state.Generation, res *bundle.Result) error {
 	if draft, err := m.Runs().Draft(j.Run); err == nil && draft != nil {
 		res = draft
 	} else {
@@ -130,7 +130,7 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	m.Runs().Release(j.Run)
 	res.Edits, res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
-	if now, err := m.Standing(); err == nil && now.Exists {
+	if now, err := m.Current(); err == nil && now.Exists {
 		res.Record = &now.Record
 		res.Keys = keyfiles.Of(m).States(ctx, &now)
 	}

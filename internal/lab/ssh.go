@@ -82,7 +82,7 @@ func NewHost(name string, m interface{ Host() *machine.Machine }) (*Host, error)
 	if err == nil {
 		h.root, h.systemd = m.Host().Root, m.Host().Systemd
 		h.ahead = func(ctx context.Context, in io.Reader, out io.Writer) error {
-			return helper.ServeAhead(ctx, m.Host(), in, out)
+			return helper.ServeOptimistic(ctx, m.Host(), in, out)
 		}
 	}
 	return h, err

@@ -24,7 +24,7 @@ import (
 func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 	switch a.Verb {
 	case bundle.AskManifest:
-		now, err := s.m.Standing()
+		now, err := s.m.Current()
 		if err != nil {
 			return s.reply(bundle.Reply{Error: err.Error()})
 		}
@@ -44,7 +44,7 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 		}
 		return s.tail(ctx, a.Run)
 	case bundle.AskUndo:
-		return s.giveBack(ctx, a.Run)
+		return s.giveUp(ctx, a.Run)
 	}
 	return s.reply(bundle.Reply{Error: fmt.Sprintf("unknown verb %q", a.Verb)})
 }
@@ -90,10 +90,10 @@ func (s *session) confirm(run string) error {
 	return s.reply(bundle.Reply{})
 }
 
-// giveBack is a run towards nothing: everything that bellhop owns leaves, and what stood
+// giveUp is a run towards nothing: everything that bellhop owns leaves, and what stood
 // there before returns.
-func (s *session) giveBack(ctx context.Context, run string) error {
-	now, err := s.m.Standing()
+func (s *session) giveUp(ctx context.Context, run string) error {
+	now, err := s.m.Current()
 	if err != nil {
 		return err
 	}

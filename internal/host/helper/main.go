@@ -7,6 +7,7 @@ import (
 	"io"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"bellhop/internal/host"
@@ -29,20 +30,16 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() 
 const usage = "usage: bellhop-host serve [ahead] | apply RUN | settle | version"
 
 func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer, open func() (*machine.Machine, error)) error {
-	verb := ""
 	if len(args) > 0 && args[0] == machine.Hidden {
 		args = args[1:]
 	}
-	if len(args) > 0 {
-		verb = args[0]
-	}
-
-	switch {
-	case verb == "version" && len(args) == 1:
+	if slices.Equal(args, []string{"version"}) {
 		fmt.Fprintln(stdout, version())
 		return nil
-	case verb == "apply" && len(args) == 2, len(args) == 2 && verb == "serve" && args[1] == "ahead", (verb == "serve" || verb == "settle") && len(args) == 1:
-	default:
+	}
+
+	do := command(args, stdin, stdout)
+	if do == nil {
 		return errors.New(usage)
 	}
 
@@ -52,14 +49,27 @@ func helper(ctx context.Context, args []string, stdin io.Reader, stdout io.Write
 	}
 	defer m.Systemd.Close()
 
-	switch verb {
-	case "apply":
-		return host.Apply(ctx, m, args[1])
-	case "settle":
-		return host.Settle(ctx, m)
+	return do(ctx, m)
+}
+
+// command is what the arguments ask for on a machine; nil when they make no sense.
+func command(args []string, stdin io.Reader, stdout io.Writer) func(context.Context, *machine.Machine) error {
+	verb, rest := "", args
+	if len(args) > 0 {
+		verb, rest = args[0], args[1:]
 	}
 
-	return serve(ctx, m, stdin, stdout, len(args) == 2)
+	switch {
+	case verb == "apply" && len(rest) == 1:
+		return func(ctx context.Context, m *machine.Machine) error { return host.Apply(ctx, m, rest[0]) }
+	case verb == "settle" && len(rest) == 0:
+		return host.Settle
+	case verb == "serve" && len(rest) == 0:
+		return func(ctx context.Context, m *machine.Machine) error { return Serve(ctx, m, stdin, stdout) }
+	case verb == "serve" && slices.Equal(rest, []string{"ahead"}):
+		return func(ctx context.Context, m *machine.Machine) error { return ServeOptimistic(ctx, m, stdin, stdout) }
+	}
+	return nil
 }
 
 func version() string {

@@ -25,22 +25,22 @@ type session struct {
 	m    state.Dir
 	in   *bundle.Reader
 	out  io.Writer
-	kept *os.File       // the staging folder of a run that nothing was staged for
-	held bytes.Buffer   // frames that wait to go out in one write, which over SSH is a packet
-	at   int64          // when it began, nanoseconds since boot
-	now  state.Standing // as read last
-	read os.FileInfo    // of the record then; nil when there was none
+	kept *os.File         // the staging folder of a run that nothing was staged for
+	held bytes.Buffer     // frames that wait to go out in one write, which over SSH is a packet
+	at   int64            // when it began, nanoseconds since boot
+	now  state.Generation // as read last
+	read os.FileInfo      // of the record then; nil when there was none
 }
 
-// stands is the machine's, read again only when the record is another.
-func (s *session) stands() (state.Standing, error) {
+// current is the machine's, read again only when the record is another.
+func (s *session) current() (state.Generation, error) {
 	info, err := os.Stat(s.m.At(bundle.RecordPath))
 	if known := err == nil && s.read != nil; known && sameRecord(info, s.read) {
 		return s.now, nil
 	}
 
 	s.read = info
-	if s.now, err = s.m.Standing(); err != nil {
+	if s.now, err = s.m.Current(); err != nil {
 		s.read = nil
 	}
 
@@ -69,17 +69,18 @@ func (s *session) flush() error {
 }
 
 // Serve is the side behind the SSH channel: Magic, Hello, then one Offer or one Ask. An open
-// journal that nobody works on is settled first, so that Hello tells what stands.
+// journal that nobody works on is settled first, so that Hello has the result.
 func Serve(ctx context.Context, m *machine.Machine, in io.Reader, out io.Writer) error {
 	return serve(ctx, m, in, out, false)
 }
 
-// ServeAhead is Serve for a deployer that speaks first.
-func ServeAhead(ctx context.Context, m *machine.Machine, in io.Reader, out io.Writer) error {
+// ServeOptimistic is Serve for a deployer that sends its offer with the command that starts the helper
+// (an optimistic send). Hello then comes after the offer was read.
+func ServeOptimistic(ctx context.Context, m *machine.Machine, in io.Reader, out io.Writer) error {
 	return serve(ctx, m, in, out, true)
 }
 
-func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer, ahead bool) error {
+func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer, optimistic bool) error {
 	m := state.Of(on)
 	s := &session{m: m, in: bundle.NewReader(in), out: out, at: state.SinceBoot()}
 	if err := m.Make(); err != nil {
@@ -91,8 +92,8 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 		}
 	}()
 
-	trouble := host.Settle(ctx, on)
-	if !ahead {
+	unsettled := host.Settle(ctx, on)
+	if !optimistic {
 		if err := s.hello(ctx, false); err != nil {
 			return err
 		}
@@ -102,9 +103,9 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 	if err == io.EOF {
 		return nil // it only wanted to know
 	}
-	if err == nil && ahead {
-		// Before anything else: who hears none knows that nothing was begun, and a line that is gone
-		// ends the session here.
+	if err == nil && optimistic {
+		// Before anything else: a deployer that gets no Hello knows that nothing was begun, and a
+		// connection that is gone ends the session here.
 		err = s.hello(ctx, true)
 	}
 	if err != nil {
@@ -117,8 +118,8 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 		if err != nil {
 			return err
 		}
-		if trouble != nil {
-			return s.result(&bundle.Result{Run: o.Run, Outcome: bundle.OutcomeFailed, Error: trouble.Error()})
+		if unsettled != nil {
+			return s.result(&bundle.Result{Run: o.Run, Outcome: bundle.OutcomeFailed, Error: unsettled.Error()})
 		}
 		return s.offer(ctx, &o)
 	case bundle.FrameAsk:
@@ -132,10 +133,10 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 	return fmt.Errorf("frame %q came where an offer belongs", kind)
 }
 
-// hello says who this is, and what stands. To a deployer that spoke first it is brief: how the keys do
-// comes with the result, and the result before that is none of its run.
+// hello says who this is, and what the host holds. After an optimistic send it is brief: the states of
+// the keys come with the result, and the result before that is none of its run.
 func (s *session) hello(ctx context.Context, brief bool) error {
-	now, err := s.stands()
+	now, err := s.current()
 	if err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ func (s *session) result(res *bundle.Result) error {
 	return s.say(bundle.FrameResult, res)
 }
 
-// offer hears what the host should hold, and either says no, or asks for what is missing and
+// offer reads what the host should hold, and either refuses, or asks for what is missing and
 // makes it so.
 func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	if o.Delta != nil {
@@ -218,7 +219,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 		return s.refuse(o.Run, err)
 	}
 
-	err = st.receiveAhead(s.in, want)
+	err = st.receiveUnasked(s.in, want)
 	if err == nil && !(o.Go && len(want.Files)+len(want.Packages)+len(o.Manifest.Keys) == 0) {
 		if err = s.say(bundle.FrameWant, want); err == nil {
 			err = st.receive(s.in)
@@ -226,7 +227,7 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	}
 	if err != nil {
 		st.drop()
-		if st.trouble != nil {
+		if st.writeErr != nil {
 			return s.refuse(o.Run, err)
 		}
 		return err
@@ -249,9 +250,9 @@ func (s *session) offer(ctx context.Context, o *bundle.Offer) error {
 	return s.tail(ctx, o.Run)
 }
 
-// applyDelta makes the offer's manifest of the one that stands.
+// applyDelta makes the offer's manifest of the current one.
 func (s *session) applyDelta(o *bundle.Offer) error {
-	now, err := s.stands()
+	now, err := s.current()
 	if err != nil {
 		return err
 	}
@@ -288,7 +289,7 @@ func (s *session) first(o *bundle.Offer) error {
 		return check.Refuse(bundle.RefusedBusy, "run %s has been here already", o.Run)
 	}
 
-	now, err := s.stands()
+	now, err := s.current()
 	if err != nil {
 		return err
 	}
@@ -304,7 +305,7 @@ func (s *session) refuse(run string, err error) error {
 	} else {
 		res.Outcome, res.Refused = bundle.OutcomeFailed, ""
 	}
-	if now, err := s.m.Standing(); err == nil && now.Exists {
+	if now, err := s.m.Current(); err == nil && now.Exists {
 		res.Record = &now.Record
 	}
 

@@ -31,10 +31,10 @@ type stage struct {
 	// wanted are the digests that were asked for, by kind; nothing else is taken.
 	wanted map[string]bool
 	came   bool // something was brought
-	// trouble is why the host could not keep what came: a disk that is full. The rest is heard
+	// writeErr is why the host could not keep what came: a disk that is full. The rest is read
 	// all the same, since who is still sending does not listen.
-	trouble error
-	keys    *keyfiles.Root // open from the first key on
+	writeErr error
+	keys     *keyfiles.Root // open from the first key on
 }
 
 // newStage opens the staging folder of o for the session that began then, and sweeps what earlier
@@ -180,9 +180,9 @@ func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
 	return nil
 }
 
-// receiveAhead takes the files that follow an offer unasked, and takes them off want. What the
-// host has by now is heard, and dropped.
-func (st *stage) receiveAhead(in *bundle.Reader, want *bundle.Want) error {
+// receiveUnasked takes the files that follow an offer unasked, and takes them off want. What the
+// host has by now is read, and dropped.
+func (st *stage) receiveUnasked(in *bundle.Reader, want *bundle.Want) error {
 	for range st.o.Ahead {
 		var b bundle.Blob
 		if err := in.Expect(bundle.FrameBlob, &b); err != nil {
@@ -206,7 +206,7 @@ func (st *stage) receiveAhead(in *bundle.Reader, want *bundle.Want) error {
 	}
 
 	want.Files = slices.DeleteFunc(want.Files, func(d string) bool { return !st.wanted[bundle.BlobFile+d] })
-	return st.trouble
+	return st.writeErr
 }
 
 // receive takes blobs until End. Only what was asked for is taken, once, and its bytes must
@@ -218,7 +218,7 @@ func (st *stage) receive(in *bundle.Reader) error {
 			return err
 		}
 		if kind == bundle.FrameEnd {
-			return st.trouble
+			return st.writeErr
 		}
 		if kind != bundle.FrameBlob {
 			return fmt.Errorf("frame %q came where a blob belongs", kind)
@@ -267,7 +267,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 // takeKey writes a value where only root can read it, and never to a disk: that the folder
 // is in RAM was proven when the offer came.
 func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
-	f := &keeper{}
+	f := &keptFile{}
 	dir, err := st.keyFolder()
 	if err == nil {
 		f = st.create(filepath.Join(dir, keyfiles.FileName(b.Name)), unix.O_NOFOLLOW)
@@ -289,31 +289,31 @@ func (st *stage) keyFolder() (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-// A keeper is a file that takes every byte, also when it can't keep them.
-type keeper struct {
+// A keptFile is a file that takes every byte, also when it can't keep them.
+type keptFile struct {
 	f   *os.File
 	err error // the first
 }
 
-func (k *keeper) Write(p []byte) (int, error) {
+func (k *keptFile) Write(p []byte) (int, error) {
 	if k.err == nil {
 		_, k.err = k.f.Write(p)
 	}
 	return len(p), nil
 }
 
-func (st *stage) create(name string, flags int) *keeper {
+func (st *stage) create(name string, flags int) *keptFile {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|flags, 0o600)
-	return &keeper{f, err}
+	return &keptFile{f, err}
 }
 
-// closed ends a file. What could not be kept is the stage's trouble, and no fault of the line.
-func (st *stage) closed(k *keeper) error {
+// closed ends a file. What could not be kept is the stage's writeErr, and no fault of the connection.
+func (st *stage) closed(k *keptFile) error {
 	if k.f != nil {
 		k.err = errors.Join(k.err, k.f.Close())
 	}
-	if k.err != nil && st.trouble == nil {
-		st.trouble = fmt.Errorf("keep what was sent: %w", k.err)
+	if k.err != nil && st.writeErr == nil {
+		st.writeErr = fmt.Errorf("keep what was sent: %w", k.err)
 	}
 	return nil
 }

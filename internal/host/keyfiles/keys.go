@@ -28,7 +28,7 @@ func NewFolder(run string) string { return bundle.KeyDir + "/.new-" + run }
 func oldFolder(run string) string { return bundle.KeyDir + "/.old-" + run }
 
 // pushedKeys holds an empty file for each key that was pushed since boot. A sealed key that
-// stands without one came from its copy.
+// is there without such a file came from its copy.
 const pushedKeys = "/run/bellhop-pushed"
 
 // NotePushed notes what a run brought that is done. It is for people alone: where /run is
@@ -144,7 +144,7 @@ func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state
 	return unix.Fchmod(int(f.Fd()), k.Mode)
 }
 
-// keep keeps what stands at p under another name.
+// keep keeps the key at p under another name.
 func (r *Root) keep(p, kept string) error {
 	dir, name, err := r.parent(p, false)
 	if err != nil {

@@ -28,17 +28,17 @@ func (m Store) Reader() *Reader {
 
 func (l *Reader) Close() { l.look.Close() }
 
-// Stands says whether a regular file with the key's owner and mode is in its place.
-func (l *Reader) Stands(k bundle.Key) (bool, error) {
-	f, _, err := l.standing(k)
+// InPlace says whether a regular file with the key's owner and mode is in its place.
+func (l *Reader) InPlace(k bundle.Key) (bool, error) {
+	f, _, err := l.openInPlace(k)
 	if f == nil {
 		return false, err
 	}
 	return true, f.Close()
 }
 
-// standing opens a key that is in its place, with its owner and mode; nil when it is not.
-func (l *Reader) standing(k bundle.Key) (*os.File, unix.Stat_t, error) {
+// openInPlace opens a key that is in its place, with its owner and mode; nil when it is not.
+func (l *Reader) openInPlace(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	f, st, err := l.open(k.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil, st, nil
@@ -65,9 +65,9 @@ func (l *Reader) open(p string) (*os.File, unix.Stat_t, error) {
 	return owned.OpenRegular(dir, path.Base(p))
 }
 
-// SameValue says that the value that came is the one that stands: it was sent only to be sealed
+// SameValue says that the value that came equals the one in place: it was sent only to be sealed
 // again, and restarts nothing.
-func (m Store) SameValue(came, stands string) bool {
+func (m Store) SameValue(came, inPlace string) bool {
 	l := m.Reader()
 	defer l.Close()
 
@@ -82,16 +82,16 @@ func (m Store) SameValue(came, stands string) bool {
 	}
 
 	a, err := read(came)
-	b, err2 := read(stands)
+	b, err2 := read(inPlace)
 	defer clear(a)
 	defer clear(b)
 
 	return err == nil && err2 == nil && subtle.ConstantTimeCompare(a, b) == 1
 }
 
-// MAC answers the nonce for a key that stands; nil for one that does not.
+// MAC answers the nonce for a key in place; nil for one that is not.
 func (l *Reader) MAC(k bundle.Key, nonce []byte) []byte {
-	f, st, err := l.standing(k)
+	f, st, err := l.openInPlace(k)
 	if err != nil || f == nil {
 		return nil
 	}
@@ -126,8 +126,8 @@ func (m Store) Exists(p string) (bool, error) {
 	return err == nil, err
 }
 
-// States tells how the keys of the standing generation do.
-func (m Store) States(ctx context.Context, now *state.Standing) []bundle.KeyState {
+// States are those of the keys of the current generation.
+func (m Store) States(ctx context.Context, now *state.Generation) []bundle.KeyState {
 	var units []string
 	b := &now.Manifest
 	for _, k := range b.Keys {
@@ -145,7 +145,7 @@ func (m Store) States(ctx context.Context, now *state.Standing) []bundle.KeyStat
 
 	for _, k := range b.Keys {
 		s := bundle.KeyState{Name: k.Name, Unit: states[k.Name+"-key.service"].Active}
-		if f, st, err := l.standing(k); err == nil && f != nil {
+		if f, st, err := l.openInPlace(k); err == nil && f != nil {
 			s.Present, s.Since, s.Source = true, int64(st.Ctim.Sec), m.source(k)
 			f.Close()
 		}

@@ -14,7 +14,7 @@ import (
 )
 
 // Return puts back what a run replaced. After a reboot the ramfs is empty, and the
-// deployer brings the keys of the generation that stands.
+// deployer brings the keys of the current generation.
 func (m Store) Return(run string, moves []state.KeyMove, sameBoot bool) error {
 	if len(moves) == 0 {
 		return nil
@@ -57,7 +57,7 @@ func (r *Root) putBack(run string, k state.KeyMove) error {
 		return unix.Renameat(unix.AT_FDCWD, kept, dir.FD(), name)
 	}
 	if k.Had {
-		return nil // it stands there yet
+		return nil // it is still in place
 	}
 	if err := unix.Unlinkat(dir.FD(), name, 0); err != unix.ENOENT {
 		return err

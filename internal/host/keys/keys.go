@@ -95,17 +95,17 @@ func (k *Mounts) mounted(ctx context.Context) (string, error) {
 	if err := unix.Flock(int(run.Fd()), unix.LOCK_EX); err != nil {
 		return "", err
 	}
-	if kind, err := standing(bundle.KeyDir); kind != "" || err != nil {
+	if kind, err := mountedAt(bundle.KeyDir); kind != "" || err != nil {
 		return kind, err
 	}
 
 	started := k.startUnit(ctx)
-	if kind, err := standing(bundle.KeyDir); kind != "" || err != nil {
+	if kind, err := mountedAt(bundle.KeyDir); kind != "" || err != nil {
 		return kind, err
 	}
 
 	byHand := mount(bundle.KeyDir)
-	kind, err := standing(bundle.KeyDir)
+	kind, err := mountedAt(bundle.KeyDir)
 	if kind == "" {
 		return "", errors.Join(started, byHand, err, errors.New("neither ramfs nor tmpfs could be mounted"))
 	}
@@ -140,9 +140,9 @@ func mount(dir string) error {
 	return nil
 }
 
-// standing says what is mounted at dir: ramfs, tmpfs, or "" for nothing. Anything else is an
+// mountedAt says what is mounted at dir: ramfs, tmpfs, or "" for nothing. Anything else is an
 // error.
-func standing(dir string) (string, error) {
+func mountedAt(dir string) (string, error) {
 	var up, at unix.Stat_t
 	if err := unix.Lstat(dir, &at); err != nil {
 		if err == unix.ENOENT {

@@ -58,16 +58,16 @@ func TestKindOfRefusesDisks(t *testing.T) {
 		t.Errorf("kindOf(/proc) = %q, want an error", kind)
 	}
 	dir := t.TempDir()
-	if kind, err := standing(dir); kind != "" || err != nil {
-		t.Errorf("standing(a bare folder) = %q, %v; want nothing", kind, err)
+	if kind, err := mountedAt(dir); kind != "" || err != nil {
+		t.Errorf("mountedAt(a bare folder) = %q, %v; want nothing", kind, err)
 	}
 	link := filepath.Join(dir, "link")
 	os.Symlink("/proc", link)
-	if _, err := standing(link); err == nil {
+	if _, err := mountedAt(link); err == nil {
 		t.Error("standing followed a planted link")
 	}
-	if kind, err := standing(filepath.Join(dir, "none")); kind != "" || err != nil {
-		t.Errorf("standing(nothing) = %q, %v", kind, err)
+	if kind, err := mountedAt(filepath.Join(dir, "none")); kind != "" || err != nil {
+		t.Errorf("mountedAt(nothing) = %q, %v", kind, err)
 	}
 }
 

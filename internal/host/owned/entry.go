@@ -126,7 +126,7 @@ func (l *Looker) Look(p string, known ...int64) (Sight, error) {
 
 	t, by, err := l.lookAt(dir, path.Base(p), known)
 	if err != nil && dir.Shared && l.ctx.Err() == nil {
-		err = &BarredError{p, by, err}
+		err = &BlockedError{p, by, err}
 	}
 	if err != nil {
 		return Sight{}, fmt.Errorf("read %s: %w", p, err)
@@ -285,18 +285,18 @@ func (t *Tree) Missing(path, leaves string) ([]string, error) {
 	return dirs, nil
 }
 
-// A BarredError says that somebody but root keeps a path from being reached.
-type BarredError struct {
+// A BlockedError says that somebody but root keeps a path from being reached.
+type BlockedError struct {
 	Path string
 	By   string // whom what bars it belongs to
 	Err  error
 }
 
-func (e *BarredError) Error() string {
+func (e *BlockedError) Error() string {
 	return fmt.Sprintf("%s is barred by something of user %s: %v", e.Path, e.By, e.Err)
 }
 
-func (e *BarredError) Unwrap() error { return e.Err }
+func (e *BlockedError) Unwrap() error { return e.Err }
 
 // OwnerName names who owns what is open, by id where the name can't be had.
 func (t *Tree) OwnerName(f *os.File, st *unix.Stat_t) string {

@@ -156,7 +156,7 @@ func (w *walker) barred(name string, err error) error {
 	}
 	defer f.Close()
 
-	return &BarredError{"/" + path.Join(append(slices.Clone(w.names), name)...), w.t.OwnerName(f, &st), err}
+	return &BlockedError{"/" + path.Join(append(slices.Clone(w.names), name)...), w.t.OwnerName(f, &st), err}
 }
 
 // up closes all but the first n folders; the root stays.

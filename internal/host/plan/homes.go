@@ -26,7 +26,7 @@ func (w *Plan) checkHome(u bundle.User) error {
 		return fmt.Errorf("user %s: home %q: %w", u.Name, u.Home, err)
 	}
 
-	reached, err := newReacher(w.m).reach(u.Home)
+	reached, err := newResolver(w.m).resolve(u.Home)
 	if err != nil {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}

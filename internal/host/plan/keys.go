@@ -39,7 +39,7 @@ func (w *Plan) WarnOfKeyPlace(ctx context.Context) {
 
 	kind, err := w.m.Mounts.Keys(ctx)
 	if err == nil {
-		w.tellOpen(w.m.Mounts.Open())
+		w.warnOfOpenPlace(w.m.Mounts.Open())
 	}
 
 	switch {
@@ -54,8 +54,8 @@ func (w *Plan) WarnOfKeyPlace(ctx context.Context) {
 // openPath is there while people have been told that others can write to the place for keys.
 const openPath = bundle.StateDir + "/keys-open"
 
-// tellOpen warns, once, of a place for keys that can't be made read-only: a service could fill it.
-func (w *Plan) tellOpen(why error) {
+// warnOfOpenPlace warns, once, of a place for keys that can't be made read-only: a service could fill it.
+func (w *Plan) warnOfOpenPlace(why error) {
 	at := w.m.At(openPath)
 	if why == nil {
 		os.Remove(at)
@@ -83,7 +83,7 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 			continue
 		}
 
-		is, err := l.Stands(k)
+		is, err := l.InPlace(k)
 		if err != nil {
 			return err
 		}
@@ -113,13 +113,13 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 
 // MakeForKeys is the plan of a run that fills the ramfs again. A value that did not come, as
 // when one secret does not open, keeps none of the others away.
-func MakeForKeys(m state.Dir, o *bundle.Offer, now state.Standing, staged func(string) bool) (*Plan, error) {
+func MakeForKeys(m state.Dir, o *bundle.Offer, now state.Generation, staged func(string) bool) (*Plan, error) {
 	w := &Plan{m: m, Offer: o, Old: now, Changed: map[string]bool{}}
 	l := keyfiles.Of(m).Reader()
 	defer l.Close()
 
 	for _, k := range o.Manifest.Keys {
-		is, err := l.Stands(k)
+		is, err := l.InPlace(k)
 		if err != nil {
 			return nil, err
 		}

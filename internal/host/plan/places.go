@@ -51,16 +51,16 @@ func withinAny(p string, dirs []string) bool {
 	return slices.ContainsFunc(dirs, func(dir string) bool { return within(p, dir) })
 }
 
-// A reacher tells which folder a path reaches. It remembers: a host has hundreds of paths in few
+// A resolver tells which folder a path reaches. It remembers: a host has hundreds of paths in few
 // folders.
-type reacher struct {
+type resolver struct {
 	m      state.Dir
 	known  map[owned.Place]string // the folders above, by what they are
 	folder map[string]string
 }
 
-func newReacher(m state.Dir) *reacher {
-	r := &reacher{m: m, known: map[owned.Place]string{}, folder: map[string]string{}}
+func newResolver(m state.Dir) *resolver {
+	r := &resolver{m: m, known: map[owned.Place]string{}, folder: map[string]string{}}
 	for _, dir := range slices.Concat(closed, unitFolders, snippetFolders, systemRoots) {
 		f, err := m.Tree().Folder(dir, false)
 		if err != nil {
@@ -78,9 +78,9 @@ func newReacher(m state.Dir) *reacher {
 	return r
 }
 
-// reach is the path that p means: every link on the way followed, and what is one of the folders
+// resolve is the path that p means: every link on the way followed, and what is one of the folders
 // above under another name called by its name. Folders that are missing keep their names.
-func (r *reacher) reach(p string) (string, error) {
+func (r *resolver) resolve(p string) (string, error) {
 	dir := owned.ParentOf(p)
 	at, ok := r.folder[dir]
 	if !ok {
@@ -120,10 +120,10 @@ func badPlace(p, reached string) error {
 // checkPlaces refuses a bundle whose paths lead where nothing of a bundle may be, or lead two of
 // them to one place.
 func (w *Plan) checkPlaces(wanted map[string]desire) error {
-	r := newReacher(w.m)
+	r := newResolver(w.m)
 	taken := map[string]string{}
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {
-		reached, err := r.reach(p)
+		reached, err := r.resolve(p)
 		if err != nil {
 			continue // the look says why, and whose fault it is
 		}

@@ -22,8 +22,8 @@ type Plan struct {
 	ctx    context.Context // of the plan
 	held   []heldService   // whose entries stay as they are
 	Offer  *bundle.Offer
-	Old    state.Standing  // what stands, adopted things among it
-	Next   state.OwnedList // the owned list when the run is done
+	Old    state.Generation // the current generation, adopted things among it
+	Next   state.OwnedList  // the owned list when the run is done
 	Puts   []owned.Change
 	wanted map[string]desire
 	Own    map[string][]byte // bytes of bellhop's own units, by digest
@@ -31,14 +31,14 @@ type Plan struct {
 	Keys   []state.KeyMove
 	diff   []bundle.Change
 
-	Way      map[string]string // the leaving file above a path that is a folder's from now on
-	Cleared  map[string]bool   // folders that leave whole, since a file takes their place
-	Changed  map[string]bool   // triggers that were hit
-	Restored []string          // edited by hand, put back
-	Edits    []string          // where what they held is kept
-	Edited   []owned.Change
-	Kept     []string // accounts and homes that stay
-	Warnings []string
+	LeavingAbove map[string]string // the leaving file above a path that is a folder's from now on
+	Cleared      map[string]bool   // folders that leave whole, since a file takes their place
+	Changed      map[string]bool   // triggers that were hit
+	Restored     []string          // edited by hand, put back
+	Edits        []string          // where what they held is kept
+	Edited       []owned.Change
+	Kept         []string // accounts and homes that stay
+	Warnings     []string
 
 	made     map[string]bool   // users that bellhop made, now or ever
 	Making   []string          // users that this run makes
@@ -50,9 +50,9 @@ type Plan struct {
 }
 
 // Make compares what the offer wants with what the host really has. It touches nothing.
-// staged tells whether the value of a key was brought. A service whose way is barred is held, and
+// staged tells whether the value of a key was brought. A service one of whose paths is blocked is held, and
 // the others are planned again.
-func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing, staged func(key string) bool) (*Plan, error) {
+func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generation, staged func(key string) bool) (*Plan, error) {
 	old, err := adopt(ctx, m, now, o.Last)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing,
 
 	var held []heldService
 	for {
-		w, err := planHolding(ctx, m, o, old, staged, held)
+		w, err := makeWithoutHeld(ctx, m, o, old, staged, held)
 		var more *heldError
 		if !errors.As(err, &more) || slices.Contains(held, more.heldService) {
 			return w, err
@@ -70,9 +70,9 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Standing,
 	}
 }
 
-func planHolding(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Standing, staged func(key string) bool, held []heldService) (w *Plan, err error) {
+func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Generation, staged func(key string) bool, held []heldService) (w *Plan, err error) {
 	offer := *o
-	w = &Plan{m: m, Offer: &offer, Old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, Way: map[string]string{}, Cleared: map[string]bool{}}
+	w = &Plan{m: m, Offer: &offer, Old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}}
 	if len(held) > 0 {
 		offer.Manifest = w.holding(o.Manifest, old.Manifest)
 		if err := check.Manifest(&offer.Manifest); err != nil {
@@ -95,9 +95,9 @@ func planHolding(ctx context.Context, m state.Dir, o *bundle.Offer, old state.St
 	return w, nil
 }
 
-// adopt is what stands when the record was lost but the deployer remembers: what equals its
+// adopt is the current generation when the record was lost but the deployer remembers: what equals its
 // memory is bellhop's, anything else counts as there before.
-func adopt(ctx context.Context, m state.Dir, now state.Standing, last *bundle.Manifest) (state.Standing, error) {
+func adopt(ctx context.Context, m state.Dir, now state.Generation, last *bundle.Manifest) (state.Generation, error) {
 	if now.Exists || last == nil {
 		return now, nil
 	}
@@ -157,7 +157,7 @@ func (w *Plan) planPaths() error {
 		case w.ctx.Err() != nil:
 			return fmt.Errorf("look at what is on the host: %w", w.ctx.Err())
 		case err != nil && wants:
-			return w.bar(p, err)
+			return w.block(p, err)
 		case err != nil: // a service user can bar the way to what leaves, but not the run
 			w.Warnings = append(w.Warnings, fmt.Sprintf("%s is left where it is: %v", p, err))
 		case wants:
@@ -173,8 +173,8 @@ func (w *Plan) planPaths() error {
 }
 
 func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPath, mine bool) error {
-	if err := canReplace(p, is, mine); err != nil && is.Shared {
-		return w.bar(p, &owned.BarredError{Path: p, By: is.By, Err: err})
+	if err := checkReplaceable(p, is, mine); err != nil && is.Shared {
+		return w.block(p, &owned.BlockedError{Path: p, By: is.By, Err: err})
 	} else if err != nil {
 		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
@@ -194,8 +194,8 @@ func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 	return nil
 }
 
-// canReplace says why what was seen at p can't make way for something of bellhop's.
-func canReplace(p string, is owned.Sight, mine bool) error {
+// checkReplaceable says why what was seen at p can't make way for something of bellhop's.
+func checkReplaceable(p string, is owned.Sight, mine bool) error {
 	switch {
 	case is.Kind == owned.Foreign:
 		return fmt.Errorf("%s is on the host, and is no file, or one of more than %d bytes: move it away there, then bellhop deploy --retry", p, bundle.MaxBlob)
@@ -278,9 +278,9 @@ func (w *Plan) planDirs() error {
 			continue
 		}
 
-		missing, err := w.m.Tree().Missing(p.Path, w.Way[p.Path])
+		missing, err := w.m.Tree().Missing(p.Path, w.LeavingAbove[p.Path])
 		if err != nil {
-			return w.bar(p.Path, err)
+			return w.block(p.Path, err)
 		}
 
 		for _, d := range missing {
@@ -297,7 +297,7 @@ func (w *Plan) planDirs() error {
 	return nil
 }
 
-// Emptied are folders made by bellhop under which nothing of the new bundle stands.
+// Emptied are folders made by bellhop under which the new bundle has nothing.
 func (w *Plan) Emptied() []string {
 	var out []string
 	for _, d := range w.Next.Dirs {

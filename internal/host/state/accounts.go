@@ -12,7 +12,7 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// madePath names the users that bellhop made on this host. It stands beside the record, since
+// madePath names the users that bellhop made on this host. It is a file beside the record, since
 // accounts stay: also when their run is undone, or their service leaves.
 const madePath = bundle.StateDir + "/accounts"
 

@@ -17,7 +17,7 @@ import (
 // claimWait is how long a session waits for the turn of another, which starts a unit within 30 s.
 const claimWait = 35 * time.Second
 
-// A line that breaks leaves a helper behind, which may have heard all it needs and go on when the
+// A connection that breaks leaves a helper behind, which may have received all it needs and go on when the
 // deployer has long been back over another. So sessions take turns: one that began before the one
 // that claimed the host last is void, and begins nothing any more.
 type lastClaim struct {

@@ -20,17 +20,17 @@ import (
 	"bellhop/internal/host/packages"
 )
 
-// How many generations are kept beside the one that stands, and how large they may be
+// How many generations are kept beside the current one, and how large they may be
 // together. Packages are kept by reference and not counted.
 const (
 	keptGenerations = 5
 	keptBytes       = 2 << 30
 )
 
-// A Standing is what stands on the host: the record that others read, and with it in one
-// file the manifest and the owned list, so that one rename moves all of them. The file of a
-// former standing, linked to its number, is a generation.
-type Standing struct {
+// A Generation is what a host holds after one successful run: the record that a deployer reads, and
+// with it in one file the manifest and the owned list, so that one rename moves all of them. The
+// current one lies at bundle.RecordPath, former ones below GenDir by their number.
+type Generation struct {
 	bundle.Record
 	Run      string          `json:"run"` // that made it
 	Manifest bundle.Manifest `json:"manifest"`
@@ -46,7 +46,7 @@ type OwnedPath struct {
 	Original owned.Entry `json:"original"` // what stood there before bellhop came; returns when it leaves
 }
 
-// An origin is how a unit did before bellhop came.
+// An Origin is how a unit was before bellhop came.
 type Origin struct {
 	File   string `json:"file"` // enabled, disabled, …
 	Active bool   `json:"active"`
@@ -62,13 +62,13 @@ type OwnedList struct {
 	Units map[string]Origin    `json:"units,omitempty"` // units that were there before
 }
 
-// Standing reads the record. A host without one has the zero standing.
-func (m Dir) Standing() (Standing, error) {
-	return m.readStanding(bundle.RecordPath)
+// Current reads the record. A host without one has the zero Generation.
+func (m Dir) Current() (Generation, error) {
+	return m.readGeneration(bundle.RecordPath)
 }
 
-func (m Dir) readStanding(path string) (Standing, error) {
-	var s Standing
+func (m Dir) readGeneration(path string) (Generation, error) {
+	var s Generation
 	p, err := os.ReadFile(m.At(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
@@ -84,17 +84,17 @@ func (m Dir) readStanding(path string) (Standing, error) {
 	return s, nil
 }
 
-// Commit makes s what stands: the one moment at which a run becomes true. The former record
+// Commit makes s the current generation: the one moment at which a run becomes true. The former record
 // becomes a generation when s is a new one.
-func (m Dir) Commit(s Standing, former Standing) error {
+func (m Dir) Commit(s Generation, former Generation) error {
 	if err := m.keepFormer(s, former); err != nil {
 		return err
 	}
 	return m.saveRecord(bundle.RecordPath, &s)
 }
 
-// keepFormer makes the record that stands a generation when s is a new one.
-func (m Dir) keepFormer(s, former Standing) error {
+// keepFormer keeps the current record as a former generation when s is a new one.
+func (m Dir) keepFormer(s, former Generation) error {
 	if former.Exists && former.Generation != s.Generation {
 		to := m.At(generationPath(former.Generation))
 		if err := os.Remove(to); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -107,7 +107,7 @@ func (m Dir) keepFormer(s, former Standing) error {
 	return nil
 }
 
-func (m Dir) saveRecord(path string, s *Standing) error {
+func (m Dir) saveRecord(path string, s *Generation) error {
 	p, err := json.Marshal(s)
 	if err != nil {
 		return err
@@ -122,11 +122,11 @@ const nextPath = bundle.StateDir + "/record.next"
 var ErrNextLost = errors.New("the record that it was to leave is lost")
 
 // SaveNext writes, beside the record, what will stand when the run that waits is confirmed.
-func (m Dir) SaveNext(s *Standing) error { return m.saveRecord(nextPath, s) }
+func (m Dir) SaveNext(s *Generation) error { return m.saveRecord(nextPath, s) }
 
-// CommitNext makes what SaveNext wrote of run what stands.
-func (m Dir) CommitNext(run string, former Standing) error {
-	next, err := m.readStanding(nextPath)
+// CommitNext makes what SaveNext wrote of run the current generation.
+func (m Dir) CommitNext(run string, former Generation) error {
+	next, err := m.readGeneration(nextPath)
 	if err != nil || next.Run != run {
 		return errors.Join(ErrNextLost, err)
 	}
@@ -151,7 +151,7 @@ func (m Dir) DropNext() error {
 func generationPath(n int64) string { return filepath.Join(GenDir, strconv.FormatInt(n, 10)) }
 
 // Prune forgets generations that are too old or too large, and then every blob and package
-// that no record mentions. What stands is never touched. Records are not decoded for this: a
+// that no record mentions. The current generation is never touched. Records are not decoded for this: a
 // host with hundreds of keys keeps six of a hundred kilobytes each, and any digest in one counts.
 func (m Dir) Prune() error {
 	keep := map[string]bool{}
@@ -247,8 +247,8 @@ func (m Dir) RemoveOthers(dir string, keep map[string]bool) error {
 	return err
 }
 
-// CheckBase says whether the offer may build on what stands.
-func CheckBase(o *bundle.Offer, now Standing) error {
+// CheckBase says whether the offer may build on the current generation.
+func CheckBase(o *bundle.Offer, now Generation) error {
 	if !now.Exists {
 		if o.Base != 0 {
 			return check.Refuse(bundle.RefusedBase, "the host has no record, and the offer builds on generation %d", o.Base)
@@ -276,11 +276,11 @@ func CheckBase(o *bundle.Offer, now Standing) error {
 
 // AllEdits are the files that people edited and were told are kept: they are not bellhop's to throw
 // away.
-func (m Dir) AllEdits(now Standing) map[string]bool {
-	all := []Standing{now}
+func (m Dir) AllEdits(now Generation) map[string]bool {
+	all := []Generation{now}
 	numbers, _ := m.generations()
 	for _, n := range numbers {
-		if s, err := m.readStanding(generationPath(n)); err == nil {
+		if s, err := m.readGeneration(generationPath(n)); err == nil {
 			all = append(all, s)
 		}
 	}

@@ -18,9 +18,9 @@ import (
 	"bellhop/internal/lab"
 )
 
-// ahead is the whole of what a deployer says that speaks first, and what it hears for it, frame
+// optimistic is the whole of what a deployer sends at once, and what it reads for it, frame
 // by frame.
-func (b *box) ahead(o bundle.Offer, l *load, digests []string, rest ...byte) (kinds []byte, res *bundle.Result, err error) {
+func (b *box) optimistic(o bundle.Offer, l *load, digests []string, rest ...byte) (kinds []byte, res *bundle.Result, err error) {
 	b.t.Helper()
 	defer b.settled()
 	var in, out bytes.Buffer
@@ -35,7 +35,7 @@ func (b *box) ahead(o bundle.Offer, l *load, digests []string, rest ...byte) (ki
 	for _, kind := range rest {
 		bundle.WriteFrame(&in, kind, struct{}{})
 	}
-	err = helper.ServeAhead(context.Background(), b.m, &in, &out)
+	err = helper.ServeOptimistic(context.Background(), b.m, &in, &out)
 	r := bundle.NewReader(&out)
 	if _, noise := r.SkipNoise(); noise != nil {
 		return nil, nil, err
@@ -101,7 +101,7 @@ func TestOfferAhead(t *testing.T) {
 				tt.change(&o)
 			}
 			tt.new.bytes[bundle.DigestBytes([]byte("key unit"))] = []byte("key unit")
-			kinds, res, err := b.ahead(o, tt.new, tt.digests, tt.rest...)
+			kinds, res, err := b.optimistic(o, tt.new, tt.digests, tt.rest...)
 			if !slices.Equal(kinds, tt.hear) {
 				t.Errorf("heard %q (%v), want %q", kinds, err, tt.hear)
 			}
@@ -128,7 +128,7 @@ func TestOnlyFilesComeUnasked(t *testing.T) {
 	l.bytes[two[0]] = []byte("2wo")
 	o := l.offer()
 	o.Base, o.Go = 1, true
-	if _, res, err := b.ahead(o, l, two); err == nil || res != nil {
+	if _, res, err := b.optimistic(o, l, two); err == nil || res != nil {
 		t.Errorf("other bytes under its name: %+v, %v", res, err)
 	}
 	var in, out bytes.Buffer
@@ -136,7 +136,7 @@ func TestOnlyFilesComeUnasked(t *testing.T) {
 	o.Base, o.Ahead = 1, 1
 	bundle.WriteFrame(&in, bundle.FrameOffer, o)
 	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobKey, Name: "token", Size: 1}, bytes.NewReader([]byte("x")))
-	if err := helper.ServeAhead(context.Background(), b.m, &in, &out); err == nil {
+	if err := helper.ServeOptimistic(context.Background(), b.m, &in, &out); err == nil {
 		t.Error("a key came unasked, and was taken")
 	}
 	if got := b.read("/etc/web"); got != "one" {
@@ -163,7 +163,7 @@ func TestTwoSessionsOfOneRun(t *testing.T) {
 		for k := range 2 {
 			wg.Go(func() {
 				time.Sleep(time.Duration(k) * time.Duration(i%15) * 100 * time.Microsecond)
-				helper.ServeAhead(context.Background(), m.Host(), bytes.NewReader(in.Bytes()), &said[k])
+				helper.ServeOptimistic(context.Background(), m.Host(), bytes.NewReader(in.Bytes()), &said[k])
 			})
 		}
 		wg.Wait()
@@ -240,7 +240,7 @@ func TestVoid(t *testing.T) {
 		d := digestsOf("two")[0]
 		bundle.WriteBlob(&frames, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: 3}, strings.NewReader("two"))
 		bundle.WriteFrame(&frames, bundle.FrameEnd, struct{}{})
-		serve, in := helper.ServeAhead, &slowly{asked: make(chan struct{}), told: make(chan struct{}), r: &frames}
+		serve, in := helper.ServeOptimistic, &slowly{asked: make(chan struct{}), told: make(chan struct{}), r: &frames}
 		if long {
 			serve = helper.Serve
 		}
@@ -287,10 +287,10 @@ func TestHelloUnheard(t *testing.T) {
 	var in bytes.Buffer
 	bundle.WriteFrame(&in, bundle.FrameOffer, o)
 	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: digestsOf("two")[0], Size: 3}, strings.NewReader("two"))
-	err := helper.ServeAhead(t.Context(), b.m, &in, brokenPipe{})
+	err := helper.ServeOptimistic(t.Context(), b.m, &in, brokenPipe{})
 	b.settled()
 	if got := b.read("/etc/web"); err == nil || got != "one" {
-		t.Errorf("ServeAhead on a broken line: %v, and /etc/web holds %q, want an error and what stood", err, got)
+		t.Errorf("ServeOptimistic on a broken line: %v, and /etc/web holds %q, want an error and what stood", err, got)
 	}
 }
 

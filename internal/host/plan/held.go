@@ -26,12 +26,12 @@ func (h heldService) String() string {
 	return fmt.Sprintf("service %s is left as it is: %v", h.service, h.why)
 }
 
-// bar makes err the fault of the service that p belongs to, where somebody but root is to blame.
+// block makes err the fault of the service that p belongs to, where somebody but root is to blame.
 // Any other error refuses the host.
-func (w *Plan) bar(p string, err error) error {
-	var barred *owned.BarredError
+func (w *Plan) block(p string, err error) error {
+	var blocked *owned.BlockedError
 	service := w.wanted[p].service
-	if service == "" || !errors.As(err, &barred) {
+	if service == "" || !errors.As(err, &blocked) {
 		return check.Refuse(bundle.RefusedBundle, "%w", err)
 	}
 	return &heldError{heldService{service, err}}

@@ -135,7 +135,7 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	}
 	defer unlock()
 
-	now, err := s.stands()
+	now, err := s.current()
 	if err != nil {
 		return nil, err
 	}

@@ -143,7 +143,7 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	}
 
 	res := &bundle.Result{Run: t.run, Outcome: bundle.OutcomeRolledBack, CutOff: true, Error: "the run died before it touched anything"}
-	if now, err := t.s.m.Standing(); err == nil && now.Exists {
+	if now, err := t.s.m.Current(); err == nil && now.Exists {
 		res.Record = &now.Record
 	}
 
@@ -157,7 +157,7 @@ func (t *tailer) checkAlive(ctx context.Context) error {
 	return t.s.m.Runs().Save(res)
 }
 
-// waitFree waits until a run that has told its result is out of the way, so that who hears of
+// waitFree waits until a run that has written its result has released the lock, so that who reads it
 // it may begin the next.
 func waitFree(m state.Dir, most time.Duration) {
 	if unlock, err := m.Lock(most); err == nil {

@@ -11,7 +11,7 @@ import (
 // must hold nothing but what bellhop put there.
 
 // look is the machine's, but for a path whose place is still taken by something of bellhop's
-// that leaves: there stands nothing yet.
+// that leaves: that place counts as empty.
 func (w *Plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 	o := w.Old.Owned.Paths[p]
 	known := []int64{w.m.Blobs().Size(o.Now.Digest), w.m.Blobs().Size(o.Original.Digest)}
@@ -22,7 +22,7 @@ func (w *Plan) look(p string, wanted map[string]desire) (owned.Sight, error) {
 
 	known = append(known, want.size)
 	if up := w.leavesAbove(p, wanted); up != "" {
-		w.Way[p] = up
+		w.LeavingAbove[p] = up
 		return owned.Sight{}, nil
 	}
 	if up := w.returnsAbove(p, wanted); up != "" {

@@ -13,7 +13,7 @@ import (
 // Unchanged answers an offer that changes nothing: the record is rewritten, and key units that
 // are not active are started. id names the session that brought keys. nil means that there is
 // work. The caller holds the lock.
-func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Standing, id string) (*bundle.Result, error) {
+func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Generation, id string) (*bundle.Result, error) {
 	started := dir.Now()
 	if err := state.CheckBase(o, now); err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.St
 
 // rewrite brings the record up to date where nothing else changed. A host that holds things,
 // and whose record was lost, gets a first generation.
-func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Standing) (state.Standing, error) {
+func rewrite(m state.Dir, o *bundle.Offer, w *plan.Plan, now state.Generation) (state.Generation, error) {
 	next := now
 	next.Network, next.Host = o.Manifest.Network, o.Manifest.Host
 	next.Deployer, next.Digest = o.Deployer, o.Digest
