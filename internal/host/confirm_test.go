@@ -187,16 +187,9 @@ func TestUnconfirmedThenKilled(t *testing.T) {
 	old := b.all()
 	l := bot("two")
 	run := b.stageOffer(l.confirming(shortWindow), l)
-	b.m.Reached = func(step string) {
-		if step == "undo paths" {
-			panic(killed{step})
-		}
+	if _, died := b.dieWhen("undo paths", func() { host.Apply(context.Background(), b.m, run) }); !died {
+		t.Fatal("it did not die")
 	}
-	func() {
-		defer func() { recover() }()
-		host.Apply(context.Background(), b.m, run)
-	}()
-	b.m.Reached = nil
 	b.comeBack(run, false)
 	b.compare(old, "after the way back was killed")
 	if res := b.result(run); res.Outcome != bundle.OutcomeUnconfirmed || res.CutOff {
@@ -248,16 +241,15 @@ func TestConfirmedRunWithoutItsRecord(t *testing.T) {
 	old := b.all()
 	l := bot("two")
 	run := b.stageOffer(l.confirming(longWindow), l)
-	b.whileWaiting(func() {
-		b.confirm(run)
-		os.WriteFile(b.path("/var/lib/bellhop/record.next"), []byte("torn"), 0o600)
-		panic(killed{"confirmed"})
-	})
-	func() {
-		defer func() { recover() }()
-		host.Apply(context.Background(), b.m, run)
-	}()
-	b.m.Reached = nil
+	b.atStep = func(step string) {
+		if step == "waiting" {
+			b.confirm(run)
+		}
+	}
+	if _, died := b.dieWhen("confirm", func() { host.Apply(context.Background(), b.m, run) }); !died {
+		t.Fatal("it did not die")
+	}
+	b.write("/var/lib/bellhop/record.next", "torn")
 	b.comeBack(run, false)
 	b.compare(old, "after the record was lost")
 	if res := b.result(run); res.Outcome != bundle.OutcomeRolledBack || !strings.Contains(res.Error, "is lost") {

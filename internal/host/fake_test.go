@@ -46,6 +46,8 @@ type box struct {
 	noApply bool
 	pending int // applies that were started
 
+	atStep func(step string) // called at each step of a run that may die
+
 	writable func() (*os.File, error) // the place for keys; nil: as it stands
 	openTo   error                    // why others can write there
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +20,18 @@ type killed struct{ at string }
 
 // dieAt makes the machine die at its nth step; it returns false when there was no nth.
 func (b *box) dieAt(n int, f func()) (at string, died bool) {
+	i := 0
+	return b.dieIf(func(string) bool { i++; return i == n }, f)
+}
+
+// dieWhen makes the machine die at the step of that name.
+func (b *box) dieWhen(step string, f func()) (at string, died bool) {
+	return b.dieIf(func(s string) bool { return s == step }, f)
+}
+
+func (b *box) dieIf(dies func(step string) bool, f func()) (at string, died bool) {
 	defer func() {
-		b.m.Reached = nil
+		b.m.Reached = b.atStep // of a process that is started again
 		if p := recover(); p != nil {
 			k, ok := p.(killed)
 			if !ok {
@@ -29,10 +40,12 @@ func (b *box) dieAt(n int, f func()) (at string, died bool) {
 			at, died = k.at, true
 		}
 	}()
-	i := 0
 	b.m.Reached = func(step string) {
-		if i++; i == n {
+		if dies(step) {
 			panic(killed{step})
+		}
+		if b.atStep != nil {
+			b.atStep(step)
 		}
 	}
 	f()
@@ -109,15 +122,28 @@ func TestJournalVanishes(t *testing.T) {
 	}
 }
 
+// A window says how long a run of a walk waits to be confirmed, and whether it is.
+type window struct {
+	name   string
+	millis int64
+	yes    bool
+}
+
 func TestKillAfterEveryStep(t *testing.T) {
+	windows := []window{{name: "no window"}, {"confirmed", longWindow, true}, {"unconfirmed", shortWindow, false}}
 	for name, s := range stories {
-		for _, how := range []string{"kill", "boot"} {
-			t.Run(name+"/"+how, func(t *testing.T) { walk(t, s[0], s[1], how == "boot") })
+		for _, w := range windows {
+			if w.millis > 0 && !slices.Contains([]string{"first", "change", "rename"}, name) {
+				continue // the other stories are about paths, and end the same way
+			}
+			for _, how := range []string{"kill", "boot"} {
+				t.Run(name+"/"+w.name+"/"+how, func(t *testing.T) { walk(t, s[0], s[1], w, how == "boot") })
+			}
 		}
 	}
 }
 
-func walk(t *testing.T, from, to func() *load, boot bool) {
+func walk(t *testing.T, from, to func() *load, w window, boot bool) {
 	fresh := newBox(t)
 	fresh.write("/etc/bot/conf", "by hand")
 	if from != nil {
@@ -132,12 +158,19 @@ func walk(t *testing.T, from, to func() *load, boot bool) {
 			b.deploy(from(), bundle.OutcomeDone)
 		}
 		old := b.all()
-		run := b.stageOnly(to())
+		l := to()
+		run := b.stageOffer(l.confirming(w.millis), l)
+		b.atStep = func(step string) {
+			if step == "waiting" && w.yes {
+				b.confirm(run)
+			}
+		}
 		at, died := b.dieAt(n, func() { host.Apply(context.Background(), b.m, run) })
 		if !died {
 			if n < 10 {
 				t.Fatalf("only %d steps to die at", n)
 			}
+			b.checkEnd(run, w)
 			return
 		}
 		var again string
@@ -149,6 +182,18 @@ func walk(t *testing.T, from, to func() *load, boot bool) {
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+// checkEnd says what a run came to that was not killed.
+func (b *box) checkEnd(run string, w window) {
+	b.t.Helper()
+	want := bundle.OutcomeDone
+	if w.millis > 0 && !w.yes {
+		want = bundle.OutcomeUnconfirmed
+	}
+	if res := b.result(run); res.Outcome != want {
+		b.t.Errorf("nobody killed it: result %s (%s), want %s", res.Outcome, res.Error, want)
 	}
 }
 
@@ -182,6 +227,9 @@ func (b *box) checkWhole(when, run string, old, new map[string]string, to func()
 	if done := rec.Digest == to().digest(); done {
 		want, which = new, "new"
 	}
+	if _, err := os.Stat(b.path("/var/lib/bellhop/runs/" + run + "/confirmed")); err == nil && which != "new" {
+		b.t.Errorf("%s: the run was confirmed, and what stands is %s", when, which)
+	}
 	ignore := func(m map[string]string) map[string]string {
 		out := map[string]string{}
 		for k, v := range m {
@@ -213,7 +261,8 @@ func (b *box) checkWhole(when, run string, old, new map[string]string, to func()
 	}
 	var res bundle.Result
 	json.Unmarshal(p, &res)
-	if wantOutcome := map[string]string{"old": bundle.OutcomeRolledBack, "new": bundle.OutcomeDone}[which]; res.Outcome != wantOutcome {
+	told := map[string][]string{"old": {bundle.OutcomeRolledBack, bundle.OutcomeUnconfirmed}, "new": {bundle.OutcomeDone}}
+	if !slices.Contains(told[which], res.Outcome) {
 		b.t.Errorf("%s: result %s (%s), and what stands is %s", when, res.Outcome, res.Error, which)
 	}
 }
@@ -229,6 +278,24 @@ func (b *box) result(run string) (res bundle.Result) {
 		b.t.Fatal(err)
 	}
 	return res
+}
+
+// editJournal changes the first line of the open journal.
+func (b *box) editJournal(edit func(j map[string]any)) {
+	b.t.Helper()
+	first, rest, _ := strings.Cut(b.read("/var/lib/bellhop/journal"), "\n")
+	j := map[string]any{}
+	if err := json.Unmarshal([]byte(first), &j); err != nil {
+		b.t.Fatal(err)
+	}
+	edit(j)
+	p, err := json.Marshal(j)
+	if err == nil {
+		err = os.WriteFile(b.path("/var/lib/bellhop/journal"), []byte(string(p)+"\n"+rest), 0o600)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // digest is what the deployer calls l.

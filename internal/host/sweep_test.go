@@ -15,7 +15,7 @@ func TestLeftoverKeysAreSwept(t *testing.T) {
 	b := newBox(t)
 	b.deploy(bot("one"), bundle.OutcomeDone)
 	keys := filepath.Join(b.m.Root, bundle.KeyDir)
-	for _, name := range []string{".new-dead", ".new-dead.abcdefgh", ".old-dead"} {
+	for _, name := range []string{".new-dead", ".new-dead.abcdefgh", ".old-dead", ".before/dead"} {
 		if err := os.MkdirAll(filepath.Join(keys, name), 0o700); err != nil {
 			t.Fatal(err)
 		}

@@ -76,6 +76,15 @@ func (m *Machine) applyOnce(a *applyUnit) (ok bool) {
 			kill(step)
 		}
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() { // what waits ends at once: there is no next step to die at
+		select {
+		case <-a.dead:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	done := make(chan bool, 1)
 	go func() {
 		fine := false
@@ -83,7 +92,7 @@ func (m *Machine) applyOnce(a *applyUnit) (ok bool) {
 			survive(recover())
 			done <- fine
 		}()
-		fine = host.Apply(context.Background(), &h, a.run) == nil
+		fine = host.Apply(ctx, &h, a.run) == nil
 	}()
 	return <-done
 }

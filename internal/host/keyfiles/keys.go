@@ -24,8 +24,19 @@ func Of(m state.Dir) Store { return Store{m} }
 // NewFolder is where the values that came for a run, or a session, wait.
 func NewFolder(run string) string { return bundle.KeyDir + "/.new-" + run }
 
-// oldFolder is where the values that a run replaces are kept until it has ended.
+// beforeDir is where the values that a run replaces or removes are kept until it has ended, root's
+// alone, in a folder of the run's own: what a former run left is nothing to go back to.
+const beforeDir = bundle.KeyDir + "/.before"
+
+func beforeFolder(run string) string { return beforeDir + "/" + run }
+
+// oldFolder is where helpers of former releases kept them.
 func oldFolder(run string) string { return bundle.KeyDir + "/.old-" + run }
+
+// before is where a run keeps the key of that name.
+func (r *Root) before(run, key string) string {
+	return r.At(beforeFolder(run) + "/" + FileName(key))
+}
 
 // pushedKeys holds an empty file for each key that was pushed since boot. A sealed key that
 // is there without such a file came from its copy.
@@ -85,7 +96,7 @@ func (m Store) Place(ctx context.Context, o *bundle.Offer, moves []state.KeyMove
 	}
 	defer root.Close()
 
-	if err := os.MkdirAll(root.At(oldFolder(o.Run)), 0o700); err != nil {
+	if err := os.MkdirAll(root.At(beforeFolder(o.Run)), 0o700); err != nil {
 		return err
 	}
 
@@ -96,7 +107,11 @@ func (m Store) Place(ctx context.Context, o *bundle.Offer, moves []state.KeyMove
 	}
 
 	for _, k := range moves {
-		if err := root.move(o.Run, k); err != nil {
+		err := root.move(o.Run, k)
+		if err == nil && k.Was != nil {
+			err = root.own(root.before(o.Run, k.Name), k.Path, state.KeyOwner{User: "root", Group: "root", Mode: 0o600})
+		}
+		if err != nil {
 			return fmt.Errorf("key %s: %w", k.Name, err)
 		}
 		step(k.Path)
@@ -107,7 +122,7 @@ func (m Store) Place(ctx context.Context, o *bundle.Offer, moves []state.KeyMove
 
 func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state.KeyMove) error {
 	if move.Had {
-		if err := r.keep(move.Path, r.At(oldFolder(run)+"/"+FileName(move.Name))); err != nil {
+		if err := r.keep(move.Path, r.before(run, move.Name)); err != nil {
 			return err
 		}
 	}
@@ -142,6 +157,20 @@ func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state
 	}
 
 	return unix.Fchmod(int(f.Fd()), k.Mode)
+}
+
+// own gives the file at the path file, which nobody else can reach, to owner. path is what an error
+// calls it.
+func (r *Root) own(file, path string, owner state.KeyOwner) error {
+	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := r.m.Accounts.Chown(f, path, owner.User, owner.Group); err != nil {
+		return err
+	}
+	return unix.Fchmod(int(f.Fd()), owner.Mode)
 }
 
 // keep keeps the key at p under another name.

@@ -114,16 +114,30 @@ func (l *Reader) MAC(k bundle.Key, nonce []byte) []byte {
 	return bundle.KeyMAC(nonce, value)
 }
 
-func (m Store) Exists(p string) (bool, error) {
+// Move is what a run does with k: with put a new value comes, else the key leaves.
+func (l *Reader) Move(k bundle.Key, put bool) state.KeyMove {
+	move := state.KeyMove{Name: k.Name, Path: k.Path, Put: put, Seal: k.Seal, Had: l.m.exists(k.Path)}
+	f, st, err := l.open(k.Path)
+	if err != nil {
+		return move // none, or no file
+	}
+	defer f.Close()
+	if user, group, err := l.m.Accounts.Owner(f, &st); err == nil {
+		move.Was = &state.KeyOwner{User: user, Group: group, Mode: st.Mode & 0o7777}
+	}
+	return move
+}
+
+// exists says whether anything stands at p.
+func (m Store) exists(p string) bool {
 	dir, name, err := m.Tree().Parent(p, false)
 	if err != nil {
-		return false, err
+		return false
 	}
 	defer dir.Close()
 
 	var st unix.Stat_t
-	err = unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW)
-	return err == nil, err
+	return unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
 }
 
 // States are those of the keys of the current generation.

@@ -43,6 +43,12 @@ func (m Store) Sweep(live map[string]bool) {
 		}
 	}
 
+	names, _ = os.ReadDir(m.At(beforeDir))
+	for _, e := range names {
+		if !live[state.RunOf(e.Name())] {
+			dead = append(dead, beforeFolder(e.Name()))
+		}
+	}
 	if len(dead) == 0 {
 		return
 	}
@@ -51,6 +57,7 @@ func (m Store) Sweep(live map[string]bool) {
 		for _, p := range dead {
 			os.RemoveAll(r.At(p))
 		}
+		os.Remove(r.At(beforeDir)) // where it is empty
 		return nil
 	})
 }

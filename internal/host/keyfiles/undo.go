@@ -2,6 +2,7 @@ package keyfiles
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
@@ -52,8 +53,15 @@ func (r *Root) putBack(run string, k state.KeyMove) error {
 	}
 	defer dir.Close()
 
-	kept := r.At(oldFolder(run) + "/" + FileName(k.Name))
-	if _, err := os.Lstat(kept); err == nil {
+	for _, kept := range []string{r.before(run, k.Name), r.At(oldFolder(run) + "/" + FileName(k.Name))} {
+		if _, err := os.Lstat(kept); err != nil {
+			continue
+		}
+		if k.Was != nil {
+			if err := r.own(kept, k.Path, *k.Was); err != nil {
+				return fmt.Errorf("key %s: %w", k.Name, err)
+			}
+		}
 		return unix.Renameat(unix.AT_FDCWD, kept, dir.FD(), name)
 	}
 	if k.Had {
@@ -98,7 +106,7 @@ func copyFile(from, to string) error {
 // a later session.
 func (m Store) Drop(run string, moves []state.KeyMove) {
 	var waits, folders []string
-	for _, p := range []string{NewFolder(run), oldFolder(run)} {
+	for _, p := range []string{NewFolder(run), beforeFolder(run), oldFolder(run)} {
 		if _, err := os.Lstat(m.At(p)); err == nil {
 			waits = append(waits, p)
 		}
@@ -122,6 +130,7 @@ func (m Store) Drop(run string, moves []state.KeyMove) {
 			os.RemoveAll(r.At(p))
 		}
 
+		os.Remove(r.At(beforeDir)) // where it is empty
 		r.removeFolders(folders)
 		return nil
 	})

@@ -88,8 +88,7 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 			return err
 		}
 		if staged(k.Name) {
-			there, _ := keyfiles.Of(w.m).Exists(k.Path)
-			w.Keys = append(w.Keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
+			w.Keys = append(w.Keys, l.Move(k, true))
 			if !is || !keyfiles.Of(w.m).SameValue(keyfiles.NewFolder(w.Offer.Run)+"/"+keyfiles.FileName(k.Name), k.Path) {
 				w.Changed[bundle.KindKey+":"+k.Name] = true
 			}
@@ -102,8 +101,8 @@ func (w *Plan) planKeys(staged func(string) bool) error {
 		if paths[k.Path] {
 			continue
 		}
-		if there, _ := keyfiles.Of(w.m).Exists(k.Path); there || k.Seal {
-			w.Keys = append(w.Keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Seal: k.Seal})
+		if move := l.Move(k, false); move.Had || k.Seal {
+			w.Keys = append(w.Keys, move)
 			w.Changed[bundle.KindKey+":"+k.Name] = true
 		}
 	}
@@ -124,8 +123,7 @@ func MakeForKeys(m state.Dir, o *bundle.Offer, now state.Generation, staged func
 			return nil, err
 		}
 		if staged(k.Name) {
-			there, _ := keyfiles.Of(m).Exists(k.Path)
-			w.Keys = append(w.Keys, state.KeyMove{Name: k.Name, Path: k.Path, Had: there, Put: true, Seal: k.Seal})
+			w.Keys = append(w.Keys, l.Move(k, true))
 		} else if !is {
 			w.Warnings = append(w.Warnings, fmt.Sprintf("key %s is not on the host, and its value did not come", k.Name))
 		}

@@ -136,6 +136,15 @@ type KeyMove struct {
 	Had  bool   `json:"had"`  // something stands at Path
 	Put  bool   `json:"put"`  // a new value comes; else the key leaves
 	Seal bool   `json:"seal"` // a sealed copy comes or leaves
+
+	Was *KeyOwner `json:"was,omitempty"` // of what stands at Path; nil: no file, or of a former release
+}
+
+// A KeyOwner is whose a key is.
+type KeyOwner struct {
+	User  string `json:"user"`
+	Group string `json:"group"`
+	Mode  uint32 `json:"mode"`
 }
 
 // A UnitWas is a unit as it was before the run.
