@@ -29,7 +29,7 @@ func (w *Plan) planAccounts() error {
 		if err := w.planUser(u); err != nil {
 			return err
 		}
-		if err := w.checkHome(u); err != nil {
+		if err := w.userCheck().checkHome(u); err != nil {
 			return check.Refuse(bundle.RefusedBundle, "%w", err)
 		}
 	}
@@ -76,7 +76,7 @@ func (w *Plan) ownSysusers() bool {
 }
 
 func (w *Plan) planUser(u bundle.User) error {
-	if err := w.checkIDs(u); err != nil {
+	if err := w.userCheck().checkIDs(u); err != nil {
 		return err
 	}
 
@@ -93,7 +93,7 @@ func (w *Plan) planUser(u bundle.User) error {
 	case w.made[u.Name]:
 		w.Accounts = append(w.Accounts, a)
 		if a.Home != u.Home {
-			if err := w.checkMove(u.Name, a.Home, u.Home); err != nil {
+			if err := w.userCheck().checkMove(u.Name, a.Home, u.Home); err != nil {
 				return check.Refuse(bundle.RefusedBundle, "%w", err)
 			}
 		}

@@ -17,8 +17,8 @@ import (
 // his already. The folder of somebody else, or of the system, is never given away.
 
 // checkHome says why u can't have its home.
-func (w *Plan) checkHome(u bundle.User) error {
-	had := slices.ContainsFunc(w.Old.Manifest.Users, func(o bundle.User) bool { return o.Home == u.Home })
+func (c userCheck) checkHome(u bundle.User) error {
+	had := slices.ContainsFunc(c.old.Manifest.Users, func(o bundle.User) bool { return o.Home == u.Home })
 	if u.Home == "/" || had {
 		return nil
 	}
@@ -26,7 +26,7 @@ func (w *Plan) checkHome(u bundle.User) error {
 		return fmt.Errorf("user %s: home %q: %w", u.Name, u.Home, err)
 	}
 
-	reached, err := newResolver(w.m).resolve(u.Home)
+	reached, err := newResolver(c.m).resolve(u.Home)
 	if err != nil {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
@@ -37,12 +37,12 @@ func (w *Plan) checkHome(u bundle.User) error {
 		}
 	}
 
-	return w.checkHomeOwner(u)
+	return c.checkHomeOwner(u)
 }
 
 // checkHomeOwner looks whose a home is that is there.
-func (w *Plan) checkHomeOwner(u bundle.User) error {
-	dir, name, err := w.m.Tree().Parent(u.Home, false)
+func (c userCheck) checkHomeOwner(u bundle.User) error {
+	dir, name, err := c.m.Tree().Parent(u.Home, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -64,7 +64,7 @@ func (w *Plan) checkHomeOwner(u bundle.User) error {
 		return fmt.Errorf("user %s: home %s is on the host, and is no folder", u.Name, u.Home)
 	}
 
-	owner, _, err := w.m.Accounts.Owner(f, &st)
+	owner, _, err := c.m.Accounts.Owner(f, &st)
 	if err != nil {
 		return fmt.Errorf("user %s: home %s: %w", u.Name, u.Home, err)
 	}
@@ -78,8 +78,8 @@ func (w *Plan) checkHomeOwner(u bundle.User) error {
 
 // checkMove refuses to change the home of a user who has data in the old one: a copy could be cut
 // off, and what stays behind would be missed much later.
-func (w *Plan) checkMove(name, from, to string) error {
-	if from == "/" || !w.holdsData(from) {
+func (c userCheck) checkMove(name, from, to string) error {
+	if from == "/" || !c.holdsData(from) {
 		return nil
 	}
 	return fmt.Errorf("user %s: its home changes from %s to %s, and %s holds data: stop what uses it, then on the host mv %s %s, then bellhop deploy --retry",
@@ -87,8 +87,8 @@ func (w *Plan) checkMove(name, from, to string) error {
 }
 
 // holdsData says whether a folder holds anything but what bellhop put there.
-func (w *Plan) holdsData(dir string) bool {
-	f, err := w.m.Tree().Folder(dir, false)
+func (c userCheck) holdsData(dir string) bool {
+	f, err := c.m.Tree().Folder(dir, false)
 	if err != nil {
 		return !errors.Is(err, fs.ErrNotExist)
 	}
@@ -101,10 +101,10 @@ func (w *Plan) holdsData(dir string) bool {
 
 	for _, e := range entries {
 		p := dir + "/" + e.Name()
-		o, own := w.Old.Owned.Paths[p]
+		o, own := c.old.Owned.Paths[p]
 		own = own && o.Original.Kind == owned.Nothing
 		if e.IsDir() {
-			own = slices.Contains(w.Old.Owned.Dirs, p) && !w.holdsData(p)
+			own = slices.Contains(c.old.Owned.Dirs, p) && !c.holdsData(p)
 		}
 		if !own {
 			return true
