@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
@@ -40,7 +41,9 @@ func TestCanaries(t *testing.T) {
 	w.stop()
 	tmp := t.TempDir()
 	w.env = append(w.env, "TMPDIR="+tmp)
-	w.start("--log-level", "debug")
+	traces := filepath.Join(tmp, "trace.json")
+	start := func() { w.start("--log-level", "debug", "--trace", traces) }
+	start()
 	one, two, leaky, sealed, oops := canary.New("one"), canary.New("two"), canary.New("leaky"), canary.New("sealed"), canary.New("oops")
 	all := canary.NewSweep(one, two, leaky, sealed, oops)
 	stopLooking := all.Processes(ownDoing)
@@ -71,7 +74,7 @@ func TestCanaries(t *testing.T) {
 	eventually(t, 20*time.Second, "the push has begun", func() bool { return w.status().state("lufta") == "deploying" || w.status().Commit == c })
 	outputs.WriteString(w.log.String())
 	w.kill()
-	w.start("--log-level", "debug")
+	start()
 	w.waitCurrent(c)
 
 	// a unit that prints its environment and dies
@@ -129,6 +132,8 @@ func TestCanaries(t *testing.T) {
 	outputs.WriteString(w.log.String())
 	stopLooking()
 
+	wantTrace(t, traces, "wait", "store", "health")
+	wantTrace(t, traces+".1", "load", "wait") // of the server that was killed
 	all.Look("an output", outputs.Bytes())
 	all.Tree(tmp, nil)
 	clone := filepath.Join(w.state, "repo.git")
@@ -159,6 +164,24 @@ func TestCanaries(t *testing.T) {
 	t.Logf("%d bytes of output, %d files, %d bytes in all, %d samples of arguments and environments", outputs.Len(), files, n, samples)
 	if outputs.Len() < 10_000 || files < 100 || samples < 10_000 {
 		t.Errorf("the sweep looked at too little")
+	}
+}
+
+// wantTrace looks for spans in a trace, which must be JSON however its server ended.
+func wantTrace(t *testing.T, path string, names ...string) {
+	t.Helper()
+	var spans []struct{ Name string }
+	text, err := os.ReadFile(path)
+	if err == nil {
+		err = json.Unmarshal(text, &spans)
+	}
+	if err != nil {
+		t.Errorf("the trace: %v", err)
+	}
+	for _, name := range names {
+		if !slices.ContainsFunc(spans, func(s struct{ Name string }) bool { return s.Name == name }) {
+			t.Errorf("%s has no span %s, of %d events", path, name, len(spans))
+		}
 	}
 }
 
