@@ -36,9 +36,15 @@ func PruneGuard(was, want Manifest) *Loss {
 	return l
 }
 
+// held lists what a host has of m, as what came to it. How a service is judged is nothing that it has.
+func held(m Manifest) []Change {
+	m.Services = nil
+	return Diff(Manifest{}, m)
+}
+
 func things(m Manifest) map[string]bool {
 	ts := map[string]bool{}
-	for _, c := range Diff(Manifest{}, m) {
+	for _, c := range held(m) {
 		ts[c.Thing()] = true
 	}
 
@@ -47,7 +53,7 @@ func things(m Manifest) map[string]bool {
 
 func services(m Manifest) map[string]bool {
 	ss := map[string]bool{}
-	for _, c := range Diff(Manifest{}, m) {
+	for _, c := range held(m) {
 		if c.Service != "" {
 			ss[c.Service] = true
 		}
