@@ -17,23 +17,24 @@ import (
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/render"
+	"bellhop/internal/fleet/wire"
 )
 
 // ServeLoader loads trees for the deployer that started this process, until that closes its pipe. It
 // is the whole of the process.
 func ServeLoader(in *confine.Inside) error {
-	s := &loaderServer{in: in, wire: wire{r: in.In, w: in.Out}, fleets: map[int]*servedFleet{}}
+	s := &loaderServer{in: in, Conn: wire.Conn{R: in.In, W: in.Out}, fleets: map[int]*servedFleet{}}
 	s.loader = &Loader{
 		step:      in.At,
 		Arch:      func(string) string { return s.arch },
 		KeyDigest: s.seal,
 	}
 	s.loader.digest = func(_ fs.FS, path string) (string, error) {
-		a, err := s.ask(&message{Op: opDigest, Path: path})
-		return digestOf(a), err
+		a, err := s.ask(&wire.Message{Op: wire.OpDigest, Path: path})
+		return wire.DigestOf(a), err
 	}
 	for {
-		m, err := s.receive()
+		m, err := s.Receive()
 		if err == io.EOF {
 			return nil
 		}
@@ -46,20 +47,20 @@ func ServeLoader(in *confine.Inside) error {
 			s.loader.Open = nil
 		}
 		a := s.answer(m)
-		a.Op, a.CPU = opAnswer, cpuTime()
+		a.Op, a.CPU = wire.OpAnswer, cpuTime()
 		if s.broken != nil {
 			return s.broken
 		}
-		if err := s.send(a); err != nil {
+		if err := s.Send(a); err != nil {
 			return err
 		}
-		clear(a.data) // a key, perhaps
+		clear(a.Data) // a key, perhaps
 	}
 }
 
 // A loaderServer is the loader's side of the wire.
 type loaderServer struct {
-	wire
+	wire.Conn
 	in     *confine.Inside
 	loader *Loader
 	fleets map[int]*servedFleet // by number
@@ -79,77 +80,77 @@ type servedFleet struct {
 const keptFleets = 3
 
 // ask asks the deployer.
-func (s *loaderServer) ask(m *message) (*message, error) {
+func (s *loaderServer) ask(m *wire.Message) (*wire.Message, error) {
 	if s.broken != nil {
 		return nil, s.broken
 	}
-	err := s.send(m)
-	var a *message
+	err := s.Send(m)
+	var a *wire.Message
 	if err == nil {
-		a, err = s.receive()
+		a, err = s.Receive()
 	}
 	if err != nil {
 		s.broken = err
 		return nil, err
 	}
-	return a, a.err()
+	return a, a.Err()
 }
 
 // open is the plaintext of a secret that a template names.
 func (s *loaderServer) open(_ fs.FS, path string) ([]byte, error) {
-	a, err := s.ask(&message{Op: opOpen, Path: path})
+	a, err := s.ask(&wire.Message{Op: wire.OpOpen, Path: path})
 	if err != nil {
 		return nil, err
 	}
-	return a.data, nil
+	return a.Data, nil
 }
 
 func (s *loaderServer) seal(value []byte) string {
-	a, err := s.ask(&message{Op: opSeal, data: value})
+	a, err := s.ask(&wire.Message{Op: wire.OpSeal, Data: value})
 	if err != nil {
 		return ""
 	}
 	return a.Digest
 }
 
-func (s *loaderServer) answer(m *message) *message {
-	a := &message{}
+func (s *loaderServer) answer(m *wire.Message) *wire.Message {
+	a := &wire.Message{}
 	var err error
 	switch m.Op {
-	case opLoad:
+	case wire.OpLoad:
 		err = s.load(m, a)
-	case opBundle:
+	case wire.OpBundle:
 		err = s.bundle(m, a)
-	case opText:
+	case wire.OpText:
 		err = s.text(m, a)
-	case opKey:
+	case wire.OpKey:
 		err = s.key(m, a)
-	case opFiles:
+	case wire.OpFiles:
 		err = s.files(m, a)
-	case opReaders:
+	case wire.OpReaders:
 		var r inventory.Readers
-		if r, err = inventory.ReadReaders(context.Background(), newFarTree(s.ask, false)); err == nil {
+		if r, err = inventory.ReadReaders(context.Background(), wire.NewTree(s.ask, false)); err == nil {
 			a.Readers = &r
 		}
-	case opReaches:
+	case wire.OpReaches:
 		a.Names = s.in.Reaches()
 	default:
-		err = errWire
+		err = wire.ErrBroken
 	}
 
 	var ps problem.Problems
 	switch {
 	case errors.As(err, &ps):
-		a.setProblems(ps)
+		a.SetProblems(ps)
 	case err != nil:
-		a.fail(err)
+		a.Fail(err)
 	}
 	return a
 }
 
-func (s *loaderServer) load(m, a *message) error {
+func (s *loaderServer) load(m, a *wire.Message) error {
 	s.loader.Former = m.Former
-	f, err := s.loader.Load(context.Background(), newFarTree(s.ask, m.Hashed))
+	f, err := s.loader.Load(context.Background(), wire.NewTree(s.ask, m.Hashed))
 	if err != nil {
 		return err
 	}
@@ -159,12 +160,12 @@ func (s *loaderServer) load(m, a *message) error {
 	now.difference(s.fleets[m.Since], a)
 	s.fleets[s.newest] = now
 	delete(s.fleets, s.newest-keptFleets)
-	a.Fleet, a.Head, a.Count = s.newest, f, len(f.Hosts)
+	a.Fleet, a.Head, a.Count = s.newest, headOf(f), len(f.Hosts)
 	return nil
 }
 
 // difference says how f differs from since, which may be nil.
-func (f *servedFleet) difference(since *servedFleet, a *message) {
+func (f *servedFleet) difference(since *servedFleet, a *wire.Message) {
 	same := since != nil && since.config == f.config
 	if !same {
 		a.Was = make([]int, len(f.Hosts))
@@ -181,7 +182,7 @@ func (f *servedFleet) difference(since *servedFleet, a *message) {
 			a.Was[i] = was
 		}
 
-		w := wireHost{At: i, AsksArch: f.slots[i].asksArch, Host: h, Changed: true}
+		w := wire.Host{At: i, AsksArch: f.slots[i].asksArch, Host: h, Changed: true}
 		if was >= 0 {
 			if old := since.Hosts[was]; old == h || reflect.DeepEqual(old, h) {
 				w.Host = nil
@@ -198,16 +199,16 @@ func (f *servedFleet) difference(since *servedFleet, a *message) {
 }
 
 // fleet is a fleet that the deployer names, and the index of the host if it has one.
-func (s *loaderServer) fleet(m *message) (*servedFleet, error) {
+func (s *loaderServer) fleet(m *wire.Message) (*servedFleet, error) {
 	f := s.fleets[m.Fleet]
 	if f == nil || m.At < 0 || m.At >= len(f.Hosts) {
-		return nil, errWire
+		return nil, wire.ErrBroken
 	}
 	return f, nil
 }
 
 // stand is what the host of m holds.
-func (s *loaderServer) stand(m *message) (*servedFleet, *render.Composition, error) {
+func (s *loaderServer) stand(m *wire.Message) (*servedFleet, *render.Composition, error) {
 	f, err := s.fleet(m)
 	if err != nil {
 		return nil, nil, err
@@ -225,7 +226,7 @@ func (s *loaderServer) stand(m *message) (*servedFleet, *render.Composition, err
 	return f, b.st, nil
 }
 
-func (s *loaderServer) bundle(m, a *message) error {
+func (s *loaderServer) bundle(m, a *wire.Message) error {
 	f, st, err := s.stand(m)
 	if err != nil {
 		return err
@@ -247,7 +248,7 @@ func (s *loaderServer) bundle(m, a *message) error {
 	return nil
 }
 
-func (s *loaderServer) text(m, a *message) error {
+func (s *loaderServer) text(m, a *wire.Message) error {
 	_, st, err := s.stand(m)
 	if err != nil {
 		return err
@@ -256,11 +257,11 @@ func (s *loaderServer) text(m, a *message) error {
 	if !ok || c.Source != "" {
 		return fmt.Errorf("no text %s", m.Digest)
 	}
-	a.data = slices.Clone(c.Data)
+	a.Data = slices.Clone(c.Data)
 	return nil
 }
 
-func (s *loaderServer) key(m, a *message) error {
+func (s *loaderServer) key(m, a *wire.Message) error {
 	f, st, err := s.stand(m)
 	if err != nil {
 		return err
@@ -270,14 +271,14 @@ func (s *loaderServer) key(m, a *message) error {
 		return fmt.Errorf("the bundle of %s is not what it was", f.Hosts[m.At].Name)
 	}
 	defer s.loader.boundedIdle()()
-	a.data, err = s.loader.opener().Value(f.tree.FS, st.Renders[m.Name], k)
+	a.Data, err = s.loader.opener().Value(f.tree.FS, st.Renders[m.Name], k)
 	return err
 }
 
-func (s *loaderServer) files(m, a *message) error {
+func (s *loaderServer) files(m, a *wire.Message) error {
 	f := s.fleets[m.Fleet]
 	if f == nil {
-		return errWire
+		return wire.ErrBroken
 	}
 	a.KeyFiles = f.KeyFiles()
 	return nil
@@ -291,8 +292,8 @@ func (l *Loader) boundedIdle() func() {
 }
 
 // wireStandOf is st for the deployer, who has base; nil: nothing.
-func wireStandOf(st, base *render.Composition) *wireStand {
-	w := &wireStand{Digest: st.Digest, Manifest: st.Manifest, Needs: st.Needs, Broken: st.Broken}
+func wireStandOf(st, base *render.Composition) *wire.Composition {
+	w := &wire.Composition{Digest: st.Digest, Manifest: st.Manifest, Needs: st.Needs, Broken: st.Broken}
 	if base != nil {
 		w.Base = base.Digest
 		w.Manifest.Files, w.Gone = filesSince(base.Manifest.Files, st.Manifest.Files)
@@ -304,11 +305,11 @@ func wireStandOf(st, base *render.Composition) *wireStand {
 				continue
 			}
 		}
-		w.Content = append(w.Content, wireContent{digest, c.Source})
+		w.Content = append(w.Content, wire.Content{Digest: digest, Source: c.Source})
 	}
 	for _, name := range slices.Sorted(maps.Keys(st.Keys)) {
 		k := st.Keys[name]
-		key := wireKey{Name: name, Source: k.Source, Sources: k.Sources, Made: k.File != nil}
+		key := wire.Key{Name: name, Source: k.Source, Sources: k.Sources, Made: k.File != nil}
 		if k.File != nil {
 			key.Text = k.File.Source
 		}
@@ -344,4 +345,9 @@ func cpuTime() int64 {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Milliseconds()
+}
+
+// headOf is f less its hosts.
+func headOf(f *Fleet) *wire.Head {
+	return &wire.Head{Network: f.Network, Deployer: f.Deployer, Rollout: f.Rollout, Confirm: f.Confirm, Isolate: f.Isolate, Warnings: f.Warnings, Readers: f.Readers}
 }

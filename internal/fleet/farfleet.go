@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/wire"
 )
 
 // A farFleet is what the deployer keeps of a fleet that another process loaded: enough to ask about it,
@@ -43,7 +44,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 		l.drop()
 	}
 	_, hashed := fsys.(tree.Hasher)
-	m := &message{Op: opLoad, Hashed: hashed, Former: l.Former}
+	m := &wire.Message{Op: wire.OpLoad, Hashed: hashed, Former: l.Former}
 	var since *Fleet
 	if l.far != nil && l.far.last != nil {
 		since = l.far.last
@@ -64,12 +65,13 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 }
 
 // fleetOf is the fleet that a says, from since and what differs.
-func (l *Loader) fleetOf(a *message, since *Fleet) (*Fleet, error) {
-	bad := a.Head == nil || a.Count < 0 || a.Count > maxWireList || a.Was != nil && len(a.Was) != a.Count
+func (l *Loader) fleetOf(a *wire.Message, since *Fleet) (*Fleet, error) {
+	bad := a.Head == nil || a.Count < 0 || a.Count > wire.MaxList || a.Was != nil && len(a.Was) != a.Count
 	if bad || a.Was == nil && (since == nil && a.Count > 0 || since != nil && a.Count != len(since.Hosts)) {
-		return nil, errWire
+		return nil, wire.ErrBroken
 	}
-	f := a.Head
+	h := a.Head
+	f := &Fleet{Network: h.Network, Deployer: h.Deployer, Rollout: h.Rollout, Confirm: h.Confirm, Isolate: h.Isolate, Warnings: h.Warnings, Readers: h.Readers}
 	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*render.Composition{}}
 	f.Hosts, f.slots = make([]*inventory.Host, a.Count), make([]*slot, a.Count)
 	before := make([]*slot, a.Count)
@@ -86,13 +88,13 @@ func (l *Loader) fleetOf(a *message, since *Fleet) (*Fleet, error) {
 
 	for _, w := range a.Hosts {
 		if w.At < 0 || w.At >= a.Count {
-			return nil, errWire
+			return nil, wire.ErrBroken
 		}
 		if w.Host != nil {
 			f.Hosts[w.At] = w.Host
 		}
 		if f.Hosts[w.At] == nil {
-			return nil, errWire
+			return nil, wire.ErrBroken
 		}
 		if w.Changed {
 			f.slots[w.At] = &slot{host: f.Hosts[w.At], asksArch: w.AsksArch}
@@ -109,7 +111,7 @@ func (l *Loader) fleetOf(a *message, since *Fleet) (*Fleet, error) {
 // index finds hosts by name, and tells whether one is missing.
 func (f *Fleet) index(same bool, since *Fleet) error {
 	if slices.Contains(f.Hosts, nil) || slices.Contains(f.slots, nil) {
-		return errWire
+		return wire.ErrBroken
 	}
 	if same && since != nil {
 		f.config = since.config
@@ -123,7 +125,7 @@ func (f *Fleet) index(same bool, since *Fleet) error {
 }
 
 // ask asks the process that loaded f, or one that loads it again.
-func (f *Fleet) ask(m *message) (*message, error) {
+func (f *Fleet) ask(m *wire.Message) (*wire.Message, error) {
 	l := f.loader
 	ctx := context.Background() // the timeout bounds it, and Close ends it
 	kept := f.far.session != nil && f.far.session == l.far && l.far.last.far.number-f.far.number < keptFleets
@@ -153,7 +155,7 @@ func (l *Loader) again(ctx context.Context, f *Fleet) (*Fleet, error) {
 
 // farStand is what a host's services come to, as the process says. The loader is locked.
 func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
-	m := &message{Op: opBundle, At: i, Arch: arch, Partial: partial}
+	m := &wire.Message{Op: wire.OpBundle, At: i, Arch: arch, Partial: partial}
 	for range 2 {
 		a, err := f.ask(m)
 		if err != nil {
@@ -170,9 +172,9 @@ func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*render.Com
 			f.far.kinds[a.Kind] = st
 			return st, nil
 		}
-		m = &message{Op: opBundle, At: i, Arch: arch, Full: true, Partial: partial}
+		m = &wire.Message{Op: wire.OpBundle, At: i, Arch: arch, Full: true, Partial: partial}
 	}
-	return nil, errWire
+	return nil, wire.ErrBroken
 }
 
 // hostTrouble is what a host says of an error that concerns it alone.
@@ -187,7 +189,7 @@ func hostTrouble(host string, err error) error {
 }
 
 // standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
-func (l *Loader) standOf(w *wireStand, base *render.Composition) (*render.Composition, bool) {
+func (l *Loader) standOf(w *wire.Composition, base *render.Composition) (*render.Composition, bool) {
 	st := &render.Composition{IsFar: true, Manifest: w.Manifest, Digest: w.Digest, Content: map[string]render.Content{}, Keys: map[string]*service.Key{}, Needs: w.Needs, Broken: w.Broken}
 	if w.Base != "" {
 		if base == nil || base.Digest != w.Base {
@@ -240,7 +242,7 @@ func joinFiles(was, differ []bundle.File, gone []string) []bundle.File {
 type texts map[string]weak.Pointer[render.Text]
 
 // fetchTexts gets the texts of st that no bundle holds yet.
-func (f *Fleet) fetchTexts(i int, st *render.Composition, of *message) error {
+func (f *Fleet) fetchTexts(i int, st *render.Composition, of *wire.Message) error {
 	l := f.loader
 	if l.texts == nil {
 		l.texts = texts{}
@@ -251,14 +253,14 @@ func (f *Fleet) fetchTexts(i int, st *render.Composition, of *message) error {
 		}
 		c.Shared = l.texts[digest].Value()
 		if c.Shared == nil {
-			a, err := f.ask(&message{Op: opText, At: i, Arch: of.Arch, Partial: of.Partial, Digest: digest})
+			a, err := f.ask(&wire.Message{Op: wire.OpText, At: i, Arch: of.Arch, Partial: of.Partial, Digest: digest})
 			if err != nil {
 				return err
 			}
-			if bundle.DigestBytes(a.data) != digest {
-				return errWire
+			if bundle.DigestBytes(a.Data) != digest {
+				return wire.ErrBroken
 			}
-			c.Shared = &render.Text{Data: a.data}
+			c.Shared = &render.Text{Data: a.Data}
 			l.texts[digest] = weak.Make(c.Shared)
 		}
 		c.Data = c.Shared.Data
@@ -290,13 +292,13 @@ func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
 	}
 	i, ok := b.fleet.config.ByName[b.Host]
 	if !ok {
-		return nil, errWire
+		return nil, wire.ErrBroken
 	}
-	a, err := b.fleet.ask(&message{Op: opKey, At: i, Arch: b.arch, Digest: b.st.Digest, Name: name, Partial: len(b.st.Broken) > 0})
+	a, err := b.fleet.ask(&wire.Message{Op: wire.OpKey, At: i, Arch: b.arch, Digest: b.st.Digest, Name: name, Partial: len(b.st.Broken) > 0})
 	if err != nil {
 		return nil, err
 	}
-	return a.data, nil
+	return a.Data, nil
 }
 
 // Readers reads readers: and verify: of bellhop.yaml, and nothing else of tree.
@@ -306,7 +308,7 @@ func (l *Loader) Readers(ctx context.Context, tree fs.FS) (inventory.Readers, er
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, err := l.call(ctx, tree, &message{Op: opReaders})
+	a, err := l.call(ctx, tree, &wire.Message{Op: wire.OpReaders})
 	var died *DiedError
 	switch {
 	case errors.As(err, &died):
@@ -314,16 +316,16 @@ func (l *Loader) Readers(ctx context.Context, tree fs.FS) (inventory.Readers, er
 	case err != nil:
 		return inventory.Readers{}, err
 	case a.Readers == nil:
-		return inventory.Readers{}, errWire
+		return inventory.Readers{}, wire.ErrBroken
 	}
 	return *a.Readers, nil
 }
 
 // farKeyFiles asks the process for them; none when it does not answer.
-func (f *Fleet) farKeyFiles() []KeyFile {
+func (f *Fleet) farKeyFiles() []wire.KeyFile {
 	f.loader.mu.Lock()
 	defer f.loader.mu.Unlock()
-	a, err := f.ask(&message{Op: opFiles})
+	a, err := f.ask(&wire.Message{Op: wire.OpFiles})
 	if err != nil {
 		return nil
 	}
@@ -334,7 +336,7 @@ func (f *Fleet) farKeyFiles() []KeyFile {
 func (l *Loader) Reaches(ctx context.Context) ([]string, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	a, err := l.call(ctx, nil, &message{Op: opReaches})
+	a, err := l.call(ctx, nil, &wire.Message{Op: wire.OpReaches})
 	if err != nil {
 		return nil, err
 	}

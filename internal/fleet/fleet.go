@@ -26,6 +26,7 @@ import (
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/wire"
 )
 
 // A Problem is one thing that is wrong with the config, and Problems are all of them.
@@ -47,6 +48,9 @@ type (
 func ReadReaders(ctx context.Context, fsys fs.FS) (Readers, error) {
 	return inventory.ReadReaders(ctx, fsys)
 }
+
+// A KeyFile is one age file that a key's value comes from.
+type KeyFile = wire.KeyFile
 
 // Schema is the JSON Schema of the files that people write, as one document: a definition each for
 // bellhop.yaml, hosts/NAME.yaml and service.yaml, any of which may be at the top.
@@ -99,16 +103,16 @@ type Loader struct {
 // when they are asked for.
 type Fleet struct {
 	Network  string
-	Deployer string            // the deployer's own public key, authorized_keys form; "" if not set
-	Hosts    []*inventory.Host `json:"-"` // by name
-	Rollout  inventory.Rollout // with defaults filled in
+	Deployer string  // the deployer's own public key, authorized_keys form; "" if not set
+	Hosts    []*Host // by name
+	Rollout  Rollout // with defaults filled in
 	// Confirm is how long a host waits, once a bundle is applied, to be reached anew before it goes
 	// back to what it held; 0: it does not wait.
 	Confirm time.Duration
 	// Isolate lets the other services of a host be brought when one fails.
 	Isolate  bool
-	Warnings []problem.Problem // nothing is refused for these
-	Readers  inventory.Readers
+	Warnings []Problem // nothing is refused for these
+	Readers  Readers
 
 	state
 }

@@ -12,6 +12,7 @@ import (
 
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/wire"
 )
 
 // loadFuzz loads a tree with one strange file; it must end in a fleet or in Problems.
@@ -155,16 +156,16 @@ func FuzzTemplate(f *testing.F) {
 // FuzzWire: the deployer reads what a loader says, whatever that is.
 func FuzzWire(f *testing.F) {
 	var b bytes.Buffer
-	c := wire{w: &b}
-	if err := c.send(&message{Op: opAnswer, Head: &Fleet{}, Count: 1, Hosts: []wireHost{{At: 0, Host: &inventory.Host{Name: "a"}, Changed: true}}, Was: []int{-1}, data: []byte("x")}); err != nil {
+	c := wire.Conn{W: &b}
+	if err := c.Send(&wire.Message{Op: wire.OpAnswer, Head: &wire.Head{}, Count: 1, Hosts: []wire.Host{{At: 0, Host: &inventory.Host{Name: "a"}, Changed: true}}, Was: []int{-1}, Data: []byte("x")}); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
 	f.Add([]byte("\x00\x00\x00\x02\x00\x00\x00\x00{}"))
 	f.Add([]byte("\xff\xff\xff\xff\xff\xff\xff\xff"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		far := wire{r: bytes.NewReader(data)}
-		m, err := far.receive()
+		far := wire.Conn{R: bytes.NewReader(data)}
+		m, err := far.Receive()
 		if err != nil {
 			return
 		}

@@ -8,6 +8,7 @@ import (
 
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/fleet/wire"
 )
 
 // matchSources lists the files of the tree that a pattern can mean, on whichever host.
@@ -38,18 +39,9 @@ func matchSources(t *tree.Tree, pattern string) ([]string, error) {
 	return found, nil
 }
 
-// A KeyFile is one age file that a key's value comes from.
-type KeyFile struct {
-	Service string
-	Key     string   // its name below /run/keys
-	Source  string   // as service.yaml has it: may hold {host} and settings
-	File    string   // in the repo
-	Hosts   []string // that are sent the key made from this file, sorted; nil when no host has the service on
-}
-
 // KeyFiles lists, for each key that a service declares and each key that is a rendered template, the
 // files it comes from, with the hosts of each, by service, key and file. A file need not exist.
-func (f *Fleet) KeyFiles() []KeyFile {
+func (f *Fleet) KeyFiles() []wire.KeyFile {
 	if f.far != nil {
 		return f.farKeyFiles()
 	}
@@ -75,12 +67,12 @@ func (f *Fleet) KeyFiles() []KeyFile {
 		}
 	}
 
-	var out []KeyFile
+	var out []wire.KeyFile
 	for k, hs := range hosts {
 		slices.Sort(hs)
-		out = append(out, KeyFile{Service: k.service, Key: k.key, Source: k.source, File: k.file, Hosts: slices.Compact(hs)})
+		out = append(out, wire.KeyFile{Service: k.service, Key: k.key, Source: k.source, File: k.file, Hosts: slices.Compact(hs)})
 	}
-	slices.SortFunc(out, func(a, b KeyFile) int {
+	slices.SortFunc(out, func(a, b wire.KeyFile) int {
 		return slices.Compare([]string{a.Service, a.Key, a.Source, a.File}, []string{b.Service, b.Key, b.Source, b.File})
 	})
 	return out

@@ -12,11 +12,12 @@ import (
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
+	"bellhop/internal/fleet/wire"
 )
 
 // A session is one process that loads, and the deployer's side of the wire to it.
 type session struct {
-	wire
+	wire.Conn
 	proc *confine.Process
 	idle *time.Timer
 	last *Fleet // the newest that it gave
@@ -101,14 +102,14 @@ func (l *Loader) open() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.far = &session{wire: wire{r: p.Out, w: p.In}, proc: p}
+	l.far = &session{Conn: wire.Conn{R: p.Out, W: p.In}, proc: p}
 	l.proc.Store(p)
 	return l.far, nil
 }
 
 // call asks the process, and answers what it asks back from tree. It ends with ctx, or when the
 // loader's timeout is over; then the process is gone, and the error a *DiedError.
-func (l *Loader) call(ctx context.Context, tree fs.FS, m *message) (*message, error) {
+func (l *Loader) call(ctx context.Context, tree fs.FS, m *wire.Message) (*wire.Message, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
@@ -127,7 +128,7 @@ func (l *Loader) call(ctx context.Context, tree fs.FS, m *message) (*message, er
 
 	a, err := l.converse(s, tree, m)
 	if err != nil {
-		again := ctx.Err() == nil && s.proc.Step() == "" && !errors.Is(err, errWire)
+		again := ctx.Err() == nil && s.proc.Step() == "" && !errors.Is(err, wire.ErrBroken)
 		err = l.died(ctx, s, err)
 		if again && s.proc.Again() {
 			return l.call(ctx, tree, m)
@@ -138,27 +139,27 @@ func (l *Loader) call(ctx context.Context, tree fs.FS, m *message) (*message, er
 		s.idle = time.AfterFunc(l.Idle, func() { l.reap(s) })
 	}
 	s.old = time.Duration(a.CPU)*time.Millisecond > l.retireAfter()
-	return a, a.err()
+	return a, a.Err()
 }
 
-func (l *Loader) converse(s *session, tree fs.FS, m *message) (*message, error) {
-	if err := s.send(m); err != nil {
+func (l *Loader) converse(s *session, tree fs.FS, m *wire.Message) (*wire.Message, error) {
+	if err := s.Send(m); err != nil {
 		return nil, err
 	}
 	for {
-		got, err := s.receive()
+		got, err := s.Receive()
 		if err != nil {
 			return nil, err
 		}
-		if got.Op == opAnswer {
+		if got.Op == wire.OpAnswer {
 			return got, nil
 		}
 		a := l.serve(tree, got)
-		a.Op = opAnswer
-		err = s.send(a)
-		if got.Op == opOpen || got.Op == opSeal {
-			clear(a.data)
-			clear(got.data)
+		a.Op = wire.OpAnswer
+		err = s.Send(a)
+		if got.Op == wire.OpOpen || got.Op == wire.OpSeal {
+			clear(a.Data)
+			clear(got.Data)
 		}
 		if err != nil {
 			return nil, err
@@ -168,7 +169,7 @@ func (l *Loader) converse(s *session, tree fs.FS, m *message) (*message, error) 
 
 // died ends a session whose process did not answer, and says why.
 func (l *Loader) died(ctx context.Context, s *session, err error) error {
-	if errors.Is(err, errWire) {
+	if errors.Is(err, wire.ErrBroken) {
 		s.proc.Kill(err.Error())
 	}
 	select {
@@ -193,27 +194,27 @@ func (l *Loader) reap(s *session) {
 }
 
 // serve answers what the process asks.
-func (l *Loader) serve(tree fs.FS, m *message) *message {
-	a := &message{}
+func (l *Loader) serve(tree fs.FS, m *wire.Message) *wire.Message {
+	a := &wire.Message{}
 	var err error
 	switch m.Op {
 	default:
-		return serveTree(tree, m)
-	case opOpen:
+		return wire.ServeTree(tree, m)
+	case wire.OpOpen:
 		if l.Open == nil {
 			err = render.ErrOffline
 		} else {
-			a.data, err = l.Open(tree, m.path())
+			a.Data, err = l.Open(tree, m.PathName())
 		}
-	case opDigest:
-		a.Digest, err = l.secretDigest(tree, m.path())
-	case opSeal:
+	case wire.OpDigest:
+		a.Digest, err = l.secretDigest(tree, m.PathName())
+	case wire.OpSeal:
 		if l.KeyDigest != nil && l.Open != nil {
-			a.Digest = l.KeyDigest(m.data)
+			a.Digest = l.KeyDigest(m.Data)
 		}
 	}
 	if err != nil {
-		a.fail(err)
+		a.Fail(err)
 	}
 	return a
 }

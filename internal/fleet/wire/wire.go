@@ -1,25 +1,6 @@
-package fleet
-
-import (
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
-	"io/fs"
-	"unicode/utf8"
-
-	"bellhop/internal/bundle"
-	"bellhop/internal/fleet/inventory"
-	"bellhop/internal/fleet/problem"
-	"bellhop/internal/fleet/render"
-	"bellhop/internal/fleet/service"
-	"bellhop/internal/fleet/tree"
-)
-
-// What crosses between the deployer and the process that loads for it is one type, message, and this
-// file has all of it. The deployer asks (load, bundle, text, key, readers, files), and while it waits
+// Package wire has what crosses between the deployer and the process that loads for it.
+//
+// It is one type, Message. The deployer asks (load, bundle, text, key, readers, files), and while it waits
 // the loader asks back for what it needs of the tree (list, stat, lstat, link, read, hash) and of the
 // secrets (open, digest, seal). Each ask has one answer, and nothing is asked while another waits.
 //
@@ -30,16 +11,36 @@ import (
 // The loader has worked on a stranger's files, so the deployer reads its words as those of a stranger:
 // frames are capped, the parts of one are counted before any is made, and numbers are looked at before
 // they are used.
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+	"unicode/utf8"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/inventory"
+	"bellhop/internal/fleet/problem"
+	"bellhop/internal/fleet/render"
+	"bellhop/internal/fleet/service"
+	"bellhop/internal/fleet/tree"
+)
 
 // The asks of the deployer.
 const (
-	opLoad    = "load"    // Since, Hashed → Fleet, Head, Count, Was, Hosts; or Problems
-	opBundle  = "bundle"  // Fleet, At, Arch, Full → Kind, Stand; or Problems
-	opText    = "text"    // Fleet, At, Digest → data
-	opKey     = "key"     // Fleet, At, Arch, Digest (of the bundle), Name → data
-	opReaders = "readers" // → Readers; or Problems
-	opFiles   = "files"   // Fleet → KeyFiles
-	opReaches = "reaches" // → Names: what the process can reach although it should not
+	OpLoad    = "load"    // Since, Hashed → Fleet, Head, Count, Was, Hosts; or Problems
+	OpBundle  = "bundle"  // Fleet, At, Arch, Full → Kind, Stand; or Problems
+	OpText    = "text"    // Fleet, At, Digest → data
+	OpKey     = "key"     // Fleet, At, Arch, Digest (of the bundle), Name → data
+	OpReaders = "readers" // → Readers; or Problems
+	OpFiles   = "files"   // Fleet → KeyFiles
+	OpReaches = "reaches" // → Names: what the process can reach although it should not
 )
 
 // The asks of the loader.
@@ -50,15 +51,15 @@ const (
 	opLink   = "link"   // Path → Path
 	opRead   = "read"   // Path → data
 	opHash   = "hash"   // Path → Digest
-	opOpen   = "open"   // Path → data: the plaintext of a secret that a template names
-	opDigest = "digest" // Path → Digest of the secret, keyed
-	opSeal   = "seal"   // data → Digest of it, keyed: what a template made of secrets
+	OpOpen   = "open"   // Path → data: the plaintext of a secret that a template names
+	OpDigest = "digest" // Path → Digest of the secret, keyed
+	OpSeal   = "seal"   // data → Digest of it, keyed: what a template made of secrets
 )
 
-const opAnswer = "answer"
+const OpAnswer = "answer"
 
-// A message is one ask or one answer.
-type message struct {
+// A Message is one ask or one answer.
+type Message struct {
 	Op      string
 	Path    string   `json:",omitempty"`
 	Odd     []byte   `json:",omitempty"` // Path, where it is not UTF-8
@@ -83,61 +84,81 @@ type message struct {
 	Problems problem.Problems `json:",omitempty"`
 	OddFiles map[int][]byte   `json:",omitempty"` // File of Problems, where it is not UTF-8
 
-	Entries []wireEntry `json:",omitempty"`
-	Mode    uint32      `json:",omitempty"` // fs.FileMode
-	Size    int64       `json:",omitempty"`
+	Entries []entry `json:",omitempty"`
+	Mode    uint32  `json:",omitempty"` // fs.FileMode
+	Size    int64   `json:",omitempty"`
 
-	Head  *Fleet     `json:",omitempty"` // without hosts
-	Count int        `json:",omitempty"` // of hosts
-	Was   []int      `json:",omitempty"` // for each host, its index in Since, or -1; nil: the same list
-	Hosts []wireHost `json:",omitempty"` // those that differ
+	Head  *Head  `json:",omitempty"`
+	Count int    `json:",omitempty"` // of hosts
+	Was   []int  `json:",omitempty"` // for each host, its index in Since, or -1; nil: the same list
+	Hosts []Host `json:",omitempty"` // those that differ
 
-	Kind  int        `json:",omitempty"` // number of a stand in its fleet
-	Stand *wireStand `json:",omitempty"`
+	Kind  int          `json:",omitempty"` // number of a stand in its fleet
+	Stand *Composition `json:",omitempty"`
 
 	Readers  *inventory.Readers `json:",omitempty"`
 	KeyFiles []KeyFile          `json:",omitempty"`
 
-	data []byte // bytes as they are; behind the message in its frame
+	Data []byte `json:"-"` // bytes as they are; behind the message in its frame
 }
 
-// A wireEntry is one name of a folder.
-type wireEntry struct {
+// A Head is a fleet less its hosts.
+type Head struct {
+	Network  string
+	Deployer string
+	Rollout  inventory.Rollout
+	Confirm  time.Duration
+	Isolate  bool
+	Warnings []problem.Problem
+	Readers  inventory.Readers
+}
+
+// A KeyFile is one age file that a key's value comes from.
+type KeyFile struct {
+	Service string
+	Key     string   // its name below /run/keys
+	Source  string   // as service.yaml has it: may hold {host} and settings
+	File    string   // in the repo
+	Hosts   []string // that are sent the key made from this file, sorted; nil when no host has the service on
+}
+
+// A entry is one name of a folder.
+type entry struct {
 	Name string `json:",omitempty"`
 	Odd  []byte `json:",omitempty"` // Name, where it is not UTF-8
 	Mode uint32
 	Hash string `json:",omitempty"`
 }
 
-// A wireHost is a host that differs from the one before.
-type wireHost struct {
+// A Host is a host that differs from the one before.
+type Host struct {
 	At       int
 	Host     *inventory.Host `json:",omitempty"` // nil: its facts are the same
 	Changed  bool            `json:",omitempty"` // its bundle may differ
 	AsksArch bool            `json:",omitempty"`
 }
 
-// A wireStand is what hosts of one kind hold: a digest, and the manifest, whole or less the files that
+// A Composition is what hosts of one kind hold: a digest, and the manifest, whole or less the files that
 // are the same in another one that the deployer has.
-type wireStand struct {
+type Composition struct {
 	Digest   string
 	Base     string `json:",omitempty"` // digest of that other one
 	Manifest bundle.Manifest
 	Gone     []string              `json:",omitempty"` // paths of files of Base that are not in this one
-	Content  []wireContent         `json:",omitempty"` // beside that of Base
-	Keys     []wireKey             `json:",omitempty"`
+	Content  []Content             `json:",omitempty"` // beside that of Base
+	Keys     []Key                 `json:",omitempty"`
 	Needs    []service.SystemdNeed `json:",omitempty"`
 	Broken   []render.Broken       `json:",omitempty"`
 }
 
-// A wireContent says where the bytes of a file come from: a file of the repo, or a text that is asked for.
-type wireContent struct {
+// A Content says where the bytes of a file come from: a file of the repo, or a text that is asked for.
+type Content struct {
 	Digest string
 	Source string `json:",omitempty"`
 }
 
-// A wireKey says what a key's value comes from.
-type wireKey struct {
+// A Key says what a key's value comes from.
+type Key struct {
 	Name    string
 	Source  string
 	Sources []string
@@ -149,60 +170,60 @@ type wireKey struct {
 const (
 	maxWireHead = 64 << 20
 	maxWireData = tree.MaxFile + 1
-	maxWireList = 4_000_000 // parts of JSON in one
+	MaxList     = 4_000_000 // parts of JSON in one
 )
 
-var errWire = errors.New("the loader said what nobody can read")
+var ErrBroken = errors.New("the loader said what nobody can read")
 
-// A wire is one end of the two pipes. Nothing is buffered: what passes may be secret.
-type wire struct {
-	r io.Reader
-	w io.Writer
+// A Conn is one end of the two pipes. Nothing is buffered: what passes may be secret.
+type Conn struct {
+	R io.Reader
+	W io.Writer
 }
 
-func (c *wire) send(m *message) error {
+func (c *Conn) Send(m *Message) error {
 	head, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	if len(head) > maxWireHead || len(m.data) > maxWireData {
-		return fmt.Errorf("a message of %d bytes is too large", len(head)+len(m.data))
+	if len(head) > maxWireHead || len(m.Data) > maxWireData {
+		return fmt.Errorf("a message of %d bytes is too large", len(head)+len(m.Data))
 	}
 
 	frame := make([]byte, 8, 8+len(head))
 	binary.BigEndian.PutUint32(frame, uint32(len(head)))
-	binary.BigEndian.PutUint32(frame[4:], uint32(len(m.data)))
-	if _, err := c.w.Write(append(frame, head...)); err != nil {
+	binary.BigEndian.PutUint32(frame[4:], uint32(len(m.Data)))
+	if _, err := c.W.Write(append(frame, head...)); err != nil {
 		return err
 	}
-	if len(m.data) > 0 {
-		_, err = c.w.Write(m.data)
+	if len(m.Data) > 0 {
+		_, err = c.W.Write(m.Data)
 	}
 	return err
 }
 
-func (c *wire) receive() (*message, error) {
+func (c *Conn) Receive() (*Message, error) {
 	var size [8]byte
-	if _, err := io.ReadFull(c.r, size[:]); err != nil {
+	if _, err := io.ReadFull(c.R, size[:]); err != nil {
 		return nil, err
 	}
 	nHead, nData := binary.BigEndian.Uint32(size[:]), binary.BigEndian.Uint32(size[4:])
 	if nHead > maxWireHead || nData > maxWireData {
-		return nil, errWire
+		return nil, ErrBroken
 	}
 
-	head, err := readN(c.r, int(nHead))
+	head, err := readN(c.R, int(nHead))
 	if err != nil {
 		return nil, err
 	}
-	if jsonParts(head) > maxWireList {
-		return nil, errWire
+	if jsonParts(head) > MaxList {
+		return nil, ErrBroken
 	}
-	m := &message{}
+	m := &Message{}
 	if err := json.Unmarshal(head, m); err != nil {
-		return nil, fmt.Errorf("%w: %w", errWire, err)
+		return nil, fmt.Errorf("%w: %w", ErrBroken, err)
 	}
-	if m.data, err = readN(c.r, int(nData)); err != nil {
+	if m.Data, err = readN(c.R, int(nData)); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -227,8 +248,8 @@ func jsonParts(head []byte) int {
 	return bytes.Count(head, []byte{','}) + bytes.Count(head, []byte{'{'}) + bytes.Count(head, []byte{'['})
 }
 
-// fail makes m the answer of an error.
-func (m *message) fail(err error) {
+// Fail makes m the answer of an error.
+func (m *Message) Fail(err error) {
 	m.Error = err.Error()
 	m.Missing = errors.Is(err, fs.ErrNotExist)
 	m.Invalid = errors.Is(err, fs.ErrInvalid)
@@ -244,8 +265,8 @@ type farError struct {
 func (e *farError) Error() string { return e.text }
 func (e *farError) Unwrap() error { return e.is }
 
-// err is the error that m answers with, if it does.
-func (m *message) err() error {
+// Err is the error that m answers with, if it does.
+func (m *Message) Err() error {
 	switch {
 	case len(m.Problems) > 0:
 		for i, file := range m.OddFiles {
@@ -266,7 +287,7 @@ func (m *message) err() error {
 	return &farError{m.Error, nil}
 }
 
-func (m *message) setProblems(ps problem.Problems) {
+func (m *Message) SetProblems(ps problem.Problems) {
 	m.Problems = ps
 	for i, p := range ps {
 		if !utf8.ValidString(p.File) {
@@ -278,13 +299,13 @@ func (m *message) setProblems(ps problem.Problems) {
 	}
 }
 
-func (m *message) setPath(p string) {
+func (m *Message) setPath(p string) {
 	if m.Path = p; !utf8.ValidString(p) {
 		m.Path, m.Odd = "", []byte(p)
 	}
 }
 
-func (m *message) path() string {
+func (m *Message) PathName() string {
 	if len(m.Odd) > 0 {
 		return string(m.Odd)
 	}

@@ -1,4 +1,4 @@
-package fleet
+package wire
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 
 // A farTree is a tree that the deployer reads for the loader. What a folder holds is asked once.
 type farTree struct {
-	ask   func(*message) (*message, error)
+	ask   func(*Message) (*Message, error)
 	lists map[string][]fs.DirEntry
 	names map[string]farInfo // of every list
 }
@@ -20,7 +20,7 @@ type farTree struct {
 // A hashedTree is one whose files and folders have hashes.
 type hashedTree struct{ *farTree }
 
-func newFarTree(ask func(*message) (*message, error), hashed bool) fs.FS {
+func NewTree(ask func(*Message) (*Message, error), hashed bool) fs.FS {
 	t := &farTree{ask: ask}
 	t.Forget()
 	if hashed {
@@ -34,11 +34,11 @@ func (t *farTree) Forget() {
 	t.lists, t.names = map[string][]fs.DirEntry{}, map[string]farInfo{}
 }
 
-func (t *farTree) do(op, name string) (*message, error) {
+func (t *farTree) do(op, name string) (*Message, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
-	m := &message{Op: op}
+	m := &Message{Op: op}
 	m.setPath(name)
 	return t.ask(m)
 }
@@ -49,10 +49,10 @@ func (t hashedTree) Hash(name string) (string, bool) {
 		return i.hash, true
 	}
 	a, err := t.do(opHash, name)
-	return digestOf(a), err == nil && digestOf(a) != ""
+	return DigestOf(a), err == nil && DigestOf(a) != ""
 }
 
-func digestOf(m *message) string {
+func DigestOf(m *Message) string {
 	if m == nil {
 		return ""
 	}
@@ -106,7 +106,7 @@ func (t *farTree) ReadLink(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return a.path(), nil
+	return a.PathName(), nil
 }
 
 // Open reads a file whole.
@@ -115,7 +115,7 @@ func (t *farTree) Open(name string) (fs.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &farFile{Reader: bytes.NewReader(a.data), info: farInfo{name: path.Base(name), mode: fs.FileMode(a.Mode), size: int64(len(a.data))}}, nil
+	return &farFile{Reader: bytes.NewReader(a.Data), info: farInfo{name: path.Base(name), mode: fs.FileMode(a.Mode), size: int64(len(a.Data))}}, nil
 }
 
 type farFile struct {
@@ -140,12 +140,12 @@ func (i farInfo) ModTime() time.Time { return time.Time{} }
 func (i farInfo) IsDir() bool        { return i.mode.IsDir() }
 func (i farInfo) Sys() any           { return nil }
 
-// serveTree answers what the loader asks of a tree. It is the deployer's side.
-func serveTree(t fs.FS, m *message) *message {
-	a := &message{Op: opAnswer}
-	name := m.path()
+// ServeTree answers what the loader asks of a tree. It is the deployer's side.
+func ServeTree(t fs.FS, m *Message) *Message {
+	a := &Message{Op: OpAnswer}
+	name := m.PathName()
 	if !fs.ValidPath(name) {
-		a.fail(fs.ErrInvalid)
+		a.Fail(fs.ErrInvalid)
 		return a
 	}
 
@@ -169,31 +169,31 @@ func serveTree(t fs.FS, m *message) *message {
 			a.setPath(to)
 		}
 	case opRead:
-		a.data, err = tree.ReadFile(t, name)
+		a.Data, err = tree.ReadFile(t, name)
 	case opHash:
 		if h, ok := t.(tree.Hasher); ok {
 			a.Digest, _ = h.Hash(name)
 		}
 	default:
-		err = errWire
+		err = ErrBroken
 	}
 	if err != nil {
-		a.fail(err)
+		a.Fail(err)
 	}
 	return a
 }
 
 // listTree lists a folder with its hashes, so that the loader need not ask for each.
-func listTree(t fs.FS, dir string) ([]wireEntry, error) {
+func listTree(t fs.FS, dir string) ([]entry, error) {
 	des, err := fs.ReadDir(t, dir)
 	if err != nil {
 		return nil, err
 	}
 	des = des[:min(len(des), tree.MaxEntries+1)] // the loader's budget ends there
 	h, _ := t.(tree.Hasher)
-	out := make([]wireEntry, len(des))
+	out := make([]entry, len(des))
 	for i, de := range des {
-		e := wireEntry{Name: de.Name(), Mode: uint32(de.Type())}
+		e := entry{Name: de.Name(), Mode: uint32(de.Type())}
 		if de.Type().IsRegular() {
 			info, err := de.Info()
 			if err != nil {
