@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"bellhop/internal/bundle"
 )
 
 // A Generation is one that a host keeps, and the commit it came from.
@@ -12,6 +14,8 @@ type Generation struct {
 	Digest     string
 	Commit     string
 	At         time.Time
+	// Origins are the commits of services that are not at Commit; "" for one that is not there.
+	Origins []bundle.Origin
 
 	row int64 // of generations.rows
 }
@@ -28,9 +32,15 @@ type generationEntry struct {
 	Generation int64  `json:"generation"`
 	Digest     string `json:"digest"`
 	At         int64  `json:"at"`
+
+	Origins []bundle.Origin `json:"origins,omitempty"`
 }
 
 func (e generationEntry) host() string { return e.Host }
+
+func entryOf(host string, g Generation) generationEntry {
+	return generationEntry{Host: host, Generation: g.Generation, Digest: g.Digest, At: millis(g.At), Origins: g.Origins}
+}
 
 func newGenerations() *generations {
 	g := &generations{byHost: map[string][]Generation{}}
@@ -44,7 +54,7 @@ func readGenerations(q querier) (*generations, error) {
 
 	err := gs.rows.read(q, func(row int64, commit string, e generationEntry) {
 		gs.rows.retain(row)
-		g := Generation{e.Generation, e.Digest, commit, time.UnixMilli(e.At).UTC(), row}
+		g := Generation{Generation: e.Generation, Digest: e.Digest, Commit: commit, At: time.UnixMilli(e.At).UTC(), Origins: e.Origins, row: row}
 		gs.byHost[e.Host], _ = follow(gs.byHost[e.Host], g, gs.rows.release)
 	})
 	return gs, err
@@ -56,7 +66,7 @@ func (gs *generations) entries(rows map[int64]bool) map[int64][]generationEntry 
 	for host, kept := range gs.byHost {
 		for _, g := range kept {
 			if rows[g.row] {
-				found[g.row] = append(found[g.row], generationEntry{host, g.Generation, g.Digest, millis(g.At)})
+				found[g.row] = append(found[g.row], entryOf(host, g))
 			}
 		}
 	}
@@ -83,7 +93,7 @@ func follow(kept []Generation, g Generation, release func(row int64)) (now []Gen
 
 // add remembers that host holds g now. It is called inside a transaction, as the rest below is.
 func (gs *generations) add(host string, g Generation) {
-	g.row = gs.rows.add(g.Commit, generationEntry{host, g.Generation, g.Digest, millis(g.At)})
+	g.row = gs.rows.add(g.Commit, entryOf(host, g))
 
 	var back bool
 	if gs.byHost[host], back = follow(gs.byHost[host], g, gs.rows.release); back {
@@ -129,6 +139,9 @@ func (db *DB) Commits() []string {
 	for _, kept := range db.mem.generations.byHost {
 		for _, g := range kept {
 			commits[g.Commit] = true
+			for _, o := range g.Origins {
+				commits[o.Commit] = true
+			}
 		}
 	}
 	delete(commits, "")

@@ -175,6 +175,10 @@ func (db *DB) drop(tx *tx, name string) error {
 			return err
 		}
 	}
+	if err := db.forgetServices(tx, name); err != nil {
+		return err
+	}
+
 	// Nobody asks it any more what came of a run that it was begun in.
 	if err := db.mem.runs.giveUp(tx, name, db.clock()); err != nil {
 		return err
@@ -309,6 +313,9 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 			return err
 		}
 		if err := db.saveContact(tx, new, h.Contact); err != nil {
+			return err
+		}
+		if err := db.renameServices(tx, old, new); err != nil {
 			return err
 		}
 		return db.drop(tx, old)

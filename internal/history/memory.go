@@ -14,6 +14,8 @@ type memory struct {
 	// failing are the hosts that have rows in failures.
 	failing map[string]bool
 
+	services map[string][]ServiceStatus // by host: those that stand otherwise than their host
+
 	generations *generations
 	runs        *openRuns
 	manifests   *manifests
@@ -21,7 +23,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: map[string][]ServiceStatus{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: newGenerations(), runs: newOpenRuns(), manifests: newManifests(),
 	}
 }
@@ -44,6 +46,9 @@ func readMemory(q rowQuerier) (*memory, error) {
 		return nil, err
 	}
 
+	if m.services, err = readServices(q); err != nil {
+		return nil, err
+	}
 	hosts, err := readHosts(q, m.runs)
 	if err != nil {
 		return nil, err
@@ -118,6 +123,7 @@ func (m *memory) after(h Host, e End, now time.Time) Host {
 
 // afterSuccess is what is remembered of a host that holds the bundle of e.
 func afterSuccess(h Host, e End, now time.Time) Host {
+	was := h.Commit
 	h.Digest, h.Had, h.Commit = e.Digest, true, e.Commit
 	if e.Manifest != nil {
 		h.KeysExpected = len(e.Manifest.Keys)
@@ -129,12 +135,26 @@ func afterSuccess(h Host, e End, now time.Time) Host {
 		h.BootID = e.BootID
 	}
 
+	if e.Outcome == OutcomeHeldBack {
+		return afterHeldBack(h, was, e)
+	}
+
 	// A newer plan may want another bundle by now: then the host is behind, with what this run
 	// gave it.
 	h.Follows = h.Wanted == e.Digest
 	h.State = Behind
 	if h.Follows {
 		h.State, h.Commit = Current, ""
+	}
+	return h
+}
+
+// afterHeldBack is what is remembered of a host of which some services stay as they were: it does not
+// satisfy the commit, so it stays at the one before.
+func afterHeldBack(h Host, was string, e End) Host {
+	h.Commit, h.Follows, h.State = was, false, HeldBack
+	if h.Wanted != e.Whole { // a newer plan wants another bundle by now
+		h.State = Behind
 	}
 	return h
 }

@@ -26,7 +26,8 @@ type openRun struct {
 	run, digest string
 	at          time.Time
 
-	row int64 // of openRuns.rows
+	as  string // the id of the run on the host, where that is another
+	row int64  // of openRuns.rows
 }
 
 // A begunEntry is an openRun as it is stored, in a row with others of its run.
@@ -34,6 +35,7 @@ type begunEntry struct {
 	Host   string `json:"host"`
 	Digest string `json:"digest"`
 	At     int64  `json:"at"`
+	As     string `json:"as,omitempty"`
 }
 
 func (e begunEntry) host() string { return e.Host }
@@ -61,7 +63,7 @@ func readBegun(q querier) (*openRuns, error) {
 		}
 		r.end(run, e.Host)
 		r.rows.retain(row)
-		r.byHost[e.Host] = append(r.byHost[e.Host], openRun{run, e.Digest, time.UnixMilli(e.At).UTC(), row})
+		r.byHost[e.Host] = append(r.byHost[e.Host], openRun{run: run, digest: e.Digest, at: time.UnixMilli(e.At).UTC(), as: e.As, row: row})
 	})
 	return r, err
 }
@@ -113,6 +115,11 @@ func readPlanned(q querier) (map[string]map[string]bool, error) {
 // begin has host be open in run since now. It is called inside a transaction, as end and giveUp
 // are.
 func (r *openRuns) begin(tx *tx, run, host, digest string, now time.Time) error {
+	return r.beginAs(tx, run, "", host, digest, now)
+}
+
+// beginAs is begin of a run that has another id on the host.
+func (r *openRuns) beginAs(tx *tx, run, as, host, digest string, now time.Time) error {
 	if o := r.find(run, host); o != nil {
 		if o.digest == digest {
 			return nil
@@ -133,8 +140,8 @@ func (r *openRuns) begin(tx *tx, run, host, digest string, now time.Time) error 
 	}
 	delete(r.planned[run], host)
 
-	o := openRun{run: run, digest: digest, at: now}
-	o.row = r.rows.add(run, begunEntry{host, digest, millis(now)})
+	o := openRun{run: run, digest: digest, at: now, as: as}
+	o.row = r.rows.add(run, begunEntry{Host: host, Digest: digest, At: millis(now), As: as})
 	r.byHost[host] = append(r.byHost[host], o)
 	return nil
 }
@@ -207,6 +214,7 @@ func (r *openRuns) hostsIn(run string) []string {
 // An Interrupted is a host that was begun and has no result.
 type Interrupted struct {
 	Run, Host, Digest, Commit string
+	As                        string // the id of the run on the host
 	BegunAt                   time.Time
 }
 
@@ -226,7 +234,7 @@ func (r *openRuns) interrupted(tx *tx) ([]Interrupted, error) {
 				commit = strings.Join(found, "") // at most one
 				commits[o.run] = commit
 			}
-			all = append(all, Interrupted{Run: o.run, Host: host, Digest: o.digest, Commit: commit, BegunAt: o.at})
+			all = append(all, Interrupted{Run: o.run, As: cmp.Or(o.as, o.run), Host: host, Digest: o.digest, Commit: commit, BegunAt: o.at})
 		}
 	}
 

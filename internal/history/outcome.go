@@ -12,7 +12,7 @@ import (
 
 // judge is the outcome of a run by its hosts. One that is still at work counts for nothing yet.
 func judge(tx *tx, run string) (Outcome, error) {
-	rows, err := tx.Query(`SELECT outcome, count(*) FROM results WHERE run = ? GROUP BY outcome`, run)
+	rows, err := tx.Query(`SELECT outcome, count(*), count(nullif(begun_at, 0)) FROM results WHERE run = ? GROUP BY outcome`, run)
 	if err != nil {
 		return "", err
 	}
@@ -20,8 +20,8 @@ func judge(tx *tx, run string) (Outcome, error) {
 	var good, refused, bad, stopped int
 	for rows.Next() {
 		var outcome Outcome
-		var n int
-		if err := rows.Scan(&outcome, &n); err != nil {
+		var n, begun int
+		if err := rows.Scan(&outcome, &n, &begun); err != nil {
 			return "", err
 		}
 		switch outcome {
@@ -32,6 +32,8 @@ func judge(tx *tx, run string) (Outcome, error) {
 			refused += n
 		case OutcomeCancelled:
 			stopped += n
+		case OutcomeHeldBack: // of those that were pushed, some services were brought
+			good, bad = good+begun, bad+n
 		default:
 			bad += n
 		}

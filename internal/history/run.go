@@ -39,6 +39,8 @@ type Planned struct {
 	// already known, as for a refused host.
 	Listed  bool
 	Outcome Outcome
+	// Services is how single services stand, where the plan knows; nil: as they did.
+	Services []ServiceStatus
 }
 
 // Network names what this history is of, and the branch; status shows both.
@@ -125,6 +127,14 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	if h.Follows || old.Reach.Elsewhere(p.Reach) {
 		h.Commit = ""
 	}
+	if old.Reach.Elsewhere(p.Reach) {
+		if err := db.forgetServices(tx, p.Name); err != nil {
+			return err
+		}
+	}
+	if err := db.planServices(tx, p); err != nil {
+		return err
+	}
 	if !known || !equalHost(old, h) {
 		if err := db.saveHost(tx, h); err != nil {
 			return err
@@ -175,10 +185,15 @@ func insertRun(tx *tx, s Start) error {
 // Begun stores that an offer of digest goes out to host. From here on, without a result,
 // the host is unknown.
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
+	return db.BegunAs(ctx, run, "", host, digest)
+}
+
+// BegunAs is Begun of a run that has the id as on the host: another try of the same run.
+func (db *DB) BegunAs(ctx context.Context, run, as, host, digest string) error {
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
 		h, known := db.mem.hosts[host]
 		again := h.Run == run || len(db.mem.runs.byHost[host]) > 0
-		if err := db.mem.runs.begin(tx, run, host, digest, db.clock()); err != nil {
+		if err := db.mem.runs.beginAs(tx, run, as, host, digest, db.clock()); err != nil {
 			return err
 		}
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
@@ -207,11 +222,19 @@ type End struct {
 	AwayAt   time.Time        // since when it does not answer, or shows another key; zero when it does
 	Remember bool             // never try this bundle there again unless asked
 	Details  any              // a *bundle.Result, of which is kept what no field here says
+
+	// Of a bundle that is composed, since some services stay as they were:
+	Whole   string          // digest of the bundle that was wanted
+	Origins []bundle.Origin // the commit of each service that stays, "" for one that is not there
+
+	Services       []ServiceStatus // how single services stand; nil: as they did
+	FailedServices []FailedService // never try these there again unless asked
+	Mended         []FailedService // remembered as failed, and they stand now
 }
 
 // Stood says that the bundle stands on the host.
 func (e End) Stood() bool {
-	return e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing
+	return e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing || e.Outcome == OutcomeHeldBack
 }
 
 // Ended stores what came of a run on a host, what stands there now, and what is to be told.
@@ -232,6 +255,9 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 			return err
 		}
 		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error})
+		if err := db.endServices(tx, run, host, e, now); err != nil {
+			return err
+		}
 		if err := db.saveHost(tx, h); err != nil {
 			return err
 		}
@@ -284,7 +310,7 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	db.mem.generations.add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, At: now})
+	db.mem.generations.add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})
 	return nil
 }
 

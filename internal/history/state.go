@@ -16,6 +16,7 @@ const (
 	Unconfirmed State = "unconfirmed" // a run was undone because nobody confirmed it
 	Held        State = "held"        // a person holds it
 	Refused     State = "refused"     // its bundle, its host key, or the whole commit, was refused
+	HeldBack    State = "held-back"   // some services could not be brought to the commit, the others were
 	Released    State = "released"    // left the repo, and was left as it stands
 	Unknown     State = "unknown"     // begun, and nothing is known of the end
 	Never       State = "never"       // wants something, and never had anything
@@ -34,6 +35,7 @@ const (
 	OutcomeRolledBack  Outcome = bundle.OutcomeRolledBack // it failed, and what stood before stands again
 	OutcomeFailed      Outcome = bundle.OutcomeFailed     // it failed, and could not be undone whole
 	OutcomeUnconfirmed Outcome = "unconfirmed"            // it was undone because nobody confirmed it
+	OutcomeHeldBack    Outcome = "held-back"              // some services stay as they were, the others were brought
 	OutcomePending     Outcome = "pending"                // the host could not be reached
 	OutcomeUnknown     Outcome = "unknown"                // begun, and nothing is known of the end
 	OutcomeCancelled   Outcome = "cancelled"              // ended by a person or by SIGTERM

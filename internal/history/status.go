@@ -62,6 +62,8 @@ type HostStatus struct {
 	Keys       KeyCount   `json:"keys"` // of a host that is away none is present
 	SeenAt     *time.Time `json:"seen_at"`
 	AwaySince  *time.Time `json:"away_since"` // since when it does not answer
+	// Services are those that stand otherwise than their host, and all of a host that is held-back.
+	Services []ServiceStatus `json:"services"`
 }
 
 // KeyCount counts a host's keys.
@@ -135,8 +137,14 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
+		services, err := readServices(tx)
+		if err != nil {
+			return err
+		}
 		for _, h := range hosts {
-			s.Hosts = append(s.Hosts, hostStatus(h, top))
+			one := hostStatus(h, top)
+			one.Services = append(one.Services, services[h.Name]...)
+			s.Hosts = append(s.Hosts, one)
 		}
 		return nil
 	})
@@ -154,7 +162,7 @@ func hostStatus(h Host, top string) HostStatus {
 	}
 	s := HostStatus{
 		Name: h.Name, State: h.State, Commit: text(commit), DeployedAt: when(millis(h.DeployedAt)), Run: text(h.Run),
-		Error: text(h.Error), BootID: text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
+		Services: []ServiceStatus{}, Error: text(h.Error), BootID: text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
 	}
 	s.SeenAt, s.AwaySince = when(millis(h.SeenAt)), when(millis(h.AwayAt))
 	if s.AwaySince != nil {

@@ -1,0 +1,177 @@
+package history
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// States of one service of a host.
+const (
+	ServiceCurrent State = "current"   // it is at its host's commit
+	ServiceHeld    State = "held-back" // it stays as it was, and the others are brought
+	ServiceFailed  State = "failed"    // it failed, and the host as a whole went back
+)
+
+// A ServiceStatus is how one service of a host stands. Its JSON is a contract.
+type ServiceStatus struct {
+	Name   string  `json:"name"`
+	Commit *string `json:"commit"` // that it is at; null when it is not there
+	State  State   `json:"state"`
+	Error  *string `json:"error"`
+}
+
+// NewServiceStatus is a ServiceStatus; commit and err may be "".
+func NewServiceStatus(name, commit string, state State, err string) ServiceStatus {
+	return ServiceStatus{Name: name, Commit: text(commit), State: state, Error: text(err)}
+}
+
+func (s ServiceStatus) equal(o ServiceStatus) bool {
+	same := func(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
+	return s.Name == o.Name && s.State == o.State && same(s.Commit, o.Commit) && same(s.Error, o.Error)
+}
+
+// A FailedService is a service that did not work on a host: it is not tried there again while its digest
+// is the same.
+type FailedService struct {
+	Service, Digest, Run, Error string
+	At                          time.Time
+}
+
+// keepFailedServices is how many are remembered of a host.
+const keepFailedServices = 40
+
+// Services is how single services of a host stand, where that differs from the host.
+func (db *DB) Services(host string) []ServiceStatus {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return slices.Clone(db.mem.services[host])
+}
+
+// readServices reads how services stand, by host.
+func readServices(q querier) (map[string][]ServiceStatus, error) {
+	rows, err := q.Query(`SELECT host, services FROM host_services`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+
+	all := map[string][]ServiceStatus{}
+	for rows.Next() {
+		var host, services string
+		if err := rows.Scan(&host, &services); err != nil {
+			return nil, err
+		}
+		var list []ServiceStatus
+		if err := json.Unmarshal([]byte(services), &list); err != nil {
+			return nil, fmt.Errorf("services of %s: %w", host, err)
+		}
+		all[host] = list
+	}
+	return all, rows.Err()
+}
+
+// saveServices writes how services of a host stand; none drops what was there. It is called inside
+// write, as the rest below is.
+func (db *DB) saveServices(tx *tx, host string, services []ServiceStatus) error {
+	if slices.EqualFunc(db.mem.services[host], services, ServiceStatus.equal) {
+		return nil
+	}
+	if len(services) == 0 {
+		delete(db.mem.services, host)
+		_, err := tx.Exec(`DELETE FROM host_services WHERE host = ?`, host)
+		return err
+	}
+
+	p, err := json.Marshal(services)
+	if err != nil {
+		return err
+	}
+	db.mem.services[host] = slices.Clone(services)
+	_, err = tx.Exec(`INSERT OR REPLACE INTO host_services(host, services) VALUES(?, ?)`, host, string(p))
+	return err
+}
+
+// planServices keeps how services stand by a plan of their host.
+func (db *DB) planServices(tx *tx, p Planned) error {
+	switch {
+	case p.Services != nil:
+		return db.saveServices(tx, p.Name, p.Services)
+	case p.Follows:
+		return db.saveServices(tx, p.Name, nil)
+	}
+	return nil
+}
+
+// endServices keeps how services stand after a push, and which of them failed.
+func (db *DB) endServices(tx *tx, run, host string, e End, now time.Time) error {
+	isWhole := e.Stood() && e.Outcome != OutcomeHeldBack
+	if e.Services != nil || isWhole {
+		if err := db.saveServices(tx, host, e.Services); err != nil {
+			return err
+		}
+	}
+
+	for _, f := range e.Mended {
+		if _, err := tx.Exec(`DELETE FROM failed_services WHERE host = ? AND service = ? AND digest = ?`, host, f.Service, f.Digest); err != nil {
+			return err
+		}
+	}
+	for _, f := range e.FailedServices {
+		if _, err := tx.Exec(`INSERT OR REPLACE INTO failed_services(host, service, digest, run, error, at) VALUES(?,?,?,?,?,?)`,
+			host, f.Service, f.Digest, run, f.Error, millis(now)); err != nil {
+			return err
+		}
+	}
+	if len(e.FailedServices) == 0 {
+		return nil
+	}
+	_, err := tx.Exec(`DELETE FROM failed_services WHERE host = ?1 AND (service, digest) NOT IN
+		(SELECT service, digest FROM failed_services WHERE host = ?1 ORDER BY at DESC LIMIT ?2)`, host, keepFailedServices)
+	return err
+}
+
+// forgetServices drops all that is remembered of the services of a host.
+func (db *DB) forgetServices(tx *tx, host string) error {
+	_, err := tx.Exec(`DELETE FROM failed_services WHERE host = ?`, host)
+	return errors.Join(err, db.saveServices(tx, host, nil))
+}
+
+// renameServices gives new what is remembered of the services of old.
+func (db *DB) renameServices(tx *tx, old, new string) error {
+	if err := db.forgetServices(tx, new); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`UPDATE failed_services SET host = ? WHERE host = ?`, new, old); err != nil {
+		return err
+	}
+	if err := db.saveServices(tx, new, db.mem.services[old]); err != nil {
+		return err
+	}
+	return db.saveServices(tx, old, nil)
+}
+
+// FailedServices returns every failure of a service that is remembered, by host.
+func (db *DB) FailedServices(ctx context.Context) (map[string][]FailedService, error) {
+	rows, err := db.sql.QueryContext(ctx, `SELECT host, service, digest, run, error, at FROM failed_services ORDER BY host, service, at`)
+	if err != nil {
+		return nil, fmt.Errorf("read failed services: %w", err)
+	}
+	defer rows.Close()
+
+	all := map[string][]FailedService{}
+	for rows.Next() {
+		var host string
+		var f FailedService
+		var at int64
+		if err := rows.Scan(&host, &f.Service, &f.Digest, &f.Run, &f.Error, &at); err != nil {
+			return nil, err
+		}
+		f.At = fromMillis(at)
+		all[host] = append(all[host], f)
+	}
+	return all, rows.Err()
+}
