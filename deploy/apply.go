@@ -102,7 +102,7 @@ func (hp *HostPlan) planned() history.Planned {
 		return h
 	}
 
-	h.Wanted = hp.bundle.Digest
+	h.Wanted, h.Services = hp.wanted(), hp.services
 	holdsOther := hp.last.Had && hp.last.Digest != "" // its keys are those that count, until it is pushed
 	if !holdsOther || hp.Follows {
 		h.Keys = len(hp.bundle.Keys)
@@ -175,7 +175,7 @@ func (d *Deployer) follow(host string, e history.End) {
 	}
 
 	switch {
-	case h.Wanted != e.Digest:
+	case h.Wanted != cmp.Or(e.Whole, e.Digest):
 		d.bell.ring("more for " + host)
 	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")

@@ -32,17 +32,25 @@ func (a archive) arch(host string) string { return archOf(a.history, host) }
 
 // lastManifest is the manifest that a host holds, as far as is known, and its digest: as it was sent,
 // or made again from the commit that it came from. It is nil when nothing is known.
-func (a archive) lastManifest(ctx context.Context, hp *HostPlan) (*bundle.Manifest, string, error) {
-	m, digest, err := a.history.Manifest(hp.Name)
-	if err != nil || !hp.last.Had {
+func (a archive) lastManifest(ctx context.Context, last history.Host) (*bundle.Manifest, string, error) {
+	m, digest, err := a.history.Manifest(last.Name)
+	if err != nil || !last.Had {
 		return nil, "", err
 	}
-	if hp.last.Digest != "" && digest != hp.last.Digest && a.At != nil {
-		if b, err := a.bundleAt(ctx, a.commitOf(hp.last), hp.Name, func(digest string) bool { return digest == hp.last.Digest }); err == nil && b.Digest == hp.last.Digest {
+	if last.Digest != "" && digest != last.Digest && a.At != nil {
+		if b, err := a.held(ctx, last); err == nil && b.Digest == last.Digest {
 			return &b.Manifest, b.Digest, nil
 		}
 	}
 	return m, digest, nil
+}
+
+// held is the bundle that a host holds, made again from the commit, or the commits, that it came from.
+func (a archive) held(ctx context.Context, last history.Host) (*fleet.Bundle, error) {
+	if g, ok := a.generation(last.Name, last.Digest); ok && len(g.Origins) > 0 {
+		return a.composedAt(ctx, last.Name, g)
+	}
+	return a.bundleAt(ctx, a.commitOf(last), last.Name, func(digest string) bool { return digest == last.Digest })
 }
 
 // bundleOnHost is the bundle of the generation that a host holds: keys are opened from the
@@ -57,7 +65,15 @@ func (a archive) bundleOnHost(ctx context.Context, host string, rec *bundle.Host
 	}
 
 	var tried error
-	for _, commit := range a.commitsOf(host, a.knownDigest(nil, host, rec.Digest)) {
+	known := a.knownDigest(nil, host, rec.Digest)
+	if g, ok := a.generation(host, known); ok && len(g.Origins) > 0 && a.At != nil {
+		b, err := a.composedAt(ctx, host, g)
+		if err == nil && rec.Digest.Is(b.Digest) {
+			return b, nil
+		}
+		tried = err
+	}
+	for _, commit := range a.commitsOf(host, known) {
 		b, err := a.bundleAt(ctx, commit, host, rec.Digest.Is)
 		if err == nil && rec.Digest.Is(b.Digest) {
 			return b, nil
@@ -208,7 +224,7 @@ func (a archive) formerKeys(ctx context.Context, host string, b *fleet.Bundle) f
 			return nil, errors.New("no older commit can be had")
 		}
 
-		old, err := a.bundleAt(ctx, a.commitOf(last), host, func(digest string) bool { return digest == last.Digest })
+		old, err := a.held(ctx, last)
 		if err != nil {
 			return nil, fmt.Errorf("open the keys on the host: %w", err)
 		}

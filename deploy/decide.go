@@ -38,7 +38,11 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 
 	past := d.archive()
 	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
-		hp := decide(p, d.planner.wanted[name], d.factsOf(name))
+		w, known := d.planner.wanted[name], d.factsOf(name)
+		if known.held, err = d.isolated(ctx, p, w, known.last); err != nil {
+			return nil, err
+		}
+		hp := decide(p, w, known)
 		if hp.Push {
 			if err := past.detail(ctx, p, hp); err != nil {
 				return nil, err
@@ -56,6 +60,9 @@ type facts struct {
 	last    history.Host // as history remembers it
 	pushing bool         // an earlier run is at work on it
 	settled bool         // nothing about it differs since the newest plan, and it has a time to be tried again
+
+	// held is what the host is to hold while services of it fail; nil: all that is wanted.
+	held *isolation
 
 	// failure is how the bundle that is wanted failed there.
 	failure func(digest string) (history.Failure, bool)
@@ -86,7 +93,12 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		return hp
 	}
 
-	if w.err != nil {
+	holdsAll := w.err == nil && isCurrent(w.bundle, last)
+	wantsHeld := known.held != nil && !holdsAll
+	if wantsHeld {
+		hp.held, hp.bundle = known.held, known.held.bundle
+	}
+	if w.err != nil && !wantsHeld {
 		hp.State, hp.Error = history.Refused, plainError(w.err)
 		return hp
 	}
@@ -94,21 +106,24 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	chosen := p.chose(hp.Name)
 	asked := chosen && p.req.All // a person asked to contact it, whatever is known
 	retry := chosen && p.req.Retry
-	failure, failed := known.failure(w.bundle.Digest)
+	failure, failed := known.failureOf(hp)
 	failed = failed && !elsewhere
 	tryFailed := retry || chosen && p.req.TakeOver
-	missing := tooOld(w.bundle, last)
+	missing := tooOld(hp.bundle, last)
 
 	switch {
-	case isCurrent(w.bundle, last):
+	case isCurrent(hp.bundle, last) && !wantsHeld:
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
 		hp.State, hp.Error = failure.State, failure.Error
 	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
+	case isCurrent(hp.bundle, last):
+		hp.rest(p)
+		hp.Push = asked
 	default:
 		hp.State, hp.Push = waiting(last), chosen
-		if p.req.Trigger == TriggerClock && known.settled && isStuck(last, w.bundle) {
+		if p.req.Trigger == TriggerClock && known.settled && isStuck(last, hp.wanted()) {
 			hp.State, hp.Push = last.State, false
 		}
 		if hp.State == last.State {
@@ -116,6 +131,14 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		}
 	}
 	return hp
+}
+
+// failureOf is how the bundle of a host failed there, the whole one or the composed one.
+func (known facts) failureOf(hp *HostPlan) (history.Failure, bool) {
+	if f, failed := known.failure(hp.wanted()); failed {
+		return f, true
+	}
+	return known.failure(hp.bundle.Digest)
 }
 
 // isCurrent says that a host holds b, as far as history knows.
@@ -147,10 +170,10 @@ func tooOld(b *fleet.Bundle, last history.Host) string {
 
 // isStuck says that a host was tried with b and could not be brought to hold it. A run by the clock
 // need not try it again while nothing about it changes; a push, a start or a person always does.
-func isStuck(last history.Host, b *fleet.Bundle) bool {
+func isStuck(last history.Host, wanted string) bool {
 	switch last.State {
 	case history.Pending, history.Unknown, history.Refused, history.Failed:
-		return last.Wanted == b.Digest
+		return last.Wanted == wanted
 	}
 	return false
 }
@@ -168,7 +191,7 @@ func waiting(last history.Host) history.State {
 
 // detail finds what a push will change, and refuses one that would take too much away.
 func (a archive) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
-	old, digest, err := a.lastManifest(ctx, hp)
+	old, digest, err := a.lastManifest(ctx, hp.last)
 	if err != nil {
 		return err
 	}

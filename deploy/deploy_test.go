@@ -328,7 +328,7 @@ func TestWholeCommitRefused(t *testing.T) {
 	}
 }
 
-// Promise 6: one bad secret stops its host alone.
+// Promise 6: one bad secret stops its service alone.
 func TestOneBadSecret(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.service("vault", map[string]string{"service.yaml": "keys: { token: { source: secrets/token.age } }\n"})
@@ -343,7 +343,10 @@ func TestOneBadSecret(t *testing.T) {
 	}
 	r := w.push("first", history.OutcomePartial)
 	w.wantState("a", history.Current, *r.Commit)
-	w.wantState("b", history.Refused, "")
+	w.wantState("b", history.HeldBack, "")
+	if !w.machines["b"].Active("web.service") {
+		t.Error("the other service of b does not run")
+	}
 	if e := w.state("b").Error; e == nil || !strings.Contains(*e, "token") {
 		t.Errorf("error of b: %v, want it to name the secret", e)
 	}

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,7 @@ type hostState struct {
 	machine plain.Foreign // digest of its machine id, as the host said
 
 	failures map[string]history.Failure // by bundle digest
+	services []history.FailedService    // that failed while the rest of the host was fine
 }
 
 // of returns the state of a host, a new one when there is none. It is called under mu.
@@ -55,7 +57,7 @@ func (t *hostTable) keepOnly(listed func(host string) bool) {
 
 	t.read = false
 	for host, s := range t.states {
-		s.failures = nil
+		s.failures, s.services = nil, nil
 		s.left = !listed(host)
 		t.dropIfDone(host, s)
 	}
@@ -187,8 +189,15 @@ func (t *hostTable) readFailures(db *history.DB) error {
 	if err != nil {
 		return err
 	}
+	services, err := db.FailedServices(context.Background())
+	if err != nil {
+		return err
+	}
 	for host, failures := range all {
 		t.of(host).failures = failures
+	}
+	for host, failed := range services {
+		t.of(host).services = failed
 	}
 	t.read = true
 	return nil
@@ -214,6 +223,7 @@ func (t *hostTable) ended(host, run string, e history.End) {
 		return // history has it by the time that they are read
 	}
 	s := t.of(host)
+	s.noteServices(e)
 	switch {
 	case e.Remember:
 		if s.failures == nil {
@@ -231,6 +241,25 @@ func (t *hostTable) dropFailures(host string) {
 	defer t.mu.Unlock()
 
 	if s := t.states[host]; s != nil {
-		s.failures = nil
+		s.failures, s.services = nil, nil
 	}
+}
+
+// failedServices are the services that failed on the host while the rest of it was fine.
+func (t *hostTable) failedServices(host string) []history.FailedService {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if s := t.states[host]; s != nil {
+		return slices.Clone(s.services)
+	}
+	return nil
+}
+
+// noteServices keeps what is known of failed services in step with history.
+func (s *hostState) noteServices(e history.End) {
+	for _, f := range slices.Concat(e.Mended, e.FailedServices) {
+		s.services = slices.DeleteFunc(s.services, func(o history.FailedService) bool { return o.Service == f.Service && o.Digest == f.Digest })
+	}
+	s.services = append(s.services, e.FailedServices...)
 }

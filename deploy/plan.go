@@ -37,12 +37,22 @@ type HostPlan struct {
 	Units   UnitPlan
 
 	host      *fleet.Host
-	bundle    *fleet.Bundle    // nil when it could not be made
-	last      history.Host     // as history remembers it
-	elsewhere bool             // another machine than last time
-	old       *bundle.Manifest // that last was; nil when unknown
-	from      string           // its digest
-	prune     bool             // consent was given
+	bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
+	held      *isolation              // how it is composed; nil for a whole bundle
+	services  []history.ServiceStatus // how single services stand; nil: as they did
+	last      history.Host            // as history remembers it
+	elsewhere bool                    // another machine than last time
+	old       *bundle.Manifest        // that last was; nil when unknown
+	from      string                  // its digest
+	prune     bool                    // consent was given
+}
+
+// wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.
+func (hp *HostPlan) wanted() string {
+	if hp.held != nil {
+		return hp.held.whole.Digest
+	}
+	return hp.bundle.Digest
 }
 
 // A UnitPlan is what systemd will be asked to do with units that run, by name.

@@ -26,6 +26,8 @@ type wanted struct {
 	host   *fleet.Host
 	bundle *fleet.Bundle
 	err    error
+	// partial is the bundle where services of it can't be made, which err tells; nil otherwise.
+	partial *fleet.Bundle
 }
 
 // A differing lists what was found to differ since a plan was stored last. A run that fails before
@@ -97,6 +99,9 @@ func (p *planner) follow(f *fleet.Fleet, db *history.DB) {
 func (p *planner) want(f *fleet.Fleet, h *fleet.Host) {
 	b, err := f.Bundle(h.Name)
 	now := &wanted{host: h, bundle: b, err: err}
+	if err != nil && f.Isolate {
+		now.partial, _ = f.Partial(h.Name) // that it can't be had is what err tells
+	}
 	if before := p.wanted[h.Name]; before != nil && err == nil && *before == *now {
 		return
 	}

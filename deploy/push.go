@@ -20,7 +20,7 @@ func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e h
 		return d.outcome(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
 	}
 	defer release()
-	return d.outcome(r.head.ID, hp, d.pusher().Push(ctx, d.job(ctx, r, p, hp)))
+	return d.pushInTries(ctx, r, p, hp)
 }
 
 // pusher is how hosts are pushed to, as d is set up now.
@@ -43,7 +43,6 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 
 		Other:   func(h *push.Hello) string { return otherHost(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error { return d.correct(ctx, p.Fleet, hp.Name, h) },
-		OnBegin: func() error { return d.History.Begun(ctx, r.head.ID, hp.Name, hp.bundle.Digest) },
 
 		Said:   saidOf(hp),
 		Former: d.archive().formerKeys(ctx, hp.Name, hp.bundle),

@@ -23,6 +23,9 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 			if err := h.write(w, old(h)); err != nil {
 				return err
 			}
+			if h.held != nil {
+				fmt.Fprintf(w, "%s: held back: %s\n\n", h.Name, h.held.why())
+			}
 		} else if h.Error != "" {
 			fmt.Fprintf(w, "%s: %s: %s\n\n", h.Name, h.State, strings.TrimSpace(h.Error))
 		}

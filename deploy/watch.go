@@ -244,9 +244,9 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	}
 	defer s.Close()
 
-	filter := d.pusher().NewFilter([]string{o.Run, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
+	filter := d.pusher().NewFilter([]string{o.Run, o.As, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
 	defer filter.Drop()
-	res, err := s.Find(o.Run, filter)
+	res, err := s.Find(o.As, filter)
 	if err != nil {
 		return err
 	}
@@ -258,6 +258,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
 	e := d.result(o.Run, hp, res, filter.Word(s.Hello.BootID))
 	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
+	d.settleServices(ctx, o, res, &e)
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ type world struct {
 	yaml     map[string]string // lines of each host in bellhop.yaml
 	pool     *link.Pool
 	signer   ssh.Signer
+	top      string // more lines at the top of bellhop.yaml
 	db       *history.DB
 	d        *deploy.Deployer
 
@@ -161,7 +162,7 @@ func (w *world) service(name string, files map[string]string) {
 func (w *world) commit(message string) string {
 	w.t.Helper()
 	var y strings.Builder
-	y.WriteString("network: lab\nhosts:\n")
+	y.WriteString("network: lab\n" + w.top + "hosts:\n")
 	for _, n := range sorted(maps.Keys(w.yaml)) {
 		y.WriteString(w.yaml[n])
 	}

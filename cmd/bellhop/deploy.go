@@ -195,7 +195,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	tally := tally(run)
 	var parts []string
 	for _, o := range []history.Outcome{
-		history.OutcomeDone, history.OutcomeNothing, history.OutcomePending, history.OutcomeFailed, history.OutcomeRolledBack,
+		history.OutcomeDone, history.OutcomeNothing, history.OutcomePending, history.OutcomeHeldBack, history.OutcomeFailed, history.OutcomeRolledBack,
 		history.OutcomeUnconfirmed, history.OutcomeRefused, history.OutcomeUnknown, running,
 	} {
 		if tally[o] > 0 {

@@ -54,7 +54,7 @@ func (p paint) state(s history.State, text string) string {
 		return p.green(text)
 	case history.Failed, history.RolledBack, history.Unconfirmed, history.Refused:
 		return p.red(text)
-	case history.Behind, history.Pending, history.Held, history.Deploying:
+	case history.Behind, history.Pending, history.Held, history.HeldBack, history.Deploying:
 		return p.yellow(text)
 	}
 	return p.dim(text)
@@ -67,7 +67,7 @@ func (p paint) outcome(o history.Outcome) string {
 		return p.green(string(o))
 	case history.OutcomeNothing, running:
 		return p.dim(string(o))
-	case history.OutcomePartial, history.OutcomePending:
+	case history.OutcomePartial, history.OutcomePending, history.OutcomeHeldBack:
 		return p.yellow(string(o))
 	}
 	return p.red(string(o))

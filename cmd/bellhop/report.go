@@ -18,7 +18,7 @@ const running history.Outcome = "running"
 
 // stateOrder lists states as a person wants to hear them counted.
 var stateOrder = []history.State{
-	history.Current, history.Deploying, history.Behind, history.Pending, history.Failed, history.RolledBack,
+	history.Current, history.Deploying, history.Behind, history.Pending, history.HeldBack, history.Failed, history.RolledBack,
 	history.Unconfirmed, history.Refused, history.Held, history.Unknown, history.Never, history.Released,
 }
 
@@ -58,9 +58,14 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	}
 	t.write(w)
 	printErrors(w, p, s.Hosts)
-	if slices.ContainsFunc(s.Hosts, func(h history.HostStatus) bool { return h.State == history.Failed || h.State == history.RolledBack }) {
+	if slices.ContainsFunc(s.Hosts, isNotTriedAgain) {
 		fmt.Fprintf(w, "\n%s\n", p.dim("What failed on a host is tried there again once it changes, or with: bellhop deploy --retry"))
 	}
+}
+
+// isNotTriedAgain says that something failed on a host, and is left alone until it changes.
+func isNotTriedAgain(h history.HostStatus) bool {
+	return h.State == history.Failed || h.State == history.RolledBack || h.State == history.HeldBack
 }
 
 func (p paint) hostHue(h history.HostStatus) func(int, string) string {

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -109,10 +110,9 @@ func (m *Manifest) keepGroups(lastGood *Manifest) {
 
 // tiedTo is what moves with the failing services, by name, they among them.
 func tiedTo(head, lastGood *Manifest, failing []string) map[string]HeldService {
-	known := slices.Concat(head.ServiceNames(), lastGood.ServiceNames())
 	places := sharedPlaces(head, lastGood)
 	placesOf := map[string][]string{}
-	for _, place := range slices.Sorted(maps.Keys(places)) {
+	for _, place := range slices.SortedFunc(maps.Keys(places), plainestFirst) {
 		for _, s := range places[place] {
 			placesOf[s] = append(placesOf[s], place)
 		}
@@ -121,7 +121,7 @@ func tiedTo(head, lastGood *Manifest, failing []string) map[string]HeldService {
 	held := map[string]HeldService{}
 	queue := []HeldService{}
 	for _, name := range slices.Sorted(slices.Values(failing)) {
-		if _, twice := held[name]; !twice && slices.Contains(known, name) {
+		if _, twice := held[name]; !twice {
 			held[name] = HeldService{Name: name}
 			queue = append(queue, held[name])
 		}
@@ -145,6 +145,17 @@ func tiedTo(head, lastGood *Manifest, failing []string) map[string]HeldService {
 		}
 	}
 	return held
+}
+
+// plainestFirst sorts places so that the tie which is told of is the one that people know best: a user
+// rather than the user's group.
+func plainestFirst(a, b string) int {
+	order := []string{"user", "key", "unit", "package", "path", "group", "uid", "gid"}
+	rank := func(place string) int {
+		kind, _, _ := strings.Cut(place, " ")
+		return slices.Index(order, kind)
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 }
 
 // sharedPlaces are the places that more than one service claims, in either manifest or one in each.

@@ -287,7 +287,7 @@ func TestTies(t *testing.T) {
 			head.Users = []bundle.User{{Name: "app", Group: "app", Service: "b"}}
 			head.Groups = []string{"app"}
 			head.Files[0] = file("/etc/a", "1", "app", "a")
-		}, "group app"},
+		}, "user app"},
 		"a user of the other that stays as it was": {func(head, last *bundle.Manifest) {
 			for _, m := range []*bundle.Manifest{head, last} {
 				m.Users = []bundle.User{{Name: "app", Group: "app", Service: "b"}}

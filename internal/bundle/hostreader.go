@@ -249,5 +249,8 @@ func (m MACs) Of(key string) (mac []byte, ok bool) {
 	return mac, ok
 }
 
+// Has says whether the host answered about a key: it is there, with the right owner and mode.
+func (m MACs) Has(key string) bool { _, has := m.of[key]; return has }
+
 // UnmarshalJSON reads an object of base64 strings.
 func (m *MACs) UnmarshalJSON(data []byte) error { return Unmarshal(data, &m.of) }

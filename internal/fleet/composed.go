@@ -108,3 +108,12 @@ func firstOf(errs, err error, what string) error {
 	}
 	return errors.New(what)
 }
+
+// Wanted is the digest of the bundle that b is composed of, as far as it is not an older one's: that of
+// the head as a whole. Of another bundle it is its own.
+func (b *Bundle) Wanted() string {
+	if b.former == nil {
+		return b.Digest
+	}
+	return b.st.Digest
+}

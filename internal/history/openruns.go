@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bellhop/internal/bundle"
 )
 
 // openRuns are the runs that are not over. A host is open in a run that began it and has no
@@ -26,8 +28,10 @@ type openRun struct {
 	run, digest string
 	at          time.Time
 
-	as  string // the id of the run on the host, where that is another
-	row int64  // of openRuns.rows
+	as      string          // the id of the run on the host, where that is another
+	origins []bundle.Origin // where the bundle is composed
+
+	row int64 // of openRuns.rows
 }
 
 // A begunEntry is an openRun as it is stored, in a row with others of its run.
@@ -36,6 +40,8 @@ type begunEntry struct {
 	Digest string `json:"digest"`
 	At     int64  `json:"at"`
 	As     string `json:"as,omitempty"`
+
+	Origins []bundle.Origin `json:"origins,omitempty"`
 }
 
 func (e begunEntry) host() string { return e.Host }
@@ -63,7 +69,7 @@ func readBegun(q querier) (*openRuns, error) {
 		}
 		r.end(run, e.Host)
 		r.rows.retain(row)
-		r.byHost[e.Host] = append(r.byHost[e.Host], openRun{run: run, digest: e.Digest, at: time.UnixMilli(e.At).UTC(), as: e.As, row: row})
+		r.byHost[e.Host] = append(r.byHost[e.Host], openRun{run: run, digest: e.Digest, at: time.UnixMilli(e.At).UTC(), as: e.As, origins: e.Origins, row: row})
 	})
 	return r, err
 }
@@ -115,11 +121,12 @@ func readPlanned(q querier) (map[string]map[string]bool, error) {
 // begin has host be open in run since now. It is called inside a transaction, as end and giveUp
 // are.
 func (r *openRuns) begin(tx *tx, run, host, digest string, now time.Time) error {
-	return r.beginAs(tx, run, "", host, digest, now)
+	return r.beginAs(tx, Begin{Run: run, Host: host, Digest: digest}, now)
 }
 
-// beginAs is begin of a run that has another id on the host.
-func (r *openRuns) beginAs(tx *tx, run, as, host, digest string, now time.Time) error {
+// beginAs is begin of an offer that is not the first of its run, or not of a whole bundle.
+func (r *openRuns) beginAs(tx *tx, b Begin, now time.Time) error {
+	run, host, digest := b.Run, b.Host, b.Digest
 	if o := r.find(run, host); o != nil {
 		if o.digest == digest {
 			return nil
@@ -140,8 +147,8 @@ func (r *openRuns) beginAs(tx *tx, run, as, host, digest string, now time.Time) 
 	}
 	delete(r.planned[run], host)
 
-	o := openRun{run: run, digest: digest, at: now, as: as}
-	o.row = r.rows.add(run, begunEntry{Host: host, Digest: digest, At: millis(now), As: as})
+	o := openRun{run: run, digest: digest, at: now, as: b.As, origins: b.Origins}
+	o.row = r.rows.add(run, begunEntry{Host: host, Digest: digest, At: millis(now), As: b.As, Origins: b.Origins})
 	r.byHost[host] = append(r.byHost[host], o)
 	return nil
 }
@@ -214,7 +221,8 @@ func (r *openRuns) hostsIn(run string) []string {
 // An Interrupted is a host that was begun and has no result.
 type Interrupted struct {
 	Run, Host, Digest, Commit string
-	As                        string // the id of the run on the host
+	As                        string          // the id of the run on the host
+	Origins                   []bundle.Origin // of services that stay as they were, where the bundle is composed
 	BegunAt                   time.Time
 }
 
@@ -234,7 +242,7 @@ func (r *openRuns) interrupted(tx *tx) ([]Interrupted, error) {
 				commit = strings.Join(found, "") // at most one
 				commits[o.run] = commit
 			}
-			all = append(all, Interrupted{Run: o.run, As: cmp.Or(o.as, o.run), Host: host, Digest: o.digest, Commit: commit, BegunAt: o.at})
+			all = append(all, Interrupted{Run: o.run, As: cmp.Or(o.as, o.run), Origins: o.origins, Host: host, Digest: o.digest, Commit: commit, BegunAt: o.at})
 		}
 	}
 

@@ -185,15 +185,23 @@ func insertRun(tx *tx, s Start) error {
 // Begun stores that an offer of digest goes out to host. From here on, without a result,
 // the host is unknown.
 func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
-	return db.BegunAs(ctx, run, "", host, digest)
+	return db.BegunAs(ctx, Begin{Run: run, Host: host, Digest: digest})
 }
 
-// BegunAs is Begun of a run that has the id as on the host: another try of the same run.
-func (db *DB) BegunAs(ctx context.Context, run, as, host, digest string) error {
+// A Begin is an offer that goes out to a host.
+type Begin struct {
+	Run, Host, Digest string
+	As                string          // id of the run on the host, where that is another: a second try
+	Origins           []bundle.Origin // of services that stay as they were, where the bundle is composed
+}
+
+// BegunAs is Begun of an offer that is not the first of its run, or not of a whole bundle.
+func (db *DB) BegunAs(ctx context.Context, b Begin) error {
+	run, host := b.Run, b.Host
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
 		h, known := db.mem.hosts[host]
 		again := h.Run == run || len(db.mem.runs.byHost[host]) > 0
-		if err := db.mem.runs.beginAs(tx, run, as, host, digest, db.clock()); err != nil {
+		if err := db.mem.runs.beginAs(tx, b, db.clock()); err != nil {
 			return err
 		}
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""

@@ -120,13 +120,24 @@ func (db *DB) endServices(tx *tx, run, host string, e End, now time.Time) error 
 			return err
 		}
 	}
-	for _, f := range e.FailedServices {
+	return rememberFailed(tx, run, host, e.FailedServices, now)
+}
+
+// ServicesFailed remembers that services failed in a run that goes on without them.
+func (db *DB) ServicesFailed(ctx context.Context, run, host string, failed []FailedService) error {
+	return db.write(ctx, "the failed services of "+host, func(tx *tx) error {
+		return rememberFailed(tx, run, host, failed, db.clock())
+	})
+}
+
+func rememberFailed(tx *tx, run, host string, failed []FailedService, now time.Time) error {
+	for _, f := range failed {
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO failed_services(host, service, digest, run, error, at) VALUES(?,?,?,?,?,?)`,
 			host, f.Service, f.Digest, run, f.Error, millis(now)); err != nil {
 			return err
 		}
 	}
-	if len(e.FailedServices) == 0 {
+	if len(failed) == 0 {
 		return nil
 	}
 	_, err := tx.Exec(`DELETE FROM failed_services WHERE host = ?1 AND (service, digest) NOT IN

@@ -32,7 +32,7 @@ func heldHost(t *testing.T, path string) *history.DB {
 	db := open(t, path)
 	deploy(t, db, "r1", "c1", "d1", 1)
 	must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d2", Listed: true}}, nil),
-		db.BegunAs(t.Context(), "r2", "r2-2", "h", "composed"), db.Ended(t.Context(), "r2", "h", held()), db.FinishRun(t.Context(), run("r2", "c2"), "", ""))
+		db.BegunAs(t.Context(), history.Begin{Run: "r2", As: "r2-2", Host: "h", Digest: "composed"}), db.Ended(t.Context(), "r2", "h", held()), db.FinishRun(t.Context(), run("r2", "c2"), "", ""))
 	return db
 }
 
@@ -116,11 +116,11 @@ func TestInterruptedAs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bellhop.db")
 	db := open(t, path)
 	must(t, db.Plan(t.Context(), run("r1", "c1"), "c1", []history.Planned{{Name: "h", State: history.Never, Wanted: "d1", Listed: true}}, nil),
-		db.Begun(t.Context(), "r1", "h", "d1"), db.BegunAs(t.Context(), "r1", "r1-2", "h", "d2"), db.Close())
+		db.Begun(t.Context(), "r1", "h", "d1"), db.BegunAs(t.Context(), history.Begin{Run: "r1", As: "r1-2", Host: "h", Digest: "d2", Origins: held().Origins}), db.Close())
 	db = open(t, path)
 	left, err := db.Recover(t.Context())
 	must(t, err)
-	if len(left) != 1 || left[0].Run != "r1" || left[0].As != "r1-2" || left[0].Digest != "d2" {
+	if len(left) != 1 || left[0].Run != "r1" || left[0].As != "r1-2" || left[0].Digest != "d2" || !slices.Equal(left[0].Origins, held().Origins) {
 		t.Errorf("open are %+v", left)
 	}
 }

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"runtime"
@@ -17,12 +18,12 @@ import (
 func (s *Session) PushKeys(run string, b *fleet.Bundle, filter *Filter) (*bundle.Result, error) {
 	defer s.within(s.p.Limits.Host, "put keys back")()
 
-	values, err := OpenKeys(b)
+	values, err := openOffered(b)
 	defer ClearKeys(values)
 	if err != nil {
 		return nil, refused(err)
 	}
-	filter.know(values)
+	filter.know(all(values, b))
 	defer filter.know(nil)
 
 	o := &bundle.HostOffer{Offer: bundle.Offer{Run: run, Mode: bundle.ModeKeys, Base: s.Hello.Record.Generation, Deployer: s.p.Deployer,
@@ -45,7 +46,7 @@ func openAhead(b *fleet.Bundle) *opening {
 	}
 	go func() {
 		defer close(o.done)
-		o.values, o.err = OpenKeys(b)
+		o.values, o.err = openOffered(b)
 	}()
 	return o
 }
@@ -68,6 +69,28 @@ func (o *opening) drop() {
 // taken out of every text it sends. What was opened is returned beside an error too; the caller
 // clears it.
 func OpenKeys(b *fleet.Bundle) (map[string][]byte, error) {
+	return openKeys(b, func(error) bool { return false })
+}
+
+// openOffered opens the keys of a host that are offered to it. Left out are those of services that
+// stay as they were and that nobody can open any more: the copies on the host serve.
+func openOffered(b *fleet.Bundle) (map[string][]byte, error) {
+	return openKeys(b, func(err error) bool { return errors.Is(err, fleet.ErrKeptKey) })
+}
+
+// all are values where every key of b is among them; nil where one is missing, so that nobody takes
+// them for all that a text may hold.
+func all(values map[string][]byte, b *fleet.Bundle) map[string][]byte {
+	for _, k := range b.Keys {
+		if _, opened := values[k.Name]; !opened {
+			return nil
+		}
+	}
+	return values
+}
+
+// openKeys is OpenKeys without the keys whose error may be left aside.
+func openKeys(b *fleet.Bundle, aside func(error) bool) (map[string][]byte, error) {
 	values := make(map[string][]byte, len(b.Keys))
 	var mu sync.Mutex
 	var g errgroup.Group
@@ -76,6 +99,9 @@ func OpenKeys(b *fleet.Bundle) (map[string][]byte, error) {
 	for _, k := range b.Keys {
 		g.Go(func() error {
 			v, err := b.Key(k.Name)
+			if err != nil && aside(err) {
+				return nil
+			}
 			if err != nil {
 				return fmt.Errorf("open key %s: %w", k.Name, err)
 			}

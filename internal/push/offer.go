@@ -58,7 +58,7 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 		j.Progress("begin", "")
 	}
 
-	filter.know(values)
+	filter.know(all(values, j.Bundle))
 	defer filter.know(nil)
 	res, err := s.exchange(o, j.Bundle, j.Shared, values, filter, j.Progress)
 	return res, filter.Word(s.Hello.BootID), err
@@ -104,7 +104,8 @@ func nonce(b *fleet.Bundle) []byte {
 // builds on, so that the host refuses when another was faster.
 func (p *Pusher) newOffer(j *Job, hello *Hello) (*bundle.HostOffer, error) {
 	o := &bundle.HostOffer{Offer: bundle.Offer{Run: j.Run, Mode: bundle.ModeDeploy, Deployer: p.Deployer, Digest: j.Bundle.Digest,
-		Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune, Confirm: j.Confirm.Milliseconds()}}
+		Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune, Confirm: j.Confirm.Milliseconds(),
+		Origins: j.Origins, After: j.After}}
 
 	rec := hello.Record
 	if rec == nil {

@@ -46,7 +46,7 @@ func (p *Pusher) optimistic(j *Job) *optimistic {
 
 	e := &optimistic{o: &bundle.HostOffer{Offer: bundle.Offer{Run: j.Run, Mode: bundle.ModeDeploy, Nonce: nonce(j.Bundle), Deployer: p.Deployer,
 		Digest: j.Bundle.Digest, Base: last.Generation, Manifest: j.Bundle.Manifest.WithoutKeyDigests(), AllowPrune: j.AllowPrune,
-		Confirm: j.Confirm.Milliseconds(), Go: len(j.Bundle.Keys) == 0}}}
+		Confirm: j.Confirm.Milliseconds(), Origins: j.Origins, After: j.After, Go: len(j.Bundle.Keys) == 0}}}
 	e.files = j.Shared.lacking(last.From, last.Manifest, j.Bundle)
 	e.o.Ahead = len(e.files)
 	return e
@@ -160,7 +160,7 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 		j.Progress("begin", "")
 	}
 
-	filter.know(values)
+	filter.know(all(values, j.Bundle))
 	defer filter.know(nil)
 	res, err := s.answer(e.o, j.Bundle, j.Shared, values, filter, j.Progress)
 	if err == nil && isRefused(res, bundle.RefusedBase) {

@@ -93,6 +93,11 @@ type Job struct {
 	// nothing can: so a host that was cut off is told from a deployer that is away. Nil: nobody knows.
 	Elsewhere func(ctx context.Context) string
 
+	// Origins are the commits of the services of Bundle, where it is composed; the host records them.
+	Origins []bundle.Origin
+	// After is the run of which this one is another try; "" for a first one.
+	After string
+
 	AllowPrune bool // the run may remove more than half of what the host has
 	TakeOver   bool // the host may belong to another deployer
 

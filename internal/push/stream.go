@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/plain"
 )
 
@@ -43,7 +44,13 @@ func (s *Session) send(out io.Writer, o *bundle.HostOffer, b source, shared *Sha
 	}
 
 	for _, key := range o.Manifest.Keys {
-		v := values[key.Name]
+		v, opened := values[key.Name]
+		if !opened && (want.Keys.Has(key.Name) || o.Mode == bundle.ModeKeys) {
+			continue // the host has a copy of a key that nobody can open any more, or goes on without it
+		}
+		if !opened {
+			return refused(fmt.Errorf("key %s is not on the host, and %w", key.Name, fleet.ErrKeptKey))
+		}
 		if mac, there := want.Keys.Of(key.Name); there && hmac.Equal(mac, bundle.KeyMAC(o.Nonce, v)) {
 			continue
 		}

@@ -1,0 +1,523 @@
+package deploy_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bellhop/deploy"
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+	"bellhop/internal/host/machine"
+)
+
+// numbered writes services s00, s01 … with the text in the file of each, and switches them on.
+func numbered(w *world, host string, n int, text string) (names []string) {
+	for i := range n {
+		name := fmt.Sprintf("s%02d", i)
+		w.service(name, map[string]string{"files/etc/" + name + ".conf": text})
+		names = append(names, name)
+	}
+	w.enable(host, names...)
+	return names
+}
+
+// breaks has the unit of a service fail at every start, until mends.
+func breaks(w *world, service string) {
+	w.files["services/"+service+"/"+service+".service"] = "[Service]\nExecStart=/bin/false\n[Install]\nWantedBy=multi-user.target\n"
+}
+
+func mends(w *world, service string) {
+	w.files["services/"+service+"/"+service+".service"] = fmt.Sprintf(unit, service)
+}
+
+// holds says what the file of a service reads on the host; "" when it is not there.
+func holds(w *world, host, service string) string {
+	p, err := os.ReadFile(w.machines[host].Path("/etc/" + service + ".conf"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	w.must(err)
+	return string(p)
+}
+
+// wantServices compares how the services of a host stand, as "name state commit".
+func wantServices(w *world, host string, want ...string) {
+	w.t.Helper()
+	var got []string
+	for _, s := range w.state(host).Services {
+		commit := "nowhere"
+		if s.Commit != nil {
+			commit = (*s.Commit)[38:]
+		}
+		got = append(got, s.Name+" "+string(s.State)+" "+commit)
+	}
+	if !slices.Equal(got, want) {
+		w.t.Errorf("services of %s: %q, want %q", host, got, want)
+	}
+}
+
+func recordOf(w *world, host string) (rec bundle.Record) {
+	w.t.Helper()
+	p, err := os.ReadFile(w.machines[host].Path(bundle.RecordPath))
+	w.must(err)
+	w.must(json.Unmarshal(p, &rec))
+	return rec
+}
+
+// Of twenty services one is bad: the other nineteen come to the commit, with one session more, and the
+// bad one runs as before. It is not tried again by pushes that leave it alone.
+func TestOneBadService(t *testing.T) {
+	w := newWorld(t, "a")
+	names := numbered(w, "a", 20, "one\n")
+	first := w.push("first", history.OutcomeDone)
+	numbered(w, "a", 20, "two\n")
+	breaks(w, "s07")
+	before := w.sessions("a")
+	second := w.push("second", history.OutcomePartial)
+	if got := w.sessions("a") - before; got != 2 {
+		t.Errorf("%d sessions, want 2: the push, and one without s07", got)
+	}
+	w.wantState("a", history.HeldBack, *first.Commit)
+	if second.Hosts[0].Outcome == nil || *second.Hosts[0].Outcome != history.OutcomeHeldBack {
+		t.Errorf("outcome of the host: %s", w.tell(second))
+	}
+
+	for _, name := range names {
+		want := "two\n"
+		if name == "s07" {
+			want = "one\n"
+		}
+		if got := holds(w, "a", name); got != want || !w.machines["a"].Active(name+".service") {
+			t.Errorf("%s holds %q (runs: %v), want %q", name, got, w.machines["a"].Active(name+".service"), want)
+		}
+	}
+	if e := *w.state("a").Error; !strings.HasPrefix(e, "service s07 stays at 0000000") || !strings.Contains(e, "s07.service") || !strings.Contains(e, "bellhop deploy --retry") {
+		t.Errorf("error of the host: %s", e)
+	}
+	services := w.state("a").Services
+	if len(services) != 20 || services[7].State != history.ServiceHeld || *services[7].Commit != *first.Commit || services[8].State != history.ServiceCurrent || *services[8].Commit != *second.Commit {
+		t.Errorf("services: %+v", services)
+	}
+	if o := recordOf(w, "a").Origins; len(o) != 20 || o[7] != (bundle.Origin{Service: "s07", Commit: *first.Commit}) || o[8].Commit != *second.Commit {
+		t.Errorf("the record has the origins %+v", o)
+	}
+
+	before = w.sessions("a")
+	w.files["services/s00/files/etc/s00.conf"] = "three\n"
+	third := w.push("third", history.OutcomePartial)
+	if got := w.sessions("a") - before; got != 1 || holds(w, "a", "s00") != "three\n" || holds(w, "a", "s07") != "one\n" {
+		t.Errorf("%d sessions, want 1; s00 %q, s07 %q", got, holds(w, "a", "s00"), holds(w, "a", "s07"))
+	}
+	w.wantState("a", history.HeldBack, *first.Commit)
+
+	before = w.sessions("a")
+	w.files["README"] = "nothing of a host"
+	fourth := w.push("fourth", history.OutcomeFailed)
+	if got := w.sessions("a") - before; got != 0 {
+		t.Errorf("%d sessions for a push that changes nothing, want none", got)
+	}
+	if s := w.state("a").Services; *s[8].Commit != *fourth.Commit || *s[7].Commit != *first.Commit || *third.Commit == *fourth.Commit {
+		t.Errorf("services after a push that changes none: %+v", s[7:9])
+	}
+	if _, err := w.d.Run(t.Context(), deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}); err != nil || w.sessions("a") != before {
+		t.Errorf("a poll opens %d sessions, %v", w.sessions("a")-before, err)
+	}
+
+	mends(w, "s07")
+	fifth := w.push("fifth", history.OutcomeDone)
+	w.wantState("a", history.Current, *fifth.Commit)
+	wantServices(w, "a")
+	if holds(w, "a", "s07") != "two\n" || len(recordOf(w, "a").Origins) > 0 {
+		t.Errorf("s07 holds %q, origins %v", holds(w, "a", "s07"), recordOf(w, "a").Origins)
+	}
+}
+
+// What failed is tried again when a person asks. Nothing is left to bring then.
+func TestRetryOfAHeldService(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 2, "one\n")
+	first := w.push("first", history.OutcomeDone)
+	numbered(w, "a", 2, "two\n")
+	breaks(w, "s01")
+	w.push("second", history.OutcomePartial)
+
+	before := w.sessions("a")
+	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeFailed)
+	if got := w.sessions("a") - before; got != 1 {
+		t.Errorf("%d sessions, want 1: nothing is left to bring", got)
+	}
+	w.wantState("a", history.HeldBack, *first.Commit)
+	wantServices(w, "a", "s00 current 02", "s01 held-back 01")
+	w.run(deploy.Request{Cause: "deploy"}, history.OutcomeFailed)
+	w.wantState("a", history.HeldBack, *first.Commit)
+}
+
+// When the failing service is all that a push changes, the host goes back, and that is all.
+func TestNothingIsLeftToBring(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 2, "one\n")
+	first := w.push("first", history.OutcomeDone)
+	breaks(w, "s01")
+	before := w.sessions("a")
+	w.push("second", history.OutcomeFailed)
+	if got := w.sessions("a") - before; got != 1 {
+		t.Errorf("%d sessions, want 1", got)
+	}
+	w.wantState("a", history.RolledBack, *first.Commit)
+	wantServices(w, "a", "s01 failed 01")
+
+	w.files["services/s00/files/etc/s00.conf"] = "two\n"
+	before = w.sessions("a")
+	w.push("third", history.OutcomePartial)
+	if got := w.sessions("a") - before; got != 1 || holds(w, "a", "s00") != "two\n" {
+		t.Errorf("%d sessions, want 1 that leaves s01 alone; s00 holds %q", got, holds(w, "a", "s00"))
+	}
+	w.wantState("a", history.HeldBack, *first.Commit)
+}
+
+// A service that fails at its first install stays away, with all that it would bring.
+func TestABadServiceThatNeverWasThere(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 3, "one\n")
+	breaks(w, "s02")
+	w.push("first", history.OutcomePartial)
+	w.wantState("a", history.HeldBack, "")
+	wantServices(w, "a", "s00 current 01", "s01 current 01", "s02 held-back nowhere")
+	if holds(w, "a", "s02") != "" || holds(w, "a", "s00") != "one\n" {
+		t.Errorf("s02 holds %q, s00 %q", holds(w, "a", "s02"), holds(w, "a", "s00"))
+	}
+	if _, err := os.Lstat(w.machines["a"].Path("/etc/systemd/system/s02.service")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the unit of s02: %v, want none", err)
+	}
+	mends(w, "s02")
+	second := w.push("second", history.OutcomeDone)
+	w.wantState("a", history.Current, *second.Commit)
+}
+
+// Services that share a key or a user move together.
+func TestTiedServices(t *testing.T) {
+	for name, yaml := range map[string]string{"key": "keys: [db]\n", "user": "user: app\n"} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "a")
+			w.files["secrets/db.age"] = "hunter2"
+			set := func(text string) {
+				numbered(w, "a", 3, text)
+				w.files["services/s00/service.yaml"], w.files["services/s01/service.yaml"] = yaml, yaml
+			}
+			set("one\n")
+			w.push("first", history.OutcomeDone)
+			set("two\n")
+			breaks(w, "s01")
+			w.push("second", history.OutcomePartial)
+			wantServices(w, "a", "s00 held-back 01", "s01 held-back 01", "s02 current 02")
+			if holds(w, "a", "s00") != "one\n" || holds(w, "a", "s02") != "two\n" {
+				t.Errorf("s00 holds %q, s02 %q", holds(w, "a", "s00"), holds(w, "a", "s02"))
+			}
+			if e := *w.state("a").Services[0].Error; !strings.HasPrefix(e, "it shares "+name+" ") || !strings.HasSuffix(e, " with s01") {
+				t.Errorf("s00: %s", e)
+			}
+		})
+	}
+}
+
+// Two services that fail one after the other cost two sessions more; with a third the host goes back
+// as a whole.
+func TestMoreBadServices(t *testing.T) {
+	for _, tc := range []struct {
+		bad      int
+		sessions int
+		outcome  history.Outcome
+		state    history.State
+		other    string
+	}{{2, 3, history.OutcomePartial, history.HeldBack, "two\n"}, {3, 3, history.OutcomeFailed, history.RolledBack, "one\n"}} {
+		t.Run(fmt.Sprint(tc.bad), func(t *testing.T) {
+			w := newWorld(t, "a")
+			numbered(w, "a", 5, "one\n")
+			first := w.push("first", history.OutcomeDone)
+			numbered(w, "a", 5, "two\n")
+			for i := range tc.bad {
+				oneAfterTheOther(w, i)
+			}
+			before := w.sessions("a")
+			w.push("second", tc.outcome)
+			if got := w.sessions("a") - before; got != tc.sessions {
+				t.Errorf("%d sessions, want %d", got, tc.sessions)
+			}
+			w.wantState("a", tc.state, *first.Commit)
+			if holds(w, "a", "s04") != tc.other {
+				t.Errorf("s04 holds %q, want %q", holds(w, "a", "s04"), tc.other)
+			}
+			before = w.sessions("a")
+			w.run(deploy.Request{Cause: "deploy"}, history.OutcomeFailed)
+			if got := w.sessions("a") - before; got != 0 {
+				t.Errorf("%d sessions by a run that has nothing new, want none", got)
+			}
+		})
+	}
+}
+
+// oneAfterTheOther has the service of number i be the i-th to fail in the runs from now on: the first
+// by its unit, the others by their probes once the one before is left out.
+func oneAfterTheOther(w *world, i int) {
+	if i == 0 {
+		breaks(w, "s00")
+		return
+	}
+
+	name := fmt.Sprintf("s%02d", i)
+	w.files["services/"+name+"/service.yaml"] = "health: [{ command: check-" + name + ", interval: 100ms, grace: 100ms }]\n"
+	before, notes := w.d.Progress, 0
+	w.d.Progress = func(e deploy.Event) {
+		before(e)
+		if e.Step != "note" || !strings.Contains(e.Text, "brought without") {
+			return
+		}
+		if notes++; notes == i {
+			w.machines["a"].Answer("command check-"+name, machine.Answer{Wrong: "it says no", Status: 1})
+		}
+	}
+}
+
+// isolate: false: a service that fails takes the host back.
+func TestIsolateOff(t *testing.T) {
+	w := newWorld(t, "a")
+	w.top = "isolate: false\n"
+	numbered(w, "a", 2, "one\n")
+	first := w.push("first", history.OutcomeDone)
+	numbered(w, "a", 2, "two\n")
+	breaks(w, "s01")
+	before := w.sessions("a")
+	w.push("second", history.OutcomeFailed)
+	if got := w.sessions("a") - before; got != 1 || holds(w, "a", "s00") != "one\n" {
+		t.Errorf("%d sessions, s00 holds %q", got, holds(w, "a", "s00"))
+	}
+	w.wantState("a", history.RolledBack, *first.Commit)
+}
+
+// A service whose secret does not open is held back from the start: the others are brought in one
+// session. When it opens, it comes too.
+func TestASecretThatDoesNotOpen(t *testing.T) {
+	w := newWorld(t, "a")
+	open := w.d.Loader.Open
+	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
+		p, err := open(tree, path)
+		if err == nil && string(p) == "sealed for somebody else" {
+			return nil, errors.New("no identity opens it")
+		}
+		return p, err
+	}
+	numbered(w, "a", 3, "one\n")
+	w.files["services/s01/service.yaml"] = "keys: [db]\n"
+	w.files["secrets/db.age"] = "hunter2"
+	first := w.push("first", history.OutcomeDone)
+
+	numbered(w, "a", 3, "two\n")
+	w.files["secrets/db.age"] = "sealed for somebody else"
+	before := w.sessions("a")
+	w.push("second", history.OutcomePartial)
+	if got := w.sessions("a") - before; got != 1 {
+		t.Errorf("%d sessions, want 1", got)
+	}
+	w.wantState("a", history.HeldBack, *first.Commit)
+	wantServices(w, "a", "s00 current 02", "s01 held-back 01", "s02 current 02")
+	if e := *w.state("a").Error; !strings.Contains(e, "secrets/db.age: a: key db: no identity opens it") {
+		t.Errorf("error: %s", e)
+	}
+	if holds(w, "a", "s01") != "one\n" || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
+		t.Errorf("s01 holds %q, its key %q", holds(w, "a", "s01"), read(t, w.machines["a"].Path("/run/keys/db")))
+	}
+
+	w.must(w.machines["a"].Reboot())
+	ks, err := w.d.PushKeys(t.Context(), "")
+	w.must(err)
+	if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
+		t.Errorf("keys after a reboot: %+v", ks)
+	}
+
+	w.files["secrets/db.age"] = "swordfish"
+	third := w.push("third", history.OutcomeDone)
+	w.wantState("a", history.Current, *third.Commit)
+	if got := read(t, w.machines["a"].Path("/run/keys/db")); got != "swordfish" {
+		t.Errorf("key db is %q", got)
+	}
+}
+
+// A host on which nothing else changes is refused for a secret that does not open, by name.
+func TestOnlyASecretThatDoesNotOpen(t *testing.T) {
+	w := newWorld(t, "a")
+	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) { return nil, errors.New("no identity opens it") }
+	numbered(w, "a", 2, "one\n")
+	first := w.push("first", history.OutcomeDone)
+	w.files["services/s01/service.yaml"] = "keys: [db]\n"
+	w.files["secrets/db.age"] = "x"
+	before := w.sessions("a")
+	w.push("second", history.OutcomeRefused)
+	if w.sessions("a") != before {
+		t.Error("a host was contacted for nothing")
+	}
+	w.wantState("a", history.Refused, *first.Commit)
+	wantServices(w, "a", "s01 failed 01")
+}
+
+// keyedHost is a host whose service s01 has a key.
+func keyedHost(t *testing.T) (w *world, first *history.Run) {
+	w = newWorld(t, "a")
+	numbered(w, "a", 3, "one\n")
+	w.files["services/s01/service.yaml"] = "keys: [db]\n"
+	w.files["secrets/db.age"] = "hunter2"
+	return w, w.push("first", history.OutcomeDone)
+}
+
+// breaksKeyed changes all services, and has s01 fail with another value of its key.
+func breaksKeyed(w *world) {
+	numbered(w, "a", 3, "two\n")
+	w.files["secrets/db.age"] = "swordfish"
+	breaks(w, "s01")
+}
+
+// keyedPair is that host after s01 was held back.
+func keyedPair(t *testing.T) (w *world, first *history.Run) {
+	w, first = keyedHost(t)
+	breaksKeyed(w)
+	w.push("second", history.OutcomePartial)
+	return w, first
+}
+
+// The keys of a composed generation come back after a reboot: each of the commit that it came from, by
+// this process and by the next.
+func TestKeysOfAComposedGeneration(t *testing.T) {
+	w, _ := keyedPair(t)
+	for range 2 {
+		w.must(w.machines["a"].Reboot())
+		ks, err := w.d.PushKeys(t.Context(), "")
+		w.must(err)
+		if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
+			t.Errorf("keys after a reboot: %+v", ks)
+		}
+		w.d = w.deployer("SHA256:one")
+	}
+}
+
+// What the host has lost of a service that is held back comes from the commit that it came from.
+func TestHealingAHeldService(t *testing.T) {
+	w, _ := keyedPair(t)
+	m := w.machines["a"]
+	w.must(os.WriteFile(m.Path("/etc/s01.conf"), []byte("by hand\n"), 0o644), os.RemoveAll(m.Path("/var/lib/bellhop/blobs")), os.Mkdir(m.Path("/var/lib/bellhop/blobs"), 0o700),
+		os.Remove(m.Path("/run/keys/db")))
+	w.files["services/s00/files/etc/s00.conf"] = "three\n"
+	w.push("third", history.OutcomePartial)
+	if holds(w, "a", "s01") != "one\n" || read(t, m.Path("/run/keys/db")) != "hunter2" || holds(w, "a", "s00") != "three\n" {
+		t.Errorf("s01 holds %q, its key %q; s00 %q", holds(w, "a", "s01"), read(t, m.Path("/run/keys/db")), holds(w, "a", "s00"))
+	}
+}
+
+// A key that nobody can open any more stays where it is on the host. When it is gone there too, the host
+// as a whole goes back.
+func TestAKeptKeyThatNobodyOpens(t *testing.T) {
+	for _, gone := range []bool{false, true} {
+		t.Run(fmt.Sprint("gone: ", gone), func(t *testing.T) {
+			w := newWorld(t, "a")
+			numbered(w, "a", 3, "one\n")
+			w.files["services/s01/service.yaml"] = "keys: [db]\n"
+			w.files["secrets/db.age"] = "hunter2"
+			w.push("first", history.OutcomeDone)
+
+			open := w.d.Loader.Open
+			w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
+				p, err := open(tree, path)
+				if string(p) == "hunter2" {
+					return nil, errors.New("that identity is lost")
+				}
+				return p, err
+			}
+			numbered(w, "a", 3, "two\n")
+			w.files["secrets/db.age"] = "swordfish"
+			breaks(w, "s01")
+			want, state, other := history.OutcomePartial, history.HeldBack, "two\n"
+			if gone {
+				before := w.d.Progress
+				w.d.Progress = func(e deploy.Event) {
+					before(e)
+					if e.Step == "note" && strings.Contains(e.Text, "brought without") {
+						os.Remove(w.machines["a"].Path("/run/keys/db"))
+					}
+				}
+				want, state, other = history.OutcomeFailed, history.RolledBack, "one\n"
+			}
+			w.push("second", want)
+			if got := w.state("a"); got.State != state || holds(w, "a", "s00") != other {
+				t.Errorf("host is %s (%s), s00 holds %q", got.State, *got.Error, holds(w, "a", "s00"))
+			}
+			if p, err := os.ReadFile(w.machines["a"].Path("/run/keys/db")); !gone && (err != nil || string(p) != "hunter2") {
+				t.Errorf("the key is %q, %v", p, err)
+			}
+		})
+	}
+}
+
+// A deployer that dies in the middle of a try finds out what came of it, remembers what failed, and its
+// next run brings the rest.
+func TestDeployerDiesBetweenTries(t *testing.T) {
+	for _, try := range []int{1, 2} {
+		t.Run(fmt.Sprint("try ", try), func(t *testing.T) {
+			w, first := keyedHost(t)
+			ctx, cancel := context.WithCancel(t.Context())
+			last := after(bundle.FrameEnd)
+			c := &cutter{Links: w.d.Links}
+			cut := func(p []byte) int {
+				n := last(p)
+				if n >= 0 {
+					time.AfterFunc(20*time.Millisecond, cancel)
+				}
+				return n
+			}
+			if try == 1 {
+				c.when = cut
+			}
+			w.d.Links = c
+			before := w.d.Progress
+			w.d.Progress = func(e deploy.Event) {
+				before(e)
+				if e.Step == "note" && try == 2 {
+					c.mu.Lock()
+					c.when = cut
+					c.mu.Unlock()
+				}
+			}
+			breaksKeyed(w)
+			second := w.commit("second")
+			if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && *r.Outcome != history.OutcomeCancelled {
+				t.Fatalf("a run whose deployer died is %s", *r.Outcome)
+			}
+			w.wantState("a", history.Deploying, *first.Commit)
+
+			w.d = w.deployer(w.d.ID)
+			w.must(w.d.Settle(t.Context()))
+			sessions := w.sessions("a")
+			w.run(deploy.Request{Cause: "start"}, map[int]history.Outcome{1: history.OutcomePartial, 2: history.OutcomeFailed}[try])
+			if got, want := w.sessions("a")-sessions, 2-try; got != want {
+				t.Errorf("%d sessions after it was found out, want %d", got, want)
+			}
+			w.wantState("a", history.HeldBack, *first.Commit)
+			wantServices(w, "a", "s00 current 02", "s01 held-back 01", "s02 current 02")
+			if holds(w, "a", "s00") != "two\n" || holds(w, "a", "s01") != "one\n" || second == "" {
+				t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
+			}
+
+			w.must(w.machines["a"].Reboot())
+			ks, err := w.d.PushKeys(t.Context(), "")
+			w.must(err)
+			if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
+				t.Errorf("keys after a reboot: %+v", ks)
+			}
+		})
+	}
+}
