@@ -123,3 +123,12 @@ func settleConfirmed(m state.Dir, j *state.Journal, now state.Generation, res *b
 
 	return settleDone(m, j, now, res)
 }
+
+// WaitingRun is the run that waits to be confirmed; "" when none does.
+func WaitingRun(m state.Dir) string {
+	j, err := m.ReadJournal()
+	if err != nil || j == nil || !confirm.Waits(m.Runs().Folder(j.Run)) {
+		return ""
+	}
+	return j.Run
+}

@@ -256,3 +256,27 @@ func TestConfirmedRunWithoutItsRecord(t *testing.T) {
 		t.Errorf("outcome %s (%s), want it rolled back, and why", res.Outcome, res.Error)
 	}
 }
+
+// A file that somebody edits while the run waits gives way to what was there before the run, and is
+// kept: also by the runs after.
+func TestEditWhileItWaits(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	old := b.all()
+	l := bot("two").file("/etc/bot/new", "new")
+	b.whileWaiting(func() {
+		b.write("/etc/bot/conf", "by hand")
+		b.write("/etc/bot/new", "by hand too")
+	})
+	got := b.deployOffer(l.confirming(shortWindow), l, bundle.OutcomeUnconfirmed)
+	b.m.Reached = nil
+	b.compare(old, "after nobody confirmed")
+	wantList(t, "restored", got.res.Restored, "/etc/bot/conf", "/etc/bot/new")
+	b.deploy(bot("three"), bundle.OutcomeDone)
+	for i, want := range map[string]string{"/etc/bot/conf": "by hand", "/etc/bot/new": "by hand too"} {
+		kept := got.res.Edits[slices.Index(got.res.Restored, i)]
+		if b.read(kept) != want {
+			t.Errorf("%s is kept at %q as %q, want %q", i, kept, b.read(kept), want)
+		}
+	}
+}

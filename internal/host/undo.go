@@ -108,6 +108,8 @@ type undoer struct {
 	j        *state.Journal
 	sameBoot bool // else nothing of the run lives any more, and boot starts what is enabled
 	names    []string
+	restored []string // paths that somebody edited since the run wrote them
+	edits    []string // for each of those, where the host keeps what it held; "" when it is lost
 }
 
 // undo brings the machine back to where the run j began, and saves its result. It looks
@@ -128,7 +130,8 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	whole, units := u.everything(ctx)
 	m.Mark("undo units")
 	m.Runs().Release(j.Run)
-	res.Edits, res.Changed, res.Restored, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil, nil, nil
+	res.Edits, res.Restored = u.edits, u.restored
+	res.Changed, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil
 	res.Record, res.Kept = nil, u.made()
 	if now, err := m.Current(); err == nil && now.Exists {
 		res.Record = &now.Record
@@ -221,7 +224,7 @@ func (u *undoer) takeDown(ctx context.Context) error {
 
 // paths puts back what stood at each path.
 func (u *undoer) paths(ctx context.Context) error {
-	var gone, back []owned.Change
+	var gone, back, edited []owned.Change
 	var errs []error
 	touched := u.j.Steps["accounts"] // the first step that replaces anything
 	in := u.m.Tree().Looker(ctx)
@@ -242,12 +245,17 @@ func (u *undoer) paths(ctx context.Context) error {
 			}
 			continue
 		}
+		if touched && isEdited(p, is) {
+			edited = append(edited, owned.Change{Path: p.Path, Was: is.Entry})
+		}
 		if p.Was.Kind == owned.Nothing {
 			gone = append(gone, owned.Change{Path: p.Path, Was: is.Entry})
 		} else {
 			back = append(back, p.Undone(is.Entry))
 		}
 	}
+
+	u.keepEdits(ctx, edited)
 
 	// What the run brought leaves first, with its folders: a file may have stood there.
 	for _, puts := range [][]owned.Change{gone, back} {

@@ -274,7 +274,7 @@ func (s *session) applyDelta(o *bundle.Offer) error {
 func (s *session) first(o *bundle.Offer) error {
 	unlock, err := s.m.Lock(0)
 	if errors.Is(err, machine.ErrBusy) {
-		return check.Refuse(bundle.RefusedBusy, "%w", err)
+		return s.busy(err)
 	}
 	if err != nil {
 		return err
@@ -295,6 +295,14 @@ func (s *session) first(o *bundle.Offer) error {
 	}
 
 	return state.CheckBase(o, now)
+}
+
+// busy refuses an offer while another run is at work.
+func (s *session) busy(err error) error {
+	if run := host.WaitingRun(s.m); run != "" {
+		return check.Refuse(bundle.RefusedBusy, "%w: run %s is applied, and waits for its deployer to confirm it", err, run)
+	}
+	return check.Refuse(bundle.RefusedBusy, "%w", err)
 }
 
 func (s *session) refuse(run string, err error) error {
