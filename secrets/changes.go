@@ -76,6 +76,7 @@ func inSecrets(name string) bool {
 			return false
 		}
 	}
+
 	base := path.Base(name)
 	return !strings.HasSuffix(base, ".pub") && !strings.HasPrefix(base, "README")
 }

@@ -56,6 +56,7 @@ func (s *Store) edit(file string, e Editor) (*Written, error) {
 	case len(bytes.TrimSpace(after)) == 0:
 		return nil, fmt.Errorf("%w; nothing was written", errEmpty)
 	}
+
 	w.Changed = true
 	return w, s.put(w, after)
 }
@@ -89,6 +90,7 @@ func editInRAM(name string, value []byte, e Editor) ([]byte, error) {
 		return nil, ErrInterrupted
 	default:
 	}
+
 	after, err := readHead(os.DirFS(dir), name, MaxValue+1)
 	if err != nil {
 		return nil, fmt.Errorf("read what the editor saved: %w", bare(err))

@@ -59,6 +59,7 @@ func quiet(command string) []string {
 			names = append(names, filepath.Base(p))
 		}
 	}
+
 	for _, n := range names {
 		base, _, _ := strings.Cut(n, ".")   // vim.basic, vim.tiny
 		base, _, _ = strings.Cut(base, "-") // emacs-nox
@@ -66,10 +67,12 @@ func quiet(command string) []string {
 		case "gvim", "mvim", "vimx", "view":
 			base = "vim"
 		}
+
 		if args := leftovers[base]; args != nil {
 			return args
 		}
 	}
+
 	return nil
 }
 
@@ -118,6 +121,7 @@ func stop(cmd *exec.Cmd, sig os.Signal, done <-chan error) error {
 		_ = cmd.Process.Kill()
 		<-done
 	}
+
 	return ErrInterrupted
 }
 

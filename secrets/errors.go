@@ -110,6 +110,7 @@ func (e *OpenError) cause() string {
 			return ErrNoIdentity.Error()
 		}
 		return "none of the identities can open it"
+
 	case Truncated:
 		return "the file ends early"
 	case Corrupt:
@@ -142,6 +143,7 @@ func stanzaList(types []string) string {
 		}
 		n[t]++
 	}
+
 	if len(order) > 8 {
 		order = append(order[:8], "…")
 	}
@@ -154,6 +156,7 @@ func stanzaList(types []string) string {
 		}
 		order[i] = t
 	}
+
 	if len(order) == 0 {
 		return "nobody"
 	}

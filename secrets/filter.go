@@ -97,6 +97,7 @@ func spell(text string, raw bool) []string {
 			all = append(all, t)
 		}
 	}
+
 	return all
 }
 
@@ -132,6 +133,7 @@ func (f *Filter) Prepare() {
 		}
 		f.addEnds(i, heads, tails)
 	}
+
 	slices.SortFunc(f.ends, end.compare)
 	f.prepared = true
 }
@@ -144,6 +146,7 @@ func (f *Filter) addEnds(piece int, heads, tails []string) {
 			f.ends = append(f.ends, e)
 		}
 	}
+
 	for _, s := range heads {
 		if len(s) >= minPart {
 			add(s)
@@ -151,6 +154,7 @@ func (f *Filter) addEnds(piece int, heads, tails []string) {
 			f.short[s] = f.pieces[piece].tag
 		}
 	}
+
 	for _, s := range tails {
 		if len(s) >= minPart {
 			add(s[len(s)-minPart:])
@@ -180,6 +184,7 @@ func (f *Filter) replacementFor(texts ...string) *replacement {
 			forms[s] = tag
 		}
 	}
+
 	for _, i := range f.within(texts) {
 		p := f.pieces[i]
 		for _, s := range f.spellings(p) {
@@ -188,6 +193,7 @@ func (f *Filter) replacementFor(texts ...string) *replacement {
 			}
 		}
 	}
+
 	if len(forms) == 0 {
 		return nil
 	}
@@ -206,6 +212,7 @@ func (f *Filter) within(texts []string) []int {
 			}
 		}
 	}
+
 	slices.Sort(found)
 	return slices.Compact(found)
 }
@@ -220,6 +227,7 @@ func newReplacement(forms map[string]string) *replacement {
 		}
 		return strings.Compare(a, b)
 	})
+
 	pairs := make([]string, 0, 2*len(r.order))
 	for _, s := range r.order {
 		pairs = append(pairs, s, r.forms[s])
@@ -293,6 +301,7 @@ func parts(whole string) []string {
 			out = append(out, s)
 		}
 	}
+
 	add(whole)
 	for line := range strings.SplitSeq(whole, "\n") {
 		add(line)
@@ -302,6 +311,7 @@ func parts(whole string) []string {
 			}
 		}
 	}
+
 	var v any
 	if json.Unmarshal([]byte(whole), &v) == nil {
 		jsonStrings(v, add)
@@ -317,6 +327,7 @@ func jsonStrings(v any, add func(string)) {
 		for _, e := range v {
 			jsonStrings(e, add)
 		}
+
 	case map[string]any:
 		for _, e := range v {
 			jsonStrings(e, add)
@@ -338,6 +349,7 @@ func encodings(s string) []string {
 		out = append(out, padded.EncodeToString([]byte(s)), padded.EncodeToString([]byte(s+"\n")))
 		out = append(out, aligned(e, s)...)
 	}
+
 	out = append(out, jsonInner(s, true), jsonInner(s, false))
 	return slices.DeleteFunc(out, func(e string) bool { return len(e) < minPart })
 }
@@ -356,6 +368,7 @@ func lowerEscapes(s string) string {
 			i += 2
 		}
 	}
+
 	return string(b)
 }
 
@@ -372,6 +385,7 @@ func aligned(e *base64.Encoding, s string) []string {
 			out = append(out, text[first:last])
 		}
 	}
+
 	return out
 }
 
@@ -410,6 +424,7 @@ func stripSequences(s string) string {
 			s = after
 			continue
 		}
+
 		s = after[n+1:]
 	}
 }

@@ -79,6 +79,7 @@ func (s *Store) generate(file string, opt GenerateOptions) (*Written, error) {
 		}
 		writes = append(writes, &write{file: w.Public, data: public, old: oldPublic})
 	}
+
 	return w, s.replace(writes)
 }
 
@@ -105,6 +106,7 @@ func random(opt GenerateOptions) (value, public []byte, err error) {
 	default:
 		return nil, nil, fmt.Errorf("unknown kind %q: want one of %s", opt.Kind, strings.Join(Kinds, ", "))
 	}
+
 	if opt.Newline {
 		value = append(value, '\n')
 	}
@@ -126,6 +128,7 @@ func password(n int) ([]byte, error) {
 		}
 		out[i] = alphabet[k.Int64()]
 	}
+
 	return out, nil
 }
 

@@ -40,6 +40,7 @@ func Staged(dir string) (fs.FS, error) {
 			return nil, fmt.Errorf("read the git index: %q: a path that is not UTF-8 can't be looked into; rename it", name)
 		}
 	}
+
 	return t, nil
 }
 
@@ -52,6 +53,7 @@ func Committed(dir, commit string) (fs.FS, error) {
 		}
 		return nil, nil
 	}
+
 	out, err := git(dir, "ls-tree", "-r", "-z", commit)
 	if err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", commit, err)
@@ -73,12 +75,15 @@ func newGitTree(dir string, out []byte, id func(meta []string) string) (t *gitTr
 			odd = append(odd, name)
 			continue
 		}
+
 		t.add(name, gitFile{id(fields), gitMode(fields[0])})
 	}
+
 	for d := range t.dirs {
 		slices.Sort(t.dirs[d])
 		t.dirs[d] = slices.Compact(t.dirs[d]) // a conflict lists a path up to three times
 	}
+
 	return t, odd
 }
 
@@ -145,6 +150,7 @@ func git(dir string, args ...string) ([]byte, error) {
 		}
 		return nil, fmt.Errorf("git %s: %w", args[0], err)
 	}
+
 	return out.Bytes(), nil
 }
 
@@ -180,6 +186,7 @@ func (d *gitDir) ReadDir(n int) ([]fs.DirEntry, error) {
 		}
 		out = append(out, gitEntry{fs.FileInfoToDirEntry(gitInfo{child, 0, mode}), d.t, child})
 	}
+
 	return out, eofIf(n > 0 && len(out) == 0)
 }
 

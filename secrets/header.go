@@ -32,6 +32,7 @@ func sniff(data []byte) (class Class, armored bool) {
 	case damagedIntro(data):
 		return Mangled, false
 	}
+
 	return NotAge, false
 }
 
@@ -80,6 +81,7 @@ func parseHeader(raw []byte) (header []byte, stanzas []*age.Stanza, class Class)
 			stanzas = append(stanzas, &age.Stanza{Type: f[0], Args: f[1:]})
 			continue
 		}
+
 		body, err := base64.RawStdEncoding.DecodeString(line)
 		if err != nil || len(stanzas) == 0 {
 			return nil, nil, BadHeader
@@ -87,5 +89,6 @@ func parseHeader(raw []byte) (header []byte, stanzas []*age.Stanza, class Class)
 		s := stanzas[len(stanzas)-1]
 		s.Body = append(s.Body, body...)
 	}
+
 	return header, stanzas, ""
 }

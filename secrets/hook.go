@@ -85,6 +85,7 @@ func InstallHook(dir string) (Hook, error) {
 	case !errors.Is(err, fs.ErrNotExist):
 		return h, fmt.Errorf("install the hook: %w", err)
 	}
+
 	if shared, err := sharedHooks(dir); err != nil || shared {
 		return h, errors.Join(err, sharedError(shared))
 	}

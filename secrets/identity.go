@@ -62,6 +62,7 @@ func (s Sources) Load() (*Identities, error) {
 		}
 		ids.list = append(ids.list, list...)
 	}
+
 	slices.SortStableFunc(ids.list, func(a, b *identity) int { return rank(a.key) - rank(b.key) })
 	return ids, nil
 }
@@ -88,6 +89,7 @@ func (s Sources) parse(name string, data []byte) ([]*identity, error) {
 	case bytes.Contains(data, []byte("-----BEGIN ")):
 		return s.sshKey(name, bytes.Clone(data))
 	}
+
 	return s.lines(name, data)
 }
 
@@ -106,6 +108,7 @@ func (s Sources) lines(name string, data []byte) ([]*identity, error) {
 		id.source = name
 		list = append(list, id)
 	}
+
 	if len(list) == 0 {
 		return nil, errors.New("there is no key in it")
 	}
@@ -119,11 +122,13 @@ func (s Sources) line(line string) (*identity, error) {
 			return &identity{key: k, public: k.Recipient().String()}, nil
 		}
 		return nil, errors.New("malformed post-quantum key")
+
 	case strings.HasPrefix(line, "AGE-SECRET-KEY-1"):
 		if k, err := age.ParseX25519Identity(line); err == nil {
 			return &identity{key: k, public: k.Recipient().String()}, nil
 		}
 		return nil, errors.New("malformed key")
+
 	case strings.HasPrefix(line, "AGE-PLUGIN-"):
 		return s.Plugins.identity(line)
 	case strings.HasPrefix(line, "age1"), strings.HasPrefix(line, "ssh-"):
@@ -161,6 +166,7 @@ func (s Sources) encrypted(name string, data []byte) ([]*identity, error) {
 		}
 		return keys, strings.Join(public, ", "), nil
 	}}
+
 	return []*identity{id}, nil
 }
 
@@ -205,12 +211,14 @@ func (s Sources) sshKey(name string, pem []byte) ([]*identity, error) {
 	case s.Passphrase == nil:
 		return nil, errors.New("it is encrypted with a passphrase, and there is nobody to ask")
 	}
+
 	pub := locked.PublicKey
 	if pub == nil {
 		if pub, err = publicBeside(name); err != nil {
 			return nil, err
 		}
 	}
+
 	l := &sshLazy{source: name, ask: s.Passphrase}
 	l.key, err = agessh.NewEncryptedSSHIdentity(pub, pem, l.passphrase)
 	if err != nil {
@@ -271,6 +279,7 @@ func (ids *Identities) public() []string {
 		}
 		out = append(out, shorten(p))
 	}
+
 	return out
 }
 

@@ -38,6 +38,7 @@ func PersonFiles() []string {
 			out = append(out, f)
 		}
 	}
+
 	return out
 }
 
@@ -79,6 +80,7 @@ func MakePrivate(path string, content func() ([]byte, error)) (fresh bool, err e
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
+
 	text, err := content()
 	if err != nil {
 		return false, err
@@ -103,6 +105,7 @@ func (ids *Identities) Recipients() []string {
 			}
 		}
 	}
+
 	return out
 }
 

@@ -34,8 +34,10 @@ func (s *Store) Remove(name string) (gone []string, err error) {
 		} else if err != nil {
 			return gone, fmt.Errorf("remove %s: %w", one, bare(err))
 		}
+
 		gone = append(gone, one)
 	}
+
 	return gone, nil
 }
 
@@ -105,6 +107,7 @@ func (s *Store) rename(moves [][2]string) error {
 			return fmt.Errorf("move %s: %w", m[0], bare(err))
 		}
 	}
+
 	return nil
 }
 
@@ -160,8 +163,10 @@ func (s *Store) Mentions(file string) (places []string) {
 				places = append(places, fmt.Sprintf("%s:%d", filepath.ToSlash(rel), i+1))
 			}
 		}
+
 		return nil
 	})
+
 	return places
 }
 

@@ -25,11 +25,13 @@ func (ids *Identities) Open(name string, data []byte) ([]byte, error) {
 		value []byte
 		err   *OpenError
 	}
+
 	done := make(chan answer, 1)
 	go func() {
 		v, err := ids.open(data)
 		done <- answer{v, err}
 	}()
+
 	limit := time.NewTimer(ids.limit())
 	defer limit.Stop()
 	a := answer{err: &OpenError{Class: TimedOut}}
@@ -38,10 +40,12 @@ func (ids *Identities) Open(name string, data []byte) ([]byte, error) {
 	case <-limit.C:
 		go func() { clear((<-done).value) }()
 	}
+
 	if a.err != nil {
 		a.err.Name = name
 		return nil, a.err
 	}
+
 	return a.value, nil
 }
 
@@ -62,6 +66,7 @@ func (ids *Identities) open(data []byte) ([]byte, *OpenError) {
 		e.err = ErrNoIdentity
 		return nil, e
 	}
+
 	key, err := fileKey(header, ids.list, audience(stanzas))
 	if err != nil {
 		if err.Class == NoMatch {
@@ -107,6 +112,7 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 		place, known := a.place(id)
 		keys[i] = &watched{id.key, &matched, place, known}
 	}
+
 	key, err := age.DecryptHeader(header, keys...)
 	if err == nil {
 		return key, nil
@@ -126,6 +132,7 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 	case errors.As(err, &locked):
 		return nil, &OpenError{Class: Locked, err: locked}
 	}
+
 	return nil, &OpenError{Class: BadHeader}
 }
 
@@ -146,6 +153,7 @@ func (w *watched) Unwrap(ss []*age.Stanza) (key []byte, err error) {
 			return key, nil
 		}
 	}
+
 	key, err = w.Identity.Unwrap(ss)
 	*w.matched = *w.matched || err == nil
 	return key, err
@@ -164,6 +172,7 @@ func payload(raw []byte, header int, key []byte, limit int) ([]byte, *OpenError)
 		clear(v)
 		return nil, &OpenError{Class: TooLarge}
 	}
+
 	r, err := age.Decrypt(bytes.NewReader(raw), age.NewInjectedFileKeyIdentity(key))
 	if err != nil {
 		return nil, &OpenError{Class: BadHeader}

@@ -50,6 +50,7 @@ func (p Plugins) find(name string) (string, error) {
 		}
 		return p.Allow[i], nil
 	}
+
 	if !p.Path {
 		return "", &pluginError{name, errPluginOff, true}
 	}
@@ -82,6 +83,7 @@ func (p Plugins) identity(line string) (*identity, error) {
 	} else {
 		id.key = &pluginClient{name: name, program: program, key: line, ui: p}
 	}
+
 	return id, nil
 }
 

@@ -52,6 +52,7 @@ func (c *pluginClient) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 		key = s.Body
 		return true, nil
 	})
+
 	if err != nil {
 		return nil, &pluginError{c.name, err, false}
 	}
@@ -75,6 +76,7 @@ func (c *pluginClient) WrapWithLabels(fileKey []byte) (ss []*age.Stanza, labels 
 		{Type: "extension-labels"},
 		{Type: "done"},
 	}
+
 	err = c.talk("recipient-v1", say, func(s *age.Stanza) (bool, error) {
 		switch {
 		case s.Type == "labels":
@@ -86,6 +88,7 @@ func (c *pluginClient) WrapWithLabels(fileKey []byte) (ss []*age.Stanza, labels 
 		}
 		return false, nil
 	})
+
 	if err == nil && len(ss) != 1 {
 		err = fmt.Errorf("it made %d stanzas for one recipient", len(ss))
 	}
@@ -126,6 +129,7 @@ func (c *pluginClient) talk(state string, say []*age.Stanza, take func(*age.Stan
 	case werr != nil:
 		return errors.New("it failed")
 	}
+
 	return nil
 }
 
@@ -135,6 +139,7 @@ func (c *pluginClient) exchange(in io.Writer, out *bufio.Reader, say []*age.Stan
 			return errors.New("it stopped listening")
 		}
 	}
+
 	for range 10_000 {
 		s, err := readStanza(out)
 		if err != nil {
@@ -151,6 +156,7 @@ func (c *pluginClient) exchange(in io.Writer, out *bufio.Reader, say []*age.Stan
 			return errors.New("it stopped listening")
 		}
 	}
+
 	return errors.New("it does not come to an end")
 }
 
@@ -164,6 +170,7 @@ func (c *pluginClient) answer(s *age.Stanza, take func(*age.Stanza) (bool, error
 			c.ui.Show(firstLine(s.Body))
 		}
 		return ok, nil
+
 	case "request-secret", "request-public":
 		if c.ui.Ask == nil {
 			return fail, nil
@@ -173,9 +180,11 @@ func (c *pluginClient) answer(s *age.Stanza, take func(*age.Stanza) (bool, error
 			return fail, nil
 		}
 		return &age.Stanza{Type: "ok", Body: []byte(v)}, nil
+
 	case "confirm":
 		return c.confirm(s)
 	}
+
 	taken, err := take(s)
 	if err != nil || taken {
 		return ok, err
@@ -195,6 +204,7 @@ func (c *pluginClient) confirm(s *age.Stanza) (*age.Stanza, error) {
 		}
 		label[i] = firstLine(b)
 	}
+
 	yes, err := c.ui.Confirm(firstLine(s.Body), label[0], label[1])
 	if err != nil {
 		return &age.Stanza{Type: "fail"}, nil
@@ -216,6 +226,7 @@ func writeStanza(w io.Writer, s *age.Stanza) error {
 		b.WriteString(text[:64] + "\n")
 		text = text[64:]
 	}
+
 	b.WriteString(text + "\n")
 	_, err := w.Write(b.Bytes())
 	return err
@@ -246,6 +257,7 @@ func readStanza(r *bufio.Reader) (*age.Stanza, error) {
 			return s, nil
 		}
 	}
+
 	return nil, errors.New("body too long")
 }
 

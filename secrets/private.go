@@ -53,6 +53,7 @@ func ReadPrivate(name string) ([]byte, error) {
 		clear(data)
 		return nil, &PrivateFileError{Path: name, Reason: "is too large for a secret"}
 	}
+
 	return data, nil
 }
 
@@ -90,6 +91,7 @@ func Mounted(path string, mode fs.FileMode) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -118,12 +120,14 @@ func checkPrivate(name string, info fs.FileInfo) error {
 			Fix: "if you trust it: chown " + strconv.Itoa(os.Geteuid()) + " " + name,
 		}
 	}
+
 	if mode&0o077 != 0 {
 		return &PrivateFileError{
 			Path: name, Reason: fmt.Sprintf("can be read by others (mode %04o)", mode),
 			Fix: fmt.Sprintf("chmod 600 %s (in a container: mount it below %s)", name, mounts[0]),
 		}
 	}
+
 	return nil
 }
 

@@ -67,6 +67,7 @@ func unreadable(name string) Finding {
 		f.Refuses = false
 		f.Message += " (nobody looked for a private key in it)"
 	}
+
 	return f
 }
 
@@ -77,6 +78,7 @@ func (p *pushCheck) blob(name string, d fs.DirEntry) {
 		}
 		return
 	}
+
 	data, err := readFile(p.tree, name)
 	if err != nil {
 		p.add(unreadable(name))
@@ -116,6 +118,7 @@ func checkForm(name string, data []byte, then string) []Finding {
 	case class == Empty:
 		return []Finding{{File: name, Rule: Plaintext, Message: "is empty, and so not an age file; below secrets/ everything is sealed", Refuses: true}}
 	}
+
 	return []Finding{{File: name, Rule: Plaintext, Refuses: true, Message: "is not encrypted; " + then + howToSeal + name}}
 }
 
@@ -155,6 +158,7 @@ func checkHeader(name string, data []byte) (Audience, []Finding) {
 	case n == nonce+overhead:
 		return a, []Finding{{File: name, Rule: EmptyValue, Message: "nothing is sealed in it: the value is empty"}}
 	}
+
 	return a, nil
 }
 

@@ -31,6 +31,7 @@ func newRAMDir() (string, error) {
 			os.RemoveAll(dir)
 			continue
 		}
+
 		return dir, nil
 	}
 	return "", ErrNoRAM
@@ -80,6 +81,7 @@ func wipe(dir string) {
 				f.Close()
 			}
 		}
+
 		return nil
 	})
 	os.RemoveAll(dir)

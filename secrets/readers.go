@@ -51,6 +51,7 @@ func audience(stanzas []*age.Stanza) Audience {
 			notes = append(notes, s)
 			continue
 		}
+
 		if strings.HasSuffix(s.Type, greaseSuffix) {
 			continue
 		}
@@ -59,6 +60,7 @@ func audience(stanzas []*age.Stanza) Audience {
 			a.tags = append(a.tags, s.Args[0])
 		}
 	}
+
 	a.Stanzas = len(a.Types)
 	if len(notes) == 1 {
 		a.Readers, a.Known = readNote(notes[0], a.Stanzas)
@@ -74,10 +76,12 @@ func (a Audience) place(id *identity) (at int, known bool) {
 	default: // SSH stanzas carry a hint of their own, and a plugin is asked once
 		return 0, false
 	}
+
 	if public := id.known(); a.Known && public != "" {
 		at = slices.Index(a.Readers, Recipient{text: public}.Fingerprint())
 		return at, at >= 0
 	}
+
 	return 0, false
 }
 

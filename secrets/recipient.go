@@ -45,6 +45,7 @@ func ParseRecipient(s string) (Recipient, error) {
 	case strings.HasPrefix(s, "ecdsa-"), strings.HasPrefix(s, "sk-"):
 		return Recipient{}, errors.New("age cannot seal for this kind of SSH key; ssh-ed25519 and ssh-rsa work")
 	}
+
 	return Recipient{}, errors.New("not a recipient: expected age1…, ssh-ed25519 or ssh-rsa")
 }
 
@@ -63,6 +64,7 @@ func parseAge(s string) (Recipient, error) {
 	default:
 		r.age, err = age.ParseX25519Recipient(s)
 	}
+
 	if err != nil {
 		return Recipient{}, errors.New("malformed age recipient: it is mistyped or cut short")
 	}
@@ -145,6 +147,7 @@ func mixed(readers []Reader) error {
 			e.Classic = append(e.Classic, r.Name)
 		}
 	}
+
 	if len(e.PostQuantum) == 0 || len(e.Classic) == 0 {
 		return nil
 	}

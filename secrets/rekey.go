@@ -34,10 +34,12 @@ func (s *Store) Stale(names ...string) (*Rekeying, error) {
 			if len(it.Extra) > 0 {
 				k.Rotate = append(k.Rotate, it.File)
 			}
+
 		default:
 			errs = append(errs, fmt.Errorf("%s: %s", it.File, it.Problem))
 		}
 	}
+
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("rekey: %w", err)
 	}
@@ -58,6 +60,7 @@ func (s *Store) pick(names []string) ([]Item, error) {
 			items = append(items, *it)
 		}
 	}
+
 	return items, nil
 }
 
@@ -79,8 +82,10 @@ func (s *Store) Rekey(names ...string) (*Rekeying, error) {
 			}
 			continue
 		}
+
 		writes = append(writes, w)
 	}
+
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("rekey: nothing was changed: %w", err)
 	}

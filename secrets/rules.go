@@ -53,6 +53,7 @@ func (r Rules) Find(file string) (*Rule, error) {
 			best = rule
 		}
 	}
+
 	if best == nil {
 		return nil, fmt.Errorf("%s: %w", file, ErrNoRule)
 	}
@@ -97,6 +98,7 @@ func (r Rules) resolve(entries []string) ([]Reader, error) {
 		}
 		out = append(out, Reader{name, rec})
 	}
+
 	var walk func(entries, above []string) error
 	walk = func(entries, above []string) error {
 		for _, e := range entries {
@@ -109,6 +111,7 @@ func (r Rules) resolve(entries []string) ([]Reader, error) {
 				}
 				continue
 			}
+
 			rec, err := ParseRecipient(e)
 			if err != nil {
 				return badEntry(above, e, err)
@@ -117,6 +120,7 @@ func (r Rules) resolve(entries []string) ([]Reader, error) {
 		}
 		return nil
 	}
+
 	err := walk(entries, nil)
 	return out, err
 }
@@ -141,6 +145,7 @@ func isName(s string) bool {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -158,6 +163,7 @@ func (r Rules) nameOf() map[Fingerprint]string {
 			}
 		}
 	}
+
 	return m
 }
 
@@ -175,8 +181,10 @@ func (r Rules) names(fps []Fingerprint) []string {
 				name += " (formerly)"
 			}
 		}
+
 		out = append(out, cmp.Or(name, f.String()))
 	}
+
 	slices.Sort(out)
 	return out
 }
@@ -198,6 +206,7 @@ func (r Rules) Explain(err error) error {
 			}
 		}
 	}
+
 	slices.Sort(c.Readers)
 	if rule, err := r.Find(c.Name); err == nil && rule != nil {
 		c.Rule = rule.Pattern
@@ -210,6 +219,7 @@ func (r Rules) Explain(err error) error {
 			c.Wanted = append(c.Wanted, rd.Name)
 		}
 	}
+
 	return &c
 }
 
@@ -242,8 +252,10 @@ func matchParts(pattern, name []string) bool {
 				next[j] = err == nil && m
 			}
 		}
+
 		ok = next
 	}
+
 	return ok[len(name)]
 }
 
@@ -260,6 +272,7 @@ func badPattern(p string) error {
 			return errors.New("** stands for whole folders: write it between slashes")
 		}
 	}
+
 	return nil
 }
 

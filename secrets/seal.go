@@ -33,6 +33,7 @@ func Seal(plaintext []byte, to []Recipient, opt SealOptions) ([]byte, error) {
 		w := armor.NewWriter(&out)
 		dst, end = w, w.Close
 	}
+
 	w, err := age.Encrypt(dst, rs...)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
@@ -72,6 +73,7 @@ func wrappers(to []Recipient, plugins Plugins) ([]age.Recipient, error) {
 			rs[i] = p
 		}
 	}
+
 	last := len(rs) - 1
 	rs[last] = &noted{rs[last], readersStanza(to)}
 	return rs, nil
@@ -84,6 +86,7 @@ func unique(to []Recipient) []Recipient {
 			out = append(out, r)
 		}
 	}
+
 	return out
 }
 
@@ -105,6 +108,7 @@ func (n *noted) WrapWithLabels(fileKey []byte) (ss []*age.Stanza, labels []strin
 	} else {
 		ss, err = n.Recipient.Wrap(fileKey)
 	}
+
 	if err != nil {
 		return nil, nil, err
 	}

@@ -42,6 +42,7 @@ func (s *Store) Set(name string, value []byte, opt SetOptions) (*Written, error)
 		w.Changed, w.Readers = false, readerNames(readers)
 		return w, err
 	}
+
 	if err := s.put(w, value); err != nil {
 		return nil, fmt.Errorf("set %s: %w", file, err)
 	}

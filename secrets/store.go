@@ -37,11 +37,13 @@ func Path(name string) (string, error) {
 	default:
 		file = Dir + "/" + strings.TrimSuffix(name, ".age") + ".age"
 	}
+
 	for part := range strings.SplitSeq(file, "/") {
 		if !namePart.MatchString(part) {
 			return "", fmt.Errorf("bad name for a secret: %q: letters, digits, dot, dash and underscore, at most 64 in each part", name)
 		}
 	}
+
 	if path.Clean(file) != file {
 		return "", fmt.Errorf("bad name for a secret: %q", name)
 	}
@@ -156,11 +158,13 @@ func (s *Store) replace(writes []*write) error {
 			}
 		}
 	}()
+
 	for _, w := range writes {
 		if err := w.stage(r); err != nil {
 			return fmt.Errorf("write %s: %w", w.file, bare(err))
 		}
 	}
+
 	if err := renameAll(r, writes); err != nil {
 		return err
 	}
@@ -170,6 +174,7 @@ func (s *Store) replace(writes []*write) error {
 			d.Close()
 		}
 	}
+
 	return nil
 }
 
@@ -200,6 +205,7 @@ func putBack(r *os.Root, done []*write) error {
 			errs = append(errs, r.Remove(w.file))
 			continue
 		}
+
 		back := &write{file: w.file, data: w.old}
 		err := back.stage(r)
 		if err == nil {
@@ -207,6 +213,7 @@ func putBack(r *os.Root, done []*write) error {
 		}
 		errs = append(errs, err)
 	}
+
 	return errors.Join(errs...)
 }
 

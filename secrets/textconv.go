@@ -19,6 +19,7 @@ func Textconv(w io.Writer, name string, data []byte, ids *Identities, rules Rule
 		_, err = w.Write(v)
 		return err
 	}
+
 	line := "(not opened: " + strings.TrimPrefix(err.Error(), "open "+name+": ") + ")"
 	if a, aerr := Readers(data); aerr == nil {
 		line = fmt.Sprintf("(sealed for %s", stanzaList(a.Types))
@@ -27,6 +28,7 @@ func Textconv(w io.Writer, name string, data []byte, ids *Identities, rules Rule
 		}
 		line += "; not opened here)"
 	}
+
 	_, err = fmt.Fprintln(w, line)
 	return err
 }

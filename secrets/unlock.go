@@ -38,6 +38,7 @@ func (l *lazy) unlock() error {
 			l.err = &lockedError{l.source, err.Error()}
 			return
 		}
+
 		l.keys = keys
 		l.public.Store(&public)
 	})
@@ -54,6 +55,7 @@ func (l *lazy) Unwrap(ss []*age.Stanza) ([]byte, error) {
 			return key, err
 		}
 	}
+
 	return nil, age.ErrIncorrectIdentity
 }
 
@@ -127,5 +129,6 @@ func (ids *Identities) Unlock() error {
 			}
 		}
 	}
+
 	return errors.Join(errs...)
 }

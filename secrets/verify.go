@@ -33,6 +33,7 @@ func Verify(ctx context.Context, tree fs.FS, c Check) []Finding {
 		}
 		out = append(out, c.file(tree, name, then)...)
 	}
+
 	out = append(out, c.Rules.unused(files)...)
 	used := map[string]bool{}
 	for _, name := range c.Used {
@@ -43,6 +44,7 @@ func Verify(ctx context.Context, tree fs.FS, c Check) []Finding {
 			out = append(out, Finding{File: name, Rule: Unused, Message: "no service uses it"})
 		}
 	}
+
 	return sortFindings(out)
 }
 
@@ -55,11 +57,13 @@ func secretFiles(ctx context.Context, tree fs.FS) (files []string, out []Finding
 			w.marks++
 		}
 	}
+
 	w.stop = func(name, why string) {
 		if name != "." {
 			out = append(out, Finding{File: name, Rule: Unreadable, Message: why})
 		}
 	}
+
 	w.all()
 	return files, out
 }
@@ -85,6 +89,7 @@ func (c Check) file(tree fs.FS, name, then string) []Finding {
 			clear(v)
 		}
 	}
+
 	return out
 }
 
@@ -103,6 +108,7 @@ func (r Rules) checkReaders(name string, a Audience) []Finding {
 		}
 		return []Finding{{File: name, Rule: BadRule, Message: err.Error()}}
 	}
+
 	const fix = "; run: bellhop secret rekey "
 	d := r.compare(want, a)
 	var out []Finding
@@ -113,6 +119,7 @@ func (r Rules) checkReaders(name string, a Audience) []Finding {
 		}
 		out = append(out, Finding{File: name, Rule: Unknown, Message: msg + fix + name})
 	}
+
 	if len(d.missing) > 0 {
 		out = append(out, Finding{File: name, Rule: Stale, Message: strings.Join(d.missing, ", ") + " cannot open it" + fix + name})
 	}
@@ -140,8 +147,10 @@ func (r Rules) compare(want []Reader, a Audience) difference {
 				d.missing = append(d.missing, w.Name)
 			}
 		}
+
 		return d
 	}
+
 	var d difference
 	var should []Fingerprint
 	for _, w := range want {
@@ -151,12 +160,14 @@ func (r Rules) compare(want []Reader, a Audience) difference {
 			d.missing = append(d.missing, w.Name)
 		}
 	}
+
 	var extra []Fingerprint
 	for _, f := range a.Readers {
 		if !slices.Contains(should, f) {
 			extra = append(extra, f)
 		}
 	}
+
 	d.extra = r.names(extra)
 	return d
 }
@@ -171,6 +182,7 @@ func (r Rules) Check() []Finding {
 			out = append(out, at)
 			continue
 		}
+
 		readers, err := r.resolve(rule.Readers)
 		if err == nil && len(readers) == 0 {
 			err = fmt.Errorf("nobody")
@@ -180,11 +192,13 @@ func (r Rules) Check() []Finding {
 				at.Rule = Mixed
 			}
 		}
+
 		if err != nil {
 			at.Message = fmt.Sprintf("readers of %s: %v", rule.Pattern, err)
 			out = append(out, at)
 		}
 	}
+
 	return out
 }
 
@@ -196,11 +210,13 @@ func (r Rules) unused(files []string) []Finding {
 			used[rule] = true
 		}
 	}
+
 	var out []Finding
 	for i := range r.Rules {
 		if rule := &r.Rules[i]; !used[rule] {
 			out = append(out, Finding{File: rule.File, Line: rule.Line, Rule: UnusedRule, Message: "no secret has the rule " + rule.Pattern})
 		}
 	}
+
 	return out
 }

@@ -61,6 +61,7 @@ func zoneOf(dir string) zone {
 	case strings.HasPrefix(rest, ".") || strings.Contains(rest, "/."):
 		return hiddenSecrets
 	}
+
 	return belowSecrets
 }
 
@@ -78,6 +79,7 @@ func (w *walk) folder(dir string, depth int) {
 		w.marks++
 		return
 	}
+
 	if depth > maxWalkDeep {
 		w.fail(dir, fmt.Sprintf("more than %d folders in each other", maxWalkDeep))
 		return
@@ -101,6 +103,7 @@ func (w *walk) list(dir string, depth int) {
 		w.cannotRead(dir)
 		return
 	}
+
 	w.entries += len(entries)
 
 	for _, e := range entries {
@@ -125,6 +128,7 @@ func (w *walk) cannotRead(dir string) {
 		w.fail(dir, "cannot be read")
 		return
 	}
+
 	w.marks++
 	w.unread(dir)
 }
@@ -153,6 +157,7 @@ func (w *walk) over(name string) bool {
 	default:
 		return false
 	}
+
 	w.ended = true
 	w.stop(name, why)
 	return true
@@ -191,6 +196,7 @@ func (x *index) holds(id string, data []byte) bool {
 			return true
 		}
 	}
+
 	return false
 }
 
@@ -207,5 +213,6 @@ func (x *index) make() {
 			x.rest = append(x.rest, name)
 		}
 	}
+
 	w.all()
 }

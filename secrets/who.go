@@ -61,6 +61,7 @@ func (s *Store) List() ([]Item, error) {
 		}
 		items = append(items, s.Rules.item(f, data))
 	}
+
 	return items, nil
 }
 
@@ -72,6 +73,7 @@ func ReadableBy(items []Item, name string) []Item {
 			out = append(out, it)
 		}
 	}
+
 	return out
 }
 
@@ -82,6 +84,7 @@ func (r Rules) item(file string, data []byte) Item {
 		it.Problem = (&OpenError{Class: classOf(err)}).cause()
 		return it
 	}
+
 	it.Stanzas, it.Types = a.Stanzas, a.Types
 	it.Readers = append(it.Readers, r.names(a.Readers)...)
 	rule, err := r.Find(file)
@@ -89,6 +92,7 @@ func (r Rules) item(file string, data []byte) Item {
 		it.State, it.Problem = StateNoRule, ErrNoRule.Error()
 		return it
 	}
+
 	if rule != nil {
 		it.Rule = rule.Pattern
 	}
@@ -97,6 +101,7 @@ func (r Rules) item(file string, data []byte) Item {
 		it.Problem = err.Error()
 		return it
 	}
+
 	it.Wanted = readerNames(want)
 	d := r.compare(want, a)
 	it.Missing, it.Extra = append(it.Missing, d.missing...), append(it.Extra, d.extra...)
@@ -110,6 +115,7 @@ func (r Rules) item(file string, data []byte) Item {
 	default:
 		it.State = StateCurrent
 	}
+
 	return it
 }
 

@@ -26,6 +26,7 @@ func (f *Fleet) assemble(last *Fleet) problem.Problems {
 	} else {
 		a.everything()
 	}
+
 	return a.problems
 }
 
@@ -58,11 +59,13 @@ func (a *assembly) differing() {
 			changed[name] = true
 		}
 	}
+
 	for name := range a.last.services {
 		if a.services[name] == nil {
 			changed[name] = true
 		}
 	}
+
 	if len(changed) == 0 {
 		return
 	}
@@ -71,6 +74,7 @@ func (a *assembly) differing() {
 		a.check(name)
 		hosts = append(hosts, a.config.Users[name]...)
 	}
+
 	slices.Sort(hosts)
 	hosts = slices.Compact(hosts)
 	a.own()
@@ -82,14 +86,17 @@ func (a *assembly) differing() {
 		} else {
 			same, a.views[i] = false, nil
 		}
+
 		a.Hosts[i] = h
 	}
+
 	if !same {
 		a.view = nil
 		hosts = append(hosts, a.viewers...)
 		slices.Sort(hosts)
 		hosts = slices.Compact(hosts)
 	}
+
 	for _, i := range hosts {
 		a.fill(i)
 	}
@@ -114,8 +121,10 @@ func (a *assembly) everything() {
 				same = false
 			}
 		}
+
 		a.Hosts[i] = h
 	}
+
 	if same {
 		a.view = a.last.view
 	}
@@ -161,6 +170,7 @@ func (a *assembly) bind(facts *inventory.Facts) *inventory.Host {
 		h.Services = append(h.Services, w.Service)
 		h.Settings[w.Service] = a.settle(s.Service, w)
 	}
+
 	return h
 }
 
@@ -178,8 +188,10 @@ func (a *assembly) settle(s *service.Service, w inventory.Wish) map[string]any {
 				m[set.Name] = asDefault(def, set.Value)
 			}
 		}
+
 		a.settings[key] = m
 	}
+
 	return m
 }
 
@@ -206,10 +218,12 @@ func (a *assembly) fill(i int) {
 				failed = append(failed, &problem.Problem{File: l.Source, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
 			}
 		}
+
 		s.renders = append(s.renders, r)
 		s.asksArch = s.asksArch || state.Package.NeedsArch()
 		usesFleet = usesFleet || r.Scope.UsedFleet
 	}
+
 	a.problems = append(a.problems, failed...)
 	a.collisions(s.states)
 	a.watchFleet(i, usesFleet)
@@ -275,6 +289,7 @@ func (a *assembly) collisions(states []*serviceState) {
 		ss[i] = s.Service
 		key.WriteString(s.Name + "\x00")
 	}
+
 	if !a.sets[key.String()] {
 		a.sets[key.String()] = true
 		a.problems = append(a.problems, service.Collide(ss)...)
@@ -289,6 +304,7 @@ func (l *Loader) prune() {
 		live += len(s.Objects)
 		s.renderer.Prune(len(c.last.config.Users[s.Name]), c.last.view, c.last.sees)
 	}
+
 	if len(c.blobs) > 2*live+100 {
 		keep := make(map[string]*tree.Blob, live)
 		for _, s := range c.services {
@@ -296,6 +312,7 @@ func (l *Loader) prune() {
 				keep[h] = b
 			}
 		}
+
 		c.blobs = keep
 	}
 }
@@ -321,6 +338,7 @@ func (f *Fleet) Changed(since *Fleet) []*inventory.Host {
 		}
 		out = append(out, f.Hosts[i])
 	}
+
 	return out
 }
 
@@ -332,6 +350,7 @@ func viewOf(h *inventory.Host) *template.HostView {
 			v.Addresses = append(v.Addresses, host)
 		}
 	}
+
 	if len(v.Addresses) > 0 {
 		v.Address = v.Addresses[0]
 	}

@@ -63,6 +63,7 @@ func (b *Bundle) blob(src, digest string) ([]byte, error) {
 		}
 		errs = errors.Join(errs, err)
 	}
+
 	return nil, fmt.Errorf("read %s of the bundle of %s: %w", src, b.Host, errs)
 }
 
@@ -77,6 +78,7 @@ func (b *Bundle) Package(digest string) (io.ReadCloser, int64, error) {
 			return io.NopCloser(bytes.NewReader(data)), int64(len(data)), nil
 		}
 	}
+
 	if b.former != nil {
 		return b.former.pack(digest)
 	}
@@ -135,6 +137,7 @@ func (b *Bundle) Ingredients() map[string][]byte {
 			known[k.Source] = true
 		}
 	}
+
 	for _, k := range b.st.Keys {
 		for _, path := range k.Sources {
 			if known[path] {
@@ -146,6 +149,7 @@ func (b *Bundle) Ingredients() map[string][]byte {
 			}
 		}
 	}
+
 	return out
 }
 

@@ -38,6 +38,7 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 		}
 		return nil, ps.Sort()
 	}
+
 	b := f.bundleOf(st, host, arch)
 	s.made.Store(&madeBundle{b, arch})
 	return b, nil
@@ -86,5 +87,6 @@ func (f *Fleet) stand(s *slot, arch string) *render.Composition {
 		st = render.Compose(f.loader.opener(), f.tree, s.renders, arch)
 		f.stands[key.String()] = st
 	}
+
 	return st
 }

@@ -29,10 +29,12 @@ func ServeLoader(in *confine.Inside) error {
 		Arch:      func(string) string { return s.arch },
 		KeyDigest: s.seal,
 	}
+
 	s.loader.digest = func(_ fs.FS, path string) (string, error) {
 		a, err := s.ask(&wire.Message{Op: wire.OpDigest, Path: path})
 		return wire.DigestOf(a), err
 	}
+
 	for {
 		m, err := s.Receive()
 		if err == io.EOF {
@@ -93,6 +95,7 @@ func (s *loaderServer) ask(m *wire.Message) (*wire.Message, error) {
 		s.broken = err
 		return nil, err
 	}
+
 	return a, a.Err()
 }
 
@@ -132,6 +135,7 @@ func (s *loaderServer) answer(m *wire.Message) *wire.Message {
 		if r, err = inventory.ReadReaders(context.Background(), wire.NewTree(s.ask, false)); err == nil {
 			a.Readers = &r
 		}
+
 	case wire.OpReaches:
 		a.Names = s.in.Reaches()
 	default:
@@ -145,6 +149,7 @@ func (s *loaderServer) answer(m *wire.Message) *wire.Message {
 	case err != nil:
 		a.Fail(err)
 	}
+
 	return a
 }
 
@@ -179,6 +184,7 @@ func (f *servedFleet) difference(since *servedFleet, a *wire.Message) {
 					was = j
 				}
 			}
+
 			a.Was[i] = was
 		}
 
@@ -192,6 +198,7 @@ func (f *servedFleet) difference(since *servedFleet, a *wire.Message) {
 				f.bases[f.slots[i]] = made.bundle.st
 			}
 		}
+
 		if w.Host != nil || w.Changed {
 			a.Hosts = append(a.Hosts, w)
 		}
@@ -236,6 +243,7 @@ func (s *loaderServer) bundle(m, a *wire.Message) error {
 		kind = len(f.kinds) + 1
 		f.kinds[st] = kind
 	}
+
 	a.Kind = kind
 	if sent && !m.Full {
 		return nil
@@ -298,6 +306,7 @@ func wireStandOf(st, base *render.Composition) *wire.Composition {
 		w.Base = base.Digest
 		w.Manifest.Files, w.Gone = filesSince(base.Manifest.Files, st.Manifest.Files)
 	}
+
 	for _, digest := range slices.Sorted(maps.Keys(st.Content)) {
 		c := st.Content[digest]
 		if base != nil {
@@ -305,8 +314,10 @@ func wireStandOf(st, base *render.Composition) *wire.Composition {
 				continue
 			}
 		}
+
 		w.Content = append(w.Content, wire.Content{Digest: digest, Source: c.Source})
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(st.Keys)) {
 		k := st.Keys[name]
 		key := wire.Key{Name: name, Source: k.Source, Sources: k.Sources, Made: k.File != nil}
@@ -315,6 +326,7 @@ func wireStandOf(st, base *render.Composition) *wire.Composition {
 		}
 		w.Keys = append(w.Keys, key)
 	}
+
 	return w
 }
 

@@ -40,6 +40,7 @@ func (b *Bundle) Composed(m bundle.Manifest, services []string, older func() ([]
 			c.former.keys[k.Name] = k.Digest
 		}
 	}
+
 	return &c
 }
 
@@ -64,6 +65,7 @@ func (f *former) file(digest string) ([]byte, error) {
 		}
 		errs = errors.Join(errs, err)
 	}
+
 	return nil, firstOf(errs, err, "no older bundle has the file")
 }
 
@@ -77,6 +79,7 @@ func (f *former) pack(digest string) (io.ReadCloser, int64, error) {
 		}
 		errs = errors.Join(errs, err)
 	}
+
 	return nil, 0, firstOf(errs, err, "no older bundle has the package")
 }
 
@@ -92,6 +95,7 @@ func (f *former) value(name, digest string) ([]byte, error) {
 		}
 		err = kerr
 	}
+
 	if err == nil {
 		err = errors.New("no commit is known that has it")
 	}

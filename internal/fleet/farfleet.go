@@ -50,6 +50,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 		since = l.far.last
 		m.Since = since.far.number
 	}
+
 	a, err := l.call(ctx, fsys, m)
 	if err != nil {
 		return nil, err
@@ -105,6 +106,7 @@ func (l *Loader) fleetOf(a *wire.Message, since *Fleet) (*Fleet, error) {
 			}
 		}
 	}
+
 	return f, f.index(a.Was == nil, since)
 }
 
@@ -117,6 +119,7 @@ func (f *Fleet) index(same bool, since *Fleet) error {
 		f.config = since.config
 		return nil
 	}
+
 	f.config = &inventory.Inventory{ByName: make(map[string]int, len(f.Hosts))}
 	for i, h := range f.Hosts {
 		f.config.ByName[h.Name] = i
@@ -136,6 +139,7 @@ func (f *Fleet) ask(m *wire.Message) (*wire.Message, error) {
 		}
 		*f.far = *again.far
 	}
+
 	m.Fleet = f.far.number
 	return l.call(ctx, f.tree.FS, m)
 }
@@ -172,8 +176,10 @@ func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*render.Com
 			f.far.kinds[a.Kind] = st
 			return st, nil
 		}
+
 		m = &wire.Message{Op: wire.OpBundle, At: i, Arch: arch, Full: true, Partial: partial}
 	}
+
 	return nil, wire.ErrBroken
 }
 
@@ -208,6 +214,7 @@ func (l *Loader) standOf(w *wire.Composition, base *render.Composition) (*render
 			}
 		}
 	}
+
 	for _, k := range w.Keys {
 		spec := &service.Key{Key: bundle.Key{Name: k.Name, Source: k.Source}, Sources: k.Sources}
 		if k.Made {
@@ -215,6 +222,7 @@ func (l *Loader) standOf(w *wire.Composition, base *render.Composition) (*render
 		}
 		st.Keys[k.Name] = spec
 	}
+
 	return st, true
 }
 
@@ -233,6 +241,7 @@ func joinFiles(was, differ []bundle.File, gone []string) []bundle.File {
 			out = append(out, f)
 		}
 	}
+
 	out = append(out, differ...)
 	slices.SortFunc(out, func(a, b bundle.File) int { return strings.Compare(a.Path, b.Path) })
 	return out
@@ -263,9 +272,11 @@ func (f *Fleet) fetchTexts(i int, st *render.Composition, of *wire.Message) erro
 			c.Shared = &render.Text{Data: a.Data}
 			l.texts[digest] = weak.Make(c.Shared)
 		}
+
 		c.Data = c.Shared.Data
 		st.Content[digest] = c
 	}
+
 	l.texts.sweep()
 	return nil
 }
@@ -318,6 +329,7 @@ func (l *Loader) Readers(ctx context.Context, tree fs.FS) (inventory.Readers, er
 	case a.Readers == nil:
 		return inventory.Readers{}, wire.ErrBroken
 	}
+
 	return *a.Readers, nil
 }
 

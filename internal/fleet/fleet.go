@@ -136,6 +136,7 @@ func (f *Fleet) find(name string) (int, bool) {
 		f.next.Store(int32(i + 1))
 		return i, true
 	}
+
 	i, ok := f.config.ByName[name]
 	if ok {
 		f.next.Store(int32(i + 1))

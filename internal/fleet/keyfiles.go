@@ -34,8 +34,10 @@ func matchSources(t *tree.Tree, pattern string) ([]string, error) {
 				}
 			}
 		}
+
 		found = next
 	}
+
 	return found, nil
 }
 
@@ -56,6 +58,7 @@ func (f *Fleet) KeyFiles() []wire.KeyFile {
 			}
 		}
 	}
+
 	for i, slot := range f.slots {
 		for _, r := range slot.renders {
 			for j, k := range r.KeySpecs {
@@ -72,6 +75,7 @@ func (f *Fleet) KeyFiles() []wire.KeyFile {
 		slices.Sort(hs)
 		out = append(out, wire.KeyFile{Service: k.service, Key: k.key, Source: k.source, File: k.file, Hosts: slices.Compact(hs)})
 	}
+
 	slices.SortFunc(out, func(a, b wire.KeyFile) int {
 		return slices.Compare([]string{a.Service, a.Key, a.Source, a.File}, []string{b.Service, b.Key, b.Source, b.File})
 	})

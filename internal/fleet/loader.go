@@ -107,6 +107,7 @@ func (l *Loader) Load(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 		}
 		return nil, err
 	}
+
 	return f, nil
 }
 
@@ -129,12 +130,14 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		c.blobs, c.keyDigests, c.ageFiles = map[string]*tree.Blob{}, map[string]string{}, map[string]string{}
 		c.hostTexts = map[string]*inventory.HostFile{}
 	}
+
 	var links problem.Problems
 	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
 		if t.Linked(name) {
 			links = append(links, &problem.Problem{File: name, Message: tree.LinkTrouble})
 		}
 	}
+
 	if len(links) > 0 {
 		return nil, links
 	}
@@ -158,6 +161,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		problems = append(problems, services[name].trouble...)
 		all = append(all, services[name].Service)
 	}
+
 	problems = append(problems, service.CheckIDs(all)...)
 	problems = append(problems, f.assemble(c.last)...)
 	problems = append(problems, f.dangling()...)

@@ -23,6 +23,7 @@ func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 		}
 		return nil, problem.Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
 	}
+
 	if err == tree.ErrTooLarge {
 		return nil, problem.Problems{{File: "bellhop.yaml", Message: err.Error()}}
 	}
@@ -54,6 +55,7 @@ func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 		c.mainHash = mainHash
 		return c.config, nil
 	}
+
 	if c.main == nil || c.main.Hash != mainHash {
 		data, err := t.Bytes("bellhop.yaml")
 		if err != nil {
@@ -66,6 +68,7 @@ func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 			yaml.Decode(c.main, c.mainFile, l.budget)
 		}
 	}
+
 	cfg := inventory.New(c.main, c.mainFile, own)
 	cfg.Problems = append(cfg.Problems, problems...)
 	cfg.Hash = id.String()
@@ -82,6 +85,7 @@ func otherName(t *tree.Tree, dir string) string {
 			return o.Path
 		}
 	}
+
 	return ""
 }
 
@@ -113,11 +117,13 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 			tell(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
 			continue
 		}
+
 		hash, err := t.FileHash(o.Path)
 		if err == tree.ErrTooLarge {
 			tell(o, err.Error())
 			continue
 		}
+
 		if err != nil {
 			return nil, nil, err
 		}
@@ -131,9 +137,11 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 			h = &inventory.HostFile{Name: name, Source: &yaml.File{Name: o.Path, Data: data, Hash: hash, Former: l.Former}}
 			yaml.Decode(h.Source, &h.Parsed, l.budget)
 		}
+
 		fresh[key] = h
 		out = append(out, h)
 	}
+
 	l.cache.hostTexts = fresh
 	return out, ps, nil
 }

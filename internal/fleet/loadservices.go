@@ -27,6 +27,7 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 		}
 		sameServices = sameServices && fresh
 	}
+
 	sameSecrets := secrets != "" && secrets == c.secretsAt
 	if sameServices && sameSecrets {
 		return c.services, nil
@@ -39,12 +40,14 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 	} else if err := l.folders(t, out); err != nil {
 		return nil, err
 	}
+
 	for name, s := range out {
 		old := c.services[name]
 		if old != nil && old.Service == s.Service && sameSecrets {
 			out[name] = old
 			continue
 		}
+
 		now, err := l.sources(t, s.Service)
 		if err != nil {
 			return nil, err
@@ -58,11 +61,13 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 				now = was
 			}
 		}
+
 		if now.renderer == nil {
 			now.renderer = render.NewRenderer(s.Service)
 		}
 		out[name] = now
 	}
+
 	c.services, c.servicesAt, c.secretsAt = out, at, secrets
 	return out, nil
 }
@@ -87,6 +92,7 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 			strays = append(strays, &problem.Problem{File: o.Path, Message: bad})
 			continue
 		}
+
 		var earlier []*service.Service
 		for _, e := range l.earlier(o.Name()) {
 			earlier = append(earlier, e.Service)
@@ -97,6 +103,7 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 		}
 		out[o.Name()] = &serviceState{Service: s}
 	}
+
 	tree.Twins(os, func(a, b tree.Object) {
 		strays = append(strays, &problem.Problem{File: b.Path, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
 	})
@@ -117,6 +124,7 @@ func (l *Loader) earlier(name string) (out []*serviceState) {
 			out = append(out, s)
 		}
 	}
+
 	return out
 }
 
@@ -132,6 +140,7 @@ func (l *Loader) sources(t *tree.Tree, s *service.Service) (*serviceState, error
 					return nil, err
 				}
 			}
+
 			for _, file := range files {
 				if err := st.look(l, t, k, file); err != nil {
 					return nil, err
@@ -139,6 +148,7 @@ func (l *Loader) sources(t *tree.Tree, s *service.Service) (*serviceState, error
 			}
 		}
 	}
+
 	return st, nil
 }
 
@@ -163,6 +173,7 @@ func (st *serviceState) look(l *Loader, t *tree.Tree, k service.Key, src string)
 			return err
 		}
 	}
+
 	st.sources[src] = h
 	return nil
 }
@@ -182,6 +193,7 @@ func (st *serviceState) checkAge(l *Loader, t *tree.Tree, src, hash string) erro
 		bad = ageTrouble(data)
 		l.cache.ageFiles[hash] = bad
 	}
+
 	if bad != "" {
 		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: bad})
 	}
@@ -204,6 +216,7 @@ func ageTrouble(data []byte) string {
 			head = s[:min(len(s), len(ageMagic)+1)]
 		}
 	}
+
 	if strings.Contains(head, "\r") {
 		return "carriage returns in the age file: git changed its line ends; write `*.age binary` into .gitattributes and seal it anew"
 	}

@@ -54,6 +54,7 @@ func Choose(all []Named, expr string) ([]int, error) {
 			in[i] = true
 		}
 	}
+
 	for _, not := range []bool{false, true} { // exclusions last, wherever they are written
 		for _, w := range words {
 			if w.not == not && !w.mark(all, in) {
@@ -68,6 +69,7 @@ func Choose(all []Named, expr string) ([]int, error) {
 			chosen = append(chosen, i)
 		}
 	}
+
 	if len(chosen) == 0 && len(words) > 0 {
 		return nil, fmt.Errorf("hosts %q: no host is left", expr)
 	}
@@ -95,6 +97,7 @@ func selectorWords(expr string) ([]word, error) {
 		}
 		words = append(words, w)
 	}
+
 	return words, nil
 }
 
@@ -106,6 +109,7 @@ func (w word) mark(all []Named, in []bool) bool {
 			in[i], hit = !w.not, true
 		}
 	}
+
 	return hit
 }
 
@@ -136,5 +140,6 @@ func (w word) similar(all []Named) string {
 	case tags["@"+w.text]:
 		return fmt.Sprintf("; did you mean %q?", "@"+w.text)
 	}
+
 	return problem.DidYouMean(w.text, slices.Sorted(maps.Keys(hosts)))
 }

@@ -135,6 +135,7 @@ func (l *Loader) call(ctx context.Context, tree fs.FS, m *wire.Message) (*wire.M
 		}
 		return nil, err
 	}
+
 	if l.Idle > 0 {
 		s.idle = time.AfterFunc(l.Idle, func() { l.reap(s) })
 	}
@@ -161,6 +162,7 @@ func (l *Loader) converse(s *session, tree fs.FS, m *wire.Message) (*wire.Messag
 			clear(a.Data)
 			clear(got.Data)
 		}
+
 		if err != nil {
 			return nil, err
 		}
@@ -177,6 +179,7 @@ func (l *Loader) died(ctx context.Context, s *session, err error) error {
 	case <-time.After(time.Second):
 		s.proc.Kill("it closed its pipe")
 	}
+
 	e := &DiedError{File: s.proc.Step(), Reason: s.proc.Reason()}
 	l.drop()
 	if ctx.Err() != nil {
@@ -206,6 +209,7 @@ func (l *Loader) serve(tree fs.FS, m *wire.Message) *wire.Message {
 		} else {
 			a.Data, err = l.Open(tree, m.PathName())
 		}
+
 	case wire.OpDigest:
 		a.Digest, err = l.secretDigest(tree, m.PathName())
 	case wire.OpSeal:
@@ -213,6 +217,7 @@ func (l *Loader) serve(tree fs.FS, m *wire.Message) *wire.Message {
 			a.Digest = l.KeyDigest(m.Data)
 		}
 	}
+
 	if err != nil {
 		a.Fail(err)
 	}

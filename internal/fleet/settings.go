@@ -20,6 +20,7 @@ func checkSwitch(p inventory.Place, s *service.Service) (ps problem.Problems) {
 		ps = append(ps, q)
 		return q
 	}
+
 	for _, e := range p.Switch.Set {
 		def, ok := s.Settings[e.Key]
 		switch {
@@ -34,6 +35,7 @@ func checkSwitch(p inventory.Place, s *service.Service) (ps problem.Problems) {
 			tell(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.Name, scalar.KindOf(def), scalar.KindOf(e.Value.V))
 		}
 	}
+
 	return ps
 }
 
@@ -52,6 +54,7 @@ func fitsDefault(def, v any) bool {
 		_, reads := scalar.Rational(v)
 		return reads
 	}
+
 	return scalar.KindOf(def) == scalar.KindOf(v)
 }
 

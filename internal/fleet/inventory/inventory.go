@@ -91,11 +91,13 @@ func New(main *yaml.File, file *syntax.Fleet, own []*HostFile) *Inventory {
 		m.groups[g.Key] = &g.Value
 		m.switches(main, g.Value.Services)
 	}
+
 	m.switches(main, file.All.Services)
 	for i := range file.Hosts {
 		h := &file.Hosts[i]
 		m.host(main, h.Key, h.At, &h.Value)
 	}
+
 	for _, o := range own {
 		m.host(o.Source, o.Name, problem.Pos{Line: 1, Column: 1}, &o.Parsed)
 	}
@@ -134,6 +136,7 @@ func (m *maker) top() {
 	case !syntax.IsName(m.Network):
 		m.tell(m.main, f.Network.At, "bad name %q for a network: %s", m.Network, syntax.NameWords)
 	}
+
 	if f.Deployer.S != "" {
 		if key, err := sshKey(f.Deployer.S); err != nil {
 			m.tell(m.main, f.Deployer.At, "deployer: %v", err)
@@ -141,6 +144,7 @@ func (m *maker) top() {
 			m.Deployer = key
 		}
 	}
+
 	m.readReaders()
 	m.readRollout()
 
@@ -214,8 +218,10 @@ func (m *maker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *Facts) {
 			m.tell(t, a.At, "host %s: address %q: %v", name, a.S, err)
 			continue
 		}
+
 		h.Host.Addresses = append(h.Host.Addresses, addr)
 	}
+
 	if len(f.HostKey) == 0 {
 		m.tell(t, at, "host %s has no host_key: bellhop never trusts a key it was not told; `bellhop host add` writes it", name)
 	}
@@ -225,13 +231,16 @@ func (m *maker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *Facts) {
 			m.tell(t, k.At, "host %s: host_key: %v", name, err)
 			continue
 		}
+
 		h.Host.HostKeys = append(h.Host.HostKeys, key)
 	}
+
 	if a := h.Host.Arch; a != "" {
 		if hint := syntax.ArchHint(a); hint != "" {
 			m.tell(t, cmp.Or(f.Arch.At, at), "host %s: %s", name, hint)
 		}
 	}
+
 	if !syntax.IsAccount(h.Host.User) {
 		m.tell(t, cmp.Or(f.User.At, at), "host %s: bad name %q for a user: %s", name, h.Host.User, syntax.AccountWords)
 	}
@@ -256,6 +265,7 @@ func (m *maker) finish() {
 			}
 			addrs[key] = h
 		}
+
 		for _, tag := range h.Host.Tags {
 			tags[tag] = true
 		}
@@ -263,6 +273,7 @@ func (m *maker) finish() {
 			m.Users[w.Service] = append(m.Users[w.Service], i)
 		}
 	}
+
 	m.jumps()
 	names, hints := slices.Sorted(maps.Keys(tags)), problem.Hints{}
 	for _, g := range m.file.Groups {
@@ -294,6 +305,7 @@ func (m *maker) jumps() {
 			m.tell(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.Host.Name, at, hints.DidYouMean(at, names))
 			continue
 		}
+
 		if m.circles(i, ends) {
 			m.tell(h.file, h.at, "host %s: jump goes round in a circle", h.Host.Name)
 		}
@@ -319,6 +331,7 @@ func (m *maker) circles(first int, ends []jumpState) bool {
 			end = roundJump
 			break
 		}
+
 		if ends[i] == goodJump {
 			break
 		}
@@ -326,6 +339,7 @@ func (m *maker) circles(first int, ends []jumpState) bool {
 		way = append(way, i)
 		i, more = m.ByName[m.Hosts[i].Host.Jump]
 	}
+
 	for _, i := range way {
 		ends[i] = end
 	}

@@ -60,6 +60,7 @@ func (m *maker) base(tags []string) *base {
 		}
 		*into, *by = s.S, group
 	}
+
 	for _, tag := range tags {
 		if g, ok := m.groups[tag]; ok {
 			pick(&b.user, &userBy, tag, g.User, "user")
@@ -69,6 +70,7 @@ func (m *maker) base(tags []string) *base {
 			b.takeVars(tag, g.Vars)
 		}
 	}
+
 	m.bases[key] = b
 	return b
 }
@@ -91,6 +93,7 @@ func (b *base) take(group string, es yaml.Entries[syntax.Switch]) {
 			}
 			now.set[s.Key] = f
 		}
+
 		b.services[e.Key] = now
 	}
 }
@@ -129,6 +132,7 @@ func (m *maker) wants(t *yaml.File, at problem.Pos, host string, services map[st
 			}
 			w.Set = append(w.Set, Setting{k, v.value})
 		}
+
 		for _, e := range set {
 			w.Set = append(w.Set, Setting{e.Key, e.Value.V})
 		}
@@ -136,15 +140,18 @@ func (m *maker) wants(t *yaml.File, at problem.Pos, host string, services map[st
 		w.Key = settingsKey(w.Set)
 		out = append(out, w)
 	}
+
 	for name, b := range services {
 		if _, ours := own.Get(name); !ours {
 			one(name, b.on, b, nil, false)
 		}
 	}
+
 	for i := range own {
 		e := &own[i]
 		one(e.Key, e.Value.On(), services[e.Key], e.Value.Set, true)
 	}
+
 	slices.SortFunc(out, func(a, b Wish) int { return strings.Compare(a.Service, b.Service) })
 	return out
 }
@@ -159,6 +166,7 @@ func settingsKey(set []Setting) string {
 		fmt.Fprintf(&b, "%q=", e.Name)
 		scalar.WriteKey(&b, e.Value)
 	}
+
 	return b.String()
 }
 

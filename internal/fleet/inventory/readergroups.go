@@ -25,6 +25,7 @@ func newReaderGroups(es yaml.Entries[yaml.List]) *readerGroups {
 			g.lines[e.Key] = e.Value
 		}
 	}
+
 	return g
 }
 
@@ -53,5 +54,6 @@ func (g *readerGroups) expand(name string) []string {
 			}
 		}
 	}
+
 	return slices.Sorted(maps.Keys(recipients))
 }

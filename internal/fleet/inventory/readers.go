@@ -51,6 +51,7 @@ func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 			names = append(names, e.Key)
 		}
 	}
+
 	for _, e := range f.Readers {
 		for _, s := range e.Value {
 			switch {
@@ -59,10 +60,12 @@ func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 				// the value itself must not be repeated in a message
 				p := &problem.Problem{File: t.Name, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}
 				problems = append(problems, p)
+
 			default:
 				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.DidYouMean(s.S, names))
 			}
 		}
+
 		if len(e.Value) == 0 {
 			tell(e.At, "readers: %s has nobody", e.Key)
 		}
@@ -73,11 +76,13 @@ func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 			r.Names[e.Key] = g.expand(e.Key)
 			continue
 		}
+
 		if _, err := path.Match(e.Key, ""); err != nil {
 			tell(e.At, "readers: bad pattern %q", e.Key)
 		}
 		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.Strings(), File: t.Name, Line: e.At.Line})
 	}
+
 	if g.spent() {
 		tell(problem.Pos{Line: 1, Column: 1}, "readers: the groups name each other too often to follow")
 	}

@@ -25,6 +25,7 @@ func (m *maker) vars(host string, b *base, own yaml.Entries[yaml.Value]) map[str
 		}
 		out[name] = v.value
 	}
+
 	for _, e := range own {
 		out[e.Key] = e.Value.V
 	}

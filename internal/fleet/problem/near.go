@@ -19,6 +19,7 @@ func Near(name string, candidates []string) string {
 			best, dist = c, d
 		}
 	}
+
 	return best
 }
 
@@ -66,7 +67,9 @@ func distance(a, b string, limit int) int {
 				cur[j] = min(cur[j], prev2[j-2]+1)
 			}
 		}
+
 		prev2, prev = prev, cur
 	}
+
 	return prev[len(b)]
 }

@@ -54,6 +54,7 @@ func (p *Problem) Error() string {
 		}
 		b.WriteString(": ")
 	}
+
 	if p.Host != "" {
 		b.WriteString(p.Host + ": ")
 	}
@@ -85,6 +86,7 @@ func (ps Problems) Sort() Problems {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.More, b.More), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Host, b.Host), cmp.Compare(a.Message, b.Message))
 	})
+
 	ps = slices.CompactFunc(ps, func(a, b *Problem) bool {
 		return a.File == b.File && a.Line == b.Line && a.Column == b.Column && a.Host == b.Host && a.Message == b.Message && a.Warning == b.Warning
 	})
@@ -129,6 +131,7 @@ func (ps Problems) cite() Problems {
 		}
 		p.Message, p.Source, p.File = privatekey.Mask(p.Message), privatekey.Mask(p.Source), privatekey.Mask(p.File)
 	}
+
 	return ps
 }
 

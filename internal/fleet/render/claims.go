@@ -45,6 +45,7 @@ func (st *Composition) claimAll(r *Rendering) {
 		claim(bundle.KindUnit + ":" + unit)
 		claim(bundle.KindFile + ":" + bundle.UnitDir + "/" + unit)
 	}
+
 	for _, u := range r.units {
 		claim(bundle.KindUnit + ":" + u.Name)
 	}

@@ -42,6 +42,7 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 			users[u.Name] = u.Group
 		}
 	}
+
 	for _, r := range rs {
 		for _, f := range r.files {
 			if g := users[f.User]; g != "" && r.guessed[f.Path] {
@@ -49,6 +50,7 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 			}
 			m.Files = append(m.Files, f)
 		}
+
 		m.Links = append(m.Links, r.links...)
 		st.claimAll(r)
 		for d, c := range r.content {
@@ -66,6 +68,7 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 				st.key(o, t, r, &r.KeySpecs[i], users)
 			}
 		}
+
 		if r.judged != nil {
 			m.Services = append(m.Services, *r.judged)
 		}
@@ -76,6 +79,7 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 			joinGate(gates, name, g)
 		}
 	}
+
 	st.gates(gates, units)
 	st.claimUnits(units)
 	for _, name := range slices.Sorted(maps.Keys(units)) {
@@ -99,6 +103,7 @@ func (st *Composition) accounts(s *service.Service) {
 		}
 		m.Groups = append(m.Groups, s.User.Group)
 	}
+
 	for _, g := range s.ExtraGroups {
 		if g != bundle.KeyGroup { // made with the place for keys
 			m.Groups = append(m.Groups, g)
@@ -115,6 +120,7 @@ func (st *Composition) pack(s *service.Service, arch string) {
 		st.breaks(s.Name, problem.At(s.Source.Name, s.Source.Data, s.Package.At, "%v", err))
 		return
 	}
+
 	st.Manifest.Packages = append(st.Manifest.Packages, p)
 }
 
@@ -128,6 +134,7 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 		}
 		return
 	}
+
 	st.Keys[k.Name] = k
 	st.Renders[k.Name] = r
 	out := k.Key
@@ -139,6 +146,7 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 		st.breaks(r.Service.Name, lacks)
 		return
 	}
+
 	digest, err := o.keyed(t, r, k)
 	if err != nil {
 		st.breaks(r.Service.Name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
@@ -154,6 +162,7 @@ func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 		units[u.Name] = &u
 		return
 	}
+
 	if was.Foreign && !u.Foreign {
 		*was, u = u, *was // ours speaks
 	}
@@ -167,6 +176,7 @@ func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 			j.OnChange = bundle.Restart // the stronger one does for both
 		}
 	}
+
 	*was = j
 }
 
@@ -181,6 +191,7 @@ func joinOn(a, b map[string]string) map[string]string {
 			out[t] = does
 		}
 	}
+
 	return out
 }
 
@@ -196,6 +207,7 @@ func joinGate(gates map[string]*gate, name string, g *gate) {
 		j = &gate{service: g.service}
 		gates[name] = j
 	}
+
 	j.keys = slices.Concat(j.keys, g.keys)
 	j.groups = union(j.groups, g.groups)
 	j.starts = union(j.starts, g.starts)
@@ -216,10 +228,12 @@ func (st *Composition) gates(gates map[string]*gate, units map[string]*bundle.Un
 				f.Service = u.Service
 			}
 		}
+
 		for _, k := range g.keys {
 			wants[k.Name] = union(wants[k.Name], g.starts)
 		}
 	}
+
 	for _, k := range st.Manifest.Keys {
 		unit := syntax.KeyUnitName(k.Name)
 		p := bundle.UnitDir + "/" + unit
@@ -249,5 +263,6 @@ func (st *Composition) finish() {
 			s.Digest = bundle.ServiceDigest(m, s.Name)
 		}
 	}
+
 	st.Digest = m.Digest()
 }

@@ -31,6 +31,7 @@ func keyUnitText(k bundle.Key, wants []string) string {
 		before += " " + strings.Join(wants, " ")
 		want = "Wants=" + strings.Join(wants, " ") + "\n"
 	}
+
 	return `[Unit]
 Description=Key ` + k.Name + `
 DefaultDependencies=no
@@ -83,11 +84,13 @@ func (g *gate) text() string {
 		}
 		groups = append(groups, bundle.KeyGroup)
 	}
+
 	for _, name := range g.groups {
 		if !slices.Contains(groups, name) {
 			groups = append(groups, name)
 		}
 	}
+
 	if g.service && len(groups) > 0 {
 		fmt.Fprintf(&b, "[Service]\nSupplementaryGroups=%s\n", strings.Join(groups, " "))
 	}

@@ -56,6 +56,7 @@ func (r *Rendering) asked(p service.Probe, kind, text string, bad func(string) s
 	} else if why = bad(out); why != "" {
 		why = fmt.Sprintf("here it is %q: %s", out, why)
 	}
+
 	if why != "" {
 		r.own = append(r.own, problem.At(r.Service.Source.Name, r.Service.Source.Data, p.At, "health: %s %q: %s", kind, text, why))
 	}
@@ -88,6 +89,7 @@ func (r *Rendering) command(c *service.Command) string {
 		r.Problems = append(r.Problems, problem.At(file.Name, file.Data, c.At, "%s%s", who, c.Within(in, msg)))
 		return ""
 	}
+
 	if bad := service.BadCommand(string(data)); bad != "" {
 		r.own = append(r.own, problem.At(file.Name, file.Data, c.At, "%s: command: once rendered, %s", c.What, bad))
 	}

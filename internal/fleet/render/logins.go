@@ -30,5 +30,6 @@ func (l *Logins) ShutsOut(user, deployer string) string {
 			return ""
 		}
 	}
+
 	return "the deployer's key is not in it, so bellhop could not log in as " + user + " any more; add the line that stands as deployer: in bellhop.yaml"
 }

@@ -35,14 +35,17 @@ func (o *Opener) Value(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
 			clear(v)
 			return nil, fmt.Errorf("larger than 1 MiB")
 		}
+
 		return v, err
 	}
+
 	var opened [][]byte
 	defer func() {
 		for _, v := range opened {
 			clear(v)
 		}
 	}()
+
 	var openErr error
 	data := r.Scope // a copy: the rendering counts what it uses
 	data.Budget = o.Budget
@@ -53,9 +56,11 @@ func (o *Opener) Value(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
 			openErr = fmt.Errorf("%s: %w", name, err)
 			return "", openErr
 		}
+
 		opened = append(opened, v)
 		return string(v), nil
 	})
+
 	switch {
 	case openErr != nil:
 		return nil, openErr
@@ -64,6 +69,7 @@ func (o *Opener) Value(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
 		at, _ := template.Explain(err)
 		return nil, fmt.Errorf("%s:%d: the template does not render with the values of its keys%s", k.File.Source, at.Line, template.KnownReason(err))
 	}
+
 	return out, nil
 }
 
@@ -90,6 +96,7 @@ func (o *Opener) keyed(t *tree.Tree, r *Rendering, k *service.Key) (string, erro
 			return d, err
 		}
 	}
+
 	v, err := o.Value(t.FS, r, k)
 	if err != nil {
 		return "", err

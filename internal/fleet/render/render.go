@@ -86,6 +86,7 @@ func (s *Renderer) Render(settings map[string]any, key string, host *template.Ho
 			}
 		}
 	}
+
 	r := renderNow(s.svc, settings, host, fleet, b)
 	mark := &Rendering{Scope: template.Scope{UsedHost: r.Scope.UsedHost, UsedFleet: r.Scope.UsedFleet}}
 	switch {
@@ -97,9 +98,11 @@ func (s *Renderer) Render(settings map[string]any, key string, host *template.Ho
 			s.made[renderKey{settings: key}] = mark
 		}
 		s.made[renderKey{settings: key, host: host}] = r
+
 	default:
 		s.made[renderKey{settings: key}] = r
 	}
+
 	return r
 }
 
@@ -132,9 +135,11 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 				}
 			}
 		}
+
 		texts[u.Path] = data
 		r.add(u.Path, data, u.Source, u.Template != nil, 0o644, "root", "root")
 	}
+
 	r.checkUnits(texts)
 	r.keys()
 	r.accounts()
@@ -169,11 +174,13 @@ func (r *Rendering) file(f *service.File) {
 		if syntax.IsLogins(f.Path) {
 			r.Logins = append(r.Logins, Logins{f.Path, f.Source, f.Blob.Data})
 		}
+
 	case f.Template.Secret:
 		// A first turn with a stand-in for each value finds what is wrong with the template.
 		if data, ok := r.fill(f.Template, f.Blob); ok {
 			clear(data)
 		}
+
 	default:
 		if data, ok := r.fill(f.Template, f.Blob); ok {
 			r.add(f.Path, data, "", true, f.Mode, f.User, f.Group)
@@ -199,6 +206,7 @@ func (r *Rendering) fill(t *template.Template, b *tree.Blob) ([]byte, bool) {
 		r.Problems = append(r.Problems, p)
 		return nil, false
 	}
+
 	return data, true
 }
 
@@ -282,6 +290,7 @@ func (r *Rendering) lacking(t *tree.Tree, k *service.Key) *problem.Problem {
 			return service.MissingFile(t, r.Service, *k, file)
 		}
 	}
+
 	return nil
 }
 

@@ -36,6 +36,7 @@ func (r *Rendering) plan(texts map[string][]byte) {
 			to.activated = append(to.activated, p)
 		}
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(plans)) {
 		r.decide(plans[name], plans)
 	}
@@ -57,6 +58,7 @@ func (r *Rendering) collect(texts map[string][]byte) map[string]*unitPlan {
 		}
 		plans[p.name], byFile[u.Name] = p, p
 	}
+
 	get := func(name string) *unitPlan {
 		if p := byFile[name]; p != nil {
 			return p
@@ -66,6 +68,7 @@ func (r *Rendering) collect(texts map[string][]byte) map[string]*unitPlan {
 		}
 		return plans[name]
 	}
+
 	for i := range r.Service.Units {
 		u := &r.Service.Units[i]
 		if u.IsDropin {
@@ -74,6 +77,7 @@ func (r *Rendering) collect(texts map[string][]byte) map[string]*unitPlan {
 			p.paths = append(p.paths, u.Path)
 		}
 	}
+
 	for name, rule := range r.Service.Rules {
 		get(name).rule = rule
 	}
@@ -84,6 +88,7 @@ func (r *Rendering) collect(texts map[string][]byte) map[string]*unitPlan {
 			}
 		}
 	}
+
 	return plans
 }
 
@@ -101,6 +106,7 @@ func (r *Rendering) decide(p *unitPlan, plans map[string]*unitPlan) {
 			names = append(names, unitfile.Instance(p.name, in))
 		}
 	}
+
 	installed := p.text.Installs()
 	start := installed
 	switch {
@@ -111,6 +117,7 @@ func (r *Rendering) decide(p *unitPlan, plans map[string]*unitPlan) {
 	case p.activator || unitfile.IsTemplate(p.name) && p.rule != nil:
 		start = true
 	}
+
 	enable := start && (installed || !ours)
 	if p.rule != nil && p.rule.Enable != nil {
 		start, enable = *p.rule.Enable, *p.rule.Enable
@@ -136,6 +143,7 @@ func (r *Rendering) decide(p *unitPlan, plans map[string]*unitPlan) {
 			started = append(started, name)
 		}
 	}
+
 	r.gate(p, kind, started)
 }
 
@@ -150,6 +158,7 @@ func instances(p *unitPlan) []string {
 			out = append(out, a.rule.Instances.Strings()...)
 		}
 	}
+
 	slices.Sort(out)
 	return slices.Compact(out)
 }
@@ -198,11 +207,13 @@ func (r *Rendering) triggers(p *unitPlan, name string, u *bundle.Unit) []string 
 			ts = append(ts, "file:"+f.Path)
 		}
 	}
+
 	for _, l := range r.links {
 		if wanted(l.Path) {
 			ts = append(ts, "link:"+l.Path)
 		}
 	}
+
 	if s.Package != nil && wanted(bundle.PackageDir+"/"+s.Package.Name) {
 		ts = append(ts, "package:"+s.Package.Name)
 	}
@@ -221,6 +232,7 @@ func (r *Rendering) triggers(p *unitPlan, name string, u *bundle.Unit) []string 
 		case slices.Contains(k.Reload, name):
 			does = bundle.Reload
 		}
+
 		if does != "" && does != u.OnChange {
 			if u.On == nil {
 				u.On = map[string]string{}
@@ -228,6 +240,7 @@ func (r *Rendering) triggers(p *unitPlan, name string, u *bundle.Unit) []string 
 			u.On["key:"+k.Name] = does
 		}
 	}
+
 	slices.Sort(ts)
 	return slices.Compact(ts)
 }

@@ -23,6 +23,7 @@ func IsNumber(v any) bool {
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Float32, reflect.Float64:
 		return true
 	}
+
 	return false
 }
 
@@ -63,6 +64,7 @@ func compareValues(a, b any) (int, error) {
 			return x.Cmp(y), nil
 		}
 	}
+
 	return 0, fmt.Errorf("can't order %s and %s", KindOf(a), KindOf(b))
 }
 
@@ -108,6 +110,7 @@ func EqualAny(a any, bs ...any) (bool, error) {
 			return same, err
 		}
 	}
+
 	return false, nil
 }
 

@@ -31,6 +31,7 @@ func (n numeral) under(verb rune) any {
 	case r.IsInt():
 		return new(big.Int).Set(r.Num())
 	}
+
 	return string(n)
 }
 
@@ -77,5 +78,6 @@ func misfits(format string, args []any, out string) bool {
 			return false // the sign is a value's own
 		}
 	}
+
 	return true
 }

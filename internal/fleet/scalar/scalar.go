@@ -76,12 +76,14 @@ func WriteKey(b *strings.Builder, v any) {
 		for _, item := range v {
 			WriteKey(b, item)
 		}
+
 	case map[string]any:
 		fmt.Fprintf(b, "{%d ", len(v))
 		for _, k := range slices.Sorted(maps.Keys(v)) {
 			fmt.Fprintf(b, "%q:", k)
 			WriteKey(b, v[k])
 		}
+
 	default:
 		fmt.Fprintf(b, "%T %q ", v, fmt.Sprint(v))
 	}
@@ -99,11 +101,13 @@ func KindOf(v any) string {
 	case map[string]any:
 		return "a mapping"
 	}
+
 	switch {
 	case isBool(v):
 		return "true or false"
 	case IsNumber(v):
 		return "a number"
 	}
+
 	return "no plain value"
 }

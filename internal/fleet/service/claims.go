@@ -39,6 +39,7 @@ func (s *Service) claimed() []claim {
 		}
 		cs = append(cs, claim{place: f.Path, what: "the file " + f.Path, file: f.Source})
 	}
+
 	for _, u := range s.Units {
 		cs = append(cs, claim{place: u.Path, what: "the unit file " + u.Path, file: u.Source})
 		if !u.IsDropin {
@@ -49,6 +50,7 @@ func (s *Service) claimed() []claim {
 			cs = append(cs, claim{place: "unit " + name, what: "the unit " + name, file: u.Source})
 		}
 	}
+
 	for _, k := range s.Keys {
 		same := fmt.Sprintf("%+v %s %q", withoutService(k.Key), k.Link, k.Sources)
 		what := "the key " + k.Name
@@ -59,6 +61,7 @@ func (s *Service) claimed() []claim {
 			cs = append(cs, claim{place: k.Link, same: same, what: "the link " + k.Link, at: k.At})
 		}
 	}
+
 	if s.User != nil {
 		u := *s.User
 		u.Service = ""
@@ -66,6 +69,7 @@ func (s *Service) claimed() []claim {
 		cs = append(cs, claim{place: "/etc/sysusers.d/bellhop-" + s.Name + ".conf", what: "bellhop's own snippet"},
 			claim{place: "/etc/tmpfiles.d/bellhop-" + s.Name + ".conf", what: "bellhop's own snippet"})
 	}
+
 	return cs
 }
 
@@ -91,6 +95,7 @@ func Collide(ss []*Service) (ps problem.Problems) {
 		}
 		ps = append(ps, problem.At(file, data, at, "%s", msg))
 	}
+
 	for _, s := range ss {
 		for _, c := range s.claimed() {
 			now := holder{c, s}
@@ -101,6 +106,7 @@ func Collide(ss []*Service) (ps problem.Problems) {
 				if strings.HasPrefix(c.place, "/") {
 					paths = append(paths, c.place)
 				}
+
 			case was.by == s && len(ss) > 1: // told when s alone was checked
 			case was.same != "" && was.same == now.same:
 			case was.by == s:
@@ -112,6 +118,7 @@ func Collide(ss []*Service) (ps problem.Problems) {
 			}
 		}
 	}
+
 	slices.Sort(paths)
 	for _, p := range paths {
 		for dir := parent(p); dir != ""; dir = parent(dir) {
@@ -120,6 +127,7 @@ func Collide(ss []*Service) (ps problem.Problems) {
 			}
 		}
 	}
+
 	return ps
 }
 

@@ -97,6 +97,7 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 			return !o.Mode.IsDir() && tree.Ignored(o.Name()) || o.Mode.IsDir() && strings.HasPrefix(o.Name(), ".")
 		})
 	}
+
 	inFiles := strings.HasPrefix(dir+"/", "services/"+s.Name+"/files/")
 	tree.Twins(os, func(a, b tree.Object) {
 		s.Problems = append(s.Problems, &problem.Problem{File: b.Path, Warning: inFiles, Message: fmt.Sprintf("differs from %s only by case: "+tree.CaseLost, a.Name())})
@@ -106,6 +107,7 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 			s.tellFile(o.Path, "%s", bad)
 			continue
 		}
+
 		switch {
 		case o.Mode.IsDir():
 			err = s.walk(o.Path, false, old)
@@ -121,10 +123,12 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 			}
 			s.Objects = append(s.Objects, o)
 		}
+
 		if err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -157,6 +161,7 @@ func (s *reader) build() error {
 			s.Problems = append(s.Problems, s.Source.Problems...)
 		}
 	}
+
 	s.readUser()
 	s.readPackage()
 	for _, o := range s.Objects {
@@ -164,6 +169,7 @@ func (s *reader) build() error {
 			return err
 		}
 	}
+
 	s.readSettings()
 	s.readFiles()
 	s.readKeys()
@@ -189,17 +195,20 @@ func (s *reader) load(o tree.Object, keep bool) (*tree.Blob, error) {
 			s.tellFile(o.Path, tree.TooLargeHint)
 			return nil, nil
 		}
+
 		if err != nil {
 			return nil, err
 		}
 		b = tree.NewBlob(data, keep)
 		s.Known[o.Hash] = b
 	}
+
 	s.Blobs[o.Hash] = b
 	if b.LFS {
 		s.tellFile(o.Path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
 		return nil, nil
 	}
+
 	return b, nil
 }
 
@@ -220,17 +229,20 @@ func (s *reader) take(o tree.Object, rel string) error {
 			s.Package.blobs[o.Path] = b
 		}
 		return err
+
 	case !nested:
 		name := strings.TrimSuffix(top, ".tmpl")
 		if syntax.IsUnit(name) || syntax.IsQuadlet(name) {
 			return s.takeUnit(o, name, "")
 		}
+
 	case strings.HasSuffix(top, ".d") && !strings.Contains(rest, "/"):
 		unit := strings.TrimSuffix(top, ".d")
 		if syntax.IsUnit(unit) || syntax.IsQuadlet(unit) {
 			return s.takeUnit(o, unit, strings.TrimSuffix(rest, ".tmpl"))
 		}
 	}
+
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
 	if !nested {
 		if _, kind := unitfile.SplitName(strings.TrimSuffix(top, ".tmpl")); kind != "" {
@@ -239,6 +251,7 @@ func (s *reader) take(o tree.Object, rel string) error {
 			}
 		}
 	}
+
 	s.tellFile(o.Path, "bellhop does not know what to do with this; %s", hint)
 	return nil
 }
@@ -252,9 +265,11 @@ func (s *reader) takeFile(o tree.Object, rest string) error {
 		} else if bad := bundle.BadTarget(f.Target); bad != "" {
 			s.tellFile(o.Path, "%s", bad)
 		}
+
 		s.Files = append(s.Files, f)
 		return nil
 	}
+
 	isTmpl := strings.HasSuffix(rest, ".tmpl")
 	f.Path = strings.TrimSuffix(f.Path, ".tmpl")
 	if bad := syntax.BadPath(f.Path); bad != "" {
@@ -263,6 +278,7 @@ func (s *reader) takeFile(o tree.Object, rest string) error {
 		s.Problems = append(s.Problems, &problem.Problem{File: o.Path, Warning: true,
 			Message: fmt.Sprintf("/%s is empty after a boot, and bellhop puts a file back only with the next change; a snippet for systemd-tmpfiles does it at each boot", top)})
 	}
+
 	if o.Mode&0o111 != 0 {
 		f.Mode = 0o755
 	}
@@ -283,6 +299,7 @@ func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 		s.tellFile(o.Path, "bad name for a unit: %s", bad)
 		return nil
 	}
+
 	u := Unit{Name: unit, Source: o.Path, IsQuadlet: syntax.IsQuadlet(unit)}
 	where := bundle.UnitDir
 	if u.IsQuadlet {
@@ -299,6 +316,7 @@ func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 			s.tellFile(o.Path, "%s is the drop-in that bellhop writes; take another name", syntax.GateName)
 		}
 	}
+
 	b, err := s.load(o, true)
 	if err != nil || b == nil {
 		return err
@@ -313,6 +331,7 @@ func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 			s.Problems = append(s.Problems, problem.At(o.Path, b.Data, u.Template.KeyAt, "a unit file is readable by all, so it can't name a key: use EnvironmentFile=%s/NAME", bundle.KeyDir))
 		}
 	}
+
 	s.Units = append(s.Units, u)
 	return nil
 }

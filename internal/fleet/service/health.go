@@ -110,6 +110,7 @@ func (s *reader) readProbe(f *syntax.Probe) {
 		s.tell(f.At, "health: this probe stands here a second time")
 		return
 	}
+
 	s.Probes = append(s.Probes, p)
 }
 
@@ -137,6 +138,7 @@ func (s *reader) oneKind(f *syntax.Probe) bool {
 	default:
 		return true
 	}
+
 	return false
 }
 
@@ -186,6 +188,7 @@ func (s *reader) readStep(f *syntax.Step) {
 		s.tell(f.At, "before: a step has a command, and this one has none")
 		return
 	}
+
 	step := Step{Run: s.readCommand("before", f.Command)}
 	step.User = s.readRunner(f.User)
 	step.Timeout = s.milliseconds("timeout", f.Timeout, stepSpan, bundle.DefaultStepTimeout)
@@ -196,6 +199,7 @@ func (s *reader) readStep(f *syntax.Step) {
 		s.tell(f.At, "before: this step stands here a second time")
 		return
 	}
+
 	s.Steps = append(s.Steps, step)
 }
 
@@ -206,6 +210,7 @@ func (s *reader) readCommand(what string, v yaml.String) *Command {
 		s.tell(v.At, "%s: command: %s", what, bad)
 		return c
 	}
+
 	if !strings.Contains(v.S, "{{") {
 		return c
 	}
@@ -217,6 +222,7 @@ func (s *reader) readCommand(what string, v yaml.String) *Command {
 		s.tell(v.At, "%s: command: a command is stored on the host, so it can't name a key: have it read %s/NAME", what, bundle.KeyDir)
 		c.Template = nil
 	}
+
 	return c
 }
 

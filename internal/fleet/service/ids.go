@@ -32,10 +32,12 @@ func (s *reader) id(what string, v yaml.String) uint32 {
 		s.tell(v.At, "%s %q: want a number without leading zeros", what, v.S)
 		return 0
 	}
+
 	if why := closedID(n); why != "" {
 		s.tell(v.At, "%s %d: %s", what, n, why)
 		return 0
 	}
+
 	return uint32(n)
 }
 
@@ -80,6 +82,7 @@ func CheckIDs(services []*Service) (ps problem.Problems) {
 		}
 		users[u.UID], groups[u.GID], gids[u.Group] = s, s, s
 	}
+
 	return ps
 }
 

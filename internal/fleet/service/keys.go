@@ -29,6 +29,7 @@ func (s *reader) readKeys() {
 			s.templateKey(f)
 		}
 	}
+
 	slices.SortStableFunc(s.Keys, func(a, b Key) int { return strings.Compare(a.Name, b.Name) })
 }
 
@@ -37,10 +38,12 @@ func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 		s.tell(e.At, "bad name %q for a key: %s", e.Key, syntax.NameWords)
 		return
 	}
+
 	if e.Key == "files" {
 		s.tell(e.At, "a key can't be called files: rendered templates stand there")
 		return
 	}
+
 	f := e.Value
 	k := Key{At: e.At, Restart: f.Restart.Strings(), Reload: f.Reload.Strings(), Link: f.Path.S}
 	k.Name, k.Path = e.Key, bundle.KeyDir+"/"+e.Key
@@ -60,6 +63,7 @@ func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 		p.Warning = true
 		s.Problems = append(s.Problems, p)
 	}
+
 	switch f.Persist.S {
 	case "":
 	case "sealed":
@@ -67,12 +71,14 @@ func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 	default:
 		s.tell(f.Persist.At, "key %s: persist %q: want sealed, or leave it out", e.Key, f.Persist.S)
 	}
+
 	if k.Link != "" {
 		if bad := syntax.BadPath(k.Link); bad != "" {
 			s.tell(f.Path.At, "key %s: path %q: %s", e.Key, k.Link, bad)
 			k.Link = ""
 		}
 	}
+
 	if k.Source != "" {
 		k.Sources = []string{k.Source}
 	}
@@ -90,6 +96,7 @@ func (s *reader) templateKey(f *File) {
 		short := regexp.MustCompile(`[^A-Za-z0-9._-]`).ReplaceAllString(k.Name, "_")
 		k.Name = short[:min(len(short), 55)] + "-" + bundle.DigestBytes([]byte(f.Path))[:8]
 	}
+
 	k.Path = bundle.KeyFileDir + f.Path
 	k.User, k.Group, k.Mode, k.Source, k.Guess = f.User, f.Group, f.Mode, f.Source, f.Guess
 	if !shellSafe.MatchString(f.Path) {

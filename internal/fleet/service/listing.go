@@ -43,5 +43,6 @@ func (l *listing) take(old *listing, dir, hash string) bool {
 		l.at[f.path] = len(l.folders)
 		l.folders = append(l.folders, f)
 	}
+
 	return true
 }

@@ -20,6 +20,7 @@ func (s *Service) outsideID(t *tree.Tree) (string, error) {
 		}
 		id += "shared " + shared
 	}
+
 	if s.usesPublic {
 		public, err := t.PublicsID()
 		if err != nil {
@@ -27,6 +28,7 @@ func (s *Service) outsideID(t *tree.Tree) (string, error) {
 		}
 		id += "public " + public
 	}
+
 	return id, nil
 }
 

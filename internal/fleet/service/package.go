@@ -37,6 +37,7 @@ func (s *reader) readPackage() {
 		p.url = s.expand(f.URL, f.Version.S)
 		s.checkURL(f.URL.At, p.url)
 		s.readSums(p)
+
 	case f.File.S != "":
 		p.file = s.packageFile(f)
 		s.readSums(p)
@@ -44,6 +45,7 @@ func (s *reader) readPackage() {
 		s.tell(f.At, "package: want url, with sha256, or file")
 		return
 	}
+
 	s.readKind(p)
 	if f.Name.S != "" && !syntax.IsName(f.Name.S) {
 		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, syntax.NameWords)
@@ -78,6 +80,7 @@ func (s *reader) readKind(p *Package) {
 		}
 		return
 	}
+
 	p.File = cmp.Or(f.Name.S, s.Name)
 	if f.Name.S == "" {
 		p.As = base
@@ -85,6 +88,7 @@ func (s *reader) readKind(p *Package) {
 			p.As = rest
 		}
 	}
+
 	if p.Strip != 0 {
 		s.tell(f.Strip.At, "package: strip is for archives; this is a single file")
 	}
@@ -102,6 +106,7 @@ func (s *reader) expand(v yaml.String, version string) string {
 			}
 			return version
 		}
+
 		s.tell(v.At, "package: unknown placeholder %s; known: {version}, {arch}", m)
 		return ""
 	})
@@ -126,6 +131,7 @@ func (s *reader) packageFile(f *syntax.Package) string {
 		s.tell(f.File.At, "package: file %q: want a path below this folder", name)
 		return ""
 	}
+
 	return "services/" + s.Name + "/" + name
 }
 
@@ -138,18 +144,21 @@ func (s *reader) readSums(p *Package) {
 		}
 		return hex
 	}
+
 	if f.Any.S != "" {
 		p.anyArch = sum(f.Any)
 		if strings.Contains(p.url+p.file, "{arch}") {
 			s.tell(f.Any.At, "package: with {arch} there is a sha256 for each, as in { amd64: …, arm64: … }")
 		}
 	}
+
 	for _, e := range f.By {
 		if hint := syntax.ArchHint(e.Key); hint != "" {
 			s.tell(e.At, "package: %s", hint)
 		}
 		p.sha[e.Key] = sum(e.Value)
 	}
+
 	if p.url != "" && p.anyArch == "" && len(p.sha) == 0 {
 		s.tell(p.At, "package: url without sha256")
 	}
@@ -183,6 +192,7 @@ func (s *reader) checkPackage() {
 				want = sha
 			}
 		}
+
 		if want != "" && want != b.Digest {
 			s.tell(p.At, "package: sha256 of %s is %s", file, b.Digest)
 		}
@@ -216,6 +226,7 @@ func (p *Package) ForArch(arch string) (bundle.Package, error) {
 		out.Source, out.Digest, out.Size = file, b.Digest, b.Size
 		return out, nil
 	}
+
 	out.URL = strings.ReplaceAll(p.url, "{arch}", arch)
 	out.Digest = cmp.Or(p.sha[arch], p.anyArch)
 	if out.Digest == "" {

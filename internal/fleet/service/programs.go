@@ -165,6 +165,7 @@ func (s *reader) packageNames(file string) (packageNames, error) {
 		if r, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
 			whole = tarNames(r, add)
 		}
+
 	case bundle.PackageTarBz2:
 		whole = tarNames(bzip2.NewReader(bytes.NewReader(data)), add)
 	}

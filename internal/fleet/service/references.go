@@ -57,6 +57,7 @@ func (c *unitCheck) collect(u *Unit, file *unitfile.File, data []byte) {
 				message := fmt.Sprintf("%s=%s: no service of this repo makes it (user: in service.yaml); the host must have it", a.Key, a.Value)
 				c.Refs = append(c.Refs, Ref{refAccount, a.Value, c.at(u, p, data, message), false})
 			}
+
 		case holdsKeys(a):
 			c.keyPaths(u, a, p, data)
 		}
@@ -248,6 +249,7 @@ func (b *Names) Missing(refs []Ref) (ps problem.Problems) {
 				p.Message += fmt.Sprintf("; did you mean %s?", meant)
 			}
 		}
+
 		ps = append(ps, &p)
 	}
 

@@ -131,6 +131,7 @@ func (s *reader) readUser() {
 		}
 		return
 	}
+
 	if !s.account(u.Name.At, "user", u.Name.S) {
 		return
 	}
@@ -150,6 +151,7 @@ func (s *reader) readUser() {
 			s.tell(u.Home.At, "home %q is a place of the system: it would be given to %s", h, u.Name.S)
 		}
 	}
+
 	s.User.UID, s.User.GID = s.id("uid", u.UID), s.id("gid", u.GID)
 	for _, g := range u.ExtraGroups {
 		if s.account(g.At, "group", g.S) && !slices.Contains(s.ExtraGroups, g.S) {
@@ -183,6 +185,7 @@ func (s *reader) permissions(v yaml.String, def uint32) uint32 {
 		s.tell(v.At, "mode %q: no setuid, setgid or sticky bit", v.S)
 		return def
 	}
+
 	return uint32(m)
 }
 
@@ -205,17 +208,20 @@ func (s *reader) readFiles() {
 			s.tell(e.At, "files: no file %s below files/%s", e.Key, problem.DidYouMean(e.Key, paths))
 			continue
 		}
+
 		f, r := &s.Files[i], e.Value
 		if f.Target != "" {
 			s.tell(e.At, "files: %s is a link, which has no owner or mode", e.Key)
 			continue
 		}
+
 		secret := f.Template != nil && f.Template.Secret
 		if r.User.S != "" && s.account(r.User.At, "user", r.User.S) {
 			f.User, f.Group, f.Guess = r.User.S, s.groupOf(r.User.S), r.Group.S == ""
 		} else if secret {
 			f.User, f.Group = s.keyUser(), s.groupOf(s.keyUser())
 		}
+
 		if r.Group.S != "" && s.account(r.Group.At, "group", r.Group.S) {
 			f.Group = r.Group.S
 		}

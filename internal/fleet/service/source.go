@@ -37,10 +37,12 @@ func (s *reader) checkNames(at problem.Pos, what, text string) bool {
 		s.tell(at, "%s: no setting %q%s; known here: %s", what, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
 		return false
 	}
+
 	if syntax.IsPattern(syntax.WithoutPlaceholders(text)) {
 		s.tell(at, "%s: a brace without its partner", what)
 		return false
 	}
+
 	return true
 }
 
@@ -53,6 +55,7 @@ func MissingFile(t *tree.Tree, s *Service, k Key, src string) *problem.Problem {
 			names = append(names, o.Path)
 		}
 	}
+
 	meant := t.Hints.DidYouMean(src, names)
 	file, data, at := s.Source.Name, s.Source.Data, k.At
 	if k.File != nil {

@@ -181,6 +181,7 @@ func findKey(parts []*Unit, texts UnitTexts, key string) (*Unit, unitfile.Pos) {
 				place = s.Pos
 			}
 		}
+
 		for _, a := range file.Assignments {
 			if a.Section == section && a.Key == name {
 				found, place, isHeader = part, a.Pos, false

@@ -47,6 +47,7 @@ func (s *reader) readUnits() {
 			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, problem.DidYouMean(e.Key, s.unitNames()))
 			continue
 		}
+
 		mine := s.has(e.Key)
 		if !mine {
 			dropins := slices.ContainsFunc(s.Units, func(u Unit) bool { return u.IsDropin && u.Name == e.Key })
@@ -55,11 +56,13 @@ func (s *reader) readUnits() {
 				continue
 			}
 		}
+
 		switch r.OnChange.S {
 		case "", bundle.Restart, bundle.Reload, bundle.None:
 		default:
 			s.tell(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, problem.DidYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
 		}
+
 		if len(r.Instances) > 0 && !unitfile.IsTemplate(e.Key) {
 			s.tell(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
 		}
@@ -73,13 +76,16 @@ func (s *reader) readUnits() {
 			}
 			seen[in.S] = true
 		}
+
 		for _, w := range r.Watch {
 			if !s.watchable(w) {
 				s.tell(w.At, "watch: %q is no file, link, key or package of this service", w.S)
 			}
 		}
+
 		s.Rules[e.Key] = r
 	}
+
 	for _, k := range s.Keys {
 		s.checkKeyUnits(k)
 	}

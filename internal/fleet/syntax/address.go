@@ -23,11 +23,13 @@ func Address(s string) (string, error) {
 		}
 		return ap.String(), nil
 	}
+
 	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
 		if ip, err := netip.ParseAddr(s[1 : len(s)-1]); err == nil {
 			return netip.AddrPortFrom(ip, 22).String(), nil
 		}
 	}
+
 	name, port, has := strings.Cut(s, ":")
 	if !has {
 		port = "22"
@@ -74,6 +76,7 @@ func BadURL(text string) string {
 	case strings.HasSuffix(u.Host, ":") || u.Port() != "" && badPort(u.Port()):
 		return "want a port from 1 to 65535, " + example
 	}
+
 	return ""
 }
 

@@ -100,10 +100,12 @@ func (s *Switch) Decode(d *yaml.Decoder, n ast.Node) {
 				s.Enable = &on
 				return
 			}
+
 			e := yaml.Entry[yaml.Value]{Key: key, At: at}
 			e.Value.Decode(d, val)
 			s.Set = append(s.Set, e)
 		})
+
 	default:
 		d.Report(s.At, "want true, false or settings, not %s", yaml.Describe(r))
 	}

@@ -63,6 +63,7 @@ func (s Span) Trouble(what string, d yaml.Duration) string {
 	case d.D > s.High:
 		return what + " " + shortDuration(d.D) + " is too long: want " + shortDuration(s.High) + " at most"
 	}
+
 	return ""
 }
 
@@ -93,6 +94,7 @@ func (ps *Probes) Decode(d *yaml.Decoder, n ast.Node) {
 				return // told
 			}
 		}
+
 		*ps = append(*ps, p)
 	})
 }
@@ -108,6 +110,7 @@ func (ss *Steps) Decode(d *yaml.Decoder, n ast.Node) {
 			d.Report(s.At, "want a mapping, as in { command: \"pg_dump app >/srv/backup/app.sql\" }, not %s", yaml.Describe(r))
 			return
 		}
+
 		d.DecodeStruct(r, reflect.ValueOf(&s).Elem())
 		*ss = append(*ss, s)
 	})

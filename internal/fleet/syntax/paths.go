@@ -26,11 +26,13 @@ func BadPath(p string) string {
 			return "below " + c + " is no place for this"
 		}
 	}
+
 	for _, c := range []string{bundle.UnitDir, "/usr/lib/systemd/system", "/lib/systemd/system", "/run/systemd/system", bundle.QuadletDir} {
 		if Below(p, c) {
 			return "a unit or drop-in stands at the top of the service's folder, not below files/"
 		}
 	}
+
 	return ""
 }
 

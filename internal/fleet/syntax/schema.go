@@ -24,6 +24,7 @@ func Schema() ([]byte, error) {
 		root.Definitions[def.name] = schemaOf(r, reflect.TypeOf(def.v))
 		root.AnyOf = append(root.AnyOf, &jsonschema.Schema{Ref: "#/$defs/" + def.name})
 	}
+
 	return json.MarshalIndent(root, "", "  ")
 }
 
@@ -52,6 +53,7 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		d := ofType("string")
 		d.Pattern = `^(0|([0-9]*[.]?[0-9]+(ns|us|µs|ms|s|m|h))+)$`
 		return d
+
 	case reflect.TypeFor[Probes]():
 		probe := anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[Probe]()))
 		return anyOf(ofType("null"), probe, &jsonschema.Schema{Type: "array", Items: probe})
@@ -77,6 +79,7 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		settings.Properties.Set(EnableWord, ofType("boolean"))
 		return anyOf(ofType("boolean"), ofType("null"), settings)
 	}
+
 	if t.Kind() == reflect.Slice && strings.HasPrefix(t.Name(), "Entries[") {
 		v, _ := t.Elem().FieldByName("Value")
 		inner := schemaOf(r, v.Type)
@@ -85,6 +88,7 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		}
 		return anyOf(ofType("null"), mapOf(inner))
 	}
+
 	return nil
 }
 

@@ -99,6 +99,7 @@ func (u *User) Decode(d *yaml.Decoder, n ast.Node) {
 		}
 		return
 	}
+
 	if r.Type() != ast.NullType {
 		u.Name.Decode(d, n)
 	}
@@ -114,6 +115,7 @@ func (p *Package) Decode(d *yaml.Decoder, n ast.Node) {
 		d.DecodeStruct(r, reflect.ValueOf(p).Elem())
 		return
 	}
+
 	p.File.Decode(d, n)
 }
 
@@ -126,6 +128,7 @@ func (p *PerArch) Decode(d *yaml.Decoder, n ast.Node) {
 		p.By.Decode(d, r)
 		return
 	}
+
 	p.Any.Decode(d, n)
 }
 
@@ -138,6 +141,7 @@ func (k *Keys) Decode(d *yaml.Decoder, n ast.Node) {
 		(*yaml.Entries[Key])(k).Decode(d, r)
 		return
 	}
+
 	seen := map[string]bool{}
 	d.Each(r, func(item ast.Node) {
 		var s yaml.String
@@ -146,6 +150,7 @@ func (k *Keys) Decode(d *yaml.Decoder, n ast.Node) {
 			d.Report(s.At, "key %q stands here a second time", s.S)
 			return
 		}
+
 		seen[s.S] = true
 		*k = append(*k, yaml.Entry[Key]{Key: s.S, At: s.At})
 	})

@@ -44,6 +44,7 @@ func ExpandNames(text, host string, settings map[string]any, textOf func(v any) 
 		}
 		return text
 	})
+
 	return out, errors.Join(errs...)
 }
 
@@ -63,6 +64,7 @@ func pathElement(v any) (string, error) {
 	case control, leaves, strings.HasPrefix(text, "."), !fs.ValidPath(text):
 		return "", fmt.Errorf("is %q, which is no part of a file name: a source takes no slash, no .., no leading dot and no control character", text)
 	}
+
 	return text, nil
 }
 

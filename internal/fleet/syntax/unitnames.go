@@ -43,6 +43,7 @@ func CheckUnitName(name string) string {
 	case slices.Contains(ownUnits, name):
 		return "this name is bellhop's own"
 	}
+
 	return ""
 }
 

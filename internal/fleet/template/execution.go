@@ -91,6 +91,7 @@ func newExecution() *execution {
 		}
 		return x.values(name)
 	}
+
 	fs["include"], fs["public"] = x.includeFile, x.publicHalf
 	x.funcs = scalarFuncs(fs)
 	return x
@@ -172,6 +173,7 @@ func (w *work) join(sep string, v any) (string, error) {
 		}
 		n += len(sep) * items
 	}
+
 	if err := w.draw(n); err != nil {
 		return "", err
 	}
@@ -302,9 +304,11 @@ func widthOf(flags string) (sum int) {
 		case c == '*':
 			sum += maxWidth
 		}
+
 		sum += n
 		n = 0
 	}
+
 	return sum
 }
 
@@ -340,15 +344,18 @@ func sizeOf(v reflect.Value, limit, depth int, fields bool) int {
 		if !v.IsNil() {
 			add(v.Elem())
 		}
+
 	case reflect.Slice, reflect.Array:
 		for i := 0; i < v.Len() && n <= limit; i++ {
 			add(v.Index(i))
 		}
+
 	case reflect.Map:
 		for it := v.MapRange(); n <= limit && it.Next(); {
 			add(it.Key())
 			add(it.Value())
 		}
+
 	case reflect.Struct:
 		for i := 0; i < v.NumField() && n <= limit; i++ {
 			if f := v.Type().Field(i); f.IsExported() {
@@ -356,8 +363,10 @@ func sizeOf(v reflect.Value, limit, depth int, fields bool) int {
 				add(v.Field(i))
 			}
 		}
+
 	default:
 		n += 24 // the longest number
 	}
+
 	return n
 }

@@ -20,6 +20,7 @@ func scalarFuncs(fs template.FuncMap) template.FuncMap {
 		"gt": scalar.Ordered(func(c int) bool { return c > 0 }),
 		"ge": scalar.Ordered(func(c int) bool { return c >= 0 }),
 	}
+
 	for name, f := range fs {
 		out[name] = takesScalars(f)
 	}
@@ -44,6 +45,7 @@ func takesScalars(f any) any {
 			text = append(text, i)
 		}
 	}
+
 	if len(text) == 0 || t.IsVariadic() {
 		return f
 	}

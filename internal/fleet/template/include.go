@@ -63,6 +63,7 @@ func (w *walker) parseShared(at problem.Pos, name string) {
 		}
 		w.tell(at, "include: no file %s%s", name, problem.DidYouMean(name, names))
 		return
+
 	case err != nil:
 		w.tell(at, "include %s: %v", name, err)
 		return
@@ -82,6 +83,7 @@ func (w *walker) parseShared(at problem.Pos, name string) {
 		inner.tell(at, "%s", msg)
 		return
 	}
+
 	inner.walk(t)
 	out.includes[name] = t
 	if out.Secret && !before {
@@ -113,6 +115,7 @@ func (x *execution) includeFile(name string, dot any) (string, error) {
 		clear(out.Bytes())
 		return "", err
 	}
+
 	return out.String(), nil
 }
 

@@ -60,6 +60,7 @@ func (s *templateScan) action(text string) int {
 		}
 		return end + 2
 	}
+
 	s.block(body)
 
 	for i < len(text) {
@@ -79,6 +80,7 @@ func (s *templateScan) action(text string) int {
 		}
 		i++
 	}
+
 	return i
 }
 
@@ -93,6 +95,7 @@ func quoted(s string) int {
 			return i + 1
 		}
 	}
+
 	return len(s)
 }
 
@@ -109,6 +112,7 @@ func (s *templateScan) block(body string) {
 			s.open[len(s.open)-1]++
 			s.nested++
 		}
+
 	case "end":
 		if n := len(s.open) - 1; n >= 0 {
 			s.nested -= s.open[n]

@@ -88,6 +88,7 @@ func EnvQuote(s string) (string, error) {
 			return "", errEnvControl
 		}
 	}
+
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(s) + `"`, nil
 }
 
@@ -138,6 +139,7 @@ func parseText(src, text string) (t *template.Template, err error) {
 			err = fmt.Errorf("template: %s:1: not readable as a template", src)
 		}
 	}()
+
 	if err := scanTemplate(src, text); err != nil {
 		return nil, err
 	}
@@ -205,6 +207,7 @@ func (w *walker) pipe(p *parse.PipeNode) {
 				case "public":
 					w.public(c)
 				}
+
 			case *parse.PipeNode:
 				w.pipe(a)
 			case *parse.ChainNode:
@@ -245,10 +248,12 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 				w.tell(at, "bad name %q for a key: %s", name.Text, syntax.NameWords)
 				return
 			}
+
 			w.tmpl.Keys = append(w.tmpl.Keys, name.Text)
 			return
 		}
 	}
+
 	w.tell(at, `want the name of a key written out, as in {{ key "db" }}`)
 }
 
@@ -294,6 +299,7 @@ func missingField(said string) string {
 	case fmt.Sprintf("%T", (*FleetView)(nil)):
 		return "the fleet has no field " + field
 	}
+
 	return fmt.Sprintf("no field %s: the value before it is neither a mapping nor a host", field)
 }
 
@@ -324,10 +330,12 @@ func (t *Template) Execute(in *Scope, values func(name string) (string, error)) 
 		clear(out.Bytes())
 		return nil, err
 	}
+
 	if err := in.Budget.Output(out.Len()); err != nil {
 		clear(out.Bytes())
 		return nil, err
 	}
+
 	return out.Bytes(), nil
 }
 

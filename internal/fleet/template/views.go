@@ -122,6 +122,7 @@ func (f *FleetView) chosen(key string, fits func(*HostView) bool) []*HostView {
 			out = append(out, h)
 		}
 	}
+
 	f.lists.Store(key, slices.Clip(out))
 	return out
 }

@@ -72,6 +72,7 @@ func (b *Budget) Problem(err error) (*problem.Problem, bool) {
 	case b.Ended() != nil:
 		return &problem.Problem{File: b.file, Message: fmt.Sprintf("reading it was ended: %v", b.Ended())}, true
 	}
+
 	return nil, false
 }
 
@@ -116,6 +117,7 @@ func (b *Budget) Node() bool {
 		b.spent = true
 		return false
 	}
+
 	return true
 }
 

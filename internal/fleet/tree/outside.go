@@ -34,6 +34,7 @@ func (t *Tree) SharedID() (string, error) {
 		fmt.Fprintf(&b, "%q %s\n", o.Path, h)
 		return err
 	})
+
 	t.outside.shared = bundle.DigestBytes([]byte(b.String()))
 
 	return t.outside.shared, err
@@ -94,6 +95,7 @@ func (t *Tree) each(dir string, f func(Object) error) error {
 		case o.Mode.IsRegular():
 			err = f(o)
 		}
+
 		if errors.Is(err, ErrTooLarge) {
 			err = nil // what is too large is no template and no key
 		}
@@ -101,5 +103,6 @@ func (t *Tree) each(dir string, f func(Object) error) error {
 			return err
 		}
 	}
+
 	return nil
 }

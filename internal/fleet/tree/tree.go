@@ -74,6 +74,7 @@ func (t *Tree) FileHash(name string) (string, error) {
 			return h, nil
 		}
 	}
+
 	data, err := t.Bytes(name)
 	if err != nil {
 		return "", err
@@ -164,8 +165,10 @@ func (t *Tree) List(dir string) ([]Object, error) {
 			}
 			o.Mode = info.Mode()
 		}
+
 		out = append(out, o)
 	}
+
 	return out, nil
 }
 

@@ -77,6 +77,7 @@ func (t *farTree) ReadDir(name string) ([]fs.DirEntry, error) {
 		out[i] = fs.FileInfoToDirEntry(info)
 		t.names[path.Join(name, info.name)] = info
 	}
+
 	t.lists[name] = out
 	return out, nil
 }
@@ -163,20 +164,24 @@ func ServeTree(t fs.FS, m *Message) *Message {
 		if err == nil {
 			a.Mode, a.Size = uint32(info.Mode()), info.Size()
 		}
+
 	case opLink:
 		var to string
 		if to, err = fs.ReadLink(t, name); err == nil {
 			a.setPath(to)
 		}
+
 	case opRead:
 		a.Data, err = tree.ReadFile(t, name)
 	case opHash:
 		if h, ok := t.(tree.Hasher); ok {
 			a.Digest, _ = h.Hash(name)
 		}
+
 	default:
 		err = ErrBroken
 	}
+
 	if err != nil {
 		a.Fail(err)
 	}
@@ -201,6 +206,7 @@ func listTree(t fs.FS, dir string) ([]entry, error) {
 			}
 			e.Mode = uint32(info.Mode())
 		}
+
 		if h != nil {
 			e.Hash, _ = h.Hash(path.Join(dir, de.Name()))
 		}
@@ -209,5 +215,6 @@ func listTree(t fs.FS, dir string) ([]entry, error) {
 		}
 		out[i] = e
 	}
+
 	return out, nil
 }

@@ -236,6 +236,7 @@ func readN(r io.Reader, n int) ([]byte, error) {
 		_, err := io.ReadFull(r, b)
 		return b, err
 	}
+
 	var b bytes.Buffer
 	if _, err := io.CopyN(&b, r, int64(n)); err != nil {
 		return nil, err
@@ -275,6 +276,7 @@ func (m *Message) Err() error {
 			}
 		}
 		return m.Problems
+
 	case m.Error == "":
 		return nil
 	case m.TooLarge:

@@ -38,11 +38,13 @@ func (d *Decoder) tokens() (token.Tokens, bool) {
 				d.Report(tokenAt(tk), "nested too deep: more than %d lists and mappings in each other", maxDepth)
 				return nil, false
 			}
+
 			if n.keys > maxKeys {
 				d.Report(tokenAt(tk), "more than %s names in one mapping", problem.Thousands(maxKeys))
 				return nil, false
 			}
 		}
+
 		out.Add(part...)
 		if len(out) > maxTokens {
 			d.Report(tokenAt(out[len(out)-1]), "more than %s words and signs of YAML: spread it over files", problem.Thousands(maxTokens))
@@ -78,6 +80,7 @@ func (n *nesting) add(tk *token.Token) {
 		if n.before != nil { // the key
 			n.entry(n.before)
 		}
+
 	case token.DocumentHeaderType, token.DocumentEndType:
 		n.block = n.block[:0]
 	}
@@ -89,9 +92,11 @@ func (n *nesting) add(tk *token.Token) {
 		if n.before == nil || n.before.Type != token.AnchorType {
 			n.marks = 0
 		}
+
 	default:
 		n.marks = 0
 	}
+
 	n.before = tk
 }
 

@@ -46,6 +46,7 @@ func (t *File) Report(at problem.Pos, format string, args ...any) {
 		t.Problems = append(t.Problems, problem.At(t.Name, t.Data, at, format, args...))
 		return
 	}
+
 	if len(t.Problems) == maxFileProblems {
 		t.Problems = append(t.Problems, &problem.Problem{File: t.Name})
 	}
@@ -90,22 +91,27 @@ func (d *Decoder) parse() (body ast.Node, ok bool) {
 			body, ok = nil, false
 		}
 	}()
+
 	if limit := d.limit(); len(d.Data) > limit {
 		d.Report(problem.Pos{Line: 1, Column: 1}, "larger than %d MiB", limit>>20)
 		return nil, false
 	}
+
 	if bytes.HasPrefix(d.Data, []byte("\xff\xfe")) || bytes.HasPrefix(d.Data, []byte("\xfe\xff")) {
 		d.Report(problem.Pos{Line: 1, Column: 1}, "the file is UTF-16; save it as UTF-8")
 		return nil, false
 	}
+
 	if i := bytes.IndexByte(d.Data, 0); i >= 0 {
 		d.Report(problem.Pos{Line: 1 + bytes.Count(d.Data[:i], []byte("\n")), Column: 1}, "a NUL byte has no place in YAML")
 		return nil, false
 	}
+
 	if bytes.HasPrefix(d.Data, []byte("\ufeff")) { // the parser takes it as part of the first word
 		d.Report(problem.Pos{Line: 1, Column: 1}, "the file begins with a byte order mark; save it without one")
 		return nil, false
 	}
+
 	d.Data = plainLines(d.Data)
 	tokens, ok := d.tokens()
 	if !ok {
@@ -120,9 +126,11 @@ func (d *Decoder) parse() (body ast.Node, ok bool) {
 				at = tokenAt(tk)
 			}
 		}
+
 		d.Report(at, "%s", plainly(msg, problem.LineOf(d.Data, at.Line)))
 		return nil, false
 	}
+
 	return d.document(f)
 }
 
@@ -136,6 +144,7 @@ func (d *Decoder) document(f *ast.File) (body ast.Node, ok bool) {
 			d.Report(NodeAt(doc.Body), "a second document: one file holds one")
 			return nil, false
 		}
+
 		body = doc.Body
 	}
 	return body, true
@@ -203,6 +212,7 @@ func (d *Decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 				return nil, "", false
 			}
 			n = to
+
 		case *ast.TagNode:
 			switch x.Start.Value {
 			case "!!str", "!!int", "!!bool", "!!float", "!!null", "!!map", "!!seq":
@@ -211,10 +221,12 @@ func (d *Decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 				d.Report(NodeAt(x), "tag %s is not supported", x.Start.Value)
 				return nil, "", false
 			}
+
 		default:
 			return n, tag, n != nil
 		}
 	}
+
 	d.Report(NodeAt(n), "anchors and aliases are nested too deep")
 	return nil, "", false
 }
@@ -231,6 +243,7 @@ func (d *Decoder) spent(n ast.Node) bool {
 		d.Report(NodeAt(n), "the YAML files of this commit have too many values in all")
 		d.nodes = maxNodes
 	}
+
 	return d.nodes >= maxNodes
 }
 
@@ -260,12 +273,14 @@ func (d *Decoder) Decode(n ast.Node, v reflect.Value) {
 		d.Report(NodeAt(n), "nested too deep")
 		return
 	}
+
 	d.open++
 	defer func() { d.open-- }()
 	if c, ok := v.Addr().Interface().(interface{ Decode(*Decoder, ast.Node) }); ok {
 		c.Decode(d, n)
 		return
 	}
+
 	r, ok := d.Resolve(n)
 	if !ok {
 		return
@@ -277,6 +292,7 @@ func (d *Decoder) Decode(n ast.Node, v reflect.Value) {
 		}
 		v.Set(reflect.New(v.Type().Elem()))
 		d.Decode(r, v.Elem())
+
 	case reflect.Struct:
 		d.DecodeStruct(r, v)
 	case reflect.Bool:
@@ -285,6 +301,7 @@ func (d *Decoder) Decode(n ast.Node, v reflect.Value) {
 			return
 		}
 		d.Report(NodeAt(n), "want true or false, not %s", Describe(r))
+
 	default:
 		panic("yaml: no way to decode " + v.Type().String())
 	}
@@ -308,6 +325,7 @@ func (d *Decoder) DecodeStruct(n ast.Node, v reflect.Value) {
 			d.Report(at, "unknown field %q%s", key, hint)
 			return
 		}
+
 		if seen[i] {
 			return // pairs told it
 		}
@@ -319,10 +337,12 @@ func (d *Decoder) DecodeStruct(n ast.Node, v reflect.Value) {
 			d.Report(at, "%s is written %s, not here", key, where)
 			return
 		}
+
 		if fields[i].notYet {
 			d.Report(at, "%s is not supported yet: this bellhop would do nothing with it", key)
 			return
 		}
+
 		d.Decode(val, v.Field(fields[i].index))
 	})
 }
@@ -358,6 +378,7 @@ func fieldsOf(t reflect.Type) []field {
 			fs = append(fs, field{name, i, yet, yet || place != "" || f.Tag.Get("former") != "", place})
 		}
 	}
+
 	fieldCache.Store(t, fs)
 
 	return fs
@@ -370,6 +391,7 @@ func fieldNames(fs []field) []string {
 			names = append(names, f.name)
 		}
 	}
+
 	return names
 }
 
@@ -380,6 +402,7 @@ func (d *Decoder) Pairs(n ast.Node, f func(key string, at problem.Pos, val ast.N
 		d.Report(NodeAt(n), "want a mapping (name: value), not %s", Describe(n))
 		return
 	}
+
 	var first map[string]problem.Pos
 	for it := m.MapRange(); it.Next(); {
 		kn := it.Key()
@@ -388,20 +411,24 @@ func (d *Decoder) Pairs(n ast.Node, f func(key string, at problem.Pos, val ast.N
 			d.Report(at, "<< is not supported: write it out, or use groups")
 			continue
 		}
+
 		key, ok := scalarText(kn)
 		if !ok {
 			if ak, isAnchor := kn.(*ast.AnchorNode); isAnchor {
 				key, ok = scalarText(ak.Value)
 			}
 		}
+
 		if !ok {
 			d.Report(at, "want a plain name as key")
 			continue
 		}
+
 		if was, dup := first[key]; dup {
 			d.Report(at, "%q stands here a second time; first in line %d", key, was.Line)
 			continue
 		}
+
 		if first == nil {
 			first = make(map[string]problem.Pos, 8)
 		}

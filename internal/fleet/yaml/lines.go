@@ -34,5 +34,6 @@ func directivesEnd(data []byte) int {
 		}
 		at += len(line)
 	}
+
 	return 0
 }

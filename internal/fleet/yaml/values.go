@@ -85,6 +85,7 @@ func (x *Number) Decode(d *Decoder, n ast.Node) {
 			return
 		}
 	}
+
 	d.Report(x.At, "want a whole number, not %s", Describe(r))
 }
 
@@ -102,6 +103,7 @@ func (l *List) Decode(d *Decoder, n ast.Node) {
 		*l = List{s}
 		return
 	}
+
 	d.Each(r, func(item ast.Node) {
 		var s String
 		s.Decode(d, item)
@@ -118,6 +120,7 @@ func (d *Decoder) Each(n ast.Node, f func(ast.Node)) {
 		}
 		return
 	}
+
 	for _, item := range s.Values {
 		f(item)
 	}
@@ -145,6 +148,7 @@ func (d *Decoder) any(n ast.Node, depth int) any {
 		d.Report(NodeAt(n), "nested too deep")
 		return nil
 	}
+
 	r, tag, ok := d.resolveTag(n)
 	if !ok {
 		return nil
@@ -153,6 +157,7 @@ func (d *Decoder) any(n ast.Node, depth int) any {
 		d.Report(NodeAt(n), `no value stands here: write "" for empty text, or leave the line out`)
 		return nil
 	}
+
 	if d.Former {
 		if v, ok := formerScalar(r); ok {
 			return v
@@ -160,6 +165,7 @@ func (d *Decoder) any(n ast.Node, depth int) any {
 	} else if v, ok := scalarOf(r, tag); ok {
 		return v
 	}
+
 	switch x := r.(type) {
 	case *ast.SequenceNode:
 		vs := []any{}
@@ -172,6 +178,7 @@ func (d *Decoder) any(n ast.Node, depth int) any {
 		d.Pairs(r, func(key string, _ problem.Pos, val ast.Node) { m[key] = d.any(val, depth+1) })
 		return m
 	}
+
 	d.Report(NodeAt(n), "want a value, not %s", Describe(r))
 	return nil
 }
@@ -199,6 +206,7 @@ func scalarOf(n ast.Node, tag string) (any, bool) {
 	case ast.BoolType:
 		return scalar.Bool(text), true
 	}
+
 	return text, true
 }
 
@@ -237,5 +245,6 @@ func (d *Decoder) OneOrMore(n ast.Node, f func(ast.Node)) {
 		d.Each(r, f)
 		return
 	}
+
 	f(n)
 }
