@@ -55,10 +55,33 @@ func (f Foreign) MarshalJSON() ([]byte, error) { return json.Marshal(f.raw()) }
 
 // UnmarshalJSON reads a JSON string.
 func (f *Foreign) UnmarshalJSON(data []byte) error {
+	if text, ok := verbatim(data); ok {
+		*f = NewForeign(text)
+		return nil
+	}
+
 	var s string
 	if err := json.Unmarshal(data, &s); err != nil {
 		return err
 	}
 	*f = NewForeign(s)
 	return nil
+}
+
+// verbatim is the text of a JSON string that has nothing to decode: printable ASCII without a
+// backslash, as nearly all that a host says. A decoder for each text costs more than all the rest
+// of its message.
+func verbatim(data []byte) (text string, ok bool) {
+	last := len(data) - 1
+	if last < 1 || data[0] != '"' || data[last] != '"' {
+		return "", false
+	}
+
+	for _, c := range data[1:last] {
+		isPlain := c >= ' ' && c <= '~' && c != '"' && c != '\\'
+		if !isPlain {
+			return "", false
+		}
+	}
+	return string(data[1:last]), true
 }

@@ -150,3 +150,23 @@ func TestWithoutLogin(t *testing.T) {
 		}
 	}
 }
+
+// A text is read as encoding/json reads it, whether it has something to decode or not.
+func TestForeignIsReadAsJSON(t *testing.T) {
+	for _, data := range []string{`""`, `"a"`, `"file:/etc/web/0"`, `"a\"b"`, `"\u00e9"`, `"é"`, `"\ud800"`, `"` + "\xff" + `"`, `null`, `"\n"`, `"~"`, "\"\x7f\""} {
+		var want string
+		if err := json.Unmarshal([]byte(data), &want); err != nil {
+			t.Fatal(err)
+		}
+		var got plain.Foreign
+		if err := json.Unmarshal([]byte(data), &got); err != nil || !got.Is(want) {
+			t.Errorf("reading %s gives %v, %v; want %q", data, got, err, want)
+		}
+	}
+	for _, data := range []string{`1`, `"`, `{}`, `"a"b"`, "\"a\nb\""} {
+		var got plain.Foreign
+		if err := got.UnmarshalJSON([]byte(data)); err == nil {
+			t.Errorf("%s is taken for a text", data)
+		}
+	}
+}
