@@ -66,6 +66,7 @@ func NewMachine(dir string) *Machine {
 			panic(fmt.Sprintf("lab: make machine: %v", err))
 		}
 	}
+
 	m.health.reset()
 	m.systemd = systemd.New(dir, m.exec, m.unmountKeys)
 	m.addAccounts()
@@ -296,10 +297,12 @@ func (m *Machine) Reboot() error {
 	if err != nil {
 		return err
 	}
+
 	var settled error
 	if settle {
 		settled = m.settle()
 	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.systemd.Booting = false

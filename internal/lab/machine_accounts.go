@@ -127,6 +127,7 @@ func (a twinAccounts) sysuser(f []string) error {
 	if !accountName.MatchString(name) {
 		return fmt.Errorf("'%s' is not a valid name", name)
 	}
+
 	switch f[0] {
 	case "g":
 		a.m.addGroup(name)
@@ -165,6 +166,7 @@ func (a twinAccounts) sysuser(f []string) error {
 	default:
 		return fmt.Errorf("unknown line type %q", f[0])
 	}
+
 	return nil
 }
 
@@ -176,6 +178,7 @@ func (a twinAccounts) tmpfile(f []string) error {
 	if strings.TrimRight(f[0], "!-+=~^$") != "d" {
 		return fmt.Errorf("the twin knows only d lines, not %q", f[0])
 	}
+
 	mode, user, group := uint64(0o755), "root", "root"
 	for i, v := range f[2:] {
 		if v == "-" {
@@ -193,6 +196,7 @@ func (a twinAccounts) tmpfile(f []string) error {
 			group = v
 		}
 	}
+
 	p := a.m.Path(f[1])
 	if err := os.MkdirAll(p, 0o755); err != nil {
 		return err
@@ -200,6 +204,7 @@ func (a twinAccounts) tmpfile(f []string) error {
 	if err := os.Chmod(p, os.FileMode(mode)); err != nil {
 		return err
 	}
+
 	return a.remember(unix.AT_FDCWD, p, f[1], user, group)
 }
 
@@ -224,6 +229,7 @@ func (a twinAccounts) eachLine(paths []string, do func([]string) error) error {
 				return fmt.Errorf("%s:%d: %w", path, n, err)
 			}
 		}
+
 		if s.Err() != nil {
 			return s.Err()
 		}
@@ -253,9 +259,11 @@ func splitQuoted(line string) (fields []string) {
 			in = true
 		}
 	}
+
 	if in {
 		fields = append(fields, b.String())
 	}
+
 	return fields
 }
 
@@ -266,6 +274,7 @@ func (a twinAccounts) Usermod(_ context.Context, acc machine.Account) error {
 	if !ok {
 		return fmt.Errorf("usermod: user '%s' does not exist", acc.Name)
 	}
+
 	gid, ok := a.m.groups[acc.Group]
 	if !ok {
 		return fmt.Errorf("usermod: group '%s' does not exist", acc.Group)
@@ -273,6 +282,7 @@ func (a twinAccounts) Usermod(_ context.Context, acc machine.Account) error {
 	if p := a.m.busy(acc.Name); len(p) > 0 && was.Home != acc.Home {
 		return fmt.Errorf("usermod: user %s is currently used by process %d", acc.Name, p[0].PID)
 	}
+
 	was.Group, was.GID, was.Home = acc.Group, gid, acc.Home
 	a.m.users[acc.Name] = was
 	return nil
@@ -304,6 +314,7 @@ func (a twinAccounts) rememberAt(dir int, name string, flags int, path, user, gr
 	if err != nil {
 		return fmt.Errorf("chown %s: %w", path, err)
 	}
+
 	a.m.mu.Lock()
 	defer a.m.mu.Unlock()
 	if _, ok := a.m.users[user]; !ok {
@@ -312,6 +323,7 @@ func (a twinAccounts) rememberAt(dir int, name string, flags int, path, user, gr
 	if _, ok := a.m.groups[group]; !ok {
 		return fmt.Errorf("chown %s: no group %s", path, group)
 	}
+
 	a.m.owners[id] = owner{user, group}
 	return nil
 }
@@ -338,12 +350,14 @@ func (m *Machine) owner(dir int, name string, flags int) (user, group string, er
 	if err != nil {
 		return "", "", err
 	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	o, ok := m.owners[id]
 	if !ok {
 		return "root", "root", nil
 	}
+
 	return o.user, o.group, nil
 }
 

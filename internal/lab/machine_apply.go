@@ -36,6 +36,7 @@ func (s twinSystemd) StartApply(_ context.Context, run string) error {
 	if s.m.apply != nil {
 		return machine.ErrBusy
 	}
+
 	a := &applyUnit{run: run, dead: make(chan struct{}), done: make(chan struct{})}
 	s.m.apply = a
 	go s.m.runApply(a)

@@ -69,6 +69,7 @@ func (p twinProber) Ask(_ context.Context, probe bundle.Probe) machine.Answer {
 	if len(left) > 1 {
 		p.answers[name] = left[1:]
 	}
+
 	return left[0]
 }
 

@@ -24,6 +24,7 @@ func (t twinMounts) Keys(context.Context) (string, error) {
 	if t.m.keyKind == "" {
 		return "", errors.New("mount " + bundle.KeyDir + ": it lies on ext4, and a key must never reach a disk")
 	}
+
 	t.m.addGroup(bundle.KeyGroup) // as the users of the mount unit need it
 	if t.m.systemd.Def(bundle.KeyMountUnit).Load == "loaded" {
 		if err := t.m.systemd.Transact("start", []string{bundle.KeyMountUnit})[bundle.KeyMountUnit]; err != nil {
@@ -32,6 +33,7 @@ func (t twinMounts) Keys(context.Context) (string, error) {
 	} else if err := t.m.mountKeys(); err != nil {
 		return "", err
 	}
+
 	id, err := identify(unix.AT_FDCWD, t.m.Path(bundle.KeyDir), 0)
 	t.m.owners[id] = owner{"root", bundle.KeyGroup}
 	return t.m.keyKind, err
@@ -80,11 +82,13 @@ func (t twinMounts) Seal(_ context.Context, name string, value []byte) error {
 	if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
 		return err
 	}
+
 	nonce := randomBytes(12)
 	sealed := aead(t.m.secret).Seal(nonce, nonce, value, []byte(name))
 	if err := os.WriteFile(p+".new", sealed, 0o600); err != nil {
 		return err
 	}
+
 	return os.Rename(p+".new", p)
 }
 

@@ -43,6 +43,7 @@ func (m *Machine) exec(name string, d *systemd.Def) error {
 	if d.Last("Service.ExecStartPre") == "/bin/false" {
 		return systemd.Exited{Status: 1, Line: "ExecStartPre"}
 	}
+
 	start := d.Last("Service.ExecStart")
 	if start == "/bin/false" {
 		return errors.New("exit status 1")
@@ -53,6 +54,7 @@ func (m *Machine) exec(name string, d *systemd.Def) error {
 	if strings.HasSuffix(name, "-key.service") && testFile.MatchString(start) {
 		return m.execKey(start)
 	}
+
 	return nil
 }
 
@@ -60,19 +62,23 @@ func (m *Machine) execKey(start string) error {
 	if _, err := os.Lstat(m.Path(testFile.FindStringSubmatch(start)[1])); err == nil {
 		return nil
 	}
+
 	seal := unsealTo.FindStringSubmatch(start)
 	move := moveTo.FindStringSubmatch(start)
 	if seal == nil || move == nil {
 		return errors.New("the key has not come since this boot")
 	}
+
 	value, err := m.unseal(filepath.Base(seal[1]), seal[2])
 	if err != nil {
 		return err
 	}
+
 	mode := uint64(0o400)
 	if c := chmodTo.FindStringSubmatch(start); c != nil {
 		mode, _ = strconv.ParseUint(c[1], 8, 32)
 	}
+
 	tmp := m.Path(seal[3])
 	if err := os.WriteFile(tmp, value, 0o600); err != nil {
 		return err
@@ -85,5 +91,6 @@ func (m *Machine) execKey(start string) error {
 	if err := os.Chmod(tmp, os.FileMode(mode)); err != nil {
 		return err
 	}
+
 	return os.Rename(tmp, m.Path(move[2]))
 }

@@ -157,6 +157,7 @@ func (r *Remote) commit(message, author string, parents []plumbing.Hash) string 
 	if author == "" {
 		author = Author
 	}
+
 	name, mail, _ := strings.Cut(strings.TrimSuffix(author, ">"), " <")
 	who := object.Signature{Name: name, Email: mail, When: r.now}
 	c := &object.Commit{Author: who, Committer: who, Message: message, TreeHash: r.tree("."), ParentHashes: parents}
@@ -187,6 +188,7 @@ func (r *Remote) tree(dir string) plumbing.Hash {
 				continue
 			}
 		}
+
 		first, _, deeper := strings.Cut(rest, "/")
 		if _, have := entries[first]; have {
 			continue
@@ -197,10 +199,12 @@ func (r *Remote) tree(dir string) plumbing.Hash {
 			entries[first] = object.TreeEntry{Name: first, Mode: f.mode, Hash: f.hash}
 		}
 	}
+
 	t := &object.Tree{}
 	for _, e := range entries {
 		t.Entries = append(t.Entries, e)
 	}
+
 	slices.SortFunc(t.Entries, func(a, b object.TreeEntry) int { return strings.Compare(gitName(a), gitName(b)) })
 	o := r.store.NewEncodedObject()
 	must(t.Encode(o))
@@ -291,10 +295,12 @@ func (r *Remote) answer(ctx context.Context, in io.Reader, out io.Writer) error 
 	if b, err := buf.Peek(4); err != nil || string(b) == "0000" {
 		return nil // they only wanted to see the branches
 	}
+
 	req := packp.NewUploadPackRequest()
 	if err := req.UploadRequest.Decode(buf); err != nil {
 		return fmt.Errorf("read request: %w", err)
 	}
+
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.packsSent.Add(1)
@@ -308,10 +314,12 @@ func (r *Remote) answer(ctx context.Context, in io.Reader, out io.Writer) error 
 			known = append(known, plumbing.NewHash(string(h)))
 		}
 	}
+
 	have, err := revlist.Objects(r.store, known, nil)
 	if err != nil {
 		return err
 	}
+
 	want, err := revlist.Objects(r.store, req.Wants, have)
 	if err != nil {
 		return err
@@ -319,6 +327,7 @@ func (r *Remote) answer(ctx context.Context, in io.Reader, out io.Writer) error 
 	if err := pktline.NewEncoder(out).EncodeString("NAK\n"); err != nil {
 		return err
 	}
+
 	_, err = packfile.NewEncoder(out, r.store, false).Encode(want, 10)
 	return err
 }

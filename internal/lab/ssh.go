@@ -282,6 +282,7 @@ func (h *Host) listen(addr string) error {
 	if err != nil {
 		return fmt.Errorf("lab host %s: %w", h.name, err)
 	}
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.listener, h.addr = l, l.Addr().String()
@@ -315,6 +316,7 @@ func (h *Host) connection(c net.Conn) {
 		c.Close()
 		return
 	}
+
 	h.conns[c] = struct{}{}
 	h.mu.Unlock()
 	defer func() {
@@ -329,6 +331,7 @@ func (h *Host) connection(c net.Conn) {
 	if err != nil {
 		return
 	}
+
 	h.n.logins.Add(1)
 	h.wg.Go(func() {
 		for r := range reqs {

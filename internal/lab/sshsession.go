@@ -35,6 +35,7 @@ func (h *Host) session(ctx context.Context, nc ssh.NewChannel) {
 	if !ok {
 		return
 	}
+
 	h.n.sessions.Add(1)
 	h.n.trips.Add(1)
 	// From here on the channel's requests only tell its end.
@@ -52,6 +53,7 @@ func (h *Host) session(ctx context.Context, nc ssh.NewChannel) {
 		io.Copy(io.Discard, ch)
 		return
 	}
+
 	code := h.run(ctx, line, &turns{ReadWriter: ch, n: &h.n.trips}, ch.Stderr())
 	ch.CloseWrite()
 	ch.SendRequest("exit-status", false, ssh.Marshal(struct{ Code uint32 }{uint32(code)}))
@@ -64,6 +66,7 @@ func command(reqs <-chan *ssh.Request, deaf bool) (line string, ok bool) {
 			r.Reply(r.Type == "pty-req" || r.Type == "env", nil)
 			continue
 		}
+
 		var m struct{ Line string }
 		err := ssh.Unmarshal(r.Payload, &m)
 		r.Reply(err == nil, nil)
@@ -100,6 +103,7 @@ func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.W
 	case "upload":
 		return h.upload(digest, ch, ch)
 	}
+
 	return h.plain(line, ch, errs)
 }
 
@@ -139,6 +143,7 @@ func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 		ch.Write(p)
 		return 0
 	}
+
 	fmt.Fprintln(errs, "this host is imitated: it knows true, false, exit, echo, journalctl, systemctl show and cat")
 	return 127
 }
@@ -176,6 +181,7 @@ func tunnel(ctx context.Context, nc ssh.NewChannel) {
 		nc.Reject(ssh.ConnectionFailed, "can't read that")
 		return
 	}
+
 	to, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(m.Host, fmt.Sprint(m.Port)))
 	if err != nil {
 		nc.Reject(ssh.ConnectionFailed, err.Error())
@@ -214,11 +220,13 @@ func (h *Host) upload(digest string, in io.Reader, out io.Writer) int {
 		io.WriteString(out, "\x00bellhop-fail digest /var/lib/bellhop/bin\n")
 		return 1
 	}
+
 	h.n.uploads.Add(1)
 	h.mu.Lock()
 	if h.helpers != nil {
 		h.helpers = append(h.helpers, digest)
 	}
+
 	h.mu.Unlock()
 	io.WriteString(out, "\x00bellhop-done /var/lib/bellhop/bin\n")
 	return 0

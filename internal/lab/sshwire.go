@@ -145,6 +145,7 @@ func (p *pipeEnd) Read(b []byte) (int, error) {
 		}
 		h.moved.Wait()
 	}
+
 	n := copy(b, h.buf)
 	h.buf = h.buf[n:]
 	h.moved.Broadcast()
@@ -159,12 +160,14 @@ func (p *pipeEnd) Write(b []byte) (int, error) {
 		if h.closed {
 			return done, io.ErrClosedPipe
 		}
+
 		n := min(len(b)-done, pipeBuffer-len(h.buf))
 		h.buf = append(h.buf, b[done:done+n]...)
 		h.moved.Broadcast()
 		if done += n; done == len(b) {
 			return done, nil
 		}
+
 		h.moved.Wait()
 	}
 }

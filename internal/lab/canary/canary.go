@@ -73,6 +73,7 @@ func (c Canary) Forms() map[string][]byte {
 			forms[fmt.Sprintf("%s+%d", name, shift)] = []byte(s[4 : len(s)-4])
 		}
 	}
+
 	for end, text := range map[string]string{"": c.Value, " with newline": c.Value + "\n"} {
 		p := []byte(text)
 		m, s1, s2, s5 := md5.Sum(p), sha1.Sum(p), sha256.Sum256(p), sha512.Sum512(p)
@@ -82,6 +83,7 @@ func (c Canary) Forms() map[string][]byte {
 			forms[name+" in base64"+end] = []byte(base64.RawStdEncoding.EncodeToString(sum))
 		}
 	}
+
 	return forms
 }
 
@@ -191,9 +193,11 @@ func unpack(p []byte) []byte {
 	case p[0] == 0x78 && bytes.IndexByte([]byte{0x01, 0x5e, 0x9c, 0xda}, p[1]) >= 0: // zlib's four levels
 		r, err = zlib.NewReader(bytes.NewReader(p))
 	}
+
 	if r == nil || err != nil {
 		return nil
 	}
+
 	out, _ := io.ReadAll(io.LimitReader(r, 32<<20))
 	return out
 }
@@ -211,6 +215,7 @@ func (s *Sweep) Tree(root string, skip func(path string) bool) {
 			}
 			return nil
 		}
+
 		s.Look("the name "+p, []byte(p))
 		switch {
 		case d.Type().IsRegular():
@@ -219,6 +224,7 @@ func (s *Sweep) Tree(root string, skip func(path string) bool) {
 			to, _ := os.Readlink(p)
 			s.Look("the link "+p, []byte(to))
 		}
+
 		return nil
 	})
 }
@@ -229,6 +235,7 @@ func (s *Sweep) File(path string) {
 	if err != nil {
 		return
 	}
+
 	s.mu.Lock()
 	s.files++
 	s.mu.Unlock()
@@ -265,15 +272,19 @@ func rowsOf(db *sql.DB, query string) (out []string) {
 		for i := range cols {
 			cols[i] = new(sql.RawBytes)
 		}
+
 		if rows.Scan(cols...) != nil {
 			return out
 		}
+
 		var line []string
 		for _, c := range cols {
 			line = append(line, string(*c.(*sql.RawBytes)))
 		}
+
 		out = append(out, strings.Join(line, "\n"))
 	}
+
 	return out
 }
 
@@ -297,6 +308,7 @@ func (s *Sweep) Processes(except ...string) (stop func()) {
 					if group += cgroup(p); slices.ContainsFunc(except, func(e string) bool { return strings.Contains(group, e) }) {
 						continue
 					}
+
 					s.mu.Lock()
 					s.samples++
 					s.mu.Unlock()

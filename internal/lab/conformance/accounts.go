@@ -16,6 +16,7 @@ func accounts(b *bench) {
 			b.Errorf("User(%q) = %v, %v before it is made", n, ok, err)
 		}
 	}
+
 	b.write("/etc/sysusers.d/bhconf.conf", "g bhconfgrp -\nu bhconfuser -:bhconfgrp \"conformance\" /srv/bhconf/home /usr/sbin/nologin\n")
 	b.must(a.Sysusers(b.ctx, []string{"/etc/sysusers.d/bhconf.conf"}))
 	b.must(a.Sysusers(b.ctx, []string{"/etc/sysusers.d/bhconf.conf"}))
@@ -26,6 +27,7 @@ func accounts(b *bench) {
 	if gid, ok, err := a.Group("bhconfgrp"); err != nil || !ok || gid != u.GID {
 		b.Errorf("Group(bhconfgrp) = %d, %v, %v, want %d", gid, ok, err, u.GID)
 	}
+
 	b.write("/etc/tmpfiles.d/bhconf.conf", "d /srv/bhconf/home 0750 bhconfuser bhconfgrp -\n")
 	b.paths = append(b.paths, "/srv/bhconf")
 	b.must(a.Tmpfiles(b.ctx, []string{"/etc/tmpfiles.d/bhconf.conf"}))
@@ -34,6 +36,7 @@ func accounts(b *bench) {
 	if fi.Mode().Perm() != 0o750 {
 		b.Errorf("home has mode %o, want 750", fi.Mode().Perm())
 	}
+
 	b.owned("/srv/bhconf/home", "bhconfuser", "bhconfgrp")
 	b.owned("/srv/bhconf", "root", "root")
 	busy := b.unit("busy.service", "[Service]\nType=exec\nUser=bhconfuser\nExecStart=/bin/sleep 1000\n") // a simple one is started before it is its user's
@@ -42,18 +45,22 @@ func accounts(b *bench) {
 	if p, err := a.Busy("bhconfuser"); err != nil || len(p) != 1 || p[0].PID == 0 || p[0].Name != "sleep" || p[0].Unit != busy {
 		b.Errorf("Busy = %v, %v, want the one process of %s", p, err, busy)
 	}
+
 	u.Home, u.Group = "/srv/bhconf/new", "daemon"
 	if err := a.Usermod(b.ctx, u); err == nil {
 		b.Error("Usermod moved the home of a user who is busy")
 	}
+
 	b.ok("stop", busy)
 	if p, err := a.Busy("bhconfuser"); err != nil || len(p) != 0 {
 		b.Errorf("Busy = %v, %v after the stop", p, err)
 	}
+
 	b.must(a.Usermod(b.ctx, u))
 	if now, _, err := a.User("bhconfuser"); err != nil || now.Home != u.Home || now.Group != "daemon" || now.UID != u.UID {
 		b.Errorf("after Usermod: %+v, %v", now, err)
 	}
+
 	b.write("/etc/sysusers.d/bhconf-bad.conf", "u 9bhconf -\n")
 	if err := a.Sysusers(b.ctx, []string{"/etc/sysusers.d/bhconf-bad.conf"}); err == nil {
 		b.Error("Sysusers took a name that begins with a digit")
@@ -100,6 +107,7 @@ func files(b *bench) {
 			b.Errorf("Chown to %s:%s is no error", who[0], who[1])
 		}
 	}
+
 	b.must(os.Symlink("bhconf-moved", b.path("/srv/bhconf-link")))
 	link, st := b.open("/srv/bhconf-link")
 	b.must(a.Chown(link, "/srv/bhconf-link", "root", "daemon"))

@@ -22,6 +22,7 @@ func applyUnit(b *bench) {
 	if st := b.state(bundle.ApplyUnit); st.Load != "loaded" {
 		b.Errorf("the unit while it is there: %+v", st)
 	}
+
 	release()
 	b.applyLeaves()
 	b.must(b.m.Systemd.StartApply(b.ctx, "bhconf-3"))
@@ -29,6 +30,7 @@ func applyUnit(b *bench) {
 	if err := b.m.Systemd.StartApply(b.ctx, "run; rm"); err == nil {
 		b.Error("StartApply took a run id that systemd would parse")
 	}
+
 	b.paths = append(b.paths, bundle.StateDir+"/runs/bhconf-1", bundle.StateDir+"/runs/bhconf-3")
 }
 

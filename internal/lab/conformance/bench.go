@@ -128,6 +128,7 @@ func (b *bench) clean() {
 			b.m.Systemd.Job(ctx, "stop", []string{u})
 		}
 	}
+
 	b.m.Systemd.Disable(ctx, b.units)
 	b.m.Systemd.ResetFailed(ctx, b.units)
 	for _, p := range b.paths {
@@ -136,6 +137,7 @@ func (b *bench) clean() {
 			os.Remove(filepath.Dir(b.path(p)))
 		}
 	}
+
 	b.m.Systemd.Reload(ctx)
 	if b.m.Root == "/" {
 		for _, u := range b.users {
@@ -143,5 +145,6 @@ func (b *bench) clean() {
 			exec.Command("groupdel", u).Run()
 		}
 	}
+
 	b.m.Systemd.Close()
 }

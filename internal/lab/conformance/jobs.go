@@ -16,10 +16,12 @@ func reloadVerb(b *bench) {
 	if !before.CanReload || b.state(no).CanReload {
 		b.Error("CanReload is not what the files say")
 	}
+
 	b.ok("reload", u)
 	if after := b.want(u, "active"); after.Invocation != before.Invocation {
 		b.Error("reload changed the invocation")
 	}
+
 	b.refused("reload", no)
 }
 
@@ -47,6 +49,7 @@ func restartTakesAlong(b *bench) {
 	if now := b.want(top, "active"); now.Invocation == was.Invocation {
 		b.Error("a restart did not take along what requires the unit")
 	}
+
 	b.ok("stop", base)
 	b.want(top, "inactive")
 }
@@ -65,6 +68,7 @@ func activators(b *bench) {
 	if st := b.state(svc); st.Active != "inactive" || len(st.TriggeredBy) != 1 || st.TriggeredBy[0] != timer {
 		b.Errorf("service of a timer: %+v", st)
 	}
+
 	b.ok("start", behind)
 	b.refused("start", sock) // its service runs already
 	b.ok("stop", behind)
@@ -111,6 +115,7 @@ func gate(b *bench) {
 	if now := b.want(app, "active"); now.Invocation != was.Invocation {
 		b.Error("starting active key units started the app anew")
 	}
+
 	b.removeKey("bhconf-ka")
 	b.refused("restart", app) // gone behind systemd's back
 	b.want(app, "inactive")

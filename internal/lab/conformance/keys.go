@@ -27,6 +27,7 @@ func (b *bench) writable() {
 	if got, err := os.ReadFile(b.path(bundle.KeyDir + "/bhconf-key")); string(got) != "value" {
 		b.Errorf("what was made is seen as %q, %v", got, err)
 	}
+
 	err = os.WriteFile(b.path(bundle.KeyDir+"/bhconf-other"), nil, 0o600)
 	os.Remove(b.path(bundle.KeyDir + "/bhconf-other"))
 	if real := b.m.Root == "/"; real && b.m.Mounts.Open() == nil && !errors.Is(err, unix.EROFS) {
@@ -41,11 +42,13 @@ func placeForKeys(b *bench) {
 			b.Fatalf("Keys() = %q, %v", kind, err)
 		}
 	}
+
 	fi, err := os.Stat(b.path(bundle.KeyDir))
 	b.must(err)
 	if !fi.IsDir() || fi.Mode().Perm() != 0o750 {
 		b.Errorf("%s has mode %v, want 0750", bundle.KeyDir, fi.Mode())
 	}
+
 	b.owned(bundle.KeyDir, "root", bundle.KeyGroup)
 	b.writable()
 	b.writeKey("bhconf-stays", "x")
@@ -70,6 +73,7 @@ func sealedCopies(b *bench) {
 			b.Error("the copy opens as another value")
 		}
 	}
+
 	fi, err := os.Stat(p + "/bhconf-one")
 	b.must(err)
 	if fi.Mode().Perm() != 0o600 {
@@ -78,6 +82,7 @@ func sealedCopies(b *bench) {
 	if es, _ := filepath.Glob(p + "/.new*"); len(es) > 0 {
 		b.Errorf("left behind: %v", es)
 	}
+
 	b.must(m.Seal(b.ctx, "bhconf-one", []byte("v")))
 	text, err := os.ReadFile(p + "/bhconf-one")
 	b.must(err)
@@ -85,6 +90,7 @@ func sealedCopies(b *bench) {
 	if m.Opens(b.ctx, "bhconf-two", []byte("v")) {
 		b.Error("a copy opens under another name")
 	}
+
 	text[len(text)-5] ^= 1
 	b.must(os.WriteFile(p+"/bhconf-one", text, 0o600))
 	if m.Opens(b.ctx, "bhconf-one", []byte("v")) || m.Opens(b.ctx, "bhconf-none", []byte("v")) {

@@ -20,6 +20,7 @@ func boot(b *bench) {
 	if v < 245 {
 		b.Errorf("Version() = %d, want 245 or newer", v)
 	}
+
 	one, err := b.m.BootID()
 	b.must(err)
 	two, _ := b.m.BootID()
@@ -39,11 +40,13 @@ func unknownUnit(b *bench) {
 	if st.Load != "not-found" || st.Active != "inactive" || st.File != "" || st.RanThisBoot {
 		b.Errorf("Units(unknown) = %+v", st)
 	}
+
 	b.refused("start", "bhconf-none.service")
 	b.refused("stop", "bhconf-none.service")
 	if err := b.m.Systemd.Enable(b.ctx, []string{"bhconf-none.service"}); err == nil || !strings.Contains(err.Error(), "bhconf-none") {
 		b.Errorf("Enable(unknown) = %v, want an error that names it", err)
 	}
+
 	b.must(b.m.Systemd.Disable(b.ctx, []string{"bhconf-none.service"}))
 	b.must(b.m.Systemd.ResetFailed(b.ctx, []string{"bhconf-none.service"}))
 	if got, err := b.m.Systemd.Units(b.ctx, nil); err != nil || len(got) != 0 {
@@ -62,37 +65,45 @@ func lifeOfService(b *bench) {
 	if st.Load != "loaded" || st.Active != "inactive" || st.RanThisBoot || st.Fragment != bundle.UnitDir+"/"+u || st.Oneshot || st.CanReload {
 		b.Errorf("before its start: %+v", st)
 	}
+
 	b.ok("start", u)
 	first := b.want(u, "active")
 	if len(first.Invocation) != 32 || !first.RanThisBoot || first.MainPID == 0 || first.Sub != "running" || first.Restarts != 0 || first.Job {
 		b.Errorf("running: %+v", first)
 	}
+
 	glance, err := b.m.Systemd.Glance(b.ctx, []string{u, "bhconf-none.service"})
 	b.must(err)
 	if g, none := glance[u], glance["bhconf-none.service"]; g.Load != "loaded" || g.Active != "active" || g.Sub != "running" || none.Load != "not-found" || none.Active != "inactive" {
 		b.Errorf("Glance = %+v", glance)
 	}
+
 	b.ok("start", u)
 	if again := b.state(u); again.Invocation != first.Invocation {
 		b.Error("start of an active unit started it anew")
 	}
+
 	b.ok("restart", u)
 	second := b.want(u, "active")
 	if second.Invocation == first.Invocation {
 		b.Error("restart kept the invocation")
 	}
+
 	b.ok("try-restart", u)
 	if third := b.want(u, "active"); third.Invocation == second.Invocation {
 		b.Error("try-restart of an active unit kept the invocation")
 	}
+
 	b.ok("stop", u)
 	if st := b.want(u, "inactive"); !st.RanThisBoot || st.Result != "success" || st.MainPID != 0 {
 		b.Errorf("stopped by hand: %+v", st)
 	}
+
 	b.reload()
 	if st := b.state(u); !st.RanThisBoot {
 		b.Error("a daemon-reload made systemd forget that the unit has run")
 	}
+
 	b.ok("stop", u)
 	b.ok("try-restart", u)
 	b.want(u, "inactive")
@@ -120,6 +131,7 @@ func enable(b *bench) {
 	if st := b.state(u); st.File != "disabled" {
 		b.Errorf("File = %q, want disabled", st.File)
 	}
+
 	links := []string{"multi-user.target.wants/" + u, "bhconf-other.target.requires/" + u, "bhconf-alias.service"}
 	b.must(b.m.Systemd.Enable(b.ctx, []string{u}))
 	b.must(b.m.Systemd.Enable(b.ctx, []string{u})) // again is fine
@@ -127,11 +139,13 @@ func enable(b *bench) {
 	if st := b.state(u); st.File != "enabled" {
 		b.Errorf("File = %q, want enabled", st.File)
 	}
+
 	for _, l := range links {
 		if to, err := os.Readlink(b.path(bundle.UnitDir + "/" + l)); err != nil || filepath.Base(to) != u {
 			b.Errorf("link %s leads to %q, %v", l, to, err)
 		}
 	}
+
 	b.must(b.m.Systemd.Disable(b.ctx, []string{u}))
 	b.must(b.m.Systemd.Disable(b.ctx, []string{u}))
 	b.reload()
@@ -163,6 +177,7 @@ func template(b *bench) {
 	if st := b.want(u, "active"); st.File != "enabled" || st.Fragment != bundle.UnitDir+"/bhconf-tpl@.service" {
 		b.Errorf("instance: %+v", st)
 	}
+
 	b.must(b.m.Systemd.Disable(b.ctx, []string{u}))
 	if _, err := os.Lstat(b.path(bundle.UnitDir + "/multi-user.target.wants/" + u)); err == nil {
 		b.Error("the instance's link stays after Disable")
@@ -179,14 +194,17 @@ func failing(b *bench) {
 	if st := b.want(simple, "failed"); st.Result != "exit-code" || !st.RanThisBoot || st.Exit != (machine.Exit{Status: 1}) {
 		b.Errorf("failed service: %+v", st)
 	}
+
 	b.job("start", missing)
 	if st := b.want(missing, "failed"); st.Result != "exit-code" || st.Exit != (machine.Exit{Status: 203}) {
 		b.Errorf("service without its program: %+v", st)
 	}
+
 	b.refused("start", pre)
 	if st := b.want(pre, "failed"); st.Result != "exit-code" || st.Exit != (machine.Exit{Status: 1, Line: "ExecStartPre"}) {
 		b.Errorf("service whose ExecStartPre fails: %+v", st)
 	}
+
 	b.refused("start", once)
 	b.want(once, "failed")
 	b.job("stop", once)
@@ -205,6 +223,7 @@ func dependency(b *bench) {
 	if st := b.want(app, "inactive"); st.RanThisBoot {
 		b.Errorf("a unit whose dependency failed has run: %+v", st)
 	}
+
 	b.want(bad, "failed")
 	b.ok("start", weak)
 	b.want(weak, "active")
@@ -221,14 +240,17 @@ func assertCondition(b *bench) {
 	if st := b.want(a, "inactive"); st.RanThisBoot || st.Skipped {
 		b.Errorf("failed assert: %+v", st)
 	}
+
 	b.ok("start", c)
 	if st := b.want(c, "inactive"); st.RanThisBoot || !st.Skipped {
 		b.Errorf("skipped by its condition: %+v", st)
 	}
+
 	b.ok("start", n, needs) // what is skipped satisfies Requires=
 	if st := b.want(n, "active"); st.Skipped {
 		b.Errorf("its condition holds: %+v", st)
 	}
+
 	b.want(needs, "active")
 }
 
@@ -240,6 +262,7 @@ func masked(b *bench) {
 	if st := b.state(u); st.Load != "masked" || st.File != "masked" {
 		b.Errorf("masked unit: %+v", st)
 	}
+
 	b.refused("start", u)
 	if err := b.m.Systemd.Enable(b.ctx, []string{u}); err == nil {
 		b.Error("Enable of a masked unit is no error")

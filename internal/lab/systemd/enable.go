@@ -13,6 +13,7 @@ func (m *Systemd) FileState(name string) string {
 	if path == "" {
 		return ""
 	}
+
 	d := m.parse(name)
 	switch {
 	case d.Load == "masked" && dir == runtimeDir:
@@ -22,11 +23,13 @@ func (m *Systemd) FileState(name string) string {
 	case dir == generatorDir:
 		return "generated"
 	}
+
 	for _, in := range []string{adminDir, runtimeDir} {
 		if len(m.enablement(name, in)) > 0 {
 			return map[string]string{adminDir: "enabled", runtimeDir: "enabled-runtime"}[in]
 		}
 	}
+
 	if m.Canonical(name) != name {
 		return "alias"
 	}
@@ -36,6 +39,7 @@ func (m *Systemd) FileState(name string) string {
 	if len(d.List("Install.Also")) > 0 {
 		return "indirect"
 	}
+
 	return "static"
 }
 
@@ -71,6 +75,7 @@ func (m *Systemd) enable(name string, seen map[string]bool) error {
 	if seen[name] {
 		return nil
 	}
+
 	seen[name] = true
 	_, path := m.find(name)
 	d := m.parse(name)
@@ -80,6 +85,7 @@ func (m *Systemd) enable(name string, seen map[string]bool) error {
 	case d.Load == "masked":
 		return errMasked(name)
 	}
+
 	for key, suffix := range map[string]string{"WantedBy": ".wants", "RequiredBy": ".requires"} {
 		for _, by := range d.List("Install." + key) {
 			if err := m.link(path, adminDir+"/"+by+suffix+"/"+name); err != nil {
@@ -87,6 +93,7 @@ func (m *Systemd) enable(name string, seen map[string]bool) error {
 			}
 		}
 	}
+
 	for _, alias := range d.List("Install.Alias") {
 		if alias == name {
 			continue
@@ -95,11 +102,13 @@ func (m *Systemd) enable(name string, seen map[string]bool) error {
 			return err
 		}
 	}
+
 	for _, also := range d.List("Install.Also") {
 		if err := m.enable(also, seen); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -117,21 +126,25 @@ func (m *Systemd) disable(name string, seen map[string]bool) error {
 	if seen[name] {
 		return nil
 	}
+
 	seen[name] = true
 	if _, path := m.find(name); path == "" {
 		return nil
 	}
+
 	for _, l := range m.enablement(name, adminDir) {
 		if err := os.Remove(l); err != nil {
 			return err
 		}
 		os.Remove(filepath.Dir(l)) // an empty .wants folder goes too
 	}
+
 	for _, also := range m.parse(name).List("Install.Also") {
 		if err := m.disable(also, seen); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -145,18 +158,22 @@ func (m *Systemd) Generate() {
 		if !ok {
 			continue
 		}
+
 		text, _ := m.readLinked("/etc/containers/systemd/" + e.Name())
 		if ext == ".container" && !containerImage.MatchString(text) {
 			continue // "no Image or Rootfs key specified", in the journal alone
 		}
+
 		kind := "\n[Service]\nType=notify\nExecStart=/usr/bin/podman run\n"
 		if suffix == "-volume" || suffix == "-network" {
 			kind = "\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/podman create\n"
 		}
+
 		name := strings.TrimSuffix(e.Name(), ext) + suffix + ".service"
 		if err := os.MkdirAll(m.Path(generatorDir), 0o755); err != nil {
 			continue
 		}
+
 		os.WriteFile(m.Path(generatorDir+"/"+name), []byte(text+kind), 0o644)
 		d := m.parse(name)
 		for _, by := range d.List("Install.WantedBy") {

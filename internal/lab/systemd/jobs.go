@@ -15,10 +15,8 @@ package systemd
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"time"
 
@@ -94,32 +92,38 @@ func (j *jobSet) start(name string) error {
 	if slices.Contains(j.starts, name) {
 		return nil
 	}
+
 	d := j.m.Def(name)
 	if err := refusal(d); err != nil {
 		return err
 	}
+
 	j.starts = append(j.starts, name)
 	for _, r := range append(d.List("Unit.Requires"), d.List("Unit.BindsTo")...) {
 		if err := j.start(r); err != nil {
 			return err
 		}
 	}
+
 	for _, w := range d.List("Unit.Wants") {
 		n := len(j.starts)
 		if err := j.start(w); err != nil {
 			j.starts = j.starts[:n]
 		}
 	}
+
 	if mount := d.List("Unit.RequiresMountsFor"); slices.Contains(mount, bundle.KeyDir) && j.m.Def(bundle.KeyMountUnit).Load == "loaded" {
 		if err := j.start(bundle.KeyMountUnit); err != nil {
 			return err
 		}
 	}
+
 	for _, c := range d.List("Unit.Conflicts") {
 		if j.m.unit(c).up() {
 			j.stop(c, false)
 		}
 	}
+
 	return nil
 }
 
@@ -164,12 +168,14 @@ func (m *Systemd) Transact(verb string, names []string) map[string]error {
 			errs[n] = fmt.Errorf("%s %s: %w", verb, n, err)
 		}
 	}
+
 	results := j.run()
 	for _, n := range names {
 		if r := results[m.Canonical(n)]; errs[n] == nil && r != "" && r != "done" {
 			errs[n] = fmt.Errorf("%s %s: job ended as %q", verb, n, r)
 		}
 	}
+
 	return errs
 }
 
@@ -204,6 +210,7 @@ func (j *jobSet) add(verb, name string) error {
 	default:
 		return fmt.Errorf("the twin knows no verb %q", verb)
 	}
+
 	return nil
 }
 
@@ -227,6 +234,7 @@ func (m *Systemd) reloadUnit(name string) error {
 	case u.active != "active":
 		return fmt.Errorf("unit %s cannot be reloaded because it is inactive", name)
 	}
+
 	m.happen("reload", d.name)
 	return nil
 }
@@ -247,6 +255,7 @@ func (j *jobSet) run() map[string]string {
 		wasUp[n] = j.m.unit(n).up()
 		j.m.halt(n, !j.bounce[n])
 	}
+
 	for _, n := range j.m.order(j.starts) {
 		verb := "start"
 		if j.bounce[n] && wasUp[n] {
@@ -254,6 +263,7 @@ func (j *jobSet) run() map[string]string {
 		}
 		results[n] = j.m.launch(n, verb, results)
 	}
+
 	return results
 }
 
@@ -264,6 +274,7 @@ func (m *Systemd) order(names []string) (sorted []string) {
 	for _, n := range names {
 		defs[n] = m.Def(n)
 	}
+
 	var visit func(string)
 	visit = func(n string) {
 		if done[n] {
@@ -275,11 +286,13 @@ func (m *Systemd) order(names []string) (sorted []string) {
 				visit(other)
 			}
 		}
+
 		sorted = append(sorted, n)
 	}
 	for _, n := range names {
 		visit(n)
 	}
+
 	return sorted
 }
 
@@ -294,139 +307,5 @@ func (m *Systemd) after(a, b string, da, db *Def) bool {
 	if strings.HasSuffix(a, ".target") && slices.Contains(append(da.List("Unit.Wants"), da.List("Unit.Requires")...), b) {
 		return !slices.Contains(db.List("Unit.After"), a) // targets come after what they pull in
 	}
-	ext := filepath.Ext(b)
-	return (ext == ".socket" || ext == ".timer" || ext == ".path") && m.Triggers(b) == a
+	return isActivator(b) && m.Triggers(b) == a
 }
-
-func (m *Systemd) halt(name string, tell bool) {
-	u := m.units[name]
-	if u == nil {
-		return
-	}
-	wasUp := u.up()
-	if wasUp { // a failed unit stays failed when it is stopped
-		u.active, u.sub, u.result, u.pid = "inactive", "dead", "success", 0
-	}
-	if u.active == "inactive" && tell {
-		u.def = nil // it is read anew when it comes up; a restart keeps what was read
-	}
-	if wasUp && tell {
-		m.happen("stop", name)
-	}
-	if name == bundle.KeyMountUnit && wasUp {
-		m.Unmount()
-	}
-}
-
-// launch brings one unit up and returns its job's result.
-func (m *Systemd) launch(name, verb string, results map[string]string) string {
-	u := m.own(name)
-	if u.up() {
-		return "done"
-	}
-	result := m.bringUp(name, verb, u, results)
-	if u.active == "inactive" {
-		u.def = nil
-	}
-	return result
-}
-
-func (m *Systemd) bringUp(name, verb string, u *unit, results map[string]string) string {
-	d := m.Def(name)
-	for _, r := range append(d.List("Unit.Requires"), d.List("Unit.BindsTo")...) {
-		r = m.Canonical(r)
-		if res := results[r]; res != "" && res != "done" && m.after(name, r, d, m.Def(r)) {
-			return "dependency"
-		}
-	}
-	if u.skipped = !m.ConditionsHold(d); u.skipped {
-		return "done"
-	}
-	if u.barred = !m.assertsHold(d); u.barred {
-		return "assert"
-	}
-	if ext := filepath.Ext(name); ext == ".socket" && m.unit(m.Triggers(name)).up() {
-		m.happen("fail", name)
-		return "failed"
-	}
-	if u.def == nil {
-		u.def = m.parse(name)
-	}
-	u.ran, u.restarts, u.invocation = true, 0, fmt.Sprintf("%x", random())
-	m.pid++
-	u.pid = m.pid
-	u.exit = machine.Exit{}
-	u.mortal = m.birth(name)
-	if err := m.Exec(name, u.def); err != nil {
-		u.exit = exitOf(err)
-		return m.died(name, u)
-	}
-	m.happen(verb, name)
-	u.active, u.sub, u.result = "active", "running", "success"
-	switch {
-	case !d.service():
-		u.sub, u.pid = map[string]string{".socket": "listening", ".timer": "waiting", ".path": "waiting", ".mount": "mounted"}[filepath.Ext(name)], 0
-		if u.sub == "" {
-			u.sub = "active"
-		}
-	case d.kind() == "oneshot" && d.remains():
-		u.sub, u.pid = "exited", 0
-	case d.kind() == "oneshot":
-		u.active, u.sub, u.pid = "inactive", "dead", 0
-	}
-	return "done"
-}
-
-// died is a unit whose program did not stay: where systemd waits for it, the job failed.
-func (m *Systemd) died(name string, u *unit) string {
-	m.happen("fail", name)
-	u.active, u.sub, u.result, u.pid = "failed", "failed", "exit-code", 0
-	if u.def.restarts() {
-		if wait, err := time.ParseDuration(sec(u.def.Last("Service.RestartSec"))); err == nil && wait > 2*time.Second {
-			u.active, u.sub = "activating", "auto-restart"
-		} else {
-			u.restarts = 5
-		}
-	}
-	if kind := u.def.kind(); u.def.service() && u.exit.Line == "" && (kind == "simple" || kind == "exec" || kind == "idle") {
-		return "done"
-	}
-	return "failed"
-}
-
-func sec(v string) string {
-	if _, err := strconv.Atoi(v); err == nil {
-		return v + "s"
-	}
-	return v
-}
-
-// Crash is a running unit's program dying by itself.
-func (m *Systemd) Crash(name string) {
-	u := m.unit(name)
-	if u.active != "active" {
-		return
-	}
-	if u.def.restarts() {
-		u.restarts++
-		m.pid++
-		u.pid, u.invocation = m.pid, fmt.Sprintf("%x", random())
-		return
-	}
-	u.active, u.sub, u.result, u.pid, u.exit = "failed", "failed", "exit-code", 0, machine.Exit{Status: 1}
-	m.happen("fail", name)
-}
-
-// Reload reads all unit files again; what runs goes on.
-func (m *Systemd) Reload() {
-	m.Generate()
-	for name, u := range m.units {
-		if u.def == nil {
-			continue
-		}
-		u.def = m.parse(name)
-	}
-}
-
-// StartTargets is boot.
-func (m *Systemd) StartTargets() { m.Transact("start", []string{"multi-user.target"}) }

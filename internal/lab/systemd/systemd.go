@@ -105,6 +105,7 @@ func (m *Systemd) Do(verb string, names []string) map[string]error {
 	for _, n := range names {
 		m.Jobs = append(m.Jobs, verb+" "+n)
 	}
+
 	if !m.Booting {
 		return m.Transact(verb, names)
 	}
@@ -113,6 +114,7 @@ func (m *Systemd) Do(verb string, names []string) map[string]error {
 	for _, n := range names {
 		errs[n] = fmt.Errorf("%s %s: boot waits for the one who waits: queue it", verb, n)
 	}
+
 	return errs
 }
 
@@ -179,8 +181,8 @@ func (m *Systemd) IsActive(name string) bool { return m.unit(name).active == "ac
 // RunAs lists the programs of services whose unit file names user.
 func (m *Systemd) RunAs(user string) (all []machine.Process) {
 	for name, u := range m.units {
-		isService := u.def != nil && u.def.service()
-		if isService && u.pid > 0 && u.up() && u.def.Last("Service.User") == user {
+		runs := u.def != nil && u.pid > 0 && u.up()
+		if runs && u.def.service() && u.def.Last("Service.User") == user {
 			program, _, _ := strings.Cut(u.def.Last("Service.ExecStart"), " ")
 			all = append(all, machine.Process{PID: u.pid, Name: path.Base(program), Unit: name})
 		}
@@ -202,6 +204,12 @@ func exitOf(err error) machine.Exit {
 	return machine.Exit{Status: 1}
 }
 
+// isPlainOneshot says that the service runs once and is inactive then.
+func (d *Def) isPlainOneshot() bool {
+	isOneshot := d.service() && d.kind() == "oneshot"
+	return isOneshot && d.Load == "loaded" && !d.remains()
+}
+
 // State is a unit as Units tells it.
 func (m *Systemd) State(name string) machine.UnitState {
 	id := m.Canonical(name)
@@ -210,15 +218,17 @@ func (m *Systemd) State(name string) machine.UnitState {
 		u.restarts++
 		u.invocation = fmt.Sprintf("%x", random())
 	}
+
 	st := machine.UnitState{
 		Name: name, Load: d.Load, Active: u.active, Sub: u.sub, Result: u.result, Exit: u.exit,
 		File: m.FileState(name), Fragment: d.fragment, Invocation: u.invocation, Restarts: u.restarts,
-		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.service() && d.Load == "loaded" && d.kind() == "oneshot" && !d.remains(),
+		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.isPlainOneshot(),
 		CanReload: canReload(d), TriggeredBy: m.triggeredBy(id), MainPID: u.pid,
 	}
 	if st.Oneshot {
 		m.relate(id, &st)
 	}
+
 	return st
 }
 

@@ -50,6 +50,18 @@ func (d *Def) List(key string) (words []string) {
 	return words
 }
 
+// runsNothing says that a service has nothing to run, which systemd refuses.
+func (d *Def) runsNothing() bool {
+	hasProgram := len(d.values["Service.ExecStart"])+len(d.values["Service.ExecStop"]) > 0
+	isAction := d.kind() == "oneshot" && len(d.values["Unit.SuccessAction"]) > 0
+	return d.service() && !hasProgram && !isAction
+}
+
+// isActivator says that a unit of this name starts another one.
+func isActivator(name string) bool {
+	return slices.Contains([]string{".socket", ".timer", ".path"}, filepath.Ext(name))
+}
+
 func (d *Def) service() bool { return strings.HasSuffix(d.name, ".service") }
 
 func (d *Def) kind() string {
@@ -80,14 +92,17 @@ func (m *Systemd) Canonical(name string) string {
 		if p == "" {
 			return name
 		}
+
 		target, err := os.Readlink(m.Path(p))
 		if err != nil || filepath.Base(target) == name || target == "/dev/null" {
 			return name
 		}
+
 		base := filepath.Base(target)
 		if template(base) == base && template(name) == base {
 			return name // an instance's link to its template
 		}
+
 		name = base
 	}
 	return name
@@ -122,6 +137,7 @@ func (m *Systemd) find(name string) (dir, path string) {
 			}
 		}
 	}
+
 	return "", ""
 }
 
@@ -166,15 +182,18 @@ func (m *Systemd) parse(name string) *Def {
 		}
 		d.add(text)
 	}
+
 	for _, p := range dropins {
 		text, _ := m.readLinked(p)
 		d.add(text)
 	}
+
 	d.values["Unit.Wants"] = append(d.values["Unit.Wants"], m.linked(name, ".wants")...)
 	d.values["Unit.Requires"] = append(d.values["Unit.Requires"], m.linked(name, ".requires")...)
-	if d.Load == "loaded" && d.service() && len(d.values["Service.ExecStart"]) == 0 && len(d.values["Service.ExecStop"]) == 0 && !(d.kind() == "oneshot" && len(d.values["Unit.SuccessAction"]) > 0) {
+	if d.Load == "loaded" && d.runsNothing() {
 		d.Load = "bad-setting"
 	}
+
 	return d
 }
 
@@ -200,6 +219,7 @@ func (m *Systemd) dropins(name string) []string {
 	if t := template(name); t != "" {
 		names = append(names, t)
 	}
+
 	for _, n := range names {
 		for _, dir := range searchPath {
 			es, _ := os.ReadDir(m.Path(dir + "/" + n + ".d"))
@@ -210,14 +230,17 @@ func (m *Systemd) dropins(name string) []string {
 			}
 		}
 	}
+
 	var keys []string
 	for k := range found {
 		keys = append(keys, k)
 	}
+
 	sort.Strings(keys)
 	for i, k := range keys {
 		keys[i] = found[k]
 	}
+
 	return keys
 }
 
@@ -241,20 +264,24 @@ func (d *Def) add(text string) {
 		if line == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}
+
 		if line[0] == '[' {
 			section = strings.Trim(line, "[]")
 			continue
 		}
+
 		k, v, ok := strings.Cut(line, "=")
 		if !ok {
 			continue
 		}
+
 		key := section + "." + strings.TrimSpace(k)
 		v = d.expand(strings.TrimSpace(v))
 		if v == "" {
 			d.values[key] = nil
 			continue
 		}
+
 		d.values[key] = append(d.values[key], v)
 	}
 }
@@ -303,8 +330,7 @@ func (m *Systemd) Triggers(activator string) string {
 func (m *Systemd) triggeredBy(name string) (by []string) {
 	for _, dir := range searchPath {
 		for _, e := range m.unitDir(dir) {
-			ext := filepath.Ext(e.Name())
-			if ext != ".socket" && ext != ".timer" && ext != ".path" || slices.Contains(by, e.Name()) {
+			if !isActivator(e.Name()) || slices.Contains(by, e.Name()) {
 				continue
 			}
 			on := m.unit(e.Name()).active == "active" || m.FileState(e.Name()) == "enabled"
@@ -354,6 +380,7 @@ func (m *Systemd) judge(d *Def, prefix string) bool {
 			}
 		}
 	}
+
 	return !anyOf || either
 }
 
