@@ -34,6 +34,7 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 			return "", fmt.Errorf("make %s: %w", path, err)
 		}
 	}
+
 	s.adminTokenFile = path
 	return readToken(path)
 }
@@ -64,6 +65,7 @@ func parseProxies(values []string) ([]netip.Prefix, error) {
 			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
 			continue
 		}
+
 		p, err := netip.ParsePrefix(v)
 		if err != nil {
 			return nil, hint(fmt.Errorf("--trust-proxy %s is no network", v), "as --trust-proxy 172.18.0.0/16, or the address of one proxy")

@@ -69,6 +69,7 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	if err := c.Flags().SetAnnotation("identity", secretFile, []string{"1"}); err != nil {
 		panic(err)
 	}
+
 	secretFileFlag(c, &f.sshKey, "ssh-key", "", "SSH private key for hosts (default: ssh_ed25519 in the state directory)")
 	secretFileFlag(c, &f.repoKey, "repo-key", "", "SSH private key for the repo (default: the one for hosts)")
 	c.Flags().StringArrayVar(&f.repoHostKeys, "repo-host-key", nil, "host key of the git server, as a line of authorized_keys; repeatable (GitHub's are known)")
@@ -86,14 +87,17 @@ func dialServer(e *Env, ctx context.Context, f *deployerFlags) (*server.Client, 
 	if client == nil || err != nil || !f.isTyped("branch") {
 		return client, err
 	}
+
 	a, err := server.Call[webhookAnswer](ctx, client, "webhook", struct{}{}, nil)
 	if err == nil && a.Branch != f.branch {
 		err = hint(fmt.Errorf("the server that runs on %s deploys branch %s, not %s", f.stateDir, a.Branch, f.branch), "see what another branch would change: bellhop plan --branch %s", f.branch)
 	}
+
 	if err != nil {
 		client.Close()
 		return nil, err
 	}
+
 	return client, nil
 }
 
@@ -144,6 +148,7 @@ func (f *deployerFlags) takeToken() {
 	if err != nil || u.User == nil || u.Scheme != "https" && u.Scheme != "http" {
 		return
 	}
+
 	password, hasPassword := u.User.Password()
 	switch name := u.User.Username(); {
 	case hasPassword && password != "" && password != "x-oauth-basic":
@@ -151,6 +156,7 @@ func (f *deployerFlags) takeToken() {
 	case name != "git":
 		f.urlToken = name
 	}
+
 	u.User = nil
 	f.repo = u.String()
 }
@@ -191,6 +197,7 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *app, err error) {
 	if f.repo == "" {
 		return nil, hint(errors.New("no repo is given"), "give --repo URL or BELLHOP_REPO; or ask a running server with --state-dir or --server ssh://BOX")
 	}
+
 	f.takeToken()
 	if h.made, err = h.state.prepare(f.serves); err != nil {
 		return nil, err
@@ -198,10 +205,12 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *app, err error) {
 	if err := h.state.complete(); err != nil {
 		return nil, err
 	}
+
 	unlock, err := deploy.Lock(h.state.dir)
 	if err != nil {
 		return nil, err
 	}
+
 	h.close = append(h.close, unlock)
 	if h.signer, err = h.state.signer(); err != nil {
 		return nil, err
@@ -215,12 +224,14 @@ func (f *deployerFlags) open(e *Env, log *slog.Logger) (_ *app, err error) {
 	if h.history, err = history.Open(h.state.path("bellhop.db")); err != nil {
 		return nil, err
 	}
+
 	h.close = append(h.close, h.history.Close)
 	h.pool = link.NewPool(link.Config{Signers: func() ([]ssh.Signer, error) { return []ssh.Signer{h.signer}, nil }, Log: log})
 	h.close = append(h.close, h.pool.Close)
 	if h.deployer, err = h.newDeployer(f, log); err != nil {
 		return nil, err
 	}
+
 	return h, f.openTrace(h)
 }
 
@@ -245,6 +256,7 @@ func (f *deployerFlags) openIdentities(e *Env, st *state) (*secrets.Identities, 
 	if len(files) == 0 {
 		files = []string{st.identity}
 	}
+
 	ids, err := secrets.Sources{Files: files, Passphrase: e.passphrase, Plugins: secrets.Plugins{Allow: f.plugins}}.Load()
 	if err != nil {
 		return nil, err
@@ -252,6 +264,7 @@ func (f *deployerFlags) openIdentities(e *Env, st *state) (*secrets.Identities, 
 	if err := ids.Unlock(); err != nil {
 		return nil, hint(fmt.Errorf("unlock the deployer's identity: %w", err), "its passphrase is asked for at a terminal, or read from the file BELLHOP_PASSPHRASE_FILE")
 	}
+
 	return ids, nil
 }
 
@@ -260,10 +273,12 @@ func (f *deployerFlags) openRepo(e *Env, h *app) (*gitsync.Repo, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	token = cmp.Or(token, f.urlToken)
 	if e.Getenv("BELLHOP_TRUST") != "" { // as a flag it is unknown; here it must not pass unseen
 		return nil, hint(errors.New("BELLHOP_TRUST is set, and this bellhop checks no signatures"), "protect the branch at the git host, and unset BELLHOP_TRUST")
 	}
+
 	cfg := gitsync.Config{URL: f.repo, Branch: f.branch, Path: f.path, Dir: h.state.path("repo.git"), Token: token,
 		HostKeys: f.repoHostKeys, Rewritten: gitsync.Rewritten(f.rewritten)}
 	if f.repoKey != "" {
@@ -271,6 +286,7 @@ func (f *deployerFlags) openRepo(e *Env, h *app) (*gitsync.Repo, error) {
 	} else {
 		cfg.Signer = h.signer
 	}
+
 	return gitsync.Open(cfg)
 }
 
@@ -279,6 +295,7 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	if err != nil {
 		return nil, err
 	}
+
 	loader := f.load.loader()
 	loader.Open, loader.KeyDigest = h.openSecret, keyDigest(digest)
 	h.close = append(h.close, loader.Close)
@@ -311,6 +328,7 @@ func (h *app) openSecret(tree fs.FS, path string) ([]byte, error) {
 		}
 		return nil, err
 	}
+
 	return value, nil
 }
 
@@ -336,6 +354,7 @@ func pushCheck(l *fleet.Loader, load *loadFlags) func(ctx context.Context, old, 
 		if err != nil { // the config's own problems say so; which private keys it allows, nobody knows
 			found = slices.DeleteFunc(found, func(f secrets.Finding) bool { return f.Rule == secrets.PrivateKey })
 		}
+
 		return findingProblems(found)
 	}
 }

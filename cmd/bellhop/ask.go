@@ -212,6 +212,7 @@ func overSSH(e *Env, c *cobra.Command) error {
 	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
 		return fmt.Errorf("read --server %s: want ssh://[USER@]BOX[:PORT]", where)
 	}
+
 	args := []string{"-o", "LogLevel=ERROR"} // no "Connection to box closed." below our own lines
 	if tty {
 		args = append(args, "-t")
@@ -222,6 +223,7 @@ func overSSH(e *Env, c *cobra.Command) error {
 	if u.User != nil && u.User.Username() != "" {
 		args = append(args, "-l", u.User.Username())
 	}
+
 	args = append(args, "--", u.Hostname(), farLine(e, c))
 	cmd := exec.CommandContext(c.Context(), "ssh", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = e.Stdin, direct(e.Stdout), direct(e.Stderr) // ssh writes itself, and the far end has the fence
@@ -232,6 +234,7 @@ func overSSH(e *Env, c *cobra.Command) error {
 	if c.Context().Err() != nil {
 		return exit(exitInterrupted)
 	}
+
 	var ended *exec.ExitError
 	if errors.As(err, &ended) && ended.ExitCode() == 127 {
 		return hint(fmt.Errorf("%s has no bellhop on its PATH", u.Hostname()), "install it there as /usr/local/bin/bellhop")
@@ -240,6 +243,7 @@ func overSSH(e *Env, c *cobra.Command) error {
 	} else if errors.As(err, &ended) && ended.ExitCode() >= 0 {
 		return exit(ended.ExitCode())
 	}
+
 	return err
 }
 

@@ -40,6 +40,7 @@ func foldCauses(errs []hostError, known string) []cause {
 				break
 			}
 		}
+
 		if !found {
 			all = append(all, cause{[]string{e.host}, text, alike})
 		}

@@ -86,19 +86,23 @@ func runCheck(e *Env, ctx context.Context, load *loadFlags, dir string, asJSON b
 	if err != nil {
 		return err
 	}
+
 	bad := countRefusing(problems)
 	list := []problemJSON{}
 	for _, p := range problems {
 		list = append(list, problemJSON{p.File, p.Line, p.Column, p.Source, p.Host, p.Message, p.Warning})
 	}
+
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "problems": list})
 	} else {
 		printProblems(e, f, problems, bad)
 	}
+
 	if err == nil && bad > 0 {
 		return exit(exitError)
 	}
+
 	return err
 }
 
@@ -106,15 +110,18 @@ func printProblems(e *Env, f *fleet.Fleet, problems fleet.Problems, bad int) {
 	for _, p := range problems {
 		fmt.Fprintln(e.Stdout, p.Error())
 	}
+
 	warnings := ""
 	if n := len(problems) - bad; n > 0 {
 		warnings = ", " + count(n, "warning")
 	}
+
 	p := e.outPaint()
 	if bad > 0 {
 		fmt.Fprintf(e.Stdout, "%s%s\n", p.red(count(bad, "problem")), warnings)
 		return
 	}
+
 	fmt.Fprintf(e.Stdout, "%s %s: %s%s\n", p.green("ok"), f.Network, count(len(f.Hosts), "host"), warnings)
 }
 
@@ -153,10 +160,12 @@ func inspect(ctx context.Context, load *loadFlags, tree fs.FS) (*fleet.Fleet, fl
 		}
 		all = append(all, ps...)
 	}
+
 	if f != nil {
 		for i := range f.Warnings {
 			all = append(all, &f.Warnings[i])
 		}
+
 		for _, h := range f.Hosts {
 			if ctx.Err() != nil {
 				return nil, nil, context.Cause(ctx)
@@ -169,14 +178,17 @@ func inspect(ctx context.Context, load *loadFlags, tree fs.FS) (*fleet.Fleet, fl
 				all = append(all, ps...)
 			}
 		}
+
 		used := orEmpty(f.Secrets())
 		timed, cancel := load.context(ctx)
 		defer cancel()
 		all = append(all, findingProblems(secrets.Verify(timed, tree, secrets.Check{Rules: asRules(f.Readers), Used: used}))...)
 	}
+
 	if ctx.Err() != nil {
 		return nil, nil, context.Cause(ctx)
 	}
+
 	return f, all, nil
 }
 

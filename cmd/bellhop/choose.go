@@ -69,10 +69,12 @@ func selectHosts(all map[string]history.Host, expr string) ([]string, error) {
 	if err != nil {
 		return nil, hint(fmt.Errorf("choose hosts: %w", err), "bellhop status lists them")
 	}
+
 	out := make([]string, len(in))
 	for i, at := range in {
 		out[i] = names[at]
 	}
+
 	return out, nil
 }
 
@@ -90,6 +92,7 @@ func completeHosts(c *cobra.Command, args []string, word string) ([]string, cobr
 	for i := range words {
 		words[i] = word[:cut] + words[i]
 	}
+
 	return words, cobra.ShellCompDirectiveNoFileComp
 }
 

@@ -44,13 +44,16 @@ func (c *columns) run(ctx context.Context, pool *link.Pool, t link.Target, line 
 	if ctx.Err() != nil {
 		return exitInterrupted
 	}
+
 	if err != nil {
 		fmt.Fprintln(errs, textOf(err))
 		return exitUnreached
 	}
+
 	if code != 0 {
 		fmt.Fprintf(errs, "exit %d\n", code) // a command may fail without a word
 	}
+
 	return code
 }
 
@@ -79,6 +82,7 @@ func (p *prefixed) Write(b []byte) (int, error) {
 			p.end() // a long line is written in parts
 			return len(b), nil
 		}
+
 		p.line(p.part[:i])
 		p.part = p.part[i+1:]
 	}
@@ -110,8 +114,10 @@ func each[T any](ctx context.Context, targets []link.Target, parallel int, work 
 			out[i] = work(ctx, t)
 		}()
 	}
+
 	for range targets {
 		<-done
 	}
+
 	return out
 }

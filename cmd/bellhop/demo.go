@@ -64,6 +64,7 @@ func runDemo(e *Env, ctx context.Context) (err error) {
 			return fmt.Errorf("demo: %w", err)
 		}
 	}
+
 	d.close()
 	fmt.Fprintf(d.out, "\nThat took %s, and nothing of it is left behind.\nFor your own machines: bellhop serve --repo URL on one of them, then bellhop init in the repo.\n", took(time.Since(began)))
 	return nil
@@ -95,9 +96,11 @@ func (d *demo) close() error {
 		err = d.server.stop()
 		d.server = nil
 	}
+
 	for _, h := range d.hosts {
 		err = errors.Join(err, h.ssh.Close())
 	}
+
 	d.hosts = nil
 	return err
 }
@@ -132,11 +135,13 @@ func (d *demo) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	d.server = s
 	signer := s.app.signer
 	for _, h := range d.hosts {
 		h.ssh.Allow(signer.PublicKey()) // what bellhop host add does
 	}
+
 	reader := publicOf(s.app.state.identity)
 	d.show(fmt.Sprintf("reader      %s\ndeploy key  %s\nwebhook     http://%s/v1/webhook, signed with a secret of its own",
 		reader, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), s.address))
@@ -150,10 +155,12 @@ func (d *demo) config(context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	token, err := secrets.Seal([]byte("DISCORD_TOKEN=the-crystal-heart\n"), []secrets.Recipient{reader}, secrets.SealOptions{})
 	if err != nil {
 		return err
 	}
+
 	files := map[string]string{
 		"bellhop.yaml":                              d.fleetFile(reader.String()),
 		"README.md":                                 "# hexagone\n",
@@ -189,6 +196,7 @@ func (d *demo) fleetFile(reader string) string {
 			b.WriteString("    services: { backup: true }\n")
 		}
 	}
+
 	return b.String()
 }
 
@@ -217,14 +225,17 @@ func (d *demo) firstPush(ctx context.Context) error {
 	if err := d.plan(ctx, true); err != nil {
 		return err
 	}
+
 	d.step("The first push: a delivery, signed as GitHub signs it, rings the server", "git push")
 	if err := d.push(ctx, false); err != nil {
 		return err
 	}
+
 	d.step("What is deployed on each host", "bellhop status")
 	if err := d.status(ctx); err != nil {
 		return err
 	}
+
 	return d.onChrysalis()
 }
 
@@ -234,10 +245,12 @@ func (d *demo) plan(ctx context.Context, brief bool) error {
 	if err != nil {
 		return err
 	}
+
 	var b strings.Builder
 	if err := d.server.app.deployer.WritePlan(ctx, &b, p); err != nil {
 		return err
 	}
+
 	w := &diffPaint{w: &indented{w: d.out}, p: d.p}
 	for line := range strings.Lines(b.String()) {
 		if brief && (strings.HasPrefix(line, "    ") || line == "\n") {
@@ -247,6 +260,7 @@ func (d *demo) plan(ctx context.Context, brief bool) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -269,11 +283,13 @@ func (d *demo) push(ctx context.Context, sessions bool) error {
 	for _, h := range d.hosts {
 		h.had = h.ssh.Counts().Sessions
 	}
+
 	began := time.Now()
 	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head()})
 	if err != nil {
 		return err
 	}
+
 	d.begin()
 	d.show(d.p.dim(fmt.Sprintf("POST /v1/webhook, X-Hub-Signature-256 → %d, run %s", answer.status, answer.Run)))
 	g := &progress{w: d.out, p: d.p, live: isTerminal(d.out) && d.e.Getenv("TERM") != "dumb", indent: "   ", only: true}
@@ -284,10 +300,12 @@ func (d *demo) push(ctx context.Context, sessions bool) error {
 	if o := or(run.Outcome, ""); isFailure(o) {
 		return fmt.Errorf("the run ended as %s: %s", o, run.Error)
 	}
+
 	line := "webhook to done: " + took(time.Since(began))
 	if sessions {
 		line += "; SSH sessions: " + d.sessions()
 	}
+
 	d.show(d.p.dim(line))
 	return nil
 }
@@ -319,14 +337,17 @@ func (d *demo) onChrysalis() error {
 	if err != nil {
 		return err
 	}
+
 	user, group, err := m.Owner("/run/keys/withinbot")
 	if err != nil {
 		return err
 	}
+
 	motd, err := os.ReadFile(m.Path("/etc/motd"))
 	if err != nil {
 		return err
 	}
+
 	d.show(fmt.Sprintf("\non chrysalis\n  /etc/motd            %s\n  /run/keys/withinbot  %04o %s:%s, in RAM alone\n  withinbot.service    %s, gated by withinbot-key.service",
 		strings.TrimSpace(string(motd)), fi.Mode().Perm(), user, group, m.Unit("withinbot.service").Active))
 	return nil
@@ -341,12 +362,14 @@ func (d *demo) secondPush(ctx context.Context) error {
 	if err := d.plan(ctx, false); err != nil {
 		return err
 	}
+
 	d.step("The second push: one host is touched, one unit restarts, once", "git push")
 	m := d.hosts[0].machine
 	had := m.Starts("withinbot.service")
 	if err := d.push(ctx, true); err != nil {
 		return err
 	}
+
 	d.show(fmt.Sprintf("withinbot.service restarted %s; the key stayed where it was", times(m.Starts("withinbot.service")-had)))
 	return nil
 }
@@ -374,10 +397,12 @@ func (d *demo) powerCut(ctx context.Context) error {
 	if err := h.machine.Reboot(); err != nil {
 		return err
 	}
+
 	d.show(fmt.Sprintf("booted without keys: withinbot.service %s", h.machine.Unit("withinbot.service").Active))
 	if err := h.ssh.Mend(); err != nil {
 		return err
 	}
+
 	for !h.machine.Active("withinbot.service") {
 		if time.Since(began) > 30*time.Second {
 			return errors.New("the keys did not come back")
@@ -388,12 +413,14 @@ func (d *demo) powerCut(ctx context.Context) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+
 	d.show(fmt.Sprintf("%s later: keys pushed, withinbot.service %s", took(time.Since(began)), h.machine.Unit("withinbot.service").Active))
 	d.step("What was that?", "bellhop history")
 	hist, err := d.server.app.history.Runs(ctx, 3)
 	if err != nil {
 		return err
 	}
+
 	var b strings.Builder
 	printHistory(&b, d.p, hist, time.Now())
 	d.show(b.String())

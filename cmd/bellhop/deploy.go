@@ -60,6 +60,7 @@ func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request
 	if err != nil {
 		return err
 	}
+
 	if client != nil {
 		defer client.Close()
 		if f.tracesHere {
@@ -71,8 +72,10 @@ func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request
 		} else if err != nil {
 			return fromSocket(err)
 		}
+
 		return endRun(e, run, nil, req.On, asJSON)
 	}
+
 	h, err := f.openUndumpable(e)
 	if err != nil {
 		return explain(err)
@@ -83,6 +86,7 @@ func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request
 	if terr := h.deployer.Trace.Close(); terr != nil {
 		fmt.Fprintln(e.Stderr, "bellhop: the trace is not whole:", terr)
 	}
+
 	return endRun(e, run, err, req.On, asJSON)
 }
 
@@ -147,6 +151,7 @@ func explain(err error) error {
 	case errors.As(err, &ps):
 		return hint(err, "bellhop check says the same without a server")
 	}
+
 	return err
 }
 
@@ -202,6 +207,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 			parts = append(parts, fmt.Sprintf("%d %s", tally[o], o))
 		}
 	}
+
 	line := strings.Join(parts, ", ")
 	switch {
 	case line == "" && runCode(run) == 0 && on != "":
@@ -211,18 +217,21 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	case line == "":
 		line = "no host was touched"
 	}
+
 	if run.Commit != nil {
 		line = short(*run.Commit) + ": " + line
 	}
 	if run.FinishedAt != nil {
 		line += ", " + took(run.FinishedAt.Sub(run.StartedAt).Round(time.Millisecond))
 	}
+
 	fmt.Fprintf(e.Stdout, "%s %s\n", p.outcome(outcomeWord(run)), line)
 
 	known := ""
 	if whole != nil {
 		known = textOf(whole)
 	}
+
 	printCauses(e.Stdout, p, "  ", foldCauses(errorsOf(run), known))
 }
 

@@ -50,6 +50,7 @@ func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bo
 	} else if dir != "" || owner.IsUntrusted(err) {
 		return err
 	}
+
 	all = append(all, doctorLoader(ctx))
 	all = append(all, doctorState(f.stateDir)...)
 	all = append(all, doctorServer(ctx, f.stateDir)...)
@@ -59,6 +60,7 @@ func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bo
 			bad++
 		}
 	}
+
 	if asJSON {
 		if err := e.writeJSON(map[string]any{"v": 1, "looks": looks(all)}); err != nil {
 			return err
@@ -66,9 +68,11 @@ func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bo
 	} else {
 		printSymptoms(e, all)
 	}
+
 	if bad > 0 {
 		return exit(exitError)
 	}
+
 	return nil
 }
 
@@ -117,6 +121,7 @@ func doctorRepo(e *Env, dir string, f *identityFlags) []symptom {
 	default:
 		config.note = fmt.Sprintf("%s, %s", fleet.Network, count(len(fleet.Hosts), "host"))
 	}
+
 	out := []symptom{config, doctorHook(dir), doctorSecrets(e, dir, f)}
 	if key, err := newState(f.stateDir).signer(); err == nil && fleet != nil {
 		s := symptom{what: "deployer", note: ssh.FingerprintSHA256(key.PublicKey())}
@@ -125,6 +130,7 @@ func doctorRepo(e *Env, dir string, f *identityFlags) []symptom {
 		}
 		out = append(out, s)
 	}
+
 	return out
 }
 
@@ -135,13 +141,16 @@ func doctorHook(dir string) symptom {
 		s.err = noRepo(err)
 		return s
 	}
+
 	if !filepath.IsAbs(hooks) {
 		hooks = filepath.Join(dir, hooks)
 	}
+
 	text, err := os.ReadFile(filepath.Join(hooks, "pre-commit"))
 	if err != nil || !strings.Contains(string(text), "bellhop secret verify --staged") {
 		s.err = hint(errors.New("nothing keeps a plaintext secret out of a commit"), "bellhop hook install")
 	}
+
 	return s
 }
 
@@ -153,16 +162,19 @@ func doctorSecrets(e *Env, dir string, f *identityFlags) symptom {
 		s.err = err
 		return s
 	}
+
 	items, err := (&secrets.Store{Dir: dir, Rules: rules}).List()
 	if err != nil || len(items) == 0 {
 		s.err, s.note = err, "none yet"
 		return s
 	}
+
 	ids, err := f.open(e, e.passphrase)
 	if err != nil {
 		s.err = err
 		return s
 	}
+
 	var closed []string
 	for _, it := range items {
 		value, err := (&secrets.Store{Dir: dir, Rules: rules, Identities: func() (*secrets.Identities, error) { return ids, nil }}).Show(it.File)
@@ -171,10 +183,12 @@ func doctorSecrets(e *Env, dir string, f *identityFlags) symptom {
 		}
 		clear(value)
 	}
+
 	s.note = fmt.Sprintf("you can open %d of %d", len(items)-len(closed), len(items))
 	if len(closed) == len(items) {
 		s.err = hint(errors.New("you can open none of them"), "bellhop secret who says who can")
 	}
+
 	return s
 }
 
@@ -188,9 +202,11 @@ func doctorState(dir string) []symptom {
 	case err != nil || !fi.IsDir():
 		return []symptom{{what: "state directory", err: fmt.Errorf("%s: %w", dir, err)}}
 	}
+
 	if _, err := os.ReadDir(dir); errors.Is(err, fs.ErrPermission) {
 		return []symptom{{what: "state directory", note: dir + " is its user's alone"}}
 	}
+
 	var out []symptom
 	for _, path := range []string{st.identity, st.sshKey, st.webhookSecret, st.path(digestKeyFile)} {
 		b, err := secrets.ReadPrivate(path)
@@ -200,6 +216,7 @@ func doctorState(dir string) []symptom {
 		}
 		out = append(out, symptom{what: path, err: err})
 	}
+
 	return out
 }
 
@@ -218,10 +235,12 @@ func doctorServer(ctx context.Context, dir string) []symptom {
 	if err != nil {
 		return []symptom{{what: "server", err: fromSocket(err)}}
 	}
+
 	out := []symptom{doctorSync(status)}
 	if status.Poll != nil {
 		out = append(out, symptom{what: "polling", note: pollLine(status.Poll)})
 	}
+
 	return append(out, doctorWebhook(ctx, client))
 }
 
@@ -241,6 +260,7 @@ func doctorWebhook(ctx context.Context, client *server.Client) symptom {
 		s.err = fromSocket(err)
 		return s
 	}
+
 	if a.Address == "" {
 		s.note = "none is heard (--listen off)"
 		return s
@@ -251,6 +271,7 @@ func doctorWebhook(ctx context.Context, client *server.Client) symptom {
 		s.err = hint(fmt.Errorf("ignored deliveries: %d since the server started name the repo %q, not %s", o.Count, o.Name, a.Repo),
 			"if that is the repo that is deployed: bellhop serve --webhook-repo %s", o.Name)
 	}
+
 	return s
 }
 

@@ -110,6 +110,7 @@ func (e *Env) report(err error) int {
 	if err == nil {
 		return 0
 	}
+
 	code := exitError
 	var c *codeError
 	if errors.As(err, &c) {
@@ -118,6 +119,7 @@ func (e *Env) report(err error) int {
 	if c == nil || c.err != nil {
 		e.tell(err)
 	}
+
 	return code
 }
 
@@ -151,6 +153,7 @@ func hintFor(err error) string {
 	case errors.As(err, &sealed) && sealed.Class != secrets.NoMatch: // that one says it itself
 		return sealed.Hint()
 	}
+
 	return ""
 }
 
@@ -170,25 +173,31 @@ func (e *Env) fromEnv(flags *pflag.FlagSet) error {
 			errs = append(errs, checkFlag(f, isRemote, "--"+f.Name, typedValues(f)...))
 			return
 		}
+
 		if f.Name == "help" {
 			return
 		}
+
 		name := envName(f.Name)
 		v := e.Getenv(name)
 		if v == "" && f.Annotations[secretFile] != nil {
 			name += "_FILE"
 			v = e.Getenv(name)
 		}
+
 		if v == "" {
 			return
 		}
+
 		if err := checkFlag(f, isRemote, name, envValues(f, v)...); err != nil {
 			errs = append(errs, err)
 			return
 		}
+
 		if err := flags.Set(f.Name, v); err != nil {
 			errs = append(errs, fmt.Errorf("read %s: %w", name, err))
 		}
+
 		f.Changed = false // it tells what was typed
 	})
 	return errors.Join(errs...)
@@ -208,6 +217,7 @@ func (e *Env) secretEnv(name string) (string, error) {
 	if v := e.Getenv(name); v != "" {
 		return v, nil
 	}
+
 	path := e.Getenv(name + "_FILE")
 	if path == "" {
 		return "", nil
@@ -215,9 +225,11 @@ func (e *Env) secretEnv(name string) (string, error) {
 	if err := checkSecretPath(name+"_FILE", path); err != nil {
 		return "", err
 	}
+
 	b, err := secrets.ReadPrivate(path)
 	if err != nil {
 		return "", fmt.Errorf("read %s_FILE: %w", name, err)
 	}
+
 	return strings.TrimSuffix(string(b), "\n"), nil
 }

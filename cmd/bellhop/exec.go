@@ -26,18 +26,22 @@ name, whose command failed, and each host that failed is named on stderr.`,
 			if parallel < 1 {
 				return usage(c, "--parallel %d: want at least 1", parallel)
 			}
+
 			hosts, command := splitExec(c, args, on)
 			if len(command) == 0 {
 				return hint(fmt.Errorf("exec: no command is given"), execForm)
 			}
+
 			expr, err := chosenSome(c, on, hosts, execForm)
 			if err != nil {
 				return err
 			}
+
 			ts, err := r.targets(expr)
 			if err != nil {
 				return err
 			}
+
 			return execAll(e, c.Context(), &r, ts, shellLine(command), parallel)
 		},
 	}

@@ -31,12 +31,14 @@ func healthy(ctx context.Context, listen, stateDir string) error {
 		}
 		return client.Close()
 	}
+
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+fromHere(listen)+"/healthz", nil)
 	if err != nil {
 		return err
 	}
+
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return hint(err, "give --listen ADDRESS, or BELLHOP_LISTEN, as the server has it")
@@ -45,5 +47,6 @@ func healthy(ctx context.Context, listen, stateDir string) error {
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET /healthz: %s", res.Status)
 	}
+
 	return nil
 }

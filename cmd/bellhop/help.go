@@ -51,11 +51,13 @@ func printUsage(c *cobra.Command) error {
 	if c.HasExample() {
 		fmt.Fprintf(w, "\nExamples:\n%s\n", c.Example)
 	}
+
 	printVerbs(w, c)
 	printFlags(w, c)
 	if c.HasAvailableSubCommands() {
 		fmt.Fprintf(w, "\nUse \"%s [command] --help\" for more information about a command.\n", c.CommandPath())
 	}
+
 	return nil
 }
 
@@ -79,6 +81,7 @@ func printVerbs(w io.Writer, c *cobra.Command) {
 	for _, g := range c.Groups() {
 		list(g.Title, g.ID)
 	}
+
 	list("Commands:", "")
 }
 
@@ -88,6 +91,7 @@ func printFlags(w io.Writer, c *cobra.Command) {
 	for i := range sets {
 		sets[i] = pflag.NewFlagSet("", pflag.ContinueOnError)
 	}
+
 	c.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		at := slices.IndexFunc(groups, func(g flagGroup) bool { return slices.Contains(g.names, f.Name) })
 		sets[max(at, 0)].AddFlag(f)

@@ -38,19 +38,23 @@ func installHook(e *Env, dir string) error {
 	if _, err := git(dir, "rev-parse", "--git-dir"); err != nil {
 		return noRepo(err)
 	}
+
 	hook, err := secrets.InstallHook(dir)
 	if errors.Is(err, secrets.ErrSharedHooks) {
 		hook, err = installOwnHook(e, dir, filepath.Dir(hook.Path))
 	}
+
 	switch {
 	case errors.Is(err, secrets.ErrHookStands):
 		return hint(fmt.Errorf("install %s: %w, and stays as it is", hook.Path, err), "%s", lineFor(dir, hook.Path))
 	case err != nil:
 		return err
 	}
+
 	if _, err := git(dir, "config", "diff.bellhop.textconv", "bellhop secret textconv"); err != nil {
 		return err
 	}
+
 	e.wrote("git's pre-commit hook", hook.Fresh)
 	return nil
 }
@@ -70,6 +74,7 @@ func installOwnHook(e *Env, dir, shared string) (secrets.Hook, error) {
 	if _, err := secrets.OwnHooks(dir); err != nil {
 		return secrets.Hook{}, err
 	}
+
 	return secrets.InstallHook(dir)
 }
 

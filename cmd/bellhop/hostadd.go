@@ -51,10 +51,12 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 	if err := fleet.CheckName("host", o.name); err != nil {
 		return err
 	}
+
 	dir, err := configDir(o.dir)
 	if err != nil {
 		return err
 	}
+
 	known, err := knowFleet(dir)
 	if err != nil {
 		return err
@@ -65,6 +67,7 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 	if known.Deployer == "" {
 		return hint(errors.New("bellhop.yaml does not say who deploys"), "paste the line that bellhop serve printed: deployer: ssh-ed25519 AAAA…")
 	}
+
 	old, again := known.Hosts[o.name]
 	t, facts, err := meet(e, ctx, o, known)
 	if other := (*link.HostKeyError)(nil); again && errors.As(err, &other) && other.Host == o.name {
@@ -73,6 +76,7 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 	if err != nil {
 		return err
 	}
+
 	printFacts(e, o.name, facts)
 	if again {
 		return metAgain(e, o.name, old, t)
@@ -83,6 +87,7 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 	if other := known.at(t.Addresses[0]); other != "" {
 		return hint(fmt.Errorf("add %s: %s has that machine already, as %s", o.name, known.Hosts[other].files()[0], other), "one machine has one name; bellhop host remove %s takes the other away", other)
 	}
+
 	edited, err := addHost(known.text, o.name, hostFields(t, o.jump))
 	if err != nil {
 		return err
@@ -90,6 +95,7 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 	if err := replaceFile(known.path, []byte(edited)); err != nil {
 		return err
 	}
+
 	fmt.Fprintf(e.Stdout, "%s %s in %s\n", e.outPaint().green("wrote"), o.name, known.path)
 	return problemsLeft(o.name, facts)
 }
@@ -103,6 +109,7 @@ func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Targ
 	if err != nil {
 		signers = func() ([]ssh.Signer, error) { return nil, nil } // the host key shows before any login
 	}
+
 	pool := link.NewPool(link.Config{Signers: signers})
 	defer pool.Close()
 	n := newhost.Newcomer{Name: o.name, Destination: sshDestination(o.dest), Options: o.options, DeployerKey: known.Deployer, Stderr: e.Stderr,
@@ -110,6 +117,7 @@ func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Targ
 	if o.sshKey != "" {
 		n.Options = append([]string{"-i", o.sshKey}, n.Options...)
 	}
+
 	if o.jump != "" {
 		via, err := o.target(o.jump)
 		if err != nil {
@@ -117,6 +125,7 @@ func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Targ
 		}
 		n.Jump = &via
 	}
+
 	t, facts, err := newhost.Add(ctx, pool, n)
 	if err != nil {
 		pinned := ""
@@ -125,6 +134,7 @@ func meet(e *Env, ctx context.Context, o *hostAdd, known *knownFleet) (link.Targ
 		}
 		return t, facts, hint(fmt.Errorf("add %s: %w", o.name, err), "ssh %s must work first%s", o.dest, pinned)
 	}
+
 	return t, facts, nil
 }
 
@@ -172,6 +182,7 @@ func hostFields(t link.Target, jump string) []string {
 	if host, port, err := net.SplitHostPort(address); err == nil && port == "22" {
 		address = host
 	}
+
 	fields := []string{"address", address, "host_key", t.HostKeys[0]}
 	if t.Arch != "" {
 		fields = append(fields, "arch", t.Arch)
@@ -182,6 +193,7 @@ func hostFields(t link.Target, jump string) []string {
 	if jump != "" {
 		fields = append(fields, "jump", jump)
 	}
+
 	return fields
 }
 
@@ -194,12 +206,14 @@ func printFacts(e *Env, name string, f newhost.Facts) {
 	if f.Skew > time.Second || f.Skew < -time.Second {
 		fmt.Fprintf(e.Stdout, ", clock off by %s", f.Skew.Round(time.Second))
 	}
+
 	switch {
 	case f.KeyAdded:
 		fmt.Fprint(e.Stdout, ", deployer's key added")
 	case f.KeyThere:
 		fmt.Fprint(e.Stdout, ", deployer's key is there")
 	}
+
 	fmt.Fprintln(e.Stdout)
 	for _, line := range f.HostKeys {
 		if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil {
@@ -207,9 +221,11 @@ func printFacts(e *Env, name string, f newhost.Facts) {
 			break
 		}
 	}
+
 	for _, n := range sentences(f.Notes) {
 		fmt.Fprintf(e.Stdout, "  %s %s\n", p.yellow("note:"), n)
 	}
+
 	for _, n := range sentences(f.Problems) {
 		fmt.Fprintf(e.Stdout, "  %s %s\n", p.red("problem:"), n)
 	}
@@ -299,6 +315,7 @@ func hostCheck(e *Env, ctx context.Context, r *reach, ts []link.Target, asJSON b
 		if err != nil {
 			h.Error, h.err = some(textOf(err)), err
 		}
+
 		return h
 	})
 	bad := 0
@@ -307,14 +324,17 @@ func hostCheck(e *Env, ctx context.Context, r *reach, ts []link.Target, asJSON b
 			bad++
 		}
 	}
+
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "hosts": hosts})
 	} else {
 		printChecked(e, hosts, bad)
 	}
+
 	if err == nil && bad > 0 {
 		return exit(exitError)
 	}
+
 	return err
 }
 

@@ -54,10 +54,12 @@ func dropFromFile(e *Env, dir string, args []string, undo bool) (done bool, err 
 	if err != nil {
 		return false, nilUnless(dir != "", err)
 	}
+
 	known, err := knowFleet(at)
 	if err != nil {
 		return false, err
 	}
+
 	names, err := known.choose(args)
 	if err != nil || len(names) == 0 {
 		return false, err
@@ -70,10 +72,12 @@ func dropFromFile(e *Env, dir string, args []string, undo bool) (done bool, err 
 		}
 		fmt.Fprintf(e.Stdout, "removed %s from %s\n", name, strings.Join(host.files(), " and "))
 	}
+
 	more := ""
 	if undo {
 		more = " --undo"
 	}
+
 	fmt.Fprintf(e.Stdout, "push that; then have the deployer forget it: bellhop host remove %s%s\n", shellLine(append([]string{}, names...)), more)
 	return true, nil
 }
@@ -99,9 +103,11 @@ func (k *knownFleet) choose(args []string) ([]string, error) {
 			names = append(names, all[i].Name)
 		}
 	}
+
 	if len(names) > 0 && len(unknown) > 0 {
 		return nil, fmt.Errorf("host remove: %s does not name %s", k.path, strings.Join(unknown, ", "))
 	}
+
 	slices.Sort(names)
 	return slices.Compact(names), nil
 }
@@ -137,6 +143,7 @@ func hostRemove(e *Env, ctx context.Context, f *deployerFlags, req removeRequest
 	if err != nil {
 		return err
 	}
+
 	var res *bundle.Result
 	if client != nil {
 		defer client.Close()
@@ -150,6 +157,7 @@ func hostRemove(e *Env, ctx context.Context, f *deployerFlags, req removeRequest
 		defer h.Close()
 		res, err = h.removeHost(ctx, req)
 	}
+
 	if err != nil {
 		return err
 	}
@@ -159,6 +167,7 @@ func hostRemove(e *Env, ctx context.Context, f *deployerFlags, req removeRequest
 	if req.Undo {
 		fmt.Fprintf(e.Stdout, "%s: %s\n", req.Host, undoLeaves)
 	}
+
 	fmt.Fprintf(e.Stdout, "%s is forgotten\n", req.Host)
 	return nil
 }
@@ -192,6 +201,7 @@ func (h *app) removeHost(ctx context.Context, req removeRequest) (*bundle.Result
 	case host.State != history.Released:
 		return nil, hint(fmt.Errorf("remove %s: the repo still names it", req.Host), "remove it from the config (bellhop host remove %s in the repo does) and push", req.Host)
 	}
+
 	res := &bundle.Result{}
 	if req.Undo {
 		var err error
@@ -199,6 +209,7 @@ func (h *app) removeHost(ctx context.Context, req removeRequest) (*bundle.Result
 			return res, hint(fmt.Errorf("remove %s: %w", req.Host, err), "without --undo it is only forgotten")
 		}
 	}
+
 	h.pool.Drop(req.Host)
 	return res, h.history.Forget(ctx, req.Host)
 }

@@ -43,16 +43,19 @@ func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*secrets
 	if len(f.files) > 0 {
 		return load(f.files...)
 	}
+
 	var files []string
 	for _, path := range append([]string{newState(f.stateDir).identity}, e.ownIdentities()...) {
 		if _, err := load(path); err == nil { // what is not there, or not ours, is no news
 			files = append(files, path)
 		}
 	}
+
 	if len(files) == 0 {
 		return nil, hint(errors.New("no identity to open secrets with"),
 			"name one with -i FILE or BELLHOP_IDENTITY; bellhop init makes one in %s", e.ownIdentities()[0])
 	}
+
 	return load(files...)
 }
 
@@ -63,6 +66,7 @@ func (f *identityFlags) openQuietly() (*secrets.Identities, error) {
 	if len(files) == 0 {
 		files = append([]string{newState(f.stateDir).identity}, secrets.PersonFiles()...)
 	}
+
 	quiet := secrets.Sources{Passphrase: neverAsked}
 	var usable []string
 	for _, path := range files {
@@ -71,9 +75,11 @@ func (f *identityFlags) openQuietly() (*secrets.Identities, error) {
 			usable = append(usable, path)
 		}
 	}
+
 	if len(usable) == 0 {
 		return nil, secrets.ErrNoIdentity
 	}
+
 	quiet.Files = usable
 	return quiet.Load()
 }
@@ -158,6 +164,7 @@ func formerReaders(ctx context.Context, dir string) map[secrets.Fingerprint]stri
 			}
 		}
 	}
+
 	return past
 }
 

@@ -60,6 +60,7 @@ func initRepo(e *Env, o initOptions) error {
 	if err := initFleet(e, &o); err != nil {
 		return err
 	}
+
 	for _, f := range []struct{ name, content string }{{".gitignore", gitignore}, {".gitattributes", gitattributes}} {
 		fresh, err := writeNew(filepath.Join(o.dir, f.name), f.content, 0o644)
 		if err != nil {
@@ -67,12 +68,14 @@ func initRepo(e *Env, o initOptions) error {
 		}
 		e.wrote(f.name, fresh)
 	}
+
 	if err := installHook(e, o.dir); err != nil {
 		fmt.Fprintf(e.Stdout, "  %s %v\n", e.outPaint().yellow("no hook:"), err)
 		if h := hintFor(err); h != "" {
 			fmt.Fprintf(e.Stdout, "  hint: %s\n", h)
 		}
 	}
+
 	nextSteps(e, o)
 	return nil
 }
@@ -95,16 +98,19 @@ func initFleet(e *Env, o *initOptions) error {
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+
 	if err := fillReaders(e, o); err != nil {
 		return err
 	}
 	if o.network == "" {
 		o.network = networkName(o.dir)
 	}
+
 	_, err := writeNew(path, fleetTemplate(*o), 0o644)
 	if err == nil {
 		e.wrote(fleetFile, true)
 	}
+
 	return err
 }
 
@@ -117,6 +123,7 @@ func fillReaders(e *Env, o *initOptions) error {
 			o.deployer = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))) + " bellhop"
 		}
 	}
+
 	names := map[string]bool{}
 	for _, r := range o.readers {
 		name, key, ok := strings.Cut(r, "=")
@@ -125,6 +132,7 @@ func fillReaders(e *Env, o *initOptions) error {
 		}
 		names[name] = true
 	}
+
 	if !names["deployer"] {
 		if key := publicOf(st.identity); key != "" {
 			o.readers = append(o.readers, "deployer="+key)
@@ -134,10 +142,12 @@ func fillReaders(e *Env, o *initOptions) error {
 	if len(names) > 1 || len(names) == 1 && !names["deployer"] {
 		return nil
 	}
+
 	key, err := ownReader(e)
 	if err != nil {
 		return err
 	}
+
 	o.readers = append([]string{e.userName() + "=" + key}, o.readers...)
 	return nil
 }
@@ -149,6 +159,7 @@ func ownReader(e *Env) (string, error) {
 			return key, nil
 		}
 	}
+
 	path := filepath.Join(e.configHome(), "bellhop", "identity.age")
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
@@ -156,6 +167,7 @@ func ownReader(e *Env) (string, error) {
 	if _, err := secrets.MakePrivate(path, secrets.NewIdentity); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
+
 	fmt.Fprintf(e.Stdout, "  %s %s: your age identity, keep a copy\n", e.outPaint().green("wrote"), path)
 	return publicOf(path), nil
 }
@@ -178,14 +190,17 @@ func publicOf(path string) string {
 			}
 		}
 	}
+
 	pub, err := os.ReadFile(path + ".pub")
 	if err != nil {
 		return ""
 	}
+
 	key, _, _, _, err := ssh.ParseAuthorizedKey(pub)
 	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
 		return ""
 	}
+
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 }
 
@@ -238,14 +253,17 @@ func fleetTemplate(o initOptions) string {
 		name, key, _ := strings.Cut(r, "=")
 		fmt.Fprintf(&b, "  %s: %s\n", name, key)
 	}
+
 	if !strings.Contains(b.String(), "\n  deployer: ") {
 		b.WriteString("  # deployer: age1…       # as bellhop serve printed it\n")
 	}
+
 	if o.deployer != "" {
 		fmt.Fprintf(&b, "\ndeployer: %s\n", o.deployer)
 	} else {
 		b.WriteString("\n# deployer: ssh-ed25519 AAAA…   # as bellhop serve printed it; bellhop host add puts it on hosts\n")
 	}
+
 	b.WriteString("\n# all:                    # what every host gets\n#   services: { hello: true }\n\nhosts: {}                 # bellhop host add NAME root@ADDRESS\n")
 	return b.String()
 }

@@ -39,20 +39,24 @@ func keyVerb(e *Env, name, short string, pick func(*app) keyFunc, bad int) *cobr
 			if err != nil {
 				return err
 			}
+
 			hosts, err := askKeys(e, c.Context(), &f, "key-"+name, expr, pick)
 			if err != nil {
 				return err
 			}
+
 			if asJSON {
 				err = e.writeJSON(map[string]any{"v": 1, "hosts": orEmpty(hosts)})
 			} else {
 				printKeys(e, hosts)
 			}
+
 			for _, h := range hosts {
 				if err == nil && h.Error != nil {
 					return exit(bad)
 				}
 			}
+
 			return err
 		},
 	}
@@ -69,11 +73,13 @@ func askKeys(e *Env, ctx context.Context, f *deployerFlags, verb, on string, pic
 	if err != nil {
 		return nil, err
 	}
+
 	if client != nil {
 		defer client.Close()
 		hosts, err = server.Call[[]deploy.HostKeys](ctx, client, verb, onRequest{on}, nil)
 		return hosts, fromSocket(err)
 	}
+
 	h, err := f.openUndumpable(e)
 	if err != nil {
 		return nil, explain(err)
@@ -96,10 +102,12 @@ func printKeys(e *Env, hosts []deploy.HostKeys) {
 			t.painted(at(2, func(s string) string { return hue(p, s) }), h.Name, k.Name, state, agoOr(now, k.Since), or(k.Source, "–"), or(k.Unit, "–"), short(or(h.BootID, "–")))
 		}
 	}
+
 	if len(hosts) == 0 {
 		fmt.Fprintln(e.Stdout, "no host has keys")
 		return
 	}
+
 	t.write(e.Stdout)
 	for _, h := range hosts {
 		if h.Error != nil {

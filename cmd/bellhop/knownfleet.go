@@ -74,6 +74,7 @@ func knowFleet(dir string) (*knownFleet, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	k := &knownFleet{path: path, text: string(text)}
 	if err := yaml.Unmarshal(text, k); err != nil {
 		return nil, fmt.Errorf("read %s: %w", path, err)
@@ -81,10 +82,12 @@ func knowFleet(dir string) (*knownFleet, error) {
 	if k.Hosts == nil {
 		k.Hosts = map[string]knownHost{}
 	}
+
 	for name, h := range k.Hosts {
 		h.path = path
 		k.Hosts[name] = h
 	}
+
 	return k, k.ownFiles(filepath.Join(dir, "hosts"))
 }
 
@@ -96,25 +99,30 @@ func (k *knownFleet) ownFiles(dir string) error {
 	} else if err != nil {
 		return err
 	}
+
 	for _, e := range entries {
 		name, isYAML := strings.CutSuffix(e.Name(), ".yaml")
 		if !isYAML || strings.HasPrefix(name, ".") || name == "" || !e.Type().IsRegular() {
 			continue // bellhop check says what is wrong with it
 		}
+
 		path := filepath.Join(dir, e.Name())
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
+
 		h, twice := k.Hosts[name]
 		if !twice {
 			if err := yaml.Unmarshal(text, &h); err != nil {
 				return fmt.Errorf("read %s: %w", path, err)
 			}
 		}
+
 		h.own = path
 		k.Hosts[name] = h
 	}
+
 	return nil
 }
 
@@ -131,6 +139,7 @@ func (k *knownFleet) drop(name string) error {
 		}
 		k.text = edited
 	}
+
 	if h.own != "" {
 		return os.Remove(h.own)
 	}
@@ -152,5 +161,6 @@ func (k *knownFleet) at(address string) string {
 			return name
 		}
 	}
+
 	return ""
 }

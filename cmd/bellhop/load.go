@@ -72,6 +72,7 @@ func doctorLoader(ctx context.Context) symptom {
 	default:
 		s.note = "commits are read by a process that reaches no files, no sockets and no programs"
 	}
+
 	return s
 }
 
@@ -115,6 +116,7 @@ func (b *byteSize) Set(s string) error {
 			break
 		}
 	}
+
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n <= 0 || n > 1<<50/unit {
 		return fmt.Errorf("want a size, as in 512MiB or 2GiB")
@@ -122,6 +124,7 @@ func (b *byteSize) Set(s string) error {
 	if n*unit < leastMemory {
 		return fmt.Errorf("want at least %dMiB", leastMemory>>20)
 	}
+
 	*b = byteSize(n * unit)
 	return nil
 }

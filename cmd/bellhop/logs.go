@@ -37,15 +37,18 @@ have the unit is named, and the exit code is 1.`,
 			if o.lines < 0 {
 				return usage(c, "--lines %d: want at least 0", o.lines)
 			}
+
 			hosts, unit := splitLogs(args, o.on)
 			expr, err := chosenSome(c, o.on, hosts, "bellhop logs HOST... [UNIT]")
 			if err != nil {
 				return err
 			}
+
 			ts, err := o.targets(expr)
 			if err != nil {
 				return err
 			}
+
 			o.unit = unitName(unit)
 			return logs(e, c.Context(), &o, ts)
 		},
@@ -99,6 +102,7 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 	if o.follow {
 		parallel = len(ts)
 	}
+
 	out := e.columns(ts)
 	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
 		err := needUnit(e, ctx, pool, t, o.unit)
@@ -109,6 +113,7 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 			_, errs := out.of(t.Name)
 			fmt.Fprintln(errs, textOf(err))
 		}
+
 		return exitError
 	})
 	return worst(ctx, codes)
@@ -130,6 +135,7 @@ func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit 
 	if unit == "" {
 		return nil
 	}
+
 	ask := func(args ...string) (string, int, error) {
 		var out bytes.Buffer
 		code, err := pool.Exec(ctx, t, shellLine(args), strings.NewReader(""), &out, nil)
@@ -148,6 +154,7 @@ func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit 
 			there = "loaded"
 		}
 	}
+
 	if err == nil && there == "" {
 		there, _, err = ask("journalctl", "--quiet", "--no-pager", "-n", "1", "-o", "cat", "-u", unit)
 	}
@@ -157,6 +164,7 @@ func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit 
 	if there == "" {
 		return hint(fmt.Errorf("logs of %s on %s: %w", unit, t.Name, errNoUnit), "bellhop ssh %s -- systemctl list-units --all; several hosts are written before the unit", t.Name)
 	}
+
 	return nil
 }
 
@@ -180,10 +188,12 @@ func completeLogs(c *cobra.Command, args []string, word string) ([]string, cobra
 	if len(args) == 0 && on == "" {
 		return completeHosts(c, args, word)
 	}
+
 	expr, err := chosen(c, on, args)
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
+
 	units := reachOf(c).units(expr)
 	hosts, how := completeHosts(c, args, word)
 	return append(units, hosts...), how
@@ -219,9 +229,11 @@ func (r *reach) units(expr string) (names []string) {
 			return err
 		})
 	}
+
 	for name := range seen {
 		names = append(names, strings.TrimSuffix(name, ".service"))
 	}
+
 	slices.Sort(names)
 	return names
 }

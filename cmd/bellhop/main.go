@@ -24,10 +24,12 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == loadVerb {
 		os.Exit(serveLoader(os.Args[2:], os.Stderr))
 	}
+
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
 		signals = append(signals, syscall.SIGHUP)
 	}
+
 	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	context.AfterFunc(ctx, stop) // a second signal ends us at once
 	code := OSEnv().Run(ctx)

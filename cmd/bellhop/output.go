@@ -64,6 +64,7 @@ func (o *output) visible(s string) string {
 	if !o.hasColour || !strings.Contains(s, "\x1b") {
 		return plain.Visible(s)
 	}
+
 	cursor := ownCursor.FindString(s)
 	s = s[len(cursor):]
 
@@ -74,6 +75,7 @@ func (o *output) visible(s string) string {
 		b.WriteString(plain.Visible(s[at:where[0]]) + s[where[0]:where[1]])
 		at = where[1]
 	}
+
 	b.WriteString(plain.Visible(s[at:]))
 	return b.String()
 }

@@ -63,6 +63,7 @@ func findPasting(ctx context.Context, stateDir, listen, admin string) (pasting, 
 	if err != nil {
 		return pasting{}, err
 	}
+
 	if client != nil {
 		defer client.Close()
 		lines, err := server.Call[pasting](ctx, client, "paste", struct{}{}, nil)
@@ -76,18 +77,22 @@ func findPasting(ctx context.Context, stateDir, listen, admin string) (pasting, 
 	} else if err != nil {
 		return pasting{}, err
 	}
+
 	ids, err := secrets.Sources{Files: []string{st.identity}, Passphrase: neverAsked}.Load()
 	if err != nil {
 		return pasting{}, err
 	}
+
 	secret, err := readWebhookSecret(st.webhookSecret)
 	if err != nil {
 		return pasting{}, err
 	}
+
 	token, err := readToken(st.path(adminTokenFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return pasting{}, err
 	}
+
 	return newPasting(ids, signer, webhookURL(listen), secret, pageURL(admin, token)), nil
 }
 
@@ -128,6 +133,7 @@ func (p pasting) text(c paint) string {
 	if reader == "" {
 		reader = "# its public half shows once the identity's passphrase was given"
 	}
+
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\nreaders:\n  deployer: %s\ndeployer: %s\n\n", c.dim("# Into bellhop.yaml. The last line's key goes into the repo's settings too, as a deploy key (to read is enough)."), reader, p.Deployer)
 	if p.WebhookURL != "" {
@@ -139,9 +145,11 @@ func (p pasting) text(c paint) string {
 	} else {
 		fmt.Fprintf(&b, "%s\n", c.dim("# No webhook is listened for (--listen off): bellhop polls."))
 	}
+
 	if p.Page != "" {
 		fmt.Fprintf(&b, "\npage: %s\n", p.Page)
 	}
+
 	return b.String()
 }
 
@@ -152,6 +160,7 @@ func printPaste(e *Env, s *serving) {
 	if !isFirstDay {
 		return
 	}
+
 	c := e.outPaint()
 	for _, path := range s.app.made {
 		fmt.Fprintf(e.Stdout, "%s %s\n", c.dim("made"), path)
@@ -161,5 +170,6 @@ func printPaste(e *Env, s *serving) {
 	if !isTerminal(e.Stdout) {
 		lines.Secret, lines.Page = "", pageURL(s.adminAddress, "")
 	}
+
 	fmt.Fprintf(e.Stdout, "\nPaste these lines (bellhop paste prints them again):\n\n%s\n", lines.text(c))
 }

@@ -122,6 +122,7 @@ func printOffline(e *Env, out offlinePlan) {
 			}
 			fmt.Fprintf(e.Stdout, "  %s %-7s %s\n", p.green("+"), c.Kind, name)
 		}
+
 		fmt.Fprintln(e.Stdout)
 	}
 
@@ -196,6 +197,7 @@ func planVerb(e *Env, c *cobra.Command, args []string, f *deployerFlags, p *plan
 	if err != nil {
 		return err
 	}
+
 	in := planRequest{Request: p.req, Ref: p.ref, Tree: p.tree != ""}
 	in.On = on
 	in.By = e.userName()

@@ -49,15 +49,18 @@ func (g *progress) event(ev deploy.Event) {
 		g.run(ev)
 		return
 	}
+
 	row := g.row(ev)
 	if ev.Step == "note" {
 		g.redraw(fmt.Sprintf("%s%s: %s\n", g.indent, ev.Host, indentRest(ev.Text, g.indent+"  ")))
 		return
 	}
+
 	row.step, row.text = ev.Step, ev.Text
 	if ev.Step == "end" {
 		row.outcome, row.ended = ev.Outcome, ev.At
 	}
+
 	switch {
 	case g.live:
 		g.redraw("")
@@ -131,6 +134,7 @@ func (g *progress) redraw(above string) {
 		g.shown = strings.Count(lines, "\n")
 		b.WriteString(lines)
 	}
+
 	io.WriteString(g.w, b.String())
 }
 
@@ -141,18 +145,22 @@ func (g *progress) lines() string {
 			width, height = w, h
 		}
 	}
+
 	name := 0
 	for _, r := range g.rows {
 		name = max(name, len(r.host))
 	}
+
 	rows, hidden := g.visible(height - 3)
 	var b strings.Builder
 	for _, r := range rows {
 		b.WriteString(g.liveLine(r, name, width))
 	}
+
 	if hidden > 0 {
 		fmt.Fprintf(&b, "%s… and %s done\n", g.indent, count(hidden, "host"))
 	}
+
 	return b.String()
 }
 
@@ -182,10 +190,12 @@ func (g *progress) liveLine(r *progressRow, name, width int) string {
 			mark = g.p.red("✗")
 		}
 	}
+
 	text, _, _ := strings.Cut(r.text, "\n")
 	room := width - name - len(g.indent) - 26
 	if rs := []rune(text); len(rs) > max(room, 0) {
 		text = string(rs[:max(room-1, 0)]) + "…"
 	}
+
 	return fmt.Sprintf("%s%s %-*s  %-11s %7s  %s\n", g.indent, mark, name, r.host, word, took(end.Sub(r.began)), g.p.dim(text))
 }

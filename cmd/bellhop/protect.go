@@ -19,6 +19,7 @@ func protect(c *cobra.Command) error {
 	for verb.HasParent() && verb.Parent().HasParent() {
 		verb = verb.Parent()
 	}
+
 	if !slices.Contains(openers, verb.Name()) {
 		return nil
 	}
@@ -29,5 +30,6 @@ func protect(c *cobra.Command) error {
 	if verb.Name() == "secret" {
 		secrets.Unswappable()
 	}
+
 	return nil
 }

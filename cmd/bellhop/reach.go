@@ -93,6 +93,7 @@ func fleetTargets(f *fleet.Fleet, expr string) ([]link.Target, error) {
 	if len(hosts) == 0 {
 		return nil, hint(errors.New("the config has no hosts yet"), "bellhop host add NAME [USER@]ADDRESS")
 	}
+
 	ts := make([]link.Target, len(hosts))
 	for i, h := range hosts {
 		t, err := fleetTarget(f, h, 0)
@@ -101,6 +102,7 @@ func fleetTargets(f *fleet.Fleet, expr string) ([]link.Target, error) {
 		}
 		ts[i] = *t
 	}
+
 	return ts, nil
 }
 
@@ -110,10 +112,12 @@ func fleetTarget(f *fleet.Fleet, h *fleet.Host, depth int) (*link.Target, error)
 	if h.Jump == "" {
 		return t, nil
 	}
+
 	via, ok := f.Host(h.Jump)
 	if !ok || depth > 8 {
 		return nil, fmt.Errorf("%s: no way through jump host %s", h.Name, h.Jump)
 	}
+
 	var err error
 	t.Jump, err = fleetTarget(f, via, depth+1)
 	return t, err
@@ -147,6 +151,7 @@ func (r *reach) remembered(expr string) (ts []link.Target, err error) {
 			}
 			ts = append(ts, *t)
 		}
+
 		return nil
 	})
 	return ts, err
@@ -157,10 +162,12 @@ func rememberedTarget(all map[string]history.Host, name string, depth int) (*lin
 	if !ok || depth > 8 || len(h.Reach.Addresses) == 0 {
 		return nil, fmt.Errorf("%s: nothing is remembered of how it is reached", name)
 	}
+
 	t := &link.Target{Name: h.Name, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch}
 	if h.Reach.Jump == "" {
 		return t, nil
 	}
+
 	var err error
 	t.Jump, err = rememberedTarget(all, h.Reach.Jump, depth+1)
 	return t, err
@@ -181,6 +188,7 @@ func (e *Env) signers(r *reach) (func() ([]ssh.Signer, error), error) {
 	if r.sshKey != "" {
 		st.sshKey = r.sshKey
 	}
+
 	key, err := st.signer()
 	if err == nil {
 		return func() ([]ssh.Signer, error) { return []ssh.Signer{key}, nil }, nil
@@ -188,6 +196,7 @@ func (e *Env) signers(r *reach) (func() ([]ssh.Signer, error), error) {
 	if r.sshKey != "" || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
+
 	return e.userSigners(), nil
 }
 
@@ -211,6 +220,7 @@ func (e *Env) userSigners() func() ([]ssh.Signer, error) {
 			}
 			clear(b)
 		}
+
 		if len(all) == 0 {
 			return nil, errors.New("no key to log in with: the deployer's is not readable, and there is no agent and no key in ~/.ssh without a passphrase")
 		}

@@ -45,6 +45,7 @@ func reboot(e *Env, ctx context.Context, f *deployerFlags, on string, limit time
 	if err != nil {
 		return err
 	}
+
 	if client != nil {
 		defer client.Close()
 		_, err := server.Call[struct{}](ctx, client, "reboot", rebootRequest{on, limit.Milliseconds()}, func(b json.RawMessage) {
@@ -82,5 +83,6 @@ func (h *app) reboot(ctx context.Context, by, on string, limit time.Duration, te
 		}
 		return err
 	}
+
 	return nil
 }

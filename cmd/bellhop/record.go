@@ -22,10 +22,12 @@ func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, e
 		for _, k := range host.Keys {
 			act.Changed = append(act.Changed, "key:"+k.Name)
 		}
+
 		if host.Error != nil {
 			failed++
 			act.Outcome, act.Changed, act.Error = history.OutcomeFailed, nil, *host.Error
 		}
+
 		acts = append(acts, act)
 	}
 
@@ -36,6 +38,7 @@ func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, e
 	case failed > 0:
 		outcome = history.OutcomePartial
 	}
+
 	return hosts, errors.Join(err, h.remember(ctx, "key push", by, began, outcome, acts, err))
 }
 

@@ -101,6 +101,7 @@ func checkOwners(dir string) error {
 	if absErr != nil {
 		abs = dir
 	}
+
 	return hint(fmt.Errorf("read the config: %w", err),
 		"whoever wrote it could read your secrets. If you trust it, say so as to git: git config --global --add safe.directory %s", shellQuote(abs))
 }
@@ -142,6 +143,7 @@ func isSafeDirectory(dir string) bool {
 			safe = append(safe, strings.Split(out, "\n")...)
 		}
 	}
+
 	for ; ; top = filepath.Dir(top) { // the config may be in a folder of the repository
 		if slices.Contains(safe, top) || slices.Contains(safe, "*") {
 			return true
@@ -191,6 +193,7 @@ func writeNew(path, content string, mode fs.FileMode) (bool, error) {
 		f.Close()
 		return false, err
 	}
+
 	return true, f.Close()
 }
 

@@ -37,6 +37,7 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if !served {
 		head = append(head, p.dim("(no server)"))
 	}
+
 	fmt.Fprintf(w, "%s: %s\n", strings.Join(head, " "), countStates(p, s.Hosts))
 	if s.SyncError != nil { // first, since all that follows may look well
 		fmt.Fprintln(w, p.red("the last look at the repo failed, first "+ago(now, s.SyncError.Since)+": "+indentRest(s.SyncError.Error, "  ")))
@@ -50,12 +51,14 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if len(s.Hosts) == 0 {
 		return
 	}
+
 	fmt.Fprintln(w)
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS", "SEEN")
 	for _, h := range s.Hosts {
 		t.painted(p.hostHue(h), h.Name, string(h.State), short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
 	}
+
 	t.write(w)
 	printErrors(w, p, s.Hosts)
 	if slices.ContainsFunc(s.Hosts, isNotTriedAgain) {
@@ -105,10 +108,12 @@ func countStates(p paint, hosts []history.HostStatus) string {
 	if len(hosts) == 0 {
 		return "no host yet"
 	}
+
 	n := map[history.State]int{}
 	for _, h := range hosts {
 		n[h.State]++
 	}
+
 	away := countAway(hosts)
 	if len(n) == 1 && n[history.Current] > 0 {
 		all := p.green(fmt.Sprintf("all %d hosts are current", len(hosts)))
@@ -120,6 +125,7 @@ func countStates(p paint, hosts []history.HostStatus) string {
 		}
 		return all
 	}
+
 	var parts []string
 	for _, s := range stateOrder {
 		if n[s] > 0 {
@@ -127,9 +133,11 @@ func countStates(p paint, hosts []history.HostStatus) string {
 		}
 		delete(n, s)
 	}
+
 	for _, s := range slices.Sorted(maps.Keys(n)) {
 		parts = append(parts, fmt.Sprintf("%d %s", n[s], s))
 	}
+
 	return strings.Join(parts, ", ")
 }
 
@@ -169,10 +177,12 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 	if r.By != "" {
 		fmt.Fprintf(w, " by %s", r.By)
 	}
+
 	fmt.Fprintf(w, ", %s", ago(now, r.StartedAt))
 	if r.FinishedAt != nil {
 		fmt.Fprintf(w, ", took %s", took(r.FinishedAt.Sub(r.StartedAt)))
 	}
+
 	fmt.Fprintln(w)
 	if r.Commit != nil {
 		fmt.Fprintf(w, "  %s %s %s\n", p.yellow(short(*r.Commit)), or(r.Subject, ""), p.dim("— "+or(r.Author, "unknown")))
@@ -180,9 +190,11 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 	if r.Error != "" {
 		fmt.Fprintf(w, "  %s\n", p.red(indentRest(r.Error, "  ")))
 	}
+
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "  note: %s\n", n)
 	}
+
 	var t table
 	for _, res := range r.Hosts {
 		t.painted(func(col int, c string) string {
@@ -192,6 +204,7 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 			return c
 		}, "  "+res.Name, string(or(res.Outcome, running)), tookOf(res), changedText(res))
 	}
+
 	t.write(w)
 	printCauses(w, p, "  ", foldCauses(errorsOf(&r), r.Error))
 	for _, res := range r.Hosts {

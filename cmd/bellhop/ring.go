@@ -48,6 +48,7 @@ func ring(e *Env, ctx context.Context, stateDir string, follow, asJSON bool) err
 		fmt.Fprintln(e.Stdout, "asked the server to look: run", a.Run)
 		return nil
 	}
+
 	g := e.progressOn(e.Stderr)
 	a, err := client.Ring(ctx, g.raw)
 	if err != nil && ctx.Err() != nil {
@@ -55,10 +56,12 @@ func ring(e *Env, ctx context.Context, stateDir string, follow, asJSON bool) err
 	} else if err != nil {
 		return fromSocket(err)
 	}
+
 	var run history.Run
 	if err := json.Unmarshal(a.Result, &run); err != nil {
 		return fmt.Errorf("ring: read the result of run %s: %w", a.Run, err)
 	}
+
 	return endRun(e, &run, nil, "", asJSON)
 }
 
@@ -115,6 +118,7 @@ func deliveries(e *Env, ctx context.Context, f *lookFlags, limit int) (ds []hist
 		ds, err = server.Call[[]history.Delivery](ctx, client, "deliveries", historyRequest{Limit: limit}, nil)
 		return ds, fromSocket(err)
 	}
+
 	err = f.read(func(db *history.DB) error {
 		ds, err = db.Deliveries(ctx, limit)
 		return err
@@ -129,10 +133,12 @@ func printDeliveries(e *Env, ds []history.Delivery) {
 	for _, d := range ds {
 		t.row(ago(now, d.At), d.Event, dash(d.Branch), dash(short(d.Commit)), dash(d.Run), d.Answer)
 	}
+
 	if len(ds) == 0 {
 		fmt.Fprintln(e.Stdout, "no delivery yet")
 		return
 	}
+
 	t.write(e.Stdout)
 }
 

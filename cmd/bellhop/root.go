@@ -146,6 +146,7 @@ func version() string {
 	if v := info.Main.Version; v != "" && v != "(devel)" {
 		return v
 	}
+
 	commit, dirty := "", ""
 	for _, s := range info.Settings {
 		switch {
@@ -155,6 +156,7 @@ func version() string {
 			dirty = "+"
 		}
 	}
+
 	return strings.TrimSpace("devel " + commit + dirty)
 }
 

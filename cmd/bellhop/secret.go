@@ -37,10 +37,12 @@ func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	rules, err := rulesOf(dir)
 	if err != nil {
 		return nil, err
 	}
+
 	var ids *secrets.Identities
 	return &secrets.Store{Dir: dir, Rules: rules, Plugins: e.plugins(), Identities: func() (*secrets.Identities, error) {
 		if ids == nil {
@@ -82,6 +84,7 @@ func secretNames(ctx context.Context, s *secrets.Store, args []string) ([]string
 			names = append(names, secretName(s.Dir, arg))
 			continue
 		}
+
 		files := filesOfSource(ctx, s, arg)
 		if len(files) == 0 {
 			return nil, hint(fmt.Errorf("no service uses the source %q", arg), "a source is written as service.yaml has it, as in secrets/wg/{host}.age")
@@ -139,10 +142,12 @@ func secretSet(e *Env, s *secrets.Store, name string, trim bool) error {
 	if err != nil {
 		return err
 	}
+
 	e.tellWritten(w)
 	if w.Changed && w.EndsInNewline {
 		fmt.Fprintln(e.Stderr, "(--trim drops the newline)")
 	}
+
 	return nil
 }
 
@@ -184,6 +189,7 @@ func secretShow(e *Env, s *secrets.Store, name, out string) error {
 	if out == "" && !isTerminal(e.Stdout) {
 		return hint(errors.New("stdout is not a terminal, and a secret in a pipe often ends in a log"), "bellhop secret show %s -o -", name)
 	}
+
 	value, err := s.Show(secretName(s.Dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return hint(err, "bellhop secret list")
@@ -199,156 +205,13 @@ func secretShow(e *Env, s *secrets.Store, name, out string) error {
 		_, err = f.Write(value)
 		return errors.Join(err, f.Close())
 	}
+
 	_, err = raw(e.Stdout).Write(value)
 	if out == "" && len(value) > 0 && value[len(value)-1] != '\n' {
 		fmt.Fprintln(e.Stdout)
 	}
+
 	return err
-}
-
-func secretListCmd(e *Env) *cobra.Command {
-	var f secretFlags
-	var asJSON bool
-	c := &cobra.Command{
-		Use: "list", Short: "List the secrets of the repo, and whether each is encrypted for its readers", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			s, err := f.store(e)
-			if err != nil {
-				return err
-			}
-			items, err := s.List()
-			if err != nil {
-				return err
-			}
-			if asJSON {
-				return e.writeJSON(map[string]any{"v": 1, "secrets": orEmpty(items)})
-			}
-			printSecrets(e, items)
-			return nil
-		},
-	}
-	dirFlag(c, &f.dir)
-	jsonFlag(c, &asJSON)
-	return c
-}
-
-func printSecrets(e *Env, items []secrets.Item) {
-	p := e.outPaint()
-	var t table
-	t.painted(func(_ int, c string) string { return p.dim(c) }, "SECRET", "STATE", "READERS")
-	for _, it := range items {
-		t.painted(func(col int, c string) string {
-			if col == 1 {
-				return secretPaint(p, it.State, c)
-			}
-			return c
-		}, it.File, string(it.State), readersText(it))
-	}
-	if len(items) == 0 {
-		fmt.Fprintln(e.Stdout, "no secret yet")
-		return
-	}
-	t.write(e.Stdout)
-}
-
-func secretPaint(p paint, s secrets.State, word string) string {
-	switch s {
-	case secrets.StateCurrent:
-		return p.green(word)
-	case secrets.StateStale, secrets.StateUnknown:
-		return p.yellow(word)
-	}
-	return p.red(word)
-}
-
-func readersText(it secrets.Item) string {
-	switch {
-	case it.Problem != "":
-		return it.Problem
-	case len(it.Readers) == 0:
-		return fmt.Sprintf("%s, sealed elsewhere (%s)", count(it.Stanzas, "reader"), strings.Join(it.Types, ", "))
-	}
-	text := strings.Join(it.Readers, ", ")
-	if len(it.Missing) > 0 {
-		text += "; not yet " + strings.Join(it.Missing, ", ")
-	}
-	if len(it.Extra) > 0 {
-		text += "; no longer meant for " + strings.Join(it.Extra, ", ")
-	}
-	return text
-}
-
-func secretWhoCmd(e *Env) *cobra.Command {
-	var f secretFlags
-	var asJSON bool
-	var reader string
-	c := &cobra.Command{
-		Use: "who [NAME...]", Short: "Show who can decrypt each secret, and who should",
-		Long: `Show who can decrypt each secret, by its file, and who should, by the rules. No private key is
-needed: files that bellhop encrypts list their readers in the authenticated header. --reader NAME
-lists what one reader can decrypt.`,
-		RunE: func(c *cobra.Command, args []string) error {
-			s, err := f.store(e)
-			if err != nil {
-				return err
-			}
-			items, err := whoItems(c.Context(), s, args, reader)
-			if err != nil {
-				return err
-			}
-			uses := usesOf(c.Context(), s)
-			if asJSON {
-				return e.writeJSON(map[string]any{"v": 1, "secrets": withUses(items, uses)})
-			}
-			printWho(e, items, uses)
-			return nil
-		},
-	}
-	dirFlag(c, &f.dir)
-	jsonFlag(c, &asJSON)
-	c.Flags().StringVar(&reader, "reader", "", "list what this reader can decrypt")
-	c.ValidArgsFunction = completeSecrets
-	return c
-}
-
-func whoItems(ctx context.Context, s *secrets.Store, args []string, reader string) (items []secrets.Item, err error) {
-	if len(args) == 0 {
-		items, err = s.List()
-	}
-	names, nerr := secretNames(ctx, s, args)
-	if nerr != nil {
-		return nil, nerr
-	}
-	for _, n := range names {
-		it, err := s.Who(n)
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, *it)
-	}
-	if reader != "" {
-		items = secrets.ReadableBy(items, reader)
-	}
-	return items, err
-}
-
-func printWho(e *Env, items []secrets.Item, uses map[string][]fleet.KeyFile) {
-	p := e.outPaint()
-	for _, it := range items {
-		fmt.Fprintf(e.Stdout, "%s  %s\n", p.bold(it.File), secretPaint(p, it.State, string(it.State)))
-		fmt.Fprintf(e.Stdout, "  can read:    %s\n", readersText(secrets.Item{Readers: it.Readers, Stanzas: it.Stanzas, Types: it.Types, Problem: it.Problem}))
-		rule := it.Rule
-		if rule == "" {
-			rule = "no rule: everybody"
-		}
-		fmt.Fprintf(e.Stdout, "  should read: %s  %s\n", strings.Join(it.Wanted, ", "), p.dim("("+rule+")"))
-		if len(uses[it.File]) > 0 {
-			fmt.Fprintf(e.Stdout, "  used:        %s\n", usedBy(uses[it.File]))
-		}
-	}
-	if len(items) == 0 {
-		fmt.Fprintln(e.Stdout, "no secret")
-	}
 }
 
 func secretRekeyCmd(e *Env) *cobra.Command {
@@ -384,10 +247,12 @@ func secretRekey(e *Env, s *secrets.Store, names []string, look, check, asJSON b
 	if look {
 		do = s.Stale
 	}
+
 	k, err := do(names...)
 	if err != nil {
 		return err
 	}
+
 	if asJSON {
 		err = e.writeJSON(struct {
 			V int `json:"v"`
@@ -396,9 +261,11 @@ func secretRekey(e *Env, s *secrets.Store, names []string, look, check, asJSON b
 	} else {
 		printRekeying(e, k, look)
 	}
+
 	if err == nil && check && len(k.Files) > 0 {
 		return exit(exitError)
 	}
+
 	return err
 }
 
@@ -414,6 +281,7 @@ func printRekeying(e *Env, k *secrets.Rekeying, look bool) {
 		}
 		fmt.Fprintf(e.Stdout, "%s %s for %s%s\n", p.yellow(word), it.File, strings.Join(it.Wanted, ", "), why)
 	}
+
 	if len(k.Files) == 0 {
 		fmt.Fprintf(e.Stdout, "nothing to do: %s encrypted for their current readers\n", areAll(k.Current, "secret"))
 	}
@@ -436,6 +304,7 @@ func completeSecrets(c *cobra.Command, _ []string, _ string) ([]string, cobra.Sh
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
+
 	var names []string
 	_ = fs.WalkDir(os.DirFS(at), secrets.Dir, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(p, ".age") {

@@ -25,11 +25,13 @@ that did not change leaves the file as it is.`,
 			if err != nil {
 				return err
 			}
+
 			s.Armor = armor
 			w, err := s.Edit(secretName(s.Dir, args[0]), secrets.Editor{Command: editor, Stdin: e.Stdin, Stdout: direct(e.Stdout), Stderr: direct(e.Stderr)})
 			if err != nil {
 				return err
 			}
+
 			e.tellWritten(w)
 			return nil
 		},
@@ -54,10 +56,12 @@ written beside the secret, as NAME.pub.`,
 			if err != nil {
 				return err
 			}
+
 			w, err := s.Generate(secretName(s.Dir, args[0]), opt)
 			if err != nil {
 				return err
 			}
+
 			e.tellWritten(w)
 			return nil
 		},
@@ -78,6 +82,7 @@ func (e *Env) tellWritten(w *secrets.Written) {
 		fmt.Fprintf(e.Stderr, "%s: the value did not change, and neither did the file\n", w.File)
 		return
 	}
+
 	note := ""
 	switch {
 	case w.TrimmedNewline:
@@ -85,6 +90,7 @@ func (e *Env) tellWritten(w *secrets.Written) {
 	case w.EndsInNewline:
 		note = "; it ends in a newline"
 	}
+
 	if w.Public != "" {
 		note += "; public half in " + w.Public
 	}

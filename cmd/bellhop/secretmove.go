@@ -33,15 +33,18 @@ history: replace it where it is used.`,
 			if err != nil {
 				return err
 			}
+
 			names, err := secretNames(c.Context(), s, args)
 			if err != nil {
 				return err
 			}
+
 			for _, name := range names {
 				if err := secretRemove(e, c.Context(), s, name, force); err != nil {
 					return err
 				}
 			}
+
 			return nil
 		},
 	}
@@ -64,15 +67,18 @@ func secretRemove(e *Env, ctx context.Context, s *secrets.Store, name string, fo
 	for _, one := range gone {
 		fmt.Fprintf(e.Stderr, "removed %s\n", one)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	tellMentions(e, s, file, "is gone")
 	commit, err := git(s.Dir, "log", "--all", "--max-count=1", "--format=%h", "--", file)
 	wasNeverCommitted := err == nil && commit == ""
 	if !wasNeverCommitted {
 		fmt.Fprintf(e.Stderr, "its value is in git's history: rotate it where it is used\n")
 	}
+
 	return nil
 }
 
@@ -106,6 +112,7 @@ func secretMoveAll(e *Env, ctx context.Context, s *secrets.Store, from, to strin
 	if err != nil {
 		return err
 	}
+
 	moves, err := movesOf(files, from, to)
 	if err != nil {
 		return err
@@ -120,6 +127,7 @@ func secretMoveAll(e *Env, ctx context.Context, s *secrets.Store, from, to strin
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -139,10 +147,12 @@ func movesOf(files []string, from, to string) ([][2]string, error) {
 		pattern += regexp.QuoteMeta(before) + "([^/]+)"
 		rest = from[m[1]:]
 	}
+
 	match, err := regexp.Compile(pattern + regexp.QuoteMeta(rest) + "$")
 	if err != nil {
 		return nil, err
 	}
+
 	for _, m := range braces.FindAllStringSubmatch(to, -1) {
 		if !slices.Contains(names, m[1]) {
 			return nil, fmt.Errorf("move to %s: {%s} is not in %s", to, m[1], from)
@@ -156,16 +166,20 @@ func movesOf(files []string, from, to string) ([][2]string, error) {
 		if values == nil {
 			return nil, fmt.Errorf("move %s: %s does not fit it", from, file)
 		}
+
 		target := to
 		for i, name := range names {
 			target = strings.ReplaceAll(target, "{"+name+"}", values[i+1])
 		}
+
 		if other, ok := taken[target]; ok {
 			return nil, fmt.Errorf("move to %s: %s and %s would both be %s", to, other, file, target)
 		}
+
 		taken[target] = file
 		moves = append(moves, [2]string{file, target})
 	}
+
 	return moves, nil
 }
 
@@ -180,6 +194,7 @@ func secretMove(e *Env, ctx context.Context, s *secrets.Store, from, to string) 
 	if err != nil {
 		return err
 	}
+
 	fmt.Fprintf(e.Stderr, "moved %s to %s\n", m.From, m.To)
 	tellMentions(e, s, m.From, "is "+m.To+" now")
 	for _, use := range before[m.From] {
@@ -187,6 +202,7 @@ func secretMove(e *Env, ctx context.Context, s *secrets.Store, from, to string) 
 			fmt.Fprintf(e.Stderr, "services/%s found it by the name of its key %s: give that key source: %s\n", use.Service, use.Key, m.To)
 		}
 	}
+
 	if !m.Stale {
 		return nil
 	}
@@ -195,6 +211,7 @@ func secretMove(e *Env, ctx context.Context, s *secrets.Store, from, to string) 
 	if err != nil {
 		return hint(fmt.Errorf("%s was moved, but not encrypted for the readers of its new rule: %w", m.To, err), "bellhop secret rekey %s, by somebody who can open it", m.To)
 	}
+
 	printRekeying(e, k, false)
 	return nil
 }

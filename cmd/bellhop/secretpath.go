@@ -76,6 +76,7 @@ func checkSecretPath(name, path string) error {
 	if kind := secretKind(path); kind != "" {
 		return hint(fmt.Errorf("%s holds %s itself (it is not repeated here)", name, kind), "write it into a file that only you can read (chmod 600), and name the file: %s=FILE", name)
 	}
+
 	_, err := os.Stat(path)
 	if err == nil || errors.Is(err, fs.ErrPermission) {
 		return nil // whoever reads it says what is wrong with it
@@ -84,6 +85,7 @@ func checkSecretPath(name, path string) error {
 	if isPlainPath(path) {
 		return hint(fmt.Errorf("%s names a file that is not there: %s", name, path), "only bellhop serve makes keys by itself, and only the default ones in its state directory")
 	}
+
 	return hint(fmt.Errorf("%s names no file that is there (the value is not repeated here: it may be the secret itself)", name),
 		"it takes the path of a file that only you can read, as in %s=/path/of/file", name)
 }
@@ -111,6 +113,7 @@ func looksRandom(name string) bool {
 		hasLower = hasLower || unicode.IsLower(r)
 		hasDigit = hasDigit || unicode.IsDigit(r)
 	}
+
 	isHex := strings.Trim(strings.ToLower(name), "0123456789abcdef") == ""
 	return isHex || hasUpper && hasLower && hasDigit
 }

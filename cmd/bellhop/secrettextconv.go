@@ -22,14 +22,17 @@ decrypted it prints one line that says so: a diff never fails, and never asks fo
 			if err != nil {
 				return err
 			}
+
 			list, err := ids.open(e, func(string) ([]byte, error) { return nil, errors.New("nobody is asked during a diff") })
 			if err != nil {
 				list = &secrets.Identities{}
 			}
+
 			var rules secrets.Rules
 			if dir, err := configDir(""); err == nil {
 				rules, _ = rulesOf(dir) // names are nicer, and a diff goes on without
 			}
+
 			return secrets.Textconv(raw(e.Stdout), filepath.Base(args[0]), sealed, list, rules)
 		},
 	}

@@ -50,6 +50,7 @@ func secretVerify(e *Env, ctx context.Context, dir string, check secrets.Check, 
 	if err != nil {
 		return err
 	}
+
 	var findings []secrets.Finding
 	for _, at := range dirs {
 		found, err := verifyIn(ctx, at, check)
@@ -58,14 +59,17 @@ func secretVerify(e *Env, ctx context.Context, dir string, check secrets.Check, 
 		}
 		findings = append(findings, found...)
 	}
+
 	if asJSON {
 		err = e.writeJSON(map[string]any{"v": 1, "findings": orEmpty(findings)})
 	} else {
 		printFindings(e, findings)
 	}
+
 	if err == nil && secrets.Refused(findings) {
 		return exit(exitError)
 	}
+
 	return err
 }
 
@@ -76,16 +80,19 @@ func verifyDirs(dir string, staged bool) ([]string, error) {
 	if err == nil || dir != "" || !staged {
 		return []string{at}, err
 	}
+
 	out, gitErr := git(".", "ls-files", "-z", fleetFile, "*/"+fleetFile)
 	if gitErr != nil {
 		return nil, err
 	}
+
 	var dirs []string
 	for name := range strings.SplitSeq(out, "\x00") {
 		if name != "" {
 			dirs = append(dirs, filepath.Dir(name))
 		}
 	}
+
 	return dirs, nil
 }
 
@@ -94,11 +101,13 @@ func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.F
 	if err != nil {
 		return nil, err
 	}
+
 	if check.Staged {
 		staged, err := secrets.Staged(dir)
 		if err != nil {
 			return nil, err
 		}
+
 		head, err := secrets.Committed(dir, "HEAD")
 		if err != nil {
 			return nil, err
@@ -106,12 +115,15 @@ func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.F
 		if head != nil {
 			check.Old = head
 		}
+
 		tree = staged
 	}
+
 	readers, err := fleet.ReadReaders(ctx, tree)
 	if err != nil {
 		return nil, err
 	}
+
 	check.Rules, check.Used = asRules(readers), usedSecrets(ctx, tree)
 	check.Rules.Past = sync.OnceValue(func() map[secrets.Fingerprint]string { return formerReaders(ctx, dir) })
 	return secrets.Verify(ctx, tree, check), nil
@@ -128,6 +140,7 @@ func printFindings(e *Env, findings []secrets.Finding) {
 		}
 		fmt.Fprintf(e.Stdout, "%s: %s\n", word, f)
 	}
+
 	switch warn := len(findings) - refuse; {
 	case refuse > 0:
 		fmt.Fprintf(e.Stdout, "%s, %s\n", p.red(count(refuse, "thing")+" would refuse a push"), count(warn, "warning"))

@@ -71,10 +71,12 @@ func runServe(e *Env, ctx context.Context, o *serveOptions) error {
 	if err := secrets.Undumpable(); err != nil {
 		return err
 	}
+
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
 		return fmt.Errorf("read --log-level %s: want debug, info, warn or error", o.logLevel)
 	}
+
 	log := slog.New(slog.NewJSONHandler(e.Stderr, &slog.HandlerOptions{Level: level, ReplaceAttr: readable}))
 	s, err := o.start(ctx, e, log)
 	if errors.Is(err, deploy.ErrLocked) {
@@ -82,6 +84,7 @@ func runServe(e *Env, ctx context.Context, o *serveOptions) error {
 	} else if err != nil {
 		return explain(err)
 	}
+
 	printPaste(e, s)
 	log.Info("serving", "repo", o.repo, "branch", o.branch, "listen", s.address, "admin", s.adminAddress, "version", version())
 	notify(e, "READY=1")
@@ -141,10 +144,12 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 	if err := s.newServer(ctx, o, e, log); err != nil {
 		return nil, err
 	}
+
 	on, err := o.listeners(h)
 	if err != nil {
 		return nil, err
 	}
+
 	s.address, s.adminAddress = addressOf(on.Public), addressOf(on.Admin)
 	s.work(ctx, o, on, log)
 	return s, nil
@@ -163,6 +168,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	if err != nil {
 		return err
 	}
+
 	proxies, err := parseProxies(o.trustProxy)
 	if err != nil {
 		return err
@@ -170,11 +176,13 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	if s.branch, s.repo = o.branch, o.webhookRepo; s.repo == "" {
 		s.repo = server.RepoName(o.repo)
 	}
+
 	db := s.app.history
 	known, err := db.Deliveries(ctx, 1000)
 	if err != nil {
 		return err
 	}
+
 	s.server, err = server.New(server.Config{
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
@@ -195,6 +203,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	if err != nil {
 		return err
 	}
+
 	s.bell.Looked = s.server.Looked
 	s.verbs()
 	return nil
@@ -253,6 +262,7 @@ func (o *serveOptions) listeners(h *app) (on server.Listeners, err error) {
 	if on.Ring, err = server.ListenSocket(h.state.path(server.RingSocketName), o.ringGroup); err != nil {
 		return on, err
 	}
+
 	return on, h.state.letPass(server.RingSocketName)
 }
 
@@ -328,6 +338,7 @@ func (s *serving) waitForRepo(ctx context.Context, repo string, log *slog.Logger
 			log.Warn("waiting for the repo", "repo", repo, "err", text, "hint", hintFor(explain(err)))
 			last = text
 		}
+
 		if errors.Is(err, gitsync.ErrNoBranch) {
 			wait = min(wait, 2*time.Second) // it is there, and somebody is about to push
 		}

@@ -29,6 +29,7 @@ for the host's shell; several are a command and its arguments, which bellhop quo
 			if err != nil {
 				return err
 			}
+
 			t, err := r.target(args[0])
 			if err != nil {
 				return err
@@ -36,6 +37,7 @@ for the host's shell; several are a command and its arguments, which bellhop quo
 			if len(command) == 0 || tty {
 				return shell(e, c.Context(), &r, t, command, tty)
 			}
+
 			return runOn(e, c.Context(), &r, t, shellLine(command), raw(e.Stdout), raw(e.Stderr))
 		},
 	}
@@ -78,6 +80,7 @@ func remoteOn(e *Env, ctx context.Context, pool *link.Pool, t link.Target, line 
 	if isTerminal(stdin) {
 		stdin = strings.NewReader("") // nobody types into a command without a terminal
 	}
+
 	code, err := pool.Exec(ctx, t, line, stdin, out, errs)
 	if ctx.Err() != nil {
 		return exit(exitInterrupted) // who pressed Ctrl-C knows why it ended
@@ -85,6 +88,7 @@ func remoteOn(e *Env, ctx context.Context, pool *link.Pool, t link.Target, line 
 	if err != nil {
 		return fmt.Errorf("run %q on %s: %w", line, t.Name, err)
 	}
+
 	return exit(code)
 }
 
@@ -96,10 +100,12 @@ func shellLine(args []string) string {
 	case 1:
 		return args[0]
 	}
+
 	quoted := make([]string, len(args))
 	for i, a := range args {
 		quoted[i] = shellQuote(a)
 	}
+
 	return strings.Join(quoted, " ")
 }
 
@@ -122,5 +128,6 @@ func shell(e *Env, ctx context.Context, r *reach, t link.Target, args []string, 
 	if err != nil {
 		return fmt.Errorf("open a shell on %s: %w", t.Name, err)
 	}
+
 	return exit(code)
 }

@@ -64,6 +64,7 @@ func (s *state) prepare(forServer bool) (made []string, err error) {
 			made = append(made, s.path(f.name))
 		}
 	}
+
 	return made, nil
 }
 
@@ -143,6 +144,7 @@ func (s *state) letPass(socket string) error {
 	if err != nil {
 		return err
 	}
+
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil
@@ -150,6 +152,7 @@ func (s *state) letPass(socket string) error {
 	if err := os.Chown(s.dir, -1, int(st.Gid)); err != nil {
 		return err
 	}
+
 	return os.Chmod(s.dir, 0o710)
 }
 
@@ -160,6 +163,7 @@ func (s *state) ours() error {
 	if err != nil {
 		return err
 	}
+
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok || st.Uid == uint32(os.Geteuid()) {
 		if mode := fi.Mode().Perm(); mode&0o022 != 0 {
@@ -168,10 +172,12 @@ func (s *state) ours() error {
 		}
 		return nil
 	}
+
 	name := fmt.Sprint("#", st.Uid)
 	if u, err := user.LookupId(fmt.Sprint(st.Uid)); err == nil {
 		name = u.Username
 	}
+
 	return hint(fmt.Errorf("the state directory %s belongs to %s", s.dir, name), "sudo -u '%s' bellhop …", name)
 }
 

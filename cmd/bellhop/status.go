@@ -60,6 +60,7 @@ func runStatus(e *Env, ctx context.Context, f *lookFlags, exitCode bool) error {
 	} else {
 		printStatus(e.Stdout, e.outPaint(), s, served, time.Now())
 	}
+
 	if err == nil && exitCode && len(s.Failing()) > 0 {
 		return exit(exitHosts)
 	}
@@ -77,6 +78,7 @@ func readStatus(e *Env, ctx context.Context, f *lookFlags) (s history.Status, se
 		s, err = server.Call[history.Status](ctx, client, "status", onRequest{f.on}, nil)
 		return s, true, fromSocket(err)
 	}
+
 	err = f.read(func(db *history.DB) error {
 		s, err = pickHosts(ctx, db, f.on)
 		return err
@@ -156,6 +158,7 @@ func readHistory(e *Env, ctx context.Context, f *lookFlags, what string, limit i
 		t, err := server.Call[told](ctx, client, "history", historyRequest{what, limit}, nil)
 		return t.history(), fromSocket(err)
 	}
+
 	err = f.read(func(db *history.DB) error {
 		h, err = pickRuns(ctx, db, what, limit)
 		return err
@@ -182,12 +185,14 @@ func pickRuns(ctx context.Context, db *history.DB, what string, limit int) (hist
 			return h, err
 		}
 	}
+
 	switch {
 	case len(unknown) == 0:
 		return h, nil
 	case len(h.Runs) > 0:
 		return h, hint(fmt.Errorf("history: %s is not the id of a run", strings.Join(unknown, ", ")), "name hosts or runs, not both")
 	}
+
 	return runsOf(ctx, db, what, limit)
 }
 

@@ -71,6 +71,7 @@ func (o *webhookTest) ask(ctx context.Context) error {
 		a, err = server.Call[webhookAnswer](ctx, client, "webhook", nil, nil)
 		err = fromSocket(err)
 	}
+
 	allTyped := !slices.Contains([]string{o.url, o.branch, o.secretFile}, "")
 	if err != nil && allTyped {
 		return nil
@@ -81,6 +82,7 @@ func (o *webhookTest) ask(ctx context.Context) error {
 	if o.url == "" && a.Address == "" {
 		return hint(errors.New("webhook test: the server has no webhook listener"), "start it with --listen ADDRESS:PORT; until then it polls")
 	}
+
 	o.repo = a.Repo
 	for _, v := range []struct {
 		v *string
@@ -90,6 +92,7 @@ func (o *webhookTest) ask(ctx context.Context) error {
 			*v.v = v.d
 		}
 	}
+
 	return nil
 }
 
@@ -117,10 +120,12 @@ func runWebhookTest(e *Env, ctx context.Context, o *webhookTest) error {
 	if err != nil {
 		return err
 	}
+
 	fmt.Fprintf(e.Stdout, "%s\n", strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, a.Message, a.Run)))
 	if a.status != http.StatusAccepted {
 		return hint(fmt.Errorf("webhook test: a push of %s to %s does not ring", o.branch, o.url), "the answer says why; --branch sends another branch")
 	}
+
 	return nil
 }
 
@@ -147,16 +152,19 @@ func deliver(ctx context.Context, url string, secret []byte, push delivery) (d d
 	if !strings.Contains(url, "://") {
 		url = "http://" + url + "/v1/webhook"
 	}
+
 	body, err := json.Marshal(push)
 	if err != nil {
 		return d, err
 	}
+
 	mac := hmac.New(sha256.New, secret)
 	mac.Write(body)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
 		return d, err
 	}
+
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "bellhop")
 	req.Header.Set("X-GitHub-Event", "push")
@@ -175,12 +183,14 @@ func deliver(ctx context.Context, url string, secret []byte, push delivery) (d d
 	if json.Unmarshal(answer, &d) != nil {
 		d.Message = strings.TrimSpace(string(answer))
 	}
+
 	switch d.status {
 	case http.StatusUnauthorized:
 		return d, hint(errors.New("the server says that the signature is wrong"), "is this the secret that the server uses?")
 	case http.StatusNotFound:
 		return d, hint(fmt.Errorf("deliver to %s: there is no webhook at that address", url), urlHint)
 	}
+
 	return d, nil
 }
 

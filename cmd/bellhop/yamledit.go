@@ -23,6 +23,7 @@ func addHost(text, name string, fields []string) (string, error) {
 	} else {
 		lines[n-1] += "\n"
 	}
+
 	top := slices.IndexFunc(lines, func(l string) bool { return hostsLine.MatchString(l) })
 	var out []string
 	switch {
@@ -34,10 +35,12 @@ func addHost(text, name string, fields []string) (string, error) {
 		lines[top] = hostsLine.ReplaceAllString(lines[top], "hosts:$2")
 		out = slices.Concat(lines[:end], hostLines(indent, name, fields), lines[end:])
 	}
+
 	edited := strings.Join(out, "")
 	if err := onlyHost(text, edited, name, fields); err != nil {
 		return "", err
 	}
+
 	return edited, nil
 }
 
@@ -60,6 +63,7 @@ func block(lines []string, top int) (end int, indent string) {
 		case indent == "" && !strings.HasPrefix(body, "#"):
 			indent = white
 		}
+
 		end = i + 1
 	}
 	return end, orTwo(indent)
@@ -98,12 +102,14 @@ func dropHost(text, name string) (string, error) {
 	if top < 0 {
 		return "", fmt.Errorf("find %s in bellhop.yaml: it has no hosts", name)
 	}
+
 	_, indent := block(lines, top)
 	head := regexp.MustCompile(`^` + indent + `["']?` + regexp.QuoteMeta(name) + `["']?:`)
 	at := slices.IndexFunc(lines, func(l string) bool { return head.MatchString(l) })
 	if at < 0 {
 		return "", fmt.Errorf("find %s in bellhop.yaml: there is no such entry below hosts", name)
 	}
+
 	end := at + 1
 	for i := at + 1; i < len(lines); i++ {
 		if strings.TrimSpace(lines[i]) == "" {
@@ -114,15 +120,18 @@ func dropHost(text, name string) (string, error) {
 		}
 		end = i + 1
 	}
+
 	edited := strings.Join(slices.Concat(lines[:at], lines[end:]), "")
 	was, is, err := bothHosts(text, edited)
 	if err != nil {
 		return "", err
 	}
+
 	delete(was, name)
 	if !reflect.DeepEqual(was, is) {
 		return "", fmt.Errorf("take %s out of bellhop.yaml: its shape is unusual; take it out by hand", name)
 	}
+
 	return edited, nil
 }
 
@@ -135,17 +144,21 @@ func onlyHost(text, edited, name string, fields []string) error {
 	if _, there := was[name]; there {
 		return fmt.Errorf("host %s is in bellhop.yaml already", name)
 	}
+
 	want := map[string]any{}
 	for i := 0; i < len(fields); i += 2 {
 		want[fields[i]] = fields[i+1]
 	}
+
 	if !reflect.DeepEqual(is[name], want) {
 		return fmt.Errorf("write %s into bellhop.yaml: its shape is unusual; add it by hand", name)
 	}
+
 	delete(is, name)
 	if !reflect.DeepEqual(was, is) {
 		return fmt.Errorf("write %s into bellhop.yaml: its shape is unusual; add it by hand", name)
 	}
+
 	return nil
 }
 
@@ -158,12 +171,14 @@ func bothHosts(text, edited string) (was, is map[string]any, err error) {
 	if err := yaml.Unmarshal([]byte(edited), &after); err != nil {
 		return nil, nil, fmt.Errorf("edit bellhop.yaml: its shape is unusual; edit it by hand")
 	}
+
 	was, is = hostsOf(before), hostsOf(after)
 	delete(before, "hosts")
 	delete(after, "hosts")
 	if len(before)+len(after) > 0 && !reflect.DeepEqual(before, after) {
 		return nil, nil, fmt.Errorf("edit bellhop.yaml: its shape is unusual; edit it by hand")
 	}
+
 	return was, is, nil
 }
 
