@@ -63,14 +63,6 @@ func ExampleRules_Find() {
 	// secrets/web/cert.age is read by [admins web]
 }
 
-// A Filter takes the values that a host was sent out of what the host says.
-func ExampleFilter() {
-	var f secrets.Filter
-	f.Add("db.password", []byte("correct horse battery staple"))
-	fmt.Println(f.Text("login failed for correct horse battery staple\x1b[2J"))
-	// Output: login failed for ‹key db.password›
-}
-
 // Verify says what is wrong with the secrets of a tree, without a private key.
 func ExampleVerify() {
 	dir, err := os.MkdirTemp("", "bellhop-example-")

@@ -23,6 +23,7 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
+	"bellhop/internal/mask"
 	"bellhop/internal/trace"
 	"bellhop/secrets"
 	"bellhop/server"
@@ -309,7 +310,7 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 		Branch:  f.branch,
 		Log:     log,
 		Cache:   h.state.path("cache"),
-		Filter:  filterText,
+		Filter:  mask.Of,
 	}, nil
 }
 
@@ -357,14 +358,4 @@ func pushCheck(l *fleet.Loader, load *loadFlags) func(ctx context.Context, old, 
 
 		return findingProblems(found)
 	}
-}
-
-// filterText cleans what hosts say of the values that stand there.
-func filterText(keys map[string][]byte) func(string) string {
-	var f secrets.Filter
-	for name, value := range keys {
-		f.Add(name, value)
-	}
-	f.Prepare()
-	return f.Text
 }

@@ -7,25 +7,15 @@ import (
 	"strings"
 	"testing"
 
+	"bellhop/internal/mask"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
-	"bellhop/secrets"
 )
-
-// mask is that of cmd/bellhop.
-func mask(keys map[string][]byte) func(string) string {
-	var f secrets.Filter
-	for name, value := range keys {
-		f.Add(name, value)
-	}
-	f.Prepare()
-	return f.Text
-}
 
 const value = `canary Z8UbkGyhmcVH6COL+/&<"=%qhX9trrLyY8Ij0pD`
 
 func filter(said ...string) *push.Filter {
-	p := &push.Pusher{Mask: mask}
+	p := &push.Pusher{Mask: mask.Of}
 	return p.NewFilter(said, func() (map[string][]byte, error) {
 		return map[string][]byte{"one": []byte(value), "two": []byte("other-value-of-a-key")}, nil
 	})
@@ -86,7 +76,7 @@ func TestFilterShowsTheRest(t *testing.T) {
 
 // Where the values can't be had, nothing is shown of what the host said, but that it said it.
 func TestFilterWithholds(t *testing.T) {
-	p := &push.Pusher{Mask: mask}
+	p := &push.Pusher{Mask: mask.Of}
 	f := p.NewFilter([]string{"said"}, func() (map[string][]byte, error) { return nil, errors.New("no identity") })
 	err := &plain.Quote{What: "the login shell ended with status 1", Said: plain.NewForeign(value)}
 	if got := f.Reveal(err); strings.Contains(got, "canary") || !strings.HasPrefix(got, "the login shell ended with status 1: ‹withheld") {

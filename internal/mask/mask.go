@@ -1,4 +1,13 @@
-package secrets
+// Package mask takes the values of keys out of text.
+//
+// A Filter knows values by the names of their keys. In what a program printed, or a host said, it
+// puts ‹key NAME› in their place, however they are spelt, and drops what would move a cursor. Its
+// promise: of a value of eight bytes and more no part that long passes in one text, and what knows
+// many large values holds a few bytes for each of their spellings.
+//
+// The deployer asks it before it shows or stores what a host says, and a host before it stores what
+// its units wrote.
+package mask
 
 import (
 	"cmp"
@@ -61,6 +70,17 @@ type end struct {
 
 func (a end) compare(b end) int {
 	return cmp.Or(cmp.Compare(a.bytes, b.bytes), cmp.Compare(a.piece, b.piece))
+}
+
+// Of returns what takes those values, by the names of their keys, out of a text. It holds copies, and
+// may be called from many goroutines.
+func Of(keys map[string][]byte) func(string) string {
+	var f Filter
+	for name, value := range keys {
+		f.Add(name, value)
+	}
+	f.Prepare()
+	return f.Text
 }
 
 // Add makes value known by the name of its key. The filter holds copies for as long as it lives.

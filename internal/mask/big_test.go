@@ -1,4 +1,4 @@
-package secrets_test
+package mask_test
 
 import (
 	"encoding/base64"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/secrets"
+	"bellhop/internal/mask"
 )
 
 // letters are a value that no other line repeats.
@@ -32,7 +32,7 @@ func TestFilterOfABigKey(t *testing.T) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	var f secrets.Filter
+	var f mask.Filter
 	f.Add("env", []byte(strings.Join(lines, "\n")))
 	f.Add("long", []byte(long))
 	f.Prepare()

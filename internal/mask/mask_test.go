@@ -1,4 +1,4 @@
-package secrets_test
+package mask_test
 
 import (
 	"encoding/base64"
@@ -10,7 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"bellhop/secrets"
+	"bellhop/internal/mask"
 )
 
 func TestFilter(t *testing.T) {
@@ -19,7 +19,7 @@ func TestFilter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f secrets.Filter
+	var f mask.Filter
 	f.Add("db", []byte(value+"\n"))
 	f.Add("bot.env", []byte("TOKEN=abcdefghijkl\nNAME='quoted value'\nDEBUG=true\n"))
 	f.Add("json", []byte(`{"a": {"b": ["deep-in-json"]}}`))
@@ -79,7 +79,7 @@ func FuzzFilter(f *testing.F) {
 		if len(value) > 256 || len(other) > 256 || len(text) > 4096 {
 			return
 		}
-		var fl secrets.Filter
+		var fl mask.Filter
 		fl.Max = 2048
 		fl.Add("one", []byte(value))
 		fl.Add("two", []byte(other))
