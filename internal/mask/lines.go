@@ -1,0 +1,32 @@
+package mask
+
+import (
+	"regexp"
+	"strings"
+)
+
+// Withheld stands in place of lines over which a value is spread.
+const Withheld = "‹withheld: a key's value is spread over these lines›"
+
+// Lines are the lines of one text as mask, which Of made, lets them pass. A value that goes on over
+// several lines is found too: then all of them are withheld.
+func Lines(mask func(string) string, lines []string) []string {
+	if len(lines) == 0 {
+		return nil
+	}
+
+	shown := mask(strings.Join(lines, "\n"))
+	for _, between := range []string{"", " "} { // as one word, and as a text that was wrapped
+		if letters(mask(strings.Join(lines, between))) != letters(shown) {
+			return []string{Withheld}
+		}
+	}
+	return strings.Split(shown, "\n")
+}
+
+var tag = regexp.MustCompile("‹key [^‹›]*›")
+
+// letters are what a masked text still shows, without spaces and line breaks.
+func letters(masked string) string {
+	return strings.Join(strings.Fields(tag.ReplaceAllString(masked, "")), "")
+}
