@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Read coalescing, for pushes to many hosts at once (BenchmarkRatioFleet: 3.2 against 2.5 times a bare
-// SSH connection, from 16 hosts on). What hosts say comes in small pieces: an answer, a frame, how
+// Read coalescing, for pushes to many hosts at once. BenchmarkRatioFleet: with 300 hosts a push takes 13 %
+// more processor time without it (219 against 193 ms, medians of seven, alternating). What hosts say comes in small pieces: an answer, a frame, how
 // a command ended. With many hosts at work each piece finds the process asleep, and waking it
 // costs several times what reading does. So from minCrowd sessions on, all connections are read
 // together every readEvery, as network cards coalesce interrupts. Fewer hosts, connections where
