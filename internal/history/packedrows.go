@@ -7,8 +7,9 @@ import (
 )
 
 // Packed rows: what one transaction does to many hosts is one row with a JSON list of entries, one
-// entry a host. A row for each host would cost the push to a thousand hosts more than it costs to
-// speak to them (BenchmarkRatioFleet in package deploy); the price is this file.
+// entry a host. BenchmarkRatioFleet in package deploy: with 300 hosts a push takes 3 % more processor
+// time when each entry is a row (198 against 193 ms, medians of seven, alternating), which is no more
+// than its noise; the price is this file, and the format of two tables.
 //
 // An entry that is out of date stays in its row until all entries of the row are; then the row
 // goes. Which entries are valid is known in memory, by retain and release. A reader of the file
