@@ -37,6 +37,8 @@ const (
 	ApplyUnit    = "bellhop-apply.service"   // the transient unit that is the lock
 	SettleUnit   = "bellhop-settle.service"  // finishes or undoes at boot
 	KeyMountUnit = "run-keys.mount"          // the ramfs
+	BeforeUnits  = "bellhop-before-"         // begins the transient units of steps: bellhop-before-SERVICE.service
+	ProbeUnits   = "bellhop-probe-"          // begins the transient units of probes' commands
 	StoreDir     = "/opt/bellhop/.store"     // packages by digest
 )
 

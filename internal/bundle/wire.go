@@ -156,6 +156,8 @@ type Offer struct {
 	// try without what failed. A step (Service.Before) that ran for it, for the same service digest, is
 	// not run again.
 	After string `json:"after,omitempty"`
+	// NoBefore leaves out the steps that come before services: the bundle brings back what was there.
+	NoBefore bool `json:"no_before,omitempty"`
 }
 
 // Want answers an Offer: what the host lacks.
@@ -184,7 +186,7 @@ type Blob struct {
 // EventOf is one line of progress.
 type EventOf[T text] struct {
 	At   int64 `json:"at"`             // Unix milliseconds by the host's clock
-	Step T     `json:"step"`           // preflight begin stop keep accounts files tmpfiles keys reload start health applied confirm done undo
+	Step T     `json:"step"`           // preflight before begin stop keep accounts files tmpfiles keys reload start health applied confirm done undo
 	Text T     `json:"text,omitempty"` // for people
 }
 
@@ -206,6 +208,7 @@ const (
 	RefusedNetwork  = "network"  // the record names another network or host
 	RefusedBusy     = "busy"     // another run is at work
 	RefusedBundle   = "bundle"   // the bundle can't stand here: owner, mask, command, prune
+	RefusedBefore   = "before"   // a step before a service failed; Failing names the services
 )
 
 // ResultOf is what came of a run on one host.

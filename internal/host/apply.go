@@ -93,6 +93,12 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 	if err == nil {
 		err = r.preflight(ctx)
 	}
+	if err == nil && r.offer.Mode == bundle.ModeDeploy {
+		err = r.before(ctx)
+	}
+	if err != nil && ctx.Err() != nil { // this process is to end: the next one goes on where it was
+		return err
+	}
 	if err != nil {
 		return r.refused(err)
 	}

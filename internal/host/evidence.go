@@ -51,7 +51,11 @@ type evidence struct {
 // add takes in a failure of a unit or of a probe.
 func (e *evidence) add(ctx context.Context, f health.Failure) {
 	if f.Probe != nil {
-		e.put(bundle.Evidence{Service: f.Service, Probe: f.Probe.Name(), Result: f.Answer.Wrong, Exit: f.Answer.Status}, splitLines(f.Answer.Body))
+		lines := splitLines(f.Answer.Body)
+		if f.Answer.Invocation != "" {
+			lines = e.linesOf(ctx, f.Answer.Unit, f.Answer.Invocation)
+		}
+		e.put(bundle.Evidence{Service: f.Service, Probe: f.Probe.Name(), Result: f.Answer.Wrong, Exit: f.Answer.Status}, lines)
 		return
 	}
 	one := bundle.Evidence{Service: f.Service, Unit: f.Unit, Result: f.State.Result, Exit: cmp.Or(f.State.Exit.Signal, f.State.Exit.Status)}

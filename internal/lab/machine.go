@@ -34,6 +34,7 @@ type Machine struct {
 	systemd *systemd.Systemd
 
 	health
+	commands
 
 	apply *applyUnit
 
@@ -76,7 +77,7 @@ func NewMachine(dir string) *Machine {
 		BootID: func() (string, error) { return m.BootID(), nil },
 		Helper: "/usr/local/libexec/bellhop/current",
 		Disk:   countedDisk{n: &m.fsyncs},
-		Prober: twinProber{&m.health}, Journal: twinJournal{&m.health},
+		Prober: twinProber{&m.health}, Journal: twinJournal{&m.health}, Commands: twinCommands{m},
 		Settle: 10 * time.Millisecond, // nothing of the twin dies later, unless DieAfter says so
 	}
 	m.mu.Lock()
@@ -291,6 +292,7 @@ func (m *Machine) Reboot() error {
 	m.mu.Lock()
 	m.boot, m.mounted, m.systemd.Booting = newBootID(), false, true
 	m.systemd.PowerOff()
+	m.commands.powerOff()
 	err := emptyDir(m.Path("/run"))
 	settle := m.settles()
 	m.mu.Unlock()

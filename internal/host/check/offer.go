@@ -104,6 +104,12 @@ func Manifest(b *bundle.Manifest) error {
 		}
 	}
 
+	for _, s := range b.Services {
+		if err := firstError(checkService(s), once("service ", s.Name)); err != nil {
+			return fmt.Errorf("service %q: %w", s.Name, err)
+		}
+	}
+
 	return nil
 }
 
@@ -111,7 +117,8 @@ func checkUnit(u bundle.Unit) error {
 	if !unitName.MatchString(u.Name) || !strings.Contains(u.Name, ".") {
 		return fmt.Errorf("unit name %q", u.Name)
 	}
-	if u.Name == bundle.ApplyUnit || u.Name == bundle.SettleUnit {
+	isOwn := u.Name == bundle.ApplyUnit || u.Name == bundle.SettleUnit
+	if isOwn || strings.HasPrefix(u.Name, bundle.BeforeUnits) || strings.HasPrefix(u.Name, bundle.ProbeUnits) {
 		return fmt.Errorf("unit %s is bellhop's own", u.Name)
 	}
 

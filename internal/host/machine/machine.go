@@ -30,9 +30,10 @@ type Machine struct {
 	Disk   owned.Disk    // nil is the real one
 	// Reached, when not nil, is told of each step as it ends. It may end the goroutine or panic: then
 	// the machine dies there, as by kill -9.
-	Reached func(step string)
-	Prober  Prober  // asks whether services work; nil: nothing is asked
-	Journal Journal // nil: units say nothing
+	Reached  func(step string)
+	Prober   Prober   // asks whether services work; nil: nothing is asked
+	Journal  Journal  // nil: units say nothing
+	Commands Commands // nil: this host runs no commands of the config
 	// Settle, where it is not 0, stands for bundle.DefaultSettle: all settle times, and the intervals
 	// and graces of probes, are scaled by what it is of that. A real host has none.
 	Settle time.Duration

@@ -14,6 +14,8 @@ type Answer struct {
 	Wrong  string // what is wrong with it, for people; "" is a good answer
 	Status int    // status of an HTTP answer, exit code of a command; 0 for neither
 	Body   string // its first MaxBody bytes
+	// Unit and Invocation name the unit that a command ran in, where its output is in the journal.
+	Unit, Invocation string
 }
 
 // A Prober asks a probe once, from the host itself. It returns when ctx ends.

@@ -17,14 +17,20 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 )
 
-// A Prober asks probes from the computer that it runs on.
-type Prober struct{}
+// A Prober asks probes from the computer that it runs on. A Prober is not copied.
+type Prober struct {
+	Commands machine.Commands // that run the commands of probes; nil: there are none
+
+	mu    sync.Mutex
+	units map[string]*sync.Mutex // held while a command runs in the unit of that name
+}
 
 // Ask asks p once.
 func (o *Prober) Ask(ctx context.Context, p bundle.Probe) machine.Answer {
@@ -35,8 +41,10 @@ func (o *Prober) Ask(ctx context.Context, p bundle.Probe) machine.Answer {
 		a = askHTTP(ctx, p)
 	case p.TCP != "":
 		a = askTCP(ctx, p)
+	case o.Commands != nil:
+		return o.askCommand(ctx, p)
 	default:
-		a = machine.Answer{Wrong: "this host can't ask a probe of that kind"}
+		return machine.Answer{Wrong: "this host runs no commands"}
 	}
 	if a.Wrong != "" && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		a.Wrong = fmt.Sprintf("no answer within %v", time.Since(began).Round(time.Millisecond))

@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/probes"
+	"bellhop/internal/lab"
 )
 
 func ask(t *testing.T, p bundle.Probe) machine.Answer {
@@ -92,5 +93,41 @@ func TestSilence(t *testing.T) {
 	a := new(probes.Prober).Ask(ctx, bundle.Probe{HTTP: "http://" + l.Addr().String()})
 	if !strings.HasPrefix(a.Wrong, "no answer within ") {
 		t.Errorf("wrong = %q, want that there was no answer", a.Wrong)
+	}
+}
+
+func TestCommand(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	p := &probes.Prober{Commands: m.Host().Commands}
+	m.Script("bad", lab.Script{Exit: 2})
+	m.Script("slow", lab.Script{Takes: time.Hour})
+
+	for _, tt := range []struct {
+		probe  bundle.Probe
+		wrong  string
+		status int
+	}{
+		{bundle.Probe{Command: "good", User: "daemon"}, "", 0},
+		{bundle.Probe{Command: "bad"}, "exit-code, status=2/INVALIDARGUMENT", 2},
+		{bundle.Probe{Command: "bad", User: "nobody-here"}, "the host has no user nobody-here", 217},
+		{bundle.Probe{Command: "slow", Timeout: 20}, "it was not done within 20ms, and was killed", 15},
+	} {
+		a := p.Ask(t.Context(), tt.probe)
+		if a.Wrong != tt.wrong || a.Status != tt.status || a.Invocation == "" {
+			t.Errorf("%s: %+v, want %q and %d", tt.probe.Name(), a, tt.wrong, tt.status)
+		}
+	}
+	if ran := m.Ran(); ran[0] != "daemon: good" {
+		t.Errorf("commands %q, want the first as daemon", ran)
+	}
+
+	// A watch that ends leaves nothing behind.
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if a := p.Ask(ctx, bundle.Probe{Command: "slow"}); a.Wrong == "" {
+		t.Error("a command that did not end is good")
+	}
+	if units := m.CommandUnits(); len(units) > 0 {
+		t.Errorf("units %q were left behind", units)
 	}
 }

@@ -21,6 +21,7 @@ const (
 	GenDir      = bundle.StateDir + "/generations" // former records, by number
 	claimPath   = bundle.StateDir + "/turn"        // the session that claimed the host last; flock: it stages, or hands over
 	StagingDir  = bundle.StateDir + "/staging"     // what a session brought, by run
+	StepsPath   = bundle.StateDir + "/before"      // what came of the steps before services, in the newest deploy that had any
 	runsDir     = bundle.StateDir + "/runs"        // events and result of each run
 )
 
@@ -55,6 +56,9 @@ func (m Dir) replace(path string, p []byte) error {
 	}
 	return nil
 }
+
+// WriteSteps writes what came of steps.
+func (m Dir) WriteSteps(p []byte) error { return m.replace(StepsPath, p) }
 
 // SyncDir makes what was removed from a folder, or came to it, survive a power cut.
 func (m Dir) SyncDir(path string) error { return m.writer().SyncDir(m.At(path)) }
