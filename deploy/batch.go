@@ -32,6 +32,7 @@ type hostPush struct {
 	host   *HostPlan
 	began  time.Time
 	ctx    context.Context // of this push alone; cancel ends it
+	clock  *push.Clock     // of ctx
 	cancel context.CancelFunc
 }
 
@@ -92,7 +93,7 @@ func (b *batch) next(ctx context.Context) *hostPush {
 		return nil
 	}
 	one := &hostPush{host: b.left[0], began: time.Now()}
-	one.ctx, one.cancel = context.WithTimeoutCause(b.run.parent, b.d.limits().Host, push.ErrDeadline)
+	one.ctx, one.cancel, one.clock = push.NewClock(b.run.parent, b.d.limits().Host, &one.host.bundle.Manifest)
 	b.left = b.left[1:]
 	b.waited[one] = true
 	return one
@@ -108,7 +109,7 @@ func (b *batch) stopWaiting(one *hostPush, ended bool) (waited bool) {
 	delete(b.waited, one)
 	if waited && ended {
 		b.ended = true
-		b.longest = max(b.longest, time.Since(one.began))
+		b.longest = max(b.longest, one.clock.Took())
 	}
 	return waited
 }
@@ -118,7 +119,7 @@ func (b *batch) pushOne(one *hostPush) {
 	defer b.d.Trace.Span(one.host.Name, "push", b.run.head.ID)()
 
 	b.d.hosts.setPushing(one.host.Name, true)
-	e, open := b.d.push(one.ctx, b.run, b.plan, one.host)
+	e, open := b.d.push(one.ctx, one.clock, b.run, b.plan, one.host)
 	b.d.hosts.setPushing(one.host.Name, false)
 	if open {
 		b.run.cut.Store(true)
@@ -146,7 +147,7 @@ func (b *batch) watch(ctx context.Context, ended <-chan struct{}) {
 		}
 
 		for _, one := range b.underWay() {
-			if why, slow := b.slow(time.Since(one.began)); slow {
+			if why, slow := b.slow(one.clock.Took()); slow {
 				b.detach(ctx, one, why)
 			}
 		}

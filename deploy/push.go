@@ -14,13 +14,13 @@ import (
 
 // push makes one host hold its bundle. open says that the host continues without a
 // connection, and that its result is to be fetched at the next start.
-func (d *Deployer) push(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
+func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
 	release, err := d.hosts.hold(ctx, hp.Name)
 	if err != nil {
 		return d.outcome(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
 	}
 	defer release()
-	return d.pushInTries(ctx, r, p, hp)
+	return d.pushInTries(ctx, clock, r, p, hp)
 }
 
 // pusher is how hosts are pushed to, as d is set up now.

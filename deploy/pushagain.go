@@ -9,6 +9,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/push"
 )
 
 // A push of one host may take more than one try: after one that was undone by services that are known,
@@ -18,12 +19,14 @@ import (
 type try struct {
 	hp *HostPlan
 	as string // the id of the run on the host, where it is not that of the run
+
+	clock *push.Clock // of all tries of the host
 }
 
 // pushInTries pushes a host, and tries again without what failed. open says that the host continues
 // without a connection, and that its result is to be fetched at the next start.
-func (d *Deployer) pushInTries(ctx context.Context, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
-	e, open = d.pushOnce(ctx, r, p, try{hp: hp})
+func (d *Deployer) pushInTries(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
+	e, open = d.pushOnce(ctx, r, p, try{hp: hp, clock: clock})
 
 	for n := 2; !open; n++ {
 		next := d.withoutFailing(ctx, p, hp, e)
@@ -37,7 +40,7 @@ func (d *Deployer) pushInTries(ctx context.Context, r *run, p *Plan, hp *HostPla
 
 		r.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
 		before := e
-		e, open = d.pushOnce(ctx, r, p, try{hp: next, as: fmt.Sprintf("%s-%d", r.head.ID, n)})
+		e, open = d.pushOnce(ctx, r, p, try{hp: next, as: fmt.Sprintf("%s-%d", r.head.ID, n), clock: clock})
 		e = afterTries(before, e)
 		if e.Outcome == history.OutcomeRefused {
 			return d.wentBack(p, next, e, true), false
@@ -59,6 +62,7 @@ func (d *Deployer) lastTry(p *Plan, hp *HostPlan, e history.End) history.End {
 // pushOnce is one try.
 func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t try) (e history.End, open bool) {
 	j := d.job(ctx, r, p, t.hp)
+	j.Clock = t.clock
 	origins := t.hp.held.recorded(r.head.Commit)
 	j.Origins = origins
 	for _, o := range origins {

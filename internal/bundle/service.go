@@ -66,6 +66,14 @@ type Step struct {
 	First   bool   `json:"first,omitempty"`      // at the service's first install too
 }
 
+// Limit is how long the step may take.
+func (s *Step) Limit() time.Duration {
+	if s.Timeout == 0 {
+		return DefaultStepTimeout
+	}
+	return time.Duration(s.Timeout) * time.Millisecond
+}
+
 // ServiceOf is how a service is started and judged on the host of m.
 func (m *Manifest) ServiceOf(name string) Service {
 	for _, s := range m.Services {

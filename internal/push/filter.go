@@ -45,7 +45,7 @@ const (
 // words are what any host may say.
 var words = []string{
 	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed,
-	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle,
+	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle, bundle.RefusedBefore,
 	"pushed", "sealed", "active", "inactive", // of keys
 }
 

@@ -25,6 +25,7 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 	}
 	defer s.Close()
 
+	s.clock = j.Clock
 	s.Confirm(j.confirmation)
 	if s.knows(j.Run) { // an earlier line was lost
 		res, err := s.Find(j.Run, filter)

@@ -141,6 +141,7 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 	}
 	defer s.Close()
 
+	s.clock = j.Clock
 	s.Confirm(j.confirmation)
 	p.Memory.heardOptimistic(j.Host, true)
 	if !p.stillHolds(j, e, s) {

@@ -85,6 +85,7 @@ type Job struct {
 	Bundle  *fleet.Bundle
 	Shared  *Shared
 	Last    Last
+	Clock   *Clock // of the context of the push; nil: the host's waits count like the rest
 
 	// Confirm is for how long the host, once the bundle is applied, waits to be confirmed over a
 	// fresh connection, before it goes back by itself. 0: it does not wait.

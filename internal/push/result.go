@@ -27,6 +27,7 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 			continue
 		}
 
+		s.clock = j.Clock
 		s.Confirm(j.confirmation)
 		res, err := s.Find(j.Run, filter)
 		boot := filter.Word(s.Hello.BootID)

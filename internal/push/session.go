@@ -59,6 +59,7 @@ type Session struct {
 	over   bool        // the helper has said its last word
 	untie  func() bool // from the end of the context that it was opened with
 
+	clock        *Clock        // of the push; nil: nobody counts
 	confirmation *Confirmation // of the run that is followed; nil: nobody waits for one
 	confirmed    func()        // ends the time that the host has for it; nil: it does not wait yet
 	shown        int           // bytes of its events that were passed on

@@ -112,6 +112,7 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 
 		switch said := m.(type) {
 		case *bundle.HostEvent:
+			s.clock.step(helperStep(said))
 			if said.Step.Is(stepConfirm) {
 				s.confirm()
 			}
@@ -161,8 +162,18 @@ var ownSteps = []string{"sync", "load", "plan", "connect", "note", "detached", "
 
 // helperSteps are those of a helper. Each event names one, so they are spared the filter, for
 // which keys would be opened in every push that somebody watches.
-var helperSteps = []string{"preflight", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health",
+var helperSteps = []string{"preflight", "before", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health",
 	"applied", "confirm", "done", "undo"}
+
+// helperStep is the step that an event names, if it is one of a helper; "" otherwise.
+func helperStep(e *bundle.HostEvent) string {
+	for _, step := range helperSteps {
+		if e.Step.Is(step) {
+			return step
+		}
+	}
+	return ""
+}
 
 // stepOf is the step that an event names, if it is one that a helper may have.
 func stepOf(e *bundle.HostEvent, filter *Filter) string {
@@ -170,10 +181,8 @@ func stepOf(e *bundle.HostEvent, filter *Filter) string {
 	if e.Step.Len() > most {
 		return "host"
 	}
-	for _, step := range helperSteps {
-		if e.Step.Is(step) {
-			return step
-		}
+	if step := helperStep(e); step != "" {
+		return step
 	}
 	for _, own := range ownSteps {
 		if e.Step.Is(own) {

@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/command"
@@ -184,7 +183,7 @@ func (r *Runner) service(ctx context.Context, at int, s bundle.Service, said cha
 // step runs one step, and notes in o how it failed. The unit of the last one stays until that is
 // written.
 func (r *Runner) step(ctx context.Context, o *Outcome, i int, step bundle.Step, of int, started func() bool) error {
-	c := machine.Command{Unit: Unit(o.Service), Mark: r.mark(o, i+1, of), Text: step.Command, User: step.User, Timeout: r.timeout(step)}
+	c := machine.Command{Unit: Unit(o.Service), Mark: r.mark(o, i+1, of), Text: step.Command, User: step.User, Timeout: step.Limit()}
 	past, err := r.isPast(ctx, c, o, i, of)
 	if past || err != nil {
 		return err
@@ -226,13 +225,6 @@ func (r *Runner) isPast(ctx context.Context, c machine.Command, o *Outcome, i, o
 // mark tells a step of one deploy from all others that ran in its unit.
 func (r *Runner) mark(o *Outcome, step, of int) string {
 	return fmt.Sprintf("bellhop: step %d of %d before %s, deploy %s, %.12s", step, of, o.Service, r.Deploy, o.Digest)
-}
-
-func (r *Runner) timeout(step bundle.Step) time.Duration {
-	if step.Timeout == 0 {
-		return bundle.DefaultStepTimeout
-	}
-	return time.Duration(step.Timeout) * time.Millisecond
 }
 
 // write writes an outcome down, and only then forgets the unit that has it too.
