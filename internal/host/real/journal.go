@@ -26,15 +26,11 @@ var (
 	plainUnit    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*$`)
 )
 
-// Lines are the last lines of a unit's life, what systemd said of it among them.
+// Lines are the last lines of a unit's life, what systemd said of it among them. journald takes what
+// a program said shortly before it was restarted for a word of the next life: so where only systemd
+// is heard, the lines of all lives in this boot are given.
 func (Journal) Lines(ctx context.Context, unit, invocation string, most int) []string {
-	args := []string{"-q", "--no-pager", "-r", "-o", "json", "--output-fields=MESSAGE", "-n", strconv.Itoa(most)}
-	switch {
-	case invocationID.MatchString(invocation):
-		args = append(args, "_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
-	case invocation == "" && plainUnit.MatchString(unit):
-		args = append(args, "-b", "-u", unit)
-	default:
+	if !plainUnit.MatchString(unit) {
 		return nil
 	}
 
@@ -43,58 +39,72 @@ func (Journal) Lines(ctx context.Context, unit, invocation string, most int) []s
 	exec.CommandContext(wait, "journalctl", "--sync").Run()
 	cancel()
 
-	ctx, cancel = context.WithCancel(ctx)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "journalctl", args...)
-	out, err := cmd.StdoutPipe()
-	if err != nil || cmd.Start() != nil {
-		return nil
+	if invocationID.MatchString(invocation) {
+		lines, heard := query(ctx, most, "_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
+		if heard {
+			return lines
+		}
 	}
-	lines := readEntries(out, most)
-	cancel() // there may be more, which nobody reads
-	cmd.Wait()
+	lines, _ := query(ctx, most, "-b", "-u", unit)
 	return lines
 }
 
+// query asks journalctl. heard says that a line is of another than systemd.
+func query(ctx context.Context, most int, which ...string) (lines []string, heard bool) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	args := append([]string{"-q", "--no-pager", "-r", "-o", "json", "--output-fields=MESSAGE,_PID", "-n", strconv.Itoa(most)}, which...)
+	cmd := exec.CommandContext(ctx, "journalctl", args...)
+	out, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		return nil, false
+	}
+	lines, heard = readEntries(out, most)
+	cancel() // there may be more, which nobody reads
+	cmd.Wait()
+	return lines, heard
+}
+
 // readEntries reads journalctl's JSON, the newest entry first, and returns the last lines in the
-// order in which they were said.
-func readEntries(r io.Reader, most int) []string {
-	var lines []string
+// order in which they were said. heard says that one is of another than systemd.
+func readEntries(r io.Reader, most int) (lines []string, heard bool) {
 	in := bufio.NewReader(io.LimitReader(r, journalBytes))
 	for len(lines) < most {
 		entry, err := in.ReadBytes('\n')
 		if err != nil {
 			break // what is left of an entry says nothing
 		}
-		said := strings.Split(strings.TrimRight(message(entry), "\n"), "\n")
+		text, pid := message(entry)
+		heard = heard || pid != "1"
+		said := strings.Split(strings.TrimRight(text, "\n"), "\n")
 		slices.Reverse(said)
 		lines = append(lines, said...)
 	}
 	lines = lines[:min(len(lines), most)]
 	slices.Reverse(lines)
-	return lines
+	return lines, heard
 }
 
-// message is what an entry says. journalctl gives a text, or numbers for bytes that are none, or
+// message is what an entry says, and the process that said it. journalctl gives a text, or numbers for bytes that are none, or
 // null for a message of more than 4 KiB.
-func message(entry []byte) string {
+func message(entry []byte) (text, pid string) {
 	var e struct {
 		Message json.RawMessage `json:"MESSAGE"`
+		PID     string          `json:"_PID"`
 	}
 	if json.Unmarshal(entry, &e) != nil {
-		return ""
+		return "", ""
 	}
-	var text string
 	if json.Unmarshal(e.Message, &text) == nil && string(e.Message) != "null" {
-		return text
+		return text, e.PID
 	}
 	var numbers []int
 	if json.Unmarshal(e.Message, &numbers) != nil || numbers == nil {
-		return "(a message of more than 4 KiB: it is in the journal)"
+		return "(a message of more than 4 KiB: it is in the journal)", e.PID
 	}
 	bytes := make([]byte, 0, len(numbers))
 	for _, n := range numbers {
 		bytes = append(bytes, byte(n))
 	}
-	return strings.ToValidUTF8(string(bytes), "�")
+	return strings.ToValidUTF8(string(bytes), "�"), e.PID
 }

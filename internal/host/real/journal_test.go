@@ -23,12 +23,17 @@ not json
 		{2, []string{"lines", "last"}},
 		{3, []string{"two", "lines", "last"}},
 	} {
-		if got := readEntries(strings.NewReader(in), tt.most); !slices.Equal(got, tt.want) {
+		if got, _ := readEntries(strings.NewReader(in), tt.most); !slices.Equal(got, tt.want) {
 			t.Errorf("the last %d = %q, want %q", tt.most, got, tt.want)
 		}
 	}
 	long := strings.NewReader(strings.Repeat(`{"MESSAGE":"`+strings.Repeat("x", 4000)+"\"}\n", 1000))
-	if got := readEntries(long, 10_000); len(got) > journalBytes/4000 {
+	if got, _ := readEntries(long, 10_000); len(got) > journalBytes/4000 {
 		t.Errorf("%d lines of a journal without end", len(got))
+	}
+	for in, want := range map[string]bool{`{"MESSAGE":"x","_PID":"1"}`: false, `{"MESSAGE":"x","_PID":"17"}`: true, "": false} {
+		if _, heard := readEntries(strings.NewReader(in+"\n"), 50); in != "" && heard != want {
+			t.Errorf("heard of %s = %v, want %v", in, heard, want)
+		}
 	}
 }
