@@ -15,8 +15,9 @@ const MaxResult = 64 << 10
 const MaxError = 8 << 10
 
 // FilterResult is what a host said of a run, as it can be stored and shown: each text as filter
-// makes it, at most MaxResult bytes in all. Of a list that is cut, the last entry says how many
-// are left out; keys are not cut.
+// makes it, at most MaxResult bytes in all, and MaxEvidence bytes of evidence beside that. Of a list
+// that is cut, the last entry says how many are left out; of lines of evidence the first are, since
+// the last ones tell most. Keys are not cut.
 func FilterResult(in *HostResult, filter func(string) string) *Result {
 	out := new(Result)
 	c := copier{filter: filter, left: MaxResult}
@@ -43,6 +44,7 @@ type copier struct {
 var (
 	foreign  = reflect.TypeFor[plain.Foreign]()
 	keyState = reflect.TypeFor[HostKeyState]()
+	evidence = reflect.TypeFor[HostEvidence]()
 )
 
 func (c *copier) copy(dst, src reflect.Value) {
@@ -86,6 +88,14 @@ func (c *copier) list(dst, src reflect.Value) {
 		return
 	}
 
+	if src.Type().Elem() == evidence {
+		was := c.left
+		c.left = MaxEvidence
+		c.evidence(dst, src)
+		c.left = was
+		return
+	}
+
 	rest := c.left / 2
 	c.left -= rest
 	c.all(dst, src, src.Len())
@@ -110,6 +120,54 @@ func (c *copier) all(dst, src reflect.Value, n int) {
 	}
 	dst.Set(out)
 }
+
+// evidence copies what was seen of things that failed, each with as many of its last lines as there
+// is room for. All lines go through the filter, in their order: a value may be split over several.
+func (c *copier) evidence(dst, src reflect.Value) {
+	out := reflect.MakeSlice(dst.Type(), 0, min(src.Len(), 64))
+	for i := range src.Len() {
+		if c.left <= 0 {
+			break
+		}
+		c.left -= perEvidence
+		from := src.Index(i)
+		one := reflect.New(dst.Type().Elem()).Elem()
+		for f := range from.NumField() {
+			if from.Field(f).Kind() != reflect.Slice {
+				c.lines = false
+				c.copy(one.Field(f), from.Field(f))
+			}
+		}
+		e := from.Interface().(HostEvidence)
+		one.FieldByName("Lines").Set(reflect.ValueOf(c.lastLines(e.Lines)))
+		out = reflect.Append(out, one)
+	}
+	dst.Set(out)
+}
+
+// lastLines are the last of lines, filtered, that there is room for.
+func (c *copier) lastLines(lines []plain.Foreign) []string {
+	all := make([]string, len(lines))
+	for i, l := range lines {
+		all[i] = plain.Line(l.Filtered(c.filter), maxEvidenceLine)
+	}
+
+	first := len(all)
+	for first > 0 && c.left >= len(all[first-1])+entryCost {
+		first--
+		c.left -= len(all[first]) + entryCost
+	}
+	if first == len(all) {
+		return nil
+	}
+	return all[first:]
+}
+
+// perEvidence is what one thing that failed costs beside its texts.
+const perEvidence = 64
+
+// maxEvidenceLine is how much is kept of one line of evidence, bytes.
+const maxEvidenceLine = 4 << 10
 
 // entryCost is what a text costs beside its bytes.
 const entryCost = 4

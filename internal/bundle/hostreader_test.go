@@ -282,6 +282,48 @@ func TestFilterResult(t *testing.T) {
 	}
 }
 
+// Lines stay lines, the last ones are kept, and evidence takes no room from the rest.
+func TestFilterOfEvidence(t *testing.T) {
+	res := &bundle.HostResult{Error: plain.NewForeign("it failed")}
+	for i := range 3 {
+		e := bundle.HostEvidence{Unit: plain.NewForeign(fmt.Sprintf("u%d.service", i)), Exit: i}
+		for n := range 50 {
+			e.Lines = append(e.Lines, plain.NewForeign(fmt.Sprintf("line %d\tof\x1b[31m\n%s", n, strings.Repeat("x", 200))))
+		}
+		res.Evidence = append(res.Evidence, e)
+	}
+	got := bundle.FilterResult(res, func(s string) string { return strings.ReplaceAll(s, "of", "OF") })
+	for i, e := range got.Evidence {
+		if len(e.Lines) != 50 || e.Exit != i || e.Unit != fmt.Sprintf("u%d.service", i) {
+			t.Fatalf("evidence %d is %+v with %d lines, want all 50", i, e, len(e.Lines))
+		}
+		if l := e.Lines[49]; !strings.HasPrefix(l, "line 49") || !strings.Contains(l, "OF") || strings.ContainsAny(l, "\n\x1b") {
+			t.Errorf("a line is %q, want it filtered and one line", l)
+		}
+	}
+
+	for i := range res.Evidence {
+		for n := range res.Evidence[i].Lines {
+			res.Evidence[i].Lines[n] = plain.NewForeign(fmt.Sprint(n, strings.Repeat("y", 20<<10)))
+		}
+	}
+	res.Evidence = append(res.Evidence, make([]bundle.HostEvidence, 100_000)...)
+	got = bundle.FilterResult(res, func(s string) string { return s })
+	size := 0
+	for _, e := range got.Evidence {
+		for _, l := range e.Lines {
+			size += len(l)
+		}
+	}
+	first := got.Evidence[0].Lines
+	if size > bundle.MaxEvidence || size < bundle.MaxEvidence/2 || !strings.HasPrefix(first[len(first)-1], "49") || len(got.Evidence) > 1000 {
+		t.Errorf("%d bytes in %d things, the last line %.20q; want at most %d bytes that end with the last line", size, len(got.Evidence), first[len(first)-1], bundle.MaxEvidence)
+	}
+	if got.Error != "it failed" {
+		t.Errorf("error %q", got.Error)
+	}
+}
+
 func fillTexts(v reflect.Value) {
 	switch {
 	case v.Type() == reflect.TypeFor[plain.Foreign]():

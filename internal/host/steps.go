@@ -52,7 +52,7 @@ func (r *run) stepsDue() (due []bundle.Service) {
 	if r.giveUp || r.offer.NoBefore {
 		return nil
 	}
-	for _, name := range r.w.ChangedServices() {
+	for _, name := range r.w.TouchedServices() {
 		s := r.offer.Manifest.ServiceOf(name)
 		if !r.w.HadService(name) {
 			s.Before = atFirst(s.Before)

@@ -57,6 +57,8 @@ func TestTwinStepsComeBeforeAChange(t *testing.T) {
 	l = dump("two", backup, check).file("/etc/other", "x")
 	l.Files[len(l.Files)-1].Service = "other"
 	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	l = dump("two", backup, check, bundle.Step{Command: "more"})
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone) // only how it is judged
 	l = dump("one", backup, check)
 	o := l.offer()
 	o.NoBefore = true

@@ -28,24 +28,42 @@ func (w *Plan) ServiceOf(name string) (s bundle.Service, stays bool) {
 	return w.Old.Manifest.ServiceOf(name), false
 }
 
-// ChangedServices are those of the bundle of which anything changes on the host.
+// ChangedServices are those of the bundle of which anything changes: on the host, or in how they are
+// judged.
 func (w *Plan) ChangedServices() []string {
-	changed := map[string]bool{}
+	changed := w.touched()
 	for _, c := range w.diff {
 		changed[c.Service] = true
 	}
+	return w.staying(changed)
+}
+
+// TouchedServices are those of the bundle of which anything on the host changes.
+func (w *Plan) TouchedServices() []string { return w.staying(w.touched()) }
+
+func (w *Plan) touched() map[string]bool {
+	touched := map[string]bool{}
+	for _, c := range w.diff {
+		if c.Kind != bundle.KindService {
+			touched[c.Service] = true
+		}
+	}
 	for _, p := range w.Puts {
-		changed[w.wanted[p.Path].service] = true
+		touched[w.wanted[p.Path].service] = true
 	}
 	for _, k := range w.Offer.Manifest.Keys {
 		if w.Changed[bundle.KindKey+":"+k.Name] {
-			changed[k.Service] = true
+			touched[k.Service] = true
 		}
 	}
+	return touched
+}
 
+// staying are those of some services that the bundle has.
+func (w *Plan) staying(some map[string]bool) []string {
 	stays := services(&w.Offer.Manifest)
-	maps.DeleteFunc(changed, func(name string, _ bool) bool { return !stays[name] })
-	return slices.Sorted(maps.Keys(changed))
+	maps.DeleteFunc(some, func(name string, _ bool) bool { return !stays[name] })
+	return slices.Sorted(maps.Keys(some))
 }
 
 // HadService says that the host has anything of a service already.
