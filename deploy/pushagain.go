@@ -42,12 +42,19 @@ func (d *Deployer) pushInTries(ctx context.Context, clock *push.Clock, r *run, p
 		before := e
 		e, open = d.pushOnce(ctx, r, p, try{hp: next, as: fmt.Sprintf("%s-%d", r.head.ID, n), clock: clock})
 		e = afterTries(before, e)
-		if e.Outcome == history.OutcomeRefused {
+		if e.Outcome == history.OutcomeRefused && !stepFailed(e) {
 			return d.wentBack(p, next, e, true), false
 		}
 		hp = next
 	}
 	return e, true
+}
+
+// stepFailed says that the host refused since a step before a service failed: nothing was touched, and
+// the service counts like one that failed.
+func stepFailed(e history.End) bool {
+	res, _ := e.Details.(*bundle.Result)
+	return e.Outcome == history.OutcomeRefused && res != nil && res.Refused == bundle.RefusedBefore
 }
 
 // lastTry is the end of a host that is not tried again in this run.
@@ -110,6 +117,7 @@ func (d *Deployer) heldBack(p *Plan, hp *HostPlan, e *history.End) {
 func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, hp *HostPlan, e history.End) *HostPlan {
 	res, _ := e.Details.(*bundle.Result)
 	isUndone := e.Outcome == history.OutcomeRolledBack && res != nil && !res.CutOff
+	isUndone = isUndone || stepFailed(e)
 	if !isUndone || !p.Fleet.Isolate {
 		return nil
 	}
@@ -244,7 +252,7 @@ func (d *Deployer) settleServices(ctx context.Context, o history.Interrupted, re
 		return
 	}
 
-	isUndone := e.State == history.RolledBack && len(res.Failing) > 0
+	isUndone := (e.State == history.RolledBack || stepFailed(*e)) && len(res.Failing) > 0
 	if !isUndone {
 		return
 	}
