@@ -52,7 +52,7 @@ var arrows = map[string][]string{
 	"internal/durable":         {},
 	"internal/owner":           {},
 	"internal/push":            {"internal/bundle", "internal/durable", "internal/fleet", "internal/link", "internal/plain", "internal/trace"},
-	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/check", "internal/host/confirm", "internal/host/health", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/plan", "internal/host/runs", "internal/host/state", "internal/unitfile"},
+	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/check", "internal/host/confirm", "internal/host/health", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/plan", "internal/host/runs", "internal/host/state", "internal/mask", "internal/unitfile"},
 	"internal/host/helper":     {"internal/bundle", "internal/host", "internal/host/check", "internal/host/confirm", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/plan", "internal/host/state"},
 	"internal/host/plan":       {"internal/bundle", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/packages", "internal/host/state", "internal/unitfile"},
 	"internal/host/check":      {"internal/bundle"},

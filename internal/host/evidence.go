@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/health"
+	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/mask"
 )
 
 // What is kept of what failed. An undone run leaves nothing of it on the host but the journal of
@@ -37,8 +40,29 @@ func (e *blameError) Unwrap() error { return e.err }
 func (r *run) blame(cause error) {
 	var of *blameError
 	if errors.As(cause, &of) {
-		r.res.Failing, r.res.Evidence = of.services, of.evidence
+		r.res.Failing, r.res.Evidence = of.services, r.withoutKeys(of.evidence)
 	}
+}
+
+// withoutKeys is evidence as it may be written to disk. A unit that prints a key must not bring its
+// value there by way of bellhop.
+func (r *run) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
+	if len(all) == 0 {
+		return nil
+	}
+	take, err := keyfiles.Of(r.m).Mask(r.offer.Manifest.Keys...)
+	if err != nil {
+		withheld := fmt.Sprintf("‹withheld: a key's value may stand here, and they can't be looked for: %v›", err)
+		take = func(string) string { return withheld }
+	}
+
+	for i := range all {
+		if all[i].Result != "" {
+			all[i].Result = take(all[i].Result)
+		}
+		all[i].Lines = mask.Lines(take, all[i].Lines)
+	}
+	return all
 }
 
 // An evidence gathers what was seen of failures, at most bundle.MaxEvidence bytes.

@@ -1,7 +1,9 @@
 package host_test
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
+	"bellhop/internal/mask"
 )
 
 const botUnit = "[Service]\nExecStart=/bin/bot\n[Install]\nWantedBy=multi-user.target\n"
@@ -185,6 +188,51 @@ func TestTwinOthersThatFailAreTold(t *testing.T) {
 	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
 	if w := strings.Join(got.res.Warnings, "\n"); !strings.Contains(w, "unit b.service failed meanwhile") {
 		t.Errorf("warnings %q, want one of b.service", w)
+	}
+}
+
+// A unit that prints its key does not bring the value to disk by way of evidence: not the value that
+// came, nor the one that it replaces.
+func TestTwinEvidenceHoldsNoKeys(t *testing.T) {
+	const first, second = "first-value-of-the-token", "second-value-of-the-token"
+	load := func(value string) *load {
+		l := newLoad().service("bot.service", botUnit, "key:token")
+		l.Keys = append(l.Keys, bundle.Key{Name: "token", Path: bundle.KeyDir + "/token", User: "root", Group: "root", Mode: 0o400, Service: "bot"})
+		l.keys["token"] = value
+		return l
+	}
+	m := lab.NewMachine(t.TempDir())
+	l := load(first)
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+
+	m.DieAfter("bot.service", time.Nanosecond)
+	m.Say("bot.service", "was "+first, "is "+second[:9], second[9:])
+	l = load(second)
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+	if len(got.res.Evidence) != 1 || !slices.Equal(got.res.Evidence[0].Lines, []string{mask.Withheld}) {
+		t.Errorf("evidence %+v, want its lines withheld", got.res.Evidence)
+	}
+
+	m.Say("bot.service", "was "+first, "is "+second)
+	got = twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+	if want := []string{"was ‹key token›", "is ‹key token›"}; len(got.res.Evidence) != 1 || !slices.Equal(got.res.Evidence[0].Lines, want) {
+		t.Errorf("evidence %+v, want the lines %q", got.res.Evidence, want)
+	}
+
+	err := filepath.WalkDir(m.Path(bundle.StateDir), func(file string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		p, err := os.ReadFile(file)
+		for _, value := range []string{first, second, second[9:]} {
+			if strings.Contains(string(p), value) {
+				t.Errorf("%s holds the value of a key", file)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -15,13 +15,18 @@ func Lines(mask func(string) string, lines []string) []string {
 		return nil
 	}
 
-	shown := mask(strings.Join(lines, "\n"))
-	for _, between := range []string{"", " "} { // as one word, and as a text that was wrapped
-		if letters(mask(strings.Join(lines, between))) != letters(shown) {
+	shown := make([]string, len(lines))
+	for i, line := range lines {
+		shown[i] = mask(line)
+	}
+
+	seen := letters(strings.Join(shown, "\n"))
+	for _, between := range []string{"\n", "", " "} { // as it is, as one word, and as a text that was wrapped
+		if letters(mask(strings.Join(lines, between))) != seen {
 			return []string{Withheld}
 		}
 	}
-	return strings.Split(shown, "\n")
+	return shown
 }
 
 var tag = regexp.MustCompile("‹key [^‹›]*›")

@@ -15,7 +15,7 @@ func TestLines(t *testing.T) {
 		"plain":             {[]string{"starting", "", "ready"}, []string{"starting", "", "ready"}},
 		"one line":          {[]string{"login", "password=correct-horse-battery-staple refused"}, []string{"login", "password=‹key db› refused"}},
 		"broken":            {[]string{"login", "correct-hor", "se-battery-staple"}, []string{mask.Withheld}},
-		"as it was written": {[]string{"key:", "-----BEGIN-----", "MIIEowIBAAKCAQEA", "qwertyuiopas", "-----END-----", "end"}, []string{"key:", "‹key pem›end"}}, // the value has its own line break
+		"as it was written": {[]string{"key:", "-----BEGIN-----", "MIIEowIBAAKCAQEA", "qwertyuiopas", "-----END-----", "end"}, []string{"key:", "‹key pem›", "‹key pem›", "‹key pem›", "‹key pem›", "end"}},
 		"a part of it":      {[]string{"MIIEowIBAAKCAQEA"}, []string{"‹key pem›"}},
 	} {
 		if got := mask.Lines(m, tt.in); !slices.Equal(got, tt.want) {
