@@ -15,7 +15,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -26,43 +25,7 @@ import (
 	"bellhop/internal/fleet/tree"
 )
 
-// A File is one file of the tree, with the problems found in it.
-type File struct {
-	Hash     string
-	Name     string
-	Data     []byte
-	Problems problem.Problems
-	Former   bool // read as the release before this one did
-	Broken   bool // not YAML at all: what is missing from it is no news
-	budget   *tree.Budget
-}
-
-// maxFileProblems is how many problems of one file are kept; the rest are counted.
-const maxFileProblems = 1000
-
-// Report adds one at a place of the file.
-func (t *File) Report(at problem.Pos, format string, args ...any) {
-	if len(t.Problems) < maxFileProblems {
-		t.Problems = append(t.Problems, problem.At(t.Name, t.Data, at, format, args...))
-		return
-	}
-
-	if len(t.Problems) == maxFileProblems {
-		t.Problems = append(t.Problems, &problem.Problem{File: t.Name})
-	}
-	rest := t.Problems[maxFileProblems]
-	rest.More++
-	rest.Message = fmt.Sprintf("and %s more", problem.Thousands(rest.More))
-}
-
-// Bounds on one YAML file.
-const (
-	maxNodes  = 1_000_000 // with what aliases repeat
-	maxTokens = 1_000_000
-	maxYAML   = 1 << 20 // bytes
-	maxMain   = 4 << 20 // bytes of bellhop.yaml, which may hold 20,000 hosts
-)
-
+// A Decoder decodes one file: its anchors so far, and how much it has read of what it may.
 type Decoder struct {
 	*File
 	anchors map[string]ast.Node
@@ -148,13 +111,6 @@ func (d *Decoder) document(f *ast.File) (body ast.Node, ok bool) {
 		body = doc.Body
 	}
 	return body, true
-}
-
-func (d *Decoder) limit() int {
-	if d.Name == "bellhop.yaml" {
-		return maxMain
-	}
-	return maxYAML
 }
 
 // bracketed is an address that YAML takes for a list with something behind it.
@@ -345,54 +301,6 @@ func (d *Decoder) DecodeStruct(n ast.Node, v reflect.Value) {
 
 		d.Decode(val, v.Field(fields[i].index))
 	})
-}
-
-type field struct {
-	name   string
-	index  int
-	notYet bool
-	former bool   // the former release made nothing of it
-	place  string // where it belongs, if not here
-}
-
-// NotYet is a field that a later release gives a meaning. It is refused, so that nobody relies on
-// something that does nothing.
-type NotYet struct{}
-
-// NotHere is a field that belongs into another file, as its tag place says.
-type NotHere struct{}
-
-var fieldCache sync.Map // of reflect.Type to []field
-
-// fieldsOf are the fields of a struct that have a yaml tag.
-func fieldsOf(t reflect.Type) []field {
-	if known, ok := fieldCache.Load(t); ok {
-		return known.([]field)
-	}
-
-	var fs []field
-	for i := range t.NumField() {
-		f := t.Field(i)
-		if name := f.Tag.Get("yaml"); name != "" && name != "-" {
-			yet, place := f.Type == reflect.TypeFor[NotYet](), f.Tag.Get("place")
-			fs = append(fs, field{name, i, yet, yet || place != "" || f.Tag.Get("former") != "", place})
-		}
-	}
-
-	fieldCache.Store(t, fs)
-
-	return fs
-}
-
-func fieldNames(fs []field) []string {
-	var names []string
-	for _, f := range fs {
-		if !f.notYet && f.place == "" {
-			names = append(names, f.name)
-		}
-	}
-
-	return names
 }
 
 // Pairs calls f for each key of a mapping; a key that comes twice is a problem.
