@@ -1,12 +1,5 @@
 package secrets
 
-// MountsAt makes dir the place of a container engine's secrets, until the returned func is called.
-func MountsAt(dir string) (undo func()) {
-	was := mounts
-	mounts = []string{dir}
-	return func() { mounts = was }
-}
-
 // OpensAtPlace says that the stanza which the note points the first identity to is the one for it.
 func (ids *Identities) OpensAtPlace(data []byte) bool {
 	_, stanzas, class := parseHeader(data)

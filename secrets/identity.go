@@ -14,6 +14,8 @@ import (
 	"filippo.io/age"
 	"filippo.io/age/agessh"
 	"golang.org/x/crypto/ssh"
+
+	"bellhop/secrets/privatefile"
 )
 
 // Sources says where private keys come from and what may be done to use them.
@@ -51,7 +53,7 @@ func LoadIdentities(files []string, passphrase func(prompt string) ([]byte, erro
 func (s Sources) Load() (*Identities, error) {
 	ids := &Identities{max: s.Limit}
 	for _, name := range s.Files {
-		data, err := ReadPrivate(name)
+		data, err := privatefile.Read(name)
 		if err != nil {
 			return nil, fmt.Errorf("read identity: %w", err)
 		}

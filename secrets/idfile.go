@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,7 @@ import (
 
 	"filippo.io/age"
 
-	"bellhop/internal/durable"
+	"bellhop/secrets/privatefile"
 )
 
 // PersonFiles lists the identity files that a person has, in the order in which they are tried
@@ -46,7 +45,7 @@ func PersonFiles() []string {
 // the recipient of its first key. A file that stands is never rewritten. Of a passphrase-encrypted
 // one the recipient is not known before it is unlocked: "", and Identities.Recipients tells then.
 func EnsureIdentity(path string) (recipient string, err error) {
-	if _, err := MakePrivate(path, NewIdentity); err != nil {
+	if _, err := privatefile.Make(path, NewIdentity); err != nil {
 		return "", fmt.Errorf("make identity %s: %w", path, err)
 	}
 	ids, err := LoadIdentities([]string{path}, func(string) ([]byte, error) {
@@ -69,29 +68,6 @@ func NewIdentity() ([]byte, error) {
 	}
 	made := time.Now().UTC().Format(time.RFC3339)
 	return fmt.Appendf(nil, "# created: %s\n# public key: %s\n%s\n", made, key.Recipient(), key), nil
-}
-
-// MakePrivate writes what content gives into a file that is not there, for its owner alone. One that
-// is there is never rewritten: fresh is false then. A crash leaves no half key, and two that start at
-// once agree on one.
-func MakePrivate(path string, content func() ([]byte, error)) (fresh bool, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return false, nil
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return false, err
-	}
-
-	text, err := content()
-	if err != nil {
-		return false, err
-	}
-	defer clear(text)
-
-	err = durable.WriteNew(path, text, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	return err == nil, err
 }
 
 // Recipients are the public halves that are known and can stand in bellhop.yaml, age keys first.

@@ -208,49 +208,6 @@ func TestIdentityFileChecks(t *testing.T) {
 	}
 }
 
-// TestIdentityOfAContainer: engines mount secrets 0444, or with the owner that the file has outside.
-func TestIdentityOfAContainer(t *testing.T) {
-	a := newSomeone(t)
-	dir := t.TempDir()
-	file := writeFile(t, filepath.Join(dir, "identity"), []byte(a.priv+"\n"), 0o600)
-	load := func(mode os.FileMode) error {
-		if err := os.Chmod(file, mode); err != nil {
-			t.Fatal(err)
-		}
-		_, err := secrets.LoadIdentities([]string{file}, nil)
-		return err
-	}
-	refused := new(secrets.PrivateFileError)
-	if err := load(0o444); !errors.As(err, &refused) || !strings.Contains(refused.Fix, "mount it below /run/secrets") {
-		t.Errorf("an identity that all may read, where no engine put it: %v, want a refusal that says where it would be taken", err)
-	}
-	t.Cleanup(secrets.MountsAt(dir))
-	for mode, taken := range map[os.FileMode]bool{0o444: true, 0o440: true, 0o600: true, 0o644: true, 0o664: false, 0o646: false} {
-		if err := load(mode); (err == nil) != taken {
-			t.Errorf("an engine's secret with mode %o: %v, want it taken: %v", mode, err, taken)
-		}
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(file, 12345, 12345); err != nil {
-			t.Fatal(err)
-		}
-		if err := load(0o444); err != nil {
-			t.Errorf("an engine's secret with the owner that it has outside: %v", err)
-		}
-	}
-}
-
-func TestMounted(t *testing.T) {
-	for path, want := range map[string]bool{
-		"/run/secrets/identity": true, "/var/run/secrets/bellhop/identity": true, "/run/secrets": false, "/run/secrets/../keys/x": false,
-		"/run/secretsx/identity": false, "run/secrets/identity": false, "/home/cadey/identity": false,
-	} {
-		if got := secrets.Mounted(path, 0o444); got != want {
-			t.Errorf("Mounted(%s) = %v, want %v", path, got, want)
-		}
-	}
-}
-
 // TestIdentityFromDescriptor: a pipe handed over by descriptor, as `-i <(pass show key)` does.
 func TestIdentityFromDescriptor(t *testing.T) {
 	a := newSomeone(t)

@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
 
@@ -30,7 +30,7 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 		return "", err
 	}
 	if o.adminToken == "" {
-		if _, err := secrets.MakePrivate(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
+		if _, err := privatefile.Make(path, func() ([]byte, error) { return randomHex(32), nil }); err != nil {
 			return "", fmt.Errorf("make %s: %w", path, err)
 		}
 	}
@@ -41,7 +41,7 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 
 // readToken reads the token of an admin listener.
 func readToken(path string) (string, error) {
-	b, err := secrets.ReadPrivate(path)
+	b, err := privatefile.Read(path)
 	if err != nil {
 		return "", fmt.Errorf("read the admin token: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/owner"
 	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
 
@@ -209,7 +210,7 @@ func doctorState(dir string) []symptom {
 
 	var out []symptom
 	for _, path := range []string{st.identity, st.sshKey, st.webhookSecret, st.path(digestKeyFile)} {
-		b, err := secrets.ReadPrivate(path)
+		b, err := privatefile.Read(path)
 		clear(b)
 		if errors.Is(err, fs.ErrNotExist) {
 			err = hint(errors.New("missing"), "bellhop serve makes it")

@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 )
 
 // An Env is what one command sees of the world around it: tests give it their own. Verbs are functions
@@ -136,7 +137,7 @@ func hintFor(err error) string {
 	var h *hintError
 	var key *link.HostKeyError
 	var sealed *secrets.OpenError
-	var private *secrets.PrivateFileError
+	var private *privatefile.Error
 	switch {
 	case errors.As(err, &h):
 		return h.hint
@@ -226,7 +227,7 @@ func (e *Env) secretEnv(name string) (string, error) {
 		return "", err
 	}
 
-	b, err := secrets.ReadPrivate(path)
+	b, err := privatefile.Read(path)
 	if err != nil {
 		return "", fmt.Errorf("read %s_FILE: %w", name, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 )
 
 type initOptions struct {
@@ -164,7 +165,7 @@ func ownReader(e *Env) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
-	if _, err := secrets.MakePrivate(path, secrets.NewIdentity); err != nil {
+	if _, err := privatefile.Make(path, secrets.NewIdentity); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
 

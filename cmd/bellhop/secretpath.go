@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bellhop/internal/privatekey"
-	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 )
 
 // A secret that was put where a path is wanted: BELLHOP_IDENTITY=AGE-SECRET-KEY-1…, the webhook's
@@ -70,7 +70,7 @@ func leaked(f *pflag.Flag, name, kind string) error {
 // checkSecretPath refuses a value that names no file. Whether the path is repeated depends on whether
 // it can be one: the value may be the secret.
 func checkSecretPath(name, path string) error {
-	if secrets.IsInherited(path) {
+	if privatefile.IsInherited(path) {
 		return nil
 	}
 	if kind := secretKind(path); kind != "" {

@@ -20,6 +20,7 @@ import (
 	"bellhop/gitsync"
 	"bellhop/internal/history"
 	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
 
@@ -156,7 +157,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 }
 
 func readWebhookSecret(path string) ([]byte, error) {
-	b, err := secrets.ReadPrivate(path)
+	b, err := privatefile.Read(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the webhook secret: %w", err)
 	}

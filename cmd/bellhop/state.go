@@ -17,6 +17,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 )
 
 // The state directory. Each of its four secrets is made by itself when it is missing; one
@@ -56,7 +57,7 @@ func (s *state) prepare(forServer bool) (made []string, err error) {
 		if !forServer && f.name != digestKeyFile {
 			continue
 		}
-		fresh, err := secrets.MakePrivate(s.path(f.name), f.make)
+		fresh, err := privatefile.Make(s.path(f.name), f.make)
 		if err != nil {
 			return made, fmt.Errorf("make %s: %w", s.path(f.name), err)
 		}
@@ -201,7 +202,7 @@ func randomHex(n int) []byte {
 
 // signer opens the deployer's SSH key.
 func (s *state) signer() (ssh.Signer, error) {
-	b, err := secrets.ReadPrivate(s.sshKey)
+	b, err := privatefile.Read(s.sshKey)
 	if err != nil {
 		return nil, fmt.Errorf("open the deployer's SSH key: %w", err)
 	}
@@ -215,7 +216,7 @@ func (s *state) signer() (ssh.Signer, error) {
 
 // digestKey opens the key under which values are compared.
 func (s *state) digestKey() ([]byte, error) {
-	b, err := secrets.ReadPrivate(s.path(digestKeyFile))
+	b, err := privatefile.Read(s.path(digestKeyFile))
 	if err != nil {
 		return nil, fmt.Errorf("open the digest key: %w", err)
 	}

@@ -12,7 +12,7 @@ import (
 	"filippo.io/age"
 	"golang.org/x/sys/unix"
 
-	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 )
 
 // A state directory is made once, privately, and never rewritten.
@@ -78,16 +78,16 @@ func TestReadPrivateRefuses(t *testing.T) {
 	if err := os.WriteFile(path, []byte("hunter2"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := secrets.ReadPrivate(path); err == nil {
+	if b, err := privatefile.Read(path); err == nil {
 		t.Errorf("ReadPrivate of a 0644 file = %q, want an error", b)
 	}
-	if b, err := secrets.ReadPrivate(filepath.Dir(path)); err == nil {
+	if b, err := privatefile.Read(filepath.Dir(path)); err == nil {
 		t.Errorf("ReadPrivate of a directory = %q, want an error", b)
 	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := secrets.ReadPrivate(path); err != nil || string(b) != "hunter2" {
+	if b, err := privatefile.Read(path); err != nil || string(b) != "hunter2" {
 		t.Errorf("ReadPrivate = %q, %v", b, err)
 	}
 }
@@ -136,7 +136,7 @@ func TestSecretsOfAnotherUserAreRefused(t *testing.T) {
 		if err := os.Chown(path, 65534, -1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := secrets.ReadPrivate(path); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
+		if _, err := privatefile.Read(path); err == nil || !strings.Contains(err.Error(), "belongs to uid 65534") {
 			t.Errorf("ReadPrivate of another's %s: %v, want it refused", filepath.Base(path), err)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/secrets"
+	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
 
@@ -109,7 +109,7 @@ func fromHere(address string) string {
 }
 
 func runWebhookTest(e *Env, ctx context.Context, o *webhookTest) error {
-	secret, err := secrets.ReadPrivate(o.secretFile)
+	secret, err := privatefile.Read(o.secretFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return hint(fmt.Errorf("read the webhook secret: %w", err), "on the box that serves it is found by itself; elsewhere give --webhook-secret FILE")
 	} else if err != nil {

@@ -1,4 +1,8 @@
-package secrets
+// Package privatefile reads and makes files that hold a secret in clear: identities, SSH keys, tokens.
+//
+// A file is private when it is a regular file of this process's user, closed to all others. Read takes
+// no other, with three exceptions that it names; Make writes one, once, and never rewrites it.
+package privatefile
 
 import (
 	"fmt"
@@ -12,27 +16,27 @@ import (
 	"syscall"
 )
 
-// maxPrivateFile bounds what is read of a file with a secret in it.
-const maxPrivateFile = 1 << 20
+// maxFile bounds what is read of a file with a secret in it.
+const maxFile = 1 << 20
 
-// A PrivateFileError says why a file with a secret in it is not read: somebody else may have
-// written it or read it, or it is no file at all.
-type PrivateFileError struct {
+// An Error says why a file with a secret in it is not read: somebody else may have written it
+// or read it, or it is not a regular file.
+type Error struct {
 	Path   string
 	Reason string // "belongs to uid 65534, and this process is uid 0"
 	Fix    string // what to type, or ""
 }
 
 // Error names the file and the reason.
-func (e *PrivateFileError) Error() string { return e.Path + " " + e.Reason }
+func (e *Error) Error() string { return e.Path + " " + e.Reason }
 
-// ReadPrivate reads a file with a secret in it: an identity, an SSH key, a token. It must be a
+// Read reads a file with a secret in it: an identity, an SSH key, a token. It must be a
 // regular file that belongs to this user and is closed to all others, root's process not excepted.
 // What was opened is looked at, not the name, so that nothing can be swapped in between. Three
 // kinds are read although they look open: systemd's credentials, what a container engine mounted
 // (Mounted), and a pipe that was handed over by its descriptor (/dev/fd/3).
-func ReadPrivate(name string) ([]byte, error) {
-	f, err := openPrivate(name)
+func Read(name string) ([]byte, error) {
+	f, err := open(name)
 	if err != nil {
 		return nil, err
 	}
@@ -41,25 +45,25 @@ func ReadPrivate(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkPrivate(name, info); err != nil {
+	if err := check(name, info); err != nil {
 		return nil, err
 	}
 
-	data, err := io.ReadAll(io.LimitReader(f, maxPrivateFile+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(data) > maxPrivateFile {
+	if len(data) > maxFile {
 		clear(data)
-		return nil, &PrivateFileError{Path: name, Reason: "is too large for a secret"}
+		return nil, &Error{Path: name, Reason: "is too large for a secret"}
 	}
 
 	return data, nil
 }
 
-// openPrivate takes an inherited descriptor itself: the names below /dev/fd stop working for a
+// open takes an inherited descriptor itself: the names below /dev/fd stop working for a
 // process that made itself undumpable. O_NONBLOCK is for a fifo that nobody writes to.
-func openPrivate(name string) (*os.File, error) {
+func open(name string) (*os.File, error) {
 	if !IsInherited(name) {
 		return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	}
@@ -95,14 +99,14 @@ func Mounted(path string, mode fs.FileMode) bool {
 	return false
 }
 
-func checkPrivate(name string, info fs.FileInfo) error {
+func check(name string, info fs.FileInfo) error {
 	mode := info.Mode().Perm()
 	isPipe := info.Mode()&fs.ModeNamedPipe != 0
 	if isPipe && IsInherited(name) {
 		return nil // it has no name that others could open
 	}
 	if !info.Mode().IsRegular() {
-		return &PrivateFileError{Path: name, Reason: "is not a regular file"}
+		return &Error{Path: name, Reason: "is not a regular file"}
 	}
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
@@ -115,14 +119,14 @@ func checkPrivate(name string, info fs.FileInfo) error {
 		return nil
 	}
 	if int(stat.Uid) != os.Geteuid() {
-		return &PrivateFileError{
+		return &Error{
 			Path: name, Reason: fmt.Sprintf("belongs to uid %d, and this process is uid %d: its owner knows what is in it", stat.Uid, os.Geteuid()),
 			Fix: "if you trust it: chown " + strconv.Itoa(os.Geteuid()) + " " + name,
 		}
 	}
 
 	if mode&0o077 != 0 {
-		return &PrivateFileError{
+		return &Error{
 			Path: name, Reason: fmt.Sprintf("can be read by others (mode %04o)", mode),
 			Fix: fmt.Sprintf("chmod 600 %s (in a container: mount it below %s)", name, mounts[0]),
 		}
@@ -133,7 +137,7 @@ func checkPrivate(name string, info fs.FileInfo) error {
 
 func isOwners(uid uint32) bool { return uid == 0 || int(uid) == os.Geteuid() }
 
-// IsInherited says whether a name stands for a descriptor that this process was started with.
+// IsInherited says whether a name is that of a descriptor that this process was started with.
 func IsInherited(name string) bool {
 	return strings.HasPrefix(name, "/dev/fd/") || strings.HasPrefix(name, "/proc/self/fd/")
 }
