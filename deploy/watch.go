@@ -93,7 +93,7 @@ func (d *Deployer) healKeys(ctx context.Context, host string, t link.Target, alw
 		return nil, err
 	}
 	defer release()
-	s, err := d.pusher().Open(ctx, t, 0)
+	s, err := d.pusher().OpenIdle(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -1,16 +1,19 @@
 package push
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"runtime"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
+	"bellhop/internal/link"
 )
 
 // PushKeys puts back the keys of what stands on the host, whose bundle is b. What is there
@@ -126,5 +129,28 @@ func openKeys(b *fleet.Bundle, aside func(error) bool) (map[string][]byte, error
 func ClearKeys(values map[string][]byte) {
 	for _, v := range values {
 		clear(v)
+	}
+}
+
+// OpenIdle is Open once no run is at work on the host: a push of keys waits for the one that is,
+// as long as a push of a bundle would. What came of that run is not told here.
+func (p *Pusher) OpenIdle(ctx context.Context, t link.Target) (*Session, error) {
+	began := time.Now()
+	for {
+		s, err := p.Open(ctx, t, 0)
+		if err != nil || s.Hello.Open.IsEmpty() || time.Since(began) >= p.Limits.Patience {
+			return s, err
+		}
+
+		done := s.within(p.Limits.Patience, "wait for the run that is at work there")
+		err = s.waitForOther(ctx, p.NewFilter(nil))
+		done()
+		s.Close()
+		if !errors.Is(err, errBusy) {
+			return nil, err
+		}
+		if !pause(ctx, p.Limits.Retry) {
+			return nil, ctx.Err()
+		}
 	}
 }
