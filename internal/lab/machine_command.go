@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -36,6 +38,27 @@ func (c *commands) Script(text string, s Script) {
 		c.scripts = map[string]Script{}
 	}
 	c.scripts[text] = s
+}
+
+// known are commands that do on the twin what they do on a host.
+var known = regexp.MustCompile(`^(exit|sleep|echo) (.+)$`)
+
+// scriptOf is what a command does.
+func (c *commands) scriptOf(text string) Script {
+	if s, set := c.scripts[text]; set {
+		return s
+	}
+	words := known.FindStringSubmatch(text)
+	if words == nil {
+		return Script{}
+	}
+	switch number, _ := strconv.ParseFloat(words[2], 64); words[1] {
+	case "exit":
+		return Script{Exit: int(number)}
+	case "sleep":
+		return Script{Takes: time.Duration(number * float64(time.Second))}
+	}
+	return Script{Says: []string{words[2]}}
 }
 
 // Ran are the commands that began, as "user: text", in order.
@@ -83,7 +106,7 @@ func (t twinCommands) Start(_ context.Context, c machine.Command) error {
 		all.mu.Unlock()
 		return fmt.Errorf("start %s: it is there already", c.Unit)
 	}
-	one := &twinCommand{Command: c, script: all.scripts[c.Text], began: time.Now(), invocation: fmt.Sprintf("%x", randomBytes(16))}
+	one := &twinCommand{Command: c, script: all.scriptOf(c.Text), began: time.Now(), invocation: fmt.Sprintf("%x", randomBytes(16))}
 	if known {
 		all.ran = append(all.ran, user+": "+c.Text)
 	} else {

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) *machine.Machine) {
 		{"no install", noInstall},
 		{"template", template},
 		{"failing", failing},
+		{"dies later", diesLater},
 		{"dependency", dependency},
 		{"assert and condition", assertCondition},
 		{"masked", masked},
@@ -43,6 +44,10 @@ func Run(t *testing.T, open func(t *testing.T) *machine.Machine) {
 		{"place for keys", placeForKeys},
 		{"sealed copies", sealedCopies},
 		{"apply unit", applyUnit},
+		{"commands", commands},
+		{"command that is too slow", slowCommand},
+		{"words in the journal", journal},
+		{"probes", probes},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m := open(t)

@@ -37,7 +37,8 @@ type unit struct {
 	skipped    bool // by a condition, when it was started last
 	barred     bool // by an assertion, the same
 	pid        int
-	mortal     time.Time // when its life began, where it ends by itself; zero: it does not
+	born       time.Time     // when its life began
+	life       time.Duration // how long that takes; 0: it does not end by itself
 }
 
 var atRest = unit{active: "inactive", sub: "dead", result: "success"}

@@ -78,7 +78,7 @@ func (m *Systemd) bringUp(name, verb string, u *unit, results map[string]string)
 	m.pid++
 	u.pid = m.pid
 	u.exit = machine.Exit{}
-	u.mortal = m.birth(name)
+	u.born, u.life = time.Now(), m.lifeOf(name, u.def)
 	if err := m.Exec(name, u.def); err != nil {
 		u.exit = exitOf(err)
 		return m.died(name, u)

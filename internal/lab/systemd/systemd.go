@@ -17,7 +17,9 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -149,26 +151,29 @@ func (m *Systemd) Mend(name string) {
 	delete(m.Mortal, name)
 }
 
-// birth is when a life begins that ends by itself; zero for one that does not.
-func (m *Systemd) birth(name string) time.Time {
-	if m.Mortal[name] == 0 {
-		return time.Time{}
+// shortLife is the one line of a unit file that the twin knows to end by itself.
+var shortLife = regexp.MustCompile(`^/bin/sh -c 'sleep (\d*\.?\d+); exit 1'$`)
+
+// lifeOf is how long each life of a unit takes; 0: it does not end by itself.
+func (m *Systemd) lifeOf(name string, d *Def) time.Duration {
+	if life := m.Mortal[name]; life > 0 {
+		return life
 	}
-	return time.Now()
+	if line := shortLife.FindStringSubmatch(d.Last("Service.ExecStart")); line != nil {
+		seconds, _ := strconv.ParseFloat(line[1], 64)
+		return time.Duration(seconds * float64(time.Second))
+	}
+	return 0
 }
 
 // mourn finds the units that have died by themselves since somebody looked: nothing of them runs.
 func (m *Systemd) mourn() {
-	for name, d := range m.Mortal {
-		name = m.Canonical(name)
-		u := m.units[name]
-		if u == nil || u.active != "active" || u.mortal.IsZero() {
+	for name, u := range m.units {
+		if u.life == 0 || u.active != "active" || time.Since(u.born) < u.life {
 			continue
 		}
-		if time.Since(u.mortal) >= d {
-			m.Crash(name)
-			u.mortal = time.Now()
-		}
+		m.Crash(name)
+		u.born = time.Now()
 	}
 }
 
