@@ -12,8 +12,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -343,9 +345,33 @@ func (w *world) edit(name, old, new string) {
 	w.write(map[string]string{name: strings.Replace(s, old, new, 1)})
 }
 
+// unhurried gives every service that does not say so a short settle time: most stories are of other
+// things, and need not wait for five seconds.
+func (w *world) unhurried() {
+	w.t.Helper()
+	units, err := filepath.Glob(filepath.Join(w.work, "services/*/*.service"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, u := range units {
+		name := filepath.Join(filepath.Dir(u), "service.yaml")
+		text, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.t.Fatal(err)
+		}
+		if strings.Contains(string(text), "settle:") {
+			continue
+		}
+		if err := os.WriteFile(name, append(text, "\nsettle: 500ms\n"...), 0o644); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
 // commit commits all and pushes to the bare repo, ringing nobody. It returns the hash.
 func (w *world) commit(msg string) string {
 	w.t.Helper()
+	w.unhurried()
 	w.sh(w.work, "git add -A && git -c core.hooksPath=/dev/null commit -q --allow-empty -m '"+msg+"' && git push -q origin main")
 	return strings.TrimSpace(w.sh(w.work, "git rev-parse HEAD"))
 }
