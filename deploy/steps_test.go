@@ -40,7 +40,7 @@ func TestAStepThatFails(t *testing.T) {
 		}
 	}
 	h := run.Hosts[0]
-	if *h.Outcome != history.OutcomeHeldBack || h.Error == nil || !strings.Contains(*h.Error, "step 1 before service s01 (backup s01): exit-code, status=1/FAILURE") {
+	if *h.Outcome != history.OutcomeHeldBack || h.Error == nil || !strings.Contains(*h.Error, "step 1 before service s01 (backup s01): exit status 1") {
 		t.Errorf("host: %s", w.tell(run))
 	}
 	if h := w.state("a"); h.State != history.HeldBack {

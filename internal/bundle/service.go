@@ -1,6 +1,9 @@
 package bundle
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // DefaultSettle is how long a unit that was started must stay up before it counts, where its
 // service does not say.
@@ -55,7 +58,20 @@ func (p *Probe) Name() string {
 	case p.TCP != "":
 		return "tcp " + p.TCP
 	}
-	return "command " + p.Command
+	return "command " + Brief(p.Command)
+}
+
+// Brief is a command as messages name it: its first line, and no more than a hundred bytes of that.
+func Brief(command string) string {
+	const most = 100
+	line, rest, _ := strings.Cut(strings.TrimSpace(command), "\n")
+	if len(line) > most {
+		line, rest = strings.ToValidUTF8(line[:most], ""), "more"
+	}
+	if rest != "" {
+		line += " …"
+	}
+	return line
 }
 
 // A Step is a command that runs on the host before anything of its service is touched.

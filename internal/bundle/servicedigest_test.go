@@ -2,6 +2,7 @@ package bundle_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"bellhop/internal/bundle"
@@ -106,6 +107,16 @@ func TestServiceDigestCovers(t *testing.T) {
 		}
 		if !slices.Equal(differs, c.differs) {
 			t.Errorf("%s: differs for %v, want %v", name, differs, c.differs)
+		}
+	}
+}
+
+func TestBrief(t *testing.T) {
+	for command, want := range map[string]string{
+		"pg_dump app": "pg_dump app", "\n set -e\nmore\n": "set -e …", strings.Repeat("é", 60): strings.Repeat("é", 50) + " …", "": "",
+	} {
+		if got := bundle.Brief(command); got != want {
+			t.Errorf("Brief(%q) = %q, want %q", command, got, want)
 		}
 	}
 }

@@ -60,7 +60,7 @@ func TestRigHealth(t *testing.T) {
 		{"a fork whose main process ends", rigUnit("Type=forking\nPIDFile=/run/righealth.pid\nExecStart=/bin/sh -c 'sleep 0.4 & echo $! >/run/righealth.pid; sleep 1000 & exit 0'\n", time.Second), "its program ended by itself", ""},
 		{"does not answer well", web("1000", http), "probe http http://127.0.0.1:8099/: status 500, want 200", "no database"},
 		{"does not listen", web("4", quick(bundle.Probe{TCP: "127.0.0.1:8098"})), "connection refused", ""},
-		{"a command that fails", web("6", quick(bundle.Probe{Command: "echo not today; exit 4"})), "exit-code, status=4/NOPERMISSION", "not today"},
+		{"a command that fails", web("6", quick(bundle.Probe{Command: "echo not today; exit 4"})), "exit status 4", "not today"},
 		{"a command that hangs", web("7", bundle.Probe{Command: "sleep 1000 & sleep 1000", Timeout: 300, Interval: 100, Grace: 500}), "it was not done within 300ms, and was killed", ""},
 	}
 	good := []story{
@@ -117,7 +117,7 @@ func TestRigSteps(t *testing.T) {
 	pid := r.sh("systemctl show -P MainPID rigsteps")
 
 	got := r.deploy(sleeper("three", bundle.Step{Command: "echo no room; (sleep 1000 &); exit 5"}), bundle.OutcomeRefused)
-	if got.res.Refused != bundle.RefusedBefore || !strings.Contains(got.res.Error, "exit-code, status=5/NOTINSTALLED") {
+	if got.res.Refused != bundle.RefusedBefore || !strings.Contains(got.res.Error, "exit status 5") {
 		t.Errorf("refused for %q: %q", got.res.Refused, got.res.Error)
 	}
 	wantList(t, "failing", got.res.Failing, "bot")

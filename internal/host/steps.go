@@ -93,7 +93,8 @@ func (r *run) stepsFailed(ctx context.Context, outcomes []before.Outcome) error 
 		return nil
 	}
 
+	errs = append(errs, fmt.Errorf("nothing was touched; what it said: bellhop logs %s %s", r.offer.Manifest.Host, before.Unit(blame.services[0])))
 	blame.evidence = e.all
-	blame.err = check.Refuse(bundle.RefusedBefore, "%w; nothing was touched", errors.Join(errs...))
+	blame.err = check.Refuse(bundle.RefusedBefore, "%w", errors.Join(errs...))
 	return blame
 }

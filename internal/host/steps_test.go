@@ -77,7 +77,7 @@ func TestTwinStepFails(t *testing.T) {
 		wrong  string
 		lines  []string
 	}{
-		{"it exits with 3", bundle.Step{Command: "backup"}, lab.Script{Exit: 3, Says: []string{"disk full"}}, "step 1 before service bot (backup): exit-code, status=3/NOTIMPLEMENTED; nothing was touched", []string{"disk full"}},
+		{"it exits with 3", bundle.Step{Command: "backup"}, lab.Script{Exit: 3, Says: []string{"disk full"}}, "step 1 before service bot (backup): exit status 3\nnothing was touched; what it said: bellhop logs chrysalis bellhop-before-bot.service", []string{"disk full"}},
 		{"it takes too long", bundle.Step{Command: "backup", Timeout: 20}, lab.Script{Takes: time.Hour}, "it was not done within 20ms, and was killed", nil},
 		{"its user is not there", bundle.Step{Command: "backup", User: "nobody-here"}, lab.Script{}, "the host has no user nobody-here", nil},
 	} {

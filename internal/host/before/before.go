@@ -26,10 +26,10 @@ func Unit(service string) string { return bundle.BeforeUnits + service + ".servi
 // An Outcome is what came of the steps of one service.
 type Outcome struct {
 	Service string `json:"service"`
-	Digest  string `json:"digest"`           // of the service, as the bundle has it
-	Failed  int    `json:"failed,omitempty"` // the step that failed, counted from 1; 0: none did
-	Command string `json:"command,omitempty"`
-	Wrong   string `json:"wrong,omitempty"` // what is wrong with it, for people
+	Digest  string `json:"digest"`            // of the service, as the bundle has it
+	Failed  int    `json:"failed,omitempty"`  // the step that failed, counted from 1; 0: none did
+	Command string `json:"command,omitempty"` // that failed, as messages name it
+	Wrong   string `json:"wrong,omitempty"`   // what is wrong with it, for people
 
 	Result     string `json:"result,omitempty"` // as systemd names it
 	Exit       int    `json:"exit,omitempty"`
@@ -201,7 +201,7 @@ func (r *Runner) step(ctx context.Context, o *Outcome, i int, step bundle.Step, 
 
 	o.Invocation = st.Invocation
 	if wrong := command.Wrong(c, st); wrong != "" {
-		o.Failed, o.Command, o.Wrong = i+1, step.Command, wrong
+		o.Failed, o.Command, o.Wrong = i+1, bundle.Brief(step.Command), wrong
 		o.Result, o.Exit = st.Result, max(st.Exit.Signal, st.Exit.Status)
 	}
 	return nil

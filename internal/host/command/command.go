@@ -22,8 +22,12 @@ const (
 // endTime is how long a command may take to end once its time is over.
 const endTime = 15 * time.Second
 
-// noUser is the status by which systemd says that it knows no such user.
-const noUser = 217
+// From ofSystemd on a status is systemd's own: it could not start the command. noUser is that it knows
+// no such user.
+const (
+	ofSystemd = 200
+	noUser    = 217
+)
 
 // Run is Begin and Wait.
 func Run(ctx context.Context, m machine.Commands, c machine.Command) (machine.CommandState, error) {
@@ -82,8 +86,10 @@ func Wrong(c machine.Command, st machine.CommandState) string {
 		return fmt.Sprintf("it was not done within %v, and was killed", c.Timeout)
 	case st.Exit.Signal == 0 && st.Exit.Status == noUser:
 		return fmt.Sprintf("the host has no user %s", c.User)
-	case st.Exit != (machine.Exit{}):
+	case st.Exit.Signal != 0, st.Exit.Status >= ofSystemd:
 		return fmt.Sprintf("%s, %s", st.Result, st.Exit)
+	case st.Exit.Status != 0:
+		return fmt.Sprintf("exit status %d", st.Exit.Status)
 	}
 	return st.Result
 }

@@ -108,7 +108,7 @@ func TestCommand(t *testing.T) {
 		status int
 	}{
 		{bundle.Probe{Command: "good", User: "daemon"}, "", 0},
-		{bundle.Probe{Command: "bad"}, "exit-code, status=2/INVALIDARGUMENT", 2},
+		{bundle.Probe{Command: "bad"}, "exit status 2", 2},
 		{bundle.Probe{Command: "bad", User: "nobody-here"}, "the host has no user nobody-here", 217},
 		{bundle.Probe{Command: "slow", Timeout: 20}, "it was not done within 20ms, and was killed", 15},
 	} {
