@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strings"
@@ -517,6 +519,47 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 			w.must(err)
 			if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
 				t.Errorf("keys after a reboot: %+v", ks)
+			}
+		})
+	}
+}
+
+// A service that the host can't have, before anything is touched, is left out: a command is missing
+// there, or its package can't be had.
+func TestAServiceThatTheHostCanNotHave(t *testing.T) {
+	for name, tc := range map[string]struct {
+		sessions int // of a push that changes the others: a command that lacks is remembered
+		spoil    func(w *world)
+	}{
+		"a command": {1, func(w *world) {
+			w.machines["a"].Lack("podman")
+			w.files["services/s01/service.yaml"] = "needs: [podman]\n"
+		}},
+		"a package": {2, func(w *world) {
+			gone := httptest.NewServer(http.NotFoundHandler())
+			w.t.Cleanup(gone.Close)
+			w.files["services/s01/service.yaml"] = "package: { url: " + gone.URL + "/x.tar.gz, sha256: " + strings.Repeat("a", 64) + " }\n"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, "a")
+			numbered(w, "a", 3, "one\n")
+			first := w.push("first", history.OutcomeDone)
+			tc.spoil(w)
+			w.files["services/s01/files/etc/s01.conf"] = "two\n"
+			w.push("only that", history.OutcomeRefused)
+			w.wantState("a", history.Refused, *first.Commit)
+
+			numbered(w, "a", 3, "two\n")
+			before := w.sessions("a")
+			w.push("second", history.OutcomePartial)
+			if got := w.sessions("a") - before; got != tc.sessions {
+				t.Errorf("%d sessions, want %d", got, tc.sessions)
+			}
+			w.wantState("a", history.HeldBack, *first.Commit)
+			wantServices(w, "a", "s00 current 03", "s01 held-back 01", "s02 current 03")
+			if holds(w, "a", "s00") != "two\n" || holds(w, "a", "s01") != "one\n" {
+				t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
 			}
 		})
 	}

@@ -3,7 +3,9 @@ package deploy
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,58 +23,72 @@ type try struct {
 	as string // the id of the run on the host, where it is not that of the run
 
 	clock *push.Clock // of all tries of the host
+
+	// What came of it:
+	end     history.End
+	open    bool     // the host continues without a connection
+	failing []string // services that it was undone or refused for, as far as they are known
+	why     string
+	mayPass bool // what failed may be well tomorrow: a package that could not be fetched
 }
 
 // pushInTries pushes a host, and tries again without what failed. open says that the host continues
 // without a connection, and that its result is to be fetched at the next start.
 func (d *Deployer) pushInTries(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
-	e, open = d.pushOnce(ctx, r, p, try{hp: hp, clock: clock})
+	t := &try{hp: hp, clock: clock}
+	d.pushOnce(ctx, r, p, t)
 
-	for n := 2; !open; n++ {
-		next := d.withoutFailing(ctx, p, hp, e)
+	for n := 2; !t.open; n++ {
+		next := d.withoutFailing(ctx, p, t)
 		if next == nil {
-			return d.lastTry(p, hp, e), false
+			return d.lastTry(p, t), false
 		}
-		d.rememberFailed(r, hp, &e, next)
+		if next.held.bringsNothing() && t.mayPass {
+			t.end.Services = next.held.failed()
+			return t.end, false
+		}
+		d.rememberFailed(r, t, next)
 		if next.held.bringsNothing() || n > 1+maxAgain {
-			return d.wentBack(p, next, e, n > 2), false
+			return d.wentBack(p, next, t.end, n > 2), false
 		}
 
 		r.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
-		before := e
-		e, open = d.pushOnce(ctx, r, p, try{hp: next, as: fmt.Sprintf("%s-%d", r.head.ID, n), clock: clock})
-		e = afterTries(before, e)
-		if e.Outcome == history.OutcomeRefused && !stepFailed(e) {
-			return d.wentBack(p, next, e, true), false
-		}
-		hp = next
+		before := t.end
+		t = &try{hp: next, as: fmt.Sprintf("%s-%d", r.head.ID, n), clock: clock}
+		d.pushOnce(ctx, r, p, t)
+		t.end = afterTries(before, t.end)
 	}
-	return e, true
+	return t.end, true
 }
 
-// stepFailed says that the host refused since a step before a service failed: nothing was touched, and
-// the service counts like one that failed.
-func stepFailed(e history.End) bool {
+// isRefusedForServices says that a host refused for services that it names: nothing was touched, and
+// those count like ones that failed.
+func isRefusedForServices(e history.End) bool {
 	res, _ := e.Details.(*bundle.Result)
-	return e.Outcome == history.OutcomeRefused && res != nil && res.Refused == bundle.RefusedBefore
+	if e.Outcome != history.OutcomeRefused || res == nil {
+		return false
+	}
+	isTheirs := res.Refused == bundle.RefusedBundle || res.Refused == bundle.RefusedBefore
+	return isTheirs && len(res.Failing) > 0
 }
 
 // lastTry is the end of a host that is not tried again in this run.
-func (d *Deployer) lastTry(p *Plan, hp *HostPlan, e history.End) history.End {
-	restFailed := hp.held != nil && e.State == history.RolledBack
-	if restFailed {
-		return d.wentBack(p, hp, e, true)
+func (d *Deployer) lastTry(p *Plan, t *try) history.End {
+	e := t.end
+	isUndone := t.hp.held != nil && e.State == history.RolledBack
+	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused
+	if isUndone || isRefused {
+		return d.wentBack(p, t.hp, e, true)
 	}
 	return e
 }
 
 // pushOnce is one try.
-func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t try) (e history.End, open bool) {
+func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t *try) {
 	j := d.job(ctx, r, p, t.hp)
 	j.Clock = t.clock
-	origins := t.hp.held.recorded(r.head.Commit)
-	j.Origins = origins
-	for _, o := range origins {
+	j.Origins = t.hp.held.recorded(r.head.Commit)
+	for _, o := range j.Origins {
 		j.Said = append(j.Said, o.Service, o.Commit)
 	}
 	j.OnBegin = func() error {
@@ -82,15 +98,32 @@ func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t try) (e hist
 		j.Run, j.After = t.as, r.head.ID
 	}
 
-	e, open = d.outcome(r.head.ID, t.hp, d.pusher().Push(ctx, j))
-	e.Digest = t.hp.bundle.Digest
+	o := d.pusher().Push(ctx, j)
+	t.end, t.open = d.outcome(r.head.ID, t.hp, o)
+	t.end.Digest = t.hp.bundle.Digest
+	t.blame(o)
 	if t.hp.held != nil {
-		d.heldBack(p, t.hp, &e)
+		d.heldBack(p, t.hp, &t.end)
 	}
-	if e.Stood() {
-		e.Mended = d.mended(t.hp)
+	if t.end.Stood() {
+		t.end.Mended = d.mended(t.hp)
 	}
-	return e, open
+}
+
+// blame notes which services a try failed for, where nothing of it stays on the host.
+func (t *try) blame(o push.Outcome) {
+	var noPackage *push.PackageError
+	if o.Fate == push.Refused && errors.As(o.Err, &noPackage) {
+		t.failing, t.why, t.mayPass = []string{noPackage.Package.Service}, o.Text, true
+	}
+	if o.Fate != push.Ended || o.Result.CutOff {
+		return
+	}
+
+	isUndone := t.end.Outcome == history.OutcomeRolledBack
+	if isUndone || isRefusedForServices(t.end) {
+		t.failing, t.why = o.Result.Failing, o.Result.Error
+	}
 }
 
 // kept are the origins of the services that stay as they were; none for a whole bundle.
@@ -112,28 +145,23 @@ func (d *Deployer) heldBack(p *Plan, hp *HostPlan, e *history.End) {
 	e.Error = hp.held.why() + "\n" + again
 }
 
-// withoutFailing is the plan of a host without the services that a push was undone for; nil when they
-// are not known, or the bundle is not to be divided.
-func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, hp *HostPlan, e history.End) *HostPlan {
-	res, _ := e.Details.(*bundle.Result)
-	isUndone := e.Outcome == history.OutcomeRolledBack && res != nil && !res.CutOff
-	isUndone = isUndone || stepFailed(e)
-	if !isUndone || !p.Fleet.Isolate {
+// withoutFailing is the plan of a host without the services that a try failed for; nil when they are
+// not known, or the bundle is not to be divided.
+func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, t *try) *HostPlan {
+	if len(t.failing) == 0 || !p.Fleet.Isolate {
 		return nil
 	}
 
+	hp, e := t.hp, &t.end
 	whole, failing := hp.bundle, map[string]string{}
 	if hp.held != nil {
-		whole = hp.held.whole
-		for service, why := range hp.held.failing {
-			failing[service] = why
-		}
+		whole, failing = hp.held.whole, maps.Clone(hp.held.failing)
 	}
 	known := whole.ServiceNames()
 	before := len(failing)
-	for _, service := range res.Failing { // the host's words choose among ours
+	for _, service := range t.failing { // the host's words choose among ours
 		if slices.Contains(known, service) && !hp.held.holds(service) {
-			failing[service] = res.Error
+			failing[service] = t.why
 		}
 	}
 	if len(failing) == before {
@@ -156,7 +184,8 @@ func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, hp *HostPlan, e 
 }
 
 // rememberFailed remembers the services that failed in this try, before another one is begun.
-func (d *Deployer) rememberFailed(r *run, hp *HostPlan, e *history.End, next *HostPlan) {
+func (d *Deployer) rememberFailed(r *run, t *try, next *HostPlan) {
+	hp, e := t.hp, &t.end
 	whole := &next.held.whole.Manifest
 	for service, why := range next.held.failing {
 		isNew := hp.held == nil || hp.held.failing[service] == ""
@@ -186,7 +215,11 @@ func (d *Deployer) mended(hp *HostPlan) []history.FailedService {
 // the services that failed, or what was left failed too.
 func (d *Deployer) wentBack(p *Plan, next *HostPlan, e history.End, tried bool) history.End {
 	is := next.held
-	e.Outcome, e.State = history.OutcomeRolledBack, history.RolledBack
+	res, _ := e.Details.(*bundle.Result)
+	stepFailed := res != nil && res.Refused == bundle.RefusedBefore
+	if tried || stepFailed || e.Outcome != history.OutcomeRefused {
+		e.Outcome, e.State = history.OutcomeRolledBack, history.RolledBack
+	}
 	e.Whole, e.Digest, e.Remember = is.whole.Digest, is.whole.Digest, true
 	e.Services = is.failed()
 	if is.bringsNothing() && is.standsComposed() {
@@ -252,7 +285,7 @@ func (d *Deployer) settleServices(ctx context.Context, o history.Interrupted, re
 		return
 	}
 
-	isUndone := (e.State == history.RolledBack || stepFailed(*e)) && len(res.Failing) > 0
+	isUndone := (e.State == history.RolledBack || isRefusedForServices(*e)) && len(res.Failing) > 0
 	if !isUndone {
 		return
 	}

@@ -151,7 +151,7 @@ func (r *run) preflight(ctx context.Context) error {
 	r.w.WarnOfKeyPlace(ctx)
 	for _, n := range r.offer.Manifest.Needs {
 		if !r.m.Accounts.Command(n.Command) {
-			return check.Refuse(bundle.RefusedBundle, "service %s needs the command %s", n.Service, n.Command)
+			return check.RefuseServices([]string{n.Service}, fmt.Errorf("service %s needs the command %s", n.Service, n.Command))
 		}
 	}
 
@@ -255,7 +255,7 @@ func (r *run) prepare(ctx context.Context) error {
 	for _, p := range r.offer.Manifest.Packages {
 		notes, err := r.m.Packages().Unpack(p, r.m.Staged(r.offer.Run, p.Digest))
 		if err != nil {
-			return check.Refuse(bundle.RefusedBundle, "%w", err)
+			return check.RefuseServices([]string{p.Service}, err)
 		}
 
 		r.w.Warnings = append(r.w.Warnings, notes...)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
 	"bellhop/internal/host/health"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
@@ -41,6 +42,11 @@ func (r *run) blame(cause error) {
 	var of *blameError
 	if errors.As(cause, &of) {
 		r.res.Failing, r.res.Evidence = of.services, r.withoutKeys(of.evidence)
+		return
+	}
+	var no *check.Refusal
+	if errors.As(cause, &no) {
+		r.res.Failing = no.Services
 	}
 }
 

@@ -113,15 +113,15 @@ func (r *run) usable(ctx context.Context) error {
 		switch load := states[n].Load; {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
 		case load == "not-found" && strings.HasPrefix(files[n], bundle.QuadletDir+"/"):
-			bad = append(bad, fmt.Errorf("unit %s: podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", n, files[n], quadletGenerator))
+			bad = append(bad, badUnit(n, "podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", files[n], quadletGenerator))
 		case load == "masked":
-			bad = append(bad, fmt.Errorf("unit %s: systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd", n))
+			bad = append(bad, badUnit(n, "systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd"))
 		default:
-			bad = append(bad, fmt.Errorf("unit %s: systemd can't use it as it is written: %s (why: bellhop logs %s %s)", n, load, r.offer.Manifest.Host, n))
+			bad = append(bad, badUnit(n, "systemd can't use it as it is written: %s (why: bellhop logs %s %s)", load, r.offer.Manifest.Host, n))
 		}
 	}
 
-	return errors.Join(bad...)
+	return r.dueTo(bad)
 }
 
 // notEnabled are the units that were just enabled and for which systemd made no link: they would
@@ -138,7 +138,7 @@ func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
 	for _, n := range ours {
 		s := states[n]
 		if lost := s.File == "static" || s.File == "disabled"; lost && s.Load == "loaded" {
-			bad = append(bad, fmt.Errorf("unit %s: it was enabled, and systemd made no link for it (it is %s): nothing would start it at the next boot. Look at its [Install]", n, s.File))
+			bad = append(bad, badUnit(n, "it was enabled, and systemd made no link for it (it is %s): nothing would start it at the next boot. Look at its [Install]", s.File))
 		}
 	}
 

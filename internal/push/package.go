@@ -250,6 +250,16 @@ func inside(ctx context.Context, name string) bool {
 // overlay is what carriers and overlay networks use (RFC 6598).
 var overlay = netip.MustParsePrefix("100.64.0.0/10")
 
+// A PackageError says that a package can't be had, or not be sent.
+type PackageError struct {
+	Package bundle.Package
+	err     error
+}
+
+func (e *PackageError) Error() string { return "package " + e.Package.Name + ": " + e.err.Error() }
+
+func (e *PackageError) Unwrap() error { return e.err }
+
 // fetchPackage opens a package of the cache, fetched first if it is not there.
 func (p *Pusher) fetchPackage(ctx context.Context, pkg bundle.Package) (io.ReadCloser, int64, error) {
 	path, err := p.Memory.packages.get(ctx, p, pkg)

@@ -70,7 +70,7 @@ func (s *Session) sendPackages(out io.Writer, o *bundle.HostOffer, b source, wan
 		}
 		sent[pkg.Digest] = true
 		if err := s.sendPackage(out, b, pkg); err != nil {
-			return fmt.Errorf("package %s: %w", pkg.Name, err)
+			return &PackageError{Package: pkg, err: err}
 		}
 	}
 	if len(sent) < want.Packages.Len() {

@@ -1,14 +1,27 @@
 package check
 
-import "fmt"
+import (
+	"fmt"
+
+	"bellhop/internal/bundle"
+)
 
 // A Refusal says no before anything is touched.
 type Refusal struct {
 	Why string // bundle.RefusedBase …
-	err error
+	// Services are those that it is due to; empty when that is not known.
+	Services []string
+	err      error
 }
 
 func (r *Refusal) Error() string { return r.err.Error() }
 
+// RefuseServices is a Refusal of a bundle that is due to services of it.
+func RefuseServices(services []string, err error) error {
+	return &Refusal{Why: bundle.RefusedBundle, Services: services, err: err}
+}
+
 // Refuse is a Refusal. why is one of bundle.RefusedBase and its kin.
-func Refuse(why, format string, args ...any) error { return &Refusal{why, fmt.Errorf(format, args...)} }
+func Refuse(why, format string, args ...any) error {
+	return &Refusal{Why: why, err: fmt.Errorf(format, args...)}
+}

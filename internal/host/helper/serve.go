@@ -309,7 +309,7 @@ func (s *session) refuse(run string, err error) error {
 	res := &bundle.Result{Run: run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle, Error: err.Error()}
 	var no *check.Refusal
 	if errors.As(err, &no) {
-		res.Refused = no.Why
+		res.Refused, res.Failing = no.Why, no.Services
 	} else {
 		res.Outcome, res.Refused = bundle.OutcomeFailed, ""
 	}

@@ -20,6 +20,7 @@ import (
 // version is known to have counts; a systemd newer than the tables may know more.
 func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 	var bad []error
+	var services []string
 	seen := map[string]bool{}
 	for _, u := range w.Offer.Manifest.Units {
 		for _, p := range u.Files {
@@ -34,6 +35,9 @@ func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 				return err
 			}
 
+			if len(why) > 0 {
+				services = append(services, u.Service)
+			}
 			bad = append(bad, why...)
 		}
 	}
@@ -42,7 +46,7 @@ func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 		return nil
 	}
 
-	return check.Refuse(bundle.RefusedBundle, "%w", errors.Join(bad...))
+	return check.RefuseServices(services, errors.Join(bad...))
 }
 
 // kindOf is the kind of unit that the file p of the unit name is part of: "service", and of a
