@@ -15,18 +15,19 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/history"
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // realAge makes the world's secrets age files of one identity, opened as a server opens them.
 func (w *world) realAge() (seal func(value string) string) {
 	w.t.Helper()
 	path := filepath.Join(w.t.TempDir(), "identity.age")
-	public, err := secrets.EnsureIdentity(path)
+	identity, err := agefile.NewIdentity()
 	w.must(err)
-	ids, err := secrets.LoadIdentities([]string{path}, nil)
+	w.must(os.WriteFile(path, identity, 0o600))
+	ids, err := agefile.Sources{Files: []string{path}}.Load()
 	w.must(err)
-	to, err := secrets.ParseRecipient(public)
+	to, err := agefile.ParseRecipient(ids.Recipients()[0])
 	w.must(err)
 	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
 		p, err := fs.ReadFile(tree, path)
@@ -36,7 +37,7 @@ func (w *world) realAge() (seal func(value string) string) {
 		return ids.Open(path, p)
 	}
 	return func(value string) string {
-		p, err := secrets.Seal([]byte(value), []secrets.Recipient{to}, secrets.SealOptions{})
+		p, err := agefile.Seal([]byte(value), []agefile.Recipient{to}, agefile.SealOptions{})
 		w.must(err)
 		return string(p)
 	}

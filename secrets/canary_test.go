@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // TestCanary takes one value and one private key through every verb and every failure, and looks
@@ -45,7 +46,7 @@ func TestCanary(t *testing.T) {
 	say(secrets.Verify(t.Context(), s.Tree(), secrets.Check{Rules: s.Rules, IDs: b.ids}), nil)
 	say(secrets.CheckPush(t.Context(), nil, s.Tree(), s.Rules), nil)
 	key := writeFile(t, filepath.Join(t.TempDir(), "k"), []byte(a.priv+canary), 0o600)
-	say(secrets.LoadIdentities([]string{key}, nil))
+	say(agefile.Sources{Files: []string{key}}.Load())
 	s.Rules.Names["a"] = []string{a.priv}
 	say(s.Rules.Readers("secrets/x.age"))
 	say(s.Rules.Check(), nil)

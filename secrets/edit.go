@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"bellhop/secrets/agefile"
 )
 
 // Edit opens a secret in an editor and seals what comes back. The plaintext is in a folder in
@@ -91,7 +93,7 @@ func editInRAM(name string, value []byte, e Editor) ([]byte, error) {
 	default:
 	}
 
-	after, err := readHead(os.DirFS(dir), name, MaxValue+1)
+	after, err := readHead(os.DirFS(dir), name, agefile.MaxValue+1)
 	if err != nil {
 		return nil, fmt.Errorf("read what the editor saved: %w", bare(err))
 	}

@@ -8,41 +8,46 @@ import (
 	"path/filepath"
 
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
+	"bellhop/secrets/privatefile"
 )
 
-// A value is sealed for its readers, and opened with the private key of one of them.
-func Example() {
+// A store is the secrets of a config repo in a folder. Set needs no private key; Show does.
+func ExampleStore() {
 	dir, err := os.MkdirTemp("", "bellhop-example-")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-
 	identity := filepath.Join(dir, "identity.age")
-	public, err := secrets.EnsureIdentity(identity) // as age-keygen writes it, mode 0600
-	if err != nil {
+	if _, err := privatefile.Make(identity, agefile.NewIdentity); err != nil {
 		log.Fatal(err)
 	}
-	reader, err := secrets.ParseRecipient(public)
-	if err != nil {
-		log.Fatal(err)
-	}
-	sealed, err := secrets.Seal([]byte("TOKEN=1234"), []secrets.Recipient{reader}, secrets.SealOptions{})
+	ids, err := agefile.Sources{Files: []string{identity}}.Load()
 	if err != nil {
 		log.Fatal(err)
 	}
 
-	ids, err := secrets.LoadIdentities([]string{identity}, nil)
+	store := &secrets.Store{
+		Dir:        dir,
+		Rules:      secrets.Rules{Names: map[string][]string{"cadey": ids.Recipients()}},
+		Identities: func() (*agefile.Identities, error) { return ids, nil },
+	}
+	written, err := store.Set("db", []byte("hunter2"), secrets.SetOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	value, err := ids.Open("secrets/token.age", sealed)
+	fmt.Println(written.File, "is sealed for", written.Readers)
+
+	value, err := store.Show("db")
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer clear(value)
 	fmt.Printf("%s\n", value)
-	// Output: TOKEN=1234
+	// Output:
+	// secrets/db.age is sealed for [cadey]
+	// hunter2
 }
 
 // Among the rules that match a path the most specific decides.

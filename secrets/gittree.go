@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/child"
+	"bellhop/internal/plain"
 )
 
 // A gitTree is what git's index or a commit holds below one folder, read through the git program
@@ -145,8 +146,9 @@ func git(dir string, args ...string) ([]byte, error) {
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
-		if msg := firstLine(stderr.Bytes()); msg != "" {
-			return nil, errors.New(msg)
+		line, _, _ := strings.Cut(stderr.String(), "\n")
+		if line != "" {
+			return nil, errors.New(plain.Line(line, 200))
 		}
 		return nil, fmt.Errorf("git %s: %w", args[0], err)
 	}

@@ -9,9 +9,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"filippo.io/age/armor"
-
 	"bellhop/internal/privatekey"
+	"bellhop/secrets/agefile"
 )
 
 const (
@@ -106,16 +105,16 @@ func (r Rules) allows(name string) bool {
 
 // checkForm says whether a secret is an age file at all.
 func checkForm(name string, data []byte, then string) []Finding {
-	class, armored := sniff(data)
+	class, armored := agefile.Sniff(data)
 	switch {
-	case class == Mangled, armored && bytes.Contains(data, []byte("\r")):
+	case class == agefile.Mangled, armored && bytes.Contains(data, []byte("\r")):
 		return []Finding{{File: name, Rule: MangledFile, Refuses: true,
 			Message: "an age file that a text conversion (CRLF or UTF-16) has damaged; mark it in .gitattributes (*.age binary) and commit the original bytes again"}}
 	case class == "":
 		return nil
 	case !inSecrets(name):
 		return []Finding{{File: name, Rule: Plaintext, Message: "its name ends in .age, and it is not an age file"}}
-	case class == Empty:
+	case class == agefile.Empty:
 		return []Finding{{File: name, Rule: Plaintext, Message: "is empty, and so not an age file; below secrets/ everything is sealed", Refuses: true}}
 	}
 
@@ -132,37 +131,27 @@ func checkKey(name string, data []byte, then string) (Finding, bool) {
 }
 
 // checkHeader says what a header shows without a private key.
-func checkHeader(name string, data []byte) (Audience, []Finding) {
-	damaged := func(msg string) []Finding {
-		return []Finding{{File: name, Rule: Damaged, Message: msg}}
-	}
-	raw, class := unwrapArmor(data, MaxFile)
-	if class == TooLarge {
-		return Audience{}, damaged("larger than bellhop opens")
-	}
-	if class != "" {
-		return Audience{}, damaged("the armor is damaged")
-	}
-	header, stanzas, class := parseHeader(raw)
-	if class != "" {
-		return Audience{}, damaged("the age header is damaged")
-	}
-	if refusePassphrase(stanzas) != "" {
-		return Audience{}, []Finding{{File: name, Rule: WithPassword, Message: "sealed with a passphrase, which no server can answer"}}
-	}
-	a := audience(stanzas)
-	const nonce, overhead = 16, 16
-	switch n := len(raw) - len(header); {
-	case n < nonce+overhead:
-		return a, damaged("the file ends early")
-	case n == nonce+overhead:
-		return a, []Finding{{File: name, Rule: EmptyValue, Message: "nothing is sealed in it: the value is empty"}}
+func checkHeader(name string, data []byte) (agefile.Audience, []Finding) {
+	a, class := agefile.Inspect(data)
+	finding := Finding{File: name, Rule: Damaged}
+
+	switch class {
+	case "":
+		if !a.EmptyValue {
+			return a, nil
+		}
+		finding.Rule, finding.Message = EmptyValue, "nothing is sealed in it: the value is empty"
+	case agefile.TooLarge:
+		finding.Message = "larger than bellhop opens"
+	case agefile.BadHeader:
+		finding.Message = "the age header is damaged"
+	case agefile.Passphrase:
+		finding.Rule, finding.Message = WithPassword, "sealed with a passphrase, which no server can answer"
+	case agefile.Truncated:
+		finding.Message = "the file ends early"
+	default:
+		finding.Message = "the armor is damaged"
 	}
 
-	return a, nil
-}
-
-// armored says whether a file is kept as text, so that it stays that way when sealed anew.
-func armored(data []byte) bool {
-	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte(armor.Header))
+	return a, []Finding{finding}
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // hashed is a tree that knows object ids and counts what is opened.
@@ -220,14 +221,14 @@ func FuzzReaders(f *testing.F) {
 	a := newSomeone(f)
 	data := seal(f, "hunter2-canary", a.pub)
 	f.Add(data)
-	armored, err := secrets.Seal([]byte("v"), []secrets.Recipient{a.pub}, secrets.SealOptions{Armor: true})
+	armored, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.pub}, agefile.SealOptions{Armor: true})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(armored)
 	f.Add([]byte("age-encryption.org/v1\n-> bellhop.dev/readers 1\nAAAA\n--- AAAA\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		au, err := secrets.Readers(data)
+		au, err := agefile.Readers(data)
 		if err != nil && class(err) == "" {
 			t.Fatalf("Readers: untyped error %T", err)
 		}

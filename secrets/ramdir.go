@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"bellhop/secrets/agefile"
 )
 
 // ErrNoRAM says that there is no RAM-backed folder for plaintext.
@@ -77,7 +79,7 @@ func wipe(dir string) {
 		}
 		if info, err := d.Info(); err == nil {
 			if f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_NOFOLLOW, 0); err == nil {
-				_, _ = f.Write(make([]byte, min(info.Size(), MaxFile)))
+				_, _ = f.Write(make([]byte, min(info.Size(), agefile.MaxFile)))
 				f.Close()
 			}
 		}

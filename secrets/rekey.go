@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"bellhop/secrets/agefile"
 )
 
 // A Rekeying says which files do not match their rules, and what became of them.
@@ -77,7 +79,7 @@ func (s *Store) Rekey(names ...string) (*Rekeying, error) {
 		w, err := s.reseal(it.File)
 		if err != nil {
 			errs = append(errs, err)
-			if errors.Is(err, ErrNoIdentity) || classOf(err) == Locked {
+			if errors.Is(err, agefile.ErrNoIdentity) || agefile.ClassOf(err) == agefile.Locked {
 				break // the same for every file, and asked for once
 			}
 			continue

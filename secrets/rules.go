@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"bellhop/secrets/agefile"
 )
 
 // Dir is the folder of the config repo where secrets are.
@@ -26,7 +28,7 @@ type Rules struct {
 
 	// Past gives the names of former rules, by recipient; nil knows none. It is asked once a file has
 	// a reader whom the rules do not name, and may be slow.
-	Past func() map[Fingerprint]string
+	Past func() map[agefile.Fingerprint]string
 }
 
 // A Rule gives the paths that match Pattern their readers. In a pattern * and ? stand for
@@ -62,7 +64,7 @@ func (r Rules) Find(file string) (*Rule, error) {
 
 // Readers gives who should read a file, by name, each recipient once. Post-quantum and classic
 // readers in one file are a *MixedError.
-func (r Rules) Readers(file string) ([]Reader, error) {
+func (r Rules) Readers(file string) ([]agefile.Reader, error) {
 	rule, err := r.Find(file)
 	if err != nil {
 		return nil, err
@@ -78,25 +80,25 @@ func (r Rules) Readers(file string) ([]Reader, error) {
 	if len(readers) == 0 {
 		return nil, fmt.Errorf("readers of %s: nobody; name them under readers: in bellhop.yaml", file)
 	}
-	if err := mixed(readers); err != nil {
+	if err := agefile.Compatible(readers); err != nil {
 		return nil, fmt.Errorf("readers of %s: %w", file, err)
 	}
 	return readers, nil
 }
 
 // resolve expands names and groups to recipients, keeping order and dropping doubles.
-func (r Rules) resolve(entries []string) ([]Reader, error) {
+func (r Rules) resolve(entries []string) ([]agefile.Reader, error) {
 	known := r.nameOf()
-	var out []Reader
-	add := func(rec Recipient) {
-		if slices.ContainsFunc(out, func(o Reader) bool { return o.text == rec.text }) {
+	var out []agefile.Reader
+	add := func(rec agefile.Recipient) {
+		if slices.ContainsFunc(out, func(o agefile.Reader) bool { return o.String() == rec.String() }) {
 			return
 		}
 		name := known[rec.Fingerprint()]
 		if name == "" {
-			name = rec.short()
+			name = rec.Short()
 		}
-		out = append(out, Reader{name, rec})
+		out = append(out, agefile.Reader{Name: name, Recipient: rec})
 	}
 
 	var walk func(entries, above []string) error
@@ -112,7 +114,7 @@ func (r Rules) resolve(entries []string) ([]Reader, error) {
 				continue
 			}
 
-			rec, err := ParseRecipient(e)
+			rec, err := agefile.ParseRecipient(e)
 			if err != nil {
 				return badEntry(above, e, err)
 			}
@@ -151,14 +153,14 @@ func isName(s string) bool {
 
 // nameOf maps recipients to the names they have in these rules. Who is in a group and has a name
 // of their own is shown by that: the name with the fewest recipients wins.
-func (r Rules) nameOf() map[Fingerprint]string {
-	m := map[Fingerprint]string{}
+func (r Rules) nameOf() map[agefile.Fingerprint]string {
+	m := map[agefile.Fingerprint]string{}
 	byCount := func(a, b string) int {
 		return cmp.Or(cmp.Compare(len(r.Names[a]), len(r.Names[b])), cmp.Compare(a, b))
 	}
 	for _, name := range slices.SortedFunc(maps.Keys(r.Names), byCount) {
 		for _, e := range r.Names[name] {
-			if rec, err := ParseRecipient(e); err == nil && m[rec.Fingerprint()] == "" {
+			if rec, err := agefile.ParseRecipient(e); err == nil && m[rec.Fingerprint()] == "" {
 				m[rec.Fingerprint()] = name
 			}
 		}
@@ -168,10 +170,10 @@ func (r Rules) nameOf() map[Fingerprint]string {
 }
 
 // NameOf maps the recipients of these rules to their names, for a later Past.
-func (r Rules) NameOf() map[Fingerprint]string { return r.nameOf() }
+func (r Rules) NameOf() map[agefile.Fingerprint]string { return r.nameOf() }
 
 // names puts names to fingerprints; a stranger keeps the fingerprint.
-func (r Rules) names(fps []Fingerprint) []string {
+func (r Rules) names(fps []agefile.Fingerprint) []string {
 	known := r.nameOf()
 	var out []string
 	for _, f := range fps {
@@ -192,8 +194,8 @@ func (r Rules) names(fps []Fingerprint) []string {
 // Explain adds what the rules know to an *OpenError: the rule, whom it wants, and names in place
 // of fingerprints. Other errors pass through.
 func (r Rules) Explain(err error) error {
-	var e *OpenError
-	if !errors.As(err, &e) || e.Class != NoMatch {
+	var e *agefile.OpenError
+	if !errors.As(err, &e) || e.Class != agefile.NoMatch {
 		return err
 	}
 	known := r.nameOf()

@@ -11,16 +11,17 @@ import (
 	"strings"
 
 	"bellhop/internal/durable"
+	"bellhop/secrets/agefile"
 )
 
 // A Store is the secrets of a config repo that is checked out in Dir: what people work on. Its
 // methods are the verbs of `bellhop secret`. No path leaves Dir, not through a link either.
 type Store struct {
-	Dir        string                      // the folder that holds bellhop.yaml
-	Rules      Rules                       //
-	Identities func() (*Identities, error) // called when a file must be opened, and not before
-	Plugins    Plugins                     // for sealing to plugin recipients
-	Armor      bool                        // new files as text; files that stand keep their form
+	Dir        string                              // the folder that holds bellhop.yaml
+	Rules      Rules                               //
+	Identities func() (*agefile.Identities, error) // called when a file must be opened, and not before
+	Plugins    agefile.Plugins                     // for sealing to plugin recipients
+	Armor      bool                                // new files as text; files that stand keep their form
 }
 
 // namePart is what a part of a secret's path may be: it becomes a key's name on hosts.
@@ -72,7 +73,7 @@ func (s *Store) read(file string) ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file", file)
 	}
-	return readHead(r.FS(), file, MaxFile+1)
+	return readHead(r.FS(), file, agefile.MaxFile+1)
 }
 
 // open gives the value of a file.
@@ -89,9 +90,9 @@ func (s *Store) open(file string) ([]byte, error) {
 	return v, s.Rules.Explain(err)
 }
 
-func (s *Store) identities() (*Identities, error) {
+func (s *Store) identities() (*agefile.Identities, error) {
 	if s.Identities == nil {
-		return nil, ErrNoIdentity
+		return nil, agefile.ErrNoIdentity
 	}
 	return s.Identities()
 }
@@ -106,28 +107,28 @@ func bare(err error) error {
 }
 
 // sealFor seals a value for the readers of its rule, in the form that old has.
-func (s *Store) sealFor(file string, value, old []byte) ([]byte, []Reader, error) {
+func (s *Store) sealFor(file string, value, old []byte) ([]byte, []agefile.Reader, error) {
 	readers, err := s.Rules.Readers(file)
 	if err != nil {
 		return nil, nil, err
 	}
 	form := s.Armor
 	if old != nil {
-		form = armored(old)
+		form = agefile.IsArmored(old)
 	}
-	data, err := Seal(value, recipients(readers), SealOptions{Armor: form, Plugins: s.Plugins})
+	data, err := agefile.Seal(value, recipients(readers), agefile.SealOptions{Armor: form, Plugins: s.Plugins})
 	return data, readers, err
 }
 
-func recipients(rs []Reader) []Recipient {
-	var out []Recipient
+func recipients(rs []agefile.Reader) []agefile.Recipient {
+	var out []agefile.Recipient
 	for _, r := range rs {
 		out = append(out, r.Recipient)
 	}
 	return out
 }
 
-func readerNames(rs []Reader) []string {
+func readerNames(rs []agefile.Reader) []string {
 	out := []string{}
 	for _, r := range rs {
 		out = append(out, r.Name)

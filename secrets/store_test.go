@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"golang.org/x/crypto/ssh"
 )
 
@@ -23,7 +24,7 @@ func newStore(t *testing.T) (s *secrets.Store, a, b someone) {
 	return &secrets.Store{
 		Dir:        t.TempDir(),
 		Rules:      secrets.Rules{Names: map[string][]string{"a": {a.pub.String()}, "b": {b.pub.String()}}},
-		Identities: func() (*secrets.Identities, error) { return a.ids, nil },
+		Identities: func() (*agefile.Identities, error) { return a.ids, nil },
 	}, a, b
 }
 
@@ -129,7 +130,7 @@ func TestRekey(t *testing.T) {
 		if v, err := b.ids.Open(name, data); err != nil || string(v) != fmt.Sprint(i+1) {
 			t.Errorf("%s: b opens it: %v", name, err)
 		}
-		if _, err := gone.ids.Open(name, data); class(err) != secrets.NoMatch {
+		if _, err := gone.ids.Open(name, data); class(err) != agefile.NoMatch {
 			t.Errorf("%s: who is gone still opens it", name)
 		}
 	}
@@ -160,7 +161,7 @@ func TestRekeyTellsMixedFirst(t *testing.T) {
 	s, a, _ := newStore(t)
 	s.Rules.Names["q"] = []string{newQuantum(t).pub.String()}
 	writeFile(t, filepath.Join(s.Dir, "secrets/1.age"), seal(t, "1", a.pub), 0o644)
-	s.Identities = func() (*secrets.Identities, error) {
+	s.Identities = func() (*agefile.Identities, error) {
 		t.Error("an identity was asked for")
 		return nil, errors.New("no")
 	}
@@ -189,7 +190,7 @@ func TestListWho(t *testing.T) {
 	if err != nil || !slices.Equal(it.Readers, []string{"a"}) || !slices.Equal(it.Missing, []string{"b"}) {
 		t.Errorf("Who = %+v, %v", it, err)
 	}
-	if _, err := s.Show("both"); !errors.Is(err, secrets.ErrNoIdentity) {
+	if _, err := s.Show("both"); !errors.Is(err, agefile.ErrNoIdentity) {
 		t.Errorf("Show without an identity = %v, want ErrNoIdentity", err)
 	}
 }

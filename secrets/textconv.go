@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"bellhop/secrets/agefile"
 )
 
 // Textconv writes what `git diff` should compare: the value, if one of the identities opens the
@@ -12,7 +14,7 @@ import (
 //
 //	git config diff.bellhop.textconv "bellhop secret textconv"
 //	echo "secrets/*.age diff=bellhop" >> .gitattributes
-func Textconv(w io.Writer, name string, data []byte, ids *Identities, rules Rules) error {
+func Textconv(w io.Writer, name string, data []byte, ids *agefile.Identities, rules Rules) error {
 	v, err := ids.Open(name, data)
 	if err == nil {
 		defer clear(v)
@@ -21,8 +23,8 @@ func Textconv(w io.Writer, name string, data []byte, ids *Identities, rules Rule
 	}
 
 	line := "(not opened: " + strings.TrimPrefix(err.Error(), "open "+name+": ") + ")"
-	if a, aerr := Readers(data); aerr == nil {
-		line = fmt.Sprintf("(sealed for %s", stanzaList(a.Types))
+	if a, aerr := agefile.Readers(data); aerr == nil {
+		line = fmt.Sprintf("(sealed for %s", a.Kinds())
 		if a.Known {
 			line += ": " + strings.Join(rules.names(a.Readers), ", ")
 		}

@@ -6,15 +6,17 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"bellhop/secrets/agefile"
 )
 
 // A Check is what Verify looks with. None of it needs a private key.
 type Check struct {
 	Rules  Rules
-	Old    fs.FS       // the last accepted commit; nil: every blob counts as new
-	Staged bool        // not yet committed: findings say so
-	Used   []string    // the secrets that services use; nil: not looked at
-	IDs    *Identities // nil: nothing is opened
+	Old    fs.FS               // the last accepted commit; nil: every blob counts as new
+	Staged bool                // not yet committed: findings say so
+	Used   []string            // the secrets that services use; nil: not looked at
+	IDs    *agefile.Identities // nil: nothing is opened
 }
 
 // Verify gives everything that is not as it should be with the secrets of a tree.
@@ -70,7 +72,7 @@ func secretFiles(ctx context.Context, tree fs.FS) (files []string, out []Finding
 
 // file checks one secret: its form, its rule, its readers.
 func (c Check) file(tree fs.FS, name, then string) []Finding {
-	data, err := readHead(tree, name, MaxFile+1)
+	data, err := readHead(tree, name, agefile.MaxFile+1)
 	if err != nil {
 		return []Finding{{File: name, Rule: Unreadable, Message: "cannot be read"}}
 	}
@@ -96,7 +98,7 @@ func (c Check) file(tree fs.FS, name, then string) []Finding {
 func trimName(msg, name string) string { return strings.TrimPrefix(msg, "open "+name+": ") }
 
 // checkReaders compares who can open a file with who should.
-func (r Rules) checkReaders(name string, a Audience) []Finding {
+func (r Rules) checkReaders(name string, a agefile.Audience) []Finding {
 	rule, err := r.Find(name)
 	if err != nil {
 		return []Finding{{File: name, Rule: Unruled, Message: "no rule says who reads it; add one under readers: in bellhop.yaml"}}
@@ -113,7 +115,7 @@ func (r Rules) checkReaders(name string, a Audience) []Finding {
 	d := r.compare(want, a)
 	var out []Finding
 	if d.unknown {
-		msg := fmt.Sprintf("who can open it is unknown: it was not sealed by bellhop (%s)", stanzaList(a.Types))
+		msg := fmt.Sprintf("who can open it is unknown: it was not sealed by bellhop (%s)", a.Kinds())
 		if a.Stanzas != len(want) {
 			msg = fmt.Sprintf("sealed for %d, and its rule wants %d readers; it was not sealed by bellhop", a.Stanzas, len(want))
 		}
@@ -139,11 +141,11 @@ type difference struct {
 func (d difference) stale() bool { return d.unknown || len(d.missing) > 0 || len(d.extra) > 0 }
 
 // compare knows everything of a file sealed here. Of another only what SSH stanzas give away.
-func (r Rules) compare(want []Reader, a Audience) difference {
+func (r Rules) compare(want []agefile.Reader, a agefile.Audience) difference {
 	if !a.Known {
 		d := difference{unknown: true}
 		for _, w := range want {
-			if t := w.sshTag(); t != "" && !slices.Contains(a.tags, t) {
+			if a.Lacks(w.Recipient) {
 				d.missing = append(d.missing, w.Name)
 			}
 		}
@@ -152,16 +154,15 @@ func (r Rules) compare(want []Reader, a Audience) difference {
 	}
 
 	var d difference
-	var should []Fingerprint
+	var should []agefile.Fingerprint
 	for _, w := range want {
-		f := w.Fingerprint()
-		should = append(should, f)
-		if !slices.Contains(a.Readers, f) {
+		should = append(should, w.Fingerprint())
+		if a.Lacks(w.Recipient) {
 			d.missing = append(d.missing, w.Name)
 		}
 	}
 
-	var extra []Fingerprint
+	var extra []agefile.Fingerprint
 	for _, f := range a.Readers {
 		if !slices.Contains(should, f) {
 			extra = append(extra, f)
@@ -188,7 +189,7 @@ func (r Rules) Check() []Finding {
 			err = fmt.Errorf("nobody")
 		}
 		if err == nil {
-			if err = mixed(readers); err != nil {
+			if err = agefile.Compatible(readers); err != nil {
 				at.Rule = Mixed
 			}
 		}

@@ -2,9 +2,10 @@ package secrets
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
+
+	"bellhop/secrets/agefile"
 )
 
 // A State says how a file stands to its rule.
@@ -79,9 +80,9 @@ func ReadableBy(items []Item, name string) []Item {
 
 func (r Rules) item(file string, data []byte) Item {
 	it := Item{File: file, State: StateBad, Wanted: []string{}, Readers: []string{}, Missing: []string{}, Extra: []string{}, Types: []string{}}
-	a, err := Readers(data)
+	a, err := agefile.Readers(data)
 	if err != nil {
-		it.Problem = (&OpenError{Class: classOf(err)}).cause()
+		it.Problem = agefile.ClassOf(err).Cause()
 		return it
 	}
 
@@ -107,7 +108,7 @@ func (r Rules) item(file string, data []byte) Item {
 	it.Missing, it.Extra = append(it.Missing, d.missing...), append(it.Extra, d.extra...)
 	switch {
 	case slices.Contains(a.Types, "scrypt"):
-		it.Problem = (&OpenError{Class: Passphrase}).cause()
+		it.Problem = agefile.Passphrase.Cause()
 	case d.unknown:
 		it.State = StateUnknown
 	case d.stale():
@@ -117,12 +118,4 @@ func (r Rules) item(file string, data []byte) Item {
 	}
 
 	return it
-}
-
-func classOf(err error) Class {
-	var e *OpenError
-	if errors.As(err, &e) {
-		return e.Class
-	}
-	return BadHeader
 }

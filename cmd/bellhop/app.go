@@ -26,6 +26,7 @@ import (
 	"bellhop/internal/mask"
 	"bellhop/internal/trace"
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"bellhop/server"
 )
 
@@ -167,7 +168,7 @@ type app struct {
 	state    *state
 	made     []string // files of the state directory that were not there
 	signer   ssh.Signer
-	ids      *secrets.Identities
+	ids      *agefile.Identities
 	repo     *gitsync.Repo
 	branch   string // that is deployed
 	path     string // the config's folder in the repo
@@ -252,13 +253,13 @@ func (f *deployerFlags) openTrace(h *app) error {
 
 // openIdentities loads the deployer's identities; a passphrase is asked for now, since later
 // nobody is there.
-func (f *deployerFlags) openIdentities(e *Env, st *state) (*secrets.Identities, error) {
+func (f *deployerFlags) openIdentities(e *Env, st *state) (*agefile.Identities, error) {
 	files := f.identities
 	if len(files) == 0 {
 		files = []string{st.identity}
 	}
 
-	ids, err := secrets.Sources{Files: files, Passphrase: e.passphrase, Plugins: secrets.Plugins{Allow: f.plugins}}.Load()
+	ids, err := agefile.Sources{Files: files, Passphrase: e.passphrase, Plugins: agefile.Plugins{Allow: f.plugins}}.Load()
 	if err != nil {
 		return nil, err
 	}

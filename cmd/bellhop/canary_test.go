@@ -25,7 +25,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/lab"
 	"bellhop/internal/lab/canary"
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // Promise 7, inside one process: canaries go through deploys and every failure of them, with a
@@ -55,7 +55,7 @@ type canaryWorld struct {
 	mynah   *mynah
 	s       *serving
 	out     lockedBuffer
-	reader  secrets.Recipient
+	reader  agefile.Recipient
 
 	first, second, third, within, oops canary.Canary
 }
@@ -105,7 +105,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 		}
 	})
 	printPaste(c.env(), c.s)
-	c.reader, err = secrets.ParseRecipient(publicOf(c.s.app.state.identity))
+	c.reader, err = agefile.ParseRecipient(publicOf(c.s.app.state.identity))
 	c.must(err)
 	return c
 }
@@ -134,9 +134,9 @@ func (c *canaryWorld) run(args ...string) int {
 	return code
 }
 
-func (c *canaryWorld) seal(to secrets.Recipient, value string) string {
+func (c *canaryWorld) seal(to agefile.Recipient, value string) string {
 	c.t.Helper()
-	p, err := secrets.Seal([]byte(value), []secrets.Recipient{to}, secrets.SealOptions{})
+	p, err := agefile.Seal([]byte(value), []agefile.Recipient{to}, agefile.SealOptions{})
 	c.must(err)
 	return string(p)
 }
@@ -229,7 +229,7 @@ func (c *canaryWorld) failures() {
 	c.machine.Mend("vault.service")
 	good := c.seal(c.reader, c.second.Value)
 	stranger := "age1qyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqszqgpqyqs3290gq"
-	if to, err := secrets.ParseRecipient(stranger); err == nil {
+	if to, err := agefile.ParseRecipient(stranger); err == nil {
 		c.want(c.push("for somebody else", map[string]string{"secrets/one.age": c.seal(to, c.third.Value)}), 4, "somebody else's secret")
 	} else {
 		c.t.Error(err)

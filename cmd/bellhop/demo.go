@@ -16,7 +16,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/lab"
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 func demoCmd(e *Env) *cobra.Command {
@@ -151,12 +151,12 @@ func (d *demo) serve(ctx context.Context) error {
 // config commits a fleet with three services and one secret.
 func (d *demo) config(context.Context) error {
 	d.step("A config repo: services as folders, a secret in the same commit", "git ls-files")
-	reader, err := secrets.ParseRecipient(publicOf(d.server.app.state.identity))
+	reader, err := agefile.ParseRecipient(publicOf(d.server.app.state.identity))
 	if err != nil {
 		return err
 	}
 
-	token, err := secrets.Seal([]byte("DISCORD_TOKEN=the-crystal-heart\n"), []secrets.Recipient{reader}, secrets.SealOptions{})
+	token, err := agefile.Seal([]byte("DISCORD_TOKEN=the-crystal-heart\n"), []agefile.Recipient{reader}, agefile.SealOptions{})
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/owner"
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
@@ -178,7 +179,7 @@ func doctorSecrets(e *Env, dir string, f *identityFlags) symptom {
 
 	var closed []string
 	for _, it := range items {
-		value, err := (&secrets.Store{Dir: dir, Rules: rules, Identities: func() (*secrets.Identities, error) { return ids, nil }}).Show(it.File)
+		value, err := (&secrets.Store{Dir: dir, Rules: rules, Identities: func() (*agefile.Identities, error) { return ids, nil }}).Show(it.File)
 		if err != nil {
 			closed = append(closed, it.File)
 		}

@@ -13,7 +13,7 @@ import (
 
 	"bellhop/internal/history"
 	"bellhop/internal/link"
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"bellhop/secrets/privatefile"
 )
 
@@ -136,7 +136,7 @@ func (e *Env) tell(err error) {
 func hintFor(err error) string {
 	var h *hintError
 	var key *link.HostKeyError
-	var sealed *secrets.OpenError
+	var sealed *agefile.OpenError
 	var private *privatefile.Error
 	switch {
 	case errors.As(err, &h):
@@ -151,7 +151,7 @@ func hintFor(err error) string {
 		return "let that user run sudo without a password, or log in as root (user: root)"
 	case errors.Is(err, history.ErrDamaged), errors.Is(err, history.ErrNewer):
 		return "what was deployed is asked of the hosts: move bellhop.db out of the state directory, with bellhop.db-wal and bellhop.db-shm, and start again"
-	case errors.As(err, &sealed) && sealed.Class != secrets.NoMatch: // that one says it itself
+	case errors.As(err, &sealed) && sealed.Class != agefile.NoMatch: // that one says it itself
 		return sealed.Hint()
 	}
 

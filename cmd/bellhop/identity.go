@@ -15,6 +15,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // Private keys of the person or the server at work, and the rules of the repo.
@@ -36,9 +37,9 @@ func (f *identityFlags) flags(c *cobra.Command) {
 
 // open loads the identities. Those named must be there; of the usual places, those that are.
 // A nil ask asks nobody for a passphrase.
-func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*secrets.Identities, error) {
-	load := func(files ...string) (*secrets.Identities, error) {
-		return secrets.Sources{Files: files, Passphrase: ask, Plugins: e.plugins()}.Load()
+func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*agefile.Identities, error) {
+	load := func(files ...string) (*agefile.Identities, error) {
+		return agefile.Sources{Files: files, Passphrase: ask, Plugins: e.plugins()}.Load()
 	}
 	if len(f.files) > 0 {
 		return load(f.files...)
@@ -61,13 +62,13 @@ func (f *identityFlags) open(e *Env, ask func(string) ([]byte, error)) (*secrets
 
 // openQuietly loads the identities that open without anybody's help: nobody is asked for a passphrase,
 // and no plugin is run.
-func (f *identityFlags) openQuietly() (*secrets.Identities, error) {
+func (f *identityFlags) openQuietly() (*agefile.Identities, error) {
 	files := f.files
 	if len(files) == 0 {
-		files = append([]string{newState(f.stateDir).identity}, secrets.PersonFiles()...)
+		files = append([]string{newState(f.stateDir).identity}, agefile.PersonFiles()...)
 	}
 
-	quiet := secrets.Sources{Passphrase: neverAsked}
+	quiet := agefile.Sources{Passphrase: neverAsked}
 	var usable []string
 	for _, path := range files {
 		quiet.Files = []string{path}
@@ -77,7 +78,7 @@ func (f *identityFlags) openQuietly() (*secrets.Identities, error) {
 	}
 
 	if len(usable) == 0 {
-		return nil, secrets.ErrNoIdentity
+		return nil, agefile.ErrNoIdentity
 	}
 
 	quiet.Files = usable
@@ -86,8 +87,8 @@ func (f *identityFlags) openQuietly() (*secrets.Identities, error) {
 
 // plugins are run for a person at a terminal, found on their PATH; a server runs none
 // (serve.go).
-func (e *Env) plugins() secrets.Plugins {
-	return secrets.Plugins{
+func (e *Env) plugins() agefile.Plugins {
+	return agefile.Plugins{
 		Path: true,
 		Show: func(message string) { fmt.Fprintln(e.Stderr, message) },
 		Ask: func(prompt string, _ bool) (string, error) {
@@ -137,7 +138,7 @@ func rulesOf(dir string) (secrets.Rules, error) {
 		return secrets.Rules{}, err
 	}
 	rules := asRules(r)
-	rules.Past = sync.OnceValue(func() map[secrets.Fingerprint]string { return formerReaders(context.Background(), dir) })
+	rules.Past = sync.OnceValue(func() map[agefile.Fingerprint]string { return formerReaders(context.Background(), dir) })
 	return rules, nil
 }
 
@@ -146,8 +147,8 @@ const maxFormer = 100
 
 // formerReaders names who was a reader once, by git's history of bellhop.yaml: the newest name of
 // each key. What can't be read of it is left out: it only makes messages better.
-func formerReaders(ctx context.Context, dir string) map[secrets.Fingerprint]string {
-	past := map[secrets.Fingerprint]string{}
+func formerReaders(ctx context.Context, dir string) map[agefile.Fingerprint]string {
+	past := map[agefile.Fingerprint]string{}
 	out, err := git(dir, "log", "--format=%H", fmt.Sprintf("--max-count=%d", maxFormer), "--", fleetFile)
 	if err != nil || out == "" {
 		return past

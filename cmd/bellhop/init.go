@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"bellhop/secrets/privatefile"
 )
 
@@ -165,7 +165,7 @@ func ownReader(e *Env) (string, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
-	if _, err := privatefile.Make(path, secrets.NewIdentity); err != nil {
+	if _, err := privatefile.Make(path, agefile.NewIdentity); err != nil {
 		return "", fmt.Errorf("make your age identity: %w", err)
 	}
 

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"bellhop/server"
 )
 
@@ -78,7 +78,7 @@ func findPasting(ctx context.Context, stateDir, listen, admin string) (pasting, 
 		return pasting{}, err
 	}
 
-	ids, err := secrets.Sources{Files: []string{st.identity}, Passphrase: neverAsked}.Load()
+	ids, err := agefile.Sources{Files: []string{st.identity}, Passphrase: neverAsked}.Load()
 	if err != nil {
 		return pasting{}, err
 	}
@@ -99,7 +99,7 @@ func findPasting(ctx context.Context, stateDir, listen, admin string) (pasting, 
 // neverAsked leaves an identity with a passphrase locked: its public half is not known then.
 func neverAsked(string) ([]byte, error) { return nil, errors.New("it is not asked for here") }
 
-func newPasting(ids *secrets.Identities, signer ssh.Signer, webhook string, secret []byte, page string) pasting {
+func newPasting(ids *agefile.Identities, signer ssh.Signer, webhook string, secret []byte, page string) pasting {
 	p := pasting{
 		Deployer:   strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))) + " bellhop",
 		WebhookURL: webhook, Secret: string(secret), Page: page,

@@ -15,6 +15,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // The life of a secret in the repo. Plaintext is never an argument and never a file: it
@@ -43,8 +44,8 @@ func (f *secretFlags) store(e *Env) (*secrets.Store, error) {
 		return nil, err
 	}
 
-	var ids *secrets.Identities
-	return &secrets.Store{Dir: dir, Rules: rules, Plugins: e.plugins(), Identities: func() (*secrets.Identities, error) {
+	var ids *agefile.Identities
+	return &secrets.Store{Dir: dir, Rules: rules, Plugins: e.plugins(), Identities: func() (*agefile.Identities, error) {
 		if ids == nil {
 			var err error
 			if ids, err = f.ids.open(e, e.passphrase); err != nil {
@@ -121,7 +122,7 @@ private key is needed; if you have one, a value that did not change leaves the f
 				return err
 			}
 			s.Armor = armor
-			s.Identities = func() (*secrets.Identities, error) { return f.ids.openQuietly() }
+			s.Identities = func() (*agefile.Identities, error) { return f.ids.openQuietly() }
 			return secretSet(e, s, args[0], trim)
 		},
 	}
@@ -156,7 +157,7 @@ func (e *Env) readValue(name string) ([]byte, error) {
 	if isTerminal(e.Stdin) {
 		return e.askSecret("value of " + name)
 	}
-	value, err := io.ReadAll(io.LimitReader(e.Stdin, secrets.MaxValue+2))
+	value, err := io.ReadAll(io.LimitReader(e.Stdin, agefile.MaxValue+2))
 	if err != nil {
 		clear(value)
 		return nil, fmt.Errorf("read the value of %s: %w", name, err)

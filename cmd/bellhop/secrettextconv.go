@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // secretTextconvCmd is called by git diff, with a blob that git put into a temporary file.
@@ -25,7 +26,7 @@ decrypted it prints one line that says so: a diff never fails, and never asks fo
 
 			list, err := ids.open(e, func(string) ([]byte, error) { return nil, errors.New("nobody is asked during a diff") })
 			if err != nil {
-				list = &secrets.Identities{}
+				list = &agefile.Identities{}
 			}
 
 			var rules secrets.Rules

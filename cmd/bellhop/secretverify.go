@@ -12,6 +12,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 func secretVerifyCmd(e *Env) *cobra.Command {
@@ -125,7 +126,7 @@ func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.F
 	}
 
 	check.Rules, check.Used = asRules(readers), usedSecrets(ctx, tree)
-	check.Rules.Past = sync.OnceValue(func() map[secrets.Fingerprint]string { return formerReaders(ctx, dir) })
+	check.Rules.Past = sync.OnceValue(func() map[agefile.Fingerprint]string { return formerReaders(ctx, dir) })
 	return secrets.Verify(ctx, tree, check), nil
 }
 

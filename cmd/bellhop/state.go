@@ -16,7 +16,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"bellhop/secrets/privatefile"
 )
 
@@ -89,7 +89,7 @@ func (s *state) defaults() (files []defaultFile) {
 		defaultFile
 		used string // the file that is used
 	}{
-		{defaultFile{identityFile, secrets.NewIdentity}, s.identity},
+		{defaultFile{identityFile, agefile.NewIdentity}, s.identity},
 		{defaultFile{sshKeyFile, newSSHKey}, s.sshKey},
 		{defaultFile{webhookSecretFile, random}, s.webhookSecret},
 		{defaultFile{digestKeyFile, random}, s.path(digestKeyFile)},

@@ -1,4 +1,4 @@
-package secrets_test
+package agefile_test
 
 import (
 	"bytes"
@@ -12,14 +12,14 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"filippo.io/age"
 )
 
 // someone is a reader made on the spot.
 type someone struct {
-	ids  *secrets.Identities
-	pub  secrets.Recipient
+	ids  *agefile.Identities
+	pub  agefile.Recipient
 	priv string
 	file string
 }
@@ -48,28 +48,33 @@ func someoneWith(t testing.TB, priv, pub string) someone {
 	if err := os.WriteFile(file, []byte("# a comment\n\n"+priv+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ids, err := secrets.LoadIdentities([]string{file}, nil)
+	ids, err := load(file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := secrets.ParseRecipient(pub)
+	r, err := agefile.ParseRecipient(pub)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return someone{ids, r, priv, file}
 }
 
-func seal(t testing.TB, value string, to ...secrets.Recipient) []byte {
+func seal(t testing.TB, value string, to ...agefile.Recipient) []byte {
 	t.Helper()
-	b, err := secrets.Seal([]byte(value), to, secrets.SealOptions{})
+	b, err := agefile.Seal([]byte(value), to, agefile.SealOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
 }
 
-func class(err error) secrets.Class {
-	var e *secrets.OpenError
+// load reads one identity file; ask may be nil.
+func load(file string, ask func(string) ([]byte, error)) (*agefile.Identities, error) {
+	return agefile.Sources{Files: []string{file}, Passphrase: ask}.Load()
+}
+
+func class(err error) agefile.Class {
+	var e *agefile.OpenError
 	if errors.As(err, &e) {
 		return e.Class
 	}
@@ -80,7 +85,7 @@ func TestSealOpen(t *testing.T) {
 	a, b := newSomeone(t), newSomeone(t)
 	for _, armor := range []bool{false, true} {
 		for _, value := range []string{"", "x", "TOKEN=hunter2\n", strings.Repeat("0123456789abcdef", 1<<13)} {
-			data, err := secrets.Seal([]byte(value), []secrets.Recipient{a.pub, b.pub, a.pub}, secrets.SealOptions{Armor: armor})
+			data, err := agefile.Seal([]byte(value), []agefile.Recipient{a.pub, b.pub, a.pub}, agefile.SealOptions{Armor: armor})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -97,7 +102,7 @@ func TestSealOpen(t *testing.T) {
 // Each reader of many finds its own stanza at once, whatever the order they were given in.
 func TestReaderFindsItsStanza(t *testing.T) {
 	var who []someone
-	var to []secrets.Recipient
+	var to []agefile.Recipient
 	for range 6 {
 		who = append(who, newSomeone(t))
 		to = append(to, who[len(who)-1].pub)
@@ -125,28 +130,28 @@ func TestClasses(t *testing.T) {
 		return c
 	}
 	note := bytes.Index(good, []byte("bellhop.dev/readers"))
-	armored, err := secrets.Seal([]byte("v"), []secrets.Recipient{a.pub}, secrets.SealOptions{Armor: true})
+	armored, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.pub}, agefile.SealOptions{Armor: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, tt := range []struct {
 		name string
 		data []byte
-		want secrets.Class
+		want agefile.Class
 	}{
-		{"plaintext", []byte("password=hunter2\n"), secrets.NotAge},
-		{"nothing", nil, secrets.Empty},
-		{"crlf", bytes.Replace(good, []byte("v1\n"), []byte("v1\r\n"), 1), secrets.Mangled},
-		{"utf-16", []byte("\xff\xfea\x00g\x00e\x00-\x00e\x00n\x00c\x00r\x00y\x00p\x00t\x00i\x00o\x00n\x00.\x00o\x00r\x00g\x00/\x00v\x001\x00\n\x00"), secrets.Mangled},
-		{"armor", armored[:len(armored)/2], secrets.BadArmor},
-		{"header", append([]byte("age-encryption.org/v1\n-> X25519\n"), good...), secrets.BadHeader},
-		{"note changed", flip(good, note+2), secrets.BadMAC},
-		{"cut in header", good[:header-4], secrets.BadHeader},
-		{"cut in payload", good[:header+20], secrets.Truncated},
-		{"cut at a chunk", long[:len(long)-16-(64<<10)], secrets.Truncated},
-		{"flipped", flip(good, len(good)-1), secrets.Corrupt},
-		{"trailing", append(bytes.Clone(long), 'x'), secrets.Trailing},
-		{"huge", make([]byte, secrets.MaxFile+1), secrets.TooLarge},
+		{"plaintext", []byte("password=hunter2\n"), agefile.NotAge},
+		{"nothing", nil, agefile.Empty},
+		{"crlf", bytes.Replace(good, []byte("v1\n"), []byte("v1\r\n"), 1), agefile.Mangled},
+		{"utf-16", []byte("\xff\xfea\x00g\x00e\x00-\x00e\x00n\x00c\x00r\x00y\x00p\x00t\x00i\x00o\x00n\x00.\x00o\x00r\x00g\x00/\x00v\x001\x00\n\x00"), agefile.Mangled},
+		{"armor", armored[:len(armored)/2], agefile.BadArmor},
+		{"header", append([]byte("age-encryption.org/v1\n-> X25519\n"), good...), agefile.BadHeader},
+		{"note changed", flip(good, note+2), agefile.BadMAC},
+		{"cut in header", good[:header-4], agefile.BadHeader},
+		{"cut in payload", good[:header+20], agefile.Truncated},
+		{"cut at a chunk", long[:len(long)-16-(64<<10)], agefile.Truncated},
+		{"flipped", flip(good, len(good)-1), agefile.Corrupt},
+		{"trailing", append(bytes.Clone(long), 'x'), agefile.Trailing},
+		{"huge", make([]byte, agefile.MaxFile+1), agefile.TooLarge},
 	} {
 		v, err := a.ids.Open("secrets/x.age", tt.data)
 		if v != nil || class(err) != tt.want {
@@ -175,27 +180,8 @@ func TestPassphraseFileRefusedAtOnce(t *testing.T) {
 	data := bytes.Replace(buf.Bytes(), []byte(" 10\n"), []byte(" 22\n"), 1)
 	start := time.Now()
 	_, err = newSomeone(t).ids.Open("f", data)
-	if class(err) != secrets.Passphrase || time.Since(start) > time.Second {
+	if class(err) != agefile.Passphrase || time.Since(start) > time.Second {
 		t.Errorf("Open = %v in %v, want passphrase at once", err, time.Since(start))
-	}
-}
-
-func TestWrongReaderSaysEverything(t *testing.T) {
-	a, b := newSomeone(t), newSomeone(t)
-	data := seal(t, "v", a.pub)
-	rules := secrets.Rules{
-		Names: map[string][]string{"cadey": {a.pub.String()}, "deployer": {b.pub.String()}},
-		Rules: []secrets.Rule{{Pattern: "secrets/*", Readers: []string{"cadey", "deployer"}}},
-	}
-	_, err := b.ids.Open("secrets/x.age", data)
-	msg := rules.Explain(err).Error()
-	for _, want := range []string{"secrets/x.age", "X25519", "(cadey)", "rule secrets/* wants cadey, deployer", b.pub.String(), "bellhop secret rekey secrets/x.age"} {
-		if !strings.Contains(msg, want) {
-			t.Errorf("error %q does not say %q", msg, want)
-		}
-	}
-	if _, err := (&secrets.Identities{}).Open("f", data); !errors.Is(err, secrets.ErrNoIdentity) {
-		t.Errorf("Open without identities = %v, want ErrNoIdentity", err)
 	}
 }
 
@@ -222,7 +208,7 @@ func TestIdentitiesNeverPrint(t *testing.T) {
 
 func TestReaders(t *testing.T) {
 	a, b := newSomeone(t), newSomeone(t)
-	au, err := secrets.Readers(seal(t, "v", a.pub, b.pub))
+	au, err := agefile.Readers(seal(t, "v", a.pub, b.pub))
 	if err != nil || !au.Known || au.Stanzas != 2 || len(au.Readers) != 2 {
 		t.Fatalf("Readers = %+v, %v, want both known", au, err)
 	}
@@ -236,7 +222,7 @@ func TestReaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Close()
-	au, err = secrets.Readers(plain.Bytes())
+	au, err = agefile.Readers(plain.Bytes())
 	if err != nil || au.Known || au.Stanzas != 1 {
 		t.Errorf("Readers(file of plain age) = %+v, %v, want unknown, 1 stanza", au, err)
 	}
@@ -248,11 +234,11 @@ func TestPostQuantum(t *testing.T) {
 	if v, err := b.ids.Open("f", data); err != nil || string(v) != "v" {
 		t.Errorf("Open = %d bytes, %v", len(v), err)
 	}
-	if au, err := secrets.Readers(data); err != nil || !au.Known {
+	if au, err := agefile.Readers(data); err != nil || !au.Known {
 		t.Errorf("Readers = %+v, %v, want known", au, err)
 	}
-	_, err := secrets.Seal([]byte("v"), []secrets.Recipient{a.pub, c.pub}, secrets.SealOptions{})
-	var mixed *secrets.MixedError
+	_, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.pub, c.pub}, agefile.SealOptions{})
+	var mixed *agefile.MixedError
 	if !errors.As(err, &mixed) || !strings.Contains(err.Error(), "age-keygen -pq") {
 		t.Errorf("Seal for mixed readers = %v, want a MixedError with the way out", err)
 	}

@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 import (
 	"bytes"
@@ -56,9 +56,9 @@ func wrappers(to []Recipient, plugins Plugins) ([]age.Recipient, error) {
 	}
 	var named []Reader
 	for _, r := range to {
-		named = append(named, Reader{r.short(), r})
+		named = append(named, Reader{r.Short(), r})
 	}
-	if err := mixed(named); err != nil {
+	if err := Compatible(named); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(to, func(a, b Recipient) int { return compareFingerprints(a.Fingerprint(), b.Fingerprint()) }) // as the note has them: see place

@@ -1,4 +1,4 @@
-package secrets_test
+package agefile_test
 
 import (
 	"bytes"
@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
+	"bellhop/secrets/privatefile"
 	"filippo.io/age"
 	"golang.org/x/crypto/ssh"
 )
@@ -67,17 +69,17 @@ func TestSSHIdentities(t *testing.T) {
 	for _, key := range []any{ed, r} {
 		for _, pass := range []string{"", "hunter2"} {
 			file, public := sshFile(t, key, pass)
-			rec, err := secrets.ParseRecipient(public)
+			rec, err := agefile.ParseRecipient(public)
 			if err != nil {
 				t.Fatal(err)
 			}
 			data, other := seal(t, "v", rec), seal(t, "v", newSomeone(t).pub)
 			a := &asked{answer: pass}
-			ids, err := secrets.LoadIdentities([]string{file}, a.ask)
+			ids, err := load(file, a.ask)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := ids.Open("f", other); class(err) != secrets.NoMatch || a.n != 0 {
+			if _, err := ids.Open("f", other); class(err) != agefile.NoMatch || a.n != 0 {
 				t.Errorf("Open of another's file: %v, asked %d times, want no-match and not asked", err, a.n)
 			}
 			for range 3 {
@@ -102,10 +104,10 @@ func TestSmallRSARefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	file, public := sshFile(t, key, "")
-	if _, err := secrets.ParseRecipient(public); err == nil {
+	if _, err := agefile.ParseRecipient(public); err == nil {
 		t.Error("ParseRecipient took an RSA key of 1024 bits")
 	}
-	if _, err := secrets.LoadIdentities([]string{file}, nil); err == nil {
+	if _, err := load(file, nil); err == nil {
 		t.Error("LoadIdentities took an RSA key of 1024 bits")
 	}
 }
@@ -134,7 +136,7 @@ func TestEncryptedIdentityAsksOnce(t *testing.T) {
 	file := encryptedIdentity(t, a.priv, "hunter2")
 	data := seal(t, "v", a.pub)
 	right, wrong := &asked{answer: "hunter2"}, &asked{answer: "hunter3"}
-	ids, err := secrets.LoadIdentities([]string{file}, right.ask)
+	ids, err := load(file, right.ask)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,19 +151,19 @@ func TestEncryptedIdentityAsksOnce(t *testing.T) {
 	if right.n != 1 || len(ids.Recipients()) != 1 || ids.Recipients()[0] != a.pub.String() {
 		t.Errorf("asked %d times, recipients %v; want once, and %v", right.n, ids.Recipients(), a.pub)
 	}
-	ids, err = secrets.LoadIdentities([]string{file}, wrong.ask)
+	ids, err = load(file, wrong.ask)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := ids.Open("f", data); class(err) != secrets.Locked || strings.Contains(err.Error(), "hunter") {
+		if _, err := ids.Open("f", data); class(err) != agefile.Locked || strings.Contains(err.Error(), "hunter") {
 			t.Errorf("Open with a wrong passphrase = %v, want locked", err)
 		}
 	}
 	if wrong.n != 1 {
 		t.Errorf("asked %d times for a wrong passphrase, want once", wrong.n)
 	}
-	if _, err := secrets.LoadIdentities([]string{file}, nil); err == nil {
+	if _, err := load(file, nil); err == nil {
 		t.Error("an encrypted identity was taken with nobody to ask")
 	}
 }
@@ -187,7 +189,7 @@ func TestIdentityFileChecks(t *testing.T) {
 		"a public key":        writeFile(t, filepath.Join(dir, "pub"), []byte(a.pub.String()), 0o600),
 		"a damaged key":       writeFile(t, filepath.Join(dir, "bad"), line[:40], 0o600),
 	} {
-		_, err := secrets.LoadIdentities([]string{file}, nil)
+		_, err := load(file, nil)
 		if err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), a.priv[:30]) {
 			t.Errorf("LoadIdentities(%s): taken, or the error does not name the file or quotes it", name)
 		}
@@ -195,14 +197,14 @@ func TestIdentityFileChecks(t *testing.T) {
 	// systemd shows credentials with a group bit, which stands for an ACL.
 	if os.Geteuid() == 0 {
 		t.Setenv("CREDENTIALS_DIRECTORY", dir)
-		if _, err := secrets.LoadIdentities([]string{open}, nil); err != nil {
+		if _, err := load(open, nil); err != nil {
 			t.Errorf("a credential of systemd was refused: %v", err)
 		}
 		other := writeFile(t, filepath.Join(t.TempDir(), "other"), line, 0o600)
 		if err := os.Chown(other, 12345, -1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := secrets.LoadIdentities([]string{other}, nil); err == nil {
+		if _, err := load(other, nil); err == nil {
 			t.Error("an identity that belongs to someone else was taken")
 		}
 	}
@@ -220,7 +222,7 @@ func TestIdentityFromDescriptor(t *testing.T) {
 		fmt.Fprintln(w, a.priv)
 		w.Close()
 	}()
-	ids, err := secrets.LoadIdentities([]string{fmt.Sprintf("/dev/fd/%d", r.Fd())}, nil)
+	ids, err := load(fmt.Sprintf("/dev/fd/%d", r.Fd()), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,29 +231,44 @@ func TestIdentityFromDescriptor(t *testing.T) {
 	}
 }
 
-func TestEnsureIdentity(t *testing.T) {
+// makeIdentity makes an identity file unless there is one, and gives the recipients known of it.
+func makeIdentity(t *testing.T, file string) []string {
+	t.Helper()
+	if _, err := privatefile.Make(file, agefile.NewIdentity); err != nil {
+		t.Fatal(err)
+	}
+	ids, err := load(file, func(string) ([]byte, error) { return nil, errors.New("not asked here") })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ids.Recipients()
+}
+
+func TestMakeIdentity(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "identity.age")
-	pub, err := secrets.EnsureIdentity(file)
-	if err != nil || !strings.HasPrefix(pub, "age1") {
-		t.Fatalf("EnsureIdentity = %q, %v", pub, err)
+	made := makeIdentity(t, file)
+	if len(made) != 1 || !strings.HasPrefix(made[0], "age1") {
+		t.Fatalf("recipients of a new identity: %q, want one age key", made)
 	}
 	first, err := os.ReadFile(file)
-	if err != nil || !bytes.Contains(first, []byte("# public key: "+pub+"\nAGE-SECRET-KEY-1")) {
+	if err != nil || !bytes.Contains(first, []byte("# public key: "+made[0]+"\nAGE-SECRET-KEY-1")) {
 		t.Fatalf("the file is not as age-keygen writes it (%v)", err)
 	}
 	info, err := os.Stat(file)
 	if err != nil || info.Mode() != 0o600 {
 		t.Errorf("mode %v, want 0600 (%v)", info.Mode(), err)
 	}
-	again, err := secrets.EnsureIdentity(file)
+
+	again := makeIdentity(t, file)
 	second, _ := os.ReadFile(file)
-	if err != nil || again != pub || !bytes.Equal(first, second) {
-		t.Errorf("a second EnsureIdentity gave %q, %v, or rewrote the file", again, err)
+	if !slices.Equal(again, made) || !bytes.Equal(first, second) {
+		t.Errorf("making it again gave %q, or rewrote the file", again)
 	}
+
 	locked := encryptedIdentity(t, newSomeone(t).priv, "hunter2")
 	before, _ := os.ReadFile(locked)
-	if pub, err := secrets.EnsureIdentity(locked); err != nil || pub != "" {
-		t.Errorf("EnsureIdentity(encrypted) = %q, %v, want nothing yet", pub, err)
+	if known := makeIdentity(t, locked); len(known) != 0 {
+		t.Errorf("recipients of an encrypted identity: %q, want none yet", known)
 	}
 	if after, _ := os.ReadFile(locked); !bytes.Equal(before, after) {
 		t.Error("an encrypted identity was rewritten")
@@ -264,12 +281,12 @@ func TestEnsureIdentity(t *testing.T) {
 func TestParseRecipientNeverQuotes(t *testing.T) {
 	a := newSomeone(t)
 	for _, s := range []string{a.priv, strings.ToLower(a.priv), "AGE-PLUGIN-YUBIKEY-1QQQ", "hunter2", "age1hunter2", "ssh-ed25519 hunter2", "-----BEGIN OPENSSH PRIVATE KEY-----"} {
-		_, err := secrets.ParseRecipient(s)
+		_, err := agefile.ParseRecipient(s)
 		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(strings.ToUpper(err.Error()), a.priv) {
 			t.Errorf("ParseRecipient took or quoted what is no recipient")
 		}
 	}
-	var oe *secrets.OpenError
+	var oe *agefile.OpenError
 	if _, err := a.ids.Open("f", []byte("hunter2")); !errors.As(err, &oe) {
 		t.Error("no OpenError")
 	}

@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 import (
 	"bytes"
@@ -22,21 +22,58 @@ type Audience struct {
 	Stanzas int           // recipient stanzas, the readers stanza not counted
 	Types   []string      // their types, in order
 	tags    []string      // tags of SSH stanzas, in order
+
+	EmptyValue bool // nothing is sealed in the file; set by Inspect
+}
+
+// Kinds lists the types of the stanzas, equal ones counted: "X25519 ×2, ssh-ed25519".
+func (a Audience) Kinds() string { return stanzaList(a.Types) }
+
+// Lacks says that no stanza is for r. Of a file without a readers stanza only SSH keys are known not to
+// be there, since their stanzas carry a tag.
+func (a Audience) Lacks(r Recipient) bool {
+	if a.Known {
+		return !slices.Contains(a.Readers, r.Fingerprint())
+	}
+	tag := r.sshTag()
+	return tag != "" && !slices.Contains(a.tags, tag)
 }
 
 // Readers reads who can open an age file, without a private key. Of a file written by plain age
 // only the number and types of its readers are known. The stanza is covered by the header's
 // MAC, which whoever opens the file checks; it cannot stop someone who may replace the file.
 func Readers(data []byte) (Audience, error) {
+	a, class := Inspect(data)
+	if class == "" || class == Passphrase || class == Truncated {
+		return a, nil // the header is whole
+	}
+	return Audience{}, &OpenError{Name: "the age file", Class: class}
+}
+
+// Inspect says who can open a file, and what is wrong with it as far as that shows without a private
+// key: "" is nothing. Of a file that is cut short or sealed with a passphrase the audience is given too.
+func Inspect(data []byte) (Audience, Class) {
 	raw, class := unwrapArmor(data, MaxFile)
 	if class != "" {
-		return Audience{}, &OpenError{Name: "the age file", Class: class}
+		return Audience{}, class
 	}
-	_, stanzas, class := parseHeader(raw)
+	header, stanzas, class := parseHeader(raw)
 	if class != "" {
-		return Audience{}, &OpenError{Name: "the age file", Class: class}
+		return Audience{}, class
 	}
-	return audience(stanzas), nil
+
+	a := audience(stanzas)
+	if refusePassphrase(stanzas) != "" {
+		return a, Passphrase
+	}
+
+	const nonce, overhead = 16, 16 // of the payload: an empty one is as long as that
+	sealed := len(raw) - len(header)
+	if sealed < nonce+overhead {
+		return a, Truncated
+	}
+	a.EmptyValue = sealed == nonce+overhead
+	return a, ""
 }
 
 // greaseSuffix ends the type of a stanza that is nobody's: rage and others add one at random, so that

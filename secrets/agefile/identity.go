@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 import (
 	"bytes"
@@ -41,15 +41,10 @@ type identity struct {
 	source string // the file it came from
 }
 
-// LoadIdentities reads identity files: age keys (classic and post-quantum, many to a file),
-// passphrase-encrypted age identity files, OpenSSH keys. passphrase is asked once for each
-// encrypted file, when it is first needed (or by Unlock).
-func LoadIdentities(files []string, passphrase func(prompt string) ([]byte, error)) (*Identities, error) {
-	return Sources{Files: files, Passphrase: passphrase}.Load()
-}
-
-// Load reads the identity files. Keys that need nobody's help come first when a file is opened,
-// so that nobody is asked in vain.
+// Load reads the identity files: age keys (classic and post-quantum, many to a file), age identity
+// files encrypted with a passphrase, OpenSSH keys. Passphrase is called once for each encrypted file,
+// when it is first needed (or by Unlock). Keys that need nobody's help are tried first when a file is
+// opened, so that nobody is asked in vain. Errors name the file and quote nothing of it.
 func (s Sources) Load() (*Identities, error) {
 	ids := &Identities{max: s.Limit}
 	for _, name := range s.Files {
@@ -82,7 +77,7 @@ func rank(k age.Identity) int {
 }
 
 func (s Sources) parse(name string, data []byte) ([]*identity, error) {
-	class, armored := sniff(data)
+	class, armored := Sniff(data)
 	switch {
 	case class == "" || armored:
 		return s.encrypted(name, bytes.Clone(data))

@@ -1,4 +1,4 @@
-package secrets_test
+package agefile_test
 
 import (
 	"bytes"
@@ -7,12 +7,12 @@ import (
 	"path/filepath"
 	"testing"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"filippo.io/age"
 )
 
 // plainAge seals as every other program does: without a readers stanza.
-func plainAge(t testing.TB, value string, to ...secrets.Recipient) []byte {
+func plainAge(t testing.TB, value string, to ...agefile.Recipient) []byte {
 	t.Helper()
 	var rs []age.Recipient
 	for _, r := range to {
@@ -69,16 +69,16 @@ func TestInterop(t *testing.T) {
 	}
 	value := bytes.Repeat([]byte("value\x00\n"), 20_000)
 	for file, public := range identities {
-		rec, err := secrets.ParseRecipient(public)
+		rec, err := agefile.ParseRecipient(public)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids, err := secrets.LoadIdentities([]string{file}, nil)
+		ids, err := load(file, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, armor := range []bool{false, true} {
-			data, err := secrets.Seal(value, []secrets.Recipient{rec, ours.pub}, secrets.SealOptions{Armor: armor})
+			data, err := agefile.Seal(value, []agefile.Recipient{rec, ours.pub}, agefile.SealOptions{Armor: armor})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,17 +93,14 @@ func TestInterop(t *testing.T) {
 			if got, err := ids.Open("f", sealed); err != nil || !bytes.Equal(got, value) {
 				t.Errorf("Open of age's file (armor %t) = %d bytes, %v", armor, len(got), err)
 			}
-			if au, err := secrets.Readers(sealed); err != nil || au.Known || au.Stanzas != 1 {
+			if au, err := agefile.Readers(sealed); err != nil || au.Known || au.Stanzas != 1 {
 				t.Errorf("Readers of age's file = %+v, %v, want unknown", au, err)
 			}
 		}
 	}
 	// An identity that we made is one for age, too.
 	made := filepath.Join(dir, "identity.age")
-	public, err := secrets.EnsureIdentity(made)
-	if err != nil {
-		t.Fatal(err)
-	}
+	public := makeIdentity(t, made)[0]
 	if got := string(bytes.TrimSpace(run(nil, "age-keygen", "-y", made))); got != public {
 		t.Errorf("age-keygen -y of our identity = %s, want %s", got, public)
 	}

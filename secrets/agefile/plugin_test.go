@@ -1,4 +1,4 @@
-package secrets_test
+package agefile_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 	"filippo.io/age"
 	"filippo.io/age/plugin"
 )
@@ -34,57 +34,57 @@ func TestPlugin(t *testing.T) {
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
 	t.Setenv("BELLHOP_TEST_CANARY", "hunter2") // the plugin fails if it sees this
 	key := writeFile(t, filepath.Join(t.TempDir(), "id"), []byte(plugin.EncodeIdentity("known", []byte("x"))+"\n"), 0o600)
-	rec, err := secrets.ParseRecipient(plugin.EncodeRecipient("known", []byte("x")))
+	rec, err := agefile.ParseRecipient(plugin.EncodeRecipient("known", []byte("x")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := secrets.Seal([]byte("v"), []secrets.Recipient{rec}, secrets.SealOptions{}); err == nil {
+	if _, err := agefile.Seal([]byte("v"), []agefile.Recipient{rec}, agefile.SealOptions{}); err == nil {
 		t.Error("Seal ran a plugin that nobody allowed")
 	}
 	other := newSomeone(t)
-	refused := func(p secrets.Plugins) {
+	refused := func(p agefile.Plugins) {
 		t.Helper()
-		ids, err := secrets.Sources{Files: []string{key, other.file}, Plugins: p}.Load()
+		ids, err := agefile.Sources{Files: []string{key, other.file}, Plugins: p}.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if v, err := ids.Open("f", seal(t, "v", other.pub)); err != nil || string(v) != "v" {
 			t.Errorf("%+v: a plugin that is not run keeps another key from opening: %v", p.Allow, err)
 		}
-		if _, err := ids.Open("f", seal(t, "v", newSomeone(t).pub)); class(err) != secrets.PluginMissing || !strings.Contains(err.Error(), "age-plugin-known") {
+		if _, err := ids.Open("f", seal(t, "v", newSomeone(t).pub)); class(err) != agefile.PluginMissing || !strings.Contains(err.Error(), "age-plugin-known") {
 			t.Errorf("%+v: Open = %v, want plugin-missing", p.Allow, err)
 		}
 		if err := ids.Unlock(); err == nil {
 			t.Errorf("%+v: Unlock does not tell of the plugin", p.Allow)
 		}
 	}
-	refused(secrets.Plugins{})
-	for name, allowed := range map[string]secrets.Plugins{
+	refused(agefile.Plugins{})
+	for name, allowed := range map[string]agefile.Plugins{
 		"on PATH":          {Path: true},
 		"by absolute path": {Allow: []string{filepath.Join(dir, "age-plugin-known")}},
 	} {
-		data, err := secrets.Seal([]byte("v"), []secrets.Recipient{rec, other.pub}, secrets.SealOptions{Plugins: allowed})
+		data, err := agefile.Seal([]byte("v"), []agefile.Recipient{rec, other.pub}, agefile.SealOptions{Plugins: allowed})
 		if err != nil {
 			t.Fatalf("%s: Seal: %v", name, err)
 		}
-		ids, err := secrets.Sources{Files: []string{key}, Plugins: allowed}.Load()
+		ids, err := agefile.Sources{Files: []string{key}, Plugins: allowed}.Load()
 		if err != nil {
 			t.Fatalf("%s: Load: %v", name, err)
 		}
 		if v, err := ids.Open("f", data); err != nil || string(v) != "v" {
 			t.Errorf("%s: Open = %d bytes, %v", name, len(v), err)
 		}
-		if _, err := ids.Open("f", seal(t, "v", other.pub)); class(err) != secrets.NoMatch {
+		if _, err := ids.Open("f", seal(t, "v", other.pub)); class(err) != agefile.NoMatch {
 			t.Errorf("%s: Open of another's file = %v, want no-match", name, err)
 		}
 		if strings.Contains(ids.String(), "AGE-PLUGIN") {
 			t.Errorf("%s: the plugin's key is printed", name)
 		}
-		if au, err := secrets.Readers(data); err != nil || !au.Known || au.Stanzas != 2 {
+		if au, err := agefile.Readers(data); err != nil || !au.Known || au.Stanzas != 2 {
 			t.Errorf("%s: Readers = %+v, %v", name, au, err)
 		}
 	}
-	for _, bad := range []secrets.Plugins{{Allow: []string{"age-plugin-known"}}, {Allow: []string{filepath.Join(dir, "age-plugin-other")}}} {
+	for _, bad := range []agefile.Plugins{{Allow: []string{"age-plugin-known"}}, {Allow: []string{filepath.Join(dir, "age-plugin-other")}}} {
 		refused(bad)
 	}
 }
@@ -94,13 +94,13 @@ func TestPluginHangs(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "age-plugin-hang"), []byte("#!/bin/sh\nexec sleep 30\n"), 0o755)
 	key := writeFile(t, filepath.Join(dir, "id"), []byte(plugin.EncodeIdentity("hang", []byte("x"))+"\n"), 0o600)
-	ids, err := secrets.Sources{Files: []string{key}, Limit: 200 * time.Millisecond,
-		Plugins: secrets.Plugins{Allow: []string{filepath.Join(dir, "age-plugin-hang")}}}.Load()
+	ids, err := agefile.Sources{Files: []string{key}, Limit: 200 * time.Millisecond,
+		Plugins: agefile.Plugins{Allow: []string{filepath.Join(dir, "age-plugin-hang")}}}.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	if _, err := ids.Open("f", seal(t, "v", newSomeone(t).pub)); class(err) != secrets.TimedOut || time.Since(start) > 5*time.Second {
+	if _, err := ids.Open("f", seal(t, "v", newSomeone(t).pub)); class(err) != agefile.TimedOut || time.Since(start) > 5*time.Second {
 		t.Errorf("Open = %v after %v, want timed-out", err, time.Since(start))
 	}
 }
@@ -109,13 +109,13 @@ func TestPluginThatDies(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, filepath.Join(dir, "age-plugin-dies"), []byte("#!/bin/sh\nprintf -- '-> error internal\\naHVudGVy\\n'\nexit 1\n"), 0o755)
 	key := writeFile(t, filepath.Join(dir, "id"), []byte(plugin.EncodeIdentity("dies", []byte("x"))+"\n"), 0o600)
-	ids, err := secrets.Sources{Files: []string{key}, Plugins: secrets.Plugins{Allow: []string{filepath.Join(dir, "age-plugin-dies")}}}.Load()
+	ids, err := agefile.Sources{Files: []string{key}, Plugins: agefile.Plugins{Allow: []string{filepath.Join(dir, "age-plugin-dies")}}}.Load()
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, err = ids.Open("f", seal(t, "v", newSomeone(t).pub))
-	var oe *secrets.OpenError
-	if !errors.As(err, &oe) || oe.Class != secrets.PluginFailed || !strings.Contains(err.Error(), "age-plugin-dies") {
+	var oe *agefile.OpenError
+	if !errors.As(err, &oe) || oe.Class != agefile.PluginFailed || !strings.Contains(err.Error(), "age-plugin-dies") {
 		t.Errorf("Open = %v, want an error that names the plugin", err)
 	}
 	if errors.Is(err, age.ErrIncorrectIdentity) {

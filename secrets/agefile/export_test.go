@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 // OpensAtPlace says that the stanza which the note points the first identity to is the one for it.
 func (ids *Identities) OpensAtPlace(data []byte) bool {

@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 import (
 	"bytes"
@@ -18,9 +18,9 @@ const (
 
 const intro = "age-encryption.org/v1\n"
 
-// sniff says what data looks like before anything parses it: age's own errors quote the first
+// Sniff says what data looks like before anything parses it: age's own errors quote the first
 // line, which of a plaintext file is the secret. "" is an age file, armored or not.
-func sniff(data []byte) (class Class, armored bool) {
+func Sniff(data []byte) (class Class, armored bool) {
 	trimmed := bytes.TrimLeft(data, " \t\r\n")
 	switch {
 	case len(data) == 0:
@@ -53,7 +53,7 @@ func unwrapArmor(data []byte, limit int) ([]byte, Class) {
 	if len(data) > limit {
 		return nil, TooLarge
 	}
-	class, armored := sniff(data)
+	class, armored := Sniff(data)
 	if class != "" || !armored {
 		return data, class
 	}
@@ -61,7 +61,7 @@ func unwrapArmor(data []byte, limit int) ([]byte, Class) {
 	if err != nil {
 		return nil, BadArmor
 	}
-	if class, armored := sniff(raw); class != "" || armored {
+	if class, armored := Sniff(raw); class != "" || armored {
 		return nil, BadHeader
 	}
 	return raw, ""
@@ -91,4 +91,9 @@ func parseHeader(raw []byte) (header []byte, stanzas []*age.Stanza, class Class)
 	}
 
 	return header, stanzas, ""
+}
+
+// IsArmored says whether a file is kept as text, so that it stays that way when it is sealed again.
+func IsArmored(data []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(data, " \t\r\n"), []byte(armor.Header))
 }

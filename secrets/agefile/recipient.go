@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 import (
 	"crypto/sha256"
@@ -97,8 +97,8 @@ func (r Recipient) Fingerprint() Fingerprint {
 // plugin does is known only to the plugin: false.
 func (r Recipient) PostQuantum() bool { return r.pq }
 
-// short is the recipient for messages: post-quantum ones have 1,959 letters.
-func (r Recipient) short() string { return shorten(r.text) }
+// Short is the recipient for messages: post-quantum ones have 1,959 letters.
+func (r Recipient) Short() string { return shorten(r.text) }
 
 func shorten(s string) string {
 	if len(s) <= 84 {
@@ -135,8 +135,8 @@ func (e *MixedError) Error() string {
 		strings.Join(e.PostQuantum, ", "), strings.Join(e.Classic, ", "))
 }
 
-// mixed tells before age does, by name. Plugins answer for themselves.
-func mixed(readers []Reader) error {
+// Compatible tells before age does, by name. Plugins answer for themselves.
+func Compatible(readers []Reader) error {
 	var e MixedError
 	for _, r := range readers {
 		switch {

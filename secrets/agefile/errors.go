@@ -1,4 +1,4 @@
-package secrets
+package agefile
 
 import (
 	"errors"
@@ -92,45 +92,51 @@ func (e *OpenError) Hint() string {
 }
 
 func (e *OpenError) cause() string {
-	switch e.Class {
-	case NotAge:
-		return "this is not an age file"
-	case Empty:
-		return "the file is empty"
-	case Mangled:
-		return "an age file that a text conversion (CRLF or UTF-16) has damaged"
-	case BadArmor:
-		return "the armor is damaged"
-	case BadHeader:
-		return "the age header is damaged"
-	case BadMAC:
-		return "the age header was changed after the file was sealed"
-	case NoMatch:
-		if errors.Is(e.err, ErrNoIdentity) {
-			return ErrNoIdentity.Error()
-		}
-		return "none of the identities can open it"
-
-	case Truncated:
-		return "the file ends early"
-	case Corrupt:
-		return "the content fails authentication: damaged, cut short or tampered with"
-	case Trailing:
-		return "data follows the end of the sealed content"
-	case Passphrase:
-		return "it is sealed with a passphrase; bellhop opens files sealed for keys"
-	case PluginMissing:
-		return "a plugin is needed: " + e.err.Error()
-	case PluginFailed:
-		return "a plugin failed: " + e.err.Error()
-	case Locked:
-		return "an identity could not be unlocked: " + e.err.Error()
-	case TooLarge:
-		return fmt.Sprintf("larger than bellhop opens (%d KiB of value)", MaxValue>>10)
-	case TimedOut:
-		return "opening took too long"
+	switch {
+	case errors.Is(e.err, ErrNoIdentity):
+		return ErrNoIdentity.Error()
+	case e.err != nil:
+		return e.Class.Cause() + ": " + e.err.Error()
 	}
-	return string(e.Class)
+	return e.Class.Cause()
+}
+
+// Cause says in words what is wrong with a file.
+func (c Class) Cause() string {
+	if c == TooLarge {
+		return fmt.Sprintf("larger than bellhop opens (%d KiB of value)", MaxValue>>10)
+	}
+	if text := causes[c]; text != "" {
+		return text
+	}
+	return string(c)
+}
+
+var causes = map[Class]string{
+	NotAge:        "this is not an age file",
+	Empty:         "the file is empty",
+	Mangled:       "an age file that a text conversion (CRLF or UTF-16) has damaged",
+	BadArmor:      "the armor is damaged",
+	BadHeader:     "the age header is damaged",
+	BadMAC:        "the age header was changed after the file was sealed",
+	NoMatch:       "none of the identities can open it",
+	Truncated:     "the file ends early",
+	Corrupt:       "the content fails authentication: damaged, cut short or tampered with",
+	Trailing:      "data follows the end of the sealed content",
+	Passphrase:    "it is sealed with a passphrase; bellhop opens files sealed for keys",
+	PluginMissing: "a plugin is needed",
+	PluginFailed:  "a plugin failed",
+	Locked:        "an identity could not be unlocked",
+	TimedOut:      "opening took too long",
+}
+
+// ClassOf gives the class of an error that has an *OpenError in it; BadHeader of any other.
+func ClassOf(err error) Class {
+	var e *OpenError
+	if errors.As(err, &e) {
+		return e.Class
+	}
+	return BadHeader
 }
 
 // stanzaList counts equal types: "2 readers (X25519, X25519)" reads worse than "X25519 ×2".

@@ -1,8 +1,7 @@
-package secrets
+package agefile
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,8 +9,6 @@ import (
 	"time"
 
 	"filippo.io/age"
-
-	"bellhop/secrets/privatefile"
 )
 
 // PersonFiles lists the identity files that a person has, in the order in which they are tried
@@ -41,25 +38,6 @@ func PersonFiles() []string {
 	return out
 }
 
-// EnsureIdentity makes an identity file as age-keygen writes it, unless one stands, and returns
-// the recipient of its first key. A file that stands is never rewritten. Of a passphrase-encrypted
-// one the recipient is not known before it is unlocked: "", and Identities.Recipients tells then.
-func EnsureIdentity(path string) (recipient string, err error) {
-	if _, err := privatefile.Make(path, NewIdentity); err != nil {
-		return "", fmt.Errorf("make identity %s: %w", path, err)
-	}
-	ids, err := LoadIdentities([]string{path}, func(string) ([]byte, error) {
-		return nil, errors.New("not asked here")
-	})
-	if err != nil {
-		return "", err
-	}
-	if rs := ids.Recipients(); len(rs) > 0 {
-		return rs[0], nil
-	}
-	return "", nil
-}
-
 // NewIdentity makes the text of an identity file as age-keygen writes it.
 func NewIdentity() ([]byte, error) {
 	key, err := age.GenerateX25519Identity()
@@ -70,7 +48,7 @@ func NewIdentity() ([]byte, error) {
 	return fmt.Appendf(nil, "# created: %s\n# public key: %s\n%s\n", made, key.Recipient(), key), nil
 }
 
-// Recipients are the public halves that are known and can stand in bellhop.yaml, age keys first.
+// Recipients are the public halves that are known and can be written in bellhop.yaml, age keys first.
 // Those of plugins and of encrypted files not yet unlocked are left out.
 func (ids *Identities) Recipients() []string {
 	var out []string

@@ -1,4 +1,4 @@
-package secrets_test
+package agefile_test
 
 import (
 	"bytes"
@@ -6,7 +6,7 @@ import (
 
 	"filippo.io/age"
 
-	"bellhop/secrets"
+	"bellhop/secrets/agefile"
 )
 
 // greaser adds a stanza that no reader has, as rage does.
@@ -30,7 +30,7 @@ func TestGreaseIsNoReader(t *testing.T) {
 	w.Write([]byte("value"))
 	w.Close()
 
-	a, err := secrets.Readers(out.Bytes())
+	a, err := agefile.Readers(out.Bytes())
 	if err != nil || a.Stanzas != 1 || len(a.Types) != 1 || a.Types[0] != "X25519" {
 		t.Errorf("Readers = %+v, %v; want one of type X25519", a, err)
 	}
