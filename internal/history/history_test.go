@@ -93,13 +93,13 @@ func TestJSONContract(t *testing.T) {
 		must(t, json.Unmarshal(p, &m))
 		return shape(m)
 	}
-	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,commit:string,deployed_at:string,error:null,generation:number,keys:{expected:number,present:number},name:string,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,commit:null,deployed_at:null,error:null,generation:null,keys:{expected:number,present:number},name:string,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,paused:bool,v:number}`
+	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,commit:string,deployed_at:string,error:null,generation:number,keys:{expected:number,present:number},name:string,reason:null,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,commit:null,deployed_at:null,error:null,generation:null,keys:{expected:number,present:number},name:string,reason:null,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,paused:bool,v:number}`
 	if s != want {
 		t.Errorf("shape of status:\n got %s\nwant %s", s, want)
 	}
 	h, err := db.Runs(ctx, 0)
 	must(t, err)
-	s, want = keys(h), `{runs:[{author:string,cause:string,commit:string,finished_at:null,hosts:[{changed:[],error:null,name:string,outcome:null,took_ms:number}],id:string,outcome:null,started_at:string,subject:string},{author:string,cause:string,commit:string,finished_at:string,hosts:[{changed:[string],error:null,name:string,outcome:string,took_ms:number}],id:string,outcome:string,started_at:string,subject:string}],v:number}`
+	s, want = keys(h), `{runs:[{author:string,cause:string,commit:string,finished_at:null,hosts:[{changed:[],error:null,evidence:[],name:string,outcome:null,reason:null,took_ms:number}],id:string,outcome:null,started_at:string,subject:string},{author:string,cause:string,commit:string,finished_at:string,hosts:[{changed:[string],error:null,evidence:[],name:string,outcome:string,reason:null,took_ms:number}],id:string,outcome:string,started_at:string,subject:string}],v:number}`
 	if s != want {
 		t.Errorf("shape of history:\n got %s\nwant %s", s, want)
 	}
@@ -489,7 +489,7 @@ func TestEarlierFile(t *testing.T) {
 	must(t, err)
 	for _, q := range []string{
 		`DROP TABLE host_services`, `DROP TABLE failed_services`,
-		`DROP TABLE contacts`, `DROP TABLE begun`, `DROP TABLE kept`, `DROP TABLE results`, `DROP TABLE outbox`,
+		`DROP TABLE contacts`, `DROP TABLE unconfirmed`, `DROP TABLE evidence`, `ALTER TABLE failures DROP COLUMN reason`, `DROP TABLE begun`, `DROP TABLE kept`, `DROP TABLE results`, `DROP TABLE outbox`,
 		`CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, run TEXT NOT NULL, host TEXT NOT NULL DEFAULT '',
 			was TEXT NOT NULL DEFAULT '', now TEXT NOT NULL, commit_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '')`,
 		`CREATE TABLE results (run TEXT NOT NULL REFERENCES runs(id) ON DELETE CASCADE, host TEXT NOT NULL, digest TEXT NOT NULL DEFAULT '',

@@ -2,7 +2,6 @@ package history
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,8 +29,10 @@ type Host struct {
 	KeysPresent  int
 	Reach        Reach
 	Contact
-	Had   bool   // this deployer put something there once
-	Given string // digest of the manifest it was given last; "" for none
+	Reason   Reason    // why it is unconfirmed; "" in any other state
+	ReasonAt time.Time // when it went back because of that; zero likewise
+	Had      bool      // this deployer put something there once
+	Given    string    // digest of the manifest it was given last; "" for none
 }
 
 // Reach is how a host was reached and called last; it outlives the host's place in the repo.
@@ -100,7 +101,7 @@ func readHosts(q querier, open *openRuns) (map[string]Host, error) {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
-	if err := readContacts(q, hosts); err != nil {
+	if err := errors.Join(readContacts(q, hosts), readReasons(q, hosts)); err != nil {
 		return nil, err
 	}
 	// That a host was begun is written once, not in its row: it is another run than the row knows of.
@@ -116,7 +117,11 @@ func readHosts(q querier, open *openRuns) (map[string]Host, error) {
 // saveHost writes h and keeps it in memory. It is called inside write.
 func (db *DB) saveHost(tx *tx, h Host) error {
 	old, known := db.mem.hosts[h.Name]
-	var err error
+	h = h.withReason(h.Reason, h.ReasonAt)
+	err := saveReason(tx, old, h)
+	if err != nil {
+		return err
+	}
 	switch sameWay := known && old.Reach.equal(h.Reach); {
 	case sameWay && old.replanned(h):
 		err = tx.add(plannedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected)
@@ -142,11 +147,13 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 // those that are written, and a column costs as much as a row. What Begun leaves to the row of its
 // result is written with both.
 func (h Host) replanned(o Host) bool {
+	h.Reason, h.ReasonAt = o.Reason, o.ReasonAt // they have a row of their own
 	h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected = o.State, o.Follows, o.Commit, o.Wanted, o.Run, o.Error, o.KeysExpected
 	return h.equal(o)
 }
 
 func (h Host) pushed(o Host) bool {
+	h.Reason, h.ReasonAt = o.Reason, o.ReasonAt
 	h.State, h.Follows, h.Commit, h.Digest, h.Generation, h.DeployedAt, h.Run, h.Error = o.State, o.Follows, o.Commit, o.Digest, o.Generation, o.DeployedAt, o.Run, o.Error
 	h.Had, h.Given = o.Had, o.Given
 	return h.equal(o)
@@ -170,7 +177,7 @@ var hostRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wante
 
 // drop takes a host out of the file and of memory.
 func (db *DB) drop(tx *tx, name string) error {
-	for _, query := range []string{`DELETE FROM hosts WHERE name = ?`, `DELETE FROM contacts WHERE host = ?`} {
+	for _, query := range []string{`DELETE FROM hosts WHERE name = ?`, `DELETE FROM contacts WHERE host = ?`, `DELETE FROM unconfirmed WHERE host = ?`} {
 		if _, err := tx.Exec(query, name); err != nil {
 			return err
 		}
@@ -264,7 +271,7 @@ func equalHost(a, b Host) bool {
 func (h Host) equal(o Host) bool {
 	return h.Name == o.Name && h.State == o.State && h.Follows == o.Follows && h.Commit == o.Commit && h.Wanted == o.Wanted &&
 		h.Digest == o.Digest && h.Generation == o.Generation && h.DeployedAt.Equal(o.DeployedAt) && h.Run == o.Run && h.Error == o.Error &&
-		h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given && h.Systemd == o.Systemd
+		h.Reason == o.Reason && h.ReasonAt.Equal(o.ReasonAt) && h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given && h.Systemd == o.Systemd
 }
 
 // Elsewhere says that o leads to another machine, or to one that was installed anew: its host
@@ -307,6 +314,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		db.mem.failing[new] = db.mem.failing[old]
 		if now, ok := db.mem.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
+			h.Reason, h.ReasonAt = now.Reason, now.ReasonAt
 		}
 		h.Name = new
 		if err := db.saveHost(tx, h); err != nil { // before old goes, whose manifest it takes over
@@ -328,24 +336,13 @@ type Failure struct {
 	Run    string
 	State  State // in which it left the host
 	Error  string
+	Reason Reason // with State Unconfirmed
 	At     time.Time
-}
-
-// CutOff says that digest was cut off on host when something came of it there last, before run.
-func (db *DB) CutOff(host, digest, run string) (bool, error) {
-	var cut bool
-	err := db.sql.QueryRow(`SELECT coalesce(json_extract(details, '$.cut_off'), 0) FROM results
-		WHERE host = ? AND digest = ? AND run <> ? AND begun_at > 0 AND outcome NOT IN ('', ?, ?, ?) ORDER BY ended_at DESC LIMIT 1`,
-		host, digest, run, OutcomePending, OutcomeUnknown, OutcomeCancelled).Scan(&cut)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return false, fmt.Errorf("read the results of %s: %w", host, err)
-	}
-	return cut, nil
 }
 
 // Failures returns every failure remembered, by host and bundle digest.
 func (db *DB) Failures() (map[string]map[string]Failure, error) {
-	rows, err := db.sql.Query(`SELECT host, digest, run, outcome, error, at FROM failures`)
+	rows, err := db.sql.Query(`SELECT host, digest, run, outcome, error, reason, at FROM failures`)
 	if err != nil {
 		return nil, fmt.Errorf("read failures: %w", err)
 	}
@@ -355,7 +352,7 @@ func (db *DB) Failures() (map[string]map[string]Failure, error) {
 		var host string
 		var f Failure
 		var at int64
-		if err := rows.Scan(&host, &f.Digest, &f.Run, &f.State, &f.Error, &at); err != nil {
+		if err := rows.Scan(&host, &f.Digest, &f.Run, &f.State, &f.Error, &f.Reason, &at); err != nil {
 			return nil, err
 		}
 		f.At = time.UnixMilli(at).UTC()

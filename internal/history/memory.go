@@ -118,7 +118,8 @@ func (m *memory) after(h Host, e End, now time.Time) Host {
 		h.Digest = "" // nobody knows what the host holds
 	}
 	h.State, h.Follows = e.State, false
-	return h
+	h.ReasonAt = time.Time{} // it went back anew
+	return h.withReason(e.Reason, now)
 }
 
 // afterSuccess is what is remembered of a host that holds the bundle of e.
@@ -142,7 +143,7 @@ func afterSuccess(h Host, e End, now time.Time) Host {
 	// A newer plan may want another bundle by now: then the host is behind, with what this run
 	// gave it.
 	h.Follows = h.Wanted == e.Digest
-	h.State = Behind
+	h.State, h.Reason, h.ReasonAt = Behind, "", time.Time{}
 	if h.Follows {
 		h.State, h.Commit = Current, ""
 	}

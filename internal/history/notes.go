@@ -35,12 +35,13 @@ func withEdits(res *bundle.Result) []string {
 }
 
 // detailsOf is what is stored of a result besides the columns: what people are told of, what
-// became of units, and that it was cut off. Most results have none of it.
-func detailsOf(details any) (string, error) {
+// became of units, that it was cut off, and why it was unconfirmed. Most results have none of it.
+func detailsOf(details any, reason Reason) (string, error) {
 	res, ok := details.(*bundle.Result)
 	if ok {
 		few := struct {
 			CutOff    bool     `json:"cut_off,omitempty"`
+			Reason    Reason   `json:"reason,omitempty"`
 			Restored  []string `json:"restored,omitempty"`
 			Edits     []string `json:"edits,omitempty"`
 			Kept      []string `json:"kept,omitempty"`
@@ -50,10 +51,10 @@ func detailsOf(details any) (string, error) {
 			Reloaded  []string `json:"reloaded,omitempty"`
 			Drifted   []string `json:"drifted,omitempty"`
 			Warnings  []string `json:"warnings,omitempty"`
-		}{res.CutOff, res.Restored, res.Edits, res.Kept, res.Started, res.Stopped, res.Restarted, res.Reloaded, res.Drifted, res.Warnings}
+		}{res.CutOff, reason, res.Restored, res.Edits, res.Kept, res.Started, res.Stopped, res.Restarted, res.Reloaded, res.Drifted, res.Warnings}
 		n := len(few.Restored) + len(few.Edits) + len(few.Kept) + len(few.Started) + len(few.Stopped) + len(few.Restarted) + len(few.Reloaded) +
 			len(few.Drifted) + len(few.Warnings)
-		if n == 0 && !few.CutOff {
+		if n == 0 && !few.CutOff && reason == "" {
 			return noDetails, nil
 		}
 		details = few

@@ -137,8 +137,10 @@ func (r *openRuns) beginAs(tx *tx, b Begin, now time.Time) error {
 	// A host that was not planned, or was at work in this run before, may have a result: it does
 	// not count any more.
 	if !r.planned[run][host] {
-		if _, err := tx.Exec(`DELETE FROM results WHERE run = ? AND host = ?`, run, host); err != nil {
-			return err
+		for _, query := range []string{`DELETE FROM results WHERE run = ? AND host = ?`, `DELETE FROM evidence WHERE run = ? AND host = ?`} {
+			if _, err := tx.Exec(query, run, host); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.Exec(`UPDATE runs SET planned = json_insert(planned, '$[#]', ?1)
 			WHERE id = ?2 AND NOT EXISTS(SELECT 1 FROM json_each(planned) WHERE value = ?1)`, host, run); err != nil {

@@ -23,6 +23,7 @@ type Message struct {
 	Now    string    `json:"now"`           // state of the host, outcome of the run
 	Commit string    `json:"commit,omitempty"`
 	Error  string    `json:"error,omitempty"`
+	Reason Reason    `json:"reason,omitempty"` // of a host that is unconfirmed now
 }
 
 // queue puts m into the outbox, in the transaction of what it tells of. A host that keeps its

@@ -33,7 +33,8 @@ type Planned struct {
 	// Follows says that what stands there is what is wanted: the host's commit is the top one.
 	Follows bool
 	Error   string
-	Keys    int // expected
+	Reason  Reason // with State Unconfirmed
+	Keys    int    // expected
 	Reach   Reach
 	// Listed puts the host into the run's list of hosts; Outcome is its result when it is
 	// already known, as for a refused host.
@@ -107,6 +108,7 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	old, known := db.mem.hosts[p.Name]
 	h := old
 	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
+	h = h.withReason(p.Reason, s.At)
 	if p.State == Deploying && old.Reach.Elsewhere(p.Reach) {
 		// A run is at work on the former machine. What it ends with is not what is wanted, whatever
 		// bundle that was, and the plan after it finds the new machine.
@@ -145,7 +147,7 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	}
 	told := p.Outcome == Deploying.Outcome() || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
-		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error})
+		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
 	}
 	return tx.add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
 }
@@ -222,6 +224,7 @@ type End struct {
 	Changed  []string
 	Took     time.Duration
 	Error    string
+	Reason   Reason           // with Outcome unconfirmed
 	Record   *bundle.Record   // what stands now, by the host's own word; nil: not heard
 	Manifest *bundle.Manifest // stored as last when it now stands
 	BootID   string           // of the boot that the keys were put there in; "" when not heard
@@ -262,7 +265,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error})
+		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
 		if err := db.endServices(tx, run, host, e, now); err != nil {
 			return err
 		}
@@ -277,8 +280,11 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 }
 
 func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
-	details, err := detailsOf(e.Details)
+	details, err := detailsOf(e.Details, e.Reason)
 	if err != nil {
+		return err
+	}
+	if err := saveEvidence(tx, run, host, e.Details); err != nil {
 		return err
 	}
 	begun := db.mem.runs.end(run, host)
@@ -294,8 +300,8 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	host := h.Name
 	if e.Remember {
 		db.mem.failing[host] = true
-		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, at) VALUES(?,?,?,?,?,?)`,
-			host, e.Digest, run, e.State, e.Error, millis(now)); err != nil {
+		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, reason, at) VALUES(?,?,?,?,?,?,?)`,
+			host, e.Digest, run, e.State, e.Error, e.Reason, millis(now)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`DELETE FROM failures WHERE host = ?1 AND digest NOT IN (SELECT digest FROM failures WHERE host = ?1 ORDER BY at DESC LIMIT ?2)`, host, keepFailures)
@@ -357,7 +363,7 @@ func (db *DB) prune(tx *tx, now time.Time) error {
 		if len(db.mem.runs.hostsIn(run)) > 0 {
 			continue
 		}
-		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
+		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM evidence WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
 			if _, err := tx.Exec(q, run); err != nil {
 				return err
 			}

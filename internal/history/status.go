@@ -58,6 +58,7 @@ type HostStatus struct {
 	DeployedAt *time.Time `json:"deployed_at"`
 	Run        *string    `json:"run"`
 	Error      *string    `json:"error"`
+	Reason     *Reason    `json:"reason"` // why it is unconfirmed; null in any other state
 	BootID     *string    `json:"boot_id"`
 	Keys       KeyCount   `json:"keys"` // of a host that is away none is present
 	SeenAt     *time.Time `json:"seen_at"`
@@ -102,6 +103,9 @@ type RunResult struct {
 	Changed []string `json:"changed"`
 	TookMs  int64    `json:"took_ms"`
 	Error   *string  `json:"error"`
+	Reason  *Reason  `json:"reason"` // why it was unconfirmed; null with any other outcome
+
+	Evidence []Evidence `json:"evidence"` // what the host saw of what failed
 
 	Notes   []string        `json:"-"` // for people, as Notes has them
 	Details json.RawMessage `json:"-"`
@@ -167,6 +171,9 @@ func hostStatus(h Host, top string) HostStatus {
 	s.SeenAt, s.AwaySince = when(millis(h.SeenAt)), when(millis(h.AwayAt))
 	if s.AwaySince != nil {
 		s.Keys.Present = 0 // they were in the RAM of a machine that may be off
+	}
+	if h.State == Unconfirmed && h.Reason != "" {
+		s.Reason = &h.Reason
 	}
 	if h.Generation > 0 {
 		s.Generation = &h.Generation
@@ -274,7 +281,7 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 	defer rows.Close()
 	rs := []RunResult{}
 	for rows.Next() {
-		r := RunResult{Changed: []string{}}
+		r := emptyResult("")
 		var outcome, changed, errText, details string
 		if err := rows.Scan(&r.Name, &outcome, &changed, &r.TookMs, &errText, &details); err != nil {
 			return nil, err
@@ -283,20 +290,28 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 			return nil, err
 		}
 		r.Outcome, r.Error, r.Details = text(Outcome(outcome)), text(errText), json.RawMessage(details)
-		r.Notes = notesOf(details)
+		r.Notes, r.Reason = notesOf(details), reasonOf(details)
 		rs = append(rs, r)
 	}
 	slices.Sort(planned)
 	known := len(rs)
 	for _, name := range planned {
 		if _, ok := slices.BinarySearchFunc(rs[:known], name, func(r RunResult, name string) int { return strings.Compare(r.Name, name) }); !ok {
-			rs = append(rs, RunResult{Name: name, Changed: []string{}, Details: json.RawMessage("{}")})
+			rs = append(rs, emptyResult(name))
 		}
 	}
 	if len(rs) > known {
 		slices.SortFunc(rs, func(a, b RunResult) int { return strings.Compare(a.Name, b.Name) })
 	}
-	return rs, rows.Err()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	return rs, readEvidence(tx, run, rs)
+}
+
+// emptyResult is that of a host of which nothing is known yet.
+func emptyResult(host string) RunResult {
+	return RunResult{Name: host, Changed: []string{}, Evidence: []Evidence{}, Details: json.RawMessage("{}")}
 }
 
 // read runs f in a transaction that sees one moment and takes no lock that a writer waits for.

@@ -1,0 +1,78 @@
+package history
+
+import (
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"bellhop/internal/bundle"
+)
+
+// keepEvidence is how many results keep their evidence: each has some kilobytes.
+const keepEvidence = 1_000
+
+// An Evidence is what a host saw of one thing that failed: a unit, a probe, or a step of a service. Its
+// JSON is a contract: what does not exist is null, and no list is.
+type Evidence struct {
+	Service *string  `json:"service"`
+	Unit    *string  `json:"unit"`   // that failed, or that a step ran in
+	Probe   *string  `json:"probe"`  // its kind and what it asked
+	Result  *string  `json:"result"` // of the unit as systemd names it, or what was wrong with the answer
+	Exit    int      `json:"exit"`   // code or signal of a unit, status of an HTTP answer
+	Lines   []string `json:"lines"`  // the last of the unit's journal, or of the answer's body
+}
+
+// saveEvidence writes what a result has of it. It is called inside write.
+func saveEvidence(tx *tx, run, host string, details any) error {
+	res, ok := details.(*bundle.Result)
+	if !ok || len(res.Evidence) == 0 {
+		return nil
+	}
+	p, err := json.Marshal(res.Evidence)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(`INSERT OR REPLACE INTO evidence(run, host, evidence) VALUES(?,?,?)`, run, host, string(p)); err != nil {
+		return err
+	}
+	_, err = tx.Exec(`DELETE FROM evidence WHERE seq <= (SELECT max(seq) FROM evidence) - ?`, keepEvidence)
+	return err
+}
+
+// readEvidence gives the results of a run what their hosts saw.
+func readEvidence(tx *sql.Tx, run string, results []RunResult) error {
+	rows, err := tx.Query(`SELECT host, evidence FROM evidence WHERE run = ?`, run)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+
+	for rows.Next() {
+		var host, stored string
+		if err := rows.Scan(&host, &stored); err != nil {
+			return err
+		}
+		var all []bundle.Evidence
+		if err := json.Unmarshal([]byte(stored), &all); err != nil {
+			return fmt.Errorf("evidence of %s in run %s: %w", host, run, err)
+		}
+		for i := range results {
+			if results[i].Name == host {
+				results[i].Evidence = evidenceOf(all)
+			}
+		}
+	}
+	return rows.Err()
+}
+
+func evidenceOf(all []bundle.Evidence) []Evidence {
+	out := make([]Evidence, 0, len(all))
+	for _, e := range all {
+		lines := e.Lines
+		if lines == nil {
+			lines = []string{}
+		}
+		out = append(out, Evidence{Service: text(e.Service), Unit: text(e.Unit), Probe: text(e.Probe), Result: text(e.Result), Exit: e.Exit, Lines: lines})
+	}
+	return out
+}
