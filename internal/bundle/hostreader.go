@@ -29,6 +29,7 @@ const (
 	maxText      = 32 << 10     // one text of any message
 	frameCost    = 64           // what reading a frame costs, beside its bytes
 	maxSystemd   = 1 << 20      // version number
+	maxExit      = 1 << 16      // code or signal of a unit, status of an HTTP answer
 	maxSeconds   = 253402300799 // the last second of the year 9999, which JSON's times end at
 )
 
@@ -177,6 +178,11 @@ func checkNumbers(m any) error {
 	case *HostResult:
 		if m.TookMillis < 0 || m.TookMillis > 1000*maxSeconds {
 			return errors.New("no run takes so long")
+		}
+		for _, e := range m.Evidence {
+			if e.Exit < 0 || e.Exit > maxExit {
+				return errors.New("nothing ends with such a status")
+			}
 		}
 		rec, keys = m.Record, m.Keys
 	}

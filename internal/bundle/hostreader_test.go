@@ -218,6 +218,7 @@ func TestHostileNumbers(t *testing.T) {
 	for _, p := range []string{
 		`{"systemd":-1}`, `{"systemd":9000000000}`, `{"record":{"generation":-1}}`, `{"record":{"generation":9223372036854775807}}`,
 		`{"keys":[{"since":9223372036854775807}]}`, `{"keys":[{"since":-62135596801}]}`, `{"last":{"took_ms":9223372036854775807}}`,
+		`{"last":{"evidence":[{"exit":-1}]}}`, `{"last":{"evidence":[{"exit":9223372036854775807}]}}`,
 		`{"systemd":1e400}`, `{"record":{"generation":1e30}}`,
 	} {
 		if _, err := bundle.NewHostReader(bytes.NewReader(rawFrame(bundle.FrameHello, []byte(p))), 0).Hello(); !errors.Is(err, bundle.ErrProtocol) {
@@ -379,14 +380,18 @@ func FuzzHostEvent(f *testing.F) {
 	fuzzHost(f, bundle.FrameEvent, `{"at":1,"step":"files","text":"\u2028x"}`)
 }
 func FuzzHostResult(f *testing.F) {
-	fuzzHost(f, bundle.FrameResult, `{"run":"r","outcome":"done","changed":["file:/x"]}`)
+	fuzzHost(f, bundle.FrameResult, `{"run":"r","outcome":"done","changed":["file:/x"]}`,
+		`{"run":"r","outcome":"rolled-back","failing":["web"],"evidence":[{"service":"web","unit":"web.service","result":"exit-code","exit":1,"lines":["a","\u2028b"]}]}`,
+		`{"outcome":"unconfirmed","evidence":[{"probe":"http http://127.0.0.1","result":"status 500","exit":500},{"exit":-1},{"lines":[""]}]}`)
 }
 func FuzzHostReply(f *testing.F) { fuzzHost(f, bundle.FrameReply, `{"error":"no"}`) }
 
 // fuzzHost reads a message of a host: it must not panic, and not take more memory than its cap
 // explains.
-func fuzzHost(f *testing.F, kind byte, good string) {
-	f.Add([]byte(good), false)
+func fuzzHost(f *testing.F, kind byte, good ...string) {
+	for _, g := range good {
+		f.Add([]byte(g), false)
+	}
 	f.Add(bytes.Repeat([]byte(`[{"`), 100), true)
 	f.Fuzz(func(t *testing.T, payload []byte, isDeflated bool) {
 		wire := rawFrame(kind, payload)

@@ -2,6 +2,7 @@ package push
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ const (
 
 // words are what any host may say.
 var words = []string{
-	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed,
+	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed, bundle.OutcomeUnconfirmed,
 	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle, bundle.RefusedBefore,
 	"pushed", "sealed", "active", "inactive", // of keys
 }
@@ -70,7 +71,8 @@ func (p *Pusher) filterOf(j *Job) *Filter {
 	}
 
 	f := p.NewFilter(j.Said, open...)
-	for _, s := range []string{j.Run, j.Bundle.Digest, p.Deployer, j.Network, j.Host} {
+	waiting := fmt.Sprintf("waiting up to %v", j.Confirm) // to be confirmed
+	for _, s := range []string{j.Run, j.Bundle.Digest, p.Deployer, j.Network, j.Host, waiting} {
 		f.said[s] = true
 	}
 	for _, k := range j.Bundle.Keys {
