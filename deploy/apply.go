@@ -24,11 +24,13 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 
 	r.release()
 	defer r.span("push", "")()
+	d.tryLater(p)
 
 	var hosts, own []*HostPlan
 	machine := d.ownMachine()
 	for _, hp := range p.Changing() {
 		if machine.is(hp, d.hosts.machine(hp.Name)) {
+			hp.own = true
 			own = append(own, hp)
 		} else {
 			hosts = append(hosts, hp)
@@ -97,7 +99,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 
 // planned is what history keeps of hp.
 func (hp *HostPlan) planned() history.Planned {
-	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
+	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
 	if hp.bundle == nil {
 		return h
 	}
@@ -179,6 +181,8 @@ func (d *Deployer) follow(host string, e history.End) {
 		d.bell.ring("more for " + host)
 	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")
+	case e.Outcome == history.OutcomeUnconfirmed && !e.Remember:
+		d.ringAt(host, h.ReasonAt.Add(secondChance))
 	}
 }
 

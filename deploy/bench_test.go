@@ -148,7 +148,7 @@ func newFleetWorld(b *testing.B) *fleetWorld {
 	b.Cleanup(func() { db.Close() })
 	w.db = db
 	var y strings.Builder
-	y.WriteString("network: bench\nrollout: { parallel: 64 }\nall:\n  services: { web: true }\nhosts:\n")
+	y.WriteString("network: bench\nconfirm: 0s\nrollout: { parallel: 64 }\nall:\n  services: { web: true }\nhosts:\n")
 	for i, h := range w.hosts {
 		fmt.Fprintf(&y, "  h%04d:\n    address: %s\n    host_key: %s\n    arch: amd64\n", i, h.Addr, h.Key)
 	}

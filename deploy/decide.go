@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -66,6 +67,8 @@ type facts struct {
 
 	// failure is how the bundle that is wanted failed there.
 	failure func(digest string) (history.Failure, bool)
+
+	now time.Time
 }
 
 // factsOf is what is known of a host that is planned. It is called under steps.
@@ -76,6 +79,7 @@ func (d *Deployer) factsOf(host string) facts {
 		pushing: d.hosts.pushing(host),
 		settled: d.watching() && !d.planner.differ.hosts[host],
 		failure: func(digest string) (history.Failure, bool) { return d.hosts.failure(host, digest) },
+		now:     time.Now(),
 	}
 }
 
@@ -115,7 +119,9 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	case isCurrent(hp.bundle, last) && !wantsHeld:
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
-		hp.State, hp.Error = failure.State, failure.Error
+		hp.State, hp.Error, hp.Reason = failure.State, failure.Error, failure.Reason
+	case secondTry(last, w.bundle.Digest).After(known.now) && !asked && !tryFailed:
+		hp.State, hp.Error, hp.Reason, hp.later = last.State, last.Error, last.Reason, secondTry(last, w.bundle.Digest)
 	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
 	case isCurrent(hp.bundle, last):

@@ -67,6 +67,10 @@ type Deployer struct {
 	// MachineID is this machine's, to tell containers on one kernel apart. "": read from
 	// /etc/machine-id.
 	MachineID string
+	// Elsewhere names something that can be reached now, other than the host, "" when nothing can:
+	// so a host that its bundle cut off is told from a deployer that is away. Nil: other hosts, and
+	// the git remote where it is on another machine.
+	Elsewhere func(ctx context.Context, host string) string
 	// Limits are the deadlines; zero fields mean the defaults.
 	Limits Limits
 	// Detach lets a run end while a push to a slow host continues in the background. A server

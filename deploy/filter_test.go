@@ -10,6 +10,7 @@ import (
 // watches: opening keys, and loading the commit of those that stood, would be for each host.
 func TestNoFilterForAKeyThatChanges(t *testing.T) {
 	w := newWorld(t, "a")
+	w.confirm = "30s"
 	keyed(w, "a", 2, 5)
 	w.push("first", history.OutcomeDone)
 

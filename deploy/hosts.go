@@ -31,6 +31,8 @@ type hostState struct {
 	away    bool          // it did not answer at all when it was tried last
 	machine plain.Foreign // digest of its machine id, as the host said
 
+	rings time.Time // when a run is asked for because of it; zero when none is
+
 	failures map[string]history.Failure // by bundle digest
 	services []history.FailedService    // that failed while the rest of the host was fine
 }
@@ -177,6 +179,20 @@ func (t *hostTable) machine(host string) plain.Foreign {
 	return plain.Foreign{}
 }
 
+// setRing notes that a run is to be asked for at that time because of the host, and returns whether that
+// is new.
+func (t *hostTable) setRing(host string, at time.Time) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	s := t.of(host)
+	if s.rings.Equal(at) {
+		return false
+	}
+	s.rings = at
+	return true
+}
+
 // readFailures has the failures that history remembers, unless they were read before.
 func (t *hostTable) readFailures(db *history.DB) error {
 	t.mu.Lock()
@@ -229,7 +245,7 @@ func (t *hostTable) ended(host, run string, e history.End) {
 		if s.failures == nil {
 			s.failures = map[string]history.Failure{}
 		}
-		s.failures[e.Digest] = history.Failure{Digest: e.Digest, Run: run, State: e.State, Error: e.Error, At: time.Now()}
+		s.failures[e.Digest] = history.Failure{Digest: e.Digest, Run: run, State: e.State, Error: e.Error, Reason: e.Reason, At: time.Now()}
 	case e.Stood():
 		delete(s.failures, e.Digest)
 	}

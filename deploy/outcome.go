@@ -19,6 +19,7 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	if o.Fate == push.Ended {
 		e = d.result(run, hp, o.Result, o.BootID)
 		e.Heard = true
+		d.unconfirmed(run, hp, o.Fresh, &e)
 		return e, false
 	}
 	d.hosts.setAway(hp.Name, o.Away)
@@ -84,9 +85,10 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 		case bundle.RefusedDeployer, bundle.RefusedNetwork: // not the bundle's fault
 			e.Remember = false
 		}
+	case history.OutcomeUnconfirmed: // which unconfirmed judges
 	case history.OutcomeRolledBack:
 		e.State, e.Remember = history.RolledBack, true
-		if res.CutOff && !d.cutBefore(run, hp) {
+		if res.CutOff && !d.lastEnd(run, hp).CutOff {
 			e.State, e.Remember = history.Behind, false
 		}
 	default:
@@ -105,17 +107,6 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 		e.Present = new(present(res.Keys))
 	}
 	return e
-}
-
-// cutBefore says that the same bundle was cut off on the host when it was tried last: then it may
-// be the bundle that kills the host. History knows, rather than this process, because the host
-// may be the one that bellhop runs on and goes down with.
-func (d *Deployer) cutBefore(run string, hp *HostPlan) bool {
-	cut, err := d.History.CutOff(hp.Name, hp.bundle.Digest, run)
-	if err != nil {
-		d.log().Error("look for an earlier cut", "host", hp.Name, "err", err)
-	}
-	return cut || err != nil
 }
 
 // strange tells of a host, or of one on the way to it, that shows another key than is pinned, and

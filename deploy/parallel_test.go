@@ -84,7 +84,7 @@ func TestHostsAtOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := &meeting{simLinks: simLinks{map[string]*model{}}, meet: tt.want, all: make(chan struct{})}
 				var y strings.Builder
-				y.WriteString("network: sim\n" + tt.rollout + "hosts:\n")
+				y.WriteString("network: sim\nconfirm: 0s\n" + tt.rollout + "hosts:\n")
 				for i := range tt.hosts {
 					name := fmt.Sprint("h", i)
 					l.models[name] = calmModel(name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -29,10 +30,11 @@ type Plan struct {
 // A HostPlan is what a run would do on one host.
 type HostPlan struct {
 	Name    string
-	State   history.State // of the host until something is pushed
-	Push    bool          // the host will be contacted
-	Follows bool          // the host holds what is wanted, as far as history knows
-	Error   string        // why it is not pushed
+	State   history.State  // of the host until something is pushed
+	Push    bool           // the host will be contacted
+	Follows bool           // the host holds what is wanted, as far as history knows
+	Error   string         // why it is not pushed
+	Reason  history.Reason // with State Unconfirmed
 	Changes []bundle.Change
 	Units   UnitPlan
 
@@ -45,6 +47,8 @@ type HostPlan struct {
 	old       *bundle.Manifest        // that last was; nil when unknown
 	from      string                  // its digest
 	prune     bool                    // consent was given
+	own       bool                    // bellhop runs there
+	later     time.Time               // when it is tried again; zero when it does not wait for that
 }
 
 // wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.

@@ -39,6 +39,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		Run: r.head.ID, Network: p.Fleet.Network, Host: hp.Name, Bundle: hp.bundle, Shared: &p.shared,
 		Target:     target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0),
 		Last:       push.Last{Had: hp.last.Had, Generation: hp.last.Generation, Digest: hp.last.Digest, Manifest: hp.old, From: hp.from},
+		Confirm:    confirmWindow(p.Fleet.Confirm, hp.own),
 		AllowPrune: hp.prune, TakeOver: r.req.TakeOver,
 
 		Other:   func(h *push.Hello) string { return otherHost(p.Fleet, h, hp.Name) },
@@ -46,6 +47,10 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 
 		Said:   saidOf(hp),
 		Former: d.archive().formerKeys(ctx, hp.Name, hp.bundle),
+	}
+	j.Elsewhere = d.elsewhere(hp.Name, j.Target)
+	if hp.last.State == history.Unknown {
+		j.Earlier = hp.last.Run
 	}
 	if d.Progress != nil {
 		j.Progress = func(step, text string) { r.event(Event{Host: hp.Name, Step: step, Text: text}) }

@@ -73,7 +73,7 @@ func (away) Helper(context.Context, link.Target, func(io.Writer) error) (deploy.
 
 func newPlanner(b *testing.B, hosts int) *planner {
 	var y strings.Builder
-	y.WriteString("network: bench\nall:\n  services: { base: true }\nhosts:\n")
+	y.WriteString("network: bench\nconfirm: 0s\nall:\n  services: { base: true }\nhosts:\n")
 	for i := range hosts {
 		fmt.Fprintf(&y, "  h%05d:\n    address: 10.%d.%d.%d\n    host_key: %s\n    arch: amd64\n", i, i>>16, i>>8&255, i&255, benchKey)
 		if i < 10 {

@@ -321,7 +321,7 @@ func (s *sim) commit() {
 		maps.Copy(tree, s.commits[s.rng.IntN(n)].Tree.(fstest.MapFS))
 	}
 	var y strings.Builder
-	y.WriteString("network: sim\nhosts:\n")
+	y.WriteString("network: sim\nconfirm: 0s\nhosts:\n")
 	for i := range 4 {
 		fmt.Fprintf(&y, "  h%d: { address: 10.0.0.%d, host_key: %s, services: { s%d: true } }\n", i, i+1, simKey, i)
 		p := fmt.Sprintf("services/s%d/files/etc/s%d.conf", i, i)

@@ -24,6 +24,8 @@ type Source struct {
 	// Head asks the remote for the branch's head and fetches nothing. Nil: a push that comes
 	// shortly after another waits for the bell's gap.
 	Head func(ctx context.Context) (string, error)
+	// Far says that Head asks another machine.
+	Far bool
 	// At returns an older commit. Nil: keys and texts of older generations can't be had.
 	At func(ctx context.Context, commit string) (Snapshot, error)
 	// Since returns the messages of the commits that head holds and last does not. Nil: only
@@ -38,7 +40,7 @@ type Source struct {
 func From(r *gitsync.Repo) Source {
 	return Source{
 		Sync: refusing(r.Sync), Look: refusing(r.Look),
-		Head: r.Head, At: r.At, Since: r.Since, Keep: r.Keep,
+		Head: r.Head, Far: r.Far(), At: r.At, Since: r.Since, Keep: r.Keep,
 	}
 }
 

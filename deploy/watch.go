@@ -238,15 +238,19 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 		return err
 	}
 	defer release()
-	s, err := d.pusher().Open(ctx, rememberedTarget(o.Host, hosts, 0), 0)
+	t := rememberedTarget(o.Host, hosts, 0)
+	s, err := d.pusher().Open(ctx, t, 0)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
 
+	waits := d.settling(o, t)
+	s.Confirm(waits)
 	filter := d.pusher().NewFilter([]string{o.Run, o.As, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
 	defer filter.Drop()
 	res, err := s.Find(o.As, filter)
+	fresh := waits.End(false, filter)
 	if err != nil {
 		return err
 	}
@@ -257,6 +261,7 @@ func (d *Deployer) settle(ctx context.Context, o history.Interrupted, hosts map[
 
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
 	e := d.result(o.Run, hp, res, filter.Word(s.Hello.BootID))
+	d.unconfirmed(o.Run, hp, fresh, &e)
 	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
 	d.settleServices(ctx, o, res, &e)
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {

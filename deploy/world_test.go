@@ -37,6 +37,7 @@ type world struct {
 	pool     *link.Pool
 	signer   ssh.Signer
 	top      string // more lines at the top of bellhop.yaml
+	confirm  string // of bellhop.yaml; most tests are about other things, and do without
 	db       *history.DB
 	d        *deploy.Deployer
 
@@ -50,11 +51,9 @@ const unit = "[Service]\nExecStart=/bin/%s\n[Install]\nWantedBy=multi-user.targe
 
 func newWorld(t testing.TB, names ...string) *world {
 	t.Helper()
-	w := &world{t: t, files: map[string]string{}, machines: map[string]*lab.Machine{}, hosts: map[string]*lab.Host{}, yaml: map[string]string{}}
-	_, key, err := ed25519.GenerateKey(rand.Reader)
-	w.must(err)
-	w.signer, err = ssh.NewSignerFromKey(key)
-	w.must(err)
+	w := &world{t: t, confirm: "0s", files: map[string]string{}, machines: map[string]*lab.Machine{}, hosts: map[string]*lab.Host{}, yaml: map[string]string{}}
+	w.signer = w.newSigner()
+	var err error
 	w.db, err = history.Open(filepath.Join(t.TempDir(), "bellhop.db"))
 	w.must(err)
 	t.Cleanup(func() { w.db.Close() })
@@ -66,6 +65,16 @@ func newWorld(t testing.TB, names ...string) *world {
 		w.host(n, "web")
 	}
 	return w
+}
+
+// newSigner makes a key to log in with.
+func (w *world) newSigner() ssh.Signer {
+	w.t.Helper()
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	w.must(err)
+	signer, err := ssh.NewSignerFromKey(key)
+	w.must(err)
+	return signer
 }
 
 // noHelper says that the helper is there under a digest that the lab does not check.
@@ -162,7 +171,7 @@ func (w *world) service(name string, files map[string]string) {
 func (w *world) commit(message string) string {
 	w.t.Helper()
 	var y strings.Builder
-	y.WriteString("network: lab\n" + w.top + "hosts:\n")
+	y.WriteString("network: lab\nconfirm: " + w.confirm + "\n" + w.top + "hosts:\n")
 	for _, n := range sorted(maps.Keys(w.yaml)) {
 		y.WriteString(w.yaml[n])
 	}

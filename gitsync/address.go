@@ -193,6 +193,18 @@ func parseURL(cfg Config) (remote, error) {
 	return nil, fmt.Errorf("repo %s: use https://, ssh://, user@host:path or a path", u)
 }
 
+// Far says that the remote is on another machine, as far as its address tells.
+func (r *Repo) Far() bool {
+	switch rem := r.remote.(type) {
+	case *httpRemote:
+		return !loopback(rem.base.Hostname())
+	case *sshRemote:
+		host, _, err := net.SplitHostPort(rem.addr)
+		return err == nil && !loopback(host)
+	}
+	return false
+}
+
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

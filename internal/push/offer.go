@@ -32,7 +32,7 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 		return res, filter.Word(s.Hello.BootID), err
 	}
 	if !s.Hello.Open.IsEmpty() {
-		return nil, "", s.waitForOther(ctx, filter)
+		return nil, "", s.waitForOther(ctx, j, filter)
 	}
 
 	keys := openAhead(j.Bundle)
@@ -72,7 +72,14 @@ func (s *Session) knows(run string) bool {
 
 // waitForOther waits for the end of the run that is at work there. Its result is history's when
 // it is ours; then the next hello says what stands.
-func (s *Session) waitForOther(ctx context.Context, filter *Filter) error {
+func (s *Session) waitForOther(ctx context.Context, j *Job, filter *Filter) error {
+	s.Confirm(nil)
+	if j.Earlier != "" && s.Hello.Open.Is(j.Earlier) {
+		c := s.p.NewConfirmation(j.Target, j.Earlier, j.Confirm, nil)
+		s.Confirm(c)
+		defer c.End(false, filter)
+	}
+
 	_, err := s.attach(s.Hello.Open, filter)
 	if err != nil && ctx.Err() != nil {
 		return s.why(err)

@@ -1,0 +1,98 @@
+package deploy
+
+import (
+	"fmt"
+	"time"
+
+	"bellhop/internal/history"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
+)
+
+// A host that nobody confirmed went back by itself. Either its bundle cut it off: then the same bundle
+// would do so again, and is not tried until it changes, or a person asks. Or the deployer was not there
+// in time, or its network was not: then the bundle may be good, and gets a second chance, and no third,
+// since it may be the bundle that ends the deployer.
+
+// secondChance is how long after the first time a bundle that was not confirmed is tried again, at the
+// earliest.
+const secondChance = 2 * time.Minute
+
+const tryAgainBy = "It is tried again once what the repo wants of it changes, or with: bellhop deploy --retry"
+
+// unconfirmed completes e, the end of a run on a host that nobody confirmed. It leaves any other end as
+// it is.
+func (d *Deployer) unconfirmed(run string, hp *HostPlan, t push.FreshTry, e *history.End) {
+	if e.Outcome != history.OutcomeUnconfirmed {
+		return
+	}
+
+	e.State = history.Unconfirmed
+	if t.CutOff() {
+		e.Reason, e.Remember = history.ReasonCutOff, true
+	} else {
+		e.Reason, e.Remember = history.ReasonAway, d.lastEnd(run, hp).Reason == history.ReasonAway
+	}
+	e.Error = plain.Text(unconfirmedText(t, e.Reason, e.Remember), maxText)
+}
+
+// unconfirmedText says what happened, and what happens next.
+func unconfirmedText(t push.FreshTry, reason history.Reason, remembered bool) string {
+	const back = "the host went back to what it held before: "
+	how := t.Text
+	if how == "" {
+		how = "nobody asked it"
+	}
+	switch {
+	case reason == history.ReasonCutOff:
+		return fmt.Sprintf("%swith the change nobody could log in any more (%s), while %s could be reached.\n%s", back, how, t.Elsewhere, tryAgainBy)
+	case remembered:
+		return fmt.Sprintf("%sthis deployer did not confirm the change in time, for the second time (%s).\n%s", back, how, tryAgainBy)
+	}
+	return fmt.Sprintf("%sthis deployer did not confirm the change in time (%s).\nIt is tried once more, in two minutes at the earliest; at once with: bellhop deploy --retry", back, how)
+}
+
+// lastEnd is how the bundle ended on the host when it was tried last: it may be the bundle that kills
+// the host, or the deployer. History knows, rather than this process, which may run on that host and
+// goes down with it.
+func (d *Deployer) lastEnd(run string, hp *HostPlan) history.PastEnd {
+	past, err := d.History.LastEnd(hp.Name, hp.bundle.Digest, run)
+	if err != nil {
+		d.log().Error("look how it ended before", "host", hp.Name, "err", err)
+		return history.PastEnd{CutOff: true, Reason: history.ReasonAway} // rather none too many
+	}
+	return past
+}
+
+// secondTry is when a host that was not confirmed is tried again with the bundle of that digest; the zero
+// time when it does not wait for that.
+func secondTry(last history.Host, digest string) time.Time {
+	waits := last.State == history.Unconfirmed && last.Reason == history.ReasonAway && last.Wanted == digest
+	if !waits {
+		return time.Time{}
+	}
+	return last.ReasonAt.Add(secondChance)
+}
+
+// tryLater asks for a run when the hosts of p that were not confirmed may be tried again.
+func (d *Deployer) tryLater(p *Plan) {
+	for _, hp := range p.Hosts {
+		if !hp.later.IsZero() {
+			d.ringAt(hp.Name, hp.later)
+		}
+	}
+}
+
+// ringAt asks for a run at that time, where a server runs, unless one is asked for already.
+func (d *Deployer) ringAt(host string, at time.Time) {
+	life := d.lines.lifetime()
+	if life == nil || !d.hosts.setRing(host, at) {
+		return
+	}
+
+	time.AfterFunc(time.Until(at), func() {
+		if life.Err() == nil {
+			d.bell.ring(host + " was not confirmed")
+		}
+	})
+}
