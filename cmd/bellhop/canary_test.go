@@ -298,7 +298,7 @@ func (c *canaryWorld) removeFromRemote(name string, had bool) {
 func (c *canaryWorld) verbs() {
 	work := filepath.Join(c.dir, "work")
 	for _, args := range [][]string{
-		{"status"}, {"status", "--json"}, {"history"}, {"history", "--json"}, {"key", "status"}, {"key", "status", "--json"}, {"plan"},
+		{"status"}, {"status", "--json"}, {"history"}, {"history", "--evidence"}, {"history", "--json"}, {"key", "status"}, {"key", "status", "--json"}, {"plan"},
 		{"ring", "--follow"}, {"webhook", "list"}, {"deploy", "--all"},
 		{"secret", "list", "-C", work}, {"secret", "who", "-C", work}, {"secret", "verify", "-C", work}, {"secret", "rekey", "--check", "-C", work},
 		{"secret", "show", "one", "-C", work, "-i", "/nonexistent"}, {"exec", "--on", "alpha", "--", "true"},
@@ -451,6 +451,8 @@ func (p *parrot) serve(_ context.Context, in io.Reader, out io.Writer) error {
 	res := bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: strings.Join(said, "; "), Changed: said, Restored: said, Kept: said,
 		Started: said, Stopped: said, Restarted: said, Reloaded: said, Drifted: said, Warnings: said}
 	for _, s := range said {
+		halves := []string{"it begins here", s[:len(s)/2], s[len(s)/2:], "and has ended"}
+		res.Evidence = append(res.Evidence, bundle.Evidence{Service: s, Unit: s, Probe: s, Result: s, Lines: said}, bundle.Evidence{Unit: "x.service", Lines: halves})
 		if err := bundle.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "start", Text: s}); err != nil {
 			return err
 		}

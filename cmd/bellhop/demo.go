@@ -422,7 +422,7 @@ func (d *demo) powerCut(ctx context.Context) error {
 	}
 
 	var b strings.Builder
-	printHistory(&b, d.p, hist, time.Now())
+	printHistory(&b, d.p, hist, false, time.Now())
 	d.show(b.String())
 	return nil
 }

@@ -233,6 +233,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	}
 
 	printCauses(e.Stdout, p, "  ", foldCauses(errorsOf(run), known))
+	printFailingLines(e.Stdout, p, "  ", run)
 }
 
 // errorsOf lists what went wrong on the hosts of a run.

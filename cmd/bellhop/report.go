@@ -159,7 +159,8 @@ func keysOf(k history.KeyCount) string {
 }
 
 // printHistory shows runs, newest first: one line for the run, one for each host.
-func printHistory(w io.Writer, p paint, h history.History, now time.Time) {
+// evidence: with all that hosts saw of what failed.
+func printHistory(w io.Writer, p paint, h history.History, evidence bool, now time.Time) {
 	if len(h.Runs) == 0 {
 		fmt.Fprintln(w, "no run yet")
 	}
@@ -168,6 +169,11 @@ func printHistory(w io.Writer, p paint, h history.History, now time.Time) {
 			fmt.Fprintln(w)
 		}
 		printRun(w, p, r, now)
+		if evidence {
+			printEvidence(w, p, &r)
+		} else {
+			printFailingLines(w, p, "  ", &r)
+		}
 	}
 }
 

@@ -115,10 +115,12 @@ func pickHosts(ctx context.Context, db *history.DB, on string) (history.Status, 
 func historyCmd(e *Env) *cobra.Command {
 	var f lookFlags
 	var limit int
+	var evidence bool
 	c := &cobra.Command{
 		Use: "history [HOST...|RUN...]", Short: "Show what was deployed, when, by whom and with what result", GroupID: groupFleet,
 		Long: `List runs, newest first: commit, author, cause, time taken, and the result on each host. With
-hosts, only runs that had one of them; with ids of runs, only those.`,
+hosts, only runs that had one of them; with ids of runs, only those. With --evidence also what a host
+saw of what failed there: the unit's result and the last lines of its journal, the probe's answer.`,
 		Example: "  bellhop history\n  bellhop history chrysalis -n 3\n  bellhop history '@bots' --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			if limit < 1 {
@@ -128,15 +130,16 @@ hosts, only runs that had one of them; with ids of runs, only those.`,
 			if err != nil {
 				return err
 			}
-			return runHistory(e, c.Context(), &f, what, limit)
+			return runHistory(e, c.Context(), &f, what, limit, evidence)
 		},
 	}
 	f.flags(c)
 	c.Flags().IntVarP(&limit, "limit", "n", 20, "how many runs")
+	c.Flags().BoolVar(&evidence, "evidence", false, "show what hosts saw of what failed")
 	return c
 }
 
-func runHistory(e *Env, ctx context.Context, f *lookFlags, what string, limit int) error {
+func runHistory(e *Env, ctx context.Context, f *lookFlags, what string, limit int, evidence bool) error {
 	h, err := readHistory(e, ctx, f, what, limit)
 	if err != nil {
 		return err
@@ -144,7 +147,7 @@ func runHistory(e *Env, ctx context.Context, f *lookFlags, what string, limit in
 	if f.json {
 		return e.writeJSON(h)
 	}
-	printHistory(e.Stdout, e.outPaint(), h, time.Now())
+	printHistory(e.Stdout, e.outPaint(), h, evidence, time.Now())
 	return nil
 }
 

@@ -28,7 +28,7 @@ func TestToldOverTheSocket(t *testing.T) {
 		t.Errorf("history over the socket (-want +got):\n%s", diff)
 	}
 	var out bytes.Buffer
-	printHistory(&out, paint(false), got.history(), time.Now())
+	printHistory(&out, paint(false), got.history(), false, time.Now())
 	if want := "  note: b: stays on the host: user x\n"; !strings.Contains(out.String(), want) {
 		t.Errorf("printed history lacks %q:\n%s", want, out.String())
 	}

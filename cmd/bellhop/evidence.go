@@ -1,0 +1,84 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+
+	"bellhop/internal/history"
+)
+
+// What hosts saw of a failure: the end of a unit's journal, the answer of a probe. A run shows one line
+// of it, and the verb that shows the rest.
+
+// printEvidence prints all that the hosts of a run saw.
+func printEvidence(w io.Writer, p paint, r *history.Run) {
+	for _, res := range r.Hosts {
+		for _, e := range res.Evidence {
+			fmt.Fprintf(w, "  %s: %s\n", p.red(res.Name), headOf(e))
+			for _, line := range e.Lines {
+				fmt.Fprintf(w, "    %s\n", line)
+			}
+		}
+	}
+}
+
+// headOf says what failed, and how.
+func headOf(e history.Evidence) string {
+	what := or(e.Service, "")
+	switch {
+	case e.Probe != nil:
+		what = "probe " + *e.Probe
+	case e.Unit != nil:
+		what = "unit " + *e.Unit
+	}
+	if e.Service != nil && (e.Probe != nil || e.Unit != nil) {
+		what += " of " + *e.Service
+	}
+
+	how := or(e.Result, "")
+	isNamed := strings.Contains(how, fmt.Sprint(e.Exit))
+	switch {
+	case e.Exit == 0 || isNamed:
+	case e.Probe != nil:
+		how = joinPlain(how, fmt.Sprintf("status %d", e.Exit))
+	default:
+		how = joinPlain(how, fmt.Sprintf("exit %d", e.Exit))
+	}
+	return what + colon(how)
+}
+
+// joinPlain joins what is not empty with a comma.
+func joinPlain(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
+	}
+	return a + ", " + b
+}
+
+// printFailingLines prints, for each host that has evidence, the one line that is likely to tell why, and
+// at the end what shows the rest.
+func printFailingLines(w io.Writer, p paint, indent string, r *history.Run) {
+	var lines []hostError
+	for _, res := range r.Hosts {
+		if len(res.Evidence) > 0 {
+			lines = append(lines, hostError{res.Name, failingLine(res.Evidence[0])})
+		}
+	}
+	if len(lines) == 0 {
+		return
+	}
+	printCauses(w, p, indent, foldCauses(lines, ""))
+	fmt.Fprintf(w, "%s%s\n", indent, p.dim("more of it: bellhop history "+r.ID+" --evidence"))
+}
+
+// failingLine is the last line that says something, after what it is of.
+func failingLine(e history.Evidence) string {
+	for i := len(e.Lines) - 1; i >= 0; i-- {
+		if line := strings.TrimSpace(e.Lines[i]); line != "" {
+			return cmp.Or(or(e.Unit, ""), or(e.Probe, ""), or(e.Service, "")) + ": " + line
+		}
+	}
+	return headOf(e)
+}
