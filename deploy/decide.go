@@ -120,8 +120,8 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
 		hp.State, hp.Error, hp.Reason = failure.State, failure.Error, failure.Reason
-	case secondTry(last, w.bundle.Digest).After(known.now) && !asked && !tryFailed:
-		hp.State, hp.Error, hp.Reason, hp.later = last.State, last.Error, last.Reason, secondTry(last, w.bundle.Digest)
+	case secondTry(last, hp.wanted()).After(known.now) && !asked && !tryFailed:
+		hp.State, hp.Error, hp.Reason, hp.later = last.State, last.Error, last.Reason, secondTry(last, hp.wanted())
 	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
 	case isCurrent(hp.bundle, last):

@@ -143,7 +143,7 @@ func (p *Pusher) OpenIdle(ctx context.Context, t link.Target) (*Session, error) 
 		}
 
 		done := s.within(p.Limits.Patience, "wait for the run that is at work there")
-		err = s.waitForOther(ctx, p.NewFilter(nil))
+		err = s.waitForOther(ctx, nil, p.NewFilter(nil))
 		done()
 		s.Close()
 		if !errors.Is(err, errBusy) {

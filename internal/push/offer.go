@@ -32,7 +32,9 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 		return res, filter.Word(s.Hello.BootID), err
 	}
 	if !s.Hello.Open.IsEmpty() {
-		return nil, "", s.waitForOther(ctx, j, filter)
+		earlier := p.confirmEarlier(j, &s.Hello)
+		defer earlier.End(false, filter)
+		return nil, "", s.waitForOther(ctx, earlier, filter)
 	}
 
 	keys := openAhead(j.Bundle)
@@ -72,20 +74,24 @@ func (s *Session) knows(run string) bool {
 
 // waitForOther waits for the end of the run that is at work there. Its result is history's when
 // it is ours; then the next hello says what stands.
-func (s *Session) waitForOther(ctx context.Context, j *Job, filter *Filter) error {
-	s.Confirm(nil)
-	if j.Earlier != "" && s.Hello.Open.Is(j.Earlier) {
-		c := s.p.NewConfirmation(j.Target, j.Earlier, j.Confirm, nil)
-		s.Confirm(c)
-		defer c.End(false, filter)
-	}
-
+func (s *Session) waitForOther(ctx context.Context, c *Confirmation, filter *Filter) error {
+	s.Confirm(c)
 	_, err := s.attach(s.Hello.Open, filter)
 	if err != nil && ctx.Err() != nil {
 		return s.why(err)
 	}
 
 	return errBusy
+}
+
+// confirmEarlier is the confirmation of the run that is at work on the host, where that is one of this
+// deployer; nil where it is another's.
+func (p *Pusher) confirmEarlier(j *Job, h *Hello) *Confirmation {
+	isOurs := j.Earlier != "" && h.Open.Is(j.Earlier)
+	if !isOurs {
+		return nil
+	}
+	return p.NewConfirmation(j.Target, j.Earlier, j.Confirm, nil)
 }
 
 // things is how many things the host may have to speak of.
