@@ -19,11 +19,13 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/newhost", "internal/owner", "internal/plain", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/newhost", "internal/owner", "internal/plain", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
-	"secrets":                  {"internal/child", "internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile"},
+	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
 	"secrets/agefile":          {"internal/child", "internal/plain", "secrets/privatefile"},
+	"secrets/edit":             {"internal/child"},
+	"secrets/precommit":        {"internal/child", "internal/durable", "internal/plain", "secrets"},
 	"secrets/privatefile":      {"internal/durable"},
 	"gitsync":                  {"gitsync/objects", "internal/durable", "internal/plain", "internal/privatekey"},
 	"gitsync/objects":          {"internal/durable", "internal/limits"},

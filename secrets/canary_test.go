@@ -11,6 +11,7 @@ import (
 
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/edit"
 )
 
 // TestCanary takes one value and one private key through every verb and every failure, and looks
@@ -24,8 +25,8 @@ func TestCanary(t *testing.T) {
 	say(s.Set("x", []byte(canary), secrets.SetOptions{}))
 	say(s.Set("../x", []byte(canary), secrets.SetOptions{}))
 	say(s.Set("big", bytes.Repeat([]byte(canary), 1<<17), secrets.SetOptions{}))
-	say(s.Edit("x", secrets.Editor{Command: "'" + script(t, `echo more >> "$1"`) + "'"}))
-	say(s.Edit("x", secrets.Editor{Command: "'" + script(t, `exit 3`) + "'"}))
+	say(s.Edit("x", edit.Editor{Command: "'" + script(t, `echo more >> "$1"`) + "'"}))
+	say(s.Edit("x", edit.Editor{Command: "'" + script(t, `exit 3`) + "'"}))
 	say(s.List())
 	say(s.Who("x"))
 	good := []byte(files(t, s.Dir)["secrets/x.age"])

@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"crypto/subtle"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/edit"
 )
 
 // Edit opens a secret in an editor and seals what comes back. The plaintext is in a folder in
 // RAM that only we can enter, removed on every way out: success, error, signal, panic, SIGKILL. A value
 // that did not change leaves the file as it is; an editor that fails, or an empty value, writes
 // nothing. Whatever would stop the sealing is told before the editor starts.
-func (s *Store) Edit(name string, e Editor) (*Written, error) {
+func (s *Store) Edit(name string, e edit.Editor) (*Written, error) {
 	file, err := Path(name)
 	if err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func (s *Store) Edit(name string, e Editor) (*Written, error) {
 	return w, nil
 }
 
-func (s *Store) edit(file string, e Editor) (*Written, error) {
+func (s *Store) edit(file string, e edit.Editor) (*Written, error) {
 	old, err := s.standing(file)
 	if err != nil {
 		return nil, bare(err)
@@ -43,7 +43,7 @@ func (s *Store) edit(file string, e Editor) (*Written, error) {
 		}
 	}
 	defer clear(before)
-	after, err := editInRAM(strings.TrimSuffix(filepath.Base(file), ".age"), before, e)
+	after, err := edit.InRAM(strings.TrimSuffix(filepath.Base(file), ".age"), before, agefile.MaxValue, e)
 	if err != nil {
 		return nil, err
 	}
@@ -61,41 +61,4 @@ func (s *Store) edit(file string, e Editor) (*Written, error) {
 
 	w.Changed = true
 	return w, s.put(w, after)
-}
-
-// editInRAM runs the editor on a copy in RAM and gives what it saved.
-func editInRAM(name string, value []byte, e Editor) ([]byte, error) {
-	// Signals first: from here on none may end us before the folder is gone.
-	signals, release := catch()
-	defer release()
-	dir, err := newRAMDir()
-	if err != nil {
-		return nil, err
-	}
-	guard, err := startGuard(dir)
-	if err != nil {
-		os.Remove(dir)
-		return nil, err
-	}
-	defer guard.release() // after the folder is wiped
-	defer wipe(dir)
-
-	file := filepath.Join(dir, name)
-	if err := os.WriteFile(file, value, 0o600); err != nil {
-		return nil, fmt.Errorf("write the copy in RAM: %w", bare(err))
-	}
-	if err := e.run(dir, file, guard, signals); err != nil {
-		return nil, err
-	}
-	select {
-	case <-signals:
-		return nil, ErrInterrupted
-	default:
-	}
-
-	after, err := readHead(os.DirFS(dir), name, agefile.MaxValue+1)
-	if err != nil {
-		return nil, fmt.Errorf("read what the editor saved: %w", bare(err))
-	}
-	return after, nil
 }

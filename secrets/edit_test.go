@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/secrets"
+	"bellhop/secrets/edit"
 )
 
 // ram gives the test a RAM-backed folder of its own to look through, or skips.
@@ -36,7 +37,7 @@ func TestEdit(t *testing.T) {
 	s, _, b := newStore(t)
 	edit := func(body string) (*secrets.Written, error) {
 		t.Helper()
-		w, err := s.Edit("x.env", secrets.Editor{Command: "'" + script(t, body) + "' --wait"})
+		w, err := s.Edit("x.env", edit.Editor{Command: "'" + script(t, body) + "' --wait"})
 		if left := files(t, dir); len(left) != 0 {
 			t.Errorf("%d files are left in RAM", len(left))
 		}
@@ -170,7 +171,7 @@ func TestEditSweeps(t *testing.T) {
 	writeFile(t, filepath.Join(old, "x"), []byte("hunter2"), 0o600)
 	other := writeFile(t, filepath.Join(dir, "other", "x"), []byte("mine"), 0o600)
 	s, _, _ := newStore(t)
-	if _, err := s.Edit("x", secrets.Editor{Command: "'" + script(t, `echo v > "$1"`) + "'"}); err != nil {
+	if _, err := s.Edit("x", edit.Editor{Command: "'" + script(t, `echo v > "$1"`) + "'"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(old); !os.IsNotExist(err) {
@@ -201,7 +202,7 @@ func TestEditLeftovers(t *testing.T) {
 			}
 			writeFile(t, filepath.Join(home, "keys"), []byte("iTOKEN=hunter2-canary\x1byy:w\rp:wq\r"), 0o600)
 			s, _, _ := newStore(t)
-			if _, err := s.Edit("x", secrets.Editor{Command: name + " " + setup.args}); err != nil {
+			if _, err := s.Edit("x", edit.Editor{Command: name + " " + setup.args}); err != nil {
 				t.Skipf("%s cannot be driven here: %v", name, err)
 			}
 			if v, err := s.Show("x"); err != nil || string(v) != "TOKEN=hunter2-canary\nTOKEN=hunter2-canary\n" {

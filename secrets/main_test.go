@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bellhop/secrets"
+	"bellhop/secrets/edit"
 )
 
 // The test binary is another program when it is started with a role: a bellhop that edits, or one that
@@ -25,7 +26,7 @@ func TestMain(m *testing.M) {
 func actEdit() int {
 	pub := os.Getenv("BELLHOP_TEST_READER")
 	s := &secrets.Store{Dir: os.Getenv("BELLHOP_TEST_DIR"), Rules: secrets.Rules{Names: map[string][]string{"a": {pub}}}}
-	_, err := s.Edit("x", secrets.Editor{Command: os.Getenv("BELLHOP_TEST_EDITOR"), Stdout: os.Stdout})
+	_, err := s.Edit("x", edit.Editor{Command: os.Getenv("BELLHOP_TEST_EDITOR"), Stdout: os.Stdout})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/secrets"
+	"bellhop/secrets/precommit"
 )
 
 func hookCmd(e *Env) *cobra.Command {
@@ -39,13 +39,13 @@ func installHook(e *Env, dir string) error {
 		return noRepo(err)
 	}
 
-	hook, err := secrets.InstallHook(dir)
-	if errors.Is(err, secrets.ErrSharedHooks) {
+	hook, err := precommit.Install(dir)
+	if errors.Is(err, precommit.ErrSharedHooks) {
 		hook, err = installOwnHook(e, dir, filepath.Dir(hook.Path))
 	}
 
 	switch {
-	case errors.Is(err, secrets.ErrHookStands):
+	case errors.Is(err, precommit.ErrOtherHook):
 		return hint(fmt.Errorf("install %s: %w, and stays as it is", hook.Path, err), "%s", lineFor(dir, hook.Path))
 	case err != nil:
 		return err
@@ -60,22 +60,22 @@ func installHook(e *Env, dir string) error {
 }
 
 // installOwnHook asks whether this repository may have hooks of its own, beside those of all others.
-func installOwnHook(e *Env, dir, shared string) (secrets.Hook, error) {
+func installOwnHook(e *Env, dir, shared string) (precommit.Hook, error) {
 	question := fmt.Sprintf("git takes the hooks of all your repositories from %s (core.hooksPath).\nShall this repository have hooks of its own? Those in %s do not run here then. [y/N] ", shared, shared)
 	yes, err := e.confirm(question)
 	if err == nil && !yes {
-		err = secrets.ErrSharedHooks
+		err = precommit.ErrSharedHooks
 	}
 	if err != nil {
-		return secrets.Hook{}, hint(secrets.ErrSharedHooks,
+		return precommit.Hook{}, hint(precommit.ErrSharedHooks,
 			"git config --local core.hooksPath \"$(git rev-parse --path-format=absolute --git-common-dir)/hooks\" && bellhop hook install; or add to %s/pre-commit: %s", shared, hookCall)
 	}
 
-	if _, err := secrets.OwnHooks(dir); err != nil {
-		return secrets.Hook{}, err
+	if _, err := precommit.OwnHooks(dir); err != nil {
+		return precommit.Hook{}, err
 	}
 
-	return secrets.InstallHook(dir)
+	return precommit.Install(dir)
 }
 
 // hookCall is what another's hook runs.

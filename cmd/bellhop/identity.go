@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/precommit"
 )
 
 // Private keys of the person or the server at work, and the rules of the repo.
@@ -154,7 +155,7 @@ func formerReaders(ctx context.Context, dir string) map[agefile.Fingerprint]stri
 		return past
 	}
 	for commit := range strings.SplitSeq(out, "\n") {
-		tree, err := secrets.Committed(dir, commit)
+		tree, err := precommit.Committed(dir, commit)
 		if err != nil || tree == nil {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/secrets"
+	"bellhop/secrets/edit"
 )
 
 // New values: typed into an editor, or made at random and seen by nobody.
@@ -27,7 +28,7 @@ that did not change leaves the file as it is.`,
 			}
 
 			s.Armor = armor
-			w, err := s.Edit(secretName(s.Dir, args[0]), secrets.Editor{Command: editor, Stdin: e.Stdin, Stdout: direct(e.Stdout), Stderr: direct(e.Stderr)})
+			w, err := s.Edit(secretName(s.Dir, args[0]), edit.Editor{Command: editor, Stdin: e.Stdin, Stdout: direct(e.Stdout), Stderr: direct(e.Stderr)})
 			if err != nil {
 				return err
 			}

@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/precommit"
 )
 
 func secretVerifyCmd(e *Env) *cobra.Command {
@@ -104,12 +105,12 @@ func verifyIn(ctx context.Context, dir string, check secrets.Check) ([]secrets.F
 	}
 
 	if check.Staged {
-		staged, err := secrets.Staged(dir)
+		staged, err := precommit.Staged(dir)
 		if err != nil {
 			return nil, err
 		}
 
-		head, err := secrets.Committed(dir, "HEAD")
+		head, err := precommit.Committed(dir, "HEAD")
 		if err != nil {
 			return nil, err
 		}

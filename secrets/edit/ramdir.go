@@ -1,4 +1,4 @@
-package secrets
+package edit
 
 import (
 	"errors"
@@ -8,14 +8,15 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"bellhop/secrets/agefile"
 )
 
 // ErrNoRAM says that there is no RAM-backed folder for plaintext.
 var ErrNoRAM = errors.New("there is no RAM-backed folder for the plaintext (looked at $XDG_RUNTIME_DIR and /dev/shm); nothing was written")
 
 const ramPrefix = "bellhop-edit-"
+
+// maxWiped is how many bytes of a file are overwritten: far more than any secret has.
+const maxWiped = 8 << 20
 
 // newRAMDir makes a folder, 0700, on a file system that lives in RAM. Folders left by an editing
 // that was killed are removed first.
@@ -79,7 +80,7 @@ func wipe(dir string) {
 		}
 		if info, err := d.Info(); err == nil {
 			if f, err := os.OpenFile(name, os.O_WRONLY|syscall.O_NOFOLLOW, 0); err == nil {
-				_, _ = f.Write(make([]byte, min(info.Size(), agefile.MaxFile)))
+				_, _ = f.Write(make([]byte, min(info.Size(), maxWiped)))
 				f.Close()
 			}
 		}

@@ -1,4 +1,4 @@
-package secrets
+package precommit
 
 import (
 	"errors"
@@ -55,7 +55,7 @@ func hook(folder string) []byte {
 
 // Why a hook is not installed.
 var (
-	ErrHookStands  = errors.New("another pre-commit hook is there")
+	ErrOtherHook   = errors.New("another pre-commit hook is there")
 	ErrSharedHooks = errors.New("git's hooks of all your repositories are in one folder (core.hooksPath), and this one would run in each of them")
 	ErrBareRepo    = errors.New("this is a bare repository: commits are made, and looked through, in its clones")
 )
@@ -66,10 +66,10 @@ type Hook struct {
 	Fresh bool   // it was written just now; false: it was there, and calls bellhop
 }
 
-// InstallHook puts a pre-commit hook into the git repo that dir is in. A hook of ours is brought up
+// Install puts a pre-commit hook into the git repo that dir is in. A hook of ours is brought up
 // to date; one that already calls us stays; any other is ErrHookStands. Hooks that git takes from one
 // folder for all repositories of the person are ErrSharedHooks: see OwnHooks.
-func InstallHook(dir string) (Hook, error) {
+func Install(dir string) (Hook, error) {
 	hooks, err := hooksDir(dir)
 	if err != nil {
 		return Hook{}, fmt.Errorf("install the hook: %w", err)
@@ -90,7 +90,7 @@ func InstallHook(dir string) (Hook, error) {
 		return h, errors.Join(err, sharedError(shared))
 	}
 	if isThere && !isOurs {
-		return h, ErrHookStands
+		return h, ErrOtherHook
 	}
 
 	prefix, err := git(dir, "rev-parse", "--show-prefix")

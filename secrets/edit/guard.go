@@ -1,4 +1,4 @@
-package secrets
+package edit
 
 import (
 	"fmt"
@@ -10,12 +10,12 @@ import (
 	"bellhop/internal/child"
 )
 
-// An editGuard is a process of its own that removes the plaintext when this one is killed. It
+// A guard is a process of its own that removes the plaintext when this one is killed. It
 // waits at the end of a pipe that only this process holds open, so the kernel tells it of every
 // way out, SIGKILL and the OOM killer too. A file that has no name, or a mount that only this
 // process sees, would need no guard; but an editor that runs already (code --wait, emacsclient)
 // could not open it.
-type editGuard struct {
+type guard struct {
 	cmd     *exec.Cmd
 	pipe    io.WriteCloser
 	watches bool // the editor was named
@@ -39,7 +39,7 @@ rm -rf -- "$1"`
 
 // startGuard starts the guard of a folder. It has a session of its own: what ends a terminal does not
 // end it.
-func startGuard(dir string) (*editGuard, error) {
+func startGuard(dir string) (*guard, error) {
 	cmd := exec.Command("sh", "-c", guardScript, "sh", dir)
 	cmd.Env = child.Env(nil)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -50,17 +50,17 @@ func startGuard(dir string) (*editGuard, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the process that removes the plaintext if this one is killed: %w", err)
 	}
-	return &editGuard{cmd: cmd, pipe: pipe}, nil
+	return &guard{cmd: cmd, pipe: pipe}, nil
 }
 
 // watch names the editor, which ends with this process.
-func (g *editGuard) watch(editor *os.Process) {
+func (g *guard) watch(editor *os.Process) {
 	g.watches = true
 	fmt.Fprintln(g.pipe, editor.Pid)
 }
 
 // release ends the guard: the folder is gone.
-func (g *editGuard) release() {
+func (g *guard) release() {
 	if !g.watches {
 		fmt.Fprintln(g.pipe)
 	}

@@ -1,4 +1,4 @@
-package secrets
+package edit
 
 import "golang.org/x/sys/unix"
 

@@ -1,4 +1,4 @@
-package secrets
+package edit
 
 import (
 	"cmp"
@@ -79,7 +79,7 @@ func quiet(command string) []string {
 // run edits one file. The command goes through sh, as git does it, so that arguments and quotes
 // in $EDITOR work; the file's name and our arguments are passed beside it, never pasted into it.
 // Its temporary files go to dir.
-func (e Editor) run(dir, file string, guard *editGuard, signals <-chan os.Signal) error {
+func (e Editor) run(dir, file string, guard *guard, signals <-chan os.Signal) error {
 	command := e.command()
 	args := append([]string{"-c", shellLine(command), command}, quiet(command)...)
 	cmd := exec.Command("sh", append(args, file)...)

@@ -1,4 +1,4 @@
-package secrets_test
+package precommit_test
 
 import (
 	"errors"
@@ -10,7 +10,11 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"filippo.io/age"
+
 	"bellhop/secrets"
+	"bellhop/secrets/agefile"
+	"bellhop/secrets/precommit"
 )
 
 func gitRepo(t *testing.T) (dir string, git func(args ...string) string) {
@@ -36,18 +40,46 @@ func gitRepo(t *testing.T) (dir string, git func(args ...string) string) {
 	return dir, git
 }
 
+func writeFile(t *testing.T, name string, data []byte, mode os.FileMode) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(name, data, mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sealedValue is a private key made on the spot, and an age file sealed for it.
+func sealedValue(t *testing.T) (key string, file []byte) {
+	t.Helper()
+	k, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := agefile.ParseRecipient(k.Recipient().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err = agefile.Seal([]byte("v"), []agefile.Recipient{to}, agefile.SealOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.String(), file
+}
+
 func TestStagedTree(t *testing.T) {
 	dir, git := gitRepo(t)
-	a := newSomeone(t)
-	if tree, err := secrets.Committed(dir, "HEAD"); tree != nil || err != nil {
+	key, sealed := sealedValue(t)
+	if tree, err := precommit.Committed(dir, "HEAD"); tree != nil || err != nil {
 		t.Errorf("Committed before the first commit = %v, %v, want nil", tree, err)
 	}
 	writeFile(t, filepath.Join(dir, "conf/bellhop.yaml"), []byte("network: x\n"), 0o644)
-	writeFile(t, filepath.Join(dir, "conf/secrets/ünï x.age"), seal(t, "v", a.pub), 0o644)
-	writeFile(t, filepath.Join(dir, "outside/key"), []byte(a.priv), 0o644)
+	writeFile(t, filepath.Join(dir, "conf/secrets/ünï x.age"), sealed, 0o644)
+	writeFile(t, filepath.Join(dir, "outside/key"), []byte(key), 0o644)
 	git("add", ".")
 	conf := filepath.Join(dir, "conf")
-	tree, err := secrets.Staged(conf)
+	tree, err := precommit.Staged(conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,12 +90,12 @@ func TestStagedTree(t *testing.T) {
 		t.Errorf("Verify of what is staged = %v", got)
 	}
 	git("commit", "-qm", "one")
-	head, err := secrets.Committed(conf, "HEAD")
+	head, err := precommit.Committed(conf, "HEAD")
 	if err != nil || head == nil {
 		t.Fatal(head, err)
 	}
 	writeFile(t, filepath.Join(conf, "secrets/plain"), []byte("hunter2"), 0o644)
-	tree, err = secrets.Staged(conf)
+	tree, err = precommit.Staged(conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,10 +103,10 @@ func TestStagedTree(t *testing.T) {
 		t.Errorf("what is not staged was found: %v", got)
 	}
 	git("add", ".")
-	if tree, err = secrets.Staged(conf); err != nil {
+	if tree, err = precommit.Staged(conf); err != nil {
 		t.Fatal(err)
 	}
-	if got := secrets.CheckPush(t.Context(), head, tree, secrets.Rules{}); found(got, "secrets/plain", secrets.Plaintext) == nil || len(got) != 1 {
+	if got := secrets.CheckPush(t.Context(), head, tree, secrets.Rules{}); len(got) != 1 || got[0].File != "secrets/plain" || got[0].Rule != secrets.Plaintext {
 		t.Errorf("CheckPush(HEAD, staged) = %v, want secrets/plain", got)
 	}
 }
@@ -86,7 +118,7 @@ func TestHook(t *testing.T) {
 	bin := t.TempDir()
 	log := filepath.Join(bin, "log")
 	writeFile(t, filepath.Join(bin, "bellhop"), []byte("#!/bin/sh\npwd > "+log+"\necho \"$@\" >> "+log+"\ngit ls-files >> "+log+"\n[ ! -e "+bin+"/refuse ]\n"), 0o755)
-	hook, err := secrets.InstallHook(conf)
+	hook, err := precommit.Install(conf)
 	if err != nil || !hook.Fresh {
 		t.Fatal(hook, err)
 	}
@@ -119,12 +151,12 @@ func TestHook(t *testing.T) {
 	if err := commit(); err == nil {
 		t.Error("a commit passed that verify refused")
 	}
-	if _, err := secrets.InstallHook(conf); err != nil {
+	if _, err := precommit.Install(conf); err != nil {
 		t.Errorf("installing twice: %v", err)
 	}
 	writeFile(t, file, []byte("#!/bin/sh\nmake lint\n"), 0o755)
-	if _, err := secrets.InstallHook(conf); !errors.Is(err, secrets.ErrHookStands) {
-		t.Errorf("InstallHook over another hook = %v, want ErrHookStands", err)
+	if _, err := precommit.Install(conf); !errors.Is(err, precommit.ErrOtherHook) {
+		t.Errorf("Install over another hook = %v, want ErrOtherHook", err)
 	}
 	if b, _ := os.ReadFile(file); !strings.Contains(string(b), "make lint") {
 		t.Error("another hook was overwritten")
@@ -138,7 +170,7 @@ func TestStagedPathThatIsNotUTF8(t *testing.T) {
 	writeFile(t, filepath.Join(dir, "bellhop.yaml"), []byte("network: x\n"), 0o644)
 	writeFile(t, filepath.Join(dir, "elsewhere\xff"), []byte("x"), 0o644)
 	git("add", ".")
-	if _, err := secrets.Staged(dir); err != nil {
+	if _, err := precommit.Staged(dir); err != nil {
 		t.Errorf("Staged with a path elsewhere that is not UTF-8: %v", err)
 	}
 	odd := filepath.Join(dir, "secrets", "odd\xff")
@@ -147,15 +179,15 @@ func TestStagedPathThatIsNotUTF8(t *testing.T) {
 	}
 	writeFile(t, odd, []byte("x"), 0o644)
 	git("add", ".")
-	if _, err := secrets.Staged(dir); err == nil || !strings.Contains(err.Error(), `"secrets/odd\xff"`) {
+	if _, err := precommit.Staged(dir); err == nil || !strings.Contains(err.Error(), `"secrets/odd\xff"`) {
 		t.Errorf("Staged with a path that is not UTF-8: %v, want it named", err)
 	}
 	git("commit", "-qm", "odd")
 	git("mv", odd, "fine")
-	if _, err := secrets.Staged(dir); err != nil {
+	if _, err := precommit.Staged(dir); err != nil {
 		t.Errorf("Staged once it is renamed: %v", err)
 	}
-	head, err := secrets.Committed(dir, "HEAD")
+	head, err := precommit.Committed(dir, "HEAD")
 	if err != nil {
 		t.Fatalf("Committed: %v, want the paths that can be read", err)
 	}

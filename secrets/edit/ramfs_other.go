@@ -1,6 +1,6 @@
 //go:build !linux
 
-package secrets
+package edit
 
 // inRAM is false where we cannot tell: editing is refused rather than done on a disk.
 func inRAM(string) bool { return false }

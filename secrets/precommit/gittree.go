@@ -1,4 +1,4 @@
-package secrets
+package precommit
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 
 	"bellhop/internal/child"
 	"bellhop/internal/plain"
+	"bellhop/secrets"
 )
 
 // A gitTree is what git's index or a commit holds below one folder, read through the git program
@@ -37,7 +38,7 @@ func Staged(dir string) (fs.FS, error) {
 	}
 	t, odd := newGitTree(dir, out, func(meta []string) string { return meta[1] })
 	for _, name := range odd { // elsewhere it can be no secret
-		if strings.HasPrefix(name, Dir+"/") {
+		if strings.HasPrefix(name, secrets.Dir+"/") {
 			return nil, fmt.Errorf("read the git index: %q: a path that is not UTF-8 can't be looked into; rename it", name)
 		}
 	}
