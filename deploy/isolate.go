@@ -152,7 +152,7 @@ func (is *isolation) heldStatus(h bundle.HeldService, state history.State) histo
 // isolated is what a host is to hold where services of it failed before, or can't be made; nil where
 // all of the head is to be tried. It is called under steps.
 func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*isolation, error) {
-	whole, failing := w.bundle, map[string]string{}
+	whole := w.bundle
 	if w.err != nil {
 		whole = w.partial
 	}
@@ -160,8 +160,11 @@ func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last histor
 		return nil, nil
 	}
 
-	for service, problems := range whole.Broken() {
-		failing[service] = problems.Error()
+	failing := map[string]string{}
+	if w.err != nil {
+		for service, problems := range whole.Broken() {
+			failing[service] = problems.Error()
+		}
 	}
 	retry := p.chose(w.host.Name) && p.req.Retry
 	elsewhere := last.Reach.Elsewhere(reach(w.host))

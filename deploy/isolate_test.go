@@ -1,18 +1,18 @@
 package deploy_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
@@ -304,226 +304,6 @@ func TestIsolateOff(t *testing.T) {
 	w.wantState("a", history.RolledBack, *first.Commit)
 }
 
-// A service whose secret does not open is held back from the start: the others are brought in one
-// session. When it opens, it comes too.
-func TestASecretThatDoesNotOpen(t *testing.T) {
-	w := newWorld(t, "a")
-	open := w.d.Loader.Open
-	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
-		p, err := open(tree, path)
-		if err == nil && string(p) == "sealed for somebody else" {
-			return nil, errors.New("no identity opens it")
-		}
-		return p, err
-	}
-	numbered(w, "a", 3, "one\n")
-	w.files["services/s01/service.yaml"] = "keys: [db]\n"
-	w.files["secrets/db.age"] = "hunter2"
-	first := w.push("first", history.OutcomeDone)
-
-	numbered(w, "a", 3, "two\n")
-	w.files["secrets/db.age"] = "sealed for somebody else"
-	before := w.sessions("a")
-	w.push("second", history.OutcomePartial)
-	if got := w.sessions("a") - before; got != 1 {
-		t.Errorf("%d sessions, want 1", got)
-	}
-	w.wantState("a", history.HeldBack, *first.Commit)
-	wantServices(w, "a", "s00 current 02", "s01 held-back 01", "s02 current 02")
-	if e := *w.state("a").Error; !strings.Contains(e, "secrets/db.age: a: key db: no identity opens it") {
-		t.Errorf("error: %s", e)
-	}
-	if holds(w, "a", "s01") != "one\n" || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
-		t.Errorf("s01 holds %q, its key %q", holds(w, "a", "s01"), read(t, w.machines["a"].Path("/run/keys/db")))
-	}
-
-	w.must(w.machines["a"].Reboot())
-	ks, err := w.d.PushKeys(t.Context(), "")
-	w.must(err)
-	if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
-		t.Errorf("keys after a reboot: %+v", ks)
-	}
-
-	w.files["secrets/db.age"] = "swordfish"
-	third := w.push("third", history.OutcomeDone)
-	w.wantState("a", history.Current, *third.Commit)
-	if got := read(t, w.machines["a"].Path("/run/keys/db")); got != "swordfish" {
-		t.Errorf("key db is %q", got)
-	}
-}
-
-// A host on which nothing else changes is refused for a secret that does not open, by name.
-func TestOnlyASecretThatDoesNotOpen(t *testing.T) {
-	w := newWorld(t, "a")
-	w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) { return nil, errors.New("no identity opens it") }
-	numbered(w, "a", 2, "one\n")
-	first := w.push("first", history.OutcomeDone)
-	w.files["services/s01/service.yaml"] = "keys: [db]\n"
-	w.files["secrets/db.age"] = "x"
-	before := w.sessions("a")
-	w.push("second", history.OutcomeRefused)
-	if w.sessions("a") != before {
-		t.Error("a host was contacted for nothing")
-	}
-	w.wantState("a", history.Refused, *first.Commit)
-	wantServices(w, "a", "s01 failed 01")
-}
-
-// keyedHost is a host whose service s01 has a key.
-func keyedHost(t *testing.T) (w *world, first *history.Run) {
-	w = newWorld(t, "a")
-	numbered(w, "a", 3, "one\n")
-	w.files["services/s01/service.yaml"] = "keys: [db]\n"
-	w.files["secrets/db.age"] = "hunter2"
-	return w, w.push("first", history.OutcomeDone)
-}
-
-// breaksKeyed changes all services, and has s01 fail with another value of its key.
-func breaksKeyed(w *world) {
-	numbered(w, "a", 3, "two\n")
-	w.files["secrets/db.age"] = "swordfish"
-	breaks(w, "s01")
-}
-
-// keyedPair is that host after s01 was held back.
-func keyedPair(t *testing.T) (w *world, first *history.Run) {
-	w, first = keyedHost(t)
-	breaksKeyed(w)
-	w.push("second", history.OutcomePartial)
-	return w, first
-}
-
-// The keys of a composed generation come back after a reboot: each of the commit that it came from, by
-// this process and by the next.
-func TestKeysOfAComposedGeneration(t *testing.T) {
-	w, _ := keyedPair(t)
-	for range 2 {
-		w.must(w.machines["a"].Reboot())
-		ks, err := w.d.PushKeys(t.Context(), "")
-		w.must(err)
-		if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
-			t.Errorf("keys after a reboot: %+v", ks)
-		}
-		w.d = w.deployer("SHA256:one")
-	}
-}
-
-// What the host has lost of a service that is held back comes from the commit that it came from.
-func TestHealingAHeldService(t *testing.T) {
-	w, _ := keyedPair(t)
-	m := w.machines["a"]
-	w.must(os.WriteFile(m.Path("/etc/s01.conf"), []byte("by hand\n"), 0o644), os.RemoveAll(m.Path("/var/lib/bellhop/blobs")), os.Mkdir(m.Path("/var/lib/bellhop/blobs"), 0o700),
-		os.Remove(m.Path("/run/keys/db")))
-	w.files["services/s00/files/etc/s00.conf"] = "three\n"
-	w.push("third", history.OutcomePartial)
-	if holds(w, "a", "s01") != "one\n" || read(t, m.Path("/run/keys/db")) != "hunter2" || holds(w, "a", "s00") != "three\n" {
-		t.Errorf("s01 holds %q, its key %q; s00 %q", holds(w, "a", "s01"), read(t, m.Path("/run/keys/db")), holds(w, "a", "s00"))
-	}
-}
-
-// A key that nobody can open any more stays where it is on the host. When it is gone there too, the host
-// as a whole goes back.
-func TestAKeptKeyThatNobodyOpens(t *testing.T) {
-	for _, gone := range []bool{false, true} {
-		t.Run(fmt.Sprint("gone: ", gone), func(t *testing.T) {
-			w := newWorld(t, "a")
-			numbered(w, "a", 3, "one\n")
-			w.files["services/s01/service.yaml"] = "keys: [db]\n"
-			w.files["secrets/db.age"] = "hunter2"
-			w.push("first", history.OutcomeDone)
-
-			open := w.d.Loader.Open
-			w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
-				p, err := open(tree, path)
-				if string(p) == "hunter2" {
-					return nil, errors.New("that identity is lost")
-				}
-				return p, err
-			}
-			numbered(w, "a", 3, "two\n")
-			w.files["secrets/db.age"] = "swordfish"
-			breaks(w, "s01")
-			want, state, other := history.OutcomePartial, history.HeldBack, "two\n"
-			if gone {
-				before := w.d.Progress
-				w.d.Progress = func(e deploy.Event) {
-					before(e)
-					if e.Step == "note" && strings.Contains(e.Text, "brought without") {
-						os.Remove(w.machines["a"].Path("/run/keys/db"))
-					}
-				}
-				want, state, other = history.OutcomeFailed, history.RolledBack, "one\n"
-			}
-			w.push("second", want)
-			if got := w.state("a"); got.State != state || holds(w, "a", "s00") != other {
-				t.Errorf("host is %s (%s), s00 holds %q", got.State, *got.Error, holds(w, "a", "s00"))
-			}
-			if p, err := os.ReadFile(w.machines["a"].Path("/run/keys/db")); !gone && (err != nil || string(p) != "hunter2") {
-				t.Errorf("the key is %q, %v", p, err)
-			}
-		})
-	}
-}
-
-// A deployer that dies in the middle of a try finds out what came of it, remembers what failed, and its
-// next run brings the rest.
-func TestDeployerDiesBetweenTries(t *testing.T) {
-	for _, try := range []int{1, 2} {
-		t.Run(fmt.Sprint("try ", try), func(t *testing.T) {
-			w, first := keyedHost(t)
-			ctx, cancel := context.WithCancel(t.Context())
-			last := after(bundle.FrameEnd)
-			c := &cutter{Links: w.d.Links}
-			cut := func(p []byte) int {
-				n := last(p)
-				if n >= 0 {
-					time.AfterFunc(20*time.Millisecond, cancel)
-				}
-				return n
-			}
-			if try == 1 {
-				c.when = cut
-			}
-			w.d.Links = c
-			before := w.d.Progress
-			w.d.Progress = func(e deploy.Event) {
-				before(e)
-				if e.Step == "note" && try == 2 {
-					c.mu.Lock()
-					c.when = cut
-					c.mu.Unlock()
-				}
-			}
-			breaksKeyed(w)
-			second := w.commit("second")
-			if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && *r.Outcome != history.OutcomeCancelled {
-				t.Fatalf("a run whose deployer died is %s", *r.Outcome)
-			}
-			w.wantState("a", history.Deploying, *first.Commit)
-
-			w.d = w.deployer(w.d.ID)
-			w.must(w.d.Settle(t.Context()))
-			sessions := w.sessions("a")
-			w.run(deploy.Request{Cause: "start"}, map[int]history.Outcome{1: history.OutcomePartial, 2: history.OutcomeFailed}[try])
-			if got, want := w.sessions("a")-sessions, 2-try; got != want {
-				t.Errorf("%d sessions after it was found out, want %d", got, want)
-			}
-			w.wantState("a", history.HeldBack, *first.Commit)
-			wantServices(w, "a", "s00 current 02", "s01 held-back 01", "s02 current 02")
-			if holds(w, "a", "s00") != "two\n" || holds(w, "a", "s01") != "one\n" || second == "" {
-				t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
-			}
-
-			w.must(w.machines["a"].Reboot())
-			ks, err := w.d.PushKeys(t.Context(), "")
-			w.must(err)
-			if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
-				t.Errorf("keys after a reboot: %+v", ks)
-			}
-		})
-	}
-}
-
 // A service that the host can't have, before anything is touched, is left out: a command is missing
 // there, or its package can't be had.
 func TestAServiceThatTheHostCanNotHave(t *testing.T) {
@@ -562,5 +342,53 @@ func TestAServiceThatTheHostCanNotHave(t *testing.T) {
 				t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
 			}
 		})
+	}
+}
+
+// A service whose package needs an architecture that nobody knows yet waits for the first contact, which
+// brings the others, and comes with the run after it.
+func TestAServiceThatWaitsForTheArchitecture(t *testing.T) {
+	const body = "#!/bin/sh\necho hello\n"
+	packages := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { io.WriteString(rw, body) }))
+	t.Cleanup(packages.Close)
+	w := newWorld(t, "a")
+	numbered(w, "a", 2, "one\n")
+	w.yaml["a"] = strings.Replace(w.yaml["a"], "    arch: amd64\n", "", 1)
+	w.files["services/s01/service.yaml"] = "package: { url: '" + packages.URL + "/tool-{arch}', sha256: { " + runtime.GOARCH + ": " + bundle.DigestBytes([]byte(body)) + " } }\n"
+	first := w.commit("first")
+	serve(t, w)
+	eventually(t, "both services are there", func() bool {
+		h, _ := w.db.Host("a")
+		return h.State == history.Current && h.Commit == first
+	})
+	if holds(w, "a", "s00") != "one\n" || holds(w, "a", "s01") != "one\n" {
+		t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
+	}
+	runs, err := w.db.Runs(t.Context(), 10, "a")
+	w.must(err)
+	last := runs.Runs[len(runs.Runs)-1]
+	if *last.Hosts[0].Outcome != history.OutcomeHeldBack {
+		t.Errorf("the first contact came to %s", *last.Hosts[0].Outcome)
+	}
+}
+
+// Of two services that fail at once each says what was seen of itself.
+func TestTwoServicesThatFailAtOnce(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 4, "one\n")
+	w.push("first", history.OutcomeDone)
+	numbered(w, "a", 4, "two\n")
+	breaks(w, "s01")
+	breaks(w, "s02")
+	before := w.sessions("a")
+	w.push("second", history.OutcomePartial)
+	if got := w.sessions("a") - before; got != 2 {
+		t.Errorf("%d sessions, want 2: both are left out at once", got)
+	}
+	for i, other := range map[int]string{1: "s02", 2: "s01"} {
+		s := w.state("a").Services[i]
+		if e := *s.Error; s.State != history.ServiceHeld || !strings.Contains(e, "unit "+s.Name+".service: ") || strings.Contains(e, other) {
+			t.Errorf("%s is %s: %s", s.Name, s.State, e)
+		}
 	}
 }

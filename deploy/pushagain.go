@@ -107,6 +107,16 @@ func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t *try) {
 	}
 	if t.end.Stood() {
 		t.end.Mended = d.mended(t.hp)
+		d.ringForArch(t.hp)
+	}
+}
+
+// ringForArch asks for another run where a service waited for the architecture of its host, which is
+// known since the host was heard.
+func (d *Deployer) ringForArch(hp *HostPlan) {
+	wasUnknown := hp.last.Arch == "" && hp.host.Arch == ""
+	if wasUnknown && hp.held != nil && d.arch(hp.Name) != "" {
+		d.bell.ring("the architecture of " + hp.Name + " is known")
 	}
 }
 
@@ -145,6 +155,37 @@ func (d *Deployer) heldBack(p *Plan, hp *HostPlan, e *history.End) {
 	e.Error = hp.held.why() + "\n" + again
 }
 
+// reason is why one service failed: of several, by what was seen of it.
+func (t *try) reason(service string) string {
+	res, _ := t.end.Details.(*bundle.Result)
+	if len(t.failing) < 2 || res == nil {
+		return t.why
+	}
+
+	var seen []string
+	for _, e := range res.Evidence {
+		if e.Service == service {
+			seen = append(seen, evidenceLine(e))
+		}
+	}
+	if len(seen) == 0 {
+		return t.why
+	}
+	return strings.Join(seen, "; ")
+}
+
+// evidenceLine is what was seen of one thing, in a line.
+func evidenceLine(e bundle.Evidence) string {
+	what := "unit " + e.Unit
+	if e.Probe != "" {
+		what = "probe " + e.Probe
+	}
+	if e.Exit != 0 {
+		return fmt.Sprintf("%s: %s (%d)", what, e.Result, e.Exit)
+	}
+	return what + ": " + e.Result
+}
+
 // withoutFailing is the plan of a host without the services that a try failed for; nil when they are
 // not known, or the bundle is not to be divided.
 func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, t *try) *HostPlan {
@@ -161,7 +202,7 @@ func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, t *try) *HostPla
 	before := len(failing)
 	for _, service := range t.failing { // the host's words choose among ours
 		if slices.Contains(known, service) && !hp.held.holds(service) {
-			failing[service] = t.why
+			failing[service] = t.reason(service)
 		}
 	}
 	if len(failing) == before {
