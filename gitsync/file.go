@@ -1,11 +1,9 @@
 package gitsync
 
-// What a tree hands out: files, folders and what is told of them.
+// What a tree hands out: files, entries of folders, and their fs.FileInfo.
 
 import (
 	"bytes"
-	"errors"
-	"io"
 	"io/fs"
 	"sync"
 	"time"
@@ -97,40 +95,4 @@ func (f *openFile) Seek(off int64, whence int) (int64, error) {
 	}
 
 	return r.Seek(off, whence)
-}
-
-// openDir is an open folder.
-type openDir struct {
-	info
-	path string
-	list []fs.DirEntry
-	read bool
-}
-
-func (d *openDir) Stat() (fs.FileInfo, error) { return d.sized() }
-func (d *openDir) Close() error               { return nil }
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.path, Err: errors.New("is a directory")}
-}
-
-func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	if !d.read {
-		list, err := d.t.dirEntries(d.e)
-		if err != nil {
-			return nil, &fs.PathError{Op: "readdir", Path: d.path, Err: err}
-		}
-		d.list, d.read = list, true
-	}
-
-	if n <= 0 {
-		n = len(d.list)
-	} else if len(d.list) == 0 {
-		return nil, io.EOF
-	}
-
-	n = min(n, len(d.list))
-	out := d.list[:n:n]
-	d.list = d.list[n:]
-	return out, nil
 }

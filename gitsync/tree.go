@@ -13,6 +13,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"bellhop/gitsync/objects"
+	"bellhop/internal/dirfile"
 )
 
 // MaxFile is the largest file that a tree serves. Larger things belong in a package.
@@ -64,7 +65,8 @@ func (t *Tree) Open(name string) (fs.File, error) {
 
 	in := info{t, e}
 	if e.mode.IsDir() {
-		return &openDir{info: in, path: name}, nil
+		list := func() ([]fs.DirEntry, error) { return t.dirEntries(e) }
+		return dirfile.Open(name, in.sized, list), nil
 	}
 
 	return &openFile{info: in, path: name}, nil

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/dirfile"
 	"bellhop/internal/limits"
 )
 
@@ -119,7 +120,8 @@ func (t *Tree) Open(name string) (fs.File, error) {
 	}
 
 	if f == nil {
-		return &openDir{t: t, at: at, info: info{path.Base(name), nil}}, nil
+		stat := func() (fs.FileInfo, error) { return info{path.Base(name), nil}, nil }
+		return dirfile.Open(name, stat, func() ([]fs.DirEntry, error) { return t.entries(at), nil }), nil
 	}
 
 	b, err := f.content()
@@ -238,36 +240,4 @@ func (o *openFile) WriteTo(w io.Writer) (int64, error) {
 	}
 
 	return o.Reader.WriteTo(w)
-}
-
-type openDir struct {
-	t    *Tree
-	at   string
-	info info
-	list []fs.DirEntry
-	read bool
-}
-
-func (d *openDir) Stat() (fs.FileInfo, error) { return d.info, nil }
-func (d *openDir) Close() error               { return nil }
-
-func (d *openDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.at, Err: errors.New("is a directory")}
-}
-
-func (d *openDir) ReadDir(n int) ([]fs.DirEntry, error) {
-	if !d.read {
-		d.list, d.read = d.t.entries(d.at), true
-	}
-
-	if n <= 0 {
-		n = len(d.list)
-	} else if len(d.list) == 0 {
-		return nil, io.EOF
-	}
-
-	n = min(n, len(d.list))
-	out := d.list[:n:n]
-	d.list = d.list[n:]
-	return out, nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/child"
+	"bellhop/internal/dirfile"
 	"bellhop/internal/plain"
 	"bellhop/secrets"
 )
@@ -124,8 +125,9 @@ func (t *gitTree) Open(name string) (fs.File, error) {
 	if !fs.ValidPath(name) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
-	if names, ok := t.dirs[name]; ok {
-		return &gitDir{t: t, name: name, names: names}, nil
+	if _, ok := t.dirs[name]; ok {
+		stat := func() (fs.FileInfo, error) { return gitInfo{name, 0, fs.ModeDir | 0o755}, nil }
+		return dirfile.Open(name, stat, func() ([]fs.DirEntry, error) { return t.entries(name), nil }), nil
 	}
 	f, ok := t.files[name]
 	if !ok {
@@ -165,32 +167,18 @@ type gitBlob struct {
 func (b *gitBlob) Stat() (fs.FileInfo, error) { return b.info, nil }
 func (b *gitBlob) Close() error               { return nil }
 
-type gitDir struct {
-	t     *gitTree
-	name  string
-	names []string
-	at    int
-}
-
-func (d *gitDir) Stat() (fs.FileInfo, error) { return gitInfo{d.name, 0, fs.ModeDir | 0o755}, nil }
-func (d *gitDir) Close() error               { return nil }
-func (d *gitDir) Read([]byte) (int, error) {
-	return 0, &fs.PathError{Op: "read", Path: d.name, Err: errors.New("is a folder")}
-}
-
-// ReadDir lists the folder. A file's size is asked for only by Info.
-func (d *gitDir) ReadDir(n int) ([]fs.DirEntry, error) {
+// entries lists a folder. A file's size is asked for only by Info.
+func (t *gitTree) entries(dir string) []fs.DirEntry {
 	var out []fs.DirEntry
-	for ; d.at < len(d.names) && (n <= 0 || len(out) < n); d.at++ {
-		child := path.Join(d.name, d.names[d.at])
+	for _, base := range t.dirs[dir] {
+		name := path.Join(dir, base)
 		mode := fs.ModeDir | 0o755
-		if f, ok := d.t.files[child]; ok {
+		if f, ok := t.files[name]; ok {
 			mode = f.mode
 		}
-		out = append(out, gitEntry{fs.FileInfoToDirEntry(gitInfo{child, 0, mode}), d.t, child})
+		out = append(out, gitEntry{fs.FileInfoToDirEntry(gitInfo{name, 0, mode}), t, name})
 	}
-
-	return out, eofIf(n > 0 && len(out) == 0)
+	return out
 }
 
 type gitEntry struct {

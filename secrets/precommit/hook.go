@@ -3,7 +3,6 @@ package precommit
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -167,11 +166,4 @@ func OwnHooks(dir string) (string, error) {
 	}
 	_, err = git(dir, "config", "--local", "core.hooksPath", hooks)
 	return hooks, err
-}
-
-func eofIf(end bool) error {
-	if end {
-		return io.EOF
-	}
-	return nil
 }
