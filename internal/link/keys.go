@@ -12,30 +12,6 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// KeySigners logs in with a private key file. It is read at the first login, and again when
-// that failed.
-func KeySigners(path string) func() ([]ssh.Signer, error) {
-	var mu sync.Mutex
-	var signer ssh.Signer
-	return func() ([]ssh.Signer, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if signer == nil {
-			p, err := os.ReadFile(path)
-			if err != nil {
-				return nil, fmt.Errorf("ssh key: %w", err)
-			}
-			s, err := ssh.ParsePrivateKey(p)
-			clear(p)
-			if err != nil {
-				return nil, fmt.Errorf("ssh key %s: %w", path, err)
-			}
-			signer = s
-		}
-		return []ssh.Signer{signer}, nil
-	}
-}
-
 // AgentSigners logs in with the keys of the agent at $SSH_AUTH_SOCK, or only those that are
 // named: sshd gives up after six, so an agent with many keys needs a name. The agent signs;
 // it is never forwarded to a host.

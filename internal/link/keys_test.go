@@ -4,7 +4,6 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -22,34 +21,40 @@ import (
 	"bellhop/internal/plain"
 )
 
-func TestKeySigners(t *testing.T) {
-	_, key, err := ed25519.GenerateKey(rand.Reader)
+// TestSignersAreAskedAgain: without a key the error is the one that Signers gave, and the next handshake
+// asks again.
+func TestSignersAreAskedAgain(t *testing.T) {
+	pub, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	block, err := ssh.MarshalPrivateKey(key, "test")
+	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "key")
-	signers := link.KeySigners(path)
-	if _, err := signers(); err == nil {
-		t.Error("a key file that is not there gave no error")
-	}
-	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	h := newHost(t, "a")
+	allowed, err := ssh.NewPublicKey(pub)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Allow(allowed)
+
+	hasKey := false
 	cfg := config(t)
-	cfg.Signers = func() ([]ssh.Signer, error) { return nil, errors.New("there is no key here") }
-	if err := talk(t.Context(), newPool(t, cfg), h.Target()); !errors.Is(err, link.ErrAuth) || !strings.HasSuffix(err.Error(), ": there is no key here") || strings.Contains(err.Error(), "hung up") {
+	cfg.Signers = func() ([]ssh.Signer, error) {
+		if !hasKey {
+			return nil, errors.New("there is no key here")
+		}
+		return []ssh.Signer{signer}, nil
+	}
+	pool := newPool(t, cfg)
+	err = talk(t.Context(), pool, h.Target())
+	if !errors.Is(err, link.ErrAuth) || !strings.HasSuffix(err.Error(), ": there is no key here") || strings.Contains(err.Error(), "hung up") {
 		t.Errorf("without a key: %v, want that there is none", err)
 	}
-	pub, _ := ssh.NewPublicKey(key.Public())
-	h.Allow(pub)
-	cfg = config(t)
-	cfg.Signers = signers // it is read again, after it failed
-	if err := talk(t.Context(), newPool(t, cfg), h.Target()); err != nil {
+
+	hasKey = true
+	if err := talk(t.Context(), pool, h.Target()); err != nil {
 		t.Error(err)
 	}
 }

@@ -34,8 +34,8 @@ const (
 
 // Config says how a Pool works. The zero value needs only a way to log in.
 type Config struct {
-	// Signers gives the keys to log in with, asked at each handshake. KeySigners and
-	// AgentSigners make one. It must be set.
+	// Signers gives the keys to log in with, asked at each handshake. AgentSigners
+	// makes one. It must be set.
 	Signers func() ([]ssh.Signer, error)
 	// Helper finds the helper for an OS and architecture; nil means FindHelper.
 	Helper func(goos, goarch string) (path, digest string, err error)
