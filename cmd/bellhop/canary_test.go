@@ -225,6 +225,7 @@ func (c *canaryWorld) checkout() error {
 func (c *canaryWorld) failures() {
 	c.machine.Fail("vault.service")
 	c.want(c.push("a line break in an env file", nil), 4, "a line break in an env file")
+	c.machine.Say("vault.service", "the value is", c.third.Value[:20], c.third.Value[20:], "or "+c.third.Value)
 	c.want(c.push("a unit that does not start", map[string]string{"secrets/one.age": c.seal(c.reader, c.third.Value), "secrets/two.age": c.seal(c.reader, c.third.Value)}), 3, "failing unit")
 	c.machine.Mend("vault.service")
 	good := c.seal(c.reader, c.second.Value)
