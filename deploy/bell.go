@@ -191,9 +191,13 @@ func (r Request) automatic() bool {
 	return !asked && !slices.Contains(flags, true)
 }
 
-// stop waits, at most ten seconds, for the pushes whose connections were just closed.
+// stopTime is how long the end waits for hosts that have applied their bundles: each is confirmed, or else
+// would go back. It is less than systemd gives the server (TimeoutStopSec=60).
+const stopTime = 45 * time.Second
+
+// stop waits for the pushes whose connections were just closed, and for hosts that wait to be confirmed.
 func (b *Bell) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
 	return b.d.Wait(ctx)
 }
