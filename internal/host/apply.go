@@ -59,6 +59,7 @@ func Apply(ctx context.Context, host *machine.Machine, id string) error {
 
 	unlock, err := m.Lock(lockWait)
 	if err != nil {
+		time.Sleep(rest(m)) // systemd starts it again: a disk that can't be written needs its time
 		return err
 	}
 	defer unlock()
@@ -211,7 +212,7 @@ func (r *run) change(ctx context.Context) error {
 		}
 
 		switch {
-		case err != nil && r.confirmed:
+		case err != nil && r.stays():
 			return &heldUpError{r.offer.Run, err}
 		case err != nil && ctx.Err() != nil: // this process is to end: whoever settles goes back
 			return err
@@ -319,7 +320,7 @@ func (r *run) begin() error {
 		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making}
 	if err = r.m.OpenJournal(r.begun); err != nil {
 		r.m.Runs().Release(r.offer.Run)
-		return err
+		return errors.Join(err, r.m.CloseJournal()) // it may be there, and not be synced
 	}
 
 	r.event("begin", "")

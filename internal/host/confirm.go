@@ -62,15 +62,24 @@ func (r *run) confirm(ctx context.Context) error {
 	return err
 }
 
-// A heldUpError says that a run which was confirmed could not be ended, for lack of room on the
-// disk perhaps. It can't go back any more: the next process ends it.
+// A heldUpError says that a run could not be ended, for lack of room on the disk perhaps, though it
+// was confirmed, or is what the record names. It can't go back any more: the next process ends it.
 type heldUpError struct {
 	run   string
 	cause error
 }
 
 func (e *heldUpError) Error() string {
-	return fmt.Sprintf("run %s is confirmed, and can't be ended yet: %v", e.run, e.cause)
+	return fmt.Sprintf("run %s stays, and can't be ended yet: %v", e.run, e.cause)
+}
+
+// stays says that the run can't go back any more.
+func (r *run) stays() bool {
+	if r.confirmed {
+		return true
+	}
+	now, err := r.m.Current()
+	return err == nil && now.Run == r.offer.Run
 }
 
 func (e *heldUpError) Unwrap() error { return e.cause }

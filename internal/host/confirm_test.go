@@ -216,7 +216,7 @@ func TestConfirmedRunNeverGoesBack(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := host.Apply(context.Background(), b.m, run); err == nil || !strings.Contains(err.Error(), "is confirmed") {
+	if err := host.Apply(context.Background(), b.m, run); err == nil || !strings.Contains(err.Error(), "can't be ended yet") {
 		t.Fatalf("Apply = %v, want that it can't be ended yet", err)
 	}
 	if b.read("/etc/bot/conf") != "two" {
@@ -278,5 +278,22 @@ func TestEditWhileItWaits(t *testing.T) {
 		if b.read(kept) != want {
 			t.Errorf("%s is kept at %q as %q, want %q", i, kept, b.read(kept), want)
 		}
+	}
+}
+
+// The wall clock is set while a run waits. The window goes by another clock.
+func TestClockIsSetWhileItWaits(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		b := newBox(t)
+		b.deploy(bot("one"), bundle.OutcomeDone)
+		l := bot("two")
+		o := l.confirming(longWindow / 2)
+		b.whileWaiting(func() {
+			b.m.Clock = func() time.Time { return time.Now().Add(by) }
+			if text := b.confirm(o.Run); text != "" {
+				t.Errorf("clock %v off: confirm = %q", by, text)
+			}
+		})
+		b.deployOffer(o, l, bundle.OutcomeDone)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/check"
+	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/state"
 )
@@ -146,6 +147,11 @@ func (r *run) refused(cause error) error {
 // goBack undoes a run that failed, by the same way that a killed one is undone. Should the
 // journal be gone or unreadable by now, what it said when it was opened serves.
 func (r *run) goBack(ctx context.Context, cause error) error {
+	// A window that was left open, by an error, must close before anything goes back.
+	if confirmed, err := confirm.Decide(r.m.Runs().Folder(r.offer.Run)); confirmed || err != nil {
+		return &heldUpError{r.offer.Run, errors.Join(cause, err)}
+	}
+
 	outcome := bundle.OutcomeRolledBack
 	var nobody *unconfirmedError
 	if errors.As(cause, &nobody) {

@@ -200,3 +200,43 @@ func TestRigPowerCutWhileItWaits(t *testing.T) {
 	}
 	keys("two", "second")
 }
+
+// What can't be written says so, and the host stays as it was: a folder that is mounted read-only,
+// and the state directory itself.
+func TestRigReadOnly(t *testing.T) {
+	r := newRig(t)
+	r.deploy(rigBot("one", "first"), bundle.OutcomeDone)
+	readOnly := func(dir string) (mend func()) {
+		r.sh("mount --bind " + dir + " " + dir + " && mount -o remount,ro,bind " + dir)
+		return func() { r.try("umount -l " + dir) }
+	}
+	mend := readOnly("/etc/rigbot")
+	t.Cleanup(mend)
+	got := r.deploy(rigBot("two", "second"), bundle.OutcomeRolledBack)
+	if !strings.Contains(got.res.Error, "/etc/rigbot/conf: read-only file system") {
+		t.Errorf("error %q does not say that the folder is read-only", got.res.Error)
+	}
+	r.want("cat /etc/rigbot/conf /srv/rigbot/rigbot/token; ls -A /run/keys; systemctl is-active rigbot", "onefirst\nrigtoken\nactive")
+	mend()
+
+	mend = readOnly("/var/lib/bellhop")
+	t.Cleanup(mend)
+	l := rigBot("two", "second")
+	o := l.offer()
+	o.Run = fmt.Sprintf("rig-%d", time.Now().UnixNano())
+	if got, err := r.session(o, l); err != nil || outcomeOf(got) != bundle.OutcomeFailed || !strings.Contains(got.res.Error, "read-only file system") {
+		t.Errorf("a session of a host that can write nothing: %+v, %v", got.res, err)
+	}
+	mend()
+
+	// The disk turns read-only while a run waits, as after an error of the disk: the run goes back once
+	// it can.
+	_, end := r.wait(rigBot("two", "second"), time.Second)
+	mend = readOnly("/var/lib/bellhop")
+	t.Cleanup(mend)
+	r.until("test $(systemctl show -P NRestarts bellhop-apply) -gt 0 && cat /etc/rigbot/conf", "two")
+	mend()
+	r.until("cat /etc/rigbot/conf; systemctl is-active bellhop-apply", "oneinactive")
+	<-end
+	r.want("cat /srv/rigbot/rigbot/token; ls -A /run/keys; systemctl is-active rigbot", "first\nrigtoken\nactive")
+}
