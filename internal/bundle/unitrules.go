@@ -16,6 +16,7 @@ type UnitFacts struct {
 	Failed       bool // ended badly, and not started since
 	Unsuccessful bool // its last run ended badly
 	Barred       bool // an Assert…= did not hold when it was started last
+	Skipped      bool // a Condition…= did not hold when it was started last
 	RanThisBoot  bool
 	Enabled      bool
 
@@ -129,7 +130,8 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 	asksToStart := was == nil || !was.Start
 	missedItsKeys := now.Barred && want.WaitsForKeys()
 	isDown := now.Failed || now.Unsuccessful || !now.RanThisBoot
-	if asksToStart || missedItsKeys || isDown {
+	mayStartNow := now.Skipped && action != "" && action != None // nobody stopped it by hand
+	if asksToStart || missedItsKeys || isDown || mayStartNow {
 		return VerbStart
 	}
 

@@ -165,6 +165,9 @@ func (r *run) startKeyUnits(ctx context.Context) error {
 
 	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.Drifted)
 	r.res.Started = append(r.res.Started, started...)
+	if several, ok := err.(interface{ Unwrap() []error }); ok {
+		return r.dueTo(several.Unwrap())
+	}
 	return err
 }
 
@@ -215,7 +218,7 @@ func healKeyUnits(ctx context.Context, m state.Dir, units []bundle.Unit, drifted
 	var errs []error
 	for _, n := range started {
 		if s := states[n]; s.Active != "active" {
-			errs = append(errs, fmt.Errorf("unit %s: %w", n, orElse(jobs[n], s)))
+			errs = append(errs, badUnit(n, "%w", orElse(jobs[n], s)))
 		}
 	}
 

@@ -264,3 +264,26 @@ func readTwin(t *testing.T, m *lab.Machine, path string) string {
 	}
 	return string(p)
 }
+
+// A unit file that systemd can't use is its service's fault, though nothing was started.
+func TestTwinUnusableUnitIsItsServicesFault(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	l := newLoad().service("bad.service", "[Service]\nType=simple\n").of("bad").service("good.service", botUnit).of("good")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+	if !strings.Contains(got.res.Error, "unit bad.service: systemd can't use it as it is written") {
+		t.Errorf("error %q, want one of bad.service", got.res.Error)
+	}
+	wantList(t, "failing", got.res.Failing, "bad")
+}
+
+// What a condition kept from starting was not stopped by hand: without the condition it starts.
+func TestTwinSkippedUnitStartsWithoutItsCondition(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	for _, unit := range []string{botUnit, "[Unit]\nConditionPathExists=/nowhere\n" + botUnit, botUnit} {
+		l := newLoad().service("bot.service", unit)
+		twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+		if want := unit == botUnit; m.Active("bot.service") != want {
+			t.Errorf("active %v with %q", !want, unit)
+		}
+	}
+}

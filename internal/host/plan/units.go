@@ -214,7 +214,7 @@ func (w *Plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
 	return bundle.UnitFacts{
 		Running: st.Running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
 		Unsuccessful: st.Result != "" && st.Result != "success",
-		Barred:       st.Barred, RanThisBoot: st.RanThisBoot, Enabled: st.Enabled(),
+		Barred:       st.Barred, Skipped: st.Skipped, RanThisBoot: st.RanThisBoot, Enabled: st.Enabled(),
 		WasEnabled: before.Enabled(), WasRunning: before.Active,
 	}
 }
