@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/before"
@@ -40,10 +41,16 @@ func (r *run) before(ctx context.Context) error {
 	if !ran {
 		return nil
 	}
+
+	notes := r.w.Warnings // some are told only when a package is unpacked first
 	if err := r.open(r.offer.Run); err != nil {
 		return err
 	}
-	return r.preflight(ctx)
+	if err := r.preflight(ctx); err != nil {
+		return err
+	}
+	r.w.Warnings = unique(slices.Concat(notes, r.w.Warnings))
+	return nil
 }
 
 // stepsDue are the services whose steps come before this run, with the steps that do. At the first
