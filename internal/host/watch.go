@@ -41,7 +41,9 @@ func (r *run) warn(format string, args ...any) {
 }
 
 // watch is what is watched: each unit that was started, restarted or reloaded, by its own service's
-// settle time, and the probes of each service that changed or has such a unit.
+// settle time, and the probes of each service of which anything changed on the host or that has such a
+// unit. A change of how a service is judged is brought without asking anything: the next change of the
+// service is judged by it.
 func (r *run) watch() *health.Watch {
 	w := &health.Watch{Systemd: r.m.Systemd, Prober: r.m.Prober, Settle: bundle.DefaultSettle, Limit: max(r.startLeft(), time.Second),
 		Explain: r.program}
@@ -55,7 +57,7 @@ func (r *run) watch() *health.Watch {
 		services[u.Service] = true
 		w.Units = append(w.Units, u)
 	}
-	for _, name := range r.w.ChangedServices() {
+	for _, name := range r.w.TouchedServices() {
 		services[name] = services[name] || len(r.offer.Manifest.ServiceOf(name).Probes) > 0
 	}
 	delete(services, "")

@@ -97,15 +97,19 @@ func TestTwinProbes(t *testing.T) {
 		t.Errorf("asked %d times, want until it answers well", n)
 	}
 
-	// A change of how it is judged has it judged, though nothing is restarted.
+	// A change of how it is judged asks nothing and restarts nothing.
 	probe.Grace = 1
 	l = newLoad().service("bot.service", botUnit).judged("bot", 5*time.Second, probe)
 	m.Answer(probe.Name(), bad)
-	starts := m.Starts("bot.service")
-	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
-	if m.Starts("bot.service") != starts {
-		t.Error("bot.service was started anew for a probe")
+	starts, asked := m.Starts("bot.service"), len(m.Asked())
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if m.Starts("bot.service") != starts || len(m.Asked()) != asked {
+		t.Error("bot.service was started anew, or asked, for a change of its probe")
 	}
+
+	// The next change of the service is judged by it.
+	l = newLoad().service("bot.service", botUnit+"# changed\n").judged("bot", 5*time.Second, probe)
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
 	wantList(t, "failing", got.res.Failing, "bot")
 	e := got.res.Evidence
 	if len(e) != 1 || e[0].Probe != probe.Name() || e[0].Result != bad.Wrong || e[0].Exit != 500 || !slices.Equal(e[0].Lines, []string{"no database", "sorry"}) {
@@ -115,7 +119,7 @@ func TestTwinProbes(t *testing.T) {
 	// A service that does not change is not asked, and one that leaves is not either.
 	m.Answer(probe.Name())
 	probe.Grace = time.Hour.Milliseconds()
-	asked := len(m.Asked())
+	asked = len(m.Asked())
 	l = newLoad().service("bot.service", botUnit).judged("bot", 5*time.Second, probe).file("/etc/other", "x")
 	l.Files[len(l.Files)-1].Service = "other"
 	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)

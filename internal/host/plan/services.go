@@ -28,16 +28,6 @@ func (w *Plan) ServiceOf(name string) (s bundle.Service, stays bool) {
 	return w.Old.Manifest.ServiceOf(name), false
 }
 
-// ChangedServices are those of the bundle of which anything changes: on the host, or in how they are
-// judged.
-func (w *Plan) ChangedServices() []string {
-	changed := w.touched()
-	for _, c := range w.diff {
-		changed[c.Service] = true
-	}
-	return w.staying(changed)
-}
-
 // TouchedServices are those of the bundle of which anything on the host changes.
 func (w *Plan) TouchedServices() []string { return w.staying(w.touched()) }
 
