@@ -234,3 +234,19 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 		})
 	}
 }
+
+// A host that was held back and holds another generation than remembered is brought back to the
+// composed bundle, also one that has lost its record.
+func TestAHeldHostThatStandsElsewhere(t *testing.T) {
+	w, first := keyedPair(t)
+	m := w.machines["a"]
+	w.must(os.Remove(m.Path(bundle.RecordPath)), os.WriteFile(m.Path("/etc/s00.conf"), []byte("by hand\n"), 0o644))
+	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomePartial)
+	w.wantState("a", history.HeldBack, *first.Commit)
+	if holds(w, "a", "s00") != "two\n" || holds(w, "a", "s01") != "one\n" {
+		t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
+	}
+	if o := recordOf(w, "a").Origins; len(o) != 3 {
+		t.Errorf("origins: %+v", o)
+	}
+}

@@ -130,6 +130,9 @@ func (d *Deployer) correct(ctx context.Context, f *fleet.Fleet, name string, hel
 			d.log().Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
 		}
 		h.Digest, h.Generation = digest, generation
+		if h.State == history.HeldBack { // what is composed stands no more
+			h.State = history.Behind
+		}
 		if h.Follows && h.Digest != h.Wanted {
 			h.Follows = false
 			h.State = history.Behind
