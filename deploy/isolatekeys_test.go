@@ -143,6 +143,7 @@ func TestAKeptKeyThatNobodyOpens(t *testing.T) {
 			w.files["secrets/db.age"] = "hunter2"
 			w.push("first", history.OutcomeDone)
 
+			w.d.Filter = func(map[string][]byte) func(string) string { return func(s string) string { return s } }
 			open := w.d.Loader.Open
 			w.d.Loader.Open = func(tree fs.FS, path string) ([]byte, error) {
 				p, err := open(tree, path)

@@ -89,8 +89,11 @@ func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t *try) {
 	j.Clock = t.clock
 	j.Origins = t.hp.held.recorded(r.head.Commit)
 	for _, o := range j.Origins {
-		j.Said = append(j.Said, o.Service, o.Commit)
+		j.Said = append(j.Said, o.Commit)
 	}
+	// A host names the services that failed: words of ours, also where the keys of the host can't be
+	// opened, and all else that it says is withheld.
+	j.Said = append(j.Said, t.hp.bundle.ServiceNames()...)
 	j.OnBegin = func() error {
 		return d.History.BegunAs(ctx, history.Begin{Run: r.head.ID, As: t.as, Host: t.hp.Name, Digest: t.hp.bundle.Digest, Origins: t.hp.held.kept()})
 	}
