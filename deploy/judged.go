@@ -66,7 +66,11 @@ func probeLine(p *bundle.Probe) string {
 	}
 	more = append(more, "interval "+duration(p.Interval, bundle.DefaultInterval),
 		"timeout "+duration(p.Timeout, bundle.DefaultTimeout), "grace "+duration(p.Grace, bundle.DefaultGrace))
-	return oneLine(p.Name()) + " (" + strings.Join(more, ", ") + ")"
+	name := p.Name()
+	if p.Command != "" { // all of it: its name ends with its first line
+		name = "command " + p.Command
+	}
+	return oneLine(name) + " (" + strings.Join(more, ", ") + ")"
 }
 
 // duration is ms as people read it; 0 is the default.
