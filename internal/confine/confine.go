@@ -34,7 +34,7 @@ type Config struct {
 	Argv []string
 	// Name is what the program is called; "": as this one.
 	Name string
-	// Memory is how many bytes of data a child may have.
+	// Memory is how many bytes of data a child may have beside those that its program needs to start.
 	Memory int64
 	// CPU is how much processor time a child may take in its life.
 	CPU time.Duration

@@ -129,6 +129,32 @@ func ask(t *testing.T, p *Process, what string) (string, error) {
 	return bufio.NewReader(p.Out).ReadString('\n')
 }
 
+// TestMemoryIsForWork: a child has all of its memory for its work, whatever its program needs to
+// start: here twice what the limit is, and more with each thread.
+func TestMemoryIsForWork(t *testing.T) {
+	if !LimitsMemory {
+		t.Skip("memory is not limited here")
+	}
+
+	for range 20 {
+		p, err := Start(Config{Argv: []string{"/proc/self/exe", "child"}, Memory: 40 << 20, CPU: 20 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ask(t, p, "compute"); err != nil || got != "140\n" {
+			t.Errorf("compute = %q, %v: %s", got, err, p.Reason())
+		}
+
+		if _, err := ask(t, p, "memory"); err == nil || !strings.Contains(p.Reason(), "more than 40 MiB of memory") {
+			t.Errorf("memory without end: %v: %s", err, p.Reason())
+		}
+		if p.Step() != "at memory" {
+			t.Errorf("it ended at %q, want the work that took the memory", p.Step())
+		}
+		p.Close()
+	}
+}
+
 // TestConfined: a child can compute, and nothing else.
 func TestConfined(t *testing.T) {
 	p := start(t)

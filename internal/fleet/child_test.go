@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,12 +149,13 @@ func TestFarChanges(t *testing.T) {
 func TestFarBounds(t *testing.T) {
 	good := boundsTree(nil)
 	for name, c := range map[string]struct {
-		m      fstest.MapFS
-		memory int64
-		want   string
+		m       fstest.MapFS
+		memory  int64
+		timeout time.Duration
+		want    string
 	}{
-		"too much memory": {boundsTree(map[string]string{"services/web/files/etc/big": strings.Repeat("x", 24<<20)}), 100 << 20, "memory"},
-		"too long":        {slowTree(good), 0, "takes longer than"},
+		"too much memory": {largeTree(), 64 << 20, DefaultTimeout, "memory"},
+		"too long":        {slowTree(good), 0, time.Second, "takes longer than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.memory > 0 && !confine.LimitsMemory {
@@ -161,7 +163,7 @@ func TestFarBounds(t *testing.T) {
 			}
 			l := farLoader(t)
 			l.Confined = &confine.Config{Argv: ConfinedTest.Argv, Memory: c.memory}
-			l.Timeout = time.Second
+			l.Timeout = c.timeout
 			began := time.Now()
 			_, err := l.Load(t.Context(), c.m)
 			var ps problem.Problems
@@ -178,6 +180,16 @@ func TestFarBounds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// largeTree has 240 MiB in files, each as large as a file may be, which a load without hashes keeps.
+func largeTree() fstest.MapFS {
+	large := &fstest.MapFile{Data: bytes.Repeat([]byte("x"), 30<<20), Mode: 0o644}
+	m := boundsTree(nil)
+	for i := range 8 {
+		m[fmt.Sprintf("services/web/files/etc/large%d", i)] = large
+	}
+	return m
 }
 
 // slowTree has a template that turns as long as it may, for many hosts.
