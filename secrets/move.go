@@ -190,7 +190,8 @@ func namesFile(line, file string) bool {
 }
 
 func isPathByte(c byte) bool {
-	isLetter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-	isDigit := c >= '0' && c <= '9'
+	lower := c | 0x20
+	isLetter := 'a' <= lower && lower <= 'z'
+	isDigit := '0' <= c && c <= '9'
 	return isLetter || isDigit || strings.IndexByte("._-/{}*", c) >= 0
 }

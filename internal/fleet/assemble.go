@@ -227,13 +227,18 @@ func (a *assembly) fill(i int) {
 	a.problems = append(a.problems, failed...)
 	a.collisions(s.states)
 	a.watchFleet(i, usesFleet)
-	if old := a.slotBefore(h); old != nil && slices.Equal(old.states, s.states) && slices.Equal(old.renders, s.renders) && old.host.Arch == h.Arch {
+	if old := a.slotBefore(h); old != nil && old.holdsSame(s) && old.host.Arch == h.Arch {
 		s = old
 	}
 	a.slots[i] = s
 }
 
-// refusing tells whether one of ps is more than a warning.
+// holdsSame says whether a host of this slot gets the same services, rendered the same, as one of o.
+func (s *slot) holdsSame(o *slot) bool {
+	return slices.Equal(s.states, o.states) && slices.Equal(s.renders, o.renders)
+}
+
+// refusing says whether one of ps is more than a warning.
 func refusing(ps problem.Problems) bool {
 	return slices.ContainsFunc(ps, func(p *problem.Problem) bool { return !p.Warning })
 }

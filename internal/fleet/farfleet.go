@@ -65,10 +65,24 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	return f, nil
 }
 
+// countsFit says whether a counts as many hosts as it lists. An answer without a list is one where every
+// host of since is still at its place.
+func countsFit(a *wire.Message, since *Fleet) bool {
+	if a.Count < 0 || a.Count > wire.MaxList {
+		return false
+	}
+	switch {
+	case a.Was != nil:
+		return a.Count == len(a.Was)
+	case since != nil:
+		return a.Count == len(since.Hosts)
+	}
+	return a.Count == 0
+}
+
 // fleetOf is the fleet that a says, from since and what differs.
 func (l *Loader) fleetOf(a *wire.Message, since *Fleet) (*Fleet, error) {
-	bad := a.Head == nil || a.Count < 0 || a.Count > wire.MaxList || a.Was != nil && len(a.Was) != a.Count
-	if bad || a.Was == nil && (since == nil && a.Count > 0 || since != nil && a.Count != len(since.Hosts)) {
+	if a.Head == nil || !countsFit(a, since) {
 		return nil, wire.ErrBroken
 	}
 	h := a.Head

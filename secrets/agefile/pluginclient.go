@@ -46,7 +46,8 @@ func (c *pluginClient) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	say = append(say, &age.Stanza{Type: "done"})
 	var key []byte
 	err := c.talk("identity-v1", say, func(s *age.Stanza) (bool, error) {
-		if s.Type != "file-key" || len(s.Args) != 1 || s.Args[0] != "0" || key != nil {
+		isKey := s.Type == "file-key" && len(s.Args) == 1 && s.Args[0] == "0"
+		if !isKey || key != nil {
 			return false, nil
 		}
 		key = s.Body

@@ -65,7 +65,8 @@ func sweep(parent string) {
 		}
 		st, ok := info.Sys().(*syscall.Stat_t)
 		pid, perr := strconv.Atoi(strings.SplitN(rest, "-", 2)[0])
-		if ok && perr == nil && int(st.Uid) == os.Geteuid() && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		isOurs := ok && perr == nil && int(st.Uid) == os.Geteuid()
+		if isOurs && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			wipe(filepath.Join(parent, e.Name()))
 		}
 	}

@@ -3,6 +3,7 @@ package inventory
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"bellhop/internal/fleet/yaml"
 )
@@ -29,7 +30,14 @@ func newReaderGroups(es yaml.Entries[yaml.List]) *readerGroups {
 	return g
 }
 
+// known says whether readers: has that name or pattern.
 func (g *readerGroups) known(name string) bool { _, ok := g.lines[name]; return ok }
+
+// isName says whether readers: has that name, and it is a reader or a group, not the pattern of a rule.
+func (g *readerGroups) isName(name string) bool { return g.known(name) && !isRule(name) }
+
+// isRule says whether an entry of readers: is a rule: a pattern of paths.
+func isRule(name string) bool { return strings.ContainsAny(name, "/*?[") }
 
 // spent tells whether the groups name each other more often than is followed.
 func (g *readerGroups) spent() bool { return g.steps > maxReaderSteps }

@@ -43,7 +43,6 @@ func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 	}
 	hints := problem.Hints{}
 	r := Readers{Names: map[string][]string{}, Allow: f.Verify.Allow.Strings()}
-	isRule := func(name string) bool { return strings.ContainsAny(name, "/*?[") }
 	g := newReaderGroups(f.Readers)
 	var names []string
 	for _, e := range f.Readers {
@@ -55,7 +54,7 @@ func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 	for _, e := range f.Readers {
 		for _, s := range e.Value {
 			switch {
-			case recipient(s.S) || s.S != e.Key && !isRule(s.S) && g.known(s.S):
+			case recipient(s.S) || s.S != e.Key && g.isName(s.S):
 			case strings.HasPrefix(s.S, "AGE-SECRET-KEY-"):
 				// the value itself must not be repeated in a message
 				p := &problem.Problem{File: t.Name, Line: s.At.Line, Column: s.At.Column, Message: "readers: " + e.Key + " is a private key: it is in git now, replace it; its public half belongs here"}

@@ -63,7 +63,8 @@ func distance(a, b string, limit int) int {
 				cost = 0
 			}
 			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+			hasTwo := i > 1 && j > 1
+			if hasTwo && a[i-1] == b[j-2] && a[i-2] == b[j-1] { // two letters in the other order
 				cur[j] = min(cur[j], prev2[j-2]+1)
 			}
 		}

@@ -88,7 +88,9 @@ func (ps Problems) Sort() Problems {
 	})
 
 	ps = slices.CompactFunc(ps, func(a, b *Problem) bool {
-		return a.File == b.File && a.Line == b.Line && a.Column == b.Column && a.Host == b.Host && a.Message == b.Message && a.Warning == b.Warning
+		samePlace := a.File == b.File && a.Line == b.Line && a.Column == b.Column
+		sameText := a.Host == b.Host && a.Message == b.Message && a.Warning == b.Warning
+		return samePlace && sameText
 	})
 	return ps.cut().cite()
 }

@@ -36,42 +36,18 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 	m := &st.Manifest
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
-	users := map[string]string{}
-	for _, r := range rs {
-		if u := r.Service.User; u != nil {
-			users[u.Name] = u.Group
-		}
-	}
+	groups := groupsOf(rs)
 
 	for _, r := range rs {
-		for _, f := range r.files {
-			if g := users[f.User]; g != "" && r.guessed[f.Path] {
-				f.Group = g
-			}
-			m.Files = append(m.Files, f)
-		}
-
-		m.Links = append(m.Links, r.links...)
-		st.claimAll(r)
-		for d, c := range r.content {
-			st.Content[d] = c
-		}
+		st.takeFiles(r, groups)
 		st.accounts(r.Service)
 		st.pack(r.Service, arch)
-		for _, n := range r.Service.Def.Needs {
-			m.Needs = append(m.Needs, bundle.Need{Command: n.S, Service: r.Service.Name})
-		}
-		st.breaks(r.Service.Name, r.own...)
-		st.needsSystemd(r)
-		for i := range r.KeySpecs {
-			if len(r.own) == 0 { // else a source may be no file at all
-				st.key(o, t, r, &r.KeySpecs[i], users)
-			}
-		}
-
+		st.needs(r)
+		st.takeKeys(o, t, r, groups)
 		if r.judged != nil {
 			m.Services = append(m.Services, *r.judged)
 		}
+
 		for _, u := range r.units {
 			joinUnit(units, u)
 		}
@@ -87,6 +63,55 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 	}
 	st.finish()
 	return st
+}
+
+// groupsOf maps the users that the services make to their groups.
+func groupsOf(rs []*Rendering) map[string]string {
+	groups := map[string]string{}
+	for _, r := range rs {
+		if u := r.Service.User; u != nil {
+			groups[u.Name] = u.Group
+		}
+	}
+
+	return groups
+}
+
+// takeFiles adds a service's files and links. A file whose group nobody named has that of its user.
+func (st *Composition) takeFiles(r *Rendering, groups map[string]string) {
+	m := &st.Manifest
+	for _, f := range r.files {
+		if g := groups[f.User]; g != "" && r.guessed[f.Path] {
+			f.Group = g
+		}
+		m.Files = append(m.Files, f)
+	}
+	m.Links = append(m.Links, r.links...)
+	st.claimAll(r)
+
+	for d, c := range r.content {
+		st.Content[d] = c
+	}
+}
+
+// needs adds what a service needs on its host: programs, and a systemd that is new enough.
+func (st *Composition) needs(r *Rendering) {
+	for _, n := range r.Service.Def.Needs {
+		st.Manifest.Needs = append(st.Manifest.Needs, bundle.Need{Command: n.S, Service: r.Service.Name})
+	}
+	st.breaks(r.Service.Name, r.own...)
+	st.needsSystemd(r)
+}
+
+// takeKeys adds a service's keys, unless something is wrong with the service: then the source of a key may
+// be no file at all.
+func (st *Composition) takeKeys(o *Opener, t *tree.Tree, r *Rendering, groups map[string]string) {
+	if len(r.own) > 0 {
+		return
+	}
+	for i := range r.KeySpecs {
+		st.key(o, t, r, &r.KeySpecs[i], groups)
+	}
 }
 
 func (st *Composition) add(p, text, service string) {
@@ -125,13 +150,9 @@ func (st *Composition) pack(s *service.Service, arch string) {
 }
 
 // key adds a key, unless another service named it already.
-func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key, users map[string]string) {
+func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key, groups map[string]string) {
 	if was := st.Keys[k.Name]; was != nil {
-		if !slices.Equal(was.Sources, k.Sources) {
-			s := r.Service
-			st.Problems = append(st.Problems, problem.At(s.Source.Name, s.Source.Data, k.At, "services %s and %s both have the key %s, which comes from %s here and from %s there",
-				st.Renders[k.Name].Service.Name, s.Name, k.Name, strings.Join(k.Sources, ", "), strings.Join(was.Sources, ", ")))
-		}
+		st.keyTwice(r.Service, k, was)
 		return
 	}
 
@@ -139,7 +160,7 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 	st.Renders[k.Name] = r
 	out := k.Key
 	out.Service = r.Service.Name
-	if g := users[k.User]; g != "" && k.Guess {
+	if g := groups[k.User]; g != "" && k.Guess {
 		out.Group = g // the user is another service's
 	}
 	if lacks := r.lacking(t, k); lacks != nil {
@@ -155,7 +176,17 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 	st.Manifest.Keys = append(st.Manifest.Keys, out)
 }
 
-// joinUnit adds a unit; one that several services speak of is one unit.
+// keyTwice adds a problem if two services have a key of one name from different sources.
+func (st *Composition) keyTwice(s *service.Service, k, was *service.Key) {
+	if slices.Equal(was.Sources, k.Sources) {
+		return
+	}
+	p := problem.At(s.Source.Name, s.Source.Data, k.At, "services %s and %s both have the key %s, which comes from %s here and from %s there",
+		st.Renders[k.Name].Service.Name, s.Name, k.Name, strings.Join(k.Sources, ", "), strings.Join(was.Sources, ", "))
+	st.Problems = append(st.Problems, p)
+}
+
+// joinUnit adds a unit; one that several services name is one unit.
 func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 	was := units[u.Name]
 	if was == nil {
@@ -164,7 +195,7 @@ func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 	}
 
 	if was.Foreign && !u.Foreign {
-		*was, u = u, *was // ours speaks
+		*was, u = u, *was // the service that brings the unit decides
 	}
 	j := *was
 	j.Triggers = union(was.Triggers, u.Triggers)
@@ -242,7 +273,7 @@ func (st *Composition) gates(gates map[string]*gate, units map[string]*bundle.Un
 	}
 }
 
-// finish sorts, drops what is there twice, and takes the digest.
+// finish sorts, drops what is there twice, and takes the digests.
 func (st *Composition) finish() {
 	m := &st.Manifest
 	slices.Sort(m.Groups)

@@ -2,11 +2,12 @@ package render
 
 import (
 	"bytes"
+	"path"
 	"strings"
 )
 
-// A Logins is an authorized_keys file of a bundle. It replaces what stands on the host, the line
-// that lets bellhop in among it.
+// A Logins is an authorized_keys file of a bundle. It replaces the one on the host, with the line that
+// lets bellhop in.
 type Logins struct {
 	path   string // on the host
 	Source string // in the repo
@@ -17,7 +18,8 @@ type Logins struct {
 // does not name the deployer's key; "" when nothing is.
 func (l *Logins) ShutsOut(user, deployer string) string {
 	home := strings.TrimSuffix(l.path, "/.ssh/authorized_keys")
-	if home != "/root" && home[strings.LastIndex(home, "/")+1:] != user || home == "/root" && user != "root" {
+	owner := path.Base(home) // of /root it is root
+	if owner != user {
 		return ""
 	}
 	fields := strings.Fields(deployer)

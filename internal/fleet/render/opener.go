@@ -39,6 +39,11 @@ func (o *Opener) Value(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
 		return v, err
 	}
 
+	return o.fill(t, r, k)
+}
+
+// fill renders a key that is a template, with the values of the keys that it names.
+func (o *Opener) fill(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
 	var opened [][]byte
 	defer func() {
 		for _, v := range opened {
@@ -78,33 +83,36 @@ func (o *Opener) keyed(t *tree.Tree, r *Rendering, k *service.Key) (string, erro
 	if o.Open == nil || o.Seal == nil {
 		return "", nil
 	}
-	var id string
-	if k.File == nil {
-		h, err := t.FileHash(k.Source)
-		if err != nil {
-			return "", err
-		}
-		id = h
-		if d, ok := o.Digests[id]; ok {
-			return d, nil
-		}
-		if o.Digest != nil {
-			d, err := o.Digest(t.FS, k.Source)
-			if err == nil {
-				o.Digests[id] = d
-			}
-			return d, err
-		}
+	if k.File != nil {
+		return o.sealed(t, r, k)
 	}
 
+	id, err := t.FileHash(k.Source)
+	if err != nil {
+		return "", err
+	}
+	if d, ok := o.Digests[id]; ok {
+		return d, nil
+	}
+
+	var d string
+	if o.Digest != nil {
+		d, err = o.Digest(t.FS, k.Source)
+	} else {
+		d, err = o.sealed(t, r, k)
+	}
+	if err == nil && id != "" {
+		o.Digests[id] = d
+	}
+	return d, err
+}
+
+// sealed opens a key and takes the keyed digest of its value.
+func (o *Opener) sealed(t *tree.Tree, r *Rendering, k *service.Key) (string, error) {
 	v, err := o.Value(t.FS, r, k)
 	if err != nil {
 		return "", err
 	}
-	d := o.Seal(v)
-	clear(v)
-	if id != "" {
-		o.Digests[id] = d
-	}
-	return d, nil
+	defer clear(v)
+	return o.Seal(v), nil
 }

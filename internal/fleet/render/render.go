@@ -7,6 +7,7 @@
 package render
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 	"slices"
@@ -106,11 +107,17 @@ func (s *Renderer) Render(settings map[string]any, key string, host *template.Ho
 	return r
 }
 
+// usesTemplates says whether rendering the service needs a view of the fleet at all.
 func usesTemplates(s *service.Service) bool {
-	return slices.ContainsFunc(s.Files, func(f service.File) bool { return f.Template != nil }) ||
-		slices.ContainsFunc(s.Units, func(u service.Unit) bool { return u.Template != nil }) ||
-		slices.ContainsFunc(s.Probes, func(p service.Probe) bool { return p.Run != nil && p.Run.Template != nil }) ||
-		slices.ContainsFunc(s.Steps, func(b service.Step) bool { return b.Run.Template != nil })
+	inFiles := slices.ContainsFunc(s.Files, func(f service.File) bool { return f.Template != nil })
+	inUnits := slices.ContainsFunc(s.Units, func(u service.Unit) bool { return u.Template != nil })
+	if inFiles || inUnits {
+		return true
+	}
+
+	inProbes := slices.ContainsFunc(s.Probes, func(p service.Probe) bool { return p.Run != nil && p.Run.Template != nil })
+	inSteps := slices.ContainsFunc(s.Steps, func(b service.Step) bool { return b.Run.Template != nil })
+	return inProbes || inSteps
 }
 
 func renderNow(s *service.Service, settings map[string]any, host *template.HostView, fleet func() *template.FleetView, b *tree.Budget) *Rendering {
@@ -120,6 +127,7 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 	if usesTemplates(s) {
 		r.Scope.Fleet = fleet()
 	}
+
 	r.sources()
 	for i := range s.Files {
 		r.file(&s.Files[i])
@@ -127,20 +135,11 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 	texts := make(map[string][]byte, len(s.Units))
 	for i := range s.Units {
 		u := &s.Units[i]
-		data, ok := u.Blob.Data, true
-		if u.Template != nil {
-			if data, ok = r.fill(u.Template, u.Blob); ok {
-				if i := slices.Index(data, '\r'); i >= 0 {
-					r.Problems = append(r.Problems, &problem.Problem{File: u.Source, Message: "a carriage return came into the unit by a setting"})
-				}
-			}
-		}
-
-		texts[u.Path] = data
-		r.add(u.Path, data, u.Source, u.Template != nil, 0o644, "root", "root")
+		texts[u.Path] = r.unitText(u)
+		r.add(u.Path, texts[u.Path], u.Source, u.Template != nil, 0o644, "root", "root")
 	}
-
 	r.checkUnits(texts)
+
 	r.keys()
 	r.accounts()
 	r.plan(texts)
@@ -148,7 +147,19 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 	return r
 }
 
-// add puts a file into the bundle. Bytes that stand in the repo are not kept.
+// unitText is the text of a unit file, rendered if it is a template.
+func (r *Rendering) unitText(u *service.Unit) []byte {
+	if u.Template == nil {
+		return u.Blob.Data
+	}
+	data, ok := r.fill(u.Template, u.Blob)
+	if ok && bytes.IndexByte(data, '\r') >= 0 {
+		r.Problems = append(r.Problems, &problem.Problem{File: u.Source, Message: "a carriage return came into the unit by a setting"})
+	}
+	return data
+}
+
+// add puts a file into the bundle. Bytes that are those of a file of the repo are not kept.
 func (r *Rendering) add(p string, data []byte, src string, made bool, mode uint32, user, group string) {
 	d := bundle.DigestBytes(data)
 	r.files = append(r.files, bundle.File{Path: p, Digest: d, Size: int64(len(data)), Mode: mode, User: user, Group: group, Service: r.Service.Name})
@@ -167,7 +178,7 @@ func (r *Rendering) file(f *service.File) {
 	case f.Target != "":
 		r.links = append(r.links, bundle.Link{Path: f.Path, Target: f.Target, Service: r.Service.Name})
 	case f.Template == nil && f.Blob != nil && strings.HasSuffix(f.Source, ".tmpl"):
-		// did not parse, which was told
+		// it did not parse, which is a problem already
 	case f.Template == nil:
 		r.files = append(r.files, bundle.File{Path: f.Path, Digest: f.Blob.Digest, Size: f.Blob.Size, Mode: f.Mode, User: f.User, Group: f.Group, Service: r.Service.Name})
 		r.content[f.Blob.Digest] = Content{Source: f.Source}
@@ -176,7 +187,7 @@ func (r *Rendering) file(f *service.File) {
 		}
 
 	case f.Template.Secret:
-		// A first turn with a stand-in for each value finds what is wrong with the template.
+		// Rendering it with a placeholder for each value finds what is wrong with the template.
 		if data, ok := r.fill(f.Template, f.Blob); ok {
 			clear(data)
 		}

@@ -57,7 +57,8 @@ func compareValues(a, b any) (int, error) {
 	if aText && bText {
 		return strings.Compare(as, bs), nil
 	}
-	if (aText || IsNumber(a)) && (bText || IsNumber(b)) {
+	aOrdered, bOrdered := aText || IsNumber(a), bText || IsNumber(b)
+	if aOrdered && bOrdered {
 		x, xok := Rational(a)
 		y, yok := Rational(b)
 		if xok && yok {

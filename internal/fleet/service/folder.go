@@ -79,7 +79,8 @@ func Stray(ps problem.Problems) *Service {
 // walk lists the folder; below a folder whose hash old knows, old's listing is taken.
 func (s *reader) walk(dir string, top bool, old *Service) error {
 	h := s.Tree.DirHash(dir)
-	if !top && old != nil && len(old.Problems) == 0 && s.listing.take(&old.listing, dir, h) {
+	mayTake := !top && old != nil && len(old.Problems) == 0
+	if mayTake && s.listing.take(&old.listing, dir, h) {
 		return nil
 	}
 	if strings.Count(dir, "/") > tree.MaxDepth {
@@ -94,7 +95,10 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 	}
 	if top {
 		os = slices.DeleteFunc(os, func(o tree.Object) bool {
-			return !o.Mode.IsDir() && tree.Ignored(o.Name()) || o.Mode.IsDir() && strings.HasPrefix(o.Name(), ".")
+			if o.Mode.IsDir() {
+				return strings.HasPrefix(o.Name(), ".")
+			}
+			return tree.Ignored(o.Name())
 		})
 	}
 
@@ -189,7 +193,8 @@ func (s *reader) build() error {
 // as a problem.
 func (s *reader) load(o tree.Object, keep bool) (*tree.Blob, error) {
 	b := s.Known[o.Hash]
-	if b == nil || keep && b.Data == nil && b.Size > 0 {
+	isForgotten := b != nil && b.Data == nil && b.Size > 0
+	if b == nil || keep && isForgotten {
 		data, err := s.Tree.Bytes(o.Path)
 		if err == tree.ErrTooLarge {
 			s.tellFile(o.Path, tree.TooLargeHint)

@@ -143,7 +143,9 @@ func (s *reader) oneKind(f *syntax.Probe) bool {
 }
 
 func (p Probe) same(o Probe) bool {
-	return p.HTTP == o.HTTP && p.TCP == o.TCP && p.User == o.User && p.Run.Source() == o.Run.Source()
+	sameAddress := p.HTTP == o.HTTP && p.TCP == o.TCP
+	sameCommand := p.User == o.User && p.Run.Source() == o.Run.Source()
+	return sameAddress && sameCommand
 }
 
 func (c *Command) Source() string {

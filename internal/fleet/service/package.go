@@ -202,9 +202,13 @@ func (s *reader) checkPackage() {
 	}
 }
 
-// NeedsArch tells whether hosts of different architecture get different packages.
+// NeedsArch says whether hosts of different architecture get different packages.
 func (p *Package) NeedsArch() bool {
-	return p != nil && (p.anyArch == "" && p.url != "" || strings.Contains(p.file, "{arch}"))
+	if p == nil {
+		return false
+	}
+	hasURLs := p.anyArch == "" && p.url != ""
+	return hasURLs || strings.Contains(p.file, "{arch}")
 }
 
 // ForArch is the package that a host of that architecture gets.

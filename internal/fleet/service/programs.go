@@ -30,8 +30,9 @@ type programRef struct {
 
 // programs notes the programs of an Exec…= line.
 func (c *unitCheck) programsOf(u *Unit, a unitfile.Assignment, p unitfile.Problem, data []byte) {
-	isExec := a.Section == "Service" && strings.HasPrefix(a.Key, "Exec") && a.Key != "ExecSearchPath" && a.Key != "ExecPaths"
-	if !isExec || a.Value == "" {
+	isList := a.Key == "ExecSearchPath" || a.Key == "ExecPaths"
+	isCommand := a.Section == "Service" && strings.HasPrefix(a.Key, "Exec") && !isList
+	if !isCommand || a.Value == "" {
 		return
 	}
 

@@ -88,9 +88,11 @@ func (c *unitCheck) wantedBy(u *Unit, a unitfile.Assignment, p unitfile.Problem,
 func holdsKeys(a unitfile.Assignment) bool {
 	switch a.Section {
 	case "Service", "Socket":
+		if a.Key == "EnvironmentFile" {
+			return !strings.HasPrefix(a.Value, "-") // with a dash it may be missing
+		}
 		reads := []string{"Environment", "LoadCredential", "LoadCredentialEncrypted"}
-		isOptional := a.Key == "EnvironmentFile" && strings.HasPrefix(a.Value, "-")
-		return strings.HasPrefix(a.Key, "Exec") || slices.Contains(reads, a.Key) || a.Key == "EnvironmentFile" && !isOptional
+		return strings.HasPrefix(a.Key, "Exec") || slices.Contains(reads, a.Key)
 	case "Container", "Pod", "Kube", "Build":
 		return true
 	}
@@ -115,7 +117,8 @@ func (c *unitCheck) keyPaths(u *Unit, a unitfile.Assignment, p unitfile.Problem,
 // activated notes the unit that a timer, socket or path unit starts.
 func (c *unitCheck) activated(u *Unit, unit *unitfile.Unit, texts UnitTexts) {
 	to := unit.Activates(u.Name)
-	if u.IsQuadlet || to == "" || strings.Contains(to, "%") || !unitfile.ValidName(to) {
+	isNamed := to != "" && !strings.Contains(to, "%") && unitfile.ValidName(to)
+	if u.IsQuadlet || !isNamed {
 		return
 	}
 

@@ -91,13 +91,21 @@ func (s *reader) readUnits() {
 	}
 }
 
-// watchable tells whether a path of watch: fits anything.
+// watchable says whether a path of watch: matches anything that the service has on a host.
 func (s *reader) watchable(w yaml.String) bool {
-	one := yaml.List{w}
-	return path.IsAbs(w.S) && (slices.ContainsFunc(s.Files, func(f File) bool { return Watches(one, f.Path) }) ||
-		slices.ContainsFunc(s.Units, func(u Unit) bool { return Watches(one, u.Path) }) ||
-		slices.ContainsFunc(s.Keys, func(k Key) bool { return Watches(one, k.Path) || k.Link != "" && Watches(one, k.Link) }) ||
-		s.Package != nil && Watches(one, bundle.PackageDir+"/"+s.Name))
+	if !path.IsAbs(w.S) {
+		return false
+	}
+	matches := func(path string) bool { return path != "" && Watches(yaml.List{w}, path) }
+
+	isFile := slices.ContainsFunc(s.Files, func(f File) bool { return matches(f.Path) })
+	isUnit := slices.ContainsFunc(s.Units, func(u Unit) bool { return matches(u.Path) })
+	isKey := slices.ContainsFunc(s.Keys, func(k Key) bool { return matches(k.Path) || matches(k.Link) })
+	if isFile || isUnit || isKey {
+		return true
+	}
+
+	return s.Package != nil && matches(bundle.PackageDir+"/"+s.Name)
 }
 
 // checkKeyUnits holds the units that a key restarts or reloads against the folder.

@@ -257,7 +257,8 @@ func Twins(os []Object, f func(a, b Object)) {
 	}
 }
 
-// Ignored tells whether a file of that name means nothing to bellhop.
+// Ignored says whether a file of that name means nothing to bellhop.
 func Ignored(name string) bool {
-	return strings.HasPrefix(name, ".") || strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
+	isForPeople := strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
+	return isForPeople || strings.HasPrefix(name, ".")
 }
