@@ -14,7 +14,7 @@ import (
 // Edit opens a secret in an editor and seals what comes back. The plaintext is in a folder in
 // RAM that only we can enter, removed on every way out: success, error, signal, panic, SIGKILL. A value
 // that did not change leaves the file as it is; an editor that fails, or an empty value, writes
-// nothing. Whatever would stop the sealing is told before the editor starts.
+// nothing. Whatever would stop the sealing is an error before the editor starts.
 func (s *Store) Edit(name string, e edit.Editor) (*Written, error) {
 	file, err := Path(name)
 	if err != nil {
@@ -28,11 +28,11 @@ func (s *Store) Edit(name string, e edit.Editor) (*Written, error) {
 }
 
 func (s *Store) edit(file string, e edit.Editor) (*Written, error) {
-	old, err := s.standing(file)
+	old, err := s.existing(file)
 	if err != nil {
 		return nil, bare(err)
 	}
-	// A rule that is missing or cannot be followed is told now, not after an hour of typing.
+	// A rule that is missing or cannot be followed is an error now, not after an hour of typing.
 	if _, _, err := s.sealFor(file, nil, old); err != nil {
 		return nil, err
 	}

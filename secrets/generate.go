@@ -21,7 +21,7 @@ type GenerateOptions struct {
 	Length  int    // letters of a password (0: 32), bytes of hex and base64 (0: 32)
 	Comment string // of an SSH key; empty: the secret's name
 	Newline bool   // end a password, hex or base64 with a newline
-	Force   bool   // replace a secret that stands
+	Force   bool   // replace an existing secret
 }
 
 // Kinds are the values of GenerateOptions.Kind.
@@ -46,12 +46,12 @@ func (s *Store) Generate(name string, opt GenerateOptions) (*Written, error) {
 
 func (s *Store) generate(file string, opt GenerateOptions) (*Written, error) {
 	base := strings.TrimSuffix(file, ".age")
-	old, err := s.standing(file)
+	old, err := s.existing(file)
 	if err != nil {
 		return nil, bare(err)
 	}
 	if old != nil && !opt.Force {
-		return nil, errors.New("it stands already; --force replaces its value")
+		return nil, errors.New("it is there already; --force replaces its value")
 	}
 	if opt.Comment == "" {
 		opt.Comment = base[strings.LastIndex(base, "/")+1:]
@@ -70,12 +70,12 @@ func (s *Store) generate(file string, opt GenerateOptions) (*Written, error) {
 	writes := []*write{{file: file, data: data, old: old}}
 	if public != nil {
 		w.Public = base + ".pub"
-		oldPublic, err := s.standing(w.Public)
+		oldPublic, err := s.existing(w.Public)
 		if err != nil {
 			return nil, bare(err)
 		}
 		if oldPublic != nil && !opt.Force {
-			return nil, fmt.Errorf("%s stands already; --force replaces it", w.Public)
+			return nil, fmt.Errorf("%s is there already; --force replaces it", w.Public)
 		}
 		writes = append(writes, &write{file: w.Public, data: public, old: oldPublic})
 	}

@@ -41,7 +41,7 @@ func (s *Store) Remove(name string) (gone []string, err error) {
 	return gone, nil
 }
 
-// A Moved tells what became of a secret that got another name.
+// A Moved says what became of a secret that got another name.
 type Moved struct {
 	From  string `json:"from"`
 	To    string `json:"to"`

@@ -22,7 +22,7 @@ const (
 
 // CheckPush gives what refuses a push: plaintext below secrets/, a damaged age file, a private key
 // in a blob that old does not have. Old is the last accepted commit, nil if there is none. What
-// stands in both is not read when the trees know object ids (Hash). A tree that cannot be looked
+// is in both is not read when the trees know object ids (Hash). A tree that cannot be looked
 // through whole, for its size or since ctx ends, is refused.
 func CheckPush(ctx context.Context, old, tree fs.FS, rules Rules) []Finding {
 	return checkPush(ctx, old, tree, rules, inHistory)
@@ -53,7 +53,7 @@ func (p *pushCheck) add(fs ...Finding) {
 	p.walk.full = len(p.out) >= maxFindings
 }
 
-// unreadable tells of what can't be looked through. It refuses a push only where bellhop reads:
+// unreadable is the finding for what can't be read. It refuses a push only where bellhop reads:
 // a disk image, or a name that is no UTF-8, elsewhere in the repo is nobody's business.
 func unreadable(name string) Finding {
 	f := Finding{File: name, Rule: Unreadable, Message: "cannot be read", Refuses: true}

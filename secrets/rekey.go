@@ -13,11 +13,11 @@ type Rekeying struct {
 	Files   []Item   `json:"files"`   // stale and unknown ones, in order
 	Current int      `json:"current"` // how many were left alone
 	Rotate  []string `json:"rotate"`  // files that someone could read who should not: rotate their values
-	Done    bool     `json:"done"`    // they were sealed anew
+	Done    bool     `json:"done"`    // they were sealed again
 }
 
 // Stale finds what rekey would do, without a private key: `rekey --check` and `--dry-run`. No names
-// means every secret. A file sealed elsewhere counts, since nobody can tell who reads it; one rekey
+// means every secret. A file sealed elsewhere counts, since who reads it is not known; one rekey
 // makes it known. Whatever would make the rekey fail later is an error now: a file without a rule,
 // readers that cannot share a file, a file that is not age.
 func (s *Store) Stale(names ...string) (*Rekeying, error) {

@@ -19,7 +19,7 @@ const Dir = "secrets"
 //
 // Among the rules that match a path the most specific decides, whatever their order: a path
 // without wildcards first, then the pattern with the longer text before its first wildcard, then
-// the one with more text in all, then the one that stands first. A tool that sorts the keys of a
+// the one with more text in all, then the one that is written first. A tool that sorts the keys of a
 // YAML file must not change who reads a secret. Without any rule, every name reads every secret.
 type Rules struct {
 	Names map[string][]string // who: a name to recipients, or to other names (a group)
@@ -31,7 +31,7 @@ type Rules struct {
 	Past func() map[agefile.Fingerprint]string
 }
 
-// A Rule gives the paths that match Pattern their readers. In a pattern * and ? stand for
+// A Rule gives the paths that match Pattern their readers. In a pattern * and ? match
 // anything but a slash, ** for anything; the ending .age may be left out.
 type Rule struct {
 	Pattern string

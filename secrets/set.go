@@ -11,7 +11,7 @@ type SetOptions struct {
 	AllowEmpty  bool // an empty value is a mistake nearly always
 }
 
-// A Written tells what became of a file.
+// A Written says what became of a file.
 type Written struct {
 	File           string   `json:"file"`
 	Created        bool     `json:"created"`          // it was not there before
@@ -37,7 +37,7 @@ func (s *Store) Set(name string, value []byte, opt SetOptions) (*Written, error)
 		return nil, fmt.Errorf("set %s: %w", file, errEmpty)
 	}
 	_, w.EndsInNewline = trimNewline(value)
-	if old, err := s.standing(file); err == nil && s.same(file, value, old) {
+	if old, err := s.existing(file); err == nil && s.same(file, value, old) {
 		readers, err := s.Rules.Readers(file)
 		w.Changed, w.Readers = false, readerNames(readers)
 		return w, err
@@ -53,7 +53,7 @@ var errEmpty = errors.New("the value is empty")
 
 // put seals and writes one value.
 func (s *Store) put(w *Written, value []byte) error {
-	old, err := s.standing(w.File)
+	old, err := s.existing(w.File)
 	if err != nil {
 		return bare(err)
 	}

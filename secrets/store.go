@@ -21,7 +21,7 @@ type Store struct {
 	Rules      Rules                               //
 	Identities func() (*agefile.Identities, error) // called when a file must be opened, and not before
 	Plugins    agefile.Plugins                     // for sealing to plugin recipients
-	Armor      bool                                // new files as text; files that stand keep their form
+	Armor      bool                                // new files as text; existing files keep their form
 }
 
 // namePart is what a part of a secret's path may be: it becomes a key's name on hosts.
@@ -59,7 +59,7 @@ func (s *Store) root() (*os.Root, error) {
 	return os.OpenRoot(dir)
 }
 
-// read gives the bytes of a file as they stand.
+// read gives the bytes of a file.
 func (s *Store) read(file string) ([]byte, error) {
 	r, err := s.root()
 	if err != nil {
@@ -140,7 +140,7 @@ func readerNames(rs []agefile.Reader) []string {
 type write struct {
 	file string
 	data []byte
-	old  []byte // what stood there; nil: nothing
+	old  []byte // what was there; nil: nothing
 	temp string
 }
 
@@ -171,7 +171,7 @@ func (s *Store) replace(writes []*write) error {
 	}
 	for _, w := range writes {
 		if d, err := r.Open(path.Dir(w.file)); err == nil {
-			_ = d.Sync() // the renames stand; a file system that cannot sync folders is not ours to judge
+			_ = d.Sync() // the renames are done; a file system that can't sync folders is not an error here
 			d.Close()
 		}
 	}
@@ -218,8 +218,8 @@ func putBack(r *os.Root, done []*write) error {
 	return errors.Join(errs...)
 }
 
-// standing reads what a file holds now: nil if there is none.
-func (s *Store) standing(file string) ([]byte, error) {
+// existing reads what a file holds now: nil if there is none.
+func (s *Store) existing(file string) ([]byte, error) {
 	data, err := s.read(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

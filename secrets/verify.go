@@ -31,7 +31,7 @@ func Verify(ctx context.Context, tree fs.FS, c Check) []Finding {
 	out = append(out, findings...)
 	for _, name := range files {
 		if ctx.Err() != nil {
-			break // checkPush has told it
+			break // checkPush has reported it
 		}
 		out = append(out, c.file(tree, name, then)...)
 	}
@@ -106,7 +106,7 @@ func (r Rules) checkReaders(name string, a agefile.Audience) []Finding {
 	want, err := r.Readers(name)
 	if err != nil {
 		if rule != nil {
-			return nil // Check has told it, once, where the rule stands
+			return nil // Check reports it, once, at the rule
 		}
 		return []Finding{{File: name, Rule: BadRule, Message: err.Error()}}
 	}
@@ -173,7 +173,7 @@ func (r Rules) compare(want []agefile.Reader, a agefile.Audience) difference {
 	return d
 }
 
-// Check says what is wrong with the rules themselves, each where it stands.
+// Check says what is wrong with the rules themselves, each at its own line.
 func (r Rules) Check() []Finding {
 	var out []Finding
 	for _, rule := range r.Rules {

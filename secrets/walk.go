@@ -20,15 +20,15 @@ const (
 
 // A walk goes through a tree once. Git names equal folders by one id, so a few hundred kilobytes can
 // spell out a tree of a hundred million files: a folder in which nothing was found is not looked
-// through again where it stands a second time.
+// through again where it is found a second time.
 type walk struct {
 	ctx   context.Context
 	old   fs.FS // what is the same there is passed over; nil: nothing is
 	tree  fs.FS
 	visit func(name string, d fs.DirEntry)
-	stop  func(name, why string) // hears of what is too much to look through
+	stop  func(name, why string) // called for what is too much to look through
 
-	unread func(name string) // hears of a folder that can't be read; nil: stop does
+	unread func(name string) // called for a folder that can't be read; nil: stop is called
 
 	plain   map[plainKey]bool
 	marks   int // things found, and folders passed over since old has them
@@ -38,7 +38,7 @@ type walk struct {
 	ended   bool
 }
 
-// A plainKey is a folder in which nothing was found: by its content, and by where it stands.
+// A plainKey is a folder in which nothing was found: by its content, and by where it is.
 type plainKey struct {
 	id   string
 	zone zone
@@ -133,13 +133,13 @@ func (w *walk) cannotRead(dir string) {
 	w.unread(dir)
 }
 
-// fail tells of what cannot be looked through.
+// fail reports what cannot be looked through.
 func (w *walk) fail(name, why string) {
 	w.marks++
 	w.stop(name, why)
 }
 
-// over tells whether the walk must end, and says why once.
+// over says whether the walk must end, and says why once.
 func (w *walk) over(name string) bool {
 	if w.ended {
 		return true
@@ -163,7 +163,7 @@ func (w *walk) over(name string) bool {
 	return true
 }
 
-// An index tells what blobs a tree holds, wherever: a file that was moved is not new. It is made when
+// An index knows what blobs a tree holds, at any path: a file that was moved is not new. It is made when
 // it is first asked, which only a file does that would be refused.
 type index struct {
 	ctx  context.Context

@@ -8,7 +8,7 @@ import (
 	"bellhop/secrets/agefile"
 )
 
-// A State says how a file stands to its rule.
+// A State says how the readers of a file compare with its rule.
 type State string
 
 // The states of a file. Whatever is not Current is what rekey works on, or what it cannot mend.

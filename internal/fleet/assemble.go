@@ -35,7 +35,7 @@ type assembly struct {
 	*Fleet
 	last     *Fleet
 	cloned   bool
-	settings map[string]map[string]any // by service and wish, shared by hosts
+	settings map[string]map[string]any // by service and enabled service, shared by hosts
 	sets     map[string]bool           // sets of services that were held against each other
 	problems problem.Problems
 	names    []string // of services; made when the first is missing
@@ -161,8 +161,8 @@ func (a *assembly) meant(name string) string {
 func (a *assembly) bind(facts *inventory.Facts) *inventory.Host {
 	h := &inventory.Host{}
 	*h = facts.Host
-	h.Settings = make(map[string]map[string]any, len(facts.Wants))
-	for _, w := range facts.Wants {
+	h.Settings = make(map[string]map[string]any, len(facts.Enabled))
+	for _, w := range facts.Enabled {
 		s := a.services[w.Service]
 		if s == nil {
 			continue
@@ -174,8 +174,8 @@ func (a *assembly) bind(facts *inventory.Facts) *inventory.Host {
 	return h
 }
 
-// settle is the defaults of a service with a wish's settings over them.
-func (a *assembly) settle(s *service.Service, w inventory.Wish) map[string]any {
+// settle is the defaults of a service with an enabled service's settings over them.
+func (a *assembly) settle(s *service.Service, w inventory.EnabledService) map[string]any {
 	if len(w.Set) == 0 {
 		return s.Settings
 	}
@@ -202,14 +202,14 @@ func (a *assembly) fill(i int) {
 	view := a.viewFor(i)
 	usesFleet := false
 	var failed problem.Problems
-	for _, w := range a.config.Hosts[i].Wants {
+	for _, w := range a.config.Hosts[i].Enabled {
 		state := a.services[w.Service]
 		if state == nil {
 			continue
 		}
 		s.states = append(s.states, state)
 		if refusing(state.Problems) && !a.loader.Former {
-			continue // told already; a rendering would only repeat it
+			continue // it is a problem already; a rendering would only repeat it
 		}
 		r := state.renderer.Render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
 		failed = append(failed, r.Problems...)
@@ -275,7 +275,7 @@ func (f *Fleet) fleetView() *template.FleetView {
 	return f.view
 }
 
-// viewFor is what templates see of a host; it is made once, so that it can stand in a key.
+// viewFor is what templates see of a host; it is made once, so that it can be part of a key.
 func (f *Fleet) viewFor(i int) *template.HostView {
 	if f.views[i] == nil {
 		f.views[i] = viewOf(f.Hosts[i])
@@ -322,7 +322,7 @@ func (l *Loader) prune() {
 	}
 }
 
-// sees tells whether v is what templates see of a host now.
+// sees says whether v is what templates see of a host now.
 func (f *Fleet) sees(v *template.HostView) bool {
 	i, ok := f.find(v.Name)
 	return ok && f.views[i] == v

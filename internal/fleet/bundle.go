@@ -16,7 +16,7 @@ import (
 )
 
 // A Bundle is all that one host should hold. It is immutable; bytes are read from the tree
-// when they are asked for, and secrets are opened anew each time.
+// when they are asked for, and secrets are opened again each time.
 type Bundle struct {
 	bundle.Manifest
 	Digest string // of the manifest
@@ -67,7 +67,7 @@ func (b *Bundle) blob(src, digest string) ([]byte, error) {
 	return nil, fmt.Errorf("read %s of the bundle of %s: %w", src, b.Host, errs)
 }
 
-// Package opens the archive with that digest, if it is a blob of the repo, and tells its size.
+// Package opens the archive with that digest, if it is a blob of the repo, and gives its size.
 func (b *Bundle) Package(digest string) (io.ReadCloser, int64, error) {
 	for _, p := range b.Packages {
 		if p.Digest == digest && p.Source != "" {
@@ -124,7 +124,7 @@ func (b *Bundle) KeySources(name string) []string {
 }
 
 // Ingredients opens the secrets that templates put into keys and that are no keys of the host
-// by themselves, by their files. What does not open is left out: the key's own opening tells
+// by themselves, by their files. What does not open is left out: the key's own opening says
 // of it. The caller clears them.
 func (b *Bundle) Ingredients() map[string][]byte {
 	out := map[string][]byte{}

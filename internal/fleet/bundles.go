@@ -27,7 +27,7 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == arch) {
 		return m.bundle, nil
 	}
-	st, err := f.standOf(i, s, arch, false)
+	st, err := f.composition(i, s, arch, false)
 	if err != nil {
 		return nil, err
 	}
@@ -56,12 +56,12 @@ func forHost(p *problem.Problem, host string) *problem.Problem {
 	return &q
 }
 
-// standOf is what the services of a host come to, made here or by the process that loaded f.
-func (f *Fleet) standOf(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
+// composition is what the services of a host come to, made here or by the process that loaded f.
+func (f *Fleet) composition(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
 	if f.far == nil {
-		return f.stand(s, arch), nil
+		return f.compose(s, arch), nil
 	}
-	st, err := f.farStand(i, s, arch, partial)
+	st, err := f.farComposition(i, s, arch, partial)
 	s.base = nil
 	return st, err
 }
@@ -73,8 +73,8 @@ func (f *Fleet) archOf(h *inventory.Host) string {
 	return h.Arch
 }
 
-// stand is what the slot's services come to, shared by all hosts that have the same.
-func (f *Fleet) stand(s *slot, arch string) *render.Composition {
+// compose is what the slot's services come to, shared by all hosts that have the same.
+func (f *Fleet) compose(s *slot, arch string) *render.Composition {
 	var key strings.Builder
 	if s.asksArch {
 		key.WriteString(arch)
@@ -82,10 +82,10 @@ func (f *Fleet) stand(s *slot, arch string) *render.Composition {
 	for i, r := range s.renders {
 		fmt.Fprintf(&key, " %p %p", r, s.states[i])
 	}
-	st := f.stands[key.String()]
+	st := f.compositions[key.String()]
 	if st == nil {
 		st = render.Compose(f.loader.opener(), f.tree, s.renders, arch)
-		f.stands[key.String()] = st
+		f.compositions[key.String()] = st
 	}
 
 	return st

@@ -214,8 +214,8 @@ func (s *loaderServer) fleet(m *wire.Message) (*servedFleet, error) {
 	return f, nil
 }
 
-// stand is what the host of m holds.
-func (s *loaderServer) stand(m *wire.Message) (*servedFleet, *render.Composition, error) {
+// composition is what the host of m holds.
+func (s *loaderServer) composition(m *wire.Message) (*servedFleet, *render.Composition, error) {
 	f, err := s.fleet(m)
 	if err != nil {
 		return nil, nil, err
@@ -234,7 +234,7 @@ func (s *loaderServer) stand(m *wire.Message) (*servedFleet, *render.Composition
 }
 
 func (s *loaderServer) bundle(m, a *wire.Message) error {
-	f, st, err := s.stand(m)
+	f, st, err := s.composition(m)
 	if err != nil {
 		return err
 	}
@@ -252,12 +252,12 @@ func (s *loaderServer) bundle(m, a *wire.Message) error {
 	if m.Full {
 		base = nil
 	}
-	a.Stand = wireStandOf(st, base)
+	a.Composition = compositionToWire(st, base)
 	return nil
 }
 
 func (s *loaderServer) text(m, a *wire.Message) error {
-	_, st, err := s.stand(m)
+	_, st, err := s.composition(m)
 	if err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (s *loaderServer) text(m, a *wire.Message) error {
 }
 
 func (s *loaderServer) key(m, a *wire.Message) error {
-	f, st, err := s.stand(m)
+	f, st, err := s.composition(m)
 	if err != nil {
 		return err
 	}
@@ -300,7 +300,7 @@ func (l *Loader) boundedIdle() func() {
 }
 
 // wireStandOf is st for the deployer, who has base; nil: nothing.
-func wireStandOf(st, base *render.Composition) *wire.Composition {
+func compositionToWire(st, base *render.Composition) *wire.Composition {
 	w := &wire.Composition{Digest: st.Digest, Manifest: st.Manifest, Needs: st.Needs, Broken: st.Broken}
 	if base != nil {
 		w.Base = base.Digest

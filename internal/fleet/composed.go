@@ -10,7 +10,7 @@ import (
 )
 
 // A bundle may be composed: some services are as an older bundle of the host had them, entry by entry.
-// Their bytes stand on the host, as a rule, and nobody asks for them; else they come from the commits
+// Their bytes are on the host, as a rule, and nobody asks for them; else they come from the commits
 // that they came from.
 
 // ErrKeptKey says that the value of a key can't be had that the host should have already.

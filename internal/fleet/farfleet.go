@@ -124,7 +124,7 @@ func (l *Loader) fleetOf(a *wire.Message, since *Fleet) (*Fleet, error) {
 	return f, f.index(a.Was == nil, since)
 }
 
-// index finds hosts by name, and tells whether one is missing.
+// index finds hosts by name, and says whether one is missing.
 func (f *Fleet) index(same bool, since *Fleet) error {
 	if slices.Contains(f.Hosts, nil) || slices.Contains(f.slots, nil) {
 		return wire.ErrBroken
@@ -171,8 +171,8 @@ func (l *Loader) again(ctx context.Context, f *Fleet) (*Fleet, error) {
 	return again, nil
 }
 
-// farStand is what a host's services come to, as the process says. The loader is locked.
-func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
+// farComposition is what a host's services come to, as the loading process says. The loader is locked.
+func (f *Fleet) farComposition(i int, s *slot, arch string, partial bool) (*render.Composition, error) {
 	m := &wire.Message{Op: wire.OpBundle, At: i, Arch: arch, Partial: partial}
 	for range 2 {
 		a, err := f.ask(m)
@@ -180,8 +180,8 @@ func (f *Fleet) farStand(i int, s *slot, arch string, partial bool) (*render.Com
 			return nil, hostTrouble(f.Hosts[i].Name, err)
 		}
 		st, known := f.far.kinds[a.Kind]
-		if a.Stand != nil {
-			st, known = f.loader.standOf(a.Stand, s.base)
+		if a.Composition != nil {
+			st, known = f.loader.compositionOf(a.Composition, s.base)
 		}
 		if known {
 			if err := f.fetchTexts(i, st, m); err != nil {
@@ -208,8 +208,8 @@ func hostTrouble(host string, err error) error {
 	return problem.Problems{p}
 }
 
-// standOf is the stand that w says, with what it leaves to base. It tells false when base is another.
-func (l *Loader) standOf(w *wire.Composition, base *render.Composition) (*render.Composition, bool) {
+// compositionOf is the composition that w describes, with what w takes from base. It returns false when w was made for another base.
+func (l *Loader) compositionOf(w *wire.Composition, base *render.Composition) (*render.Composition, bool) {
 	st := &render.Composition{IsFar: true, Manifest: w.Manifest, Digest: w.Digest, Content: map[string]render.Content{}, Keys: map[string]*service.Key{}, Needs: w.Needs, Broken: w.Broken}
 	if w.Base != "" {
 		if base == nil || base.Digest != w.Base {

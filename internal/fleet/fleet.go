@@ -5,7 +5,7 @@
 // Bundle per host: files, links, keys, packages, accounts, and what systemd should do with
 // the units among them.
 //
-// Two promises. Everything that is wrong is told at once, with file, line, column and the
+// Two promises. Everything that is wrong is reported at once, with file, line, column and the
 // source line, before any host is touched. And the cost of a Load follows what changed: a
 // tree that knows the hashes of its files and folders (git's do) is read only where they
 // differ, and a host that nothing changed for keeps the very same *Bundle.
@@ -92,7 +92,7 @@ type Loader struct {
 	mu     sync.Mutex
 	cache  cache
 	budget *tree.Budget                                  // of the load under way
-	step   func(file string)                             // hears what a budget hears
+	step   func(file string)                             // called as a budget calls it
 	digest func(tree fs.FS, path string) (string, error) // of a secret, asked of the deployer; nil: Open and KeyDigest
 	far    *session
 	proc   atomic.Pointer[confine.Process] // of far
@@ -106,7 +106,7 @@ type Fleet struct {
 	Deployer string  // the deployer's own public key, authorized_keys form; "" if not set
 	Hosts    []*Host // by name
 	Rollout  Rollout // with defaults filled in
-	// Confirm is how long a host waits, once a bundle is applied, to be reached anew before it goes
+	// Confirm is how long a host waits, once a bundle is applied, to be reached again before it goes
 	// back to what it held; 0: it does not wait.
 	Confirm time.Duration
 	// Isolate lets the other services of a host be brought when one fails.

@@ -175,8 +175,8 @@ func FuzzWire(f *testing.F) {
 				fl.Host(h.Name)
 			}
 		}
-		if m.Stand != nil {
-			l.standOf(m.Stand, nil)
+		if m.Composition != nil {
+			l.compositionOf(m.Composition, nil)
 		}
 	})
 }

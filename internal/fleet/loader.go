@@ -46,17 +46,17 @@ type serviceState struct {
 
 // state is the inside of a Fleet.
 type state struct {
-	loader   *Loader
-	tree     *tree.Tree
-	config   *inventory.Inventory
-	services map[string]*serviceState
-	slots    []*slot // as Hosts
-	view     *template.FleetView
-	views    []*template.HostView // as Hosts; nil until a host is looked at
-	viewers  []int                // hosts with a template that looks at the fleet
-	far      *farFleet            // set: another process made it
-	stands   map[string]*render.Composition
-	next     atomic.Int32 // see find
+	loader       *Loader
+	tree         *tree.Tree
+	config       *inventory.Inventory
+	services     map[string]*serviceState
+	slots        []*slot // as Hosts
+	view         *template.FleetView
+	views        []*template.HostView // as Hosts; nil until a host is looked at
+	viewers      []int                // hosts with a template that looks at the fleet
+	far          *farFleet            // set: another process made it
+	compositions map[string]*render.Composition
+	next         atomic.Int32 // see find
 }
 
 // A slot is one host's place for its bundle. Fleets share the slots of hosts that nothing
@@ -150,7 +150,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		return nil, err
 	}
 	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Isolate: cfg.Isolate, Readers: cfg.Readers}
-	f.loader, f.tree, f.config, f.services, f.stands = l, t, cfg, services, map[string]*render.Composition{}
+	f.loader, f.tree, f.config, f.services, f.compositions = l, t, cfg, services, map[string]*render.Composition{}
 	problems := slices.Clone(cfg.Problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
 		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})

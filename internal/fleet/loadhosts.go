@@ -100,7 +100,7 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 	}
 	var out []*inventory.HostFile
 	var ps problem.Problems
-	tell := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }
+	report := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }
 	fresh := make(map[string]*inventory.HostFile, len(os))
 	for _, o := range os {
 		name, isYAML := strings.CutSuffix(o.Name(), ".yaml")
@@ -108,19 +108,19 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 		case tree.Ignored(o.Name()):
 			continue
 		case bad != "":
-			tell(o, bad)
+			report(o, bad)
 			continue
 		case strings.EqualFold(path.Ext(o.Name()), ".yml"), !isYAML && strings.EqualFold(path.Ext(o.Name()), ".yaml"):
-			tell(o, "this file is called "+strings.TrimSuffix(o.Name(), path.Ext(o.Name()))+".yaml")
+			report(o, "this file is called "+strings.TrimSuffix(o.Name(), path.Ext(o.Name()))+".yaml")
 			continue
 		case !isYAML || o.Mode.IsDir():
-			tell(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
+			report(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
 			continue
 		}
 
 		hash, err := t.FileHash(o.Path)
 		if err == tree.ErrTooLarge {
-			tell(o, err.Error())
+			report(o, err.Error())
 			continue
 		}
 

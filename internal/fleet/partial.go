@@ -2,7 +2,7 @@ package fleet
 
 import "bellhop/internal/fleet/problem"
 
-// Partial is the bundle of a host some of whose services can't be made, as Broken tells. It is to be
+// Partial is the bundle of a host some of whose services can't be made, which Broken lists. It is to be
 // composed with another one: what it has of those services is not whole. The error is one that
 // concerns the host as such.
 func (f *Fleet) Partial(host string) (*Bundle, error) {
@@ -16,7 +16,7 @@ func (f *Fleet) Partial(host string) (*Bundle, error) {
 	defer f.loader.mu.Unlock()
 	s := f.slots[i]
 	arch := f.archOf(s.host)
-	st, ferr := f.standOf(i, s, arch, true)
+	st, ferr := f.composition(i, s, arch, true)
 	if ferr != nil {
 		return nil, ferr
 	}

@@ -60,7 +60,7 @@ func (e *DiedError) problem() *problem.Problem {
 	return &problem.Problem{File: e.File, Message: "cannot be loaded: " + e.Reason}
 }
 
-// Close ends the process that loads, if there is one. It is started anew when it is needed.
+// Close ends the process that loads, if there is one. It is started again when it is needed.
 func (l *Loader) Close() error {
 	if p := l.proc.Load(); p != nil {
 		p.Kill("bellhop ends") // so that nobody holds the lock for long

@@ -15,7 +15,7 @@ import (
 // checkSwitch holds a switch against its service: unknown settings, and values of another kind
 // than the default's, are problems.
 func checkSwitch(p inventory.Place, s *service.Service) (ps problem.Problems) {
-	tell := func(at problem.Pos, format string, args ...any) *problem.Problem {
+	report := func(at problem.Pos, format string, args ...any) *problem.Problem {
 		q := problem.At(p.File.Name, p.File.Data, at, format, args...)
 		ps = append(ps, q)
 		return q
@@ -30,20 +30,20 @@ func checkSwitch(p inventory.Place, s *service.Service) (ps problem.Problems) {
 			if hint == "" {
 				hint = "; its service.yaml has " + orNone(slices.Sorted(maps.Keys(s.Settings)))
 			}
-			tell(e.At, "service %s has no setting %q%s", s.Name, e.Key, hint)
+			report(e.At, "service %s has no setting %q%s", s.Name, e.Key, hint)
 		case !fitsDefault(def, e.Value.V):
-			tell(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.Name, scalar.KindOf(def), scalar.KindOf(e.Value.V))
+			report(e.Value.At, "setting %s of service %s is %s by default; here it is %s", e.Key, s.Name, scalar.KindOf(def), scalar.KindOf(e.Value.V))
 		}
 	}
 
 	return ps
 }
 
-// fitsDefault tells whether v may take the place of def: a value of its kind, a number for text, or text
+// fitsDefault says whether v may take the place of def: a value of its kind, a number for text, or text
 // that reads as a number for a number.
 func fitsDefault(def, v any) bool {
 	if def == nil || v == nil {
-		return true // told as a problem where it stands
+		return true // reported as a problem at its own place
 	}
 	_, textDef := def.(string)
 	_, text := v.(string)

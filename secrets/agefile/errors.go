@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// A Class says why a secret did not open. Each has its own cure, so they are told apart.
+// A Class says why a secret did not open. Each needs another remedy, so each has a name.
 type Class string
 
 // The classes of an OpenError.

@@ -104,7 +104,7 @@ func noMatch(stanzas []*age.Stanza, ids *Identities) *OpenError {
 }
 
 // fileKey finds the key of the payload. Whether an identity had already given one is what
-// tells a changed header from a malformed stanza: age has no types for either.
+// distinguishes a changed header from a malformed stanza: age has no types for either.
 func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 	matched := false
 	keys := make([]age.Identity, len(ids))
@@ -137,7 +137,7 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 }
 
 // watched notes that an identity gave a key. It tries the stanza at place first: each other costs a
-// curve's arithmetic, for each reader that stands before. So a malformed stanza of another reader is not
+// curve's arithmetic, for each reader before it. So a malformed stanza of another reader is not
 // seen there, where age would refuse the file; that the header is whole is proved by its MAC either way.
 type watched struct {
 	age.Identity

@@ -20,7 +20,7 @@ type Plugins struct {
 	Allow []string // absolute paths of plugins that may be run: for a server
 
 	Show    func(message string)                             // nil: messages are dropped
-	Ask     func(prompt string, secret bool) (string, error) // nil: a plugin that asks is told no
+	Ask     func(prompt string, secret bool) (string, error) // nil: a plugin that asks gets no answer
 	Confirm func(prompt, yes, no string) (bool, error)       // nil: likewise
 }
 
@@ -87,11 +87,11 @@ func (p Plugins) identity(line string) (*identity, error) {
 	return id, nil
 }
 
-// absent stands for a key whose plugin is not there or not allowed. It comes last, and so harms
-// only files that no other key opens; Unlock tells of it at once.
+// absent is an identity whose plugin is not there or not allowed. It comes last, and so harms
+// only files that no other key opens; Unlock reports it at once.
 type absent struct{ err error }
 
-// Unwrap tells what is missing.
+// Unwrap fails with what is missing.
 func (a *absent) Unwrap([]*age.Stanza) ([]byte, error) { return nil, a.err }
 
 func (a *absent) unlock() error { return a.err }

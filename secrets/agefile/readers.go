@@ -105,7 +105,7 @@ func audience(stanzas []*age.Stanza) Audience {
 	return a
 }
 
-// place is where the stanza for id stands, as far as the note tells: bellhop writes both in one
+// place is where the stanza for id is, as far as the note says: bellhop writes both in one
 // order, and before the note. It is a hint, and wrong for files of before that order.
 func (a Audience) place(id *identity) (at int, known bool) {
 	switch id.key.(type) {

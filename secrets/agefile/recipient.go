@@ -93,7 +93,7 @@ func (r Recipient) Fingerprint() Fingerprint {
 	return Fingerprint(sum[:16])
 }
 
-// PostQuantum says whether files sealed for r alone stand against quantum computers. What a
+// PostQuantum says whether files sealed for r alone are safe against quantum computers. What a
 // plugin does is known only to the plugin: false.
 func (r Recipient) PostQuantum() bool { return r.pq }
 
@@ -135,7 +135,8 @@ func (e *MixedError) Error() string {
 		strings.Join(e.PostQuantum, ", "), strings.Join(e.Classic, ", "))
 }
 
-// Compatible tells before age does, by name. Plugins answer for themselves.
+// Compatible is a *MixedError if readers cannot share a file: age finds that too, but names nobody.
+// Plugins are left out, since only they know.
 func Compatible(readers []Reader) error {
 	var e MixedError
 	for _, r := range readers {

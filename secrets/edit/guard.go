@@ -11,7 +11,7 @@ import (
 )
 
 // A guard is a process of its own that removes the plaintext when this one is killed. It
-// waits at the end of a pipe that only this process holds open, so the kernel tells it of every
+// waits at the end of a pipe that only this process holds open, so the kernel ends its read at every
 // way out, SIGKILL and the OOM killer too. A file that has no name, or a mount that only this
 // process sees, would need no guard; but an editor that runs already (code --wait, emacsclient)
 // could not open it.
@@ -23,8 +23,8 @@ type guard struct {
 
 // guardScript reads one line with the editor's process id, then waits: another line means that
 // all is done, the end of the pipe that this process is gone. It looks twice more after that, since
-// an editor that is told to end may save what it has (nano does), and one that does not end may make
-// the folder anew (VS Code does).
+// an editor that is asked to end may save what it has (nano does), and one that does not end may make
+// the folder again (VS Code does).
 const guardScript = `trap '' HUP INT QUIT TERM TSTP
 cd /
 read -r editor

@@ -2,5 +2,5 @@
 
 package edit
 
-// inRAM is false where we cannot tell: editing is refused rather than done on a disk.
+// inRAM is false where that is not known: editing is refused rather than done on a disk.
 func inRAM(string) bool { return false }

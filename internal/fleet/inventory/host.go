@@ -24,7 +24,7 @@ type Rollout struct {
 type Readers struct {
 	Names map[string][]string // name or group, to recipients as age writes them
 	Rules []Rule              // in the order of the file
-	Allow []string            // verify.allow: paths where a private key is meant to stand
+	Allow []string            // verify.allow: paths where a private key is meant to be
 }
 
 // A Rule gives the secrets whose path matches Pattern to Readers.

@@ -22,14 +22,14 @@ import (
 
 // Facts is a host as its own lines, its groups and all say, before services are looked at.
 type Facts struct {
-	Host  Host
-	Wants []Wish // switched on, by service
-	file  *yaml.File
-	at    problem.Pos // of the name
+	Host    Host
+	Enabled []EnabledService // switched on, by service
+	file    *yaml.File
+	at      problem.Pos // of the name
 }
 
-// A Wish is one service switched on for a host, with the settings that differ from its defaults.
-type Wish struct {
+// An EnabledService is one service switched on for a host, with the settings that differ from its defaults.
+type EnabledService struct {
 	Service string
 	Set     []Setting
 	Key     string // equal for equal settings
@@ -109,7 +109,7 @@ func New(main *yaml.File, file *syntax.Fleet, own []*HostFile) *Inventory {
 	return m.Inventory
 }
 
-func (m *maker) tell(t *yaml.File, at problem.Pos, format string, args ...any) {
+func (m *maker) report(t *yaml.File, at problem.Pos, format string, args ...any) {
 	m.Problems = append(m.Problems, problem.At(t.Name, t.Data, at, format, args...))
 }
 
@@ -121,25 +121,25 @@ func (m *maker) warn(t *yaml.File, at problem.Pos, format string, args ...any) {
 
 func (m *maker) goodName(t *yaml.File, at problem.Pos, what, name string) {
 	if err := syntax.CheckName(what, name); err != nil {
-		m.tell(t, at, "%v", err)
+		m.report(t, at, "%v", err)
 	}
 }
 
-// top checks what stands beside hosts.
+// top checks what bellhop.yaml has beside hosts.
 func (m *maker) top() {
 	f := m.file
 	m.Network = f.Network.S
 	switch {
 	case m.main.Broken:
 	case m.Network == "" && f.Network.At.Line == 0:
-		m.tell(m.main, problem.Pos{Line: 1, Column: 1}, "network is missing: give the fleet a name, as in network: hexagone")
+		m.report(m.main, problem.Pos{Line: 1, Column: 1}, "network is missing: give the fleet a name, as in network: hexagone")
 	case !syntax.IsName(m.Network):
-		m.tell(m.main, f.Network.At, "bad name %q for a network: %s", m.Network, syntax.NameWords)
+		m.report(m.main, f.Network.At, "bad name %q for a network: %s", m.Network, syntax.NameWords)
 	}
 
 	if f.Deployer.S != "" {
 		if key, err := sshKey(f.Deployer.S); err != nil {
-			m.tell(m.main, f.Deployer.At, "deployer: %v", err)
+			m.report(m.main, f.Deployer.At, "deployer: %v", err)
 		} else {
 			m.Deployer = key
 		}
@@ -150,7 +150,7 @@ func (m *maker) top() {
 
 	var bad string
 	if m.Confirm, bad = f.ConfirmTime(); bad != "" {
-		m.tell(m.main, f.Confirm.At, "%s", bad)
+		m.report(m.main, f.Confirm.At, "%s", bad)
 	}
 	m.Isolate = f.Isolate == nil || *f.Isolate
 }
@@ -170,7 +170,7 @@ func (m *maker) readRollout() {
 	if f.Parallel.At.Line > 0 {
 		m.Rollout.Parallel = f.Parallel.N
 		if f.Parallel.N < 1 {
-			m.tell(m.main, f.Parallel.At, "rollout: parallel is %d; want 1 or more", f.Parallel.N)
+			m.report(m.main, f.Parallel.At, "rollout: parallel is %d; want 1 or more", f.Parallel.N)
 		}
 	}
 }
@@ -210,12 +210,12 @@ func (m *maker) host(t *yaml.File, name string, at problem.Pos, f *syntax.Host) 
 func (m *maker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *Facts) {
 	name := h.Host.Name
 	if len(f.Address) == 0 {
-		m.tell(t, at, "host %s has no address", name)
+		m.report(t, at, "host %s has no address", name)
 	}
 	for _, a := range f.Address {
 		addr, err := syntax.Address(a.S)
 		if err != nil {
-			m.tell(t, a.At, "host %s: address %q: %v", name, a.S, err)
+			m.report(t, a.At, "host %s: address %q: %v", name, a.S, err)
 			continue
 		}
 
@@ -223,12 +223,12 @@ func (m *maker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *Facts) {
 	}
 
 	if len(f.HostKey) == 0 {
-		m.tell(t, at, "host %s has no host_key: bellhop never trusts a key it was not told; `bellhop host add` writes it", name)
+		m.report(t, at, "host %s has no host_key: bellhop never trusts a key it was not told; `bellhop host add` writes it", name)
 	}
 	for _, k := range f.HostKey {
 		key, err := sshKey(k.S)
 		if err != nil {
-			m.tell(t, k.At, "host %s: host_key: %v", name, err)
+			m.report(t, k.At, "host %s: host_key: %v", name, err)
 			continue
 		}
 
@@ -237,12 +237,12 @@ func (m *maker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *Facts) {
 
 	if a := h.Host.Arch; a != "" {
 		if hint := syntax.ArchHint(a); hint != "" {
-			m.tell(t, cmp.Or(f.Arch.At, at), "host %s: %s", name, hint)
+			m.report(t, cmp.Or(f.Arch.At, at), "host %s: %s", name, hint)
 		}
 	}
 
 	if !syntax.IsAccount(h.Host.User) {
-		m.tell(t, cmp.Or(f.User.At, at), "host %s: bad name %q for a user: %s", name, h.Host.User, syntax.AccountWords)
+		m.report(t, cmp.Or(f.User.At, at), "host %s: bad name %q for a user: %s", name, h.Host.User, syntax.AccountWords)
 	}
 }
 
@@ -254,14 +254,14 @@ func (m *maker) finish() {
 	tags := map[string]bool{}
 	for i, h := range m.Hosts {
 		if was, dup := lower[strings.ToLower(h.Host.Name)]; dup {
-			m.tell(h.file, h.at, "host %s stands in %s too%s", h.Host.Name, was.place(), caseWords(was.Host.Name, h.Host.Name))
+			m.report(h.file, h.at, "host %s stands in %s too%s", h.Host.Name, was.place(), caseWords(was.Host.Name, h.Host.Name))
 		}
 		lower[strings.ToLower(h.Host.Name)] = h
 		m.ByName[h.Host.Name] = i
 		for _, a := range h.Host.Addresses {
 			key := h.Host.Jump + "\x00" + a
 			if was, dup := addrs[key]; dup {
-				m.tell(h.file, h.at, "hosts %s and %s have one address, %s", was.Host.Name, h.Host.Name, a)
+				m.report(h.file, h.at, "hosts %s and %s have one address, %s", was.Host.Name, h.Host.Name, a)
 			}
 			addrs[key] = h
 		}
@@ -269,7 +269,7 @@ func (m *maker) finish() {
 		for _, tag := range h.Host.Tags {
 			tags[tag] = true
 		}
-		for _, w := range h.Wants {
+		for _, w := range h.Enabled {
 			m.Users[w.Service] = append(m.Users[w.Service], i)
 		}
 	}
@@ -302,12 +302,12 @@ func (m *maker) jumps() {
 			continue
 		}
 		if _, ok := m.ByName[at]; !ok {
-			m.tell(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.Host.Name, at, hints.DidYouMean(at, names))
+			m.report(h.file, h.at, "host %s: jump %q is no host of the fleet%s", h.Host.Name, at, hints.DidYouMean(at, names))
 			continue
 		}
 
 		if m.circles(i, ends) {
-			m.tell(h.file, h.at, "host %s: jump goes round in a circle", h.Host.Name)
+			m.report(h.file, h.at, "host %s: jump goes round in a circle", h.Host.Name)
 		}
 	}
 }
@@ -322,7 +322,7 @@ const (
 	roundJump            // it leads into a circle, or is part of one
 )
 
-// circles tells whether the way to host i leads back to a host on it. Each host is followed once.
+// circles says whether the way to host i leads back to a host on it. Each host is followed once.
 func (m *maker) circles(first int, ends []jumpState) bool {
 	var way []int
 	end := goodJump

@@ -17,7 +17,7 @@ type base struct {
 	user, arch, jump string
 	services         map[string]merged
 	vars             map[string]from
-	wants            []Wish // when the host itself says nothing
+	enabled          []EnabledService // when the host itself says nothing
 }
 
 type merged struct {
@@ -34,7 +34,7 @@ type from struct {
 	clash *clash
 }
 
-// A clash is two groups that set one value differently; it is told when no host line decides.
+// A clash is two groups that set one value differently; it is a problem when no line of the host decides.
 type clash struct {
 	a, b string
 	at   problem.Pos
@@ -56,7 +56,7 @@ func (m *maker) base(tags []string) *base {
 			return
 		}
 		if *by != "" && *into != s.S {
-			m.tell(m.main, s.At, "groups %s and %s set %s differently; a host has both tags", *by, group, what)
+			m.report(m.main, s.At, "groups %s and %s set %s differently; a host has both tags", *by, group, what)
 		}
 		*into, *by = s.S, group
 	}
@@ -101,25 +101,25 @@ func (b *base) take(group string, es yaml.Entries[syntax.Switch]) {
 // decide settles which services the host has, its own lines winning.
 func (m *maker) decide(t *yaml.File, at problem.Pos, f *syntax.Host, b *base, h *Facts) {
 	if len(f.Services) == 0 {
-		if b.wants == nil {
-			b.wants = m.wants(t, at, h.Host.Name, b.services, nil)
+		if b.enabled == nil {
+			b.enabled = m.enabledServices(t, at, h.Host.Name, b.services, nil)
 		}
-		h.Wants = b.wants
+		h.Enabled = b.enabled
 		return
 	}
-	h.Wants = m.wants(t, at, h.Host.Name, b.services, f.Services)
+	h.Enabled = m.enabledServices(t, at, h.Host.Name, b.services, f.Services)
 }
 
-func (m *maker) wants(t *yaml.File, at problem.Pos, host string, services map[string]merged, own yaml.Entries[syntax.Switch]) []Wish {
-	out := []Wish{}
+func (m *maker) enabledServices(t *yaml.File, at problem.Pos, host string, services map[string]merged, own yaml.Entries[syntax.Switch]) []EnabledService {
+	out := []EnabledService{}
 	one := func(name string, on bool, base merged, set yaml.Entries[yaml.Value], decided bool) {
 		if c := base.set[syntax.EnableWord].clash; c != nil && !decided {
-			m.tell(m.main, c.at, "groups %s and %s switch service %s differently, and host %s has both tags; its own line would decide", c.a, c.b, name, host)
+			m.report(m.main, c.at, "groups %s and %s switch service %s differently, and host %s has both tags; its own line would decide", c.a, c.b, name, host)
 		}
 		if !on {
 			return
 		}
-		w := Wish{Service: name}
+		w := EnabledService{Service: name}
 		for k, v := range base.set {
 			if k == syntax.EnableWord {
 				continue
@@ -128,7 +128,7 @@ func (m *maker) wants(t *yaml.File, at problem.Pos, host string, services map[st
 				continue
 			}
 			if v.clash != nil {
-				m.tell(m.main, v.clash.at, "groups %s and %s set %s of service %s differently, and host %s has both tags; its own line would decide", v.clash.a, v.clash.b, k, name, host)
+				m.report(m.main, v.clash.at, "groups %s and %s set %s of service %s differently, and host %s has both tags; its own line would decide", v.clash.a, v.clash.b, k, name, host)
 			}
 			w.Set = append(w.Set, Setting{k, v.value})
 		}
@@ -152,7 +152,7 @@ func (m *maker) wants(t *yaml.File, at problem.Pos, host string, services map[st
 		one(e.Key, e.Value.On(), services[e.Key], e.Value.Set, true)
 	}
 
-	slices.SortFunc(out, func(a, b Wish) int { return strings.Compare(a.Service, b.Service) })
+	slices.SortFunc(out, func(a, b EnabledService) int { return strings.Compare(a.Service, b.Service) })
 	return out
 }
 

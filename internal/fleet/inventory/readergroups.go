@@ -39,7 +39,7 @@ func (g *readerGroups) isName(name string) bool { return g.known(name) && !isRul
 // isRule says whether an entry of readers: is a rule: a pattern of paths.
 func isRule(name string) bool { return strings.ContainsAny(name, "/*?[") }
 
-// spent tells whether the groups name each other more often than is followed.
+// spent says whether the groups name each other more often than is followed.
 func (g *readerGroups) spent() bool { return g.steps > maxReaderSteps }
 
 // expand is every recipient that name comes to, sorted.

@@ -38,7 +38,7 @@ func (m *maker) readReaders() {
 // readersOf parts names, groups and rules of readers:, and follows groups to recipients.
 func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 	var problems problem.Problems
-	tell := func(at problem.Pos, format string, args ...any) {
+	report := func(at problem.Pos, format string, args ...any) {
 		problems = append(problems, problem.At(t.Name, t.Data, at, format, args...))
 	}
 	hints := problem.Hints{}
@@ -61,34 +61,34 @@ func readersOf(t *yaml.File, f *syntax.Fleet) (Readers, problem.Problems) {
 				problems = append(problems, p)
 
 			default:
-				tell(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.DidYouMean(s.S, names))
+				report(s.At, "readers: %q is no age recipient, no SSH key and no other reader%s", s.S, hints.DidYouMean(s.S, names))
 			}
 		}
 
 		if len(e.Value) == 0 {
-			tell(e.At, "readers: %s has nobody", e.Key)
+			report(e.At, "readers: %s has nobody", e.Key)
 		}
 		if !isRule(e.Key) {
 			if !syntax.IsName(e.Key) {
-				tell(e.At, "bad name %q for a reader: %s", e.Key, syntax.NameWords)
+				report(e.At, "bad name %q for a reader: %s", e.Key, syntax.NameWords)
 			}
 			r.Names[e.Key] = g.expand(e.Key)
 			continue
 		}
 
 		if _, err := path.Match(e.Key, ""); err != nil {
-			tell(e.At, "readers: bad pattern %q", e.Key)
+			report(e.At, "readers: bad pattern %q", e.Key)
 		}
 		r.Rules = append(r.Rules, Rule{Pattern: e.Key, Readers: e.Value.Strings(), File: t.Name, Line: e.At.Line})
 	}
 
 	if g.spent() {
-		tell(problem.Pos{Line: 1, Column: 1}, "readers: the groups name each other too often to follow")
+		report(problem.Pos{Line: 1, Column: 1}, "readers: the groups name each other too often to follow")
 	}
 	return r, problems
 }
 
-// recipient tells whether s looks like something that age encrypts to; secrets checks it whole.
+// recipient says whether s looks like something that age encrypts to; secrets checks it whole.
 func recipient(s string) bool {
 	return strings.HasPrefix(s, "age1") || strings.HasPrefix(s, "ssh-ed25519 ") || strings.HasPrefix(s, "ssh-rsa ")
 }

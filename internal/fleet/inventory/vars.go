@@ -21,7 +21,7 @@ func (m *maker) vars(host string, b *base, own yaml.Entries[yaml.Value]) map[str
 	out := make(map[string]any, len(b.vars)+len(own))
 	for name, v := range b.vars {
 		if _, ours := own.Get(name); v.clash != nil && !ours {
-			m.tell(m.main, v.clash.at, "groups %s and %s set the variable %s differently, and host %s has both tags; its own line would decide", v.clash.a, v.clash.b, name, host)
+			m.report(m.main, v.clash.at, "groups %s and %s set the variable %s differently, and host %s has both tags; its own line would decide", v.clash.a, v.clash.b, name, host)
 		}
 		out[name] = v.value
 	}

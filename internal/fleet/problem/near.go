@@ -34,7 +34,7 @@ func DidYouMean(name string, candidates []string) string {
 // Hints bounds how often suggestions are looked for: among many names each costs a look at all.
 type Hints struct{ given int }
 
-// Spent tells whether no more suggestions are looked for.
+// Spent says whether no more suggestions are looked for.
 func (h *Hints) Spent() bool { return h.given >= Max }
 
 func (h *Hints) DidYouMean(name string, candidates []string) string {

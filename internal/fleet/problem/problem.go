@@ -16,17 +16,17 @@ import (
 	"bellhop/internal/privatekey"
 )
 
-// A Problem is one thing that is wrong with the config, told so that an editor can jump to it.
+// A Problem is one thing that is wrong with the config, written so that an editor can jump to it.
 type Problem struct {
 	File    string // path in the repo; "" when no file is at fault
 	Line    int    // from 1; 0 when the whole file is meant
 	Column  int    // from 1
-	Source  string // the line as it stands there
+	Source  string // the line of the file
 	Host    string // set: it concerns this host alone; "": it refuses the whole push
 	Message string
-	Warning bool // told, and nothing is refused
+	Warning bool // shown, and nothing is refused
 
-	// More is how many problems of the file this one stands for; 0 is itself alone.
+	// More is how many problems of the file are counted by this one; 0 when it is one problem.
 	More int
 
 	text []byte // of the file, until Source is cut out of it
@@ -40,7 +40,7 @@ func At(file string, data []byte, at Pos, format string, args ...any) *Problem {
 	return &Problem{File: file, Line: at.Line, Column: at.Column, Message: privatekey.Mask(fmt.Sprintf(format, args...)), text: data}
 }
 
-// Max is how many problems are told; the rest are counted.
+// Max is how many problems are shown; the rest are counted.
 const Max = 100
 
 // Error is one problem as compilers write it: file:line:column: message, and below it the
@@ -79,7 +79,7 @@ func (ps Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Sort orders ps by place, drops what is told twice, and keeps the first maxProblems with their
+// Sort orders ps by place, drops repeats, and keeps the first maxProblems with their
 // source lines. A last one counts the rest.
 func (ps Problems) Sort() Problems {
 	slices.SortStableFunc(ps, func(a, b *Problem) int {
@@ -95,7 +95,7 @@ func (ps Problems) Sort() Problems {
 	return ps.cut().cite()
 }
 
-// Capped is ps as it is told: no more than a hundred that refuse and a hundred that warn, the rest
+// Capped is ps as it is shown: no more than a hundred that refuse and a hundred that warn, the rest
 // counted. Fewer stay as they are.
 func (ps Problems) Capped() Problems {
 	if len(ps) <= Max {
@@ -119,7 +119,7 @@ func (ps Problems) cut() Problems {
 	return append(slices.Clone(ps[:Max]), last)
 }
 
-// cite fills in the source lines. Problems of one file stand in the order of its lines, so
+// cite fills in the source lines. Problems of one file are in the order of its lines, so
 // each file is gone through once.
 func (ps Problems) cite() Problems {
 	var c citer
@@ -140,7 +140,7 @@ func (ps Problems) cite() Problems {
 func sameSlice(a, b []byte) bool { return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0] }
 
 // maskKeys is text without private keys, line for line: one that was put where it does not belong
-// must not be told to everybody who reads the problem, nor be stored with it.
+// must not be shown to everybody who reads the problem, nor be stored with it.
 func maskKeys(text []byte) []byte {
 	if masked := privatekey.Mask(string(text)); masked != string(text) {
 		return []byte(masked)
@@ -196,7 +196,7 @@ func Thousands(n int) string {
 	return s
 }
 
-// Split parts what refuses from what is only told.
+// Split parts what refuses from what is only a warning.
 func (ps Problems) Split() (refuse, warn Problems) {
 	for _, p := range ps {
 		if p.Warning {

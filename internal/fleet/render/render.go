@@ -21,7 +21,7 @@ import (
 	"bellhop/internal/fleet/tree"
 )
 
-// A renderKey tells renderings of one service apart. Host and fleet are set only when a
+// A renderKey is the key of one rendering of a service. Host and fleet are set only when a
 // template looked at them, so that hosts with equal settings share the work.
 type renderKey struct {
 	settings string
@@ -254,11 +254,11 @@ func (r *Rendering) expand(source string) (string, error) {
 
 // keySource is the age file of a key that a template names.
 func (r *Rendering) keySource(name string) string {
-	file, _ := r.expand(r.Service.KeySource(name)) // an error was told by sources
+	file, _ := r.expand(r.Service.KeySource(name)) // sources has reported an error
 	return file
 }
 
-// keys adds the links that stand where a key is wanted.
+// keys adds the links at the paths where a key is wanted.
 func (r *Rendering) keys() {
 	for _, k := range r.Service.Keys {
 		if k.Link != "" {
@@ -305,7 +305,7 @@ func (r *Rendering) lacking(t *tree.Tree, k *service.Key) *problem.Problem {
 	return nil
 }
 
-// Prune forgets the renderings for hosts that look different now. current tells whether a view is one of
+// Prune forgets the renderings for hosts that look different now. current says whether a view is one of
 // now; used is how many hosts have the service.
 func (s *Renderer) Prune(used int, fleet *template.FleetView, current func(*template.HostView) bool) {
 	if len(s.made) <= 2*used+8 {

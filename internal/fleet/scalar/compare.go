@@ -13,7 +13,7 @@ import (
 // number with a number by what they are worth, and a number with text by what the text reads as. The
 // comparisons of text/template refuse to hold one kind against another.
 
-// IsNumber tells whether v is a number of the config or of a template.
+// IsNumber says whether v is a number of the config or of a template.
 func IsNumber(v any) bool {
 	if _, ok := v.(numeral); ok {
 		return true
@@ -69,7 +69,7 @@ func compareValues(a, b any) (int, error) {
 	return 0, fmt.Errorf("can't order %s and %s", KindOf(a), KindOf(b))
 }
 
-// Equal tells whether two values of templates are the same. Scalars are when their texts are,
+// Equal says whether two values of templates are the same. Scalars are when their texts are,
 // numbers also when they are worth the same.
 func Equal(a, b any) (bool, error) {
 	switch {

@@ -67,7 +67,7 @@ func Printf(plain func(string, ...any) (string, error)) func(string, ...any) (st
 	}
 }
 
-// misfits tells whether fmt wrote into out that a verb does not fit its value.
+// misfits says whether fmt wrote into out that a verb does not fit its value.
 func misfits(format string, args []any, out string) bool {
 	const sign = "%!"
 	if strings.Count(out, sign) <= strings.Count(format, sign) {

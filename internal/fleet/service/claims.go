@@ -21,7 +21,7 @@ type claim struct {
 	file  string
 }
 
-// source tells c from other: by what it is, or by its file where both are called the same, as
+// source distinguishes c from other: by what it is, or by its file where both are called the same, as
 // a file and the template of that file are.
 func (c claim) source(other holder) string {
 	if c.what == other.what && c.file != "" {
@@ -35,7 +35,7 @@ func (s *Service) claimed() []claim {
 	var cs []claim
 	for _, f := range s.Files {
 		if f.Template != nil && f.Template.Secret {
-			continue // its link stands there, and is claimed as a key's
+			continue // its link is there, and is claimed as a key's
 		}
 		cs = append(cs, claim{place: f.Path, what: "the file " + f.Path, file: f.Source})
 	}
@@ -84,11 +84,11 @@ type holder struct {
 	by *Service
 }
 
-// Collide tells what services that stand on one host take from each other.
+// Collide reports what services on one host take from each other.
 func Collide(ss []*Service) (ps problem.Problems) {
 	held := map[string]holder{}
 	var paths []string
-	tell := func(h holder, msg string) {
+	report := func(h holder, msg string) {
 		at, file, data := h.at, h.file, []byte(nil)
 		if at.Line > 0 || file == "" {
 			file, data = h.by.Source.Name, h.by.Source.Data
@@ -107,14 +107,14 @@ func Collide(ss []*Service) (ps problem.Problems) {
 					paths = append(paths, c.place)
 				}
 
-			case was.by == s && len(ss) > 1: // told when s alone was checked
+			case was.by == s && len(ss) > 1: // reported when s alone was checked
 			case was.same != "" && was.same == now.same:
 			case was.by == s:
-				tell(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.Name, c.place, was.source(now), now.source(was)))
+				report(now, fmt.Sprintf("service %s claims %s twice, as %s and as %s", s.Name, c.place, was.source(now), now.source(was)))
 			case strings.HasPrefix(c.place, "key ") || strings.HasPrefix(c.place, "user "):
-				tell(now, fmt.Sprintf("services %s and %s both have %s, and differ in a field of it: make it alike, or call one %s-%s", was.by.Name, s.Name, now.what, s.Name, strings.SplitN(c.place, " ", 2)[1]))
+				report(now, fmt.Sprintf("services %s and %s both have %s, and differ in a field of it: make it alike, or call one %s-%s", was.by.Name, s.Name, now.what, s.Name, strings.SplitN(c.place, " ", 2)[1]))
 			default:
-				tell(now, fmt.Sprintf("services %s and %s both claim %s", was.by.Name, s.Name, c.what))
+				report(now, fmt.Sprintf("services %s and %s both claim %s", was.by.Name, s.Name, c.what))
 			}
 		}
 	}
@@ -123,7 +123,7 @@ func Collide(ss []*Service) (ps problem.Problems) {
 	for _, p := range paths {
 		for dir := parent(p); dir != ""; dir = parent(dir) {
 			if up, ok := held[dir]; ok && (len(ss) == 1 || up.by != held[p].by) {
-				tell(held[p], fmt.Sprintf("%s of service %s would be below %s of service %s, which is no folder", held[p].what, held[p].by.Name, up.what, up.by.Name))
+				report(held[p], fmt.Sprintf("%s of service %s would be below %s of service %s, which is no folder", held[p].what, held[p].by.Name, up.what, up.by.Name))
 			}
 		}
 	}

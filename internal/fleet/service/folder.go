@@ -84,7 +84,7 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 		return nil
 	}
 	if strings.Count(dir, "/") > tree.MaxDepth {
-		s.tellFile(dir, "more than %d folders in each other", tree.MaxDepth)
+		s.reportFile(dir, "more than %d folders in each other", tree.MaxDepth)
 		return nil
 	}
 	defer s.listing.begin(dir, h)()
@@ -108,7 +108,7 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 	})
 	for _, o := range os {
 		if bad := tree.BadObject(o, inFiles); bad != "" {
-			s.tellFile(o.Path, "%s", bad)
+			s.reportFile(o.Path, "%s", bad)
 			continue
 		}
 
@@ -121,7 +121,7 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 		default:
 			o.Hash, err = s.Tree.FileHash(o.Path)
 			if err == tree.ErrTooLarge {
-				s.tellFile(o.Path, tree.TooLargeHint)
+				s.reportFile(o.Path, tree.TooLargeHint)
 				err = nil
 				continue
 			}
@@ -152,7 +152,7 @@ func fingerprint(os []tree.Object, ps problem.Problems) string {
 func (s *reader) build() error {
 	dir := "services/" + s.Name + "/"
 	if !syntax.IsName(s.Name) {
-		s.tellFile(dir, "bad name %q for a service: %s", s.Name, syntax.NameWords)
+		s.reportFile(dir, "bad name %q for a service: %s", s.Name, syntax.NameWords)
 	}
 	for _, o := range s.Objects {
 		if o.Path == s.Source.Name {
@@ -189,7 +189,7 @@ func (s *reader) build() error {
 	return nil
 }
 
-// load is the blob of o, from the loader's memory if it is there. It is nil when it was told
+// load is the blob of o, from the loader's memory if it is there. It is nil when it was reported
 // as a problem.
 func (s *reader) load(o tree.Object, keep bool) (*tree.Blob, error) {
 	b := s.Known[o.Hash]
@@ -197,7 +197,7 @@ func (s *reader) load(o tree.Object, keep bool) (*tree.Blob, error) {
 	if b == nil || keep && isForgotten {
 		data, err := s.Tree.Bytes(o.Path)
 		if err == tree.ErrTooLarge {
-			s.tellFile(o.Path, tree.TooLargeHint)
+			s.reportFile(o.Path, tree.TooLargeHint)
 			return nil, nil
 		}
 
@@ -210,7 +210,7 @@ func (s *reader) load(o tree.Object, keep bool) (*tree.Blob, error) {
 
 	s.Blobs[o.Hash] = b
 	if b.LFS {
-		s.tellFile(o.Path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
+		s.reportFile(o.Path, "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS; use a package")
 		return nil, nil
 	}
 
@@ -224,7 +224,7 @@ func (s *reader) take(o tree.Object, rel string) error {
 	case rel == "service.yaml":
 		return nil
 	case !nested && (strings.EqualFold(top, "service.yml") || strings.EqualFold(top, "service.yaml")):
-		s.tellFile(o.Path, "this file is called service.yaml")
+		s.reportFile(o.Path, "this file is called service.yaml")
 		return nil
 	case nested && top == "files":
 		return s.takeFile(o, rest)
@@ -257,7 +257,7 @@ func (s *reader) take(o tree.Object, rel string) error {
 		}
 	}
 
-	s.tellFile(o.Path, "bellhop does not know what to do with this; %s", hint)
+	s.reportFile(o.Path, "bellhop does not know what to do with this; %s", hint)
 	return nil
 }
 
@@ -266,9 +266,9 @@ func (s *reader) takeFile(o tree.Object, rest string) error {
 	if o.Mode&fs.ModeSymlink != 0 {
 		f.Target = o.Hash
 		if bad := syntax.BadPath(f.Path); bad != "" {
-			s.tellFile(o.Path, "%s", bad)
+			s.reportFile(o.Path, "%s", bad)
 		} else if bad := bundle.BadTarget(f.Target); bad != "" {
-			s.tellFile(o.Path, "%s", bad)
+			s.reportFile(o.Path, "%s", bad)
 		}
 
 		s.Files = append(s.Files, f)
@@ -278,7 +278,7 @@ func (s *reader) takeFile(o tree.Object, rest string) error {
 	isTmpl := strings.HasSuffix(rest, ".tmpl")
 	f.Path = strings.TrimSuffix(f.Path, ".tmpl")
 	if bad := syntax.BadPath(f.Path); bad != "" {
-		s.tellFile(o.Path, "%s", bad)
+		s.reportFile(o.Path, "%s", bad)
 	} else if top, _, _ := strings.Cut(f.Path[1:], "/"); top == "run" || top == "tmp" {
 		s.Problems = append(s.Problems, &problem.Problem{File: o.Path, Warning: true,
 			Message: fmt.Sprintf("/%s is empty after a boot, and bellhop puts a file back only with the next change; a snippet for systemd-tmpfiles does it at each boot", top)})
@@ -301,7 +301,7 @@ func (s *reader) takeFile(o tree.Object, rest string) error {
 
 func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 	if bad := syntax.CheckUnitName(unit); bad != "" {
-		s.tellFile(o.Path, "bad name for a unit: %s", bad)
+		s.reportFile(o.Path, "bad name for a unit: %s", bad)
 		return nil
 	}
 
@@ -316,9 +316,9 @@ func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 		u.Path = where + "/" + unit + ".d/" + dropin
 		switch {
 		case !strings.HasSuffix(dropin, ".conf") || dropin == ".conf":
-			s.tellFile(o.Path, "systemd reads only *.conf here")
+			s.reportFile(o.Path, "systemd reads only *.conf here")
 		case dropin == syntax.GateName:
-			s.tellFile(o.Path, "%s is the drop-in that bellhop writes; take another name", syntax.GateName)
+			s.reportFile(o.Path, "%s is the drop-in that bellhop writes; take another name", syntax.GateName)
 		}
 	}
 
@@ -328,7 +328,7 @@ func (s *reader) takeUnit(o tree.Object, unit, dropin string) error {
 	}
 	u.Blob = b
 	if len(b.Data) == 0 && !u.IsDropin {
-		s.tellFile(o.Path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
+		s.reportFile(o.Path, "is empty: systemd takes an empty unit file for a mask, and starts nothing; remove it, or write the unit")
 	}
 	if strings.HasSuffix(o.Path, ".tmpl") {
 		u.Template = s.template(o.Path, b)

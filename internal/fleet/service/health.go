@@ -60,12 +60,12 @@ type Command struct {
 // readHealth reads settle:, health: and before:.
 func (s *reader) readHealth() {
 	if bad := settleSpan.Trouble("settle", s.Def.Settle); bad != "" {
-		s.tell(s.Def.Settle.At, "%s", bad)
+		s.report(s.Def.Settle.At, "%s", bad)
 	}
 
 	for i := range s.Def.Health {
 		if i == maxProbes {
-			s.tell(s.Def.Health[i].At, "health: more than %d probes", maxProbes)
+			s.report(s.Def.Health[i].At, "health: more than %d probes", maxProbes)
 			break
 		}
 		s.readProbe(&s.Def.Health[i])
@@ -73,7 +73,7 @@ func (s *reader) readHealth() {
 
 	for i := range s.Def.Before {
 		if i == maxSteps {
-			s.tell(s.Def.Before[i].At, "before: more than %d steps", maxSteps)
+			s.report(s.Def.Before[i].At, "before: more than %d steps", maxSteps)
 			break
 		}
 		s.readStep(&s.Def.Before[i])
@@ -107,14 +107,14 @@ func (s *reader) readProbe(f *syntax.Probe) {
 		p.Grace = noGrace
 	}
 	if slices.ContainsFunc(s.Probes, p.same) {
-		s.tell(f.At, "health: this probe stands here a second time")
+		s.report(f.At, "health: this probe stands here a second time")
 		return
 	}
 
 	s.Probes = append(s.Probes, p)
 }
 
-// oneKind tells whether f asks one thing, and has nothing that does not go with it.
+// oneKind says whether f asks one thing, and has nothing that does not go with it.
 func (s *reader) oneKind(f *syntax.Probe) bool {
 	kinds := 0
 	for _, k := range []yaml.String{f.HTTP, f.TCP, f.Command} {
@@ -126,15 +126,15 @@ func (s *reader) oneKind(f *syntax.Probe) bool {
 	status := f.Expect.At.Line > 0
 	switch {
 	case kinds == 0:
-		s.tell(f.At, "health: a probe is one of http, tcp and command, and this one has none of them")
+		s.report(f.At, "health: a probe is one of http, tcp and command, and this one has none of them")
 	case kinds > 1:
-		s.tell(f.At, "health: a probe is one of http, tcp and command, and this one has %d of them; write each as a probe of its own", kinds)
+		s.report(f.At, "health: a probe is one of http, tcp and command, and this one has %d of them; write each as a probe of its own", kinds)
 	case status && f.HTTP.At.Line == 0:
-		s.tell(f.Expect.At, "health: expect is the status of an answer, which only an http probe has")
+		s.report(f.Expect.At, "health: expect is the status of an answer, which only an http probe has")
 	case status && (f.Expect.N < 100 || f.Expect.N > 599):
-		s.tell(f.Expect.At, "health: expect %d: want a status of HTTP, as in 200", f.Expect.N)
+		s.report(f.Expect.At, "health: expect %d: want a status of HTTP, as in 200", f.Expect.N)
 	case f.User.At.Line > 0 && f.Command.At.Line == 0:
-		s.tell(f.User.At, "health: only a command runs as a user")
+		s.report(f.User.At, "health: only a command runs as a user")
 	default:
 		return true
 	}
@@ -162,7 +162,7 @@ func (s *reader) readAsked(v yaml.String, kind string, bad func(string) string) 
 		return
 	}
 	if why := bad(v.S); why != "" {
-		s.tell(v.At, "%s: %s", what, why)
+		s.report(v.At, "%s: %s", what, why)
 	}
 }
 
@@ -177,7 +177,7 @@ func (s *reader) readRunner(v yaml.String) string {
 // milliseconds is d where it differs from the default, else 0.
 func (s *reader) milliseconds(what string, d yaml.Duration, within syntax.Span, def time.Duration) int64 {
 	if bad := within.Trouble(what, d); bad != "" {
-		s.tell(d.At, "%s", bad)
+		s.report(d.At, "%s", bad)
 	}
 	if d.D == def {
 		return 0
@@ -187,7 +187,7 @@ func (s *reader) milliseconds(what string, d yaml.Duration, within syntax.Span, 
 
 func (s *reader) readStep(f *syntax.Step) {
 	if f.Command.At.Line == 0 {
-		s.tell(f.At, "before: a step has a command, and this one has none")
+		s.report(f.At, "before: a step has a command, and this one has none")
 		return
 	}
 
@@ -198,7 +198,7 @@ func (s *reader) readStep(f *syntax.Step) {
 
 	twice := func(o Step) bool { return o.User == step.User && o.Run.Source() == step.Run.Source() }
 	if slices.ContainsFunc(s.Steps, twice) {
-		s.tell(f.At, "before: this step stands here a second time")
+		s.report(f.At, "before: this step stands here a second time")
 		return
 	}
 
@@ -209,7 +209,7 @@ func (s *reader) readStep(f *syntax.Step) {
 func (s *reader) readCommand(what string, v yaml.String) *Command {
 	c := &Command{What: what, text: v.S, At: v.At}
 	if bad := BadCommand(v.S); bad != "" {
-		s.tell(v.At, "%s: command: %s", what, bad)
+		s.report(v.At, "%s: command: %s", what, bad)
 		return c
 	}
 
@@ -218,10 +218,10 @@ func (s *reader) readCommand(what string, v yaml.String) *Command {
 	}
 
 	c.Template = s.parseTemplate(s.Source.Name, v.S, func(in problem.Pos, format string, args ...any) {
-		s.tell(v.At, "%s", c.Within(in, fmt.Sprintf(format, args...)))
+		s.report(v.At, "%s", c.Within(in, fmt.Sprintf(format, args...)))
 	})
 	if c.Template != nil && c.Template.Secret {
-		s.tell(v.At, "%s: command: a command is stored on the host, so it can't name a key: have it read %s/NAME", what, bundle.KeyDir)
+		s.report(v.At, "%s: command: a command is stored on the host, so it can't name a key: have it read %s/NAME", what, bundle.KeyDir)
 		c.Template = nil
 	}
 

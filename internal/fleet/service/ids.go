@@ -29,12 +29,12 @@ func (s *reader) id(what string, v yaml.String) uint32 {
 
 	n, err := strconv.ParseUint(v.S, 10, 32)
 	if err != nil || strconv.FormatUint(n, 10) != v.S {
-		s.tell(v.At, "%s %q: want a number without leading zeros", what, v.S)
+		s.report(v.At, "%s %q: want a number without leading zeros", what, v.S)
 		return 0
 	}
 
 	if why := closedID(n); why != "" {
-		s.tell(v.At, "%s %d: %s", what, n, why)
+		s.report(v.At, "%s %d: %s", what, n, why)
 		return 0
 	}
 
@@ -66,19 +66,19 @@ func CheckIDs(services []*Service) (ps problem.Problems) {
 		if s.User == nil {
 			continue
 		}
-		tell := func(at problem.Pos, format string, args ...any) {
+		report := func(at problem.Pos, format string, args ...any) {
 			ps = append(ps, problem.At(s.Source.Name, s.Source.Data, at, format, args...))
 		}
 
 		u := s.User
 		if was := users[u.UID]; u.UID != 0 && was != nil && was.User.Name != u.Name {
-			tell(s.Def.User.UID.At, "uid %d is that of user %s of service %s, and here of user %s: one of them needs another", u.UID, was.User.Name, was.Name, u.Name)
+			report(s.Def.User.UID.At, "uid %d is that of user %s of service %s, and here of user %s: one of them needs another", u.UID, was.User.Name, was.Name, u.Name)
 		}
 		if was := groups[u.GID]; u.GID != 0 && was != nil && was.User.Group != u.Group {
-			tell(s.Def.User.GID.At, "gid %d is that of group %s of service %s, and here of group %s: one of them needs another", u.GID, was.User.Group, was.Name, u.Group)
+			report(s.Def.User.GID.At, "gid %d is that of group %s of service %s, and here of group %s: one of them needs another", u.GID, was.User.Group, was.Name, u.Group)
 		}
 		if was := gids[u.Group]; was != nil && was.User.GID != u.GID {
-			tell(s.Def.User.Name.At, "services %s and %s both have the group %s, with gid %s and gid %s: write one gid at both", was.Name, s.Name, u.Group, IDText(was.User.GID), IDText(u.GID))
+			report(s.Def.User.Name.At, "services %s and %s both have the group %s, with gid %s and gid %s: write one gid at both", was.Name, s.Name, u.Group, IDText(was.User.GID), IDText(u.GID))
 		}
 		users[u.UID], groups[u.GID], gids[u.Group] = s, s, s
 	}

@@ -35,12 +35,12 @@ func (s *reader) readKeys() {
 
 func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 	if !syntax.IsName(e.Key) {
-		s.tell(e.At, "bad name %q for a key: %s", e.Key, syntax.NameWords)
+		s.report(e.At, "bad name %q for a key: %s", e.Key, syntax.NameWords)
 		return
 	}
 
 	if e.Key == "files" {
-		s.tell(e.At, "a key can't be called files: rendered templates stand there")
+		s.report(e.At, "a key can't be called files: rendered templates stand there")
 		return
 	}
 
@@ -69,12 +69,12 @@ func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 	case "sealed":
 		k.Seal = true
 	default:
-		s.tell(f.Persist.At, "key %s: persist %q: want sealed, or leave it out", e.Key, f.Persist.S)
+		s.report(f.Persist.At, "key %s: persist %q: want sealed, or leave it out", e.Key, f.Persist.S)
 	}
 
 	if k.Link != "" {
 		if bad := syntax.BadPath(k.Link); bad != "" {
-			s.tell(f.Path.At, "key %s: path %q: %s", e.Key, k.Link, bad)
+			s.report(f.Path.At, "key %s: path %q: %s", e.Key, k.Link, bad)
 			k.Link = ""
 		}
 	}
@@ -100,7 +100,7 @@ func (s *reader) templateKey(f *File) {
 	k.Path = bundle.KeyFileDir + f.Path
 	k.User, k.Group, k.Mode, k.Source, k.Guess = f.User, f.Group, f.Mode, f.Source, f.Guess
 	if !shellSafe.MatchString(f.Path) {
-		s.tellFile(f.Source, "a template that names a key: its path may hold letters, digits and . _ + @ - only, since units spell it out")
+		s.reportFile(f.Source, "a template that names a key: its path may hold letters, digits and . _ + @ - only, since units spell it out")
 	}
 	for _, name := range f.Template.Keys {
 		k.Sources = append(k.Sources, s.KeySource(name))

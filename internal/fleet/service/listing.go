@@ -3,7 +3,7 @@ package service
 import "bellhop/internal/fleet/tree"
 
 // A listing is what a service's folder holds, in the order that it was walked: a folder's objects and
-// the folders below it stand in one row each, so that those of an unchanged folder are taken over
+// the folders below it are in one row each, so that those of an unchanged folder are taken over
 // without a look at the rest.
 type listing struct {
 	Objects []tree.Object
@@ -28,7 +28,7 @@ func (l *listing) begin(dir, hash string) func() {
 	return func() { l.folders[i].upTo, l.folders[i].last = len(l.Objects), len(l.folders) }
 }
 
-// take takes over what old has below dir, if its content is the same, and tells whether it was.
+// take takes over what old has below dir, if its content is the same, and says whether it was.
 func (l *listing) take(old *listing, dir, hash string) bool {
 	i, ok := old.at[dir]
 	if !ok || hash == "" || old.folders[i].hash != hash {

@@ -32,7 +32,7 @@ func (s *Service) outsideID(t *tree.Tree) (string, error) {
 	return id, nil
 }
 
-// Current tells whether what s reads from outside is as it was when s was built.
+// Current says whether what s reads from outside is as it was when s was built.
 func (s *Service) Current(t *tree.Tree) (bool, error) {
 	id, err := s.outsideID(t)
 	return id == s.outside, err
@@ -46,8 +46,8 @@ func (s *reader) template(src string, b *tree.Blob) *template.Template {
 }
 
 // parseTemplate parses a text of the file at src, and notes what it reads from outside the folder.
-func (s *reader) parseTemplate(src, text string, tell func(at problem.Pos, format string, args ...any)) *template.Template {
-	from := template.Source{Tree: s.Tree, File: src, Text: text, Tell: tell}
+func (s *reader) parseTemplate(src, text string, report func(at problem.Pos, format string, args ...any)) *template.Template {
+	from := template.Source{Tree: s.Tree, File: src, Text: text, Tell: report}
 	from.TellOf = func(p *problem.Problem) { s.Problems = append(s.Problems, p) }
 	parsed := from.Parse()
 

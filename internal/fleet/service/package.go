@@ -19,7 +19,7 @@ import (
 
 var shaRule = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// readPackage reads package:, as far as service.yaml alone can tell.
+// readPackage reads package:, as far as service.yaml alone says.
 func (s *reader) readPackage() {
 	f := &s.Def.Package
 	if f.At.Line == 0 {
@@ -28,11 +28,11 @@ func (s *reader) readPackage() {
 	p := &Package{At: f.At, sha: map[string]string{}, blobs: map[string]*tree.Blob{}}
 	p.Name, p.Service, p.Strip = s.Name, s.Name, f.Strip.N
 	if f.Strip.N < 0 || f.Strip.N > 16 {
-		s.tell(f.Strip.At, "package: strip is %d; want 0 to 16", f.Strip.N)
+		s.report(f.Strip.At, "package: strip is %d; want 0 to 16", f.Strip.N)
 	}
 	switch {
 	case f.URL.S != "" && f.File.S != "":
-		s.tell(f.File.At, "package: url and file exclude each other")
+		s.report(f.File.At, "package: url and file exclude each other")
 	case f.URL.S != "":
 		p.url = s.expand(f.URL, f.Version.S)
 		s.checkURL(f.URL.At, p.url)
@@ -42,13 +42,13 @@ func (s *reader) readPackage() {
 		p.file = s.packageFile(f)
 		s.readSums(p)
 	default:
-		s.tell(f.At, "package: want url, with sha256, or file")
+		s.report(f.At, "package: want url, with sha256, or file")
 		return
 	}
 
 	s.readKind(p)
 	if f.Name.S != "" && !syntax.IsName(f.Name.S) {
-		s.tell(f.Name.At, "bad name %q for a file: %s", f.Name.S, syntax.NameWords)
+		s.report(f.Name.At, "bad name %q for a file: %s", f.Name.S, syntax.NameWords)
 	}
 	s.Package = p
 }
@@ -69,14 +69,14 @@ func (s *reader) readKind(p *Package) {
 	p.Kind = cmp.Or(f.Kind.S, kind)
 	switch bad := bundle.UnsupportedName(base); {
 	case !slices.Contains(bundle.PackageKinds, p.Kind):
-		s.tell(f.Kind.At, "package: kind %q: want %s", p.Kind, strings.Join(bundle.PackageKinds, ", "))
+		s.report(f.Kind.At, "package: kind %q: want %s", p.Kind, strings.Join(bundle.PackageKinds, ", "))
 	case bad != "" && !p.Named:
-		s.tell(p.At, "package: %s: %s; kind: file installs it as it is", base, bad)
+		s.report(p.At, "package: %s: %s; kind: file installs it as it is", base, bad)
 	}
 
 	if !bundle.IsSingle(p.Kind) {
 		if f.Name.S != "" {
-			s.tell(f.Name.At, "package: name is for a single file; an archive brings its own names")
+			s.report(f.Name.At, "package: name is for a single file; an archive brings its own names")
 		}
 		return
 	}
@@ -90,7 +90,7 @@ func (s *reader) readKind(p *Package) {
 	}
 
 	if p.Strip != 0 {
-		s.tell(f.Strip.At, "package: strip is for archives; this is a single file")
+		s.report(f.Strip.At, "package: strip is for archives; this is a single file")
 	}
 }
 
@@ -102,12 +102,12 @@ func (s *reader) expand(v yaml.String, version string) string {
 			return m
 		case "{version}":
 			if version == "" {
-				s.tell(v.At, "package: {version} stands here, but there is no version:")
+				s.report(v.At, "package: {version} stands here, but there is no version:")
 			}
 			return version
 		}
 
-		s.tell(v.At, "package: unknown placeholder %s; known: {version}, {arch}", m)
+		s.report(v.At, "package: unknown placeholder %s; known: {version}, {arch}", m)
 		return ""
 	})
 }
@@ -116,11 +116,11 @@ func (s *reader) checkURL(at problem.Pos, raw string) {
 	u, err := url.Parse(strings.ReplaceAll(raw, "{arch}", "arch"))
 	switch {
 	case err != nil || u.Host == "":
-		s.tell(at, "package: url %q is not readable", raw)
+		s.report(at, "package: url %q is not readable", raw)
 	case u.Scheme != "https" && u.Scheme != "http": // the sum is what is trusted
-		s.tell(at, "package: url %q: want http:// or https://", raw)
+		s.report(at, "package: url %q: want http:// or https://", raw)
 	case u.User != nil:
-		s.tell(at, "package: no user or password in a url: it would stand in git and in history")
+		s.report(at, "package: no user or password in a url: it would stand in git and in history")
 	}
 }
 
@@ -128,7 +128,7 @@ func (s *reader) checkURL(at problem.Pos, raw string) {
 func (s *reader) packageFile(f *syntax.Package) string {
 	name := s.expand(f.File, f.Version.S)
 	if path.IsAbs(name) || path.Clean(name) != name || strings.HasPrefix(name, "..") {
-		s.tell(f.File.At, "package: file %q: want a path below this folder", name)
+		s.report(f.File.At, "package: file %q: want a path below this folder", name)
 		return ""
 	}
 
@@ -140,7 +140,7 @@ func (s *reader) readSums(p *Package) {
 	sum := func(v yaml.String) string {
 		hex := strings.ToLower(v.S)
 		if !shaRule.MatchString(hex) {
-			s.tell(v.At, "package: sha256 %q: want 64 hex digits", v.S)
+			s.report(v.At, "package: sha256 %q: want 64 hex digits", v.S)
 		}
 		return hex
 	}
@@ -148,23 +148,23 @@ func (s *reader) readSums(p *Package) {
 	if f.Any.S != "" {
 		p.anyArch = sum(f.Any)
 		if strings.Contains(p.url+p.file, "{arch}") {
-			s.tell(f.Any.At, "package: with {arch} there is a sha256 for each, as in { amd64: …, arm64: … }")
+			s.report(f.Any.At, "package: with {arch} there is a sha256 for each, as in { amd64: …, arm64: … }")
 		}
 	}
 
 	for _, e := range f.By {
 		if hint := syntax.ArchHint(e.Key); hint != "" {
-			s.tell(e.At, "package: %s", hint)
+			s.report(e.At, "package: %s", hint)
 		}
 		p.sha[e.Key] = sum(e.Value)
 	}
 
 	if p.url != "" && p.anyArch == "" && len(p.sha) == 0 {
-		s.tell(p.At, "package: url without sha256")
+		s.report(p.At, "package: url without sha256")
 	}
 }
 
-// matchesPackage tells whether a file of the folder is the package, for any architecture.
+// matchesPackage says whether a file of the folder is the package, for any architecture.
 func (s *reader) matchesPackage(file string) bool {
 	before, after, perArch := strings.Cut(s.Package.file, "{arch}")
 	if !perArch {
@@ -183,7 +183,7 @@ func (s *reader) checkPackage() {
 		return
 	}
 	if len(p.blobs) == 0 {
-		s.tell(p.At, "package: no file %s in the repo", p.file)
+		s.report(p.At, "package: no file %s in the repo", p.file)
 	}
 	for file, b := range p.blobs {
 		want := p.anyArch
@@ -194,10 +194,10 @@ func (s *reader) checkPackage() {
 		}
 
 		if want != "" && want != b.Digest {
-			s.tell(p.At, "package: sha256 of %s is %s", file, b.Digest)
+			s.report(p.At, "package: sha256 of %s is %s", file, b.Digest)
 		}
 		if bad := bundle.Mistaken(file, b.Head); bad != "" && p.Kind == bundle.PackageFile && !p.Named {
-			s.tell(p.At, "package: %s: %s", file, bad)
+			s.report(p.At, "package: %s: %s", file, bad)
 		}
 	}
 }

@@ -133,7 +133,7 @@ const (
 	maxLookedEntries  = 50_000
 )
 
-// packageNames lists what a package that is a file of the repo brings; nil when nobody can tell. What
+// packageNames lists what a package that is a file of the repo brings; nil when that is not known. What
 // is no archive at all is for the host to say.
 func (s *reader) packageNames(file string) (packageNames, error) {
 	p := s.Package

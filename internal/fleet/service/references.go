@@ -64,7 +64,7 @@ func (c *unitCheck) collect(u *Unit, file *unitfile.File, data []byte) {
 	}
 }
 
-// owns tells whether the unit file itself is in the service's folder.
+// owns says whether the unit file itself is in the service's folder.
 func (s *Service) owns(u *Unit) bool {
 	return !u.IsDropin || slices.ContainsFunc(s.Units, func(o Unit) bool { return !o.IsDropin && o.Name == u.Name })
 }
@@ -84,7 +84,7 @@ func (c *unitCheck) wantedBy(u *Unit, a unitfile.Assignment, p unitfile.Problem,
 	}
 }
 
-// holdsKeys tells whether a path below /run/keys in the assignment is one that is read.
+// holdsKeys says whether a path below /run/keys in the assignment is one that is read.
 func holdsKeys(a unitfile.Assignment) bool {
 	switch a.Section {
 	case "Service", "Socket":
@@ -191,7 +191,7 @@ func addSysusers(accounts map[string]bool, data []byte) {
 	}
 }
 
-// has tells whether somebody makes what r names.
+// has says whether somebody makes what r names.
 func (b *Names) has(r Ref) bool {
 	switch r.kind {
 	case refAccount:

@@ -98,17 +98,17 @@ type Package struct {
 	At      problem.Pos
 }
 
-func (s *Service) tell(at problem.Pos, format string, args ...any) {
+func (s *Service) report(at problem.Pos, format string, args ...any) {
 	s.Problems = append(s.Problems, problem.At(s.Source.Name, s.Source.Data, at, format, args...))
 }
 
-func (s *Service) tellFile(file, format string, args ...any) {
+func (s *Service) reportFile(file, format string, args ...any) {
 	s.Problems = append(s.Problems, &problem.Problem{File: file, Message: fmt.Sprintf(format, args...)})
 }
 
 func (s *reader) account(at problem.Pos, what, name string) bool {
 	if !syntax.IsAccount(name) {
-		s.tell(at, "bad name %q for a %s: %s", name, what, syntax.AccountWords)
+		s.report(at, "bad name %q for a %s: %s", name, what, syntax.AccountWords)
 		return false
 	}
 	return true
@@ -124,10 +124,10 @@ func (s *reader) readUser() {
 	u := s.Def.User
 	if u.Name.S == "" {
 		if u.Name.At.Line > 0 {
-			s.tell(u.Name.At, "user has no name")
+			s.report(u.Name.At, "user has no name")
 		}
 		for _, g := range u.ExtraGroups {
-			s.tell(g.At, "extra_groups need a user")
+			s.report(g.At, "extra_groups need a user")
 		}
 		return
 	}
@@ -137,7 +137,7 @@ func (s *reader) readUser() {
 	}
 	s.User = &bundle.User{Name: u.Name.S, Group: cmp.Or(u.Group.S, u.Name.S), Home: "/", Service: s.Name}
 	if u.Name.S == "root" {
-		s.tell(u.Name.At, "root needs no account: leave user out")
+		s.report(u.Name.At, "root needs no account: leave user out")
 	}
 	if u.Group.S != "" {
 		s.account(u.Group.At, "group", u.Group.S)
@@ -146,9 +146,9 @@ func (s *reader) readUser() {
 		s.User.Home = h
 		switch {
 		case !homeRule.MatchString(h) || path.Clean(h) != h:
-			s.tell(u.Home.At, "home %q: want a clean absolute path of plain letters, digits and . _ + @ -", h)
+			s.report(u.Home.At, "home %q: want a clean absolute path of plain letters, digits and . _ + @ -", h)
 		case slices.Contains(systemPlaces, h) || syntax.BadPath(h) != "":
-			s.tell(u.Home.At, "home %q is a place of the system: it would be given to %s", h, u.Name.S)
+			s.report(u.Home.At, "home %q is a place of the system: it would be given to %s", h, u.Name.S)
 		}
 	}
 
@@ -164,7 +164,7 @@ func (s *reader) readSettings() {
 	s.Settings = make(map[string]any, len(s.Def.Settings))
 	for _, e := range s.Def.Settings {
 		if e.Key == syntax.EnableWord {
-			s.tell(e.At, "a setting can't be called enable: that word switches the service")
+			s.report(e.At, "a setting can't be called enable: that word switches the service")
 			continue
 		}
 		s.Settings[e.Key] = e.Value.V
@@ -179,10 +179,10 @@ func (s *reader) permissions(v yaml.String, def uint32) uint32 {
 	m, err := strconv.ParseUint(v.S, 8, 32)
 	switch {
 	case err != nil || len(v.S) < 3 || len(v.S) > 4:
-		s.tell(v.At, "mode %q: want three or four octal digits, as in \"0640\"", v.S)
+		s.report(v.At, "mode %q: want three or four octal digits, as in \"0640\"", v.S)
 		return def
 	case m > 0o777:
-		s.tell(v.At, "mode %q: no setuid, setgid or sticky bit", v.S)
+		s.report(v.At, "mode %q: no setuid, setgid or sticky bit", v.S)
 		return def
 	}
 
@@ -205,13 +205,13 @@ func (s *reader) readFiles() {
 			for i, f := range s.Files {
 				paths[i] = f.Path
 			}
-			s.tell(e.At, "files: no file %s below files/%s", e.Key, problem.DidYouMean(e.Key, paths))
+			s.report(e.At, "files: no file %s below files/%s", e.Key, problem.DidYouMean(e.Key, paths))
 			continue
 		}
 
 		f, r := &s.Files[i], e.Value
 		if f.Target != "" {
-			s.tell(e.At, "files: %s is a link, which has no owner or mode", e.Key)
+			s.report(e.At, "files: %s is a link, which has no owner or mode", e.Key)
 			continue
 		}
 
@@ -242,7 +242,7 @@ func (s *reader) readFiles() {
 func (s *reader) readNeeds() {
 	for _, n := range s.Def.Needs {
 		if !syntax.IsCommand(n.S) {
-			s.tell(n.At, "needs: %q is no name of a command", n.S)
+			s.report(n.At, "needs: %q is no name of a command", n.S)
 		}
 	}
 }

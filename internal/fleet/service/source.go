@@ -16,16 +16,16 @@ import (
 // a setting in braces is replaced by the value that the host has. A host is sent the files of its own
 // name and settings alone, and the lack of one concerns that host alone.
 
-// checkSource tells what is wrong with the source of a key; true when it can be used.
+// checkSource reports what is wrong with the source of a key; true when it can be used.
 func (s *reader) checkSource(at problem.Pos, key, source string) bool {
 	if path.Clean(source) != source || !strings.HasPrefix(source, "secrets/") || !strings.HasSuffix(source, ".age") {
-		s.tell(at, "key %s: source %q: want an age file, as in secrets/%s.age", key, source, key)
+		s.report(at, "key %s: source %q: want an age file, as in secrets/%s.age", key, source, key)
 		return false
 	}
 	return s.checkNames(at, fmt.Sprintf("key %s: source %q", key, source), source)
 }
 
-// checkNames tells what is wrong with the names in braces of a text, which what says; true when each
+// checkNames reports what is wrong with the names in braces of a text, which what describes; true when each
 // is a setting or the host.
 func (s *reader) checkNames(at problem.Pos, what, text string) bool {
 	for _, name := range syntax.Placeholders(text) {
@@ -34,12 +34,12 @@ func (s *reader) checkNames(at problem.Pos, what, text string) bool {
 		}
 		names := append(slices.Sorted(maps.Keys(s.Settings)), syntax.HostWord)
 		slices.Sort(names)
-		s.tell(at, "%s: no setting %q%s; known here: %s", what, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
+		s.report(at, "%s: no setting %q%s; known here: %s", what, name, problem.DidYouMean(name, names), strings.Join(names, ", "))
 		return false
 	}
 
 	if syntax.IsPattern(syntax.WithoutPlaceholders(text)) {
-		s.tell(at, "%s: a brace without its partner", what)
+		s.report(at, "%s: a brace without its partner", what)
 		return false
 	}
 

@@ -122,7 +122,7 @@ func keyLine(data []byte, key string) problem.Pos {
 // whole reports what makes systemd refuse a unit together with its drop-ins.
 func (c *unitCheck) whole(u *Unit, texts UnitTexts) {
 	if len(texts[u.Path]) == 0 {
-		return // told already, or its template does not render
+		return // a problem already, or its template does not render
 	}
 
 	parts := []*Unit{u}

@@ -12,7 +12,7 @@ import (
 	"bellhop/internal/unitfile"
 )
 
-// has tells whether a unit of that name is in the folder; instances count through their template.
+// has says whether a unit of that name is in the folder; instances count through their template.
 func (s *Service) has(unit string) bool {
 	for _, u := range s.Units {
 		if u.IsDropin {
@@ -44,7 +44,7 @@ func (s *reader) readUnits() {
 		e := &s.Def.Units[i]
 		r := &e.Value
 		if !syntax.IsUnit(e.Key) && !syntax.IsQuadlet(e.Key) || syntax.CheckUnitName(e.Key) != "" {
-			s.tell(e.At, "units: %q is no name of a unit%s", e.Key, problem.DidYouMean(e.Key, s.unitNames()))
+			s.report(e.At, "units: %q is no name of a unit%s", e.Key, problem.DidYouMean(e.Key, s.unitNames()))
 			continue
 		}
 
@@ -52,7 +52,7 @@ func (s *reader) readUnits() {
 		if !mine {
 			dropins := slices.ContainsFunc(s.Units, func(u Unit) bool { return u.IsDropin && u.Name == e.Key })
 			if c := problem.Near(e.Key, s.unitNames()); c != "" && !dropins {
-				s.tell(e.At, "units: no %s in this folder; did you mean %q?", e.Key, c)
+				s.report(e.At, "units: no %s in this folder; did you mean %q?", e.Key, c)
 				continue
 			}
 		}
@@ -60,26 +60,26 @@ func (s *reader) readUnits() {
 		switch r.OnChange.S {
 		case "", bundle.Restart, bundle.Reload, bundle.None:
 		default:
-			s.tell(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, problem.DidYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
+			s.report(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, problem.DidYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
 		}
 
 		if len(r.Instances) > 0 && !unitfile.IsTemplate(e.Key) {
-			s.tell(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
+			s.report(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
 		}
 		seen := map[string]bool{}
 		for _, in := range r.Instances {
 			if !syntax.IsInstance(in.S) || syntax.CheckUnitName(unitfile.Instance(e.Key, in.S)) != "" {
-				s.tell(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
+				s.report(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
 			}
 			if seen[in.S] {
-				s.tell(in.At, "instance %s stands here twice", in.S)
+				s.report(in.At, "instance %s stands here twice", in.S)
 			}
 			seen[in.S] = true
 		}
 
 		for _, w := range r.Watch {
 			if !s.watchable(w) {
-				s.tell(w.At, "watch: %q is no file, link, key or package of this service", w.S)
+				s.report(w.At, "watch: %q is no file, link, key or package of this service", w.S)
 			}
 		}
 
@@ -112,17 +112,17 @@ func (s *reader) watchable(w yaml.String) bool {
 func (s *reader) checkKeyUnits(k Key) {
 	for _, u := range slices.Concat(k.Restart, k.Reload) {
 		if !syntax.IsUnit(u) || syntax.CheckUnitName(u) != "" || unitfile.IsTemplate(u) {
-			s.tell(k.At, "key %s: %q is no unit to restart or reload%s", k.Name, u, problem.DidYouMean(u, s.unitNames()))
+			s.report(k.At, "key %s: %q is no unit to restart or reload%s", k.Name, u, problem.DidYouMean(u, s.unitNames()))
 		} else if c := problem.Near(u, s.unitNames()); !s.has(u) && c != "" {
-			s.tell(k.At, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
+			s.report(k.At, "key %s: no %s in this folder; did you mean %q?", k.Name, u, c)
 		}
 		if slices.Contains(k.Restart, u) && slices.Contains(k.Reload, u) {
-			s.tell(k.At, "key %s: %s stands under restart and under reload", k.Name, u)
+			s.report(k.At, "key %s: %s stands under restart and under reload", k.Name, u)
 		}
 	}
 }
 
-// Watches tells whether a path is one of the list, below one, or matched by one.
+// Watches says whether a path is one of the list, below one, or matched by one.
 func Watches(l yaml.List, at string) bool {
 	for _, w := range l {
 		if syntax.Below(at, strings.TrimSuffix(w.S, "/")) {

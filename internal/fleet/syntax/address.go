@@ -98,7 +98,7 @@ func BadTCP(text string) string {
 	return ""
 }
 
-// badPort tells whether port is no number from 1 to 65535.
+// badPort says whether port is no number from 1 to 65535.
 func badPort(port string) bool {
 	n, err := strconv.ParseUint(port, 10, 16)
 	return err != nil || n == 0 || strconv.FormatUint(n, 10) != port

@@ -74,7 +74,7 @@ type Rollout struct {
 	MaxFailures yaml.NotYet `yaml:"max_failures" jsonschema:"-"`
 }
 
-// A Switch is what stands behind a service's name: true, false, or settings beside enable.
+// A Switch is the value of a service's name: true, false, or settings beside enable.
 type Switch struct {
 	Enable *bool
 	At     problem.Pos
@@ -111,7 +111,7 @@ func (s *Switch) Decode(d *yaml.Decoder, n ast.Node) {
 	}
 }
 
-// EnableWord is the one setting that no service may have: it stands beside the others.
+// EnableWord is the one setting that no service may have: it is written beside the others.
 const EnableWord = "enable"
 
 func (s *Switch) On() bool { return s.Enable == nil || *s.Enable }

@@ -48,7 +48,7 @@ type Span struct {
 	Off       bool // 0s turns it off
 }
 
-// Trouble is what is wrong with d, which people know as what; "" when nothing is, or none stands there.
+// Trouble is what is wrong with d, which people know as what; "" when nothing is, or there is none.
 func (s Span) Trouble(what string, d yaml.Duration) string {
 	tooShort := d.D < s.Low && !(s.Off && d.D == 0)
 	switch {
@@ -91,7 +91,7 @@ func (ps *Probes) Decode(d *yaml.Decoder, n ast.Node) {
 		} else {
 			p.HTTP.Decode(d, item)
 			if p.HTTP.S == "" && r.Type() != ast.StringType {
-				return // told
+				return // reported already
 			}
 		}
 

@@ -41,11 +41,11 @@ func CheckName(what, name string) error {
 	return fmt.Errorf("bad name %q for a %s: %s", name, what, NameWords)
 }
 
-// IsName tells whether a host, a service, a key or a reader can be called so.
+// IsName says whether a host, a service, a key or a reader can be called so.
 func IsName(s string) bool { return nameRule.MatchString(s) }
 
-// IsAccount tells whether a user or a group can be called so.
+// IsAccount says whether a user or a group can be called so.
 func IsAccount(s string) bool { return accountRule.MatchString(s) }
 
-// IsCommand tells whether needs: can name a command so.
+// IsCommand says whether needs: can name a command so.
 func IsCommand(s string) bool { return commandRule.MatchString(s) }

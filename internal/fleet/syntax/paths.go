@@ -36,8 +36,8 @@ func BadPath(p string) string {
 	return ""
 }
 
-// Below tells whether p is dir, or a path below it.
+// Below says whether p is dir, or a path below it.
 func Below(p, dir string) bool { return p == dir || strings.HasPrefix(p, dir+"/") }
 
-// IsLogins tells whether path is the list of keys that may log in as a user.
+// IsLogins says whether path is the list of keys that may log in as a user.
 func IsLogins(path string) bool { return strings.HasSuffix(path, "/.ssh/authorized_keys") }

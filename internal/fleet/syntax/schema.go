@@ -11,7 +11,7 @@ import (
 )
 
 // Schema is the JSON Schema of the files that people write, as one document: a definition
-// each for bellhop.yaml, hosts/NAME.yaml and service.yaml, any of which may stand at the top.
+// each for bellhop.yaml, hosts/NAME.yaml and service.yaml, any of which may be at the top.
 // It is made from the types that the loader decodes into.
 func Schema() ([]byte, error) {
 	r := &jsonschema.Reflector{FieldNameTag: "yaml", DoNotReference: true, Anonymous: true, RequiredFromJSONSchemaTags: true}

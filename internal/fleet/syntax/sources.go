@@ -15,13 +15,13 @@ var placeholder = regexp.MustCompile(`\{([^{}]*)\}`)
 // HostWord is the name of the host in a source; a setting of the same name is not reached.
 const HostWord = "host"
 
-// braceName is a name that stands in braces in source:, url: and file:.
+// braceName is a name in braces in source:, url: and file:.
 var braceName = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
 
-// IsPlaceholder tells whether a setting of that name can stand in braces.
+// IsPlaceholder says whether a setting of that name can be written in braces.
 func IsPlaceholder(name string) bool { return braceName.MatchString(name) }
 
-// IsPattern tells whether a source differs from host to host.
+// IsPattern says whether a source differs from host to host.
 func IsPattern(source string) bool { return strings.ContainsAny(source, "{}") }
 
 // ExpandSource is the age file that source means on one host.
@@ -83,7 +83,7 @@ func MatchPart(part string) *regexp.Regexp {
 // KeyPlace is where the value of a key name comes from when nothing else is said.
 func KeyPlace(name string) string { return "secrets/" + name + ".age" }
 
-// Placeholders are the names that stand in braces in text, in their order.
+// Placeholders are the names in braces in text, in their order.
 func Placeholders(text string) []string {
 	var names []string
 	for _, m := range placeholder.FindAllStringSubmatch(text, -1) {

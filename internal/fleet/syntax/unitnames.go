@@ -15,13 +15,13 @@ var UnitKinds = []string{"service", "socket", "timer", "path", "target", "mount"
 var unitStem = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]*)?$`)
 var instanceRule = regexp.MustCompile(`^[A-Za-z0-9:_.\\-]+$`)
 
-// IsUnit tells whether name ends as a unit file of systemd does.
+// IsUnit says whether name ends as a unit file of systemd does.
 func IsUnit(name string) bool {
 	_, kind := unitfile.SplitName(name)
 	return slices.Contains(UnitKinds, kind)
 }
 
-// IsQuadlet tells whether name ends as a file for podman's generator does.
+// IsQuadlet says whether name ends as a file for podman's generator does.
 func IsQuadlet(name string) bool {
 	_, kind := unitfile.SplitName(name)
 	return slices.Contains(unitfile.QuadletKinds, kind)
@@ -47,7 +47,7 @@ func CheckUnitName(name string) string {
 	return ""
 }
 
-// IsInstance tells whether the instance of a unit can be called so.
+// IsInstance says whether the instance of a unit can be called so.
 func IsInstance(name string) bool { return instanceRule.MatchString(name) }
 
 // GateName is the drop-in that bellhop itself writes for a unit.
@@ -56,5 +56,5 @@ const GateName = "50-bellhop.conf"
 // GatePath is where that drop-in of a unit is on the host.
 func GatePath(unit string) string { return bundle.UnitDir + "/" + unit + ".d/" + GateName }
 
-// KeyUnitName is the unit that stands for a key.
+// KeyUnitName is the unit that other units wait for in place of a key.
 func KeyUnitName(key string) string { return key + "-key.service" }

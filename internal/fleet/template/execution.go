@@ -12,51 +12,51 @@ import (
 	"bellhop/internal/fleet/tree"
 )
 
-// One execution of a template is bounded in three ways. Turns: every turn of a loop and every call of
+// One execution of a template is bounded in three ways. Iterations: every iteration of a loop and every call of
 // a template counts. Depth: templates that call each other. Text: every function that reads or makes
 // text draws its bytes from one budget before it allocates; the output alone says nothing, since what
 // a variable holds is never written.
 
 const (
-	maxOutput = 1 << 20
-	maxTurns  = 1_000_000
-	maxCalls  = 500 // templates that are open, one called by the other
-	maxText   = 16 << 20
+	maxOutput     = 1 << 20
+	maxIterations = 1_000_000
+	maxCalls      = 500 // templates that are open, one called by the other
+	maxText       = 16 << 20
 )
 
 var (
-	errOutput = errors.New("the output is larger than 1 MiB")
-	errTurns  = errors.New("loops turn more than a million times")
-	errCalls  = fmt.Errorf("templates call each other more than %d deep", maxCalls)
-	errText   = fmt.Errorf("functions make more than %d MiB of text", maxText>>20)
+	errOutput     = errors.New("the output is larger than 1 MiB")
+	errIterations = errors.New("loops turn more than a million times")
+	errCalls      = fmt.Errorf("templates call each other more than %d deep", maxCalls)
+	errText       = fmt.Errorf("functions make more than %d MiB of text", maxText>>20)
 )
 
 // The words that bellhop puts into a parsed template. One that names them itself only uses up its own
-// turns.
+// iterations.
 const (
-	turnsWord = "bellhopTurn"  // at every turn of a loop
-	enterWord = "bellhopEnter" // at the begin of every template
-	leaveWord = "bellhopLeave" // at its end
+	iterationWord = "bellhopIteration" // at every iteration of a loop
+	enterWord     = "bellhopEnter"     // at the begin of every template
+	leaveWord     = "bellhopLeave"     // at its end
 )
 
 // work is what one execution has used.
 type work struct {
-	turns, calls, text int
-	budget             *tree.Budget // of the whole load; nil: none
+	iterations, calls, text int
+	budget                  *tree.Budget // of the whole load; nil: none
 }
 
-func (w *work) turn() (string, error) {
-	if w.turns++; w.turns > maxTurns {
-		return "", errTurns
+func (w *work) iteration() (string, error) {
+	if w.iterations++; w.iterations > maxIterations {
+		return "", errIterations
 	}
-	return "", w.budget.Turn()
+	return "", w.budget.Iteration()
 }
 
 func (w *work) enter() (string, error) {
 	if w.calls++; w.calls > maxCalls {
 		return "", errCalls
 	}
-	return w.turn()
+	return w.iteration()
 }
 
 func (w *work) leave() string { w.calls--; return "" }
@@ -97,7 +97,7 @@ func newExecution() *execution {
 	return x
 }
 
-// left tells whether n bytes could still be drawn.
+// left says whether n bytes could still be drawn.
 func (w *work) left(n int) error {
 	if n < 0 || n > maxText-w.text {
 		return errText
@@ -108,7 +108,7 @@ func (w *work) left(n int) error {
 // counting are functions that draw from w, those of text/template that make text among them.
 func (w *work) counting() template.FuncMap {
 	return template.FuncMap{
-		turnsWord: w.turn, enterWord: w.enter, leaveWord: w.leave,
+		iterationWord: w.iteration, enterWord: w.enter, leaveWord: w.leave,
 
 		"env":   func(s string) (string, error) { return w.quote(s) },
 		"trim":  func(s string) (string, error) { return strings.TrimSpace(s), w.draw(len(s)) },

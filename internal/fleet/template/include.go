@@ -21,16 +21,16 @@ func (w *walker) include(c *parse.CommandNode, i int) {
 	name, ok := writtenOut(c, i)
 	switch {
 	case !ok:
-		w.tell(at, `want the path of a template written out, as in {{ include "shared/x.tmpl" . }}`)
+		w.report(at, `want the path of a template written out, as in {{ include "shared/x.tmpl" . }}`)
 	case !strings.HasPrefix(name, "shared/") || !fs.ValidPath(name):
-		w.tell(at, "include %q: want a file below shared/", name)
+		w.report(at, "include %q: want a file below shared/", name)
 	default:
 		w.src.UsesShared = true
 		w.parseShared(at, name)
 	}
 }
 
-// writtenOut is the first argument of the command whose function stands at i, if it is a text.
+// writtenOut is the first argument of the command whose function is at i, if it is a text.
 func writtenOut(c *parse.CommandNode, i int) (string, bool) {
 	if i != 0 || len(c.Args) < 2 {
 		return "", false
@@ -61,26 +61,26 @@ func (w *walker) parseShared(at problem.Pos, name string) {
 		for _, o := range os {
 			names = append(names, o.Path)
 		}
-		w.tell(at, "include: no file %s%s", name, problem.DidYouMean(name, names))
+		w.report(at, "include: no file %s%s", name, problem.DidYouMean(name, names))
 		return
 
 	case err != nil:
-		w.tell(at, "include %s: %v", name, err)
+		w.report(at, "include %s: %v", name, err)
 		return
 	case w.src.Tree.Linked(name):
-		w.tell(at, "include %s: %s", name, tree.LinkTrouble)
+		w.report(at, "include %s: %s", name, tree.LinkTrouble)
 		return
 	}
 
 	before := out.Secret
 	inner := &walker{tmpl: out, text: string(data), src: w.src}
-	inner.tell = func(at problem.Pos, format string, args ...any) {
+	inner.report = func(at problem.Pos, format string, args ...any) {
 		w.src.TellOf(problem.At(name, data, at, format, args...))
 	}
 	t, err := parseText(name, inner.text)
 	if err != nil {
 		at, msg := Explain(err)
-		inner.tell(at, "%s", msg)
+		inner.report(at, "%s", msg)
 		return
 	}
 

@@ -1,7 +1,7 @@
 // Package template parses and renders the templates of a config repo.
 //
 // Templates are bounded and pure. Bounded: what is parsed is scanned first, and each execution has a
-// budget of turns, calls and text. Pure: there is no clock, no chance, no environment and no file, so
+// budget of iterations, calls and text. Pure: there is no clock, no chance, no environment and no file, so
 // that one commit gives one bundle. A key's value goes through once: what it holds is never read as a
 // template again.
 package template
@@ -92,19 +92,19 @@ func EnvQuote(s string) (string, error) {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "`", "\\`", `$`, `\$`).Replace(s) + `"`, nil
 }
 
-// A Source is the text of a template, and who hears what is wrong with it.
+// A Source is the text of a template, and where to report what is wrong with it.
 type Source struct {
 	Tree *tree.Tree
 	File string // in the repo
 	Text string
 	Tell func(at problem.Pos, format string, args ...any)
-	// tellOf hears what is wrong with a shared template that this one includes.
+	// reportOf is called with what is wrong with a shared template that this one includes.
 	TellOf func(*problem.Problem)
 
 	UsesShared, UsesPublic bool // what the template reads from outside its service
 }
 
-// Parse is the template; nil when it can't be parsed. What is wrong with it is told.
+// Parse is the template; nil when it can't be parsed. What is wrong with it is reported.
 func (s *Source) Parse() *Template {
 	t, err := parseText(s.File, s.Text)
 	if err != nil {
@@ -114,7 +114,7 @@ func (s *Source) Parse() *Template {
 	}
 
 	out := &Template{File: s.File, t: t}
-	w := &walker{tmpl: out, text: s.Text, tell: s.Tell, src: s}
+	w := &walker{tmpl: out, text: s.Text, report: s.Tell, src: s}
 	w.walk(t)
 	slices.Sort(out.Keys)
 	out.Keys = slices.Compact(out.Keys)
@@ -157,9 +157,9 @@ func wordNode(word string) parse.Node {
 
 // A walker finds the keys that a template names, and makes its loops count.
 type walker struct {
-	tmpl *Template
-	text string
-	tell func(problem.Pos, string, ...any)
+	tmpl   *Template
+	text   string
+	report func(problem.Pos, string, ...any)
 
 	src *Source
 }
@@ -178,7 +178,7 @@ func (w *walker) list(l *parse.ListNode) {
 			w.branch(&n.BranchNode)
 		case *parse.RangeNode:
 			w.branch(&n.BranchNode)
-			n.List.Nodes = slices.Insert(n.List.Nodes, 0, wordNode(turnsWord))
+			n.List.Nodes = slices.Insert(n.List.Nodes, 0, wordNode(iterationWord))
 		case *parse.TemplateNode:
 			w.pipe(n.Pipe)
 		}
@@ -219,7 +219,7 @@ func (w *walker) pipe(p *parse.PipeNode) {
 	}
 }
 
-// place is where a command stands in the text.
+// place is where a command is in the text.
 func (w *walker) place(c *parse.CommandNode) problem.Pos {
 	off := min(int(c.Position()), len(w.text))
 	return problem.Pos{Line: 1 + strings.Count(w.text[:off], "\n"), Column: off - strings.LastIndexByte(w.text[:off], '\n')}
@@ -230,7 +230,7 @@ func (w *walker) public(c *parse.CommandNode) {
 	w.src.UsesPublic = true
 	publics, err := w.src.Tree.PublicHalves()
 	if err != nil {
-		w.tell(w.place(c), "public: %v", err)
+		w.report(w.place(c), "public: %v", err)
 	}
 	w.tmpl.publics = publics
 }
@@ -245,7 +245,7 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 	if i == 0 && len(c.Args) == 2 {
 		if name, ok := c.Args[1].(*parse.StringNode); ok {
 			if !syntax.IsName(name.Text) {
-				w.tell(at, "bad name %q for a key: %s", name.Text, syntax.NameWords)
+				w.report(at, "bad name %q for a key: %s", name.Text, syntax.NameWords)
 				return
 			}
 
@@ -254,7 +254,7 @@ func (w *walker) key(c *parse.CommandNode, i int) {
 		}
 	}
 
-	w.tell(at, `want the name of a key written out, as in {{ key "db" }}`)
+	w.report(at, `want the name of a key written out, as in {{ key "db" }}`)
 }
 
 var templatePlace = regexp.MustCompile(`^template: (.*?):(\d+)(?::(\d+))?: `)
@@ -269,7 +269,7 @@ func shortened(msg string) string {
 }
 
 // ownWords is what text/template says of the functions that count, which nobody wrote.
-var ownWords = regexp.MustCompile(`at <bellhop(?:Turn|Enter)>: error calling bellhop(?:Turn|Enter): `)
+var ownWords = regexp.MustCompile(`at <bellhop(?:Iteration|Enter)>: error calling bellhop(?:Iteration|Enter): `)
 
 // Explain parts text/template's error into a place and a message.
 func Explain(err error) (problem.Pos, string) {
@@ -341,7 +341,7 @@ func (t *Template) Execute(in *Scope, values func(name string) (string, error)) 
 
 // KnownReason is the reason of an error that is our own, and so holds no value.
 func KnownReason(err error) string {
-	for _, e := range []error{errOutput, errTurns, errCalls, errText, errEnvBreak, errEnvText, errEnvControl} {
+	for _, e := range []error{errOutput, errIterations, errCalls, errText, errEnvBreak, errEnvText, errEnvControl} {
 		if errors.Is(err, e) {
 			return ": " + e.Error()
 		}

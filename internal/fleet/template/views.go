@@ -72,10 +72,10 @@ func (h *HostView) Arch() (string, error) {
 	return h.arch, nil
 }
 
-// Has tells whether the host has a tag.
+// Has says whether the host has a tag.
 func (h *HostView) Has(tag string) bool { return slices.Contains(h.Tags, tag) }
 
-// Runs tells whether a service is switched on.
+// Runs says whether a service is switched on.
 func (h *HostView) Runs(service string) bool { return slices.Contains(h.Services, service) }
 
 // Format prints the name, whatever the verb.
@@ -111,7 +111,7 @@ func (f *FleetView) Running(service string) []*HostView {
 	return f.chosen("service "+service, func(h *HostView) bool { return h.Runs(service) })
 }
 
-// chosen lists the hosts that fit, once for each key: a template may ask for each host anew.
+// chosen lists the hosts that fit, once for each key: a template may ask again for each host.
 func (f *FleetView) chosen(key string, fits func(*HostView) bool) []*HostView {
 	if known, ok := f.lists.Load(key); ok {
 		return known.([]*HostView)

@@ -12,26 +12,26 @@ import (
 // before it does its work; what is spent ends the load with a Problem that names the file. A nil
 // budget has no bounds.
 type Budget struct {
-	ctx     context.Context
-	bytes   int64 // read
-	entries int   // of folders
-	nodes   int   // of YAML
-	turns   int   // of templates
-	text    int64 // that templates made
-	spent   bool  // one of them, or the time: what was made since may be cut short
-	file    string
-	step    func(file string) // hears of each file before it is worked on; nil: nobody
+	ctx        context.Context
+	bytes      int64 // read
+	entries    int   // of folders
+	nodes      int   // of YAML
+	iterations int   // of templates
+	text       int64 // that templates made
+	spent      bool  // one of them, or the time: what was made since may be cut short
+	file       string
+	step       func(file string) // called with each file before it is worked on; may be nil
 }
 
 // Bounds of one load. Each is far above what the largest fleet in the tests uses.
 const (
-	maxReadBytes  = 4 << 30
-	MaxEntries    = 200_000
-	maxLoadNodes  = 4_000_000
-	maxLoadTurns  = 100_000_000
-	maxLoadOutput = 512 << 20
-	turnsPerLook  = 1024 // turns between two looks at the context
-	MaxDepth      = 128
+	maxReadBytes      = 4 << 30
+	MaxEntries        = 200_000
+	maxLoadNodes      = 4_000_000
+	maxLoadIterations = 100_000_000
+	maxLoadOutput     = 512 << 20
+	iterationsPerLook = 1024 // iterations between two looks at the context
+	MaxDepth          = 128
 )
 
 // spentError says which bound of the whole load was reached.
@@ -46,7 +46,7 @@ func (b *Budget) spend(what string) error {
 	return spentError{what}
 }
 
-// NewBudget is the budget of one load, which ends with ctx. step hears of each file before it is worked
+// NewBudget is the budget of one load, which ends with ctx. step is called with each file before it is worked
 // on; nil: nobody.
 func NewBudget(ctx context.Context, step func(file string)) *Budget {
 	return &Budget{ctx: ctx, step: step}
@@ -76,7 +76,7 @@ func (b *Budget) Problem(err error) (*problem.Problem, bool) {
 	return nil, false
 }
 
-// IsSpent tells whether a bound was reached, so that what was made since may be cut short.
+// IsSpent says whether a bound was reached, so that what was made since may be cut short.
 func (b *Budget) IsSpent() bool { return b.spent }
 
 // Ended is why the load must end, if it must.
@@ -121,14 +121,14 @@ func (b *Budget) Node() bool {
 	return true
 }
 
-func (b *Budget) Turn() error {
+func (b *Budget) Iteration() error {
 	if b == nil {
 		return nil
 	}
-	if b.turns++; b.turns > maxLoadTurns {
+	if b.iterations++; b.iterations > maxLoadIterations {
 		return b.spend("the templates of this commit turn too often in all")
 	}
-	if b.turns%turnsPerLook == 0 {
+	if b.iterations%iterationsPerLook == 0 {
 		return b.Ended()
 	}
 	return nil

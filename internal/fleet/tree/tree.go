@@ -46,7 +46,7 @@ func New(fsys fs.FS, b *Budget) *Tree {
 	return &Tree{FS: fsys, hasher: h, read: map[string][]byte{}, budget: b}
 }
 
-// KnowsHashes tells whether the tree can name the content of files and folders without reading them.
+// KnowsHashes says whether the tree can name the content of files and folders without reading them.
 func (t *Tree) KnowsHashes() bool { return t.hasher != nil }
 
 // Release ends a load: what was read for it goes, since secrets would stay otherwise, and no budget
@@ -172,7 +172,7 @@ func (t *Tree) List(dir string) ([]Object, error) {
 	return out, nil
 }
 
-// bare is err without the path that it names, which stands beside it.
+// bare is err without the path that it names, since the message has it already.
 func bare(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -190,7 +190,7 @@ func (t *Tree) Link(name string) (string, error) {
 	return target, nil
 }
 
-// Linked tells whether name, or a folder above it, is a symbolic link. Git's hash of a link
+// Linked says whether name, or a folder above it, is a symbolic link. Git's hash of a link
 // says nothing of what it leads to, so a change behind it would go unseen.
 func (t *Tree) Linked(name string) bool {
 	for p := name; p != "."; p = path.Dir(p) {
@@ -227,7 +227,7 @@ func NewBlob(data []byte, keep bool) *Blob {
 // LinkTrouble is what is wrong with a symbolic link outside of files/.
 const LinkTrouble = "a symbolic link: links are installed from below files/ only"
 
-// BadObject says why a thing of the tree may not stand where it does; "" when it may.
+// BadObject says why an object of the tree may not be where it is; "" when it may.
 func BadObject(o Object, links bool) string {
 	switch {
 	case o.odd:

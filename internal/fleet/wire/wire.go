@@ -35,7 +35,7 @@ import (
 // The asks of the deployer.
 const (
 	OpLoad    = "load"    // Since, Hashed → Fleet, Head, Count, Was, Hosts; or Problems
-	OpBundle  = "bundle"  // Fleet, At, Arch, Full → Kind, Stand; or Problems
+	OpBundle  = "bundle"  // Fleet, At, Arch, Full → Kind, Composition; or Problems
 	OpText    = "text"    // Fleet, At, Digest → data
 	OpKey     = "key"     // Fleet, At, Arch, Digest (of the bundle), Name → data
 	OpReaders = "readers" // → Readers; or Problems
@@ -93,8 +93,8 @@ type Message struct {
 	Was   []int  `json:",omitempty"` // for each host, its index in Since, or -1; nil: the same list
 	Hosts []Host `json:",omitempty"` // those that differ
 
-	Kind  int          `json:",omitempty"` // number of a stand in its fleet
-	Stand *Composition `json:",omitempty"`
+	Kind        int          `json:",omitempty"` // number of a composition in its fleet
+	Composition *Composition `json:",omitempty"`
 
 	Readers  *inventory.Readers `json:",omitempty"`
 	KeyFiles []KeyFile          `json:",omitempty"`
@@ -260,7 +260,7 @@ func (m *Message) Fail(err error) {
 // A farError is an error of the other side.
 type farError struct {
 	text string
-	is   error // nil, or what it stands for
+	is   error // nil, or the error that it was on the other side
 }
 
 func (e *farError) Error() string { return e.text }

@@ -63,7 +63,7 @@ type block struct {
 type nesting struct {
 	flow   int // open brackets and braces
 	block  []block
-	keys   int // of the mapping that the last key stands in
+	keys   int // of the mapping that the last key is in
 	before *token.Token
 	marks  int // anchors and tags in a row
 }
@@ -88,7 +88,7 @@ func (n *nesting) add(tk *token.Token) {
 	switch tk.Type {
 	case token.AnchorType, token.TagType:
 		n.marks++
-	case token.StringType: // an anchor's name stands behind it
+	case token.StringType: // an anchor's name follows it
 		if n.before == nil || n.before.Type != token.AnchorType {
 			n.marks = 0
 		}
@@ -100,7 +100,7 @@ func (n *nesting) add(tk *token.Token) {
 	n.before = tk
 }
 
-// entry notes an entry of a block, which ends the blocks that stand further right.
+// entry notes an entry of a block, which ends the blocks that are indented further.
 func (n *nesting) entry(tk *token.Token) {
 	if n.flow > 0 {
 		return
@@ -121,9 +121,9 @@ func (n *nesting) entry(tk *token.Token) {
 
 func (n *nesting) depth() int { return n.flow + len(n.block) + n.marks }
 
-// endless tells, as a problem, of an alias that stands within its own anchor.
+// endless reports an alias that is inside its own anchor.
 func (d *Decoder) endless(body ast.Node) bool {
-	v := aliasVisitor{tell: func(x *ast.AliasNode) {
+	v := aliasVisitor{report: func(x *ast.AliasNode) {
 		d.Report(NodeAt(x), "alias *%s stands within its own anchor", x.Value.GetToken().Value)
 	}}
 	before := len(d.Problems)
@@ -131,10 +131,10 @@ func (d *Decoder) endless(body ast.Node) bool {
 	return len(d.Problems) > before
 }
 
-// An aliasVisitor knows the anchors that the nodes below it stand in.
+// An aliasVisitor knows the anchors that the nodes below it are in.
 type aliasVisitor struct {
-	open []string
-	tell func(*ast.AliasNode)
+	open   []string
+	report func(*ast.AliasNode)
 }
 
 // Visit looks at one node.
@@ -144,7 +144,7 @@ func (v aliasVisitor) Visit(n ast.Node) ast.Visitor {
 		v.open = append(slices.Clip(v.open), n.Name.GetToken().Value)
 	case *ast.AliasNode:
 		if slices.Contains(v.open, n.Value.GetToken().Value) {
-			v.tell(n)
+			v.report(n)
 		}
 	}
 	return v

@@ -187,7 +187,7 @@ func (d *Decoder) resolveTag(n ast.Node) (r ast.Node, tag string, ok bool) {
 	return nil, "", false
 }
 
-// spent counts a node, and tells whether there were too many. That is told once, and ends the
+// spent counts a node, and says whether there were too many. That is reported once, and ends the
 // decoding of everything that is left.
 func (d *Decoder) spent(n ast.Node) bool {
 	d.nodes++
@@ -213,7 +213,7 @@ func (d *Decoder) anchor(x *ast.AnchorNode) {
 	}
 }
 
-// alias is what *NAME stands for.
+// alias is the node that *NAME refers to.
 func (d *Decoder) alias(x *ast.AliasNode) (ast.Node, bool) {
 	name := x.Value.GetToken().Value
 	to, ok := d.anchors[name]
@@ -283,7 +283,7 @@ func (d *Decoder) DecodeStruct(n ast.Node, v reflect.Value) {
 		}
 
 		if seen[i] {
-			return // pairs told it
+			return // Pairs has reported it
 		}
 		seen[i] = true
 		if fields[i].former && d.Former {

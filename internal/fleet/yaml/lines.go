@@ -18,7 +18,7 @@ func plainLines(data []byte) []byte {
 	return append(blank, data[end:]...)
 }
 
-// directivesEnd is where the --- after the directives at the top stands; 0 when there are none, or no
+// directivesEnd is where the --- after the directives at the top begins; 0 when there are none, or no
 // document follows.
 func directivesEnd(data []byte) int {
 	at, seen := 0, false

@@ -11,13 +11,13 @@ import (
 	"bellhop/internal/fleet/scalar"
 )
 
-// String is text that remembers where it stood.
+// String is text, and where it is in the file.
 type String struct {
 	S  string
 	At problem.Pos
 }
 
-// Number is a whole number that remembers where it stood.
+// Number is a whole number, and where it is in the file.
 type Number struct {
 	N  int
 	At problem.Pos
@@ -29,7 +29,7 @@ type Value struct {
 	At problem.Pos
 }
 
-// Entries is a mapping that keeps its order, and where each key stood.
+// Entries is a mapping that keeps its order, and where each key is in the file.
 type Entries[T any] []Entry[T]
 
 type Entry[T any] struct {
@@ -210,8 +210,8 @@ func scalarOf(n ast.Node, tag string) (any, bool) {
 	return text, true
 }
 
-// Duration is a length of time that remembers where it stood. At is zero where none stands, and where
-// what stands there was told as a problem.
+// Duration is a length of time, and where it is in the file. At is zero where there is none, and where
+// what is there was reported as a problem.
 type Duration struct {
 	D  time.Duration
 	At problem.Pos
@@ -235,7 +235,7 @@ func (x *Duration) Decode(d *Decoder, n ast.Node) {
 	}
 }
 
-// OneOrMore calls f for each item of a list, or for what stands there alone.
+// OneOrMore calls f for each item of a list, or for the one value that is there in place of a list.
 func (d *Decoder) OneOrMore(n ast.Node, f func(ast.Node)) {
 	r, ok := d.Resolve(n)
 	if !ok || r.Type() == ast.NullType {
