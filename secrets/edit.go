@@ -36,6 +36,7 @@ func (s *Store) edit(file string, e edit.Editor) (*Written, error) {
 	if _, _, err := s.sealFor(file, nil, old); err != nil {
 		return nil, err
 	}
+
 	var before []byte
 	if old != nil {
 		if before, err = s.open(file); err != nil {

@@ -56,6 +56,7 @@ func (s *Store) generate(file string, opt GenerateOptions) (*Written, error) {
 	if opt.Comment == "" {
 		opt.Comment = base[strings.LastIndex(base, "/")+1:]
 	}
+
 	value, public, err := random(opt)
 	if err != nil {
 		return nil, err
@@ -65,6 +66,7 @@ func (s *Store) generate(file string, opt GenerateOptions) (*Written, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	w := &Written{File: file, Created: old == nil, Changed: true, Readers: readerNames(readers)}
 	_, w.EndsInNewline = trimNewline(value)
 	writes := []*write{{file: file, data: data, old: old}}
@@ -92,6 +94,7 @@ func random(opt GenerateOptions) (value, public []byte, err error) {
 	if n < 8 || n > 4096 {
 		return nil, nil, fmt.Errorf("a length of %d: want 8 to 4096", n)
 	}
+
 	switch opt.Kind {
 	case "password", "":
 		value, err = password(n)
@@ -110,6 +113,7 @@ func random(opt GenerateOptions) (value, public []byte, err error) {
 	if opt.Newline {
 		value = append(value, '\n')
 	}
+
 	return value, nil, err
 }
 
@@ -142,10 +146,12 @@ func sshPair(comment string) (private, public []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	sp, err := ssh.NewPublicKey(pub)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	line := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(sp))) + " " + comment + "\n"
 	return pem.EncodeToMemory(block), []byte(line), nil
 }

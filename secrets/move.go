@@ -67,10 +67,12 @@ func (s *Store) Move(from, to string) (*Moved, error) {
 	if err := s.rename(moves); err != nil {
 		return nil, err
 	}
+
 	it, err := s.Who(m.To)
 	if err != nil {
 		return nil, err
 	}
+
 	m.Stale = it.State != StateCurrent
 	return m, nil
 }
@@ -139,6 +141,7 @@ func (s *Store) Mentions(file string) (places []string) {
 	if dir == "" {
 		dir = "."
 	}
+
 	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil

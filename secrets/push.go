@@ -89,6 +89,7 @@ func (p *pushCheck) blob(name string, d fs.DirEntry) {
 	if isSecret(name) {
 		p.add(checkForm(name, data, p.then)...)
 	}
+
 	f, found := checkKey(name, data, p.then)
 	if !found {
 		return

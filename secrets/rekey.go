@@ -25,6 +25,7 @@ func (s *Store) Stale(names ...string) (*Rekeying, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	k := &Rekeying{Files: []Item{}, Rotate: []string{}}
 	var errs []error
 	for _, it := range items {
@@ -45,6 +46,7 @@ func (s *Store) Stale(names ...string) (*Rekeying, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, fmt.Errorf("rekey: %w", err)
 	}
+
 	return k, nil
 }
 
@@ -52,6 +54,7 @@ func (s *Store) pick(names []string) ([]Item, error) {
 	if len(names) == 0 {
 		return s.List()
 	}
+
 	var items []Item
 	for _, n := range names {
 		it, err := s.Who(n)
@@ -73,6 +76,7 @@ func (s *Store) Rekey(names ...string) (*Rekeying, error) {
 	if err != nil || len(k.Files) == 0 {
 		return k, err
 	}
+
 	var writes []*write
 	var errs []error
 	for _, it := range k.Files {
@@ -94,6 +98,7 @@ func (s *Store) Rekey(names ...string) (*Rekeying, error) {
 	if err := s.replace(writes); err != nil {
 		return nil, fmt.Errorf("rekey: %w", err)
 	}
+
 	k.Done = true
 	return k, nil
 }
@@ -103,10 +108,12 @@ func (s *Store) reseal(file string) (*write, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, bare(err))
 	}
+
 	ids, err := s.identities()
 	if err != nil {
 		return nil, err
 	}
+
 	value, err := ids.Open(file, old)
 	if err != nil {
 		return nil, s.Rules.Explain(err)
@@ -116,5 +123,6 @@ func (s *Store) reseal(file string) (*write, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+
 	return &write{file: file, data: data, old: old}, nil
 }

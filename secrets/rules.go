@@ -48,6 +48,7 @@ func (r Rules) Find(file string) (*Rule, error) {
 	if len(r.Rules) == 0 {
 		return nil, nil
 	}
+
 	var best *Rule
 	for i := range r.Rules {
 		rule := &r.Rules[i]
@@ -59,6 +60,7 @@ func (r Rules) Find(file string) (*Rule, error) {
 	if best == nil {
 		return nil, fmt.Errorf("%s: %w", file, ErrNoRule)
 	}
+
 	return best, nil
 }
 
@@ -69,10 +71,12 @@ func (r Rules) Readers(file string) ([]agefile.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	names := slices.Sorted(maps.Keys(r.Names))
 	if rule != nil {
 		names = rule.Readers
 	}
+
 	readers, err := r.resolve(names)
 	if err != nil {
 		return nil, fmt.Errorf("readers of %s: %w", file, err)
@@ -83,6 +87,7 @@ func (r Rules) Readers(file string) ([]agefile.Reader, error) {
 	if err := agefile.Compatible(readers); err != nil {
 		return nil, fmt.Errorf("readers of %s: %w", file, err)
 	}
+
 	return readers, nil
 }
 
@@ -198,6 +203,7 @@ func (r Rules) Explain(err error) error {
 	if !errors.As(err, &e) || e.Class != agefile.NoMatch {
 		return err
 	}
+
 	known := r.nameOf()
 	c := *e
 	c.Readers = slices.Clone(e.Readers)

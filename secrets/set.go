@@ -29,6 +29,7 @@ func (s *Store) Set(name string, value []byte, opt SetOptions) (*Written, error)
 	if err != nil {
 		return nil, err
 	}
+
 	w := &Written{File: file, Changed: true}
 	if opt.TrimNewline {
 		value, w.TrimmedNewline = trimNewline(value)
@@ -46,6 +47,7 @@ func (s *Store) Set(name string, value []byte, opt SetOptions) (*Written, error)
 	if err := s.put(w, value); err != nil {
 		return nil, fmt.Errorf("set %s: %w", file, err)
 	}
+
 	return w, nil
 }
 

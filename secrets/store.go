@@ -48,6 +48,7 @@ func Path(name string) (string, error) {
 	if path.Clean(file) != file {
 		return "", fmt.Errorf("bad name for a secret: %q", name)
 	}
+
 	return file, nil
 }
 
@@ -169,6 +170,7 @@ func (s *Store) replace(writes []*write) error {
 	if err := renameAll(r, writes); err != nil {
 		return err
 	}
+
 	for _, w := range writes {
 		if d, err := r.Open(path.Dir(w.file)); err == nil {
 			_ = d.Sync() // the renames are done; a file system that can't sync folders is not an error here

@@ -25,6 +25,7 @@ func Verify(ctx context.Context, tree fs.FS, c Check) []Finding {
 	if c.Staged {
 		then = notYet
 	}
+
 	out := checkPush(ctx, c.Old, tree, c.Rules, then)
 	out = append(out, c.Rules.Check()...)
 	files, findings := secretFiles(ctx, tree)
@@ -41,6 +42,7 @@ func Verify(ctx context.Context, tree fs.FS, c Check) []Finding {
 	for _, name := range c.Used {
 		used[name] = true
 	}
+
 	for _, name := range files {
 		if c.Used != nil && !used[name] {
 			out = append(out, Finding{File: name, Rule: Unused, Message: "no service uses it"})
@@ -80,6 +82,7 @@ func (c Check) file(tree fs.FS, name, then string) []Finding {
 	if out := checkForm(name, data, then); out != nil {
 		return out // the same finding as checkPush made, if the blob is new
 	}
+
 	a, out := checkHeader(name, data)
 	if a.Stanzas > 0 {
 		out = append(out, c.Rules.checkReaders(name, a)...)
@@ -103,6 +106,7 @@ func (r Rules) checkReaders(name string, a agefile.Audience) []Finding {
 	if err != nil {
 		return []Finding{{File: name, Rule: Unruled, Message: "no rule says who reads it; add one under readers: in bellhop.yaml"}}
 	}
+
 	want, err := r.Readers(name)
 	if err != nil {
 		if rule != nil {
@@ -128,6 +132,7 @@ func (r Rules) checkReaders(name string, a agefile.Audience) []Finding {
 	if len(d.extra) > 0 {
 		out = append(out, Finding{File: name, Rule: Extra, Message: strings.Join(d.extra, ", ") + " can still open it, and is no reader" + fix + name + ", then rotate the value"})
 	}
+
 	return out
 }
 

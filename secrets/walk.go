@@ -90,6 +90,7 @@ func (w *walk) folder(dir string, depth int) {
 	if known && w.plain[key] {
 		return
 	}
+
 	before := w.marks
 	w.list(dir, depth)
 	if known && w.marks == before && !w.ended {
@@ -144,6 +145,7 @@ func (w *walk) over(name string) bool {
 	if w.ended {
 		return true
 	}
+
 	why := ""
 	switch {
 	case w.ctx.Err() != nil:
@@ -182,6 +184,7 @@ func (x *index) holds(id string, data []byte) bool {
 	if id != "" && x.ids[id] {
 		return true
 	}
+
 	for _, name := range x.rest {
 		if x.ctx.Err() != nil {
 			return false

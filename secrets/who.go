@@ -54,6 +54,7 @@ func (s *Store) List() ([]Item, error) {
 	if len(findings) > 0 {
 		return nil, fmt.Errorf("list secrets: %s cannot be read", findings[0].File)
 	}
+
 	items := []Item{}
 	for _, f := range files {
 		data, err := s.read(f)
@@ -97,6 +98,7 @@ func (r Rules) item(file string, data []byte) Item {
 	if rule != nil {
 		it.Rule = rule.Pattern
 	}
+
 	want, err := r.Readers(file)
 	if err != nil {
 		it.Problem = err.Error()

@@ -69,6 +69,7 @@ func (a *assembly) differing() {
 	if len(changed) == 0 {
 		return
 	}
+
 	var hosts []int
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		a.check(name)
@@ -108,6 +109,7 @@ func (a *assembly) everything() {
 	for name := range a.config.Places {
 		a.check(name)
 	}
+
 	a.Hosts = make([]*inventory.Host, len(a.config.Hosts))
 	a.slots = make([]*slot, len(a.config.Hosts))
 	a.views = make([]*template.HostView, len(a.config.Hosts))
@@ -128,6 +130,7 @@ func (a *assembly) everything() {
 	if same {
 		a.view = a.last.view
 	}
+
 	for i := range a.Hosts {
 		a.fill(i)
 	}
@@ -179,6 +182,7 @@ func (a *assembly) settle(s *service.Service, w inventory.EnabledService) map[st
 	if len(w.Set) == 0 {
 		return s.Settings
 	}
+
 	key := s.Name + "\x00" + w.Key
 	m := a.settings[key]
 	if m == nil {
@@ -230,6 +234,7 @@ func (a *assembly) fill(i int) {
 	if old := a.slotBefore(h); old != nil && old.holdsSame(s) && old.host.Arch == h.Arch {
 		s = old
 	}
+
 	a.slots[i] = s
 }
 
@@ -288,6 +293,7 @@ func (a *assembly) collisions(states []*serviceState) {
 	if len(states) < 2 {
 		return
 	}
+
 	var key strings.Builder
 	ss := make([]*service.Service, len(states))
 	for i, s := range states {

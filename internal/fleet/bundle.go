@@ -131,6 +131,7 @@ func (b *Bundle) Ingredients() map[string][]byte {
 	if b.loader.Open == nil {
 		return out
 	}
+
 	known := map[string]bool{}
 	for _, k := range b.st.Keys {
 		if k.File == nil {

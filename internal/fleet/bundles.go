@@ -17,6 +17,7 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if !ok {
 		return nil, fmt.Errorf("no host %q in the fleet", host)
 	}
+
 	s := f.slots[i]
 	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == f.archOf(s.host)) {
 		return m.bundle, nil
@@ -27,6 +28,7 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == arch) {
 		return m.bundle, nil
 	}
+
 	st, err := f.composition(i, s, arch, false)
 	if err != nil {
 		return nil, err
@@ -79,9 +81,11 @@ func (f *Fleet) compose(s *slot, arch string) *render.Composition {
 	if s.asksArch {
 		key.WriteString(arch)
 	}
+
 	for i, r := range s.renders {
 		fmt.Fprintf(&key, " %p %p", r, s.states[i])
 	}
+
 	st := f.compositions[key.String()]
 	if st == nil {
 		st = render.Compose(f.loader.opener(), f.tree, s.renders, arch)

@@ -86,6 +86,7 @@ func (s *loaderServer) ask(m *wire.Message) (*wire.Message, error) {
 	if s.broken != nil {
 		return nil, s.broken
 	}
+
 	err := s.Send(m)
 	var a *wire.Message
 	if err == nil {
@@ -175,6 +176,7 @@ func (f *servedFleet) difference(since *servedFleet, a *wire.Message) {
 	if !same {
 		a.Was = make([]int, len(f.Hosts))
 	}
+
 	for i, h := range f.Hosts {
 		was := i
 		if !same {
@@ -226,10 +228,12 @@ func (s *loaderServer) composition(m *wire.Message) (*servedFleet, *render.Compo
 	if m.Partial {
 		bundleOf = f.Partial
 	}
+
 	b, err := bundleOf(f.Hosts[m.At].Name)
 	if err != nil {
 		return nil, nil, err
 	}
+
 	return f, b.st, nil
 }
 
@@ -238,6 +242,7 @@ func (s *loaderServer) bundle(m, a *wire.Message) error {
 	if err != nil {
 		return err
 	}
+
 	kind, sent := f.kinds[st]
 	if !sent {
 		kind = len(f.kinds) + 1
@@ -248,10 +253,12 @@ func (s *loaderServer) bundle(m, a *wire.Message) error {
 	if sent && !m.Full {
 		return nil
 	}
+
 	base := f.bases[f.slots[m.At]]
 	if m.Full {
 		base = nil
 	}
+
 	a.Composition = compositionToWire(st, base)
 	return nil
 }
@@ -347,6 +354,7 @@ func filesSince(was, now []bundle.File) (differ []bundle.File, gone []string) {
 			was, now = was[1:], now[1:]
 		}
 	}
+
 	return differ, gone
 }
 

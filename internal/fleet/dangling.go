@@ -19,6 +19,7 @@ func (f *Fleet) dangling() problem.Problems {
 	for _, name := range slices.Sorted(maps.Keys(f.services)) {
 		ps = append(ps, book.Missing(f.services[name].Refs)...)
 	}
+
 	for _, s := range f.slots {
 		for _, r := range s.renders {
 			ps = append(ps, book.Missing(r.Refs)...)

@@ -43,6 +43,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	if l.far != nil && l.far.old {
 		l.drop()
 	}
+
 	_, hashed := fsys.(tree.Hasher)
 	m := &wire.Message{Op: wire.OpLoad, Hashed: hashed, Former: l.Former}
 	var since *Fleet
@@ -55,10 +56,12 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	f, err := l.fleetOf(a, since)
 	if err != nil {
 		return nil, l.died(ctx, l.far, err)
 	}
+
 	f.tree = tree.New(fsys, nil)
 	f.far.session = l.far
 	l.far.last = f
@@ -85,6 +88,7 @@ func (l *Loader) fleetOf(a *wire.Message, since *Fleet) (*Fleet, error) {
 	if a.Head == nil || !countsFit(a, since) {
 		return nil, wire.ErrBroken
 	}
+
 	h := a.Head
 	f := &Fleet{Network: h.Network, Deployer: h.Deployer, Rollout: h.Rollout, Confirm: h.Confirm, Isolate: h.Isolate, Warnings: h.Warnings, Readers: h.Readers}
 	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*render.Composition{}}
@@ -246,9 +250,11 @@ func joinFiles(was, differ []bundle.File, gone []string) []bundle.File {
 	for _, p := range gone {
 		left[p] = true
 	}
+
 	for _, f := range differ {
 		left[f.Path] = true
 	}
+
 	out := make([]bundle.File, 0, len(was)+len(differ))
 	for _, f := range was {
 		if !left[f.Path] {
@@ -270,6 +276,7 @@ func (f *Fleet) fetchTexts(i int, st *render.Composition, of *wire.Message) erro
 	if l.texts == nil {
 		l.texts = texts{}
 	}
+
 	for digest, c := range st.Content {
 		if c.Source != "" || c.Shared != nil {
 			continue
@@ -315,14 +322,17 @@ func (l *Loader) farKey(b *Bundle, name string) ([]byte, error) {
 	if l.Open == nil {
 		return nil, render.ErrOffline
 	}
+
 	i, ok := b.fleet.config.ByName[b.Host]
 	if !ok {
 		return nil, wire.ErrBroken
 	}
+
 	a, err := b.fleet.ask(&wire.Message{Op: wire.OpKey, At: i, Arch: b.arch, Digest: b.st.Digest, Name: name, Partial: len(b.st.Broken) > 0})
 	if err != nil {
 		return nil, err
 	}
+
 	return a.Data, nil
 }
 

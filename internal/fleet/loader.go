@@ -141,20 +141,24 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	if len(links) > 0 {
 		return nil, links
 	}
+
 	cfg, err := l.config(t)
 	if err != nil {
 		return nil, err
 	}
+
 	services, err := l.services(t)
 	if err != nil {
 		return nil, err
 	}
+
 	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Isolate: cfg.Isolate, Readers: cfg.Readers}
 	f.loader, f.tree, f.config, f.services, f.compositions = l, t, cfg, services, map[string]*render.Composition{}
 	problems := slices.Clone(cfg.Problems)
 	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
 		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
 	}
+
 	var all []*service.Service
 	for _, name := range slices.Sorted(maps.Keys(services)) {
 		problems = append(problems, services[name].Problems...)
@@ -173,6 +177,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	if err := refuse.Err(); err != nil && !l.Former {
 		return nil, err
 	}
+
 	c.last = f
 	c.tree.Store(t)
 	l.prune()

@@ -30,23 +30,28 @@ func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	hostsHash := t.DirHash("hosts")
 	known := t.KnowsHashes() && hostsHash == c.hostsHash
 	if c.config != nil && mainHash == c.mainHash && known {
 		return c.config, nil
 	}
+
 	own, problems, err := l.hostFiles(t)
 	if err != nil {
 		return nil, err
 	}
+
 	var id strings.Builder
 	id.WriteString(mainHash)
 	for _, h := range own {
 		id.WriteString("\n" + h.Name + "\x00" + h.Source.Hash)
 	}
+
 	for _, p := range problems {
 		id.WriteString("\n" + p.Error())
 	}
+
 	c.hostsHash = hostsHash
 	if c.last != nil && c.last.config.Hash == id.String() {
 		c.config = c.last.config
@@ -98,6 +103,7 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 	if err != nil {
 		return nil, nil, err
 	}
+
 	var out []*inventory.HostFile
 	var ps problem.Problems
 	report := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }

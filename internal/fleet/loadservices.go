@@ -32,6 +32,7 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 	if sameServices && sameSecrets {
 		return c.services, nil
 	}
+
 	out := map[string]*serviceState{}
 	if sameServices {
 		for name, s := range c.services {
@@ -78,6 +79,7 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+
 	from := service.Sources{Tree: t, Known: l.cache.blobs, Former: l.Former, Budget: l.budget}
 	var strays problem.Problems
 	for _, o := range os {
@@ -205,6 +207,7 @@ func ageTrouble(data []byte) string {
 	if tree.NewBlob(data, false).LFS {
 		return "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS"
 	}
+
 	head := s
 	if !strings.HasPrefix(strings.TrimSpace(s), ageArmor) {
 		if i := strings.Index(s, "\n---"); i >= 0 && strings.HasPrefix(s, ageMagic[:len(ageMagic)-1]) {
@@ -220,5 +223,6 @@ func ageTrouble(data []byte) string {
 	if strings.Contains(head, "\r") {
 		return "carriage returns in the age file: git changed its line ends; write `*.age binary` into .gitattributes and seal it anew"
 	}
+
 	return ""
 }

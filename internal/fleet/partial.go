@@ -23,6 +23,7 @@ func (f *Fleet) Partial(host string) (*Bundle, error) {
 	if len(st.Broken) == 0 || len(st.Problems) > len(st.Broken) {
 		return nil, err
 	}
+
 	return f.bundleOf(st, host, arch), nil
 }
 

@@ -23,6 +23,7 @@ func (f *Fleet) Select(expr string) ([]*inventory.Host, error) {
 	for i, h := range f.Hosts {
 		all[i] = Named{h.Name, h.Tags}
 	}
+
 	in, err := Choose(all, expr)
 	if err != nil {
 		return nil, err
@@ -32,6 +33,7 @@ func (f *Fleet) Select(expr string) ([]*inventory.Host, error) {
 	for i, at := range in {
 		out[i] = f.Hosts[at]
 	}
+
 	return out, nil
 }
 
@@ -73,6 +75,7 @@ func Choose(all []Named, expr string) ([]int, error) {
 	if len(chosen) == 0 && len(words) > 0 {
 		return nil, fmt.Errorf("hosts %q: no host is left", expr)
 	}
+
 	return chosen, nil
 }
 

@@ -91,6 +91,7 @@ func (l *Loader) open() (*session, error) {
 	if l.far != nil {
 		return l.far, nil
 	}
+
 	cfg := *l.Confined
 	if cfg.Memory <= 0 {
 		cfg.Memory = DefaultMemory
@@ -98,10 +99,12 @@ func (l *Loader) open() (*session, error) {
 	if cfg.CPU <= 0 {
 		cfg.CPU = l.retireAfter() + 4*l.timeout()
 	}
+
 	p, err := confine.Start(cfg)
 	if err != nil {
 		return nil, err
 	}
+
 	l.far = &session{Conn: wire.Conn{R: p.Out, W: p.In}, proc: p}
 	l.proc.Store(p)
 	return l.far, nil
@@ -113,6 +116,7 @@ func (l *Loader) call(ctx context.Context, tree fs.FS, m *wire.Message) (*wire.M
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
+
 	s, err := l.open()
 	if err != nil {
 		return nil, err
@@ -139,6 +143,7 @@ func (l *Loader) call(ctx context.Context, tree fs.FS, m *wire.Message) (*wire.M
 	if l.Idle > 0 {
 		s.idle = time.AfterFunc(l.Idle, func() { l.reap(s) })
 	}
+
 	s.old = time.Duration(a.CPU)*time.Millisecond > l.retireAfter()
 	return a, a.Err()
 }
@@ -147,6 +152,7 @@ func (l *Loader) converse(s *session, tree fs.FS, m *wire.Message) (*wire.Messag
 	if err := s.Send(m); err != nil {
 		return nil, err
 	}
+
 	for {
 		got, err := s.Receive()
 		if err != nil {
@@ -174,6 +180,7 @@ func (l *Loader) died(ctx context.Context, s *session, err error) error {
 	if errors.Is(err, wire.ErrBroken) {
 		s.proc.Kill(err.Error())
 	}
+
 	select {
 	case <-s.proc.Done(): // by itself: what it said last has the reason
 	case <-time.After(time.Second):
@@ -185,6 +192,7 @@ func (l *Loader) died(ctx context.Context, s *session, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+
 	return e
 }
 
@@ -221,6 +229,7 @@ func (l *Loader) serve(tree fs.FS, m *wire.Message) *wire.Message {
 	if err != nil {
 		a.Fail(err)
 	}
+
 	return a
 }
 

@@ -45,6 +45,7 @@ func fitsDefault(def, v any) bool {
 	if def == nil || v == nil {
 		return true // reported as a problem at its own place
 	}
+
 	_, textDef := def.(string)
 	_, text := v.(string)
 	switch {

@@ -58,10 +58,12 @@ func (e *OpenError) Error() string {
 	if e.Rule != "" {
 		s += fmt.Sprintf("; rule %s wants %s", e.Rule, strings.Join(e.Wanted, ", "))
 	}
+
 	tried := "nothing"
 	if len(e.Tried) > 0 {
 		tried = strings.Join(e.Tried, ", ")
 	}
+
 	return s + "; tried " + tried + "; " + e.Hint()
 }
 
@@ -88,6 +90,7 @@ func (e *OpenError) Hint() string {
 	case TooLarge:
 		return "a secret this large belongs in a package, encrypted by its own key"
 	}
+
 	return "restore it from git, or set it again: bellhop secret set " + e.Name
 }
 
@@ -153,6 +156,7 @@ func stanzaList(types []string) string {
 	if len(order) > 8 {
 		order = append(order[:8], "…")
 	}
+
 	for i, t := range order {
 		if len(t) > 32 {
 			t = t[:32] + "…"
@@ -166,5 +170,6 @@ func stanzaList(types []string) string {
 	if len(order) == 0 {
 		return "nobody"
 	}
+
 	return strings.Join(order, ", ")
 }

@@ -53,10 +53,12 @@ func unwrapArmor(data []byte, limit int) ([]byte, Class) {
 	if len(data) > limit {
 		return nil, TooLarge
 	}
+
 	class, armored := Sniff(data)
 	if class != "" || !armored {
 		return data, class
 	}
+
 	raw, err := io.ReadAll(armor.NewReader(bytes.NewReader(data)))
 	if err != nil {
 		return nil, BadArmor
@@ -64,6 +66,7 @@ func unwrapArmor(data []byte, limit int) ([]byte, Class) {
 	if class, armored := Sniff(raw); class != "" || armored {
 		return nil, BadHeader
 	}
+
 	return raw, ""
 }
 
@@ -74,6 +77,7 @@ func parseHeader(raw []byte) (header []byte, stanzas []*age.Stanza, class Class)
 	if err != nil || !bytes.HasPrefix(raw, header) {
 		return nil, nil, BadHeader
 	}
+
 	lines := strings.Split(strings.TrimSuffix(string(header), "\n"), "\n")
 	for _, line := range lines[1 : len(lines)-1] {
 		if args, ok := strings.CutPrefix(line, "-> "); ok {

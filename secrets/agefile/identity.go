@@ -109,6 +109,7 @@ func (s Sources) lines(name string, data []byte) ([]*identity, error) {
 	if len(list) == 0 {
 		return nil, errors.New("there is no key in it")
 	}
+
 	return list, nil
 }
 
@@ -140,6 +141,7 @@ func (s Sources) encrypted(name string, data []byte) ([]*identity, error) {
 	if s.Passphrase == nil {
 		return nil, errors.New("it is encrypted with a passphrase, and there is nobody to ask")
 	}
+
 	id := &identity{source: name}
 	id.key = &lazy{source: name, load: func() ([]age.Identity, string, error) {
 		pass, err := s.Passphrase("Passphrase for " + name + ": ")
@@ -173,14 +175,17 @@ func openPassphrase(data, pass []byte) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("the passphrase is empty")
 	}
+
 	raw, class := unwrapArmor(data, MaxFile)
 	if class != "" {
 		return nil, &OpenError{Class: class}
 	}
+
 	header, _, class := parseHeader(raw)
 	if class != "" {
 		return nil, &OpenError{Class: class}
 	}
+
 	key, oerr := fileKey(header, []*identity{{key: k}}, Audience{})
 	if oerr != nil {
 		if oerr.Class == NoMatch {
@@ -193,6 +198,7 @@ func openPassphrase(data, pass []byte) ([]byte, error) {
 	if oerr != nil {
 		return nil, oerr
 	}
+
 	return v, nil
 }
 
@@ -221,6 +227,7 @@ func (s Sources) sshKey(name string, pem []byte) ([]*identity, error) {
 	if err != nil {
 		return nil, errors.New("age cannot use this key: ssh-ed25519, or ssh-rsa of 2048 bits and more")
 	}
+
 	l.pem = pem
 	public := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(pub)))
 	return []*identity{{key: l, public: public, source: name}}, nil

@@ -18,10 +18,12 @@ func PersonFiles() []string {
 	if err != nil {
 		return nil
 	}
+
 	config, err := os.UserConfigDir()
 	if err != nil {
 		config = filepath.Join(home, ".config")
 	}
+
 	var out []string
 	for _, f := range []string{
 		filepath.Join(config, "bellhop", "identity.age"),

@@ -54,6 +54,7 @@ func (ids *Identities) open(data []byte) ([]byte, *OpenError) {
 	if class != "" {
 		return nil, &OpenError{Class: class}
 	}
+
 	header, stanzas, class := parseHeader(raw)
 	if class != "" {
 		return nil, &OpenError{Class: class}
@@ -117,6 +118,7 @@ func fileKey(header []byte, ids []*identity, a Audience) ([]byte, *OpenError) {
 	if err == nil {
 		return key, nil
 	}
+
 	var none *age.NoIdentityMatchError
 	var locked *lockedError
 	var refused *pluginError
@@ -177,6 +179,7 @@ func payload(raw []byte, header int, key []byte, limit int) ([]byte, *OpenError)
 	if err != nil {
 		return nil, &OpenError{Class: BadHeader}
 	}
+
 	buf := make([]byte, 0, min(len(raw)-header, limit+1))
 	out := bytes.NewBuffer(buf)
 	n, err := io.Copy(out, io.LimitReader(r, int64(limit)+1))
@@ -195,6 +198,7 @@ func oneChunk(payload, key []byte) ([]byte, bool) {
 	if len(payload) > nonce+chunk {
 		return nil, false
 	}
+
 	k, err := hkdf.Key(sha256.New, key, payload[:nonce], "payload", chacha20poly1305.KeySize)
 	if err != nil {
 		return nil, false
@@ -204,6 +208,7 @@ func oneChunk(payload, key []byte) ([]byte, bool) {
 	if err != nil {
 		return nil, false
 	}
+
 	last := [chacha20poly1305.NonceSize]byte{chacha20poly1305.NonceSize - 1: 1} // the first chunk, and the last
 	v, err := aead.Open(nil, last[:], payload[nonce:], nil)
 	return v, err == nil

@@ -43,6 +43,7 @@ func (p Plugins) find(name string) (string, error) {
 	if strings.ContainsAny(name, "/\\\x00") || name == "" {
 		return "", &pluginError{"?", errors.New("its name cannot be a program's"), true}
 	}
+
 	i := slices.IndexFunc(p.Allow, func(a string) bool { return filepath.IsAbs(a) && filepath.Base(a) == program })
 	if i >= 0 {
 		if _, err := exec.LookPath(p.Allow[i]); err != nil {
@@ -54,6 +55,7 @@ func (p Plugins) find(name string) (string, error) {
 	if !p.Path {
 		return "", &pluginError{name, errPluginOff, true}
 	}
+
 	found, err := exec.LookPath(program)
 	if err == nil {
 		found, err = filepath.Abs(found)
@@ -61,6 +63,7 @@ func (p Plugins) find(name string) (string, error) {
 	if err != nil {
 		return "", &pluginError{name, errors.New("it is not on $PATH"), true}
 	}
+
 	return found, nil
 }
 

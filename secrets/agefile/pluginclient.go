@@ -43,6 +43,7 @@ func (c *pluginClient) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	for _, s := range stanzas {
 		say = append(say, &age.Stanza{Type: "recipient-stanza", Args: append([]string{"0", s.Type}, s.Args...), Body: s.Body})
 	}
+
 	say = append(say, &age.Stanza{Type: "done"})
 	var key []byte
 	err := c.talk("identity-v1", say, func(s *age.Stanza) (bool, error) {
@@ -60,6 +61,7 @@ func (c *pluginClient) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 	if key == nil {
 		return nil, age.ErrIncorrectIdentity
 	}
+
 	return key, nil
 }
 
@@ -96,6 +98,7 @@ func (c *pluginClient) WrapWithLabels(fileKey []byte) (ss []*age.Stanza, labels 
 	if err != nil {
 		return nil, nil, &pluginError{c.name, err, false}
 	}
+
 	return ss, labels, nil
 }
 
@@ -116,11 +119,13 @@ func (c *pluginClient) talk(state string, say []*age.Stanza, take func(*age.Stan
 	if err := cmd.Start(); err != nil {
 		return errors.New("it does not start")
 	}
+
 	err := c.exchange(in, bufio.NewReader(out), say, take)
 	in.Close()
 	if err != nil {
 		cancel()
 	}
+
 	werr := cmd.Wait()
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
@@ -190,6 +195,7 @@ func (c *pluginClient) answer(s *age.Stanza, take func(*age.Stanza) (bool, error
 	if err != nil || taken {
 		return ok, err
 	}
+
 	return &age.Stanza{Type: "unsupported"}, nil
 }
 
@@ -197,6 +203,7 @@ func (c *pluginClient) confirm(s *age.Stanza) (*age.Stanza, error) {
 	if c.ui.Confirm == nil || len(s.Args) == 0 {
 		return &age.Stanza{Type: "fail"}, nil
 	}
+
 	var label [2]string
 	for i := range min(len(s.Args), 2) {
 		b, err := base64.RawStdEncoding.DecodeString(s.Args[i])
@@ -210,6 +217,7 @@ func (c *pluginClient) confirm(s *age.Stanza) (*age.Stanza, error) {
 	if err != nil {
 		return &age.Stanza{Type: "fail"}, nil
 	}
+
 	return &age.Stanza{Type: "ok", Args: []string{map[bool]string{true: "yes", false: "no"}[yes]}}, nil
 }
 
@@ -238,10 +246,12 @@ func readStanza(r *bufio.Reader) (*age.Stanza, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	rest, ok := strings.CutPrefix(line, "-> ")
 	if !ok {
 		return nil, errors.New("no stanza")
 	}
+
 	f := strings.Split(rest, " ")
 	s := &age.Stanza{Type: f[0], Args: f[1:]}
 	for range 4096 {

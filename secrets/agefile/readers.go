@@ -57,6 +57,7 @@ func Inspect(data []byte) (Audience, Class) {
 	if class != "" {
 		return Audience{}, class
 	}
+
 	header, stanzas, class := parseHeader(raw)
 	if class != "" {
 		return Audience{}, class
@@ -72,6 +73,7 @@ func Inspect(data []byte) (Audience, Class) {
 	if sealed < nonce+overhead {
 		return a, Truncated
 	}
+
 	a.EmptyValue = sealed == nonce+overhead
 	return a, ""
 }
@@ -102,6 +104,7 @@ func audience(stanzas []*age.Stanza) Audience {
 	if len(notes) == 1 {
 		a.Readers, a.Known = readNote(notes[0], a.Stanzas)
 	}
+
 	return a
 }
 

@@ -68,6 +68,7 @@ func parseAge(s string) (Recipient, error) {
 	if err != nil {
 		return Recipient{}, errors.New("malformed age recipient: it is mistyped or cut short")
 	}
+
 	return r, nil
 }
 

@@ -23,10 +23,12 @@ func Seal(plaintext []byte, to []Recipient, opt SealOptions) ([]byte, error) {
 	if len(plaintext) > MaxValue {
 		return nil, fmt.Errorf("seal: the value is larger than %d KiB", MaxValue>>10)
 	}
+
 	rs, err := wrappers(to, opt.Plugins)
 	if err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
+
 	var out bytes.Buffer
 	dst, end := io.Writer(&out), func() error { return nil }
 	if opt.Armor {
@@ -44,6 +46,7 @@ func Seal(plaintext []byte, to []Recipient, opt SealOptions) ([]byte, error) {
 	if err := errors.Join(w.Close(), end()); err != nil {
 		return nil, fmt.Errorf("seal: %w", err)
 	}
+
 	return out.Bytes(), nil
 }
 
@@ -54,6 +57,7 @@ func wrappers(to []Recipient, plugins Plugins) ([]age.Recipient, error) {
 	if len(to) == 0 {
 		return nil, errors.New("nobody would be able to open it: there are no recipients")
 	}
+
 	var named []Reader
 	for _, r := range to {
 		named = append(named, Reader{r.Short(), r})

@@ -53,6 +53,7 @@ func quiet(command string) []string {
 	if len(fields) == 0 {
 		return nil
 	}
+
 	names := []string{filepath.Base(fields[0])}
 	if p, err := exec.LookPath(fields[0]); err == nil {
 		if p, err = filepath.EvalSymlinks(p); err == nil {

@@ -20,6 +20,7 @@ func InRAM(name string, value []byte, limit int64, e Editor) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	guard, err := startGuard(dir)
 	if err != nil {
 		os.Remove(dir)
@@ -35,6 +36,7 @@ func InRAM(name string, value []byte, limit int64, e Editor) ([]byte, error) {
 	if err := e.run(dir, file, guard, signals); err != nil {
 		return nil, err
 	}
+
 	select {
 	case <-signals:
 		return nil, ErrInterrupted
@@ -50,6 +52,7 @@ func InRAM(name string, value []byte, limit int64, e Editor) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read what the editor saved: %w", bareError(err))
 	}
+
 	return after, nil
 }
 

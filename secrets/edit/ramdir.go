@@ -37,6 +37,7 @@ func newRAMDir() (string, error) {
 
 		return dir, nil
 	}
+
 	return "", ErrNoRAM
 }
 
@@ -54,6 +55,7 @@ func sweep(parent string) {
 	if err != nil {
 		return
 	}
+
 	for _, e := range entries {
 		rest, ok := strings.CutPrefix(e.Name(), ramPrefix)
 		if !ok || !e.IsDir() {

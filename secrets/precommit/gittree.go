@@ -129,6 +129,7 @@ func (t *gitTree) Open(name string) (fs.File, error) {
 		stat := func() (fs.FileInfo, error) { return gitInfo{name, 0, fs.ModeDir | 0o755}, nil }
 		return dirfile.Open(name, stat, func() ([]fs.DirEntry, error) { return t.entries(name), nil }), nil
 	}
+
 	f, ok := t.files[name]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
@@ -136,10 +137,12 @@ func (t *gitTree) Open(name string) (fs.File, error) {
 	if f.mode&fs.ModeIrregular != 0 {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
+
 	data, err := git(t.dir, "cat-file", "blob", f.id)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
 	}
+
 	return &gitBlob{Reader: bytes.NewReader(data), info: gitInfo{name, int64(len(data)), f.mode}}, nil
 }
 

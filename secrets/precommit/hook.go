@@ -73,6 +73,7 @@ func Install(dir string) (Hook, error) {
 	if err != nil {
 		return Hook{}, fmt.Errorf("install the hook: %w", err)
 	}
+
 	h := Hook{Path: filepath.Join(hooks, "pre-commit")}
 	isThere, isOurs := false, false
 	switch text, err := os.ReadFile(h.Path); {
@@ -96,10 +97,12 @@ func Install(dir string) (Hook, error) {
 	if err != nil {
 		return h, fmt.Errorf("install the hook: %w", err)
 	}
+
 	text := hook(strings.TrimSuffix(string(prefix), "\n"))
 	if err := writeHook(h.Path, text); err != nil {
 		return h, fmt.Errorf("install the hook: %w", err)
 	}
+
 	h.Fresh = true
 	return h, nil
 }
@@ -127,14 +130,17 @@ func hooksDir(dir string) (string, error) {
 	if strings.TrimSpace(string(inside)) != "true" {
 		return "", ErrBareRepo
 	}
+
 	out, err := git(dir, "rev-parse", "--git-path", "hooks")
 	if err != nil {
 		return "", err
 	}
+
 	hooks := strings.TrimSuffix(string(out), "\n")
 	if !filepath.IsAbs(hooks) {
 		hooks = filepath.Join(dir, hooks)
 	}
+
 	return hooks, nil
 }
 
@@ -156,10 +162,12 @@ func OwnHooks(dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+
 	common := strings.TrimSuffix(string(out), "\n")
 	if !filepath.IsAbs(common) {
 		common = filepath.Join(dir, common)
 	}
+
 	hooks, err := filepath.Abs(filepath.Join(common, "hooks"))
 	if err != nil {
 		return "", err

@@ -39,6 +39,7 @@ func (st *Composition) claimAll(r *Rendering) {
 	for _, l := range r.links {
 		claim(bundle.KindLink + ":" + l.Path)
 	}
+
 	for _, k := range r.KeySpecs {
 		claim(bundle.KindKey + ":" + k.Name)
 		unit := syntax.KeyUnitName(k.Name)
@@ -49,12 +50,15 @@ func (st *Composition) claimAll(r *Rendering) {
 	for _, u := range r.units {
 		claim(bundle.KindUnit + ":" + u.Name)
 	}
+
 	for name := range r.gates {
 		claim(bundle.KindFile + ":" + syntax.GatePath(name))
 	}
+
 	for _, n := range s.Def.Needs {
 		claim(bundle.NeedThing(n.S))
 	}
+
 	for _, g := range s.ExtraGroups {
 		claim(bundle.GroupThing(g))
 	}

@@ -172,6 +172,7 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 	if err != nil {
 		st.breaks(r.Service.Name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
 	}
+
 	out.Digest = digest
 	st.Manifest.Keys = append(st.Manifest.Keys, out)
 }
@@ -197,6 +198,7 @@ func joinUnit(units map[string]*bundle.Unit, u bundle.Unit) {
 	if was.Foreign && !u.Foreign {
 		*was, u = u, *was // the service that brings the unit decides
 	}
+
 	j := *was
 	j.Triggers = union(was.Triggers, u.Triggers)
 	j.Files = union(was.Files, u.Files)

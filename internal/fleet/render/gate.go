@@ -94,6 +94,7 @@ func (g *gate) text() string {
 	if g.service && len(groups) > 0 {
 		fmt.Fprintf(&b, "[Service]\nSupplementaryGroups=%s\n", strings.Join(groups, " "))
 	}
+
 	return b.String()
 }
 

@@ -49,6 +49,7 @@ func (r *Rendering) asked(p service.Probe, kind, text string, bad func(string) s
 	if strings.Contains(text, "{"+syntax.HostWord+"}") {
 		r.Scope.UsedHost = true
 	}
+
 	out, err := syntax.ExpandNames(text, r.Scope.Host.Name, r.Scope.Settings, plainScalar)
 	why := ""
 	if err != nil {
@@ -60,6 +61,7 @@ func (r *Rendering) asked(p service.Probe, kind, text string, bad func(string) s
 	if why != "" {
 		r.own = append(r.own, problem.At(r.Service.Source.Name, r.Service.Source.Data, p.At, "health: %s %q: %s", kind, text, why))
 	}
+
 	return out
 }
 
@@ -93,5 +95,6 @@ func (r *Rendering) command(c *service.Command) string {
 	if bad := service.BadCommand(string(data)); bad != "" {
 		r.own = append(r.own, problem.At(file.Name, file.Data, c.At, "%s: command: once rendered, %s", c.What, bad))
 	}
+
 	return string(data)
 }

@@ -22,10 +22,12 @@ func (l *Logins) ShutsOut(user, deployer string) string {
 	if owner != user {
 		return ""
 	}
+
 	fields := strings.Fields(deployer)
 	if len(fields) < 2 {
 		return ""
 	}
+
 	for line := range bytes.Lines(l.data) {
 		line = bytes.TrimSpace(line)
 		if !bytes.HasPrefix(line, []byte("#")) && bytes.Contains(line, []byte(fields[1])) {

@@ -104,6 +104,7 @@ func (o *Opener) keyed(t *tree.Tree, r *Rendering, k *service.Key) (string, erro
 	if err == nil && id != "" {
 		o.Digests[id] = d
 	}
+
 	return d, err
 }
 

@@ -132,6 +132,7 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 	for i := range s.Files {
 		r.file(&s.Files[i])
 	}
+
 	texts := make(map[string][]byte, len(s.Units))
 	for i := range s.Units {
 		u := &s.Units[i]
@@ -174,6 +175,7 @@ func (r *Rendering) file(f *service.File) {
 	if f.Guess {
 		r.guessed[f.Path] = true
 	}
+
 	switch {
 	case f.Target != "":
 		r.links = append(r.links, bundle.Link{Path: f.Path, Target: f.Target, Service: r.Service.Name})

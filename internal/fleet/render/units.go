@@ -169,6 +169,7 @@ func (p *unitPlan) starts() (start, enable bool) {
 	if p.quadlet {
 		enable = false // podman's generator links it, by its own [Install]
 	}
+
 	return start, enable
 }
 
@@ -209,6 +210,7 @@ func (r *Rendering) gate(p *unitPlan, kind string, started []string) {
 	if _, q := unitfile.SplitName(p.file); slices.Contains([]string{"volume", "network", "image", "build"}, q) {
 		return
 	}
+
 	g := &gate{service: kind == "service", groups: slices.Clone(s.ExtraGroups), starts: started}
 	if p.file == "" {
 		g.groups = nil
@@ -236,6 +238,7 @@ func (r *Rendering) triggers(p *unitPlan, name string, u *bundle.Unit) []string 
 			ts = append(ts, "file:"+f.Path)
 		}
 	}
+
 	for _, l := range r.links {
 		if watches(l.Path) {
 			ts = append(ts, "link:"+l.Path)
