@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,8 +42,10 @@ func (r Runs) reservePath(run string) string { return filepath.Join(r.Dir, run, 
 // Make makes the folder of a run.
 func (r Runs) Make(run string) error { return os.MkdirAll(r.Folder(run), 0o700) }
 
-// Event adds one. A run goes on without its watchers, so an event that can't be written is lost.
+// Event adds one, of which the first line of text is told: the result has all of it. A run goes on
+// without its watchers, so an event that can't be written is lost.
 func (r Runs) Event(run, step, text string) {
+	text, _, _ = strings.Cut(text, "\n")
 	f, err := os.OpenFile(r.Events(run), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err != nil {
 		return
