@@ -91,7 +91,7 @@ func (c *Confirmation) begin() {
 	c.work.Go(c.confirm)
 }
 
-var errNoAnswer = errors.New("it did not answer in time")
+var errNoAnswer = errors.New("the host did not answer in time")
 
 // confirm tries until the host has heard it, or its time is over.
 func (c *Confirmation) confirm() {
@@ -251,7 +251,10 @@ func (c *Confirmation) End(finish bool, filter *Filter) FreshTry {
 	c.enough()
 
 	t := c.result()
-	if t.Err != nil {
+	switch {
+	case errors.Is(t.Err, errSaidNo):
+		t.Text = "when it could ask, the host had gone back already"
+	case t.Err != nil:
 		t.Text = filter.Reveal(t.Err)
 	}
 	return t

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/link"
 )
 
@@ -115,7 +116,7 @@ func TestConfirmation(t *testing.T) {
 		"no answer at all":                       {answer: never, elsewhere: "b", resultIn: 31 * time.Second, cutOff: true, text: "in time", tries: 1},
 		"no answer, and nobody else answers":     {answer: never, resultIn: 31 * time.Second, text: "in time", tries: 1},
 		"the result comes before the first try":  {answer: never, elsewhere: "b", resultIn: time.Millisecond, text: "in time", tries: 1},
-		"the host does not wait for it any more": {answer: func(context.Context, int, bundle.Ask) (string, error) { return "too late", nil }, elsewhere: "b", resultIn: 12 * time.Second, text: "too late", tries: 1},
+		"the host does not wait for it any more": {answer: func(context.Context, int, bundle.Ask) (string, error) { return "too late", nil }, elsewhere: "b", resultIn: 12 * time.Second, text: "had gone back", tries: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -178,6 +179,44 @@ func TestConfirmationWithoutALine(t *testing.T) {
 					t.Errorf("End = %+v, cut off %v; want %v", got, got.CutOff(), c.cutOff)
 				}
 			})
+		})
+	}
+}
+
+// A slowLink is to a host that takes a while to be reached again, and has gone back by then.
+type slowLink struct {
+	freshLinks
+	takes time.Duration
+}
+
+func (l *slowLink) Helper(context.Context, link.Target, func(io.Writer) error) (Stream, error) {
+	time.Sleep(l.takes)
+	fromHost, fromHostW := io.Pipe()
+	_, toHostW := io.Pipe()
+	go func() {
+		io.WriteString(fromHostW, bundle.Magic)
+		bundle.WriteFrame(fromHostW, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64",
+			Last: &bundle.Result{Run: "r-1", Outcome: bundle.OutcomeUnconfirmed}})
+	}()
+	return &freshStream{fromHost, toHostW}, nil
+}
+
+// A host whose network is gone answers the dial that found it gone, once it went back. That it took so
+// long tells that it was cut off; one that answers at once was not.
+func TestLineThatTakesLong(t *testing.T) {
+	for takes, cutOff := range map[time.Duration]bool{time.Second: false, 8 * time.Second: true} {
+		synctest.Test(t, func(t *testing.T) {
+			p := &Pusher{Links: &slowLink{takes: takes}, Memory: &Memory{}, Limits: Limits{Connect: time.Minute, Retry: time.Second, Patience: time.Minute}}
+			c := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 30*time.Second, func(context.Context) string { return "b" })
+			j := &Job{Run: "r-1", Host: "a", Target: link.Target{Name: "a"}, Bundle: &fleet.Bundle{}, confirmation: c}
+			filter := p.NewFilter(nil)
+			res, _, err := p.fetchResult(t.Context(), j, filter, errors.New("the line broke"))
+			if err != nil || res.Outcome != bundle.OutcomeUnconfirmed {
+				t.Fatalf("fetchResult = %+v, %v", res, err)
+			}
+			if got := c.End(false, filter); got.CutOff() != cutOff {
+				t.Errorf("a line that took %v: %+v, cut off %v, want %v", takes, got, got.CutOff(), cutOff)
+			}
 		})
 	}
 }

@@ -10,6 +10,10 @@ import (
 	"bellhop/internal/plain"
 )
 
+// slowLine is after how long a line that is not there yet counts as one that can't be had. A host that
+// its bundle cut off goes back soon, and answers the same dial then.
+const slowLine = 3 * time.Second
+
 // fetchResult looks for the result of a run whose line was lost by the error was. No result and
 // no error: the run never began there.
 func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was error) (*bundle.Result, string, error) {
@@ -17,7 +21,9 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 	until := time.Now().Add(max(reattach, p.Limits.Patience, j.confirmation.patience()))
 
 	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
+		slow := time.AfterFunc(slowLine, func() { j.confirmation.lineTried(errNoAnswer) })
 		s, err := p.Open(ctx, j.Target, j.things())
+		slow.Stop()
 		j.confirmation.lineTried(err)
 		if isFinal(j, err) {
 			return nil, "", lost(err)
