@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"bellhop/internal/history"
@@ -73,12 +74,32 @@ func printFailingLines(w io.Writer, p paint, indent string, r *history.Run) {
 	fmt.Fprintf(w, "%s%s\n", indent, p.dim("more of it: bellhop history "+r.ID+" --evidence"))
 }
 
-// failingLine is the last line that says something, after what it is of.
+// failingLine is the last line that says something, after what it is of: rather one that a program wrote
+// than one of systemd's, which tell what the error tells already.
 func failingLine(e history.Evidence) string {
-	for i := len(e.Lines) - 1; i >= 0; i-- {
-		if line := strings.TrimSpace(e.Lines[i]); line != "" {
-			return cmp.Or(or(e.Unit, ""), or(e.Probe, ""), or(e.Service, "")) + ": " + line
+	last := ""
+	for _, line := range slices.Backward(e.Lines) {
+		line = strings.TrimSpace(line)
+		if line != "" && !isOfSystemd(line, or(e.Unit, "")) {
+			last = line
+			break
 		}
+		last = cmp.Or(last, line)
 	}
-	return headOf(e)
+	if last == "" {
+		return headOf(e)
+	}
+	return cmp.Or(or(e.Unit, ""), or(e.Probe, ""), or(e.Service, "")) + ": " + strings.TrimPrefix(last, or(e.Unit, "")+": ")
+}
+
+// isOfSystemd says whether a line in the journal of a unit looks like one of systemd's own.
+func isOfSystemd(line, unit string) bool {
+	if unit != "" && strings.HasPrefix(line, unit+": ") {
+		isCause := strings.Contains(line, "Failed at step ") || strings.Contains(line, "Failed to locate executable ")
+		return !isCause
+	}
+	hasVerb := slices.ContainsFunc([]string{"Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start ", "Reloading ", "Finished "}, func(verb string) bool {
+		return strings.HasPrefix(line, verb)
+	})
+	return hasVerb && (strings.HasSuffix(line, ".") || unit != "" && strings.Contains(line, unit+" - "))
 }
