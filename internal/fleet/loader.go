@@ -131,17 +131,9 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		c.hostTexts = map[string]*inventory.HostFile{}
 	}
 
-	var links problem.Problems
-	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
-		if t.Linked(name) {
-			links = append(links, &problem.Problem{File: name, Message: tree.LinkTrouble})
-		}
+	if err := refuseLinks(t); err != nil {
+		return nil, err
 	}
-
-	if len(links) > 0 {
-		return nil, links
-	}
-
 	cfg, err := l.config(t)
 	if err != nil {
 		return nil, err
@@ -154,21 +146,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 
 	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Isolate: cfg.Isolate, Readers: cfg.Readers}
 	f.loader, f.tree, f.config, f.services, f.compositions = l, t, cfg, services, map[string]*render.Composition{}
-	problems := slices.Clone(cfg.Problems)
-	if _, err := fs.Stat(t.FS, "bellhop.yml"); err == nil {
-		problems = append(problems, &problem.Problem{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"})
-	}
-
-	var all []*service.Service
-	for _, name := range slices.Sorted(maps.Keys(services)) {
-		problems = append(problems, services[name].Problems...)
-		problems = append(problems, services[name].trouble...)
-		all = append(all, services[name].Service)
-	}
-
-	problems = append(problems, service.CheckIDs(all)...)
-	problems = append(problems, f.assemble(c.last)...)
-	problems = append(problems, f.dangling()...)
+	problems := slices.Concat(cfg.Problems, twoNames(t), problemsOf(services), f.assemble(c.last), f.dangling())
 	refuse, warn := problems.Split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)
@@ -182,6 +160,40 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 	c.tree.Store(t)
 	l.prune()
 	return f, nil
+}
+
+// refuseLinks refuses a tree with a symbolic link in place of one of the names that bellhop reads.
+func refuseLinks(t *tree.Tree) error {
+	var links problem.Problems
+	for _, name := range []string{"bellhop.yaml", "hosts", "services", "secrets"} {
+		if t.Linked(name) {
+			links = append(links, &problem.Problem{File: name, Message: tree.LinkTrouble})
+		}
+	}
+
+	return links.Err()
+}
+
+// twoNames is the problem of a tree that has bellhop.yml beside bellhop.yaml.
+func twoNames(t *tree.Tree) problem.Problems {
+	if _, err := fs.Stat(t.FS, "bellhop.yml"); err != nil {
+		return nil
+	}
+	return problem.Problems{{File: "bellhop.yml", Message: "this file is called bellhop.yaml, which is there too: remove one of them"}}
+}
+
+// problemsOf are the problems of the services themselves, whatever host has them.
+func problemsOf(services map[string]*serviceState) problem.Problems {
+	var ps problem.Problems
+	var all []*service.Service
+	for _, name := range slices.Sorted(maps.Keys(services)) {
+		s := services[name]
+		ps = append(ps, s.Problems...)
+		ps = append(ps, s.trouble...)
+		all = append(all, s.Service)
+	}
+
+	return append(ps, service.CheckIDs(all)...)
 }
 
 // opener opens secrets as l does, within the budget of the load under way.

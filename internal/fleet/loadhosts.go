@@ -16,17 +16,7 @@ import (
 // config reads bellhop.yaml and hosts/*.yaml, or finds that they are as they were.
 func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 	c := &l.cache
-	mainHash, err := t.FileHash("bellhop.yaml")
-	if errors.Is(err, fs.ErrNotExist) {
-		if near := otherName(t, "."); near != "" {
-			return nil, problem.Problems{{File: near, Message: "this file is called bellhop.yaml"}}
-		}
-		return nil, problem.Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
-	}
-
-	if err == tree.ErrTooLarge {
-		return nil, problem.Problems{{File: "bellhop.yaml", Message: err.Error()}}
-	}
+	mainHash, err := mainHashOf(t)
 	if err != nil {
 		return nil, err
 	}
@@ -42,43 +32,74 @@ func (l *Loader) config(t *tree.Tree) (*inventory.Inventory, error) {
 		return nil, err
 	}
 
+	id := configID(mainHash, own, problems)
+	c.hostsHash = hostsHash
+	if c.last != nil && c.last.config.Hash == id {
+		c.config = c.last.config
+	}
+	if c.config != nil && c.config.Hash == id {
+		c.mainHash = mainHash
+		return c.config, nil
+	}
+
+	if err := l.readMain(t, mainHash); err != nil {
+		return nil, err
+	}
+	cfg := inventory.New(c.main, c.mainFile, own)
+	cfg.Problems = append(cfg.Problems, problems...)
+	cfg.Hash = id
+	c.config, c.mainHash = cfg, mainHash
+	return cfg, nil
+}
+
+// mainHashOf is the hash of bellhop.yaml, or why the tree has none.
+func mainHashOf(t *tree.Tree) (string, error) {
+	hash, err := t.FileHash("bellhop.yaml")
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if near := otherName(t, "."); near != "" {
+			return "", problem.Problems{{File: near, Message: "this file is called bellhop.yaml"}}
+		}
+		return "", problem.Problems{{File: "bellhop.yaml", Message: "missing: this is no config repo, or its config is in a folder (--path); `bellhop init` writes one"}}
+	case err == tree.ErrTooLarge:
+		return "", problem.Problems{{File: "bellhop.yaml", Message: err.Error()}}
+	}
+
+	return hash, err
+}
+
+// configID is equal for equal bellhop.yaml and files of hosts, with the same problems of the folder.
+func configID(mainHash string, own []*inventory.HostFile, ps problem.Problems) string {
 	var id strings.Builder
 	id.WriteString(mainHash)
 	for _, h := range own {
 		id.WriteString("\n" + h.Name + "\x00" + h.Source.Hash)
 	}
-
-	for _, p := range problems {
+	for _, p := range ps {
 		id.WriteString("\n" + p.Error())
 	}
 
-	c.hostsHash = hostsHash
-	if c.last != nil && c.last.config.Hash == id.String() {
-		c.config = c.last.config
+	return id.String()
+}
+
+// readMain parses bellhop.yaml into the cache, unless that has this content of it.
+func (l *Loader) readMain(t *tree.Tree, hash string) error {
+	c := &l.cache
+	if c.main != nil && c.main.Hash == hash {
+		return nil
 	}
-	if c.config != nil && c.config.Hash == id.String() {
-		c.mainHash = mainHash
-		return c.config, nil
+	data, err := t.Bytes("bellhop.yaml")
+	if err != nil {
+		return err
 	}
 
-	if c.main == nil || c.main.Hash != mainHash {
-		data, err := t.Bytes("bellhop.yaml")
-		if err != nil {
-			return nil, err
-		}
-		c.main, c.mainFile = &yaml.File{Name: "bellhop.yaml", Data: data, Hash: mainHash, Former: l.Former}, &syntax.Fleet{}
-		if tree.NewBlob(data, false).LFS {
-			c.main.Report(problem.Pos{Line: 1, Column: 1}, "a git-lfs pointer, not the file itself")
-		} else {
-			yaml.Decode(c.main, c.mainFile, l.budget)
-		}
+	c.main, c.mainFile = &yaml.File{Name: "bellhop.yaml", Data: data, Hash: hash, Former: l.Former}, &syntax.Fleet{}
+	if tree.NewBlob(data, false).LFS {
+		c.main.Report(problem.Pos{Line: 1, Column: 1}, "a git-lfs pointer, not the file itself")
+		return nil
 	}
-
-	cfg := inventory.New(c.main, c.mainFile, own)
-	cfg.Problems = append(cfg.Problems, problems...)
-	cfg.Hash = id.String()
-	c.config, c.mainHash = cfg, mainHash
-	return cfg, nil
+	yaml.Decode(c.main, c.mainFile, l.budget)
+	return nil
 }
 
 // otherName is a file of dir that is bellhop.yaml but for its case or its last letters; "" is none.
@@ -109,45 +130,67 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 	report := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }
 	fresh := make(map[string]*inventory.HostFile, len(os))
 	for _, o := range os {
-		name, isYAML := strings.CutSuffix(o.Name(), ".yaml")
-		switch bad := tree.BadObject(o, false); {
-		case tree.Ignored(o.Name()):
+		if tree.Ignored(o.Name()) {
 			continue
-		case bad != "":
+		}
+		if bad := badHostFile(o); bad != "" {
 			report(o, bad)
-			continue
-		case strings.EqualFold(path.Ext(o.Name()), ".yml"), !isYAML && strings.EqualFold(path.Ext(o.Name()), ".yaml"):
-			report(o, "this file is called "+strings.TrimSuffix(o.Name(), path.Ext(o.Name()))+".yaml")
-			continue
-		case !isYAML || o.Mode.IsDir():
-			report(o, "hosts/ holds NAME.yaml, one host each, and nothing else")
 			continue
 		}
 
-		hash, err := t.FileHash(o.Path)
+		h, err := l.hostFile(t, o)
 		if err == tree.ErrTooLarge {
 			report(o, err.Error())
 			continue
 		}
-
 		if err != nil {
 			return nil, nil, err
 		}
-		key := name + "\x00" + hash
-		h := l.cache.hostTexts[key]
-		if h == nil {
-			data, err := t.Bytes(o.Path)
-			if err != nil {
-				return nil, nil, err
-			}
-			h = &inventory.HostFile{Name: name, Source: &yaml.File{Name: o.Path, Data: data, Hash: hash, Former: l.Former}}
-			yaml.Decode(h.Source, &h.Parsed, l.budget)
-		}
-
-		fresh[key] = h
+		fresh[hostTextKey(h.Name, h.Source.Hash)] = h
 		out = append(out, h)
 	}
 
 	l.cache.hostTexts = fresh
 	return out, ps, nil
 }
+
+// badHostFile says why an object of hosts/ is not the file of a host; "" when it is one.
+func badHostFile(o tree.Object) string {
+	if bad := tree.BadObject(o, false); bad != "" {
+		return bad
+	}
+
+	ext := path.Ext(o.Name())
+	isYAML := ext == ".yaml"
+	switch {
+	case strings.EqualFold(ext, ".yml"), !isYAML && strings.EqualFold(ext, ".yaml"):
+		return "this file is called " + strings.TrimSuffix(o.Name(), ext) + ".yaml"
+	case !isYAML || o.Mode.IsDir():
+		return "hosts/ holds NAME.yaml, one host each, and nothing else"
+	}
+	return ""
+}
+
+// hostFile is the file of one host, from the cache if it is there. One that is too large is
+// tree.ErrTooLarge.
+func (l *Loader) hostFile(t *tree.Tree, o tree.Object) (*inventory.HostFile, error) {
+	hash, err := t.FileHash(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	name := strings.TrimSuffix(o.Name(), ".yaml")
+	if known := l.cache.hostTexts[hostTextKey(name, hash)]; known != nil {
+		return known, nil
+	}
+
+	data, err := t.Bytes(o.Path)
+	if err != nil {
+		return nil, err
+	}
+	h := &inventory.HostFile{Name: name, Source: &yaml.File{Name: o.Path, Data: data, Hash: hash, Former: l.Former}}
+	yaml.Decode(h.Source, &h.Parsed, l.budget)
+	return h, nil
+}
+
+// hostTextKey is the key of a host's file in the cache.
+func hostTextKey(name, hash string) string { return name + "\x00" + hash }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"reflect"
 	"slices"
-	"strings"
 
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/render"
@@ -49,28 +48,38 @@ func (l *Loader) services(t *tree.Tree) (map[string]*serviceState, error) {
 			continue
 		}
 
-		now, err := l.sources(t, s.Service)
+		now, err := l.stateOf(t, name, s.Service)
 		if err != nil {
 			return nil, err
-		}
-		for _, was := range l.earlier(name) {
-			if was.Service != s.Service {
-				continue
-			}
-			now.renderer = was.renderer
-			if reflect.DeepEqual(was.sources, now.sources) {
-				now = was
-			}
-		}
-
-		if now.renderer == nil {
-			now.renderer = render.NewRenderer(s.Service)
 		}
 		out[name] = now
 	}
 
 	c.services, c.servicesAt, c.secretsAt = out, at, secrets
 	return out, nil
+}
+
+// stateOf is the state of a service: an earlier one if its sources are as they were, else a new one with
+// the renderings that it has.
+func (l *Loader) stateOf(t *tree.Tree, name string, s *service.Service) (*serviceState, error) {
+	now, err := l.sources(t, s)
+	if err != nil {
+		return nil, err
+	}
+	for _, was := range l.earlier(name) {
+		if was.Service != s {
+			continue
+		}
+		now.renderer = was.renderer
+		if reflect.DeepEqual(was.sources, now.sources) {
+			now = was
+		}
+	}
+
+	if now.renderer == nil {
+		now.renderer = render.NewRenderer(s)
+	}
+	return now, nil
 }
 
 // folders lists services/ and reads each.
@@ -180,9 +189,6 @@ func (st *serviceState) look(l *Loader, t *tree.Tree, k service.Key, src string)
 	return nil
 }
 
-const ageMagic = "age-encryption.org/v1\n"
-const ageArmor = "-----BEGIN AGE ENCRYPTED FILE-----"
-
 // checkAge refuses an age file that went through a change of line ends, or through LFS.
 // Whether it opens is another question, and concerns only the hosts that use it.
 func (st *serviceState) checkAge(l *Loader, t *tree.Tree, src, hash string) error {
@@ -192,7 +198,7 @@ func (st *serviceState) checkAge(l *Loader, t *tree.Tree, src, hash string) erro
 		if err != nil {
 			return err
 		}
-		bad = ageTrouble(data)
+		bad = service.AgeTrouble(data)
 		l.cache.ageFiles[hash] = bad
 	}
 
@@ -200,29 +206,4 @@ func (st *serviceState) checkAge(l *Loader, t *tree.Tree, src, hash string) erro
 		st.trouble = append(st.trouble, &problem.Problem{File: src, Message: bad})
 	}
 	return nil
-}
-
-func ageTrouble(data []byte) string {
-	s := string(data)
-	if tree.NewBlob(data, false).LFS {
-		return "a git-lfs pointer, not the file itself: bellhop does not fetch from LFS"
-	}
-
-	head := s
-	if !strings.HasPrefix(strings.TrimSpace(s), ageArmor) {
-		if i := strings.Index(s, "\n---"); i >= 0 && strings.HasPrefix(s, ageMagic[:len(ageMagic)-1]) {
-			head = s[:i+4]
-			if rest, _, ok := strings.Cut(s[i+1:], "\n"); ok {
-				head = s[:i+1] + rest
-			}
-		} else {
-			head = s[:min(len(s), len(ageMagic)+1)]
-		}
-	}
-
-	if strings.Contains(head, "\r") {
-		return "carriage returns in the age file: git changed its line ends; write `*.age binary` into .gitattributes and seal it anew"
-	}
-
-	return ""
 }
