@@ -112,28 +112,33 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 			continue
 		}
 
-		switch {
-		case o.Mode.IsDir():
+		if o.Mode.IsDir() {
 			err = s.walk(o.Path, false, old)
-		case o.Mode&fs.ModeSymlink != 0:
-			o.Hash, err = s.Tree.Link(o.Path)
-			s.Objects = append(s.Objects, o)
-		default:
-			o.Hash, err = s.Tree.FileHash(o.Path)
-			if err == tree.ErrTooLarge {
-				s.reportFile(o.Path, tree.TooLargeHint)
-				err = nil
-				continue
-			}
-			s.Objects = append(s.Objects, o)
+		} else {
+			err = s.list(o)
 		}
-
 		if err != nil {
 			return err
 		}
 	}
 
 	return nil
+}
+
+// list adds a file or link of the folder to the objects; a file that is too large is a problem.
+func (s *reader) list(o tree.Object) (err error) {
+	if o.Mode&fs.ModeSymlink != 0 {
+		o.Hash, err = s.Tree.Link(o.Path)
+	} else {
+		o.Hash, err = s.Tree.FileHash(o.Path)
+	}
+	if err == tree.ErrTooLarge {
+		s.reportFile(o.Path, tree.TooLargeHint)
+		return nil
+	}
+
+	s.Objects = append(s.Objects, o)
+	return err
 }
 
 // fingerprint covers everything that a service is made from.

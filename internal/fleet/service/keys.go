@@ -64,6 +64,13 @@ func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 		s.Problems = append(s.Problems, p)
 	}
 
+	s.readKeyPlaces(&k, e)
+	s.Keys = append(s.Keys, k)
+}
+
+// readKeyPlaces reads where a key is beside /run/keys: a sealed copy, a link, its source.
+func (s *reader) readKeyPlaces(k *Key, e *yaml.Entry[syntax.Key]) {
+	f := e.Value
 	switch f.Persist.S {
 	case "":
 	case "sealed":
@@ -82,7 +89,6 @@ func (s *reader) readKey(e *yaml.Entry[syntax.Key]) {
 	if k.Source != "" {
 		k.Sources = []string{k.Source}
 	}
-	s.Keys = append(s.Keys, k)
 }
 
 var shellSafe = regexp.MustCompile(`^[A-Za-z0-9/._+@-]+$`)

@@ -57,37 +57,47 @@ func (s *reader) readUnits() {
 			}
 		}
 
-		switch r.OnChange.S {
-		case "", bundle.Restart, bundle.Reload, bundle.None:
-		default:
-			s.report(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, problem.DidYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
-		}
-
-		if len(r.Instances) > 0 && !unitfile.IsTemplate(e.Key) {
-			s.report(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
-		}
-		seen := map[string]bool{}
-		for _, in := range r.Instances {
-			if !syntax.IsInstance(in.S) || syntax.CheckUnitName(unitfile.Instance(e.Key, in.S)) != "" {
-				s.report(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
-			}
-			if seen[in.S] {
-				s.report(in.At, "instance %s stands here twice", in.S)
-			}
-			seen[in.S] = true
-		}
-
-		for _, w := range r.Watch {
-			if !s.watchable(w) {
-				s.report(w.At, "watch: %q is no file, link, key or package of this service", w.S)
-			}
-		}
-
+		s.checkRule(e)
 		s.Rules[e.Key] = r
 	}
 
 	for _, k := range s.Keys {
 		s.checkKeyUnits(k)
+	}
+}
+
+// checkRule reports what is wrong with the rule of one unit: its action, its instances, what it watches.
+func (s *reader) checkRule(e *yaml.Entry[syntax.UnitRule]) {
+	r := &e.Value
+	switch r.OnChange.S {
+	case "", bundle.Restart, bundle.Reload, bundle.None:
+	default:
+		s.report(r.OnChange.At, "on_change %q: want restart, reload or none%s", r.OnChange.S, problem.DidYouMean(r.OnChange.S, []string{bundle.Restart, bundle.Reload, bundle.None}))
+	}
+
+	if len(r.Instances) > 0 && !unitfile.IsTemplate(e.Key) {
+		s.report(e.At, "units: %s has no instances: only NAME@.KIND has", e.Key)
+	}
+	s.checkInstances(e)
+
+	for _, w := range r.Watch {
+		if !s.watchable(w) {
+			s.report(w.At, "watch: %q is no file, link, key or package of this service", w.S)
+		}
+	}
+}
+
+// checkInstances reports bad and repeated names of instances.
+func (s *reader) checkInstances(e *yaml.Entry[syntax.UnitRule]) {
+	seen := map[string]bool{}
+	for _, in := range e.Value.Instances {
+		if !syntax.IsInstance(in.S) || syntax.CheckUnitName(unitfile.Instance(e.Key, in.S)) != "" {
+			s.report(in.At, "bad name %q for an instance: want letters, digits and : _ . - \\", in.S)
+		}
+		if seen[in.S] {
+			s.report(in.At, "instance %s stands here twice", in.S)
+		}
+		seen[in.S] = true
 	}
 }
 
