@@ -24,7 +24,7 @@ func (db *DB) Acted(ctx context.Context, s Start, outcome Outcome, errText strin
 		}
 		for _, h := range hosts {
 			took := now.Sub(s.At).Round(time.Millisecond)
-			if err := tx.add(endedResult, "result "+s.ID+" "+h.Host,
+			if err := tx.Add(endedResult, "result "+s.ID+" "+h.Host,
 				s.ID, h.Host, "", millis(s.At), millis(now), h.Outcome, list(h.Changed), noDetails, took.Milliseconds(), h.Error); err != nil {
 				return err
 			}

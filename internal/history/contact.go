@@ -3,6 +3,8 @@ package history
 import (
 	"context"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // A Contact is how a host was met last.
@@ -12,7 +14,7 @@ type Contact struct {
 }
 
 // contactRow is a Contact as it is stored.
-var contactRow = newRows(`INSERT OR REPLACE INTO contacts(host, seen_at, away_at) VALUES `, 3, "")
+var contactRow = store.NewRows(`INSERT OR REPLACE INTO contacts(host, seen_at, away_at) VALUES `, 3, "")
 
 // met is c after the host was heard at now, or was found away.
 func (c Contact) met(away bool, now time.Time) Contact {
@@ -65,7 +67,7 @@ func (db *DB) saveContact(tx *tx, host string, c Contact) error {
 		h.Contact = c
 		db.mem.hosts[host] = h
 	}
-	return tx.add(contactRow, "contact "+host, host, millis(c.SeenAt), millis(c.AwayAt))
+	return tx.Add(contactRow, "contact "+host, host, millis(c.SeenAt), millis(c.AwayAt))
 }
 
 // readContacts gives hosts their contacts.

@@ -19,16 +19,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // database/sql driver "sqlite"
+	"bellhop/internal/history/store"
 )
 
 //go:embed migrations/*.sql
@@ -44,20 +40,26 @@ const (
 	keepMessages    = 2_000 // transactions with something to tell
 )
 
+// Errors of a file that can't be opened.
+var (
+	ErrNewer   = store.ErrNewer
+	ErrDamaged = store.ErrDamaged
+)
+
 // A DB is the history of one network. One process writes it, the holder of the deployer's
 // lock, so that what it remembers of hosts in memory is what stands in the file.
 type DB struct {
 	sql   *sql.DB
 	clock func() time.Time
 
-	commits *groupCommit
-	atWork  atomic.Int64 // hosts that were begun and have no result
+	writer *store.Writer
+	atWork atomic.Int64 // hosts that were begun and have no result
 
 	mu sync.Mutex // serializes transactions, and guards what follows
-	tx *tx        // nil: nothing was written yet
 	// unread says that memory may hold what was rolled back: the file could not be read since.
 	unread bool
 	mem    *memory
+	queued []Message // that the transaction under way puts into the outbox
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -77,7 +79,7 @@ func Open(path string) (*DB, error) {
 	}
 	if err := db.start(path); err != nil {
 		db.Close()
-		return nil, fmt.Errorf("open history %s: %w", path, explain(err))
+		return nil, fmt.Errorf("open history %s: %w", path, store.Explain(err))
 	}
 	return db, nil
 }
@@ -93,94 +95,39 @@ func OpenRead(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := db.version()
-	switch {
-	case err == nil && v == 0:
-		err = errors.New("it is empty, or no history: the first run of bellhop serve or bellhop deploy makes it")
-	case err == nil && v < newest():
-		err = errors.New("an older bellhop wrote it: start the server of this one, or deploy once, which brings it up to date")
-	case err == nil:
+	if err = schema().Check(db.sql); err == nil {
 		err = db.load()
 	}
 	if err != nil {
 		db.Close()
-		return nil, fmt.Errorf("read history %s: %w", path, explain(err))
+		return nil, fmt.Errorf("read history %s: %w", path, store.Explain(err))
 	}
 	return db, nil
-}
-
-// version is that of the file's schema, 0 for a file without one. A newer one than this bellhop's is
-// an error.
-func (db *DB) version() (v int64, err error) {
-	err = db.sql.QueryRow(`SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'`).Scan(&v)
-	if err != nil || v == 0 {
-		return 0, err
-	}
-	if err = db.sql.QueryRow(`SELECT max(version_id) FROM goose_db_version`).Scan(&v); err == nil && v > newest() {
-		err = ErrNewer
-	}
-	return v, err
-}
-
-// ErrNewer is a file that a newer bellhop wrote. It is not written, since what it has more would be
-// lost without a word.
-var ErrNewer = errors.New("a newer bellhop wrote it: use that one, or one that is newer still")
-
-// newest is the number of the last migration.
-func newest() (v int64) {
-	entries, err := migrations.ReadDir("migrations")
-	if err != nil {
-		panic(err) // it is part of the program
-	}
-	for _, e := range entries {
-		n, _, _ := strings.Cut(e.Name(), "_")
-		if i, err := strconv.ParseInt(n, 10, 64); err == nil {
-			v = max(v, i)
-		}
-	}
-	return v
 }
 
 func open(path, more string) (*DB, error) {
-	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}
-	// With WAL and NORMAL a killed process loses nothing, and a power cut at most the last
-	// transactions, never the file. What is lost that way the hosts' own records correct.
-	dsn := u.String() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)" +
-		"&_pragma=cache_size(-4096)&_txlock=immediate&_time_format=sqlite" + more
-	s, err := sql.Open("sqlite", dsn)
+	s, err := store.Open(path, more)
 	if err != nil {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
 	}
-	s.SetMaxOpenConns(4)
 
 	db := &DB{sql: s, clock: time.Now, mem: newMemory()}
-	db.commits = newGroupCommit(db.writeTogether, &db.atWork)
+	db.writer = store.NewWriter(s, &db.mu, &db.atWork, store.Hooks{Begin: db.readAgain, Finish: db.finish, RolledBack: db.loadLocked})
 	return db, nil
+}
+
+// schema is what the tables of this release are, step by step.
+func schema() store.Schema {
+	dir, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	return store.Schema{Migrations: dir}
 }
 
 // start brings the schema up to date and reads the hosts.
 func (db *DB) start(path string) error {
-	v, err := db.version()
-	if errors.Is(err, ErrNewer) {
-		return fmt.Errorf("%w%s", err, copiesOf(path))
-	} else if err != nil {
-		return err
-	}
-	if v > 0 && v < newest() {
-		if err := db.copyTo(copyName(path, v)); err != nil {
-			return fmt.Errorf("copy it before it is changed: %w", err)
-		}
-	}
-
-	dir, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, db.sql, dir)
-	if err != nil {
-		return err
-	}
-	if _, err := p.Up(context.Background()); err != nil {
+	if err := schema().Upgrade(db.sql, path); err != nil {
 		return err
 	}
 	return db.load()
@@ -188,14 +135,7 @@ func (db *DB) start(path string) error {
 
 // Close closes the file.
 func (db *DB) Close() error {
-	db.commits.close()
-
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	if db.tx != nil {
-		db.tx.close()
-		db.tx = nil
-	}
+	db.writer.Close()
 	return db.sql.Close()
 }
 
@@ -219,17 +159,6 @@ func (db *DB) loadLocked() error {
 	})
 	db.unread = err != nil
 	return err
-}
-
-// querier is what both a transaction and the file can do.
-type querier interface {
-	Query(string, ...any) (*sql.Rows, error)
-}
-
-// rowQuerier can ask for one row too.
-type rowQuerier interface {
-	querier
-	QueryRow(string, ...any) *sql.Row
 }
 
 func meta(q rowQuerier, name string) (string, error) {

@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // A Host is what is remembered of one host.
@@ -124,12 +126,12 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 	}
 	switch sameWay := known && old.Reach.equal(h.Reach); {
 	case sameWay && old.replanned(h):
-		err = tx.add(plannedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected)
+		err = tx.Add(plannedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected)
 	case sameWay && old.pushed(h):
-		err = tx.add(pushedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
+		err = tx.Add(pushedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
 			h.Had, h.Given)
 	case sameWay:
-		err = tx.add(hostRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
+		err = tx.Add(hostRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
 			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Systemd)
 	default:
 		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
@@ -160,16 +162,16 @@ func (h Host) pushed(o Host) bool {
 }
 
 var (
-	plannedRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, run, error, keys_expected) VALUES `, 8,
+	plannedRows = store.NewRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, run, error, keys_expected) VALUES `, 8,
 		` ON CONFLICT(name) DO UPDATE SET state = excluded.state, follows = excluded.follows, commit_id = excluded.commit_id,
 		wanted = excluded.wanted, run = excluded.run, error = excluded.error, keys_expected = excluded.keys_expected`)
-	pushedRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, digest, generation, deployed_at, run, error, had, given) VALUES `, 11,
+	pushedRows = store.NewRows(`INSERT INTO hosts(name, state, follows, commit_id, digest, generation, deployed_at, run, error, had, given) VALUES `, 11,
 		` ON CONFLICT(name) DO UPDATE SET state = excluded.state, follows = excluded.follows, commit_id = excluded.commit_id, digest = excluded.digest,
 		generation = excluded.generation, deployed_at = excluded.deployed_at, run = excluded.run, error = excluded.error, had = excluded.had, given = excluded.given`)
 )
 
 // hostRows leave the column reach of a host that is there as it is.
-var hostRows = newRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch,
+var hostRows = store.NewRows(`INSERT INTO hosts(name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch,
 	keys_expected, keys_present, had, given, systemd) VALUES `, 17, ` ON CONFLICT(name) DO UPDATE SET state = excluded.state, follows = excluded.follows,
 	commit_id = excluded.commit_id, wanted = excluded.wanted, digest = excluded.digest, generation = excluded.generation,
 	deployed_at = excluded.deployed_at, run = excluded.run, error = excluded.error, boot_id = excluded.boot_id, arch = excluded.arch,

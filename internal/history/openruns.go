@@ -190,7 +190,7 @@ func (r *openRuns) end(run, host string) (begun time.Time) {
 func (r *openRuns) giveUp(tx *tx, host string, now time.Time) error {
 	for _, o := range slices.Clone(r.byHost[host]) {
 		r.end(o.run, host)
-		if err := tx.add(endedResult, "result "+o.run+" "+host,
+		if err := tx.Add(endedResult, "result "+o.run+" "+host,
 			o.run, host, o.digest, millis(o.at), millis(now), OutcomeUnknown, "[]", noDetails, 0, ""); err != nil {
 			return err
 		}

@@ -34,18 +34,18 @@ func (t *tx) queue(m Message) {
 		return
 	}
 	m.At = m.At.UTC()
-	t.messages = append(t.messages, m)
+	t.db.queued = append(t.db.queued, m)
 }
 
 // writeOutbox writes the messages of a transaction as one row.
 func (t *tx) writeOutbox() error {
-	if len(t.messages) == 0 {
+	if len(t.db.queued) == 0 {
 		return nil
 	}
 
-	p, err := json.Marshal(t.messages)
-	clear(t.messages)
-	t.messages = t.messages[:0]
+	p, err := json.Marshal(t.db.queued)
+	clear(t.db.queued)
+	t.db.queued = t.db.queued[:0]
 	if err == nil {
 		_, err = t.Exec(`INSERT INTO outbox(messages) VALUES(?)`, string(p))
 	}

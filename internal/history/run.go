@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/store"
 )
 
 // Start is what is known of a run when it starts.
@@ -149,13 +150,13 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 	if !told {
 		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
 	}
-	return tx.add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
+	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
 }
 
 // Rows of results, of a host that is not pushed, and of one that was.
 var (
-	listedResult = newRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
-	endedResult  = newRows(`INSERT INTO results(run, host, digest, begun_at, ended_at, outcome, changed, details, took_ms, error) VALUES `, 10,
+	listedResult = store.NewRows(`INSERT OR REPLACE INTO results(run, host, digest, ended_at, outcome, error) VALUES `, 6, "")
+	endedResult  = store.NewRows(`INSERT INTO results(run, host, digest, begun_at, ended_at, outcome, changed, details, took_ms, error) VALUES `, 10,
 		` ON CONFLICT(run, host) DO UPDATE SET digest = excluded.digest, begun_at = max(begun_at, excluded.begun_at), ended_at = excluded.ended_at,
 		outcome = excluded.outcome, changed = excluded.changed, details = excluded.details, took_ms = excluded.took_ms, error = excluded.error`)
 )
@@ -293,7 +294,7 @@ func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 		return err
 	}
 	delete(db.mem.runs.planned[run], host)
-	return tx.add(endedResult, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
+	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
 func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {

@@ -1,6 +1,7 @@
-package history
+package store
 
 import (
+	"database/sql"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,7 +16,7 @@ func copyName(path string, v int64) string { return path + ".schema-" + strconv.
 
 // copyTo copies the file, whole and readable by its owner alone. An older copy under that name is
 // of an upgrade that was cut off.
-func (db *DB) copyTo(to string) error {
+func copyTo(db *sql.DB, to string) error {
 	if err := os.Remove(to); err != nil && !os.IsNotExist(err) {
 		return err
 	}
@@ -26,14 +27,14 @@ func (db *DB) copyTo(to string) error {
 	if err := f.Close(); err != nil {
 		return err
 	}
-	_, err = db.sql.Exec(`VACUUM INTO ?`, to)
+	_, err = db.Exec(`VACUUM INTO ?`, to)
 	return err
 }
 
 // copiesOf names the copies of the file at path that this release can read, as the end of a
 // sentence; "" when there is none.
-func copiesOf(path string) string {
-	for v := newest(); v > 0; v-- {
+func copiesOf(path string, newest int64) string {
+	for v := newest; v > 0; v-- {
 		if _, err := os.Stat(copyName(path, v)); err == nil {
 			return "; or stop all of bellhop and put back the copy from before that upgrade: mv " +
 				strings.Join([]string{copyName(filepath.Base(path), v), filepath.Base(path)}, " ")

@@ -1,4 +1,4 @@
-package history
+package store
 
 import (
 	"errors"
@@ -18,8 +18,8 @@ const (
 	codeNotADB   = 26
 )
 
-// explain adds to an error of the database what kind of trouble it is.
-func explain(err error) error {
+// Explain adds to an error of the database what kind of trouble it is.
+func Explain(err error) error {
 	var e *sqlite.Error
 	if !errors.As(err, &e) {
 		return err

@@ -1,7 +1,6 @@
-package history
+package store
 
 import (
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +13,7 @@ import (
 
 // A job is one writer's part of a transaction. It may be run twice.
 type job struct {
-	what string
-	f    func(tx *tx) error
+	f    func(tx *Tx) error
 	done chan error // nil: it was written
 }
 
@@ -54,8 +52,8 @@ func newGroupCommit(write func(jobs []*job), atWork *atomic.Int64) *groupCommit 
 }
 
 // do has a job written, and returns once it is in the file or has failed.
-func (g *groupCommit) do(what string, f func(tx *tx) error) error {
-	j := &job{what: what, f: f, done: make(chan error, 1)}
+func (g *groupCommit) do(f func(tx *Tx) error) error {
+	j := &job{f: f, done: make(chan error, 1)}
 
 	g.mu.Lock()
 	g.jobs = append(g.jobs, j)
@@ -150,43 +148,4 @@ func (g *groupCommit) gather(n int) {
 		}
 		before = now
 	}
-}
-
-// writeTogether writes jobs in one transaction, or one by one when that fails.
-func (db *DB) writeTogether(jobs []*job) {
-	db.mu.Lock()
-	defer db.mu.Unlock()
-
-	if db.transact(jobs) == nil || len(jobs) == 1 {
-		return
-	}
-	for _, j := range jobs {
-		_ = db.transact([]*job{j}) // the job's own writer hears of it
-	}
-}
-
-// transact writes jobs in one transaction and answers their writers. Of a failure it tells only
-// a job that was alone.
-func (db *DB) transact(jobs []*job) error {
-	tx, err := db.begin()
-	for i := 0; err == nil && i < len(jobs); i++ {
-		err = jobs[i].f(tx)
-	}
-	if err == nil {
-		err = errors.Join(db.mem.runs.rows.write(tx), db.mem.generations.rows.write(tx), tx.writeOutbox())
-	}
-	if err == nil {
-		err = tx.commit()
-	}
-
-	if err != nil {
-		err = errors.Join(err, db.abandon())
-		if len(jobs) > 1 {
-			return err
-		}
-	}
-	for _, j := range jobs {
-		j.done <- err
-	}
-	return err
 }

@@ -1,8 +1,9 @@
-package history
+package store
 
 import (
 	"context"
 	"database/sql/driver"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -11,16 +12,17 @@ import (
 // many: each statement costs several times what its row does, and a fleet's push ends on hundreds
 // of hosts in one transaction.
 
-// rows is a statement for one row or many of them.
-type rows struct {
+// Rows is a statement for one row or many of them.
+type Rows struct {
 	head string // up to the rows
 	cols int
 	tail string // after them
 	text map[int]string
 }
 
-func newRows(head string, cols int, tail string) *rows {
-	r := &rows{head: head, cols: cols, tail: tail, text: map[int]string{}}
+// NewRows is a statement for rows of cols columns: head is its text up to the rows, tail that after them.
+func NewRows(head string, cols int, tail string) *Rows {
+	r := &Rows{head: head, cols: cols, tail: tail, text: map[int]string{}}
 	for _, n := range rowCounts {
 		one := "(" + strings.Repeat("?,", cols-1) + "?)"
 		r.text[n] = head + strings.Repeat(one+",", n-1) + one + tail
@@ -33,14 +35,14 @@ var rowCounts = []int{32, 8, 1}
 
 // A pending is what waits for one statement: fewer rows than the largest takes.
 type pending struct {
-	rows *rows
+	rows *Rows
 	args []driver.NamedValue // kept from one statement to the next
 }
 
-// add has a row written before the transaction's next other statement, or its end. key names
+// Add has a row written before the transaction's next other statement, or its end. key names
 // the row where it may come twice: one that waits already, for whichever statement, is written
 // first, so that the later one counts.
-func (t *tx) add(r *rows, key string, args ...any) error {
+func (t *Tx) Add(r *Rows, key string, args ...any) error {
 	if t.keys[key] {
 		if err := t.flush(); err != nil {
 			return err
@@ -65,18 +67,20 @@ func (t *tx) add(r *rows, key string, args ...any) error {
 // value is a as a driver takes it.
 func value(a any) driver.Value {
 	switch a := a.(type) {
+	case string, int64, bool, []byte, nil:
+		return a
 	case int:
 		return int64(a)
-	case State:
-		return string(a)
-	case Outcome:
-		return string(a)
+	}
+
+	if v := reflect.ValueOf(a); v.Kind() == reflect.String { // a type of the caller's
+		return v.String()
 	}
 	return a
 }
 
 // flush writes what waits.
-func (t *tx) flush() error {
+func (t *Tx) flush() error {
 	clear(t.keys)
 	for _, p := range t.waiting {
 		if err := t.writeRows(p); err != nil {
@@ -86,7 +90,7 @@ func (t *tx) flush() error {
 	return nil
 }
 
-func (t *tx) writeRows(p *pending) error {
+func (t *Tx) writeRows(p *pending) error {
 	args := p.args
 	p.args = p.args[:0]
 	defer clear(args)
@@ -106,7 +110,7 @@ func (t *tx) writeRows(p *pending) error {
 }
 
 // execRaw runs a statement past database/sql, which copies and converts each argument.
-func (t *tx) execRaw(query string, args []driver.NamedValue) error {
+func (t *Tx) execRaw(query string, args []driver.NamedValue) error {
 	return t.conn.Raw(func(c any) error {
 		ctx := context.Background()
 		s := t.raw[query]
@@ -120,34 +124,4 @@ func (t *tx) execRaw(query string, args []driver.NamedValue) error {
 		_, err := s.(driver.StmtExecContext).ExecContext(ctx, args)
 		return err
 	})
-}
-
-// column reads rows of one text.
-func column(q querier, query string, args ...any) ([]string, error) {
-	rows, err := q.Query(query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		all = append(all, s)
-	}
-	return all, rows.Err()
-}
-
-// set makes a set of what column read.
-func set(all []string, err error) (map[string]bool, error) {
-	if err != nil {
-		return nil, err
-	}
-	m := make(map[string]bool, len(all))
-	for _, s := range all {
-		m[s] = true
-	}
-	return m, nil
 }
