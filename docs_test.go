@@ -69,7 +69,7 @@ func TestDocsNameRealVerbs(t *testing.T) {
 	}
 	verbs := help()
 	named := regexp.MustCompile("(?m)(?:^    |`)bellhop ([a-z]+)(?: ([a-z]+))?")
-	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md"} {
+	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -150,20 +150,32 @@ func TestUnitTableInDocs(t *testing.T) {
 
 var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
 
-// Every test that the security model names is there: a row whose test was renamed or removed
-// promises nothing.
-func TestSecurityNamesRealTests(t *testing.T) {
-	doc, err := os.ReadFile("docs/security.md")
-	if err != nil {
-		t.Fatal(err)
+// Every test that the security model and the promises name is there: a row whose test was renamed or
+// removed promises nothing.
+func TestDocsNameRealTests(t *testing.T) {
+	sources := testSources(t)
+	for page, least := range map[string]int{"docs/security.md": 40, "docs/promises.md": 40} {
+		doc, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := testName.FindAllStringSubmatch(string(doc), -1)
+		if len(names) < least {
+			t.Errorf("%s names %d tests, want one or more for each row", page, len(names))
+		}
+		for _, n := range names {
+			if !strings.Contains(sources, "func "+n[1]+"(") {
+				t.Errorf("%s names %s, which is no test", page, n[1])
+			}
+		}
 	}
-	names := testName.FindAllStringSubmatch(string(doc), -1)
-	if len(names) < 40 {
-		t.Fatalf("docs/security.md names %d tests, want one or more for each row", len(names))
-	}
+}
 
+// testSources is the text of all tests.
+func testSources(t *testing.T) string {
+	t.Helper()
 	var sources strings.Builder
-	err = filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
+	err := filepath.WalkDir(".", func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -174,9 +186,40 @@ func TestSecurityNamesRealTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range names {
-		if !strings.Contains(sources.String(), "func "+n[1]+"(") {
-			t.Errorf("docs/security.md names %s, which is no test", n[1])
+	return sources.String()
+}
+
+var promise = regexp.MustCompile(`(?m)^(?:## )?(\d+)\. (.+)$`)
+
+// What the README promises is what docs/promises.md does, word for word, and each promise has tests: some
+// that everybody can run, and for what hosts go through, some on real hosts.
+func TestPromisesHaveTests(t *testing.T) {
+	page, err := os.ReadFile("docs/promises.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(readme), "## What it promises")
+	list, _, _ = strings.Cut(list, "\n## ")
+
+	short := promise.FindAllString(list, -1)
+	sections := strings.Split(string(page), "\n## ")[1:]
+	if len(short) != 10 || len(sections) != len(short) {
+		t.Fatalf("README.md has %d promises, docs/promises.md %d, want 10", len(short), len(sections))
+	}
+	for i, s := range sections {
+		title, text, _ := strings.Cut(s, "\n")
+		if title != short[i] {
+			t.Errorf("docs/promises.md says %q, README.md %q", title, short[i])
+		}
+		if n := len(testName.FindAllString(text, -1)); n < 2 {
+			t.Errorf("promise %q names %d tests", title, n)
+		}
+		if isOfHosts := i < 7; isOfHosts && !strings.Contains(text, "*`Test") {
+			t.Errorf("promise %q names no test on real hosts", title)
 		}
 	}
 }
