@@ -55,23 +55,7 @@ func (d *Decoder) parse() (body ast.Node, ok bool) {
 		}
 	}()
 
-	if limit := d.limit(); len(d.Data) > limit {
-		d.Report(problem.Pos{Line: 1, Column: 1}, "larger than %d MiB", limit>>20)
-		return nil, false
-	}
-
-	if bytes.HasPrefix(d.Data, []byte("\xff\xfe")) || bytes.HasPrefix(d.Data, []byte("\xfe\xff")) {
-		d.Report(problem.Pos{Line: 1, Column: 1}, "the file is UTF-16; save it as UTF-8")
-		return nil, false
-	}
-
-	if i := bytes.IndexByte(d.Data, 0); i >= 0 {
-		d.Report(problem.Pos{Line: 1 + bytes.Count(d.Data[:i], []byte("\n")), Column: 1}, "a NUL byte has no place in YAML")
-		return nil, false
-	}
-
-	if bytes.HasPrefix(d.Data, []byte("\ufeff")) { // the parser takes it as part of the first word
-		d.Report(problem.Pos{Line: 1, Column: 1}, "the file begins with a byte order mark; save it without one")
+	if !d.isText() {
 		return nil, false
 	}
 
@@ -82,19 +66,46 @@ func (d *Decoder) parse() (body ast.Node, ok bool) {
 	}
 	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		at, msg := problem.Pos{Line: 1, Column: 1}, err.Error()
-		if ye, isYAML := err.(yaml.Error); isYAML {
-			msg = ye.GetMessage()
-			if tk := ye.GetToken(); tk != nil {
-				at = tokenAt(tk)
-			}
-		}
-
-		d.Report(at, "%s", plainly(msg, problem.LineOf(d.Data, at.Line)))
+		d.reportParser(err)
 		return nil, false
 	}
 
 	return d.document(f)
+}
+
+// isText reports what keeps a file from being read as UTF-8 text of a size that is taken.
+func (d *Decoder) isText() bool {
+	top := problem.Pos{Line: 1, Column: 1}
+	limit, nul := d.limit(), bytes.IndexByte(d.Data, 0)
+	isUTF16 := bytes.HasPrefix(d.Data, []byte("\xff\xfe")) || bytes.HasPrefix(d.Data, []byte("\xfe\xff"))
+
+	switch {
+	case len(d.Data) > limit:
+		d.Report(top, "larger than %d MiB", limit>>20)
+	case isUTF16:
+		d.Report(top, "the file is UTF-16; save it as UTF-8")
+	case nul >= 0:
+		d.Report(problem.Pos{Line: 1 + bytes.Count(d.Data[:nul], []byte("\n")), Column: 1}, "a NUL byte has no place in YAML")
+	case bytes.HasPrefix(d.Data, []byte("\ufeff")): // the parser takes it as part of the first word
+		d.Report(top, "the file begins with a byte order mark; save it without one")
+	default:
+		return true
+	}
+
+	return false
+}
+
+// reportParser reports an error of the parser at its place.
+func (d *Decoder) reportParser(err error) {
+	at, msg := problem.Pos{Line: 1, Column: 1}, err.Error()
+	if ye, isYAML := err.(yaml.Error); isYAML {
+		msg = ye.GetMessage()
+		if tk := ye.GetToken(); tk != nil {
+			at = tokenAt(tk)
+		}
+	}
+
+	d.Report(at, "%s", plainly(msg, problem.LineOf(d.Data, at.Line)))
 }
 
 // document is the body of the only document.
@@ -286,21 +297,24 @@ func (d *Decoder) DecodeStruct(n ast.Node, v reflect.Value) {
 			return // Pairs has reported it
 		}
 		seen[i] = true
-		if fields[i].former && d.Former {
-			return
+		if d.takes(fields[i], at) {
+			d.Decode(val, v.Field(fields[i].index))
 		}
-		if where := fields[i].place; where != "" {
-			d.Report(at, "%s is written %s, not here", key, where)
-			return
-		}
-
-		if fields[i].notYet {
-			d.Report(at, "%s is not supported yet: this bellhop would do nothing with it", key)
-			return
-		}
-
-		d.Decode(val, v.Field(fields[i].index))
 	})
+}
+
+// takes says whether a field is decoded, and reports one that is not to be there.
+func (d *Decoder) takes(f field, at problem.Pos) bool {
+	switch {
+	case f.former && d.Former:
+	case f.place != "":
+		d.Report(at, "%s is written %s, not here", f.name, f.place)
+	case f.notYet:
+		d.Report(at, "%s is not supported yet: this bellhop would do nothing with it", f.name)
+	default:
+		return true
+	}
+	return false
 }
 
 // Pairs calls f for each key of a mapping; a key that comes twice is a problem.
