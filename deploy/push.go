@@ -20,7 +20,9 @@ func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan,
 		return d.outcome(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
 	}
 	defer release()
-	return d.pushInTries(ctx, clock, r, p, hp)
+
+	h := &hostTries{d: d, run: r, plan: p, clock: clock}
+	return h.inTries(ctx, hp)
 }
 
 // pusher is how hosts are pushed to, as d is set up now.

@@ -17,12 +17,18 @@ import (
 // A push of one host may take more than one try: after one that was undone by services that are known,
 // the rest is tried without them.
 
+// A hostTries is what one run does with one host: all of its tries.
+type hostTries struct {
+	d     *Deployer
+	run   *run
+	plan  *Plan
+	clock *push.Clock // of all tries
+}
+
 // A try is one push of a host within a run.
 type try struct {
 	hp *HostPlan
 	as string // the id of the run on the host, where it is not that of the run
-
-	clock *push.Clock // of all tries of the host
 
 	// What came of it:
 	end     history.End
@@ -32,30 +38,30 @@ type try struct {
 	mayPass bool // what failed may be well tomorrow: a package that could not be fetched
 }
 
-// pushInTries pushes a host, and tries again without what failed. open says that the host continues
+// inTries pushes a host, and tries again without what failed. open says that the host continues
 // without a connection, and that its result is to be fetched at the next start.
-func (d *Deployer) pushInTries(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
-	t := &try{hp: hp, clock: clock}
-	d.pushOnce(ctx, r, p, t)
+func (h *hostTries) inTries(ctx context.Context, hp *HostPlan) (e history.End, open bool) {
+	t := &try{hp: hp}
+	h.once(ctx, t)
 
 	for n := 2; !t.open; n++ {
-		next := d.withoutFailing(ctx, p, t)
+		next := h.withoutFailing(ctx, t)
 		if next == nil {
-			return d.lastTry(p, t), false
+			return h.lastTry(t), false
 		}
 		if next.held.bringsNothing() && t.mayPass {
 			t.end.Services = next.held.failed()
 			return t.end, false
 		}
-		d.rememberFailed(r, t, next)
+		h.rememberFailed(t, next)
 		if next.held.bringsNothing() || n > 1+maxAgain {
-			return d.wentBack(p, next, t.end, n > 2), false
+			return h.wentBack(next, t.end, n > 2), false
 		}
 
-		r.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
+		h.run.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
 		before := t.end
-		t = &try{hp: next, as: fmt.Sprintf("%s-%d", r.head.ID, n), clock: clock}
-		d.pushOnce(ctx, r, p, t)
+		t = &try{hp: next, as: fmt.Sprintf("%s-%d", h.run.head.ID, n)}
+		h.once(ctx, t)
 		t.end = afterTries(before, t.end)
 	}
 	return t.end, true
@@ -73,21 +79,21 @@ func isRefusedForServices(e history.End) bool {
 }
 
 // lastTry is the end of a host that is not tried again in this run.
-func (d *Deployer) lastTry(p *Plan, t *try) history.End {
+func (h *hostTries) lastTry(t *try) history.End {
 	e := t.end
 	isUndone := t.hp.held != nil && e.State == history.RolledBack
 	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused
 	if isUndone || isRefused {
-		return d.wentBack(p, t.hp, e, true)
+		return h.wentBack(t.hp, e, true)
 	}
 	return e
 }
 
-// pushOnce is one try.
-func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t *try) {
-	j := d.job(ctx, r, p, t.hp)
-	j.Clock = t.clock
-	j.Origins = t.hp.held.recorded(r.head.Commit)
+// once is one try.
+func (h *hostTries) once(ctx context.Context, t *try) {
+	j := h.d.job(ctx, h.run, h.plan, t.hp)
+	j.Clock = h.clock
+	j.Origins = t.hp.held.recorded(h.run.head.Commit)
 	for _, o := range j.Origins {
 		j.Said = append(j.Said, o.Commit)
 	}
@@ -95,31 +101,31 @@ func (d *Deployer) pushOnce(ctx context.Context, r *run, p *Plan, t *try) {
 	// opened, and all else that it says is withheld.
 	j.Said = append(j.Said, t.hp.bundle.ServiceNames()...)
 	j.OnBegin = func() error {
-		return d.History.BegunAs(ctx, history.Begin{Run: r.head.ID, As: t.as, Host: t.hp.Name, Digest: t.hp.bundle.Digest, Origins: t.hp.held.kept()})
+		return h.d.History.BegunAs(ctx, history.Begin{Run: h.run.head.ID, As: t.as, Host: t.hp.Name, Digest: t.hp.bundle.Digest, Origins: t.hp.held.kept()})
 	}
 	if t.as != "" {
-		j.Run, j.After = t.as, r.head.ID
+		j.Run, j.After = t.as, h.run.head.ID
 	}
 
-	o := d.pusher().Push(ctx, j)
-	t.end, t.open = d.outcome(r.head.ID, t.hp, o)
+	out := h.d.pusher().Push(ctx, j)
+	t.end, t.open = h.d.outcome(h.run.head.ID, t.hp, out)
 	t.end.Digest = t.hp.bundle.Digest
-	t.blame(o)
+	t.blame(out)
 	if t.hp.held != nil {
-		d.heldBack(p, t.hp, &t.end)
+		h.heldBack(t.hp, &t.end)
 	}
 	if t.end.Stood() {
-		t.end.Mended = d.mended(t.hp)
-		d.ringForArch(t.hp)
+		t.end.Mended = h.mended(t.hp)
+		h.ringForArch(t.hp)
 	}
 }
 
 // ringForArch asks for another run where a service waited for the architecture of its host, which is
 // known since the host was heard.
-func (d *Deployer) ringForArch(hp *HostPlan) {
+func (h *hostTries) ringForArch(hp *HostPlan) {
 	wasUnknown := hp.last.Arch == "" && hp.host.Arch == ""
-	if wasUnknown && hp.held != nil && d.arch(hp.Name) != "" {
-		d.bell.ring("the architecture of " + hp.Name + " is known")
+	if wasUnknown && hp.held != nil && h.d.arch(hp.Name) != "" {
+		h.d.bell.ring("the architecture of " + hp.Name + " is known")
 	}
 }
 
@@ -148,13 +154,13 @@ func (is *isolation) kept() []bundle.Origin {
 }
 
 // heldBack makes e the end of a push of a composed bundle.
-func (d *Deployer) heldBack(p *Plan, hp *HostPlan, e *history.End) {
+func (h *hostTries) heldBack(hp *HostPlan, e *history.End) {
 	e.Whole = hp.held.whole.Digest
 	if !e.Stood() {
 		return
 	}
 	e.Outcome, e.Origins = history.OutcomeHeldBack, hp.held.origins()
-	e.Services = hp.held.services(p.Snapshot.Commit)
+	e.Services = hp.held.services(h.plan.Snapshot.Commit)
 	e.Error = hp.held.why() + "\n" + again
 }
 
@@ -191,8 +197,8 @@ func evidenceLine(e bundle.Evidence) string {
 
 // withoutFailing is the plan of a host without the services that a try failed for; nil when they are
 // not known, or the bundle is not to be divided.
-func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, t *try) *HostPlan {
-	if len(t.failing) == 0 || !p.Fleet.Isolate {
+func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
+	if len(t.failing) == 0 || !h.plan.Fleet.Isolate {
 		return nil
 	}
 
@@ -212,10 +218,10 @@ func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, t *try) *HostPla
 		return nil
 	}
 
-	past := d.archive()
+	past := h.d.archive()
 	good, err := past.standing(ctx, hp.last, hp.elsewhere)
 	if err != nil {
-		d.log().Error("read what the host holds", "host", hp.Name, "err", err)
+		h.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
 	if good == nil || e.Record != nil && e.Record.Generation > 0 && e.Record.Digest != good.digest {
 		return nil // what stands there is not what is remembered
@@ -228,26 +234,26 @@ func (d *Deployer) withoutFailing(ctx context.Context, p *Plan, t *try) *HostPla
 }
 
 // rememberFailed remembers the services that failed in this try, before another one is begun.
-func (d *Deployer) rememberFailed(r *run, t *try, next *HostPlan) {
+func (h *hostTries) rememberFailed(t *try, next *HostPlan) {
 	hp, e := t.hp, &t.end
 	whole := &next.held.whole.Manifest
 	for service, why := range next.held.failing {
 		isNew := hp.held == nil || hp.held.failing[service] == ""
 		if isNew {
-			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: r.head.ID, Error: why})
+			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: h.run.head.ID, Error: why})
 		}
 	}
 	slices.SortFunc(e.FailedServices, func(a, b history.FailedService) int { return strings.Compare(a.Service, b.Service) })
 
-	if err := d.History.ServicesFailed(context.Background(), r.head.ID, hp.Name, e.FailedServices); err != nil {
-		d.log().Error("remember failed services", "host", hp.Name, "err", err)
+	if err := h.d.History.ServicesFailed(context.Background(), h.run.head.ID, hp.Name, e.FailedServices); err != nil {
+		h.d.log().Error("remember failed services", "host", hp.Name, "err", err)
 	}
 }
 
 // mended are the services that are remembered as failed by the digest that stands now.
-func (d *Deployer) mended(hp *HostPlan) []history.FailedService {
+func (h *hostTries) mended(hp *HostPlan) []history.FailedService {
 	var all []history.FailedService
-	for _, f := range d.hosts.failedServices(hp.Name) {
+	for _, f := range h.d.hosts.failedServices(hp.Name) {
 		if !hp.held.holds(f.Service) && bundle.ServiceDigest(&hp.bundle.Manifest, f.Service) == f.Digest {
 			all = append(all, f)
 		}
@@ -257,7 +263,7 @@ func (d *Deployer) mended(hp *HostPlan) []history.FailedService {
 
 // wentBack is the end of a host that stands as it did before the run: nothing is left to bring without
 // the services that failed, or what was left failed too.
-func (d *Deployer) wentBack(p *Plan, next *HostPlan, e history.End, tried bool) history.End {
+func (h *hostTries) wentBack(next *HostPlan, e history.End, tried bool) history.End {
 	is := next.held
 	res, _ := e.Details.(*bundle.Result)
 	stepFailed := res != nil && res.Refused == bundle.RefusedBefore
@@ -268,7 +274,7 @@ func (d *Deployer) wentBack(p *Plan, next *HostPlan, e history.End, tried bool) 
 	e.Services = is.failed()
 	if is.bringsNothing() && is.standsComposed() {
 		e.State, e.Remember = history.HeldBack, false // the others are at the commit already
-		e.Services = is.services(p.Snapshot.Commit)
+		e.Services = is.services(h.plan.Snapshot.Commit)
 	}
 	if tried {
 		e.Error = "the other services could not be brought without " + strings.Join(is.failingNames(), ", ") + ": " + e.Error

@@ -69,62 +69,90 @@ func parseFacts(out []byte, now time.Time) (Facts, error) {
 		return Facts{}, plain.Quoted(out, "the host did not run a plain sh command")
 	}
 
-	var f Facts
-	mounts := map[string]string{}
-	uid, sudo, keys, swap, ended := "", "", "", "", false
+	r := reader{now: now, mounts: map[string]string{}}
 	for line := range strings.Lines(string(body)) {
 		word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
-		switch word {
-		case "uname":
-			arch, err := link.GoArch(rest)
-			if err != nil {
-				f.Problems = append(f.Problems, asQuote(err))
-			}
-			f.Arch = arch
-		case "time":
-			if sec, err := strconv.ParseInt(rest, 10, 64); err == nil {
-				f.Skew = time.Unix(sec, 0).Sub(now.Truncate(time.Second))
-			}
-		case "uid":
-			uid = rest
-		case "systemd":
-			f.Systemd = systemdVersion(rest)
-		case "nixos":
-			f.NixOS = true
-		case "hostkey":
-			if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(rest)); err == nil {
-				f.HostKeys = append(f.HostKeys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))))
-			}
-		case "sudo":
-			sudo = rest
-		case "mount":
-			if where, options, ok := strings.Cut(rest, " "); ok {
-				mounts[path.Clean(where)] = options // the last one on a place is the one in force
-			}
-		case "keys":
-			keys = rest
-		case "swap":
-			if strings.HasPrefix(rest, "/") && !isHarmlessSwap(rest) {
-				swap = rest
-			}
-		case "key":
-			f.KeyAdded, f.KeyThere = rest == "added", rest != "failed"
-			if rest == "failed" {
-				f.Problems = append(f.Problems, &plain.Quote{What: "the deployer's key could not be added to ~/.ssh/authorized_keys"})
-			}
-		case "end":
-			ended = true
-		}
+		r.line(word, rest)
 	}
-
-	if !ended {
+	if !r.ended {
 		return Facts{}, plain.Quoted(body, "the host's answer was cut short")
 	}
 
+	f := r.facts
 	slices.SortStableFunc(f.HostKeys, func(a, b string) int { return keyRank(a) - keyRank(b) })
-	f.judge(uid, sudo, mounts)
-	f.judgeKeys(keys, swap)
+	f.judge(r.uid, r.sudo, r.mounts)
+	f.judgeKeys(r.keys, r.swap)
 	return f, nil
+}
+
+// A reader reads the answer of a host, line by line.
+type reader struct {
+	now   time.Time
+	facts Facts
+
+	// What is judged when all lines are read.
+	uid, sudo, keys, swap string
+	mounts                map[string]string // options, by place
+	ended                 bool
+}
+
+// line reads one line: a word, and what it is about.
+func (r *reader) line(word, rest string) {
+	f := &r.facts
+	switch word {
+	case "uname":
+		r.uname(rest)
+	case "time":
+		if sec, err := strconv.ParseInt(rest, 10, 64); err == nil {
+			f.Skew = time.Unix(sec, 0).Sub(r.now.Truncate(time.Second))
+		}
+	case "uid":
+		r.uid = rest
+	case "systemd":
+		f.Systemd = systemdVersion(rest)
+	case "nixos":
+		f.NixOS = true
+	case "hostkey":
+		r.hostKey(rest)
+	case "sudo":
+		r.sudo = rest
+	case "mount":
+		if where, options, ok := strings.Cut(rest, " "); ok {
+			r.mounts[path.Clean(where)] = options // the last one on a place is the one in force
+		}
+	case "keys":
+		r.keys = rest
+	case "swap":
+		if strings.HasPrefix(rest, "/") && !isHarmlessSwap(rest) {
+			r.swap = rest
+		}
+	case "key":
+		r.deployerKey(rest)
+	case "end":
+		r.ended = true
+	}
+}
+
+func (r *reader) uname(machine string) {
+	arch, err := link.GoArch(machine)
+	if err != nil {
+		r.facts.Problems = append(r.facts.Problems, asQuote(err))
+	}
+	r.facts.Arch = arch
+}
+
+func (r *reader) hostKey(line string) {
+	if k, _, _, _, err := ssh.ParseAuthorizedKey([]byte(line)); err == nil {
+		r.facts.HostKeys = append(r.facts.HostKeys, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(k))))
+	}
+}
+
+// deployerKey reads what came of adding the deployer's key.
+func (r *reader) deployerKey(what string) {
+	r.facts.KeyAdded, r.facts.KeyThere = what == "added", what != "failed"
+	if what == "failed" {
+		r.facts.Problems = append(r.facts.Problems, &plain.Quote{What: "the deployer's key could not be added to ~/.ssh/authorized_keys"})
+	}
 }
 
 // isHarmlessSwap says whether what is swapped to a device stays unreadable, as far as its name
