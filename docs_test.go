@@ -148,6 +148,34 @@ func TestUnitTableInDocs(t *testing.T) {
 	}
 }
 
+// Each row of the table of units names the function that decides it, which is there.
+func TestUnitTableNamesFunctions(t *testing.T) {
+	for _, row := range fleet.UnitTable {
+		name := strings.Split(row.By, ".")
+		pattern := `(?m)^func ` + name[len(name)-1] + `\(`
+		if len(name) == 3 {
+			pattern = `(?m)^func \(\w* ?\*?` + name[1] + `\) ` + name[2] + `\(`
+		}
+
+		dirs, _ := filepath.Glob("internal/" + name[0])
+		deeper, _ := filepath.Glob("internal/*/" + name[0])
+		found := false
+		for _, dir := range append(dirs, deeper...) {
+			files, _ := filepath.Glob(dir + "/*.go")
+			for _, file := range files {
+				text, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				found = found || regexp.MustCompile(pattern).Match(text)
+			}
+		}
+		if !found {
+			t.Errorf("%q is decided by %s, which is nowhere", row.Case, row.By)
+		}
+	}
+}
+
 var testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
 
 // Every test that the security model and the promises name is there: a row whose test was renamed or

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +16,8 @@ import (
 )
 
 // A forge is how one kind of git host signs and words its webhooks. One more forge is one more
-// row of forges.
+// row of forges, in this file. One whose requests differ from GitHub's also needs a flag of
+// cmd/bellhop/serve.go that sets Config.Forge, which is github where none is given.
 type forge struct {
 	// authentic says whether the request was made by who knows the secret. It is asked before
 	// anything of the body is read.
@@ -76,7 +79,8 @@ func forgeNamed(name string) (forge, error) {
 	}
 	f, ok := forges[name]
 	if !ok {
-		return f, fmt.Errorf("forge %q is not known: want github, forgejo or gitea", name)
+		known := strings.Join(slices.Sorted(maps.Keys(forges)), ", ")
+		return f, fmt.Errorf("forge %q is not known; known are %s", name, known)
 	}
 	return f, nil
 }

@@ -30,11 +30,11 @@ var UnitTable = []UnitRow{
 	{"`keys: { tls: { reload: [nginx.service] } }`, or `restart:`",
 		"that key does this to these units, and nothing to others", "render.Rendering.triggers"},
 	{"a `Condition…=` of the unit file does not hold",
-		"not started, with a warning", "host.run"},
+		"not started, with a warning", "health.watching.judge"},
 	{"stopped by hand",
 		"stays stopped, shown as drift", "bundle.DecideUnit"},
 	{"failed, or never ran since boot",
 		"started", "bundle.DecideUnit"},
 	{"masked on the host",
-		"refused before anything is touched, naming the mask", "host.work.planUnits"},
+		"refused before anything is touched, naming the mask", "plan.Plan.PlanUnits"},
 }
