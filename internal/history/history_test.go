@@ -488,7 +488,7 @@ func TestEarlierFile(t *testing.T) {
 	raw, err := sql.Open("sqlite", path)
 	must(t, err)
 	for _, q := range []string{
-		`DROP TABLE host_services`, `DROP TABLE failed_services`,
+		`DROP TABLE host_services`, `DROP TABLE failed_services`, `DROP TABLE stopped`,
 		`DROP TABLE contacts`, `DROP TABLE unconfirmed`, `DROP TABLE evidence`, `ALTER TABLE failures DROP COLUMN reason`, `DROP TABLE begun`, `DROP TABLE kept`, `DROP TABLE results`, `DROP TABLE outbox`,
 		`CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, run TEXT NOT NULL, host TEXT NOT NULL DEFAULT '',
 			was TEXT NOT NULL DEFAULT '', now TEXT NOT NULL, commit_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '')`,

@@ -44,6 +44,7 @@ type Reach struct {
 	User      string   `json:"user,omitempty"`
 	Jump      string   `json:"jump,omitempty"`
 	Tags      []string `json:"tags,omitempty"`
+	Sometimes bool     `json:"sometimes,omitempty"` // it is away at times, which is no failure
 }
 
 func (r Reach) json() string {
@@ -184,7 +185,7 @@ func (db *DB) drop(tx *tx, name string) error {
 			return err
 		}
 	}
-	if err := db.forgetServices(tx, name); err != nil {
+	if err := errors.Join(db.forgetServices(tx, name), db.saveStopped(tx, name, "")); err != nil {
 		return err
 	}
 
@@ -283,7 +284,7 @@ func (r Reach) Elsewhere(o Reach) bool {
 }
 
 func (r Reach) equal(o Reach) bool {
-	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags)
+	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags) && r.Sometimes == o.Sometimes
 }
 
 // Forget drops a host that left the repo, with its manifest, generations and failures. Its
@@ -325,7 +326,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if err := db.saveContact(tx, new, h.Contact); err != nil {
 			return err
 		}
-		if err := db.renameServices(tx, old, new); err != nil {
+		if err := errors.Join(db.renameServices(tx, old, new), db.renameStopped(tx, old, new)); err != nil {
 			return err
 		}
 		return db.drop(tx, old)

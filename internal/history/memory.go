@@ -16,6 +16,8 @@ type memory struct {
 
 	services map[string][]ServiceStatus // by host: those that stand otherwise than their host
 
+	stopped map[string]string // by host: the commit whose run stopped before it
+
 	generations *generations
 	runs        *openRuns
 	manifests   *manifests
@@ -23,7 +25,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		services: map[string][]ServiceStatus{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: map[string][]ServiceStatus{}, stopped: map[string]string{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: newGenerations(), runs: newOpenRuns(), manifests: newManifests(),
 	}
 }
@@ -47,6 +49,9 @@ func readMemory(q rowQuerier) (*memory, error) {
 	}
 
 	if m.services, err = readServices(q); err != nil {
+		return nil, err
+	}
+	if m.stopped, err = readStopped(q); err != nil {
 		return nil, err
 	}
 	hosts, err := readHosts(q, m.runs)

@@ -11,13 +11,13 @@ import (
 // that ended by an error of its own, or was cancelled, stays as it was.
 
 // judge is the outcome of a run by its hosts. One that is still at work counts for nothing yet.
-func judge(tx *tx, run string) (Outcome, error) {
+func (db *DB) judge(tx *tx, run string) (Outcome, error) {
 	rows, err := tx.Query(`SELECT outcome, count(*), count(nullif(begun_at, 0)) FROM results WHERE run = ? GROUP BY outcome`, run)
 	if err != nil {
 		return "", err
 	}
 	defer rows.Close()
-	var good, refused, bad, stopped int
+	var good, refused, bad, stopped, away int
 	for rows.Next() {
 		var outcome Outcome
 		var n, begun int
@@ -26,6 +26,8 @@ func judge(tx *tx, run string) (Outcome, error) {
 		}
 		switch outcome {
 		case OutcomeNothing, Deploying.Outcome(), "":
+		case OutcomePending:
+			away = n
 		case OutcomeDone:
 			good += n
 		case OutcomeRefused:
@@ -38,7 +40,29 @@ func judge(tx *tx, run string) (Outcome, error) {
 			bad += n
 		}
 	}
-	return outcomeOf(good, refused, bad, stopped), rows.Err()
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return "", err
+	}
+
+	if away > 0 {
+		excused, err := db.excused(tx, run)
+		if err != nil {
+			return "", err
+		}
+		bad += away - excused
+	}
+	return outcomeOf(good, refused, bad, stopped), nil
+}
+
+// excused counts the hosts that a run could not reach and that are expected to be there at times only.
+func (db *DB) excused(tx *tx, run string) (n int, err error) {
+	hosts, err := column(tx, `SELECT host FROM results WHERE run = ? AND outcome = ?`, run, OutcomePending)
+	for _, host := range hosts {
+		if db.mem.hosts[host].Reach.Sometimes {
+			n++
+		}
+	}
+	return n, err
 }
 
 func outcomeOf(good, refused, bad, stopped int) Outcome {
@@ -63,7 +87,7 @@ func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
 		if db.mem.runs.unfinished[run] || slices.Contains(runs[:i], run) {
 			continue
 		}
-		if err := judgeAgain(tx, run, now); err != nil {
+		if err := db.judgeAgain(tx, run, now); err != nil {
 			return err
 		}
 	}
@@ -71,8 +95,8 @@ func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
 }
 
 // judgeAgain judges one run, and tells what has changed.
-func judgeAgain(tx *tx, run string, now time.Time) error {
-	outcome, err := judge(tx, run)
+func (db *DB) judgeAgain(tx *tx, run string, now time.Time) error {
+	outcome, err := db.judge(tx, run)
 	if err != nil {
 		return err
 	}

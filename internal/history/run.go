@@ -218,22 +218,24 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 
 // An End is what came of a run on one host.
 type End struct {
-	Outcome  Outcome
-	State    State  // of the host, when Outcome is neither done nor nothing
-	Digest   string // of the bundle that the run was about
-	Commit   string // that the bundle came from
-	Changed  []string
-	Took     time.Duration
-	Error    string
-	Reason   Reason           // with Outcome unconfirmed
-	Record   *bundle.Record   // what stands now, by the host's own word; nil: not heard
-	Manifest *bundle.Manifest // stored as last when it now stands
-	BootID   string           // of the boot that the keys were put there in; "" when not heard
-	Present  *int             // keys that are there; nil: not heard
-	Heard    bool             // the host said something in this run
-	AwayAt   time.Time        // since when it does not answer, or shows another key; zero when it does
-	Remember bool             // never try this bundle there again unless asked
-	Details  any              // a *bundle.Result, of which is kept what no field here says
+	Outcome   Outcome
+	State     State  // of the host, when Outcome is neither done nor nothing
+	Digest    string // of the bundle that the run was about
+	Commit    string // that the bundle came from
+	Changed   []string
+	Took      time.Duration
+	Error     string
+	Reason    Reason           // with Outcome unconfirmed
+	Record    *bundle.Record   // what stands now, by the host's own word; nil: not heard
+	Manifest  *bundle.Manifest // stored as last when it now stands
+	BootID    string           // of the boot that the keys were put there in; "" when not heard
+	Present   *int             // keys that are there; nil: not heard
+	Heard     bool             // the host said something in this run
+	AwayAt    time.Time        // since when it does not answer, or shows another key; zero when it does
+	Remember  bool             // never try this bundle there again unless asked
+	Stopped   bool             // the run stopped before it came to the host: never try its commit there again unless asked
+	Untouched bool             // nothing was pushed: the outcome says how the host is left as it was
+	Details   any              // a *bundle.Result, of which is kept what no field here says
 
 	// Of a bundle that is composed, since some services stay as they were:
 	Whole   string          // digest of the bundle that was wanted
@@ -246,7 +248,8 @@ type End struct {
 
 // Stood says that the bundle stands on the host.
 func (e End) Stood() bool {
-	return e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing || e.Outcome == OutcomeHeldBack
+	isGood := e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing || e.Outcome == OutcomeHeldBack
+	return isGood && !e.Untouched
 }
 
 // Ended stores what came of a run on a host, what stands there now, and what is to be told.
@@ -266,8 +269,14 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
+		isExcused := e.Outcome == OutcomePending && h.Reach.Sometimes
+		if !isExcused {
+			tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
+		}
 		if err := db.endServices(tx, run, host, e, now); err != nil {
+			return err
+		}
+		if err := db.endStopped(tx, host, e); err != nil {
 			return err
 		}
 		if err := db.saveHost(tx, h); err != nil {
@@ -340,7 +349,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 		outcome := outcome // f may run twice
 		if outcome == "" {
 			var err error
-			if outcome, err = judge(tx, s.ID); err != nil {
+			if outcome, err = db.judge(tx, s.ID); err != nil {
 				return err
 			}
 		}

@@ -63,6 +63,8 @@ type HostStatus struct {
 	Keys       KeyCount   `json:"keys"` // of a host that is away none is present
 	SeenAt     *time.Time `json:"seen_at"`
 	AwaySince  *time.Time `json:"away_since"` // since when it does not answer
+	// Expected is "sometimes" of a host that is away at times, which is no failure.
+	Expected string `json:"expected,omitempty"`
 	// Services are those that stand otherwise than their host, and all of a host that is held-back.
 	Services []ServiceStatus `json:"services"`
 }
@@ -175,19 +177,25 @@ func hostStatus(h Host, top string) HostStatus {
 	if h.State == Unconfirmed && h.Reason != "" {
 		s.Reason = &h.Reason
 	}
+	if h.Reach.Sometimes {
+		s.Expected = sometimes
+	}
 	if h.Generation > 0 {
 		s.Generation = &h.Generation
 	}
 	return s
 }
 
+const sometimes = "sometimes"
+
 // Failing lists the hosts that a person should look at: neither current, nor released, nor
 // at work.
 func (s Status) Failing() []HostStatus {
 	var bad []HostStatus
 	for _, h := range s.Hosts {
-		switch h.State {
-		case Current, Released, Deploying:
+		isExcused := h.State == Pending && h.Expected == sometimes
+		switch {
+		case isExcused, h.State == Current, h.State == Released, h.State == Deploying:
 		default:
 			bad = append(bad, h)
 		}
