@@ -3,7 +3,6 @@ package deploy
 import (
 	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -12,8 +11,7 @@ import (
 
 const defaultParallel = 10
 
-// apply stores the plan and pushes the hosts that it changes: many at once, and the host that
-// bellhop itself runs on last and alone. A failure on one host never stops another.
+// apply stores the plan and pushes the hosts that it changes, wave by wave, many at once.
 func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	stored := r.span("store", "")
 	err := d.store(r, p)
@@ -26,35 +24,16 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	defer r.span("push", "")()
 	d.tryLater(p)
 
-	var hosts, own []*HostPlan
-	machine := d.ownMachine()
-	for _, hp := range p.Changing() {
-		if machine.is(hp, d.hosts.machine(hp.Name)) {
-			hp.own = true
-			own = append(own, hp)
-		} else {
-			hosts = append(hosts, hp)
-		}
-	}
-
-	// A host that did not answer last time is likely not to answer now: the others go first.
-	slices.SortStableFunc(hosts, func(a, b *HostPlan) int { return cmp.Compare(wasAway(a), wasAway(b)) })
 	n := p.Fleet.Rollout.Parallel
 	if n <= 0 {
 		n = defaultParallel
 	}
-
-	newBatch(d, r, p, hosts).push(ctx, n)
-	newBatch(d, r, p, own).push(ctx, 1)
+	b := newBatch(d, r, p)
+	for i, wave := range p.waves {
+		b.wave(ctx, i, wave, n)
+	}
 	d.keepLines(p)
 	return nil
-}
-
-func wasAway(hp *HostPlan) int {
-	if hp.last.State == history.Pending {
-		return 1
-	}
-	return 0
 }
 
 // store puts the plan into history before the first push. A poll that finds nothing stores

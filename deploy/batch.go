@@ -11,17 +11,18 @@ import (
 	"bellhop/internal/push"
 )
 
-// A batch is the hosts of a run that are pushed together, a number of them at once. It knows how long
-// each takes, to detach one that holds up the others: the push there continues in the background.
+// A batch pushes the hosts of a run, wave by wave, a number of them at once. It knows how long each
+// takes, to detach one that holds up the others: the push there continues in the background.
 type batch struct {
 	d    *Deployer
 	run  *run
 	plan *Plan
+	sum  *tally
 
 	workers sync.WaitGroup // until no worker is left that the run waits for
 
 	mu      sync.Mutex         // guards what follows
-	left    []*HostPlan        // not begun yet
+	left    []*HostPlan        // of this wave, not begun yet
 	ended   bool               // one has ended
 	longest time.Duration      // that one took which ended
 	waited  map[*hostPush]bool // the pushes that the run waits for
@@ -39,18 +40,19 @@ type hostPush struct {
 // patienceStep is how often a batch looks for hosts that are slow.
 const patienceStep = 100 * time.Millisecond
 
-func newBatch(d *Deployer, r *run, p *Plan, hosts []*HostPlan) *batch {
-	return &batch{d: d, run: r, plan: p, left: hosts, waited: map[*hostPush]bool{}}
+func newBatch(d *Deployer, r *run, p *Plan) *batch {
+	return &batch{d: d, run: r, plan: p, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
 }
 
 // push pushes the hosts, n at once, and returns when each has ended or was detached. When ctx ends no
 // other host is begun.
-func (b *batch) push(ctx context.Context, n int) {
+func (b *batch) push(ctx context.Context, hosts []*HostPlan, n int) {
+	b.left = hosts
 	ended := make(chan struct{})
 	var watcher sync.WaitGroup
 	watcher.Go(func() { b.watch(ctx, ended) })
 
-	for range min(n, len(b.left)) {
+	for range min(n, len(hosts)) {
 		b.workers.Add(1)
 		b.addWorker(ctx)
 	}
@@ -61,6 +63,7 @@ func (b *batch) push(ctx context.Context, n int) {
 	for _, hp := range b.left {
 		b.d.end(b.run, hp, history.End{Outcome: history.OutcomeCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
 	}
+	b.left = nil
 }
 
 // addWorker starts a worker. The deployer's own group counts it too, which a worker with a detached
@@ -118,16 +121,22 @@ func (b *batch) pushOne(one *hostPush) {
 	defer one.cancel()
 	defer b.d.Trace.Span(one.host.Name, "push", b.run.head.ID)()
 
-	b.d.hosts.setPushing(one.host.Name, true)
-	e, open := b.d.push(one.ctx, one.clock, b.run, b.plan, one.host)
-	b.d.hosts.setPushing(one.host.Name, false)
+	known := b.leaveOut(one.ctx, one.host)
+	e, open, isEnd := known.end(b.plan)
+	if !isEnd {
+		b.d.hosts.setPushing(one.host.Name, true)
+		e, open = b.d.push(one.ctx, one.clock, b.run, b.plan, known.hp)
+		b.d.hosts.setPushing(one.host.Name, false)
+	}
 	if open {
 		b.run.cut.Store(true)
 		return
 	}
 
 	e.Took = time.Since(one.began)
-	b.d.end(b.run, one.host, e)
+	e.FailedServices = append(e.FailedServices, known.failed...)
+	b.sum.count(one.host, e)
+	b.d.end(b.run, known.hp, e)
 }
 
 // watch detaches hosts that are slow while others wait: the pushes there continue, and the run may end

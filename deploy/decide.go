@@ -39,7 +39,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 
 	past := d.archive()
 	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
-		w, known := d.planner.wanted[name], d.factsOf(name)
+		w, known := d.planner.wanted[name], d.factsOf(name, snap.Commit)
 		if known.held, err = d.isolated(ctx, p, w, known.last); err != nil {
 			return nil, err
 		}
@@ -52,6 +52,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		p.Hosts = append(p.Hosts, hp)
 	}
 
+	p.waves = d.waves(p)
 	r.event(Event{Step: "plan", Text: p.Sentence()})
 	return p, nil
 }
@@ -60,6 +61,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 type facts struct {
 	last    history.Host // as history remembers it
 	pushing bool         // an earlier run is at work on it
+	stopped bool         // a run of the same commit stopped before it came to the host
 	settled bool         // nothing about it differs since the newest plan, and it has a time to be tried again
 
 	// held is what the host is to hold while services of it fail; nil: all that is wanted.
@@ -72,9 +74,10 @@ type facts struct {
 }
 
 // factsOf is what is known of a host that is planned. It is called under steps.
-func (d *Deployer) factsOf(host string) facts {
+func (d *Deployer) factsOf(host, commit string) facts {
 	last, _ := d.History.Host(host)
 	return facts{
+		stopped: commit != "" && d.History.StoppedAt(host) == commit,
 		last:    last,
 		pushing: d.hosts.pushing(host),
 		settled: d.watching() && !d.planner.differ.hosts[host],
@@ -120,6 +123,8 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
 		hp.State, hp.Error, hp.Reason = failure.State, failure.Error, failure.Reason
+	case known.stopped && !retry:
+		hp.State, hp.Error = last.State, last.Error
 	case secondTry(last, hp.wanted()).After(known.now) && !asked && !tryFailed:
 		hp.State, hp.Error, hp.Reason, hp.later = last.State, last.Error, last.Reason, secondTry(last, hp.wanted())
 	case missing != "" && !asked && !retry:

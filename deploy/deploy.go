@@ -7,7 +7,7 @@
 // and corrects history where it differs.
 //
 // Its promises: no ring of the bell is lost; a push opens a session only on hosts whose
-// bundle changed; one bad host stops no other; what failed on a host is not tried there
+// bundle changed; one bad host stops the others only between waves, by rollout: of the repo; what failed on a host is not tried there
 // again while its bundle is the same; and whatever kills the deployer, running again brings
 // every host to what is wanted.
 package deploy
@@ -140,7 +140,7 @@ type Event struct {
 	At   time.Time `json:"at"`
 	Host string    `json:"host,omitempty"` // "": the run itself
 	// Step is sync, load, plan, begin, a step of the helper's, note (what a person must hear
-	// besides what came of it), detached (the run does not wait for it any more), deploying (an
+	// besides what came of it), wave (the hosts that come next), detached (the run does not wait for it any more), deploying (an
 	// earlier run is at work there), or end.
 	Step    string          `json:"step"`
 	Text    string          `json:"text,omitempty"`
@@ -228,7 +228,7 @@ func targetDepth(f *fleet.Fleet, h *fleet.Host, arch string, keys bool, depth in
 
 // reach is the route to h as history keeps it, for when the host leaves the repo.
 func reach(h *fleet.Host) history.Reach {
-	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump, Tags: h.Tags}
+	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump, Tags: h.Tags, Sometimes: h.Sometimes}
 }
 
 // manifestOf is the manifest of b, an empty one when b is nil.

@@ -656,6 +656,9 @@ b
   ~ key key0: changed
   restart vault.service
 
+wave 1: a
+wave 2: b
+
 plan ` + planDigest + `
 2 of 2 hosts change, 2 units restart
 `
@@ -664,7 +667,7 @@ plan ` + planDigest + `
 	}
 	j, err := json.Marshal(p.JSON())
 	w.must(err)
-	if want := `{"v":1,"commit":"` + w.commits[1].Commit + `","digest":"` + planDigest + `","hosts":[{"name":"a","changes":[{"action":"change","kind":"file","name":"/etc/web.conf"}],"units":{"start":[],"stop":[],"restart":["web.service"],"reload":[]}},{"name":"b","changes":[{"action":"change","kind":"key","name":"key0"}],"units":{"start":[],"stop":[],"restart":["vault.service"],"reload":[]}}]}`; string(j) != want {
+	if want := `{"v":1,"commit":"` + w.commits[1].Commit + `","digest":"` + planDigest + `","hosts":[{"name":"a","changes":[{"action":"change","kind":"file","name":"/etc/web.conf"}],"units":{"start":[],"stop":[],"restart":["web.service"],"reload":[]}},{"name":"b","changes":[{"action":"change","kind":"key","name":"key0"}],"units":{"start":[],"stop":[],"restart":["vault.service"],"reload":[]}}],"waves":[["a"],["b"]]}`; string(j) != want {
 		t.Errorf("plan as JSON:\n got %s\nwant %s", j, want)
 	}
 	if w.sessions("a") != before {

@@ -120,6 +120,7 @@ func TestHostThatBreaksTheProtocol(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, "a", "b")
+			w.top = atOnce
 			w.commit("first")
 			ends := 0
 			w.d.Progress = func(e deploy.Event) {

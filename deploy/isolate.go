@@ -191,7 +191,7 @@ func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last histor
 func (hp *HostPlan) rest(p *Plan) {
 	is := hp.held
 	switch {
-	case is.standsComposed() || hp.last.Digest != is.good.digest:
+	case hp.last.State == history.HeldBack || is.standsComposed() || hp.last.Digest != is.good.digest:
 		hp.State, hp.services = history.HeldBack, is.services(p.Snapshot.Commit)
 	case len(is.whole.Broken()) > 0:
 		hp.State, hp.services = history.Refused, is.failed()

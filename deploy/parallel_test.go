@@ -74,11 +74,12 @@ func TestHostsAtOnce(t *testing.T) {
 		name, rollout string
 		hosts, want   int
 	}{
-		{"two hosts", "", 2, 2},
-		{"more than the default", "", 13, 10},
+		{"one host first", "", 2, 1},
+		{"two hosts", "rollout: { waves: [] }\n", 2, 2},
+		{"more than the default", "rollout: { waves: [100%] }\n", 13, 10},
 		{"by the repo", "rollout: { parallel: 2 }\n", 5, 2},
 		{"one after another", "rollout: { parallel: 1 }\n", 3, 1},
-		{"more than there are", "rollout: { parallel: 50 }\n", 12, 12},
+		{"more than there are", "rollout: { parallel: 50, waves: [] }\n", 12, 12},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -19,8 +19,9 @@ import (
 type Plan struct {
 	Snapshot Snapshot
 	Fleet    *fleet.Fleet
-	Hosts    []*HostPlan // those that can need anything, by name; any other host is current
-	Gone     []string    // hosts that left the repo with this commit, by name
+	Hosts    []*HostPlan   // those that can need anything, by name; any other host is current
+	Gone     []string      // hosts that left the repo with this commit, by name
+	waves    [][]*HostPlan // those that a push goes to, in the order of the run
 	req      Request
 	selected map[string]bool // nil: all
 	changes  changes
@@ -152,6 +153,7 @@ type PlanJSON struct {
 	Commit *string        `json:"commit"` // null for a tree that is no commit
 	Digest string         `json:"digest"` // see Plan.Digest
 	Hosts  []HostPlanJSON `json:"hosts"`
+	Waves  [][]string     `json:"waves"` // the hosts that are pushed to, in the order of the run
 }
 
 // HostPlanJSON is one host of a plan; a host that does not change has empty lists.
@@ -163,7 +165,7 @@ type HostPlanJSON struct {
 
 // JSON is p as --json prints it: every chosen host, by name.
 func (p *Plan) JSON() PlanJSON {
-	j := PlanJSON{V: history.Version, Digest: p.Digest(), Hosts: []HostPlanJSON{}}
+	j := PlanJSON{V: history.Version, Digest: p.Digest(), Hosts: []HostPlanJSON{}, Waves: p.Waves()}
 	if p.Snapshot.Commit != "" {
 		j.Commit = &p.Snapshot.Commit
 	}

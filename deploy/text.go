@@ -35,6 +35,13 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 		fmt.Fprintf(w, "%s: left the repo, and is left as it stands\n\n", name)
 	}
 
+	if waves := p.Waves(); len(waves) > 1 {
+		for i, names := range waves {
+			fmt.Fprintf(w, "wave %d: %s\n", i+1, few(names))
+		}
+		fmt.Fprintln(w)
+	}
+
 	_, err := fmt.Fprintf(w, "plan %s\n%s\n", p.Digest(), p.Sentence())
 	return err
 }

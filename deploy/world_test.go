@@ -47,6 +47,9 @@ type world struct {
 	events  []deploy.Event
 }
 
+// atOnce has a run push all hosts together, where that is not what a test is about.
+const atOnce = "rollout: { waves: [] }\n"
+
 const unit = "[Service]\nExecStart=/bin/%s\n[Install]\nWantedBy=multi-user.target\n"
 
 func newWorld(t testing.TB, names ...string) *world {

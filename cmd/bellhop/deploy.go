@@ -201,7 +201,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	var parts []string
 	for _, o := range []history.Outcome{
 		history.OutcomeDone, history.OutcomeNothing, history.OutcomePending, history.OutcomeHeldBack, history.OutcomeFailed, history.OutcomeRolledBack,
-		history.OutcomeUnconfirmed, history.OutcomeRefused, history.OutcomeUnknown, running,
+		history.OutcomeUnconfirmed, history.OutcomeRefused, history.Behind.Outcome(), history.OutcomeCancelled, history.OutcomeUnknown, running,
 	} {
 		if tally[o] > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", tally[o], o))

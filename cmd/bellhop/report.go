@@ -64,12 +64,18 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if slices.ContainsFunc(s.Hosts, isNotTriedAgain) {
 		fmt.Fprintf(w, "\n%s\n", p.dim("What failed on a host is tried there again once it changes, or with: bellhop deploy --retry"))
 	}
+	if slices.ContainsFunc(s.Hosts, isLeftOut) {
+		fmt.Fprintf(w, "\n%s\n", p.dim("Hosts that a run stopped before wait for the next commit, or for: bellhop deploy --retry"))
+	}
 }
 
 // isNotTriedAgain says that something failed on a host, and is left alone until it changes.
 func isNotTriedAgain(h history.HostStatus) bool {
 	return h.State == history.Failed || h.State == history.RolledBack || h.State == history.HeldBack
 }
+
+// isLeftOut says that a run stopped before it came to the host.
+func isLeftOut(h history.HostStatus) bool { return h.State == history.Behind && h.Error != nil }
 
 func (p paint) hostHue(h history.HostStatus) func(int, string) string {
 	return func(col int, c string) string {

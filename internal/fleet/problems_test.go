@@ -71,6 +71,10 @@ func TestProblems(t *testing.T) {
 		"unknown reader":             {"", map[string]string{"bellhop.yaml": "network: n\nreaders:\n  cadey: age1x\n  secrets/*: [cadye]\n"}, []string{`bellhop.yaml:4:15: readers: "cadye" is no age recipient`, `did you mean "cadey"?`}},
 		"parallel in octal":          {"", map[string]string{"bellhop.yaml": "network: n\nrollout: { parallel: 010 }\n"}, []string{"want a whole number, not the number 010"}},
 		"bad parallel":               {"", map[string]string{"bellhop.yaml": "network: n\nrollout: { parallel: 0 }\n"}, []string{"bellhop.yaml:2:22: rollout: parallel is 0"}},
+		"bad waves":                  {"", map[string]string{"bellhop.yaml": "network: n\nrollout: { waves: ['1', canary, 0%, '@canary', -1] }\n"}, []string{`bellhop.yaml:2:25: rollout: waves: "canary" is no wave`, `"0%" is no share of hosts`, `"-1" is no wave`}},
+		"bad max_failures":           {"", map[string]string{"bellhop.yaml": "network: n\nrollout: { max_failures: -1 }\n"}, []string{"bellhop.yaml:2:26: rollout: max_failures is -1; want 0 or more"}},
+		"after":                      {"", map[string]string{"bellhop.yaml": "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ", after: [luffa, b] }\n  b: { address: y, host_key: " + hostKey("b") + ", after: a }\n  lufta: { address: z, host_key: " + hostKey("c") + ", after: lufta }\n"}, []string{`host a: after: "luffa" is no host of the fleet; did you mean "lufta"?`, "host a: after goes round in a circle", "host b: after goes round in a circle", "host lufta: after goes round in a circle"}},
+		"expected":                   {"", map[string]string{"bellhop.yaml": "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ", expected: never }\n"}, []string{`host a: expected: "never"; want always or sometimes`}},
 		"bad user":                   {"user: Bot.x\n", nil, []string{`service.yaml:1:7: bad name "Bot.x" for a user`}},
 		"home of the system":         {"user: { name: bot, home: /etc }\n", nil, []string{`home "/etc" is a place of the system`}},
 		"home with a blank":          {"user: { name: bot, home: '/srv/a b' }\n", nil, []string{"want a clean absolute path"}},
@@ -286,16 +290,13 @@ func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
 func TestNotSupportedYet(t *testing.T) {
 	host := "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ",\n    "
 	for field, c := range map[string]struct{ file, place, text string }{
-		"compose":      {"service.yaml", "services/svc/service.yaml:2:1", "user: svc\ncompose: { dir: /srv/x }\n"},
-		"expected":     {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
-		"waves":        {"bellhop.yaml", "bellhop.yaml:2:12", "network: n\nrollout: { waves: ['1'] }\n"},
-		"max_failures": {"bellhop.yaml", "bellhop.yaml:3:3", "network: n\nrollout:\n  max_failures: 0\n"},
-		"look":         {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nlook: 10m\n"},
-		"notify":       {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nnotify: {}\n"},
-		"trust":        {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
-		"registries":   {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},
-		"nixos":        {"bellhop.yaml", "bellhop.yaml:4:5", host + "nixos: .#a }\n"},
-		"after":        {"bellhop.yaml", "bellhop.yaml:4:5", host + "after: [b] }\n"},
+		"compose":    {"service.yaml", "services/svc/service.yaml:2:1", "user: svc\ncompose: { dir: /srv/x }\n"},
+		"expected":   {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
+		"look":       {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nlook: 10m\n"},
+		"notify":     {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nnotify: {}\n"},
+		"trust":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
+		"registries": {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},
+		"nixos":      {"bellhop.yaml", "bellhop.yaml:4:5", host + "nixos: .#a }\n"},
 	} {
 		m := small("", map[string]string{c.file: c.text})
 		if c.file == "service.yaml" {

@@ -1,5 +1,7 @@
 package inventory
 
+import "bellhop/internal/rollout"
+
 // A Host is one machine of the fleet, with what all, its groups and its own lines say.
 type Host struct {
 	Name      string
@@ -9,6 +11,8 @@ type Host struct {
 	User      string         // who logs in; another than root runs the helper under sudo -n
 	Jump      string         // name of the host to go through; ""
 	Tags      []string       // sorted
+	After     []string       // hosts that a run pushes before this one
+	Sometimes bool           // it is away at times, which is no failure
 	Services  []string       // switched on, sorted
 	Vars      map[string]any `json:"-"` // of all, its groups and itself: the values that templates get
 	// Settings are the settings of each service that is on, defaults included.
@@ -17,7 +21,9 @@ type Host struct {
 
 // A Rollout says how a run goes over the hosts.
 type Rollout struct {
-	Parallel int // hosts at once
+	Waves       []rollout.Step // none: all hosts at once
+	Parallel    int            // hosts at once
+	MaxFailures int            // hosts that may fail before the next wave is not begun
 }
 
 // Readers says who can open which secret.

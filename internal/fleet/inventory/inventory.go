@@ -26,6 +26,7 @@ type Facts struct {
 	Enabled []EnabledService // switched on, by service
 	file    *yaml.File
 	at      problem.Pos // of the name
+	after   yaml.List   // as written
 }
 
 // An EnabledService is one service switched on for a host, with the settings that differ from its defaults.
@@ -164,17 +165,6 @@ func sshKey(s string) (string, error) {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key))), nil
 }
 
-func (m *maker) readRollout() {
-	f := m.file.Rollout
-	m.Rollout = Rollout{Parallel: 10}
-	if f.Parallel.At.Line > 0 {
-		m.Rollout.Parallel = f.Parallel.N
-		if f.Parallel.N < 1 {
-			m.report(m.main, f.Parallel.At, "rollout: parallel is %d; want 1 or more", f.Parallel.N)
-		}
-	}
-}
-
 // switches notes where services are switched, to be checked against the services.
 func (m *maker) switches(t *yaml.File, es yaml.Entries[syntax.Switch]) {
 	for i := range es {
@@ -201,6 +191,7 @@ func (m *maker) host(t *yaml.File, name string, at problem.Pos, f *syntax.Host) 
 		h.Host.Jump = b.jump
 	}
 	m.reach(t, at, f, h)
+	m.order(t, f, h)
 	m.decide(t, at, f, b, h)
 	h.Host.Vars = m.vars(name, b, f.Vars)
 	m.Hosts = append(m.Hosts, h)
@@ -275,6 +266,7 @@ func (m *maker) finish() {
 	}
 
 	m.jumps()
+	m.orders()
 	names, hints := slices.Sorted(maps.Keys(tags)), problem.Hints{}
 	for _, g := range m.file.Groups {
 		if !tags[g.Key] {

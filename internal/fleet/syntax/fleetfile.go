@@ -26,7 +26,7 @@ type Fleet struct {
 	All      Group                   `yaml:"all" jsonschema_description:"every host; a group's line wins over it, a host's own over both"`
 	Groups   yaml.Entries[Group]     `yaml:"groups" jsonschema_description:"by tag"`
 	Hosts    yaml.Entries[Host]      `yaml:"hosts" jsonschema_description:"by name"`
-	Rollout  Rollout                 `yaml:"rollout" jsonschema_description:"how many hosts at once"`
+	Rollout  Rollout                 `yaml:"rollout" jsonschema_description:"how a run goes over the hosts"`
 
 	Confirm yaml.Duration `yaml:"confirm" former:"ignored" jsonschema_description:"how long a host waits to be reached anew before it goes back; 30s by default, 0s turns it off"`
 	Isolate *bool         `yaml:"isolate" jsonschema_description:"false: a service that fails holds back the other services of its host"`
@@ -63,15 +63,32 @@ type Host struct {
 	Vars     yaml.Entries[yaml.Value] `yaml:"vars" jsonschema_description:"values for templates"`
 	Services yaml.Entries[Switch]     `yaml:"services"`
 
+	After    yaml.List   `yaml:"after" former:"ignored" jsonschema_description:"hosts that a run pushes before this one"`
+	Expected yaml.String `yaml:"expected" jsonschema:"enum=always,enum=sometimes" jsonschema_description:"sometimes: that the host is away is no failure"`
+
 	NixOS yaml.NotYet `yaml:"nixos" jsonschema:"-"`
-	After yaml.NotYet `yaml:"after" jsonschema:"-"`
 }
 
 type Rollout struct {
-	Parallel yaml.Number `yaml:"parallel" jsonschema_description:"how many hosts at once; 10 by default"`
+	Waves       Waves       `yaml:"waves" former:"ignored" jsonschema_description:"which hosts come first: numbers, shares of those that are left, or tags; 1 by default, [] for all at once"`
+	Parallel    yaml.Number `yaml:"parallel" jsonschema_description:"how many hosts at once; 10 by default"`
+	MaxFailures yaml.Number `yaml:"max_failures" former:"ignored" jsonschema_description:"how many hosts may fail before the next wave is not begun; 0 by default"`
+}
 
-	Waves       yaml.NotYet `yaml:"waves" jsonschema:"-"`
-	MaxFailures yaml.NotYet `yaml:"max_failures" jsonschema:"-"`
+// Waves is one step of a rollout or a list of them. At is zero where none is written.
+type Waves struct {
+	Steps yaml.List
+	At    problem.Pos
+}
+
+// Decode reads the steps as text; an empty list is not the same as none.
+func (w *Waves) Decode(d *yaml.Decoder, n ast.Node) {
+	r, ok := d.Resolve(n)
+	if !ok || r.Type() == ast.NullType {
+		return
+	}
+	w.At = yaml.NodeAt(n)
+	w.Steps.Decode(d, n)
 }
 
 // A Switch is the value of a service's name: true, false, or settings beside enable.

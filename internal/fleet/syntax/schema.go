@@ -66,6 +66,9 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		return anyOf(ofType("string"), ofType("number"), ofType("boolean"), ofType("array"), ofType("object"))
 	case reflect.TypeFor[yaml.List]():
 		return anyOf(ofType("string"), ofType("number"), ofType("null"), &jsonschema.Schema{Type: "array", Items: word()})
+	case reflect.TypeFor[Waves]():
+		step := anyOf(&jsonschema.Schema{Type: "string", Pattern: `^([1-9][0-9]*|[1-9][0-9]?%|100%|@.+)$`}, ofType("integer"))
+		return anyOf(ofType("null"), step, &jsonschema.Schema{Type: "array", Items: step})
 	case reflect.TypeFor[PerArch]():
 		return anyOf(ofType("string"), &jsonschema.Schema{Type: "object", AdditionalProperties: ofType("string")})
 	case reflect.TypeFor[User]():

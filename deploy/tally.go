@@ -1,0 +1,167 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history"
+)
+
+// A tally is what came of the hosts of a run so far, for those that come later.
+type tally struct {
+	max int // of failed hosts
+
+	mu       sync.Mutex
+	failed   []string          // hosts that failed as a whole, each as people read it
+	cut      []string          // hosts where the run was cut off, by name: they are tried again
+	services map[string]string // services that failed on a host, and where and why
+}
+
+func newTally(max int) *tally { return &tally{max: max, services: map[string]string{}} }
+
+// count takes in what came of one host.
+func (t *tally) count(hp *HostPlan, e history.End) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	host := hp.Name
+	for _, f := range e.FailedServices {
+		if t.services[f.Service] == "" {
+			t.services[f.Service] = fmt.Sprintf("it failed on %s: %s", host, f.Error)
+		}
+	}
+
+	isCut := e.Outcome == history.OutcomeRolledBack && e.State == history.Behind
+	switch {
+	case isCut:
+		t.cut = append(t.cut, host)
+	case failedAsWhole(e):
+		t.failed = append(t.failed, failure(hp.failing(e), host))
+	}
+}
+
+// failedAsWhole says that a host counts for max_failures: not one that could not be reached, nor one
+// whose other services were brought.
+func failedAsWhole(e history.End) bool {
+	switch e.State {
+	case history.RolledBack, history.Failed:
+		return !e.Stood()
+	case history.Unconfirmed:
+		return e.Reason == history.ReasonCutOff
+	}
+	return false
+}
+
+// stops says why no other wave is begun; "" when the run goes on. isFirm says that the bundle is at
+// fault: a host where the run was cut off is tried again first, and the others with it.
+func (t *tally) stops() (why string, isFirm bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	switch {
+	case len(t.failed) > t.max:
+		return fmt.Sprintf("stopped: %s (max_failures %d)", few(t.failed), t.max), true
+	case len(t.failed)+len(t.cut) > t.max:
+		return fmt.Sprintf("not begun: the run was cut off on %s, which is tried again first", few(t.cut)), false
+	}
+	return "", false
+}
+
+// failures are the services that failed, and where and why.
+func (t *tally) failures() map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return maps.Clone(t.services)
+}
+
+// A leftOut is the plan of a host without the services that failed on another host of the run.
+type leftOut struct {
+	hp     *HostPlan               // as planned, where none of them changes there
+	failed []history.FailedService // what is left out
+}
+
+// leaveOut finds out which services of a host change that failed on another host of the run. They are
+// remembered as if they had failed here: nothing starts them until they change, or a person asks.
+func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
+	known := leftOut{hp: hp}
+	failures := b.sum.failures()
+	if len(failures) == 0 || !b.plan.Fleet.Isolate || hp.bundle == nil {
+		return known
+	}
+
+	past := b.d.archive()
+	good, err := past.standing(ctx, hp.last, hp.elsewhere)
+	if err != nil {
+		b.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
+	}
+	if good == nil {
+		return known
+	}
+
+	whole, failing := hp.bundle, map[string]string{}
+	if hp.held != nil {
+		whole = hp.held.whole
+		maps.Copy(failing, hp.held.failing)
+	}
+	for _, service := range whole.ServiceNames() {
+		digest := bundle.ServiceDigest(&whole.Manifest, service)
+		isNews := failures[service] != "" && !hp.held.holds(service) && digest != bundle.ServiceDigest(&good.manifest, service)
+		if isNews {
+			failing[service] = failures[service]
+			known.failed = append(known.failed, history.FailedService{Service: service, Digest: digest, Run: b.run.head.ID, Error: failures[service]})
+		}
+	}
+	if len(known.failed) == 0 {
+		return known
+	}
+
+	if err := b.d.History.ServicesFailed(context.Background(), b.run.head.ID, hp.Name, known.failed); err != nil {
+		b.d.log().Error("remember failed services", "host", hp.Name, "err", err)
+	}
+	next := *hp
+	next.held = past.isolate(ctx, whole, good, failing)
+	next.bundle = next.held.bundle
+	known.hp = &next
+	return known
+}
+
+// end is the end of a host to which nothing is left to bring; isEnd is false when there is more.
+func (known leftOut) end(p *Plan) (e history.End, open, isEnd bool) {
+	hp := known.hp
+	nothing := len(known.failed) > 0 && hp.held.bringsNothing()
+	if !nothing {
+		return e, false, false
+	}
+	return history.End{
+		Outcome: history.OutcomeHeldBack, State: history.HeldBack, Untouched: true, Whole: hp.wanted(),
+		Services: hp.held.services(p.Snapshot.Commit), Error: hp.held.why() + "\n" + again,
+	}, false, true
+}
+
+// failing are the services of the host that a push was undone for, as far as they are known. The host
+// names them, and can name no others than those of its bundle.
+func (hp *HostPlan) failing(e history.End) (names []string) {
+	res, _ := e.Details.(*bundle.Result)
+	if res == nil || hp.bundle == nil {
+		return nil
+	}
+	for _, service := range hp.bundle.ServiceNames() {
+		if slices.Contains(res.Failing, service) {
+			names = append(names, service)
+		}
+	}
+	return names
+}
+
+// failure is what people read of a host that failed: "web failed on a".
+func failure(services []string, host string) string {
+	if len(services) == 0 {
+		return host + " failed"
+	}
+	return strings.Join(services, ", ") + " failed on " + host
+}

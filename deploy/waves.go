@@ -1,0 +1,112 @@
+package deploy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bellhop/internal/history"
+	"bellhop/internal/rollout"
+)
+
+// A run goes over its hosts in waves. Before each wave but the first it looks at what came of the hosts
+// before, and stops when more than max_failures of them failed as a whole. What the hosts of a wave
+// hold follows package rollout; here is what a run makes of it.
+
+// waves are the hosts that a plan pushes to, in the order of the run. bellhop's own host is last.
+func (d *Deployer) waves(p *Plan) [][]*HostPlan {
+	changing := p.Changing()
+	if len(changing) == 0 {
+		return nil
+	}
+	// Who goes first should answer: a wave of hosts that are away shows nothing.
+	slices.SortStableFunc(changing, func(a, b *HostPlan) int { return cmp.Compare(rank(a), rank(b)) })
+
+	machine := d.ownMachine()
+	byName := make(map[string]*HostPlan, len(changing))
+	hosts := make([]rollout.Host, 0, len(changing))
+	for _, hp := range changing {
+		byName[hp.Name], hp.own = hp, machine.is(hp, d.hosts.machine(hp.Name))
+		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.host.Tags, Own: hp.own})
+	}
+
+	after := func(host string) []string {
+		if h, ok := p.Fleet.Host(host); ok {
+			return h.After
+		}
+		return nil
+	}
+	var waves [][]*HostPlan
+	for _, names := range rollout.Waves(hosts, p.Fleet.Rollout.Waves, after) {
+		wave := make([]*HostPlan, 0, len(names))
+		for _, name := range names {
+			wave = append(wave, byName[name])
+		}
+		waves = append(waves, wave)
+	}
+	return waves
+}
+
+// rank puts those first that are likely to show whether a bundle works: a host that did not answer
+// last time is likely not to answer now, and one that could not be undone whole is in no good state.
+func rank(hp *HostPlan) int {
+	switch {
+	case hp.last.State == history.Pending:
+		return 2
+	case hp.host.Sometimes || hp.last.State == history.Failed:
+		return 1
+	}
+	return 0
+}
+
+// Waves are the names of the hosts that the plan pushes to, in the order of the run.
+func (p *Plan) Waves() [][]string {
+	waves := [][]string{}
+	for _, wave := range p.waves {
+		names := []string{}
+		for _, hp := range wave {
+			names = append(names, hp.Name)
+		}
+		waves = append(waves, names)
+	}
+	return waves
+}
+
+// wave pushes the hosts of one wave, unless the run has stopped.
+func (b *batch) wave(ctx context.Context, i int, hosts []*HostPlan, n int) {
+	if why, isFirm := b.sum.stops(); why != "" {
+		b.leave(hosts, why, isFirm)
+		return
+	}
+	if len(b.plan.waves) > 1 {
+		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.waves), few(b.plan.Waves()[i]))})
+	}
+	b.push(ctx, hosts, n)
+}
+
+// leave ends hosts that a run stops before. Where the stop is firm their commit is not tried there again
+// unless a person asks.
+func (b *batch) leave(hosts []*HostPlan, why string, isFirm bool) {
+	for _, hp := range hosts {
+		state := history.Behind
+		if !hp.last.Had {
+			state = history.Never
+		}
+		e := history.End{Outcome: history.Behind.Outcome(), State: state, Error: why, Stopped: isFirm, Untouched: true}
+		if hp.held != nil {
+			e.Whole = hp.wanted()
+		}
+		b.d.end(b.run, hp, e)
+	}
+}
+
+// few is the first names of a list, and how many more there are.
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
