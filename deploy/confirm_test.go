@@ -24,6 +24,7 @@ func confirmed(t *testing.T, window string, names ...string) *world {
 	t.Helper()
 	w := newWorld(t, names...)
 	w.confirm = window
+	w.top = atOnce
 	w.push("first", history.OutcomeDone)
 	return w
 }
