@@ -144,7 +144,12 @@ func TestStartThatTakesLong(t *testing.T) {
 	w.write(map[string]string{"services/x/x.service": "[Service]\nType=notify\nNotifyAccess=all\nTimeoutStartSec=10min\n" +
 		"ExecStart=/bin/sh -c 'sleep 75; systemd-notify --ready; exec sleep inf'\n[Install]\nWantedBy=multi-user.target\n"})
 	began := time.Now()
-	w.deploy("a long start", "current")
+	c := w.commit("a long start")
+	w.deliver(c)
+	eventually(t, 2*time.Minute, "the host is current", func() bool { // after a minute it delays no other push any more
+		s := w.status()
+		return s.Commit == c && s.state("chrysalis") == "current"
+	})
 	if took := time.Since(began); took < 70*time.Second {
 		t.Errorf("done after %v", took)
 	}
