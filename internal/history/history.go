@@ -5,8 +5,8 @@
 // contacted again. "Last" is what a host was given, as remembered: a cache, which the
 // host's own record corrects. A generation is what a host held after one successful run;
 // history knows the commit each kept one came from. A failure is a bundle digest that did
-// not work on a host. The outbox holds what is to be told to people, written in the same
-// transaction as what it tells of.
+// not work on a host. The outbox holds messages for people, each written in the same
+// transaction as the result that it is about.
 //
 // Its promise: whatever kills the process, the file opens again and holds every transaction
 // that ended, and none in part. It holds no secret and no contents of files.
@@ -35,9 +35,9 @@ const (
 	keepRuns        = 10_000
 	keepDeliveries  = 10_000
 	keepDays        = 90
-	keepGenerations = 6     // by host: the one that stands and five before it
+	keepGenerations = 6     // by host: the one on the host and five before it
 	keepFailures    = 20    // by host
-	keepMessages    = 2_000 // transactions with something to tell
+	keepMessages    = 2_000 // transactions with messages
 )
 
 // Errors of a file that can't be opened.
@@ -47,7 +47,7 @@ var (
 )
 
 // A DB is the history of one network. One process writes it, the holder of the deployer's
-// lock, so that what it remembers of hosts in memory is what stands in the file.
+// lock, so that what it remembers of hosts in memory is what the file holds.
 type DB struct {
 	sql   *sql.DB
 	clock func() time.Time

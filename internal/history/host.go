@@ -300,7 +300,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 }
 
 // Rename gives everything remembered of the host old to new: the record on the machine said
-// that they are one. A row that stands under the new name gives way.
+// that they are one. A row under the new name is replaced.
 func (db *DB) Rename(ctx context.Context, old, new string) error {
 	return db.write(ctx, old+" as "+new, func(tx *tx) error {
 		h, ok := db.mem.hosts[old]

@@ -14,7 +14,7 @@ type memory struct {
 	// failing are the hosts that have rows in failures.
 	failing map[string]bool
 
-	services map[string][]ServiceStatus // by host: those that stand otherwise than their host
+	services map[string][]ServiceStatus // by host: those whose state or commit is not that of their host
 
 	stopped map[string]string // by host: the commit whose run stopped before it
 

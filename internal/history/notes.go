@@ -8,7 +8,7 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// Notes are what a person must hear of a result besides what changed and what failed: edits
+// Notes are what a person must know of a result besides what changed and what failed: edits
 // that were taken back, what stays behind, what was stopped by hand.
 func Notes(res *bundle.Result) []string {
 	var notes []string
@@ -34,7 +34,7 @@ func withEdits(res *bundle.Result) []string {
 	return out
 }
 
-// detailsOf is what is stored of a result besides the columns: what people are told of, what
+// detailsOf is what is stored of a result besides the columns: what people are shown, what
 // became of units, that it was cut off, and why it was unconfirmed. Most results have none of it.
 func detailsOf(details any, reason Reason) (string, error) {
 	res, ok := details.(*bundle.Result)

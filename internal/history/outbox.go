@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The outbox is the pattern of that name: what people must be told of is a row that the same
-// transaction writes as the result it tells of. Whoever sends messages reads the oldest rows,
+// The outbox is the pattern of that name: a message for people is a row, and the transaction that
+// writes a result writes it too. Whoever sends messages reads the oldest rows,
 // sends them, and acknowledges them, so that each is sent at least once, whatever ends the
 // process in between.
 
@@ -26,8 +26,8 @@ type Message struct {
 	Reason Reason    `json:"reason,omitempty"` // of a host that is unconfirmed now
 }
 
-// queue puts m into the outbox, in the transaction of what it tells of. A host that keeps its
-// state without an error is not told of again.
+// queue puts m into the outbox, in the transaction of the result that it is about. A host
+// that keeps its state without an error gets no other message.
 func (t *tx) queue(m Message) {
 	unchanged := m.Kind == "host" && string(m.Was) == m.Now && m.Error == ""
 	if unchanged {

@@ -94,7 +94,7 @@ func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
 	return nil
 }
 
-// judgeAgain judges one run, and tells what has changed.
+// judgeAgain judges one run, and queues a message when its outcome changed.
 func (db *DB) judgeAgain(tx *tx, run string, now time.Time) error {
 	outcome, err := db.judge(tx, run)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 //
 // An entry that is out of date stays in its row until all entries of the row are; then the row
 // goes. Which entries are valid is known in memory, by retain and release. A reader of the file
-// can tell too, since a later entry of a host overrules those before it. Where that rule would
+// finds out too, since a later entry of a host overrules those before it. Where that rule would
 // not find an entry out of date, its rows must be rewritten.
 
 // An entry of a row belongs to a host. A row may hold several of one host.

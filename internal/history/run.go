@@ -31,7 +31,7 @@ type Planned struct {
 	Name   string
 	State  State  // Current, Behind, Never, Pending, Refused, Failed …
 	Wanted string // bundle digest; "" when there is no bundle
-	// Follows says that what stands there is what is wanted: the host's commit is the top one.
+	// Follows says that the host holds what is wanted: the host's commit is the top one.
 	Follows bool
 	Error   string
 	Reason  Reason // with State Unconfirmed
@@ -41,7 +41,7 @@ type Planned struct {
 	// already known, as for a refused host.
 	Listed  bool
 	Outcome Outcome
-	// Services is how single services stand, where the plan knows; nil: as they did.
+	// Services is the state of single services, where the plan knows it; nil: unchanged.
 	Services []ServiceStatus
 }
 
@@ -116,7 +116,7 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 		p.Reach = old.Reach
 		h.Reach, h.Wanted = p.Reach, formerMachine
 	}
-	if old.Reach.Elsewhere(p.Reach) { // what stood and failed on the former machine says nothing of this one
+	if old.Reach.Elsewhere(p.Reach) { // what the former machine held, and what failed there, says nothing of this one
 		h.Digest = ""
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, p.Name); err != nil {
 			return err
@@ -226,8 +226,8 @@ type End struct {
 	Took      time.Duration
 	Error     string
 	Reason    Reason           // with Outcome unconfirmed
-	Record    *bundle.Record   // what stands now, by the host's own word; nil: not heard
-	Manifest  *bundle.Manifest // stored as last when it now stands
+	Record    *bundle.Record   // what the host holds now, as it says itself; nil: it was not asked
+	Manifest  *bundle.Manifest // stored as last when the host now holds it
 	BootID    string           // of the boot that the keys were put there in; "" when not heard
 	Present   *int             // keys that are there; nil: not heard
 	Heard     bool             // the host said something in this run
@@ -241,18 +241,18 @@ type End struct {
 	Whole   string          // digest of the bundle that was wanted
 	Origins []bundle.Origin // the commit of each service that stays, "" for one that is not there
 
-	Services       []ServiceStatus // how single services stand; nil: as they did
+	Services       []ServiceStatus // state of single services; nil: unchanged
 	FailedServices []FailedService // never try these there again unless asked
-	Mended         []FailedService // remembered as failed, and they stand now
+	Mended         []FailedService // remembered as failed, and the host holds them now
 }
 
-// Stood says that the bundle stands on the host.
+// Stood says that the host holds the bundle.
 func (e End) Stood() bool {
 	isGood := e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing || e.Outcome == OutcomeHeldBack
 	return isGood && !e.Untouched
 }
 
-// Ended stores what came of a run on a host, what stands there now, and what is to be told.
+// Ended stores what came of a run on a host, what the host holds now, and a message about it.
 func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 	return db.write(ctx, "the result of "+host, func(tx *tx) error {
 		now := db.clock()
@@ -404,7 +404,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			if h.Follows {
 				h.Commit, h.Follows = db.mem.top, false
 			}
-			// Nor is it known what stands there: until the host says so, it equals nothing wanted.
+			// Nor is it known what the host holds: until it says so, it equals nothing wanted.
 			h.Digest = ""
 			h.State, h.Run, h.Error = Unknown, o.Run, "bellhop stopped while run "+o.Run+" was at work there"
 			if err := db.saveHost(tx, h); err != nil {

@@ -16,7 +16,7 @@ const (
 	ServiceFailed  State = "failed"    // it failed, and the host as a whole went back
 )
 
-// A ServiceStatus is how one service of a host stands. Its JSON is a contract.
+// A ServiceStatus is the state of one service of a host. Its JSON is a contract.
 type ServiceStatus struct {
 	Name   string  `json:"name"`
 	Commit *string `json:"commit"` // that it is at; null when it is not there
@@ -44,14 +44,14 @@ type FailedService struct {
 // keepFailedServices is how many are remembered of a host.
 const keepFailedServices = 40
 
-// Services is how single services of a host stand, where that differs from the host.
+// Services is the state of single services of a host, where it differs from that of the host.
 func (db *DB) Services(host string) []ServiceStatus {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	return slices.Clone(db.mem.services[host])
 }
 
-// readServices reads how services stand, by host.
+// readServices reads the states of services, by host.
 func readServices(q querier) (map[string][]ServiceStatus, error) {
 	rows, err := q.Query(`SELECT host, services FROM host_services`)
 	if err != nil {
@@ -74,7 +74,7 @@ func readServices(q querier) (map[string][]ServiceStatus, error) {
 	return all, rows.Err()
 }
 
-// saveServices writes how services of a host stand; none drops what was there. It is called inside
+// saveServices writes the states of services of a host; none drops what was there. It is called inside
 // write, as the rest below is.
 func (db *DB) saveServices(tx *tx, host string, services []ServiceStatus) error {
 	if slices.EqualFunc(db.mem.services[host], services, ServiceStatus.equal) {
@@ -95,7 +95,7 @@ func (db *DB) saveServices(tx *tx, host string, services []ServiceStatus) error 
 	return err
 }
 
-// planServices keeps how services stand by a plan of their host.
+// planServices stores the states of services that a plan of their host gives them.
 func (db *DB) planServices(tx *tx, p Planned) error {
 	switch {
 	case p.Services != nil:
@@ -106,7 +106,7 @@ func (db *DB) planServices(tx *tx, p Planned) error {
 	return nil
 }
 
-// endServices keeps how services stand after a push, and which of them failed.
+// endServices stores the states of services after a push, and which of them failed.
 func (db *DB) endServices(tx *tx, run, host string, e End, now time.Time) error {
 	isWhole := e.Stood() && e.Outcome != OutcomeHeldBack
 	if e.Services != nil || isWhole {

@@ -2,7 +2,7 @@ package history
 
 import "bellhop/internal/bundle"
 
-// A State says how a host stands. It is stored and printed as it is written here.
+// A State is the state of a host. It is stored and printed as it is written here.
 type State string
 
 // States of a host.
@@ -12,12 +12,12 @@ const (
 	Deploying   State = "deploying"   // a run is at work there
 	Pending     State = "pending"     // can't be reached, and is tried again
 	Failed      State = "failed"      // a run failed, and could not be undone whole
-	RolledBack  State = "rolled-back" // a run failed, and what stood before stands again
+	RolledBack  State = "rolled-back" // a run failed, and the host holds what it held before
 	Unconfirmed State = "unconfirmed" // a run was undone because nobody confirmed it
 	Held        State = "held"        // a person holds it
 	Refused     State = "refused"     // its bundle, its host key, or the whole commit, was refused
 	HeldBack    State = "held-back"   // some services could not be brought to the commit, the others were
-	Released    State = "released"    // left the repo, and was left as it stands
+	Released    State = "released"    // left the repo, and was left as it is
 	Unknown     State = "unknown"     // begun, and nothing is known of the end
 	Never       State = "never"       // wants something, and never had anything
 )
@@ -32,7 +32,7 @@ const (
 	OutcomeDone        Outcome = bundle.OutcomeDone       // the host holds the bundle, and did not before
 	OutcomeNothing     Outcome = bundle.OutcomeNothing    // the host held the bundle already
 	OutcomeRefused     Outcome = bundle.OutcomeRefused    // nothing was touched
-	OutcomeRolledBack  Outcome = bundle.OutcomeRolledBack // it failed, and what stood before stands again
+	OutcomeRolledBack  Outcome = bundle.OutcomeRolledBack // it failed, and the host holds what it held before
 	OutcomeFailed      Outcome = bundle.OutcomeFailed     // it failed, and could not be undone whole
 	OutcomeUnconfirmed Outcome = "unconfirmed"            // it was undone because nobody confirmed it
 	OutcomeHeldBack    Outcome = "held-back"              // some services stay as they were, the others were brought

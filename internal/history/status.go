@@ -14,7 +14,7 @@ import (
 // Version is "v" in everything that is printed as JSON.
 const Version = 1
 
-// Status is how the fleet stands. Its JSON is a contract: what does not exist is null, and
+// Status is the state of the fleet. Its JSON is a contract: what does not exist is null, and
 // no list is.
 type Status struct {
 	V       int          `json:"v"`
@@ -49,7 +49,7 @@ type SyncError struct {
 	Error string    `json:"error"`
 }
 
-// HostStatus is how one host stands.
+// HostStatus is the state of one host.
 type HostStatus struct {
 	Name       string     `json:"name"`
 	State      State      `json:"state"`
@@ -65,7 +65,7 @@ type HostStatus struct {
 	AwaySince  *time.Time `json:"away_since"` // since when it does not answer
 	// Expected is "sometimes" of a host that is away at times, which is no failure.
 	Expected string `json:"expected,omitempty"`
-	// Services are those that stand otherwise than their host, and all of a host that is held-back.
+	// Services are those whose state or commit is not that of their host, and all of a host that is held-back.
 	Services []ServiceStatus `json:"services"`
 }
 
@@ -113,7 +113,7 @@ type RunResult struct {
 	Details json.RawMessage `json:"-"`
 }
 
-// Status reads how the fleet stands, hosts by name, in one transaction: what it shows stood
+// Status reads the state of the fleet, hosts by name, in one transaction: what it shows was
 // so at one moment.
 func (db *DB) Status(ctx context.Context) (Status, error) {
 	s := Status{V: Version, Hosts: []HostStatus{}}

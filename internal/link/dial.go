@@ -67,7 +67,7 @@ func (p *Pool) connect(ctx context.Context, t Target, n *counters, lim limits) (
 	return nil, &Error{t.Name, ErrUnreachable, joined(errs)}
 }
 
-// holdJump makes sure that the connection to t's jump host stands.
+// holdJump makes sure that the connection to t's jump host is open.
 func (p *Pool) holdJump(ctx context.Context, t Target) (release func(), _ error) {
 	for j := t.Jump; j != nil; j = j.Jump {
 		if j.Name == t.Name {
@@ -180,7 +180,7 @@ func (p *Pool) dialRetryDNS(ctx context.Context, addr string) (net.Conn, error) 
 }
 
 // openThrough asks the jump host to connect to addr. Its connection is held for as long as
-// the inner one stands; these channels do not count as sessions, for sshd neither.
+// the inner one is open; these channels do not count as sessions, for sshd neither.
 func (p *Pool) openThrough(ctx context.Context, jump Target, addr string) (net.Conn, func(), error) {
 	host, port, err := splitPort(addr)
 	if err != nil {

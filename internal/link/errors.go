@@ -22,7 +22,7 @@ var (
 	// ErrNotBegun: the host itself said that the helper was not there. It comes beside the kind.
 	ErrNotBegun = errors.New("the helper did not begin")
 	// ErrThere: the login works, and what failed came after. It comes beside ErrUnreachable, where a
-	// line that stands does not tell when the host is better.
+	// connection that is open does not show when the host is better.
 	ErrThere = errors.New("the host is there")
 	// ErrLost: the connection broke while a command ran. What came of it is unknown.
 	ErrLost = errors.New("connection lost")

@@ -53,7 +53,7 @@ func (s *Session) feed(stdin io.Reader) {
 }
 
 // ShellLine makes one line of script that any login shell (sh, csh, fish) hands to /bin/sh unread.
-// What such a shell reads itself may not stand in script: a newline, ! or a doubled backslash.
+// What such a shell reads itself may not be in script: a newline, ! or a doubled backslash.
 func ShellLine(script string, sudo bool) string {
 	sh := "/bin/sh -c '" + strings.ReplaceAll(script, "'", `'\''`) + "'"
 	if sudo {

@@ -24,7 +24,7 @@ import (
 // Beside it "current" is a link to the newest, which the host's own units call.
 //
 // The two lines below are the only ones that bellhop ever runs to get there. They are for
-// any POSIX sh; no quote, exclamation mark, newline or doubled backslash stands in them, so
+// any POSIX sh; no quote, exclamation mark, newline or doubled backslash is in them, so
 // that csh and fish as login shells pass them on unread. Their only variable is a digest,
 // 64 hex digits.
 const (
@@ -123,7 +123,7 @@ func ParseLine(line string) (verb, digest string) {
 // session's first bytes are bundle.Magic: what a login shell printed is skipped. The session
 // ends with ctx.
 //
-// Where ahead is not nil it writes what the helper shall hear first, which saves a round trip; it
+// Where ahead is not nil it writes what the helper is to read first, which saves a round trip; it
 // is called once for each try to start the helper. From its call on an error does not say whether
 // the helper heard it, unless it is ErrNotBegun, which the host's own word proves.
 func (p *Pool) Helper(ctx context.Context, t Target, ahead func(io.Writer) error) (*Session, error) {
@@ -187,7 +187,7 @@ type notBegun struct{ error }
 func (e notBegun) Unwrap() error        { return e.error }
 func (e notBegun) Is(target error) bool { return target == ErrNotBegun }
 
-// Arch is the architecture that a host told, as Go names it; "" when it has not yet.
+// Arch is the architecture that a host has given, as Go names it; "" when it has not yet.
 func (p *Pool) Arch(host string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()

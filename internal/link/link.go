@@ -3,12 +3,12 @@
 // A target is how a host is reached: addresses, pinned host keys, a user, perhaps another
 // target to jump through. A pool keeps one connection to each target between runs. A
 // session is one command on such a connection; a helper session is the one that speaks
-// bundle's frames. A watch keeps a line to a host and says each time it stands anew.
+// bundle's frames. A watch keeps a connection to a host open, and reports each time it was opened again.
 //
 // Its promises: a host key that is not pinned ends the attempt before anything is said to
 // the host; nothing blocks for longer than its deadline, since a peer that falls silent has
 // its connection closed; and no part of a command line is ever made of anything but
-// constants and a hex digest, so that nothing needs quoting and no secret can stand there.
+// constants and a hex digest, so that nothing needs quoting and no secret can be in them.
 package link
 
 import (
@@ -39,7 +39,7 @@ type Config struct {
 	Signers func() ([]ssh.Signer, error)
 	// Helper finds the helper for an OS and architecture; nil means FindHelper.
 	Helper func(goos, goarch string) (path, digest string, err error)
-	// Log hears of redials and helper uploads; nil is silent.
+	// Log gets a line for each redial and helper upload; nil: none.
 	Log *slog.Logger
 	// Keepalive is the silence after which a host without keys is asked whether it is there;
 	// 0 means KeepaliveOther. Hosts with keys are asked after KeepaliveKeys, or Keepalive if

@@ -21,7 +21,8 @@ const (
 )
 
 // openSession opens a channel for a session within wait, and waits for another to end where the
-// host allows fewer sessions at once. serve hears how the session ends.
+// host allows fewer sessions at once. serve is called with the requests that the host sends in it, such
+// as how it ended.
 func (c *conn) openSession(ctx context.Context, wait time.Duration, serve func(<-chan *ssh.Request)) (_ ssh.Channel, err error) {
 	c.wire.work()
 	defer func() {

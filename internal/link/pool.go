@@ -85,7 +85,7 @@ func (p *Pool) Stats() Stats {
 	return s
 }
 
-// Drop closes the pooled connection to a host, if one stands.
+// Drop closes the pooled connection to a host, if one is open.
 func (p *Pool) Drop(name string) {
 	p.mu.Lock()
 	var c *conn
@@ -117,7 +117,7 @@ func (p *Pool) get(ctx context.Context, t Target) (*conn, error) {
 	return c, err
 }
 
-// getWithin is get with limits of its own; pooled says that the connection stood before.
+// getWithin is get with limits of its own; pooled says that the connection was open before.
 // One caller dials for a host at a time; the others wait for their turn and find it done.
 func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, pooled bool, _ error) {
 	e := p.entry(t.Name)
@@ -143,7 +143,7 @@ func (p *Pool) getWithin(ctx context.Context, t Target, lim limits) (_ *conn, po
 	return c, false, p.keep(e, t, c)
 }
 
-// standing returns the pooled connection, held, when it stands and was made for the same
+// standing returns the pooled connection, held, when it is open and was made for the same
 // target; one that was made for another address, user or pin is closed. What runs over it ends
 // first: two callers may know different addresses of one host while a push brings the new one.
 func (p *Pool) standing(e *entry, t Target) (*conn, error) {

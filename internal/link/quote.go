@@ -11,9 +11,9 @@ import (
 
 // What a host says before its helper speaks, and instead of it, is quoted in errors: what the
 // login shell printed, stderr, and what its SSH server gives as a reason. A key's value may
-// stand in it. So an error holds it as a plain.Quote, whose text does not show it.
+// be in it. So an error holds it as a plain.Quote, whose text does not show it.
 
-// peerError is an error of the SSH library, in which the other side's words may stand: why it
+// peerError is an error of the SSH library, which may hold the other side's words: why it
 // disconnects or refuses a channel, and which algorithms it offers. What this machine's own
 // network says passes as it is.
 func peerError(err error) error {

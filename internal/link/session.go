@@ -16,13 +16,13 @@ import (
 
 const (
 	openTimeout  = 15 * time.Second // for the host to answer that a command began, PAM and all
-	staleTimeout = 5 * time.Second  // the same on a connection that stood idle, before it is made anew
+	staleTimeout = 5 * time.Second  // the same on a connection that was idle, before it is made anew
 	closeGrace   = 2 * time.Second  // for the host to agree that a session ends
 	stderrCap    = 4 << 10          // bytes of a helper's stderr that errors can quote
 	maxStderr    = 1 << 20          // bytes of it that are read: a host that says more is cut off
 
 	// packet is how much goes out at once. A connection keeps a buffer of its largest packet
-	// for as long as it stands, so small ones are what make a thousand connections cheap.
+	// for as long as it is open, so small ones are what make a thousand connections cheap.
 	packet = 8 << 10
 )
 

@@ -75,7 +75,7 @@ func orDiscard(w io.Writer) io.Writer {
 	return w
 }
 
-// followWindow tells the host when the window changes size, until stop is called.
+// followWindow sends the host the size of the window when it changes, until stop is called.
 func (s *Session) followWindow(fd int) (stop func()) {
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGWINCH)

@@ -4,7 +4,7 @@ import "sync/atomic"
 
 // Stats counts what a pool did since it was made.
 type Stats struct {
-	Open    int // connections that stand now
+	Open    int // connections that are open now
 	Targets map[string]TargetStats
 }
 

@@ -29,9 +29,9 @@ func backoff(n int, away time.Duration) time.Duration {
 	return watchFirst << (n - 1)
 }
 
-// A Watcher hears how a watched connection fares. Down may be nil.
+// A Watcher is called when a watched connection opens and breaks. Down may be nil.
 type Watcher struct {
-	// Up is called each time a connection stands that was not there before: at the start, after
+	// Up is called each time a connection was opened: at the start, after
 	// a reboot, after a cut. Its context ends with that connection. While it returns an error it
 	// is called again, spaced like redials.
 	Up func(ctx context.Context) error
@@ -39,7 +39,7 @@ type Watcher struct {
 	Down func(ctx context.Context, err error)
 }
 
-// Watch keeps a connection to t until ctx ends, and tells w of it. Watch returns when ctx ends, or with a *HostKeyError, since no retry helps there.
+// Watch keeps a connection to t until ctx ends, and calls w when it opens and breaks. Watch returns when ctx ends, or with a *HostKeyError, since no retry helps there.
 //
 // A login that works does not prove that the host has rebooted, nor a refused one that it
 // will stay so: sshd lets in during shutdown, and refuses users other than root early in a boot.
@@ -91,7 +91,7 @@ func limitsFor(cfg Config, away time.Duration) limits {
 }
 
 // watchOnce makes sure of a connection, calls up until it is content, and waits for the
-// end. stood says that up was content.
+// end. stood says that up returned no error.
 func (p *Pool) watchOnce(ctx context.Context, t Target, lim limits, up func(context.Context) error) (stood bool, err error) {
 	c, _, err := p.getWithin(ctx, t, lim)
 	if err != nil {
