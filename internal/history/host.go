@@ -185,7 +185,7 @@ func (db *DB) drop(tx *tx, name string) error {
 			return err
 		}
 	}
-	if err := errors.Join(db.forgetServices(tx, name), db.saveStopped(tx, name, "")); err != nil {
+	if err := errors.Join(db.mem.forgetServices(tx, name), db.saveStopped(tx, name, "")); err != nil {
 		return err
 	}
 
@@ -326,7 +326,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if err := db.saveContact(tx, new, h.Contact); err != nil {
 			return err
 		}
-		if err := errors.Join(db.renameServices(tx, old, new), db.renameStopped(tx, old, new)); err != nil {
+		if err := errors.Join(db.mem.renameServices(tx, old, new), db.renameStopped(tx, old, new)); err != nil {
 			return err
 		}
 		return db.drop(tx, old)

@@ -131,11 +131,11 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 		h.Commit = ""
 	}
 	if old.Reach.Elsewhere(p.Reach) {
-		if err := db.forgetServices(tx, p.Name); err != nil {
+		if err := db.mem.forgetServices(tx, p.Name); err != nil {
 			return err
 		}
 	}
-	if err := db.planServices(tx, p); err != nil {
+	if err := db.mem.planServices(tx, p); err != nil {
 		return err
 	}
 	if !known || !equalHost(old, h) {
@@ -273,7 +273,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if !isExcused {
 			tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
 		}
-		if err := db.endServices(tx, run, host, e, now); err != nil {
+		if err := db.mem.endServices(tx, run, host, e, now); err != nil {
 			return err
 		}
 		if err := db.endStopped(tx, host, e); err != nil {

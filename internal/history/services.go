@@ -76,12 +76,12 @@ func readServices(q querier) (map[string][]ServiceStatus, error) {
 
 // saveServices writes the states of services of a host; none drops what was there. It is called inside
 // write, as the rest below is.
-func (db *DB) saveServices(tx *tx, host string, services []ServiceStatus) error {
-	if slices.EqualFunc(db.mem.services[host], services, ServiceStatus.equal) {
+func (m *memory) saveServices(tx *tx, host string, services []ServiceStatus) error {
+	if slices.EqualFunc(m.services[host], services, ServiceStatus.equal) {
 		return nil
 	}
 	if len(services) == 0 {
-		delete(db.mem.services, host)
+		delete(m.services, host)
 		_, err := tx.Exec(`DELETE FROM host_services WHERE host = ?`, host)
 		return err
 	}
@@ -90,27 +90,27 @@ func (db *DB) saveServices(tx *tx, host string, services []ServiceStatus) error 
 	if err != nil {
 		return err
 	}
-	db.mem.services[host] = slices.Clone(services)
+	m.services[host] = slices.Clone(services)
 	_, err = tx.Exec(`INSERT OR REPLACE INTO host_services(host, services) VALUES(?, ?)`, host, string(p))
 	return err
 }
 
 // planServices stores the states of services that a plan of their host gives them.
-func (db *DB) planServices(tx *tx, p Planned) error {
+func (m *memory) planServices(tx *tx, p Planned) error {
 	switch {
 	case p.Services != nil:
-		return db.saveServices(tx, p.Name, p.Services)
+		return m.saveServices(tx, p.Name, p.Services)
 	case p.Follows:
-		return db.saveServices(tx, p.Name, nil)
+		return m.saveServices(tx, p.Name, nil)
 	}
 	return nil
 }
 
 // endServices stores the states of services after a push, and which of them failed.
-func (db *DB) endServices(tx *tx, run, host string, e End, now time.Time) error {
+func (m *memory) endServices(tx *tx, run, host string, e End, now time.Time) error {
 	isWhole := e.Stood() && e.Outcome != OutcomeHeldBack
 	if e.Services != nil || isWhole {
-		if err := db.saveServices(tx, host, e.Services); err != nil {
+		if err := m.saveServices(tx, host, e.Services); err != nil {
 			return err
 		}
 	}
@@ -146,23 +146,23 @@ func rememberFailed(tx *tx, run, host string, failed []FailedService, now time.T
 }
 
 // forgetServices drops all that is remembered of the services of a host.
-func (db *DB) forgetServices(tx *tx, host string) error {
+func (m *memory) forgetServices(tx *tx, host string) error {
 	_, err := tx.Exec(`DELETE FROM failed_services WHERE host = ?`, host)
-	return errors.Join(err, db.saveServices(tx, host, nil))
+	return errors.Join(err, m.saveServices(tx, host, nil))
 }
 
 // renameServices gives new what is remembered of the services of old.
-func (db *DB) renameServices(tx *tx, old, new string) error {
-	if err := db.forgetServices(tx, new); err != nil {
+func (m *memory) renameServices(tx *tx, old, new string) error {
+	if err := m.forgetServices(tx, new); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(`UPDATE failed_services SET host = ? WHERE host = ?`, new, old); err != nil {
 		return err
 	}
-	if err := db.saveServices(tx, new, db.mem.services[old]); err != nil {
+	if err := m.saveServices(tx, new, m.services[old]); err != nil {
 		return err
 	}
-	return db.saveServices(tx, old, nil)
+	return m.saveServices(tx, old, nil)
 }
 
 // FailedServices returns every failure of a service that is remembered, by host.
