@@ -18,7 +18,7 @@ import (
 // seconds to notice, and some more to find out that it can't have another.
 const (
 	shortWindow = "5s"
-	longWindow  = "20s"
+	longWindow  = "30s"
 )
 
 // A cutOff is one commit that takes the host away from its deployer.
