@@ -166,6 +166,7 @@ func (p *Pool) standing(e *entry, t Target) (*conn, error) {
 
 	c.hold()
 	c.setKeys(t.Keys)
+	wake(p.tend) // an idle one is looked at rarely; from now on its silence is noticed soon
 	return c, nil
 }
 

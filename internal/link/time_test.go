@@ -255,6 +255,37 @@ func TestStallDuringSession(t *testing.T) {
 	})
 }
 
+// TestStallAfterIdleness: a line that was idle for long is watched as closely as a new one, as soon as a
+// session runs over it.
+func TestStallAfterIdleness(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, p := piped(t, func(ctx context.Context, in io.Reader, out io.Writer) error {
+			io.WriteString(out, bundle.Magic)
+			<-ctx.Done()
+			return nil
+		})
+		first, err := p.Helper(t.Context(), h.Target(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.Close()
+		time.Sleep(2*link.KeepaliveOther + 2*time.Second) // it has just been asked, and would be so in half a minute
+
+		s, err := p.Helper(t.Context(), h.Target(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Stall()
+		begun := time.Now()
+		if _, err := io.ReadAll(s); !errors.Is(err, link.ErrLost) {
+			t.Errorf("Read over a stalled line = %v, want ErrLost", err)
+		}
+		if took := time.Since(begun); took > 12*time.Second {
+			t.Errorf("it took %v, want within 12 s", took)
+		}
+	})
+}
+
 // TestStallBeforeSession: a pooled line that fell silent costs one short wait, then a redial.
 func TestStallBeforeSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
