@@ -23,7 +23,7 @@ func TestHowAServiceIsJudged(t *testing.T) {
 				"    -settle 0s\n" +
 				"    +settle 10s\n" +
 				"    +health http http://a:80/ (interval 1s, timeout 5s, grace 30s)\n" +
-				"    +health command a … (user web, interval 1s, timeout 1s, grace 30s)\n" +
+				"    +health command a ⏎ b (user web, interval 1s, timeout 1s, grace 30s)\n" +
 				"    +before command exit 80 (timeout 10m0s, at the first install too)\n"},
 		{"settle: 1s\n", "    +settle 1s\n"},
 		{"", "  - how web is started and judged\n    -settle 1s\n    +settle 5s\n"},
