@@ -63,7 +63,7 @@ var arrows = map[string][]string{
 	"internal/host/plan":       {"internal/bundle", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/owned", "internal/host/packages", "internal/host/state", "internal/unitfile"},
 	"internal/host/check":      {"internal/bundle"},
 	"internal/host/confirm":    {},
-	"internal/host/keyfiles":   {"internal/bundle", "internal/host/owned", "internal/host/state", "internal/mask"},
+	"internal/host/keyfiles":   {"internal/bundle", "internal/durable", "internal/host/owned", "internal/host/state", "internal/mask"},
 	"internal/host/health":     {"internal/bundle", "internal/host/machine"},
 	"internal/host/probes":     {"internal/bundle", "internal/host/command", "internal/host/machine"},
 	"internal/host/command":    {"internal/host/machine"},

@@ -23,9 +23,10 @@ import (
 func confirmed(t *testing.T, window string, names ...string) *world {
 	t.Helper()
 	w := newWorld(t, names...)
-	w.confirm = window
 	w.top = atOnce
+	w.confirm = "30s"
 	w.push("first", history.OutcomeDone)
+	w.confirm = window
 	return w
 }
 
@@ -94,7 +95,7 @@ func TestNothingToConfirm(t *testing.T) {
 // Promise 5: a host that its bundle cuts off comes back by itself, and says why. The same bundle is not
 // tried again until somebody asks.
 func TestCutOffHostComesBack(t *testing.T) {
-	w := confirmed(t, "1s", "a", "b")
+	w := confirmed(t, "3s", "a", "b")
 	first := w.commits[0].Commit
 	w.when("a", "applied", func() { w.lockOut("a") })
 	w.change("new")
@@ -130,7 +131,7 @@ func TestCutOffHostComesBack(t *testing.T) {
 // A deployer whose own network was away gives the bundle a second chance, not before two minutes
 // later, and no third.
 func TestDeployerThatWasAway(t *testing.T) {
-	w := confirmed(t, "1s", "a")
+	w := confirmed(t, "3s", "a")
 	first := w.commits[0].Commit
 	w.d.Elsewhere = func(context.Context, string) string { return "" }
 	w.d.Links = &noFresh{Links: w.d.Links}
@@ -166,7 +167,7 @@ func TestDeployerThatWasAway(t *testing.T) {
 
 // The second time is asked for when it is due, and a bundle that was confirmed then stays.
 func TestSecondChanceIsAskedFor(t *testing.T) {
-	w := confirmed(t, "1s", "a")
+	w := confirmed(t, "3s", "a")
 	bell := deploy.NewBell(w.d)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -181,7 +182,7 @@ func TestSecondChanceIsAskedFor(t *testing.T) {
 	}
 
 	w.d.Links = links
-	w.later("a", 2*time.Minute-4*time.Second)
+	w.later("a", 2*time.Minute-15*time.Second)
 	w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed) // too early, and plans the time anew
 	eventually(t, "a run is asked for", func() bool { return len(bell.Waiting()) > 0 })
 	w.run(deploy.Request{Cause: "a was not confirmed"}, history.OutcomeDone)
@@ -216,19 +217,17 @@ func TestLineLostWhileTheHostWaits(t *testing.T) {
 // The network of the host goes with the bundle, before anybody hears that the host waits: lines that
 // could not be had tell that it was cut off.
 func TestNetworkLostBeforeTheHostWaits(t *testing.T) {
-	w := confirmed(t, "1s", "a", "b")
-	sent := after(bundle.FrameData)
-	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
-		n := sent(p)
-		if n >= 0 {
-			time.AfterFunc(20*time.Millisecond, w.hosts["a"].Cut)
-		}
-		return n
-	}}
-	w.enable("b") // which goes another way than a, and is not cut
+	w := confirmed(t, "3s", "a", "b")
 	w.change("new")
 	mended := make(chan error, 1)
-	time.AfterFunc(4*time.Second, func() { mended <- w.hosts["a"].Mend() })
+	w.machines["a"].Host().Reached = func(step string) {
+		switch step {
+		case "health":
+			w.hosts["a"].Cut()
+		case "undo units": // it is heard again only when it has gone back
+			time.AfterFunc(2*time.Second, func() { mended <- w.hosts["a"].Mend() })
+		}
+	}
 	w.push("second", history.OutcomePartial)
 	w.must(<-mended)
 

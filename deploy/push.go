@@ -52,7 +52,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 	}
 	j.Elsewhere = d.elsewhere(hp.Name, j.Target)
 	if hp.last.State == history.Unknown {
-		j.Earlier = hp.last.Run
+		j.Earlier = tryIDs(hp.last.Run)
 	}
 	if d.Progress != nil {
 		j.Progress = func(step, text string) { r.event(Event{Host: hp.Name, Step: step, Text: text}) }

@@ -60,11 +60,27 @@ func (h *hostTries) inTries(ctx context.Context, hp *HostPlan) (e history.End, o
 
 		h.run.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
 		before := t.end
-		t = &try{hp: next, as: fmt.Sprintf("%s-%d", h.run.head.ID, n)}
+		t = &try{hp: next, as: tryID(h.run.head.ID, n)}
 		h.once(ctx, t)
 		t.end = afterTries(before, t.end)
 	}
 	return t.end, true
+}
+
+// tryID is the id by which a host knows the try n of a run; the first has that of the run.
+func tryID(run string, n int) string {
+	if n == 1 {
+		return run
+	}
+	return fmt.Sprintf("%s-%d", run, n)
+}
+
+// tryIDs are those of all tries that a run may have on one host.
+func tryIDs(run string) (ids []string) {
+	for n := range 1 + maxAgain {
+		ids = append(ids, tryID(run, n+1))
+	}
+	return ids
 }
 
 // isRefusedForServices says that a host refused for services that it names: nothing was touched, and

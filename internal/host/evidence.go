@@ -56,12 +56,7 @@ func (r *run) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
 	if len(all) == 0 {
 		return nil
 	}
-	take, err := keyfiles.Of(r.m).Mask(r.offer.Manifest.Keys...)
-	if err != nil {
-		withheld := fmt.Sprintf("‹withheld: a key's value may stand here, and they can't be looked for: %v›", err)
-		take = func(string) string { return withheld }
-	}
-
+	take := r.mask()
 	for i := range all {
 		if all[i].Result != "" {
 			all[i].Result = take(all[i].Result)
@@ -69,6 +64,20 @@ func (r *run) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
 		all[i].Lines = mask.Lines(take, all[i].Lines)
 	}
 	return all
+}
+
+// plainText is the text of an error as it may be written to disk: an answer that a service gave, with a
+// key in it, may be quoted there.
+func (r *run) plainText(err error) string { return r.mask()(err.Error()) }
+
+// mask is what takes the values of the keys of this host out of a text.
+func (r *run) mask() func(string) string {
+	take, err := keyfiles.Of(r.m).Mask(r.offer.Manifest.Keys...)
+	if err == nil {
+		return take
+	}
+	withheld := fmt.Sprintf("‹withheld: a key's value may stand here, and they can't be looked for: %v›", err)
+	return func(string) string { return withheld }
 }
 
 // An evidence gathers what was seen of failures, at most bundle.MaxEvidence bytes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/check"
@@ -55,12 +56,12 @@ func (r *run) ready(ctx context.Context) error {
 func (r *run) fill(outcome string, err error) {
 	r.res.Outcome = outcome
 	if err != nil {
-		r.res.Error = err.Error()
+		r.res.Error = r.plainText(err)
 	}
 	if r.w != nil {
 		r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = r.w.Names(), r.w.Restored, r.w.Edits, r.w.Kept
 		r.res.Drifted = r.w.Units.Drifted
-		r.res.Warnings = append(r.res.Warnings, r.w.Warnings...)
+		r.res.Warnings = unique(slices.Concat(r.res.Warnings, r.w.Warnings)) // a run that goes back was filled before
 	}
 
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
@@ -158,10 +159,11 @@ func (r *run) goBack(ctx context.Context, cause error) error {
 		outcome, cause = bundle.OutcomeUnconfirmed, nobody
 	}
 
-	r.event("undo", cause.Error())
+	text := r.plainText(cause)
+	r.event("undo", text)
 	r.blame(cause)
 	// For who ends it, should this process not. The evidence is long, and there may be no room for it.
-	r.m.Note(state.JournalLine{Step: "undo", Cause: cause.Error(), Outcome: outcome}, false)
+	r.m.Note(state.JournalLine{Step: "undo", Cause: text, Outcome: outcome}, false)
 	r.m.Note(state.JournalLine{Step: "blame", Failing: r.res.Failing, Evidence: r.res.Evidence}, false)
 	j, err := r.m.ReadJournal()
 	if err != nil || j == nil {

@@ -74,7 +74,7 @@ func TestTwinUnitsThatDie(t *testing.T) {
 // Settle times are each service's own, and one of 0 is off.
 func TestTwinSettleIsEachServices(t *testing.T) {
 	m := lab.NewMachine(t.TempDir())
-	m.DieAfter("quick.service", 100*time.Millisecond)
+	m.DieAfter("quick.service", time.Minute)
 	m.DieAfter("slow.service", 100*time.Millisecond)
 	quick := newLoad().service("quick.service", botUnit).of("quick").judged("quick", 0)
 	twinDeploy(t, m, quick.offer(), quick, bundle.OutcomeDone)

@@ -165,6 +165,12 @@ func (c *Confirmation) once(ctx context.Context, ahead bool) error {
 // note notes how a try ended. A failed one has something else asked for.
 func (c *Confirmation) note(err error) {
 	c.mu.Lock()
+	if wentBack := errors.Is(err, errSaidNo); wentBack && c.failed && c.fresh.Elsewhere != "" {
+		c.enough() // the tries before tell why nobody confirmed it in time
+		c.mu.Unlock()
+		return
+	}
+
 	c.fresh.Err = err
 	isAnswer := err == nil || errors.Is(err, errSaidNo)
 	if isAnswer {
@@ -187,7 +193,9 @@ func (c *Confirmation) lineTried(err error) {
 		return
 	}
 	c.mu.Lock()
-	c.line.Tried, c.line.Err = true, err
+	if c.ctx.Err() == nil {
+		c.line.Tried, c.line.Err = true, err
+	}
 	c.mu.Unlock()
 	c.lookElsewhere()
 }
@@ -263,6 +271,9 @@ func (c *Confirmation) End(finish bool, filter *Filter) FreshTry {
 // result chooses what tells more. That no line could be had counts where no fresh connection failed
 // by itself: then the host was heard again only after it had gone back.
 func (c *Confirmation) result() FreshTry {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
 	heard := c.begun && c.fresh.Err == nil
 	if c.line.Tried && !c.failed && !heard {
 		return c.line

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"bellhop/internal/bundle"
@@ -87,11 +88,11 @@ func (s *Session) waitForOther(ctx context.Context, c *Confirmation, filter *Fil
 // confirmEarlier is the confirmation of the run that is at work on the host, where that is one of this
 // deployer; nil where it is another's.
 func (p *Pusher) confirmEarlier(j *Job, h *Hello) *Confirmation {
-	isOurs := j.Earlier != "" && h.Open.Is(j.Earlier)
-	if !isOurs {
+	i := slices.IndexFunc(j.Earlier, h.Open.Is)
+	if i < 0 {
 		return nil
 	}
-	return p.NewConfirmation(j.Target, j.Earlier, j.Confirm, nil)
+	return p.NewConfirmation(j.Target, j.Earlier[i], j.Confirm, nil)
 }
 
 // things is how many things the host may have to speak of.

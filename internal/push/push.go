@@ -90,9 +90,9 @@ type Job struct {
 	// Confirm is for how long the host, once the bundle is applied, waits to be confirmed over a
 	// fresh connection, before it goes back by itself. 0: it does not wait.
 	Confirm time.Duration
-	// Earlier is a run of this deployer that may still be at work there, since its end was not
-	// heard. It is confirmed too. "": none.
-	Earlier string
+	// Earlier are ids of runs of this deployer, of which one may still be at work there, since its
+	// end was not heard. It is confirmed too.
+	Earlier []string
 	// Elsewhere names something else that can be reached at the moment of the call, "" when
 	// nothing can: so a host that was cut off is told from a deployer that is away. Nil: nobody knows.
 	Elsewhere func(ctx context.Context) string

@@ -127,7 +127,7 @@ func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state
 		}
 	}
 	if move.Seal {
-		if err := copyFile(r.m.At(bundle.SealedDir+"/"+move.Name), r.m.At(sealedBefore(move.Name))); err != nil {
+		if err := r.m.copyFile(r.m.At(bundle.SealedDir+"/"+move.Name), r.m.At(sealedBefore(move.Name))); err != nil {
 			return err
 		}
 	}

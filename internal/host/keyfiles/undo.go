@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/durable"
 	"bellhop/internal/host/state"
 )
 
@@ -90,8 +91,9 @@ func (m Store) returnSealed(name string) error {
 	return errors.Join(err, os.Rename(before, place))
 }
 
-// copyFile copies one file of the state directory; of a missing one the copy is empty.
-func copyFile(from, to string) error {
+// copyFile copies one file of the state directory, whole or not at all; of a missing one the copy is
+// empty. It survives a power cut from here on: what it is a copy of is replaced next.
+func (m Store) copyFile(from, to string) error {
 	p, err := os.ReadFile(from)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -99,7 +101,8 @@ func copyFile(from, to string) error {
 	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 		return err
 	}
-	return os.WriteFile(to, p, 0o600)
+	w := durable.Writer{Sync: m.SyncTo().Sync, Beside: ".new" + filepath.Base(to)}
+	return w.Write(to, p, 0o600)
 }
 
 // Drop forgets what waits in RAM for a run that has ended. What can't be dropped is swept by

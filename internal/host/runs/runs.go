@@ -192,5 +192,8 @@ func read(path string) (*bundle.Result, error) {
 	}
 
 	res := &bundle.Result{}
-	return res, json.Unmarshal(p, res)
+	if json.Unmarshal(p, res) != nil {
+		return nil, nil // torn by a power cut, since it is not synced: as if it was not written
+	}
+	return res, nil
 }
