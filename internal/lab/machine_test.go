@@ -215,8 +215,14 @@ func offer(t *testing.T, m *lab.Machine, run, unit string) session {
 	t.Helper()
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
-	t.Cleanup(func() { inW.Close(); outR.Close() })
+	ended := make(chan struct{})
+	t.Cleanup(func() { // the helper may still be at work in the machine's folder, which is removed next
+		inW.Close()
+		outR.Close()
+		<-ended
+	})
 	go func() {
+		defer close(ended)
 		err := helper.Serve(context.Background(), m.Host(), inR, outW)
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 	}()
