@@ -241,7 +241,7 @@ func (n Newcomer) ssh(ctx context.Context, stdin io.Reader, line string) ([]byte
 	cmd.Env = child.Env(child.SSH)
 	// A program that their config starts may keep stderr open for longer than ssh lasts.
 	if err := cmd.Run(); err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		return nil, plain.Quoted([]byte(errs.buf.String()), "ssh %s: %v", n.Destination, err)
+		return nil, plain.Quoted(errs.buf.Bytes(), "ssh %s: %v", n.Destination, err)
 	}
 
 	return out.Bytes(), nil

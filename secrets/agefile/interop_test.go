@@ -8,33 +8,7 @@ import (
 	"testing"
 
 	"bellhop/secrets/agefile"
-	"filippo.io/age"
 )
-
-// plainAge seals as every other program does: without a readers stanza.
-func plainAge(t testing.TB, value string, to ...agefile.Recipient) []byte {
-	t.Helper()
-	var rs []age.Recipient
-	for _, r := range to {
-		x, err := age.ParseX25519Recipient(r.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		rs = append(rs, x)
-	}
-	var buf bytes.Buffer
-	w, err := age.Encrypt(&buf, rs...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := w.Write([]byte(value)); err != nil {
-		t.Fatal(err)
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
-}
 
 // TestInterop goes both ways with the age that is installed; Debian 12 has 1.1.1.
 func TestInterop(t *testing.T) {
