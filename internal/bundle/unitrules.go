@@ -131,7 +131,8 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 	missedItsKeys := now.Barred && want.WaitsForKeys()
 	isDown := now.Failed || now.Unsuccessful || !now.RanThisBoot
 	mayStartNow := now.Skipped && action != "" && action != None // nobody stopped it by hand
-	if asksToStart || missedItsKeys || isDown || mayStartNow {
+	wasJob := was != nil && was.Oneshot                          // which ended by itself, and stays from now on
+	if asksToStart || missedItsKeys || isDown || mayStartNow || wasJob {
 		return VerbStart
 	}
 

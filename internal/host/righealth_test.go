@@ -32,6 +32,12 @@ func rigUnit(service string, settle time.Duration, probes ...bundle.Probe) *load
 	return newLoad().service("righealth.service", "[Service]\n"+service+"[Install]\nWantedBy=multi-user.target\n").judged("bot", settle, probes...)
 }
 
+// job has bellhop know that the unit ends by itself.
+func job(l *load) *load {
+	l.Units[0].Oneshot = true
+	return l
+}
+
 func TestRigHealth(t *testing.T) {
 	r := newRig(t)
 	python := func(bad string) string {
@@ -64,7 +70,7 @@ func TestRigHealth(t *testing.T) {
 		{"a command that hangs", web("7", bundle.Probe{Command: "sleep 1000 & sleep 1000", Timeout: 300, Interval: 100, Grace: 500}), "it was not done within 300ms, and was killed", ""},
 	}
 	good := []story{
-		{"a oneshot", rigUnit("Type=oneshot\nExecStart=/bin/true\n", time.Minute), "", ""},
+		{"a oneshot", job(rigUnit("Type=oneshot\nExecStart=/bin/true\n", time.Minute)), "", ""},
 		{"a oneshot that remains", rigUnit("Type=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n", time.Minute), "", ""},
 		{"a fork", rigUnit("Type=forking\nPIDFile=/run/righealth.pid\nExecStart=/bin/sh -c 'sleep 1000 & echo $! >/run/righealth.pid'\n", time.Second), "", ""},
 		{"skipped", newLoad().service("righealth.service", "[Unit]\nConditionPathExists=/nowhere\n[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n"), "", ""},

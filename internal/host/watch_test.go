@@ -280,6 +280,21 @@ func TestTwinUnusableUnitIsItsServicesFault(t *testing.T) {
 	wantList(t, "failing", got.res.Failing, "bad")
 }
 
+// A job that ended by itself was not stopped by hand: it is started when it becomes a service.
+func TestTwinJobBecomesAService(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	job := newLoad().service("bot.service", "[Service]\nType=oneshot\nExecStart=/bin/bot\n[Install]\nWantedBy=multi-user.target\n")
+	job.Units[0].Oneshot = true
+	twinDeploy(t, m, job.offer(), job, bundle.OutcomeDone)
+
+	l := newLoad().service("bot.service", botUnit)
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	wantList(t, "started", got.res.Started, "bot.service")
+	if !m.Active("bot.service") {
+		t.Error("bot.service does not run")
+	}
+}
+
 // What a condition kept from starting was not stopped by hand: without the condition it starts.
 func TestTwinSkippedUnitStartsWithoutItsCondition(t *testing.T) {
 	m := lab.NewMachine(t.TempDir())
