@@ -452,6 +452,7 @@ func TestBadCommit(t *testing.T) {
 func TestCutOff(t *testing.T) {
 	w := newWorld(t)
 	w.writeRepo()
+	w.write(map[string]string{"bellhop.yaml": w.read("bellhop.yaml") + "\nconfirm: 0s\n"}) // what happens without a deployer is told here
 	w.push("good")
 	slow := strings.Replace(idleUnit, "ExecStart=", "ExecStartPre=/bin/sleep 3\nExecStart=", 1)
 

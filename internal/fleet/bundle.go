@@ -105,7 +105,8 @@ func (b *Bundle) keyValue(name string, k *service.Key) ([]byte, error) {
 	if b.st.IsFar && k.File != nil {
 		return b.loader.farKey(b, name)
 	}
-	return b.loader.opener().Value(b.tree, b.st.Renders[name], k)
+	open := &render.Opener{Open: b.loader.Open, Seal: b.loader.KeyDigest} // a load may be under way beside it
+	return open.Value(b.tree, b.st.Renders[name], k)
 }
 
 // KeySources lists the files of the repo that a key's value is made of, by name: its age file, or
