@@ -64,7 +64,9 @@ func TestNarrowSSHD(t *testing.T) {
 	w := oneHost(t)
 	t.Cleanup(func() { rig(t, "wipe", "host1") })
 	sshd := func(line string) { // for connections from now on
-		on(t, "host1", "echo '"+line+"' >/etc/ssh/sshd_config.d/narrow.conf && systemctl reload ssh")
+		// A restart waits until it listens by the new config. A reload does not, and bellhop may come back
+		// by the old one.
+		on(t, "host1", "echo '"+line+"' >/etc/ssh/sshd_config.d/narrow.conf && systemctl restart ssh")
 		tryOn("host1", "pkill -f 'sshd: root@'") // ours too
 	}
 	sshd("MaxSessions 1")
@@ -72,7 +74,12 @@ func TestNarrowSSHD(t *testing.T) {
 	w.write(map[string]string{"services/x/x.service": sleeper, "services/x/files/etc/x.conf": "one\n"})
 	w.deploy("one session at a time", "current")
 
+	on(t, "host1", `printf '%s\n' '#!/bin/sh' 'case $SSH_ORIGINAL_COMMAND in *bellhop-need*) echo this door is for backups; exit 1;; esac' 'exec /bin/sh -c "$SSH_ORIGINAL_COMMAND"' >/root/door && chmod +x /root/door`)
+	sshd("ForceCommand /root/door")
 	w.write(map[string]string{"services/x/files/etc/x.conf": "two\n"})
+	if out := w.deploy("a forced command", "pending"); !strings.Contains(out, "a ForceCommand, ended with status 1: this door is for backups") {
+		t.Errorf("deploy does not say what the forced command said:\n%s", out)
+	}
 	sshd("MaxSessions 1")
 	w.deploy("the door is ours again", "current")
 }
