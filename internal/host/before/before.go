@@ -94,7 +94,13 @@ func (r *Runner) Run(ctx context.Context, services []bundle.Service) (outcomes [
 
 	ran = left > 0
 	for left > 0 {
-		n := <-said
+		var n news
+		select {
+		case n = <-said:
+		case <-ctx.Done(): // whoever would say something may be gone
+			return nil, ran, context.Cause(ctx)
+		}
+
 		switch {
 		case n.err != nil:
 			return nil, ran, n.err
