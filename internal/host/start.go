@@ -66,18 +66,10 @@ func (r *run) statesToStart(ctx context.Context) (map[string]machine.UnitState, 
 	return r.m.Units(ctx, u.Start)
 }
 
-// resetFailed clears the start limits of what is to start: one that was hit would refuse it.
+// resetFailed clears the start limits of what is to start or to restart: one that was hit, or would be
+// by several runs within its interval, refuses what somebody asked for.
 func (r *run) resetFailed(ctx context.Context) {
-	var failed []string
-	for _, n := range r.w.Units.Start {
-		if r.w.Units.Before[n].Active == "failed" {
-			failed = append(failed, n)
-		}
-	}
-
-	if len(failed) > 0 {
-		r.m.Systemd.ResetFailed(ctx, failed)
-	}
+	r.m.Systemd.ResetFailed(ctx, slices.Concat(r.w.Units.Start, r.w.Units.Restart))
 }
 
 // notYet are those of names that did not run since before was read: something that needs a unit
