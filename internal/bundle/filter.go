@@ -45,11 +45,17 @@ var (
 	foreign  = reflect.TypeFor[plain.Foreign]()
 	keyState = reflect.TypeFor[HostKeyState]()
 	evidence = reflect.TypeFor[HostEvidence]()
+	content  = reflect.TypeFor[ContentOf[plain.Foreign]]()
 )
 
 func (c *copier) copy(dst, src reflect.Value) {
 	if src.Type() == foreign {
 		dst.SetString(c.text(src.Interface().(plain.Foreign)))
+		return
+	}
+
+	if src.Type() == content {
+		c.content(dst, src)
 		return
 	}
 
@@ -83,6 +89,14 @@ func (c *copier) list(dst, src reflect.Value) {
 	if src.Type().Elem() == keyState { // their number counts, and each is small
 		was := c.left
 		c.left = MaxResult + src.Len()*perThing
+		c.all(dst, src, src.Len())
+		c.left = was
+		return
+	}
+
+	if src.Type().Elem() == content { // as many as were asked for
+		was := c.left
+		c.left = MaxLookPaths * MaxError
 		c.all(dst, src, src.Len())
 		c.left = was
 		return

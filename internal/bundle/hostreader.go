@@ -20,6 +20,7 @@ const (
 	baseHello  = 256 << 10 // keys, and the last result
 	baseWant   = 64 << 10
 	baseResult = 256 << 10
+	baseSeen   = 256 << 10
 	perThing   = 256
 
 	maxEvent     = 16 << 10     // one event
@@ -41,6 +42,7 @@ type HostReader struct {
 	r      *Reader
 	things int
 	left   int64 // of the session's budget, bytes
+	look   *Look // that the host was asked for; nil: none
 }
 
 // NewHostReader returns a HostReader of r. things is how many things the manifests have that
@@ -62,6 +64,12 @@ func (h *HostReader) Done() { h.r.Done() }
 func (h *HostReader) SkipNoise() (noise plain.Foreign, err error) {
 	p, err := h.r.SkipNoise()
 	return plain.NewForeign(string(p)), err
+}
+
+// ExpectSeen lets the host answer an AskLook, once.
+func (h *HostReader) ExpectSeen(asked Look) {
+	h.look = &asked
+	h.left += h.limit(FrameSeen) + frameCost
 }
 
 // Hello reads the first message.
@@ -89,11 +97,14 @@ func Misplaced(m any) error {
 		name = "event"
 	case *HostResult:
 		name = "result"
+	case *HostSeen:
+		name = "seen"
 	}
 	return fmt.Errorf("%w: a message %q came where another belongs", ErrProtocol, name)
 }
 
-// Next reads one message: a *HostHello, *HostWant, *HostEvent, *HostResult or *HostReply.
+// Next reads one message: a *HostHello, *HostWant, *HostEvent, *HostResult, *HostReply or,
+// where it was expected, *HostSeen.
 func (h *HostReader) Next() (any, error) {
 	kind, p, err := h.r.next(h.cap)
 	if err != nil {
@@ -106,19 +117,40 @@ func (h *HostReader) Next() (any, error) {
 	}
 
 	m := message(kind)
-	if err := checkJSON(p, bounds{values: 4096 + 24*h.things, text: maxText}); err != nil {
+	if err := checkJSON(p, h.bounds(kind)); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
 	}
 	if err := Unmarshal(p, m); err != nil { // its text quotes the host
 		return nil, fmt.Errorf("%w: %s: it is not the JSON that belongs there", ErrProtocol, kindName[kind])
 	}
-	if err := checkNumbers(m); err != nil {
+	if err := h.check(m); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
 	}
 	return m, nil
 }
 
-var kindName = map[byte]string{FrameHello: "hello", FrameWant: "want", FrameEvent: "event", FrameResult: "result", FrameReply: "reply"}
+var kindName = map[byte]string{FrameHello: "hello", FrameWant: "want", FrameEvent: "event", FrameResult: "result", FrameReply: "reply", FrameSeen: "seen"}
+
+// bounds are those of the JSON of a message.
+func (h *HostReader) bounds(kind byte) bounds {
+	b := bounds{values: 4096 + 24*h.things, text: maxText}
+	if kind == FrameSeen {
+		b.text = 2 * MaxLookFile // in base64
+	}
+	return b
+}
+
+// check refuses numbers that no host has, and an answer to what was not asked.
+func (h *HostReader) check(m any) error {
+	seen, ok := m.(*HostSeen)
+	if !ok {
+		return checkNumbers(m)
+	}
+
+	asked := *h.look
+	h.look = nil
+	return seen.check(&asked)
+}
 
 func message(kind byte) any {
 	switch kind {
@@ -130,6 +162,8 @@ func message(kind byte) any {
 		return new(HostEvent)
 	case FrameResult:
 		return new(HostResult)
+	case FrameSeen:
+		return new(HostSeen)
 	}
 	return new(HostReply)
 }
@@ -146,13 +180,18 @@ func (h *HostReader) limit(kind byte) int64 {
 		return baseResult + things
 	case FrameEvent:
 		return maxEvent
+	case FrameSeen:
+		if len(h.look.Contents) > 0 {
+			things += 2 * MaxLookBytes
+		}
+		return baseSeen + things
 	}
 	return maxReply
 }
 
 // cap refuses what no host has to say, before any of it is read.
 func (h *HostReader) cap(kind byte) (int64, error) {
-	if kindName[kind] == "" {
+	if isUnasked := kind == FrameSeen && h.look == nil; isUnasked || kindName[kind] == "" {
 		return 0, fmt.Errorf("%w: frame %q came", ErrProtocol, kind)
 	}
 	return h.limit(kind), nil

@@ -71,6 +71,7 @@ func TestHostileFramesAreRefusedCheaply(t *testing.T) {
 		"brackets without an end":   {bundle.FrameResult, fill(`{"changed":`, `[`, ``)},
 		"a number without an end":   {bundle.FrameResult, fill(`{"took_ms":`, `9`, `}`)},
 		"the error of a reply":      {bundle.FrameReply, fill(`{"error":"`, `\u0000`, `"}`)},
+		"drift in a seen":           {bundle.FrameSeen, fill(`{"drift":[`, `{},`, `{}]}`)},
 		"a manifest as reply":       {bundle.FrameReply, fill(`{"manifest":{"files":[`, `{},`, `{}]}}`)},
 		"a manifest, towards us":    {bundle.FrameManifest, fill(`{"files":[`, `{},`, `{}]}`)},
 		"data, towards us":          {bundle.FrameData, fill(``, `x`, ``)},

@@ -55,6 +55,7 @@ const (
 	FrameEvent    byte = 'V'
 	FrameResult   byte = 'R'
 	FrameReply    byte = 'Y'
+	FrameSeen     byte = 'S'
 )
 
 // A text is one that a helper writes. To the helper it is a string of its own; to the deployer,
@@ -103,6 +104,7 @@ type HelloOf[T text] struct {
 	Last      *ResultOf[T] `json:"last,omitempty"`
 	SwapClear bool         `json:"swap_clear,omitempty"` // KeyDir is a tmpfs, and the host swaps unencrypted
 	RAMFS     bool         `json:"ramfs,omitempty"`      // KeyDir is a ramfs
+	Looks     bool         `json:"looks,omitempty"`      // it answers AskLook; a helper of a former release does not
 }
 
 // KeyStateOf tells how one key of the standing generation does.
@@ -247,12 +249,14 @@ const (
 	// AskConfirm says that Run may keep what it applied. Reply.Error is empty when the run stays, or
 	// is done already.
 	AskConfirm = "confirm"
+	AskLook    = "look" // a Seen; Ask.Look says what more it wants. Only where Hello.Looks
 )
 
 // An Ask is anything but an offer.
 type Ask struct {
 	Verb string `json:"verb"`
 	Run  string `json:"run,omitempty"`
+	Look *Look  `json:"look,omitempty"` // of AskLook; nil is the zero Look
 }
 
 // A Reply answers an Ask that wants no run.

@@ -1,0 +1,179 @@
+package bundle
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+
+	"bellhop/internal/plain"
+)
+
+// A look reads a host between runs: what differs there from what bellhop put in place, how its units and
+// keys do, and whether it wants a reboot. It changes nothing on the host. The deployer sends an Ask with
+// the verb AskLook to a helper whose Hello says Looks; the answer is one Seen, or a Reply with an error.
+
+// Bounds of what one look brings of the bytes of files.
+const (
+	MaxLookPaths = 64        // of Look.Contents
+	MaxLookFile  = 256 << 10 // bytes of one file
+	MaxLookBytes = 1 << 20   // bytes of all files of one look
+)
+
+// MaxDrift is how many entries of Seen.Drift one look brings; DriftMore counts the others.
+const MaxDrift = 1000
+
+// A Look says what an AskLook wants beside what each look brings.
+type Look struct {
+	// Verify has every owned file read, also those that have the times, size and inode that they had
+	// when bellhop wrote them.
+	Verify bool `json:"verify,omitempty"`
+	// Contents are owned paths whose bytes are wanted, at most MaxLookPaths.
+	Contents []string `json:"contents,omitempty"`
+}
+
+// What a helper writes of a look.
+type (
+	Seen       = SeenOf[string]
+	Drift      = DriftOf[string]
+	FailedUnit = FailedUnitOf[string]
+	Content    = ContentOf[string]
+)
+
+// HostSeen is the same as a deployer reads it (HostReader). FilterSeen makes a Seen of it.
+type HostSeen = SeenOf[plain.Foreign]
+
+// SeenOf is what a look saw on a host.
+type SeenOf[T text] struct {
+	BootID         T    `json:"boot_id"`
+	RebootRequired bool `json:"reboot_required,omitempty"`
+	RebootReason   T    `json:"reboot_reason,omitempty"` // why a reboot is required, for people
+
+	// Working says that a run is at work, so that files and units are about to change: Drift,
+	// KeysMissing and Contents are empty, and nothing follows from that. A run that is applied and
+	// waits for AskConfirm is not at work: the host is compared with what that run put in place.
+	Working    bool  `json:"working,omitempty"`
+	Generation int64 `json:"generation,omitempty"` // that the host was compared with; 0: it has no record
+
+	Running     int               `json:"running"`          // units of bellhop's that run, key units aside
+	FailedUnits []FailedUnitOf[T] `json:"failed,omitempty"` // of bellhop's, sorted by name
+	Drift       []DriftOf[T]      `json:"drift,omitempty"`  // sorted by kind and name
+	DriftMore   int               `json:"drift_more,omitempty"`
+	KeysMissing []T               `json:"keys_missing,omitempty"` // names of keys that are not there, or not with their owner and mode
+	Contents    []ContentOf[T]    `json:"contents,omitempty"`     // of Look.Contents, in that order
+	Read        int               `json:"read,omitempty"`         // files whose bytes were read to compare them
+}
+
+// DriftCount is how many things differ, those that are not listed among them.
+func (s *SeenOf[T]) DriftCount() int { return len(s.Drift) + s.DriftMore }
+
+// FailedUnitOf is a unit in the state "failed".
+type FailedUnitOf[T text] struct {
+	Name   T     `json:"name"`
+	Result T     `json:"result,omitempty"` // as systemd names it: exit-code, signal, oom-kill, …
+	Since  int64 `json:"since,omitempty"`  // Unix seconds; 0: systemd does not say
+}
+
+// KindDir is the kind of a folder, in Drift alone.
+const KindDir = "dir"
+
+// What can be different about a thing that bellhop put on a host.
+const (
+	DriftMissing  = "missing"  // it is not there
+	DriftChanged  = "changed"  // other bytes; of a link: another target
+	DriftReplaced = "replaced" // something of another kind stands there: a folder, a link in place of a file
+	DriftMode     = "mode"
+	DriftOwner    = "owner"
+	DriftGroup    = "group"    // of an account: another primary group
+	DriftHome     = "home"     // of an account
+	DriftBarred   = "barred"   // a user of the host keeps the path from being reached
+	DriftStopped  = "stopped"  // a unit that should run does not, and did not fail
+	DriftDisabled = "disabled" // a unit that should be enabled is not
+	DriftMasked   = "masked"
+)
+
+// DriftOf is one thing that differs from what bellhop put in place. A thing that differs in several ways
+// has an entry for each.
+type DriftOf[T text] struct {
+	Kind T `json:"kind"` // file dir link unit package account
+	Name T `json:"name"` // path of a file, dir or link, else the name
+	What T `json:"what"`
+	Want T `json:"want,omitempty"` // of modes, owners, targets, groups and homes: as it should be
+	Is   T `json:"is,omitempty"`
+}
+
+// ContentOf is the bytes of a file, or why they do not come.
+type ContentOf[T text] struct {
+	Bytes []byte `json:"bytes,omitempty"`
+	Why   T      `json:"why,omitempty"` // "" where Bytes are the whole file, which may be empty
+}
+
+// Why bytes of a file do not come.
+const (
+	WhyNotOwned   = "bellhop does not own that path"
+	WhyKey        = "holds a key"
+	WhyMissing    = "is not there"
+	WhyNotRegular = "is not a regular file"
+	WhyTooLarge   = "is too large"
+	WhyWorking    = "a run is at work"
+)
+
+// check refuses what no look sees: numbers that arithmetic or a calendar ends at, and other contents
+// than were asked for.
+func (s *SeenOf[T]) check(asked *Look) error {
+	if s.Generation < 0 || s.Generation > 1<<53 {
+		return errors.New("there is no such generation")
+	}
+	for _, n := range []int{s.Running, s.DriftMore, s.Read} {
+		if n < 0 || n > maxSystemd {
+			return errors.New("no host has so many things")
+		}
+	}
+	for _, u := range s.FailedUnits {
+		if u.Since < 0 || u.Since > maxSeconds {
+			return errors.New("a unit's time is out of the calendar")
+		}
+	}
+	if len(s.Contents) != 0 && len(s.Contents) != len(asked.Contents) {
+		return fmt.Errorf("it was asked for %d files", len(asked.Contents))
+	}
+	return nil
+}
+
+// MaxSeen is how much text a filtered Seen keeps, bytes, beside Contents.
+const MaxSeen = 256 << 10
+
+// FilterSeen is what a look saw, as it can be stored and shown: each text as filter makes it, at most
+// MaxSeen bytes in all. Drift that has no room is counted in DriftMore. Bytes of a file come whole, or not
+// at all where filter would change them.
+func FilterSeen(in *HostSeen, filter func(string) string) *Seen {
+	out := new(Seen)
+	c := copier{filter: filter, left: MaxSeen}
+	c.copy(reflect.ValueOf(out).Elem(), reflect.ValueOf(in).Elem())
+	out.DriftMore += len(in.Drift) - len(out.Drift)
+	return out
+}
+
+// bytes copies bytes of a file, unless filter finds in them what may not be shown.
+func (c *copier) bytes(dst, src reflect.Value) (whole bool) {
+	const piece = 1 << 10 // a filter cuts what is long
+	p := src.Bytes()
+
+	for rest := p; len(rest) > 0; {
+		s := string(rest[:min(len(rest), piece)])
+		rest = rest[len(s):]
+		if plain.Text(c.filter(s), MaxLookFile) != plain.Text(s, MaxLookFile) {
+			return false
+		}
+	}
+
+	dst.SetBytes(p)
+	return true
+}
+
+// content copies one file of a look.
+func (c *copier) content(dst, src reflect.Value) {
+	c.copy(dst.FieldByName("Why"), src.FieldByName("Why"))
+	if !c.bytes(dst.FieldByName("Bytes"), src.FieldByName("Bytes")) {
+		dst.FieldByName("Why").SetString(WhyKey)
+	}
+}

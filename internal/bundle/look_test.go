@@ -1,0 +1,101 @@
+package bundle_test
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"bellhop/internal/bundle"
+)
+
+// seen sends s over the wire to a deployer that asked a.
+func seen(t *testing.T, s bundle.Seen, a bundle.Look) (*bundle.HostSeen, error) {
+	t.Helper()
+	var wire bytes.Buffer
+	if err := bundle.WriteFrame(&wire, bundle.FrameSeen, s); err != nil {
+		t.Fatal(err)
+	}
+
+	r := bundle.NewHostReader(&wire, 10)
+	r.ExpectSeen(a)
+	m, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	return m.(*bundle.HostSeen), nil
+}
+
+func TestSeenOverTheWire(t *testing.T) {
+	large := bytes.Repeat([]byte("all work\x00and no play\n"), bundle.MaxLookFile/21)
+	want := bundle.Seen{
+		BootID: "b", RebootRequired: true, RebootReason: "/run/reboot-required", Generation: 7, Running: 3,
+		FailedUnits: []bundle.FailedUnit{{Name: "bot.service", Result: "exit-code", Since: 1700000000}},
+		Drift:       []bundle.Drift{{Kind: bundle.KindFile, Name: "/etc/bot", What: bundle.DriftMode, Want: "0644", Is: "0666"}},
+		KeysMissing: []string{"bot"},
+		Contents:    []bundle.Content{{Bytes: large}, {Why: bundle.WhyKey}},
+		Read:        2,
+	}
+	got, err := seen(t, want, bundle.Look{Contents: []string{"/etc/bot", "/etc/key"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := bundle.FilterSeen(got, func(s string) string { return s }); !reflect.DeepEqual(*out, want) {
+		t.Errorf("seen = %.300v, want %.300v", *out, want)
+	}
+}
+
+func TestSeenIsBounded(t *testing.T) {
+	for name, s := range map[string]bundle.Seen{
+		"files that nobody asked for": {Contents: []bundle.Content{{Bytes: []byte("a")}}},
+		"a number below zero":         {DriftMore: -1},
+		"a time out of the calendar":  {FailedUnits: []bundle.FailedUnit{{Since: 1 << 60}}},
+		"a long text":                 {RebootReason: strings.Repeat("x", 4*bundle.MaxLookFile)},
+	} {
+		if _, err := seen(t, s, bundle.Look{}); !errors.Is(err, bundle.ErrProtocol) {
+			t.Errorf("%s: %v, want ErrProtocol", name, err)
+		}
+	}
+
+	var wire bytes.Buffer
+	bundle.WriteFrame(&wire, bundle.FrameSeen, bundle.Seen{})
+	if _, err := bundle.NewHostReader(&wire, 10).Next(); !errors.Is(err, bundle.ErrProtocol) {
+		t.Errorf("a seen that nobody asked for: %v, want ErrProtocol", err)
+	}
+}
+
+// Bytes that the filter would change do not come at all, wherever in the file they are, and do not move
+// others to another place.
+func TestFilterSeenWithholdsKeys(t *testing.T) {
+	const value = "s3cr3t-value"
+	filter := func(s string) string { return strings.ReplaceAll(s, value, "‹key›") }
+	file := strings.Repeat("a line\n", 5000)
+
+	in, err := seen(t, bundle.Seen{Contents: []bundle.Content{{Bytes: []byte(file + value)}, {Bytes: []byte(file)}}},
+		bundle.Look{Contents: []string{"/etc/a", "/etc/b"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []bundle.Content{{Why: bundle.WhyKey}, {Bytes: []byte(file)}}
+	if got := bundle.FilterSeen(in, filter).Contents; !reflect.DeepEqual(got, want) {
+		t.Errorf("contents = %.200v, want %.200v", got, want)
+	}
+}
+
+// Drift without room is counted.
+func TestFilterSeenCountsDrift(t *testing.T) {
+	var s bundle.Seen
+	for range bundle.MaxDrift {
+		s.Drift = append(s.Drift, bundle.Drift{Kind: bundle.KindFile, Name: "/etc/" + strings.Repeat("x", 300), What: bundle.DriftChanged})
+	}
+	s.DriftMore = 5
+	in, err := seen(t, s, bundle.Look{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := bundle.FilterSeen(in, func(s string) string { return s })
+	if out.DriftCount() != bundle.MaxDrift+5 || len(out.Drift) == bundle.MaxDrift {
+		t.Errorf("%d of drift, %d listed; want %d, and fewer listed", out.DriftCount(), len(out.Drift), bundle.MaxDrift+5)
+	}
+}
