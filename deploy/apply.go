@@ -22,7 +22,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 
 	r.release()
 	defer r.span("push", "")()
-	d.tryLater(p)
+	d.retries().laterOf(p)
 
 	n := p.Fleet.Rollout.Parallel
 	if n <= 0 {
@@ -32,7 +32,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	for i, wave := range p.waves {
 		b.wave(ctx, i, wave, n)
 	}
-	d.keepLines(p)
+	d.keeper().followPlan(p)
 	return nil
 }
 
@@ -141,7 +141,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 // tried again, unless the push was only cut off.
 func (d *Deployer) follow(host string, e history.End) {
 	if e.Outcome == history.OutcomePending || e.Outcome == history.OutcomeUnknown {
-		d.unreached(host)
+		d.retries().unreached(host)
 		return
 	}
 
@@ -161,7 +161,7 @@ func (d *Deployer) follow(host string, e history.End) {
 	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")
 	case e.Outcome == history.OutcomeUnconfirmed && !e.Remember:
-		d.ringAt(host, h.ReasonAt.Add(secondChance))
+		d.retries().ringAt(host, h.ReasonAt.Add(secondChance))
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 
 	"bellhop/internal/history"
 	"bellhop/internal/link"
-	"bellhop/internal/push"
 )
 
 // What the confirmation of a host needs to know of the fleet. How it goes on is in package push.
@@ -31,15 +30,34 @@ func confirmWindow(confirm time.Duration, own bool) time.Duration {
 // mostWitnesses is how many other hosts are asked whether they can be reached: one answer is enough.
 const mostWitnesses = 4
 
+// witnesses is what can be asked, as d is set up now.
+func (d *Deployer) witnesses() witnesses {
+	w := witnesses{links: d.Links, history: d.History, hosts: &d.hosts, given: d.Elsewhere}
+	if d.Far {
+		w.head = d.Head
+	}
+	return w
+}
+
+// A witnesses knows what, beside a host, may be reached.
+type witnesses struct {
+	links   Links
+	history *history.DB
+	hosts   *hostTable
+
+	head  func(context.Context) (string, error)         // asks the git remote; nil: it is no witness
+	given func(ctx context.Context, host string) string // decides in place of all others; nil: none was given
+}
+
 // elsewhere returns what names something else than the host that can be reached at the moment of the
 // call, "" when nothing can. So a host that its bundle cut off is told from a deployer whose own
 // network is away.
-func (d *Deployer) elsewhere(host string, t link.Target) func(context.Context) string {
+func (w witnesses) elsewhere(host string, t link.Target) func(context.Context) string {
 	return func(ctx context.Context) string {
-		if d.Elsewhere != nil {
-			return d.Elsewhere(ctx, host)
+		if w.given != nil {
+			return w.given(ctx, host)
 		}
-		return firstAnswer(ctx, d.witnesses(host, t))
+		return firstAnswer(ctx, w.of(host, t))
 	}
 }
 
@@ -49,35 +67,35 @@ type witness struct {
 	ask  func(context.Context) error
 }
 
-// witnesses are those for a host, the best first. What is on this machine needs no network to be reached. For
+// of are the witnesses for a host, the best first. What is on this machine needs no network to be reached. For
 // a host behind a jump host only that one tells whether the way there works.
-func (d *Deployer) witnesses(host string, t link.Target) []witness {
+func (w witnesses) of(host string, t link.Target) []witness {
 	if t.Jump != nil {
-		return []witness{d.witnessOf(*t.Jump)}
+		return []witness{w.login(*t.Jump)}
 	}
 	if onThisMachine(t) {
 		return []witness{{name: "this machine itself", ask: func(context.Context) error { return nil }}}
 	}
 
 	var all []witness
-	if d.Far && d.Head != nil {
+	if w.head != nil {
 		all = append(all, witness{name: "the git remote", ask: func(ctx context.Context) error {
-			_, err := d.Head(ctx)
+			_, err := w.head(ctx)
 			return err
 		}})
 	}
-	hosts := d.History.Hosts()
-	names := d.otherHosts(hosts, host)
+	hosts := w.history.Hosts()
+	names := w.otherHosts(hosts, host)
 	for _, name := range names[:min(len(names), mostWitnesses)] {
-		all = append(all, d.witnessOf(rememberedTarget(name, hosts, 0)))
+		all = append(all, w.login(rememberedTarget(name, hosts, 0)))
 	}
 	return all
 }
 
-// witnessOf has a host asked by a login. One that refuses it was reached too.
-func (d *Deployer) witnessOf(t link.Target) witness {
+// login has a host asked by a login. One that refuses it was reached too.
+func (w witnesses) login(t link.Target) witness {
 	return witness{name: "host " + t.Name, ask: func(ctx context.Context) error {
-		err := d.Links.Fresh(ctx, t)
+		err := w.links.Fresh(ctx, t)
 		if errors.Is(err, link.ErrAuth) {
 			return nil
 		}
@@ -87,13 +105,13 @@ func (d *Deployer) witnessOf(t link.Target) witness {
 
 // otherHosts names the hosts that can be asked, those first that are likely to answer. A host that a run
 // is at work on may be cut off by the same commit.
-func (d *Deployer) otherHosts(hosts map[string]history.Host, host string) (names []string) {
+func (w witnesses) otherHosts(hosts map[string]history.Host, host string) (names []string) {
 	doubt := func(name string) int {
 		n := 0
-		if !hosts[name].AwayAt.IsZero() || d.hosts.away(name) {
+		if !hosts[name].AwayAt.IsZero() || w.hosts.away(name) {
 			n += 2
 		}
-		if d.hosts.pushing(name) {
+		if w.hosts.pushing(name) {
 			n++
 		}
 		return n
@@ -148,10 +166,4 @@ func firstAnswer(ctx context.Context, all []witness) string {
 		}
 	}
 	return ""
-}
-
-// settling is the confirmation of a run that an earlier process began on a host. How long the host waits
-// is not known any more; what it says ends it.
-func (d *Deployer) settling(o history.Interrupted, t link.Target) *push.Confirmation {
-	return d.pusher().NewConfirmation(t, o.As, ownConfirm, d.elsewhere(o.Host, t))
 }

@@ -80,7 +80,7 @@ func (d *Deployer) factsOf(host, commit string) facts {
 		stopped: commit != "" && d.History.StoppedAt(host) == commit,
 		last:    last,
 		pushing: d.hosts.pushing(host),
-		settled: d.watching() && !d.planner.differ.hosts[host],
+		settled: d.lines.kept() && !d.planner.differ.hosts[host],
 		failure: func(digest string) (history.Failure, bool) { return d.hosts.failure(host, digest) },
 		now:     time.Now(),
 	}

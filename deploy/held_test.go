@@ -34,7 +34,7 @@ func TestKeysOfAHostWithAServiceThatIsHeld(t *testing.T) {
 	}
 
 	w.must(m.Reboot())
-	ks, err := w.d.PushKeys(t.Context(), "")
+	ks, err := w.d.Keys().Push(t.Context(), "")
 	w.must(err)
 	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
 		t.Fatalf("PushKeys: %+v", ks)

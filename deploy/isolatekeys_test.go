@@ -49,7 +49,7 @@ func TestASecretThatDoesNotOpen(t *testing.T) {
 	}
 
 	w.must(w.machines["a"].Reboot())
-	ks, err := w.d.PushKeys(t.Context(), "")
+	ks, err := w.d.Keys().Push(t.Context(), "")
 	w.must(err)
 	if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
 		t.Errorf("keys after a reboot: %+v", ks)
@@ -110,7 +110,7 @@ func TestKeysOfAComposedGeneration(t *testing.T) {
 	w, _ := keyedPair(t)
 	for range 2 {
 		w.must(w.machines["a"].Reboot())
-		ks, err := w.d.PushKeys(t.Context(), "")
+		ks, err := w.d.Keys().Push(t.Context(), "")
 		w.must(err)
 		if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
 			t.Errorf("keys after a reboot: %+v", ks)
@@ -227,7 +227,7 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 			}
 
 			w.must(w.machines["a"].Reboot())
-			ks, err := w.d.PushKeys(t.Context(), "")
+			ks, err := w.d.Keys().Push(t.Context(), "")
 			w.must(err)
 			if len(ks) != 1 || ks[0].Error != nil || read(t, w.machines["a"].Path("/run/keys/db")) != "hunter2" {
 				t.Errorf("keys after a reboot: %+v", ks)

@@ -33,16 +33,22 @@ type KeyInfo struct {
 	Unit     *string    `json:"unit"`   // state of its unit
 }
 
-// KeyStatus asks the chosen hosts that have keys which keys they have, one session each.
-func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error) {
-	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		s, err := d.pusher().Open(ctx, target(f, h, d.arch(h.Name), true), 0)
+// Keys works on the keys that hosts have in their RAM.
+type Keys struct{ d *Deployer }
+
+// Keys is what works on the keys of the deployer's hosts.
+func (d *Deployer) Keys() Keys { return Keys{d} }
+
+// Status asks the chosen hosts that have keys which keys they have, one session each.
+func (k Keys) Status(ctx context.Context, on string) ([]HostKeys, error) {
+	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
+		s, err := k.d.pusher().Open(ctx, target(f, h, k.d.arch(h.Name), true), 0)
 		if err != nil {
 			return HostKeys{}, err
 		}
 		defer s.Close()
 
-		filter := d.keyFilter(ctx, h.Name, b)
+		filter := k.filter(ctx, h.Name, b)
 		defer filter.Drop()
 		hk := hostKeys(h.Name, b, filter.Word(s.Hello.BootID), bundle.FilterKeys(s.Hello.Keys, filter.Text))
 		if len(s.Hello.Keys) > 0 {
@@ -55,20 +61,20 @@ func (d *Deployer) KeyStatus(ctx context.Context, on string) ([]HostKeys, error)
 	})
 }
 
-// keyFilter is the filter of what a host says of its keys. The names of those that it was given
+// filter is the filter of what a host says of its keys. The names of those that it was given
 // pass it unread.
-func (d *Deployer) keyFilter(ctx context.Context, host string, b *fleet.Bundle) *push.Filter {
-	last, _ := d.History.Host(host)
+func (k Keys) filter(ctx context.Context, host string, b *fleet.Bundle) *push.Filter {
+	last, _ := k.d.History.Host(host)
 	said := []string{last.BootID}
-	for _, k := range b.Keys {
-		said = append(said, k.Name)
+	for _, key := range b.Keys {
+		said = append(said, key.Name)
 	}
-	if m, _, err := d.History.Manifest(host); err == nil {
-		for _, k := range keysOf(m) {
-			said = append(said, k.Name)
+	if m, _, err := k.d.History.Manifest(host); err == nil {
+		for _, key := range keysOf(m) {
+			said = append(said, key.Name)
 		}
 	}
-	return d.pusher().NewFilter(said, push.KeysOf(b), d.archive().formerKeys(ctx, host, b))
+	return k.d.pusher().NewFilter(said, push.KeysOf(b), k.d.archive().formerKeys(ctx, host, b))
 }
 
 func hostKeys(name string, b *fleet.Bundle, boot string, keys []bundle.KeyState) HostKeys {
@@ -102,26 +108,26 @@ func keysOf(m *bundle.Manifest) []bundle.Key {
 	return m.Keys
 }
 
-// PushKeys puts the keys of their present generations onto the chosen hosts now. A key that is
+// Push puts the keys of their present generations onto the chosen hosts now. A key that is
 // there already is not sent.
-func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) {
-	return d.eachWithKeys(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		t := target(f, h, d.arch(h.Name), true)
-		res, err := d.healKeys(ctx, h.Name, t, true)
+func (k Keys) Push(ctx context.Context, on string) ([]HostKeys, error) {
+	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
+		t := target(f, h, k.d.arch(h.Name), true)
+		res, err := k.heal(ctx, h.Name, t, true)
 		if err != nil {
 			return HostKeys{}, err
 		}
-		now, _ := d.History.Host(h.Name)
+		now, _ := k.d.History.Host(h.Name)
 		var keys []bundle.KeyState
 		if res != nil {
 			keys = res.Keys
 			if len(keys) == 0 { // it does not list what is all there
-				m, _, err := d.History.Manifest(h.Name)
+				m, _, err := k.d.History.Manifest(h.Name)
 				if err != nil {
 					return HostKeys{}, err
 				}
-				for _, k := range keysOf(m) {
-					keys = append(keys, bundle.KeyState{Name: k.Name, Present: true, Source: "pushed"})
+				for _, key := range keysOf(m) {
+					keys = append(keys, bundle.KeyState{Name: key.Name, Present: true, Source: "pushed"})
 				}
 			}
 		}
@@ -129,10 +135,10 @@ func (d *Deployer) PushKeys(ctx context.Context, on string) ([]HostKeys, error) 
 	})
 }
 
-// eachWithKeys calls do for each chosen host that has keys, many at once. The error of a host is
+// each calls do for each chosen host that has keys, many at once. The error of a host is
 // in its HostKeys.
-func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.Context, *fleet.Fleet, *fleet.Host, *fleet.Bundle) (HostKeys, error)) ([]HostKeys, error) {
-	f, err := d.loaded(ctx)
+func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fleet.Fleet, *fleet.Host, *fleet.Bundle) (HostKeys, error)) ([]HostKeys, error) {
+	f, err := k.d.loaded(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +153,7 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 	all := make([]*HostKeys, len(hosts))
 	for i, h := range hosts {
 		b, err := f.Bundle(h.Name)
-		last, _ := d.History.Host(h.Name)
+		last, _ := k.d.History.Host(h.Name)
 		none := err == nil && len(b.Keys) == 0
 		if none && !hasKeys(last) {
 			continue
@@ -163,11 +169,11 @@ func (d *Deployer) eachWithKeys(ctx context.Context, on string, do func(context.
 		wg.Go(func() {
 			sem <- struct{}{}
 			defer func() { <-sem }()
-			ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, push.ErrDeadline)
+			ctx, cancel := context.WithTimeoutCause(ctx, k.d.limits().Host, push.ErrDeadline)
 			defer cancel()
 			hk, err := do(ctx, f, h, b)
 			if err != nil {
-				all[i].Error = some(d.reveal(ctx, err, h.Name, b))
+				all[i].Error = some(k.d.reveal(ctx, err, h.Name, b))
 				return
 			}
 			all[i] = &hk

@@ -153,9 +153,9 @@ func TestKeysOfWhatStands(t *testing.T) {
 	good := w.files["secrets/key1.age"]
 	w.files["secrets/key1.age"] = "age-encryption.org/v1\nsealed for others\n"
 	w.push("not for us", history.OutcomeRefused)
-	keys("key status while a key can't be opened", w.d.KeyStatus, true)
+	keys("key status while a key can't be opened", w.d.Keys().Status, true)
 	w.must(os.Remove(w.machines["a"].Path("/run/keys/key0")))
-	keys("key push while a key can't be opened", w.d.PushKeys, true)
+	keys("key push while a key can't be opened", w.d.Keys().Push, true)
 	if got := read(t, w.machines["a"].Path("/run/keys/key0")); got != "value 0" {
 		t.Errorf("key0 holds %q", got)
 	}
@@ -168,13 +168,13 @@ func TestKeysOfWhatStands(t *testing.T) {
 	if h := w.state("a"); h.Keys != (history.KeyCount{Expected: 2, Present: 2}) {
 		t.Errorf("status counts keys %+v, want 2 of 2", h.Keys)
 	}
-	keys("key status", w.d.KeyStatus, true)
+	keys("key status", w.d.Keys().Status, true)
 	for i := range 2 {
 		w.must(os.Remove(w.machines["a"].Path(fmt.Sprint("/run/keys/key", i))))
 	}
-	keys("key status of a host that lost them", w.d.KeyStatus, false)
-	keys("key push", w.d.PushKeys, true)
-	keys("key status after it", w.d.KeyStatus, true)
+	keys("key status of a host that lost them", w.d.Keys().Status, false)
+	keys("key push", w.d.Keys().Push, true)
+	keys("key status after it", w.d.Keys().Status, true)
 	if got := read(t, w.machines["a"].Path("/run/keys/key1")); got != "value 1" {
 		t.Errorf("key1 holds %q", got)
 	}
@@ -185,14 +185,14 @@ func TestKeysOfWhatStands(t *testing.T) {
 	if h := w.state("a"); h.Keys != (history.KeyCount{Expected: 2, Present: 2}) {
 		t.Errorf("after a rollback status counts keys %+v, want 2 of 2", h.Keys)
 	}
-	hks, err := w.d.KeyStatus(t.Context(), "")
+	hks, err := w.d.Keys().Status(t.Context(), "")
 	w.must(err)
 	if len(hks) != 1 || len(hks[0].Keys) != 3 || !hks[0].Keys[1].Expected || hks[0].Keys[2].Expected || hks[0].Keys[2].Present {
 		t.Errorf("key status %+v, want key2 neither expected nor present", hks)
 	}
 	w.enable("a", "web")
 	w.push("on purpose\n\nBellhop-Allow: prune a\n", history.OutcomeDone)
-	if hks, err := w.d.KeyStatus(t.Context(), ""); err != nil || len(hks) != 0 || w.state("a").Keys != (history.KeyCount{}) {
+	if hks, err := w.d.Keys().Status(t.Context(), ""); err != nil || len(hks) != 0 || w.state("a").Keys != (history.KeyCount{}) {
 		t.Errorf("after the keys left: %+v, %v, status %+v", hks, err, w.state("a").Keys)
 	}
 }
@@ -231,7 +231,7 @@ func TestKeysOfACommitThatIsRefusedNow(t *testing.T) {
 	}
 
 	w.must(w.machines["a"].Reboot())
-	ks, err := w.d.PushKeys(t.Context(), "")
+	ks, err := w.d.Keys().Push(t.Context(), "")
 	w.must(err)
 	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
 		t.Fatalf("PushKeys: %+v", ks)

@@ -87,7 +87,7 @@ func TestKeyPushWaitsForTheRunBefore(t *testing.T) {
 		}
 		w.must(os.Remove(m.Path("/run/keys/key0")))
 		go func() {
-			hks, err := w.d.PushKeys(context.Background(), "a")
+			hks, err := w.d.Keys().Push(context.Background(), "a")
 			if err == nil && hks[0].Error != nil {
 				err = errors.New(*hks[0].Error)
 			}

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -156,54 +157,75 @@ func sameRoute(a, b link.Target) bool {
 // at once. It returns at once.
 func (d *Deployer) Watch(ctx context.Context) {
 	d.lines.start(ctx)
-	d.keepKnownLines()
+	d.keeper().openKnown()
 }
 
-// watching says that lines are kept.
-func (d *Deployer) watching() bool { return d.lines.kept() }
+// Reachable says which hosts answer at this moment: those to which a long-lived connection is open.
+func (d *Deployer) Reachable() map[string]bool { return d.lines.up() }
 
-// keepKnownLines opens those lines that history asks for and that are not open: by the route by
+// A lineKeeper decides which lines are open, and does what is to be done when one comes up or goes down.
+type lineKeeper struct {
+	set     *lineSet
+	links   Links
+	history *history.DB
+	bell    *bellRef
+	log     *slog.Logger
+
+	// heal reads the host's own record, and after a reboot puts its keys back.
+	heal func(ctx context.Context, host string, t link.Target) error
+}
+
+func (d *Deployer) keeper() lineKeeper {
+	return lineKeeper{set: &d.lines, links: d.Links, history: d.History, bell: &d.bell, log: d.log(),
+		heal: func(ctx context.Context, host string, t link.Target) error {
+			_, err := d.Keys().heal(ctx, host, t, false)
+			return err
+		},
+	}
+}
+
+// openKnown opens those lines that history asks for and that are not open: by the route by
 // which each host was reached last. A host that an earlier process was at work on is left alone until
 // its run is settled.
-func (d *Deployer) keepKnownLines() {
-	if !d.watching() {
+func (k lineKeeper) openKnown() {
+	if !k.set.kept() {
 		return
 	}
 
-	hosts := d.History.Hosts()
+	hosts := k.history.Hosts()
 	for name, h := range hosts {
-		if d.lines.has(name) || h.State == history.Released || h.State == history.Deploying {
+		if k.set.has(name) || h.State == history.Released || h.State == history.Deploying {
 			continue
 		}
 		if wantsLine(h, hasKeys(h)) {
-			d.lines.keep(rememberedTarget(name, hosts, 0), d.watchLine)
+			k.set.keep(rememberedTarget(name, hosts, 0), k.watch)
 		}
 	}
 }
 
-// keepLines opens and drops lines as a plan that was just applied asks.
-func (d *Deployer) keepLines(p *Plan) {
-	if !d.watching() {
+// followPlan opens and drops lines as a plan that was just applied asks.
+func (k lineKeeper) followPlan(p *Plan) {
+	if !k.set.kept() {
 		return
 	}
 
 	for _, hp := range p.Hosts {
-		h, ok := d.History.Host(hp.Name)
+		h, ok := k.history.Host(hp.Name)
 		if !ok || hp.bundle == nil {
 			continue // a refused host keeps the line that it has
 		}
 		keys := len(hp.bundle.Keys) > 0 || hasKeys(h)
 		if wantsLine(h, keys) {
-			d.lines.keep(target(p.Fleet, hp.host, h.Arch, keys), d.watchLine)
+			k.set.keep(target(p.Fleet, hp.host, h.Arch, keys), k.watch)
 		} else {
-			d.lines.drop(hp.Name)
+			k.set.drop(hp.Name)
 		}
 	}
 
 	for _, name := range p.Gone {
-		d.lines.drop(name)
+		k.set.drop(name)
 	}
-	d.keepKnownLines()
+	k.openKnown()
 }
 
 // wantsLine says whether a line is kept to a host. keys says that it has keys, or will.

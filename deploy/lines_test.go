@@ -154,7 +154,7 @@ func TestKeyPushWhileTheRepoIsAway(t *testing.T) {
 		return deploy.Snapshot{}, errors.New("the git host is down")
 	}
 	w.must(w.machines["a"].Reboot())
-	ks, err := w.d.PushKeys(t.Context(), "")
+	ks, err := w.d.Keys().Push(t.Context(), "")
 	w.must(err)
 	if len(ks) != 1 || ks[0].Error != nil {
 		t.Fatalf("PushKeys while the repo is away: %+v", ks)

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -12,17 +13,28 @@ import (
 	"bellhop/internal/push"
 )
 
-// outcome is what a push means for history: the one place where a fate becomes a state. open
-// says that the host goes on by itself with nobody listening, and that its result is to be
+// outcomes say what a push means for history: the one place where a fate becomes a state.
+type outcomes struct {
+	history *history.DB
+	hosts   *hostTable
+	archive archive
+	log     *slog.Logger
+}
+
+func (d *Deployer) outcomes() outcomes {
+	return outcomes{history: d.History, hosts: &d.hosts, archive: d.archive(), log: d.log()}
+}
+
+// of is the end of a host by what came of the push there. open says that the host goes on by itself with nobody listening, and that its result is to be
 // fetched at the next start.
-func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.End, open bool) {
+func (oc outcomes) of(run string, hp *HostPlan, o push.Outcome) (e history.End, open bool) {
 	if o.Fate == push.Ended {
-		e = d.result(run, hp, o.Result, o.BootID)
+		e = oc.result(run, hp, o.Result, o.BootID)
 		e.Heard = true
-		d.unconfirmed(run, hp, o.Fresh, &e)
+		oc.unconfirmed(run, hp, o.Fresh, &e)
 		return e, false
 	}
-	d.hosts.setAway(hp.Name, o.Away)
+	oc.hosts.setAway(hp.Name, o.Away)
 
 	e = history.End{Error: plain.Text(o.Text, maxText)}
 	if o.Away || o.Fate == push.WrongKey {
@@ -44,7 +56,7 @@ func (d *Deployer) outcome(run string, hp *HostPlan, o push.Outcome) (e history.
 	case push.WrongKey:
 		e.Outcome, e.State = history.OutcomeRefused, history.Refused
 		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), maxText)
-		d.forgetLast(hp.Name)
+		forgetLast(oc.history, oc.log, hp.Name)
 	default:
 		e.Outcome, e.State = history.OutcomePending, history.Pending
 		if o.Away {
@@ -70,7 +82,7 @@ func whatHelps(err error) string {
 }
 
 // result is what a host's result of a run means for history.
-func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
+func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
 	e := history.End{Outcome: history.Outcome(res.Outcome), Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
 
 	switch e.Outcome {
@@ -88,7 +100,7 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 	case history.OutcomeUnconfirmed: // which unconfirmed judges
 	case history.OutcomeRolledBack:
 		e.State, e.Remember = history.RolledBack, true
-		if res.CutOff && !d.lastEnd(run, hp).CutOff {
+		if res.CutOff && !oc.lastEnd(run, hp).CutOff {
 			e.State, e.Remember = history.Behind, false
 		}
 	default:
@@ -97,7 +109,7 @@ func (d *Deployer) result(run string, hp *HostPlan, res *bundle.Result, boot str
 
 	if e.Record != nil { // by the digest that the host names, if it is one of ours
 		rec := *e.Record
-		rec.Digest = d.archive().knownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
+		rec.Digest = oc.archive.knownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
 		e.Record = &rec
 	}
 	if e.Error == "" && !e.Stood() {
@@ -130,13 +142,13 @@ func strange(text, host string, err error) string {
 
 // forgetLast drops what history remembers that a host holds: the machine that answers there may be
 // another, or a new one. So the host is not current until the right machine has answered.
-func (d *Deployer) forgetLast(host string) {
-	if err := d.History.Correct(context.Background(), host, func(h *history.Host) {
+func forgetLast(db *history.DB, log *slog.Logger, host string) {
+	if err := db.Correct(context.Background(), host, func(h *history.Host) {
 		if h.Digest, h.Follows = "", false; h.State == history.Current {
 			h.State = history.Behind
 		}
 	}); err != nil {
-		d.log().Error("forget what a host holds", "host", host, "err", err)
+		log.Error("forget what a host holds", "host", host, "err", err)
 	}
 }
 

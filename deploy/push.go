@@ -17,7 +17,7 @@ import (
 func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
 	release, err := d.hosts.hold(ctx, hp.Name)
 	if err != nil {
-		return d.outcome(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
+		return d.outcomes().of(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
 	}
 	defer release()
 
@@ -45,12 +45,12 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		AllowPrune: hp.prune, TakeOver: r.req.TakeOver,
 
 		Other:   func(h *push.Hello) string { return otherHost(p.Fleet, h, hp.Name) },
-		OnHello: func(h *push.Hello) error { return d.correct(ctx, p.Fleet, hp.Name, h) },
+		OnHello: func(h *push.Hello) error { return d.corrections().correct(ctx, p.Fleet, hp.Name, h) },
 
 		Said:   saidOf(hp),
 		Former: d.archive().formerKeys(ctx, hp.Name, hp.bundle),
 	}
-	j.Elsewhere = d.elsewhere(hp.Name, j.Target)
+	j.Elsewhere = d.witnesses().elsewhere(hp.Name, j.Target)
 	if hp.last.State == history.Unknown {
 		j.Earlier = tryIDs(hp.last.Run)
 	}
@@ -98,81 +98,3 @@ type revealed struct {
 
 func (e *revealed) Error() string { return e.text }
 func (e *revealed) Unwrap() error { return e.err }
-
-// correct corrects what history remembers of a host by the host's own record, and gives a renamed
-// host its past. f is the fleet that knows its present name, nil when that is not known.
-func (d *Deployer) correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
-	if err := d.believeRename(ctx, f, name, hello); err != nil {
-		return err
-	}
-
-	rec := hello.Record
-	digest, generation := "", int64(0)
-	if rec != nil {
-		generation = rec.Generation
-	}
-	if rec != nil && rec.Deployer.Is(d.ID) { // what another deployer put there is never what is wanted
-		digest = d.archive().knownDigest(f, name, rec.Digest)
-	}
-
-	warned := false // the edit may run more than once
-	return d.History.Correct(ctx, name, func(h *history.Host) {
-		h.Systemd = hello.Systemd
-		if hello.Arch != "" {
-			h.Arch = hello.Arch
-		}
-		if n, heard := hello.KeysPresent(); heard {
-			h.KeysPresent = n
-		}
-		if digest == h.Digest && generation == h.Generation {
-			return
-		}
-		if h.Digest != "" && !warned {
-			warned = true
-			d.log().Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
-		}
-		h.Digest, h.Generation = digest, generation
-		if h.State == history.HeldBack { // what is composed stands no more
-			h.State = history.Behind
-		}
-		if h.Follows && h.Digest != h.Wanted {
-			h.Follows = false
-			h.State = history.Behind
-		}
-	})
-}
-
-// believeRename gives a host the past of the one that its record names, where that is one which
-// left the repo, and history remembers it by a host key that this one is pinned by too. Without
-// that proof any host could take the past of another.
-func (d *Deployer) believeRename(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
-	rec := hello.Record
-	if rec == nil || f == nil {
-		return nil
-	}
-	isOurs := rec.Deployer.Is(d.ID)
-	if !isOurs || rec.Host.Is(name) || otherHost(f, hello, name) != "" {
-		return nil
-	}
-	h, ok := f.Host(name)
-	if !ok {
-		return nil
-	}
-
-	for old, was := range d.History.Hosts() {
-		if !rec.Host.Is(old) {
-			continue
-		}
-		if !sharesKey(was.Reach, reach(h)) {
-			d.log().Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
-			return nil
-		}
-		return d.History.Rename(ctx, old, name)
-	}
-	return nil
-}
-
-// sharesKey says whether both are pinned by the same host key.
-func sharesKey(a, b history.Reach) bool {
-	return slices.ContainsFunc(a.HostKeys, func(k string) bool { return slices.Contains(b.HostKeys, k) })
-}

@@ -124,7 +124,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	}
 
 	out := h.d.pusher().Push(ctx, j)
-	t.end, t.open = h.d.outcome(h.run.head.ID, t.hp, out)
+	t.end, t.open = h.d.outcomes().of(h.run.head.ID, t.hp, out)
 	t.end.Digest = t.hp.bundle.Digest
 	t.blame(out)
 	if t.hp.held != nil {
@@ -333,42 +333,4 @@ func afterTries(before, e history.End) history.End {
 	e.Details = &both
 	e.Error = cmp.Or(e.Error, before.Error)
 	return e
-}
-
-// settleServices completes the end of a run that an earlier process left open: what it was composed of,
-// and which services it was undone for. The rest is brought without those by the next run.
-func (d *Deployer) settleServices(ctx context.Context, o history.Interrupted, res *bundle.Result, e *history.End) {
-	past := d.archive()
-	if e.Stood() && len(o.Origins) > 0 {
-		g := history.Generation{Digest: o.Digest, Commit: o.Commit, Origins: o.Origins}
-		e.Outcome, e.Origins = history.OutcomeHeldBack, o.Origins
-		b, err := past.composedAt(ctx, o.Host, g)
-		if err != nil {
-			d.log().Warn("a composed bundle can't be made again", "host", o.Host, "commit", o.Commit, "err", err)
-			return
-		}
-		e.Manifest, e.Whole = &b.Manifest, b.Wanted()
-		return
-	}
-
-	isUndone := (e.State == history.RolledBack || isRefusedForServices(*e)) && len(res.Failing) > 0
-	if !isUndone {
-		return
-	}
-	f, err := past.fleetAt(ctx, o.Commit)
-	if err != nil || !f.Isolate {
-		return
-	}
-	whole, err := f.Partial(o.Host)
-	if err != nil {
-		return
-	}
-	for _, service := range whole.ServiceNames() {
-		if slices.Contains(res.Failing, service) {
-			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(&whole.Manifest, service), Run: o.Run, Error: res.Error})
-		}
-	}
-	if len(e.FailedServices) > 0 {
-		e.State, e.Remember = history.Behind, false
-	}
 }

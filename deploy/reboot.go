@@ -98,7 +98,7 @@ func (r *rebooting) bootID(ctx context.Context) (plain.Foreign, error) {
 // pushKeys puts the keys back: early in a boot that may take a few tries.
 func (r *rebooting) pushKeys(ctx context.Context) error {
 	for {
-		_, err := r.d.healKeys(ctx, r.target.Name, r.target, true)
+		_, err := r.d.Keys().heal(ctx, r.target.Name, r.target, true)
 		if err == nil {
 			h, _ := r.d.History.Host(r.target.Name)
 			r.report(fmt.Sprintf("%d of %d keys stand", h.KeysPresent, h.KeysExpected))

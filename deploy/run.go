@@ -41,7 +41,7 @@ func NewRunID() string {
 func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context.Context, done func(), err error) {
 	d.settled.Do(func() {
 		err = d.Settle(ctx)
-		d.keepKnownLines()
+		d.keeper().openKnown()
 	})
 	r, rctx, done = d.begin(ctx, req)
 	return r, rctx, done, err

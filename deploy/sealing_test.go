@@ -78,7 +78,7 @@ func TestLostSealedCopy(t *testing.T) {
 		}},
 		{"deploy --all", func() { w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeDone) }},
 		{"key push", func() {
-			ks, err := w.d.PushKeys(t.Context(), "a")
+			ks, err := w.d.Keys().Push(t.Context(), "a")
 			w.must(err)
 			if len(ks) != 1 || ks[0].Error != nil {
 				t.Errorf("PushKeys: %+v", ks)
@@ -89,7 +89,7 @@ func TestLostSealedCopy(t *testing.T) {
 			if _, err := os.Stat(m.Path("/run/keys/key0")); err == nil {
 				t.Error("key0 came back without its copy")
 			}
-			_, err := w.d.PushKeys(t.Context(), "a")
+			_, err := w.d.Keys().Push(t.Context(), "a")
 			w.must(err)
 		}},
 	} {
@@ -116,7 +116,7 @@ func TestKeyStatusTellsThePlace(t *testing.T) {
 	w.enable("b", "vault")
 	w.machines["b"].RefuseRamfs(true)
 	w.push("keys", history.OutcomeDone)
-	hosts, err := w.d.KeyStatus(t.Context(), "")
+	hosts, err := w.d.Keys().Status(t.Context(), "")
 	w.must(err)
 	if len(hosts) != 2 || hosts[0].Place == nil || *hosts[0].Place != "ramfs" || hosts[0].Swaps {
 		t.Errorf("a: %+v, want a ramfs", hosts)

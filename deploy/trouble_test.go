@@ -377,7 +377,7 @@ func TestKeysOfAnOlderGeneration(t *testing.T) {
 	w.push("second", history.OutcomeFailed)
 	w.machines["a"].Mend("vault.service")
 	w.must(w.machines["a"].Reboot())
-	ks, err := w.d.PushKeys(t.Context(), "")
+	ks, err := w.d.Keys().Push(t.Context(), "")
 	w.must(err)
 	if len(ks) != 1 || ks[0].Error != nil || len(ks[0].Keys) != 1 || !ks[0].Keys[0].Present {
 		t.Fatalf("PushKeys: %+v", ks)
@@ -385,7 +385,7 @@ func TestKeysOfAnOlderGeneration(t *testing.T) {
 	if got := read(t, w.machines["a"].Path("/run/keys/key0")); !strings.HasPrefix(got, "value 0") {
 		t.Errorf("key0 is %q, want that of the generation that stands", got)
 	}
-	ks, err = w.d.KeyStatus(t.Context(), "a")
+	ks, err = w.d.Keys().Status(t.Context(), "a")
 	w.must(err)
 	if k := ks[0].Keys[0]; !k.Expected || !k.Present || k.Since == nil || *ks[0].BootID != w.machines["a"].BootID() {
 		t.Errorf("KeyStatus: %+v", ks[0])

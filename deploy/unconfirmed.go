@@ -22,7 +22,7 @@ const tryAgainBy = "It is tried again once what the repo wants of it changes, or
 
 // unconfirmed completes e, the end of a run on a host that nobody confirmed. It leaves any other end as
 // it is.
-func (d *Deployer) unconfirmed(run string, hp *HostPlan, t push.FreshTry, e *history.End) {
+func (oc outcomes) unconfirmed(run string, hp *HostPlan, t push.FreshTry, e *history.End) {
 	if e.Outcome != history.OutcomeUnconfirmed {
 		return
 	}
@@ -31,7 +31,7 @@ func (d *Deployer) unconfirmed(run string, hp *HostPlan, t push.FreshTry, e *his
 	if t.CutOff() {
 		e.Reason, e.Remember = history.ReasonCutOff, true
 	} else {
-		e.Reason, e.Remember = history.ReasonAway, d.lastEnd(run, hp).Reason == history.ReasonAway
+		e.Reason, e.Remember = history.ReasonAway, oc.lastEnd(run, hp).Reason == history.ReasonAway
 	}
 	e.Error = plain.Text(unconfirmedText(t, e.Reason, e.Remember), maxText)
 }
@@ -55,10 +55,10 @@ func unconfirmedText(t push.FreshTry, reason history.Reason, remembered bool) st
 // lastEnd is how the bundle ended on the host when it was tried last: it may be the bundle that kills
 // the host, or the deployer. History knows, rather than this process, which may run on that host and
 // goes down with it.
-func (d *Deployer) lastEnd(run string, hp *HostPlan) history.PastEnd {
-	past, err := d.History.LastEnd(hp.Name, hp.bundle.Digest, run)
+func (oc outcomes) lastEnd(run string, hp *HostPlan) history.PastEnd {
+	past, err := oc.history.LastEnd(hp.Name, hp.bundle.Digest, run)
 	if err != nil {
-		d.log().Error("look how it ended before", "host", hp.Name, "err", err)
+		oc.log.Error("look how it ended before", "host", hp.Name, "err", err)
 		return history.PastEnd{CutOff: true, Reason: history.ReasonAway} // rather none too many
 	}
 	return past
@@ -72,27 +72,4 @@ func secondTry(last history.Host, digest string) time.Time {
 		return time.Time{}
 	}
 	return last.ReasonAt.Add(secondChance)
-}
-
-// tryLater asks for a run when the hosts of p that were not confirmed may be tried again.
-func (d *Deployer) tryLater(p *Plan) {
-	for _, hp := range p.Hosts {
-		if !hp.later.IsZero() {
-			d.ringAt(hp.Name, hp.later)
-		}
-	}
-}
-
-// ringAt asks for a run at that time, where a server runs, unless one is asked for already.
-func (d *Deployer) ringAt(host string, at time.Time) {
-	life := d.lines.lifetime()
-	if life == nil || !d.hosts.setRing(host, at) {
-		return
-	}
-
-	time.AfterFunc(time.Until(at), func() {
-		if life.Err() == nil {
-			d.bell.ring(host + " was not confirmed")
-		}
-	})
 }

@@ -106,7 +106,7 @@ func TestUpgradeTouchesNothing(t *testing.T) {
 func TestUpgradeReadsHosts(t *testing.T) {
 	w := newFormerWorld(t)
 	w.push("only addresses changed", "failed") // c still is
-	if _, err := w.d.PushKeys(t.Context(), "a,b"); err != nil {
+	if _, err := w.d.Keys().Push(t.Context(), "a,b"); err != nil {
 		t.Fatalf("PushKeys after the upgrade: %v", err)
 	}
 	starts := w.machines["a"].Starts("web.service")

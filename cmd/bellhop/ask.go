@@ -97,7 +97,7 @@ func (s *serving) verbs() {
 		return h.pushKeys(ctx, who.String(), in.On)
 	})
 	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
-		return h.deployer.KeyStatus(ctx, in.On)
+		return h.deployer.Keys().Status(ctx, in.On)
 	})
 	server.Handle(s.server, "host-remove", func(ctx context.Context, _ server.Caller, in removeRequest, _ func(any)) (*bundle.Result, error) {
 		res, err := h.removeHost(ctx, in)

@@ -16,7 +16,7 @@ import (
 func keyCmd(e *Env) *cobra.Command {
 	return group(groupSecrets, "key", "Show and push the keys on hosts",
 		keyVerb(e, "status", "Show which keys each host has and should have; asks the hosts",
-			func(h *app) keyFunc { return h.deployer.KeyStatus }, 0),
+			func(h *app) keyFunc { return h.deployer.Keys().Status }, 0),
 		keyVerb(e, "push", "Push the keys of the deployed generation to hosts, now",
 			func(h *app) keyFunc {
 				return func(ctx context.Context, on string) ([]deploy.HostKeys, error) {

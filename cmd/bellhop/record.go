@@ -14,7 +14,7 @@ import (
 // pushKeys pushes keys for somebody, and has history remember it.
 func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, error) {
 	began := time.Now()
-	hosts, err := h.deployer.PushKeys(ctx, on)
+	hosts, err := h.deployer.Keys().Push(ctx, on)
 	var acts []history.HostAct
 	failed := 0
 	for _, host := range hosts {

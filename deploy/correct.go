@@ -1,0 +1,103 @@
+package deploy
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/push"
+)
+
+// Every contact reads the host's own record. Where history remembers something else, the host is right.
+
+// corrections correct history by what hosts say.
+type corrections struct {
+	history *history.DB
+	archive archive
+	id      string // of this deployer: what another one put on a host is never what is wanted
+	log     *slog.Logger
+}
+
+func (d *Deployer) corrections() corrections {
+	return corrections{history: d.History, archive: d.archive(), id: d.ID, log: d.log()}
+}
+
+// correct corrects what history remembers of a host by the host's own record, and gives a renamed
+// host its past. f is the fleet that knows its present name, nil when that is not known.
+func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
+	if err := c.believeRename(ctx, f, name, hello); err != nil {
+		return err
+	}
+
+	rec := hello.Record
+	digest, generation := "", int64(0)
+	if rec != nil {
+		generation = rec.Generation
+	}
+	if rec != nil && rec.Deployer.Is(c.id) { // what another deployer put there is never what is wanted
+		digest = c.archive.knownDigest(f, name, rec.Digest)
+	}
+
+	warned := false // the edit may run more than once
+	return c.history.Correct(ctx, name, func(h *history.Host) {
+		h.Systemd = hello.Systemd
+		if hello.Arch != "" {
+			h.Arch = hello.Arch
+		}
+		if n, heard := hello.KeysPresent(); heard {
+			h.KeysPresent = n
+		}
+		if digest == h.Digest && generation == h.Generation {
+			return
+		}
+		if h.Digest != "" && !warned {
+			warned = true
+			c.log.Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
+		}
+		h.Digest, h.Generation = digest, generation
+		if h.State == history.HeldBack { // what is composed stands no more
+			h.State = history.Behind
+		}
+		if h.Follows && h.Digest != h.Wanted {
+			h.Follows = false
+			h.State = history.Behind
+		}
+	})
+}
+
+// believeRename gives a host the past of the one that its record names, where that is one which
+// left the repo, and history remembers it by a host key that this one is pinned by too. Without
+// that proof any host could take the past of another.
+func (c corrections) believeRename(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
+	rec := hello.Record
+	if rec == nil || f == nil {
+		return nil
+	}
+	isOurs := rec.Deployer.Is(c.id)
+	if !isOurs || rec.Host.Is(name) || otherHost(f, hello, name) != "" {
+		return nil
+	}
+	h, ok := f.Host(name)
+	if !ok {
+		return nil
+	}
+
+	for old, was := range c.history.Hosts() {
+		if !rec.Host.Is(old) {
+			continue
+		}
+		if !sharesKey(was.Reach, reach(h)) {
+			c.log.Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
+			return nil
+		}
+		return c.history.Rename(ctx, old, name)
+	}
+	return nil
+}
+
+// sharesKey says whether both are pinned by the same host key.
+func sharesKey(a, b history.Reach) bool {
+	return slices.ContainsFunc(a.HostKeys, func(k string) bool { return slices.Contains(b.HostKeys, k) })
+}

@@ -1,0 +1,96 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
+)
+
+// heal reads the host's record, and puts back the keys of the generation that the host holds:
+// when its boot is another than remembered, when a key is missing, or always. Only a boot id that
+// was read whole counts: a login also works while a host shuts down.
+func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
+	d := k.d
+	release, err := d.hosts.hold(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	s, err := d.pusher().OpenIdle(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+
+	was, _ := d.History.Host(host)
+	if err := d.corrections().correct(ctx, d.planner.lastFleet(), host, &s.Hello); err != nil {
+		return nil, err
+	}
+
+	now, _ := d.History.Host(host)
+	if now.State == history.Behind && was.State != history.Behind {
+		d.bell.ring(host + " holds another generation")
+	}
+
+	rec := s.Hello.Record
+	if rec == nil || rec.Generation == 0 {
+		return nil, nil // it has nothing, so no keys either
+	}
+
+	if !rec.Deployer.Is(d.ID) {
+		return nil, push.Final(&plain.Quote{What: "its record names another deployer", Said: rec.Deployer})
+	}
+
+	n, _ := s.Hello.KeysPresent()
+	if !always && s.Hello.BootID.Is(was.BootID) && n == len(s.Hello.Keys) {
+		return nil, nil
+	}
+
+	b, err := d.archive().bundleOnHost(ctx, host, rec)
+	if err != nil {
+		return nil, err
+	}
+
+	filter := d.pusher().NewFilter([]string{was.BootID, host, d.ID, b.Digest}, push.KeysOf(b))
+	defer filter.Drop()
+	if len(b.Keys) == 0 {
+		return nil, k.note(host, filter.Word(s.Hello.BootID), 0)
+	}
+	return k.send(s, host, b, filter)
+}
+
+// send sends the keys of b on the session, and has history remember them.
+func (k Keys) send(s *push.Session, host string, b *fleet.Bundle, filter *push.Filter) (*bundle.Result, error) {
+	res, err := s.PushKeys("keys-"+NewRunID(), b, filter)
+	if err != nil {
+		return nil, err
+	}
+
+	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
+		return res, fmt.Errorf("keys of %s: %s: %s", host, res.Outcome, res.Error)
+	}
+
+	n := len(b.Keys)
+	if len(res.Keys) > 0 {
+		n = present(res.Keys)
+	}
+
+	k.d.log().Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
+	return res, k.note(host, filter.Word(s.Hello.BootID), n)
+}
+
+// note has history remember how many keys a host has, and in which boot.
+func (k Keys) note(host, boot string, n int) error {
+	return k.d.History.Correct(context.Background(), host, func(h *history.Host) {
+		h.KeysPresent = n
+		if boot != "" {
+			h.BootID = boot
+		}
+	})
+}

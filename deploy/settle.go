@@ -1,0 +1,152 @@
+package deploy
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+	"bellhop/internal/push"
+)
+
+// Settle fetches the results of runs that an earlier process left open: the hosts finished without
+// it. A host that can't be reached stays unknown, and the next run contacts it.
+func (d *Deployer) Settle(ctx context.Context) error {
+	open, err := d.History.Recover(ctx)
+	if err != nil {
+		return err
+	}
+
+	hosts := d.History.Hosts()
+	sem := make(chan struct{}, defaultParallel)
+	done := make(chan struct{}, len(open))
+	for _, o := range open {
+		go func() {
+			defer func() { done <- struct{}{} }()
+			sem <- struct{}{}
+			defer func() { <-sem }()
+			if err := (&settling{d, o}).run(ctx, hosts); err != nil {
+				d.log().Warn("open run can't be settled yet", "host", o.Host, "run", o.Run, "err", err)
+			}
+		}()
+	}
+
+	for range open {
+		<-done
+	}
+	return nil
+}
+
+// A settling fetches the result of one run that was left open on one host.
+type settling struct {
+	d    *Deployer
+	open history.Interrupted
+}
+
+func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error {
+	d, o := s.d, s.open
+	limit := d.limits().Host
+	if d.Detach { // a server has others to look after
+		limit = d.limits().Patience
+	}
+
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, push.ErrDeadline)
+	defer cancel()
+	release, err := d.hosts.hold(ctx, o.Host)
+	if err != nil {
+		return err
+	}
+	defer release()
+	t := rememberedTarget(o.Host, hosts, 0)
+	session, err := d.pusher().Open(ctx, t, 0)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+
+	waits := s.confirmation(t)
+	session.Confirm(waits)
+	filter := d.pusher().NewFilter([]string{o.Run, o.As, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
+	defer filter.Drop()
+	res, err := session.Find(o.As, filter)
+	fresh := waits.End(false, filter)
+	if err != nil {
+		return err
+	}
+
+	if res == nil {
+		return d.corrections().correct(ctx, nil, o.Host, &session.Hello)
+	}
+
+	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
+	oc := d.outcomes()
+	e := oc.result(o.Run, hp, res, filter.Word(session.Hello.BootID))
+	oc.unconfirmed(o.Run, hp, fresh, &e)
+	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
+	s.services(ctx, res, &e)
+	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
+		return err
+	}
+
+	d.hosts.ended(o.Host, o.Run, e)
+	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
+	return nil
+}
+
+// confirmation is that of a run that an earlier process began on a host. How long the host waits is not
+// known any more; what it says ends it.
+func (s *settling) confirmation(t link.Target) *push.Confirmation {
+	return s.d.pusher().NewConfirmation(t, s.open.As, ownConfirm, s.d.witnesses().elsewhere(s.open.Host, t))
+}
+
+// services completes the end of a run that an earlier process left open: what it was composed of,
+// and which services it was undone for. The rest is brought without those by the next run.
+func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.End) {
+	past, o := s.d.archive(), s.open
+	if e.Stood() && len(o.Origins) > 0 {
+		g := history.Generation{Digest: o.Digest, Commit: o.Commit, Origins: o.Origins}
+		e.Outcome, e.Origins = history.OutcomeHeldBack, o.Origins
+		b, err := past.composedAt(ctx, o.Host, g)
+		if err != nil {
+			s.d.log().Warn("a composed bundle can't be made again", "host", o.Host, "commit", o.Commit, "err", err)
+			return
+		}
+		e.Manifest, e.Whole = &b.Manifest, b.Wanted()
+		return
+	}
+
+	isUndone := (e.State == history.RolledBack || isRefusedForServices(*e)) && len(res.Failing) > 0
+	if !isUndone {
+		return
+	}
+	f, err := past.fleetAt(ctx, o.Commit)
+	if err != nil || !f.Isolate {
+		return
+	}
+	whole, err := f.Partial(o.Host)
+	if err != nil {
+		return
+	}
+	for _, service := range whole.ServiceNames() {
+		if slices.Contains(res.Failing, service) {
+			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(&whole.Manifest, service), Run: o.Run, Error: res.Error})
+		}
+	}
+	if len(e.FailedServices) > 0 {
+		e.State, e.Remember = history.Behind, false
+	}
+}
+
+// rememberedTarget is how a host was reached last: it works without the repo.
+func rememberedTarget(host string, hosts map[string]history.Host, depth int) link.Target {
+	h := hosts[host]
+	t := link.Target{Name: host, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch, Keys: hasKeys(h)}
+	if h.Reach.Jump != "" && depth < 8 {
+		j := rememberedTarget(h.Reach.Jump, hosts, depth+1)
+		t.Jump = &j
+	}
+	return t
+}
