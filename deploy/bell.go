@@ -170,6 +170,8 @@ func (b *Bell) Serve(ctx context.Context) error {
 				return b.stop()
 			case <-b.wake:
 			case <-b.soon(last.Add(gap)):
+			case <-b.pauseEnds():
+				b.Ring("the time of the pause is over")
 			}
 			continue
 		}

@@ -65,7 +65,7 @@ func TestKeysComeBackWhateverElseIsBroken(t *testing.T) {
 		"the history was rewritten": func(w *world) {
 			w.d.Sync = func(context.Context) (deploy.Snapshot, error) { return deploy.Snapshot{}, deploy.ErrRefused }
 		},
-		"runs are paused": func(w *world) { w.must(w.db.SetPaused(t.Context(), true)) },
+		"runs are paused": func(w *world) { w.pause(history.Pause{}) },
 		"loading the head hangs": func(w *world) {
 			w.commit("endless")
 			w.mu.Lock()

@@ -108,10 +108,10 @@ func (r *run) span(name, text string) (end func()) {
 // sync asks the remote what the branch holds now.
 func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	defer r.span("sync", "")()
-	if paused, err := d.History.Paused(); err != nil {
-		return Snapshot{}, err
-	} else if paused && !r.quiet {
-		return Snapshot{}, ErrPaused
+	if !r.quiet {
+		if err := r.gate(ctx); err != nil {
+			return Snapshot{}, err
+		}
 	}
 
 	r.event(Event{Step: "sync"})
@@ -146,9 +146,6 @@ func (r refusal) Unwrap() error { return r.error }
 
 // ErrRefused says that a run was refused as a whole; errors.Is finds it.
 var ErrRefused = errors.New("refused")
-
-// ErrPaused says that a run was refused because runs are paused.
-var ErrPaused = fmt.Errorf("%w: runs are paused", ErrRefused)
 
 func (r refusal) Is(err error) bool { return err == ErrRefused }
 
@@ -233,7 +230,7 @@ func (r *run) failed(err error) (*history.Run, error) {
 	case errors.Is(err, ErrRefused): // paused, or a history that was rewritten
 		outcome = history.OutcomeRefused
 	}
-	if !r.stored && r.req.Trigger == TriggerClock && r.d.repo.repeats(err) {
+	if r.isOldNews(err) {
 		return r.unstored(outcome), err
 	}
 	return r.finish(outcome, err)

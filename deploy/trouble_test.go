@@ -848,12 +848,12 @@ func TestOwnHostGoesLast(t *testing.T) {
 func TestPaused(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")
-	w.must(w.db.SetPaused(t.Context(), true))
+	w.pause(history.Pause{})
 	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
 	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.OutcomeRefused || w.sessions("a") != 0 {
 		t.Errorf("a paused run ended %v, %v, with %d sessions", r, err, w.sessions("a"))
 	}
-	w.must(w.db.SetPaused(t.Context(), false))
+	w.resume()
 	w.run(deploy.Request{Cause: "resume"}, history.OutcomeDone)
 }
 
@@ -1037,7 +1037,7 @@ func TestAnotherKeyWhilePaused(t *testing.T) {
 	b, _ := serve(t, w)
 	b.Ring("push")
 	eventually(t, "a is current, with its key", func() bool { h, _ := w.db.Host("a"); return h.State == history.Current && h.KeysPresent == 1 })
-	w.must(w.db.SetPaused(t.Context(), true))
+	w.pause(history.Pause{})
 	w.must(w.hosts["a"].NewHostKey())
 	w.hosts["a"].Drop()
 	eventually(t, "a is not current", func() bool { return w.state("a").State == history.Behind })

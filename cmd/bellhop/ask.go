@@ -67,6 +67,12 @@ func (s *serving) verbs() {
 		in.By = who.String()
 		return s.follow(ctx, s.bell.Do(in), emit)
 	})
+	server.Handle(s.server, "pause", func(ctx context.Context, who server.Caller, in pauseRequest, _ func(any)) (pauseAnswer, error) {
+		return s.pause(ctx, who.String(), in)
+	})
+	server.Handle(s.server, "resume", func(ctx context.Context, who server.Caller, _ struct{}, _ func(any)) (resumeAnswer, error) {
+		return s.resume(ctx, who.String())
+	})
 	server.Handle(s.server, "plan", func(ctx context.Context, _ server.Caller, in deploy.Request, _ func(any)) (planAnswer, error) {
 		a, err := h.makePlan(ctx, planRequest{Request: in}, nil)
 		return a, overSocket(err)

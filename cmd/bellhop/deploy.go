@@ -121,6 +121,8 @@ func endRun(e *Env, run *history.Run, err error, on string, asJSON bool) error {
 // whole gives the error of a run as a whole its exit code and hint.
 func whole(err error) error {
 	switch {
+	case errors.Is(err, deploy.ErrPaused):
+		return &codeError{exitRefused, hint(err, "bellhop resume, which deploys what waits")}
 	case errors.Is(err, deploy.ErrRefused):
 		return &codeError{exitRefused, err}
 	}

@@ -229,11 +229,8 @@ func (s *serving) live(st *history.Status) {
 // follow tells a run's events, and what came of it.
 func (s *serving) follow(ctx context.Context, run string, emit func(any)) (*history.Run, error) {
 	r, err := s.bell.Follow(ctx, run, func(ev deploy.Event) { emit(ev) })
-	if r == nil || err != nil && !errors.Is(err, deploy.ErrRefused) {
-		return r, overSocket(whole(err))
-	}
 	if err != nil {
-		return r, overSocket(&codeError{exitRefused, err})
+		return r, overSocket(whole(err))
 	}
 	return r, nil
 }

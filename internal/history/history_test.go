@@ -93,7 +93,7 @@ func TestJSONContract(t *testing.T) {
 		must(t, json.Unmarshal(p, &m))
 		return shape(m)
 	}
-	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,commit:string,deployed_at:string,error:null,generation:number,keys:{expected:number,present:number},name:string,reason:null,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,commit:null,deployed_at:null,error:null,generation:null,keys:{expected:number,present:number},name:string,reason:null,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,paused:bool,v:number}`
+	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,commit:string,deployed_at:string,error:null,generation:number,keys:{expected:number,present:number},name:string,reason:null,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,commit:null,deployed_at:null,error:null,generation:null,keys:{expected:number,present:number},name:string,reason:null,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,pause:null,paused:bool,v:number,waiting_commits:number}`
 	if s != want {
 		t.Errorf("shape of status:\n got %s\nwant %s", s, want)
 	}
@@ -106,7 +106,7 @@ func TestJSONContract(t *testing.T) {
 	empty := fresh(t)
 	p, err := json.Marshal(status(t, empty))
 	must(t, err)
-	if got, want := string(p), `{"v":1,"network":null,"branch":null,"commit":null,"paused":false,"hosts":[],"loading":null}`; got != want {
+	if got, want := string(p), `{"v":1,"network":null,"branch":null,"commit":null,"paused":false,"pause":null,"waiting_commits":0,"hosts":[],"loading":null}`; got != want {
 		t.Errorf("status of an empty history is %s, want %s", got, want)
 	}
 }

@@ -419,24 +419,6 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 	return open, err
 }
 
-// SetPaused stores that runs are paused, or go on.
-func (db *DB) SetPaused(ctx context.Context, paused bool) error {
-	v := ""
-	if paused {
-		v = "1"
-	}
-	return db.write(ctx, "the pause", func(tx *tx) error { return setMeta(tx, "paused", v) })
-}
-
-// Paused says whether runs are paused.
-func (db *DB) Paused() (bool, error) {
-	v, err := meta(db.sql, "paused")
-	if err != nil {
-		return false, fmt.Errorf("read the pause: %w", err)
-	}
-	return v != "", nil
-}
-
 func list(s []string) string {
 	if len(s) == 0 {
 		return "[]"

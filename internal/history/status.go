@@ -22,6 +22,9 @@ type Status struct {
 	Branch  *string      `json:"branch"`
 	Commit  *string      `json:"commit"`
 	Paused  bool         `json:"paused"`
+	Pause   *PauseStatus `json:"pause"` // null when runs are not paused
+	// Waiting counts the commits that wait for the end of the pause, as far as bellhop has looked.
+	Waiting int          `json:"waiting_commits"`
 	Hosts   []HostStatus `json:"hosts"`
 	// SyncError is what a running server adds while it can't read the repo.
 	SyncError *SyncError `json:"sync_error,omitempty"`
@@ -130,11 +133,13 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			}
 			*to = text(v)
 		}
-		paused, err := meta(tx, "paused")
+		pause, err := readPause(tx)
 		if err != nil {
 			return err
 		}
-		s.Paused = paused != ""
+		if s.Paused, s.Pause = pause != nil, pause.Status(); s.Paused {
+			s.Waiting = pause.Waiting
+		}
 		open, err := readBegun(tx)
 		if err != nil {
 			return err

@@ -1,0 +1,108 @@
+package deploy_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"bellhop/deploy"
+	"bellhop/internal/history"
+)
+
+// pause pauses runs.
+func (w *world) pause(p history.Pause) {
+	w.t.Helper()
+	_, _, err := w.db.Pauses().Set(w.t.Context(), p)
+	w.must(err)
+}
+
+// resume ends the pause.
+func (w *world) resume() {
+	w.t.Helper()
+	_, err := w.db.Pauses().End(w.t.Context())
+	w.must(err)
+}
+
+// What a push asks for while runs are paused is counted, told, and deployed after the pause.
+func TestPushesWhilePaused(t *testing.T) {
+	w := newWorld(t, "a")
+	first := *w.push("first", history.OutcomeDone).Commit
+	w.sinceByCount()
+	before := w.sessions("a")
+	w.pause(history.Pause{By: "cadey (uid 1000)", Reason: "moving the rack"})
+
+	for i, want := range []string{"1 commit waits", "2 commits wait", "3 commits wait"} {
+		w.files["services/web/files/etc/web.conf"] += "more\n"
+		w.commit("more")
+		r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
+		if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.OutcomeRefused {
+			t.Fatalf("a push while runs are paused ended %v, %v", r, err)
+		}
+		for _, part := range []string{"paused by cadey (uid 1000)", "moving the rack", want + ": bellhop resume"} {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("push %d is told %q, want %q in it", i+1, err, part)
+			}
+		}
+	}
+
+	_, err := w.d.Run(t.Context(), deploy.Request{Cause: "deploy", By: "mimi (uid 1001)"})
+	if !errors.Is(err, deploy.ErrPaused) {
+		t.Errorf("a person's deploy while runs are paused ended %v", err)
+	}
+	if s := w.status(); s.Waiting != 3 || w.sessions("a") != before {
+		t.Errorf("%d commits wait, want 3; %d sessions, want %d", s.Waiting, w.sessions("a"), before)
+	}
+	w.wantState("a", history.Current, first)
+
+	w.resume()
+	r := w.run(deploy.Request{Cause: "resume"}, history.OutcomeDone)
+	w.wantState("a", history.Current, *r.Commit)
+	if s := w.status(); s.Paused || s.Waiting != 0 {
+		t.Errorf("after resume status says paused %v, %d commits wait", s.Paused, s.Waiting)
+	}
+}
+
+// A poll while runs are paused is stored when it found a new head, and then no more.
+func TestPollsWhilePaused(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.OutcomeDone)
+	w.pause(history.Pause{By: "cadey"})
+	poll := deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}
+	for _, want := range []bool{true, false, false} {
+		r, err := w.d.Run(t.Context(), poll)
+		if !errors.Is(err, deploy.ErrPaused) {
+			t.Fatalf("a poll while runs are paused ended %v", err)
+		}
+		if _, err := w.db.Run(t.Context(), r.ID); (err == nil) != want {
+			t.Errorf("the poll was stored: %v, want %v", err == nil, want)
+		}
+	}
+	w.commit("second")
+	r, _ := w.d.Run(t.Context(), poll)
+	if _, err := w.db.Run(t.Context(), r.ID); err != nil {
+		t.Errorf("a poll that found a new head: %v", err)
+	}
+}
+
+// sinceByCount has the source tell the messages of the commits between two.
+func (w *world) sinceByCount() {
+	w.d.Since = func(_ context.Context, last, head string) (messages []string, err error) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		for _, c := range w.commits {
+			if c.Commit > last && c.Commit <= head {
+				messages = append(messages, c.Message)
+			}
+		}
+		return messages, nil
+	}
+}
+
+// status is what history says of the fleet.
+func (w *world) status() history.Status {
+	w.t.Helper()
+	s, err := w.db.Status(w.t.Context())
+	w.must(err)
+	return s
+}
