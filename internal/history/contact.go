@@ -46,26 +46,26 @@ func (db *DB) Met(ctx context.Context, host string, away bool) error {
 		if !known {
 			return nil
 		}
-		return db.saveContact(tx, host, h.met(away, db.clock()))
+		return tx.saveContact(host, h.met(away, db.clock()))
 	})
 }
 
 // saveMeeting remembers whether h was heard in a run that ended there as e.
-func (db *DB) saveMeeting(tx *tx, h Host, e End, now time.Time) error {
+func (tx *tx) saveMeeting(h Host, e End, now time.Time) error {
 	switch {
 	case e.Heard:
-		return db.saveContact(tx, h.Name, h.met(false, now))
+		return tx.saveContact(h.Name, h.met(false, now))
 	case !e.AwayAt.IsZero():
-		return db.saveContact(tx, h.Name, h.met(true, e.AwayAt))
+		return tx.saveContact(h.Name, h.met(true, e.AwayAt))
 	}
 	return nil
 }
 
 // saveContact writes c and keeps it in memory, where the host is. It is called inside write.
-func (db *DB) saveContact(tx *tx, host string, c Contact) error {
-	if h, known := db.mem.hosts[host]; known {
+func (tx *tx) saveContact(host string, c Contact) error {
+	if h, known := tx.db.mem.hosts[host]; known {
 		h.Contact = c
-		db.mem.hosts[host] = h
+		tx.db.mem.hosts[host] = h
 	}
 	return tx.Add(contactRow, "contact "+host, host, millis(c.SeenAt), millis(c.AwayAt))
 }

@@ -118,8 +118,8 @@ func readHosts(q querier, open *openRuns) (map[string]Host, error) {
 }
 
 // saveHost writes h and keeps it in memory. It is called inside write.
-func (db *DB) saveHost(tx *tx, h Host) error {
-	old, known := db.mem.hosts[h.Name]
+func (tx *tx) saveHost(h Host) error {
+	old, known := tx.db.mem.hosts[h.Name]
 	h = h.withReason(h.Reason, h.ReasonAt)
 	err := saveReason(tx, old, h)
 	if err != nil {
@@ -142,8 +142,8 @@ func (db *DB) saveHost(tx *tx, h Host) error {
 	if err != nil {
 		return err
 	}
-	db.note(h)
-	return db.mem.manifests.move(tx, old.Given, h.Given)
+	tx.note(h)
+	return tx.db.mem.manifests.move(tx, old.Given, h.Given)
 }
 
 // replanned says that o is h after a plan, and pushed that it is h after a push: such rows are most of
@@ -179,43 +179,43 @@ var hostRows = store.NewRows(`INSERT INTO hosts(name, state, follows, commit_id,
 	keys_expected = excluded.keys_expected, keys_present = excluded.keys_present, had = excluded.had, given = excluded.given, systemd = excluded.systemd`)
 
 // drop takes a host out of the file and of memory.
-func (db *DB) drop(tx *tx, name string) error {
+func (tx *tx) drop(name string) error {
 	for _, query := range []string{`DELETE FROM hosts WHERE name = ?`, `DELETE FROM contacts WHERE host = ?`, `DELETE FROM unconfirmed WHERE host = ?`} {
 		if _, err := tx.Exec(query, name); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(db.mem.forgetServices(tx, name), db.saveStopped(tx, name, "")); err != nil {
+	if err := errors.Join(tx.db.mem.forgetServices(tx, name), tx.saveStopped(name, "")); err != nil {
 		return err
 	}
 
 	// Nobody asks it any more what came of a run that it was begun in.
-	if err := db.mem.runs.giveUp(tx, name, db.clock()); err != nil {
+	if err := tx.db.mem.runs.giveUp(tx, name, tx.db.clock()); err != nil {
 		return err
 	}
 
-	h, ok := db.mem.hosts[name]
+	h, ok := tx.db.mem.hosts[name]
 	if !ok {
 		return nil
 	}
-	db.countAtWork(h.State, Released)
-	db.mem.forget(name)
-	return db.mem.manifests.move(tx, h.Given, "")
+	tx.countAtWork(h.State, Released)
+	tx.db.mem.forget(name)
+	return tx.db.mem.manifests.move(tx, h.Given, "")
 }
 
 // note keeps h in memory as the file now holds it.
-func (db *DB) note(h Host) {
-	db.countAtWork(db.mem.hosts[h.Name].State, h.State)
-	db.mem.note(h)
+func (tx *tx) note(h Host) {
+	tx.countAtWork(tx.db.mem.hosts[h.Name].State, h.State)
+	tx.db.mem.note(h)
 }
 
 // countAtWork follows a host from one state to another.
-func (db *DB) countAtWork(was, now State) {
+func (tx *tx) countAtWork(was, now State) {
 	switch {
 	case was != Deploying && now == Deploying:
-		db.atWork.Add(1)
+		tx.db.atWork.Add(1)
 	case was == Deploying && now != Deploying:
-		db.atWork.Add(-1)
+		tx.db.atWork.Add(-1)
 	}
 }
 
@@ -236,7 +236,7 @@ func (db *DB) Correct(ctx context.Context, name string, edit func(*Host)) error 
 	}
 	return db.write(ctx, name, func(tx *tx) error {
 		if h, differs := db.correctedLocked(name, edit); differs {
-			return db.saveHost(tx, h)
+			return tx.saveHost(h)
 		}
 		return nil
 	})
@@ -295,7 +295,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 			return err
 		}
 		db.mem.generations.forget(name)
-		return db.drop(tx, name)
+		return tx.drop(name)
 	})
 }
 
@@ -320,16 +320,16 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 			h.Reason, h.ReasonAt = now.Reason, now.ReasonAt
 		}
 		h.Name = new
-		if err := db.saveHost(tx, h); err != nil { // before old goes, whose manifest it takes over
+		if err := tx.saveHost(h); err != nil { // before old goes, whose manifest it takes over
 			return err
 		}
-		if err := db.saveContact(tx, new, h.Contact); err != nil {
+		if err := tx.saveContact(new, h.Contact); err != nil {
 			return err
 		}
-		if err := errors.Join(db.mem.renameServices(tx, old, new), db.renameStopped(tx, old, new)); err != nil {
+		if err := errors.Join(db.mem.renameServices(tx, old, new), tx.renameStopped(old, new)); err != nil {
 			return err
 		}
-		return db.drop(tx, old)
+		return tx.drop(old)
 	})
 }
 

@@ -11,7 +11,7 @@ import (
 // that ended by an error of its own, or was cancelled, stays as it was.
 
 // judge is the outcome of a run by its hosts. One that is still at work counts for nothing yet.
-func (db *DB) judge(tx *tx, run string) (Outcome, error) {
+func (tx *tx) judge(run string) (Outcome, error) {
 	rows, err := tx.Query(`SELECT outcome, count(*), count(nullif(begun_at, 0)) FROM results WHERE run = ? GROUP BY outcome`, run)
 	if err != nil {
 		return "", err
@@ -45,7 +45,7 @@ func (db *DB) judge(tx *tx, run string) (Outcome, error) {
 	}
 
 	if away > 0 {
-		excused, err := db.excused(tx, run)
+		excused, err := tx.excused(run)
 		if err != nil {
 			return "", err
 		}
@@ -55,10 +55,10 @@ func (db *DB) judge(tx *tx, run string) (Outcome, error) {
 }
 
 // excused counts the hosts that a run could not reach and that are expected to be there at times only.
-func (db *DB) excused(tx *tx, run string) (n int, err error) {
+func (tx *tx) excused(run string) (n int, err error) {
 	hosts, err := column(tx, `SELECT host FROM results WHERE run = ? AND outcome = ?`, run, OutcomePending)
 	for _, host := range hosts {
-		if db.mem.hosts[host].Reach.Sometimes {
+		if tx.db.mem.hosts[host].Reach.Sometimes {
 			n++
 		}
 	}
@@ -82,12 +82,12 @@ func outcomeOf(good, refused, bad, stopped int) Outcome {
 }
 
 // judgeLate judges those of runs again that ended before one of their hosts did.
-func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
+func (tx *tx) judgeLate(runs []string, now time.Time) error {
 	for i, run := range runs {
-		if db.mem.runs.unfinished[run] || slices.Contains(runs[:i], run) {
+		if tx.db.mem.runs.unfinished[run] || slices.Contains(runs[:i], run) {
 			continue
 		}
-		if err := db.judgeAgain(tx, run, now); err != nil {
+		if err := tx.judgeAgain(run, now); err != nil {
 			return err
 		}
 	}
@@ -95,8 +95,8 @@ func (db *DB) judgeLate(tx *tx, runs []string, now time.Time) error {
 }
 
 // judgeAgain judges one run, and queues a message when its outcome changed.
-func (db *DB) judgeAgain(tx *tx, run string, now time.Time) error {
-	outcome, err := db.judge(tx, run)
+func (tx *tx) judgeAgain(run string, now time.Time) error {
+	outcome, err := tx.judge(run)
 	if err != nil {
 		return err
 	}

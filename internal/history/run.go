@@ -75,7 +75,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 		}
 		planned := map[string]bool{}
 		for _, p := range hosts {
-			if err := db.planHost(tx, s, p, was); err != nil {
+			if err := tx.planHost(s, p, was); err != nil {
 				return err
 			}
 			if p.Listed && p.Outcome == "" {
@@ -90,7 +90,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 		}
 		for _, name := range gone {
 			if h, ok := db.mem.hosts[name]; ok && h.State != Released {
-				if err := db.release(tx, h, was); err != nil {
+				if err := tx.release(h, was); err != nil {
 					return err
 				}
 			}
@@ -105,8 +105,8 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 // formerMachine is wanted where no bundle is: on a machine that gives way to another.
 const formerMachine = "another machine"
 
-func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
-	old, known := db.mem.hosts[p.Name]
+func (tx *tx) planHost(s Start, p Planned, was string) error {
+	old, known := tx.db.mem.hosts[p.Name]
 	h := old
 	h.Name, h.State, h.Wanted, h.Error, h.KeysExpected, h.Reach = p.Name, p.State, p.Wanted, p.Error, p.Keys, p.Reach
 	h = h.withReason(p.Reason, s.At)
@@ -121,7 +121,7 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, p.Name); err != nil {
 			return err
 		}
-		delete(db.mem.failing, p.Name)
+		delete(tx.db.mem.failing, p.Name)
 	}
 	if old.Follows && !p.Follows {
 		h.Commit = was
@@ -131,15 +131,15 @@ func (db *DB) planHost(tx *tx, s Start, p Planned, was string) error {
 		h.Commit = ""
 	}
 	if old.Reach.Elsewhere(p.Reach) {
-		if err := db.mem.forgetServices(tx, p.Name); err != nil {
+		if err := tx.db.mem.forgetServices(tx, p.Name); err != nil {
 			return err
 		}
 	}
-	if err := db.mem.planServices(tx, p); err != nil {
+	if err := tx.db.mem.planServices(tx, p); err != nil {
 		return err
 	}
 	if !known || !equalHost(old, h) {
-		if err := db.saveHost(tx, h); err != nil {
+		if err := tx.saveHost(h); err != nil {
 			return err
 		}
 	}
@@ -170,12 +170,12 @@ func (db *DB) Accepted() (string, error) {
 	return c, nil
 }
 
-func (db *DB) release(tx *tx, h Host, was string) error {
+func (tx *tx) release(h Host, was string) error {
 	if h.Follows {
 		h.Commit, h.Follows = was, false
 	}
 	h.State, h.Wanted, h.Error = Released, "", ""
-	return db.saveHost(tx, h)
+	return tx.saveHost(h)
 }
 
 func insertRun(tx *tx, s Start) error {
@@ -209,9 +209,9 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 		}
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
 		if again || !known {
-			return db.saveHost(tx, h)
+			return tx.saveHost(h)
 		}
-		db.note(h) // the file has it by what is open: see readHosts
+		tx.note(h) // the file has it by what is open: see readHosts
 		return nil
 	})
 }
@@ -263,10 +263,10 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		for _, o := range db.mem.runs.byHost[host] {
 			late = append(late, o.run) // an older run that it was open in ends there too
 		}
-		if err := db.saveResult(tx, run, host, e, now); err != nil {
+		if err := tx.saveResult(run, host, e, now); err != nil {
 			return err
 		}
-		if err := db.saveStanding(tx, run, &h, e, now); err != nil {
+		if err := tx.saveStanding(run, &h, e, now); err != nil {
 			return err
 		}
 		isExcused := e.Outcome == OutcomePending && h.Reach.Sometimes
@@ -276,20 +276,20 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.mem.endServices(tx, run, host, e, now); err != nil {
 			return err
 		}
-		if err := db.endStopped(tx, host, e); err != nil {
+		if err := tx.endStopped(host, e); err != nil {
 			return err
 		}
-		if err := db.saveHost(tx, h); err != nil {
+		if err := tx.saveHost(h); err != nil {
 			return err
 		}
-		if err := db.saveMeeting(tx, h, e, now); err != nil {
+		if err := tx.saveMeeting(h, e, now); err != nil {
 			return err
 		}
-		return db.judgeLate(tx, late, now)
+		return tx.judgeLate(late, now)
 	})
 }
 
-func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
+func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 	details, err := detailsOf(e.Details, e.Reason)
 	if err != nil {
 		return err
@@ -297,19 +297,19 @@ func (db *DB) saveResult(tx *tx, run, host string, e End, now time.Time) error {
 	if err := saveEvidence(tx, run, host, e.Details); err != nil {
 		return err
 	}
-	begun := db.mem.runs.end(run, host)
+	begun := tx.db.mem.runs.end(run, host)
 	// An older run that never heard of its end there is over with this one.
-	if err := db.mem.runs.giveUp(tx, host, now); err != nil {
+	if err := tx.db.mem.runs.giveUp(tx, host, now); err != nil {
 		return err
 	}
-	delete(db.mem.runs.planned[run], host)
+	delete(tx.db.mem.runs.planned[run], host)
 	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
-func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) error {
+func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 	host := h.Name
 	if e.Remember {
-		db.mem.failing[host] = true
+		tx.db.mem.failing[host] = true
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, reason, at) VALUES(?,?,?,?,?,?,?)`,
 			host, e.Digest, run, e.State, e.Error, e.Reason, millis(now)); err != nil {
 			return err
@@ -320,21 +320,21 @@ func (db *DB) saveStanding(tx *tx, run string, h *Host, e End, now time.Time) er
 	if !e.Stood() {
 		return nil
 	}
-	if db.mem.failing[host] {
+	if tx.db.mem.failing[host] {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ? AND digest = ?`, host, e.Digest); err != nil {
 			return err
 		}
 	}
 	if e.Manifest != nil {
 		h.Given = e.Digest
-		if err := db.mem.manifests.give(tx, e.Digest, e.Manifest); err != nil {
+		if err := tx.db.mem.manifests.give(tx, e.Digest, e.Manifest); err != nil {
 			return err
 		}
 	}
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	db.mem.generations.add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})
+	tx.db.mem.generations.add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})
 	return nil
 }
 
@@ -349,7 +349,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 		outcome := outcome // f may run twice
 		if outcome == "" {
 			var err error
-			if outcome, err = db.judge(tx, s.ID); err != nil {
+			if outcome, err = tx.judge(s.ID); err != nil {
 				return err
 			}
 		}
@@ -358,19 +358,19 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 			return err
 		}
 		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText})
-		return db.prune(tx, now)
+		return tx.prune(now)
 	})
 }
 
 // prune drops what is too old to keep: runs that ended everywhere, deliveries, and messages.
-func (db *DB) prune(tx *tx, now time.Time) error {
+func (tx *tx) prune(now time.Time) error {
 	old := millis(now.AddDate(0, 0, -keepDays))
 	runs, err := column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
 	if err != nil {
 		return err
 	}
 	for _, run := range runs {
-		if len(db.mem.runs.hostsIn(run)) > 0 {
+		if len(tx.db.mem.runs.hostsIn(run)) > 0 {
 			continue
 		}
 		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM evidence WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
@@ -407,7 +407,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			// Nor is it known what the host holds: until it says so, it equals nothing wanted.
 			h.Digest = ""
 			h.State, h.Run, h.Error = Unknown, o.Run, "bellhop stopped while run "+o.Run+" was at work there"
-			if err := db.saveHost(tx, h); err != nil {
+			if err := tx.saveHost(h); err != nil {
 				return err
 			}
 		}

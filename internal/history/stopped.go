@@ -33,29 +33,29 @@ func readStopped(q querier) (map[string]string, error) {
 }
 
 // saveStopped remembers that a run of commit left the host out; "" forgets it. It is called inside write.
-func (db *DB) saveStopped(tx *tx, host, commit string) error {
+func (tx *tx) saveStopped(host, commit string) error {
 	switch {
-	case db.mem.stopped[host] == commit:
+	case tx.db.mem.stopped[host] == commit:
 		return nil
 	case commit == "":
-		delete(db.mem.stopped, host)
+		delete(tx.db.mem.stopped, host)
 		_, err := tx.Exec(`DELETE FROM stopped WHERE host = ?`, host)
 		return err
 	}
-	db.mem.stopped[host] = commit
+	tx.db.mem.stopped[host] = commit
 	_, err := tx.Exec(`INSERT OR REPLACE INTO stopped(host, commit_id) VALUES(?, ?)`, host, commit)
 	return err
 }
 
 // endStopped keeps it by what came of a run on the host.
-func (db *DB) endStopped(tx *tx, host string, e End) error {
+func (tx *tx) endStopped(host string, e End) error {
 	if e.Stopped {
-		return db.saveStopped(tx, host, e.Commit)
+		return tx.saveStopped(host, e.Commit)
 	}
-	return db.saveStopped(tx, host, "")
+	return tx.saveStopped(host, "")
 }
 
 // renameStopped gives new what is remembered of old.
-func (db *DB) renameStopped(tx *tx, old, new string) error {
-	return errors.Join(db.saveStopped(tx, new, db.mem.stopped[old]), db.saveStopped(tx, old, ""))
+func (tx *tx) renameStopped(old, new string) error {
+	return errors.Join(tx.saveStopped(new, tx.db.mem.stopped[old]), tx.saveStopped(old, ""))
 }
