@@ -38,6 +38,7 @@ func TestRepoDocLoads(t *testing.T) {
 		"services/printerfacts/printerfacts.service":    unit,
 		"services/printerfacts/service.yaml":            "settings: { port: 3000 }\n",
 		"secrets/withinbot.env.age":                     "age-encryption.org/v1\n",
+		"secrets/notify/ops.age":                        "age-encryption.org/v1\n",
 	} {
 		tree[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o644}
 	}
@@ -69,7 +70,7 @@ func TestDocsNameRealVerbs(t *testing.T) {
 	}
 	verbs := help()
 	named := regexp.MustCompile("(?m)(?:^    |`)bellhop ([a-z]+)(?: ([a-z]+))?")
-	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md"} {
+	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md", "docs/notify.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
@@ -80,7 +81,7 @@ func TestDocsNameRealVerbs(t *testing.T) {
 				t.Errorf("%s names `bellhop %s`, which is not there", page, m[1])
 				continue
 			}
-			if group := m[1]; strings.Contains(" secret key host hook webhook ", " "+group+" ") && m[2] != "" {
+			if group := m[1]; strings.Contains(" secret key host hook webhook notify ", " "+group+" ") && m[2] != "" {
 				if !regexp.MustCompile(`(?m)^  ` + m[2] + ` `).MatchString(help(group)) {
 					t.Errorf("%s names `bellhop %s %s`, which is not there", page, group, m[2])
 				}

@@ -209,7 +209,7 @@ func TestAHostThatIsThereAtTimes(t *testing.T) {
 	first := w.push("first", history.OutcomeDone)
 	messages, err := w.db.Outbox(t.Context(), 100)
 	w.must(err)
-	w.must(w.db.Ack(t.Context(), messages[len(messages)-1].Seq))
+	w.must(w.db.Outgoing().Ack(t.Context(), messages[len(messages)-1].Seq))
 
 	w.hosts["b"].Close()
 	w.files["services/web/files/etc/web.conf"] = "two\n"

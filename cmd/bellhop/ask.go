@@ -105,6 +105,9 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
 		return h.deployer.Keys().Status(ctx, in.On)
 	})
+	server.Handle(s.server, "notify-test", func(ctx context.Context, _ server.Caller, in notifyRequest, _ func(any)) (struct{}, error) {
+		return struct{}{}, overSocket(h.testTarget(ctx, in.Name))
+	})
 	server.Handle(s.server, "host-remove", func(ctx context.Context, _ server.Caller, in removeRequest, _ func(any)) (*bundle.Result, error) {
 		res, err := h.removeHost(ctx, in)
 		return res, overSocket(err)

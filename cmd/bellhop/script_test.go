@@ -39,6 +39,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[labKey{}] = map[string]labHost{}
 			env.Values[notifyKey{}] = new(notifySocket)
+			env.Values[sinkKey{}] = &sink{more: make(chan struct{}, 100)}
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("XDG_CONFIG_HOME", "")
 			env.Setenv("USER", "cadey")
@@ -72,6 +73,8 @@ func TestScript(t *testing.T) {
 			"notified": cmdNotified,
 			"remote":   cmdRemote,
 			"state":    cmdState,
+			"sink":     cmdSink,
+			"heard":    cmdHeard,
 		},
 	})
 }

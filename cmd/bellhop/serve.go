@@ -88,9 +88,9 @@ func runServe(e *Env, ctx context.Context, o *serveOptions) error {
 
 	printPaste(e, s)
 	log.Info("serving", "repo", o.repo, "branch", o.branch, "listen", s.address, "admin", s.adminAddress, "version", version())
-	notify(e, "READY=1")
+	tellSystemd(e, "READY=1")
 	<-s.done
-	notify(e, "STOPPING=1")
+	tellSystemd(e, "STOPPING=1")
 	log.Info("stopping")
 	return s.stop()
 }
@@ -310,6 +310,7 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 		return s.bell.Serve(ctx)
 	})
 	go s.server.Poll(ctx, o.poll, o.pollByHand)
+	part(func() error { s.messages(ctx, log); return nil })
 	go func() {
 		<-ctx.Done()
 		close(s.done)
@@ -368,8 +369,8 @@ func webhookURL(address string) string {
 	return "http://" + net.JoinHostPort(host, port) + "/v1/webhook"
 }
 
-// notify tells systemd how we do, where it wants to know.
-func notify(e *Env, state string) {
+// tellSystemd says how we do, where it wants to know.
+func tellSystemd(e *Env, state string) {
 	path := e.Getenv("NOTIFY_SOCKET")
 	if path == "" {
 		return

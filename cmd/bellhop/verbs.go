@@ -18,6 +18,6 @@ func verbs(e *Env) []*cobra.Command {
 		hostCmd(e), sshCmd(e), execCmd(e), logsCmd(e), rebootCmd(e),
 
 		// the server
-		serveCmd(e), ringCmd(e), webhookCmd(e), pasteCmd(e), doctorCmd(e), healthcheckCmd(e),
+		serveCmd(e), ringCmd(e), webhookCmd(e), notifyCmd(e), pasteCmd(e), doctorCmd(e), healthcheckCmd(e),
 	}
 }

@@ -111,7 +111,8 @@ type Fleet struct {
 	Confirm time.Duration
 	// Isolate lets the other services of a host be brought when one fails.
 	Isolate  bool
-	Warnings []Problem // nothing is refused for these
+	Notify   []inventory.Notify // whom messages are sent to, by name
+	Warnings []Problem          // nothing is refused for these
 	Readers  Readers
 
 	state

@@ -60,6 +60,8 @@ type DB struct {
 	unread bool
 	mem    *memory
 	queued []Message // that the transaction under way puts into the outbox
+
+	outgoing Outgoing
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -112,6 +114,7 @@ func open(path, more string) (*DB, error) {
 	}
 
 	db := &DB{sql: s, clock: time.Now, mem: newMemory()}
+	db.outgoing = Outgoing{db: db, queued: make(chan struct{}, 1)}
 	db.writer = store.NewWriter(s, &db.mu, &db.atWork, store.Hooks{Begin: db.readAgain, Finish: db.finish, RolledBack: db.loadLocked})
 	return db, nil
 }

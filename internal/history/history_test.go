@@ -488,7 +488,7 @@ func TestEarlierFile(t *testing.T) {
 	raw, err := sql.Open("sqlite", path)
 	must(t, err)
 	for _, q := range []string{
-		`DROP TABLE host_services`, `DROP TABLE failed_services`, `DROP TABLE stopped`,
+		`DROP TABLE host_services`, `DROP TABLE failed_services`, `DROP TABLE stopped`, `DROP TABLE targets`,
 		`DROP TABLE contacts`, `DROP TABLE unconfirmed`, `DROP TABLE evidence`, `ALTER TABLE failures DROP COLUMN reason`, `DROP TABLE begun`, `DROP TABLE kept`, `DROP TABLE results`, `DROP TABLE outbox`,
 		`CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, run TEXT NOT NULL, host TEXT NOT NULL DEFAULT '',
 			was TEXT NOT NULL DEFAULT '', now TEXT NOT NULL, commit_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '')`,
@@ -547,7 +547,7 @@ func TestOutboxHasWhatChanged(t *testing.T) {
 	if len(ms) != 2 || ms[0].Host != "h" || ms[0].Now != string(history.Current) || ms[1].Kind != "run" || ms[1].Now != string(history.OutcomeDone) {
 		t.Fatalf("outbox %+v, want the host current and the run done", ms)
 	}
-	must(t, db.Ack(t.Context(), ms[1].Seq))
+	must(t, db.Outgoing().Ack(t.Context(), ms[1].Seq))
 	if ms, err = db.Outbox(t.Context(), 10); err != nil || len(ms) != 0 {
 		t.Errorf("after Told: %v, %v; want nothing", ms, err)
 	}

@@ -55,7 +55,11 @@ func (t *tx) writeOutbox() error {
 // Outbox reads the oldest messages that wait, by whole transactions: at least limit messages,
 // if so many wait.
 func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
-	rows, err := db.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox ORDER BY seq LIMIT ?`, limit)
+	return db.outboxAfter(ctx, 0, limit)
+}
+
+func (db *DB) outboxAfter(ctx context.Context, after int64, limit int) ([]Message, error) {
+	rows, err := db.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read outbox: %w", err)
 	}
@@ -79,12 +83,4 @@ func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
 		all = append(all, ms...)
 	}
 	return all, rows.Err()
-}
-
-// Ack drops the messages up to and with seq: they were sent.
-func (db *DB) Ack(ctx context.Context, seq int64) error {
-	return db.write(ctx, "which messages were sent", func(tx *tx) error {
-		_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= ?`, seq)
-		return err
-	})
 }

@@ -110,7 +110,7 @@ func TestManyAtOnceIsTheFile(t *testing.T) {
 				_, err := db.Recover(ctx)
 				must(t, err)
 			}
-			must(t, db.Ack(ctx, 0)) // a transaction, which sweeps
+			must(t, db.Outgoing().Ack(ctx, 0)) // a transaction, which sweeps
 		}
 		if err := db.Sound(); err != nil {
 			t.Fatalf("step %d: %v", step, err)

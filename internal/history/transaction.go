@@ -18,12 +18,21 @@ type tx struct {
 // another, so that f may read what memory holds of hosts and change it; when one fails, that is
 // read afresh from the file.
 func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) error {
+	hasMessage := false
 	err := ctx.Err()
 	if err == nil {
-		err = db.writer.Do(func(t *store.Tx) error { return f(&tx{t, db}) })
+		err = db.writer.Do(func(t *store.Tx) error {
+			before := len(db.queued)
+			err := f(&tx{t, db})
+			hasMessage = len(db.queued) > before
+			return err
+		})
 	}
 	if err != nil {
 		return fmt.Errorf("remember %s: %w", what, err)
+	}
+	if hasMessage {
+		db.outgoing.signal()
 	}
 	return nil
 }

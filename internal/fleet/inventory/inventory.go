@@ -58,6 +58,7 @@ type Inventory struct {
 	Rollout  Rollout
 	Confirm  time.Duration
 	Isolate  bool
+	Notify   []Notify // by name
 	Hosts    []*Facts // by name
 	ByName   map[string]int
 	Users    map[string][]int   // service, to hosts that switch it on
@@ -267,6 +268,7 @@ func (m *maker) finish() {
 
 	m.jumps()
 	m.orders()
+	m.readNotify()
 	names, hints := slices.Sorted(maps.Keys(tags)), problem.Hints{}
 	for _, g := range m.file.Groups {
 		if !tags[g.Key] {

@@ -31,8 +31,9 @@ type Fleet struct {
 	Confirm yaml.Duration `yaml:"confirm" former:"ignored" jsonschema_description:"how long a host waits to be reached anew before it goes back; 30s by default, 0s turns it off"`
 	Isolate *bool         `yaml:"isolate" jsonschema_description:"false: a service that fails holds back the other services of its host"`
 
+	Notify yaml.Entries[Notify] `yaml:"notify" former:"ignored" jsonschema_description:"whom messages are sent to, by name"`
+
 	Look       yaml.NotYet `yaml:"look" jsonschema:"-"`
-	Notify     yaml.NotYet `yaml:"notify" jsonschema:"-"`
 	Trust      yaml.NotYet `yaml:"trust" jsonschema:"-"`
 	Registries yaml.NotYet `yaml:"registries" jsonschema:"-"`
 

@@ -109,6 +109,7 @@ type Head struct {
 	Rollout  inventory.Rollout
 	Confirm  time.Duration
 	Isolate  bool
+	Notify   []inventory.Notify `json:",omitempty"`
 	Warnings []problem.Problem
 	Readers  inventory.Readers
 }

@@ -1,0 +1,193 @@
+package notify
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"bellhop/internal/history"
+)
+
+// A queue holds what one target has not been told yet. It does no work by itself.
+type queue struct {
+	read    int64             // the last row that was looked at
+	marked  int64             // the last row that the stored mark is behind
+	last    time.Time         // of the last message
+	told    map[string]string // by host, "" is runs: what the target believes; no entry: that all is well
+	changes map[string]change // by host, "" is runs: what it is to be told
+
+	isNew bool          // no row was read yet, and there is no mark
+	wait  time.Duration // after the last refusal; 0: there was none
+	retry time.Time     // not before
+}
+
+// A change is what happened to one host, or to a run as a whole.
+type change struct {
+	event  Event
+	state  string
+	reason string
+	err    string
+	run    string
+	commit string
+	ended  bool      // its run has: no more hosts of it are to come
+	since  time.Time // when the target should first have known
+}
+
+func newQueue(m history.Mark) *queue {
+	q := &queue{isNew: m.Seq == 0, read: m.Seq, marked: m.Seq, last: m.At, told: map[string]string{}, changes: map[string]change{}}
+	for host, state := range m.Told {
+		q.told[host] = state
+	}
+	return q
+}
+
+// mark is what has to be remembered once all that was read is told.
+func (q *queue) mark() history.Mark {
+	return history.Mark{Seq: q.read, At: q.last, Told: q.told}
+}
+
+// add takes a row of the outbox in. A new target is not told of old times.
+func (q *queue) add(t Target, m history.Message) {
+	if q.isNew && time.Since(m.At) > joinTime {
+		return
+	}
+	if m.Kind == "run" {
+		defer q.hurry(m)
+	}
+	if m.Host != "" && t.Wants != nil && !t.Wants(m.Host) {
+		return
+	}
+
+	c, ok := changeOf(m)
+	if !ok {
+		return
+	}
+
+	believed := q.told[m.Host]
+	switch {
+	case c.event == Recovered && believed == "":
+		delete(q.changes, m.Host) // it went wrong and right again before anybody was told
+	case c.event != Recovered && believed == q.belief(m.Host, c):
+		delete(q.changes, m.Host)
+	case !slices.Contains(t.Events, c.event):
+		delete(q.changes, m.Host)
+		q.believe(m.Host, c)
+	default:
+		if was, waits := q.changes[m.Host]; waits && was.event == c.event {
+			c.since = was.since
+		}
+		q.changes[m.Host] = c
+	}
+}
+
+// hurry makes what a run changed due at its end: nothing more is to come.
+func (q *queue) hurry(m history.Message) {
+	for host, c := range q.changes {
+		if c.run == m.Run {
+			c.ended = true
+			q.changes[host] = c
+		}
+	}
+}
+
+// changeOf is what a row tells; false when it is nothing that people wait for.
+func changeOf(m history.Message) (change, bool) {
+	c := change{state: m.Now, reason: string(m.Reason), err: m.Error, run: m.Run, commit: m.Commit, since: m.At}
+	if m.Kind == "run" {
+		return runChange(c, m)
+	}
+
+	switch history.State(m.Now) {
+	case history.Failed, history.RolledBack, history.Unconfirmed, history.HeldBack, history.Refused:
+		c.event = Failed
+	case history.Pending:
+		c.event = Away
+	case history.Current, history.Released:
+		c.event = Recovered
+	default:
+		return c, false // behind, deploying, held: more is to come, or a person did it
+	}
+	return c, true
+}
+
+// runChange is what the end of a run tells beyond its hosts: that it could not be made at all.
+func runChange(c change, m history.Message) (change, bool) {
+	switch history.Outcome(m.Now) {
+	case history.OutcomeFailed, history.OutcomeRefused:
+		c.event = Failed
+		return c, m.Error != ""
+	case history.OutcomeCancelled:
+		return c, false
+	}
+	c.event = Recovered
+	return c, true
+}
+
+// belief is what a target knows of a host once it was told c: a later change that comes to the same is no news.
+func (q *queue) belief(host string, c change) string {
+	switch {
+	case c.event == Recovered:
+		return ""
+	case c.event == Away:
+		return string(Away) // every push finds it away
+	case host == "":
+		return string(c.event) + "\n" + c.err
+	}
+	return c.state + "\n" + c.commit
+}
+
+func (q *queue) believe(host string, c change) {
+	if b := q.belief(host, c); b != "" {
+		q.told[host] = b
+		return
+	}
+	delete(q.told, host)
+}
+
+// due is when the message must be sent. There are changes.
+func (q *queue) due() time.Time {
+	var due time.Time
+	isFirst := true
+	for host, c := range q.changes {
+		at := c.since
+		if !c.ended {
+			at = at.Add(firstWait)
+		}
+		if joined := q.last.Add(joinTime); joined.After(at) {
+			at = joined
+			if c.event == Failed && q.told[host] == "" {
+				at = earlier(at, c.since.Add(failWait))
+			}
+		}
+		if isFirst || at.Before(due) {
+			due, isFirst = at, false
+		}
+	}
+
+	if q.retry.After(due) {
+		return q.retry
+	}
+	return due
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sent notes that the target knows all that waited.
+func (q *queue) sent(now time.Time) {
+	for host, c := range q.changes {
+		q.believe(host, c)
+	}
+	clear(q.changes)
+	q.last, q.marked, q.wait, q.retry = now, q.read, 0, time.Time{}
+}
+
+// refused notes that the target could not be told.
+func (q *queue) refused(now time.Time) {
+	q.wait = min(cmp.Or(q.wait*2, firstWake), lastWake)
+	q.retry = now.Add(q.wait)
+}
