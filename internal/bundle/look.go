@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"bellhop/internal/plain"
 )
@@ -153,27 +156,41 @@ func FilterSeen(in *HostSeen, filter func(string) string) *Seen {
 	return out
 }
 
-// bytes copies bytes of a file, unless filter finds in them what may not be shown.
-func (c *copier) bytes(dst, src reflect.Value) (whole bool) {
-	const piece = 1 << 10 // a filter cuts what is long
-	p := src.Bytes()
-
-	for rest := p; len(rest) > 0; {
-		s := string(rest[:min(len(rest), piece)])
-		rest = rest[len(s):]
-		if plain.Text(c.filter(s), MaxLookFile) != plain.Text(s, MaxLookFile) {
+// PassesFilter says whether a filter of texts takes nothing out of p but what nobody sees. A filter cuts
+// what is long, so it is asked about pieces that overlap: what it looks for lies whole in one of them, or
+// goes on from one to the next.
+func PassesFilter(p []byte, filter func(string) string) bool {
+	const most, step = 8 << 10, 4 << 10
+	for at := 0; at < len(p); at += step {
+		end := min(at+most, len(p))
+		s := string(p[at:end])
+		if visible(filter(s)) != visible(s) {
 			return false
 		}
+		if end == len(p) {
+			break
+		}
 	}
-
-	dst.SetBytes(p)
 	return true
+}
+
+// visible is s without blanks and what a filter drops of a text that is no key's: control characters and
+// bytes that are no characters.
+func visible(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsGraphic(r) || unicode.IsSpace(r) || r == utf8.RuneError {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 // content copies one file of a look.
 func (c *copier) content(dst, src reflect.Value) {
 	c.copy(dst.FieldByName("Why"), src.FieldByName("Why"))
-	if !c.bytes(dst.FieldByName("Bytes"), src.FieldByName("Bytes")) {
+	if p := src.FieldByName("Bytes").Bytes(); PassesFilter(p, c.filter) {
+		dst.FieldByName("Bytes").SetBytes(p)
+	} else {
 		dst.FieldByName("Why").SetString(WhyKey)
 	}
 }

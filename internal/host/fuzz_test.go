@@ -28,7 +28,7 @@ func FuzzSession(f *testing.F) {
 	o.Ahead = len(l.bytes)
 	bundle.WriteFrame(&whole, bundle.FrameOffer, o)
 	f.Add(whole.Bytes())
-	for _, verb := range []string{bundle.AskManifest, bundle.AskAttach, bundle.AskCheck, bundle.AskConfirm, "else"} {
+	for _, verb := range []string{bundle.AskManifest, bundle.AskAttach, bundle.AskCheck, bundle.AskConfirm, bundle.AskLook, "else"} {
 		var ask bytes.Buffer
 		bundle.WriteFrame(&ask, bundle.FrameAsk, bundle.Ask{Verb: verb, Run: "../x"})
 		f.Add(ask.Bytes())

@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
 	"bellhop/internal/host/check"
+	"bellhop/internal/host/look"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/state"
 )
@@ -33,6 +34,8 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 		return s.reply(bundle.Reply{Facts: facts(ctx, s.m)})
 	case bundle.AskVoid:
 		return s.void(ctx, a.Run)
+	case bundle.AskLook:
+		return s.look(ctx, a.Look)
 	case bundle.AskConfirm:
 		return s.confirm(a.Run)
 	case bundle.AskAttach:
@@ -88,6 +91,18 @@ func (s *session) confirm(run string) error {
 		return s.reply(bundle.Reply{Error: err.Error()})
 	}
 	return s.reply(bundle.Reply{})
+}
+
+// look answers how the host does. It takes no lock: a run may be at work.
+func (s *session) look(ctx context.Context, ask *bundle.Look) error {
+	if ask == nil {
+		ask = &bundle.Look{}
+	}
+	seen, err := look.Host(ctx, s.m, *ask)
+	if err != nil {
+		return s.reply(bundle.Reply{Error: err.Error()})
+	}
+	return s.say(bundle.FrameSeen, seen)
 }
 
 // giveUp is a run towards nothing: everything that bellhop owns leaves, and what stood

@@ -92,29 +92,17 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 		}
 	}()
 
-	unsettled := host.Settle(ctx, on)
-	if !optimistic {
-		if err := s.hello(ctx, false); err != nil {
-			return err
-		}
-	}
-
-	kind, p, err := s.in.Next()
+	first, unsettled, err := s.begun(ctx, optimistic)
 	if err == io.EOF {
 		return nil // it only wanted to know
-	}
-	if err == nil && optimistic {
-		// Before anything else: a deployer that gets no Hello knows that nothing was begun, and a
-		// connection that is gone ends the session here.
-		err = s.hello(ctx, true)
 	}
 	if err != nil {
 		return err
 	}
 
-	switch kind {
+	switch first.kind {
 	case bundle.FrameManifest, bundle.FrameDelta, bundle.FrameOffer:
-		o, err := s.in.Offer(kind, p)
+		o, err := s.in.Offer(first.kind, first.payload)
 		if err != nil {
 			return err
 		}
@@ -123,14 +111,61 @@ func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer
 		}
 		return s.offer(ctx, &o)
 	case bundle.FrameAsk:
-		var a bundle.Ask
-		if err := bundle.Unmarshal(p, &a); err != nil {
+		a, err := first.ask()
+		if err != nil {
 			return fmt.Errorf("ask: %w", err)
 		}
 		return s.ask(ctx, a)
 	}
 
-	return fmt.Errorf("frame %q came where an offer belongs", kind)
+	return fmt.Errorf("frame %q came where an offer belongs", first.kind)
+}
+
+// A frame is one that was read.
+type frame struct {
+	kind    byte
+	payload []byte
+}
+
+func (f frame) ask() (a bundle.Ask, err error) {
+	err = bundle.Unmarshal(f.payload, &a)
+	return a, err
+}
+
+// isLook says that f asks for a look.
+func (f frame) isLook() bool {
+	if f.kind != bundle.FrameAsk {
+		return false
+	}
+	a, err := f.ask()
+	return err == nil && a.Verb == bundle.AskLook
+}
+
+// begun says hello and reads what the deployer says first; io.EOF when that is nothing. What is open on the
+// host is settled before hello, unless a deployer that speaks first only wants to look. unsettled is why it
+// could not be settled.
+func (s *session) begun(ctx context.Context, optimistic bool) (first frame, unsettled, err error) {
+	if optimistic {
+		first.kind, first.payload, err = s.in.Next()
+	}
+	if !first.isLook() {
+		unsettled = host.Settle(ctx, s.m.Machine)
+	}
+
+	if optimistic {
+		if err == nil {
+			// Before anything else: a deployer that gets no Hello knows that nothing was begun, and a
+			// connection that is gone ends the session here.
+			err = s.hello(ctx, true)
+		}
+		return first, unsettled, err
+	}
+
+	if err := s.hello(ctx, false); err != nil {
+		return first, unsettled, err
+	}
+	first.kind, first.payload, err = s.in.Next()
+	return first, unsettled, err
 }
 
 // hello says who this is, and what the host holds. After an optimistic send it is brief: the states of
@@ -141,7 +176,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 		return err
 	}
 
-	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.NixOS()}
+	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.NixOS(), Looks: true}
 	if last := s.m.Runs().Last(); !brief { // which sweeps, either way
 		h.Last = last
 	}

@@ -24,6 +24,7 @@ type UnitState struct {
 	Before      []string // units that wait for it when both start
 	Job         bool     // a job is queued or runs
 	MainPID     int
+	Since       int64 // when Active became what it is, Unix seconds; 0: not known
 }
 
 // Running says that a unit runs, or is about to.

@@ -60,6 +60,7 @@ type Sight struct {
 	// Shared says that somebody but root could have put it there.
 	Shared bool
 	By     string // whom it belongs to, for people; "" for nothing
+	Stamp  Stamp  // of a file, from before it was read
 }
 
 // Back is what may be put back of a sight later: setuid only where nobody but root could have
@@ -90,6 +91,12 @@ type Looker struct {
 	at   string
 	dir  *Folder // at; nil: none
 	read int64   // bytes of files of unknown size, so far
+
+	// Known, when not nil, is asked before a file is read. What it returns is taken for the digest of
+	// its bytes; "" has the file read.
+	Known func(path string, is Stamp) (digest string)
+	// Reads is how many files were read so far.
+	Reads int
 }
 
 // Close lets go of the folder that was opened last.
@@ -124,7 +131,7 @@ func (l *Looker) Look(p string, known ...int64) (Sight, error) {
 		return Sight{}, err
 	}
 
-	t, by, err := l.lookAt(dir, path.Base(p), known)
+	s, by, err := l.lookAt(dir, p, known)
 	if err != nil && dir.Shared && l.ctx.Err() == nil {
 		err = &BlockedError{p, by, err}
 	}
@@ -132,32 +139,34 @@ func (l *Looker) Look(p string, known ...int64) (Sight, error) {
 		return Sight{}, fmt.Errorf("read %s: %w", p, err)
 	}
 
-	return Sight{t, dir.Shared, by}, nil
+	s.Shared, s.By = dir.Shared, by
+	return s, nil
 }
 
-// lookAt looks at name in a folder. Whatever it says of it comes from one descriptor: by the next
+// lookAt looks at p in its folder. Whatever it says of it comes from one descriptor: by the next
 // call the name may mean something else.
-func (l *Looker) lookAt(dir *Folder, name string, known []int64) (t Entry, by string, err error) {
+func (l *Looker) lookAt(dir *Folder, p string, known []int64) (s Sight, by string, err error) {
+	name := path.Base(p)
 	is, st, err := OpenAt(dir, name, unix.O_PATH)
 	if err == unix.ENOENT {
-		return Entry{}, "", nil
+		return s, "", nil
 	}
 	if err != nil {
-		return Entry{}, "", err
+		return s, "", err
 	}
 	defer is.Close()
 
 	by = l.t.OwnerName(is, &st)
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFLNK:
-		t, err = l.lookAtLink(is, &st)
+		s.Entry, err = l.lookAtLink(is, &st)
 	case unix.S_IFREG:
-		t, err = l.lookAtFile(dir, name, known)
+		s.Entry, s.Stamp, err = l.lookAtFile(dir, p, known)
 	default:
-		t.Kind = Foreign
+		s.Kind = Foreign
 	}
 
-	return t, by, err
+	return s, by, err
 }
 
 func (l *Looker) lookAtLink(is *os.File, st *unix.Stat_t) (Entry, error) {
@@ -170,26 +179,30 @@ func (l *Looker) lookAtLink(is *os.File, st *unix.Stat_t) (Entry, error) {
 	return t, err
 }
 
-func (l *Looker) lookAtFile(dir *Folder, name string, known []int64) (Entry, error) {
-	f, st, err := OpenRegular(dir, name)
+func (l *Looker) lookAtFile(dir *Folder, p string, known []int64) (t Entry, is Stamp, err error) {
+	f, st, err := OpenRegular(dir, path.Base(p))
 	if err != nil {
-		return Entry{}, err
+		return t, is, err
 	}
 	defer f.Close()
 
 	if st.Size > bundle.MaxBlob {
-		return Entry{Kind: Foreign}, nil
+		return Entry{Kind: Foreign}, is, nil
 	}
 
-	t := Entry{Kind: File, Mode: st.Mode & 0o7777}
+	is, t = stampOf(&st), Entry{Kind: File, Mode: st.Mode & 0o7777}
 	if t.User, t.Group, err = l.t.Owners.Owner(f, &st); err != nil {
-		return Entry{}, err
+		return Entry{}, is, err
 	}
-	if l.readable(dir, st.Size, known) {
+	if l.Known != nil {
+		t.Digest = l.Known(p, is)
+	}
+	if t.Digest == "" && l.readable(dir, st.Size, known) {
+		l.Reads++
 		t.Digest, err = DigestOf(io.LimitReader(reader{l.ctx, f}, st.Size), nil) // it may grow meanwhile
 	}
 
-	return t, err
+	return t, is, err
 }
 
 // readable says whether a file of that size is read.

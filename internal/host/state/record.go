@@ -126,9 +126,9 @@ func (m Dir) SaveNext(s *Generation) error { return m.saveRecord(nextPath, s) }
 
 // CommitNext makes what SaveNext wrote of run the current generation.
 func (m Dir) CommitNext(run string, former Generation) error {
-	next, err := m.readGeneration(nextPath)
-	if err != nil || next.Run != run {
-		return errors.Join(ErrNextLost, err)
+	next, err := m.Next(run)
+	if err != nil {
+		return err
 	}
 	if err := m.keepFormer(next, former); err != nil {
 		return err
@@ -138,6 +138,15 @@ func (m Dir) CommitNext(run string, former Generation) error {
 	}
 
 	return m.SyncDir(bundle.StateDir)
+}
+
+// Next is what SaveNext wrote of run; ErrNextLost when it is not there.
+func (m Dir) Next(run string) (Generation, error) {
+	next, err := m.readGeneration(nextPath)
+	if err != nil || next.Run != run {
+		return next, errors.Join(ErrNextLost, err)
+	}
+	return next, nil
 }
 
 // DropNext forgets what SaveNext wrote.

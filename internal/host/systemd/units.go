@@ -119,6 +119,8 @@ func read(ctx context.Context, c *dbus.Conn, name string) (machine.UnitState, er
 		st.Invocation = hex.EncodeToString(id)
 	}
 
+	changed, _ := p["StateChangeTimestamp"].(uint64) // microseconds
+	st.Since = int64(changed / 1e6)
 	left, _ := p["InactiveExitTimestampMonotonic"].(uint64)
 	st.RanThisBoot = left > 0
 	judged, _ := p["ConditionTimestampMonotonic"].(uint64)

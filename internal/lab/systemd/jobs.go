@@ -34,8 +34,9 @@ type unit struct {
 	invocation string
 	restarts   int
 	ran        bool
-	skipped    bool // by a condition, when it was started last
-	barred     bool // by an assertion, the same
+	skipped    bool      // by a condition, when it was started last
+	barred     bool      // by an assertion, the same
+	failed     time.Time // when it failed last
 	pid        int
 	born       time.Time     // when its life began
 	life       time.Duration // how long that takes; 0: it does not end by itself

@@ -104,7 +104,7 @@ func (m *Systemd) bringUp(name, verb string, u *unit, results map[string]string)
 // died is a unit whose program did not stay: where systemd waits for it, the job failed.
 func (m *Systemd) died(name string, u *unit) string {
 	m.happen("fail", name)
-	u.active, u.sub, u.result, u.pid = "failed", "failed", "exit-code", 0
+	u.active, u.sub, u.result, u.pid, u.failed = "failed", "failed", "exit-code", 0, time.Now()
 	if u.def.restarts() {
 		if wait, err := time.ParseDuration(sec(u.def.Last("Service.RestartSec"))); err == nil && wait > 2*time.Second {
 			u.active, u.sub = "activating", "auto-restart"
@@ -145,6 +145,7 @@ func (m *Systemd) Crash(name string) {
 	}
 
 	u.active, u.sub, u.result, u.pid, u.exit = "failed", "failed", "exit-code", 0, machine.Exit{Status: 1}
+	u.failed = time.Now()
 	m.happen("fail", name)
 }
 

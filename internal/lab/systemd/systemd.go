@@ -230,6 +230,9 @@ func (m *Systemd) State(name string) machine.UnitState {
 		RanThisBoot: u.ran, Skipped: u.skipped, Barred: u.barred, Oneshot: d.isPlainOneshot(),
 		CanReload: canReload(d), TriggeredBy: m.triggeredBy(id), MainPID: u.pid,
 	}
+	if u.active == "failed" {
+		st.Since = u.failed.Unix()
+	}
 	if st.Oneshot {
 		m.relate(id, &st)
 	}

@@ -1,0 +1,140 @@
+package look
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/machine"
+)
+
+// unitsDeadline is how long systemd may take to say how units do.
+const unitsDeadline = 30 * time.Second
+
+// units looks how the units of the manifest do.
+func (l *looker) units() error {
+	ctx, cancel := context.WithTimeout(l.ctx, unitsDeadline)
+	defer cancel()
+
+	states, err := l.readUnits(ctx)
+	if err != nil {
+		return err
+	}
+
+	for _, u := range l.now.Manifest.Units {
+		st, read := states[u.Name]
+		if !read {
+			continue
+		}
+		if st.Running() && !u.KeyUnit {
+			l.seen.Running++
+		}
+		l.unit(u, st)
+	}
+
+	for _, st := range states {
+		if st.Active == "failed" {
+			l.seen.FailedUnits = append(l.seen.FailedUnits, bundle.FailedUnit{Name: st.Name, Result: st.Result, Since: st.Since})
+		}
+	}
+
+	slices.SortFunc(l.seen.FailedUnits, func(a, b bundle.FailedUnit) int { return cmp.Compare(a.Name, b.Name) })
+	return nil
+}
+
+// readUnits reads the units of the manifest, and bellhop's own. Key units are glanced at, since there may be
+// hundreds; what failed of them is read whole.
+func (l *looker) readUnits(ctx context.Context) (map[string]machine.UnitState, error) {
+	var whole []string
+	brief := []string{bundle.SettleUnit, bundle.KeyMountUnit}
+
+	for _, u := range l.now.Manifest.Units {
+		isTemplate := strings.Contains(u.Name, "@.")
+		switch {
+		case isTemplate: // its instances run
+		case u.KeyUnit:
+			brief = append(brief, u.Name)
+		default:
+			whole = append(whole, u.Name)
+		}
+	}
+
+	states, err := l.m.Glance(ctx, brief)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range states {
+		if st.Active == "failed" {
+			whole = append(whole, st.Name)
+		}
+	}
+
+	read, err := l.m.Units(ctx, whole)
+	if err != nil {
+		return nil, err
+	}
+
+	all := maps.Clone(states)
+	if all == nil {
+		all = map[string]machine.UnitState{}
+	}
+	maps.Copy(all, read)
+	return all, nil
+}
+
+// unit compares one unit with what systemd was asked to do with it.
+func (l *looker) unit(u bundle.Unit, st machine.UnitState) {
+	switch {
+	case st.Masked():
+		l.drift(bundle.KindUnit, u.Name, bundle.DriftMasked)
+		return
+	case !st.Exists():
+		if !slices.ContainsFunc(u.Files, func(f string) bool { return l.gone[f] }) { // which is told already
+			l.drift(bundle.KindUnit, u.Name, bundle.DriftMissing)
+		}
+		return
+	}
+
+	if u.Enable && st.File == "disabled" {
+		l.drift(bundle.KindUnit, u.Name, bundle.DriftDisabled)
+	}
+	if isStopped(u, st) {
+		l.drift(bundle.KindUnit, u.Name, bundle.DriftStopped)
+	}
+}
+
+// isStopped says that a unit which should run does not, and neither failed nor waits for anything.
+func isStopped(u bundle.Unit, st machine.UnitState) bool {
+	shouldRun := u.Start && !u.Oneshot && !u.KeyUnit && !st.Oneshot
+	isOnItsWay := st.Job || st.Active == "deactivating"
+	waits := st.Barred || st.Skipped // for its keys, or for a condition of its own
+	return shouldRun && st.Active == "inactive" && !isOnItsWay && !waits
+}
+
+// accounts compares users and groups.
+func (l *looker) accounts() error {
+	for _, u := range l.now.Manifest.Users {
+		is, ok, err := l.m.Accounts.User(u.Name)
+		if err != nil {
+			return fmt.Errorf("look up user %s: %w", u.Name, err)
+		}
+		if !ok {
+			l.drift(bundle.KindAccount, u.Name, bundle.DriftMissing)
+			continue
+		}
+
+		if is.Group != u.Group {
+			l.differs(bundle.Drift{Kind: bundle.KindAccount, Name: u.Name, What: bundle.DriftGroup, Want: u.Group, Is: is.Group})
+		}
+		if is.Home != u.Home {
+			l.differs(bundle.Drift{Kind: bundle.KindAccount, Name: u.Name, What: bundle.DriftHome, Want: u.Home, Is: is.Home})
+		}
+	}
+
+	return nil
+}
