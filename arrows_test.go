@@ -78,8 +78,13 @@ var arrows = map[string][]string{
 	"internal/host/systemd":    {"internal/bundle", "internal/host/machine"},
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
 	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd"},
-	"internal/history":         {"internal/bundle", "internal/history/store"},
-	"internal/history/store":   {},
+
+	"internal/history":             {"internal/bundle", "internal/history/generations", "internal/history/manifests", "internal/history/packedrows", "internal/history/store"},
+	"internal/history/generations": {"internal/bundle", "internal/history/packedrows", "internal/history/store"},
+	"internal/history/manifests":   {"internal/bundle", "internal/history/store"},
+	"internal/history/packedrows":  {"internal/history/store"},
+	"internal/history/store":       {},
+
 	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/lab/systemd", "internal/link", "internal/newhost"},
 	"internal/lab/canary":      {},
 	"internal/lab/systemd":     {"internal/bundle", "internal/host/machine"},

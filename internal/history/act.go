@@ -3,6 +3,8 @@ package history
 import (
 	"context"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // A HostAct is what came of something that a person did to a host beside deploying: a push of
@@ -25,11 +27,11 @@ func (db *DB) Acted(ctx context.Context, s Start, outcome Outcome, errText strin
 		for _, h := range hosts {
 			took := now.Sub(s.At).Round(time.Millisecond)
 			if err := tx.Add(endedResult, "result "+s.ID+" "+h.Host,
-				s.ID, h.Host, "", millis(s.At), millis(now), h.Outcome, list(h.Changed), noDetails, took.Milliseconds(), h.Error); err != nil {
+				s.ID, h.Host, "", store.Millis(s.At), store.Millis(now), h.Outcome, list(h.Changed), noDetails, took.Milliseconds(), h.Error); err != nil {
 				return err
 			}
 		}
-		_, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ? WHERE id = ?`, millis(now), outcome, errText, s.ID)
+		_, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ? WHERE id = ?`, store.Millis(now), outcome, errText, s.ID)
 		return err
 	})
 }

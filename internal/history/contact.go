@@ -67,11 +67,11 @@ func (tx *tx) saveContact(host string, c Contact) error {
 		h.Contact = c
 		tx.db.mem.hosts[host] = h
 	}
-	return tx.Add(contactRow, "contact "+host, host, millis(c.SeenAt), millis(c.AwayAt))
+	return tx.Add(contactRow, "contact "+host, host, store.Millis(c.SeenAt), store.Millis(c.AwayAt))
 }
 
 // readContacts gives hosts their contacts.
-func readContacts(q querier, hosts map[string]Host) error {
+func readContacts(q store.Querier, hosts map[string]Host) error {
 	rows, err := q.Query(`SELECT host, seen_at, away_at FROM contacts`)
 	if err != nil {
 		return err
@@ -85,17 +85,9 @@ func readContacts(q querier, hosts map[string]Host) error {
 			return err
 		}
 		if h, ok := hosts[name]; ok {
-			h.SeenAt, h.AwayAt = fromMillis(seen), fromMillis(away)
+			h.SeenAt, h.AwayAt = store.Time(seen), store.Time(away)
 			hosts[name] = h
 		}
 	}
 	return rows.Err()
-}
-
-// fromMillis is the time of that many Unix milliseconds, the zero time for 0.
-func fromMillis(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // A Delivery is one authenticated request that reached the webhook, and what it was answered.
@@ -31,14 +33,14 @@ func (db *DB) AddDeliveries(ctx context.Context, ds []Delivery) error {
 	return db.write(ctx, "deliveries", func(tx *tx) error {
 		for _, d := range ds {
 			if d.Amends {
-				if _, err := tx.Exec(`UPDATE deliveries SET answer = ?, run = ? WHERE id = ? AND at = ?`, d.Answer, d.Run, d.ID, millis(d.At)); err != nil {
+				if _, err := tx.Exec(`UPDATE deliveries SET answer = ?, run = ? WHERE id = ? AND at = ?`, d.Answer, d.Run, d.ID, store.Millis(d.At)); err != nil {
 					return err
 				}
 				continue
 			}
 			if _, err := tx.Exec(`INSERT INTO deliveries(id, at, event, branch, commit_id, answer, run, seen)
 				VALUES(?1,?2,?3,?4,?5,?6,?7, ?8 OR EXISTS(SELECT 1 FROM deliveries WHERE id = ?1))`,
-				d.ID, millis(d.At), d.Event, d.Branch, d.Commit, d.Answer, d.Run, d.Seen); err != nil {
+				d.ID, store.Millis(d.At), d.Event, d.Branch, d.Commit, d.Answer, d.Run, d.Seen); err != nil {
 				return err
 			}
 		}

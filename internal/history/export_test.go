@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"bellhop/internal/history/packedrows"
+	"bellhop/internal/history/store"
 )
 
 // Opened lists, by host, the runs that it is open in.
@@ -27,7 +30,11 @@ func (db *DB) Opened() map[string][]string {
 func (db *DB) Kept() map[string][]Generation {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	return maps.Clone(db.mem.generations.byHost)
+	all := map[string][]Generation{}
+	for host, g := range db.mem.generations.All() {
+		all[host] = append(all[host], g)
+	}
+	return all
 }
 
 // Ahead lists the hosts that runs are to push, by run.
@@ -54,34 +61,33 @@ func (db *DB) Sound() error {
 			begun[o.row]++
 		}
 	}
-	for _, gs := range db.mem.generations.byHost {
-		for _, g := range gs {
-			kept[g.row]++
-		}
+	for _, g := range db.mem.generations.All() {
+		kept[g.Row]++
 	}
 	var orphans int
 	err := db.sql.QueryRow(`SELECT count(*) FROM results WHERE run NOT IN (SELECT id FROM runs)`).Scan(&orphans)
 	if orphans > 0 {
 		err = errors.Join(err, fmt.Errorf("%d results of no run", orphans))
 	}
-	return errors.Join(err, sound(db, db.mem.runs.rows, begun), sound(db, db.mem.generations.rows, kept))
+	return errors.Join(err, sound(db, "begun", db.mem.runs.rows, begun), sound(db, "kept", db.mem.generations.Rows, kept))
 }
 
-func sound[T entry](db *DB, l *packedRows[T], want map[int64]int) error {
+func sound[T packedrows.Entry](db *DB, table string, rows *packedrows.Table[T], want map[int64]int) error {
 	var errs []error
-	if !maps.Equal(want, l.live) {
-		errs = append(errs, fmt.Errorf("%s: entries that count %v, want %v", l.table, l.live, want))
+	valid, waits := rows.Valid()
+	if !maps.Equal(want, valid) {
+		errs = append(errs, fmt.Errorf("%s: entries that count %v, want %v", table, valid, want))
 	}
-	if len(l.fresh)+len(l.empty)+len(l.stale) > 0 {
-		errs = append(errs, fmt.Errorf("%s: something is left of a transaction", l.table))
+	if waits {
+		errs = append(errs, fmt.Errorf("%s: something is left of a transaction", table))
 	}
-	inFile, err := column(db.sql, `SELECT seq FROM `+l.table+` ORDER BY seq`)
+	inFile, err := store.Column(db.sql, `SELECT seq FROM `+table+` ORDER BY seq`)
 	var inMemory []string
 	for _, seq := range slices.Sorted(maps.Keys(want)) {
 		inMemory = append(inMemory, fmt.Sprint(seq))
 	}
 	if !slices.Equal(inFile, inMemory) {
-		errs = append(errs, fmt.Errorf("%s: the file has rows %v, want %v", l.table, inFile, inMemory))
+		errs = append(errs, fmt.Errorf("%s: the file has rows %v, want %v", table, inFile, inMemory))
 	}
 	return errors.Join(append(errs, err)...)
 }
@@ -108,7 +114,7 @@ func (nowhere) Driver() driver.Driver                        { return nil }
 // Undone begins host in run, has a generation stand there, and takes all of it back.
 func (db *DB) Undone(ctx context.Context, run, host string) error {
 	return db.write(ctx, "nothing", func(tx *tx) error {
-		db.mem.generations.add(host, Generation{Generation: 1, Digest: "d", Commit: "c", At: db.clock()})
+		db.mem.generations.Add(host, Generation{Generation: 1, Digest: "d", Commit: "c", At: db.clock()})
 		return errors.Join(db.mem.runs.begin(tx, run, host, "d", db.clock()), errors.New("no"))
 	})
 }

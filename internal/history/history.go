@@ -32,12 +32,11 @@ var migrations embed.FS
 
 // How long things are remembered.
 const (
-	keepRuns        = 10_000
-	keepDeliveries  = 10_000
-	keepDays        = 90
-	keepGenerations = 6     // by host: the one on the host and five before it
-	keepFailures    = 20    // by host
-	keepMessages    = 2_000 // transactions with messages
+	keepRuns       = 10_000
+	keepDeliveries = 10_000
+	keepDays       = 90
+	keepFailures   = 20    // by host
+	keepMessages   = 2_000 // transactions with messages
 )
 
 // Errors of a file that can't be opened.
@@ -155,7 +154,7 @@ func (db *DB) loadLocked() error {
 		if err != nil {
 			return err
 		}
-		mem.manifests.cached = db.mem.manifests.cached // by digest, so that they can't be out of date
+		mem.manifests.KeepCache(db.mem.manifests)
 		db.mem = mem
 		db.atWork.Store(mem.deploying())
 		return nil
@@ -164,7 +163,7 @@ func (db *DB) loadLocked() error {
 	return err
 }
 
-func meta(q rowQuerier, name string) (string, error) {
+func meta(q store.RowQuerier, name string) (string, error) {
 	var v string
 	err := q.QueryRow(`SELECT value FROM meta WHERE name = ?`, name).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -176,13 +175,6 @@ func meta(q rowQuerier, name string) (string, error) {
 func setMeta(tx *tx, name, value string) error {
 	_, err := tx.Exec(`INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value`, name, value)
 	return err
-}
-
-func millis(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
 }
 
 func when(ms int64) *time.Time {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/history/store"
 )
 
@@ -78,7 +79,7 @@ func (db *DB) Top() string {
 
 const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given, systemd`
 
-func readHosts(q querier, open *openRuns) (map[string]Host, error) {
+func readHosts(q store.Querier, open *openRuns) (map[string]Host, error) {
 	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
 	if err != nil {
 		return nil, err
@@ -129,21 +130,21 @@ func (tx *tx) saveHost(h Host) error {
 	case sameWay && old.replanned(h):
 		err = tx.Add(plannedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected)
 	case sameWay && old.pushed(h):
-		err = tx.Add(pushedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
+		err = tx.Add(pushedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Digest, h.Generation, store.Millis(h.DeployedAt), h.Run, h.Error,
 			h.Had, h.Given)
 	case sameWay:
-		err = tx.Add(hostRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run,
+		err = tx.Add(hostRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, store.Millis(h.DeployedAt), h.Run,
 			h.Error, h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Had, h.Given, h.Systemd)
 	default:
 		_, err = tx.Exec(`INSERT OR REPLACE INTO hosts(`+hostColumns+`) VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`,
-			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, millis(h.DeployedAt), h.Run, h.Error,
+			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, store.Millis(h.DeployedAt), h.Run, h.Error,
 			h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had, h.Given, h.Systemd)
 	}
 	if err != nil {
 		return err
 	}
 	tx.note(h)
-	return tx.db.mem.manifests.move(tx, old.Given, h.Given)
+	return tx.db.mem.manifests.Move(tx.Tx, old.Given, h.Given)
 }
 
 // replanned says that o is h after a plan, and pushed that it is h after a push: such rows are most of
@@ -200,7 +201,7 @@ func (tx *tx) drop(name string) error {
 	}
 	tx.countAtWork(h.State, Released)
 	tx.db.mem.forget(name)
-	return tx.db.mem.manifests.move(tx, h.Given, "")
+	return tx.db.mem.manifests.Move(tx.Tx, h.Given, "")
 }
 
 // note keeps h in memory as the file now holds it.
@@ -287,6 +288,26 @@ func (r Reach) equal(o Reach) bool {
 	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags) && r.Sometimes == o.Sometimes
 }
 
+// Manifest returns the last manifest that host was given, with the digests of its keys, and
+// its digest; nil when none is known. Its lists are shared: the caller changes nothing in them.
+func (db *DB) Manifest(host string) (*bundle.Manifest, string, error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+
+	digest := db.mem.hosts[host].Given
+	if digest == "" {
+		return nil, "", nil
+	}
+	m, err := db.mem.manifests.Read(db.sql, digest)
+	if err != nil {
+		return nil, "", fmt.Errorf("read the manifest of %s: %w", host, err)
+	}
+
+	own := *m
+	own.Host = host
+	return &own, digest, nil
+}
+
 // Forget drops a host that left the repo, with its manifest, generations and failures. Its
 // results stay in the runs.
 func (db *DB) Forget(ctx context.Context, name string) error {
@@ -294,7 +315,7 @@ func (db *DB) Forget(ctx context.Context, name string) error {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, name); err != nil {
 			return err
 		}
-		db.mem.generations.forget(name)
+		db.mem.generations.Forget(name)
 		return tx.drop(name)
 	})
 }
@@ -313,7 +334,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if _, err := tx.Exec(`UPDATE failures SET host = ? WHERE host = ?`, new, old); err != nil {
 			return err
 		}
-		db.mem.generations.inherit(old, new)
+		db.mem.generations.Inherit(old, new)
 		db.mem.failing[new] = db.mem.failing[old]
 		if now, ok := db.mem.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected

@@ -1,6 +1,12 @@
 package history
 
-import "time"
+import (
+	"time"
+
+	"bellhop/internal/history/generations"
+	"bellhop/internal/history/manifests"
+	"bellhop/internal/history/store"
+)
 
 // A memory is what the writer keeps of the file in memory, so that a plan over ten thousand hosts
 // reads no rows for those that a commit leaves alone (BenchmarkRatioReplan in package deploy).
@@ -18,33 +24,33 @@ type memory struct {
 
 	stopped map[string]string // by host: the commit whose run stopped before it
 
-	generations *generations
+	generations *generations.Kept
 	runs        *openRuns
-	manifests   *manifests
+	manifests   *manifests.Set
 }
 
 func newMemory() *memory {
 	return &memory{
 		services: map[string][]ServiceStatus{}, stopped: map[string]string{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
-		generations: newGenerations(), runs: newOpenRuns(), manifests: newManifests(),
+		generations: generations.New(), runs: newOpenRuns(), manifests: manifests.New(),
 	}
 }
 
 // readMemory reads it from the file.
-func readMemory(q rowQuerier) (*memory, error) {
+func readMemory(q store.RowQuerier) (*memory, error) {
 	m := newMemory()
 
 	var err error
 	if m.runs, err = readOpenRuns(q); err != nil {
 		return nil, err
 	}
-	if m.generations, err = readGenerations(q); err != nil {
+	if m.generations, err = generations.Read(q); err != nil {
 		return nil, err
 	}
 	if m.top, err = meta(q, "commit"); err != nil {
 		return nil, err
 	}
-	if m.failing, err = set(column(q, `SELECT DISTINCT host FROM failures`)); err != nil {
+	if m.failing, err = store.Set(store.Column(q, `SELECT DISTINCT host FROM failures`)); err != nil {
 		return nil, err
 	}
 
@@ -60,7 +66,7 @@ func readMemory(q rowQuerier) (*memory, error) {
 	}
 	for _, h := range hosts {
 		m.note(h)
-		m.manifests.count("", h.Given)
+		m.manifests.Count("", h.Given)
 	}
 	return m, nil
 }

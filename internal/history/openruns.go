@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/packedrows"
+	"bellhop/internal/history/store"
 )
 
 // openRuns are the runs that are not over. A host is open in a run that began it and has no
@@ -15,7 +17,7 @@ import (
 // itself; a slow host may stay open in it longer.
 type openRuns struct {
 	byHost map[string][]openRun
-	rows   *packedRows[begunEntry]
+	rows   *packedrows.Table[begunEntry]
 	// unfinished are the runs without an end.
 	unfinished map[string]bool
 	// planned are the hosts that a run is to push and that are neither open in it nor have a
@@ -44,44 +46,44 @@ type begunEntry struct {
 	Origins []bundle.Origin `json:"origins,omitempty"`
 }
 
-func (e begunEntry) host() string { return e.Host }
+func (e begunEntry) OfHost() string { return e.Host }
 
 func newOpenRuns() *openRuns {
 	return &openRuns{
-		byHost: map[string][]openRun{}, rows: newPackedRows[begunEntry]("begun", "run", nil),
+		byHost: map[string][]openRun{}, rows: packedrows.New[begunEntry]("begun", "run", nil),
 		unfinished: map[string]bool{}, planned: map[string]map[string]bool{},
 	}
 }
 
 // readBegun reads what hosts are open in, the oldest run of a host first: all that a status needs.
 // Rows are not rewritten when an entry does not count any more: a result overrules it.
-func readBegun(q querier) (*openRuns, error) {
+func readBegun(q store.Querier) (*openRuns, error) {
 	r := newOpenRuns()
 
 	// results of runs that hosts may be open in, as "run host"
-	over, err := set(column(q, `SELECT run || ' ' || host FROM results WHERE run IN (SELECT run FROM begun)`))
+	over, err := store.Set(store.Column(q, `SELECT run || ' ' || host FROM results WHERE run IN (SELECT run FROM begun)`))
 	if err != nil {
 		return nil, err
 	}
-	err = r.rows.read(q, func(row int64, run string, e begunEntry) {
+	err = r.rows.Read(q, func(row int64, run string, e begunEntry) {
 		if over[run+" "+e.Host] {
 			return
 		}
 		r.end(run, e.Host)
-		r.rows.retain(row)
+		r.rows.Retain(row)
 		r.byHost[e.Host] = append(r.byHost[e.Host], openRun{run: run, digest: e.Digest, at: time.UnixMilli(e.At).UTC(), as: e.As, origins: e.Origins, row: row})
 	})
 	return r, err
 }
 
 // readOpenRuns reads all of them.
-func readOpenRuns(q querier) (*openRuns, error) {
+func readOpenRuns(q store.Querier) (*openRuns, error) {
 	r, err := readBegun(q)
 	if err != nil {
 		return nil, err
 	}
 
-	if r.unfinished, err = set(column(q, `SELECT id FROM runs WHERE finished_at = 0`)); err != nil {
+	if r.unfinished, err = store.Set(store.Column(q, `SELECT id FROM runs WHERE finished_at = 0`)); err != nil {
 		return nil, err
 	}
 	if r.planned, err = readPlanned(q); err != nil {
@@ -96,7 +98,7 @@ func readOpenRuns(q querier) (*openRuns, error) {
 }
 
 // readPlanned lists the hosts that unfinished runs are to push and that have no result yet.
-func readPlanned(q querier) (map[string]map[string]bool, error) {
+func readPlanned(q store.Querier) (map[string]map[string]bool, error) {
 	rows, err := q.Query(`SELECT runs.id, names.value FROM runs, json_each(planned) AS names
 		WHERE finished_at = 0 AND NOT EXISTS(SELECT 1 FROM results WHERE run = runs.id AND host = names.value)`)
 	if err != nil {
@@ -150,7 +152,7 @@ func (r *openRuns) beginAs(tx *tx, b Begin, now time.Time) error {
 	delete(r.planned[run], host)
 
 	o := openRun{run: run, digest: digest, at: now, as: b.As, origins: b.Origins}
-	o.row = r.rows.add(run, begunEntry{Host: host, Digest: digest, At: millis(now), As: b.As, Origins: b.Origins})
+	o.row = r.rows.Add(run, begunEntry{Host: host, Digest: digest, At: store.Millis(now), As: b.As, Origins: b.Origins})
 	r.byHost[host] = append(r.byHost[host], o)
 	return nil
 }
@@ -176,7 +178,7 @@ func (r *openRuns) end(run, host string) (begun time.Time) {
 			return false
 		}
 		begun = o.at
-		r.rows.release(o.row)
+		r.rows.Release(o.row)
 		return true
 	})
 	if len(r.byHost[host]) == 0 {
@@ -191,7 +193,7 @@ func (r *openRuns) giveUp(tx *tx, host string, now time.Time) error {
 	for _, o := range slices.Clone(r.byHost[host]) {
 		r.end(o.run, host)
 		if err := tx.Add(endedResult, "result "+o.run+" "+host,
-			o.run, host, o.digest, millis(o.at), millis(now), OutcomeUnknown, "[]", noDetails, 0, ""); err != nil {
+			o.run, host, o.digest, store.Millis(o.at), store.Millis(now), OutcomeUnknown, "[]", noDetails, 0, ""); err != nil {
 			return err
 		}
 	}
@@ -237,7 +239,7 @@ func (r *openRuns) interrupted(tx *tx) ([]Interrupted, error) {
 		for _, o := range runs {
 			commit, ok := commits[o.run]
 			if !ok {
-				found, err := column(tx, `SELECT commit_id FROM runs WHERE id = ?`, o.run)
+				found, err := store.Column(tx, `SELECT commit_id FROM runs WHERE id = ?`, o.run)
 				if err != nil {
 					return nil, err
 				}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"slices"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // What came of a run follows from what came of its hosts. A slow host may end after its run did:
@@ -56,7 +58,7 @@ func (tx *tx) judge(run string) (Outcome, error) {
 
 // excused counts the hosts that a run could not reach and that are expected to be there at times only.
 func (tx *tx) excused(run string) (n int, err error) {
-	hosts, err := column(tx, `SELECT host FROM results WHERE run = ? AND outcome = ?`, run, OutcomePending)
+	hosts, err := store.Column(tx, `SELECT host FROM results WHERE run = ? AND outcome = ?`, run, OutcomePending)
 	for _, host := range hosts {
 		if tx.db.mem.hosts[host].Reach.Sometimes {
 			n++

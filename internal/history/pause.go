@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // A Pause says that no run may deploy until somebody resumes.
@@ -38,7 +40,7 @@ func (p *Pause) Status() *PauseStatus {
 	if p == nil {
 		return nil
 	}
-	return &PauseStatus{By: text(p.By), Reason: text(p.Reason), Since: when(millis(p.Since)), Until: when(millis(p.Until)), Kept: p.Kept}
+	return &PauseStatus{By: text(p.By), Reason: text(p.Reason), Since: when(store.Millis(p.Since)), Until: when(store.Millis(p.Until)), Kept: p.Kept}
 }
 
 // Text says in one line that runs are paused: who, since when, why, until when, and how many commits
@@ -140,8 +142,8 @@ func (p Pauses) End(ctx context.Context) (was *Pause, err error) {
 // reason it was "1".
 const pausedName = "paused"
 
-func readPause(q querier) (*Pause, error) {
-	values, err := column(q, `SELECT value FROM meta WHERE name = ?`, pausedName)
+func readPause(q store.Querier) (*Pause, error) {
+	values, err := store.Column(q, `SELECT value FROM meta WHERE name = ?`, pausedName)
 	if err != nil || len(values) == 0 || values[0] == "" {
 		return nil, err
 	}

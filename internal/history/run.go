@@ -150,7 +150,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if !told {
 		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
 	}
-	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, millis(s.At), p.Outcome, p.Error)
+	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, store.Millis(s.At), p.Outcome, p.Error)
 }
 
 // Rows of results, of a host that is not pushed, and of one that was.
@@ -181,7 +181,7 @@ func (tx *tx) release(h Host, was string) error {
 func insertRun(tx *tx, s Start) error {
 	_, err := tx.Exec(`INSERT INTO runs(id, commit_id, author, subject, cause, by_whom, started_at, notes) VALUES(?,?,?,?,?,?,?,?)
 		ON CONFLICT(id) DO UPDATE SET commit_id = excluded.commit_id, author = excluded.author, subject = excluded.subject, notes = excluded.notes`,
-		s.ID, s.Commit, s.Author, s.Subject, s.Cause, s.By, millis(s.At), list(s.Notes))
+		s.ID, s.Commit, s.Author, s.Subject, s.Cause, s.By, store.Millis(s.At), list(s.Notes))
 	return err
 }
 
@@ -303,7 +303,7 @@ func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 		return err
 	}
 	delete(tx.db.mem.runs.planned[run], host)
-	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, millis(begun), millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
+	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, store.Millis(begun), store.Millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
 func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
@@ -311,7 +311,7 @@ func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 	if e.Remember {
 		tx.db.mem.failing[host] = true
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, reason, at) VALUES(?,?,?,?,?,?,?)`,
-			host, e.Digest, run, e.State, e.Error, e.Reason, millis(now)); err != nil {
+			host, e.Digest, run, e.State, e.Error, e.Reason, store.Millis(now)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`DELETE FROM failures WHERE host = ?1 AND digest NOT IN (SELECT digest FROM failures WHERE host = ?1 ORDER BY at DESC LIMIT ?2)`, host, keepFailures)
@@ -327,14 +327,14 @@ func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 	}
 	if e.Manifest != nil {
 		h.Given = e.Digest
-		if err := tx.db.mem.manifests.give(tx, e.Digest, e.Manifest); err != nil {
+		if err := tx.db.mem.manifests.Give(tx.Tx, e.Digest, e.Manifest); err != nil {
 			return err
 		}
 	}
 	if e.Record == nil || e.Record.Generation == 0 {
 		return nil
 	}
-	tx.db.mem.generations.add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})
+	tx.db.mem.generations.Add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})
 	return nil
 }
 
@@ -354,7 +354,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 			}
 		}
 		left := db.mem.runs.finish(s.ID)
-		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, millis(now), outcome, errText, list(left), s.ID); err != nil {
+		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, store.Millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
 		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText})
@@ -364,8 +364,8 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 
 // prune drops what is too old to keep: runs that ended everywhere, deliveries, and messages.
 func (tx *tx) prune(now time.Time) error {
-	old := millis(now.AddDate(0, 0, -keepDays))
-	runs, err := column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
+	old := store.Millis(now.AddDate(0, 0, -keepDays))
+	runs, err := store.Column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
 	if err != nil {
 		return err
 	}
@@ -411,7 +411,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 				return err
 			}
 		}
-		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, millis(db.clock()), OutcomeCancelled)
+		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, store.Millis(db.clock()), OutcomeCancelled)
 		clear(db.mem.runs.unfinished)
 		clear(db.mem.runs.planned)
 		return err

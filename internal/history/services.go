@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // States of one service of a host.
@@ -52,7 +54,7 @@ func (db *DB) Services(host string) []ServiceStatus {
 }
 
 // readServices reads the states of services, by host.
-func readServices(q querier) (map[string][]ServiceStatus, error) {
+func readServices(q store.Querier) (map[string][]ServiceStatus, error) {
 	rows, err := q.Query(`SELECT host, services FROM host_services`)
 	if err != nil {
 		return nil, err
@@ -133,7 +135,7 @@ func (db *DB) ServicesFailed(ctx context.Context, run, host string, failed []Fai
 func rememberFailed(tx *tx, run, host string, failed []FailedService, now time.Time) error {
 	for _, f := range failed {
 		if _, err := tx.Exec(`INSERT OR REPLACE INTO failed_services(host, service, digest, run, error, at) VALUES(?,?,?,?,?,?)`,
-			host, f.Service, f.Digest, run, f.Error, millis(now)); err != nil {
+			host, f.Service, f.Digest, run, f.Error, store.Millis(now)); err != nil {
 			return err
 		}
 	}
@@ -181,7 +183,7 @@ func (db *DB) FailedServices(ctx context.Context) (map[string][]FailedService, e
 		if err := rows.Scan(&host, &f.Service, &f.Digest, &f.Run, &f.Error, &at); err != nil {
 			return nil, err
 		}
-		f.At = fromMillis(at)
+		f.At = store.Time(at)
 		all[host] = append(all[host], f)
 	}
 	return all, rows.Err()

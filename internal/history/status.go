@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // Version is "v" in everything that is printed as JSON.
@@ -172,10 +174,10 @@ func hostStatus(h Host, top string) HostStatus {
 		commit = top
 	}
 	s := HostStatus{
-		Name: h.Name, State: h.State, Commit: text(commit), DeployedAt: when(millis(h.DeployedAt)), Run: text(h.Run),
+		Name: h.Name, State: h.State, Commit: text(commit), DeployedAt: when(store.Millis(h.DeployedAt)), Run: text(h.Run),
 		Services: []ServiceStatus{}, Error: text(h.Error), BootID: text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
 	}
-	s.SeenAt, s.AwaySince = when(millis(h.SeenAt)), when(millis(h.AwayAt))
+	s.SeenAt, s.AwaySince = when(store.Millis(h.SeenAt)), when(store.Millis(h.AwayAt))
 	if s.AwaySince != nil {
 		s.Keys.Present = 0 // they were in the RAM of a machine that may be off
 	}

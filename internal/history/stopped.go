@@ -1,6 +1,10 @@
 package history
 
-import "errors"
+import (
+	"errors"
+
+	"bellhop/internal/history/store"
+)
 
 // A run that stops since too many hosts failed leaves the others out. Each of them is remembered with
 // the commit of that run: it is not pushed to that commit unless a person asks.
@@ -14,7 +18,7 @@ func (db *DB) StoppedAt(host string) string {
 }
 
 // readStopped reads those commits, by host.
-func readStopped(q querier) (map[string]string, error) {
+func readStopped(q store.Querier) (map[string]string, error) {
 	rows, err := q.Query(`SELECT host, commit_id FROM stopped`)
 	if err != nil {
 		return nil, err

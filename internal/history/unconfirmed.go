@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
 // A Reason says why a host is unconfirmed. It is stored and printed as it is written here.
@@ -43,14 +45,14 @@ func saveReason(tx *tx, old, h Host) error {
 	}
 	query, args := `DELETE FROM unconfirmed WHERE host = ?`, []any{h.Name}
 	if h.Reason != "" {
-		query, args = `INSERT OR REPLACE INTO unconfirmed(host, reason, at) VALUES(?,?,?)`, append(args, string(h.Reason), millis(h.ReasonAt))
+		query, args = `INSERT OR REPLACE INTO unconfirmed(host, reason, at) VALUES(?,?,?)`, append(args, string(h.Reason), store.Millis(h.ReasonAt))
 	}
 	_, err := tx.Exec(query, args...)
 	return err
 }
 
 // readReasons gives unconfirmed hosts their reasons.
-func readReasons(q querier, hosts map[string]Host) error {
+func readReasons(q store.Querier, hosts map[string]Host) error {
 	rows, err := q.Query(`SELECT host, reason, at FROM unconfirmed`)
 	if err != nil {
 		return err
@@ -65,7 +67,7 @@ func readReasons(q querier, hosts map[string]Host) error {
 			return err
 		}
 		if h, ok := hosts[name]; ok {
-			h.Reason, h.ReasonAt = reason, fromMillis(at)
+			h.Reason, h.ReasonAt = reason, store.Time(at)
 			hosts[name] = h
 		}
 	}

@@ -1,26 +1,30 @@
-package history
+// Package packedrows keeps tables in which what one transaction does to many hosts is one row.
+//
+// Such a row has a JSON list of entries, one entry a host. By BenchmarkRatioFleet in package deploy,
+// with 300 hosts a push takes 3 % more processor time when each entry is a row of its own (198 against
+// 193 ms, medians of seven, alternating), which is no more than its noise; the price is this package, and
+// the format of two tables.
+//
+// An entry that is out of date stays in its row until all entries of the row are; then the row
+// goes. Which entries are valid is known in memory, by Retain and Release. A reader of the file
+// finds out too, since a later entry of a host overrules those before it. Where that rule would
+// not find an entry out of date, its rows must be rewritten.
+package packedrows
 
 import (
 	"encoding/json"
 	"fmt"
 	"slices"
+
+	"bellhop/internal/history/store"
 )
 
-// Packed rows: what one transaction does to many hosts is one row with a JSON list of entries, one
-// entry a host. BenchmarkRatioFleet in package deploy: with 300 hosts a push takes 3 % more processor
-// time when each entry is a row (198 against 193 ms, medians of seven, alternating), which is no more
-// than its noise; the price is this file, and the format of two tables.
-//
-// An entry that is out of date stays in its row until all entries of the row are; then the row
-// goes. Which entries are valid is known in memory, by retain and release. A reader of the file
-// finds out too, since a later entry of a host overrules those before it. Where that rule would
-// not find an entry out of date, its rows must be rewritten.
+// An Entry of a row belongs to a host, which it names. A row may hold several of one host.
+type Entry interface{ OfHost() string }
 
-// An entry of a row belongs to a host. A row may hold several of one host.
-type entry interface{ host() string }
-
-// packedRows is such a table: seq, label, and hosts, a JSON list of entries.
-type packedRows[T entry] struct {
+// A Table has the columns seq, label, and hosts, a JSON list of entries. All but Read is called inside
+// transactions, which come one after another.
+type Table[T Entry] struct {
 	table, label string
 	// valid returns the valid entries of rows, in their order; nil where no row is rewritten.
 	valid func(rows map[int64]bool) map[int64][]T
@@ -35,19 +39,21 @@ type packedRows[T entry] struct {
 }
 
 // A newRow is not in the file yet.
-type newRow[T entry] struct {
+type newRow[T Entry] struct {
 	seq     int64
 	label   string
 	entries []T
 }
 
-func newPackedRows[T entry](table, label string, valid func(rows map[int64]bool) map[int64][]T) *packedRows[T] {
-	return &packedRows[T]{table: table, label: label, valid: valid, live: map[int64]int{}, rows: map[string][]int64{}, stale: map[int64]bool{}}
+// New is the table of that name, whose label is the column of that name. valid returns the valid entries
+// of rows, in their order; nil where Rewrite is never called.
+func New[T Entry](table, label string, valid func(rows map[int64]bool) map[int64][]T) *Table[T] {
+	return &Table[T]{table: table, label: label, valid: valid, live: map[int64]int{}, rows: map[string][]int64{}, stale: map[int64]bool{}}
 }
 
-// read gives each entry to f, the oldest row first. f calls retain for a valid entry, and release
+// Read gives each entry to f, the oldest row first. f calls Retain for a valid entry, and Release
 // when a later one overrules it.
-func (l *packedRows[T]) read(q querier, f func(seq int64, label string, e T)) error {
+func (l *Table[T]) Read(q store.Querier, f func(seq int64, label string, e T)) error {
 	rows, err := q.Query(`SELECT seq, ` + l.label + `, hosts FROM ` + l.table + ` ORDER BY seq`)
 	if err != nil {
 		return err
@@ -64,7 +70,7 @@ func (l *packedRows[T]) read(q querier, f func(seq int64, label string, e T)) er
 			return fmt.Errorf("row %d of %s: %w", s.seq, l.table, err)
 		}
 		for _, e := range s.entries {
-			l.names(e.host(), s.seq)
+			l.names(e.OfHost(), s.seq)
 			f(s.seq, s.label, e)
 		}
 		all = append(all, s.seq)
@@ -74,46 +80,54 @@ func (l *packedRows[T]) read(q querier, f func(seq int64, label string, e T)) er
 	return rows.Err()
 }
 
+// manyRows is how many rows a host may have before those that are gone are looked for.
+const manyRows = 12
+
 // names notes that a row names host.
-func (l *packedRows[T]) names(host string, seq int64) {
+func (l *Table[T]) names(host string, seq int64) {
 	rows := l.rows[host]
 	if n := len(rows); n > 0 && rows[n-1] == seq {
 		return
 	}
-	if len(rows) > 2*keepGenerations {
+	if len(rows) > manyRows {
 		rows = slices.DeleteFunc(rows, func(seq int64) bool { return l.live[seq] == 0 })
 	}
 	l.rows[host] = append(rows, seq)
 }
 
-// retain says that an entry of a row is valid.
-func (l *packedRows[T]) retain(seq int64) { l.live[seq]++ }
+// Retain says that an entry of a row is valid.
+func (l *Table[T]) Retain(seq int64) { l.live[seq]++ }
 
-// add has a valid entry written, and returns its row. Entries of one transaction with the same
+// Add has a valid entry written, and returns its row. Entries of one transaction with the same
 // label share a row, in the order they came.
-func (l *packedRows[T]) add(label string, e T) int64 {
+func (l *Table[T]) Add(label string, e T) int64 {
 	if n := len(l.fresh); n == 0 || l.fresh[n-1].label != label {
 		l.last++
 		l.fresh = append(l.fresh, &newRow[T]{seq: l.last, label: label})
 	}
 	s := l.fresh[len(l.fresh)-1]
 	s.entries = append(s.entries, e)
-	l.retain(s.seq)
-	l.names(e.host(), s.seq)
+	l.Retain(s.seq)
+	l.names(e.OfHost(), s.seq)
 	return s.seq
 }
 
-// release says that an entry of a row is valid no longer.
-func (l *packedRows[T]) release(seq int64) {
+// Valid returns how many valid entries each row has, and whether something waits for Write.
+func (l *Table[T]) Valid() (entries map[int64]int, waits bool) {
+	return l.live, len(l.fresh)+len(l.empty)+len(l.stale) > 0
+}
+
+// Release says that an entry of a row is valid no longer.
+func (l *Table[T]) Release(seq int64) {
 	if l.live[seq]--; l.live[seq] == 0 {
 		delete(l.live, seq)
 		l.empty = append(l.empty, seq)
 	}
 }
 
-// rewrite has the entries of host that are out of date leave the file; in the rows of left the
+// Rewrite has the entries of host that are out of date leave the file; in the rows of left the
 // host has valid ones.
-func (l *packedRows[T]) rewrite(host string, left ...int64) {
+func (l *Table[T]) Rewrite(host string, left ...int64) {
 	for _, seq := range l.rows[host] {
 		l.stale[seq] = true
 	}
@@ -122,8 +136,8 @@ func (l *packedRows[T]) rewrite(host string, left ...int64) {
 	}
 }
 
-// write brings the table to what memory says, as the last that a transaction does.
-func (l *packedRows[T]) write(tx *tx) error {
+// Write brings the table to what memory says, as the last that a transaction does.
+func (l *Table[T]) Write(tx *store.Tx) error {
 	var anew map[int64][]T
 	if len(l.stale) > 0 {
 		anew = l.valid(l.stale)

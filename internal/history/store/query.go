@@ -1,20 +1,20 @@
-package history
+package store
 
 import "database/sql"
 
-// querier is what both a transaction and the file can do.
-type querier interface {
+// A Querier is what both a transaction and the file can do.
+type Querier interface {
 	Query(string, ...any) (*sql.Rows, error)
 }
 
-// rowQuerier can ask for one row too.
-type rowQuerier interface {
-	querier
+// A RowQuerier can ask for one row too.
+type RowQuerier interface {
+	Querier
 	QueryRow(string, ...any) *sql.Row
 }
 
-// column reads rows of one text.
-func column(q querier, query string, args ...any) ([]string, error) {
+// Column reads rows of one text.
+func Column(q Querier, query string, args ...any) ([]string, error) {
 	rows, err := q.Query(query, args...)
 	if err != nil {
 		return nil, err
@@ -31,8 +31,8 @@ func column(q querier, query string, args ...any) ([]string, error) {
 	return all, rows.Err()
 }
 
-// set makes a set of what column read.
-func set(all []string, err error) (map[string]bool, error) {
+// Set makes a set of what Column read.
+func Set(all []string, err error) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
