@@ -86,6 +86,10 @@ func (s *serving) verbs() {
 		s.live(&st)
 		return st, overSocket(err)
 	})
+	server.Handle(s.server, "services", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) (serviceList, error) {
+		list, err := deployedServices(ctx, h.history, in.On)
+		return list, overSocket(err)
+	})
 	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {
 		hist, err := pickRuns(ctx, h.history, in.What, in.Limit)
 		return tellable(hist), overSocket(err)
@@ -115,6 +119,9 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "reboot", func(ctx context.Context, who server.Caller, in rebootRequest, emit func(any)) (struct{}, error) {
 		limit := time.Duration(in.LimitMs) * time.Millisecond
 		return struct{}{}, overSocket(h.reboot(ctx, who.String(), in.On, limit, func(line string) { emit(line) }))
+	})
+	server.Handle(s.server, "restart", func(ctx context.Context, who server.Caller, in restartRequest, emit func(any)) (struct{}, error) {
+		return struct{}{}, overSocket(h.restart(ctx, who.String(), in, func(line string) { emit(line) }))
 	})
 }
 

@@ -38,7 +38,7 @@ have the unit is named, and the exit code is 1.`,
 				return usage(c, "--lines %d: want at least 0", o.lines)
 			}
 
-			hosts, unit := splitLogs(args, o.on)
+			hosts, unit := splitLast(args, o.on)
 			expr, err := chosenSome(c, o.on, hosts, "bellhop logs HOST... [UNIT]")
 			if err != nil {
 				return err
@@ -62,8 +62,9 @@ have the unit is named, and the exit code is 1.`,
 	return c
 }
 
-// splitLogs tells hosts from the unit: it is the last of two or more words, or of any with --on.
-func splitLogs(args []string, on string) (hosts []string, unit string) {
+// splitLast tells hosts from what is on them, a unit or a service: it is the last of two or more words, or of any
+// with --on.
+func splitLast(args []string, on string) (hosts []string, what string) {
 	if last := len(args) - 1; last > 0 || last == 0 && on != "" {
 		return args[:last], args[last]
 	}

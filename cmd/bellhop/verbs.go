@@ -15,7 +15,7 @@ func verbs(e *Env) []*cobra.Command {
 		planCmd(e), deployCmd(e), pauseCmd(e), resumeCmd(e), statusCmd(e), historyCmd(e),
 
 		// hosts
-		hostCmd(e), sshCmd(e), execCmd(e), logsCmd(e), rebootCmd(e),
+		hostCmd(e), sshCmd(e), execCmd(e), logsCmd(e), restartCmd(e), rebootCmd(e), serviceCmd(e),
 
 		// the server
 		serveCmd(e), ringCmd(e), webhookCmd(e), notifyCmd(e), pasteCmd(e), doctorCmd(e), healthcheckCmd(e),

@@ -188,7 +188,7 @@ type Blob struct {
 // EventOf is one line of progress.
 type EventOf[T text] struct {
 	At   int64 `json:"at"`             // Unix milliseconds by the host's clock
-	Step T     `json:"step"`           // preflight before begin stop keep accounts files tmpfiles keys reload start health applied confirm done undo
+	Step T     `json:"step"`           // preflight before begin stop keep accounts files tmpfiles keys reload start health applied confirm done undo wait restart
 	Text T     `json:"text,omitempty"` // for people
 }
 
@@ -250,13 +250,16 @@ const (
 	// is done already.
 	AskConfirm = "confirm"
 	AskLook    = "look" // a Seen; Ask.Look says what more it wants. Only where Hello.Looks
+	// AskRestart restarts the units of Service: events and a result follow, and no generation is made.
+	AskRestart = "restart"
 )
 
 // An Ask is anything but an offer.
 type Ask struct {
-	Verb string `json:"verb"`
-	Run  string `json:"run,omitempty"`
-	Look *Look  `json:"look,omitempty"` // of AskLook; nil is the zero Look
+	Verb    string `json:"verb"`
+	Run     string `json:"run,omitempty"`
+	Look    *Look  `json:"look,omitempty"`    // of AskLook; nil is the zero Look
+	Service string `json:"service,omitempty"` // of AskRestart
 }
 
 // A Reply answers an Ask that wants no run.

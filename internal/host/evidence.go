@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/host/health"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 	"bellhop/internal/mask"
 )
 
@@ -56,7 +57,11 @@ func (r *run) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
 	if len(all) == 0 {
 		return nil
 	}
-	take := r.mask()
+	return maskEvidence(all, r.mask())
+}
+
+// maskEvidence is evidence with each text as take makes it.
+func maskEvidence(all []bundle.Evidence, take func(string) string) []bundle.Evidence {
 	for i := range all {
 		if all[i].Result != "" {
 			all[i].Result = take(all[i].Result)
@@ -71,8 +76,10 @@ func (r *run) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
 func (r *run) plainText(err error) string { return r.mask()(err.Error()) }
 
 // mask is what takes the values of the keys of this host out of a text.
-func (r *run) mask() func(string) string {
-	take, err := keyfiles.Of(r.m).Mask(r.offer.Manifest.Keys...)
+func (r *run) mask() func(string) string { return maskOf(r.m, r.offer.Manifest.Keys) }
+
+func maskOf(m state.Dir, keys []bundle.Key) func(string) string {
+	take, err := keyfiles.Of(m).Mask(keys...)
 	if err == nil {
 		return take
 	}

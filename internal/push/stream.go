@@ -163,7 +163,7 @@ var ownSteps = []string{"sync", "load", "plan", "connect", "note", "detached", "
 // helperSteps are those of a helper. Each event names one, so they are spared the filter, for
 // which keys would be opened in every push that somebody watches.
 var helperSteps = []string{"preflight", "before", "begin", "stop", "keep", "accounts", "files", "tmpfiles", "keys", "reload", "start", "health",
-	"applied", "confirm", "done", "undo"}
+	"applied", "confirm", "done", "undo", "wait", "restart"}
 
 // helperStep is the step that an event names, if it is one of a helper; "" otherwise.
 func helperStep(e *bundle.HostEvent) string {

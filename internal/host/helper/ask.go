@@ -48,6 +48,8 @@ func (s *session) ask(ctx context.Context, a bundle.Ask) error {
 		return s.tail(ctx, a.Run)
 	case bundle.AskUndo:
 		return s.giveUp(ctx, a.Run)
+	case bundle.AskRestart:
+		return s.restart(ctx, a.Run, a.Service)
 	}
 	return s.reply(bundle.Reply{Error: fmt.Sprintf("unknown verb %q", a.Verb)})
 }
