@@ -392,3 +392,45 @@ func TestTwoServicesThatFailAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Another try that is refused for what is not the bundle's fault is not remembered: once that is put right
+// the others are brought.
+func TestAnotherTryThatIsRefusedForNothingOfItsOwn(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 3, "one\n")
+	first := w.push("first", history.OutcomeDone)
+	network := recordOf(w, "a").Network
+	numbered(w, "a", 3, "two\n")
+	breaks(w, "s01")
+
+	before := w.d.Progress
+	w.d.Progress = func(e deploy.Event) {
+		before(e)
+		if e.Step == "note" && strings.Contains(e.Text, "brought without") {
+			recordNetwork(w, "a", "another")
+		}
+	}
+	w.push("second", history.OutcomeRefused)
+	w.wantState("a", history.Refused, *first.Commit)
+
+	w.d.Progress = before
+	recordNetwork(w, "a", network)
+	w.run(deploy.Request{Cause: "poll"}, history.OutcomePartial)
+	w.wantState("a", history.HeldBack, *first.Commit)
+	if got := holds(w, "a", "s00"); got != "two\n" {
+		t.Errorf("s00 holds %q", got)
+	}
+}
+
+// recordNetwork has the record of a host name a network.
+func recordNetwork(w *world, host, network string) {
+	w.t.Helper()
+	path := w.machines[host].Path(bundle.RecordPath)
+	p, err := os.ReadFile(path)
+	w.must(err)
+	rec := map[string]any{}
+	w.must(json.Unmarshal(p, &rec))
+	rec["network"] = network
+	p, err = json.Marshal(rec)
+	w.must(err, os.WriteFile(path, p, 0o600))
+}

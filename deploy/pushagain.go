@@ -49,12 +49,13 @@ func (h *hostTries) inTries(ctx context.Context, hp *HostPlan) (e history.End, o
 		if next == nil {
 			return h.lastTry(t), false
 		}
-		if next.held.bringsNothing() && t.mayPass {
+		isLast := next.held.bringsNothing() || n > 1+maxAgain
+		if isLast && t.mayPass {
 			t.end.Services = next.held.failed()
 			return t.end, false
 		}
 		h.rememberFailed(t, next)
-		if next.held.bringsNothing() || n > 1+maxAgain {
+		if isLast {
 			return h.wentBack(next, t.end, n > 2), false
 		}
 
@@ -94,11 +95,12 @@ func isRefusedForServices(e history.End) bool {
 	return isTheirs && len(res.Failing) > 0
 }
 
-// lastTry is the end of a host that is not tried again in this run.
+// lastTry is the end of a host that is not tried again in this run. A refusal that is not held against
+// the bundle, for the key of the host or another deployer, says nothing of the services.
 func (h *hostTries) lastTry(t *try) history.End {
 	e := t.end
 	isUndone := t.hp.held != nil && e.State == history.RolledBack
-	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused
+	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused && e.Remember
 	if isUndone || isRefused {
 		return h.wentBack(t.hp, e, true)
 	}

@@ -227,6 +227,7 @@ func (u *undoer) paths(ctx context.Context) error {
 	var gone, back, edited []owned.Change
 	var errs []error
 	touched := u.j.Steps["accounts"] // the first step that replaces anything
+	mayBeTouched := touched || !u.sameBoot
 	in := u.m.Tree().Looker(ctx)
 	defer in.Close()
 
@@ -245,7 +246,7 @@ func (u *undoer) paths(ctx context.Context) error {
 			}
 			continue
 		}
-		if touched && isEdited(p, is) {
+		if mayBeTouched && isEdited(p, is) {
 			edited = append(edited, owned.Change{Path: p.Path, Was: is.Entry})
 		}
 		if p.Was.Kind == owned.Nothing {
@@ -290,7 +291,8 @@ func (u *undoer) accounts(ctx context.Context) error {
 // homes gives a home back to who had it: the snippet that stood before says so. What the run made a
 // home of nobody's before stays, as its user does.
 func (u *undoer) homes(ctx context.Context) error {
-	if !u.j.Steps["accounts"] { // nothing was replaced
+	nothingReplaced := !u.j.Steps["accounts"] && u.sameBoot // a power cut may take the line of the step along
+	if nothingReplaced {
 		return nil
 	}
 
