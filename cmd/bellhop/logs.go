@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -22,16 +24,18 @@ type logsOptions struct {
 	on, since string
 	follow    bool
 	lines     int
-	unit      string // "": the whole journal
+	unit      string              // "": the whole journal
+	services  map[string][]string // units by host, where unit is the name of a service there
 }
 
 func logsCmd(e *Env) *cobra.Command {
 	var o logsOptions
 	c := &cobra.Command{
-		Use: "logs HOST... [UNIT]", Short: "Show the journal of hosts, or of one unit on them", GroupID: groupHosts,
-		Long: `Show the journal of hosts, or of one unit on them. The last argument is the unit; .service
-may be left out. Of several hosts each line begins with the host's name. A host that does not
-have the unit is named, and the exit code is 1.`,
+		Use: "logs HOST... [UNIT|SERVICE]", Short: "Show the journal of hosts, or of one unit or service on them", GroupID: groupHosts,
+		Long: `Show the journal of hosts, or of one unit or service on them. The last argument is the unit, whose
+.service may be left out, or a service, which means all of its units: to see only the unit of that
+name, write its .service. Of several hosts each line begins with the host's name; one that does not
+answer, or does not have the unit, is named, the others go on, and the exit code is not 0.`,
 		Example: "  bellhop logs chrysalis withinbot -f\n  bellhop logs '@bots' withinbot --since today\n  bellhop logs chrysalis",
 		RunE: func(c *cobra.Command, args []string) error {
 			if o.lines < 0 {
@@ -39,7 +43,7 @@ have the unit is named, and the exit code is 1.`,
 			}
 
 			hosts, unit := splitLast(args, o.on)
-			expr, err := chosenSome(c, o.on, hosts, "bellhop logs HOST... [UNIT]")
+			expr, err := chosenSome(c, o.on, hosts, "bellhop logs HOST... [UNIT|SERVICE]")
 			if err != nil {
 				return err
 			}
@@ -49,7 +53,7 @@ have the unit is named, and the exit code is 1.`,
 				return err
 			}
 
-			o.unit = unitName(unit)
+			o.choose(expr, unit)
 			return logs(e, c.Context(), &o, ts)
 		},
 	}
@@ -69,6 +73,30 @@ func splitLast(args []string, on string) (hosts []string, what string) {
 		return args[:last], args[last]
 	}
 	return args, ""
+}
+
+// choose takes what was named as a service on those of the hosts that have one of that name, else as a unit.
+func (o *logsOptions) choose(expr, name string) {
+	o.unit, o.services = unitName(name), map[string][]string{}
+	if name == "" || o.unit == name {
+		return
+	}
+	o.manifests(expr, func(host string, m *bundle.Manifest) {
+		if units := unitsOf(m, name); len(units) > 0 {
+			o.services[host] = units
+		}
+	})
+}
+
+// unitsOn are the units whose journal is shown of a host; none means all that it has.
+func (o *logsOptions) unitsOn(host string) []string {
+	if units := o.services[host]; len(units) > 0 {
+		return units
+	}
+	if o.unit == "" {
+		return nil
+	}
+	return []string{o.unit}
 }
 
 // unitTypes are the endings of names of units.
@@ -91,12 +119,11 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 	}
 	defer pool.Close()
 
-	line := journalLine(o)
 	if len(ts) == 1 {
-		if err := needUnit(e, ctx, pool, ts[0], o.unit); err != nil {
+		if err := needUnits(e, ctx, pool, ts[0], o.unitsOn(ts[0].Name)); err != nil {
 			return interruptedOr(ctx, err)
 		}
-		return remoteOn(e, ctx, pool, ts[0], line, rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
+		return remoteOn(e, ctx, pool, ts[0], journalLine(o, ts[0].Name), rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
 	}
 
 	parallel := 10
@@ -106,9 +133,9 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 
 	out := e.columns(ts)
 	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
-		err := needUnit(e, ctx, pool, t, o.unit)
+		err := needUnits(e, ctx, pool, t, o.unitsOn(t.Name))
 		if err == nil {
-			return out.run(ctx, pool, t, line)
+			return out.run(ctx, pool, t, journalLine(o, t.Name))
 		}
 		if ctx.Err() == nil {
 			_, errs := out.of(t.Name)
@@ -130,13 +157,19 @@ func interruptedOr(ctx context.Context, err error) error {
 // errNoUnit says that a host has no unit of that name, and no line of one in its journal.
 var errNoUnit = errors.New("there is no such unit, and no line of one in the journal")
 
+// needUnits asks a host whether it has one of units.
+func needUnits(e *Env, ctx context.Context, pool *link.Pool, t link.Target, units []string) (err error) {
+	for _, unit := range units {
+		if err = needUnit(e, ctx, pool, t, unit); !errors.Is(err, errNoUnit) {
+			return err
+		}
+	}
+	return err
+}
+
 // needUnit asks a host whether it has a unit: one that is installed and never ran has, and so has
 // one that left and whose lines are still in the journal.
 func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit string) error {
-	if unit == "" {
-		return nil
-	}
-
 	ask := func(args ...string) (string, int, error) {
 		var out bytes.Buffer
 		code, err := pool.Exec(ctx, t, shellLine(args), strings.NewReader(""), &out, nil)
@@ -169,7 +202,8 @@ func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit 
 	return nil
 }
 
-func journalLine(o *logsOptions) string {
+// journalLine is the command that shows the journal of a host.
+func journalLine(o *logsOptions, host string) string {
 	args := []string{"journalctl", "--no-pager", "-n", fmt.Sprint(o.lines)}
 	if o.since != "" {
 		args = append(args, "--since="+o.since)
@@ -177,8 +211,8 @@ func journalLine(o *logsOptions) string {
 	if o.follow {
 		args = append(args, "-f")
 	}
-	if o.unit != "" {
-		args = append(args, "-u", o.unit)
+	for _, unit := range o.unitsOn(host) {
+		args = append(args, "-u", unit)
 	}
 	return shellLine(args)
 }
@@ -200,41 +234,45 @@ func completeLogs(c *cobra.Command, args []string, word string) ([]string, cobra
 	return append(units, hosts...), how
 }
 
-// units lists the units that hosts have of the repo, or had at the last deploy where there is no
+// units lists the units and services that hosts have of the repo, or had at the last deploy where there is no
 // repo here.
-func (r *reach) units(expr string) (names []string) {
+func (r *reach) units(expr string) []string {
 	seen := map[string]bool{}
-	if f, err := r.config(); err == nil && f != nil {
-		hosts, _ := f.Select(expr)
-		for _, h := range hosts {
-			b, err := f.Bundle(h.Name)
-			if err != nil {
-				continue
-			}
-			for _, u := range b.Manifest.Units {
-				seen[u.Name] = true
-			}
+	r.manifests(expr, func(_ string, m *bundle.Manifest) {
+		for _, u := range m.Units {
+			seen[strings.TrimSuffix(u.Name, ".service")] = true
 		}
-	} else if err == nil {
+		for _, name := range m.ServiceNames() {
+			seen[name] = true
+		}
+	})
+	return slices.Sorted(maps.Keys(seen))
+}
+
+// manifests calls do with what each host should hold by the repo, or held at the last deploy where there is
+// no repo here. What can't be read is left out.
+func (r *reach) manifests(expr string, do func(host string, m *bundle.Manifest)) {
+	f, err := r.config()
+	if err != nil {
+		return
+	}
+	if f == nil {
 		_ = r.read(func(db *history.DB) error {
 			hosts, err := selectHosts(db.Hosts(), expr)
 			for _, host := range hosts {
-				m, _, err := db.Manifest(host)
-				if err != nil || m == nil {
-					continue
-				}
-				for _, u := range m.Units {
-					seen[u.Name] = true
+				if m, _, err := db.Manifest(host); err == nil && m != nil {
+					do(host, m)
 				}
 			}
 			return err
 		})
+		return
 	}
 
-	for name := range seen {
-		names = append(names, strings.TrimSuffix(name, ".service"))
+	hosts, _ := f.Select(expr)
+	for _, h := range hosts {
+		if b, err := f.Bundle(h.Name); err == nil {
+			do(h.Name, &b.Manifest)
+		}
 	}
-
-	slices.Sort(names)
-	return names
 }
