@@ -15,7 +15,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,8 +24,8 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
-	"bellhop/internal/durable"
 )
 
 // errDamaged marks an error that a fresh clone would cure.
@@ -43,39 +42,6 @@ func damaged(err error) bool {
 	}
 
 	return errors.Is(err, errDamaged) || errors.Is(err, objects.ErrDamaged) || errors.Is(err, plumbing.ErrObjectNotFound)
-}
-
-// A store is the objects of a clone, as they were when it was opened.
-type store struct {
-	*objects.DB
-	dir  string
-	ends map[plumbing.Hash]bool // commits without parents here: the remote is shallow
-}
-
-func openStore(dir string) *store {
-	folder := filepath.Join(dir, "objects")
-	return &store{objects.Open(folder, filepath.Join(folder, "pack")), dir, readShallow(dir)}
-}
-
-func (s *store) close() {
-	if s != nil {
-		s.DB.Close()
-	}
-}
-
-// links gives a commit's tree and its parents; none where the remote's history ends.
-func (s *store) links(ctx context.Context, commit plumbing.Hash) (tree plumbing.Hash, parents []plumbing.Hash, err error) {
-	tree, parents, err = s.Links(ctx, commit)
-	if s.ends[commit] {
-		parents = nil
-	}
-
-	return tree, parents, err
-}
-
-// receive stores a pack as it comes.
-func (s *store) receive(ctx context.Context, pack io.Reader, limits objects.Limits) error {
-	return objects.Receive(ctx, filepath.Join(s.dir, "objects"), pack, limits)
 }
 
 // open makes the clone's directory, or repairs it, and opens the store.
@@ -97,7 +63,7 @@ func (r *Repo) open() error {
 		}
 	}
 
-	if err := initBare(r.cfg.Dir, r.cfg.Branch); err != nil {
+	if err := bare.Init(r.cfg.Dir, r.cfg.Branch); err != nil {
 		return fmt.Errorf("make clone: %w", err)
 	}
 
@@ -108,56 +74,26 @@ func (r *Repo) open() error {
 		os.Remove(f)
 	}
 
-	r.swap(openStore(r.cfg.Dir))
+	r.swap(bare.Open(r.cfg.Dir))
 	return nil
 }
 
-// initBare makes what is missing of an empty bare repository. Another branch than last time
-// forgets the old one's head.
-func initBare(dir, branch string) error {
-	for _, d := range []string{"objects/pack", "objects/info", "refs/heads", "refs/bellhop"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
-			return err
-		}
-	}
-
-	head := filepath.Join(dir, "HEAD")
-	want := "ref: refs/heads/" + branch + "\n"
-	if got, err := os.ReadFile(head); err != nil || string(got) != want {
-		if err == nil {
-			os.RemoveAll(filepath.Join(dir, "refs", "heads"))
-			if err := os.MkdirAll(filepath.Join(dir, "refs", "heads"), 0o700); err != nil {
-				return err
-			}
-		}
-		if err := durable.Write(head, []byte(want), 0o600); err != nil {
-			return err
-		}
-	}
-
-	config := filepath.Join(dir, "config")
-	if _, err := os.Stat(config); err == nil {
-		return nil
-	}
-	return durable.Write(config, []byte("[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n"), 0o600)
-}
-
 // swap gives readers another handle.
-func (r *Repo) swap(s *store) {
+func (r *Repo) swap(s *bare.Store) {
 	r.reading.Lock()
 	defer r.reading.Unlock()
-	r.store.close()
+	r.store.Close()
 	r.store = s
 	r.age++
 }
 
 // read calls f with the readers' handle.
-func (r *Repo) read(f func(*store) error) error {
+func (r *Repo) read(f func(*bare.Store) error) error {
 	r.reading.Lock()
 	defer r.reading.Unlock()
 
 	if r.store == nil {
-		r.store = openStore(r.cfg.Dir)
+		r.store = bare.Open(r.cfg.Dir)
 	}
 
 	return f(r.store)
@@ -218,8 +154,8 @@ func (r *Repo) renew(ctx context.Context, aside string) error {
 		return errors.Join(err, os.Rename(old, r.cfg.Dir))
 	}
 
-	r.store.close()
-	r.store = openStore(r.cfg.Dir)
+	r.store.Close()
+	r.store = bare.Open(r.cfg.Dir)
 	r.age++
 	if aside == "" {
 		return os.RemoveAll(old)
@@ -241,7 +177,7 @@ func (r *Repo) cloneTo(ctx context.Context, dir string) error {
 		return err
 	}
 
-	if err := initBare(dir, r.cfg.Branch); err != nil {
+	if err := bare.Init(dir, r.cfg.Branch); err != nil {
 		return err
 	}
 
@@ -259,26 +195,26 @@ func (r *Repo) cloneTo(ctx context.Context, dir string) error {
 	}
 
 	// What was accepted last stays what it was, or a rewritten history would pass unseen.
-	return writeRef(dir, "refs/heads/"+r.cfg.Branch, last)
+	return bare.WriteRef(dir, "refs/heads/"+r.cfg.Branch, last)
 }
 
 // copyKept copies to a fresh clone what must be kept of the old one and is not in it.
 func (r *Repo) copyKept(ctx context.Context, dir string, last plumbing.Hash) error {
-	src := openStore(r.cfg.Dir)
-	defer src.close()
-	if err := addShallow(dir, src.ends); err != nil {
+	src := bare.Open(r.cfg.Dir)
+	defer src.Close()
+	if err := bare.AddShallow(dir, src.Ends); err != nil {
 		return err
 	}
 
 	for _, h := range append([]plumbing.Hash{last}, r.handedOutLately()...) {
-		_ = copyCommit(ctx, dir, src, h) // best effort: a damaged clone may lack it
+		_ = bare.Copy(ctx, dir, src, h) // best effort: a damaged clone may lack it
 	}
 
-	for _, h := range keptRefs(r.cfg.Dir) {
-		if err := copyCommit(ctx, dir, src, h); err != nil {
+	for _, h := range bare.KeptRefs(r.cfg.Dir) {
+		if err := bare.Copy(ctx, dir, src, h); err != nil {
 			continue
 		}
-		if err := writeRef(dir, "refs/bellhop/"+h.String(), h); err != nil {
+		if err := bare.WriteRef(dir, "refs/bellhop/"+h.String(), h); err != nil {
 			return err
 		}
 	}
@@ -340,35 +276,4 @@ func keepNewest(pattern string, n int) {
 		os.RemoveAll(all[0])
 		all = all[1:]
 	}
-}
-
-// copyCommit copies a commit and all it reaches from src to the clone in dir, as far as that
-// lacks it. What a clone has, it has whole: packs come in complete or not at all.
-func copyCommit(ctx context.Context, dir string, src *store, want plumbing.Hash) error {
-	if want.IsZero() {
-		return nil
-	}
-
-	dst := openStore(dir)
-	defer dst.close()
-	limits := objects.Limits{Packed: 1 << 40} // nothing comes over a wire
-	ids, err := objects.Missing(ctx, dst.DB, src.DB, want, src.ends, limits)
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-
-	pr, pw := io.Pipe()
-	sent := make(chan error, 1)
-	go func() {
-		err := objects.Send(ctx, pw, src.DB, ids)
-		pw.CloseWithError(err)
-		sent <- err
-	}()
-	err = dst.receive(ctx, pr, limits)
-	pr.CloseWithError(io.ErrClosedPipe)
-	if serr := <-sent; serr != nil && !errors.Is(serr, io.ErrClosedPipe) {
-		return serr
-	}
-
-	return err
 }

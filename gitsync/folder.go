@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/filemode"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -41,7 +42,7 @@ func (e unfit) Is(target error) bool { return target == fs.ErrInvalid }
 // os.DirFS does, and can't be opened: only who wants that file has to complain.
 func (r *Repo) list(h plumbing.Hash) (*folder, error) {
 	var raw []byte
-	err := r.read(func(s *store) (err error) {
+	err := r.read(func(s *bare.Store) (err error) {
 		raw, err = s.Read(context.Background(), plumbing.TreeObject, h)
 		return err
 	})

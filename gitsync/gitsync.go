@@ -27,6 +27,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"golang.org/x/crypto/ssh"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -89,7 +90,7 @@ type Repo struct {
 	recent []plumbing.Hash // commits handed out lately: a renewed clone keeps them
 
 	reading sync.Mutex // held while the store is read, and to swap it
-	store   *store
+	store   *bare.Store
 	age     int // how often store was swapped
 }
 
@@ -218,7 +219,7 @@ func (r *Repo) sync(ctx context.Context, move bool) (Snapshot, error) {
 	}
 
 	if head != old {
-		if err := writeRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch, head); err != nil {
+		if err := bare.WriteRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch, head); err != nil {
 			return Snapshot{}, err
 		}
 	}
@@ -238,11 +239,11 @@ func (r *Repo) fetch(ctx context.Context, conn conn, head, old plumbing.Hash) er
 		return fmt.Errorf("%w: %w", errDamaged, err)
 	}
 
-	if err := conn.fetch(ctx, r.cfg.Dir, head, append(keptRefs(r.cfg.Dir), old)); err != nil {
+	if err := conn.fetch(ctx, r.cfg.Dir, head, append(bare.KeptRefs(r.cfg.Dir), old)); err != nil {
 		return fmt.Errorf("fetch %s: %w", head.String()[:10], err)
 	}
 
-	r.swap(openStore(r.cfg.Dir))
+	r.swap(bare.Open(r.cfg.Dir))
 	return r.hasCommit(head)
 }
 
@@ -335,25 +336,25 @@ func (r *Repo) Keep(commits []string) error {
 	want := map[string]bool{}
 	var errs []error
 	for _, c := range commits {
-		if len(c) != 40 || !hex.MatchString(c) {
+		if !bare.IsID(c) {
 			errs = append(errs, fmt.Errorf("keep: %q is not a full commit id", c))
 			continue
 		}
 		want[c] = true
 		h := plumbing.NewHash(c)
-		if refExists(r.cfg.Dir, "refs/bellhop/"+c) {
+		if bare.HasRef(r.cfg.Dir, "refs/bellhop/"+c) {
 			continue
 		}
 		if err := r.hasCommit(h); err != nil {
 			errs = append(errs, fmt.Errorf("keep %s: %w", c[:10], err))
 			continue
 		}
-		errs = append(errs, writeRef(r.cfg.Dir, "refs/bellhop/"+c, h))
+		errs = append(errs, bare.WriteRef(r.cfg.Dir, "refs/bellhop/"+c, h))
 	}
 
-	for _, h := range keptRefs(r.cfg.Dir) {
+	for _, h := range bare.KeptRefs(r.cfg.Dir) {
 		if !want[h.String()] {
-			errs = append(errs, removeRef(r.cfg.Dir, "refs/bellhop/"+h.String()))
+			errs = append(errs, bare.RemoveRef(r.cfg.Dir, "refs/bellhop/"+h.String()))
 		}
 	}
 
@@ -364,7 +365,7 @@ func (r *Repo) Keep(commits []string) error {
 // got is no ancestor of anything in it. The walk ends after maxHistory commits with an error.
 func (r *Repo) Holds(ctx context.Context, commit, old string) (bool, error) {
 	for _, id := range []string{commit, old} {
-		if len(id) != 40 || !hex.MatchString(id) {
+		if !bare.IsID(id) {
 			return false, fmt.Errorf("%w: %q is not a full commit id", ErrUnknown, plain.Line(id, 80))
 		}
 	}
@@ -406,3 +407,6 @@ func (r *Repo) Close() error {
 	r.swap(nil)
 	return nil
 }
+
+// ref is the head that was accepted last, or zero.
+func (r *Repo) ref() plumbing.Hash { return bare.ReadRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch) }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 	"github.com/go-git/go-git/v5/plumbing/object"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -20,7 +20,7 @@ const maxHistory = 200_000
 // commit reads a commit of the clone.
 func (r *Repo) commit(h plumbing.Hash) (*object.Commit, error) {
 	var raw []byte
-	err := r.read(func(s *store) (err error) {
+	err := r.read(func(s *bare.Store) (err error) {
 		raw, err = s.Read(context.Background(), plumbing.CommitObject, h)
 		return err
 	})
@@ -41,8 +41,8 @@ func (r *Repo) commit(h plumbing.Hash) (*object.Commit, error) {
 
 // hasCommit proves that a commit of any size is there, and that its tree is.
 func (r *Repo) hasCommit(h plumbing.Hash) error {
-	return r.read(func(s *store) error {
-		tree, _, err := s.links(context.Background(), h)
+	return r.read(func(s *bare.Store) error {
+		tree, _, err := s.Links(context.Background(), h)
 		if err != nil {
 			return err
 		}
@@ -68,8 +68,8 @@ func (r *Repo) ancestors(ctx context.Context, head plumbing.Hash, most int, visi
 			return nil
 		}
 		var parents []plumbing.Hash
-		err := r.read(func(s *store) (err error) {
-			_, parents, err = s.links(ctx, h)
+		err := r.read(func(s *bare.Store) (err error) {
+			_, parents, err = s.Links(ctx, h)
 			return err
 		})
 		if err != nil {
@@ -146,8 +146,8 @@ func (r *Repo) messages(ctx context.Context, head plumbing.Hash, old map[plumbin
 			all = append(all, plain.Text(c.Message, maxMessage))
 		}
 		var parents []plumbing.Hash
-		err := r.read(func(s *store) (err error) {
-			_, parents, err = s.links(ctx, h)
+		err := r.read(func(s *bare.Store) (err error) {
+			_, parents, err = s.Links(ctx, h)
 			return err
 		})
 		if err != nil {
@@ -159,32 +159,10 @@ func (r *Repo) messages(ctx context.Context, head plumbing.Hash, old map[plumbin
 	return all, nil
 }
 
-// haves lists commits to offer to the remote: from each start its newest ancestors.
-func (s *store) haves(ctx context.Context, starts []plumbing.Hash) []plumbing.Hash {
-	const most = 64
-	var haves []plumbing.Hash
-	seen := map[plumbing.Hash]bool{plumbing.ZeroHash: true}
-	for queue := slices.Clone(starts); len(queue) > 0 && len(haves) < most; queue = queue[1:] {
-		h := queue[0]
-		if seen[h] {
-			continue
-		}
-		seen[h] = true
-		_, parents, err := s.links(ctx, h)
-		if err != nil {
-			continue
-		}
-		haves = append(haves, h)
-		queue = append(queue, parents...)
-	}
-
-	return haves
-}
-
 // resolve finds the commit whose id starts with prefix.
 func (r *Repo) resolve(prefix string) (plumbing.Hash, error) {
 	var found []plumbing.Hash
-	err := r.read(func(s *store) error {
+	err := r.read(func(s *bare.Store) error {
 		ids, err := s.WithPrefix(prefix)
 		for _, id := range ids {
 			if kind, _, err := s.Stat(id); err == nil && kind == plumbing.CommitObject && strings.HasPrefix(id.String(), prefix) {

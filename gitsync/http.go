@@ -15,6 +15,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -225,9 +226,9 @@ func (c *httpConn) moved() string {
 }
 
 func (c *httpConn) fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error {
-	into := openStore(dir)
-	defer into.close()
-	body := c.request(want, into.haves(ctx, starts), false)
+	into := bare.Open(dir)
+	defer into.Close()
+	body := c.request(want, into.Haves(ctx, starts), false)
 	res, _, err := c.h.do(ctx, http.MethodPost, c.base.String()+"/git-upload-pack", "git-upload-pack", body)
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	gitconfig "github.com/go-git/go-git/v5/plumbing/format/config"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -181,7 +182,7 @@ func followRef(dir, name string, packed refs, depth int) (plumbing.Hash, bool) {
 		return followRef(dir, strings.TrimSpace(to), packed, depth+1)
 	}
 
-	if len(text) != 40 || !hex.MatchString(text) {
+	if !bare.IsID(text) {
 		return plumbing.ZeroHash, false
 	}
 
@@ -205,7 +206,7 @@ func readPackedRefs(file string, into refs) error {
 			continue
 		}
 		var id string
-		if id, name, _ = strings.Cut(line, " "); len(id) == 40 && hex.MatchString(id) {
+		if id, name, _ = strings.Cut(line, " "); bare.IsID(id) {
 			into.add(name, plumbing.NewHash(id))
 		}
 	}
@@ -223,27 +224,27 @@ func (c *localConn) moved() string { return "" }
 func (c *localConn) close()        {}
 
 // open opens the repository's objects. Temporary files are made in temp.
-func (c *localConn) open(temp string) *store {
-	return &store{objects.Open(filepath.Join(c.dir, "objects"), temp), c.dir, readShallow(c.dir)}
+func (c *localConn) open(temp string) *bare.Store {
+	return bare.OpenWith(c.dir, temp)
 }
 
 // peel is the commit of an id that may be a tag object's.
 func (c *localConn) peel(ctx context.Context, id plumbing.Hash) plumbing.Hash {
 	s := c.open(os.TempDir())
-	defer s.close()
-	id, _ = peel(ctx, s, id)
+	defer s.Close()
+	id, _ = s.Peel(ctx, id)
 	return id
 }
 
 func (c *localConn) fetch(ctx context.Context, dir string, want plumbing.Hash, _ []plumbing.Hash) error {
 	src := c.open(filepath.Join(dir, "objects", "pack"))
-	defer src.close()
+	defer src.Close()
 
-	if commit, ok := peel(ctx, src, want); ok {
+	if commit, ok := src.Peel(ctx, want); ok {
 		want = commit
 	}
 
-	err := copyCommit(ctx, dir, src, want)
+	err := bare.Copy(ctx, dir, src, want)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
 		return fmt.Errorf("read the repository: an object is missing in it: git -C %s fsck tells which", c.dir)
 	}
@@ -252,38 +253,9 @@ func (c *localConn) fetch(ctx context.Context, dir string, want plumbing.Hash, _
 		return asRemote("read the repository", err)
 	}
 
-	dst := openStore(dir)
-	defer dst.close()
-	return keepShallow(dst, src.ends)
-}
-
-// peel follows tag objects to what they are of.
-func peel(ctx context.Context, s *store, id plumbing.Hash) (plumbing.Hash, bool) {
-	for range 5 {
-		kind, _, err := s.Stat(id)
-		if err != nil || kind != plumbing.TagObject {
-			return id, err == nil && kind == plumbing.CommitObject
-		}
-		raw, err := s.Read(ctx, plumbing.TagObject, id)
-		if err != nil || len(raw) < 47 || string(raw[:7]) != "object " {
-			return id, false
-		}
-		id = plumbing.NewHash(string(raw[7:47]))
-	}
-
-	return id, false
-}
-
-// keepShallow notes where the history that was fetched ends.
-func keepShallow(s *store, ends map[plumbing.Hash]bool) error {
-	here := map[plumbing.Hash]bool{}
-	for id := range ends {
-		if s.Has(id) {
-			here[id] = true
-		}
-	}
-
-	return addShallow(s.dir, here)
+	dst := bare.Open(dir)
+	defer dst.Close()
+	return dst.KeepShallow(src.Ends)
 }
 
 // asRemote makes an error that came of the remote's objects one that says nothing of the clone.

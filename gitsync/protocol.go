@@ -15,6 +15,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -98,7 +99,7 @@ func (a *advertised) add(line string, first bool) error {
 	switch {
 	case len(id) == 64 && ok:
 		return errSHA256
-	case len(id) != 40 || !hex.MatchString(id) || !ok:
+	case !bare.IsID(id) || !ok:
 		return fmt.Errorf("the remote does not speak git: it begins with %q", plain.Line(line, 60))
 	case name == "capabilities^{}":
 		return nil
@@ -135,7 +136,7 @@ func (a *advertised) request(want plumbing.Hash, haves []plumbing.Hash, flush bo
 }
 
 // readPack takes the pack out of the answer, into the clone.
-func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *store, limits objects.Limits) error {
+func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *bare.Store, limits objects.Limits) error {
 	r := bufio.NewReaderSize(answer, 64<<10)
 	if err := skipAcks(r); err != nil {
 		return err
@@ -146,13 +147,13 @@ func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *store
 		pack = sideband.NewDemuxer(sideband.Sideband64k, r)
 	}
 
-	if err := into.receive(ctx, pack, limits); err != nil {
+	if err := into.Receive(ctx, pack, limits); err != nil {
 		return asRemote("fetch", err)
 	}
 
-	fresh := openStore(into.dir)
-	defer fresh.close()
-	return keepShallow(fresh, a.ends)
+	fresh := bare.Open(into.Dir)
+	defer fresh.Close()
+	return fresh.KeepShallow(a.ends)
 }
 
 // skipAcks reads the lines ahead of the pack: which of the commits that we have the remote

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"bellhop/gitsync/bare"
 	"bellhop/internal/plain"
 )
 
@@ -62,11 +63,11 @@ func (r *Repo) fetchRef(ctx context.Context, conn conn, ref string) (plumbing.Ha
 		return commit, nil
 	}
 
-	if err := conn.fetch(ctx, r.cfg.Dir, want, append(keptRefs(r.cfg.Dir), r.ref())); err != nil {
+	if err := conn.fetch(ctx, r.cfg.Dir, want, append(bare.KeptRefs(r.cfg.Dir), r.ref())); err != nil {
 		return plumbing.ZeroHash, fmt.Errorf("fetch %s: %w", commit.String()[:10], err)
 	}
 
-	r.swap(openStore(r.cfg.Dir))
+	r.swap(bare.Open(r.cfg.Dir))
 	return r.peeled(ctx, commit)
 }
 
@@ -119,9 +120,9 @@ func tagged(all refs, name string) (want, commit plumbing.Hash, err error) {
 
 // peeled is the commit of an id that may be a tag object's.
 func (r *Repo) peeled(ctx context.Context, id plumbing.Hash) (commit plumbing.Hash, err error) {
-	err = r.read(func(s *store) error {
+	err = r.read(func(s *bare.Store) error {
 		var ok bool
-		if commit, ok = peel(ctx, s, id); !ok {
+		if commit, ok = s.Peel(ctx, id); !ok {
 			return fmt.Errorf("%w: %s is no commit", ErrUnknown, id.String()[:10])
 		}
 		return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 	"golang.org/x/crypto/ssh"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/plain"
 )
@@ -244,10 +245,10 @@ func (c *sshConn) exec() error {
 }
 
 func (c *sshConn) fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error {
-	into := openStore(dir)
-	defer into.close()
+	into := bare.Open(dir)
+	defer into.Close()
 	c.asked = true
-	if _, err := io.WriteString(c.stdin, c.request(want, into.haves(ctx, starts), true)); err != nil {
+	if _, err := io.WriteString(c.stdin, c.request(want, into.Haves(ctx, starts), true)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 

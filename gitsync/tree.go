@@ -12,6 +12,7 @@ import (
 
 	"github.com/go-git/go-git/v5/plumbing"
 
+	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
 	"bellhop/internal/dirfile"
 )
@@ -324,7 +325,7 @@ func (t *Tree) size(e entry) (n int64, err error) {
 	}
 
 	err = t.repo.healing(func() error {
-		return t.repo.read(func(s *store) (err error) {
+		return t.repo.read(func(s *bare.Store) (err error) {
 			_, n, err = s.Stat(e.hash)
 			return err
 		})
@@ -373,7 +374,7 @@ func (r *Repo) healing(f func() error) error {
 
 // blob reads a file's bytes, which the caller may keep.
 func (r *Repo) blob(h plumbing.Hash) (b []byte, err error) {
-	err = r.read(func(s *store) error {
+	err = r.read(func(s *bare.Store) error {
 		b, err = s.Read(context.Background(), plumbing.BlobObject, h)
 		return err
 	})

@@ -1,4 +1,4 @@
-package gitsync
+package bare
 
 import (
 	"maps"
@@ -25,7 +25,7 @@ func readShallow(dir string) map[plumbing.Hash]bool {
 
 	ends := map[plumbing.Hash]bool{}
 	for id := range strings.FieldsSeq(string(b)) {
-		if len(id) == 40 && hex.MatchString(id) {
+		if IsID(id) {
 			ends[plumbing.NewHash(id)] = true
 		}
 	}
@@ -33,8 +33,8 @@ func readShallow(dir string) map[plumbing.Hash]bool {
 	return ends
 }
 
-// addShallow adds commits to the file of the clone in dir.
-func addShallow(dir string, ends map[plumbing.Hash]bool) error {
+// AddShallow adds commits to the file of the clone in dir.
+func AddShallow(dir string, ends map[plumbing.Hash]bool) error {
 	all := readShallow(dir)
 	before := len(all)
 	if all == nil {
@@ -53,4 +53,16 @@ func addShallow(dir string, ends map[plumbing.Hash]bool) error {
 
 	slices.Sort(lines)
 	return durable.Write(filepath.Join(dir, "shallow"), []byte(strings.Join(lines, "")), 0o600)
+}
+
+// KeepShallow notes where the history that was fetched ends.
+func (s *Store) KeepShallow(ends map[plumbing.Hash]bool) error {
+	here := map[plumbing.Hash]bool{}
+	for id := range ends {
+		if s.Has(id) {
+			here[id] = true
+		}
+	}
+
+	return AddShallow(s.Dir, here)
 }

@@ -1,6 +1,6 @@
-package gitsync
+package bare
 
-// The refs of the clone: small files, each replaced by rename.
+// The refs of a repository: small files, each replaced by rename.
 
 import (
 	"bytes"
@@ -12,21 +12,21 @@ import (
 	"bellhop/internal/durable"
 )
 
-// ref is the head that was accepted last, or zero.
-func (r *Repo) ref() plumbing.Hash { return readRef(r.cfg.Dir, "refs/heads/"+r.cfg.Branch) }
-
-func readRef(dir, name string) plumbing.Hash {
+// ReadRef is what a ref holds, zero when there is none of that name.
+func ReadRef(dir, name string) plumbing.Hash {
 	b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
-	if b = bytes.TrimSpace(b); err != nil || len(b) != 40 || !hex.Match(b) {
+	if b = bytes.TrimSpace(b); err != nil || !IsID(string(b)) {
 		return plumbing.ZeroHash
 	}
 
 	return plumbing.NewHash(string(b))
 }
 
-func refExists(dir, name string) bool { return !readRef(dir, name).IsZero() }
+// HasRef says whether there is a ref of that name.
+func HasRef(dir, name string) bool { return !ReadRef(dir, name).IsZero() }
 
-func writeRef(dir, name string, h plumbing.Hash) error {
+// WriteRef has a ref hold h.
+func WriteRef(dir, name string, h plumbing.Hash) error {
 	file := filepath.Join(dir, filepath.FromSlash(name))
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return err
@@ -34,16 +34,17 @@ func writeRef(dir, name string, h plumbing.Hash) error {
 	return durable.Write(file, []byte(h.String()+"\n"), 0o600)
 }
 
-func removeRef(dir, name string) error {
+// RemoveRef removes a ref.
+func RemoveRef(dir, name string) error {
 	return os.Remove(filepath.Join(dir, filepath.FromSlash(name)))
 }
 
-// keptRefs lists the commits below refs/bellhop.
-func keptRefs(dir string) []plumbing.Hash {
+// KeptRefs lists the commits below refs/bellhop.
+func KeptRefs(dir string) []plumbing.Hash {
 	entries, _ := os.ReadDir(filepath.Join(dir, "refs", "bellhop"))
 	var kept []plumbing.Hash
 	for _, e := range entries {
-		if len(e.Name()) == 40 && hex.MatchString(e.Name()) {
+		if IsID(e.Name()) {
 			kept = append(kept, plumbing.NewHash(e.Name()))
 		}
 	}
