@@ -51,6 +51,9 @@ type Deployer struct {
 	// Progress is called with each event of a run; it must not block. Nil: it is not called.
 	// NewBell puts a function of its own here, which calls the former one.
 	Progress func(Event)
+	// Took is called with how long each stage of a run took (sync, load, bundle, plan, store, push), and all of it
+	// (run), from the goroutine of the run. Nil: it is not called.
+	Took func(stage string, took time.Duration)
 	// Trace gets the spans of runs. Nil: nothing is traced.
 	Trace *trace.File
 	// Cache is the directory where packages are fetched to, once.

@@ -96,13 +96,22 @@ func (r *run) event(e Event) {
 // runTrack is the track of a trace that has the steps of runs.
 const runTrack = "run"
 
-// span begins a span of the run in the trace. A plan that is only shown has none: it may be made while a
+// span begins a span of the run in the trace, and tells Took of its end. A plan that is only shown has none: it may be made while a
 // run is under way.
 func (r *run) span(name, text string) (end func()) {
 	if r.quiet {
 		return func() {}
 	}
-	return r.d.Trace.Span(runTrack, name, text)
+	traced := r.d.Trace.Span(runTrack, name, text)
+	if r.d.Took == nil {
+		return traced
+	}
+
+	began := time.Now()
+	return func() {
+		traced()
+		r.d.Took(name, time.Since(began))
+	}
 }
 
 // sync asks the remote what the branch holds now.

@@ -96,25 +96,23 @@ func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) metrics(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	fmt.Fprint(w, "# TYPE bellhop_webhooks_total counter\n")
-	for _, c := range []struct {
-		verdict string
-		n       int64
-	}{
-		{"rang", s.count.rang.Load()}, {"ignored", s.count.ignored.Load()}, {"unauthorized", s.count.unauthorized.Load()},
-		{"too_large", s.count.tooLarge.Load()}, {"limited", s.count.limited.Load()}, {"broken", s.count.broken.Load()},
-	} {
-		fmt.Fprintf(w, "bellhop_webhooks_total{verdict=%q} %d\n", c.verdict, c.n)
+	if s.cfg.Metrics == nil {
+		refuse(w, http.StatusNotFound)
+		return
 	}
+	s.cfg.Metrics.ServeHTTP(w, r)
+}
 
-	fmt.Fprintf(w, "# TYPE bellhop_polls_total counter\nbellhop_polls_total %d\n", s.count.polls.Load())
-	fmt.Fprintf(w, "# TYPE bellhop_up_seconds gauge\nbellhop_up_seconds %d\n", int64(time.Since(s.started).Seconds()))
-
-	if s.cfg.Metrics != nil {
-		s.cfg.Metrics(w)
+// Deliveries counts what came to the webhook since the start, by the verdict on it.
+func (s *Server) Deliveries() map[string]int64 {
+	return map[string]int64{
+		"rang": s.count.rang.Load(), "ignored": s.count.ignored.Load(), "unauthorized": s.count.unauthorized.Load(),
+		"too_large": s.count.tooLarge.Load(), "limited": s.count.limited.Load(), "broken": s.count.broken.Load(),
 	}
 }
+
+// Polls counts the looks at the repo since the start that nobody asked for.
+func (s *Server) Polls() int64 { return s.count.polls.Load() }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.Ready != nil {

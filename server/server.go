@@ -16,7 +16,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -65,8 +64,8 @@ type Config struct {
 	// What the admin listener shows; each value is written as JSON. nil: 404.
 	Status  func(ctx context.Context) (any, error)
 	History func(ctx context.Context, limit int) (any, error)
-	Ready   func() error      // why not ready; nil: always ready
-	Metrics func(w io.Writer) // adds lines to /metrics
+	Ready   func() error // why not ready; nil: always ready
+	Metrics http.Handler // answers /metrics; nil: 404
 
 	// Follow streams the events of a run, for `ring --follow`, until it ends; it returns what
 	// came of it. nil: following is refused.

@@ -19,6 +19,7 @@ import (
 	"bellhop/deploy"
 	"bellhop/gitsync"
 	"bellhop/internal/history"
+	"bellhop/internal/metrics"
 	"bellhop/secrets"
 	"bellhop/secrets/privatefile"
 	"bellhop/server"
@@ -184,14 +185,17 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		return err
 	}
 
+	shown := metrics.New(metrics.Sources{
+		Status: func(ctx context.Context) (history.Status, error) { return s.status(ctx) }, Waiting: db.Outgoing().Waiting,
+		Deliveries: func() map[string]int64 { return s.server.Deliveries() }, Polls: func() int64 { return s.server.Polls() },
+	})
+	s.app.deployer.Took = shown.Took
+
 	s.server, err = server.New(server.Config{
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
-		Status: func(ctx context.Context) (any, error) {
-			st, err := db.Status(ctx)
-			s.live(&st)
-			return st, err
-		},
+		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
+		Metrics: shown.Handler(),
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },
 		Ready: func() error {
 			if db.Top() == "" {
@@ -208,6 +212,13 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	s.bell.Looked = s.server.Looked
 	s.verbs()
 	return nil
+}
+
+// status is the state of the fleet, with what only the running server knows.
+func (s *serving) status(ctx context.Context) (history.Status, error) {
+	st, err := s.app.history.Status(ctx)
+	s.live(&st)
+	return st, err
 }
 
 // live adds to a status what only the running server knows.

@@ -1,0 +1,79 @@
+package metrics_test
+
+import (
+	"context"
+	"errors"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"bellhop/internal/history"
+	"bellhop/internal/metrics"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+func scrape(t *testing.T, m *metrics.Metrics) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	return w.Code, w.Body.String()
+}
+
+func sources(status func() (history.Status, error)) metrics.Sources {
+	return metrics.Sources{
+		Status:     func(context.Context) (history.Status, error) { return status() },
+		Waiting:    func(context.Context) (int, error) { return 3, nil },
+		Deliveries: func() map[string]int64 { return map[string]int64{"rang": 2, "unauthorized": 1} },
+		Polls:      func() int64 { return 7 },
+	}
+}
+
+// The names and labels are a contract.
+func TestNames(t *testing.T) {
+	at := time.UnixMilli(1_700_000_000_500)
+	m := metrics.New(sources(func() (history.Status, error) {
+		return history.Status{SyncError: &history.SyncError{}, Hosts: []history.HostStatus{
+			{Name: "chrysalis", State: history.Current, DeployedAt: &at, Keys: history.KeyCount{Expected: 2, Present: 2}},
+			{Name: "kos-mos", State: history.RolledBack, AwaySince: &at, Keys: history.KeyCount{Expected: 3}},
+		}}, nil
+	}))
+	m.Took("run", 2*time.Second)
+	m.Took("sync", 3*time.Millisecond)
+
+	code, body := scrape(t, m)
+	for _, line := range []string{
+		`bellhop_host_state{host="chrysalis",state="current"} 1`,
+		`bellhop_host_state{host="kos-mos",state="rolled-back"} 1`,
+		`bellhop_host_last_success_timestamp_seconds{host="chrysalis"} 1.7000000005e+09`,
+		`bellhop_host_away_since_timestamp_seconds{host="kos-mos"} 1.7000000005e+09`,
+		`bellhop_keys_missing{host="kos-mos"} 3`,
+		`bellhop_keys_missing{host="chrysalis"} 0`,
+		`bellhop_run_duration_seconds_bucket{le="1"} 0`,
+		`bellhop_run_duration_seconds_bucket{le="2.5"} 1`,
+		`bellhop_run_duration_seconds_sum 2`,
+		`bellhop_stage_duration_seconds_bucket{stage="sync",le="0.005"} 1`,
+		`bellhop_sync_error 1`,
+		`bellhop_paused 0`,
+		`bellhop_deliveries_total{verdict="rang"} 2`,
+		`bellhop_deliveries_total{verdict="unauthorized"} 1`,
+		`bellhop_polls_total 7`,
+		`bellhop_outbox_pending 3`,
+	} {
+		if !strings.Contains(body, "\n"+line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	if code != 200 || strings.Contains(body, `host_last_success_timestamp_seconds{host="kos-mos"}`) {
+		t.Errorf("code %d; kos-mos was never deployed to", code)
+	}
+}
+
+// History that can't be read is an error of the scrape: an alert on zero hosts would not fire.
+func TestUnreadable(t *testing.T) {
+	m := metrics.New(sources(func() (history.Status, error) { return history.Status{}, errors.New("disk I/O error") }))
+	if code, body := scrape(t, m); code != 500 || !strings.Contains(body, "disk I/O error") {
+		t.Errorf("%d %s", code, body)
+	}
+}
