@@ -14,7 +14,7 @@ func (r *run) doAccounts(ctx context.Context) error {
 	if err := r.w.SaveMade(); err != nil {
 		return err
 	}
-	if err := r.m.ReplaceFiles(snippets(r.w.Puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.ReplaceFiles(snippets(r.w.Puts, "/sysusers.d/"), r.replaced); err != nil {
 		return err
 	}
 	if paths := r.wantedPaths("/sysusers.d/"); len(paths) > 0 && (r.w.Create || r.changedAny(paths)) {

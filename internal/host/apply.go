@@ -43,6 +43,7 @@ type run struct {
 	next      *state.Generation // what stands when the run is done, once that is known
 	confirmed bool              // the deployer was told that the run stays
 	starting  time.Time         // when units began to be started
+	written   stamper           // files that it put in place
 }
 
 // rest is how long a process waits before it ends with what the next one tries again.
@@ -88,7 +89,7 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 		return err
 	}
 
-	r := &run{started: m.Now(), res: &bundle.Result{Run: id}, failed: map[string]error{}}
+	r := &run{started: m.Now(), res: &bundle.Result{Run: id}, failed: map[string]error{}, written: stamper{}}
 	r.m = state.Of(m.Counting(&r.res.Fsyncs))
 	err := r.open(id)
 	if err == nil {
@@ -400,7 +401,7 @@ func (r *run) changedMeanwhile(p *owned.Change, is owned.Sight) {
 }
 
 func (r *run) files(context.Context) error {
-	if err := r.m.ReplaceFiles(without(r.w.Puts, "/sysusers.d/"), r.renamed); err != nil {
+	if err := r.m.ReplaceFiles(without(r.w.Puts, "/sysusers.d/"), r.replaced); err != nil {
 		return err
 	}
 

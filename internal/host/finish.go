@@ -77,6 +77,10 @@ func (r *run) tidy() error {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
 
+	if !r.giveUp {
+		saveStamps(r.m, r.w, r.written)
+	}
+
 	r.m.Mark("tidied")
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
 	if err := r.m.Runs().Save(r.res); err != nil {
@@ -121,7 +125,7 @@ func forgetIfGivenUp(m state.Dir) error {
 		err = errors.Join(err, os.RemoveAll(m.At(d)))
 	}
 
-	return errors.Join(err, m.RemoveOthers(bundle.StoreDir, nil), os.Remove(m.At(bundle.RecordPath)))
+	return errors.Join(err, m.RemoveOthers(bundle.StoreDir, nil), m.ForgetStamps(), os.Remove(m.At(bundle.RecordPath)))
 }
 
 // refused ends a run that touched nothing.

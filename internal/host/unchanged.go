@@ -52,6 +52,9 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Ge
 	if err != nil {
 		return nil, err
 	}
+	if o.Mode == bundle.ModeDeploy {
+		saveStamps(m, w, nil)
+	}
 
 	res.Record = &next.Record
 	res.Keys = keyfiles.Of(m).States(ctx, &next)

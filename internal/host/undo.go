@@ -257,14 +257,19 @@ func (u *undoer) paths(ctx context.Context) error {
 	}
 
 	u.keepEdits(ctx, edited)
+	written := stamper{}
 
 	// What the run brought leaves first, with its folders: a file may have stood there.
 	for _, puts := range [][]owned.Change{gone, back} {
-		errs = append(errs, u.m.ReplaceFiles(puts, func(p string) { u.m.Mark("undone " + p) }))
+		errs = append(errs, u.m.ReplaceFiles(puts, func(p string, is owned.Stamp) {
+			written.replaced(p, is)
+			u.m.Mark("undone " + p)
+		}))
 		u.m.Tree().Sweep(u.j.Puts)
 		u.m.Tree().RemoveFolders(u.j.Dirs)
 	}
 
+	saveUndone(u.m, back, written)
 	return errors.Join(errs...)
 }
 

@@ -17,6 +17,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"slices"
 
 	"bellhop/internal/bundle"
@@ -55,7 +57,7 @@ func Host(ctx context.Context, m state.Dir, ask bundle.Look) (*bundle.Seen, erro
 		if err := l.everything(); err != nil {
 			return nil, err
 		}
-		if after, err := basisOf(m); err == nil && after.equal(b) {
+		if b.stands(m) {
 			return s, nil
 		}
 	}
@@ -67,13 +69,27 @@ func Host(ctx context.Context, m state.Dir, ask bundle.Look) (*bundle.Seen, erro
 // A basis is what a host is compared with.
 type basis struct {
 	now     state.Generation
-	open    string // the run that is applied, and waits to be confirmed
-	working bool   // a run is at work
+	open    string      // the run that is applied, and waits to be confirmed
+	record  os.FileInfo // of the record; nil when there is none
+	working bool        // a run is at work
 }
 
-func (b basis) equal(other basis) bool {
-	same := b.now.Generation == other.now.Generation && b.now.Run == other.now.Run && b.now.Exists == other.now.Exists
-	return same && b.open == other.open && b.working == other.working
+// stands says that no run began or ended since b was read.
+func (b basis) stands(m state.Dir) bool {
+	record, err := os.Stat(m.At(bundle.RecordPath))
+	sameRecord := err != nil && b.record == nil
+	if err == nil && b.record != nil {
+		sameRecord = os.SameFile(record, b.record) && record.ModTime().Equal(b.record.ModTime())
+	}
+
+	j, err := m.ReadJournal()
+	if err != nil || !sameRecord {
+		return false
+	}
+	if b.open == "" {
+		return j == nil || j.Run == b.now.Run
+	}
+	return j != nil && j.Run == b.open && confirm.Waits(m.Runs().Folder(b.open))
 }
 
 // basisOf reads what the host should hold at this moment: while a run waits to be confirmed, what that run
@@ -83,6 +99,10 @@ func basisOf(m state.Dir) (basis, error) {
 	if err != nil {
 		return basis{}, err
 	}
+	record, err := os.Stat(m.At(bundle.RecordPath))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return basis{}, err
+	}
 	now, err := m.Current()
 	if err != nil {
 		return basis{}, err
@@ -90,9 +110,9 @@ func basisOf(m state.Dir) (basis, error) {
 
 	switch {
 	case now.GaveUp:
-		return basis{}, nil // the host was given back
+		return basis{record: record}, nil // the host was given back
 	case j == nil || j.Run == now.Run:
-		return basis{now: now}, nil
+		return basis{now: now, record: record}, nil
 	case !confirm.Waits(m.Runs().Folder(j.Run)):
 		return basis{working: true}, nil
 	}
@@ -101,7 +121,7 @@ func basisOf(m state.Dir) (basis, error) {
 	if errors.Is(err, state.ErrNextLost) {
 		return basis{working: true}, nil // it ended, or goes back, just now
 	}
-	return basis{now: next, open: j.Run}, err
+	return basis{now: next, open: j.Run, record: record}, err
 }
 
 // maxDriftText is how many bytes of text the drift of one look has.

@@ -13,6 +13,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/state"
 )
 
 // otherSize stands for the digest of a file that has another size than bellhop wrote: it is not read.
@@ -25,9 +26,17 @@ func (l *looker) paths() error {
 		sizes[f.Path] = f.Size
 	}
 
+	var stamps state.Stamps
+	if !l.ask.Verify {
+		stamps = l.m.Stamps()
+	}
+
 	in := l.m.Tree().Looker(l.ctx)
 	defer in.Close()
 	in.Known = func(p string, is owned.Stamp) string {
+		if known, ok := stamps[p]; ok && known.Stamp == is {
+			return known.Digest
+		}
 		if size, ok := sizes[p]; ok && size != is.Size {
 			return otherSize
 		}

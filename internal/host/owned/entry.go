@@ -161,7 +161,10 @@ func (l *Looker) lookAt(dir *Folder, p string, known []int64) (s Sight, by strin
 	case unix.S_IFLNK:
 		s.Entry, err = l.lookAtLink(is, &st)
 	case unix.S_IFREG:
-		s.Entry, s.Stamp, err = l.lookAtFile(dir, p, known)
+		s.Stamp = stampOf(&st)
+		if s.Entry, err = l.knownFile(is, &st, p, s.Stamp); s.Kind == Nothing && err == nil {
+			s.Entry, s.Stamp, err = l.lookAtFile(dir, p, known)
+		}
 	default:
 		s.Kind = Foreign
 	}
@@ -176,6 +179,21 @@ func (l *Looker) lookAtLink(is *os.File, st *unix.Stat_t) (Entry, error) {
 	}
 	t := LinkTo(target)
 	t.User, t.Group, err = l.t.Owners.Owner(is, st)
+	return t, err
+}
+
+// knownFile is a file whose bytes are known, which is not opened; the zero Entry when they are not.
+func (l *Looker) knownFile(f *os.File, st *unix.Stat_t, p string, is Stamp) (t Entry, err error) {
+	if l.Known == nil {
+		return t, nil
+	}
+	digest := l.Known(p, is)
+	if digest == "" {
+		return t, nil
+	}
+
+	t = Entry{Kind: File, Digest: digest, Mode: st.Mode & 0o7777}
+	t.User, t.Group, err = l.t.Owners.Owner(f, st)
 	return t, err
 }
 
@@ -194,10 +212,7 @@ func (l *Looker) lookAtFile(dir *Folder, p string, known []int64) (t Entry, is S
 	if t.User, t.Group, err = l.t.Owners.Owner(f, &st); err != nil {
 		return Entry{}, is, err
 	}
-	if l.Known != nil {
-		t.Digest = l.Known(p, is)
-	}
-	if t.Digest == "" && l.readable(dir, st.Size, known) {
+	if l.readable(dir, st.Size, known) {
 		l.Reads++
 		t.Digest, err = DigestOf(io.LimitReader(reader{l.ctx, f}, st.Size), nil) // it may grow meanwhile
 	}

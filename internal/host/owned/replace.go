@@ -59,13 +59,18 @@ func beside(p string) string { return ".bellhop-" + bundle.DigestBytes([]byte(p)
 type replacer struct {
 	t       *Tree
 	blobs   *Blobs
-	step    func(path string)  // after each rename
+	step    Step
 	folders map[string]*Folder // open, by path
+	written map[string]Stamp   // files that wait beside their place, by path
 }
 
+// A Step is told of each path that was replaced or removed. is is the file that was put there; zero where
+// none was, or where somebody wrote to it already.
+type Step func(path string, is Stamp)
+
 // Replace does what changes say. It may be done again after it was cut off.
-func (t *Tree) Replace(blobs *Blobs, changes []Change, step func(string)) error {
-	in := &replacer{t: t, blobs: blobs, step: step, folders: map[string]*Folder{}}
+func (t *Tree) Replace(blobs *Blobs, changes []Change, step Step) error {
+	in := &replacer{t: t, blobs: blobs, step: step, folders: map[string]*Folder{}, written: map[string]Stamp{}}
 	err := in.run(changes)
 	for _, f := range in.folders {
 		f.Close()
@@ -102,7 +107,7 @@ func (in *replacer) run(changes []Change) error {
 		if err := in.move(p); err != nil {
 			return fmt.Errorf("replace %s: %w", p.Path, Locked(err))
 		}
-		in.step(p.Path)
+		in.step(p.Path, in.stamp(p))
 	}
 
 	for _, f := range in.folders {
@@ -182,10 +187,38 @@ func (in *replacer) fill(dir *Folder, f *os.File, p Change, sync bool) error {
 		return err
 	}
 	if sync {
-		return in.t.Disk.Sync(f)
+		if err := in.t.Disk.Sync(f); err != nil {
+			return err
+		}
 	}
 
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return err
+	}
+	in.written[p.Path] = stampOf(&st)
 	return nil
+}
+
+// stamp is that of the file that was renamed to the path of p, which changed one of its times. It is zero
+// when that is not the file any more, or not as it was written.
+func (in *replacer) stamp(p Change) Stamp {
+	was, ok := in.written[p.Path]
+	if !ok {
+		return Stamp{}
+	}
+
+	f, st, err := OpenAt(in.folders[ParentOf(p.Path)], path.Base(p.Path), unix.O_PATH)
+	if err != nil {
+		return Stamp{}
+	}
+	f.Close()
+
+	is := stampOf(&st)
+	if was.Changed = is.Changed; is != was {
+		return Stamp{}
+	}
+	return is
 }
 
 func (in *replacer) move(p Change) error {
@@ -314,7 +347,7 @@ func (in *replacer) clearWay(changes []Change) (rest []Change, err error) {
 			return nil, err
 		}
 
-		in.step(p.Path)
+		in.step(p.Path, Stamp{})
 	}
 
 	in.t.RemoveFolders(folders)

@@ -31,11 +31,12 @@ type Plan struct {
 	Keys   []state.KeyMove
 	diff   []bundle.Change
 
-	LeavingAbove map[string]string // the leaving file above a path that is a folder's from now on
-	Cleared      map[string]bool   // folders that leave whole, since a file takes their place
-	Changed      map[string]bool   // triggers that were hit
-	Restored     []string          // edited by hand, put back
-	Edits        []string          // where what they held is kept
+	LeavingAbove map[string]string      // the leaving file above a path that is a folder's from now on
+	Cleared      map[string]bool        // folders that leave whole, since a file takes their place
+	Changed      map[string]bool        // triggers that were hit
+	Seen         map[string]owned.Stamp // files that have the bytes that are wanted, as they were before they were read
+	Restored     []string               // edited by hand, put back
+	Edits        []string               // where what they held is kept
 	Edited       []owned.Change
 	Kept         []string // accounts and homes that stay
 	Warnings     []string
@@ -72,7 +73,7 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generatio
 
 func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Generation, staged func(key string) bool, held []heldService) (w *Plan, err error) {
 	offer := *o
-	w = &Plan{m: m, Offer: &offer, Old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}}
+	w = &Plan{m: m, Offer: &offer, Old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}, Seen: map[string]owned.Stamp{}}
 	if len(held) > 0 {
 		offer.Manifest = w.holding(o.Manifest, old.Manifest)
 		if err := check.Manifest(&offer.Manifest); err != nil {
@@ -188,6 +189,9 @@ func (w *Plan) planWanted(p string, want desire, is owned.Sight, o state.OwnedPa
 	if is.Entry != want.Entry {
 		w.put(owned.Change{Path: p, Was: is.Entry, Want: want.Entry, Shared: is.Shared}, o)
 		w.Changed[want.trigger] = true
+	}
+	if is.Kind == owned.File && is.Digest == want.Digest {
+		w.Seen[p] = is.Stamp
 	}
 
 	w.Next.Paths[p] = state.OwnedPath{Now: want.Entry, Original: o.Original}

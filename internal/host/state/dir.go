@@ -69,7 +69,7 @@ func (m Dir) writer() durable.Writer { return durable.Writer{Sync: m.SyncTo().Sy
 func (m Dir) Blobs() *owned.Blobs { return &owned.Blobs{Dir: m.At(BlobDir), Tree: m.Tree()} }
 
 // ReplaceFiles does what changes say. It may be done again after it was cut off.
-func (m Dir) ReplaceFiles(changes []owned.Change, step func(path string)) error {
+func (m Dir) ReplaceFiles(changes []owned.Change, step owned.Step) error {
 	return m.Tree().Replace(m.Blobs(), changes, step)
 }
 
