@@ -55,13 +55,17 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	for _, hp := range p.Hosts {
 		h := hp.planned()
 		if p.chose(hp.Name) && hp.isLeftAlone() {
-			h.Listed, h.Outcome = true, hp.State.Outcome()
+			h.Listed, h.Outcome = true, hp.leftAs()
 			r.event(hp.untouched())
 		}
 		hosts = append(hosts, h)
 	}
 
-	if err := d.History.Plan(context.Background(), r.head, p.Snapshot.Commit, hosts, p.Gone); err != nil {
+	top := p.Snapshot.Commit
+	if p.req.Rollback != nil {
+		top = "" // the hosts that stay are held against the commit that they were
+	}
+	if err := d.History.Plan(context.Background(), r.head, top, hosts, p.Gone); err != nil {
 		return err
 	}
 
@@ -72,13 +76,18 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	}
 
 	r.stored = true
-	d.planner.stored()
+	if p.req.Rollback == nil { // else not all of the fleet was planned
+		d.planner.stored()
+	}
 	return nil
 }
 
 // planned is what history keeps of hp.
 func (hp *HostPlan) planned() history.Planned {
 	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
+	if h.Resumes = hp.resumes != ""; hp.begins {
+		h.Hold = hp.hold
+	}
 	if hp.bundle == nil {
 		return h
 	}
@@ -94,7 +103,16 @@ func (hp *HostPlan) planned() history.Planned {
 // isLeftAlone says that the host needs something and is not pushed: it is refused, it failed before,
 // or an earlier run is at work on it.
 func (hp *HostPlan) isLeftAlone() bool {
-	return !hp.Push && (hp.Error != "" || hp.State == history.Deploying)
+	return !hp.Push && (hp.Error != "" || hp.State == history.Deploying || hp.isHeld())
+}
+
+// leftAs is the outcome of a host that is left alone. One that a rollback finds where it is to go has what
+// was asked for.
+func (hp *HostPlan) leftAs() history.Outcome {
+	if hp.isHeld() && hp.begins {
+		return history.OutcomeNothing
+	}
+	return hp.State.Outcome()
 }
 
 // healed says that a host holds what is wanted, though history does not have it as current: one
@@ -108,12 +126,16 @@ func (hp *HostPlan) untouched() Event {
 	if hp.State == history.Deploying {
 		return Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
 	}
-	return Event{Host: hp.Name, Step: "end", Outcome: hp.State.Outcome(), Text: hp.Error}
+	text := hp.Error
+	if hp.isHeld() && !hp.begins {
+		text = hp.heldText()
+	}
+	return Event{Host: hp.Name, Step: "end", Outcome: hp.leftAs(), Text: text}
 }
 
 // end stores the result of a push, reports it, and asks for another run where one is needed.
 func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
-	e.Commit = r.head.Commit
+	e.Commit = hp.commit(r.head.Commit)
 	if e.Digest == "" && hp.bundle != nil {
 		e.Digest = hp.bundle.Digest
 	}
@@ -132,7 +154,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	}
 
 	r.event(Event{Host: hp.Name, Step: "end", Outcome: e.Outcome, Text: e.Error})
-	d.log().Info("host ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "outcome", e.Outcome, "took", e.Took.Round(time.Millisecond), "err", e.Error)
+	d.log().Info("host ended", "host", hp.Name, "run", r.head.ID, "commit", e.Commit, "outcome", e.Outcome, "took", e.Took.Round(time.Millisecond), "err", e.Error)
 	d.follow(hp.Name, e)
 }
 
@@ -151,12 +173,16 @@ func (d *Deployer) follow(host string, e history.End) {
 
 	h, ok := d.History.Host(host)
 	inRepo := ok && h.State != history.Released
-	if !inRepo || e.Outcome == history.OutcomeCancelled || h.Wanted == "" {
+	wanted, had := h.Wanted, cmp.Or(e.Whole, e.Digest)
+	if hold := d.History.Holds().Of(host); hold != nil { // its bundle, and not the head's, is what is waited for
+		wanted, had = hold.Digest, e.Digest
+	}
+	if !inRepo || e.Outcome == history.OutcomeCancelled || wanted == "" {
 		return
 	}
 
 	switch {
-	case h.Wanted != cmp.Or(e.Whole, e.Digest):
+	case wanted != had:
 		d.bell.ring("more for " + host)
 	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")

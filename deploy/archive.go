@@ -105,6 +105,10 @@ func (a archive) commitsOf(host, digest string) (commits []string) {
 		}
 	}
 
+	if hold := a.history.Holds().Of(host); hold != nil && hold.Digest == digest {
+		commits = append(commits, hold.Commit)
+	}
+
 	commits = slices.DeleteFunc(commits, func(c string) bool { return c == "" })
 	return slices.Compact(commits)
 }
@@ -248,6 +252,9 @@ func hasOtherKeys(old *bundle.Manifest, b *fleet.Bundle) bool {
 func (a archive) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, also ...string) string {
 	h, _ := a.history.Host(host)
 	known := append(also, h.Wanted, h.Digest)
+	if hold := a.history.Holds().Of(host); hold != nil {
+		known = append(known, hold.Digest)
+	}
 	for _, g := range a.history.Generations(host) {
 		known = append(known, g.Digest)
 	}

@@ -189,7 +189,7 @@ func (b *Bell) Serve(ctx context.Context) error {
 // automatic says that no person chose hosts or flags for the run.
 func (r Request) automatic() bool {
 	asked := r.By != "" || r.On != ""
-	flags := []bool{r.All, r.Retry, r.AllowPrune, r.TakeOver}
+	flags := []bool{r.All, r.Retry, r.AllowPrune, r.TakeOver, r.Resume, r.Rollback != nil}
 	return !asked && !slices.Contains(flags, true)
 }
 
@@ -263,7 +263,8 @@ func (b *Bell) run(ctx context.Context, req Request) {
 	}
 
 	commit := b.ended(ctx, req, hr, err)
-	if b.Looked != nil {
+	looked := req.Rollback == nil // which asks no remote
+	if b.Looked != nil && looked {
 		b.Looked(ctx, commit, req.Trigger == TriggerClock)
 	}
 }
@@ -274,7 +275,7 @@ func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err erro
 	defer b.mu.Unlock()
 
 	b.current = ""
-	if hr != nil && hr.Commit != nil {
+	if hr != nil && hr.Commit != nil && req.Rollback == nil {
 		commit = *hr.Commit
 		b.head = commit
 	}

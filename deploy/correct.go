@@ -56,8 +56,9 @@ func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, h
 			warned = true
 			c.log.Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
 		}
+		isOther := h.State == history.Held && h.Digest != digest
 		h.Digest, h.Generation = digest, generation
-		if h.State == history.HeldBack { // what is composed stands no more
+		if h.State == history.HeldBack || isOther { // what stood there stands no more
 			h.State = history.Behind
 		}
 		if h.Follows && h.Digest != h.Wanted {

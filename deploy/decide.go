@@ -37,13 +37,12 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		asked = chosen
 	}
 
-	past := d.archive()
+	past, held := d.archive(), d.heldPlans(p)
 	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
-		w, known := d.planner.wanted[name], d.factsOf(name, snap.Commit)
-		if known.held, err = d.isolated(ctx, p, w, known.last); err != nil {
+		hp, err := held.one(ctx, d.planner.wanted[name])
+		if err != nil {
 			return nil, err
 		}
-		hp := decide(p, w, known)
 		if hp.Push {
 			if err := past.detail(ctx, p, hp); err != nil {
 				return nil, err
@@ -52,6 +51,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		p.Hosts = append(p.Hosts, hp)
 	}
 
+	r.tellResumed(p)
 	p.waves = d.waves(p)
 	r.event(Event{Step: "plan", Text: p.Sentence()})
 	return p, nil
@@ -207,7 +207,7 @@ func (a archive) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
 		return err
 	}
 
-	hp.old, hp.from, hp.prune = old, digest, p.req.AllowPrune || allows(consents(p.Snapshot.Message), hp.Name)
+	hp.old, hp.from, hp.prune = old, digest, hp.hold != nil || p.req.AllowPrune || allows(consents(p.Snapshot.Message), hp.Name)
 	c := p.changes.of(digest, old, hp.bundle)
 	hp.Changes, hp.Units = c.changes, c.units
 	if c.guard == "" || hp.prune {

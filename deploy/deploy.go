@@ -134,7 +134,10 @@ type Request struct {
 	Retry      bool    `json:"retry,omitempty"`       // try again what failed
 	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of what a host has may be removed
 	TakeOver   bool    `json:"take_over,omitempty"`   // take hosts whose record names another deployer
+	Resume     bool    `json:"resume,omitempty"`      // end the holds of the chosen hosts
 	RunID      string  `json:"run,omitempty"`         // "": a new one
+
+	Rollback *Rollback `json:"rollback,omitempty"` // bring the chosen hosts back; nil: to the head
 }
 
 // An Event is one thing that happened in a run, for people who watch.
@@ -159,6 +162,9 @@ func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
 	}
 	defer done()
 	defer r.span("run", r.head.ID+" "+r.head.Cause)()
+	if req.Rollback != nil {
+		return r.rollBack(ctx)
+	}
 
 	snap, err := d.sync(ctx, r) // Sync
 	if err != nil {

@@ -144,7 +144,7 @@ func strange(text, host string, err error) string {
 // another, or a new one. So the host is not current until the right machine has answered.
 func forgetLast(db *history.DB, log *slog.Logger, host string) {
 	if err := db.Correct(context.Background(), host, func(h *history.Host) {
-		if h.Digest, h.Follows = "", false; h.State == history.Current {
+		if h.Digest, h.Follows = "", false; h.State == history.Current || h.State == history.Held {
 			h.State = history.Behind
 		}
 	}); err != nil {

@@ -42,6 +42,11 @@ type HostPlan struct {
 	host      *fleet.Host
 	bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
 	held      *isolation              // how it is composed; nil for a whole bundle
+	hold      *history.Hold           // a person brought the host back, and bundle is what it is to hold; nil: nobody did
+	begins    bool                    // hold begins with this plan
+	note      string                  // what a person must hear of that
+	resumes   string                  // why the hold of the host ends with this plan; "": none does
+	endedHold *history.Hold           // that one
 	services  []history.ServiceStatus // how single services stand; nil: as they did
 	last      history.Host            // as history remembers it
 	elsewhere bool                    // another machine than last time
@@ -54,6 +59,9 @@ type HostPlan struct {
 
 // wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.
 func (hp *HostPlan) wanted() string {
+	if hp.hold != nil {
+		return hp.hold.Wanted
+	}
 	if hp.held != nil {
 		return hp.held.whole.Digest
 	}
@@ -91,7 +99,7 @@ func (p *Plan) Selected() int {
 
 // Sentence says the plan in one line: "2 of 5 hosts change, 1 unit restarts".
 func (p *Plan) Sentence() string {
-	var change, same, refused int
+	var change, same, refused, held int
 	var up UnitPlan
 	for _, h := range p.Hosts {
 		switch {
@@ -103,6 +111,8 @@ func (p *Plan) Sentence() string {
 			up.Restart, up.Reload = append(up.Restart, h.Units.Restart...), append(up.Reload, h.Units.Reload...)
 		case h.Error != "" && p.chose(h.Name):
 			refused++
+		case h.isHeld() && p.chose(h.Name):
+			held++
 		}
 	}
 
@@ -122,6 +132,9 @@ func (p *Plan) Sentence() string {
 
 	if refused > 0 {
 		parts = append(parts, fmt.Sprintf("%d %s not pushed", refused, isAre(refused)))
+	}
+	if held > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s held", held, isAre(held)))
 	}
 	return strings.Join(parts, ", ")
 }

@@ -42,7 +42,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		Target:     target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0),
 		Last:       push.Last{Had: hp.last.Had, Generation: hp.last.Generation, Digest: hp.last.Digest, Manifest: hp.old, From: hp.from},
 		Confirm:    confirmWindow(p.Fleet.Confirm, hp.own),
-		AllowPrune: hp.prune, TakeOver: r.req.TakeOver,
+		AllowPrune: hp.prune, TakeOver: r.req.TakeOver, GoesBack: hp.hold != nil,
 
 		Other:   func(h *push.Hello) string { return otherHost(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error { return d.corrections().correct(ctx, p.Fleet, hp.Name, h) },

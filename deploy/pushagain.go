@@ -111,7 +111,7 @@ func (h *hostTries) lastTry(t *try) history.End {
 func (h *hostTries) once(ctx context.Context, t *try) {
 	j := h.d.job(ctx, h.run, h.plan, t.hp)
 	j.Clock = h.clock
-	j.Origins = t.hp.held.recorded(h.run.head.Commit)
+	j.Origins = t.hp.recorded(h.run.head.Commit)
 	for _, o := range j.Origins {
 		j.Said = append(j.Said, o.Commit)
 	}
@@ -131,6 +131,9 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	t.blame(out)
 	if t.hp.held != nil {
 		h.heldBack(t.hp, &t.end)
+	}
+	if hold := t.hp.hold; hold != nil {
+		t.end.Whole, t.end.Origins = hold.Wanted, hold.Origins
 	}
 	if t.end.Stood() {
 		t.end.Mended = h.mended(t.hp)
@@ -216,7 +219,8 @@ func evidenceLine(e bundle.Evidence) string {
 // withoutFailing is the plan of a host without the services that a try failed for; nil when they are
 // not known, or the bundle is not to be divided.
 func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
-	if len(t.failing) == 0 || !h.plan.Fleet.Isolate {
+	goesBack := t.hp.hold != nil // exactly, or not at all
+	if len(t.failing) == 0 || !h.plan.Fleet.Isolate || goesBack {
 		return nil
 	}
 

@@ -28,7 +28,7 @@ func (d *Deployer) Settle(ctx context.Context) error {
 			defer func() { done <- struct{}{} }()
 			sem <- struct{}{}
 			defer func() { <-sem }()
-			if err := (&settling{d, o}).run(ctx, hosts); err != nil {
+			if err := (&settling{d: d, open: o}).run(ctx, hosts); err != nil {
 				d.log().Warn("open run can't be settled yet", "host", o.Host, "run", o.Run, "err", err)
 			}
 		}()
@@ -44,9 +44,19 @@ func (d *Deployer) Settle(ctx context.Context) error {
 type settling struct {
 	d    *Deployer
 	open history.Interrupted
+	hold *history.Hold // that the host was brought back for; nil: it was not
+}
+
+// ofHold finds out whether the run brought the host back: then its bundle came from another commit than
+// the run names.
+func (s *settling) ofHold() {
+	if hold := s.d.History.Holds().Of(s.open.Host); hold != nil && hold.Digest == s.open.Digest {
+		s.hold, s.open.Commit = hold, hold.Commit
+	}
 }
 
 func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error {
+	s.ofHold()
 	d, o := s.d, s.open
 	limit := d.limits().Host
 	if d.Detach { // a server has others to look after
@@ -86,7 +96,11 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 	e := oc.result(o.Run, hp, res, filter.Word(session.Hello.BootID))
 	oc.unconfirmed(o.Run, hp, fresh, &e)
 	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
-	s.services(ctx, res, &e)
+	if s.hold == nil {
+		s.services(ctx, res, &e)
+	} else {
+		e.Origins = s.hold.Origins
+	}
 	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
 		return err
 	}

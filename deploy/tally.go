@@ -90,7 +90,8 @@ type leftOut struct {
 func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 	known := leftOut{hp: hp}
 	failures := b.sum.failures()
-	if len(failures) == 0 || !b.plan.Fleet.Isolate || hp.bundle == nil {
+	isWhole := hp.bundle == nil || hp.hold != nil // what goes back does so exactly, or not at all
+	if len(failures) == 0 || !b.plan.Fleet.Isolate || isWhole {
 		return known
 	}
 

@@ -31,6 +31,15 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 		}
 	}
 
+	for _, h := range p.Hosts {
+		switch {
+		case h.isHeld() && p.chose(h.Name):
+			fmt.Fprintf(w, "%s: %s\n\n", h.Name, h.heldText())
+		case h.resumes != "":
+			fmt.Fprintf(w, "%s: held no longer: %s\n\n", h.Name, h.resumes)
+		}
+	}
+
 	for _, name := range p.Gone {
 		fmt.Fprintf(w, "%s: left the repo, and is left as it stands\n\n", name)
 	}

@@ -95,7 +95,7 @@ func (b *batch) leave(hosts []*HostPlan, why string, isFirm bool) {
 			state = history.Never
 		}
 		e := history.End{Outcome: history.Behind.Outcome(), State: state, Error: why, Stopped: isFirm, Untouched: true}
-		if hp.held != nil {
+		if hp.held != nil || hp.hold != nil {
 			e.Whole = hp.wanted()
 		}
 		b.d.end(b.run, hp, e)

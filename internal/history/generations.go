@@ -17,7 +17,8 @@ func (db *DB) Generations(host string) []Generation {
 	return db.mem.generations.Of(host)
 }
 
-// Commits lists the commits that kept generations came from: git must keep them.
+// Commits lists the commits that kept generations, and what held hosts are to hold, came from: git must
+// keep them.
 func (db *DB) Commits() []string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
@@ -26,6 +27,12 @@ func (db *DB) Commits() []string {
 	for _, g := range db.mem.generations.All() {
 		commits[g.Commit] = true
 		for _, o := range g.Origins {
+			commits[o.Commit] = true
+		}
+	}
+	for _, hold := range db.mem.holds {
+		commits[hold.Commit] = true
+		for _, o := range hold.Origins {
 			commits[o.Commit] = true
 		}
 	}

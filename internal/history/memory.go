@@ -23,6 +23,7 @@ type memory struct {
 	services map[string][]ServiceStatus // by host: those whose state or commit is not that of their host
 
 	stopped map[string]string // by host: the commit whose run stopped before it
+	holds   map[string]*Hold  // by host
 
 	generations *generations.Kept
 	runs        *openRuns
@@ -31,7 +32,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		services: map[string][]ServiceStatus{}, stopped: map[string]string{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: map[string][]ServiceStatus{}, stopped: map[string]string{}, holds: map[string]*Hold{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: generations.New(), runs: newOpenRuns(), manifests: manifests.New(),
 	}
 }
@@ -58,6 +59,9 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 		return nil, err
 	}
 	if m.stopped, err = readStopped(q); err != nil {
+		return nil, err
+	}
+	if m.holds, err = readHolds(q); err != nil {
 		return nil, err
 	}
 	hosts, err := readHosts(q, m.runs)

@@ -27,7 +27,7 @@ func (tx *tx) judge(run string) (Outcome, error) {
 			return "", err
 		}
 		switch outcome {
-		case OutcomeNothing, Deploying.Outcome(), "":
+		case OutcomeNothing, Deploying.Outcome(), Held.Outcome(), "":
 		case OutcomePending:
 			away = n
 		case OutcomeDone:

@@ -43,6 +43,10 @@ type Planned struct {
 	Outcome Outcome
 	// Services is the state of single services, where the plan knows it; nil: unchanged.
 	Services []ServiceStatus
+	// Hold begins a hold of the host, and takes the place of one that holds. Nil: none begins.
+	Hold *Hold
+	// Resumes ends the hold of the host.
+	Resumes bool
 }
 
 // Network names what this history is of, and the branch; status shows both.
@@ -138,6 +142,9 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if err := tx.db.mem.planServices(tx, p); err != nil {
 		return err
 	}
+	if err := tx.planHold(p, old.Reach.Elsewhere(p.Reach)); err != nil {
+		return err
+	}
 	if !known || !equalHost(old, h) {
 		if err := tx.saveHost(h); err != nil {
 			return err
@@ -175,6 +182,9 @@ func (tx *tx) release(h Host, was string) error {
 		h.Commit, h.Follows = was, false
 	}
 	h.State, h.Wanted, h.Error = Released, "", ""
+	if err := tx.saveHold(h.Name, nil); err != nil {
+		return err
+	}
 	return tx.saveHost(h)
 }
 
@@ -259,6 +269,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		old := db.mem.hosts[host]
 		h := db.mem.after(old, e, now)
 		h.Name, h.Run = host, run
+		h = db.mem.asHeld(h, e)
 		late := []string{run}
 		for _, o := range db.mem.runs.byHost[host] {
 			late = append(late, o.run) // an older run that it was open in ends there too

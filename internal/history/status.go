@@ -72,6 +72,8 @@ type HostStatus struct {
 	Expected string `json:"expected,omitempty"`
 	// Services are those whose state or commit is not that of their host, and all of a host that is held-back.
 	Services []ServiceStatus `json:"services"`
+	// Held says who brought the host back to what it held before, where it is to stay; null when nobody did.
+	Held *HoldStatus `json:"held"`
 }
 
 // KeyCount counts a host's keys.
@@ -154,8 +156,15 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
+		holds, err := readHolds(tx)
+		if err != nil {
+			return err
+		}
 		for _, h := range hosts {
 			one := hostStatus(h, top)
+			if hold := holds[h.Name]; hold != nil {
+				one.Held = hold.status()
+			}
 			one.Services = append(one.Services, services[h.Name]...)
 			s.Hosts = append(s.Hosts, one)
 		}

@@ -104,6 +104,9 @@ type Job struct {
 
 	AllowPrune bool // the run may remove more than half of what the host has
 	TakeOver   bool // the host may belong to another deployer
+	// GoesBack says that the host held the bundle before: no steps that come before services run, and
+	// no bytes are sent that it did not ask for, since it keeps those of former bundles.
+	GoesBack bool
 
 	// Other is the name of another host of the fleet that the host says to be, "" if it names
 	// none of them. Nil: no name is another's.

@@ -1,0 +1,215 @@
+package deploy
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+)
+
+// A host that a person brought back is held: what it is to hold is what the hold names, and no longer what
+// the head wants. The hold ends when a person resumes the host, or with a commit that wants something else
+// of it than the head did when the hold began. A host that could not be brought back yet, since it was
+// away, is brought back by the runs that follow, like any other that waits.
+
+// A heldPlans plans hosts that are held, for one plan.
+type heldPlans struct {
+	d    *Deployer
+	p    *Plan
+	past *pastFleets
+}
+
+func (d *Deployer) heldPlans(p *Plan) *heldPlans {
+	return &heldPlans{d: d, p: p, past: &pastFleets{archive: d.archive(), fleets: map[pastFleet]*fleet.Fleet{}}}
+}
+
+// endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
+func endOfHold(p *Plan, w *wanted, last history.Host, hold *history.Hold) string {
+	isOther := w.err == nil && w.bundle.Digest != hold.Wanted
+	switch {
+	case last.Reach.Elsewhere(reach(w.host)):
+		return "another machine has its name"
+	case p.req.Resume && p.chose(w.host.Name):
+		return "somebody resumed it"
+	case isOther:
+		return "this commit changes what it is to hold"
+	}
+	return ""
+}
+
+// one plans a host, which may be held. It is called under steps.
+func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
+	d, p, host := h.d, h.p, w.host.Name
+	known, hold, ends := d.factsOf(host, p.Snapshot.Commit), d.History.Holds().Of(host), ""
+	if hold != nil {
+		if ends = endOfHold(p, w, known.last, hold); ends == "" {
+			return h.plan(ctx, w, known, hold), nil
+		}
+	}
+
+	var err error
+	if known.held, err = d.isolated(ctx, p, w, known.last); err != nil {
+		return nil, err
+	}
+	hp := decide(p, w, known)
+	if hold != nil {
+		hp.resumes, hp.endedHold = ends, hold
+	}
+	return hp, nil
+}
+
+// plan plans a host that is held and stays so.
+func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *history.Hold) *HostPlan {
+	p, last := h.p, known.last
+	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, hold: hold, Units: noUnits()}
+	asked := p.chose(hp.Name) && p.req.All
+	switch {
+	case known.pushing:
+		hp.State = history.Deploying
+		return hp
+	case holdsWhat(last, hold) && !asked:
+		hp.State = history.Held
+		return hp
+	}
+
+	b, err := h.past.bundle(ctx, hp.Name, hold)
+	if err != nil {
+		hp.State, hp.Error = waiting(last), plainError(err)
+		return hp
+	}
+	known.stopped = hold.Commit != "" && h.d.History.StoppedAt(hp.Name) == hold.Commit
+	if known.last.Wanted == hold.Wanted { // what it waits for is what the hold names
+		known.last.Wanted = hold.Digest
+	}
+
+	hp = decide(p, &wanted{host: w.host, bundle: b}, known)
+	hp.hold = hold
+	if hp.State == history.Current {
+		hp.State, hp.Follows = history.Held, false
+	}
+	return hp
+}
+
+// holdsWhat says that a host holds what its hold names, as far as history knows.
+func holdsWhat(last history.Host, hold *history.Hold) bool {
+	isKnown := last.State != history.Unknown && last.State != history.Deploying
+	return isKnown && last.Digest == hold.Digest
+}
+
+// isHeld says that the host stays at what a person brought it back to.
+func (hp *HostPlan) isHeld() bool { return hp.hold != nil && hp.State == history.Held }
+
+// heldText says who holds the host, and how that ends.
+func (hp *HostPlan) heldText() string {
+	return fmt.Sprintf("%s; it ends with a commit that changes what the host is to hold, or with: bellhop resume %s", hp.hold.Text(), hp.Name)
+}
+
+// commit is that of the bundle of hp, in a run of head.
+func (hp *HostPlan) commit(head string) string {
+	if hp.hold != nil {
+		return hp.hold.Commit
+	}
+	return head
+}
+
+// recorded are the commits of all services of the bundle, where it is composed, for the record of the
+// host. head is the commit of the run.
+func (hp *HostPlan) recorded(head string) []bundle.Origin {
+	if hp.hold == nil || len(hp.hold.Origins) == 0 {
+		return hp.held.recorded(head)
+	}
+
+	all := slices.DeleteFunc(slices.Clone(hp.hold.Origins), func(o bundle.Origin) bool { return o.Commit == "" })
+	for _, service := range hp.bundle.ServiceNames() {
+		isThere := slices.ContainsFunc(all, func(o bundle.Origin) bool { return o.Service == service })
+		if !isThere {
+			all = append(all, bundle.Origin{Service: service, Commit: hp.hold.Commit})
+		}
+	}
+	slices.SortFunc(all, func(a, b bundle.Origin) int { return strings.Compare(a.Service, b.Service) })
+	return all
+}
+
+// tellResumed notes in the run which holds end with its plan, and why.
+func (r *run) tellResumed(p *Plan) {
+	for _, hp := range p.Hosts {
+		if hp.resumes == "" {
+			continue
+		}
+		r.head.Notes = append(r.head.Notes, fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.resumes, hp.endedHold.Text()))
+		if !r.quiet {
+			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.resumes)
+		}
+	}
+}
+
+// A pastFleets reads older commits, each once.
+type pastFleets struct {
+	archive
+	fleets map[pastFleet]*fleet.Fleet
+}
+
+// A pastFleet names a reading of a commit. former: as the release before read it.
+type pastFleet struct {
+	commit string
+	former bool
+}
+
+// bundle makes the bundle again that a hold names.
+func (f *pastFleets) bundle(ctx context.Context, host string, hold *history.Hold) (*fleet.Bundle, error) {
+	if f.At == nil || hold.Commit == "" {
+		return nil, fmt.Errorf("the commit of bundle %s is not known any more", short(hold.Digest))
+	}
+	if len(hold.Origins) > 0 {
+		b, err := f.composedAt(ctx, host, history.Generation{Digest: hold.Digest, Commit: hold.Commit, Origins: hold.Origins})
+		return sameBundle(b, err, hold)
+	}
+
+	var tried error
+	for _, former := range []bool{false, true} {
+		b, err := f.whole(ctx, host, pastFleet{hold.Commit, former})
+		if b, err = sameBundle(b, err, hold); err == nil {
+			return b, nil
+		}
+		if tried == nil {
+			tried = err
+		}
+	}
+	return nil, tried
+}
+
+// sameBundle is b, where it is the one that the hold names.
+func sameBundle(b *fleet.Bundle, err error, hold *history.Hold) (*fleet.Bundle, error) {
+	if err != nil {
+		return nil, fmt.Errorf("make what it held again from commit %s: %w", short(hold.Commit), err)
+	}
+	if b.Digest != hold.Digest {
+		return nil, fmt.Errorf("commit %s makes another bundle of it today than it did then", short(hold.Commit))
+	}
+	return b, nil
+}
+
+// whole is a host's bundle by a reading of a commit.
+func (f *pastFleets) whole(ctx context.Context, host string, of pastFleet) (*fleet.Bundle, error) {
+	past := f.fleets[of]
+	if past == nil {
+		snap, err := f.At(ctx, of.commit)
+		if err != nil {
+			return nil, err
+		}
+		l := f.loader.Fresh()
+		l.Arch, l.Former = f.arch, of.former
+		if past, err = l.Load(ctx, snap.Tree); err != nil {
+			return nil, err
+		}
+		f.fleets[of] = past
+	}
+	if _, ok := past.Host(host); !ok {
+		return nil, fmt.Errorf("commit %s has no host %s", short(of.commit), host)
+	}
+	return past.Bundle(host)
+}

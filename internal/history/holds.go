@@ -1,0 +1,202 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"bellhop/internal/bundle"
+)
+
+// A Hold says that a person brought a host back to a bundle that it held before, and that the host is to
+// hold that one until the hold ends.
+type Hold struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"` // "" when none was given
+	Since  time.Time `json:"since"`
+	Run    string    `json:"run"` // that brought the host back
+
+	Digest  string          `json:"digest"`            // of the bundle that the host is to hold
+	Commit  string          `json:"commit"`            // that it came from
+	Origins []bundle.Origin `json:"origins,omitempty"` // of services of it that are not at Commit
+	// Wanted is the digest of what the head wanted of the host when the hold began; "" when that could
+	// not be made. A commit that wants something else ends the hold.
+	Wanted string `json:"wanted,omitempty"`
+	// Left are the bundles that rollbacks left since the host was not held last, by digest: another
+	// rollback goes to none of them.
+	Left []string `json:"left,omitempty"`
+}
+
+// HoldStatus is a hold as a status shows it.
+type HoldStatus struct {
+	By     *string   `json:"by"`
+	Reason *string   `json:"reason"` // null when none was given
+	Since  time.Time `json:"since"`
+}
+
+func (h *Hold) status() *HoldStatus {
+	return &HoldStatus{By: text(h.By), Reason: text(h.Reason), Since: h.Since.UTC()}
+}
+
+// Text says who holds a host, since when and why: "held since 2026-11-30 07:20 UTC by cadey: it leaks".
+func (h *Hold) Text() string {
+	s := "held since " + clockText(h.Since)
+	if h.By != "" {
+		s += " by " + h.By
+	}
+	if h.Reason != "" {
+		s += ": " + h.Reason
+	}
+	return s
+}
+
+// Holds is the part of a history that knows which hosts are held. A hold begins and ends with a plan:
+// see Planned.
+type Holds struct{ db *DB }
+
+// Holds is what db remembers of held hosts.
+func (db *DB) Holds() Holds { return Holds{db} }
+
+// Of is the hold of a host; nil when it is not held. The caller changes nothing in it.
+func (h Holds) Of(host string) *Hold {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	return h.db.mem.holds[host]
+}
+
+// ErrNothingHeld says that history does not know what a host held after a run.
+var ErrNothingHeld = errors.New("nothing is known")
+
+// ErrNotOver says that a run is still at work.
+var ErrNotOver = errors.New("it is not over")
+
+// A Past is what a host held at some time.
+type Past struct {
+	Digest string
+	Commit string // of the run that brought it, "" when that run had none
+}
+
+// After is what a host held after a run: what the run brought, or else what an earlier one had. ErrNoRun,
+// ErrNotOver and ErrNothingHeld say why it can't be told.
+func (h Holds) After(ctx context.Context, run, host string) (p Past, err error) {
+	err = h.db.read(ctx, func(tx *sql.Tx) error {
+		ended, err := endOf(tx, run, host)
+		if err != nil {
+			return err
+		}
+
+		row := tx.QueryRow(`SELECT r.digest, runs.commit_id FROM results r JOIN runs ON runs.id = r.run
+			WHERE r.host = ?1 AND r.ended_at <= ?2 AND r.digest <> '' AND (r.outcome IN (?3, ?4) OR r.outcome = ?5 AND r.begun_at > 0)
+			ORDER BY r.ended_at DESC, runs.seq DESC LIMIT 1`, host, ended, OutcomeDone, OutcomeNothing, OutcomeHeldBack)
+		if err = row.Scan(&p.Digest, &p.Commit); errors.Is(err, sql.ErrNoRows) {
+			return ErrNothingHeld
+		}
+		return err
+	})
+	if err != nil {
+		return Past{}, fmt.Errorf("what %s held after run %s: %w", host, run, err)
+	}
+	return p, nil
+}
+
+// endOf is when a run ended on a host, in Unix milliseconds; of a host that it was not about, when it
+// ended as a whole.
+func endOf(tx *sql.Tx, run, host string) (at int64, err error) {
+	var isPlanned bool
+	err = tx.QueryRow(`SELECT finished_at, EXISTS(SELECT 1 FROM json_each(planned) WHERE value = ?2) FROM runs WHERE id = ?1`, run, host).Scan(&at, &isPlanned)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, ErrNoRun
+	} else if err != nil {
+		return 0, err
+	}
+
+	var ended int64
+	err = tx.QueryRow(`SELECT ended_at FROM results WHERE run = ? AND host = ?`, run, host).Scan(&ended)
+	switch {
+	case err == nil:
+		return ended, nil
+	case !errors.Is(err, sql.ErrNoRows):
+		return 0, err
+	case at == 0 || isPlanned:
+		return 0, ErrNotOver
+	}
+	return at, nil
+}
+
+// readHolds reads the holds, by host.
+func readHolds(q querier) (map[string]*Hold, error) {
+	rows, err := q.Query(`SELECT host, hold FROM holds`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+
+	all := map[string]*Hold{}
+	for rows.Next() {
+		var host, value string
+		if err := rows.Scan(&host, &value); err != nil {
+			return nil, err
+		}
+		hold := &Hold{}
+		if err := json.Unmarshal([]byte(value), hold); err != nil {
+			return nil, fmt.Errorf("the hold of %s: %w", host, err)
+		}
+		all[host] = hold
+	}
+	return all, rows.Err()
+}
+
+// saveHold begins the hold of a host; nil ends it. It is called inside write, as the rest below is.
+func (tx *tx) saveHold(host string, hold *Hold) error {
+	if hold == nil {
+		if tx.db.mem.holds[host] == nil {
+			return nil
+		}
+		delete(tx.db.mem.holds, host)
+		_, err := tx.Exec(`DELETE FROM holds WHERE host = ?`, host)
+		return err
+	}
+
+	value, err := json.Marshal(hold)
+	if err != nil {
+		return err
+	}
+	tx.db.mem.holds[host] = hold
+	_, err = tx.Exec(`INSERT OR REPLACE INTO holds(host, hold) VALUES(?, ?)`, host, string(value))
+	return err
+}
+
+// planHold begins or ends the hold of a host with a plan of it. On another machine nothing is held.
+func (tx *tx) planHold(p Planned, elsewhere bool) error {
+	switch {
+	case p.Hold != nil:
+		return tx.saveHold(p.Name, p.Hold)
+	case p.Resumes || elsewhere:
+		return tx.saveHold(p.Name, nil)
+	}
+	return nil
+}
+
+// renameHold gives new the hold of old.
+func (tx *tx) renameHold(old, new string) error {
+	return errors.Join(tx.saveHold(new, tx.db.mem.holds[old]), tx.saveHold(old, nil))
+}
+
+// asHeld is h after a push that ended as e, where the host is held. What the head wants is not what it is
+// to hold: it is not current, and it is at rest once it holds what the hold names.
+func (m *memory) asHeld(h Host, e End) Host {
+	hold := m.holds[h.Name]
+	if hold == nil || !e.Stood() {
+		return h
+	}
+
+	h.Follows, h.State = false, Behind
+	h.Commit = e.Commit
+	if h.Digest == hold.Digest {
+		h.State = Held
+	}
+	return h
+}
