@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/store"
 )
 
 // A Hold says that a person brought a host back to a bundle that it held before, and that the host is to
@@ -127,7 +128,7 @@ func endOf(tx *sql.Tx, run, host string) (at int64, err error) {
 }
 
 // readHolds reads the holds, by host.
-func readHolds(q querier) (map[string]*Hold, error) {
+func readHolds(q store.Querier) (map[string]*Hold, error) {
 	rows, err := q.Query(`SELECT host, hold FROM holds`)
 	if err != nil {
 		return nil, err
