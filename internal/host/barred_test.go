@@ -100,6 +100,32 @@ func TestBarredPathFailsItsServiceAlone(t *testing.T) {
 	}
 }
 
+// What shares a path with a service that is barred stays as it is with it: the path can't hold what one
+// wants now and what the other had.
+func TestBarredServiceHoldsThoseTiedToIt(t *testing.T) {
+	tied := func(content string) *load {
+		l := twoServices(content, content).file("/etc/both.conf", content)
+		l.Shared = []bundle.Shared{{Thing: "file:/etc/both.conf", Services: []string{"bot", "web"}}}
+		l.file("/etc/free.conf", content)
+		l.Files[len(l.Files)-1].Service = "free"
+		return l
+	}
+	b := sharedBox(t)
+	b.deploy(tied("one"), bundle.OutcomeDone)
+	os.Rename(b.path("/srv/bot/conf"), b.path("/srv/bot/aside"))
+	os.Symlink("/etc", b.path("/srv/bot/conf"))
+
+	got := b.deploy(tied("two"), bundle.OutcomeFailed)
+	if want := "service web is left as it is: it shares path /etc/both.conf with bot"; !strings.Contains(got.res.Error, want) {
+		t.Errorf("error %q, want %q in it", got.res.Error, want)
+	}
+	for p, want := range map[string]string{"/etc/both.conf": "one", "/etc/web.conf": "one", "/run/keys/web": "one", "/etc/bot.conf": "one", "/etc/free.conf": "two"} {
+		if got := b.read(p); got != want {
+			t.Errorf("%s = %q, want %q", p, got, want)
+		}
+	}
+}
+
 // A service that is new and barred is not there at all.
 func TestBarredNewService(t *testing.T) {
 	b := sharedBox(t)

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-
-	"bellhop/internal/bundle"
 )
 
 // An error that is due to units or packages is due to their services: those alone are then held back.
@@ -37,7 +35,7 @@ func (r *run) dueTo(errs []error) error {
 		if !errors.As(err, &of) {
 			return all
 		}
-		service := r.serviceOf(of.unit)
+		service := r.w.ServiceWith(of.unit)
 		if service == "" {
 			return all
 		}
@@ -45,13 +43,4 @@ func (r *run) dueTo(errs []error) error {
 	}
 	slices.Sort(services)
 	return &blameError{err: all, services: slices.Compact(services)}
-}
-
-// serviceOf is the service that a unit belongs to, "" when none is known.
-func (r *run) serviceOf(unit string) string {
-	i := slices.IndexFunc(r.offer.Manifest.Units, func(u bundle.Unit) bool { return u.Name == unit })
-	if i < 0 {
-		return ""
-	}
-	return r.offer.Manifest.Units[i].Service
 }

@@ -44,6 +44,7 @@ func (e *heldError) Error() string { return e.String() }
 
 func (e *heldError) Unwrap() error { return e.why }
 
+// Holds says that a service is held.
 func (w *Plan) Holds(service string) bool {
 	return service != "" && slices.ContainsFunc(w.held, func(h heldService) bool { return h.service == service })
 }
@@ -73,33 +74,19 @@ func (w *Plan) Digest() string {
 	return bundle.HeldDigest(w.Offer.Digest)
 }
 
-// holding is the manifest new, with what old has of the services that are held.
-func (w *Plan) holding(new, old bundle.Manifest) bundle.Manifest {
-	m := new
-	m.Files = mixed(w, new.Files, old.Files, func(f bundle.File) string { return f.Service })
-	m.Links = mixed(w, new.Links, old.Links, func(l bundle.Link) string { return l.Service })
-	m.Keys = mixed(w, new.Keys, old.Keys, func(k bundle.Key) string { return k.Service })
-	m.Packages = mixed(w, new.Packages, old.Packages, func(p bundle.Package) string { return p.Service })
-	m.Users = mixed(w, new.Users, old.Users, func(u bundle.User) string { return u.Service })
-	m.Units = mixed(w, new.Units, old.Units, func(u bundle.Unit) string { return u.Service })
-	m.Needs = mixed(w, new.Needs, old.Needs, func(n bundle.Need) string { return n.Service })
-	m.Services = mixed(w, new.Services, old.Services, func(s bundle.Service) string { return s.Name })
-	m.Sort()
-	return m
-}
-
-func mixed[T any](w *Plan, new, old []T, serviceOf func(T) string) (all []T) {
-	for _, v := range new {
-		if !w.Holds(serviceOf(v)) {
-			all = append(all, v)
-		}
+// withoutHeld is the offer's manifest, with what the host has of the services that are held. Those that
+// are tied to one of them are held with it.
+func (w *Plan) withoutHeld(offer, old bundle.Manifest) bundle.Manifest {
+	names := make([]string, 0, len(w.held))
+	for _, h := range w.held {
+		names = append(names, h.service)
 	}
 
-	for _, v := range old {
-		if w.Holds(serviceOf(v)) {
-			all = append(all, v)
+	c := bundle.Compose(offer, old, names)
+	for _, h := range c.Held {
+		if h.With != "" {
+			w.held = append(w.held, heldService{h.Name, fmt.Errorf("it shares %s with %s", h.By, h.With)})
 		}
 	}
-
-	return all
+	return c.Manifest
 }

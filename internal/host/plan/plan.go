@@ -73,9 +73,9 @@ func Make(ctx context.Context, m state.Dir, o *bundle.Offer, now state.Generatio
 
 func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old state.Generation, staged func(key string) bool, held []heldService) (w *Plan, err error) {
 	offer := *o
-	w = &Plan{m: m, Offer: &offer, Old: old, held: held, ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}, Seen: map[string]owned.Stamp{}}
+	w = &Plan{m: m, Offer: &offer, Old: old, held: slices.Clone(held), ctx: ctx, folders: m.Tree().Looker(ctx), Changed: map[string]bool{}, LeavingAbove: map[string]string{}, Cleared: map[string]bool{}, Seen: map[string]owned.Stamp{}}
 	if len(held) > 0 {
-		offer.Manifest = w.holding(o.Manifest, old.Manifest)
+		offer.Manifest = w.withoutHeld(o.Manifest, old.Manifest)
 		if err := check.Manifest(&offer.Manifest); err != nil {
 			return nil, check.Refuse(bundle.RefusedBundle, "%w; and without it the rest does not fit together: %w", w.Held(), err)
 		}
