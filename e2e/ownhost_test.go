@@ -129,12 +129,17 @@ func (o *ownHost) outcomeOf(commit string) (outcome, error string) {
 	}
 	for _, r := range h.Runs {
 		for _, host := range r.Hosts {
-			if r.Commit == commit {
-				if host.Error != nil {
-					error = *host.Error
-				}
-				return host.Outcome, error
+			if r.Commit != commit {
+				continue
 			}
+			if host.Error != nil {
+				error = *host.Error
+			}
+			if host.Outcome == "done" && r.Outcome != "done" {
+				error = "the run as a whole is " + r.Outcome
+				return r.Outcome, error
+			}
+			return host.Outcome, error
 		}
 	}
 	return "", "no run of " + commit

@@ -237,6 +237,31 @@ func TestLateHostChangesItsRun(t *testing.T) {
 	}
 }
 
+// A run that its deployer's end cut short is cancelled, until all of its hosts have ended by themselves: then what came of
+// them is what came of it. With one that was never begun it stays cancelled.
+func TestCancelledRunWhoseHostsWentOn(t *testing.T) {
+	for _, tt := range []struct {
+		begun bool // b was begun too
+		want  history.Outcome
+	}{{true, history.OutcomeDone}, {false, history.OutcomeCancelled}} {
+		db := fresh(t)
+		ctx := t.Context()
+		plan := []history.Planned{{Name: "a", State: history.Behind, Wanted: "x", Listed: true}, {Name: "b", State: history.Behind, Wanted: "x", Listed: true}}
+		must(t, db.Plan(ctx, run("1", "c"), "c", plan, nil), db.Begun(ctx, "1", "a", "x"))
+		if tt.begun {
+			must(t, db.Begun(ctx, "1", "b", "x"), db.Ended(ctx, "1", "b", history.End{Outcome: bundle.OutcomeDone, Digest: "x"}))
+		}
+		must(t,
+			db.FinishRun(ctx, run("1", "c"), history.OutcomeCancelled, ""),
+			db.Ended(ctx, "1", "a", history.End{Outcome: bundle.OutcomeDone, Digest: "x"}))
+		r, err := db.Run(ctx, "1")
+		must(t, err)
+		if *r.Outcome != tt.want {
+			t.Errorf("with the other host begun %v, the run is %s, want %s", tt.begun, *r.Outcome, tt.want)
+		}
+	}
+}
+
 func TestFailureIsRememberedByDigest(t *testing.T) {
 	db := fresh(t)
 	ctx := t.Context()

@@ -96,13 +96,17 @@ func (tx *tx) judgeLate(runs []string, now time.Time) error {
 	return nil
 }
 
-// judgeAgain judges one run, and queues a message when its outcome changed.
+// judgeAgain judges one run, and queues a message when its outcome changed. A run that was cancelled stays so, unless
+// all of its hosts were begun by then, went on by themselves, and have ended: what came of them is what came of the run. So
+// ends a run that replaced the deployer itself.
 func (tx *tx) judgeAgain(run string, now time.Time) error {
 	outcome, err := tx.judge(run)
 	if err != nil {
 		return err
 	}
-	rows, err := tx.Query(`UPDATE runs SET outcome = ?1 WHERE id = ?2 AND finished_at > 0 AND error = '' AND outcome NOT IN (?1, ?3) RETURNING commit_id`,
+	rows, err := tx.Query(`UPDATE runs SET outcome = ?1 WHERE id = ?2 AND finished_at > 0 AND error = '' AND outcome <> ?1
+		AND (outcome <> ?3 OR NOT EXISTS (SELECT 1 FROM json_each(planned) WHERE value NOT IN (SELECT host FROM results WHERE run = ?2 AND outcome <> '')))
+		RETURNING commit_id`,
 		outcome, run, OutcomeCancelled)
 	if err != nil {
 		return err
