@@ -385,6 +385,9 @@ func FuzzHostResult(f *testing.F) {
 		`{"run":"r","outcome":"rolled-back","failing":["web"],"evidence":[{"service":"web","unit":"web.service","result":"exit-code","exit":1,"lines":["a","\u2028b"]}]}`,
 		`{"outcome":"unconfirmed","evidence":[{"probe":"http http://127.0.0.1","result":"status 500","exit":500},{"exit":-1},{"lines":[""]}]}`)
 }
+func FuzzHostSeen(f *testing.F) {
+	fuzzHost(f, bundle.FrameSeen, `{"boot_id":"b","drift":[{"kind":"file","name":"/x","what":"mode"}],"contents":[{"bytes":"AAAA"}],"failed":[{"name":"a","since":1}]}`)
+}
 func FuzzHostReply(f *testing.F) { fuzzHost(f, bundle.FrameReply, `{"error":"no"}`) }
 
 // fuzzHost reads a message of a host: it must not panic, and not take more memory than its cap
@@ -400,7 +403,12 @@ func fuzzHost(f *testing.F, kind byte, good ...string) {
 			wire[0] |= 0x80
 		}
 		cost := allocated(func() {
-			m, err := bundle.NewHostReader(bytes.NewReader(wire), 0).Next()
+			r := bundle.NewHostReader(bytes.NewReader(wire), 0)
+			r.ExpectSeen(bundle.Look{Contents: []string{"/x"}})
+			m, err := r.Next()
+			if seen, ok := m.(*bundle.HostSeen); ok && err == nil {
+				bundle.FilterSeen(seen, func(s string) string { return s })
+			}
 			if res, ok := m.(*bundle.HostResult); ok && err == nil {
 				bundle.FilterResult(res, func(s string) string { return s })
 			}

@@ -92,6 +92,7 @@ const (
 	DriftStopped  = "stopped"  // a unit that should run does not, and did not fail
 	DriftDisabled = "disabled" // a unit that should be enabled is not
 	DriftMasked   = "masked"
+	DriftDropIn   = "drop-in" // of a unit of bellhop's: a drop-in that is not; Is is its path. No run takes it away
 )
 
 // DriftOf is one thing that differs from what bellhop put in place. A thing that differs in several ways

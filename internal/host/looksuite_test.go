@@ -84,6 +84,12 @@ var lookCases = []lookCase{
 	{name: "key with another mode", hand: [][]string{{"chmod", "0644", "/run/keys/rigtoken"}}, keys: "rigtoken"},
 	{name: "disabled", hand: [][]string{{"disable", "rigbot.service"}}, drift: []string{"unit rigbot.service disabled"},
 		after: [][]string{{"enable", "rigbot.service"}}},
+	{name: "a drop-in", hand: [][]string{{"write", bundle.UnitDir + "/rigbot.service.d/override.conf", "[Service]\nNice=1\n"}}, drift: []string{"unit rigbot.service drop-in"},
+		check: func(t *testing.T, s bundle.Seen) {
+			if is := s.Drift[0].Is; is != bundle.UnitDir+"/rigbot.service.d/override.conf" {
+				t.Errorf("the drop-in is %q", is)
+			}
+		}, after: [][]string{{"remove", bundle.UnitDir + "/rigbot.service.d/override.conf"}}},
 	{name: "masked", hand: [][]string{{"mask", "rigforeign.service"}}, drift: []string{"unit rigforeign.service masked"},
 		after: [][]string{{"unmask", "rigforeign.service"}}},
 	{name: "reboot required", hand: [][]string{{"write", "/run/reboot-required", ""}, {"write", "/run/reboot-required.pkgs", "linux-image\nlibc6\n"}},

@@ -154,7 +154,7 @@ func (l *looker) everything() error {
 	}
 
 	slices.SortFunc(l.seen.Drift, func(a, b bundle.Drift) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.What, b.What))
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name), cmp.Compare(a.What, b.What), cmp.Compare(a.Is, b.Is))
 	})
 	return nil
 }

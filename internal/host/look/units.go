@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -100,11 +101,36 @@ func (l *looker) unit(u bundle.Unit, st machine.UnitState) {
 		return
 	}
 
+	if !u.Foreign {
+		l.dropIns(u.Name)
+	}
 	if u.Enable && st.File == "disabled" {
 		l.drift(bundle.KindUnit, u.Name, bundle.DriftDisabled)
 	}
 	if isStopped(u, st) {
 		l.drift(bundle.KindUnit, u.Name, bundle.DriftStopped)
+	}
+}
+
+// dropInFolders are where a person, or systemctl edit and set-property, puts drop-ins.
+var dropInFolders = []string{bundle.UnitDir, "/etc/systemd/system.control", "/run/systemd/system", "/run/systemd/system.control"}
+
+// dropIns finds what somebody put beside a unit of bellhop's, and so changed it.
+func (l *looker) dropIns(unit string) {
+	for _, in := range dropInFolders {
+		dir := in + "/" + unit + ".d"
+		names, err := os.ReadDir(l.m.At(dir))
+		if err != nil {
+			continue // there is none, mostly
+		}
+
+		for _, e := range names {
+			p := dir + "/" + e.Name()
+			_, mine := l.now.Owned.Paths[p]
+			if strings.HasSuffix(p, ".conf") && !mine {
+				l.differs(bundle.Drift{Kind: bundle.KindUnit, Name: unit, What: bundle.DriftDropIn, Is: p})
+			}
+		}
 	}
 }
 
