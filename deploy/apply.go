@@ -29,9 +29,11 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 		n = defaultParallel
 	}
 	b := newBatch(d, r, p)
-	for i, wave := range p.waves {
-		b.wave(ctx, i, wave, n)
+	r.cancelling.begin(b)
+	for i := range p.waves {
+		b.wave(ctx, i, n)
 	}
+	r.cancelling.end()
 	d.keeper().followPlan(p)
 	return nil
 }
@@ -147,6 +149,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	stored()
 
 	d.hosts.ended(hp.Name, r.head.ID, e)
+	r.keepCancelled(hp)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, note := range history.Notes(res) {
 			r.event(Event{Host: hp.Name, Step: "note", Text: note})

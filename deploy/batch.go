@@ -21,11 +21,14 @@ type batch struct {
 
 	workers sync.WaitGroup // until no worker is left that the run waits for
 
-	mu      sync.Mutex         // guards what follows
-	left    []*HostPlan        // of this wave, not begun yet
-	ended   bool               // one has ended
-	longest time.Duration      // that one took which ended
-	waited  map[*hostPush]bool // the pushes that the run waits for
+	mu    sync.Mutex    // guards what follows
+	left  []*HostPlan   // of this wave, not begun yet
+	later [][]*HostPlan // waves after this one
+
+	cancelled bool               // nothing is begun any more
+	ended     bool               // one has ended
+	longest   time.Duration      // that one took which ended
+	waited    map[*hostPush]bool // the pushes that the run waits for
 }
 
 // A hostPush is one host that is being pushed.
@@ -41,18 +44,17 @@ type hostPush struct {
 const patienceStep = 100 * time.Millisecond
 
 func newBatch(d *Deployer, r *run, p *Plan) *batch {
-	return &batch{d: d, run: r, plan: p, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
+	return &batch{d: d, run: r, plan: p, later: p.waves, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
 }
 
-// push pushes the hosts, n at once, and returns when each has ended or was detached. When ctx ends no
-// other host is begun.
-func (b *batch) push(ctx context.Context, hosts []*HostPlan, n int) {
-	b.left = hosts
+// push pushes the hosts of a wave that was begun, n at once, and returns when each has ended or was
+// detached. When ctx ends no other host is begun.
+func (b *batch) push(ctx context.Context, n int) {
 	ended := make(chan struct{})
 	var watcher sync.WaitGroup
 	watcher.Go(func() { b.watch(ctx, ended) })
 
-	for range min(n, len(hosts)) {
+	for range n {
 		b.workers.Add(1)
 		b.addWorker(ctx)
 	}
@@ -60,10 +62,19 @@ func (b *batch) push(ctx context.Context, hosts []*HostPlan, n int) {
 	close(ended)
 	watcher.Wait()
 
-	for _, hp := range b.left {
+	for _, hp := range b.takeLeft() {
 		b.d.end(b.run, hp, history.End{Outcome: history.OutcomeCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
 	}
+}
+
+// takeLeft takes the hosts of this wave that were not begun.
+func (b *batch) takeLeft() []*HostPlan {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	left := b.left
 	b.left = nil
+	return left
 }
 
 // addWorker starts a worker. The deployer's own group counts it too, which a worker with a detached

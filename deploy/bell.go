@@ -40,9 +40,10 @@ type Bell struct {
 	slot    *Request // rung and not taken
 	queue   []Request
 	current string
-	fails   int       // looks in a row that failed
-	head    string    // that the newest run was held against; "" when it could not tell
-	peek    time.Time // when the remote may be asked again whether its head moved
+	atWork  *cancelling // of the current run
+	fails   int         // looks in a row that failed
+	head    string      // that the newest run was held against; "" when it could not tell
+	peek    time.Time   // when the remote may be asked again whether its head moved
 }
 
 const (
@@ -163,7 +164,7 @@ func (b *Bell) Serve(ctx context.Context) error {
 	var last time.Time // start of the newest run that was rung for
 
 	for {
-		req, ok := b.take(time.Now().After(last.Add(gap)) || b.moved(ctx))
+		req, ok := b.take(!time.Now().Before(last.Add(gap)) || b.moved(ctx))
 		if !ok {
 			select {
 			case <-ctx.Done():
@@ -185,6 +186,9 @@ func (b *Bell) Serve(ctx context.Context) error {
 		b.run(ctx, req)
 	}
 }
+
+// isPersons says that a person asked for the run.
+func (r Request) isPersons() bool { return r.By != "" }
 
 // automatic says that no person chose hosts or flags for the run.
 func (r Request) automatic() bool {
@@ -252,7 +256,8 @@ func (b *Bell) take(rung bool) (Request, bool) {
 	default:
 		return req, false
 	}
-	b.current = req.RunID
+	req.cancelling = &cancelling{}
+	b.current, b.atWork = req.RunID, req.cancelling
 	return req, true
 }
 
@@ -274,7 +279,7 @@ func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err erro
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
-	b.current = ""
+	b.current, b.atWork = "", nil
 	if hr != nil && hr.Commit != nil && req.Rollback == nil {
 		commit = *hr.Commit
 		b.head = commit

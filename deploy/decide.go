@@ -62,7 +62,10 @@ type facts struct {
 	last    history.Host // as history remembers it
 	pushing bool         // an earlier run is at work on it
 	stopped bool         // a run of the same commit stopped before it came to the host
-	settled bool         // nothing about it differs since the newest plan, and it has a time to be tried again
+
+	cancelled bool // somebody cancelled a run of the same commit before it came to the host
+
+	settled bool // nothing about it differs since the newest plan, and it has a time to be tried again
 
 	// held is what the host is to hold while services of it fail; nil: all that is wanted.
 	held *isolation
@@ -76,14 +79,22 @@ type facts struct {
 // factsOf is what is known of a host that is planned. It is called under steps.
 func (d *Deployer) factsOf(host, commit string) facts {
 	last, _ := d.History.Host(host)
-	return facts{
-		stopped: commit != "" && d.History.StoppedAt(host) == commit,
+	known := facts{
 		last:    last,
 		pushing: d.hosts.pushing(host),
 		settled: d.lines.kept() && !d.planner.differ.hosts[host],
 		failure: func(digest string) (history.Failure, bool) { return d.hosts.failure(host, digest) },
 		now:     time.Now(),
 	}
+	known.stopBy(d.History.Stops().At(host), commit)
+	return known
+}
+
+// stopBy says whether stop was of a run of the commit.
+func (known *facts) stopBy(stop history.Stop, commit string) {
+	isSame := commit != "" && stop.Commit == commit
+	known.stopped = isSame && stop.CancelledBy == ""
+	known.cancelled = isSame && stop.CancelledBy != ""
 }
 
 // decide says what to do with one host, from what is wanted and what is known.
@@ -117,13 +128,14 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	failed = failed && !elsewhere
 	tryFailed := retry || chosen && p.req.TakeOver
 	missing := tooOld(hp.bundle, last)
+	isLeftOut := known.stopped && !retry || known.cancelled && !(chosen && p.req.isPersons())
 
 	switch {
 	case isCurrent(hp.bundle, last) && !wantsHeld:
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
 		hp.State, hp.Error, hp.Reason = failure.State, failure.Error, failure.Reason
-	case known.stopped && !retry:
+	case isLeftOut:
 		hp.State, hp.Error = last.State, last.Error
 	case secondTry(last, hp.wanted()).After(known.now) && !asked && !tryFailed:
 		hp.State, hp.Error, hp.Reason, hp.later = last.State, last.Error, last.Reason, secondTry(last, hp.wanted())

@@ -138,6 +138,8 @@ type Request struct {
 	RunID      string  `json:"run,omitempty"`         // "": a new one
 
 	Rollback *Rollback `json:"rollback,omitempty"` // bring the chosen hosts back; nil: to the head
+
+	cancelling *cancelling // of the run; nil: a new one
 }
 
 // An Event is one thing that happened in a run, for people who watch.

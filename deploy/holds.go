@@ -81,7 +81,7 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 		hp.State, hp.Error = waiting(last), plainError(err)
 		return hp
 	}
-	known.stopped = hold.Commit != "" && h.d.History.StoppedAt(hp.Name) == hold.Commit
+	known.stopBy(h.d.History.Stops().At(hp.Name), hold.Commit)
 	if known.last.Wanted == hold.Wanted { // what it waits for is what the hold names
 		known.last.Wanted = hold.Digest
 	}

@@ -27,6 +27,8 @@ type run struct {
 	quiet   bool // a plan that is only shown
 	release func()
 	cut     atomic.Bool // a push was still under way on a host when this process had to end
+
+	cancelling *cancelling // by a person
 }
 
 // NewRunID makes the id of a run: its time, so that ids sort, and a little chance.
@@ -60,7 +62,10 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 		req.Cause = "deploy"
 	}
 
-	r := &run{d: d, req: req, parent: ctx, release: func() {}}
+	r := &run{d: d, req: req, parent: ctx, release: func() {}, cancelling: req.cancelling}
+	if r.cancelling == nil {
+		r.cancelling = &cancelling{}
+	}
 	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now()}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, fmt.Errorf("run %s: not done in %v", req.RunID, d.limits().Run))
 	return r, ctx, func() { r.release(); cancel() }
@@ -303,6 +308,9 @@ func (r *run) finish(outcome history.Outcome, err error) (*history.Run, error) {
 func (r *run) tell() (*history.Run, error) {
 	if !r.stored { // a poll that found nothing
 		return r.unstored(history.OutcomeNothing), nil
+	}
+	if by := r.cancelling.who(); by != "" {
+		r.head.Notes = append(r.head.Notes, "cancelled by "+by)
 	}
 	var outcome history.Outcome // what came of its hosts says
 	if r.cut.Load() {

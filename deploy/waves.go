@@ -75,26 +75,44 @@ func (p *Plan) Waves() [][]string {
 }
 
 // wave pushes the hosts of one wave, unless the run has stopped.
-func (b *batch) wave(ctx context.Context, i int, hosts []*HostPlan, n int) {
+func (b *batch) wave(ctx context.Context, i, n int) {
+	hosts := b.beginWave(i)
 	if why, isFirm := b.sum.stops(); why != "" {
-		b.leave(hosts, why, isFirm)
+		b.leave(b.takeLeft(), history.End{Outcome: history.Behind.Outcome(), Error: why, Stopped: isFirm})
+		return
+	}
+	if hosts == 0 { // the run was cancelled
 		return
 	}
 	if len(b.plan.waves) > 1 {
 		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.waves), few(b.plan.Waves()[i]))})
 	}
-	b.push(ctx, hosts, n)
+	b.push(ctx, min(n, hosts))
 }
 
-// leave ends hosts that a run stops before. Where the stop is firm their commit is not tried there again
-// unless a person asks.
-func (b *batch) leave(hosts []*HostPlan, why string, isFirm bool) {
+// beginWave has the hosts of one wave wait to be pushed, and returns how many there are: none when the run
+// was cancelled.
+func (b *batch) beginWave(i int) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+
+	if b.cancelled {
+		return 0
+	}
+	b.left, b.later = b.plan.waves[i], b.plan.waves[i+1:]
+	return len(b.left)
+}
+
+// leave ends hosts that a run stops before, as e. Where the stop is firm their commit is not tried there
+// again unless a person asks.
+func (b *batch) leave(hosts []*HostPlan, e history.End) {
+	e.Untouched = true
 	for _, hp := range hosts {
-		state := history.Behind
+		e := e
+		e.State = history.Behind
 		if !hp.last.Had {
-			state = history.Never
+			e.State = history.Never
 		}
-		e := history.End{Outcome: history.Behind.Outcome(), State: state, Error: why, Stopped: isFirm, Untouched: true}
 		if hp.held != nil || hp.hold != nil {
 			e.Whole = hp.wanted()
 		}

@@ -71,6 +71,9 @@ type Config struct {
 	// came of it. nil: following is refused.
 	Follow func(ctx context.Context, run string, emit func(event any)) (any, error)
 
+	// Notice says why no run deploys now, for those who ring; "" when nothing keeps them. nil: nothing does.
+	Notice func(ctx context.Context) string
+
 	Log         *slog.Logger
 	BodyTimeout time.Duration // for a webhook's body of up to 1 MiB; 0 is 10 s
 }

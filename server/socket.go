@@ -116,6 +116,7 @@ type RingRequest struct {
 // A RingAnswer says which run looks, and with Follow what came of it.
 type RingAnswer struct {
 	Run    string          `json:"run"`
+	Notice string          `json:"notice,omitempty"` // why the run will deploy nothing; "" when nothing keeps it
 	Result json.RawMessage `json:"result,omitempty"`
 }
 
@@ -126,6 +127,9 @@ func (s *Server) ringVerb(ctx context.Context, who Caller, in RingRequest, emit 
 		return RingAnswer{}, errors.New("ring: this server cannot be followed")
 	}
 	a := RingAnswer{Run: s.cfg.Bell.Ring("ring by " + who.String())}
+	if s.cfg.Notice != nil {
+		a.Notice = s.cfg.Notice(ctx)
+	}
 	if !in.Follow {
 		return a, nil
 	}

@@ -186,3 +186,12 @@ func withHistory(stateDir string, do func(*history.DB) error) (err error) {
 	defer func() { err = errors.Join(err, db.Close()) }()
 	return do(db)
 }
+
+// pauseNotice says that runs are paused; "" when they are not.
+func pauseNotice(db *history.DB) string {
+	p, err := db.Pauses().Now()
+	if err != nil || p == nil {
+		return ""
+	}
+	return p.Status().Text(p.Waiting)
+}

@@ -75,7 +75,9 @@ func isNotTriedAgain(h history.HostStatus) bool {
 }
 
 // isLeftOut says that a run stopped before it came to the host.
-func isLeftOut(h history.HostStatus) bool { return h.State == history.Behind && h.Error != nil }
+func isLeftOut(h history.HostStatus) bool {
+	return h.State == history.Behind && h.Error != nil && h.CancelledBy == nil
+}
 
 func (p paint) hostHue(h history.HostStatus) func(int, string) string {
 	return func(col int, c string) string {

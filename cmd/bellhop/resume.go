@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,16 +18,18 @@ type resumeAnswer struct {
 	V       int                  `json:"v"`
 	Was     *history.PauseStatus `json:"was"` // the pause that was ended; null: runs were not paused
 	Waiting int                  `json:"waiting_commits"`
-	Run     *string              `json:"run"` // that deploys what waits; null without a server
+	Hosts   []string             `json:"hosts"` // that a cancelled run left out
+	Run     *string              `json:"run"`   // that deploys what waits; null without a server
 }
 
 func resumeCmd(e *Env) *cobra.Command {
 	var stateDir string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "resume", Short: "End a pause, and deploy what waits", GroupID: groupFleet, Args: cobra.NoArgs,
-		Long: `End a pause. A running server then looks at the repo and deploys what waits; without a server nothing
-is deployed until bellhop deploy. Where runs are not paused it says so, and its exit code is 0.`,
+		Use: "resume", Short: "End a pause or a cancel, and deploy what waits", GroupID: groupFleet, Args: cobra.NoArgs,
+		Long: `End a pause, and let hosts that a cancelled run left out be pushed again. A running server then looks
+at the repo and deploys what waits; without a server nothing is deployed until bellhop deploy. Where
+nothing is paused or cancelled it says so, and its exit code is 0.`,
 		Example: "  bellhop resume",
 		RunE: func(c *cobra.Command, _ []string) error {
 			a, err := resume(e, c.Context(), stateDir)
@@ -67,40 +70,58 @@ func resume(e *Env, ctx context.Context, stateDir string) (a resumeAnswer, err e
 
 // resumeRuns ends the pause for somebody, and stores that it was asked for.
 func resumeRuns(ctx context.Context, db *history.DB, by string) (resumeAnswer, error) {
-	a := resumeAnswer{V: history.Version}
+	a := resumeAnswer{V: history.Version, Hosts: []string{}}
 	was, err := db.Pauses().End(ctx)
-	if err != nil || was == nil {
+	if err != nil {
+		return a, err
+	}
+	hosts, err := db.Stops().Resume(ctx)
+	if err != nil {
 		return a, err
 	}
 
-	a.Was, a.Waiting = was.Status(), was.Waiting
-	act := history.Start{ID: deploy.NewRunID(), Cause: "resume", By: by, At: time.Now(), Notes: []string{was.Status().Text(was.Waiting)}}
+	act := history.Start{ID: deploy.NewRunID(), Cause: "resume", By: by, At: time.Now()}
+	if was != nil {
+		a.Was, a.Waiting = was.Status(), was.Waiting
+		act.Notes = append(act.Notes, was.Status().Text(was.Waiting))
+	}
+	if len(hosts) > 0 {
+		a.Hosts = hosts
+		act.Notes = append(act.Notes, "a cancelled run had left out "+strings.Join(hosts, ", "))
+	}
+	if !a.ended() {
+		return a, nil
+	}
 	return a, db.Acted(context.WithoutCancel(ctx), act, history.OutcomeDone, "", nil)
 }
+
+// ended says that there was something to end.
+func (a resumeAnswer) ended() bool { return a.Was != nil || len(a.Hosts) > 0 }
 
 // resume ends the pause of a server, which then looks at the repo.
 func (s *serving) resume(ctx context.Context, by string) (resumeAnswer, error) {
 	a, err := resumeRuns(ctx, s.app.history, by)
-	if err != nil || a.Was == nil {
+	if err != nil || !a.ended() {
 		return a, err
 	}
-	s.app.deployer.Log.Info("the pause is over", "by", by, "waiting_commits", a.Waiting)
+	s.app.deployer.Log.Info("runs go on", "by", by, "waiting_commits", a.Waiting)
 	run := s.bell.Ring("resume by " + by)
 	a.Run = &run
 	return a, nil
 }
 
 func printResume(e *Env, a resumeAnswer) {
-	if a.Was == nil {
-		fmt.Fprintln(e.Stdout, "runs are not paused")
+	if !a.ended() {
+		fmt.Fprintln(e.Stdout, "runs are not paused, and none was cancelled")
 		return
 	}
 
-	what := "the pause is over"
-	if a.Waiting > 0 {
-		what += fmt.Sprintf("; commits that waited: %d", a.Waiting)
+	if a.Was != nil {
+		fmt.Fprintf(e.Stdout, "the pause is over; commits that waited: %d\n", a.Waiting)
 	}
-	fmt.Fprintln(e.Stdout, what)
+	if len(a.Hosts) > 0 {
+		fmt.Fprintln(e.Stdout, "no longer cancelled:", strings.Join(a.Hosts, ", "))
+	}
 	if a.Run == nil {
 		fmt.Fprintln(e.Stdout, "no server runs here; deploy with: bellhop deploy")
 		return

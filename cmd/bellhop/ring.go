@@ -43,9 +43,12 @@ func ring(e *Env, ctx context.Context, stateDir string, follow, asJSON bool) err
 			return fromSocket(err)
 		}
 		if asJSON {
-			return e.writeJSON(map[string]any{"v": 1, "run": a.Run})
+			return e.writeJSON(map[string]any{"v": 1, "run": a.Run, "notice": a.Notice})
 		}
 		fmt.Fprintln(e.Stdout, "asked the server to look: run", a.Run)
+		if a.Notice != "" {
+			fmt.Fprintln(e.Stdout, a.Notice)
+		}
 		return nil
 	}
 

@@ -203,6 +203,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 			}
 			return nil
 		},
+		Notice: func(context.Context) string { return pauseNotice(db) },
 		Follow: func(ctx context.Context, run string, emit func(any)) (any, error) { return s.follow(ctx, run, emit) },
 	})
 	if err != nil {

@@ -93,7 +93,7 @@ func TestJSONContract(t *testing.T) {
 		must(t, json.Unmarshal(p, &m))
 		return shape(m)
 	}
-	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,commit:string,deployed_at:string,error:null,generation:number,held:null,keys:{expected:number,present:number},name:string,reason:null,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,commit:null,deployed_at:null,error:null,generation:null,held:null,keys:{expected:number,present:number},name:string,reason:null,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,pause:null,paused:bool,v:number,waiting_commits:number}`
+	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,cancelled_by:null,commit:string,deployed_at:string,error:null,generation:number,held:null,keys:{expected:number,present:number},name:string,reason:null,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,cancelled_by:null,commit:null,deployed_at:null,error:null,generation:null,held:null,keys:{expected:number,present:number},name:string,reason:null,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,pause:null,paused:bool,v:number,waiting_commits:number}`
 	if s != want {
 		t.Errorf("shape of status:\n got %s\nwant %s", s, want)
 	}

@@ -186,7 +186,7 @@ func (tx *tx) drop(name string) error {
 			return err
 		}
 	}
-	if err := errors.Join(tx.db.mem.forgetServices(tx, name), tx.saveStopped(name, ""), tx.saveHold(name, nil)); err != nil {
+	if err := errors.Join(tx.db.mem.forgetServices(tx, name), tx.saveStopped(name, Stop{}), tx.saveHold(name, nil)); err != nil {
 		return err
 	}
 

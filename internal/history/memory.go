@@ -22,8 +22,8 @@ type memory struct {
 
 	services map[string][]ServiceStatus // by host: those whose state or commit is not that of their host
 
-	stopped map[string]string // by host: the commit whose run stopped before it
-	holds   map[string]*Hold  // by host
+	stopped map[string]Stop  // by host: the run that stopped before it
+	holds   map[string]*Hold // by host
 
 	generations *generations.Kept
 	runs        *openRuns
@@ -32,7 +32,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		services: map[string][]ServiceStatus{}, stopped: map[string]string{}, holds: map[string]*Hold{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: map[string][]ServiceStatus{}, stopped: map[string]Stop{}, holds: map[string]*Hold{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: generations.New(), runs: newOpenRuns(), manifests: manifests.New(),
 	}
 }

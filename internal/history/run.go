@@ -228,24 +228,26 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 
 // An End is what came of a run on one host.
 type End struct {
-	Outcome   Outcome
-	State     State  // of the host, when Outcome is neither done nor nothing
-	Digest    string // of the bundle that the run was about
-	Commit    string // that the bundle came from
-	Changed   []string
-	Took      time.Duration
-	Error     string
-	Reason    Reason           // with Outcome unconfirmed
-	Record    *bundle.Record   // what the host holds now, as it says itself; nil: it was not asked
-	Manifest  *bundle.Manifest // stored as last when the host now holds it
-	BootID    string           // of the boot that the keys were put there in; "" when not heard
-	Present   *int             // keys that are there; nil: not heard
-	Heard     bool             // the host said something in this run
-	AwayAt    time.Time        // since when it does not answer, or shows another key; zero when it does
-	Remember  bool             // never try this bundle there again unless asked
-	Stopped   bool             // the run stopped before it came to the host: never try its commit there again unless asked
-	Untouched bool             // nothing was pushed: the outcome says how the host is left as it was
-	Details   any              // a *bundle.Result, of which is kept what no field here says
+	Outcome  Outcome
+	State    State  // of the host, when Outcome is neither done nor nothing
+	Digest   string // of the bundle that the run was about
+	Commit   string // that the bundle came from
+	Changed  []string
+	Took     time.Duration
+	Error    string
+	Reason   Reason           // with Outcome unconfirmed
+	Record   *bundle.Record   // what the host holds now, as it says itself; nil: it was not asked
+	Manifest *bundle.Manifest // stored as last when the host now holds it
+	BootID   string           // of the boot that the keys were put there in; "" when not heard
+	Present  *int             // keys that are there; nil: not heard
+	Heard    bool             // the host said something in this run
+	AwayAt   time.Time        // since when it does not answer, or shows another key; zero when it does
+	Remember bool             // never try this bundle there again unless asked
+	Stopped  bool             // the run stopped before it came to the host: never try its commit there again unless asked
+	// CancelledBy says, with Stopped, who cancelled the run; "" when it stopped since too many hosts failed.
+	CancelledBy string
+	Untouched   bool // nothing was pushed: the outcome says how the host is left as it was
+	Details     any  // a *bundle.Result, of which is kept what no field here says
 
 	// Of a bundle that is composed, since some services stay as they were:
 	Whole   string          // digest of the bundle that was wanted

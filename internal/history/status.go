@@ -74,6 +74,8 @@ type HostStatus struct {
 	Services []ServiceStatus `json:"services"`
 	// Held says who brought the host back to what it held before, where it is to stay; null when nobody did.
 	Held *HoldStatus `json:"held"`
+	// CancelledBy is who cancelled the run that was to bring the host to the commit; null when nobody did.
+	CancelledBy *string `json:"cancelled_by"`
 }
 
 // KeyCount counts a host's keys.
@@ -160,10 +162,17 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
+		stopped, err := readStopped(tx)
+		if err != nil {
+			return err
+		}
 		for _, h := range hosts {
 			one := hostStatus(h, top)
 			if hold := holds[h.Name]; hold != nil {
 				one.Held = hold.status()
+			}
+			if isWaiting := h.State != Current && h.State != Deploying && h.State != Released; isWaiting {
+				one.CancelledBy = text(stopped[h.Name].CancelledBy)
 			}
 			one.Services = append(one.Services, services[h.Name]...)
 			s.Hosts = append(s.Hosts, one)

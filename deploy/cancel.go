@@ -1,0 +1,158 @@
+package deploy
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"bellhop/internal/history"
+)
+
+// A person cancels a run: no other host is begun. Hosts that are at work go on to their end, since a host
+// is never left between two bundles. Those that were not begun are recorded before the person is
+// answered, each with the commit: nothing pushes them to it until a person deploys or resumes, or there
+// is another commit. So are hosts that the run could not reach, which would be tried again.
+
+// A cancelling is what a run knows of being cancelled. Its zero value is that of a run that nobody cancelled.
+type cancelling struct {
+	by atomic.Pointer[string]
+
+	mu     sync.Mutex // held until what was not begun is recorded
+	batch  *batch     // nil until the plan is stored
+	isOver bool       // every wave has ended
+}
+
+// A Cancelled is what came of cancelling the current run.
+type Cancelled struct {
+	Run     string   `json:"run"`
+	Left    []string `json:"left"`    // hosts that were not begun, by name
+	AtWork  []string `json:"at_work"` // hosts that go on to their end, by name
+	Planned bool     `json:"planned"` // false: the run has not read the repo yet, and will begin no host
+	Next    []string `json:"next"`    // runs that persons asked for, which begin after it
+}
+
+// Cancel cancels the current run for somebody; ok is false when there is none.
+func (b *Bell) Cancel(by string) (c Cancelled, ok bool) {
+	b.mu.Lock()
+	now := b.atWork
+	c = Cancelled{Run: b.current, Left: []string{}, AtWork: []string{}, Next: []string{}}
+	for _, r := range b.queue {
+		c.Next = append(c.Next, r.RunID)
+	}
+	b.mu.Unlock()
+
+	if now == nil {
+		return c, false
+	}
+	return c, now.cancel(by, &c)
+}
+
+// cancel cancels the run, unless every wave has ended.
+func (c *cancelling) cancel(by string, out *Cancelled) (ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	if c.isOver {
+		return false
+	}
+	c.by.CompareAndSwap(nil, &by)
+	if c.batch == nil {
+		return true
+	}
+
+	out.Planned = true
+	for _, hp := range c.batch.cancel() {
+		out.Left = append(out.Left, hp.Name)
+	}
+	for _, one := range c.batch.underWay() {
+		out.AtWork = append(out.AtWork, one.host.Name)
+	}
+	slices.Sort(out.Left)
+	slices.Sort(out.AtWork)
+	return true
+}
+
+// begin says that hosts are pushed from now on; none is when the run was cancelled before.
+func (c *cancelling) begin(b *batch) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	c.batch = b
+	if c.who() != "" {
+		b.cancel()
+	}
+}
+
+// end says that every wave has ended. It returns when all that was cancelled is recorded.
+func (c *cancelling) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isOver = true
+}
+
+// who cancelled the run; "" when nobody did.
+func (c *cancelling) who() string {
+	if by := c.by.Load(); by != nil {
+		return *by
+	}
+	return ""
+}
+
+// cancel records the hosts that were not begun, and those that would be tried again, and returns the
+// former.
+func (b *batch) cancel() (left []*HostPlan) {
+	b.mu.Lock()
+	isFirst := !b.cancelled
+	b.cancelled = true
+	left = slices.Concat(append([][]*HostPlan{b.left}, b.later...)...)
+	b.left, b.later = nil, nil
+	b.mu.Unlock()
+
+	if isFirst {
+		b.run.event(Event{Step: "cancelled", Text: "cancelled by " + b.run.cancelling.who()})
+	}
+	b.leaveCancelled(left)
+	for _, wave := range b.plan.waves {
+		for _, hp := range wave {
+			b.run.keepCancelled(hp)
+		}
+	}
+	return left
+}
+
+// leaveCancelled ends hosts that a cancelled run did not begin.
+func (b *batch) leaveCancelled(hosts []*HostPlan) {
+	by := b.run.cancelling.who()
+	b.leave(hosts, history.End{Outcome: history.OutcomeCancelled, Error: cancelledText(by), Stopped: true, CancelledBy: by})
+}
+
+func cancelledText(by string) string {
+	return "cancelled by " + by + "; it goes on with: bellhop resume, bellhop deploy, or a new commit"
+}
+
+// keepCancelled has a host on which a cancelled run came to no end wait like those that were not begun:
+// one that did not answer, or where the push was cut off or not confirmed, would be tried again.
+func (r *run) keepCancelled(hp *HostPlan) {
+	by := r.cancelling.who()
+	if by == "" {
+		return
+	}
+	host, commit := hp.Name, hp.commit(r.head.Commit)
+	h, ok := r.d.History.Host(host)
+	wasCutOff := h.State == history.Behind && h.Error != ""
+	triedAgain := h.State == history.Pending || wasCutOff || h.State == history.Unconfirmed
+	isOurs := ok && h.Run == r.head.ID
+	if !isOurs || !triedAgain || r.d.History.Stops().At(host).Commit == commit {
+		return
+	}
+
+	why := cancelledText(by)
+	if h.Error != "" {
+		why = h.Error + "\n" + why
+	}
+	stop := history.Stop{Commit: commit, CancelledBy: by}
+	if err := r.d.History.Stops().Cancel(context.Background(), []string{host}, stop, why); err != nil {
+		r.d.log().Error("remember that the run was cancelled", "host", host, "run", r.head.ID, "err", err)
+	}
+}

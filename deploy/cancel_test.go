@@ -1,0 +1,307 @@
+package deploy_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"bellhop/deploy"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// doors keep the helper of a host from starting until its door is opened, and count how often each host
+// was reached.
+type doors struct {
+	deploy.Links
+
+	mu      sync.Mutex
+	shut    map[string]chan struct{}
+	reached map[string]int
+}
+
+func (d *doors) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+	d.mu.Lock()
+	d.reached[t.Name]++
+	door := d.shut[t.Name]
+	d.mu.Unlock()
+	if door != nil {
+		select {
+		case <-door:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return d.Links.Helper(ctx, t, ahead)
+}
+
+func (d *doors) close(host string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.shut[host] = make(chan struct{})
+}
+
+func (d *doors) open(host string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	close(d.shut[host])
+	delete(d.shut, host)
+}
+
+func (d *doors) count(host string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.reached[host]
+}
+
+// A cancelWorld is a fleet of model hosts, pushed one after another, with a bell that is served.
+type cancelWorld struct {
+	*sim
+	*mute
+	doors *doors
+	bell  *deploy.Bell
+	t     *testing.T
+	path  string
+	stop  func()
+}
+
+func newCancelWorld(t *testing.T) *cancelWorld {
+	s, l := newMute(t)
+	s.add("bellhop.yaml", onePerTime)
+	w := &cancelWorld{sim: s, mute: l, t: t, path: s.path}
+	w.start()
+	w.ends(w.bell.Do(deploy.Request{Cause: "first", By: "cadey"}), history.OutcomeNothing) // the start pushed
+	return w
+}
+
+// onePerTime has a run push one host after another, the last ones in a wave of their own.
+const onePerTime = "rollout: { waves: [1, 2], parallel: 1 }\n"
+
+// changeAll makes a commit that changes every host.
+func (w *cancelWorld) changeAll() {
+	w.change()
+	w.add("bellhop.yaml", onePerTime)
+}
+
+// start starts a server, by what is on disk.
+func (w *cancelWorld) start() {
+	w.d.Detach = true
+	w.doors = &doors{Links: w.mute, shut: map[string]chan struct{}{}, reached: map[string]int{}}
+	w.d.Links = w.doors
+	w.bell = deploy.NewBell(w.d)
+	ctx, cancel := context.WithCancel(w.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- w.bell.Serve(ctx) }()
+	w.stop = func() { cancel(); <-done }
+	w.idle()
+}
+
+// restart ends the server and starts another one.
+func (w *cancelWorld) restart() {
+	w.stop()
+	w.db.Close()
+	w.live()
+	w.start()
+}
+
+// idle waits until no run is at work and none waits.
+func (w *cancelWorld) idle() {
+	synctest.Wait()
+	for w.bell.Current() != "" || len(w.bell.Waiting()) > 0 {
+		time.Sleep(time.Second)
+		synctest.Wait()
+	}
+}
+
+// ends follows a run, and wants it to end as outcome.
+func (w *cancelWorld) ends(run string, outcome history.Outcome) *history.Run {
+	w.t.Helper()
+	r, err := w.bell.Follow(w.t.Context(), run, func(deploy.Event) {})
+	if err != nil || *r.Outcome != outcome {
+		w.t.Fatalf("run %s ended %+v, %v; want %s", run, r, err, outcome)
+	}
+	return r
+}
+
+// outcomes are what came of a run, by host.
+func outcomes(r *history.Run) map[string]history.Outcome {
+	m := map[string]history.Outcome{}
+	for _, h := range r.Hosts {
+		m[h.Name] = deref(h.Outcome)
+	}
+	return m
+}
+
+// holds says which hosts hold what the newest commit wants.
+func (w *cancelWorld) states() map[string]history.State {
+	w.t.Helper()
+	s, err := w.db.Status(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	m := map[string]history.State{}
+	for _, h := range s.Hosts {
+		m[h.Name] = h.State
+	}
+	return m
+}
+
+// A run that is cancelled in its second wave: the host at work goes on to its end, the others are left,
+// and nothing pushes them to that commit by itself, also after a restart.
+func TestCancel(t *testing.T) {
+	for name, goesOn := range map[string]func(w *cancelWorld) string{
+		"resume": func(w *cancelWorld) string {
+			hosts, err := w.db.Stops().Resume(w.t.Context())
+			if diff := cmp.Diff([]string{"h2", "h3"}, hosts); err != nil || diff != "" {
+				w.t.Errorf("resume lets go of %q, %v, want h2 and h3", hosts, err)
+			}
+			return w.bell.Ring("resume")
+		},
+		"a person deploys": func(w *cancelWorld) string { return w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi"}) },
+		"a new commit": func(w *cancelWorld) string {
+			w.changeAll()
+			return w.bell.Ring("push")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newCancelWorld(t)
+				defer func() { w.stop() }()
+				w.changeAll()
+				w.doors.close("h1")
+				run := w.bell.Ring("push")
+				synctest.Wait()
+				time.Sleep(5 * time.Second)
+				synctest.Wait()
+
+				c, ok := w.bell.Cancel("cadey (uid 1000)")
+				want := deploy.Cancelled{Run: run, Left: []string{"h2", "h3"}, AtWork: []string{"h1"}, Planned: true, Next: []string{}}
+				if diff := cmp.Diff(want, c); !ok || diff != "" {
+					t.Fatalf("Cancel = %v (-want +got):\n%s", ok, diff)
+				}
+				if h := w.state("h3"); h.State != history.Behind || h.CancelledBy == nil || *h.CancelledBy != "cadey (uid 1000)" || !strings.Contains(*h.Error, "cancelled by cadey (uid 1000)") {
+					t.Errorf("as soon as cancel has answered h3 is %+v", h)
+				}
+				w.doors.open("h1")
+				r := w.ends(run, history.OutcomeCancelled)
+				wantHosts := map[string]history.Outcome{"h0": "done", "h1": "done", "h2": "cancelled", "h3": "cancelled"}
+				if diff := cmp.Diff(wantHosts, outcomes(r)); diff != "" {
+					t.Errorf("what came of the hosts (-want +got):\n%s", diff)
+				}
+
+				before := w.doors.count("h2")
+				w.bell.Poll("poll")
+				w.idle()
+				w.bell.Ring("push (delivered again)")
+				w.idle()
+				if n := w.doors.count("h2"); n != before {
+					t.Errorf("a cancelled host was reached %d more times", n-before)
+				}
+				w.restart()
+				if n := w.doors.count("h2"); n != 0 {
+					t.Errorf("after a restart a cancelled host was reached %d times", n)
+				}
+
+				w.ends(goesOn(w), history.OutcomeDone)
+				all := map[string]history.State{"h0": "current", "h1": "current", "h2": "current", "h3": "current"}
+				if diff := cmp.Diff(all, w.states()); diff != "" {
+					t.Errorf("after it went on (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// A run that is cancelled before it has a plan begins no host.
+func TestCancelBeforeThePlan(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		w.changeAll()
+		sync, asked, ask := w.d.Sync, make(chan struct{}), make(chan struct{})
+		w.d.Sync = func(ctx context.Context) (deploy.Snapshot, error) {
+			close(asked)
+			<-ask
+			return sync(ctx)
+		}
+		run := w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi"})
+		<-asked
+		if c, ok := w.bell.Cancel("cadey"); !ok || c.Run != run || c.Planned {
+			t.Errorf("Cancel = %+v, %v", c, ok)
+		}
+		w.d.Sync = sync
+		before := w.doors.count("h0")
+		close(ask)
+		r := w.ends(run, history.OutcomeCancelled)
+		if n := w.doors.count("h0"); n != before || len(r.Hosts) != 4 {
+			t.Errorf("h0 was reached %d times after the run was cancelled; hosts %v", n-before, outcomes(r))
+		}
+	})
+}
+
+// A host that did not answer a run that was cancelled is not pushed when it is back: nothing of that run
+// goes on by itself.
+func TestCancelledHostIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		w.changeAll()
+		w.at["h0"] = "reach"
+		w.doors.close("h1")
+		run := w.bell.Ring("push")
+		synctest.Wait()
+		for w.state("h0").State != history.Pending {
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+		}
+		w.bell.Cancel("cadey")
+		w.doors.open("h1")
+		w.ends(run, history.OutcomeCancelled)
+		w.mute.mu.Lock()
+		w.at["h0"] = ""
+		w.mute.mu.Unlock()
+		before := w.doors.count("h0")
+		time.Sleep(time.Hour)
+		w.idle()
+		h := w.state("h0")
+		if n := w.doors.count("h0"); h.State != history.Behind || h.CancelledBy == nil || n != before {
+			t.Errorf("h0 is %s, cancelled by %v, and was reached %d more times", h.State, h.CancelledBy, n-before)
+		}
+		w.ends(w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi"}), history.OutcomeDone)
+	})
+}
+
+// Without a run there is nothing to cancel, and nothing is remembered.
+func TestCancelNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		if c, ok := w.bell.Cancel("cadey"); ok {
+			t.Errorf("Cancel without a run = %+v, %v", c, ok)
+		}
+		w.changeAll()
+		w.ends(w.bell.Ring("push"), history.OutcomeDone)
+	})
+}
+
+// state is what status says of a host.
+func (w *cancelWorld) state(host string) history.HostStatus {
+	w.t.Helper()
+	s, err := w.db.Status(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, h := range s.Hosts {
+		if h.Name == host {
+			return h
+		}
+	}
+	w.t.Fatalf("status has no host %s", host)
+	return history.HostStatus{}
+}
