@@ -32,6 +32,11 @@ func (s *Server) Admin() http.Handler {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /v1/status", s.showStatus)
 	mux.HandleFunc("GET /v1/history", s.showHistory)
+	if s.cfg.Page != nil {
+		for _, path := range []string{"/hosts/", "/runs/", "/services", "/deliveries", "/style.css"} {
+			mux.Handle("GET "+path, s.cfg.Page)
+		}
+	}
 	return s.guard(mux)
 }
 
@@ -83,7 +88,14 @@ func (s *Server) ourHost(host string) bool {
 	return false
 }
 
+// summary is the page of the fleet for a browser, and a few lines for curl and scripts.
 func (s *Server) summary(w http.ResponseWriter, r *http.Request) {
+	isBrowser := strings.Contains(r.Header.Get("Accept"), "text/html")
+	if isBrowser && s.cfg.Page != nil {
+		s.cfg.Page.ServeHTTP(w, r)
+		return
+	}
+
 	n, last := s.Strangers()
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 

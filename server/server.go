@@ -66,6 +66,7 @@ type Config struct {
 	History func(ctx context.Context, limit int) (any, error)
 	Ready   func() error // why not ready; nil: always ready
 	Metrics http.Handler // answers /metrics; nil: 404
+	Page    http.Handler // shows the fleet to browsers; nil: text alone
 
 	// Follow streams the events of a run, for `ring --follow`, until it ends; it returns what
 	// came of it. nil: following is refused.

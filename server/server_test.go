@@ -578,6 +578,29 @@ func TestDeliveriesCarryNothingOfStrangers(t *testing.T) {
 	}
 }
 
+// A browser gets the page, and curl text; without a token neither gets anything.
+func TestPageIsForBrowsers(t *testing.T) {
+	shown := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page "+r.URL.Path) })
+	s, _ := newServer(t, Config{AdminOpen: true, Page: shown})
+	for path, want := range map[string]string{"/": "page /", "/hosts/a": "page /hosts/a", "/runs/x": "page /runs/x", "/services": "page /services", "/deliveries": "page /deliveries", "/style.css": "page /style.css"} {
+		r := httptest.NewRequest("GET", "http://localhost"+path, nil)
+		r.Header.Set("Accept", "text/html,application/xhtml+xml")
+		if w := ask(s.Admin(), r); w.Body.String() != want {
+			t.Errorf("%s: %s", path, w.Body)
+		}
+	}
+	if w := ask(s.Admin(), httptest.NewRequest("GET", "http://localhost/", nil)); !strings.HasPrefix(w.Body.String(), "bellhop, up") {
+		t.Errorf("curl gets %s", w.Body)
+	}
+
+	s, _ = newServer(t, Config{AdminToken: "0123456789abcdef", Page: shown})
+	for _, path := range []string{"/", "/hosts/a", "/style.css"} {
+		if w := ask(s.Admin(), httptest.NewRequest("GET", "http://localhost"+path, nil)); w.Code != 401 || strings.Contains(w.Body.String(), "page") {
+			t.Errorf("without a token %s: %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 type exitError struct{}
 
 func (exitError) Error() string { return "paused" }

@@ -4,10 +4,14 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"net/netip"
 	"path/filepath"
 	"strings"
 
+	"bellhop/internal/history"
+	"bellhop/internal/page"
 	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
@@ -37,6 +41,16 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 
 	s.adminTokenFile = path
 	return readToken(path)
+}
+
+// page shows the fleet to browsers.
+func (s *serving) page(log *slog.Logger) http.Handler {
+	db := s.app.history
+	return page.New(page.Sources{
+		Status:   s.status,
+		Sentence: func(st history.Status) string { return countStates(paint(false), st.Hosts) },
+		Runs:     db.Runs, Run: db.Run, Deliveries: db.Deliveries, Generations: db.Generations, Log: log,
+	})
 }
 
 // readToken reads the token of an admin listener.

@@ -195,7 +195,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
-		Metrics: shown.Handler(),
+		Metrics: shown.Handler(), Page: s.page(log),
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },
 		Ready: func() error {
 			if db.Top() == "" {

@@ -1,0 +1,172 @@
+package page_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"bellhop/internal/history"
+	"bellhop/internal/page"
+)
+
+func ptr[T any](v T) *T { return &v }
+
+// evil is what a stranger would like to be markup.
+const evil = `<script>alert(1)</script>"'><img src=x onerror=alert(1)>`
+
+func sample() page.Sources {
+	now := time.Now()
+	failed := history.Run{ID: "r2", Commit: ptr("89abcdef01234567"), Author: ptr("Cadey"), Subject: ptr("bot: " + evil), Cause: "push", StartedAt: now.Add(-3 * time.Minute),
+		FinishedAt: ptr(now.Add(-2 * time.Minute)), Outcome: ptr(history.OutcomePartial), Hosts: []history.RunResult{
+			{Name: "chrysalis", Outcome: ptr(history.OutcomeDone), Changed: []string{"file:/etc/greeting"}, TookMs: 812},
+			{Name: "kos-mos", Outcome: ptr(history.OutcomeRolledBack), TookMs: 5300, Error: ptr("web.service failed " + evil), Evidence: []history.Evidence{
+				{Unit: ptr("web.service"), Result: ptr("exit-code"), Exit: 1, Lines: []string{"starting", "panic: " + evil}}}}}}
+	first := history.Run{ID: "r1", Commit: ptr("0123456789abcdef"), Subject: ptr("first day"), Cause: "start", StartedAt: now.Add(-50 * time.Hour),
+		FinishedAt: ptr(now.Add(-50 * time.Hour)), Outcome: ptr(history.OutcomeDone), Hosts: []history.RunResult{{Name: "kos-mos", Outcome: ptr(history.OutcomeDone)}}}
+	status := history.Status{Network: ptr("hexagone"), Branch: ptr("main"), Commit: failed.Commit, Hosts: []history.HostStatus{
+		{Name: "chrysalis", State: history.Current, Commit: failed.Commit, DeployedAt: ptr(now.Add(-2 * time.Minute)), SeenAt: &now, Keys: history.KeyCount{Expected: 2, Present: 2}, Run: ptr("r2")},
+		{Name: "kos-mos", State: history.RolledBack, Commit: first.Commit, DeployedAt: ptr(now.Add(-50 * time.Hour)), SeenAt: &now, Run: ptr("r2"), Error: ptr("web.service failed " + evil),
+			Services: []history.ServiceStatus{history.NewServiceStatus("web", "0123456789abcdef", history.Failed, evil)}},
+		{Name: "lap", State: history.Pending, AwaySince: ptr(now.Add(-3 * time.Hour)), Keys: history.KeyCount{Expected: 1}},
+	}}
+	return page.Sources{
+		Status:   func(context.Context) (history.Status, error) { return status, nil },
+		Sentence: func(history.Status) string { return "1 current, 1 pending, 1 rolled-back" },
+		Runs: func(context.Context, int, ...string) (history.History, error) {
+			return history.History{Runs: []history.Run{failed, first}}, nil
+		},
+		Run: func(_ context.Context, id string) (*history.Run, error) {
+			if id != "r2" {
+				return nil, history.ErrNoRun
+			}
+			return &failed, nil
+		},
+		Deliveries: func(context.Context, int) ([]history.Delivery, error) {
+			return []history.Delivery{{ID: "1", At: now, Event: "push", Branch: evil, Commit: "89abcdef0123", Answer: "202: a run is on its way", Run: "r2"}}, nil
+		},
+		Generations: func(string) []history.Generation {
+			return []history.Generation{{Generation: 4, Commit: "0123456789abcdef", At: now}}
+		},
+		Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+var paths = []string{"/", "/hosts/kos-mos", "/hosts/chrysalis", "/hosts/lap", "/runs/r2", "/services", "/deliveries"}
+
+func get(t *testing.T, s page.Sources, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	page.New(s).ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+	return w.Code, w.Body.String()
+}
+
+// Each page is whole, says what is the matter, and needs nothing that the policy of the listener forbids.
+func TestPages(t *testing.T) {
+	forbidden := regexp.MustCompile(`(?i)<script|<[a-z][^>]*\s(on[a-z]+|style)=|<style|javascript:|<img|<iframe|<form`)
+	for _, path := range paths {
+		code, body := get(t, sample(), path)
+		if code != 200 || !strings.HasPrefix(body, "<!doctype html>") || !strings.HasSuffix(strings.TrimSpace(body), "</html>") {
+			t.Errorf("%s: %d\n%s", path, code, body)
+		}
+		if found := forbidden.FindString(body); found != "" {
+			t.Errorf("%s holds %q", path, found)
+		}
+		if strings.Contains(body, "%!") || strings.Contains(body, "ZgotmplZ") || strings.Contains(body, "0x") {
+			t.Errorf("%s has a value that was not made text:\n%s", path, body)
+		}
+	}
+
+	for path, want := range map[string]string{
+		"/":              `<td colspan="7">web.service failed &lt;script&gt;`,
+		"/hosts/kos-mos": "bellhop deploy --retry kos-mos",
+		"/hosts/lap":     "it does not answer since 20",
+		"/runs/r2":       "web.service: exit-code (1)",
+		"/services":      `<th scope="row">web</th>`,
+		"/deliveries":    "202: a run is on its way",
+	} {
+		if _, body := get(t, sample(), path); !strings.Contains(body, want) {
+			t.Errorf("%s lacks %s:\n%s", path, want, body)
+		}
+	}
+}
+
+// A state is a word and a shape beside its colour.
+func TestStateHasShapeAndWord(t *testing.T) {
+	_, body := get(t, sample(), "/")
+	for _, want := range []string{"✕</span> rolled-back", "●</span> current", "◐</span> pending"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+}
+
+func TestNotThere(t *testing.T) {
+	for _, path := range []string{"/hosts/nobody", "/runs/none", "/hosts/" + strings.Repeat("x", 3000), "/nothing"} {
+		if code, body := get(t, sample(), path); code != http.StatusNotFound || strings.Contains(body, "<script") {
+			t.Errorf("%.40s: %d %.100s", path, code, body)
+		}
+	}
+}
+
+// What can't be read is said, and is no empty page.
+func TestUnreadable(t *testing.T) {
+	s := sample()
+	s.Status = func(context.Context) (history.Status, error) { return history.Status{}, errors.New("disk I/O error") }
+	if code, body := get(t, s, "/"); code != 500 || !strings.Contains(body, "log") {
+		t.Errorf("%d %s", code, body)
+	}
+}
+
+// A fleet on its first day has pages too.
+func TestFirstDay(t *testing.T) {
+	s := sample()
+	s.Status = func(context.Context) (history.Status, error) { return history.Status{}, nil }
+	s.Runs = func(context.Context, int, ...string) (history.History, error) { return history.History{}, nil }
+	s.Deliveries = func(context.Context, int) ([]history.Delivery, error) { return nil, nil }
+	for _, path := range []string{"/", "/services", "/deliveries"} {
+		if code, body := get(t, s, path); code != 200 || strings.Contains(body, "nil") {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+	}
+}
+
+// many is a fleet of a thousand hosts with thirty runs each.
+func many() page.Sources {
+	s := sample()
+	st, _ := s.Status(context.Background())
+	runs := make([]history.Run, 30)
+	one := st.Hosts[0]
+	st.Hosts = nil
+	for i := range 1000 {
+		one.Name = fmt.Sprintf("host%04d", i)
+		st.Hosts = append(st.Hosts, one)
+	}
+	for i := range runs {
+		runs[i] = history.Run{ID: fmt.Sprintf("r%d", i), Cause: "push", Outcome: ptr(history.OutcomeDone)}
+		for _, h := range st.Hosts[:30] { // a push changes some
+			runs[i].Hosts = append(runs[i].Hosts, history.RunResult{Name: h.Name, Outcome: ptr(history.OutcomeDone)})
+		}
+	}
+	s.Status = func(context.Context) (history.Status, error) { return st, nil }
+	s.Runs = func(context.Context, int, ...string) (history.History, error) {
+		return history.History{Runs: runs}, nil
+	}
+	return s
+}
+
+func BenchmarkThousandHosts(b *testing.B) {
+	p := page.New(many())
+	for b.Loop() {
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+		_, _ = io.Copy(io.Discard, w.Body)
+	}
+}

@@ -1,0 +1,115 @@
+package page
+
+import (
+	"fmt"
+	"html/template"
+	"slices"
+	"strings"
+	"time"
+
+	"bellhop/internal/history"
+)
+
+// funcs are what templates can call.
+var funcs = template.FuncMap{
+	"ago": ago, "short": short, "shape": shape, "look": look, "outcome": outcomeWord, "command": command,
+	"took": took, "rfc": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"or": func(s *string) string {
+		if s == nil {
+			return "–"
+		}
+		return *s
+	},
+	"text": func(v any) string { return fmt.Sprint(v) },
+	"isBad": func(s history.State) bool {
+		return look(string(s)) == "bad"
+	},
+}
+
+// ago is how long before now a time was; t may be a time or a pointer to one.
+func ago(now time.Time, t any) string {
+	var at time.Time
+	switch x := t.(type) {
+	case time.Time:
+		at = x
+	case *time.Time:
+		if x == nil {
+			return "never"
+		}
+		at = *x
+	}
+
+	d := now.Sub(at)
+	switch {
+	case d < time.Minute:
+		return "just now"
+	case d < time.Hour:
+		return fmt.Sprintf("%d min ago", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h ago", int(d.Hours()))
+	}
+	return fmt.Sprintf("%d days ago", int(d.Hours()/24))
+}
+
+func took(ms int64) string {
+	return (time.Duration(ms) * time.Millisecond).Round(10 * time.Millisecond).String()
+}
+
+// short is a commit as people write it.
+func short(commit *string) string {
+	if commit == nil || *commit == "" {
+		return "–"
+	}
+	return (*commit)[:min(8, len(*commit))]
+}
+
+func outcomeWord(o *history.Outcome) string {
+	if o == nil {
+		return "running"
+	}
+	return string(*o)
+}
+
+// look is the class of a state or an outcome: how it is drawn.
+func look(word string) string {
+	switch word {
+	case "current", "done", "nothing":
+		return "good"
+	case "failed", "rolled-back", "unconfirmed", "refused", "partial", "held-back":
+		return "bad"
+	case "pending", "behind", "held", "cancelled", "unknown", "never":
+		return "wait"
+	case "deploying", "running":
+		return "work"
+	}
+	return "bad" // a state that is not known is read as a failure
+}
+
+// shape is what a state looks like without colour.
+func shape(word string) string {
+	return map[string]string{"good": "●", "bad": "✕", "wait": "◐", "work": "▸"}[look(word)]
+}
+
+// command is what a person types about a host in that state; "" is nothing.
+func command(h history.HostStatus) string {
+	switch h.State {
+	case history.Failed, history.RolledBack, history.HeldBack, history.Unconfirmed:
+		return "bellhop deploy --retry " + h.Name
+	case history.Held:
+		return "bellhop resume " + h.Name
+	case history.Refused:
+		return "bellhop check"
+	case history.Pending:
+		return "bellhop host check " + h.Name
+	case history.Behind, history.Unknown, history.Never:
+		return "bellhop deploy " + h.Name
+	}
+	if h.Keys.Present < h.Keys.Expected {
+		return "bellhop key push " + h.Name
+	}
+	return ""
+}
+
+func sortRows(rows []serviceRow) {
+	slices.SortFunc(rows, func(a, b serviceRow) int { return strings.Compare(a.Name, b.Name) })
+}
