@@ -82,9 +82,10 @@ var arrows = map[string][]string{
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
 	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd"},
 
-	"internal/history":             {"internal/bundle", "internal/history/generations", "internal/history/manifests", "internal/history/packedrows", "internal/history/store"},
+	"internal/history":             {"internal/bundle", "internal/history/generations", "internal/history/manifests", "internal/history/openruns", "internal/history/packedrows", "internal/history/store"},
 	"internal/history/generations": {"internal/bundle", "internal/history/packedrows", "internal/history/store"},
 	"internal/history/manifests":   {"internal/bundle", "internal/history/store"},
+	"internal/history/openruns":    {"internal/bundle", "internal/history/packedrows", "internal/history/store"},
 	"internal/history/packedrows":  {"internal/history/store"},
 	"internal/history/store":       {},
 

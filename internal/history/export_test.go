@@ -18,9 +18,9 @@ func (db *DB) Opened() map[string][]string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	runs := map[string][]string{}
-	for host, os := range db.mem.runs.byHost {
+	for host, os := range db.mem.runs.All() {
 		for _, o := range os {
-			runs[host] = append(runs[host], o.run+" "+o.digest)
+			runs[host] = append(runs[host], o.Run+" "+o.Digest)
 		}
 	}
 	return runs
@@ -42,7 +42,7 @@ func (db *DB) Ahead() map[string][]string {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	ahead := map[string][]string{}
-	for run, hosts := range db.mem.runs.planned {
+	for run, hosts := range db.mem.runs.Planned {
 		if len(hosts) > 0 {
 			ahead[run] = slices.Sorted(maps.Keys(hosts))
 		}
@@ -56,9 +56,9 @@ func (db *DB) Sound() error {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	begun, kept := map[int64]int{}, map[int64]int{}
-	for _, os := range db.mem.runs.byHost {
+	for _, os := range db.mem.runs.All() {
 		for _, o := range os {
-			begun[o.row]++
+			begun[o.Row]++
 		}
 	}
 	for _, g := range db.mem.generations.All() {
@@ -69,7 +69,7 @@ func (db *DB) Sound() error {
 	if orphans > 0 {
 		err = errors.Join(err, fmt.Errorf("%d results of no run", orphans))
 	}
-	return errors.Join(err, sound(db, "begun", db.mem.runs.rows, begun), sound(db, "kept", db.mem.generations.Rows, kept))
+	return errors.Join(err, sound(db, "begun", db.mem.runs.Rows, begun), sound(db, "kept", db.mem.generations.Rows, kept))
 }
 
 func sound[T packedrows.Entry](db *DB, table string, rows *packedrows.Table[T], want map[int64]int) error {
@@ -115,6 +115,6 @@ func (nowhere) Driver() driver.Driver                        { return nil }
 func (db *DB) Undone(ctx context.Context, run, host string) error {
 	return db.write(ctx, "nothing", func(tx *tx) error {
 		db.mem.generations.Add(host, Generation{Generation: 1, Digest: "d", Commit: "c", At: db.clock()})
-		return errors.Join(db.mem.runs.begin(tx, run, host, "d", db.clock()), errors.New("no"))
+		return errors.Join(db.mem.runs.Begin(tx.Tx, Begin{Run: run, Host: host, Digest: "d"}, db.clock()), errors.New("no"))
 	})
 }

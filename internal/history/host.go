@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/store"
 )
 
@@ -79,7 +80,7 @@ func (db *DB) Top() string {
 
 const hostColumns = `name, state, follows, commit_id, wanted, digest, generation, deployed_at, run, error, boot_id, arch, keys_expected, keys_present, reach, had, given, systemd`
 
-func readHosts(q store.Querier, open *openRuns) (map[string]Host, error) {
+func readHosts(q store.Querier, open *openruns.Set) (map[string]Host, error) {
 	rows, err := q.Query(`SELECT ` + hostColumns + ` FROM hosts`)
 	if err != nil {
 		return nil, err
@@ -109,9 +110,9 @@ func readHosts(q store.Querier, open *openRuns) (map[string]Host, error) {
 		return nil, err
 	}
 	// That a host was begun is written once, not in its row: it is another run than the row knows of.
-	for host, runs := range open.byHost {
-		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1].run {
-			h.State, h.Run, h.Error = Deploying, runs[len(runs)-1].run, ""
+	for host, runs := range open.All() {
+		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1].Run {
+			h.State, h.Run, h.Error = Deploying, runs[len(runs)-1].Run, ""
 			hosts[host] = h
 		}
 	}
@@ -191,7 +192,7 @@ func (tx *tx) drop(name string) error {
 	}
 
 	// Nobody asks it any more what came of a run that it was begun in.
-	if err := tx.db.mem.runs.giveUp(tx, name, tx.db.clock()); err != nil {
+	if err := tx.giveUp(name, tx.db.clock()); err != nil {
 		return err
 	}
 

@@ -5,6 +5,7 @@ import (
 
 	"bellhop/internal/history/generations"
 	"bellhop/internal/history/manifests"
+	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/store"
 )
 
@@ -26,14 +27,14 @@ type memory struct {
 	holds   map[string]*Hold // by host
 
 	generations *generations.Kept
-	runs        *openRuns
+	runs        *openruns.Set
 	manifests   *manifests.Set
 }
 
 func newMemory() *memory {
 	return &memory{
 		services: map[string][]ServiceStatus{}, stopped: map[string]Stop{}, holds: map[string]*Hold{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
-		generations: generations.New(), runs: newOpenRuns(), manifests: manifests.New(),
+		generations: generations.New(), runs: openruns.New(), manifests: manifests.New(),
 	}
 }
 
@@ -42,7 +43,7 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 	m := newMemory()
 
 	var err error
-	if m.runs, err = readOpenRuns(q); err != nil {
+	if m.runs, err = openruns.Read(q); err != nil {
 		return nil, err
 	}
 	if m.generations, err = generations.Read(q); err != nil {

@@ -86,7 +86,7 @@ func outcomeOf(good, refused, bad, stopped int) Outcome {
 // judgeLate judges those of runs again that ended before one of their hosts did.
 func (tx *tx) judgeLate(runs []string, now time.Time) error {
 	for i, run := range runs {
-		if tx.db.mem.runs.unfinished[run] || slices.Contains(runs[:i], run) {
+		if tx.db.mem.runs.Unfinished[run] || slices.Contains(runs[:i], run) {
 			continue
 		}
 		if err := tx.judgeAgain(run, now); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/store"
 )
 
@@ -65,7 +66,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 		if err := insertRun(tx, s); err != nil {
 			return err
 		}
-		db.mem.runs.unfinished[s.ID] = true
+		db.mem.runs.Unfinished[s.ID] = true
 		was := db.mem.top
 		if top != "" && top != was {
 			if err := setMeta(tx, "commit", top); err != nil {
@@ -87,7 +88,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 			}
 		}
 		if len(planned) > 0 {
-			db.mem.runs.planned[s.ID] = planned
+			db.mem.runs.Planned[s.ID] = planned
 			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(slices.Sorted(maps.Keys(planned))), s.ID); err != nil {
 				return err
 			}
@@ -202,19 +203,18 @@ func (db *DB) Begun(ctx context.Context, run, host, digest string) error {
 }
 
 // A Begin is an offer that goes out to a host.
-type Begin struct {
-	Run, Host, Digest string
-	As                string          // id of the run on the host, where that is another: a second try
-	Origins           []bundle.Origin // of services that stay as they were, where the bundle is composed
-}
+type Begin = openruns.Begin
+
+// An Interrupted is a host that was begun and has no result.
+type Interrupted = openruns.Interrupted
 
 // BegunAs is Begun of an offer that is not the first of its run, or not of a whole bundle.
 func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 	run, host := b.Run, b.Host
 	return db.write(ctx, "that "+host+" was begun", func(tx *tx) error {
 		h, known := db.mem.hosts[host]
-		again := h.Run == run || len(db.mem.runs.byHost[host]) > 0
-		if err := db.mem.runs.beginAs(tx, b, db.clock()); err != nil {
+		again := h.Run == run || len(db.mem.runs.Of(host)) > 0
+		if err := db.mem.runs.Begin(tx.Tx, b, db.clock()); err != nil {
 			return err
 		}
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
@@ -273,8 +273,8 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		h.Name, h.Run = host, run
 		h = db.mem.asHeld(h, e)
 		late := []string{run}
-		for _, o := range db.mem.runs.byHost[host] {
-			late = append(late, o.run) // an older run that it was open in ends there too
+		for _, o := range db.mem.runs.Of(host) {
+			late = append(late, o.Run) // an older run that it was open in ends there too
 		}
 		if err := tx.saveResult(run, host, e, now); err != nil {
 			return err
@@ -302,6 +302,14 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 	})
 }
 
+// giveUp ends all that host is open in with the outcome unknown.
+func (tx *tx) giveUp(host string, now time.Time) error {
+	return tx.db.mem.runs.GiveUp(host, func(o openruns.Run) error {
+		return tx.Add(endedResult, "result "+o.Run+" "+host,
+			o.Run, host, o.Digest, store.Millis(o.At), store.Millis(now), OutcomeUnknown, "[]", noDetails, 0, "")
+	})
+}
+
 func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 	details, err := detailsOf(e.Details, e.Reason)
 	if err != nil {
@@ -310,12 +318,12 @@ func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 	if err := saveEvidence(tx, run, host, e.Details); err != nil {
 		return err
 	}
-	begun := tx.db.mem.runs.end(run, host)
+	begun := tx.db.mem.runs.End(run, host)
 	// An older run that never heard of its end there is over with this one.
-	if err := tx.db.mem.runs.giveUp(tx, host, now); err != nil {
+	if err := tx.giveUp(host, now); err != nil {
 		return err
 	}
-	delete(tx.db.mem.runs.planned[run], host)
+	delete(tx.db.mem.runs.Planned[run], host)
 	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, store.Millis(begun), store.Millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 
@@ -366,7 +374,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 				return err
 			}
 		}
-		left := db.mem.runs.finish(s.ID)
+		left := db.mem.runs.Finish(s.ID)
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, store.Millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
@@ -383,7 +391,7 @@ func (tx *tx) prune(now time.Time) error {
 		return err
 	}
 	for _, run := range runs {
-		if len(tx.db.mem.runs.hostsIn(run)) > 0 {
+		if len(tx.db.mem.runs.HostsIn(run)) > 0 {
 			continue
 		}
 		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM evidence WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
@@ -406,7 +414,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 	var open []Interrupted
 	err := db.write(ctx, "what was left open", func(tx *tx) error {
 		var err error
-		if open, err = db.mem.runs.interrupted(tx); err != nil {
+		if open, err = db.mem.runs.Interrupted(tx.Tx); err != nil {
 			return err
 		}
 		for _, o := range open {
@@ -425,8 +433,7 @@ func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
 			}
 		}
 		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, store.Millis(db.clock()), OutcomeCancelled)
-		clear(db.mem.runs.unfinished)
-		clear(db.mem.runs.planned)
+		db.mem.runs.Forget()
 		return err
 	})
 	return open, err

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/store"
 )
 
@@ -146,7 +147,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if s.Paused, s.Pause = pause != nil, pause.Status(); s.Paused {
 			s.Waiting = pause.Waiting
 		}
-		open, err := readBegun(tx)
+		open, err := openruns.ReadBegun(tx)
 		if err != nil {
 			return err
 		}

@@ -49,5 +49,5 @@ func (db *DB) readAgain() error {
 // finish writes what a transaction comes to as a whole.
 func (db *DB) finish(t *store.Tx) error {
 	now := &tx{t, db}
-	return errors.Join(db.mem.runs.rows.Write(t), db.mem.generations.Rows.Write(t), now.writeOutbox())
+	return errors.Join(db.mem.runs.Rows.Write(t), db.mem.generations.Rows.Write(t), now.writeOutbox())
 }
