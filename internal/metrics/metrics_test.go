@@ -12,8 +12,6 @@ import (
 	"bellhop/internal/metrics"
 )
 
-func ptr[T any](v T) *T { return &v }
-
 func scrape(t *testing.T, m *metrics.Metrics) (int, string) {
 	t.Helper()
 	w := httptest.NewRecorder()
