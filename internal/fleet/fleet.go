@@ -109,6 +109,8 @@ type Fleet struct {
 	// Confirm is how long a host waits, once a bundle is applied, to be reached again before it goes
 	// back to what it held; 0: it does not wait.
 	Confirm time.Duration
+	// Look is how often each host is looked at; 0: never.
+	Look time.Duration
 	// Isolate lets the other services of a host be brought when one fails.
 	Isolate  bool
 	Notify   []inventory.Notify // whom messages are sent to, by name
@@ -120,6 +122,9 @@ type Fleet struct {
 
 // DefaultConfirm is Fleet.Confirm where bellhop.yaml does not say.
 const DefaultConfirm = syntax.DefaultConfirm
+
+// DefaultLook is Fleet.Look where bellhop.yaml does not say.
+const DefaultLook = syntax.DefaultLook
 
 // Host finds a host by name.
 func (f *Fleet) Host(name string) (*inventory.Host, bool) {

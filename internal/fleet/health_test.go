@@ -56,6 +56,22 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// How often hosts are looked at is the fleet's, and no host holds another bundle for it.
+func TestLook(t *testing.T) {
+	digest := mustBundle(t, mustLoad(t, small("", nil)), "a").Digest
+	for text, want := range map[string]time.Duration{"": fleet.DefaultLook, "look: 1h\n": time.Hour, "look: 0s\n": 0, "look: 10s\n": 10 * time.Second} {
+		m := small("", nil)
+		m["bellhop.yaml"].Data = append([]byte(text), m["bellhop.yaml"].Data...)
+		f := mustLoad(t, m)
+		if f.Look != want {
+			t.Errorf("%q: look %v; want %v", text, f.Look, want)
+		}
+		if mustBundle(t, f, "a").Digest != digest {
+			t.Errorf("%q changes a bundle", text)
+		}
+	}
+}
+
 // Confirm and Isolate are the fleet's, with their defaults.
 func TestConfirmAndIsolate(t *testing.T) {
 	for text, want := range map[string]struct {
@@ -181,6 +197,10 @@ func TestHealthProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		"confirm: 11m\n":  "bellhop.yaml:1:10: confirm 11m is too long: want 10m at most",
 		"confirm: 10\n":   `bellhop.yaml:1:10: "10" is no duration`,
+		"look: -1m\n":     "bellhop.yaml:1:7: look -1m: a duration is not negative",
+		"look: 9s\n":      "bellhop.yaml:1:7: look 9s is too short: want 10s or more, or 0s to turn it off",
+		"look: 25h\n":     "bellhop.yaml:1:7: look 25h is too long: want 24h at most",
+		"look: often\n":   `bellhop.yaml:1:7: "often" is no duration`,
 		"isolate: some\n": "bellhop.yaml:1:10: want true or false, not text",
 		"settle: 5s\n":    "bellhop.yaml:1:1: settle is written in the service's service.yaml, not here",
 		"health: []\n":    "bellhop.yaml:1:1: health is written in the service's service.yaml, not here",

@@ -144,7 +144,7 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		return nil, err
 	}
 
-	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Isolate: cfg.Isolate, Notify: cfg.Notify, Readers: cfg.Readers}
+	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Look: cfg.Look, Isolate: cfg.Isolate, Notify: cfg.Notify, Readers: cfg.Readers}
 	f.loader, f.tree, f.config, f.services, f.compositions = l, t, cfg, services, map[string]*render.Composition{}
 	problems := slices.Concat(cfg.Problems, twoNames(t), problemsOf(services), f.assemble(c.last), f.dangling(), f.notifyFiles())
 	refuse, warn := problems.Split()

@@ -292,7 +292,6 @@ func TestNotSupportedYet(t *testing.T) {
 	for field, c := range map[string]struct{ file, place, text string }{
 		"compose":    {"service.yaml", "services/svc/service.yaml:2:1", "user: svc\ncompose: { dir: /srv/x }\n"},
 		"expected":   {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
-		"look":       {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nlook: 10m\n"},
 		"trust":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
 		"registries": {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},
 		"nixos":      {"bellhop.yaml", "bellhop.yaml:4:5", host + "nixos: .#a }\n"},

@@ -57,6 +57,7 @@ type Inventory struct {
 	Readers  Readers
 	Rollout  Rollout
 	Confirm  time.Duration
+	Look     time.Duration
 	Isolate  bool
 	Notify   []Notify // by name
 	Hosts    []*Facts // by name
@@ -153,6 +154,9 @@ func (m *maker) top() {
 	var bad string
 	if m.Confirm, bad = f.ConfirmTime(); bad != "" {
 		m.report(m.main, f.Confirm.At, "%s", bad)
+	}
+	if m.Look, bad = f.LookTime(); bad != "" {
+		m.report(m.main, f.Look.At, "%s", bad)
 	}
 	m.Isolate = f.Isolate == nil || *f.Isolate
 }

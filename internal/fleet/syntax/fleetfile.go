@@ -29,11 +29,11 @@ type Fleet struct {
 	Rollout  Rollout                 `yaml:"rollout" jsonschema_description:"how a run goes over the hosts"`
 
 	Confirm yaml.Duration `yaml:"confirm" former:"ignored" jsonschema_description:"how long a host waits to be reached anew before it goes back; 30s by default, 0s turns it off"`
+	Look    yaml.Duration `yaml:"look" former:"ignored" jsonschema_description:"how often the deployer looks at each host, without changing it; 10m by default, 0s turns it off"`
 	Isolate *bool         `yaml:"isolate" jsonschema_description:"false: a service that fails holds back the other services of its host"`
 
 	Notify yaml.Entries[Notify] `yaml:"notify" former:"ignored" jsonschema_description:"whom messages are sent to, by name"`
 
-	Look       yaml.NotYet `yaml:"look" jsonschema:"-"`
 	Trust      yaml.NotYet `yaml:"trust" jsonschema:"-"`
 	Registries yaml.NotYet `yaml:"registries" jsonschema:"-"`
 
@@ -145,4 +145,17 @@ func (f *Fleet) ConfirmTime() (time.Duration, string) {
 		return DefaultConfirm, ""
 	}
 	return f.Confirm.D, confirmSpan.Trouble("confirm", f.Confirm)
+}
+
+// DefaultLook is look: where bellhop.yaml does not say.
+const DefaultLook = 10 * time.Minute
+
+var lookSpan = Span{10 * time.Second, 24 * time.Hour, true}
+
+// LookTime is how often each host is looked at, and what is wrong with how it is written.
+func (f *Fleet) LookTime() (time.Duration, string) {
+	if f.Look.At.Line == 0 {
+		return DefaultLook, ""
+	}
+	return f.Look.D, lookSpan.Trouble("look", f.Look)
 }

@@ -108,6 +108,7 @@ type Head struct {
 	Deployer string
 	Rollout  inventory.Rollout
 	Confirm  time.Duration
+	Look     time.Duration
 	Isolate  bool
 	Notify   []inventory.Notify `json:",omitempty"`
 	Warnings []problem.Problem
