@@ -93,7 +93,7 @@ func TestJSONContract(t *testing.T) {
 		must(t, json.Unmarshal(p, &m))
 		return shape(m)
 	}
-	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,cancelled_by:null,commit:string,deployed_at:string,error:null,generation:number,held:null,keys:{expected:number,present:number},name:string,reason:null,run:string,seen_at:null,services:[],state:string},{away_since:null,boot_id:null,cancelled_by:null,commit:null,deployed_at:null,error:null,generation:null,held:null,keys:{expected:number,present:number},name:string,reason:null,run:null,seen_at:null,services:[],state:string}],loading:null,network:string,pause:null,paused:bool,v:number,waiting_commits:number}`
+	s, want := keys(status(t, db)), `{branch:string,commit:string,hosts:[{away_since:null,boot_id:string,cancelled_by:null,commit:string,deployed_at:string,drift:null,error:null,generation:number,held:null,keys:{expected:number,present:number},looked_at:null,name:string,reason:null,reboot_required:null,run:string,seen_at:null,services:[],state:string,units:null},{away_since:null,boot_id:null,cancelled_by:null,commit:null,deployed_at:null,drift:null,error:null,generation:null,held:null,keys:{expected:number,present:number},looked_at:null,name:string,reason:null,reboot_required:null,run:null,seen_at:null,services:[],state:string,units:null}],loading:null,network:string,pause:null,paused:bool,v:number,waiting_commits:number}`
 	if s != want {
 		t.Errorf("shape of status:\n got %s\nwant %s", s, want)
 	}
@@ -513,7 +513,7 @@ func TestEarlierFile(t *testing.T) {
 	raw, err := sql.Open("sqlite", path)
 	must(t, err)
 	for _, q := range []string{
-		`DROP TABLE host_services`, `DROP TABLE failed_services`, `DROP TABLE stopped`, `DROP TABLE targets`, `DROP TABLE holds`,
+		`DROP TABLE looks`, `DROP TABLE host_services`, `DROP TABLE failed_services`, `DROP TABLE stopped`, `DROP TABLE targets`, `DROP TABLE holds`,
 		`DROP TABLE contacts`, `DROP TABLE unconfirmed`, `DROP TABLE evidence`, `ALTER TABLE failures DROP COLUMN reason`, `DROP TABLE begun`, `DROP TABLE kept`, `DROP TABLE results`, `DROP TABLE outbox`,
 		`CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, kind TEXT NOT NULL, run TEXT NOT NULL, host TEXT NOT NULL DEFAULT '',
 			was TEXT NOT NULL DEFAULT '', now TEXT NOT NULL, commit_id TEXT NOT NULL DEFAULT '', error TEXT NOT NULL DEFAULT '')`,

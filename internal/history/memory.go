@@ -26,6 +26,8 @@ type memory struct {
 	stopped map[string]Stop  // by host: the run that stopped before it
 	holds   map[string]*Hold // by host
 
+	looks map[string]Look // by host: what the last look found
+
 	generations *generations.Kept
 	runs        *openruns.Set
 	manifests   *manifests.Set
@@ -33,7 +35,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		services: map[string][]ServiceStatus{}, stopped: map[string]Stop{}, holds: map[string]*Hold{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: map[string][]ServiceStatus{}, stopped: map[string]Stop{}, holds: map[string]*Hold{}, looks: map[string]Look{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: generations.New(), runs: openruns.New(), manifests: manifests.New(),
 	}
 }
@@ -63,6 +65,9 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 		return nil, err
 	}
 	if m.holds, err = readHolds(q); err != nil {
+		return nil, err
+	}
+	if m.looks, err = readLooks(q); err != nil {
 		return nil, err
 	}
 	hosts, err := readHosts(q, m.runs)

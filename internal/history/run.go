@@ -289,7 +289,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := db.mem.endServices(tx, run, host, e, now); err != nil {
 			return err
 		}
-		if err := tx.endStopped(host, e); err != nil {
+		if err := errors.Join(tx.endStopped(host, e), tx.endLook(host, e)); err != nil {
 			return err
 		}
 		if err := tx.saveHost(h); err != nil {

@@ -71,6 +71,11 @@ type HostStatus struct {
 	AwaySince  *time.Time `json:"away_since"` // since when it does not answer
 	// Expected is "sometimes" of a host that is away at times, which is no failure.
 	Expected string `json:"expected,omitempty"`
+	// Units, Drift and RebootRequired are what the last look found, at LookedAt; null when there was none.
+	Units          *UnitStatus `json:"units"`
+	Drift          *int        `json:"drift"`
+	RebootRequired *bool       `json:"reboot_required"`
+	LookedAt       *time.Time  `json:"looked_at"`
 	// Services are those whose state or commit is not that of their host, and all of a host that is held-back.
 	Services []ServiceStatus `json:"services"`
 	// Held says who brought the host back to what it held before, where it is to stay; null when nobody did.
@@ -167,6 +172,10 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
+		looks, err := readLooks(tx)
+		if err != nil {
+			return err
+		}
 		for _, h := range hosts {
 			one := hostStatus(h, top)
 			if hold := holds[h.Name]; hold != nil {
@@ -174,6 +183,9 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			}
 			if isWaiting := h.State != Current && h.State != Deploying && h.State != Released; isWaiting {
 				one.CancelledBy = text(stopped[h.Name].CancelledBy)
+			}
+			if look, ok := looks[h.Name]; ok {
+				one.show(look)
 			}
 			one.Services = append(one.Services, services[h.Name]...)
 			s.Hosts = append(s.Hosts, one)
