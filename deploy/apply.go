@@ -35,6 +35,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	}
 	r.cancelling.end()
 	d.keeper().followPlan(p)
+	d.looks.changed()
 	return nil
 }
 

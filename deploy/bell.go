@@ -155,6 +155,7 @@ func (b *Bell) pushWaits() bool {
 func (b *Bell) Serve(ctx context.Context) error {
 	b.d.Watch(ctx)
 	defer b.d.lines.stop()
+	defer b.d.looks.work.Wait()
 	b.Ring("start")
 
 	gap := b.Gap

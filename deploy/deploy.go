@@ -85,6 +85,7 @@ type Deployer struct {
 	hosts   hostTable // what is known of hosts beside history
 	bell    bellRef
 	lines   lineSet // kept to hosts by Watch
+	looks   lookState
 	settled sync.Once
 	work    sync.WaitGroup // hosts being pushed, detached ones too
 	memory  push.Memory    // what earlier pushes learned

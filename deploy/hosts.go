@@ -25,6 +25,7 @@ type hostState struct {
 	work    chan struct{} // holds a token while somebody is at work on the host
 	users   int           // those who are at work on it, or wait for that
 	pushing bool          // a run is at work on it
+	giveWay func()        // ends what is done there and can wait; nil: nothing is
 	left    bool          // it left the repo: the last user drops the state
 
 	tries   int           // pushes in a row that could not reach it
@@ -93,7 +94,34 @@ func (t *hostTable) enter(host string) *hostState {
 
 	s := t.of(host)
 	s.users++
+	if s.giveWay != nil {
+		s.giveWay()
+	}
 	return s
+}
+
+// holdIdle is hold for what can wait: it returns false when somebody is at work on the host, or waits for
+// that. From the moment that somebody else wants to be, giveWay has been called, and release is to follow
+// at once.
+func (t *hostTable) holdIdle(host string, giveWay func()) (release func(), ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	s := t.of(host)
+	if s.users > 0 || s.pushing {
+		return nil, false
+	}
+	s.users++
+	s.giveWay = giveWay
+	s.work <- struct{}{} // nobody has it: who does is counted in users
+
+	return func() {
+		t.mu.Lock()
+		s.giveWay = nil
+		t.mu.Unlock()
+		<-s.work
+		t.leave(host, s)
+	}, true
 }
 
 func (t *hostTable) leave(host string, s *hostState) {

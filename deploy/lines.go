@@ -154,10 +154,11 @@ func sameRoute(a, b link.Target) bool {
 }
 
 // Watch keeps lines to hosts from now on, until ctx ends: those that history asks for are opened
-// at once. It returns at once.
+// at once, and hosts are looked at as often as the config wants. It returns at once.
 func (d *Deployer) Watch(ctx context.Context) {
 	d.lines.start(ctx)
 	d.keeper().openKnown()
+	d.Looker().serve(ctx)
 }
 
 // Reachable says which hosts answer at this moment: those to which a long-lived connection is open.

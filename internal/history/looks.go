@@ -135,15 +135,13 @@ func (tx *tx) endLook(host string, e End) error {
 	look.Drift, look.Drifted = nil, 0
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, unit := range res.Drifted[:min(len(res.Drifted), KeepDrift)] {
-			look.Drift = append(look.Drift, Drift{Kind: bundle.KindUnit, Name: unit, What: stoppedByHand})
+			look.Drift = append(look.Drift, Drift{Kind: bundle.KindUnit, Name: unit, What: bundle.DriftStopped})
 		}
 		look.Drifted = len(res.Drifted)
 		look.startedAgain(slices.Concat(res.Started, res.Restarted))
 	}
 	return tx.saveLook(host, look)
 }
-
-const stoppedByHand = "stopped"
 
 // startedAgain takes units that were started out of those that failed.
 func (l *Look) startedAgain(units []string) {

@@ -1,0 +1,292 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/internal/plain"
+	"bellhop/internal/push"
+)
+
+// Between runs, hosts are looked at: what was edited there by hand, which units failed, whether a reboot is
+// due. A look changes nothing on its host, is no run, and begins none. It takes no place from a run, and
+// ends at once when somebody else has work on the host. What it finds is in status; the one thing that
+// follows from it is what follows from any contact after a reboot: keys that are missing are put back.
+
+// A Looker looks at hosts.
+type Looker struct{ d *Deployer }
+
+// Looker looks at the hosts of d.
+func (d *Deployer) Looker() Looker { return Looker{d} }
+
+// A lookState is what a deployer keeps for looks by the clock. The zero value has no clock.
+type lookState struct {
+	work sync.WaitGroup // until the clock has stopped
+
+	mu    sync.Mutex
+	clock *lookClock
+	told  map[string]string // by host: the failure that was logged last
+}
+
+// start starts a clock, which ends with ctx.
+func (s *lookState) start(ctx context.Context, clock *lookClock) {
+	s.mu.Lock()
+	s.clock = clock
+	s.mu.Unlock()
+	s.work.Go(func() { clock.serve(ctx) })
+}
+
+// changed tells the clock, if there is one, that its interval or its hosts may be others.
+func (s *lookState) changed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.clock != nil {
+		s.clock.changed()
+	}
+}
+
+// isNews notes how looks at a host fail, "" when they don't, and returns whether that is new.
+func (s *lookState) isNews(host, failure string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	was := s.told[host]
+	switch {
+	case failure == "":
+		delete(s.told, host)
+	case s.told == nil:
+		s.told = map[string]string{host: failure}
+	default:
+		s.told[host] = failure
+	}
+	return failure != "" && failure != was
+}
+
+// serve looks at hosts by the clock, from now on until ctx ends. It returns at once.
+func (l Looker) serve(ctx context.Context) {
+	clock := newLookClock()
+	clock.every, clock.contacts, clock.look = l.every, l.contacts, l.byClock
+	l.d.looks.start(ctx, clock)
+}
+
+// every is how often the config wants hosts to be looked at; 0 before it was read.
+func (l Looker) every() time.Duration {
+	if f := l.d.planner.lastFleet(); f != nil {
+		return f.Look
+	}
+	return 0
+}
+
+// contacts are the hosts that can be looked at, and when each was heard last. One that does not answer,
+// and whose line tells when it does, is not among them.
+func (l Looker) contacts() map[string]time.Time {
+	f := l.d.planner.lastFleet()
+	if f == nil {
+		return nil
+	}
+
+	hosts := map[string]time.Time{}
+	for name, h := range l.d.History.Hosts() {
+		_, isListed := f.Host(name)
+		isAway := !h.AwayAt.IsZero() && l.d.lines.has(name)
+		if isListed && h.Had && !isAway && h.State != history.Deploying {
+			hosts[name] = h.SeenAt
+		}
+	}
+	return hosts
+}
+
+// byClock is one look that nobody asked for.
+func (l Looker) byClock(ctx context.Context, host string) {
+	f := l.d.planner.lastFleet()
+	if f == nil {
+		return
+	}
+	h, ok := f.Host(host)
+	if !ok {
+		return
+	}
+
+	limited, cancel := context.WithTimeoutCause(ctx, l.d.limits().Host, push.ErrDeadline)
+	defer cancel()
+	_, err := l.at(limited, f, h, bundle.Look{})
+	if ctx.Err() != nil || errors.Is(err, errWanted) {
+		return
+	}
+
+	text := ""
+	if err != nil && !push.IsAway(err) { // that it is away is in status
+		b, _ := f.Bundle(host)
+		text = l.d.reveal(limited, err, host, b)
+	}
+	if l.d.looks.isNews(host, text) {
+		l.d.log().Warn("host can't be looked at", "host", host, "err", text)
+	}
+}
+
+// A sight is what a look at one host came to.
+type sight struct {
+	seen   *bundle.Seen  // nil: the helper there can't look
+	bundle *fleet.Bundle // of the generation there; nil when it was not asked for, or can't be had
+}
+
+// errWanted says that a look gave way to a push of its host.
+var errWanted = errors.New("a run is at work on the host, or began meanwhile")
+
+// at looks at one host, in one session, and has history remember what it found. With Contents in what, the
+// bundle that the host holds comes along.
+func (l Looker) at(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*sight, error) {
+	found, err := l.session(ctx, f, h, what)
+	if err != nil {
+		return nil, err
+	}
+	if found.heal {
+		last, _ := l.d.History.Host(h.Name)
+		if _, err := l.d.Keys().heal(ctx, h.Name, target(f, h, last.Arch, true), false); err != nil {
+			return nil, err
+		}
+	}
+	return &found.sight, nil
+}
+
+// A looked is what one session came to.
+type looked struct {
+	sight
+	heal bool // keys of the host are to be put back
+}
+
+func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	release, ok := l.d.hosts.holdIdle(h.Name, func() { cancel(errWanted) })
+	if !ok {
+		return nil, errWanted
+	}
+	defer release()
+
+	found, err := l.ask(ctx, f, h, what)
+	if err != nil && ctx.Err() != nil { // it was cut short, which tells nothing of the host
+		return nil, context.Cause(ctx)
+	}
+	if err != nil || found.seen != nil && found.seen.Working { // else the look that was stored says so
+		l.d.keeper().noteAnswer(h.Name, err)
+	}
+	return found, err
+}
+
+func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
+	was, _ := l.d.History.Host(h.Name)
+	s, seen, err := l.d.pusher().Look(ctx, target(f, h, was.Arch, hasKeys(was)), what)
+	if errors.Is(err, push.ErrCannotLook) {
+		s.Close()
+		return &looked{}, l.d.History.Looks().Store(ctx, h.Name, history.Look{At: time.Now(), Unknown: true})
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	return l.take(ctx, f, h, s, seen, what)
+}
+
+// take makes of what a host showed what is remembered, and what the caller asked for.
+func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push.Session, seen *bundle.HostSeen, what bundle.Look) (*looked, error) {
+	d := l.d
+	was, _ := d.History.Host(h.Name)
+	if err := d.corrections().correct(ctx, f, h.Name, &s.Hello); err != nil {
+		return nil, err
+	}
+
+	b, _ := f.Bundle(h.Name) // refused or not, the host holds what it held
+	filter := l.filter(ctx, h.Name, b)
+	defer filter.Drop()
+	found := &looked{sight: sight{seen: bundle.FilterSeen(seen, filter.Text)}}
+	if len(what.Contents) > 0 && s.Hello.Record != nil {
+		found.bundle, _ = d.archive().bundleOnHost(ctx, h.Name, s.Hello.Record)
+	}
+	if found.seen.Working {
+		return found, nil
+	}
+
+	isOurs := s.Hello.Record != nil && s.Hello.Record.Deployer.Is(d.ID)
+	sameBoot := seen.BootID.Is(was.BootID)
+	found.heal = isOurs && (len(seen.KeysMissing) > 0 || !sameBoot && hasKeys(was))
+	if !sameBoot && !hasKeys(was) {
+		if err := d.Keys().note(h.Name, filter.Word(seen.BootID), 0); err != nil {
+			return nil, err
+		}
+	}
+	return found, d.History.Looks().Store(ctx, h.Name, remembered(found.seen))
+}
+
+// remembered is what history keeps of what a look saw.
+func remembered(seen *bundle.Seen) history.Look {
+	look := history.Look{At: time.Now(), RebootRequired: seen.RebootRequired, Running: seen.Running, Drifted: seen.DriftCount()}
+	for _, u := range seen.FailedUnits {
+		look.Failed = append(look.Failed, failedUnit(u))
+	}
+	for _, one := range seen.Drift[:min(len(seen.Drift), history.KeepDrift)] {
+		look.Drift = append(look.Drift, history.Drift{Kind: one.Kind, Name: one.Name, What: one.What})
+	}
+	return look
+}
+
+func failedUnit(u bundle.FailedUnit) history.FailedUnit {
+	f := history.FailedUnit{Name: u.Name, Result: u.Result}
+	if u.Since > 0 {
+		at := time.Unix(u.Since, 0).UTC()
+		f.Since = &at
+	}
+	return f
+}
+
+// filter is the filter of what a look at a host saw. What the deployer gave the host by name passes it
+// unread, so that a host where all is well costs no key that is opened.
+func (l Looker) filter(ctx context.Context, host string, b *fleet.Bundle) *push.Filter {
+	last, _ := l.d.History.Host(host)
+	said := slices.Concat([]string{last.BootID}, driftWords)
+	if m, _, err := l.d.History.Manifest(host); err == nil && m != nil {
+		said = append(said, namesOf(m)...)
+	}
+	return l.d.pusher().NewFilter(said, push.KeysOf(b), l.d.archive().formerKeys(ctx, host, b))
+}
+
+// driftWords are those of a look's protocol, and results of units that systemd has names for.
+var driftWords = []string{
+	bundle.KindFile, bundle.KindDir, bundle.KindLink, bundle.KindUnit, bundle.KindPackage, bundle.KindAccount,
+	bundle.DriftMissing, bundle.DriftChanged, bundle.DriftReplaced, bundle.DriftMode, bundle.DriftOwner, bundle.DriftGroup, bundle.DriftHome,
+	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked,
+	bundle.WhyNotOwned, bundle.WhyKey, bundle.WhyMissing, bundle.WhyNotRegular, bundle.WhyTooLarge, bundle.WhyWorking,
+	"exit-code", "signal", "core-dump", "timeout", "watchdog", "start-limit-hit", "oom-kill", "resources", "protocol", "exec-condition",
+}
+
+// namesOf are the names that a manifest gives to things.
+func namesOf(m *bundle.Manifest) (names []string) {
+	for _, f := range m.Files {
+		names = append(names, f.Path)
+	}
+	for _, l := range m.Links {
+		names = append(names, l.Path, l.Target)
+	}
+	for _, u := range m.Units {
+		names = append(names, u.Name)
+	}
+	for _, p := range m.Packages {
+		names = append(names, p.Name)
+	}
+	for _, u := range m.Users {
+		names = append(names, u.Name, u.Group, u.Home)
+	}
+	for _, k := range m.Keys {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
+// shown is a text of bundle.Seen as one line for people.
+func shown(text string) string { return plain.Line(text, 1<<10) }
