@@ -63,6 +63,7 @@ type rebootRequest struct {
 // verbs are what the server does for those on the socket. Who asks is what the kernel says.
 func (s *serving) verbs() {
 	h := s.app
+	s.lookVerbs()
 	server.Handle(s.server, "deploy", func(ctx context.Context, who server.Caller, in deploy.Request, emit func(any)) (*history.Run, error) {
 		in.By = who.String()
 		return s.follow(ctx, s.bell.Do(in), emit)

@@ -18,7 +18,7 @@ import (
 )
 
 func hostCmd(e *Env) *cobra.Command {
-	return group(groupHosts, "host", "Add, check and remove hosts", hostAddCmd(e), hostCheckCmd(e), hostRemoveCmd(e))
+	return group(groupHosts, "host", "Add, check and remove hosts, and bring edits from them", hostAddCmd(e), hostCheckCmd(e), hostPullCmd(e), hostRemoveCmd(e))
 }
 
 type hostAdd struct {
