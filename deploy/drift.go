@@ -61,7 +61,7 @@ const (
 )
 
 // Differs says whether something on the host is not as it should be.
-func (h *HostDrift) Differs() bool { return len(h.Drift)+h.More+len(h.KeysMissing) > 0 }
+func (h HostDrift) Differs() bool { return len(h.Drift)+h.More+len(h.KeysMissing) > 0 }
 
 // Drift asks the chosen hosts now what differs there, one session each, and with Diff one more where a
 // file was edited. What came of a host is in its HostDrift.
