@@ -61,6 +61,7 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 
 	t.write(w)
 	printErrors(w, p, s.Hosts)
+	printLooks(w, p, s.Hosts, now)
 	if slices.ContainsFunc(s.Hosts, isNotTriedAgain) {
 		fmt.Fprintf(w, "\n%s\n", p.dim("What failed on a host is tried there again once it changes, or with: bellhop deploy --retry"))
 	}
