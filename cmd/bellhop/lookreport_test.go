@@ -23,7 +23,7 @@ func TestStatusTellsWhatLooksFound(t *testing.T) {
 
 	bad := history.HostStatus{Name: "h", State: history.Current, Keys: history.KeyCount{Expected: 3, Present: 2}, Drift: &two, RebootRequired: &yes, Units: &history.UnitStatus{Failed: units}}
 	want := []string{
-		"a.service failed (exit-code), 3m ago: bellhop logs h a.service",
+		"a.service failed (exit-code), 3 min ago: bellhop logs h a.service",
 		"2 more units failed: bellhop drift h",
 		"2 things changed by hand: bellhop drift h",
 		"1 key missing: bellhop key push h",
