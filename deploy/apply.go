@@ -152,7 +152,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	d.hosts.ended(hp.Name, r.head.ID, e)
 	r.keepCancelled(hp)
 	if res, ok := e.Details.(*bundle.Result); ok {
-		for _, note := range history.Notes(res) {
+		for _, note := range bundle.Notes(res) {
 			r.event(Event{Host: hp.Name, Step: "note", Text: note})
 		}
 	}

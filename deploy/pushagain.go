@@ -245,7 +245,8 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
 	if err != nil {
 		h.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
-	if good == nil || e.Record != nil && e.Record.Generation > 0 && e.Record.Digest != good.digest {
+	holdsAny := e.Record != nil && e.Record.Generation > 0
+	if good == nil || holdsAny && e.Record.Digest != good.digest {
 		return nil // what stands there is not what is remembered
 	}
 

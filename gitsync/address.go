@@ -113,7 +113,8 @@ func checkBranch(name string) error {
 	}
 
 	for part := range strings.SplitSeq(name, "/") {
-		if part == "" || strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".") || strings.HasSuffix(part, ".lock") {
+		hasDot := strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".")
+		if part == "" || hasDot || strings.HasSuffix(part, ".lock") {
 			return bad("is not a name that git allows")
 		}
 	}

@@ -82,10 +82,8 @@ func (r *Repo) list(h plumbing.Hash) (*folder, error) {
 // validName refuses names that lead elsewhere. A backslash leads nowhere, and units have it:
 // srv-my\x2ddata.mount.
 func validName(name string) bool {
-	switch {
-	case name == "" || name == "." || name == ".." || strings.EqualFold(name, ".git"):
-		return false
-	case strings.ContainsAny(name, "/\x00"):
+	isFolder := name == "" || name == "." || name == ".."
+	if isFolder || strings.EqualFold(name, ".git") || strings.ContainsAny(name, "/\x00") {
 		return false
 	}
 

@@ -78,12 +78,13 @@ func (h *httpRemote) follow(from *url.URL, res *http.Response) (*url.URL, error)
 	}
 
 	sameHost := strings.EqualFold(to.Hostname(), from.Hostname())
+	samePort := to.Scheme == from.Scheme && to.Port() == from.Port()
 	upgrade := from.Scheme == "http" && to.Scheme == "https"
 	switch {
 	case to.Scheme != "https" && to.Scheme != "http":
 	case from.Scheme == "https" && to.Scheme == "https":
 		return to, nil
-	case sameHost && (to.Scheme == from.Scheme && to.Port() == from.Port() || upgrade):
+	case sameHost && (samePort || upgrade):
 		return to, nil
 	}
 

@@ -274,9 +274,17 @@ func equalHost(a, b Host) bool {
 }
 
 func (h Host) equal(o Host) bool {
-	return h.Name == o.Name && h.State == o.State && h.Follows == o.Follows && h.Commit == o.Commit && h.Wanted == o.Wanted &&
-		h.Digest == o.Digest && h.Generation == o.Generation && h.DeployedAt.Equal(o.DeployedAt) && h.Run == o.Run && h.Error == o.Error &&
-		h.Reason == o.Reason && h.ReasonAt.Equal(o.ReasonAt) && h.BootID == o.BootID && h.Arch == o.Arch && h.KeysExpected == o.KeysExpected && h.KeysPresent == o.KeysPresent && h.Had == o.Had && h.Given == o.Given && h.Systemd == o.Systemd
+	for _, same := range []bool{
+		h.Name == o.Name, h.State == o.State, h.Follows == o.Follows, h.Commit == o.Commit, h.Wanted == o.Wanted,
+		h.Digest == o.Digest, h.Generation == o.Generation, h.DeployedAt.Equal(o.DeployedAt), h.Run == o.Run, h.Error == o.Error,
+		h.Reason == o.Reason, h.ReasonAt.Equal(o.ReasonAt), h.BootID == o.BootID, h.Arch == o.Arch,
+		h.KeysExpected == o.KeysExpected, h.KeysPresent == o.KeysPresent, h.Had == o.Had, h.Given == o.Given, h.Systemd == o.Systemd,
+	} {
+		if !same {
+			return false
+		}
+	}
+	return true
 }
 
 // Elsewhere says that o leads to another machine, or to one that was installed anew: its host
@@ -286,7 +294,9 @@ func (r Reach) Elsewhere(o Reach) bool {
 }
 
 func (r Reach) equal(o Reach) bool {
-	return r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses) && slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags) && r.Sometimes == o.Sometimes
+	sameRoute := r.User == o.User && r.Jump == o.Jump && slices.Equal(r.Addresses, o.Addresses)
+	sameRest := slices.Equal(r.HostKeys, o.HostKeys) && slices.Equal(r.Tags, o.Tags) && r.Sometimes == o.Sometimes
+	return sameRoute && sameRest
 }
 
 // Manifest returns the last manifest that host was given, with the digests of its keys, and

@@ -32,8 +32,14 @@ func NewServiceStatus(name, commit string, state State, err string) ServiceStatu
 }
 
 func (s ServiceStatus) equal(o ServiceStatus) bool {
-	same := func(a, b *string) bool { return a == b || a != nil && b != nil && *a == *b }
-	return s.Name == o.Name && s.State == o.State && same(s.Commit, o.Commit) && same(s.Error, o.Error)
+	same := func(a, b *string) bool {
+		if a == nil || b == nil {
+			return a == b
+		}
+		return *a == *b
+	}
+	sameState := s.Name == o.Name && s.State == o.State
+	return sameState && same(s.Commit, o.Commit) && same(s.Error, o.Error)
 }
 
 // A FailedService is a service that did not work on a host: it is not tried there again while its digest

@@ -26,7 +26,8 @@ func (u *undoer) keepEdits(ctx context.Context, edited []owned.Change) {
 	kept := err == nil && now.Exists && len(edited) > 0
 	for _, p := range edited {
 		digest, err := u.m.Blobs().Keep(ctx, p.Path, bundle.MaxBlob)
-		kept = kept && err == nil && digest == p.Was.Digest && u.m.Blobs().Sync([]string{digest}) == nil
+		isTheEdit := err == nil && digest == p.Was.Digest
+		kept = kept && isTheEdit && u.m.Blobs().Sync([]string{digest}) == nil
 		now.Edited = slices.DeleteFunc(now.Edited, func(e owned.Change) bool { return e.Path == p.Path })
 		now.Edited = append(now.Edited, owned.Change{Path: p.Path, Was: p.Was})
 	}

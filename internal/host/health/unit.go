@@ -107,11 +107,14 @@ func (u *watched) judgeUp(s machine.UnitState, again bool, now time.Time) (verdi
 }
 
 func (u *watched) judgeInactive(s machine.UnitState) (verdict, error) {
-	ok := s.Result == "success" || s.Result == ""
-	switch {
-	case s.Job:
+	if s.Job {
 		return waits, nil
-	case u.Job == nil && s.Skipped, u.Job == nil && (s.Oneshot || u.Oneshot) && ok:
+	}
+
+	ok := s.Result == "success" || s.Result == ""
+	isOneshot := s.Oneshot || u.Oneshot
+	hasEnded := s.Skipped || isOneshot && ok
+	if u.Job == nil && hasEnded {
 		return isDone, nil
 	}
 	return isDead, u.ended(s)
