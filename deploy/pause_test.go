@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"bellhop/deploy"
 	"bellhop/internal/history"
@@ -105,4 +107,104 @@ func (w *world) status() history.Status {
 	s, err := w.db.Status(w.t.Context())
 	w.must(err)
 	return s
+}
+
+// A pause ends by its clock: with one commit that waits, or where that was said before, it is deployed; with
+// more the fleet stays paused until somebody resumes. A server that runs notices it, and so does one that
+// starts later.
+func TestPauseEndsByItsClock(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		commits int
+		then    bool
+		away    bool // no server runs when the time is over
+		ends    bool
+	}{
+		{"nothing waits", 0, false, false, true},
+		{"one commit", 1, false, false, true},
+		{"three commits", 3, false, false, false},
+		{"three commits that need nobody", 3, true, false, true},
+		{"one commit, while no server runs", 1, false, true, true},
+		{"three commits, while no server runs", 3, false, true, false},
+		{"three commits that need nobody, while no server runs", 3, true, true, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newCancelWorld(t)
+				defer func() { w.stop() }()
+				w.count()
+				_, _, err := w.db.Pauses().Set(t.Context(), history.Pause{By: "cadey", Since: time.Now(), Until: time.Now().Add(2 * time.Hour), Then: tt.then})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.bell.Paused()
+				for range tt.commits {
+					w.changeAll()
+					w.bell.Ring("push")
+					w.idle()
+				}
+				head := w.commits[len(w.commits)-1].Commit
+				top := w.commits[0].Commit
+
+				time.Sleep(90 * time.Minute)
+				w.wantPause(tt.commits, true, top)
+				if tt.away {
+					w.stop()
+					time.Sleep(time.Hour)
+					w.db.Close()
+					w.live()
+					w.count()
+					w.start()
+				}
+				time.Sleep(time.Hour)
+				w.idle()
+				if tt.ends {
+					w.wantPause(0, false, head)
+					return
+				}
+				w.wantPause(tt.commits, true, top)
+
+				// The remote goes back to one commit that waits: that starts nothing by itself any more.
+				w.commits = w.commits[:2]
+				w.bell.Poll("poll")
+				w.idle()
+				w.wantPause(1, true, top)
+				if _, err := w.db.Pauses().End(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				w.bell.Ring("resume")
+				w.idle()
+				w.wantPause(0, false, w.commits[1].Commit)
+			})
+		})
+	}
+}
+
+// count has the source tell the messages of the commits between two.
+func (w *cancelWorld) count() {
+	w.d.Since = func(_ context.Context, last, head string) (messages []string, err error) {
+		for _, c := range w.commits {
+			if c.Commit > last && c.Commit <= head {
+				messages = append(messages, c.Message)
+			}
+		}
+		return messages, nil
+	}
+}
+
+// wantPause wants what status says of a pause, and the commit that stands everywhere.
+func (w *cancelWorld) wantPause(waiting int, isPaused bool, commit string) {
+	w.t.Helper()
+	s, err := w.db.Status(w.t.Context())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if s.Paused != isPaused || s.Waiting != waiting || deref(s.Commit) != commit {
+		w.t.Fatalf("paused %v, %d commits wait, at %s; want %v, %d, at %s", s.Paused, s.Waiting, deref(s.Commit), isPaused, waiting, commit)
+	}
+	for _, h := range s.Hosts {
+		if h.State != history.Current {
+			w.t.Errorf("%s is %s, want current", h.Name, h.State)
+		}
+	}
 }
