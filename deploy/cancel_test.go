@@ -119,6 +119,16 @@ func (w *cancelWorld) idle() {
 	}
 }
 
+// begins waits until a run that was rung for is at work: its gap to the run before is over.
+func (w *cancelWorld) begins(run string) {
+	w.t.Helper()
+	time.Sleep(5 * time.Second)
+	synctest.Wait()
+	if now := w.bell.Current(); now != run {
+		w.t.Fatalf("run %q is at work, want %s", now, run)
+	}
+}
+
 // ends follows a run, and wants it to end as outcome.
 func (w *cancelWorld) ends(run string, outcome history.Outcome) *history.Run {
 	w.t.Helper()
@@ -176,9 +186,7 @@ func TestCancel(t *testing.T) {
 				w.changeAll()
 				w.doors.close("h1")
 				run := w.bell.Ring("push")
-				synctest.Wait()
-				time.Sleep(5 * time.Second)
-				synctest.Wait()
+				w.begins(run)
 
 				c, ok := w.bell.Cancel("cadey (uid 1000)")
 				want := deploy.Cancelled{Run: run, Left: []string{"h2", "h3"}, AtWork: []string{"h1"}, Planned: true, Next: []string{}}
@@ -304,4 +312,69 @@ func (w *cancelWorld) state(host string) history.HostStatus {
 	}
 	w.t.Fatalf("status has no host %s", host)
 	return history.HostStatus{}
+}
+
+// A person who deploys one of the hosts that were left out brings that one alone.
+func TestDeployOneCancelledHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		w.changeAll()
+		w.doors.close("h1")
+		run := w.bell.Ring("push")
+		w.begins(run)
+		w.bell.Cancel("cadey")
+		w.doors.open("h1")
+		w.ends(run, history.OutcomeCancelled)
+
+		w.ends(w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi", On: "h3"}), history.OutcomeDone)
+		w.bell.Ring("push (delivered again)")
+		w.idle()
+		want := map[string]history.State{"h0": "current", "h1": "current", "h2": "behind", "h3": "current"}
+		if diff := cmp.Diff(want, w.states()); diff != "" {
+			t.Errorf("after h3 was deployed (-want +got):\n%s", diff)
+		}
+		if h := w.state("h2"); h.CancelledBy == nil {
+			t.Error("h2 is not cancelled any more")
+		}
+	})
+}
+
+// Pushes during a run are one more run, with the newest head, and never two runs at once.
+func TestPushesDuringARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		w.changeAll()
+		w.doors.close("h1")
+		first := w.bell.Ring("push")
+		w.begins(first)
+
+		next := map[string]bool{}
+		for range 3 {
+			w.changeAll()
+			next[w.bell.Ring("push")] = true
+			time.Sleep(5 * time.Second)
+			synctest.Wait()
+			if run := w.bell.Current(); run != first {
+				t.Fatalf("run %s is at work, want %s alone", run, first)
+			}
+		}
+		if len(next) != 1 {
+			t.Errorf("three pushes are %d runs, want 1", len(next))
+		}
+
+		w.doors.open("h1")
+		w.ends(first, history.OutcomeDone)
+		for run := range next {
+			r := w.ends(run, history.OutcomeDone)
+			if head := w.commits[len(w.commits)-1].Commit; deref(r.Commit) != head {
+				t.Errorf("the run after it is of %s, want %s", deref(r.Commit), head)
+			}
+		}
+		h, err := w.db.Runs(t.Context(), 50)
+		if err != nil || len(h.Runs) != 4 || h.Runs[0].StartedAt.Before(*h.Runs[1].FinishedAt) {
+			t.Errorf("%d runs are stored (%v), want 4, one after another", len(h.Runs), err)
+		}
+	})
 }

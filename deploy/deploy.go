@@ -134,9 +134,12 @@ type Request struct {
 	All        bool    `json:"all,omitempty"`         // contact hosts that look current too
 	Retry      bool    `json:"retry,omitempty"`       // try again what failed
 	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of what a host has may be removed
-	TakeOver   bool    `json:"take_over,omitempty"`   // take hosts whose record names another deployer
-	Resume     bool    `json:"resume,omitempty"`      // end the holds of the chosen hosts
-	RunID      string  `json:"run,omitempty"`         // "": a new one
+	// AllowRewritten accepts a history that was rewritten, where it is refused: the head is then the commit
+	// that was seen last, for later runs too.
+	AllowRewritten bool   `json:"allow_rewritten,omitempty"`
+	TakeOver       bool   `json:"take_over,omitempty"` // take hosts whose record names another deployer
+	Resume         bool   `json:"resume,omitempty"`    // end the holds of the chosen hosts
+	RunID          string `json:"run,omitempty"`       // "": a new one
 
 	Rollback *Rollback `json:"rollback,omitempty"` // bring the chosen hosts back; nil: to the head
 

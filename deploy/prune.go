@@ -24,17 +24,32 @@ func pruneGuard(old, new bundle.Manifest) string {
 		loss.Gone, loss.Of, len(loss.Services), strings.Join(loss.Services, ", "))
 }
 
+// allowTrailer is the trailer of a commit that allows what is refused else. It can allow to prune hosts, and
+// not that history was rewritten: whoever rewrites it would allow that himself.
+const allowTrailer = "Bellhop-Allow"
+
 // consents reads the trailers "Bellhop-Allow: prune HOST" of a commit message: the hosts, or
 // globs of them.
 func consents(message string) []string {
 	var hosts []string
-	for _, value := range gitsync.Trailers(message, "Bellhop-Allow") {
-		words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
-		if len(words) > 1 && words[0] == "prune" {
-			hosts = append(hosts, words[1:]...)
-		}
+	for _, value := range gitsync.Trailers(message, allowTrailer) {
+		hosts = append(hosts, pruned(value)...)
 	}
 	return hosts
+}
+
+// unknownConsents lists the values of such trailers that allow nothing.
+func unknownConsents(message string) []string {
+	return slices.DeleteFunc(gitsync.Trailers(message, allowTrailer), func(value string) bool { return len(pruned(value)) > 0 })
+}
+
+// pruned are the hosts of "prune HOST, HOST"; none when the value says something else.
+func pruned(value string) []string {
+	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
+	if len(words) < 2 || words[0] != "prune" {
+		return nil
+	}
+	return words[1:]
 }
 
 // consented says whether a commit since the one that a host last satisfied allows it to be

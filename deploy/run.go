@@ -133,6 +133,9 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	if r.quiet && d.Look != nil {
 		look = d.Look
 	}
+	if r.req.AllowRewritten && !r.quiet && d.SyncRewritten != nil {
+		look = d.SyncRewritten
+	}
 
 	snap, err := look(ctx)
 	d.repo.looked(err)
@@ -145,6 +148,12 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		r.head.Notes = append(r.head.Notes, "the branch was rewritten")
 		r.head.Cause += " (history rewritten)"
 		d.log().Warn("branch was rewritten", "commit", snap.Commit)
+	}
+
+	for _, value := range unknownConsents(snap.Message) {
+		note := fmt.Sprintf("trailer %q allows nothing: want %q", allowTrailer+": "+value, allowTrailer+": prune HOST")
+		r.head.Notes = append(r.head.Notes, note)
+		r.event(Event{Step: "note", Text: note})
 	}
 
 	if snap.Moved != "" {

@@ -21,6 +21,8 @@ type Source struct {
 	// branch was rewritten, stays for Sync to report.
 	// Nil: Sync.
 	Look func(ctx context.Context) (Snapshot, error)
+	// SyncRewritten is Sync for who accepts a history that was rewritten where Sync refuses it. Nil: Sync.
+	SyncRewritten func(ctx context.Context) (Snapshot, error)
 	// Head asks the remote for the branch's head and fetches nothing. Nil: a push that comes
 	// shortly after another waits for the bell's gap.
 	Head func(ctx context.Context) (string, error)
@@ -39,7 +41,7 @@ type Source struct {
 // ErrRefused.
 func From(r *gitsync.Repo) Source {
 	return Source{
-		Sync: refusing(r.Sync), Look: refusing(r.Look),
+		Sync: refusing(r.Sync), Look: refusing(r.Look), SyncRewritten: r.SyncRewritten,
 		Head: r.Head, Far: r.Far(), At: r.At, Since: r.Since, Keep: r.Keep,
 	}
 }

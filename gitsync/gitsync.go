@@ -146,7 +146,14 @@ func Open(cfg Config) (*Repo, error) {
 func (r *Repo) Sync(ctx context.Context) (Snapshot, error) {
 	r.work.Lock()
 	defer r.work.Unlock()
-	return r.syncLocked(ctx, true)
+	return r.syncLocked(ctx, looking{move: true})
+}
+
+// SyncRewritten is Sync for who accepts a history that was rewritten, once, whatever Config.Rewritten says.
+func (r *Repo) SyncRewritten(ctx context.Context) (Snapshot, error) {
+	r.work.Lock()
+	defer r.work.Unlock()
+	return r.syncLocked(ctx, looking{move: true, accept: true})
 }
 
 // Look is Sync for who only wants to see: the next Sync tells of a rewritten history as if
@@ -154,18 +161,24 @@ func (r *Repo) Sync(ctx context.Context) (Snapshot, error) {
 func (r *Repo) Look(ctx context.Context) (Snapshot, error) {
 	r.work.Lock()
 	defer r.work.Unlock()
-	return r.syncLocked(ctx, false)
+	return r.syncLocked(ctx, looking{})
 }
 
-func (r *Repo) syncLocked(ctx context.Context, move bool) (Snapshot, error) {
+// A looking is how the remote is looked at.
+type looking struct {
+	move   bool // what is found becomes the commit that was seen last
+	accept bool // also when history was rewritten and that is refused
+}
+
+func (r *Repo) syncLocked(ctx context.Context, how looking) (Snapshot, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.Timeout)
 	defer cancel()
-	s, err := r.sync(ctx, move)
+	s, err := r.sync(ctx, how)
 	if damaged(err) && !r.isIncurable() {
 		if rerr := r.renew(ctx, r.asideName()); rerr != nil {
 			return Snapshot{}, fmt.Errorf("sync %s: the clone in %s is damaged (%w) and could not be cloned anew: %w", r.cfg.Branch, r.cfg.Dir, err, rerr)
 		}
-		if s, err = r.sync(ctx, move); damaged(err) {
+		if s, err = r.sync(ctx, how); damaged(err) {
 			r.incurable = time.Now()
 		}
 	}
@@ -181,8 +194,8 @@ func (r *Repo) syncLocked(ctx context.Context, move bool) (Snapshot, error) {
 	return s, nil
 }
 
-// sync is one look at the remote; move makes what it finds the commit that was seen last.
-func (r *Repo) sync(ctx context.Context, move bool) (Snapshot, error) {
+// sync is one look at the remote.
+func (r *Repo) sync(ctx context.Context, how looking) (Snapshot, error) {
 	if err := r.open(); err != nil {
 		return Snapshot{}, err
 	}
@@ -210,11 +223,15 @@ func (r *Repo) sync(ctx context.Context, move bool) (Snapshot, error) {
 	}
 
 	s.Moved = conn.moved()
-	if s.Rewritten, err = r.rewritten(ctx, old, head); err != nil {
+	s.Rewritten, err = r.rewritten(ctx, old, head)
+	if errors.Is(err, ErrRewritten) && how.accept {
+		s.Rewritten, err = true, nil
+	}
+	if err != nil {
 		return Snapshot{}, err
 	}
 
-	if !move {
+	if !how.move {
 		return s, nil
 	}
 
@@ -259,7 +276,7 @@ func (r *Repo) rewritten(ctx context.Context, old, head plumbing.Hash) (bool, er
 	}
 
 	if r.cfg.Rewritten == Refuse {
-		return false, fmt.Errorf("%w: %s is not in the history of %s; push the old commit back, or allow it with --rewritten follow",
+		return false, fmt.Errorf("%w: %s is not in the history of %s; push the old commit back, or accept this one with: bellhop deploy --allow-rewritten",
 			ErrRewritten, old.String()[:10], head.String()[:10])
 	}
 
@@ -307,7 +324,7 @@ func (r *Repo) At(ctx context.Context, commit string) (Snapshot, error) {
 	defer r.work.Unlock()
 	h, err := r.resolve(commit)
 	if errors.Is(err, plumbing.ErrObjectNotFound) {
-		if _, serr := r.syncLocked(ctx, false); serr != nil && !errors.Is(serr, ErrRewritten) {
+		if _, serr := r.syncLocked(ctx, looking{}); serr != nil && !errors.Is(serr, ErrRewritten) {
 			return Snapshot{}, fmt.Errorf("commit %s: %w here, and %w", commit, ErrUnknown, serr)
 		}
 		h, err = r.resolve(commit)

@@ -271,6 +271,17 @@ func TestRewritten(t *testing.T) {
 	if s := sync1(t, refuse); s.Commit != second || s.Rewritten {
 		t.Errorf("after the old commit came back: %+v", s)
 	}
+	rem.Reset(first) // accepted once, it is the branch, and the next one is refused again
+	if s, err := refuse.SyncRewritten(t.Context()); err != nil || s.Commit != first || !s.Rewritten {
+		t.Errorf("SyncRewritten = %+v, %v", s, err)
+	}
+	if s := sync1(t, refuse); s.Commit != first || s.Rewritten {
+		t.Errorf("after it was accepted: %+v", s)
+	}
+	rem.Reset(fresh)
+	if _, err := refuse.Sync(t.Context()); !errors.Is(err, gitsync.ErrRewritten) && fresh != first {
+		t.Errorf("another rewritten head: Sync = %v, want ErrRewritten", err)
+	}
 }
 
 func TestAt(t *testing.T) {

@@ -35,6 +35,9 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reac
 			if req.On, err = chosen(c, req.On, args); err != nil {
 				return err
 			}
+			if req.AllowRewritten && req.On != "" {
+				return usage(c, "--allow-rewritten accepts the branch for the whole fleet: leave out the hosts")
+			}
 			req.Cause, req.By = "deploy", e.userName()
 			f.tracesHere = c.Flags().Changed("trace")
 			return runDeploy(e, c.Context(), &f, req, asJSON)
@@ -47,6 +50,7 @@ Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reac
 	c.Flags().BoolVar(&req.All, "all", false, "contact hosts that look current too")
 	c.Flags().BoolVar(&req.Retry, "retry", false, "try again what failed")
 	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "allow the removal of more than half of what a host has")
+	c.Flags().BoolVar(&req.AllowRewritten, "allow-rewritten", false, "accept a branch whose history was rewritten, once, where --rewritten refuse is set")
 	c.Flags().BoolVar(&req.TakeOver, "take-over", false, "take over hosts of another deployer")
 	return c
 }
