@@ -38,6 +38,7 @@ type demo struct {
 	remote *lab.Remote
 	hosts  []*demoHost
 	server *serving
+	sink   *demoSink
 	begin  func() // lets the server look: it would not wait for the webhook otherwise
 	n      int    // steps told
 }
@@ -59,7 +60,7 @@ func runDemo(e *Env, ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, d.close()) }()
 	began := time.Now()
 	fmt.Fprintln(d.out, d.p.dim("Imitated: three machines and their systemd. Real: git, age, SSH, the engine, the server, the signed webhook."))
-	for _, step := range []func(context.Context) error{d.machines, d.serve, d.config, d.firstPush, d.secondPush, d.readme, d.powerCut} {
+	for _, step := range []func(context.Context) error{d.machines, d.serve, d.config, d.firstPush, d.secondPush, d.readme, d.powerCut, d.brokenPush, d.past} {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("demo: %w", err)
 		}
@@ -100,8 +101,12 @@ func (d *demo) close() error {
 	for _, h := range d.hosts {
 		err = errors.Join(err, h.ssh.Close())
 	}
-
 	d.hosts = nil
+
+	if d.sink != nil {
+		err = errors.Join(err, d.sink.listener.Close())
+		d.sink = nil
+	}
 	return err
 }
 
@@ -121,7 +126,9 @@ func (d *demo) machines(context.Context) error {
 		d.hosts = append(d.hosts, &demoHost{name: name, machine: m, ssh: s})
 	}
 	d.remote = lab.NewRemote(filepath.Join(d.dir, "config.git"))
-	return nil
+	var err error
+	d.sink, err = newDemoSink()
+	return err
 }
 
 // serve starts the real server on an empty state directory.
@@ -161,6 +168,11 @@ func (d *demo) config(context.Context) error {
 		return err
 	}
 
+	told, err := d.sink.seal(reader)
+	if err != nil {
+		return err
+	}
+
 	files := map[string]string{
 		"bellhop.yaml":                              d.fleetFile(reader.String()),
 		"README.md":                                 "# hexagone\n",
@@ -171,6 +183,7 @@ func (d *demo) config(context.Context) error {
 		"services/backup/backup.service":            "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n",
 		"services/backup/backup.timer":              "[Timer]\nOnCalendar=daily\n[Install]\nWantedBy=timers.target\n",
 		"secrets/withinbot.env.age":                 string(token),
+		"secrets/notify/furryhole.age":              string(told),
 	}
 	d.remote.Commit(files, "withinbot on chrysalis, a greeting everywhere", demoAuthor)
 	d.show(`bellhop.yaml                             three hosts, who runs what
@@ -178,7 +191,8 @@ services/withinbot/withinbot.service     a unit, as systemd reads it
 services/withinbot/service.yaml          its user and its key
 services/withinbot/files/etc/within/…    lands at the same path
 services/motd/…  services/backup/…       a greeting, a timer
-secrets/withinbot.env.age                sealed for the deployer`)
+secrets/withinbot.env.age                sealed for the deployer
+secrets/notify/furryhole.age             where messages go to, sealed too`)
 	return nil
 }
 
@@ -186,7 +200,7 @@ const demoAuthor = "Cadence <cadence@example.com>"
 
 func (d *demo) fleetFile(reader string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "network: hexagone\nreaders:\n  deployer: %s\nall:\n  services: { motd: true }\nhosts:\n", reader)
+	fmt.Fprintf(&b, "network: hexagone\nreaders:\n  deployer: %s\nall:\n  services: { motd: true }\nnotify:\n  furryhole: { source: secrets/notify/furryhole.age }\nhosts:\n", reader)
 	for _, h := range d.hosts {
 		fmt.Fprintf(&b, "  %s:\n    address: %s\n    host_key: %s\n", h.name, h.ssh.Address(), h.ssh.HostKey())
 		switch h.name {
@@ -279,7 +293,10 @@ func (i *indented) Write(b []byte) (int, error) {
 
 // push delivers a signed webhook and follows the run that it rang for. Sessions are told from
 // the second on: after the first, a line to chrysalis is opened for good, for its keys.
-func (d *demo) push(ctx context.Context, sessions bool) error {
+func (d *demo) push(ctx context.Context, sessions bool) error { return d.pushed(ctx, sessions, false) }
+
+// pushed is push for a run that is to fail, or not.
+func (d *demo) pushed(ctx context.Context, sessions, fails bool) error {
 	for _, h := range d.hosts {
 		h.had = h.ssh.Counts().Sessions
 	}
@@ -297,7 +314,7 @@ func (d *demo) push(ctx context.Context, sessions bool) error {
 	if err != nil {
 		return err
 	}
-	if o := or(run.Outcome, ""); isFailure(o) {
+	if o := or(run.Outcome, ""); isFailure(o) != fails {
 		return fmt.Errorf("the run ended as %s: %s", o, run.Error)
 	}
 
@@ -415,14 +432,5 @@ func (d *demo) powerCut(ctx context.Context) error {
 	}
 
 	d.show(fmt.Sprintf("%s later: keys pushed, withinbot.service %s", took(time.Since(began)), h.machine.Unit("withinbot.service").Active))
-	d.step("What was that?", "bellhop history")
-	hist, err := d.server.app.history.Runs(ctx, 3)
-	if err != nil {
-		return err
-	}
-
-	var b strings.Builder
-	printHistory(&b, d.p, hist, false, time.Now())
-	d.show(b.String())
 	return nil
 }

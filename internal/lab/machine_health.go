@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -38,6 +39,11 @@ func (h *health) Answer(probe string, answers ...machine.Answer) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.answers[probe] = answers
+}
+
+// AnswerStatus has an HTTP probe, which wants 200, get another status and a body from now on.
+func (h *health) AnswerStatus(probe string, status int, body string) {
+	h.Answer(probe, machine.Answer{Wrong: fmt.Sprintf("want status 200, got %d", status), Status: status, Body: body})
 }
 
 // Asked are the probes that were asked, by their name, in order.

@@ -250,7 +250,7 @@ func (m Message) rest() string {
 
 // commit is the commit, who made it, and how long the run took.
 func (m Message) commit() string {
-	text := (*m.Commit)[:min(8, len(*m.Commit))]
+	text := (*m.Commit)[:min(7, len(*m.Commit))]
 	if m.Subject != nil {
 		text += " " + *m.Subject
 	}

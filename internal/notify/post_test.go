@@ -38,7 +38,7 @@ lufta: unconfirmed (cut-off)
 lap: away, no route
 chrysalis: well again
 done: pneuma, x
-01234567 bot: raise the limit, by cadey, took 12.3s
+0123456 bot: raise the limit, by cadey, took 12.3s
 https://bellhop.example.org/runs/r1`
 	if got := sample.Title() + "\n" + sample.Body(); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

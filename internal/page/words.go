@@ -60,7 +60,7 @@ func short(commit *string) string {
 	if commit == nil || *commit == "" {
 		return "–"
 	}
-	return (*commit)[:min(8, len(*commit))]
+	return (*commit)[:min(7, len(*commit))]
 }
 
 func outcomeWord(o *history.Outcome) string {

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/notify"
+	"bellhop/secrets/agefile"
+)
+
+// The demo's bad day: a push that breaks a service, and the message that tells its author.
+
+// A demoSink is where the demo's messages go to, in the place of a messenger.
+type demoSink struct {
+	listener net.Listener
+	got      chan notify.Message
+}
+
+// newDemoSink listens on the loopback.
+func newDemoSink() (*demoSink, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+
+	s := &demoSink{listener: l, got: make(chan notify.Message, 8)}
+	go func() { _ = http.Serve(l, s) }() // it ends with its listener
+	return s, nil
+}
+
+// ServeHTTP takes a message.
+func (s *demoSink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var m notify.Message
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&m); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	select {
+	case s.got <- m:
+	default: // nobody looks any more
+	}
+}
+
+// seal is the age file of notify: in the demo's repo.
+func (s *demoSink) seal(reader agefile.Recipient) ([]byte, error) {
+	url := "http://" + s.listener.Addr().String() + "/furryhole#a-signing-key"
+	return agefile.Seal([]byte(url), []agefile.Recipient{reader}, agefile.SealOptions{})
+}
+
+const brokenService = demoService + `health: { http: "http://127.0.0.1:3000/healthz", grace: 0s }
+`
+
+// brokenPush has the bot look for its facts where they are not.
+func (d *demo) brokenPush(ctx context.Context) error {
+	d.step("A push that breaks the bot: the host goes back by itself, and who pushed is told", "git push")
+	m := d.hosts[0].machine
+	probe := bundle.Probe{HTTP: "http://127.0.0.1:3000/healthz"}
+	m.AnswerStatus(probe.Name(), http.StatusServiceUnavailable, "no facts at /etc/within/fcats")
+	d.remote.Commit(map[string]string{
+		"services/withinbot/withinbot.service": strings.Replace(demoUnit, "/etc/within/facts", "/etc/within/fcats", 1),
+		"services/withinbot/service.yaml":      brokenService,
+	}, "withinbot: tell when it is well", demoAuthor)
+	if err := d.pushed(ctx, true, true); err != nil {
+		return err
+	}
+
+	unit, err := os.ReadFile(m.Path("/etc/systemd/system/withinbot.service"))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(unit), "/etc/within/facts") {
+		return errors.New("the unit did not come back")
+	}
+	d.show(fmt.Sprintf("on chrysalis: the unit of before is back, withinbot.service %s\n\nthe message, as a messenger shows it:", m.Unit("withinbot.service").Active))
+
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(30 * time.Second):
+		return errors.New("no message came")
+	case message := <-d.sink.got:
+		d.show(indentRest("  "+message.Title()+"\n"+message.Body(), "  "))
+	}
+	return nil
+}
+
+// past shows the runs.
+func (d *demo) past(ctx context.Context) error {
+	d.step("What was that?", "bellhop history")
+	hist, err := d.server.app.history.Runs(ctx, 4)
+	if err != nil {
+		return err
+	}
+
+	var b strings.Builder
+	printHistory(&b, d.p, hist, false, time.Now())
+	d.show(b.String())
+	return nil
+}
