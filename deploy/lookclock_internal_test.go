@@ -111,7 +111,9 @@ func TestLookClockContact(t *testing.T) {
 // A host that can't be reached is tried once in an interval too.
 func TestLookClockFailures(t *testing.T) {
 	inClock(t, 10*time.Minute, 1, func(c *clocked, _ *lookClock) {
+		c.mu.Lock()
 		c.fails = true
+		c.mu.Unlock()
 		time.Sleep(2 * time.Hour)
 		if n := c.count("h000"); n < 10 || n > 13 {
 			t.Errorf("%d looks in 2 h, want about 12", n)
