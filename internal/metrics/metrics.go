@@ -85,6 +85,9 @@ var (
 	lastSuccess = desc("host_last_success_timestamp_seconds", "When a host was deployed to last, Unix time.", "host")
 	keysMissing = desc("keys_missing", "Keys that a host should have and has not; of a host that is away, all.", "host")
 	awaySince   = desc("host_away_since_timestamp_seconds", "Since when a host does not answer, Unix time; not there while it does.", "host")
+	unitsFailed = desc("units_failed", "Units of bellhop's that had failed when a host was looked at last.", "host")
+	driftPaths  = desc("drift_paths", "What differed from what was deployed when a host was looked at last.", "host")
+	reboot      = desc("reboot_required", "1 where a host waited for a reboot when it was looked at last.", "host")
 	paused      = desc("paused", "1 while runs are paused.")
 	syncError   = desc("sync_error", "1 while the repo can't be read.")
 	outbox      = desc("outbox_pending", "Results that people are to be told of and were not yet.")
@@ -94,7 +97,7 @@ var (
 
 // Describe is part of prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{hostState, lastSuccess, keysMissing, awaySince, paused, syncError, outbox, deliveries, polls} {
+	for _, d := range []*prometheus.Desc{hostState, lastSuccess, keysMissing, awaySince, unitsFailed, driftPaths, reboot, paused, syncError, outbox, deliveries, polls} {
 		ch <- d
 	}
 }
@@ -135,6 +138,16 @@ func collectHost(ch chan<- prometheus.Metric, h history.HostStatus) {
 	}
 	if h.AwaySince != nil {
 		ch <- gauge(awaySince, seconds(*h.AwaySince), h.Name)
+	}
+
+	if h.Units != nil {
+		ch <- gauge(unitsFailed, float64(len(h.Units.Failed)), h.Name)
+	}
+	if h.Drift != nil {
+		ch <- gauge(driftPaths, float64(*h.Drift), h.Name)
+	}
+	if h.RebootRequired != nil {
+		ch <- gauge(reboot, number(*h.RebootRequired), h.Name)
 	}
 }
 

@@ -33,7 +33,8 @@ func TestNames(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_500)
 	m := metrics.New(sources(func() (history.Status, error) {
 		return history.Status{SyncError: &history.SyncError{}, Hosts: []history.HostStatus{
-			{Name: "chrysalis", State: history.Current, DeployedAt: &at, Keys: history.KeyCount{Expected: 2, Present: 2}},
+			{Name: "chrysalis", State: history.Current, DeployedAt: &at, Keys: history.KeyCount{Expected: 2, Present: 2},
+				Units: &history.UnitStatus{Failed: make([]history.FailedUnit, 1)}, Drift: new(2), RebootRequired: new(true)},
 			{Name: "kos-mos", State: history.RolledBack, AwaySince: &at, Keys: history.KeyCount{Expected: 3}},
 		}}, nil
 	}))
@@ -48,6 +49,9 @@ func TestNames(t *testing.T) {
 		`bellhop_host_away_since_timestamp_seconds{host="kos-mos"} 1.7000000005e+09`,
 		`bellhop_keys_missing{host="kos-mos"} 3`,
 		`bellhop_keys_missing{host="chrysalis"} 0`,
+		`bellhop_units_failed{host="chrysalis"} 1`,
+		`bellhop_drift_paths{host="chrysalis"} 2`,
+		`bellhop_reboot_required{host="chrysalis"} 1`,
 		`bellhop_run_duration_seconds_bucket{le="1"} 0`,
 		`bellhop_run_duration_seconds_bucket{le="2.5"} 1`,
 		`bellhop_run_duration_seconds_sum 2`,

@@ -32,8 +32,9 @@ func sample() page.Sources {
 	first := history.Run{ID: "r1", Commit: ptr("0123456789abcdef"), Subject: ptr("first day"), Cause: "start", StartedAt: now.Add(-50 * time.Hour),
 		FinishedAt: ptr(now.Add(-50 * time.Hour)), Outcome: ptr(history.OutcomeDone), Hosts: []history.RunResult{{Name: "kos-mos", Outcome: ptr(history.OutcomeDone)}}}
 	status := history.Status{Network: ptr("hexagone"), Branch: ptr("main"), Commit: failed.Commit, Hosts: []history.HostStatus{
-		{Name: "chrysalis", State: history.Current, Commit: failed.Commit, DeployedAt: ptr(now.Add(-2 * time.Minute)), SeenAt: &now, Keys: history.KeyCount{Expected: 2, Present: 2}, Run: ptr("r2")},
+		{Name: "chrysalis", State: history.Current, Commit: failed.Commit, DeployedAt: ptr(now.Add(-2 * time.Minute)), SeenAt: &now, Keys: history.KeyCount{Expected: 2, Present: 2}, Run: ptr("r2"), Units: &history.UnitStatus{Running: 3}, Drift: new(int), RebootRequired: new(bool)},
 		{Name: "kos-mos", State: history.RolledBack, Commit: first.Commit, DeployedAt: ptr(now.Add(-50 * time.Hour)), SeenAt: &now, Run: ptr("r2"), Error: ptr("web.service failed " + evil),
+			Units: &history.UnitStatus{Running: 3, Failed: []history.FailedUnit{{Name: "job.service", Result: "exit-code"}}}, Drift: new(2), RebootRequired: new(true), LookedAt: &now,
 			Services: []history.ServiceStatus{history.NewServiceStatus("web", "0123456789abcdef", history.Failed, evil)}},
 		{Name: "lap", State: history.Pending, AwaySince: ptr(now.Add(-3 * time.Hour)), Keys: history.KeyCount{Expected: 1}},
 	}}
@@ -85,16 +86,31 @@ func TestPages(t *testing.T) {
 	}
 
 	for path, want := range map[string]string{
-		"/":              `<td colspan="7">web.service failed &lt;script&gt;`,
-		"/hosts/kos-mos": "bellhop deploy --retry kos-mos",
-		"/hosts/lap":     "it does not answer since 20",
-		"/runs/r2":       "web.service: exit-code (1)",
-		"/services":      `<th scope="row">web</th>`,
-		"/deliveries":    "202: a run is on its way",
+		"/":                    `<td colspan="7">web.service failed &lt;script&gt;`,
+		"/hosts/kos-mos":       "bellhop deploy --retry kos-mos",
+		"/hosts/kos-mos#drift": "2 differ from what was deployed: <code>bellhop drift kos-mos --diff</code>",
+		"/hosts/lap":           "it does not answer since 20",
+		"/runs/r2":             "web.service: exit-code (1)",
+		"/services":            `<th scope="row">web</th>`,
+		"/deliveries":          "202: a run is on its way",
 	} {
+		path, _, _ := strings.Cut(path, "#")
 		if _, body := get(t, sample(), path); !strings.Contains(body, want) {
 			t.Errorf("%s lacks %s:\n%s", path, want, body)
 		}
+	}
+}
+
+// A host on which all is well says nothing of drift, failed units or a reboot.
+func TestQuietWhenWell(t *testing.T) {
+	_, body := get(t, sample(), "/hosts/chrysalis")
+	for _, noise := range []string{"bellhop drift", "Reboot", "failed:", "To act"} {
+		if strings.Contains(body, noise) {
+			t.Errorf("says %q", noise)
+		}
+	}
+	if _, body := get(t, sample(), "/"); strings.Count(body, "edited") != 1 || strings.Count(body, "reboot required") != 1 {
+		t.Errorf("want one host with drift:\n%s", body)
 	}
 }
 

@@ -20,10 +20,19 @@ var funcs = template.FuncMap{
 		}
 		return *s
 	},
+	"num": number, "yes": func(is *bool) bool { return is != nil && *is },
 	"text": func(v any) string { return fmt.Sprint(v) },
 	"isBad": func(s history.State) bool {
 		return look(string(s)) == "bad"
 	},
+}
+
+// number is what n points to, which a template would take for true; 0 where nothing is known.
+func number(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 // ago is how long before now a time was; t may be a time or a pointer to one.
