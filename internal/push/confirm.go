@@ -63,6 +63,9 @@ type Confirmation struct {
 	asking bool // elsewhere is being called
 	fresh  FreshTry
 	line   FreshTry // of the lines that were tried after that of the run was lost
+
+	lineFound time.Time // when line.Elsewhere was reached
+	lineProof bool      // a line could not be had while that could be reached
 }
 
 // NewConfirmation makes one for a run on t, which the host waits for at most window; nil when that is 0.
@@ -186,18 +189,37 @@ func (c *Confirmation) note(err error) {
 	}
 }
 
-// lineTried notes that a line to the host was tried after the one of the run was lost: one that can't
-// be had tells as much as a fresh connection, since the host may wait by now.
-func (c *Confirmation) lineTried(err error) {
-	if c == nil || err == nil {
+// lineTried notes that a line to the host was tried after the one of the run was lost, from began on:
+// one that can't be had tells as much as a fresh connection, since the host may wait by now.
+func (c *Confirmation) lineTried(began time.Time, err error) {
+	if c == nil {
 		return
 	}
+
 	c.mu.Lock()
+	c.lineProof = c.lineProof || c.provesCutOff(began, err)
+	if err == nil {
+		c.mu.Unlock()
+		return
+	}
 	if c.ctx.Err() == nil {
 		c.line.Tried, c.line.Err = true, err
 	}
 	c.mu.Unlock()
 	c.lookElsewhere()
+}
+
+// provesCutOff says that a line could not be had while something else could be reached: it was begun
+// after that, or went on for long. One that failed before proves nothing, since the network of the deployer
+// may have come back in between. It is called under mu.
+func (c *Confirmation) provesCutOff(began time.Time, err error) bool {
+	if c.line.Elsewhere == "" {
+		return false
+	}
+	if began.After(c.lineFound) {
+		return err != nil
+	}
+	return time.Since(c.lineFound) >= slowLine
 }
 
 // lookFor is how long something else has to answer.
@@ -226,7 +248,7 @@ func (c *Confirmation) lookElsewhere() {
 		defer c.mu.Unlock()
 		c.asking = false
 		if into.Err != nil {
-			into.Elsewhere = found
+			into.Elsewhere, c.lineFound = found, time.Now()
 		}
 	})
 }
@@ -276,7 +298,11 @@ func (c *Confirmation) result() FreshTry {
 
 	heard := c.begun && c.fresh.Err == nil
 	if c.line.Tried && !c.failed && !heard {
-		return c.line
+		t := c.line
+		if !c.lineProof {
+			t.Elsewhere = ""
+		}
+		return t
 	}
 	return c.fresh
 }

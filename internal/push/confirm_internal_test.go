@@ -150,8 +150,10 @@ func TestConfirmationWithoutALine(t *testing.T) {
 		begun     bool // the host was heard again, and said that it waits
 		answer    func(context.Context, int, bundle.Ask) (string, error)
 		elsewhere []string // at the lost line, and later
+		once      bool     // only one line was tried in vain, and begun before something else was asked for
 		cutOff    bool
 	}{
+		"the deployer's network came back":          {begun: true, answer: tooLate, elsewhere: []string{"b", "b"}, once: true},
 		"never heard again":                         {elsewhere: []string{"b"}, cutOff: true},
 		"never heard again, nobody answers":         {elsewhere: []string{""}},
 		"heard when it had gone back":               {begun: true, answer: tooLate, elsewhere: []string{"b", "b"}, cutOff: true},
@@ -167,9 +169,12 @@ func TestConfirmationWithoutALine(t *testing.T) {
 				}
 				p := &Pusher{Links: &freshLinks{answer: c.answer}, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
 				conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 30*time.Second, elsewhere)
-				conf.lineTried(away)
+				conf.lineTried(time.Now(), away)
 				time.Sleep(time.Second)
-				conf.lineTried(nil)
+				if !c.once {
+					conf.lineTried(time.Now(), away)
+				}
+				conf.lineTried(time.Now(), nil)
 				if c.begun {
 					conf.begin()
 				}
@@ -259,7 +264,7 @@ func TestNoConfirmation(t *testing.T) {
 	s := &Session{}
 	s.Confirm(c)
 	s.confirm()
-	c.lineTried(errors.New("away"))
+	c.lineTried(time.Now(), errors.New("away"))
 	if got := c.End(true, p.NewFilter(nil)); got != (FreshTry{}) {
 		t.Errorf("End = %+v, want nothing", got)
 	}

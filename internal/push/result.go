@@ -21,10 +21,11 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 	until := time.Now().Add(max(reattach, p.Limits.Patience, j.confirmation.patience()))
 
 	for wait := p.Limits.Retry; time.Now().Before(until) && pause(ctx, wait); wait = min(2*wait, 10*time.Second) {
-		slow := time.AfterFunc(slowLine, func() { j.confirmation.lineTried(errNoAnswer) })
+		began := time.Now()
+		slow := time.AfterFunc(slowLine, func() { j.confirmation.lineTried(began, errNoAnswer) })
 		s, err := p.Open(ctx, j.Target, j.things())
 		slow.Stop()
-		j.confirmation.lineTried(err)
+		j.confirmation.lineTried(began, err)
 		if isFinal(j, err) {
 			return nil, "", lost(err)
 		}
