@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"time"
 )
 
@@ -94,8 +93,7 @@ func (s *Server) Poll(ctx context.Context, every time.Duration, byHand bool) {
 	for last := time.Now(); ; {
 		var alarm <-chan time.Time
 		if every, _ := s.Interval(); every > 0 {
-			jitter := rand.N(every/10 + 1) // many deployers, one forge
-			alarm = time.After(time.Until(last.Add(every + jitter)))
+			alarm = time.After(time.Until(last.Add(every + s.cfg.Jitter(every/10))))
 		}
 		select {
 		case <-ctx.Done():

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -75,6 +76,10 @@ type Config struct {
 	// Notice says why no run deploys now, for those who ring; "" when nothing keeps them. nil: nothing does.
 	Notice func(ctx context.Context) string
 
+	// Jitter is what a wait between polls is longer by, at most as given: many deployers ask one forge.
+	// Nil: a random time.
+	Jitter func(most time.Duration) time.Duration
+
 	Log         *slog.Logger
 	BodyTimeout time.Duration // for a webhook's body of up to 1 MiB; 0 is 10 s
 }
@@ -124,6 +129,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.BodyTimeout == 0 {
 		cfg.BodyTimeout = 10 * time.Second
+	}
+	if cfg.Jitter == nil {
+		cfg.Jitter = func(most time.Duration) time.Duration { return rand.N(most + 1) }
 	}
 	kind, err := forgeNamed(cfg.Forge)
 	if err != nil {
