@@ -7,13 +7,16 @@ ARCHES      = amd64 arm64 arm riscv64 # of hosts; ENGINES are those that bellhop
 ENGINES    ?= $(ARCHES)
 BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
 
-.PHONY: test race lint vuln e2e bench bench-peers fuzz dist image install-rig clean
+.PHONY: test race sim lint vuln e2e bench bench-peers fuzz dist image install-rig clean
 
 test: ## what the README says: needs Go and git
 	go test ./...
 
 race: ## ten minutes, most of them a thousand fetches
 	go test -race -timeout 30m ./...
+
+sim: ## 10,000 worlds in which all goes wrong; the first 500 are in make test
+	go test ./internal/simulator -run 'TestSimulator$$' -seeds 10000 -timeout 2h
 
 lint:
 	gofmt -l . | (! grep .)

@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 	"internal/fleet/wire":      {"internal/bundle", "internal/fleet/inventory", "internal/fleet/problem", "internal/fleet/render", "internal/fleet/service", "internal/fleet/tree"},
 	"internal/fleet":           {"internal/fleet/wire", "internal/fleet/render", "internal/fleet/service", "internal/fleet/inventory", "internal/fleet/template", "internal/bundle", "internal/confine", "internal/fleet/problem", "internal/fleet/scalar", "internal/fleet/syntax", "internal/fleet/yaml", "internal/fleet/tree", "internal/plain", "internal/privatekey", "internal/limits", "internal/unitfile"},
 	"internal/trace":           {"internal/plain"},
+	"internal/simulator":       {},
 	"internal/unitfile":        {},
 	"internal/limits":          {},
 	"internal/confine":         {},

@@ -9,10 +9,8 @@ import (
 	"io/fs"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -27,22 +25,6 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
-
-// Promise 1: no push is lost, and running a run again changes nothing. A world of model
-// hosts, in which lines break at any step, hosts go away and are wiped, another deployer
-// comes by, and the deployer is killed at any moment, must come to rest with every host
-// holding what the newest commit wants.
-func TestSimulator(t *testing.T) {
-	seeds := 20 // SIM_SEEDS=1000 for a long walk
-	if n, err := strconv.Atoi(os.Getenv("SIM_SEEDS")); err == nil {
-		seeds = n
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { simulate(t, uint64(seed)) })
-		})
-	}
-}
 
 // A model is a host as its deployer sees it: the helper's protocol, and what stands.
 type model struct {
@@ -266,27 +248,6 @@ type sim struct {
 	gentle bool
 }
 
-func simulate(t *testing.T, seed uint64) {
-	s := &sim{t: t, gentle: seed%2 == 1, rng: rand.New(rand.NewPCG(seed, 1)), links: simLinks{map[string]*model{}}, path: filepath.Join(t.TempDir(), "0.db")}
-	for i := range 4 {
-		name := fmt.Sprint("h", i)
-		s.links.models[name] = &model{rng: rand.New(rand.NewPCG(seed, uint64(i+10))), name: name}
-	}
-	s.commit()
-	s.live()
-	for range 25 {
-		s.step()
-	}
-	for _, m := range s.links.models {
-		m.mu.Lock()
-		m.down, m.calm = false, true
-		m.mu.Unlock()
-	}
-	time.Sleep(time.Minute) // helpers that lost their line end
-	s.rest()
-	s.db.Close()
-}
-
 // live starts a deployer on what is left of the one before.
 func (s *sim) live() {
 	db, err := history.Open(s.path)
@@ -335,131 +296,12 @@ func (s *sim) commit() {
 
 const simKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHPz0bWhv3D0r1iAb4pEqD4dZJ4xF1V2v4lT0o0o0o0o"
 
-// step lets one thing happen.
-func (s *sim) step() {
-	m := s.links.models[fmt.Sprint("h", s.rng.IntN(4))]
-	m.mu.Lock()
-	kinds := 6
-	if s.gentle {
-		kinds = 3
-	}
-	switch s.rng.IntN(kinds) {
-	case 0, 1:
-		m.mu.Unlock()
-		s.commit()
-		m.mu.Lock()
-	case 2:
-		m.down = !m.down
-	case 3: // wiped, or reinstalled
-		m.record, m.last = nil, nil
-		m.boots++
-	case 4: // another deployer came by
-		if m.record != nil {
-			r := *m.record
-			r.Deployer, r.Digest = "SHA256:two", "theirs"
-			r.Generation++
-			m.record = &r
-		}
-	}
-	m.mu.Unlock()
-	if s.rng.IntN(4) == 0 {
-		s.killed(time.Duration(s.rng.IntN(300)) * time.Millisecond)
-		return
-	}
-	s.run(context.Background())
-}
-
 func (s *sim) run(ctx context.Context) *history.Run {
 	r, err := s.d.Run(ctx, deploy.Request{Cause: "push", TakeOver: !s.gentle && s.rng.IntN(2) == 0})
 	if err != nil && ctx.Err() == nil {
 		s.t.Fatalf("Run: %v", err)
 	}
 	return r
-}
-
-// killed kills the deployer after a moment: what its file held then is all that the next one
-// has.
-func (s *sim) killed(after time.Duration) {
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); s.run(ctx) }()
-	time.Sleep(after) // everyone else waits for time, too: nobody writes the file now
-	s.lives++
-	next := filepath.Join(s.t.TempDir(), fmt.Sprint(s.lives, ".db"))
-	for _, suffix := range []string{"", "-wal"} {
-		if p, err := os.ReadFile(s.path + suffix); err == nil {
-			if err := os.WriteFile(next+suffix, p, 0o600); err != nil {
-				s.t.Fatal(err)
-			}
-		}
-	}
-	cancel()
-	<-done
-	s.d.Wait(context.Background())
-	s.db.Close()
-	s.path = next
-	s.live()
-}
-
-// rest wants the world to come to rest: every host holds what the newest commit wants, says
-// so, and one more look changes nothing.
-func (s *sim) rest() {
-	if !s.gentle {
-		s.d.Run(context.Background(), deploy.Request{Cause: "deploy", All: true, TakeOver: true})
-	}
-	for range 3 {
-		s.run(context.Background())
-	}
-	top := s.commits[len(s.commits)-1]
-	f, err := (&fleet.Loader{}).Load(context.Background(), top.Tree)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	st, err := s.db.Status(context.Background())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if len(st.Hosts) != len(s.links.models) {
-		s.t.Fatalf("status lists %d hosts, want %d", len(st.Hosts), len(s.links.models))
-	}
-	for _, h := range st.Hosts {
-		b, err := f.Bundle(h.Name)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		m := s.links.models[h.Name]
-		if m.record == nil || m.record.Digest != b.Digest {
-			s.t.Errorf("%s does not hold what the newest commit wants", h.Name)
-		}
-		if h.State != history.Current || h.Commit == nil || *h.Commit != top.Commit {
-			s.t.Errorf("%s is %s, want current at the newest commit", h.Name, h.State)
-		}
-	}
-	h, err := s.db.Runs(context.Background(), 1000)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	outcomes := map[history.Outcome]int{}
-	for _, r := range h.Runs {
-		if r.Outcome != nil {
-			outcomes[*r.Outcome]++
-		}
-	}
-	s.t.Logf("%d lives, runs %v", s.lives+1, outcomes)
-	moved := 0
-	for _, m := range s.links.models {
-		moved -= m.moved
-	}
-	if r := s.run(context.Background()); *r.Outcome != history.OutcomeNothing {
-		s.t.Errorf("one more run ended %s, want nothing", *r.Outcome)
-	}
-	s.d.Run(context.Background(), deploy.Request{Cause: "deploy", All: true})
-	for _, m := range s.links.models {
-		moved += m.moved
-	}
-	if moved != 0 {
-		s.t.Errorf("%d hosts moved when nothing was wanted", moved)
-	}
 }
 
 // lateAway keeps the first push to a host waiting, and does not reach it then.

@@ -1,0 +1,173 @@
+package simulator
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bellhop/deploy"
+	"bellhop/internal/fleet"
+	"bellhop/internal/history"
+	"bellhop/server"
+)
+
+// A life is one process of bellhop, from its start to its end. The next one has its database.
+type life struct {
+	w      *world
+	db     *history.DB
+	d      *deploy.Deployer
+	bell   *deploy.Bell
+	server *server.Server
+
+	retries sync.Map // runs that a person asked for with --retry
+	cancel  context.CancelFunc
+	dead    atomic.Bool   // it was killed: what is left of it reaches nobody, and writes nothing
+	died    chan struct{} // closed then
+	work    sync.WaitGroup
+}
+
+const pollEvery = 5 * time.Minute
+
+var secret = []byte("a webhook secret of some length")
+
+// start starts a bellhop on what the one before left.
+func (w *world) start() {
+	l := &life{w: w, died: make(chan struct{})}
+	w.disk.plugIn(l.kill)
+	db, err := history.Open(w.disk.path)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	known, err := db.Deliveries(context.Background(), 1000)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+
+	l.db = db
+	l.d = &deploy.Deployer{
+		Source: deploy.Source{Sync: l.sync, Head: l.head, Far: true, At: func(_ context.Context, id string) (deploy.Snapshot, error) { return w.repo.at(id) }},
+		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: "SHA256:one", BootID: "none", MachineID: "none", Branch: "main", Detach: true,
+	}
+	l.d.Progress = func(e deploy.Event) {
+		if e.Step == "plan" {
+			w.planned(e.Run)
+		}
+	}
+	l.bell = deploy.NewBell(l.d)
+	l.server, err = server.New(server.Config{
+		Secret: secret, Bell: l.bell, Record: db, Known: known, Holds: w.holds,
+		Jitter: func(most time.Duration) time.Duration { return most/3 + 7919 },
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	l.bell.Looked = l.server.Looked
+
+	ctx, cancel := context.WithCancel(context.Background())
+	l.cancel = cancel
+	l.work.Go(func() { l.server.Serve(ctx, server.Listeners{}) })
+	l.work.Go(func() { l.server.Poll(ctx, pollEvery, false) })
+	l.work.Go(func() { l.bell.Serve(ctx) })
+	w.life = l
+	w.trace.add("", "bellhop starts")
+}
+
+func (l *life) isDead() bool { return l.dead.Load() }
+
+// kill is what the disk calls: from here on nothing of this life reaches anybody.
+func (l *life) kill() {
+	if !l.dead.CompareAndSwap(false, true) {
+		return
+	}
+	l.w.trace.add("", "bellhop is killed")
+	close(l.died)
+	l.cancel()
+	go l.w.hangUp()
+}
+
+// end waits for what is left of a life, and closes its file.
+func (l *life) end() {
+	l.cancel()
+	l.work.Wait()
+	l.dead.Store(true)
+	l.w.disk.unplug()
+	l.w.hangUp()
+	l.d.Wait(context.Background())
+	l.db.Close()
+}
+
+// look asks the remote, which takes a moment.
+func (l *life) look(ctx context.Context) error {
+	l.w.mu.Lock()
+	l.w.looks++
+	wait := time.Duration(5+l.w.looks%23)*time.Millisecond + 31
+	l.w.mu.Unlock()
+	if !sleep(ctx, wait) {
+		return context.Cause(ctx)
+	}
+
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	if l.w.isAway || l.isDead() {
+		return errors.New("the remote does not answer")
+	}
+	return nil
+}
+
+func (l *life) sync(ctx context.Context) (deploy.Snapshot, error) {
+	if err := l.look(ctx); err != nil {
+		return deploy.Snapshot{}, err
+	}
+	l.w.mu.Lock()
+	defer l.w.mu.Unlock()
+	return l.w.repo.head(), nil
+}
+
+func (l *life) head(ctx context.Context) (string, error) {
+	s, err := l.sync(ctx)
+	return s.Commit, err
+}
+
+// holds says whether a head holds a commit: history here is one line.
+func (w *world) holds(_ context.Context, head, commit string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.repo.index(head) >= w.repo.index(commit), nil
+}
+
+// deliver brings a delivery to bellhop, which may not be there.
+func (w *world) deliver(id, before, after string) {
+	w.mu.Lock()
+	l, isAway := w.life, w.isAway
+	w.mu.Unlock()
+	if l == nil || l.isDead() || isAway {
+		w.trace.add("", "delivery %s comes to nobody", id)
+		return
+	}
+
+	body := fmt.Sprintf(`{"ref":"refs/heads/main","before":%q,"after":%q,"repository":{"full_name":"within/hexagone"}}`, before, after)
+	m := hmac.New(sha256.New, secret)
+	m.Write([]byte(body))
+	r := httptest.NewRequest(http.MethodPost, "/v1/webhook", strings.NewReader(body))
+	for name, value := range map[string]string{
+		"Content-Type": "application/json", "X-GitHub-Event": "push", "X-GitHub-Delivery": id,
+		"X-Hub-Signature-256": "sha256=" + hex.EncodeToString(m.Sum(nil)),
+	} {
+		r.Header.Set(name, value)
+	}
+	answer := httptest.NewRecorder()
+	l.server.Public().ServeHTTP(answer, r)
+	w.trace.add("", "delivery %s is answered %d", id, answer.Code)
+	if answer.Code >= 300 {
+		w.blame("delivery %s was answered %d: %s", id, answer.Code, answer.Body)
+	}
+}
