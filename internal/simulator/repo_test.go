@@ -189,7 +189,7 @@ func (r *repo) add(c config, tree fstest.MapFS, hosts []*host) error {
 
 func (c config) yaml(hosts []*host) string {
 	var y strings.Builder
-	fmt.Fprintf(&y, "network: sim\nconfirm: %s\nisolate: %v\nrollout: { max_failures: %d", c.confirm, c.isolate, c.failures)
+	fmt.Fprintf(&y, "network: sim\nlook: 0s\nconfirm: %s\nisolate: %v\nrollout: { max_failures: %d", c.confirm, c.isolate, c.failures)
 	if c.waves != "" {
 		fmt.Fprintf(&y, ", waves: %s", c.waves)
 	}
