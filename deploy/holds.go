@@ -136,14 +136,19 @@ func (hp *HostPlan) recorded(head string) []bundle.Origin {
 
 // tellResumed notes in the run which holds end with its plan, and why.
 func (r *run) tellResumed(p *Plan) {
+	some := false
 	for _, hp := range p.Hosts {
 		if hp.resumes == "" {
 			continue
 		}
+		some = true
 		r.head.Notes = append(r.head.Notes, fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.resumes, hp.endedHold.Text()))
 		if !r.quiet {
 			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.resumes)
 		}
+	}
+	if p.req.Resume && !some {
+		r.event(Event{Step: "note", Text: "none of these hosts is held"})
 	}
 }
 

@@ -62,6 +62,10 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 		req.Cause = "deploy"
 	}
 
+	if req.Resume { // a person asks
+		req.Retry = true
+	}
+
 	r := &run{d: d, req: req, parent: ctx, release: func() {}, cancelling: req.cancelling}
 	if r.cancelling == nil {
 		r.cancelling = &cancelling{}

@@ -77,6 +77,7 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "cancel", func(ctx context.Context, who server.Caller, _ struct{}, _ func(any)) (cancelAnswer, error) {
 		return s.cancelRun(ctx, who.String())
 	})
+	s.holdVerbs()
 	server.Handle(s.server, "plan", func(ctx context.Context, _ server.Caller, in deploy.Request, _ func(any)) (planAnswer, error) {
 		a, err := h.makePlan(ctx, planRequest{Request: in}, nil)
 		return a, overSocket(err)

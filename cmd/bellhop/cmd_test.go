@@ -137,7 +137,7 @@ func TestVerbs(t *testing.T) {
 		}
 		names = append(names, c.Name())
 	}
-	for _, want := range strings.Fields("init check plan deploy status history serve ring ssh exec logs host secret schema demo hook key reboot restart service webhook") {
+	for _, want := range strings.Fields("init check plan deploy rollback pause resume status history serve ring ssh exec logs host secret schema demo hook key reboot restart service webhook") {
 		if !slices.Contains(names, want) {
 			t.Errorf("verbs() lacks %s", want)
 		}

@@ -28,7 +28,8 @@ func deployCmd(e *Env) *cobra.Command {
 it, in a run of its own after the current one; without a server bellhop does it itself, given
 --state-dir and --repo. The flags count for this run only.
 
-Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed or are not reached yet, 4 refused.`,
+Exit code: 0 done or nothing to do, 1 error, 3 some hosts failed, are held or are not reached yet, 4
+refused.`,
 		Example:           "  bellhop deploy\n  bellhop deploy chrysalis --retry\n  bellhop deploy '@bots' '!kos-mos'",
 		ValidArgsFunction: completeHosts,
 		RunE: func(c *cobra.Command, args []string) (err error) {
@@ -70,7 +71,7 @@ func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request
 		if f.tracesHere {
 			return hint(errors.New("--trace: the run is the server's, which alone can trace it"), "start the server with it: bellhop serve --trace %s (or BELLHOP_TRACE in its environment); or stop the server and deploy without it", f.trace)
 		}
-		run, err := server.Call[*history.Run](ctx, client, "deploy", req, g.raw)
+		run, err := server.Call[*history.Run](ctx, client, verbOf(req), req, g.raw)
 		if err != nil && ctx.Err() != nil {
 			return errUnwatched
 		} else if err != nil {
@@ -165,8 +166,8 @@ func explain(err error) error {
 func runCode(run *history.Run) int {
 	switch or(run.Outcome, "") {
 	case history.OutcomeDone, history.OutcomeNothing:
-		if tally(run)[running] > 0 {
-			return exitHosts // nobody knows yet how they end
+		if tally(run)[running] > 0 || len(heldIn(run)) > 0 {
+			return exitHosts // nobody knows yet how they end, or a person holds them
 		}
 		return 0
 	case history.OutcomeRefused:
@@ -206,7 +207,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 	tally := tally(run)
 	var parts []string
 	for _, o := range []history.Outcome{
-		history.OutcomeDone, history.OutcomeNothing, history.OutcomePending, history.OutcomeHeldBack, history.OutcomeFailed, history.OutcomeRolledBack,
+		history.OutcomeDone, history.OutcomeNothing, history.Held.Outcome(), history.OutcomePending, history.OutcomeHeldBack, history.OutcomeFailed, history.OutcomeRolledBack,
 		history.OutcomeUnconfirmed, history.OutcomeRefused, history.Behind.Outcome(), history.OutcomeCancelled, history.OutcomeUnknown, running,
 	} {
 		if tally[o] > 0 {
@@ -240,6 +241,7 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 
 	printCauses(e.Stdout, p, "  ", foldCauses(errorsOf(run), known))
 	printFailingLines(e.Stdout, p, "  ", run)
+	printHeldIn(e.Stdout, run)
 }
 
 // errorsOf lists what went wrong on the hosts of a run.

@@ -9,7 +9,7 @@ import (
 )
 
 // openers are the verbs that open secrets or private keys in this process.
-var openers = []string{"secret", "key", "plan", "deploy", "serve", "rollback", "reboot", "restart", "host", "init", "paste", "doctor"}
+var openers = []string{"secret", "key", "plan", "deploy", "serve", "rollback", "resume", "reboot", "restart", "host", "init", "paste", "doctor"}
 
 // protect keeps the memory of a verb that opens secrets out of core files, away from debuggers of
 // the same user and, for the short-lived verbs of one person, out of swap. A server's swap is its

@@ -38,6 +38,7 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if s.Pause != nil {
 		fmt.Fprintln(w, p.yellow(s.Pause.Text(s.Waiting)))
 	}
+	printHolds(w, p, s.Hosts, now)
 	fmt.Fprintf(w, "%s: %s\n", strings.Join(head, " "), countStates(p, s.Hosts))
 	if s.SyncError != nil { // first, since all that follows may look well
 		fmt.Fprintln(w, p.red("the last look at the repo failed, first "+ago(now, s.SyncError.Since)+": "+indentRest(s.SyncError.Error, "  ")))

@@ -23,16 +23,28 @@ type resumeAnswer struct {
 }
 
 func resumeCmd(e *Env) *cobra.Command {
-	var stateDir string
+	var f deployerFlags
+	var on string
 	var asJSON bool
 	c := &cobra.Command{
-		Use: "resume", Short: "End a pause or a cancel, and deploy what waits", GroupID: groupFleet, Args: cobra.NoArgs,
+		Use: "resume [HOST...]", Short: "End a pause, a cancel or the hold of hosts, and deploy what waits", GroupID: groupFleet,
 		Long: `End a pause, and let hosts that a cancelled run left out be pushed again. A running server then looks
 at the repo and deploys what waits; without a server nothing is deployed until bellhop deploy. Where
-nothing is paused or cancelled it says so, and its exit code is 0.`,
-		Example: "  bellhop resume",
-		RunE: func(c *cobra.Command, _ []string) error {
-			a, err := resume(e, c.Context(), stateDir)
+nothing is paused or cancelled it says so, and its exit code is 0.
+
+With hosts it leaves a pause alone, ends what bellhop rollback began on these hosts, and brings the
+head of the branch to them, also what failed there before.`,
+		Example:           "  bellhop resume\n  bellhop resume chrysalis",
+		ValidArgsFunction: completeHosts,
+		RunE: func(c *cobra.Command, args []string) error {
+			hosts, err := chosen(c, on, args)
+			if err != nil {
+				return err
+			}
+			if hosts != "" {
+				return resumeHosts(e, c.Context(), &f, hosts, asJSON)
+			}
+			a, err := resume(e, c.Context(), f.stateDir)
 			if err != nil {
 				return err
 			}
@@ -43,8 +55,8 @@ nothing is paused or cancelled it says so, and its exit code is 0.`,
 			return nil
 		},
 	}
-	stateDirFlag(c, &stateDir)
-	serverFlag(c)
+	f.flags(c)
+	onFlagNeeded(c, &on)
 	jsonFlag(c, &asJSON)
 	return c
 }

@@ -12,7 +12,7 @@ func verbs(e *Env) []*cobra.Command {
 		secretCmd(e), keyCmd(e),
 
 		// the fleet
-		planCmd(e), deployCmd(e), pauseCmd(e), resumeCmd(e), cancelCmd(e), statusCmd(e), historyCmd(e), driftCmd(e),
+		planCmd(e), deployCmd(e), rollbackCmd(e), pauseCmd(e), resumeCmd(e), cancelCmd(e), statusCmd(e), historyCmd(e), driftCmd(e),
 
 		// hosts
 		hostCmd(e), sshCmd(e), execCmd(e), logsCmd(e), restartCmd(e), rebootCmd(e), serviceCmd(e),
