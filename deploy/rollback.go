@@ -173,7 +173,7 @@ func (r *run) planOneBack(ctx context.Context, held *heldPlans, host string) (*H
 func (r *run) backOf(ctx context.Context, w *wanted, last history.Host) (goingBack, error) {
 	d, host := r.d, w.host.Name
 	before := d.History.Holds().Of(host)
-	back := goingBack{hold: &history.Hold{By: r.req.By, Reason: plain.Line(r.req.Rollback.Reason, mostReason), Since: time.Now().UTC().Truncate(time.Second), Run: r.head.ID}}
+	back := goingBack{hold: &history.Hold{By: r.req.By, Reason: plain.Line(r.req.Rollback.Reason, mostReason), Since: r.head.At.UTC().Truncate(time.Second), Run: r.head.ID}}
 	if w.err == nil {
 		back.hold.Wanted = w.bundle.Digest
 	}

@@ -29,7 +29,7 @@ func rollbackCmd(e *Env) *cobra.Command {
 		Long: `Bring all hosts, or those that are named, back to exactly what each held before what it holds now:
 files, units, packages, accounts, and the keys of that time. With --to RUN, to what each held after
 that run of bellhop history. No steps of before: run. A host where the newest commit failed, or did
-not come to, is held where it stands. A rollback of hosts that are held already goes further back.
+not come to, is held as it is. A rollback of hosts that are held already goes further back.
 
 The hosts are held: pushes leave them alone until bellhop resume HOST, or until a commit changes what
 the host is to hold. status says who holds them and why; their keys still come back after a reboot. A
