@@ -183,10 +183,7 @@ func (tx *tx) release(h Host, was string) error {
 		h.Commit, h.Follows = was, false
 	}
 	h.State, h.Wanted, h.Error = Released, "", ""
-	if err := tx.saveHold(h.Name, nil); err != nil {
-		return err
-	}
-	return tx.saveHost(h)
+	return errors.Join(tx.saveHold(h.Name, nil), tx.saveHost(h))
 }
 
 func insertRun(tx *tx, s Start) error {
