@@ -24,6 +24,7 @@ var arrows = map[string][]string{
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
 	"secrets/agefile":          {"internal/child", "internal/plain", "secrets/privatefile"},
+	"secrets/agefile/agetest":  {"secrets/agefile"},
 	"secrets/edit":             {"internal/child"},
 	"secrets/precommit":        {"internal/child", "internal/dirfile", "internal/durable", "internal/plain", "secrets"},
 	"secrets/privatefile":      {"internal/durable"},

@@ -33,25 +33,25 @@ func TestCanary(t *testing.T) {
 	for i := 0; i < len(good); i += 7 {
 		bad := bytes.Clone(good)
 		bad[i] ^= 0x20
-		v, err := a.ids.Open("x", bad)
+		v, err := a.IDs.Open("x", bad)
 		say(v, err)
-		v, err = a.ids.Open("x", good[:i])
+		v, err = a.IDs.Open("x", good[:i])
 		say(v, err)
 	}
 	plain := []byte(canary + "\n")
-	_, err := a.ids.Open("x", plain)
+	_, err := a.IDs.Open("x", plain)
 	say(nil, err)
 	writeFile(t, filepath.Join(s.Dir, "secrets/bad.age"), plain, 0o644)
 	say(s.Show("bad"))
 	say(s.Rekey())
-	say(secrets.Verify(t.Context(), s.Tree(), secrets.Check{Rules: s.Rules, IDs: b.ids}), nil)
+	say(secrets.Verify(t.Context(), s.Tree(), secrets.Check{Rules: s.Rules, IDs: b.IDs}), nil)
 	say(secrets.CheckPush(t.Context(), nil, s.Tree(), s.Rules), nil)
-	key := writeFile(t, filepath.Join(t.TempDir(), "k"), []byte(a.priv+canary), 0o600)
+	key := writeFile(t, filepath.Join(t.TempDir(), "k"), []byte(a.Priv+canary), 0o600)
 	say(agefile.Sources{Files: []string{key}}.Load())
-	s.Rules.Names["a"] = []string{a.priv}
+	s.Rules.Names["a"] = []string{a.Priv}
 	say(s.Rules.Readers("secrets/x.age"))
 	say(s.Rules.Check(), nil)
-	s.Rules.Rules = []secrets.Rule{{Pattern: "secrets/*", Readers: []string{a.priv}}}
+	s.Rules.Rules = []secrets.Rule{{Pattern: "secrets/*", Readers: []string{a.Priv}}}
 	say(s.Rules.Readers("secrets/x.age"))
 	say(s.Rules.Check(), nil)
 
@@ -64,7 +64,7 @@ func TestCanary(t *testing.T) {
 	for _, v := range files(t, dir) {
 		out += v
 	}
-	for _, v := range []string{canary, a.priv, a.priv[:40]} {
+	for _, v := range []string{canary, a.Priv, a.Priv[:40]} {
 		for name, form := range map[string]string{"raw": v, "base64": base64.RawStdEncoding.EncodeToString([]byte(v)), "hex": hex.EncodeToString([]byte(v)), "bytes": strings.Trim(fmt.Sprint([]byte(v)), "[]")} {
 			if strings.Contains(strings.ToLower(out), strings.ToLower(form)) {
 				t.Errorf("a secret came out (%s, %d letters)", name, len(v))

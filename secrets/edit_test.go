@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/secrets"
+	"bellhop/secrets/agefile/agetest"
 	"bellhop/secrets/edit"
 )
 
@@ -64,7 +65,7 @@ func TestEdit(t *testing.T) {
 	if w, err = edit(`printf 'A=2' > "$2"`); err != nil || !w.Changed || w.Created || w.EndsInNewline {
 		t.Errorf("Edit = %+v, %v", w, err)
 	}
-	if v, err := b.ids.Open("f", []byte(files(t, s.Dir)["secrets/x.env.age"])); err != nil || string(v) != "A=2" {
+	if v, err := b.IDs.Open("f", []byte(files(t, s.Dir)["secrets/x.env.age"])); err != nil || string(v) != "A=2" {
 		t.Errorf("b opens it: %d bytes, %v", len(v), err)
 	}
 	s.Rules.Rules = []secrets.Rule{{Pattern: "secrets/other", Readers: []string{"a"}}}
@@ -82,7 +83,7 @@ func TestEditSignals(t *testing.T) {
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		repo, ready := t.TempDir(), filepath.Join(t.TempDir(), "ready")
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "BELLHOP_TEST_ROLE=edit", "BELLHOP_TEST_DIR="+repo, "BELLHOP_TEST_READER="+newSomeone(t).pub.String(),
+		cmd.Env = append(os.Environ(), "BELLHOP_TEST_ROLE=edit", "BELLHOP_TEST_DIR="+repo, "BELLHOP_TEST_READER="+agetest.New(t).Pub.String(),
 			"BELLHOP_TEST_EDITOR="+"'"+script(t, `echo hunter2 > "$1"; touch `+ready+`; exec sleep 60`)+"'")
 		var out strings.Builder
 		cmd.Stderr = &out
@@ -123,7 +124,7 @@ echo hunter2 >"$1"; echo $$ >%s; : >%s
 while :; do sleep 0.05; done`, pid, ready))
 
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "BELLHOP_TEST_ROLE=edit", "BELLHOP_TEST_DIR="+t.TempDir(), "BELLHOP_TEST_EDITOR="+"'"+editor+"'", "BELLHOP_TEST_READER="+newSomeone(t).pub.String())
+	cmd.Env = append(os.Environ(), "BELLHOP_TEST_ROLE=edit", "BELLHOP_TEST_DIR="+t.TempDir(), "BELLHOP_TEST_EDITOR="+"'"+editor+"'", "BELLHOP_TEST_READER="+agetest.New(t).Pub.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 )
 
 // hashed is a tree that knows object ids and counts what is opened.
@@ -80,12 +81,12 @@ func found(fs []secrets.Finding, file string, kind secrets.Kind) *secrets.Findin
 const fakePEM = "-----BEGIN OPENSSH PRIVATE " + "KEY-----\nb3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQ\n"
 
 func TestCheckPush(t *testing.T) {
-	a := newSomeone(t)
-	good := string(seal(t, "v", a.pub))
+	a := agetest.New(t)
+	good := string(agetest.Seal(t, "v", a.Pub))
 	base := with(nil, map[string]string{
 		"bellhop.yaml":           "network: x\n",
 		"secrets/a.age":          good,
-		"secrets/wg0.pub":        "public\n",
+		"secrets/wg0.Pub":        "public\n",
 		"secrets/README.md":      "notes\n",
 		"secrets/.gitignore":     "x\n",
 		"docs/keys.md":           "keys begin with AGE-SECRET-KEY- or -----BEGIN OPENSSH PRIVATE " + "KEY-----, see\n",
@@ -96,9 +97,9 @@ func TestCheckPush(t *testing.T) {
 		"secrets/deep/plain":       "hunter2",
 		"secrets/zero.age":         "",
 		"secrets/crlf.age":         strings.Replace(good, "v1\n", "v1\r\n", 1),
-		"services/x/files/id":      "line one\nid = " + a.priv + "\n",
+		"services/x/files/id":      "line one\nid = " + a.Priv + "\n",
 		"services/x/files/sa.json": `{"private_key": "-----BEGIN PRIVATE ` + `KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQ\n"}`,
-		"services/x/files/pq":      "\xff\xfe" + strings.Join(strings.Split(newQuantum(t).priv, ""), "\x00") + "\x00", // UTF-16
+		"services/x/files/pq":      "\xff\xfe" + strings.Join(strings.Split(agetest.NewHybrid(t).Priv, ""), "\x00") + "\x00", // UTF-16
 		"services/x/files/ppk":     "PuTTY-User-Key-File-" + "3: ssh-ed25519\nEncryption: none\nPublic-Lines: 2\nAAAA\nAAAA\nPrivate-" + "Lines: 1\nAAAA\n",
 		"testdata/public.pem":      fakePEM + "x",
 		"moved/key":                fakePEM, // a blob that old has: not new
@@ -117,7 +118,7 @@ func TestCheckPush(t *testing.T) {
 				t.Errorf("%s: CheckPush did not refuse %s as %s", name, file, kind)
 				continue
 			}
-			if strings.Contains(f.Message, "hunter2") || strings.Contains(f.Message, a.priv) {
+			if strings.Contains(f.Message, "hunter2") || strings.Contains(f.Message, a.Priv) {
 				t.Errorf("%s: the finding quotes the value", file)
 			}
 			if kind != secrets.MangledFile && file != "secrets/zero.age" && !(strings.Contains(f.Message, "history") && strings.Contains(f.Message, "rotate")) {
@@ -151,22 +152,22 @@ func TestCheckPushReadsOnlyWhatIsNew(t *testing.T) {
 }
 
 func TestVerify(t *testing.T) {
-	a, b, gone := newSomeone(t), newSomeone(t), newSomeone(t)
-	plain := string(plainAge(t, "v", a.pub))
+	a, b, gone := agetest.New(t), agetest.New(t), agetest.New(t)
+	plain := string(plainAge(t, "v", a.Pub))
 	rules := secrets.Rules{
-		Names: map[string][]string{"a": {a.pub.String()}, "b": {b.pub.String()}},
+		Names: map[string][]string{"a": {a.Pub.String()}, "b": {b.Pub.String()}},
 		Rules: []secrets.Rule{
 			{Pattern: "secrets/both*", Readers: []string{"a", "b"}, File: "bellhop.yaml", Line: 4},
 			{Pattern: "secrets/web/*", Readers: []string{"a"}, File: "bellhop.yaml", Line: 5},
 		},
 	}
-	good := string(seal(t, "v", a.pub, b.pub))
+	good := string(agetest.Seal(t, "v", a.Pub, b.Pub))
 	tree := with(nil, map[string]string{
 		"secrets/both.age":       good,
-		"secrets/both-stale.age": string(seal(t, "v", a.pub)),
-		"secrets/both-extra.age": string(seal(t, "v", a.pub, b.pub, gone.pub)),
+		"secrets/both-stale.age": string(agetest.Seal(t, "v", a.Pub)),
+		"secrets/both-extra.age": string(agetest.Seal(t, "v", a.Pub, b.Pub, gone.Pub)),
 		"secrets/both-plain.age": plain,
-		"secrets/both-empty.age": string(seal(t, "", a.pub, b.pub)),
+		"secrets/both-empty.age": string(agetest.Seal(t, "", a.Pub, b.Pub)),
 		"secrets/both-cut.age":   good[:60],
 		"secrets/alone.age":      good,
 		"secrets/open.txt":       "hunter2\n",
@@ -208,7 +209,7 @@ func TestVerify(t *testing.T) {
 	if n != 1 {
 		t.Errorf("plaintext was told %d times, want once", n)
 	}
-	got = secrets.Verify(t.Context(), tree, secrets.Check{Rules: rules, Staged: true, IDs: gone.ids})
+	got = secrets.Verify(t.Context(), tree, secrets.Check{Rules: rules, Staged: true, IDs: gone.IDs})
 	if f := found(got, "secrets/both.age", secrets.Unopened); f == nil || !strings.Contains(f.Message, "(a, b)") {
 		t.Errorf("Verify with a stranger's identity = %v, want both.age unopened, its readers by name", f)
 	}
@@ -218,10 +219,10 @@ func TestVerify(t *testing.T) {
 }
 
 func FuzzReaders(f *testing.F) {
-	a := newSomeone(f)
-	data := seal(f, "hunter2-canary", a.pub)
+	a := agetest.New(f)
+	data := agetest.Seal(f, "hunter2-canary", a.Pub)
 	f.Add(data)
-	armored, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.pub}, agefile.SealOptions{Armor: true})
+	armored, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.Pub}, agefile.SealOptions{Armor: true})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -229,14 +230,14 @@ func FuzzReaders(f *testing.F) {
 	f.Add([]byte("age-encryption.org/v1\n-> bellhop.dev/readers 1\nAAAA\n--- AAAA\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		au, err := agefile.Readers(data)
-		if err != nil && class(err) == "" {
+		if err != nil && agetest.Class(err) == "" {
 			t.Fatalf("Readers: untyped error %T", err)
 		}
 		if au.Known && len(au.Readers) != au.Stanzas {
 			t.Fatalf("Readers: %d fingerprints for %d stanzas", len(au.Readers), au.Stanzas)
 		}
-		v, err := a.ids.Open("f", data)
-		if (err == nil) != (v != nil) || err != nil && class(err) == "" {
+		v, err := a.IDs.Open("f", data)
+		if (err == nil) != (v != nil) || err != nil && agetest.Class(err) == "" {
 			t.Fatalf("Open: %d bytes and %v", len(v), err)
 		}
 		secrets.CheckPush(t.Context(), nil, fstest.MapFS{"secrets/x.age": {Data: data}, "y": {Data: data}}, secrets.Rules{})

@@ -10,73 +10,9 @@ import (
 
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 	"filippo.io/age"
 )
-
-// someone is a reader made on the spot.
-type someone struct {
-	ids  *agefile.Identities
-	pub  agefile.Recipient
-	priv string
-	file string
-}
-
-func newSomeone(t testing.TB) someone {
-	t.Helper()
-	k, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return someoneWith(t, k.String(), k.Recipient().String())
-}
-
-func newQuantum(t testing.TB) someone {
-	t.Helper()
-	k, err := age.GenerateHybridIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return someoneWith(t, k.String(), k.Recipient().String())
-}
-
-func someoneWith(t testing.TB, priv, pub string) someone {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "identity.age")
-	if err := os.WriteFile(file, []byte("# a comment\n\n"+priv+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ids, err := load(file, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := agefile.ParseRecipient(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return someone{ids, r, priv, file}
-}
-
-func seal(t testing.TB, value string, to ...agefile.Recipient) []byte {
-	t.Helper()
-	b, err := agefile.Seal([]byte(value), to, agefile.SealOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// load reads one identity file; ask may be nil.
-func load(file string, ask func(string) ([]byte, error)) (*agefile.Identities, error) {
-	return agefile.Sources{Files: []string{file}, Passphrase: ask}.Load()
-}
-
-func class(err error) agefile.Class {
-	var e *agefile.OpenError
-	if errors.As(err, &e) {
-		return e.Class
-	}
-	return ""
-}
 
 // plainAge seals as every other program does: without a readers stanza.
 func plainAge(t testing.TB, value string, to ...agefile.Recipient) []byte {
@@ -115,15 +51,15 @@ func writeFile(t testing.TB, name string, data []byte, mode os.FileMode) string 
 }
 
 func TestWrongReaderSaysEverything(t *testing.T) {
-	a, b := newSomeone(t), newSomeone(t)
-	data := seal(t, "v", a.pub)
+	a, b := agetest.New(t), agetest.New(t)
+	data := agetest.Seal(t, "v", a.Pub)
 	rules := secrets.Rules{
-		Names: map[string][]string{"cadey": {a.pub.String()}, "deployer": {b.pub.String()}},
+		Names: map[string][]string{"cadey": {a.Pub.String()}, "deployer": {b.Pub.String()}},
 		Rules: []secrets.Rule{{Pattern: "secrets/*", Readers: []string{"cadey", "deployer"}}},
 	}
-	_, err := b.ids.Open("secrets/x.age", data)
+	_, err := b.IDs.Open("secrets/x.age", data)
 	msg := rules.Explain(err).Error()
-	for _, want := range []string{"secrets/x.age", "X25519", "(cadey)", "rule secrets/* wants cadey, deployer", b.pub.String(), "bellhop secret rekey secrets/x.age"} {
+	for _, want := range []string{"secrets/x.age", "X25519", "(cadey)", "rule secrets/* wants cadey, deployer", b.Pub.String(), "bellhop secret rekey secrets/x.age"} {
 		if !strings.Contains(msg, want) {
 			t.Errorf("error %q does not say %q", msg, want)
 		}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"bellhop/secrets"
+
+	"bellhop/secrets/agefile/agetest"
 )
 
 func names(t *testing.T, r secrets.Rules, file string) []string {
@@ -23,13 +25,13 @@ func names(t *testing.T, r secrets.Rules, file string) []string {
 }
 
 func TestMostSpecificRule(t *testing.T) {
-	a, b, c := newSomeone(t), newSomeone(t), newSomeone(t)
+	a, b, c := agetest.New(t), agetest.New(t), agetest.New(t)
 	r := secrets.Rules{
-		Names: map[string][]string{"a": {a.pub.String()}, "b": {b.pub.String()}, "c": {c.pub.String()}, "all": {"a", "b", "c"}, "ab": {a.pub.String(), b.pub.String()}},
+		Names: map[string][]string{"a": {a.Pub.String()}, "b": {b.Pub.String()}, "c": {c.Pub.String()}, "all": {"a", "b", "c"}, "ab": {a.Pub.String(), b.Pub.String()}},
 		Rules: []secrets.Rule{
 			{Pattern: "secrets/**", Readers: []string{"all"}},
 			{Pattern: "secrets/web/*", Readers: []string{"ab"}},
-			{Pattern: "secrets/web/db", Readers: []string{"b", "b", b.pub.String()}},
+			{Pattern: "secrets/web/db", Readers: []string{"b", "b", b.Pub.String()}},
 			{Pattern: "secrets/*.key", Readers: []string{"c"}},
 			{Pattern: "secrets/vpn/", Readers: []string{"a"}},
 		},
@@ -59,9 +61,9 @@ func TestMostSpecificRule(t *testing.T) {
 }
 
 func TestBadRules(t *testing.T) {
-	a, q := newSomeone(t), newQuantum(t)
+	a, q := agetest.New(t), agetest.NewHybrid(t)
 	r := secrets.Rules{
-		Names: map[string][]string{"a": {a.pub.String()}, "q": {q.pub.String()}, "loop": {"pool"}, "pool": {"loop"}, "key": {a.priv}, "none": {}},
+		Names: map[string][]string{"a": {a.Pub.String()}, "q": {q.Pub.String()}, "loop": {"pool"}, "pool": {"loop"}, "key": {a.Priv}, "none": {}},
 		Rules: []secrets.Rule{
 			{Pattern: "secrets/1", Readers: []string{"cadye"}, File: "bellhop.yaml", Line: 1},
 			{Pattern: "secrets/2", Readers: []string{"loop"}, File: "bellhop.yaml", Line: 2},
@@ -78,7 +80,7 @@ func TestBadRules(t *testing.T) {
 		t.Fatalf("Check found %d, want 7: %v", len(found), len(found))
 	}
 	for i, f := range found {
-		if f.Line != i+1 || f.Refuses || strings.Contains(f.Message, a.priv) {
+		if f.Line != i+1 || f.Refuses || strings.Contains(f.Message, a.Priv) {
 			t.Errorf("finding %d is at line %d, or refuses, or quotes a key", i, f.Line)
 		}
 	}

@@ -14,17 +14,18 @@ import (
 
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 	"golang.org/x/crypto/ssh"
 )
 
 // newStore is a config repo with the readers a and b; a is at the keyboard.
-func newStore(t *testing.T) (s *secrets.Store, a, b someone) {
+func newStore(t *testing.T) (s *secrets.Store, a, b agetest.Reader) {
 	t.Helper()
-	a, b = newSomeone(t), newSomeone(t)
+	a, b = agetest.New(t), agetest.New(t)
 	return &secrets.Store{
 		Dir:        t.TempDir(),
-		Rules:      secrets.Rules{Names: map[string][]string{"a": {a.pub.String()}, "b": {b.pub.String()}}},
-		Identities: func() (*agefile.Identities, error) { return a.ids, nil },
+		Rules:      secrets.Rules{Names: map[string][]string{"a": {a.Pub.String()}, "b": {b.Pub.String()}}},
+		Identities: func() (*agefile.Identities, error) { return a.IDs, nil },
 	}, a, b
 }
 
@@ -75,7 +76,7 @@ func TestSetShow(t *testing.T) {
 		t.Error("Set took an empty value")
 	}
 	data := files(t, s.Dir)["secrets/bot.env.age"]
-	if _, err := b.ids.Open("f", []byte(data)); err != nil {
+	if _, err := b.IDs.Open("f", []byte(data)); err != nil {
 		t.Errorf("b cannot open it: %v", err)
 	}
 	if n := len(files(t, s.Dir)); n != 1 {
@@ -101,10 +102,10 @@ func TestNamesStayInside(t *testing.T) {
 
 func TestRekey(t *testing.T) {
 	s, a, b := newStore(t)
-	gone := newSomeone(t)
+	gone := agetest.New(t)
 	for name, data := range map[string][]byte{
-		"current": seal(t, "1", a.pub, b.pub), "missing": seal(t, "2", a.pub),
-		"extra": seal(t, "3", a.pub, b.pub, gone.pub), "plain": plainAge(t, "4", a.pub, b.pub),
+		"current": agetest.Seal(t, "1", a.Pub, b.Pub), "missing": agetest.Seal(t, "2", a.Pub),
+		"extra": agetest.Seal(t, "3", a.Pub, b.Pub, gone.Pub), "plain": plainAge(t, "4", a.Pub, b.Pub),
 	} {
 		writeFile(t, filepath.Join(s.Dir, "secrets", name+".age"), data, 0o640)
 	}
@@ -127,10 +128,10 @@ func TestRekey(t *testing.T) {
 	}
 	for i, name := range []string{"current", "missing", "extra", "plain"} {
 		data := []byte(after["secrets/"+name+".age"])
-		if v, err := b.ids.Open(name, data); err != nil || string(v) != fmt.Sprint(i+1) {
+		if v, err := b.IDs.Open(name, data); err != nil || string(v) != fmt.Sprint(i+1) {
 			t.Errorf("%s: b opens it: %v", name, err)
 		}
-		if _, err := gone.ids.Open(name, data); class(err) != agefile.NoMatch {
+		if _, err := gone.IDs.Open(name, data); agetest.Class(err) != agefile.NoMatch {
 			t.Errorf("%s: who is gone still opens it", name)
 		}
 	}
@@ -144,9 +145,9 @@ func TestRekey(t *testing.T) {
 
 func TestRekeyAllOrNothing(t *testing.T) {
 	s, a, _ := newStore(t)
-	gone := newSomeone(t)
-	writeFile(t, filepath.Join(s.Dir, "secrets/1.age"), seal(t, "1", a.pub), 0o644)
-	writeFile(t, filepath.Join(s.Dir, "secrets/2.age"), seal(t, "2", gone.pub), 0o644)
+	gone := agetest.New(t)
+	writeFile(t, filepath.Join(s.Dir, "secrets/1.age"), agetest.Seal(t, "1", a.Pub), 0o644)
+	writeFile(t, filepath.Join(s.Dir, "secrets/2.age"), agetest.Seal(t, "2", gone.Pub), 0o644)
 	before := files(t, s.Dir)
 	_, err := s.Rekey()
 	if err == nil || !strings.Contains(err.Error(), "secrets/2.age") || strings.Contains(err.Error(), "secrets/1.age:") {
@@ -159,8 +160,8 @@ func TestRekeyAllOrNothing(t *testing.T) {
 
 func TestRekeyTellsMixedFirst(t *testing.T) {
 	s, a, _ := newStore(t)
-	s.Rules.Names["q"] = []string{newQuantum(t).pub.String()}
-	writeFile(t, filepath.Join(s.Dir, "secrets/1.age"), seal(t, "1", a.pub), 0o644)
+	s.Rules.Names["q"] = []string{agetest.NewHybrid(t).Pub.String()}
+	writeFile(t, filepath.Join(s.Dir, "secrets/1.age"), agetest.Seal(t, "1", a.Pub), 0o644)
 	s.Identities = func() (*agefile.Identities, error) {
 		t.Error("an identity was asked for")
 		return nil, errors.New("no")
@@ -172,8 +173,8 @@ func TestRekeyTellsMixedFirst(t *testing.T) {
 
 func TestListWho(t *testing.T) {
 	s, a, b := newStore(t)
-	writeFile(t, filepath.Join(s.Dir, "secrets/both.age"), seal(t, "v", a.pub, b.pub), 0o644)
-	writeFile(t, filepath.Join(s.Dir, "secrets/only-a.age"), seal(t, "v", a.pub), 0o644)
+	writeFile(t, filepath.Join(s.Dir, "secrets/both.age"), agetest.Seal(t, "v", a.Pub, b.Pub), 0o644)
+	writeFile(t, filepath.Join(s.Dir, "secrets/only-a.age"), agetest.Seal(t, "v", a.Pub), 0o644)
 	writeFile(t, filepath.Join(s.Dir, "secrets/open"), []byte("hunter2"), 0o644)
 	s.Identities = nil // none of it needs a private key
 	items, err := s.List()
@@ -206,7 +207,7 @@ func TestGenerate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		public := files(t, s.Dir)["secrets/"+kind+".pub"]
+		public := files(t, s.Dir)["secrets/"+kind+".Pub"]
 		switch kind {
 		case "password":
 			if len(v) != 32 {
@@ -253,13 +254,13 @@ func TestGenerate(t *testing.T) {
 
 func TestTextconv(t *testing.T) {
 	s, a, b := newStore(t)
-	data := seal(t, "v\n", a.pub)
+	data := agetest.Seal(t, "v\n", a.Pub)
 	var out bytes.Buffer
-	if err := secrets.Textconv(&out, "f", data, a.ids, s.Rules); err != nil || out.String() != "v\n" {
+	if err := secrets.Textconv(&out, "f", data, a.IDs, s.Rules); err != nil || out.String() != "v\n" {
 		t.Errorf("Textconv = %q, %v", out.String(), err)
 	}
 	out.Reset()
-	if err := secrets.Textconv(&out, "f", data, b.ids, s.Rules); err != nil || !strings.Contains(out.String(), "sealed for X25519: a; not opened") {
+	if err := secrets.Textconv(&out, "f", data, b.IDs, s.Rules); err != nil || !strings.Contains(out.String(), "sealed for X25519: a; not opened") {
 		t.Errorf("Textconv by another = %q, %v", out.String(), err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 	"bellhop/secrets/privatefile"
 	"filippo.io/age"
 	"golang.org/x/crypto/ssh"
@@ -73,13 +74,13 @@ func TestSSHIdentities(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			data, other := seal(t, "v", rec), seal(t, "v", newSomeone(t).pub)
+			data, other := agetest.Seal(t, "v", rec), agetest.Seal(t, "v", agetest.New(t).Pub)
 			a := &asked{answer: pass}
-			ids, err := load(file, a.ask)
+			ids, err := agetest.Load(file, a.ask)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := ids.Open("f", other); class(err) != agefile.NoMatch || a.n != 0 {
+			if _, err := ids.Open("f", other); agetest.Class(err) != agefile.NoMatch || a.n != 0 {
 				t.Errorf("Open of another's file: %v, asked %d times, want no-match and not asked", err, a.n)
 			}
 			for range 3 {
@@ -107,7 +108,7 @@ func TestSmallRSARefused(t *testing.T) {
 	if _, err := agefile.ParseRecipient(public); err == nil {
 		t.Error("ParseRecipient took an RSA key of 1024 bits")
 	}
-	if _, err := load(file, nil); err == nil {
+	if _, err := agetest.Load(file, nil); err == nil {
 		t.Error("LoadIdentities took an RSA key of 1024 bits")
 	}
 }
@@ -132,11 +133,11 @@ func encryptedIdentity(t *testing.T, priv, pass string) string {
 }
 
 func TestEncryptedIdentityAsksOnce(t *testing.T) {
-	a := newSomeone(t)
-	file := encryptedIdentity(t, a.priv, "hunter2")
-	data := seal(t, "v", a.pub)
+	a := agetest.New(t)
+	file := encryptedIdentity(t, a.Priv, "hunter2")
+	data := agetest.Seal(t, "v", a.Pub)
 	right, wrong := &asked{answer: "hunter2"}, &asked{answer: "hunter3"}
-	ids, err := load(file, right.ask)
+	ids, err := agetest.Load(file, right.ask)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,30 +149,30 @@ func TestEncryptedIdentityAsksOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if right.n != 1 || len(ids.Recipients()) != 1 || ids.Recipients()[0] != a.pub.String() {
-		t.Errorf("asked %d times, recipients %v; want once, and %v", right.n, ids.Recipients(), a.pub)
+	if right.n != 1 || len(ids.Recipients()) != 1 || ids.Recipients()[0] != a.Pub.String() {
+		t.Errorf("asked %d times, recipients %v; want once, and %v", right.n, ids.Recipients(), a.Pub)
 	}
-	ids, err = load(file, wrong.ask)
+	ids, err = agetest.Load(file, wrong.ask)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := ids.Open("f", data); class(err) != agefile.Locked || strings.Contains(err.Error(), "hunter") {
+		if _, err := ids.Open("f", data); agetest.Class(err) != agefile.Locked || strings.Contains(err.Error(), "hunter") {
 			t.Errorf("Open with a wrong passphrase = %v, want locked", err)
 		}
 	}
 	if wrong.n != 1 {
 		t.Errorf("asked %d times for a wrong passphrase, want once", wrong.n)
 	}
-	if _, err := load(file, nil); err == nil {
+	if _, err := agetest.Load(file, nil); err == nil {
 		t.Error("an encrypted identity was taken with nobody to ask")
 	}
 }
 
 func TestIdentityFileChecks(t *testing.T) {
-	a := newSomeone(t)
+	a := agetest.New(t)
 	dir := t.TempDir()
-	line := []byte(a.priv + "\n")
+	line := []byte(a.Priv + "\n")
 	open := writeFile(t, filepath.Join(dir, "open"), line, 0o600)
 	if err := os.Chmod(open, 0o640); err != nil {
 		t.Fatal(err)
@@ -186,47 +187,47 @@ func TestIdentityFileChecks(t *testing.T) {
 		"a fifo":              fifo,
 		"missing":             filepath.Join(dir, "none"),
 		"empty":               writeFile(t, filepath.Join(dir, "empty"), nil, 0o600),
-		"a public key":        writeFile(t, filepath.Join(dir, "pub"), []byte(a.pub.String()), 0o600),
+		"a public key":        writeFile(t, filepath.Join(dir, "pub"), []byte(a.Pub.String()), 0o600),
 		"a damaged key":       writeFile(t, filepath.Join(dir, "bad"), line[:40], 0o600),
 	} {
-		_, err := load(file, nil)
-		if err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), a.priv[:30]) {
+		_, err := agetest.Load(file, nil)
+		if err == nil || !strings.Contains(err.Error(), file) || strings.Contains(err.Error(), a.Priv[:30]) {
 			t.Errorf("LoadIdentities(%s): taken, or the error does not name the file or quotes it", name)
 		}
 	}
 	// systemd shows credentials with a group bit, which stands for an ACL.
 	if os.Geteuid() == 0 {
 		t.Setenv("CREDENTIALS_DIRECTORY", dir)
-		if _, err := load(open, nil); err != nil {
+		if _, err := agetest.Load(open, nil); err != nil {
 			t.Errorf("a credential of systemd was refused: %v", err)
 		}
 		other := writeFile(t, filepath.Join(t.TempDir(), "other"), line, 0o600)
 		if err := os.Chown(other, 12345, -1); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := load(other, nil); err == nil {
-			t.Error("an identity that belongs to someone else was taken")
+		if _, err := agetest.Load(other, nil); err == nil {
+			t.Error("an identity that belongs to agetest.Reader else was taken")
 		}
 	}
 }
 
 // TestIdentityFromDescriptor: a pipe handed over by descriptor, as `-i <(pass show key)` does.
 func TestIdentityFromDescriptor(t *testing.T) {
-	a := newSomeone(t)
+	a := agetest.New(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	go func() {
-		fmt.Fprintln(w, a.priv)
+		fmt.Fprintln(w, a.Priv)
 		w.Close()
 	}()
-	ids, err := load(fmt.Sprintf("/dev/fd/%d", r.Fd()), nil)
+	ids, err := agetest.Load(fmt.Sprintf("/dev/fd/%d", r.Fd()), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := ids.Open("f", seal(t, "v", a.pub)); err != nil {
+	if _, err := ids.Open("f", agetest.Seal(t, "v", a.Pub)); err != nil {
 		t.Error(err)
 	}
 }
@@ -237,7 +238,7 @@ func makeIdentity(t *testing.T, file string) []string {
 	if _, err := privatefile.Make(file, agefile.NewIdentity); err != nil {
 		t.Fatal(err)
 	}
-	ids, err := load(file, func(string) ([]byte, error) { return nil, errors.New("not asked here") })
+	ids, err := agetest.Load(file, func(string) ([]byte, error) { return nil, errors.New("not asked here") })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +266,7 @@ func TestMakeIdentity(t *testing.T) {
 		t.Errorf("making it again gave %q, or rewrote the file", again)
 	}
 
-	locked := encryptedIdentity(t, newSomeone(t).priv, "hunter2")
+	locked := encryptedIdentity(t, agetest.New(t).Priv, "hunter2")
 	before, _ := os.ReadFile(locked)
 	if known := makeIdentity(t, locked); len(known) != 0 {
 		t.Errorf("recipients of an encrypted identity: %q, want none yet", known)
@@ -279,15 +280,15 @@ func TestMakeIdentity(t *testing.T) {
 }
 
 func TestParseRecipientNeverQuotes(t *testing.T) {
-	a := newSomeone(t)
-	for _, s := range []string{a.priv, strings.ToLower(a.priv), "AGE-PLUGIN-YUBIKEY-1QQQ", "hunter2", "age1hunter2", "ssh-ed25519 hunter2", "-----BEGIN OPENSSH PRIVATE KEY-----"} {
+	a := agetest.New(t)
+	for _, s := range []string{a.Priv, strings.ToLower(a.Priv), "AGE-PLUGIN-YUBIKEY-1QQQ", "hunter2", "age1hunter2", "ssh-ed25519 hunter2", "-----BEGIN OPENSSH PRIVATE KEY-----"} {
 		_, err := agefile.ParseRecipient(s)
-		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(strings.ToUpper(err.Error()), a.priv) {
+		if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(strings.ToUpper(err.Error()), a.Priv) {
 			t.Errorf("ParseRecipient took or quoted what is no recipient")
 		}
 	}
 	var oe *agefile.OpenError
-	if _, err := a.ids.Open("f", []byte("hunter2")); !errors.As(err, &oe) {
+	if _, err := a.IDs.Open("f", []byte("hunter2")); !errors.As(err, &oe) {
 		t.Error("no OpenError")
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 )
 
 // TestInterop goes both ways with the age that is installed; Debian 12 has 1.1.1.
@@ -30,12 +31,12 @@ func TestInterop(t *testing.T) {
 	dir := t.TempDir()
 	key := filepath.Join(dir, "key.txt")
 	run(nil, "age-keygen", "-o", key)
-	ours := newSomeone(t)
+	ours := agetest.New(t)
 	sshKey := filepath.Join(dir, "id")
-	identities := map[string]string{key: string(bytes.TrimSpace(run(nil, "age-keygen", "-y", key))), ours.file: ours.pub.String()}
+	identities := map[string]string{key: string(bytes.TrimSpace(run(nil, "age-keygen", "-y", key))), ours.File: ours.Pub.String()}
 	if _, err := exec.LookPath("ssh-keygen"); err == nil {
 		run(nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", sshKey)
-		pub, err := os.ReadFile(sshKey + ".pub")
+		pub, err := os.ReadFile(sshKey + ".Pub")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,12 +48,12 @@ func TestInterop(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ids, err := load(file, nil)
+		ids, err := agetest.Load(file, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, armor := range []bool{false, true} {
-			data, err := agefile.Seal(value, []agefile.Recipient{rec, ours.pub}, agefile.SealOptions{Armor: armor})
+			data, err := agefile.Seal(value, []agefile.Recipient{rec, ours.Pub}, agefile.SealOptions{Armor: armor})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,91 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 	"filippo.io/age"
 )
 
-// someone is a reader made on the spot.
-type someone struct {
-	ids  *agefile.Identities
-	pub  agefile.Recipient
-	priv string
-	file string
-}
-
-func newSomeone(t testing.TB) someone {
-	t.Helper()
-	k, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return someoneWith(t, k.String(), k.Recipient().String())
-}
-
-func newQuantum(t testing.TB) someone {
-	t.Helper()
-	k, err := age.GenerateHybridIdentity()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return someoneWith(t, k.String(), k.Recipient().String())
-}
-
-func someoneWith(t testing.TB, priv, pub string) someone {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "identity.age")
-	if err := os.WriteFile(file, []byte("# a comment\n\n"+priv+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ids, err := load(file, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := agefile.ParseRecipient(pub)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return someone{ids, r, priv, file}
-}
-
-func seal(t testing.TB, value string, to ...agefile.Recipient) []byte {
-	t.Helper()
-	b, err := agefile.Seal([]byte(value), to, agefile.SealOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// load reads one identity file; ask may be nil.
-func load(file string, ask func(string) ([]byte, error)) (*agefile.Identities, error) {
-	return agefile.Sources{Files: []string{file}, Passphrase: ask}.Load()
-}
-
-func class(err error) agefile.Class {
-	var e *agefile.OpenError
-	if errors.As(err, &e) {
-		return e.Class
-	}
-	return ""
-}
-
 func TestSealOpen(t *testing.T) {
-	a, b := newSomeone(t), newSomeone(t)
+	a, b := agetest.New(t), agetest.New(t)
 	for _, armor := range []bool{false, true} {
 		for _, value := range []string{"", "x", "TOKEN=hunter2\n", strings.Repeat("0123456789abcdef", 1<<13)} {
-			data, err := agefile.Seal([]byte(value), []agefile.Recipient{a.pub, b.pub, a.pub}, agefile.SealOptions{Armor: armor})
+			data, err := agefile.Seal([]byte(value), []agefile.Recipient{a.Pub, b.Pub, a.Pub}, agefile.SealOptions{Armor: armor})
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, who := range []someone{a, b} {
-				got, err := who.ids.Open("f", data)
+			for _, who := range []agetest.Reader{a, b} {
+				got, err := who.IDs.Open("f", data)
 				if err != nil || string(got) != value {
 					t.Fatalf("Open(Seal(%d bytes, armor %t)) = %d bytes, %v", len(value), armor, len(got), err)
 				}
@@ -101,27 +35,27 @@ func TestSealOpen(t *testing.T) {
 
 // Each reader of many finds its own stanza at once, whatever the order they were given in.
 func TestReaderFindsItsStanza(t *testing.T) {
-	var who []someone
+	var who []agetest.Reader
 	var to []agefile.Recipient
 	for range 6 {
-		who = append(who, newSomeone(t))
-		to = append(to, who[len(who)-1].pub)
+		who = append(who, agetest.New(t))
+		to = append(to, who[len(who)-1].Pub)
 	}
-	data := seal(t, "hunter2", to...)
+	data := agetest.Seal(t, "hunter2", to...)
 	for i, w := range who {
-		if !w.ids.OpensAtPlace(data) {
+		if !w.IDs.OpensAtPlace(data) {
 			t.Errorf("reader %d is not pointed to its stanza", i)
 		}
 	}
-	if newSomeone(t).ids.OpensAtPlace(data) {
+	if agetest.New(t).IDs.OpensAtPlace(data) {
 		t.Error("a stranger is pointed to a stanza")
 	}
 }
 
 func TestClasses(t *testing.T) {
-	a := newSomeone(t)
-	good := seal(t, "hunter2 and more", a.pub)
-	long := seal(t, strings.Repeat("x", 64<<10), a.pub)
+	a := agetest.New(t)
+	good := agetest.Seal(t, "hunter2 and more", a.Pub)
+	long := agetest.Seal(t, strings.Repeat("x", 64<<10), a.Pub)
 	header := bytes.Index(good, []byte("\n--- ")) + 1
 	header += bytes.IndexByte(good[header:], '\n') + 1
 	flip := func(b []byte, at int) []byte {
@@ -130,7 +64,7 @@ func TestClasses(t *testing.T) {
 		return c
 	}
 	note := bytes.Index(good, []byte("bellhop.dev/readers"))
-	armored, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.pub}, agefile.SealOptions{Armor: true})
+	armored, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.Pub}, agefile.SealOptions{Armor: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,9 +87,9 @@ func TestClasses(t *testing.T) {
 		{"trailing", append(bytes.Clone(long), 'x'), agefile.Trailing},
 		{"huge", make([]byte, agefile.MaxFile+1), agefile.TooLarge},
 	} {
-		v, err := a.ids.Open("secrets/x.age", tt.data)
-		if v != nil || class(err) != tt.want {
-			t.Errorf("Open(%s) = %d bytes, class %q, want %q", tt.name, len(v), class(err), tt.want)
+		v, err := a.IDs.Open("secrets/x.age", tt.data)
+		if v != nil || agetest.Class(err) != tt.want {
+			t.Errorf("Open(%s) = %d bytes, class %q, want %q", tt.name, len(v), agetest.Class(err), tt.want)
 		}
 		if err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "secrets/x.age") {
 			t.Errorf("Open(%s): the error quotes the file or does not name it", tt.name)
@@ -179,40 +113,40 @@ func TestPassphraseFileRefusedAtOnce(t *testing.T) {
 	// A work factor of 2^22 would cost seconds: Open must not even start.
 	data := bytes.Replace(buf.Bytes(), []byte(" 10\n"), []byte(" 22\n"), 1)
 	start := time.Now()
-	_, err = newSomeone(t).ids.Open("f", data)
-	if class(err) != agefile.Passphrase || time.Since(start) > time.Second {
+	_, err = agetest.New(t).IDs.Open("f", data)
+	if agetest.Class(err) != agefile.Passphrase || time.Since(start) > time.Second {
 		t.Errorf("Open = %v in %v, want passphrase at once", err, time.Since(start))
 	}
 }
 
 func TestIdentitiesNeverPrint(t *testing.T) {
-	a := newSomeone(t)
+	a := agetest.New(t)
 	var log bytes.Buffer
-	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "ids", a.ids)
-	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "ids", a.ids)
-	j, err := json.Marshal(map[string]any{"ids": a.ids})
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "ids", a.IDs)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "ids", a.IDs)
+	j, err := json.Marshal(map[string]any{"ids": a.IDs})
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := log.String() + string(j) + fmt.Sprint(a.ids)
+	out := log.String() + string(j) + fmt.Sprint(a.IDs)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
-		out += fmt.Sprintf(verb, a.ids)
+		out += fmt.Sprintf(verb, a.IDs)
 	}
 	if strings.Contains(strings.ToUpper(out), "AGE-SECRET-KEY") {
 		t.Error("a private key was printed")
 	}
-	if !strings.Contains(out, a.pub.String()) {
+	if !strings.Contains(out, a.Pub.String()) {
 		t.Error("the public half was not printed")
 	}
 }
 
 func TestReaders(t *testing.T) {
-	a, b := newSomeone(t), newSomeone(t)
-	au, err := agefile.Readers(seal(t, "v", a.pub, b.pub))
+	a, b := agetest.New(t), agetest.New(t)
+	au, err := agefile.Readers(agetest.Seal(t, "v", a.Pub, b.Pub))
 	if err != nil || !au.Known || au.Stanzas != 2 || len(au.Readers) != 2 {
 		t.Fatalf("Readers = %+v, %v, want both known", au, err)
 	}
-	r, err := age.ParseX25519Recipient(a.pub.String())
+	r, err := age.ParseX25519Recipient(a.Pub.String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,15 +163,15 @@ func TestReaders(t *testing.T) {
 }
 
 func TestPostQuantum(t *testing.T) {
-	a, b, c := newQuantum(t), newQuantum(t), newSomeone(t)
-	data := seal(t, "v", a.pub, b.pub)
-	if v, err := b.ids.Open("f", data); err != nil || string(v) != "v" {
+	a, b, c := agetest.NewHybrid(t), agetest.NewHybrid(t), agetest.New(t)
+	data := agetest.Seal(t, "v", a.Pub, b.Pub)
+	if v, err := b.IDs.Open("f", data); err != nil || string(v) != "v" {
 		t.Errorf("Open = %d bytes, %v", len(v), err)
 	}
 	if au, err := agefile.Readers(data); err != nil || !au.Known {
 		t.Errorf("Readers = %+v, %v, want known", au, err)
 	}
-	_, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.pub, c.pub}, agefile.SealOptions{})
+	_, err := agefile.Seal([]byte("v"), []agefile.Recipient{a.Pub, c.Pub}, agefile.SealOptions{})
 	var mixed *agefile.MixedError
 	if !errors.As(err, &mixed) || !strings.Contains(err.Error(), "age-keygen -pq") {
 		t.Errorf("Seal for mixed readers = %v, want a MixedError with the way out", err)

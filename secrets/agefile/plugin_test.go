@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/secrets/agefile"
+	"bellhop/secrets/agefile/agetest"
 	"filippo.io/age"
 	"filippo.io/age/plugin"
 )
@@ -41,17 +42,17 @@ func TestPlugin(t *testing.T) {
 	if _, err := agefile.Seal([]byte("v"), []agefile.Recipient{rec}, agefile.SealOptions{}); err == nil {
 		t.Error("Seal ran a plugin that nobody allowed")
 	}
-	other := newSomeone(t)
+	other := agetest.New(t)
 	refused := func(p agefile.Plugins) {
 		t.Helper()
-		ids, err := agefile.Sources{Files: []string{key, other.file}, Plugins: p}.Load()
+		ids, err := agefile.Sources{Files: []string{key, other.File}, Plugins: p}.Load()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if v, err := ids.Open("f", seal(t, "v", other.pub)); err != nil || string(v) != "v" {
+		if v, err := ids.Open("f", agetest.Seal(t, "v", other.Pub)); err != nil || string(v) != "v" {
 			t.Errorf("%+v: a plugin that is not run keeps another key from opening: %v", p.Allow, err)
 		}
-		if _, err := ids.Open("f", seal(t, "v", newSomeone(t).pub)); class(err) != agefile.PluginMissing || !strings.Contains(err.Error(), "age-plugin-known") {
+		if _, err := ids.Open("f", agetest.Seal(t, "v", agetest.New(t).Pub)); agetest.Class(err) != agefile.PluginMissing || !strings.Contains(err.Error(), "age-plugin-known") {
 			t.Errorf("%+v: Open = %v, want plugin-missing", p.Allow, err)
 		}
 		if err := ids.Unlock(); err == nil {
@@ -63,7 +64,7 @@ func TestPlugin(t *testing.T) {
 		"on PATH":          {Path: true},
 		"by absolute path": {Allow: []string{filepath.Join(dir, "age-plugin-known")}},
 	} {
-		data, err := agefile.Seal([]byte("v"), []agefile.Recipient{rec, other.pub}, agefile.SealOptions{Plugins: allowed})
+		data, err := agefile.Seal([]byte("v"), []agefile.Recipient{rec, other.Pub}, agefile.SealOptions{Plugins: allowed})
 		if err != nil {
 			t.Fatalf("%s: Seal: %v", name, err)
 		}
@@ -74,7 +75,7 @@ func TestPlugin(t *testing.T) {
 		if v, err := ids.Open("f", data); err != nil || string(v) != "v" {
 			t.Errorf("%s: Open = %d bytes, %v", name, len(v), err)
 		}
-		if _, err := ids.Open("f", seal(t, "v", other.pub)); class(err) != agefile.NoMatch {
+		if _, err := ids.Open("f", agetest.Seal(t, "v", other.Pub)); agetest.Class(err) != agefile.NoMatch {
 			t.Errorf("%s: Open of another's file = %v, want no-match", name, err)
 		}
 		if strings.Contains(ids.String(), "AGE-PLUGIN") {
@@ -100,7 +101,7 @@ func TestPluginHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := time.Now()
-	if _, err := ids.Open("f", seal(t, "v", newSomeone(t).pub)); class(err) != agefile.TimedOut || time.Since(start) > 5*time.Second {
+	if _, err := ids.Open("f", agetest.Seal(t, "v", agetest.New(t).Pub)); agetest.Class(err) != agefile.TimedOut || time.Since(start) > 5*time.Second {
 		t.Errorf("Open = %v after %v, want timed-out", err, time.Since(start))
 	}
 }
@@ -113,7 +114,7 @@ func TestPluginThatDies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = ids.Open("f", seal(t, "v", newSomeone(t).pub))
+	_, err = ids.Open("f", agetest.Seal(t, "v", agetest.New(t).Pub))
 	var oe *agefile.OpenError
 	if !errors.As(err, &oe) || oe.Class != agefile.PluginFailed || !strings.Contains(err.Error(), "age-plugin-dies") {
 		t.Errorf("Open = %v, want an error that names the plugin", err)
