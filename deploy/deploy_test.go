@@ -234,6 +234,10 @@ func TestNotes(t *testing.T) {
 	if diff := cmp.Diff(want, run.Hosts[0].Notes); diff != "" {
 		t.Errorf("notes in history (-want +got):\n%s", diff)
 	}
+	edit := "/var/lib/bellhop/blobs/ccc6730b7fa7e27b02f876e3d915a8e95113167c47ccc18a8e41d27a26ada363"
+	if diff := cmp.Diff([]history.Restored{{Path: "/etc/bot", Edit: &edit}}, run.Hosts[0].Restored); diff != "" {
+		t.Errorf("restored in history (-want +got):\n%s", diff)
+	}
 	var heard []string
 	for _, e := range w.events {
 		if e.Step == "note" && e.Run == run.ID {

@@ -6,6 +6,30 @@ import (
 	"bellhop/internal/bundle"
 )
 
+// A Restored is a file that somebody edited on a host, and that a run put back.
+type Restored struct {
+	Path string  `json:"path"`
+	Edit *string `json:"edit"` // where the host keeps what it held; null when it was gone
+}
+
+// restoredOf reads them from what was stored of a result.
+func restoredOf(details string) []Restored {
+	out := []Restored{}
+	var res bundle.Result
+	if details == noDetails || json.Unmarshal([]byte(details), &res) != nil {
+		return out
+	}
+
+	for i, p := range res.Restored {
+		r := Restored{Path: p}
+		if i < len(res.Edits) {
+			r.Edit = text(res.Edits[i])
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
 // detailsOf is what is stored of a result besides the columns: what people are shown, what
 // became of units, that it was cut off, and why it was unconfirmed. Most results have none of it.
 func detailsOf(details any, reason Reason) (string, error) {

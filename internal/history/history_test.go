@@ -99,7 +99,7 @@ func TestJSONContract(t *testing.T) {
 	}
 	h, err := db.Runs(ctx, 0)
 	must(t, err)
-	s, want = keys(h), `{runs:[{author:string,cause:string,commit:string,finished_at:null,hosts:[{changed:[],error:null,evidence:[],name:string,outcome:null,reason:null,took_ms:number}],id:string,outcome:null,started_at:string,subject:string},{author:string,cause:string,commit:string,finished_at:string,hosts:[{changed:[string],error:null,evidence:[],name:string,outcome:string,reason:null,took_ms:number}],id:string,outcome:string,started_at:string,subject:string}],v:number}`
+	s, want = keys(h), `{runs:[{author:string,cause:string,commit:string,finished_at:null,hosts:[{changed:[],error:null,evidence:[],name:string,outcome:null,reason:null,restored:[],took_ms:number}],id:string,outcome:null,started_at:string,subject:string},{author:string,cause:string,commit:string,finished_at:string,hosts:[{changed:[string],error:null,evidence:[],name:string,outcome:string,reason:null,restored:[],took_ms:number}],id:string,outcome:string,started_at:string,subject:string}],v:number}`
 	if s != want {
 		t.Errorf("shape of history:\n got %s\nwant %s", s, want)
 	}

@@ -123,6 +123,7 @@ type RunResult struct {
 	Reason  *Reason  `json:"reason"` // why it was unconfirmed; null with any other outcome
 
 	Evidence []Evidence `json:"evidence"` // what the host saw of what failed
+	Restored []Restored `json:"restored"` // files that somebody edited on the host, and the run put back
 
 	Notes   []string        `json:"-"` // for people, as Notes has them
 	Details json.RawMessage `json:"-"`
@@ -336,7 +337,7 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 			return nil, err
 		}
 		r.Outcome, r.Error, r.Details = text(Outcome(outcome)), text(errText), json.RawMessage(details)
-		r.Notes, r.Reason = notesOf(details), reasonOf(details)
+		r.Notes, r.Reason, r.Restored = notesOf(details), reasonOf(details), restoredOf(details)
 		rs = append(rs, r)
 	}
 	slices.Sort(planned)
@@ -357,7 +358,7 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 
 // emptyResult is that of a host of which nothing is known yet.
 func emptyResult(host string) RunResult {
-	return RunResult{Name: host, Changed: []string{}, Evidence: []Evidence{}, Details: json.RawMessage("{}")}
+	return RunResult{Name: host, Changed: []string{}, Evidence: []Evidence{}, Restored: []Restored{}, Details: json.RawMessage("{}")}
 }
 
 // read runs f in a transaction that sees one moment and takes no lock that a writer waits for.
