@@ -144,6 +144,24 @@ func TestFarChanges(t *testing.T) {
 	}
 }
 
+// TestFarLastHostLeaves: a fleet may end up with no host, and get one again.
+func TestFarLastHostLeaves(t *testing.T) {
+	far := farLoader(t)
+	with := boundsTree(map[string]string{
+		"bellhop.yaml": "network: n\nhosts:\n  a: { address: 10.0.0.1, host_key: " + boundsKey + ", services: { web: true } }\n"})
+	without := boundsTree(map[string]string{"bellhop.yaml": "network: n\nhosts:\n"})
+	for i, m := range []fstest.MapFS{with, without, without, with} {
+		f, err := far.Load(t.Context(), m)
+		if err != nil {
+			t.Fatalf("load %d: %v", i, err)
+		}
+		_, has := f.Host("a")
+		if want := i == 0 || i == 3; has != want || len(f.Hosts) > 1 {
+			t.Errorf("load %d: %d hosts, with a %v, want %v", i, len(f.Hosts), has, want)
+		}
+	}
+}
+
 // TestFarBounds: what no budget foresees ends the process, and the commit is refused by file and
 // reason; the next one loads.
 func TestFarBounds(t *testing.T) {

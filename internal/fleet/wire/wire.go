@@ -90,7 +90,7 @@ type Message struct {
 
 	Head  *Head  `json:",omitempty"`
 	Count int    `json:",omitempty"` // of hosts
-	Was   []int  `json:",omitempty"` // for each host, its index in Since, or -1; nil: the same list
+	Was   []int  `json:",omitzero"`  // for each host, its index in Since, or -1; nil: the same list
 	Hosts []Host `json:",omitempty"` // those that differ
 
 	Kind        int          `json:",omitempty"` // number of a composition in its fleet
