@@ -80,8 +80,9 @@ func newCancelWorld(t *testing.T) *cancelWorld {
 	return w
 }
 
-// onePerTime has a run push one host after another, the last ones in a wave of their own.
-const onePerTime = "rollout: { waves: [1, 2], parallel: 1 }\n"
+// onePerTime has a run push one host after another, the last ones in a wave of their own; nothing but runs
+// opens a session.
+const onePerTime = "look: 0s\nrollout: { waves: [1, 2], parallel: 1 }\n"
 
 // changeAll makes a commit that changes every host.
 func (w *cancelWorld) changeAll() {

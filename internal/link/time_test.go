@@ -398,3 +398,29 @@ func TestWatchStopsAtHostKey(t *testing.T) {
 		}
 	})
 }
+
+// An address that does not answer a connection costs its time and no more.
+func TestDialDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, err := lab.Piped("a", echo)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		cfg := config(t)
+		cfg.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		p := link.NewPool(cfg)
+		defer p.Close()
+
+		begun := time.Now()
+		if err := talk(t.Context(), p, h.Target()); !errors.Is(err, link.ErrUnreachable) {
+			t.Errorf("a dial that nobody answers = %v, want ErrUnreachable", err)
+		}
+		if took := time.Since(begun); took != link.DialTimeout {
+			t.Errorf("it took %v, want %v", took, link.DialTimeout)
+		}
+	})
+}
