@@ -44,6 +44,7 @@ type run struct {
 	confirmed bool              // the deployer was told that the run stays
 	starting  time.Time         // when units began to be started
 	written   stamper           // files that it put in place
+	asked     []string          // units whose start or restart was asked for
 }
 
 // rest is how long a process waits before it ends with what the next one tries again.

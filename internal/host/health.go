@@ -17,19 +17,12 @@ import (
 // the wait: a job's own timeout is the unit's.
 const jobDeadline = 5 * time.Minute
 
-// job asks systemd and remembers what did not end well; health judges by what runs.
-func (r *run) job(ctx context.Context, verb string, names []string) {
-	if len(names) == 0 {
-		return
-	}
-	limit := jobDeadline
-	if verb != "stop" {
-		limit = max(r.startLeft(), time.Second)
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
+// stopUnits stops units, and remembers which did not end well.
+func (r *run) stopUnits(ctx context.Context, names []string) {
+	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
 
-	for n, err := range r.m.Systemd.Job(ctx, verb, names) {
+	for n, err := range r.m.Systemd.Job(ctx, "stop", names) {
 		r.failed[n] = err
 	}
 }
@@ -39,7 +32,7 @@ func (r *run) job(ctx context.Context, verb string, names []string) {
 func (r *run) stop(ctx context.Context) error {
 	u := &r.w.Units
 	if stop := slices.Concat(u.Stop, u.Quiet); len(stop) > 0 {
-		r.job(ctx, "stop", stop)
+		r.stopUnits(ctx, stop)
 		states, err := r.m.Units(ctx, stop)
 		if err != nil {
 			return err

@@ -24,7 +24,9 @@ func (r *run) start(ctx context.Context) error {
 	r.resetFailed(ctx)
 
 	// Before the key units too, which want the services that wait for these jobs.
-	r.job(ctx, "start", r.ahead(once, slices.Concat(u.Restart, others), before))
+	if err := r.ask(ctx, "start", r.ahead(once, slices.Concat(u.Restart, others), before)); err != nil {
+		return err
+	}
 	if err := r.startKeyUnits(ctx); err != nil {
 		return err
 	}
@@ -32,9 +34,13 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 
-	r.job(ctx, "restart", u.Restart)
+	if err := r.ask(ctx, "restart", u.Restart); err != nil {
+		return err
+	}
 	r.m.Mark("restarted")
-	r.job(ctx, "reload", u.Reload)
+	if err := r.ask(ctx, "reload", u.Reload); err != nil {
+		return err
+	}
 	again, err := r.takenDown(ctx)
 	if err != nil {
 		return err
@@ -46,7 +52,9 @@ func (r *run) start(ctx context.Context) error {
 			return err
 		}
 
-		r.job(ctx, "start", left)
+		if err := r.ask(ctx, "start", left); err != nil {
+			return err
+		}
 	}
 
 	r.res.Started = append(r.res.Started, slices.Concat(others, u.Back, again, once)...)

@@ -40,17 +40,22 @@ func (r *run) warn(format string, args ...any) {
 	r.w.Warnings = append(r.w.Warnings, fmt.Sprintf(format, args...))
 }
 
-// watch is what is watched: each unit that was started, restarted or reloaded, by its own service's
-// settle time, and the probes of each service of which anything changed on the host or that has such a
-// unit. A change of how a service is judged is brought without asking anything: the next change of the
-// service is judged by it.
-func (r *run) watch() *health.Watch {
+// newWatch is a watch over nothing yet.
+func (r *run) newWatch() *health.Watch {
 	w := &health.Watch{Systemd: r.m.Systemd, Prober: r.m.Prober, Settle: bundle.DefaultSettle, Limit: max(r.startLeft(), time.Second),
 		Explain: r.program}
 	if r.m.Settle > 0 {
 		w.Scale = float64(r.m.Settle) / float64(bundle.DefaultSettle)
 	}
+	return w
+}
 
+// watch is what is watched: each unit that was started, restarted or reloaded, by its own service's
+// settle time, and the probes of each service of which anything changed on the host or that has such a
+// unit. A change of how a service is judged is brought without asking anything: the next change of the
+// service is judged by it.
+func (r *run) watch() *health.Watch {
+	w := r.newWatch()
 	services := map[string]bool{}
 	for _, n := range unique(slices.Concat(r.res.Started, r.res.Restarted, r.res.Reloaded)) {
 		u := r.watchedUnit(n)
