@@ -28,6 +28,9 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	if n <= 0 {
 		n = defaultParallel
 	}
+	ctx, done := withStepsTime(ctx, r.parent, p.stepsTime(n))
+	defer done()
+
 	b := newBatch(d, r, p)
 	r.cancelling.begin(b)
 	for i := range p.waves {

@@ -136,7 +136,11 @@ func TestOneBadService(t *testing.T) {
 	mends(w, "s07")
 	fifth := w.push("fifth", history.OutcomeDone)
 	w.wantState("a", history.Current, *fifth.Commit)
-	wantServices(w, "a")
+	var all []string
+	for i := range 20 {
+		all = append(all, fmt.Sprintf("s%02d current 05", i))
+	}
+	wantServices(w, "a", all...)
 	if holds(w, "a", "s07") != "two\n" || len(recordOf(w, "a").Origins) > 0 {
 		t.Errorf("s07 holds %q, origins %v", holds(w, "a", "s07"), recordOf(w, "a").Origins)
 	}
@@ -174,7 +178,7 @@ func TestNothingIsLeftToBring(t *testing.T) {
 		t.Errorf("%d sessions, want 1", got)
 	}
 	w.wantState("a", history.RolledBack, *first.Commit)
-	wantServices(w, "a", "s01 failed 01")
+	wantServices(w, "a", "s00 current 01", "s01 failed 01")
 
 	w.files["services/s00/files/etc/s00.conf"] = "two\n"
 	before = w.sessions("a")

@@ -251,3 +251,31 @@ func TestAHeldHostThatStandsElsewhere(t *testing.T) {
 		t.Errorf("origins: %+v", o)
 	}
 }
+
+// One that finds a run which it left open, and can't open the keys of the host any more, still hears which
+// service failed.
+func TestOpenRunWhoseKeysDoNotOpen(t *testing.T) {
+	w, _ := keyedHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	last := after(bundle.FrameEnd)
+	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
+		n := last(p)
+		if n >= 0 {
+			time.AfterFunc(20*time.Millisecond, cancel)
+		}
+		return n
+	}}
+	breaksKeyed(w)
+	w.commit("second")
+	w.d.Run(ctx, deploy.Request{Cause: "push"})
+
+	w.d = w.deployer(w.d.ID)
+	w.d.Filter = func(map[string][]byte) func(string) string { return func(s string) string { return s } }
+	w.d.Loader.Open = func(fs.FS, string) ([]byte, error) { return nil, errors.New("that identity is lost") }
+	w.must(w.d.Settle(t.Context()))
+	failed, err := w.db.FailedServices(t.Context())
+	w.must(err)
+	if len(failed["a"]) != 1 || failed["a"][0].Service != "s01" {
+		t.Errorf("remembered as failed: %+v, want s01", failed)
+	}
+}

@@ -71,7 +71,7 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 		r.cancelling = &cancelling{}
 	}
 	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now()}
-	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, fmt.Errorf("run %s: not done in %v", req.RunID, d.limits().Run))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, &tooLong{req.RunID, d.limits().Run})
 	return r, ctx, func() { r.release(); cancel() }
 }
 

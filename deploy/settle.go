@@ -58,12 +58,7 @@ func (s *settling) ofHold() {
 func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error {
 	s.ofHold()
 	d, o := s.d, s.open
-	limit := d.limits().Host
-	if d.Detach { // a server has others to look after
-		limit = d.limits().Patience
-	}
-
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, push.ErrDeadline)
+	ctx, cancel, clock := s.limited(ctx)
 	defer cancel()
 	release, err := d.hosts.hold(ctx, o.Host)
 	if err != nil {
@@ -79,7 +74,9 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 
 	waits := s.confirmation(t)
 	session.Confirm(waits)
+	session.Count(clock)
 	filter := d.pusher().NewFilter([]string{o.Run, o.As, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
+	filter.AlsoSaid(func() []string { return s.manifest(ctx).ServiceNames() })
 	defer filter.Drop()
 	res, err := session.Find(o.As, filter)
 	fresh := waits.End(false, filter)
@@ -113,7 +110,37 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 // confirmation is that of a run that an earlier process began on a host. How long the host waits is not
 // known any more; what it says ends it.
 func (s *settling) confirmation(t link.Target) *push.Confirmation {
-	return s.d.pusher().NewConfirmation(t, s.open.As, ownConfirm, s.d.witnesses().elsewhere(s.open.Host, t))
+	c := s.d.pusher().NewConfirmation(t, s.open.As, ownConfirm, s.d.witnesses().elsewhere(s.open.Host, t))
+	c.Reattached()
+	return c
+}
+
+// limited is ctx with the time that the host has for the rest of its run, and the clock that counts it. A
+// command gives it that of a push, without the waits of the host. A server has others to look after: its
+// clock is nil, and what it leaves is found by its next push, which has a clock.
+func (s *settling) limited(ctx context.Context) (context.Context, context.CancelFunc, *push.Clock) {
+	if s.d.Detach {
+		ctx, cancel := context.WithTimeoutCause(ctx, s.d.limits().Patience, push.ErrDeadline)
+		return ctx, cancel, nil
+	}
+
+	ctx, cancel, clock := push.NewClock(ctx, s.d.limits().Host, &bundle.Manifest{})
+	clock.Learn(func() *bundle.Manifest { return s.manifest(ctx) })
+	return ctx, cancel, clock
+}
+
+// manifest is what the run was to bring, also where the keys of it can't be opened; empty when that is not
+// known.
+func (s *settling) manifest(ctx context.Context) *bundle.Manifest {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), olderTime)
+	defer cancel()
+
+	b, err := s.d.archive().partialAt(ctx, s.open.Commit, s.open.Host)
+	if err != nil {
+		s.d.log().Warn("what an open run was to bring is not known", "host", s.open.Host, "run", s.open.Run, "err", err)
+		return &bundle.Manifest{}
+	}
+	return &b.Manifest
 }
 
 // services completes the end of a run that an earlier process left open: what it was composed of,

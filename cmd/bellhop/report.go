@@ -57,7 +57,7 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "STATE", "COMMIT", "DEPLOYED", "KEYS", "SEEN")
 	for _, h := range s.Hosts {
-		t.painted(p.hostHue(h), h.Name, string(h.State), short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
+		t.painted(p.hostHue(h), h.Name, reasonedState(h), short(or(h.Commit, "–")), agoOr(now, h.DeployedAt), keysOf(h.Keys), seenText(now, h))
 	}
 
 	t.write(w)
@@ -69,6 +69,14 @@ func printStatus(w io.Writer, p paint, s history.Status, served bool, now time.T
 	if slices.ContainsFunc(s.Hosts, isLeftOut) {
 		fmt.Fprintf(w, "\n%s\n", p.dim("Hosts that a run stopped before wait for the next commit, or for: bellhop deploy --retry"))
 	}
+}
+
+// reasonedState is the state of a host, with the reason that it has.
+func reasonedState(h history.HostStatus) string {
+	if h.Reason == nil {
+		return string(h.State)
+	}
+	return fmt.Sprintf("%s (%s)", h.State, *h.Reason)
 }
 
 // isNotTriedAgain says that something failed on a host, and is left alone until it changes.

@@ -35,3 +35,13 @@ func TestOneProblemIsToldOnce(t *testing.T) {
 		t.Errorf("history tells:\n%s", got)
 	}
 }
+
+// An unconfirmed host says why beside its state.
+func TestStatusShowsTheReason(t *testing.T) {
+	reason, problem := history.ReasonCutOff, "with the change nobody could log in any more"
+	var out strings.Builder
+	printStatus(&out, paint(false), history.Status{Hosts: []history.HostStatus{{Name: "a", State: history.Unconfirmed, Reason: &reason, Error: &problem}, {Name: "b", State: history.Current}}}, true, time.Now())
+	if got := out.String(); !strings.Contains(got, "unconfirmed (cut-off)") || strings.Contains(got, "current (") {
+		t.Errorf("status shows\n%s", got)
+	}
+}

@@ -53,6 +53,7 @@ type DB struct {
 
 	writer *store.Writer
 	atWork atomic.Int64 // hosts that were begun and have no result
+	names  serviceNames // for status
 
 	mu sync.Mutex // serializes transactions, and guards what follows
 	// unread says that memory may hold what was rolled back: the file could not be read since.

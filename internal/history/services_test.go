@@ -70,6 +70,24 @@ func TestHeldBack(t *testing.T) {
 	}
 }
 
+// All services of a host are listed where all is well too.
+func TestServicesOfAHealthyHost(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "bellhop.db"))
+	must(t, db.Plan(t.Context(), run("r1", "c1"), "c1", []history.Planned{{Name: "h", State: history.Never, Wanted: "d1", Listed: true}}, nil), db.Begun(t.Context(), "r1", "h", "d1"))
+	m := &bundle.Manifest{Network: "lab", Host: "h", Files: []bundle.File{{Path: "/etc/b", Service: "b"}, {Path: "/etc/a", Service: "a"}}}
+	must(t, db.Ended(t.Context(), "r1", "h", history.End{Outcome: history.OutcomeDone, Digest: "d1", Commit: "c1", Manifest: m, Record: &bundle.Record{Generation: 1, Digest: "d1"}}))
+
+	want := []history.ServiceStatus{
+		history.NewServiceStatus("a", "c1", history.ServiceCurrent, ""),
+		history.NewServiceStatus("b", "c1", history.ServiceCurrent, ""),
+	}
+	for range 2 { // the names are cached
+		if diff := cmp.Diff(want, status(t, db).Hosts[0].Services); diff != "" {
+			t.Errorf("services (-want +got):\n%s", diff)
+		}
+	}
+}
+
 // A whole bundle that stands ends what was held back; what was mended is not remembered any more.
 func TestHeldBackEnds(t *testing.T) {
 	db := heldHost(t, filepath.Join(t.TempDir(), "bellhop.db"))

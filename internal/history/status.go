@@ -76,7 +76,7 @@ type HostStatus struct {
 	Drift          *int        `json:"drift"`
 	RebootRequired *bool       `json:"reboot_required"`
 	LookedAt       *time.Time  `json:"looked_at"`
-	// Services are those whose state or commit is not that of their host, and all of a host that is held-back.
+	// Services are all that the host holds, and those that could not be brought there, by name.
 	Services []ServiceStatus `json:"services"`
 	// Held says who brought the host back to what it held before, where it is to stay; null when nobody did.
 	Held *HoldStatus `json:"held"`
@@ -188,7 +188,11 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			if look, ok := looks[h.Name]; ok {
 				one.show(look)
 			}
-			one.Services = append(one.Services, services[h.Name]...)
+			names, err := db.names.of(tx, h.Given)
+			if err != nil {
+				return err
+			}
+			one.Services = allServices(one.Commit, services[h.Name], names)
 			s.Hosts = append(s.Hosts, one)
 		}
 		return nil

@@ -209,7 +209,7 @@ func TestRigStory(t *testing.T) {
 // slow is a bundle whose unit takes its time to start, so that something can happen meanwhile.
 func slow(l *load) *load {
 	p := bundle.UnitDir + "/rigslow.service"
-	l.file(p, "[Service]\nExecStartPre=/bin/sleep 20\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n")
+	l.file(p, "[Service]\nExecStartPre=/bin/sleep 10\nExecStart=/bin/sleep infinity\n[Install]\nWantedBy=multi-user.target\n")
 	l.Units = append(l.Units, bundle.Unit{Name: "rigslow.service", Enable: true, Start: true, OnChange: bundle.Restart, Files: []string{p}})
 	return l
 }

@@ -196,7 +196,7 @@ func (u *undoer) takeDown(ctx context.Context) error {
 	for _, w := range u.j.Units {
 		s := states[w.Name]
 		up := s.Running() || s.Active == "failed" || s.Job // its start may still wait for another unit
-		started := w.New || w.Acted && !w.Key // by the run
+		started := w.New || w.Acted && !w.Key              // by the run
 		if up && started && !w.Ran {
 			stop = append(stop, w.Name)
 		} else if w.Quiet && s.Running() && u.accountsDiffer() {

@@ -18,10 +18,11 @@ type Clock struct {
 	allowed map[string]time.Duration // what is left of the waits of a kind
 
 	mu      sync.Mutex
-	left    time.Duration // until the end, at since
-	since   time.Time     // when what follows began
-	kind    string        // of the wait that the host is in; "": none
-	stopped time.Duration // that waits for steps took until since
+	learn   func() *bundle.Manifest // see Learn
+	left    time.Duration           // until the end, at since
+	since   time.Time               // when what follows began
+	kind    string                  // of the wait that the host is in; "": none
+	stopped time.Duration           // that waits for steps took until since
 }
 
 // Kinds of waits.
@@ -42,16 +43,53 @@ func NewClock(parent context.Context, limit time.Duration, m *bundle.Manifest) (
 	ctx, cancel := context.WithCancelCause(parent)
 	now := time.Now()
 	c := &Clock{began: now, since: now, left: limit, allowed: map[string]time.Duration{waitUnits: bundle.MaxStart + margin}}
-	if steps := longestSteps(m); steps > 0 {
-		c.allowed[waitSteps] = steps + margin
-	}
+	c.allow(m)
 	c.timer = time.AfterFunc(limit, func() { cancel(ErrDeadline) })
 	return ctx, func() { c.timer.Stop(); cancel(nil) }, c
 }
 
-// longestSteps is how long the steps before services may take: those of one service follow each
+// Learn has c find out only when the host says that it is at steps before services how long those may
+// take: for a run whose manifest is not at hand. f may take its time; nil from it allows nothing.
+func (c *Clock) Learn(f func() *bundle.Manifest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.learn = f
+}
+
+// allow takes in how long the steps of m may take.
+func (c *Clock) allow(m *bundle.Manifest) {
+	if steps := LongestSteps(m); steps > 0 {
+		c.allowed[waitSteps] = steps + margin
+	}
+}
+
+// learnSteps is the question of Learn, asked once.
+func (c *Clock) learnSteps() {
+	f := c.learn
+	if f == nil || c.kind != waitSteps {
+		return
+	}
+
+	c.learn = nil
+	go func() {
+		m := f()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if m == nil {
+			return
+		}
+
+		c.allow(m) // before the account: the time that the question took was the steps', too
+		c.account(time.Now())
+		if c.left+c.allowed[c.kind] > 0 {
+			c.timer.Reset(c.left + c.allowed[c.kind])
+		}
+	}()
+}
+
+// LongestSteps is how long the steps before services may take: those of one service follow each
 // other, services do not wait for others.
-func longestSteps(m *bundle.Manifest) (longest time.Duration) {
+func LongestSteps(m *bundle.Manifest) (longest time.Duration) {
 	for _, s := range m.Services {
 		var all time.Duration
 		for _, b := range s.Before {
@@ -73,6 +111,7 @@ func (c *Clock) step(name string) {
 	now := time.Now()
 	c.account(now)
 	c.kind = waitOf[name]
+	c.learnSteps()
 	c.timer.Reset(c.left + c.allowed[c.kind])
 }
 

@@ -55,3 +55,34 @@ func TestClock(t *testing.T) {
 		})
 	}
 }
+
+// A clock that does not know the manifest asks for it when the host is at steps, and counts them from
+// their begin on.
+func TestClockLearnsOfSteps(t *testing.T) {
+	steps := &bundle.Manifest{Services: []bundle.Service{{Name: "a", Before: []bundle.Step{{Command: "x", Timeout: 120_000}}}}}
+	for name, c := range map[string]struct {
+		manifest *bundle.Manifest
+		step     string
+		ends     time.Duration
+	}{
+		"steps":         {steps, "before", 10*time.Second + 3*time.Minute + 50*time.Second},
+		"no steps":      {&bundle.Manifest{}, "before", time.Minute},
+		"nobody knows":  {nil, "before", time.Minute},
+		"not asked for": {steps, "files", time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				ctx, cancel, clock := NewClock(t.Context(), time.Minute, &bundle.Manifest{})
+				defer cancel()
+				clock.Learn(func() *bundle.Manifest { time.Sleep(5 * time.Second); return c.manifest })
+				time.Sleep(10 * time.Second)
+				clock.step(c.step)
+				<-ctx.Done()
+				if got := time.Since(began); got != c.ends {
+					t.Errorf("it ended after %v, want %v", got, c.ends)
+				}
+			})
+		})
+	}
+}

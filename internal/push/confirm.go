@@ -49,6 +49,7 @@ type Confirmation struct {
 	run       string
 	window    time.Duration
 	elsewhere func(ctx context.Context) string
+	lookAfter time.Duration // a try that takes longer has something else asked for meanwhile
 
 	ctx    context.Context // of its tries: ends with the push
 	cancel context.CancelFunc
@@ -75,11 +76,22 @@ func (p *Pusher) NewConfirmation(t link.Target, run string, window time.Duration
 	if window <= 0 {
 		return nil
 	}
-	c := &Confirmation{p: p, target: t, run: run, window: window, elsewhere: elsewhere, over: make(chan struct{})}
+	c := &Confirmation{p: p, target: t, run: run, window: window, elsewhere: elsewhere, lookAfter: window / 3, over: make(chan struct{})}
 	// Not even the end of the deployer ends it: a host that was left now would go back for nothing.
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.look, c.enough = context.WithCancel(context.Background())
 	return c
+}
+
+// lookSoon is lookAfter where nobody knows how much of the host's window is left.
+const lookSoon = time.Second
+
+// Reattached says that the run was begun by an earlier process: the host may have waited for most of its
+// window already, and goes back sooner than the window of c tells.
+func (c *Confirmation) Reattached() {
+	if c != nil {
+		c.lookAfter = min(c.lookAfter, lookSoon)
+	}
 }
 
 // begin begins to confirm, once. It returns at once.
@@ -101,7 +113,7 @@ func (c *Confirmation) confirm() {
 	defer close(c.over)
 	ctx, cancel := context.WithTimeoutCause(c.ctx, c.window, errNoAnswer)
 	defer cancel()
-	defer time.AfterFunc(c.window/3, c.lookElsewhere).Stop()
+	defer time.AfterFunc(c.lookAfter, c.lookElsewhere).Stop()
 
 	wait := confirmFirst
 	for try := 0; ; try++ {
@@ -247,7 +259,8 @@ func (c *Confirmation) lookElsewhere() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.asking = false
-		if into.Err != nil {
+		toldInTime := !errors.Is(into.Err, errSaidNo) || c.failed // else it was reached, only too late
+		if into.Err != nil && toldInTime {
 			into.Elsewhere, c.lineFound = found, time.Now()
 		}
 	})

@@ -269,3 +269,70 @@ func TestNoConfirmation(t *testing.T) {
 		t.Errorf("End = %+v, want nothing", got)
 	}
 }
+
+// A run that an earlier process began may have waited for most of its window. What is left of it decides, and
+// not the window that this process would give.
+func TestConfirmationOfAReattachedRun(t *testing.T) {
+	const window = 30 * time.Second
+	for name, c := range map[string]struct {
+		waited  time.Duration // of the host's window, when it is heard again
+		reached bool          // fresh connections come through
+		yes     bool          // the host hears it in time
+		cutOff  bool
+	}{
+		"within the window":              {10 * time.Second, true, true, false},
+		"at its edge":                    {window, true, false, false},
+		"cut off, early":                 {10 * time.Second, false, false, true},
+		"cut off, near the end":          {window - 5*time.Second, false, false, true},
+		"cut off, as good as at the end": {window, false, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				left := window - c.waited
+				began := time.Now()
+				links := &freshLinks{answer: func(ctx context.Context, _ int, _ bundle.Ask) (string, error) {
+					if !c.reached { // its packets are dropped
+						<-ctx.Done()
+						return "", context.Cause(ctx)
+					}
+					if time.Since(began) >= left {
+						return "it is unconfirmed on this host", nil
+					}
+					return "", nil
+				}}
+				p := &Pusher{Links: links, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
+				conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 2*time.Minute, func(context.Context) string { return "b" })
+				conf.Reattached()
+				conf.begin()
+				time.Sleep(left)
+				synctest.Wait()
+
+				got := conf.End(false, p.NewFilter(nil))
+				if (got.Err == nil) != c.yes || got.CutOff() != c.cutOff {
+					t.Errorf("End = %+v, cut off %v; want heard %v, cut off %v", got, got.CutOff(), c.yes, c.cutOff)
+				}
+			})
+		})
+	}
+}
+
+// Something else that answers after the host has said that it is too late tells nothing: the host was reached.
+func TestSomethingElseThatAnswersTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		links := &freshLinks{answer: func(context.Context, int, bundle.Ask) (string, error) {
+			time.Sleep(2 * time.Second)
+			return "it is unconfirmed on this host", nil
+		}}
+		p := &Pusher{Links: links, Memory: &Memory{}, Limits: Limits{Connect: time.Minute}}
+		conf := p.NewConfirmation(link.Target{Name: "a"}, "r-1", 2*time.Minute, func(context.Context) string {
+			time.Sleep(3 * time.Second) // and does not mind that nobody waits for it any more
+			return "b"
+		})
+		conf.Reattached()
+		conf.begin()
+		time.Sleep(10 * time.Second)
+		if got := conf.End(false, p.NewFilter(nil)); got.CutOff() {
+			t.Errorf("End = %+v, which tells that the host was cut off", got)
+		}
+	})
+}

@@ -25,6 +25,7 @@ type Filter struct {
 	open    []func() (map[string][]byte, error)
 	known   map[string][]byte // what the first of open would return; nil: it must be called
 	said    map[string]bool   // by the deployer, and repeated by the host
+	more    func() []string   // see AlsoSaid
 
 	ready   bool
 	mask    func(string) string // nil: the values can't be opened
@@ -108,7 +109,7 @@ func (f *Filter) Text(s string) string {
 		f.prepare()
 	}
 	if f.mask == nil {
-		return withheldText
+		return f.withoutKeys(s)
 	}
 
 	shown := plain.Text(f.mask(s), maxText)
@@ -116,6 +117,23 @@ func (f *Filter) Text(s string) string {
 		return withheldKey
 	}
 	return shown
+}
+
+// AlsoSaid has f ask for more texts of the deployer, once, when it would withhold all.
+func (f *Filter) AlsoSaid(more func() []string) { f.more = more }
+
+// withoutKeys is s where the keys can't be opened that might stand in it.
+func (f *Filter) withoutKeys(s string) string {
+	if more := f.more; more != nil {
+		f.more = nil
+		for _, text := range more() {
+			f.said[text] = true
+		}
+	}
+	if f.said[s] {
+		return s
+	}
+	return withheldText
 }
 
 // Word is an id that a host gave itself, "" where the filter would change it.

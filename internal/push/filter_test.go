@@ -95,3 +95,19 @@ func TestFilterWithholds(t *testing.T) {
 		t.Errorf("Text of a filter that was dropped = %q", got)
 	}
 }
+
+// Where the values can't be had, the deployer is asked once for more of its own words.
+func TestFilterAsksForMoreOfOurWords(t *testing.T) {
+	p := &push.Pusher{Mask: mask.Of}
+	f := p.NewFilter(nil, func() (map[string][]byte, error) { return nil, errors.New("no identity") })
+	asked := 0
+	f.AlsoSaid(func() []string { asked++; return []string{"web"} })
+	for in, want := range map[string]bool{"web": true, "database": false} {
+		if got := f.Text(in); (got == in) != want {
+			t.Errorf("Text(%q) = %q, shown: %v", in, got, want)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+}

@@ -92,7 +92,9 @@ func (p *Pusher) confirmEarlier(j *Job, h *Hello) *Confirmation {
 	if i < 0 {
 		return nil
 	}
-	return p.NewConfirmation(j.Target, j.Earlier[i], j.Confirm, nil)
+	c := p.NewConfirmation(j.Target, j.Earlier[i], j.Confirm, nil)
+	c.Reattached()
+	return c
 }
 
 // things is how many things the host may have to speak of.

@@ -138,6 +138,9 @@ func (s *Session) within(limit time.Duration, what string) (done func()) {
 	return func() { t.Stop() }
 }
 
+// Count has c count the time of the run that s follows.
+func (s *Session) Count(c *Clock) { s.clock = c }
+
 // Confirm has c confirm the run that s follows, as soon as the host waits for that.
 func (s *Session) Confirm(c *Confirmation) { s.confirmation = c }
 
