@@ -183,8 +183,11 @@ func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what
 func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
 	was, _ := l.d.History.Host(h.Name)
 	s, seen, err := l.d.pusher().Look(ctx, target(f, h, was.Arch, hasKeys(was)), what)
-	if errors.Is(err, push.ErrCannotLook) {
-		s.Close()
+	if errors.Is(err, push.ErrCannotLook) { // its record was heard all the same
+		defer s.Close()
+		if err := l.d.corrections().correct(ctx, f, h.Name, &s.Hello); err != nil {
+			return nil, err
+		}
 		return &looked{}, l.d.History.Looks().Store(ctx, h.Name, history.Look{At: time.Now(), Unknown: true})
 	}
 	if err != nil {

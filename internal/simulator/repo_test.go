@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -58,6 +59,7 @@ type commit struct {
 
 // A config is what bellhop.yaml says.
 type config struct {
+	look     string // "": hosts are not looked at
 	confirm  string
 	isolate  bool
 	waves    string // "": none are given
@@ -189,7 +191,7 @@ func (r *repo) add(c config, tree fstest.MapFS, hosts []*host) error {
 
 func (c config) yaml(hosts []*host) string {
 	var y strings.Builder
-	fmt.Fprintf(&y, "network: sim\nlook: 0s\nconfirm: %s\nisolate: %v\nrollout: { max_failures: %d", c.confirm, c.isolate, c.failures)
+	fmt.Fprintf(&y, "network: sim\nlook: %s\nconfirm: %s\nisolate: %v\nrollout: { max_failures: %d", cmp.Or(c.look, "0s"), c.confirm, c.isolate, c.failures)
 	if c.waves != "" {
 		fmt.Fprintf(&y, ", waves: %s", c.waves)
 	}
