@@ -86,7 +86,7 @@ func TestCheckPush(t *testing.T) {
 	base := with(nil, map[string]string{
 		"bellhop.yaml":           "network: x\n",
 		"secrets/a.age":          good,
-		"secrets/wg0.Pub":        "public\n",
+		"secrets/wg0.pub":        "public\n",
 		"secrets/README.md":      "notes\n",
 		"secrets/.gitignore":     "x\n",
 		"docs/keys.md":           "keys begin with AGE-SECRET-KEY- or -----BEGIN OPENSSH PRIVATE " + "KEY-----, see\n",

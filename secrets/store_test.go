@@ -207,7 +207,7 @@ func TestGenerate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		public := files(t, s.Dir)["secrets/"+kind+".Pub"]
+		public := files(t, s.Dir)["secrets/"+kind+".pub"]
 		switch kind {
 		case "password":
 			if len(v) != 32 {

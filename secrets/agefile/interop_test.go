@@ -36,7 +36,7 @@ func TestInterop(t *testing.T) {
 	identities := map[string]string{key: string(bytes.TrimSpace(run(nil, "age-keygen", "-y", key))), ours.File: ours.Pub.String()}
 	if _, err := exec.LookPath("ssh-keygen"); err == nil {
 		run(nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", sshKey)
-		pub, err := os.ReadFile(sshKey + ".Pub")
+		pub, err := os.ReadFile(sshKey + ".pub")
 		if err != nil {
 			t.Fatal(err)
 		}
