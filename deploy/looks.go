@@ -263,7 +263,7 @@ func (l Looker) filter(ctx context.Context, host string, b *fleet.Bundle) *push.
 var driftWords = []string{
 	bundle.KindFile, bundle.KindDir, bundle.KindLink, bundle.KindUnit, bundle.KindPackage, bundle.KindAccount,
 	bundle.DriftMissing, bundle.DriftChanged, bundle.DriftReplaced, bundle.DriftMode, bundle.DriftOwner, bundle.DriftGroup, bundle.DriftHome,
-	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked,
+	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked, bundle.DriftDropIn,
 	bundle.WhyNotOwned, bundle.WhyKey, bundle.WhyMissing, bundle.WhyNotRegular, bundle.WhyTooLarge, bundle.WhyWorking,
 	"exit-code", "signal", "core-dump", "timeout", "watchdog", "start-limit-hit", "oom-kill", "resources", "protocol", "exec-condition",
 }

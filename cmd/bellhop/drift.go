@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
+	"bellhop/internal/bundle"
 	"bellhop/server"
 )
 
@@ -175,7 +176,10 @@ func verbed(n int, one, many string) string {
 
 func printThing(w io.Writer, p paint, one deploy.DriftThing) {
 	text := one.What
-	if one.Want != nil || one.Is != nil {
+	switch {
+	case one.What == bundle.DriftDropIn:
+		text = "has the drop-in " + or(one.Is, "") + ", which is not bellhop's: no push takes it away"
+	case one.Want != nil || one.Is != nil:
 		text += fmt.Sprintf(": it is %s, and should be %s", or(one.Is, "nothing"), or(one.Want, "nothing"))
 	}
 	fmt.Fprintf(w, "  %s %s: %s\n", one.Kind, one.Name, p.yellow(text))

@@ -132,15 +132,22 @@ func (tx *tx) endLook(host string, e End) error {
 		return nil
 	}
 
-	look.Drift, look.Drifted = nil, 0
+	look.Drift = slices.DeleteFunc(slices.Clone(look.Drift), func(d Drift) bool { return !d.outlives(e.Outcome) })
+	look.Drifted = len(look.Drift)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, unit := range res.Drifted[:min(len(res.Drifted), KeepDrift)] {
 			look.Drift = append(look.Drift, Drift{Kind: bundle.KindUnit, Name: unit, What: bundle.DriftStopped})
 		}
-		look.Drifted = len(res.Drifted)
+		look.Drifted += len(res.Drifted)
 		look.startedAgain(slices.Concat(res.Started, res.Restarted))
 	}
 	return tx.saveLook(host, look)
+}
+
+// outlives says that a run which ended well leaves it as it is.
+func (d Drift) outlives(outcome Outcome) bool {
+	isLeft := d.What == bundle.DriftDropIn || d.What == bundle.DriftDisabled && outcome == OutcomeNothing
+	return d.Kind == bundle.KindUnit && isLeft
 }
 
 // startedAgain takes units that were started out of those that failed.

@@ -13,12 +13,12 @@ import (
 
 var failedSince = time.Date(2026, 11, 30, 7, 0, 0, 0, time.UTC)
 
-// aLook found a file that was edited, a unit that somebody stopped, and another that failed.
+// aLook found a file that was edited, a drop-in that is not bellhop's, a unit that somebody stopped, and another that failed.
 func aLook() history.Look {
 	return history.Look{
-		At: time.Now().UTC().Truncate(time.Millisecond), RebootRequired: true, Running: 1, Drifted: 2,
+		At: time.Now().UTC().Truncate(time.Millisecond), RebootRequired: true, Running: 1, Drifted: 3,
 		Failed: []history.FailedUnit{{Name: "a.service", Result: "exit-code", Since: &failedSince}},
-		Drift:  []history.Drift{{Kind: "file", Name: "/etc/a", What: "edited"}, {Kind: "unit", Name: "b.service", What: "stopped"}},
+		Drift:  []history.Drift{{Kind: "file", Name: "/etc/a", What: "edited"}, {Kind: "unit", Name: "a.service", What: "drop-in"}, {Kind: "unit", Name: "b.service", What: "stopped"}},
 	}
 }
 
@@ -53,7 +53,7 @@ func TestLookIsRemembered(t *testing.T) {
 	if diff := cmp.Diff(&history.UnitStatus{Running: 1, Failed: want.Failed}, s.Units); diff != "" {
 		t.Errorf("units (-want +got):\n%s", diff)
 	}
-	if *s.Drift != 2 || !*s.RebootRequired || !s.LookedAt.Equal(want.At) || s.SeenAt == nil {
+	if *s.Drift != 3 || !*s.RebootRequired || !s.LookedAt.Equal(want.At) || s.SeenAt == nil {
 		t.Errorf("status: drift %d, reboot %v, looked at %v, seen at %v", *s.Drift, *s.RebootRequired, s.LookedAt, s.SeenAt)
 	}
 	if h, err := db.Runs(t.Context(), 0); err != nil || len(h.Runs) != 1 {
@@ -70,16 +70,16 @@ func TestLookByAFormerHelper(t *testing.T) {
 	}
 }
 
-// A deploy puts back what was edited; a unit that somebody stopped stays stopped, and is told.
+// A deploy puts back what was edited; a unit that somebody stopped stays stopped, and is told, as is a drop-in of theirs.
 func TestDeployEndsDrift(t *testing.T) {
 	for name, c := range map[string]struct {
 		end             history.End
 		drift           int
 		running, failed int
 	}{
-		"done":               {history.End{Outcome: bundle.OutcomeDone, Details: &bundle.Result{Restored: []string{"file:/etc/a"}, Drifted: []string{"b.service"}, Restarted: []string{"a.service"}}}, 1, 2, 0},
-		"nothing left to do": {history.End{Outcome: bundle.OutcomeNothing, Details: &bundle.Result{}}, 0, 1, 1},
-		"undone":             {history.End{Outcome: bundle.OutcomeRolledBack, State: history.RolledBack, Details: &bundle.Result{}}, 2, 1, 1},
+		"done":               {history.End{Outcome: bundle.OutcomeDone, Details: &bundle.Result{Restored: []string{"file:/etc/a"}, Drifted: []string{"b.service"}, Restarted: []string{"a.service"}}}, 2, 2, 0},
+		"nothing left to do": {history.End{Outcome: bundle.OutcomeNothing, Details: &bundle.Result{}}, 1, 1, 1},
+		"undone":             {history.End{Outcome: bundle.OutcomeRolledBack, State: history.RolledBack, Details: &bundle.Result{}}, 3, 1, 1},
 	} {
 		db := lookedAt(t, filepath.Join(t.TempDir(), "bellhop.db"), aLook())
 		c.end.Digest, c.end.Commit = "d2", "c2"
