@@ -53,6 +53,15 @@ WantedBy=multi-user.target
 // writeRepo is the config repo of the story, on top of what init and host add wrote.
 func (w *world) writeRepo() {
 	w.t.Helper()
+	w.writeServices()
+	w.enable("chrysalis", "withinbot: true", "idle: true")
+	w.enable("lufta", "idle: true")
+	w.enable("kos-mos", "idle: true")
+}
+
+// writeServices are its services, without the hosts.
+func (w *world) writeServices() {
+	w.t.Helper()
 	tar, err := os.ReadFile(botTar)
 	if err != nil {
 		w.t.Fatal(err)
@@ -67,9 +76,6 @@ func (w *world) writeRepo() {
 		"services/idle/idle.service":                 idleUnit,
 		"services/idle/files/etc/motd":               "idle was here\n",
 	})
-	w.enable("chrysalis", "withinbot: true", "idle: true")
-	w.enable("lufta", "idle: true")
-	w.enable("kos-mos", "idle: true")
 	w.secret("withinbot.env", "TOKEN=hunter2\n")
 }
 
