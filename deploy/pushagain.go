@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
 )
@@ -36,6 +37,9 @@ type try struct {
 	failing []string // services that it was undone or refused for, as far as they are known
 	why     string
 	mayPass bool // what failed may be well tomorrow: a package that could not be fetched
+	// lacksKey says that a service which stays as it was has a key that is not on the host, and that can't be
+	// had any more.
+	lacksKey bool
 }
 
 // inTries pushes a host, and tries again without what failed. open says that the host continues
@@ -100,7 +104,8 @@ func isRefusedForServices(e history.End) bool {
 func (h *hostTries) lastTry(t *try) history.End {
 	e := t.end
 	isUndone := t.hp.held != nil && e.State == history.RolledBack
-	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused && e.Remember
+	isTheirs := e.Remember || t.lacksKey
+	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused && isTheirs
 	if isUndone || isRefused {
 		return h.wentBack(t.hp, e, true)
 	}
@@ -128,6 +133,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	out := h.d.pusher().Push(ctx, j)
 	t.end, t.open = h.d.outcomes().of(h.run.head.ID, t.hp, out)
 	t.end.Digest = t.hp.bundle.Digest
+	t.lacksKey = errors.Is(out.Err, fleet.ErrKeptKey)
 	t.blame(out)
 	if t.hp.held != nil {
 		h.heldBack(t.hp, &t.end)
