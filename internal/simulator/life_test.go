@@ -59,7 +59,7 @@ func (w *world) start() {
 	}
 	l.d.Progress = func(e deploy.Event) {
 		if e.Step == "plan" {
-			w.planned(e.Run)
+			w.planned(l, e.Run)
 		}
 	}
 	l.bell = deploy.NewBell(l.d)
@@ -74,10 +74,12 @@ func (w *world) start() {
 
 	ctx, cancel := context.WithCancel(context.Background())
 	l.cancel = cancel
+	w.mu.Lock()
+	w.life = l
+	w.mu.Unlock()
 	l.work.Go(func() { l.server.Serve(ctx, server.Listeners{}) })
 	l.work.Go(func() { l.server.Poll(ctx, pollEvery, false) })
 	l.work.Go(func() { l.bell.Serve(ctx) })
-	w.life = l
 	w.trace.add("", "bellhop starts")
 }
 

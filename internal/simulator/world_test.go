@@ -248,8 +248,8 @@ func (w *world) ask() {
 }
 
 // planned hears that a run has its plan: what a person asked to try again may be tried.
-func (w *world) planned(run string) {
-	if _, asked := w.life.retries.Load(run); !asked {
+func (w *world) planned(l *life, run string) {
+	if _, asked := l.retries.Load(run); !asked {
 		return
 	}
 	w.mu.Lock()
