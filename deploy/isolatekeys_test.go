@@ -77,7 +77,7 @@ func TestOnlyASecretThatDoesNotOpen(t *testing.T) {
 		t.Error("a host was contacted for nothing")
 	}
 	w.wantState("a", history.Refused, *first.Commit)
-	wantServices(w, "a", "s01 failed 01")
+	wantServices(w, "a", "s00 current 01", "s01 failed 01")
 }
 
 // keyedHost is a host whose service s01 has a key.
