@@ -76,7 +76,7 @@ func (l Looker) pulled(ctx context.Context, f *fleet.Fleet, b *fleet.Bundle, nam
 		return nil, errors.New(contentTrouble(is.Why))
 	}
 	if privatekey.Mask(string(is.Bytes)) != string(is.Bytes) {
-		return nil, errors.New("a private key is in it: seal it as a secret (bellhop secret set), and name it under keys:")
+		return nil, errors.New("a private key is in it: seal it as a secret (bellhop secret set), and name it under keys: of its service")
 	}
 
 	one, _ := file(&b.Manifest, name)

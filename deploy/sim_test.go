@@ -243,7 +243,6 @@ type sim struct {
 	path    string
 	db      *history.DB
 	d       *deploy.Deployer
-	lives   int
 	// gentle worlds have no wipes and no strangers: there, nobody needs to be asked with --all.
 	gentle bool
 }

@@ -34,8 +34,6 @@ const (
 	isSlow           // it takes minutes
 )
 
-var natureNames = map[nature]string{isGood: "good", isBad: "bad", isObscure: "obscure", isBroken: "broken", isBarred: "barred", cutsOff: "cuts off", isSlow: "slow"}
-
 // A version is one state of a service.
 type version struct {
 	nature nature

@@ -28,7 +28,6 @@ type world struct {
 	isCalm bool // nothing goes wrong any more
 	looks  int  // at the remote
 	timers int
-	faults []string
 }
 
 const (
