@@ -17,7 +17,10 @@ const formerRelease = "a7c53af"
 func buildFormer(t *testing.T) string {
 	t.Helper()
 	if out, err := sh("..", "git cat-file -e "+formerRelease+"^{commit}"); err != nil {
-		t.Fatalf("the commit of the former release is not here: this needs a clone with all of the history (git fetch --unshallow)\n%s", out)
+		if isShallow, _ := sh("..", "git rev-parse --is-shallow-repository"); strings.TrimSpace(isShallow) != "false" {
+			t.Skip("this is no clone, or a shallow one, without the commit of the former release: git fetch --unshallow")
+		}
+		t.Fatalf("the commit of the former release is not here: this needs a clone with all of the history\n%s", out)
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "bellhop")
