@@ -24,6 +24,7 @@ type archive struct {
 }
 
 func (d *Deployer) archive() archive {
+	d.knowArch()
 	return archive{Source: d.Source, loader: d.Loader, history: d.History, fleet: d.planner.lastFleet(), log: d.log()}
 }
 

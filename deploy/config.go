@@ -23,6 +23,7 @@ func (d *Deployer) Config(ctx context.Context) (*fleet.Fleet, fs.FS, error) {
 	if snap.Tree == nil {
 		return nil, nil, ErrNoConfig
 	}
+	d.knowArch()
 	f, err := d.Loader.Fresh().Load(ctx, snap.Tree)
 	if err != nil {
 		return nil, nil, fmt.Errorf("load %s: %w", short(snap.Commit), err)

@@ -87,8 +87,10 @@ type Deployer struct {
 	lines   lineSet // kept to hosts by Watch
 	looks   lookState
 	settled sync.Once
-	work    sync.WaitGroup // hosts being pushed, detached ones too
-	memory  push.Memory    // what earlier pushes learned
+
+	archKnown sync.Once      // see knowArch
+	work      sync.WaitGroup // hosts being pushed, detached ones too
+	memory    push.Memory    // what earlier pushes learned
 }
 
 // Limits are the deadlines of a run. Zero fields mean the defaults beside them.

@@ -197,10 +197,7 @@ func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
 		return f, nil
 	}
 
-	if d.Loader.Arch == nil {
-		d.Loader.Arch = d.arch
-	}
-
+	d.knowArch()
 	f, err := d.loadHead(ctx)
 	if err == nil {
 		return f, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -47,6 +48,17 @@ func (c *clocked) count(host string) int {
 	return len(c.looks[host])
 }
 
+// looked are the times of all looks, by host.
+func (c *clocked) looked() map[string][]time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := map[string][]time.Time{}
+	for host, looks := range c.looks {
+		all[host] = slices.Clone(looks)
+	}
+	return all
+}
+
 // inClock runs a story of hosts that an earlier process heard of long ago.
 func inClock(t *testing.T, every time.Duration, hosts int, story func(c *clocked, k *lookClock)) {
 	synctest.Test(t, func(t *testing.T) {
@@ -70,15 +82,16 @@ func TestLookClockIntervals(t *testing.T) {
 	inClock(t, 10*time.Minute, 200, func(c *clocked, _ *lookClock) {
 		began := time.Now()
 		time.Sleep(9*time.Minute - time.Second)
-		for host := range c.contacts {
+		for host := range c.looked() {
 			if c.count(host) > 0 {
 				t.Fatalf("%s was looked at before an interval was over", host)
 			}
 		}
 
 		time.Sleep(2*time.Hour - time.Since(began))
+		looked := c.looked()
 		moments := map[time.Time]bool{}
-		for host, looks := range c.looks {
+		for host, looks := range looked {
 			if n := len(looks); n < 10 || n > 13 {
 				t.Errorf("%s: %d looks in 2 h, want about 12", host, n)
 			}
@@ -89,8 +102,8 @@ func TestLookClockIntervals(t *testing.T) {
 			}
 			moments[looks[0]] = true
 		}
-		if len(c.looks) != 200 || len(moments) < 6 {
-			t.Errorf("%d hosts were looked at, the first time at %d moments; want 200, at several", len(c.looks), len(moments))
+		if len(looked) != 200 || len(moments) < 6 {
+			t.Errorf("%d hosts were looked at, the first time at %d moments; want 200, at several", len(looked), len(moments))
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 // compared with what is deployed, and loaded as any commit is; nothing of it stays in the
 // deployer, whose next run neither saves work by it nor is misled.
 func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Plan, error) {
+	d.knowArch()
 	that := func(context.Context) (Snapshot, error) { return snap, nil }
 	aside := &Deployer{
 		Source: Source{Sync: that, Look: that, At: d.At, Since: d.Since},

@@ -49,11 +49,17 @@ func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context
 	return r, rctx, done, err
 }
 
-func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Context, func()) {
-	if d.Loader.Arch == nil {
-		d.Loader.Arch = d.arch
-	}
+// knowArch has the loader ask history for architectures, unless it was given something to ask.
+func (d *Deployer) knowArch() {
+	d.archKnown.Do(func() {
+		if d.Loader.Arch == nil {
+			d.Loader.Arch = d.arch
+		}
+	})
+}
 
+func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Context, func()) {
+	d.knowArch()
 	if req.RunID == "" {
 		req.RunID = NewRunID()
 	}
