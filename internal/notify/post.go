@@ -12,9 +12,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
+	"sync"
 
-	"github.com/nicholas-fedor/shoutrrr"
+	"github.com/nicholas-fedor/shoutrrr/pkg/router"
 	"github.com/nicholas-fedor/shoutrrr/pkg/types"
 
 	"bellhop/internal/mask"
@@ -36,10 +38,28 @@ func CheckURL(raw string) error {
 		return nil
 	}
 
-	if _, err := shoutrrr.CreateSender(raw); err != nil {
-		return hide(raw, fmt.Errorf("its URL can't be used: %w", err))
-	}
-	return nil
+	return hide(raw, safely(func() error {
+		if _, err := locate(raw); err != nil {
+			return fmt.Errorf("its URL can't be used: %w", err)
+		}
+		return nil
+	}))
+}
+
+// locate makes the client of a messenger; that of some logs in at once.
+func locate(raw string) (types.Service, error) {
+	var r router.ServiceRouter
+	return r.Locate(raw)
+}
+
+// safely turns a panic of a messenger's client into an error: a slip in it must not end the server.
+func safely(do func() error) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the messenger's client broke down")
+		}
+	}()
+	return do()
 }
 
 func isWeb(u *url.URL) bool { return u.Scheme == "https" || u.Scheme == "http" }
@@ -49,16 +69,19 @@ func Post(ctx context.Context, t Target, m Message) error {
 	if t.Broken != nil {
 		return t.Broken
 	}
-	if err := CheckURL(t.URL); err != nil {
-		return err
+	u, err := url.Parse(t.URL)
+	isMessenger := err == nil && u.Scheme != "" && !isWeb(u)
+	switch {
+	case isMessenger && u.Scheme == "telegram":
+		err = postTelegram(ctx, u, m)
+	case isMessenger:
+		err = postMessenger(ctx, u, m)
+	default:
+		if err = CheckURL(t.URL); err == nil {
+			err = postWeb(ctx, u, m)
+		}
 	}
-
-	u, _ := url.Parse(t.URL) // CheckURL has read it
-	err := postWeb
-	if !isWeb(u) {
-		err = postMessenger
-	}
-	return hide(t.URL, err(ctx, u, m))
+	return hide(t.URL, err)
 }
 
 // postWeb POSTs the message as JSON. A redirect is not followed: it would carry the message, and
@@ -83,39 +106,95 @@ func postWeb(ctx context.Context, u *url.URL, m Message) error {
 		req.Header.Set(SignatureHeader, "sha256="+hex.EncodeToString(mac.Sum(nil)))
 	}
 
+	_, err = answerTo(req)
+	return err
+}
+
+// answerTo sends a request, and returns what was answered if that is good.
+func answerTo(req *http.Request) ([]byte, error) {
 	client := http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	answer, err := client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer answer.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(answer.Body, 64<<10)) // so that the connection can be used again
 
+	body, err := io.ReadAll(io.LimitReader(answer.Body, 64<<10))
 	if answer.StatusCode/100 != 2 {
-		return fmt.Errorf("answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+		return nil, fmt.Errorf("answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+	}
+	return body, err
+}
+
+// telegramAPI is where bots speak to Telegram; see https://core.telegram.org/bots/api#sendmessage.
+var telegramAPI = "https://api.telegram.org"
+
+// postTelegram sends to each chat of telegram://TOKEN@telegram?chats=A,B. The client of shoutrrr takes an answer that it
+// can't read, and none at all, for a good one.
+func postTelegram(ctx context.Context, u *url.URL, m Message) error {
+	password, _ := u.User.Password()
+	token := u.User.Username() + ":" + password
+	chats := strings.FieldsFunc(u.Query().Get("chats")+","+u.Query().Get("channels"), func(r rune) bool { return r == ',' })
+	if len(chats) == 0 {
+		return errors.New("its URL names no chat: want telegram://TOKEN@telegram?chats=@channel")
+	}
+
+	for _, chat := range chats {
+		body, err := json.Marshal(map[string]string{"chat_id": chat, "text": short(quiet(m.Title() + "\n" + m.Body()))})
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, telegramAPI+"/bot"+token+"/sendMessage", bytes.NewReader(body))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/json")
+
+		answer, err := answerTo(req)
+		if err != nil {
+			return err
+		}
+		var said struct {
+			OK bool `json:"ok"`
+		}
+		if err := json.Unmarshal(answer, &said); err != nil || !said.OK {
+			return errors.New("what answered is not Telegram")
+		}
 	}
 	return nil
 }
 
-// postMessenger sends the text by shoutrrr, whose calls know no context: one that hangs is left behind, and
-// ends by deadlines of its own.
-func postMessenger(ctx context.Context, u *url.URL, m Message) error {
-	sender, err := shoutrrr.CreateSender(u.String())
-	if err != nil {
-		return err
-	}
+// hanging are the URLs of messengers that have not answered yet.
+var hanging sync.Map
 
-	text := m.Title() + "\n" + m.Body()
-	params := types.Params{}
+// postMessenger sends the text by shoutrrr, whose calls know no context: one that hangs is left behind, and nothing else is
+// sent there until it has ended.
+func postMessenger(ctx context.Context, u *url.URL, m Message) error {
+	text, params := m.Title()+"\n"+m.Body(), types.Params{}
 	if u.Scheme == "smtp" {
 		text = m.Body()
 		params.SetTitle(m.Title()) // the subject of the mail
+		params["usehtml"] = "No"
 	} else {
-		text = quietMentions(text)
+		text = quiet(text)
 	}
 
+	raw := u.String()
+	if _, hangs := hanging.LoadOrStore(raw, true); hangs {
+		return errors.New("the message before was not answered yet")
+	}
 	done := make(chan error, 1)
-	go func() { done <- errors.Join(sender.Send(text, &params)...) }()
+	go func() {
+		defer hanging.Delete(raw)
+		done <- safely(func() error {
+			service, err := locate(raw)
+			if err != nil {
+				return err
+			}
+			return service.Send(short(text), &params)
+		})
+	}()
+
 	select {
 	case err := <-done:
 		return err
@@ -124,10 +203,26 @@ func postMessenger(ctx context.Context, u *url.URL, m Message) error {
 	}
 }
 
-// quietMentions keeps the subject of a commit from calling everybody in a chat.
-func quietMentions(s string) string { return strings.ReplaceAll(s, "@", "@\u200b") }
+// quiet keeps the subject of a commit, or the words of a host, from calling everybody in a chat, and from making links there.
+func quiet(s string) string {
+	return strings.NewReplacer("@", "@\u200b", "<", "‹", ">", "›", "](", "]\u200b(").Replace(s)
+}
 
-// hide takes the pieces of a URL out of an error.
+// maxText is how much of a text every messenger takes, bytes.
+const maxText = 3 << 10
+
+// short is the beginning of a text, as much as every messenger takes.
+func short(s string) string {
+	if len(s) <= maxText {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxText], "") + " …"
+}
+
+// anyURL is what looks like a URL. Some clients make another one of the target's, with the same secrets in it.
+var anyURL = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://[^\s"']+`)
+
+// hide takes URLs, and the pieces of the target's, out of an error.
 func hide(raw string, err error) error {
 	if err == nil {
 		return nil
@@ -137,7 +232,7 @@ func hide(raw string, err error) error {
 	for _, piece := range pieces(raw) {
 		f.Add("url", []byte(strings.Trim(piece, "/")))
 	}
-	return errors.New(plain.Line(f.Text(err.Error()), plain.MaxLine))
+	return errors.New(plain.Line(f.Text(anyURL.ReplaceAllString(err.Error(), "‹url›")), plain.MaxLine))
 }
 
 // pieces are the parts of a URL that may be secret. The scheme is none; a host is one where a messenger keeps a

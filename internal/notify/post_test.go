@@ -6,13 +6,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"bellhop/internal/history"
 )
@@ -120,12 +123,18 @@ func TestErrorsHideURL(t *testing.T) {
 	addr := refusing.Addr().String()
 	refusing.Close()
 
+	noNetwork(t)
 	for _, raw := range []string{
 		"http://" + addr + "/hooks/tokentoken?key=querysecret#fragmentsecret",
 		"http://someuser:passwordpw@" + addr + "/hooks/tokentoken",
 		"discord://tokentoken@",
 		"nosuch://tokentoken@hostsecret/pathsecret",
 		"ntfy://someuser:passwordpw@" + addr + "/tokentoken?scheme=http",
+		"slack://hook:TAAAAAAAA-BBBBBBBBB-tokentokentokentokentoke@webhook",
+		"zulip://bot%40example.org:passwordpw@127.0.0.1:1/?stream=x&topic=y",
+		"teams+https://hostsecret.example.org/pathsecret/tokentoken",
+		"generic+https://127.0.0.1:1/tokentoken?disabletls=maybe",
+		"telegram://123:tokentoken@telegram",
 		"smtp://someuser:passwordpw@" + addr + "/?from=a@example.org&to=b@example.org&encryption=None",
 		"tokentoken passwordpw querysecret",
 		"http://[::1/tokentoken",
@@ -177,5 +186,67 @@ func TestMessenger(t *testing.T) {
 	}
 	if !strings.Contains(got, "2 hosts failed") || !strings.Contains(got, "kos-mos: rolled-back") || strings.Contains(got, "@everyone") {
 		t.Errorf("got %s", got)
+	}
+}
+
+// noNetwork has every client of the standard library fail as one does whose network is gone.
+func noNetwork(t *testing.T) {
+	t.Helper()
+	old := http.DefaultTransport
+	http.DefaultTransport = refusing{}
+	t.Cleanup(func() { http.DefaultTransport = old })
+}
+
+type refusing struct{}
+
+func (refusing) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, errors.New("network is unreachable")
+}
+
+// An error that a client made of a URL of its own shows nothing of it either.
+func TestHideOtherURL(t *testing.T) {
+	err := hide("slack://hook:T1-B1-secretsecret@webhook", errors.New(`Post "https://hooks.slack.com/services/T1/B1/secretsecret": no route`))
+	if strings.Contains(err.Error(), "secretsecret") || !strings.Contains(err.Error(), "no route") {
+		t.Error(err)
+	}
+}
+
+// Only what Telegram itself says is good is good.
+func TestTelegram(t *testing.T) {
+	answer, code := `{"ok":true}`, 200
+	var got []string
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var m map[string]string
+		_ = json.NewDecoder(r.Body).Decode(&m)
+		got = append(got, r.URL.Path+" "+m["chat_id"])
+		w.WriteHeader(code)
+		io.WriteString(w, answer)
+	}))
+	defer srv.Close()
+	defer func(old string) { telegramAPI = old }(telegramAPI)
+	telegramAPI = srv.URL
+
+	to := Target{URL: "telegram://123:abc@telegram?chats=@one,-42"}
+	if err := Post(t.Context(), to, sample); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"/bot123:abc/sendMessage @one", "/bot123:abc/sendMessage -42"}; !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	for _, bad := range []struct {
+		answer string
+		code   int
+	}{{`{"ok":false}`, 200}, {`<html>`, 200}, {`{"ok":true}`, 502}, {``, 200}} {
+		answer, code = bad.answer, bad.code
+		if err := Post(t.Context(), to, sample); err == nil {
+			t.Errorf("%q with %d is taken for success", bad.answer, bad.code)
+		}
+	}
+}
+
+// A text of strangers makes no message that a messenger refuses for its length.
+func TestTextIsShort(t *testing.T) {
+	if got := short(quiet(strings.Repeat("@", 5000))); len(got) > 4000 || !utf8.ValidString(got) {
+		t.Errorf("%d bytes", len(got))
 	}
 }
