@@ -238,6 +238,14 @@ func (r *run) backFrom(w *wanted, last history.Host, before *history.Hold, back 
 		return errors.New("nothing is known that it held before; " + how)
 	}
 
+	if before != nil && before.Digest != "" && last.Digest != before.Digest {
+		if _, failed := r.d.hosts.failure(last.Name, before.Digest); !failed {
+			back.hold.Digest, back.hold.Commit, back.hold.Origins = before.Digest, before.Commit, before.Origins
+			back.note = last.Name + ": it is not yet where the rollback before brings it to, which is tried again"
+			return nil
+		}
+	}
+
 	isAtHead := last.Follows || last.State == history.HeldBack || w.err == nil && last.Digest == w.bundle.Digest
 	skipped := func(digest string) bool {
 		return digest == last.Digest || before != nil && (digest == before.Digest || slices.Contains(before.Left, digest))

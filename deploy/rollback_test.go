@@ -215,6 +215,37 @@ func TestRollbackRefused(t *testing.T) {
 // commitNow is the head.
 func (w *world) commitNow() *string { return &w.commits[len(w.commits)-1].Commit }
 
+// A rollback that did not come to its host yet goes to the same place when somebody asks again, and not further.
+func TestRollbackAskedAgain(t *testing.T) {
+	w := newWorld(t, "a")
+	runs := versions(w, "one\n", "two\n", "three\n")
+	w.hosts["a"].Cut()
+	w.back("a", "", history.OutcomeFailed)
+	again := w.back("a", "", history.OutcomeFailed)
+	if notes := strings.Join(again.Notes, "\n"); !strings.Contains(notes, "is tried again") {
+		t.Errorf("notes: %s", notes)
+	}
+
+	w.d = w.deployer("SHA256:one")
+	w.must(w.hosts["a"].Mend())
+	w.run(deploy.Request{Cause: "start"}, history.OutcomeDone)
+	w.wantState("a", history.Held, *runs[1].Commit)
+}
+
+// What a host stood at that a rollback found there already is what a later --to goes to.
+func TestRollbackToARunThatFoundItThere(t *testing.T) {
+	w := newWorld(t, "a")
+	runs := versions(w, "one\n", "two\n", "three\n")
+	first := w.back("a", "", history.OutcomeDone)
+	found := w.back("a", first.ID, history.OutcomeNothing)
+	w.back("a", runs[0].ID, history.OutcomeDone)
+	w.back("a", found.ID, history.OutcomeDone)
+	w.wantState("a", history.Held, *runs[1].Commit)
+	if got := holds(w, "a", "web"); got != "two\n" {
+		t.Errorf("web holds %q", got)
+	}
+}
+
 // A host that is away is brought back as soon as it is there again, by whatever run comes first.
 func TestRollbackOfAHostThatIsAway(t *testing.T) {
 	w := newWorld(t, "a", "b")

@@ -76,7 +76,7 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 	if r.cancelling == nil {
 		r.cancelling = &cancelling{}
 	}
-	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now()}
+	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now(), Untold: req.Rollback != nil}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, &tooLong{req.RunID, d.limits().Run})
 	return r, ctx, func() { r.release(); cancel() }
 }
@@ -256,6 +256,7 @@ func (d *Deployer) accepted(ctx context.Context) Snapshot {
 
 // failed ends a run that could not be made.
 func (r *run) failed(err error) (*history.Run, error) {
+	r.head.Untold = r.head.Untold || r.req.By != "" || errors.Is(err, ErrPaused)
 	outcome := history.OutcomeFailed
 	switch {
 	case errors.Is(err, context.Canceled):

@@ -8,14 +8,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/durable"
+	"bellhop/internal/plain"
 	"bellhop/server"
 )
 
@@ -76,7 +79,7 @@ func pullOverSSH(e *Env, c *cobra.Command) (*deploy.Pulled, error) {
 	var out bytes.Buffer
 	there := *e
 	there.Stdout = &out
-	there.Args = slices.DeleteFunc(slices.Clone(e.Args), func(arg string) bool { return arg == "--write" || arg == "--write=true" || arg == "--json" })
+	there.Args = slices.DeleteFunc(slices.Clone(e.Args), func(arg string) bool { return strings.HasPrefix(arg, "--write") || strings.HasPrefix(arg, "--json") })
 	there.Args = slices.Insert(there.Args, verbAt(c, there.Args), "--json")
 	if err := overSSH(&there, c); err != nil {
 		return nil, err
@@ -135,22 +138,43 @@ func (o *pullOptions) show(e *Env, p *deploy.Pulled) error {
 	return err
 }
 
+// isServiceFile says whether a deployer, which may be another machine, names a file that a service can have. It is no link,
+// and in no folder that is one.
+func isServiceFile(root *os.Root, source string) bool {
+	parts := strings.Split(source, "/")
+	isPlain := filepath.IsLocal(source) && path.Clean(source) == source && len(parts) > 2 && parts[0] == "services"
+	if !isPlain || slices.Contains(parts, ".git") {
+		return false
+	}
+
+	for i := range parts {
+		info, err := root.Lstat(strings.Join(parts[:i+1], "/"))
+		if errors.Is(err, fs.ErrNotExist) {
+			return true
+		}
+		if err != nil || info.Mode().Type()&fs.ModeSymlink != 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // writePulled writes the file in the work tree, unless it holds something else than what was deployed.
 func writePulled(e *Env, dir string, p *deploy.Pulled) error {
 	at, err := configDir(dir)
 	if err != nil {
 		return err
 	}
-	if !filepath.IsLocal(p.Source) {
-		return fmt.Errorf("write %s: not a path in the config", p.Source)
-	}
-
 	// A link in the work tree must not lead out of it.
 	root, err := os.OpenRoot(at)
 	if err != nil {
 		return err
 	}
 	defer root.Close()
+	if !isServiceFile(root, p.Source) {
+		return fmt.Errorf("write %s: not a file of a service in this config", plain.Line(p.Source, plain.MaxLine))
+	}
+
 	now, err := root.ReadFile(p.Source)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -143,6 +145,12 @@ func (s *SeenOf[T]) check(asked *Look) error {
 	return nil
 }
 
+// unitName is what systemd calls a unit. Names are shown within commands for people to type.
+var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
+
+// maxFailed is how many failed units are kept of one host.
+const maxFailed = 256
+
 // MaxSeen is how much text a filtered Seen keeps, bytes, beside Contents.
 const MaxSeen = 256 << 10
 
@@ -154,6 +162,8 @@ func FilterSeen(in *HostSeen, filter func(string) string) *Seen {
 	c := copier{filter: filter, left: MaxSeen}
 	c.copy(reflect.ValueOf(out).Elem(), reflect.ValueOf(in).Elem())
 	out.DriftMore += len(in.Drift) - len(out.Drift)
+	out.FailedUnits = slices.DeleteFunc(out.FailedUnits, func(u FailedUnit) bool { return !unitName.MatchString(u.Name) })
+	out.FailedUnits = out.FailedUnits[:min(len(out.FailedUnits), maxFailed)]
 	return out
 }
 

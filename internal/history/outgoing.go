@@ -96,6 +96,12 @@ func (o *Outgoing) SetMark(ctx context.Context, target string, m Mark) error {
 	})
 }
 
+// Last is the number of the newest row; 0 when none waits.
+func (o *Outgoing) Last(ctx context.Context) (seq int64, err error) {
+	err = o.db.sql.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM outbox`).Scan(&seq)
+	return seq, err
+}
+
 // Waiting counts the transactions whose messages wait, for people who watch.
 func (o *Outgoing) Waiting(ctx context.Context) (n int, err error) {
 	err = o.db.sql.QueryRowContext(ctx, `SELECT count(*) FROM outbox`).Scan(&n)

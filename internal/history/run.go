@@ -25,6 +25,7 @@ type Start struct {
 	Notes   []string
 	At      time.Time
 	Refused bool // the commit is refused as a whole
+	Untold  bool // see Message
 }
 
 // A Planned is one host as a run found it, before its first push.
@@ -136,7 +137,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 		h.Commit = ""
 	}
 	if old.Reach.Elsewhere(p.Reach) {
-		if err := tx.db.mem.forgetServices(tx, p.Name); err != nil {
+		if err := errors.Join(tx.db.mem.forgetServices(tx, p.Name), tx.forgetLook(p.Name)); err != nil {
 			return err
 		}
 	}
@@ -158,7 +159,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if !told {
 		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
 	}
-	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.Wanted, store.Millis(s.At), p.Outcome, p.Error)
+	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.stands(), store.Millis(s.At), p.Outcome, p.Error)
 }
 
 // Rows of results, of a host that is not pushed, and of one that was.
@@ -183,7 +184,7 @@ func (tx *tx) release(h Host, was string) error {
 		h.Commit, h.Follows = was, false
 	}
 	h.State, h.Wanted, h.Error = Released, "", ""
-	return errors.Join(tx.saveHold(h.Name, nil), tx.saveHost(h))
+	return errors.Join(tx.saveHold(h.Name, nil), tx.forgetLook(h.Name), tx.saveHost(h))
 }
 
 func insertRun(tx *tx, s Start) error {
@@ -375,7 +376,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, store.Millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText})
+		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText, Untold: s.Untold})
 		return tx.prune(now)
 	})
 }

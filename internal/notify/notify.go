@@ -41,6 +41,7 @@ const (
 // Outbox is what history has for a sender: rows in the order of their numbers, and a mark for each target.
 type Outbox interface {
 	OutboxAfter(ctx context.Context, seq int64, limit int) ([]history.Message, error)
+	Last(ctx context.Context) (seq int64, err error)
 	Ack(ctx context.Context, seq int64) error
 	Marks(ctx context.Context) (map[string]history.Mark, error)
 	SetMark(ctx context.Context, target string, m history.Mark) error
@@ -99,7 +100,15 @@ func (s *Sender) Run(ctx context.Context) {
 
 // round reads new rows, sends what is due, and returns when to look again.
 func (s *Sender) round(ctx context.Context, queues map[string]*queue) time.Duration {
-	targets, network, err := s.Targets(ctx)
+	last, err := s.Outbox.Last(ctx)
+	var targets []Target
+	var network string
+	if err == nil {
+		targets, network, err = s.Targets(ctx)
+	}
+	if err == nil && len(targets) == 0 && last > 0 {
+		err = s.Outbox.Ack(ctx, last) // nobody is to be told of what there was before the question
+	}
 	if err == nil {
 		err = s.read(ctx, targets, queues)
 	}

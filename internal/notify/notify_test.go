@@ -34,6 +34,13 @@ func (s *shelf) OutboxAfter(_ context.Context, seq int64, limit int) ([]history.
 	return out, nil
 }
 
+func (s *shelf) Last(context.Context) (int64, error) {
+	if len(s.rows) == 0 {
+		return 0, nil
+	}
+	return s.rows[len(s.rows)-1].Seq, nil
+}
+
 func (s *shelf) Ack(_ context.Context, seq int64) error {
 	s.rows = slices.DeleteFunc(s.rows, func(m history.Message) bool { return m.Seq <= seq })
 	return nil
@@ -218,6 +225,25 @@ func TestRunThatCouldNotBeMade(t *testing.T) {
 	})
 }
 
+// The end of a run that says nothing of pushes is no news: a rollback beside a repo that can't be read, a deploy that a
+// person mistyped.
+func TestUntold(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bad := ended("1", history.OutcomeFailed)
+		bad.Error = "read the repo: no route"
+		w.put(bad)
+		w.wait(time.Hour)
+		back := ended("2", history.OutcomeDone)
+		back.Untold = true
+		w.put(back)
+		typo := ended("3", history.OutcomeFailed)
+		typo.Error, typo.Untold = "choose hosts: no host fits nosuch", true
+		w.put(typo)
+		w.wait(time.Hour)
+		w.want("0s ops: run: read the repo: no route")
+	})
+}
+
 // Each target is told what it wants, of the hosts that it wants.
 func TestWants(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -276,6 +302,9 @@ func TestNewTarget(t *testing.T) {
 		w.targets = nil
 		w.put(host("old", history.Failed, "1"))
 		w.wait(time.Hour)
+		if len(w.rows) != 0 {
+			t.Errorf("%d rows wait for nobody", len(w.rows))
+		}
 		w.targets = []Target{{Name: "ops", Events: []Event{Failed}}}
 		w.put(host("a", history.Failed, "2"), ended("2", history.OutcomeFailed))
 		w.wait(time.Minute)

@@ -112,6 +112,10 @@ func changeOf(m history.Message) (change, bool) {
 
 // runChange is what the end of a run tells beyond its hosts: that it could not be made at all.
 func runChange(c change, m history.Message) (change, bool) {
+	if m.Untold {
+		return c, false
+	}
+
 	switch history.Outcome(m.Now) {
 	case history.OutcomeFailed, history.OutcomeRefused:
 		c.event = Failed

@@ -14,7 +14,7 @@ import (
 var funcs = template.FuncMap{
 	"ago": ago, "short": short, "shape": shape, "look": look, "outcome": outcomeWord, "command": command,
 	"took": took, "rfc": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"or": func(s *string) string {
+	"dash": func(s *string) string {
 		if s == nil {
 			return "–"
 		}
@@ -101,13 +101,23 @@ func shape(word string) string {
 
 // command is what a person types about a host in that state; "" is nothing.
 func command(h history.HostStatus) string {
+	isLeftOut := h.State == history.Behind && h.Error != nil && h.CancelledBy == nil
+	switch {
+	case h.State == history.Released:
+		return "bellhop host remove " + h.Name
+	case h.AwaySince != nil:
+		return "bellhop host check " + h.Name
+	case h.Held != nil:
+		return "bellhop resume " + h.Name
+	case h.State == history.Refused:
+		return "bellhop check"
+	case isLeftOut:
+		return "bellhop deploy --retry " + h.Name
+	}
+
 	switch h.State {
 	case history.Failed, history.RolledBack, history.HeldBack, history.Unconfirmed:
 		return "bellhop deploy --retry " + h.Name
-	case history.Held:
-		return "bellhop resume " + h.Name
-	case history.Refused:
-		return "bellhop check"
 	case history.Pending:
 		return "bellhop host check " + h.Name
 	case history.Behind, history.Unknown, history.Never:
