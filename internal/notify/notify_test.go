@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 // A shelf is an outbox in memory.
 type shelf struct {
+	mu     sync.Mutex // guards all that follows, and what a world knows
 	rows   []history.Message
 	seq    int64
 	marks  map[string]history.Mark
@@ -25,6 +28,8 @@ type shelf struct {
 }
 
 func (s *shelf) OutboxAfter(_ context.Context, seq int64, limit int) ([]history.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	var out []history.Message
 	for _, m := range s.rows {
 		if m.Seq > seq && len(out) < limit {
@@ -35,6 +40,8 @@ func (s *shelf) OutboxAfter(_ context.Context, seq int64, limit int) ([]history.
 }
 
 func (s *shelf) Last(context.Context) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if len(s.rows) == 0 {
 		return 0, nil
 	}
@@ -42,12 +49,21 @@ func (s *shelf) Last(context.Context) (int64, error) {
 }
 
 func (s *shelf) Ack(_ context.Context, seq int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.rows = slices.DeleteFunc(s.rows, func(m history.Message) bool { return m.Seq <= seq })
 	return nil
 }
 
-func (s *shelf) Marks(context.Context) (map[string]history.Mark, error) { return s.marks, nil }
+func (s *shelf) Marks(context.Context) (map[string]history.Mark, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.marks), nil
+}
+
 func (s *shelf) SetMark(_ context.Context, name string, m history.Mark) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	told := map[string]string{}
 	for host, state := range m.Told {
 		told[host] = state
@@ -63,6 +79,8 @@ func (s *shelf) Run(_ context.Context, id string) (*history.Run, error) {
 
 // put queues rows, as one transaction each.
 func (s *shelf) put(rows ...history.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, m := range rows {
 		s.seq++
 		m.Seq, m.At = s.seq, time.Now()
@@ -115,12 +133,18 @@ func (w *world) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	w.stop = cancel
 	s := &Sender{Outbox: w.shelf, Log: slog.New(slog.DiscardHandler), post: w.post,
-		Targets: func(context.Context) ([]Target, string, error) { return w.targets, "hexagone", nil }}
+		Targets: func(context.Context) ([]Target, string, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return slices.Clone(w.targets), "hexagone", nil
+		}}
 	go s.Run(ctx)
 	synctest.Wait()
 }
 
 func (w *world) post(_ context.Context, t Target, m Message) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if err := w.refuse[t.Name]; err != nil {
 		return err
 	}
@@ -133,6 +157,20 @@ func (w *world) post(_ context.Context, t Target, m Message) error {
 	}
 	w.got = append(w.got, fmt.Sprintf("%v %s: %s", time.Since(w.began).Round(time.Second), t.Name, strings.Join(parts, ", ")))
 	return nil
+}
+
+// also adds a target.
+func (w *world) also(t Target) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.targets = append(w.targets, t)
+}
+
+// refuses has a target refuse with err; nil: it takes what comes.
+func (w *world) refuses(name string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.refuse[name] = err
 }
 
 func (w *world) wait(d time.Duration) { time.Sleep(d); synctest.Wait() }
@@ -247,7 +285,7 @@ func TestUntold(t *testing.T) {
 // Each target is told what it wants, of the hosts that it wants.
 func TestWants(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.targets = append(w.targets, Target{Name: "prod", Events: []Event{Failed}, Wants: func(h string) bool { return h == "a" }})
+		w.also(Target{Name: "prod", Events: []Event{Failed}, Wants: func(h string) bool { return h == "a" }})
 		w.put(host("a", history.Pending, "1"), host("b", history.Failed, "1"), ended("1", history.OutcomeFailed))
 		w.wait(time.Hour)
 		w.put(host("a", history.Failed, "2"), ended("2", history.OutcomeFailed))
@@ -260,14 +298,14 @@ func TestWants(t *testing.T) {
 // A target that refuses is tried again, later and later, holds no other target, and loses nothing.
 func TestRefuses(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.targets = append(w.targets, Target{Name: "broken", Events: []Event{Failed}})
-		w.refuse["broken"] = errors.New("no")
+		w.also(Target{Name: "broken", Events: []Event{Failed}})
+		w.refuses("broken", errors.New("no"))
 		w.put(host("a", history.Failed, "1"), ended("1", history.OutcomeFailed))
 		w.wait(31 * time.Minute)
 		if len(w.rows) == 0 {
 			t.Error("the row is gone before each target was told")
 		}
-		delete(w.refuse, "broken")
+		w.refuses("broken", nil)
 		w.wait(11 * time.Minute)
 		if len(w.rows) != 0 {
 			t.Errorf("%d rows are left", len(w.rows))
@@ -299,13 +337,15 @@ func TestBeginsAnew(t *testing.T) {
 // A target that is new is not told of old times.
 func TestNewTarget(t *testing.T) {
 	inWorld(t, func(w *world) {
+		w.mu.Lock()
 		w.targets = nil
+		w.mu.Unlock()
 		w.put(host("old", history.Failed, "1"))
 		w.wait(time.Hour)
 		if len(w.rows) != 0 {
 			t.Errorf("%d rows wait for nobody", len(w.rows))
 		}
-		w.targets = []Target{{Name: "ops", Events: []Event{Failed}}}
+		w.also(Target{Name: "ops", Events: []Event{Failed}})
 		w.put(host("a", history.Failed, "2"), ended("2", history.OutcomeFailed))
 		w.wait(time.Minute)
 		w.want("1h0m0s ops: a failed")
