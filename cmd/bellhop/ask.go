@@ -130,6 +130,17 @@ func (s *serving) verbs() {
 	})
 }
 
+// callTelling has the server do what a verb asks, and tells each line that it says meanwhile.
+func callTelling(ctx context.Context, client *server.Client, verb string, req any, tell func(string)) error {
+	_, err := server.Call[struct{}](ctx, client, verb, req, func(b json.RawMessage) {
+		var line string
+		if json.Unmarshal(b, &line) == nil {
+			tell(line)
+		}
+	})
+	return fromSocket(err)
+}
+
 // A told is history with what its JSON for people leaves out, so that a person who asks the
 // server reads the same as one who reads the file.
 type told struct {

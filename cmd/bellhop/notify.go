@@ -96,8 +96,8 @@ func namesOf(targets []notify.Target) string {
 	return strings.Join(names, ", ")
 }
 
-// notifyTargets are the targets of the config that is deployed, and its network. One whose age file can't be
-// opened has no URL, and says so when something is sent to it.
+// notifyTargets are the targets of the config that is deployed, and its network. An age file is opened when something
+// is sent, and no sooner.
 func (h *app) notifyTargets(ctx context.Context) ([]notify.Target, string, error) {
 	f, tree, err := h.deployer.Config(ctx)
 	if err != nil {
@@ -111,12 +111,14 @@ func (h *app) notifyTargets(ctx context.Context) ([]notify.Target, string, error
 			t.Events = append(t.Events, notify.Event(event))
 		}
 
-		url, err := h.deployer.Loader.Open(tree, n.Source)
-		if err != nil {
-			t.Broken = fmt.Errorf("open %s: %w", n.Source, err)
+		t.Find = func() (string, error) {
+			url, err := h.deployer.Loader.Open(tree, n.Source)
+			if err != nil {
+				return "", fmt.Errorf("open %s: %w", n.Source, err)
+			}
+			defer clear(url)
+			return strings.TrimSpace(string(url)), nil
 		}
-		t.URL = strings.TrimSpace(string(url))
-		clear(url)
 		targets = append(targets, t)
 	}
 	return targets, f.Network, nil

@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"bellhop/server"
 )
 
 func rebootCmd(e *Env) *cobra.Command {
@@ -48,13 +45,7 @@ func reboot(e *Env, ctx context.Context, f *deployerFlags, on string, limit time
 
 	if client != nil {
 		defer client.Close()
-		_, err := server.Call[struct{}](ctx, client, "reboot", rebootRequest{on, limit.Milliseconds()}, func(b json.RawMessage) {
-			var line string
-			if json.Unmarshal(b, &line) == nil {
-				tell(line)
-			}
-		})
-		return fromSocket(err)
+		return callTelling(ctx, client, "reboot", rebootRequest{on, limit.Milliseconds()}, tell)
 	}
 
 	h, err := f.openUndumpable(e)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
-	"bellhop/server"
 )
 
 func restartCmd(e *Env) *cobra.Command {
@@ -62,13 +60,7 @@ func runRestart(e *Env, ctx context.Context, f *deployerFlags, req restartReques
 
 	if client != nil {
 		defer client.Close()
-		_, err := server.Call[struct{}](ctx, client, "restart", req, func(b json.RawMessage) {
-			var line string
-			if json.Unmarshal(b, &line) == nil {
-				tell(line)
-			}
-		})
-		return fromSocket(err)
+		return callTelling(ctx, client, "restart", req, tell)
 	}
 
 	h, err := f.openUndumpable(e)

@@ -80,10 +80,6 @@ func (s *Sender) addRun(ctx context.Context, m *Message) {
 	if m.Run == "" {
 		return
 	}
-	if s.Link != nil {
-		m.URL = textOf(s.Link(m.Run))
-	}
-
 	r, err := s.Outbox.Run(ctx, m.Run)
 	if err != nil || r == nil {
 		return // too old to be known; what happened is told all the same

@@ -23,10 +23,11 @@ import (
 // A Target is one place that messages go to.
 type Target struct {
 	Name   string
-	URL    string                 // of a messenger, or https://… for a signed POST; a secret
+	URL    string                 // of a messenger, or https://… for a signed POST; a secret. "": Find says
 	Events []Event                // what it is told of
 	Wants  func(host string) bool // the hosts that it is told of; nil: all
-	Broken error                  // why URL is not known; nil: it is
+	// Find opens the URL. It is called for each message that is sent, and for nothing else.
+	Find func() (string, error)
 }
 
 // An Event is a kind of change.
@@ -55,9 +56,7 @@ type Sender struct {
 	Outbox Outbox
 	// Targets are those of the config that is deployed, and its network. It is called when rows wait.
 	Targets func(ctx context.Context) (targets []Target, network string, err error)
-	// Link is the address of the page of a run; "" is none. Nil: none.
-	Link func(run string) string
-	Log  *slog.Logger
+	Log     *slog.Logger
 
 	post func(ctx context.Context, t Target, m Message) error // Post, but in tests
 }

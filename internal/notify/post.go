@@ -26,24 +26,15 @@ import (
 // SignatureHeader has sha256= and the HMAC-SHA-256 of the body in hex, under the bytes of the URL's fragment.
 const SignatureHeader = "X-Bellhop-Signature-256"
 
-// CheckURL says what is wrong with the URL of a target, without a piece of it; nil when nothing is.
-func CheckURL(raw string) error {
-	u, err := url.Parse(raw)
+// checkWeb says what is wrong with a URL that is no messenger's, without a piece of it; nil when nothing is.
+func checkWeb(u *url.URL, err error) error {
 	switch {
 	case err != nil, u.Scheme == "":
 		return errors.New("it holds no URL: want one, as in ntfy://host/topic or https://host/path#signing-key")
-	case isWeb(u) && u.Host == "":
+	case u.Host == "":
 		return errors.New("its URL names no host")
-	case isWeb(u):
-		return nil
 	}
-
-	return hide(raw, safely(func() error {
-		if _, err := locate(raw); err != nil {
-			return fmt.Errorf("its URL can't be used: %w", err)
-		}
-		return nil
-	}))
+	return nil
 }
 
 // locate makes the client of a messenger; that of some logs in at once.
@@ -66,9 +57,13 @@ func isWeb(u *url.URL) bool { return u.Scheme == "https" || u.Scheme == "http" }
 
 // Post sends m to t. The error holds no piece of the target's URL.
 func Post(ctx context.Context, t Target, m Message) error {
-	if t.Broken != nil {
-		return t.Broken
+	if t.Find != nil {
+		var err error
+		if t.URL, err = t.Find(); err != nil {
+			return err
+		}
 	}
+
 	u, err := url.Parse(t.URL)
 	isMessenger := err == nil && u.Scheme != "" && !isWeb(u)
 	switch {
@@ -77,7 +72,7 @@ func Post(ctx context.Context, t Target, m Message) error {
 	case isMessenger:
 		err = postMessenger(ctx, u, m)
 	default:
-		if err = CheckURL(t.URL); err == nil {
+		if err = checkWeb(u, err); err == nil {
 			err = postWeb(ctx, u, m)
 		}
 	}
@@ -189,7 +184,7 @@ func postMessenger(ctx context.Context, u *url.URL, m Message) error {
 		done <- safely(func() error {
 			service, err := locate(raw)
 			if err != nil {
-				return err
+				return fmt.Errorf("its URL can't be used: %w", err)
 			}
 			return service.Send(short(text), &params)
 		})

@@ -22,9 +22,6 @@ var funcs = template.FuncMap{
 	},
 	"num": number, "yes": func(is *bool) bool { return is != nil && *is },
 	"text": func(v any) string { return fmt.Sprint(v) },
-	"isBad": func(s history.State) bool {
-		return look(string(s)) == "bad"
-	},
 }
 
 // number is what n points to, which a template would take for true; 0 where nothing is known.
