@@ -54,7 +54,7 @@ func Diff(old, new Manifest) []Change {
 	cs = diffBy(cs, KindAccount, old.Users, new.Users, func(u User) (string, string) { return u.Name, u.Service },
 		func(u *User) { u.Service = "" })
 	cs = diffBy(cs, KindService, old.Services, new.Services, func(s Service) (string, string) { return s.Name, s.Name },
-		func(s *Service) { s.Digest = "" })
+		func(s *Service) { *s = s.asked() })
 	order := []string{KindFile, KindLink, KindKey, KindUnit, KindPackage, KindAccount, KindSystem, KindService}
 	slices.SortStableFunc(cs, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Name, b.Name))

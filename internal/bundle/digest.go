@@ -84,8 +84,7 @@ func (m *Manifest) Digest() string {
 		line(h, "need", n.Command)
 	}
 	for _, s := range m.Services {
-		s.Digest = ""
-		line(h, "service", s)
+		line(h, "service", s.asked())
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -107,7 +106,13 @@ func (m *Manifest) Empty() bool {
 
 // Len is how many things m has.
 func (m *Manifest) Len() int {
-	return len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs) + len(m.Services)
+	containers := 0
+	for _, s := range m.Services {
+		if s.Compose != nil {
+			containers += s.Compose.size()
+		}
+	}
+	return containers + len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs) + len(m.Services)
 }
 
 func line(h hash.Hash, kind string, v any) {

@@ -33,6 +33,8 @@ type Service struct {
 	Settle *int64  `json:"settle_ms,omitempty"` // nil: DefaultSettle; 0: off
 	Probes []Probe `json:"probes,omitempty"`    // in the order of the config
 	Before []Step  `json:"before,omitempty"`    // in the order of the config
+	// Compose is set for a service that is a compose project: its unit is NAME.service.
+	Compose *ComposeProject `json:"compose,omitempty"`
 	// Digest is the service's own digest (ServiceDigest), where Before is not empty: steps run once
 	// per run and digest. It is not in the bundle's digest.
 	Digest string `json:"digest,omitempty"`
@@ -98,6 +100,18 @@ func (m *Manifest) ServiceOf(name string) Service {
 		}
 	}
 	return Service{Name: name}
+}
+
+// asked is s as digests and comparisons see it: without its own digest, and without what a person
+// allowed for one deploy.
+func (s Service) asked() Service {
+	s.Digest = ""
+	if s.Compose != nil && s.Compose.AllowNewVolumes {
+		c := *s.Compose
+		c.AllowNewVolumes = false
+		s.Compose = &c
+	}
+	return s
 }
 
 // SettleTime is how long a started unit of s must stay up before it counts.

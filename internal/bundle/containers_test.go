@@ -1,0 +1,50 @@
+package bundle_test
+
+import (
+	"testing"
+
+	"bellhop/internal/bundle"
+)
+
+func composed() bundle.Manifest {
+	return bundle.Manifest{Services: []bundle.Service{{Name: "wiki", Compose: &bundle.ComposeProject{
+		Project: "wiki", Dir: "/opt/stacks/wiki", Files: []string{"/opt/stacks/wiki/compose.yaml"},
+		Containers: []bundle.Container{{Name: "app", Image: "app:1", Definition: "d", Files: []string{"/opt/stacks/wiki/app.conf"}}},
+	}}}}
+}
+
+// What a service asks of compose is part of the digest and a change of the service; what a person allowed
+// for one deploy is neither.
+func TestComposeProjectCounts(t *testing.T) {
+	old, image, allowed := composed(), composed(), composed()
+	image.Services[0].Compose.Containers[0].Image = "app:2"
+	allowed.Services[0].Compose.AllowNewVolumes = true
+
+	if old.Digest() == image.Digest() {
+		t.Error("another image leaves the digest as it was")
+	}
+	if got := bundle.Diff(old, image); len(got) != 1 || got[0].Thing() != "service:wiki" {
+		t.Errorf("Diff = %v, want a change of the service", got)
+	}
+
+	if old.Digest() != allowed.Digest() {
+		t.Error("what a person allowed for one deploy is in the digest")
+	}
+	if got := bundle.Diff(old, allowed); len(got) != 0 {
+		t.Errorf("Diff = %v of what a person allowed for one deploy", got)
+	}
+	if !allowed.Services[0].Compose.AllowNewVolumes {
+		t.Error("a comparison changed what it compared")
+	}
+}
+
+// A container of a project is found by the name that the compose file gives its service.
+func TestContainerOf(t *testing.T) {
+	c := composed().Services[0].Compose
+	if got := c.ContainerOf("app"); got == nil || got.Image != "app:1" {
+		t.Errorf("ContainerOf(app) = %v", got)
+	}
+	if got := c.ContainerOf("db"); got != nil {
+		t.Errorf("ContainerOf(db) = %v, want none", got)
+	}
+}
