@@ -141,11 +141,11 @@ func wanted(f *fleet.Fleet, expr string) func(string) bool {
 	}
 }
 
-// messages sends what waits in the outbox until ctx ends.
-func (s *serving) messages(ctx context.Context, log *slog.Logger) {
+// messages sends what waits in the outbox until ctx ends. runURL is the address of a run's page.
+func (s *serving) messages(ctx context.Context, log *slog.Logger, runURL func(run string) string) {
 	h := s.app
 	sender := notify.Sender{
-		Outbox: h.history.Outgoing(), Log: log,
+		Outbox: h.history.Outgoing(), Log: log, RunURL: runURL,
 		Targets: func(ctx context.Context) ([]notify.Target, string, error) {
 			targets, network, err := h.notifyTargets(ctx)
 			if errors.Is(err, deploy.ErrNoConfig) {

@@ -36,6 +36,7 @@ type serveOptions struct {
 	poll                      time.Duration
 	pollByHand                bool
 	logLevel                  string
+	publicURL                 string          // of the page; "": it has none that others could use
 	gap                       time.Duration   // between runs that were rung for; 0 is the bell's own
 	hold                      <-chan struct{} // nothing is looked at before it is closed; nil: at once
 }
@@ -64,6 +65,7 @@ BELLHOP_REPO_TOKEN_FILE.`,
 	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
 	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "group that may trigger runs over ring.sock")
 	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to ask the repo; 10 min after the webhook announced two pushes, unless set by hand; 0: never")
+	c.Flags().StringVar(&o.publicURL, "public-url", "", "address at which people reach the page, for links in messages: https://…")
 	traceFlag(c, &o.trace)
 	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	return c
@@ -125,6 +127,9 @@ type serving struct {
 // start opens an app, listens, and goes to work until ctx ends or stop is called.
 func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *serving, err error) {
 	o.serves = true
+	if o.publicURL, err = parsePublicURL(o.publicURL); err != nil {
+		return nil, err
+	}
 	h, err := o.open(e, log)
 	if err != nil {
 		return nil, err
@@ -193,7 +198,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 
 	s.server, err = server.New(server.Config{
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
-		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen,
+		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: o.publicHosts(),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
 		Metrics: shown.Handler(), Page: s.page(log),
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },
@@ -322,7 +327,7 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 		return s.bell.Serve(ctx)
 	})
 	go s.server.Poll(ctx, o.poll, o.pollByHand)
-	part(func() error { s.messages(ctx, log); return nil })
+	part(func() error { s.messages(ctx, log, o.runURL); return nil })
 	go func() {
 		<-ctx.Done()
 		close(s.done)

@@ -80,6 +80,12 @@ func (s *Sender) addRun(ctx context.Context, m *Message) {
 	if m.Run == "" {
 		return
 	}
+	if s.RunURL != nil {
+		if page := s.RunURL(m.Run); page != "" {
+			m.URL = &page
+		}
+	}
+
 	r, err := s.Outbox.Run(ctx, m.Run)
 	if err != nil || r == nil {
 		return // too old to be known; what happened is told all the same

@@ -56,7 +56,9 @@ type Sender struct {
 	Outbox Outbox
 	// Targets are those of the config that is deployed, and its network. It is called when rows wait.
 	Targets func(ctx context.Context) (targets []Target, network string, err error)
-	Log     *slog.Logger
+	// RunURL is the address of the page of a run; "" when there is none. Nil: no run has a page.
+	RunURL func(run string) string
+	Log    *slog.Logger
 
 	post func(ctx context.Context, t Target, m Message) error // Post, but in tests
 }

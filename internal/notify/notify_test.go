@@ -351,3 +351,23 @@ func TestNewTarget(t *testing.T) {
 		w.want("1h0m0s ops: a failed")
 	})
 }
+
+// A message links to the page of its run, where pages have a public address.
+func TestMessageLinksToItsRun(t *testing.T) {
+	shelf := &shelf{runs: map[string]*history.Run{}}
+	q := newQueue(history.Mark{Seq: 1})
+	q.changes["a"] = change{event: Failed, state: "failed", run: "r1", since: time.Now()}
+
+	s := &Sender{Outbox: shelf}
+	if m := s.message(t.Context(), "hexagone", q); m.URL != nil {
+		t.Errorf("without pages the URL is %q, want none", *m.URL)
+	}
+	s.RunURL = func(run string) string { return "https://b.example.org/runs/" + run }
+	m := s.message(t.Context(), "hexagone", q)
+	if m.URL == nil || *m.URL != "https://b.example.org/runs/r1" {
+		t.Errorf("the URL is %v, want that of run r1", m.URL)
+	}
+	if want := "\nhttps://b.example.org/runs/r1"; !strings.HasSuffix(m.Body(), want) {
+		t.Errorf("the text is %q, want it to end in %q", m.Body(), want)
+	}
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// parsePublicURL reads --public-url: the address at which people reach the page. The result has no slash at its end; "" is
+// none. An address that holds a login or a token is refused, since it is sent to messengers and forges.
+func parsePublicURL(text string) (string, error) {
+	if text == "" {
+		return "", nil
+	}
+
+	u, err := url.Parse(text)
+	isWeb := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
+	if !isWeb {
+		return "", errors.New("read --public-url: want the address of the page as browsers have it, as in https://bellhop.example.org")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return "", fmt.Errorf("read --public-url: want no login, ? or # in it, since links with it are sent to others: https://%s%s", u.Host, u.Path)
+	}
+	return strings.TrimRight(u.String(), "/"), nil
+}
+
+// runURL is the address of a run's page; "" when the page has no public address.
+func (o *serveOptions) runURL(run string) string {
+	if o.publicURL == "" || run == "" {
+		return ""
+	}
+	return o.publicURL + "/runs/" + url.PathEscape(run)
+}
+
+// publicHosts are the names by which people reach the page besides localhost.
+func (o *serveOptions) publicHosts() []string {
+	u, err := url.Parse(o.publicURL)
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	return []string{u.Hostname()}
+}
