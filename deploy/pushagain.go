@@ -53,21 +53,26 @@ func (h *hostTries) inTries(ctx context.Context, hp *HostPlan) (e history.End, o
 		if next == nil {
 			return h.lastTry(t), false
 		}
-		isLast := next.held.bringsNothing() || n > 1+maxAgain
+		before, failedBefore := h.d.failedBefore(h.plan, next)
+		isLast := next.held.bringsNothing() || failedBefore || n > 1+maxAgain
 		if isLast && t.mayPass {
 			t.end.Services = next.held.failed()
 			return t.end, false
 		}
 		h.rememberFailed(t, next)
 		if isLast {
-			return h.wentBack(next, t.end, n > 2), false
+			e := h.wentBack(next, t.end, n > 2)
+			if failedBefore {
+				e.Error += "; " + next.held.untried(before)
+			}
+			return e, false
 		}
 
 		h.run.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
-		before := t.end
+		tried := t.end
 		t = &try{hp: next, as: tryID(h.run.head.ID, n)}
 		h.once(ctx, t)
-		t.end = afterTries(before, t.end)
+		t.end = afterTries(tried, t.end)
 	}
 	return t.end, true
 }
@@ -309,6 +314,21 @@ func (h *hostTries) wentBack(next *HostPlan, e history.End, tried bool) history.
 		e.Error = "the other services could not be brought without " + strings.Join(is.failingNames(), ", ") + ": " + e.Error
 	}
 	return e
+}
+
+// failedBefore is how the composed bundle of a host failed there before: an older commit may have been that
+// very bundle. ok is false when it did not, or when a person asked to try again.
+func (d *Deployer) failedBefore(p *Plan, hp *HostPlan) (f history.Failure, ok bool) {
+	isAsked := p.chose(hp.Name) && (p.req.Retry || p.req.TakeOver)
+	if isAsked {
+		return f, false
+	}
+	return d.hosts.failure(hp.Name, hp.bundle.Digest)
+}
+
+// untried says that the composed bundle is not tried, since it failed before as f.
+func (is *isolation) untried(f history.Failure) string {
+	return fmt.Sprintf("what is left without %s failed here before: %s", strings.Join(is.failingNames(), ", "), f.Error)
 }
 
 func (is *isolation) failingNames() []string {

@@ -48,6 +48,9 @@ func (t *tally) count(hp *HostPlan, e history.End) {
 // failedAsWhole says that a host counts for max_failures: not one that could not be reached, nor one
 // whose other services were brought.
 func failedAsWhole(e history.End) bool {
+	if e.Untouched { // it failed in an earlier run
+		return false
+	}
 	switch e.State {
 	case history.RolledBack, history.Failed:
 		return !e.Stood()
@@ -83,6 +86,7 @@ func (t *tally) failures() map[string]string {
 type leftOut struct {
 	hp     *HostPlan               // as planned, where none of them changes there
 	failed []history.FailedService // what is left out
+	before *history.Failure        // how the rest failed there before; nil: it did not
 }
 
 // leaveOut finds out which services of a host change that failed on another host of the run. They are
@@ -128,14 +132,25 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 	next.held = past.isolate(ctx, whole, good, failing)
 	next.bundle = next.held.bundle
 	known.hp = &next
+	if f, failed := b.d.failedBefore(b.plan, &next); failed {
+		known.before = &f
+	}
 	return known
 }
 
-// end is the end of a host to which nothing is left to bring; isEnd is false when there is more.
+// end is the end of a host to which nothing is left to bring, or nothing that did not fail there before;
+// isEnd is false when there is more.
 func (known leftOut) end(p *Plan) (e history.End, open, isEnd bool) {
 	hp := known.hp
 	nothing := len(known.failed) > 0 && hp.held.bringsNothing()
-	if !nothing {
+	switch {
+	case nothing:
+	case known.before != nil:
+		return history.End{
+			Outcome: known.before.State.Outcome(), State: known.before.State, Reason: known.before.Reason, Untouched: true, Whole: hp.wanted(),
+			Services: hp.held.failed(), Error: hp.held.untried(*known.before),
+		}, false, true
+	default:
 		return e, false, false
 	}
 	return history.End{

@@ -135,7 +135,7 @@ func (m *memory) after(h Host, e End, now time.Time) Host {
 	switch {
 	case e.Stood():
 		return afterSuccess(h, e, now)
-	case e.Outcome == OutcomeFailed, e.Outcome == OutcomeUnknown:
+	case !e.Untouched && (e.Outcome == OutcomeFailed || e.Outcome == OutcomeUnknown):
 		h.Digest = "" // nobody knows what the host holds
 	}
 	h.State, h.Follows = e.State, false

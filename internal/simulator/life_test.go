@@ -58,6 +58,9 @@ func (w *world) start() {
 		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: "SHA256:one", BootID: "none", MachineID: "none", Branch: "main", Detach: true,
 	}
 	l.d.Progress = func(e deploy.Event) {
+		if *withSteps {
+			w.trace.add(e.Host, "  %s %s %s %s", e.Run, e.Step, e.Outcome, e.Text)
+		}
 		if e.Step == "plan" {
 			w.planned(l, e.Run)
 		}
