@@ -26,6 +26,7 @@ const SealingSystemd = 250
 // Where things stand on a host.
 const (
 	UnitDir      = "/etc/systemd/system"     // unit files and drop-ins
+	RunUnitDir   = "/run/systemd/system"     // the same on NixOS, where UnitDir is read-only; empty after a reboot
 	QuadletDir   = "/etc/containers/systemd" // *.container and its kin
 	PackageDir   = "/opt/bellhop"            // a link per service: /opt/bellhop/withinbot
 	KeyDir       = "/run/keys"               // keys, on a ramfs
@@ -57,6 +58,7 @@ type Manifest struct {
 	Needs    []Need    `json:"needs,omitempty"`    // commands that must be there
 	Services []Service `json:"services,omitempty"` // those that are not started and judged by the defaults
 	Shared   []Shared  `json:"shared,omitempty"`   // whose things are that several services claim; not in the digest
+	System   *System   `json:"system,omitempty"`   // of a NixOS host; nil: it has none from bellhop
 }
 
 // A File is a regular file. Unit files, drop-ins, sysusers.d and tmpfiles.d snippets are

@@ -101,6 +101,9 @@ func claimsOf(m *Manifest) claims {
 	for _, s := range m.Services {
 		c.add(KindService+":"+s.Name, s.Name)
 	}
+	if m.System != nil {
+		c.add(systemThing, SystemService)
+	}
 	c.accounts(m)
 
 	for _, s := range m.Shared {
@@ -140,6 +143,9 @@ func (m *Manifest) pick(keep func(services []string) bool) Manifest {
 	p.Needs = kept(m.Needs, func(n Need) bool { return keeps(NeedThing(n.Command)) })
 	p.Services = kept(m.Services, func(s Service) bool { return keeps(KindService + ":" + s.Name) })
 	p.Shared = kept(m.Shared, func(s Shared) bool { return keeps(s.Thing) })
+	if m.System != nil && keeps(systemThing) {
+		p.System = m.System
+	}
 	return p
 }
 

@@ -65,6 +65,7 @@ func (m *Manifest) join(o Manifest) {
 	m.Needs = slices.Concat(m.Needs, o.Needs)
 	m.Services = slices.Concat(m.Services, o.Services)
 	m.Shared = slices.Concat(m.Shared, o.Shared)
+	m.System = cmp.Or(o.System, m.System)
 }
 
 // composeNeeds lists the commands that services need: those that come, of head, and those that stay,

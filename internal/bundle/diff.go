@@ -53,6 +53,8 @@ func Diff(old, new Manifest) []Change {
 		func(p *Package) { p.Service, p.Source, p.URL, p.As, p.Size, p.Named = "", "", "", "", 0, false })
 	cs = diffBy(cs, KindAccount, old.Users, new.Users, func(u User) (string, string) { return u.Name, u.Service },
 		func(u *User) { u.Service = "" })
+	cs = diffBy(cs, KindSystem, old.systems(), new.systems(), func(System) (string, string) { return SystemService, SystemService },
+		func(s *System) { s.Action = s.Verb() })
 	cs = diffBy(cs, KindService, old.Services, new.Services, func(s Service) (string, string) { return s.Name, s.Name },
 		func(s *Service) { *s = s.asked() })
 	order := []string{KindFile, KindLink, KindKey, KindUnit, KindPackage, KindAccount, KindSystem, KindService}

@@ -86,6 +86,9 @@ func (m *Manifest) Digest() string {
 	for _, s := range m.Services {
 		line(h, "service", s.asked())
 	}
+	if m.System != nil {
+		line(h, "system", []any{m.System.Path, m.System.Verb()})
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -101,7 +104,8 @@ func (m Manifest) WithoutKeyDigests() Manifest {
 
 // Empty says that m asks nothing of a host.
 func (m *Manifest) Empty() bool {
-	return len(m.Files)+len(m.Links)+len(m.Keys)+len(m.Packages)+len(m.Groups)+len(m.Users)+len(m.Units) == 0
+	things := len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units)
+	return things == 0 && m.System == nil
 }
 
 // Len is how many things m has.
@@ -112,7 +116,7 @@ func (m *Manifest) Len() int {
 			containers += s.Compose.size()
 		}
 	}
-	return containers + len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs) + len(m.Services)
+	return containers + len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs) + len(m.Services) + len(m.systems())
 }
 
 func line(h hash.Hash, kind string, v any) {

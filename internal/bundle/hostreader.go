@@ -23,15 +23,16 @@ const (
 	baseSeen   = 256 << 10
 	perThing   = 256
 
-	maxEvent     = 16 << 10     // one event
-	allEvents    = 1 << 20      // of one session
-	eventOfThing = 64           // what a thing adds to that
-	maxReply     = 64 << 10     // an error, in practice
-	maxText      = 32 << 10     // one text of any message
-	frameCost    = 64           // what reading a frame costs, beside its bytes
-	maxSystemd   = 1 << 20      // version number
-	maxExit      = 1 << 16      // code or signal of a unit, status of an HTTP answer
-	maxSeconds   = 253402300799 // the last second of the year 9999, which JSON's times end at
+	maxEvent      = 16 << 10     // one event
+	allEvents     = 1 << 20      // of one session
+	eventOfThing  = 64           // what a thing adds to that
+	maxReply      = 64 << 10     // an error, in practice
+	maxText       = 32 << 10     // one text of any message
+	frameCost     = 64           // what reading a frame costs, beside its bytes
+	maxSystemd    = 1 << 20      // version number
+	maxGeneration = 1 << 53      // a double's, as JSON has them
+	maxExit       = 1 << 16      // code or signal of a unit, status of an HTTP answer
+	maxSeconds    = 253402300799 // the last second of the year 9999, which JSON's times end at
 )
 
 // A HostReader reads what a host says to its deployer. Nothing of it is trusted: each kind of
@@ -207,6 +208,9 @@ func checkNumbers(m any) error {
 		if m.Systemd < 0 || m.Systemd > maxSystemd {
 			return errors.New("systemd has no such version")
 		}
+		if s := m.System; s != nil && (s.Number < 0 || s.Number > maxGeneration) {
+			return errors.New("a profile has no such generation")
+		}
 		if m.Last != nil {
 			if err := checkNumbers(m.Last); err != nil {
 				return err
@@ -226,7 +230,7 @@ func checkNumbers(m any) error {
 		rec, keys = m.Record, m.Keys
 	}
 
-	if rec != nil && (rec.Generation < 0 || rec.Generation > 1<<53) { // a double's, as JSON has them
+	if rec != nil && (rec.Generation < 0 || rec.Generation > maxGeneration) {
 		return errors.New("there is no such generation")
 	}
 	for _, k := range keys {

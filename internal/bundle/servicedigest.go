@@ -52,6 +52,9 @@ func (m *Manifest) partOf(name string) Manifest {
 	for _, s := range m.Services {
 		out.Services = keep(out.Services, s, s.Name == name)
 	}
+	if name == SystemService {
+		out.System = m.System
+	}
 	return out
 }
 

@@ -93,6 +93,9 @@ type HelloOf[T text] struct {
 	Machine  T     `json:"machine,omitempty"` // MachineDigest of its machine id; "" when it has none
 	Systemd  int   `json:"systemd"`           // version number, as in 252
 	NixOS    bool  `json:"nixos,omitempty"`
+	// System is of the host's NixOS system, and of Nix; nil when it has neither, and from a helper of a
+	// release that knows nothing of Manifest.System, which must not be offered one.
+	System *SystemStateOf[T] `json:"system,omitempty"`
 	// Record is nil when the host has none: new, reinstalled or wiped.
 	Record *RecordOf[T]    `json:"record,omitempty"`
 	Keys   []KeyStateOf[T] `json:"keys,omitempty"` // of the generation that stands

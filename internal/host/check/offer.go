@@ -46,6 +46,9 @@ func Offer(o *bundle.Offer) error {
 		}
 	}
 
+	if o.Manifest.System != nil {
+		return errors.New("this helper does not activate NixOS systems")
+	}
 	return Manifest(&o.Manifest)
 }
 
@@ -110,6 +113,11 @@ func Manifest(b *bundle.Manifest) error {
 		}
 	}
 
+	if b.System != nil {
+		if err := bad(b.System.Bad()); err != nil {
+			return fmt.Errorf("system: %w", err)
+		}
+	}
 	return nil
 }
 

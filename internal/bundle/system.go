@@ -1,0 +1,73 @@
+package bundle
+
+import (
+	"fmt"
+	"regexp"
+)
+
+// SystemService is the service that a NixOS system counts as, in results and in services[].
+const SystemService = "nixos"
+
+// What switch-to-configuration does with a System. ActionSwitch is that of an empty Action.
+const (
+	ActionSwitch = "switch" // make it the default of boot, and go over to it now
+	ActionBoot   = "boot"   // make it the default of boot
+	ActionTest   = "test"   // go over to it now; the next boot brings back what was there before
+)
+
+// A System is the NixOS system of a host. Its closure is on the host before a manifest that names it
+// is offered.
+type System struct {
+	Path   string `json:"path"`             // the store path of the toplevel: /nix/store/HASH-NAME
+	Action string `json:"action,omitempty"` // ActionSwitch where it is empty
+}
+
+// SystemStateOf is what a host says of its NixOS system, and of Nix.
+type SystemStateOf[T text] struct {
+	Nix     bool `json:"nix,omitempty"`     // nix-store can be started
+	Current T    `json:"current,omitempty"` // store path of /run/current-system; "" when there is none
+	Profile T    `json:"profile,omitempty"` // store path of the system profile; "" when there is none
+	Booted  T    `json:"booted,omitempty"`  // store path of /run/booted-system; "" when there is none
+	// Number is the generation of the system profile: 42 of system-42-link; 0: there is none.
+	Number int64 `json:"number,omitempty"`
+}
+
+// A SystemState is what a helper writes of its host's system.
+type SystemState = SystemStateOf[string]
+
+// storePath is a path in the Nix store, and nothing below one.
+var storePath = regexp.MustCompile(`^/nix/store/[0-9a-df-np-sv-z]{32}-[A-Za-z0-9+_?=-][A-Za-z0-9+._?=-]{0,210}$`)
+
+// IsStorePath says that p is the path of an object in the Nix store: /nix/store/HASH-NAME.
+func IsStorePath(p string) bool { return storePath.MatchString(p) }
+
+// Verb is the word for switch-to-configuration: switch, boot or test.
+func (s *System) Verb() string {
+	if s.Action == "" {
+		return ActionSwitch
+	}
+	return s.Action
+}
+
+// Bad says why s can't be the system of a host; "" when it can.
+func (s *System) Bad() string {
+	if !IsStorePath(s.Path) {
+		return fmt.Sprintf("%q is no path in the Nix store", s.Path)
+	}
+	switch s.Verb() {
+	case ActionSwitch, ActionBoot, ActionTest:
+		return ""
+	}
+	return fmt.Sprintf("action %q: want %s, %s or %s", s.Action, ActionSwitch, ActionBoot, ActionTest)
+}
+
+// systemThing names the system as Change.Thing has it.
+const systemThing = KindSystem + ":" + SystemService
+
+// systems is the system of m as a list, for what works on lists.
+func (m *Manifest) systems() []System {
+	if m.System == nil {
+		return nil
+	}
+	return []System{*m.System}
+}
