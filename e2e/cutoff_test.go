@@ -209,7 +209,7 @@ func (w *world) vpn() {
 
 	w.secret("vpn", "4711")
 	w.sh(w.work, "rm -rf services/x")
-	for name, content := range networkUnit(link("$$(cat /run/keys/vpn)", "10.78.0.1", there), "ip link del vpn") {
+	for name, content := range networkUnit(link("$$(cat /run/keys/vpn)", machine, there), "ip link del vpn") {
 		w.write(map[string]string{"services/x/" + name: content})
 	}
 	w.write(map[string]string{"services/x/service.yaml": "keys: [vpn]\n"})
@@ -230,7 +230,8 @@ func (w *world) vpn() {
 
 // mendNetwork takes away what these stories leave of host3's network when they fail: it outlives its disk.
 func mendNetwork() {
-	for _, line := range []string{"tc -n bh-host3 qdisc del dev eth0 clsact", "ip -n bh-host3 link set eth0 up", "ip -n bh-host3 link del vpn", "ip link del vpn"} {
+	host3 := "bh" + lane + "-host3" // its network namespace
+	for _, line := range []string{"tc -n " + host3 + " qdisc del dev eth0 clsact", "ip -n " + host3 + " link set eth0 up", "ip -n " + host3 + " link del vpn", "ip link del vpn"} {
 		exec.Command("bash", "-c", line).Run()
 	}
 }

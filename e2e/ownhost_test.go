@@ -64,7 +64,7 @@ func newOwnHost(t *testing.T) *ownHost {
 
 // serve has the host fetch packages from here.
 func (o *ownHost) serve() {
-	l, err := net.Listen("tcp", "10.78.0.1:0")
+	l, err := net.Listen("tcp", machine+":0")
 	if err != nil {
 		o.t.Fatal(err)
 	}

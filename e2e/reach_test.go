@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -10,7 +11,7 @@ import (
 )
 
 // machine is the machine's own address on the rig's network: where a deployer comes from.
-const machine = "10.78.0.1"
+var machine = "10.78." + cmp.Or(lane, "0") + ".1"
 
 // The ways that are not the plain one, in one fleet: the repo over SSH with a key of its own, a host
 // that is entered as a user who may sudo, and a host behind another.

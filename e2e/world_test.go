@@ -7,6 +7,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,6 +24,9 @@ import (
 	"testing"
 	"time"
 )
+
+// lane says which of the rig's sets of hosts the tests have: "" is the first.
+var lane = os.Getenv("BELLHOP_RIG_LANE")
 
 // bellhop is the binary under test, built once; bot is the withinbot package.
 var bin, botTar string
@@ -400,10 +404,11 @@ func starts(t testing.TB, host, unit string) int {
 }
 
 func rigDir() string {
-	if d := os.Getenv("BELLHOP_RIG"); d != "" {
-		return d
+	dir := cmp.Or(os.Getenv("BELLHOP_RIG"), "/var/tmp/bellhop-rig")
+	if lane != "" {
+		dir = filepath.Join(dir, "lane"+lane)
 	}
-	return "/var/tmp/bellhop-rig"
+	return dir
 }
 
 // getAdmin asks the admin listener, with the token of the state directory.
