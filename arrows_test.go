@@ -54,6 +54,7 @@ var arrows = map[string][]string{
 	"internal/newhost":         {"internal/child", "internal/link", "internal/plain"},
 	"internal/mask":            {"internal/plain"},
 	"internal/metrics":         {"internal/history"},
+	"internal/nixos":           {"internal/child", "internal/durable", "internal/plain"},
 	"internal/notify":          {"internal/history", "internal/mask", "internal/plain"},
 	"internal/page":            {"internal/history"},
 	"internal/plain":           {},

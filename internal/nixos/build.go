@@ -1,0 +1,191 @@
+package nixos
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Build builds the systems, one for each host, in one process, and returns what can't be built: host to failure. A
+// host that can't be built stops no other. What is built is kept from Nix's garbage collector until Keep names
+// other paths. The error is one of Nix as a whole.
+func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]*Failure, error) {
+	missing := map[string]System{}
+	for host, s := range systems {
+		if !n.isKept(s.Out) {
+			missing[host] = s
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+
+	b := &buildLog{drv: map[uint64]string{}, lines: map[string]*tail{}}
+	drvs := derivations(missing)
+	args := append([]string{"-r", "--keep-going", "--log-format", "internal-json"}, drvs...)
+	failedRun := n.run(ctx, "nix-store", args, nil, nil, b.line)
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+
+	invalid, err := n.invalid(ctx, outs(missing))
+	if err != nil {
+		return nil, err
+	}
+	failures := map[string]*Failure{}
+	for host, s := range missing {
+		switch {
+		case invalid[s.Out]:
+			failures[host] = n.whyNot(ctx, b, s.Drv, failedRun)
+		default:
+			if err := n.root(ctx, s.Out); err != nil {
+				return failures, err
+			}
+		}
+	}
+	return failures, nil
+}
+
+func derivations(systems map[string]System) []string {
+	var all []string
+	for _, s := range systems {
+		all = append(all, s.Drv)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func outs(systems map[string]System) []string {
+	var all []string
+	for _, s := range systems {
+		all = append(all, s.Out)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// invalid says which of the paths are not in the store. The exit code of a build alone does not tell.
+func (n *Nix) invalid(ctx context.Context, paths []string) (map[string]bool, error) {
+	out, err := n.output(ctx, "nix-store", append([]string{"--check-validity", "--print-invalid"}, paths...)...)
+	if err != nil {
+		return nil, err
+	}
+	invalid := map[string]bool{}
+	for p := range strings.Lines(string(out)) {
+		invalid[strings.TrimSpace(p)] = true
+	}
+	return invalid, nil
+}
+
+// whyNot finds what of a build failed that the derivation needs, and the end of its log.
+func (n *Nix) whyNot(ctx context.Context, b *buildLog, drv string, run *failed) *Failure {
+	needs, err := n.output(ctx, "nix-store", "-qR", drv)
+	if err == nil {
+		for p := range strings.Lines(string(needs)) {
+			name := strings.TrimSpace(p)
+			if t := b.lines[name]; t != nil && b.failed[name] != "" {
+				return &Failure{Text: "can't be built: " + b.failed[name], Lines: t.lines}
+			}
+		}
+	}
+
+	text := firstNonEmpty(headline(b.errs.lines), "nix-store did not build it")
+	if run != nil && b.errs.lines == nil {
+		text = run.Error()
+	}
+	return &Failure{Text: "can't be built: " + text, Lines: b.errs.lines}
+}
+
+// A buildLog reads the log of a build: the last lines of each derivation.
+type buildLog struct {
+	drv    map[uint64]string // by activity
+	lines  map[string]*tail  // by derivation
+	failed map[string]string // derivations that failed, and how
+	errs   tail
+}
+
+func (b *buildLog) line(l logLine) {
+	switch {
+	case l.Action == "start" && l.Type == activityBuild && len(l.Fields) > 0:
+		drv := ""
+		if json.Unmarshal(l.Fields[0], &drv) == nil && IsStorePath(drv) {
+			b.drv[l.ID], b.lines[drv] = drv, &tail{}
+		}
+	case l.Action == "result" && l.Type == resultLine && len(l.Fields) > 0:
+		text := ""
+		if t := b.lines[b.drv[l.ID]]; t != nil && json.Unmarshal(l.Fields[0], &text) == nil {
+			t.add(text)
+		}
+	case l.Action == "stop":
+		delete(b.drv, l.ID)
+	case l.Action == "msg" && l.Level == 0:
+		text := l.text()
+		b.errs.add(text)
+		b.note(text)
+	}
+}
+
+// note finds the derivation of which an error speaks.
+func (b *buildLog) note(text string) {
+	_, rest, found := strings.Cut(text, "builder for '")
+	drv, how, closed := strings.Cut(rest, "'")
+	if !found || !closed || !IsStorePath(drv) {
+		return
+	}
+	how, _, _ = strings.Cut(how, ";")
+	how, _, _ = strings.Cut(strings.TrimSpace(how), "\n")
+	if b.failed == nil {
+		b.failed = map[string]string{}
+	}
+	if b.lines[drv] == nil {
+		b.lines[drv] = &tail{}
+	}
+	b.failed[drv] = strings.TrimSuffix(drv[len(StoreDir)+34:], ".drv") + ": builder " + how
+}
+
+// roots is where the links are that keep paths from Nix's garbage collector.
+func (n *Nix) roots() string { return filepath.Join(n.Dir, "roots") }
+
+func (n *Nix) rootOf(out string) string { return filepath.Join(n.roots(), filepath.Base(out)) }
+
+// isKept says whether the path is in the store, and will stay there.
+func (n *Nix) isKept(out string) bool {
+	target, err := os.Readlink(n.rootOf(out))
+	if err != nil || target != out {
+		return false
+	}
+	_, err = os.Lstat(out)
+	return err == nil
+}
+
+// root keeps a path that is valid from Nix's garbage collector.
+func (n *Nix) root(ctx context.Context, out string) error {
+	if err := os.MkdirAll(n.roots(), 0o700); err != nil {
+		return err
+	}
+	os.Remove(n.rootOf(out)) // one that points elsewhere would be refused
+	_, err := n.output(ctx, "nix-store", "--add-root", n.rootOf(out), "--indirect", "-r", out)
+	return err
+}
+
+// Keep lets go of all built systems but those: the garbage collector may have them.
+func (n *Nix) Keep(outs []string) error {
+	entries, err := os.ReadDir(n.roots())
+	if os.IsNotExist(err) {
+		return nil
+	}
+	for _, e := range entries {
+		kept := slices.Contains(outs, filepath.Join(StoreDir, e.Name()))
+		if err == nil && !kept {
+			err = os.Remove(filepath.Join(n.roots(), e.Name()))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("let go of built systems: %w", err)
+	}
+	return nil
+}
