@@ -77,7 +77,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 
 	for _, hp := range p.Hosts {
 		if hp.elsewhere {
-			d.hosts.dropFailures(hp.Name)
+			d.hosts.DropFailures(hp.Name)
 		}
 	}
 
@@ -152,7 +152,7 @@ func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
 	}
 	stored()
 
-	d.hosts.ended(hp.Name, r.head.ID, e)
+	d.hosts.Ended(hp.Name, r.head.ID, e)
 	r.keepCancelled(hp)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, note := range bundle.Notes(res) {
@@ -175,7 +175,7 @@ func (d *Deployer) follow(host string, e history.End) {
 	}
 
 	if e.Stood() {
-		d.hosts.reached(host)
+		d.hosts.Reached(host)
 	}
 
 	h, ok := d.History.Host(host)

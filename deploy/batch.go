@@ -135,9 +135,9 @@ func (b *batch) pushOne(one *hostPush) {
 	known := b.leaveOut(one.ctx, one.host)
 	e, open, isEnd := known.end(b.plan)
 	if !isEnd {
-		b.d.hosts.setPushing(one.host.Name, true)
+		b.d.hosts.SetPushing(one.host.Name, true)
 		e, open = b.d.push(one.ctx, one.clock, b.run, b.plan, known.hp)
-		b.d.hosts.setPushing(one.host.Name, false)
+		b.d.hosts.SetPushing(one.host.Name, false)
 	}
 	if open {
 		b.run.cut.Store(true)

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/deploy/hosts"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -43,7 +44,7 @@ func (d *Deployer) witnesses() witnesses {
 type witnesses struct {
 	links   Links
 	history *history.DB
-	hosts   *hostTable
+	hosts   *hosts.Table
 
 	head  func(context.Context) (string, error)         // asks the git remote; nil: it is no witness
 	given func(ctx context.Context, host string) string // decides in place of all others; nil: none was given
@@ -108,10 +109,10 @@ func (w witnesses) login(t link.Target) witness {
 func (w witnesses) otherHosts(hosts map[string]history.Host, host string) (names []string) {
 	doubt := func(name string) int {
 		n := 0
-		if !hosts[name].AwayAt.IsZero() || w.hosts.away(name) {
+		if !hosts[name].AwayAt.IsZero() || w.hosts.Away(name) {
 			n += 2
 		}
-		if w.hosts.pushing(name) {
+		if w.hosts.Pushing(name) {
 			n++
 		}
 		return n

@@ -28,7 +28,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		}
 	}
 
-	if err := d.hosts.readFailures(d.History); err != nil {
+	if err := d.hosts.ReadFailures(d.History); err != nil {
 		return nil, err
 	}
 
@@ -81,9 +81,9 @@ func (d *Deployer) factsOf(host, commit string) facts {
 	last, _ := d.History.Host(host)
 	known := facts{
 		last:    last,
-		pushing: d.hosts.pushing(host),
+		pushing: d.hosts.Pushing(host),
 		settled: d.lines.kept() && !d.planner.differ.hosts[host],
-		failure: func(digest string) (history.Failure, bool) { return d.hosts.failure(host, digest) },
+		failure: func(digest string) (history.Failure, bool) { return d.hosts.Failure(host, digest) },
 		now:     time.Now(),
 	}
 	known.stopBy(d.History.Stops().At(host), commit)

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/hosts"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -81,8 +82,8 @@ type Deployer struct {
 	Detach bool
 
 	planner planner
-	repo    repoState // what the last look at the repo came to
-	hosts   hostTable // what is known of hosts beside history
+	repo    repoState   // what the last look at the repo came to
+	hosts   hosts.Table // what is known of hosts beside history
 	bell    bellRef
 	lines   lineSet // kept to hosts by Watch
 	looks   lookState
@@ -222,7 +223,7 @@ func (d *Deployer) bundles(r *run, f *fleet.Fleet) {
 		_, ok := f.Host(host)
 		return ok
 	}
-	d.hosts.keepOnly(listed)
+	d.hosts.KeepOnly(listed)
 	d.memory.KeepOnly(listed)
 }
 

@@ -17,7 +17,7 @@ import (
 func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, push.ErrDeadline)
 	defer cancel()
-	release, err := d.hosts.hold(ctx, host)
+	release, err := d.hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, err
 	}

@@ -169,7 +169,7 @@ func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last histor
 	retry := p.chose(w.host.Name) && p.req.Retry
 	elsewhere := last.Reach.Elsewhere(reach(w.host))
 	if !retry && !elsewhere {
-		for _, f := range d.hosts.failedServices(w.host.Name) {
+		for _, f := range d.hosts.FailedServices(w.host.Name) {
 			if bundle.ServiceDigest(&whole.Manifest, f.Service) == f.Digest {
 				failing[f.Service] = f.Error
 			}

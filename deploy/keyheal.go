@@ -17,7 +17,7 @@ import (
 // was read whole counts: a login also works while a host shuts down.
 func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
 	d := k.d
-	release, err := d.hosts.hold(ctx, host)
+	release, err := d.hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, err
 	}

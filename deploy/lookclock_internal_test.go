@@ -181,54 +181,6 @@ func TestLookClockWakesSeldom(t *testing.T) {
 	})
 }
 
-// What can wait gives way to work on its host, and to nothing else.
-func TestHoldIdle(t *testing.T) {
-	var table hostTable
-	gaveWay := make(chan struct{})
-	release, ok := table.holdIdle("h", func() { close(gaveWay) })
-	if !ok {
-		t.Fatal("nobody is at work, and a look can't begin")
-	}
-	if _, ok := table.holdIdle("h", nil); ok {
-		t.Error("two looks at once")
-	}
-	if other, err := table.hold(t.Context(), "other"); err != nil {
-		t.Error(err)
-	} else {
-		other()
-	}
-
-	got := make(chan func())
-	go func() {
-		done, err := table.hold(context.Background(), "h")
-		if err != nil {
-			t.Error(err)
-		}
-		got <- done
-	}()
-	<-gaveWay
-	release()
-	done := <-got
-	if _, ok := table.holdIdle("h", nil); ok {
-		t.Error("a look begins while somebody is at work")
-	}
-	done()
-
-	table.setPushing("h", true)
-	if _, ok := table.holdIdle("h", nil); ok {
-		t.Error("a look begins while a run is at work between two sessions")
-	}
-	table.setPushing("h", false)
-	if again, ok := table.holdIdle("h", nil); !ok {
-		t.Error("no look begins once the work is done")
-	} else {
-		again()
-	}
-	if _, err := table.hold(t.Context(), "h"); err != nil {
-		t.Error(err)
-	}
-}
-
 // A failure is logged when it is new, not every ten minutes.
 func TestLookFailuresAreToldOnce(t *testing.T) {
 	var s lookState

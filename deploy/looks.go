@@ -164,7 +164,7 @@ type looked struct {
 func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	release, ok := l.d.hosts.holdIdle(h.Name, func() { cancel(errWanted) })
+	release, ok := l.d.hosts.HoldIdle(h.Name, func() { cancel(errWanted) })
 	if !ok {
 		return nil, errWanted
 	}

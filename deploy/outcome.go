@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"bellhop/deploy/hosts"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -16,7 +17,7 @@ import (
 // outcomes say what a push means for history: the one place where a fate becomes a state.
 type outcomes struct {
 	history *history.DB
-	hosts   *hostTable
+	hosts   *hosts.Table
 	archive archive
 	log     *slog.Logger
 }
@@ -34,7 +35,7 @@ func (oc outcomes) of(run string, hp *HostPlan, o push.Outcome) (e history.End, 
 		oc.unconfirmed(run, hp, o.Fresh, &e)
 		return e, false
 	}
-	oc.hosts.setAway(hp.Name, o.Away)
+	oc.hosts.SetAway(hp.Name, o.Away)
 
 	e = history.End{Error: plain.Text(o.Text, maxText)}
 	if o.Away || o.Fate == push.WrongKey {

@@ -15,7 +15,7 @@ import (
 // push makes one host hold its bundle. open says that the host continues without a
 // connection, and that its result is to be fetched at the next start.
 func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
-	release, err := d.hosts.hold(ctx, hp.Name)
+	release, err := d.hosts.Hold(ctx, hp.Name)
 	if err != nil {
 		return d.outcomes().of(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
 	}
@@ -31,7 +31,7 @@ func (d *Deployer) pusher() *push.Pusher {
 	return &push.Pusher{
 		Links: d.Links, Deployer: d.ID, Memory: &d.memory, Log: d.log(), Mask: d.Filter, Client: d.Client, Cache: d.Cache, Trace: d.Trace,
 		Limits: push.Limits{Connect: l.Connect, Preflight: l.Preflight, Host: l.Host, Patience: l.Patience, Retry: l.Retry},
-		Heard:  func(host string, h *push.Hello) { d.hosts.setMachine(host, h.Machine) },
+		Heard:  func(host string, h *push.Hello) { d.hosts.SetMachine(host, h.Machine) },
 	}
 }
 

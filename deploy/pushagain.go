@@ -287,7 +287,7 @@ func (h *hostTries) rememberFailed(t *try, next *HostPlan) {
 // mended are the services that are remembered as failed by the digest that stands now.
 func (h *hostTries) mended(hp *HostPlan) []history.FailedService {
 	var all []history.FailedService
-	for _, f := range h.d.hosts.failedServices(hp.Name) {
+	for _, f := range h.d.hosts.FailedServices(hp.Name) {
 		if !hp.held.holds(f.Service) && bundle.ServiceDigest(&hp.bundle.Manifest, f.Service) == f.Digest {
 			all = append(all, f)
 		}

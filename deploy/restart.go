@@ -45,10 +45,10 @@ func (r *Restart) Check(host string) error {
 // after a deploy. The result is nil when the host gave none.
 func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 	d := r.Deployer
-	if d.hosts.pushing(host) {
+	if d.hosts.Pushing(host) {
 		r.tell(host, "waits for the run at work")
 	}
-	release, err := d.hosts.hold(ctx, host)
+	release, err := d.hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("restart %s on %s: %w", r.Service, host, err)
 	}

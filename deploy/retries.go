@@ -3,6 +3,7 @@ package deploy
 import (
 	"time"
 
+	"bellhop/deploy/hosts"
 	"bellhop/internal/history"
 )
 
@@ -12,7 +13,7 @@ import (
 // retries ask for runs as long as lines are kept.
 type retries struct {
 	lines   *lineSet
-	hosts   *hostTable
+	hosts   *hosts.Table
 	history *history.DB
 	bell    *bellRef
 	wait    time.Duration // unit of the waits for a host that can't be pushed
@@ -41,7 +42,7 @@ func (r retries) laterOf(p *Plan) {
 // ringAt asks for a run at that time, where a server runs, unless one is asked for already.
 func (r retries) ringAt(host string, at time.Time) {
 	life := r.lines.lifetime()
-	if life == nil || !r.hosts.setRing(host, at) {
+	if life == nil || !r.hosts.SetRing(host, at) {
 		return
 	}
 
@@ -59,10 +60,10 @@ func (r retries) unreached(host string) {
 		return
 	}
 
-	n := r.hosts.unreached(host)
+	n := r.hosts.Unreached(host)
 	wait := r.wait * time.Duration(min(retryFirst<<min(n, 8), retryLast))
 	time.AfterFunc(wait, func() {
-		if r.hosts.away(host) && r.lines.has(host) { // its line rings when it is back
+		if r.hosts.Away(host) && r.lines.has(host) { // its line rings when it is back
 			return
 		}
 		h, known := r.history.Host(host)

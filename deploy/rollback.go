@@ -92,7 +92,7 @@ func (r *run) planBack(ctx context.Context, snap Snapshot, f *fleet.Fleet) (*Pla
 			p.selected[h.Name] = true
 		}
 	}
-	if err := d.hosts.readFailures(d.History); err != nil {
+	if err := d.hosts.ReadFailures(d.History); err != nil {
 		return nil, err
 	}
 
@@ -197,7 +197,7 @@ func (r *run) backOf(ctx context.Context, w *wanted, last history.Host) (goingBa
 			back.hold.Left = append(back.hold.Left, left)
 		}
 	}
-	if f, failed := d.hosts.failure(host, back.hold.Digest); failed {
+	if f, failed := d.hosts.Failure(host, back.hold.Digest); failed {
 		back.note = fmt.Sprintf("%s: what it goes back to failed there in run %s, and is tried again: %s", host, f.Run, firstLine(f.Error))
 	}
 	return back, nil
@@ -239,7 +239,7 @@ func (r *run) backFrom(w *wanted, last history.Host, before *history.Hold, back 
 	}
 
 	if before != nil && before.Digest != "" && last.Digest != before.Digest {
-		if _, failed := r.d.hosts.failure(last.Name, before.Digest); !failed {
+		if _, failed := r.d.hosts.Failure(last.Name, before.Digest); !failed {
 			back.hold.Digest, back.hold.Commit, back.hold.Origins = before.Digest, before.Commit, before.Origins
 			back.note = last.Name + ": it is not yet where the rollback before brings it to, which is tried again"
 			return nil

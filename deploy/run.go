@@ -285,7 +285,7 @@ func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
 			continue
 		}
 		p := history.Planned{Name: name, State: history.Refused, Error: text, Keys: h.KeysExpected, Reach: h.Reach, Listed: true, Outcome: history.OutcomeRefused}
-		if r.d.hosts.pushing(name) {
+		if r.d.hosts.Pushing(name) {
 			p.State, p.Error, p.Listed, p.Outcome = history.Deploying, "", false, ""
 		}
 		hosts = append(hosts, p)

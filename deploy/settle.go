@@ -60,7 +60,7 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 	d, o := s.d, s.open
 	ctx, cancel, clock := s.limited(ctx)
 	defer cancel()
-	release, err := d.hosts.hold(ctx, o.Host)
+	release, err := d.hosts.Hold(ctx, o.Host)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 		return err
 	}
 
-	d.hosts.ended(o.Host, o.Run, e)
+	d.hosts.Ended(o.Host, o.Run, e)
 	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
 	return nil
 }

@@ -28,7 +28,7 @@ func (d *Deployer) waves(p *Plan) [][]*HostPlan {
 	byName := make(map[string]*HostPlan, len(changing))
 	hosts := make([]rollout.Host, 0, len(changing))
 	for _, hp := range changing {
-		byName[hp.Name], hp.own = hp, machine.is(hp, d.hosts.machine(hp.Name))
+		byName[hp.Name], hp.own = hp, machine.is(hp, d.hosts.Machine(hp.Name))
 		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.host.Tags, Own: hp.own})
 	}
 

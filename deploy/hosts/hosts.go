@@ -1,4 +1,9 @@
-package deploy
+// Package hosts keeps what this process knows of each host beside history: who is at work on it,
+// whether it answers, which machine it is, and what failed on it.
+//
+// All of it can be lost: a deployer that starts knows none of it, and reads from history what failed.
+// A host that leaves the repo is forgotten as soon as nobody works on it.
+package hosts
 
 import (
 	"context"
@@ -10,18 +15,15 @@ import (
 	"bellhop/internal/plain"
 )
 
-// What this process knows of each host beside history: who is at work on it, whether it answers, which
-// machine it is, and what failed on it. All of it can be lost: a deployer that starts knows none of it.
-
-// A hostTable is the state of hosts, by name. The zero value knows of none.
-type hostTable struct {
+// A Table is the state of hosts, by name. The zero value knows of none.
+type Table struct {
 	mu     sync.Mutex
-	states map[string]*hostState
+	states map[string]*state
 	read   bool // failures were read from history, and are kept in step since
 }
 
-// A hostState is what is known of one host.
-type hostState struct {
+// A state is what is known of one host.
+type state struct {
 	work    chan struct{} // holds a token while somebody is at work on the host
 	users   int           // those who are at work on it, or wait for that
 	pushing bool          // a run is at work on it
@@ -39,22 +41,22 @@ type hostState struct {
 }
 
 // of returns the state of a host, a new one when there is none. It is called under mu.
-func (t *hostTable) of(host string) *hostState {
+func (t *Table) of(host string) *state {
 	if t.states == nil {
-		t.states = map[string]*hostState{}
+		t.states = map[string]*state{}
 	}
 	s := t.states[host]
 	if s == nil {
-		s = &hostState{work: make(chan struct{}, 1)}
+		s = &state{work: make(chan struct{}, 1)}
 		t.states[host] = s
 	}
 	return s
 }
 
-// keepOnly forgets every host that is not listed, but for one that somebody works on: that is
+// KeepOnly forgets every host that is not listed, but for one that somebody works on: that is
 // forgotten when the last of them is done. Failures are read from history again, which may have
 // moved or dropped those of hosts that came or left.
-func (t *hostTable) keepOnly(listed func(host string) bool) {
+func (t *Table) KeepOnly(listed func(host string) bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -67,14 +69,14 @@ func (t *hostTable) keepOnly(listed func(host string) bool) {
 }
 
 // dropIfDone drops the state of a host that left and that nobody works on. It is called under mu.
-func (t *hostTable) dropIfDone(host string, s *hostState) {
+func (t *Table) dropIfDone(host string, s *state) {
 	if s.left && s.users == 0 && !s.pushing {
 		delete(t.states, host)
 	}
 }
 
-// hold waits until nobody else is at work on the host.
-func (t *hostTable) hold(ctx context.Context, host string) (release func(), err error) {
+// Hold waits until nobody else is at work on the host.
+func (t *Table) Hold(ctx context.Context, host string) (release func(), err error) {
 	s := t.enter(host)
 	select {
 	case s.work <- struct{}{}:
@@ -88,7 +90,7 @@ func (t *hostTable) hold(ctx context.Context, host string) (release func(), err 
 	}
 }
 
-func (t *hostTable) enter(host string) *hostState {
+func (t *Table) enter(host string) *state {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -100,10 +102,10 @@ func (t *hostTable) enter(host string) *hostState {
 	return s
 }
 
-// holdIdle is hold for what can wait: it returns false when somebody is at work on the host, or waits for
+// HoldIdle is hold for what can wait: it returns false when somebody is at work on the host, or waits for
 // that. From the moment that somebody else wants to be, giveWay has been called, and release is to follow
 // at once.
-func (t *hostTable) holdIdle(host string, giveWay func()) (release func(), ok bool) {
+func (t *Table) HoldIdle(host string, giveWay func()) (release func(), ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -124,7 +126,7 @@ func (t *hostTable) holdIdle(host string, giveWay func()) (release func(), ok bo
 	}, true
 }
 
-func (t *hostTable) leave(host string, s *hostState) {
+func (t *Table) leave(host string, s *state) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -132,8 +134,8 @@ func (t *hostTable) leave(host string, s *hostState) {
 	t.dropIfDone(host, s)
 }
 
-// setPushing notes whether a run is at work on the host.
-func (t *hostTable) setPushing(host string, on bool) {
+// SetPushing notes whether a run is at work on the host.
+func (t *Table) SetPushing(host string, on bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -142,30 +144,30 @@ func (t *hostTable) setPushing(host string, on bool) {
 	t.dropIfDone(host, s)
 }
 
-func (t *hostTable) pushing(host string) bool {
+func (t *Table) Pushing(host string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.states[host]
 	return s != nil && s.pushing
 }
 
-// setAway notes whether the host did not answer at all.
-func (t *hostTable) setAway(host string, away bool) {
+// SetAway notes whether the host did not answer at all.
+func (t *Table) SetAway(host string, away bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.of(host).away = away
 }
 
-func (t *hostTable) away(host string) bool {
+func (t *Table) Away(host string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.states[host]
 	return s != nil && s.away
 }
 
-// unreached counts one more push that could not reach the host, and returns how many there were
+// Unreached counts one more push that could not reach the host, and returns how many there were
 // before it in a row.
-func (t *hostTable) unreached(host string) (before int) {
+func (t *Table) Unreached(host string) (before int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -174,8 +176,8 @@ func (t *hostTable) unreached(host string) (before int) {
 	return s.tries - 1
 }
 
-// reached ends the row of pushes that could not reach the host.
-func (t *hostTable) reached(host string) {
+// Reached ends the row of pushes that could not reach the host.
+func (t *Table) Reached(host string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -184,8 +186,8 @@ func (t *hostTable) reached(host string) {
 	}
 }
 
-// setMachine keeps the digest of the machine id that the host's hello said.
-func (t *hostTable) setMachine(host string, digest plain.Foreign) {
+// SetMachine keeps the digest of the machine id that the host's hello said.
+func (t *Table) SetMachine(host string, digest plain.Foreign) {
 	const longest = 64 // no helper says more
 	if digest.Len() > longest {
 		return
@@ -196,8 +198,8 @@ func (t *hostTable) setMachine(host string, digest plain.Foreign) {
 	t.of(host).machine = digest
 }
 
-// machine is what the host said of its machine id since this process began; empty when nothing.
-func (t *hostTable) machine(host string) plain.Foreign {
+// Machine is what the host said of its machine id since this process began; empty when nothing.
+func (t *Table) Machine(host string) plain.Foreign {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -207,9 +209,9 @@ func (t *hostTable) machine(host string) plain.Foreign {
 	return plain.Foreign{}
 }
 
-// setRing notes that a run is to be asked for at that time because of the host, and returns whether that
+// SetRing notes that a run is to be asked for at that time because of the host, and returns whether that
 // is new.
-func (t *hostTable) setRing(host string, at time.Time) bool {
+func (t *Table) SetRing(host string, at time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -221,8 +223,8 @@ func (t *hostTable) setRing(host string, at time.Time) bool {
 	return true
 }
 
-// readFailures has the failures that history remembers, unless they were read before.
-func (t *hostTable) readFailures(db *history.DB) error {
+// ReadFailures has the failures that history remembers, unless they were read before.
+func (t *Table) ReadFailures(db *history.DB) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -247,8 +249,8 @@ func (t *hostTable) readFailures(db *history.DB) error {
 	return nil
 }
 
-// failure is how a bundle failed on the host, by the bundle's digest.
-func (t *hostTable) failure(host, digest string) (f history.Failure, failed bool) {
+// Failure is how a bundle failed on the host, by the bundle's digest.
+func (t *Table) Failure(host, digest string) (f history.Failure, failed bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -258,8 +260,8 @@ func (t *hostTable) failure(host, digest string) (f history.Failure, failed bool
 	return f, failed
 }
 
-// ended keeps the failures in step with history, which has stored what came of a push.
-func (t *hostTable) ended(host, run string, e history.End) {
+// Ended keeps the failures in step with history, which has stored what came of a push.
+func (t *Table) Ended(host, run string, e history.End) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -279,8 +281,8 @@ func (t *hostTable) ended(host, run string, e history.End) {
 	}
 }
 
-// dropFailures forgets what failed on a host whose name now means another machine.
-func (t *hostTable) dropFailures(host string) {
+// DropFailures forgets what failed on a host whose name now means another machine.
+func (t *Table) DropFailures(host string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -289,8 +291,8 @@ func (t *hostTable) dropFailures(host string) {
 	}
 }
 
-// failedServices are the services that failed on the host while the rest of it was fine.
-func (t *hostTable) failedServices(host string) []history.FailedService {
+// FailedServices are the services that failed on the host while the rest of it was fine.
+func (t *Table) FailedServices(host string) []history.FailedService {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -301,7 +303,7 @@ func (t *hostTable) failedServices(host string) []history.FailedService {
 }
 
 // noteServices keeps what is known of failed services in step with history.
-func (s *hostState) noteServices(e history.End) {
+func (s *state) noteServices(e history.End) {
 	for _, f := range slices.Concat(e.Mended, e.FailedServices) {
 		s.services = slices.DeleteFunc(s.services, func(o history.FailedService) bool { return o.Service == f.Service && o.Digest == f.Digest })
 	}
