@@ -323,7 +323,7 @@ func (d *Deployer) failedBefore(p *Plan, hp *HostPlan) (f history.Failure, ok bo
 	if isAsked {
 		return f, false
 	}
-	return d.hosts.failure(hp.Name, hp.bundle.Digest)
+	return d.hosts.Failure(hp.Name, hp.bundle.Digest)
 }
 
 // untried says that the composed bundle is not tried, since it failed before as f.
