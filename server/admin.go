@@ -33,7 +33,7 @@ func (s *Server) Admin() http.Handler {
 	mux.HandleFunc("GET /v1/status", s.showStatus)
 	mux.HandleFunc("GET /v1/history", s.showHistory)
 	if s.cfg.Page != nil {
-		for _, path := range []string{"/hosts/", "/runs/", "/services", "/deliveries", "/style.css"} {
+		for _, path := range []string{"/hosts/", "/runs/", "/services", "/deliveries", "/assets/", "/v1/events"} {
 			mux.Handle("GET "+path, s.cfg.Page)
 		}
 	}
@@ -44,7 +44,7 @@ func (s *Server) Admin() http.Handler {
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cache-Control", "no-store")

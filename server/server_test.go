@@ -626,7 +626,7 @@ func TestDeliveriesCarryNothingOfStrangers(t *testing.T) {
 func TestPageIsForBrowsers(t *testing.T) {
 	shown := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "page "+r.URL.Path) })
 	s, _ := newServer(t, Config{AdminOpen: true, Page: shown})
-	for path, want := range map[string]string{"/": "page /", "/hosts/a": "page /hosts/a", "/runs/x": "page /runs/x", "/services": "page /services", "/deliveries": "page /deliveries", "/style.css": "page /style.css"} {
+	for path, want := range map[string]string{"/": "page /", "/hosts/a": "page /hosts/a", "/runs/x": "page /runs/x", "/services": "page /services", "/deliveries": "page /deliveries", "/assets/style.css": "page /assets/style.css", "/v1/events": "page /v1/events"} {
 		r := httptest.NewRequest("GET", "http://localhost"+path, nil)
 		r.Header.Set("Accept", "text/html,application/xhtml+xml")
 		if w := ask(s.Admin(), r); w.Body.String() != want {
@@ -638,7 +638,7 @@ func TestPageIsForBrowsers(t *testing.T) {
 	}
 
 	s, _ = newServer(t, Config{AdminToken: "0123456789abcdef", Page: shown})
-	for _, path := range []string{"/", "/hosts/a", "/style.css"} {
+	for _, path := range []string{"/", "/hosts/a", "/assets/style.css", "/v1/events"} {
 		if w := ask(s.Admin(), httptest.NewRequest("GET", "http://localhost"+path, nil)); w.Code != 401 || strings.Contains(w.Body.String(), "page") {
 			t.Errorf("without a token %s: %d %s", path, w.Code, w.Body)
 		}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"net/netip"
 	"path/filepath"
 	"strings"
 
+	"bellhop/deploy"
 	"bellhop/internal/history"
 	"bellhop/internal/page"
 	"bellhop/secrets/privatefile"
@@ -43,13 +43,13 @@ func (s *serving) readAdminToken(o *serveOptions) (string, error) {
 	return readToken(path)
 }
 
-// page shows the fleet to browsers.
-func (s *serving) page(log *slog.Logger) http.Handler {
+// newPage shows the fleet to browsers.
+func (s *serving) newPage(log *slog.Logger) *page.Page {
 	db := s.app.history
 	return page.New(page.Sources{
 		Status:   s.status,
 		Sentence: func(st history.Status) string { return countStates(paint(false), st.Hosts) },
-		Runs:     db.Runs, Run: db.Run, Deliveries: db.Deliveries, Generations: db.Generations, Log: log,
+		Runs:     db.Runs, Outcomes: db.RunOutcomes, Run: db.Run, Deliveries: db.Deliveries, Generations: db.Generations, Log: log,
 	})
 }
 
@@ -87,4 +87,14 @@ func parseProxies(values []string) ([]netip.Prefix, error) {
 		nets = append(nets, p.Masked())
 	}
 	return nets, nil
+}
+
+// tellPage tells browsers of each event of a run, and whoever else heard it before.
+func tellPage(p *page.Page, before func(deploy.Event)) func(deploy.Event) {
+	return func(e deploy.Event) {
+		if before != nil {
+			before(e)
+		}
+		p.Changed()
+	}
 }

@@ -20,12 +20,16 @@ import (
 )
 
 func demoCmd(e *Env) *cobra.Command {
-	return &cobra.Command{
+	var withPage bool
+	c := &cobra.Command{
 		Use: "demo", Short: "Run a demonstration inside this process: a repo, three hosts and a push", GroupID: groupRepo, Args: cobra.NoArgs,
 		Long: `Make a config repo with an age secret, three hosts inside this process and a server; push
-twice, and show what happens. It takes a few seconds and leaves nothing behind.`,
-		RunE: func(c *cobra.Command, _ []string) error { return runDemo(e, c.Context()) },
+twice, and show what happens. It takes a few seconds and leaves nothing behind. With --page it stays
+until Ctrl-C, so that the fleet can be looked at in a browser.`,
+		RunE: func(c *cobra.Command, _ []string) error { return runDemo(e, c.Context(), withPage) },
 	}
+	c.Flags().BoolVar(&withPage, "page", false, "show the page too, and stay until Ctrl-C")
+	return c
 }
 
 // A demo is a fleet inside this process. Only the machines are imitated; what runs on them
@@ -40,6 +44,7 @@ type demo struct {
 	server *serving
 	sink   *demoSink
 	begin  func() // lets the server look: it would not wait for the webhook otherwise
+	page   bool   // the admin listener shows it
 	n      int    // steps told
 }
 
@@ -50,13 +55,13 @@ type demoHost struct {
 	had     int64 // sessions before the push that is shown
 }
 
-func runDemo(e *Env, ctx context.Context) (err error) {
+func runDemo(e *Env, ctx context.Context, withPage bool) (err error) {
 	dir, err := os.MkdirTemp("", "bellhop-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	d := &demo{e: e, p: e.outPaint(), out: e.Stdout, dir: dir}
+	d := &demo{e: e, p: e.outPaint(), out: e.Stdout, dir: dir, page: withPage}
 	defer func() { err = errors.Join(err, d.close()) }()
 	began := time.Now()
 	fmt.Fprintln(d.out, d.p.dim("Imitated: three machines and their systemd. Real: git, age, SSH, the engine, the server, the signed webhook."))
@@ -66,6 +71,9 @@ func runDemo(e *Env, ctx context.Context) (err error) {
 		}
 	}
 
+	if d.page {
+		return d.stay(ctx, time.Since(began))
+	}
 	d.close()
 	fmt.Fprintf(d.out, "\nThat took %s, and nothing of it is left behind.\nFor your own machines: bellhop serve --repo URL on one of them, then bellhop init in the repo.\n", took(time.Since(began)))
 	return nil
@@ -134,7 +142,11 @@ func (d *demo) machines(context.Context) error {
 // serve starts the real server on an empty state directory.
 func (d *demo) serve(ctx context.Context) error {
 	d.step("A server starts on an empty directory, and makes what is its own", "bellhop serve --repo "+filepath.Base(d.remote.URL()))
-	o := serveOptions{listen: "127.0.0.1:0", admin: "off", gap: 50 * time.Millisecond}
+	admin := "off"
+	if d.page {
+		admin = "127.0.0.1:0"
+	}
+	o := serveOptions{listen: "127.0.0.1:0", admin: admin, gap: 50 * time.Millisecond}
 	o.deployerFlags = deployerFlags{stateDir: filepath.Join(d.dir, "state"), repo: d.remote.URL(), branch: "main", path: ".", rewritten: "follow"}
 	hold := make(chan struct{})
 	o.hold, d.begin = hold, sync.OnceFunc(func() { close(hold) })

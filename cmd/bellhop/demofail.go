@@ -15,6 +15,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/notify"
 	"bellhop/secrets/agefile"
+	"bellhop/server"
 )
 
 // The demo's bad day: a push that breaks a service, and the message that tells its author.
@@ -104,5 +105,16 @@ func (d *demo) past(ctx context.Context) error {
 	var b strings.Builder
 	printHistory(&b, d.p, hist, false, time.Now())
 	d.show(b.String())
+	return nil
+}
+
+// stay shows the page until somebody has seen enough.
+func (d *demo) stay(ctx context.Context, soFar time.Duration) error {
+	token, err := readToken(d.server.adminTokenFile)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(d.out, "\nThat took %s. The fleet is at %s until you press Ctrl-C.\n", took(soFar), d.p.bold(server.AdminPage(d.server.adminAddress, token)))
+	<-ctx.Done()
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"bellhop/gitsync"
 	"bellhop/internal/history"
 	"bellhop/internal/metrics"
+	"bellhop/internal/page"
 	"bellhop/secrets"
 	"bellhop/secrets/privatefile"
 	"bellhop/server"
@@ -114,6 +115,7 @@ type serving struct {
 	app                   *app
 	bell                  *deploy.Bell
 	server                *server.Server
+	page                  *page.Page
 	secret                []byte // of the webhook
 	secretFile            string // that it came from
 	adminTokenFile        string // of the admin listener; "": none is asked for
@@ -195,12 +197,14 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		Deliveries: func() map[string]int64 { return s.server.Deliveries() }, Polls: func() int64 { return s.server.Polls() },
 	})
 	s.app.deployer.Took = shown.Took
+	s.page = s.newPage(log)
+	s.app.deployer.Progress = tellPage(s.page, s.app.deployer.Progress)
 
 	s.server, err = server.New(server.Config{
 		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: o.publicHosts(),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
-		Metrics: shown.Handler(), Page: s.page(log),
+		Metrics: shown.Handler(), Page: s.page,
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },
 		Ready: func() error {
 			if db.Top() == "" {
@@ -316,6 +320,7 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 		})
 	}
 	part(func() error { return s.server.Serve(ctx, on) })
+	part(func() error { return s.page.Serve(ctx, s.app.history.Changed()) })
 	part(func() error {
 		if o.hold != nil {
 			<-o.hold

@@ -62,6 +62,7 @@ type DB struct {
 	queued []Message // that the transaction under way puts into the outbox
 
 	outgoing Outgoing
+	changed  chan struct{} // has room for one
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -113,7 +114,7 @@ func open(path, more string) (*DB, error) {
 		return nil, fmt.Errorf("open history %s: %w", path, err)
 	}
 
-	db := &DB{sql: s, clock: time.Now, mem: newMemory()}
+	db := &DB{sql: s, clock: time.Now, mem: newMemory(), changed: make(chan struct{}, 1)}
 	db.outgoing = Outgoing{db: db, queued: make(chan struct{}, 1)}
 	db.writer = store.NewWriter(s, &db.mu, &db.atWork, store.Hooks{Begin: db.readAgain, Finish: db.finish, RolledBack: db.loadLocked})
 	return db, nil

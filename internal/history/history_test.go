@@ -953,3 +953,35 @@ func TestOutboxOfNobody(t *testing.T) {
 		t.Errorf("%d transactions are to be told, the last of run %q; want 2,000 up to run r", len(rows), last.Run)
 	}
 }
+
+// RunOutcomes has what Runs has, without what is dear; and each transaction is told to who waits for one.
+func TestRunOutcomesAndChanges(t *testing.T) {
+	db := fresh(t)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	deploy(t, db, "r2", "c2", "d2", 2)
+	ctx := t.Context()
+	must(t, db.Plan(ctx, run("r3", "c3"), "c3", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d3", Listed: true}, {Name: "no", State: history.Refused, Listed: true, Outcome: history.OutcomeRefused}}, nil))
+
+	select {
+	case <-db.Changed():
+	default:
+		t.Error("nobody was told of a transaction")
+	}
+	select {
+	case <-db.Changed():
+		t.Error("transactions that nobody waited for are told more than once")
+	default:
+	}
+
+	runs, err := db.RunOutcomes(ctx, 2)
+	must(t, err)
+	var got []string
+	for _, r := range runs {
+		for _, h := range r.Hosts {
+			got = append(got, fmt.Sprintf("%s %s %s", r.ID, h.Name, *h.Outcome))
+		}
+	}
+	if want := []string{"r3 no refused", "r2 h done"}; !cmp.Equal(got, want) || *runs[1].Commit != "c2" {
+		t.Errorf("RunOutcomes = %q, want %q", got, want)
+	}
+}

@@ -34,6 +34,7 @@ func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) erro
 	if hasMessage {
 		db.outgoing.signal()
 	}
+	db.signalChanged()
 	return nil
 }
 

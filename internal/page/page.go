@@ -7,6 +7,7 @@ package page
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"bellhop/internal/history"
@@ -24,7 +26,8 @@ type Sources struct {
 	Status     func(ctx context.Context) (history.Status, error)
 	Sentence   func(history.Status) string // the fleet in one sentence
 	Runs       func(ctx context.Context, limit int, hosts ...string) (history.History, error)
-	Run        func(ctx context.Context, id string) (*history.Run, error) // history.ErrNoRun: there is none
+	Outcomes   func(ctx context.Context, limit int) ([]history.Run, error) // the newest runs, as history.DB.RunOutcomes has them
+	Run        func(ctx context.Context, id string) (*history.Run, error)  // history.ErrNoRun: there is none
 	Deliveries func(ctx context.Context, limit int) ([]history.Delivery, error)
 	// Generations are those of a host that can be restored, the newest last.
 	Generations func(host string) []history.Generation
@@ -36,26 +39,25 @@ var files embed.FS
 
 // A Page answers for the pages of a fleet.
 type Page struct {
-	from  Sources
-	pages map[string]*template.Template
-	style []byte
-	mux   *http.ServeMux
+	from    Sources
+	pages   map[string]*template.Template
+	assets  map[string]asset
+	changes *changes
+	mux     *http.ServeMux
 }
 
 // Limits of what one page lists.
 const (
-	barRuns       = 30  // runs as bars beside a host
-	listedRuns    = 50  // runs in a list
+	barRuns       = 30  // runs as bars beside a host, and in the list of a host
+	newestRuns    = 10  // runs below the fleet
 	deliveryLimit = 100 // deliveries in a list
 )
 
 // New makes the pages.
 func New(from Sources) *Page {
-	p := &Page{from: from, pages: map[string]*template.Template{}, mux: http.NewServeMux()}
-	p.style, _ = files.ReadFile("files/style.css") // it is part of the program
-
+	p := &Page{from: from, pages: map[string]*template.Template{}, assets: readAssets(), changes: newChanges(), mux: http.NewServeMux()}
 	for _, name := range []string{"fleet", "host", "run", "services", "deliveries"} {
-		t := template.New(name + ".html").Funcs(funcs)
+		t := template.New(name + ".html").Funcs(funcs).Funcs(template.FuncMap{"asset": p.assetPath})
 		p.pages[name] = template.Must(t.ParseFS(files, "files/frame.html", "files/"+name+".html"))
 	}
 
@@ -64,17 +66,13 @@ func New(from Sources) *Page {
 	p.mux.HandleFunc("GET /runs/{id}", p.run)
 	p.mux.HandleFunc("GET /services", p.services)
 	p.mux.HandleFunc("GET /deliveries", p.deliveries)
-	p.mux.HandleFunc("GET /style.css", p.css)
+	p.mux.HandleFunc("GET /assets/{name}", p.asset)
+	p.mux.HandleFunc("GET /v1/events", p.events)
 	return p
 }
 
 // ServeHTTP answers a request whose sender may see all.
 func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.mux.ServeHTTP(w, r) }
-
-func (p *Page) css(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/css; charset=utf-8")
-	_, _ = w.Write(p.style)
-}
 
 // A frame is what every page has.
 type frame struct {
@@ -82,19 +80,20 @@ type frame struct {
 	Network string
 	Now     time.Time
 	Here    string // the path of the page's entry in the menu
+	Path    string // of the page itself
+	Seen    string // the newest change that the page has
 	Body    any
 }
 
 // show writes a page, whole or not at all.
-func (p *Page) show(w http.ResponseWriter, name string, f frame) {
+func (p *Page) show(w http.ResponseWriter, r *http.Request, name string, f frame) {
 	f.Now = time.Now()
 	var b bytes.Buffer
 	if err := p.pages[name].ExecuteTemplate(&b, "frame", f); err != nil {
 		p.fail(w, err)
 		return
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_, _ = w.Write(b.Bytes())
+	send(w, r, "text/html; charset=utf-8", b.Bytes(), nil)
 }
 
 func (p *Page) fail(w http.ResponseWriter, err error) {
@@ -104,13 +103,14 @@ func (p *Page) fail(w http.ResponseWriter, err error) {
 
 // begin reads the state of the fleet, of which every page tells something.
 func (p *Page) begin(w http.ResponseWriter, r *http.Request, title, here string) (history.Status, frame, bool) {
+	seen, _ := p.changes.now() // before anything is read: what changes meanwhile is told
 	s, err := p.from.Status(r.Context())
 	if err != nil {
 		p.fail(w, err)
 		return s, frame{}, false
 	}
 
-	f := frame{Title: title, Network: "bellhop", Here: here}
+	f := frame{Title: title, Network: "bellhop", Here: here, Path: r.URL.EscapedPath(), Seen: seen}
 	if s.Network != nil {
 		f.Network = *s.Network
 	}
@@ -120,13 +120,8 @@ func (p *Page) begin(w http.ResponseWriter, r *http.Request, title, here string)
 type fleetBody struct {
 	Status   history.Status
 	Sentence string
-	Bars     map[string][]bar
+	Rows     []fleetRow
 	Runs     []history.Run
-}
-
-// A bar is one run on one host.
-type bar struct {
-	Run, Outcome, Words string
 }
 
 func (p *Page) fleet(w http.ResponseWriter, r *http.Request) {
@@ -134,32 +129,35 @@ func (p *Page) fleet(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	h, err := p.from.Runs(r.Context(), listedRuns)
+	runs, err := p.from.Outcomes(r.Context(), barRuns)
 	if err != nil {
 		p.fail(w, err)
 		return
 	}
 
+	failing := map[string]bool{}
+	for _, h := range s.Failing() {
+		failing[h.Name] = true
+	}
+	slices.SortStableFunc(s.Hosts, func(a, b history.HostStatus) int { return cmp.Compare(rank(failing[a.Name]), rank(failing[b.Name])) })
+
+	all, now := barsOf(runs), time.Now()
+	rows := make([]fleetRow, len(s.Hosts))
+	for i := range s.Hosts {
+		rows[i] = rowOf(now, &s.Hosts[i], all[s.Hosts[i].Name])
+	}
+
 	f.Title = f.Network
-	f.Body = fleetBody{Status: s, Sentence: p.from.Sentence(s), Bars: barsOf(h.Runs), Runs: h.Runs[:min(10, len(h.Runs))]}
-	p.show(w, "fleet", f)
+	f.Body = fleetBody{Status: s, Sentence: p.from.Sentence(s), Rows: rows, Runs: runs[:min(newestRuns, len(runs))]}
+	p.show(w, r, "fleet", f)
 }
 
-// barsOf are the runs of each host, the oldest first.
-func barsOf(runs []history.Run) map[string][]bar {
-	bars := map[string][]bar{}
-	for i := len(runs) - 1; i >= 0; i-- {
-		run := runs[i]
-		for _, h := range run.Hosts {
-			b := bar{Run: run.ID, Outcome: outcomeWord(h.Outcome)}
-			b.Words = b.Outcome + ", " + run.StartedAt.UTC().Format("2 Jan 15:04")
-			bars[h.Name] = append(bars[h.Name], b)
-		}
+// rank puts hosts first that somebody should look at.
+func rank(isFailing bool) int {
+	if isFailing {
+		return 0
 	}
-	for host, all := range bars {
-		bars[host] = all[max(0, len(all)-barRuns):]
-	}
-	return bars
+	return 1
 }
 
 type hostBody struct {
@@ -189,7 +187,7 @@ func (p *Page) host(w http.ResponseWriter, r *http.Request) {
 		body := hostBody{Host: h, Command: command(h), Runs: runs.Runs, Generations: p.from.Generations(h.Name)}
 		body.addEvidence()
 		f.Body = body
-		p.show(w, "host", f)
+		p.show(w, r, "host", f)
 		return
 	}
 	http.Error(w, fmt.Sprintf("no host %q; / lists those that there are", f.Title), http.StatusNotFound)
@@ -223,7 +221,7 @@ func (p *Page) run(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Title, f.Body = "run "+run.ID, run
-	p.show(w, "run", f)
+	p.show(w, r, "run", f)
 }
 
 type servicesBody struct {
@@ -242,7 +240,7 @@ func (p *Page) services(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Body = servicesBody{Hosts: s.Hosts, Services: serviceRows(s.Hosts)}
-	p.show(w, "services", f)
+	p.show(w, r, "services", f)
 }
 
 func serviceRows(hosts []history.HostStatus) []serviceRow {
@@ -274,5 +272,5 @@ func (p *Page) deliveries(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f.Body = ds
-	p.show(w, "deliveries", f)
+	p.show(w, r, "deliveries", f)
 }

@@ -14,6 +14,7 @@ import (
 var funcs = template.FuncMap{
 	"ago": ago, "short": short, "shape": shape, "look": look, "outcome": outcomeWord, "command": command,
 	"took": took, "rfc": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
 	"dash": func(s *string) string {
 		if s == nil {
 			return "–"
@@ -91,10 +92,10 @@ func look(word string) string {
 	return "bad" // a state that is not known is read as a failure
 }
 
-// shape is what a state looks like without colour.
-func shape(word string) string {
-	return map[string]string{"good": "●", "bad": "✕", "wait": "◐", "work": "▸"}[look(word)]
-}
+// shapes are what a state looks like without colour, by its look.
+var shapes = map[string]string{"good": "●", "bad": "✕", "wait": "◐", "work": "▸"}
+
+func shape(word string) string { return shapes[look(word)] }
 
 // command is what a person types about a host in that state; "" is nothing.
 func command(h history.HostStatus) string {
