@@ -5,9 +5,15 @@ GOVULNCHECK = go run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 SCRIPTS     = .ci/run e2e/rig/rig $(filter-out %.go,$(wildcard scripts/*))
 ARCHES      = amd64 arm64 arm riscv64 # of hosts; ENGINES are those that bellhop itself runs on
 ENGINES    ?= $(ARCHES)
+HELPERS    ?= $(shell go env GOARCH) # of the hosts that `make build` is for
 BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
 
-.PHONY: test race sim lint vuln e2e bench bench-peers fuzz dist image install-rig clean
+.PHONY: build test race sim lint vuln e2e bench bench-peers fuzz dist image install-rig clean
+
+build: ## ./bellhop, and the small helper that it brings to hosts of HELPERS; the first build takes some minutes
+	for a in $(HELPERS); do GOARCH=$$a $(BUILD) -o bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; done
+	built=; for a in $(HELPERS); do built=$$built,$$a:$$(sha256sum bellhop-host-linux-$$a | cut -c -64) || exit 1; done; \
+	$(BUILD)\ -X\ bellhop/internal/link.builtHelpers=$$built -o bellhop ./cmd/bellhop
 
 test: ## what the README says: needs Go and git
 	go test ./...
@@ -56,4 +62,4 @@ image: ## the container image, for the engine at $$DOCKER_HOST
 	scripts/image
 
 clean:
-	rm -rf dist
+	rm -rf dist bellhop bellhop-host-linux-*
