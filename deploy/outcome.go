@@ -93,7 +93,7 @@ func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot str
 	case history.OutcomeRefused:
 		e.State, e.Remember = history.Refused, true
 		switch res.Refused {
-		case bundle.RefusedBusy, bundle.RefusedBase:
+		case bundle.RefusedBusy, bundle.RefusedBase, bundle.RefusedRegistry:
 			e.Outcome, e.State, e.Remember = history.OutcomePending, history.Pending, false
 		case bundle.RefusedDeployer, bundle.RefusedNetwork: // not the bundle's fault
 			e.Remember = false

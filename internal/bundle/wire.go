@@ -214,6 +214,7 @@ const (
 	RefusedBusy     = "busy"     // another run is at work
 	RefusedBundle   = "bundle"   // the bundle can't stand here: owner, mask, command, prune
 	RefusedBefore   = "before"   // a step before a service failed; Failing names the services
+	RefusedRegistry = "registry" // images did not come, which may pass by itself; Failing names the services
 )
 
 // ResultOf is what came of a run on one host.

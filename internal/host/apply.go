@@ -97,7 +97,7 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 		err = r.preflight(ctx)
 	}
 	if err == nil && r.offer.Mode == bundle.ModeDeploy {
-		err = r.before(ctx)
+		err = r.whileAllRuns(ctx)
 	}
 	if err != nil && ctx.Err() != nil { // this process is to end: the next one goes on where it was
 		return err
@@ -166,14 +166,10 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.w.PlanUnits(ctx); err != nil {
 		return err
 	}
-	if err := r.w.CheckUnitFiles(ctx); err != nil {
-		return err
-	}
-	if err := r.w.CheckBusy(); err != nil {
-		return err
-	}
-	if err := r.prepare(ctx); err != nil {
-		return err
+	for _, step := range []func(context.Context) error{r.w.CheckUnitFiles, func(context.Context) error { return r.w.CheckBusy() }, r.prepare, r.checkQuadlets} {
+		if err := step(ctx); err != nil {
+			return err
+		}
 	}
 
 	r.m.Mark("preflight")

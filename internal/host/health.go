@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/containers"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/state"
 )
@@ -106,7 +107,7 @@ func (r *run) usable(ctx context.Context) error {
 		switch load := states[n].Load; {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
 		case load == "not-found" && strings.HasPrefix(files[n], bundle.QuadletDir+"/"):
-			bad = append(bad, badUnit(n, "podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", files[n], quadletGenerator))
+			bad = append(bad, badUnit(n, "podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", files[n], containers.Generator))
 		case load == "masked":
 			bad = append(bad, badUnit(n, "systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd"))
 		default:
@@ -137,8 +138,6 @@ func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
 
 	return bad, nil
 }
-
-const quadletGenerator = "/usr/lib/systemd/system-generators/podman-system-generator"
 
 func (r *run) changedFile(path string) bool { return r.w.Changed[bundle.KindFile+":"+path] }
 

@@ -47,7 +47,7 @@ const (
 // words are what any host may say.
 var words = []string{
 	bundle.OutcomeDone, bundle.OutcomeNothing, bundle.OutcomeRefused, bundle.OutcomeRolledBack, bundle.OutcomeFailed, bundle.OutcomeUnconfirmed,
-	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle, bundle.RefusedBefore,
+	bundle.RefusedBase, bundle.RefusedDeployer, bundle.RefusedNetwork, bundle.RefusedBusy, bundle.RefusedBundle, bundle.RefusedBefore, bundle.RefusedRegistry,
 	"pushed", "sealed", "active", "inactive", // of keys
 }
 

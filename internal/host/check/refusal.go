@@ -11,17 +11,17 @@ type Refusal struct {
 	Why string // bundle.RefusedBase …
 	// Services are those that it is due to; empty when that is not known.
 	Services []string
-	err      error
+	Err      error // what is wrong
 }
 
-func (r *Refusal) Error() string { return r.err.Error() }
+func (r *Refusal) Error() string { return r.Err.Error() }
 
 // RefuseServices is a Refusal of a bundle that is due to services of it.
 func RefuseServices(services []string, err error) error {
-	return &Refusal{Why: bundle.RefusedBundle, Services: services, err: err}
+	return &Refusal{Why: bundle.RefusedBundle, Services: services, Err: err}
 }
 
 // Refuse is a Refusal. why is one of bundle.RefusedBase and its kin.
 func Refuse(why, format string, args ...any) error {
-	return &Refusal{Why: why, err: fmt.Errorf(format, args...)}
+	return &Refusal{Why: why, Err: fmt.Errorf(format, args...)}
 }

@@ -34,6 +34,7 @@ type Machine struct {
 	Prober   Prober   // asks whether services work; nil: nothing is asked
 	Journal  Journal  // nil: units say nothing
 	Commands Commands // nil: this host runs no commands of the config
+	Programs Programs // nil: this host has no container engine, nor podman's generator
 	// Settle, where it is not 0, stands for bundle.DefaultSettle: all settle times, and the intervals
 	// and graces of probes, are scaled by what it is of that. A real host has none.
 	Settle time.Duration

@@ -29,7 +29,7 @@ func (w *Plan) CheckUnitFiles(ctx context.Context) error {
 			}
 
 			seen[p] = true
-			problems := unitfile.Check(kindOf(u.Name, p), unitfile.Parse(w.bytesOf(w.Next.Paths[p].Now.Digest)))
+			problems := unitfile.Check(kindOf(u.Name, p), unitfile.Parse(w.BytesOf(w.Next.Paths[p].Now.Digest)))
 			why, err := w.unknownHere(ctx, p, problems)
 			if err != nil {
 				return err

@@ -127,7 +127,7 @@ func (w *Plan) serviceOf(socket bundle.Unit) string {
 func (w *Plan) WantedUnit(u bundle.Unit) *unitfile.Unit {
 	var texts [][]byte
 	for _, f := range u.Files {
-		texts = append(texts, w.bytesOf(w.Next.Paths[f].Now.Digest))
+		texts = append(texts, w.BytesOf(w.Next.Paths[f].Now.Digest))
 	}
 	return unitfile.Read(texts...)
 }
@@ -271,15 +271,15 @@ func (w *Plan) installChanged(name string) bool {
 			continue
 		}
 
-		was, is := unitfile.Read(w.m.Blobs().Read(p.Was.Digest)), unitfile.Read(w.bytesOf(p.Want.Digest))
+		was, is := unitfile.Read(w.m.Blobs().Read(p.Was.Digest)), unitfile.Read(w.BytesOf(p.Want.Digest))
 		return !slices.Equal(was.Install(), is.Install())
 	}
 
 	return false
 }
 
-// bytesOf reads a file of the bundle from where it waits.
-func (w *Plan) bytesOf(digest string) []byte {
+// BytesOf reads a file of the bundle from where it waits: what was staged, or a blob; nil where neither is.
+func (w *Plan) BytesOf(digest string) []byte {
 	if p, err := os.ReadFile(w.m.Staged(w.Offer.Run, digest)); err == nil {
 		return p
 	}

@@ -41,7 +41,7 @@ func Machine() (*machine.Machine, error) {
 	sd.Exec, sd.Runtime = helper(exe), nixos == nil
 	accounts := Accounts{}
 	return &machine.Machine{
-		Root: "/", Systemd: sd, Accounts: accounts, Mounts: keys.New(sd, accounts), Prober: &probes.Prober{Commands: sd}, Journal: Journal{}, Commands: sd,
+		Root: "/", Systemd: sd, Accounts: accounts, Mounts: keys.New(sd, accounts), Prober: &probes.Prober{Commands: sd}, Journal: Journal{}, Commands: sd, Programs: Programs{},
 		Clock: time.Now, BootID: BootID, Helper: strings.Join(helper(current(exe)), " "),
 	}, nil
 }

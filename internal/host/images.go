@@ -1,0 +1,147 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/containers"
+	"bellhop/internal/host/owned"
+	"bellhop/internal/host/plan"
+)
+
+// scratchDir is where a run tries out what other programs are to judge. It is on a tmpfs, and root's alone.
+const scratchDir = "/run/bellhop/scratch"
+
+// whileAllRuns does what takes its time before anything is touched.
+func (r *run) whileAllRuns(ctx context.Context) error {
+	if err := r.images(ctx); err != nil {
+		return err
+	}
+	return r.before(ctx)
+}
+
+// images brings the images that what changes runs, while all that runs goes on. A run whose images did
+// not come has touched nothing.
+func (r *run) images(ctx context.Context) error {
+	if r.m.Programs == nil || r.giveUp {
+		return nil
+	}
+
+	wanted := r.quadletImages()
+	if len(wanted) == 0 {
+		return nil
+	}
+	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event}
+	failed := pull.Pull(ctx, wanted)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return refuseImages(failed)
+}
+
+// refuseImages refuses the services whose images did not come. What may pass by itself is tried again
+// later, with nothing changed in the repo.
+func refuseImages(failed map[string]error) error {
+	if len(failed) == 0 {
+		return nil
+	}
+
+	services := slices.Sorted(maps.Keys(failed))
+	var errs []error
+	passes := true
+	for _, s := range services {
+		errs = append(errs, fmt.Errorf("service %s: %w", s, failed[s]))
+		passes = passes && containers.Passes(failed[s])
+	}
+
+	cause := fmt.Errorf("%w; nothing was touched", errors.Join(errs...))
+	if passes {
+		return &check.Refusal{Why: bundle.RefusedRegistry, Services: services, Err: cause}
+	}
+	return check.RefuseServices(services, cause)
+}
+
+// quadlets are the quadlets of the host as they are, and as the run makes them.
+func quadlets(w *plan.Plan, dir string) (now, next containers.Quadlets) {
+	const prefix = bundle.QuadletDir + "/"
+	now = containers.ReadQuadlets(dir)
+	next = maps.Clone(now)
+	for p := range w.Old.Owned.Paths {
+		delete(next, strings.TrimPrefix(p, prefix))
+	}
+	for p, o := range w.Next.Paths {
+		if name, below := strings.CutPrefix(p, prefix); below && o.Now.Kind == owned.File {
+			next[name] = w.BytesOf(o.Now.Digest)
+		}
+	}
+	return now, next
+}
+
+// changedQuadlets are the files of the folder of quadlets that the run puts in place, and whose each is.
+func (r *run) changedQuadlets() (names []string, service map[string]string) {
+	service = map[string]string{}
+	for _, f := range r.offer.Manifest.Files {
+		name, below := strings.CutPrefix(f.Path, bundle.QuadletDir+"/")
+		if !below {
+			continue
+		}
+		service[name] = f.Service
+		if r.changedFile(f.Path) && !r.w.Holds(f.Service) {
+			names = append(names, name)
+		}
+	}
+	return names, service
+}
+
+func (r *run) quadletImages() []containers.Image {
+	names, service := r.changedQuadlets()
+	if len(names) == 0 {
+		return nil
+	}
+	_, next := quadlets(r.w, r.m.At(bundle.QuadletDir))
+	return next.Images(names, func(name string) string { return service[name] })
+}
+
+// checkQuadlets has podman's generator judge the quadlets as they will be, and tells of those that
+// podman may update by itself.
+func (r *run) checkQuadlets(ctx context.Context) error {
+	names, service := r.changedQuadlets()
+	if len(names) == 0 {
+		return nil
+	}
+	now, next := quadlets(r.w, r.m.At(bundle.QuadletDir))
+	for _, name := range next.AutoUpdates(names) {
+		r.warn("%s has AutoUpdate=registry: podman may replace its image by itself, which no commit says and no rollback undoes", name)
+	}
+	if _, err := os.Stat(r.m.At(containers.Generator)); err != nil || r.m.Programs == nil {
+		return nil // systemd tells what became of the units
+	}
+
+	scratch := r.m.At(scratchDir)
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return err
+	}
+	defer os.RemoveAll(scratch)
+
+	bad, err := containers.Validate(ctx, r.m.Programs, scratch, now, next)
+	if err != nil || len(bad) == 0 {
+		return err
+	}
+
+	var errs []error
+	var services []string
+	for _, b := range bad {
+		errs = append(errs, b)
+		if s := service[b.Name]; s != "" && !slices.Contains(services, s) {
+			services = append(services, s)
+		}
+	}
+	return check.RefuseServices(services, errors.Join(errs...))
+}
