@@ -339,7 +339,7 @@ func (f *Fleet) sees(v *template.HostView) bool {
 func (f *Fleet) Changed(since *Fleet) []*inventory.Host {
 	var out []*inventory.Host
 	for i, s := range f.slots {
-		if since != nil {
+		if since != nil && f.Hosts[i].NixOS == nil { // a system may differ although no service does
 			if j := i; j < len(since.slots) && since.slots[j] == s {
 				continue
 			}

@@ -27,6 +27,10 @@ type Bundle struct {
 	fleet  *Fleet // it is of
 	arch   string // that the host had
 	former *former
+
+	whole   string                // of a composed bundle: the digest of the one that it is composed of
+	system  map[string]*SystemKey // keys of the host's NixOS configuration, by name
+	notices []string              // what a person should hear of the system
 }
 
 // Kind is the same for bundles that differ in nothing but the host's name: what is worked out
@@ -90,6 +94,9 @@ func (b *Bundle) Key(name string) ([]byte, error) {
 	if digest, is := b.former.key(name); is {
 		return b.former.value(name, digest)
 	}
+	if k := b.system[name]; k != nil {
+		return b.systemKey(k)
+	}
 	k := b.st.Keys[name]
 	if k == nil {
 		return nil, fmt.Errorf("bundle of %s has no key %s", b.Host, name)
@@ -112,6 +119,9 @@ func (b *Bundle) keyValue(name string, k *service.Key) ([]byte, error) {
 // KeySources lists the files of the repo that a key's value is made of, by name: its age file, or
 // a template and the age files that it names.
 func (b *Bundle) KeySources(name string) []string {
+	if k := b.system[name]; k != nil {
+		return k.sources()
+	}
 	k := b.st.Keys[name]
 	if k == nil {
 		return nil

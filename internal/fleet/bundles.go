@@ -17,7 +17,15 @@ func (f *Fleet) Bundle(host string) (*Bundle, error) {
 	if !ok {
 		return nil, fmt.Errorf("no host %q in the fleet", host)
 	}
+	b, err := f.ofServices(i, host)
+	if err != nil || f.Hosts[i].NixOS == nil {
+		return b, err
+	}
+	return f.withSystem(i, b)
+}
 
+// ofServices is what the services of a host come to.
+func (f *Fleet) ofServices(i int, host string) (*Bundle, error) {
 	s := f.slots[i]
 	if m := s.made.Load(); m != nil && (!s.asksArch || m.arch == f.archOf(s.host)) {
 		return m.bundle, nil

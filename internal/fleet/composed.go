@@ -29,7 +29,7 @@ type former struct {
 func (b *Bundle) Composed(m bundle.Manifest, services []string, older func() ([]*Bundle, error)) *Bundle {
 	c := *b
 	c.Manifest, c.Digest = m, m.Digest()
-	c.Network, c.Host = b.Network, b.Host
+	c.Network, c.Host, c.whole = b.Network, b.Host, b.Wanted()
 	st := *b.st // another kind of bundle: what is worked out for one does not serve the other
 	c.st = &st
 
@@ -119,5 +119,5 @@ func (b *Bundle) Wanted() string {
 	if b.former == nil {
 		return b.Digest
 	}
-	return b.st.Digest
+	return b.whole
 }

@@ -79,6 +79,14 @@ type Loader struct {
 	// for a commit that a host holds already, whose digest the caller knows.
 	Former bool
 
+	// NixOS reads hosts with nixos:, which are refused until the release that can bring them.
+	NixOS bool
+
+	// Systems evaluates and builds the systems of NixOS hosts of a tree, all that are named at once, and gives a
+	// result for each. commit is the id of tree's commit, "" where that is not known. Nil: bundles are
+	// without systems.
+	Systems func(ctx context.Context, tree fs.FS, commit string, hosts []*Host) map[string]*HostSystem
+
 	// Confined says how the process is started that reads trees, within Timeout; see wire.go. Nil:
 	// trees are read here, which bounds no time and no memory but by the budget. The deployer and
 	// check set it; tests of other things, and verbs that read a person's own folder, do not.
@@ -117,6 +125,7 @@ type Fleet struct {
 	Warnings []Problem          // nothing is refused for these
 	Readers  Readers
 
+	systems systemSet
 	state
 }
 

@@ -67,7 +67,8 @@ type slot struct {
 	renders  []*render.Rendering
 	asksArch bool
 	made     atomic.Pointer[madeBundle]
-	base     *render.Composition // of a far fleet: what the host had before, until the bundle is made
+	systemed atomic.Pointer[systemedBundle] // made, with the host's NixOS system
+	base     *render.Composition            // of a far fleet: what the host had before, until the bundle is made
 }
 
 type madeBundle struct {

@@ -12,18 +12,31 @@ func (f *Fleet) Partial(host string) (*Bundle, error) {
 		return whole, err
 	}
 
+	b, perr := f.partialOf(i, host)
+	switch {
+	case perr != nil:
+		return nil, perr
+	case b == nil:
+		return nil, err
+	case f.Hosts[i].NixOS == nil:
+		return b, nil
+	}
+	return f.withSystem(i, b)
+}
+
+// partialOf is what those services of a host come to that can be made; nil when that is none of them, or all.
+func (f *Fleet) partialOf(i int, host string) (*Bundle, error) {
 	f.loader.mu.Lock()
 	defer f.loader.mu.Unlock()
 	s := f.slots[i]
 	arch := f.archOf(s.host)
-	st, ferr := f.composition(i, s, arch, true)
-	if ferr != nil {
-		return nil, ferr
-	}
-	if len(st.Broken) == 0 || len(st.Problems) > len(st.Broken) {
+	st, err := f.composition(i, s, arch, true)
+	if err != nil {
 		return nil, err
 	}
-
+	if len(st.Broken) == 0 || len(st.Problems) > len(st.Broken) {
+		return nil, nil
+	}
 	return f.bundleOf(st, host, arch), nil
 }
 

@@ -294,7 +294,7 @@ func TestNotSupportedYet(t *testing.T) {
 		"expected":   {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
 		"trust":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
 		"registries": {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},
-		"nixos":      {"bellhop.yaml", "bellhop.yaml:4:5", host + "nixos: .#a }\n"},
+		"nixos":      {"bellhop.yaml", "bellhop.yaml:4:12", host + "nixos: .#a }\n"},
 	} {
 		m := small("", map[string]string{c.file: c.text})
 		if c.file == "service.yaml" {

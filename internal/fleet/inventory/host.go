@@ -14,9 +14,16 @@ type Host struct {
 	After     []string       // hosts that a run pushes before this one
 	Sometimes bool           // it is away at times, which is no failure
 	Services  []string       // switched on, sorted
-	Vars      map[string]any `json:"-"` // of all, its groups and itself: the values that templates get
+	NixOS     *NixOS         `json:",omitempty"` // the system that it runs; nil: it is no NixOS host
+	Vars      map[string]any `json:"-"`          // of all, its groups and itself: the values that templates get
 	// Settings are the settings of each service that is on, defaults included.
 	Settings map[string]map[string]any `json:"-"`
+}
+
+// NixOS is the NixOS system of a host.
+type NixOS struct {
+	Attr string `json:",omitempty"` // its name in nixosConfigurations of the flake, or the attributes that lead to it in File
+	File string `json:",omitempty"` // a Nix file of the repo; "": its flake
 }
 
 // A Rollout says how a run goes over the hosts.

@@ -27,6 +27,7 @@ type Facts struct {
 	file    *yaml.File
 	at      problem.Pos // of the name
 	after   yaml.List   // as written
+	nixosAt problem.Pos // of nixos:; zero where there is none
 }
 
 // An EnabledService is one service switched on for a host, with the settings that differ from its defaults.
@@ -196,6 +197,7 @@ func (m *maker) host(t *yaml.File, name string, at problem.Pos, f *syntax.Host) 
 		h.Host.Jump = b.jump
 	}
 	m.reach(t, at, f, h)
+	m.nixos(t, f, h)
 	m.order(t, f, h)
 	m.decide(t, at, f, b, h)
 	h.Host.Vars = m.vars(name, b, f.Vars)
@@ -239,6 +241,28 @@ func (m *maker) reach(t *yaml.File, at problem.Pos, f *syntax.Host, h *Facts) {
 
 	if !syntax.IsAccount(h.Host.User) {
 		m.report(t, cmp.Or(f.User.At, at), "host %s: bad name %q for a user: %s", name, h.Host.User, syntax.AccountWords)
+	}
+}
+
+// nixos reads which NixOS system the host runs.
+func (m *maker) nixos(t *yaml.File, f *syntax.Host, h *Facts) {
+	if f.NixOS.At.Line == 0 {
+		return
+	}
+	if bad, at := f.NixOS.Trouble(); bad != "" {
+		m.report(t, at, "host %s: nixos: %s", h.Host.Name, bad)
+		return
+	}
+	h.nixosAt = f.NixOS.At
+	h.Host.NixOS = &NixOS{Attr: f.NixOS.Attr.S, File: f.NixOS.File.S}
+}
+
+// RefuseNixOS reports each host with a NixOS system as a problem: nothing would be done with it.
+func (inv *Inventory) RefuseNixOS() {
+	for _, h := range inv.Hosts {
+		if h.nixosAt.Line > 0 {
+			inv.Problems = append(inv.Problems, problem.At(h.file.Name, h.file.Data, h.nixosAt, "nixos is not supported yet: this bellhop would do nothing with it"))
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ type Host struct {
 	After    yaml.List   `yaml:"after" former:"ignored" jsonschema_description:"hosts that a run pushes before this one"`
 	Expected yaml.String `yaml:"expected" jsonschema:"enum=always,enum=sometimes" jsonschema_description:"sometimes: that the host is away is no failure"`
 
-	NixOS yaml.NotYet `yaml:"nixos" jsonschema:"-"`
+	NixOS NixOS `yaml:"nixos" former:"ignored" jsonschema:"-"`
 }
 
 type Rollout struct {
