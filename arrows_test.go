@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -31,8 +31,9 @@ var arrows = map[string][]string{
 	"gitsync":                  {"gitsync/bare", "gitsync/objects", "internal/dirfile", "internal/durable", "internal/plain", "internal/privatekey"},
 	"gitsync/bare":             {"gitsync/objects", "internal/durable"},
 	"gitsync/objects":          {"internal/durable", "internal/limits"},
-	"deploy":                   {"deploy/hosts", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/privatekey", "internal/push", "internal/rollout", "internal/trace"},
+	"deploy":                   {"deploy/hosts", "deploy/routes", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/privatekey", "internal/push", "internal/rollout", "internal/trace"},
 	"deploy/hosts":             {"internal/history", "internal/plain"},
+	"deploy/routes":            {"deploy/hosts", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/push"},
 	"internal/fleet/problem":   {"internal/plain", "internal/privatekey"},
 	"internal/fleet/tree":      {"internal/bundle", "internal/fleet/problem", "internal/limits", "internal/plain"},
 	"internal/fleet/scalar":    {},

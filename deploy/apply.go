@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -90,7 +91,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 
 // planned is what history keeps of hp.
 func (hp *HostPlan) planned() history.Planned {
-	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: reach(hp.host), Listed: hp.Push}
+	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: routes.Reach(hp.host), Listed: hp.Push}
 	if h.Resumes = hp.resumes != ""; hp.begins {
 		h.Hold = hp.hold
 	}

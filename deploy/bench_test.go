@@ -27,6 +27,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -176,7 +177,7 @@ func (w *fleetWorld) deploy() time.Duration {
 	tree["services/web/files/etc/web/0"].Data = append(tree["services/web/files/etc/web/0"].Data, fmt.Sprint(w.n)...)
 	snap := deploy.Snapshot{Commit: fmt.Sprintf("%040x", w.n), Author: "bench", Subject: "one file", Tree: tree, Time: time.Now()}
 	d := &deploy.Deployer{
-		Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) { return snap, nil }}, Loader: w.loader, Links: deploy.Over(w.pool),
+		Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) { return snap, nil }}, Loader: w.loader, Links: routes.Over(w.pool),
 		History: w.db, ID: "SHA256:bench", BootID: "none", Cache: w.b.TempDir(), Log: slog.New(slog.DiscardHandler),
 	}
 	runtime.GC()

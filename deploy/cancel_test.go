@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -19,14 +20,14 @@ import (
 // doors keep the helper of a host from starting until its door is opened, and count how often each host
 // was reached.
 type doors struct {
-	deploy.Links
+	routes.Links
 
 	mu      sync.Mutex
 	shut    map[string]chan struct{}
 	reached map[string]int
 }
 
-func (d *doors) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (d *doors) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	d.mu.Lock()
 	d.reached[t.Name]++
 	door := d.shut[t.Name]

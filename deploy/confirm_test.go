@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/lab"
@@ -196,9 +197,9 @@ func (w *world) later(host string, ago time.Duration) {
 }
 
 // noFresh has no fresh connection.
-type noFresh struct{ deploy.Links }
+type noFresh struct{ routes.Links }
 
-func (n *noFresh) FreshHelper(_ context.Context, t link.Target, _ func(io.Writer) error) (deploy.Stream, error) {
+func (n *noFresh) FreshHelper(_ context.Context, t link.Target, _ func(io.Writer) error) (routes.Stream, error) {
 	return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: errors.New("network is unreachable")}
 }
 

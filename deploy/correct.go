@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
@@ -77,7 +78,7 @@ func (c corrections) believeRename(ctx context.Context, f *fleet.Fleet, name str
 		return nil
 	}
 	isOurs := rec.Deployer.Is(c.id)
-	if !isOurs || rec.Host.Is(name) || otherHost(f, hello, name) != "" {
+	if !isOurs || rec.Host.Is(name) || routes.OtherName(f, hello, name) != "" {
 		return nil
 	}
 	h, ok := f.Host(name)
@@ -89,7 +90,7 @@ func (c corrections) believeRename(ctx context.Context, f *fleet.Fleet, name str
 		if !rec.Host.Is(old) {
 			continue
 		}
-		if !sharesKey(was.Reach, reach(h)) {
+		if !sharesKey(was.Reach, routes.Reach(h)) {
 			c.log.Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
 			return nil
 		}

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -30,7 +31,7 @@ type mute struct {
 	at map[string]string // by host: reach, hello, offer or want; "" is never
 }
 
-func (l *mute) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *mute) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	l.mu.Lock()
 	at := l.at[t.Name]
 	l.mu.Unlock()

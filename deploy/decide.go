@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -100,7 +101,7 @@ func (known *facts) stopBy(stop history.Stop, commit string) {
 // decide says what to do with one host, from what is wanted and what is known.
 func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	last := known.last
-	elsewhere := last.Reach.Elsewhere(reach(w.host))
+	elsewhere := last.Reach.Elsewhere(routes.Reach(w.host))
 	if elsewhere {
 		last.Digest, last.Systemd = "", 0 // what the machine holds that is pinned now is not known
 	}
@@ -204,7 +205,7 @@ func isStuck(last history.Host, wanted string) bool {
 // waiting is the state of a host that is to be pushed.
 func waiting(last history.Host) history.State {
 	switch {
-	case isUnheard(last):
+	case last.IsUnheard():
 		return last.State
 	case !last.Had:
 		return history.Never

@@ -20,10 +20,10 @@ import (
 	"time"
 
 	"bellhop/deploy/hosts"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
-	"bellhop/internal/link"
 	"bellhop/internal/push"
 	"bellhop/internal/trace"
 )
@@ -40,7 +40,7 @@ type Deployer struct {
 	// Nil: nothing is looked for.
 	Check func(ctx context.Context, old, new Snapshot) fleet.Problems
 	// Links reaches hosts.
-	Links Links
+	Links routes.Links
 	// History remembers. It is open for writing, under Lock.
 	History *history.DB
 	// ID is the fingerprint of the deployer's SSH public key, SHA256:…
@@ -225,28 +225,6 @@ func (d *Deployer) bundles(r *run, f *fleet.Fleet) {
 	}
 	d.hosts.KeepOnly(listed)
 	d.memory.KeepOnly(listed)
-}
-
-// target is the route to h.
-func target(f *fleet.Fleet, h *fleet.Host, arch string, keys bool) link.Target {
-	return targetDepth(f, h, arch, keys, 0)
-}
-
-func targetDepth(f *fleet.Fleet, h *fleet.Host, arch string, keys bool, depth int) link.Target {
-	if h.Arch != "" {
-		arch = h.Arch
-	}
-	t := link.Target{Name: h.Name, Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Arch: arch, Keys: keys}
-	if j, ok := f.Host(h.Jump); h.Jump != "" && ok && depth < 8 {
-		jump := targetDepth(f, j, "", false, depth+1)
-		t.Jump = &jump
-	}
-	return t
-}
-
-// reach is the route to h as history keeps it, for when the host leaves the repo.
-func reach(h *fleet.Host) history.Reach {
-	return history.Reach{Addresses: h.Addresses, HostKeys: h.HostKeys, User: h.User, Jump: h.Jump, Tags: h.Tags, Sometimes: h.Sometimes}
 }
 
 // manifestOf is the manifest of b, an empty one when b is nil.

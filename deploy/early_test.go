@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/host/helper"
@@ -96,13 +97,13 @@ func (g *gated) Read(p []byte) (int, error) {
 
 // oneLook breaks the first line, and takes the host away after the second.
 type oneLook struct {
-	deploy.Links
+	routes.Links
 	host *lab.Host
 	mu   sync.Mutex
 	n    int
 }
 
-func (l *oneLook) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *oneLook) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	l.mu.Lock()
 	l.n++
 	n := l.n
@@ -135,11 +136,11 @@ func TestStoppedAfterHello(t *testing.T) {
 
 // afterHello calls then when the first bytes of an early session were read.
 type afterHello struct {
-	deploy.Links
+	routes.Links
 	then func()
 }
 
-func (l *afterHello) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *afterHello) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	s, err := l.Links.Helper(ctx, t, ahead)
 	if err != nil || ahead == nil {
 		return s, err
@@ -148,7 +149,7 @@ func (l *afterHello) Helper(ctx context.Context, t link.Target, ahead func(io.Wr
 }
 
 type firstRead struct {
-	deploy.Stream
+	routes.Stream
 	then func()
 	once sync.Once
 }
@@ -238,11 +239,11 @@ func TestHostThatDoesNotHearEarlyOffers(t *testing.T) {
 }
 
 type deafShell struct {
-	deploy.Links
+	routes.Links
 	early int
 }
 
-func (l *deafShell) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *deafShell) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	if ahead == nil {
 		return l.Links.Helper(ctx, t, nil)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
@@ -28,7 +29,7 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.archive().formerKeys(ctx, host, nil))
 	defer filter.Drop()
 
-	s, err := d.pusher().Open(ctx, rememberedTarget(host, hosts, 0), 0)
+	s, err := d.pusher().Open(ctx, routes.Remembered(host, hosts), 0)
 	if err != nil {
 		return nil, &revealed{err, filter.Reveal(err)}
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -31,7 +32,7 @@ func (d *Deployer) heldPlans(p *Plan) *heldPlans {
 func endOfHold(p *Plan, w *wanted, last history.Host, hold *history.Hold) string {
 	isOther := w.err == nil && w.bundle.Digest != hold.Wanted
 	switch {
-	case last.Reach.Elsewhere(reach(w.host)):
+	case last.Reach.Elsewhere(routes.Reach(w.host)):
 		return "another machine has its name"
 	case p.req.Resume && p.chose(w.host.Name):
 		return "somebody resumed it"

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -167,7 +168,7 @@ func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last histor
 		}
 	}
 	retry := p.chose(w.host.Name) && p.req.Retry
-	elsewhere := last.Reach.Elsewhere(reach(w.host))
+	elsewhere := last.Reach.Elsewhere(routes.Reach(w.host))
 	if !retry && !elsewhere {
 		for _, f := range d.hosts.FailedServices(w.host.Name) {
 			if bundle.ServiceDigest(&whole.Manifest, f.Service) == f.Digest {

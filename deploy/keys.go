@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/push"
@@ -42,7 +43,7 @@ func (d *Deployer) Keys() Keys { return Keys{d} }
 // Status asks the chosen hosts that have keys which keys they have, one session each.
 func (k Keys) Status(ctx context.Context, on string) ([]HostKeys, error) {
 	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		s, err := k.d.pusher().Open(ctx, target(f, h, k.d.arch(h.Name), true), 0)
+		s, err := k.d.pusher().Open(ctx, routes.To(f, h, k.d.arch(h.Name), true), 0)
 		if err != nil {
 			return HostKeys{}, err
 		}
@@ -112,7 +113,7 @@ func keysOf(m *bundle.Manifest) []bundle.Key {
 // there already is not sent.
 func (k Keys) Push(ctx context.Context, on string) ([]HostKeys, error) {
 	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		t := target(f, h, k.d.arch(h.Name), true)
+		t := routes.To(f, h, k.d.arch(h.Name), true)
 		res, err := k.heal(ctx, h.Name, t, true)
 		if err != nil {
 			return HostKeys{}, err
@@ -155,7 +156,7 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 		b, err := f.Bundle(h.Name)
 		last, _ := k.d.History.Host(h.Name)
 		none := err == nil && len(b.Keys) == 0
-		if none && !hasKeys(last) {
+		if none && !last.HasKeys() {
 			continue
 		}
 		all[i] = &HostKeys{Name: h.Name, Keys: []KeyInfo{}}

@@ -3,9 +3,9 @@ package deploy
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -99,7 +99,7 @@ func (l *lineSet) keep(t link.Target, watch func(ctx context.Context, t link.Tar
 		return
 	}
 	if one := l.open[t.Name]; one != nil {
-		if sameRoute(one.target, t) && one.target.Keys == t.Keys {
+		if routes.Same(one.target, t) && one.target.Keys == t.Keys {
 			return
 		}
 		one.cancel()
@@ -143,16 +143,6 @@ func (l *lineSet) stop() {
 	clear(l.open)
 }
 
-// sameRoute says that two targets lead to the same machine by the same route. What the helper
-// needs to know, as the architecture, is no part of it.
-func sameRoute(a, b link.Target) bool {
-	same := slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.HostKeys, b.HostKeys)
-	if !same || a.User != b.User || (a.Jump == nil) != (b.Jump == nil) {
-		return false
-	}
-	return a.Jump == nil || sameRoute(*a.Jump, *b.Jump)
-}
-
 // Watch keeps lines to hosts from now on, until ctx ends: those that history asks for are opened
 // at once, and hosts are looked at as often as the config wants. It returns at once.
 func (d *Deployer) Watch(ctx context.Context) {
@@ -167,7 +157,7 @@ func (d *Deployer) Reachable() map[string]bool { return d.lines.up() }
 // A lineKeeper decides which lines are open, and does what is to be done when one comes up or goes down.
 type lineKeeper struct {
 	set     *lineSet
-	links   Links
+	links   routes.Links
 	history *history.DB
 	bell    *bellRef
 	log     *slog.Logger
@@ -198,8 +188,8 @@ func (k lineKeeper) openKnown() {
 		if k.set.has(name) || h.State == history.Released || h.State == history.Deploying {
 			continue
 		}
-		if wantsLine(h, hasKeys(h)) {
-			k.set.keep(rememberedTarget(name, hosts, 0), k.watch)
+		if wantsLine(h, h.HasKeys()) {
+			k.set.keep(routes.Remembered(name, hosts), k.watch)
 		}
 	}
 }
@@ -215,9 +205,9 @@ func (k lineKeeper) followPlan(p *Plan) {
 		if !ok || hp.bundle == nil {
 			continue // a refused host keeps the line that it has
 		}
-		keys := len(hp.bundle.Keys) > 0 || hasKeys(h)
+		keys := len(hp.bundle.Keys) > 0 || h.HasKeys()
 		if wantsLine(h, keys) {
-			k.set.keep(target(p.Fleet, hp.host, h.Arch, keys), k.watch)
+			k.set.keep(routes.To(p.Fleet, hp.host, h.Arch, keys), k.watch)
 		} else {
 			k.set.drop(hp.Name)
 		}
@@ -232,8 +222,5 @@ func (k lineKeeper) followPlan(p *Plan) {
 // wantsLine says whether a line is kept to a host. keys says that it has keys, or will.
 func wantsLine(h history.Host, keys bool) bool {
 	holdsKeys := keys && h.Had
-	return holdsKeys || isUnheard(h)
+	return holdsKeys || h.IsUnheard()
 }
-
-// hasKeys says that a host has keys, as history remembers it.
-func hasKeys(h history.Host) bool { return h.KeysExpected > 0 || h.KeysPresent > 0 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -148,7 +149,7 @@ func (l Looker) at(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bund
 	}
 	if found.heal {
 		last, _ := l.d.History.Host(h.Name)
-		if _, err := l.d.Keys().heal(ctx, h.Name, target(f, h, last.Arch, true), false); err != nil {
+		if _, err := l.d.Keys().heal(ctx, h.Name, routes.To(f, h, last.Arch, true), false); err != nil {
 			return nil, err
 		}
 	}
@@ -182,7 +183,7 @@ func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what
 
 func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
 	was, _ := l.d.History.Host(h.Name)
-	s, seen, err := l.d.pusher().Look(ctx, target(f, h, was.Arch, hasKeys(was)), what)
+	s, seen, err := l.d.pusher().Look(ctx, routes.To(f, h, was.Arch, was.HasKeys()), what)
 	if errors.Is(err, push.ErrCannotLook) { // its record was heard all the same
 		defer s.Close()
 		if err := l.d.corrections().correct(ctx, f, h.Name, &s.Hello); err != nil {
@@ -218,17 +219,17 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 
 	isOurs := s.Hello.Record != nil && s.Hello.Record.Deployer.Is(d.ID)
 	sameBoot := seen.BootID.Is(was.BootID)
-	found.heal = isOurs && (len(seen.KeysMissing) > 0 || !sameBoot && hasKeys(was))
-	if !sameBoot && !hasKeys(was) {
+	found.heal = isOurs && (len(seen.KeysMissing) > 0 || !sameBoot && was.HasKeys())
+	if !sameBoot && !was.HasKeys() {
 		if err := d.Keys().note(h.Name, filter.Word(seen.BootID), 0); err != nil {
 			return nil, err
 		}
 	}
-	return found, d.History.Looks().Store(ctx, h.Name, remembered(found.seen))
+	return found, d.History.Looks().Store(ctx, h.Name, lookOf(found.seen))
 }
 
-// remembered is what history keeps of what a look saw.
-func remembered(seen *bundle.Seen) history.Look {
+// lookOf is what history keeps of what a look saw.
+func lookOf(seen *bundle.Seen) history.Look {
 	look := history.Look{At: time.Now(), RebootRequired: seen.RebootRequired, Running: seen.Running, Drifted: seen.DriftCount()}
 	for _, u := range seen.FailedUnits {
 		look.Failed = append(look.Failed, failedUnit(u))

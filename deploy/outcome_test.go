@@ -13,7 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -21,13 +21,13 @@ import (
 
 // scripted answers for one host, h0 if it has no name: by an error in place of a line, or by what a helper says.
 type scripted struct {
-	deploy.Links
+	routes.Links
 	name string
 	err  error
 	say  func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error
 }
 
-func (l scripted) Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (deploy.Stream, error) {
+func (l scripted) Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (routes.Stream, error) {
 	if t.Name != cmp.Or(l.name, "h0") {
 		return l.Links.Helper(ctx, t, first)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -28,7 +29,7 @@ type meeting struct {
 	now, most int
 }
 
-func (l *meeting) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *meeting) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	l.mu.Lock()
 	l.now++
 	if l.most = max(l.most, l.now); l.now == l.meet {
@@ -45,7 +46,7 @@ func (l *meeting) Helper(ctx context.Context, t link.Target, ahead func(io.Write
 }
 
 type leaving struct {
-	deploy.Stream
+	routes.Stream
 	once sync.Once
 	l    *meeting
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -39,18 +40,18 @@ func (d *Deployer) pusher() *push.Pusher {
 func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push.Job {
 	j := &push.Job{
 		Run: r.head.ID, Network: p.Fleet.Network, Host: hp.Name, Bundle: hp.bundle, Shared: &p.shared,
-		Target:     target(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0),
+		Target:     routes.To(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0),
 		Last:       push.Last{Had: hp.last.Had, Generation: hp.last.Generation, Digest: hp.last.Digest, Manifest: hp.old, From: hp.from},
 		Confirm:    confirmWindow(p.Fleet.Confirm, hp.own),
 		AllowPrune: hp.prune, TakeOver: r.req.TakeOver, GoesBack: hp.hold != nil,
 
-		Other:   func(h *push.Hello) string { return otherHost(p.Fleet, h, hp.Name) },
+		Other:   func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error { return d.corrections().correct(ctx, p.Fleet, hp.Name, h) },
 
 		Said:   saidOf(hp),
 		Former: d.archive().formerKeys(ctx, hp.Name, hp.bundle),
 	}
-	j.Elsewhere = d.witnesses().elsewhere(hp.Name, j.Target)
+	j.Elsewhere = d.witnesses().Elsewhere(hp.Name, j.Target)
 	if hp.last.State == history.Unknown {
 		j.Earlier = tryIDs(hp.last.Run)
 	}
@@ -69,20 +70,6 @@ func saidOf(hp *HostPlan) []string {
 	return slices.Concat(said, hp.Units.Start, hp.Units.Stop, hp.Units.Restart, hp.Units.Reload)
 }
 
-// otherHost is the name of the host of f that the record names, where that is not the host
-// itself; "" when it names none.
-func otherHost(f *fleet.Fleet, h *push.Hello, host string) string {
-	if h.Record == nil || f == nil || h.Record.Host.Is(host) {
-		return ""
-	}
-	for _, other := range f.Hosts {
-		if h.Record.Host.Is(other.Name) {
-			return other.Name
-		}
-	}
-	return ""
-}
-
 // reveal is the text of err, in which a host may be quoted that holds, or was to hold, b.
 func (d *Deployer) reveal(ctx context.Context, err error, host string, b *fleet.Bundle) string {
 	filter := d.pusher().NewFilter(nil, push.KeysOf(b), d.archive().formerKeys(ctx, host, b))
@@ -98,3 +85,12 @@ type revealed struct {
 
 func (e *revealed) Error() string { return e.text }
 func (e *revealed) Unwrap() error { return e.err }
+
+// witnesses is what can be asked, as d is set up now.
+func (d *Deployer) witnesses() routes.Witnesses {
+	w := routes.Witnesses{Links: d.Links, History: d.History, Hosts: &d.hosts, Given: d.Elsewhere}
+	if d.Far {
+		w.Head = d.Head
+	}
+	return w
+}

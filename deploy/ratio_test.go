@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet"
@@ -65,9 +66,9 @@ func hashTree(m fstest.MapFS) hashedTree {
 }
 
 // away is a network on which no host answers.
-type away struct{ deploy.Links }
+type away struct{ routes.Links }
 
-func (away) Helper(context.Context, link.Target, func(io.Writer) error) (deploy.Stream, error) {
+func (away) Helper(context.Context, link.Target, func(io.Writer) error) (routes.Stream, error) {
 	return nil, fmt.Errorf("away: %w", link.ErrUnreachable)
 }
 

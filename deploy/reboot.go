@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
@@ -30,7 +31,7 @@ func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration,
 
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not back in %v", limit))
 	defer cancel()
-	t := target(f, h, d.arch(host), true)
+	t := routes.To(f, h, d.arch(host), true)
 	if err := (&rebooting{d, t, report}).run(ctx); err != nil {
 		b, _ := f.Bundle(host)
 		return fmt.Errorf("reboot %s: %w", host, &revealed{err, d.reveal(ctx, err, host, b)})
@@ -79,7 +80,7 @@ func (r *rebooting) run(ctx context.Context) error {
 	}
 
 	r.report(fmt.Sprintf("back after %v", time.Since(began).Round(time.Second)))
-	if h, ok := r.d.History.Host(r.target.Name); !ok || !hasKeys(h) {
+	if h, ok := r.d.History.Host(r.target.Name); !ok || !h.HasKeys() {
 		return nil
 	}
 	return r.pushKeys(ctx)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
@@ -75,7 +76,7 @@ func (r *Restart) session(ctx context.Context, host string, hosts map[string]his
 	if m, _, err := d.History.Manifest(host); err == nil && m != nil {
 		things = len(m.Units)
 	}
-	s, err := d.pusher().Open(ctx, rememberedTarget(host, hosts, 0), things)
+	s, err := d.pusher().Open(ctx, routes.Remembered(host, hosts), things)
 	if err != nil {
 		return nil, err
 	}

@@ -67,7 +67,7 @@ func (r retries) unreached(host string) {
 			return
 		}
 		h, known := r.history.Host(host)
-		if life.Err() == nil && known && isUnheard(h) {
+		if life.Err() == nil && known && h.IsUnheard() {
 			r.bell.ring("retry of " + host)
 		}
 	})

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -147,7 +148,7 @@ func refusedBack(refused map[string]error, chosen int) error {
 func (r *run) planOneBack(ctx context.Context, held *heldPlans, host string) (*HostPlan, error) {
 	d := r.d
 	w, known := d.planner.wanted[host], d.factsOf(host, "")
-	if known.last.Reach.Elsewhere(reach(w.host)) {
+	if known.last.Reach.Elsewhere(routes.Reach(w.host)) {
 		return nil, errors.New("another machine has its name since, which held nothing yet")
 	}
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -134,7 +135,7 @@ func TestKeyStatusTellsThePlace(t *testing.T) {
 }
 
 type gone struct {
-	deploy.Links
+	routes.Links
 	w *world
 }
 

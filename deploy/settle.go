@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -65,7 +66,7 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 		return err
 	}
 	defer release()
-	t := rememberedTarget(o.Host, hosts, 0)
+	t := routes.Remembered(o.Host, hosts)
 	session, err := d.pusher().Open(ctx, t, 0)
 	if err != nil {
 		return err
@@ -110,7 +111,7 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 // confirmation is that of a run that an earlier process began on a host. How long the host waits is not
 // known any more; what it says ends it.
 func (s *settling) confirmation(t link.Target) *push.Confirmation {
-	c := s.d.pusher().NewConfirmation(t, s.open.As, ownConfirm, s.d.witnesses().elsewhere(s.open.Host, t))
+	c := s.d.pusher().NewConfirmation(t, s.open.As, ownConfirm, s.d.witnesses().Elsewhere(s.open.Host, t))
 	c.Reattached()
 	return c
 }
@@ -179,15 +180,4 @@ func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.
 	if len(e.FailedServices) > 0 {
 		e.State, e.Remember = history.Behind, false
 	}
-}
-
-// rememberedTarget is how a host was reached last: it works without the repo.
-func rememberedTarget(host string, hosts map[string]history.Host, depth int) link.Target {
-	h := hosts[host]
-	t := link.Target{Name: host, Addresses: h.Reach.Addresses, HostKeys: h.Reach.HostKeys, User: h.Reach.User, Arch: h.Arch, Keys: hasKeys(h)}
-	if h.Reach.Jump != "" && depth < 8 {
-		j := rememberedTarget(h.Reach.Jump, hosts, depth+1)
-		t.Jump = &j
-	}
-	return t
 }

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -194,7 +195,7 @@ func (m *model) apply(o *bundle.Offer, turn int) *bundle.Result {
 
 type simLinks struct{ models map[string]*model }
 
-func (l simLinks) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l simLinks) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	m := l.models[t.Name]
 	if err := m.trouble(); err != nil {
 		return nil, &link.Error{Host: t.Name, Kind: link.ErrUnreachable, Err: err}
@@ -226,7 +227,7 @@ func (l simLinks) Watch(ctx context.Context, _ link.Target, _ link.Watcher) erro
 	return ctx.Err()
 }
 
-func (l simLinks) FreshHelper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l simLinks) FreshHelper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	return l.Helper(ctx, t, ahead)
 }
 
@@ -310,7 +311,7 @@ type lateAway struct {
 	n    atomic.Int32
 }
 
-func (l *lateAway) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *lateAway) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	if t.Name != l.host || l.n.Add(1) > 3 {
 		return l.simLinks.Helper(ctx, t, ahead)
 	}

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -44,15 +45,15 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // A cutter loses the line of a host in the middle of a session: when says how many bytes of
 // what is written still pass, -1 for all and no cut.
 type cutter struct {
-	deploy.Links
+	routes.Links
 	mu   sync.Mutex
 	when func(written []byte) int
 }
 
-func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	first := ahead
 	if ahead != nil {
-		first = func(w io.Writer) error { return ahead(&cutStream{w.(deploy.Stream), c}) }
+		first = func(w io.Writer) error { return ahead(&cutStream{w.(routes.Stream), c}) }
 	}
 	s, err := c.Links.Helper(ctx, t, first)
 	if err != nil {
@@ -62,7 +63,7 @@ func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer
 }
 
 type cutStream struct {
-	deploy.Stream
+	routes.Stream
 	c *cutter
 }
 
@@ -307,12 +308,12 @@ func (w *world) slowly(host string, patience time.Duration) (hold chan struct{})
 }
 
 type slow struct {
-	deploy.Links
+	routes.Links
 	host string
 	hold chan struct{}
 }
 
-func (s *slow) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (s *slow) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	if t.Name == s.host {
 		select {
 		case <-s.hold:
@@ -508,12 +509,12 @@ func TestHostsThatAreAway(t *testing.T) {
 
 // noAnswer takes long to find that hosts do not answer, and counts how often it was asked to.
 type noAnswer struct {
-	deploy.Links
+	routes.Links
 	mu    sync.Mutex
 	hosts map[string]int
 }
 
-func (n *noAnswer) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (n *noAnswer) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	n.mu.Lock()
 	_, away := n.hosts[t.Name]
 	if away {
@@ -722,13 +723,13 @@ func TestCutOffIsTriedOnceMore(t *testing.T) {
 
 // A liar answers every offer with a result of its own.
 type liar struct {
-	deploy.Links
+	routes.Links
 	text string
 	cut  bool
 	came int // sessions
 }
 
-func (l *liar) Helper(_ context.Context, t link.Target, ahead func(io.Writer) error) (deploy.Stream, error) {
+func (l *liar) Helper(_ context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
 	l.came++
 	var first bytes.Buffer
 	if ahead != nil {
@@ -781,7 +782,7 @@ func TestLock(t *testing.T) {
 
 // rebooter reboots the lab's machine when it is asked to.
 type rebooter struct {
-	deploy.Links
+	routes.Links
 	w *world
 }
 

@@ -73,3 +73,15 @@ func secondTry(last history.Host, digest string) time.Time {
 	}
 	return last.ReasonAt.Add(secondChance)
 }
+
+// ownConfirm is for how long, at least, the deployer's own host waits to be confirmed: the deployer may
+// be what the run restarts there.
+const ownConfirm = 2 * time.Minute
+
+// confirmWindow is for how long a host waits, in a fleet whose hosts wait so long.
+func confirmWindow(confirm time.Duration, own bool) time.Duration {
+	if own && confirm > 0 {
+		return max(confirm, ownConfirm)
+	}
+	return confirm
+}

@@ -58,7 +58,7 @@ func (k lineKeeper) givenUp(ctx context.Context, host string, err error) {
 // up is called when a line was opened: it reads the host's own record, and after a reboot puts its
 // keys back.
 func (k lineKeeper) up(ctx context.Context, host string, t link.Target) error {
-	if h, ok := k.history.Host(host); !ok || isUnheard(h) {
+	if h, ok := k.history.Host(host); !ok || h.IsUnheard() {
 		k.bell.ring(host + " is back")
 		if ok && h.KeysPresent == 0 && !t.Keys {
 			return nil
@@ -74,9 +74,4 @@ func (k lineKeeper) up(ctx context.Context, host string, t link.Target) error {
 		return err
 	}
 	return nil
-}
-
-// isUnheard says that a host could not be reached, or did not say what came of a push.
-func isUnheard(h history.Host) bool {
-	return h.State == history.Pending || h.State == history.Unknown
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/rollout"
 )
@@ -24,11 +25,11 @@ func (d *Deployer) waves(p *Plan) [][]*HostPlan {
 	// Who goes first should answer: a wave of hosts that are away shows nothing.
 	slices.SortStableFunc(changing, func(a, b *HostPlan) int { return cmp.Compare(rank(a), rank(b)) })
 
-	machine := d.ownMachine()
+	machine := routes.ThisMachine(d.BootID, d.MachineID)
 	byName := make(map[string]*HostPlan, len(changing))
 	hosts := make([]rollout.Host, 0, len(changing))
 	for _, hp := range changing {
-		byName[hp.Name], hp.own = hp, machine.is(hp, d.hosts.Machine(hp.Name))
+		byName[hp.Name], hp.own = hp, machine.Is(hp.last.BootID, hp.host.Addresses, d.hosts.Machine(hp.Name))
 		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.host.Tags, Own: hp.own})
 	}
 

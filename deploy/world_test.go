@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -118,7 +119,7 @@ func (w *world) deployer(id string) *deploy.Deployer {
 			Open:      func(tree fs.FS, path string) ([]byte, error) { return fs.ReadFile(tree, path) },
 			KeyDigest: func(v []byte) string { return hex.EncodeToString(bundle.KeyMAC(mac, v)) },
 		},
-		Links: deploy.Over(w.pool), History: w.db, ID: id, Branch: "main", BootID: "not a host of the lab",
+		Links: routes.Over(w.pool), History: w.db, ID: id, Branch: "main", BootID: "not a host of the lab",
 		Cache: w.t.TempDir(), Log: slog.New(slog.NewTextHandler(logTo{w.t}, nil)),
 		Limits: deploy.Limits{Retry: 20 * time.Millisecond},
 		Progress: func(e deploy.Event) {

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/gitsync"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -305,7 +306,7 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 		Source:  deploy.From(h.repo),
 		Loader:  loader,
 		Check:   pushCheck(loader, &f.load),
-		Links:   deploy.Over(h.pool),
+		Links:   routes.Over(h.pool),
 		History: h.history,
 		ID:      ssh.FingerprintSHA256(h.signer.PublicKey()),
 		Branch:  f.branch,

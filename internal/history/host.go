@@ -57,6 +57,12 @@ func (r Reach) json() string {
 	return string(p)
 }
 
+// HasKeys says that the host has keys, or had some that it lost.
+func (h Host) HasKeys() bool { return h.KeysExpected > 0 || h.KeysPresent > 0 }
+
+// IsUnheard says that the host could not be reached, or did not say what came of a push.
+func (h Host) IsUnheard() bool { return h.State == Pending || h.State == Unknown }
+
 // Hosts returns all hosts by name.
 func (db *DB) Hosts() map[string]Host {
 	db.mu.Lock()

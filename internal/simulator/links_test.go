@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/routes"
 	"bellhop/internal/link"
 )
 
@@ -68,7 +68,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (l links) Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (deploy.Stream, error) {
+func (l links) Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (routes.Stream, error) {
 	c, err := l.dial(ctx, l.w.named(t.Name))
 	if err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (l links) Helper(ctx context.Context, t link.Target, first func(io.Writer) 
 	return c, nil
 }
 
-func (l links) FreshHelper(ctx context.Context, t link.Target, first func(io.Writer) error) (deploy.Stream, error) {
+func (l links) FreshHelper(ctx context.Context, t link.Target, first func(io.Writer) error) (routes.Stream, error) {
 	return l.Helper(ctx, t, first)
 }
 

@@ -1,4 +1,4 @@
-package deploy
+package routes
 
 import (
 	"cmp"
@@ -7,56 +7,32 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"time"
 
 	"bellhop/deploy/hosts"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
 
-// What the confirmation of a host needs to know of the fleet. How it goes on is in package push.
-
-// ownConfirm is for how long, at least, the deployer's own host waits to be confirmed: the deployer may
-// be what the run restarts there.
-const ownConfirm = 2 * time.Minute
-
-// confirmWindow is for how long a host waits, in a fleet whose hosts wait so long.
-func confirmWindow(confirm time.Duration, own bool) time.Duration {
-	if own && confirm > 0 {
-		return max(confirm, ownConfirm)
-	}
-	return confirm
-}
-
 // mostWitnesses is how many other hosts are asked whether they can be reached: one answer is enough.
 const mostWitnesses = 4
 
-// witnesses is what can be asked, as d is set up now.
-func (d *Deployer) witnesses() witnesses {
-	w := witnesses{links: d.Links, history: d.History, hosts: &d.hosts, given: d.Elsewhere}
-	if d.Far {
-		w.head = d.Head
-	}
-	return w
+// A Witnesses knows what, beside a host, may be reached.
+type Witnesses struct {
+	Links   Links
+	History *history.DB
+	Hosts   *hosts.Table
+
+	Head  func(context.Context) (string, error)         // asks the git remote; nil: it is no witness
+	Given func(ctx context.Context, host string) string // decides in place of all others; nil: none was given
 }
 
-// A witnesses knows what, beside a host, may be reached.
-type witnesses struct {
-	links   Links
-	history *history.DB
-	hosts   *hosts.Table
-
-	head  func(context.Context) (string, error)         // asks the git remote; nil: it is no witness
-	given func(ctx context.Context, host string) string // decides in place of all others; nil: none was given
-}
-
-// elsewhere returns what names something else than the host that can be reached at the moment of the
+// Elsewhere returns what names something else than the host that can be reached at the moment of the
 // call, "" when nothing can. So a host that its bundle cut off is told from a deployer whose own
 // network is away.
-func (w witnesses) elsewhere(host string, t link.Target) func(context.Context) string {
+func (w Witnesses) Elsewhere(host string, t link.Target) func(context.Context) string {
 	return func(ctx context.Context) string {
-		if w.given != nil {
-			return w.given(ctx, host)
+		if w.Given != nil {
+			return w.Given(ctx, host)
 		}
 		return firstAnswer(ctx, w.of(host, t))
 	}
@@ -70,7 +46,7 @@ type witness struct {
 
 // of are the witnesses for a host, the best first. What is on this machine needs no network to be reached. For
 // a host behind a jump host only that one tells whether the way there works.
-func (w witnesses) of(host string, t link.Target) []witness {
+func (w Witnesses) of(host string, t link.Target) []witness {
 	if t.Jump != nil {
 		return []witness{w.login(*t.Jump)}
 	}
@@ -79,24 +55,24 @@ func (w witnesses) of(host string, t link.Target) []witness {
 	}
 
 	var all []witness
-	if w.head != nil {
+	if w.Head != nil {
 		all = append(all, witness{name: "the git remote", ask: func(ctx context.Context) error {
-			_, err := w.head(ctx)
+			_, err := w.Head(ctx)
 			return err
 		}})
 	}
-	hosts := w.history.Hosts()
+	hosts := w.History.Hosts()
 	names := w.otherHosts(hosts, host)
 	for _, name := range names[:min(len(names), mostWitnesses)] {
-		all = append(all, w.login(rememberedTarget(name, hosts, 0)))
+		all = append(all, w.login(Remembered(name, hosts)))
 	}
 	return all
 }
 
 // login has a host asked by a login. One that refuses it was reached too.
-func (w witnesses) login(t link.Target) witness {
+func (w Witnesses) login(t link.Target) witness {
 	return witness{name: "host " + t.Name, ask: func(ctx context.Context) error {
-		err := w.links.Fresh(ctx, t)
+		err := w.Links.Fresh(ctx, t)
 		if errors.Is(err, link.ErrAuth) {
 			return nil
 		}
@@ -106,13 +82,13 @@ func (w witnesses) login(t link.Target) witness {
 
 // otherHosts names the hosts that can be asked, those first that are likely to answer. A host that a run
 // is at work on may be cut off by the same commit.
-func (w witnesses) otherHosts(hosts map[string]history.Host, host string) (names []string) {
+func (w Witnesses) otherHosts(hosts map[string]history.Host, host string) (names []string) {
 	doubt := func(name string) int {
 		n := 0
-		if !hosts[name].AwayAt.IsZero() || w.hosts.Away(name) {
+		if !hosts[name].AwayAt.IsZero() || w.Hosts.Away(name) {
 			n += 2
 		}
-		if w.hosts.Pushing(name) {
+		if w.Hosts.Pushing(name) {
 			n++
 		}
 		return n
@@ -120,7 +96,7 @@ func (w witnesses) otherHosts(hosts map[string]history.Host, host string) (names
 
 	for name, h := range hosts {
 		isOther := name != host && h.State != history.Released && len(h.Reach.HostKeys) > 0
-		if isOther && !onThisMachine(rememberedTarget(name, hosts, 0)) {
+		if isOther && !onThisMachine(Remembered(name, hosts)) {
 			names = append(names, name)
 		}
 	}

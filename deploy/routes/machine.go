@@ -1,4 +1,4 @@
-package deploy
+package routes
 
 import (
 	"net"
@@ -11,21 +11,21 @@ import (
 
 // Which host is the one that bellhop itself runs on: it goes last and alone.
 
-// An ownMachine is the one that bellhop runs on. What is not known is "".
-type ownMachine struct {
+// A Machine is the one that bellhop runs on. What is not known is "".
+type Machine struct {
 	bootID string
 	digest string // of its machine id
 }
 
-func (d *Deployer) ownMachine() ownMachine {
-	boot, id := d.BootID, d.MachineID
-	if boot == "" {
-		boot = readLine("/proc/sys/kernel/random/boot_id")
+// ThisMachine is what the machine says of itself, where a boot id or a machine id is not given.
+func ThisMachine(bootID, machineID string) Machine {
+	if bootID == "" {
+		bootID = readLine("/proc/sys/kernel/random/boot_id")
 	}
-	if id == "" {
-		id = readLine("/etc/machine-id")
+	if machineID == "" {
+		machineID = readLine("/etc/machine-id")
 	}
-	return ownMachine{bootID: boot, digest: bundle.MachineDigest(id)}
+	return Machine{bootID: bootID, digest: bundle.MachineDigest(machineID)}
 }
 
 func readLine(path string) string {
@@ -36,17 +36,18 @@ func readLine(path string) string {
 	return strings.TrimSpace(string(p))
 }
 
-// is says whether a host is that machine: its boot is ours, or its address is. Containers share a boot
+// Is says whether a host is that machine: its boot is ours, or its address is. bootID is what the host said
+// when it was heard last, said what it says of its machine id. Containers share a boot
 // with the machine they run on. One with a system of its own differs by the machine id that it
 // said since this process began; bellhop in a bare container has none, and goes down with its machine.
-func (own ownMachine) is(hp *HostPlan, said plain.Foreign) bool {
-	if own.bootID != "" && hp.last.BootID != "" {
+func (own Machine) Is(bootID string, addresses []string, said plain.Foreign) bool {
+	if own.bootID != "" && bootID != "" {
 		bothKnown := own.digest != "" && !said.IsEmpty()
 		otherMachine := bothKnown && !said.Is(own.digest)
-		return hp.last.BootID == own.bootID && !otherMachine
+		return bootID == own.bootID && !otherMachine
 	}
 
-	for _, a := range hp.host.Addresses {
+	for _, a := range addresses {
 		host, port, err := net.SplitHostPort(a)
 		if err == nil && port == "22" && isLocal(host) {
 			return true
