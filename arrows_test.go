@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"deploy", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -48,6 +48,8 @@ var arrows = map[string][]string{
 	"internal/fleet":           {"internal/fleet/wire", "internal/fleet/render", "internal/fleet/service", "internal/fleet/inventory", "internal/fleet/template", "internal/bundle", "internal/confine", "internal/fleet/problem", "internal/fleet/scalar", "internal/fleet/syntax", "internal/fleet/yaml", "internal/fleet/tree", "internal/plain", "internal/privatekey", "internal/limits", "internal/unitfile"},
 	"internal/trace":           {"internal/plain"},
 	"internal/simulator":       {},
+	"internal/forge":           {"internal/history", "internal/mask", "internal/plain"},
+	"internal/forge/fakeforge": {},
 	"internal/unitfile":        {},
 	"internal/limits":          {},
 	"internal/confine":         {},

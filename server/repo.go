@@ -12,6 +12,12 @@ func RepoName(address string) string {
 	return lastSegments(addressPath(address), 2)
 }
 
+// RepoPath is RepoName with all segments before the last two, as the groups of GitLab: group/sub/NAME.
+func RepoPath(address string) string {
+	path := addressPath(address)
+	return lastSegments(path, strings.Count(path, "/")+1)
+}
+
 // addressPath is the path of a git address: of a URL, or of host:path as ssh has it.
 func addressPath(address string) string {
 	if scheme, rest, ok := strings.Cut(address, "://"); ok {

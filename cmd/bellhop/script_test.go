@@ -23,6 +23,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sync/errgroup"
 
+	"bellhop/internal/forge/fakeforge"
 	"bellhop/internal/lab"
 )
 
@@ -39,6 +40,7 @@ func TestScript(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Values[labKey{}] = map[string]labHost{}
 			env.Values[notifyKey{}] = new(notifySocket)
+			env.Values[forgeKey{}] = map[string]*fakeforge.Forge{}
 			env.Values[sinkKey{}] = &sink{more: make(chan struct{}, 100)}
 			env.Setenv("HOME", env.WorkDir+"/home")
 			env.Setenv("XDG_CONFIG_HOME", "")
@@ -54,27 +56,28 @@ func TestScript(t *testing.T) {
 			return os.WriteFile(env.WorkDir+"/home/.gitconfig", []byte("[user]\n\tname = Cadey\n\temail = cadey@example.com\n[init]\n\tdefaultBranch = main\n"), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":    cmdExits,
-			"eventual": cmdEventual,
-			"freeport": cmdFreePort,
-			"deliver":  cmdDeliver,
-			"flood":    cmdFlood,
-			"count":    cmdCount,
-			"json":     cmdJSON,
-			"perm":     cmdPerm,
-			"hidden":   cmdHidden,
-			"hosts":    cmdHosts,
-			"fleet":    cmdFleet,
-			"unit":     cmdUnit,
-			"onhost":   cmdOnHost,
-			"sabotage": cmdSabotage,
-			"cut":      cmdCut,
-			"sessions": cmdSessions,
-			"notified": cmdNotified,
-			"remote":   cmdRemote,
-			"state":    cmdState,
-			"sink":     cmdSink,
-			"heard":    cmdHeard,
+			"exits":     cmdExits,
+			"eventual":  cmdEventual,
+			"freeport":  cmdFreePort,
+			"deliver":   cmdDeliver,
+			"flood":     cmdFlood,
+			"count":     cmdCount,
+			"json":      cmdJSON,
+			"perm":      cmdPerm,
+			"hidden":    cmdHidden,
+			"hosts":     cmdHosts,
+			"fleet":     cmdFleet,
+			"unit":      cmdUnit,
+			"onhost":    cmdOnHost,
+			"sabotage":  cmdSabotage,
+			"cut":       cmdCut,
+			"sessions":  cmdSessions,
+			"notified":  cmdNotified,
+			"remote":    cmdRemote,
+			"state":     cmdState,
+			"sink":      cmdSink,
+			"heard":     cmdHeard,
+			"fakeforge": cmdFakeForge, "told": cmdTold,
 		},
 	})
 }

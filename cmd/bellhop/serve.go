@@ -37,6 +37,7 @@ type serveOptions struct {
 	poll                      time.Duration
 	pollByHand                bool
 	logLevel                  string
+	forge                     forgeFlags
 	publicURL                 string          // of the page; "": it has none that others could use
 	gap                       time.Duration   // between runs that were rung for; 0 is the bell's own
 	hold                      <-chan struct{} // nothing is looked at before it is closed; nil: at once
@@ -66,6 +67,7 @@ BELLHOP_REPO_TOKEN_FILE.`,
 	c.Flags().StringVar(&o.webhookRepo, "webhook-repo", "", "OWNER/NAME that deliveries must name (default: that of --repo)")
 	c.Flags().StringVar(&o.ringGroup, "ring-group", "", "group that may trigger runs over ring.sock")
 	c.Flags().DurationVar(&o.poll, "poll", 30*time.Second, "how often to ask the repo; 10 min after the webhook announced two pushes, unless set by hand; 0: never")
+	o.forge.flags(c)
 	c.Flags().StringVar(&o.publicURL, "public-url", "", "address at which people reach the page, for links in messages: https://…")
 	traceFlag(c, &o.trace)
 	c.Flags().StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -114,6 +116,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 type serving struct {
 	app                   *app
 	bell                  *deploy.Bell
+	forge                 *forgeWork
 	server                *server.Server
 	page                  *page.Page
 	secret                []byte // of the webhook
@@ -142,7 +145,11 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 		}
 	}()
 	h.deployer.Detach = true
-	s := &serving{app: h, bell: deploy.NewBell(h.deployer)}
+	telling, err := newForgeWork(o, h.deployer)
+	if err != nil {
+		return nil, err
+	}
+	s := &serving{app: h, forge: telling, bell: deploy.NewBell(h.deployer)}
 	s.bell.Gap = o.gap
 	if s.secretFile, err = filepath.Abs(h.state.webhookSecret); err != nil {
 		return nil, err
@@ -333,6 +340,7 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 	})
 	go s.server.Poll(ctx, o.poll, o.pollByHand)
 	part(func() error { s.messages(ctx, log, o.runURL); return nil })
+	part(func() error { s.forge.run(ctx, s.app, o, log); return nil })
 	go func() {
 		<-ctx.Done()
 		close(s.done)

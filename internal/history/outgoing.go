@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 )
 
@@ -13,6 +14,9 @@ type Outgoing struct {
 	db *DB
 	// queued has room for one: who is busy when a message comes looks once more afterwards.
 	queued chan struct{}
+
+	mu        sync.Mutex
+	listeners []chan struct{} // of Listen
 }
 
 // A Mark is how far one target of messages was told.
@@ -28,10 +32,25 @@ func (db *DB) Outgoing() *Outgoing { return &db.outgoing }
 // Queued receives after messages were put into the outbox. Messages that come shortly after each other may be one.
 func (o *Outgoing) Queued() <-chan struct{} { return o.queued }
 
+// Listen returns a channel of its own that receives as that of Queued does. It is kept for as long as the history is open.
+func (o *Outgoing) Listen() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+
+	c := make(chan struct{}, 1)
+	o.listeners = append(o.listeners, c)
+	return c
+}
+
 func (o *Outgoing) signal() {
-	select {
-	case o.queued <- struct{}{}:
-	default:
+	o.mu.Lock()
+	defer o.mu.Unlock()
+
+	for _, c := range append(o.listeners, o.queued) {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"bellhop/deploy"
+	"bellhop/internal/forge"
+	"bellhop/internal/history"
+	"bellhop/secrets/privatefile"
+	"bellhop/server"
+)
+
+// The forge: which one it is, and how the server tells it what came of a push.
+
+// A forgeFlags is what serve is told of the forge.
+type forgeFlags struct {
+	kind  string // github, forgejo …; "": guessed from the repo's host
+	url   string // base of the API; "": that of the repo's host
+	token string // file; "": the forge is told nothing
+}
+
+func (f *forgeFlags) flags(c *cobra.Command) {
+	c.Flags().StringVar(&f.kind, "forge", "", "what the repo's host is: "+forge.Kinds()+" (default: guessed from its name)")
+	c.Flags().StringVar(&f.url, "forge-url", "", "base of the forge's API (default: that of the repo's host, as https://git.example.org/api/v1)")
+	secretFileFlag(c, &f.token, "forge-token", "", "file with a token of the forge, by which commits get a status")
+	kinds := strings.Split(forge.Kinds(), ", ")
+	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// isGiven says that the forge is to be told something.
+func (f *forgeFlags) isGiven() bool { return f.kind != "" || f.url != "" || f.token != "" }
+
+// open makes the client of the forge on which repo lies, and asks it nothing. name is OWNER/NAME, as webhooks have it; ""
+// takes it from the repo. nil: the forge is told nothing.
+func (f *forgeFlags) open(repo, name string) (*forge.Client, error) {
+	if !f.isGiven() {
+		return nil, nil
+	}
+
+	site, host := forge.Site(repo)
+	kind := forge.Kind(f.kind)
+	if kind == "" {
+		kind = forge.Guess(host)
+	}
+	switch {
+	case kind == "":
+		return nil, hint(errors.New("the host of --repo does not tell which forge it is"), "give --forge, one of %s", forge.Kinds())
+	case !forge.IsKind(string(kind)):
+		return nil, fmt.Errorf("read --forge %s: want one of %s", f.kind, forge.Kinds())
+	case f.token == "":
+		return nil, hint(errors.New("--forge: no token is given, so the forge could not be told anything"), "give --forge-token FILE or BELLHOP_FORGE_TOKEN_FILE; see docs/forge.md for the rights that it needs")
+	}
+
+	if name == "" {
+		name = server.RepoPath(repo)
+	}
+	if !strings.Contains(name, "/") {
+		return nil, hint(errors.New("--forge: --repo names no OWNER/NAME"), "give --webhook-repo OWNER/NAME")
+	}
+	api := f.url
+	if api == "" {
+		if site == "" {
+			return nil, hint(errors.New("--forge: --repo is on this machine, so it does not tell where the forge is"), "give --forge-url")
+		}
+		api = forge.DefaultURL(kind, site)
+	}
+
+	token, err := f.readToken()
+	if err != nil {
+		return nil, err
+	}
+	c, err := forge.New(forge.Config{Kind: kind, URL: api, Repo: name, Token: token})
+	if err != nil {
+		return nil, fmt.Errorf("--forge: %w", err)
+	}
+	return c, nil
+}
+
+// readToken reads the token once, so that an error is told at the start, and returns what reads it for each request: one that
+// is replaced needs no restart.
+func (f *forgeFlags) readToken() (func() (string, error), error) {
+	path, err := filepath.Abs(f.token)
+	if err != nil {
+		return nil, err
+	}
+
+	read := func() (string, error) {
+		b, err := privatefile.Read(path)
+		if err != nil {
+			return "", fmt.Errorf("read the forge's token: %w", err)
+		}
+		token := strings.TrimSpace(string(b))
+		if token == "" || strings.ContainsAny(token, " \t\r\n") {
+			return "", fmt.Errorf("read the forge's token: %s does not hold one token", path)
+		}
+		return token, nil
+	}
+	_, err = read()
+	return read, err
+}
+
+// A forgeWork tells the forge what came of commits.
+type forgeWork struct {
+	client *forge.Client // nil: there is no forge that is told something
+	events chan struct{} // has room for one: something happened in a run
+}
+
+// newForgeWork opens the forge, and hears the deployer's events from now on.
+func newForgeWork(o *serveOptions, d *deploy.Deployer) (*forgeWork, error) {
+	client, err := o.forge.open(o.repo, o.webhookRepo)
+	if err != nil || client == nil {
+		return &forgeWork{}, err
+	}
+
+	w := &forgeWork{client: client, events: make(chan struct{}, 1)}
+	before := d.Progress
+	d.Progress = func(e deploy.Event) {
+		if e.Host == "" {
+			w.wake()
+		}
+		if before != nil {
+			before(e)
+		}
+	}
+	return w, nil
+}
+
+func (w *forgeWork) wake() {
+	select {
+	case w.events <- struct{}{}:
+	default:
+	}
+}
+
+// run reports until ctx ends.
+func (w *forgeWork) run(ctx context.Context, h *app, o *serveOptions, log *slog.Logger) {
+	if w.client == nil {
+		<-ctx.Done()
+		return
+	}
+
+	queued := h.history.Outgoing().Listen()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-queued:
+				w.wake()
+			}
+		}
+	}()
+
+	r := forge.Reporter{
+		Client: w.client, History: h.history, Marks: h.history.Outgoing(), Pause: h.history.Pauses().Now,
+		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Log: log,
+	}
+	r.Run(ctx)
+}
+
+var _ forge.History = (*history.DB)(nil)

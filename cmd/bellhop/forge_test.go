@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"bellhop/internal/forge/fakeforge"
+)
+
+type forgeKey struct{}
+
+// fakeforge KIND VAR [hang]: start a forge; the variable is the base of its API. One that hangs takes requests and does not
+// answer.
+func cmdFakeForge(ts *testscript.TestScript, _ bool, args []string) {
+	f := fakeforge.New(args[0])
+	hangs := make(chan struct{})
+	if len(args) > 2 {
+		f.Answer = func(*http.Request) int { <-hangs; return http.StatusBadGateway }
+	}
+	ts.Defer(func() { close(hangs); f.Close() })
+	ts.Check(os.WriteFile(ts.MkAbs("token"), []byte(fakeforge.Token+"\n"), 0o600))
+	ts.Setenv(args[1], f.API())
+	ts.Value(forgeKey{}).(map[string]*fakeforge.Forge)[args[1]] = f
+}
+
+// told VAR REV STATE TEXT: wait until the forge's last status of a commit of ./config is that. told VAR requests N: at most N
+// requests came.
+func cmdTold(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(forgeKey{}).(map[string]*fakeforge.Forge)[args[0]]
+	if args[1] == "requests" {
+		if got := fmt.Sprint(f.Requests()); got > args[2] {
+			ts.Fatalf("%s requests came, want at most %s", got, args[2])
+		}
+		return
+	}
+
+	ts.Check(ts.Exec("git", "-C", ts.MkAbs("config"), "rev-parse", args[1]))
+	commit := strings.TrimSpace(ts.ReadFile("stdout"))
+	var got fakeforge.Status
+	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
+		got = f.Last(commit)
+		if faults := f.Faults(); len(faults) > 0 {
+			ts.Fatalf("the forge refused %q", faults)
+		}
+		if got.State == args[2] && strings.Contains(got.Description, args[3]) {
+			return
+		}
+	}
+	ts.Fatalf("the last status of %s is %+v, want %s with %q", commit, got, args[2], args[3])
+}

@@ -1,0 +1,287 @@
+package forge
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"bellhop/internal/mask"
+	"bellhop/internal/plain"
+)
+
+// How long one request may take, and how much of an answer is read.
+const (
+	requestTime  = 30 * time.Second
+	maxAnswer    = 4 << 20
+	maxErrorText = 300
+	maxRedirects = 3
+)
+
+// An APIError is what a forge answered in place of what was asked.
+type APIError struct {
+	Code  int           // HTTP status
+	Text  string        // what the forge says, in one line; "" when it says nothing
+	Right string        // that the token would need, in the forge's words; "" when the forge does not say
+	After time.Duration // how long the forge asks to wait; 0: it does not say
+}
+
+func (e *APIError) Error() string {
+	text := fmt.Sprintf("the forge answered %d %s", e.Code, http.StatusText(e.Code))
+	if e.Text != "" {
+		text += ": " + e.Text
+	}
+	if e.Right != "" {
+		text += " (the token needs " + e.Right + ")"
+	}
+	return text
+}
+
+// isOfOneCommit says that the forge refuses this request, and would take others.
+func (e *APIError) isOfOneCommit() bool {
+	switch e.Code {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusGone, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
+// A login adds to a request what proves who sends it.
+type login func(ctx context.Context, h http.Header) error
+
+// header logs in by one header.
+func header(name, before string, token func() (string, error)) login {
+	return func(_ context.Context, h http.Header) error {
+		t, err := token()
+		if err != nil {
+			return err
+		}
+		h.Set(name, before+t)
+		return nil
+	}
+}
+
+// A transport sends requests to one host, logged in, and bounds what is read of an answer.
+type transport struct {
+	base  *url.URL
+	login login
+	next  http.RoundTripper
+}
+
+var errOtherHost = errors.New("the forge sent the request on to another host: it is not followed; see --forge-url")
+
+// RoundTrip logs in at the forge alone: a request to any other host is refused before it is sent.
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != t.base.Scheme || r.URL.Host != t.base.Host {
+		return nil, errOtherHost
+	}
+
+	r = r.Clone(r.Context())
+	r.Header.Set("User-Agent", "bellhop")
+	if err := t.login(r.Context(), r.Header); err != nil {
+		return nil, err
+	}
+	secret := tokenOf(r.Header)
+
+	answer, err := t.next.RoundTrip(r)
+	if err != nil {
+		return nil, secret.hide(err)
+	}
+	answer.Body = &bounded{of: answer.Body, left: maxAnswer}
+	if answer.StatusCode >= http.StatusBadRequest {
+		secret.hideIn(answer)
+	}
+	return answer, nil
+}
+
+// A hiding takes what a request logged in with out of what is told of its end.
+type hiding struct{ filter mask.Filter }
+
+func tokenOf(h http.Header) *hiding {
+	var d hiding
+	for _, name := range []string{"Authorization", "PRIVATE-TOKEN"} {
+		for _, value := range h.Values(name) {
+			_, token, ok := strings.Cut(value, " ")
+			if !ok {
+				token = value
+			}
+			d.filter.Add("token", []byte(token))
+		}
+	}
+	return &d
+}
+
+func (d *hiding) hide(err error) error {
+	text := plain.Line(d.filter.Text(err.Error()), plain.MaxLine)
+	if text == err.Error() {
+		return err
+	}
+	return errors.New(text)
+}
+
+// maxErrorBody is how much of an answer that is no success is read.
+const maxErrorBody = 64 << 10
+
+// hideIn does so in an answer, which may repeat what it was asked.
+func (d *hiding) hideIn(answer *http.Response) {
+	body, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorBody))
+	answer.Body.Close()
+	answer.Body = io.NopCloser(strings.NewReader(d.filter.Text(string(body))))
+
+	if right := answer.Header.Get(rightHeader); right != "" {
+		answer.Header.Set(rightHeader, d.filter.Text(right))
+	}
+}
+
+// rightHeader names the right that GitHub asks for.
+const rightHeader = "X-Accepted-GitHub-Permissions"
+
+// A bounded body ends with an error when it is too long.
+type bounded struct {
+	of   io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	}
+	n, err := b.of.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}
+
+func (b *bounded) Close() error { return b.of.Close() }
+
+// httpClient is a client of one forge. A redirect to another host, or to another method, is not followed.
+func httpClient(base *url.URL, l login) *http.Client {
+	next := http.DefaultTransport.(*http.Transport).Clone()
+	next.MaxResponseHeaderBytes = 64 << 10
+	next.MaxIdleConns = 2
+
+	return &http.Client{
+		Timeout:   requestTime,
+		Transport: &transport{base: base, login: l, next: next},
+		CheckRedirect: func(r *http.Request, via []*http.Request) error {
+			isSame := r.URL.Scheme == base.Scheme && r.URL.Host == base.Host
+			switch {
+			case !isSame:
+				return errOtherHost
+			case r.Method != via[0].Method, len(via) > maxRedirects:
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+}
+
+// A web is a small client of a REST API.
+type web struct {
+	base *url.URL
+	http *http.Client
+}
+
+func newWeb(base *url.URL, l login) *web { return &web{base: base, http: httpClient(base, l)} }
+
+// ask sends body as JSON to a path below the base, and decodes the answer into out. Nil: none is sent, or decoded. The
+// elements of path are escaped already.
+func (w *web) ask(ctx context.Context, method, path string, body, out any) error {
+	var sent io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return err
+		}
+		sent = bytes.NewReader(b)
+	}
+
+	req, err := http.NewRequestWithContext(ctx, method, w.base.String()+path, sent)
+	if err != nil {
+		return errors.New("the forge's API has no usable address")
+	}
+	req.Header.Set("Accept", "application/json")
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+
+	answer, err := w.http.Do(req)
+	if err != nil {
+		return bare(err)
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode/100 != 2 {
+		return errorOf(answer)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(answer.Body).Decode(out); err != nil {
+		return fmt.Errorf("the forge's answer to %s %s can't be read: %w", method, plain.Line(path, 200), err)
+	}
+	return nil
+}
+
+// bare is an error of a request without the address that it went to.
+func bare(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return fmt.Errorf("ask the forge: %w", u.Err)
+	}
+	return err
+}
+
+// errorOf reads an answer that is no success.
+func errorOf(answer *http.Response) error {
+	var said struct {
+		Message json.RawMessage `json:"message"`
+		Error   json.RawMessage `json:"error"`
+		Scope   string          `json:"scope"`
+	}
+	body, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorBody))
+	_ = json.Unmarshal(body, &said) // an answer of a proxy is no JSON
+
+	e := &APIError{Code: answer.StatusCode, Text: textOf(said.Message), After: waitOf(answer.Header)}
+	if e.Text == "" {
+		e.Text = textOf(said.Error)
+	}
+	if answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusNotFound {
+		e.Right = plain.Line(answer.Header.Get(rightHeader), 100)
+		if said.Scope != "" {
+			e.Right = "the scope " + plain.Line(said.Scope, 100)
+		}
+	}
+	return e
+}
+
+// textOf is a message as one line: a string, or else its JSON.
+func textOf(raw json.RawMessage) string {
+	var s string
+	if json.Unmarshal(raw, &s) != nil {
+		s = string(raw)
+	}
+	return plain.Line(s, maxErrorText)
+}
+
+// waitOf is how long an answer asks to wait, at most an hour.
+func waitOf(h http.Header) time.Duration {
+	wait := time.Duration(0)
+	if s, err := strconv.ParseInt(h.Get("Retry-After"), 10, 32); err == nil {
+		wait = time.Duration(s) * time.Second
+	}
+	for _, prefix := range []string{"X-RateLimit-", "RateLimit-"} {
+		if h.Get(prefix+"Remaining") != "0" {
+			continue
+		}
+		if at, err := strconv.ParseInt(h.Get(prefix+"Reset"), 10, 64); err == nil {
+			wait = max(wait, time.Until(time.Unix(at, 0)))
+		}
+	}
+	return min(max(wait, 0), time.Hour)
+}
