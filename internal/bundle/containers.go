@@ -76,3 +76,19 @@ func (c *ComposeProject) size() int {
 	}
 	return n
 }
+
+// Args are the arguments of `docker` that name the project, up to the verb: every call has all of them, so
+// that nothing of the place where it is called has a say.
+func (c *ComposeProject) Args() []string {
+	args := []string{"compose", "--progress", "plain", "--ansi", "never", "--project-name", c.Project, "--project-directory", c.Dir}
+	for _, f := range c.Files {
+		args = append(args, "-f", f)
+	}
+	for _, e := range c.Env {
+		args = append(args, "--env-file", e)
+	}
+	if len(c.Env) == 0 {
+		args = append(args, "--env-file", "/dev/null")
+	}
+	return args
+}

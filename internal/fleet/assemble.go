@@ -217,6 +217,7 @@ func (a *assembly) fill(i int) {
 		}
 		r := state.renderer.Render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
 		failed = append(failed, r.Problems...)
+		failed = append(failed, r.Unpinned...)
 		for _, l := range r.Logins {
 			if p := l.ShutsOut(h.User, a.Deployer); p != "" {
 				failed = append(failed, &problem.Problem{File: l.Source, Message: fmt.Sprintf("host %s: %s", h.Name, p)})

@@ -290,7 +290,6 @@ func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
 func TestNotSupportedYet(t *testing.T) {
 	host := "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ",\n    "
 	for field, c := range map[string]struct{ file, place, text string }{
-		"compose":    {"service.yaml", "services/svc/service.yaml:2:1", "user: svc\ncompose: { dir: /srv/x }\n"},
 		"expected":   {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
 		"trust":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
 		"registries": {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},

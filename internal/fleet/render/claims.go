@@ -59,6 +59,10 @@ func (st *Composition) claimAll(r *Rendering) {
 		claim(bundle.NeedThing(n.S))
 	}
 
+	if r.project != nil {
+		claim(bundle.NeedThing("docker"))
+	}
+
 	for _, g := range s.ExtraGroups {
 		claim(bundle.GroupThing(g))
 	}

@@ -99,6 +99,9 @@ func (st *Composition) needs(r *Rendering) {
 	for _, n := range r.Service.Def.Needs {
 		st.Manifest.Needs = append(st.Manifest.Needs, bundle.Need{Command: n.S, Service: r.Service.Name})
 	}
+	if r.project != nil {
+		st.Manifest.Needs = append(st.Manifest.Needs, bundle.Need{Command: "docker", Service: r.Service.Name})
+	}
 	st.breaks(r.Service.Name, r.own...)
 	st.needsSystemd(r)
 }

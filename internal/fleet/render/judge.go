@@ -35,7 +35,10 @@ func (r *Rendering) judge() {
 		out.Before = append(out.Before, b)
 	}
 
-	if out.Settle != nil || len(out.Probes)+len(out.Before) > 0 {
+	if r.project != nil {
+		out.Compose = &r.project.ComposeProject
+	}
+	if out.Settle != nil || out.Compose != nil || len(out.Probes)+len(out.Before) > 0 {
 		r.judged = &out
 	}
 }

@@ -43,7 +43,9 @@ type Rendering struct {
 	content  map[string]Content
 	Logins   []Logins
 	Problems problem.Problems
+	project  *stack                // of a compose service
 	judged   *bundle.Service       // nil: by the defaults
+	Unpinned problem.Problems      // images without a digest: how bad that is, the network says
 	own      problem.Problems      // that refuse only the hosts which have this rendering
 	Refs     []service.Ref         // of unit files that are templates
 	needs    []service.SystemdNeed // of the same
@@ -129,8 +131,11 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 	}
 
 	r.sources()
+	r.readStack()
 	for i := range s.Files {
-		r.file(&s.Files[i])
+		if r.travels(&s.Files[i]) {
+			r.file(&s.Files[i])
+		}
 	}
 
 	texts := make(map[string][]byte, len(s.Units))
@@ -144,6 +149,7 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 	r.keys()
 	r.accounts()
 	r.plan(texts)
+	r.planStack()
 	r.judge()
 	return r
 }

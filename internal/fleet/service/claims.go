@@ -62,6 +62,12 @@ func (s *Service) claimed() []claim {
 		}
 	}
 
+	if c := s.Compose; c != nil && c.Dir != "" {
+		unit := s.Name + ".service"
+		cs = append(cs, claim{place: bundle.UnitDir + "/" + unit, what: "the unit of the compose project"}, claim{place: "unit " + unit, what: "the unit of the compose project"},
+			claim{place: "project " + c.Project, what: "the compose project " + c.Project, at: s.Def.Compose.Project.At})
+	}
+
 	if s.User != nil {
 		u := *s.User
 		u.Service = ""

@@ -21,12 +21,15 @@ type Sources struct {
 	Known  map[string]*tree.Blob // by hash; what is read is added
 	Former bool                  // as the release before this one did
 	Budget *tree.Budget
+
+	AllowCompose bool // read compose services though bundle.ComposeAlive is false
 }
 
 // A reader is one folder on its way to a service.
 type reader struct {
 	*Service
 	Sources
+	composed bool // the folder is a compose service
 }
 
 // Read reads the folder services/name. earlier are the same folder in earlier trees; when nothing that
@@ -34,7 +37,7 @@ type reader struct {
 func (from Sources) Read(name string, earlier []*Service) (*Service, error) {
 	t := from.Tree
 	dir := "services/" + name
-	s := &reader{&Service{Name: name, treeHash: t.DirHash(dir), listing: newListing(), Blobs: map[string]*tree.Blob{}}, from}
+	s := &reader{Service: &Service{Name: name, treeHash: t.DirHash(dir), listing: newListing(), Blobs: map[string]*tree.Blob{}}, Sources: from}
 	var old *Service // whose listings serve
 	for _, e := range earlier {
 		fresh, err := e.Current(t)
@@ -94,11 +97,14 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 		return err
 	}
 	if top {
+		if s.composed, err = s.looksComposed(os); err != nil {
+			return err
+		}
 		os = slices.DeleteFunc(os, func(o tree.Object) bool {
 			if o.Mode.IsDir() {
 				return strings.HasPrefix(o.Name(), ".")
 			}
-			return tree.Ignored(o.Name())
+			return !s.composed && tree.Ignored(o.Name())
 		})
 	}
 
@@ -173,6 +179,7 @@ func (s *reader) build() error {
 
 	s.readUser()
 	s.readPackage()
+	s.readCompose()
 	for _, o := range s.Objects {
 		if err := s.take(o, strings.TrimPrefix(o.Path, dir)); err != nil {
 			return err
@@ -253,6 +260,9 @@ func (s *reader) take(o tree.Object, rel string) error {
 		}
 	}
 
+	if s.Compose != nil {
+		return s.takeCompose(o, rel)
+	}
 	hint := "here stand service.yaml, unit files, UNIT.d/, files/, and what package: names"
 	if !nested {
 		if _, kind := unitfile.SplitName(strings.TrimSuffix(top, ".tmpl")); kind != "" {

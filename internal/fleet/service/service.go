@@ -40,6 +40,7 @@ type Service struct {
 	Probes      []Probe
 	Steps       []Step
 	Package     *Package
+	Compose     *Compose // nil: it is no compose service
 	Problems    problem.Problems
 	Blobs       map[string]*tree.Blob // by hash, to carry over
 	Refs        []Ref                 // of unit files that are no templates
@@ -59,7 +60,8 @@ type File struct {
 	Mode     uint32
 	User     string
 	Group    string
-	Guess    bool // the group was not named: it is the user's, wherever that one is made
+	InStack  string // of a compose service: the name that compose files know it by; "" for one below files/
+	Guess    bool   // the group was not named: it is the user's, wherever that one is made
 	Blob     *tree.Blob
 	Template *template.Template
 }

@@ -26,7 +26,7 @@ func (s *Service) has(unit string) bool {
 			return true
 		}
 	}
-	return false
+	return s.Compose != nil && unit == s.Name+".service"
 }
 
 func (s *Service) unitNames() []string {

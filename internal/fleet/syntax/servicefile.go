@@ -25,10 +25,31 @@ type Service struct {
 	Settle yaml.Duration `yaml:"settle" former:"ignored" jsonschema_description:"how long a started unit must stay up; 5s by default, 0s turns it off"`
 	Before Steps         `yaml:"before" former:"ignored" jsonschema_description:"commands on the host before anything of the service is touched"`
 
-	Compose  yaml.NotYet  `yaml:"compose" jsonschema:"-"`
+	Compose Compose `yaml:"compose" former:"ignored" jsonschema_description:"where a compose project stands, and which files it is made of"`
+
 	Expected yaml.NotYet  `yaml:"expected" jsonschema:"-"`
 	Isolate  yaml.NotHere `yaml:"isolate" jsonschema:"-" place:"at the top of bellhop.yaml"`
 	Confirm  yaml.NotHere `yaml:"confirm" jsonschema:"-" place:"at the top of bellhop.yaml"`
+}
+
+// Compose says how the folder is a compose project; one with compose.yaml needs no word of it.
+type Compose struct {
+	Dir     yaml.String `yaml:"dir" jsonschema_description:"the project directory on the host; /opt/stacks/SERVICE by default"`
+	Project yaml.String `yaml:"project" jsonschema_description:"the project's name, where it is not the service's"`
+	Files   yaml.List   `yaml:"files" jsonschema_description:"compose files, in order; compose.yaml by default"`
+	Env     yaml.List   `yaml:"env" jsonschema_description:"files of this folder, or one age file, that variables get their values from"`
+
+	At problem.Pos `yaml:"-"`
+}
+
+// Decode reads the mapping, and notes where it is.
+func (c *Compose) Decode(d *yaml.Decoder, n ast.Node) {
+	r, ok := d.Resolve(n)
+	if !ok || r.Type() == ast.NullType {
+		return
+	}
+	c.At = yaml.NodeAt(n)
+	d.DecodeStruct(r, reflect.ValueOf(c).Elem())
 }
 
 // User is a name, or a mapping.
