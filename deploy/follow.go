@@ -127,6 +127,20 @@ func (b *Bell) Follow(ctx context.Context, run string, each func(Event)) (*histo
 	return b.logs.follow(ctx, run, each)
 }
 
+// Events are those of a run that are kept so far, the oldest first; none when the run is not, or no longer, known here.
+func (b *Bell) Events(run string) []Event { return b.logs.kept(run) }
+
+func (l *runLogs) kept(run string) []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+
+	one := l.logs[run]
+	if one == nil {
+		return nil
+	}
+	return slices.Clone(one.events)
+}
+
 func (l *runLogs) follow(ctx context.Context, run string, each func(Event)) (*history.Run, error) {
 	for next := 0; ; {
 		l.mu.Lock()

@@ -2,12 +2,14 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"bellhop/deploy"
 	"bellhop/internal/history"
@@ -49,8 +51,55 @@ func (s *serving) newPage(log *slog.Logger) *page.Page {
 	return page.New(page.Sources{
 		Status:   s.status,
 		Sentence: func(st history.Status) string { return countStates(paint(false), st.Hosts) },
-		Runs:     db.Runs, Outcomes: db.RunOutcomes, Run: db.Run, Deliveries: db.Deliveries, Generations: db.Generations, Log: log,
+		Runs:     db.Runs, Outcomes: db.RunOutcomes, Run: db.Run, Deliveries: db.Deliveries, Generations: db.Generations,
+		Events: s.pageEvents, Look: db.Looks().Last, Drift: s.pageDrift, Log: log,
+		Keys: func(host string) []string {
+			m, _, err := db.Manifest(host)
+			if err != nil || m == nil {
+				return nil
+			}
+			var names []string
+			for _, k := range m.Keys {
+				names = append(names, k.Name)
+			}
+			return names
+		},
 	})
+}
+
+// pageEvents are the events of a run as a page shows them.
+func (s *serving) pageEvents(run string) []page.Event {
+	var all []page.Event
+	var began time.Time
+	for _, e := range s.bell.Events(run) {
+		if began.IsZero() {
+			began = e.At
+		}
+		one := page.Event{After: fmt.Sprintf("+%.2f s", e.At.Sub(began).Seconds()), Host: e.Host, Step: e.Step, Text: e.Text}
+		if e.Outcome != "" {
+			one.Text = strings.TrimSpace(string(e.Outcome) + " " + e.Text)
+		}
+		all = append(all, one)
+	}
+	return all
+}
+
+// pageDrift asks a host, as bellhop drift HOST --diff does.
+func (s *serving) pageDrift(ctx context.Context, host string) (page.Drift, error) {
+	found, err := s.app.deployer.Looker().Drift(ctx, deploy.DriftRequest{On: host, Diff: true})
+	if err != nil || len(found) == 0 {
+		return page.Drift{}, err
+	}
+
+	h := found[0]
+	out := page.Drift{Words: driftWords(paint(false), &h)}
+	for _, one := range h.Drift {
+		out.Differences = append(out.Differences, page.Difference{Kind: one.Kind, Name: one.Name, What: thingWords(one), Diff: or(one.Diff, ""), Why: or(one.Why, "")})
+	}
+	for _, key := range h.KeysMissing {
+		out.Differences = append(out.Differences, page.Difference{Kind: "key", Name: key, What: "missing"})
+	}
+	return out, nil
 }
 
 // readToken reads the token of an admin listener.

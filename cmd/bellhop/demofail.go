@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/deploy"
 	"bellhop/internal/bundle"
 	"bellhop/internal/notify"
 	"bellhop/secrets/agefile"
@@ -114,7 +115,20 @@ func (d *demo) stay(ctx context.Context, soFar time.Duration) error {
 	if err != nil {
 		return err
 	}
+	if err := d.edit(ctx); err != nil {
+		return err
+	}
 	fmt.Fprintf(d.out, "\nThat took %s. The fleet is at %s until you press Ctrl-C.\n", took(soFar), d.p.bold(server.AdminPage(d.server.adminAddress, token)))
 	<-ctx.Done()
 	return nil
+}
+
+// edit has somebody change a file on lufta by hand, and bellhop look.
+func (d *demo) edit(ctx context.Context) error {
+	lufta := d.hosts[len(d.hosts)-1]
+	if err := lufta.machine.Plant("/etc/motd", "lufta is looked after by somebody else\n"); err != nil {
+		return err
+	}
+	_, err := d.server.app.deployer.Looker().Drift(ctx, deploy.DriftRequest{On: lufta.name})
+	return err
 }

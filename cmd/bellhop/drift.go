@@ -174,15 +174,19 @@ func verbed(n int, one, many string) string {
 	return fmt.Sprintf("%d things %s", n, many)
 }
 
-func printThing(w io.Writer, p paint, one deploy.DriftThing) {
-	text := one.What
+// thingWords says how one thing differs.
+func thingWords(one deploy.DriftThing) string {
 	switch {
 	case one.What == bundle.DriftDropIn:
-		text = "has the drop-in " + or(one.Is, "") + ", which is not bellhop's: no push takes it away"
+		return "has the drop-in " + or(one.Is, "") + ", which is not bellhop's: no push takes it away"
 	case one.Want != nil || one.Is != nil:
-		text += fmt.Sprintf(": it is %s, and should be %s", or(one.Is, "nothing"), or(one.Want, "nothing"))
+		return fmt.Sprintf("%s: it is %s, and should be %s", one.What, or(one.Is, "nothing"), or(one.Want, "nothing"))
 	}
-	fmt.Fprintf(w, "  %s %s: %s\n", one.Kind, one.Name, p.yellow(text))
+	return one.What
+}
+
+func printThing(w io.Writer, p paint, one deploy.DriftThing) {
+	fmt.Fprintf(w, "  %s %s: %s\n", one.Kind, one.Name, p.yellow(thingWords(one)))
 	if one.Why != nil {
 		fmt.Fprintf(w, "    %s\n", p.dim("no diff: "+*one.Why))
 	}

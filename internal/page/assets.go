@@ -42,6 +42,8 @@ func kindOf(name string) string {
 	switch path.Ext(name) {
 	case ".css":
 		return "text/css; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
 	case ".js":
 		return "text/javascript; charset=utf-8"
 	}

@@ -227,7 +227,7 @@ func TestBytesOfAThousandHosts(t *testing.T) {
 		total += n
 	}
 	t.Logf("%d bytes, of which %d are HTML (%d before compression)", total, html, len(body))
-	if total > 150_000 || len(assets) != 4 {
+	if total > 150_000 || len(assets) != 5 {
 		t.Errorf("%d bytes with %d assets", total, len(assets))
 	}
 }

@@ -11,7 +11,6 @@ import (
 	"context"
 	"embed"
 	"errors"
-	"fmt"
 	"html/template"
 	"log/slog"
 	"net/http"
@@ -29,10 +28,35 @@ type Sources struct {
 	Outcomes   func(ctx context.Context, limit int) ([]history.Run, error) // the newest runs, as history.DB.RunOutcomes has them
 	Run        func(ctx context.Context, id string) (*history.Run, error)  // history.ErrNoRun: there is none
 	Deliveries func(ctx context.Context, limit int) ([]history.Delivery, error)
-	// Generations are those of a host that can be restored, the newest last.
+	// Events are what happened in a run so far, the oldest first; none of a run that is too old to be followed.
+	Events func(run string) []Event
+	// Keys names the keys that a host was given.
+	Keys func(host string) []string
+	// Look is what the last look at a host found; false: there was none.
+	Look func(host string) (history.Look, bool)
+	// Drift asks a host now what differs there.
+	Drift func(ctx context.Context, host string) (Drift, error)
+	// Generations are those of a host that can be restored, the newest first.
 	Generations func(host string) []history.Generation
 	Log         *slog.Logger
 }
+
+// An Event is one thing that happened in a run.
+type Event struct {
+	After string // the begin of the run
+	Host  string // "": the run itself
+	Step  string
+	Text  string
+}
+
+// A Drift is what differs on a host from what was deployed there.
+type Drift struct {
+	Words       string // how the look went, and what it found, in a few words
+	Differences []Difference
+}
+
+// A Difference is one thing that differs. Diff is a unified diff, or Why says why there is none.
+type Difference struct{ Kind, Name, What, Diff, Why string }
 
 //go:embed files
 var files embed.FS
@@ -43,6 +67,7 @@ type Page struct {
 	pages   map[string]*template.Template
 	assets  map[string]asset
 	changes *changes
+	asking  chan struct{} // has a place for each host that is asked for its drift
 	mux     *http.ServeMux
 }
 
@@ -50,19 +75,21 @@ type Page struct {
 const (
 	barRuns       = 30  // runs as bars beside a host, and in the list of a host
 	newestRuns    = 10  // runs below the fleet
+	mostAsked     = 2   // hosts that are asked for their drift at once
 	deliveryLimit = 100 // deliveries in a list
 )
 
 // New makes the pages.
 func New(from Sources) *Page {
-	p := &Page{from: from, pages: map[string]*template.Template{}, assets: readAssets(), changes: newChanges(), mux: http.NewServeMux()}
-	for _, name := range []string{"fleet", "host", "run", "services", "deliveries"} {
+	p := &Page{from: from, pages: map[string]*template.Template{}, assets: readAssets(), changes: newChanges(), asking: make(chan struct{}, mostAsked), mux: http.NewServeMux()}
+	for _, name := range []string{"fleet", "host", "drift", "run", "services", "deliveries"} {
 		t := template.New(name + ".html").Funcs(funcs).Funcs(template.FuncMap{"asset": p.assetPath})
 		p.pages[name] = template.Must(t.ParseFS(files, "files/frame.html", "files/"+name+".html"))
 	}
 
 	p.mux.HandleFunc("GET /{$}", p.fleet)
 	p.mux.HandleFunc("GET /hosts/{name}", p.host)
+	p.mux.HandleFunc("GET /hosts/{name}/drift", p.drift)
 	p.mux.HandleFunc("GET /runs/{id}", p.run)
 	p.mux.HandleFunc("GET /services", p.services)
 	p.mux.HandleFunc("GET /deliveries", p.deliveries)
@@ -82,6 +109,7 @@ type frame struct {
 	Here    string // the path of the page's entry in the menu
 	Path    string // of the page itself
 	Seen    string // the newest change that the page has
+	Still   bool   // the page is not live: to make it costs a session
 	Body    any
 }
 
@@ -160,49 +188,9 @@ func rank(isFailing bool) int {
 	return 1
 }
 
-type hostBody struct {
-	Host        history.HostStatus
-	Command     string
-	Runs        []history.Run
-	Generations []history.Generation
-	Evidence    []history.Evidence // of the newest run on the host
-	Of          string             // that run
-}
-
-func (p *Page) host(w http.ResponseWriter, r *http.Request) {
-	s, f, ok := p.begin(w, r, r.PathValue("name"), "/")
-	if !ok {
-		return
-	}
-
-	for _, h := range s.Hosts {
-		if h.Name != f.Title {
-			continue
-		}
-		runs, err := p.from.Runs(r.Context(), barRuns, h.Name)
-		if err != nil {
-			p.fail(w, err)
-			return
-		}
-		body := hostBody{Host: h, Command: command(h), Runs: runs.Runs, Generations: p.from.Generations(h.Name)}
-		body.addEvidence()
-		f.Body = body
-		p.show(w, r, "host", f)
-		return
-	}
-	http.Error(w, fmt.Sprintf("no host %q; / lists those that there are", f.Title), http.StatusNotFound)
-}
-
-// addEvidence finds what the host saw of the failure that its state tells of.
-func (b *hostBody) addEvidence() {
-	for _, run := range b.Runs {
-		for _, h := range run.Hosts {
-			isIt := h.Name == b.Host.Name && b.Host.Run != nil && run.ID == *b.Host.Run
-			if isIt {
-				b.Evidence, b.Of = h.Evidence, run.ID
-			}
-		}
-	}
+type runBody struct {
+	Run    *history.Run
+	Events []Event
 }
 
 func (p *Page) run(w http.ResponseWriter, r *http.Request) {
@@ -220,45 +208,8 @@ func (p *Page) run(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, err)
 		return
 	}
-	f.Title, f.Body = "run "+run.ID, run
+	f.Title, f.Body = "run "+run.ID, runBody{Run: run, Events: p.from.Events(run.ID)}
 	p.show(w, r, "run", f)
-}
-
-type servicesBody struct {
-	Hosts    []history.HostStatus
-	Services []serviceRow
-}
-
-type serviceRow struct {
-	Name string
-	On   map[string]history.ServiceStatus // by host
-}
-
-func (p *Page) services(w http.ResponseWriter, r *http.Request) {
-	s, f, ok := p.begin(w, r, "Services", "/services")
-	if !ok {
-		return
-	}
-	f.Body = servicesBody{Hosts: s.Hosts, Services: serviceRows(s.Hosts)}
-	p.show(w, r, "services", f)
-}
-
-func serviceRows(hosts []history.HostStatus) []serviceRow {
-	at := map[string]int{}
-	var rows []serviceRow
-	for _, h := range hosts {
-		for _, s := range h.Services {
-			i, known := at[s.Name]
-			if !known {
-				i = len(rows)
-				at[s.Name] = i
-				rows = append(rows, serviceRow{s.Name, map[string]history.ServiceStatus{}})
-			}
-			rows[i].On[h.Name] = s
-		}
-	}
-	sortRows(rows)
-	return rows
 }
 
 func (p *Page) deliveries(w http.ResponseWriter, r *http.Request) {

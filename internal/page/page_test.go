@@ -52,6 +52,16 @@ func sample() page.Sources {
 		Deliveries: func(context.Context, int) ([]history.Delivery, error) {
 			return []history.Delivery{{ID: "1", At: now, Event: "push", Branch: evil, Commit: "89abcdef0123", Answer: "202: a run is on its way", Run: "r2"}}, nil
 		},
+		Events: func(string) []page.Event {
+			return []page.Event{{After: "+0.1 s", Host: "kos-mos", Step: "health", Text: evil}}
+		},
+		Keys: func(string) []string { return []string{"bot-token"} },
+		Look: func(host string) (history.Look, bool) {
+			return history.Look{Drift: []history.Drift{{Kind: "file", Name: "/etc/" + evil, What: "edited"}}, Drifted: 2}, host == "kos-mos"
+		},
+		Drift: func(_ context.Context, host string) (page.Drift, error) {
+			return page.Drift{Words: "1 thing differs", Differences: []page.Difference{{Kind: "file", Name: "/etc/x", What: "edited", Diff: "-a\n+" + evil}}}, nil
+		},
 		Generations: func(string) []history.Generation {
 			return []history.Generation{{Generation: 4, Commit: "0123456789abcdef", At: now}}
 		},
@@ -59,10 +69,10 @@ func sample() page.Sources {
 	}
 }
 
-var paths = []string{"/", "/hosts/kos-mos", "/hosts/chrysalis", "/hosts/lap", "/runs/r2", "/services", "/deliveries"}
+var paths = []string{"/", "/hosts/kos-mos", "/hosts/chrysalis", "/hosts/lap", "/hosts/kos-mos/drift", "/runs/r2", "/services", "/deliveries"}
 
 // scripts are those of the program itself.
-var scripts = regexp.MustCompile(`<script src="/assets/[^"]+" defer></script>`)
+var scripts = regexp.MustCompile(`<script src="/assets/[^"]+"></script>`)
 
 func get(t *testing.T, s page.Sources, path string) (int, string) {
 	t.Helper()
@@ -79,7 +89,7 @@ func TestPages(t *testing.T) {
 		if code != 200 || !strings.HasPrefix(body, "<!doctype html>") || !strings.HasSuffix(strings.TrimSpace(body), "</html>") {
 			t.Errorf("%s: %d\n%s", path, code, body)
 		}
-		if n := len(scripts.FindAllString(body, -1)); n != 3 {
+		if n := len(scripts.FindAllString(body, -1)); n != 3 && path != "/hosts/kos-mos/drift" {
 			t.Errorf("%s has %d scripts", path, n)
 		}
 		if found := forbidden.FindString(scripts.ReplaceAllString(body, "")); found != "" {
@@ -93,10 +103,14 @@ func TestPages(t *testing.T) {
 	for path, want := range map[string]string{
 		"/":                    `colspan="7">web.service failed &lt;script&gt;`,
 		"/hosts/kos-mos":       "bellhop deploy --retry kos-mos",
-		"/hosts/kos-mos#drift": "2 differ from what was deployed: <code>bellhop drift kos-mos --diff</code>",
+		"/hosts/kos-mos#drift": `<span class="wait"><span aria-hidden="true">◐</span> edited</span> file <code>/etc/&lt;script&gt;`,
+		"/hosts/kos-mos#more":  "And 1 more.",
+		"/hosts/chrysalis":     "2 of 2 are there: <code>bot-token</code>",
+		"/hosts/kos-mos/drift": "-a\n&#43;&lt;script&gt;",
+		"/runs/r2#events":      "0.1 s",
 		"/hosts/lap":           "it does not answer since 20",
 		"/runs/r2":             "web.service: exit-code (1)",
-		"/services":            `<th scope="row">web</th>`,
+		"/services":            `<th scope="row" role="rowheader">web</th>`,
 		"/deliveries":          "202: a run is on its way",
 	} {
 		path, _, _ := strings.Cut(path, "#")
@@ -109,7 +123,7 @@ func TestPages(t *testing.T) {
 // A host on which all is well says nothing of drift, failed units or a reboot.
 func TestQuietWhenWell(t *testing.T) {
 	_, body := get(t, sample(), "/hosts/chrysalis")
-	for _, noise := range []string{"bellhop drift", "Reboot", "failed:", "To act"} {
+	for _, noise := range []string{"bellhop drift", "differed", "Reboot", "failed:", "To act"} {
 		if strings.Contains(body, noise) {
 			t.Errorf("says %q", noise)
 		}
@@ -157,5 +171,40 @@ func TestFirstDay(t *testing.T) {
 		if code, body := get(t, s, path); code != 200 || strings.Contains(body, "nil") {
 			t.Errorf("%s: %d %s", path, code, body)
 		}
+	}
+}
+
+// A page of another site can't have a browser ask a host, and few are asked at once.
+func TestDriftIsAskedForOnPurpose(t *testing.T) {
+	s, asked := sample(), make(chan string)
+	release := make(chan struct{})
+	s.Drift = func(_ context.Context, host string) (page.Drift, error) {
+		asked <- host
+		<-release
+		return page.Drift{Words: "nothing differs"}, nil
+	}
+	p := page.New(s)
+	ask := func(site string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("GET", "/hosts/lap/drift", nil)
+		r.Header.Set("Sec-Fetch-Site", site)
+		w := httptest.NewRecorder()
+		p.ServeHTTP(w, r)
+		return w
+	}
+
+	if w := ask("cross-site"); w.Code != http.StatusForbidden {
+		t.Errorf("from another site: %d", w.Code)
+	}
+	done := make(chan int)
+	for range 2 {
+		go func() { done <- ask("same-origin").Code }()
+		<-asked
+	}
+	if w := ask("none"); w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a third at once: %d", w.Code)
+	}
+	close(release)
+	if a, b := <-done, <-done; a != 200 || b != 200 {
+		t.Errorf("the first two: %d %d", a, b)
 	}
 }

@@ -3,7 +3,6 @@ package page
 import (
 	"fmt"
 	"html/template"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,7 +13,9 @@ import (
 var funcs = template.FuncMap{
 	"ago": ago, "short": short, "shape": shape, "look": look, "outcome": outcomeWord, "command": command,
 	"took": took, "rfc": func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
-	"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"clock": clock, "held": heldWords,
+	"between": func(from time.Time, to *time.Time) string { return took(to.Sub(from).Milliseconds()) },
+	"unit":    func(name string) string { return strings.TrimSuffix(name, ".service") },
 	"dash": func(s *string) string {
 		if s == nil {
 			return "–"
@@ -31,6 +32,18 @@ func number(n *int) int {
 		return 0
 	}
 	return *n
+}
+
+// clock is a time, or what a pointer to one points to.
+func clock(t any) string {
+	at, ok := t.(time.Time)
+	if p, isPointer := t.(*time.Time); isPointer && p != nil {
+		at, ok = *p, true
+	}
+	if !ok {
+		return "never"
+	}
+	return at.UTC().Format("2006-01-02 15:04:05 UTC")
 }
 
 // ago is how long before now a time was; t may be a time or a pointer to one.
@@ -125,8 +138,4 @@ func command(h history.HostStatus) string {
 		return "bellhop key push " + h.Name
 	}
 	return ""
-}
-
-func sortRows(rows []serviceRow) {
-	slices.SortFunc(rows, func(a, b serviceRow) int { return strings.Compare(a.Name, b.Name) })
 }
