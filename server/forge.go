@@ -29,6 +29,8 @@ type forge struct {
 	delivery func(h http.Header) string
 	// push reads the body of a push, which is JSON.
 	push func(body []byte) (pushed, error)
+	// request is the event that tells of a pull request, or of a merge request.
+	request string
 }
 
 const (
@@ -64,12 +66,14 @@ var githubForge = forge{
 	event:    func(h http.Header) string { return h.Get(github.EventTypeHeader) },
 	delivery: func(h http.Header) string { return h.Get(github.DeliveryIDHeader) },
 	push:     githubPush,
+	request:  "pull_request",
 }
 
 var forges = map[string]forge{
 	"github":  githubForge,
 	"forgejo": githubForge,
 	"gitea":   githubForge,
+	"gitlab":  gitlabForge,
 }
 
 // forgeNamed is the forge of that name; "" is github.
@@ -106,8 +110,8 @@ func githubPush(body []byte) (pushed, error) {
 	if err := json.Unmarshal(body, &p); err != nil {
 		return pushed{}, errPayload
 	}
-	if !bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{")) {
-		return pushed{}, errPayload // null is JSON too
+	if !isObject(body) {
+		return pushed{}, errPayload
 	}
 
 	at, err := time.Parse(time.RFC3339, string(p.HeadCommit.Timestamp))
@@ -115,6 +119,11 @@ func githubPush(body []byte) (pushed, error) {
 		at = time.Time{}
 	}
 	return pushed{Ref: p.Ref, Before: string(p.Before), After: p.After, Repo: p.Repository.FullName, Time: at}, nil
+}
+
+// isObject says that JSON is an object: null is JSON too.
+func isObject(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
 }
 
 // A spareText is a string that can be done without: any other JSON is an empty one.

@@ -68,9 +68,10 @@ func TestAbsurdPayloads(t *testing.T) {
 		b := []byte(body)
 		if b, err := jsonOf(b, kind); err == nil {
 			githubPush(b)
+			gitlabPush(b)
 		}
 		runtime.ReadMemStats(&after)
-		if grown := after.TotalAlloc - before.TotalAlloc; grown > 6*size {
+		if grown := after.TotalAlloc - before.TotalAlloc; grown > 8*size {
 			t.Errorf("%s: %d MiB allocated for a body of %d", name, grown>>20, size>>20)
 		}
 		if took := time.Since(began); took > 10*time.Second {
@@ -80,7 +81,7 @@ func TestAbsurdPayloads(t *testing.T) {
 }
 
 func TestForgeNames(t *testing.T) {
-	for _, name := range []string{"", "github", "forgejo", "gitea"} {
+	for _, name := range []string{"", "github", "forgejo", "gitea", "gitlab"} {
 		if _, err := forgeNamed(name); err != nil {
 			t.Errorf("forgeNamed(%q) = %v", name, err)
 		}
@@ -96,6 +97,7 @@ func FuzzPayload(f *testing.F) {
 	f.Add("", "", []byte(`{"timestamp":{}}`))
 	f.Fuzz(func(t *testing.T, ref, repo string, other []byte) {
 		githubPush(other)
+		gitlabPush(other)
 		if !json.Valid(other) {
 			return
 		}

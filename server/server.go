@@ -44,10 +44,14 @@ type Recorder interface {
 type Config struct {
 	Secret []byte   // of the webhook; at least MinSecret bytes
 	Branch string   // pushes to it ring; "" is main
-	Forge  string   // how webhooks are signed and worded: github, forgejo or gitea; "" is github
+	Forge  string   // how webhooks are signed and worded: github, forgejo, gitea or gitlab; "" is github
 	Repo   string   // OWNER/NAME that payloads must name; "" is any. See RepoName
 	Bell   Bell     // required
 	Record Recorder // nil: deliveries are answered and forgotten
+
+	// Requests is called when an authenticated delivery tells of a request to merge into the repo. It must return at once. Nil: such
+	// a delivery is answered, and nothing is done.
+	Requests func()
 
 	// Known are the newest deliveries that history has, newest first: to tell a repeated one, and
 	// to go on waiting for a push that the remote did not show before a restart.

@@ -191,6 +191,9 @@ func (s *Server) judge(d *history.Delivery, body []byte, contentType string) (pu
 	switch {
 	case d.Event == eventPing:
 		d.Answer = "the bell works: pushes to " + s.cfg.Branch + " will ring it"
+	case d.Event == s.forge.request && s.cfg.Requests != nil && sameRepo(s.cfg.Repo, p.Repo):
+		s.cfg.Requests()
+		d.Answer = "looking at the requests to merge into " + s.cfg.Branch
 	case d.Event != eventPush:
 		d.Answer = fmt.Sprintf("%q is no push: nothing to do; send push events alone", d.Event)
 	case !sameRepo(s.cfg.Repo, p.Repo):

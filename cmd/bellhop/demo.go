@@ -314,7 +314,7 @@ func (d *demo) pushed(ctx context.Context, sessions, fails bool) error {
 	}
 
 	began := time.Now()
-	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head()})
+	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head()}, "")
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,15 @@ func (f *forgeFlags) flags(c *cobra.Command) {
 	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// kindOf is the forge on which repo lies; "" when nothing tells.
+func (f *forgeFlags) kindOf(repo string) forge.Kind {
+	if f.kind != "" {
+		return forge.Kind(f.kind)
+	}
+	_, host := forge.Site(repo)
+	return forge.Guess(host)
+}
+
 // isGiven says that the forge is to be told something.
 func (f *forgeFlags) isGiven() bool { return f.kind != "" || f.url != "" || f.token != "" }
 
@@ -44,16 +53,15 @@ func (f *forgeFlags) open(repo, name string) (*forge.Client, error) {
 		return nil, nil
 	}
 
-	site, host := forge.Site(repo)
-	kind := forge.Kind(f.kind)
-	if kind == "" {
-		kind = forge.Guess(host)
-	}
+	site, _ := forge.Site(repo)
+	kind := f.kindOf(repo)
 	switch {
 	case kind == "":
 		return nil, hint(errors.New("the host of --repo does not tell which forge it is"), "give --forge, one of %s", forge.Kinds())
 	case !forge.IsKind(string(kind)):
 		return nil, fmt.Errorf("read --forge %s: want one of %s", f.kind, forge.Kinds())
+	case f.token == "" && f.url == "" && kind == forge.GitLab: // it says how webhooks are read
+		return nil, nil
 	case f.token == "":
 		return nil, hint(errors.New("--forge: no token is given, so the forge could not be told anything"), "give --forge-token FILE or BELLHOP_FORGE_TOKEN_FILE; see docs/forge.md for the rights that it needs")
 	}
@@ -108,6 +116,7 @@ func (f *forgeFlags) readToken() (func() (string, error), error) {
 
 // A forgeWork tells the forge what came of commits.
 type forgeWork struct {
+	kind   string        // as whose webhooks are read; "" is github
 	client *forge.Client // nil: there is no forge that is told something
 	events chan struct{} // has room for one: something happened in a run
 }
@@ -115,11 +124,12 @@ type forgeWork struct {
 // newForgeWork opens the forge, and hears the deployer's events from now on.
 func newForgeWork(o *serveOptions, d *deploy.Deployer) (*forgeWork, error) {
 	client, err := o.forge.open(o.repo, o.webhookRepo)
+	kind := string(o.forge.kindOf(o.repo))
 	if err != nil || client == nil {
-		return &forgeWork{}, err
+		return &forgeWork{kind: kind}, err
 	}
 
-	w := &forgeWork{client: client, events: make(chan struct{}, 1)}
+	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1)}
 	before := d.Progress
 	d.Progress = func(e deploy.Event) {
 		if e.Host == "" {

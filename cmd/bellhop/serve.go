@@ -208,7 +208,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	s.app.deployer.Progress = tellPage(s.page, s.app.deployer.Progress)
 
 	s.server, err = server.New(server.Config{
-		Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
+		Forge: s.forge.kind, Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: o.publicHosts(),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
 		Metrics: shown.Handler(), Page: s.page,

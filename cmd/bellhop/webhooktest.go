@@ -26,6 +26,7 @@ import (
 type webhookTest struct {
 	stateDir, secretFile string
 	url, branch, repo    string
+	forge                string // as whose the server reads deliveries
 }
 
 func webhookTestCmd(e *Env) *cobra.Command {
@@ -56,6 +57,7 @@ type webhookAnswer struct {
 	Branch     string `json:"branch"`
 	Repo       string `json:"repo"` // that a delivery must name; "" is any
 	SecretFile string `json:"secret_file"`
+	Forge      string `json:"forge"` // as whose the server reads deliveries; "" is github
 
 	// OtherRepo tells of deliveries that were ignored for the repo that they name.
 	OtherRepo *server.OtherRepo `json:"other_repo"`
@@ -83,7 +85,7 @@ func (o *webhookTest) ask(ctx context.Context) error {
 		return hint(errors.New("webhook test: the server has no webhook listener"), "start it with --listen ADDRESS:PORT; until then it polls")
 	}
 
-	o.repo = a.Repo
+	o.repo, o.forge = a.Repo, a.Forge
 	for _, v := range []struct {
 		v *string
 		d string
@@ -116,7 +118,7 @@ func runWebhookTest(e *Env, ctx context.Context, o *webhookTest) error {
 		return fmt.Errorf("read the webhook secret: %w", err)
 	}
 	defer clear(secret)
-	a, err := deliver(ctx, o.url, bytes.TrimSuffix(secret, []byte("\n")), delivery{Ref: "refs/heads/" + o.branch, Repository: repository{o.repo}})
+	a, err := deliver(ctx, o.url, bytes.TrimSuffix(secret, []byte("\n")), delivery{Ref: "refs/heads/" + o.branch, Repository: repository{o.repo}, Project: project{o.repo}}, o.forge)
 	if err != nil {
 		return err
 	}
@@ -134,6 +136,11 @@ type delivery struct {
 	Ref        string     `json:"ref"`
 	After      string     `json:"after"`
 	Repository repository `json:"repository"`
+	Project    project    `json:"project"` // as GitLab names it
+}
+
+type project struct {
+	Path string `json:"path_with_namespace"`
 }
 
 type repository struct {
@@ -147,8 +154,8 @@ type delivered struct {
 	Message string `json:"message"`
 }
 
-// deliver sends a push delivery, signed as GitHub signs them.
-func deliver(ctx context.Context, url string, secret []byte, push delivery) (d delivered, err error) {
+// deliver sends a push delivery, signed as GitHub signs them, or with the secret in a header as GitLab does.
+func deliver(ctx context.Context, url string, secret []byte, push delivery, forge string) (d delivered, err error) {
 	if !strings.Contains(url, "://") {
 		url = "http://" + url + "/v1/webhook"
 	}
@@ -167,9 +174,16 @@ func deliver(ctx context.Context, url string, secret []byte, push delivery) (d d
 
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "bellhop")
-	req.Header.Set("X-GitHub-Event", "push")
-	req.Header.Set("X-GitHub-Delivery", strings.ToLower(rand.Text()))
-	req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	id := strings.ToLower(rand.Text())
+	if forge == "gitlab" {
+		req.Header.Set("X-Gitlab-Event", "Push Hook")
+		req.Header.Set("X-Gitlab-Event-UUID", id)
+		req.Header.Set("X-Gitlab-Token", string(secret))
+	} else {
+		req.Header.Set("X-GitHub-Event", "push")
+		req.Header.Set("X-GitHub-Delivery", id)
+		req.Header.Set("X-Hub-Signature-256", "sha256="+hex.EncodeToString(mac.Sum(nil)))
+	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return d, hint(fmt.Errorf("deliver to %s: %w", url, err), urlHint)
