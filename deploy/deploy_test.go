@@ -22,7 +22,9 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/preview"
 )
 
 func sorted(s iter.Seq[string]) []string { return slices.Sorted(s) }
@@ -618,6 +620,11 @@ func TestPlanOf(t *testing.T) {
 	w.must(err)
 	if p.Digest() != planDigest || !p.HasChanges() {
 		t.Errorf("PlanOf(second) = %s, %s, want digest %s", p.Digest(), p.Sentence(), planDigest)
+	}
+	request, err := preview.Make(t.Context(), func() *fleet.Loader { return &fleet.Loader{} }, w.commits[0].Tree, w.commits[1].Tree)
+	w.must(err)
+	if request.Digest != planDigest {
+		t.Errorf("the plan of a request for second has digest %s, want that of the plan that is deployed, %s", request.Digest, planDigest)
 	}
 	if p, err = w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[0]); err != nil || p.HasChanges() {
 		t.Errorf("PlanOf(first) = %s, %v, want no change", p.Sentence(), err)

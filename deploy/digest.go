@@ -1,118 +1,15 @@
 package deploy
 
-import (
-	"crypto/sha1"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
-	"io/fs"
-	"slices"
-	"strings"
-
-	"bellhop/internal/bundle"
-)
+import "bellhop/internal/plandigest"
 
 // Digest names what the plan changes: two plans with one digest change the same things to the
-// same contents. It is a SHA-256 over sorted lines
-//
-//	HOST ACTION KIND NAME WANTED
-//
-// WANTED is the SHA-256 of the bytes of a file or package, and of what is declared of anything
-// else; for a key, and so for a file that a key goes into, it is the git blob ids of the files
-// that it is made of, so that a digest that is shown to strangers tells nothing of a value. What
-// leaves has none.
+// same contents. See plandigest.Of.
 func (p *Plan) Digest() string {
-	var lines []string
+	var hosts []plandigest.Host
 	for _, h := range p.Hosts {
-		if !h.Push {
-			continue
-		}
-		wanted := p.contents(h)
-		for _, c := range h.Changes {
-			line := h.Name + " " + c.Action + " " + c.Kind + " " + c.Name
-			if c.Action != bundle.Remove {
-				line += " " + wanted[c.Thing()]
-			}
-			lines = append(lines, line+"\n")
+		if h.Push {
+			hosts = append(hosts, plandigest.Host{Name: h.Name, Changes: h.Changes, Bundle: h.bundle})
 		}
 	}
-
-	slices.Sort(lines)
-	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
-	return hex.EncodeToString(sum[:])
-}
-
-// contents names, by thing, what a host is wanted to hold.
-func (p *Plan) contents(h *HostPlan) map[string]string {
-	m := manifestOf(h.bundle)
-	all := map[string]string{}
-	set := func(kind, name, content string) { all[bundle.Change{Kind: kind, Name: name}.Thing()] = content }
-
-	for _, f := range m.Files {
-		set(bundle.KindFile, f.Path, f.Digest)
-	}
-
-	for _, l := range m.Links {
-		set(bundle.KindLink, l.Path, bundle.DigestBytes([]byte(l.Target)))
-	}
-
-	for _, k := range m.Keys {
-		set(bundle.KindKey, k.Name, p.blobIDs(h.bundle.KeySources(k.Name)))
-	}
-
-	for _, u := range m.Units {
-		u.Service = ""
-		set(bundle.KindUnit, u.Name, declared(u))
-	}
-
-	for _, k := range m.Packages {
-		set(bundle.KindPackage, k.Name, k.Digest)
-	}
-
-	for _, u := range m.Users {
-		u.Service = ""
-		set(bundle.KindAccount, u.Name, declared(u))
-	}
-
-	for _, s := range m.Services {
-		s.Digest = ""
-		set(bundle.KindService, s.Name, declared(s))
-	}
-
-	return all
-}
-
-// declared is the digest of something that has no bytes of its own, such as a unit.
-func declared(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return ""
-	}
-
-	return bundle.DigestBytes(b)
-}
-
-// blobIDs are the git object ids of files of the commit.
-func (p *Plan) blobIDs(names []string) string {
-	tree, hashed := p.Snapshot.Tree.(interface{ Hash(string) (string, bool) })
-	var ids []string
-	for _, name := range names {
-		id := ""
-		if hashed {
-			id, _ = tree.Hash(name)
-		} else if b, err := fs.ReadFile(p.Snapshot.Tree, name); err == nil {
-			id = blobID(b)
-		}
-		ids = append(ids, id)
-	}
-
-	return strings.Join(ids, ",")
-}
-
-func blobID(b []byte) string {
-	h := sha1.New()
-	fmt.Fprintf(h, "blob %d\x00", len(b))
-	h.Write(b)
-	return hex.EncodeToString(h.Sum(nil))
+	return plandigest.Of(p.Snapshot.Tree, hosts)
 }
