@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"bellhop/internal/fleet"
+	"bellhop/internal/plain"
 )
 
 // ErrNoConfig says that no commit was accepted yet.
@@ -26,7 +27,7 @@ func (d *Deployer) Config(ctx context.Context) (*fleet.Fleet, fs.FS, error) {
 	d.knowArch()
 	f, err := d.Loader.Fresh().Load(ctx, snap.Tree)
 	if err != nil {
-		return nil, nil, fmt.Errorf("load %s: %w", short(snap.Commit), err)
+		return nil, nil, fmt.Errorf("load %s: %w", plain.Short(snap.Commit), err)
 	}
 	return f, snap.Tree, nil
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -16,7 +17,7 @@ import (
 // corrections correct history by what hosts say.
 type corrections struct {
 	history *history.DB
-	archive archive
+	archive commits.Archive
 	id      string // of this deployer: what another one put on a host is never what is wanted
 	log     *slog.Logger
 }
@@ -38,7 +39,7 @@ func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, h
 		generation = rec.Generation
 	}
 	if rec != nil && rec.Deployer.Is(c.id) { // what another deployer put there is never what is wanted
-		digest = c.archive.knownDigest(f, name, rec.Digest)
+		digest = c.archive.KnownDigest(f, name, rec.Digest)
 	}
 
 	warned := false // the edit may run more than once

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -45,7 +46,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 			return nil, err
 		}
 		if hp.Push {
-			if err := past.detail(ctx, p, hp); err != nil {
+			if err := detail(ctx, past, p, hp); err != nil {
 				return nil, err
 			}
 		}
@@ -118,7 +119,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		hp.held, hp.bundle = known.held, known.held.bundle
 	}
 	if w.err != nil && !wantsHeld {
-		hp.State, hp.Error = history.Refused, plainError(w.err)
+		hp.State, hp.Error = history.Refused, fleet.ErrorText(w.err)
 		return hp
 	}
 
@@ -214,8 +215,8 @@ func waiting(last history.Host) history.State {
 }
 
 // detail finds what a push will change, and refuses one that would take too much away.
-func (a archive) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
-	old, digest, err := a.lastManifest(ctx, hp.last)
+func detail(ctx context.Context, a commits.Archive, p *Plan, hp *HostPlan) error {
+	old, digest, err := a.LastManifest(ctx, hp.last)
 	if err != nil {
 		return err
 	}
@@ -229,7 +230,7 @@ func (a archive) detail(ctx context.Context, p *Plan, hp *HostPlan) error {
 
 	last := hp.last
 	last.Name = hp.Name
-	if hp.prune = a.consented(ctx, p.Snapshot, last); !hp.prune {
+	if hp.prune = consented(ctx, a, p.Snapshot, last); !hp.prune {
 		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)
 	}
 	return nil

@@ -26,7 +26,7 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 
 	hosts := d.History.Hosts()
 	last := hosts[host]
-	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.archive().formerKeys(ctx, host, nil))
+	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.archive().FormerKeys(ctx, host, nil))
 	defer filter.Drop()
 
 	s, err := d.pusher().Open(ctx, routes.Remembered(host, hosts), 0)

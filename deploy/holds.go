@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -21,11 +22,11 @@ import (
 type heldPlans struct {
 	d    *Deployer
 	p    *Plan
-	past *pastFleets
+	past *commits.Fleets
 }
 
 func (d *Deployer) heldPlans(p *Plan) *heldPlans {
-	return &heldPlans{d: d, p: p, past: &pastFleets{archive: d.archive(), fleets: map[pastFleet]*fleet.Fleet{}}}
+	return &heldPlans{d: d, p: p, past: commits.NewFleets(d.archive())}
 }
 
 // endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
@@ -77,9 +78,9 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 		return hp
 	}
 
-	b, err := h.past.bundle(ctx, hp.Name, hold)
+	b, err := h.past.OfHold(ctx, hp.Name, hold)
 	if err != nil {
-		hp.State, hp.Error = waiting(last), plainError(err)
+		hp.State, hp.Error = waiting(last), fleet.ErrorText(err)
 		return hp
 	}
 	known.stopBy(h.d.History.Stops().At(hp.Name), hold.Commit)
@@ -151,71 +152,4 @@ func (r *run) tellResumed(p *Plan) {
 	if p.req.Resume && !some {
 		r.event(Event{Step: "note", Text: "none of these hosts is held"})
 	}
-}
-
-// A pastFleets reads older commits, each once.
-type pastFleets struct {
-	archive
-	fleets map[pastFleet]*fleet.Fleet
-}
-
-// A pastFleet names a reading of a commit. former: as the release before read it.
-type pastFleet struct {
-	commit string
-	former bool
-}
-
-// bundle makes the bundle again that a hold names.
-func (f *pastFleets) bundle(ctx context.Context, host string, hold *history.Hold) (*fleet.Bundle, error) {
-	if f.At == nil || hold.Commit == "" {
-		return nil, fmt.Errorf("the commit of bundle %s is not known any more", short(hold.Digest))
-	}
-	if len(hold.Origins) > 0 {
-		b, err := f.composedAt(ctx, host, history.Generation{Digest: hold.Digest, Commit: hold.Commit, Origins: hold.Origins})
-		return sameBundle(b, err, hold)
-	}
-
-	var tried error
-	for _, former := range []bool{false, true} {
-		b, err := f.whole(ctx, host, pastFleet{hold.Commit, former})
-		if b, err = sameBundle(b, err, hold); err == nil {
-			return b, nil
-		}
-		if tried == nil {
-			tried = err
-		}
-	}
-	return nil, tried
-}
-
-// sameBundle is b, where it is the one that the hold names.
-func sameBundle(b *fleet.Bundle, err error, hold *history.Hold) (*fleet.Bundle, error) {
-	if err != nil {
-		return nil, fmt.Errorf("make what it held again from commit %s: %w", short(hold.Commit), err)
-	}
-	if b.Digest != hold.Digest {
-		return nil, fmt.Errorf("commit %s makes another bundle of it today than it did then", short(hold.Commit))
-	}
-	return b, nil
-}
-
-// whole is a host's bundle by a reading of a commit.
-func (f *pastFleets) whole(ctx context.Context, host string, of pastFleet) (*fleet.Bundle, error) {
-	past := f.fleets[of]
-	if past == nil {
-		snap, err := f.At(ctx, of.commit)
-		if err != nil {
-			return nil, err
-		}
-		l := f.loader.Fresh()
-		l.Arch, l.Former = f.arch, of.former
-		if past, err = l.Load(ctx, snap.Tree); err != nil {
-			return nil, err
-		}
-		f.fleets[of] = past
-	}
-	if _, ok := past.Host(host); !ok {
-		return nil, fmt.Errorf("commit %s has no host %s", short(of.commit), host)
-	}
-	return past.Bundle(host)
 }

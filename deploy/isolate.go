@@ -8,10 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/plain"
 )
 
 // One bad service does not hold back the others of its host. When a push is undone and the services
@@ -26,17 +28,17 @@ const maxAgain = 2
 // An isolation is a composed bundle for a host, and why it is composed.
 type isolation struct {
 	whole   *fleet.Bundle     // what is wanted; partial where services can't be made
-	good    *standing         // what the services that stay are taken from
+	good    *commits.Standing // what the services that stay are taken from
 	failing map[string]string // services that failed or can't be made, and why
 	held    []bundle.HeldService
 	bundle  *fleet.Bundle // composed
 }
 
 // isolate composes a bundle for a host without the failing services, which stay as good has them.
-func (a archive) isolate(ctx context.Context, whole *fleet.Bundle, good *standing, failing map[string]string) *isolation {
-	c := bundle.Compose(whole.Manifest, good.manifest, slices.Sorted(maps.Keys(failing)))
+func isolate(ctx context.Context, a commits.Archive, whole *fleet.Bundle, good *commits.Standing, failing map[string]string) *isolation {
+	c := bundle.Compose(whole.Manifest, good.Manifest, slices.Sorted(maps.Keys(failing)))
 	is := &isolation{whole: whole, good: good, failing: failing, held: c.Held}
-	is.bundle = whole.Composed(c.Manifest, is.names(), a.older(ctx, whole.Host, is.origins()))
+	is.bundle = whole.Composed(c.Manifest, is.names(), a.Older(ctx, whole.Host, is.origins()))
 	return is
 }
 
@@ -58,7 +60,7 @@ func (is *isolation) holds(service string) bool {
 func (is *isolation) origins() []bundle.Origin {
 	var all []bundle.Origin
 	for _, h := range is.held {
-		all = append(all, bundle.Origin{Service: h.Name, Commit: is.good.commitOf(h.Name)})
+		all = append(all, bundle.Origin{Service: h.Name, Commit: is.good.CommitOf(h.Name)})
 	}
 	return all
 }
@@ -82,22 +84,22 @@ func (is *isolation) recorded(commit string) []bundle.Origin {
 
 // bringsNothing says that the composed bundle is what stands: nothing of the head is left to bring.
 func (is *isolation) bringsNothing() bool {
-	if is.good.digest == "" {
+	if is.good.Digest == "" {
 		return is.bundle.Empty()
 	}
-	return is.bundle.Digest == is.good.digest
+	return is.bundle.Digest == is.good.Digest
 }
 
 // standsComposed says whether the host holds a composed bundle already.
-func (is *isolation) standsComposed() bool { return len(is.good.origins) > 0 }
+func (is *isolation) standsComposed() bool { return len(is.good.Origins) > 0 }
 
 // why says what is held back, why, and what to type.
 func (is *isolation) why() string {
 	var lines []string
 	for _, h := range is.held {
 		at := "is not on the host"
-		if c := is.good.commitOf(h.Name); c != "" {
-			at = "stays at " + short(c)
+		if c := is.good.CommitOf(h.Name); c != "" {
+			at = "stays at " + plain.Short(c)
 		}
 		if h.With != "" {
 			lines = append(lines, fmt.Sprintf("service %s %s: it shares %s with %s", h.Name, at, h.By, h.With))
@@ -147,7 +149,7 @@ func (is *isolation) heldStatus(h bundle.HeldService, state history.State) histo
 	if h.With != "" {
 		why = fmt.Sprintf("it shares %s with %s", h.By, h.With)
 	}
-	return history.NewServiceStatus(h.Name, is.good.commitOf(h.Name), state, why)
+	return history.NewServiceStatus(h.Name, is.good.CommitOf(h.Name), state, why)
 }
 
 // isolated is what a host is to hold where services of it failed before, or can't be made; nil where
@@ -181,18 +183,18 @@ func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last histor
 	}
 
 	past := d.archive()
-	good, err := past.standing(ctx, last, elsewhere)
+	good, err := past.Standing(ctx, last, elsewhere)
 	if good == nil || err != nil {
 		return nil, err
 	}
-	return past.isolate(ctx, whole, good, failing), nil
+	return isolate(ctx, past, whole, good, failing), nil
 }
 
 // rest is how a host stands to which nothing is left to bring without the failing services.
 func (hp *HostPlan) rest(p *Plan) {
 	is := hp.held
 	switch {
-	case hp.last.State == history.HeldBack || is.standsComposed() || hp.last.Digest != is.good.digest:
+	case hp.last.State == history.HeldBack || is.standsComposed() || hp.last.Digest != is.good.Digest:
 		hp.State, hp.services = history.HeldBack, is.services(p.Snapshot.Commit)
 	case len(is.whole.Broken()) > 0:
 		hp.State, hp.services = history.Refused, is.failed()

@@ -52,7 +52,7 @@ func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool)
 		return nil, nil
 	}
 
-	b, err := d.archive().bundleOnHost(ctx, host, rec)
+	b, err := d.archive().BundleOnHost(ctx, host, rec)
 	if err != nil {
 		return nil, err
 	}

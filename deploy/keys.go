@@ -75,7 +75,7 @@ func (k Keys) filter(ctx context.Context, host string, b *fleet.Bundle) *push.Fi
 			said = append(said, key.Name)
 		}
 	}
-	return k.d.pusher().NewFilter(said, push.KeysOf(b), k.d.archive().formerKeys(ctx, host, b))
+	return k.d.pusher().NewFilter(said, push.KeysOf(b), k.d.archive().FormerKeys(ctx, host, b))
 }
 
 func hostKeys(name string, b *fleet.Bundle, boot string, keys []bundle.KeyState) HostKeys {
@@ -161,7 +161,7 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 		}
 		all[i] = &HostKeys{Name: h.Name, Keys: []KeyInfo{}}
 		if err != nil && last.KeysExpected == 0 {
-			all[i].Error = some(plainError(err))
+			all[i].Error = some(fleet.ErrorText(err))
 			continue
 		}
 		if err != nil { // the keys on the host need nothing of what is wanted

@@ -211,7 +211,7 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 	defer filter.Drop()
 	found := &looked{sight: sight{seen: bundle.FilterSeen(seen, filter.Text)}}
 	if len(what.Contents) > 0 && s.Hello.Record != nil {
-		found.bundle, _ = d.archive().bundleOnHost(ctx, h.Name, s.Hello.Record)
+		found.bundle, _ = d.archive().BundleOnHost(ctx, h.Name, s.Hello.Record)
 	}
 	if found.seen.Working {
 		return found, nil
@@ -257,7 +257,7 @@ func (l Looker) filter(ctx context.Context, host string, b *fleet.Bundle) *push.
 	if m, _, err := l.d.History.Manifest(host); err == nil && m != nil {
 		said = append(said, namesOf(m)...)
 	}
-	return l.d.pusher().NewFilter(said, push.KeysOf(b), l.d.archive().formerKeys(ctx, host, b))
+	return l.d.pusher().NewFilter(said, push.KeysOf(b), l.d.archive().FormerKeys(ctx, host, b))
 }
 
 // driftWords are those of a look's protocol, and results of units that systemd has names for.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/hosts"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -18,7 +19,7 @@ import (
 type outcomes struct {
 	history *history.DB
 	hosts   *hosts.Table
-	archive archive
+	archive commits.Archive
 	log     *slog.Logger
 }
 
@@ -110,7 +111,7 @@ func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot str
 
 	if e.Record != nil { // by the digest that the host names, if it is one of ours
 		rec := *e.Record
-		rec.Digest = oc.archive.knownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
+		rec.Digest = oc.archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
 		e.Record = &rec
 	}
 	if e.Error == "" && !e.Stood() {

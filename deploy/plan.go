@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -204,15 +203,6 @@ func (p *Plan) JSON() PlanJSON {
 // HasChanges says that applying p would change a host.
 func (p *Plan) HasChanges() bool {
 	return slices.ContainsFunc(p.Hosts, func(h *HostPlan) bool { return h.Push && len(h.Changes) > 0 })
-}
-
-// plainError is err in one cell: problems of a host come with their places.
-func plainError(err error) string {
-	var ps fleet.Problems
-	if errors.As(err, &ps) {
-		return ps.Error()
-	}
-	return err.Error()
 }
 
 // isText says that p can be shown line by line.

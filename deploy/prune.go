@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/commits"
 	"bellhop/gitsync"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -52,9 +53,16 @@ func pruned(value string) []string {
 	return words[1:]
 }
 
+func allows(patterns []string, host string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, host)
+		return ok && err == nil
+	})
+}
+
 // consented says whether a commit since the one that a host last satisfied allows it to be
 // pruned. Nobody has to repeat in the newest commit what an earlier one of the same push said.
-func (a archive) consented(ctx context.Context, snap Snapshot, last history.Host) bool {
+func consented(ctx context.Context, a commits.Archive, snap Snapshot, last history.Host) bool {
 	if allows(consents(snap.Message), last.Name) {
 		return true
 	}
@@ -63,15 +71,8 @@ func (a archive) consented(ctx context.Context, snap Snapshot, last history.Host
 	}
 	messages, err := a.Since(ctx, last.Commit, snap.Commit)
 	if err != nil { // a history that was rewritten, say: the newest commit alone speaks
-		a.log.Warn("commits since the last deploy can't be read", "host", last.Name, "err", err)
+		a.Log.Warn("commits since the last deploy can't be read", "host", last.Name, "err", err)
 		return false
 	}
 	return slices.ContainsFunc(messages, func(m string) bool { return allows(consents(m), last.Name) })
-}
-
-func allows(patterns []string, host string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		ok, err := path.Match(p, host)
-		return ok && err == nil
-	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
+	"bellhop/internal/plain"
 	"bellhop/internal/privatekey"
 )
 
@@ -164,8 +165,8 @@ func (l Looker) treeOf(ctx context.Context, b *fleet.Bundle, service string) (fs
 	}
 
 	last, _ := l.d.History.Host(b.Host)
-	commit := a.commitOf(last)
-	if g, ok := a.generation(b.Host, b.Digest); ok {
+	commit := a.CommitOf(last)
+	if g, ok := a.Generation(b.Host, b.Digest); ok {
 		commit = g.Commit
 		for _, o := range g.Origins {
 			if o.Service == service {
@@ -175,7 +176,7 @@ func (l Looker) treeOf(ctx context.Context, b *fleet.Bundle, service string) (fs
 	}
 	snap, err := a.At(ctx, commit)
 	if err != nil {
-		return nil, fmt.Errorf("read commit %s: %w", short(commit), err)
+		return nil, fmt.Errorf("read commit %s: %w", plain.Short(commit), err)
 	}
 	return snap.Tree, nil
 }

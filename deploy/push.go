@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -49,7 +50,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		OnHello: func(h *push.Hello) error { return d.corrections().correct(ctx, p.Fleet, hp.Name, h) },
 
 		Said:   saidOf(hp),
-		Former: d.archive().formerKeys(ctx, hp.Name, hp.bundle),
+		Former: d.archive().FormerKeys(ctx, hp.Name, hp.bundle),
 	}
 	j.Elsewhere = d.witnesses().Elsewhere(hp.Name, j.Target)
 	if hp.last.State == history.Unknown {
@@ -72,7 +73,7 @@ func saidOf(hp *HostPlan) []string {
 
 // reveal is the text of err, in which a host may be quoted that holds, or was to hold, b.
 func (d *Deployer) reveal(ctx context.Context, err error, host string, b *fleet.Bundle) string {
-	filter := d.pusher().NewFilter(nil, push.KeysOf(b), d.archive().formerKeys(ctx, host, b))
+	filter := d.pusher().NewFilter(nil, push.KeysOf(b), d.archive().FormerKeys(ctx, host, b))
 	defer filter.Drop()
 	return plain.Text(filter.Reveal(err), maxText)
 }
@@ -93,4 +94,9 @@ func (d *Deployer) witnesses() routes.Witnesses {
 		w.Head = d.Head
 	}
 	return w
+}
+
+func (d *Deployer) archive() commits.Archive {
+	d.knowArch()
+	return commits.Archive{Source: d.Source, Loader: d.Loader, History: d.History, Fleet: d.planner.lastFleet(), Log: d.log()}
 }

@@ -252,17 +252,17 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
 	}
 
 	past := h.d.archive()
-	good, err := past.standing(ctx, hp.last, hp.elsewhere)
+	good, err := past.Standing(ctx, hp.last, hp.elsewhere)
 	if err != nil {
 		h.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
 	holdsAny := e.Record != nil && e.Record.Generation > 0
-	if good == nil || holdsAny && e.Record.Digest != good.digest {
+	if good == nil || holdsAny && e.Record.Digest != good.Digest {
 		return nil // what stands there is not what is remembered
 	}
 
 	next := *hp
-	next.held = past.isolate(ctx, whole, good, failing)
+	next.held = isolate(ctx, past, whole, good, failing)
 	next.bundle = next.held.bundle
 	return &next
 }

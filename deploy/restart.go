@@ -57,7 +57,7 @@ func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 
 	hosts := d.History.Hosts()
 	last := hosts[host]
-	filter := d.pusher().NewFilter(r.said(host, last), d.archive().formerKeys(ctx, host, nil))
+	filter := d.pusher().NewFilter(r.said(host, last), d.archive().FormerKeys(ctx, host, nil))
 	defer filter.Drop()
 
 	res, err := r.session(ctx, host, hosts, filter)

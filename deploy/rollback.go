@@ -132,7 +132,7 @@ func refusedBack(refused map[string]error, chosen int) error {
 	names := slices.Sorted(maps.Keys(refused))
 	var lines []string
 	for _, name := range names {
-		lines = append(lines, name+": "+plainError(refused[name]))
+		lines = append(lines, name+": "+fleet.ErrorText(refused[name]))
 	}
 
 	text := "rollback: nothing was done, since not all of these hosts can go back\n" + strings.Join(lines, "\n")
@@ -157,7 +157,7 @@ func (r *run) planOneBack(ctx context.Context, held *heldPlans, host string) (*H
 		return nil, err
 	}
 	if !holdsWhat(known.last, back.hold) {
-		if _, err := held.past.bundle(ctx, host, back.hold); err != nil {
+		if _, err := held.past.OfHold(ctx, host, back.hold); err != nil {
 			return nil, err
 		}
 	}
@@ -167,7 +167,7 @@ func (r *run) planOneBack(ctx context.Context, held *heldPlans, host string) (*H
 	if !hp.Push {
 		return hp, nil
 	}
-	return hp, held.past.detail(ctx, held.p, hp)
+	return hp, detail(ctx, held.past.Archive, held.p, hp)
 }
 
 // backOf decides what a host goes back to.
@@ -224,7 +224,7 @@ func (r *run) backTo(ctx context.Context, to, host string, hold *history.Hold) e
 	}
 
 	hold.Digest, hold.Commit = past.Digest, past.Commit
-	if g, ok := r.d.archive().generation(host, past.Digest); ok {
+	if g, ok := r.d.archive().Generation(host, past.Digest); ok {
 		hold.Commit, hold.Origins = g.Commit, g.Origins
 	}
 	return nil
@@ -292,7 +292,7 @@ func (r *run) tellBack(ctx context.Context, p *Plan) {
 			r.head.Commit, r.head.Author, r.head.Subject = commit, snap.Author, snap.Subject
 			continue
 		}
-		r.head.Notes = append(r.head.Notes, strings.TrimSpace(fmt.Sprintf("%s: back to %s %s", few(byCommit[commit]), short(commit), snap.Subject)))
+		r.head.Notes = append(r.head.Notes, strings.TrimSpace(fmt.Sprintf("%s: back to %s %s", plain.Few(byCommit[commit]), plain.Short(commit), snap.Subject)))
 	}
 	r.head.Notes = append(r.head.Notes, notes...)
 	for _, note := range notes {

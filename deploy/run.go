@@ -13,8 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/plain"
 )
 
 // A run is one attempt that has begun.
@@ -92,12 +94,7 @@ func (d *Deployer) log() *slog.Logger {
 
 // arch is the remembered architecture of a host.
 func (d *Deployer) arch(host string) string {
-	return archOf(d.History, host)
-}
-
-func archOf(db *history.DB, host string) string {
-	h, _ := db.Host(host)
-	return h.Arch
+	return commits.ArchOf(d.History, host)
 }
 
 func (r *run) event(e Event) {
@@ -177,9 +174,6 @@ type refusal struct{ error }
 
 func (r refusal) Unwrap() error { return r.error }
 
-// ErrRefused says that a run was refused as a whole; errors.Is finds it.
-var ErrRefused = errors.New("refused")
-
 func (r refusal) Is(err error) bool { return err == ErrRefused }
 
 // load reads the commit, and looks for errors that refuse it as a whole. It locks the planner
@@ -187,7 +181,7 @@ func (r refusal) Is(err error) bool { return err == ErrRefused }
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
 	d.planner.steps.Lock()
 	r.release = sync.OnceFunc(d.planner.steps.Unlock)
-	commit := short(snap.Commit) + " " + snap.Subject
+	commit := plain.Short(snap.Commit) + " " + snap.Subject
 	r.event(Event{Step: "load", Text: commit})
 	defer r.span("load", commit)()
 	if r.req.Trigger == TriggerClock {
@@ -201,7 +195,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	f, err := d.Loader.Load(ctx, snap.Tree)
 	var ps, found fleet.Problems
 	if err != nil && !errors.As(err, &ps) {
-		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), err)
+		return nil, fmt.Errorf("load %s: %w", plain.Short(snap.Commit), err)
 	}
 
 	if d.Check != nil {
@@ -212,7 +206,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	}
 
 	if ctx.Err() != nil { // what was found was cut short
-		return nil, fmt.Errorf("load %s: %w", short(snap.Commit), context.Cause(ctx))
+		return nil, fmt.Errorf("load %s: %w", plain.Short(snap.Commit), context.Cause(ctx))
 	}
 
 	for _, p := range found {

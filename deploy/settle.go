@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -76,7 +77,7 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 	waits := s.confirmation(t)
 	session.Confirm(waits)
 	session.Count(clock)
-	filter := d.pusher().NewFilter([]string{o.Run, o.As, o.Digest, o.Host, d.ID}, d.archive().keysAt(ctx, o), d.archive().formerKeys(ctx, o.Host, nil))
+	filter := d.pusher().NewFilter([]string{o.Run, o.As, o.Digest, o.Host, d.ID}, d.archive().KeysAt(ctx, o), d.archive().FormerKeys(ctx, o.Host, nil))
 	filter.AlsoSaid(func() []string { return s.manifest(ctx).ServiceNames() })
 	defer filter.Drop()
 	res, err := session.Find(o.As, filter)
@@ -133,10 +134,10 @@ func (s *settling) limited(ctx context.Context) (context.Context, context.Cancel
 // manifest is what the run was to bring, also where the keys of it can't be opened; empty when that is not
 // known.
 func (s *settling) manifest(ctx context.Context) *bundle.Manifest {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), olderTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commits.OlderTime)
 	defer cancel()
 
-	b, err := s.d.archive().partialAt(ctx, s.open.Commit, s.open.Host)
+	b, err := s.d.archive().PartialAt(ctx, s.open.Commit, s.open.Host)
 	if err != nil {
 		s.d.log().Warn("what an open run was to bring is not known", "host", s.open.Host, "run", s.open.Run, "err", err)
 		return &bundle.Manifest{}
@@ -151,7 +152,7 @@ func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.
 	if e.Stood() && len(o.Origins) > 0 {
 		g := history.Generation{Digest: o.Digest, Commit: o.Commit, Origins: o.Origins}
 		e.Outcome, e.Origins = history.OutcomeHeldBack, o.Origins
-		b, err := past.composedAt(ctx, o.Host, g)
+		b, err := past.ComposedAt(ctx, o.Host, g)
 		if err != nil {
 			s.d.log().Warn("a composed bundle can't be made again", "host", o.Host, "commit", o.Commit, "err", err)
 			return
@@ -164,7 +165,7 @@ func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.
 	if !isUndone {
 		return
 	}
-	f, err := past.fleetAt(ctx, o.Commit)
+	f, err := past.FleetAt(ctx, o.Commit)
 	if err != nil || !f.Isolate {
 		return
 	}

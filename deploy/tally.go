@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/plain"
 )
 
 // A tally is what came of the hosts of a run so far, for those that come later.
@@ -68,9 +69,9 @@ func (t *tally) stops() (why string, isFirm bool) {
 
 	switch {
 	case len(t.failed) > t.max:
-		return fmt.Sprintf("stopped: %s (max_failures %d)", few(t.failed), t.max), true
+		return fmt.Sprintf("stopped: %s (max_failures %d)", plain.Few(t.failed), t.max), true
 	case len(t.failed)+len(t.cut) > t.max:
-		return fmt.Sprintf("not begun: the run was cut off on %s, which is tried again first", few(t.cut)), false
+		return fmt.Sprintf("not begun: the run was cut off on %s, which is tried again first", plain.Few(t.cut)), false
 	}
 	return "", false
 }
@@ -100,7 +101,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 	}
 
 	past := b.d.archive()
-	good, err := past.standing(ctx, hp.last, hp.elsewhere)
+	good, err := past.Standing(ctx, hp.last, hp.elsewhere)
 	if err != nil {
 		b.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
@@ -115,7 +116,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 	}
 	for _, service := range whole.ServiceNames() {
 		digest := bundle.ServiceDigest(&whole.Manifest, service)
-		isNews := failures[service] != "" && !hp.held.holds(service) && digest != bundle.ServiceDigest(&good.manifest, service)
+		isNews := failures[service] != "" && !hp.held.holds(service) && digest != bundle.ServiceDigest(&good.Manifest, service)
 		if isNews {
 			failing[service] = failures[service]
 			known.failed = append(known.failed, history.FailedService{Service: service, Digest: digest, Run: b.run.head.ID, Error: failures[service]})
@@ -129,7 +130,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 		b.d.log().Error("remember failed services", "host", hp.Name, "err", err)
 	}
 	next := *hp
-	next.held = past.isolate(ctx, whole, good, failing)
+	next.held = isolate(ctx, past, whole, good, failing)
 	next.bundle = next.held.bundle
 	known.hp = &next
 	if f, failed := b.d.failedBefore(b.plan, &next); failed {

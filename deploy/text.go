@@ -9,6 +9,7 @@ import (
 
 	"github.com/pmezard/go-difflib/difflib"
 
+	"bellhop/deploy/commits"
 	"bellhop/internal/bundle"
 	"bellhop/internal/plain"
 )
@@ -17,10 +18,10 @@ import (
 // as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
 // the generation on the host; where they can't be had, sizes and digests are shown instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
-	old := d.archive().oldTexts(ctx)
+	old := d.archive().OldTexts(ctx)
 	for _, h := range p.Hosts {
 		if h.Push && len(h.Changes) > 0 {
-			if err := h.write(w, old(h)); err != nil {
+			if err := h.write(w, old(h.last)); err != nil {
 				return err
 			}
 			if h.held != nil {
@@ -46,7 +47,7 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 
 	if waves := p.Waves(); len(waves) > 1 {
 		for i, names := range waves {
-			fmt.Fprintf(w, "wave %d: %s\n", i+1, few(names))
+			fmt.Fprintf(w, "wave %d: %s\n", i+1, plain.Few(names))
 		}
 		fmt.Fprintln(w)
 	}
@@ -57,7 +58,7 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 
 var signs = map[string]string{bundle.Add: "+", bundle.Modify: "~", bundle.Remove: "-"}
 
-func (h *HostPlan) write(w io.Writer, old texts) error {
+func (h *HostPlan) write(w io.Writer, old commits.Texts) error {
 	fmt.Fprintf(w, "%s\n", h.Name)
 	for _, c := range h.Changes {
 		switch c.Kind {
@@ -117,7 +118,7 @@ func (h *HostPlan) about(c bundle.Change) string {
 	case bundle.KindPackage:
 		for _, p := range m.Packages {
 			if p.Name == c.Name {
-				return " " + short(p.Digest)
+				return " " + plain.Short(p.Digest)
 			}
 		}
 	}
@@ -130,7 +131,7 @@ const (
 	maxDiffLines = 10_000
 )
 
-func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old texts) {
+func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
 	was, had := file(h.old, c.Name)
 	m := manifestOf(h.bundle)
 	is, has := file(&m, c.Name)
@@ -223,10 +224,8 @@ func sized(f bundle.File, ok bool) string {
 	if !ok {
 		return "nothing"
 	}
-	return fmt.Sprintf("%d bytes %s", f.Size, short(f.Digest))
+	return fmt.Sprintf("%d bytes %s", f.Size, plain.Short(f.Digest))
 }
-
-func short(digest string) string { return digest[:min(len(digest), 12)] }
 
 // maxText is how long a text is that is stored or shown of a host, bytes.
 const maxText = 16 << 10

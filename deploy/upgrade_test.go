@@ -50,10 +50,10 @@ func newFormerWorld(t *testing.T) *world {
 func (w *world) readFormerCommits() {
 	data, err := os.ReadFile(filepath.Join(formerRelease, "commits.json"))
 	w.must(err)
-	var commits []map[string]string
-	w.must(json.Unmarshal(data, &commits))
+	var made []map[string]string
+	w.must(json.Unmarshal(data, &made))
 
-	for _, c := range commits {
+	for _, c := range made {
 		tree := fstest.MapFS{}
 		w.files = map[string]string{}
 		for name, text := range c {

@@ -5,10 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
+	"bellhop/internal/plain"
 	"bellhop/internal/rollout"
 )
 
@@ -86,7 +86,7 @@ func (b *batch) wave(ctx context.Context, i, n int) {
 		return
 	}
 	if len(b.plan.waves) > 1 {
-		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.waves), few(b.plan.Waves()[i]))})
+		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.waves), plain.Few(b.plan.Waves()[i]))})
 	}
 	b.push(ctx, min(n, hosts))
 }
@@ -119,13 +119,4 @@ func (b *batch) leave(hosts []*HostPlan, e history.End) {
 		}
 		b.d.end(b.run, hp, e)
 	}
-}
-
-// few is the first names of a list, and how many more there are.
-func few(names []string) string {
-	const most = 5
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

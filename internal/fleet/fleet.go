@@ -15,6 +15,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"sync"
 	"sync/atomic"
@@ -159,4 +160,13 @@ func (f *Fleet) find(name string) (int, bool) {
 		f.next.Store(int32(i + 1))
 	}
 	return i, ok
+}
+
+// ErrorText is what to show of err beside the name of a host: of problems each with its place.
+func ErrorText(err error) string {
+	var ps Problems
+	if errors.As(err, &ps) {
+		return ps.Error()
+	}
+	return err.Error()
 }

@@ -11,6 +11,7 @@
 package plain
 
 import (
+	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -106,4 +107,16 @@ func cut(s string, limit int) string {
 		end--
 	}
 	return s[:end] + ellipsis
+}
+
+// Short is the beginning of a digest or of the id of a commit, as people read it.
+func Short(id string) string { return id[:min(len(id), 12)] }
+
+// Few is the first five names of a list, and how many more there are.
+func Few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

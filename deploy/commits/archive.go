@@ -1,4 +1,11 @@
-package deploy
+// Package commits says where commits come from, and makes again what an older one asked of a host: its
+// bundle, the values of its keys and its texts.
+//
+// A Source is where commits come from. An Archive reads older ones, each with a loader of its own, so that
+// the one that plans keeps what it knows of the newest. A Standing is what a host holds, which may be composed
+// of several commits: it is made again of the manifest that history remembers, and of each commit only the
+// bytes and values that this names. A bundle that can't be made again exactly is an error, never another one.
+package commits
 
 import (
 	"context"
@@ -14,50 +21,45 @@ import (
 	"bellhop/internal/push"
 )
 
-// An archive makes again what older commits asked of a host: its bundle, the keys and the texts in it.
-type archive struct {
+// An Archive makes again what older commits asked of a host: its bundle, the keys and the texts in it.
+type Archive struct {
 	Source
-	loader  *fleet.Loader
-	history *history.DB
-	fleet   *fleet.Fleet // of the newest plan; nil: none yet
-	log     *slog.Logger
-}
-
-func (d *Deployer) archive() archive {
-	d.knowArch()
-	return archive{Source: d.Source, loader: d.Loader, history: d.History, fleet: d.planner.lastFleet(), log: d.log()}
+	Loader  *fleet.Loader
+	History *history.DB
+	Fleet   *fleet.Fleet // of the newest plan; nil: none yet
+	Log     *slog.Logger
 }
 
 // arch is the remembered architecture of a host.
-func (a archive) arch(host string) string { return archOf(a.history, host) }
+func (a Archive) arch(host string) string { return ArchOf(a.History, host) }
 
-// lastManifest is the manifest that a host holds, as far as is known, and its digest: as it was sent,
+// LastManifest is the manifest that a host holds, as far as is known, and its digest: as it was sent,
 // or made again from the commit that it came from. It is nil when nothing is known.
-func (a archive) lastManifest(ctx context.Context, last history.Host) (*bundle.Manifest, string, error) {
-	m, digest, err := a.history.Manifest(last.Name)
+func (a Archive) LastManifest(ctx context.Context, last history.Host) (*bundle.Manifest, string, error) {
+	m, digest, err := a.History.Manifest(last.Name)
 	if err != nil || !last.Had {
 		return nil, "", err
 	}
 	if last.Digest != "" && digest != last.Digest && a.At != nil {
-		if b, err := a.held(ctx, last); err == nil && b.Digest == last.Digest {
+		if b, err := a.Held(ctx, last); err == nil && b.Digest == last.Digest {
 			return &b.Manifest, b.Digest, nil
 		}
 	}
 	return m, digest, nil
 }
 
-// held is the bundle that a host holds, made again from the commit, or the commits, that it came from.
-func (a archive) held(ctx context.Context, last history.Host) (*fleet.Bundle, error) {
-	if g, ok := a.generation(last.Name, last.Digest); ok && len(g.Origins) > 0 {
-		return a.composedAt(ctx, last.Name, g)
+// Held is the bundle that a host holds, made again from the commit, or the commits, that it came from.
+func (a Archive) Held(ctx context.Context, last history.Host) (*fleet.Bundle, error) {
+	if g, ok := a.Generation(last.Name, last.Digest); ok && len(g.Origins) > 0 {
+		return a.ComposedAt(ctx, last.Name, g)
 	}
-	return a.bundleAt(ctx, a.commitOf(last), last.Name, func(digest string) bool { return digest == last.Digest })
+	return a.bundleAt(ctx, a.CommitOf(last), last.Name, func(digest string) bool { return digest == last.Digest })
 }
 
-// bundleOnHost is the bundle of the generation that a host holds: keys are opened from the
+// BundleOnHost is the bundle of the generation that a host holds: keys are opened from the
 // commit that it came from, never from a newer one that the host does not hold yet.
-func (a archive) bundleOnHost(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
-	if f := a.fleet; f != nil {
+func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.HostRecord) (*fleet.Bundle, error) {
+	if f := a.Fleet; f != nil {
 		if _, ok := f.Host(host); ok {
 			if b, err := f.Bundle(host); err == nil && (rec.Digest.Is(b.Digest) || rec.Digest.Is(bundle.HeldDigest(b.Digest))) {
 				return b, nil
@@ -66,9 +68,9 @@ func (a archive) bundleOnHost(ctx context.Context, host string, rec *bundle.Host
 	}
 
 	var tried error
-	known := a.knownDigest(nil, host, rec.Digest)
-	if g, ok := a.generation(host, known); ok && len(g.Origins) > 0 && a.At != nil {
-		b, err := a.composedAt(ctx, host, g)
+	known := a.KnownDigest(nil, host, rec.Digest)
+	if g, ok := a.Generation(host, known); ok && len(g.Origins) > 0 && a.At != nil {
+		b, err := a.ComposedAt(ctx, host, g)
 		if err == nil && rec.Digest.Is(b.Digest) {
 			return b, nil
 		}
@@ -91,22 +93,22 @@ func (a archive) bundleOnHost(ctx context.Context, host string, rec *bundle.Host
 // commitsOf are the commits that the bundle of that digest can be made from, the best first: the
 // newest that the host satisfies, whose secrets are sealed as they are today, and then those that
 // its generations came from.
-func (a archive) commitsOf(host, digest string) (commits []string) {
+func (a Archive) commitsOf(host, digest string) (commits []string) {
 	if a.At == nil {
 		return nil
 	}
 
-	if h, ok := a.history.Host(host); ok && h.Digest == digest {
+	if h, ok := a.History.Host(host); ok && h.Digest == digest {
 		commits = append(commits, h.Commit)
 	}
 
-	for _, g := range a.history.Generations(host) {
+	for _, g := range a.History.Generations(host) {
 		if g.Digest == digest {
 			commits = append(commits, g.Commit)
 		}
 	}
 
-	if hold := a.history.Holds().Of(host); hold != nil && hold.Digest == digest {
+	if hold := a.History.Holds().Of(host); hold != nil && hold.Digest == digest {
 		commits = append(commits, hold.Commit)
 	}
 
@@ -117,7 +119,7 @@ func (a archive) commitsOf(host, digest string) (commits []string) {
 // bundleAt is a host's bundle at an older commit, with a loader of its own: the one that
 // plans keeps what it knows of the newest. A commit that this release refuses, or of which it makes a
 // bundle that is not the one wanted, is read as the release before did: that one may have deployed it.
-func (a archive) bundleAt(ctx context.Context, commit, host string, wanted func(digest string) bool) (*fleet.Bundle, error) {
+func (a Archive) bundleAt(ctx context.Context, commit, host string, wanted func(digest string) bool) (*fleet.Bundle, error) {
 	snap, err := a.At(ctx, commit)
 	if err != nil {
 		return nil, err
@@ -134,15 +136,15 @@ func (a archive) bundleAt(ctx context.Context, commit, host string, wanted func(
 	return b, err
 }
 
-func (a archive) bundleOf(ctx context.Context, snap Snapshot, commit, host string, former bool) (*fleet.Bundle, error) {
-	l := a.loader.Fresh()
+func (a Archive) bundleOf(ctx context.Context, snap Snapshot, commit, host string, former bool) (*fleet.Bundle, error) {
+	l := a.Loader.Fresh()
 	l.Arch, l.Former = a.arch, former
 	f, err := l.Load(ctx, snap.Tree)
 	if err != nil {
 		return nil, err
 	}
 	if _, ok := f.Host(host); !ok {
-		return nil, fmt.Errorf("commit %s has no host %s", short(commit), host)
+		return nil, fmt.Errorf("commit %s has no host %s", plain.Short(commit), host)
 	}
 	return f.Bundle(host)
 }
@@ -150,23 +152,23 @@ func (a archive) bundleOf(ctx context.Context, snap Snapshot, commit, host strin
 // anyDigest accepts every bundle that a commit makes.
 func anyDigest(string) bool { return true }
 
-// texts returns the bytes behind a digest.
-type texts func(digest string) ([]byte, bool)
+// Texts returns the bytes behind a digest.
+type Texts func(digest string) ([]byte, bool)
 
-// oldTexts returns where the old texts of a host come from. Each commit is loaded once, with
+// OldTexts returns where the old texts of a host come from. Each commit is loaded once, with
 // a loader that opens no secret: a file that names one is a key, and keys are never shown.
-func (a archive) oldTexts(ctx context.Context) func(*HostPlan) texts {
+func (a Archive) OldTexts(ctx context.Context) func(last history.Host) Texts {
 	fleets := map[string]*fleet.Fleet{}
-	return func(h *HostPlan) texts {
+	return func(last history.Host) Texts {
 		none := func(string) ([]byte, bool) { return nil, false }
-		commit := a.commitOf(h.last)
+		commit := a.CommitOf(last)
 		if commit == "" || a.At == nil {
 			return none
 		}
 		f, ok := fleets[commit]
 		if !ok {
 			if snap, err := a.At(ctx, commit); err == nil {
-				l := a.loader.Fresh()
+				l := a.Loader.Fresh()
 				l.Open, l.KeyDigest, l.Arch = nil, nil, a.arch
 				f, _ = l.Load(ctx, snap.Tree)
 			}
@@ -175,7 +177,7 @@ func (a archive) oldTexts(ctx context.Context) func(*HostPlan) texts {
 		if f == nil {
 			return none
 		}
-		b, err := f.Bundle(h.Name)
+		b, err := f.Bundle(last.Name)
 		if err != nil || b == nil {
 			return none
 		}
@@ -186,9 +188,9 @@ func (a archive) oldTexts(ctx context.Context) func(*HostPlan) texts {
 	}
 }
 
-// commitOf is the commit of the generation that a host holds, "" when that is not known.
-func (a archive) commitOf(last history.Host) string {
-	for _, g := range a.history.Generations(last.Name) {
+// CommitOf is the commit of the generation that a host holds, "" when that is not known.
+func (a Archive) CommitOf(last history.Host) string {
+	for _, g := range a.History.Generations(last.Name) {
 		if g.Generation == last.Generation && g.Digest == last.Digest {
 			return g.Commit
 		}
@@ -196,8 +198,8 @@ func (a archive) commitOf(last history.Host) string {
 	return last.Commit
 }
 
-// keysAt opens the keys of the bundle that an open run was about.
-func (a archive) keysAt(ctx context.Context, o history.Interrupted) func() (map[string][]byte, error) {
+// KeysAt opens the keys of the bundle that an open run was about.
+func (a Archive) KeysAt(ctx context.Context, o history.Interrupted) func() (map[string][]byte, error) {
 	return func() (map[string][]byte, error) {
 		if a.At == nil || o.Commit == "" {
 			return nil, errors.New("the commit of the run is not known")
@@ -210,15 +212,15 @@ func (a archive) keysAt(ctx context.Context, o history.Interrupted) func() (map[
 	}
 }
 
-// formerKeys opens the keys that a host holds, where history remembers others than b has.
-func (a archive) formerKeys(ctx context.Context, host string, b *fleet.Bundle) func() (map[string][]byte, error) {
+// FormerKeys opens the keys that a host holds, where history remembers others than b has.
+func (a Archive) FormerKeys(ctx context.Context, host string, b *fleet.Bundle) func() (map[string][]byte, error) {
 	return func() (map[string][]byte, error) {
-		last, known := a.history.Host(host)
+		last, known := a.History.Host(host)
 		holdsB := b != nil && last.Digest == b.Digest
 		if !known || !last.Had || holdsB {
 			return nil, nil
 		}
-		m, _, err := a.history.Manifest(host)
+		m, _, err := a.History.Manifest(host)
 		if err != nil {
 			return nil, err
 		}
@@ -229,7 +231,7 @@ func (a archive) formerKeys(ctx context.Context, host string, b *fleet.Bundle) f
 			return nil, errors.New("no older commit can be had")
 		}
 
-		old, err := a.held(ctx, last)
+		old, err := a.Held(ctx, last)
 		if err != nil {
 			return nil, fmt.Errorf("open the keys on the host: %w", err)
 		}
@@ -248,15 +250,15 @@ func hasOtherKeys(old *bundle.Manifest, b *fleet.Bundle) bool {
 	return slices.ContainsFunc(old.Keys, func(k bundle.Key) bool { return !has[k.Digest] })
 }
 
-// knownDigest is the digest that a host named, where it is one of a bundle that was made for
+// KnownDigest is the digest that a host named, where it is one of a bundle that was made for
 // this host, or one of also. Else it is "": what the host holds is not known.
-func (a archive) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, also ...string) string {
-	h, _ := a.history.Host(host)
+func (a Archive) KnownDigest(f *fleet.Fleet, host string, named plain.Foreign, also ...string) string {
+	h, _ := a.History.Host(host)
 	known := append(also, h.Wanted, h.Digest)
-	if hold := a.history.Holds().Of(host); hold != nil {
+	if hold := a.History.Holds().Of(host); hold != nil {
 		known = append(known, hold.Digest)
 	}
-	for _, g := range a.history.Generations(host) {
+	for _, g := range a.History.Generations(host) {
 		known = append(known, g.Digest)
 	}
 
@@ -274,4 +276,9 @@ func (a archive) knownDigest(f *fleet.Fleet, host string, named plain.Foreign, a
 		return b.Digest
 	}
 	return ""
+}
+
+func ArchOf(db *history.DB, host string) string {
+	h, _ := db.Host(host)
+	return h.Arch
 }
