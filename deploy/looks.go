@@ -262,9 +262,9 @@ func (l Looker) filter(ctx context.Context, host string, b *fleet.Bundle) *push.
 
 // driftWords are those of a look's protocol, and results of units that systemd has names for.
 var driftWords = []string{
-	bundle.KindFile, bundle.KindDir, bundle.KindLink, bundle.KindUnit, bundle.KindPackage, bundle.KindAccount,
+	bundle.KindFile, bundle.KindDir, bundle.KindLink, bundle.KindUnit, bundle.KindPackage, bundle.KindAccount, bundle.KindSystem,
 	bundle.DriftMissing, bundle.DriftChanged, bundle.DriftReplaced, bundle.DriftMode, bundle.DriftOwner, bundle.DriftGroup, bundle.DriftHome,
-	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked, bundle.DriftDropIn,
+	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked, bundle.DriftDropIn, bundle.DriftProfile,
 	bundle.WhyNotOwned, bundle.WhyKey, bundle.WhyMissing, bundle.WhyNotRegular, bundle.WhyTooLarge, bundle.WhyWorking,
 	"exit-code", "signal", "core-dump", "timeout", "watchdog", "start-limit-hit", "oom-kill", "resources", "protocol", "exec-condition",
 }

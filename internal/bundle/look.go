@@ -94,13 +94,14 @@ const (
 	DriftStopped  = "stopped"  // a unit that should run does not, and did not fail
 	DriftDisabled = "disabled" // a unit that should be enabled is not
 	DriftMasked   = "masked"
+	DriftProfile  = "profile" // of a system: the profile names another, which the next boot brings
 	DriftDropIn   = "drop-in" // of a unit of bellhop's: a drop-in that is not; Is is its path. No run takes it away
 )
 
 // DriftOf is one thing that differs from what bellhop put in place. A thing that differs in several ways
 // has an entry for each.
 type DriftOf[T text] struct {
-	Kind T `json:"kind"` // file dir link unit package account
+	Kind T `json:"kind"` // file dir link unit package account system
 	Name T `json:"name"` // path of a file, dir or link, else the name
 	What T `json:"what"`
 	Want T `json:"want,omitempty"` // of modes, owners, targets, groups and homes: as it should be

@@ -191,7 +191,7 @@ type Blob struct {
 // EventOf is one line of progress.
 type EventOf[T text] struct {
 	At   int64 `json:"at"`             // Unix milliseconds by the host's clock
-	Step T     `json:"step"`           // preflight before begin stop keep accounts files tmpfiles keys reload start health applied confirm done undo wait restart
+	Step T     `json:"step"`           // preflight before begin stop keep accounts files tmpfiles keys reload system start health applied confirm done undo wait restart
 	Text T     `json:"text,omitempty"` // for people
 }
 

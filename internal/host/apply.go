@@ -171,6 +171,9 @@ func (r *run) preflight(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := r.preflightSystem(ctx); err != nil {
+		return err
+	}
 
 	r.m.Mark("preflight")
 	return nil
@@ -193,6 +196,7 @@ func (r *run) change(ctx context.Context) error {
 		{"tmpfiles", r.doTmpfiles},
 		{"keys", r.placeKeys},
 		{"reload", r.reload},
+		{"system", r.system},
 		{"start", r.start},
 		{"health", r.health},
 		{"applied", r.nothingMore},
@@ -235,6 +239,8 @@ func (r *run) text(step string) string {
 		return fmt.Sprintf("%d of %d", len(r.w.Puts), len(r.w.Next.Paths))
 	case "keys":
 		return fmt.Sprintf("%d of %d", len(r.w.Keys), len(r.offer.Manifest.Keys))
+	case "system":
+		return r.systemText()
 	case "start":
 		return strings.Join(slices.Concat(u.Restart, u.Reload, u.Start, u.Back), " ")
 	}
@@ -315,7 +321,7 @@ func (r *run) begin() error {
 	}
 
 	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.Puts, Steps: map[string]bool{},
-		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making}
+		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making, System: r.w.System}
 	if err = r.m.OpenJournal(r.begun); err != nil {
 		r.m.Runs().Release(r.offer.Run)
 		return errors.Join(err, r.m.CloseJournal()) // it may be there, and not be synced
@@ -412,35 +418,4 @@ func (r *run) files(context.Context) error {
 
 func (r *run) placeKeys(ctx context.Context) error {
 	return keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.Keys, r.renamed)
-}
-
-// putKeysBack is a run of ModeKeys: the ramfs is filled again, and what waited for its keys
-// starts. Nothing on disk changes, so there is nothing to undo: the next contact goes on.
-func (r *run) putKeysBack(ctx context.Context) error {
-	if err := keyfiles.Of(r.m).Place(ctx, &r.offer, r.w.Keys, r.renamed); err != nil {
-		return r.refused(err)
-	}
-
-	keyfiles.Of(r.m).NotePushed(r.w.Keys)
-	if err := r.startKeyUnits(ctx); err != nil {
-		r.res.Warnings = append(r.res.Warnings, err.Error())
-	}
-
-	s, err := r.m.Current()
-	if err != nil {
-		return err
-	}
-	if s.BootID, err = r.m.BootID(); err != nil {
-		return err
-	}
-	if err := r.m.Commit(s, s); err != nil {
-		return err
-	}
-
-	r.fill(bundle.OutcomeNothing, nil)
-	r.res.Record = &s.Record
-	r.res.Keys = keyfiles.Of(r.m).States(ctx, &s)
-	keyfiles.Of(r.m).Drop(r.offer.Run, r.w.Keys)
-	r.m.Unstage(r.offer.Run)
-	return r.m.Runs().Save(r.res)
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -150,6 +152,14 @@ func (b *box) Glance(ctx context.Context, names []string) (map[string]machine.Un
 		states[n] = machine.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Job: st.Job}
 	}
 	return states, err
+}
+
+// Loaded is Glance of all that has a unit file.
+func (b *box) Loaded(ctx context.Context) (map[string]machine.UnitState, error) {
+	b.mu.Lock()
+	names := slices.Sorted(maps.Keys(b.loaded))
+	b.mu.Unlock()
+	return b.Glance(ctx, names)
 }
 
 func (b *box) Units(_ context.Context, names []string) (map[string]machine.UnitState, error) {

@@ -10,6 +10,7 @@ import (
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/nixsystem"
 	"bellhop/internal/host/state"
 )
 
@@ -108,7 +109,7 @@ func tidy(m state.Dir, run string, keys []state.KeyMove, gaveUp bool) error {
 	if gaveUp {
 		return nil
 	}
-	return m.Prune()
+	return errors.Join(m.Prune(), keepSystems(m))
 }
 
 // forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs
@@ -125,7 +126,7 @@ func forgetIfGivenUp(m state.Dir) error {
 		err = errors.Join(err, os.RemoveAll(m.At(d)))
 	}
 
-	return errors.Join(err, m.RemoveOthers(bundle.StoreDir, nil), m.ForgetStamps(), os.Remove(m.At(bundle.RecordPath)))
+	return errors.Join(err, m.RemoveOthers(bundle.StoreDir, nil), m.ForgetStamps(), nixsystem.KeepRoots(m.Machine, nil), os.Remove(m.At(bundle.RecordPath)))
 }
 
 // refused ends a run that touched nothing.

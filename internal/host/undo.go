@@ -104,12 +104,13 @@ func settleDone(m state.Dir, j *state.Journal, now state.Generation, res *bundle
 
 // An undoer puts one run back.
 type undoer struct {
-	m        state.Dir
-	j        *state.Journal
-	sameBoot bool // else nothing of the run lives any more, and boot starts what is enabled
-	names    []string
-	restored []string // paths that somebody edited since the run wrote them
-	edits    []string // for each of those, where the host keeps what it held; "" when it is lost
+	m          state.Dir
+	j          *state.Journal
+	sameBoot   bool // else nothing of the run lives any more, and boot starts what is enabled
+	names      []string
+	restored   []string // paths that somebody edited since the run wrote them
+	systemBack bool     // the NixOS system is back
+	edits      []string // for each of those, where the host keeps what it held; "" when it is lost
 }
 
 // undo brings the machine back to where the run j began, and saves its result. It looks
@@ -174,7 +175,9 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 
 	whole = errors.Join(whole, u.paths(ctx), u.accounts(ctx), u.homes(ctx), keyfiles.Of(u.m).Return(u.j.Run, u.j.Keys, u.sameBoot))
 	u.m.Mark("undo paths")
-	if units = u.bringUp(ctx); units == nil && !ran {
+	system, units := u.system(ctx)
+	whole = errors.Join(whole, system)
+	if units = errors.Join(units, u.bringUp(ctx)); units == nil && !ran {
 		u.m.Note(state.JournalLine{Step: "ran"}, false)
 	}
 	if whole == nil && units == nil {

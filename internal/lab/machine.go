@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -37,6 +38,7 @@ type Machine struct {
 	commands
 
 	apply *applyUnit
+	nixos nixos
 
 	users  map[string]machine.Account
 	groups map[string]int
@@ -294,6 +296,7 @@ func (m *Machine) Reboot() error {
 	m.systemd.PowerOff()
 	m.commands.powerOff()
 	err := emptyDir(m.Path("/run"))
+	m.bootSystem()
 	settle := m.settles()
 	m.mu.Unlock()
 	if err != nil {
@@ -306,11 +309,17 @@ func (m *Machine) Reboot() error {
 	}
 
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.systemd.Booting = false
 	m.systemd.Generate()
 	m.systemd.StartTargets()
 	m.systemd.StartQueued()
+	m.systemd.Transact("start", unitNames(m.nixos.systems[m.nixos.boots]))
+	late := m.nixos.settles
+	m.mu.Unlock()
+
+	if late { // of a NixOS system: it is ordered after all else
+		settled = errors.Join(settled, m.settle())
+	}
 	return settled
 }
 

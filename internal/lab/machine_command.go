@@ -100,13 +100,17 @@ func (t twinCommands) Start(_ context.Context, c machine.Command) error {
 		return err
 	}
 
+	script, isNix := t.m.nixScript(c.Text)
 	all := &t.m.commands
 	all.mu.Lock()
 	if all.units[c.Unit] != nil {
 		all.mu.Unlock()
 		return fmt.Errorf("start %s: it is there already", c.Unit)
 	}
-	one := &twinCommand{Command: c, script: all.scriptOf(c.Text), began: time.Now(), invocation: fmt.Sprintf("%x", randomBytes(16))}
+	if !isNix {
+		script = all.scriptOf(c.Text)
+	}
+	one := &twinCommand{Command: c, script: script, began: time.Now(), invocation: fmt.Sprintf("%x", randomBytes(16))}
 	if known {
 		all.ran = append(all.ran, user+": "+c.Text)
 	} else {

@@ -26,6 +26,14 @@ func (s twinSystemd) Glance(ctx context.Context, names []string) (map[string]mac
 	return states, err
 }
 
+// Loaded is Glance of all that has a state.
+func (s twinSystemd) Loaded(ctx context.Context) (map[string]machine.UnitState, error) {
+	unlock := s.lock()
+	names := s.m.systemd.Loaded()
+	unlock()
+	return s.Glance(ctx, names)
+}
+
 func (s twinSystemd) Units(_ context.Context, names []string) (map[string]machine.UnitState, error) {
 	defer s.lock()()
 	states := s.m.systemd.Units(names)

@@ -46,9 +46,6 @@ func Offer(o *bundle.Offer) error {
 		}
 	}
 
-	if o.Manifest.System != nil {
-		return errors.New("this helper does not activate NixOS systems")
-	}
 	return Manifest(&o.Manifest)
 }
 

@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/nixsystem"
 	"bellhop/internal/host/plan"
 	"bellhop/internal/host/state"
 )
@@ -176,7 +177,7 @@ func (s *session) hello(ctx context.Context, brief bool) error {
 		return err
 	}
 
-	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.NixOS(), Looks: true}
+	h := bundle.Hello{Protocol: bundle.Protocol, Digest: ownDigest(), Arch: runtime.GOARCH, NixOS: s.m.NixOS(), System: nixsystem.State(s.m.Machine), Looks: true}
 	if last := s.m.Runs().Last(); !brief { // which sweeps, either way
 		h.Last = last
 	}

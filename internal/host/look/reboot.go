@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"bellhop/internal/host/nixsystem"
 	"bellhop/internal/host/state"
 	"bellhop/internal/plain"
 )
@@ -19,6 +20,10 @@ func rebootReason(m state.Dir) string {
 	const mark = "/run/reboot-required" // of Debian and Ubuntu
 	if _, err := os.Lstat(m.At(mark)); err == nil {
 		return mark + packagesThatWantIt(m.At(mark+".pkgs"))
+	}
+
+	if why := nixsystem.RebootReason(m.Machine); why != "" {
+		return why
 	}
 
 	var u unix.Utsname

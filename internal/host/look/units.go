@@ -38,6 +38,9 @@ func (l *looker) units() error {
 		l.unit(u, st)
 	}
 
+	if err := l.failedOfSystem(ctx, states); err != nil {
+		return err
+	}
 	for _, st := range states {
 		if st.Active == "failed" {
 			l.seen.FailedUnits = append(l.seen.FailedUnits, bundle.FailedUnit{Name: st.Name, Result: st.Result, Since: st.Since})
@@ -86,6 +89,28 @@ func (l *looker) readUnits(ctx context.Context) (map[string]machine.UnitState, e
 	}
 	maps.Copy(all, read)
 	return all, nil
+}
+
+// failedOfSystem adds to states the failed units of a NixOS system: all units of such a host are of its
+// configuration.
+func (l *looker) failedOfSystem(ctx context.Context, states map[string]machine.UnitState) error {
+	if l.now.Manifest.System == nil {
+		return nil
+	}
+
+	all, err := l.m.Systemd.Loaded(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []string
+	for n, st := range all {
+		if _, read := states[n]; st.Active == "failed" && !read {
+			failed = append(failed, n)
+		}
+	}
+	read, err := l.m.Units(ctx, failed)
+	maps.Copy(states, read)
+	return err
 }
 
 // unit compares one unit with what systemd was asked to do with it.

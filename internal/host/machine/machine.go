@@ -50,6 +50,8 @@ type Systemd interface {
 	// and the rest is empty. A host may have hundreds of key units.
 	Glance(ctx context.Context, names []string) (map[string]UnitState, error)
 	Units(ctx context.Context, names []string) (map[string]UnitState, error)
+	// Loaded is Glance of all units that systemd has loaded.
+	Loaded(ctx context.Context) (map[string]UnitState, error)
 	Reload(ctx context.Context) error
 	// Enable and Disable act on unit files, as systemctl does, without reload. Enabling what
 	// has no [Install] is no error.

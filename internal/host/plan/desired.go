@@ -41,13 +41,12 @@ TimeoutStartSec=60
 [Install]
 WantedBy=sysinit.target
 `
-	runtimeUnitDir = "/run/systemd/system"
 )
 
 // unitDir is where bellhop's own units go: on NixOS /etc/systemd/system can't be written.
 func unitDir(m state.Dir) string {
 	if m.NixOS() {
-		return runtimeUnitDir
+		return bundle.RunUnitDir
 	}
 	return bundle.UnitDir
 }
@@ -87,9 +86,11 @@ func desires(m state.Dir, b *bundle.Manifest) (paths map[string]desire, own map[
 		paths[p], own[t.Digest] = desire{t, int64(len(text)), "", bundle.KindSystem + ":" + name}, []byte(text)
 	}
 
-	unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
-	wants := unitDir(m) + "/sysinit.target.wants/" + bundle.SettleUnit
-	paths[wants] = desire{owned.LinkTo(unitDir(m) + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
+	if !m.NixOS() { // where no unit of bellhop's outlives a boot: the system has it, or the next contact settles
+		unit(bundle.SettleUnit, strings.Replace(settleUnit, "HELPER", m.Helper, 1))
+		wants := unitDir(m) + "/sysinit.target.wants/" + bundle.SettleUnit
+		paths[wants] = desire{owned.LinkTo(unitDir(m) + "/" + bundle.SettleUnit), 0, "", bundle.KindSystem + ":" + bundle.SettleUnit}
+	}
 	if len(b.Keys) > 0 {
 		unit(bundle.KeyMountUnit, keyMount)
 	}

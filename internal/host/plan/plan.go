@@ -47,6 +47,7 @@ type Plan struct {
 	Usermods []machine.Account // as they shall be
 	Create   bool              // an account or group is to be made
 	Units    Units
+	System   *state.SystemMove // of a NixOS host; nil: its system stays
 	folders  *owned.Looker
 }
 
@@ -87,7 +88,7 @@ func makeWithoutHeld(ctx context.Context, m state.Dir, o *bundle.Offer, old stat
 	}
 
 	w.diff = bundle.Diff(old.Manifest, offer.Manifest)
-	for _, step := range []func() error{w.planPaths, w.planDirs, func() error { return w.planKeys(staged) }, w.planAccounts} {
+	for _, step := range []func() error{w.planPaths, w.planDirs, func() error { return w.planKeys(staged) }, w.planAccounts, w.planSystem} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -122,7 +123,7 @@ func adopt(ctx context.Context, m state.Dir, now state.Generation, last *bundle.
 // Nothing says that the host holds already what is wanted.
 func (w *Plan) Nothing() bool {
 	accounts := w.Create || len(w.Usermods) > 0
-	return !accounts && len(w.Puts)+len(w.Keys)+len(w.diff) == 0
+	return !accounts && w.System == nil && len(w.Puts)+len(w.Keys)+len(w.diff) == 0
 }
 
 func (w *Plan) planPaths() error {
@@ -331,6 +332,10 @@ func (w *Plan) Names() []string {
 
 	for _, c := range w.diff {
 		add(c.Name)
+	}
+
+	if w.System != nil {
+		add(bundle.SystemService)
 	}
 
 	for _, k := range w.Keys {

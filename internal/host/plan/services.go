@@ -38,6 +38,9 @@ func (w *Plan) touched() map[string]bool {
 			touched[c.Service] = true
 		}
 	}
+	if w.System != nil {
+		touched[bundle.SystemService] = true
+	}
 	for _, p := range w.Puts {
 		touched[w.wanted[p.Path].service] = true
 	}

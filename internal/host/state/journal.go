@@ -30,6 +30,7 @@ type Journal struct {
 	Units    []UnitWas               `json:"units,omitempty"`  // every unit it may touch, as it was
 	Reload   bool                    `json:"reload,omitempty"` // unit files change
 	Made     []string                `json:"made,omitempty"`   // accounts it makes, which stay
+	System   *SystemMove             `json:"system,omitempty"` // of a NixOS host; nil: its system stays
 	Steps    map[string]bool         `json:"-"`                // reached, from the later lines
 	found    map[string]owned.Change `json:"-"`                // what stood at a path when it was kept, from the later lines
 	Cause    string                  `json:"-"`                // why the run goes back, from the later lines; "" when it was killed
@@ -127,6 +128,20 @@ func (m Dir) CloseJournal() error {
 		return nil
 	}
 	return err
+}
+
+// A SystemMove is how the NixOS system of a host changes.
+type SystemMove struct {
+	Path   string `json:"path"`          // store path of the system that comes
+	Action string `json:"action"`        // as switch-to-configuration has it: switch, boot or test
+	Why    string `json:"why,omitempty"` // why Action is boot, where the bundle says switch
+
+	// What was there before.
+	Profile string   `json:"profile"` // store path of the system profile
+	Number  int64    `json:"number"`  // of its generation
+	Newest  int64    `json:"newest"`  // the highest number of a generation
+	Current string   `json:"current"` // store path of what ran
+	Failed  []string `json:"failed,omitempty"`
 }
 
 // A KeyMove is a key that changes or leaves.

@@ -283,6 +283,29 @@ func CheckBase(o *bundle.Offer, now Generation) error {
 	return nil
 }
 
+// Systems are the NixOS systems that the record and the kept generations name.
+func (m Dir) Systems() (systems []string, err error) {
+	numbers, err := m.generations()
+	if err != nil {
+		return nil, err
+	}
+
+	records := []string{bundle.RecordPath}
+	for _, n := range numbers {
+		records = append(records, generationPath(n))
+	}
+	for _, r := range records {
+		s, err := m.readGeneration(r)
+		if err != nil {
+			return nil, err
+		}
+		if s.Manifest.System != nil && !slices.Contains(systems, s.Manifest.System.Path) {
+			systems = append(systems, s.Manifest.System.Path)
+		}
+	}
+	return systems, nil
+}
+
 // AllEdits are the files that people edited and were told are kept: they are not bellhop's to throw
 // away.
 func (m Dir) AllEdits(now Generation) map[string]bool {

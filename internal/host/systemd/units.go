@@ -54,6 +54,23 @@ func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string
 	return states, nil
 }
 
+// Loaded is Glance of all units that systemd has loaded.
+func (s *Systemd) Loaded(ctx context.Context) (states map[string]machine.UnitState, err error) {
+	err = s.again(ctx, func(c *dbus.Conn) error {
+		all, err := c.ListUnitsContext(ctx)
+		if err != nil {
+			return err
+		}
+
+		states = make(map[string]machine.UnitState, len(all))
+		for _, u := range all {
+			states[u.Name] = machine.UnitState{Name: u.Name, Load: u.LoadState, Active: u.ActiveState, Sub: u.SubState, Job: u.JobId != 0}
+		}
+		return nil
+	})
+	return states, err
+}
+
 func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]machine.UnitState, error) {
 	var (
 		mu     sync.Mutex

@@ -139,7 +139,7 @@ func (j *jobSet) stop(name string, again bool) {
 	if again {
 		j.bounce[name] = true
 	}
-	for _, other := range j.m.loaded() {
+	for _, other := range j.m.Loaded() {
 		d := j.m.Def(other)
 		needs := append(append(d.List("Unit.Requires"), d.List("Unit.BindsTo")...), d.List("Unit.PartOf")...)
 		if !j.m.unit(other).up() || !slices.Contains(needs, name) {
@@ -152,7 +152,8 @@ func (j *jobSet) stop(name string, again bool) {
 	}
 }
 
-func (m *Systemd) loaded() []string {
+// Loaded are the units that have a state, sorted.
+func (m *Systemd) Loaded() []string {
 	var names []string
 	for n := range m.units {
 		names = append(names, n)

@@ -1,0 +1,76 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/nixsystem"
+	"bellhop/internal/host/state"
+)
+
+// preflightSystem finds what is wrong with the system that comes while nothing was touched.
+func (r *run) preflightSystem(ctx context.Context) error {
+	if r.w.System == nil {
+		return nil
+	}
+	return nixsystem.Preflight(ctx, r.m.Machine, r.offer.Run, r.w.System)
+}
+
+func (r *run) systemText() string {
+	if r.w.System == nil {
+		return ""
+	}
+	return r.w.System.Action + " to " + r.w.System.Path
+}
+
+// system brings the NixOS system of the host. What it starts finds its keys in place.
+func (r *run) system(ctx context.Context) error {
+	if r.w.System == nil {
+		return nil
+	}
+
+	judged := r.offer.Manifest.ServiceOf(bundle.SystemService)
+	settle := judged.SettleTime()
+	if r.m.Settle > 0 {
+		settle = time.Duration(float64(settle) * float64(r.m.Settle) / float64(bundle.DefaultSettle))
+	}
+
+	a := &nixsystem.Activation{M: r.m.Machine, Run: r.offer.Run, Move: r.w.System, Settle: settle}
+	report, err := a.Do(ctx)
+	for _, warning := range a.Warnings {
+		r.warn("%s", warning)
+	}
+	if err != nil {
+		return err
+	}
+	if len(report.Failures) > 0 {
+		return r.unhealthy(ctx, report)
+	}
+	return nil
+}
+
+// system puts back the NixOS system that the run found.
+func (u *undoer) system(ctx context.Context) (whole, units error) {
+	if u.j.System == nil || u.systemBack {
+		return nil, nil
+	}
+
+	back := nixsystem.Undoer{M: u.m.Machine, Run: u.j.Run, Move: u.j.System, Begun: u.sameBoot && u.j.Steps["system"]}
+	whole, units = back.Undo(ctx)
+	if whole != nil {
+		return fmt.Errorf("bring back the system: %w", whole), units
+	}
+	u.systemBack = true
+	return keepSystems(u.m), units
+}
+
+// keepSystems keeps the systems of kept generations from being collected, and no others.
+func keepSystems(m state.Dir) error {
+	systems, err := m.Systems()
+	if err != nil {
+		return err
+	}
+	return nixsystem.KeepRoots(m.Machine, systems)
+}
