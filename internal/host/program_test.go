@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
 )
@@ -39,7 +38,7 @@ func TestProgramsThatDoNotStart(t *testing.T) {
 		"/opt/bellhop/bot/script":   "/opt/bellhop/bot/script needs /usr/bin/python9, which is not there",
 		"/opt/bellhop/bot/bin/bot":  "",
 	} {
-		if got := host.NotStartable(m, program); got != want {
+		if got := m.NotStartable(program); got != want {
 			t.Errorf("%s: %q, want %q", program, got, want)
 		}
 	}

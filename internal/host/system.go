@@ -19,18 +19,11 @@ func (r *run) preflightSystem(ctx context.Context) error {
 }
 
 func (r *run) systemText() string {
-	if r.w.System == nil {
-		return ""
-	}
 	return r.w.System.Action + " to " + r.w.System.Path
 }
 
 // system brings the NixOS system of the host. What it starts finds its keys in place.
 func (r *run) system(ctx context.Context) error {
-	if r.w.System == nil {
-		return nil
-	}
-
 	judged := r.offer.Manifest.ServiceOf(bundle.SystemService)
 	settle := judged.SettleTime()
 	if r.m.Settle > 0 {
