@@ -166,17 +166,18 @@ func (f *deployerFlags) takeToken() {
 
 // An app is what a deployer is made of, open: keys, repo, connections, history.
 type app struct {
-	state    *state
-	made     []string // files of the state directory that were not there
-	signer   ssh.Signer
-	ids      *agefile.Identities
-	repo     *gitsync.Repo
-	branch   string // that is deployed
-	path     string // the config's folder in the repo
-	pool     *link.Pool
-	history  *history.DB
-	deployer *deploy.Deployer
-	close    []func() error
+	state      *state
+	made       []string // files of the state directory that were not there
+	signer     ssh.Signer
+	ids        *agefile.Identities
+	repo       *gitsync.Repo
+	repoConfig gitsync.Config // of repo
+	branch     string         // that is deployed
+	path       string         // the config's folder in the repo
+	pool       *link.Pool
+	history    *history.DB
+	deployer   *deploy.Deployer
+	close      []func() error
 }
 
 // Close closes its parts, the last opened first.
@@ -290,6 +291,7 @@ func (f *deployerFlags) openRepo(e *Env, h *app) (*gitsync.Repo, error) {
 		cfg.Signer = h.signer
 	}
 
+	h.repoConfig = cfg
 	return gitsync.Open(cfg)
 }
 

@@ -21,15 +21,18 @@ import (
 
 // A forgeFlags is what serve is told of the forge.
 type forgeFlags struct {
-	kind  string // github, forgejo …; "": guessed from the repo's host
-	url   string // base of the API; "": that of the repo's host
-	token string // file; "": the forge is told nothing
+	kind     string // github, forgejo …; "": guessed from the repo's host
+	url      string // base of the API; "": that of the repo's host
+	token    string // file; "": the forge is told nothing
+	comments string // what comments in requests say: full, summary or off; "": as the repo is private or public
 }
 
 func (f *forgeFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.kind, "forge", "", "what the repo's host is: "+forge.Kinds()+" (default: guessed from its name)")
 	c.Flags().StringVar(&f.url, "forge-url", "", "base of the forge's API (default: that of the repo's host, as https://git.example.org/api/v1)")
 	secretFileFlag(c, &f.token, "forge-token", "", "file with a token of the forge, by which commits get a status")
+	c.Flags().StringVar(&f.comments, "plan-comments", "", "the comment with the plan of a request to merge: full, summary or off (default: full, and summary where everybody can read the repo)")
+	_ = c.RegisterFlagCompletionFunc("plan-comments", cobra.FixedCompletions([]string{"full", "summary", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	kinds := strings.Split(forge.Kinds(), ", ")
 	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 }
@@ -119,21 +122,35 @@ type forgeWork struct {
 	kind   string        // as whose webhooks are read; "" is github
 	client *forge.Client // nil: there is no forge that is told something
 	events chan struct{} // has room for one: something happened in a run
+
+	plansRequests bool
+	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
+	requests      chan struct{} // has room for one: a request, or what is deployed, may have changed
 }
 
 // newForgeWork opens the forge, and hears the deployer's events from now on.
 func newForgeWork(o *serveOptions, d *deploy.Deployer) (*forgeWork, error) {
 	client, err := o.forge.open(o.repo, o.webhookRepo)
 	kind := string(o.forge.kindOf(o.repo))
+	isOn, isFull, cerr := o.forge.planComments()
+	switch {
+	case cerr != nil:
+		return nil, cerr
+	case o.forge.comments != "" && client == nil && err == nil:
+		return nil, hint(errors.New("--plan-comments: no forge is told anything"), "give --forge-token FILE")
+	}
 	if err != nil || client == nil {
 		return &forgeWork{kind: kind}, err
 	}
 
-	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1)}
+	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, requests: make(chan struct{}, 1)}
 	before := d.Progress
 	d.Progress = func(e deploy.Event) {
 		if e.Host == "" {
-			w.wake()
+			wake(w.events)
+		}
+		if e.Host == "" && e.Step == "end" {
+			wake(w.requests)
 		}
 		if before != nil {
 			before(e)
@@ -142,11 +159,19 @@ func newForgeWork(o *serveOptions, d *deploy.Deployer) (*forgeWork, error) {
 	return w, nil
 }
 
-func (w *forgeWork) wake() {
+func wake(c chan struct{}) {
 	select {
-	case w.events <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
+}
+
+// requested is what a delivery about a request calls; nil when requests are not planned.
+func (w *forgeWork) requested() func() {
+	if w.client == nil || !w.plansRequests {
+		return nil
+	}
+	return func() { wake(w.requests) }
 }
 
 // run reports until ctx ends.
@@ -163,7 +188,7 @@ func (w *forgeWork) run(ctx context.Context, h *app, o *serveOptions, log *slog.
 			case <-ctx.Done():
 				return
 			case <-queued:
-				w.wake()
+				wake(w.events)
 			}
 		}
 	}()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -52,4 +53,43 @@ func cmdTold(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Fatalf("the last status of %s is %+v, want %s with %q", commit, got, args[2], args[3])
+}
+
+// request VAR N REV BRANCH [fork]: open request N, or move its head to a commit of ./config.
+func cmdRequest(ts *testscript.TestScript, _ bool, args []string) {
+	f := ts.Value(forgeKey{}).(map[string]*fakeforge.Forge)[args[0]]
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	ts.Check(ts.Exec("git", "-C", ts.MkAbs("config"), "rev-parse", args[2]))
+	f.Open(n, fakeforge.Request{Head: strings.TrimSpace(ts.ReadFile("stdout")), Branch: args[3], IsFork: len(args) > 4})
+}
+
+// commented VAR N TEXT...: wait until the one comment of request N holds each text. ! commented VAR N: it has none.
+func cmdCommented(ts *testscript.TestScript, neg bool, args []string) {
+	f := ts.Value(forgeKey{}).(map[string]*fakeforge.Forge)[args[0]]
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if neg {
+		if got := f.Comments(n); len(got) > 0 {
+			ts.Fatalf("request %d has comments %+v, want none", n, got)
+		}
+		return
+	}
+
+	var got []fakeforge.Comment
+	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
+		got = f.Comments(n)
+		if faults := f.Faults(); len(faults) > 0 {
+			ts.Fatalf("the forge refused %q", faults)
+		}
+		hasAll := len(got) == 1
+		for _, want := range args[2:] {
+			hasAll = hasAll && strings.Contains(got[0].Body, want)
+		}
+		if hasAll {
+			ts.Check(os.WriteFile(ts.MkAbs("comment"), []byte(got[0].Body), 0o600))
+			return
+		}
+	}
+	ts.Fatalf("request %d has comments %+v, want one with %q", n, got, args[2:])
 }

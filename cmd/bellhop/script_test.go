@@ -77,7 +77,7 @@ func TestScript(t *testing.T) {
 			"state":     cmdState,
 			"sink":      cmdSink,
 			"heard":     cmdHeard,
-			"fakeforge": cmdFakeForge, "told": cmdTold,
+			"fakeforge": cmdFakeForge, "told": cmdTold, "request": cmdRequest, "commented": cmdCommented,
 		},
 	})
 }

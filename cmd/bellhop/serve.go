@@ -208,7 +208,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 	s.app.deployer.Progress = tellPage(s.page, s.app.deployer.Progress)
 
 	s.server, err = server.New(server.Config{
-		Forge: s.forge.kind, Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
+		Forge: s.forge.kind, Requests: s.forge.requested(), Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
 		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: o.publicHosts(),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
 		Metrics: shown.Handler(), Page: s.page,
@@ -341,6 +341,7 @@ func (s *serving) work(ctx context.Context, o *serveOptions, on server.Listeners
 	go s.server.Poll(ctx, o.poll, o.pollByHand)
 	part(func() error { s.messages(ctx, log, o.runURL); return nil })
 	part(func() error { s.forge.run(ctx, s.app, o, log); return nil })
+	part(func() error { s.forge.runRequests(ctx, s.app, log); return nil })
 	go func() {
 		<-ctx.Done()
 		close(s.done)

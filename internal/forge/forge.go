@@ -70,6 +70,12 @@ type Client struct {
 // An api is what bellhop asks of a forge. Each method is one request, or two. An error of the forge is an *APIError.
 type api interface {
 	setStatus(ctx context.Context, commit string, s Status) error
+	requests(ctx context.Context, branch string) ([]Request, error)
+	isPublic(ctx context.Context) (bool, error)
+	// findComment is the id of the first comment that begins with marker; 0: there is none.
+	findComment(ctx context.Context, number int, marker string) (int64, error)
+	addComment(ctx context.Context, number int, text string) (int64, error)
+	editComment(ctx context.Context, number int, id int64, text string) error
 }
 
 // New makes the client of a repo. It asks the forge nothing.

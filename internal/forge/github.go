@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/google/go-github/v60/github"
@@ -34,6 +35,59 @@ func (g *githubAPI) setStatus(ctx context.Context, commit string, s Status) erro
 		status.TargetURL = &s.URL
 	}
 	_, _, err := g.client.Repositories.CreateStatus(ctx, g.owner, g.name, commit, status)
+	return githubError(err)
+}
+
+func (g *githubAPI) requests(ctx context.Context, branch string) ([]Request, error) {
+	opts := &github.PullRequestListOptions{State: "open", Base: branch, Sort: "updated", Direction: "desc", ListOptions: github.ListOptions{PerPage: maxRequests}}
+	prs, _, err := g.client.PullRequests.List(ctx, g.owner, g.name, opts)
+	if err != nil {
+		return nil, githubError(err)
+	}
+
+	var all []Request
+	for _, pr := range prs {
+		head, base := pr.GetHead(), pr.GetBase()
+		isOurs := head.GetRepo().GetID() != 0 && head.GetRepo().GetID() == base.GetRepo().GetID()
+		all = append(all, Request{Number: pr.GetNumber(), Head: head.GetSHA(), Branch: head.GetRef(), IsFork: !isOurs})
+	}
+	return all, nil
+}
+
+func (g *githubAPI) isPublic(ctx context.Context) (bool, error) {
+	repo, _, err := g.client.Repositories.Get(ctx, g.owner, g.name)
+	if err != nil {
+		return false, githubError(err)
+	}
+	return !repo.GetPrivate(), nil
+}
+
+func (g *githubAPI) findComment(ctx context.Context, number int, marker string) (int64, error) {
+	opts := &github.IssueListCommentsOptions{ListOptions: github.ListOptions{PerPage: 100}}
+	for opts.Page = 1; opts.Page <= maxComments/opts.PerPage; opts.Page++ {
+		comments, _, err := g.client.Issues.ListComments(ctx, g.owner, g.name, number, opts)
+		if err != nil {
+			return 0, githubError(err)
+		}
+		for _, c := range comments {
+			if strings.HasPrefix(c.GetBody(), marker) {
+				return c.GetID(), nil
+			}
+		}
+		if len(comments) < opts.PerPage {
+			break
+		}
+	}
+	return 0, nil
+}
+
+func (g *githubAPI) addComment(ctx context.Context, number int, text string) (int64, error) {
+	c, _, err := g.client.Issues.CreateComment(ctx, g.owner, g.name, number, &github.IssueComment{Body: &text})
+	return c.GetID(), githubError(err)
+}
+
+func (g *githubAPI) editComment(ctx context.Context, _ int, id int64, text string) error {
+	_, _, err := g.client.Issues.EditComment(ctx, g.owner, g.name, id, &github.IssueComment{Body: &text})
 	return githubError(err)
 }
 

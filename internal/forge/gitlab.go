@@ -3,6 +3,7 @@ package forge
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,4 +37,57 @@ func (g *gitlabAPI) setStatus(ctx context.Context, commit string, s Status) erro
 		return nil
 	}
 	return err
+}
+
+func (g *gitlabAPI) requests(ctx context.Context, branch string) ([]Request, error) {
+	var mrs []struct {
+		IID    int    `json:"iid"`
+		SHA    string `json:"sha"`
+		Branch string `json:"source_branch"`
+		Source int64  `json:"source_project_id"`
+		Target int64  `json:"target_project_id"`
+	}
+	path := fmt.Sprintf("/merge_requests?state=opened&target_branch=%s&order_by=updated_at&per_page=%d", url.QueryEscape(branch), maxRequests)
+	if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &mrs); err != nil {
+		return nil, err
+	}
+
+	var all []Request
+	for _, mr := range mrs {
+		isOurs := mr.Source != 0 && mr.Source == mr.Target
+		all = append(all, Request{Number: mr.IID, Head: mr.SHA, Branch: mr.Branch, IsFork: !isOurs})
+	}
+	return all, nil
+}
+
+func (g *gitlabAPI) isPublic(ctx context.Context) (bool, error) {
+	var project struct {
+		Visibility string `json:"visibility"`
+	}
+	err := g.web.ask(ctx, http.MethodGet, g.path(""), nil, &project)
+	return project.Visibility == "public", err
+}
+
+func (g *gitlabAPI) findComment(ctx context.Context, number int, marker string) (int64, error) {
+	for page := 1; page <= maxComments/100; page++ {
+		var notes []note
+		path := fmt.Sprintf("/merge_requests/%d/notes?sort=asc&per_page=100&page=%d", number, page)
+		if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &notes); err != nil {
+			return 0, err
+		}
+		if id := findNote(notes, marker); id != 0 || len(notes) < 100 {
+			return id, nil
+		}
+	}
+	return 0, nil
+}
+
+func (g *gitlabAPI) addComment(ctx context.Context, number int, text string) (int64, error) {
+	var n note
+	err := g.web.ask(ctx, http.MethodPost, g.path(fmt.Sprintf("/merge_requests/%d/notes", number)), map[string]string{"body": text}, &n)
+	return n.ID, err
+}
+
+func (g *gitlabAPI) editComment(ctx context.Context, number int, id int64, text string) error {
+	return g.web.ask(ctx, http.MethodPut, g.path(fmt.Sprintf("/merge_requests/%d/notes/%d", number, id)), map[string]string{"body": text}, nil)
 }

@@ -37,11 +37,14 @@ type Forge struct {
 	statuses []Status
 	faults   []string
 	requests int
+	open     map[int]Request
+	comments []*Comment
+	private  bool
 }
 
 // New starts a forge: github, forgejo, gitea or gitlab.
 func New(kind string) *Forge {
-	f := &Forge{kind: kind}
+	f := &Forge{kind: kind, open: map[int]Request{}}
 	f.Server = httptest.NewServer(f)
 	return f
 }
@@ -111,7 +114,9 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	code, answer, err := f.answer(r)
 	if err != nil {
-		f.fault(r, err.Error())
+		if err != errTheirs { // which nobody can know before
+			f.fault(r, err.Error())
+		}
 		fail(w, code, err.Error())
 		return
 	}
@@ -161,6 +166,9 @@ func (f *Forge) answer(r *http.Request) (code int, answer any, err error) {
 
 	if commit, ok := strings.CutPrefix(path, "/statuses/"); ok && r.Method == http.MethodPost {
 		return f.setStatus(r, commit)
+	}
+	if code, answer, err, ok := f.answerRequests(r, path); ok {
+		return code, answer, err
 	}
 	return http.StatusNotFound, nil, fmt.Errorf("no such path")
 }

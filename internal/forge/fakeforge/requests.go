@@ -1,0 +1,190 @@
+package fakeforge
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Request is an open pull request, or merge request, into main.
+type Request struct {
+	Head, Branch string
+	IsFork       bool
+}
+
+// A Comment is one of a request.
+type Comment struct {
+	ID     int64
+	Number int
+	Body   string
+	Theirs bool // somebody else wrote it: it can't be edited
+	Edits  int
+}
+
+// Open opens a request, or moves its head.
+func (f *Forge) Open(number int, r Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.open[number] = r
+}
+
+// CloseRequest closes a request.
+func (f *Forge) CloseRequest(number int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.open, number)
+}
+
+// Private makes the repo one that not everybody can read.
+func (f *Forge) Private() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.private = true
+}
+
+// Say adds a comment of somebody else.
+func (f *Forge) Say(number int, body string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.comments = append(f.comments, &Comment{ID: int64(len(f.comments) + 1), Number: number, Body: body, Theirs: true})
+}
+
+// Comments are those of a request.
+func (f *Forge) Comments(number int) []Comment {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []Comment
+	for _, c := range f.comments {
+		if c.Number == number {
+			all = append(all, *c)
+		}
+	}
+	return all
+}
+
+// paths of requests and comments, by kind of forge.
+var (
+	listPath = map[string]string{"github": "/pulls", "forgejo": "/pulls", "gitea": "/pulls", "gitlab": "/merge_requests"}
+	ofPath   = map[string]*regexp.Regexp{
+		"github": regexp.MustCompile(`^/issues/([0-9]+)/comments$`), "forgejo": regexp.MustCompile(`^/issues/([0-9]+)/comments$`),
+		"gitea": regexp.MustCompile(`^/issues/([0-9]+)/comments$`), "gitlab": regexp.MustCompile(`^/merge_requests/([0-9]+)/notes$`),
+	}
+	onePath = map[string]*regexp.Regexp{
+		"github": regexp.MustCompile(`^/issues/comments/([0-9]+)$`), "forgejo": regexp.MustCompile(`^/issues/comments/([0-9]+)$`),
+		"gitea": regexp.MustCompile(`^/issues/comments/([0-9]+)$`), "gitlab": regexp.MustCompile(`^/merge_requests/[0-9]+/notes/([0-9]+)$`),
+	}
+	editMethod = map[string]string{"github": "PATCH", "forgejo": "PATCH", "gitea": "PATCH", "gitlab": "PUT"}
+)
+
+func (f *Forge) answerRequests(r *http.Request, path string) (code int, answer any, err error, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+
+	isGet := r.Method == http.MethodGet
+	of, one := ofPath[f.kind].FindStringSubmatch(path), onePath[f.kind].FindStringSubmatch(path)
+	switch {
+	case path == "" && isGet:
+		visibility := "public"
+		if f.private {
+			visibility = "private"
+		}
+		return 200, map[string]any{"id": 7, "private": f.private, "visibility": visibility}, nil, true
+	case path == listPath[f.kind] && isGet:
+		answer, err = f.list(r)
+		return 200, answer, err, true
+	case of != nil && isGet:
+		n, _ := strconv.Atoi(of[1])
+		return 200, f.notes(n), nil, true
+	case of != nil && r.Method == http.MethodPost:
+		n, _ := strconv.Atoi(of[1])
+		code, answer, err = f.add(r, n)
+		return code, answer, err, true
+	case one != nil && r.Method == editMethod[f.kind]:
+		id, _ := strconv.ParseInt(one[1], 10, 64)
+		code, answer, err = f.edit(r, id)
+		return code, answer, err, true
+	}
+	return 0, nil, nil, false
+}
+
+// list are the open requests, each as the forge words it.
+func (f *Forge) list(r *http.Request) (any, error) {
+	want := map[string][2]string{"github": {"open", "main"}, "forgejo": {"open", ""}, "gitea": {"open", ""}, "gitlab": {"opened", "main"}}[f.kind]
+	q := r.URL.Query()
+	if q.Get("state") != want[0] || q.Get("base")+q.Get("target_branch") != want[1] {
+		return nil, fmt.Errorf("the query %q asks for other requests", r.URL.RawQuery)
+	}
+
+	all := []any{}
+	for number, one := range f.open {
+		head := 7
+		if one.IsFork {
+			head = 8
+		}
+		end := func(ref, sha string, repo int) map[string]any {
+			return map[string]any{"ref": ref, "sha": sha, "repo_id": repo, "repo": map[string]any{"id": repo}}
+		}
+		all = append(all, map[string]any{
+			"number": number, "iid": number, "sha": one.Head, "source_branch": one.Branch, "source_project_id": head, "target_project_id": 7,
+			"head": end(one.Branch, one.Head, head), "base": end("main", strings.Repeat("0", 40), 7),
+		})
+	}
+	return all, nil
+}
+
+func (f *Forge) notes(number int) any {
+	all := []any{}
+	for _, c := range f.comments {
+		if c.Number == number {
+			all = append(all, map[string]any{"id": c.ID, "body": c.Body})
+		}
+	}
+	return all
+}
+
+// body reads the text of a comment.
+func body(r *http.Request) (string, error) {
+	var in struct {
+		Body *string `json:"body"`
+	}
+	if err := decode(r, &in); err != nil {
+		return "", err
+	}
+	if in.Body == nil || *in.Body == "" || utf8.RuneCountInString(*in.Body) > 65_536 {
+		return "", fmt.Errorf("the body is missing or too long (maximum is 65536 characters)")
+	}
+	return *in.Body, nil
+}
+
+func (f *Forge) add(r *http.Request, number int) (int, any, error) {
+	text, err := body(r)
+	if err != nil {
+		return http.StatusUnprocessableEntity, nil, err
+	}
+	c := &Comment{ID: int64(len(f.comments) + 1), Number: number, Body: text}
+	f.comments = append(f.comments, c)
+	return http.StatusCreated, map[string]any{"id": c.ID, "body": c.Body}, nil
+}
+
+func (f *Forge) edit(r *http.Request, id int64) (int, any, error) {
+	text, err := body(r)
+	if err != nil {
+		return http.StatusUnprocessableEntity, nil, err
+	}
+	i := slices.IndexFunc(f.comments, func(c *Comment) bool { return c.ID == id })
+	if i < 0 {
+		return http.StatusNotFound, nil, fmt.Errorf("no such comment")
+	}
+	if f.comments[i].Theirs {
+		return http.StatusForbidden, nil, errTheirs
+	}
+	f.comments[i].Body = text
+	f.comments[i].Edits++
+	return http.StatusOK, map[string]any{"id": id, "body": text}, nil
+}
+
+var errTheirs = fmt.Errorf("somebody else wrote it")

@@ -1,0 +1,219 @@
+package forge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strconv"
+	"time"
+
+	"bellhop/internal/history"
+)
+
+// A Plan is the plan of a request, as it is shown.
+type Plan struct {
+	Marker string // with which Text begins
+	Text   string // Markdown
+	Digest string // "" of a head that would be refused
+}
+
+// A Planner keeps one comment in each open request that says what its head would change. Plans are made one at a time, in
+// a goroutine of their own: no push and no status waits for one. Its fields are set before Run.
+type Planner struct {
+	Client *Client
+	Marks  Marks
+	Branch string // that requests are to be merged into
+	// Base is the commit that is deployed; "": none is.
+	Base func() (string, error)
+	// Plan plans a request against base. isFull asks for each change, which is not for the eyes of everybody.
+	Plan func(ctx context.Context, r Request, base string, isFull bool) (Plan, error)
+	// IsFull says whether comments name each change; nil: they do unless everybody can read the repo.
+	IsFull *bool
+	// Changed receives when a request may have changed.
+	Changed <-chan struct{}
+	Log     *slog.Logger
+}
+
+// requestPoll is how often requests are asked for without a webhook.
+const requestPoll = 5 * time.Minute
+
+// planTime is how long one plan may take, with fetching its head.
+const planTime = 3 * time.Minute
+
+// planned is what a request was told, as the mark has it.
+type planned struct {
+	Head    string `json:"head"`
+	Base    string `json:"base"`
+	Full    bool   `json:"full,omitempty"`
+	Comment int64  `json:"comment,omitempty"`
+	Digest  string `json:"digest,omitempty"`
+}
+
+// Run plans until ctx ends.
+func (p *Planner) Run(ctx context.Context) {
+	fails := 0
+	for {
+		wait := requestPoll
+		if err := p.round(ctx); err != nil && ctx.Err() == nil {
+			var said *APIError
+			wait = min(firstWait<<min(fails, 8), lastWait)
+			if errors.As(err, &said) {
+				wait = max(wait, said.After)
+			}
+			fails++
+			p.Log.Error("requests are not planned", "err", err, "again", wait)
+		} else {
+			fails = 0
+		}
+
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-p.changed(fails):
+			timer.Stop()
+			sleep(ctx, rest)
+		case <-timer.C:
+		}
+	}
+}
+
+// changed is nil while the forge refuses, so that a crowd of deliveries does not have it asked again and again.
+func (p *Planner) changed(fails int) <-chan struct{} {
+	if fails > 0 {
+		return nil
+	}
+	return p.Changed
+}
+
+func (p *Planner) markName() string { return "forge-plans " + p.Client.Name() }
+
+// round plans requests until each has its comment. After each plan the forge is asked again, so that a head that was pushed
+// meanwhile takes the place of the one that waited.
+func (p *Planner) round(ctx context.Context) error {
+	tried := map[string]bool{}
+	for ctx.Err() == nil {
+		base, err := p.Base()
+		if err != nil || base == "" {
+			return err
+		}
+		requests, err := p.Client.Requests(ctx, p.Branch)
+		if err != nil {
+			return err
+		}
+		mark, err := p.mark(ctx)
+		if err != nil {
+			return err
+		}
+		isFull, err := p.isFull(ctx, len(requests))
+		if err != nil {
+			return err
+		}
+
+		next := -1
+		for i, r := range requests {
+			was := mark[strconv.Itoa(r.Number)]
+			isDone := was.Head == r.Head && was.Base == base && was.Full == isFull
+			key := fmt.Sprint(r.Number, r.Head, base)
+			if !isDone && !r.IsFork && !tried[key] {
+				tried[key] = true
+				next = i
+				break
+			}
+		}
+		if next < 0 {
+			return p.forget(ctx, mark, requests)
+		}
+		if err := p.tell(ctx, requests[next], base, isFull, mark); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *Planner) isFull(ctx context.Context, requests int) (bool, error) {
+	if p.IsFull != nil || requests == 0 {
+		return p.IsFull != nil && *p.IsFull, nil
+	}
+	isPublic, err := p.Client.IsPublic(ctx)
+	return !isPublic, err
+}
+
+// tell plans one request, and has its comment say so. A head that can't be planned is told of in the log, and waits for the
+// next round.
+func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool, mark map[string]planned) error {
+	planning, cancel := context.WithTimeout(ctx, planTime)
+	defer cancel()
+	plan, err := p.Plan(planning, r, base, isFull)
+	if err != nil {
+		if ctx.Err() == nil {
+			p.Log.Warn("request is not planned", "request", r.Number, "commit", r.Head, "err", err)
+		}
+		return nil
+	}
+
+	key := strconv.Itoa(r.Number)
+	id, err := p.Client.Comment(ctx, r.Number, mark[key].Comment, plan.Marker, plan.Text)
+	var said *APIError
+	if errors.As(err, &said) && said.isOfOneCommit() {
+		p.Log.Error("request is planned, and has no comment", "request", r.Number, "err", err)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("comment on request %d: %w", r.Number, err)
+	}
+	p.Log.Info("request planned", "request", r.Number, "commit", r.Head, "digest", plan.Digest)
+	mark[key] = planned{Head: r.Head, Base: base, Full: isFull, Comment: id, Digest: plan.Digest}
+	return p.remember(ctx, mark)
+}
+
+func (p *Planner) mark(ctx context.Context) (map[string]planned, error) {
+	marks, err := p.Marks.Marks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]planned{}
+	for number, text := range marks[p.markName()].Told {
+		var one planned
+		if json.Unmarshal([]byte(text), &one) == nil { // what a later release wrote is planned again
+			all[number] = one
+		}
+	}
+	return all, nil
+}
+
+func (p *Planner) remember(ctx context.Context, mark map[string]planned) error {
+	told := map[string]string{}
+	for number, one := range mark {
+		text, err := json.Marshal(one)
+		if err != nil {
+			return err
+		}
+		told[number] = string(text)
+	}
+	return p.Marks.SetMark(ctx, p.markName(), history.Mark{Seq: 1, At: time.Now(), Told: told})
+}
+
+// forget drops requests that are not open any more.
+func (p *Planner) forget(ctx context.Context, mark map[string]planned, open []Request) error {
+	if len(open) >= maxRequests {
+		return nil // there may be more of them
+	}
+	before := len(mark)
+	maps.DeleteFunc(mark, func(number string, _ planned) bool {
+		for _, r := range open {
+			if strconv.Itoa(r.Number) == number {
+				return false
+			}
+		}
+		return true
+	})
+	if len(mark) == before {
+		return nil
+	}
+	return p.remember(ctx, mark)
+}

@@ -1,0 +1,194 @@
+package forge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"bellhop/internal/forge/fakeforge"
+	"bellhop/internal/history"
+)
+
+// A desk is a planner whose plans are made up, at a fake forge.
+type desk struct {
+	*Planner
+	t     *testing.T
+	forge *fakeforge.Forge
+	mark  map[string]history.Mark
+	asked []Request
+	full  bool
+	err   error
+	base  string
+}
+
+func (d *desk) Marks(context.Context) (map[string]history.Mark, error) { return d.mark, nil }
+func (d *desk) SetMark(_ context.Context, target string, m history.Mark) error {
+	if d.err != nil {
+		return d.err
+	}
+	d.mark[target] = m
+	return nil
+}
+
+func newDesk(t *testing.T, kind Kind) *desk {
+	f := fakeforge.New(string(kind))
+	t.Cleanup(f.Close)
+	c, err := New(Config{Kind: kind, URL: f.API(), Repo: fakeforge.Repo, Token: func() (string, error) { return fakeforge.Token, nil }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &desk{t: t, forge: f, mark: map[string]history.Mark{}, base: "base"}
+	d.Planner = &Planner{Client: c, Branch: "main", Log: slog.New(slog.DiscardHandler), Base: func() (string, error) { return d.base, nil }}
+	d.Planner.Marks = d
+	d.Plan = func(_ context.Context, r Request, base string, isFull bool) (Plan, error) {
+		d.asked, d.full = append(d.asked, r), isFull
+		return Plan{Marker: "<!-- mark -->", Text: "<!-- mark -->\nplan of " + r.Head + " against " + base, Digest: "d" + r.Head}, nil
+	}
+	return d
+}
+
+func (d *desk) do() {
+	d.t.Helper()
+	if err := d.round(d.t.Context()); err != nil {
+		d.t.Fatal(err)
+	}
+	if faults := d.forge.Faults(); len(faults) > 0 {
+		d.t.Fatalf("the forge refused: %q", faults)
+	}
+}
+
+// want wants one comment of ours in a request, with a text and a number of edits.
+func (d *desk) want(number int, text string, edits int) {
+	d.t.Helper()
+	var ours []fakeforge.Comment
+	for _, c := range d.forge.Comments(number) {
+		if !c.Theirs {
+			ours = append(ours, c)
+		}
+	}
+	if len(ours) != 1 || !strings.Contains(ours[0].Body, text) || ours[0].Edits != edits {
+		d.t.Errorf("comments of request %d: %+v, want one with %q after %d edits", number, ours, text, edits)
+	}
+}
+
+// Each request has one comment, which is edited when its head or what is deployed moves, and at no other time.
+func TestOneCommentForARequest(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Forgejo, Gitea, GitLab} {
+		d := newDesk(t, kind)
+		d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+		d.do()
+		d.want(3, "plan of "+commitA+" against base", 0)
+		d.do()
+		d.want(3, commitA, 0)
+		if len(d.asked) != 1 || d.asked[0] != (Request{Number: 3, Head: commitA, Branch: "topic"}) {
+			t.Errorf("%s: planned %+v, want request 3 once", kind, d.asked)
+		}
+
+		d.forge.Open(3, fakeforge.Request{Head: commitB, Branch: "topic"})
+		d.do()
+		d.want(3, "plan of "+commitB, 1)
+		d.base = "later"
+		d.do()
+		d.want(3, "against later", 2)
+
+		clear(d.mark) // bellhop.db was lost: the comment is found by its marker
+		d.do()
+		d.want(3, "against later", 3)
+
+		d.forge.CloseRequest(3)
+		d.do()
+		for name, m := range d.mark {
+			if len(m.Told) > 0 {
+				t.Errorf("%s: %s still has %v of a request that is closed", kind, name, m.Told)
+			}
+		}
+	}
+}
+
+// Between comment and mark the process ends: the comment is edited, and no second one is made.
+func TestCrashAfterAComment(t *testing.T) {
+	d := newDesk(t, GitHub)
+	d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+	d.err = errors.New("crash")
+	if err := d.round(t.Context()); err == nil {
+		t.Fatal("no crash")
+	}
+	d.err = nil
+	d.do()
+	d.want(3, commitA, 1)
+}
+
+// Forks are not planned, and so not fetched.
+func TestForksAreNotPlanned(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Forgejo, GitLab} {
+		d := newDesk(t, kind)
+		d.forge.Open(4, fakeforge.Request{Head: commitA, Branch: "topic", IsFork: true})
+		d.do()
+		if len(d.asked) > 0 || len(d.forge.Comments(4)) > 0 {
+			t.Errorf("%s: a fork was planned: %+v", kind, d.asked)
+		}
+	}
+}
+
+// On a repo that everybody can read comments do not name each change, unless somebody says so.
+func TestPlansOfPublicRepos(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Forgejo, GitLab} {
+		d := newDesk(t, kind)
+		d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+		d.do()
+		if d.full {
+			t.Errorf("%s: a full plan on a public repo", kind)
+		}
+		d.forge.Private()
+		d.do()
+		if !d.full {
+			t.Errorf("%s: no full plan on a private repo", kind)
+		}
+	}
+	d := newDesk(t, GitHub)
+	yes := true
+	d.IsFull = &yes
+	d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+	d.do()
+	if !d.full {
+		t.Error("no full plan though it was asked for")
+	}
+}
+
+// A comment of somebody else that begins with our marker is left alone.
+func TestCommentOfSomebodyElse(t *testing.T) {
+	d := newDesk(t, GitHub)
+	d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+	d.forge.Say(3, "<!-- mark -->\nhello")
+	d.do()
+	d.want(3, commitA, 0)
+	d.forge.Open(3, fakeforge.Request{Head: commitB, Branch: "topic"})
+	d.do()
+	d.want(3, commitB, 1)
+	if c := d.forge.Comments(3)[0]; c.Body != "<!-- mark -->\nhello" {
+		t.Errorf("the comment of somebody else is %q now", c.Body)
+	}
+}
+
+// A head that was pushed while another one was planned takes its place; one that can't be planned holds up no other.
+func TestNewerHeadsReplaceOlderOnes(t *testing.T) {
+	d := newDesk(t, GitHub)
+	d.forge.Open(1, fakeforge.Request{Head: commitA, Branch: "one"})
+	d.forge.Open(2, fakeforge.Request{Head: commitA, Branch: "two"})
+	plan, other := d.Plan, 0
+	d.Plan = func(ctx context.Context, r Request, base string, isFull bool) (Plan, error) {
+		if len(d.asked) == 0 {
+			other = 3 - r.Number
+			d.forge.Open(other, fakeforge.Request{Head: commitB, Branch: "moved"})
+			d.asked = append(d.asked, r)
+			return Plan{}, errors.New("it can't be fetched")
+		}
+		return plan(ctx, r, base, isFull)
+	}
+	d.do()
+	if len(d.asked) != 2 || d.asked[1] != (Request{Number: other, Head: commitB, Branch: "moved"}) {
+		t.Errorf("planned %+v, want the newer head of request %d, once", d.asked, other)
+	}
+}
