@@ -38,6 +38,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 		b.wave(ctx, i, n)
 	}
 	r.cancelling.end()
+	d.contactLeft(ctx, r, p)
 	d.keeper().followPlan(p)
 	d.looks.changed()
 	return nil

@@ -51,6 +51,10 @@ func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, h
 		if n, heard := hello.KeysPresent(); heard {
 			h.KeysPresent = n
 		}
+		digest := digest
+		if h.State == history.Failed && h.Digest == "" { // not undone whole, so its record does not tell all
+			digest = ""
+		}
 		if digest == h.Digest && generation == h.Generation {
 			return
 		}

@@ -112,7 +112,7 @@ func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot str
 	if e.Record != nil { // by the digest that the host names, if it is one of ours
 		rec := *e.Record
 		rec.Digest = oc.archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
-		e.Record = &rec
+		e.Record, e.Overtaken = &rec, e.Stood() && rec.Digest != hp.bundle.Digest
 	}
 	if e.Error == "" && !e.Stood() {
 		e.Error = "the host gave no reason"

@@ -56,6 +56,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 	if hp.last.State == history.Unknown {
 		j.Earlier = tryIDs(hp.last.Run)
 	}
+	j.Lost = d.lostOn(ctx, p, hp)
 	if d.Progress != nil {
 		j.Progress = func(step, text string) { r.event(Event{Host: hp.Name, Step: step, Text: text}) }
 	}

@@ -304,6 +304,9 @@ func (h *hostTries) wentBack(next *HostPlan, e history.End, tried bool) history.
 	if tried || stepFailed || e.Outcome != history.OutcomeRefused {
 		e.Outcome, e.State = history.OutcomeRolledBack, history.RolledBack
 	}
+	if e.Remember && e.Digest != is.whole.Digest { // what was left without them may be wanted by itself
+		e.Tried = e.Digest
+	}
 	e.Whole, e.Digest, e.Remember = is.whole.Digest, is.whole.Digest, true
 	e.Services = is.failed()
 	if is.bringsNothing() && is.standsComposed() {

@@ -47,6 +47,7 @@ type settling struct {
 	d    *Deployer
 	open history.Interrupted
 	hold *history.Hold // that the host was brought back for; nil: it was not
+	left bool          // a run that leaves the host alone asks: what it planned for the host stays
 }
 
 // ofHold finds out whether the run brought the host back: then its bundle came from another commit than
@@ -59,14 +60,19 @@ func (s *settling) ofHold() {
 
 func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error {
 	s.ofHold()
-	d, o := s.d, s.open
 	ctx, cancel, clock := s.limited(ctx)
 	defer cancel()
-	release, err := d.hosts.Hold(ctx, o.Host)
+	release, err := s.d.hosts.Hold(ctx, s.open.Host)
 	if err != nil {
 		return err
 	}
 	defer release()
+	return s.ask(ctx, clock, hosts)
+}
+
+// ask is run with the host held.
+func (s *settling) ask(ctx context.Context, clock *push.Clock, hosts map[string]history.Host) error {
+	d, o := s.d, s.open
 	t := routes.Remembered(o.Host, hosts)
 	session, err := d.pusher().Open(ctx, t, 0)
 	if err != nil {
@@ -100,13 +106,24 @@ func (s *settling) run(ctx context.Context, hosts map[string]history.Host) error
 	} else {
 		e.Origins = s.hold.Origins
 	}
-	if err := d.History.Ended(ctx, o.Run, o.Host, e); err != nil {
+	if err := s.store(ctx, e); err != nil {
 		return err
 	}
 
 	d.hosts.Ended(o.Host, o.Run, e)
 	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
+	if s.left { // what the run brought is known by now
+		return d.corrections().correct(ctx, nil, o.Host, &session.Hello)
+	}
 	return nil
+}
+
+// store stores what came of the run.
+func (s *settling) store(ctx context.Context, e history.End) error {
+	if s.left {
+		return s.d.History.Found(ctx, s.open.Run, s.open.Host, e)
+	}
+	return s.d.History.Ended(ctx, s.open.Run, s.open.Host, e)
 }
 
 // confirmation is that of a run that an earlier process began on a host. How long the host waits is not

@@ -275,7 +275,9 @@ func (t *Table) Ended(host, run string, e history.End) {
 		if s.failures == nil {
 			s.failures = map[string]history.Failure{}
 		}
-		s.failures[e.Digest] = history.Failure{Digest: e.Digest, Run: run, State: e.State, Error: e.Error, Reason: e.Reason, At: time.Now()}
+		for _, digest := range e.Failed() {
+			s.failures[digest] = history.Failure{Digest: digest, Run: run, State: e.State, Error: e.Error, Reason: e.Reason, At: time.Now()}
+		}
 	case e.Stood():
 		delete(s.failures, e.Digest)
 	}

@@ -147,6 +147,9 @@ func (m *memory) after(h Host, e End, now time.Time) Host {
 func afterSuccess(h Host, e End, now time.Time) Host {
 	was := h.Commit
 	h.Digest, h.Had, h.Commit = e.Digest, true, e.Commit
+	if e.Overtaken {
+		h.Digest = e.Record.Digest
+	}
 	if e.Manifest != nil {
 		h.KeysExpected = len(e.Manifest.Keys)
 	}
@@ -163,7 +166,7 @@ func afterSuccess(h Host, e End, now time.Time) Host {
 
 	// A newer plan may want another bundle by now: then the host is behind, with what this run
 	// gave it.
-	h.Follows = h.Wanted == e.Digest
+	h.Follows = h.Wanted == e.Digest && !e.Overtaken
 	h.State, h.Reason, h.ReasonAt = Behind, "", time.Time{}
 	if h.Follows {
 		h.State, h.Commit = Current, ""
@@ -175,7 +178,7 @@ func afterSuccess(h Host, e End, now time.Time) Host {
 // satisfy the commit, so it stays at the one before.
 func afterHeldBack(h Host, was string, e End) Host {
 	h.Commit, h.Follows, h.State = was, false, HeldBack
-	if h.Wanted != e.Whole { // a newer plan wants another bundle by now
+	if h.Wanted != e.Whole || e.Overtaken { // a newer plan wants another bundle by now
 		h.State = Behind
 	}
 	return h

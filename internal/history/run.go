@@ -226,22 +226,25 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 
 // An End is what came of a run on one host.
 type End struct {
-	Outcome  Outcome
-	State    State  // of the host, when Outcome is neither done nor nothing
-	Digest   string // of the bundle that the run was about
-	Commit   string // that the bundle came from
-	Changed  []string
-	Took     time.Duration
-	Error    string
-	Reason   Reason           // with Outcome unconfirmed
-	Record   *bundle.Record   // what the host holds now, as it says itself; nil: it was not asked
-	Manifest *bundle.Manifest // stored as last when the host now holds it
-	BootID   string           // of the boot that the keys were put there in; "" when not heard
-	Present  *int             // keys that are there; nil: not heard
-	Heard    bool             // the host said something in this run
-	AwayAt   time.Time        // since when it does not answer, or shows another key; zero when it does
-	Remember bool             // never try this bundle there again unless asked
-	Stopped  bool             // the run stopped before it came to the host: never try its commit there again unless asked
+	Outcome Outcome
+	State   State  // of the host, when Outcome is neither done nor nothing
+	Digest  string // of the bundle that the run was about
+	Commit  string // that the bundle came from
+	Changed []string
+	Took    time.Duration
+	Error   string
+	Reason  Reason         // with Outcome unconfirmed
+	Record  *bundle.Record // what the host holds now, as it says itself; nil: it was not asked
+	// Overtaken says that the host held the bundle when the run ended, and that others had changed it by the time
+	// that it was heard: Record is theirs.
+	Overtaken bool
+	Manifest  *bundle.Manifest // stored as last when the host now holds it
+	BootID    string           // of the boot that the keys were put there in; "" when not heard
+	Present   *int             // keys that are there; nil: not heard
+	Heard     bool             // the host said something in this run
+	AwayAt    time.Time        // since when it does not answer, or shows another key; zero when it does
+	Remember  bool             // never try this bundle there again unless asked
+	Stopped   bool             // the run stopped before it came to the host: never try its commit there again unless asked
 	// CancelledBy says, with Stopped, who cancelled the run; "" when it stopped since too many hosts failed.
 	CancelledBy string
 	Untouched   bool // nothing was pushed: the outcome says how the host is left as it was
@@ -249,6 +252,7 @@ type End struct {
 
 	// Of a bundle that is composed, since some services stay as they were:
 	Whole   string          // digest of the bundle that was wanted
+	Tried   string          // with Remember, digest of the composed bundle that failed too; "" when none did
 	Origins []bundle.Origin // the commit of each service that stays, "" for one that is not there
 
 	Services       []ServiceStatus // state of single services; nil: unchanged
@@ -260,6 +264,17 @@ type End struct {
 func (e End) Stood() bool {
 	isGood := e.Outcome == OutcomeDone || e.Outcome == OutcomeNothing || e.Outcome == OutcomeHeldBack
 	return isGood && !e.Untouched
+}
+
+// Failed are the digests of the bundles that are never to be tried there again unless asked.
+func (e End) Failed() []string {
+	switch {
+	case !e.Remember:
+		return nil
+	case e.Tried == "":
+		return []string{e.Digest}
+	}
+	return []string{e.Digest, e.Tried}
 }
 
 // Ended stores what came of a run on a host, what the host holds now, and a message about it.
@@ -304,7 +319,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 func (tx *tx) giveUp(host string, now time.Time) error {
 	return tx.db.mem.runs.GiveUp(host, func(o openruns.Run) error {
 		return tx.Add(endedResult, "result "+o.Run+" "+host,
-			o.Run, host, o.Digest, store.Millis(o.At), store.Millis(now), OutcomeUnknown, "[]", noDetails, 0, "")
+			o.Run, host, o.Digest, store.Millis(o.At), store.Millis(now), OutcomeUnknown, "[]", lostDetails(o), 0, "")
 	})
 }
 
@@ -315,6 +330,9 @@ func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 	}
 	if err := saveEvidence(tx, run, host, e.Details); err != nil {
 		return err
+	}
+	if o, isOpen := tx.openIn(run, host); isOpen && e.Outcome == OutcomeUnknown {
+		details = lostDetails(o)
 	}
 	begun := tx.db.mem.runs.End(run, host)
 	// An older run that never heard of its end there is over with this one.
@@ -329,9 +347,11 @@ func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 	host := h.Name
 	if e.Remember {
 		tx.db.mem.failing[host] = true
-		if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, reason, at) VALUES(?,?,?,?,?,?,?)`,
-			host, e.Digest, run, e.State, e.Error, e.Reason, store.Millis(now)); err != nil {
-			return err
+		for _, digest := range e.Failed() {
+			if _, err := tx.Exec(`INSERT OR REPLACE INTO failures(host, digest, run, outcome, error, reason, at) VALUES(?,?,?,?,?,?,?)`,
+				host, digest, run, e.State, e.Error, e.Reason, store.Millis(now)); err != nil {
+				return err
+			}
 		}
 		_, err := tx.Exec(`DELETE FROM failures WHERE host = ?1 AND digest NOT IN (SELECT digest FROM failures WHERE host = ?1 ORDER BY at DESC LIMIT ?2)`, host, keepFailures)
 		return err
@@ -350,7 +370,7 @@ func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 			return err
 		}
 	}
-	if e.Record == nil || e.Record.Generation == 0 {
+	if e.Record == nil || e.Record.Generation == 0 || e.Overtaken {
 		return nil
 	}
 	tx.db.mem.generations.Add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})

@@ -48,6 +48,9 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 	if err := j.OnHello(&s.Hello); err != nil {
 		return nil, "", err
 	}
+	if res := s.ofLost(j, filter); res != nil {
+		return res, filter.Word(s.Hello.BootID), j.OnBegin()
+	}
 	if line := j.Bundle.TooNew(s.Hello.Systemd); line != "" {
 		return nil, "", refused(errors.New(line))
 	}
@@ -73,8 +76,24 @@ func (s *Session) knows(run string) bool {
 	return s.Hello.Open.Is(run) || s.Hello.Last != nil && s.Hello.Last.Run.Is(run)
 }
 
-// waitForOther waits for the end of the run that is at work there. Its result is history's when
-// it is ours; then the next hello says what stands.
+// ofLost is the result of the push of the same bundle whose end was never heard, where the host tells it now
+// and the bundle did not stay: another try would do nothing else. Nil where there is none.
+func (s *Session) ofLost(j *Job, filter *Filter) *bundle.Result {
+	last := s.Hello.Last
+	isIts := j.Lost != "" && last != nil && last.Run.Is(j.Lost)
+	if !isIts {
+		return nil
+	}
+	for _, outcome := range []string{bundle.OutcomeRolledBack, bundle.OutcomeUnconfirmed, bundle.OutcomeFailed} {
+		if last.Outcome.Is(outcome) {
+			return bundle.FilterResult(s.sinceThen(last), filter.Text)
+		}
+	}
+	return nil
+}
+
+// waitForOther waits for the end of the run that is at work there. Then the next hello says what stands, and
+// what came of that run.
 func (s *Session) waitForOther(ctx context.Context, c *Confirmation, filter *Filter) error {
 	s.Confirm(c)
 	_, err := s.attach(s.Hello.Open, filter)

@@ -147,6 +147,9 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 	s.Confirm(j.confirmation)
 	p.Memory.heardOptimistic(j.Host, true)
 	if !p.stillHolds(j, e, s) {
+		if err := p.believe(j, s); err != nil {
+			return nil, "", err
+		}
 		return s.hearRefusal(filter)
 	}
 	if err := j.OnHello(&s.Hello); err != nil {
@@ -171,6 +174,15 @@ func (p *Pusher) offerOptimistic(ctx context.Context, j *Job, filter *Filter, e 
 	}
 
 	return res, filter.Word(s.Hello.BootID), err
+}
+
+// believe has the deployer take over the record of a host that stands elsewhere than remembered: the line may
+// break before the host has refused.
+func (p *Pusher) believe(j *Job, s *Session) error {
+	if _, err := p.newOffer(j, &s.Hello); err != nil || !s.Hello.Open.IsEmpty() {
+		return nil
+	}
+	return j.OnHello(&s.Hello)
 }
 
 // stillHolds says that the offer which was sent is the one that would be made now that the host

@@ -93,6 +93,9 @@ type Job struct {
 	// Earlier are ids of runs of this deployer, of which one may still be at work there, since its
 	// end was not heard. It is confirmed too.
 	Earlier []string
+	// Lost is the id of a run of this deployer that was to bring the same bundle and whose end was not heard.
+	// Where the host says that it did not stay there, that is the result of this push. "": there is none.
+	Lost string
 	// Elsewhere names something else that can be reached at the moment of the call, "" when
 	// nothing can: so a host that was cut off is told from a deployer that is away. Nil: nobody knows.
 	Elsewhere func(ctx context.Context) string

@@ -37,6 +37,9 @@ func (p *Pusher) fetchResult(ctx context.Context, j *Job, filter *Filter, was er
 		s.clock = j.Clock
 		s.Confirm(j.confirmation)
 		res, err := s.Find(j.Run, filter)
+		if err == nil && res == nil {
+			err = p.believe(j, s)
+		}
 		boot := filter.Word(s.Hello.BootID)
 		s.Close()
 		if err == nil {
@@ -60,12 +63,23 @@ func isFinal(j *Job, err error) bool {
 func (s *Session) Find(run string, filter *Filter) (*bundle.Result, error) {
 	switch last := s.Hello.Last; {
 	case last != nil && last.Run.Is(run):
-		return bundle.FilterResult(last, filter.Text), nil
+		return bundle.FilterResult(s.sinceThen(last), filter.Text), nil
 	case s.Hello.Open.Is(run):
 		return s.attach(s.Hello.Open, filter)
 	}
 
 	return s.void(run, filter)
+}
+
+// sinceThen is the result of a run that ended, with what the host holds by now: another deployer may have
+// been there since, or somebody who restored a backup.
+func (s *Session) sinceThen(last *bundle.HostResult) *bundle.HostResult {
+	if s.Hello.Record == nil {
+		return last
+	}
+	now := *last
+	now.Record = s.Hello.Record
+	return &now
 }
 
 // attach follows a run that is at work on the host already.

@@ -23,8 +23,14 @@ var onceFailed = []struct {
 }{
 	{3, "a run that was rung for at the very end of the gap was asked for without a pause"},
 	{66, "a line that was begun while the deployer's network was away made a good bundle one that cuts its host off"},
+	{566, "what came of a push that outlasted its host's time was dropped, and its bundle begun again, for ever"},
+	{1144, "what a host held when it ended took the place of what another deployer had put there by the time that it was heard"},
 	{1607, "without a service that failed on another host, what was left was tried, though it had failed here before"},
 	{2136, "what was left of a commit without its bad service was tried, though an older commit had been just that and had failed"},
+	{1968, "the rest of a commit that failed without its bad service was tried again as a commit of its own"},
+	{2060, "the record of a host was heard and forgotten, since the line broke before it could refuse"},
+	{2183, "a host that a run stopped before was never asked how a push ended there that was lost"},
+	{2213, "a host that the prune guard refused was never asked how a push ended there that was lost"},
 }
 
 // Promise 1: no push is lost, and running a run again changes nothing. A seed that fails is printed with

@@ -1,0 +1,102 @@
+package history
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/store"
+)
+
+// A push whose end was not heard may have ended on its host any way. What the host needs to hear to tell it
+// is kept with the result, as its details.
+
+type lostRun struct {
+	As      string          `json:"as,omitempty"`
+	Origins []bundle.Origin `json:"origins,omitempty"`
+}
+
+// lostDetails are the details of a result of o that was not heard.
+func lostDetails(o openruns.Run) string {
+	if o.As == "" && len(o.Origins) == 0 {
+		return noDetails
+	}
+	p, err := json.Marshal(lostRun{o.As, o.Origins})
+	if err != nil {
+		panic(err) // plain strings always encode
+	}
+	return string(p)
+}
+
+// openIn is what the host is open in as run.
+func (tx *tx) openIn(run, host string) (openruns.Run, bool) {
+	open := tx.db.mem.runs.Of(host)
+	i := slices.IndexFunc(open, func(o openruns.Run) bool { return o.Run == run })
+	if i < 0 {
+		return openruns.Run{}, false
+	}
+	return open[i], true
+}
+
+// A LostPush is a push whose end was not heard.
+type LostPush struct {
+	Interrupted
+	At time.Time // when that was given up
+}
+
+// Lost is the newest push to a host, where its end was not heard; ok is false where it was.
+func (db *DB) Lost(ctx context.Context, host string) (lost LostPush, ok bool, err error) {
+	var details string
+	var outcome Outcome
+	var begun, ended int64
+	lost.Host = host
+	err = db.sql.QueryRowContext(ctx, `SELECT r.run, r.digest, r.details, r.begun_at, r.ended_at, r.outcome, runs.commit_id FROM results r JOIN runs ON runs.id = r.run
+		WHERE r.host = ? AND r.begun_at > 0 ORDER BY r.ended_at DESC, runs.seq DESC LIMIT 1`, host).
+		Scan(&lost.Run, &lost.Digest, &details, &begun, &ended, &outcome, &lost.Commit)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && outcome != OutcomeUnknown {
+		return LostPush{}, false, nil
+	}
+
+	var its lostRun
+	if err == nil {
+		err = json.Unmarshal([]byte(details), &its)
+	}
+	if err != nil {
+		return LostPush{}, false, fmt.Errorf("read what was lost on %s: %w", host, err)
+	}
+	lost.As, lost.Origins, lost.BegunAt = its.As, its.Origins, store.Time(begun)
+	lost.At = store.Time(ended)
+	if lost.As == "" {
+		lost.As = lost.Run
+	}
+	return lost, true, nil
+}
+
+// Found stores what came of a push whose end was not heard when it came, on a host that was left alone
+// since: what is planned for the host stays as it is.
+func (db *DB) Found(ctx context.Context, run, host string, e End) error {
+	return db.write(ctx, "what was found of run "+run+" on "+host, func(tx *tx) error {
+		h, known := db.mem.hosts[host]
+		if !known {
+			return nil
+		}
+		now := db.clock()
+		if err := tx.saveResult(run, host, e, now); err != nil {
+			return err
+		}
+		if err := tx.saveStanding(run, &h, e, now); err != nil {
+			return err
+		}
+		if err := rememberFailed(tx, run, host, e.FailedServices, now); err != nil {
+			return err
+		}
+		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: Unknown, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: e.Reason})
+		return tx.judgeLate([]string{run}, now)
+	})
+}
