@@ -194,7 +194,7 @@ func (r Request) isPersons() bool { return r.By != "" }
 // automatic says that no person chose hosts or flags for the run.
 func (r Request) automatic() bool {
 	asked := r.By != "" || r.On != ""
-	flags := []bool{r.All, r.Retry, r.AllowPrune, r.AllowRewritten, r.TakeOver, r.Resume, r.Rollback != nil}
+	flags := []bool{r.All, r.Retry, r.AllowPrune, r.AllowNewVolumes, r.AllowRewritten, r.TakeOver, r.Resume, r.Rollback != nil}
 	return !asked && !slices.Contains(flags, true)
 }
 

@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"strings"
+
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 )
@@ -10,6 +12,9 @@ type change struct {
 	changes []bundle.Change
 	units   UnitPlan
 	guard   string // why it needs consent
+	volumes string // what of compose projects would be left behind, or ignored; "" for nothing
+
+	containers []bundle.ContainerChange
 }
 
 // changes holds what was worked out once for all hosts of a plan that are of one kind: a push to
@@ -36,6 +41,11 @@ func (all *changes) of(from string, old *bundle.Manifest, b *fleet.Bundle) *chan
 	}
 	c := &change{changes: bundle.Diff(was, b.Manifest), guard: pruneGuard(was, b.Manifest)}
 	c.units = bundle.PreviewUnits(was, b.Manifest, c.changes)
+	c.containers = bundle.PreviewContainers(was, b.Manifest, c.changes)
+	for _, v := range bundle.NewVolumes(was, b.Manifest) {
+		c.volumes += v.String() + "; "
+	}
+	c.volumes = strings.TrimSuffix(c.volumes, "; ")
 
 	if *all == nil {
 		*all = changes{}

@@ -221,17 +221,27 @@ func detail(ctx context.Context, a commits.Archive, p *Plan, hp *HostPlan) error
 		return err
 	}
 
-	hp.old, hp.from, hp.prune = old, digest, hp.hold != nil || p.req.AllowPrune || allows(consents(p.Snapshot.Message), hp.Name)
+	hp.old, hp.from, hp.prune = old, digest, hp.hold != nil || p.req.AllowPrune || allows(consents(p.Snapshot.Message, allowPrune), hp.Name)
 	c := p.changes.of(digest, old, hp.bundle)
-	hp.Changes, hp.Units = c.changes, c.units
-	if c.guard == "" || hp.prune {
-		return nil
-	}
+	hp.Changes, hp.Units, hp.Containers = c.changes, c.units, c.containers
 
 	last := hp.last
 	last.Name = hp.Name
-	if hp.prune = consented(ctx, a, p.Snapshot, last); !hp.prune {
-		hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf("%s: pass --allow-prune, or commit with the trailer \"Bellhop-Allow: prune %s\"", c.guard, hp.Name)
+	if c.guard != "" && !hp.prune {
+		if hp.prune = consented(ctx, a, p.Snapshot, last, allowPrune); !hp.prune {
+			hp.refuse("%s: pass --allow-prune, or commit with the trailer \"%s: %s %s\"", c.guard, allowTrailer, allowPrune, hp.Name)
+			return nil
+		}
+	}
+
+	isAllowed := hp.hold != nil || p.req.AllowNewVolumes
+	if c.volumes != "" && !isAllowed && !consented(ctx, a, p.Snapshot, last, allowVolumes) {
+		hp.refuse("%s: pass --allow-new-volumes, or commit with the trailer \"%s: %s %s\"", c.volumes, allowTrailer, allowVolumes, hp.Name)
 	}
 	return nil
+}
+
+// refuse keeps a push from the host until a person consents.
+func (hp *HostPlan) refuse(format string, args ...any) {
+	hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf(format, args...)
 }

@@ -137,6 +137,9 @@ type Request struct {
 	All        bool    `json:"all,omitempty"`         // contact hosts that look current too
 	Retry      bool    `json:"retry,omitempty"`       // try again what failed
 	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of what a host has may be removed
+	// AllowNewVolumes lets volumes of compose projects be left behind for new ones, and definitions of
+	// theirs change.
+	AllowNewVolumes bool `json:"allow_new_volumes,omitempty"`
 	// AllowRewritten accepts a history that was rewritten, where it is refused: the head is then the commit
 	// that was seen last, for later runs too.
 	AllowRewritten bool   `json:"allow_rewritten,omitempty"`

@@ -16,10 +16,14 @@ func HowJudged(service string) string { return "how " + service + " is started a
 
 // writeJudged writes a change of what a service says of its start: settle, probes and steps.
 func (h *HostPlan) writeJudged(w io.Writer, c bundle.Change) {
-	fmt.Fprintf(w, "  %s %s\n", signs[c.Action], HowJudged(c.Name))
-
 	m := manifestOf(h.bundle)
 	was, is := judgedLines(h.old, c.Name), judgedLines(&m, c.Name)
+	if s := m.ServiceOf(c.Name); s.Compose != nil && (c.Action != bundle.Modify || slices.Equal(was, is)) {
+		fmt.Fprintf(w, "  %s compose project %s\n", signs[c.Action], s.Compose.Project)
+		return // what it does to containers is told one by one
+	}
+
+	fmt.Fprintf(w, "  %s %s\n", signs[c.Action], HowJudged(c.Name))
 	for _, l := range was {
 		if !slices.Contains(is, l) {
 			fmt.Fprintf(w, "    -%s\n", l)

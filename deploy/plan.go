@@ -38,6 +38,8 @@ type HostPlan struct {
 	Changes []bundle.Change
 	Units   UnitPlan
 
+	Containers []bundle.ContainerChange // of compose projects, if what should run there does
+
 	host      *fleet.Host
 	bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
 	held      *isolation              // how it is composed; nil for a whole bundle
@@ -100,12 +102,16 @@ func (p *Plan) Selected() int {
 func (p *Plan) Sentence() string {
 	var change, same, refused, held int
 	var up UnitPlan
+	containers := map[string]int{}
 	for _, h := range p.Hosts {
 		switch {
 		case h.Push && len(h.Changes) == 0:
 			same++
 		case h.Push:
 			change++
+			for _, c := range h.Containers {
+				containers[c.Action]++
+			}
 			up.Start, up.Stop = append(up.Start, h.Units.Start...), append(up.Stop, h.Units.Stop...)
 			up.Restart, up.Reload = append(up.Restart, h.Units.Restart...), append(up.Reload, h.Units.Reload...)
 		case h.Error != "" && p.chose(h.Name):
@@ -123,6 +129,13 @@ func (p *Plan) Sentence() string {
 		if c.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s %s", c.n, plural(c.n, "unit"), verb(c.n, c.what)))
 		}
+	}
+
+	if n := containers[bundle.Restart]; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s %s", n, plural(n, "container"), verb(n, "restart")))
+	}
+	if n := containers[bundle.Create] + containers[bundle.Recreate] + containers[bundle.Remove]; n > 0 {
+		parts = append(parts, fmt.Sprintf("%d %s %s", n, plural(n, "container"), verb(n, "change")))
 	}
 
 	if same > 0 {
@@ -173,6 +186,8 @@ type HostPlanJSON struct {
 	Name    string          `json:"name"`
 	Changes []bundle.Change `json:"changes"`
 	Units   UnitPlan        `json:"units"`
+
+	Containers []bundle.ContainerChange `json:"containers,omitempty"` // of compose projects
 }
 
 // JSON is p as --json prints it: every chosen host, by name.
@@ -194,6 +209,7 @@ func (p *Plan) JSON() PlanJSON {
 		hj := HostPlanJSON{Name: h.Name, Changes: []bundle.Change{}, Units: noUnits()}
 		if hp := plans[h.Name]; hp != nil && hp.Push {
 			hj.Changes, hj.Units = append(hj.Changes, hp.Changes...), hp.Units
+			hj.Containers = append(hj.Containers, hp.Containers...)
 		}
 		j.Hosts = append(j.Hosts, hj)
 	}

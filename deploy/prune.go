@@ -29,28 +29,39 @@ func pruneGuard(old, new bundle.Manifest) string {
 // not that history was rewritten: whoever rewrites it would allow that himself.
 const allowTrailer = "Bellhop-Allow"
 
-// consents reads the trailers "Bellhop-Allow: prune HOST" of a commit message: the hosts, or
+// What a trailer can allow.
+const (
+	allowPrune   = "prune"
+	allowVolumes = "new-volumes"
+)
+
+// consents reads the trailers "Bellhop-Allow: WHAT HOST" of a commit message, of one WHAT: the hosts, or
 // globs of them.
-func consents(message string) []string {
+func consents(message, what string) []string {
 	var hosts []string
 	for _, value := range gitsync.Trailers(message, allowTrailer) {
-		hosts = append(hosts, pruned(value)...)
+		if allowed, of := consentOf(value); allowed == what {
+			hosts = append(hosts, of...)
+		}
 	}
 	return hosts
 }
 
 // unknownConsents lists the values of such trailers that allow nothing.
 func unknownConsents(message string) []string {
-	return slices.DeleteFunc(gitsync.Trailers(message, allowTrailer), func(value string) bool { return len(pruned(value)) > 0 })
+	return slices.DeleteFunc(gitsync.Trailers(message, allowTrailer), func(value string) bool {
+		what, _ := consentOf(value)
+		return what != ""
+	})
 }
 
-// pruned are the hosts of "prune HOST, HOST"; none when the value says something else.
-func pruned(value string) []string {
+// consentOf reads "prune HOST, HOST"; what is "" when the value says nothing that can be allowed.
+func consentOf(value string) (what string, hosts []string) {
 	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
-	if len(words) < 2 || words[0] != "prune" {
-		return nil
+	if len(words) < 2 || words[0] != allowPrune && words[0] != allowVolumes {
+		return "", nil
 	}
-	return words[1:]
+	return words[0], words[1:]
 }
 
 func allows(patterns []string, host string) bool {
@@ -60,10 +71,10 @@ func allows(patterns []string, host string) bool {
 	})
 }
 
-// consented says whether a commit since the one that a host last satisfied allows it to be
-// pruned. Nobody has to repeat in the newest commit what an earlier one of the same push said.
-func consented(ctx context.Context, a commits.Archive, snap Snapshot, last history.Host) bool {
-	if allows(consents(snap.Message), last.Name) {
+// consented says whether a commit since the one that a host last satisfied allows what. Nobody has to
+// repeat in the newest commit what an earlier one of the same push said.
+func consented(ctx context.Context, a commits.Archive, snap Snapshot, last history.Host, what string) bool {
+	if allows(consents(snap.Message, what), last.Name) {
 		return true
 	}
 	if a.Since == nil || last.Commit == "" || snap.Commit == "" {
@@ -74,5 +85,5 @@ func consented(ctx context.Context, a commits.Archive, snap Snapshot, last histo
 		a.Log.Warn("commits since the last deploy can't be read", "host", last.Name, "err", err)
 		return false
 	}
-	return slices.ContainsFunc(messages, func(m string) bool { return allows(consents(m), last.Name) })
+	return slices.ContainsFunc(messages, func(m string) bool { return allows(consents(m, what), last.Name) })
 }

@@ -158,7 +158,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	}
 
 	for _, value := range unknownConsents(snap.Message) {
-		note := fmt.Sprintf("trailer %q allows nothing: want %q", allowTrailer+": "+value, allowTrailer+": prune HOST")
+		note := fmt.Sprintf("trailer %q allows nothing: want %q or %q", allowTrailer+": "+value, allowTrailer+": "+allowPrune+" HOST", allowTrailer+": "+allowVolumes+" HOST")
 		r.head.Notes = append(r.head.Notes, note)
 		r.event(Event{Step: "note", Text: note})
 	}

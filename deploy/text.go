@@ -83,6 +83,9 @@ func (h *HostPlan) write(w io.Writer, old commits.Texts) error {
 			fmt.Fprintf(w, "  %s %s\n", u.verb, name)
 		}
 	}
+	for _, c := range h.Containers {
+		fmt.Fprintf(w, "  %s container %s of %s: %s\n", c.Action, c.Container, c.Service, c.Why)
+	}
 
 	_, err := fmt.Fprintln(w)
 	return err

@@ -157,6 +157,7 @@ tree on this machine: what git would commit of it. All are compared with what is
 	c.Flags().BoolVar(&p.req.All, "all", false, "as deploy --all would")
 	c.Flags().BoolVar(&p.req.Retry, "retry", false, "as deploy --retry would")
 	c.Flags().BoolVar(&p.req.AllowPrune, "allow-prune", false, "as deploy --allow-prune would")
+	c.Flags().BoolVar(&p.req.AllowNewVolumes, "allow-new-volumes", false, "as deploy --allow-new-volumes would")
 	onFlag(c, &p.req.On)
 	jsonFlag(c, &p.json)
 	return c

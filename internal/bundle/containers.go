@@ -25,9 +25,6 @@ type ComposeProject struct {
 	Containers []Container     `json:"containers"`         // by name, sorted
 	Volumes    []ComposeVolume `json:"volumes,omitempty"`  // by key, sorted
 	Networks   []ComposeVolume `json:"networks,omitempty"` // by key, sorted
-	// AllowNewVolumes says that a person accepts new volumes where the data of old ones would be left
-	// behind. It is not in the digest.
-	AllowNewVolumes bool `json:"allow_new_volumes,omitempty"`
 }
 
 // A Container is one service of a compose file, as the deployer resolved it.

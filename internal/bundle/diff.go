@@ -56,7 +56,7 @@ func Diff(old, new Manifest) []Change {
 	cs = diffBy(cs, KindSystem, old.systems(), new.systems(), func(System) (string, string) { return SystemService, SystemService },
 		func(s *System) { s.Action = s.Verb() })
 	cs = diffBy(cs, KindService, old.Services, new.Services, func(s Service) (string, string) { return s.Name, s.Name },
-		func(s *Service) { *s = s.asked() })
+		func(s *Service) { s.Digest = "" })
 	order := []string{KindFile, KindLink, KindKey, KindUnit, KindPackage, KindAccount, KindSystem, KindService}
 	slices.SortStableFunc(cs, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Name, b.Name))

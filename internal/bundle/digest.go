@@ -84,7 +84,8 @@ func (m *Manifest) Digest() string {
 		line(h, "need", n.Command)
 	}
 	for _, s := range m.Services {
-		line(h, "service", s.asked())
+		s.Digest = ""
+		line(h, "service", s)
 	}
 	if m.System != nil {
 		line(h, "system", []any{m.System.Path, m.System.Verb()})

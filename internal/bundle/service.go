@@ -102,18 +102,6 @@ func (m *Manifest) ServiceOf(name string) Service {
 	return Service{Name: name}
 }
 
-// asked is s as digests and comparisons see it: without its own digest, and without what a person
-// allowed for one deploy.
-func (s Service) asked() Service {
-	s.Digest = ""
-	if s.Compose != nil && s.Compose.AllowNewVolumes {
-		c := *s.Compose
-		c.AllowNewVolumes = false
-		s.Compose = &c
-	}
-	return s
-}
-
 // SettleTime is how long a started unit of s must stay up before it counts.
 func (s *Service) SettleTime() time.Duration {
 	if s.Settle == nil {
