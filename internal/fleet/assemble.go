@@ -217,7 +217,7 @@ func (a *assembly) fill(i int) {
 		}
 		r := state.renderer.Render(h.Settings[w.Service], w.Key, view, a.fleetView, a.loader.budget)
 		failed = append(failed, r.Problems...)
-		failed = append(failed, r.Unpinned...)
+		failed = append(failed, a.unpinned(r.Unpinned)...)
 		for _, l := range r.Logins {
 			if p := l.ShutsOut(h.User, a.Deployer); p != "" {
 				failed = append(failed, &problem.Problem{File: l.Source, Message: fmt.Sprintf("host %s: %s", h.Name, p)})
@@ -237,6 +237,20 @@ func (a *assembly) fill(i int) {
 	}
 
 	a.slots[i] = s
+}
+
+// unpinned are images without a digest, as bad as the network has it.
+func (a *assembly) unpinned(ps problem.Problems) problem.Problems {
+	if !a.config.Pinned {
+		return ps
+	}
+	out := make(problem.Problems, len(ps))
+	for i, p := range ps {
+		refused := *p
+		refused.Warning = false
+		out[i] = &refused
+	}
+	return out
 }
 
 // holdsSame says whether a host of this slot gets the same services, rendered the same, as one of o.

@@ -171,6 +171,27 @@ func TestComposeProblems(t *testing.T) {
 	}
 }
 
+// An image without a digest is a warning, or refused where the network wants them pinned.
+func TestImagesPinned(t *testing.T) {
+	f, err := loadStack(t, stackedService, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "services/svc/compose.yaml:6:9: warning: image registry.lan/db:1 has no digest"
+	if len(f.Warnings) == 0 || !slices.ContainsFunc(f.Warnings, func(p fleet.Problem) bool { return strings.Contains(p.Error(), want) }) {
+		t.Errorf("warnings %v, want %q", f.Warnings, want)
+	}
+
+	pinned := "images: pinned\n" + string(small("", nil)["bellhop.yaml"].Data)
+	if _, err = loadStack(t, stackedService, map[string]string{"bellhop.yaml": pinned}); err == nil || !strings.Contains(err.Error(), "image registry.lan/db:1 has no digest") {
+		t.Errorf("images: pinned: %v, want a refusal", err)
+	}
+	other := strings.Replace(pinned, "pinned", "pined", 1)
+	if _, err = loadStack(t, stackedService, map[string]string{"bellhop.yaml": other}); err == nil || !strings.Contains(err.Error(), `images "pined": want pinned`) {
+		t.Errorf("images: pined: %v, want a refusal", err)
+	}
+}
+
 // While no host runs them, a compose service is refused, and not taken for nothing.
 func TestComposeNotAlive(t *testing.T) {
 	if bundle.ComposeAlive {

@@ -60,6 +60,7 @@ type Inventory struct {
 	Confirm  time.Duration
 	Look     time.Duration
 	Isolate  bool
+	Pinned   bool     // images without a digest are refused
 	Notify   []Notify // by name
 	Hosts    []*Facts // by name
 	ByName   map[string]int
@@ -160,6 +161,9 @@ func (m *maker) top() {
 		m.report(m.main, f.Look.At, "%s", bad)
 	}
 	m.Isolate = f.Isolate == nil || *f.Isolate
+	if m.Pinned = f.Images.S == "pinned"; !m.Pinned && f.Images.At.Line > 0 {
+		m.report(m.main, f.Images.At, "images %q: want pinned, or leave it out", f.Images.S)
+	}
 }
 
 // sshKey is a public key as "type base64".

@@ -32,6 +32,8 @@ type Fleet struct {
 	Look    yaml.Duration `yaml:"look" former:"ignored" jsonschema_description:"how often the deployer looks at each host, without changing it; 10m by default, 0s turns it off"`
 	Isolate *bool         `yaml:"isolate" jsonschema_description:"false: a service that fails holds back the other services of its host"`
 
+	Images yaml.String `yaml:"images" former:"ignored" jsonschema:"enum=pinned" jsonschema_description:"pinned: an image of a compose service without a digest is refused"`
+
 	Notify yaml.Entries[Notify] `yaml:"notify" former:"ignored" jsonschema_description:"whom messages are sent to, by name"`
 
 	Trust      yaml.NotYet `yaml:"trust" jsonschema:"-"`
