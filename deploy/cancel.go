@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -124,7 +125,29 @@ func (b *batch) cancel() (left []*HostPlan) {
 // leaveCancelled ends hosts that a cancelled run did not begin.
 func (b *batch) leaveCancelled(hosts []*HostPlan) {
 	by := b.run.cancelling.who()
-	b.leave(hosts, history.End{Outcome: history.OutcomeCancelled, Error: cancelledText(by), Stopped: true, CancelledBy: by})
+	for _, hp := range hosts {
+		if hp.begins {
+			b.leaveBack(hp, by)
+			continue
+		}
+		b.leave([]*HostPlan{hp}, history.End{Outcome: history.OutcomeCancelled, Error: cancelledText(by), Stopped: true, CancelledBy: by})
+	}
+}
+
+// leaveBack ends a host that a cancelled rollback did not begin: it stays at what it holds, and no rollback
+// waits for it.
+func (b *batch) leaveBack(hp *HostPlan, by string) {
+	why := "the rollback was cancelled by " + by
+	e := history.End{Outcome: history.OutcomeCancelled, State: hp.last.State, Untouched: true, Whole: hp.wanted(), Error: why}
+	b.d.end(b.run, hp, e)
+	b.run.endBack(hp, why)
+}
+
+// endBack has the hold that held a host before the rollback hold it again, or none.
+func (r *run) endBack(hp *HostPlan, why string) {
+	if err := r.d.History.Holds().TakeBack(context.Background(), hp.Name, r.head.ID, hp.former, why); err != nil {
+		r.d.log().Error("end the hold of a rollback that was cancelled", "host", hp.Name, "run", r.head.ID, "err", err)
+	}
 }
 
 func cancelledText(by string) string {
@@ -144,6 +167,11 @@ func (r *run) keepCancelled(hp *HostPlan) {
 	triedAgain := h.State == history.Pending || wasCutOff || h.State == history.Unconfirmed
 	isOurs := ok && h.Run == r.head.ID
 	if !isOurs || !triedAgain || r.d.History.Stops().At(host).Commit == commit {
+		return
+	}
+
+	if hp.begins {
+		r.endBack(hp, strings.TrimPrefix(h.Error+"\nthe rollback was cancelled by "+by, "\n"))
 		return
 	}
 

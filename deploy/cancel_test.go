@@ -380,3 +380,46 @@ func TestPushesDuringARun(t *testing.T) {
 		}
 	})
 }
+
+// A rollback that is cancelled leaves the hosts that it did not begin as they were: at what they hold, and no
+// longer held to what they were to go back to. One that was held before stays held.
+func TestCancelARollback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		for range 3 {
+			w.changeAll()
+			w.ends(w.bell.Ring("push"), history.OutcomeDone)
+		}
+		w.ends(w.bell.Do(deploy.Request{Cause: "rollback", By: "mimi", On: "h3", Rollback: &deploy.Rollback{}}), history.OutcomeDone)
+		held := w.db.Holds().Of("h3")
+
+		w.doors.close("h1")
+		run := w.bell.Do(deploy.Request{Cause: "rollback", By: "cadey", Rollback: &deploy.Rollback{}})
+		w.begins(run)
+		c, ok := w.bell.Cancel("ann")
+		if diff := cmp.Diff([]string{"h2", "h3"}, c.Left); !ok || diff != "" {
+			t.Fatalf("Cancel = %+v, %v (-want +got):\n%s", c, ok, diff)
+		}
+		if h := w.state("h2"); h.State != history.Current || h.Held != nil || !strings.Contains(text(h.Error), "the rollback was cancelled by ann") {
+			t.Errorf("h2 is %s, held %v: %s", h.State, h.Held, text(h.Error))
+		}
+		if now := w.db.Holds().Of("h3"); now == nil || now.Run != held.Run || w.state("h3").State != history.Held {
+			t.Errorf("h3 is %s, held by %+v, want %+v", w.state("h3").State, now, held)
+		}
+		w.doors.open("h1")
+		w.ends(run, history.OutcomeCancelled)
+
+		before := w.doors.count("h2") + w.doors.count("h3")
+		w.bell.Poll("poll")
+		w.idle()
+		w.restart()
+		want := map[string]history.State{"h0": "held", "h1": "held", "h2": "current", "h3": "held"}
+		if diff := cmp.Diff(want, w.states()); diff != "" {
+			t.Errorf("after it (-want +got):\n%s", diff)
+		}
+		if n := w.doors.count("h2") + w.doors.count("h3"); n > before {
+			t.Errorf("hosts of a cancelled rollback were reached %d times", n)
+		}
+	})
+}

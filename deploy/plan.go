@@ -45,6 +45,7 @@ type HostPlan struct {
 	held      *isolation              // how it is composed; nil for a whole bundle
 	hold      *history.Hold           // a person brought the host back, and bundle is what it is to hold; nil: nobody did
 	begins    bool                    // hold begins with this plan
+	former    *history.Hold           // that it takes the place of; nil: the host was not held
 	note      string                  // what a person must hear of that
 	resumes   string                  // why the hold of the host ends with this plan; "": none does
 	endedHold *history.Hold           // that one

@@ -163,7 +163,7 @@ func (r *run) planOneBack(ctx context.Context, held *heldPlans, host string) (*H
 	}
 
 	hp := held.plan(ctx, w, known, back.hold)
-	hp.begins, hp.note = true, back.note
+	hp.begins, hp.note, hp.former = true, back.note, d.History.Holds().Of(host)
 	if !hp.Push {
 		return hp, nil
 	}

@@ -199,6 +199,36 @@ func (p Planned) stands() string {
 	return p.Wanted
 }
 
+// TakeBack ends the hold that run began, where it holds still: the host was not brought back. former, unless
+// it is nil, holds the host again. why is what the status says of it.
+func (h Holds) TakeBack(ctx context.Context, host, run string, former *Hold, why string) error {
+	return h.db.write(ctx, "the end of the hold of "+host, func(tx *tx) error {
+		now, known := h.db.mem.holds[host], h.db.mem.hosts[host]
+		if now == nil || now.Run != run {
+			return nil
+		}
+		if err := tx.saveHold(host, former); err != nil {
+			return err
+		}
+
+		known.Error = why
+		isAsWanted := known.Digest != "" && known.Digest == known.Wanted
+		switch {
+		case known.State == Pending || known.State == Unknown || known.State == Deploying:
+		case former != nil && known.Digest == former.Digest:
+			known.State = Held
+		case former == nil && isAsWanted:
+			known.State, known.Follows, known.Commit = Current, true, ""
+		default:
+			known.State = Behind
+		}
+		if known.Name == "" {
+			return nil
+		}
+		return tx.saveHost(known)
+	})
+}
+
 // renameHold gives new the hold of old.
 func (tx *tx) renameHold(old, new string) error {
 	return errors.Join(tx.saveHold(new, tx.db.mem.holds[old]), tx.saveHold(old, nil))
