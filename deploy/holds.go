@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/push"
 )
 
 // A host that a person brought back is held: what it is to hold is what the hold names, and no longer what
@@ -100,6 +101,17 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 func holdsWhat(last history.Host, hold *history.Hold) bool {
 	isKnown := last.State != history.Unknown && last.State != history.Deploying
 	return isKnown && last.Digest == hold.Digest
+}
+
+// stillFree is an error where a host turned out to be held only when it was heard: its record told that it
+// had another name when it was brought back. The next run plans it as one that is held.
+func (d *Deployer) stillFree(hp *HostPlan) error {
+	hold := d.History.Holds().Of(hp.Name)
+	if hold == nil || hp.hold != nil || hp.resumes != "" {
+		return nil
+	}
+	d.bell.ring(hp.Name + " is held")
+	return push.Final(fmt.Errorf("under its former name %s it is %s", hold.Host, hold.Text()))
 }
 
 // isHeld says that the host stays at what a person brought it back to.

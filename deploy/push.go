@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"bellhop/deploy/commits"
@@ -46,8 +47,10 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		Confirm:    confirmWindow(p.Fleet.Confirm, hp.own),
 		AllowPrune: hp.prune, TakeOver: r.req.TakeOver, GoesBack: hp.hold != nil,
 
-		Other:   func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
-		OnHello: func(h *push.Hello) error { return d.corrections().correct(ctx, p.Fleet, hp.Name, h) },
+		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
+		OnHello: func(h *push.Hello) error {
+			return errors.Join(d.corrections().correct(ctx, p.Fleet, hp.Name, h), d.stillFree(hp))
+		},
 
 		Said:   saidOf(hp),
 		Former: d.archive().FormerKeys(ctx, hp.Name, hp.bundle),

@@ -389,3 +389,32 @@ func TestRollbackSendsNothingTwice(t *testing.T) {
 		t.Errorf("%d bytes were sent, and the file of %d is on the host", got, 2*len(noise))
 	}
 }
+
+// A hold goes along with its host to another name, which only the host itself tells: the run that hears it
+// leaves the host alone, and the next ones know.
+func TestAHoldOfARenamedHost(t *testing.T) {
+	w := newWorld(t, "a")
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.hosts["z"], w.machines["z"] = w.hosts["a"], w.machines["a"]
+	delete(w.yaml, "a")
+	w.enable("z", "web")
+	w.push("rename", history.OutcomeRefused)
+	if got := holds(w, "z", "web"); got != "one\n" || !strings.Contains(text(w.state("z").Error), "held since") {
+		t.Errorf("web of z holds %q, and z says: %s", got, text(w.state("z").Error))
+	}
+
+	for _, req := range []deploy.Request{{Cause: "push"}, {Cause: "deploy", All: true}} {
+		w.run(req, history.OutcomeNothing)
+		h := w.state("z")
+		if h.State != history.Held || h.Held == nil || holds(w, "z", "web") != "one\n" {
+			t.Errorf("after %+v z is %s (%s), held %+v, and web holds %q", req, h.State, text(h.Error), h.Held, holds(w, "z", "web"))
+		}
+	}
+
+	w.run(deploy.Request{Cause: "resume", By: "mimi", On: "z", Resume: true}, history.OutcomeDone)
+	w.wantState("z", history.Current, *w.commitNow())
+	if got := holds(w, "z", "web"); got != "two\n" {
+		t.Errorf("after resume web of z holds %q", got)
+	}
+}

@@ -1,6 +1,7 @@
 package commits
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -31,15 +32,16 @@ func (f *Fleets) OfHold(ctx context.Context, host string, hold *history.Hold) (*
 	if f.At == nil || hold.Commit == "" {
 		return nil, fmt.Errorf("the commit of bundle %s is not known any more", plain.Short(hold.Digest))
 	}
+	then := cmp.Or(hold.Host, host) // its name in that commit
 	if len(hold.Origins) > 0 {
-		b, err := f.ComposedAt(ctx, host, history.Generation{Digest: hold.Digest, Commit: hold.Commit, Origins: hold.Origins})
-		return sameBundle(b, err, hold)
+		b, err := f.ComposedAt(ctx, then, history.Generation{Digest: hold.Digest, Commit: hold.Commit, Origins: hold.Origins})
+		return sameBundle(b, err, host, hold)
 	}
 
 	var tried error
 	for _, former := range []bool{false, true} {
-		b, err := f.whole(ctx, host, reading{hold.Commit, former})
-		if b, err = sameBundle(b, err, hold); err == nil {
+		b, err := f.whole(ctx, then, reading{hold.Commit, former})
+		if b, err = sameBundle(b, err, host, hold); err == nil {
 			return b, nil
 		}
 		if tried == nil {
@@ -49,15 +51,15 @@ func (f *Fleets) OfHold(ctx context.Context, host string, hold *history.Hold) (*
 	return nil, tried
 }
 
-// sameBundle is b, where it is the one that the hold names.
-func sameBundle(b *fleet.Bundle, err error, hold *history.Hold) (*fleet.Bundle, error) {
+// sameBundle is b as that of the host, where it is the one that the hold names.
+func sameBundle(b *fleet.Bundle, err error, host string, hold *history.Hold) (*fleet.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make what it held again from commit %s: %w", plain.Short(hold.Commit), err)
 	}
 	if b.Digest != hold.Digest {
 		return nil, fmt.Errorf("commit %s makes another bundle of it today than it did then", plain.Short(hold.Commit))
 	}
-	return b, nil
+	return b.As(host), nil
 }
 
 // whole is a host's bundle by a reading of a commit.

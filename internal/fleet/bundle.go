@@ -33,6 +33,16 @@ type Bundle struct {
 	notices []string              // what a person should hear of the system
 }
 
+// As is b for a host of that name, which had another one in the commit that b is of.
+func (b *Bundle) As(host string) *Bundle {
+	if b.Host == host {
+		return b
+	}
+	renamed := *b
+	renamed.Host = host
+	return &renamed
+}
+
 // Kind is the same for bundles that differ in nothing but the host's name: what is worked out
 // for one serves for all. It compares by ==.
 func (b *Bundle) Kind() any { return b.st }

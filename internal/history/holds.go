@@ -1,6 +1,7 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -28,6 +29,8 @@ type Hold struct {
 	// Wanted is the digest of what the head wanted of the host when the hold began; "" when that could
 	// not be made. A commit that wants something else ends the hold.
 	Wanted string `json:"wanted,omitempty"`
+	// Host is the name that the host had when the hold began; "" where it has it still.
+	Host string `json:"host,omitempty"`
 	// Left are the bundles that rollbacks left since the host was not held last, by digest: another
 	// rollback goes to none of them.
 	Left []string `json:"left,omitempty"`
@@ -231,7 +234,13 @@ func (h Holds) TakeBack(ctx context.Context, host, run string, former *Hold, why
 
 // renameHold gives new the hold of old.
 func (tx *tx) renameHold(old, new string) error {
-	return errors.Join(tx.saveHold(new, tx.db.mem.holds[old]), tx.saveHold(old, nil))
+	hold := tx.db.mem.holds[old]
+	if hold != nil {
+		moved := *hold
+		moved.Host = cmp.Or(hold.Host, old)
+		hold = &moved
+	}
+	return errors.Join(tx.saveHold(new, hold), tx.saveHold(old, nil))
 }
 
 // asHeld is h after a push that ended as e, where the host is held. What the head wants is not what it is

@@ -184,7 +184,8 @@ func (tx *tx) release(h Host, was string) error {
 		h.Commit, h.Follows = was, false
 	}
 	h.State, h.Wanted, h.Error = Released, "", ""
-	return errors.Join(tx.saveHold(h.Name, nil), tx.forgetLook(h.Name), tx.saveHost(h))
+	// Its hold goes on: the machine may have another name from now on, which its next hello tells.
+	return errors.Join(tx.forgetLook(h.Name), tx.saveHost(h))
 }
 
 func insertRun(tx *tx, s Start) error {
