@@ -66,8 +66,12 @@ func (r *run) gate(ctx context.Context) error {
 	case p == nil: // somebody resumed meanwhile
 		return nil
 	}
+	paused := &PausedError{Pause: *p, isNews: isNews}
+	if r.req.Resume {
+		return r.resumeLater(context.Background(), paused)
+	}
 	r.d.log().Warn("runs are paused", "run", r.head.ID, "commit", p.Head, "cause", r.head.Cause, "by", p.By, "reason", p.Reason, "waiting_commits", p.Waiting)
-	return &PausedError{Pause: *p, isNews: isNews}
+	return paused
 }
 
 // isPast says that the time of a pause is over.

@@ -208,3 +208,45 @@ func (w *cancelWorld) wantPause(waiting int, isPaused bool, commit string) {
 		}
 	}
 }
+
+// Who resumes a host while runs are paused is not refused: it is held no longer, and gets the head when the
+// pause ends, by a push like any other.
+func TestResumeAHostWhilePaused(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	w.top = atOnce
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.pause(history.Pause{By: "cadey", Reason: "the disk is full", Since: time.Now()})
+	opened := sessionsOf(w, func() { w.run(deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone) }, "a", "b")
+	if a, b := w.state("a"), w.state("b"); a.State != history.Behind || a.Held != nil || !strings.Contains(text(a.Error), "resumed by mimi") || b.State != history.Held || opened[0] != 0 {
+		t.Errorf("a is %s (%s), held %+v, with %d sessions; b is %s", a.State, text(a.Error), a.Held, opened[0], b.State)
+	}
+	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true})
+	if !errors.Is(err, deploy.ErrPaused) || *r.Outcome != history.OutcomeRefused {
+		t.Errorf("to resume a host that is not held while runs are paused: %v", err)
+	}
+
+	w.resume()
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.wantState("a", history.Current, *w.commitNow())
+	if a, b := holds(w, "a", "web"), holds(w, "b", "web"); a != "two\n" || b != "one\n" {
+		t.Errorf("after the pause web holds %q on a and %q on b, want two and one", a, b)
+	}
+}
+
+// A pause holds up runs, and not what a host needs after a reboot: its keys come back, also where it is held.
+func TestKeysOfAHeldHostWhilePaused(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.enable("a", "web", "vault")
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.pause(history.Pause{By: "cadey", Since: time.Now()})
+	serve(t, w)
+	w.must(w.machines["a"].Reboot())
+	w.hosts["a"].Drop()
+	eventually(t, "the key is back", func() bool { return exists(w.machines["a"].Path("/run/keys/key0")) })
+	if h := w.state("a"); h.State != history.Held {
+		t.Errorf("a is %s (%s), want held", h.State, text(h.Error))
+	}
+}

@@ -250,6 +250,9 @@ func (d *Deployer) accepted(ctx context.Context) Snapshot {
 
 // failed ends a run that could not be made.
 func (r *run) failed(err error) (*history.Run, error) {
+	if errors.Is(err, errResumedLater) {
+		return r.finish(history.OutcomeDone, nil)
+	}
 	r.head.Untold = r.head.Untold || r.req.By != "" || errors.Is(err, ErrPaused)
 	outcome := history.OutcomeFailed
 	switch {

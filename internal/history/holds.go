@@ -202,6 +202,32 @@ func (p Planned) stands() string {
 	return p.Wanted
 }
 
+// End ends the holds of hosts, of which each waits for a plan from then on, by why: what failed on it before
+// is tried again.
+func (h Holds) End(ctx context.Context, hosts []string, why string) error {
+	return h.db.write(ctx, "the end of holds", func(tx *tx) error {
+		for _, name := range hosts {
+			host, known := h.db.mem.hosts[name]
+			if !known || h.db.mem.holds[name] == nil {
+				continue
+			}
+			for _, query := range []string{`DELETE FROM failures WHERE host = ?`, `DELETE FROM failed_services WHERE host = ?`} {
+				if _, err := tx.Exec(query, name); err != nil {
+					return err
+				}
+			}
+			delete(h.db.mem.failing, name)
+			if host.Error = why; host.State == Held {
+				host.State = Behind
+			}
+			if err := errors.Join(tx.saveHold(name, nil), tx.saveHost(host)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // TakeBack ends the hold that run began, where it holds still: the host was not brought back. former, unless
 // it is nil, holds the host again. why is what the status says of it.
 func (h Holds) TakeBack(ctx context.Context, host, run string, former *Hold, why string) error {
