@@ -423,3 +423,33 @@ func TestCancelARollback(t *testing.T) {
 		}
 	})
 }
+
+// That a run was cancelled is told of a host until there is another commit: what keeps the host from that one
+// is something else.
+func TestCancelledIsOldNewsAfterAnotherCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newCancelWorld(t)
+		defer func() { w.stop() }()
+		w.changeAll()
+		w.doors.close("h1")
+		run := w.bell.Ring("push")
+		w.begins(run)
+		if _, ok := w.bell.Cancel("cadey"); !ok {
+			t.Fatal("there is nothing to cancel")
+		}
+		w.doors.open("h1")
+		w.ends(run, history.OutcomeCancelled)
+		if by := w.state("h3").CancelledBy; by == nil {
+			t.Fatal("h3 does not say who cancelled")
+		}
+
+		w.changeAll()
+		w.doors.close("h1")
+		w.begins(w.bell.Ring("push"))
+		if h := w.state("h3"); h.CancelledBy != nil {
+			t.Errorf("h3 waits for the next commit, and says that %s cancelled", *h.CancelledBy)
+		}
+		w.doors.open("h1")
+		w.idle()
+	})
+}

@@ -182,8 +182,9 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			if hold := holds[h.Name]; hold != nil {
 				one.Held = hold.status()
 			}
-			if isWaiting := h.State != Current && h.State != Deploying && h.State != Released; isWaiting {
-				one.CancelledBy = text(stopped[h.Name].CancelledBy)
+			isWaiting := h.State != Current && h.State != Deploying && h.State != Released
+			if stop := stopped[h.Name]; isWaiting && stop.isOf(holds[h.Name], top) {
+				one.CancelledBy = text(stop.CancelledBy)
 			}
 			if look, ok := looks[h.Name]; ok {
 				one.show(look)

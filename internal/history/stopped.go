@@ -18,6 +18,15 @@ type Stop struct {
 	CancelledBy string // who cancelled the run; "" when it stopped since too many hosts failed
 }
 
+// isOf says that the run was to bring the host to what it is to hold now: the top commit, or what its hold
+// names. After another commit it says nothing any more.
+func (s Stop) isOf(hold *Hold, top string) bool {
+	if hold != nil {
+		return s.Commit == hold.Commit
+	}
+	return s.Commit == top
+}
+
 // Stops is the part of a history that knows before which hosts a run stopped.
 type Stops struct{ db *DB }
 
