@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"gitsync":                  {"gitsync/bare", "gitsync/objects", "internal/dirfile", "internal/durable", "internal/plain", "internal/privatekey"},
 	"gitsync/bare":             {"gitsync/objects", "internal/durable"},
 	"gitsync/objects":          {"internal/durable", "internal/limits"},
-	"deploy":                   {"deploy/commits", "deploy/hosts", "deploy/routes", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/plandigest", "internal/privatekey", "internal/push", "internal/rollout", "internal/trace"},
+	"deploy":                   {"deploy/commits", "deploy/hosts", "deploy/routes", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/nixos", "internal/plain", "internal/plandigest", "internal/privatekey", "internal/push", "internal/rollout", "internal/trace"},
 	"deploy/hosts":             {"internal/history", "internal/plain"},
 	"deploy/routes":            {"deploy/hosts", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/push"},
 	"deploy/commits":           {"gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/plain", "internal/push"},
@@ -62,6 +62,7 @@ var arrows = map[string][]string{
 	"internal/newhost":         {"internal/child", "internal/link", "internal/plain"},
 	"internal/mask":            {"internal/plain"},
 	"internal/metrics":         {"internal/history"},
+	"internal/nixhosts":        {"internal/bundle", "internal/child", "internal/fleet", "internal/nixos"},
 	"internal/nixos":           {"internal/child", "internal/durable", "internal/plain"},
 	"internal/notify":          {"internal/history", "internal/mask", "internal/plain"},
 	"internal/page":            {"internal/history"},

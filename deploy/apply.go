@@ -92,7 +92,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 
 // planned is what history keeps of hp.
 func (hp *HostPlan) planned() history.Planned {
-	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: routes.Reach(hp.host), Listed: hp.Push}
+	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: routes.Reach(hp.host), Listed: hp.Push, Evidence: hp.evidence}
 	if h.Resumes = hp.resumes != ""; hp.begins {
 		h.Hold = hp.hold
 	}

@@ -33,6 +33,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/lab"
 	"bellhop/internal/link"
+	"bellhop/internal/nixos"
 )
 
 // The bench's hosts live in a second process, so that what is measured here is the deployer
@@ -40,6 +41,9 @@ import (
 const fleetEnv = "BELLHOP_BENCH_FLEET"
 
 func TestMain(m *testing.M) {
+	if nixos.IsSSH() { // Nix starts this binary as its ssh
+		os.Exit(nixos.SSH(os.Args[1:], os.Stdin, os.Stdout))
+	}
 	if dir := os.Getenv(fleetEnv); dir != "" {
 		serveFleet(dir)
 		return

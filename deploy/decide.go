@@ -119,7 +119,10 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		hp.held, hp.bundle = known.held, known.held.bundle
 	}
 	if w.err != nil && !wantsHeld {
-		hp.State, hp.Error = history.Refused, fleet.ErrorText(w.err)
+		hp.State, hp.Error, hp.evidence = history.Refused, fleet.ErrorText(w.err), systemEvidence(w.err)
+		if isSystemError(w.err) {
+			hp.State = history.Failed
+		}
 		return hp
 	}
 

@@ -24,6 +24,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/nixos"
 	"bellhop/internal/push"
 	"bellhop/internal/trace"
 )
@@ -41,6 +42,8 @@ type Deployer struct {
 	Check func(ctx context.Context, old, new Snapshot) fleet.Problems
 	// Links reaches hosts.
 	Links routes.Links
+	// Nix evaluates, builds and copies NixOS systems. Nil: bundles are without them.
+	Nix *nixos.Nix
 	// History remembers. It is open for writing, under Lock.
 	History *history.DB
 	// ID is the fingerprint of the deployer's SSH public key, SHA256:…
@@ -186,7 +189,7 @@ func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
 	if err != nil {
 		return r.refused(snap, err)
 	}
-	d.bundles(r, f)                         // Bundle
+	d.bundles(ctx, r, f)                    // Bundle
 	plan, err := d.compare(ctx, r, snap, f) // Plan
 	if err != nil {
 		return r.failed(err)
@@ -211,12 +214,17 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.bundles(r, f)
-	return d.compare(ctx, r, snap, f)
+	d.bundles(ctx, r, f)
+	p, err := d.compare(ctx, r, snap, f)
+	if err == nil {
+		d.compareSystems(ctx, p)
+	}
+	return p, err
 }
 
 // bundles makes what f asks of each host, and forgets the hosts that f no longer has.
-func (d *Deployer) bundles(r *run, f *fleet.Fleet) {
+func (d *Deployer) bundles(ctx context.Context, r *run, f *fleet.Fleet) {
+	d.systems(ctx, r, f)
 	defer r.span("bundle", "")()
 	if !d.planner.bundles(f, d.History) {
 		return

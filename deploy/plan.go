@@ -37,6 +37,9 @@ type HostPlan struct {
 	Reason  history.Reason // with State Unconfirmed
 	Changes []bundle.Change
 	Units   UnitPlan
+	System  *SystemPlan // of a NixOS host, in a plan that is shown; nil otherwise
+
+	evidence []bundle.Evidence // of Error
 
 	Containers []bundle.ContainerChange // of compose projects, if what should run there does
 
@@ -189,6 +192,7 @@ type HostPlanJSON struct {
 	Units   UnitPlan        `json:"units"`
 
 	Containers []bundle.ContainerChange `json:"containers,omitempty"` // of compose projects
+	System     *SystemPlan              `json:"system,omitempty"`     // of a NixOS host that changes
 }
 
 // JSON is p as --json prints it: every chosen host, by name.
@@ -211,6 +215,7 @@ func (p *Plan) JSON() PlanJSON {
 		if hp := plans[h.Name]; hp != nil && hp.Push {
 			hj.Changes, hj.Units = append(hj.Changes, hp.Changes...), hp.Units
 			hj.Containers = append(hj.Containers, hp.Containers...)
+			hj.System = hp.System
 		}
 		j.Hosts = append(j.Hosts, hj)
 	}

@@ -18,6 +18,7 @@ func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Pla
 		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, NixOS: d.Loader.NixOS, Systems: d.Loader.Systems,
 			Confined: d.Loader.Confined, Timeout: d.Loader.Timeout, Idle: time.Minute},
 		Check:   d.Check,
+		Nix:     d.Nix,
 		History: d.History,
 		ID:      d.ID, Branch: d.Branch, Cache: d.Cache, Filter: d.Filter, Client: d.Client,
 		BootID: d.BootID, MachineID: d.MachineID, Limits: d.Limits,

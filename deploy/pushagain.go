@@ -135,6 +135,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 		j.Run, j.After = t.as, h.run.head.ID
 	}
 
+	j.Before = h.d.copySystem(h.run, t.hp, j)
 	out := h.d.pusher().Push(ctx, j)
 	t.end, t.open = h.d.outcomes().of(h.run.head.ID, t.hp, out)
 	t.end.Digest = t.hp.bundle.Digest

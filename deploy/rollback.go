@@ -41,7 +41,7 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 	if err != nil {
 		return r.failed(err)
 	}
-	d.bundles(r, f)
+	d.bundles(ctx, r, f)
 	plan, err := r.planBack(ctx, snap, f)
 	if err != nil {
 		return r.failed(err)

@@ -70,6 +70,8 @@ func (h *HostPlan) write(w io.Writer, old commits.Texts) error {
 			h.writeJudged(w, c)
 		case bundle.KindKey:
 			fmt.Fprintf(w, "  %s key %s: %s\n", signs[c.Action], c.Name, keyWord(c.Action))
+		case bundle.KindSystem:
+			h.writeSystem(w, c)
 		default:
 			fmt.Fprintf(w, "  %s %s %s%s\n", signs[c.Action], c.Kind, c.Name, h.about(c))
 		}
@@ -89,6 +91,18 @@ func (h *HostPlan) write(w io.Writer, old commits.Texts) error {
 
 	_, err := fmt.Fprintln(w)
 	return err
+}
+
+// writeSystem writes how the NixOS system differs.
+func (h *HostPlan) writeSystem(w io.Writer, c bundle.Change) {
+	to := "none"
+	if m := manifestOf(h.bundle); m.System != nil {
+		to = m.System.Path
+	}
+	fmt.Fprintf(w, "  %s system %s\n", signs[c.Action], to)
+	if h.System != nil {
+		h.System.write(w)
+	}
 }
 
 func keyWord(action string) string {

@@ -41,6 +41,7 @@ type deployerFlags struct {
 	sshKey, repoKey, rewritten   string
 	plugins                      []string
 	load                         loadFlags
+	nix                          nixFlags
 	trace                        string // file for the spans of runs; "": none
 	tracesHere                   bool   // it was typed
 
@@ -79,6 +80,7 @@ func (f *deployerFlags) ownFlags(c *cobra.Command) {
 	c.Flags().StringVar(&f.rewritten, "rewritten", "follow", "when the branch's history was rewritten: follow or refuse")
 	_ = c.RegisterFlagCompletionFunc("rewritten", cobra.FixedCompletions([]string{"follow", "refuse"}, cobra.ShellCompDirectiveNoFileComp))
 	f.load.flags(c)
+	f.nix.flags(c)
 	c.Flags().StringSliceVar(&f.plugins, "allow-plugin", nil, "absolute path of an age plugin that may be run; repeatable")
 }
 
@@ -304,11 +306,13 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	loader := f.load.loader()
 	loader.Open, loader.KeyDigest = h.openSecret, keyDigest(digest)
 	h.close = append(h.close, loader.Close)
+	nix := f.nix.nix(h.state.path("nix"), loader)
 	return &deploy.Deployer{
 		Source:  deploy.From(h.repo),
 		Loader:  loader,
 		Check:   pushCheck(loader, &f.load),
 		Links:   routes.Over(h.pool),
+		Nix:     nix,
 		History: h.history,
 		ID:      ssh.FingerprintSHA256(h.signer.PublicKey()),
 		Branch:  f.branch,

@@ -15,11 +15,16 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"bellhop/internal/nixos"
 )
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "host-helper" {
 		os.Exit(hostHelper(os.Args[2:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	if nixos.IsSSH() {
+		os.Exit(nixos.SSH(os.Args[1:], os.Stdin, os.Stdout))
 	}
 	if len(os.Args) > 1 && os.Args[1] == loadVerb {
 		os.Exit(serveLoader(os.Args[2:], os.Stderr))

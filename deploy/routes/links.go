@@ -19,6 +19,11 @@ type Links interface {
 	Exec(ctx context.Context, t link.Target, cmd string) (int, error)
 }
 
+// A Carrier runs one constant command as root, with its standard streams. Links that are none can bring no NixOS systems.
+type Carrier interface {
+	Carry(ctx context.Context, t link.Target, cmd string, in io.Reader, out, errs io.Writer) (int, error)
+}
+
 // A Stream is a helper's standard input and output.
 type Stream = push.Stream
 
@@ -37,6 +42,10 @@ func (p pool) Helper(ctx context.Context, t link.Target, first func(io.Writer) e
 
 func (p pool) Exec(ctx context.Context, t link.Target, cmd string) (int, error) {
 	return p.Pool.Exec(ctx, t, cmd, nil, io.Discard, io.Discard)
+}
+
+func (p pool) Carry(ctx context.Context, t link.Target, cmd string, in io.Reader, out, errs io.Writer) (int, error) {
+	return p.Pool.Exec(ctx, t, cmd, in, out, errs)
 }
 
 func (p pool) FreshHelper(ctx context.Context, t link.Target, first func(io.Writer) error) (Stream, error) {

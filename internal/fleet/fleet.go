@@ -40,6 +40,7 @@ type (
 // Rules, who can open which secret.
 type (
 	Host    = inventory.Host
+	NixOS   = inventory.NixOS
 	Rollout = inventory.Rollout
 	Readers = inventory.Readers
 	Rule    = inventory.Rule

@@ -55,8 +55,8 @@ type systemSet struct {
 	byHost map[string]*HostSystem
 }
 
-// ResolveSystems has all NixOS hosts of f evaluated at once. A host without a result, since ctx ended,
-// is asked for again when its bundle is.
+// ResolveSystems has all NixOS hosts of f evaluated at once. Of a host whose bundle is asked for without that, the
+// system is evaluated then.
 func (f *Fleet) ResolveSystems(ctx context.Context, commit string) {
 	var hosts []*inventory.Host
 	for _, h := range f.Hosts {
@@ -65,6 +65,11 @@ func (f *Fleet) ResolveSystems(ctx context.Context, commit string) {
 		}
 	}
 	f.resolve(ctx, commit, hosts)
+}
+
+// HasNixOS says whether a host of f is a NixOS system.
+func (f *Fleet) HasNixOS() bool {
+	return slices.ContainsFunc(f.Hosts, func(h *inventory.Host) bool { return h.NixOS != nil })
 }
 
 func (f *Fleet) resolve(ctx context.Context, commit string, hosts []*inventory.Host) {
@@ -77,10 +82,6 @@ func (f *Fleet) resolve(ctx context.Context, commit string, hosts []*inventory.H
 		f.systems.commit = commit
 	}
 	found := f.loader.Systems(ctx, f.tree.FS, f.systems.commit, hosts)
-	if ctx.Err() != nil {
-		return
-	}
-
 	if f.systems.byHost == nil {
 		f.systems.byHost = map[string]*HostSystem{}
 	}

@@ -43,6 +43,8 @@ type Planned struct {
 	// already known, as for a refused host.
 	Listed  bool
 	Outcome Outcome
+	// Evidence is of Error, where Outcome is known.
+	Evidence []bundle.Evidence
 	// Services is the state of single services, where the plan knows it; nil: unchanged.
 	Services []ServiceStatus
 	// Hold begins a hold of the host, and takes the place of one that holds. Nil: none begins.
@@ -158,6 +160,9 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	told := p.Outcome == Deploying.Outcome() || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
 		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
+	}
+	if err := saveEvidence(tx, s.ID, p.Name, &bundle.Result{Evidence: p.Evidence}); err != nil {
+		return err
 	}
 	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.stands(), store.Millis(s.At), p.Outcome, p.Error)
 }

@@ -8,20 +8,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Build builds the systems, one for each host, in one process, and returns what can't be built: host to failure. A
 // host that can't be built stops no other. What is built is kept from Nix's garbage collector until Keep names
 // other paths. The error is one of Nix as a whole.
 func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]*Failure, error) {
-	missing := map[string]System{}
+	missing, failures := map[string]System{}, map[string]*Failure{}
 	for host, s := range systems {
-		if !n.isKept(s.Out) {
+		switch broken := n.failureOf(s.Drv); {
+		case broken != nil:
+			failures[host] = broken
+		case !n.isKept(s.Out):
 			missing[host] = s
 		}
 	}
 	if len(missing) == 0 {
-		return nil, nil
+		return failures, nil
 	}
 
 	b := &buildLog{drv: map[uint64]string{}, lines: map[string]*tail{}}
@@ -36,11 +40,11 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 	if err != nil {
 		return nil, err
 	}
-	failures := map[string]*Failure{}
 	for host, s := range missing {
 		switch {
 		case invalid[s.Out]:
 			failures[host] = n.whyNot(ctx, b, s.Drv, failedRun)
+			n.noteBroken(s.Drv, failures[host])
 		default:
 			if err := n.root(ctx, s.Out); err != nil {
 				return failures, err
@@ -48,6 +52,31 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 		}
 	}
 	return failures, nil
+}
+
+// failureOf is how the derivation failed before; nil when it did not.
+func (n *Nix) failureOf(drv string) *Failure {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.broken[drv]
+}
+
+func (n *Nix) noteBroken(drv string, f *Failure) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.broken == nil {
+		n.broken = map[string]*Failure{}
+	}
+	n.broken[drv] = f
+}
+
+// ForgetFailures has what could not be evaluated or built tried again, although nothing differs.
+func (n *Nix) ForgetFailures() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.broken = nil
+	m := n.remembered()
+	m.Results = slices.DeleteFunc(m.Results, func(e rememberedEntry) bool { return e.System.Err != "" })
 }
 
 func derivations(systems map[string]System) []string {
@@ -172,15 +201,17 @@ func (n *Nix) root(ctx context.Context, out string) error {
 	return err
 }
 
-// Keep lets go of all built systems but those: the garbage collector may have them.
-func (n *Nix) Keep(outs []string) error {
+// Keep lets go of all systems that were built longer than age ago, but those: the garbage collector may have them.
+func (n *Nix) Keep(outs []string, age time.Duration) error {
 	entries, err := os.ReadDir(n.roots())
 	if os.IsNotExist(err) {
 		return nil
 	}
 	for _, e := range entries {
+		info, ierr := e.Info()
+		isOld := ierr == nil && time.Since(info.ModTime()) >= age
 		kept := slices.Contains(outs, filepath.Join(StoreDir, e.Name()))
-		if err == nil && !kept {
+		if err == nil && isOld && !kept {
 			err = os.Remove(filepath.Join(n.roots(), e.Name()))
 		}
 	}

@@ -2,6 +2,7 @@ package nixos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -32,6 +33,9 @@ type Copied struct {
 // Copy copies what a host lacks of the closure of path, which is a system or a derivation. The host is asked to
 // fetch what it can from its own caches.
 func (n *Nix) Copy(ctx context.Context, path string, serve Serve) (Copied, error) {
+	if !asks.Load() {
+		return Copied{}, errors.New("this program can't be the ssh of Nix")
+	}
 	far, err := listen(ctx, serve)
 	if err != nil {
 		return Copied{}, fmt.Errorf("copy %s: %w", path, err)

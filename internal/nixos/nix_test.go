@@ -52,6 +52,7 @@ func asks(hosts ...string) []nixos.Ask {
 func TestEvaluateAllHostsInOneProcess(t *testing.T) {
 	needNix(t)
 	n, started := newNix(t)
+	n.Memory = func() int64 { return 64 << 30 }
 	var hosts strings.Builder
 	var names []string
 	for i := range 20 {
@@ -59,7 +60,7 @@ func TestEvaluateAllHostsInOneProcess(t *testing.T) {
 		names = append(names, fmt.Sprintf("h%d", i))
 	}
 	s := source(t, flake(hosts.String()))
-	e, err := n.Systems(t.Context(), s, asks(names...), false)
+	e, err := n.Systems(t.Context(), s, asks(names...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,11 +73,11 @@ func TestEvaluateAllHostsInOneProcess(t *testing.T) {
 		t.Errorf("20 hosts took %v, want one process", *started)
 	}
 
-	if again, err := n.Systems(t.Context(), s, asks(names...), false); err != nil || again.Systems["h3"].Out != e.Systems["h3"].Out {
+	if again, err := n.Systems(t.Context(), s, asks(names...)); err != nil || again.Systems["h3"].Out != e.Systems["h3"].Out {
 		t.Errorf("the second time: %v, %+v", err, again)
 	}
-	other := &nixos.Nix{Dir: n.Dir, Started: n.Started} // another process of bellhop, later
-	if _, err := other.Systems(t.Context(), source(t, flake(hosts.String())), asks(names...), false); err != nil {
+	other := &nixos.Nix{Dir: n.Dir, Started: n.Started, Memory: n.Memory} // another process of bellhop, later
+	if _, err := other.Systems(t.Context(), source(t, flake(hosts.String())), asks(names...)); err != nil {
 		t.Error(err)
 	}
 	if len(*started) != 1 {
@@ -93,7 +94,7 @@ func TestBrokenHostIsItsOwnTrouble(t *testing.T) {
 	tree := flake(`a = host { name = "a"; }; z = host { name = "z"; };
 	  gone = host { name = ({ }).there; }; thrown = { config = throw "assertion: the disk is too small"; };
 	  shape = { config.system.build.toplevel = "text"; };`)
-	e, err := n.Systems(t.Context(), source(t, tree), asks("a", "gone", "thrown", "missing", "shape", "z"), false)
+	e, err := n.Systems(t.Context(), source(t, tree), asks("a", "gone", "thrown", "missing", "shape", "z"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +125,7 @@ func TestBrokenFlakeIsNoHostsTrouble(t *testing.T) {
 		"{ outputs = { self }: throw \"no network today\"; }":           "no network today",
 	} {
 		*started = nil
-		_, err := n.Systems(t.Context(), source(t, fstest.MapFS{"flake.nix": file(text)}), asks("a", "b"), false)
+		_, err := n.Systems(t.Context(), source(t, fstest.MapFS{"flake.nix": file(text)}), asks("a", "b"))
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
@@ -139,7 +140,7 @@ func TestClassicFile(t *testing.T) {
 	n, _ := newNix(t)
 	tree := fstest.MapFS{"hosts/lufta.nix": file(`let s = import ./system.nix; in { one.config.system.build.toplevel = s; }`),
 		"hosts/system.nix": file(`derivation { name = "nixos-system-lufta"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "echo > $out" ]; }`)}
-	e, err := n.Systems(t.Context(), source(t, tree), []nixos.Ask{{Host: "lufta", File: "hosts/lufta.nix", Attr: "one"}}, false)
+	e, err := n.Systems(t.Context(), source(t, tree), []nixos.Ask{{Host: "lufta", File: "hosts/lufta.nix", Attr: "one"}})
 	if err != nil || e.Systems["lufta"].Err != "" || !strings.HasSuffix(e.Systems["lufta"].Out, "-nixos-system-lufta") {
 		t.Errorf("a classic file came to %+v, %v", e, err)
 	}
@@ -149,12 +150,12 @@ func TestNoImportFromDerivation(t *testing.T) {
 	needNix(t)
 	tree := flake(`a = host { name = builtins.readFile (drv "name" "printf name > $out"); };`)
 	n, _ := newNix(t)
-	e, err := n.Systems(t.Context(), source(t, tree), asks("a"), false)
+	e, err := n.Systems(t.Context(), source(t, tree), asks("a"))
 	if err != nil || !strings.Contains(e.Systems["a"].Err, "allow-import-from-derivation") {
 		t.Errorf("without consent it came to %+v, %v", e, err)
 	}
 	n.ImportFromDerivation = true
-	e, err = n.Systems(t.Context(), source(t, tree), asks("a"), false)
+	e, err = n.Systems(t.Context(), source(t, tree), asks("a"))
 	if err != nil || e.Systems["a"].Err != "" {
 		t.Errorf("with consent it came to %+v, %v", e, err)
 	}
@@ -164,7 +165,7 @@ func TestFewHostsAtOnceWhereMemoryIsShort(t *testing.T) {
 	needNix(t)
 	n, started := newNix(t)
 	n.Memory = func() int64 { return 3 << 30 } // 1 GiB stays free, and each host is taken for one
-	e, err := n.Systems(t.Context(), source(t, flake(`a = host { name = "a"; }; b = host { name = "b"; }; c = host { name = "c"; };`)), asks("a", "b", "c"), false)
+	e, err := n.Systems(t.Context(), source(t, flake(`a = host { name = "a"; }; b = host { name = "b"; }; c = host { name = "c"; };`)), asks("a", "b", "c"))
 	if err != nil || len(e.Systems) != 3 || len(*started) != 2 {
 		t.Errorf("3 hosts took %v, %v, want 2 processes", *started, err)
 	}
@@ -173,7 +174,7 @@ func TestFewHostsAtOnceWhereMemoryIsShort(t *testing.T) {
 // built evaluates and builds hosts, all of which must succeed.
 func built(t *testing.T, n *nixos.Nix, tree fstest.MapFS, hosts ...string) map[string]nixos.System {
 	t.Helper()
-	e, err := n.Systems(t.Context(), source(t, tree), asks(hosts...), false)
+	e, err := n.Systems(t.Context(), source(t, tree), asks(hosts...))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +188,7 @@ func TestBuild(t *testing.T) {
 	needNix(t)
 	n, started := newNix(t)
 	tree := flake(`good = host { name = "good"; }; bad = host { name = "bad"; fails = "for i in $(seq 40); do echo line $i; done; exit 3;"; };`)
-	e, err := n.Systems(t.Context(), source(t, tree), asks("good", "bad"), false)
+	e, err := n.Systems(t.Context(), source(t, tree), asks("good", "bad"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,13 +211,23 @@ func TestBuild(t *testing.T) {
 	}
 
 	*started = nil
+	again, err := n.Build(t.Context(), e.Systems)
+	if err != nil || again["bad"] == nil || len(*started) > 0 {
+		t.Errorf("what failed was tried again: %v, %v, %v", again, *started, err)
+	}
+	n.ForgetFailures()
+	if again, err = n.Build(t.Context(), e.Systems); err != nil || again["bad"] == nil || len(*started) == 0 {
+		t.Errorf("what failed was not tried again after ForgetFailures: %v, %v, %v", again, *started, err)
+	}
+
+	*started = nil
 	if _, err := n.Build(t.Context(), map[string]nixos.System{"good": e.Systems["good"]}); err != nil || len(*started) > 0 {
 		t.Errorf("what was built and kept started %v, %v", *started, err)
 	}
 	if out, err := exec.Command("nix-store", "-q", "--roots", e.Systems["good"].Out).Output(); err != nil || !strings.Contains(string(out), n.Dir) {
 		t.Errorf("the garbage collector may have what was built: %s %v", out, err)
 	}
-	if err := n.Keep(nil); err != nil {
+	if err := n.Keep(nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	if out, _ := exec.Command("nix-store", "-q", "--roots", e.Systems["good"].Out).Output(); strings.Contains(string(out), n.Dir) {
@@ -317,7 +328,7 @@ func TestKeysOfTheConfiguration(t *testing.T) {
 	tree["secrets/sub/y.age"] = file("age-encryption.org/v1\n")
 	tree["secrets/plain.txt"] = file("plain")
 	s := source(t, tree)
-	e, err := n.Systems(t.Context(), s, asks("a", "copied", "elsewhere"), false)
+	e, err := n.Systems(t.Context(), s, asks("a", "copied", "elsewhere"))
 	if err != nil {
 		t.Fatal(err)
 	}

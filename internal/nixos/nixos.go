@@ -34,7 +34,8 @@ type Nix struct {
 	Started func(argv []string)
 
 	mu     sync.Mutex
-	memory *memory // what earlier evaluations came to; nil: not read yet
+	memory *memory             // what earlier evaluations came to; nil: not read yet
+	broken map[string]*Failure // derivations that could not be built, until ForgetFailures
 }
 
 // ErrNoNix says that this machine has no Nix.

@@ -64,14 +64,13 @@ func nixVersion() string {
 	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano())
 }
 
-// Systems are the systems of all asks: those that are known are not evaluated again. With retry those
-// that failed are.
-func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask, retry bool) (*Evaluation, error) {
+// Systems are the systems of all asks: those that are known are not evaluated again, also where they failed.
+func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask) (*Evaluation, error) {
 	known := &Evaluation{Systems: map[string]System{}}
 	var missing []Ask
 	for _, a := range asks {
 		sys, ok := n.recall(n.askKey(s, a))
-		if ok && !(retry && sys.Err != "") {
+		if ok {
 			known.Systems[a.Host] = sys
 		} else {
 			missing = append(missing, a)

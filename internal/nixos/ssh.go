@@ -7,13 +7,20 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 )
 
 // socketVariable names the socket to which the ssh of a copy connects.
 const socketVariable = "BELLHOP_NIX_SOCKET"
 
+// asks says that this program asks IsSSH. One that does not would do all of its own work where Nix wants an ssh.
+var asks atomic.Bool
+
 // IsSSH says that this process was started by Nix as its ssh: main and TestMain ask it first.
-func IsSSH() bool { return filepath.Base(os.Args[0]) == "ssh" && os.Getenv(socketVariable) != "" }
+func IsSSH() bool {
+	asks.Store(true)
+	return filepath.Base(os.Args[0]) == "ssh" && os.Getenv(socketVariable) != ""
+}
 
 // SSH is the ssh that Nix starts; it returns the exit code.
 //

@@ -87,6 +87,10 @@ func contents(tree fs.FS, b *fleet.Bundle) map[string]string {
 		set(bundle.KindAccount, u.Name, declared(u))
 	}
 
+	if m.System != nil {
+		set(bundle.KindSystem, bundle.SystemService, declared(m.System))
+	}
+
 	for _, s := range m.Services {
 		s.Digest = ""
 		set(bundle.KindService, s.Name, declared(s))

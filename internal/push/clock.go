@@ -29,10 +29,14 @@ type Clock struct {
 const (
 	waitSteps = "steps" // before services: not the host's fault
 	waitUnits = "units"
+	waitCopy  = "copy" // of the closure of a NixOS system: as long as the line takes
 )
 
+// maxCopy is how long the closure of a system may take to the host.
+const maxCopy = 6 * time.Hour
+
 // waitOf are the kinds of the steps of a host that are waits.
-var waitOf = map[string]string{"before": waitSteps, "start": waitUnits, "health": waitUnits}
+var waitOf = map[string]string{"before": waitSteps, "start": waitUnits, "health": waitUnits, "copy": waitCopy}
 
 // margin is how much longer a wait may be than the host itself gives it.
 const margin = time.Minute
@@ -42,7 +46,7 @@ const margin = time.Minute
 func NewClock(parent context.Context, limit time.Duration, m *bundle.Manifest) (context.Context, context.CancelFunc, *Clock) {
 	ctx, cancel := context.WithCancelCause(parent)
 	now := time.Now()
-	c := &Clock{began: now, since: now, left: limit, allowed: map[string]time.Duration{waitUnits: bundle.MaxStart + margin}}
+	c := &Clock{began: now, since: now, left: limit, allowed: map[string]time.Duration{waitUnits: bundle.MaxStart + margin, waitCopy: maxCopy}}
 	c.allow(m)
 	c.timer = time.AfterFunc(limit, func() { cancel(ErrDeadline) })
 	return ctx, func() { c.timer.Stop(); cancel(nil) }, c

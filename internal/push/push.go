@@ -114,6 +114,9 @@ type Job struct {
 	// Other is the name of another host of the fleet that the host says to be, "" if it names
 	// none of them. Nil: no name is another's.
 	Other func(h *Hello) string
+	// Before is called before the host is asked for anything, until it returns no error: what the bundle needs on
+	// the host that is no part of it. An error of it is one of the push. Nil: nothing is to be done.
+	Before func(ctx context.Context) error
 	// OnHello is called when a host that may be offered the bundle has said hello.
 	OnHello func(h *Hello) error
 	// OnBegin is called before the first moment at which the host may begin.
@@ -209,10 +212,26 @@ func (p *Pusher) offerOnce(ctx context.Context, j *Job, filter *Filter, first *o
 	if j.Progress != nil {
 		j.Progress("connect", "")
 	}
+	if j.Before != nil {
+		j.step("copy")
+		if err := j.Before(ctx); err != nil {
+			return nil, "", err
+		}
+		j.Before = nil
+		j.step("copied")
+	}
 	if first != nil {
 		return p.offerOptimistic(ctx, j, filter, first)
 	}
 	return p.offer(ctx, j, filter)
+}
+
+// step tells who watches, and the clock, what the push is at.
+func (j *Job) step(name string) {
+	j.Clock.step(name)
+	if j.Progress != nil {
+		j.Progress(name, "")
+	}
 }
 
 // errBusy says that a run which was at work on the host has ended now.
