@@ -65,6 +65,7 @@ type side struct {
 }
 
 func load(ctx context.Context, l *fleet.Loader, tree fs.FS) (*fleet.Fleet, func(), error) {
+	l.Systems = nil // whoever may ask for a merge has nothing evaluated or built here
 	if l.Open != nil || l.KeyDigest != nil || l.Systems != nil {
 		return nil, nil, errors.New("preview: the loader can open secrets, or evaluate NixOS systems")
 	}
