@@ -45,13 +45,14 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 }
 
 // store puts the plan into history before the first push. A poll that finds nothing stores
-// nothing.
+// nothing, unless the repo could not be read before: people who heard of that hear that it is over.
 func (d *Deployer) store(r *run, p *Plan) error {
 	if err := r.parent.Err(); err != nil {
 		return err
 	}
 
-	if r.req.Trigger == TriggerClock && !d.planner.isNew(p, d.History) {
+	isAgain := d.repo.tellsRecovery()
+	if r.req.Trigger == TriggerClock && !isAgain && !d.planner.isNew(p, d.History) {
 		return nil
 	}
 

@@ -15,10 +15,12 @@ import (
 type repoState struct {
 	mu         sync.Mutex
 	unreadable *history.SyncError // since when the repo can't be read; nil when it can
-	lastError  string             // that the last run by the clock ended by; "" after a good look
-	loading    *history.Loading   // the commit that is being loaded; nil: none
-	costly     costlyCommit
-	unkept     string // why git could not keep the commits of generations; "" when it kept all
+	// readableAgain says that it could not be read, and that no run was stored since it can.
+	readableAgain bool
+	lastError     string           // that the last run by the clock ended by; "" after a good look
+	loading       *history.Loading // the commit that is being loaded; nil: none
+	costly        costlyCommit
+	unkept        string // why git could not keep the commits of generations; "" when it kept all
 }
 
 // A costlyCommit is a commit that was refused after long work. Loading is bounded, and may still take
@@ -40,6 +42,7 @@ func (s *repoState) looked(err error) {
 		return
 	}
 	if err == nil {
+		s.readableAgain = s.readableAgain || s.unreadable != nil
 		s.unreadable, s.lastError = nil, ""
 		return
 	}
@@ -49,6 +52,16 @@ func (s *repoState) looked(err error) {
 		since = s.unreadable.Since
 	}
 	s.unreadable = &history.SyncError{Since: since, Error: err.Error()}
+}
+
+// tellsRecovery says, once, that the repo can be read again after it could not: the run that finds that is worth storing.
+func (s *repoState) tellsRecovery() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	is := s.readableAgain
+	s.readableAgain = false
+	return is
 }
 
 func (s *repoState) syncError() *history.SyncError {

@@ -64,10 +64,28 @@ func (tx *tx) saveMeeting(h Host, e End, now time.Time) error {
 // saveContact writes c and keeps it in memory, where the host is. It is called inside write.
 func (tx *tx) saveContact(host string, c Contact) error {
 	if h, known := tx.db.mem.hosts[host]; known {
+		tx.queueContact(h, c)
 		h.Contact = c
 		tx.db.mem.hosts[host] = h
 	}
 	return tx.Add(contactRow, "contact "+host, host, store.Millis(c.SeenAt), store.Millis(c.AwayAt))
+}
+
+// queueContact tells people that a host stopped answering, or answers again, where no push says so. Of a host that is away at
+// times nobody is told.
+func (tx *tx) queueContact(h Host, now Contact) {
+	m := Message{At: tx.db.clock(), Kind: "host", Host: h.Name, Commit: h.Commit}
+	isLost := h.AwayAt.IsZero() && !now.AwayAt.IsZero()
+	isBack := !h.AwayAt.IsZero() && now.AwayAt.IsZero()
+	switch {
+	case isLost && !h.Reach.Sometimes && h.State == Current:
+		m.Was, m.Now = h.State, string(Pending)
+	case isBack && h.State == Current:
+		m.Was, m.Now = Pending, string(h.State)
+	default:
+		return // a host that is not current was told already, or a push is to come
+	}
+	tx.queue(m)
 }
 
 // readContacts gives hosts their contacts.

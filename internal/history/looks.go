@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -119,9 +120,37 @@ func (tx *tx) saveLook(host string, look Look) error {
 	if err != nil {
 		return err
 	}
+	tx.queueDrift(host, tx.db.mem.looks[host], look)
 	tx.db.mem.looks[host] = look
 	_, err = tx.Exec(`INSERT OR REPLACE INTO looks(host, found) VALUES(?, ?)`, host, string(p))
 	return err
+}
+
+// queueDrift tells people that something on a host differs from what was deployed, or that nothing does any more.
+func (tx *tx) queueDrift(host string, was, now Look) {
+	m := Message{At: now.At, Kind: "drift", Host: host}
+	switch {
+	case was.Drifted == 0 && now.Drifted > 0:
+		m.Now, m.Error = NowDrifted, driftText(now)
+	case was.Drifted > 0 && now.Drifted == 0 && !now.Unknown:
+		m.Now = NowClean
+	default:
+		return
+	}
+	tx.queue(m)
+}
+
+// driftText names the first things that differ.
+func driftText(l Look) string {
+	var parts []string
+	for _, d := range l.Drift[:min(3, len(l.Drift))] {
+		parts = append(parts, d.Kind+" "+d.Name+" "+d.What)
+	}
+	text := strings.Join(parts, ", ")
+	if more := l.Drifted - len(parts); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 // endLook brings the last look in step with what came of a push: what was edited on the host is put

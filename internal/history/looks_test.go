@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,5 +108,38 @@ func TestLookFollowsItsHost(t *testing.T) {
 	must(t, db.Forget(t.Context(), "new"), db.Close())
 	if _, ok := open(t, path).Looks().Last("new"); ok {
 		t.Error("a host that was forgotten has a look")
+	}
+}
+
+// Drift, a host that is lost and found between runs, and a pause are rows of the outbox, each once.
+func TestOutboxOfLooksAndPauses(t *testing.T) {
+	db := fresh(t)
+	deploy(t, db, "r1", "c1", "d1", 1)
+	ctx := t.Context()
+	ms, err := db.Outbox(ctx, 100)
+	must(t, err, db.Outgoing().Ack(ctx, ms[len(ms)-1].Seq))
+
+	clean := aLook()
+	clean.Drift, clean.Drifted = nil, 0
+	clean.At = clean.At.Add(time.Minute)
+	must(t, db.Looks().Store(ctx, "h", aLook()), db.Looks().Store(ctx, "h", aLook()), db.Looks().Store(ctx, "h", clean),
+		db.Met(ctx, "h", true), db.Met(ctx, "h", true), db.Met(ctx, "h", false))
+	for range 2 {
+		_, _, err := db.Pauses().Set(ctx, history.Pause{By: "cadey", Reason: "we move"})
+		must(t, err)
+	}
+	_, err = db.Pauses().End(ctx)
+	must(t, err)
+
+	ms, err = db.Outbox(ctx, 100)
+	must(t, err)
+	var got []string
+	for _, m := range ms {
+		got = append(got, strings.Join([]string{m.Kind, m.Host, m.Now, m.Error}, "|"))
+	}
+	want := []string{"drift|h|drifted|file /etc/a edited, unit a.service drop-in, unit b.service stopped", "drift|h|clean|", "host|h|pending|", "host|h|current|",
+		"pause||paused|runs are paused by cadey: we move", "pause||resumed|"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("outbox (-want +got):\n%s", diff)
 	}
 }

@@ -16,11 +16,11 @@ import (
 type Message struct {
 	Seq    int64     `json:"-"` // of its transaction: all messages of one share it
 	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"` // "host" or "run"
+	Kind   string    `json:"kind"` // "host", "run", "drift" or "pause"
 	Run    string    `json:"run"`
 	Host   string    `json:"host,omitempty"`
 	Was    State     `json:"was,omitempty"` // state of the host before
-	Now    string    `json:"now"`           // state of the host, outcome of the run
+	Now    string    `json:"now"`           // state of the host, outcome of the run, or of those below
 	Commit string    `json:"commit,omitempty"`
 	Error  string    `json:"error,omitempty"`
 	Reason Reason    `json:"reason,omitempty"` // of a host that is unconfirmed now
@@ -29,6 +29,14 @@ type Message struct {
 	// says nothing of whether pushes are deployed.
 	Untold bool `json:"untold,omitempty"`
 }
+
+// What Now is of a drift and of a pause.
+const (
+	NowDrifted = "drifted" // Error says what differs
+	NowClean   = "clean"
+	NowPaused  = "paused" // Error says by whom and why
+	NowResumed = "resumed"
+)
 
 // queue puts m into the outbox, in the transaction of the result that it is about. A host
 // that keeps its state without an error gets no other message.

@@ -108,9 +108,24 @@ func (p Pauses) Change(ctx context.Context, f func(was *Pause) *Pause) (was, now
 			}
 			value = string(b)
 		}
+		tx.queuePause(was, now)
 		return setMeta(tx, pausedName, value)
 	})
 	return was, now, err
+}
+
+// queuePause tells people that runs are paused, or no longer.
+func (tx *tx) queuePause(was, now *Pause) {
+	m := Message{At: tx.db.clock(), Kind: "pause"}
+	switch {
+	case was == nil && now != nil:
+		m.Now, m.Error = NowPaused, now.Status().Text(0)
+	case was != nil && now == nil:
+		m.Now = NowResumed
+	default:
+		return
+	}
+	tx.queue(m)
 }
 
 // Set pauses, or changes the pause that holds: a reason that is not given stays, and so does the time

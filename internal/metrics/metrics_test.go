@@ -2,8 +2,11 @@ package metrics_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -28,8 +31,8 @@ func sources(status func() (history.Status, error)) metrics.Sources {
 	}
 }
 
-// The names and labels are a contract.
-func TestNames(t *testing.T) {
+// everything is metrics that have something to show under every name.
+func everything() *metrics.Metrics {
 	at := time.UnixMilli(1_700_000_000_500)
 	m := metrics.New(sources(func() (history.Status, error) {
 		return history.Status{SyncError: &history.SyncError{}, Hosts: []history.HostStatus{
@@ -40,8 +43,12 @@ func TestNames(t *testing.T) {
 	}))
 	m.Took("run", 2*time.Second)
 	m.Took("sync", 3*time.Millisecond)
+	return m
+}
 
-	code, body := scrape(t, m)
+// The names and labels are a contract.
+func TestNames(t *testing.T) {
+	code, body := scrape(t, everything())
 	for _, line := range []string{
 		`bellhop_host_state{host="chrysalis",state="current"} 1`,
 		`bellhop_host_state{host="kos-mos",state="rolled-back"} 1`,
@@ -77,5 +84,57 @@ func TestUnreadable(t *testing.T) {
 	m := metrics.New(sources(func() (history.Status, error) { return history.Status{}, errors.New("disk I/O error") }))
 	if code, body := scrape(t, m); code != 500 || !strings.Contains(body, "disk I/O error") {
 		t.Errorf("%d %s", code, body)
+	}
+}
+
+// The dashboard in contrib asks for metrics that there are, for each of them, and by labels that they have.
+func TestDashboard(t *testing.T) {
+	b, err := os.ReadFile("../../contrib/grafana/bellhop.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Panels []struct {
+			ID      int    `json:"id"`
+			Title   string `json:"title"`
+			GridPos struct{ X, Y, W, H int }
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(b, &board); err != nil {
+		t.Fatal(err)
+	}
+
+	_, body := scrape(t, everything())
+	there := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^(bellhop_\w+)`).FindAllStringSubmatch(body, -1) {
+		there[m[1]] = true
+	}
+	asked := map[string]bool{}
+	for _, p := range board.Panels {
+		if p.Title == "" || len(p.Targets) == 0 || p.GridPos.X+p.GridPos.W > 24 || p.GridPos.H == 0 {
+			t.Errorf("panel %d, %q, has no title, nothing to show or no place", p.ID, p.Title)
+		}
+		for _, target := range p.Targets {
+			for _, name := range regexp.MustCompile(`bellhop_\w+`).FindAllString(target.Expr, -1) {
+				asked[name] = true
+				if !there[name] {
+					t.Errorf("panel %q asks for %s, which is not there", p.Title, name)
+				}
+			}
+		}
+	}
+	for name := range there {
+		isPart := strings.HasSuffix(name, "_sum") || strings.HasSuffix(name, "_count")
+		if !isPart && !asked[name] {
+			t.Errorf("no panel shows %s", name)
+		}
+	}
+	for _, m := range regexp.MustCompile(`by \(([^)]*)\)|(\w+)=~?"`).FindAllStringSubmatch(string(b), -1) {
+		for label := range strings.SplitSeq(m[1]+m[2], ",") {
+			if label = strings.TrimSpace(label); !strings.Contains(body, label+`="`) {
+				t.Errorf("the dashboard asks by the label %q, which is not there", label)
+			}
+		}
 	}
 }

@@ -25,7 +25,12 @@ type Message struct {
 	TookMs  *int64  `json:"took_ms"` // of the run; null while it goes on
 	URL     *string `json:"url"`     // of the run's page; null when the server has no public address
 
+	// Pause says that runs are paused, by whom and why, or no longer. It is there in a message about that alone.
+	Pause *string `json:"pause,omitempty"`
+
 	Test bool `json:"test,omitempty"` // nothing happened: somebody tries the target
+
+	pauseTitle string // the pause in a few words
 
 	others []history.RunResult // hosts of the run that did not change for the worse
 }
@@ -47,15 +52,20 @@ func (s *Sender) message(ctx context.Context, network string, q *queue) Message 
 	m := Message{V: history.Version, Network: network, Hosts: []Host{}}
 	var newest time.Time
 	for name, c := range q.changes {
-		if m.Run == "" || c.since.After(newest) {
+		isNewer := m.Run == "" || c.since.After(newest)
+		if c.run != "" && isNewer {
 			m.Run, newest = c.run, c.since
 		}
 
-		if name == "" {
+		switch {
+		case c.event == Paused:
+			m.addPause(c)
+			continue
+		case name == "":
 			m.Error = textOf(c.err)
 			continue
 		}
-		m.Hosts = append(m.Hosts, Host{Name: name, Event: c.event, State: c.state, Reason: textOf(c.reason), Error: textOf(c.err)})
+		m.Hosts = append(m.Hosts, Host{Name: c.host, Event: c.event, State: c.state, Reason: textOf(c.reason), Error: textOf(c.err)})
 	}
 
 	slices.SortFunc(m.Hosts, func(a, b Host) int {
@@ -68,7 +78,16 @@ func (s *Sender) message(ctx context.Context, network string, q *queue) Message 
 	return m
 }
 
-var inOrder = []Event{Failed, Away, Recovered}
+var inOrder = []Event{Failed, Away, Drift, Recovered}
+
+func (m *Message) addPause(c change) {
+	m.pauseTitle = "runs are paused"
+	text := c.err
+	if c.isWell {
+		m.pauseTitle, text = "runs go on", "runs are no longer paused"
+	}
+	m.Pause = textOf(text)
+}
 
 // Test is a message by which somebody tries a target.
 func Test(network string) Message {
@@ -125,7 +144,12 @@ func lineOf(s *string) *string {
 // Title is the message in a few words, as the subject of a mail.
 func (m Message) Title() string {
 	count := map[Event]int{}
+	clean := 0
 	for _, h := range m.Hosts {
+		if h.isClean() {
+			clean++
+			continue
+		}
 		count[h.Event]++
 	}
 
@@ -134,6 +158,13 @@ func (m Message) Title() string {
 		if n := count[event]; n > 0 {
 			parts = append(parts, plural(n)+" "+words[event])
 		}
+	}
+
+	if clean > 0 {
+		parts = append(parts, plural(clean)+" as deployed again")
+	}
+	if m.Pause != nil {
+		parts = append(parts, m.pauseTitle)
 	}
 
 	switch {
@@ -147,7 +178,7 @@ func (m Message) Title() string {
 	return m.Network + ": " + strings.Join(parts, ", ")
 }
 
-var words = map[Event]string{Failed: "failed", Away: "away", Recovered: "well again"}
+var words = map[Event]string{Failed: "failed", Away: "away", Drift: "edited", Recovered: "well again"}
 
 func plural(n int) string {
 	if n == 1 {
@@ -166,6 +197,9 @@ func (m Message) Body() string {
 		fmt.Fprintln(&b, *m.Error)
 	}
 
+	if m.Pause != nil {
+		fmt.Fprintln(&b, *m.Pause)
+	}
 	m.writeHosts(&b)
 	if rest := m.rest(); rest != "" {
 		fmt.Fprintln(&b, rest)
@@ -211,9 +245,16 @@ func listed(names []string) string {
 	return strings.Join(names, ", ")
 }
 
+// isClean says that nothing differs any more on a host of which a difference was told.
+func (h Host) isClean() bool { return h.Event == Drift && h.State == history.NowClean }
+
 func (h Host) words() string {
 	text := h.State
 	switch {
+	case h.isClean():
+		return "as deployed again"
+	case h.Event == Drift:
+		text = "differs from what was deployed"
 	case h.Event == Away:
 		text = "away"
 	case h.Event == Recovered:

@@ -37,6 +37,8 @@ const (
 	Failed    Event = "failed"
 	Recovered Event = "recovered"
 	Away      Event = "away"
+	Drift     Event = "drift"
+	Paused    Event = "paused"
 )
 
 // Outbox is what history has for a sender: rows in the order of their numbers, and a mark for each target.
@@ -61,6 +63,8 @@ type Sender struct {
 	Log    *slog.Logger
 
 	post func(ctx context.Context, t Target, m Message) error // Post, but in tests
+	sent chan sent                                            // what came of a message
+	goes func(func())                                         // begins a goroutine that Run waits for
 }
 
 // SendTime is how long one message to one target may take.
@@ -69,6 +73,7 @@ const SendTime = 30 * time.Second
 // Times of a sender.
 const (
 	firstWait = 5 * time.Second  // from a change to its message, so that a run's hosts are joined
+	awayWait  = 2 * time.Minute  // the same of a host that stopped answering between runs: most of them reboot
 	joinTime  = 10 * time.Minute // after a message, for which changes are joined
 	failWait  = time.Minute      // for which the failure of a host may be held back meanwhile
 	firstWake = 5 * time.Second  // after a target refused; twice as long each time
@@ -83,6 +88,10 @@ func (s *Sender) Run(ctx context.Context) {
 		s.post = Post
 	}
 
+	s.sent = make(chan sent)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	s.goes = wg.Go
 	queues := map[string]*queue{}
 	for {
 		again := s.round(ctx, queues)
@@ -94,6 +103,9 @@ func (s *Sender) Run(ctx context.Context) {
 		case <-s.Outbox.Queued():
 			timer.Stop()
 			time.Sleep(gather) // one event writes several rows
+		case one := <-s.sent:
+			timer.Stop()
+			s.end(ctx, one)
 		case <-timer.C:
 		}
 	}
@@ -120,11 +132,9 @@ func (s *Sender) round(ctx context.Context, queues map[string]*queue) time.Durat
 		return firstWake * 6
 	}
 
-	var wg sync.WaitGroup
 	for _, t := range targets {
-		wg.Go(func() { s.send(ctx, t, network, queues[t.Name]) })
+		s.start(ctx, t, network, queues[t.Name])
 	}
-	wg.Wait()
 	s.ack(ctx, queues)
 	return untilNext(queues)
 }
@@ -148,6 +158,9 @@ func (s *Sender) read(ctx context.Context, targets []Target, queues map[string]*
 			q = newQueue(marks[t.Name])
 			queues[t.Name] = q
 		}
+		if q.busy {
+			continue // rows wait until it is known what the target was told
+		}
 		if err := s.fill(ctx, t, q); err != nil {
 			return err
 		}
@@ -170,27 +183,49 @@ func (s *Sender) fill(ctx context.Context, t Target, q *queue) error {
 	}
 }
 
-// send sends to one target what is due, if anything is.
-func (s *Sender) send(ctx context.Context, t Target, network string, q *queue) {
-	now := time.Now()
-	if len(q.changes) == 0 || now.Before(q.due()) {
+// A sent is what came of one message.
+type sent struct {
+	target string
+	queue  *queue
+	err    error
+}
+
+// start begins to send to one target what is due, if anything is. It does not wait: a target that is slow holds nobody else.
+func (s *Sender) start(ctx context.Context, t Target, network string, q *queue) {
+	isDue := len(q.changes) > 0 && !time.Now().Before(q.due())
+	if q.busy || !isDue {
 		return
 	}
 
-	sending, cancel := context.WithTimeout(ctx, SendTime)
-	defer cancel()
-	if err := s.post(sending, t, s.message(ctx, network, q)); err != nil {
+	q.busy = true
+	m := s.message(ctx, network, q)
+	s.goes(func() {
+		sending, cancel := context.WithTimeout(ctx, SendTime)
+		defer cancel()
+		err := s.post(sending, t, m)
+		select {
+		case s.sent <- sent{t.Name, q, err}:
+		case <-ctx.Done():
+		}
+	})
+}
+
+// end notes what came of a message.
+func (s *Sender) end(ctx context.Context, one sent) {
+	q := one.queue
+	q.busy = false
+	if one.err != nil {
 		q.refused(time.Now())
 		if ctx.Err() == nil {
-			s.Log.Error("message not sent", "target", t.Name, "err", err, "again", q.wait)
+			s.Log.Error("message not sent", "target", one.target, "err", one.err, "again", q.wait)
 		}
 		return
 	}
 
 	q.sent(time.Now())
-	s.Log.Info("message sent", "target", t.Name)
-	if err := s.Outbox.SetMark(ctx, t.Name, q.mark()); err != nil && ctx.Err() == nil {
-		s.Log.Error("message sent, and may be sent again", "target", t.Name, "err", err)
+	s.Log.Info("message sent", "target", one.target)
+	if err := s.Outbox.SetMark(ctx, one.target, q.mark()); err != nil && ctx.Err() == nil {
+		s.Log.Error("message sent, and may be sent again", "target", one.target, "err", err)
 	}
 }
 
@@ -198,7 +233,7 @@ func (s *Sender) send(ctx context.Context, t Target, network string, q *queue) {
 func (s *Sender) ack(ctx context.Context, queues map[string]*queue) {
 	done := int64(-1)
 	for name, q := range queues {
-		if len(q.changes) == 0 && q.read > q.marked {
+		if len(q.changes) == 0 && q.read > q.marked && !q.busy {
 			if err := s.Outbox.SetMark(ctx, name, q.mark()); err != nil {
 				return // the rows stay
 			}
@@ -220,7 +255,7 @@ func (s *Sender) ack(ctx context.Context, queues map[string]*queue) {
 func untilNext(queues map[string]*queue) time.Duration {
 	next := time.Hour
 	for _, q := range queues {
-		if len(q.changes) > 0 {
+		if len(q.changes) > 0 && !q.busy {
 			next = min(next, max(time.Until(q.due()), 0))
 		}
 	}

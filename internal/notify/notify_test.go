@@ -142,7 +142,11 @@ func (w *world) start() {
 	synctest.Wait()
 }
 
-func (w *world) post(_ context.Context, t Target, m Message) error {
+func (w *world) post(ctx context.Context, t Target, m Message) error {
+	if t.Name == "slow" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.refuse[t.Name]; err != nil {
@@ -152,8 +156,14 @@ func (w *world) post(_ context.Context, t Target, m Message) error {
 	if m.Error != nil {
 		parts = append(parts, "run: "+*m.Error)
 	}
+	if m.Pause != nil {
+		parts = append(parts, *m.Pause)
+	}
 	for _, h := range m.Hosts {
 		parts = append(parts, h.Name+" "+string(h.Event))
+		if h.isClean() {
+			parts[len(parts)-1] += " is over"
+		}
 	}
 	w.got = append(w.got, fmt.Sprintf("%v %s: %s", time.Since(w.began).Round(time.Second), t.Name, strings.Join(parts, ", ")))
 	return nil
@@ -370,4 +380,64 @@ func TestMessageLinksToItsRun(t *testing.T) {
 	if want := "\nhttps://b.example.org/runs/r1"; !strings.HasSuffix(m.Body(), want) {
 		t.Errorf("the text is %q, want it to end in %q", m.Body(), want)
 	}
+}
+
+// Drift and pauses are told to those who asked for them, once each, and when they are over.
+func TestDriftAndPauses(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.also(Target{Name: "all", Events: []Event{Failed, Recovered, Away, Drift, Paused}})
+		drift := history.Message{Kind: "drift", Host: "a", Now: history.NowDrifted, Error: "file /etc/motd changed"}
+		pause := history.Message{Kind: "pause", Now: history.NowPaused, Error: "runs are paused by cadey: we move house"}
+		w.put(drift, pause)
+		w.wait(time.Minute)
+		w.put(drift, history.Message{Kind: "pause", Now: history.NowResumed}, history.Message{Kind: "drift", Host: "a", Now: history.NowClean})
+		w.wait(time.Hour)
+		w.put(drift, history.Message{Kind: "drift", Host: "a", Now: history.NowClean}) // nobody could be told between them
+		w.wait(time.Hour)
+		w.want("5s all: runs are paused by cadey: we move house, a drift", "10m5s all: runs are no longer paused, a drift is over")
+	})
+}
+
+// A drift of a host is not taken for its failure, nor ended by its success.
+func TestDriftBesideAFailure(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.also(Target{Name: "all", Events: []Event{Failed, Recovered, Drift}})
+		w.put(history.Message{Kind: "drift", Host: "a", Now: history.NowDrifted, Error: "x"}, host("a", history.Failed, "1"), ended("1", history.OutcomeFailed))
+		w.wait(time.Hour)
+		w.put(host("a", history.Current, "2"), ended("2", history.OutcomeDone))
+		w.wait(time.Hour)
+		got := slices.DeleteFunc(w.got, func(s string) bool { return strings.Contains(s, "ops:") })
+		if want := []string{"0s all: a failed, a drift", "1h0m0s all: a recovered"}; !slices.Equal(got, want) {
+			t.Errorf("arrived %q, want %q", got, want)
+		}
+	})
+}
+
+// A host that stops answering between runs is told when it stays away: most of them reboot.
+func TestAwayBetweenRuns(t *testing.T) {
+	inWorld(t, func(w *world) {
+		lost := history.Message{Host: "a", Was: history.Current, Now: string(history.Pending)}
+		back := history.Message{Host: "a", Was: history.Pending, Now: string(history.Current)}
+		w.put(lost)
+		w.wait(90 * time.Second)
+		w.put(back)
+		w.wait(time.Hour)
+		w.put(lost)
+		w.wait(time.Hour)
+		w.put(back)
+		w.wait(time.Hour)
+		w.want("1h3m30s ops: a away", "2h1m35s ops: a recovered")
+	})
+}
+
+// While one target hangs, another is told of one run after the other.
+func TestSlowTargetHoldsNobody(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.also(Target{Name: "slow", Events: []Event{Failed}})
+		w.put(host("a", history.Failed, "1"), ended("1", history.OutcomeFailed))
+		w.wait(time.Second)
+		w.put(host("b", history.Failed, "2"), ended("2", history.OutcomeFailed))
+		w.wait(62 * time.Second) // slow hangs for 30 s, and again
+		w.want("0s ops: a failed", "1m1s ops: b failed")
+	})
 }

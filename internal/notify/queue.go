@@ -13,17 +13,20 @@ type queue struct {
 	read    int64             // the last row that was looked at
 	marked  int64             // the last row that the stored mark is behind
 	last    time.Time         // of the last message
-	told    map[string]string // by host, "" is runs: what the target believes; no entry: that all is well
-	changes map[string]change // by host, "" is runs: what it is to be told
+	told    map[string]string // by subject: what the target believes; no entry: that all is well
+	changes map[string]change // by subject: what it is to be told
+	busy    bool              // a message is on its way; nothing else here changes meanwhile
 
 	isNew bool          // no row was read yet, and there is no mark
 	wait  time.Duration // after the last refusal; 0: there was none
 	retry time.Time     // not before
 }
 
-// A change is what happened to one host, or to a run as a whole.
+// A change is what happened to one host, to a run as a whole, or to all runs.
 type change struct {
 	event  Event
+	host   string // "" of a run and of a pause
+	isWell bool   // what was told before is over
 	state  string
 	reason string
 	err    string
@@ -63,21 +66,33 @@ func (q *queue) add(t Target, m history.Message) {
 		return
 	}
 
-	believed := q.told[m.Host]
+	about := subject(m)
+	believed := q.told[about]
 	switch {
-	case c.event == Recovered && believed == "":
-		delete(q.changes, m.Host) // it went wrong and right again before anybody was told
-	case c.event != Recovered && believed == q.belief(m.Host, c):
-		delete(q.changes, m.Host)
+	case c.isWell && believed == "":
+		delete(q.changes, about) // it went wrong and right again before anybody was told
+	case !c.isWell && believed == q.belief(about, c):
+		delete(q.changes, about)
 	case !slices.Contains(t.Events, c.event):
-		delete(q.changes, m.Host)
-		q.believe(m.Host, c)
+		delete(q.changes, about)
+		q.believe(about, c)
 	default:
-		if was, waits := q.changes[m.Host]; waits && was.event == c.event {
+		if was, waits := q.changes[about]; waits && was.event == c.event {
 			c.since = was.since
 		}
-		q.changes[m.Host] = c
+		q.changes[about] = c
 	}
+}
+
+// subject is what a row is about: a host by its name, the runs as "". No name holds a blank.
+func subject(m history.Message) string {
+	switch m.Kind {
+	case "drift":
+		return "drift of " + m.Host
+	case "pause":
+		return "pause of runs"
+	}
+	return m.Host
 }
 
 // hurry makes what a run changed due at its end: nothing more is to come.
@@ -92,9 +107,16 @@ func (q *queue) hurry(m history.Message) {
 
 // changeOf is what a row tells; false when it is nothing that people wait for.
 func changeOf(m history.Message) (change, bool) {
-	c := change{state: m.Now, reason: string(m.Reason), err: m.Error, run: m.Run, commit: m.Commit, since: m.At}
-	if m.Kind == "run" {
+	c := change{host: m.Host, state: m.Now, reason: string(m.Reason), err: m.Error, run: m.Run, commit: m.Commit, since: m.At}
+	switch m.Kind {
+	case "run":
 		return runChange(c, m)
+	case "drift":
+		c.event, c.isWell = Drift, m.Now == history.NowClean
+		return c, true
+	case "pause":
+		c.event, c.isWell = Paused, m.Now == history.NowResumed
+		return c, true
 	}
 
 	switch history.State(m.Now) {
@@ -103,7 +125,7 @@ func changeOf(m history.Message) (change, bool) {
 	case history.Pending:
 		c.event = Away
 	case history.Current, history.Released:
-		c.event = Recovered
+		c.event, c.isWell = Recovered, true
 	default:
 		return c, false // behind, deploying, held: more is to come, or a person did it
 	}
@@ -123,29 +145,29 @@ func runChange(c change, m history.Message) (change, bool) {
 	case history.OutcomeCancelled:
 		return c, false
 	}
-	c.event = Recovered
+	c.event, c.isWell = Recovered, true
 	return c, true
 }
 
 // belief is what a target knows of a host once it was told c: a later change that comes to the same is no news.
-func (q *queue) belief(host string, c change) string {
+func (q *queue) belief(about string, c change) string {
 	switch {
-	case c.event == Recovered:
+	case c.isWell:
 		return ""
-	case c.event == Away:
-		return string(Away) // every push finds it away
-	case host == "":
+	case c.event == Away, c.event == Drift, c.event == Paused:
+		return string(c.event) // every push finds it away
+	case about == "":
 		return string(c.event) + "\n" + c.err
 	}
 	return c.state + "\n" + c.commit
 }
 
-func (q *queue) believe(host string, c change) {
-	if b := q.belief(host, c); b != "" {
-		q.told[host] = b
+func (q *queue) believe(about string, c change) {
+	if b := q.belief(about, c); b != "" {
+		q.told[about] = b
 		return
 	}
-	delete(q.told, host)
+	delete(q.told, about)
 }
 
 // due is when the message must be sent. There are changes.
@@ -154,7 +176,10 @@ func (q *queue) due() time.Time {
 	isFirst := true
 	for host, c := range q.changes {
 		at := c.since
-		if !c.ended {
+		switch {
+		case c.event == Away && c.run == "":
+			at = at.Add(awayWait)
+		case !c.ended:
 			at = at.Add(firstWait)
 		}
 		if joined := q.last.Add(joinTime); joined.After(at) {

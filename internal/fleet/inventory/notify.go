@@ -35,7 +35,7 @@ func (m *maker) readNotify() {
 			}
 		}
 		if len(n.On) == 0 {
-			n.On = syntax.NotifyEvents
+			n.On = syntax.DefaultNotifyEvents
 		}
 
 		if _, err := Choose(m.named(), n.Hosts); err != nil {
