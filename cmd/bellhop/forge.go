@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,16 +22,19 @@ import (
 
 // A forgeFlags is what serve is told of the forge.
 type forgeFlags struct {
-	kind     string // github, forgejo …; "": guessed from the repo's host
-	url      string // base of the API; "": that of the repo's host
-	token    string // file; "": the forge is told nothing
-	comments string // what comments in requests say: full, summary or off; "": as the repo is private or public
+	kind          string // github, forgejo …; "": guessed from the repo's host
+	url           string // base of the API; "": that of the repo's host
+	token         string // file; "": the forge is told nothing
+	appID, appKey string // a GitHub App in place of a token, and the file with its key
+	comments      string // what comments in requests say: full, summary or off; "": as the repo is private or public
 }
 
 func (f *forgeFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.kind, "forge", "", "what the repo's host is: "+forge.Kinds()+" (default: guessed from its name)")
 	c.Flags().StringVar(&f.url, "forge-url", "", "base of the forge's API (default: that of the repo's host, as https://git.example.org/api/v1)")
 	secretFileFlag(c, &f.token, "forge-token", "", "file with a token of the forge, by which commits get a status")
+	c.Flags().StringVar(&f.appID, "github-app", "", "id of a GitHub App that is installed on the repo, in place of --forge-token")
+	secretFileFlag(c, &f.appKey, "github-app-key", "", "file with the private key of --github-app")
 	c.Flags().StringVar(&f.comments, "plan-comments", "", "the comment with the plan of a request to merge: full, summary or off (default: full, and summary where everybody can read the repo)")
 	_ = c.RegisterFlagCompletionFunc("plan-comments", cobra.FixedCompletions([]string{"full", "summary", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	kinds := strings.Split(forge.Kinds(), ", ")
@@ -47,7 +51,9 @@ func (f *forgeFlags) kindOf(repo string) forge.Kind {
 }
 
 // isGiven says that the forge is to be told something.
-func (f *forgeFlags) isGiven() bool { return f.kind != "" || f.url != "" || f.token != "" }
+func (f *forgeFlags) isGiven() bool {
+	return slices.ContainsFunc([]string{f.kind, f.url, f.token, f.appID, f.appKey}, func(s string) bool { return s != "" })
+}
 
 // open makes the client of the forge on which repo lies, and asks it nothing. name is OWNER/NAME, as webhooks have it; ""
 // takes it from the repo. nil: the forge is told nothing.
@@ -56,17 +62,13 @@ func (f *forgeFlags) open(repo, name string) (*forge.Client, error) {
 		return nil, nil
 	}
 
-	site, _ := forge.Site(repo)
 	kind := f.kindOf(repo)
-	switch {
-	case kind == "":
-		return nil, hint(errors.New("the host of --repo does not tell which forge it is"), "give --forge, one of %s", forge.Kinds())
-	case !forge.IsKind(string(kind)):
-		return nil, fmt.Errorf("read --forge %s: want one of %s", f.kind, forge.Kinds())
-	case f.token == "" && f.url == "" && kind == forge.GitLab: // it says how webhooks are read
+	if err := f.check(kind); err != nil {
+		return nil, err
+	}
+	isForWebhooks := kind == forge.GitLab && f.token == "" && f.url == "" // it says how they are read
+	if isForWebhooks {
 		return nil, nil
-	case f.token == "":
-		return nil, hint(errors.New("--forge: no token is given, so the forge could not be told anything"), "give --forge-token FILE or BELLHOP_FORGE_TOKEN_FILE; see docs/forge.md for the rights that it needs")
 	}
 
 	if name == "" {
@@ -77,21 +79,61 @@ func (f *forgeFlags) open(repo, name string) (*forge.Client, error) {
 	}
 	api := f.url
 	if api == "" {
+		site, _ := forge.Site(repo)
 		if site == "" {
 			return nil, hint(errors.New("--forge: --repo is on this machine, so it does not tell where the forge is"), "give --forge-url")
 		}
 		api = forge.DefaultURL(kind, site)
 	}
 
-	token, err := f.readToken()
-	if err != nil {
+	cfg := forge.Config{Kind: kind, URL: api, Repo: name}
+	if err := f.login(&cfg); err != nil {
 		return nil, err
 	}
-	c, err := forge.New(forge.Config{Kind: kind, URL: api, Repo: name, Token: token})
+	c, err := forge.New(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("--forge: %w", err)
 	}
 	return c, nil
+}
+
+// check says what is wrong with the flags together.
+func (f *forgeFlags) check(kind forge.Kind) error {
+	switch {
+	case kind == "":
+		return hint(errors.New("the host of --repo does not tell which forge it is"), "give --forge, one of %s", forge.Kinds())
+	case !forge.IsKind(string(kind)):
+		return fmt.Errorf("read --forge %s: want one of %s", f.kind, forge.Kinds())
+	case (f.appID == "") != (f.appKey == ""):
+		return errors.New("--github-app ID and --github-app-key FILE belong together: give both")
+	case f.appID != "" && f.token != "":
+		return errors.New("--github-app and --forge-token contradict each other: give one")
+	case f.appID != "" && kind != forge.GitHub:
+		return fmt.Errorf("--github-app: the forge is %s, which has no such App", kind)
+	case f.appID != "":
+	case f.token == "" && f.url == "" && kind == forge.GitLab: // webhooks need no token
+	case f.token == "":
+		return hint(errors.New("--forge: no token is given, so the forge could not be told anything"), "give --forge-token FILE or BELLHOP_FORGE_TOKEN_FILE, or --github-app; see docs/forge.md for the rights that it needs")
+	}
+	return nil
+}
+
+// login has cfg log in by a token, or by an App. What is wrong with either is told at the start.
+func (f *forgeFlags) login(cfg *forge.Config) (err error) {
+	if f.appID == "" {
+		cfg.Token, err = f.readToken()
+		return err
+	}
+
+	path, err := filepath.Abs(f.appKey)
+	if err != nil {
+		return err
+	}
+	cfg.App = &forge.App{ID: f.appID, Key: func() ([]byte, error) { return privatefile.Read(path) }}
+	if err := cfg.App.Check(); err != nil {
+		return fmt.Errorf("--github-app: %w", err)
+	}
+	return nil
 }
 
 // readToken reads the token once, so that an error is told at the start, and returns what reads it for each request: one that

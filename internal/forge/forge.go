@@ -57,6 +57,7 @@ type Config struct {
 	URL   string // base of the API, as https://api.github.com
 	Repo  string // OWNER/NAME; on GitLab with all groups
 	Token func() (string, error)
+	App   *App // in place of Token, on GitHub; nil: there is none
 }
 
 // A Client speaks to one forge about one repo.
@@ -89,14 +90,17 @@ func New(cfg Config) (*Client, error) {
 	if !ok || owner == "" || name == "" || isDeep {
 		return nil, fmt.Errorf("forge: %q is no OWNER/NAME", cfg.Repo)
 	}
-	if cfg.Token == nil {
+	switch {
+	case cfg.App != nil && cfg.Kind != GitHub:
+		return nil, errors.New("a GitHub App logs in at GitHub alone")
+	case cfg.App == nil && cfg.Token == nil:
 		return nil, errors.New("forge: no token")
 	}
 
 	c := &Client{kind: cfg.Kind, repo: cfg.Repo, url: base}
 	switch cfg.Kind {
 	case GitHub:
-		c.api = newGitHub(base, owner, name, cfg.Token)
+		c.api = newGitHub(base, owner, name, cfg)
 	case Forgejo, Gitea:
 		c.api = &giteaAPI{web: newWeb(base, header("Authorization", "token ", cfg.Token)), owner: owner, name: name}
 	case GitLab:

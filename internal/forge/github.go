@@ -18,11 +18,12 @@ type githubAPI struct {
 	owner, name string
 }
 
-func newGitHub(base *url.URL, owner, name string, token func() (string, error)) *githubAPI {
-	return newGitHubAs(base, owner, name, header("Authorization", "Bearer ", token))
-}
+func newGitHub(base *url.URL, owner, name string, cfg Config) *githubAPI {
+	l := header("Authorization", "Bearer ", cfg.Token)
+	if cfg.App != nil {
+		l = newInstallation(base, cfg.App, owner, name).login
+	}
 
-func newGitHubAs(base *url.URL, owner, name string, l login) *githubAPI {
 	c := github.NewClient(httpClient(base, l))
 	c.BaseURL, c.UserAgent = base, "bellhop"
 	return &githubAPI{client: c, owner: owner, name: name}

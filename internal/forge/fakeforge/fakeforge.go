@@ -40,6 +40,7 @@ type Forge struct {
 	open     map[int]Request
 	comments []*Comment
 	private  bool
+	app      *app // nil: none is installed
 }
 
 // New starts a forge: github, forgejo, gitea or gitlab.
@@ -105,6 +106,9 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			fail(w, code, "as the test wants")
 			return
 		}
+	}
+	if f.answerApp(w, r) {
+		return
 	}
 	if !f.isLoggedIn(r) {
 		f.fault(r, "not logged in")
