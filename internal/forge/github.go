@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/url"
 	"strings"
@@ -36,6 +37,42 @@ func (g *githubAPI) setStatus(ctx context.Context, commit string, s Status) erro
 		status.TargetURL = &s.URL
 	}
 	_, _, err := g.client.Repositories.CreateStatus(ctx, g.owner, g.name, commit, status)
+	return githubError(err)
+}
+
+// addDeployment is https://docs.github.com/en/rest/deployments/deployments. The run is its payload, by which it is found again
+// when bellhop ended before it could remember the id.
+func (g *githubAPI) addDeployment(ctx context.Context, d deployment) (int64, error) {
+	opts := &github.DeploymentsListOptions{SHA: d.commit, Environment: d.environment, ListOptions: github.ListOptions{PerPage: 100}}
+	known, _, err := g.client.Repositories.ListDeployments(ctx, g.owner, g.name, opts)
+	if err != nil {
+		return 0, githubError(err)
+	}
+	for _, one := range known {
+		var payload struct {
+			Run string `json:"run"`
+		}
+		if json.Unmarshal(one.Payload, &payload) == nil && payload.Run == d.run {
+			return one.GetID(), nil
+		}
+	}
+
+	made, _, err := g.client.Repositories.CreateDeployment(ctx, g.owner, g.name, &github.DeploymentRequest{
+		Ref: &d.commit, Task: github.String("deploy"), AutoMerge: github.Bool(false), RequiredContexts: &[]string{},
+		Environment: &d.environment, Description: &d.text, Payload: map[string]string{"run": d.run},
+	})
+	if err != nil {
+		return 0, githubError(err)
+	}
+	return made.GetID(), nil
+}
+
+func (g *githubAPI) setDeployment(ctx context.Context, id int64, d deployment) error {
+	status := &github.DeploymentStatusRequest{State: &d.state, Description: &d.text, Environment: &d.environment}
+	if d.url != "" {
+		status.LogURL = &d.url
+	}
+	_, _, err := g.client.Repositories.CreateDeploymentStatus(ctx, g.owner, g.name, id, status)
 	return githubError(err)
 }
 

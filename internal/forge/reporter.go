@@ -9,6 +9,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"bellhop/internal/history"
@@ -90,6 +91,7 @@ type progress struct {
 type retry struct {
 	first, next time.Time
 	wait        time.Duration
+	isDenied    bool // the token lacks the right
 }
 
 // told is what the forge knows of one commit, as the mark has it.
@@ -262,6 +264,9 @@ func (r *Reporter) tell(ctx context.Context, v *view, mark map[string]string, p 
 		}
 	}
 
+	areDeployed, wait := r.tryDeployments(ctx, v, mark, p)
+	isDone, again = isDone && areDeployed, min(again, wait)
+
 	if isOpen {
 		return min(again, openLook)
 	}
@@ -368,6 +373,12 @@ func (r *Reporter) refused(ctx context.Context, commit string, err error, p *pro
 // remember stores what the forge was told, less commits that nothing can change any more.
 func (r *Reporter) remember(ctx context.Context, v *view, mark map[string]string) error {
 	for commit, text := range mark {
+		if strings.HasPrefix(commit, runKey("")) {
+			if !v.keepsRun(commit) {
+				delete(mark, commit)
+			}
+			continue
+		}
 		isFinal := toldOf(text).State != Pending
 		isKnown := commit == v.top() || v.newest(commit) != nil || (v.pause != nil && v.pause.Head == commit) || commit == v.pushed
 		if commit != handledKey && isFinal && !isKnown {

@@ -324,6 +324,14 @@ func TestCrashBeforeEachWrite(t *testing.T) {
 		w.round()
 		w.wantLast(commitA, "failure", "web rolled-back")
 		w.wantLast(commitB, "success", "of 2 hosts changed")
+		for i, d := range w.forge.Deployments() {
+			if last := d.States[len(d.States)-1]; last == "in_progress" {
+				t.Errorf("deployment %d, %+v, is open", i, d)
+			}
+			if i > 0 && d.Payload == w.forge.Deployments()[i-1].Payload {
+				t.Errorf("two deployments of the run %s", d.Payload)
+			}
+		}
 		if t.Failed() {
 			t.Fatalf("the process ended before write %d", left)
 		}

@@ -40,6 +40,7 @@ type Forge struct {
 	open     map[int]Request
 	comments []*Comment
 	private  bool
+	deploys  []*Deployment
 	app      *app // nil: none is installed
 }
 
@@ -170,6 +171,9 @@ func (f *Forge) answer(r *http.Request) (code int, answer any, err error) {
 
 	if commit, ok := strings.CutPrefix(path, "/statuses/"); ok && r.Method == http.MethodPost {
 		return f.setStatus(r, commit)
+	}
+	if code, answer, err, ok := f.answerDeployments(r, path); ok {
+		return code, answer, err
 	}
 	if code, answer, err, ok := f.answerRequests(r, path); ok {
 		return code, answer, err
