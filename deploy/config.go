@@ -31,3 +31,37 @@ func (d *Deployer) Config(ctx context.Context) (*fleet.Fleet, fs.FS, error) {
 	}
 	return f, snap.Tree, nil
 }
+
+// loaded is the fleet that was loaded last, else that of the branch's head. While the repo is away,
+// or its head is refused, it is that of the commit that was accepted last.
+func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
+	if f := d.planner.lastFleet(); f != nil {
+		return f, nil
+	}
+
+	d.knowArch()
+	f, err := d.loadHead(ctx)
+	if err == nil {
+		return f, nil
+	}
+
+	if old := d.accepted(ctx); old.Tree != nil {
+		if f, oerr := d.Loader.Load(ctx, old.Tree); oerr == nil {
+			d.log().Warn("the branch's head can't be used; its last accepted commit is", "commit", old.Commit, "err", err)
+			return f, nil
+		}
+	}
+	return nil, err
+}
+
+func (d *Deployer) loadHead(ctx context.Context) (*fleet.Fleet, error) {
+	look := d.Look
+	if look == nil {
+		look = d.Sync
+	}
+	snap, err := look(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the repo: %w", err)
+	}
+	return d.Loader.Load(ctx, snap.Tree)
+}

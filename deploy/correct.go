@@ -2,10 +2,8 @@ package deploy
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 
-	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -14,21 +12,9 @@ import (
 
 // Every contact reads the host's own record. Where history remembers something else, the host is right.
 
-// corrections correct history by what hosts say.
-type corrections struct {
-	history *history.DB
-	archive commits.Archive
-	id      string // of this deployer: what another one put on a host is never what is wanted
-	log     *slog.Logger
-}
-
-func (d *Deployer) corrections() corrections {
-	return corrections{history: d.History, archive: d.archive(), id: d.ID, log: d.log()}
-}
-
 // correct corrects what history remembers of a host by the host's own record, and gives a renamed
 // host its past. f is the fleet that knows its present name, nil when that is not known.
-func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
+func (c Contact) correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
 	if err := c.believeRename(ctx, f, name, hello); err != nil {
 		return err
 	}
@@ -38,12 +24,12 @@ func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, h
 	if rec != nil {
 		generation = rec.Generation
 	}
-	if rec != nil && rec.Deployer.Is(c.id) { // what another deployer put there is never what is wanted
-		digest = c.archive.KnownDigest(f, name, rec.Digest)
+	if rec != nil && rec.Deployer.Is(c.ID) { // what another deployer put there is never what is wanted
+		digest = c.Archive().KnownDigest(f, name, rec.Digest)
 	}
 
 	warned := false // the edit may run more than once
-	return c.history.Correct(ctx, name, func(h *history.Host) {
+	return c.History.Correct(ctx, name, func(h *history.Host) {
 		h.Systemd = hello.Systemd
 		if hello.Arch != "" {
 			h.Arch = hello.Arch
@@ -60,7 +46,7 @@ func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, h
 		}
 		if h.Digest != "" && !warned {
 			warned = true
-			c.log.Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
+			c.Log.Warn("host holds another generation than remembered", "host", name, "generation", generation, "remembered", h.Generation)
 		}
 		isOther := h.State == history.Held && h.Digest != digest
 		h.Digest, h.Generation = digest, generation
@@ -77,12 +63,12 @@ func (c corrections) correct(ctx context.Context, f *fleet.Fleet, name string, h
 // believeRename gives a host the past of the one that its record names, where that is one which
 // left the repo, and history remembers it by a host key that this one is pinned by too. Without
 // that proof any host could take the past of another.
-func (c corrections) believeRename(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
+func (c Contact) believeRename(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
 	rec := hello.Record
 	if rec == nil || f == nil {
 		return nil
 	}
-	isOurs := rec.Deployer.Is(c.id)
+	isOurs := rec.Deployer.Is(c.ID)
 	if !isOurs || rec.Host.Is(name) || routes.OtherName(f, hello, name) != "" {
 		return nil
 	}
@@ -91,15 +77,15 @@ func (c corrections) believeRename(ctx context.Context, f *fleet.Fleet, name str
 		return nil
 	}
 
-	for old, was := range c.history.Hosts() {
+	for old, was := range c.History.Hosts() {
 		if !rec.Host.Is(old) {
 			continue
 		}
 		if !sharesKey(was.Reach, routes.Reach(h)) {
-			c.log.Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
+			c.Log.Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
 			return nil
 		}
-		return c.history.Rename(ctx, old, name)
+		return c.History.Rename(ctx, old, name)
 	}
 	return nil
 }

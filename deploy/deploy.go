@@ -89,7 +89,7 @@ type Deployer struct {
 	hosts   hosts.Table // what is known of hosts beside history
 	bell    bellRef
 	lines   lineSet // kept to hosts by Watch
-	looks   lookState
+	looks   LookState
 	settled sync.Once
 
 	archKnown sync.Once      // see knowArch

@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
+	"bellhop/internal/textdiff"
 )
 
 // A DriftRequest asks chosen hosts what differs there.
@@ -66,7 +67,7 @@ func (h HostDrift) Differs() bool { return len(h.Drift)+h.More+len(h.KeysMissing
 // Drift asks the chosen hosts now what differs there, one session each, and with Diff one more where a
 // file was edited. What came of a host is in its HostDrift.
 func (l Looker) Drift(ctx context.Context, req DriftRequest) ([]HostDrift, error) {
-	f, err := l.d.loaded(ctx)
+	f, err := l.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -91,11 +92,11 @@ func (l Looker) Drift(ctx context.Context, req DriftRequest) ([]HostDrift, error
 
 func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req DriftRequest) HostDrift {
 	out := HostDrift{Name: h.Name, State: DriftNever, Drift: []DriftThing{}, Failed: []history.FailedUnit{}, KeysMissing: []string{}}
-	if last, _ := l.d.History.Host(h.Name); !last.Had {
+	if last, _ := l.History.Host(h.Name); !last.Had {
 		return out
 	}
 
-	ctx, cancel := context.WithTimeoutCause(ctx, l.d.limits().Host, push.ErrDeadline)
+	ctx, cancel := context.WithTimeoutCause(ctx, l.Limit, push.ErrDeadline)
 	defer cancel()
 	found, err := l.at(ctx, f, h, bundle.Look{Verify: req.Verify})
 	if err != nil {
@@ -123,7 +124,7 @@ func driftState(err error) string {
 // why is the text of an error of a look.
 func (l Looker) why(ctx context.Context, err error, f *fleet.Fleet, h *fleet.Host) string {
 	b, _ := f.Bundle(h.Name)
-	return l.d.reveal(ctx, err, h.Name, b)
+	return l.reveal(ctx, err, h.Name, b)
 }
 
 // take fills in what a look saw; nil says that the helper can't look.
@@ -199,7 +200,7 @@ func (l Looker) bytesOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, path
 		if found.bundle == nil {
 			return nil
 		}
-		one, ok := file(&found.bundle.Manifest, path)
+		one, ok := found.bundle.Manifest.FileAt(path)
 		if !ok {
 			return nil
 		}
@@ -219,12 +220,12 @@ func diffOf(from, to string, was []byte, is bundle.Content) (diff, why string) {
 		return "", shown(is.Why)
 	case was == nil:
 		return "", "what bellhop put there can't be had from the repo any more"
-	case !isText(was) || !isText(is.Bytes):
+	case !textdiff.IsText(was) || !textdiff.IsText(is.Bytes):
 		return "", fmt.Sprintf("it is no text: %d bytes, were %d", len(is.Bytes), len(was))
 	}
 
-	before, after := lines(was), lines(is.Bytes)
-	if len(before)+len(after) > maxDiffLines {
+	before, after := textdiff.Lines(was), textdiff.Lines(is.Bytes)
+	if len(before)+len(after) > textdiff.MaxLines {
 		return "", fmt.Sprintf("it is too long to compare: %d lines, were %d", len(after), len(before))
 	}
 	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{A: before, B: after, FromFile: from, ToFile: to, Context: 3})

@@ -15,10 +15,10 @@ import (
 // GiveBack has a host that left the repo take away everything that bellhop owns there, and put
 // back what stood there before. A host without a record was given back before, or has lost what
 // to put back, which is an error.
-func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Host, push.ErrDeadline)
+func GiveBack(ctx context.Context, d Contact, host string) (*bundle.Result, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, d.Limit, push.ErrDeadline)
 	defer cancel()
-	release, err := d.hosts.Hold(ctx, host)
+	release, err := d.Hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, err
 	}
@@ -26,10 +26,10 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 
 	hosts := d.History.Hosts()
 	last := hosts[host]
-	filter := d.pusher().NewFilter([]string{host, d.ID, last.Digest}, d.archive().FormerKeys(ctx, host, nil))
+	filter := d.Pusher().NewFilter([]string{host, d.ID, last.Digest}, d.Archive().FormerKeys(ctx, host, nil))
 	defer filter.Drop()
 
-	s, err := d.pusher().Open(ctx, routes.Remembered(host, hosts), 0)
+	s, err := d.Pusher().Open(ctx, routes.Remembered(host, hosts), 0)
 	if err != nil {
 		return nil, &revealed{err, filter.Reveal(err)}
 	}

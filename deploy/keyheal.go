@@ -16,26 +16,26 @@ import (
 // when its boot is another than remembered, when a key is missing, or always. Only a boot id that
 // was read whole counts: a login also works while a host shuts down.
 func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
-	d := k.d
-	release, err := d.hosts.Hold(ctx, host)
+	d := k.Contact
+	release, err := d.Hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	s, err := d.pusher().OpenIdle(ctx, t)
+	s, err := d.Pusher().OpenIdle(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
 
 	was, _ := d.History.Host(host)
-	if err := d.corrections().correct(ctx, d.planner.lastFleet(), host, &s.Hello); err != nil {
+	if err := d.correct(ctx, d.Fleet(), host, &s.Hello); err != nil {
 		return nil, err
 	}
 
 	now, _ := d.History.Host(host)
 	if now.State == history.Behind && was.State != history.Behind {
-		d.bell.ring(host + " holds another generation")
+		d.Ring(host + " holds another generation")
 	}
 
 	rec := s.Hello.Record
@@ -52,12 +52,12 @@ func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool)
 		return nil, nil
 	}
 
-	b, err := d.archive().BundleOnHost(ctx, host, rec)
+	b, err := d.Archive().BundleOnHost(ctx, host, rec)
 	if err != nil {
 		return nil, err
 	}
 
-	filter := d.pusher().NewFilter([]string{was.BootID, host, d.ID, b.Digest}, push.KeysOf(b))
+	filter := d.Pusher().NewFilter([]string{was.BootID, host, d.ID, b.Digest}, push.KeysOf(b))
 	defer filter.Drop()
 	if len(b.Keys) == 0 {
 		return nil, k.note(host, filter.Word(s.Hello.BootID), 0)
@@ -81,13 +81,13 @@ func (k Keys) send(s *push.Session, host string, b *fleet.Bundle, filter *push.F
 		n = present(res.Keys)
 	}
 
-	k.d.log().Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
+	k.Log.Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
 	return res, k.note(host, filter.Word(s.Hello.BootID), n)
 }
 
 // note has history remember how many keys a host has, and in which boot.
 func (k Keys) note(host, boot string, n int) error {
-	return k.d.History.Correct(context.Background(), host, func(h *history.Host) {
+	return k.History.Correct(context.Background(), host, func(h *history.Host) {
 		h.KeysPresent = n
 		if boot != "" {
 			h.BootID = boot

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -35,15 +36,12 @@ type KeyInfo struct {
 }
 
 // Keys works on the keys that hosts have in their RAM.
-type Keys struct{ d *Deployer }
-
-// Keys is what works on the keys of the deployer's hosts.
-func (d *Deployer) Keys() Keys { return Keys{d} }
+type Keys struct{ Contact }
 
 // Status asks the chosen hosts that have keys which keys they have, one session each.
 func (k Keys) Status(ctx context.Context, on string) ([]HostKeys, error) {
 	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		s, err := k.d.pusher().Open(ctx, routes.To(f, h, k.d.arch(h.Name), true), 0)
+		s, err := k.Pusher().Open(ctx, routes.To(f, h, commits.ArchOf(k.History, h.Name), true), 0)
 		if err != nil {
 			return HostKeys{}, err
 		}
@@ -65,17 +63,17 @@ func (k Keys) Status(ctx context.Context, on string) ([]HostKeys, error) {
 // filter is the filter of what a host says of its keys. The names of those that it was given
 // pass it unread.
 func (k Keys) filter(ctx context.Context, host string, b *fleet.Bundle) *push.Filter {
-	last, _ := k.d.History.Host(host)
+	last, _ := k.History.Host(host)
 	said := []string{last.BootID}
 	for _, key := range b.Keys {
 		said = append(said, key.Name)
 	}
-	if m, _, err := k.d.History.Manifest(host); err == nil {
+	if m, _, err := k.History.Manifest(host); err == nil {
 		for _, key := range keysOf(m) {
 			said = append(said, key.Name)
 		}
 	}
-	return k.d.pusher().NewFilter(said, push.KeysOf(b), k.d.archive().FormerKeys(ctx, host, b))
+	return k.Pusher().NewFilter(said, push.KeysOf(b), k.Archive().FormerKeys(ctx, host, b))
 }
 
 func hostKeys(name string, b *fleet.Bundle, boot string, keys []bundle.KeyState) HostKeys {
@@ -113,17 +111,17 @@ func keysOf(m *bundle.Manifest) []bundle.Key {
 // there already is not sent.
 func (k Keys) Push(ctx context.Context, on string) ([]HostKeys, error) {
 	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
-		t := routes.To(f, h, k.d.arch(h.Name), true)
+		t := routes.To(f, h, commits.ArchOf(k.History, h.Name), true)
 		res, err := k.heal(ctx, h.Name, t, true)
 		if err != nil {
 			return HostKeys{}, err
 		}
-		now, _ := k.d.History.Host(h.Name)
+		now, _ := k.History.Host(h.Name)
 		var keys []bundle.KeyState
 		if res != nil {
 			keys = res.Keys
 			if len(keys) == 0 { // it does not list what is all there
-				m, _, err := k.d.History.Manifest(h.Name)
+				m, _, err := k.History.Manifest(h.Name)
 				if err != nil {
 					return HostKeys{}, err
 				}
@@ -139,7 +137,7 @@ func (k Keys) Push(ctx context.Context, on string) ([]HostKeys, error) {
 // each calls do for each chosen host that has keys, many at once. The error of a host is
 // in its HostKeys.
 func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fleet.Fleet, *fleet.Host, *fleet.Bundle) (HostKeys, error)) ([]HostKeys, error) {
-	f, err := k.d.loaded(ctx)
+	f, err := k.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +152,7 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 	all := make([]*HostKeys, len(hosts))
 	for i, h := range hosts {
 		b, err := f.Bundle(h.Name)
-		last, _ := k.d.History.Host(h.Name)
+		last, _ := k.History.Host(h.Name)
 		none := err == nil && len(b.Keys) == 0
 		if none && !last.HasKeys() {
 			continue
@@ -170,11 +168,11 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 		wg.Go(func() {
 			sem <- struct{}{}
 			defer func() { <-sem }()
-			ctx, cancel := context.WithTimeoutCause(ctx, k.d.limits().Host, push.ErrDeadline)
+			ctx, cancel := context.WithTimeoutCause(ctx, k.Limit, push.ErrDeadline)
 			defer cancel()
 			hk, err := do(ctx, f, h, b)
 			if err != nil {
-				all[i].Error = some(k.d.reveal(ctx, err, h.Name, b))
+				all[i].Error = some(k.reveal(ctx, err, h.Name, b))
 				return
 			}
 			all[i] = &hk
@@ -189,40 +187,6 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 		}
 	}
 	return out, nil
-}
-
-// loaded is the fleet that was loaded last, else that of the branch's head. While the repo is away,
-// or its head is refused, it is that of the commit that was accepted last.
-func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
-	if f := d.planner.lastFleet(); f != nil {
-		return f, nil
-	}
-
-	d.knowArch()
-	f, err := d.loadHead(ctx)
-	if err == nil {
-		return f, nil
-	}
-
-	if old := d.accepted(ctx); old.Tree != nil {
-		if f, oerr := d.Loader.Load(ctx, old.Tree); oerr == nil {
-			d.log().Warn("the branch's head can't be used; its last accepted commit is", "commit", old.Commit, "err", err)
-			return f, nil
-		}
-	}
-	return nil, err
-}
-
-func (d *Deployer) loadHead(ctx context.Context) (*fleet.Fleet, error) {
-	look := d.Look
-	if look == nil {
-		look = d.Sync
-	}
-	snap, err := look(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("read the repo: %w", err)
-	}
-	return d.Loader.Load(ctx, snap.Tree)
 }
 
 func some(s string) *string {

@@ -183,7 +183,7 @@ func TestLookClockWakesSeldom(t *testing.T) {
 
 // A failure is logged when it is new, not every ten minutes.
 func TestLookFailuresAreToldOnce(t *testing.T) {
-	var s lookState
+	var s LookState
 	for i, c := range []struct {
 		failure string
 		isNews  bool

@@ -21,13 +21,19 @@ import (
 // follows from it is what follows from any contact after a reboot: keys that are missing are put back.
 
 // A Looker looks at hosts.
-type Looker struct{ d *Deployer }
+type Looker struct {
+	Contact
+	Keys  Keys
+	State *LookState
 
-// Looker looks at the hosts of d.
-func (d *Deployer) Looker() Looker { return Looker{d} }
+	// HasLine says that a connection to a host is kept, which tells when it answers.
+	HasLine func(host string) bool
+	// NoteAnswer has history remember whether a host answers, by the error of a session; nil: it does.
+	NoteAnswer func(host string, err error)
+}
 
-// A lookState is what a deployer keeps for looks by the clock. The zero value has no clock.
-type lookState struct {
+// A LookState is what a deployer keeps for looks by the clock. The zero value has no clock.
+type LookState struct {
 	work sync.WaitGroup // until the clock has stopped
 
 	mu    sync.Mutex
@@ -36,7 +42,7 @@ type lookState struct {
 }
 
 // start starts a clock, which ends with ctx.
-func (s *lookState) start(ctx context.Context, clock *lookClock) {
+func (s *LookState) start(ctx context.Context, clock *lookClock) {
 	s.mu.Lock()
 	s.clock = clock
 	s.mu.Unlock()
@@ -44,7 +50,7 @@ func (s *lookState) start(ctx context.Context, clock *lookClock) {
 }
 
 // changed tells the clock, if there is one, that its interval or its hosts may be others.
-func (s *lookState) changed() {
+func (s *LookState) changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.clock != nil {
@@ -53,7 +59,7 @@ func (s *lookState) changed() {
 }
 
 // isNews notes how looks at a host fail, "" when they don't, and returns whether that is new.
-func (s *lookState) isNews(host, failure string) bool {
+func (s *LookState) isNews(host, failure string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -73,12 +79,12 @@ func (s *lookState) isNews(host, failure string) bool {
 func (l Looker) serve(ctx context.Context) {
 	clock := newLookClock()
 	clock.every, clock.contacts, clock.look = l.every, l.contacts, l.byClock
-	l.d.looks.start(ctx, clock)
+	l.State.start(ctx, clock)
 }
 
 // every is how often the config wants hosts to be looked at; 0 before it was read.
 func (l Looker) every() time.Duration {
-	if f := l.d.planner.lastFleet(); f != nil {
+	if f := l.Fleet(); f != nil {
 		return f.Look
 	}
 	return 0
@@ -87,15 +93,15 @@ func (l Looker) every() time.Duration {
 // contacts are the hosts that can be looked at, and when each was heard last. One that does not answer,
 // and whose line tells when it does, is not among them.
 func (l Looker) contacts() map[string]time.Time {
-	f := l.d.planner.lastFleet()
+	f := l.Fleet()
 	if f == nil {
 		return nil
 	}
 
 	hosts := map[string]time.Time{}
-	for name, h := range l.d.History.Hosts() {
+	for name, h := range l.History.Hosts() {
 		_, isListed := f.Host(name)
-		isAway := !h.AwayAt.IsZero() && l.d.lines.has(name)
+		isAway := !h.AwayAt.IsZero() && l.HasLine(name)
 		if isListed && h.Had && !isAway && h.State != history.Deploying {
 			hosts[name] = h.SeenAt
 		}
@@ -105,7 +111,7 @@ func (l Looker) contacts() map[string]time.Time {
 
 // byClock is one look that nobody asked for.
 func (l Looker) byClock(ctx context.Context, host string) {
-	f := l.d.planner.lastFleet()
+	f := l.Fleet()
 	if f == nil {
 		return
 	}
@@ -114,7 +120,7 @@ func (l Looker) byClock(ctx context.Context, host string) {
 		return
 	}
 
-	limited, cancel := context.WithTimeoutCause(ctx, l.d.limits().Host, push.ErrDeadline)
+	limited, cancel := context.WithTimeoutCause(ctx, l.Limit, push.ErrDeadline)
 	defer cancel()
 	_, err := l.at(limited, f, h, bundle.Look{})
 	if ctx.Err() != nil || errors.Is(err, errWanted) {
@@ -124,10 +130,10 @@ func (l Looker) byClock(ctx context.Context, host string) {
 	text := ""
 	if err != nil && !push.IsAway(err) { // that it is away is in status
 		b, _ := f.Bundle(host)
-		text = l.d.reveal(limited, err, host, b)
+		text = l.reveal(limited, err, host, b)
 	}
-	if l.d.looks.isNews(host, text) {
-		l.d.log().Warn("host can't be looked at", "host", host, "err", text)
+	if l.State.isNews(host, text) {
+		l.Log.Warn("host can't be looked at", "host", host, "err", text)
 	}
 }
 
@@ -148,8 +154,8 @@ func (l Looker) at(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bund
 		return nil, err
 	}
 	if found.heal {
-		last, _ := l.d.History.Host(h.Name)
-		if _, err := l.d.Keys().heal(ctx, h.Name, routes.To(f, h, last.Arch, true), false); err != nil {
+		last, _ := l.History.Host(h.Name)
+		if _, err := l.Keys.heal(ctx, h.Name, routes.To(f, h, last.Arch, true), false); err != nil {
 			return nil, err
 		}
 	}
@@ -165,7 +171,7 @@ type looked struct {
 func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	release, ok := l.d.hosts.HoldIdle(h.Name, func() { cancel(errWanted) })
+	release, ok := l.Hosts.HoldIdle(h.Name, func() { cancel(errWanted) })
 	if !ok {
 		return nil, errWanted
 	}
@@ -176,20 +182,20 @@ func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what
 		return nil, context.Cause(ctx)
 	}
 	if err != nil || found.seen != nil && found.seen.Working { // else the look that was stored says so
-		l.d.keeper().noteAnswer(h.Name, err)
+		l.NoteAnswer(h.Name, err)
 	}
 	return found, err
 }
 
 func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bundle.Look) (*looked, error) {
-	was, _ := l.d.History.Host(h.Name)
-	s, seen, err := l.d.pusher().Look(ctx, routes.To(f, h, was.Arch, was.HasKeys()), what)
+	was, _ := l.History.Host(h.Name)
+	s, seen, err := l.Pusher().Look(ctx, routes.To(f, h, was.Arch, was.HasKeys()), what)
 	if errors.Is(err, push.ErrCannotLook) { // its record was heard all the same
 		defer s.Close()
-		if err := l.d.corrections().correct(ctx, f, h.Name, &s.Hello); err != nil {
+		if err := l.correct(ctx, f, h.Name, &s.Hello); err != nil {
 			return nil, err
 		}
-		return &looked{}, l.d.History.Looks().Store(ctx, h.Name, history.Look{At: time.Now(), Unknown: true})
+		return &looked{}, l.History.Looks().Store(ctx, h.Name, history.Look{At: time.Now(), Unknown: true})
 	}
 	if err != nil {
 		return nil, err
@@ -200,9 +206,9 @@ func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bun
 
 // take makes of what a host showed what is remembered, and what the caller asked for.
 func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push.Session, seen *bundle.HostSeen, what bundle.Look) (*looked, error) {
-	d := l.d
+	d := l.Contact
 	was, _ := d.History.Host(h.Name)
-	if err := d.corrections().correct(ctx, f, h.Name, &s.Hello); err != nil {
+	if err := d.correct(ctx, f, h.Name, &s.Hello); err != nil {
 		return nil, err
 	}
 
@@ -211,7 +217,7 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 	defer filter.Drop()
 	found := &looked{sight: sight{seen: bundle.FilterSeen(seen, filter.Text)}}
 	if len(what.Contents) > 0 && s.Hello.Record != nil {
-		found.bundle, _ = d.archive().BundleOnHost(ctx, h.Name, s.Hello.Record)
+		found.bundle, _ = d.Archive().BundleOnHost(ctx, h.Name, s.Hello.Record)
 	}
 	if found.seen.Working {
 		return found, nil
@@ -221,7 +227,7 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 	sameBoot := seen.BootID.Is(was.BootID)
 	found.heal = isOurs && (len(seen.KeysMissing) > 0 || !sameBoot && was.HasKeys())
 	if !sameBoot && !was.HasKeys() {
-		if err := d.Keys().note(h.Name, filter.Word(seen.BootID), 0); err != nil {
+		if err := l.Keys.note(h.Name, filter.Word(seen.BootID), 0); err != nil {
 			return nil, err
 		}
 	}
@@ -252,12 +258,12 @@ func failedUnit(u bundle.FailedUnit) history.FailedUnit {
 // filter is the filter of what a look at a host saw. What the deployer gave the host by name passes it
 // unread, so that a host where all is well costs no key that is opened.
 func (l Looker) filter(ctx context.Context, host string, b *fleet.Bundle) *push.Filter {
-	last, _ := l.d.History.Host(host)
+	last, _ := l.History.Host(host)
 	said := slices.Concat([]string{last.BootID}, driftWords)
-	if m, _, err := l.d.History.Manifest(host); err == nil && m != nil {
+	if m, _, err := l.History.Manifest(host); err == nil && m != nil {
 		said = append(said, namesOf(m)...)
 	}
-	return l.d.pusher().NewFilter(said, push.KeysOf(b), l.d.archive().FormerKeys(ctx, host, b))
+	return l.Pusher().NewFilter(said, push.KeysOf(b), l.Archive().FormerKeys(ctx, host, b))
 }
 
 // driftWords are those of a look's protocol, and results of units that systemd has names for.

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -225,9 +224,4 @@ func (p *Plan) JSON() PlanJSON {
 // HasChanges says that applying p would change a host.
 func (p *Plan) HasChanges() bool {
 	return slices.ContainsFunc(p.Hosts, func(h *HostPlan) bool { return h.Push && len(h.Changes) > 0 })
-}
-
-// isText says that p can be shown line by line.
-func isText(p []byte) bool {
-	return len(p) <= 1<<20 && !bytes.ContainsRune(p, 0)
 }

@@ -42,7 +42,7 @@ func (l Looker) Pull(ctx context.Context, host, name string) (*Pulled, error) {
 }
 
 func (l Looker) pull(ctx context.Context, host, name string) (*Pulled, error) {
-	f, err := l.d.loaded(ctx)
+	f, err := l.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (l Looker) pulled(ctx context.Context, f *fleet.Fleet, b *fleet.Bundle, nam
 		return nil, errors.New("a private key is in it: seal it as a secret (bellhop secret set), and name it under keys: of its service")
 	}
 
-	one, _ := file(&b.Manifest, name)
+	one, _ := b.Manifest.FileAt(name)
 	was, err := b.File(one.Digest)
 	if err != nil {
 		return nil, fmt.Errorf("what bellhop put there can't be had: %w", err)
@@ -111,7 +111,7 @@ func contentTrouble(why string) string {
 
 // pullable says why a path of a bundle is no file whose edit can become a change.
 func pullable(b *fleet.Bundle, name string) error {
-	if _, ok := file(&b.Manifest, name); ok {
+	if _, ok := b.Manifest.FileAt(name); ok {
 		return nil
 	}
 
@@ -159,12 +159,12 @@ func sourceNames(one bundle.File) []string {
 
 // treeOf is the tree that the files of a service of b came from.
 func (l Looker) treeOf(ctx context.Context, b *fleet.Bundle, service string) (fs.FS, error) {
-	a := l.d.archive()
+	a := l.Archive()
 	if a.At == nil {
 		return nil, errors.New("no older commit can be had")
 	}
 
-	last, _ := l.d.History.Host(b.Host)
+	last, _ := l.History.Host(b.Host)
 	commit := a.CommitOf(last)
 	if g, ok := a.Generation(b.Host, b.Digest); ok {
 		commit = g.Commit

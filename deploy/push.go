@@ -7,9 +7,7 @@ import (
 
 	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
-	"bellhop/internal/fleet"
 	"bellhop/internal/history"
-	"bellhop/internal/plain"
 	"bellhop/internal/push"
 )
 
@@ -49,7 +47,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 
 		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error {
-			return errors.Join(d.corrections().correct(ctx, p.Fleet, hp.Name, h), d.stillFree(hp))
+			return errors.Join(d.contact().correct(ctx, p.Fleet, hp.Name, h), d.stillFree(hp))
 		},
 
 		Said:   saidOf(hp),
@@ -74,22 +72,6 @@ func saidOf(hp *HostPlan) []string {
 	}
 	return slices.Concat(said, hp.Units.Start, hp.Units.Stop, hp.Units.Restart, hp.Units.Reload)
 }
-
-// reveal is the text of err, in which a host may be quoted that holds, or was to hold, b.
-func (d *Deployer) reveal(ctx context.Context, err error, host string, b *fleet.Bundle) string {
-	filter := d.pusher().NewFilter(nil, push.KeysOf(b), d.archive().FormerKeys(ctx, host, b))
-	defer filter.Drop()
-	return plain.Text(filter.Reveal(err), maxText)
-}
-
-// revealed is an error whose text can be shown, for those who ask what kind it is.
-type revealed struct {
-	err  error
-	text string
-}
-
-func (e *revealed) Error() string { return e.text }
-func (e *revealed) Unwrap() error { return e.err }
 
 // witnesses is what can be asked, as d is set up now.
 func (d *Deployer) witnesses() routes.Witnesses {

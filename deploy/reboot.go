@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
@@ -14,12 +15,12 @@ import (
 
 // Reboot reboots a host and waits until it is back with its keys, at most limit (0: 10 min).
 // report hears what happens.
-func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration, report func(string)) error {
+func Reboot(ctx context.Context, d Keys, host string, limit time.Duration, report func(string)) error {
 	if limit <= 0 {
 		limit = 10 * time.Minute
 	}
 
-	f, err := d.loaded(ctx)
+	f, err := d.Load(ctx)
 	if err != nil {
 		return err
 	}
@@ -31,7 +32,7 @@ func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration,
 
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it is not back in %v", limit))
 	defer cancel()
-	t := routes.To(f, h, d.arch(host), true)
+	t := routes.To(f, h, commits.ArchOf(d.History, host), true)
 	if err := (&rebooting{d, t, report}).run(ctx); err != nil {
 		b, _ := f.Bundle(host)
 		return fmt.Errorf("reboot %s: %w", host, &revealed{err, d.reveal(ctx, err, host, b)})
@@ -41,7 +42,7 @@ func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration,
 
 // A rebooting is one reboot of a host, under way.
 type rebooting struct {
-	d      *Deployer
+	d      Keys
 	target link.Target
 	report func(string)
 }
@@ -88,7 +89,7 @@ func (r *rebooting) run(ctx context.Context) error {
 
 // bootID reads a host's boot id whole, by the helper's own hello.
 func (r *rebooting) bootID(ctx context.Context) (plain.Foreign, error) {
-	s, err := r.d.pusher().Open(ctx, r.target, 0)
+	s, err := r.d.Pusher().Open(ctx, r.target, 0)
 	if err != nil {
 		return plain.Foreign{}, err
 	}
@@ -99,13 +100,13 @@ func (r *rebooting) bootID(ctx context.Context) (plain.Foreign, error) {
 // pushKeys puts the keys back: early in a boot that may take a few tries.
 func (r *rebooting) pushKeys(ctx context.Context) error {
 	for {
-		_, err := r.d.Keys().heal(ctx, r.target.Name, r.target, true)
+		_, err := r.d.heal(ctx, r.target.Name, r.target, true)
 		if err == nil {
 			h, _ := r.d.History.Host(r.target.Name)
 			r.report(fmt.Sprintf("%d of %d keys stand", h.KeysPresent, h.KeysExpected))
 			return nil
 		}
-		if !push.Passes(err) || !pause(ctx, r.d.limits().Retry) {
+		if !push.Passes(err) || !pause(ctx, r.d.Retry) {
 			return fmt.Errorf("put its keys back: %w", err)
 		}
 	}

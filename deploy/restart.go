@@ -16,7 +16,7 @@ import (
 
 // A Restart restarts the units of one service on hosts. It deploys nothing.
 type Restart struct {
-	Deployer *Deployer
+	Contact
 	Service  string
 	Progress func(host, line string) // hears what happens, line by line; nil: nobody does
 }
@@ -27,7 +27,7 @@ var ErrNoService = errors.New("no such service there")
 // Check says whether the host has the service, as far as is remembered of it. What is not remembered is left to
 // the host.
 func (r *Restart) Check(host string) error {
-	m, _, err := r.Deployer.History.Manifest(host)
+	m, _, err := r.History.Manifest(host)
 	if err != nil || m == nil {
 		return err
 	}
@@ -45,11 +45,11 @@ func (r *Restart) Check(host string) error {
 // On restarts the units of the service on a host, behind the run that is at work there, and waits until they are up as
 // after a deploy. The result is nil when the host gave none.
 func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
-	d := r.Deployer
-	if d.hosts.Pushing(host) {
+	d := r.Contact
+	if d.Hosts.Pushing(host) {
 		r.tell(host, "waits for the run at work")
 	}
-	release, err := d.hosts.Hold(ctx, host)
+	release, err := d.Hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("restart %s on %s: %w", r.Service, host, err)
 	}
@@ -57,7 +57,7 @@ func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 
 	hosts := d.History.Hosts()
 	last := hosts[host]
-	filter := d.pusher().NewFilter(r.said(host, last), d.archive().FormerKeys(ctx, host, nil))
+	filter := d.Pusher().NewFilter(r.said(host, last), d.Archive().FormerKeys(ctx, host, nil))
 	defer filter.Drop()
 
 	res, err := r.session(ctx, host, hosts, filter)
@@ -71,12 +71,12 @@ func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 }
 
 func (r *Restart) session(ctx context.Context, host string, hosts map[string]history.Host, filter *push.Filter) (*bundle.Result, error) {
-	d := r.Deployer
+	d := r.Contact
 	things := 0
 	if m, _, err := d.History.Manifest(host); err == nil && m != nil {
 		things = len(m.Units)
 	}
-	s, err := d.pusher().Open(ctx, routes.Remembered(host, hosts), things)
+	s, err := d.Pusher().Open(ctx, routes.Remembered(host, hosts), things)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +91,8 @@ func (r *Restart) session(ctx context.Context, host string, hosts map[string]his
 
 // said are words that a host was told and says again: the filter need not look for keys in them.
 func (r *Restart) said(host string, last history.Host) []string {
-	said := []string{host, r.Deployer.ID, last.Digest, last.BootID}
-	if m, _, err := r.Deployer.History.Manifest(host); err == nil && m != nil {
+	said := []string{host, r.ID, last.Digest, last.BootID}
+	if m, _, err := r.History.Manifest(host); err == nil && m != nil {
 		for _, u := range m.Units {
 			said = append(said, u.Name)
 		}

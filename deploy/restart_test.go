@@ -18,7 +18,7 @@ func TestRestartService(t *testing.T) {
 	w.push("first", history.OutcomeDone)
 	before, starts, sessions := w.state("a"), w.machines["a"].Starts("web.service"), w.sessions("a")
 	var lines []string
-	r := &deploy.Restart{Deployer: w.d, Service: "web", Progress: func(host, line string) { lines = append(lines, host+": "+line) }}
+	r := w.d.Restart("web", func(host, line string) { lines = append(lines, host+": "+line) })
 
 	if err := r.Check("a"); err != nil {
 		t.Errorf("Check = %v", err)
@@ -45,7 +45,7 @@ func TestRestartService(t *testing.T) {
 func TestRestartOfAServiceThatIsElsewhere(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
-	r := &deploy.Restart{Deployer: w.d, Service: "wob"}
+	r := w.d.Restart("wob", nil)
 	err := r.Check("a")
 	if !errors.Is(err, deploy.ErrNoService) || !strings.Contains(err.Error(), "a has no service wob; it has web") {
 		t.Errorf("Check = %v, want the services that there are", err)
@@ -62,13 +62,13 @@ func TestRestartIsBehindTheRunAtWork(t *testing.T) {
 
 	var mu sync.Mutex
 	waits := make(chan bool, 1)
-	r := &deploy.Restart{Deployer: w.d, Service: "web", Progress: func(_, line string) {
+	r := w.d.Restart("web", func(_, line string) {
 		mu.Lock()
 		defer mu.Unlock()
 		if strings.Contains(line, "waits for the run at work") {
 			waits <- w.machines["a"].Starts("web.service") == starts
 		}
-	}}
+	})
 	done := make(chan error, 1)
 	go func() {
 		_, err := r.On(t.Context(), "a")
@@ -94,7 +94,7 @@ func TestRestartServiceFails(t *testing.T) {
 	w.machines["a"].Fail("web.service")
 	w.machines["a"].Say("web.service", "it broke")
 
-	res, err := (&deploy.Restart{Deployer: w.d, Service: "web"}).On(t.Context(), "a")
+	res, err := w.d.Restart("web", nil).On(t.Context(), "a")
 	if err == nil || !strings.Contains(err.Error(), "restart web on a: unit web.service") {
 		t.Errorf("On = %v, want the unit that failed", err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
@@ -12,6 +11,7 @@ import (
 	"bellhop/deploy/commits"
 	"bellhop/internal/bundle"
 	"bellhop/internal/plain"
+	"bellhop/internal/textdiff"
 )
 
 // WritePlan writes p for people: each host with its changes, files as a unified diff, keys
@@ -144,14 +144,13 @@ func (h *HostPlan) about(c bundle.Change) string {
 
 // Of larger texts only the size is shown: a diff takes time by the square of their lines.
 const (
-	maxDiffed    = 1 << 20 // bytes of both
-	maxDiffLines = 10_000
+	maxDiffed = 1 << 20 // bytes of both
 )
 
 func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
-	was, had := file(h.old, c.Name)
+	was, had := h.old.FileAt(c.Name)
 	m := manifestOf(h.bundle)
-	is, has := file(&m, c.Name)
+	is, has := m.FileAt(c.Name)
 	fmt.Fprintf(w, "  %s file %s%s\n", signs[c.Action], c.Name, owner(was, had, is, has))
 	if had && has && was.Digest == is.Digest {
 		return // mode or owner alone
@@ -169,13 +168,13 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
 	}
 
 	canRead := okA && okB && len(a)+len(b) <= maxDiffed
-	if !canRead || !isText(a) || !isText(b) {
+	if !canRead || !textdiff.IsText(a) || !textdiff.IsText(b) {
 		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
 		return
 	}
 
-	before, after := lines(a), lines(b)
-	if len(before)+len(after) > maxDiffLines {
+	before, after := textdiff.Lines(a), textdiff.Lines(b)
+	if len(before)+len(after) > textdiff.MaxLines {
 		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
 		return
 	}
@@ -201,29 +200,6 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
 			fmt.Fprintf(w, "    %s\n", plain.Text(strings.TrimSuffix(l, "\n"), 4096))
 		}
 	}
-}
-
-// lines parts p as diff wants it, each line with its end; the last says when it has none.
-func lines(p []byte) []string {
-	ls := strings.SplitAfter(string(p), "\n")
-	if n := len(ls) - 1; ls[n] == "" {
-		ls = ls[:n]
-	} else {
-		ls[n] += "\n\\ No newline at end of file\n"
-	}
-	return ls
-}
-
-// file finds a file of a manifest, whose files are sorted by path.
-func file(m *bundle.Manifest, path string) (bundle.File, bool) {
-	if m == nil {
-		return bundle.File{}, false
-	}
-	i, ok := slices.BinarySearchFunc(m.Files, path, func(f bundle.File, path string) int { return strings.Compare(f.Path, path) })
-	if !ok {
-		return bundle.File{}, false
-	}
-	return m.Files[i], true
 }
 
 func owner(was bundle.File, had bool, is bundle.File, has bool) string {

@@ -79,7 +79,7 @@ func (h *app) restart(ctx context.Context, by string, req restartRequest, tell f
 		return fmt.Errorf("restart: %w", err)
 	}
 
-	r := &deploy.Restart{Deployer: h.deployer, Service: req.Service, Progress: func(host, line string) { tell(host + ": " + line) }}
+	r := h.deployer.Restart(req.Service, func(host, line string) { tell(host + ": " + line) })
 	if hosts, err = withService(r, hosts, tell); err != nil {
 		return err
 	}

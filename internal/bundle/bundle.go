@@ -14,6 +14,7 @@ package bundle
 import (
 	"cmp"
 	"slices"
+	"strings"
 )
 
 // Format is part of every digest. Raising it makes every host differ, so a new value is a
@@ -195,4 +196,16 @@ type RecordOf[T text] struct {
 type OriginOf[T text] struct {
 	Service T `json:"service"`
 	Commit  T `json:"commit"`
+}
+
+// FileAt finds a file by its path; files are sorted by path. A nil manifest has none.
+func (m *Manifest) FileAt(path string) (f File, ok bool) {
+	if m == nil {
+		return File{}, false
+	}
+	i, ok := slices.BinarySearchFunc(m.Files, path, func(f File, path string) int { return strings.Compare(f.Path, path) })
+	if !ok {
+		return File{}, false
+	}
+	return m.Files[i], true
 }
