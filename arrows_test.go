@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/drift", "deploy/keys", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -31,10 +31,14 @@ var arrows = map[string][]string{
 	"gitsync":                  {"gitsync/bare", "gitsync/objects", "internal/dirfile", "internal/durable", "internal/plain", "internal/privatekey"},
 	"gitsync/bare":             {"gitsync/objects", "internal/durable"},
 	"gitsync/objects":          {"internal/durable", "internal/limits"},
-	"deploy":                   {"deploy/commits", "deploy/hosts", "deploy/routes", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/nixos", "internal/plain", "internal/plandigest", "internal/privatekey", "internal/push", "internal/rollout", "internal/trace"},
+	"deploy":                   {"deploy/actions", "deploy/commits", "deploy/contact", "deploy/drift", "deploy/hosts", "deploy/keys", "deploy/routes", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/nixos", "internal/plain", "internal/plandigest", "internal/privatekey", "internal/push", "internal/rollout", "internal/textdiff", "internal/trace"},
 	"deploy/hosts":             {"internal/history", "internal/plain"},
 	"deploy/routes":            {"deploy/hosts", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/push"},
 	"deploy/commits":           {"gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/plain", "internal/push"},
+	"deploy/actions":           {"deploy/commits", "deploy/contact", "deploy/keys", "deploy/routes", "internal/bundle", "internal/history", "internal/link", "internal/plain", "internal/push"},
+	"deploy/contact":           {"deploy/commits", "deploy/hosts", "deploy/routes", "internal/fleet", "internal/history", "internal/plain", "internal/push"},
+	"deploy/drift":             {"deploy/contact", "deploy/keys", "deploy/routes", "internal/bundle", "internal/fleet", "internal/history", "internal/plain", "internal/privatekey", "internal/push", "internal/textdiff"},
+	"deploy/keys":              {"deploy/commits", "deploy/contact", "deploy/routes", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/push"},
 	"internal/fleet/problem":   {"internal/plain", "internal/privatekey"},
 	"internal/fleet/tree":      {"internal/bundle", "internal/fleet/problem", "internal/limits", "internal/plain"},
 	"internal/fleet/scalar":    {},

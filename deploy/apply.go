@@ -40,7 +40,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	r.cancelling.end()
 	d.contactLeft(ctx, r, p)
 	d.keeper().followPlan(p)
-	d.looks.changed()
+	d.looks.Changed()
 	return nil
 }
 
@@ -199,17 +199,6 @@ func (d *Deployer) follow(host string, e history.End) {
 	case e.Outcome == history.OutcomeUnconfirmed && !e.Remember:
 		d.retries().ringAt(host, h.ReasonAt.Add(secondChance))
 	}
-}
-
-// present counts the keys that are there.
-func present(keys []bundle.KeyState) int {
-	n := 0
-	for _, k := range keys {
-		if k.Present {
-			n++
-		}
-	}
-	return n
 }
 
 // Wait returns when no host is being pushed any more, or ctx ends.

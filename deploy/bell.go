@@ -80,7 +80,7 @@ func (b *Bell) ring(cause string, trigger Trigger) (run string) {
 	defer b.mu.Unlock()
 
 	if b.slot == nil {
-		b.slot = &Request{Cause: cause, Trigger: trigger, RunID: NewRunID()}
+		b.slot = &Request{Cause: cause, Trigger: trigger, RunID: history.NewRunID()}
 		b.logs.open(b.slot.RunID)
 		b.rouse()
 		return b.slot.RunID
@@ -113,7 +113,7 @@ func (b *Bell) Do(req Request) (run string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
-	req.RunID = NewRunID()
+	req.RunID = history.NewRunID()
 	b.queue = append(b.queue, req)
 	b.logs.open(req.RunID)
 	b.rouse()
@@ -155,7 +155,7 @@ func (b *Bell) pushWaits() bool {
 func (b *Bell) Serve(ctx context.Context) error {
 	b.d.Watch(ctx)
 	defer b.d.lines.stop()
-	defer b.d.looks.work.Wait()
+	defer b.d.looks.Work.Wait()
 	b.Ring("start")
 
 	gap := b.Gap

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/drift"
 	"bellhop/deploy/hosts"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
@@ -89,7 +90,7 @@ type Deployer struct {
 	hosts   hosts.Table // what is known of hosts beside history
 	bell    bellRef
 	lines   lineSet // kept to hosts by Watch
-	looks   LookState
+	looks   drift.State
 	settled sync.Once
 
 	archKnown sync.Once      // see knowArch

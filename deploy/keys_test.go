@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/keys"
 	"bellhop/internal/history"
 	"bellhop/secrets/agefile"
 )
@@ -137,7 +138,7 @@ func TestKeysOfWhatStands(t *testing.T) {
 	w.service("mail", nil)
 	w.enable("a", "vault", "db", "mail", "web")
 	w.push("first", history.OutcomeDone)
-	keys := func(what string, f func(context.Context, string) ([]deploy.HostKeys, error), present bool) {
+	keys := func(what string, f func(context.Context, string) ([]keys.HostKeys, error), present bool) {
 		t.Helper()
 		hks, err := f(t.Context(), "")
 		w.must(err)

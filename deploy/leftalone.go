@@ -67,7 +67,7 @@ func (d *Deployer) isOutOfSight(last history.Host) bool {
 func (d *Deployer) askLeft(parent context.Context, r *run, host string) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
-	release, ok := d.hosts.HoldIdle(host, func() { cancel(errWanted) })
+	release, ok := d.hosts.HoldIdle(host, func() { cancel(errGivesWay) })
 	if !ok {
 		return
 	}
@@ -79,7 +79,7 @@ func (d *Deployer) askLeft(parent context.Context, r *run, host string) {
 	}
 	d.keeper().noteAnswer(host, err)
 	if err != nil {
-		text := d.contact().reveal(ctx, err, host, nil)
+		text := d.contact().Reveal(ctx, err, host, nil)
 		d.log().Warn("host that is left alone can't be asked what it holds", "host", host, "run", r.head.ID, "err", text)
 	}
 }
@@ -105,7 +105,7 @@ func (d *Deployer) hear(ctx context.Context, host string) error {
 		return err
 	}
 	defer session.Close()
-	return d.contact().correct(limited, nil, host, &session.Hello)
+	return d.contact().Correct(limited, nil, host, &session.Hello)
 }
 
 // lostOn is the id, on the host, of a push of the bundle of hp whose end was not heard; "" where there is
@@ -124,3 +124,6 @@ func (d *Deployer) lostOn(ctx context.Context, p *Plan, hp *HostPlan) string {
 	}
 	return lost.As
 }
+
+// errGivesWay says that a contact ended for a push of its host.
+var errGivesWay = errors.New("a run is at work on the host")

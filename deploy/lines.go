@@ -148,7 +148,7 @@ func (l *lineSet) stop() {
 func (d *Deployer) Watch(ctx context.Context) {
 	d.lines.start(ctx)
 	d.keeper().openKnown()
-	d.Looker().serve(ctx)
+	d.Looker().Serve(ctx)
 }
 
 // Reachable says which hosts answer at this moment: those to which a long-lived connection is open.
@@ -169,7 +169,7 @@ type lineKeeper struct {
 func (d *Deployer) keeper() lineKeeper {
 	return lineKeeper{set: &d.lines, links: d.Links, history: d.History, bell: &d.bell, log: d.log(),
 		heal: func(ctx context.Context, host string, t link.Target) error {
-			_, err := d.Keys().heal(ctx, host, t, false)
+			_, err := d.Keys().Heal(ctx, host, t, false)
 			return err
 		},
 	}

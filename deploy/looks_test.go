@@ -10,16 +10,17 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/drift"
 	"bellhop/internal/history"
 	"bellhop/internal/mask"
 )
 
 // drift asks all hosts what differs there.
-func (w *world) drift(req deploy.DriftRequest) map[string]deploy.HostDrift {
+func (w *world) drift(req drift.Request) map[string]drift.HostDrift {
 	w.t.Helper()
 	hosts, err := w.d.Looker().Drift(w.t.Context(), req)
 	w.must(err)
-	all := map[string]deploy.HostDrift{}
+	all := map[string]drift.HostDrift{}
 	for _, h := range hosts {
 		all[h.Name] = h
 	}
@@ -27,7 +28,7 @@ func (w *world) drift(req deploy.DriftRequest) map[string]deploy.HostDrift {
 }
 
 // things are what differs on a host, in words.
-func things(h deploy.HostDrift) string {
+func things(h drift.HostDrift) string {
 	var all []string
 	for _, one := range h.Drift {
 		all = append(all, one.Kind+" "+one.Name+" "+one.What)
@@ -49,7 +50,7 @@ func TestLookFindsWhatWasDoneByHand(t *testing.T) {
 		t.Errorf("before any look status has %+v", s)
 	}
 	was := w.sessions("b")
-	if h := w.drift(deploy.DriftRequest{})["b"]; h.State != deploy.DriftOK || h.Differs() {
+	if h := w.drift(drift.Request{})["b"]; h.State != drift.OK || h.Differs() {
 		t.Errorf("right after a push: %+v", h)
 	}
 	if n := w.sessions("b") - was; n != 1 {
@@ -59,7 +60,7 @@ func TestLookFindsWhatWasDoneByHand(t *testing.T) {
 	w.edit("a", "/etc/web.conf", "hello\nedited\n")
 	w.edit("a", "/run/reboot-required", "")
 	w.must(w.machines["a"].Stop("web.service"))
-	all := w.drift(deploy.DriftRequest{Diff: true})
+	all := w.drift(drift.Request{Diff: true})
 	h := all["a"]
 	if got, want := things(h), "file /etc/web.conf changed, unit web.service stopped"; got != want {
 		t.Errorf("drift of a: %s\nwant %s", got, want)
@@ -88,7 +89,7 @@ func TestLookFindsWhatWasDoneByHand(t *testing.T) {
 		t.Errorf("after the push drift is %d, want the unit that somebody stopped", *s.Drift)
 	}
 	w.must(w.machines["a"].Start("web.service"))
-	if h := w.drift(deploy.DriftRequest{Verify: true})["a"]; h.Differs() {
+	if h := w.drift(drift.Request{Verify: true})["a"]; h.Differs() {
 		t.Errorf("after the push: %s", things(h))
 	}
 }
@@ -98,7 +99,7 @@ func TestLookFindsFailedUnits(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("one", history.OutcomeDone)
 	w.machines["a"].Crash("web.service")
-	h := w.drift(deploy.DriftRequest{})["a"]
+	h := w.drift(drift.Request{})["a"]
 	if len(h.Failed) != 1 || h.Failed[0].Name != "web.service" || h.Failed[0].Result == "" {
 		t.Fatalf("failed: %+v", h.Failed)
 	}
@@ -126,10 +127,10 @@ func TestLookPutsKeysBack(t *testing.T) {
 	} {
 		w.must(lose())
 		w.edit("a", "/etc/web.conf", "edited\n")
-		if h := w.drift(deploy.DriftRequest{})["a"]; len(h.KeysMissing) == 0 {
+		if h := w.drift(drift.Request{})["a"]; len(h.KeysMissing) == 0 {
 			t.Errorf("%s: no key was missed", name)
 		}
-		if h := w.drift(deploy.DriftRequest{})["a"]; len(h.KeysMissing) != 0 || things(h) != "file /etc/web.conf changed" {
+		if h := w.drift(drift.Request{})["a"]; len(h.KeysMissing) != 0 || things(h) != "file /etc/web.conf changed" {
 			t.Errorf("%s: after that %v are missing, and %s", name, h.KeysMissing, things(h))
 		}
 		if s := w.state("a"); s.Keys.Present != 2 || *s.BootID != w.machines["a"].BootID() {
@@ -150,14 +151,14 @@ func TestLookAtHostsThatAreAway(t *testing.T) {
 	w.commit("new is not deployed yet")
 	w.pool.Drop("a")
 	w.hosts["a"].Cut()
-	all := w.drift(deploy.DriftRequest{})
-	if all["a"].State != deploy.DriftAway || all["a"].Error == nil || all["b"].State != deploy.DriftOK {
+	all := w.drift(drift.Request{})
+	if all["a"].State != drift.Away || all["a"].Error == nil || all["b"].State != drift.OK {
 		t.Errorf("a is %s, b %s", all["a"].State, all["b"].State)
 	}
 	if s := w.state("a"); s.AwaySince == nil || s.State != history.Current {
 		t.Errorf("status of a: %s, away since %v", s.State, s.AwaySince)
 	}
-	if _, err := w.d.Looker().Drift(t.Context(), deploy.DriftRequest{On: "nobody"}); err == nil {
+	if _, err := w.d.Looker().Drift(t.Context(), drift.Request{On: "nobody"}); err == nil {
 		t.Error("a host that is not there is no error")
 	}
 }
@@ -255,7 +256,7 @@ func TestPullRefuses(t *testing.T) {
 	}
 
 	w.edit("a", "/etc/web.conf", "token="+secret+"\n")
-	h := w.drift(deploy.DriftRequest{Diff: true})["a"]
+	h := w.drift(drift.Request{Diff: true})["a"]
 	if said := fmt.Sprintf("%+v", h); strings.Contains(said, secret) {
 		t.Errorf("drift shows the value of a key: %s", said)
 	}

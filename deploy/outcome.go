@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/contact"
 	"bellhop/deploy/hosts"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -38,7 +39,7 @@ func (oc outcomes) of(run string, hp *HostPlan, o push.Outcome) (e history.End, 
 	}
 	oc.hosts.SetAway(hp.Name, o.Away)
 
-	e = history.End{Error: plain.Text(o.Text, maxText)}
+	e = history.End{Error: plain.Text(o.Text, contact.MaxText)}
 	if o.Away || o.Fate == push.WrongKey {
 		e.AwayAt = awaySince(hp.last, time.Now())
 	}
@@ -57,12 +58,12 @@ func (oc outcomes) of(run string, hp *HostPlan, o push.Outcome) (e history.End, 
 		e.Outcome, e.State = history.OutcomeCancelled, hp.State
 	case push.WrongKey:
 		e.Outcome, e.State = history.OutcomeRefused, history.Refused
-		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), maxText)
+		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), contact.MaxText)
 		forgetLast(oc.history, oc.log, hp.Name)
 	default:
 		e.Outcome, e.State = history.OutcomePending, history.Pending
 		if o.Away {
-			e.Error = plain.Text("away since "+e.AwayAt.UTC().Format(time.RFC3339)+": "+e.Error, maxText)
+			e.Error = plain.Text("away since "+e.AwayAt.UTC().Format(time.RFC3339)+": "+e.Error, contact.MaxText)
 		}
 	}
 	if h := whatHelps(o.Err); h != "" {
@@ -118,7 +119,7 @@ func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot str
 		e.Error = "the host gave no reason"
 	}
 	if len(res.Keys) > 0 {
-		e.Present = new(present(res.Keys))
+		e.Present = new(bundle.Present(res.Keys))
 	}
 	return e
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/deploy/contact"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -141,7 +142,7 @@ func refusedBack(refused map[string]error, chosen int) error {
 	} else if len(names) <= 5 {
 		text += "\nleave them out: bellhop rollback '!" + strings.Join(names, "' '!") + "'"
 	}
-	return refusal{errors.New(plain.Text(text, maxText))}
+	return refusal{errors.New(plain.Text(text, contact.MaxText))}
 }
 
 // planOneBack plans one host that goes back.

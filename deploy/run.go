@@ -2,8 +2,6 @@ package deploy
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,13 +31,6 @@ type run struct {
 	cancelling *cancelling // by a person
 }
 
-// NewRunID makes the id of a run: its time, so that ids sort, and a little chance.
-func NewRunID() string {
-	var b [3]byte
-	rand.Read(b[:])
-	return time.Now().UTC().Format("20060102-150405-") + hex.EncodeToString(b[:])
-}
-
 // start begins a run. The first run of a process first fetches the results of runs that an earlier
 // process left open.
 func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context.Context, done func(), err error) {
@@ -63,7 +54,7 @@ func (d *Deployer) knowArch() {
 func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Context, func()) {
 	d.knowArch()
 	if req.RunID == "" {
-		req.RunID = NewRunID()
+		req.RunID = history.NewRunID()
 	}
 
 	if req.Cause == "" {

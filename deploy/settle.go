@@ -93,7 +93,7 @@ func (s *settling) ask(ctx context.Context, clock *push.Clock, hosts map[string]
 	}
 
 	if res == nil {
-		return d.contact().correct(ctx, nil, o.Host, &session.Hello)
+		return d.contact().Correct(ctx, nil, o.Host, &session.Hello)
 	}
 
 	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
@@ -113,7 +113,7 @@ func (s *settling) ask(ctx context.Context, clock *push.Clock, hosts map[string]
 	d.hosts.Ended(o.Host, o.Run, e)
 	d.log().Info("open run settled", "host", o.Host, "run", o.Run, "outcome", e.Outcome)
 	if s.left { // what the run brought is known by now
-		return d.contact().correct(ctx, nil, o.Host, &session.Hello)
+		return d.contact().Correct(ctx, nil, o.Host, &session.Hello)
 	}
 	return nil
 }

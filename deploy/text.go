@@ -219,6 +219,3 @@ func sized(f bundle.File, ok bool) string {
 	}
 	return fmt.Sprintf("%d bytes %s", f.Size, plain.Short(f.Digest))
 }
-
-// maxText is how long a text is that is stored or shown of a host, bytes.
-const maxText = 16 << 10

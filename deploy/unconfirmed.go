@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/contact"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
@@ -33,7 +34,7 @@ func (oc outcomes) unconfirmed(run string, hp *HostPlan, t push.FreshTry, e *his
 	} else {
 		e.Reason, e.Remember = history.ReasonAway, oc.lastEnd(run, hp).Reason == history.ReasonAway
 	}
-	e.Error = plain.Text(unconfirmedText(t, e.Reason, e.Remember), maxText)
+	e.Error = plain.Text(unconfirmedText(t, e.Reason, e.Remember), contact.MaxText)
 }
 
 // unconfirmedText says what happened, and what happens next.

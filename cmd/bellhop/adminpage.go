@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/drift"
 	"bellhop/internal/history"
 	"bellhop/internal/page"
 	"bellhop/secrets/privatefile"
@@ -86,7 +87,7 @@ func (s *serving) pageEvents(run string) []page.Event {
 
 // pageDrift asks a host, as bellhop drift HOST --diff does.
 func (s *serving) pageDrift(ctx context.Context, host string) (page.Drift, error) {
-	found, err := s.app.deployer.Looker().Drift(ctx, deploy.DriftRequest{On: host, Diff: true})
+	found, err := s.app.deployer.Looker().Drift(ctx, drift.Request{On: host, Diff: true})
 	if err != nil || len(found) == 0 {
 		return page.Drift{}, err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"bellhop/deploy"
+	"bellhop/deploy/keys"
 	"bellhop/internal/bundle"
 	"bellhop/internal/child"
 	"bellhop/internal/history"
@@ -108,10 +109,10 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "webhook", func(context.Context, server.Caller, struct{}, func(any)) (webhookAnswer, error) {
 		return webhookAnswer{Address: s.address, Branch: s.branch, Repo: s.repo, SecretFile: s.secretFile, Forge: s.forge.kind, OtherRepo: s.server.OtherRepo()}, nil
 	})
-	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
+	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]keys.HostKeys, error) {
 		return h.pushKeys(ctx, who.String(), in.On)
 	})
-	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]deploy.HostKeys, error) {
+	server.Handle(s.server, "key-status", func(ctx context.Context, _ server.Caller, in onRequest, _ func(any)) ([]keys.HostKeys, error) {
 		return h.deployer.Keys().Status(ctx, in.On)
 	})
 	server.Handle(s.server, "notify-test", func(ctx context.Context, _ server.Caller, in notifyRequest, _ func(any)) (struct{}, error) {

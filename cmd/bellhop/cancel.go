@@ -80,7 +80,7 @@ func (s *serving) cancelRun(ctx context.Context, by string) (cancelAnswer, error
 
 	a.Cancelled = &c
 	s.app.deployer.Log.Warn("run cancelled", "run", c.Run, "by", by, "left", c.Left, "at_work", c.AtWork)
-	act := history.Start{ID: deploy.NewRunID(), Cause: "cancel", By: by, At: time.Now(), Notes: []string{"cancelled run " + c.Run}}
+	act := history.Start{ID: history.NewRunID(), Cause: "cancel", By: by, At: time.Now(), Notes: []string{"cancelled run " + c.Run}}
 	return a, s.app.history.Acted(context.WithoutCancel(ctx), act, history.OutcomeDone, "", nil)
 }
 

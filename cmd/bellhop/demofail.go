@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/drift"
 	"bellhop/internal/bundle"
 	"bellhop/internal/notify"
 	"bellhop/secrets/agefile"
@@ -129,6 +129,6 @@ func (d *demo) edit(ctx context.Context) error {
 	if err := lufta.machine.Plant("/etc/motd", "lufta is looked after by somebody else\n"); err != nil {
 		return err
 	}
-	_, err := d.server.app.deployer.Looker().Drift(ctx, deploy.DriftRequest{On: lufta.name})
+	_, err := d.server.app.deployer.Looker().Drift(ctx, drift.Request{On: lufta.name})
 	return err
 }

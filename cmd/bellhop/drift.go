@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/drift"
 	"bellhop/internal/bundle"
 	"bellhop/server"
 )
@@ -18,7 +18,7 @@ import (
 
 type driftOptions struct {
 	deployerFlags
-	req            deploy.DriftRequest
+	req            drift.Request
 	json, exitCode bool
 }
 
@@ -69,13 +69,13 @@ func runDrift(e *Env, ctx context.Context, o *driftOptions) error {
 }
 
 // driftExit tells by the exit code what was found.
-func driftExit(hosts []deploy.HostDrift) error {
+func driftExit(hosts []drift.HostDrift) error {
 	isUnasked := false
 	for _, h := range hosts {
 		if h.Differs() {
 			return exit(exitChanges)
 		}
-		isUnasked = isUnasked || h.State != deploy.DriftOK && h.State != deploy.DriftNever
+		isUnasked = isUnasked || h.State != drift.OK && h.State != drift.Never
 	}
 	if isUnasked {
 		return exit(exitHosts)
@@ -84,14 +84,14 @@ func driftExit(hosts []deploy.HostDrift) error {
 }
 
 // askDrift asks the server, or looks from here.
-func askDrift(e *Env, ctx context.Context, o *driftOptions) ([]deploy.HostDrift, error) {
+func askDrift(e *Env, ctx context.Context, o *driftOptions) ([]drift.HostDrift, error) {
 	client, err := dialServer(e, ctx, &o.deployerFlags)
 	if err != nil {
 		return nil, err
 	}
 	if client != nil {
 		defer client.Close()
-		hosts, err := server.Call[[]deploy.HostDrift](ctx, client, "drift", o.req, nil)
+		hosts, err := server.Call[[]drift.HostDrift](ctx, client, "drift", o.req, nil)
 		return hosts, fromSocket(err)
 	}
 
@@ -107,17 +107,17 @@ func askDrift(e *Env, ctx context.Context, o *driftOptions) ([]deploy.HostDrift,
 // lookVerbs are those that look at hosts.
 func (s *serving) lookVerbs() {
 	look := s.app.deployer.Looker()
-	server.Handle(s.server, "drift", func(ctx context.Context, _ server.Caller, in deploy.DriftRequest, _ func(any)) ([]deploy.HostDrift, error) {
+	server.Handle(s.server, "drift", func(ctx context.Context, _ server.Caller, in drift.Request, _ func(any)) ([]drift.HostDrift, error) {
 		hosts, err := look.Drift(ctx, in)
 		return hosts, overSocket(err)
 	})
-	server.Handle(s.server, "host-pull", func(ctx context.Context, _ server.Caller, in pullRequest, _ func(any)) (*deploy.Pulled, error) {
+	server.Handle(s.server, "host-pull", func(ctx context.Context, _ server.Caller, in pullRequest, _ func(any)) (*drift.Pulled, error) {
 		p, err := look.Pull(ctx, in.Host, in.Path)
 		return p, overSocket(err)
 	})
 }
 
-func printDrift(w io.Writer, p paint, hosts []deploy.HostDrift, now time.Time) {
+func printDrift(w io.Writer, p paint, hosts []drift.HostDrift, now time.Time) {
 	for _, h := range hosts {
 		fmt.Fprintf(w, "%s: %s\n", p.bold(h.Name), driftWords(p, &h))
 		for _, one := range h.Drift {
@@ -149,18 +149,18 @@ func inBrackets(text string) string {
 }
 
 // driftWords is what came of a look at a host, in a few words.
-func driftWords(p paint, h *deploy.HostDrift) string {
+func driftWords(p paint, h *drift.HostDrift) string {
 	switch h.State {
-	case deploy.DriftOK:
+	case drift.OK:
 		if n := len(h.Drift) + h.More; n > 0 {
 			return p.yellow(verbed(n, "differs", "differ"))
 		}
 		return p.green("nothing differs")
-	case deploy.DriftNever:
+	case drift.Never:
 		return p.dim("nothing was deployed there yet")
-	case deploy.DriftAway:
+	case drift.Away:
 		return p.yellow("does not answer: " + indentRest(or(h.Error, ""), "  "))
-	case deploy.DriftUnknown:
+	case drift.Unknown:
 		return p.dim("unknown: " + or(h.Error, ""))
 	}
 	return p.yellow(indentRest(or(h.Error, h.State), "  "))
@@ -175,7 +175,7 @@ func verbed(n int, one, many string) string {
 }
 
 // thingWords says how one thing differs.
-func thingWords(one deploy.DriftThing) string {
+func thingWords(one drift.Thing) string {
 	switch {
 	case one.What == bundle.DriftDropIn:
 		return "has the drop-in " + or(one.Is, "") + ", which is not bellhop's: no push takes it away"
@@ -185,7 +185,7 @@ func thingWords(one deploy.DriftThing) string {
 	return one.What
 }
 
-func printThing(w io.Writer, p paint, one deploy.DriftThing) {
+func printThing(w io.Writer, p paint, one drift.Thing) {
 	fmt.Fprintf(w, "  %s %s: %s\n", one.Kind, one.Name, p.yellow(thingWords(one)))
 	if one.Why != nil {
 		fmt.Fprintf(w, "    %s\n", p.dim("no diff: "+*one.Why))

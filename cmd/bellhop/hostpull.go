@@ -15,7 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/drift"
 	"bellhop/internal/bundle"
 	"bellhop/internal/durable"
 	"bellhop/internal/plain"
@@ -64,7 +64,7 @@ does not take, and the exit code is 1. A file that a key went into is refused.`,
 }
 
 // pullFrom asks for the edit where the deployer is. It is nil where another machine has answered already.
-func pullFrom(e *Env, c *cobra.Command, o *pullOptions, req pullRequest) (*deploy.Pulled, error) {
+func pullFrom(e *Env, c *cobra.Command, o *pullOptions, req pullRequest) (*drift.Pulled, error) {
 	switch {
 	case serverOf(c) == "":
 		return askPull(e, c.Context(), &o.deployerFlags, req)
@@ -75,7 +75,7 @@ func pullFrom(e *Env, c *cobra.Command, o *pullOptions, req pullRequest) (*deplo
 }
 
 // pullOverSSH asks the other machine for the edit as JSON, since the work tree is here.
-func pullOverSSH(e *Env, c *cobra.Command) (*deploy.Pulled, error) {
+func pullOverSSH(e *Env, c *cobra.Command) (*drift.Pulled, error) {
 	var out bytes.Buffer
 	there := *e
 	there.Stdout = &out
@@ -85,7 +85,7 @@ func pullOverSSH(e *Env, c *cobra.Command) (*deploy.Pulled, error) {
 		return nil, err
 	}
 
-	var p deploy.Pulled
+	var p drift.Pulled
 	if err := json.Unmarshal(out.Bytes(), &p); err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", serverOf(c), err)
 	}
@@ -93,14 +93,14 @@ func pullOverSSH(e *Env, c *cobra.Command) (*deploy.Pulled, error) {
 }
 
 // askPull asks the server, or the host from here.
-func askPull(e *Env, ctx context.Context, f *deployerFlags, req pullRequest) (*deploy.Pulled, error) {
+func askPull(e *Env, ctx context.Context, f *deployerFlags, req pullRequest) (*drift.Pulled, error) {
 	client, err := dialServer(e, ctx, f)
 	if err != nil {
 		return nil, err
 	}
 	if client != nil {
 		defer client.Close()
-		p, err := server.Call[*deploy.Pulled](ctx, client, "host-pull", req, nil)
+		p, err := server.Call[*drift.Pulled](ctx, client, "host-pull", req, nil)
 		return p, fromSocket(err)
 	}
 
@@ -113,11 +113,11 @@ func askPull(e *Env, ctx context.Context, f *deployerFlags, req pullRequest) (*d
 	return p, explain(err)
 }
 
-func (o *pullOptions) show(e *Env, p *deploy.Pulled) error {
+func (o *pullOptions) show(e *Env, p *drift.Pulled) error {
 	if o.json && !o.write {
 		return e.writeJSON(struct {
 			V int `json:"v"`
-			*deploy.Pulled
+			*drift.Pulled
 		}{1, p})
 	}
 
@@ -160,7 +160,7 @@ func isServiceFile(root *os.Root, source string) bool {
 }
 
 // writePulled writes the file in the work tree, unless it holds something else than what was deployed.
-func writePulled(e *Env, dir string, p *deploy.Pulled) error {
+func writePulled(e *Env, dir string, p *drift.Pulled) error {
 	at, err := configDir(dir)
 	if err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/keys"
 	"bellhop/server"
 )
 
@@ -19,13 +19,13 @@ func keyCmd(e *Env) *cobra.Command {
 			func(h *app) keyFunc { return h.deployer.Keys().Status }, 0),
 		keyVerb(e, "push", "Push the keys of the deployed generation to hosts, now",
 			func(h *app) keyFunc {
-				return func(ctx context.Context, on string) ([]deploy.HostKeys, error) {
+				return func(ctx context.Context, on string) ([]keys.HostKeys, error) {
 					return h.pushKeys(ctx, e.userName(), on)
 				}
 			}, exitHosts))
 }
 
-type keyFunc func(ctx context.Context, on string) ([]deploy.HostKeys, error)
+type keyFunc func(ctx context.Context, on string) ([]keys.HostKeys, error)
 
 // keyVerb is a verb on the keys of many hosts; bad is its exit code when one did not do.
 func keyVerb(e *Env, name, short string, pick func(*app) keyFunc, bad int) *cobra.Command {
@@ -68,7 +68,7 @@ func keyVerb(e *Env, name, short string, pick func(*app) keyFunc, bad int) *cobr
 }
 
 // askKeys asks the server, or does it here.
-func askKeys(e *Env, ctx context.Context, f *deployerFlags, verb, on string, pick func(*app) keyFunc) (hosts []deploy.HostKeys, err error) {
+func askKeys(e *Env, ctx context.Context, f *deployerFlags, verb, on string, pick func(*app) keyFunc) (hosts []keys.HostKeys, err error) {
 	client, err := dialServer(e, ctx, f)
 	if err != nil {
 		return nil, err
@@ -76,7 +76,7 @@ func askKeys(e *Env, ctx context.Context, f *deployerFlags, verb, on string, pic
 
 	if client != nil {
 		defer client.Close()
-		hosts, err = server.Call[[]deploy.HostKeys](ctx, client, verb, onRequest{on}, nil)
+		hosts, err = server.Call[[]keys.HostKeys](ctx, client, verb, onRequest{on}, nil)
 		return hosts, fromSocket(err)
 	}
 
@@ -89,7 +89,7 @@ func askKeys(e *Env, ctx context.Context, f *deployerFlags, verb, on string, pic
 	return hosts, explain(err)
 }
 
-func printKeys(e *Env, hosts []deploy.HostKeys) {
+func printKeys(e *Env, hosts []keys.HostKeys) {
 	p, now := e.outPaint(), time.Now()
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "HOST", "KEY", "STATE", "SINCE", "SOURCE", "UNIT", "BOOT")
@@ -134,7 +134,7 @@ func at(col int, hue func(string) string) func(int, string) string {
 	}
 }
 
-func keyWord(k deploy.KeyInfo) (string, func(paint, string) string) {
+func keyWord(k keys.KeyInfo) (string, func(paint, string) string) {
 	switch {
 	case k.Present && k.Expected:
 		return "present", paint.green

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/drift"
 	"bellhop/internal/history"
 )
 
@@ -53,12 +53,12 @@ func TestStatusTellsWhatLooksFound(t *testing.T) {
 // drift says of each host what differs, and by its exit code whether anything does.
 func TestDriftIsTold(t *testing.T) {
 	diff, why, is, want := "--- /etc/a\n+++ /etc/a\n@@ -1 +1 @@\n-one\n+two\n", "holds a key", "0600", "0644"
-	hosts := []deploy.HostDrift{
-		{Name: "a", State: deploy.DriftOK, More: 3, KeysMissing: []string{"db"}, RebootRequired: true, Drift: []deploy.DriftThing{
+	hosts := []drift.HostDrift{
+		{Name: "a", State: drift.OK, More: 3, KeysMissing: []string{"db"}, RebootRequired: true, Drift: []drift.Thing{
 			{Kind: "file", Name: "/etc/a", What: "changed", Diff: &diff}, {Kind: "file", Name: "/etc/b", What: "changed", Why: &why},
 			{Kind: "file", Name: "/etc/c", What: "mode", Want: &want, Is: &is},
 		}},
-		{Name: "b", State: deploy.DriftOK}, {Name: "c", State: deploy.DriftAway, Error: &why}, {Name: "d", State: deploy.DriftUnknown, Error: &why}, {Name: "e", State: deploy.DriftNever},
+		{Name: "b", State: drift.OK}, {Name: "c", State: drift.Away, Error: &why}, {Name: "d", State: drift.Unknown, Error: &why}, {Name: "e", State: drift.Never},
 	}
 	var out bytes.Buffer
 	printDrift(&out, paint(false), hosts, time.Now())
@@ -72,7 +72,7 @@ func TestDriftIsTold(t *testing.T) {
 	}
 
 	for i, c := range []struct {
-		hosts []deploy.HostDrift
+		hosts []drift.HostDrift
 		code  int
 	}{{hosts, exitChanges}, {hosts[1:], exitHosts}, {append(hosts[1:2:2], hosts[4]), 0}, {nil, 0}} {
 		got := 0

@@ -125,7 +125,7 @@ func pauseRuns(ctx context.Context, db *history.DB, by string, req pauseRequest)
 	if err != nil {
 		return pauseAnswer{}, err
 	}
-	act := history.Start{ID: deploy.NewRunID(), Cause: "pause", By: by, At: now, Notes: []string{held.Status().Text(held.Waiting)}}
+	act := history.Start{ID: history.NewRunID(), Cause: "pause", By: by, At: now, Notes: []string{held.Status().Text(held.Waiting)}}
 	return pauseAnswer{V: history.Version, Paused: true, Pause: held.Status()}, db.Acted(context.WithoutCancel(ctx), act, history.OutcomeDone, "", nil)
 }
 

@@ -5,14 +5,14 @@ import (
 	"errors"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/keys"
 	"bellhop/internal/history"
 )
 
 // What a person did to hosts beside deploying: history has it as a run without a commit.
 
 // pushKeys pushes keys for somebody, and has history remember it.
-func (h *app) pushKeys(ctx context.Context, by, on string) ([]deploy.HostKeys, error) {
+func (h *app) pushKeys(ctx context.Context, by, on string) ([]keys.HostKeys, error) {
 	began := time.Now()
 	hosts, err := h.deployer.Keys().Push(ctx, on)
 	var acts []history.HostAct
@@ -59,6 +59,6 @@ func (h *app) remember(ctx context.Context, cause, by string, began time.Time, o
 	if err != nil {
 		text = err.Error()
 	}
-	start := history.Start{ID: deploy.NewRunID(), Cause: cause, By: by, At: began}
+	start := history.Start{ID: history.NewRunID(), Cause: cause, By: by, At: began}
 	return h.history.Acted(context.WithoutCancel(ctx), start, outcome, text, acts)
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/actions"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -100,13 +100,13 @@ func (h *app) restart(ctx context.Context, by string, req restartRequest, tell f
 
 // withService are those of hosts that have the service. Where none has it, that is an error, which names the
 // services that there are.
-func withService(r *deploy.Restart, hosts []string, tell func(string)) (with []string, err error) {
+func withService(r *actions.Restart, hosts []string, tell func(string)) (with []string, err error) {
 	var lacking []error
 	for _, host := range hosts {
 		switch err := r.Check(host); {
 		case err == nil:
 			with = append(with, host)
-		case errors.Is(err, deploy.ErrNoService):
+		case errors.Is(err, actions.ErrNoService):
 			lacking = append(lacking, err)
 		default:
 			return nil, err
@@ -123,7 +123,7 @@ func withService(r *deploy.Restart, hosts []string, tell func(string)) (with []s
 }
 
 // restartOne restarts the service on one host, and has history remember it.
-func (h *app) restartOne(ctx context.Context, by string, r *deploy.Restart, host string, tell func(string)) error {
+func (h *app) restartOne(ctx context.Context, by string, r *actions.Restart, host string, tell func(string)) error {
 	began, act := time.Now(), history.HostAct{Host: host, Outcome: history.OutcomeDone}
 	res, err := r.On(ctx, host)
 	if err != nil {

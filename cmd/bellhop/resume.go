@@ -8,7 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -92,7 +91,7 @@ func resumeRuns(ctx context.Context, db *history.DB, by string) (resumeAnswer, e
 		return a, err
 	}
 
-	act := history.Start{ID: deploy.NewRunID(), Cause: "resume", By: by, At: time.Now()}
+	act := history.Start{ID: history.NewRunID(), Cause: "resume", By: by, At: time.Now()}
 	if was != nil {
 		a.Was, a.Waiting = was.Status(), was.Waiting
 		act.Notes = append(act.Notes, was.Status().Text(was.Waiting))

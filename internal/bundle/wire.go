@@ -275,3 +275,14 @@ type Reply struct {
 
 // ErrNoMagic says that the other side never spoke as a helper does.
 var ErrNoMagic = errors.New("no bellhop helper answered")
+
+// Present counts the keys that are there.
+func Present(keys []KeyState) int {
+	n := 0
+	for _, k := range keys {
+		if k.Present {
+			n++
+		}
+	}
+	return n
+}

@@ -1,4 +1,4 @@
-package deploy
+package contact
 
 import (
 	"context"
@@ -10,11 +10,9 @@ import (
 	"bellhop/internal/push"
 )
 
-// Every contact reads the host's own record. Where history remembers something else, the host is right.
-
-// correct corrects what history remembers of a host by the host's own record, and gives a renamed
+// Correct corrects what history remembers of a host by the host's own record, and gives a renamed
 // host its past. f is the fleet that knows its present name, nil when that is not known.
-func (c Contact) correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
+func (c Contact) Correct(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
 	if err := c.believeRename(ctx, f, name, hello); err != nil {
 		return err
 	}

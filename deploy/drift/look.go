@@ -1,4 +1,11 @@
-package deploy
+// Package drift looks at hosts between runs: what was edited there by hand, which units failed, whether a
+// reboot is due.
+//
+// A look changes nothing on its host, is no run, and begins none. It takes no place from a run, and ends at
+// once when somebody else has work on the host. A clock looks at each host a whole interval after its last
+// contact; a person asks for a Drift, or pulls an edited file as a change of the repo. The one thing that follows
+// from a look is what follows from any contact after a reboot: keys that are missing are put back.
+package drift
 
 import (
 	"context"
@@ -7,6 +14,8 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/contact"
+	"bellhop/deploy/keys"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -15,16 +24,11 @@ import (
 	"bellhop/internal/push"
 )
 
-// Between runs, hosts are looked at: what was edited there by hand, which units failed, whether a reboot is
-// due. A look changes nothing on its host, is no run, and begins none. It takes no place from a run, and
-// ends at once when somebody else has work on the host. What it finds is in status; the one thing that
-// follows from it is what follows from any contact after a reboot: keys that are missing are put back.
-
 // A Looker looks at hosts.
 type Looker struct {
-	Contact
-	Keys  Keys
-	State *LookState
+	contact.Contact
+	Keys  keys.Keys
+	State *State
 
 	// HasLine says that a connection to a host is kept, which tells when it answers.
 	HasLine func(host string) bool
@@ -32,25 +36,25 @@ type Looker struct {
 	NoteAnswer func(host string, err error)
 }
 
-// A LookState is what a deployer keeps for looks by the clock. The zero value has no clock.
-type LookState struct {
-	work sync.WaitGroup // until the clock has stopped
+// A State is what a deployer keeps for looks by the clock. The zero value has no clock.
+type State struct {
+	Work sync.WaitGroup // until the clock has stopped
 
 	mu    sync.Mutex
-	clock *lookClock
+	clock *clock
 	told  map[string]string // by host: the failure that was logged last
 }
 
 // start starts a clock, which ends with ctx.
-func (s *LookState) start(ctx context.Context, clock *lookClock) {
+func (s *State) start(ctx context.Context, clock *clock) {
 	s.mu.Lock()
 	s.clock = clock
 	s.mu.Unlock()
-	s.work.Go(func() { clock.serve(ctx) })
+	s.Work.Go(func() { clock.serve(ctx) })
 }
 
-// changed tells the clock, if there is one, that its interval or its hosts may be others.
-func (s *LookState) changed() {
+// Changed tells the clock, if there is one, that its interval or its hosts may be others.
+func (s *State) Changed() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.clock != nil {
@@ -59,7 +63,7 @@ func (s *LookState) changed() {
 }
 
 // isNews notes how looks at a host fail, "" when they don't, and returns whether that is new.
-func (s *LookState) isNews(host, failure string) bool {
+func (s *State) isNews(host, failure string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -75,9 +79,9 @@ func (s *LookState) isNews(host, failure string) bool {
 	return failure != "" && failure != was
 }
 
-// serve looks at hosts by the clock, from now on until ctx ends. It returns at once.
-func (l Looker) serve(ctx context.Context) {
-	clock := newLookClock()
+// Serve looks at hosts by the clock, from now on until ctx ends. It returns at once.
+func (l Looker) Serve(ctx context.Context) {
+	clock := newClock()
 	clock.every, clock.contacts, clock.look = l.every, l.contacts, l.byClock
 	l.State.start(ctx, clock)
 }
@@ -130,7 +134,7 @@ func (l Looker) byClock(ctx context.Context, host string) {
 	text := ""
 	if err != nil && !push.IsAway(err) { // that it is away is in status
 		b, _ := f.Bundle(host)
-		text = l.reveal(limited, err, host, b)
+		text = l.Reveal(limited, err, host, b)
 	}
 	if l.State.isNews(host, text) {
 		l.Log.Warn("host can't be looked at", "host", host, "err", text)
@@ -155,7 +159,7 @@ func (l Looker) at(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bund
 	}
 	if found.heal {
 		last, _ := l.History.Host(h.Name)
-		if _, err := l.Keys.heal(ctx, h.Name, routes.To(f, h, last.Arch, true), false); err != nil {
+		if _, err := l.Keys.Heal(ctx, h.Name, routes.To(f, h, last.Arch, true), false); err != nil {
 			return nil, err
 		}
 	}
@@ -192,7 +196,7 @@ func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bun
 	s, seen, err := l.Pusher().Look(ctx, routes.To(f, h, was.Arch, was.HasKeys()), what)
 	if errors.Is(err, push.ErrCannotLook) { // its record was heard all the same
 		defer s.Close()
-		if err := l.correct(ctx, f, h.Name, &s.Hello); err != nil {
+		if err := l.Correct(ctx, f, h.Name, &s.Hello); err != nil {
 			return nil, err
 		}
 		return &looked{}, l.History.Looks().Store(ctx, h.Name, history.Look{At: time.Now(), Unknown: true})
@@ -208,7 +212,7 @@ func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bun
 func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push.Session, seen *bundle.HostSeen, what bundle.Look) (*looked, error) {
 	d := l.Contact
 	was, _ := d.History.Host(h.Name)
-	if err := d.correct(ctx, f, h.Name, &s.Hello); err != nil {
+	if err := d.Correct(ctx, f, h.Name, &s.Hello); err != nil {
 		return nil, err
 	}
 
@@ -227,7 +231,7 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 	sameBoot := seen.BootID.Is(was.BootID)
 	found.heal = isOurs && (len(seen.KeysMissing) > 0 || !sameBoot && was.HasKeys())
 	if !sameBoot && !was.HasKeys() {
-		if err := l.Keys.note(h.Name, filter.Word(seen.BootID), 0); err != nil {
+		if err := l.Keys.Note(h.Name, filter.Word(seen.BootID), 0); err != nil {
 			return nil, err
 		}
 	}

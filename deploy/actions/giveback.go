@@ -1,4 +1,4 @@
-package deploy
+package actions
 
 import (
 	"context"
@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 
+	"bellhop/deploy/contact"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -15,7 +16,7 @@ import (
 // GiveBack has a host that left the repo take away everything that bellhop owns there, and put
 // back what stood there before. A host without a record was given back before, or has lost what
 // to put back, which is an error.
-func GiveBack(ctx context.Context, d Contact, host string) (*bundle.Result, error) {
+func GiveBack(ctx context.Context, d contact.Contact, host string) (*bundle.Result, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, d.Limit, push.ErrDeadline)
 	defer cancel()
 	release, err := d.Hosts.Hold(ctx, host)
@@ -31,7 +32,7 @@ func GiveBack(ctx context.Context, d Contact, host string) (*bundle.Result, erro
 
 	s, err := d.Pusher().Open(ctx, routes.Remembered(host, hosts), 0)
 	if err != nil {
-		return nil, &revealed{err, filter.Reveal(err)}
+		return nil, contact.AsText(err, filter.Reveal(err))
 	}
 	defer s.Close()
 	if s.Hello.Record == nil {
@@ -40,7 +41,7 @@ func GiveBack(ctx context.Context, d Contact, host string) (*bundle.Result, erro
 
 	res, err := s.Undo("undo-"+strings.ToLower(rand.Text()[:12]), filter)
 	if err != nil {
-		return res, &revealed{err, filter.Reveal(err)}
+		return res, contact.AsText(err, filter.Reveal(err))
 	}
 	return res, nil
 }

@@ -1,4 +1,4 @@
-package deploy
+package keys
 
 import (
 	"context"
@@ -12,10 +12,10 @@ import (
 	"bellhop/internal/push"
 )
 
-// heal reads the host's record, and puts back the keys of the generation that the host holds:
+// Heal reads the host's record, and puts back the keys of the generation that the host holds:
 // when its boot is another than remembered, when a key is missing, or always. Only a boot id that
 // was read whole counts: a login also works while a host shuts down.
-func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
+func (k Keys) Heal(ctx context.Context, host string, t link.Target, always bool) (*bundle.Result, error) {
 	d := k.Contact
 	release, err := d.Hosts.Hold(ctx, host)
 	if err != nil {
@@ -29,7 +29,7 @@ func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool)
 	defer s.Close()
 
 	was, _ := d.History.Host(host)
-	if err := d.correct(ctx, d.Fleet(), host, &s.Hello); err != nil {
+	if err := d.Correct(ctx, d.Fleet(), host, &s.Hello); err != nil {
 		return nil, err
 	}
 
@@ -60,14 +60,14 @@ func (k Keys) heal(ctx context.Context, host string, t link.Target, always bool)
 	filter := d.Pusher().NewFilter([]string{was.BootID, host, d.ID, b.Digest}, push.KeysOf(b))
 	defer filter.Drop()
 	if len(b.Keys) == 0 {
-		return nil, k.note(host, filter.Word(s.Hello.BootID), 0)
+		return nil, k.Note(host, filter.Word(s.Hello.BootID), 0)
 	}
 	return k.send(s, host, b, filter)
 }
 
 // send sends the keys of b on the session, and has history remember them.
 func (k Keys) send(s *push.Session, host string, b *fleet.Bundle, filter *push.Filter) (*bundle.Result, error) {
-	res, err := s.PushKeys("keys-"+NewRunID(), b, filter)
+	res, err := s.PushKeys("keys-"+history.NewRunID(), b, filter)
 	if err != nil {
 		return nil, err
 	}
@@ -78,15 +78,15 @@ func (k Keys) send(s *push.Session, host string, b *fleet.Bundle, filter *push.F
 
 	n := len(b.Keys)
 	if len(res.Keys) > 0 {
-		n = present(res.Keys)
+		n = bundle.Present(res.Keys)
 	}
 
 	k.Log.Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
-	return res, k.note(host, filter.Word(s.Hello.BootID), n)
+	return res, k.Note(host, filter.Word(s.Hello.BootID), n)
 }
 
-// note has history remember how many keys a host has, and in which boot.
-func (k Keys) note(host, boot string, n int) error {
+// Note has history remember how many keys a host has, and in which boot.
+func (k Keys) Note(host, boot string, n int) error {
 	return k.History.Correct(context.Background(), host, func(h *history.Host) {
 		h.KeysPresent = n
 		if boot != "" {

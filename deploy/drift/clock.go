@@ -1,4 +1,4 @@
-package deploy
+package drift
 
 import (
 	"context"
@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// A lookClock says when each host is looked at: a whole interval after its last contact, whatever that
+// A clock says when each host is looked at: a whole interval after its last contact, whatever that
 // was, up to a tenth of it sooner or later so that the hosts of a large fleet don't come all at once. What
 // an earlier process heard of a host does not count: a server that starts looks at nobody at once.
-type lookClock struct {
+type clock struct {
 	every    func() time.Duration                   // 0: nobody is looked at
 	contacts func() map[string]time.Time            // of hosts that can be looked at: when each was heard last
 	look     func(ctx context.Context, host string) // looks at one
@@ -34,12 +34,12 @@ const lookParallel = 8
 // lookSteps is how many times in an interval the clock wakes at most.
 const lookSteps = 60
 
-func newLookClock() *lookClock {
-	return &lookClock{again: make(chan struct{}, 1), next: map[string]nextLook{}}
+func newClock() *clock {
+	return &clock{again: make(chan struct{}, 1), next: map[string]nextLook{}}
 }
 
 // changed has the clock look at its interval and its hosts again.
-func (c *lookClock) changed() {
+func (c *clock) changed() {
 	select {
 	case c.again <- struct{}{}:
 	default:
@@ -47,7 +47,7 @@ func (c *lookClock) changed() {
 }
 
 // serve looks at hosts until ctx ends, and waits for the looks that are under way.
-func (c *lookClock) serve(ctx context.Context) {
+func (c *clock) serve(ctx context.Context) {
 	c.began = time.Now()
 	var looks sync.WaitGroup
 	defer looks.Wait()
@@ -73,7 +73,7 @@ func (c *lookClock) serve(ctx context.Context) {
 }
 
 // wait waits that long, 0 for good, or until something changes. It returns false when ctx ends.
-func (c *lookClock) wait(ctx context.Context, d time.Duration) bool {
+func (c *clock) wait(ctx context.Context, d time.Duration) bool {
 	var over <-chan time.Time
 	if d > 0 {
 		t := time.NewTimer(d)
@@ -92,7 +92,7 @@ func (c *lookClock) wait(ctx context.Context, d time.Duration) bool {
 
 // due lists the hosts that are to be looked at now, the longest due first, and says how long to wait then;
 // 0: until something changes. Each of them is due again a whole interval later, whatever comes of the look.
-func (c *lookClock) due(now time.Time) (hosts []string, wait time.Duration) {
+func (c *clock) due(now time.Time) (hosts []string, wait time.Duration) {
 	every := c.every()
 	if every <= 0 {
 		clear(c.next)
@@ -126,7 +126,7 @@ func (c *lookClock) due(now time.Time) (hosts []string, wait time.Duration) {
 }
 
 // of is when a host is looked at: as it was found before, unless the host was heard since then.
-func (c *lookClock) of(host string, contact time.Time, every time.Duration) nextLook {
+func (c *clock) of(host string, contact time.Time, every time.Duration) nextLook {
 	if contact.Before(c.began) {
 		contact = c.began
 	}

@@ -1,4 +1,6 @@
-package deploy
+// Package keys works on the keys that hosts have in their RAM: it says which are there, and puts back those of
+// the generation that a host holds.
+package keys
 
 import (
 	"cmp"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/contact"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -35,8 +38,11 @@ type KeyInfo struct {
 	Unit     *string    `json:"unit"`   // state of its unit
 }
 
+// atOnce is how many hosts are asked at once.
+const atOnce = 10
+
 // Keys works on the keys that hosts have in their RAM.
-type Keys struct{ Contact }
+type Keys struct{ contact.Contact }
 
 // Status asks the chosen hosts that have keys which keys they have, one session each.
 func (k Keys) Status(ctx context.Context, on string) ([]HostKeys, error) {
@@ -112,7 +118,7 @@ func keysOf(m *bundle.Manifest) []bundle.Key {
 func (k Keys) Push(ctx context.Context, on string) ([]HostKeys, error) {
 	return k.each(ctx, on, func(ctx context.Context, f *fleet.Fleet, h *fleet.Host, b *fleet.Bundle) (HostKeys, error) {
 		t := routes.To(f, h, commits.ArchOf(k.History, h.Name), true)
-		res, err := k.heal(ctx, h.Name, t, true)
+		res, err := k.Heal(ctx, h.Name, t, true)
 		if err != nil {
 			return HostKeys{}, err
 		}
@@ -148,7 +154,7 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 	}
 
 	var wg sync.WaitGroup
-	sem := make(chan struct{}, defaultParallel)
+	sem := make(chan struct{}, atOnce)
 	all := make([]*HostKeys, len(hosts))
 	for i, h := range hosts {
 		b, err := f.Bundle(h.Name)
@@ -172,7 +178,7 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 			defer cancel()
 			hk, err := do(ctx, f, h, b)
 			if err != nil {
-				all[i].Error = some(k.reveal(ctx, err, h.Name, b))
+				all[i].Error = some(k.Reveal(ctx, err, h.Name, b))
 				return
 			}
 			all[i] = &hk

@@ -1,4 +1,8 @@
-package deploy
+// Package actions is what a person has done on one host without a run: restart a service, reboot, and give
+// back what bellhop owns there.
+//
+// An action waits for its turn on the host, like a run, and deploys nothing.
+package actions
 
 import (
 	"context"
@@ -8,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/contact"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -16,7 +21,7 @@ import (
 
 // A Restart restarts the units of one service on hosts. It deploys nothing.
 type Restart struct {
-	Contact
+	contact.Contact
 	Service  string
 	Progress func(host, line string) // hears what happens, line by line; nil: nobody does
 }
@@ -62,7 +67,7 @@ func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 
 	res, err := r.session(ctx, host, hosts, filter)
 	if err != nil {
-		return nil, fmt.Errorf("restart %s on %s: %w", r.Service, host, &revealed{err, filter.Reveal(err)})
+		return nil, fmt.Errorf("restart %s on %s: %w", r.Service, host, contact.AsText(err, filter.Reveal(err)))
 	}
 	if res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing {
 		err = fmt.Errorf("restart %s on %s: %s", r.Service, host, res.Error)

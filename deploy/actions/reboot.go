@@ -1,4 +1,4 @@
-package deploy
+package actions
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/contact"
+	"bellhop/deploy/keys"
 	"bellhop/deploy/routes"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
@@ -15,7 +17,7 @@ import (
 
 // Reboot reboots a host and waits until it is back with its keys, at most limit (0: 10 min).
 // report hears what happens.
-func Reboot(ctx context.Context, d Keys, host string, limit time.Duration, report func(string)) error {
+func Reboot(ctx context.Context, d keys.Keys, host string, limit time.Duration, report func(string)) error {
 	if limit <= 0 {
 		limit = 10 * time.Minute
 	}
@@ -35,14 +37,14 @@ func Reboot(ctx context.Context, d Keys, host string, limit time.Duration, repor
 	t := routes.To(f, h, commits.ArchOf(d.History, host), true)
 	if err := (&rebooting{d, t, report}).run(ctx); err != nil {
 		b, _ := f.Bundle(host)
-		return fmt.Errorf("reboot %s: %w", host, &revealed{err, d.reveal(ctx, err, host, b)})
+		return fmt.Errorf("reboot %s: %w", host, contact.AsText(err, d.Reveal(ctx, err, host, b)))
 	}
 	return nil
 }
 
 // A rebooting is one reboot of a host, under way.
 type rebooting struct {
-	d      Keys
+	d      keys.Keys
 	target link.Target
 	report func(string)
 }
@@ -100,7 +102,7 @@ func (r *rebooting) bootID(ctx context.Context) (plain.Foreign, error) {
 // pushKeys puts the keys back: early in a boot that may take a few tries.
 func (r *rebooting) pushKeys(ctx context.Context) error {
 	for {
-		_, err := r.d.heal(ctx, r.target.Name, r.target, true)
+		_, err := r.d.Heal(ctx, r.target.Name, r.target, true)
 		if err == nil {
 			h, _ := r.d.History.Host(r.target.Name)
 			r.report(fmt.Sprintf("%d of %d keys stand", h.KeysPresent, h.KeysExpected))

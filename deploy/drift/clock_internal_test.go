@@ -1,4 +1,4 @@
-package deploy
+package drift
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A clocked is a fleet that a lookClock looks at.
+// A clocked is a fleet that a clock looks at.
 type clocked struct {
 	mu       sync.Mutex
 	every    time.Duration
@@ -21,8 +21,8 @@ type clocked struct {
 	asked    int  // how often the clock asked for the interval
 }
 
-func (c *clocked) clock() *lookClock {
-	k := newLookClock()
+func (c *clocked) clock() *clock {
+	k := newClock()
 	k.every = func() time.Duration { c.mu.Lock(); defer c.mu.Unlock(); c.asked++; return c.every }
 	k.contacts = func() map[string]time.Time { c.mu.Lock(); defer c.mu.Unlock(); return maps.Clone(c.contacts) }
 	k.look = func(_ context.Context, host string) {
@@ -60,7 +60,7 @@ func (c *clocked) looked() map[string][]time.Time {
 }
 
 // inClock runs a story of hosts that an earlier process heard of long ago.
-func inClock(t *testing.T, every time.Duration, hosts int, story func(c *clocked, k *lookClock)) {
+func inClock(t *testing.T, every time.Duration, hosts int, story func(c *clocked, k *clock)) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &clocked{every: every, contacts: map[string]time.Time{}, looks: map[string][]time.Time{}}
 		for i := range hosts {
@@ -79,7 +79,7 @@ func inClock(t *testing.T, every time.Duration, hosts int, story func(c *clocked
 // Each host is looked at once in an interval, the first time a whole one after the start, and not all at
 // once.
 func TestLookClockIntervals(t *testing.T) {
-	inClock(t, 10*time.Minute, 200, func(c *clocked, _ *lookClock) {
+	inClock(t, 10*time.Minute, 200, func(c *clocked, _ *clock) {
 		began := time.Now()
 		time.Sleep(9*time.Minute - time.Second)
 		for host := range c.looked() {
@@ -110,7 +110,7 @@ func TestLookClockIntervals(t *testing.T) {
 
 // Any contact puts off the next look by a whole interval.
 func TestLookClockContact(t *testing.T) {
-	inClock(t, 10*time.Minute, 2, func(c *clocked, _ *lookClock) {
+	inClock(t, 10*time.Minute, 2, func(c *clocked, _ *clock) {
 		for range 24 {
 			time.Sleep(5 * time.Minute)
 			c.met("h000")
@@ -123,7 +123,7 @@ func TestLookClockContact(t *testing.T) {
 
 // A host that can't be reached is tried once in an interval too.
 func TestLookClockFailures(t *testing.T) {
-	inClock(t, 10*time.Minute, 1, func(c *clocked, _ *lookClock) {
+	inClock(t, 10*time.Minute, 1, func(c *clocked, _ *clock) {
 		c.mu.Lock()
 		c.fails = true
 		c.mu.Unlock()
@@ -136,7 +136,7 @@ func TestLookClockFailures(t *testing.T) {
 
 // 0s turns it off, and a commit that changes the interval, or brings a host, counts at once.
 func TestLookClockChanges(t *testing.T) {
-	inClock(t, 0, 1, func(c *clocked, k *lookClock) {
+	inClock(t, 0, 1, func(c *clocked, k *clock) {
 		set := func(every time.Duration) {
 			c.mu.Lock()
 			c.every = every
@@ -170,7 +170,7 @@ func TestLookClockChanges(t *testing.T) {
 
 // A clock wakes a few times in an interval, whatever the number of hosts.
 func TestLookClockWakesSeldom(t *testing.T) {
-	inClock(t, 10*time.Minute, 2000, func(c *clocked, k *lookClock) {
+	inClock(t, 10*time.Minute, 2000, func(c *clocked, k *clock) {
 		time.Sleep(10 * time.Hour)
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -183,7 +183,7 @@ func TestLookClockWakesSeldom(t *testing.T) {
 
 // A failure is logged when it is new, not every ten minutes.
 func TestLookFailuresAreToldOnce(t *testing.T) {
-	var s LookState
+	var s State
 	for i, c := range []struct {
 		failure string
 		isNews  bool

@@ -1,4 +1,4 @@
-package deploy
+package drift
 
 import (
 	"context"
@@ -17,8 +17,8 @@ import (
 	"bellhop/internal/textdiff"
 )
 
-// A DriftRequest asks chosen hosts what differs there.
-type DriftRequest struct {
+// A Request asks chosen hosts what differs there.
+type Request struct {
 	On     string `json:"on,omitempty"`     // hosts, as people choose them; "" is all
 	Verify bool   `json:"verify,omitempty"` // read every file, also one that looks as it was written
 	Diff   bool   `json:"diff,omitempty"`   // bring what was edited in files
@@ -32,7 +32,7 @@ type HostDrift struct {
 	State          string               `json:"state"`
 	Error          *string              `json:"error"`
 	Generation     *int64               `json:"generation"`
-	Drift          []DriftThing         `json:"drift"`
+	Drift          []Thing              `json:"drift"`
 	More           int                  `json:"more"` // that are not listed
 	Failed         []history.FailedUnit `json:"failed"`
 	KeysMissing    []string             `json:"keys_missing"`
@@ -40,8 +40,8 @@ type HostDrift struct {
 	RebootReason   *string              `json:"reboot_reason"`
 }
 
-// A DriftThing is one thing that differs.
-type DriftThing struct {
+// A Thing is one thing that differs.
+type Thing struct {
 	Kind string  `json:"kind"`
 	Name string  `json:"name"`
 	What string  `json:"what"`
@@ -53,12 +53,12 @@ type DriftThing struct {
 
 // States of a HostDrift.
 const (
-	DriftOK      = "ok"
-	DriftAway    = "away"
-	DriftWorking = "working"
-	DriftUnknown = "unknown"
-	DriftNever   = "never"
-	DriftFailed  = "failed"
+	OK      = "ok"
+	Away    = "away"
+	Working = "working"
+	Unknown = "unknown"
+	Never   = "never"
+	Failed  = "failed"
 )
 
 // Differs says whether something on the host is not as it should be.
@@ -66,7 +66,7 @@ func (h HostDrift) Differs() bool { return len(h.Drift)+h.More+len(h.KeysMissing
 
 // Drift asks the chosen hosts now what differs there, one session each, and with Diff one more where a
 // file was edited. What came of a host is in its HostDrift.
-func (l Looker) Drift(ctx context.Context, req DriftRequest) ([]HostDrift, error) {
+func (l Looker) Drift(ctx context.Context, req Request) ([]HostDrift, error) {
 	f, err := l.Load(ctx)
 	if err != nil {
 		return nil, err
@@ -90,8 +90,8 @@ func (l Looker) Drift(ctx context.Context, req DriftRequest) ([]HostDrift, error
 	return all, nil
 }
 
-func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req DriftRequest) HostDrift {
-	out := HostDrift{Name: h.Name, State: DriftNever, Drift: []DriftThing{}, Failed: []history.FailedUnit{}, KeysMissing: []string{}}
+func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req Request) HostDrift {
+	out := HostDrift{Name: h.Name, State: Never, Drift: []Thing{}, Failed: []history.FailedUnit{}, KeysMissing: []string{}}
 	if last, _ := l.History.Host(h.Name); !last.Had {
 		return out
 	}
@@ -104,7 +104,7 @@ func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req 
 		return out
 	}
 	out.take(found.seen)
-	if req.Diff && out.State == DriftOK {
+	if req.Diff && out.State == OK {
 		l.diffs(ctx, f, h, &out)
 	}
 	return out
@@ -114,31 +114,31 @@ func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req 
 func driftState(err error) string {
 	switch {
 	case errors.Is(err, errWanted):
-		return DriftWorking
+		return Working
 	case push.IsAway(err):
-		return DriftAway
+		return Away
 	}
-	return DriftFailed
+	return Failed
 }
 
 // why is the text of an error of a look.
 func (l Looker) why(ctx context.Context, err error, f *fleet.Fleet, h *fleet.Host) string {
 	b, _ := f.Bundle(h.Name)
-	return l.reveal(ctx, err, h.Name, b)
+	return l.Reveal(ctx, err, h.Name, b)
 }
 
 // take fills in what a look saw; nil says that the helper can't look.
 func (h *HostDrift) take(seen *bundle.Seen) {
 	switch {
 	case seen == nil:
-		h.State, h.Error = DriftUnknown, some(push.ErrCannotLook.Error())
+		h.State, h.Error = Unknown, some(push.ErrCannotLook.Error())
 		return
 	case seen.Working:
-		h.State, h.Error = DriftWorking, some(errWanted.Error())
+		h.State, h.Error = Working, some(errWanted.Error())
 		return
 	}
 
-	h.State, h.More = DriftOK, seen.DriftMore
+	h.State, h.More = OK, seen.DriftMore
 	h.RebootRequired, h.RebootReason = seen.RebootRequired, some(seen.RebootReason)
 	h.KeysMissing = append(h.KeysMissing, seen.KeysMissing...)
 	if seen.Generation > 0 {
@@ -148,13 +148,13 @@ func (h *HostDrift) take(seen *bundle.Seen) {
 		h.Failed = append(h.Failed, failedUnit(u))
 	}
 	for _, one := range seen.Drift {
-		h.Drift = append(h.Drift, DriftThing{Kind: one.Kind, Name: one.Name, What: one.What, Want: some(one.Want), Is: some(one.Is)})
+		h.Drift = append(h.Drift, Thing{Kind: one.Kind, Name: one.Name, What: one.What, Want: some(one.Want), Is: some(one.Is)})
 	}
 }
 
 // diffs adds what was edited in files, of as many as one look brings.
 func (l Looker) diffs(ctx context.Context, f *fleet.Fleet, h *fleet.Host, out *HostDrift) {
-	edited := map[string]*DriftThing{}
+	edited := map[string]*Thing{}
 	var paths []string
 	for i := range out.Drift {
 		one := &out.Drift[i]
@@ -244,4 +244,12 @@ func shownDiff(diff string) string {
 		}
 	}
 	return b.String()
+}
+
+// some is s for JSON, null where it is "".
+func some(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

@@ -1,4 +1,4 @@
-package deploy
+package drift
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/contact"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/plain"
@@ -57,7 +58,7 @@ func (l Looker) pull(ctx context.Context, host, name string) (*Pulled, error) {
 	found, err := l.at(ctx, f, h, bundle.Look{Contents: []string{name}})
 	switch {
 	case err != nil:
-		return nil, &revealed{err, l.why(ctx, err, f, h)}
+		return nil, contact.AsText(err, l.why(ctx, err, f, h))
 	case found.seen == nil:
 		return nil, errors.New("the helper there is of a release that can't look")
 	case found.seen.Working || len(found.seen.Contents) != 1:

@@ -1,4 +1,8 @@
-package deploy
+// Package contact is what every contact with a host does, whatever it is about: it reads the host's own
+// record and corrects what history remembers, and shows what a host said through a filter alone.
+//
+// Where history and a host differ the host is right.
+package contact
 
 import (
 	"context"
@@ -39,12 +43,18 @@ type revealed struct {
 	text string
 }
 
+// AsText is err with a text that can be shown.
+func AsText(err error, text string) error { return &revealed{err, text} }
+
 func (e *revealed) Error() string { return e.text }
 func (e *revealed) Unwrap() error { return e.err }
 
-// reveal is the text of err, in which a host may be quoted that holds, or was to hold, b.
-func (c Contact) reveal(ctx context.Context, err error, host string, b *fleet.Bundle) string {
+// Reveal is the text of err, in which a host may be quoted that holds, or was to hold, b.
+func (c Contact) Reveal(ctx context.Context, err error, host string, b *fleet.Bundle) string {
 	filter := c.Pusher().NewFilter(nil, push.KeysOf(b), c.Archive().FormerKeys(ctx, host, b))
 	defer filter.Drop()
-	return plain.Text(filter.Reveal(err), maxText)
+	return plain.Text(filter.Reveal(err), MaxText)
 }
+
+// MaxText is how long a text is that is stored or shown of a host, bytes.
+const MaxText = 16 << 10
