@@ -111,6 +111,7 @@ var arrows = map[string][]string{
 	"internal/lab/canary":      {},
 	"internal/lab/systemd":     {"internal/bundle", "internal/host/machine"},
 	"internal/lab/conformance": {"internal/bundle", "internal/host/machine"},
+	"internal/textdiff":        {},
 }
 
 func TestArrows(t *testing.T) {
