@@ -80,7 +80,7 @@ var arrows = map[string][]string{
 	"internal/push":            {"internal/bundle", "internal/durable", "internal/fleet", "internal/link", "internal/plain", "internal/trace"},
 	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/check", "internal/host/confirm", "internal/host/containers", "internal/host/health", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/runs", "internal/host/state", "internal/mask", "internal/unitfile"},
 	"internal/host/helper":     {"internal/bundle", "internal/host", "internal/host/check", "internal/host/confirm", "internal/host/keyfiles", "internal/host/look", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/state"},
-	"internal/host/look":       {"internal/bundle", "internal/host/confirm", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/state", "internal/plain"},
+	"internal/host/look":       {"internal/bundle", "internal/host/confirm", "internal/host/containers", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/state", "internal/plain"},
 	"internal/host/plan":       {"internal/bundle", "internal/host/check", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/packages", "internal/host/state", "internal/unitfile"},
 	"internal/host/nixsystem":  {"internal/bundle", "internal/host/check", "internal/host/command", "internal/host/health", "internal/host/machine", "internal/host/state"},
 	"internal/host/check":      {"internal/bundle"},

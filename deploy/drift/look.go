@@ -272,11 +272,12 @@ func (l Looker) filter(ctx context.Context, host string, b *fleet.Bundle) *push.
 
 // driftWords are those of a look's protocol, and results of units that systemd has names for.
 var driftWords = []string{
-	bundle.KindFile, bundle.KindDir, bundle.KindLink, bundle.KindUnit, bundle.KindPackage, bundle.KindAccount, bundle.KindSystem,
+	bundle.KindFile, bundle.KindDir, bundle.KindLink, bundle.KindUnit, bundle.KindPackage, bundle.KindAccount, bundle.KindSystem, bundle.KindContainer,
 	bundle.DriftMissing, bundle.DriftChanged, bundle.DriftReplaced, bundle.DriftMode, bundle.DriftOwner, bundle.DriftGroup, bundle.DriftHome,
 	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked, bundle.DriftDropIn, bundle.DriftProfile,
 	bundle.WhyNotOwned, bundle.WhyKey, bundle.WhyMissing, bundle.WhyNotRegular, bundle.WhyTooLarge, bundle.WhyWorking,
 	"exit-code", "signal", "core-dump", "timeout", "watchdog", "start-limit-hit", "oom-kill", "resources", "protocol", "exec-condition",
+	"exited", "dead", "unhealthy", "restarting", "created", "removing", // of containers
 }
 
 // namesOf are the names that a manifest gives to things.

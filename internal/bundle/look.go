@@ -78,8 +78,11 @@ type FailedUnitOf[T text] struct {
 	Since  int64 `json:"since,omitempty"`  // Unix seconds; 0: systemd does not say
 }
 
-// KindDir is the kind of a folder, in Drift alone.
-const KindDir = "dir"
+// Kinds of things in Drift alone.
+const (
+	KindDir       = "dir"       // a folder
+	KindContainer = "container" // of a compose service, as SERVICE:CONTAINER
+)
 
 // What can be different about a thing that bellhop put on a host.
 const (
@@ -101,7 +104,7 @@ const (
 // DriftOf is one thing that differs from what bellhop put in place. A thing that differs in several ways
 // has an entry for each.
 type DriftOf[T text] struct {
-	Kind T `json:"kind"` // file dir link unit package account system
+	Kind T `json:"kind"` // file dir link unit package account system container
 	Name T `json:"name"` // path of a file, dir or link, else the name
 	What T `json:"what"`
 	Want T `json:"want,omitempty"` // of modes, owners, targets, groups and homes: as it should be

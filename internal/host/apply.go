@@ -45,6 +45,7 @@ type run struct {
 	starting  time.Time         // when units began to be started
 	written   stamper           // files that it put in place
 	asked     []string          // units whose start or restart was asked for
+	stacks    []*stack          // compose projects that it touches
 }
 
 // rest is how long a process waits before it ends with what the next one tries again.
@@ -325,7 +326,7 @@ func (r *run) begin() error {
 	}
 
 	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.Puts, Steps: map[string]bool{},
-		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making, System: r.w.System}
+		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making, System: r.w.System, Stacks: r.stacksWere()}
 	if err = r.m.OpenJournal(r.begun); err != nil {
 		r.m.Runs().Release(r.offer.Run)
 		return errors.Join(err, r.m.CloseJournal()) // it may be there, and not be synced

@@ -39,7 +39,7 @@ func (r *run) ready(ctx context.Context) error {
 	s := state.Generation{Record: bundle.Record{Network: r.offer.Manifest.Network, Host: r.offer.Manifest.Host,
 		Deployer: r.offer.Deployer, Generation: r.w.Old.Generation + 1, Digest: r.w.Digest(), BootID: boot,
 		Origins: r.offer.Origins},
-		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.Next, Edited: r.w.Edited, GaveUp: r.giveUp}
+		Run: r.offer.Run, Manifest: r.offer.Manifest, Owned: r.w.Next, Edited: r.w.Edited, Images: r.imagesRan(ctx), GaveUp: r.giveUp}
 	r.m.Runs().Release(r.offer.Run)
 	if held := r.w.Held(); held != nil {
 		r.fill(bundle.OutcomeFailed, held)
@@ -81,6 +81,7 @@ func (r *run) tidy() error {
 	if !r.giveUp {
 		saveStamps(r.m, r.w, r.written)
 	}
+	tidyStacks(r.m, r.stacksWere(), r.w.Old.Generation+1, r.res)
 
 	r.m.Mark("tidied")
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()

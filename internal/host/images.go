@@ -30,12 +30,12 @@ func (r *run) whileAllRuns(ctx context.Context) error {
 // images brings the images that what changes runs, while all that runs goes on. A run whose images did
 // not come has touched nothing.
 func (r *run) images(ctx context.Context) error {
-	if r.m.Programs == nil || r.giveUp {
-		return nil
+	if err := r.planStacks(ctx); err != nil {
+		return err
 	}
 
 	wanted := r.quadletImages()
-	if len(wanted) == 0 {
+	if r.m.Programs == nil || len(wanted) == 0 {
 		return nil
 	}
 	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event}

@@ -59,7 +59,7 @@ func (r *run) start(ctx context.Context) error {
 
 	r.res.Started = append(r.res.Started, slices.Concat(others, u.Back, again, once)...)
 	r.res.Restarted, r.res.Reloaded = u.Restart, u.Reload
-	return nil
+	return r.startStacks(ctx)
 }
 
 // statesToStart reads what is to be started. systemd knows what needs a unit only from those that

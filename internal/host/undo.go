@@ -92,6 +92,7 @@ func settleDone(m state.Dir, j *state.Journal, now state.Generation, res *bundle
 	if err := tidy(m, j.Run, j.Keys, now.GaveUp); err != nil {
 		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
 	}
+	tidyStacks(m, j.Stacks, now.Generation, res)
 	if err := m.Runs().Save(res); err != nil {
 		return err
 	}
@@ -177,7 +178,7 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 	u.m.Mark("undo paths")
 	system, units := u.system(ctx)
 	whole = errors.Join(whole, system)
-	if units = errors.Join(units, u.bringUp(ctx)); units == nil && !ran {
+	if units = errors.Join(units, u.bringUp(ctx), u.stacks(ctx)); units == nil && !ran {
 		u.m.Note(state.JournalLine{Step: "ran"}, false)
 	}
 	if whole == nil && units == nil {

@@ -19,7 +19,7 @@ func (r *run) startLeft() time.Duration { return bundle.MaxStart - time.Since(r.
 // done is not health.
 func (r *run) health(ctx context.Context) error {
 	w := r.watch()
-	if len(w.Units)+len(w.Services) == 0 {
+	if len(w.Units)+len(w.Services)+len(r.stacks) == 0 {
 		return nil
 	}
 	report, err := w.Run(ctx)
@@ -32,6 +32,9 @@ func (r *run) health(ctx context.Context) error {
 	}
 	if len(report.Failures) > 0 {
 		return r.unhealthy(ctx, report)
+	}
+	if err := r.stackHealth(ctx); err != nil {
+		return err
 	}
 	return r.tellNewlyFailed(ctx, w.Units)
 }

@@ -31,6 +31,11 @@ func checkService(s bundle.Service) error {
 		}
 	}
 
+	if s.Compose != nil {
+		if err := checkStack(s.Compose); err != nil {
+			return err
+		}
+	}
 	for _, p := range s.Probes {
 		if err := checkProbe(p); err != nil {
 			return err

@@ -99,7 +99,7 @@ func (p *Puller) one(ctx context.Context, i Image) error {
 			return err
 		}
 	}
-	if i.Policy == PullNever {
+	if i.Policy == PullNever || i.Policy == "build" {
 		return &ImageError{Image: i.Ref, Cause: NotFound, Text: "it is not on the host, and its pull policy is never"}
 	}
 

@@ -199,7 +199,15 @@ func (r *Root) move(run string, k state.KeyMove) error {
 	defer dir.Close()
 
 	if k.Put {
-		return unix.Renameat(unix.AT_FDCWD, r.At(NewFolder(run)+"/"+FileName(k.Name)), dir.FD(), name)
+		came := r.At(NewFolder(run) + "/" + FileName(k.Name))
+		err := unix.Renameat(unix.AT_FDCWD, came, dir.FD(), name)
+		if errors.Is(err, unix.EISDIR) {
+			// An engine that mounted a key which was not there made a folder. One with anything in it is somebody's.
+			if err = unix.Unlinkat(dir.FD(), name, unix.AT_REMOVEDIR); err == nil {
+				err = unix.Renameat(unix.AT_FDCWD, came, dir.FD(), name)
+			}
+		}
+		return err
 	}
 	if k.Seal {
 		os.Remove(r.m.At(bundle.SealedDir + "/" + k.Name))

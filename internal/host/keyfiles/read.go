@@ -43,6 +43,9 @@ func (l *Reader) openInPlace(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
 		return nil, st, nil
 	}
+	if isThere, isFolder := l.m.stands(k.Path); err != nil && isThere && isFolder {
+		return nil, st, nil // Docker makes one for a mount whose key is not there yet
+	}
 	if err != nil {
 		return nil, st, err
 	}
@@ -116,7 +119,8 @@ func (l *Reader) MAC(k bundle.Key, nonce []byte) []byte {
 
 // Move is what a run does with k: with put a new value comes, else the key leaves.
 func (l *Reader) Move(k bundle.Key, put bool) state.KeyMove {
-	move := state.KeyMove{Name: k.Name, Path: k.Path, Put: put, Seal: k.Seal, Had: l.m.exists(k.Path)}
+	isThere, isFolder := l.m.stands(k.Path)
+	move := state.KeyMove{Name: k.Name, Path: k.Path, Put: put, Seal: k.Seal, Had: isThere && !isFolder}
 	f, st, err := l.open(k.Path)
 	if err != nil {
 		return move // none, or no file
@@ -128,16 +132,19 @@ func (l *Reader) Move(k bundle.Key, put bool) state.KeyMove {
 	return move
 }
 
-// exists says whether anything stands at p.
-func (m Store) exists(p string) bool {
+// stands says whether anything stands at p, and whether that is a folder.
+func (m Store) stands(p string) (isThere, isFolder bool) {
 	dir, name, err := m.Tree().Parent(p, false)
 	if err != nil {
-		return false
+		return false, false
 	}
 	defer dir.Close()
 
 	var st unix.Stat_t
-	return unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+	if unix.Fstatat(dir.FD(), name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+		return false, false
+	}
+	return true, st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 // States are those of the keys of the current generation.

@@ -144,7 +144,7 @@ func (l *looker) everything() error {
 	}
 
 	l.seen.Generation = l.now.Generation
-	for _, step := range []func() error{l.paths, l.units, l.accounts, l.keys, l.system, l.contents} {
+	for _, step := range []func() error{l.paths, l.units, l.stacks, l.accounts, l.keys, l.system, l.contents} {
 		if err := step(); err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package look
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -47,7 +46,6 @@ func (l *looker) units() error {
 		}
 	}
 
-	slices.SortFunc(l.seen.FailedUnits, func(a, b bundle.FailedUnit) int { return cmp.Compare(a.Name, b.Name) })
 	return nil
 }
 

@@ -31,6 +31,7 @@ type Journal struct {
 	Reload   bool                    `json:"reload,omitempty"` // unit files change
 	Made     []string                `json:"made,omitempty"`   // accounts it makes, which stay
 	System   *SystemMove             `json:"system,omitempty"` // of a NixOS host; nil: its system stays
+	Stacks   []StackWas              `json:"stacks,omitempty"` // compose projects that it touches, as they were
 	Steps    map[string]bool         `json:"-"`                // reached, from the later lines
 	found    map[string]owned.Change `json:"-"`                // what stood at a path when it was kept, from the later lines
 	Cause    string                  `json:"-"`                // why the run goes back, from the later lines; "" when it was killed

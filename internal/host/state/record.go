@@ -23,7 +23,7 @@ import (
 // How many generations are kept beside the current one, and how large they may be
 // together. Packages are kept by reference and not counted.
 const (
-	keptGenerations = 5
+	KeptGenerations = 5
 	keptBytes       = 2 << 30
 )
 
@@ -36,6 +36,7 @@ type Generation struct {
 	Manifest bundle.Manifest `json:"manifest"`
 	Owned    OwnedList       `json:"owned"`
 	Edited   []owned.Change  `json:"edited,omitempty"`  // what people changed by hand and the run put back; Was is theirs
+	Images   []ImageRan      `json:"images,omitempty"`  // that containers of compose services ran when the run was done
 	GaveUp   bool            `json:"gave_up,omitempty"` // the host was given back: nothing of this stays
 	Exists   bool            `json:"-"`                 // a record was read
 }
@@ -180,7 +181,7 @@ func (m Dir) Prune() error {
 		if err != nil {
 			return err
 		}
-		if i >= keptGenerations || size+grows > keptBytes {
+		if i >= KeptGenerations || size+grows > keptBytes {
 			if err := os.Remove(m.At(generationPath(n))); err != nil {
 				return err
 			}

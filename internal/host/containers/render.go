@@ -1,0 +1,86 @@
+package containers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"bellhop/internal/host/machine"
+)
+
+// In lies a stack below another root: its files were written there to be tried out.
+func (s *Stack) In(root string) Stack {
+	moved := *s
+	moved.Dir = root + s.Dir
+	moved.Files, moved.Env = nil, nil
+	for _, f := range s.Files {
+		moved.Files = append(moved.Files, root+f)
+	}
+	for _, f := range s.Env {
+		moved.Env = append(moved.Env, root+f)
+	}
+	return moved
+}
+
+// Render has the host's compose read a stack that lies below root, and returns the hashes of its
+// definitions as they will be where the stack is to stand: equal ones as labels of containers mean that
+// nothing differs. What compose resolves holds values of variables, so it is handed on in memory.
+func (e Engine) Render(ctx context.Context, s *Stack, root string) (map[string]string, error) {
+	tried := s.In(root)
+	text, err := e.compose(ctx, &tried, "config")
+	if err != nil {
+		return nil, fmt.Errorf("%s", strings.ReplaceAll(err.Error(), root, ""))
+	}
+
+	here := *s
+	here.Files, here.Env = []string{"-"}, nil
+	p := here.program("config", "--hash", "*")
+	p.In, p.Dir = strings.ReplaceAll(text, root, ""), ""
+	out, err := e.run(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	if out.Exit != 0 {
+		return nil, fmt.Errorf("docker compose config --hash: %s", composeSaid(out.Stderr))
+	}
+	return readHashes(out.Stdout), nil
+}
+
+func readHashes(text string) map[string]string {
+	hashes := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, hash, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			hashes[name] = hash
+		}
+	}
+	return hashes
+}
+
+// Build builds the images of containers, from a stack that lies below root.
+func (e Engine) Build(ctx context.Context, s *Stack, root string, names []string) error {
+	tried := s.In(root)
+	out, err := e.run(ctx, tried.program(slices.Concat([]string{"build", "-q"}, names)...))
+	if err != nil {
+		return failure(s.Service, "", err)
+	}
+	if out.Exit != 0 {
+		return fmt.Errorf("build: %s", composeSaid(out.Stderr))
+	}
+	return nil
+}
+
+// Floor is the oldest compose that this was tried with.
+const Floor = "2.26"
+
+// Version is the version of the host's compose, such as 2.26.1.
+func (e Engine) Version(ctx context.Context) (string, error) {
+	out, err := e.run(ctx, machine.Program{Argv: []string{Docker, "compose", "version", "--short"}})
+	if err != nil {
+		return "", err
+	}
+	if out.Exit != 0 {
+		return "", fmt.Errorf("docker compose is not there: %s", lastLine(out.Stderr))
+	}
+	return strings.TrimPrefix(strings.TrimSpace(out.Stdout), "v"), nil
+}

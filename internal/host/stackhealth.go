@@ -1,0 +1,61 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/containers"
+)
+
+// stackHealth waits until the containers of the stacks that the run touched count.
+func (r *run) stackHealth(ctx context.Context) error {
+	var watched []containers.Watched
+	for _, s := range r.stacks {
+		if s.leaves || slices.Contains(r.w.Units.Drifted, stackUnit(s.Service)) {
+			continue
+		}
+		w := containers.Watched{Stack: s.Stack, Settle: r.judged(s.Service).Settle, Before: map[string]int{}}
+		if !slices.Contains(slices.Concat(r.res.Started, r.res.Restarted), stackUnit(s.Service)) {
+			w.Stopped = s.change.Stopped
+		}
+		for _, c := range s.now {
+			if !slices.Contains(s.change.Restart, c.Service) { // an explicit restart counts anew
+				w.Before[c.ID] = c.Restarts
+			}
+		}
+		watched = append(watched, w)
+	}
+	if len(watched) == 0 {
+		return nil
+	}
+
+	failures, err := r.engine().Watch(ctx, watched, max(r.startLeft(), time.Second))
+	if err != nil {
+		return err
+	}
+	if len(failures) > 0 {
+		return r.unhealthyContainers(ctx, failures)
+	}
+	return nil
+}
+
+// unhealthyContainers is the error of containers that failed, with what they wrote last.
+func (r *run) unhealthyContainers(ctx context.Context, failures []containers.Failure) error {
+	blame := &blameError{}
+	e := &evidence{}
+	var errs []error
+	for _, f := range failures {
+		errs = append(errs, f.Err)
+		blame.services = unique(append(blame.services, f.Service))
+		one := bundle.Evidence{Service: f.Service, Unit: f.Name, Result: f.State.Status, Exit: f.State.Exit}
+		e.put(one, r.engine().Logs(ctx, f.State.ID, evidenceLines))
+	}
+
+	errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, failures[0].Service))
+	blame.err, blame.evidence = errors.Join(errs...), e.all
+	return blame
+}

@@ -1,0 +1,88 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/containers"
+	"bellhop/internal/host/state"
+)
+
+// keepImages gives the images that containers are about to leave a name that "docker image prune" does
+// not remove: a run that goes back needs them, and so does the generation.
+func (r *run) keepImages(ctx context.Context, s *stack) error {
+	for _, c := range s.now {
+		if !slices.Contains(s.change.Up, c.Service) {
+			continue
+		}
+		if err := r.engine().Tag(ctx, c.Image, containers.KeepRef(s.Service, c.Service, r.w.Old.Generation)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// imagesRan is what the containers of all stacks run when the run is done.
+func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
+	touched := map[string]bool{}
+	for _, s := range r.stacks {
+		touched[s.Service] = true
+		if s.leaves {
+			continue
+		}
+		images, err := r.engine().ImagesOf(ctx, s.Project)
+		if err != nil {
+			r.warn("service %s: which images it runs is not recorded: %v", s.Service, err)
+			continue
+		}
+		for _, i := range images {
+			all = append(all, state.ImageRan{Service: s.Service, Container: i.Container, Ref: i.Ref, ID: i.ID, Digest: i.Digest})
+		}
+	}
+	for _, i := range r.w.Old.Images {
+		if !touched[i.Service] {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// tidyTime is how long containers that leave may take to go.
+const tidyTime = 2 * time.Minute
+
+// tidyStacks removes the containers of stacks that left, and the names of images that no kept generation
+// needs. What can't be done is told in res, and so is what stays.
+func tidyStacks(m state.Dir, stacks []state.StackWas, generation int64, res *bundle.Result) {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+
+	e := containers.Engine{Programs: m.Programs}
+	for _, s := range stacks {
+		if err := e.DropKept(ctx, s.Service, generation-state.KeptGenerations); err != nil {
+			res.Warnings = append(res.Warnings, fmt.Sprintf("service %s: names of old images stay: %v", s.Service, err))
+		}
+		if !s.Leaves {
+			continue
+		}
+
+		now, err := e.Containers(ctx, s.Project)
+		var ids []string
+		for _, c := range now {
+			ids = append(ids, c.ID)
+		}
+		if err == nil {
+			err = e.Remove(ctx, s.Project, ids)
+		}
+		if err != nil {
+			res.Warnings = append(res.Warnings, fmt.Sprintf("service %s has left, and its containers are still there: %v (docker compose -p %s down removes them)", s.Service, err, s.Project))
+		}
+		if volumes, err := e.Volumes(ctx, s.Project); err == nil {
+			for _, v := range volumes {
+				res.Kept = append(res.Kept, fmt.Sprintf("volume %s (docker volume rm %s deletes its data)", v, v))
+			}
+		}
+	}
+}

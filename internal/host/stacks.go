@@ -1,0 +1,346 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/containers"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/state"
+)
+
+// A stack is a compose project that a run touches. All about it is decided while everything runs; its
+// unit only starts and stops it as a whole.
+type stack struct {
+	containers.Stack
+	was    *bundle.ComposeProject // nil: it comes with this run
+	leaves bool
+	now    []containers.State // before the run
+	change containers.Change
+}
+
+// stackUnit is the unit that starts and stops the project of a service.
+func stackUnit(service string) string { return service + ".service" }
+
+func (r *run) engine() containers.Engine { return containers.Engine{Programs: r.m.Programs} }
+
+// planStacks decides what is done to the containers of each stack that the run touches, and brings or
+// builds their images.
+func (r *run) planStacks(ctx context.Context) error {
+	r.stacks = r.touchedStacks()
+	if len(r.stacks) == 0 {
+		return nil
+	}
+	if err := r.checkEngine(ctx); err != nil {
+		return err
+	}
+
+	scratch := r.m.At(scratchDir)
+	defer os.RemoveAll(scratch)
+	for _, s := range r.stacks {
+		var err error
+		s.now, err = r.engine().Containers(ctx, s.Project)
+		if err == nil && !s.leaves {
+			err = r.decideStack(ctx, s, scratch)
+		}
+		if err != nil && !s.leaves { // what leaves may leave an engine that is gone
+			return refuseStack(s, err)
+		}
+	}
+	return nil
+}
+
+func refuseStack(s *stack, err error) error {
+	var no *check.Refusal
+	if errors.As(err, &no) {
+		return err
+	}
+	return check.RefuseServices([]string{s.Service}, fmt.Errorf("service %s: %w; nothing was touched", s.Service, err))
+}
+
+// touchedStacks are those of which anything changes or is to be started, and those that leave.
+func (r *run) touchedStacks() (all []*stack) {
+	old := stacksOf(&r.w.Old.Manifest)
+	next := stacksOf(&r.offer.Manifest)
+	touched := r.w.TouchedServices()
+	for _, name := range slices.Sorted(maps.Keys(next)) {
+		want, was := next[name], old[name]
+		starts := slices.Contains(r.w.Units.Start, stackUnit(name))
+		isTouched := starts || slices.Contains(touched, name) || !reflect.DeepEqual(want, was)
+		if isTouched && !r.w.Holds(name) {
+			all = append(all, &stack{Stack: containers.Stack{Service: name, ComposeProject: *want}, was: was})
+		}
+	}
+
+	for _, name := range slices.Sorted(maps.Keys(old)) {
+		if next[name] == nil && !r.w.Holds(name) {
+			all = append(all, &stack{Stack: containers.Stack{Service: name, ComposeProject: *old[name]}, was: old[name], leaves: true})
+		}
+	}
+	return all
+}
+
+// stacksOf are the compose projects of a manifest, by service.
+func stacksOf(m *bundle.Manifest) map[string]*bundle.ComposeProject {
+	all := map[string]*bundle.ComposeProject{}
+	for i := range m.Services {
+		if c := m.Services[i].Compose; c != nil {
+			all[m.Services[i].Name] = c
+		}
+	}
+	return all
+}
+
+// checkEngine refuses stacks where the host can't run them.
+func (r *run) checkEngine(ctx context.Context) error {
+	var coming []string
+	isNew := false
+	for _, s := range r.stacks {
+		if !s.leaves {
+			coming = append(coming, s.Service)
+			isNew = isNew || s.was == nil
+		}
+	}
+	if len(coming) == 0 {
+		return nil
+	}
+	if r.m.Programs == nil || !r.m.Accounts.Command(containers.Docker) {
+		return check.RefuseServices(coming, errors.New("this host has no docker, which compose services need: on Debian, apt install docker.io docker-compose"))
+	}
+	if !isNew {
+		return nil // it was asked when the first came
+	}
+
+	version, err := r.engine().Version(ctx)
+	if err != nil {
+		return check.RefuseServices(coming, fmt.Errorf("%w: compose services need it; on Debian, apt install docker-compose", err))
+	}
+	if containers.Older(version, containers.Floor) {
+		r.warn("this host has compose %s: the oldest that bellhop was tried with is %s", version, containers.Floor)
+	}
+	return nil
+}
+
+// decideStack decides about one stack. Where only mounted files change, compose is not asked at all.
+func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
+	facts := containers.Facts{Was: s.was, Want: &s.ComposeProject, Changed: func(thing string) bool { return r.w.Changed[thing] }, Now: s.now}
+	if r.definitionChanges(s) {
+		if err := r.tryOut(s, scratch); err != nil {
+			return err
+		}
+		hashes, err := r.engine().Render(ctx, &s.Stack, scratch)
+		if err != nil {
+			return err
+		}
+		facts.Hashes = hashes
+		if facts.Images, err = r.stackImages(ctx, s, scratch); err != nil {
+			return err
+		}
+	}
+
+	s.change = containers.Decide(facts)
+	for _, name := range s.change.Stopped {
+		r.w.Units.Drifted = append(r.w.Units.Drifted, containers.ContainerName(s.Service, name))
+	}
+	return nil
+}
+
+// definitionChanges says that compose has something to read anew.
+func (r *run) definitionChanges(s *stack) bool {
+	if s.was == nil || !reflect.DeepEqual(*s.was, s.ComposeProject) {
+		return true
+	}
+	paths := slices.Concat(s.Files, s.Env)
+	for _, c := range s.Containers {
+		paths = append(paths, c.Inputs...)
+		if slices.ContainsFunc(c.EnvKeys, func(k string) bool { return r.w.Changed[bundle.KindKey+":"+k] }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(paths, r.changedFile)
+}
+
+// tryOut writes the files of a stack below scratch, as they will be.
+func (r *run) tryOut(s *stack, scratch string) error {
+	if err := os.MkdirAll(scratch+s.Dir, 0o700); err != nil {
+		return err
+	}
+	for _, f := range r.offer.Manifest.Files {
+		if f.Service != s.Service {
+			continue
+		}
+		p := scratch + f.Path
+		if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(p, r.w.BytesOf(f.Digest), os.FileMode(f.Mode)); err != nil {
+			return err
+		}
+	}
+	return r.linkKeys(s, scratch)
+}
+
+// linkKeys makes the keys that a stack's variables come from reachable below scratch: those that came
+// with this run where they wait, the others where they stand. No value is copied.
+func (r *run) linkKeys(s *stack, scratch string) error {
+	for _, k := range r.offer.Manifest.Keys {
+		if k.Service != s.Service && k.Path != s.Login {
+			continue
+		}
+		from := r.m.At(k.Path)
+		if waits := filepath.Join(r.m.At(keyfiles.NewFolder(r.offer.Run)), keyfiles.FileName(k.Name)); exists(waits) {
+			from = waits
+		}
+		to := scratch + k.Path
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			return err
+		}
+		if err := os.Symlink(from, to); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func exists(p string) bool {
+	_, err := os.Lstat(p)
+	return err == nil
+}
+
+// stackImages brings and builds what the stack runs, and returns the ids of images that may have moved.
+func (r *run) stackImages(ctx context.Context, s *stack, scratch string) (ids map[string]string, err error) {
+	var wanted []containers.Image
+	var build []string
+	ids = map[string]string{}
+	for _, c := range s.Containers {
+		switch {
+		case c.Idle:
+		case c.Build:
+			if r.buildsAnew(s, &c) {
+				build = append(build, c.Name)
+			}
+		case !r.runsAlready(s, &c):
+			wanted = append(wanted, containers.Image{Engine: containers.Docker, Ref: c.Image, Policy: c.Pull, Service: s.Service})
+		}
+	}
+
+	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event}
+	if s.Login != "" {
+		dir := scratch + "/.login"
+		if err := linkLogin(dir, scratch+s.Login); err != nil {
+			return nil, err
+		}
+		pull.Env = []string{"DOCKER_CONFIG=" + dir}
+	}
+	if err := refuseImages(pull.Pull(ctx, wanted)); err != nil {
+		return nil, err
+	}
+	if len(build) > 0 {
+		r.event("build", fmt.Sprint(build))
+		if err := r.engine().Build(ctx, &s.Stack, scratch, build); err != nil {
+			return nil, err
+		}
+	}
+
+	for _, c := range s.Containers {
+		if c.Pull == containers.PullAlways && c.Image != "" {
+			if ids[c.Image], err = r.engine().ImageID(ctx, c.Image); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return ids, nil
+}
+
+// linkLogin makes a folder for docker's own settings, with the logins as its config.json.
+func linkLogin(dir, login string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	err := os.Symlink(login, filepath.Join(dir, "config.json"))
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// runsAlready says that a container runs the image that it is to run: the host has that.
+func (r *run) runsAlready(s *stack, c *bundle.Container) bool {
+	if c.Pull == containers.PullAlways {
+		return false
+	}
+	return slices.ContainsFunc(s.now, func(n containers.State) bool { return n.Service == c.Name && n.Ref == c.Image })
+}
+
+// buildsAnew says that an image is to be built: its container is new, or what it is built from changed.
+func (r *run) buildsAnew(s *stack, c *bundle.Container) bool {
+	isThere := slices.ContainsFunc(s.now, func(n containers.State) bool { return n.Service == c.Name })
+	return !isThere || slices.ContainsFunc(c.Inputs, r.changedFile)
+}
+
+// stacksWere is what the journal needs to bring stacks back.
+func (r *run) stacksWere() (all []state.StackWas) {
+	for _, s := range r.stacks {
+		was := state.StackWas{Service: s.Service, Project: s.Project, Was: s.was, Leaves: s.leaves, Up: s.change.Up, Restart: s.change.Restart}
+		for _, c := range s.now {
+			was.Containers = append(was.Containers, state.ContainerWas{Name: c.Service, ID: c.ID, Image: c.Image, Ref: c.Ref, Ran: c.Runs()})
+		}
+		all = append(all, was)
+	}
+	return all
+}
+
+// startStacks does to the containers what was decided. A stack whose unit was just started has been
+// brought up whole by that; one that was stopped by hand stays so.
+func (r *run) startStacks(ctx context.Context) error {
+	for _, s := range r.stacks {
+		unit := stackUnit(s.Service)
+		if s.leaves || slices.Contains(r.w.Units.Drifted, unit) {
+			continue
+		}
+
+		change := s.change
+		if wasStarted := slices.Contains(slices.Concat(r.res.Started, r.res.Restarted), unit); wasStarted {
+			change.Up, change.Gone = nil, nil
+			if len(s.now) == 0 || slices.Contains(r.res.Restarted, unit) || slices.Contains(r.w.Units.Quiet, unit) {
+				change.Restart = nil // none ran before
+			}
+		}
+		if change.None() {
+			continue
+		}
+
+		r.event("containers", changeText(s.Service, change))
+		if err := r.keepImages(ctx, s); err != nil {
+			r.warn("service %s: its former images may be pruned: %v", s.Service, err)
+		}
+		if err := r.engine().Apply(ctx, &s.Stack, change); err != nil {
+			return &blameError{err: fmt.Errorf("service %s: %w", s.Service, err), services: []string{s.Service}}
+		}
+	}
+	return nil
+}
+
+func changeText(service string, c containers.Change) string {
+	text := ""
+	for _, part := range []struct {
+		verb  string
+		names []string
+	}{{"up", c.Up}, {"restart", c.Restart}} {
+		for _, n := range part.names {
+			text += part.verb + " " + containers.ContainerName(service, n) + " "
+		}
+	}
+	if len(c.Gone) > 0 {
+		text += fmt.Sprintf("remove %d", len(c.Gone))
+	}
+	return text
+}

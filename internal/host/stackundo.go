@@ -1,0 +1,102 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"bellhop/internal/host/containers"
+	"bellhop/internal/host/state"
+)
+
+// stacks brings the containers back that the run touched, when the files of before stand again and the
+// units that ran do. After a reboot the units bring them up by themselves.
+func (u *undoer) stacks(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+	defer cancel()
+
+	var errs []error
+	for i := range u.j.Stacks {
+		s := &u.j.Stacks[i]
+		if s.Leaves || !u.sameBoot || !u.j.Steps["start"] {
+			continue
+		}
+		if err := u.stack(ctx, s); err != nil {
+			errs = append(errs, fmt.Errorf("service %s: %w", s.Service, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (u *undoer) stack(ctx context.Context, s *state.StackWas) error {
+	e := containers.Engine{Programs: u.m.Programs}
+	now, err := e.Containers(ctx, s.Project)
+	if err != nil {
+		return err
+	}
+	if s.Was == nil {
+		return u.unmake(ctx, e, s, now)
+	}
+	if err := tagBack(ctx, e, s); err != nil {
+		return err
+	}
+
+	change := containers.Change{}
+	for _, was := range s.Containers {
+		i := slices.IndexFunc(now, func(n containers.State) bool { return n.ID == was.ID })
+		isSame := i >= 0 && (now[i].Runs() || !was.Ran)
+		switch {
+		case !isSame && was.Ran:
+			change.Up = append(change.Up, was.Name)
+		case isSame && was.Ran && slices.Contains(s.Restart, was.Name):
+			change.Restart = append(change.Restart, was.Name)
+		}
+	}
+	for _, n := range now {
+		if s.Was.ContainerOf(n.Service) == nil {
+			change.Gone = append(change.Gone, n.ID)
+		}
+	}
+
+	return e.Apply(ctx, &containers.Stack{Service: s.Service, ComposeProject: *s.Was}, change)
+}
+
+// unmake removes what the run made of a stack that was not there, and runs again what was.
+func (u *undoer) unmake(ctx context.Context, e containers.Engine, s *state.StackWas, now []containers.State) error {
+	var made, again []string
+	for _, n := range now {
+		i := slices.IndexFunc(s.Containers, func(was state.ContainerWas) bool { return was.ID == n.ID })
+		switch {
+		case i < 0:
+			made = append(made, n.ID)
+		case s.Containers[i].Ran && !n.Runs():
+			again = append(again, n.ID)
+		}
+	}
+
+	project := s.Project
+	if len(s.Containers) > 0 {
+		project = "" // its networks were there before
+	}
+	return errors.Join(e.Remove(ctx, project, made), e.Start(ctx, again))
+}
+
+// tagBack has the names of images mean again what they meant: a pull or a build may have moved them.
+func tagBack(ctx context.Context, e containers.Engine, s *state.StackWas) error {
+	for _, was := range s.Containers {
+		if containers.IsPinned(was.Ref) {
+			continue
+		}
+		id, err := e.ImageID(ctx, was.Ref)
+		if err != nil {
+			return err
+		}
+		if id != was.Image {
+			if err := e.Tag(ctx, was.Image, was.Ref); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
