@@ -26,6 +26,13 @@ type logsOptions struct {
 	lines     int
 	unit      string              // "": the whole journal
 	services  map[string][]string // units by host, where unit is the name of a service there
+	stacks    map[string]composed // by host, where what is named is a compose service there, or a container of one
+}
+
+// A composed is a compose service whose containers are shown, or one container of it.
+type composed struct {
+	project   string
+	container string // "": all
 }
 
 func logsCmd(e *Env) *cobra.Command {
@@ -34,7 +41,8 @@ func logsCmd(e *Env) *cobra.Command {
 		Use: "logs HOST... [UNIT|SERVICE]", Short: "Show the journal of hosts, or of one unit or service on them", GroupID: groupHosts,
 		Long: `Show the journal of hosts, or of one unit or service on them. The last argument is the unit, whose
 .service may be left out, or a service, which means all of its units: to see only the unit of that
-name, write its .service. Of several hosts each line begins with the host's name; one that does not
+name, write its .service. Of a compose service it shows what the containers wrote; SERVICE:CONTAINER is
+one of them. Of several hosts each line begins with the host's name; one that does not
 answer, or does not have the unit, is named, the others go on, and the exit code is not 0.`,
 		Example: "  bellhop logs chrysalis withinbot -f\n  bellhop logs '@bots' withinbot --since today\n  bellhop logs chrysalis",
 		RunE: func(c *cobra.Command, args []string) error {
@@ -77,11 +85,16 @@ func splitLast(args []string, on string) (hosts []string, what string) {
 
 // choose takes what was named as a service on those of the hosts that have one of that name, else as a unit.
 func (o *logsOptions) choose(expr, name string) {
-	o.unit, o.services = unitName(name), map[string][]string{}
+	o.unit, o.services, o.stacks = unitName(name), map[string][]string{}, map[string]composed{}
 	if name == "" || o.unit == name {
 		return
 	}
+	service, container, _ := strings.Cut(name, ":")
 	o.manifests(expr, func(host string, m *bundle.Manifest) {
+		if s := m.ServiceOf(service); s.Compose != nil {
+			o.stacks[host] = composed{s.Compose.Project, container}
+			return
+		}
 		if units := unitsOf(m, name); len(units) > 0 {
 			o.services[host] = units
 		}
@@ -120,7 +133,7 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 	defer pool.Close()
 
 	if len(ts) == 1 {
-		if err := needUnits(e, ctx, pool, ts[0], o.unitsOn(ts[0].Name)); err != nil {
+		if err := o.need(e, ctx, pool, ts[0]); err != nil {
 			return interruptedOr(ctx, err)
 		}
 		return remoteOn(e, ctx, pool, ts[0], journalLine(o, ts[0].Name), rawUnlessShown(e.Stdout), rawUnlessShown(e.Stderr))
@@ -133,7 +146,7 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 
 	out := e.columns(ts)
 	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
-		err := needUnits(e, ctx, pool, t, o.unitsOn(t.Name))
+		err := o.need(e, ctx, pool, t)
 		if err == nil {
 			return out.run(ctx, pool, t, journalLine(o, t.Name))
 		}
@@ -156,6 +169,14 @@ func interruptedOr(ctx context.Context, err error) error {
 
 // errNoUnit says that a host has no unit of that name, and no line of one in its journal.
 var errNoUnit = errors.New("there is no such unit, and no line of one in the journal")
+
+// need asks a host whether it has what is to be shown. Of a compose service the repo says it.
+func (o *logsOptions) need(e *Env, ctx context.Context, pool *link.Pool, t link.Target) error {
+	if _, ok := o.stacks[t.Name]; ok {
+		return nil
+	}
+	return needUnits(e, ctx, pool, t, o.unitsOn(t.Name))
+}
 
 // needUnits asks a host whether it has one of units.
 func needUnits(e *Env, ctx context.Context, pool *link.Pool, t link.Target, units []string) (err error) {
@@ -204,6 +225,9 @@ func needUnit(e *Env, ctx context.Context, pool *link.Pool, t link.Target, unit 
 
 // journalLine is the command that shows the journal of a host.
 func journalLine(o *logsOptions, host string) string {
+	if s, ok := o.stacks[host]; ok {
+		return composeLine(o, s)
+	}
 	args := []string{"journalctl", "--no-pager", "-n", fmt.Sprint(o.lines)}
 	if o.since != "" {
 		args = append(args, "--since="+o.since)
@@ -215,6 +239,23 @@ func journalLine(o *logsOptions, host string) string {
 		args = append(args, "-u", unit)
 	}
 	return shellLine(args)
+}
+
+// composeLine is the command that shows what the containers of a compose service wrote. The host's date reads
+// the time as journalctl would.
+func composeLine(o *logsOptions, s composed) string {
+	args := []string{"docker", "compose", "--ansi", "never", "-p", s.project, "logs", "--no-color", "--tail", fmt.Sprint(o.lines)}
+	if o.follow {
+		args = append(args, "--follow")
+	}
+	if s.container != "" {
+		args = append(args, s.container)
+	}
+	if o.since == "" {
+		return shellLine(args)
+	}
+	const since = `when=$(date -d "$1" +%Y-%m-%dT%H:%M:%S%:z) && shift && exec "$@" --since "$when"`
+	return shellLine(append([]string{"sh", "-c", since, "sh", o.since}, args...))
 }
 
 // completeLogs offers hosts, and behind them the units that those have too.
