@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -97,4 +98,78 @@ func TestRigStackAfterTheEngineAndTheHost(t *testing.T) {
 	if said := r.said("vault"); !strings.Contains(said, "second") {
 		t.Errorf("vault says %s", said)
 	}
+}
+
+// A run that is killed when its containers are new already ends with those of before.
+func TestRigStackKilled(t *testing.T) {
+	r, reg := newDockerRig(t)
+	s := rigStack{ref: reg.push("tiny", "1", "1"), conf: "one"}
+	r.deploy(s.load(), bundle.OutcomeDone)
+	ids := r.ids()
+
+	next := s
+	next.conf, next.args, next.appImage = "two", ", /more", reg.push("tiny", "2", "2")
+	l := next.load()
+	long := int64(60_000)
+	l.Services[0].Settle = &long
+	o := l.offer()
+	o.Run = "rig-killed-" + s.conf
+	end := make(chan told, 1)
+	go func() {
+		got, _ := r.session(o, l)
+		end <- got
+	}()
+	r.until("docker inspect -f '{{index .Args 2}}' $(docker ps -q --filter label=com.docker.compose.service=app) 2>/dev/null", "/more")
+	r.sh("systemctl kill -s KILL bellhop-apply.service")
+	got := <-end
+	if got.res == nil || got.res.Outcome != bundle.OutcomeRolledBack {
+		t.Fatalf("result %+v", got.res)
+	}
+	now := r.ids()
+	if d := differ(ids, now); !slices.Equal(d, []string{"app"}) || !strings.HasSuffix(now["app"], "running") || !strings.Contains(r.said("app"), `"one"`) {
+		t.Errorf("other containers: %v, now %v; app says %s", d, now, r.said("app"))
+	}
+}
+
+// A quadlet that can't be had, or read, touches nothing of the one that runs.
+func TestRigQuadlet(t *testing.T) {
+	r := newRig(t)
+	if _, err := r.try("command -v podman"); err != nil {
+		t.Skip("this host has no podman")
+	}
+	t.Cleanup(func() { r.try("podman system prune -af") })
+	ip, _, _ := strings.Cut(r.sh("echo $SSH_CONNECTION"), " ")
+	reg := newRegistry(t, ip)
+	ref := reg.push("tiny", "1", "1")
+
+	quadlet := func(text string) *load {
+		l := newLoad()
+		p := bundle.QuadletDir + "/rigpod.container"
+		l.file(p, text)
+		l.Files[len(l.Files)-1].Service = "rigpod"
+		l.Units = append(l.Units, bundle.Unit{Name: "rigpod.service", Service: "rigpod", Start: true, OnChange: bundle.Restart, Files: []string{p}})
+		return l
+	}
+	const text = "[Container]\nImage=IMAGE\nExec=run\n[Service]\nRestart=always\n[Install]\nWantedBy=multi-user.target\n"
+	good := strings.Replace(text, "IMAGE", ref, 1)
+	r.deploy(quadlet(good), bundle.OutcomeDone)
+	life := r.sh("systemctl show -P InvocationID rigpod")
+
+	reg.fails(404)
+	got := r.deploy(quadlet(strings.Replace(text, "IMAGE", strings.TrimSuffix(ref, "1")+"2", 1)), bundle.OutcomeRefused)
+	if got.res.Refused != bundle.RefusedBundle || !strings.Contains(got.res.Error, "has no such image") {
+		t.Errorf("an image that is not there: %s, %s", got.res.Refused, got.res.Error)
+	}
+	reg.fails(401)
+	got = r.deploy(quadlet(strings.Replace(text, "IMAGE", strings.TrimSuffix(ref, "1")+"2", 1)), bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "its registry refuses") {
+		t.Errorf("an image that needs a login: %s", got.res.Error)
+	}
+	reg.fails(0)
+
+	got = r.deploy(quadlet(good+"[Container]\nVolume=nosuch.volume:/data\n"), bundle.OutcomeRefused)
+	if !strings.Contains(got.res.Error, "nosuch.volume was not found") || !slices.Equal(got.res.Failing, []string{"rigpod"}) {
+		t.Errorf("a quadlet that podman refuses: %s, failing %q", got.res.Error, got.res.Failing)
+	}
+	r.want("systemctl show -P InvocationID rigpod; systemctl is-active rigpod", life+"\nactive")
 }
