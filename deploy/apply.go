@@ -74,8 +74,13 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	if p.req.Rollback != nil {
 		top = "" // the hosts that stay are held against the commit that they were
 	}
+	was := d.History.Top()
 	if err := d.History.Plan(context.Background(), r.head, top, hosts, p.Gone); err != nil {
 		return err
+	}
+	isNew := top != "" && top != was && p.selected == nil
+	if isNew && d.Planned != nil {
+		d.Planned(top, p.Digest())
 	}
 
 	for _, hp := range p.Hosts {

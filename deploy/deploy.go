@@ -59,6 +59,9 @@ type Deployer struct {
 	// Took is called with how long each stage of a run took (sync, load, bundle, plan, store, push), and all of it
 	// (run), from the goroutine of the run. Nil: it is not called.
 	Took func(stage string, took time.Duration)
+	// Planned is called with a commit and the digest of its plan, once the first plan of all hosts to that commit is
+	// stored. It must not block. Nil: it is not called.
+	Planned func(commit, digest string)
 	// Trace gets the spans of runs. Nil: nothing is traced.
 	Trace *trace.File
 	// Cache is the directory where packages are fetched to, once.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -165,6 +166,8 @@ type forgeWork struct {
 	client *forge.Client // nil: there is no forge that is told something
 	events chan struct{} // has room for one: something happened in a run
 
+	digests planDigests // of the plans by which commits were deployed
+
 	plansRequests bool
 	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
 	requests      chan struct{} // has room for one: a request, or what is deployed, may have changed
@@ -186,6 +189,7 @@ func newForgeWork(o *serveOptions, d *deploy.Deployer) (*forgeWork, error) {
 	}
 
 	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, requests: make(chan struct{}, 1)}
+	d.Planned = w.digests.add
 	before := d.Progress
 	d.Progress = func(e deploy.Event) {
 		if e.Host == "" {
@@ -237,9 +241,37 @@ func (w *forgeWork) run(ctx context.Context, h *app, o *serveOptions, log *slog.
 
 	r := forge.Reporter{
 		Client: w.client, History: h.history, Marks: h.history.Outgoing(), Pause: h.history.Pauses().Now,
-		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Log: log,
+		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Deployed: w.digests.of, Log: log,
 	}
 	r.Run(ctx)
 }
 
 var _ forge.History = (*history.DB)(nil)
+
+// A planDigests knows the digests of the plans by which this process deployed commits.
+type planDigests struct {
+	mu sync.Mutex
+	by map[string]string // commit to the digest of its first plan
+}
+
+// maxDigests is how many are kept.
+const maxDigests = 100
+
+// add keeps the first plan of a commit: a later one is about what the first left.
+func (d *planDigests) add(commit, digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	if d.by == nil || len(d.by) >= maxDigests {
+		d.by = map[string]string{}
+	}
+	if d.by[commit] == "" {
+		d.by[commit] = digest
+	}
+}
+
+func (d *planDigests) of(commit string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.by[commit]
+}

@@ -55,13 +55,20 @@ func cmdTold(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Fatalf("the last status of %s is %+v, want %s with %q", commit, got, args[2], args[3])
 }
 
-// request VAR N REV BRANCH [fork]: open request N, or move its head to a commit of ./config.
+// request VAR N REV BRANCH [fork|merged]: open request N, or move its head to a commit of ./config, or merge it as that commit.
 func cmdRequest(ts *testscript.TestScript, _ bool, args []string) {
 	f := ts.Value(forgeKey{}).(map[string]*fakeforge.Forge)[args[0]]
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
 	ts.Check(ts.Exec("git", "-C", ts.MkAbs("config"), "rev-parse", args[2]))
-	f.Open(n, fakeforge.Request{Head: strings.TrimSpace(ts.ReadFile("stdout")), Branch: args[3], IsFork: len(args) > 4})
+	r := fakeforge.Request{Head: strings.TrimSpace(ts.ReadFile("stdout")), Branch: args[3]}
+	switch strings.Join(args[4:], " ") {
+	case "fork":
+		r.IsFork = true
+	case "merged":
+		r.Merged = r.Head
+	}
+	f.Open(n, r)
 }
 
 // commented VAR N TEXT...: wait until the one comment of request N holds each text. ! commented VAR N: it has none.

@@ -72,6 +72,8 @@ type Client struct {
 type api interface {
 	setStatus(ctx context.Context, commit string, s Status) error
 	requests(ctx context.Context, branch string) ([]Request, error)
+	// merged are the numbers of the requests that brought a commit.
+	merged(ctx context.Context, commit string) ([]int, error)
 	isPublic(ctx context.Context) (bool, error)
 	// findComment is the id of the first comment that begins with marker; 0: there is none.
 	findComment(ctx context.Context, number int, marker string) (int64, error)

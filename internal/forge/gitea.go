@@ -2,6 +2,7 @@ package forge
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -52,6 +53,22 @@ func (g *giteaAPI) requests(ctx context.Context, branch string) ([]Request, erro
 		}
 	}
 	return all, nil
+}
+
+func (g *giteaAPI) merged(ctx context.Context, commit string) ([]int, error) {
+	var pr struct {
+		Number int  `json:"number"`
+		Merged bool `json:"merged"`
+	}
+	err := g.web.ask(ctx, http.MethodGet, g.path("/commits/"+url.PathEscape(commit)+"/pull"), nil, &pr)
+	var said *APIError
+	if errors.As(err, &said) && said.Code == http.StatusNotFound { // no request brought it
+		return nil, nil
+	}
+	if err != nil || !pr.Merged {
+		return nil, err
+	}
+	return []int{pr.Number}, nil
 }
 
 func (g *giteaAPI) isPublic(ctx context.Context) (bool, error) {

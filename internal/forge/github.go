@@ -92,6 +92,21 @@ func (g *githubAPI) requests(ctx context.Context, branch string) ([]Request, err
 	return all, nil
 }
 
+func (g *githubAPI) merged(ctx context.Context, commit string) ([]int, error) {
+	prs, _, err := g.client.PullRequests.ListPullRequestsWithCommit(ctx, g.owner, g.name, commit, nil)
+	if err != nil {
+		return nil, githubError(err)
+	}
+
+	var numbers []int
+	for _, pr := range prs {
+		if pr.MergedAt != nil {
+			numbers = append(numbers, pr.GetNumber())
+		}
+	}
+	return numbers, nil
+}
+
 func (g *githubAPI) isPublic(ctx context.Context) (bool, error) {
 	repo, _, err := g.client.Repositories.Get(ctx, g.owner, g.name)
 	if err != nil {

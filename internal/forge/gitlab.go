@@ -60,6 +60,24 @@ func (g *gitlabAPI) requests(ctx context.Context, branch string) ([]Request, err
 	return all, nil
 }
 
+func (g *gitlabAPI) merged(ctx context.Context, commit string) ([]int, error) {
+	var mrs []struct {
+		IID   int    `json:"iid"`
+		State string `json:"state"`
+	}
+	if err := g.web.ask(ctx, http.MethodGet, g.path("/repository/commits/"+url.PathEscape(commit)+"/merge_requests"), nil, &mrs); err != nil {
+		return nil, err
+	}
+
+	var numbers []int
+	for _, mr := range mrs {
+		if mr.State == "merged" {
+			numbers = append(numbers, mr.IID)
+		}
+	}
+	return numbers, nil
+}
+
 func (g *gitlabAPI) isPublic(ctx context.Context) (bool, error) {
 	var project struct {
 		Visibility string `json:"visibility"`

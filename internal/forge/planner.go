@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"strconv"
 	"time"
 
@@ -50,7 +49,12 @@ type planned struct {
 	Full    bool   `json:"full,omitempty"`
 	Comment int64  `json:"comment,omitempty"`
 	Digest  string `json:"digest,omitempty"`
+	// Closed is when it was not open any more: what it was told is kept for a while, to be compared with what is deployed.
+	Closed time.Time `json:"closed,omitzero"`
 }
+
+// keepClosed is for how long.
+const keepClosed = 7 * 24 * time.Hour
 
 // Run plans until ctx ends.
 func (p *Planner) Run(ctx context.Context) {
@@ -90,7 +94,8 @@ func (p *Planner) changed(fails int) <-chan struct{} {
 	return p.Changed
 }
 
-func (p *Planner) markName() string { return "forge-plans " + p.Client.Name() }
+// plansMark is the mark of a planner.
+func plansMark(c *Client) string { return "forge-plans " + c.Name() }
 
 // round plans requests until each has its comment. After each plan the forge is asked again, so that a head that was pushed
 // meanwhile takes the place of the one that waited.
@@ -172,12 +177,17 @@ func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool,
 }
 
 func (p *Planner) mark(ctx context.Context) (map[string]planned, error) {
-	marks, err := p.Marks.Marks(ctx)
+	return plansOf(ctx, p.Client, p.Marks)
+}
+
+// plansOf are the requests that were planned, by number.
+func plansOf(ctx context.Context, c *Client, m Marks) (map[string]planned, error) {
+	marks, err := m.Marks(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all := map[string]planned{}
-	for number, text := range marks[p.markName()].Told {
+	for number, text := range marks[plansMark(c)].Told {
 		var one planned
 		if json.Unmarshal([]byte(text), &one) == nil { // what a later release wrote is planned again
 			all[number] = one
@@ -195,24 +205,31 @@ func (p *Planner) remember(ctx context.Context, mark map[string]planned) error {
 		}
 		told[number] = string(text)
 	}
-	return p.Marks.SetMark(ctx, p.markName(), history.Mark{Seq: 1, At: time.Now(), Told: told})
+	return p.Marks.SetMark(ctx, plansMark(p.Client), history.Mark{Seq: 1, At: time.Now(), Told: told})
 }
 
-// forget drops requests that are not open any more.
+// forget notes which requests are not open any more, and drops those of old times.
 func (p *Planner) forget(ctx context.Context, mark map[string]planned, open []Request) error {
 	if len(open) >= maxRequests {
 		return nil // there may be more of them
 	}
-	before := len(mark)
-	maps.DeleteFunc(mark, func(number string, _ planned) bool {
-		for _, r := range open {
-			if strconv.Itoa(r.Number) == number {
-				return false
-			}
+
+	isOpen, isChanged := map[string]bool{}, false
+	for _, r := range open {
+		isOpen[strconv.Itoa(r.Number)] = true
+	}
+	for number, one := range mark {
+		switch {
+		case isOpen[number]:
+		case one.Closed.IsZero():
+			one.Closed, isChanged = time.Now().UTC(), true
+			mark[number] = one
+		case time.Since(one.Closed) > keepClosed:
+			delete(mark, number)
+			isChanged = true
 		}
-		return true
-	})
-	if len(mark) == before {
+	}
+	if !isChanged {
 		return nil
 	}
 	return p.remember(ctx, mark)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"bellhop/internal/forge/fakeforge"
 	"bellhop/internal/history"
@@ -99,10 +100,18 @@ func TestOneCommentForARequest(t *testing.T) {
 
 		d.forge.CloseRequest(3)
 		d.do()
-		for name, m := range d.mark {
-			if len(m.Told) > 0 {
-				t.Errorf("%s: %s still has %v of a request that is closed", kind, name, m.Told)
-			}
+		plans, err := plansOf(t.Context(), d.Client, d)
+		if err != nil || plans["3"].Closed.IsZero() {
+			t.Errorf("%s: the request is closed, and the mark has %+v, %v", kind, plans, err)
+		}
+		old := plans["3"]
+		old.Closed = old.Closed.Add(-8 * 24 * time.Hour)
+		if err := d.remember(t.Context(), map[string]planned{"3": old}); err != nil {
+			t.Fatal(err)
+		}
+		d.do()
+		if plans, _ = plansOf(t.Context(), d.Client, d); len(plans) > 0 {
+			t.Errorf("%s: the mark still has %+v of a request that was closed long ago", kind, plans)
 		}
 	}
 }

@@ -41,7 +41,9 @@ type Reporter struct {
 	RunURL func(run string) string
 	// Changed receives when history may know something new.
 	Changed <-chan struct{}
-	Log     *slog.Logger
+	// Deployed is the digest of the plan by which a commit was deployed; "" when it is not known. Nil: it never is.
+	Deployed func(commit string) string
+	Log      *slog.Logger
 }
 
 // Times of a reporter.
@@ -57,7 +59,7 @@ const (
 
 // Run reports until ctx ends.
 func (r *Reporter) Run(ctx context.Context) {
-	p := progress{retries: map[string]retry{}}
+	p := newProgress()
 	for {
 		again := r.round(ctx, &p)
 		timer := time.NewTimer(again)
@@ -86,6 +88,11 @@ type progress struct {
 	fails     int              // rounds in a row that the forge as a whole refused
 	notBefore time.Time        // when it may be asked again
 	retries   map[string]retry // of single commits that it refuses
+	compared  map[string]bool  // commits whose request is known, or that no request brought
+}
+
+func newProgress() progress {
+	return progress{retries: map[string]retry{}, compared: map[string]bool{}}
 }
 
 type retry struct {
@@ -101,6 +108,8 @@ type told struct {
 	Run   string `json:"run,omitempty"`
 	// Changed counts the hosts that runs changed, as far as they were known: old runs are not read again.
 	Changed int `json:"changed,omitempty"`
+	// Plan is what was said of the request that brought the commit: see asPlanned.
+	Plan string `json:"plan,omitempty"`
 }
 
 // handledKey is the entry of a mark that names the newest run up to which all commits have their last status.
@@ -308,12 +317,17 @@ func toldOf(text string) told {
 
 // send tells the forge of one commit, and remembers that. When wait is not 0 the forge as a whole refuses, or history does.
 func (r *Reporter) send(ctx context.Context, v *view, commit string, want verdict, mark map[string]string, p *progress) (sent bool, wait time.Duration) {
+	before := toldOf(mark[commit])
+	plan := before.Plan
+	if plan == "" && want.state != Pending && want.state != Error {
+		plan = r.asPlanned(ctx, commit, p)
+	}
+	want.text += plan
 	s := want.status(deref(v.status.Network), r.RunURL)
-	now := told{State: s.State, Text: s.Description, Run: want.run}
+	now := told{State: s.State, Text: s.Description, Run: want.run, Plan: plan}
 	if want.tally != nil {
 		now.Changed = want.tally.changed
 	}
-	before := toldOf(mark[commit])
 	isSame := now.State == before.State && (now.Text == before.Text || now.State == Pending)
 	if isSame {
 		return true, 0

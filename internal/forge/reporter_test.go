@@ -60,7 +60,7 @@ func (w *world) start() {
 
 	c, err := New(Config{Kind: Kind(GitHub), URL: w.forge.API(), Repo: fakeforge.Repo, Token: func() (string, error) { return fakeforge.Token, nil }})
 	w.must(err)
-	w.p = progress{retries: map[string]retry{}}
+	w.p = newProgress()
 	w.r = &Reporter{Client: c, History: w.db, Marks: marks{w}, Pause: w.db.Pauses().Now, Log: slog.New(slog.DiscardHandler),
 		SyncError: func() *history.SyncError { return w.sync },
 		RunURL:    func(run string) string { return "https://b.example.org/runs/" + run }}

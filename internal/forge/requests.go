@@ -32,6 +32,13 @@ func (c *Client) Requests(ctx context.Context, branch string) ([]Request, error)
 	return good[:min(len(good), maxRequests)], err
 }
 
+// Merged are the numbers of the requests that brought a commit.
+func (c *Client) Merged(ctx context.Context, commit string) ([]int, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	defer cancel()
+	return c.api.merged(ctx, commit)
+}
+
 // IsPublic says whether everybody can read the repo.
 func (c *Client) IsPublic(ctx context.Context) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, requestTime)

@@ -14,6 +14,7 @@ import (
 type Request struct {
 	Head, Branch string
 	IsFork       bool
+	Merged       string // commit that it brought, when it is not open any more
 }
 
 // A Comment is one of a request.
@@ -85,6 +86,10 @@ func (f *Forge) answerRequests(r *http.Request, path string) (code int, answer a
 	defer f.mu.Unlock()
 
 	isGet := r.Method == http.MethodGet
+	if commit, of, ok := f.mergedPath(path); ok && isGet {
+		code, answer := f.mergedBy(commit, of)
+		return code, answer, nil, true
+	}
 	of, one := ofPath[f.kind].FindStringSubmatch(path), onePath[f.kind].FindStringSubmatch(path)
 	switch {
 	case path == "" && isGet:
@@ -121,6 +126,9 @@ func (f *Forge) list(r *http.Request) (any, error) {
 
 	all := []any{}
 	for number, one := range f.open {
+		if one.Merged != "" {
+			continue
+		}
 		head := 7
 		if one.IsFork {
 			head = 8
@@ -188,3 +196,33 @@ func (f *Forge) edit(r *http.Request, id int64) (int, any, error) {
 }
 
 var errTheirs = fmt.Errorf("somebody else wrote it")
+
+// mergedPath is the commit of a path that asks for the requests that brought it.
+func (f *Forge) mergedPath(path string) (commit, kind string, ok bool) {
+	before, after := "/commits/", "/pulls"
+	switch f.kind {
+	case "forgejo", "gitea":
+		after = "/pull"
+	case "gitlab":
+		before, after = "/repository/commits/", "/merge_requests"
+	}
+	rest, isCommit := strings.CutPrefix(path, before)
+	commit, isMerged := strings.CutSuffix(rest, after)
+	return commit, f.kind, isCommit && isMerged
+}
+
+func (f *Forge) mergedBy(commit, kind string) (int, any) {
+	all := []any{}
+	for number, one := range f.open {
+		if one.Merged == commit {
+			all = append(all, map[string]any{"number": number, "iid": number, "merged": true, "state": "merged", "merged_at": "2026-01-02T03:04:05Z"})
+		}
+	}
+	switch {
+	case kind == "github" || kind == "gitlab":
+		return http.StatusOK, all
+	case len(all) == 0:
+		return http.StatusNotFound, map[string]string{"message": "not found"}
+	}
+	return http.StatusOK, all[0]
+}
