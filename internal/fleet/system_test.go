@@ -86,6 +86,15 @@ func TestBundleHasTheSystem(t *testing.T) {
 			t.Errorf("Key(%s) = %q, %v", name, v, err)
 		}
 	}
+	for _, f := range a.Files {
+		if !strings.HasPrefix(f.Path, bundle.RunUnitDir+"/") {
+			t.Errorf("a NixOS host gets the file %s, where /etc is read-only", f.Path)
+		}
+	}
+	if i := slices.IndexFunc(a.Units, func(u bundle.Unit) bool { return u.Name == "k-key.service" }); i < 0 ||
+		!slices.Equal(a.Units[i].Files, []string{bundle.RunUnitDir + "/k-key.service"}) || len(a.Files) == 0 {
+		t.Errorf("units %+v, files %+v: want the key unit of k below /run", a.Units, a.Files)
+	}
 	if got := a.KeySources("db"); !slices.Equal(got, []string{"secrets/db.age"}) {
 		t.Errorf("KeySources(db) = %v", got)
 	}

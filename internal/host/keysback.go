@@ -1,10 +1,14 @@
 package host
 
 import (
+	"cmp"
 	"context"
+	"slices"
+	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/owned"
 )
 
 // putKeysBack is a run of ModeKeys: the ramfs is filled again, and what waited for its keys
@@ -15,6 +19,9 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	}
 
 	keyfiles.Of(r.m).NotePushed(r.w.Keys)
+	if err := r.putUnitsBack(ctx); err != nil {
+		return r.refused(err)
+	}
 	if err := r.startKeyUnits(ctx); err != nil {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
@@ -36,4 +43,38 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	keyfiles.Of(r.m).Drop(r.offer.Run, r.w.Keys)
 	r.m.Unstage(r.offer.Run)
 	return r.m.Runs().Save(r.res)
+}
+
+// putUnitsBack puts back the unit files below /run, which a boot empties: on NixOS they are there, since
+// the folder in /etc is read-only.
+func (r *run) putUnitsBack(ctx context.Context) error {
+	now, err := r.m.Current()
+	if err != nil {
+		return err
+	}
+	in := r.m.Tree().Looker(ctx)
+	defer in.Close()
+
+	var puts []owned.Change
+	for p, o := range now.Owned.Paths {
+		if !strings.HasPrefix(p, bundle.RunUnitDir+"/") {
+			continue
+		}
+		is, err := in.Look(p)
+		if err != nil {
+			return err
+		}
+		if is.Kind == owned.Nothing && o.Now.Kind != owned.Nothing {
+			puts = append(puts, owned.Change{Path: p, Want: o.Now})
+		}
+	}
+	if len(puts) == 0 {
+		return nil
+	}
+
+	slices.SortFunc(puts, func(a, b owned.Change) int { return cmp.Compare(a.Path, b.Path) })
+	if err := r.m.ReplaceFiles(puts, r.replaced); err != nil {
+		return err
+	}
+	return r.m.Systemd.Reload(ctx)
 }

@@ -413,3 +413,39 @@ func TestNixOSPlugBetweenSetAndSwitch(t *testing.T) {
 		}
 	}
 }
+
+// Key units of a NixOS host lie below /run, and come back with the keys after a boot.
+func TestNixOSKeysComeBack(t *testing.T) {
+	m := newNixOS(t, topTwo())
+	l := systemLoad(systemTwo, "")
+	const unit = bundle.RunUnitDir + "/token-key.service"
+	text := "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'test -e /run/keys/token'\n"
+	l.Keys = append(l.Keys, bundle.Key{Name: "token", Path: "/run/keys/token", User: "root", Group: "root", Mode: 0o400, Service: "bot"})
+	l.keys["token"] = "hunter2"
+	l.file(unit, text)
+	l.Units = append(l.Units, bundle.Unit{Name: "token-key.service", Service: "bot", KeyUnit: true, OnChange: bundle.None, Files: []string{unit}})
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	if written, _ := os.ReadDir(m.Path(bundle.UnitDir)); slices.ContainsFunc(written, func(e os.DirEntry) bool {
+		return strings.Contains(e.Name(), "bellhop") || strings.Contains(e.Name(), "key")
+	}) {
+		t.Errorf("bellhop wrote to %s: %v", bundle.UnitDir, written)
+	}
+	if !m.Active("token-key.service") {
+		t.Error("the key unit did not start")
+	}
+
+	if err := m.Reboot(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(m.Path(unit)); err == nil {
+		t.Fatal("the twin kept /run through a boot")
+	}
+	if s := seen(t, m); len(s.Drift) > 0 || len(s.KeysMissing) != 1 {
+		t.Errorf("after a boot: drift %+v, missing keys %q", s.Drift, s.KeysMissing)
+	}
+	twinDeploy(t, m, keysOffer(l), l, bundle.OutcomeNothing)
+	if !m.Active("token-key.service") || m.CurrentSystem() != systemTwo {
+		t.Errorf("after the keys came: key unit %s, system %s", m.Unit("token-key.service").Active, m.CurrentSystem())
+	}
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeNothing)
+}

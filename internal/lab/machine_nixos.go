@@ -280,6 +280,7 @@ func (m *Machine) bootSystem() {
 		}
 	}
 	m.install(m.nixos.boots, nil)
+	os.MkdirAll(m.Path("/run/systemd/system"), 0o755) // as systemd does itself
 	for _, link := range []string{"/run/current-system", "/run/booted-system"} {
 		os.Remove(m.Path(link))
 		os.Symlink(m.nixos.boots, m.Path(link))

@@ -63,6 +63,12 @@ func (l *looker) paths() error {
 	return nil
 }
 
+// wentWithBoot says that a boot emptied the folder of p since the last run. What was there comes back with
+// the keys, and missing keys are told.
+func (l *looker) wentWithBoot(p string) bool {
+	return strings.HasPrefix(p, bundle.RunUnitDir+"/") && l.seen.BootID != l.now.BootID
+}
+
 // path compares what is at p with what bellhop put there.
 func (l *looker) path(p string, want owned.Entry, is owned.Sight, err error) {
 	kind, name := kindOf(p, want)
@@ -75,6 +81,8 @@ func (l *looker) path(p string, want owned.Entry, is owned.Sight, err error) {
 		return
 	case err != nil: // a link that is not root's on the way, or a disk that can't be read
 		l.drift(kind, name, bundle.DriftBarred)
+		return
+	case is.Kind == owned.Nothing && l.wentWithBoot(p):
 		return
 	case is.Kind == owned.Nothing:
 		l.drift(kind, name, bundle.DriftMissing)

@@ -94,8 +94,17 @@ func (r *resolver) resolve(p string) (string, error) {
 	return path.Join(at, path.Base(p)), nil
 }
 
-// badPlace says why nothing of a bundle may be at p, which reaches the path reached.
-func badPlace(p, reached string) error {
+// unitsOfBundles are where a bundle may have units. On NixOS that is below /run, since /etc is read-only.
+func unitsOfBundles(m state.Dir) []string {
+	if m.NixOS() {
+		return []string{bundle.UnitDir, bundle.QuadletDir, bundle.RunUnitDir}
+	}
+	return []string{bundle.UnitDir, bundle.QuadletDir}
+}
+
+// badPlace says why nothing of a bundle may be at p, which reaches the path reached. units are where its
+// units may be.
+func badPlace(p, reached string, units []string) error {
 	led := ""
 	if reached != p {
 		led = ", where it leads"
@@ -106,7 +115,7 @@ func badPlace(p, reached string) error {
 		return fmt.Errorf("%s%s is not for files", reached, led)
 	case owned.Below(reached, bundle.PackageDir) && !owned.Below(p, bundle.PackageDir): // a package's link is bellhop's own
 		return fmt.Errorf("%s%s is not for files", reached, led)
-	case withinAny(reached, unitFolders) && !(reached == p && withinAny(p, []string{bundle.UnitDir, bundle.QuadletDir})):
+	case withinAny(reached, unitFolders) && !(reached == p && withinAny(p, units)):
 		return fmt.Errorf("%s%s is a place for units: a unit stands at the top of its service's folder", reached, led)
 	case withinAny(reached, snippetFolders) && reached != p:
 		return fmt.Errorf("%s%s is a place of bellhop's own: give the path by that name", reached, led)
@@ -121,6 +130,7 @@ func badPlace(p, reached string) error {
 // them to one place.
 func (w *Plan) checkPlaces(wanted map[string]desire) error {
 	r := newResolver(w.m)
+	units := unitsOfBundles(w.m)
 	taken := map[string]string{}
 	for _, p := range slices.Sorted(maps.Keys(wanted)) {
 		reached, err := r.resolve(p)
@@ -129,7 +139,7 @@ func (w *Plan) checkPlaces(wanted map[string]desire) error {
 		}
 
 		own := wanted[p].trigger != "" && strings.HasPrefix(wanted[p].trigger, bundle.KindSystem+":")
-		if err := badPlace(p, reached); err != nil && !own {
+		if err := badPlace(p, reached, units); err != nil && !own {
 			return check.Refuse(bundle.RefusedBundle, "%s: %w", p, err)
 		}
 		if other, ok := taken[reached]; ok {
