@@ -30,7 +30,7 @@ func (d *Deployer) contact() contact.Contact {
 
 // Restart restarts the units of a service. progress hears what happens, line by line; nil: nobody does.
 func (d *Deployer) Restart(service string, progress func(host, line string)) *actions.Restart {
-	return &actions.Restart{Contact: d.contact(), Service: service, Progress: progress}
+	return &actions.Restart{Contact: d.contact(), Service: service, Progress: progress, After: d.Looker().Again}
 }
 
 // Reboot reboots a host and waits until it is back with its keys, at most limit (0: 10 min).

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bellhop/deploy/actions"
+	"bellhop/deploy/drift"
 	"bellhop/internal/history"
 	"bellhop/internal/host/state"
 )
@@ -100,5 +101,23 @@ func TestRestartServiceFails(t *testing.T) {
 	}
 	if res == nil || len(res.Evidence) != 1 || res.Evidence[0].Lines[0] != "it broke" {
 		t.Errorf("result %+v, want what the unit wrote", res)
+	}
+}
+
+// What the last look found is another after a restart: a unit that had failed runs again, and status says so
+// at once.
+func TestRestartLooksAgain(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.OutcomeDone)
+	w.machines["a"].Crash("web.service")
+	w.drift(drift.Request{})
+	if u := w.state("a").Units; u == nil || len(u.Failed) != 1 {
+		t.Fatalf("before the restart status has the units %+v, want one that failed", u)
+	}
+	if _, err := w.d.Restart("web", nil).On(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+	if u := w.state("a").Units; u == nil || len(u.Failed) != 0 {
+		t.Errorf("after the restart status has the units %+v, want none that failed", u)
 	}
 }

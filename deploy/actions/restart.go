@@ -24,6 +24,8 @@ type Restart struct {
 	contact.Contact
 	Service  string
 	Progress func(host, line string) // hears what happens, line by line; nil: nobody does
+	// After is called once the host is left, whatever came of it. Nil: nothing follows.
+	After func(ctx context.Context, host string)
 }
 
 // ErrNoService says that a host does not have the service.
@@ -58,8 +60,17 @@ func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 	if err != nil {
 		return nil, fmt.Errorf("restart %s on %s: %w", r.Service, host, err)
 	}
-	defer release()
+	res, err := r.held(ctx, host)
+	release()
+	if r.After != nil {
+		r.After(ctx, host)
+	}
+	return res, err
+}
 
+// held is On with the host held.
+func (r *Restart) held(ctx context.Context, host string) (*bundle.Result, error) {
+	d := r.Contact
 	hosts := d.History.Hosts()
 	last := hosts[host]
 	filter := d.Pusher().NewFilter(r.said(host, last), d.Archive().FormerKeys(ctx, host, nil))
