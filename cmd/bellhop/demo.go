@@ -148,6 +148,11 @@ func (d *demo) serve(ctx context.Context) error {
 	}
 	o := serveOptions{listen: "127.0.0.1:0", admin: admin, gap: 50 * time.Millisecond}
 	o.deployerFlags = deployerFlags{stateDir: filepath.Join(d.dir, "state"), repo: d.remote.URL(), branch: "main", path: ".", rewritten: "follow"}
+	var err error
+	if o.forge, err = d.sink.forge(d.dir); err != nil {
+		return err
+	}
+	o.webhookRepo = demoRepo
 	hold := make(chan struct{})
 	o.hold, d.begin = hold, sync.OnceFunc(func() { close(hold) })
 	s, err := o.start(ctx, d.e, quietLog())
@@ -314,7 +319,7 @@ func (d *demo) pushed(ctx context.Context, sessions, fails bool) error {
 	}
 
 	began := time.Now()
-	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head()}, "")
+	answer, err := deliver(ctx, d.server.address, d.server.secret, delivery{Ref: "refs/heads/main", After: d.remote.Head(), Repository: repository{demoRepo}}, "")
 	if err != nil {
 		return err
 	}

@@ -9,11 +9,13 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"bellhop/deploy/drift"
 	"bellhop/internal/bundle"
+	"bellhop/internal/forge"
 	"bellhop/internal/notify"
 	"bellhop/secrets/agefile"
 	"bellhop/server"
@@ -21,10 +23,61 @@ import (
 
 // The demo's bad day: a push that breaks a service, and the message that tells its author.
 
-// A demoSink is where the demo's messages go to, in the place of a messenger.
+// A demoSink is where the demo's messages and commit statuses go to, in the place of a messenger and of GitHub.
 type demoSink struct {
 	listener net.Listener
 	got      chan notify.Message
+	statuses chan demoStatus
+}
+
+// A demoStatus is what a forge shows beside a commit.
+type demoStatus struct {
+	Commit      string `json:"-"`
+	State       string `json:"state"`
+	Description string `json:"description"`
+	Context     string `json:"context"`
+}
+
+// demoRepo is the repo of the demo, as its forge calls it.
+const demoRepo = "cadence/hexagone"
+
+// forge is what the demo's server is told of its forge.
+func (s *demoSink) forge(dir string) (forgeFlags, error) {
+	token := filepath.Join(dir, "forge-token")
+	err := os.WriteFile(token, []byte("a-token-of-the-demo\n"), 0o600)
+	return forgeFlags{kind: string(forge.GitHub), url: "http://" + s.listener.Addr().String(), token: token, comments: "off"}, err
+}
+
+// takeStatus takes a commit status, as GitHub does.
+func (s *demoSink) takeStatus(w http.ResponseWriter, r *http.Request) {
+	status := demoStatus{Commit: r.PathValue("commit")}
+	if err := json.NewDecoder(io.LimitReader(r.Body, 1<<20)).Decode(&status); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
+	_, _ = io.WriteString(w, "{}")
+	select {
+	case s.statuses <- status:
+	default: // nobody looks any more
+	}
+}
+
+// last waits for the last status of a commit.
+func (s *demoSink) last(ctx context.Context, commit string) (demoStatus, error) {
+	late := time.After(30 * time.Second)
+	for {
+		select {
+		case <-ctx.Done():
+			return demoStatus{}, ctx.Err()
+		case <-late:
+			return demoStatus{}, errors.New("no commit status came")
+		case status := <-s.statuses:
+			if status.Commit == commit && status.State != string(forge.Pending) {
+				return status, nil
+			}
+		}
+	}
 }
 
 // newDemoSink listens on the loopback.
@@ -34,8 +87,11 @@ func newDemoSink() (*demoSink, error) {
 		return nil, err
 	}
 
-	s := &demoSink{listener: l, got: make(chan notify.Message, 8)}
-	go func() { _ = http.Serve(l, s) }() // it ends with its listener
+	s := &demoSink{listener: l, got: make(chan notify.Message, 8), statuses: make(chan demoStatus, 100)}
+	mux := http.NewServeMux()
+	mux.Handle("POST /furryhole", s)
+	mux.HandleFunc("POST /repos/"+demoRepo+"/statuses/{commit}", s.takeStatus)
+	go func() { _ = http.Serve(l, mux) }() // it ends with its listener
 	return s, nil
 }
 
@@ -92,6 +148,12 @@ func (d *demo) brokenPush(ctx context.Context) error {
 	case message := <-d.sink.got:
 		d.show(indentRest("  "+message.Title()+"\n"+message.Body(), "  "))
 	}
+
+	status, err := d.sink.last(ctx, d.remote.Head())
+	if err != nil {
+		return err
+	}
+	d.show(fmt.Sprintf("\nthe status beside the commit, as the forge shows it:\n  %s  %s: %s", status.Context, status.State, status.Description))
 	return nil
 }
 
