@@ -109,6 +109,9 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "webhook", func(context.Context, server.Caller, struct{}, func(any)) (webhookAnswer, error) {
 		return webhookAnswer{Address: s.address, Branch: s.branch, Repo: s.repo, SecretFile: s.secretFile, Forge: s.forge.kind, OtherRepo: s.server.OtherRepo()}, nil
 	})
+	server.Handle(s.server, "forge", func(context.Context, server.Caller, struct{}, func(any)) (forgeAnswer, error) {
+		return s.forge.answer(), nil
+	})
 	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]keys.HostKeys, error) {
 		return h.pushKeys(ctx, who.String(), in.On)
 	})

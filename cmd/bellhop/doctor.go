@@ -243,7 +243,31 @@ func doctorServer(ctx context.Context, dir string) []symptom {
 		out = append(out, symptom{what: "polling", note: pollLine(status.Poll)})
 	}
 
-	return append(out, doctorWebhook(ctx, client))
+	return append(out, doctorWebhook(ctx, client), doctorForge(ctx, client))
+}
+
+// doctorForge tells what the forge refuses: a token that lacks a right is told with the right's name, where the forge says it.
+func doctorForge(ctx context.Context, client *server.Client) symptom {
+	s := symptom{what: "forge"}
+	a, err := server.Call[forgeAnswer](ctx, client, "forge", nil, nil)
+	if err != nil {
+		s.err = fromSocket(err)
+		return s
+	}
+	if a.Name == "" {
+		s.note = "it is told nothing (no --forge-token)"
+		return s
+	}
+
+	s.note = a.Name
+	var refused []error
+	for _, t := range a.Troubles {
+		refused = append(refused, fmt.Errorf("%s: %s", t.What, t.Error))
+	}
+	if len(refused) > 0 {
+		s.err = hint(fmt.Errorf("%s: %w", a.Name, errors.Join(refused...)), "docs/forge.md lists the rights that the token needs")
+	}
+	return s
 }
 
 func doctorSync(status history.Status) symptom {

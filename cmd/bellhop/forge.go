@@ -166,7 +166,8 @@ type forgeWork struct {
 	client *forge.Client // nil: there is no forge that is told something
 	events chan struct{} // has room for one: something happened in a run
 
-	digests planDigests // of the plans by which commits were deployed
+	troubles forge.Troubles // what the forge refuses
+	digests  planDigests    // of the plans by which commits were deployed
 
 	plansRequests bool
 	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
@@ -241,7 +242,7 @@ func (w *forgeWork) run(ctx context.Context, h *app, o *serveOptions, log *slog.
 
 	r := forge.Reporter{
 		Client: w.client, History: h.history, Marks: h.history.Outgoing(), Pause: h.history.Pauses().Now,
-		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Deployed: w.digests.of, Log: log,
+		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Deployed: w.digests.of, Troubles: &w.troubles, Log: log,
 	}
 	r.Run(ctx)
 }
@@ -274,4 +275,17 @@ func (d *planDigests) of(commit string) string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.by[commit]
+}
+
+// A forgeAnswer is what the server says of its forge.
+type forgeAnswer struct {
+	Name     string          `json:"name"` // host and repo; "": no forge is told anything
+	Troubles []forge.Trouble `json:"troubles"`
+}
+
+func (w *forgeWork) answer() forgeAnswer {
+	if w.client == nil {
+		return forgeAnswer{Troubles: []forge.Trouble{}}
+	}
+	return forgeAnswer{Name: w.client.Name(), Troubles: w.troubles.Now()}
 }

@@ -132,7 +132,7 @@ func (w *forgeWork) runRequests(ctx context.Context, h *app, log *slog.Logger) {
 	_ = os.RemoveAll(plans.dir) // of a process that was killed
 	p := forge.Planner{
 		Client: w.client, Marks: h.history.Outgoing(), Branch: h.branch, Base: h.history.Accepted, Plan: plans.plan, IsFull: w.isFull,
-		Changed: w.requests, Log: log,
+		Changed: w.requests, Troubles: &w.troubles, Log: log,
 	}
 	p.Run(ctx)
 }

@@ -126,6 +126,9 @@ func (r *Reporter) tryDeployments(ctx context.Context, v *view, mark map[string]
 	}
 
 	isDone, err := r.deployments(ctx, v, mark)
+	if ctx.Err() == nil {
+		r.Troubles.note("deployments", err)
+	}
 	if err == nil || ctx.Err() != nil {
 		delete(p.retries, deploymentRetry)
 		return isDone, idle

@@ -67,7 +67,11 @@ func TestTokenWithoutDeployments(t *testing.T) {
 			}
 			return 0
 		}
+		w.r.Troubles = &Troubles{}
 		w.plan("r1", commitA, "web")
+		if now := w.r.Troubles.Now(); len(now) != 1 || now[0].What != "deployments" {
+			t.Errorf("%d: troubles are %+v, want the deployments", code, now)
+		}
 		w.end("r1", commitA, "web", history.OutcomeDone)
 		w.finish("r1", commitA, "", "")
 		w.plan("r2", commitB, "web")

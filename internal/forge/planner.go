@@ -34,6 +34,8 @@ type Planner struct {
 	// Changed receives when a request may have changed.
 	Changed <-chan struct{}
 	Log     *slog.Logger
+	// Troubles is told what the forge refuses; nil: nobody asks.
+	Troubles *Troubles
 }
 
 // requestPoll is how often requests are asked for without a webhook.
@@ -61,7 +63,11 @@ func (p *Planner) Run(ctx context.Context) {
 	fails := 0
 	for {
 		wait := requestPoll
-		if err := p.round(ctx); err != nil && ctx.Err() == nil {
+		err := p.round(ctx)
+		if ctx.Err() == nil {
+			p.Troubles.note("plans of requests", err)
+		}
+		if err != nil && ctx.Err() == nil {
 			var said *APIError
 			wait = min(firstWait<<min(fails, 8), lastWait)
 			if errors.As(err, &said) {

@@ -43,6 +43,7 @@ type Reporter struct {
 	Changed <-chan struct{}
 	// Deployed is the digest of the plan by which a commit was deployed; "" when it is not known. Nil: it never is.
 	Deployed func(commit string) string
+	Troubles *Troubles // is told what the forge refuses; nil: nobody asks
 	Log      *slog.Logger
 }
 
@@ -333,7 +334,11 @@ func (r *Reporter) send(ctx context.Context, v *view, commit string, want verdic
 		return true, 0
 	}
 
-	if err := r.Client.SetStatus(ctx, commit, s); err != nil {
+	err := r.Client.SetStatus(ctx, commit, s)
+	if ctx.Err() == nil {
+		r.Troubles.note("commit statuses", err)
+	}
+	if err != nil {
 		return r.refused(ctx, commit, err, p)
 	}
 	p.fails = 0
