@@ -9,10 +9,6 @@ const (
 	DockerUnit = "docker.service"
 )
 
-// ComposeAlive says whether hosts of this release run compose services. While it is false, `check` refuses
-// a folder that is one.
-const ComposeAlive = true
-
 // A ComposeProject is what a service asks of docker compose. All that it names is resolved by the
 // deployer; the host renders the same files with its own compose and tells where the two disagree.
 type ComposeProject struct {

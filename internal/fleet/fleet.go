@@ -80,8 +80,6 @@ type Loader struct {
 	// Former reads a tree as the release before this one did, and refuses none of it for its problems:
 	// for a commit that a host holds already, whose digest the caller knows.
 	Former bool
-	// AllowCompose reads compose services though bundle.ComposeAlive is false, in this process alone.
-	AllowCompose bool
 
 	// NixOS reads hosts with nixos:, which are refused until the release that can bring them.
 	NixOS bool

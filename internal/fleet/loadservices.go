@@ -89,7 +89,7 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 		return err
 	}
 
-	from := service.Sources{Tree: t, Known: l.cache.blobs, Former: l.Former, Budget: l.budget, AllowCompose: l.AllowCompose}
+	from := service.Sources{Tree: t, Known: l.cache.blobs, Former: l.Former, Budget: l.budget}
 	var strays problem.Problems
 	for _, o := range os {
 		if !o.Mode.IsDir() && tree.Ignored(o.Name()) {

@@ -41,7 +41,6 @@ const stackedService = "keys: { k: { source: secrets/k.age } }\nsettings: { port
 func loadStack(t *testing.T, service string, more map[string]string) (*fleet.Fleet, error) {
 	t.Helper()
 	l := loader()
-	l.AllowCompose = true
 	return l.Load(t.Context(), small(service, stacked(service, more)))
 }
 
@@ -189,19 +188,5 @@ func TestImagesPinned(t *testing.T) {
 	other := strings.Replace(pinned, "pinned", "pined", 1)
 	if _, err = loadStack(t, stackedService, map[string]string{"bellhop.yaml": other}); err == nil || !strings.Contains(err.Error(), `images "pined": want pinned`) {
 		t.Errorf("images: pined: %v, want a refusal", err)
-	}
-}
-
-// While no host runs them, a compose service is refused, and not taken for nothing.
-func TestComposeNotAlive(t *testing.T) {
-	if bundle.ComposeAlive {
-		t.Skip("compose services are run")
-	}
-	_, err := loader().Load(t.Context(), small(stackedService, stacked(stackedService, nil)))
-	if err == nil || !strings.Contains(err.Error(), "services/svc/service.yaml:3:10: a compose service: this release does not run those yet") {
-		t.Errorf("Load: %v, want a refusal", err)
-	}
-	if n := len(strings.Split(err.Error(), "\n")); n != 2 {
-		t.Errorf("Load: %d lines, want the problem and its source:\n%v", n, err)
 	}
 }

@@ -62,7 +62,7 @@ func (s *Service) claimed() []claim {
 		}
 	}
 
-	if c := s.Compose; c != nil && c.Dir != "" {
+	if c := s.Compose; c != nil {
 		unit := s.Name + ".service"
 		cs = append(cs, claim{place: bundle.UnitDir + "/" + unit, what: "the unit of the compose project"}, claim{place: "unit " + unit, what: "the unit of the compose project"},
 			claim{place: "project " + c.Project, what: "the compose project " + c.Project, at: s.Def.Compose.Project.At})

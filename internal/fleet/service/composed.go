@@ -10,7 +10,6 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/compose"
-	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
 )
@@ -68,16 +67,6 @@ func (s *reader) readCompose() {
 		return
 	}
 	at := def.At
-	if !bundle.ComposeAlive && !s.AllowCompose {
-		s.Compose = &Compose{}
-		p := problem.At("services/"+s.Name, nil, problem.Pos{}, "a compose service: this release does not run those yet; use a unit, or a quadlet (NAME.container)")
-		if at.Line > 0 {
-			p = problem.At(s.Source.Name, s.Source.Data, at, "%s", p.Message)
-		}
-		s.Problems = append(s.Problems, p)
-		return
-	}
-
 	c := &Compose{Project: cmp.Or(def.Project.S, s.Name), Dir: cmp.Or(def.Dir.S, bundle.StackDir+"/"+s.Name)}
 	s.Compose = c
 	if !projectRule.MatchString(c.Project) {
@@ -164,9 +153,6 @@ func (s *reader) composeEnv(c *Compose) {
 // takeCompose takes a file of the folder that the compose files may name. Whether it travels is known when
 // they are read.
 func (s *reader) takeCompose(o tree.Object, rel string) error {
-	if s.Compose.Dir == "" {
-		return nil // refused as a whole
-	}
 	f := File{Source: o.Path, User: "root", Group: "root", Mode: 0o644}
 	isTmpl := strings.HasSuffix(rel, ".tmpl")
 	f.InStack = strings.TrimSuffix(rel, ".tmpl")

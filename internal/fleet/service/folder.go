@@ -21,8 +21,6 @@ type Sources struct {
 	Known  map[string]*tree.Blob // by hash; what is read is added
 	Former bool                  // as the release before this one did
 	Budget *tree.Budget
-
-	AllowCompose bool // read compose services though bundle.ComposeAlive is false
 }
 
 // A reader is one folder on its way to a service.
