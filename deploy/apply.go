@@ -5,7 +5,6 @@ import (
 	"context"
 	"time"
 
-	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -29,7 +28,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	if n <= 0 {
 		n = defaultParallel
 	}
-	ctx, done := withStepsTime(ctx, r.parent, p.stepsTime(n))
+	ctx, done := withStepsTime(ctx, r.parent, stepsTime(p.waves, n))
 	defer done()
 
 	b := newBatch(d, r, p)
@@ -65,7 +64,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		h := hp.planned()
 		if p.chose(hp.Name) && hp.isLeftAlone() {
 			h.Listed, h.Outcome = true, hp.leftAs()
-			r.event(hp.untouched())
+			r.event(untouched(hp))
 		}
 		hosts = append(hosts, h)
 	}
@@ -96,47 +95,8 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	return nil
 }
 
-// planned is what history keeps of hp.
-func (hp *HostPlan) planned() history.Planned {
-	h := history.Planned{Name: hp.Name, State: hp.State, Follows: hp.Follows, Error: hp.Error, Reason: hp.Reason, Keys: hp.last.KeysExpected, Reach: routes.Reach(hp.host), Listed: hp.Push, Evidence: hp.evidence}
-	if h.Resumes = hp.resumes != ""; hp.begins {
-		h.Hold = hp.hold
-	}
-	if hp.bundle == nil {
-		return h
-	}
-
-	h.Wanted, h.Services = hp.wanted(), hp.services
-	holdsOther := hp.last.Had && hp.last.Digest != "" // its keys are those that count, until it is pushed
-	if !holdsOther || hp.Follows {
-		h.Keys = len(hp.bundle.Keys)
-	}
-	return h
-}
-
-// isLeftAlone says that the host needs something and is not pushed: it is refused, it failed before,
-// or an earlier run is at work on it.
-func (hp *HostPlan) isLeftAlone() bool {
-	return !hp.Push && (hp.Error != "" || hp.State == history.Deploying || hp.isHeld())
-}
-
-// leftAs is the outcome of a host that is left alone. One that a rollback finds where it is to go has what
-// was asked for.
-func (hp *HostPlan) leftAs() history.Outcome {
-	if hp.isHeld() && hp.begins {
-		return history.OutcomeNothing
-	}
-	return hp.State.Outcome()
-}
-
-// healed says that a host holds what is wanted, though history does not have it as current: one
-// that shows its pinned key again, for example.
-func (hp *HostPlan) healed() bool {
-	return hp.State == history.Current && hp.Follows && hp.last.State != history.Current
-}
-
 // untouched is the event that says why a host is not pushed.
-func (hp *HostPlan) untouched() Event {
+func untouched(hp *HostPlan) Event {
 	if hp.State == history.Deploying {
 		return Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
 	}

@@ -3,8 +3,6 @@ package deploy
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,8 +47,7 @@ type Bell struct {
 const (
 	bellGap        = 2 * time.Second
 	bellPeek       = 250 * time.Millisecond // between questions whether the head moved
-	maxCause       = 120
-	retryLookFirst = 5 * time.Second // after a look that failed
+	retryLookFirst = 5 * time.Second        // after a look that failed
 	retryLookLast  = 5 * time.Minute
 )
 
@@ -88,24 +85,6 @@ func (b *Bell) ring(cause string, trigger Trigger) (run string) {
 
 	b.slot.share(cause, trigger)
 	return b.slot.RunID
-}
-
-// share adds one more cause to a run that waits. An event that shares its run with the clock
-// comes first in its cause.
-func (r *Request) share(cause string, trigger Trigger) {
-	leads := r.Trigger == TriggerClock && trigger == TriggerEvent
-	if leads {
-		r.Trigger = TriggerEvent
-	}
-
-	known := slices.Contains(strings.Split(r.Cause, ", "), cause)
-	switch {
-	case known || len(r.Cause)+len(cause) >= maxCause:
-	case leads:
-		r.Cause = cause + ", " + r.Cause
-	default:
-		r.Cause += ", " + cause
-	}
 }
 
 // Do queues a run of its own, and returns its id.
@@ -188,16 +167,6 @@ func (b *Bell) Serve(ctx context.Context) error {
 	}
 }
 
-// isPersons says that a person asked for the run.
-func (r Request) isPersons() bool { return r.By != "" }
-
-// automatic says that no person chose hosts or flags for the run.
-func (r Request) automatic() bool {
-	asked := r.By != "" || r.On != ""
-	flags := []bool{r.All, r.Retry, r.AllowPrune, r.AllowNewVolumes, r.AllowRewritten, r.TakeOver, r.Resume, r.Rollback != nil}
-	return !asked && !slices.Contains(flags, true)
-}
-
 // stopTime is how long the end waits for hosts that have applied their bundles: each is confirmed, or else
 // would go back. It is less than systemd gives the server (TimeoutStopSec=60).
 const stopTime = 45 * time.Second
@@ -257,13 +226,15 @@ func (b *Bell) take(rung bool) (Request, bool) {
 	default:
 		return req, false
 	}
-	req.cancelling = &cancelling{}
-	b.current, b.atWork = req.RunID, req.cancelling
+	b.current, b.atWork = req.RunID, &cancelling{}
 	return req, true
 }
 
 func (b *Bell) run(ctx context.Context, req Request) {
-	hr, err := b.d.Run(ctx, req)
+	b.mu.Lock()
+	stop := b.atWork
+	b.mu.Unlock()
+	hr, err := b.d.run(ctx, req, stop)
 	if err != nil {
 		b.d.log().Error("run failed", "run", req.RunID, "cause", req.Cause, "err", err)
 	}

@@ -14,51 +14,6 @@ import (
 
 // What a run does with one host. The decision is a function of what is wanted and what is known.
 
-// compare holds wanted against last. It is called under steps.
-func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
-	defer r.span("plan", "")()
-	p := &Plan{Snapshot: snap, Fleet: f, Gone: d.planner.differ.gone, req: r.req}
-	chosen, err := f.Select(r.req.On)
-	if err != nil {
-		return nil, fmt.Errorf("choose hosts by %q: %w", r.req.On, err)
-	}
-
-	if r.req.On != "" {
-		p.selected = map[string]bool{}
-		for _, h := range chosen {
-			p.selected[h.Name] = true
-		}
-	}
-
-	if err := d.hosts.ReadFailures(d.History); err != nil {
-		return nil, err
-	}
-
-	var asked []*fleet.Host
-	if r.req.All {
-		asked = chosen
-	}
-
-	past, held := d.archive(), d.heldPlans(p)
-	for _, name := range d.planner.candidates(f, d.History.Restless(), asked) {
-		hp, err := held.one(ctx, d.planner.wanted[name])
-		if err != nil {
-			return nil, err
-		}
-		if hp.Push {
-			if err := detail(ctx, past, p, hp); err != nil {
-				return nil, err
-			}
-		}
-		p.Hosts = append(p.Hosts, hp)
-	}
-
-	r.tellResumed(p)
-	p.waves = d.waves(p)
-	r.event(Event{Step: "plan", Text: p.Sentence()})
-	return p, nil
-}
-
 // facts are what is known of a host when it is planned.
 type facts struct {
 	last    history.Host // as history remembers it
@@ -79,16 +34,16 @@ type facts struct {
 }
 
 // factsOf is what is known of a host that is planned. It is called under steps.
-func (d *Deployer) factsOf(host, commit string) facts {
-	last, _ := d.History.Host(host)
+func (d maker) factsOf(host, commit string) facts {
+	last, _ := d.history.Host(host)
 	known := facts{
 		last:    last,
 		pushing: d.hosts.Pushing(host),
-		settled: d.lines.kept() && !d.planner.differ.hosts[host],
+		settled: d.watches && !d.planner.differ.hosts[host],
 		failure: func(digest string) (history.Failure, bool) { return d.hosts.Failure(host, digest) },
 		now:     time.Now(),
 	}
-	known.stopBy(d.History.Stops().At(host), commit)
+	known.stopBy(d.history.Stops().At(host), commit)
 	return known
 }
 
@@ -248,3 +203,17 @@ func detail(ctx context.Context, a commits.Archive, p *Plan, hp *HostPlan) error
 func (hp *HostPlan) refuse(format string, args ...any) {
 	hp.State, hp.Push, hp.Follows, hp.Error = history.Refused, false, false, fmt.Sprintf(format, args...)
 }
+
+// secondTry is when a host that was not confirmed is tried again with the bundle of that digest; the zero
+// time when it does not wait for that.
+func secondTry(last history.Host, digest string) time.Time {
+	waits := last.State == history.Unconfirmed && last.Reason == history.ReasonAway && last.Wanted == digest
+	if !waits {
+		return time.Time{}
+	}
+	return last.ReasonAt.Add(secondChance)
+}
+
+// secondChance is how long after the first time a bundle that was not confirmed is tried again, at the
+// earliest.
+const secondChance = 2 * time.Minute

@@ -22,7 +22,6 @@ import (
 	"bellhop/deploy/drift"
 	"bellhop/deploy/hosts"
 	"bellhop/deploy/routes"
-	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/nixos"
@@ -126,39 +125,6 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// A Trigger says what kind of event started a run. The text of a cause is for people; only the
-// trigger decides what a run does differently.
-type Trigger string
-
-const (
-	TriggerEvent Trigger = ""      // a push, a start, a person, or news of a host
-	TriggerClock Trigger = "clock" // no event: the poll interval is over
-)
-
-// A Request asks for a run. Its flags hold for that run alone.
-type Request struct {
-	Cause      string  `json:"cause"` // push, poll, start, deploy …: for people
-	Trigger    Trigger `json:"trigger,omitempty"`
-	By         string  `json:"by,omitempty"`          // who asked
-	On         string  `json:"on,omitempty"`          // hosts, as people choose them; "" is all
-	All        bool    `json:"all,omitempty"`         // contact hosts that look current too
-	Retry      bool    `json:"retry,omitempty"`       // try again what failed
-	AllowPrune bool    `json:"allow_prune,omitempty"` // more than half of what a host has may be removed
-	// AllowNewVolumes lets volumes of compose projects be left behind for new ones, and definitions of
-	// theirs change.
-	AllowNewVolumes bool `json:"allow_new_volumes,omitempty"`
-	// AllowRewritten accepts a history that was rewritten, where it is refused: the head is then the commit
-	// that was seen last, for later runs too.
-	AllowRewritten bool   `json:"allow_rewritten,omitempty"`
-	TakeOver       bool   `json:"take_over,omitempty"` // take hosts whose record names another deployer
-	Resume         bool   `json:"resume,omitempty"`    // end the holds of the chosen hosts
-	RunID          string `json:"run,omitempty"`       // "": a new one
-
-	Rollback *Rollback `json:"rollback,omitempty"` // bring the chosen hosts back; nil: to the head
-
-	cancelling *cancelling // of the run; nil: a new one
-}
-
 // An Event is one thing that happened in a run, for people who watch.
 type Event struct {
 	Run  string    `json:"run"`
@@ -175,7 +141,12 @@ type Event struct {
 // Run makes one run, and returns it as history has it. The error is one of the run as a
 // whole; the results of hosts are in the run.
 func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
-	r, ctx, done, err := d.start(ctx, req)
+	return d.run(ctx, req, &cancelling{})
+}
+
+// run is Run of one that stop can cancel.
+func (d *Deployer) run(ctx context.Context, req Request, stop *cancelling) (*history.Run, error) {
+	r, ctx, done, err := d.start(ctx, req, stop)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +177,7 @@ func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
 
 // Plan does the first four steps and stores nothing.
 func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
-	r, ctx, done := d.begin(ctx, req)
+	r, ctx, done := d.begin(ctx, req, &cancelling{})
 	defer done()
 	r.quiet = true
 
@@ -240,12 +211,4 @@ func (d *Deployer) bundles(ctx context.Context, r *run, f *fleet.Fleet) {
 	}
 	d.hosts.KeepOnly(listed)
 	d.memory.KeepOnly(listed)
-}
-
-// manifestOf is the manifest of b, an empty one when b is nil.
-func manifestOf(b *fleet.Bundle) bundle.Manifest {
-	if b == nil {
-		return bundle.Manifest{}
-	}
-	return b.Manifest
 }

@@ -11,7 +11,6 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
-	"bellhop/internal/push"
 )
 
 // A host that a person brought back is held: what it is to hold is what the hold names, and no longer what
@@ -21,13 +20,13 @@ import (
 
 // A heldPlans plans hosts that are held, for one plan.
 type heldPlans struct {
-	d    *Deployer
+	d    maker
 	p    *Plan
 	past *commits.Fleets
 }
 
-func (d *Deployer) heldPlans(p *Plan) *heldPlans {
-	return &heldPlans{d: d, p: p, past: commits.NewFleets(d.archive())}
+func (d maker) heldPlans(p *Plan) *heldPlans {
+	return &heldPlans{d: d, p: p, past: commits.NewFleets(d.archive)}
 }
 
 // endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
@@ -47,7 +46,7 @@ func endOfHold(p *Plan, w *wanted, last history.Host, hold *history.Hold) string
 // one plans a host, which may be held. It is called under steps.
 func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 	d, p, host := h.d, h.p, w.host.Name
-	known, hold, ends := d.factsOf(host, p.Snapshot.Commit), d.History.Holds().Of(host), ""
+	known, hold, ends := d.factsOf(host, p.Snapshot.Commit), d.history.Holds().Of(host), ""
 	if hold != nil {
 		if ends = endOfHold(p, w, known.last, hold); ends == "" {
 			return h.plan(ctx, w, known, hold), nil
@@ -84,7 +83,7 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 		hp.State, hp.Error = waiting(last), fleet.ErrorText(err)
 		return hp
 	}
-	known.stopBy(h.d.History.Stops().At(hp.Name), hold.Commit)
+	known.stopBy(h.d.history.Stops().At(hp.Name), hold.Commit)
 	if known.last.Wanted == hold.Wanted { // what it waits for is what the hold names
 		known.last.Wanted = hold.Digest
 	}
@@ -101,17 +100,6 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 func holdsWhat(last history.Host, hold *history.Hold) bool {
 	isKnown := last.State != history.Unknown && last.State != history.Deploying
 	return isKnown && last.Digest == hold.Digest
-}
-
-// stillFree is an error where a host turned out to be held only when it was heard: its record told that it
-// had another name when it was brought back. The next run plans it as one that is held.
-func (d *Deployer) stillFree(hp *HostPlan) error {
-	hold := d.History.Holds().Of(hp.Name)
-	if hold == nil || hp.hold != nil || hp.resumes != "" {
-		return nil
-	}
-	d.bell.ring(hp.Name + " is held")
-	return push.Final(fmt.Errorf("under its former name %s it is %s", hold.Host, hold.Text()))
 }
 
 // isHeld says that the host stays at what a person brought it back to.
@@ -146,22 +134,4 @@ func (hp *HostPlan) recorded(head string) []bundle.Origin {
 	}
 	slices.SortFunc(all, func(a, b bundle.Origin) int { return strings.Compare(a.Service, b.Service) })
 	return all
-}
-
-// tellResumed notes in the run which holds end with its plan, and why.
-func (r *run) tellResumed(p *Plan) {
-	some := false
-	for _, hp := range p.Hosts {
-		if hp.resumes == "" {
-			continue
-		}
-		some = true
-		r.head.Notes = append(r.head.Notes, fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.resumes, hp.endedHold.Text()))
-		if !r.quiet {
-			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.resumes)
-		}
-	}
-	if p.req.Resume && !some {
-		r.event(Event{Step: "note", Text: "none of these hosts is held"})
-	}
 }

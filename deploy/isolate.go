@@ -154,7 +154,7 @@ func (is *isolation) heldStatus(h bundle.HeldService, state history.State) histo
 
 // isolated is what a host is to hold where services of it failed before, or can't be made; nil where
 // all of the head is to be tried. It is called under steps.
-func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*isolation, error) {
+func (d maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*isolation, error) {
 	whole := w.bundle
 	if w.err != nil {
 		whole = w.partial
@@ -182,7 +182,7 @@ func (d *Deployer) isolated(ctx context.Context, p *Plan, w *wanted, last histor
 		return nil, nil
 	}
 
-	past := d.archive()
+	past := d.archive
 	good, err := past.Standing(ctx, last, elsewhere)
 	if good == nil || err != nil {
 		return nil, err
@@ -206,4 +206,33 @@ func (hp *HostPlan) rest(p *Plan) {
 	if hp.State != history.Refused {
 		hp.Error += "\n" + again
 	}
+}
+
+// tells says that a host is pushed again.
+func (hp *HostPlan) tells() string {
+	names := hp.held.failingNames()
+	return fmt.Sprintf("%s %s failed and %s as before; the others are brought without", plural(len(names), "service"), strings.Join(names, ", "), verb(len(names), "stay"))
+}
+
+// kept are the origins of the services that stay as they were; none for a whole bundle.
+func (is *isolation) kept() []bundle.Origin {
+	if is == nil {
+		return nil
+	}
+	return is.origins()
+}
+
+func (is *isolation) failingNames() []string {
+	var names []string
+	for _, h := range is.held {
+		if h.With == "" {
+			names = append(names, h.Name)
+		}
+	}
+	return names
+}
+
+// untried says that the composed bundle is not tried, since it failed before as f.
+func (is *isolation) untried(f history.Failure) string {
+	return fmt.Sprintf("what is left without %s failed here before: %s", strings.Join(is.failingNames(), ", "), f.Error)
 }

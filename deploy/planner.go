@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"bellhop/deploy/commits"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 )
@@ -18,7 +19,7 @@ type planner struct {
 
 	mu    sync.Mutex // guards what is read at any time
 	fleet *fleet.Fleet
-	snap  Snapshot // the commit that was accepted last
+	snap  commits.Snapshot // the commit that was accepted last
 }
 
 // A wanted is what one host is to hold, made once for as long as nothing changes.
@@ -149,14 +150,14 @@ func (p *planner) lastFleet() *fleet.Fleet {
 }
 
 // accept notes the commit that was accepted last.
-func (p *planner) accept(snap Snapshot) {
+func (p *planner) accept(snap commits.Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.snap = snap
 }
 
 // accepted is the commit that was accepted last by this process; one without a tree before the first.
-func (p *planner) accepted() Snapshot {
+func (p *planner) accepted() commits.Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.snap

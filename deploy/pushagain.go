@@ -178,14 +178,6 @@ func (t *try) blame(o push.Outcome) {
 	}
 }
 
-// kept are the origins of the services that stay as they were; none for a whole bundle.
-func (is *isolation) kept() []bundle.Origin {
-	if is == nil {
-		return nil
-	}
-	return is.origins()
-}
-
 // heldBack makes e the end of a push of a composed bundle.
 func (h *hostTries) heldBack(hp *HostPlan, e *history.End) {
 	e.Whole = hp.held.whole.Digest
@@ -328,27 +320,6 @@ func (d *Deployer) failedBefore(p *Plan, hp *HostPlan) (f history.Failure, ok bo
 		return f, false
 	}
 	return d.hosts.Failure(hp.Name, hp.bundle.Digest)
-}
-
-// untried says that the composed bundle is not tried, since it failed before as f.
-func (is *isolation) untried(f history.Failure) string {
-	return fmt.Sprintf("what is left without %s failed here before: %s", strings.Join(is.failingNames(), ", "), f.Error)
-}
-
-func (is *isolation) failingNames() []string {
-	var names []string
-	for _, h := range is.held {
-		if h.With == "" {
-			names = append(names, h.Name)
-		}
-	}
-	return names
-}
-
-// tells says that a host is pushed again.
-func (hp *HostPlan) tells() string {
-	names := hp.held.failingNames()
-	return fmt.Sprintf("%s %s failed and %s as before; the others are brought without", plural(len(names), "service"), strings.Join(names, ", "), verb(len(names), "stay"))
 }
 
 // afterTries is the end of a host after another try: what was seen of the tries before is kept.

@@ -7,29 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
-	"bellhop/deploy/contact"
-	"bellhop/deploy/routes"
-	"bellhop/internal/fleet"
+	"bellhop/deploy/commits"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 )
-
-// A Rollback asks a run to bring hosts back to what they held before, where they are held: see
-// history.Hold. The run does not ask the remote, so that it works while the remote is away, and while
-// runs are paused; hosts are reached as the newest commit says that was accepted.
-//
-// Without To a host goes back to what it held before what it holds. One that never came to hold what the
-// head wants, since its run failed or did not come to it, is held where it stands: there is nothing of
-// the head to take back. Of a host that is held already a further rollback goes further back.
-type Rollback struct {
-	To     string `json:"to,omitempty"`     // a run: to what each host held after it
-	Reason string `json:"reason,omitempty"` // for people who find the host held
-}
-
-// mostReason is how long a reason may be, in bytes.
-const mostReason = 200
 
 // rollBack makes the run of a Rollback. Either all hosts that it chose are planned, or nothing is done.
 func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
@@ -43,10 +25,13 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 		return r.failed(err)
 	}
 	d.bundles(ctx, r, f)
-	plan, err := r.planBack(ctx, snap, f)
+	back := &backward{maker: d.maker(), req: r.req, at: r.head.At}
+	plan, err := back.plan(ctx, snap, f)
 	if err != nil {
 		return r.failed(err)
 	}
+	r.tellBack(ctx, plan)
+	r.event(Event{Step: "plan", Text: plan.Sentence()})
 	if err := d.apply(ctx, r, plan); err != nil {
 		return r.failed(err)
 	}
@@ -61,7 +46,7 @@ func (r *run) newest(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, err
 	}
 	if commit == "" || d.At == nil {
-		return Snapshot{}, refusal{errors.New("rollback: nothing was deployed from here yet, so there is nothing to go back to")}
+		return Snapshot{}, commits.Refuse(errors.New("rollback: nothing was deployed from here yet, so there is nothing to go back to"))
 	}
 	if snap := d.planner.accepted(); snap.Tree != nil && snap.Commit == commit {
 		return snap, nil
@@ -71,202 +56,6 @@ func (r *run) newest(ctx context.Context) (Snapshot, error) {
 		return Snapshot{}, fmt.Errorf("rollback: read the newest commit that was deployed: %w", err)
 	}
 	return snap, nil
-}
-
-// A goingBack is what one host goes back to, and what is said of it.
-type goingBack struct {
-	hold *history.Hold
-	note string
-}
-
-// planBack plans the hosts that go back, and no others. It is called under steps.
-func (r *run) planBack(ctx context.Context, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
-	d := r.d
-	r.req.Retry = true // a person asks
-	p := &Plan{Snapshot: snap, Fleet: f, req: r.req}
-	chosen, err := f.Select(r.req.On)
-	if err != nil {
-		return nil, r.unchosen(err)
-	}
-	if r.req.On != "" {
-		p.selected = map[string]bool{}
-		for _, h := range chosen {
-			p.selected[h.Name] = true
-		}
-	}
-	if err := d.hosts.ReadFailures(d.History); err != nil {
-		return nil, err
-	}
-
-	held, refused := d.heldPlans(p), map[string]error{}
-	for _, h := range chosen {
-		hp, err := r.planOneBack(ctx, held, h.Name)
-		if err != nil {
-			refused[h.Name] = err
-			continue
-		}
-		p.Hosts = append(p.Hosts, hp)
-	}
-	if len(refused) > 0 {
-		return nil, refusedBack(refused, len(chosen))
-	}
-
-	r.tellBack(ctx, p)
-	p.waves = d.waves(p)
-	r.event(Event{Step: "plan", Text: p.Sentence()})
-	return p, nil
-}
-
-// unchosen is err of choosing hosts; of one that left the repo it says so.
-func (r *run) unchosen(err error) error {
-	for name := range strings.SplitSeq(r.req.On, ",") {
-		name = strings.TrimSpace(name)
-		if h, known := r.d.History.Host(name); known && h.State == history.Released {
-			return refusal{fmt.Errorf("rollback: %s left the repo, and is left as it stands: put it back into the repo first", name)}
-		}
-	}
-	return fmt.Errorf("choose hosts by %q: %w", r.req.On, err)
-}
-
-// refusedBack says which hosts can't go back, and why. Nothing was done to the others.
-func refusedBack(refused map[string]error, chosen int) error {
-	names := slices.Sorted(maps.Keys(refused))
-	var lines []string
-	for _, name := range names {
-		lines = append(lines, name+": "+fleet.ErrorText(refused[name]))
-	}
-
-	text := "rollback: nothing was done, since not all of these hosts can go back\n" + strings.Join(lines, "\n")
-	if len(names) == chosen {
-		text = "rollback: " + strings.Join(lines, "\n")
-	} else if len(names) <= 5 {
-		text += "\nleave them out: bellhop rollback '!" + strings.Join(names, "' '!") + "'"
-	}
-	return refusal{errors.New(plain.Text(text, contact.MaxText))}
-}
-
-// planOneBack plans one host that goes back.
-func (r *run) planOneBack(ctx context.Context, held *heldPlans, host string) (*HostPlan, error) {
-	d := r.d
-	w, known := d.planner.wanted[host], d.factsOf(host, "")
-	if known.last.Reach.Elsewhere(routes.Reach(w.host)) {
-		return nil, errors.New("another machine has its name since, which held nothing yet")
-	}
-
-	back, err := r.backOf(ctx, w, known.last)
-	if err != nil {
-		return nil, err
-	}
-	if !holdsWhat(known.last, back.hold) {
-		if _, err := held.past.OfHold(ctx, host, back.hold); err != nil {
-			return nil, err
-		}
-	}
-
-	hp := held.plan(ctx, w, known, back.hold)
-	hp.begins, hp.note, hp.former = true, back.note, d.History.Holds().Of(host)
-	if !hp.Push {
-		return hp, nil
-	}
-	return hp, detail(ctx, held.past.Archive, held.p, hp)
-}
-
-// backOf decides what a host goes back to.
-func (r *run) backOf(ctx context.Context, w *wanted, last history.Host) (goingBack, error) {
-	d, host := r.d, w.host.Name
-	before := d.History.Holds().Of(host)
-	back := goingBack{hold: &history.Hold{By: r.req.By, Reason: plain.Line(r.req.Rollback.Reason, mostReason), Since: r.head.At.UTC().Truncate(time.Second), Run: r.head.ID}}
-	if w.err == nil {
-		back.hold.Wanted = w.bundle.Digest
-	}
-	if before != nil {
-		back.hold.Left = slices.Clone(before.Left)
-	}
-
-	var err error
-	if to := r.req.Rollback.To; to != "" {
-		err = r.backTo(ctx, to, host, back.hold)
-	} else {
-		err = r.backFrom(w, last, before, &back)
-	}
-	if err != nil {
-		return back, err
-	}
-
-	for _, left := range []string{last.Digest, back.hold.Wanted} {
-		isNew := left != "" && left != back.hold.Digest && !slices.Contains(back.hold.Left, left)
-		if isNew {
-			back.hold.Left = append(back.hold.Left, left)
-		}
-	}
-	if f, failed := d.hosts.Failure(host, back.hold.Digest); failed {
-		back.note = fmt.Sprintf("%s: what it goes back to failed there in run %s, and is tried again: %s", host, f.Run, firstLine(f.Error))
-	}
-	return back, nil
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
-}
-
-// backTo has a hold name what the host held after a run.
-func (r *run) backTo(ctx context.Context, to, host string, hold *history.Hold) error {
-	past, err := r.d.History.Holds().After(ctx, to, host)
-	switch {
-	case errors.Is(err, history.ErrNoRun):
-		return fmt.Errorf("no run %s is remembered: bellhop history lists those that are", plain.Line(to, 60))
-	case errors.Is(err, history.ErrNotOver):
-		return fmt.Errorf("run %s is still at work: wait for its end, or name an earlier one", to)
-	case errors.Is(err, history.ErrNothingHeld):
-		return fmt.Errorf("nothing is known of what it held after run %s: bellhop history %s lists its runs", to, host)
-	case err != nil:
-		return err
-	}
-
-	hold.Digest, hold.Commit = past.Digest, past.Commit
-	if g, ok := r.d.archive().Generation(host, past.Digest); ok {
-		hold.Commit, hold.Origins = g.Commit, g.Origins
-	}
-	return nil
-}
-
-// backFrom has a hold name what the host held before what it holds, or what it holds where that is not
-// what the head wants. before is the hold that it is in already.
-func (r *run) backFrom(w *wanted, last history.Host, before *history.Hold, back *goingBack) error {
-	const how = "to bring it to a commit, revert to that in the repo and push"
-	generations := r.d.History.Generations(last.Name)
-	if len(generations) == 0 || !last.Had {
-		return errors.New("nothing is known that it held before; " + how)
-	}
-
-	if before != nil && before.Digest != "" && last.Digest != before.Digest {
-		if _, failed := r.d.hosts.Failure(last.Name, before.Digest); !failed {
-			back.hold.Digest, back.hold.Commit, back.hold.Origins = before.Digest, before.Commit, before.Origins
-			back.note = last.Name + ": it is not yet where the rollback before brings it to, which is tried again"
-			return nil
-		}
-	}
-
-	isAtHead := last.Follows || last.State == history.HeldBack || w.err == nil && last.Digest == w.bundle.Digest
-	skipped := func(digest string) bool {
-		return digest == last.Digest || before != nil && (digest == before.Digest || slices.Contains(before.Left, digest))
-	}
-	if last.Digest != "" && before == nil && !isAtHead {
-		back.note = last.Name + ": it does not hold what the newest commit wants, and is held where it stands; another rollback takes it further back"
-		skipped = func(digest string) bool { return digest != last.Digest }
-	}
-
-	for _, g := range generations {
-		if !skipped(g.Digest) {
-			back.hold.Digest, back.hold.Commit, back.hold.Origins = g.Digest, g.Commit, g.Origins
-			return nil
-		}
-	}
-	if before != nil {
-		return fmt.Errorf("nothing is known that it held before what it is %s; bellhop rollback %s --to RUN goes to an older run, bellhop resume %s to the newest commit", before.Text(), last.Name, last.Name)
-	}
-	return errors.New("nothing is known that it held before what it holds; " + how)
 }
 
 // tellBack notes in the run where its hosts go back to, and why. A run whose hosts all go back to one

@@ -33,12 +33,12 @@ type run struct {
 
 // start begins a run. The first run of a process first fetches the results of runs that an earlier
 // process left open.
-func (d *Deployer) start(ctx context.Context, req Request) (r *run, rctx context.Context, done func(), err error) {
+func (d *Deployer) start(ctx context.Context, req Request, stop *cancelling) (r *run, rctx context.Context, done func(), err error) {
 	d.settled.Do(func() {
 		err = d.Settle(ctx)
 		d.keeper().openKnown()
 	})
-	r, rctx, done = d.begin(ctx, req)
+	r, rctx, done = d.begin(ctx, req, stop)
 	return r, rctx, done, err
 }
 
@@ -51,7 +51,7 @@ func (d *Deployer) knowArch() {
 	})
 }
 
-func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Context, func()) {
+func (d *Deployer) begin(ctx context.Context, req Request, stop *cancelling) (*run, context.Context, func()) {
 	d.knowArch()
 	if req.RunID == "" {
 		req.RunID = history.NewRunID()
@@ -65,10 +65,7 @@ func (d *Deployer) begin(ctx context.Context, req Request) (*run, context.Contex
 		req.Retry = true
 	}
 
-	r := &run{d: d, req: req, parent: ctx, release: func() {}, cancelling: req.cancelling}
-	if r.cancelling == nil {
-		r.cancelling = &cancelling{}
-	}
+	r := &run{d: d, req: req, parent: ctx, release: func() {}, cancelling: stop}
 	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now(), Untold: req.Rollback != nil}
 	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, &tooLong{req.RunID, d.limits().Run})
 	return r, ctx, func() { r.release(); cancel() }
@@ -160,13 +157,6 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	return snap, nil
 }
 
-// refusal is an error that refuses a commit as a whole, on purpose.
-type refusal struct{ error }
-
-func (r refusal) Unwrap() error { return r.error }
-
-func (r refusal) Is(err error) bool { return err == ErrRefused }
-
 // load reads the commit, and looks for errors that refuse it as a whole. It locks the planner
 // until the plan is stored.
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
@@ -177,7 +167,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	defer r.span("load", commit)()
 	if r.req.Trigger == TriggerClock {
 		if known := d.repo.refusal(snap.Commit); known != nil {
-			return nil, refusal{known}
+			return nil, commits.Refuse(known)
 		}
 	}
 
@@ -211,7 +201,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	if len(ps) > 0 {
 		ps = ps.Capped()
 		d.repo.refused(snap.Commit, ps, time.Since(began))
-		return nil, refusal{ps}
+		return nil, commits.Refuse(ps)
 	}
 
 	d.planner.accept(snap)

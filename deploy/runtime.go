@@ -21,10 +21,10 @@ type tooLong struct {
 
 func (e *tooLong) Error() string { return fmt.Sprintf("run %s: not done in %v", e.run, e.limit) }
 
-// stepsTime is how long the steps before services of all hosts of p may hold up a run that pushes n hosts
+// stepsTime is how long the steps before services of all hosts of some waves may hold up a run that pushes n hosts
 // at once.
-func (p *Plan) stepsTime(n int) (all time.Duration) {
-	for _, wave := range p.waves {
+func stepsTime(waves [][]*HostPlan, n int) (all time.Duration) {
+	for _, wave := range waves {
 		var longest time.Duration
 		for _, hp := range wave {
 			longest = max(longest, push.LongestSteps(&hp.bundle.Manifest))

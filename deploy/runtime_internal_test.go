@@ -19,11 +19,11 @@ func TestRunHasTimeForSteps(t *testing.T) {
 		return &HostPlan{bundle: b}
 	}
 	none := &HostPlan{bundle: &fleet.Bundle{}}
-	p := &Plan{waves: [][]*HostPlan{{host(60)}, {none, host(10), none}, {none}}}
-	if got := p.stepsTime(2); got != 80*time.Minute {
+	waves := [][]*HostPlan{{host(60)}, {none, host(10), none}, {none}}
+	if got := stepsTime(waves, 2); got != 80*time.Minute {
 		t.Errorf("steps of all waves may take %v, want 80 min: 60, and two rounds of 10", got)
 	}
-	if got := (&Plan{waves: [][]*HostPlan{{none}}}).stepsTime(10); got != 0 {
+	if got := stepsTime([][]*HostPlan{{none}}, 10); got != 0 {
 		t.Errorf("no steps may take %v", got)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -158,21 +157,6 @@ func (known leftOut) end(p *Plan) (e history.End, open, isEnd bool) {
 		Outcome: history.OutcomeHeldBack, State: history.HeldBack, Untouched: true, Whole: hp.wanted(),
 		Services: hp.held.services(p.Snapshot.Commit), Error: hp.held.why() + "\n" + again,
 	}, false, true
-}
-
-// failing are the services of the host that a push was undone for, as far as they are known. The host
-// names them, and can name no others than those of its bundle.
-func (hp *HostPlan) failing(e history.End) (names []string) {
-	res, _ := e.Details.(*bundle.Result)
-	if res == nil || hp.bundle == nil {
-		return nil
-	}
-	for _, service := range hp.bundle.ServiceNames() {
-		if slices.Contains(res.Failing, service) {
-			names = append(names, service)
-		}
-	}
-	return names
 }
 
 // failure is what people read of a host that failed: "web failed on a".

@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"strings"
@@ -10,15 +9,15 @@ import (
 
 	"bellhop/deploy/commits"
 	"bellhop/internal/bundle"
+	"bellhop/internal/history"
 	"bellhop/internal/plain"
 	"bellhop/internal/textdiff"
 )
 
-// WritePlan writes p for people: each host with its changes, files as a unified diff, keys
+// write writes p for people: each host with its changes, files as a unified diff, keys
 // as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
 // the generation on the host; where they can't be had, sizes and digests are shown instead.
-func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
-	old := d.archive().OldTexts(ctx)
+func (p *Plan) write(w io.Writer, old func(history.Host) commits.Texts) error {
 	for _, h := range p.Hosts {
 		if h.Push && len(h.Changes) > 0 {
 			if err := h.write(w, old(h.last)); err != nil {

@@ -15,10 +15,6 @@ import (
 // in time, or its network was not: then the bundle may be good, and gets a second chance, and no third,
 // since it may be the bundle that ends the deployer.
 
-// secondChance is how long after the first time a bundle that was not confirmed is tried again, at the
-// earliest.
-const secondChance = 2 * time.Minute
-
 const tryAgainBy = "It is tried again once what the repo wants of it changes, or with: bellhop deploy --retry"
 
 // unconfirmed completes e, the end of a run on a host that nobody confirmed. It leaves any other end as
@@ -63,16 +59,6 @@ func (oc outcomes) lastEnd(run string, hp *HostPlan) history.PastEnd {
 		return history.PastEnd{CutOff: true, Reason: history.ReasonAway} // rather none too many
 	}
 	return past
-}
-
-// secondTry is when a host that was not confirmed is tried again with the bundle of that digest; the zero
-// time when it does not wait for that.
-func secondTry(last history.Host, digest string) time.Time {
-	waits := last.State == history.Unconfirmed && last.Reason == history.ReasonAway && last.Wanted == digest
-	if !waits {
-		return time.Time{}
-	}
-	return last.ReasonAt.Add(secondChance)
 }
 
 // ownConfirm is for how long, at least, the deployer's own host waits to be confirmed: the deployer may

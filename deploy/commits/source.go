@@ -58,3 +58,12 @@ func refusing(look func(context.Context) (Snapshot, error)) func(context.Context
 
 // ErrRefused says that a run was refused as a whole; errors.Is finds it.
 var ErrRefused = errors.New("refused")
+
+// Refuse is err as one that refuses a commit or a run as a whole, on purpose.
+func Refuse(err error) error { return refusal{err} }
+
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
+func (r refusal) Is(err error) bool { return err == ErrRefused }
