@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -28,12 +29,12 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	if n <= 0 {
 		n = defaultParallel
 	}
-	ctx, done := withStepsTime(ctx, r.parent, stepsTime(p.waves, n))
+	ctx, done := withStepsTime(ctx, r.parent, stepsTime(p.Order, n))
 	defer done()
 
 	b := newBatch(d, r, p)
 	r.cancelling.begin(b)
-	for i := range p.waves {
+	for i := range p.Order {
 		b.wave(ctx, i, n)
 	}
 	r.cancelling.end()
@@ -51,7 +52,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 	}
 
 	isAgain := d.repo.tellsRecovery()
-	if r.req.Trigger == TriggerClock && !isAgain && !d.planner.isNew(p, d.History) {
+	if r.req.Trigger == plan.TriggerClock && !isAgain && !d.planner.IsNew(p, d.History) {
 		return nil
 	}
 
@@ -61,57 +62,57 @@ func (d *Deployer) store(r *run, p *Plan) error {
 
 	hosts := make([]history.Planned, 0, len(p.Hosts))
 	for _, hp := range p.Hosts {
-		h := hp.planned()
-		if p.chose(hp.Name) && hp.isLeftAlone() {
-			h.Listed, h.Outcome = true, hp.leftAs()
+		h := hp.Planned()
+		if p.Chose(hp.Name) && hp.IsLeftAlone() {
+			h.Listed, h.Outcome = true, hp.LeftAs()
 			r.event(untouched(hp))
 		}
 		hosts = append(hosts, h)
 	}
 
 	top := p.Snapshot.Commit
-	if p.req.Rollback != nil {
+	if p.Request.Rollback != nil {
 		top = "" // the hosts that stay are held against the commit that they were
 	}
 	was := d.History.Top()
 	if err := d.History.Plan(context.Background(), r.head, top, hosts, p.Gone); err != nil {
 		return err
 	}
-	isNew := top != "" && top != was && p.selected == nil
+	isNew := top != "" && top != was && p.Chosen == nil
 	if isNew && d.Planned != nil {
 		d.Planned(top, p.Digest())
 	}
 
 	for _, hp := range p.Hosts {
-		if hp.elsewhere {
+		if hp.Elsewhere {
 			d.hosts.DropFailures(hp.Name)
 		}
 	}
 
 	r.stored = true
-	if p.req.Rollback == nil { // else not all of the fleet was planned
-		d.planner.stored()
+	if p.Request.Rollback == nil { // else not all of the fleet was planned
+		d.planner.Stored()
 	}
 	return nil
 }
 
 // untouched is the event that says why a host is not pushed.
-func untouched(hp *HostPlan) Event {
+func untouched(hp *plan.HostPlan) Event {
 	if hp.State == history.Deploying {
 		return Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
 	}
 	text := hp.Error
-	if hp.isHeld() && !hp.begins {
-		text = hp.heldText()
+	if hp.IsHeld() && !hp.Begins {
+		text = hp.HeldText()
 	}
-	return Event{Host: hp.Name, Step: "end", Outcome: hp.leftAs(), Text: text}
+	return Event{Host: hp.Name, Step: "end", Outcome: hp.LeftAs(), Text: text}
 }
 
 // end stores the result of a push, reports it, and asks for another run where one is needed.
-func (d *Deployer) end(r *run, hp *HostPlan, e history.End) {
-	e.Commit = hp.commit(r.head.Commit)
-	if e.Digest == "" && hp.bundle != nil {
-		e.Digest = hp.bundle.Digest
+func (d *Deployer) end(r *run, hp *plan.HostPlan, e history.End) {
+	e.Commit = hp.Commit(r.head.Commit)
+	if e.Digest == "" && hp.Bundle != nil {
+		e.Digest = hp.Bundle.Digest
 	}
 
 	stored := d.Trace.Span(hp.Name, "store", string(e.Outcome))
@@ -162,7 +163,7 @@ func (d *Deployer) follow(host string, e history.End) {
 	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")
 	case e.Outcome == history.OutcomeUnconfirmed && !e.Remember:
-		d.retries().ringAt(host, h.ReasonAt.Add(secondChance))
+		d.retries().ringAt(host, h.ReasonAt.Add(plan.SecondChance))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
 )
@@ -21,9 +22,9 @@ type batch struct {
 
 	workers sync.WaitGroup // until no worker is left that the run waits for
 
-	mu    sync.Mutex    // guards what follows
-	left  []*HostPlan   // of this wave, not begun yet
-	later [][]*HostPlan // waves after this one
+	mu    sync.Mutex         // guards what follows
+	left  []*plan.HostPlan   // of this wave, not begun yet
+	later [][]*plan.HostPlan // waves after this one
 
 	cancelled bool               // nothing is begun any more
 	ended     bool               // one has ended
@@ -33,7 +34,7 @@ type batch struct {
 
 // A hostPush is one host that is being pushed.
 type hostPush struct {
-	host   *HostPlan
+	host   *plan.HostPlan
 	began  time.Time
 	ctx    context.Context // of this push alone; cancel ends it
 	clock  *push.Clock     // of ctx
@@ -44,7 +45,7 @@ type hostPush struct {
 const patienceStep = 100 * time.Millisecond
 
 func newBatch(d *Deployer, r *run, p *Plan) *batch {
-	return &batch{d: d, run: r, plan: p, later: p.waves, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
+	return &batch{d: d, run: r, plan: p, later: p.Order, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
 }
 
 // push pushes the hosts of a wave that was begun, n at once, and returns when each has ended or was
@@ -68,7 +69,7 @@ func (b *batch) push(ctx context.Context, n int) {
 }
 
 // takeLeft takes the hosts of this wave that were not begun.
-func (b *batch) takeLeft() []*HostPlan {
+func (b *batch) takeLeft() []*plan.HostPlan {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
@@ -107,7 +108,7 @@ func (b *batch) next(ctx context.Context) *hostPush {
 		return nil
 	}
 	one := &hostPush{host: b.left[0], began: time.Now()}
-	one.ctx, one.cancel, one.clock = push.NewClock(b.run.parent, b.d.limits().Host, &one.host.bundle.Manifest)
+	one.ctx, one.cancel, one.clock = push.NewClock(b.run.parent, b.d.limits().Host, &one.host.Bundle.Manifest)
 	b.left = b.left[1:]
 	b.waited[one] = true
 	return one

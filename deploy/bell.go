@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -67,12 +68,12 @@ func NewBell(d *Deployer) *Bell {
 
 // Ring asks for a look at the remote, and returns the id of the run that will look. It never
 // waits: it takes no lock that a run holds.
-func (b *Bell) Ring(cause string) (run string) { return b.ring(cause, TriggerEvent) }
+func (b *Bell) Ring(cause string) (run string) { return b.ring(cause, plan.TriggerEvent) }
 
 // Poll is Ring by the clock alone: a run that finds nothing new is not stored.
-func (b *Bell) Poll(cause string) (run string) { return b.ring(cause, TriggerClock) }
+func (b *Bell) Poll(cause string) (run string) { return b.ring(cause, plan.TriggerClock) }
 
-func (b *Bell) ring(cause string, trigger Trigger) (run string) {
+func (b *Bell) ring(cause string, trigger plan.Trigger) (run string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
@@ -83,7 +84,7 @@ func (b *Bell) ring(cause string, trigger Trigger) (run string) {
 		return b.slot.RunID
 	}
 
-	b.slot.share(cause, trigger)
+	b.slot.Share(cause, trigger)
 	return b.slot.RunID
 }
 
@@ -125,7 +126,7 @@ func (b *Bell) Waiting() []string {
 func (b *Bell) pushWaits() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return len(b.queue) > 0 || b.slot != nil && b.slot.Trigger != TriggerClock
+	return len(b.queue) > 0 || b.slot != nil && b.slot.Trigger != plan.TriggerClock
 }
 
 // Serve settles what an earlier process left open, rings once, and makes runs until ctx
@@ -160,7 +161,7 @@ func (b *Bell) Serve(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return b.stop()
 		}
-		if req.automatic() {
+		if req.Automatic() {
 			last = time.Now()
 		}
 		b.run(ctx, req)
@@ -242,7 +243,7 @@ func (b *Bell) run(ctx context.Context, req Request) {
 	commit := b.ended(ctx, req, hr, err)
 	looked := req.Rollback == nil // which asks no remote
 	if b.Looked != nil && looked {
-		b.Looked(ctx, commit, req.Trigger == TriggerClock)
+		b.Looked(ctx, commit, req.Trigger == plan.TriggerClock)
 	}
 }
 
@@ -257,7 +258,7 @@ func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err erro
 		b.head = commit
 	}
 	b.logs.close(req.RunID, hr, err)
-	if req.automatic() {
+	if req.Automatic() {
 		b.retry(ctx, err)
 	}
 	return commit

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -102,11 +103,11 @@ func (c *cancelling) who() string {
 
 // cancel records the hosts that were not begun, and those that would be tried again, and returns the
 // former.
-func (b *batch) cancel() (left []*HostPlan) {
+func (b *batch) cancel() (left []*plan.HostPlan) {
 	b.mu.Lock()
 	isFirst := !b.cancelled
 	b.cancelled = true
-	left = slices.Concat(append([][]*HostPlan{b.left}, b.later...)...)
+	left = slices.Concat(append([][]*plan.HostPlan{b.left}, b.later...)...)
 	b.left, b.later = nil, nil
 	b.mu.Unlock()
 
@@ -114,7 +115,7 @@ func (b *batch) cancel() (left []*HostPlan) {
 		b.run.event(Event{Step: "cancelled", Text: "cancelled by " + b.run.cancelling.who()})
 	}
 	b.leaveCancelled(left)
-	for _, wave := range b.plan.waves {
+	for _, wave := range b.plan.Order {
 		for _, hp := range wave {
 			b.run.keepCancelled(hp)
 		}
@@ -123,29 +124,29 @@ func (b *batch) cancel() (left []*HostPlan) {
 }
 
 // leaveCancelled ends hosts that a cancelled run did not begin.
-func (b *batch) leaveCancelled(hosts []*HostPlan) {
+func (b *batch) leaveCancelled(hosts []*plan.HostPlan) {
 	by := b.run.cancelling.who()
 	for _, hp := range hosts {
-		if hp.begins {
+		if hp.Begins {
 			b.leaveBack(hp, by)
 			continue
 		}
-		b.leave([]*HostPlan{hp}, history.End{Outcome: history.OutcomeCancelled, Error: cancelledText(by), Stopped: true, CancelledBy: by})
+		b.leave([]*plan.HostPlan{hp}, history.End{Outcome: history.OutcomeCancelled, Error: cancelledText(by), Stopped: true, CancelledBy: by})
 	}
 }
 
 // leaveBack ends a host that a cancelled rollback did not begin: it stays at what it holds, and no rollback
 // waits for it.
-func (b *batch) leaveBack(hp *HostPlan, by string) {
+func (b *batch) leaveBack(hp *plan.HostPlan, by string) {
 	why := "the rollback was cancelled by " + by
-	e := history.End{Outcome: history.OutcomeCancelled, State: hp.last.State, Untouched: true, Whole: hp.wanted(), Error: why}
+	e := history.End{Outcome: history.OutcomeCancelled, State: hp.Last.State, Untouched: true, Whole: hp.Wanted(), Error: why}
 	b.d.end(b.run, hp, e)
 	b.run.endBack(hp, why)
 }
 
 // endBack has the hold that held a host before the rollback hold it again, or none.
-func (r *run) endBack(hp *HostPlan, why string) {
-	if err := r.d.History.Holds().TakeBack(context.Background(), hp.Name, r.head.ID, hp.former, why); err != nil {
+func (r *run) endBack(hp *plan.HostPlan, why string) {
+	if err := r.d.History.Holds().TakeBack(context.Background(), hp.Name, r.head.ID, hp.Former, why); err != nil {
 		r.d.log().Error("end the hold of a rollback that was cancelled", "host", hp.Name, "run", r.head.ID, "err", err)
 	}
 }
@@ -156,12 +157,12 @@ func cancelledText(by string) string {
 
 // keepCancelled has a host on which a cancelled run came to no end wait like those that were not begun:
 // one that did not answer, or where the push was cut off or not confirmed, would be tried again.
-func (r *run) keepCancelled(hp *HostPlan) {
+func (r *run) keepCancelled(hp *plan.HostPlan) {
 	by := r.cancelling.who()
 	if by == "" {
 		return
 	}
-	host, commit := hp.Name, hp.commit(r.head.Commit)
+	host, commit := hp.Name, hp.Commit(r.head.Commit)
 	h, ok := r.d.History.Host(host)
 	wasCutOff := h.State == history.Behind && h.Error != ""
 	triedAgain := h.State == history.Pending || wasCutOff || h.State == history.Unconfirmed
@@ -170,7 +171,7 @@ func (r *run) keepCancelled(hp *HostPlan) {
 		return
 	}
 
-	if hp.begins {
+	if hp.Begins {
 		r.endBack(hp, strings.TrimPrefix(h.Error+"\nthe rollback was cancelled by "+by, "\n"))
 		return
 	}

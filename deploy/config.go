@@ -16,7 +16,7 @@ var ErrNoConfig = errors.New("no commit was deployed yet")
 // Config is the config that is deployed: the fleet of the newest commit that was accepted, and its tree. Before the
 // first look at the repo it is loaded from the commit that history names.
 func (d *Deployer) Config(ctx context.Context) (*fleet.Fleet, fs.FS, error) {
-	if f, snap := d.planner.lastFleet(), d.planner.accepted(); f != nil && snap.Tree != nil {
+	if f, snap := d.planner.LastFleet(), d.planner.Accepted(); f != nil && snap.Tree != nil {
 		return f, snap.Tree, nil
 	}
 
@@ -35,7 +35,7 @@ func (d *Deployer) Config(ctx context.Context) (*fleet.Fleet, fs.FS, error) {
 // loaded is the fleet that was loaded last, else that of the branch's head. While the repo is away,
 // or its head is refused, it is that of the commit that was accepted last.
 func (d *Deployer) loaded(ctx context.Context) (*fleet.Fleet, error) {
-	if f := d.planner.lastFleet(); f != nil {
+	if f := d.planner.LastFleet(); f != nil {
 		return f, nil
 	}
 

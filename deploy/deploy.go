@@ -21,6 +21,7 @@ import (
 
 	"bellhop/deploy/drift"
 	"bellhop/deploy/hosts"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -87,7 +88,7 @@ type Deployer struct {
 	// sets it; a command must not, since its process ends with the run.
 	Detach bool
 
-	planner planner
+	planner plan.Planner
 	repo    repoState   // what the last look at the repo came to
 	hosts   hosts.Table // what is known of hosts beside history
 	bell    bellRef
@@ -201,7 +202,7 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 func (d *Deployer) bundles(ctx context.Context, r *run, f *fleet.Fleet) {
 	d.systems(ctx, r, f)
 	defer r.span("bundle", "")()
-	if !d.planner.bundles(f, d.History) {
+	if !d.planner.Bundles(f, d.History) {
 		return
 	}
 

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/host/machine"
@@ -129,7 +130,7 @@ func TestOneBadService(t *testing.T) {
 	if s := w.state("a").Services; *s[8].Commit != *fourth.Commit || *s[7].Commit != *first.Commit || *third.Commit == *fourth.Commit {
 		t.Errorf("services after a push that changes none: %+v", s[7:9])
 	}
-	if _, err := w.d.Run(t.Context(), deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}); err != nil || w.sessions("a") != before {
+	if _, err := w.d.Run(t.Context(), deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}); err != nil || w.sessions("a") != before {
 		t.Errorf("a poll opens %d sessions, %v", w.sessions("a")-before, err)
 	}
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 )
@@ -28,7 +29,7 @@ func (d *Deployer) contactLeft(ctx context.Context, r *run, p *Plan) {
 			defer func() { <-slots }()
 			d.askLeft(ctx, r, hp.Name)
 		}
-		if p.req.All || !d.Detach {
+		if p.Request.All || !d.Detach {
 			all.Go(func() { ask(ctx) })
 		} else {
 			d.work.Go(func() { ask(r.parent) })
@@ -38,16 +39,16 @@ func (d *Deployer) contactLeft(ctx context.Context, r *run, p *Plan) {
 }
 
 // isToContact says that a host which p leaves alone is asked what it holds.
-func (d *Deployer) isToContact(p *Plan, hp *HostPlan) bool {
-	isLeft := !hp.Push && p.chose(hp.Name) && hp.State != history.Deploying
-	if !isLeft || hp.elsewhere {
+func (d *Deployer) isToContact(p *Plan, hp *plan.HostPlan) bool {
+	isLeft := !hp.Push && p.Chose(hp.Name) && hp.State != history.Deploying
+	if !isLeft || hp.Elsewhere {
 		return false
 	}
-	if p.req.All {
+	if p.Request.All {
 		return true
 	}
 	waitsForLine := d.hosts.Away(hp.Name) && d.lines.has(hp.Name)
-	return !waitsForLine && d.isOutOfSight(hp.last)
+	return !waitsForLine && d.isOutOfSight(hp.Last)
 }
 
 // isOutOfSight says that the end of the newest push to a host was not heard, nor the host since then: the
@@ -110,16 +111,16 @@ func (d *Deployer) hear(ctx context.Context, host string) error {
 
 // lostOn is the id, on the host, of a push of the bundle of hp whose end was not heard; "" where there is
 // none, or where a person asked to try again.
-func (d *Deployer) lostOn(ctx context.Context, p *Plan, hp *HostPlan) string {
-	isAsked := p.chose(hp.Name) && (p.req.Retry || p.req.TakeOver)
-	if hp.last.Digest != "" || hp.last.Run == "" || isAsked {
+func (d *Deployer) lostOn(ctx context.Context, p *Plan, hp *plan.HostPlan) string {
+	isAsked := p.Chose(hp.Name) && (p.Request.Retry || p.Request.TakeOver)
+	if hp.Last.Digest != "" || hp.Last.Run == "" || isAsked {
 		return ""
 	}
 	lost, ok, err := d.History.Lost(ctx, hp.Name)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		d.log().Error("look for a push whose end was not heard", "host", hp.Name, "err", err)
 	}
-	if !ok || lost.Digest != hp.bundle.Digest {
+	if !ok || lost.Digest != hp.Bundle.Digest {
 		return ""
 	}
 	return lost.As

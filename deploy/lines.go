@@ -202,12 +202,12 @@ func (k lineKeeper) followPlan(p *Plan) {
 
 	for _, hp := range p.Hosts {
 		h, ok := k.history.Host(hp.Name)
-		if !ok || hp.bundle == nil {
+		if !ok || hp.Bundle == nil {
 			continue // a refused host keeps the line that it has
 		}
-		keys := len(hp.bundle.Keys) > 0 || h.HasKeys()
+		keys := len(hp.Bundle.Keys) > 0 || h.HasKeys()
 		if wantsLine(h, keys) {
-			k.set.keep(routes.To(p.Fleet, hp.host, h.Arch, keys), k.watch)
+			k.set.keep(routes.To(p.Fleet, hp.Host, h.Arch, keys), k.watch)
 		} else {
 			k.set.drop(hp.Name)
 		}

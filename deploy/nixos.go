@@ -3,12 +3,11 @@ package deploy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
-	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixos"
 	"bellhop/internal/push"
@@ -30,27 +29,18 @@ func (d *Deployer) systems(ctx context.Context, r *run, f *fleet.Fleet) {
 	f.ResolveSystems(ctx, r.head.Commit)
 }
 
-// brings says whether the closure of hp's system may be missing on the host.
-func (hp *HostPlan) brings() bool {
-	if hp.bundle == nil || hp.bundle.System == nil {
-		return false
-	}
-	same := hp.old != nil && hp.old.System != nil && hp.old.System.Path == hp.bundle.System.Path
-	return !same || !hp.last.Had
-}
-
 // copySystem is what brings the closure of the host's system there; nil when it is there.
-func (d *Deployer) copySystem(r *run, hp *HostPlan, j *push.Job) func(context.Context) error {
-	if !hp.brings() {
+func (d *Deployer) copySystem(r *run, hp *plan.HostPlan, j *push.Job) func(context.Context) error {
+	if !hp.Brings() {
 		return nil
 	}
-	path := hp.bundle.System.Path
+	path := hp.Bundle.System.Path
 	return func(ctx context.Context) error {
 		carrier, ok := d.Links.(routes.Carrier)
 		if !ok || d.Nix == nil {
 			return push.Final(errors.New("this deployer can't copy NixOS systems"))
 		}
-		if hp.hold != nil && !nixos.Has(path) {
+		if hp.Hold != nil && !nixos.Has(path) {
 			return nil // the host held it before, and says so if it does not any more
 		}
 
@@ -67,39 +57,15 @@ func (d *Deployer) copySystem(r *run, hp *HostPlan, j *push.Job) func(context.Co
 	}
 }
 
-// isSystemError says that a host has no bundle since its NixOS system can't be evaluated or built.
-func isSystemError(err error) bool {
-	var failed *fleet.SystemError
-	return errors.As(err, &failed)
-}
-
-// systemEvidence is what Nix said of a host that has no system.
-func systemEvidence(err error) []bundle.Evidence {
-	var failed *fleet.SystemError
-	if !errors.As(err, &failed) || len(failed.Lines) == 0 {
-		return nil
-	}
-	return []bundle.Evidence{{Service: bundle.SystemService, Result: failed.Text, Lines: failed.Lines}}
-}
-
-// A SystemPlan is what changes with the NixOS system of a host.
-type SystemPlan struct {
-	From string `json:"from"` // the store path that it holds; "" when that is not known
-	To   string `json:"to"`
-	*nixos.Difference
-	Notices []string `json:"notices,omitempty"`
-	Error   string   `json:"error,omitempty"` // why the closures could not be compared
-}
-
 // compareSystems compares the closures of the hosts that a push goes to, for people.
 func (d *Deployer) compareSystems(ctx context.Context, p *Plan) {
 	for _, hp := range p.Hosts {
-		if !hp.Push || hp.bundle == nil || hp.bundle.System == nil || d.Nix == nil {
+		if !hp.Push || hp.Bundle == nil || hp.Bundle.System == nil || d.Nix == nil {
 			continue
 		}
-		s := &SystemPlan{To: hp.bundle.System.Path, Notices: hp.bundle.Notices()}
-		if hp.old != nil && hp.old.System != nil {
-			s.From = hp.old.System.Path
+		s := &plan.SystemPlan{To: hp.Bundle.System.Path, Notices: hp.Bundle.Notices()}
+		if hp.Old != nil && hp.Old.System != nil {
+			s.From = hp.Old.System.Path
 		}
 		hp.System = s
 		if s.From == s.To {
@@ -117,31 +83,4 @@ func (d *Deployer) compareSystems(ctx context.Context, p *Plan) {
 			s.Error = "the system that it holds is not on this machine any more: all that the new one has is shown"
 		}
 	}
-}
-
-// mostPackages is how many packages of a difference are written out.
-const mostPackages = 200
-
-func (s *SystemPlan) write(w io.Writer) {
-	for _, n := range s.Notices {
-		fmt.Fprintf(w, "  note: %s\n", n)
-	}
-	if s.Error != "" {
-		fmt.Fprintf(w, "    %s\n", s.Error)
-	}
-	if s.Difference == nil {
-		return
-	}
-
-	for i, p := range s.Packages {
-		if i == mostPackages {
-			fmt.Fprintf(w, "    and %d more\n", len(s.Packages)-i)
-			break
-		}
-		fmt.Fprintf(w, "    %s\n", p)
-	}
-	for _, u := range s.Units {
-		fmt.Fprintf(w, "    unit %s: %s\n", u.Name, u.Action)
-	}
-	fmt.Fprintf(w, "    closure %+.1f MiB, %.1f MiB to copy at most\n", float64(s.Size)/(1<<20), float64(s.Added)/(1<<20))
 }

@@ -24,7 +24,7 @@ func (d *Deployer) contact() contact.Contact {
 	l := d.limits()
 	return contact.Contact{
 		History: d.History, Hosts: &d.hosts, Links: d.Links, ID: d.ID, Log: d.log(), Limit: l.Host, Retry: l.Retry,
-		Pusher: d.pusher, Archive: d.archive, Fleet: d.planner.lastFleet, Ring: d.bell.ring, Load: d.loaded,
+		Pusher: d.pusher, Archive: d.archive, Fleet: d.planner.LastFleet, Ring: d.bell.ring, Load: d.loaded,
 	}
 }
 

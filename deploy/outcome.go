@@ -9,6 +9,7 @@ import (
 	"bellhop/deploy/commits"
 	"bellhop/deploy/contact"
 	"bellhop/deploy/hosts"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -30,7 +31,7 @@ func (d *Deployer) outcomes() outcomes {
 
 // of is the end of a host by what came of the push there. open says that the host goes on by itself with nobody listening, and that its result is to be
 // fetched at the next start.
-func (oc outcomes) of(run string, hp *HostPlan, o push.Outcome) (e history.End, open bool) {
+func (oc outcomes) of(run string, hp *plan.HostPlan, o push.Outcome) (e history.End, open bool) {
 	if o.Fate == push.Ended {
 		e = oc.result(run, hp, o.Result, o.BootID)
 		e.Heard = true
@@ -41,7 +42,7 @@ func (oc outcomes) of(run string, hp *HostPlan, o push.Outcome) (e history.End, 
 
 	e = history.End{Error: plain.Text(o.Text, contact.MaxText)}
 	if o.Away || o.Fate == push.WrongKey {
-		e.AwayAt = awaySince(hp.last, time.Now())
+		e.AwayAt = awaySince(hp.Last, time.Now())
 	}
 	switch o.Fate {
 	case push.Left:
@@ -85,13 +86,13 @@ func whatHelps(err error) string {
 }
 
 // result is what a host's result of a run means for history.
-func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot string) history.End {
-	e := history.End{Outcome: history.Outcome(res.Outcome), Digest: hp.bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
+func (oc outcomes) result(run string, hp *plan.HostPlan, res *bundle.Result, boot string) history.End {
+	e := history.End{Outcome: history.Outcome(res.Outcome), Digest: hp.Bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
 
 	switch e.Outcome {
 	case history.OutcomeDone, history.OutcomeNothing:
-		e.Manifest, e.BootID = &hp.bundle.Manifest, boot
-		e.Present = new(len(hp.bundle.Keys)) // all were sent or compared
+		e.Manifest, e.BootID = &hp.Bundle.Manifest, boot
+		e.Present = new(len(hp.Bundle.Keys)) // all were sent or compared
 	case history.OutcomeRefused:
 		e.State, e.Remember = history.Refused, true
 		switch res.Refused {
@@ -112,8 +113,8 @@ func (oc outcomes) result(run string, hp *HostPlan, res *bundle.Result, boot str
 
 	if e.Record != nil { // by the digest that the host names, if it is one of ours
 		rec := *e.Record
-		rec.Digest = oc.archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.bundle.Digest)
-		e.Record, e.Overtaken = &rec, e.Stood() && rec.Digest != hp.bundle.Digest
+		rec.Digest = oc.archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.Bundle.Digest)
+		e.Record, e.Overtaken = &rec, e.Stood() && rec.Digest != hp.Bundle.Digest
 	}
 	if e.Error == "" && !e.Stood() {
 		e.Error = "the host gave no reason"

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -122,7 +123,7 @@ func (r *run) waiting(ctx context.Context) (head string, n int, err error) {
 // isOldNews says that a run by the clock found that runs are paused, and nothing else: it is not stored.
 func (r *run) isOldNews(err error) bool {
 	var paused *PausedError
-	if r.stored || r.req.Trigger != TriggerClock {
+	if r.stored || r.req.Trigger != plan.TriggerClock {
 		return false
 	}
 	if errors.As(err, &paused) {

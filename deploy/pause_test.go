@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -70,7 +71,7 @@ func TestPollsWhilePaused(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	w.pause(history.Pause{By: "cadey"})
-	poll := deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}
+	poll := deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}
 	for _, want := range []bool{true, false, false} {
 		r, err := w.d.Run(t.Context(), poll)
 		if !errors.Is(err, deploy.ErrPaused) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/push"
@@ -14,29 +15,29 @@ import (
 func (r *run) tellResumed(p *Plan) {
 	some := false
 	for _, hp := range p.Hosts {
-		if hp.resumes == "" {
+		if hp.Resumes == "" {
 			continue
 		}
 		some = true
-		r.head.Notes = append(r.head.Notes, fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.resumes, hp.endedHold.Text()))
+		r.head.Notes = append(r.head.Notes, fmt.Sprintf("%s is held no longer: %s (%s)", hp.Name, hp.Resumes, hp.EndedHold.Text()))
 		if !r.quiet {
-			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.resumes)
+			r.d.log().Info("hold ended", "host", hp.Name, "run", r.head.ID, "commit", r.head.Commit, "cause", hp.Resumes)
 		}
 	}
-	if p.req.Resume && !some {
+	if p.Request.Resume && !some {
 		r.event(Event{Step: "note", Text: "none of these hosts is held"})
 	}
 }
 
 // maker makes plans, by what is known now. It is called under steps.
-func (d *Deployer) maker() maker {
-	return maker{planner: &d.planner, history: d.History, hosts: &d.hosts, archive: d.archive(), machine: routes.ThisMachine(d.BootID, d.MachineID), watches: d.lines.kept()}
+func (d *Deployer) maker() plan.Maker {
+	return plan.Maker{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.kept()}
 }
 
 // compare holds wanted against last. It is called under steps.
 func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
 	defer r.span("plan", "")()
-	p, err := d.maker().compare(ctx, r.req, snap, f)
+	p, err := d.maker().Compare(ctx, r.req, snap, f)
 	if err != nil {
 		return nil, err
 	}
@@ -49,14 +50,14 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 // as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
 // the generation on the host; where they can't be had, sizes and digests are shown instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
-	return p.write(w, d.archive().OldTexts(ctx))
+	return p.Write(w, d.archive().OldTexts(ctx))
 }
 
 // stillFree is an error where a host turned out to be held only when it was heard: its record told that it
 // had another name when it was brought back. The next run plans it as one that is held.
-func (d *Deployer) stillFree(hp *HostPlan) error {
+func (d *Deployer) stillFree(hp *plan.HostPlan) error {
 	hold := d.History.Holds().Of(hp.Name)
-	if hold == nil || hp.hold != nil || hp.resumes != "" {
+	if hold == nil || hp.Hold != nil || hp.Resumes != "" {
 		return nil
 	}
 	d.bell.ring(hp.Name + " is held")

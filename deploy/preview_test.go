@@ -8,14 +8,15 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 // asked is what systemd was asked for, as a plan shows it: key units and bellhop's own left out.
-func asked(jobs []string) deploy.UnitPlan {
-	p := deploy.UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
+func asked(jobs []string) plan.UnitPlan {
+	p := plan.UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
 	lists := map[string]*[]string{"start": &p.Start, "stop": &p.Stop, "restart": &p.Restart, "reload": &p.Reload}
 	for _, job := range jobs {
 		verb, name, _ := strings.Cut(job, " ")
@@ -112,7 +113,7 @@ func TestPreviewIsWhatTheHostDoes(t *testing.T) {
 			w.commit("after")
 			p, err := w.d.Plan(t.Context(), deploy.Request{Cause: "plan"})
 			w.must(err)
-			preview := deploy.UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
+			preview := plan.UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
 			for _, h := range p.Hosts {
 				if h.Push {
 					preview = h.Units

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
@@ -15,7 +16,7 @@ import (
 
 // push makes one host hold its bundle. open says that the host continues without a
 // connection, and that its result is to be fetched at the next start.
-func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *HostPlan) (e history.End, open bool) {
+func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *plan.HostPlan) (e history.End, open bool) {
 	release, err := d.hosts.Hold(ctx, hp.Name)
 	if err != nil {
 		return d.outcomes().of(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
@@ -37,13 +38,13 @@ func (d *Deployer) pusher() *push.Pusher {
 }
 
 // job is the push of a host, as its plan has it.
-func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push.Job {
+func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *plan.HostPlan) *push.Job {
 	j := &push.Job{
-		Run: r.head.ID, Network: p.Fleet.Network, Host: hp.Name, Bundle: hp.bundle, Shared: &p.shared,
-		Target:     routes.To(p.Fleet, hp.host, hp.last.Arch, len(hp.bundle.Keys) > 0),
-		Last:       push.Last{Had: hp.last.Had, Generation: hp.last.Generation, Digest: hp.last.Digest, Manifest: hp.old, From: hp.from},
-		Confirm:    confirmWindow(p.Fleet.Confirm, hp.own),
-		AllowPrune: hp.prune, TakeOver: r.req.TakeOver, GoesBack: hp.hold != nil,
+		Run: r.head.ID, Network: p.Fleet.Network, Host: hp.Name, Bundle: hp.Bundle, Shared: &p.Shared,
+		Target:     routes.To(p.Fleet, hp.Host, hp.Last.Arch, len(hp.Bundle.Keys) > 0),
+		Last:       push.Last{Had: hp.Last.Had, Generation: hp.Last.Generation, Digest: hp.Last.Digest, Manifest: hp.Old, From: hp.From},
+		Confirm:    confirmWindow(p.Fleet.Confirm, hp.Own),
+		AllowPrune: hp.Prune, TakeOver: r.req.TakeOver, GoesBack: hp.Hold != nil,
 
 		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error {
@@ -51,11 +52,11 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 		},
 
 		Said:   saidOf(hp),
-		Former: d.archive().FormerKeys(ctx, hp.Name, hp.bundle),
+		Former: d.archive().FormerKeys(ctx, hp.Name, hp.Bundle),
 	}
 	j.Elsewhere = d.witnesses().Elsewhere(hp.Name, j.Target)
-	if hp.last.State == history.Unknown {
-		j.Earlier = tryIDs(hp.last.Run)
+	if hp.Last.State == history.Unknown {
+		j.Earlier = tryIDs(hp.Last.Run)
 	}
 	j.Lost = d.lostOn(ctx, p, hp)
 	if d.Progress != nil {
@@ -65,8 +66,8 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *HostPlan) *push
 }
 
 // saidOf are texts of the deployer that a host repeats when all goes well.
-func saidOf(hp *HostPlan) []string {
-	said := []string{hp.last.Digest, hp.last.BootID}
+func saidOf(hp *plan.HostPlan) []string {
+	said := []string{hp.Last.Digest, hp.Last.BootID}
 	for _, c := range hp.Changes {
 		said = append(said, c.Thing())
 	}
@@ -84,5 +85,5 @@ func (d *Deployer) witnesses() routes.Witnesses {
 
 func (d *Deployer) archive() commits.Archive {
 	d.knowArch()
-	return commits.Archive{Source: d.Source, Loader: d.Loader, History: d.History, Fleet: d.planner.lastFleet(), Log: d.log()}
+	return commits.Archive{Source: d.Source, Loader: d.Loader, History: d.History, Fleet: d.planner.LastFleet(), Log: d.log()}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -28,7 +29,7 @@ type hostTries struct {
 
 // A try is one push of a host within a run.
 type try struct {
-	hp *HostPlan
+	hp *plan.HostPlan
 	as string // the id of the run on the host, where it is not that of the run
 
 	// What came of it:
@@ -44,7 +45,7 @@ type try struct {
 
 // inTries pushes a host, and tries again without what failed. open says that the host continues
 // without a connection, and that its result is to be fetched at the next start.
-func (h *hostTries) inTries(ctx context.Context, hp *HostPlan) (e history.End, open bool) {
+func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.End, open bool) {
 	t := &try{hp: hp}
 	h.once(ctx, t)
 
@@ -54,21 +55,21 @@ func (h *hostTries) inTries(ctx context.Context, hp *HostPlan) (e history.End, o
 			return h.lastTry(t), false
 		}
 		before, failedBefore := h.d.failedBefore(h.plan, next)
-		isLast := next.held.bringsNothing() || failedBefore || n > 1+maxAgain
+		isLast := next.Isolation.BringsNothing() || failedBefore || n > 1+plan.MaxAgain
 		if isLast && t.mayPass {
-			t.end.Services = next.held.failed()
+			t.end.Services = next.Isolation.Failed()
 			return t.end, false
 		}
 		h.rememberFailed(t, next)
 		if isLast {
 			e := h.wentBack(next, t.end, n > 2)
 			if failedBefore {
-				e.Error += "; " + next.held.untried(before)
+				e.Error += "; " + next.Isolation.Untried(before)
 			}
 			return e, false
 		}
 
-		h.run.event(Event{Host: hp.Name, Step: "note", Text: next.tells()})
+		h.run.event(Event{Host: hp.Name, Step: "note", Text: next.Tells()})
 		tried := t.end
 		t = &try{hp: next, as: tryID(h.run.head.ID, n)}
 		h.once(ctx, t)
@@ -87,7 +88,7 @@ func tryID(run string, n int) string {
 
 // tryIDs are those of all tries that a run may have on one host.
 func tryIDs(run string) (ids []string) {
-	for n := range 1 + maxAgain {
+	for n := range 1 + plan.MaxAgain {
 		ids = append(ids, tryID(run, n+1))
 	}
 	return ids
@@ -108,7 +109,7 @@ func isRefusedForServices(e history.End) bool {
 // the bundle, for the key of the host or another deployer, says nothing of the services.
 func (h *hostTries) lastTry(t *try) history.End {
 	e := t.end
-	isUndone := t.hp.held != nil && e.State == history.RolledBack
+	isUndone := t.hp.Isolation != nil && e.State == history.RolledBack
 	isTheirs := e.Remember || t.lacksKey
 	isRefused := t.as != "" && e.Outcome == history.OutcomeRefused && isTheirs
 	if isUndone || isRefused {
@@ -121,15 +122,15 @@ func (h *hostTries) lastTry(t *try) history.End {
 func (h *hostTries) once(ctx context.Context, t *try) {
 	j := h.d.job(ctx, h.run, h.plan, t.hp)
 	j.Clock = h.clock
-	j.Origins = t.hp.recorded(h.run.head.Commit)
+	j.Origins = t.hp.Recorded(h.run.head.Commit)
 	for _, o := range j.Origins {
 		j.Said = append(j.Said, o.Commit)
 	}
 	// A host names the services that failed: words of ours, also where the keys of the host can't be
 	// opened, and all else that it says is withheld.
-	j.Said = append(j.Said, t.hp.bundle.ServiceNames()...)
+	j.Said = append(j.Said, t.hp.Bundle.ServiceNames()...)
 	j.OnBegin = func() error {
-		return h.d.History.BegunAs(ctx, history.Begin{Run: h.run.head.ID, As: t.as, Host: t.hp.Name, Digest: t.hp.bundle.Digest, Origins: t.hp.held.kept()})
+		return h.d.History.BegunAs(ctx, history.Begin{Run: h.run.head.ID, As: t.as, Host: t.hp.Name, Digest: t.hp.Bundle.Digest, Origins: t.hp.Isolation.Kept()})
 	}
 	if t.as != "" {
 		j.Run, j.After = t.as, h.run.head.ID
@@ -138,13 +139,13 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	j.Before = h.d.copySystem(h.run, t.hp, j)
 	out := h.d.pusher().Push(ctx, j)
 	t.end, t.open = h.d.outcomes().of(h.run.head.ID, t.hp, out)
-	t.end.Digest = t.hp.bundle.Digest
+	t.end.Digest = t.hp.Bundle.Digest
 	t.lacksKey = errors.Is(out.Err, fleet.ErrKeptKey)
 	t.blame(out)
-	if t.hp.held != nil {
+	if t.hp.Isolation != nil {
 		h.heldBack(t.hp, &t.end)
 	}
-	if hold := t.hp.hold; hold != nil {
+	if hold := t.hp.Hold; hold != nil {
 		t.end.Whole, t.end.Origins = hold.Wanted, hold.Origins
 	}
 	if t.end.Stood() {
@@ -155,9 +156,9 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 
 // ringForArch asks for another run where a service waited for the architecture of its host, which is
 // known since the host was heard.
-func (h *hostTries) ringForArch(hp *HostPlan) {
-	wasUnknown := hp.last.Arch == "" && hp.host.Arch == ""
-	if wasUnknown && hp.held != nil && h.d.arch(hp.Name) != "" {
+func (h *hostTries) ringForArch(hp *plan.HostPlan) {
+	wasUnknown := hp.Last.Arch == "" && hp.Host.Arch == ""
+	if wasUnknown && hp.Isolation != nil && h.d.arch(hp.Name) != "" {
 		h.d.bell.ring("the architecture of " + hp.Name + " is known")
 	}
 }
@@ -179,14 +180,14 @@ func (t *try) blame(o push.Outcome) {
 }
 
 // heldBack makes e the end of a push of a composed bundle.
-func (h *hostTries) heldBack(hp *HostPlan, e *history.End) {
-	e.Whole = hp.held.whole.Digest
+func (h *hostTries) heldBack(hp *plan.HostPlan, e *history.End) {
+	e.Whole = hp.Isolation.Whole.Digest
 	if !e.Stood() {
 		return
 	}
-	e.Outcome, e.Origins = history.OutcomeHeldBack, hp.held.origins()
-	e.Services = hp.held.services(h.plan.Snapshot.Commit)
-	e.Error = hp.held.why() + "\n" + again
+	e.Outcome, e.Origins = history.OutcomeHeldBack, hp.Isolation.Origins()
+	e.Services = hp.Isolation.Services(h.plan.Snapshot.Commit)
+	e.Error = hp.Isolation.Why() + "\n" + plan.Again
 }
 
 // reason is why one service failed: of several, by what was seen of it.
@@ -222,21 +223,21 @@ func evidenceLine(e bundle.Evidence) string {
 
 // withoutFailing is the plan of a host without the services that a try failed for; nil when they are
 // not known, or the bundle is not to be divided.
-func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
-	goesBack := t.hp.hold != nil // exactly, or not at all
+func (h *hostTries) withoutFailing(ctx context.Context, t *try) *plan.HostPlan {
+	goesBack := t.hp.Hold != nil // exactly, or not at all
 	if len(t.failing) == 0 || !h.plan.Fleet.Isolate || goesBack {
 		return nil
 	}
 
 	hp, e := t.hp, &t.end
-	whole, failing := hp.bundle, map[string]string{}
-	if hp.held != nil {
-		whole, failing = hp.held.whole, maps.Clone(hp.held.failing)
+	whole, failing := hp.Bundle, map[string]string{}
+	if hp.Isolation != nil {
+		whole, failing = hp.Isolation.Whole, maps.Clone(hp.Isolation.Failing)
 	}
 	known := whole.ServiceNames()
 	before := len(failing)
 	for _, service := range t.failing { // the host's words choose among ours
-		if slices.Contains(known, service) && !hp.held.holds(service) {
+		if slices.Contains(known, service) && !hp.Isolation.Holds(service) {
 			failing[service] = t.reason(service)
 		}
 	}
@@ -245,7 +246,7 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
 	}
 
 	past := h.d.archive()
-	good, err := past.Standing(ctx, hp.last, hp.elsewhere)
+	good, err := past.Standing(ctx, hp.Last, hp.Elsewhere)
 	if err != nil {
 		h.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
@@ -255,17 +256,17 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *HostPlan {
 	}
 
 	next := *hp
-	next.held = isolate(ctx, past, whole, good, failing)
-	next.bundle = next.held.bundle
+	next.Isolation = plan.Isolate(ctx, past, whole, good, failing)
+	next.Bundle = next.Isolation.Bundle
 	return &next
 }
 
 // rememberFailed remembers the services that failed in this try, before another one is begun.
-func (h *hostTries) rememberFailed(t *try, next *HostPlan) {
+func (h *hostTries) rememberFailed(t *try, next *plan.HostPlan) {
 	hp, e := t.hp, &t.end
-	whole := &next.held.whole.Manifest
-	for service, why := range next.held.failing {
-		isNew := hp.held == nil || hp.held.failing[service] == ""
+	whole := &next.Isolation.Whole.Manifest
+	for service, why := range next.Isolation.Failing {
+		isNew := hp.Isolation == nil || hp.Isolation.Failing[service] == ""
 		if isNew {
 			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: h.run.head.ID, Error: why})
 		}
@@ -278,10 +279,10 @@ func (h *hostTries) rememberFailed(t *try, next *HostPlan) {
 }
 
 // mended are the services that are remembered as failed by the digest that stands now.
-func (h *hostTries) mended(hp *HostPlan) []history.FailedService {
+func (h *hostTries) mended(hp *plan.HostPlan) []history.FailedService {
 	var all []history.FailedService
 	for _, f := range h.d.hosts.FailedServices(hp.Name) {
-		if !hp.held.holds(f.Service) && bundle.ServiceDigest(&hp.bundle.Manifest, f.Service) == f.Digest {
+		if !hp.Isolation.Holds(f.Service) && bundle.ServiceDigest(&hp.Bundle.Manifest, f.Service) == f.Digest {
 			all = append(all, f)
 		}
 	}
@@ -290,36 +291,36 @@ func (h *hostTries) mended(hp *HostPlan) []history.FailedService {
 
 // wentBack is the end of a host that stands as it did before the run: nothing is left to bring without
 // the services that failed, or what was left failed too.
-func (h *hostTries) wentBack(next *HostPlan, e history.End, tried bool) history.End {
-	is := next.held
+func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) history.End {
+	is := next.Isolation
 	res, _ := e.Details.(*bundle.Result)
 	stepFailed := res != nil && res.Refused == bundle.RefusedBefore
 	if tried || stepFailed || e.Outcome != history.OutcomeRefused {
 		e.Outcome, e.State = history.OutcomeRolledBack, history.RolledBack
 	}
-	if e.Remember && e.Digest != is.whole.Digest { // what was left without them may be wanted by itself
+	if e.Remember && e.Digest != is.Whole.Digest { // what was left without them may be wanted by itself
 		e.Tried = e.Digest
 	}
-	e.Whole, e.Digest, e.Remember = is.whole.Digest, is.whole.Digest, true
-	e.Services = is.failed()
-	if is.bringsNothing() && is.standsComposed() {
+	e.Whole, e.Digest, e.Remember = is.Whole.Digest, is.Whole.Digest, true
+	e.Services = is.Failed()
+	if is.BringsNothing() && is.StandsComposed() {
 		e.State, e.Remember = history.HeldBack, false // the others are at the commit already
-		e.Services = is.services(h.plan.Snapshot.Commit)
+		e.Services = is.Services(h.plan.Snapshot.Commit)
 	}
 	if tried {
-		e.Error = "the other services could not be brought without " + strings.Join(is.failingNames(), ", ") + ": " + e.Error
+		e.Error = "the other services could not be brought without " + strings.Join(is.FailingNames(), ", ") + ": " + e.Error
 	}
 	return e
 }
 
 // failedBefore is how the composed bundle of a host failed there before: an older commit may have been that
 // very bundle. ok is false when it did not, or when a person asked to try again.
-func (d *Deployer) failedBefore(p *Plan, hp *HostPlan) (f history.Failure, ok bool) {
-	isAsked := p.chose(hp.Name) && (p.req.Retry || p.req.TakeOver)
+func (d *Deployer) failedBefore(p *Plan, hp *plan.HostPlan) (f history.Failure, ok bool) {
+	isAsked := p.Chose(hp.Name) && (p.Request.Retry || p.Request.TakeOver)
 	if isAsked {
 		return f, false
 	}
-	return d.hosts.Failure(hp.Name, hp.bundle.Digest)
+	return d.hosts.Failure(hp.Name, hp.Bundle.Digest)
 }
 
 // afterTries is the end of a host after another try: what was seen of the tries before is kept.

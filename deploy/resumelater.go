@@ -45,7 +45,7 @@ func (r *run) resumeLater(ctx context.Context, paused *PausedError) error {
 // can be chosen by their names alone.
 func (r *run) heldHosts() (hosts []string, err error) {
 	isHeld := func(name string) bool { return r.d.History.Holds().Of(name) != nil }
-	if f := r.d.planner.lastFleet(); f != nil {
+	if f := r.d.planner.LastFleet(); f != nil {
 		chosen, err := f.Select(r.req.On)
 		if err != nil {
 			return nil, fmt.Errorf("choose hosts by %q: %w", r.req.On, err)

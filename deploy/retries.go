@@ -33,8 +33,8 @@ const (
 // laterOf asks for a run when the hosts of p that were not confirmed may be tried again.
 func (r retries) laterOf(p *Plan) {
 	for _, hp := range p.Hosts {
-		if !hp.later.IsZero() {
-			r.ringAt(hp.Name, hp.later)
+		if !hp.Later.IsZero() {
+			r.ringAt(hp.Name, hp.Later)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 )
@@ -25,8 +26,8 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 		return r.failed(err)
 	}
 	d.bundles(ctx, r, f)
-	back := &backward{maker: d.maker(), req: r.req, at: r.head.At}
-	plan, err := back.plan(ctx, snap, f)
+	back := &plan.Backward{Maker: d.maker(), Req: r.req, At: r.head.At}
+	plan, err := back.Plan(ctx, snap, f)
 	if err != nil {
 		return r.failed(err)
 	}
@@ -48,7 +49,7 @@ func (r *run) newest(ctx context.Context) (Snapshot, error) {
 	if commit == "" || d.At == nil {
 		return Snapshot{}, commits.Refuse(errors.New("rollback: nothing was deployed from here yet, so there is nothing to go back to"))
 	}
-	if snap := d.planner.accepted(); snap.Tree != nil && snap.Commit == commit {
+	if snap := d.planner.Accepted(); snap.Tree != nil && snap.Commit == commit {
 		return snap, nil
 	}
 	snap, err := d.At(ctx, commit)
@@ -64,12 +65,12 @@ func (r *run) tellBack(ctx context.Context, p *Plan) {
 	byCommit := map[string][]string{}
 	var notes []string
 	for _, hp := range p.Hosts {
-		byCommit[hp.hold.Commit] = append(byCommit[hp.hold.Commit], hp.Name)
-		if hp.note != "" {
-			notes = append(notes, hp.note)
+		byCommit[hp.Hold.Commit] = append(byCommit[hp.Hold.Commit], hp.Name)
+		if hp.Note != "" {
+			notes = append(notes, hp.Note)
 		}
 	}
-	if reason := plain.Line(r.req.Rollback.Reason, mostReason); reason != "" {
+	if reason := plain.Line(r.req.Rollback.Reason, plan.MostReason); reason != "" {
 		r.head.Notes = append(r.head.Notes, "reason: "+reason)
 	}
 

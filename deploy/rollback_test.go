@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/host/machine"
@@ -88,7 +89,7 @@ func TestRollback(t *testing.T) {
 	}
 
 	sessions = w.sessions("a")
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	w.d = w.deployer("SHA256:one")
 	w.enable("b", "web", "other")
 	w.service("other", nil)

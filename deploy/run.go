@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -145,8 +146,8 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		d.log().Warn("branch was rewritten", "commit", snap.Commit)
 	}
 
-	for _, value := range unknownConsents(snap.Message) {
-		note := fmt.Sprintf("trailer %q allows nothing: want %q or %q", allowTrailer+": "+value, allowTrailer+": "+allowPrune+" HOST", allowTrailer+": "+allowVolumes+" HOST")
+	for _, value := range plan.UnknownConsents(snap.Message) {
+		note := fmt.Sprintf("trailer %q allows nothing: want %q or %q", plan.AllowTrailer+": "+value, plan.AllowTrailer+": "+plan.AllowPrune+" HOST", plan.AllowTrailer+": "+plan.AllowVolumes+" HOST")
 		r.head.Notes = append(r.head.Notes, note)
 		r.event(Event{Step: "note", Text: note})
 	}
@@ -160,12 +161,12 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 // load reads the commit, and looks for errors that refuse it as a whole. It locks the planner
 // until the plan is stored.
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
-	d.planner.steps.Lock()
-	r.release = sync.OnceFunc(d.planner.steps.Unlock)
+	d.planner.Steps.Lock()
+	r.release = sync.OnceFunc(d.planner.Steps.Unlock)
 	commit := plain.Short(snap.Commit) + " " + snap.Subject
 	r.event(Event{Step: "load", Text: commit})
 	defer r.span("load", commit)()
-	if r.req.Trigger == TriggerClock {
+	if r.req.Trigger == plan.TriggerClock {
 		if known := d.repo.refusal(snap.Commit); known != nil {
 			return nil, commits.Refuse(known)
 		}
@@ -204,7 +205,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 		return nil, commits.Refuse(ps)
 	}
 
-	d.planner.accept(snap)
+	d.planner.Accept(snap)
 	return f, nil
 }
 
@@ -215,7 +216,7 @@ func contains(ps fleet.Problems, p *fleet.Problem) bool {
 
 // accepted is the commit that was accepted last: what is new since then is looked at.
 func (d *Deployer) accepted(ctx context.Context) Snapshot {
-	snap := d.planner.accepted()
+	snap := d.planner.Accepted()
 	if snap.Tree != nil || d.At == nil {
 		return snap
 	}

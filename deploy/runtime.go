@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/push"
 )
 
@@ -23,11 +24,11 @@ func (e *tooLong) Error() string { return fmt.Sprintf("run %s: not done in %v", 
 
 // stepsTime is how long the steps before services of all hosts of some waves may hold up a run that pushes n hosts
 // at once.
-func stepsTime(waves [][]*HostPlan, n int) (all time.Duration) {
+func stepsTime(waves [][]*plan.HostPlan, n int) (all time.Duration) {
 	for _, wave := range waves {
 		var longest time.Duration
 		for _, hp := range wave {
-			longest = max(longest, push.LongestSteps(&hp.bundle.Manifest))
+			longest = max(longest, push.LongestSteps(&hp.Bundle.Manifest))
 		}
 		rounds := (len(wave) + n - 1) / n
 		all += longest * time.Duration(rounds)

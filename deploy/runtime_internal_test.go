@@ -7,23 +7,24 @@ import (
 	"testing/synctest"
 	"time"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 )
 
 // What steps before services may take is added to the limit of a run: once for each round of each wave.
 func TestRunHasTimeForSteps(t *testing.T) {
-	host := func(minutes int64) *HostPlan {
+	host := func(minutes int64) *plan.HostPlan {
 		b := &fleet.Bundle{}
 		b.Services = []bundle.Service{{Name: "db", Before: []bundle.Step{{Command: "dump", Timeout: minutes * 60_000}}}}
-		return &HostPlan{bundle: b}
+		return &plan.HostPlan{Bundle: b}
 	}
-	none := &HostPlan{bundle: &fleet.Bundle{}}
-	waves := [][]*HostPlan{{host(60)}, {none, host(10), none}, {none}}
+	none := &plan.HostPlan{Bundle: &fleet.Bundle{}}
+	waves := [][]*plan.HostPlan{{host(60)}, {none, host(10), none}, {none}}
 	if got := stepsTime(waves, 2); got != 80*time.Minute {
 		t.Errorf("steps of all waves may take %v, want 80 min: 60, and two rounds of 10", got)
 	}
-	if got := stepsTime([][]*HostPlan{{none}}, 10); got != 0 {
+	if got := stepsTime([][]*plan.HostPlan{{none}}, 10); got != 0 {
 		t.Errorf("no steps may take %v", got)
 	}
 }

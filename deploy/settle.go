@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -96,7 +97,7 @@ func (s *settling) ask(ctx context.Context, clock *push.Clock, hosts map[string]
 		return d.contact().Correct(ctx, nil, o.Host, &session.Hello)
 	}
 
-	hp := &HostPlan{Name: o.Host, bundle: &fleet.Bundle{Digest: o.Digest}}
+	hp := &plan.HostPlan{Name: o.Host, Bundle: &fleet.Bundle{Digest: o.Digest}}
 	oc := d.outcomes()
 	e := oc.result(o.Run, hp, res, filter.Word(session.Hello.BootID))
 	oc.unconfirmed(o.Run, hp, fresh, &e)

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -25,7 +26,7 @@ type tally struct {
 func newTally(max int) *tally { return &tally{max: max, services: map[string]string{}} }
 
 // count takes in what came of one host.
-func (t *tally) count(hp *HostPlan, e history.End) {
+func (t *tally) count(hp *plan.HostPlan, e history.End) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -41,7 +42,7 @@ func (t *tally) count(hp *HostPlan, e history.End) {
 	case isCut:
 		t.cut = append(t.cut, host)
 	case failedAsWhole(e):
-		t.failed = append(t.failed, failure(hp.failing(e), host))
+		t.failed = append(t.failed, failure(hp.Failing(e), host))
 	}
 }
 
@@ -84,23 +85,23 @@ func (t *tally) failures() map[string]string {
 
 // A leftOut is the plan of a host without the services that failed on another host of the run.
 type leftOut struct {
-	hp     *HostPlan               // as planned, where none of them changes there
+	hp     *plan.HostPlan          // as planned, where none of them changes there
 	failed []history.FailedService // what is left out
 	before *history.Failure        // how the rest failed there before; nil: it did not
 }
 
 // leaveOut finds out which services of a host change that failed on another host of the run. They are
 // remembered as if they had failed here: nothing starts them until they change, or a person asks.
-func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
+func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 	known := leftOut{hp: hp}
 	failures := b.sum.failures()
-	isWhole := hp.bundle == nil || hp.hold != nil // what goes back does so exactly, or not at all
+	isWhole := hp.Bundle == nil || hp.Hold != nil // what goes back does so exactly, or not at all
 	if len(failures) == 0 || !b.plan.Fleet.Isolate || isWhole {
 		return known
 	}
 
 	past := b.d.archive()
-	good, err := past.Standing(ctx, hp.last, hp.elsewhere)
+	good, err := past.Standing(ctx, hp.Last, hp.Elsewhere)
 	if err != nil {
 		b.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
 	}
@@ -108,14 +109,14 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 		return known
 	}
 
-	whole, failing := hp.bundle, map[string]string{}
-	if hp.held != nil {
-		whole = hp.held.whole
-		maps.Copy(failing, hp.held.failing)
+	whole, failing := hp.Bundle, map[string]string{}
+	if hp.Isolation != nil {
+		whole = hp.Isolation.Whole
+		maps.Copy(failing, hp.Isolation.Failing)
 	}
 	for _, service := range whole.ServiceNames() {
 		digest := bundle.ServiceDigest(&whole.Manifest, service)
-		isNews := failures[service] != "" && !hp.held.holds(service) && digest != bundle.ServiceDigest(&good.Manifest, service)
+		isNews := failures[service] != "" && !hp.Isolation.Holds(service) && digest != bundle.ServiceDigest(&good.Manifest, service)
 		if isNews {
 			failing[service] = failures[service]
 			known.failed = append(known.failed, history.FailedService{Service: service, Digest: digest, Run: b.run.head.ID, Error: failures[service]})
@@ -129,8 +130,8 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 		b.d.log().Error("remember failed services", "host", hp.Name, "err", err)
 	}
 	next := *hp
-	next.held = isolate(ctx, past, whole, good, failing)
-	next.bundle = next.held.bundle
+	next.Isolation = plan.Isolate(ctx, past, whole, good, failing)
+	next.Bundle = next.Isolation.Bundle
 	known.hp = &next
 	if f, failed := b.d.failedBefore(b.plan, &next); failed {
 		known.before = &f
@@ -142,20 +143,20 @@ func (b *batch) leaveOut(ctx context.Context, hp *HostPlan) leftOut {
 // isEnd is false when there is more.
 func (known leftOut) end(p *Plan) (e history.End, open, isEnd bool) {
 	hp := known.hp
-	nothing := len(known.failed) > 0 && hp.held.bringsNothing()
+	nothing := len(known.failed) > 0 && hp.Isolation.BringsNothing()
 	switch {
 	case nothing:
 	case known.before != nil:
 		return history.End{
-			Outcome: known.before.State.Outcome(), State: known.before.State, Reason: known.before.Reason, Untouched: true, Whole: hp.wanted(),
-			Services: hp.held.failed(), Error: hp.held.untried(*known.before),
+			Outcome: known.before.State.Outcome(), State: known.before.State, Reason: known.before.Reason, Untouched: true, Whole: hp.Wanted(),
+			Services: hp.Isolation.Failed(), Error: hp.Isolation.Untried(*known.before),
 		}, false, true
 	default:
 		return e, false, false
 	}
 	return history.End{
-		Outcome: history.OutcomeHeldBack, State: history.HeldBack, Untouched: true, Whole: hp.wanted(),
-		Services: hp.held.services(p.Snapshot.Commit), Error: hp.held.why() + "\n" + again,
+		Outcome: history.OutcomeHeldBack, State: history.HeldBack, Untouched: true, Whole: hp.Wanted(),
+		Services: hp.Isolation.Services(p.Snapshot.Commit), Error: hp.Isolation.Why() + "\n" + plan.Again,
 	}, false, true
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -21,8 +22,8 @@ func TestTriggerDecidesNotTheCause(t *testing.T) {
 	}{
 		{deploy.Request{Cause: "pollux is back"}, true},
 		{deploy.Request{Cause: "poll"}, true},
-		{deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, false},
-		{deploy.Request{Cause: "push (looked again)", Trigger: deploy.TriggerClock}, false},
+		{deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, false},
+		{deploy.Request{Cause: "push (looked again)", Trigger: plan.TriggerClock}, false},
 	} {
 		r := w.run(c.req, history.OutcomeNothing)
 		if _, err := w.db.Run(t.Context(), r.ID); errors.Is(err, history.ErrNoRun) == c.stored {
@@ -40,7 +41,7 @@ func TestReadableAgainIsARun(t *testing.T) {
 	w.d.Source.Sync = func(context.Context) (deploy.Snapshot, error) {
 		return deploy.Snapshot{}, errors.New("no route to the remote")
 	}
-	poll := deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}
+	poll := deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}
 	for range 2 {
 		if _, err := w.d.Run(t.Context(), poll); err == nil {
 			t.Fatal("a look at a repo that can't be read is no error")

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -896,7 +897,7 @@ func TestQuietPolls(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	for range 3 {
-		w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
+		w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	}
 	h, err := w.db.Runs(t.Context(), 0)
 	w.must(err)
@@ -905,7 +906,7 @@ func TestQuietPolls(t *testing.T) {
 	}
 	w.files["README"] = "x"
 	w.commit("second")
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -1050,13 +1051,13 @@ func TestHealedHostIsCurrent(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.push("first", history.OutcomeDone)
 	w.must(w.db.Correct(t.Context(), "a", func(h *history.Host) { h.State, h.Follows, h.Error = history.Refused, false, "host key changed" }))
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("a is %s after a poll, want current", s)
 	}
 	before, err := w.db.Runs(t.Context(), 50)
 	w.must(err)
-	w.run(deploy.Request{Cause: "poll", Trigger: deploy.TriggerClock}, history.OutcomeNothing)
+	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	if after, err := w.db.Runs(t.Context(), 50); err != nil || len(after.Runs) != len(before.Runs) {
 		t.Errorf("the poll after it was stored too: %d runs, were %d (%v)", len(after.Runs), len(before.Runs), err)
 	}

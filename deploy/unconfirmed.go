@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bellhop/deploy/contact"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
@@ -19,7 +20,7 @@ const tryAgainBy = "It is tried again once what the repo wants of it changes, or
 
 // unconfirmed completes e, the end of a run on a host that nobody confirmed. It leaves any other end as
 // it is.
-func (oc outcomes) unconfirmed(run string, hp *HostPlan, t push.FreshTry, e *history.End) {
+func (oc outcomes) unconfirmed(run string, hp *plan.HostPlan, t push.FreshTry, e *history.End) {
 	if e.Outcome != history.OutcomeUnconfirmed {
 		return
 	}
@@ -52,8 +53,8 @@ func unconfirmedText(t push.FreshTry, reason history.Reason, remembered bool) st
 // lastEnd is how the bundle ended on the host when it was tried last: it may be the bundle that kills
 // the host, or the deployer. History knows, rather than this process, which may run on that host and
 // goes down with it.
-func (oc outcomes) lastEnd(run string, hp *HostPlan) history.PastEnd {
-	past, err := oc.history.LastEnd(hp.Name, hp.bundle.Digest, run)
+func (oc outcomes) lastEnd(run string, hp *plan.HostPlan) history.PastEnd {
+	past, err := oc.history.LastEnd(hp.Name, hp.Bundle.Digest, run)
 	if err != nil {
 		oc.log.Error("look how it ended before", "host", hp.Name, "err", err)
 		return history.PastEnd{CutOff: true, Reason: history.ReasonAway} // rather none too many

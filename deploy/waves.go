@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 )
@@ -22,8 +23,8 @@ func (b *batch) wave(ctx context.Context, i, n int) {
 	if hosts == 0 { // the run was cancelled
 		return
 	}
-	if len(b.plan.waves) > 1 {
-		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.waves), plain.Few(b.plan.Waves()[i]))})
+	if len(b.plan.Order) > 1 {
+		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.Order), plain.Few(b.plan.Waves()[i]))})
 	}
 	b.push(ctx, min(n, hosts))
 }
@@ -37,22 +38,22 @@ func (b *batch) beginWave(i int) int {
 	if b.cancelled {
 		return 0
 	}
-	b.left, b.later = b.plan.waves[i], b.plan.waves[i+1:]
+	b.left, b.later = b.plan.Order[i], b.plan.Order[i+1:]
 	return len(b.left)
 }
 
 // leave ends hosts that a run stops before, as e. Where the stop is firm their commit is not tried there
 // again unless a person asks.
-func (b *batch) leave(hosts []*HostPlan, e history.End) {
+func (b *batch) leave(hosts []*plan.HostPlan, e history.End) {
 	e.Untouched = true
 	for _, hp := range hosts {
 		e := e
 		e.State = history.Behind
-		if !hp.last.Had {
+		if !hp.Last.Had {
 			e.State = history.Never
 		}
-		if hp.held != nil || hp.hold != nil {
-			e.Whole = hp.wanted()
+		if hp.Isolation != nil || hp.Hold != nil {
+			e.Whole = hp.Wanted()
 		}
 		b.d.end(b.run, hp, e)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -58,7 +59,7 @@ func TestARunStopsAfterItsFirstWave(t *testing.T) {
 	}
 
 	w.d = w.deployer("SHA256:one") // bellhop starts again
-	for _, req := range []deploy.Request{{Cause: "start"}, {Cause: "poll", Trigger: deploy.TriggerClock}, {Cause: "push"}, {Cause: "deploy", On: "b"}} {
+	for _, req := range []deploy.Request{{Cause: "start"}, {Cause: "poll", Trigger: plan.TriggerClock}, {Cause: "push"}, {Cause: "deploy", On: "b"}} {
 		opened := sessionsOf(w, func() {
 			if _, err := w.d.Run(t.Context(), req); err != nil {
 				t.Error(err)
@@ -155,7 +156,7 @@ func TestAServiceThatFailedInAnEarlierWave(t *testing.T) {
 	}
 
 	w.d = w.deployer("SHA256:one")
-	for _, req := range []deploy.Request{{Cause: "start"}, {Cause: "poll", Trigger: deploy.TriggerClock}} {
+	for _, req := range []deploy.Request{{Cause: "start"}, {Cause: "poll", Trigger: plan.TriggerClock}} {
 		opened = sessionsOf(w, func() {
 			if _, err := w.d.Run(t.Context(), req); err != nil {
 				t.Error(err)

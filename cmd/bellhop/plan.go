@@ -118,7 +118,7 @@ func printOffline(e *Env, out offlinePlan) {
 		for _, c := range h.Changes {
 			name := c.Name
 			if c.Kind == bundle.KindService {
-				name = deploy.HowJudged(c.Name)
+				name = bundle.HowJudged(c.Name)
 			}
 			fmt.Fprintf(e.Stdout, "  %s %-7s %s\n", p.green("+"), c.Kind, name)
 		}

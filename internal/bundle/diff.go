@@ -90,3 +90,6 @@ func diffBy[T any](cs []Change, kind string, old, new []T, id func(T) (name, ser
 	}
 	return cs
 }
+
+// HowJudged is what people are told that a change of kind service is about.
+func HowJudged(service string) string { return "how " + service + " is started and judged" }

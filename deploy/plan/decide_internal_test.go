@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"errors"
@@ -59,9 +59,9 @@ func TestDecide(t *testing.T) {
 		{name: "behind, by the clock", req: clock, last: behind, settled: true, state: history.Behind, push: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := &Plan{req: c.req}
+			p := &Plan{Request: c.req}
 			if c.req.On != "" {
-				p.selected = map[string]bool{c.req.On: true}
+				p.Chosen = map[string]bool{c.req.On: true}
 			}
 			w := &wanted{host: &fleet.Host{Name: "a"}, bundle: &fleet.Bundle{Digest: "new"}, err: c.err}
 			if !c.empty {

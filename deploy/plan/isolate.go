@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"cmp"
@@ -22,23 +22,23 @@ import (
 // failed is remembered by host and service digest, and not tried again until that changes or a person
 // asks for it.
 
-// maxAgain is how many more times a host is pushed in one run after services of it failed.
-const maxAgain = 2
+// MaxAgain is how many more times a host is pushed in one run after services of it failed.
+const MaxAgain = 2
 
 // An isolation is a composed bundle for a host, and why it is composed.
 type isolation struct {
-	whole   *fleet.Bundle     // what is wanted; partial where services can't be made
+	Whole   *fleet.Bundle     // what is wanted; partial where services can't be made
 	good    *commits.Standing // what the services that stay are taken from
-	failing map[string]string // services that failed or can't be made, and why
+	Failing map[string]string // services that failed or can't be made, and why
 	held    []bundle.HeldService
-	bundle  *fleet.Bundle // composed
+	Bundle  *fleet.Bundle // composed
 }
 
-// isolate composes a bundle for a host without the failing services, which stay as good has them.
-func isolate(ctx context.Context, a commits.Archive, whole *fleet.Bundle, good *commits.Standing, failing map[string]string) *isolation {
+// Isolate composes a bundle for a host without the failing services, which stay as good has them.
+func Isolate(ctx context.Context, a commits.Archive, whole *fleet.Bundle, good *commits.Standing, failing map[string]string) *isolation {
 	c := bundle.Compose(whole.Manifest, good.Manifest, slices.Sorted(maps.Keys(failing)))
-	is := &isolation{whole: whole, good: good, failing: failing, held: c.Held}
-	is.bundle = whole.Composed(c.Manifest, is.names(), a.Older(ctx, whole.Host, is.origins()))
+	is := &isolation{Whole: whole, good: good, Failing: failing, held: c.Held}
+	is.Bundle = whole.Composed(c.Manifest, is.names(), a.Older(ctx, whole.Host, is.Origins()))
 	return is
 }
 
@@ -51,13 +51,13 @@ func (is *isolation) names() []string {
 	return names
 }
 
-// holds says whether a service stays as it was. A nil isolation holds none.
-func (is *isolation) holds(service string) bool {
+// Holds says whether a service stays as it was. A nil isolation holds none.
+func (is *isolation) Holds(service string) bool {
 	return is != nil && slices.ContainsFunc(is.held, func(h bundle.HeldService) bool { return h.Name == service })
 }
 
-// origins are the commits of the services that stay; "" for one that was never there.
-func (is *isolation) origins() []bundle.Origin {
+// Origins are the commits of the services that stay; "" for one that was never there.
+func (is *isolation) Origins() []bundle.Origin {
 	var all []bundle.Origin
 	for _, h := range is.held {
 		all = append(all, bundle.Origin{Service: h.Name, Commit: is.good.CommitOf(h.Name)})
@@ -72,9 +72,9 @@ func (is *isolation) recorded(commit string) []bundle.Origin {
 		return nil
 	}
 
-	all := slices.DeleteFunc(is.origins(), func(o bundle.Origin) bool { return o.Commit == "" })
-	for _, s := range is.bundle.ServiceNames() {
-		if !is.holds(s) {
+	all := slices.DeleteFunc(is.Origins(), func(o bundle.Origin) bool { return o.Commit == "" })
+	for _, s := range is.Bundle.ServiceNames() {
+		if !is.Holds(s) {
 			all = append(all, bundle.Origin{Service: s, Commit: commit})
 		}
 	}
@@ -82,19 +82,19 @@ func (is *isolation) recorded(commit string) []bundle.Origin {
 	return all
 }
 
-// bringsNothing says that the composed bundle is what stands: nothing of the head is left to bring.
-func (is *isolation) bringsNothing() bool {
+// BringsNothing says that the composed bundle is what stands: nothing of the head is left to bring.
+func (is *isolation) BringsNothing() bool {
 	if is.good.Digest == "" {
-		return is.bundle.Empty()
+		return is.Bundle.Empty()
 	}
-	return is.bundle.Digest == is.good.Digest
+	return is.Bundle.Digest == is.good.Digest
 }
 
-// standsComposed says whether the host holds a composed bundle already.
-func (is *isolation) standsComposed() bool { return len(is.good.Origins) > 0 }
+// StandsComposed says whether the host holds a composed bundle already.
+func (is *isolation) StandsComposed() bool { return len(is.good.Origins) > 0 }
 
-// why says what is held back, why, and what to type.
-func (is *isolation) why() string {
+// Why says what is held back, why, and what to type.
+func (is *isolation) Why() string {
 	var lines []string
 	for _, h := range is.held {
 		at := "is not on the host"
@@ -105,7 +105,7 @@ func (is *isolation) why() string {
 			lines = append(lines, fmt.Sprintf("service %s %s: it shares %s with %s", h.Name, at, h.By, h.With))
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("service %s %s: %s", h.Name, at, is.failing[h.Name]))
+		lines = append(lines, fmt.Sprintf("service %s %s: %s", h.Name, at, is.Failing[h.Name]))
 	}
 
 	slices.SortStableFunc(lines, func(a, b string) int {
@@ -114,18 +114,18 @@ func (is *isolation) why() string {
 	return strings.Join(lines, "\n")
 }
 
-// again is what to do once the cause is gone.
-const again = "it comes with the next change of it, or with: bellhop deploy --retry"
+// Again is what to do once the cause is gone.
+const Again = "it comes with the next change of it, or with: bellhop deploy --retry"
 
-// services is how the services of a host stand that holds the composed bundle. commit is that of the
+// Services is how the services of a host stand that holds the composed bundle. commit is that of the
 // head.
-func (is *isolation) services(commit string) []history.ServiceStatus {
+func (is *isolation) Services(commit string) []history.ServiceStatus {
 	var all []history.ServiceStatus
 	for _, h := range is.held {
 		all = append(all, is.heldStatus(h, history.ServiceHeld))
 	}
-	for _, s := range is.bundle.ServiceNames() {
-		if !is.holds(s) {
+	for _, s := range is.Bundle.ServiceNames() {
+		if !is.Holds(s) {
 			all = append(all, history.NewServiceStatus(s, commit, history.ServiceCurrent, ""))
 		}
 	}
@@ -133,8 +133,8 @@ func (is *isolation) services(commit string) []history.ServiceStatus {
 	return all
 }
 
-// failed is how the services that fail stand on a host that went back as a whole.
-func (is *isolation) failed() []history.ServiceStatus {
+// Failed is how the services that fail stand on a host that went back as a whole.
+func (is *isolation) Failed() []history.ServiceStatus {
 	var all []history.ServiceStatus
 	for _, h := range is.held {
 		if h.With == "" {
@@ -145,7 +145,7 @@ func (is *isolation) failed() []history.ServiceStatus {
 }
 
 func (is *isolation) heldStatus(h bundle.HeldService, state history.State) history.ServiceStatus {
-	why := is.failing[h.Name]
+	why := is.Failing[h.Name]
 	if h.With != "" {
 		why = fmt.Sprintf("it shares %s with %s", h.By, h.With)
 	}
@@ -154,7 +154,7 @@ func (is *isolation) heldStatus(h bundle.HeldService, state history.State) histo
 
 // isolated is what a host is to hold where services of it failed before, or can't be made; nil where
 // all of the head is to be tried. It is called under steps.
-func (d maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*isolation, error) {
+func (d Maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Host) (*isolation, error) {
 	whole := w.bundle
 	if w.err != nil {
 		whole = w.partial
@@ -169,10 +169,10 @@ func (d maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Ho
 			failing[service] = problems.Error()
 		}
 	}
-	retry := p.chose(w.host.Name) && p.req.Retry
+	retry := p.Chose(w.host.Name) && p.Request.Retry
 	elsewhere := last.Reach.Elsewhere(routes.Reach(w.host))
 	if !retry && !elsewhere {
-		for _, f := range d.hosts.FailedServices(w.host.Name) {
+		for _, f := range d.Hosts.FailedServices(w.host.Name) {
 			if bundle.ServiceDigest(&whole.Manifest, f.Service) == f.Digest {
 				failing[f.Service] = f.Error
 			}
@@ -182,47 +182,47 @@ func (d maker) isolated(ctx context.Context, p *Plan, w *wanted, last history.Ho
 		return nil, nil
 	}
 
-	past := d.archive
+	past := d.Archive
 	good, err := past.Standing(ctx, last, elsewhere)
 	if good == nil || err != nil {
 		return nil, err
 	}
-	return isolate(ctx, past, whole, good, failing), nil
+	return Isolate(ctx, past, whole, good, failing), nil
 }
 
 // rest is how a host stands to which nothing is left to bring without the failing services.
 func (hp *HostPlan) rest(p *Plan) {
-	is := hp.held
+	is := hp.Isolation
 	switch {
-	case hp.last.State == history.HeldBack || is.standsComposed() || hp.last.Digest != is.good.Digest:
-		hp.State, hp.services = history.HeldBack, is.services(p.Snapshot.Commit)
-	case len(is.whole.Broken()) > 0:
-		hp.State, hp.services = history.Refused, is.failed()
+	case hp.Last.State == history.HeldBack || is.StandsComposed() || hp.Last.Digest != is.good.Digest:
+		hp.State, hp.services = history.HeldBack, is.Services(p.Snapshot.Commit)
+	case len(is.Whole.Broken()) > 0:
+		hp.State, hp.services = history.Refused, is.Failed()
 	default:
-		hp.State, hp.services = history.RolledBack, is.failed()
+		hp.State, hp.services = history.RolledBack, is.Failed()
 	}
 
-	hp.Error = is.why()
+	hp.Error = is.Why()
 	if hp.State != history.Refused {
-		hp.Error += "\n" + again
+		hp.Error += "\n" + Again
 	}
 }
 
-// tells says that a host is pushed again.
-func (hp *HostPlan) tells() string {
-	names := hp.held.failingNames()
+// Tells says that a host is pushed again.
+func (hp *HostPlan) Tells() string {
+	names := hp.Isolation.FailingNames()
 	return fmt.Sprintf("%s %s failed and %s as before; the others are brought without", plural(len(names), "service"), strings.Join(names, ", "), verb(len(names), "stay"))
 }
 
-// kept are the origins of the services that stay as they were; none for a whole bundle.
-func (is *isolation) kept() []bundle.Origin {
+// Kept are the origins of the services that stay as they were; none for a whole bundle.
+func (is *isolation) Kept() []bundle.Origin {
 	if is == nil {
 		return nil
 	}
-	return is.origins()
+	return is.Origins()
 }
 
-func (is *isolation) failingNames() []string {
+func (is *isolation) FailingNames() []string {
 	var names []string
 	for _, h := range is.held {
 		if h.With == "" {
@@ -232,7 +232,7 @@ func (is *isolation) failingNames() []string {
 	return names
 }
 
-// untried says that the composed bundle is not tried, since it failed before as f.
-func (is *isolation) untried(f history.Failure) string {
-	return fmt.Sprintf("what is left without %s failed here before: %s", strings.Join(is.failingNames(), ", "), f.Error)
+// Untried says that the composed bundle is not tried, since it failed before as f.
+func (is *isolation) Untried(f history.Failure) string {
+	return fmt.Sprintf("what is left without %s failed here before: %s", strings.Join(is.FailingNames(), ", "), f.Error)
 }

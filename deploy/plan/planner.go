@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"maps"
@@ -10,10 +10,10 @@ import (
 	"bellhop/internal/history"
 )
 
-// A planner keeps what each host is to hold, and which hosts may differ, from one run to the next: the
+// A Planner keeps what each host is to hold, and which hosts may differ, from one run to the next: the
 // cost of a plan follows what a commit changes, not the size of the fleet. The zero value has no fleet.
-type planner struct {
-	steps  sync.Mutex // held from Load until a plan is stored or shown; guards wanted and differ
+type Planner struct {
+	Steps  sync.Mutex // held from Load until a plan is stored or shown; guards wanted and differ
 	wanted map[string]*wanted
 	differ differing
 
@@ -39,10 +39,10 @@ type differing struct {
 	gone  []string
 }
 
-// bundles makes the bundle of each host that f may have changed, and keeps the rest. It returns
+// Bundles makes the bundle of each host that f may have changed, and keeps the rest. It returns
 // whether the list of hosts is another than before. It is called under steps.
-func (p *planner) bundles(f *fleet.Fleet, db *history.DB) (listChanged bool) {
-	former := p.lastFleet()
+func (p *Planner) Bundles(f *fleet.Fleet, db *history.DB) (listChanged bool) {
+	former := p.LastFleet()
 	if former == nil {
 		p.wanted, p.differ = map[string]*wanted{}, differing{all: true, hosts: map[string]bool{}}
 	}
@@ -70,7 +70,7 @@ func (p *planner) bundles(f *fleet.Fleet, db *history.DB) (listChanged bool) {
 }
 
 // follow takes over a changed list of hosts: who left, who came, who is reached by another route.
-func (p *planner) follow(f *fleet.Fleet, db *history.DB) {
+func (p *Planner) follow(f *fleet.Fleet, db *history.DB) {
 	for name := range p.wanted {
 		if _, ok := f.Host(name); !ok {
 			delete(p.wanted, name)
@@ -97,7 +97,7 @@ func (p *planner) follow(f *fleet.Fleet, db *history.DB) {
 }
 
 // want notes what h is to hold, and that it differs unless that is what was noted before.
-func (p *planner) want(f *fleet.Fleet, h *fleet.Host) {
+func (p *Planner) want(f *fleet.Fleet, h *fleet.Host) {
 	b, err := f.Bundle(h.Name)
 	now := &wanted{host: h, bundle: b, err: err}
 	if err != nil && f.Isolate {
@@ -112,7 +112,7 @@ func (p *planner) want(f *fleet.Fleet, h *fleet.Host) {
 // candidates are the hosts that can need anything, by name: those that the commit may have
 // changed, those that history has as unfinished, and those that a person asked to contact. It is
 // called under steps.
-func (p *planner) candidates(f *fleet.Fleet, unfinished []string, asked []*fleet.Host) []string {
+func (p *Planner) candidates(f *fleet.Fleet, unfinished []string, asked []*fleet.Host) []string {
 	names := maps.Clone(p.differ.hosts)
 	if p.differ.all {
 		for _, h := range f.Hosts {
@@ -131,33 +131,33 @@ func (p *planner) candidates(f *fleet.Fleet, unfinished []string, asked []*fleet
 	return slices.Sorted(maps.Keys(names))
 }
 
-// isNew says that a plan differs from what history has. It is called under steps.
-func (p *planner) isNew(plan *Plan, db *history.DB) bool {
+// IsNew says that a plan differs from what history has. It is called under steps.
+func (p *Planner) IsNew(plan *Plan, db *history.DB) bool {
 	if len(plan.Changing()) > 0 || len(plan.Gone) > 0 || len(p.differ.hosts) > 0 {
 		return true
 	}
 	return db.Top() != plan.Snapshot.Commit || slices.ContainsFunc(plan.Hosts, (*HostPlan).healed)
 }
 
-// stored begins anew with what differs: history has the plan. It is called under steps.
-func (p *planner) stored() { p.differ = differing{hosts: map[string]bool{}} }
+// Stored begins anew with what differs: history has the plan. It is called under steps.
+func (p *Planner) Stored() { p.differ = differing{hosts: map[string]bool{}} }
 
-// lastFleet is the fleet of the newest plan; nil before the first.
-func (p *planner) lastFleet() *fleet.Fleet {
+// LastFleet is the fleet of the newest plan; nil before the first.
+func (p *Planner) LastFleet() *fleet.Fleet {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.fleet
 }
 
-// accept notes the commit that was accepted last.
-func (p *planner) accept(snap commits.Snapshot) {
+// Accept notes the commit that was accepted last.
+func (p *Planner) Accept(snap commits.Snapshot) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.snap = snap
 }
 
-// accepted is the commit that was accepted last by this process; one without a tree before the first.
-func (p *planner) accepted() commits.Snapshot {
+// Accepted is the commit that was accepted last by this process; one without a tree before the first.
+func (p *Planner) Accepted() commits.Snapshot {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.snap

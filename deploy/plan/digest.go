@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import "bellhop/internal/plandigest"
 
@@ -8,7 +8,7 @@ func (p *Plan) Digest() string {
 	var hosts []plandigest.Host
 	for _, h := range p.Hosts {
 		if h.Push {
-			hosts = append(hosts, plandigest.Host{Name: h.Name, Changes: h.Changes, Bundle: h.bundle})
+			hosts = append(hosts, plandigest.Host{Name: h.Name, Changes: h.Changes, Bundle: h.Bundle})
 		}
 	}
 	return plandigest.Of(p.Snapshot.Tree, hosts)

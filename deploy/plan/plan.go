@@ -1,4 +1,10 @@
-package deploy
+// Package plan decides what a run does on each host. A plan is a value: what is printed is what is applied.
+//
+// Wanted is the bundle that the commit asks of a host, last what was deployed there as history has it. A Planner
+// keeps what is wanted, and which hosts may differ, from one plan to the next, so that the cost of a plan follows
+// what a commit changes. A Maker holds one against the other; a Backward plans hosts that go back. An Isolation is a
+// bundle that is composed of several commits, where services of the newest one fail. Nothing here speaks to a host.
+package plan
 
 import (
 	"fmt"
@@ -6,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -15,15 +22,15 @@ import (
 // A Plan is what a run would do, and all that it needs to do it. It is a value: what is printed
 // is what is applied.
 type Plan struct {
-	Snapshot Snapshot
+	Snapshot commits.Snapshot
 	Fleet    *fleet.Fleet
 	Hosts    []*HostPlan   // those that can need anything, by name; any other host is current
 	Gone     []string      // hosts that left the repo with this commit, by name
-	waves    [][]*HostPlan // those that a push goes to, in the order of the run
-	req      Request
-	selected map[string]bool // nil: all
+	Order    [][]*HostPlan // those that a push goes to, in the order of the run
+	Request  Request
+	Chosen   map[string]bool // nil: all
 	changes  changes
-	shared   push.Shared
+	Shared   push.Shared
 }
 
 // A HostPlan is what a run would do on one host.
@@ -42,34 +49,34 @@ type HostPlan struct {
 
 	Containers []bundle.ContainerChange // of compose projects, if what should run there does
 
-	host      *fleet.Host
-	bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
-	held      *isolation              // how it is composed; nil for a whole bundle
-	hold      *history.Hold           // a person brought the host back, and bundle is what it is to hold; nil: nobody did
-	begins    bool                    // hold begins with this plan
-	former    *history.Hold           // that it takes the place of; nil: the host was not held
-	note      string                  // what a person must hear of that
-	resumes   string                  // why the hold of the host ends with this plan; "": none does
-	endedHold *history.Hold           // that one
+	Host      *fleet.Host
+	Bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
+	Isolation *isolation              // how it is composed; nil for a whole bundle
+	Hold      *history.Hold           // a person brought the host back, and bundle is what it is to hold; nil: nobody did
+	Begins    bool                    // hold begins with this plan
+	Former    *history.Hold           // that it takes the place of; nil: the host was not held
+	Note      string                  // what a person must hear of that
+	Resumes   string                  // why the hold of the host ends with this plan; "": none does
+	EndedHold *history.Hold           // that one
 	services  []history.ServiceStatus // how single services stand; nil: as they did
-	last      history.Host            // as history remembers it
-	elsewhere bool                    // another machine than last time
-	old       *bundle.Manifest        // that last was; nil when unknown
-	from      string                  // its digest
-	prune     bool                    // consent was given
-	own       bool                    // bellhop runs there
-	later     time.Time               // when it is tried again; zero when it does not wait for that
+	Last      history.Host            // as history remembers it
+	Elsewhere bool                    // another machine than last time
+	Old       *bundle.Manifest        // that last was; nil when unknown
+	From      string                  // its digest
+	Prune     bool                    // consent was given
+	Own       bool                    // bellhop runs there
+	Later     time.Time               // when it is tried again; zero when it does not wait for that
 }
 
-// wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.
-func (hp *HostPlan) wanted() string {
-	if hp.hold != nil {
-		return hp.hold.Wanted
+// Wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.
+func (hp *HostPlan) Wanted() string {
+	if hp.Hold != nil {
+		return hp.Hold.Wanted
 	}
-	if hp.held != nil {
-		return hp.held.whole.Digest
+	if hp.Isolation != nil {
+		return hp.Isolation.Whole.Digest
 	}
-	return hp.bundle.Digest
+	return hp.Bundle.Digest
 }
 
 // A UnitPlan is what systemd will be asked to do with units that run, by name.
@@ -90,13 +97,13 @@ func (p *Plan) Changing() []*HostPlan {
 	return hs
 }
 
-// chose says that the request chose the host.
-func (p *Plan) chose(host string) bool { return p.selected == nil || p.selected[host] }
+// Chose says that the request chose the host.
+func (p *Plan) Chose(host string) bool { return p.Chosen == nil || p.Chosen[host] }
 
 // Selected counts the hosts that the request chose.
 func (p *Plan) Selected() int {
-	if p.selected != nil {
-		return len(p.selected)
+	if p.Chosen != nil {
+		return len(p.Chosen)
 	}
 	return len(p.Fleet.Hosts)
 }
@@ -117,9 +124,9 @@ func (p *Plan) Sentence() string {
 			}
 			up.Start, up.Stop = append(up.Start, h.Units.Start...), append(up.Stop, h.Units.Stop...)
 			up.Restart, up.Reload = append(up.Restart, h.Units.Restart...), append(up.Reload, h.Units.Reload...)
-		case h.Error != "" && p.chose(h.Name):
+		case h.Error != "" && p.Chose(h.Name):
 			refused++
-		case h.isHeld() && p.chose(h.Name):
+		case h.IsHeld() && p.Chose(h.Name):
 			held++
 		}
 	}
@@ -207,7 +214,7 @@ func (p *Plan) JSON() PlanJSON {
 	}
 
 	for _, h := range p.Fleet.Hosts {
-		if !p.chose(h.Name) {
+		if !p.Chose(h.Name) {
 			continue
 		}
 		hj := HostPlanJSON{Name: h.Name, Changes: []bundle.Change{}, Units: noUnits()}

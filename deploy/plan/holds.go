@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"context"
@@ -20,13 +20,13 @@ import (
 
 // A heldPlans plans hosts that are held, for one plan.
 type heldPlans struct {
-	d    maker
+	d    Maker
 	p    *Plan
 	past *commits.Fleets
 }
 
-func (d maker) heldPlans(p *Plan) *heldPlans {
-	return &heldPlans{d: d, p: p, past: commits.NewFleets(d.archive)}
+func (d Maker) heldPlans(p *Plan) *heldPlans {
+	return &heldPlans{d: d, p: p, past: commits.NewFleets(d.Archive)}
 }
 
 // endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
@@ -35,7 +35,7 @@ func endOfHold(p *Plan, w *wanted, last history.Host, hold *history.Hold) string
 	switch {
 	case last.Reach.Elsewhere(routes.Reach(w.host)):
 		return "another machine has its name"
-	case p.req.Resume && p.chose(w.host.Name):
+	case p.Request.Resume && p.Chose(w.host.Name):
 		return "somebody resumed it"
 	case isOther:
 		return "this commit changes what it is to hold"
@@ -46,7 +46,7 @@ func endOfHold(p *Plan, w *wanted, last history.Host, hold *history.Hold) string
 // one plans a host, which may be held. It is called under steps.
 func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 	d, p, host := h.d, h.p, w.host.Name
-	known, hold, ends := d.factsOf(host, p.Snapshot.Commit), d.history.Holds().Of(host), ""
+	known, hold, ends := d.factsOf(host, p.Snapshot.Commit), d.History.Holds().Of(host), ""
 	if hold != nil {
 		if ends = endOfHold(p, w, known.last, hold); ends == "" {
 			return h.plan(ctx, w, known, hold), nil
@@ -59,7 +59,7 @@ func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 	}
 	hp := decide(p, w, known)
 	if hold != nil {
-		hp.resumes, hp.endedHold = ends, hold
+		hp.Resumes, hp.EndedHold = ends, hold
 	}
 	return hp, nil
 }
@@ -67,8 +67,8 @@ func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 // plan plans a host that is held and stays so.
 func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *history.Hold) *HostPlan {
 	p, last := h.p, known.last
-	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, hold: hold, Units: noUnits()}
-	asked := p.chose(hp.Name) && p.req.All
+	hp := &HostPlan{Name: w.host.Name, Host: w.host, Bundle: w.bundle, Last: last, Hold: hold, Units: noUnits()}
+	asked := p.Chose(hp.Name) && p.Request.All
 	switch {
 	case known.pushing:
 		hp.State = history.Deploying
@@ -83,13 +83,13 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 		hp.State, hp.Error = waiting(last), fleet.ErrorText(err)
 		return hp
 	}
-	known.stopBy(h.d.history.Stops().At(hp.Name), hold.Commit)
+	known.stopBy(h.d.History.Stops().At(hp.Name), hold.Commit)
 	if known.last.Wanted == hold.Wanted { // what it waits for is what the hold names
 		known.last.Wanted = hold.Digest
 	}
 
 	hp = decide(p, &wanted{host: w.host, bundle: b}, known)
-	hp.hold = hold
+	hp.Hold = hold
 	if hp.State == history.Current {
 		hp.State, hp.Follows = history.Held, false
 	}
@@ -102,34 +102,34 @@ func holdsWhat(last history.Host, hold *history.Hold) bool {
 	return isKnown && last.Digest == hold.Digest
 }
 
-// isHeld says that the host stays at what a person brought it back to.
-func (hp *HostPlan) isHeld() bool { return hp.hold != nil && hp.State == history.Held }
+// IsHeld says that the host stays at what a person brought it back to.
+func (hp *HostPlan) IsHeld() bool { return hp.Hold != nil && hp.State == history.Held }
 
-// heldText says who holds the host, and how that ends.
-func (hp *HostPlan) heldText() string {
-	return fmt.Sprintf("%s; it ends with a commit that changes what the host is to hold, or with: bellhop resume %s", hp.hold.Text(), hp.Name)
+// HeldText says who holds the host, and how that ends.
+func (hp *HostPlan) HeldText() string {
+	return fmt.Sprintf("%s; it ends with a commit that changes what the host is to hold, or with: bellhop resume %s", hp.Hold.Text(), hp.Name)
 }
 
-// commit is that of the bundle of hp, in a run of head.
-func (hp *HostPlan) commit(head string) string {
-	if hp.hold != nil {
-		return hp.hold.Commit
+// Commit is that of the bundle of hp, in a run of head.
+func (hp *HostPlan) Commit(head string) string {
+	if hp.Hold != nil {
+		return hp.Hold.Commit
 	}
 	return head
 }
 
-// recorded are the commits of all services of the bundle, where it is composed, for the record of the
+// Recorded are the commits of all services of the bundle, where it is composed, for the record of the
 // host. head is the commit of the run.
-func (hp *HostPlan) recorded(head string) []bundle.Origin {
-	if hp.hold == nil || len(hp.hold.Origins) == 0 {
-		return hp.held.recorded(head)
+func (hp *HostPlan) Recorded(head string) []bundle.Origin {
+	if hp.Hold == nil || len(hp.Hold.Origins) == 0 {
+		return hp.Isolation.recorded(head)
 	}
 
-	all := slices.DeleteFunc(slices.Clone(hp.hold.Origins), func(o bundle.Origin) bool { return o.Commit == "" })
-	for _, service := range hp.bundle.ServiceNames() {
+	all := slices.DeleteFunc(slices.Clone(hp.Hold.Origins), func(o bundle.Origin) bool { return o.Commit == "" })
+	for _, service := range hp.Bundle.ServiceNames() {
 		isThere := slices.ContainsFunc(all, func(o bundle.Origin) bool { return o.Service == service })
 		if !isThere {
-			all = append(all, bundle.Origin{Service: service, Commit: hp.hold.Commit})
+			all = append(all, bundle.Origin{Service: service, Commit: hp.Hold.Commit})
 		}
 	}
 	slices.SortFunc(all, func(a, b bundle.Origin) int { return strings.Compare(a.Service, b.Service) })

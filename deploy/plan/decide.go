@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"context"
@@ -34,16 +34,16 @@ type facts struct {
 }
 
 // factsOf is what is known of a host that is planned. It is called under steps.
-func (d maker) factsOf(host, commit string) facts {
-	last, _ := d.history.Host(host)
+func (d Maker) factsOf(host, commit string) facts {
+	last, _ := d.History.Host(host)
 	known := facts{
 		last:    last,
-		pushing: d.hosts.Pushing(host),
-		settled: d.watches && !d.planner.differ.hosts[host],
-		failure: func(digest string) (history.Failure, bool) { return d.hosts.Failure(host, digest) },
+		pushing: d.Hosts.Pushing(host),
+		settled: d.Watches && !d.Planner.differ.hosts[host],
+		failure: func(digest string) (history.Failure, bool) { return d.Hosts.Failure(host, digest) },
 		now:     time.Now(),
 	}
-	known.stopBy(d.history.Stops().At(host), commit)
+	known.stopBy(d.History.Stops().At(host), commit)
 	return known
 }
 
@@ -62,7 +62,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		last.Digest, last.Systemd = "", 0 // what the machine holds that is pinned now is not known
 	}
 
-	hp := &HostPlan{Name: w.host.Name, host: w.host, bundle: w.bundle, last: last, elsewhere: elsewhere, Units: noUnits()}
+	hp := &HostPlan{Name: w.host.Name, Host: w.host, Bundle: w.bundle, Last: last, Elsewhere: elsewhere, Units: noUnits()}
 	if known.pushing {
 		hp.State = history.Deploying
 		return hp
@@ -71,7 +71,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	holdsAll := w.err == nil && isCurrent(w.bundle, last)
 	wantsHeld := known.held != nil && !holdsAll
 	if wantsHeld {
-		hp.held, hp.bundle = known.held, known.held.bundle
+		hp.Isolation, hp.Bundle = known.held, known.held.Bundle
 	}
 	if w.err != nil && !wantsHeld {
 		hp.State, hp.Error, hp.evidence = history.Refused, fleet.ErrorText(w.err), systemEvidence(w.err)
@@ -81,32 +81,32 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 		return hp
 	}
 
-	chosen := p.chose(hp.Name)
-	asked := chosen && p.req.All // a person asked to contact it, whatever is known
-	retry := chosen && p.req.Retry
+	chosen := p.Chose(hp.Name)
+	asked := chosen && p.Request.All // a person asked to contact it, whatever is known
+	retry := chosen && p.Request.Retry
 	failure, failed := known.failureOf(hp)
 	failed = failed && !elsewhere
-	tryFailed := retry || chosen && p.req.TakeOver
-	missing := tooOld(hp.bundle, last)
-	isLeftOut := known.stopped && !retry || known.cancelled && !(chosen && p.req.isPersons())
+	tryFailed := retry || chosen && p.Request.TakeOver
+	missing := tooOld(hp.Bundle, last)
+	isLeftOut := known.stopped && !retry || known.cancelled && !(chosen && p.Request.isPersons())
 
 	switch {
-	case isCurrent(hp.bundle, last) && !wantsHeld:
+	case isCurrent(hp.Bundle, last) && !wantsHeld:
 		hp.State, hp.Follows, hp.Push = history.Current, true, asked
 	case failed && !tryFailed:
 		hp.State, hp.Error, hp.Reason = failure.State, failure.Error, failure.Reason
 	case isLeftOut:
 		hp.State, hp.Error = last.State, last.Error
-	case secondTry(last, hp.wanted()).After(known.now) && !asked && !tryFailed:
-		hp.State, hp.Error, hp.Reason, hp.later = last.State, last.Error, last.Reason, secondTry(last, hp.wanted())
+	case secondTry(last, hp.Wanted()).After(known.now) && !asked && !tryFailed:
+		hp.State, hp.Error, hp.Reason, hp.Later = last.State, last.Error, last.Reason, secondTry(last, hp.Wanted())
 	case missing != "" && !asked && !retry:
 		hp.State, hp.Error = history.Refused, missing
-	case isCurrent(hp.bundle, last):
+	case isCurrent(hp.Bundle, last):
 		hp.rest(p)
 		hp.Push = asked
 	default:
 		hp.State, hp.Push = waiting(last), chosen
-		if p.req.Trigger == TriggerClock && known.settled && isStuck(last, hp.wanted()) {
+		if p.Request.Trigger == TriggerClock && known.settled && isStuck(last, hp.Wanted()) {
 			hp.State, hp.Push = last.State, false
 		}
 		if hp.State == last.State {
@@ -118,10 +118,10 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 
 // failureOf is how the bundle of a host failed there, the whole one or the composed one.
 func (known facts) failureOf(hp *HostPlan) (history.Failure, bool) {
-	if f, failed := known.failure(hp.wanted()); failed {
+	if f, failed := known.failure(hp.Wanted()); failed {
 		return f, true
 	}
-	return known.failure(hp.bundle.Digest)
+	return known.failure(hp.Bundle.Digest)
 }
 
 // isCurrent says that a host holds b, as far as history knows.
@@ -174,27 +174,27 @@ func waiting(last history.Host) history.State {
 
 // detail finds what a push will change, and refuses one that would take too much away.
 func detail(ctx context.Context, a commits.Archive, p *Plan, hp *HostPlan) error {
-	old, digest, err := a.LastManifest(ctx, hp.last)
+	old, digest, err := a.LastManifest(ctx, hp.Last)
 	if err != nil {
 		return err
 	}
 
-	hp.old, hp.from, hp.prune = old, digest, hp.hold != nil || p.req.AllowPrune || allows(consents(p.Snapshot.Message, allowPrune), hp.Name)
-	c := p.changes.of(digest, old, hp.bundle)
+	hp.Old, hp.From, hp.Prune = old, digest, hp.Hold != nil || p.Request.AllowPrune || allows(consents(p.Snapshot.Message, AllowPrune), hp.Name)
+	c := p.changes.of(digest, old, hp.Bundle)
 	hp.Changes, hp.Units, hp.Containers = c.changes, c.units, c.containers
 
-	last := hp.last
+	last := hp.Last
 	last.Name = hp.Name
-	if c.guard != "" && !hp.prune {
-		if hp.prune = consented(ctx, a, p.Snapshot, last, allowPrune); !hp.prune {
-			hp.refuse("%s: pass --allow-prune, or commit with the trailer \"%s: %s %s\"", c.guard, allowTrailer, allowPrune, hp.Name)
+	if c.guard != "" && !hp.Prune {
+		if hp.Prune = consented(ctx, a, p.Snapshot, last, AllowPrune); !hp.Prune {
+			hp.refuse("%s: pass --allow-prune, or commit with the trailer \"%s: %s %s\"", c.guard, AllowTrailer, AllowPrune, hp.Name)
 			return nil
 		}
 	}
 
-	isAllowed := hp.hold != nil || p.req.AllowNewVolumes
-	if c.volumes != "" && !isAllowed && !consented(ctx, a, p.Snapshot, last, allowVolumes) {
-		hp.refuse("%s: pass --allow-new-volumes, or commit with the trailer \"%s: %s %s\"", c.volumes, allowTrailer, allowVolumes, hp.Name)
+	isAllowed := hp.Hold != nil || p.Request.AllowNewVolumes
+	if c.volumes != "" && !isAllowed && !consented(ctx, a, p.Snapshot, last, AllowVolumes) {
+		hp.refuse("%s: pass --allow-new-volumes, or commit with the trailer \"%s: %s %s\"", c.volumes, AllowTrailer, AllowVolumes, hp.Name)
 	}
 	return nil
 }
@@ -211,9 +211,9 @@ func secondTry(last history.Host, digest string) time.Time {
 	if !waits {
 		return time.Time{}
 	}
-	return last.ReasonAt.Add(secondChance)
+	return last.ReasonAt.Add(SecondChance)
 }
 
-// secondChance is how long after the first time a bundle that was not confirmed is tried again, at the
+// SecondChance is how long after the first time a bundle that was not confirmed is tried again, at the
 // earliest.
-const secondChance = 2 * time.Minute
+const SecondChance = 2 * time.Minute

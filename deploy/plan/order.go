@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"cmp"
@@ -9,7 +9,7 @@ import (
 )
 
 // waves are the hosts that a plan pushes to, in the order of the run. bellhop's own host is last.
-func (d maker) waves(p *Plan) [][]*HostPlan {
+func (d Maker) waves(p *Plan) [][]*HostPlan {
 	changing := p.Changing()
 	if len(changing) == 0 {
 		return nil
@@ -20,8 +20,8 @@ func (d maker) waves(p *Plan) [][]*HostPlan {
 	byName := make(map[string]*HostPlan, len(changing))
 	hosts := make([]rollout.Host, 0, len(changing))
 	for _, hp := range changing {
-		byName[hp.Name], hp.own = hp, d.machine.Is(hp.last.BootID, hp.host.Addresses, d.hosts.Machine(hp.Name))
-		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.host.Tags, Own: hp.own})
+		byName[hp.Name], hp.Own = hp, d.Machine.Is(hp.Last.BootID, hp.Host.Addresses, d.Hosts.Machine(hp.Name))
+		hosts = append(hosts, rollout.Host{Name: hp.Name, Tags: hp.Host.Tags, Own: hp.Own})
 	}
 
 	after := func(host string) []string {
@@ -45,9 +45,9 @@ func (d maker) waves(p *Plan) [][]*HostPlan {
 // last time is likely not to answer now, and one that could not be undone whole is in no good state.
 func rank(hp *HostPlan) int {
 	switch {
-	case hp.last.State == history.Pending:
+	case hp.Last.State == history.Pending:
 		return 2
-	case hp.host.Sometimes || hp.last.State == history.Failed:
+	case hp.Host.Sometimes || hp.Last.State == history.Failed:
 		return 1
 	}
 	return 0
@@ -56,7 +56,7 @@ func rank(hp *HostPlan) int {
 // Waves are the names of the hosts that the plan pushes to, in the order of the run.
 func (p *Plan) Waves() [][]string {
 	waves := [][]string{}
-	for _, wave := range p.waves {
+	for _, wave := range p.Order {
 		names := []string{}
 		for _, hp := range wave {
 			names = append(names, hp.Name)

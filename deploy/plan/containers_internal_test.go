@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"strings"
@@ -21,7 +21,7 @@ func TestPlanNamesContainers(t *testing.T) {
 	old, next := wikiBundle("app:1", "data"), wikiBundle("app:2", "data")
 	var all changes
 	c := all.of("digest", &old.Manifest, next)
-	h := &HostPlan{Name: "a", Push: true, Changes: c.changes, Units: c.units, Containers: c.containers, old: &old.Manifest, bundle: next}
+	h := &HostPlan{Name: "a", Push: true, Changes: c.changes, Units: c.units, Containers: c.containers, Old: &old.Manifest, Bundle: next}
 
 	var b strings.Builder
 	if err := h.write(&b, nil); err != nil {
@@ -58,11 +58,11 @@ func TestNewVolumesNeedConsent(t *testing.T) {
 		"Bellhop-Allow: new-volumes":      false,
 		"nothing is allowed: all as ever": false,
 	} {
-		if got := allows(consents("change\n\n"+message+"\n", allowVolumes), "a"); got != want {
+		if got := allows(consents("change\n\n"+message+"\n", AllowVolumes), "a"); got != want {
 			t.Errorf("%q allows new volumes of a: %v, want %v", message, got, want)
 		}
 	}
-	if got := unknownConsents("change\n\nBellhop-Allow: new-volumes a\nBellhop-Allow: volumes a\n"); len(got) != 1 || got[0] != "volumes a" {
+	if got := UnknownConsents("change\n\nBellhop-Allow: new-volumes a\nBellhop-Allow: volumes a\n"); len(got) != 1 || got[0] != "volumes a" {
 		t.Errorf("unknownConsents = %q, want the one that allows nothing", got)
 	}
 }

@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"fmt"
@@ -14,17 +14,17 @@ import (
 	"bellhop/internal/textdiff"
 )
 
-// write writes p for people: each host with its changes, files as a unified diff, keys
+// Write writes p for people: each host with its changes, files as a unified diff, keys
 // as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
 // the generation on the host; where they can't be had, sizes and digests are shown instead.
-func (p *Plan) write(w io.Writer, old func(history.Host) commits.Texts) error {
+func (p *Plan) Write(w io.Writer, old func(history.Host) commits.Texts) error {
 	for _, h := range p.Hosts {
 		if h.Push && len(h.Changes) > 0 {
-			if err := h.write(w, old(h.last)); err != nil {
+			if err := h.write(w, old(h.Last)); err != nil {
 				return err
 			}
-			if h.held != nil {
-				fmt.Fprintf(w, "%s: held back: %s\n\n", h.Name, h.held.why())
+			if h.Isolation != nil {
+				fmt.Fprintf(w, "%s: held back: %s\n\n", h.Name, h.Isolation.Why())
 			}
 		} else if h.Error != "" {
 			fmt.Fprintf(w, "%s: %s: %s\n\n", h.Name, h.State, strings.TrimSpace(h.Error))
@@ -33,10 +33,10 @@ func (p *Plan) write(w io.Writer, old func(history.Host) commits.Texts) error {
 
 	for _, h := range p.Hosts {
 		switch {
-		case h.isHeld() && p.chose(h.Name):
-			fmt.Fprintf(w, "%s: %s\n\n", h.Name, h.heldText())
-		case h.resumes != "":
-			fmt.Fprintf(w, "%s: held no longer: %s\n\n", h.Name, h.resumes)
+		case h.IsHeld() && p.Chose(h.Name):
+			fmt.Fprintf(w, "%s: %s\n\n", h.Name, h.HeldText())
+		case h.Resumes != "":
+			fmt.Fprintf(w, "%s: held no longer: %s\n\n", h.Name, h.Resumes)
 		}
 	}
 
@@ -95,7 +95,7 @@ func (h *HostPlan) write(w io.Writer, old commits.Texts) error {
 // writeSystem writes how the NixOS system differs.
 func (h *HostPlan) writeSystem(w io.Writer, c bundle.Change) {
 	to := "none"
-	if m := manifestOf(h.bundle); m.System != nil {
+	if m := manifestOf(h.Bundle); m.System != nil {
 		to = m.System.Path
 	}
 	fmt.Fprintf(w, "  %s system %s\n", signs[c.Action], to)
@@ -123,7 +123,7 @@ func (h *HostPlan) about(c bundle.Change) string {
 		return ""
 	}
 
-	m := manifestOf(h.bundle)
+	m := manifestOf(h.Bundle)
 	switch c.Kind {
 	case bundle.KindLink:
 		for _, l := range m.Links {
@@ -147,8 +147,8 @@ const (
 )
 
 func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
-	was, had := h.old.FileAt(c.Name)
-	m := manifestOf(h.bundle)
+	was, had := h.Old.FileAt(c.Name)
+	m := manifestOf(h.Bundle)
 	is, has := m.FileAt(c.Name)
 	fmt.Fprintf(w, "  %s file %s%s\n", signs[c.Action], c.Name, owner(was, had, is, has))
 	if had && has && was.Digest == is.Digest {
@@ -162,7 +162,7 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
 
 	b, okB := []byte(nil), !has
 	if has {
-		p, err := h.bundle.File(is.Digest)
+		p, err := h.Bundle.File(is.Digest)
 		b, okB = p, err == nil
 	}
 

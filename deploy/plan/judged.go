@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"fmt"
@@ -11,19 +11,16 @@ import (
 	"bellhop/internal/plain"
 )
 
-// HowJudged is what people are told that a change of kind service is about.
-func HowJudged(service string) string { return "how " + service + " is started and judged" }
-
 // writeJudged writes a change of what a service says of its start: settle, probes and steps.
 func (h *HostPlan) writeJudged(w io.Writer, c bundle.Change) {
-	m := manifestOf(h.bundle)
-	was, is := judgedLines(h.old, c.Name), judgedLines(&m, c.Name)
+	m := manifestOf(h.Bundle)
+	was, is := judgedLines(h.Old, c.Name), judgedLines(&m, c.Name)
 	if s := m.ServiceOf(c.Name); s.Compose != nil && (c.Action != bundle.Modify || slices.Equal(was, is)) {
 		fmt.Fprintf(w, "  %s compose project %s\n", signs[c.Action], s.Compose.Project)
 		return // what it does to containers is told one by one
 	}
 
-	fmt.Fprintf(w, "  %s %s\n", signs[c.Action], HowJudged(c.Name))
+	fmt.Fprintf(w, "  %s %s\n", signs[c.Action], bundle.HowJudged(c.Name))
 	for _, l := range was {
 		if !slices.Contains(is, l) {
 			fmt.Fprintf(w, "    -%s\n", l)

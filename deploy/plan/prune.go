@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"context"
@@ -25,21 +25,21 @@ func pruneGuard(old, new bundle.Manifest) string {
 		loss.Gone, loss.Of, len(loss.Services), strings.Join(loss.Services, ", "))
 }
 
-// allowTrailer is the trailer of a commit that allows what is refused else. It can allow to prune hosts, and
+// AllowTrailer is the trailer of a commit that allows what is refused else. It can allow to prune hosts, and
 // not that history was rewritten: whoever rewrites it would allow that himself.
-const allowTrailer = "Bellhop-Allow"
+const AllowTrailer = "Bellhop-Allow"
 
 // What a trailer can allow.
 const (
-	allowPrune   = "prune"
-	allowVolumes = "new-volumes"
+	AllowPrune   = "prune"
+	AllowVolumes = "new-volumes"
 )
 
 // consents reads the trailers "Bellhop-Allow: WHAT HOST" of a commit message, of one WHAT: the hosts, or
 // globs of them.
 func consents(message, what string) []string {
 	var hosts []string
-	for _, value := range gitsync.Trailers(message, allowTrailer) {
+	for _, value := range gitsync.Trailers(message, AllowTrailer) {
 		if allowed, of := consentOf(value); allowed == what {
 			hosts = append(hosts, of...)
 		}
@@ -47,9 +47,9 @@ func consents(message, what string) []string {
 	return hosts
 }
 
-// unknownConsents lists the values of such trailers that allow nothing.
-func unknownConsents(message string) []string {
-	return slices.DeleteFunc(gitsync.Trailers(message, allowTrailer), func(value string) bool {
+// UnknownConsents lists the values of such trailers that allow nothing.
+func UnknownConsents(message string) []string {
+	return slices.DeleteFunc(gitsync.Trailers(message, AllowTrailer), func(value string) bool {
 		what, _ := consentOf(value)
 		return what != ""
 	})
@@ -58,7 +58,7 @@ func unknownConsents(message string) []string {
 // consentOf reads "prune HOST, HOST"; what is "" when the value says nothing that can be allowed.
 func consentOf(value string) (what string, hosts []string) {
 	words := strings.FieldsFunc(value, func(r rune) bool { return r == ' ' || r == ',' || r == '\t' })
-	if len(words) < 2 || words[0] != allowPrune && words[0] != allowVolumes {
+	if len(words) < 2 || words[0] != AllowPrune && words[0] != AllowVolumes {
 		return "", nil
 	}
 	return words[0], words[1:]
@@ -73,7 +73,7 @@ func allows(patterns []string, host string) bool {
 
 // consented says whether a commit since the one that a host last satisfied allows what. Nobody has to
 // repeat in the newest commit what an earlier one of the same push said.
-func consented(ctx context.Context, a commits.Archive, snap Snapshot, last history.Host, what string) bool {
+func consented(ctx context.Context, a commits.Archive, snap commits.Snapshot, last history.Host, what string) bool {
 	if allows(consents(snap.Message, what), last.Name) {
 		return true
 	}

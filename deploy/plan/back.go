@@ -1,4 +1,4 @@
-package deploy
+package plan
 
 import (
 	"context"
@@ -17,12 +17,12 @@ import (
 	"bellhop/internal/plain"
 )
 
-// A backward plans the hosts that a rollback brings back. Either all hosts that it chose are planned, or nothing
+// A Backward plans the hosts that a rollback brings back. Either all hosts that it chose are planned, or nothing
 // is done.
-type backward struct {
-	maker
-	req Request
-	at  time.Time // when the run began
+type Backward struct {
+	Maker
+	Req Request
+	At  time.Time // when the run began
 }
 
 // A goingBack is what one host goes back to, and what is said of it.
@@ -32,21 +32,21 @@ type goingBack struct {
 }
 
 // planBack plans the hosts that go back, and no others. It is called under steps.
-func (r *backward) plan(ctx context.Context, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
-	d := r.maker
-	r.req.Retry = true // a person asks
-	p := &Plan{Snapshot: snap, Fleet: f, req: r.req}
-	chosen, err := f.Select(r.req.On)
+func (r *Backward) Plan(ctx context.Context, snap commits.Snapshot, f *fleet.Fleet) (*Plan, error) {
+	d := r.Maker
+	r.Req.Retry = true // a person asks
+	p := &Plan{Snapshot: snap, Fleet: f, Request: r.Req}
+	chosen, err := f.Select(r.Req.On)
 	if err != nil {
 		return nil, r.unchosen(err)
 	}
-	if r.req.On != "" {
-		p.selected = map[string]bool{}
+	if r.Req.On != "" {
+		p.Chosen = map[string]bool{}
 		for _, h := range chosen {
-			p.selected[h.Name] = true
+			p.Chosen[h.Name] = true
 		}
 	}
-	if err := d.hosts.ReadFailures(d.history); err != nil {
+	if err := d.Hosts.ReadFailures(d.History); err != nil {
 		return nil, err
 	}
 
@@ -63,19 +63,19 @@ func (r *backward) plan(ctx context.Context, snap Snapshot, f *fleet.Fleet) (*Pl
 		return nil, refusedBack(refused, len(chosen))
 	}
 
-	p.waves = d.waves(p)
+	p.Order = d.waves(p)
 	return p, nil
 }
 
 // unchosen is err of choosing hosts; of one that left the repo it says so.
-func (r *backward) unchosen(err error) error {
-	for name := range strings.SplitSeq(r.req.On, ",") {
+func (r *Backward) unchosen(err error) error {
+	for name := range strings.SplitSeq(r.Req.On, ",") {
 		name = strings.TrimSpace(name)
-		if h, known := r.history.Host(name); known && h.State == history.Released {
+		if h, known := r.History.Host(name); known && h.State == history.Released {
 			return commits.Refuse(fmt.Errorf("rollback: %s left the repo, and is left as it stands: put it back into the repo first", name))
 		}
 	}
-	return fmt.Errorf("choose hosts by %q: %w", r.req.On, err)
+	return fmt.Errorf("choose hosts by %q: %w", r.Req.On, err)
 }
 
 // refusedBack says which hosts can't go back, and why. Nothing was done to the others.
@@ -96,9 +96,9 @@ func refusedBack(refused map[string]error, chosen int) error {
 }
 
 // planOneBack plans one host that goes back.
-func (r *backward) planOneBack(ctx context.Context, held *heldPlans, host string) (*HostPlan, error) {
-	d := r.maker
-	w, known := d.planner.wanted[host], d.factsOf(host, "")
+func (r *Backward) planOneBack(ctx context.Context, held *heldPlans, host string) (*HostPlan, error) {
+	d := r.Maker
+	w, known := d.Planner.wanted[host], d.factsOf(host, "")
 	if known.last.Reach.Elsewhere(routes.Reach(w.host)) {
 		return nil, errors.New("another machine has its name since, which held nothing yet")
 	}
@@ -114,7 +114,7 @@ func (r *backward) planOneBack(ctx context.Context, held *heldPlans, host string
 	}
 
 	hp := held.plan(ctx, w, known, back.hold)
-	hp.begins, hp.note, hp.former = true, back.note, d.history.Holds().Of(host)
+	hp.Begins, hp.Note, hp.Former = true, back.note, d.History.Holds().Of(host)
 	if !hp.Push {
 		return hp, nil
 	}
@@ -122,10 +122,10 @@ func (r *backward) planOneBack(ctx context.Context, held *heldPlans, host string
 }
 
 // backOf decides what a host goes back to.
-func (r *backward) backOf(ctx context.Context, w *wanted, last history.Host) (goingBack, error) {
-	d, host := r.maker, w.host.Name
-	before := d.history.Holds().Of(host)
-	back := goingBack{hold: &history.Hold{By: r.req.By, Reason: plain.Line(r.req.Rollback.Reason, mostReason), Since: r.at.UTC().Truncate(time.Second), Run: r.req.RunID}}
+func (r *Backward) backOf(ctx context.Context, w *wanted, last history.Host) (goingBack, error) {
+	d, host := r.Maker, w.host.Name
+	before := d.History.Holds().Of(host)
+	back := goingBack{hold: &history.Hold{By: r.Req.By, Reason: plain.Line(r.Req.Rollback.Reason, MostReason), Since: r.At.UTC().Truncate(time.Second), Run: r.Req.RunID}}
 	if w.err == nil {
 		back.hold.Wanted = w.bundle.Digest
 	}
@@ -134,7 +134,7 @@ func (r *backward) backOf(ctx context.Context, w *wanted, last history.Host) (go
 	}
 
 	var err error
-	if to := r.req.Rollback.To; to != "" {
+	if to := r.Req.Rollback.To; to != "" {
 		err = r.backTo(ctx, to, host, back.hold)
 	} else {
 		err = r.backFrom(w, last, before, &back)
@@ -149,7 +149,7 @@ func (r *backward) backOf(ctx context.Context, w *wanted, last history.Host) (go
 			back.hold.Left = append(back.hold.Left, left)
 		}
 	}
-	if f, failed := d.hosts.Failure(host, back.hold.Digest); failed {
+	if f, failed := d.Hosts.Failure(host, back.hold.Digest); failed {
 		back.note = fmt.Sprintf("%s: what it goes back to failed there in run %s, and is tried again: %s", host, f.Run, firstLine(f.Error))
 	}
 	return back, nil
@@ -161,8 +161,8 @@ func firstLine(s string) string {
 }
 
 // backTo has a hold name what the host held after a run.
-func (r *backward) backTo(ctx context.Context, to, host string, hold *history.Hold) error {
-	past, err := r.history.Holds().After(ctx, to, host)
+func (r *Backward) backTo(ctx context.Context, to, host string, hold *history.Hold) error {
+	past, err := r.History.Holds().After(ctx, to, host)
 	switch {
 	case errors.Is(err, history.ErrNoRun):
 		return fmt.Errorf("no run %s is remembered: bellhop history lists those that are", plain.Line(to, 60))
@@ -175,7 +175,7 @@ func (r *backward) backTo(ctx context.Context, to, host string, hold *history.Ho
 	}
 
 	hold.Digest, hold.Commit = past.Digest, past.Commit
-	if g, ok := r.archive.Generation(host, past.Digest); ok {
+	if g, ok := r.Archive.Generation(host, past.Digest); ok {
 		hold.Commit, hold.Origins = g.Commit, g.Origins
 	}
 	return nil
@@ -183,15 +183,15 @@ func (r *backward) backTo(ctx context.Context, to, host string, hold *history.Ho
 
 // backFrom has a hold name what the host held before what it holds, or what it holds where that is not
 // what the head wants. before is the hold that it is in already.
-func (r *backward) backFrom(w *wanted, last history.Host, before *history.Hold, back *goingBack) error {
+func (r *Backward) backFrom(w *wanted, last history.Host, before *history.Hold, back *goingBack) error {
 	const how = "to bring it to a commit, revert to that in the repo and push"
-	generations := r.history.Generations(last.Name)
+	generations := r.History.Generations(last.Name)
 	if len(generations) == 0 || !last.Had {
 		return errors.New("nothing is known that it held before; " + how)
 	}
 
 	if before != nil && before.Digest != "" && last.Digest != before.Digest {
-		if _, failed := r.hosts.Failure(last.Name, before.Digest); !failed {
+		if _, failed := r.Hosts.Failure(last.Name, before.Digest); !failed {
 			back.hold.Digest, back.hold.Commit, back.hold.Origins = before.Digest, before.Commit, before.Origins
 			back.note = last.Name + ": it is not yet where the rollback before brings it to, which is tried again"
 			return nil

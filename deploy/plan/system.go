@@ -1,0 +1,71 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/nixos"
+)
+
+// Brings says whether the closure of hp's system may be missing on the host.
+func (hp *HostPlan) Brings() bool {
+	if hp.Bundle == nil || hp.Bundle.System == nil {
+		return false
+	}
+	same := hp.Old != nil && hp.Old.System != nil && hp.Old.System.Path == hp.Bundle.System.Path
+	return !same || !hp.Last.Had
+}
+
+// isSystemError says that a host has no bundle since its NixOS system can't be evaluated or built.
+func isSystemError(err error) bool {
+	var failed *fleet.SystemError
+	return errors.As(err, &failed)
+}
+
+// systemEvidence is what Nix said of a host that has no system.
+func systemEvidence(err error) []bundle.Evidence {
+	var failed *fleet.SystemError
+	if !errors.As(err, &failed) || len(failed.Lines) == 0 {
+		return nil
+	}
+	return []bundle.Evidence{{Service: bundle.SystemService, Result: failed.Text, Lines: failed.Lines}}
+}
+
+// A SystemPlan is what changes with the NixOS system of a host.
+type SystemPlan struct {
+	From string `json:"from"` // the store path that it holds; "" when that is not known
+	To   string `json:"to"`
+	*nixos.Difference
+	Notices []string `json:"notices,omitempty"`
+	Error   string   `json:"error,omitempty"` // why the closures could not be compared
+}
+
+// mostPackages is how many packages of a difference are written out.
+const mostPackages = 200
+
+func (s *SystemPlan) write(w io.Writer) {
+	for _, n := range s.Notices {
+		fmt.Fprintf(w, "  note: %s\n", n)
+	}
+	if s.Error != "" {
+		fmt.Fprintf(w, "    %s\n", s.Error)
+	}
+	if s.Difference == nil {
+		return
+	}
+
+	for i, p := range s.Packages {
+		if i == mostPackages {
+			fmt.Fprintf(w, "    and %d more\n", len(s.Packages)-i)
+			break
+		}
+		fmt.Fprintf(w, "    %s\n", p)
+	}
+	for _, u := range s.Units {
+		fmt.Fprintf(w, "    unit %s: %s\n", u.Name, u.Action)
+	}
+	fmt.Fprintf(w, "    closure %+.1f MiB, %.1f MiB to copy at most\n", float64(s.Size)/(1<<20), float64(s.Added)/(1<<20))
+}
