@@ -50,6 +50,9 @@ type planAnswer struct {
 type historyRequest struct {
 	What  string `json:"what,omitempty"` // hosts, or ids of runs
 	Limit int    `json:"limit"`
+
+	Since    time.Time         `json:"since,omitzero"`
+	Outcomes []history.Outcome `json:"outcomes,omitempty"`
 }
 
 type onRequest struct {
@@ -97,7 +100,7 @@ func (s *serving) verbs() {
 		return list, overSocket(err)
 	})
 	server.Handle(s.server, "history", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) (told, error) {
-		hist, err := pickRuns(ctx, h.history, in.What, in.Limit)
+		hist, err := pickRuns(ctx, h.history, in)
 		return tellable(hist), overSocket(err)
 	})
 	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]history.Delivery, error) {
