@@ -115,6 +115,9 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "forge", func(context.Context, server.Caller, struct{}, func(any)) (forgeAnswer, error) {
 		return s.forge.answer(), nil
 	})
+	server.Handle(s.server, "health", func(ctx context.Context, _ server.Caller, _ struct{}, _ func(any)) (healthAnswer, error) {
+		return s.health(ctx)
+	})
 	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]keys.HostKeys, error) {
 		return h.pushKeys(ctx, who.String(), in.On)
 	})

@@ -29,6 +29,7 @@ type symptom struct {
 	what string
 	note string // what was found
 	err  error  // what is wrong
+	warn error  // what works, and may cost somebody much one day; it does not change the exit code
 }
 
 func doctorCmd(e *Env) *cobra.Command {
@@ -37,8 +38,17 @@ func doctorCmd(e *Env) *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "doctor", Short: "Check the setup: the repo here, your keys, the server", GroupID: groupServer, Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return doctor(e, c.Context(), dir, &f, asJSON) },
+		Long: `Check the repo here, your keys and the state directory, and ask the running server. It ends with what
+to do. With --server it looks at the repo here, and then runs on the server's machine.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if serverOf(c) == "" {
+				return doctor(e, c.Context(), dir, &f, asJSON)
+			}
+			return doctorElsewhere(e, c, dir, &f, asJSON)
+		},
+		Annotations: map[string]string{hereFirst: "the repo here"},
 	}
+	serverFlag(c)
 	dirFlag(c, &dir)
 	f.flags(c)
 	jsonFlag(c, &asJSON)
@@ -53,9 +63,30 @@ func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bo
 		return err
 	}
 
-	all = append(all, doctorLoader(ctx))
-	all = append(all, doctorState(f.stateDir)...)
-	all = append(all, doctorServer(ctx, f.stateDir)...)
+	return tellSymptoms(e, append(all, doctorHere(ctx, f.stateDir)...), asJSON)
+}
+
+// doctorHere looks at what of the server is on this machine.
+func doctorHere(ctx context.Context, stateDir string) []symptom {
+	all := []symptom{doctorLoader(ctx)}
+	all = append(all, doctorState(stateDir)...)
+	return append(all, doctorServer(ctx, stateDir)...)
+}
+
+// doctorElsewhere looks at the repo here, and has the machine of the server look at the rest.
+func doctorElsewhere(e *Env, c *cobra.Command, dir string, f *identityFlags, asJSON bool) error {
+	at, err := configDir(dir)
+	if err != nil || asJSON { // one document, and the server's is the one that was asked for
+		return overSSH(e, c)
+	}
+
+	here := tellSymptoms(e, doctorRepo(e, at, f), false)
+	fmt.Fprintf(e.Stdout, "\n%s\n", e.outPaint().bold(serverOf(c)))
+	return errors.Join(here, overSSH(e, c))
+}
+
+// tellSymptoms prints what was found, and is an error when something is bad.
+func tellSymptoms(e *Env, all []symptom, asJSON bool) error {
 	bad := 0
 	for _, s := range all {
 		if s.err != nil {
@@ -84,6 +115,8 @@ type look struct {
 	Found string  `json:"found"`
 	Error *string `json:"error"`
 	Hint  *string `json:"hint"`
+	// Warning is what works and may cost somebody much one day; null when nothing does.
+	Warning *string `json:"warning"`
 }
 
 func looks(all []symptom) []look {
@@ -93,6 +126,9 @@ func looks(all []symptom) []look {
 		if s.err != nil {
 			l.Error, l.Hint = some(textOf(s.err)), some(hintFor(s.err))
 		}
+		if s.warn != nil {
+			l.Warning, l.Hint = some(textOf(s.warn)), some(hintFor(s.warn))
+		}
 		out = append(out, l)
 	}
 	return out
@@ -100,15 +136,28 @@ func looks(all []symptom) []look {
 
 func printSymptoms(e *Env, all []symptom) {
 	p := e.outPaint()
+	var toDo []string
 	for _, s := range all {
-		if s.err == nil {
+		err, word := s.err, p.red("bad")
+		if err == nil {
+			err, word = s.warn, p.yellow("but")
+		}
+		if err == nil {
 			fmt.Fprintf(e.Stdout, "%s %s%s\n", p.green("ok "), s.what, colon(s.note))
 			continue
 		}
-		fmt.Fprintf(e.Stdout, "%s %s: %s\n", p.red("bad"), s.what, indentRest(textOf(s.err), "    "))
-		if h := hintFor(s.err); h != "" {
+		fmt.Fprintf(e.Stdout, "%s %s: %s\n", word, s.what, indentRest(textOf(err), "    "))
+		if h := hintFor(err); h != "" {
+			toDo = append(toDo, s.what+": "+h)
 			fmt.Fprintf(e.Stdout, "    %s %s\n", p.cyan("hint:"), h)
 		}
+	}
+	if len(toDo) == 0 {
+		return
+	}
+	fmt.Fprintf(e.Stdout, "\n%s\n", p.bold("What to do"))
+	for i, line := range toDo {
+		fmt.Fprintf(e.Stdout, "%d. %s\n", i+1, line)
 	}
 }
 
@@ -124,7 +173,7 @@ func doctorRepo(e *Env, dir string, f *identityFlags) []symptom {
 		config.note = fmt.Sprintf("%s, %s", fleet.Network, count(len(fleet.Hosts), "host"))
 	}
 
-	out := []symptom{config, doctorHook(dir), doctorSecrets(e, dir, f)}
+	out := []symptom{config, doctorHook(dir), doctorReaders(dir), doctorSecrets(e, dir, f)}
 	if key, err := newState(f.stateDir).signer(); err == nil && fleet != nil {
 		s := symptom{what: "deployer", note: ssh.FingerprintSHA256(key.PublicKey())}
 		if mine := strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key.PublicKey()))); !strings.HasPrefix(fleet.Deployer, mine) {
@@ -243,7 +292,8 @@ func doctorServer(ctx context.Context, dir string) []symptom {
 		out = append(out, symptom{what: "polling", note: pollLine(status.Poll)})
 	}
 
-	return append(out, doctorWebhook(ctx, client), doctorForge(ctx, client))
+	out = append(out, doctorWebhook(ctx, client), doctorForge(ctx, client))
+	return append(out, doctorDeployer(ctx, client)...)
 }
 
 // doctorForge tells what the forge refuses: a token that lacks a right is told with the right's name, where the forge says it.
