@@ -16,9 +16,9 @@ import (
 	"bellhop/internal/plain"
 )
 
-// status --watch: the screen is drawn anew when what it shows is another. It is plain text: the cursor goes home, each line
-// is written over the one before, and what is left below is erased. So nothing flickers, and the last picture stays when
-// the watch ends.
+// status --watch: each picture takes the place of the one before. The cursor goes up by as many lines as were shown, and what
+// is below is erased, in one write with the next picture: that is all that the fence before a terminal lets pass. So no line may be
+// wider than the screen. The last picture stays when the watch ends.
 
 // A statusOptions is what status can be told beside where to look.
 type statusOptions struct {
@@ -89,10 +89,11 @@ type watch interface {
 
 // A screenWatch draws over what it drew before.
 type screenWatch struct {
-	w    io.Writer
-	p    paint
-	size func() (width, height int)
-	last string
+	w     io.Writer
+	p     paint
+	size  func() (width, height int)
+	last  string
+	shown int // lines of it that are on the screen
 }
 
 func newScreenWatch(w io.Writer, p paint) watch {
@@ -112,12 +113,14 @@ func (v *screenWatch) show(s history.Status, served bool, now time.Time) {
 }
 
 func (v *screenWatch) lost(err error) {
-	v.draw(v.p.red("not up to date: ") + textOf(err) + "\n" + v.last)
+	last := v.last
+	v.draw(v.p.red("not up to date: ") + textOf(err) + "\n" + last)
+	v.last = last // the next one may be lost too
 }
 
 // draw writes what fits on the screen, and says when something does not.
 func (v *screenWatch) draw(text string) {
-	_, height := v.size()
+	width, height := v.size()
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	if most := height - 1; len(lines) > most && most > 1 {
 		more := len(lines) - most + 1
@@ -125,16 +128,46 @@ func (v *screenWatch) draw(text string) {
 	}
 
 	var b strings.Builder
-	if v.last == "" {
-		b.WriteString("\x1b[2J") // erase what is there
+	if v.shown > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA\x1b[J", v.shown)
 	}
-	b.WriteString("\x1b[H\x1b[?7l") // home; a line that is too long is cut, not wrapped
 	for _, line := range lines {
-		b.WriteString(line + "\x1b[K\r\n")
+		b.WriteString(cutAt(line, width-1) + "\n")
 	}
-	b.WriteString("\x1b[J\x1b[?7h")
 	_, _ = io.WriteString(v.w, b.String())
-	v.last = text
+	v.last, v.shown = text, len(lines)
+}
+
+// cutAt is the beginning of a line that fits into width columns. Colours take no column, and end with the line. A wide character
+// counts as two.
+func cutAt(line string, width int) string {
+	var b strings.Builder
+	column, isCode := 0, false
+	for _, r := range line {
+		switch {
+		case r == '\x1b':
+			isCode = true
+		case isCode:
+			isCode = r != 'm'
+		default:
+			column++
+			if r >= 0x2e80 {
+				column++ // from here on most are wide; a narrow one that counts as two does no harm
+			}
+			if column > width {
+				return b.String() + endOfColour(line)
+			}
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+func endOfColour(line string) string {
+	if strings.Contains(line, "\x1b") {
+		return "\x1b[0m"
+	}
+	return ""
 }
 
 // A lineWatch writes a line for each host whose state is another than before: for a log, or a pipe.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"bellhop/internal/history"
 )
@@ -38,21 +39,29 @@ func TestWatchByLines(t *testing.T) {
 // A screen gets one picture over the other, none longer than it is high, and keeps the last one when the server is away.
 func TestWatchOnAScreen(t *testing.T) {
 	var b bytes.Buffer
-	v := &screenWatch{w: &b, size: func() (int, int) { return 80, 6 }}
+	v := &screenWatch{w: &output{Writer: &b, hasColour: true}, p: true, size: func() (int, int) { return 20, 6 }}
 	s := watched(history.Current, "")
 	for range 20 {
 		s.Hosts = append(s.Hosts, s.Hosts[0])
 	}
 	v.show(s, true, time.Now())
 	first := b.String()
-	if !strings.HasPrefix(first, "\x1b[2J\x1b[H") || strings.Count(first, "\r\n") != 5 || !strings.Contains(first, "more lines") {
+	if strings.Count(first, "\n") != 5 || !strings.Contains(first, "… and 2") || strings.Contains(first, "u001b") {
 		t.Errorf("the first picture: %q", first)
 	}
+	for line := range strings.Lines(first) {
+		if n := utf8.RuneCountInString(ownColour.ReplaceAllString(strings.TrimRight(line, "\n"), "")); n > 19 {
+			t.Errorf("a line of %d columns: %q", n, line)
+		}
+	}
 
-	b.Reset()
-	v.lost(errors.New("no server"))
-	if got := b.String(); strings.Contains(got, "\x1b[2J") || !strings.Contains(got, "not up to date: no server") || !strings.Contains(got, "no network yet") {
-		t.Errorf("while the server is away: %q", got)
+	for range 2 {
+		b.Reset()
+		v.lost(errors.New("no"))
+		got := ownColour.ReplaceAllString(b.String(), "")
+		if !strings.HasPrefix(got, "\x1b[5A\x1b[Jnot up to date: no\nno network yet") {
+			t.Errorf("while the server is away: %q", got)
+		}
 	}
 }
 
