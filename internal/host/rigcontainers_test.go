@@ -22,7 +22,6 @@ type rigStack struct {
 	conf     string // that app mounts
 	args     string // of app, beside "run, /conf"
 	more     string // lines below services:
-	keys     map[string]string
 	extra    []bundle.Container
 }
 

@@ -33,7 +33,6 @@ func (s *screen) Write(b []byte) (int, error)      { return s.w.Write(b) }
 func (s *screen) Flush()                           {}
 func (s *screen) SetReadDeadline(time.Time) error  { return nil }
 func (s *screen) SetWriteDeadline(time.Time) error { return nil }
-func (s *screen) next() (line string)              { s.events.Scan(); return s.events.Text() }
 func (s *screen) until(t *testing.T, want string)  { t.Helper(); s.find(t, want) }
 func (s *screen) find(t *testing.T, want string) string {
 	t.Helper()

@@ -225,13 +225,13 @@ func (r *reading) strays() {
 		}
 	}
 
-	for _, name := range r.Env {
-		for _, key := range slices.Sorted(maps.Keys(r.values.env)) {
-			if strings.HasPrefix(key, "COMPOSE_") || strings.HasPrefix(key, "DOCKER_") {
-				r.note(name, "%s is ignored: bellhop names the project, its folder and its files by itself", key)
-			}
+	if len(r.Env) == 0 {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(r.values.env)) { // of all files together, told at the first
+		if strings.HasPrefix(key, "COMPOSE_") || strings.HasPrefix(key, "DOCKER_") {
+			r.note(r.Env[0], "%s is ignored: bellhop names the project, its folder and its files by itself", key)
 		}
-		break // the keys of all files are told once
 	}
 }
 
