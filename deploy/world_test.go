@@ -145,7 +145,10 @@ func (w *world) host(name string, services ...string) {
 	m := lab.NewMachine(w.t.TempDir())
 	h, err := lab.NewHost(name, m)
 	w.must(err)
-	w.t.Cleanup(func() { h.Close() })
+	w.t.Cleanup(func() {
+		h.Close()
+		m.WaitApply(10 * time.Second) // a run outlives its connection, and writes to a folder that goes
+	})
 	w.machines[name], w.hosts[name] = m, h
 	w.enable(name, services...)
 }
