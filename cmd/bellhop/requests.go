@@ -60,6 +60,10 @@ func (p *requestPlans) plan(ctx context.Context, r forge.Request, base string, i
 		return forge.Plan{}, fmt.Errorf("fetch the head of the request: %w", err)
 	}
 	defer done()
+	if head.Commit != r.Head { // it moved after the forge listed it, or the list is not up to date: the next round sees
+		return forge.Plan{}, fmt.Errorf("the head of the request is %.7s now", head.Commit)
+	}
+
 	made, err := preview.Make(ctx, p.loader, deployed.Tree, head.Tree)
 	if err != nil {
 		return forge.Plan{}, err
