@@ -30,29 +30,36 @@ func (g *giteaAPI) setStatus(ctx context.Context, commit string, s Status) error
 
 // A giteaEnd is one side of a pull request.
 type giteaEnd struct {
+	Label  string `json:"label"` // the branch's name; "": it is none
 	Ref    string `json:"ref"`
 	SHA    string `json:"sha"`
 	RepoID int64  `json:"repo_id"`
 }
 
-func (g *giteaAPI) requests(ctx context.Context, branch string) ([]Request, error) {
+// isOurs says that the head is a branch of the repo itself. Everybody who can read a repo can push a head to refs/for, without a
+// fork (AGit): the forge then names the repo itself as the head's, with a ref in place of a branch.
+func (head giteaEnd) isOurs(base giteaEnd) bool {
+	isBranch := head.Label != "" && !strings.HasPrefix(head.Ref, "refs/")
+	return isBranch && head.RepoID > 0 && head.RepoID == base.RepoID
+}
+
+func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error) {
 	var prs []struct {
 		Number int      `json:"number"`
 		Head   giteaEnd `json:"head"`
 		Base   giteaEnd `json:"base"`
 	}
-	if err := g.web.ask(ctx, http.MethodGet, g.path(fmt.Sprintf("/pulls?state=open&sort=recentupdate&limit=%d", maxRequests)), nil, &prs); err != nil {
-		return nil, err
+	path := fmt.Sprintf("/pulls?state=open&sort=recentupdate&limit=%d&page=%d", maxRequests, page)
+	if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &prs); err != nil {
+		return nil, false, err
 	}
 
-	var all []Request
 	for _, pr := range prs {
-		if pr.Base.Ref == branch {
-			isOurs := pr.Head.RepoID != 0 && pr.Head.RepoID == pr.Base.RepoID
-			all = append(all, Request{Number: pr.Number, Head: pr.Head.SHA, Branch: pr.Head.Ref, IsFork: !isOurs})
+		if pr.Base.Ref == branch && pr.Head.isOurs(pr.Base) {
+			ours = append(ours, Request{Number: pr.Number, Head: pr.Head.SHA, Branch: pr.Head.Ref})
 		}
 	}
-	return all, nil
+	return ours, len(prs) == 0, nil // a page may be shorter than was asked for: the forge has a limit of its own
 }
 
 func (g *giteaAPI) merged(ctx context.Context, commit string) ([]int, error) {

@@ -76,20 +76,22 @@ func (g *githubAPI) setDeployment(ctx context.Context, id int64, d deployment) e
 	return githubError(err)
 }
 
-func (g *githubAPI) requests(ctx context.Context, branch string) ([]Request, error) {
-	opts := &github.PullRequestListOptions{State: "open", Base: branch, Sort: "updated", Direction: "desc", ListOptions: github.ListOptions{PerPage: maxRequests}}
+func (g *githubAPI) requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error) {
+	of := github.ListOptions{Page: page, PerPage: maxRequests}
+	opts := &github.PullRequestListOptions{State: "open", Base: branch, Sort: "updated", Direction: "desc", ListOptions: of}
 	prs, _, err := g.client.PullRequests.List(ctx, g.owner, g.name, opts)
 	if err != nil {
-		return nil, githubError(err)
+		return nil, false, githubError(err)
 	}
 
-	var all []Request
 	for _, pr := range prs {
 		head, base := pr.GetHead(), pr.GetBase()
 		isOurs := head.GetRepo().GetID() != 0 && head.GetRepo().GetID() == base.GetRepo().GetID()
-		all = append(all, Request{Number: pr.GetNumber(), Head: head.GetSHA(), Branch: head.GetRef(), IsFork: !isOurs})
+		if isOurs {
+			ours = append(ours, Request{Number: pr.GetNumber(), Head: head.GetSHA(), Branch: head.GetRef()})
+		}
 	}
-	return all, nil
+	return ours, len(prs) < maxRequests, nil
 }
 
 func (g *githubAPI) merged(ctx context.Context, commit string) ([]int, error) {

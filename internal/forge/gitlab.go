@@ -39,7 +39,7 @@ func (g *gitlabAPI) setStatus(ctx context.Context, commit string, s Status) erro
 	return err
 }
 
-func (g *gitlabAPI) requests(ctx context.Context, branch string) ([]Request, error) {
+func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error) {
 	var mrs []struct {
 		IID    int    `json:"iid"`
 		SHA    string `json:"sha"`
@@ -47,17 +47,18 @@ func (g *gitlabAPI) requests(ctx context.Context, branch string) ([]Request, err
 		Source int64  `json:"source_project_id"`
 		Target int64  `json:"target_project_id"`
 	}
-	path := fmt.Sprintf("/merge_requests?state=opened&target_branch=%s&order_by=updated_at&per_page=%d", url.QueryEscape(branch), maxRequests)
+	path := fmt.Sprintf("/merge_requests?state=opened&target_branch=%s&order_by=updated_at&per_page=%d&page=%d", url.QueryEscape(branch), maxRequests, page)
 	if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &mrs); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 
-	var all []Request
 	for _, mr := range mrs {
 		isOurs := mr.Source != 0 && mr.Source == mr.Target
-		all = append(all, Request{Number: mr.IID, Head: mr.SHA, Branch: mr.Branch, IsFork: !isOurs})
+		if isOurs {
+			ours = append(ours, Request{Number: mr.IID, Head: mr.SHA, Branch: mr.Branch})
+		}
 	}
-	return all, nil
+	return ours, len(mrs) < maxRequests, nil
 }
 
 func (g *gitlabAPI) merged(ctx context.Context, commit string) ([]int, error) {

@@ -112,7 +112,7 @@ func (p *Planner) round(ctx context.Context) error {
 		if err != nil || base == "" {
 			return err
 		}
-		requests, err := p.Client.Requests(ctx, p.Branch)
+		requests, isAll, err := p.Client.Requests(ctx, p.Branch)
 		if err != nil {
 			return err
 		}
@@ -130,11 +130,14 @@ func (p *Planner) round(ctx context.Context) error {
 			was := mark[strconv.Itoa(r.Number)]
 			isDone := was.Head == r.Head && was.Base == base && was.Full == isFull
 			key := fmt.Sprint(r.Number, r.Head, base)
-			if !isDone && !r.IsFork && !tried[key] {
+			if !isDone && !tried[key] {
 				tried[key] = true
 				next = i
 				break
 			}
+		}
+		if next < 0 && !isAll {
+			return nil // one that is not listed may be open all the same
 		}
 		if next < 0 {
 			return p.forget(ctx, mark, requests)
@@ -216,10 +219,6 @@ func (p *Planner) remember(ctx context.Context, mark map[string]planned) error {
 
 // forget notes which requests are not open any more, and drops those of old times.
 func (p *Planner) forget(ctx context.Context, mark map[string]planned, open []Request) error {
-	if len(open) >= maxRequests {
-		return nil // there may be more of them
-	}
-
 	isOpen, isChanged := map[string]bool{}, false
 	for _, r := range open {
 		isOpen[strconv.Itoa(r.Number)] = true

@@ -141,6 +141,63 @@ func TestForksAreNotPlanned(t *testing.T) {
 	}
 }
 
+// Everybody who can read a repo of Gitea or Forgejo can open a request there without a fork: it is no request of ours.
+func TestAGitRequestsAreNotPlanned(t *testing.T) {
+	for _, kind := range []Kind{Forgejo, Gitea} {
+		d := newDesk(t, kind)
+		d.forge.Open(4, fakeforge.Request{Head: commitA, Branch: "topic", IsAGit: true})
+		d.do()
+		if len(d.asked) > 0 || len(d.forge.Comments(4)) > 0 {
+			t.Errorf("%s: a head without a branch was planned: %+v", kind, d.asked)
+		}
+	}
+}
+
+// However many requests a stranger opens, and however many lead elsewhere, ours are planned.
+func TestForksDoNotCrowdOutRequests(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Forgejo, Gitea, GitLab} {
+		d := newDesk(t, kind)
+		d.forge.Open(1, fakeforge.Request{Head: commitA, Branch: "topic"})
+		for i := range 120 {
+			d.forge.Open(2+i, fakeforge.Request{Head: commitB, Branch: "topic", IsFork: true})
+			d.forge.Open(200+i, fakeforge.Request{Head: commitB, Branch: "topic", Into: "other"})
+		}
+		d.do()
+		if len(d.asked) != 1 || d.asked[0].Number != 1 {
+			t.Errorf("%s: planned %+v, want request 1", kind, d.asked)
+		}
+	}
+}
+
+// The list is read to a bound, and then none of those that it lacks counts as closed.
+func TestListOfRequestsIsBounded(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Gitea, GitLab} {
+		d := newDesk(t, kind)
+		d.forge.Open(1, fakeforge.Request{Head: commitA, Branch: "topic"})
+		d.do()
+		for i := range 600 {
+			d.forge.Open(2+i, fakeforge.Request{Head: commitB, Branch: "topic", IsFork: true})
+		}
+
+		before := d.forge.Requests()
+		d.do()
+		if n := d.forge.Requests() - before; n != requestPages {
+			t.Errorf("%s: %d requests for a list that does not end, want %d", kind, n, requestPages)
+		}
+		if plans, err := plansOf(t.Context(), d.Client, d); err != nil || !plans["1"].Closed.IsZero() {
+			t.Errorf("%s: the mark has %+v, %v, want request 1 open", kind, plans, err)
+		}
+	}
+
+	d := newDesk(t, GitHub)
+	for i := range 70 {
+		d.forge.Open(1+i, fakeforge.Request{Head: commitA, Branch: "topic"})
+	}
+	if got, isAll, err := d.Client.Requests(t.Context(), "main"); err != nil || isAll || len(got) != maxRequests || got[0].Number != 70 {
+		t.Errorf("of 70 requests %d are listed, all of them: %v, %v, want the newest %d", len(got), isAll, err, maxRequests)
+	}
+}
+
 // On a repo that everybody can read comments do not name each change, unless somebody says so.
 func TestPlansOfPublicRepos(t *testing.T) {
 	for _, kind := range []Kind{GitHub, Forgejo, GitLab} {

@@ -6,30 +6,46 @@ import (
 	"net/http"
 )
 
-// A Request is one that somebody opened to merge into the branch: a pull request, or a merge request of GitLab.
+// A Request is one that somebody opened to merge a branch of the repo itself into another: a pull request, or a merge request of
+// GitLab.
 type Request struct {
 	Number int
 	Head   string // commit
-	Branch string // that the head is on; of a fork a branch of the fork
-	IsFork bool   // the head is in another repo
+	Branch string // that the head is on
 }
 
-// maxRequests is how many open requests are looked at, the newest first.
-const maxRequests = 50
+// Bounds of what is looked at: requests, those that changed last first, and pages of the forge's list. Anybody can open requests
+// from forks, so those are passed over before any is counted.
+const (
+	maxRequests  = 50
+	requestPages = 10
+)
 
-// Requests are the open requests to merge into a branch, at most maxRequests.
-func (c *Client) Requests(ctx context.Context, branch string) ([]Request, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+// Requests are the open requests to merge a branch of the repo itself into a branch, at most maxRequests. isAll says that there
+// are no others.
+func (c *Client) Requests(ctx context.Context, branch string) (ours []Request, isAll bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*requestTime)
 	defer cancel()
 
-	all, err := c.api.requests(ctx, branch)
-	var good []Request
-	for _, r := range all {
-		if r.Number > 0 && commitID.MatchString(r.Head) {
-			good = append(good, r)
+	for page := 1; page <= requestPages; page++ {
+		some, isLast, err := c.api.requests(ctx, branch, page)
+		if err != nil {
+			return nil, false, err
+		}
+		for _, r := range some {
+			if r.Number > 0 && commitID.MatchString(r.Head) {
+				ours = append(ours, r)
+			}
+		}
+
+		if len(ours) > maxRequests {
+			return ours[:maxRequests], false, nil
+		}
+		if isLast {
+			return ours, true, nil
 		}
 	}
-	return good[:min(len(good), maxRequests)], err
+	return ours, false, nil
 }
 
 // Merged are the numbers of the requests that brought a commit.

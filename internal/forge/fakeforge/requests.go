@@ -1,8 +1,11 @@
 package fakeforge
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,6 +17,8 @@ import (
 type Request struct {
 	Head, Branch string
 	IsFork       bool
+	IsAGit       bool   // it was pushed to refs/for of Gitea or Forgejo, which asks for no right to push
+	Into         string // "": main. GitHub and GitLab list those into main alone
 	Merged       string // commit that it brought, when it is not open any more
 }
 
@@ -125,23 +130,49 @@ func (f *Forge) list(r *http.Request) (any, error) {
 	}
 
 	all := []any{}
-	for number, one := range f.open {
-		if one.Merged != "" {
-			continue
+	for _, number := range slices.Backward(slices.Sorted(maps.Keys(f.open))) { // that of the highest number changed last
+		one := f.open[number]
+		isListed := one.Merged == "" && (one.Into == "" || want[1] == "")
+		if isListed {
+			all = append(all, one.answer(number))
 		}
-		head := 7
-		if one.IsFork {
-			head = 8
-		}
-		end := func(ref, sha string, repo int) map[string]any {
-			return map[string]any{"ref": ref, "sha": sha, "repo_id": repo, "repo": map[string]any{"id": repo}}
-		}
-		all = append(all, map[string]any{
-			"number": number, "iid": number, "sha": one.Head, "source_branch": one.Branch, "source_project_id": head, "target_project_id": 7,
-			"head": end(one.Branch, one.Head, head), "base": end("main", strings.Repeat("0", 40), 7),
-		})
 	}
-	return all, nil
+	return page(all, q, f.kind)
+}
+
+// answer is a request in the words of each forge.
+func (one Request) answer(number int) any {
+	head, label, ref := 7, one.Branch, one.Branch
+	if one.IsFork {
+		head = 8
+	}
+	if one.IsAGit {
+		label, ref = "", fmt.Sprintf("refs/pull/%d/head", number)
+	}
+
+	end := func(label, ref, sha string, repo int) map[string]any {
+		return map[string]any{"label": label, "ref": ref, "sha": sha, "repo_id": repo, "repo": map[string]any{"id": repo}}
+	}
+	into := cmp.Or(one.Into, "main")
+	return map[string]any{
+		"number": number, "iid": number, "sha": one.Head, "source_branch": one.Branch, "source_project_id": head, "target_project_id": 7,
+		"head": end(label, ref, one.Head, head), "base": end(into, into, strings.Repeat("0", 40), 7),
+	}
+}
+
+// page is the part of a list that a query asks for. Gitea and Forgejo give at most 30 to a page here, as their admins may set.
+func page(all []any, q url.Values, kind string) ([]any, error) {
+	size, err := strconv.Atoi(cmp.Or(q.Get("per_page"), q.Get("limit"), "30"))
+	n, perr := strconv.Atoi(cmp.Or(q.Get("page"), "1"))
+	if err != nil || perr != nil || n < 1 || size < 1 || size > 100 {
+		return nil, fmt.Errorf("the query asks for page %s of %s", q.Get("page"), q.Get("per_page"))
+	}
+	if kind == "gitea" || kind == "forgejo" {
+		size = min(size, 30)
+	}
+
+	from := min((n-1)*size, len(all))
+	return all[from:min(from+size, len(all))], nil
 }
 
 func (f *Forge) notes(number int) any {
