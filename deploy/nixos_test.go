@@ -27,7 +27,6 @@ const firstSystem = "/nix/store/0ajz40m7nklbncf2czaz0iinq4frg726-nixos-system-fi
 
 // nixosHosts makes hosts of the world NixOS hosts.
 func (w *world) nixosHosts(names ...string) {
-	w.d.Loader.NixOS = true
 	for _, n := range names {
 		w.host(n)
 		w.yaml[n] += "    nixos: .#" + n + "\n"

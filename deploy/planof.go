@@ -15,7 +15,7 @@ func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Pla
 	that := func(context.Context) (Snapshot, error) { return snap, nil }
 	aside := &Deployer{
 		Source: Source{Sync: that, Look: that, At: d.At, Since: d.Since},
-		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, NixOS: d.Loader.NixOS, Systems: d.Loader.Systems,
+		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, Systems: d.Loader.Systems,
 			Confined: d.Loader.Confined, Timeout: d.Loader.Timeout, Idle: time.Minute},
 		Check:   d.Check,
 		Nix:     d.Nix,

@@ -2,9 +2,7 @@ package main
 
 import (
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
-	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixhosts"
 	"bellhop/internal/nixos"
@@ -18,9 +16,6 @@ type nixFlags struct {
 func (f *nixFlags) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&f.ifd, "nix-ifd", false, "let the evaluation of a NixOS system build what it then reads (import from derivation)")
 	c.Flags().BoolVar(&f.keyCommand, "allow-key-command", false, "run the keyCommand of deployment.keys, with the rights of this process")
-	if !bundle.SystemAlive {
-		c.Flags().VisitAll(func(g *pflag.Flag) { g.Hidden = g.Hidden || g.Name == "nix-ifd" || g.Name == "allow-key-command" })
-	}
 }
 
 // nix is the Nix of this machine, with its files below dir; loader has systems evaluated by it.

@@ -76,7 +76,7 @@ func (p *requestPlans) plan(ctx context.Context, r forge.Request, base string, i
 // loader makes a loader that opens no secret, evaluates no system, and does its work in a process that can do nothing else.
 func (p *requestPlans) loader() *fleet.Loader {
 	of := p.app.deployer.Loader
-	return &fleet.Loader{Confined: of.Confined, Timeout: of.Timeout, NixOS: of.NixOS, Arch: p.arch}
+	return &fleet.Loader{Confined: of.Confined, Timeout: of.Timeout, Arch: p.arch}
 }
 
 func (p *requestPlans) arch(host string) string {

@@ -8,9 +8,6 @@ import (
 // SystemService is the service that a NixOS system counts as, in results and in services[].
 const SystemService = "nixos"
 
-// SystemAlive says whether hosts of this release go over to NixOS systems. While it is false, `check` refuses nixos:.
-const SystemAlive = false
-
 // What switch-to-configuration does with a System. ActionSwitch is that of an empty Action.
 const (
 	ActionSwitch = "switch" // make it the default of boot, and go over to it now

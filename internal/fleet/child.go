@@ -155,7 +155,7 @@ func (s *loaderServer) answer(m *wire.Message) *wire.Message {
 }
 
 func (s *loaderServer) load(m, a *wire.Message) error {
-	s.loader.Former, s.loader.NixOS = m.Former, m.NixOS
+	s.loader.Former = m.Former
 	f, err := s.loader.Load(context.Background(), wire.NewTree(s.ask, m.Hashed))
 	if err != nil {
 		return err

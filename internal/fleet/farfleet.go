@@ -45,7 +45,7 @@ func (l *Loader) askLoad(ctx context.Context, fsys fs.FS) (*Fleet, error) {
 	}
 
 	_, hashed := fsys.(tree.Hasher)
-	m := &wire.Message{Op: wire.OpLoad, Hashed: hashed, Former: l.Former, NixOS: l.NixOS}
+	m := &wire.Message{Op: wire.OpLoad, Hashed: hashed, Former: l.Former}
 	var since *Fleet
 	if l.far != nil && l.far.last != nil {
 		since = l.far.last
@@ -382,5 +382,5 @@ func (l *Loader) Reaches(ctx context.Context) ([]string, error) {
 // Fresh is a loader that opens secrets as l does, for a tree beside the one that is deployed: l keeps
 // what it knows of that. Its process ends when it has no work.
 func (l *Loader) Fresh() *Loader {
-	return &Loader{Open: l.Open, KeyDigest: l.KeyDigest, Arch: l.Arch, NixOS: l.NixOS, Systems: l.Systems, Confined: l.Confined, Timeout: l.Timeout, Idle: freshIdle}
+	return &Loader{Open: l.Open, KeyDigest: l.KeyDigest, Arch: l.Arch, Systems: l.Systems, Confined: l.Confined, Timeout: l.Timeout, Idle: freshIdle}
 }

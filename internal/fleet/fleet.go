@@ -81,9 +81,6 @@ type Loader struct {
 	// for a commit that a host holds already, whose digest the caller knows.
 	Former bool
 
-	// NixOS reads hosts with nixos:, which are refused until the release that can bring them.
-	NixOS bool
-
 	// Systems evaluates and builds the systems of NixOS hosts of a tree, all that are named at once, and gives a
 	// result for each. commit is the id of tree's commit, "" where that is not known. Nil: bundles are
 	// without systems.

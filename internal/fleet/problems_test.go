@@ -288,12 +288,10 @@ func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
 
 // A field that nothing reads is refused, where it stands and in the schema.
 func TestNotSupportedYet(t *testing.T) {
-	host := "network: n\nhosts:\n  a: { address: x, host_key: " + hostKey("a") + ",\n    "
 	for field, c := range map[string]struct{ file, place, text string }{
 		"expected":   {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
 		"trust":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
 		"registries": {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},
-		"nixos":      {"bellhop.yaml", "bellhop.yaml:4:12", host + "nixos: .#a }\n"},
 	} {
 		m := small("", map[string]string{c.file: c.text})
 		if c.file == "service.yaml" {

@@ -37,7 +37,6 @@ type nixWorld struct {
 
 func (w *nixWorld) loader() *fleet.Loader {
 	l := loader()
-	l.NixOS = true
 	l.Systems = func(_ context.Context, _ fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
 		var names []string
 		for _, h := range hosts {
@@ -177,16 +176,6 @@ func TestNixOSHostTakesOnlyKeysFromServices(t *testing.T) {
 	}
 }
 
-func TestNixOSIsRefusedUntilItIsAlive(t *testing.T) {
-	if bundle.SystemAlive {
-		t.Skip("it is alive")
-	}
-	_, err := loader().Load(t.Context(), nixosFleet("{}"))
-	if err == nil || strings.Count(err.Error(), "nixos is not supported yet") != 2 {
-		t.Errorf("Load: %v, want both hosts refused", err)
-	}
-}
-
 func TestNixOSProblems(t *testing.T) {
 	for text, want := range map[string]string{
 		"a":                                  "want .#NAME",
@@ -204,7 +193,6 @@ func TestNixOSProblems(t *testing.T) {
 	} {
 		m := tree(map[string]string{"bellhop.yaml": "network: n\nhosts:\n  a:\n    address: 10.0.0.1\n    host_key: " + hostKey("a") + "\n    nixos: " + text + "\n"})
 		l := loader()
-		l.NixOS = true
 		if _, err := l.Load(t.Context(), m); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "bellhop.yaml:6:") {
 			t.Errorf("nixos: %s: %v, want %q at line 6", text, err, want)
 		}

@@ -27,7 +27,6 @@ type Facts struct {
 	file    *yaml.File
 	at      problem.Pos // of the name
 	after   yaml.List   // as written
-	nixosAt problem.Pos // of nixos:; zero where there is none
 }
 
 // An EnabledService is one service switched on for a host, with the settings that differ from its defaults.
@@ -257,17 +256,7 @@ func (m *maker) nixos(t *yaml.File, f *syntax.Host, h *Facts) {
 		m.report(t, at, "host %s: nixos: %s", h.Host.Name, bad)
 		return
 	}
-	h.nixosAt = f.NixOS.At
 	h.Host.NixOS = &NixOS{Attr: f.NixOS.Attr.S, File: f.NixOS.File.S}
-}
-
-// RefuseNixOS reports each host with a NixOS system as a problem: nothing would be done with it.
-func (inv *Inventory) RefuseNixOS() {
-	for _, h := range inv.Hosts {
-		if h.nixosAt.Line > 0 {
-			inv.Problems = append(inv.Problems, problem.At(h.file.Name, h.file.Data, h.nixosAt, "nixos is not supported yet: this bellhop would do nothing with it"))
-		}
-	}
 }
 
 // finish checks hosts against each other, and indexes them.

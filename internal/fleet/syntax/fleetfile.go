@@ -69,7 +69,7 @@ type Host struct {
 	After    yaml.List   `yaml:"after" former:"ignored" jsonschema_description:"hosts that a run pushes before this one"`
 	Expected yaml.String `yaml:"expected" jsonschema:"enum=always,enum=sometimes" jsonschema_description:"sometimes: that the host is away is no failure"`
 
-	NixOS NixOS `yaml:"nixos" former:"ignored" jsonschema:"-"`
+	NixOS NixOS `yaml:"nixos" former:"ignored" jsonschema_description:"the NixOS system of the host: .#NAME of the repo's flake, or a Nix file of the repo"`
 }
 
 type Rollout struct {

@@ -16,7 +16,7 @@ import (
 type NixOS struct {
 	Attr    yaml.String `yaml:"attr"`
 	File    yaml.String `yaml:"file"`
-	BuildOn yaml.NotYet `yaml:"build_on"`
+	BuildOn yaml.NotYet `yaml:"build_on" jsonschema:"-"`
 	At      problem.Pos `yaml:"-"`
 }
 

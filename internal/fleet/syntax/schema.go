@@ -75,6 +75,8 @@ func mapType(r *jsonschema.Reflector, t reflect.Type) *jsonschema.Schema {
 		return anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[userMap]()))
 	case reflect.TypeFor[Package]():
 		return anyOf(ofType("string"), schemaOf(r, reflect.TypeFor[packageMap]()))
+	case reflect.TypeFor[NixOS]():
+		return anyOf(&jsonschema.Schema{Type: "string", Pattern: `^\.#.`}, schemaOf(r, reflect.TypeFor[nixosMap]()))
 	case reflect.TypeFor[Keys]():
 		return anyOf(&jsonschema.Schema{Type: "array", Items: ofType("string")}, mapOf(schemaOf(r, reflect.TypeFor[Key]())))
 	case reflect.TypeFor[Switch]():

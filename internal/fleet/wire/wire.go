@@ -75,7 +75,6 @@ type Message struct {
 	Partial bool     `json:",omitempty"` // also of services that can't be made
 	Offline bool     `json:",omitempty"` // no secret is opened
 	Former  bool     `json:",omitempty"` // as Loader.Former
-	NixOS   bool     `json:",omitempty"` // as Loader.NixOS
 	CPU     int64    `json:",omitempty"` // ms of processor time that the loader took in its life
 
 	Error    string           `json:",omitempty"`

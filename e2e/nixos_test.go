@@ -1,0 +1,157 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The stand-in for NixOS: systems from derivations alone, without nixpkgs, on a host with Nix.
+const standInDir = "../internal/host/testdata/nixos"
+
+// nixOffline is how Nix runs in the tests: nothing is fetched, and root builds.
+const nixOffline = "substituters =\nsandbox = false\nbuild-users-group =\n"
+
+// standIn reads the files that systems are made from.
+func standIn(t *testing.T) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, name := range []string{"switch.sh", "system.nix"} {
+		text, err := os.ReadFile(filepath.Join(standInDir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = string(text)
+	}
+	return files
+}
+
+// becomesNixOS gives a host a first system, built there, and what bellhop knows a NixOS host by.
+func becomesNixOS(t *testing.T, host string) {
+	t.Helper()
+	dir := filepath.Join(rigDir(), host, "root/root/standin")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	files := standIn(t)
+	files["first.nix"] = systemOf("nixos-system-first", "./system.nix", map[string]string{"web": "exec sleep 1000"}) + "\n"
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	on(t, host, `one=$(HOME=/root nix-build --no-out-link /root/standin/first.nix) && touch /etc/NIXOS &&
+		nix-env -p /nix/var/nix/profiles/system --set $one && $one/bin/switch-to-configuration switch && ln -sfn $one /run/booted-system`)
+}
+
+// systemOf is a Nix expression of a system with services, each of which runs a line of shell.
+func systemOf(name, from string, services map[string]string) string {
+	var units strings.Builder
+	for _, unit := range slices.Sorted(maps.Keys(services)) {
+		units.WriteString("printf '%s\\n' '[Service]' 'Type=exec' 'ExecStart=/bin/sh -c \"" + services[unit] + "\"' >$out/units/" + unit + ".service\n")
+	}
+	return "import " + from + " { name = \"" + name + "\"; make = ''\n" + units.String() + "''; }"
+}
+
+// flakeOf is a flake whose chrysalis is system, with one key that is sealed in the repo.
+func flakeOf(system string) map[string]string {
+	return map[string]string{"flake.nix": `{ outputs = { self }: { nixosConfigurations.chrysalis = {
+  config = { system.build.toplevel = ` + system + `; deployment.keys.token.keyFile = ./secrets/token.age; };
+}; }; }
+`}
+}
+
+func systemWith(services map[string]string) map[string]string {
+	return flakeOf(systemOf("nixos-system-chrysalis", "./nixos/system.nix", services))
+}
+
+// systemLinks are where the profile and what runs lead to, and the generations of the profile.
+func systemLinks(t *testing.T) string {
+	t.Helper()
+	return on(t, "host3", "cd /nix/var/nix/profiles && readlink -f system /run/current-system && for l in system*; do echo $l $(readlink $l); done")
+}
+
+// nixWorld has chrysalis, which is a NixOS host with a key that is sealed in the repo, and lufta, which is none.
+func nixWorld(t *testing.T) *world {
+	t.Helper()
+	t.Setenv("NIX_CONFIG", nixOffline)
+	rig(t, "wipe", "host2")
+	becomesNixOS(t, "host3")
+
+	w := newDeployer(t)
+	w.bellhop("init")
+	w.edit("bellhop.yaml", "network:", "rollout: { waves: [] }\nnetwork:")
+	w.bellhop("host", "add", "chrysalis", "root@"+addr("host3"))
+	w.bellhop("host", "add", "lufta", "root@"+addr("host2"))
+	w.edit("bellhop.yaml", "  chrysalis:\n", "  chrysalis:\n    nixos: .#chrysalis\n")
+	w.edit("bellhop.yaml", "  lufta:\n", "  lufta:\n    services: { x: true }\n")
+	if out, code := w.tryIn(strings.NewReader("sesame"), "secret", "set", "token"); code != 0 {
+		t.Fatal(out)
+	}
+	for name, text := range standIn(t) {
+		w.write(map[string]string{"nixos/" + name: text})
+	}
+	return w
+}
+
+// deployBoth commits and deploys; chrysalis must end in state, and lufta must have what the commit brings it.
+func (w *world) deployBoth(msg, state string) string {
+	w.t.Helper()
+	w.write(map[string]string{"services/x/x.service": sleeper + "# " + msg + "\n"})
+	w.commit(msg)
+	out, _ := w.try("deploy")
+	if s := w.status(); s.state("chrysalis") != state || s.state("lufta") != "current" {
+		w.t.Fatalf("%s: chrysalis is %s, want %s; lufta is %s\n%s", msg, s.state("chrysalis"), state, s.state("lufta"), out)
+	}
+	if got := on(w.t, "host2", "cat /etc/systemd/system/x.service"); !strings.Contains(got, msg) {
+		w.t.Errorf("%s: lufta has not got it:\n%s", msg, got)
+	}
+	return out
+}
+
+// A push evaluates, builds and copies a NixOS system, and the host goes over to it with its key; one that fails
+// there goes back to the exact path; one that can't be evaluated stops no other host.
+func TestNixOS(t *testing.T) { onEachSuite(t, nixosStory) }
+
+func nixosStory(t *testing.T) {
+	w := nixWorld(t)
+	w.write(map[string]string{"services/x/x.service": sleeper})
+	w.write(systemWith(map[string]string{"web": "cat /run/keys/token >/run/said; exec sleep 1001"}))
+	w.push("a system")
+	one := systemLinks(t)
+	path, _, _ := strings.Cut(one, "\n")
+	if !strings.HasSuffix(path, "-nixos-system-chrysalis") || !strings.HasPrefix(one, path+"\n"+path+"\n") || !strings.Contains(one, "system system-2-link") {
+		t.Errorf("after the first push:\n%s", one)
+	}
+	if got := on(t, "host3", "systemctl is-active web; cat /run/said"); got != "active\nsesame" {
+		t.Errorf("web is %q", got)
+	}
+
+	w.write(systemWith(map[string]string{"web": "exec sleep 1002", "comes": "echo it does not work; exit 7"}))
+	out := w.deployBoth("a unit that fails", "rolled-back")
+	if now := systemLinks(t); now != one || !strings.Contains(out, "it does not work") {
+		t.Errorf("after a unit that failed:\n%s\nbefore:\n%s\n%s", now, one, out)
+	}
+	if got := on(t, "host3", "systemctl show -P ExecStart web; systemctl is-active web"); !strings.Contains(got, "1001") || !strings.HasSuffix(got, "\nactive") {
+		t.Errorf("web is %s", got)
+	}
+
+	w.write(flakeOf(`throw "the disk is too small"`))
+	if out := w.deployBoth("no system", "failed"); !strings.Contains(out, "the disk is too small") {
+		t.Errorf("nobody is told why:\n%s", out)
+	}
+	if now := systemLinks(t); now != one {
+		t.Errorf("without a system:\n%s\nbefore:\n%s", now, one)
+	}
+
+	w.write(systemWith(map[string]string{"web": "exec sleep 1003"}))
+	w.deployBoth("good again", "current")
+	if now := systemLinks(t); !strings.Contains(now, "system system-3-link") || on(t, "host3", "systemctl is-active web") != "active" {
+		t.Errorf("after the last push:\n%s", now)
+	}
+}
