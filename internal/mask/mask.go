@@ -38,8 +38,8 @@ const (
 // A Filter makes text from a host fit to be stored and shown: secret values become ‹key NAME›,
 // control bytes are dropped, and there is no more of it than Max. A value is found raw, base64
 // (standard and URL, at any alignment), hex, URL-escaped and JSON-escaped, as a whole and by line;
-// of KEY=value lines the value counts too, and of JSON every string. Values under four bytes
-// cannot be told from other text, and stay.
+// of KEY=value lines the value counts too, also as Compose reads it, and of JSON every string.
+// Values under four bytes cannot be told from other text, and stay.
 //
 // The zero Filter knows no values. Text may be called from many goroutines; Add may not run
 // beside it.
@@ -308,51 +308,6 @@ func capped(s string, limit int) string {
 		n--
 	}
 	return s[:n] + more
-}
-
-// parts are the pieces of a value that are secrets by themselves.
-func parts(whole string) []string {
-	var out []string
-	had := map[string]bool{}
-	add := func(s string) {
-		s = strings.TrimSpace(s)
-		if len(s) >= minPart && !had[s] {
-			had[s] = true
-			out = append(out, s)
-		}
-	}
-
-	add(whole)
-	for line := range strings.SplitSeq(whole, "\n") {
-		add(line)
-		for _, sep := range []string{"=", ": "} {
-			if _, v, ok := strings.Cut(line, sep); ok {
-				add(strings.Trim(strings.TrimSpace(v), `"'`))
-			}
-		}
-	}
-
-	var v any
-	if json.Unmarshal([]byte(whole), &v) == nil {
-		jsonStrings(v, add)
-	}
-	return out
-}
-
-func jsonStrings(v any, add func(string)) {
-	switch v := v.(type) {
-	case string:
-		add(v)
-	case []any:
-		for _, e := range v {
-			jsonStrings(e, add)
-		}
-
-	case map[string]any:
-		for _, e := range v {
-			jsonStrings(e, add)
-		}
-	}
 }
 
 // encodings spells s in the ways that programs print it.
