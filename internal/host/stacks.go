@@ -141,7 +141,7 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 			return err
 		}
 		facts.Hashes = hashes
-		if facts.Images, err = r.stackImages(ctx, s, scratch); err != nil {
+		if facts.Images, err = r.stackImages(ctx, s, &facts, scratch); err != nil {
 			return err
 		}
 	}
@@ -181,7 +181,7 @@ func (r *run) tryOut(s *stack, scratch string) error {
 		if err := os.MkdirAll(filepath.Dir(p), 0o700); err != nil {
 			return err
 		}
-		if err := os.WriteFile(p, r.w.BytesOf(f.Digest), os.FileMode(f.Mode)); err != nil {
+		if err := os.WriteFile(p, s.Tried(f.Path, r.w.BytesOf(f.Digest), scratch), os.FileMode(f.Mode)); err != nil {
 			return err
 		}
 	}
@@ -216,15 +216,14 @@ func exists(p string) bool {
 }
 
 // stackImages brings and builds what the stack runs, and returns the ids of images that may have moved.
-func (r *run) stackImages(ctx context.Context, s *stack, scratch string) (ids map[string]string, err error) {
+func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts, scratch string) (map[string]string, error) {
 	var wanted []containers.Image
 	var build []string
-	ids = map[string]string{}
 	for _, c := range s.Containers {
 		switch {
 		case c.Idle:
 		case c.Build:
-			if r.buildsAnew(s, &c) {
+			if facts.BuildsAnew(&c) {
 				build = append(build, c.Name)
 			}
 		case !r.runsAlready(s, &c):
@@ -250,11 +249,25 @@ func (r *run) stackImages(ctx context.Context, s *stack, scratch string) (ids ma
 		}
 	}
 
+	return r.imageIDs(ctx, s)
+}
+
+// imageIDs are the ids of the images that may have moved: those that are pulled each time, and those that
+// are built.
+func (r *run) imageIDs(ctx context.Context, s *stack) (map[string]string, error) {
+	ids := map[string]string{}
 	for _, c := range s.Containers {
-		if c.Pull == containers.PullAlways && c.Image != "" {
-			if ids[c.Image], err = r.engine().ImageID(ctx, c.Image); err != nil {
-				return nil, err
-			}
+		ref := containers.ImageRef(&s.ComposeProject, &c)
+		if mayMove := c.Pull == containers.PullAlways || c.Build; !mayMove || c.Idle || ref == "" {
+			continue
+		}
+
+		id, err := r.engine().ImageID(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if id != "" {
+			ids[ref] = id
 		}
 	}
 	return ids, nil
@@ -278,12 +291,6 @@ func (r *run) runsAlready(s *stack, c *bundle.Container) bool {
 		return false
 	}
 	return slices.ContainsFunc(s.now, func(n containers.State) bool { return n.Service == c.Name && n.Ref == c.Image })
-}
-
-// buildsAnew says that an image is to be built: its container is new, or what it is built from changed.
-func (r *run) buildsAnew(s *stack, c *bundle.Container) bool {
-	isThere := slices.ContainsFunc(s.now, func(n containers.State) bool { return n.Service == c.Name })
-	return !isThere || slices.ContainsFunc(c.Inputs, r.changedFile)
 }
 
 // stacksWere is what the journal needs to bring stacks back.

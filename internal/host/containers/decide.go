@@ -88,13 +88,13 @@ func (f *Facts) differs(want *bundle.Container, now []State) bool {
 	for _, s := range now {
 		isDown := !s.Runs() && !(want.Once && s.Exit == 0 && s.Status == "exited")
 		otherHash := f.hashed(want) && s.Hash != f.Hashes[want.Name]
-		id, isKnown := f.Images[want.Image]
+		id, isKnown := f.Images[ImageRef(f.Want, want)]
 		otherImage := isKnown && id != s.Image
 		if isDown || otherHash || otherImage {
 			return true
 		}
 	}
-	if !f.hashed(want) && f.definitionChanged(want) {
+	if !f.hashed(want) && f.definitionChanged(want) || want.Build && f.buildChanged(want) {
 		return true
 	}
 	return slices.ContainsFunc(want.EnvKeys, func(k string) bool { return f.Changed(bundle.KindKey + ":" + k) })
@@ -110,6 +110,27 @@ func (f *Facts) definitionChanged(want *bundle.Container) bool {
 	}
 	was := f.Was.ContainerOf(want.Name)
 	return was == nil || was.Definition != want.Definition
+}
+
+// BuildsAnew says that the image of a container is to be built: the container is new, or what it is built
+// from changed, be it the bytes of a file or what the compose file says of it.
+func (f *Facts) BuildsAnew(want *bundle.Container) bool {
+	return len(f.of(want.Name)) == 0 || f.buildChanged(want)
+}
+
+// buildChanged says that an image may come out differently. What is built is in no hash of compose's, which
+// makes the container anew, or leaves it, by the image that came out.
+func (f *Facts) buildChanged(want *bundle.Container) bool {
+	return f.definitionChanged(want) || slices.ContainsFunc(want.Inputs, func(p string) bool { return f.Changed(bundle.KindFile + ":" + p) })
+}
+
+// ImageRef is how the engine knows the image of a container: by its name in the compose file, or by the one
+// that compose gives to an image that is built and has none.
+func ImageRef(p *bundle.ComposeProject, c *bundle.Container) string {
+	if c.Image == "" && c.Build {
+		return p.Project + "-" + c.Name
+	}
+	return c.Image
 }
 
 func (f *Facts) mountsChanged(want *bundle.Container) bool {

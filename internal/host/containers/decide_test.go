@@ -47,6 +47,18 @@ func TestDecide(t *testing.T) {
 			f.Was.Containers[1].Definition = "old"
 		}, change{Up: []string{"b"}}},
 		{"an image that moved", nil, func(f *containers.Facts) { f.Images = map[string]string{"b:1": "sha256:new", "a:1": "sha256:a"} }, change{Up: []string{"b"}}},
+		{"what is built, of other files", []string{"file:/in/b"}, func(f *containers.Facts) {
+			f.Want.Containers[1].Build, f.Want.Containers[1].Inputs = true, []string{"/in/b"}
+		}, change{Up: []string{"b"}}},
+		{"what is built, with other arguments", nil, func(f *containers.Facts) {
+			f.Want.Containers[1].Build, f.Was.Containers[1].Build = true, true
+			f.Want.Containers[1].Definition = "new"
+		}, change{Up: []string{"b"}}},
+		{"what is built, and nothing changed", nil, func(f *containers.Facts) { f.Want.Containers[1].Build = true }, change{}},
+		{"an image that was built and has no name", nil, func(f *containers.Facts) {
+			f.Want.Containers[1].Build, f.Want.Containers[1].Image = true, ""
+			f.Images = map[string]string{"p-b": "sha256:new"}
+		}, change{Up: []string{"b"}}},
 		{"one more and one less", nil, func(f *containers.Facts) {
 			f.Now = []containers.State{up("a"), up("b"), up("old")}
 			f.Now[2].ID = "gone"
@@ -91,6 +103,50 @@ func TestDecide(t *testing.T) {
 		if got := containers.Decide(f); fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
+	}
+}
+
+// An image is built for a new container, for other files and for another definition.
+func TestBuildsAnew(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		edit func(f *containers.Facts)
+		want bool
+	}{
+		{"nothing", func(*containers.Facts) {}, false},
+		{"no container", func(f *containers.Facts) { f.Now = nil }, true},
+		{"another file", func(f *containers.Facts) { f.Changed = func(thing string) bool { return thing == "file:/in/a" } }, true},
+		{"other arguments", func(f *containers.Facts) { f.Want.Containers[0].Definition = "new" }, true},
+		{"a project that is adopted as it is", func(f *containers.Facts) { f.Was = nil }, false},
+	} {
+		f := containers.Facts{Want: project("a"), Was: project("a"), Now: []containers.State{up("a")}, Changed: func(string) bool { return false }}
+		f.Want.Containers[0].Build, f.Want.Containers[0].Inputs = true, []string{"/in/a"}
+		c.edit(&f)
+		if got := f.BuildsAnew(&f.Want.Containers[0]); got != c.want {
+			t.Errorf("%s: BuildsAnew = %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// What compose reads finds keys where they wait, and nothing else is written otherwise than it is.
+func TestTriedNamesKeysWhereTheyWait(t *testing.T) {
+	const text = "env_file: /run/keys/k\n"
+	s := containers.Stack{ComposeProject: bundle.ComposeProject{Files: []string{"/d/compose.yaml"}, Env: []string{"/d/v.env"}}}
+	s.Containers = []bundle.Container{{Name: "a", EnvKeys: []string{"k"}, Files: []string{"/d/mounted"}, Inputs: []string{"/d/Dockerfile", "/d/compose.yaml"}}}
+
+	for path, isRead := range map[string]bool{"/d/compose.yaml": true, "/d/included.yaml": true, "/d/v.env": false, "/d/mounted": false, "/d/Dockerfile": false} {
+		want := text
+		if isRead {
+			want = "env_file: /s/run/keys/k\n"
+		}
+		if got := string(s.Tried(path, []byte(text), "/s")); got != want {
+			t.Errorf("%s is tried as %q, want %q", path, got, want)
+		}
+	}
+
+	s.Containers[0].EnvKeys = nil
+	if got := string(s.Tried("/d/compose.yaml", []byte(text), "/s")); got != text {
+		t.Errorf("without keys in an environment: %q, want %q", got, text)
 	}
 }
 

@@ -1,11 +1,13 @@
 package containers
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 )
 
@@ -21,6 +23,25 @@ func (s *Stack) In(root string) Stack {
 		moved.Env = append(moved.Env, root+f)
 	}
 	return moved
+}
+
+// Tried is a file of a stack as it is tried out below root. An env_file that is a key is read by compose
+// itself, and with a new service its value waits below root alone: what compose reads names it there.
+// Render takes root out again. Files that containers see or are built from, and files of variables, stay as
+// they are, but for a compose file that lies in its own build context.
+func (s *Stack) Tried(path string, text []byte, root string) []byte {
+	takesKeys := slices.ContainsFunc(s.Containers, func(c bundle.Container) bool { return len(c.EnvKeys) > 0 })
+	if !takesKeys || slices.Contains(s.Env, path) {
+		return text
+	}
+
+	isSeen := slices.ContainsFunc(s.Containers, func(c bundle.Container) bool {
+		return slices.Contains(c.Files, path) || slices.Contains(c.Inputs, path)
+	})
+	if isSeen && !slices.Contains(s.Files, path) {
+		return text
+	}
+	return bytes.ReplaceAll(text, []byte(bundle.KeyDir+"/"), []byte(root+bundle.KeyDir+"/"))
 }
 
 // Render has the host's compose read a stack that lies below root, and returns the hashes of its
