@@ -200,6 +200,24 @@ func (r *reading) checkObjects(kind string) {
 			r.report(d, at, "%s.%s: external: only Docker Swarm has those; name a file, or a key: file: %s/NAME", kind, key, bundle.KeyDir)
 		case o.File != "":
 			r.checkSource(d, at, kind+"."+key, o.File, false)
+		default:
+			r.checkInline(kind, key, o)
 		}
 	}
+}
+
+// checkInline reports an inline config or secret that takes a value of the secret env file. What it holds is
+// known on the host alone, so a container could not be told to be made anew for another value.
+func (r *reading) checkInline(kind, key string, o types.FileObjectConfig) {
+	text, _ := r.inlineText(o)
+	if !strings.Contains(text, secretMark) {
+		return
+	}
+
+	field := "content"
+	if o.Environment != "" {
+		field = "environment"
+	}
+	d, at := r.find([]string{kind, key, field})
+	r.report(d, at, "%s.%s.%s takes a value of the secret env file, and a new one would not reach the container: name a key, file: %s/NAME", kind, key, field, bundle.KeyDir)
 }

@@ -87,6 +87,7 @@ type reading struct {
 	travels map[string]bool
 	inputs  map[string][]string // by compose service: files whose bytes are in its definition
 	project *types.Project
+	idle    map[string]bool      // compose services with profiles: up does not start them
 	sizes   int                  // nodes of all files
 	open    map[string]bool      // files that are being prepared
 	made    int                  // bases so far
@@ -143,11 +144,26 @@ func (r *reading) load() bool {
 		r.fail(r.Files, err)
 		return false
 	}
+	r.takeIdle()
 	if len(r.project.Services) > maxServices {
 		r.reportFile(r.Files[0], "more than %d services in one project", maxServices)
 		return false
 	}
 	return !refused(r.out.Problems)
+}
+
+// takeIdle takes the services that no profile switches on as services too: their files travel, so that
+// whoever switches one on by hand finds them, and a container of theirs is no stranger to the project.
+func (r *reading) takeIdle() {
+	r.idle = map[string]bool{}
+	for name, s := range r.project.DisabledServices {
+		if r.project.Services == nil {
+			r.project.Services = types.Services{}
+		}
+		r.project.Services[name] = s
+		r.idle[name] = true
+	}
+	r.project.DisabledServices = nil
 }
 
 // options are what compose-go may do: no file is read by it, and values come from r alone.

@@ -169,6 +169,56 @@ func TestDefinitions(t *testing.T) {
 	}
 }
 
+// What an inline config or secret holds is a label of the containers that use it, since no hash of compose
+// has it.
+func TestInlineConfigsAreLabels(t *testing.T) {
+	const main = "services:\n  app: { image: a:1, configs: [motd], secrets: [pass] }\n  web: { image: w:1 }\n" +
+		"configs: { motd: { content: \"hello ${port}\" } }\nsecrets: { pass: { environment: word } }\n"
+	override := func(port, word string) string {
+		src := source(main)
+		src.Settings = map[string]string{"port": port, "word": word}
+		r := read(t, src)
+		if want := []string{"port", "word"}; !slices.Equal(r.Settings, want) {
+			t.Errorf("Settings = %v, want %v", r.Settings, want)
+		}
+		return string(r.Override)
+	}
+
+	before := override("80", "x")
+	if !strings.Contains(before, "  \"app\":\n    labels:\n      bellhop.inline: \"") || strings.Contains(before, "web") {
+		t.Errorf("Override = %s\nwant a label of app alone", before)
+	}
+	if before == override("81", "x") || before == override("80", "y") {
+		t.Error("another text of a config or secret leaves the label as it was")
+	}
+}
+
+// A value that only the host knows can't make an inline config count.
+func TestInlineConfigsOfSecretValues(t *testing.T) {
+	for main, want := range map[string]string{
+		"services:\n  app: { image: a:1, configs: [c] }\nconfigs:\n  c:\n    content: x ${PASS}\n": "services/wiki/compose.yaml:5:5: configs.c.content takes a value of the secret env file",
+		"services:\n  app: { image: a:1, secrets: [c] }\nsecrets:\n  c:\n    environment: PASS\n":  "services/wiki/compose.yaml:5:5: secrets.c.environment takes a value of the secret env file",
+	} {
+		src := source(main)
+		src.EnvKey, src.Keys = "wiki-env", []string{"wiki-env"}
+		if r := compose.Read(src); !strings.Contains(r.Problems.Error(), want) {
+			t.Errorf("problems %v, want %q", r.Problems, want)
+		}
+	}
+}
+
+// A service that no profile switches on is known, with its files, and is not started.
+func TestProfiles(t *testing.T) {
+	src := source("services:\n  app: { image: a:1 }\n  debug: { image: d:1, profiles: [tools], volumes: [\"./debug.conf:/c\"], env_file: debug.env }\n", "debug.conf", "x", "debug.env", "A=1\n")
+	r := read(t, src)
+	if len(r.Project.Containers) != 2 || r.Project.Containers[0].Idle || !r.Project.Containers[1].Idle {
+		t.Errorf("containers %+v, want app and an idle debug", r.Project.Containers)
+	}
+	if want := []string{"compose.yaml", "debug.conf", "debug.env"}; !slices.Equal(r.Travels, want) {
+		t.Errorf("Travels = %v, want %v", r.Travels, want)
+	}
+}
+
 // Values come from the declared env files and settings, and from nothing else.
 func TestValues(t *testing.T) {
 	t.Setenv("FROM_PROCESS", "leaked")

@@ -51,7 +51,7 @@ func (r *reading) container(s *types.ServiceConfig) bundle.Container {
 	c := bundle.Container{Name: s.Name, Image: s.Image, Pull: pullPolicy(s.PullPolicy), Build: s.Build != nil}
 	c.Check = s.HealthCheck != nil && !s.HealthCheck.Disable
 	c.Once = endsWell(s)
-	if n := s.GetScale(); n == 0 {
+	if n := s.GetScale(); n == 0 || r.idle[s.Name] {
 		c.Idle = true
 	} else if n > 1 {
 		c.Scale = n
