@@ -36,7 +36,7 @@ func stacked(service string, more map[string]string) map[string]string {
 	return m
 }
 
-const stackedService = "keys: { k: { source: secrets/k.age } }\nsettings: { port: 80 }\ncompose: { env: [values.env, secrets/env.age] }\n"
+const stackedService = "keys: { k: { source: secrets/k.age } }\nsettings: { port: 80 }\ncompose: { env: [secrets/env.age, values.env] }\n"
 
 func loadStack(t *testing.T, service string, more map[string]string) (*fleet.Fleet, error) {
 	t.Helper()
@@ -161,6 +161,8 @@ func TestComposeProblems(t *testing.T) {
 		{"compose: { project: A }\n", nil, `compose: project "A": want small letters`},
 		{"compose: { env: ../x }\n", nil, `compose: env: "../x": want a file of this folder`},
 		{"compose: { env: [secrets/env.age, secrets/k.age] }\n", nil, "one secret file is enough"},
+		{"compose: { env: [values.env, secrets/env.age] }\n", nil, "services/svc/service.yaml:1:30: compose: env: write secrets/env.age first"},
+		{stackedService + "units: { svc.service: { enable: false } }\n", nil, "services/svc/service.yaml:4:10: units: svc.service is made for the compose project, and takes no rule"},
 		{"compose: { folder: x }\n", nil, `unknown field "folder"`},
 	} {
 		_, err := loadStack(t, test.service, test.more)

@@ -11,7 +11,7 @@ import (
 // for by itself is not there.
 func TestFarStack(t *testing.T) {
 	m := boundsTree(map[string]string{
-		"services/web/service.yaml":      "keys: [db]\nsettings: { port: 80 }\ncompose: { env: [a.env, secrets/env.age] }\n",
+		"services/web/service.yaml":      "keys: [db]\nsettings: { port: 80 }\ncompose: { env: [secrets/env.age, a.env] }\n",
 		"services/web/compose.yaml":      "include: [more/extra.yaml]\nservices:\n  app:\n    extends: { file: base.yaml, service: base }\n    env_file: app.env\n    label_file: labels\n    volumes: [./x.tmplout:/x, /run/keys/db:/db]\n    environment: { P: \"${port}\", S: \"${SECRET}\", T: \"${TAG}\" }\n",
 		"services/web/more/extra.yaml":   "services: { cache: { image: cache:1 } }\n",
 		"services/web/base.yaml":         "services: { base: { image: app:1 } }\n",

@@ -21,7 +21,7 @@ type Compose struct {
 	Dir     string   // on the host
 	Files   []string // compose files, relative to the folder
 	Env     []string // plain env files, relative to the folder
-	EnvKey  string   // name of the key that is a secret env file; ""
+	EnvKey  string   // name of the key that is a secret env file, which is read before Env; ""
 }
 
 // looksComposed says whether the folder that holds os is a compose service.
@@ -130,6 +130,9 @@ func (s *reader) composeEnv(c *Compose) {
 		switch {
 		case strings.HasSuffix(e.S, ".age") && c.EnvKey != "":
 			s.report(e.At, "compose: env: one secret file is enough: join %s with the other", e.S)
+
+		case strings.HasSuffix(e.S, ".age") && len(c.Env) > 0:
+			s.report(e.At, "compose: env: write %s first: it is read before the other files, and what they set wins over it", e.S)
 
 		case strings.HasSuffix(e.S, ".age"):
 			c.EnvKey = s.Name + "-env"

@@ -48,6 +48,11 @@ func (s *reader) readUnits() {
 			continue
 		}
 
+		if s.Compose != nil && e.Key == s.Name+".service" {
+			s.report(e.At, "units: %s is made for the compose project, and takes no rule: a change reaches its containers one by one; remove this, and say in the compose file what is meant", e.Key)
+			continue
+		}
+
 		mine := s.has(e.Key)
 		if !mine {
 			dropins := slices.ContainsFunc(s.Units, func(u Unit) bool { return u.IsDropin && u.Name == e.Key })
