@@ -218,7 +218,13 @@ func TestResumeAHostWhilePaused(t *testing.T) {
 	versions(w, "one\n", "two\n")
 	w.back("", "", history.OutcomeDone)
 	w.pause(history.Pause{By: "cadey", Reason: "the disk is full", Since: time.Now()})
-	opened := sessionsOf(w, func() { w.run(deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone) }, "a", "b")
+	var resumed *history.Run
+	opened := sessionsOf(w, func() {
+		resumed = w.run(deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone)
+	}, "a", "b")
+	if resumed.Commit != nil {
+		t.Errorf("the run that deployed nothing is one of commit %s", *resumed.Commit)
+	}
 	if a, b := w.state("a"), w.state("b"); a.State != history.Behind || a.Held != nil || !strings.Contains(text(a.Error), "resumed by mimi") || b.State != history.Held || opened[0] != 0 {
 		t.Errorf("a is %s (%s), held %+v, with %d sessions; b is %s", a.State, text(a.Error), a.Held, opened[0], b.State)
 	}

@@ -38,6 +38,9 @@ func (r *run) resumeLater(ctx context.Context, paused *PausedError) error {
 		r.d.hosts.DropFailures(host)
 	}
 	r.d.log().Info("hosts are held no longer, while runs are paused", "run", r.head.ID, "hosts", strings.Join(hosts, ", "))
+
+	// The commit that waits is not tried by this run, so nothing may count the run among those of it.
+	r.head.Commit, r.head.Author, r.head.Subject = "", "", ""
 	return errResumedLater
 }
 

@@ -204,6 +204,28 @@ func TestLaterCommitEndsAnOpenStatus(t *testing.T) {
 	w.wantLast(commitA, "error", "not deployed everywhere: 1 of 2 hosts changed, followed by bbbbbbb")
 }
 
+// A run that is done and had no hosts deployed nothing, and one that found nothing to change is a success.
+func TestLaterCommitAfterRunsWithoutHosts(t *testing.T) {
+	w := newWorld(t, "github")
+	w.plan("r1", commitA, "web")
+	w.end("r1", commitA, "web", history.OutcomeDone)
+	w.finish("r1", commitA, "", "")
+	w.finish("r2", commitB, history.OutcomeDone, "")
+
+	commitC := strings.Repeat("c", 40)
+	w.finish("r3", commitC, history.OutcomeNothing, "")
+	w.plan("r4", commitA, "web")
+
+	v, err := w.r.look(t.Context(), map[string]string{})
+	w.must(err)
+	if d, _ := v.verdictOn(commitB); d.state != Error || d.text != "not deployed, followed by aaaaaaa" {
+		t.Errorf("of a commit whose only run had no hosts: %+v, want an error", d)
+	}
+	if d, _ := v.verdictOn(commitC); d.state != Success {
+		t.Errorf("of a commit that changes nothing: %+v, want success", d)
+	}
+}
+
 func TestStatusOfARefusedCommit(t *testing.T) {
 	w := newWorld(t, "github")
 	w.plan("r1", commitA, "web")

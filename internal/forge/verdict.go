@@ -211,9 +211,12 @@ func (v *view) superseded(commit string, r *history.Run) verdict {
 		next = ", followed by " + v.top()[:7]
 	}
 	isCancelled := r.Outcome != nil && *r.Outcome == history.OutcomeCancelled
+	isUntried := len(r.Hosts) == 0 && r.Outcome != nil && *r.Outcome == history.OutcomeDone // one that found nothing to change says so
 	switch {
 	case len(t.bad) > 0:
 		return verdict{state: Failure, text: t.failure(), run: r.ID}
+	case isUntried:
+		return verdict{state: Error, text: "not deployed" + next, run: r.ID}
 	case t.isOpen || len(t.left) > 0 || isCancelled:
 		return verdict{state: Error, text: fmt.Sprintf("not deployed everywhere: %d of %s changed%s", t.changed, count(t.hosts, "host"), next), run: r.ID}
 	}
