@@ -47,7 +47,7 @@ func (r *run) images(ctx context.Context) error {
 }
 
 // refuseImages refuses the services whose images did not come. What may pass by itself is tried again
-// later, with nothing changed in the repo.
+// later, with nothing changed in the repo: where only some of them may, the refusal is due to the others alone.
 func refuseImages(failed map[string]error) error {
 	if len(failed) == 0 {
 		return nil
@@ -55,17 +55,19 @@ func refuseImages(failed map[string]error) error {
 
 	services := slices.Sorted(maps.Keys(failed))
 	var errs []error
-	passes := true
+	var stay []string // those that a change in the repo has to mend
 	for _, s := range services {
 		errs = append(errs, fmt.Errorf("service %s: %w", s, failed[s]))
-		passes = passes && containers.Passes(failed[s])
+		if !containers.Passes(failed[s]) {
+			stay = append(stay, s)
+		}
 	}
 
 	cause := fmt.Errorf("%w; nothing was touched", errors.Join(errs...))
-	if passes {
+	if len(stay) == 0 {
 		return &check.Refusal{Why: bundle.RefusedRegistry, Services: services, Err: cause}
 	}
-	return check.RefuseServices(services, cause)
+	return check.RefuseServices(stay, cause)
 }
 
 // quadlets are the quadlets of the host as they are, and as the run makes them.

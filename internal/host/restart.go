@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/check"
+	"bellhop/internal/host/containers"
 	"bellhop/internal/host/health"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/state"
@@ -135,7 +136,9 @@ func (r *restart) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.judge(ctx, report)
+	if err := r.judge(ctx, report, began); err != nil {
+		return err
+	}
 	r.res.TookMillis = time.Since(began).Milliseconds()
 	return nil
 }
@@ -143,7 +146,7 @@ func (r *restart) run(ctx context.Context) error {
 func (r *restart) watch(units []string, failed map[string]error, began time.Time) *health.Watch {
 	s := r.now.Manifest.ServiceOf(r.service)
 	w := &health.Watch{Systemd: r.m.Systemd, Prober: r.m.Prober, Settle: bundle.DefaultSettle,
-		Limit:    max(bundle.MaxStart-time.Since(began), time.Second),
+		Limit:    restartLeft(began),
 		Services: []health.Service{{Name: r.service, Settle: s.SettleTime(), Probes: s.Probes}}}
 	if r.m.Settle > 0 {
 		w.Scale = float64(r.m.Settle) / float64(bundle.DefaultSettle)
@@ -156,23 +159,60 @@ func (r *restart) watch(units []string, failed map[string]error, began time.Time
 	return w
 }
 
-// judge puts into the result what the watch saw, without the values of keys.
-func (r *restart) judge(ctx context.Context, report *health.Report) {
+// sayTime is kept for what failed to be asked what it wrote.
+const sayTime = time.Minute
+
+// restartLeft is how long what is watched may still take.
+func restartLeft(began time.Time) time.Duration {
+	return max(bundle.MaxStart-sayTime-time.Since(began), time.Second)
+}
+
+// judge puts into the result what the watch saw, and what came of the containers where the units are up.
+func (r *restart) judge(ctx context.Context, report *health.Report, began time.Time) error {
 	r.res.Outcome = bundle.OutcomeDone
 	for _, n := range report.Skipped {
 		r.res.Warnings = append(r.res.Warnings, fmt.Sprintf("unit %s was not started: a condition of its unit file does not hold", n))
 	}
-	if len(report.Failures) == 0 {
-		return
-	}
 
-	take := maskOf(r.m, r.now.Manifest.Keys)
+	if len(report.Failures) == 0 {
+		return r.watchContainers(ctx, began)
+	}
 	e := &evidence{journal: r.m.Journal}
 	var errs []error
 	for _, f := range report.Failures {
 		errs = append(errs, f.Err)
 		e.add(ctx, f)
 	}
-	r.res.Outcome, r.res.Error = bundle.OutcomeFailed, take(errors.Join(errs...).Error())
-	r.res.Failing, r.res.Evidence = report.Failing(), maskEvidence(e.all, take)
+	r.fail(&blameError{err: errors.Join(errs...), services: report.Failing(), evidence: e.all})
+	return nil
+}
+
+// watchContainers waits until the containers of a compose service count. Its unit says only that they were
+// started, and starts all of them.
+func (r *restart) watchContainers(ctx context.Context, began time.Time) error {
+	s := r.now.Manifest.ServiceOf(r.service)
+	wasStarted := slices.Contains(slices.Concat(r.res.Restarted, r.res.Started), stackUnit(r.service))
+	if s.Compose == nil || !wasStarted {
+		return nil
+	}
+
+	e := containers.Engine{Programs: r.m.Programs}
+	w := containers.Watched{Stack: containers.Stack{Service: r.service, ComposeProject: *s.Compose}, Settle: s.SettleTime()}
+	failures, err := e.Watch(ctx, []containers.Watched{w}, restartLeft(began))
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil: // the engine does not answer
+		r.fail(&blameError{err: fmt.Errorf("service %s: %w", r.service, err), services: []string{r.service}})
+	case len(failures) > 0:
+		r.fail(unhealthyContainers(ctx, e, r.now.Manifest.Host, failures))
+	}
+	return nil
+}
+
+// fail puts a failure into the result, without the values of keys.
+func (r *restart) fail(why *blameError) {
+	take := maskOf(r.m, r.now.Manifest.Keys)
+	r.res.Outcome, r.res.Error = bundle.OutcomeFailed, take(why.Error())
+	r.res.Failing, r.res.Evidence = why.services, maskEvidence(why.evidence, take)
 }

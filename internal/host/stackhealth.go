@@ -38,24 +38,24 @@ func (r *run) stackHealth(ctx context.Context) error {
 		return err
 	}
 	if len(failures) > 0 {
-		return r.unhealthyContainers(ctx, failures)
+		return unhealthyContainers(ctx, r.engine(), r.offer.Manifest.Host, failures)
 	}
 	return nil
 }
 
-// unhealthyContainers is the error of containers that failed, with what they wrote last.
-func (r *run) unhealthyContainers(ctx context.Context, failures []containers.Failure) error {
+// unhealthyContainers is the error of containers of host that failed, with what they wrote last.
+func unhealthyContainers(ctx context.Context, e containers.Engine, host string, failures []containers.Failure) *blameError {
 	blame := &blameError{}
-	e := &evidence{}
+	seen := &evidence{}
 	var errs []error
 	for _, f := range failures {
 		errs = append(errs, f.Err)
 		blame.services = unique(append(blame.services, f.Service))
 		one := bundle.Evidence{Service: f.Service, Unit: f.Name, Result: f.State.Status, Exit: f.State.Exit}
-		e.put(one, r.engine().Logs(ctx, f.State.ID, evidenceLines))
+		seen.put(one, e.Logs(ctx, f.State.ID, evidenceLines))
 	}
 
-	errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, failures[0].Service))
-	blame.err, blame.evidence = errors.Join(errs...), e.all
+	errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", host, failures[0].Service))
+	blame.err, blame.evidence = errors.Join(errs...), seen.all
 	return blame
 }

@@ -132,8 +132,12 @@ func (e Engine) Tag(ctx context.Context, id, ref string) error {
 	return err
 }
 
-// Logs are the last lines that a container wrote, on both its outputs.
+// Logs are the last lines that a container wrote, on both its outputs; none of one that was not created,
+// whose id is "".
 func (e Engine) Logs(ctx context.Context, id string, lines int) []string {
+	if id == "" {
+		return nil
+	}
 	out, err := e.run(ctx, machine.Program{Argv: []string{Docker, "logs", "--tail", fmt.Sprint(lines), id}})
 	if err != nil {
 		return nil

@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,7 +44,7 @@ func (e Engine) Watch(ctx context.Context, stacks []Watched, limit time.Duration
 	began := time.Now()
 	for {
 		var failures []Failure
-		waiting := ""
+		var waiting *Failure
 		for i := range stacks {
 			s := &stacks[i]
 			now, err := e.Containers(ctx, s.Project)
@@ -52,16 +53,15 @@ func (e Engine) Watch(ctx context.Context, stacks []Watched, limit time.Duration
 			}
 			failed, waits := s.judge(now, time.Now())
 			failures = append(failures, failed...)
-			if waits != "" {
-				waiting = waits
-			}
+			waiting = cmp.Or(waits, waiting)
 		}
 
 		switch {
-		case len(failures) > 0 || waiting == "":
+		case len(failures) > 0 || waiting == nil:
 			return failures, nil
 		case time.Since(began) > limit:
-			return []Failure{{Service: stacks[0].Service, Name: waiting, Err: fmt.Errorf("container %s is not healthy after %v", waiting, limit.Round(time.Second))}}, nil
+			waiting.Err = fmt.Errorf("container %s is not healthy after %v", waiting.Name, limit.Round(time.Second))
+			return []Failure{*waiting}, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -71,8 +71,9 @@ func (e Engine) Watch(ctx context.Context, stacks []Watched, limit time.Duration
 	}
 }
 
-// judge finds the containers that failed, and one that is to be waited for; "" for none.
-func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting string) {
+// judge finds the containers that failed, and one that is to be waited for, which is a failure when there is
+// no time left; nil for none.
+func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting *Failure) {
 	for i := range w.Containers {
 		want := &w.Containers[i]
 		if want.Idle || slices.Contains(w.Stopped, want.Name) {
@@ -90,7 +91,7 @@ func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting
 			case err != nil:
 				failures = append(failures, Failure{Service: w.Service, Name: name, State: s, Err: fmt.Errorf("container %s %w", name, err)})
 			case !isDone:
-				waiting = name
+				waiting = &Failure{Service: w.Service, Name: name, State: s}
 			}
 		}
 		if !seen {

@@ -125,3 +125,35 @@ func TestWatchOfOneThatIsNotThere(t *testing.T) {
 		t.Errorf("Watch = %v, %v", failures, err)
 	}
 }
+
+// At the time limit the failure is of the container that is waited for, whatever stack comes first.
+func TestWatchBlamesTheOneThatIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		p := &programs{answer: func(_ context.Context, p machine.Program) (machine.Output, error) {
+			of := p.Argv[len(p.Argv)-1]
+			if p.Argv[1] == "ps" {
+				return machine.Output{Stdout: of[strings.LastIndex(of, "=")+1:] + "-id\n"}, nil
+			}
+			s := containers.State{ID: of, Service: "app", Status: "running", Started: began}
+			if of == "slow-id" {
+				s.Health = "starting"
+			}
+			text, err := json.Marshal(s)
+			return machine.Output{Stdout: string(text) + "\n"}, err
+		}}
+		stack := func(name string) containers.Watched {
+			project := bundle.ComposeProject{Project: name, Containers: []bundle.Container{{Name: "app"}}}
+			return containers.Watched{Stack: containers.Stack{Service: name, ComposeProject: project}}
+		}
+
+		failures, err := (containers.Engine{Programs: p}).Watch(t.Context(), []containers.Watched{stack("good"), stack("slow"), stack("well")}, time.Minute)
+		if err != nil || len(failures) != 1 {
+			t.Fatalf("Watch = %v, %v; want one failure", failures, err)
+		}
+		f := failures[0]
+		if f.Service != "slow" || f.Name != "slow:app" || f.State.ID != "slow-id" || f.State.Health != "starting" {
+			t.Errorf("the failure is %+v, want the container of slow, as it was seen", f)
+		}
+	})
+}

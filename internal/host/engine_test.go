@@ -1,0 +1,162 @@
+package host_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host"
+	"bellhop/internal/host/containers"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
+	"bellhop/internal/lab"
+)
+
+// An engine answers for docker and podman of a twin.
+type engine struct {
+	mu     sync.Mutex
+	states []containers.State // of the only project
+	pulls  map[string]string  // by reference: what the pull fails with
+	logs   string
+	calls  []string
+}
+
+func (e *engine) Run(_ context.Context, p machine.Program) (machine.Output, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.calls = append(e.calls, strings.Join(p.Argv, " "))
+
+	last := p.Argv[len(p.Argv)-1]
+	switch {
+	case p.Argv[1] == "pull" && e.pulls[last] != "":
+		return machine.Output{Exit: 1, Stderr: e.pulls[last] + "\n"}, nil
+	case p.Argv[1] == "image" && p.Argv[0] == containers.Podman:
+		return machine.Output{Exit: 1, Stderr: "Error: no such image\n"}, nil
+	case p.Argv[1] == "image":
+		return machine.Output{Stdout: "sha256:1\n"}, nil
+	case p.Argv[1] == "compose" && last == "--short":
+		return machine.Output{Stdout: "2.26.1\n"}, nil
+	case p.Argv[1] == "compose" && last == "*":
+		return e.lines(func(s *containers.State) string { return s.Service + " " + s.Hash }), nil
+	case p.Argv[1] == "ps":
+		return e.lines(func(s *containers.State) string { return s.ID }), nil
+	case p.Argv[1] == "inspect":
+		return e.lines(func(s *containers.State) string {
+			text, _ := json.Marshal(s)
+			return string(text)
+		}), nil
+	case p.Argv[1] == "logs":
+		return machine.Output{Stdout: e.logs}, nil
+	}
+	return machine.Output{}, nil
+}
+
+func (e *engine) lines(of func(s *containers.State) string) machine.Output {
+	var text strings.Builder
+	for i := range e.states {
+		text.WriteString(of(&e.states[i]) + "\n")
+	}
+	return machine.Output{Stdout: text.String()}
+}
+
+// change edits the containers.
+func (e *engine) change(edit func(s *containers.State)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range e.states {
+		edit(&e.states[i])
+	}
+}
+
+// A service whose image may come by itself later is not blamed for one whose image never will.
+func TestImagesThatDoNotCome(t *testing.T) {
+	load := func() *load {
+		l := newLoad()
+		l.file(bundle.QuadletDir+"/one.container", "[Container]\nImage=reg.example/one:1\n").of("one")
+		l.file(bundle.QuadletDir+"/two.container", "[Container]\nImage=reg.example/two:1\n").of("two")
+		return l
+	}
+	const quota, none = "Error: toomanyrequests: slow down", "Error: manifest unknown"
+	for _, c := range []struct {
+		name, one, two string
+		refused        string
+		failing        []string
+	}{
+		{"one never comes", none, quota, bundle.RefusedBundle, []string{"one"}},
+		{"both may come", quota, quota, bundle.RefusedRegistry, []string{"one", "two"}},
+		{"neither comes", none, none, bundle.RefusedBundle, []string{"one", "two"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := lab.NewMachine(t.TempDir())
+			m.Host().Programs = &engine{pulls: map[string]string{"reg.example/one:1": c.one, "reg.example/two:1": c.two}}
+			l := load()
+			res := twinDeploy(t, m, l.offer(), l, bundle.OutcomeRefused).res
+			if res.Refused != c.refused || !slices.Equal(res.Failing, c.failing) {
+				t.Errorf("refused by %s, due to %q (%s); want %s, due to %q", res.Refused, res.Failing, res.Error, c.refused, c.failing)
+			}
+			if !strings.Contains(res.Error, "service one: ") || !strings.Contains(res.Error, "service two: ") {
+				t.Errorf("the error is %q, want what came of both", res.Error)
+			}
+		})
+	}
+}
+
+// composeTwin is a twin that runs the compose service wiki, of one container, and its engine.
+func composeTwin(t *testing.T) (*lab.Machine, *engine) {
+	t.Helper()
+	m := lab.NewMachine(t.TempDir())
+	e := &engine{logs: "login with first-first-first\nit broke\n", states: []containers.State{
+		{ID: "1", Service: "app", Image: "sha256:1", Ref: "app:1", Hash: "h", Status: "running", Policy: "always", Started: time.Now().Add(-time.Hour)}}}
+	m.Host().Programs = e
+
+	l := rigBot("one", "first-first-first")
+	l.file("/opt/stacks/wiki/compose.yaml", "services: {}\n").of("wiki")
+	unit := bundle.UnitDir + "/wiki.service"
+	l.file(unit, "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n").of("wiki")
+	l.Units = append(l.Units, bundle.Unit{Name: "wiki.service", Service: "wiki", Enable: true, Start: true, OnChange: bundle.Restart, Files: []string{unit}, Triggers: []string{"file:" + unit}})
+	settle := int64(1)
+	l.Services = append(l.Services, bundle.Service{Name: "wiki", Settle: &settle, Compose: &bundle.ComposeProject{Project: "wiki", Dir: "/opt/stacks/wiki",
+		Files: []string{"/opt/stacks/wiki/compose.yaml"}, Containers: []bundle.Container{{Name: "app", Image: "app:1"}}}})
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	return m, e
+}
+
+// A restart of a compose service is judged by its containers: its unit says only that they were started.
+func TestRestartWatchesContainers(t *testing.T) {
+	m, e := composeTwin(t)
+	if _, res := askRestart(t, m, "wiki"); res.Outcome != bundle.OutcomeDone {
+		t.Fatalf("outcome %s (%s), want done", res.Outcome, res.Error)
+	}
+	e.change(func(s *containers.State) { s.Status, s.Exit, s.Policy = "exited", 7, "no" })
+	_, res := askRestart(t, m, "wiki")
+	if res.Outcome != bundle.OutcomeFailed || !strings.Contains(res.Error, "container wiki:app ended with status 7") || !slices.Equal(res.Failing, []string{"wiki"}) {
+		t.Fatalf("result %s (%s) due to %q, want failed by the container", res.Outcome, res.Error, res.Failing)
+	}
+	if len(res.Evidence) != 1 || res.Evidence[0].Unit != "wiki:app" || !slices.Contains(res.Evidence[0].Lines, "it broke") {
+		t.Fatalf("evidence %+v, want the container's lines", res.Evidence)
+	}
+	if text := strings.Join(res.Evidence[0].Lines, "\n"); strings.Contains(text, "first-first") {
+		t.Errorf("evidence has the value of a key: %s", text)
+	}
+}
+
+// A container that never gets healthy fails the restart at its time limit, with what it wrote.
+func TestRestartOfAContainerThatHangs(t *testing.T) {
+	m, e := composeTwin(t)
+	e.change(func(s *containers.State) { s.Health = "starting" })
+	synctest.Test(t, func(t *testing.T) {
+		res, err := host.Restart(t.Context(), state.Of(m.Host()), "wiki", func(string, string) {})
+		if err != nil || res.Outcome != bundle.OutcomeFailed || !strings.Contains(res.Error, "container wiki:app is not healthy after ") {
+			t.Fatalf("Restart = %+v, %v; want failed by the container", res, err)
+		}
+		if len(res.Evidence) != 1 || !slices.Contains(res.Evidence[0].Lines, "it broke") {
+			t.Errorf("evidence %+v, want the container's lines", res.Evidence)
+		}
+	})
+}
