@@ -120,6 +120,18 @@ func (i *installation) login(ctx context.Context, h http.Header) error {
 	return nil
 }
 
+// author is as whom the App writes. No person's login can end in [bot].
+func (i *installation) author(ctx context.Context) (author, error) {
+	var app struct {
+		Slug string `json:"slug"`
+	}
+	err := i.web.ask(ctx, http.MethodGet, "app", nil, &app)
+	if err != nil || app.Slug == "" {
+		return author{}, err
+	}
+	return author{Login: app.Slug + "[bot]"}, nil
+}
+
 // renew asks for a token of this repo alone: https://docs.github.com/en/rest/apps/apps.
 func (i *installation) renew(ctx context.Context) error {
 	if i.id == 0 {

@@ -180,6 +180,28 @@ func TestRateLimit(t *testing.T) {
 	}
 }
 
+// An edit that comes too early is tried again later: no second comment is made.
+func TestRateLimitOfAComment(t *testing.T) {
+	made := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			made++
+		}
+		w.Header().Set("Retry-After", "90")
+		w.WriteHeader(http.StatusForbidden)
+	}))
+	defer s.Close()
+	for _, kind := range []forge.Kind{forge.GitHub, forge.Forgejo, forge.GitLab} {
+		for _, id := range []int64{0, 5} {
+			_, err := client(t, kind, s.URL).Comment(t.Context(), 3, id, "<!-- mark -->", "text")
+			var said *forge.APIError
+			if !errors.As(err, &said) || said.After != 90*time.Second || made > 0 {
+				t.Errorf("%s: comment %d: %v, and %d made, want an error that says to wait 90 s", kind, id, err, made)
+			}
+		}
+	}
+}
+
 func TestWhereTheForgeIs(t *testing.T) {
 	for repo, want := range map[string]string{
 		"git@github.com:cadey/hexagone.git":             "github https://api.github.com",

@@ -76,8 +76,10 @@ type api interface {
 	// merged are the numbers of the requests that brought a commit.
 	merged(ctx context.Context, commit string) ([]int, error)
 	isPublic(ctx context.Context) (bool, error)
-	// findComment is the id of the first comment that begins with marker; 0: there is none.
-	findComment(ctx context.Context, number int, marker string) (int64, error)
+	// me is as whom comments are written.
+	me(ctx context.Context) (author, error)
+	// findComment is the id of the first comment of an author that begins with marker; 0: there is none.
+	findComment(ctx context.Context, number int, marker string, of author) (int64, error)
 	addComment(ctx context.Context, number int, text string) (int64, error)
 	editComment(ctx context.Context, number int, id int64, text string) error
 }

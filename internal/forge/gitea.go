@@ -89,23 +89,31 @@ func (g *giteaAPI) isPublic(ctx context.Context) (bool, error) {
 
 // A note is a comment, here and on GitLab.
 type note struct {
-	ID   int64  `json:"id"`
-	Body string `json:"body"`
+	ID     int64  `json:"id"`
+	Body   string `json:"body"`
+	User   author `json:"user"`   // on Gitea and Forgejo
+	Author author `json:"author"` // on GitLab
 }
 
-func findNote(notes []note, marker string) int64 {
+func findNote(notes []note, marker string, of author) int64 {
 	for _, n := range notes {
-		if strings.HasPrefix(n.Body, marker) {
+		isTheirs := of.is(n.User) || of.is(n.Author)
+		if isTheirs && strings.HasPrefix(n.Body, marker) {
 			return n.ID
 		}
 	}
 	return 0
 }
 
-func (g *giteaAPI) findComment(ctx context.Context, number int, marker string) (int64, error) {
+func (g *giteaAPI) me(ctx context.Context) (a author, err error) {
+	err = g.web.ask(ctx, http.MethodGet, "user", nil, &a)
+	return a, err
+}
+
+func (g *giteaAPI) findComment(ctx context.Context, number int, marker string, of author) (int64, error) {
 	var notes []note // all of them: the list has no pages
 	err := g.web.ask(ctx, http.MethodGet, g.path(fmt.Sprintf("/issues/%d/comments", number)), nil, &notes)
-	return findNote(notes, marker), err
+	return findNote(notes, marker, of), err
 }
 
 func (g *giteaAPI) addComment(ctx context.Context, number int, text string) (int64, error) {

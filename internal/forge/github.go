@@ -16,18 +16,21 @@ import (
 // A githubAPI is GitHub's, and that of GitHub Enterprise Server.
 type githubAPI struct {
 	client      *github.Client
+	app         *installation // nil: it logs in by a token
 	owner, name string
 }
 
 func newGitHub(base *url.URL, owner, name string, cfg Config) *githubAPI {
+	var app *installation
 	l := header("Authorization", "Bearer ", cfg.Token)
 	if cfg.App != nil {
-		l = newInstallation(base, cfg.App, owner, name).login
+		app = newInstallation(base, cfg.App, owner, name)
+		l = app.login
 	}
 
 	c := github.NewClient(httpClient(base, l))
 	c.BaseURL, c.UserAgent = base, "bellhop"
-	return &githubAPI{client: c, owner: owner, name: name}
+	return &githubAPI{client: c, app: app, owner: owner, name: name}
 }
 
 // setStatus is https://docs.github.com/en/rest/commits/statuses#create-a-commit-status.
@@ -117,7 +120,15 @@ func (g *githubAPI) isPublic(ctx context.Context) (bool, error) {
 	return !repo.GetPrivate(), nil
 }
 
-func (g *githubAPI) findComment(ctx context.Context, number int, marker string) (int64, error) {
+func (g *githubAPI) me(ctx context.Context) (author, error) {
+	if g.app != nil {
+		return g.app.author(ctx)
+	}
+	user, _, err := g.client.Users.Get(ctx, "")
+	return author{ID: user.GetID(), Login: user.GetLogin()}, githubError(err)
+}
+
+func (g *githubAPI) findComment(ctx context.Context, number int, marker string, of author) (int64, error) {
 	opts := &github.IssueListCommentsOptions{ListOptions: github.ListOptions{PerPage: 100}}
 	for opts.Page = 1; opts.Page <= maxComments/opts.PerPage; opts.Page++ {
 		comments, _, err := g.client.Issues.ListComments(ctx, g.owner, g.name, number, opts)
@@ -125,7 +136,8 @@ func (g *githubAPI) findComment(ctx context.Context, number int, marker string) 
 			return 0, githubError(err)
 		}
 		for _, c := range comments {
-			if strings.HasPrefix(c.GetBody(), marker) {
+			who := author{ID: c.GetUser().GetID(), Login: c.GetUser().GetLogin()}
+			if of.is(who) && strings.HasPrefix(c.GetBody(), marker) {
 				return c.GetID(), nil
 			}
 		}

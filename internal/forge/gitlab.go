@@ -87,14 +87,19 @@ func (g *gitlabAPI) isPublic(ctx context.Context) (bool, error) {
 	return project.Visibility == "public", err
 }
 
-func (g *gitlabAPI) findComment(ctx context.Context, number int, marker string) (int64, error) {
+func (g *gitlabAPI) me(ctx context.Context) (a author, err error) {
+	err = g.web.ask(ctx, http.MethodGet, "user", nil, &a)
+	return a, err
+}
+
+func (g *gitlabAPI) findComment(ctx context.Context, number int, marker string, of author) (int64, error) {
 	for page := 1; page <= maxComments/100; page++ {
 		var notes []note
 		path := fmt.Sprintf("/merge_requests/%d/notes?sort=asc&per_page=100&page=%d", number, page)
 		if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &notes); err != nil {
 			return 0, err
 		}
-		if id := findNote(notes, marker); id != 0 || len(notes) < 100 {
+		if id := findNote(notes, marker, of); id != 0 || len(notes) < 100 {
 			return id, nil
 		}
 	}

@@ -2,8 +2,13 @@ package forge
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -223,9 +228,32 @@ func TestPlansOfPublicRepos(t *testing.T) {
 	}
 }
 
-// A comment of somebody else that begins with our marker is left alone.
+// A comment of somebody else that begins with our marker is left alone, though the forge would let us edit it; ours is found
+// behind it.
 func TestCommentOfSomebodyElse(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Forgejo, Gitea, GitLab} {
+		d := newDesk(t, kind)
+		d.wantOwnComment()
+	}
+
 	d := newDesk(t, GitHub)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.forge.App("12345", &key.PublicKey)
+	text := func() ([]byte, error) {
+		return pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), nil
+	}
+	if d.Client, err = New(Config{Kind: GitHub, URL: d.forge.API(), Repo: fakeforge.Repo, App: &App{ID: "12345", Key: text}}); err != nil {
+		t.Fatal(err)
+	}
+	d.wantOwnComment()
+}
+
+// wantOwnComment plans a request in which a stranger has written our marker first.
+func (d *desk) wantOwnComment() {
+	d.t.Helper()
 	d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
 	d.forge.Say(3, "<!-- mark -->\nhello")
 	d.do()
@@ -233,8 +261,58 @@ func TestCommentOfSomebodyElse(t *testing.T) {
 	d.forge.Open(3, fakeforge.Request{Head: commitB, Branch: "topic"})
 	d.do()
 	d.want(3, commitB, 1)
+
+	clear(d.mark)
+	d.do()
+	d.want(3, commitB, 2)
 	if c := d.forge.Comments(3)[0]; c.Body != "<!-- mark -->\nhello" {
-		t.Errorf("the comment of somebody else is %q now", c.Body)
+		d.t.Errorf("%s: the comment of somebody else is %q now", d.Client.kind, c.Body)
+	}
+}
+
+// A token that may not ask who it is takes no comment for its own but those that it remembers.
+func TestTokenThatDoesNotKnowItsUser(t *testing.T) {
+	d := newDesk(t, Forgejo)
+	code := http.StatusForbidden
+	d.forge.Answer = func(r *http.Request) int {
+		if strings.HasSuffix(r.URL.Path, "/user") {
+			return code
+		}
+		return 0
+	}
+	d.forge.Say(3, "<!-- mark -->\nhello")
+	d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+	d.do()
+	d.want(3, commitA, 0)
+	d.forge.Open(3, fakeforge.Request{Head: commitB, Branch: "topic"})
+	d.do()
+	d.want(3, commitB, 1)
+
+	clear(d.mark) // a forge that is away is asked again, in place of a second comment
+	code = http.StatusBadGateway
+	if err := d.round(t.Context()); err == nil {
+		t.Error("no error of a forge that is away")
+	}
+	d.want(3, commitB, 1)
+}
+
+// A comment that can't be edited any more, as that of another token, gets a successor.
+func TestCommentThatCannotBeEdited(t *testing.T) {
+	for _, code := range []int{http.StatusForbidden, http.StatusNotFound, http.StatusGone} {
+		d := newDesk(t, GitHub)
+		d.forge.Open(3, fakeforge.Request{Head: commitA, Branch: "topic"})
+		d.do()
+		d.forge.Answer = func(r *http.Request) int {
+			if r.Method == http.MethodPatch {
+				return code
+			}
+			return 0
+		}
+		d.forge.Open(3, fakeforge.Request{Head: commitB, Branch: "topic"})
+		d.do()
+		if all := d.forge.Comments(3); len(all) != 2 || !strings.Contains(all[1].Body, commitB) {
+			t.Errorf("%d: comments %+v, want a second one", code, all)
+		}
 	}
 }
 

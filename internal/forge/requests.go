@@ -73,7 +73,7 @@ func (c *Client) Comment(ctx context.Context, number int, id int64, marker, text
 
 	var err error
 	if id == 0 {
-		if id, err = c.api.findComment(ctx, number, marker); err != nil {
+		if id, err = c.findOwn(ctx, number, marker); err != nil {
 			return 0, err
 		}
 	}
@@ -86,10 +86,39 @@ func (c *Client) Comment(ctx context.Context, number int, id int64, marker, text
 	return c.api.addComment(ctx, number, text) // it is gone, or somebody else wrote it
 }
 
-// isNotOurs says that a comment can't be edited.
+// findOwn looks for a comment of ours. Anybody can write one that begins with the marker, and the forge may let us edit it: its
+// author would own it then. Without the right to ask who we are none is looked for.
+func (c *Client) findOwn(ctx context.Context, number int, marker string) (int64, error) {
+	me, err := c.api.me(ctx)
+	isUnknown := isNotOurs(err) || err == nil && me == author{}
+	if isUnknown {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return c.api.findComment(ctx, number, marker, me)
+}
+
+// An author is who wrote a comment.
+type author struct {
+	ID    int64  `json:"id"`    // stays when the login changes
+	Login string `json:"login"` // alone for a GitHub App, which does not know its id as an author
+}
+
+// is says that both are the same, which nobody is who has neither id nor login.
+func (a author) is(other author) bool {
+	if a.ID != 0 {
+		return a.ID == other.ID
+	}
+	return a.Login != "" && a.Login == other.Login
+}
+
+// isNotOurs says that what was asked for, as the edit of a comment, is not for us, and will not be by itself.
 func isNotOurs(err error) bool {
 	var said *APIError
-	if !errors.As(err, &said) {
+	isLater := errors.As(err, &said) && said.After > 0 // a rate limit is a 403 too
+	if said == nil || isLater {
 		return false
 	}
 	return said.Code == http.StatusNotFound || said.Code == http.StatusForbidden || said.Code == http.StatusGone

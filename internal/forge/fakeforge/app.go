@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// appSlug is what the App is called in addresses; its comments are those of NAME[bot].
+const appSlug = "bellhop-of-cadey"
+
 // An app is a GitHub App that is installed on the repo.
 type app struct {
 	id      string
@@ -47,8 +50,9 @@ func (f *Forge) answerApp(w http.ResponseWriter, r *http.Request) bool {
 	defer f.mu.Unlock()
 
 	isFind := r.Method == http.MethodGet && r.URL.Path == "/repos/"+Repo+"/installation"
+	isApp := r.Method == http.MethodGet && r.URL.Path == "/app"
 	isToken := r.Method == http.MethodPost && r.URL.Path == "/app/installations/77/access_tokens"
-	if f.app == nil || !isFind && !isToken {
+	if f.app == nil || !isFind && !isToken && !isApp {
 		return false
 	}
 	if err := f.app.verify(r.Header.Get("Authorization")); err != nil {
@@ -56,7 +60,7 @@ func (f *Forge) answerApp(w http.ResponseWriter, r *http.Request) bool {
 		return true
 	}
 
-	answer := map[string]any{"id": 77}
+	answer := map[string]any{"id": 77, "slug": appSlug}
 	code := http.StatusOK
 	if isToken {
 		var body struct {

@@ -119,9 +119,7 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	code, answer, err := f.answer(r)
 	if err != nil {
-		if err != errTheirs { // which nobody can know before
-			f.fault(r, err.Error())
-		}
+		f.fault(r, err.Error())
 		fail(w, code, err.Error())
 		return
 	}
@@ -164,6 +162,9 @@ func (f *Forge) repoPath(r *http.Request) (string, bool) {
 }
 
 func (f *Forge) answer(r *http.Request) (code int, answer any, err error) {
+	if r.Method == http.MethodGet && f.URL+r.URL.Path == f.API()+"/user" {
+		return f.answerUser()
+	}
 	path, ok := f.repoPath(r)
 	if !ok {
 		return http.StatusNotFound, nil, fmt.Errorf("no such repo")
@@ -179,6 +180,16 @@ func (f *Forge) answer(r *http.Request) (code int, answer any, err error) {
 		return code, answer, err
 	}
 	return http.StatusNotFound, nil, fmt.Errorf("no such path")
+}
+
+// answerUser is who the token is, which that of an App can't ask.
+func (f *Forge) answerUser() (int, any, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.app != nil {
+		return http.StatusForbidden, nil, fmt.Errorf("resource not accessible by integration")
+	}
+	return http.StatusOK, f.me(), nil
 }
 
 var sha = regexp.MustCompile(`^[0-9a-f]{40}$`)

@@ -27,7 +27,7 @@ type Comment struct {
 	ID     int64
 	Number int
 	Body   string
-	Theirs bool // somebody else wrote it: it can't be edited
+	Theirs bool // somebody else wrote it: who may write to the repo can edit it all the same
 	Edits  int
 }
 
@@ -179,10 +179,28 @@ func (f *Forge) notes(number int) any {
 	all := []any{}
 	for _, c := range f.comments {
 		if c.Number == number {
-			all = append(all, map[string]any{"id": c.ID, "body": c.Body})
+			user := f.me()
+			if c.Theirs {
+				user = userOf(f.kind, 2, "stranger")
+			}
+			author := map[string]string{"gitlab": "author"}[f.kind]
+			all = append(all, map[string]any{"id": c.ID, "body": c.Body, cmp.Or(author, "user"): user})
 		}
 	}
 	return all
+}
+
+// me is as whom comments are written.
+func (f *Forge) me() map[string]any {
+	if f.app != nil {
+		return userOf(f.kind, 3, appSlug+"[bot]")
+	}
+	return userOf(f.kind, 1, "bellhop")
+}
+
+func userOf(kind string, id int64, name string) map[string]any {
+	login := map[string]string{"gitlab": "username"}[kind]
+	return map[string]any{"id": id, cmp.Or(login, "login"): name}
 }
 
 // body reads the text of a comment.
@@ -218,15 +236,10 @@ func (f *Forge) edit(r *http.Request, id int64) (int, any, error) {
 	if i < 0 {
 		return http.StatusNotFound, nil, fmt.Errorf("no such comment")
 	}
-	if f.comments[i].Theirs {
-		return http.StatusForbidden, nil, errTheirs
-	}
 	f.comments[i].Body = text
 	f.comments[i].Edits++
 	return http.StatusOK, map[string]any{"id": id, "body": text}, nil
 }
-
-var errTheirs = fmt.Errorf("somebody else wrote it")
 
 // mergedPath is the commit of a path that asks for the requests that brought it.
 func (f *Forge) mergedPath(path string) (commit, kind string, ok bool) {
