@@ -3,20 +3,24 @@ package compose
 import (
 	"fmt"
 	"path"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/distribution/reference"
-	"go.yaml.in/yaml/v4"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 )
 
+// serviceName is what hosts take: the names become arguments of docker compose.
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+
 // check reports what would not work on a host, or not as it looks.
 func (r *reading) check() {
 	r.checkNames()
+	r.checkTop()
 	for _, name := range r.project.ServiceNames() {
 		s := r.project.Services[name]
 		r.resolve(&s)
@@ -38,6 +42,13 @@ func (r *reading) checkNames() {
 		d := r.docs[file]
 		if k, v := child(d.root, "name"); v != nil && v.Value != r.Project {
 			r.report(d, place(k), "name: %s: the project is called %s; leave this out, or write compose: { project: %s } in service.yaml", v.Value, r.Project, v.Value)
+		}
+	}
+
+	for _, name := range r.project.ServiceNames() {
+		if !serviceName.MatchString(name) {
+			d, at := r.find([]string{"services", name})
+			r.report(d, at, "services.%s: want a name of at most 128 characters that begins with a letter or a digit: docker compose may take this one for an option", name)
 		}
 	}
 
@@ -143,39 +154,34 @@ func (r *reading) checkKinds(s *types.ServiceConfig) {
 		d, at := r.find([]string{"services", s.Name, "provider"})
 		r.report(d, at, "services.%s.provider: a program of the host would act here; bellhop runs containers alone", s.Name)
 	}
+
+	// Their images would be pulled or run without anybody having looked at them.
+	if len(s.PreStart) > 0 {
+		d, at := r.find([]string{"services", s.Name, "pre_start"})
+		r.report(d, at, "services.%s.pre_start: is not supported: write a service that ends, and depends_on: with condition: service_completed_successfully", s.Name)
+	}
+	if len(s.Models) > 0 {
+		d, at := r.find([]string{"services", s.Name, "models"})
+		r.report(d, at, "services.%s.models: is not supported: bellhop runs containers alone", s.Name)
+	}
+	for i, v := range s.Volumes {
+		if v.Type == types.VolumeTypeImage {
+			d, at := r.find([]string{"services", s.Name, "volumes", strconv.Itoa(i)})
+			r.report(d, at, "services.%s.volumes: type: image is not supported: copy what is needed into an image of its own", s.Name)
+		}
+	}
 }
 
-// homes reports paths that begin with ~, which mean a home of whoever runs compose.
-func (r *reading) homes(d *doc) bool {
-	found := false
-	look := func(n *yaml.Node) {
-		if n = plainNode(n); n != nil && n.Kind == yaml.ScalarNode && strings.HasPrefix(n.Value, "~") && n.Tag == "!!str" {
-			r.report(d, place(n), "%s begins with ~: write the absolute path", n.Value)
-			found = true
-		}
+// checkTop reports parts of the project beside services that would bring images by themselves.
+func (r *reading) checkTop() {
+	for _, name := range sortedKeys(r.project.AllJobs()) {
+		d, at := r.find([]string{"jobs", name})
+		r.report(d, at, "jobs.%s: is not supported: write a service, with restart: \"no\" if it ends", name)
 	}
-
-	_, services := child(d.root, "services")
-	for _, s := range mapped(services) {
-		for _, field := range []string{"volumes", "env_file", "label_file", "build"} {
-			_, v := child(s.value, field)
-			for _, n := range words(v) {
-				look(n)
-				for _, inner := range []string{"source", "path"} {
-					_, at := child(n, inner)
-					look(at)
-				}
-			}
-		}
+	for _, name := range sortedKeys(r.project.Models) {
+		d, at := r.find([]string{"models", name})
+		r.report(d, at, "models.%s: is not supported: bellhop runs containers alone", name)
 	}
-	for _, kind := range []string{"secrets", "configs"} {
-		_, objects := child(d.root, kind)
-		for _, o := range mapped(objects) {
-			_, file := child(o.value, "file")
-			look(file)
-		}
-	}
-	return found
 }
 
 // checkObjects reports configs or secrets whose file is nowhere.

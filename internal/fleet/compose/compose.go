@@ -45,6 +45,7 @@ const (
 	maxDepth    = 64        // of lists and mappings in each other
 	maxFilled   = 2 << 20   // bytes that variables put into the files
 	maxEnv      = 256 << 10 // bytes that an env file comes to
+	maxEnvs     = 16 << 20  // bytes that all env files come to, of each service that reads them
 )
 
 // A Source is one compose service, as its folder and service.yaml have it.
@@ -89,6 +90,7 @@ type reading struct {
 	project *types.Project
 	idle    map[string]bool      // compose services with profiles: up does not start them
 	sizes   int                  // nodes of all files
+	envs    int                  // bytes of all env files, as each service reads them
 	open    map[string]bool      // files that are being prepared
 	made    int                  // bases so far
 	bases   map[[2]string]string // names of services that are extended, by file and service; "" while one is made

@@ -20,6 +20,8 @@ type doc struct {
 	data    []byte
 	root    *yaml.Node // a mapping
 	changed bool       // root is not what data says any more
+
+	prepared bool // what it takes from other files is in root
 }
 
 // parse reads a compose file; nil when that was reported.
@@ -97,6 +99,9 @@ func (d *doc) config() types.ConfigFile {
 	out := types.ConfigFile{Filename: d.name, Content: d.data}
 	if d.changed {
 		out.Content, _ = yaml.Marshal(d.root) // it was parsed from text, so it can be written
+	}
+	if len(out.Content) == 0 {
+		out.Content = []byte("[]") // compose-go opens a file that has no content, and refuses this
 	}
 	return out
 }

@@ -1,14 +1,12 @@
 package compose
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/compose-spec/compose-go/v2/dotenv"
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"bellhop/internal/bundle"
@@ -43,8 +41,7 @@ func (r *reading) resolveEnvFiles(s *types.ServiceConfig) {
 		if v := s.Environment[name]; v != nil {
 			return *v, true
 		}
-		v, ok := vars[name]
-		return v, ok
+		return "", false
 	}
 
 	for _, f := range s.EnvFiles {
@@ -52,8 +49,8 @@ func (r *reading) resolveEnvFiles(s *types.ServiceConfig) {
 			vars[secretMark+"file"] = key // what it sets is known on the host alone
 			continue
 		}
-		if err := r.variables(s, "env_file", f.Path, bool(f.Required), func(data []byte) error {
-			return dotenv.ParseWithFormat(bytes.NewReader(data), f.Path, vars, lookup, f.Format)
+		if err := r.variables(s, "env_file", f.Path, bool(f.Required), func(name string, data []byte) error {
+			return r.parseEnv(name, data, vars, lookup, f.Format)
 		}); err != nil {
 			d, at := r.find([]string{"services", s.Name, "env_file"})
 			r.report(d, at, "services.%s.env_file: %v", s.Name, err)
@@ -72,14 +69,11 @@ func (r *reading) resolveEnvFiles(s *types.ServiceConfig) {
 
 func (r *reading) resolveLabels(s *types.ServiceConfig) {
 	vars := map[string]string{}
-	lookup := func(name string) (string, bool) {
-		v, ok := vars[name]
-		return v, ok
-	}
+	lookup := func(string) (string, bool) { return "", false } // labels see each other alone
 
 	for _, file := range s.LabelFiles {
-		if err := r.variables(s, "label_file", file, true, func(data []byte) error {
-			return dotenv.ParseWithFormat(bytes.NewReader(data), file, vars, lookup, "")
+		if err := r.variables(s, "label_file", file, true, func(name string, data []byte) error {
+			return r.parseEnv(name, data, vars, lookup, "")
 		}); err != nil {
 			d, at := r.find([]string{"services", s.Name, "label_file"})
 			r.report(d, at, "services.%s.label_file: %v", s.Name, err)
@@ -97,7 +91,7 @@ func (r *reading) resolveLabels(s *types.ServiceConfig) {
 }
 
 // variables reads a file of variables of a service, which stands at a path of the host.
-func (r *reading) variables(s *types.ServiceConfig, field, at string, required bool, parse func([]byte) error) error {
+func (r *reading) variables(s *types.ServiceConfig, field, at string, required bool, parse func(name string, data []byte) error) error {
 	name, ok := r.inProject(at)
 	if !ok {
 		return fmt.Errorf("%s is outside of %s, where it must be in %s", at, r.Dir, r.Folder)
@@ -112,16 +106,13 @@ func (r *reading) variables(s *types.ServiceConfig, field, at string, required b
 	if err != nil {
 		return err
 	}
-	if envSize(data) > maxEnv {
-		return fmt.Errorf("the variables of %s come to more than %d KiB", name, maxEnv>>10)
-	}
 
 	if key := r.keyOf(name); key != "" {
 		return fmt.Errorf("%s is a template that names a key: its values are known on the host alone; name the key's own file, %s/NAME", name, bundle.KeyDir)
 	}
 	r.travels[name] = true
 	r.inputs[s.Name] = append(r.inputs[s.Name], r.dir(name))
-	return parse(data)
+	return parse(name, data)
 }
 
 // inProject is a path of the host as a name in the service's folder.

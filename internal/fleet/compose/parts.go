@@ -45,26 +45,28 @@ func (r *reading) prepare(name, from string) *doc {
 		return nil
 	}
 
-	if r.homes(d) {
-		return nil
-	}
-
 	r.open[name] = true
 	defer delete(r.open, name)
 	return r.resolved(d, from)
 }
 
 func (r *reading) resolved(d *doc, from string) *doc {
-	if d.changed || !d.prune() {
-		return d // it was prepared before, or takes nothing from other files
+	if d.prepared {
+		return d
 	}
-	if !r.includes(d, from) || !r.extends(d, from) {
+
+	if d.prune() && (!r.includes(d, from) || !r.extends(d, from)) {
 		return nil
 	}
 	if at := leftover(d.root, 0); at != nil {
 		r.report(d, place(at), "extends: with file: is resolved where a service says it itself: write it there, without an anchor or a merge")
 		return nil
 	}
+	if !r.opensNothing(d) {
+		return nil
+	}
+
+	d.prepared = true
 	return d
 }
 
@@ -248,25 +250,24 @@ func (r *reading) baseOf(d *doc, services *yaml.Node, name string, found map[str
 }
 
 // part is the model of a file whose services are extended: each as it is written, with paths made absolute.
+// The file may be one of the project too, so this works on a reading of its own.
 func (r *reading) part(name string) map[string]any {
-	d := r.parse(name)
-	if d == nil {
+	shared := r.parse(name)
+	if shared == nil {
 		return nil
 	}
 	r.travels[name] = true
+	d := &doc{name: name, data: shared.data}
+	if !r.decode(d) {
+		return nil
+	}
 	d.prune()
 	remove(d.root, "include")
 
-	details := types.ConfigDetails{WorkingDir: r.dir(base(name)), Environment: r.values.known(), ConfigFiles: []types.ConfigFile{d.config()}}
-	model, err := loader.LoadModelWithContext(context.Background(), details, r.options, func(o *loader.Options) {
-		o.SkipExtends, o.SkipValidation, o.SkipDefaultValues = true, true, true
-		o.SkipNormalization, o.SkipConsistencyCheck = true, true
-	})
-	if err != nil {
-		r.fail([]string{name}, err)
+	if seen := r.model(d, asWritten); seen == nil || r.homes(d, seen) {
 		return nil
 	}
-	return model
+	return r.model(d, asWritten, func(o *loader.Options) { o.ResolvePaths = true })
 }
 
 // includes writes what include: names into the file.
@@ -384,6 +385,13 @@ func (r *reading) included(d *doc, at problem.Pos, names, envs []string, dir str
 
 // importAll writes the services and resources of a model into the file.
 func (r *reading) importAll(d *doc, at problem.Pos, model map[string]any) bool {
+	for _, kind := range []string{"jobs", "models"} {
+		if _, has := model[kind]; has {
+			r.report(d, at, "include: %s: of the included file is not supported: bellhop runs the containers of services alone", kind)
+			return false
+		}
+	}
+
 	for _, kind := range []string{"services", "volumes", "networks", "secrets", "configs"} {
 		found, _ := model[kind].(map[string]any)
 		if len(found) == 0 {

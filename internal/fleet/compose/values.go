@@ -119,38 +119,35 @@ func (r *reading) envFile(name string, lookup dotenv.LookupFn) (map[string]strin
 	if err != nil {
 		return nil, err
 	}
-	if n := envSize(data); n > maxEnv {
-		return nil, fmt.Errorf("its variables come to more than %d KiB", maxEnv>>10)
-	}
-	return dotenv.ParseWithLookup(bytes.NewReader(data), lookup)
+	vars := map[string]string{}
+	return vars, r.parseEnv(name, data, vars, lookup, "")
 }
 
-var (
-	envName = regexp.MustCompile(`^\s*(?:export\s+)?([A-Za-z0-9_.-]+)\s*[=:]`)
-	envUse  = regexp.MustCompile(`\$\{?([A-Za-z0-9_]+)`)
-)
-
-// envSize is at least how many bytes the values of an env file come to: a variable may stand in others,
-// and each of those in more. It counts more than there is where a value has several lines.
-func envSize(data []byte) int {
-	sizes := map[string]int{}
-	total, name := 0, ""
-	for line := range bytes.Lines(data) {
-		if m := envName.FindSubmatch(line); m != nil {
-			name = string(m[1])
-			sizes[name] = 0
+// parseEnv parses an env file into vars. Its variables may stand in each other, and those of other files in
+// them, so what is asked for is counted, and is nothing once that comes to more than the bounds.
+func (r *reading) parseEnv(name string, data []byte, vars map[string]string, lookup dotenv.LookupFn, format string) error {
+	size := len(data)
+	r.envs += len(data)
+	bounded := func(key string) (string, bool) {
+		v, ok := lookup(key)
+		if !ok {
+			v, ok = vars[key]
 		}
-
-		n := len(line)
-		for _, use := range envUse.FindAllSubmatch(line, -1) {
-			n += sizes[string(use[1])]
+		size, r.envs = size+len(v), r.envs+len(v)
+		if size > maxEnv || r.envs > maxEnvs {
+			return "", ok
 		}
-		sizes[name] += n
-		if total += n; total > maxEnv {
-			return total
-		}
+		return v, ok
 	}
-	return total
+
+	err := dotenv.ParseWithFormat(bytes.NewReader(data), name, vars, bounded, format)
+	switch {
+	case size > maxEnv:
+		return fmt.Errorf("the variables of %s come to more than %d KiB", name, maxEnv>>10)
+	case r.envs > maxEnvs:
+		return fmt.Errorf("the variables of all env files and services come to more than %d MiB", maxEnvs>>20)
+	}
+	return err
 }
 
 // checkValues reports the variables that nothing sets, at the line that asks for each.

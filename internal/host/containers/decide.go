@@ -170,7 +170,7 @@ func (e Engine) Apply(ctx context.Context, s *Stack, c Change) error {
 		if len(c.Gone) > 0 {
 			args = append(args, "--remove-orphans")
 		}
-		if _, err := e.compose(ctx, s, append(args, c.Up...)...); err != nil {
+		if _, err := e.compose(ctx, s, slices.Concat(args, []string{"--"}, c.Up)...); err != nil {
 			return err
 		}
 	} else if len(c.Gone) > 0 {
@@ -180,7 +180,7 @@ func (e Engine) Apply(ctx context.Context, s *Stack, c Change) error {
 	}
 
 	if len(c.Restart) > 0 {
-		if _, err := e.compose(ctx, s, append([]string{"restart", "--no-deps"}, c.Restart...)...); err != nil {
+		if _, err := e.compose(ctx, s, append([]string{"restart", "--no-deps", "--"}, c.Restart...)...); err != nil {
 			return err
 		}
 	}

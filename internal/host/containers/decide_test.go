@@ -166,7 +166,7 @@ func TestApplyCallsComposeTwiceAtMost(t *testing.T) {
 	}
 
 	const compose = "docker compose --project-name p --project-directory /d --env-file /d/.e -f /d/a.yaml -f /d/b.yaml "
-	want := []string{compose + "restart --no-deps a", compose + "up -d --no-build --pull never --remove-orphans a b", compose + "restart --no-deps c", "docker stop x", "docker rm x"}
+	want := []string{compose + "restart --no-deps -- a", compose + "up -d --no-build --pull never --remove-orphans -- a b", compose + "restart --no-deps -- c", "docker stop x", "docker rm x"}
 	if !slices.Equal(p.calls, want) {
 		t.Errorf("calls %q, want %q", p.calls, want)
 	}

@@ -81,7 +81,7 @@ func readHashes(text string) map[string]string {
 // Build builds the images of containers, from a stack that lies below root.
 func (e Engine) Build(ctx context.Context, s *Stack, root string, names []string) error {
 	tried := s.In(root)
-	out, err := e.run(ctx, tried.program(slices.Concat([]string{"build", "-q"}, names)...))
+	out, err := e.run(ctx, tried.program(slices.Concat([]string{"build", "-q", "--"}, names)...))
 	if err != nil {
 		return failure(s.Service, "", err)
 	}
