@@ -24,6 +24,7 @@ type engine struct {
 	states []containers.State // of the only project
 	pulls  map[string]string  // by reference: what the pull fails with
 	logs   string
+	moved  map[string]string // by reference: the image that it means since a pull
 	calls  []string
 }
 
@@ -38,6 +39,15 @@ func (e *engine) Run(_ context.Context, p machine.Program) (machine.Output, erro
 		return machine.Output{Exit: 1, Stderr: e.pulls[last] + "\n"}, nil
 	case p.Argv[1] == "image" && p.Argv[0] == containers.Podman:
 		return machine.Output{Exit: 1, Stderr: "Error: no such image\n"}, nil
+	case p.Argv[1] == "pull":
+		if e.moved == nil {
+			e.moved = map[string]string{}
+		}
+		e.moved[last] = "sha256:2"
+	case p.Argv[1] == "tag":
+		e.moved[last] = p.Argv[2]
+	case p.Argv[1] == "image" && e.moved[last] != "":
+		return machine.Output{Stdout: e.moved[last] + "\n"}, nil
 	case p.Argv[1] == "image":
 		return machine.Output{Stdout: "sha256:1\n"}, nil
 	case p.Argv[1] == "compose" && last == "--short":
@@ -110,6 +120,13 @@ func TestImagesThatDoNotCome(t *testing.T) {
 // composeTwin is a twin that runs the compose service wiki, of one container, and its engine.
 func composeTwin(t *testing.T) (*lab.Machine, *engine) {
 	t.Helper()
+	m, e, _ := composeLoad(t)
+	return m, e
+}
+
+// composeLoad is composeTwin, with what was deployed there.
+func composeLoad(t *testing.T) (*lab.Machine, *engine, *load) {
+	t.Helper()
 	m := lab.NewMachine(t.TempDir())
 	e := &engine{logs: "login with first-first-first\nit broke\n", states: []containers.State{
 		{ID: "1", Service: "app", Image: "sha256:1", Ref: "app:1", Hash: "h", Status: "running", Policy: "always", Started: time.Now().Add(-time.Hour)}}}
@@ -124,7 +141,7 @@ func composeTwin(t *testing.T) (*lab.Machine, *engine) {
 	l.Services = append(l.Services, bundle.Service{Name: "wiki", Settle: &settle, Compose: &bundle.ComposeProject{Project: "wiki", Dir: "/opt/stacks/wiki",
 		Files: []string{"/opt/stacks/wiki/compose.yaml"}, Containers: []bundle.Container{{Name: "app", Image: "app:1"}}}})
 	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
-	return m, e
+	return m, e, l
 }
 
 // A restart of a compose service is judged by its containers: its unit says only that they were started.
@@ -159,4 +176,18 @@ func TestRestartOfAContainerThatHangs(t *testing.T) {
 			t.Errorf("evidence %+v, want the container's lines", res.Evidence)
 		}
 	})
+}
+
+// The name of an image that a refused run pulled means again what it meant.
+func TestRefusedRunMovesNoImages(t *testing.T) {
+	m, e, l := composeLoad(t)
+	wiki := l.Services[len(l.Services)-1].Compose
+	wiki.Containers[0].Pull = containers.PullAlways
+	l.file(bundle.QuadletDir+"/one.container", "[Container]\nImage=reg.example/one:1\n").of("one")
+	e.pulls = map[string]string{"reg.example/one:1": "Error: manifest unknown"}
+
+	twinDeploy(t, m, l.on(1), l, bundle.OutcomeRefused)
+	if !slices.Contains(e.calls, "docker pull -q app:1") || e.moved["app:1"] != "sha256:1" {
+		t.Errorf("app:1 means %q after a refused run, want sha256:1; calls %q", e.moved["app:1"], e.calls)
+	}
 }

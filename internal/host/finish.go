@@ -140,6 +140,7 @@ func (r *run) refused(cause error) error {
 		r.fill(bundle.OutcomeRolledBack, cause)
 	}
 	r.blame(cause)
+	r.tagStacksBack()
 
 	r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = nil, nil, nil, nil
 	if now, err := r.m.Current(); err == nil && now.Exists {

@@ -19,10 +19,14 @@ func (u *undoer) stacks(ctx context.Context) error {
 	var errs []error
 	for i := range u.j.Stacks {
 		s := &u.j.Stacks[i]
-		if s.Leaves || !u.sameBoot || !u.j.Steps["start"] {
+		if s.Leaves || !u.sameBoot {
 			continue
 		}
-		if err := u.stack(ctx, s); err != nil {
+		err := tagBack(ctx, containers.Engine{Programs: u.m.Programs}, s) // images came before anything was started
+		if err == nil && u.j.Steps["start"] {
+			err = u.stack(ctx, s)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("service %s: %w", s.Service, err))
 		}
 	}
@@ -37,9 +41,6 @@ func (u *undoer) stack(ctx context.Context, s *state.StackWas) error {
 	}
 	if s.Was == nil {
 		return u.unmake(ctx, e, s, now)
-	}
-	if err := tagBack(ctx, e, s); err != nil {
-		return err
 	}
 
 	change := containers.Change{}
@@ -80,6 +81,21 @@ func (u *undoer) unmake(ctx context.Context, e containers.Engine, s *state.Stack
 		project = "" // its networks were there before
 	}
 	return errors.Join(e.Remove(ctx, project, made), e.Start(ctx, again))
+}
+
+// tagStacksBack undoes what a run that touched nothing did to the names of images: the next boot would
+// bring containers up from others than those that they run.
+func (r *run) tagStacksBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), jobDeadline)
+	defer cancel()
+	for _, s := range r.stacksWere() {
+		if s.Leaves {
+			continue
+		}
+		if err := tagBack(ctx, r.engine(), &s); err != nil {
+			r.res.Warnings = append(r.res.Warnings, fmt.Sprintf("service %s: names of images that were pulled may stay moved: %v", s.Service, err))
+		}
+	}
 }
 
 // tagBack has the names of images mean again what they meant: a pull or a build may have moved them.
