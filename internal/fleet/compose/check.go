@@ -215,7 +215,7 @@ func (r *reading) checkObjects(kind string) {
 // checkInline reports an inline config or secret that takes a value of the secret env file. What it holds is
 // known on the host alone, so a container could not be told to be made anew for another value.
 func (r *reading) checkInline(kind, key string, o types.FileObjectConfig) {
-	text, _ := r.inlineText(o)
+	text, _ := r.values.inlineText(o)
 	if !strings.Contains(text, secretMark) {
 		return
 	}

@@ -146,7 +146,7 @@ func (r *reading) load() bool {
 		r.fail(r.Files, err)
 		return false
 	}
-	r.takeIdle()
+	r.idle = takeIdle(r.project)
 	if len(r.project.Services) > maxServices {
 		r.reportFile(r.Files[0], "more than %d services in one project", maxServices)
 		return false
@@ -156,16 +156,17 @@ func (r *reading) load() bool {
 
 // takeIdle takes the services that no profile switches on as services too: their files travel, so that
 // whoever switches one on by hand finds them, and a container of theirs is no stranger to the project.
-func (r *reading) takeIdle() {
-	r.idle = map[string]bool{}
-	for name, s := range r.project.DisabledServices {
-		if r.project.Services == nil {
-			r.project.Services = types.Services{}
+func takeIdle(p *types.Project) map[string]bool {
+	idle := map[string]bool{}
+	for name, s := range p.DisabledServices {
+		if p.Services == nil {
+			p.Services = types.Services{}
 		}
-		r.project.Services[name] = s
-		r.idle[name] = true
+		p.Services[name] = s
+		idle[name] = true
 	}
-	r.project.DisabledServices = nil
+	p.DisabledServices = nil
+	return idle
 }
 
 // options are what compose-go may do: no file is read by it, and values come from r alone.

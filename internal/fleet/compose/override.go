@@ -22,7 +22,7 @@ func (r *reading) override() []byte {
 	var b bytes.Buffer
 	for _, name := range r.project.ServiceNames() {
 		s := r.project.Services[name]
-		mounts, inline := r.madeMounts(&s), r.inline(&s)
+		mounts, inline := madeMounts(r, &s), r.values.inline(r.project, &s)
 		if len(mounts) == 0 && inline == "" {
 			continue
 		}
@@ -46,7 +46,7 @@ func (r *reading) override() []byte {
 }
 
 // madeMounts are the mounts of keys that Docker would make folders for.
-func (r *reading) madeMounts(s *types.ServiceConfig) (mounts []types.ServiceVolumeConfig) {
+func madeMounts(r *reading, s *types.ServiceConfig) (mounts []types.ServiceVolumeConfig) {
 	for _, v := range s.Volumes {
 		source := path.Clean(v.Source)
 		atKeys := source == bundle.KeyDir || strings.HasPrefix(source, bundle.KeyDir+"/")
@@ -62,18 +62,18 @@ func (r *reading) madeMounts(s *types.ServiceConfig) (mounts []types.ServiceVolu
 const inlineLabel = "bellhop.inline"
 
 // inline is the digest of the inline configs and secrets that a service uses; "" when it uses none.
-func (r *reading) inline(s *types.ServiceConfig) string {
+func (v *values) inline(p *types.Project, s *types.ServiceConfig) string {
 	var parts []string
 	add := func(kind, key string, o types.FileObjectConfig) {
-		if text, ok := r.inlineText(o); ok {
+		if text, ok := v.inlineText(o); ok {
 			parts = append(parts, kind, key, text)
 		}
 	}
 	for _, use := range s.Configs {
-		add("config", use.Source, types.FileObjectConfig(r.project.Configs[use.Source]))
+		add("config", use.Source, types.FileObjectConfig(p.Configs[use.Source]))
 	}
 	for _, use := range s.Secrets {
-		add("secret", use.Source, types.FileObjectConfig(r.project.Secrets[use.Source]))
+		add("secret", use.Source, types.FileObjectConfig(p.Secrets[use.Source]))
 	}
 
 	if len(parts) == 0 {
@@ -83,9 +83,9 @@ func (r *reading) inline(s *types.ServiceConfig) string {
 }
 
 // inlineText is what a config or secret holds that names no file; false for one that does.
-func (r *reading) inlineText(o types.FileObjectConfig) (text string, ok bool) {
+func (v *values) inlineText(o types.FileObjectConfig) (text string, ok bool) {
 	if o.Environment != "" {
-		text, _ = r.values.value(o.Environment)
+		text, _ = v.value(o.Environment)
 		return text, true
 	}
 	return o.Content, o.Content != ""
