@@ -87,6 +87,15 @@ func maskOf(m state.Dir, keys []bundle.Key) func(string) string {
 	return func(string) string { return withheld }
 }
 
+// withoutValues is warnings as they may be written to disk: they quote errors of programs, which may
+// quote a key.
+func withoutValues(warnings []string, take func(string) string) []string {
+	for i := range warnings {
+		warnings[i] = take(warnings[i])
+	}
+	return warnings
+}
+
 // An evidence gathers what was seen of failures, at most bundle.MaxEvidence bytes.
 type evidence struct {
 	journal machine.Journal // nil: there is none

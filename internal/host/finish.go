@@ -62,10 +62,19 @@ func (r *run) fill(outcome string, err error) {
 	if r.w != nil {
 		r.res.Changed, r.res.Restored, r.res.Edits, r.res.Kept = r.w.Names(), r.w.Restored, r.w.Edits, r.w.Kept
 		r.res.Drifted = r.w.Units.Drifted
-		r.res.Warnings = unique(slices.Concat(r.res.Warnings, r.w.Warnings)) // a run that goes back was filled before
+		r.fillWarnings()
 	}
 
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()
+}
+
+// fillWarnings adds to the result what the plan and the run warn of.
+func (r *run) fillWarnings() {
+	all := slices.Concat(r.res.Warnings, r.w.Warnings)
+	if len(all) > 0 {
+		all = withoutValues(all, r.mask())
+	}
+	r.res.Warnings = unique(all) // a run that goes back was filled before
 }
 
 // tidy ends a run that is done. Nothing here can undo it any more; the journal goes last, so
@@ -74,6 +83,7 @@ func (r *run) tidy() error {
 	if r.giveUp {
 		r.res.Record = nil
 	}
+	tidyStacks := stackTidier(r.m, r.stacksWere(), slices.Concat(r.w.Old.Manifest.Keys, r.offer.Manifest.Keys))
 	if err := tidy(r.m, r.offer.Run, r.w.Keys, r.giveUp); err != nil {
 		r.res.Warnings = append(r.res.Warnings, "tidy: "+err.Error())
 	}
@@ -81,7 +91,7 @@ func (r *run) tidy() error {
 	if !r.giveUp {
 		saveStamps(r.m, r.w, r.written)
 	}
-	tidyStacks(r.m, r.stacksWere(), r.w.Old.Generation+1, r.res)
+	tidyStacks(r.w.Old.Generation+1, r.res)
 
 	r.m.Mark("tidied")
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()

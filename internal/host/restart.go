@@ -205,7 +205,7 @@ func (r *restart) watchContainers(ctx context.Context, began time.Time) error {
 	case err != nil: // the engine does not answer
 		r.fail(&blameError{err: fmt.Errorf("service %s: %w", r.service, err), services: []string{r.service}})
 	case len(failures) > 0:
-		r.fail(unhealthyContainers(ctx, e, r.now.Manifest.Host, failures))
+		r.fail(unhealthyContainers(ctx, e, began, r.now.Manifest.Host, failures))
 	}
 	return nil
 }

@@ -38,13 +38,13 @@ func (r *run) stackHealth(ctx context.Context) error {
 		return err
 	}
 	if len(failures) > 0 {
-		return unhealthyContainers(ctx, r.engine(), r.offer.Manifest.Host, failures)
+		return unhealthyContainers(ctx, r.engine(), r.starting, r.offer.Manifest.Host, failures)
 	}
 	return nil
 }
 
-// unhealthyContainers is the error of containers of host that failed, with what they wrote last.
-func unhealthyContainers(ctx context.Context, e containers.Engine, host string, failures []containers.Failure) *blameError {
+// unhealthyContainers is the error of containers of host that failed, with what they wrote last since a moment.
+func unhealthyContainers(ctx context.Context, e containers.Engine, since time.Time, host string, failures []containers.Failure) *blameError {
 	blame := &blameError{}
 	seen := &evidence{}
 	var errs []error
@@ -52,7 +52,7 @@ func unhealthyContainers(ctx context.Context, e containers.Engine, host string, 
 		errs = append(errs, f.Err)
 		blame.services = unique(append(blame.services, f.Service))
 		one := bundle.Evidence{Service: f.Service, Unit: f.Name, Result: f.State.Status, Exit: f.State.Exit}
-		seen.put(one, e.Logs(ctx, f.State.ID, evidenceLines))
+		seen.put(one, e.Logs(ctx, f.State.ID, since, evidenceLines))
 	}
 
 	errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", host, failures[0].Service))

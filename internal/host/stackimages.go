@@ -53,6 +53,19 @@ func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
 // tidyTime is how long containers that leave may take to go.
 const tidyTime = 2 * time.Minute
 
+// stackTidier gives what tidies stacks once the run is done. It is asked for before keys are dropped: a
+// warning may quote the value of one that leaves with its stack.
+func stackTidier(m state.Dir, stacks []state.StackWas, keys []bundle.Key) func(generation int64, res *bundle.Result) {
+	if len(stacks) == 0 {
+		return func(int64, *bundle.Result) {}
+	}
+	take := maskOf(m, keys)
+	return func(generation int64, res *bundle.Result) {
+		tidyStacks(m, stacks, generation, res)
+		res.Warnings = withoutValues(res.Warnings, take)
+	}
+}
+
 // tidyStacks removes the containers of stacks that left, and the names of images that no kept generation
 // needs. What can't be done is told in res, and so is what stays.
 func tidyStacks(m state.Dir, stacks []state.StackWas, generation int64, res *bundle.Result) {

@@ -89,10 +89,11 @@ func settleDone(m state.Dir, j *state.Journal, now state.Generation, res *bundle
 	if now.GaveUp {
 		res.Record = nil
 	}
+	tidyStacks := stackTidier(m, j.Stacks, now.Manifest.Keys)
 	if err := tidy(m, j.Run, j.Keys, now.GaveUp); err != nil {
 		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
 	}
-	tidyStacks(m, j.Stacks, now.Generation, res)
+	tidyStacks(now.Generation, res)
 	if err := m.Runs().Save(res); err != nil {
 		return err
 	}
@@ -129,6 +130,7 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 		u.names = append(u.names, w.Name)
 	}
 
+	take := u.mask() // now: the values that this run brought go with it
 	whole, units := u.everything(ctx)
 	m.Mark("undo units")
 	m.Runs().Release(j.Run)
@@ -142,8 +144,9 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	if whole != nil || units != nil {
 		res.Outcome = bundle.OutcomeFailed
 		res.Cause = res.Error
-		res.Error = fmt.Sprintf("%s; and undoing it: %v", res.Cause, errors.Join(whole, units))
+		res.Error = fmt.Sprintf("%s; and undoing it: %s", res.Cause, take(errors.Join(whole, units).Error()))
 	}
+	res.Warnings = withoutValues(res.Warnings, take)
 	if whole != nil {
 		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.Runs().Save(res))
 	}
@@ -161,6 +164,15 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 	}
 
 	return m.SyncDir(bundle.StateDir)
+}
+
+// mask takes the values of the keys that stand or wait on the host out of a text.
+func (u *undoer) mask() func(string) string {
+	now, err := u.m.Current()
+	if err != nil {
+		return maskOf(u.m, nil) // by the names of their files
+	}
+	return maskOf(u.m, now.Manifest.Keys)
 }
 
 // everything puts all back, and runs what ran. It is done again while something can't be put back

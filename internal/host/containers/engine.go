@@ -132,14 +132,19 @@ func (e Engine) Tag(ctx context.Context, id, ref string) error {
 	return err
 }
 
-// Logs are the last lines that a container wrote, on both its outputs; none of one that was not created,
-// whose id is "".
-func (e Engine) Logs(ctx context.Context, id string, lines int) []string {
+const logsTime = 10 * time.Second // an engine that hangs must not hold the way back
+
+// Logs are the last lines that a container wrote since a moment, in each of its lives, on both its
+// outputs; nil for a container that was not created, or of which the engine does not tell in time.
+func (e Engine) Logs(ctx context.Context, id string, since time.Time, lines int) []string {
 	if id == "" {
 		return nil
 	}
-	out, err := e.run(ctx, machine.Program{Argv: []string{Docker, "logs", "--tail", fmt.Sprint(lines), id}})
-	if err != nil {
+	ctx, cancel := context.WithTimeout(ctx, logsTime)
+	defer cancel()
+	argv := []string{Docker, "logs", "--since", since.UTC().Format(time.RFC3339Nano), "--tail", fmt.Sprint(lines), id}
+	out, err := e.run(ctx, machine.Program{Argv: argv})
+	if err != nil || out.Exit != 0 {
 		return nil
 	}
 	text := strings.TrimRight(out.Stdout+out.Stderr, "\n")
