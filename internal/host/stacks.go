@@ -249,12 +249,12 @@ func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts
 		}
 	}
 
-	return r.imageIDs(ctx, s)
+	return s.imageIDs(ctx, r.engine())
 }
 
 // imageIDs are the ids of the images that may have moved: those that are pulled each time, and those that
 // are built.
-func (r *run) imageIDs(ctx context.Context, s *stack) (map[string]string, error) {
+func (s *stack) imageIDs(ctx context.Context, engine containers.Engine) (map[string]string, error) {
 	ids := map[string]string{}
 	for _, c := range s.Containers {
 		ref := containers.ImageRef(&s.ComposeProject, &c)
@@ -262,7 +262,7 @@ func (r *run) imageIDs(ctx context.Context, s *stack) (map[string]string, error)
 			continue
 		}
 
-		id, err := r.engine().ImageID(ctx, ref)
+		id, err := engine.ImageID(ctx, ref)
 		if err != nil {
 			return nil, err
 		}
