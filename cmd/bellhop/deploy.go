@@ -51,7 +51,7 @@ refused.`,
 	c.Flags().BoolVar(&req.All, "all", false, "contact hosts that look current too")
 	c.Flags().BoolVar(&req.Retry, "retry", false, "try again what failed")
 	c.Flags().BoolVar(&req.AllowPrune, "allow-prune", false, "allow the removal of more than half of what a host has")
-	c.Flags().BoolVar(&req.AllowNewVolumes, "allow-new-volumes", false, "allow that volumes of a compose project are left behind for new ones")
+	c.Flags().BoolVar(&req.AllowNewVolumes, "allow-new-volumes", false, "allow that volumes of a compose project are left behind for new ones, or that a service runs as another project")
 	c.Flags().BoolVar(&req.AllowRewritten, "allow-rewritten", false, "accept a branch whose history was rewritten, once, where --rewritten refuse is set")
 	c.Flags().BoolVar(&req.TakeOver, "take-over", false, "take over hosts of another deployer")
 	return c

@@ -183,6 +183,11 @@ func (c claims) places(m *Manifest) map[string][]string {
 			put("path "+p, unitThing(u.Name))
 		}
 	}
+	for _, s := range m.Services {
+		if s.Compose != nil {
+			put("project "+s.Compose.Project, KindService+":"+s.Name)
+		}
+	}
 	for _, g := range m.Groups {
 		put("group "+g, GroupThing(g))
 	}

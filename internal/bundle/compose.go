@@ -151,7 +151,7 @@ func tiedTo(head, lastGood *Manifest, failing []string) map[string]HeldService {
 // plainestFirst sorts places so that the tie which is told of is the one that people know best: a user
 // rather than the user's group.
 func plainestFirst(a, b string) int {
-	order := []string{"user", "key", "unit", "package", "path", "group", "uid", "gid"}
+	order := []string{"user", "key", "unit", "project", "package", "path", "group", "uid", "gid"}
 	rank := func(place string) int {
 		kind, _, _ := strings.Cut(place, " ")
 		return slices.Index(order, kind)

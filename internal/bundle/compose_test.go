@@ -299,6 +299,10 @@ func TestTies(t *testing.T) {
 			last.Users = []bundle.User{{Name: "old", Group: "old", UID: 990, Service: "b"}}
 			head.Users = []bundle.User{{Name: "new", Group: "new", UID: 990, Service: "a"}}
 		}, "uid 990"},
+		"a compose project that went from one to the other": {func(head, last *bundle.Manifest) {
+			last.Services = []bundle.Service{{Name: "b", Compose: &bundle.ComposeProject{Project: "wiki"}}}
+			head.Services = []bundle.Service{{Name: "a", Compose: &bundle.ComposeProject{Project: "wiki"}}}
+		}, "project wiki"},
 		"a group that both ask for": {func(head, last *bundle.Manifest) {
 			head.Groups = []string{"media"}
 			head.Shared = []bundle.Shared{{Thing: "group:media", Services: []string{"a", "b"}}}

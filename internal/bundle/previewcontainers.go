@@ -155,10 +155,10 @@ func (p *preview) follow(service string) {
 }
 
 // A VolumeChange is a volume or network that a push would leave behind with what is in it, or whose new
-// definition docker compose would ignore without a word.
+// definition docker compose would ignore without a word, or a project whose containers would go for new ones.
 type VolumeChange struct {
 	Service string
-	Kind    string // "volume" or "network"
+	Kind    string // "volume", "network", or "project"
 	Old     string // its name on the host
 	New     string // that comes in its place; the same where its definition differs
 }
@@ -167,6 +167,9 @@ type VolumeChange struct {
 func (v VolumeChange) String() string {
 	if v.Old == v.New {
 		return fmt.Sprintf("%s: the definition of %s %s differs, and docker compose on the host would ignore that", v.Service, v.Kind, v.Old)
+	}
+	if v.Kind == "project" {
+		return fmt.Sprintf("%s: project %s would be stopped and its containers removed, with what they hold outside of volumes, and project %s begin in its place", v.Service, v.Old, v.New)
 	}
 	return fmt.Sprintf("%s: %s %s would be left behind, and %s begin empty", v.Service, v.Kind, v.Old, v.New)
 }
@@ -182,6 +185,8 @@ func NewVolumes(was, want Manifest) []VolumeChange {
 		next := want.ServiceOf(old.Name)
 		if next.Compose == nil {
 			next = renamedTo(was, want, old.Compose)
+		} else if next.Compose.Project != old.Compose.Project {
+			out = append(out, VolumeChange{old.Name, "project", old.Compose.Project, next.Compose.Project})
 		}
 		if next.Compose != nil {
 			out = append(out, newVolumes(old.Name, "volume", old.Compose, next.Compose, old.Compose.Volumes, next.Compose.Volumes)...)

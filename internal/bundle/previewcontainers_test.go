@@ -72,6 +72,29 @@ func TestPreviewContainers(t *testing.T) {
 	}
 }
 
+// A plan says that the unit restarts where it starts another project, or a project in place of a process.
+func TestPreviewOfAnotherStack(t *testing.T) {
+	unit := bundle.Unit{Name: "wiki.service", Service: "wiki", Start: true, OnChange: bundle.None}
+	with := func(project string) bundle.Manifest {
+		m := five()
+		m.Units = []bundle.Unit{unit}
+		if m.Services[0].Compose.Project = project; project == "" {
+			m.Services[0].Compose = nil
+		}
+		return m
+	}
+	for _, c := range []struct {
+		was, is  string
+		restarts bool
+	}{{"wiki", "wiki", false}, {"wiki", "docs", true}, {"wiki", "", true}, {"", "wiki", true}, {"", "", false}} {
+		was, is := with(c.was), with(c.is)
+		got := bundle.PreviewUnits(was, is, bundle.Diff(was, is))
+		if restarts := slices.Equal(got.Restart, []string{"wiki.service"}); restarts != c.restarts || len(got.Start)+len(got.Stop) > 0 {
+			t.Errorf("project %q, then %q: %+v; restarts: want %v", c.was, c.is, got, c.restarts)
+		}
+	}
+}
+
 // Data that a push would leave behind, and definitions that compose would not look at, are found.
 func TestNewVolumes(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -96,7 +119,11 @@ func TestNewVolumes(t *testing.T) {
 				c.Volumes[i].Name = "docs_" + c.Volumes[i].Key
 			}
 			c.Networks[0].Name = "docs_default"
-		}, []string{"wiki: volume wiki_data would be left behind, and docs_data begin empty", "wiki: volume wiki_dbdata would be left behind, and docs_dbdata begin empty"}},
+		}, []string{"wiki: project wiki would be stopped and its containers removed, with what they hold outside of volumes, and project docs begin in its place", "wiki: volume wiki_data would be left behind, and docs_data begin empty", "wiki: volume wiki_dbdata would be left behind, and docs_dbdata begin empty"}},
+		"a project without volumes": {func(_ *bundle.Manifest, c *bundle.ComposeProject) {
+			c.Project, c.Volumes, c.Networks = "docs", nil, nil
+		}, []string{"wiki: project wiki would be stopped and its containers removed, with what they hold outside of volumes, and project docs begin in its place"}},
+		"a service, its project kept": {func(m *bundle.Manifest, _ *bundle.ComposeProject) { m.Services[0].Name = "docs" }, nil},
 		"a service": {func(m *bundle.Manifest, c *bundle.ComposeProject) {
 			m.Services[0].Name = "docs"
 			c.Volumes = []bundle.ComposeVolume{{Key: "data", Name: "docs_data", Definition: "v"}}

@@ -20,6 +20,7 @@ type UnitFacts struct {
 	RanThisBoot  bool
 	Enabled      bool
 
+	OtherStack     bool // it ran another compose project, or none and now one, or one and now none: see SameStack
 	InstallChanged bool // the [Install] section of its file differs from the former one
 	// How it was before bellhop had it; false for what was not there.
 	WasEnabled bool
@@ -38,6 +39,7 @@ const (
 	VerbStop    UnitVerb = "stop"
 	VerbRestart UnitVerb = "restart"
 	VerbReload  UnitVerb = "reload"
+	VerbReplace UnitVerb = "replace"  // stopped while its former file stands, and started with the new one
 	VerbDrift   UnitVerb = "drift"    // should run, and was stopped by hand: stays so, and is shown
 	VerbKeyUnit UnitVerb = "key unit" // started when not active, never restarted
 )
@@ -119,6 +121,10 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 	switch {
 	case ranForFleet && now.Running:
 		return VerbStop // the fleet has only drop-ins for it now
+	case now.OtherStack && now.Running && !want.Start:
+		return VerbStop
+	case now.OtherStack && now.Running:
+		return VerbReplace // a restart would stop it as the new file says, which does not know what runs
 	case want.Oneshot && want.Start:
 		return oneshotVerb(was, action, now)
 	case now.Running:
@@ -164,6 +170,20 @@ func onChange(action string, otherwise UnitVerb) UnitVerb {
 	return otherwise
 }
 
+// SameStack tells whether a unit of the same name in was and in want starts the same compose project, or
+// none in both. Only SERVICE.service starts one. was or want may be nil.
+func SameStack(before, after *Manifest, was, want *Unit) bool {
+	return was == nil || want == nil || stackOf(before, was) == stackOf(after, want)
+}
+
+// stackOf is the name of the compose project that u starts; "" is none.
+func stackOf(m *Manifest, u *Unit) string {
+	if c := m.ServiceOf(u.Service).Compose; c != nil && u.Name == u.Service+".service" {
+		return c.Project
+	}
+	return ""
+}
+
 // WaitsForKeys tells whether a key gates u.
 func (u *Unit) WaitsForKeys() bool {
 	return slices.ContainsFunc(u.Triggers, func(t string) bool { return strings.HasPrefix(t, KindKey+":") })
@@ -198,7 +218,10 @@ func PreviewUnits(was, want Manifest, changes []Change) UnitPlan {
 		u := &want.Units[i]
 		o := former[u.Name]
 		delete(former, u.Name)
-		p.add(u.Name, DecideUnit(o, u, changed, assume(o, u)).Verb)
+
+		facts := assume(o, u)
+		facts.OtherStack = !SameStack(&was, &want, o, u)
+		p.add(u.Name, DecideUnit(o, u, changed, facts).Verb)
 	}
 
 	for name, o := range former {
@@ -220,7 +243,7 @@ func (p *UnitPlan) add(name string, verb UnitVerb) {
 		p.Start = append(p.Start, name)
 	case VerbStop:
 		p.Stop = append(p.Stop, name)
-	case VerbRestart:
+	case VerbRestart, VerbReplace:
 		p.Restart = append(p.Restart, name)
 	case VerbReload:
 		p.Reload = append(p.Reload, name)

@@ -19,6 +19,6 @@ func TidyStack(m *machine.Machine, service string, dropKeys func()) []string {
 	var res bundle.Result
 	tidy := stackTidier(state.Of(m), []state.StackWas{{Service: service, Project: service, Leaves: true}}, []bundle.Key{{Name: "token"}})
 	dropKeys()
-	tidy(1, &res)
+	tidy(&bundle.Manifest{}, 1, &res)
 	return res.Warnings
 }

@@ -91,7 +91,7 @@ func (r *run) tidy() error {
 	if !r.giveUp {
 		saveStamps(r.m, r.w, r.written)
 	}
-	tidyStacks(r.w.Old.Generation+1, r.res)
+	tidyStacks(&r.offer.Manifest, r.w.Old.Generation+1, r.res)
 
 	r.m.Mark("tidied")
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()

@@ -55,20 +55,21 @@ const tidyTime = 2 * time.Minute
 
 // stackTidier gives what tidies stacks once the run is done. It is asked for before keys are dropped: a
 // warning may quote the value of one that leaves with its stack.
-func stackTidier(m state.Dir, stacks []state.StackWas, keys []bundle.Key) func(generation int64, res *bundle.Result) {
+func stackTidier(m state.Dir, stacks []state.StackWas, keys []bundle.Key) func(stands *bundle.Manifest, generation int64, res *bundle.Result) {
 	if len(stacks) == 0 {
-		return func(int64, *bundle.Result) {}
+		return func(*bundle.Manifest, int64, *bundle.Result) {}
 	}
 	take := maskOf(m, keys)
-	return func(generation int64, res *bundle.Result) {
-		tidyStacks(m, stacks, generation, res)
+	return func(stands *bundle.Manifest, generation int64, res *bundle.Result) {
+		tidyStacks(m, stacks, stands, generation, res)
 		res.Warnings = withoutValues(res.Warnings, take)
 	}
 }
 
 // tidyStacks removes the containers of stacks that left, and the names of images that no kept generation
-// needs. What can't be done is told in res, and so is what stays.
-func tidyStacks(m state.Dir, stacks []state.StackWas, generation int64, res *bundle.Result) {
+// needs. What can't be done is told in res, and so is what stays. stands is the manifest by now: what
+// another of its services took over with the name of the project is that one's.
+func tidyStacks(m state.Dir, stacks []state.StackWas, stands *bundle.Manifest, generation int64, res *bundle.Result) {
 	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
 	defer cancel()
 
@@ -77,7 +78,7 @@ func tidyStacks(m state.Dir, stacks []state.StackWas, generation int64, res *bun
 		if err := e.DropKept(ctx, s.Service, generation-state.KeptGenerations); err != nil {
 			res.Warnings = append(res.Warnings, fmt.Sprintf("service %s: names of old images stay: %v", s.Service, err))
 		}
-		if !s.Leaves {
+		if !s.Leaves || hasProject(stands, s.Project) {
 			continue
 		}
 

@@ -75,13 +75,17 @@ func (r *run) touchedStacks() (all []*stack) {
 		want, was := next[name], old[name]
 		starts := slices.Contains(r.w.Units.Start, stackUnit(name))
 		isTouched := starts || slices.Contains(touched, name) || !reflect.DeepEqual(want, was)
+		if was != nil && was.Project != want.Project {
+			was = nil // another project comes, and the former leaves
+		}
 		if isTouched && !r.w.Holds(name) {
 			all = append(all, &stack{Stack: containers.Stack{Service: name, ComposeProject: *want}, was: was})
 		}
 	}
 
 	for _, name := range slices.Sorted(maps.Keys(old)) {
-		if next[name] == nil && !r.w.Holds(name) {
+		leaves := next[name] == nil || next[name].Project != old[name].Project
+		if leaves && !r.w.Holds(name) {
 			all = append(all, &stack{Stack: containers.Stack{Service: name, ComposeProject: *old[name]}, was: old[name], leaves: true})
 		}
 	}
@@ -97,6 +101,11 @@ func stacksOf(m *bundle.Manifest) map[string]*bundle.ComposeProject {
 		}
 	}
 	return all
+}
+
+// hasProject says whether a service of m runs as that compose project.
+func hasProject(m *bundle.Manifest, project string) bool {
+	return slices.ContainsFunc(m.Services, func(s bundle.Service) bool { return s.Compose != nil && s.Compose.Project == project })
 }
 
 // checkEngine refuses stacks where the host can't run them.

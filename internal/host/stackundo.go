@@ -63,8 +63,13 @@ func (u *undoer) stack(ctx context.Context, s *state.StackWas) error {
 	return e.Apply(ctx, &containers.Stack{Service: s.Service, ComposeProject: *s.Was}, change)
 }
 
-// unmake removes what the run made of a stack that was not there, and runs again what was.
+// unmake removes what the run made of a stack that was not there, and runs again what was. Where the
+// project was another service's, that one's unit has brought it back as it was.
 func (u *undoer) unmake(ctx context.Context, e containers.Engine, s *state.StackWas, now []containers.State) error {
+	if slices.ContainsFunc(u.j.Stacks, func(o state.StackWas) bool { return o.Leaves && o.Project == s.Project }) {
+		return nil
+	}
+
 	var made, again []string
 	for _, n := range now {
 		i := slices.IndexFunc(s.Containers, func(was state.ContainerWas) bool { return was.ID == n.ID })

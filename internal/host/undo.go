@@ -93,7 +93,7 @@ func settleDone(m state.Dir, j *state.Journal, now state.Generation, res *bundle
 	if err := tidy(m, j.Run, j.Keys, now.GaveUp); err != nil {
 		res.Warnings = append(res.Warnings, "tidy: "+err.Error())
 	}
-	tidyStacks(now.Generation, res)
+	tidyStacks(&now.Manifest, now.Generation, res)
 	if err := m.Runs().Save(res); err != nil {
 		return err
 	}
@@ -217,6 +217,8 @@ func (u *undoer) takeDown(ctx context.Context) error {
 			stop = append(stop, w.Name)
 		} else if w.Quiet && s.Running() && u.accountsDiffer() {
 			stop = append(stop, w.Name) // it runs again when its user is as he was
+		} else if w.Replaced && s.Running() {
+			stop = append(stop, w.Name) // what it started is not what the former file stops
 		}
 		wasEnabled := w.File == "enabled" || w.File == "enabled-runtime"
 		if s.Enabled() && (w.Install || !wasEnabled) {

@@ -22,7 +22,8 @@ type Units struct {
 	Before   map[string]machine.UnitState
 	Now      []state.UnitWas // for the journal
 	Stop     []string
-	Quiet    []string // stopped and started again: usermod refuses a user who has processes, systemd a socket whose service runs
+	Quiet    []string // stopped and started again: usermod refuses a user who has processes, systemd a socket whose service runs; a former compose project is stopped by the former file
+	Replaced []string // of Quiet, those whose former file is needed to stop them
 	Disable  []string
 	Enable   []string
 	KeyUnits []string // started when not active, never restarted
@@ -72,7 +73,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 
 		stays := had && has && st.Running()
 		service := !o.KeyUnit && !o.Foreign
-		if quiet[n] = stays && service && w.runsAsChanged(o); quiet[n] {
+		if quiet[n] = stays && service && w.runsAsChanged(o); quiet[n] && !slices.Contains(p.Quiet, n) {
 			p.Quiet = append(p.Quiet, n)
 		}
 	}
@@ -84,7 +85,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 		u := new[n]
 		acted := slices.Contains(slices.Concat(p.Start, p.Restart, p.Reload, p.Back), n)
 		p.Now = append(p.Now, state.UnitWas{Name: n, Ran: st.Running(), File: st.File, Acted: acted,
-			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n],
+			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n], Replaced: slices.Contains(p.Replaced, n),
 			Reload: slices.Contains(p.Reload, n) && st.CanReload, Life: st.Invocation,
 			Install: slices.Contains(p.Disable, n) && slices.Contains(p.Enable, n)})
 	}
@@ -114,7 +115,9 @@ func (w *Plan) giveWayToSockets(units map[string]bundle.Unit) {
 			p.Quiet = append(p.Quiet, n)
 		}
 
-		p.Start = append(p.Start, n)
+		if !slices.Contains(p.Start, n) {
+			p.Start = append(p.Start, n)
+		}
 	}
 }
 
@@ -199,6 +202,7 @@ func (w *Plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
 	}
 
 	facts := w.facts(u.Name, st)
+	facts.OtherStack = had && !bundle.SameStack(&w.Old.Manifest, &w.Offer.Manifest, &o, &u)
 	facts.InstallChanged = u.Enable && st.Enabled() && w.installChanged(u.Name)
 	was := &o
 	if !had {
@@ -231,6 +235,11 @@ func (p *Units) add(name string, steps bundle.UnitSteps) {
 	}
 	if steps.Back {
 		p.Back = append(p.Back, name)
+	}
+
+	if steps.Verb == bundle.VerbReplace {
+		p.Quiet, p.Start = append(p.Quiet, name), append(p.Start, name)
+		p.Replaced = append(p.Replaced, name)
 	}
 
 	lists := map[bundle.UnitVerb]*[]string{

@@ -176,4 +176,6 @@ type UnitWas struct {
 	Start   bool   `json:"start,omitempty"`   // something that boot starts
 	Install bool   `json:"install,omitempty"` // its [Install] changes
 	Quiet   bool   `json:"quiet,omitempty"`   // it must not run while its user changes
+
+	Replaced bool `json:"replaced,omitempty"` // it starts another compose project, or one in place of a process: each file stops its own
 }
