@@ -243,7 +243,7 @@ func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts
 	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event}
 	if s.Login != "" {
 		dir := scratch + "/.login"
-		if err := linkLogin(dir, scratch+s.Login); err != nil {
+		if err := containers.LinkLogin(dir, scratch+s.Login); err != nil {
 			return nil, err
 		}
 		pull.Env = []string{"DOCKER_CONFIG=" + dir}
@@ -280,18 +280,6 @@ func (s *stack) imageIDs(ctx context.Context, engine containers.Engine) (map[str
 		}
 	}
 	return ids, nil
-}
-
-// linkLogin makes a folder for docker's own settings, with the logins as its config.json.
-func linkLogin(dir, login string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	err := os.Symlink(login, filepath.Join(dir, "config.json"))
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	return err
 }
 
 // runsAlready says that a container runs the image that it is to run: the host has that.

@@ -215,10 +215,8 @@ func (u *undoer) takeDown(ctx context.Context) error {
 		started := w.New || w.Acted && !w.Key              // by the run
 		if up && started && !w.Ran {
 			stop = append(stop, w.Name)
-		} else if w.Quiet && s.Running() && u.accountsDiffer() {
-			stop = append(stop, w.Name) // it runs again when its user is as he was
-		} else if w.Replaced && s.Running() {
-			stop = append(stop, w.Name) // what it started is not what the former file stops
+		} else if s.Running() && (w.Replaced || w.Quiet && u.accountsDiffer()) {
+			stop = append(stop, w.Name) // the former file does not stop what it started, or its user changes
 		}
 		wasEnabled := w.File == "enabled" || w.File == "enabled-runtime"
 		if s.Enabled() && (w.Install || !wasEnabled) {
