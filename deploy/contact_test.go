@@ -52,14 +52,14 @@ func (w *world) loses(t *testing.T, ended func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w.d.Limits.Retry = time.Minute // nobody looks for the run before the deployer is gone
-	last := after(bundle.FrameData)
-	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
-		n := last(p)
-		if n >= 0 {
-			time.AfterFunc(20*time.Millisecond, cancel)
+	begun := func() bool {
+		is := ended() || exists(w.machines["a"].Path("/var/lib/bellhop/journal"))
+		if is {
+			cancel()
 		}
-		return n
-	}}
+		return is
+	}
+	w.d.Links = &cutter{Links: w.d.Links, when: after(bundle.FrameData), arrived: begun}
 	w.d.Run(ctx, deploy.Request{Cause: "push"})
 	eventually(t, "the host goes on by itself", ended)
 	w.hosts["a"].Cut()

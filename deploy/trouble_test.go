@@ -47,8 +47,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // what is written still pass, -1 for all and no cut.
 type cutter struct {
 	routes.Links
-	mu   sync.Mutex
-	when func(written []byte) int
+	mu      sync.Mutex
+	when    func(written []byte) int
+	arrived func() bool // that the host has what was written; nil: 50 ms are enough
 }
 
 func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
@@ -84,9 +85,20 @@ func (s *cutStream) Write(p []byte) (int, error) {
 	if _, err := s.Stream.Write(p[:pass]); err != nil {
 		return 0, err
 	}
-	time.Sleep(50 * time.Millisecond) // let the host have it
+	s.c.letItArrive()
 	s.Stream.Close()
 	return 0, errors.New("cut by the test")
+}
+
+// letItArrive waits until the host has what was written.
+func (c *cutter) letItArrive() {
+	if c.arrived == nil {
+		time.Sleep(50 * time.Millisecond)
+		return
+	}
+	for end := time.Now().Add(time.Minute); !c.arrived() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // find is where in p a frame of that kind begins and ends, deflated or not; -1 for nowhere.
