@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -99,8 +100,13 @@ func TestNixOSCostsFollowTheChange(t *testing.T) {
 		names = append(names, fmt.Sprintf("n%02d", i))
 	}
 	w.nixosHosts(names...)
+	var starting sync.Mutex // systems are copied side by side
 	var started []string
-	w.d.Nix = &nixos.Nix{Dir: t.TempDir(), Memory: func() int64 { return 64 << 30 }, Started: func(argv []string) { started = append(started, argv[0]+" "+argv[min(1, len(argv)-1)]) }}
+	w.d.Nix = &nixos.Nix{Dir: t.TempDir(), Memory: func() int64 { return 64 << 30 }, Started: func(argv []string) {
+		starting.Lock()
+		defer starting.Unlock()
+		started = append(started, argv[0]+" "+argv[min(1, len(argv)-1)])
+	}}
 	w.d.Loader.Systems = (&nixhosts.Hosts{Nix: w.d.Nix}).Systems
 	links := carried{w.d.Links, t.TempDir(), map[string]*atomic.Int64{}, w.machines}
 	for _, n := range names {
