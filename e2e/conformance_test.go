@@ -51,7 +51,7 @@ func TestConformance(t *testing.T) {
 // The engine's own stories on a real machine: killed, unplugged and cut off in the middle.
 func TestEngine(t *testing.T) {
 	onEachSuite(t, func(t *testing.T) {
-		cmd := exec.Command("go", "test", "-count=1", "-run", "TestRig", "./internal/host")
+		cmd := exec.Command("go", "test", "-count=1", "-timeout=40m", "-run", "TestRig", "./internal/host")
 		cmd.Dir = ".."
 		cmd.Env = append(cmd.Environ(), "BELLHOP_TEST_SSH=ssh -i "+rigDir()+"/id -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR root@"+addr("host3"))
 		if out, err := cmd.CombinedOutput(); err != nil {
