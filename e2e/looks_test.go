@@ -45,8 +45,6 @@ func TestLooking(t *testing.T) {
 		"services/x/x.service": sleeper, "services/x/files/etc/x.conf": "one\n", "services/x/files/etc/other.conf": "other\n",
 		"services/y/y.service": sleeper,
 	})
-	w.start()
-	defer w.stop()
 	w.deploy("one", "current")
 	defer on(t, "host1", "rm -f /run/reboot-required")
 
