@@ -60,7 +60,6 @@ func TestAbsurdPayloads(t *testing.T) {
 	} {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		began := time.Now()
 		kind := "application/json"
 		if strings.HasPrefix(name, "form") {
 			kind = "application/x-www-form-urlencoded"
@@ -73,9 +72,6 @@ func TestAbsurdPayloads(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		if grown := after.TotalAlloc - before.TotalAlloc; grown > 8*size {
 			t.Errorf("%s: %d MiB allocated for a body of %d", name, grown>>20, size>>20)
-		}
-		if took := time.Since(began); took > 10*time.Second {
-			t.Errorf("%s: took %v", name, took)
 		}
 	}
 }

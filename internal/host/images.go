@@ -16,8 +16,9 @@ import (
 	"bellhop/internal/host/plan"
 )
 
-// scratchDir is where a run tries out what other programs are to judge. It is on a tmpfs, and root's alone.
-const scratchDir = "/run/bellhop/scratch"
+// scratchDir is where a run tries out what other programs are to judge. It is on a tmpfs, and root's alone, so it
+// is not below /run/bellhop, where users read the commands that run as them.
+const scratchDir = "/run/bellhop-scratch"
 
 // whileAllRuns does what takes its time before anything is touched.
 func (r *run) whileAllRuns(ctx context.Context) error {

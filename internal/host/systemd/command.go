@@ -47,6 +47,9 @@ func writeCommand(c machine.Command) (path string, err error) {
 	if err := os.MkdirAll(commandDir, 0o755); err != nil {
 		return "", err
 	}
+	if err := os.Chmod(commandDir, 0o755); err != nil { // whoever made it, and under whatever umask
+		return "", err
+	}
 	path = filepath.Join(commandDir, c.Unit+".sh")
 	if err := os.RemoveAll(path); err != nil {
 		return "", err
