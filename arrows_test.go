@@ -19,9 +19,9 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/drift", "deploy/keys", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/drift", "deploy/keys", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
-	"server":                   {"internal/history", "internal/plain"},
+	"server":                   {"internal/history/deliveries", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
 	"secrets/agefile":          {"internal/child", "internal/plain", "secrets/privatefile"},
 	"secrets/agefile/agetest":  {"secrets/agefile"},
@@ -55,7 +55,7 @@ var arrows = map[string][]string{
 	"internal/fleet":           {"internal/fleet/wire", "internal/fleet/render", "internal/fleet/service", "internal/fleet/inventory", "internal/fleet/template", "internal/bundle", "internal/confine", "internal/fleet/problem", "internal/fleet/scalar", "internal/fleet/syntax", "internal/fleet/yaml", "internal/fleet/tree", "internal/plain", "internal/privatekey", "internal/limits", "internal/unitfile"},
 	"internal/trace":           {"internal/plain"},
 	"internal/simulator":       {},
-	"internal/forge":           {"internal/history", "internal/mask", "internal/plain"},
+	"internal/forge":           {"internal/history", "internal/history/deliveries", "internal/history/outbox", "internal/mask", "internal/plain"},
 	"internal/forge/fakeforge": {},
 	"internal/preview":         {"internal/bundle", "internal/fleet", "internal/plain", "internal/plandigest"},
 	"internal/plandigest":      {"internal/bundle", "internal/fleet"},
@@ -69,8 +69,8 @@ var arrows = map[string][]string{
 	"internal/metrics":         {"internal/history"},
 	"internal/nixhosts":        {"internal/bundle", "internal/child", "internal/fleet", "internal/nixos"},
 	"internal/nixos":           {"internal/child", "internal/durable", "internal/plain"},
-	"internal/notify":          {"internal/history", "internal/mask", "internal/plain"},
-	"internal/page":            {"internal/history"},
+	"internal/notify":          {"internal/history", "internal/history/outbox", "internal/mask", "internal/plain"},
+	"internal/page":            {"internal/history", "internal/history/deliveries"},
 	"internal/plain":           {},
 	"internal/privatekey":      {},
 	"internal/child":           {},
@@ -101,10 +101,12 @@ var arrows = map[string][]string{
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
 	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd"},
 
-	"internal/history":             {"internal/bundle", "internal/history/generations", "internal/history/manifests", "internal/history/openruns", "internal/history/packedrows", "internal/history/store"},
+	"internal/history":             {"internal/bundle", "internal/history/deliveries", "internal/history/generations", "internal/history/manifests", "internal/history/openruns", "internal/history/outbox", "internal/history/store"},
+	"internal/history/deliveries":  {"internal/history/store"},
 	"internal/history/generations": {"internal/bundle", "internal/history/packedrows", "internal/history/store"},
 	"internal/history/manifests":   {"internal/bundle", "internal/history/store"},
 	"internal/history/openruns":    {"internal/bundle", "internal/history/packedrows", "internal/history/store"},
+	"internal/history/outbox":      {"internal/history/store"},
 	"internal/history/packedrows":  {"internal/history/store"},
 	"internal/history/store":       {},
 

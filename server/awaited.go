@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 // A delivery is often faster than the git side of the same forge: the remote still shows the
@@ -42,7 +42,7 @@ func awaitStep(n int) time.Duration {
 
 // An await is one push that no look has found yet.
 type await struct {
-	delivery history.Delivery
+	delivery deliveries.Delivery
 	push     pushed
 	looks    int       // that ended without it
 	next     time.Time // when to look again; zero: a look is on its way
@@ -91,7 +91,7 @@ func isCommit(s string) bool {
 }
 
 // add awaits the push of a delivery that just rang.
-func (a *awaited) add(d history.Delivery, p pushed) {
+func (a *awaited) add(d deliveries.Delivery, p pushed) {
 	if !isCommit(p.After) {
 		return // the branch was deleted, or the sender names none
 	}
@@ -294,7 +294,7 @@ func (a *awaited) run(ctx context.Context) {
 
 // restore awaits the pushes that were announced shortly before a restart. ds are the newest
 // deliveries, newest first. A look is made at start anyway.
-func (a *awaited) restore(ds []history.Delivery, branch string) {
+func (a *awaited) restore(ds []deliveries.Delivery, branch string) {
 	for _, d := range ds {
 		fresh := time.Since(d.At) < awaitFor
 		rang := d.Run != "" && d.Branch == branch

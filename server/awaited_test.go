@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 func commitNo(n int) string { return fmt.Sprintf("%040x", n) }
@@ -125,7 +126,7 @@ func (r *remote) run(ctx context.Context) {
 }
 
 // withRemote runs do in a bubble of time, with a server whose remote is at commit 1.
-func withRemote(t *testing.T, poll time.Duration, known []history.Delivery, do func(r *remote)) {
+func withRemote(t *testing.T, poll time.Duration, known []deliveries.Delivery, do func(r *remote)) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &remote{t: t, line: []int{1}, rung: make(chan bool, 1), shelf: &shelf{}}
 		var err error
@@ -321,7 +322,7 @@ func TestAwaitedPushes(t *testing.T) {
 
 // A push that was announced before a restart and that the remote did not show is awaited on.
 func TestAwaitedOverARestart(t *testing.T) {
-	known := []history.Delivery{{ID: "d", Event: "push", Branch: "main", Commit: commitNo(2), Run: "r", Answer: "looking at main"}}
+	known := []deliveries.Delivery{{ID: "d", Event: "push", Branch: "main", Commit: commitNo(2), Run: "r", Answer: "looking at main"}}
 	withRemote(t, 0, known, func(r *remote) {
 		time.Sleep(10 * time.Second)
 		r.add(2)
@@ -346,11 +347,11 @@ func TestAmendedDelivery(t *testing.T) {
 	}
 	defer db.Close()
 	at := time.Now().UTC().Truncate(time.Millisecond)
-	d := history.Delivery{ID: "d", At: at, Event: "push", Answer: "looking at main", Run: "r1"}
-	other := history.Delivery{ID: "d", At: at.Add(time.Second), Answer: "seen before; looked again", Run: "r2"}
+	d := deliveries.Delivery{ID: "d", At: at, Event: "push", Answer: "looking at main", Run: "r1"}
+	other := deliveries.Delivery{ID: "d", At: at.Add(time.Second), Answer: "seen before; looked again", Run: "r2"}
 	amended := d
 	amended.Amends, amended.Answer, amended.Run = true, "looking at main; the remote showed it after 3s", "r3"
-	if err := db.AddDeliveries(t.Context(), []history.Delivery{d, other, amended}); err != nil {
+	if err := db.AddDeliveries(t.Context(), []deliveries.Delivery{d, other, amended}); err != nil {
 		t.Fatal(err)
 	}
 	ds, err := db.Deliveries(t.Context(), 0)

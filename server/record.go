@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 // A recorder writes deliveries behind the requests that brought them: many at once, in their
@@ -16,7 +16,7 @@ type recorder struct {
 	log *slog.Logger
 
 	mu     sync.Mutex
-	queue  []history.Delivery
+	queue  []deliveries.Delivery
 	lost   int
 	closed bool
 	wake   chan struct{}
@@ -33,7 +33,7 @@ func newRecorder(to Recorder, log *slog.Logger) *recorder {
 
 // add queues one. Only authenticated senders come here, and a disk that is full for long
 // costs the oldest.
-func (r *recorder) add(d history.Delivery) {
+func (r *recorder) add(d deliveries.Delivery) {
 	if r.to == nil {
 		return
 	}
@@ -96,12 +96,12 @@ func (r *recorder) run() {
 }
 
 // take shows the head of the queue; done removes it.
-func (r *recorder) take() ([]history.Delivery, bool) {
+func (r *recorder) take() ([]deliveries.Delivery, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 
 	r.lost = 0
-	return append([]history.Delivery(nil), r.queue[:min(len(r.queue), mostBatch)]...), r.closed
+	return append([]deliveries.Delivery(nil), r.queue[:min(len(r.queue), mostBatch)]...), r.closed
 }
 
 func (r *recorder) done(n int) {

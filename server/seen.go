@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 // seen remembers the ids of the newest deliveries, to tell a repeated one.
@@ -17,7 +17,7 @@ type seen struct {
 
 const mostSeen = 10_000
 
-func newSeen(known []history.Delivery) *seen {
+func newSeen(known []deliveries.Delivery) *seen {
 	s := &seen{ids: map[string]bool{}, order: list.New()}
 	for _, d := range slices.Backward(known) {
 		s.add(d.ID)

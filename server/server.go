@@ -25,7 +25,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 // A Bell is rung by whatever may mean that there is something to do. Both methods return at
@@ -37,7 +37,7 @@ type Bell interface {
 
 // A Recorder stores deliveries. A history.DB is one.
 type Recorder interface {
-	AddDeliveries(ctx context.Context, ds []history.Delivery) error
+	AddDeliveries(ctx context.Context, ds []deliveries.Delivery) error
 }
 
 // A Config says what is heard and who answers.
@@ -55,7 +55,7 @@ type Config struct {
 
 	// Known are the newest deliveries that history has, newest first: to tell a repeated one, and
 	// to go on waiting for a push that the remote did not show before a restart.
-	Known []history.Delivery
+	Known []deliveries.Delivery
 	// Holds says whether a head of the branch is a commit or builds on it. Nil: a head is known to
 	// hold itself alone.
 	Holds func(ctx context.Context, head, commit string) (bool, error)

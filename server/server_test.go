@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 var secret = []byte("a webhook secret of some length")
@@ -55,13 +56,13 @@ func (b *bell) rung() int {
 // shelf records deliveries in memory.
 type shelf struct {
 	mu    sync.Mutex
-	ds    []history.Delivery
+	ds    []deliveries.Delivery
 	calls int
 	err   error
 	hold  chan struct{}
 }
 
-func (s *shelf) AddDeliveries(ctx context.Context, ds []history.Delivery) error {
+func (s *shelf) AddDeliveries(ctx context.Context, ds []deliveries.Delivery) error {
 	if s.hold != nil {
 		<-s.hold
 	}
@@ -291,7 +292,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestSeenBeforeRingsToo(t *testing.T) {
-	s, b := newServer(t, Config{Known: []history.Delivery{{ID: "from history"}}})
+	s, b := newServer(t, Config{Known: []deliveries.Delivery{{ID: "from history"}}})
 	for i, id := range []string{"d-1", "d-1", "from history"} {
 		w := ask(s.Public(), delivery(push, set("X-GitHub-Delivery", id)))
 		if again := strings.Contains(w.Body.String(), "seen before; looked again"); again != (i > 0) || w.Code != 202 {
@@ -426,8 +427,8 @@ func TestFiveHundredAtOnce(t *testing.T) {
 	}
 	close(rec.hold)
 	stop()
-	if n, err := db.CountDeliveries(context.Background()); err != nil || n != 500 {
-		t.Errorf("%d of 500 are recorded after the end (%v)", n, err)
+	if ds, err := db.Deliveries(context.Background(), 1000); err != nil || len(ds) != 500 {
+		t.Errorf("%d of 500 are recorded after the end (%v)", len(ds), err)
 	}
 	if rec.calls > 20 {
 		t.Errorf("%d transactions for 500 deliveries", rec.calls)
@@ -440,7 +441,7 @@ type slowDB struct {
 	calls int
 }
 
-func (s *slowDB) AddDeliveries(ctx context.Context, ds []history.Delivery) error {
+func (s *slowDB) AddDeliveries(ctx context.Context, ds []deliveries.Delivery) error {
 	<-s.hold
 	s.calls++
 	return s.db.AddDeliveries(context.Background(), ds)

@@ -24,7 +24,7 @@ import (
 	"strings"
 	"time"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 	"bellhop/internal/plain"
 )
 
@@ -146,7 +146,7 @@ const (
 // answerDelivery reads what the authenticated sender says, rings if it is a push to the
 // branch, and records the answer.
 func (s *Server) answerDelivery(w http.ResponseWriter, h http.Header, body []byte) {
-	d := history.Delivery{
+	d := deliveries.Delivery{
 		ID:    plain.Line(s.forge.delivery(h), 100),
 		At:    time.Now().UTC().Truncate(time.Millisecond),
 		Event: plain.Line(s.forge.event(h), 50),
@@ -176,7 +176,7 @@ func (s *Server) answerDelivery(w http.ResponseWriter, h http.Header, body []byt
 }
 
 // judge says what comes of a delivery, and fills in why.
-func (s *Server) judge(d *history.Delivery, body []byte, contentType string) (pushed, verdict) {
+func (s *Server) judge(d *deliveries.Delivery, body []byte, contentType string) (pushed, verdict) {
 	body, err := jsonOf(body, contentType)
 	var p pushed
 	if err == nil {
@@ -211,7 +211,7 @@ func (s *Server) judge(d *history.Delivery, body []byte, contentType string) (pu
 }
 
 // ring rings for a push to the branch.
-func (s *Server) ring(d *history.Delivery, p pushed) {
+func (s *Server) ring(d *deliveries.Delivery, p pushed) {
 	d.Run = s.cfg.Bell.Ring("push")
 	d.Answer = "looking at " + s.cfg.Branch
 	if d.Seen {

@@ -21,6 +21,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/child"
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 	"bellhop/internal/worktree"
 	"bellhop/server"
 )
@@ -103,7 +104,7 @@ func (s *serving) verbs() {
 		hist, err := pickRuns(ctx, h.history, in)
 		return tellable(hist), overSocket(err)
 	})
-	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]history.Delivery, error) {
+	server.Handle(s.server, "deliveries", func(ctx context.Context, _ server.Caller, in historyRequest, _ func(any)) ([]deliveries.Delivery, error) {
 		return h.history.Deliveries(ctx, in.Limit)
 	})
 	server.Handle(s.server, "paste", func(context.Context, server.Caller, struct{}, func(any)) (pasting, error) {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 	"bellhop/server"
 )
 
@@ -15,10 +15,10 @@ import (
 
 // A healthAnswer is how a deployer does, beside its hosts.
 type healthAnswer struct {
-	Now          time.Time         `json:"now"`
-	Free         uint64            `json:"free"`    // bytes of the state directory's file system; 0: not known
-	Waiting      int               `json:"waiting"` // messages that somebody is to be told and was not
-	LastDelivery *history.Delivery `json:"last_delivery"`
+	Now          time.Time            `json:"now"`
+	Free         uint64               `json:"free"`    // bytes of the state directory's file system; 0: not known
+	Waiting      int                  `json:"waiting"` // messages that somebody is to be told and was not
+	LastDelivery *deliveries.Delivery `json:"last_delivery"`
 }
 
 // health answers for doctor.

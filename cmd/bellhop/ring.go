@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 	"bellhop/server"
 )
 
@@ -93,7 +94,7 @@ func webhookListCmd(e *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "list", Short: "List deliveries, the answer to each, and why", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			ds, err := deliveries(e, c.Context(), &f, limit)
+			ds, err := newestDeliveries(e, c.Context(), &f, limit)
 			if err != nil {
 				return err
 			}
@@ -111,14 +112,14 @@ func webhookListCmd(e *Env) *cobra.Command {
 	return c
 }
 
-func deliveries(e *Env, ctx context.Context, f *lookFlags, limit int) (ds []history.Delivery, err error) {
+func newestDeliveries(e *Env, ctx context.Context, f *lookFlags, limit int) (ds []deliveries.Delivery, err error) {
 	client, err := dial(f.stateDir)
 	if err != nil {
 		return nil, err
 	}
 	if client != nil {
 		defer client.Close()
-		ds, err = server.Call[[]history.Delivery](ctx, client, "deliveries", historyRequest{Limit: limit}, nil)
+		ds, err = server.Call[[]deliveries.Delivery](ctx, client, "deliveries", historyRequest{Limit: limit}, nil)
 		return ds, fromSocket(err)
 	}
 
@@ -129,7 +130,7 @@ func deliveries(e *Env, ctx context.Context, f *lookFlags, limit int) (ds []hist
 	return ds, err
 }
 
-func printDeliveries(e *Env, ds []history.Delivery) {
+func printDeliveries(e *Env, ds []deliveries.Delivery) {
 	p, now := e.outPaint(), time.Now()
 	var t table
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "WHEN", "EVENT", "BRANCH", "COMMIT", "RUN", "ANSWER")

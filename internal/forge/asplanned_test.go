@@ -6,6 +6,7 @@ import (
 
 	"bellhop/internal/forge/fakeforge"
 	"bellhop/internal/history"
+	"bellhop/internal/history/outbox"
 )
 
 // After a request is merged, the status says whether what was deployed is what its comment said; and it stays so.
@@ -13,7 +14,7 @@ func TestStatusSaysWhetherItWasPlanned(t *testing.T) {
 	for digest, want := range map[string]string{"d1": "1 of 1 host changed; as planned in #7", "d2": "1 of 1 host changed; not as planned in #7", "": "1 of 1 host changed"} {
 		w := newWorld(t, "github")
 		text, err := json.Marshal(planned{Head: commitB, Digest: "d1"})
-		w.must(err, w.db.Outgoing().SetMark(t.Context(), plansMark(w.r.Client), history.Mark{Told: map[string]string{"7": string(text)}}))
+		w.must(err, w.db.Outgoing().SetMark(t.Context(), plansMark(w.r.Client), outbox.Mark{Told: map[string]string{"7": string(text)}}))
 		w.forge.Open(7, fakeforge.Request{Head: commitB, Branch: "topic", Merged: commitA})
 		w.r.Deployed = func(string) string { return digest }
 

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/outbox"
 )
 
 // A Plan is the plan of a request, as it is shown.
@@ -214,7 +214,7 @@ func (p *Planner) remember(ctx context.Context, mark map[string]planned) error {
 		}
 		told[number] = string(text)
 	}
-	return p.Marks.SetMark(ctx, plansMark(p.Client), history.Mark{Seq: 1, At: time.Now(), Told: told})
+	return p.Marks.SetMark(ctx, plansMark(p.Client), outbox.Mark{Seq: 1, At: time.Now(), Told: told})
 }
 
 // forget notes which requests are not open any more, and drops those of old times.

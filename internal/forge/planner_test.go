@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"bellhop/internal/forge/fakeforge"
-	"bellhop/internal/history"
+	"bellhop/internal/history/outbox"
 )
 
 // A desk is a planner whose plans are made up, at a fake forge.
@@ -22,15 +22,15 @@ type desk struct {
 	*Planner
 	t     *testing.T
 	forge *fakeforge.Forge
-	mark  map[string]history.Mark
+	mark  map[string]outbox.Mark
 	asked []Request
 	full  bool
 	err   error
 	base  string
 }
 
-func (d *desk) Marks(context.Context) (map[string]history.Mark, error) { return d.mark, nil }
-func (d *desk) SetMark(_ context.Context, target string, m history.Mark) error {
+func (d *desk) Marks(context.Context) (map[string]outbox.Mark, error) { return d.mark, nil }
+func (d *desk) SetMark(_ context.Context, target string, m outbox.Mark) error {
 	if d.err != nil {
 		return d.err
 	}
@@ -45,7 +45,7 @@ func newDesk(t *testing.T, kind Kind) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &desk{t: t, forge: f, mark: map[string]history.Mark{}, base: "base"}
+	d := &desk{t: t, forge: f, mark: map[string]outbox.Mark{}, base: "base"}
 	d.Planner = &Planner{Client: c, Branch: "main", Log: slog.New(slog.DiscardHandler), Base: func() (string, error) { return d.base, nil }}
 	d.Planner.Marks = d
 	d.Plan = func(_ context.Context, r Request, base string, isFull bool) (Plan, error) {

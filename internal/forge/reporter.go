@@ -13,19 +13,21 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
+	"bellhop/internal/history/outbox"
 )
 
 // History is what a reporter reads and writes.
 type History interface {
 	Status(ctx context.Context) (history.Status, error)
 	Runs(ctx context.Context, limit int, hosts ...string) (history.History, error)
-	Deliveries(ctx context.Context, limit int) ([]history.Delivery, error)
+	Deliveries(ctx context.Context, limit int) ([]deliveries.Delivery, error)
 }
 
 // Marks remembers what each target was told.
 type Marks interface {
-	Marks(ctx context.Context) (map[string]history.Mark, error)
-	SetMark(ctx context.Context, target string, m history.Mark) error
+	Marks(ctx context.Context) (map[string]outbox.Mark, error)
+	SetMark(ctx context.Context, target string, m outbox.Mark) error
 }
 
 // A Reporter tells a forge what came of commits. Its fields are set before Run; one whose comment does not say what nil
@@ -404,7 +406,7 @@ func (r *Reporter) remember(ctx context.Context, v *view, mark map[string]string
 			delete(mark, commit)
 		}
 	}
-	return r.Marks.SetMark(ctx, r.markName(), history.Mark{Seq: 1, At: time.Now(), Told: mark})
+	return r.Marks.SetMark(ctx, r.markName(), outbox.Mark{Seq: 1, At: time.Now(), Told: mark})
 }
 
 // handled remembers the newest run, when all commits up to it have their last status.

@@ -13,6 +13,8 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/forge/fakeforge"
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
+	"bellhop/internal/history/outbox"
 )
 
 var (
@@ -87,11 +89,11 @@ func (w *world) write() {
 // marks are those of the history, with each write counted.
 type marks struct{ w *world }
 
-func (m marks) Marks(ctx context.Context) (map[string]history.Mark, error) {
+func (m marks) Marks(ctx context.Context) (map[string]outbox.Mark, error) {
 	return m.w.db.Outgoing().Marks(ctx)
 }
 
-func (m marks) SetMark(ctx context.Context, target string, mark history.Mark) error {
+func (m marks) SetMark(ctx context.Context, target string, mark outbox.Mark) error {
 	m.w.write()
 	return m.w.db.Outgoing().SetMark(ctx, target, mark)
 }
@@ -277,7 +279,7 @@ func TestStatusWhilePaused(t *testing.T) {
 // A push that a webhook named, and that can't be fetched, is told as such.
 func TestStatusWhenTheRepoCannotBeRead(t *testing.T) {
 	w := newWorld(t, "github")
-	w.must(w.db.AddDeliveries(t.Context(), []history.Delivery{{ID: "1", At: time.Now(), Event: "push", Branch: "main", Commit: commitB, Run: "r1"}}))
+	w.must(w.db.AddDeliveries(t.Context(), []deliveries.Delivery{{ID: "1", At: time.Now(), Event: "push", Branch: "main", Commit: commitB, Run: "r1"}}))
 	w.round()
 	if n := len(w.forge.Statuses()); n > 0 {
 		t.Fatalf("%d statuses while the repo can be read, want none", n)

@@ -24,6 +24,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bellhop/internal/history/deliveries"
+	"bellhop/internal/history/outbox"
 	"bellhop/internal/history/store"
 )
 
@@ -32,11 +34,9 @@ var migrations embed.FS
 
 // How long things are remembered.
 const (
-	keepRuns       = 10_000
-	keepDeliveries = 10_000
-	keepDays       = 90
-	keepFailures   = 20    // by host
-	keepMessages   = 2_000 // transactions with messages
+	keepRuns     = 10_000
+	keepDays     = 90
+	keepFailures = 20 // by host
 )
 
 // Errors of a file that can't be opened.
@@ -59,10 +59,10 @@ type DB struct {
 	// unread says that memory may hold what was rolled back: the file could not be read since.
 	unread bool
 	mem    *memory
-	queued []Message // that the transaction under way puts into the outbox
+	outbox *outbox.Box[Message]
 
-	outgoing Outgoing
-	changed  chan struct{} // has room for one
+	deliveries *deliveries.Log
+	changed    chan struct{} // has room for one
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -115,8 +115,9 @@ func open(path, more string) (*DB, error) {
 	}
 
 	db := &DB{sql: s, clock: time.Now, mem: newMemory(), changed: make(chan struct{}, 1)}
-	db.outgoing = Outgoing{db: db, queued: make(chan struct{}, 1)}
-	db.writer = store.NewWriter(s, &db.mu, &db.atWork, store.Hooks{Begin: db.readAgain, Finish: db.finish, RolledBack: db.loadLocked})
+	db.writer = store.NewWriter(s, &db.mu, &db.atWork, store.Hooks{Begin: db.begin, Finish: db.finish, Committed: db.committed, RolledBack: db.loadLocked})
+	db.outbox = outbox.New[Message](s, db.writer)
+	db.deliveries = deliveries.New(s, db.writer)
 	return db, nil
 }
 
@@ -141,6 +142,16 @@ func (db *DB) start(path string) error {
 func (db *DB) Close() error {
 	db.writer.Close()
 	return db.sql.Close()
+}
+
+// AddDeliveries stores requests that reached the webhook, in their order.
+func (db *DB) AddDeliveries(ctx context.Context, ds []deliveries.Delivery) error {
+	return db.deliveries.Add(ctx, ds)
+}
+
+// Deliveries reads the newest of them, at most limit (0: 50).
+func (db *DB) Deliveries(ctx context.Context, limit int) ([]deliveries.Delivery, error) {
+	return db.deliveries.Newest(ctx, limit)
 }
 
 func (db *DB) load() error {

@@ -2,15 +2,10 @@ package history
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"time"
-)
 
-// The outbox is the pattern of that name: a message for people is a row, and the transaction that
-// writes a result writes it too. Whoever sends messages reads the oldest rows,
-// sends them, and acknowledges them, so that each is sent at least once, whatever ends the
-// process in between.
+	"bellhop/internal/history/outbox"
+)
 
 // A Message waits in the outbox until somebody sends it to people.
 type Message struct {
@@ -46,53 +41,37 @@ func (t *tx) queue(m Message) {
 		return
 	}
 	m.At = m.At.UTC()
-	t.db.queued = append(t.db.queued, m)
-}
-
-// writeOutbox writes the messages of a transaction as one row.
-func (t *tx) writeOutbox() error {
-	if len(t.db.queued) == 0 {
-		return nil
-	}
-
-	p, err := json.Marshal(t.db.queued)
-	clear(t.db.queued)
-	t.db.queued = t.db.queued[:0]
-	if err == nil {
-		_, err = t.Exec(`INSERT INTO outbox(messages) VALUES(?)`, string(p))
-	}
-	return err
+	t.db.outbox.Queue(m)
 }
 
 // Outbox reads the oldest messages that wait, by whole transactions: at least limit messages,
 // if so many wait.
 func (db *DB) Outbox(ctx context.Context, limit int) ([]Message, error) {
-	return db.outboxAfter(ctx, 0, limit)
+	return db.Outgoing().OutboxAfter(ctx, 0, limit)
 }
 
-func (db *DB) outboxAfter(ctx context.Context, after int64, limit int) ([]Message, error) {
-	rows, err := db.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit)
-	if err != nil {
-		return nil, fmt.Errorf("read outbox: %w", err)
-	}
-	defer rows.Close()
+// Outgoing is the outbox as whoever sends its messages sees it.
+type Outgoing struct {
+	*outbox.Sender[Message]
+	db *DB
+}
+
+// Outgoing returns the outbox to send from.
+func (db *DB) Outgoing() Outgoing { return Outgoing{db.outbox.Sender(), db} }
+
+// OutboxAfter reads the messages behind row seq, by whole transactions: at least limit messages, if so many wait.
+func (o Outgoing) OutboxAfter(ctx context.Context, seq int64, limit int) ([]Message, error) {
+	rows, err := o.After(ctx, seq, limit)
 
 	var all []Message
-	for rows.Next() && len(all) < limit {
-		var seq int64
-		var p []byte
-		var ms []Message
-
-		if err := rows.Scan(&seq, &p); err != nil {
-			return nil, err
+	for _, row := range rows {
+		for _, m := range row.Messages {
+			m.Seq = row.Seq
+			all = append(all, m)
 		}
-		if err := json.Unmarshal(p, &ms); err != nil {
-			return nil, fmt.Errorf("read outbox: row %d: %w", seq, err)
-		}
-		for i := range ms {
-			ms[i].Seq = seq
-		}
-		all = append(all, ms...)
 	}
-	return all, rows.Err()
+	return all, err
 }
+
+// Run reads one run; see DB.Run.
+func (o Outgoing) Run(ctx context.Context, id string) (*Run, error) { return o.db.Run(ctx, id) }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/store"
 )
@@ -356,8 +357,8 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 
 // prune drops what is too old to keep: runs that ended everywhere, deliveries, and messages.
 func (tx *tx) prune(now time.Time) error {
-	old := store.Millis(now.AddDate(0, 0, -keepDays))
-	runs, err := store.Column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, old, keepRuns)
+	old := now.AddDate(0, 0, -keepDays)
+	runs, err := store.Column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, store.Millis(old), keepRuns)
 	if err != nil {
 		return err
 	}
@@ -371,11 +372,7 @@ func (tx *tx) prune(now time.Time) error {
 			}
 		}
 	}
-	if _, err = tx.Exec(`DELETE FROM outbox WHERE seq <= (SELECT max(seq) FROM outbox) - ?`, keepMessages); err != nil { // nobody may be listening
-		return err
-	}
-	_, err = tx.Exec(`DELETE FROM deliveries WHERE at < ? OR seq <= (SELECT max(seq) FROM deliveries) - ?`, old, keepDeliveries)
-	return err
+	return errors.Join(tx.db.outbox.Prune(tx.Tx), deliveries.Prune(tx.Tx, old))
 }
 
 // Recover is called once by the process that has the lock, before its first run: hosts that

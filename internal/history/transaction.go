@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"bellhop/internal/history/store"
 )
@@ -18,29 +17,12 @@ type tx struct {
 // another, so that f may read what memory holds of hosts and change it; when one fails, that is
 // read afresh from the file.
 func (db *DB) write(ctx context.Context, what string, f func(tx *tx) error) error {
-	hasMessage := false
-	err := ctx.Err()
-	if err == nil {
-		err = db.writer.Do(func(t *store.Tx) error {
-			before := len(db.queued)
-			err := f(&tx{t, db})
-			hasMessage = len(db.queued) > before
-			return err
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("remember %s: %w", what, err)
-	}
-	if hasMessage {
-		db.outgoing.signal()
-	}
-	db.signalChanged()
-	return nil
+	return db.writer.Write(ctx, what, func(t *store.Tx) error { return f(&tx{t, db}) })
 }
 
-// readAgain reads memory before a transaction, if it could not be read after the one before.
-func (db *DB) readAgain() error {
-	db.queued = db.queued[:0]
+// begin reads memory before a transaction, if it could not be read after the one before.
+func (db *DB) begin() error {
+	db.outbox.Begin()
 	if db.unread {
 		return db.loadLocked()
 	}
@@ -49,6 +31,11 @@ func (db *DB) readAgain() error {
 
 // finish writes what a transaction comes to as a whole.
 func (db *DB) finish(t *store.Tx) error {
-	now := &tx{t, db}
-	return errors.Join(db.mem.runs.Rows.Write(t), db.mem.generations.Rows.Write(t), now.writeOutbox())
+	return errors.Join(db.mem.runs.Rows.Write(t), db.mem.generations.Rows.Write(t), db.outbox.Finish(t))
+}
+
+// committed tells those who wait for a change.
+func (db *DB) committed() {
+	db.outbox.Committed()
+	db.signalChanged()
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/outbox"
 )
 
 // A Target is one place that messages go to.
@@ -46,8 +47,8 @@ type Outbox interface {
 	OutboxAfter(ctx context.Context, seq int64, limit int) ([]history.Message, error)
 	Last(ctx context.Context) (seq int64, err error)
 	Ack(ctx context.Context, seq int64) error
-	Marks(ctx context.Context) (map[string]history.Mark, error)
-	SetMark(ctx context.Context, target string, m history.Mark) error
+	Marks(ctx context.Context) (map[string]outbox.Mark, error)
+	SetMark(ctx context.Context, target string, m outbox.Mark) error
 	Run(ctx context.Context, id string) (*history.Run, error)
 	// Queued receives when rows may have come.
 	Queued() <-chan struct{}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/outbox"
 )
 
 // A shelf is an outbox in memory.
@@ -22,7 +23,7 @@ type shelf struct {
 	mu     sync.Mutex // guards all that follows, and what a world knows
 	rows   []history.Message
 	seq    int64
-	marks  map[string]history.Mark
+	marks  map[string]outbox.Mark
 	runs   map[string]*history.Run
 	queued chan struct{}
 }
@@ -55,13 +56,13 @@ func (s *shelf) Ack(_ context.Context, seq int64) error {
 	return nil
 }
 
-func (s *shelf) Marks(context.Context) (map[string]history.Mark, error) {
+func (s *shelf) Marks(context.Context) (map[string]outbox.Mark, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.marks), nil
 }
 
-func (s *shelf) SetMark(_ context.Context, name string, m history.Mark) error {
+func (s *shelf) SetMark(_ context.Context, name string, m outbox.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	told := map[string]string{}
@@ -119,7 +120,7 @@ type world struct {
 func inWorld(t *testing.T, do func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, began: time.Now(), refuse: map[string]error{},
-			shelf:   &shelf{marks: map[string]history.Mark{}, runs: map[string]*history.Run{}, queued: make(chan struct{}, 1)},
+			shelf:   &shelf{marks: map[string]outbox.Mark{}, runs: map[string]*history.Run{}, queued: make(chan struct{}, 1)},
 			targets: []Target{{Name: "ops", Events: []Event{Failed, Recovered, Away}}}}
 		w.start()
 		do(w)
@@ -365,7 +366,7 @@ func TestNewTarget(t *testing.T) {
 // A message links to the page of its run, where pages have a public address.
 func TestMessageLinksToItsRun(t *testing.T) {
 	shelf := &shelf{runs: map[string]*history.Run{}}
-	q := newQueue(history.Mark{Seq: 1})
+	q := newQueue(outbox.Mark{Seq: 1})
 	q.changes["a"] = change{event: Failed, state: "failed", run: "r1", since: time.Now()}
 
 	s := &Sender{Outbox: shelf}

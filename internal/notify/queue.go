@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/outbox"
 )
 
 // A queue holds what one target has not been told yet. It does no work by itself.
@@ -36,7 +37,7 @@ type change struct {
 	since  time.Time // when the target should first have known
 }
 
-func newQueue(m history.Mark) *queue {
+func newQueue(m outbox.Mark) *queue {
 	q := &queue{isNew: m.Seq == 0, read: m.Seq, marked: m.Seq, last: m.At, told: map[string]string{}, changes: map[string]change{}}
 	for host, state := range m.Told {
 		q.told[host] = state
@@ -45,8 +46,8 @@ func newQueue(m history.Mark) *queue {
 }
 
 // mark is what has to be remembered once all that was read is told.
-func (q *queue) mark() history.Mark {
-	return history.Mark{Seq: q.read, At: q.last, Told: q.told}
+func (q *queue) mark() outbox.Mark {
+	return outbox.Mark{Seq: q.read, At: q.last, Told: q.told}
 }
 
 // add takes a row of the outbox in. A new target is not told of old times.

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 )
 
 // Sources are where pages come from.
@@ -27,7 +28,7 @@ type Sources struct {
 	Runs       func(ctx context.Context, limit int, hosts ...string) (history.History, error)
 	Outcomes   func(ctx context.Context, limit int) ([]history.Run, error) // the newest runs, as history.DB.RunOutcomes has them
 	Run        func(ctx context.Context, id string) (*history.Run, error)  // history.ErrNoRun: there is none
-	Deliveries func(ctx context.Context, limit int) ([]history.Delivery, error)
+	Deliveries func(ctx context.Context, limit int) ([]deliveries.Delivery, error)
 	// Events are what happened in a run so far, the oldest first; none of a run that is too old to be followed.
 	Events func(run string) []Event
 	// Keys names the keys that a host was given.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/deliveries"
 	"bellhop/internal/page"
 )
 
@@ -49,8 +50,8 @@ func sample() page.Sources {
 			}
 			return &failed, nil
 		},
-		Deliveries: func(context.Context, int) ([]history.Delivery, error) {
-			return []history.Delivery{{ID: "1", At: now, Event: "push", Branch: evil, Commit: "89abcdef0123", Answer: "202: a run is on its way", Run: "r2"}}, nil
+		Deliveries: func(context.Context, int) ([]deliveries.Delivery, error) {
+			return []deliveries.Delivery{{ID: "1", At: now, Event: "push", Branch: evil, Commit: "89abcdef0123", Answer: "202: a run is on its way", Run: "r2"}}, nil
 		},
 		Events: func(string) []page.Event {
 			return []page.Event{{After: "+0.1 s", Host: "kos-mos", Step: "health", Text: evil}}
@@ -166,7 +167,7 @@ func TestFirstDay(t *testing.T) {
 	s.Status = func(context.Context) (history.Status, error) { return history.Status{}, nil }
 	s.Runs = func(context.Context, int, ...string) (history.History, error) { return history.History{}, nil }
 	s.Outcomes = func(context.Context, int) ([]history.Run, error) { return nil, nil }
-	s.Deliveries = func(context.Context, int) ([]history.Delivery, error) { return nil, nil }
+	s.Deliveries = func(context.Context, int) ([]deliveries.Delivery, error) { return nil, nil }
 	for _, path := range []string{"/", "/services", "/deliveries"} {
 		if code, body := get(t, s, path); code != 200 || strings.Contains(body, "nil") {
 			t.Errorf("%s: %d %s", path, code, body)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 )
@@ -24,6 +25,8 @@ type Hooks struct {
 	Begin func() error
 	// Finish writes the last statements of each transaction.
 	Finish func(tx *Tx) error
+	// Committed is called after each transaction that is in the file.
+	Committed func()
 	// RolledBack is called after a transaction that failed: memory may hold what it would have written.
 	RolledBack func() error
 }
@@ -40,6 +43,18 @@ func NewWriter(db *sql.DB, mu sync.Locker, atWork *atomic.Int64, hooks Hooks) *W
 // Do runs f in a transaction, which other callers may share, and returns once it is in the file or
 // has failed. f may be run twice.
 func (w *Writer) Do(f func(tx *Tx) error) error { return w.commits.do(f) }
+
+// Write is Do while ctx lasts. what says in an error what could not be remembered.
+func (w *Writer) Write(ctx context.Context, what string, f func(tx *Tx) error) error {
+	err := ctx.Err()
+	if err == nil {
+		err = w.Do(f)
+	}
+	if err != nil {
+		return fmt.Errorf("remember %s: %w", what, err)
+	}
+	return nil
+}
 
 // Close ends the writer once it has written what was asked for.
 func (w *Writer) Close() {
@@ -90,6 +105,8 @@ func (w *Writer) transact(jobs []*job) error {
 		if len(jobs) > 1 {
 			return err
 		}
+	} else {
+		w.hooks.Committed()
 	}
 	for _, j := range jobs {
 		j.done <- err

@@ -22,10 +22,11 @@ func TestWriter(t *testing.T) {
 
 	var mu sync.Mutex
 	var atWork atomic.Int64
-	rolledBack := 0
+	rolledBack, committed := 0, 0
 	w := NewWriter(db, &mu, &atWork, Hooks{
 		Begin:      func() error { return nil },
 		Finish:     func(*Tx) error { return nil },
+		Committed:  func() { committed++ },
 		RolledBack: func() error { rolledBack++; return nil },
 	})
 	names := NewRows(`INSERT INTO names(name) VALUES `, 1, "")
@@ -54,6 +55,9 @@ func TestWriter(t *testing.T) {
 		if i == 7 && !errors.Is(err, bad) || i != 7 && err != nil {
 			t.Errorf("writer %d: %v", i, err)
 		}
+	}
+	if committed == 0 {
+		t.Error("memory was not told of a transaction that is in the file")
 	}
 	if rolledBack == 0 {
 		t.Error("memory was not told of a transaction that was rolled back")

@@ -1,4 +1,4 @@
-package history
+package outbox
 
 import (
 	"context"
@@ -7,16 +7,25 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"bellhop/internal/history/store"
 )
 
-// Outgoing is the outbox as whoever sends its messages sees it.
-type Outgoing struct {
-	db *DB
+// A Sender is the outbox as whoever sends its messages sees it.
+type Sender[M any] struct {
+	sql    *sql.DB
+	writer *store.Writer
 	// queued has room for one: who is busy when a message comes looks once more afterwards.
 	queued chan struct{}
 
 	mu        sync.Mutex
 	listeners []chan struct{} // of Listen
+}
+
+// A Row has the messages of one transaction.
+type Row[M any] struct {
+	Seq      int64
+	Messages []M
 }
 
 // A Mark is how far one target of messages was told.
@@ -26,27 +35,24 @@ type Mark struct {
 	Told map[string]string // what the target was told last of hosts that are not well, in the words of the sender
 }
 
-// Outgoing returns the outbox to send from.
-func (db *DB) Outgoing() *Outgoing { return &db.outgoing }
-
 // Queued receives after messages were put into the outbox. Messages that come shortly after each other may be one.
-func (o *Outgoing) Queued() <-chan struct{} { return o.queued }
+func (s *Sender[M]) Queued() <-chan struct{} { return s.queued }
 
 // Listen returns a channel of its own that receives as that of Queued does. It is kept for as long as the history is open.
-func (o *Outgoing) Listen() <-chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (s *Sender[M]) Listen() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 
 	c := make(chan struct{}, 1)
-	o.listeners = append(o.listeners, c)
+	s.listeners = append(s.listeners, c)
 	return c
 }
 
-func (o *Outgoing) signal() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
+func (s *Sender[M]) signal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 
-	for _, c := range append(o.listeners, o.queued) {
+	for _, c := range append(s.listeners, s.queued) {
 		select {
 		case c <- struct{}{}:
 		default:
@@ -54,25 +60,42 @@ func (o *Outgoing) signal() {
 	}
 }
 
-// OutboxAfter reads the messages behind row seq, by whole transactions: at least limit messages, if so many wait.
-func (o *Outgoing) OutboxAfter(ctx context.Context, seq int64, limit int) ([]Message, error) {
-	return o.db.outboxAfter(ctx, seq, limit)
+// After reads the rows behind row seq, the oldest first: with at least limit messages, if so many wait.
+func (s *Sender[M]) After(ctx context.Context, seq int64, limit int) ([]Row[M], error) {
+	rows, err := s.sql.QueryContext(ctx, `SELECT seq, messages FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?`, seq, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read outbox: %w", err)
+	}
+	defer rows.Close()
+
+	var all []Row[M]
+	for n := 0; n < limit && rows.Next(); {
+		var p []byte
+		var row Row[M]
+
+		if err := rows.Scan(&row.Seq, &p); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal(p, &row.Messages); err != nil {
+			return nil, fmt.Errorf("read outbox: row %d: %w", row.Seq, err)
+		}
+		all = append(all, row)
+		n += len(row.Messages)
+	}
+	return all, rows.Err()
 }
 
-// Run reads one run; see DB.Run.
-func (o *Outgoing) Run(ctx context.Context, id string) (*Run, error) { return o.db.Run(ctx, id) }
-
 // Ack drops the messages up to and with row seq: every target was told.
-func (o *Outgoing) Ack(ctx context.Context, seq int64) error {
-	return o.db.write(ctx, "which messages were sent", func(tx *tx) error {
+func (s *Sender[M]) Ack(ctx context.Context, seq int64) error {
+	return s.writer.Write(ctx, "which messages were sent", func(tx *store.Tx) error {
 		_, err := tx.Exec(`DELETE FROM outbox WHERE seq <= ?`, seq)
 		return err
 	})
 }
 
 // Marks are those of all targets that were ever told something.
-func (o *Outgoing) Marks(ctx context.Context) (map[string]Mark, error) {
-	rows, err := o.db.sql.QueryContext(ctx, `SELECT name, seq, at, told FROM targets`)
+func (s *Sender[M]) Marks(ctx context.Context) (map[string]Mark, error) {
+	rows, err := s.sql.QueryContext(ctx, `SELECT name, seq, at, told FROM targets`)
 	if err != nil {
 		return nil, fmt.Errorf("read targets: %w", err)
 	}
@@ -99,7 +122,7 @@ func (o *Outgoing) Marks(ctx context.Context) (map[string]Mark, error) {
 }
 
 // SetMark stores how far a target was told.
-func (o *Outgoing) SetMark(ctx context.Context, target string, m Mark) error {
+func (s *Sender[M]) SetMark(ctx context.Context, target string, m Mark) error {
 	told, err := json.Marshal(m.Told)
 	if err != nil {
 		return err
@@ -109,20 +132,20 @@ func (o *Outgoing) SetMark(ctx context.Context, target string, m Mark) error {
 		at = sql.NullInt64{Int64: m.At.UnixMilli(), Valid: true}
 	}
 
-	return o.db.write(ctx, "what "+target+" was told", func(tx *tx) error {
+	return s.writer.Write(ctx, "what "+target+" was told", func(tx *store.Tx) error {
 		_, err := tx.Exec(`INSERT OR REPLACE INTO targets(name, seq, at, told) VALUES(?, ?, ?, ?)`, target, m.Seq, at, string(told))
 		return err
 	})
 }
 
 // Last is the number of the newest row; 0 when none waits.
-func (o *Outgoing) Last(ctx context.Context) (seq int64, err error) {
-	err = o.db.sql.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM outbox`).Scan(&seq)
+func (s *Sender[M]) Last(ctx context.Context) (seq int64, err error) {
+	err = s.sql.QueryRowContext(ctx, `SELECT coalesce(max(seq), 0) FROM outbox`).Scan(&seq)
 	return seq, err
 }
 
 // Waiting counts the transactions whose messages wait, for people who watch.
-func (o *Outgoing) Waiting(ctx context.Context) (n int, err error) {
-	err = o.db.sql.QueryRowContext(ctx, `SELECT count(*) FROM outbox`).Scan(&n)
+func (s *Sender[M]) Waiting(ctx context.Context) (n int, err error) {
+	err = s.sql.QueryRowContext(ctx, `SELECT count(*) FROM outbox`).Scan(&n)
 	return n, err
 }
