@@ -119,6 +119,9 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 			s.show(said, filter, progress)
 		case *bundle.HostResult:
 			s.over = true
+			if said.Record != nil { // newer than the hello, which may have come while the run was at work
+				s.Hello.Record = said.Record
+			}
 			return bundle.FilterResult(said, filter.Text), nil
 		case *bundle.HostReply:
 			return nil, errorOf(said)

@@ -117,7 +117,7 @@ func (w *world) unlike(h *host, s history.HostStatus) string {
 			return ""
 		}
 	case history.Unconfirmed:
-		if w.has(h, whole, cutsOff) || s.Reason != nil && *s.Reason == history.ReasonAway && h.knows[whole.Digest].count > 0 {
+		if w.has(h, whole, cutsOff) || s.Reason != nil && *s.Reason == history.ReasonAway && h.unconfirmed[whole.Digest] {
 			return ""
 		}
 	case history.Behind, history.Never:

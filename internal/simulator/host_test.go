@@ -38,6 +38,8 @@ type host struct {
 	moved  int             // how often it got another bundle
 	strays bool            // it was changed by others since a deployer heard it last
 	knows  map[string]told // failures that its deployer was told, by bundle digest
+
+	unconfirmed map[string]bool // bundles that nobody confirmed in time, by digest
 }
 
 // told is a failure of a bundle that its deployer was told.
@@ -281,6 +283,9 @@ func (h *host) endLocked(u *unit, res *bundle.Result) {
 		res.Outcome = bundle.OutcomeDone
 		h.record, h.manifest = h.recordOf(o, o.Base+1), o.Manifest
 		h.moved++
+	}
+	if res.Outcome == bundle.OutcomeUnconfirmed {
+		h.unconfirmed[o.Digest] = true
 	}
 	res.Record = h.record
 	h.last, h.results[o.Run], u.result = res, res, res

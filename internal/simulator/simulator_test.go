@@ -26,6 +26,7 @@ var onceFailed = []struct {
 	{566, "what came of a push that outlasted its host's time was dropped, and its bundle begun again, for ever"},
 	{1144, "what a host held when it ended took the place of what another deployer had put there by the time that it was heard"},
 	{1607, "without a service that failed on another host, what was left was tried, though it had failed here before"},
+	{1709, "a host whose lost push ended while it was asked for that was believed to hold what it had held before"},
 	{2136, "what was left of a commit without its bad service was tried, though an older commit had been just that and had failed"},
 	{1968, "the rest of a commit that failed without its bad service was tried again as a commit of its own"},
 	{2060, "the record of a host was heard and forgotten, since the line broke before it could refuse"},

@@ -40,7 +40,7 @@ func newWorld(t *testing.T, seed uint64, dir string) *world {
 	w.trace.start = time.Now()
 	for i := range hostCount {
 		w.hosts = append(w.hosts, &host{w: w, name: fmt.Sprint("h", i), index: i, isOn: true, isThere: true, boots: 1, results: map[string]*bundle.Result{},
-			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}})
+			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}, unconfirmed: map[string]bool{}})
 	}
 	var err error
 	if w.repo, err = newRepo(w.rng, w.hosts); err != nil {
