@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/drift", "deploy/keys", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/drift", "deploy/keys", "deploy/routes", "gitsync", "internal/bundle", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/preview", "internal/privatekey", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history/deliveries", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -75,6 +75,7 @@ var arrows = map[string][]string{
 	"internal/privatekey":      {},
 	"internal/child":           {},
 	"internal/worktree":        {"internal/child", "internal/dirfile", "internal/limits", "internal/plain"},
+	"internal/yamledit":        {},
 	"internal/dirfile":         {},
 	"internal/durable":         {},
 	"internal/owner":           {},

@@ -15,6 +15,7 @@ import (
 	"bellhop/internal/link"
 	"bellhop/internal/newhost"
 	"bellhop/internal/plain"
+	"bellhop/internal/yamledit"
 )
 
 func hostCmd(e *Env) *cobra.Command {
@@ -88,7 +89,7 @@ func runHostAdd(e *Env, ctx context.Context, o *hostAdd) error {
 		return hint(fmt.Errorf("add %s: %s has that machine already, as %s", o.name, known.Hosts[other].files()[0], other), "one machine has one name; bellhop host remove %s takes the other away", other)
 	}
 
-	edited, err := addHost(known.text, o.name, hostFields(t, o.jump))
+	edited, err := yamledit.AddHost(known.text, o.name, hostFields(t, o.jump))
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"github.com/goccy/go-yaml"
+
+	"bellhop/internal/yamledit"
 )
 
 // A knownFleet is what host add and host remove need to know of a config, read loosely: a
@@ -130,7 +132,7 @@ func (k *knownFleet) ownFiles(dir string) error {
 func (k *knownFleet) drop(name string) error {
 	h := k.Hosts[name]
 	if h.path != "" {
-		edited, err := dropHost(k.text, name)
+		edited, err := yamledit.DropHost(k.text, name)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,9 @@
-package main
+// Package yamledit edits bellhop.yaml for people: the lines of a host go in and out, and every comment, blank line and habit of
+// indentation stays.
+//
+// An edit is believed only after the file was parsed before and after and differs in what was meant, so a shape that this
+// code does not understand ends in an error that says what to write by hand, never in a file that means something else.
+package yamledit
 
 import (
 	"fmt"
@@ -10,13 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// Editing bellhop.yaml for people: lines go in and out, and every comment, blank line and
-// habit of indentation stays. An edit is believed only after the file was parsed before and
-// after and differs in what was meant, so a shape that this code does not understand ends in
-// an error that says what to write by hand, never in a file that means something else.
-
-// addHost puts a host's fields (in order: name, value, name, value …) below hosts:.
-func addHost(text, name string, fields []string) (string, error) {
+// AddHost puts a host's fields (in order: name, value, name, value …) below hosts:.
+func AddHost(text, name string, fields []string) (string, error) {
 	lines := strings.SplitAfter(text, "\n")
 	if n := len(lines); lines[n-1] == "" {
 		lines = lines[:n-1]
@@ -95,8 +95,8 @@ func scalar(s string) string {
 	return fmt.Sprintf("%q", s)
 }
 
-// dropHost takes a host's lines out again.
-func dropHost(text, name string) (string, error) {
+// DropHost takes a host's lines out again.
+func DropHost(text, name string) (string, error) {
 	lines := strings.SplitAfter(text, "\n")
 	top := slices.IndexFunc(lines, func(l string) bool { return hostsLine.MatchString(l) })
 	if top < 0 {

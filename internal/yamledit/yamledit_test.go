@@ -1,10 +1,12 @@
-package main
+package yamledit_test
 
 import (
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"bellhop/internal/yamledit"
 )
 
 func TestAddHost(t *testing.T) {
@@ -22,11 +24,11 @@ func TestAddHost(t *testing.T) {
 			"# the fleet\nhosts:\n    a: { address: 1.2.3.4 } # first\n\n    # the second\n    b:\n        address: b\n" + entry("    ") + "\n# how it goes out\nrollout: {}\n",
 		},
 	} {
-		got, err := addHost(tt.text, "c", fields)
+		got, err := yamledit.AddHost(tt.text, "c", fields)
 		if err != nil {
-			t.Errorf("%s: addHost: %v", tt.name, err)
+			t.Errorf("%s: AddHost: %v", tt.name, err)
 		} else if diff := cmp.Diff(tt.want, got); diff != "" {
-			t.Errorf("%s: addHost (-want +got):\n%s", tt.name, diff)
+			t.Errorf("%s: AddHost (-want +got):\n%s", tt.name, diff)
 		}
 	}
 }
@@ -37,36 +39,36 @@ func TestAddHostRefuses(t *testing.T) {
 		"flow mapping":  "hosts: { a: { address: b } }\n",
 		"not YAML":      "hosts: [\n",
 	} {
-		if got, err := addHost(text, "c", []string{"address", "e"}); err == nil {
-			t.Errorf("addHost(%s) = %q, want an error", name, got)
+		if got, err := yamledit.AddHost(text, "c", []string{"address", "e"}); err == nil {
+			t.Errorf("AddHost(%s) = %q, want an error", name, got)
 		}
 	}
 }
 
 func TestAddHostQuotes(t *testing.T) {
 	for _, v := range []string{"yes", "0x10", "a: b", "#c", "[::1]:22", "1e3", "~"} {
-		got, err := addHost("network: x\n", "n", []string{"address", v})
+		got, err := yamledit.AddHost("network: x\n", "n", []string{"address", v})
 		if err != nil {
-			t.Errorf("addHost with address %q: %v\n%s", v, err, got)
+			t.Errorf("AddHost with address %q: %v\n%s", v, err, got)
 		}
 	}
 }
 
 func TestDropHostIsAddHostUndone(t *testing.T) {
 	text := "network: x\nhosts:\n  a:\n    address: b\n\n# end\nrollout: {}\n"
-	with, err := addHost(text, "c", []string{"address", "e"})
+	with, err := yamledit.AddHost(text, "c", []string{"address", "e"})
 	if err != nil || !strings.Contains(with, "  c:\n") {
-		t.Fatalf("addHost = %q, %v", with, err)
+		t.Fatalf("AddHost = %q, %v", with, err)
 	}
-	got, err := dropHost(with, "c")
+	got, err := yamledit.DropHost(with, "c")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(text, got); diff != "" {
-		t.Errorf("dropHost (-want +got):\n%s", diff)
+		t.Errorf("DropHost (-want +got):\n%s", diff)
 	}
-	if _, err := dropHost(text, "zz"); err == nil {
-		t.Error("dropHost of a host that is not there gave no error")
+	if _, err := yamledit.DropHost(text, "zz"); err == nil {
+		t.Error("DropHost of a host that is not there gave no error")
 	}
 }
 
@@ -75,7 +77,7 @@ func TestAddHostTwice(t *testing.T) {
 	text := "network: n\nhosts: {}                 # bellhop host add NAME root@ADDRESS\n"
 	for _, name := range []string{"h1", "h2"} {
 		var err error
-		if text, err = addHost(text, name, []string{"address", "10.0.0.1"}); err != nil {
+		if text, err = yamledit.AddHost(text, name, []string{"address", "10.0.0.1"}); err != nil {
 			t.Fatalf("add %s: %v", name, err)
 		}
 	}
