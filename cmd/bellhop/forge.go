@@ -23,11 +23,12 @@ import (
 
 // A forgeFlags is what serve is told of the forge.
 type forgeFlags struct {
-	kind          string // github, forgejo …; "": guessed from the repo's host
-	url           string // base of the API; "": that of the repo's host
-	token         string // file; "": the forge is told nothing
-	appID, appKey string // a GitHub App in place of a token, and the file with its key
-	comments      string // what comments in requests say: full, summary or off; "": as the repo is private or public
+	kind          string     // github, forgejo …; "": guessed from the repo's host
+	url           string     // base of the API; "": that of the repo's host
+	token         string     // file; "": the forge is told nothing
+	appID, appKey string     // a GitHub App in place of a token, and the file with its key
+	made          *forge.App // that of the state directory, where no flag names another login; nil: none
+	comments      string     // what comments in requests say: full, summary or off; "": as the repo is private or public
 }
 
 func (f *forgeFlags) flags(c *cobra.Command) {
@@ -53,7 +54,7 @@ func (f *forgeFlags) kindOf(repo string) forge.Kind {
 
 // isGiven says that the forge is to be told something.
 func (f *forgeFlags) isGiven() bool {
-	return slices.ContainsFunc([]string{f.kind, f.url, f.token, f.appID, f.appKey}, func(s string) bool { return s != "" })
+	return f.made != nil || slices.ContainsFunc([]string{f.kind, f.url, f.token, f.appID, f.appKey}, func(s string) bool { return s != "" })
 }
 
 // open makes the client of the forge on which repo lies, and asks it nothing. name is OWNER/NAME, as webhooks have it; ""
@@ -111,7 +112,7 @@ func (f *forgeFlags) check(kind forge.Kind) error {
 		return errors.New("--github-app and --forge-token contradict each other: give one")
 	case f.appID != "" && kind != forge.GitHub:
 		return fmt.Errorf("--github-app: the forge is %s, which has no such App", kind)
-	case f.appID != "":
+	case f.appID != "", f.made != nil:
 	case f.token == "" && f.url == "" && kind == forge.GitLab: // webhooks need no token
 	case f.token == "":
 		return hint(errors.New("--forge: no token is given, so the forge could not be told anything"), "give --forge-token FILE or BELLHOP_FORGE_TOKEN_FILE, or --github-app; see docs/forge.md for the rights that it needs")
@@ -121,6 +122,10 @@ func (f *forgeFlags) check(kind forge.Kind) error {
 
 // login has cfg log in by a token, or by an App. What is wrong with either is told at the start.
 func (f *forgeFlags) login(cfg *forge.Config) (err error) {
+	if f.made != nil {
+		cfg.App = f.made
+		return cfg.App.Check()
+	}
 	if f.appID == "" {
 		cfg.Token, err = f.readToken()
 		return err
@@ -175,7 +180,11 @@ type forgeWork struct {
 }
 
 // newForgeWork opens the forge, and hears the deployer's events from now on.
-func newForgeWork(o *serveOptions, d *deploy.Deployer) (*forgeWork, error) {
+func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
+	d := h.deployer
+	if err := o.forge.takeMadeApp(o.repo, h.state); err != nil {
+		return nil, err
+	}
 	client, err := o.forge.open(o.repo, o.webhookRepo)
 	kind := string(o.forge.kindOf(o.repo))
 	isOn, isFull, cerr := o.forge.planComments()

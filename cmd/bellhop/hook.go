@@ -30,7 +30,7 @@ bellhop asks whether this repository may have its own hooks.`,
 		},
 	}
 	dirFlag(install, &dir)
-	return group(groupRepo, "hook", "Install git hooks", install)
+	return group(groupRepo, "hook", "Install git hooks, and make the GitHub App", install, githubAppCmd(e))
 }
 
 // installHook puts the hook where git looks for it, and sets how *.age files are shown.

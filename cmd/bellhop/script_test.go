@@ -78,6 +78,7 @@ func TestScript(t *testing.T) {
 			"sink":      cmdSink,
 			"heard":     cmdHeard,
 			"fakeforge": cmdFakeForge, "told": cmdTold, "request": cmdRequest, "commented": cmdCommented,
+			"agree": cmdAgree, "hooked": cmdHooked,
 		},
 	})
 }

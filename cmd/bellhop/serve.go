@@ -145,7 +145,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 		}
 	}()
 	h.deployer.Detach = true
-	telling, err := newForgeWork(o, h.deployer)
+	telling, err := newForgeWork(o, h)
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,7 @@ func (s *state) complete() error {
 // regular refuses a link, a FIFO or a device in the place of a file of the state directory: what is
 // read and written there is a file that bellhop made. A key that is kept elsewhere has a flag.
 func (s *state) regular() error {
-	for _, name := range []string{identityFile, sshKeyFile, webhookSecretFile, digestKeyFile, adminTokenFile, "bellhop.db", "bellhop.db-wal", "bellhop.db-shm"} {
+	for _, name := range []string{identityFile, sshKeyFile, webhookSecretFile, digestKeyFile, adminTokenFile, githubAppFile, "bellhop.db", "bellhop.db-wal", "bellhop.db-shm"} {
 		info, err := os.Lstat(s.path(name))
 		if err == nil && !info.Mode().IsRegular() {
 			return hint(fmt.Errorf("%s is not a regular file, but %s", s.path(name), kindOf(info.Mode())),

@@ -42,6 +42,7 @@ type Forge struct {
 	private  bool
 	deploys  []*Deployment
 	app      *app // nil: none is installed
+	making   appMaking
 }
 
 // New starts a forge: github, forgejo, gitea or gitlab.
@@ -108,7 +109,7 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if f.answerApp(w, r) {
+	if f.answerManifest(w, r) || f.answerApp(w, r) {
 		return
 	}
 	if !f.isLoggedIn(r) {

@@ -1,0 +1,119 @@
+package forge
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"fmt"
+	"html/template"
+	"net/http"
+	"strings"
+)
+
+// An AppForm is the page on this machine from which a person has GitHub make an App. It is served on loopback, until
+// Made has a value.
+//
+// The address of its page is secret, as is the state that comes back with the code: else another user of the machine, or
+// a web page that is open in the same browser, could have the deployer take an App of theirs.
+type AppForm struct {
+	site     *GitHubSite
+	manifest AppManifest
+	address  string // HOST:PORT where it is served
+	path     string
+	state    string
+	store    func(context.Context, *MadeApp) error
+	made     chan AppResult
+}
+
+// An AppResult is what came of a form.
+type AppResult struct {
+	App *MadeApp
+	Err error
+}
+
+// NewAppForm makes a form that is served on address, HOST:PORT. store keeps the App before the browser is told.
+func NewAppForm(site *GitHubSite, m AppManifest, address string, store func(context.Context, *MadeApp) error) *AppForm {
+	return &AppForm{site: site, manifest: m, address: address, path: "/" + rand.Text(), state: rand.Text(), store: store, made: make(chan AppResult, 1)}
+}
+
+// Page is the address to open in a browser.
+func (f *AppForm) Page() string { return "http://" + f.address + f.path }
+
+// Made receives what came of it, once.
+func (f *AppForm) Made() <-chan AppResult { return f.made }
+
+// madePath is where GitHub sends the browser back to.
+const madePath = "/made"
+
+// ServeHTTP shows the form, and takes the code with which the browser comes back.
+func (f *AppForm) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Security-Policy", "default-src 'none'; form-action "+strings.TrimRight(f.site.web.String(), "/")+"; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/html; charset=utf-8")
+
+	isForm := same(r.URL.Path, f.path)
+	isBack := r.URL.Path == madePath
+	switch {
+	case r.Host != f.address:
+		http.Error(w, "this page is "+f.address, http.StatusMisdirectedRequest)
+	case r.Method != http.MethodGet:
+		http.Error(w, "GET alone", http.StatusMethodNotAllowed)
+	case isForm:
+		f.show(w)
+	case isBack && same(r.URL.Query().Get("state"), f.state):
+		f.take(w, r)
+	case isBack:
+		http.Error(w, "this is not the answer to the form that bellhop made: open its page again", http.StatusForbidden)
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+func same(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+var appPages = template.Must(template.New("form").Parse(`<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>bellhop: make a GitHub App</title>
+<h1>Make a GitHub App for bellhop</h1>
+<p>It may set commit statuses and deployments, and comment on pull requests, of the repos that you install it on.{{if .Webhook}} It tells {{.Webhook}} of pushes.{{end}}</p>
+<form action="{{.Action}}" method="post"><input type="hidden" name="manifest" value="{{.Manifest}}"><button>Go on at {{.Site}}</button></form>
+</html>
+{{define "made"}}<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>bellhop: the App is made</title>
+<h1>The App {{.Slug}} is made</h1>
+<p>Its key is stored. Now <a href="{{.InstallPage}}" rel="noreferrer">install it on the repo</a>, and restart <code>bellhop serve</code>.</p>
+</html>
+{{end}}`))
+
+func (f *AppForm) show(w http.ResponseWriter) {
+	manifest, err := f.manifest.json("http://" + f.address + madePath)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_ = appPages.Execute(w, map[string]string{
+		"Action": f.site.formAction(f.state), "Manifest": string(manifest), "Webhook": f.manifest.Webhook, "Site": f.site.web.Host,
+	})
+}
+
+// take exchanges the code. One that GitHub does not know ends nothing: the person may try again.
+func (f *AppForm) take(w http.ResponseWriter, r *http.Request) {
+	m, err := f.site.exchange(r.Context(), r.URL.Query().Get("code"))
+	if err != nil {
+		http.Error(w, fmt.Sprintf("%v\nOpen %s to try again.", err, f.Page()), http.StatusBadGateway)
+		return
+	}
+
+	// A browser that goes away must not end what is under way: GitHub gives the key once.
+	err = f.store(context.WithoutCancel(r.Context()), m)
+	select {
+	case f.made <- AppResult{App: m, Err: err}:
+	default: // a second code
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_ = appPages.ExecuteTemplate(w, "made", m)
+}
