@@ -170,6 +170,19 @@ func TestRef(t *testing.T) {
 	}
 }
 
+// The head of a request from a fork is on no branch: it is fetched by its id, which every server gives that names it.
+func TestRefOfARequest(t *testing.T) {
+	dir := shell(t, `git init -q -b main r; cd r; commit one; git checkout -q --detach; commit two; git update-ref refs/pull/8/head HEAD; git checkout -q main`)
+	repo := filepath.Join(dir, "r")
+	want := revParse(t, repo, "refs/pull/8/head")
+	for _, url := range []string{repo, over(t, repo)} {
+		s, err := open(t, gitsync.Config{URL: url}).Ref(t.Context(), want)
+		if err != nil || s.Commit != want {
+			t.Errorf("%s: Ref(%s) = %s, %v", url, want, s.Commit, err)
+		}
+	}
+}
+
 // An address below a home is asked for as git asks.
 func TestSSHPaths(t *testing.T) {
 	rem := remote(t)

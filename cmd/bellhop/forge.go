@@ -27,6 +27,7 @@ type forgeFlags struct {
 	url           string     // base of the API; "": that of the repo's host
 	token         string     // file; "": the forge is told nothing
 	appID, appKey string     // a GitHub App in place of a token, and the file with its key
+	forks         bool       // requests from forks are planned too
 	made          *forge.App // that of the state directory, where no flag names another login; nil: none
 	comments      string     // what comments in requests say: full, summary or off; "": as the repo is private or public
 }
@@ -38,6 +39,7 @@ func (f *forgeFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.appID, "github-app", "", "id of a GitHub App that is installed on the repo, in place of --forge-token")
 	secretFileFlag(c, &f.appKey, "github-app-key", "", "file with the private key of --github-app")
 	c.Flags().StringVar(&f.comments, "plan-comments", "", "the comment with the plan of a request to merge: full, summary or off (default: full, and summary where everybody can read the repo)")
+	c.Flags().BoolVar(&f.forks, "plan-forks", false, "plan requests from forks too, which everybody who can read the repo may open")
 	_ = c.RegisterFlagCompletionFunc("plan-comments", cobra.FixedCompletions([]string{"full", "summary", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	kinds := strings.Split(forge.Kinds(), ", ")
 	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
@@ -176,7 +178,9 @@ type forgeWork struct {
 
 	plansRequests bool
 	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
-	requests      chan struct{} // has room for one: a request, or what is deployed, may have changed
+	requests      chan struct{} // has room for one: a request may have changed
+	deployed      chan struct{} // has room for one: a run ended
+	forks         bool
 }
 
 // newForgeWork opens the forge, and hears the deployer's events from now on.
@@ -193,12 +197,14 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 		return nil, cerr
 	case o.forge.comments != "" && client == nil && err == nil:
 		return nil, hint(errors.New("--plan-comments: no forge is told anything"), "give --forge-token FILE")
+	case o.forge.forks && (client == nil || !isOn) && err == nil:
+		return nil, hint(errors.New("--plan-forks: no request is planned"), "give --forge-token FILE, and no --plan-comments off")
 	}
 	if err != nil || client == nil {
 		return &forgeWork{kind: kind}, err
 	}
 
-	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, requests: make(chan struct{}, 1)}
+	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, requests: make(chan struct{}, 1), deployed: make(chan struct{}, 1)}
 	d.Planned = w.digests.add
 	before := d.Progress
 	d.Progress = func(e deploy.Event) {
@@ -206,7 +212,7 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 			wake(w.events)
 		}
 		if e.Host == "" && e.Step == "end" {
-			wake(w.requests)
+			wake(w.deployed)
 		}
 		if before != nil {
 			before(e)

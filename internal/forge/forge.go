@@ -71,8 +71,8 @@ type Client struct {
 // An api is what bellhop asks of a forge. Each method is one request, or two. An error of the forge is an *APIError.
 type api interface {
 	setStatus(ctx context.Context, commit string, s Status) error
-	// requests are those of one page, without forks. Pages count from 1.
-	requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error)
+	// requests are those of one page. Pages count from 1.
+	requests(ctx context.Context, branch string, page int) (some []Request, isLast bool, err error)
 	// merged are the numbers of the requests that brought a commit.
 	merged(ctx context.Context, commit string) ([]int, error)
 	isPublic(ctx context.Context) (bool, error)

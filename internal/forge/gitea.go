@@ -43,7 +43,7 @@ func (head giteaEnd) isOurs(base giteaEnd) bool {
 	return isBranch && head.RepoID > 0 && head.RepoID == base.RepoID
 }
 
-func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error) {
+func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (some []Request, isLast bool, err error) {
 	var prs []struct {
 		Number int      `json:"number"`
 		Head   giteaEnd `json:"head"`
@@ -55,11 +55,11 @@ func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (ours 
 	}
 
 	for _, pr := range prs {
-		if pr.Base.Ref == branch && pr.Head.isOurs(pr.Base) {
-			ours = append(ours, Request{Number: pr.Number, Head: pr.Head.SHA, Branch: pr.Head.Ref})
+		if pr.Base.Ref == branch {
+			some = append(some, Request{Number: pr.Number, Head: pr.Head.SHA, Branch: pr.Head.Ref, IsFork: !pr.Head.isOurs(pr.Base)})
 		}
 	}
-	return ours, len(prs) == 0, nil // a page may be shorter than was asked for: the forge has a limit of its own
+	return some, len(prs) == 0, nil // a page may be shorter than was asked for: the forge has a limit of its own
 }
 
 func (g *giteaAPI) merged(ctx context.Context, commit string) ([]int, error) {

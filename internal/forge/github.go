@@ -79,7 +79,7 @@ func (g *githubAPI) setDeployment(ctx context.Context, id int64, d deployment) e
 	return githubError(err)
 }
 
-func (g *githubAPI) requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error) {
+func (g *githubAPI) requests(ctx context.Context, branch string, page int) (some []Request, isLast bool, err error) {
 	of := github.ListOptions{Page: page, PerPage: maxRequests}
 	opts := &github.PullRequestListOptions{State: "open", Base: branch, Sort: "updated", Direction: "desc", ListOptions: of}
 	prs, _, err := g.client.PullRequests.List(ctx, g.owner, g.name, opts)
@@ -90,11 +90,9 @@ func (g *githubAPI) requests(ctx context.Context, branch string, page int) (ours
 	for _, pr := range prs {
 		head, base := pr.GetHead(), pr.GetBase()
 		isOurs := head.GetRepo().GetID() != 0 && head.GetRepo().GetID() == base.GetRepo().GetID()
-		if isOurs {
-			ours = append(ours, Request{Number: pr.GetNumber(), Head: head.GetSHA(), Branch: head.GetRef()})
-		}
+		some = append(some, Request{Number: pr.GetNumber(), Head: head.GetSHA(), Branch: head.GetRef(), IsFork: !isOurs})
 	}
-	return ours, len(prs) < maxRequests, nil
+	return some, len(prs) < maxRequests, nil
 }
 
 func (g *githubAPI) merged(ctx context.Context, commit string) ([]int, error) {

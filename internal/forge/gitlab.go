@@ -39,7 +39,7 @@ func (g *gitlabAPI) setStatus(ctx context.Context, commit string, s Status) erro
 	return err
 }
 
-func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (ours []Request, isLast bool, err error) {
+func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (some []Request, isLast bool, err error) {
 	var mrs []struct {
 		IID    int    `json:"iid"`
 		SHA    string `json:"sha"`
@@ -54,11 +54,9 @@ func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (ours
 
 	for _, mr := range mrs {
 		isOurs := mr.Source != 0 && mr.Source == mr.Target
-		if isOurs {
-			ours = append(ours, Request{Number: mr.IID, Head: mr.SHA, Branch: mr.Branch})
-		}
+		some = append(some, Request{Number: mr.IID, Head: mr.SHA, Branch: mr.Branch, IsFork: !isOurs})
 	}
-	return ours, len(mrs) < maxRequests, nil
+	return some, len(mrs) < maxRequests, nil
 }
 
 func (g *gitlabAPI) merged(ctx context.Context, commit string) ([]int, error) {

@@ -31,11 +31,17 @@ type Planner struct {
 	Plan func(ctx context.Context, r Request, base string, isFull bool) (Plan, error)
 	// IsFull says whether comments name each change; nil: they do unless everybody can read the repo.
 	IsFull *bool
+	// Forks has requests from forks planned too, which anybody who can read the repo may open.
+	Forks bool
 	// Changed receives when a request may have changed.
 	Changed <-chan struct{}
-	Log     *slog.Logger
+	// Deployed receives when another commit may be deployed; nil: it is seen in the next round.
+	Deployed <-chan struct{}
+	Log      *slog.Logger
 	// Troubles is told what the forge refuses; nil: nobody asks.
 	Troubles *Troubles
+
+	planned string // Base of the newest round
 }
 
 // requestPoll is how often requests are asked for without a webhook.
@@ -79,25 +85,40 @@ func (p *Planner) Run(ctx context.Context) {
 			fails = 0
 		}
 
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if !p.await(ctx, wait, fails > 0) {
 			return
-		case <-p.changed(fails):
-			timer.Stop()
-			sleep(ctx, rest)
-		case <-timer.C:
 		}
 	}
 }
 
-// changed is nil while the forge refuses, so that a crowd of deliveries does not have it asked again and again.
-func (p *Planner) changed(fails int) <-chan struct{} {
-	if fails > 0 {
-		return nil
+// await waits until there is a reason to ask the forge; false when ctx ended. The end of a run is one only when another commit is
+// deployed since: a server that polls has one every half a minute.
+func (p *Planner) await(ctx context.Context, wait time.Duration, isRefused bool) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+
+	// While the forge refuses, a crowd of deliveries does not have it asked again and again.
+	changed, deployed := p.Changed, p.Deployed
+	if isRefused {
+		changed, deployed = nil, nil
 	}
-	return p.Changed
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-changed:
+			sleep(ctx, rest)
+			return ctx.Err() == nil
+		case <-deployed:
+			if base, err := p.Base(); err == nil && base == p.planned {
+				continue
+			}
+			sleep(ctx, rest)
+			return ctx.Err() == nil
+		}
+	}
 }
 
 // plansMark is the mark of a planner.
@@ -109,10 +130,13 @@ func (p *Planner) round(ctx context.Context) error {
 	tried := map[string]bool{}
 	for ctx.Err() == nil {
 		base, err := p.Base()
-		if err != nil || base == "" {
+		if err != nil {
 			return err
 		}
-		requests, isAll, err := p.Client.Requests(ctx, p.Branch)
+		if p.planned = base; base == "" {
+			return nil
+		}
+		requests, isAll, err := p.Client.Requests(ctx, p.Branch, p.Forks)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bellhop/internal/forge/fakeforge"
@@ -198,7 +199,7 @@ func TestListOfRequestsIsBounded(t *testing.T) {
 	for i := range 70 {
 		d.forge.Open(1+i, fakeforge.Request{Head: commitA, Branch: "topic"})
 	}
-	if got, isAll, err := d.Client.Requests(t.Context(), "main"); err != nil || isAll || len(got) != maxRequests || got[0].Number != 70 {
+	if got, isAll, err := d.Client.Requests(t.Context(), "main", false); err != nil || isAll || len(got) != maxRequests || got[0].Number != 70 {
 		t.Errorf("of 70 requests %d are listed, all of them: %v, %v, want the newest %d", len(got), isAll, err, maxRequests)
 	}
 }
@@ -335,4 +336,67 @@ func TestNewerHeadsReplaceOlderOnes(t *testing.T) {
 	if len(d.asked) != 2 || d.asked[1] != (Request{Number: other, Head: commitB, Branch: "moved"}) {
 		t.Errorf("planned %+v, want the newer head of request %d, once", d.asked, other)
 	}
+}
+
+// Where forks are wanted they come after the repo's own requests, and by their head alone: they have no branch here.
+func TestForksThatAreWanted(t *testing.T) {
+	for _, kind := range []Kind{GitHub, Forgejo, Gitea, GitLab} {
+		d := newDesk(t, kind)
+		d.Forks = true
+		d.forge.Open(1, fakeforge.Request{Head: commitA, Branch: "topic"})
+		for i := range 30 {
+			d.forge.Open(2+i, fakeforge.Request{Head: commitB, Branch: "topic", IsFork: true})
+		}
+		d.do()
+		if len(d.asked) != 1+maxForks || d.asked[0].Number != 1 || d.asked[0].IsFork {
+			t.Fatalf("%s: planned %d requests, %+v first; want ours and %d forks", kind, len(d.asked), d.asked[0], maxForks)
+		}
+		if want := (Request{Number: 31, Head: commitB, IsFork: true}); d.asked[1] != want {
+			t.Errorf("%s: planned %+v, want %+v", kind, d.asked[1], want)
+		}
+		d.want(31, commitB, 0)
+	}
+}
+
+// Strangers can write as much into their requests as the forge takes: ours are planned all the same.
+func TestLongTextsOfRequests(t *testing.T) {
+	long := strings.Repeat("é\"\n", 50_000)
+	for _, kind := range []Kind{GitHub, Forgejo, GitLab} {
+		d := newDesk(t, kind)
+		d.forge.Open(1, fakeforge.Request{Head: commitA, Branch: "topic", Body: long})
+		for i := range 49 {
+			d.forge.Open(2+i, fakeforge.Request{Head: commitB, Branch: "topic", IsFork: true, Body: long})
+		}
+		d.do()
+		d.want(1, commitA, 0)
+	}
+}
+
+// A server that polls has the end of a run every half a minute: the forge is asked only when another commit is deployed.
+func TestEndOfAPollAsksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		deployed, base := make(chan struct{}), "one"
+		p := &Planner{Base: func() (string, error) { return base, nil }, Deployed: deployed, planned: "one"}
+		asks := make(chan time.Time, 1)
+		start := time.Now()
+		go func() {
+			p.await(t.Context(), requestPoll, false)
+			asks <- time.Now()
+		}()
+
+		for range 3 {
+			deployed <- struct{}{} // nobody would receive a second one, had the first been a reason to ask
+		}
+		base = "two"
+		deployed <- struct{}{}
+		if took := (<-asks).Sub(start); took != rest {
+			t.Errorf("another commit was deployed, and the forge is asked after %v, want %v", took, rest)
+		}
+
+		p.planned = "two"
+		start = time.Now()
+		if p.await(t.Context(), requestPoll, false); time.Since(start) != requestPoll {
+			t.Errorf("nothing happened, and the forge is asked after %v, want %v", time.Since(start), requestPoll)
+		}
+	})
 }

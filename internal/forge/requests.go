@@ -6,46 +6,50 @@ import (
 	"net/http"
 )
 
-// A Request is one that somebody opened to merge a branch of the repo itself into another: a pull request, or a merge request of
-// GitLab.
+// A Request is one that somebody opened to merge a head into a branch: a pull request, or a merge request of GitLab.
 type Request struct {
 	Number int
 	Head   string // commit
-	Branch string // that the head is on
+	Branch string // of the repo itself that the head is on; "" of a fork
+	IsFork bool   // the head is no branch of the repo itself: whoever can read the repo may have pushed it
 }
 
 // Bounds of what is looked at: requests, those that changed last first, and pages of the forge's list. Anybody can open requests
-// from forks, so those are passed over before any is counted.
+// from forks, so those are counted by themselves, and what the repo's own people ask comes first.
 const (
 	maxRequests  = 50
+	maxForks     = 20
 	requestPages = 10
 )
 
-// Requests are the open requests to merge a branch of the repo itself into a branch, at most maxRequests. isAll says that there
-// are no others.
-func (c *Client) Requests(ctx context.Context, branch string) (ours []Request, isAll bool, err error) {
+// Requests are the open requests to merge into a branch: at most maxRequests of the repo's own branches and, where they are
+// wanted, at most maxForks others behind them. isAll says that there are no others.
+func (c *Client) Requests(ctx context.Context, branch string, withForks bool) (all []Request, isAll bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*requestTime)
 	defer cancel()
 
-	for page := 1; page <= requestPages; page++ {
-		some, isLast, err := c.api.requests(ctx, branch, page)
-		if err != nil {
+	var ours, forks []Request
+	isLast := false
+	for page := 1; page <= requestPages && !isLast && len(ours) <= maxRequests; page++ {
+		var some []Request
+		if some, isLast, err = c.api.requests(ctx, branch, page); err != nil {
 			return nil, false, err
 		}
 		for _, r := range some {
-			if r.Number > 0 && commitID.MatchString(r.Head) {
+			isUsable := r.Number > 0 && commitID.MatchString(r.Head)
+			switch {
+			case isUsable && !r.IsFork:
 				ours = append(ours, r)
+			case isUsable && withForks && len(forks) <= maxForks:
+				r.Branch = ""
+				forks = append(forks, r)
 			}
 		}
-
-		if len(ours) > maxRequests {
-			return ours[:maxRequests], false, nil
-		}
-		if isLast {
-			return ours, true, nil
-		}
 	}
-	return ours, false, nil
+
+	isAll = isLast && len(ours) <= maxRequests && len(forks) <= maxForks
+	ours, forks = ours[:min(len(ours), maxRequests)], forks[:min(len(forks), maxForks)]
+	return append(ours, forks...), isAll, nil
 }
 
 // Merged are the numbers of the requests that brought a commit.

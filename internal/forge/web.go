@@ -20,7 +20,7 @@ import (
 // How long one request may take, and how much of an answer is read.
 const (
 	requestTime  = 30 * time.Second
-	maxAnswer    = 4 << 20
+	maxAnswer    = 4 << 20 // with its long strings cut
 	maxErrorText = 300
 	maxRedirects = 3
 )
@@ -94,7 +94,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, secret.hide(err)
 	}
-	answer.Body = &bounded{of: answer.Body, left: maxAnswer}
+	answer.Body = &bounded{of: shorten(answer.Body), left: maxAnswer}
 	if answer.StatusCode >= http.StatusBadRequest {
 		secret.hideIn(answer)
 	}
@@ -143,6 +143,8 @@ func (d *hiding) hideIn(answer *http.Response) {
 // rightHeader names the right that GitHub asks for.
 const rightHeader = "X-Accepted-GitHub-Permissions"
 
+var errLongAnswer = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+
 // A bounded body ends with an error when it is too long.
 type bounded struct {
 	of   io.ReadCloser
@@ -151,7 +153,7 @@ type bounded struct {
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+		return 0, errLongAnswer
 	}
 	n, err := b.of.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)

@@ -45,7 +45,7 @@ func (p *Plans) Plan(ctx context.Context, r forge.Request, base string, isFull b
 		return forge.Plan{}, fmt.Errorf("read the commit that is deployed: %w", err)
 	}
 
-	head, done, err := p.fetch(ctx, r.Branch)
+	head, done, err := p.fetch(ctx, r)
 	if err != nil {
 		return forge.Plan{}, fmt.Errorf("fetch the head of the request: %w", err)
 	}
@@ -63,8 +63,8 @@ func (p *Plans) Plan(ctx context.Context, r forge.Request, base string, isFull b
 	return forge.Plan{Marker: preview.Marker(network), Text: made.Comment(caption), Digest: made.Digest}, nil
 }
 
-// fetch brings a branch into a clone of its own, which done removes.
-func (p *Plans) fetch(ctx context.Context, branch string) (_ gitsync.Snapshot, done func(), err error) {
+// fetch brings the head of a request into a clone of its own, which done removes.
+func (p *Plans) fetch(ctx context.Context, r forge.Request) (_ gitsync.Snapshot, done func(), err error) {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return gitsync.Snapshot{}, nil, err
 	}
@@ -75,8 +75,11 @@ func (p *Plans) fetch(ctx context.Context, branch string) (_ gitsync.Snapshot, d
 	remove := func() { _ = os.RemoveAll(dir) }
 
 	cfg := p.Repo
-	cfg.Branch, cfg.Dir, cfg.Rewritten = branch, dir, gitsync.Follow
+	cfg.Dir, cfg.Rewritten = dir, gitsync.Follow
 	cfg.MaxPack, cfg.MaxInflated = maxPack, maxInflated
+	if !r.IsFork {
+		cfg.Branch = r.Branch
+	}
 	repo, err := gitsync.Open(cfg)
 	if err != nil {
 		remove()
@@ -84,10 +87,19 @@ func (p *Plans) fetch(ctx context.Context, branch string) (_ gitsync.Snapshot, d
 	}
 
 	done = func() { _ = repo.Close(); remove() }
-	snap, err := repo.Sync(ctx)
+	snap, err := headOf(ctx, repo, r)
 	if err != nil {
 		done()
 		return snap, nil, err
 	}
 	return snap, done, nil
+}
+
+// headOf is what the branch of a request holds. The head of a fork is on no branch of this repo: the forge gives it by its id, from
+// this repo, and nothing is asked of the fork.
+func headOf(ctx context.Context, repo *gitsync.Repo, r forge.Request) (gitsync.Snapshot, error) {
+	if r.IsFork {
+		return repo.Ref(ctx, r.Head)
+	}
+	return repo.Sync(ctx)
 }

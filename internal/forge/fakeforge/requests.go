@@ -19,6 +19,7 @@ type Request struct {
 	IsFork       bool
 	IsAGit       bool   // it was pushed to refs/for of Gitea or Forgejo, which asks for no right to push
 	Into         string // "": main. GitHub and GitLab list those into main alone
+	Body         string // what its author wrote
 	Merged       string // commit that it brought, when it is not open any more
 }
 
@@ -155,7 +156,7 @@ func (one Request) answer(number int) any {
 	}
 	into := cmp.Or(one.Into, "main")
 	return map[string]any{
-		"number": number, "iid": number, "sha": one.Head, "source_branch": one.Branch, "source_project_id": head, "target_project_id": 7,
+		"number": number, "iid": number, "sha": one.Head, "body": one.Body, "description": one.Body, "source_branch": one.Branch, "source_project_id": head, "target_project_id": 7,
 		"head": end(label, ref, one.Head, head), "base": end(into, into, strings.Repeat("0", 40), 7),
 	}
 }
