@@ -28,7 +28,7 @@ var over = map[string]int{
 	"gitsync":          3100,
 	"internal/bundle":  3700,
 	"internal/fleet":   3300,
-	"internal/history": 3700,
+	"internal/history": 3400,
 	"internal/host":    3700,
 	"server":           3100,
 

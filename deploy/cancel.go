@@ -9,6 +9,7 @@ import (
 
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // A person cancels a run: no other host is begun. Hosts that are at work go on to their end, since a host
@@ -180,7 +181,7 @@ func (r *run) keepCancelled(hp *plan.HostPlan) {
 	if h.Error != "" {
 		why = h.Error + "\n" + why
 	}
-	stop := history.Stop{Commit: commit, CancelledBy: by}
+	stop := stops.Stop{Commit: commit, CancelledBy: by}
 	if err := r.d.History.Stops().Cancel(context.Background(), []string{host}, stop, why); err != nil {
 		r.d.log().Error("remember that the run was cancelled", "host", host, "run", r.head.ID, "err", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // sealedFor has secrets be opened by one identity alone: a file "NAME:VALUE" is sealed for NAME.
@@ -65,7 +66,7 @@ func TestKeysComeBackWhateverElseIsBroken(t *testing.T) {
 		"the history was rewritten": func(w *world) {
 			w.d.Sync = func(context.Context) (deploy.Snapshot, error) { return deploy.Snapshot{}, deploy.ErrRefused }
 		},
-		"runs are paused": func(w *world) { w.pause(history.Pause{}) },
+		"runs are paused": func(w *world) { w.pause(stops.Pause{}) },
 		"loading the head hangs": func(w *world) {
 			w.commit("endless")
 			w.mu.Lock()

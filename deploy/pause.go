@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"bellhop/deploy/plan"
-	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // While runs are paused a run still looks at the repo, so that status can say how many commits wait, and
@@ -20,7 +20,7 @@ var ErrPaused = fmt.Errorf("%w: runs are paused", ErrRefused)
 
 // A PausedError is ErrPaused, with the pause that holds.
 type PausedError struct {
-	Pause  history.Pause
+	Pause  stops.Pause
 	isNews bool // the look found another head than the one before
 }
 
@@ -44,7 +44,7 @@ func (r *run) gate(ctx context.Context) error {
 	looked := err == nil
 
 	isOver, isNews := false, false
-	_, p, err = pauses.Change(context.Background(), func(p *history.Pause) *history.Pause {
+	_, p, err = pauses.Change(context.Background(), func(p *stops.Pause) *stops.Pause {
 		if p == nil || !looked {
 			return p
 		}
@@ -76,12 +76,12 @@ func (r *run) gate(ctx context.Context) error {
 }
 
 // isPast says that the time of a pause is over.
-func isPast(p *history.Pause, now time.Time) bool { return !p.Until.IsZero() && !now.Before(p.Until) }
+func isPast(p *stops.Pause, now time.Time) bool { return !p.Until.IsZero() && !now.Before(p.Until) }
 
 // endsNow says that a pause is over by its clock. One commit that waits is what a push without a pause
 // would have been. Several were pushed one after another, and nobody saw the first ones deployed: they
 // wait for a person, unless it was said before that they need not.
-func endsNow(p *history.Pause, now time.Time) bool {
+func endsNow(p *stops.Pause, now time.Time) bool {
 	return isPast(p, now) && !p.Kept && (p.Waiting <= 1 || p.Then)
 }
 

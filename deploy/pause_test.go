@@ -11,10 +11,11 @@ import (
 	"bellhop/deploy"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // pause pauses runs.
-func (w *world) pause(p history.Pause) {
+func (w *world) pause(p stops.Pause) {
 	w.t.Helper()
 	_, _, err := w.db.Pauses().Set(w.t.Context(), p)
 	w.must(err)
@@ -33,7 +34,7 @@ func TestPushesWhilePaused(t *testing.T) {
 	first := *w.push("first", history.OutcomeDone).Commit
 	w.sinceByCount()
 	before := w.sessions("a")
-	w.pause(history.Pause{By: "cadey (uid 1000)", Reason: "moving the rack"})
+	w.pause(stops.Pause{By: "cadey (uid 1000)", Reason: "moving the rack"})
 
 	for i, want := range []string{"1 commit waits", "2 commits wait", "3 commits wait"} {
 		w.files["services/web/files/etc/web.conf"] += "more\n"
@@ -70,7 +71,7 @@ func TestPushesWhilePaused(t *testing.T) {
 func TestPollsWhilePaused(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
-	w.pause(history.Pause{By: "cadey"})
+	w.pause(stops.Pause{By: "cadey"})
 	poll := deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}
 	for _, want := range []bool{true, false, false} {
 		r, err := w.d.Run(t.Context(), poll)
@@ -134,7 +135,7 @@ func TestPauseEndsByItsClock(t *testing.T) {
 				w := newCancelWorld(t)
 				defer func() { w.stop() }()
 				w.count()
-				_, _, err := w.db.Pauses().Set(t.Context(), history.Pause{By: "cadey", Since: time.Now(), Until: time.Now().Add(2 * time.Hour), Then: tt.then})
+				_, _, err := w.db.Pauses().Set(t.Context(), stops.Pause{By: "cadey", Since: time.Now(), Until: time.Now().Add(2 * time.Hour), Then: tt.then})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -217,7 +218,7 @@ func TestResumeAHostWhilePaused(t *testing.T) {
 	w.top = atOnce
 	versions(w, "one\n", "two\n")
 	w.back("", "", history.OutcomeDone)
-	w.pause(history.Pause{By: "cadey", Reason: "the disk is full", Since: time.Now()})
+	w.pause(stops.Pause{By: "cadey", Reason: "the disk is full", Since: time.Now()})
 	var resumed *history.Run
 	opened := sessionsOf(w, func() {
 		resumed = w.run(deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone)
@@ -248,7 +249,7 @@ func TestKeysOfAHeldHostWhilePaused(t *testing.T) {
 	w.enable("a", "web", "vault")
 	versions(w, "one\n", "two\n")
 	w.back("", "", history.OutcomeDone)
-	w.pause(history.Pause{By: "cadey", Since: time.Now()})
+	w.pause(stops.Pause{By: "cadey", Since: time.Now()})
 	serve(t, w)
 	w.must(w.machines["a"].Reboot())
 	w.hosts["a"].Drop()

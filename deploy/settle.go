@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/link"
 	"bellhop/internal/push"
 )
@@ -47,8 +48,8 @@ func (d *Deployer) Settle(ctx context.Context) error {
 type settling struct {
 	d    *Deployer
 	open history.Interrupted
-	hold *history.Hold // that the host was brought back for; nil: it was not
-	left bool          // a run that leaves the host alone asks: what it planned for the host stays
+	hold *stops.Hold // that the host was brought back for; nil: it was not
+	left bool        // a run that leaves the host alone asks: what it planned for the host stays
 }
 
 // ofHold finds out whether the run brought the host back: then its bundle came from another commit than

@@ -30,6 +30,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/link"
 )
 
@@ -862,7 +863,7 @@ func TestOwnHostGoesLast(t *testing.T) {
 func TestPaused(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")
-	w.pause(history.Pause{})
+	w.pause(stops.Pause{})
 	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
 	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.OutcomeRefused || w.sessions("a") != 0 {
 		t.Errorf("a paused run ended %v, %v, with %d sessions", r, err, w.sessions("a"))
@@ -1051,7 +1052,7 @@ func TestAnotherKeyWhilePaused(t *testing.T) {
 	b, _ := serve(t, w)
 	b.Ring("push")
 	eventually(t, "a is current, with its key", func() bool { h, _ := w.db.Host("a"); return h.State == history.Current && h.KeysPresent == 1 })
-	w.pause(history.Pause{})
+	w.pause(stops.Pause{})
 	w.must(w.hosts["a"].NewHostKey())
 	w.hosts["a"].Drop()
 	eventually(t, "a is not current", func() bool { return w.state("a").State == history.Behind })

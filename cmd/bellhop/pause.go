@@ -13,6 +13,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/plain"
 	"bellhop/server"
 )
@@ -31,10 +32,10 @@ type pauseRequest struct {
 
 // A pauseAnswer is the pause that holds now.
 type pauseAnswer struct {
-	V      int                  `json:"v"`
-	Paused bool                 `json:"paused"`
-	Pause  *history.PauseStatus `json:"pause"`
-	Run    *string              `json:"run"` // that is at work, and goes on; null: none
+	V      int                `json:"v"`
+	Paused bool               `json:"paused"`
+	Pause  *stops.PauseStatus `json:"pause"`
+	Run    *string            `json:"run"` // that is at work, and goes on; null: none
 }
 
 func pauseCmd(e *Env) *cobra.Command {
@@ -116,7 +117,7 @@ func pause(e *Env, ctx context.Context, stateDir string, req pauseRequest) (a pa
 // pauseRuns stores the pause that somebody asks for, and that it was asked for.
 func pauseRuns(ctx context.Context, db *history.DB, by string, req pauseRequest) (pauseAnswer, error) {
 	now := time.Now().UTC().Truncate(time.Second)
-	next := history.Pause{By: by, Reason: plain.Line(req.Reason, mostReason), Since: now, Then: req.Then}
+	next := stops.Pause{By: by, Reason: plain.Line(req.Reason, mostReason), Since: now, Then: req.Then}
 	if req.ForMs > 0 {
 		next.Until = now.Add(time.Duration(req.ForMs) * time.Millisecond)
 	}
@@ -144,7 +145,7 @@ func (s *serving) pause(ctx context.Context, by string, req pauseRequest) (pause
 }
 
 // untilText is the end of a pause in a log line.
-func untilText(p *history.PauseStatus) string {
+func untilText(p *stops.PauseStatus) string {
 	if p.Until == nil {
 		return "bellhop resume"
 	}

@@ -9,16 +9,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/server"
 )
 
 // A resumeAnswer says what a resume ended.
 type resumeAnswer struct {
-	V       int                  `json:"v"`
-	Was     *history.PauseStatus `json:"was"` // the pause that was ended; null: runs were not paused
-	Waiting int                  `json:"waiting_commits"`
-	Hosts   []string             `json:"hosts"` // that a cancelled run left out
-	Run     *string              `json:"run"`   // that deploys what waits; null without a server
+	V       int                `json:"v"`
+	Was     *stops.PauseStatus `json:"was"` // the pause that was ended; null: runs were not paused
+	Waiting int                `json:"waiting_commits"`
+	Hosts   []string           `json:"hosts"` // that a cancelled run left out
+	Run     *string            `json:"run"`   // that deploys what waits; null without a server
 }
 
 func resumeCmd(e *Env) *cobra.Command {

@@ -7,6 +7,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/plain"
 )
 
@@ -28,7 +29,7 @@ type reading struct {
 }
 
 // OfHold makes the bundle again that a hold names.
-func (f *Fleets) OfHold(ctx context.Context, host string, hold *history.Hold) (*fleet.Bundle, error) {
+func (f *Fleets) OfHold(ctx context.Context, host string, hold *stops.Hold) (*fleet.Bundle, error) {
 	if f.At == nil || hold.Commit == "" {
 		return nil, fmt.Errorf("the commit of bundle %s is not known any more", plain.Short(hold.Digest))
 	}
@@ -52,7 +53,7 @@ func (f *Fleets) OfHold(ctx context.Context, host string, hold *history.Hold) (*
 }
 
 // sameBundle is b as that of the host, where it is the one that the hold names.
-func sameBundle(b *fleet.Bundle, err error, host string, hold *history.Hold) (*fleet.Bundle, error) {
+func sameBundle(b *fleet.Bundle, err error, host string, hold *stops.Hold) (*fleet.Bundle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make what it held again from commit %s: %w", plain.Short(hold.Commit), err)
 	}

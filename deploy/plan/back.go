@@ -14,6 +14,7 @@ import (
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/plain"
 )
 
@@ -27,7 +28,7 @@ type Backward struct {
 
 // A goingBack is what one host goes back to, and what is said of it.
 type goingBack struct {
-	hold *history.Hold
+	hold *stops.Hold
 	note string
 }
 
@@ -125,7 +126,7 @@ func (r *Backward) planOneBack(ctx context.Context, held *heldPlans, host string
 func (r *Backward) backOf(ctx context.Context, w *wanted, last history.Host) (goingBack, error) {
 	d, host := r.Maker, w.host.Name
 	before := d.History.Holds().Of(host)
-	back := goingBack{hold: &history.Hold{By: r.Req.By, Reason: plain.Line(r.Req.Rollback.Reason, MostReason), Since: r.At.UTC().Truncate(time.Second), Run: r.Req.RunID}}
+	back := goingBack{hold: &stops.Hold{By: r.Req.By, Reason: plain.Line(r.Req.Rollback.Reason, MostReason), Since: r.At.UTC().Truncate(time.Second), Run: r.Req.RunID}}
 	if w.err == nil {
 		back.hold.Wanted = w.bundle.Digest
 	}
@@ -161,7 +162,7 @@ func firstLine(s string) string {
 }
 
 // backTo has a hold name what the host held after a run.
-func (r *Backward) backTo(ctx context.Context, to, host string, hold *history.Hold) error {
+func (r *Backward) backTo(ctx context.Context, to, host string, hold *stops.Hold) error {
 	past, err := r.History.Holds().After(ctx, to, host)
 	switch {
 	case errors.Is(err, history.ErrNoRun):
@@ -183,7 +184,7 @@ func (r *Backward) backTo(ctx context.Context, to, host string, hold *history.Ho
 
 // backFrom has a hold name what the host held before what it holds, or what it holds where that is not
 // what the head wants. before is the hold that it is in already.
-func (r *Backward) backFrom(w *wanted, last history.Host, before *history.Hold, back *goingBack) error {
+func (r *Backward) backFrom(w *wanted, last history.Host, before *stops.Hold, back *goingBack) error {
 	const how = "to bring it to a commit, revert to that in the repo and push"
 	generations := r.History.Generations(last.Name)
 	if len(generations) == 0 || !last.Had {

@@ -10,6 +10,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // What a run does with one host. The decision is a function of what is wanted and what is known.
@@ -48,7 +49,7 @@ func (d Maker) factsOf(host, commit string) facts {
 }
 
 // stopBy says whether stop was of a run of the commit.
-func (known *facts) stopBy(stop history.Stop, commit string) {
+func (known *facts) stopBy(stop stops.Stop, commit string) {
 	isSame := commit != "" && stop.Commit == commit
 	known.stopped = isSame && stop.CancelledBy == ""
 	known.cancelled = isSame && stop.CancelledBy != ""

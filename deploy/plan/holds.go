@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // A host that a person brought back is held: what it is to hold is what the hold names, and no longer what
@@ -30,7 +31,7 @@ func (d Maker) heldPlans(p *Plan) *heldPlans {
 }
 
 // endOfHold is why the hold of a host ends with the plan p; "" while it goes on.
-func endOfHold(p *Plan, w *wanted, last history.Host, hold *history.Hold) string {
+func endOfHold(p *Plan, w *wanted, last history.Host, hold *stops.Hold) string {
 	isOther := w.err == nil && w.bundle.Digest != hold.Wanted
 	switch {
 	case last.Reach.Elsewhere(routes.Reach(w.host)):
@@ -65,7 +66,7 @@ func (h *heldPlans) one(ctx context.Context, w *wanted) (*HostPlan, error) {
 }
 
 // plan plans a host that is held and stays so.
-func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *history.Hold) *HostPlan {
+func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *stops.Hold) *HostPlan {
 	p, last := h.p, known.last
 	hp := &HostPlan{Name: w.host.Name, Host: w.host, Bundle: w.bundle, Last: last, Hold: hold, Units: noUnits()}
 	asked := p.Chose(hp.Name) && p.Request.All
@@ -97,7 +98,7 @@ func (h *heldPlans) plan(ctx context.Context, w *wanted, known facts, hold *hist
 }
 
 // holdsWhat says that a host holds what its hold names, as far as history knows.
-func holdsWhat(last history.Host, hold *history.Hold) bool {
+func holdsWhat(last history.Host, hold *stops.Hold) bool {
 	isKnown := last.State != history.Unknown && last.State != history.Deploying
 	return isKnown && last.Digest == hold.Digest
 }

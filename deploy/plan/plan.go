@@ -16,6 +16,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/push"
 )
 
@@ -52,12 +53,12 @@ type HostPlan struct {
 	Host      *fleet.Host
 	Bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
 	Isolation *isolation              // how it is composed; nil for a whole bundle
-	Hold      *history.Hold           // a person brought the host back, and bundle is what it is to hold; nil: nobody did
+	Hold      *stops.Hold             // a person brought the host back, and bundle is what it is to hold; nil: nobody did
 	Begins    bool                    // hold begins with this plan
-	Former    *history.Hold           // that it takes the place of; nil: the host was not held
+	Former    *stops.Hold             // that it takes the place of; nil: the host was not held
 	Note      string                  // what a person must hear of that
 	Resumes   string                  // why the hold of the host ends with this plan; "": none does
-	EndedHold *history.Hold           // that one
+	EndedHold *stops.Hold             // that one
 	services  []history.ServiceStatus // how single services stand; nil: as they did
 	Last      history.Host            // as history remembers it
 	Elsewhere bool                    // another machine than last time

@@ -37,7 +37,7 @@ type Request struct {
 }
 
 // A Rollback asks a run to bring hosts back to what they held before, where they are held: see
-// history.Hold. The run does not ask the remote, so that it works while the remote is away, and while
+// stops.Hold. The run does not ask the remote, so that it works while the remote is away, and while
 // runs are paused; hosts are reached as the newest commit says that was accepted.
 //
 // Without To a host goes back to what it held before what it holds. One that never came to hold what the

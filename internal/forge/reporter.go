@@ -15,6 +15,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/outbox"
+	"bellhop/internal/history/stops"
 )
 
 // History is what a reporter reads and writes.
@@ -36,7 +37,7 @@ type Reporter struct {
 	Client  *Client
 	History History
 	Marks   Marks
-	Pause   func() (*history.Pause, error)
+	Pause   func() (*stops.Pause, error)
 	// SyncError says since when the repo can't be read; nil when it can.
 	SyncError func() *history.SyncError
 	// RunURL is the address of a run's page; "" when it has none.

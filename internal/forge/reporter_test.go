@@ -15,6 +15,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/outbox"
+	"bellhop/internal/history/stops"
 )
 
 var (
@@ -259,7 +260,7 @@ func TestStatusWhilePaused(t *testing.T) {
 	w.end("r1", commitA, "web", history.OutcomeDone)
 	w.finish("r1", commitA, "", "")
 
-	_, _, err := w.db.Pauses().Set(t.Context(), history.Pause{By: "cadey", Reason: "holiday", Since: time.Now(), Head: commitB, Waiting: 1})
+	_, _, err := w.db.Pauses().Set(t.Context(), stops.Pause{By: "cadey", Reason: "holiday", Since: time.Now(), Head: commitB, Waiting: 1})
 	w.must(err)
 	w.finish("r2", commitB, history.OutcomeRefused, "runs are paused")
 	w.wantLast(commitB, "pending", "runs are paused by cadey")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/plain"
 )
 
@@ -14,8 +15,8 @@ import (
 type view struct {
 	at     time.Time
 	status history.Status
-	runs   []history.Run  // newest first
-	pause  *history.Pause // nil: runs are not paused
+	runs   []history.Run // newest first
+	pause  *stops.Pause  // nil: runs are not paused
 	sync   *history.SyncError
 	pushed string // the newest commit of the branch that a webhook named; "": none did
 }

@@ -85,7 +85,7 @@ func (tx *tx) queueContact(h Host, now Contact) {
 	default:
 		return // a host that is not current was told already, or a push is to come
 	}
-	tx.queue(m)
+	tx.db.queue(m)
 }
 
 // readContacts gives hosts their contacts.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/null"
 )
 
 // A Restored is a file that somebody edited on a host, and that a run put back.
@@ -23,7 +24,7 @@ func restoredOf(details string) []Restored {
 	for i, p := range res.Restored {
 		r := Restored{Path: p}
 		if i < len(res.Edits) {
-			r.Edit = text(res.Edits[i])
+			r.Edit = null.Text(res.Edits[i])
 		}
 		out = append(out, r)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/null"
 )
 
 // keepEvidence is how many results keep their evidence: each has some kilobytes.
@@ -72,7 +73,7 @@ func evidenceOf(all []bundle.Evidence) []Evidence {
 		if lines == nil {
 			lines = []string{}
 		}
-		out = append(out, Evidence{Service: text(e.Service), Unit: text(e.Unit), Probe: text(e.Probe), Result: text(e.Result), Exit: e.Exit, Lines: lines})
+		out = append(out, Evidence{Service: null.Text(e.Service), Unit: null.Text(e.Unit), Probe: null.Text(e.Probe), Result: null.Text(e.Result), Exit: e.Exit, Lines: lines})
 	}
 	return out
 }

@@ -30,7 +30,7 @@ func (db *DB) Commits() []string {
 			commits[o.Commit] = true
 		}
 	}
-	for _, hold := range db.mem.holds {
+	for _, hold := range db.mem.holds.All() {
 		commits[hold.Commit] = true
 		for _, o := range hold.Origins {
 			commits[o.Commit] = true

@@ -26,6 +26,7 @@ import (
 
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/outbox"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
 
@@ -60,6 +61,7 @@ type DB struct {
 	unread bool
 	mem    *memory
 	outbox *outbox.Box[Message]
+	pauses *stops.Pauses
 
 	deliveries *deliveries.Log
 	changed    chan struct{} // has room for one
@@ -117,6 +119,7 @@ func open(path, more string) (*DB, error) {
 	db := &DB{sql: s, clock: time.Now, mem: newMemory(), changed: make(chan struct{}, 1)}
 	db.writer = store.NewWriter(s, &db.mu, &db.atWork, store.Hooks{Begin: db.begin, Finish: db.finish, Committed: db.committed, RolledBack: db.loadLocked})
 	db.outbox = outbox.New[Message](s, db.writer)
+	db.pauses = stops.NewPauses(s, db.writer, db.queuePause)
 	db.deliveries = deliveries.New(s, db.writer)
 	return db, nil
 }
@@ -188,20 +191,4 @@ func meta(q store.RowQuerier, name string) (string, error) {
 func setMeta(tx *tx, name, value string) error {
 	_, err := tx.Exec(`INSERT INTO meta(name, value) VALUES(?, ?) ON CONFLICT(name) DO UPDATE SET value = excluded.value WHERE value <> excluded.value`, name, value)
 	return err
-}
-
-func when(ms int64) *time.Time {
-	if ms == 0 {
-		return nil
-	}
-	t := time.UnixMilli(ms).UTC()
-	return &t
-}
-
-// text is s as JSON has it: null where there is none.
-func text[T ~string](s T) *T {
-	if s == "" {
-		return nil
-	}
-	return &s
 }

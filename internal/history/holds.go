@@ -4,60 +4,13 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"bellhop/internal/bundle"
 	"bellhop/internal/history/openruns"
-	"bellhop/internal/history/store"
+	"bellhop/internal/history/stops"
 )
-
-// A Hold says that a person brought a host back to a bundle that it held before, and that the host is to
-// hold that one until the hold ends.
-type Hold struct {
-	By     string    `json:"by"`
-	Reason string    `json:"reason,omitempty"` // "" when none was given
-	Since  time.Time `json:"since"`
-	Run    string    `json:"run"` // that brought the host back
-
-	Digest  string          `json:"digest"`            // of the bundle that the host is to hold
-	Commit  string          `json:"commit"`            // that it came from
-	Origins []bundle.Origin `json:"origins,omitempty"` // of services of it that are not at Commit
-	// Wanted is the digest of what the head wanted of the host when the hold began; "" when that could
-	// not be made. A commit that wants something else ends the hold.
-	Wanted string `json:"wanted,omitempty"`
-	// Host is the name that the host had when the hold began; "" where it has it still.
-	Host string `json:"host,omitempty"`
-	// Left are the bundles that rollbacks left since the host was not held last, by digest: another
-	// rollback goes to none of them.
-	Left []string `json:"left,omitempty"`
-}
-
-// HoldStatus is a hold as a status shows it.
-type HoldStatus struct {
-	By     *string   `json:"by"`
-	Reason *string   `json:"reason"` // null when none was given
-	Since  time.Time `json:"since"`
-}
-
-func (h *Hold) status() *HoldStatus {
-	return &HoldStatus{By: text(h.By), Reason: text(h.Reason), Since: h.Since.UTC()}
-}
-
-// Text says who holds a host, since when and why: "held since 2026-11-30 07:20 UTC by cadey: it leaks".
-func (h *Hold) Text() string {
-	s := "held since " + clockText(h.Since)
-	if h.By != "" {
-		s += " by " + h.By
-	}
-	if h.Reason != "" {
-		s += ": " + h.Reason
-	}
-	return s
-}
 
 // Holds is the part of a history that knows which hosts are held. A hold begins and ends with a plan:
 // see Planned.
@@ -67,10 +20,10 @@ type Holds struct{ db *DB }
 func (db *DB) Holds() Holds { return Holds{db} }
 
 // Of is the hold of a host; nil when it is not held. The caller changes nothing in it.
-func (h Holds) Of(host string) *Hold {
+func (h Holds) Of(host string) *stops.Hold {
 	h.db.mu.Lock()
 	defer h.db.mu.Unlock()
-	return h.db.mem.holds[host]
+	return h.db.mem.holds.Of(host)
 }
 
 // ErrNothingHeld says that history does not know what a host held after a run.
@@ -139,56 +92,13 @@ func endOf(tx *sql.Tx, run, host string, isOpen bool) (at int64, err error) {
 	return at, nil
 }
 
-// readHolds reads the holds, by host.
-func readHolds(q store.Querier) (map[string]*Hold, error) {
-	rows, err := q.Query(`SELECT host, hold FROM holds`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-
-	all := map[string]*Hold{}
-	for rows.Next() {
-		var host, value string
-		if err := rows.Scan(&host, &value); err != nil {
-			return nil, err
-		}
-		hold := &Hold{}
-		if err := json.Unmarshal([]byte(value), hold); err != nil {
-			return nil, fmt.Errorf("the hold of %s: %w", host, err)
-		}
-		all[host] = hold
-	}
-	return all, rows.Err()
-}
-
-// saveHold begins the hold of a host; nil ends it. It is called inside write, as the rest below is.
-func (tx *tx) saveHold(host string, hold *Hold) error {
-	if hold == nil {
-		if tx.db.mem.holds[host] == nil {
-			return nil
-		}
-		delete(tx.db.mem.holds, host)
-		_, err := tx.Exec(`DELETE FROM holds WHERE host = ?`, host)
-		return err
-	}
-
-	value, err := json.Marshal(hold)
-	if err != nil {
-		return err
-	}
-	tx.db.mem.holds[host] = hold
-	_, err = tx.Exec(`INSERT OR REPLACE INTO holds(host, hold) VALUES(?, ?)`, host, string(value))
-	return err
-}
-
 // planHold begins or ends the hold of a host with a plan of it. On another machine nothing is held.
 func (tx *tx) planHold(p Planned, elsewhere bool) error {
 	switch {
 	case p.Hold != nil:
-		return tx.saveHold(p.Name, p.Hold)
+		return tx.db.mem.holds.Set(tx.Tx, p.Name, p.Hold)
 	case p.Resumes || elsewhere:
-		return tx.saveHold(p.Name, nil)
+		return tx.db.mem.holds.Drop(tx.Tx, p.Name)
 	}
 	return nil
 }
@@ -208,7 +118,7 @@ func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 	return h.db.write(ctx, "the end of holds", func(tx *tx) error {
 		for _, name := range hosts {
 			host, known := h.db.mem.hosts[name]
-			if !known || h.db.mem.holds[name] == nil {
+			if !known || h.db.mem.holds.Of(name) == nil {
 				continue
 			}
 			for _, query := range []string{`DELETE FROM failures WHERE host = ?`, `DELETE FROM failed_services WHERE host = ?`} {
@@ -220,7 +130,7 @@ func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 			if host.Error = why; host.State == Held {
 				host.State = Behind
 			}
-			if err := errors.Join(tx.saveHold(name, nil), tx.saveHost(host)); err != nil {
+			if err := errors.Join(h.db.mem.holds.Drop(tx.Tx, name), tx.saveHost(host)); err != nil {
 				return err
 			}
 		}
@@ -230,13 +140,13 @@ func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 
 // TakeBack ends the hold that run began, where it holds still: the host was not brought back. former, unless
 // it is nil, holds the host again. why is what the status says of it.
-func (h Holds) TakeBack(ctx context.Context, host, run string, former *Hold, why string) error {
+func (h Holds) TakeBack(ctx context.Context, host, run string, former *stops.Hold, why string) error {
 	return h.db.write(ctx, "the end of the hold of "+host, func(tx *tx) error {
-		now, known := h.db.mem.holds[host], h.db.mem.hosts[host]
+		now, known := h.db.mem.holds.Of(host), h.db.mem.hosts[host]
 		if now == nil || now.Run != run {
 			return nil
 		}
-		if err := tx.saveHold(host, former); err != nil {
+		if err := tx.holdAgain(host, former); err != nil {
 			return err
 		}
 
@@ -258,21 +168,30 @@ func (h Holds) TakeBack(ctx context.Context, host, run string, former *Hold, why
 	})
 }
 
+// holdAgain gives a host the hold that it had before; nil for none.
+func (tx *tx) holdAgain(host string, former *stops.Hold) error {
+	if former == nil {
+		return tx.db.mem.holds.Drop(tx.Tx, host)
+	}
+	return tx.db.mem.holds.Set(tx.Tx, host, former)
+}
+
 // renameHold gives new the hold of old.
 func (tx *tx) renameHold(old, new string) error {
-	hold := tx.db.mem.holds[old]
-	if hold != nil {
-		moved := *hold
-		moved.Host = cmp.Or(hold.Host, old)
-		hold = &moved
+	hold, ok := tx.db.mem.holds.Find(old)
+	if !ok {
+		return tx.db.mem.holds.Drop(tx.Tx, new)
 	}
-	return errors.Join(tx.saveHold(new, hold), tx.saveHold(old, nil))
+
+	moved := *hold
+	moved.Host = cmp.Or(hold.Host, old)
+	return errors.Join(tx.db.mem.holds.Set(tx.Tx, new, &moved), tx.db.mem.holds.Drop(tx.Tx, old))
 }
 
 // asHeld is h after a push that ended as e, where the host is held. What the head wants is not what it is
 // to hold: it is not current, and it is at rest once it holds what the hold names.
 func (m *memory) asHeld(h Host, e End) Host {
-	hold := m.holds[h.Name]
+	hold := m.holds.Of(h.Name)
 	if hold == nil || !e.Stood() {
 		return h
 	}

@@ -193,7 +193,7 @@ func (tx *tx) drop(name string) error {
 			return err
 		}
 	}
-	if err := errors.Join(tx.db.mem.forgetServices(tx, name), tx.forgetLook(name), tx.saveStopped(name, Stop{}), tx.saveHold(name, nil)); err != nil {
+	if err := errors.Join(tx.db.mem.forgetServices(tx, name), tx.forgetLook(name), tx.db.mem.stopped.Drop(tx.Tx, name), tx.db.mem.holds.Drop(tx.Tx, name)); err != nil {
 		return err
 	}
 
@@ -364,7 +364,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if err := tx.saveContact(new, h.Contact); err != nil {
 			return err
 		}
-		if err := errors.Join(db.mem.renameServices(tx, old, new), tx.renameLook(old, new), tx.renameStopped(old, new), tx.renameHold(old, new)); err != nil {
+		if err := errors.Join(db.mem.renameServices(tx, old, new), tx.renameLook(old, new), db.mem.stopped.Rename(tx.Tx, old, new), tx.renameHold(old, new)); err != nil {
 			return err
 		}
 		return tx.drop(old)

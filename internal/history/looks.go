@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/null"
 	"bellhop/internal/history/store"
 )
 
@@ -137,7 +138,7 @@ func (tx *tx) queueDrift(host string, was, now Look) {
 	default:
 		return
 	}
-	tx.queue(m)
+	tx.db.queue(m)
 }
 
 // driftText names the first things that differ.
@@ -213,7 +214,7 @@ func (tx *tx) renameLook(old, new string) error {
 
 // show adds what a look found to a host's status.
 func (s *HostStatus) show(look Look) {
-	s.LookedAt = when(store.Millis(look.At))
+	s.LookedAt = null.Time(look.At)
 	if look.Unknown {
 		return
 	}

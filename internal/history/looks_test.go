@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 var failedSince = time.Date(2026, 11, 30, 7, 0, 0, 0, time.UTC)
@@ -125,7 +126,7 @@ func TestOutboxOfLooksAndPauses(t *testing.T) {
 	must(t, db.Looks().Store(ctx, "h", aLook()), db.Looks().Store(ctx, "h", aLook()), db.Looks().Store(ctx, "h", clean),
 		db.Met(ctx, "h", true), db.Met(ctx, "h", true), db.Met(ctx, "h", false))
 	for range 2 {
-		_, _, err := db.Pauses().Set(ctx, history.Pause{By: "cadey", Reason: "we move"})
+		_, _, err := db.Pauses().Set(ctx, stops.Pause{By: "cadey", Reason: "we move"})
 		must(t, err)
 	}
 	_, err = db.Pauses().End(ctx)

@@ -96,7 +96,7 @@ func (db *DB) Found(ctx context.Context, run, host string, e End) error {
 		if err := rememberFailed(tx, run, host, e.FailedServices, now); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: Unknown, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: e.Reason})
+		tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: Unknown, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: e.Reason})
 		return tx.judgeLate([]string{run}, now)
 	})
 }

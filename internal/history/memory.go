@@ -4,8 +4,10 @@ import (
 	"time"
 
 	"bellhop/internal/history/generations"
+	"bellhop/internal/history/hosttable"
 	"bellhop/internal/history/manifests"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
 
@@ -23,8 +25,8 @@ type memory struct {
 
 	services map[string][]ServiceStatus // by host: those whose state or commit is not that of their host
 
-	stopped map[string]Stop  // by host: the run that stopped before it
-	holds   map[string]*Hold // by host
+	stopped *hosttable.Table[stops.Stop] // the run that stopped before a host
+	holds   *hosttable.Table[*stops.Hold]
 
 	looks map[string]Look // by host: what the last look found
 
@@ -35,7 +37,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		services: map[string][]ServiceStatus{}, stopped: map[string]Stop{}, holds: map[string]*Hold{}, looks: map[string]Look{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: map[string][]ServiceStatus{}, stopped: hosttable.New(stops.Stops()), holds: hosttable.New(stops.Holds()), looks: map[string]Look{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: generations.New(), runs: openruns.New(), manifests: manifests.New(),
 	}
 }
@@ -61,10 +63,10 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 	if m.services, err = readServices(q); err != nil {
 		return nil, err
 	}
-	if m.stopped, err = readStopped(q); err != nil {
+	if m.stopped, err = hosttable.Read(q, stops.Stops()); err != nil {
 		return nil, err
 	}
-	if m.holds, err = readHolds(q); err != nil {
+	if m.holds, err = hosttable.Read(q, stops.Holds()); err != nil {
 		return nil, err
 	}
 	if m.looks, err = readLooks(q); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"bellhop/internal/history/outbox"
+	"bellhop/internal/history/stops"
 )
 
 // A Message waits in the outbox until somebody sends it to people.
@@ -35,13 +36,13 @@ const (
 
 // queue puts m into the outbox, in the transaction of the result that it is about. A host
 // that keeps its state without an error gets no other message.
-func (t *tx) queue(m Message) {
+func (db *DB) queue(m Message) {
 	unchanged := m.Kind == "host" && string(m.Was) == m.Now && m.Error == ""
 	if unchanged {
 		return
 	}
 	m.At = m.At.UTC()
-	t.db.outbox.Queue(m)
+	db.outbox.Queue(m)
 }
 
 // Outbox reads the oldest messages that wait, by whole transactions: at least limit messages,
@@ -75,3 +76,20 @@ func (o Outgoing) OutboxAfter(ctx context.Context, seq int64, limit int) ([]Mess
 
 // Run reads one run; see DB.Run.
 func (o Outgoing) Run(ctx context.Context, id string) (*Run, error) { return o.db.Run(ctx, id) }
+
+// Pauses is what db remembers of pauses.
+func (db *DB) Pauses() *stops.Pauses { return db.pauses }
+
+// queuePause tells people that runs are paused, or no longer.
+func (db *DB) queuePause(was, now *stops.Pause) {
+	m := Message{At: db.clock(), Kind: "pause"}
+	switch {
+	case was == nil && now != nil:
+		m.Now, m.Error = NowPaused, now.Status().Text(0)
+	case was != nil && now == nil:
+		m.Now = NowResumed
+	default:
+		return
+	}
+	db.queue(m)
+}

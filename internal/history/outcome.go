@@ -119,6 +119,6 @@ func (tx *tx) judgeAgain(run string, now time.Time) error {
 	if err := errors.Join(rows.Scan(&m.Commit), rows.Close()); err != nil {
 		return err
 	}
-	tx.queue(m)
+	tx.db.queue(m)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // A pause outlives the process, a second one changes it, and a status shows it.
@@ -18,7 +19,7 @@ func TestPause(t *testing.T) {
 	must(t, err)
 	since, until := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), time.Date(2026, 1, 2, 5, 4, 5, 0, time.UTC)
 
-	was, _, err := db.Pauses().Set(ctx, history.Pause{By: "cadey (uid 1000)", Reason: "moving the rack", Since: since})
+	was, _, err := db.Pauses().Set(ctx, stops.Pause{By: "cadey (uid 1000)", Reason: "moving the rack", Since: since})
 	must(t, err)
 	if was != nil {
 		t.Errorf("before the first pause there was %+v", was)
@@ -28,9 +29,9 @@ func TestPause(t *testing.T) {
 	db, err = history.Open(path)
 	must(t, err)
 	defer db.Close()
-	_, now, err := db.Pauses().Set(ctx, history.Pause{By: "mimi (uid 1001)", Since: since.Add(time.Hour), Until: until, Then: true})
+	_, now, err := db.Pauses().Set(ctx, stops.Pause{By: "mimi (uid 1001)", Since: since.Add(time.Hour), Until: until, Then: true})
 	must(t, err)
-	want := &history.Pause{By: "mimi (uid 1001)", Reason: "moving the rack", Since: since, Until: until, Then: true}
+	want := &stops.Pause{By: "mimi (uid 1001)", Reason: "moving the rack", Since: since, Until: until, Then: true}
 	if diff := cmp.Diff(want, now); diff != "" {
 		t.Errorf("the pause after a second one (-want +got):\n%s", diff)
 	}

@@ -12,6 +12,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
 
@@ -49,7 +50,7 @@ type Planned struct {
 	// Services is the state of single services, where the plan knows it; nil: unchanged.
 	Services []ServiceStatus
 	// Hold begins a hold of the host, and takes the place of one that holds. Nil: none begins.
-	Hold *Hold
+	Hold *stops.Hold
 	// Resumes ends the hold of the host.
 	Resumes bool
 }
@@ -160,7 +161,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	}
 	told := p.Outcome == Deploying.Outcome() || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
-		tx.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
+		tx.db.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
 	}
 	if err := saveEvidence(tx, s.ID, p.Name, &bundle.Result{Evidence: p.Evidence}); err != nil {
 		return err
@@ -251,7 +252,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		}
 		isExcused := e.Outcome == OutcomePending && h.Reach.Sometimes
 		if !isExcused {
-			tx.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
+			tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
 		}
 		if err := db.mem.endServices(tx, run, host, e, now); err != nil {
 			return err
@@ -350,7 +351,7 @@ func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText s
 		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, store.Millis(now), outcome, errText, list(left), s.ID); err != nil {
 			return err
 		}
-		tx.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText, Untold: s.Untold})
+		tx.db.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText, Untold: s.Untold})
 		return tx.prune(now)
 	})
 }

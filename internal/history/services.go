@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"bellhop/internal/history/null"
 	"bellhop/internal/history/store"
 )
 
@@ -28,7 +29,7 @@ type ServiceStatus struct {
 
 // NewServiceStatus is a ServiceStatus; commit and err may be "".
 func NewServiceStatus(name, commit string, state State, err string) ServiceStatus {
-	return ServiceStatus{Name: name, Commit: text(commit), State: state, Error: text(err)}
+	return ServiceStatus{Name: name, Commit: null.Text(commit), State: state, Error: null.Text(err)}
 }
 
 func (s ServiceStatus) equal(o ServiceStatus) bool {

@@ -10,7 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/history/hosttable"
+	"bellhop/internal/history/null"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
 
@@ -20,12 +23,12 @@ const Version = 1
 // Status is the state of the fleet. Its JSON is a contract: what does not exist is null, and
 // no list is.
 type Status struct {
-	V       int          `json:"v"`
-	Network *string      `json:"network"`
-	Branch  *string      `json:"branch"`
-	Commit  *string      `json:"commit"`
-	Paused  bool         `json:"paused"`
-	Pause   *PauseStatus `json:"pause"` // null when runs are not paused
+	V       int                `json:"v"`
+	Network *string            `json:"network"`
+	Branch  *string            `json:"branch"`
+	Commit  *string            `json:"commit"`
+	Paused  bool               `json:"paused"`
+	Pause   *stops.PauseStatus `json:"pause"` // null when runs are not paused
 	// Waiting counts the commits that wait for the end of the pause, as far as bellhop has looked.
 	Waiting int          `json:"waiting_commits"`
 	Hosts   []HostStatus `json:"hosts"`
@@ -79,7 +82,7 @@ type HostStatus struct {
 	// Services are all that the host holds, and those that could not be brought there, by name.
 	Services []ServiceStatus `json:"services"`
 	// Held says who brought the host back to what it held before, where it is to stay; null when nobody did.
-	Held *HoldStatus `json:"held"`
+	Held *stops.HoldStatus `json:"held"`
 	// CancelledBy is who cancelled the run that was to bring the host to the commit; null when nobody did.
 	CancelledBy *string `json:"cancelled_by"`
 }
@@ -138,15 +141,15 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
-		s.Commit = text(top)
+		s.Commit = null.Text(top)
 		for name, to := range map[string]**string{"network": &s.Network, "branch": &s.Branch} {
 			v, err := meta(tx, name)
 			if err != nil {
 				return err
 			}
-			*to = text(v)
+			*to = null.Text(v)
 		}
-		pause, err := readPause(tx)
+		pause, err := stops.ReadPause(tx)
 		if err != nil {
 			return err
 		}
@@ -165,11 +168,11 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
-		holds, err := readHolds(tx)
+		holds, err := hosttable.Read(tx, stops.Holds())
 		if err != nil {
 			return err
 		}
-		stopped, err := readStopped(tx)
+		stopped, err := hosttable.Read(tx, stops.Stops())
 		if err != nil {
 			return err
 		}
@@ -179,12 +182,10 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		}
 		for _, h := range hosts {
 			one := hostStatus(h, top)
-			if hold := holds[h.Name]; hold != nil {
-				one.Held = hold.status()
-			}
+			one.Held = holds.Of(h.Name).Status()
 			isWaiting := h.State != Current && h.State != Deploying && h.State != Released
-			if stop := stopped[h.Name]; isWaiting && stop.isOf(holds[h.Name], top) {
-				one.CancelledBy = text(stop.CancelledBy)
+			if stop := stopped.Of(h.Name); isWaiting && stop.IsOf(holds.Of(h.Name), top) {
+				one.CancelledBy = null.Text(stop.CancelledBy)
 			}
 			if look, ok := looks[h.Name]; ok {
 				one.show(look)
@@ -211,10 +212,10 @@ func hostStatus(h Host, top string) HostStatus {
 		commit = top
 	}
 	s := HostStatus{
-		Name: h.Name, State: h.State, Commit: text(commit), DeployedAt: when(store.Millis(h.DeployedAt)), Run: text(h.Run),
-		Services: []ServiceStatus{}, Error: text(h.Error), BootID: text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
+		Name: h.Name, State: h.State, Commit: null.Text(commit), DeployedAt: null.Time(h.DeployedAt), Run: null.Text(h.Run),
+		Services: []ServiceStatus{}, Error: null.Text(h.Error), BootID: null.Text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
 	}
-	s.SeenAt, s.AwaySince = when(store.Millis(h.SeenAt)), when(store.Millis(h.AwayAt))
+	s.SeenAt, s.AwaySince = null.Time(h.SeenAt), null.Time(h.AwayAt)
 	if s.AwaySince != nil {
 		s.Keys.Present = 0 // they were in the RAM of a machine that may be off
 	}
@@ -319,8 +320,8 @@ func scanRun(rows *sql.Rows) (r Run, planned []string, err error) {
 	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes, &names); err != nil {
 		return r, nil, err
 	}
-	r.Commit, r.Author, r.Subject, r.Outcome = text(commit), text(author), text(subject), text(Outcome(outcome))
-	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), when(finished)
+	r.Commit, r.Author, r.Subject, r.Outcome = null.Text(commit), null.Text(author), null.Text(subject), null.Text(Outcome(outcome))
+	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), null.Time(store.Time(finished))
 	return r, planned, errors.Join(json.Unmarshal([]byte(notes), &r.Notes), json.Unmarshal([]byte(names), &planned))
 }
 
@@ -341,7 +342,7 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 		if err := json.Unmarshal([]byte(changed), &r.Changed); err != nil {
 			return nil, err
 		}
-		r.Outcome, r.Error, r.Details = text(Outcome(outcome)), text(errText), json.RawMessage(details)
+		r.Outcome, r.Error, r.Details = null.Text(Outcome(outcome)), null.Text(errText), json.RawMessage(details)
 		r.Notes, r.Reason, r.Restored = notesOf(details), reasonOf(details), restoredOf(details)
 		rs = append(rs, r)
 	}

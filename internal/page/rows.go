@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // A fleetRow is a host in the table of the fleet. Its texts are made before the template has it: for a thousand hosts the
@@ -53,7 +54,7 @@ func whyOf(now time.Time, h *history.HostStatus) string {
 	return strings.Join(parts, "; ")
 }
 
-func heldWords(now time.Time, h *history.HoldStatus) string {
+func heldWords(now time.Time, h *stops.HoldStatus) string {
 	text := "held " + ago(now, h.Since)
 	if h.By != nil {
 		text = "held by " + *h.By + ", " + ago(now, h.Since)

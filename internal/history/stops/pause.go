@@ -1,12 +1,14 @@
-package history
+package stops
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
 
+	"bellhop/internal/history/null"
 	"bellhop/internal/history/store"
 )
 
@@ -40,7 +42,7 @@ func (p *Pause) Status() *PauseStatus {
 	if p == nil {
 		return nil
 	}
-	return &PauseStatus{By: text(p.By), Reason: text(p.Reason), Since: when(store.Millis(p.Since)), Until: when(store.Millis(p.Until)), Kept: p.Kept}
+	return &PauseStatus{By: null.Text(p.By), Reason: null.Text(p.Reason), Since: null.Time(p.Since), Until: null.Time(p.Until), Kept: p.Kept}
 }
 
 // Text says in one line that runs are paused: who, since when, why, until when, and how many commits
@@ -76,16 +78,23 @@ func (p *PauseStatus) Text(waiting int) string {
 // clockText is a time as people read it, with its zone: it may be read on another machine.
 func clockText(t time.Time) string { return t.Local().Format("2006-01-02 15:04 MST") }
 
-// Pauses is the part of a history that knows whether runs are paused. The file has one value for it,
-// so that a status that reads it sees one moment.
-type Pauses struct{ db *DB }
+// Pauses knows whether runs are paused. The file has one value for it, so that a status that reads it
+// sees one moment.
+type Pauses struct {
+	sql    *sql.DB
+	writer *store.Writer
+	tell   func(was, now *Pause)
+}
 
-// Pauses is what db remembers of pauses.
-func (db *DB) Pauses() Pauses { return Pauses{db} }
+// NewPauses is that of the file db, which w writes. tell is called inside each transaction that changes
+// a pause, and may tell people of it.
+func NewPauses(db *sql.DB, w *store.Writer, tell func(was, now *Pause)) *Pauses {
+	return &Pauses{db, w, tell}
+}
 
 // Now is the pause that holds; nil when runs are not paused.
-func (p Pauses) Now() (*Pause, error) {
-	now, err := readPause(p.db.sql)
+func (p *Pauses) Now() (*Pause, error) {
+	now, err := ReadPause(p.sql)
 	if err != nil {
 		return nil, fmt.Errorf("read the pause: %w", err)
 	}
@@ -94,10 +103,10 @@ func (p Pauses) Now() (*Pause, error) {
 
 // Change stores what f makes of the pause that holds, nil for none, and returns both. f may be called
 // twice.
-func (p Pauses) Change(ctx context.Context, f func(was *Pause) *Pause) (was, now *Pause, err error) {
-	err = p.db.write(ctx, "the pause", func(tx *tx) error {
+func (p *Pauses) Change(ctx context.Context, f func(was *Pause) *Pause) (was, now *Pause, err error) {
+	err = p.writer.Write(ctx, "the pause", func(tx *store.Tx) error {
 		var err error
-		if was, err = readPause(tx); err != nil {
+		if was, err = ReadPause(tx); err != nil {
 			return err
 		}
 		value := ""
@@ -108,29 +117,16 @@ func (p Pauses) Change(ctx context.Context, f func(was *Pause) *Pause) (was, now
 			}
 			value = string(b)
 		}
-		tx.queuePause(was, now)
-		return setMeta(tx, pausedName, value)
+		p.tell(was, now)
+		_, err = tx.Exec(`INSERT OR REPLACE INTO meta(name, value) VALUES(?, ?)`, pausedName, value)
+		return err
 	})
 	return was, now, err
 }
 
-// queuePause tells people that runs are paused, or no longer.
-func (tx *tx) queuePause(was, now *Pause) {
-	m := Message{At: tx.db.clock(), Kind: "pause"}
-	switch {
-	case was == nil && now != nil:
-		m.Now, m.Error = NowPaused, now.Status().Text(0)
-	case was != nil && now == nil:
-		m.Now = NowResumed
-	default:
-		return
-	}
-	tx.queue(m)
-}
-
 // Set pauses, or changes the pause that holds: a reason that is not given stays, and so does the time
 // since when runs are paused.
-func (p Pauses) Set(ctx context.Context, next Pause) (was, now *Pause, err error) {
+func (p *Pauses) Set(ctx context.Context, next Pause) (was, now *Pause, err error) {
 	return p.Change(ctx, func(was *Pause) *Pause {
 		now := next
 		if was == nil {
@@ -148,7 +144,7 @@ func (p Pauses) Set(ctx context.Context, next Pause) (was, now *Pause, err error
 }
 
 // End ends the pause, and returns the one that held; nil when runs were not paused.
-func (p Pauses) End(ctx context.Context) (was *Pause, err error) {
+func (p *Pauses) End(ctx context.Context) (was *Pause, err error) {
 	was, _, err = p.Change(ctx, func(*Pause) *Pause { return nil })
 	return was, err
 }
@@ -157,7 +153,8 @@ func (p Pauses) End(ctx context.Context) (was *Pause, err error) {
 // reason it was "1".
 const pausedName = "paused"
 
-func readPause(q store.Querier) (*Pause, error) {
+// ReadPause reads the pause that holds; nil for none.
+func ReadPause(q store.Querier) (*Pause, error) {
 	values, err := store.Column(q, `SELECT value FROM meta WHERE name = ?`, pausedName)
 	if err != nil || len(values) == 0 || values[0] == "" {
 		return nil, err

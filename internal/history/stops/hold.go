@@ -1,0 +1,60 @@
+package stops
+
+import (
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history/hosttable"
+	"bellhop/internal/history/null"
+)
+
+// A Hold says that a person brought a host back to a bundle that it held before, and that the host is to
+// hold that one until the hold ends.
+type Hold struct {
+	By     string    `json:"by"`
+	Reason string    `json:"reason,omitempty"` // "" when none was given
+	Since  time.Time `json:"since"`
+	Run    string    `json:"run"` // that brought the host back
+
+	Digest  string          `json:"digest"`            // of the bundle that the host is to hold
+	Commit  string          `json:"commit"`            // that it came from
+	Origins []bundle.Origin `json:"origins,omitempty"` // of services of it that are not at Commit
+	// Wanted is the digest of what the head wanted of the host when the hold began; "" when that could
+	// not be made. A commit that wants something else ends the hold.
+	Wanted string `json:"wanted,omitempty"`
+	// Host is the name that the host had when the hold began; "" where it has it still.
+	Host string `json:"host,omitempty"`
+	// Left are the bundles that rollbacks left since the host was not held last, by digest: another
+	// rollback goes to none of them.
+	Left []string `json:"left,omitempty"`
+}
+
+// HoldStatus is a hold as a status shows it.
+type HoldStatus struct {
+	By     *string   `json:"by"`
+	Reason *string   `json:"reason"` // null when none was given
+	Since  time.Time `json:"since"`
+}
+
+// Status is h as a status shows it; nil where a host is not held.
+func (h *Hold) Status() *HoldStatus {
+	if h == nil {
+		return nil
+	}
+	return &HoldStatus{By: null.Text(h.By), Reason: null.Text(h.Reason), Since: h.Since.UTC()}
+}
+
+// Text says who holds a host, since when and why: "held since 2026-11-30 07:20 UTC by cadey: it leaks".
+func (h *Hold) Text() string {
+	s := "held since " + clockText(h.Since)
+	if h.By != "" {
+		s += " by " + h.By
+	}
+	if h.Reason != "" {
+		s += ": " + h.Reason
+	}
+	return s
+}
+
+// Holds is how the holds of hosts are stored.
+func Holds() hosttable.Layout[*Hold] { return hosttable.JSON[*Hold]("holds", "hold", "the hold", nil) }
