@@ -39,6 +39,7 @@ func TestRepoDocLoads(t *testing.T) {
 		"services/printerfacts/service.yaml":            "settings: { port: 3000 }\n",
 		"secrets/withinbot.env.age":                     "age-encryption.org/v1\n",
 		"secrets/notify/ops.age":                        "age-encryption.org/v1\n",
+		"secrets/ghcr.age":                              "age-encryption.org/v1\n",
 	} {
 		tree[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o644}
 	}

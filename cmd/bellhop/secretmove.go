@@ -241,6 +241,9 @@ func usedBy(uses []fleet.KeyFile) string {
 	var parts []string
 	for _, u := range uses {
 		part := fmt.Sprintf("service %s uses it as its key %s", u.Service, u.Key)
+		if u.Service == "" {
+			part = "bellhop.yaml uses it as the login at a registry"
+		}
 		if len(u.Hosts) > 0 {
 			part += " on " + strings.Join(u.Hosts, ", ")
 		}

@@ -60,6 +60,7 @@ type Manifest struct {
 	Services []Service `json:"services,omitempty"` // those that are not started and judged by the defaults
 	Shared   []Shared  `json:"shared,omitempty"`   // whose things are that several services claim; not in the digest
 	System   *System   `json:"system,omitempty"`   // of a NixOS host; nil: it has none from bellhop
+	Logins   string    `json:"logins,omitempty"`   // path of the key with the logins at registries, as docker's config.json: for pulls alone; "" for none
 }
 
 // A File is a regular file. Unit files, drop-ins, sysusers.d and tmpfiles.d snippets are

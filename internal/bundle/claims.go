@@ -146,6 +146,9 @@ func (m *Manifest) pick(keep func(services []string) bool) Manifest {
 	if m.System != nil && keeps(systemThing) {
 		p.System = m.System
 	}
+	if m.Logins != "" && keep(nil) { // they go with what is no service's
+		p.Logins = m.Logins
+	}
 	return p
 }
 

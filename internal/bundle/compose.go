@@ -66,6 +66,7 @@ func (m *Manifest) join(o Manifest) {
 	m.Services = slices.Concat(m.Services, o.Services)
 	m.Shared = slices.Concat(m.Shared, o.Shared)
 	m.System = cmp.Or(o.System, m.System)
+	m.Logins = cmp.Or(m.Logins, o.Logins)
 }
 
 // composeNeeds lists the commands that services need: those that come, of head, and those that stay,

@@ -12,11 +12,10 @@ const (
 // A ComposeProject is what a service asks of docker compose. All that it names is resolved by the
 // deployer; the host renders the same files with its own compose and tells where the two disagree.
 type ComposeProject struct {
-	Project string   `json:"project"`         // name of the project; the service's name unless adopted under another
-	Dir     string   `json:"dir"`             // --project-directory, absolute
-	Files   []string `json:"files"`           // -f, in order, absolute; the last may be the override that bellhop renders
-	Env     []string `json:"env,omitempty"`   // --env-file, in order, absolute, a later one wins; none: an empty one is to be given
-	Login   string   `json:"login,omitempty"` // path of the key that holds the registries' logins as docker's config.json; ""
+	Project string   `json:"project"`       // name of the project; the service's name unless adopted under another
+	Dir     string   `json:"dir"`           // --project-directory, absolute
+	Files   []string `json:"files"`         // -f, in order, absolute; the last may be the override that bellhop renders
+	Env     []string `json:"env,omitempty"` // --env-file, in order, absolute, a later one wins; none: an empty one is to be given
 
 	Containers []Container     `json:"containers"`         // by name, sorted
 	Volumes    []ComposeVolume `json:"volumes,omitempty"`  // by key, sorted

@@ -90,6 +90,9 @@ func (m *Manifest) Digest() string {
 	if m.System != nil {
 		line(h, "system", []any{m.System.Path, m.System.Verb()})
 	}
+	if m.Logins != "" {
+		line(h, "logins", m.Logins)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 

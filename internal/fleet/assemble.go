@@ -66,11 +66,16 @@ func (a *assembly) differing() {
 		}
 	}
 
-	if len(changed) == 0 {
+	var hosts []int
+	if a.last.logins != a.logins {
+		for i := range a.config.Hosts {
+			hosts = append(hosts, i)
+		}
+	}
+	if len(changed)+len(hosts) == 0 {
 		return
 	}
 
-	var hosts []int
 	for _, name := range slices.Sorted(maps.Keys(changed)) {
 		a.check(name)
 		hosts = append(hosts, a.config.Users[name]...)
@@ -231,6 +236,7 @@ func (a *assembly) fill(i int) {
 
 	a.problems = append(a.problems, failed...)
 	a.collisions(s.states)
+	a.addLogins(i, s)
 	a.watchFleet(i, usesFleet)
 	if old := a.slotBefore(h); old != nil && old.holdsSame(s) && old.host.Arch == h.Arch {
 		s = old

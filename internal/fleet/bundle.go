@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/render"
@@ -168,6 +169,9 @@ func (b *Bundle) Ingredients() map[string][]byte {
 			known[path] = true
 			if v, err := b.loader.Open(b.tree, path); err == nil {
 				out[path] = v
+				if _, password, ok := strings.Cut(string(v), ":"); ok && k.Name == service.LoginsName {
+					out[path+" password"] = []byte(strings.TrimSpace(password))
+				}
 			}
 		}
 	}

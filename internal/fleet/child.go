@@ -369,5 +369,5 @@ func cpuTime() int64 {
 
 // headOf is f less its hosts.
 func headOf(f *Fleet) *wire.Head {
-	return &wire.Head{Network: f.Network, Deployer: f.Deployer, Rollout: f.Rollout, Confirm: f.Confirm, Look: f.Look, Isolate: f.Isolate, Notify: f.Notify, Warnings: f.Warnings, Readers: f.Readers}
+	return &wire.Head{Network: f.Network, Deployer: f.Deployer, Rollout: f.Rollout, Confirm: f.Confirm, Look: f.Look, Isolate: f.Isolate, Notify: f.Notify, Registries: f.Registries, Warnings: f.Warnings, Readers: f.Readers}
 }

@@ -90,7 +90,7 @@ func (l *Loader) fleetOf(a *wire.Message, since *Fleet) (*Fleet, error) {
 	}
 
 	h := a.Head
-	f := &Fleet{Network: h.Network, Deployer: h.Deployer, Rollout: h.Rollout, Confirm: h.Confirm, Look: h.Look, Isolate: h.Isolate, Notify: h.Notify, Warnings: h.Warnings, Readers: h.Readers}
+	f := &Fleet{Network: h.Network, Deployer: h.Deployer, Rollout: h.Rollout, Confirm: h.Confirm, Look: h.Look, Isolate: h.Isolate, Notify: h.Notify, Registries: h.Registries, Warnings: h.Warnings, Readers: h.Readers}
 	f.loader, f.far = l, &farFleet{number: a.Fleet, kinds: map[int]*render.Composition{}}
 	f.Hosts, f.slots = make([]*inventory.Host, a.Count), make([]*slot, a.Count)
 	before := make([]*slot, a.Count)

@@ -119,10 +119,12 @@ type Fleet struct {
 	// Look is how often each host is looked at; 0: never.
 	Look time.Duration
 	// Isolate lets the other services of a host be brought when one fails.
-	Isolate  bool
-	Notify   []inventory.Notify // whom messages are sent to, by name
-	Warnings []Problem          // nothing is refused for these
-	Readers  Readers
+	Isolate bool
+	Notify  []inventory.Notify // whom messages are sent to, by name
+	// Registries are those that images are pulled from with a login, by name.
+	Registries []inventory.Registry
+	Warnings   []Problem // nothing is refused for these
+	Readers    Readers
 
 	systems systemSet
 	state

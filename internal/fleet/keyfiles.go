@@ -1,45 +1,11 @@
 package fleet
 
 import (
-	"errors"
-	"io/fs"
 	"slices"
-	"strings"
 
 	"bellhop/internal/fleet/syntax"
-	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/wire"
 )
-
-// matchSources lists the files of the tree that a pattern can mean, on whichever host.
-func matchSources(t *tree.Tree, pattern string) ([]string, error) {
-	found := []string{"."}
-	parts := strings.Split(pattern, "/")
-	for i, part := range parts {
-		rule := syntax.MatchPart(part)
-		last := i == len(parts)-1
-		var next []string
-
-		for _, dir := range found {
-			os, err := t.List(dir)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			for _, o := range os {
-				if rule.MatchString(o.Name()) && o.Mode.IsDir() == !last {
-					next = append(next, o.Path)
-				}
-			}
-		}
-
-		found = next
-	}
-
-	return found, nil
-}
 
 // KeyFiles lists, for each key that a service declares and each key that is a rendered template, the
 // files it comes from, with the hosts of each, by service, key and file. A file need not exist.

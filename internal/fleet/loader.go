@@ -50,7 +50,8 @@ type state struct {
 	tree         *tree.Tree
 	config       *inventory.Inventory
 	services     map[string]*serviceState
-	slots        []*slot // as Hosts
+	logins       *serviceState // of registries:; nil: there are none
+	slots        []*slot       // as Hosts
 	view         *template.FleetView
 	views        []*template.HostView // as Hosts; nil until a host is looked at
 	viewers      []int                // hosts with a template that looks at the fleet
@@ -145,9 +146,14 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 		return nil, err
 	}
 
-	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Look: cfg.Look, Isolate: cfg.Isolate, Notify: cfg.Notify, Readers: cfg.Readers}
-	f.loader, f.tree, f.config, f.services, f.compositions = l, t, cfg, services, map[string]*render.Composition{}
-	problems := slices.Concat(cfg.Problems, twoNames(t), problemsOf(services), f.assemble(c.last), f.dangling(), f.notifyFiles())
+	logins, err := l.logins(t, cfg)
+	if err != nil {
+		return nil, err
+	}
+
+	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Look: cfg.Look, Isolate: cfg.Isolate, Notify: cfg.Notify, Registries: cfg.Registries, Readers: cfg.Readers}
+	f.loader, f.tree, f.config, f.services, f.logins, f.compositions = l, t, cfg, services, logins, map[string]*render.Composition{}
+	problems := slices.Concat(cfg.Problems, twoNames(t), problemsOf(services), f.assemble(c.last), f.dangling(), f.notifyFiles(), f.loginTrouble())
 	refuse, warn := problems.Split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)

@@ -147,7 +147,7 @@ func (l *Loader) sources(t *tree.Tree, s *service.Service) (*serviceState, error
 			files := []string{src}
 			if syntax.IsPattern(src) {
 				var err error
-				if files, err = matchSources(t, src); err != nil {
+				if files, err = service.MatchSources(t, src); err != nil {
 					return nil, err
 				}
 			}

@@ -289,9 +289,8 @@ func TestAuthorizedKeysKeepTheDeployer(t *testing.T) {
 // A field that nothing reads is refused, where it stands and in the schema.
 func TestNotSupportedYet(t *testing.T) {
 	for field, c := range map[string]struct{ file, place, text string }{
-		"expected":   {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
-		"trust":      {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
-		"registries": {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\nregistries:\n"},
+		"expected": {"service.yaml", "services/svc/service.yaml:1:1", "expected: x\n"},
+		"trust":    {"bellhop.yaml", "bellhop.yaml:2:1", "network: n\ntrust: []\n"},
 	} {
 		m := small("", map[string]string{c.file: c.text})
 		if c.file == "service.yaml" {

@@ -11,7 +11,7 @@ import (
 
 // Secrets lists the age files that the services of f name, on whichever hosts they run, by
 // name: also those that only a template names. Of a source that names hosts or settings they
-// are the files of the hosts that switch the service on. Those of notify: are among them.
+// are the files of the hosts that switch the service on. Those of notify: and registries: are among them.
 func (f *Fleet) Secrets() []string {
 	used := map[string]bool{}
 	for _, k := range f.KeyFiles() {
@@ -19,6 +19,9 @@ func (f *Fleet) Secrets() []string {
 	}
 	for _, n := range f.Notify {
 		used[n.Source] = true
+	}
+	for _, r := range f.Registries {
+		used[r.Source] = true
 	}
 	return slices.Sorted(maps.Keys(used))
 }

@@ -3,6 +3,8 @@ package host_test
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -26,12 +28,14 @@ type engine struct {
 	logs   string
 	moved  map[string]string // by reference: the image that it means since a pull
 	calls  []string
+	logins map[string]string // by what was run: the logins that its environment led to
 }
 
 func (e *engine) Run(_ context.Context, p machine.Program) (machine.Output, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.calls = append(e.calls, strings.Join(p.Argv, " "))
+	e.readLogins(p)
 
 	last := p.Argv[len(p.Argv)-1]
 	switch {
@@ -65,6 +69,29 @@ func (e *engine) Run(_ context.Context, p machine.Program) (machine.Output, erro
 		return machine.Output{Stdout: e.logs}, nil
 	}
 	return machine.Output{}, nil
+}
+
+// readLogins reads the logins as the engines do.
+func (e *engine) readLogins(p machine.Program) {
+	for _, v := range p.Env {
+		for _, prefix := range []string{"DOCKER_CONFIG=", "REGISTRY_AUTH_FILE="} {
+			file, is := strings.CutPrefix(v, prefix)
+			if !is {
+				continue
+			}
+			if prefix == "DOCKER_CONFIG=" {
+				file += "/config.json"
+			}
+			text, err := os.ReadFile(file)
+			if err != nil {
+				text = []byte(err.Error())
+			}
+			if e.logins == nil {
+				e.logins = map[string]string{}
+			}
+			e.logins[strings.Join(p.Argv, " ")] = string(text)
+		}
+	}
 }
 
 func (e *engine) lines(of func(s *containers.State) string) machine.Output {
@@ -176,6 +203,39 @@ func TestRestartOfAContainerThatHangs(t *testing.T) {
 			t.Errorf("evidence %+v, want the container's lines", res.Evidence)
 		}
 	})
+}
+
+// Pulls find the logins of the bundle that comes, also while their key waits; nothing else does. A key that
+// another run brought is found where it stands.
+func TestLoginsOfPulls(t *testing.T) {
+	m, e, l := composeLoad(t)
+	unit := bundle.UnitDir + "/registries-key.service"
+	l.file(unit, "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/x\n").of("")
+	l.Units = append(l.Units, bundle.Unit{Name: "registries-key.service", KeyUnit: true, OnChange: bundle.None, Files: []string{unit}})
+	l.Keys = append(l.Keys, bundle.Key{Name: "registries", Path: bundle.KeyDir + "/registries", User: "root", Group: "root", Mode: 0o400})
+	l.keys["registries"], l.Logins = "first logins", bundle.KeyDir+"/registries"
+	wiki := l.Services[len(l.Services)-1].Compose
+	wiki.Containers[0].Pull = containers.PullAlways
+	l.file(bundle.QuadletDir+"/one.container", "[Container]\nImage=reg.example/one:1\n").of("one")
+
+	twinDeploy(t, m, l.on(1), l, bundle.OutcomeDone)
+	want := map[string]string{"docker pull -q app:1": "first logins", "podman pull -q reg.example/one:1": "first logins"}
+	if !maps.Equal(e.logins, want) {
+		t.Errorf("logins %q, want %q", e.logins, want)
+	}
+
+	e.logins = nil
+	wiki.Containers[0].Image = "app:2"
+	twinDeploy(t, m, l.on(2), l, bundle.OutcomeDone)
+	if want := map[string]string{"docker pull -q app:2": "first logins"}; !maps.Equal(e.logins, want) {
+		t.Errorf("later logins %q, want %q", e.logins, want)
+	}
+
+	l.Keys = slices.DeleteFunc(l.Keys, func(k bundle.Key) bool { return k.Name == "registries" })
+	o := l.on(3)
+	if got, err := talk(m.Host(), o, l); err == nil && (got.res == nil || got.res.Outcome != bundle.OutcomeRefused) {
+		t.Errorf("logins of no key: %+v", got.res)
+	}
 }
 
 // The name of an image that a refused run pulled means again what it meant.

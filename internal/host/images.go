@@ -12,6 +12,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
+	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/plan"
 )
@@ -39,12 +40,26 @@ func (r *run) images(ctx context.Context) error {
 	if r.m.Programs == nil || len(wanted) == 0 {
 		return nil
 	}
-	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event}
+	logins, err := r.logins(containers.Podman)
+	if err != nil {
+		return err
+	}
+	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event, Env: logins}
 	failed := pull.Pull(ctx, wanted)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	return refuseImages(failed)
+}
+
+// logins is the environment in which an engine finds the logins at registries; none where the bundle brings none.
+func (r *run) logins(engine string) ([]string, error) {
+	all := r.offer.Manifest.Keys
+	i := slices.IndexFunc(all, func(k bundle.Key) bool { return k.Path == r.offer.Manifest.Logins })
+	if i < 0 {
+		return nil, nil
+	}
+	return containers.Logins(engine, keyfiles.Of(r.m).Now(r.offer.Run, all[i]), r.m.At(scratchDir)+"/.login")
 }
 
 // refuseImages refuses the services whose images did not come. What may pass by itself is tried again

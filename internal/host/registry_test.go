@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/bcrypt"
+
 	"bellhop/internal/bundle"
 )
 
@@ -25,8 +27,9 @@ import (
 // that registries fail. Engines of the rig pull from it; the images are made of one static program.
 type registry struct {
 	t    *testing.T
-	addr string // as a host of the rig reaches it
-	url  string // of the registry itself
+	addr string   // as a host of the rig reaches it
+	url  string   // of the registry itself
+	user []string // USER:PASSWORD of those that it lets in, the first is the test's own; none: everybody
 
 	mu     sync.Mutex
 	status int           // of all answers; 0: as the registry says
@@ -34,7 +37,7 @@ type registry struct {
 	pulls  int           // manifests that were asked for
 }
 
-func newRegistry(t *testing.T, ip string) *registry {
+func newRegistry(t *testing.T, ip string, users ...string) *registry {
 	t.Helper()
 	program, err := exec.LookPath("docker-registry")
 	if err != nil {
@@ -49,6 +52,9 @@ func newRegistry(t *testing.T, ip string) *registry {
 	l.Close()
 	config := filepath.Join(t.TempDir(), "config.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: { level: error }\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: %q }\n", t.TempDir(), port)
+	if len(users) > 0 {
+		text += fmt.Sprintf("auth: { htpasswd: { realm: rig, path: %s } }\n", htpasswd(t, users))
+	}
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +64,7 @@ func newRegistry(t *testing.T, ip string) *registry {
 	}
 	t.Cleanup(func() { serve.Process.Kill(); serve.Wait() })
 
-	r := &registry{t: t, addr: net.JoinHostPort(ip, "5000"), url: "http://" + port}
+	r := &registry{t: t, addr: net.JoinHostPort(ip, "5000"), url: "http://" + port, user: users}
 	to, _ := url.Parse(r.url)
 	door, err := net.Listen("tcp", r.addr)
 	if err != nil {
@@ -78,6 +84,34 @@ func newRegistry(t *testing.T, ip string) *registry {
 	}
 	t.Fatal("docker-registry does not start")
 	return nil
+}
+
+// htpasswd is a file with the passwords of users, as docker-registry reads it.
+func htpasswd(t *testing.T, users []string) string {
+	t.Helper()
+	var lines string
+	for _, u := range users {
+		name, password, _ := strings.Cut(u, ":")
+		hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += name + ":" + string(hash) + "\n"
+	}
+	p := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(p, []byte(lines), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// do sends a request as the test's own user.
+func (r *registry) do(req *http.Request) (*http.Response, error) {
+	if len(r.user) > 0 {
+		name, password, _ := strings.Cut(r.user[0], ":")
+		req.SetBasicAuth(name, password)
+	}
+	return http.DefaultClient.Do(req)
 }
 
 func (r *registry) answer(w http.ResponseWriter, req *http.Request, next http.Handler) {
@@ -154,7 +188,8 @@ func (r *registry) push(name, tag, version string) (ref string) {
 }
 
 func (r *registry) blob(name string, p []byte, digest string) {
-	resp, err := http.Post(r.url+"/v2/"+name+"/blobs/uploads/", "", nil)
+	begin, _ := http.NewRequest("POST", r.url+"/v2/"+name+"/blobs/uploads/", nil)
+	resp, err := r.do(begin)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -172,7 +207,7 @@ func (r *registry) blob(name string, p []byte, digest string) {
 func (r *registry) put(to, kind string, p []byte) {
 	req, _ := http.NewRequest("PUT", to, bytes.NewReader(p))
 	req.Header.Set("Content-Type", kind)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := r.do(req)
 	if err != nil {
 		r.t.Fatal(err)
 	}

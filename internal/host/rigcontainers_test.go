@@ -83,8 +83,8 @@ WantedBy=multi-user.target
 	return l
 }
 
-// newDockerRig is a rig whose host has Docker, and a registry that it reaches.
-func newDockerRig(t *testing.T) (*rig, *registry) {
+// newDockerRig is a rig whose host has Docker, and a registry that it reaches, which lets users in alone.
+func newDockerRig(t *testing.T, users ...string) (*rig, *registry) {
 	r := newRig(t)
 	if _, err := r.try("command -v docker"); err != nil {
 		t.Skip("this host has no docker")
@@ -94,7 +94,7 @@ func newDockerRig(t *testing.T) (*rig, *registry) {
 		r.try("docker ps -aq | xargs -r docker rm -f; docker volume ls -q | xargs -r docker volume rm; docker system prune -af; systemctl disable -q docker.socket docker.service; systemctl stop docker.socket docker.service; rm -rf /opt/stacks")
 	})
 	ip, _, _ := strings.Cut(r.sh("echo $SSH_CONNECTION"), " ")
-	return r, newRegistry(t, ip)
+	return r, newRegistry(t, ip, users...)
 }
 
 // ids are the containers of the stack, "NAME ID STATE" by line.

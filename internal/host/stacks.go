@@ -44,7 +44,11 @@ func (r *run) planStacks(ctx context.Context) error {
 	}
 
 	scratch := r.m.At(scratchDir)
+	if err := os.RemoveAll(scratch); err != nil { // of a run that was killed
+		return err
+	}
 	defer os.RemoveAll(scratch)
+
 	for _, s := range r.stacks {
 		var err error
 		s.now, err = r.engine().Containers(ctx, s.Project)
@@ -201,13 +205,10 @@ func (r *run) tryOut(s *stack, scratch string) error {
 // with this run where they wait, the others where they stand. No value is copied.
 func (r *run) linkKeys(s *stack, scratch string) error {
 	for _, k := range r.offer.Manifest.Keys {
-		if k.Service != s.Service && k.Path != s.Login {
+		if k.Service != s.Service {
 			continue
 		}
-		from := r.m.At(k.Path)
-		if waits := filepath.Join(r.m.At(keyfiles.NewFolder(r.offer.Run)), keyfiles.FileName(k.Name)); exists(waits) {
-			from = waits
-		}
+		from := keyfiles.Of(r.m).Now(r.offer.Run, k)
 		to := scratch + k.Path
 		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
 			return err
@@ -217,11 +218,6 @@ func (r *run) linkKeys(s *stack, scratch string) error {
 		}
 	}
 	return nil
-}
-
-func exists(p string) bool {
-	_, err := os.Lstat(p)
-	return err == nil
 }
 
 // stackImages brings and builds what the stack runs, and returns the ids of images that may have moved.
@@ -235,55 +231,31 @@ func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts
 			if facts.BuildsAnew(&c) {
 				build = append(build, c.Name)
 			}
-		case !r.runsAlready(s, &c):
+		case !s.runsAlready(&c):
 			wanted = append(wanted, containers.Image{Engine: containers.Docker, Ref: c.Image, Policy: c.Pull, Service: s.Service})
 		}
 	}
 
-	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event}
-	if s.Login != "" {
-		dir := scratch + "/.login"
-		if err := containers.LinkLogin(dir, scratch+s.Login); err != nil {
-			return nil, err
-		}
-		pull.Env = []string{"DOCKER_CONFIG=" + dir}
+	logins, err := r.logins(containers.Docker)
+	if err != nil {
+		return nil, err
 	}
+	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event, Env: logins}
 	if err := refuseImages(pull.Pull(ctx, wanted)); err != nil {
 		return nil, err
 	}
 	if len(build) > 0 {
 		r.event("build", fmt.Sprint(build))
-		if err := r.engine().Build(ctx, &s.Stack, scratch, build); err != nil {
+		if err := r.engine().Build(ctx, &s.Stack, scratch, logins, build); err != nil {
 			return nil, err
 		}
 	}
 
-	return s.imageIDs(ctx, r.engine())
-}
-
-// imageIDs are the ids of the images that may have moved: those that are pulled each time, and those that
-// are built.
-func (s *stack) imageIDs(ctx context.Context, engine containers.Engine) (map[string]string, error) {
-	ids := map[string]string{}
-	for _, c := range s.Containers {
-		ref := containers.ImageRef(&s.ComposeProject, &c)
-		if mayMove := c.Pull == containers.PullAlways || c.Build; !mayMove || c.Idle || ref == "" {
-			continue
-		}
-
-		id, err := engine.ImageID(ctx, ref)
-		if err != nil {
-			return nil, err
-		}
-		if id != "" {
-			ids[ref] = id
-		}
-	}
-	return ids, nil
+	return r.engine().MovedImages(ctx, &s.ComposeProject)
 }
 
 // runsAlready says that a container runs the image that it is to run: the host has that.
-func (r *run) runsAlready(s *stack, c *bundle.Container) bool {
+func (s *stack) runsAlready(c *bundle.Container) bool {
 	if c.Pull == containers.PullAlways {
 		return false
 	}
@@ -322,7 +294,7 @@ func (r *run) startStacks(ctx context.Context) error {
 			continue
 		}
 
-		r.event("containers", changeText(s.Service, change))
+		r.event("containers", change.Text(s.Service))
 		if err := r.keepImages(ctx, s); err != nil {
 			r.warn("service %s: its former images may be pruned: %v", s.Service, err)
 		}
@@ -331,20 +303,4 @@ func (r *run) startStacks(ctx context.Context) error {
 		}
 	}
 	return nil
-}
-
-func changeText(service string, c containers.Change) string {
-	text := ""
-	for _, part := range []struct {
-		verb  string
-		names []string
-	}{{"up", c.Up}, {"restart", c.Restart}} {
-		for _, n := range part.names {
-			text += part.verb + " " + containers.ContainerName(service, n) + " "
-		}
-	}
-	if len(c.Gone) > 0 {
-		text += fmt.Sprintf("remove %d", len(c.Gone))
-	}
-	return text
 }

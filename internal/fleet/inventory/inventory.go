@@ -61,11 +61,14 @@ type Inventory struct {
 	Isolate  bool
 	Pinned   bool     // images without a digest are refused
 	Notify   []Notify // by name
-	Hosts    []*Facts // by name
-	ByName   map[string]int
-	Users    map[string][]int   // service, to hosts that switch it on
-	Places   map[string][]Place // service, to every switch of it
-	Problems problem.Problems
+
+	Registries []Registry // by name
+	MainFile   *yaml.File // bellhop.yaml, where it has registries
+	Hosts      []*Facts   // by name
+	ByName     map[string]int
+	Users      map[string][]int   // service, to hosts that switch it on
+	Places     map[string][]Place // service, to every switch of it
+	Problems   problem.Problems
 }
 
 // maker builds a config from parsed files.
@@ -290,6 +293,7 @@ func (m *maker) finish() {
 	m.jumps()
 	m.orders()
 	m.readNotify()
+	m.readRegistries()
 	names, hints := slices.Sorted(maps.Keys(tags)), problem.Hints{}
 	for _, g := range m.file.Groups {
 		if !tags[g.Key] {

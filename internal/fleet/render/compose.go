@@ -161,6 +161,9 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 
 	st.Keys[k.Name] = k
 	st.Renders[k.Name] = r
+	if k.Registries != nil {
+		st.Manifest.Logins = k.Path
+	}
 	out := k.Key
 	out.Service = r.Service.Name
 	if g := groups[k.User]; g != "" && k.Guess {
@@ -182,6 +185,11 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 
 // keyTwice adds a problem if two services have a key of one name from different sources.
 func (st *Composition) keyTwice(s *service.Service, k, was *service.Key) {
+	if k.Registries != nil {
+		p := problem.At(s.Source.Name, s.Source.Data, k.At, "registries: the key %s of service %s has the name of the key that is made of them: give it another one", k.Name, st.Renders[k.Name].Service.Name)
+		st.Problems = append(st.Problems, p)
+		return
+	}
 	if slices.Equal(was.Sources, k.Sources) {
 		return
 	}

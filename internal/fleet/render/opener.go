@@ -9,6 +9,7 @@ import (
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/template"
 	"bellhop/internal/fleet/tree"
+	"bellhop/internal/registry/login"
 )
 
 // ErrOffline says that a key's value was asked of a loader that opens none.
@@ -39,7 +40,28 @@ func (o *Opener) Value(t fs.FS, r *Rendering, k *service.Key) ([]byte, error) {
 		return v, err
 	}
 
+	if k.Registries != nil {
+		return o.logins(t, k)
+	}
 	return o.fill(t, r, k)
+}
+
+// logins opens the logins of registries, and renders docker's config.json.
+func (o *Opener) logins(t fs.FS, k *service.Key) ([]byte, error) {
+	var all []login.Login
+	for i, source := range k.Sources {
+		v, err := o.Open(t, source)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", source, err)
+		}
+		l, err := login.Parse(k.Registries[i], v)
+		clear(v)
+		if err != nil {
+			return nil, fmt.Errorf("%s, the login at %s: %w", source, k.Registries[i], err)
+		}
+		all = append(all, l)
+	}
+	return login.Config(all), nil
 }
 
 // fill renders a key that is a template, with the values of the keys that it names.

@@ -10,12 +10,22 @@ import (
 	"bellhop/internal/fleet/compose"
 	"bellhop/internal/fleet/scalar"
 	"bellhop/internal/fleet/service"
+	"bellhop/internal/unitfile"
 )
 
 // A stack is a compose service on one host.
 type stack struct {
 	bundle.ComposeProject
 	names []string // of the folder's files that travel, sorted
+}
+
+// PullsImages says whether the service runs containers: a compose project, or a quadlet of an image.
+func (r *Rendering) PullsImages() bool {
+	isOfImage := func(u service.Unit) bool {
+		_, kind := unitfile.SplitName(u.Name)
+		return u.IsQuadlet && slices.Contains([]string{"container", "image", "build", "kube"}, kind)
+	}
+	return r.project != nil || slices.ContainsFunc(r.Service.Units, isOfImage)
 }
 
 // readStack reads the compose files with the settings of this host.

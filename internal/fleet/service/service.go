@@ -87,6 +87,18 @@ type Key struct {
 	Reload     []string
 	File       *File    // a template that names keys: this is its rendering
 	Sources    []string // age files that its value comes from
+	Registries []string // of the logins in Sources, one each: this is docker's config.json with them
+}
+
+// LoginsName is the key that registries: of bellhop.yaml comes to.
+const LoginsName = "registries"
+
+// Logins is what registries: of bellhop.yaml brings to a host with containers: a service of no name, with one
+// key. names are the registries, and sources the age files with their logins.
+func Logins(main *yaml.File, at problem.Pos, names, sources []string) *Service {
+	k := Key{At: at, File: &File{Source: main.Name}, Sources: sources, Registries: names}
+	k.Key = bundle.Key{Name: LoginsName, Path: bundle.KeyDir + "/" + LoginsName, User: "root", Group: "root", Mode: 0o400, Source: main.Name}
+	return &Service{Source: main, Keys: []Key{k}}
 }
 
 // A Package is where a package comes from, for each architecture.

@@ -1,7 +1,9 @@
 package service
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -58,8 +60,38 @@ func MissingFile(t *tree.Tree, s *Service, k Key, src string) *problem.Problem {
 
 	meant := t.Hints.DidYouMean(src, names)
 	file, data, at := s.Source.Name, s.Source.Data, k.At
-	if k.File != nil {
+	if k.File != nil && k.File.Template != nil {
 		file, data, at = k.File.Source, k.File.Blob.Data, k.File.Template.KeyAt
 	}
 	return problem.At(file, data, at, "key %s: no file %s%s; `bellhop secret set` makes it", k.Name, src, meant)
+}
+
+// MatchSources lists the files of the tree that a pattern can mean, on whichever host.
+func MatchSources(t *tree.Tree, pattern string) ([]string, error) {
+	found := []string{"."}
+	parts := strings.Split(pattern, "/")
+	for i, part := range parts {
+		rule := syntax.MatchPart(part)
+		last := i == len(parts)-1
+		var next []string
+
+		for _, dir := range found {
+			os, err := t.List(dir)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			for _, o := range os {
+				if rule.MatchString(o.Name()) && o.Mode.IsDir() == !last {
+					next = append(next, o.Path)
+				}
+			}
+		}
+
+		found = next
+	}
+
+	return found, nil
 }

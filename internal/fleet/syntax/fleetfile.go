@@ -36,8 +36,9 @@ type Fleet struct {
 
 	Notify yaml.Entries[Notify] `yaml:"notify" former:"ignored" jsonschema_description:"whom messages are sent to, by name"`
 
-	Trust      yaml.NotYet `yaml:"trust" jsonschema:"-"`
-	Registries yaml.NotYet `yaml:"registries" jsonschema:"-"`
+	Registries yaml.Entries[yaml.String] `yaml:"registries" former:"ignored" jsonschema_description:"age file with the login (USER:PASSWORD) of each registry that images are pulled from, by its name, as in ghcr.io"`
+
+	Trust yaml.NotYet `yaml:"trust" jsonschema:"-"`
 
 	Health yaml.NotHere `yaml:"health" jsonschema:"-" place:"in the service's service.yaml"`
 	Settle yaml.NotHere `yaml:"settle" jsonschema:"-" place:"in the service's service.yaml"`

@@ -111,6 +111,9 @@ type Head struct {
 	Look     time.Duration
 	Isolate  bool
 	Notify   []inventory.Notify `json:",omitempty"`
+
+	Registries []inventory.Registry `json:",omitempty"`
+
 	Warnings []problem.Problem
 	Readers  inventory.Readers
 }

@@ -115,6 +115,9 @@ func Manifest(b *bundle.Manifest) error {
 			return fmt.Errorf("system: %w", err)
 		}
 	}
+	if isKey := func(k bundle.Key) bool { return k.Path == b.Logins }; b.Logins != "" && !slices.ContainsFunc(b.Keys, isKey) {
+		return fmt.Errorf("logins at %q, where no key is", b.Logins)
+	}
 	return nil
 }
 

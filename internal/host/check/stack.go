@@ -36,11 +36,6 @@ func checkStack(c *bundle.ComposeProject) error {
 			return err
 		}
 	}
-	if c.Login != "" {
-		if err := absolute(c.Login); err != nil {
-			return err
-		}
-	}
 	for i := range c.Containers {
 		if err := checkContainer(&c.Containers[i]); err != nil {
 			return err

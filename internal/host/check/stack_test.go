@@ -23,7 +23,6 @@ func TestCheckStack(t *testing.T) {
 		"no files":         func(c *bundle.ComposeProject) { c.Files = nil },
 		"file":             func(c *bundle.ComposeProject) { c.Files = []string{"-"} },
 		"env":              func(c *bundle.ComposeProject) { c.Env = []string{"x"} },
-		"login":            func(c *bundle.ComposeProject) { c.Login = "x" },
 		"container":        func(c *bundle.ComposeProject) { c.Containers[0].Name = "-v" },
 		"image":            func(c *bundle.ComposeProject) { c.Containers[0].Image = "--all-tags" },
 		"no image":         func(c *bundle.ComposeProject) { c.Containers[0].Image = "" },

@@ -25,6 +25,23 @@ type Change struct {
 // None says that there is nothing to do.
 func (c *Change) None() bool { return len(c.Up)+len(c.Restart)+len(c.Gone) == 0 }
 
+// Text is c in a few words, for the log: "up wiki:app restart wiki:db".
+func (c *Change) Text(service string) string {
+	text := ""
+	for _, part := range []struct {
+		verb  string
+		names []string
+	}{{"up", c.Up}, {"restart", c.Restart}} {
+		for _, n := range part.names {
+			text += part.verb + " " + ContainerName(service, n) + " "
+		}
+	}
+	if len(c.Gone) > 0 {
+		text += fmt.Sprintf("remove %d", len(c.Gone))
+	}
+	return text
+}
+
 // Facts are what Decide looks at.
 type Facts struct {
 	Was     *bundle.ComposeProject // nil: the stack is new

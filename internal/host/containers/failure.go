@@ -91,6 +91,8 @@ var signs = []struct {
 	{"not found: manifest", NotFound},
 	{"unauthorized", NoRight},
 	{"authentication required", NoRight},
+	{"no basic auth credentials", NoRight}, // of a registry that knows no tokens, and a host without a login
+	{"invalid username/password", NoRight},
 	{"denied", NoRight},
 	{"forbidden", NoRight},
 	{"cannot connect to the docker daemon", NoEngine},

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
 )
 
@@ -97,6 +98,27 @@ func digestFor(ref string, digests []string) string {
 		return ""
 	}
 	return digests[0]
+}
+
+// MovedImages are the ids of the images that may have moved: those that are pulled each time, and those that
+// are built.
+func (e Engine) MovedImages(ctx context.Context, p *bundle.ComposeProject) (map[string]string, error) {
+	ids := map[string]string{}
+	for _, c := range p.Containers {
+		ref := ImageRef(p, &c)
+		if mayMove := c.Pull == PullAlways || c.Build; !mayMove || c.Idle || ref == "" {
+			continue
+		}
+
+		id, err := e.ImageID(ctx, ref)
+		if err != nil {
+			return nil, err
+		}
+		if id != "" {
+			ids[ref] = id
+		}
+	}
+	return ids, nil
 }
 
 // Start starts containers that are there.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -64,7 +65,9 @@ func (p *Puller) Pull(ctx context.Context, images []Image) map[string]error {
 		if services[key] == nil {
 			once = append(once, i)
 		}
-		services[key] = append(services[key], i.Service)
+		if !slices.Contains(services[key], i.Service) {
+			services[key] = append(services[key], i.Service)
+		}
 	}
 
 	var mu sync.Mutex

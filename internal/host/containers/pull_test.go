@@ -54,6 +54,7 @@ func TestCauseOfAFailedPull(t *testing.T) {
 		"Error response from daemon: manifest for r:5000/app:nope not found: manifest unknown: manifest unknown":                                  containers.NotFound,
 		"Error response from daemon: pull access denied for x, repository does not exist or may require 'docker login': denied: requested access": containers.NotFound,
 		"Error response from daemon: unauthorized: authentication required":                                                                       containers.NoRight,
+		`Error response from daemon: Head "http://r:5000/v2/app/manifests/1": no basic auth credentials`:                                          containers.NoRight,
 		"Error response from daemon: denied":                                                                                                                      containers.NoRight,
 		"Error response from daemon: toomanyrequests: You have reached your pull rate limit":                                                                      containers.Quota,
 		"Error response from daemon: received unexpected HTTP status: 500 Internal Server Error":                                                                  containers.ServerError,
@@ -89,13 +90,13 @@ func TestPullSeveral(t *testing.T) {
 	for i := range 9 {
 		images = append(images, containers.Image{Engine: containers.Docker, Ref: fmt.Sprintf("good:%d", i), Service: "good"})
 	}
-	for _, s := range []string{"a", "b"} {
+	for _, s := range []string{"a", "b", "a"} { // a has two containers of it
 		images = append(images, containers.Image{Engine: containers.Docker, Ref: "bad:1", Service: s}, containers.Image{Engine: containers.Docker, Ref: "good:0", Service: s})
 	}
 	var events []string
 	failed := (&containers.Puller{Programs: p, Event: func(step, text string) { events = append(events, step) }}).Pull(t.Context(), images)
 
-	if failed["a"] == nil || failed["b"] == nil || failed["good"] != nil || containers.Passes(failed["a"]) {
+	if failed["a"] == nil || failed["b"] == nil || failed["good"] != nil || containers.Passes(failed["a"]) || strings.Count(failed["a"].Error(), "bad:1: ") != 1 {
 		t.Errorf("Pull: %v", failed)
 	}
 	if p.with("pull -q bad:1") != 1 || p.with("pull -q good:0") != 1 || p.with("pull -q") != 10 {

@@ -78,10 +78,13 @@ func readHashes(text string) map[string]string {
 	return hashes
 }
 
-// Build builds the images of containers, from a stack that lies below root.
-func (e Engine) Build(ctx context.Context, s *Stack, root string, names []string) error {
+// Build builds the images of containers, from a stack that lies below root. env is added to the environment of
+// compose.
+func (e Engine) Build(ctx context.Context, s *Stack, root string, env, names []string) error {
 	tried := s.In(root)
-	out, err := e.run(ctx, tried.program(slices.Concat([]string{"build", "-q", "--"}, names)...))
+	p := tried.program(slices.Concat([]string{"build", "-q", "--"}, names)...)
+	p.Env = append(p.Env, env...)
+	out, err := e.run(ctx, p)
 	if err != nil {
 		return failure(s.Service, "", err)
 	}

@@ -24,6 +24,15 @@ func Of(m state.Dir) Store { return Store{m} }
 // NewFolder is where the values that came for a run, or a session, wait.
 func NewFolder(run string) string { return bundle.KeyDir + "/.new-" + run }
 
+// Now is where the value of a key is that a run brings, or leaves as it is: it may wait yet.
+func (m Store) Now(run string, k bundle.Key) string {
+	waits := m.At(NewFolder(run) + "/" + FileName(k.Name))
+	if _, err := os.Lstat(waits); err == nil {
+		return waits
+	}
+	return m.At(k.Path)
+}
+
 // beforeDir is where the values that a run replaces or removes are kept until it has ended, root's
 // alone, in a folder of the run's own: what a former run left is nothing to go back to.
 const beforeDir = bundle.KeyDir + "/.before"
