@@ -1,0 +1,258 @@
+package bellhop_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"bellhop/internal/nixos"
+)
+
+// The flake, its modules and its package, evaluated by Nix with testdata/nixpkgs in place of nixpkgs.
+
+// needNix skips a test where this machine has no Nix.
+func needNix(t *testing.T) {
+	t.Helper()
+	if !nixos.Installed() {
+		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
+	}
+	if out, err := exec.Command("nix-store", "--version").CombinedOutput(); err != nil {
+		t.Skipf("nix-store does not work here: %v: %s", err, out)
+	}
+	// No cache is asked: tests have no network. Builds of root need no users and no sandbox.
+	t.Setenv("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\nexperimental-features = nix-command flakes\n")
+}
+
+// nixpkgs is a copy of the stand-in for nixpkgs, alone in a folder.
+func nixpkgs(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("testdata/nixpkgs")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// nixValue is the value of an expression, in which np is the stand-in for nixpkgs, here is this repo, and system makes
+// a NixOS system of a list of modules.
+func nixValue(t *testing.T, expr string, into any) error {
+	t.Helper()
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	expr = fmt.Sprintf("let np = %s/testdata/nixpkgs; here = %[1]s; system = modules: import (np + \"/nixos/lib/eval-config.nix\") { inherit modules; }; in %s", here, expr)
+	cmd := exec.Command("nix-instantiate", "--eval", "--strict", "--json", "-E", expr)
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, errs.String())
+	}
+	return json.Unmarshal(out, into)
+}
+
+// A flake that uses this one has its modules and its package.
+func TestFlakeIsUsedByAnother(t *testing.T) {
+	needNix(t)
+	ours, user := t.TempDir(), t.TempDir()
+	if err := os.CopyFS(filepath.Join(ours, "contrib/nixos"), os.DirFS("contrib/nixos")); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		filepath.Join(ours, "flake.nix"): readText(t, "flake.nix"),
+		filepath.Join(user, "flake.nix"): `{
+		  inputs = { nixpkgs.url = "path:` + nixpkgs(t) + `"; bellhop = { url = "path:` + ours + `"; inputs.nixpkgs.follows = "nixpkgs"; }; };
+		  outputs = { self, nixpkgs, bellhop }: {
+		    package = { inherit (bellhop.packages.x86_64-linux.default) name vendorHash; };
+		    modules = builtins.attrNames bellhop.nixosModules;
+		    nixosConfigurations.box = nixpkgs.lib.nixosSystem { system = "x86_64-linux"; modules = [
+		      bellhop.nixosModules.bellhop-host bellhop.nixosModules.bellhop
+		      { services.bellhop = { enable = true; settings.repo = "https://example.org/fleet.git"; }; deployment.keys.a.text = "x"; } ]; };
+		  };
+		}`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	value := func(what string) string {
+		cmd := exec.Command("nix", "eval", "--json", "path:"+user+"#"+what)
+		cmd.Env = append(os.Environ(), "XDG_CACHE_HOME="+user)
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("nix eval %s: %v\n%s", what, err, out)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		return lines[len(lines)-1]
+	}
+	if got := value("modules"); got != `["bellhop","bellhop-host"]` {
+		t.Errorf("nixosModules are %s", got)
+	}
+	if got := value("package"); !strings.Contains(got, `"name":"bellhop-`) || !strings.Contains(got, `"vendorHash":"sha256-`) {
+		t.Errorf("packages.default is %s", got)
+	}
+	start := value("nixosConfigurations.box.config.systemd.services.bellhop.serviceConfig.ExecStart")
+	if !regexp.MustCompile(`^"/nix/store/[^/]+-bellhop-[^/]+/bin/bellhop serve \\"--repo=https://example.org/fleet.git\\""$`).MatchString(start) {
+		t.Errorf("ExecStart is %s", start)
+	}
+	if got := value(`nixosConfigurations.box.config.systemd.services.a-key.script`); !strings.Contains(got, "/run/keys/a") {
+		t.Errorf("the script of a-key is %s", got)
+	}
+}
+
+func readText(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The vendorHash of the package is that of what go mod vendor makes, so that a changed go.mod can't leave a package
+// that nobody can build.
+func TestVendorHash(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "vendor")
+	if out, err := exec.Command("go", "mod", "vendor", "-o", dir).CombinedOutput(); err != nil {
+		t.Skipf("go mod vendor does not work here, it needs modules that tests do not: %v: %s", err, out)
+	}
+	h := sha256.New()
+	if err := nixos.WriteNAR(h, dir); err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("vendorHash = %q;", "sha256-"+base64.StdEncoding.EncodeToString(h.Sum(nil)))
+	if !strings.Contains(readText(t, "contrib/nixos/package.nix"), want) {
+		t.Errorf("contrib/nixos/package.nix wants: %s", want)
+	}
+}
+
+// services.bellhop has a setting for each flag of serve, and no other.
+func TestNixServiceHasEachFlag(t *testing.T) {
+	needNix(t)
+	out, err := exec.Command("go", "run", "./cmd/bellhop", "serve", "--help").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags []string
+	for _, m := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([a-z-]+)`).FindAllStringSubmatch(string(out), -1) {
+		if m[1] != "help" && m[1] != "state-dir" { // the state directory is the unit's
+			flags = append(flags, m[1])
+		}
+	}
+	slices.Sort(flags)
+
+	var settings []string
+	if err := nixValue(t, `builtins.attrNames (system [ (here + "/contrib/nixos/bellhop.nix") ]).options.services.bellhop.settings`, &settings); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(settings, flags) {
+		t.Errorf("the settings of services.bellhop are %v\nthe flags of bellhop serve are         %v", settings, flags)
+	}
+}
+
+const nixService = `system [ (here + "/contrib/nixos/bellhop.nix") { services.bellhop = { enable = true; package = "/opt/bellhop";
+	settings = { repo = "git@example.org:fleet $HOME 100%.git"; admin-open = true; trust-proxy = [ "10.0.0.0/8" "127.0.0.0/8" ]; poll = "0"; }; }; } ]`
+
+// The unit of services.bellhop is that of contrib, but for where the program is and how it is configured.
+func TestNixServiceIsThatOfContrib(t *testing.T) {
+	needNix(t)
+	var unit map[string]any
+	if err := nixValue(t, "("+nixService+").config.systemd.services.bellhop.serviceConfig", &unit); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for key, v := range unit {
+		got[key] = fmt.Sprint(v)
+		if yes, is := v.(bool); is {
+			got[key] = map[bool]string{true: "yes", false: "no"}[yes]
+		}
+	}
+	start := got["ExecStart"]
+	if want := `/opt/bellhop/bin/bellhop serve "--admin-open=true" "--poll=0" "--repo=git@example.org:fleet $$HOME 100%%.git" "--trust-proxy=10.0.0.0/8" "--trust-proxy=127.0.0.0/8"`; start != want {
+		t.Errorf("ExecStart is %s\nwant         %s", start, want)
+	}
+
+	want := map[string]string{}
+	_, section, _ := strings.Cut(readText(t, "contrib/bellhop.service"), "[Service]\n")
+	section, _, _ = strings.Cut(section, "[Install]")
+	for line := range strings.Lines(section) {
+		if key, v, found := strings.Cut(strings.TrimSpace(line), "="); found && !strings.HasPrefix(line, "#") {
+			want[key] = v
+		}
+	}
+	for _, own := range []string{"ExecStart", "EnvironmentFile", "Environment"} {
+		delete(got, own)
+		delete(want, own)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("services.bellhop has %v\ncontrib/bellhop.service %v", got, want)
+	}
+}
+
+// A key unit waits for its file, and nothing but a file that is gone stops it: no new value, and no new nixpkgs.
+func TestNixKeyUnits(t *testing.T) {
+	needNix(t)
+	var got struct {
+		Service struct {
+			RestartIfChanged bool
+			ServiceConfig    map[string]any
+			UnitConfig       map[string]any
+			Script           string
+			WantedBy         []string
+		}
+		Path, Gone, Watch map[string]any
+		Names             []string
+	}
+	err := nixValue(t, `let s = (system [ (here + "/contrib/nixos/bellhop-host.nix") { deployment = { targetHost = "192.168.0.12"; tags = [ "bots" ];
+		keys = { db.keyFile = ./secrets/db.age; renamed = { name = "tls"; text = "x"; destDir = "/run/keys/web"; user = "web"; }; }; }; } ]).config.systemd;
+		in { service = s.services.tls-key; path = s.paths.tls-key.pathConfig; gone = { inherit (s.services.bellhop-keys) script; }; watch = s.paths.bellhop-keys.pathConfig;
+		names = builtins.attrNames s.services; }`, &got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := got.Service
+	if s.RestartIfChanged || s.ServiceConfig["RemainAfterExit"] != true || s.ServiceConfig["Type"] != "oneshot" || s.ServiceConfig["Restart"] != nil {
+		t.Errorf("tls-key.service does not stay as it is: %+v", s)
+	}
+	if s.ServiceConfig["TimeoutStartSec"] != "infinity" || s.Script != "until [ -e '/run/keys/web/tls' ]; do sleep 0.5; done" {
+		t.Errorf("tls-key.service does not wait for its file: %+v", s)
+	}
+	if !slices.Equal(s.WantedBy, []string{"keys.target"}) {
+		t.Errorf("tls-key.service is wanted by %v: a boot without keys would wait for it", s.WantedBy)
+	}
+	if got.Path["PathExists"] != "/run/keys/web/tls" || !strings.Contains(fmt.Sprint(got.Gone), "/run/keys/db") || fmt.Sprint(got.Watch["PathChanged"]) != "[/run/keys /run/keys/web]" {
+		t.Errorf("the files of keys are watched by %v, %v, %v", got.Path, got.Watch, got.Gone)
+	}
+	if want := []string{"bellhop-keys", "bellhop-settle", "db-key", "tls-key"}; !slices.Equal(got.Names, want) {
+		t.Errorf("units are %v, want %v", got.Names, want)
+	}
+}
+
+func TestNixKeysThatAreRefused(t *testing.T) {
+	needNix(t)
+	for key, want := range map[string]string{
+		`{ }`:                                 "want one of text, keyFile and keyCommand",
+		`{ text = "x"; keyFile = "/etc/x"; }`: "want one of text, keyFile and keyCommand",
+		`{ text = "x"; destDir = "/etc"; }`:   "destDir /etc is not below /run/keys",
+		`{ text = "x"; uploadAt = "never"; }`: "uploadAt",
+		`{ text = "x"; usr = "web"; }`:        "usr",
+	} {
+		var out string
+		err := nixValue(t, `let c = (system [ (here + "/contrib/nixos/bellhop-host.nix") { deployment.keys.k = `+key+`; } ]).config;
+			in builtins.deepSeq c.deployment.keys c.system.build.toplevel.outPath`, &out)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("deployment.keys.k = %s: %v, want %q", key, err, want)
+		}
+	}
+}
