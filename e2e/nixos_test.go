@@ -39,7 +39,7 @@ func becomesNixOS(t *testing.T, host string) {
 		t.Fatal(err)
 	}
 	files := standIn(t)
-	files["first.nix"] = systemOf("nixos-system-first", "./system.nix", map[string]string{"web": "exec sleep 1000"}) + "\n"
+	files["first.nix"] = systemOf("nixos-system-first", "./system.nix", "", map[string]string{"web": "exec sleep 1000"}) + "\n"
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -49,9 +49,11 @@ func becomesNixOS(t *testing.T, host string) {
 		nix-env -p /nix/var/nix/profiles/system --set $one && $one/bin/switch-to-configuration switch && ln -sfn $one /run/booted-system`)
 }
 
-// systemOf is a Nix expression of a system with services, each of which runs a line of shell.
-func systemOf(name, from string, services map[string]string) string {
+// systemOf is a Nix expression of a system with a user, unless that is "", and services, each of which runs a line
+// of shell.
+func systemOf(name, from, user string, services map[string]string) string {
 	var units strings.Builder
+	units.WriteString("echo " + user + " >$out/users\n")
 	for _, unit := range slices.Sorted(maps.Keys(services)) {
 		units.WriteString("printf '%s\\n' '[Service]' 'Type=exec' 'ExecStart=/bin/sh -c \"" + services[unit] + "\"' >$out/units/" + unit + ".service\n")
 	}
@@ -61,13 +63,14 @@ func systemOf(name, from string, services map[string]string) string {
 // flakeOf is a flake whose chrysalis is system, with one key that is sealed in the repo.
 func flakeOf(system string) map[string]string {
 	return map[string]string{"flake.nix": `{ outputs = { self }: { nixosConfigurations.chrysalis = {
-  config = { system.build.toplevel = ` + system + `; deployment.keys.token.keyFile = ./secrets/token.age; };
+  config = { system.build.toplevel = ` + system + `; 
+  deployment.keys.token = { keyFile = ./secrets/token.age; user = "bot"; group = "bot"; permissions = "0440"; }; };
 }; }; }
 `}
 }
 
 func systemWith(services map[string]string) map[string]string {
-	return flakeOf(systemOf("nixos-system-chrysalis", "./nixos/system.nix", services))
+	return flakeOf(systemOf("nixos-system-chrysalis", "./nixos/system.nix", "bot", services))
 }
 
 // systemLinks are where the profile and what runs lead to, and the generations of the profile.
@@ -128,7 +131,7 @@ func nixosStory(t *testing.T) {
 	if !strings.HasSuffix(path, "-nixos-system-chrysalis") || !strings.HasPrefix(one, path+"\n"+path+"\n") || !strings.Contains(one, "system system-2-link") {
 		t.Errorf("after the first push:\n%s", one)
 	}
-	if got := on(t, "host3", "systemctl is-active web; cat /run/said"); got != "active\nsesame" {
+	if got := on(t, "host3", "systemctl is-active web; stat -c '%U:%G %a' /run/keys/token; cat /run/said"); got != "active\nbot:bot 440\nsesame" {
 		t.Errorf("web is %q", got)
 	}
 

@@ -120,7 +120,7 @@ func tidy(m state.Dir, run string, keys []state.KeyMove, gaveUp bool) error {
 	if gaveUp {
 		return nil
 	}
-	return errors.Join(m.Prune(), keepSystems(m))
+	return errors.Join(m.Prune(), nixsystem.KeepSystems(m))
 }
 
 // forgetIfGivenUp removes what bellhop remembers of a host that was given back. The runs

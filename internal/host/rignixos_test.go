@@ -58,7 +58,7 @@ func (r *rig) build(name string, units map[string]string, more string) string {
 }
 
 func (r *rig) forgetNixOS() {
-	r.try("systemctl stop web leaves comes; rm -rf /usr/local/lib/systemd/system /run/current-system /run/booted-system /nix/boots /etc/NIXOS /nix/var/nix/profiles/system* /nix/var/nix/gcroots/bellhop; systemctl daemon-reload; systemctl reset-failed")
+	r.try("systemctl stop web leaves comes; for u in $(cat /nix/users); do userdel -f $u; done; rm -rf /nix/users /usr/local/lib/systemd/system /run/current-system /run/booted-system /nix/boots /etc/NIXOS /nix/var/nix/profiles/system* /nix/var/nix/gcroots/bellhop; systemctl daemon-reload; systemctl reset-failed")
 }
 
 // nixosState is all of the host that a run may change.

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/nixsystem"
-	"bellhop/internal/host/state"
 )
 
 // preflightSystem finds what is wrong with the system that comes while nothing was touched.
@@ -30,7 +30,8 @@ func (r *run) system(ctx context.Context) error {
 		settle = time.Duration(float64(settle) * float64(r.m.Settle) / float64(bundle.DefaultSettle))
 	}
 
-	a := &nixsystem.Activation{M: r.m.Machine, Run: r.offer.Run, Move: r.w.System, Settle: settle}
+	a := &nixsystem.Activation{M: r.m.Machine, Run: r.offer.Run, Move: r.w.System, Settle: settle,
+		Owners: keyfiles.Of(r.m).Owners(r.offer.Manifest.Keys)}
 	report, err := a.Do(ctx)
 	for _, warning := range a.Warnings {
 		r.warn("%s", warning)
@@ -50,20 +51,16 @@ func (u *undoer) system(ctx context.Context) (whole, units error) {
 		return nil, nil
 	}
 
-	back := nixsystem.Undoer{M: u.m.Machine, Run: u.j.Run, Move: u.j.System, Begun: u.sameBoot && u.j.Steps["system"]}
+	now, err := u.m.Current()
+	if err != nil {
+		return err, nil
+	}
+	back := nixsystem.Undoer{M: u.m.Machine, Run: u.j.Run, Move: u.j.System, Begun: u.sameBoot && u.j.Steps["system"],
+		Owners: keyfiles.Of(u.m).Owners(now.Manifest.Keys)}
 	whole, units = back.Undo(ctx)
 	if whole != nil {
 		return fmt.Errorf("bring back the system: %w", whole), units
 	}
 	u.systemBack = true
-	return keepSystems(u.m), units
-}
-
-// keepSystems keeps the systems of kept generations from being collected, and no others.
-func keepSystems(m state.Dir) error {
-	systems, err := m.Systems()
-	if err != nil {
-		return err
-	}
-	return nixsystem.KeepRoots(m.Machine, systems)
+	return nixsystem.KeepSystems(u.m), units
 }

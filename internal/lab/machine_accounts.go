@@ -24,6 +24,9 @@ type inode struct {
 	nsec         uint32
 }
 
+// goneID stands for the number of a user or group that is gone.
+const goneID = "64999"
+
 type owner struct{ user, group string }
 
 // accountName is sysusers' own rule.
@@ -356,6 +359,12 @@ func (m *Machine) owner(dir int, name string, flags int) (user, group string, er
 	o, ok := m.owners[id]
 	if !ok {
 		return "root", "root", nil
+	}
+	if _, there := m.users[o.user]; !there {
+		o.user = goneID
+	}
+	if _, there := m.groups[o.group]; !there {
+		o.group = goneID
 	}
 
 	return o.user, o.group, nil

@@ -18,6 +18,7 @@ import (
 // A Toplevel is a NixOS system as the twin knows one.
 type Toplevel struct {
 	Units      map[string]string // unit files by name, with all that stands in them
+	Users      []string          // users that it makes, each with a group of its name
 	Kernel     string            // store path of its kernel; "": it has none
 	Inhibitors string            // its file switch-inhibitors; "": it has none
 	Exit       int               // what its switch-to-configuration ends with, where it is not for a unit that failed
@@ -243,6 +244,7 @@ func (m *Machine) activate(system string) (failed []string) {
 		}
 	}
 	m.systemd.Transact("stop", gone)
+	makeUsers(m, system)
 	m.install(system, was)
 	os.Remove(m.Path("/run/current-system"))
 	os.Symlink(system, m.Path("/run/current-system"))
@@ -256,6 +258,20 @@ func (m *Machine) activate(system string) (failed []string) {
 		}
 	}
 	return failed
+}
+
+// makeUsers makes the users of a system, and removes those of all others.
+func makeUsers(m *Machine, system string) {
+	for _, top := range m.nixos.systems {
+		for _, name := range top.Users {
+			delete(m.users, name)
+			delete(m.groups, name)
+		}
+	}
+	for _, name := range m.nixos.systems[system].Users {
+		m.addGroup(name)
+		m.addUser(name, name, "/var/empty")
+	}
 }
 
 // install puts the unit files of a system where /etc of that system has them.
@@ -279,6 +295,7 @@ func (m *Machine) bootSystem() {
 			os.Remove(m.Path("/etc/systemd/system/" + n))
 		}
 	}
+	makeUsers(m, m.nixos.boots)
 	m.install(m.nixos.boots, nil)
 	os.MkdirAll(m.Path("/run/systemd/system"), 0o755) // as systemd does itself
 	for _, link := range []string{"/run/current-system", "/run/booted-system"} {

@@ -161,16 +161,24 @@ func (r *Root) prepare(ctx context.Context, run string, k bundle.Key, move state
 			return err
 		}
 	}
-	if err := r.m.Accounts.Chown(f, k.Path, k.User, k.Group); err != nil {
+	owner, _, err := r.m.ownerNow(ownerOf(k))
+	if err != nil {
+		return err
+	}
+	if err := r.m.Accounts.Chown(f, k.Path, owner.User, owner.Group); err != nil {
 		return err
 	}
 
-	return unix.Fchmod(int(f.Fd()), k.Mode)
+	return unix.Fchmod(int(f.Fd()), owner.Mode)
 }
 
-// own gives the file at the path file, which nobody else can reach, to owner. path is what an error
-// calls it.
+// own gives the file at the path file, which nobody else can reach, to owner, or to root while the host does not
+// have that one. path is what an error calls it.
 func (r *Root) own(file, path string, owner state.KeyOwner) error {
+	owner, _, err := r.m.ownerNow(owner)
+	if err != nil {
+		return err
+	}
 	f, err := os.OpenFile(file, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err

@@ -28,7 +28,8 @@ func (m Store) Reader() *Reader {
 
 func (l *Reader) Close() { l.look.Close() }
 
-// InPlace says whether a regular file with the key's owner and mode is in its place.
+// InPlace says whether a regular file with the key's owner and mode is in its place. On a NixOS host that does not
+// have the owner yet, it is one that is root's alone.
 func (l *Reader) InPlace(k bundle.Key) (bool, error) {
 	f, _, err := l.openInPlace(k)
 	if f == nil {
@@ -37,7 +38,7 @@ func (l *Reader) InPlace(k bundle.Key) (bool, error) {
 	return true, f.Close()
 }
 
-// openInPlace opens a key that is in its place, with its owner and mode; nil when it is not.
+// openInPlace opens a key that is in its place, with the owner and mode that it can have now; nil when it is not.
 func (l *Reader) openInPlace(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	f, st, err := l.open(k.Path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) {
@@ -51,8 +52,11 @@ func (l *Reader) openInPlace(k bundle.Key) (*os.File, unix.Stat_t, error) {
 	}
 
 	user, group, err := l.m.Accounts.Owner(f, &st)
-	hasOwner, hasMode := user == k.User && group == k.Group, st.Mode&0o7777 == k.Mode
-	if err != nil || !hasOwner || !hasMode {
+	is, want := state.KeyOwner{User: user, Group: group, Mode: st.Mode & 0o7777}, ownerOf(k)
+	if err == nil && is != want {
+		want, _, err = l.m.ownerNow(want)
+	}
+	if err != nil || is != want {
 		f.Close()
 		return nil, st, err
 	}

@@ -2,6 +2,7 @@ package nixsystem
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,7 +29,8 @@ type Activation struct {
 	Run      string
 	Move     *state.SystemMove
 	Settle   time.Duration // how long units must stay up after it
-	Warnings []string      // set by Do
+	Owners   Owners
+	Warnings []string // set by Do
 }
 
 // Do sets the profile, switches, and watches the units of the host until they have settled. What
@@ -48,7 +50,7 @@ func (a *Activation) Do(ctx context.Context) (*health.Report, error) {
 		a.warn("the system is not switched to while the host runs, and starts with the next boot: %s", a.Move.Why)
 	}
 
-	st, err := c.switchTo(ctx, a.Move.Path, a.Move.Action)
+	st, late, err := c.switchWithOwners(ctx, a.Owners, a.Move.Path, a.Move.Action)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +64,13 @@ func (a *Activation) Do(ctx context.Context) (*health.Report, error) {
 		a.warn("switch-to-configuration says that the system starts only with the next boot (exit status %d)", exitReboot)
 	default:
 		return a.failed(st, fmt.Errorf("switch-to-configuration %s of %s: %s", a.Move.Action, a.Move.Path, ended(st))), nil
+	}
+	if len(late) > 0 {
+		keys := "the host has no such owner as these keys are to have: " + strings.Join(late, ", ")
+		if ReadLinks(a.M).Current == a.Move.Path {
+			return a.failed(st, errors.New(keys+": the system that was switched to makes none")), nil
+		}
+		a.warn("%s: they are root's until the next boot", keys)
 	}
 	if a.Move.Action == bundle.ActionBoot {
 		return &health.Report{}, nil

@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 )
 
 // rootsDir has a link to each system that a kept generation of bellhop names: Nix collects none of
@@ -29,6 +30,15 @@ func addRoots(m *machine.Machine, systems ...string) error {
 
 func rootOf(m *machine.Machine, system string) string {
 	return m.At(rootsDir + "/" + path.Base(system))
+}
+
+// KeepSystems keeps the systems of kept generations from being collected, and no others.
+func KeepSystems(m state.Dir) error {
+	systems, err := m.Systems()
+	if err != nil {
+		return err
+	}
+	return KeepRoots(m.Machine, systems)
 }
 
 // KeepRoots keeps these systems, and no others, from being collected.

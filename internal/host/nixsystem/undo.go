@@ -21,7 +21,8 @@ type Undoer struct {
 	Move *state.SystemMove
 	// Begun says that the run came so far, in this boot: a switch that was killed half-way shows in no
 	// link, and only another switch mends it.
-	Begun bool
+	Begun  bool
+	Owners Owners
 }
 
 // Undo puts profile, generations and the running system back. whole is what could not be put back; units
@@ -79,7 +80,7 @@ func (u *Undoer) switchBack(ctx context.Context, c commands, moved, gone bool) (
 	}
 
 	for _, s := range u.switches(moved, gone) {
-		st, err := c.switchTo(ctx, s.Path, s.Action)
+		st, _, err := c.switchWithOwners(ctx, u.Owners, s.Path, s.Action)
 		switch {
 		case err != nil:
 			return err, nil

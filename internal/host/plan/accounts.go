@@ -59,8 +59,12 @@ func (w *Plan) planAccounts() error {
 	}
 
 	for _, k := range b.Keys {
-		if err := w.checkOwner("key "+k.Name, k.User, k.Group, known, groups); err != nil {
+		err := w.checkOwner("key "+k.Name, k.User, k.Group, known, groups)
+		if err != nil && b.System == nil {
 			return err
+		}
+		if w.lateOwner == nil {
+			w.lateOwner = err
 		}
 	}
 

@@ -49,6 +49,8 @@ type Plan struct {
 	Units    Units
 	System   *state.SystemMove // of a NixOS host; nil: its system stays
 	folders  *owned.Looker
+
+	lateOwner error // of the first key whose owner the host does not have; the system that comes may make it
 }
 
 // Make compares what the offer wants with what the host really has. It touches nothing.

@@ -15,6 +15,11 @@ func (w *Plan) planSystem() (err error) {
 		w.Kept = append(w.Kept, "system "+was.Path)
 	}
 
+	runs := want != nil && nixsystem.ReadLinks(w.m.Machine).Current == want.Path
+	if runs && w.lateOwner != nil { // it makes no more users than it did
+		return w.lateOwner
+	}
+
 	stands := was != nil && want != nil && was.Path == want.Path && was.Verb() == want.Verb()
 	w.System, err = nixsystem.Plan(w.m.Machine, want, stands)
 	if w.System != nil && stands && w.Old.Exists {

@@ -8,6 +8,15 @@ into=/usr/local/lib/systemd/system
 [ "$1" = boot ] && exit 0
 if [ -e "$self/exit" ]; then exit "$(cat "$self/exit")"; fi
 
+# Users are the system's own, as on NixOS: made before units start, and gone with a system that does not name them.
+for user in $(cat "$self/users" 2>/dev/null); do
+	id "$user" >/dev/null 2>&1 || useradd --system --user-group "$user"
+done
+for user in $(cat /nix/users 2>/dev/null); do
+	grep -qx "$user" "$self/users" 2>/dev/null || userdel -f "$user"
+done
+cat "$self/users" 2>/dev/null >/nix/users
+
 mkdir -p "$into"
 for unit in "$into"/*.service; do
 	name=$(basename "$unit")
