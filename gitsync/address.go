@@ -4,6 +4,7 @@ package gitsync
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"maps"
@@ -67,6 +68,21 @@ func (r refs) add(name string, h plumbing.Hash) {
 	}
 
 	r.tags[tag] = h
+}
+
+// digest changes when a branch comes, goes or moves.
+func (r refs) digest() string {
+	sum := sha256.New()
+	for _, name := range slices.Sorted(maps.Keys(r.heads)) {
+		fmt.Fprintln(sum, name, r.heads[name])
+	}
+	return string(sum.Sum(nil))
+}
+
+// Branches is a text that changes when any branch of the remote came, went or moved before the newest look; "" before the first.
+func (r *Repo) Branches() string {
+	text, _ := r.branches.Load().(string)
+	return text
 }
 
 // headOf picks a branch's head.

@@ -81,6 +81,8 @@ type Repo struct {
 	blobs  atomic.Int64
 	asked  atomic.Int64
 
+	branches atomic.Value // digest of all branches, as the newest look found them
+
 	work      sync.Mutex // held by whoever changes the clone
 	renewNext int
 	incurable time.Time  // when a fresh clone was as damaged as the one before
@@ -207,6 +209,7 @@ func (r *Repo) sync(ctx context.Context, how looking) (Snapshot, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
+	r.branches.Store(conn.refs().digest())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return Snapshot{}, err
@@ -294,6 +297,7 @@ func (r *Repo) Head(ctx context.Context) (string, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
+	r.branches.Store(conn.refs().digest())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return "", err

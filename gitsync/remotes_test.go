@@ -183,6 +183,29 @@ func TestRefOfARequest(t *testing.T) {
 	}
 }
 
+// Whoever waits for any branch to move asks what the newest look saw.
+func TestBranches(t *testing.T) {
+	dir := shell(t, `git init -q -b main r; cd r; commit one`)
+	repo := filepath.Join(dir, "r")
+	r := open(t, gitsync.Config{URL: repo})
+	if got := r.Branches(); got != "" {
+		t.Errorf("Branches before the first look = %q", got)
+	}
+	sync1(t, r)
+	before := r.Branches()
+	sync1(t, r)
+	if r.Branches() != before {
+		t.Error("Branches changed, and no branch moved")
+	}
+	if out, err := exec.Command("git", "-C", repo, "branch", "topic").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	sync1(t, r)
+	if r.Branches() == before {
+		t.Error("Branches stayed, and a branch came")
+	}
+}
+
 // An address below a home is asked for as git asks.
 func TestSSHPaths(t *testing.T) {
 	rem := remote(t)

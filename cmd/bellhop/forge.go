@@ -179,7 +179,7 @@ type forgeWork struct {
 	plansRequests bool
 	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
 	requests      chan struct{} // has room for one: a request may have changed
-	deployed      chan struct{} // has room for one: a run ended
+	looked        chan struct{} // has room for one: the repo was looked at
 	forks         bool
 }
 
@@ -204,7 +204,7 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 		return &forgeWork{kind: kind}, err
 	}
 
-	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, requests: make(chan struct{}, 1), deployed: make(chan struct{}, 1)}
+	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, requests: make(chan struct{}, 1), looked: make(chan struct{}, 1)}
 	d.Planned = w.digests.add
 	before := d.Progress
 	d.Progress = func(e deploy.Event) {
@@ -212,7 +212,7 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 			wake(w.events)
 		}
 		if e.Host == "" && e.Step == "end" {
-			wake(w.deployed)
+			wake(w.looked)
 		}
 		if before != nil {
 			before(e)

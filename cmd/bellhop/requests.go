@@ -63,7 +63,7 @@ func (w *forgeWork) runRequests(ctx context.Context, h *app, log *slog.Logger) {
 	}
 	p := forge.Planner{
 		Client: w.client, Marks: h.history.Outgoing(), Branch: h.branch, Base: h.history.Accepted, Plan: plans.Plan, IsFull: w.isFull,
-		Forks: w.forks, Changed: w.requests, Deployed: w.deployed, Troubles: &w.troubles, Log: log,
+		Forks: w.forks, Changed: w.requests, Looked: w.looked, Branches: h.repo.Branches, Troubles: &w.troubles, Log: log,
 	}
 	p.Run(ctx)
 }

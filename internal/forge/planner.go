@@ -35,13 +35,15 @@ type Planner struct {
 	Forks bool
 	// Changed receives when a request may have changed.
 	Changed <-chan struct{}
-	// Deployed receives when another commit may be deployed; nil: it is seen in the next round.
-	Deployed <-chan struct{}
+	// Looked receives after a look at the repo; nil: the next round sees what it found.
+	Looked <-chan struct{}
+	// Branches is a text that changes when a branch of the repo moved; nil: that is not known.
+	Branches func() string
 	Log      *slog.Logger
 	// Troubles is told what the forge refuses; nil: nobody asks.
 	Troubles *Troubles
 
-	planned string // Base of the newest round
+	seen string // what the repo was like in the newest round
 }
 
 // requestPoll is how often requests are asked for without a webhook.
@@ -91,16 +93,24 @@ func (p *Planner) Run(ctx context.Context) {
 	}
 }
 
-// await waits until there is a reason to ask the forge; false when ctx ended. The end of a run is one only when another commit is
-// deployed since: a server that polls has one every half a minute.
+// repo is what of the repo makes another round worthwhile.
+func (p *Planner) repo(base string) string {
+	if p.Branches == nil {
+		return base
+	}
+	return base + " " + p.Branches()
+}
+
+// await waits until there is a reason to ask the forge; false when ctx ended. A look at the repo is one only when another commit
+// is deployed since, or a branch moved: a server that polls looks every half a minute.
 func (p *Planner) await(ctx context.Context, wait time.Duration, isRefused bool) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 
 	// While the forge refuses, a crowd of deliveries does not have it asked again and again.
-	changed, deployed := p.Changed, p.Deployed
+	changed, looked := p.Changed, p.Looked
 	if isRefused {
-		changed, deployed = nil, nil
+		changed, looked = nil, nil
 	}
 	for {
 		select {
@@ -111,8 +121,8 @@ func (p *Planner) await(ctx context.Context, wait time.Duration, isRefused bool)
 		case <-changed:
 			sleep(ctx, rest)
 			return ctx.Err() == nil
-		case <-deployed:
-			if base, err := p.Base(); err == nil && base == p.planned {
+		case <-looked:
+			if base, err := p.Base(); err == nil && p.repo(base) == p.seen {
 				continue
 			}
 			sleep(ctx, rest)
@@ -133,7 +143,7 @@ func (p *Planner) round(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if p.planned = base; base == "" {
+		if p.seen = p.repo(base); base == "" {
 			return nil
 		}
 		requests, isAll, err := p.Client.Requests(ctx, p.Branch, p.Forks)

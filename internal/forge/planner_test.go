@@ -372,31 +372,38 @@ func TestLongTextsOfRequests(t *testing.T) {
 	}
 }
 
-// A server that polls has the end of a run every half a minute: the forge is asked only when another commit is deployed.
-func TestEndOfAPollAsksNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		deployed, base := make(chan struct{}), "one"
-		p := &Planner{Base: func() (string, error) { return base, nil }, Deployed: deployed, planned: "one"}
-		asks := make(chan time.Time, 1)
-		start := time.Now()
-		go func() {
-			p.await(t.Context(), requestPoll, false)
-			asks <- time.Now()
-		}()
+// A server that polls looks at the repo every half a minute: the forge is asked only when another commit is deployed, or a branch
+// moved.
+func TestLookThatFoundNothingAsksNothing(t *testing.T) {
+	for what, move := range map[string]func(base, branches *string){
+		"base":     func(base, _ *string) { *base = "two" },
+		"branches": func(_, branches *string) { *branches = "moved" },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			looked, base, branches := make(chan struct{}), "one", "as before"
+			p := &Planner{Base: func() (string, error) { return base, nil }, Branches: func() string { return branches }, Looked: looked}
+			p.seen = p.repo(base)
+			asks := make(chan time.Time, 1)
+			start := time.Now()
+			go func() {
+				p.await(t.Context(), requestPoll, false)
+				asks <- time.Now()
+			}()
 
-		for range 3 {
-			deployed <- struct{}{} // nobody would receive a second one, had the first been a reason to ask
-		}
-		base = "two"
-		deployed <- struct{}{}
-		if took := (<-asks).Sub(start); took != rest {
-			t.Errorf("another commit was deployed, and the forge is asked after %v, want %v", took, rest)
-		}
+			for range 3 {
+				looked <- struct{}{} // nobody would receive a second one, had the first been a reason to ask
+			}
+			synctest.Wait()
+			move(&base, &branches)
+			looked <- struct{}{}
+			if took := (<-asks).Sub(start); took != rest {
+				t.Errorf("%s moved, and the forge is asked after %v, want %v", what, took, rest)
+			}
 
-		p.planned = "two"
-		start = time.Now()
-		if p.await(t.Context(), requestPoll, false); time.Since(start) != requestPoll {
-			t.Errorf("nothing happened, and the forge is asked after %v, want %v", time.Since(start), requestPoll)
-		}
-	})
+			p.seen, start = p.repo(base), time.Now()
+			if p.await(t.Context(), requestPoll, false); time.Since(start) != requestPoll {
+				t.Errorf("nothing happened, and the forge is asked after %v, want %v", time.Since(start), requestPoll)
+			}
+		})
+	}
 }
