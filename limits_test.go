@@ -23,14 +23,13 @@ const (
 
 // over names what is over a limit until it is divided, with its size, a little rounded up. A number here only shrinks.
 var over = map[string]int{
-	"cmd/bellhop":      12950,
-	"deploy":           4200,
-	"gitsync":          3100,
-	"internal/bundle":  3700,
-	"internal/fleet":   3300,
-	"internal/history": 3400,
-	"internal/host":    3700,
-	"server":           3100,
+	"cmd/bellhop":     12950,
+	"deploy":          4200,
+	"gitsync":         3100,
+	"internal/bundle": 3700,
+	"internal/fleet":  3300,
+	"internal/host":   3700,
+	"server":          3100,
 
 	"cmd/bellhop/demo.go": 460,
 

@@ -16,6 +16,7 @@ import (
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 	"bellhop/internal/lab"
 	"bellhop/internal/link"
 )
@@ -105,7 +106,7 @@ func TestCutOffHostComesBack(t *testing.T) {
 	h := w.state("a")
 	w.wantState("a", history.Unconfirmed, first)
 	w.wantState("b", history.Current, w.commits[1].Commit)
-	if h.Reason == nil || *h.Reason != history.ReasonCutOff || !strings.Contains(*h.Error, "login refused") || !strings.Contains(*h.Error, "host b could be reached") {
+	if h.Reason == nil || *h.Reason != results.ReasonCutOff || !strings.Contains(*h.Error, "login refused") || !strings.Contains(*h.Error, "host b could be reached") {
 		t.Errorf("reason %v, error %q; want cut-off by a refused login while host b could be reached", deref(h.Reason), *h.Error)
 	}
 	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "hello\n" {
@@ -118,7 +119,7 @@ func TestCutOffHostComesBack(t *testing.T) {
 	if n := w.sessions("a") - sessions; n != 0 {
 		t.Errorf("what cut the host off was tried again: %d sessions", n)
 	}
-	if h := w.state("a"); h.State != history.Unconfirmed || deref(h.Reason) != history.ReasonCutOff {
+	if h := w.state("a"); h.State != history.Unconfirmed || deref(h.Reason) != results.ReasonCutOff {
 		t.Errorf("after the next run the host is %s, %s", h.State, deref(h.Reason))
 	}
 
@@ -139,7 +140,7 @@ func TestDeployerThatWasAway(t *testing.T) {
 	w.change("new")
 	r := w.push("second", history.OutcomeFailed)
 	w.wantState("a", history.Unconfirmed, first)
-	if got := r.Hosts[0]; *got.Outcome != history.OutcomeUnconfirmed || deref(got.Reason) != history.ReasonAway || !strings.Contains(*got.Error, "tried once more") {
+	if got := r.Hosts[0]; *got.Outcome != history.OutcomeUnconfirmed || deref(got.Reason) != results.ReasonAway || !strings.Contains(*got.Error, "tried once more") {
 		t.Errorf("the run says %s, %s: %s", *got.Outcome, deref(got.Reason), *got.Error)
 	}
 
@@ -151,7 +152,7 @@ func TestDeployerThatWasAway(t *testing.T) {
 
 	w.later("a", 2*time.Minute)
 	r = w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
-	if got := r.Hosts[0]; deref(got.Reason) != history.ReasonAway || !strings.Contains(*got.Error, "for the second time") {
+	if got := r.Hosts[0]; deref(got.Reason) != results.ReasonAway || !strings.Contains(*got.Error, "for the second time") {
 		t.Errorf("the second time the run says %s: %s", deref(got.Reason), *got.Error)
 	}
 
@@ -233,7 +234,7 @@ func TestNetworkLostBeforeTheHostWaits(t *testing.T) {
 	w.must(<-mended)
 
 	w.wantState("a", history.Unconfirmed, w.commits[0].Commit)
-	if h := w.state("a"); deref(h.Reason) != history.ReasonCutOff {
+	if h := w.state("a"); deref(h.Reason) != results.ReasonCutOff {
 		t.Errorf("reason %s (%s), want cut-off", deref(h.Reason), deref(h.Error))
 	}
 }
@@ -352,7 +353,7 @@ func TestUnconfirmedIsTold(t *testing.T) {
 	w.must(err)
 	told := false
 	for _, m := range ms {
-		told = told || m.Host == "a" && m.Now == "unconfirmed" && m.Reason == history.ReasonCutOff
+		told = told || m.Host == "a" && m.Now == "unconfirmed" && m.Reason == results.ReasonCutOff
 	}
 	if !told {
 		t.Errorf("no message tells of it: %+v", ms)

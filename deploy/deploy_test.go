@@ -24,6 +24,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 	"bellhop/internal/preview"
 )
 
@@ -237,7 +238,7 @@ func TestNotes(t *testing.T) {
 		t.Errorf("notes in history (-want +got):\n%s", diff)
 	}
 	edit := "/var/lib/bellhop/blobs/ccc6730b7fa7e27b02f876e3d915a8e95113167c47ccc18a8e41d27a26ada363"
-	if diff := cmp.Diff([]history.Restored{{Path: "/etc/bot", Edit: &edit}}, run.Hosts[0].Restored); diff != "" {
+	if diff := cmp.Diff([]results.Restored{{Path: "/etc/bot", Edit: &edit}}, run.Hosts[0].Restored); diff != "" {
 		t.Errorf("restored in history (-want +got):\n%s", diff)
 	}
 	var heard []string

@@ -18,6 +18,7 @@ import (
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 	"bellhop/internal/host/machine"
 )
 
@@ -105,9 +106,9 @@ func TestOneBadService(t *testing.T) {
 	if e := *w.state("a").Error; !strings.HasPrefix(e, "service s07 stays at 0000000") || !strings.Contains(e, "s07.service") || !strings.Contains(e, "bellhop deploy --retry") {
 		t.Errorf("error of the host: %s", e)
 	}
-	services := w.state("a").Services
-	if len(services) != 20 || services[7].State != history.ServiceHeld || *services[7].Commit != *first.Commit || services[8].State != history.ServiceCurrent || *services[8].Commit != *second.Commit {
-		t.Errorf("services: %+v", services)
+	states := w.state("a").Services
+	if len(states) != 20 || states[7].State != services.Held || *states[7].Commit != *first.Commit || states[8].State != services.Current || *states[8].Commit != *second.Commit {
+		t.Errorf("services: %+v", states)
 	}
 	if o := recordOf(w, "a").Origins; len(o) != 20 || o[7] != (bundle.Origin{Service: "s07", Commit: *first.Commit}) || o[8].Commit != *second.Commit {
 		t.Errorf("the record has the origins %+v", o)
@@ -392,7 +393,7 @@ func TestTwoServicesThatFailAtOnce(t *testing.T) {
 	}
 	for i, other := range map[int]string{1: "s02", 2: "s01"} {
 		s := w.state("a").Services[i]
-		if e := *s.Error; s.State != history.ServiceHeld || !strings.Contains(e, "unit "+s.Name+".service: ") || strings.Contains(e, other) {
+		if e := *s.Error; s.State != services.Held || !strings.Contains(e, "unit "+s.Name+".service: ") || strings.Contains(e, other) {
 			t.Errorf("%s is %s: %s", s.Name, s.State, e)
 		}
 	}

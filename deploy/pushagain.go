@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 	"bellhop/internal/push"
 )
 
@@ -268,10 +269,10 @@ func (h *hostTries) rememberFailed(t *try, next *plan.HostPlan) {
 	for service, why := range next.Isolation.Failing {
 		isNew := hp.Isolation == nil || hp.Isolation.Failing[service] == ""
 		if isNew {
-			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: h.run.head.ID, Error: why})
+			e.FailedServices = append(e.FailedServices, services.Failure{Service: service, Digest: bundle.ServiceDigest(whole, service), Run: h.run.head.ID, Error: why})
 		}
 	}
-	slices.SortFunc(e.FailedServices, func(a, b history.FailedService) int { return strings.Compare(a.Service, b.Service) })
+	slices.SortFunc(e.FailedServices, func(a, b services.Failure) int { return strings.Compare(a.Service, b.Service) })
 
 	if err := h.d.History.ServicesFailed(context.Background(), h.run.head.ID, hp.Name, e.FailedServices); err != nil {
 		h.d.log().Error("remember failed services", "host", hp.Name, "err", err)
@@ -279,8 +280,8 @@ func (h *hostTries) rememberFailed(t *try, next *plan.HostPlan) {
 }
 
 // mended are the services that are remembered as failed by the digest that stands now.
-func (h *hostTries) mended(hp *plan.HostPlan) []history.FailedService {
-	var all []history.FailedService
+func (h *hostTries) mended(hp *plan.HostPlan) []services.Failure {
+	var all []services.Failure
 	for _, f := range h.d.hosts.FailedServices(hp.Name) {
 		if !hp.Isolation.Holds(f.Service) && bundle.ServiceDigest(&hp.Bundle.Manifest, f.Service) == f.Digest {
 			all = append(all, f)

@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/link"
 	"bellhop/internal/push"
@@ -194,7 +195,7 @@ func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.
 	}
 	for _, service := range whole.ServiceNames() {
 		if slices.Contains(res.Failing, service) {
-			e.FailedServices = append(e.FailedServices, history.FailedService{Service: service, Digest: bundle.ServiceDigest(&whole.Manifest, service), Run: o.Run, Error: res.Error})
+			e.FailedServices = append(e.FailedServices, services.Failure{Service: service, Digest: bundle.ServiceDigest(&whole.Manifest, service), Run: o.Run, Error: res.Error})
 		}
 	}
 	if len(e.FailedServices) > 0 {

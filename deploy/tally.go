@@ -10,6 +10,8 @@ import (
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 	"bellhop/internal/plain"
 )
 
@@ -56,7 +58,7 @@ func failedAsWhole(e history.End) bool {
 	case history.RolledBack, history.Failed:
 		return !e.Stood()
 	case history.Unconfirmed:
-		return e.Reason == history.ReasonCutOff
+		return e.Reason == results.ReasonCutOff
 	}
 	return false
 }
@@ -85,9 +87,9 @@ func (t *tally) failures() map[string]string {
 
 // A leftOut is the plan of a host without the services that failed on another host of the run.
 type leftOut struct {
-	hp     *plan.HostPlan          // as planned, where none of them changes there
-	failed []history.FailedService // what is left out
-	before *history.Failure        // how the rest failed there before; nil: it did not
+	hp     *plan.HostPlan     // as planned, where none of them changes there
+	failed []services.Failure // what is left out
+	before *history.Failure   // how the rest failed there before; nil: it did not
 }
 
 // leaveOut finds out which services of a host change that failed on another host of the run. They are
@@ -119,7 +121,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 		isNews := failures[service] != "" && !hp.Isolation.Holds(service) && digest != bundle.ServiceDigest(&good.Manifest, service)
 		if isNews {
 			failing[service] = failures[service]
-			known.failed = append(known.failed, history.FailedService{Service: service, Digest: digest, Run: b.run.head.ID, Error: failures[service]})
+			known.failed = append(known.failed, services.Failure{Service: service, Digest: digest, Run: b.run.head.ID, Error: failures[service]})
 		}
 	}
 	if len(known.failed) == 0 {

@@ -7,6 +7,7 @@ import (
 	"bellhop/deploy/contact"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
 )
@@ -27,22 +28,22 @@ func (oc outcomes) unconfirmed(run string, hp *plan.HostPlan, t push.FreshTry, e
 
 	e.State = history.Unconfirmed
 	if t.CutOff() {
-		e.Reason, e.Remember = history.ReasonCutOff, true
+		e.Reason, e.Remember = results.ReasonCutOff, true
 	} else {
-		e.Reason, e.Remember = history.ReasonAway, oc.lastEnd(run, hp).Reason == history.ReasonAway
+		e.Reason, e.Remember = results.ReasonAway, oc.lastEnd(run, hp).Reason == results.ReasonAway
 	}
 	e.Error = plain.Text(unconfirmedText(t, e.Reason, e.Remember), contact.MaxText)
 }
 
 // unconfirmedText says what happened, and what happens next.
-func unconfirmedText(t push.FreshTry, reason history.Reason, remembered bool) string {
+func unconfirmedText(t push.FreshTry, reason results.Reason, remembered bool) string {
 	const back = "the host went back to what it held before: "
 	how := t.Text
 	if how == "" {
 		how = "nobody asked it"
 	}
 	switch {
-	case reason == history.ReasonCutOff:
+	case reason == results.ReasonCutOff:
 		return fmt.Sprintf("%swith the change nobody could log in any more (%s), while %s could be reached.\n%s", back, how, t.Elsewhere, tryAgainBy)
 	case remembered:
 		return fmt.Sprintf("%sthis deployer did not confirm the change in time, for the second time (%s).\n%s", back, how, tryAgainBy)
@@ -57,7 +58,7 @@ func (oc outcomes) lastEnd(run string, hp *plan.HostPlan) history.PastEnd {
 	past, err := oc.history.LastEnd(hp.Name, hp.Bundle.Digest, run)
 	if err != nil {
 		oc.log.Error("look how it ended before", "host", hp.Name, "err", err)
-		return history.PastEnd{CutOff: true, Reason: history.ReasonAway} // rather none too many
+		return history.PastEnd{CutOff: true, Reason: results.ReasonAway} // rather none too many
 	}
 	return past
 }

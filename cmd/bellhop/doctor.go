@@ -95,7 +95,7 @@ func tellSymptoms(e *Env, all []symptom, asJSON bool) error {
 	}
 
 	if asJSON {
-		if err := e.writeJSON(map[string]any{"v": 1, "looks": looks(all)}); err != nil {
+		if err := e.writeJSON(map[string]any{"v": 1, "looks": looksOf(all)}); err != nil {
 			return err
 		}
 	} else {
@@ -119,7 +119,7 @@ type look struct {
 	Warning *string `json:"warning"`
 }
 
-func looks(all []symptom) []look {
+func looksOf(all []symptom) []look {
 	out := []look{}
 	for _, s := range all {
 		l := look{What: s.what, Found: s.note}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 )
 
 // What hosts saw of a failure: the end of a unit's journal, the answer of a probe. A run shows one line
@@ -26,7 +27,7 @@ func printEvidence(w io.Writer, p paint, r *history.Run) {
 }
 
 // headOf says what failed, and how.
-func headOf(e history.Evidence) string {
+func headOf(e results.Evidence) string {
 	what := or(e.Service, "")
 	switch {
 	case e.Probe != nil:
@@ -76,7 +77,7 @@ func printFailingLines(w io.Writer, p paint, indent string, r *history.Run) {
 
 // failingLine is the last line that says something, after what it is of: rather one that a program wrote
 // than one of systemd's, which tell what the error tells already.
-func failingLine(e history.Evidence) string {
+func failingLine(e results.Evidence) string {
 	last := ""
 	for _, line := range slices.Backward(e.Lines) {
 		line = strings.TrimSpace(line)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 )
 
 // A run that failed ends with one line for each cause, and the verb that shows the rest; that verb shows
@@ -14,11 +15,11 @@ import (
 func TestEvidenceIsShown(t *testing.T) {
 	ptr := func(s string) *string { return &s }
 	rolledBack, failed := history.OutcomeRolledBack, history.OutcomeFailed
-	unit := history.Evidence{Service: ptr("web"), Unit: ptr("web.service"), Result: ptr("exit-code"), Exit: 3, Lines: []string{"starting", "panic: no port", ""}}
-	probe := history.Evidence{Service: ptr("web"), Probe: ptr("http http://127.0.0.1/"), Result: ptr("status 500, want 200"), Exit: 500, Lines: []string{"oops"}}
+	unit := results.Evidence{Service: ptr("web"), Unit: ptr("web.service"), Result: ptr("exit-code"), Exit: 3, Lines: []string{"starting", "panic: no port", ""}}
+	probe := results.Evidence{Service: ptr("web"), Probe: ptr("http http://127.0.0.1/"), Result: ptr("status 500, want 200"), Exit: 500, Lines: []string{"oops"}}
 	run := history.Run{ID: "r-1", Outcome: &failed, Hosts: []history.RunResult{
-		{Name: "a", Outcome: &rolledBack, Error: ptr("unit web.service failed"), Evidence: []history.Evidence{unit, probe}},
-		{Name: "b", Outcome: &rolledBack, Error: ptr("unit web.service failed"), Evidence: []history.Evidence{unit}},
+		{Name: "a", Outcome: &rolledBack, Error: ptr("unit web.service failed"), Evidence: []results.Evidence{unit, probe}},
+		{Name: "b", Outcome: &rolledBack, Error: ptr("unit web.service failed"), Evidence: []results.Evidence{unit}},
 	}}
 
 	var short, long bytes.Buffer

@@ -3,7 +3,7 @@ package main
 import (
 	"testing"
 
-	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 )
 
 // A run shows the line that tells why: the program's own last one, where it wrote any.
@@ -30,7 +30,7 @@ func TestFailingLine(t *testing.T) {
 		},
 		"unit ssh.service: exit-code": {},
 	} {
-		if got := failingLine(history.Evidence{Unit: &unit, Result: new("exit-code"), Lines: lines}); got != want {
+		if got := failingLine(results.Evidence{Unit: &unit, Result: new("exit-code"), Lines: lines}); got != want {
 			t.Errorf("failingLine = %q, want %q", got, want)
 		}
 	}

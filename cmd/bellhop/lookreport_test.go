@@ -9,6 +9,7 @@ import (
 
 	"bellhop/deploy/drift"
 	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
 )
 
 // Status tells what looks found, each with what to type, and nothing of a host where all is well.
@@ -16,12 +17,12 @@ func TestStatusTellsWhatLooksFound(t *testing.T) {
 	now := time.Now()
 	since := now.Add(-3 * time.Minute)
 	yes, no, two, none := true, false, 2, 0
-	var units []history.FailedUnit
+	var units []looks.FailedUnit
 	for _, name := range []string{"a", "b", "c", "d", "e", "f", "g"} {
-		units = append(units, history.FailedUnit{Name: name + ".service", Result: "exit-code", Since: &since})
+		units = append(units, looks.FailedUnit{Name: name + ".service", Result: "exit-code", Since: &since})
 	}
 
-	bad := history.HostStatus{Name: "h", State: history.Current, Keys: history.KeyCount{Expected: 3, Present: 2}, Drift: &two, RebootRequired: &yes, Units: &history.UnitStatus{Failed: units}}
+	bad := history.HostStatus{Name: "h", State: history.Current, Keys: history.KeyCount{Expected: 3, Present: 2}, Drift: &two, RebootRequired: &yes, Units: &looks.UnitStatus{Failed: units}}
 	want := []string{
 		"a.service failed (exit-code), 3 min ago: bellhop logs h a.service",
 		"2 more units failed: bellhop drift h",
@@ -40,7 +41,7 @@ func TestStatusTellsWhatLooksFound(t *testing.T) {
 	}
 
 	for _, well := range []history.HostStatus{
-		{Name: "looked at", State: history.Current, Drift: &none, RebootRequired: &no, Units: &history.UnitStatus{Running: 3}},
+		{Name: "looked at", State: history.Current, Drift: &none, RebootRequired: &no, Units: &looks.UnitStatus{Running: 3}},
 		{Name: "never looked at", State: history.Current},
 		{Name: "away", State: history.Current, AwaySince: &since, Keys: history.KeyCount{Expected: 2}},
 	} {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 )
 
 // A repo of another user is one: git's own words say what is wrong with it.
@@ -38,7 +39,7 @@ func TestOneProblemIsToldOnce(t *testing.T) {
 
 // An unconfirmed host says why beside its state.
 func TestStatusShowsTheReason(t *testing.T) {
-	reason, problem := history.ReasonCutOff, "with the change nobody could log in any more"
+	reason, problem := results.ReasonCutOff, "with the change nobody could log in any more"
 	var out strings.Builder
 	printStatus(&out, paint(false), history.Status{Hosts: []history.HostStatus{{Name: "a", State: history.Unconfirmed, Reason: &reason, Error: &problem}, {Name: "b", State: history.Current}}}, true, time.Now())
 	if got := out.String(); !strings.Contains(got, "unconfirmed (cut-off)") || strings.Contains(got, "current (") {

@@ -12,6 +12,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 	"bellhop/server"
 )
 
@@ -60,12 +61,12 @@ type listedService struct {
 
 // A serviceOnHost is one service on one host.
 type serviceOnHost struct {
-	Name      string         `json:"name"`       // of the host
-	Commit    *string        `json:"commit"`     // that the service is at; null when it is not there yet
-	State     *history.State `json:"state"`      // current, held-back or failed; null for a folder
-	HostState *history.State `json:"host_state"` // of the host as a whole; null for a folder
-	Error     *string        `json:"error"`
-	Units     []string       `json:"units"`
+	Name      string          `json:"name"`       // of the host
+	Commit    *string         `json:"commit"`     // that the service is at; null when it is not there yet
+	State     *services.State `json:"state"`      // current, held-back or failed; null for a folder
+	HostState *history.State  `json:"host_state"` // of the host as a whole; null for a folder
+	Error     *string         `json:"error"`
+	Units     []string        `json:"units"`
 }
 
 func runServiceList(e *Env, ctx context.Context, f *lookFlags, tree string) error {
@@ -165,9 +166,8 @@ func (l lister) addHost(h history.HostStatus, m *bundle.Manifest) {
 	}
 
 	for _, name := range names {
-		one := serviceOnHost{Name: h.Name, Commit: h.Commit, State: new(history.State), HostState: &h.State, Units: unitsOf(m, name)}
-		*one.State = history.ServiceCurrent
-		if i := slices.IndexFunc(h.Services, func(s history.ServiceStatus) bool { return s.Name == name }); i >= 0 {
+		one := serviceOnHost{Name: h.Name, Commit: h.Commit, State: new(services.Current), HostState: &h.State, Units: unitsOf(m, name)}
+		if i := slices.IndexFunc(h.Services, func(s services.Status) bool { return s.Name == name }); i >= 0 {
 			s := h.Services[i]
 			one.Commit, *one.State, one.Error = s.Commit, s.State, s.Error
 		}
@@ -225,7 +225,7 @@ func printServices(w io.Writer, p paint, list serviceList) {
 // stateText is the state of a service, and that of its host where the service says nothing of it.
 func stateText(h serviceOnHost) string {
 	text := string(or(h.State, "wanted"))
-	saysAll := or(h.State, "") != history.ServiceCurrent || or(h.HostState, "") == history.Current || or(h.HostState, "") == history.HeldBack
+	saysAll := or(h.State, "") != services.Current || or(h.HostState, "") == history.Current || or(h.HostState, "") == history.HeldBack
 	if !saysAll {
 		text += ", host " + string(*h.HostState)
 	}
@@ -235,7 +235,7 @@ func stateText(h serviceOnHost) string {
 func (p paint) serviceHue(h serviceOnHost) func(int, string) string {
 	return func(col int, c string) string {
 		if col == 3 && h.State != nil {
-			return p.state(*h.State, c)
+			return p.state(history.State(*h.State), c)
 		}
 		return c
 	}

@@ -11,7 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
-	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
 	"bellhop/internal/textdiff"
@@ -29,15 +29,15 @@ type HostDrift struct {
 	Name string `json:"name"`
 	// State is ok where the host was looked at; else away, working (a run is at work there), unknown (its
 	// helper is of a release that can't look), never (nothing was deployed there) or failed, and what follows is empty.
-	State          string               `json:"state"`
-	Error          *string              `json:"error"`
-	Generation     *int64               `json:"generation"`
-	Drift          []Thing              `json:"drift"`
-	More           int                  `json:"more"` // that are not listed
-	Failed         []history.FailedUnit `json:"failed"`
-	KeysMissing    []string             `json:"keys_missing"`
-	RebootRequired bool                 `json:"reboot_required"`
-	RebootReason   *string              `json:"reboot_reason"`
+	State          string             `json:"state"`
+	Error          *string            `json:"error"`
+	Generation     *int64             `json:"generation"`
+	Drift          []Thing            `json:"drift"`
+	More           int                `json:"more"` // that are not listed
+	Failed         []looks.FailedUnit `json:"failed"`
+	KeysMissing    []string           `json:"keys_missing"`
+	RebootRequired bool               `json:"reboot_required"`
+	RebootReason   *string            `json:"reboot_reason"`
 }
 
 // A Thing is one thing that differs.
@@ -91,7 +91,7 @@ func (l Looker) Drift(ctx context.Context, req Request) ([]HostDrift, error) {
 }
 
 func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req Request) HostDrift {
-	out := HostDrift{Name: h.Name, State: Never, Drift: []Thing{}, Failed: []history.FailedUnit{}, KeysMissing: []string{}}
+	out := HostDrift{Name: h.Name, State: Never, Drift: []Thing{}, Failed: []looks.FailedUnit{}, KeysMissing: []string{}}
 	if last, _ := l.History.Host(h.Name); !last.Had {
 		return out
 	}

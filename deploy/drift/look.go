@@ -20,6 +20,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/plain"
 	"bellhop/internal/push"
 )
@@ -206,7 +207,7 @@ func (l Looker) ask(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bun
 		if err := l.Correct(ctx, f, h.Name, &s.Hello); err != nil {
 			return nil, err
 		}
-		return &looked{}, l.History.Looks().Store(ctx, h.Name, history.Look{At: time.Now(), Unknown: true})
+		return &looked{}, l.History.Looks().Store(ctx, h.Name, looks.Look{At: time.Now(), Unknown: true})
 	}
 	if err != nil {
 		return nil, err
@@ -246,19 +247,19 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 }
 
 // lookOf is what history keeps of what a look saw.
-func lookOf(seen *bundle.Seen) history.Look {
-	look := history.Look{At: time.Now(), RebootRequired: seen.RebootRequired, Running: seen.Running, Drifted: seen.DriftCount()}
+func lookOf(seen *bundle.Seen) looks.Look {
+	look := looks.Look{At: time.Now(), RebootRequired: seen.RebootRequired, Running: seen.Running, Drifted: seen.DriftCount()}
 	for _, u := range seen.FailedUnits {
 		look.Failed = append(look.Failed, failedUnit(u))
 	}
-	for _, one := range seen.Drift[:min(len(seen.Drift), history.KeepDrift)] {
-		look.Drift = append(look.Drift, history.Drift{Kind: one.Kind, Name: one.Name, What: one.What})
+	for _, one := range seen.Drift[:min(len(seen.Drift), looks.KeepDrift)] {
+		look.Drift = append(look.Drift, looks.Drift{Kind: one.Kind, Name: one.Name, What: one.What})
 	}
 	return look
 }
 
-func failedUnit(u bundle.FailedUnit) history.FailedUnit {
-	f := history.FailedUnit{Name: u.Name, Result: u.Result}
+func failedUnit(u bundle.FailedUnit) looks.FailedUnit {
+	f := looks.FailedUnit{Name: u.Name, Result: u.Result}
 	if u.Since > 0 {
 		at := time.Unix(u.Since, 0).UTC()
 		f.Since = &at

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 	"bellhop/internal/plain"
 )
 
@@ -37,7 +38,7 @@ type state struct {
 	rings time.Time // when a run is asked for because of it; zero when none is
 
 	failures map[string]history.Failure // by bundle digest
-	services []history.FailedService    // that failed while the rest of the host was fine
+	services []services.Failure         // that failed while the rest of the host was fine
 }
 
 // of returns the state of a host, a new one when there is none. It is called under mu.
@@ -294,7 +295,7 @@ func (t *Table) DropFailures(host string) {
 }
 
 // FailedServices are the services that failed on the host while the rest of it was fine.
-func (t *Table) FailedServices(host string) []history.FailedService {
+func (t *Table) FailedServices(host string) []services.Failure {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -307,7 +308,7 @@ func (t *Table) FailedServices(host string) []history.FailedService {
 // noteServices keeps what is known of failed services in step with history.
 func (s *state) noteServices(e history.End) {
 	for _, f := range slices.Concat(e.Mended, e.FailedServices) {
-		s.services = slices.DeleteFunc(s.services, func(o history.FailedService) bool { return o.Service == f.Service && o.Digest == f.Digest })
+		s.services = slices.DeleteFunc(s.services, func(o services.Failure) bool { return o.Service == f.Service && o.Digest == f.Digest })
 	}
 	s.services = append(s.services, e.FailedServices...)
 }

@@ -10,6 +10,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
 	"bellhop/internal/history/stops"
 )
 
@@ -208,7 +209,7 @@ func (hp *HostPlan) refuse(format string, args ...any) {
 // secondTry is when a host that was not confirmed is tried again with the bundle of that digest; the zero
 // time when it does not wait for that.
 func secondTry(last history.Host, digest string) time.Time {
-	waits := last.State == history.Unconfirmed && last.Reason == history.ReasonAway && last.Wanted == digest
+	waits := last.State == history.Unconfirmed && last.Reason == results.ReasonAway && last.Wanted == digest
 	if !waits {
 		return time.Time{}
 	}

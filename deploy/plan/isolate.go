@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 	"bellhop/internal/plain"
 )
 
@@ -119,37 +120,37 @@ const Again = "it comes with the next change of it, or with: bellhop deploy --re
 
 // Services is how the services of a host stand that holds the composed bundle. commit is that of the
 // head.
-func (is *isolation) Services(commit string) []history.ServiceStatus {
-	var all []history.ServiceStatus
+func (is *isolation) Services(commit string) []services.Status {
+	var all []services.Status
 	for _, h := range is.held {
-		all = append(all, is.heldStatus(h, history.ServiceHeld))
+		all = append(all, is.heldStatus(h, services.Held))
 	}
 	for _, s := range is.Bundle.ServiceNames() {
 		if !is.Holds(s) {
-			all = append(all, history.NewServiceStatus(s, commit, history.ServiceCurrent, ""))
+			all = append(all, services.New(s, commit, services.Current, ""))
 		}
 	}
-	slices.SortFunc(all, func(a, b history.ServiceStatus) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(all, func(a, b services.Status) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
 // Failed is how the services that fail stand on a host that went back as a whole.
-func (is *isolation) Failed() []history.ServiceStatus {
-	var all []history.ServiceStatus
+func (is *isolation) Failed() []services.Status {
+	var all []services.Status
 	for _, h := range is.held {
 		if h.With == "" {
-			all = append(all, is.heldStatus(h, history.ServiceFailed))
+			all = append(all, is.heldStatus(h, services.Failed))
 		}
 	}
 	return all
 }
 
-func (is *isolation) heldStatus(h bundle.HeldService, state history.State) history.ServiceStatus {
+func (is *isolation) heldStatus(h bundle.HeldService, state services.State) services.Status {
 	why := is.Failing[h.Name]
 	if h.With != "" {
 		why = fmt.Sprintf("it shares %s with %s", h.By, h.With)
 	}
-	return history.NewServiceStatus(h.Name, is.good.CommitOf(h.Name), state, why)
+	return services.New(h.Name, is.good.CommitOf(h.Name), state, why)
 }
 
 // isolated is what a host is to hold where services of it failed before, or can't be made; nil where

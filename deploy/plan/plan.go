@@ -16,6 +16,8 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/push"
 )
@@ -41,7 +43,7 @@ type HostPlan struct {
 	Push    bool           // the host will be contacted
 	Follows bool           // the host holds what is wanted, as far as history knows
 	Error   string         // why it is not pushed
-	Reason  history.Reason // with State Unconfirmed
+	Reason  results.Reason // with State Unconfirmed
 	Changes []bundle.Change
 	Units   UnitPlan
 	System  *SystemPlan // of a NixOS host, in a plan that is shown; nil otherwise
@@ -51,22 +53,22 @@ type HostPlan struct {
 	Containers []bundle.ContainerChange // of compose projects, if what should run there does
 
 	Host      *fleet.Host
-	Bundle    *fleet.Bundle           // nil when it could not be made; composed where services are held back
-	Isolation *isolation              // how it is composed; nil for a whole bundle
-	Hold      *stops.Hold             // a person brought the host back, and bundle is what it is to hold; nil: nobody did
-	Begins    bool                    // hold begins with this plan
-	Former    *stops.Hold             // that it takes the place of; nil: the host was not held
-	Note      string                  // what a person must hear of that
-	Resumes   string                  // why the hold of the host ends with this plan; "": none does
-	EndedHold *stops.Hold             // that one
-	services  []history.ServiceStatus // how single services stand; nil: as they did
-	Last      history.Host            // as history remembers it
-	Elsewhere bool                    // another machine than last time
-	Old       *bundle.Manifest        // that last was; nil when unknown
-	From      string                  // its digest
-	Prune     bool                    // consent was given
-	Own       bool                    // bellhop runs there
-	Later     time.Time               // when it is tried again; zero when it does not wait for that
+	Bundle    *fleet.Bundle     // nil when it could not be made; composed where services are held back
+	Isolation *isolation        // how it is composed; nil for a whole bundle
+	Hold      *stops.Hold       // a person brought the host back, and bundle is what it is to hold; nil: nobody did
+	Begins    bool              // hold begins with this plan
+	Former    *stops.Hold       // that it takes the place of; nil: the host was not held
+	Note      string            // what a person must hear of that
+	Resumes   string            // why the hold of the host ends with this plan; "": none does
+	EndedHold *stops.Hold       // that one
+	services  []services.Status // how single services stand; nil: as they did
+	Last      history.Host      // as history remembers it
+	Elsewhere bool              // another machine than last time
+	Old       *bundle.Manifest  // that last was; nil when unknown
+	From      string            // its digest
+	Prune     bool              // consent was given
+	Own       bool              // bellhop runs there
+	Later     time.Time         // when it is tried again; zero when it does not wait for that
 }
 
 // Wanted is the digest of the bundle that the host should hold, also where a composed one is pushed.

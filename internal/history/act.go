@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"bellhop/internal/history/results"
 	"bellhop/internal/history/store"
 )
 
@@ -27,7 +28,7 @@ func (db *DB) Acted(ctx context.Context, s Start, outcome Outcome, errText strin
 		for _, h := range hosts {
 			took := now.Sub(s.At).Round(time.Millisecond)
 			if err := tx.Add(endedResult, "result "+s.ID+" "+h.Host,
-				s.ID, h.Host, "", store.Millis(s.At), store.Millis(now), h.Outcome, list(h.Changed), noDetails, took.Milliseconds(), h.Error); err != nil {
+				s.ID, h.Host, "", store.Millis(s.At), store.Millis(now), h.Outcome, list(h.Changed), results.NoDetails, took.Milliseconds(), h.Error); err != nil {
 				return err
 			}
 		}

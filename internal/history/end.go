@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 )
 
 // An End is what came of a run on one host.
@@ -15,7 +17,7 @@ type End struct {
 	Changed []string
 	Took    time.Duration
 	Error   string
-	Reason  Reason         // with Outcome unconfirmed
+	Reason  results.Reason // with Outcome unconfirmed
 	Record  *bundle.Record // what the host holds now, as it says itself; nil: it was not asked
 	// Overtaken says that the host held the bundle when the run ended, and that others had changed it by the time
 	// that it was heard: Record is theirs.
@@ -37,9 +39,9 @@ type End struct {
 	Tried   string          // with Remember, digest of the composed bundle that failed too; "" when none did
 	Origins []bundle.Origin // the commit of each service that stays, "" for one that is not there
 
-	Services       []ServiceStatus // state of single services; nil: unchanged
-	FailedServices []FailedService // never try these there again unless asked
-	Mended         []FailedService // remembered as failed, and the host holds them now
+	Services       []services.Status  // state of single services; nil: unchanged
+	FailedServices []services.Failure // never try these there again unless asked
+	Mended         []services.Failure // remembered as failed, and the host holds them now
 }
 
 // Stood says that the host holds the bundle.

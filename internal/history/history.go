@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"bellhop/internal/history/deliveries"
+	"bellhop/internal/history/manifests"
 	"bellhop/internal/history/outbox"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
@@ -53,8 +54,8 @@ type DB struct {
 	clock func() time.Time
 
 	writer *store.Writer
-	atWork atomic.Int64 // hosts that were begun and have no result
-	names  serviceNames // for status
+	atWork atomic.Int64           // hosts that were begun and have no result
+	names  manifests.ServiceNames // for status
 
 	mu sync.Mutex // serializes transactions, and guards what follows
 	// unread says that memory may hold what was rolled back: the file could not be read since.

@@ -121,10 +121,9 @@ func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 			if !known || h.db.mem.holds.Of(name) == nil {
 				continue
 			}
-			for _, query := range []string{`DELETE FROM failures WHERE host = ?`, `DELETE FROM failed_services WHERE host = ?`} {
-				if _, err := tx.Exec(query, name); err != nil {
-					return err
-				}
+			_, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, name)
+			if err := errors.Join(err, h.db.mem.services.TryAgain(tx.Tx, name)); err != nil {
+				return err
 			}
 			delete(h.db.mem.failing, name)
 			if host.Error = why; host.State == Held {

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/results"
 	"bellhop/internal/history/store"
 )
 
@@ -33,10 +34,10 @@ type Host struct {
 	KeysPresent  int
 	Reach        Reach
 	Contact
-	Reason   Reason    // why it is unconfirmed; "" in any other state
-	ReasonAt time.Time // when it went back because of that; zero likewise
-	Had      bool      // this deployer put something there once
-	Given    string    // digest of the manifest it was given last; "" for none
+	Reason   results.Reason // why it is unconfirmed; "" in any other state
+	ReasonAt time.Time      // when it went back because of that; zero likewise
+	Had      bool           // this deployer put something there once
+	Given    string         // digest of the manifest it was given last; "" for none
 }
 
 // Reach is how a host was reached and called last; it outlives the host's place in the repo.
@@ -193,7 +194,7 @@ func (tx *tx) drop(name string) error {
 			return err
 		}
 	}
-	if err := errors.Join(tx.db.mem.forgetServices(tx, name), tx.forgetLook(name), tx.db.mem.stopped.Drop(tx.Tx, name), tx.db.mem.holds.Drop(tx.Tx, name)); err != nil {
+	if err := errors.Join(tx.db.mem.services.Forget(tx.Tx, name), tx.db.mem.looks.Drop(tx.Tx, name), tx.db.mem.stopped.Drop(tx.Tx, name), tx.db.mem.holds.Drop(tx.Tx, name)); err != nil {
 		return err
 	}
 
@@ -364,7 +365,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if err := tx.saveContact(new, h.Contact); err != nil {
 			return err
 		}
-		if err := errors.Join(db.mem.renameServices(tx, old, new), tx.renameLook(old, new), db.mem.stopped.Rename(tx.Tx, old, new), tx.renameHold(old, new)); err != nil {
+		if err := errors.Join(db.mem.services.Rename(tx.Tx, old, new), tx.renameLook(old, new), db.mem.stopped.Rename(tx.Tx, old, new), tx.renameHold(old, new)); err != nil {
 			return err
 		}
 		return tx.drop(old)
@@ -377,7 +378,7 @@ type Failure struct {
 	Run    string
 	State  State // in which it left the host
 	Error  string
-	Reason Reason // with State Unconfirmed
+	Reason results.Reason // with State Unconfirmed
 	At     time.Time
 }
 

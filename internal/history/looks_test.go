@@ -10,22 +10,23 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/history/stops"
 )
 
 var failedSince = time.Date(2026, 11, 30, 7, 0, 0, 0, time.UTC)
 
 // aLook found a file that was edited, a drop-in that is not bellhop's, a unit that somebody stopped, and another that failed.
-func aLook() history.Look {
-	return history.Look{
+func aLook() looks.Look {
+	return looks.Look{
 		At: time.Now().UTC().Truncate(time.Millisecond), RebootRequired: true, Running: 1, Drifted: 3,
-		Failed: []history.FailedUnit{{Name: "a.service", Result: "exit-code", Since: &failedSince}},
-		Drift:  []history.Drift{{Kind: "file", Name: "/etc/a", What: "edited"}, {Kind: "unit", Name: "a.service", What: "drop-in"}, {Kind: "unit", Name: "b.service", What: "stopped"}},
+		Failed: []looks.FailedUnit{{Name: "a.service", Result: "exit-code", Since: &failedSince}},
+		Drift:  []looks.Drift{{Kind: "file", Name: "/etc/a", What: "edited"}, {Kind: "unit", Name: "a.service", What: "drop-in"}, {Kind: "unit", Name: "b.service", What: "stopped"}},
 	}
 }
 
 // lookedAt is a file with host h, deployed and looked at.
-func lookedAt(t *testing.T, path string, look history.Look) *history.DB {
+func lookedAt(t *testing.T, path string, look looks.Look) *history.DB {
 	t.Helper()
 	db := open(t, path)
 	deploy(t, db, "r1", "c1", "d1", 1)
@@ -52,7 +53,7 @@ func TestLookIsRemembered(t *testing.T) {
 	if s.Units == nil || s.Drift == nil || s.RebootRequired == nil {
 		t.Fatalf("status has no look: %+v", s)
 	}
-	if diff := cmp.Diff(&history.UnitStatus{Running: 1, Failed: want.Failed}, s.Units); diff != "" {
+	if diff := cmp.Diff(&looks.UnitStatus{Running: 1, Failed: want.Failed}, s.Units); diff != "" {
 		t.Errorf("units (-want +got):\n%s", diff)
 	}
 	if *s.Drift != 3 || !*s.RebootRequired || !s.LookedAt.Equal(want.At) || s.SeenAt == nil {
@@ -65,7 +66,7 @@ func TestLookIsRemembered(t *testing.T) {
 
 // A helper that can't look leaves what it would say open, and the host was heard all the same.
 func TestLookByAFormerHelper(t *testing.T) {
-	db := lookedAt(t, filepath.Join(t.TempDir(), "bellhop.db"), history.Look{At: time.Now(), Unknown: true})
+	db := lookedAt(t, filepath.Join(t.TempDir(), "bellhop.db"), looks.Look{At: time.Now(), Unknown: true})
 	s := status(t, db).Hosts[0]
 	if s.Units != nil || s.Drift != nil || s.RebootRequired != nil || s.LookedAt == nil || s.SeenAt == nil {
 		t.Errorf("status: %+v", s)

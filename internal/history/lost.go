@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/results"
 	"bellhop/internal/history/store"
 )
 
@@ -25,7 +26,7 @@ type lostRun struct {
 // lostDetails are the details of a result of o that was not heard.
 func lostDetails(o openruns.Run) string {
 	if o.As == "" && len(o.Origins) == 0 {
-		return noDetails
+		return results.NoDetails
 	}
 	p, err := json.Marshal(lostRun{o.As, o.Origins})
 	if err != nil {
@@ -93,7 +94,7 @@ func (db *DB) Found(ctx context.Context, run, host string, e End) error {
 		if err := tx.saveStanding(run, &h, e, now); err != nil {
 			return err
 		}
-		if err := rememberFailed(tx, run, host, e.FailedServices, now); err != nil {
+		if err := db.mem.services.Fail(tx.Tx, run, host, e.FailedServices, now); err != nil {
 			return err
 		}
 		tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: Unknown, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: e.Reason})

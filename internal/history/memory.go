@@ -5,8 +5,10 @@ import (
 
 	"bellhop/internal/history/generations"
 	"bellhop/internal/history/hosttable"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/history/manifests"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/services"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
@@ -23,12 +25,12 @@ type memory struct {
 	// failing are the hosts that have rows in failures.
 	failing map[string]bool
 
-	services map[string][]ServiceStatus // by host: those whose state or commit is not that of their host
+	services *services.Set // those whose state or commit is not that of their host
 
 	stopped *hosttable.Table[stops.Stop] // the run that stopped before a host
 	holds   *hosttable.Table[*stops.Hold]
 
-	looks map[string]Look // by host: what the last look found
+	looks *hosttable.Table[looks.Look] // what the last look at a host found
 
 	generations *generations.Kept
 	runs        *openruns.Set
@@ -37,7 +39,7 @@ type memory struct {
 
 func newMemory() *memory {
 	return &memory{
-		services: map[string][]ServiceStatus{}, stopped: hosttable.New(stops.Stops()), holds: hosttable.New(stops.Holds()), looks: map[string]Look{}, hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
+		services: services.NewSet(), stopped: hosttable.New(stops.Stops()), holds: hosttable.New(stops.Holds()), looks: hosttable.New(looks.Stored()), hosts: map[string]Host{}, restless: map[string]bool{}, failing: map[string]bool{},
 		generations: generations.New(), runs: openruns.New(), manifests: manifests.New(),
 	}
 }
@@ -60,7 +62,7 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 		return nil, err
 	}
 
-	if m.services, err = readServices(q); err != nil {
+	if m.services, err = services.Read(q); err != nil {
 		return nil, err
 	}
 	if m.stopped, err = hosttable.Read(q, stops.Stops()); err != nil {
@@ -69,7 +71,7 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 	if m.holds, err = hosttable.Read(q, stops.Holds()); err != nil {
 		return nil, err
 	}
-	if m.looks, err = readLooks(q); err != nil {
+	if m.looks, err = hosttable.Read(q, looks.Stored()); err != nil {
 		return nil, err
 	}
 	hosts, err := readHosts(q, m.runs)

@@ -5,21 +5,22 @@ import (
 	"time"
 
 	"bellhop/internal/history/outbox"
+	"bellhop/internal/history/results"
 	"bellhop/internal/history/stops"
 )
 
 // A Message waits in the outbox until somebody sends it to people.
 type Message struct {
-	Seq    int64     `json:"-"` // of its transaction: all messages of one share it
-	At     time.Time `json:"at"`
-	Kind   string    `json:"kind"` // "host", "run", "drift" or "pause"
-	Run    string    `json:"run"`
-	Host   string    `json:"host,omitempty"`
-	Was    State     `json:"was,omitempty"` // state of the host before
-	Now    string    `json:"now"`           // state of the host, outcome of the run, or of those below
-	Commit string    `json:"commit,omitempty"`
-	Error  string    `json:"error,omitempty"`
-	Reason Reason    `json:"reason,omitempty"` // of a host that is unconfirmed now
+	Seq    int64          `json:"-"` // of its transaction: all messages of one share it
+	At     time.Time      `json:"at"`
+	Kind   string         `json:"kind"` // "host", "run", "drift" or "pause"
+	Run    string         `json:"run"`
+	Host   string         `json:"host,omitempty"`
+	Was    State          `json:"was,omitempty"` // state of the host before
+	Now    string         `json:"now"`           // state of the host, outcome of the run, or of those below
+	Commit string         `json:"commit,omitempty"`
+	Error  string         `json:"error,omitempty"`
+	Reason results.Reason `json:"reason,omitempty"` // of a host that is unconfirmed now
 
 	// Untold says of the end of a run that it is no news by itself, beside what came of hosts: who asked saw it, or it
 	// says nothing of whether pushes are deployed.

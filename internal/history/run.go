@@ -12,6 +12,8 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
@@ -38,8 +40,8 @@ type Planned struct {
 	// Follows says that the host holds what is wanted: the host's commit is the top one.
 	Follows bool
 	Error   string
-	Reason  Reason // with State Unconfirmed
-	Keys    int    // expected
+	Reason  results.Reason // with State Unconfirmed
+	Keys    int            // expected
 	Reach   Reach
 	// Listed puts the host into the run's list of hosts; Outcome is its result when it is
 	// already known, as for a refused host.
@@ -48,7 +50,7 @@ type Planned struct {
 	// Evidence is of Error, where Outcome is known.
 	Evidence []bundle.Evidence
 	// Services is the state of single services, where the plan knows it; nil: unchanged.
-	Services []ServiceStatus
+	Services []services.Status
 	// Hold begins a hold of the host, and takes the place of one that holds. Nil: none begins.
 	Hold *stops.Hold
 	// Resumes ends the hold of the host.
@@ -141,11 +143,11 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 		h.Commit = ""
 	}
 	if old.Reach.Elsewhere(p.Reach) {
-		if err := errors.Join(tx.db.mem.forgetServices(tx, p.Name), tx.forgetLook(p.Name)); err != nil {
+		if err := errors.Join(tx.db.mem.services.Forget(tx.Tx, p.Name), tx.db.mem.looks.Drop(tx.Tx, p.Name)); err != nil {
 			return err
 		}
 	}
-	if err := tx.db.mem.planServices(tx, p); err != nil {
+	if err := tx.planServices(p); err != nil {
 		return err
 	}
 	if err := tx.planHold(p, old.Reach.Elsewhere(p.Reach)); err != nil {
@@ -163,7 +165,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if !told {
 		tx.db.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
 	}
-	if err := saveEvidence(tx, s.ID, p.Name, &bundle.Result{Evidence: p.Evidence}); err != nil {
+	if err := results.SaveEvidence(tx.Tx, s.ID, p.Name, p.Evidence); err != nil {
 		return err
 	}
 	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.stands(), store.Millis(s.At), p.Outcome, p.Error)
@@ -192,7 +194,7 @@ func (tx *tx) release(h Host, was string) error {
 	}
 	h.State, h.Wanted, h.Error = Released, "", ""
 	// Its hold goes on: the machine may have another name from now on, which its next hello tells.
-	return errors.Join(tx.forgetLook(h.Name), tx.saveHost(h))
+	return errors.Join(tx.db.mem.looks.Drop(tx.Tx, h.Name), tx.saveHost(h))
 }
 
 func insertRun(tx *tx, s Start) error {
@@ -254,7 +256,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if !isExcused {
 			tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
 		}
-		if err := db.mem.endServices(tx, run, host, e, now); err != nil {
+		if err := tx.endServices(run, host, e, now); err != nil {
 			return err
 		}
 		if err := errors.Join(tx.endStopped(host, e), tx.endLook(host, e)); err != nil {
@@ -279,11 +281,11 @@ func (tx *tx) giveUp(host string, now time.Time) error {
 }
 
 func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
-	details, err := detailsOf(e.Details, e.Reason)
+	details, err := results.Details(e.Details, e.Reason)
 	if err != nil {
 		return err
 	}
-	if err := saveEvidence(tx, run, host, e.Details); err != nil {
+	if err := tx.saveEvidence(run, host, e.Details); err != nil {
 		return err
 	}
 	if o, isOpen := tx.openIn(run, host); isOpen && e.Outcome == OutcomeUnknown {
@@ -296,6 +298,15 @@ func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 	}
 	delete(tx.db.mem.runs.Planned[run], host)
 	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, store.Millis(begun), store.Millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
+}
+
+// saveEvidence writes what a host saw in a run, where details are a result of the host.
+func (tx *tx) saveEvidence(run, host string, details any) error {
+	res, ok := details.(*bundle.Result)
+	if !ok {
+		return nil
+	}
+	return results.SaveEvidence(tx.Tx, run, host, res.Evidence)
 }
 
 func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {

@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
+	"bellhop/internal/history/services"
 )
 
 // held is the end of a push of host h after which service a stays at c1, and b is at commit c2.
@@ -19,11 +20,11 @@ func held() history.End {
 		Record:   &bundle.Record{Generation: 2, Digest: "composed"},
 		Manifest: &bundle.Manifest{Network: "lab", Host: "h"},
 		Origins:  []bundle.Origin{{Service: "a", Commit: "c1"}},
-		Services: []history.ServiceStatus{
-			history.NewServiceStatus("a", "c1", history.ServiceHeld, "it died"),
-			history.NewServiceStatus("b", "c2", history.ServiceCurrent, ""),
+		Services: []services.Status{
+			services.New("a", "c1", services.Held, "it died"),
+			services.New("b", "c2", services.Current, ""),
 		},
-		FailedServices: []history.FailedService{{Service: "a", Digest: "a2", Error: "it died"}},
+		FailedServices: []services.Failure{{Service: "a", Digest: "a2", Error: "it died"}},
 	}
 }
 
@@ -77,9 +78,9 @@ func TestServicesOfAHealthyHost(t *testing.T) {
 	m := &bundle.Manifest{Network: "lab", Host: "h", Files: []bundle.File{{Path: "/etc/b", Service: "b"}, {Path: "/etc/a", Service: "a"}}}
 	must(t, db.Ended(t.Context(), "r1", "h", history.End{Outcome: history.OutcomeDone, Digest: "d1", Commit: "c1", Manifest: m, Record: &bundle.Record{Generation: 1, Digest: "d1"}}))
 
-	want := []history.ServiceStatus{
-		history.NewServiceStatus("a", "c1", history.ServiceCurrent, ""),
-		history.NewServiceStatus("b", "c1", history.ServiceCurrent, ""),
+	want := []services.Status{
+		services.New("a", "c1", services.Current, ""),
+		services.New("b", "c1", services.Current, ""),
 	}
 	for range 2 { // the names are cached
 		if diff := cmp.Diff(want, status(t, db).Hosts[0].Services); diff != "" {
@@ -96,7 +97,7 @@ func TestHeldBackEnds(t *testing.T) {
 		t.Errorf("a plan that knows nothing of services drops them: %+v", got)
 	}
 
-	e := history.End{Outcome: history.OutcomeDone, Digest: "d3", Commit: "c3", Record: &bundle.Record{Generation: 3, Digest: "d3"}, Mended: []history.FailedService{{Service: "a", Digest: "a2"}}}
+	e := history.End{Outcome: history.OutcomeDone, Digest: "d3", Commit: "c3", Record: &bundle.Record{Generation: 3, Digest: "d3"}, Mended: []services.Failure{{Service: "a", Digest: "a2"}}}
 	must(t, db.Ended(t.Context(), "r3", "h", e))
 	failed, err := db.FailedServices(t.Context())
 	must(t, err)
@@ -148,7 +149,7 @@ func TestFailedServicesAreBounded(t *testing.T) {
 	db := heldHost(t, filepath.Join(t.TempDir(), "bellhop.db"))
 	for i := range 60 {
 		e := held()
-		e.FailedServices = []history.FailedService{{Service: "a", Digest: time.Duration(i).String()}}
+		e.FailedServices = []services.Failure{{Service: "a", Digest: time.Duration(i).String()}}
 		must(t, db.Ended(t.Context(), "r2", "h", e))
 	}
 	failed, err := db.FailedServices(t.Context())

@@ -11,8 +11,11 @@ import (
 	"time"
 
 	"bellhop/internal/history/hosttable"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/history/null"
 	"bellhop/internal/history/openruns"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
@@ -60,27 +63,27 @@ type SyncError struct {
 
 // HostStatus is the state of one host.
 type HostStatus struct {
-	Name       string     `json:"name"`
-	State      State      `json:"state"`
-	Commit     *string    `json:"commit"`
-	Generation *int64     `json:"generation"`
-	DeployedAt *time.Time `json:"deployed_at"`
-	Run        *string    `json:"run"`
-	Error      *string    `json:"error"`
-	Reason     *Reason    `json:"reason"` // why it is unconfirmed; null in any other state
-	BootID     *string    `json:"boot_id"`
-	Keys       KeyCount   `json:"keys"` // of a host that is away none is present
-	SeenAt     *time.Time `json:"seen_at"`
-	AwaySince  *time.Time `json:"away_since"` // since when it does not answer
+	Name       string          `json:"name"`
+	State      State           `json:"state"`
+	Commit     *string         `json:"commit"`
+	Generation *int64          `json:"generation"`
+	DeployedAt *time.Time      `json:"deployed_at"`
+	Run        *string         `json:"run"`
+	Error      *string         `json:"error"`
+	Reason     *results.Reason `json:"reason"` // why it is unconfirmed; null in any other state
+	BootID     *string         `json:"boot_id"`
+	Keys       KeyCount        `json:"keys"` // of a host that is away none is present
+	SeenAt     *time.Time      `json:"seen_at"`
+	AwaySince  *time.Time      `json:"away_since"` // since when it does not answer
 	// Expected is "sometimes" of a host that is away at times, which is no failure.
 	Expected string `json:"expected,omitempty"`
 	// Units, Drift and RebootRequired are what the last look found, at LookedAt; null when there was none.
-	Units          *UnitStatus `json:"units"`
-	Drift          *int        `json:"drift"`
-	RebootRequired *bool       `json:"reboot_required"`
-	LookedAt       *time.Time  `json:"looked_at"`
+	Units          *looks.UnitStatus `json:"units"`
+	Drift          *int              `json:"drift"`
+	RebootRequired *bool             `json:"reboot_required"`
+	LookedAt       *time.Time        `json:"looked_at"`
 	// Services are all that the host holds, and those that could not be brought there, by name.
-	Services []ServiceStatus `json:"services"`
+	Services []services.Status `json:"services"`
 	// Held says who brought the host back to what it held before, where it is to stay; null when nobody did.
 	Held *stops.HoldStatus `json:"held"`
 	// CancelledBy is who cancelled the run that was to bring the host to the commit; null when nobody did.
@@ -118,15 +121,15 @@ type Run struct {
 
 // A RunResult is what came of a run on one host.
 type RunResult struct {
-	Name    string   `json:"name"`
-	Outcome *Outcome `json:"outcome"` // null while it runs
-	Changed []string `json:"changed"`
-	TookMs  int64    `json:"took_ms"`
-	Error   *string  `json:"error"`
-	Reason  *Reason  `json:"reason"` // why it was unconfirmed; null with any other outcome
+	Name    string          `json:"name"`
+	Outcome *Outcome        `json:"outcome"` // null while it runs
+	Changed []string        `json:"changed"`
+	TookMs  int64           `json:"took_ms"`
+	Error   *string         `json:"error"`
+	Reason  *results.Reason `json:"reason"` // why it was unconfirmed; null with any other outcome
 
-	Evidence []Evidence `json:"evidence"` // what the host saw of what failed
-	Restored []Restored `json:"restored"` // files that somebody edited on the host, and the run put back
+	Evidence []results.Evidence `json:"evidence"` // what the host saw of what failed
+	Restored []results.Restored `json:"restored"` // files that somebody edited on the host, and the run put back
 
 	Notes   []string        `json:"-"` // for people, as Notes has them
 	Details json.RawMessage `json:"-"`
@@ -164,7 +167,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
-		services, err := readServices(tx)
+		states, err := services.Read(tx)
 		if err != nil {
 			return err
 		}
@@ -176,7 +179,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
-		looks, err := readLooks(tx)
+		lastLooks, err := hosttable.Read(tx, looks.Stored())
 		if err != nil {
 			return err
 		}
@@ -187,14 +190,14 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			if stop := stopped.Of(h.Name); isWaiting && stop.IsOf(holds.Of(h.Name), top) {
 				one.CancelledBy = null.Text(stop.CancelledBy)
 			}
-			if look, ok := looks[h.Name]; ok {
+			if look, ok := lastLooks.Find(h.Name); ok {
 				one.show(look)
 			}
-			names, err := db.names.of(tx, h.Given)
+			names, err := db.names.Of(tx, h.Given)
 			if err != nil {
 				return err
 			}
-			one.Services = allServices(one.Commit, services[h.Name], names)
+			one.Services = services.Complete(one.Commit, states.Of(h.Name), names)
 			s.Hosts = append(s.Hosts, one)
 		}
 		return nil
@@ -213,7 +216,7 @@ func hostStatus(h Host, top string) HostStatus {
 	}
 	s := HostStatus{
 		Name: h.Name, State: h.State, Commit: null.Text(commit), DeployedAt: null.Time(h.DeployedAt), Run: null.Text(h.Run),
-		Services: []ServiceStatus{}, Error: null.Text(h.Error), BootID: null.Text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
+		Services: []services.Status{}, Error: null.Text(h.Error), BootID: null.Text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
 	}
 	s.SeenAt, s.AwaySince = null.Time(h.SeenAt), null.Time(h.AwayAt)
 	if s.AwaySince != nil {
@@ -343,7 +346,7 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 			return nil, err
 		}
 		r.Outcome, r.Error, r.Details = null.Text(Outcome(outcome)), null.Text(errText), json.RawMessage(details)
-		r.Notes, r.Reason, r.Restored = notesOf(details), reasonOf(details), restoredOf(details)
+		r.Notes, r.Reason, r.Restored = results.NotesOf(details), results.ReasonOf(details), results.RestoredOf(details)
 		rs = append(rs, r)
 	}
 	slices.Sort(planned)
@@ -359,12 +362,18 @@ func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
-	return rs, readEvidence(tx, run, rs)
+	seen, err := results.ReadEvidence(tx, run)
+	for i, r := range rs {
+		if all, ok := seen[r.Name]; ok {
+			rs[i].Evidence = all
+		}
+	}
+	return rs, err
 }
 
 // emptyResult is that of a host of which nothing is known yet.
 func emptyResult(host string) RunResult {
-	return RunResult{Name: host, Changed: []string{}, Evidence: []Evidence{}, Restored: []Restored{}, Details: json.RawMessage("{}")}
+	return RunResult{Name: host, Changed: []string{}, Evidence: []results.Evidence{}, Restored: []results.Restored{}, Details: json.RawMessage("{}")}
 }
 
 // read runs f in a transaction that sees one moment and takes no lock that a writer waits for.

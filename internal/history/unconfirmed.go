@@ -2,27 +2,18 @@ package history
 
 import (
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"bellhop/internal/history/results"
 	"bellhop/internal/history/store"
-)
-
-// A Reason says why a host is unconfirmed. It is stored and printed as it is written here.
-type Reason string
-
-// Reasons.
-const (
-	ReasonCutOff Reason = "cut-off"       // the bundle cut the host off: nobody could log in any more
-	ReasonAway   Reason = "deployer-away" // nobody was there to confirm it
 )
 
 // A PastEnd is how a bundle ended on a host before.
 type PastEnd struct {
-	CutOff bool   // the run was killed there, by a power cut or by whoever
-	Reason Reason // why it was unconfirmed; "" when it was not
+	CutOff bool           // the run was killed there, by a power cut or by whoever
+	Reason results.Reason // why it was unconfirmed; "" when it was not
 }
 
 // LastEnd is how digest ended on host when something came of it there last, before run.
@@ -61,7 +52,7 @@ func readReasons(q store.Querier, hosts map[string]Host) error {
 
 	for rows.Next() {
 		var name string
-		var reason Reason
+		var reason results.Reason
 		var at int64
 		if err := rows.Scan(&name, &reason, &at); err != nil {
 			return err
@@ -76,7 +67,7 @@ func readReasons(q store.Querier, hosts map[string]Host) error {
 
 // withReason is h with the reason, since now unless it was unconfirmed before. In any other state it
 // has none.
-func (h Host) withReason(reason Reason, now time.Time) Host {
+func (h Host) withReason(reason results.Reason, now time.Time) Host {
 	switch {
 	case h.State != Unconfirmed || reason == "":
 		h.Reason, h.ReasonAt = "", time.Time{}
@@ -84,13 +75,4 @@ func (h Host) withReason(reason Reason, now time.Time) Host {
 		h.Reason, h.ReasonAt = reason, now.UTC().Truncate(time.Millisecond)
 	}
 	return h
-}
-
-// reasonOf reads it from what was stored of a result.
-func reasonOf(details string) *Reason {
-	var d struct{ Reason Reason }
-	if details == noDetails || json.Unmarshal([]byte(details), &d) != nil || d.Reason == "" {
-		return nil
-	}
-	return &d.Reason
 }

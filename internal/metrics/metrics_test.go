@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/metrics"
 )
 
@@ -37,7 +38,7 @@ func everything() *metrics.Metrics {
 	m := metrics.New(sources(func() (history.Status, error) {
 		return history.Status{SyncError: &history.SyncError{}, Hosts: []history.HostStatus{
 			{Name: "chrysalis", State: history.Current, DeployedAt: &at, Keys: history.KeyCount{Expected: 2, Present: 2},
-				Units: &history.UnitStatus{Failed: make([]history.FailedUnit, 1)}, Drift: new(2), RebootRequired: new(true)},
+				Units: &looks.UnitStatus{Failed: make([]looks.FailedUnit, 1)}, Drift: new(2), RebootRequired: new(true)},
 			{Name: "kos-mos", State: history.RolledBack, AwaySince: &at, Keys: history.KeyCount{Expected: 3}},
 		}}, nil
 	}))

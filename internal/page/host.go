@@ -5,18 +5,20 @@ import (
 	"net/http"
 
 	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
+	"bellhop/internal/history/results"
 )
 
 type hostBody struct {
 	Host        history.HostStatus
 	Command     string
 	Keys        []string
-	Drift       []history.Drift
+	Drift       []looks.Drift
 	MoreDrift   int
 	Bars        bars
 	Runs        []history.Run
 	Generations []history.Generation
-	Evidence    []history.Evidence // of the run that its state tells of
+	Evidence    []results.Evidence // of the run that its state tells of
 }
 
 func (p *Page) host(w http.ResponseWriter, r *http.Request) {

@@ -19,6 +19,7 @@ import (
 
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
+	"bellhop/internal/history/looks"
 )
 
 // Sources are where pages come from.
@@ -34,7 +35,7 @@ type Sources struct {
 	// Keys names the keys that a host was given.
 	Keys func(host string) []string
 	// Look is what the last look at a host found; false: there was none.
-	Look func(host string) (history.Look, bool)
+	Look func(host string) (looks.Look, bool)
 	// Drift asks a host now what differs there.
 	Drift func(ctx context.Context, host string) (Drift, error)
 	// Generations are those of a host that can be restored, the newest first.

@@ -13,6 +13,9 @@ import (
 
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
+	"bellhop/internal/history/looks"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 	"bellhop/internal/page"
 )
 
@@ -26,15 +29,15 @@ func sample() page.Sources {
 	failed := history.Run{ID: "r2", Commit: ptr("89abcdef01234567"), Author: ptr("Cadey"), Subject: ptr("bot: " + evil), Cause: "push", StartedAt: now.Add(-3 * time.Minute),
 		FinishedAt: ptr(now.Add(-2 * time.Minute)), Outcome: ptr(history.OutcomePartial), Hosts: []history.RunResult{
 			{Name: "chrysalis", Outcome: ptr(history.OutcomeDone), Changed: []string{"file:/etc/greeting"}, TookMs: 812},
-			{Name: "kos-mos", Outcome: ptr(history.OutcomeRolledBack), TookMs: 5300, Error: ptr("web.service failed " + evil), Evidence: []history.Evidence{
+			{Name: "kos-mos", Outcome: ptr(history.OutcomeRolledBack), TookMs: 5300, Error: ptr("web.service failed " + evil), Evidence: []results.Evidence{
 				{Unit: ptr("web.service"), Result: ptr("exit-code"), Exit: 1, Lines: []string{"starting", "panic: " + evil}}}}}}
 	first := history.Run{ID: "r1", Commit: ptr("0123456789abcdef"), Subject: ptr("first day"), Cause: "start", StartedAt: now.Add(-50 * time.Hour),
 		FinishedAt: ptr(now.Add(-50 * time.Hour)), Outcome: ptr(history.OutcomeDone), Hosts: []history.RunResult{{Name: "kos-mos", Outcome: ptr(history.OutcomeDone)}}}
 	status := history.Status{Network: ptr("hexagone"), Branch: ptr("main"), Commit: failed.Commit, Hosts: []history.HostStatus{
-		{Name: "chrysalis", State: history.Current, Commit: failed.Commit, DeployedAt: ptr(now.Add(-2 * time.Minute)), SeenAt: &now, Keys: history.KeyCount{Expected: 2, Present: 2}, Run: ptr("r2"), Units: &history.UnitStatus{Running: 3}, Drift: new(int), RebootRequired: new(bool)},
+		{Name: "chrysalis", State: history.Current, Commit: failed.Commit, DeployedAt: ptr(now.Add(-2 * time.Minute)), SeenAt: &now, Keys: history.KeyCount{Expected: 2, Present: 2}, Run: ptr("r2"), Units: &looks.UnitStatus{Running: 3}, Drift: new(int), RebootRequired: new(bool)},
 		{Name: "kos-mos", State: history.RolledBack, Commit: first.Commit, DeployedAt: ptr(now.Add(-50 * time.Hour)), SeenAt: &now, Run: ptr("r2"), Error: ptr("web.service failed " + evil),
-			Units: &history.UnitStatus{Running: 3, Failed: []history.FailedUnit{{Name: "job.service", Result: "exit-code"}}}, Drift: new(2), RebootRequired: new(true), LookedAt: &now,
-			Services: []history.ServiceStatus{history.NewServiceStatus("web", "0123456789abcdef", history.Failed, evil)}},
+			Units: &looks.UnitStatus{Running: 3, Failed: []looks.FailedUnit{{Name: "job.service", Result: "exit-code"}}}, Drift: new(2), RebootRequired: new(true), LookedAt: &now,
+			Services: []services.Status{services.New("web", "0123456789abcdef", services.Failed, evil)}},
 		{Name: "lap", State: history.Pending, AwaySince: ptr(now.Add(-3 * time.Hour)), Keys: history.KeyCount{Expected: 1}},
 	}}
 	return page.Sources{
@@ -57,8 +60,8 @@ func sample() page.Sources {
 			return []page.Event{{After: "+0.1 s", Host: "kos-mos", Step: "health", Text: evil}}
 		},
 		Keys: func(string) []string { return []string{"bot-token"} },
-		Look: func(host string) (history.Look, bool) {
-			return history.Look{Drift: []history.Drift{{Kind: "file", Name: "/etc/" + evil, What: "edited"}}, Drifted: 2}, host == "kos-mos"
+		Look: func(host string) (looks.Look, bool) {
+			return looks.Look{Drift: []looks.Drift{{Kind: "file", Name: "/etc/" + evil, What: "edited"}}, Drifted: 2}, host == "kos-mos"
 		},
 		Drift: func(_ context.Context, host string) (page.Drift, error) {
 			return page.Drift{Words: "1 thing differs", Differences: []page.Difference{{Kind: "file", Name: "/etc/x", What: "edited", Diff: "-a\n+" + evil}}}, nil

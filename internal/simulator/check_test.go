@@ -11,6 +11,8 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/results"
+	"bellhop/internal/history/services"
 )
 
 // What must hold once all was well for an hour:
@@ -117,7 +119,7 @@ func (w *world) unlike(h *host, s history.HostStatus) string {
 			return ""
 		}
 	case history.Unconfirmed:
-		if w.has(h, whole, cutsOff) || s.Reason != nil && *s.Reason == history.ReasonAway && h.unconfirmed[whole.Digest] {
+		if w.has(h, whole, cutsOff) || s.Reason != nil && *s.Reason == results.ReasonAway && h.unconfirmed[whole.Digest] {
 			return ""
 		}
 	case history.Behind, history.Never:
@@ -143,7 +145,7 @@ func (w *world) has(h *host, b *fleet.Bundle, natures ...nature) bool {
 func (w *world) heldBack(h *host, whole *fleet.Bundle) string {
 	isHeld := map[string]bool{}
 	for _, s := range w.life.db.Services(h.name) {
-		if s.State == history.ServiceHeld {
+		if s.State == services.Held {
 			isHeld[s.Name] = true
 		}
 	}

@@ -1,12 +1,12 @@
-package history
+package results
 
 import (
-	"database/sql"
 	"encoding/json"
 	"fmt"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/history/null"
+	"bellhop/internal/history/store"
 )
 
 // keepEvidence is how many results keep their evidence: each has some kilobytes.
@@ -23,13 +23,12 @@ type Evidence struct {
 	Lines   []string `json:"lines"`  // the last of the unit's journal, or of the answer's body
 }
 
-// saveEvidence writes what a result has of it. It is called inside write.
-func saveEvidence(tx *tx, run, host string, details any) error {
-	res, ok := details.(*bundle.Result)
-	if !ok || len(res.Evidence) == 0 {
+// SaveEvidence writes what a host saw in a run. It is called inside a transaction.
+func SaveEvidence(tx *store.Tx, run, host string, all []bundle.Evidence) error {
+	if len(all) == 0 {
 		return nil
 	}
-	p, err := json.Marshal(res.Evidence)
+	p, err := json.Marshal(all)
 	if err != nil {
 		return err
 	}
@@ -40,30 +39,27 @@ func saveEvidence(tx *tx, run, host string, details any) error {
 	return err
 }
 
-// readEvidence gives the results of a run what their hosts saw.
-func readEvidence(tx *sql.Tx, run string, results []RunResult) error {
-	rows, err := tx.Query(`SELECT host, evidence FROM evidence WHERE run = ?`, run)
+// ReadEvidence reads what hosts saw in a run, by host.
+func ReadEvidence(q store.Querier, run string) (map[string][]Evidence, error) {
+	rows, err := q.Query(`SELECT host, evidence FROM evidence WHERE run = ?`, run)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
 
+	byHost := map[string][]Evidence{}
 	for rows.Next() {
 		var host, stored string
 		if err := rows.Scan(&host, &stored); err != nil {
-			return err
+			return nil, err
 		}
 		var all []bundle.Evidence
 		if err := json.Unmarshal([]byte(stored), &all); err != nil {
-			return fmt.Errorf("evidence of %s in run %s: %w", host, run, err)
+			return nil, fmt.Errorf("evidence of %s in run %s: %w", host, run, err)
 		}
-		for i := range results {
-			if results[i].Name == host {
-				results[i].Evidence = evidenceOf(all)
-			}
-		}
+		byHost[host] = evidenceOf(all)
 	}
-	return rows.Err()
+	return byHost, rows.Err()
 }
 
 func evidenceOf(all []bundle.Evidence) []Evidence {

@@ -1,4 +1,4 @@
-package history
+package results
 
 import (
 	"encoding/json"
@@ -13,11 +13,11 @@ type Restored struct {
 	Edit *string `json:"edit"` // where the host keeps what it held; null when it was gone
 }
 
-// restoredOf reads them from what was stored of a result.
-func restoredOf(details string) []Restored {
+// RestoredOf reads them from what was stored of a result.
+func RestoredOf(details string) []Restored {
 	out := []Restored{}
 	var res bundle.Result
-	if details == noDetails || json.Unmarshal([]byte(details), &res) != nil {
+	if details == NoDetails || json.Unmarshal([]byte(details), &res) != nil {
 		return out
 	}
 
@@ -31,9 +31,9 @@ func restoredOf(details string) []Restored {
 	return out
 }
 
-// detailsOf is what is stored of a result besides the columns: what people are shown, what
+// Details is what is stored of a result besides the columns: what people are shown, what
 // became of units, that it was cut off, and why it was unconfirmed. Most results have none of it.
-func detailsOf(details any, reason Reason) (string, error) {
+func Details(details any, reason Reason) (string, error) {
 	res, ok := details.(*bundle.Result)
 	if ok {
 		few := struct {
@@ -52,21 +52,22 @@ func detailsOf(details any, reason Reason) (string, error) {
 		n := len(few.Restored) + len(few.Edits) + len(few.Kept) + len(few.Started) + len(few.Stopped) + len(few.Restarted) + len(few.Reloaded) +
 			len(few.Drifted) + len(few.Warnings)
 		if n == 0 && !few.CutOff && reason == "" {
-			return noDetails, nil
+			return NoDetails, nil
 		}
 		details = few
 	} else if details == nil {
-		return noDetails, nil
+		return NoDetails, nil
 	}
 	p, err := json.Marshal(details)
 	return string(p), err
 }
 
-const noDetails = "{}"
+// NoDetails are those of a result that has none.
+const NoDetails = "{}"
 
-// notesOf reads them from what was stored of a result.
-func notesOf(details string) []string {
-	if details == noDetails {
+// NotesOf reads them from what was stored of a result.
+func NotesOf(details string) []string {
+	if details == NoDetails {
 		return nil
 	}
 	var res bundle.Result
@@ -74,4 +75,13 @@ func notesOf(details string) []string {
 		return nil
 	}
 	return bundle.Notes(&res)
+}
+
+// ReasonOf reads it from what was stored of a result.
+func ReasonOf(details string) *Reason {
+	var d struct{ Reason Reason }
+	if details == NoDetails || json.Unmarshal([]byte(details), &d) != nil || d.Reason == "" {
+		return nil
+	}
+	return &d.Reason
 }

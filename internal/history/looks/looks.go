@@ -1,0 +1,117 @@
+// Package looks says what a host showed when it was read last, without being changed: a look.
+//
+// A look finds units that failed, and drift: things on the host that are not as the bundle there has
+// them. A push changes some of that, and the look is brought in step with it until the next one.
+package looks
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/history/hosttable"
+)
+
+// A Look is what a host showed when it was read last, without being changed. It is no run. Its texts
+// are fit to be shown.
+type Look struct {
+	At time.Time `json:"at"`
+	// Unknown says that the helper there is of a release that can't look: nothing else is known.
+	Unknown        bool         `json:"unknown,omitempty"`
+	RebootRequired bool         `json:"reboot_required,omitempty"`
+	Running        int          `json:"running,omitempty"` // units of the bundle that run
+	Failed         []FailedUnit `json:"failed,omitempty"`
+	Drift          []Drift      `json:"drift,omitempty"` // the first of them, at most KeepDrift
+	Drifted        int          `json:"drifted,omitempty"`
+}
+
+// KeepDrift is how many single things of a host's drift are remembered; all are counted.
+const KeepDrift = 200
+
+// A FailedUnit is a unit of the bundle that failed.
+type FailedUnit struct {
+	Name   string     `json:"name"`
+	Result string     `json:"result"` // as systemd has it: exit-code, signal, timeout …
+	Since  *time.Time `json:"since"`  // null when the host does not say
+}
+
+// A Drift is one thing on a host that is not as the bundle there has it.
+type Drift struct {
+	Kind string `json:"kind"` // file, link, unit … as in a plan
+	Name string `json:"name"`
+	What string `json:"what"` // edited, missing, stopped …
+}
+
+// UnitStatus is how the units of the bundle do on a host. Its JSON is a contract.
+type UnitStatus struct {
+	Running int          `json:"running"`
+	Failed  []FailedUnit `json:"failed"`
+}
+
+// Equal says that o is the same look with the same finding.
+func (l Look) Equal(o Look) bool {
+	sameSince := func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
+	sameUnit := func(a, b FailedUnit) bool {
+		return a.Name == b.Name && a.Result == b.Result && sameSince(a.Since, b.Since)
+	}
+	sameState := l.Unknown == o.Unknown && l.RebootRequired == o.RebootRequired && l.Running == o.Running && l.Drifted == o.Drifted
+	return sameState && l.At.Equal(o.At) && slices.EqualFunc(l.Failed, o.Failed, sameUnit) && slices.Equal(l.Drift, o.Drift)
+}
+
+// Stored is how the last look at each host is stored.
+func Stored() hosttable.Layout[Look] {
+	return hosttable.JSON("looks", "found", "the look", Look.Equal)
+}
+
+// DriftText names the first things that differ.
+func (l Look) DriftText() string {
+	var parts []string
+	for _, d := range l.Drift[:min(3, len(l.Drift))] {
+		parts = append(parts, d.Kind+" "+d.Name+" "+d.What)
+	}
+	text := strings.Join(parts, ", ")
+	if more := l.Drifted - len(parts); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// AfterRun is l after a run ended well: what was edited on the host is put back. A run that changed
+// nothing leaves more as it is.
+func (l Look) AfterRun(changedNothing bool) Look {
+	l.Drift = slices.DeleteFunc(slices.Clone(l.Drift), func(d Drift) bool { return !d.outlives(changedNothing) })
+	l.Drifted = len(l.Drift)
+	return l
+}
+
+// With is l with what such a run says of units: those that it left stopped differ, those that it started run.
+// l.Drift belongs to the caller.
+func (l Look) With(res *bundle.Result) Look {
+	for _, unit := range res.Drifted[:min(len(res.Drifted), KeepDrift)] {
+		l.Drift = append(l.Drift, Drift{Kind: bundle.KindUnit, Name: unit, What: bundle.DriftStopped})
+	}
+	l.Drifted += len(res.Drifted)
+	l.startedAgain(slices.Concat(res.Started, res.Restarted))
+	return l
+}
+
+// outlives says that a run which ended well leaves it as it is.
+func (d Drift) outlives(changedNothing bool) bool {
+	isLeft := d.What == bundle.DriftDropIn || d.What == bundle.DriftDisabled && changedNothing
+	return d.Kind == bundle.KindUnit && isLeft
+}
+
+// startedAgain takes units that were started out of those that failed.
+func (l *Look) startedAgain(units []string) {
+	var left []FailedUnit
+	for _, f := range l.Failed {
+		if slices.Contains(units, f.Name) {
+			l.Running++
+		} else {
+			left = append(left, f)
+		}
+	}
+	l.Failed = left
+}
