@@ -46,7 +46,7 @@ func (d *Deployer) copySystem(r *run, hp *plan.HostPlan, j *push.Job) func(conte
 
 		began := time.Now()
 		serve := func(ctx context.Context, in io.Reader, out, errs io.Writer) (int, error) {
-			return carrier.Carry(ctx, j.Target, nixos.ServeCommand, in, out, errs)
+			return carrier.Carry(ctx, j.Target, nixos.ServeCommand(path), in, out, errs)
 		}
 		copied, err := d.Nix.Copy(ctx, path, serve)
 		if err != nil {

@@ -46,7 +46,7 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 			failures[host] = n.whyNot(ctx, b, s.Drv, failedRun)
 			n.noteBroken(s.Drv, failures[host])
 		default:
-			if err := n.root(ctx, s.Out); err != nil {
+			if err := n.root(ctx, s); err != nil {
 				return failures, err
 			}
 		}
@@ -191,13 +191,14 @@ func (n *Nix) isKept(out string) bool {
 	return err == nil
 }
 
-// root keeps a path that is valid from Nix's garbage collector.
-func (n *Nix) root(ctx context.Context, out string) error {
+// root keeps a system that was built from Nix's garbage collector. It names the derivation, so that a system that was
+// collected in the meantime is built once more.
+func (n *Nix) root(ctx context.Context, s System) error {
 	if err := os.MkdirAll(n.roots(), 0o700); err != nil {
 		return err
 	}
-	os.Remove(n.rootOf(out)) // one that points elsewhere would be refused
-	_, err := n.output(ctx, "nix-store", "--add-root", n.rootOf(out), "--indirect", "-r", out)
+	os.Remove(n.rootOf(s.Out)) // one that points elsewhere would be refused
+	_, err := n.output(ctx, "nix-store", "--add-root", n.rootOf(s.Out), "--indirect", "-r", s.Drv)
 	return err
 }
 

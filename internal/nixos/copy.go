@@ -18,10 +18,19 @@ import (
 // comes first in PATH; it connects to a socket in the same folder, and what comes there is carried over the
 // connection that bellhop has already. So Nix has no key, no address and no choice of host or command.
 
-// ServeCommand is what runs on the host, as root: the far end of a copy.
-const ServeCommand = "PATH=$PATH:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin exec nix-store --serve --write"
+// NextRoot keeps what was copied to a host last from its garbage collector: until the system has a root of its own,
+// or the next copy takes its place.
+const NextRoot = "/nix/var/nix/gcroots/bellhop/next"
 
-// Serve runs ServeCommand on the host, with what it reads and writes, and returns its exit code.
+// ServeCommand is what runs on the host, as root: the far end of a copy of path. The root is there before the bytes
+// are: a root of what is not there yet is passed over, and nothing is collected while nix-store runs.
+func ServeCommand(path string) string {
+	root := filepath.Dir(NextRoot)
+	return "PATH=$PATH:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin; export PATH; " +
+		"mkdir -p " + root + " && ln -sfn " + path + " " + NextRoot + " && exec nix-store --serve --write"
+}
+
+// Serve runs a ServeCommand on the host, with what it reads and writes, and returns its exit code.
 type Serve func(ctx context.Context, in io.Reader, out, errs io.Writer) (code int, err error)
 
 // A Copied tells what a copy moved.
@@ -33,6 +42,9 @@ type Copied struct {
 // Copy copies what a host lacks of the closure of path, which is a system or a derivation. The host is asked to
 // fetch what it can from its own caches.
 func (n *Nix) Copy(ctx context.Context, path string, serve Serve) (Copied, error) {
+	if !IsStorePath(path) {
+		return Copied{}, fmt.Errorf("copy %q: it is no store path", path)
+	}
 	if !asks.Load() {
 		return Copied{}, errors.New("this program can't be the ssh of Nix")
 	}

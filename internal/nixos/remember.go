@@ -70,7 +70,7 @@ func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask) (*Evaluation, 
 	var missing []Ask
 	for _, a := range asks {
 		sys, ok := n.recall(n.askKey(s, a))
-		if ok {
+		if ok && n.canBuild(sys) {
 			known.Systems[a.Host] = sys
 		} else {
 			missing = append(missing, a)
@@ -95,6 +95,10 @@ func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask) (*Evaluation, 
 	known.Processes = e.Processes
 	return known, n.keep(entries)
 }
+
+// canBuild says that there is something to build a remembered system from. The garbage collector takes derivations
+// too, and then only an evaluation brings them back.
+func (n *Nix) canBuild(s System) bool { return s.Err != "" || n.isKept(s.Out) || Has(s.Drv) }
 
 func (n *Nix) recall(key string) (System, bool) {
 	n.mu.Lock()
