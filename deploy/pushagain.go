@@ -124,6 +124,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	j := h.d.job(ctx, h.run, h.plan, t.hp)
 	j.Clock = h.clock
 	j.Origins = t.hp.Recorded(h.run.head.Commit)
+	j.Held = t.hp.Isolation.Names()
 	for _, o := range j.Origins {
 		j.Said = append(j.Said, o.Commit)
 	}

@@ -39,12 +39,16 @@ type isolation struct {
 func Isolate(ctx context.Context, a commits.Archive, whole *fleet.Bundle, good *commits.Standing, failing map[string]string) *isolation {
 	c := bundle.Compose(whole.Manifest, good.Manifest, slices.Sorted(maps.Keys(failing)))
 	is := &isolation{Whole: whole, good: good, Failing: failing, held: c.Held}
-	is.Bundle = whole.Composed(c.Manifest, is.names(), a.Older(ctx, whole.Host, is.Origins()))
+	is.Bundle = whole.Composed(c.Manifest, is.Names(), a.Older(ctx, whole.Host, is.Origins()))
 	return is
 }
 
-// names are the services that stay as they were, by name.
-func (is *isolation) names() []string {
+// Names are the services that stay as they were, by name; none for a whole bundle.
+func (is *isolation) Names() []string {
+	if is == nil {
+		return nil
+	}
+
 	var names []string
 	for _, h := range is.held {
 		names = append(names, h.Name)

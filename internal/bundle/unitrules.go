@@ -21,6 +21,7 @@ type UnitFacts struct {
 	Enabled      bool
 
 	OtherStack     bool // it ran another compose project, or none and now one, or one and now none: see SameStack
+	StaysBack      bool // its service is held back: see Offer.Held
 	InstallChanged bool // the [Install] section of its file differs from the former one
 	// How it was before bellhop had it; false for what was not there.
 	WasEnabled bool
@@ -40,6 +41,7 @@ const (
 	VerbRestart UnitVerb = "restart"
 	VerbReload  UnitVerb = "reload"
 	VerbReplace UnitVerb = "replace"  // stopped while its former file stands, and started with the new one
+	VerbLeave   UnitVerb = "leave"    // does not run, of a service that is held back: what started it last failed
 	VerbDrift   UnitVerb = "drift"    // should run, and was stopped by hand: stays so, and is shown
 	VerbKeyUnit UnitVerb = "key unit" // started when not active, never restarted
 )
@@ -125,6 +127,8 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 		return VerbStop
 	case now.OtherStack && now.Running:
 		return VerbReplace // a restart would stop it as the new file says, which does not know what runs
+	case now.StaysBack && was != nil && now.isDown():
+		return VerbLeave
 	case want.Oneshot && want.Start:
 		return oneshotVerb(was, action, now)
 	case now.Running:
@@ -135,14 +139,21 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 
 	asksToStart := was == nil || !was.Start
 	missedItsKeys := now.Barred && want.WaitsForKeys()
-	isDown := now.Failed || now.Unsuccessful || !now.RanThisBoot
+	hasFailed := now.Failed || now.Unsuccessful || !now.RanThisBoot
 	mayStartNow := now.Skipped && action != "" && action != None // nobody stopped it by hand
 	wasJob := was != nil && was.Oneshot                          // which ended by itself, and stays from now on
-	if asksToStart || missedItsKeys || isDown || mayStartNow || wasJob {
+	if asksToStart || missedItsKeys || hasFailed || mayStartNow || wasJob {
 		return VerbStart
 	}
 
 	return VerbDrift
+}
+
+// isDown says that a unit does not run, and that nobody stopped it by hand.
+func (f UnitFacts) isDown() bool {
+	failed := f.Failed || f.Unsuccessful
+	waits := f.Barred || f.Skipped || !f.RanThisBoot
+	return !f.Running && (failed || waits)
 }
 
 // oneshotVerb: a job runs again when something of it changed, or when it has not run or failed.

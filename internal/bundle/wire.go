@@ -157,6 +157,9 @@ type Offer struct {
 	Confirm int64 `json:"confirm_ms,omitempty"`
 	// Origins come with a composed bundle: the commit of each service. The record gets them.
 	Origins []Origin `json:"origins,omitempty"`
+	// Held are the services of a composed bundle that stay as they are, since something of them failed:
+	// what does not run of them is not started.
+	Held []string `json:"held,omitempty"`
 	// After is the first run of a deployer's run that was undone before, where this one is another
 	// try without what failed. A step (Service.Before) that ran for it, for the same service digest, is
 	// not run again.

@@ -99,6 +99,7 @@ func withoutValues(warnings []string, take func(string) string) []string {
 // An evidence gathers what was seen of failures, at most bundle.MaxEvidence bytes.
 type evidence struct {
 	journal machine.Journal // nil: there is none
+	since   time.Time       // when the run began: what was said before is not of it
 	all     []bundle.Evidence
 	size    int
 }
@@ -117,16 +118,16 @@ func (e *evidence) add(ctx context.Context, f health.Failure) {
 	e.put(one, e.linesOf(ctx, f.Unit, f.State.Invocation))
 }
 
-// linesOf are the last lines that a unit wrote in one life, else in any.
+// linesOf are the last lines that a unit wrote in one life, else in any of the run.
 func (e *evidence) linesOf(ctx context.Context, unit, invocation string) []string {
 	if e.journal == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, journalTime)
 	defer cancel()
-	lines := e.journal.Lines(ctx, unit, invocation, evidenceLines)
+	lines := e.journal.Lines(ctx, unit, invocation, e.since, evidenceLines)
 	if len(lines) == 0 && invocation != "" { // it died before, and its next life has said nothing yet
-		lines = e.journal.Lines(ctx, unit, "", evidenceLines)
+		lines = e.journal.Lines(ctx, unit, "", e.since, evidenceLines)
 	}
 	return lines
 }

@@ -155,7 +155,7 @@ func (r *run) startKeyUnits(ctx context.Context) error {
 		return nil
 	}
 
-	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.Drifted)
+	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.StayDown())
 	r.res.Started = append(r.res.Started, started...)
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return r.dueTo(several.Unwrap())

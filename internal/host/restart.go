@@ -177,7 +177,7 @@ func (r *restart) judge(ctx context.Context, report *health.Report, began time.T
 	if len(report.Failures) == 0 {
 		return r.watchContainers(ctx, began)
 	}
-	e := &evidence{journal: r.m.Journal}
+	e := &evidence{journal: r.m.Journal, since: began}
 	var errs []error
 	for _, f := range report.Failures {
 		errs = append(errs, f.Err)

@@ -15,7 +15,7 @@ import (
 func (r *run) stackHealth(ctx context.Context) error {
 	var watched []containers.Watched
 	for _, s := range r.stacks {
-		if s.leaves || slices.Contains(r.w.Units.Drifted, stackUnit(s.Service)) {
+		if s.leaves || slices.Contains(r.w.Units.StayDown(), stackUnit(s.Service)) {
 			continue
 		}
 		w := containers.Watched{Stack: s.Stack, Settle: r.judged(s.Service).Settle, Before: map[string]int{}}

@@ -279,7 +279,7 @@ func (r *run) stacksWere() (all []state.StackWas) {
 func (r *run) startStacks(ctx context.Context) error {
 	for _, s := range r.stacks {
 		unit := stackUnit(s.Service)
-		if s.leaves || slices.Contains(r.w.Units.Drifted, unit) {
+		if s.leaves || slices.Contains(r.w.Units.StayDown(), unit) {
 			continue
 		}
 

@@ -84,7 +84,7 @@ func atFirst(steps []bundle.Step) (first []bundle.Step) {
 // stepsFailed is the error of the steps that failed, with what they said.
 func (r *run) stepsFailed(ctx context.Context, outcomes []before.Outcome) error {
 	blame := &blameError{}
-	e := &evidence{journal: r.m.Journal}
+	e := &evidence{journal: r.m.Journal, since: r.started}
 	var errs []error
 	for _, o := range outcomes {
 		err := o.Err()

@@ -41,7 +41,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Ge
 			res.Drifted = w.Units.Drifted
 		}
 	}
-	if res.Started, err = healKeyUnits(ctx, m, o.Manifest.Units, w.Units.Drifted); err != nil {
+	if res.Started, err = healKeyUnits(ctx, m, o.Manifest.Units, w.Units.StayDown()); err != nil {
 		res.Warnings = append(res.Warnings, err.Error())
 	}
 	if held := w.Held(); held != nil {

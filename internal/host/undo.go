@@ -125,14 +125,11 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 		return err
 	}
 
-	u := &undoer{m: m, j: j, sameBoot: boot == j.BootID}
-	for _, w := range j.Units {
-		u.names = append(u.names, w.Name)
-	}
-
+	u := &undoer{m: m, j: j, sameBoot: boot == j.BootID, names: j.UnitNames()}
 	take := u.mask() // now: the values that this run brought go with it
 	whole, units := u.everything(ctx)
 	m.Mark("undo units")
+	m.KeepLeftDown(ctx, j)
 	m.Runs().Release(j.Run)
 	res.Edits, res.Restored = u.edits, u.restored
 	res.Changed, res.Started, res.Restarted, res.Reloaded, res.Stopped = nil, nil, nil, nil, nil
@@ -332,16 +329,6 @@ func (u *undoer) homes(ctx context.Context) error {
 	}
 
 	return nil
-}
-
-// made names the accounts that the run left behind.
-func (u *undoer) made() (kept []string) {
-	for _, name := range u.j.Made {
-		if _, ok, err := u.m.Accounts.User(name); err == nil && ok {
-			kept = append(kept, "user "+name)
-		}
-	}
-	return kept
 }
 
 // bringUp gives enablement back and runs again what ran.

@@ -114,7 +114,7 @@ func (r *run) judged(name string) health.Service {
 func (r *run) unhealthy(ctx context.Context, report *health.Report) error {
 	var errs []error
 	worst := ""
-	e := &evidence{journal: r.m.Journal}
+	e := &evidence{journal: r.m.Journal, since: r.started}
 	for _, f := range report.Failures {
 		errs = append(errs, f.Err)
 		e.add(ctx, f)

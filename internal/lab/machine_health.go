@@ -82,7 +82,7 @@ func (p twinProber) Ask(_ context.Context, probe bundle.Probe) machine.Answer {
 // twinJournal is the engine's face of what units said.
 type twinJournal struct{ *health }
 
-func (j twinJournal) Lines(_ context.Context, unit, _ string, most int) []string {
+func (j twinJournal) Lines(_ context.Context, unit, _ string, _ time.Time, most int) []string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	lines := j.said[unit]

@@ -102,6 +102,8 @@ type Job struct {
 
 	// Origins are the commits of the services of Bundle, where it is composed; the host records them.
 	Origins []bundle.Origin
+	// Held are the services of Bundle that stay as the host has them.
+	Held []string
 	// After is the run of which this one is another try; "" for a first one.
 	After string
 

@@ -124,6 +124,8 @@ func (u *watched) judgeInactive(s machine.UnitState) (verdict, error) {
 func (u *watched) restarted() error {
 	waits := u.last.Restarts <= u.restartsBefore()
 	switch {
+	case waits && u.last.Result == "success":
+		return errors.New("its program ended by itself without an error, and systemd is to restart it")
 	case waits:
 		return fmt.Errorf("it died, and waits to be restarted (%s%s", u.last.Ended(), u.more(u.last))
 	case u.died.Result == "": // it was up again whenever it was looked at

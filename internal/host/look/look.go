@@ -136,6 +136,8 @@ type looker struct {
 	seen *bundle.Seen
 	room int             // bytes of text that drift may still have
 	gone map[string]bool // paths that are missing
+
+	leftDown state.LeftDowns // units that a run which was undone left so
 }
 
 func (l *looker) everything() error {

@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/state"
 )
 
 // unitsDeadline is how long systemd may take to say how units do.
@@ -26,6 +27,7 @@ func (l *looker) units() error {
 		return err
 	}
 
+	l.leftDown = l.m.LeftDown()
 	for _, u := range l.now.Manifest.Units {
 		st, read := states[u.Name]
 		if !read {
@@ -130,7 +132,9 @@ func (l *looker) unit(u bundle.Unit, st machine.UnitState) {
 	if u.Enable && st.File == "disabled" {
 		l.drift(bundle.KindUnit, u.Name, bundle.DriftDisabled)
 	}
-	if isStopped(u, st) {
+	if why := l.leftDown.Why(u.Name, st); why != "" {
+		l.leftAs(u.Name, why, st.Since)
+	} else if isStopped(u, st) {
 		l.drift(bundle.KindUnit, u.Name, bundle.DriftStopped)
 	}
 }
@@ -154,6 +158,14 @@ func (l *looker) dropIns(unit string) {
 				l.differs(bundle.Drift{Kind: bundle.KindUnit, Name: unit, What: bundle.DriftDropIn, Is: p})
 			}
 		}
+	}
+}
+
+// leftAs tells of a unit that no person stopped: it had failed before a run that was undone, which stopped
+// it again.
+func (l *looker) leftAs(unit, why string, since int64) {
+	if why != state.DownWaits {
+		l.seen.FailedUnits = append(l.seen.FailedUnits, bundle.FailedUnit{Name: unit, Result: why, Since: since})
 	}
 }
 

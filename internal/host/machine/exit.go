@@ -61,7 +61,7 @@ var results = map[string]string{
 	"protocol":        "it did not tell systemd that it is ready, as its Type= asks",
 	"resources":       "systemd could not get what it needs for it, such as a port that another has; bellhop logs tells what",
 	"start-limit-hit": "it was started too often in a short time",
-	"timeout":         "it was not done within TimeoutStartSec= or TimeoutStopSec=",
+	"timeout":         "it took longer than its TimeoutStartSec=, TimeoutStopSec= or RuntimeMaxSec= allows",
 	"watchdog":        "it was silent for longer than WatchdogSec=",
 }
 

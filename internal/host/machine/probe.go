@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"time"
 
 	"bellhop/internal/bundle"
 )
@@ -25,7 +26,8 @@ type Prober interface {
 
 // A Journal has what units wrote to the host's journal.
 type Journal interface {
-	// Lines are the last lines of one life of a unit, or in this boot where invocation is "": at most
-	// so many, the newest last. What can't be read is left out: the journal only explains.
-	Lines(ctx context.Context, unit, invocation string, most int) []string
+	// Lines are the last lines of one life of a unit, or where invocation is "" of all its lives since a
+	// moment of this boot (the zero time: since boot): at most so many, the newest last. What can't be
+	// read is left out: the journal only explains.
+	Lines(ctx context.Context, unit, invocation string, since time.Time, most int) []string
 }

@@ -47,6 +47,7 @@ type Plan struct {
 	Usermods []machine.Account // as they shall be
 	Create   bool              // an account or group is to be made
 	Units    Units
+	leftDown state.LeftDowns   // units that a run which was undone left so
 	System   *state.SystemMove // of a NixOS host; nil: its system stays
 	folders  *owned.Looker
 

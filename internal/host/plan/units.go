@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -33,7 +34,11 @@ type Units struct {
 	Again    []string // ran before: started when our stop took them down
 	Back     []string // were there before bellhop, and return to running
 	Drifted  []string
+	Left     []string // of services that stay as they are and failed: not started
 }
+
+// StayDown are the units that should run, do not, and are left so.
+func (p *Units) StayDown() []string { return slices.Concat(p.Drifted, p.Left) }
 
 // PlanUnits reads every unit that the run may touch, refuses what is masked, and decides.
 func (w *Plan) PlanUnits(ctx context.Context) error {
@@ -53,6 +58,7 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 
 	slices.Sort(names)
 	p := &w.Units
+	w.leftDown = w.m.LeftDown()
 	if err := w.readUnits(ctx, names, old, new); err != nil {
 		return fmt.Errorf("read units: %w", err)
 	}
@@ -83,14 +89,18 @@ func (w *Plan) PlanUnits(ctx context.Context) error {
 		st := p.Before[n]
 		o, had := old[n]
 		u := new[n]
+		down := ""
+		if had && !u.KeyUnit {
+			down = whyDown(w.leftDown.Why(n, st), st)
+		}
 		acted := slices.Contains(slices.Concat(p.Start, p.Restart, p.Reload, p.Back), n)
 		p.Now = append(p.Now, state.UnitWas{Name: n, Ran: st.Running(), File: st.File, Acted: acted,
 			Key: o.KeyUnit || u.KeyUnit, New: !had, Start: o.Start || o.Enable, Quiet: quiet[n], Replaced: slices.Contains(p.Replaced, n),
 			Reload: slices.Contains(p.Reload, n) && st.CanReload, Life: st.Invocation,
-			Install: slices.Contains(p.Disable, n) && slices.Contains(p.Enable, n)})
+			Install: slices.Contains(p.Disable, n) && slices.Contains(p.Enable, n), Down: down})
 	}
 
-	return nil
+	return noteConflicts(ctx, w, new)
 }
 
 // giveWayToSockets stops the running service of a socket that is to be started: systemd refuses a
@@ -202,6 +212,7 @@ func (w *Plan) planUnit(u, o bundle.Unit, had bool, st machine.UnitState) {
 	}
 
 	facts := w.facts(u.Name, st)
+	facts.StaysBack = slices.Contains(w.Offer.Held, u.Service)
 	facts.OtherStack = had && !bundle.SameStack(&w.Old.Manifest, &w.Offer.Manifest, &o, &u)
 	facts.InstallChanged = u.Enable && st.Enabled() && w.installChanged(u.Name)
 	was := &o
@@ -218,9 +229,24 @@ func (w *Plan) facts(name string, st machine.UnitState) bundle.UnitFacts {
 	return bundle.UnitFacts{
 		Running: st.Running(), Stopping: st.Active == "deactivating", Failed: st.Active == "failed",
 		Unsuccessful: st.Result != "" && st.Result != "success",
-		Barred:       st.Barred, Skipped: st.Skipped, RanThisBoot: st.RanThisBoot, Enabled: st.Enabled(),
+		Barred:       st.Barred, Skipped: st.Skipped, RanThisBoot: st.RanThisBoot && w.leftDown.Why(name, st) == "", Enabled: st.Enabled(),
 		WasEnabled: before.Enabled(), WasRunning: before.Active,
 	}
+}
+
+// whyDown is why a unit does not run though nobody has stopped it: see UnitWas.Down. left is what is
+// remembered of it.
+func whyDown(left string, st machine.UnitState) string {
+	hasFailed := st.Active == "failed" || st.Result != "" && st.Result != "success"
+	switch {
+	case st.Running() || left != "":
+		return left
+	case hasFailed:
+		return cmp.Or(st.Result, "failed")
+	case st.Barred || st.Skipped || !st.RanThisBoot:
+		return state.DownWaits
+	}
+	return ""
 }
 
 func (w *Plan) isChanged(thing string) bool { return w.Changed[thing] }
@@ -244,7 +270,7 @@ func (p *Units) add(name string, steps bundle.UnitSteps) {
 
 	lists := map[bundle.UnitVerb]*[]string{
 		bundle.VerbStart: &p.Start, bundle.VerbStop: &p.Stop, bundle.VerbRestart: &p.Restart, bundle.VerbReload: &p.Reload,
-		bundle.VerbKeep: &p.Again, bundle.VerbDrift: &p.Drifted, bundle.VerbKeyUnit: &p.KeyUnits,
+		bundle.VerbKeep: &p.Again, bundle.VerbDrift: &p.Drifted, bundle.VerbLeave: &p.Left, bundle.VerbKeyUnit: &p.KeyUnits,
 	}
 
 	if list := lists[steps.Verb]; list != nil {

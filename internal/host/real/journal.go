@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os/exec"
 	"regexp"
@@ -28,8 +29,8 @@ var (
 
 // Lines are the last lines of a unit's life, what systemd said of it among them. journald takes what
 // a program said shortly before it was restarted for a word of the next life: so where only systemd
-// is heard, the lines of all lives in this boot are given.
-func (Journal) Lines(ctx context.Context, unit, invocation string, most int) []string {
+// is heard, the lines of all lives since a moment are given.
+func (Journal) Lines(ctx context.Context, unit, invocation string, since time.Time, most int) []string {
 	if !plainUnit.MatchString(unit) {
 		return nil
 	}
@@ -39,13 +40,23 @@ func (Journal) Lines(ctx context.Context, unit, invocation string, most int) []s
 	exec.CommandContext(wait, "journalctl", "--sync").Run()
 	cancel()
 
+	var ofSystemd []string
 	if invocationID.MatchString(invocation) {
 		lines, heard := query(ctx, most, "_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
 		if heard {
 			return lines
 		}
+		ofSystemd = lines
 	}
-	lines, _ := query(ctx, most, "-b", "-u", unit)
+
+	which := []string{"-b", "-u", unit}
+	if !since.IsZero() {
+		which = append(which, fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000))
+	}
+	lines, _ := query(ctx, most, which...)
+	if len(lines) == 0 { // the clock was set back meanwhile
+		return ofSystemd
+	}
 	return lines
 }
 

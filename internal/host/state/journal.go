@@ -51,6 +51,14 @@ type JournalLine struct {
 	Evidence []bundle.Evidence `json:"evidence,omitempty"`
 }
 
+// UnitNames are the names of the units that the run may touch.
+func (j *Journal) UnitNames() (names []string) {
+	for _, w := range j.Units {
+		names = append(names, w.Name)
+	}
+	return names
+}
+
 // OpenJournal opens the journal.
 func (m Dir) OpenJournal(j *Journal) error {
 	p, err := json.Marshal(j)
@@ -163,6 +171,10 @@ type KeyOwner struct {
 	Mode  uint32 `json:"mode"`
 }
 
+// DownWaits says that a unit did not run since a condition or a key was not there, or since nothing had
+// started it since boot.
+const DownWaits = "waits"
+
 // A UnitWas is a unit as it was before the run.
 type UnitWas struct {
 	Name    string `json:"name"`
@@ -176,6 +188,9 @@ type UnitWas struct {
 	Start   bool   `json:"start,omitempty"`   // something that boot starts
 	Install bool   `json:"install,omitempty"` // its [Install] changes
 	Quiet   bool   `json:"quiet,omitempty"`   // it must not run while its user changes
+
+	// Down is why it did not run though nobody had stopped it: the Result of its last life, else DownWaits. "" otherwise.
+	Down string `json:"down,omitempty"`
 
 	Replaced bool `json:"replaced,omitempty"` // it starts another compose project, or one in place of a process: each file stops its own
 }

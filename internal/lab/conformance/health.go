@@ -127,13 +127,13 @@ func slowCommand(b *bench) {
 func journal(b *bench) {
 	st := b.command(machine.Command{Unit: commandUnit, Mark: "bhconf: echo", Text: "echo bhconf says hello", Timeout: 10 * time.Second, Quiet: true})
 	for _, invocation := range []string{st.Invocation, ""} {
-		lines := b.m.Journal.Lines(b.ctx, commandUnit, invocation, 50)
+		lines := b.m.Journal.Lines(b.ctx, commandUnit, invocation, time.Time{}, 50)
 		said := func(l string) bool { return strings.Contains(l, "bhconf says hello") }
 		if len(lines) > 50 || !slices.ContainsFunc(lines, said) {
 			b.Errorf("Lines(%q) = %q, want what it said", invocation, lines)
 		}
 	}
-	if lines := b.m.Journal.Lines(b.ctx, "bhconf-none.service", "", 50); len(lines) > 0 {
+	if lines := b.m.Journal.Lines(b.ctx, "bhconf-none.service", "", time.Time{}, 50); len(lines) > 0 {
 		b.Errorf("a unit that never was said %q", lines)
 	}
 }
