@@ -27,6 +27,7 @@ const sendEvery = 100 * time.Millisecond
 // tail sends on what run tells of itself, from its first event, until it has a result. The
 // run does not know that it is watched.
 func (s *session) tail(ctx context.Context, run string) error {
+	s.m.Systemd.Close() // it would be told of every unit when the run has systemd read its files again; who asks it anything is connected anew
 	t := &tailer{s: s, run: run, alive: time.Now(), sent: time.Now()}
 	defer t.close()
 	for wait := time.Millisecond; ; wait = min(wait*2, 20*time.Millisecond) {

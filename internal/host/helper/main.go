@@ -20,11 +20,19 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer, open func() 
 	// The line may be cut at any moment; that must not kill what is at work.
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	syscall.Umask(0o022)
+	collectLate()
 	if err := helper(context.Background(), args, stdin, stdout, open); err != nil {
 		fmt.Fprintln(stderr, "bellhop-host:", err)
 		return 1
 	}
 	return 0
+}
+
+// collectLate lets a helper, which lives for a second, end without having collected garbage. One that is
+// given much to hold collects as always.
+func collectLate() {
+	debug.SetGCPercent(400)
+	debug.SetMemoryLimit(64 << 20)
 }
 
 const usage = "usage: bellhop-host serve [ahead] | apply RUN | settle | version"

@@ -34,6 +34,10 @@ func rootOf(m *machine.Machine, system string) string {
 
 // KeepSystems keeps the systems of kept generations from being collected, and no others.
 func KeepSystems(m state.Dir) error {
+	if !m.NixOS() {
+		return nil // all generations would be read for nothing
+	}
+
 	systems, err := m.Systems()
 	if err != nil {
 		return err

@@ -4,7 +4,8 @@
 // though the bus daemon restarts meanwhile. The system bus is the way back when it is refused.
 // A job's result is waited for with a deadline; when the connection is lost, which a
 // daemon-reexec does, it is made again and the unit's state is read instead. The promise:
-// no call waits for a result that can never come, and state is truth.
+// no call waits for a result that can never come, and state is truth. A daemon-reload goes over the
+// system bus where that is up: see Reload.
 package systemd
 
 import (
@@ -148,14 +149,6 @@ func (s *Systemd) Version(ctx context.Context) (v int, err error) {
 		return 0, fmt.Errorf("ask systemd its version: %w", err)
 	}
 	return v, nil
-}
-
-// Reload is daemon-reload.
-func (s *Systemd) Reload(ctx context.Context) error {
-	if err := s.again(ctx, func(c *dbus.Conn) error { return c.ReloadContext(ctx) }); err != nil {
-		return fmt.Errorf("daemon-reload: %w", err)
-	}
-	return nil
 }
 
 // Enable makes the links that [Install] asks for. A link of the unit's own name that leads to

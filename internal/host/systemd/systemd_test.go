@@ -89,6 +89,34 @@ func TestJobOutlivesBusRestart(t *testing.T) {
 	}
 }
 
+// A reload goes over the bus, and without a bus daemon over the private socket; either way what is
+// loaded afterwards is what the files say.
+func TestReloadWithAndWithoutBus(t *testing.T) {
+	s := open(t)
+	const name, path = "bhconf-read.service", "/run/systemd/system/bhconf-read.service"
+	t.Cleanup(func() { os.Remove(path); s.Reload(context.Background()) })
+	described := func(text string) {
+		t.Helper()
+		unit := "[Unit]\nDescription=" + text + "\n[Service]\nExecStart=/bin/sleep 1000\n"
+		if err := os.WriteFile(path, []byte(unit), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Reload(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("systemctl", "show", "-p", "Description", name).CombinedOutput()
+		if want := "Description=" + text + "\n"; err != nil || string(out) != want {
+			t.Errorf("after a reload systemd says %q, %v; want %q", out, err, want)
+		}
+	}
+
+	described("with a bus")
+	for _, verb := range []string{"stop", "start"} {
+		exec.Command("systemctl", verb, "dbus.socket", "dbus.service").Run()
+		described("after " + verb)
+	}
+}
+
 func TestJobKeepsItsDeadline(t *testing.T) {
 	s := open(t)
 	const name = "bhconf-slow.service"
