@@ -122,14 +122,28 @@ type world struct {
 }
 
 type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
+	mu     sync.Mutex
+	b      bytes.Buffer
+	awaits func(line []byte) bool // what closes heard
+	heard  chan struct{}
 }
 
 func (b *lockedBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.awaits != nil && b.awaits(p) {
+		close(b.heard)
+		b.awaits = nil
+	}
 	return b.b.Write(p)
+}
+
+// await gives a channel that is closed when a line comes that is such a one.
+func (b *lockedBuffer) await(is func(line []byte) bool) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.awaits, b.heard = is, make(chan struct{})
+	return b.heard
 }
 
 func (b *lockedBuffer) String() string {
