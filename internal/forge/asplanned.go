@@ -10,13 +10,9 @@ import (
 // plans are compared by their digests.
 
 // asPlanned is what the status of a commit says of the request that brought it; "" when nothing can be said: no request brought it,
-// the request was not planned, or another process deployed the commit.
-func (r *Reporter) asPlanned(ctx context.Context, commit string, p *progress) string {
-	if r.Deployed == nil || p.compared[commit] {
-		return ""
-	}
-	digest := r.Deployed(commit)
-	if digest == "" {
+// the request was not planned, or the digest of the plan that is deployed is not known.
+func (r *Reporter) asPlanned(ctx context.Context, commit, digest string, p *progress) string {
+	if digest == "" || p.compared[commit] {
 		return ""
 	}
 
@@ -42,6 +38,15 @@ func (r *Reporter) asPlanned(ctx context.Context, commit string, p *progress) st
 		}
 	}
 	return ""
+}
+
+// digestOf is the digest of the plan by which a commit is deployed. The mark has it from the first status on, so that a process
+// that takes over knows it too.
+func (r *Reporter) digestOf(commit string, before told) string {
+	if before.Digest != "" || r.Deployed == nil {
+		return before.Digest
+	}
+	return r.Deployed(commit)
 }
 
 // reference is how the forge writes the number of a request.

@@ -37,6 +37,34 @@ func TestStatusSaysWhetherItWasPlanned(t *testing.T) {
 	}
 }
 
+// A deployer that ends while it deploys leaves the digest of its plan to the one that takes over.
+func TestPlanIsKnownAfterARestart(t *testing.T) {
+	for _, isLate := range []bool{false, true} { // the first status may be sent before the digest is known
+		w := newWorld(t, "github")
+		text, err := json.Marshal(planned{Head: commitB, Digest: "d1"})
+		w.must(err, w.db.Outgoing().SetMark(t.Context(), plansMark(w.r.Client), outbox.Mark{Told: map[string]string{"7": string(text)}}))
+		w.forge.Open(7, fakeforge.Request{Head: commitB, Branch: "topic", Merged: commitA})
+
+		w.plan("r1", commitA, "web")
+		if isLate {
+			w.round()
+		}
+		w.r.Deployed = func(string) string { return "d1" }
+		w.round()
+		if n := len(w.forge.Statuses()); n != 1 {
+			t.Errorf("%d statuses while it deploys, want one", n)
+		}
+
+		w.start()
+		w.r.Deployed = func(string) string { return "" }
+		w.end("r1", commitA, "web", history.OutcomeDone)
+		w.finish("r1", commitA, "", "")
+		if got, want := w.forge.Last(commitA).Description, "1 of 1 host changed; as planned in #7"; got != want {
+			t.Errorf("the status says %q, want %q", got, want)
+		}
+	}
+}
+
 // Each forge says which request brought a commit.
 func TestMerged(t *testing.T) {
 	for _, kind := range []Kind{GitHub, Forgejo, Gitea, GitLab} {

@@ -114,6 +114,8 @@ type told struct {
 	Changed int `json:"changed,omitempty"`
 	// Plan is what was said of the request that brought the commit: see asPlanned.
 	Plan string `json:"plan,omitempty"`
+	// Digest is that of the plan by which the commit is deployed; "": it is not known.
+	Digest string `json:"digest,omitempty"`
 }
 
 // handledKey is the entry of a mark that names the newest run up to which all commits have their last status.
@@ -322,31 +324,29 @@ func toldOf(text string) told {
 // send tells the forge of one commit, and remembers that. When wait is not 0 the forge as a whole refuses, or history does.
 func (r *Reporter) send(ctx context.Context, v *view, commit string, want verdict, mark map[string]string, p *progress) (sent bool, wait time.Duration) {
 	before := toldOf(mark[commit])
-	plan := before.Plan
+	digest, plan := r.digestOf(commit, before), before.Plan
 	if plan == "" && want.state != Pending && want.state != Error {
-		plan = r.asPlanned(ctx, commit, p)
+		plan = r.asPlanned(ctx, commit, digest, p)
 	}
 	want.text += plan
 	s := want.status(deref(v.status.Network), r.RunURL)
-	now := told{State: s.State, Text: s.Description, Run: want.run, Plan: plan}
+	now := told{State: s.State, Text: s.Description, Run: want.run, Plan: plan, Digest: digest}
 	if want.tally != nil {
 		now.Changed = want.tally.changed
 	}
 	isSame := now.State == before.State && (now.Text == before.Text || now.State == Pending)
-	if isSame {
+	isNews := !isSame || digest != before.Digest
+	switch {
+	case !isNews:
 		return true, 0
+	case isSame:
+		now = before
+		now.Digest = digest
+	default:
+		if wait, err := r.setStatus(ctx, commit, s, p); err != nil {
+			return false, wait
+		}
 	}
-
-	err := r.Client.SetStatus(ctx, commit, s)
-	if ctx.Err() == nil {
-		r.Troubles.note("commit statuses", err)
-	}
-	if err != nil {
-		return r.refused(ctx, commit, err, p)
-	}
-	p.fails = 0
-	delete(p.retries, commit)
-	r.Log.Info("commit status sent", "commit", commit, "state", s.State, "forge", r.Client.Name())
 
 	text, err := json.Marshal(now)
 	if err == nil {
@@ -360,6 +360,22 @@ func (r *Reporter) send(ctx context.Context, v *view, commit string, want verdic
 		return false, 6 * firstWait
 	}
 	return true, 0
+}
+
+// setStatus sends one status. When wait is not 0 the forge as a whole refuses.
+func (r *Reporter) setStatus(ctx context.Context, commit string, s Status, p *progress) (wait time.Duration, err error) {
+	err = r.Client.SetStatus(ctx, commit, s)
+	if ctx.Err() == nil {
+		r.Troubles.note("commit statuses", err)
+	}
+	if err != nil {
+		_, wait = r.refused(ctx, commit, err, p)
+		return wait, err
+	}
+	p.fails = 0
+	delete(p.retries, commit)
+	r.Log.Info("commit status sent", "commit", commit, "state", s.State, "forge", r.Client.Name())
+	return 0, nil
 }
 
 // refused decides when to try again: this commit, or the forge as a whole.
