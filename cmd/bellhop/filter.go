@@ -54,7 +54,7 @@ func joined[T ~string](all []T) string {
 	return strings.Join(words, ", ")
 }
 
-// outcomesKnown are those that history --outcome takes.
+// outcomesKnown are those that --outcome takes.
 var outcomesKnown = []history.Outcome{
 	history.OutcomeDone, history.OutcomeNothing, history.OutcomePartial, history.OutcomeFailed, history.OutcomeRolledBack, history.OutcomeUnconfirmed,
 	history.OutcomeHeldBack, history.OutcomeRefused, history.OutcomePending, history.OutcomeCancelled,
@@ -68,13 +68,28 @@ var statesKnown = []history.State{
 
 // A hostFilter leaves hosts out of a status.
 type hostFilter struct {
-	states []history.State
-	since  time.Time // deployed to then or later
+	states   []history.State
+	outcomes []history.Outcome // that its newest run had
+	since    time.Time         // deployed to then or later
+}
+
+// hasOutcome says whether the newest run that changed what a host is at had such an outcome there.
+func hasOutcome(h history.HostStatus, outcomes []history.Outcome) bool {
+	return slices.ContainsFunc(outcomes, func(o history.Outcome) bool {
+		switch o {
+		case history.OutcomeDone, history.OutcomeNothing:
+			return h.State == history.Current
+		case history.OutcomeCancelled:
+			return h.CancelledBy != nil
+		}
+		return string(h.State) == string(o) // what fails gives its state the same name
+	})
 }
 
 func (f hostFilter) apply(s *history.Status) {
 	s.Hosts = slices.DeleteFunc(s.Hosts, func(h history.HostStatus) bool {
 		isOther := len(f.states) > 0 && !slices.Contains(f.states, h.State)
+		isOther = isOther || len(f.outcomes) > 0 && !hasOutcome(h, f.outcomes)
 		isOlder := !f.since.IsZero() && (h.DeployedAt == nil || h.DeployedAt.Before(f.since))
 		return isOther || isOlder
 	})

@@ -94,6 +94,7 @@ func TestHostFilter(t *testing.T) {
 		want string
 	}{
 		{hostFilter{}, "old new never"}, {hostFilter{states: []history.State{history.Failed, history.Never}}, "new never"}, {hostFilter{since: now.Add(-time.Hour)}, "new"},
+		{hostFilter{outcomes: []history.Outcome{history.OutcomeFailed, history.OutcomeCancelled}}, "new"}, {hostFilter{outcomes: []history.Outcome{history.OutcomeNothing}}, "old"},
 	} {
 		s := all
 		s.Hosts = append([]history.HostStatus{}, all.Hosts...)
