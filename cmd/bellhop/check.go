@@ -179,7 +179,7 @@ func inspect(ctx context.Context, load *loadFlags, tree fs.FS) (*fleet.Fleet, fl
 			}
 		}
 
-		used := orEmpty(f.Secrets())
+		used := secretsInUse(f)
 		timed, cancel := load.context(ctx)
 		defer cancel()
 		all = append(all, findingProblems(secrets.Verify(timed, tree, secrets.Check{Rules: asRules(f.Readers), Used: used}))...)

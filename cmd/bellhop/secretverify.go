@@ -160,6 +160,15 @@ func usedSecrets(ctx context.Context, tree fs.FS) []string {
 	if err != nil || f == nil {
 		return nil
 	}
+	return secretsInUse(f)
+}
+
+// secretsInUse are the secrets that the services of f use. With a NixOS host it is nil, which asks nobody: which
+// secrets its configuration names is known when Nix has evaluated it.
+func secretsInUse(f *fleet.Fleet) []string {
+	if f.HasNixOS() {
+		return nil
+	}
 	return orEmpty(f.Secrets())
 }
 

@@ -112,6 +112,9 @@ func (l *Loader) folders(t *tree.Tree, out map[string]*serviceState) error {
 		if err != nil {
 			return err
 		}
+		if s.IsNix {
+			continue
+		}
 		out[o.Name()] = &serviceState{Service: s}
 	}
 

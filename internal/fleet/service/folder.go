@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet/compose"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
 	"bellhop/internal/fleet/tree"
@@ -52,6 +53,9 @@ func (from Sources) Read(name string, earlier []*Service) (*Service, error) {
 	if err := s.walk(dir, true, old); err != nil {
 		return nil, err
 	}
+	if s.IsNix {
+		return s.Service, nil
+	}
 	s.fingerprint = fingerprint(s.Objects, s.Problems)
 	for _, e := range earlier {
 		if fresh, err := e.Current(t); err == nil && fresh && e.fingerprint == s.fingerprint {
@@ -95,6 +99,9 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 		return err
 	}
 	if top {
+		if s.IsNix = isNixModule(os); s.IsNix {
+			return nil
+		}
 		if s.composed, err = s.looksComposed(os); err != nil {
 			return err
 		}
@@ -127,6 +134,20 @@ func (s *reader) walk(dir string, top bool, old *Service) error {
 	}
 
 	return nil
+}
+
+// isNixModule says whether a folder has Nix files, and nothing that makes it a service of bellhop.
+func isNixModule(os []tree.Object) bool {
+	isOfService := func(o tree.Object) bool {
+		name := o.Name()
+		if o.Mode.IsDir() {
+			return name == "files" || strings.HasSuffix(name, ".d")
+		}
+		unit := strings.TrimSuffix(name, ".tmpl")
+		return strings.EqualFold(name, "service.yaml") || strings.EqualFold(name, "service.yml") || slices.Contains(compose.Names, name) ||
+			syntax.IsUnit(unit) || syntax.IsQuadlet(unit)
+	}
+	return tree.HasNix(os) && !slices.ContainsFunc(os, isOfService)
 }
 
 // list adds a file or link of the folder to the objects; a file that is too large is a problem.

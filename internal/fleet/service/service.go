@@ -41,6 +41,7 @@ type Service struct {
 	Steps       []Step
 	Package     *Package
 	Compose     *Compose // nil: it is no compose service
+	IsNix       bool     // the folder is a module of a NixOS configuration, and no service
 	Problems    problem.Problems
 	Blobs       map[string]*tree.Blob // by hash, to carry over
 	Refs        []Ref                 // of unit files that are no templates

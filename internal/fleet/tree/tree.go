@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -257,8 +258,17 @@ func Twins(os []Object, f func(a, b Object)) {
 	}
 }
 
-// Ignored says whether a file of that name means nothing to bellhop.
+// Ignored says whether a file of that name means nothing to bellhop. Nix files are read by Nix, for a host that
+// names one of them or the flake.
 func Ignored(name string) bool {
 	isForPeople := strings.HasPrefix(name, "README") || strings.HasPrefix(name, "LICENSE") || strings.HasSuffix(name, ".md")
-	return isForPeople || strings.HasPrefix(name, ".")
+	return isForPeople || strings.HasPrefix(name, ".") || IsNix(name)
+}
+
+// IsNix says whether a file of that name is in the language of Nix.
+func IsNix(name string) bool { return strings.HasSuffix(name, ".nix") }
+
+// HasNix says whether one of os is a Nix file.
+func HasNix(os []Object) bool {
+	return slices.ContainsFunc(os, func(o Object) bool { return !o.Mode.IsDir() && IsNix(o.Name()) })
 }

@@ -1,0 +1,66 @@
+package bellhop_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"bellhop/internal/nixos"
+)
+
+// nixExample is a copy of examples/nixos whose flake has the stand-in for nixpkgs as a folder of the repo, and so no
+// inputs: bellhop refuses inputs that are local files.
+func nixExample(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for from, to := range map[string]string{"examples/nixos": dir, "testdata/nixpkgs": filepath.Join(dir, "nixpkgs")} {
+		if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(filepath.Join(dir, "flake.nix"), filepath.Join(dir, "example.nix")); err != nil {
+		t.Fatal(err)
+	}
+	text := `{ outputs = { self }: (import ./example.nix).outputs { inherit self; nixpkgs = (import ./nixpkgs/flake.nix).outputs { self = { }; }; }; }`
+	if err := os.WriteFile(filepath.Join(dir, "flake.nix"), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The example is a repo that check takes without a word.
+func TestNixExampleIsARepo(t *testing.T) {
+	if readText(t, "examples/nixos/bellhop-host.nix") != readText(t, "contrib/nixos/bellhop-host.nix") {
+		t.Error("examples/nixos/bellhop-host.nix is no copy of contrib/nixos/bellhop-host.nix")
+	}
+	out, err := exec.Command("go", "run", "./cmd/bellhop", "check", "examples/nixos").CombinedOutput()
+	if got := string(out); err != nil || got != "ok hexagone: 2 hosts\n" {
+		t.Errorf("bellhop check examples/nixos: %v\n%s", err, got)
+	}
+}
+
+// The systems of the example evaluate, and bellhop finds in them the key that is sealed in the repo.
+func TestNixExampleEvaluates(t *testing.T) {
+	needNix(t)
+	n := &nixos.Nix{Dir: t.TempDir()}
+	s, err := nixos.NewSource(os.DirFS(nixExample(t)), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := n.Systems(t.Context(), s, []nixos.Ask{{Host: "chrysalis", Attr: "chrysalis"}, {Host: "lufta", Attr: "lufta"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]int{"chrysalis": 1, "lufta": 0} {
+		if sys := e.Systems[host]; sys.Err != "" || !strings.Contains(sys.Out, "-nixos-system-"+host+"-") || len(sys.Keys) != want {
+			t.Errorf("%s came to %+v", host, sys)
+		}
+	}
+	for _, k := range e.Systems["chrysalis"].Keys {
+		if want := (nixos.Key{Name: "withinbot", Path: "/run/keys/withinbot", User: "withinbot", Group: "within", Mode: 0o640, File: "secrets/withinbot.age"}); k.Name != want.Name || k.File != want.File || k.User != want.User || k.Mode != want.Mode || k.Path != want.Path {
+			t.Errorf("the key is %+v, want %+v", k, want)
+		}
+	}
+}
