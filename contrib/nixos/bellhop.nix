@@ -68,6 +68,7 @@ in
       github-app = text "Id of a GitHub App that is installed on the repo, in place of forge-token.";
       github-app-key = file "File with the private key of github-app.";
       plan-comments = setting (types.enum [ "full" "summary" "off" ]) "The comment with the plan of a request to merge.";
+      plan-forks = switch "Plan requests from forks too, which everybody who can read the repo may open.";
 
       nix-ifd = switch "Let the evaluation of a NixOS system build what it then reads (import from derivation).";
       allow-key-command = switch "Run the keyCommand of deployment.keys, with the rights of this service.";
