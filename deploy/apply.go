@@ -23,7 +23,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 
 	r.release()
 	defer r.span("push", "")()
-	d.retries().laterOf(p)
+	d.retries().LaterOf(p)
 
 	n := p.Fleet.Rollout.Parallel
 	if n <= 0 {
@@ -39,7 +39,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	}
 	r.cancelling.end()
 	d.contactLeft(ctx, r, p)
-	d.keeper().followPlan(p)
+	d.keeper().FollowPlan(p)
 	d.looks.Changed()
 	return nil
 }
@@ -139,7 +139,7 @@ func (d *Deployer) end(r *run, hp *plan.HostPlan, e history.End) {
 // tried again, unless the push was only cut off.
 func (d *Deployer) follow(host string, e history.End) {
 	if e.Outcome == history.OutcomePending || e.Outcome == history.OutcomeUnknown {
-		d.retries().unreached(host)
+		d.retries().Unreached(host)
 		return
 	}
 
@@ -163,7 +163,7 @@ func (d *Deployer) follow(host string, e history.End) {
 	case e.Outcome == history.OutcomeRolledBack && e.State == history.Behind:
 		d.bell.ring(host + " was cut off")
 	case e.Outcome == history.OutcomeUnconfirmed && !e.Remember:
-		d.retries().ringAt(host, h.ReasonAt.Add(plan.SecondChance))
+		d.retries().RingAt(host, h.ReasonAt.Add(plan.SecondChance))
 	}
 }
 

@@ -134,7 +134,7 @@ func (b *Bell) pushWaits() bool {
 // their results at the next start.
 func (b *Bell) Serve(ctx context.Context) error {
 	b.d.Watch(ctx)
-	defer b.d.lines.stop()
+	defer b.d.lines.Stop()
 	defer b.d.looks.Work.Wait()
 	b.Ring("start")
 

@@ -21,6 +21,7 @@ import (
 
 	"bellhop/deploy/drift"
 	"bellhop/deploy/hosts"
+	"bellhop/deploy/lines"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
@@ -92,7 +93,7 @@ type Deployer struct {
 	repo    repoState   // what the last look at the repo came to
 	hosts   hosts.Table // what is known of hosts beside history
 	bell    bellRef
-	lines   lineSet // kept to hosts by Watch
+	lines   lines.Set // kept to hosts by Watch
 	looks   drift.State
 	settled sync.Once
 

@@ -47,7 +47,7 @@ func (d *Deployer) isToContact(p *Plan, hp *plan.HostPlan) bool {
 	if p.Request.All {
 		return true
 	}
-	waitsForLine := d.hosts.Away(hp.Name) && d.lines.has(hp.Name)
+	waitsForLine := d.hosts.Away(hp.Name) && d.lines.Has(hp.Name)
 	return !waitsForLine && d.isOutOfSight(hp.Last)
 }
 
@@ -78,7 +78,7 @@ func (d *Deployer) askLeft(parent context.Context, r *run, host string) {
 	if ctx.Err() != nil { // it was cut short, which tells nothing of the host
 		return
 	}
-	d.keeper().noteAnswer(host, err)
+	d.keeper().NoteAnswer(host, err)
 	if err != nil {
 		text := d.contact().Reveal(ctx, err, host, nil)
 		d.log().Warn("host that is left alone can't be asked what it holds", "host", host, "run", r.head.ID, "err", text)

@@ -8,7 +8,10 @@ import (
 	"bellhop/deploy/contact"
 	"bellhop/deploy/drift"
 	"bellhop/deploy/keys"
+	"bellhop/deploy/lines"
+	"bellhop/deploy/outcome"
 	"bellhop/internal/bundle"
+	"bellhop/internal/link"
 )
 
 // Keys is what works on the keys of the deployer's hosts.
@@ -16,7 +19,7 @@ func (d *Deployer) Keys() keys.Keys { return keys.Keys{Contact: d.contact()} }
 
 // Looker looks at the hosts of d.
 func (d *Deployer) Looker() drift.Looker {
-	return drift.Looker{Contact: d.contact(), Keys: d.Keys(), State: &d.looks, HasLine: d.lines.has, NoteAnswer: d.keeper().noteAnswer}
+	return drift.Looker{Contact: d.contact(), Keys: d.Keys(), State: &d.looks, HasLine: d.lines.Has, NoteAnswer: d.keeper().NoteAnswer}
 }
 
 // contact is what contacts with hosts need, as d is set up now.
@@ -44,4 +47,33 @@ func (d *Deployer) Reboot(ctx context.Context, host string, limit time.Duration,
 // to put back, which is an error.
 func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, error) {
 	return actions.GiveBack(ctx, d.contact(), host)
+}
+
+// outcomes say what a push means for d's history.
+func (d *Deployer) outcomes() outcome.Outcomes {
+	return outcome.Outcomes{History: d.History, Hosts: &d.hosts, Archive: d.archive(), Log: d.log()}
+}
+
+// Watch keeps lines to hosts from now on, until ctx ends: those that history asks for are opened
+// at once, and hosts are looked at as often as the config wants. It returns at once.
+func (d *Deployer) Watch(ctx context.Context) {
+	d.lines.Start(ctx)
+	d.keeper().OpenKnown()
+	d.Looker().Serve(ctx)
+}
+
+// Reachable says which hosts answer at this moment: those to which a long-lived connection is open.
+func (d *Deployer) Reachable() map[string]bool { return d.lines.Up() }
+
+func (d *Deployer) keeper() lines.Keeper {
+	return lines.Keeper{Set: &d.lines, Links: d.Links, History: d.History, Ring: d.bell.ring, Log: d.log(),
+		Heal: func(ctx context.Context, host string, t link.Target) error {
+			_, err := d.Keys().Heal(ctx, host, t, false)
+			return err
+		},
+	}
+}
+
+func (d *Deployer) retries() lines.Retries {
+	return lines.Retries{Lines: &d.lines, Hosts: &d.hosts, History: d.History, Ring: d.bell.ring, Wait: d.limits().Retry}
 }

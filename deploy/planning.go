@@ -31,7 +31,7 @@ func (r *run) tellResumed(p *Plan) {
 
 // maker makes plans, by what is known now. It is called under steps.
 func (d *Deployer) maker() plan.Maker {
-	return plan.Maker{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.kept()}
+	return plan.Maker{Planner: &d.planner, History: d.History, Hosts: &d.hosts, Archive: d.archive(), Machine: routes.ThisMachine(d.BootID, d.MachineID), Watches: d.lines.Kept()}
 }
 
 // compare holds wanted against last. It is called under steps.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"bellhop/deploy/commits"
 	"bellhop/deploy/plan"
@@ -19,7 +20,7 @@ import (
 func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *plan.HostPlan) (e history.End, open bool) {
 	release, err := d.hosts.Hold(ctx, hp.Name)
 	if err != nil {
-		return d.outcomes().of(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
+		return d.outcomes().Of(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
 	}
 	defer release()
 
@@ -86,4 +87,16 @@ func (d *Deployer) witnesses() routes.Witnesses {
 func (d *Deployer) archive() commits.Archive {
 	d.knowArch()
 	return commits.Archive{Source: d.Source, Loader: d.Loader, History: d.History, Fleet: d.planner.LastFleet(), Log: d.log()}
+}
+
+// ownConfirm is for how long, at least, the deployer's own host waits to be confirmed: the deployer may
+// be what the run restarts there.
+const ownConfirm = 2 * time.Minute
+
+// confirmWindow is for how long a host waits, in a fleet whose hosts wait so long.
+func confirmWindow(confirm time.Duration, own bool) time.Duration {
+	if own && confirm > 0 {
+		return max(confirm, ownConfirm)
+	}
+	return confirm
 }

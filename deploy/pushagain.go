@@ -140,7 +140,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 
 	j.Before = h.d.copySystem(h.run, t.hp, j)
 	out := h.d.pusher().Push(ctx, j)
-	t.end, t.open = h.d.outcomes().of(h.run.head.ID, t.hp, out)
+	t.end, t.open = h.d.outcomes().Of(h.run.head.ID, t.hp, out)
 	t.end.Digest = t.hp.Bundle.Digest
 	t.lacksKey = errors.Is(out.Err, fleet.ErrKeptKey)
 	t.blame(out)

@@ -37,7 +37,7 @@ type run struct {
 func (d *Deployer) start(ctx context.Context, req Request, stop *cancelling) (r *run, rctx context.Context, done func(), err error) {
 	d.settled.Do(func() {
 		err = d.Settle(ctx)
-		d.keeper().openKnown()
+		d.keeper().OpenKnown()
 	})
 	r, rctx, done = d.begin(ctx, req, stop)
 	return r, rctx, done, err

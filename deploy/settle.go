@@ -101,8 +101,8 @@ func (s *settling) ask(ctx context.Context, clock *push.Clock, hosts map[string]
 
 	hp := &plan.HostPlan{Name: o.Host, Bundle: &fleet.Bundle{Digest: o.Digest}}
 	oc := d.outcomes()
-	e := oc.result(o.Run, hp, res, filter.Word(session.Hello.BootID))
-	oc.unconfirmed(o.Run, hp, fresh, &e)
+	e := oc.Result(o.Run, hp, res, filter.Word(session.Hello.BootID))
+	oc.Unconfirmed(o.Run, hp, fresh, &e)
 	e.Manifest, e.Commit, e.Took = nil, o.Commit, time.Duration(res.TookMillis)*time.Millisecond
 	if s.hold == nil {
 		s.services(ctx, res, &e)

@@ -58,3 +58,15 @@ func (c Contact) Reveal(ctx context.Context, err error, host string, b *fleet.Bu
 
 // MaxText is how long a text is that is stored or shown of a host, bytes.
 const MaxText = 16 << 10
+
+// ForgetLast drops what history remembers that a host holds: the machine that answers there may be
+// another, or a new one. So the host is not current until the right machine has answered.
+func ForgetLast(db *history.DB, log *slog.Logger, host string) {
+	if err := db.Correct(context.Background(), host, func(h *history.Host) {
+		if h.Digest, h.Follows = "", false; h.State == history.Current || h.State == history.Held {
+			h.State = history.Behind
+		}
+	}); err != nil {
+		log.Error("forget what a host holds", "host", host, "err", err)
+	}
+}

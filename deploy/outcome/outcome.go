@@ -1,7 +1,11 @@
-package deploy
+// Package outcome says what a push means for history: the one place where the fate of a push, or the
+// result that a host gave, becomes the state of a host.
+//
+// It also decides what is tried again. A bundle that failed on a host is not, until it changes or a
+// person asks; one that nobody confirmed may get a second chance.
+package outcome
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"time"
@@ -17,28 +21,24 @@ import (
 	"bellhop/internal/push"
 )
 
-// outcomes say what a push means for history: the one place where a fate becomes a state.
-type outcomes struct {
-	history *history.DB
-	hosts   *hosts.Table
-	archive commits.Archive
-	log     *slog.Logger
+// Outcomes say what a push means for history: the one place where a fate becomes a state.
+type Outcomes struct {
+	History *history.DB
+	Hosts   *hosts.Table
+	Archive commits.Archive
+	Log     *slog.Logger
 }
 
-func (d *Deployer) outcomes() outcomes {
-	return outcomes{history: d.History, hosts: &d.hosts, archive: d.archive(), log: d.log()}
-}
-
-// of is the end of a host by what came of the push there. open says that the host goes on by itself with nobody listening, and that its result is to be
+// Of is the end of a host by what came of the push there. open says that the host goes on by itself with nobody listening, and that its result is to be
 // fetched at the next start.
-func (oc outcomes) of(run string, hp *plan.HostPlan, o push.Outcome) (e history.End, open bool) {
+func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.End, open bool) {
 	if o.Fate == push.Ended {
-		e = oc.result(run, hp, o.Result, o.BootID)
+		e = oc.Result(run, hp, o.Result, o.BootID)
 		e.Heard = true
-		oc.unconfirmed(run, hp, o.Fresh, &e)
+		oc.Unconfirmed(run, hp, o.Fresh, &e)
 		return e, false
 	}
-	oc.hosts.SetAway(hp.Name, o.Away)
+	oc.Hosts.SetAway(hp.Name, o.Away)
 
 	e = history.End{Error: plain.Text(o.Text, contact.MaxText)}
 	if o.Away || o.Fate == push.WrongKey {
@@ -60,7 +60,7 @@ func (oc outcomes) of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 	case push.WrongKey:
 		e.Outcome, e.State = history.OutcomeRefused, history.Refused
 		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), contact.MaxText)
-		forgetLast(oc.history, oc.log, hp.Name)
+		contact.ForgetLast(oc.History, oc.Log, hp.Name)
 	default:
 		e.Outcome, e.State = history.OutcomePending, history.Pending
 		if o.Away {
@@ -85,8 +85,8 @@ func whatHelps(err error) string {
 	return ""
 }
 
-// result is what a host's result of a run means for history.
-func (oc outcomes) result(run string, hp *plan.HostPlan, res *bundle.Result, boot string) history.End {
+// Result is what a host's result of a run means for history.
+func (oc Outcomes) Result(run string, hp *plan.HostPlan, res *bundle.Result, boot string) history.End {
 	e := history.End{Outcome: history.Outcome(res.Outcome), Digest: hp.Bundle.Digest, Changed: res.Changed, Error: res.Error, Record: res.Record, Details: res}
 
 	switch e.Outcome {
@@ -101,7 +101,7 @@ func (oc outcomes) result(run string, hp *plan.HostPlan, res *bundle.Result, boo
 		case bundle.RefusedDeployer, bundle.RefusedNetwork: // not the bundle's fault
 			e.Remember = false
 		}
-	case history.OutcomeUnconfirmed: // which unconfirmed judges
+	case history.OutcomeUnconfirmed: // which Unconfirmed judges
 	case history.OutcomeRolledBack:
 		e.State, e.Remember = history.RolledBack, true
 		if res.CutOff && !oc.lastEnd(run, hp).CutOff {
@@ -113,7 +113,7 @@ func (oc outcomes) result(run string, hp *plan.HostPlan, res *bundle.Result, boo
 
 	if e.Record != nil { // by the digest that the host names, if it is one of ours
 		rec := *e.Record
-		rec.Digest = oc.archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.Bundle.Digest)
+		rec.Digest = oc.Archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.Bundle.Digest)
 		e.Record, e.Overtaken = &rec, e.Stood() && rec.Digest != hp.Bundle.Digest
 	}
 	if e.Error == "" && !e.Stood() {
@@ -142,18 +142,6 @@ func strange(text, host string, err error) string {
 		whose = " of " + key.Host
 	}
 	return text + "pin the new one" + whose + " in the repo: host_key: " + key.Line
-}
-
-// forgetLast drops what history remembers that a host holds: the machine that answers there may be
-// another, or a new one. So the host is not current until the right machine has answered.
-func forgetLast(db *history.DB, log *slog.Logger, host string) {
-	if err := db.Correct(context.Background(), host, func(h *history.Host) {
-		if h.Digest, h.Follows = "", false; h.State == history.Current || h.State == history.Held {
-			h.State = history.Behind
-		}
-	}); err != nil {
-		log.Error("forget what a host holds", "host", host, "err", err)
-	}
 }
 
 // awaySince is when a host that does not answer now went away.

@@ -1,8 +1,7 @@
-package deploy
+package outcome
 
 import (
 	"fmt"
-	"time"
 
 	"bellhop/deploy/contact"
 	"bellhop/deploy/plan"
@@ -19,9 +18,9 @@ import (
 
 const tryAgainBy = "It is tried again once what the repo wants of it changes, or with: bellhop deploy --retry"
 
-// unconfirmed completes e, the end of a run on a host that nobody confirmed. It leaves any other end as
+// Unconfirmed completes e, the end of a run on a host that nobody confirmed. It leaves any other end as
 // it is.
-func (oc outcomes) unconfirmed(run string, hp *plan.HostPlan, t push.FreshTry, e *history.End) {
+func (oc Outcomes) Unconfirmed(run string, hp *plan.HostPlan, t push.FreshTry, e *history.End) {
 	if e.Outcome != history.OutcomeUnconfirmed {
 		return
 	}
@@ -54,23 +53,11 @@ func unconfirmedText(t push.FreshTry, reason results.Reason, remembered bool) st
 // lastEnd is how the bundle ended on the host when it was tried last: it may be the bundle that kills
 // the host, or the deployer. History knows, rather than this process, which may run on that host and
 // goes down with it.
-func (oc outcomes) lastEnd(run string, hp *plan.HostPlan) history.PastEnd {
-	past, err := oc.history.LastEnd(hp.Name, hp.Bundle.Digest, run)
+func (oc Outcomes) lastEnd(run string, hp *plan.HostPlan) history.PastEnd {
+	past, err := oc.History.LastEnd(hp.Name, hp.Bundle.Digest, run)
 	if err != nil {
-		oc.log.Error("look how it ended before", "host", hp.Name, "err", err)
+		oc.Log.Error("look how it ended before", "host", hp.Name, "err", err)
 		return history.PastEnd{CutOff: true, Reason: results.ReasonAway} // rather none too many
 	}
 	return past
-}
-
-// ownConfirm is for how long, at least, the deployer's own host waits to be confirmed: the deployer may
-// be what the run restarts there.
-const ownConfirm = 2 * time.Minute
-
-// confirmWindow is for how long a host waits, in a fleet whose hosts wait so long.
-func confirmWindow(confirm time.Duration, own bool) time.Duration {
-	if own && confirm > 0 {
-		return max(confirm, ownConfirm)
-	}
-	return confirm
 }

@@ -1,0 +1,73 @@
+package lines
+
+import (
+	"context"
+	"log/slog"
+
+	"bellhop/deploy/plan"
+	"bellhop/deploy/routes"
+	"bellhop/internal/history"
+	"bellhop/internal/link"
+)
+
+// A Keeper decides which lines are open, and does what is to be done when one comes up or goes down.
+type Keeper struct {
+	Set     *Set
+	Links   routes.Links
+	History *history.DB
+	// Ring asks for a run, where something takes such rings.
+	Ring func(cause string)
+	Log  *slog.Logger
+	// Heal reads the host's own record, and after a reboot puts its keys back.
+	Heal func(ctx context.Context, host string, t link.Target) error
+}
+
+// OpenKnown opens those lines that history asks for and that are not open: by the route by
+// which each host was reached last. A host that an earlier process was at work on is left alone until
+// its run is settled.
+func (k Keeper) OpenKnown() {
+	if !k.Set.Kept() {
+		return
+	}
+
+	hosts := k.History.Hosts()
+	for name, h := range hosts {
+		if k.Set.Has(name) || h.State == history.Released || h.State == history.Deploying {
+			continue
+		}
+		if wantsLine(h, h.HasKeys()) {
+			k.Set.keep(routes.Remembered(name, hosts), k.watch)
+		}
+	}
+}
+
+// FollowPlan opens and drops lines as a plan that was just applied asks.
+func (k Keeper) FollowPlan(p *plan.Plan) {
+	if !k.Set.Kept() {
+		return
+	}
+
+	for _, hp := range p.Hosts {
+		h, ok := k.History.Host(hp.Name)
+		if !ok || hp.Bundle == nil {
+			continue // a refused host keeps the line that it has
+		}
+		keys := len(hp.Bundle.Keys) > 0 || h.HasKeys()
+		if wantsLine(h, keys) {
+			k.Set.keep(routes.To(p.Fleet, hp.Host, h.Arch, keys), k.watch)
+		} else {
+			k.Set.drop(hp.Name)
+		}
+	}
+
+	for _, name := range p.Gone {
+		k.Set.drop(name)
+	}
+	k.OpenKnown()
+}
+
+// wantsLine says whether a line is kept to a host. keys says that it has keys, or will.
+func wantsLine(h history.Host, keys bool) bool {
+	holdsKeys := keys && h.Had
+	return holdsKeys || h.IsUnheard()
+}
