@@ -71,7 +71,7 @@ func TestDocsNameRealVerbs(t *testing.T) {
 	}
 	verbs := help()
 	named := regexp.MustCompile("(?m)(?:^    |`)bellhop ([a-z]+)(?: ([a-z]+))?")
-	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md", "docs/notify.md"} {
+	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md", "docs/notify.md", "docs/from-docker.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/gitsync"
+	"bellhop/internal/causes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/secrets"
@@ -240,17 +241,17 @@ func printOutcome(e *Env, run *history.Run, on string, whole error) {
 		known = textOf(whole)
 	}
 
-	printCauses(e.Stdout, p, "  ", foldCauses(errorsOf(run), known))
+	printCauses(e.Stdout, p, "  ", causes.Fold(errorsOf(run), known))
 	printFailingLines(e.Stdout, p, "  ", run)
 	printHeldIn(e.Stdout, run)
 }
 
 // errorsOf lists what went wrong on the hosts of a run.
-func errorsOf(run *history.Run) []hostError {
-	var errs []hostError
+func errorsOf(run *history.Run) []causes.Error {
+	var errs []causes.Error
 	for _, r := range run.Hosts {
 		if r.Error != nil {
-			errs = append(errs, hostError{r.Name, *r.Error})
+			errs = append(errs, causes.Error{Host: r.Name, Text: *r.Error})
 		}
 	}
 	return errs

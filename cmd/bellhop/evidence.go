@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/internal/causes"
 	"bellhop/internal/history"
 	"bellhop/internal/history/results"
 )
@@ -62,16 +63,16 @@ func joinPlain(a, b string) string {
 // printFailingLines prints, for each host that has evidence, the one line that is likely to tell why, and
 // at the end what shows the rest.
 func printFailingLines(w io.Writer, p paint, indent string, r *history.Run) {
-	var lines []hostError
+	var lines []causes.Error
 	for _, res := range r.Hosts {
 		if len(res.Evidence) > 0 {
-			lines = append(lines, hostError{res.Name, failingLine(res.Evidence[0])})
+			lines = append(lines, causes.Error{Host: res.Name, Text: failingLine(res.Evidence[0])})
 		}
 	}
 	if len(lines) == 0 {
 		return
 	}
-	printCauses(w, p, indent, foldCauses(lines, ""))
+	printCauses(w, p, indent, causes.Fold(lines, ""))
 	fmt.Fprintf(w, "%s%s\n", indent, p.dim("more of it: bellhop history "+r.ID+" --evidence"))
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/causes"
 	"bellhop/internal/history"
 )
 
@@ -110,16 +111,16 @@ func seenText(now time.Time, h history.HostStatus) string {
 }
 
 func printErrors(w io.Writer, p paint, hosts []history.HostStatus) {
-	var errs []hostError
+	var errs []causes.Error
 	for _, h := range hosts {
 		if h.Error != nil {
-			errs = append(errs, hostError{h.Name, *h.Error})
+			errs = append(errs, causes.Error{Host: h.Name, Text: *h.Error})
 		}
 	}
 	if len(errs) > 0 {
 		fmt.Fprintln(w)
 	}
-	printCauses(w, p, "", foldCauses(errs, ""))
+	printCauses(w, p, "", causes.Fold(errs, ""))
 }
 
 func countStates(p paint, hosts []history.HostStatus) string {
@@ -230,7 +231,7 @@ func printRun(w io.Writer, p paint, r history.Run, now time.Time) {
 	}
 
 	t.write(w)
-	printCauses(w, p, "  ", foldCauses(errorsOf(&r), r.Error))
+	printCauses(w, p, "  ", causes.Fold(errorsOf(&r), r.Error))
 	for _, res := range r.Hosts {
 		for _, n := range res.Notes {
 			fmt.Fprintf(w, "  note: %s: %s\n", res.Name, n)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/causes"
 	"bellhop/internal/history"
 	"bellhop/internal/history/services"
 	"bellhop/server"
@@ -204,13 +205,13 @@ func printServices(w io.Writer, p paint, list serviceList) {
 	}
 
 	var t table
-	var errs []hostError
+	var errs []causes.Error
 	t.painted(func(_ int, c string) string { return p.dim(c) }, "SERVICE", "HOST", "COMMIT", "STATE", "UNITS")
 	for _, s := range list.Services {
 		for _, h := range s.Hosts {
 			t.painted(p.serviceHue(h), s.Name, h.Name, short(or(h.Commit, "–")), stateText(h), cmp.Or(strings.Join(h.Units, " "), "–"))
 			if h.Error != nil {
-				errs = append(errs, hostError{h.Name + ": " + s.Name, *h.Error})
+				errs = append(errs, causes.Error{Host: h.Name + ": " + s.Name, Text: *h.Error})
 			}
 		}
 	}
@@ -219,7 +220,7 @@ func printServices(w io.Writer, p paint, list serviceList) {
 	if len(errs) > 0 {
 		fmt.Fprintln(w)
 	}
-	printCauses(w, p, "", foldCauses(errs, ""))
+	printCauses(w, p, "", causes.Fold(errs, ""))
 }
 
 // stateText is the state of a service, and that of its host where the service says nothing of it.

@@ -80,7 +80,7 @@ func (p *preview) of(service string) []ContainerChange {
 // decide is what one container is changed for by itself.
 func (p *preview) decide(c *Container) (action, why string) {
 	if p.old == nil {
-		return Create, "the service is new"
+		return Create, "the service is new; one that runs already as it says stays"
 	}
 	was := p.old.ContainerOf(c.Name)
 	switch {

@@ -124,6 +124,11 @@ func (r *reading) inProject(at string) (name string, ok bool) {
 	return strings.CutPrefix(at, r.Dir+"/")
 }
 
+// Quote is a value as an env file of compose holds it, with nothing in it filled in or cut off.
+func Quote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\n", `\n`, "\r", `\r`).Replace(s) + `"`
+}
+
 // keyAt is the name of the service's key that stands at a path of the host.
 func (r *reading) keyAt(at string) (name string, ok bool) {
 	name, below := strings.CutPrefix(path.Clean(at), bundle.KeyDir+"/")

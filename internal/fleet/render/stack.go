@@ -58,7 +58,7 @@ func (r *Rendering) readStack() {
 	if len(read.Settings) > 0 {
 		var b strings.Builder
 		for _, name := range read.Settings {
-			fmt.Fprintf(&b, "%s=%s\n", name, envQuoted(src.Settings[name]))
+			fmt.Fprintf(&b, "%s=%s\n", name, compose.Quote(src.Settings[name]))
 		}
 		p.Env = append(p.Env, dir+"/settings.env")
 		r.add(dir+"/settings.env", []byte(b.String()), "", true, 0o644, "root", "root")
@@ -79,11 +79,6 @@ func (r *Rendering) stackText(f *service.File) ([]byte, error) {
 		return nil, fmt.Errorf("%s can't be rendered: %w", f.Source, fs.ErrInvalid)
 	}
 	return data, nil
-}
-
-// envQuoted is a value as an env file of compose holds it, with nothing in it filled in or cut off.
-func envQuoted(s string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`, "\n", `\n`, "\r", `\r`).Replace(s) + `"`
 }
 
 // travels says whether a file of the service goes to the host: of a compose service's folder, what the
