@@ -212,3 +212,23 @@ func TestDriftIsAskedForOnPurpose(t *testing.T) {
 		t.Errorf("the first two: %d %d", a, b)
 	}
 }
+
+// A state or an outcome of a later release, whatever its name, is read as a failure and is no markup.
+func TestOddWordsAreNoMarkup(t *testing.T) {
+	s := sample()
+	st, _ := s.Status(t.Context())
+	st.Hosts[0].State = history.State(evil)
+	s.Status = func(context.Context) (history.Status, error) { return st, nil }
+	odd := history.Run{ID: "r3", Hosts: []history.RunResult{{Name: "chrysalis", Outcome: ptr(history.Outcome(evil))}}}
+	s.Outcomes = func(context.Context, int) ([]history.Run, error) { return []history.Run{odd}, nil }
+
+	for _, path := range []string{"/", "/hosts/chrysalis"} {
+		code, body := get(t, s, path)
+		if code != 200 || strings.Contains(body, "<img") || strings.Contains(body, "<script>") {
+			t.Errorf("%s: %d\n%s", path, code, body)
+		}
+		if !strings.Contains(body, `<span class="state bad"><span aria-hidden="true">✕</span> &lt;script&gt;`) {
+			t.Errorf("%s does not show the odd state as a failure:\n%s", path, body)
+		}
+	}
+}

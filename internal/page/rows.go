@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"html/template"
 	"strings"
 	"time"
 
@@ -12,10 +13,11 @@ import (
 // A fleetRow is a host in the table of the fleet. Its texts are made before the template has it: for a thousand hosts the
 // calls of a template cost more than all else.
 type fleetRow struct {
-	Name, State, Look, Shape, Commit, Deployed, Keys, Seen string
+	Name, Commit, Deployed, Keys, Seen string
 
-	Marks   []mark // what else somebody should know
-	Bars    bars
+	State   template.HTML // word and shape
+	Marks   []mark        // what else somebody should know
+	Bars    template.HTML
 	Why     string // of a state that is not good
 	Command string // what a person types about it
 }
@@ -26,17 +28,21 @@ type mark struct{ Look, Shape, Words string }
 func newMark(look, words string) mark { return mark{Look: look, Shape: shapes[look], Words: words} }
 
 func rowOf(now time.Time, h *history.HostStatus, b bars) fleetRow {
-	state := string(h.State)
 	r := fleetRow{
-		Name: h.Name, State: state, Look: look(state), Commit: short(h.Commit), Deployed: ago(now, h.DeployedAt), Keys: "–",
-		Seen: ago(now, h.SeenAt), Marks: marksOf(h), Bars: b, Command: command(*h),
+		Name: h.Name, State: stateHTML(string(h.State)), Commit: short(h.Commit), Deployed: ago(now, h.DeployedAt), Keys: "–",
+		Seen: ago(now, h.SeenAt), Marks: marksOf(h), Bars: b.SVG(), Command: command(*h),
 	}
-	r.Shape = shapes[r.Look]
 	if h.Keys.Expected > 0 {
 		r.Keys = fmt.Sprintf("%d of %d", h.Keys.Present, h.Keys.Expected)
 	}
 	r.Why = whyOf(now, h)
 	return r
+}
+
+// stateHTML draws a state.
+func stateHTML(state string) template.HTML {
+	kind := look(state)
+	return template.HTML(`<span class="state ` + kind + `"><span aria-hidden="true">` + shapes[kind] + `</span> ` + template.HTMLEscapeString(state) + `</span>`)
 }
 
 // whyOf is why a host is not as its commit wants it.
