@@ -100,6 +100,7 @@ type Deployer struct {
 	archKnown sync.Once      // see knowArch
 	work      sync.WaitGroup // hosts being pushed, detached ones too
 	memory    push.Memory    // what earlier pushes learned
+	loads     int            // how often Loader read a commit; guarded by planner.Steps
 }
 
 // Limits are the deadlines of a run. Zero fields mean the defaults beside them.
@@ -166,7 +167,11 @@ func (d *Deployer) run(ctx context.Context, req Request, stop *cancelling) (*his
 	if err != nil {
 		return r.refused(snap, err)
 	}
-	d.bundles(ctx, r, f)                    // Bundle
+	f, ctx, err = d.systems(ctx, r, snap, f)
+	if err != nil {
+		return r.failed(err)
+	}
+	d.bundles(r, f)                         // Bundle
 	plan, err := d.compare(ctx, r, snap, f) // Plan
 	if err != nil {
 		return r.failed(err)
@@ -191,7 +196,10 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.bundles(ctx, r, f)
+	if f, ctx, err = d.systems(ctx, r, snap, f); err != nil {
+		return nil, err
+	}
+	d.bundles(r, f)
 	p, err := d.compare(ctx, r, snap, f)
 	if err == nil {
 		d.compareSystems(ctx, p)
@@ -200,8 +208,7 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 }
 
 // bundles makes what f asks of each host, and forgets the hosts that f no longer has.
-func (d *Deployer) bundles(ctx context.Context, r *run, f *fleet.Fleet) {
-	d.systems(ctx, r, f)
+func (d *Deployer) bundles(r *run, f *fleet.Fleet) {
 	defer r.span("bundle", "")()
 	if !d.planner.Bundles(f, d.History) {
 		return

@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -10,23 +11,42 @@ import (
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixos"
+	"bellhop/internal/plain"
 	"bellhop/internal/push"
 )
 
 // What a run does about NixOS systems: they are evaluated before bundles are made, compared for people, and copied to
 // the host before the bundle is offered.
 
-// systems has the systems of f's hosts evaluated and built.
-func (d *Deployer) systems(ctx context.Context, r *run, f *fleet.Fleet) {
+// systems has the systems of f's hosts evaluated and built. That may take hours: meanwhile others may plan, and the time
+// of the run begins anew with ctx, which is returned with the fleet to go on with.
+func (d *Deployer) systems(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*fleet.Fleet, context.Context, error) {
 	if d.Nix == nil || !f.HasNixOS() {
-		return
+		return f, ctx, nil
 	}
 	defer r.span("nix", "")()
 	r.event(Event{Step: "nix"})
 	if r.req.Retry && !r.quiet {
 		d.Nix.ForgetFailures()
 	}
-	f.ResolveSystems(ctx, r.head.Commit)
+
+	loads := d.loads
+	r.release()
+	f.ResolveSystems(r.parent, r.head.Commit)
+	r.lockPlanner()
+	ctx = r.renew()
+
+	if d.loads != loads { // somebody planned another commit, and the loader knows that one now
+		again, err := d.Loader.Load(ctx, snap.Tree)
+		if err != nil {
+			return nil, ctx, fmt.Errorf("load %s again: %w", plain.Short(snap.Commit), err)
+		}
+		again.TakeSystems(f)
+		f = again
+		d.loads++
+		d.planner.Accept(snap)
+	}
+	return f, ctx, nil
 }
 
 // copySystem is what brings the closure of the host's system there; nil when it is there.

@@ -25,7 +25,10 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 	if err != nil {
 		return r.failed(err)
 	}
-	d.bundles(ctx, r, f)
+	if f, ctx, err = d.systems(ctx, r, snap, f); err != nil {
+		return r.failed(err)
+	}
+	d.bundles(r, f)
 	back := &plan.Backward{Maker: d.maker(), Req: r.req, At: r.head.At}
 	plan, err := back.Plan(ctx, snap, f)
 	if err != nil {

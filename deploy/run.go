@@ -27,7 +27,8 @@ type run struct {
 	stored  bool // history has its plan
 	quiet   bool // a plan that is only shown
 	release func()
-	cut     atomic.Bool // a push was still under way on a host when this process had to end
+	cancel  context.CancelFunc // ends the time of the run
+	cut     atomic.Bool        // a push was still under way on a host when this process had to end
 
 	cancelling *cancelling // by a person
 }
@@ -68,8 +69,24 @@ func (d *Deployer) begin(ctx context.Context, req Request, stop *cancelling) (*r
 
 	r := &run{d: d, req: req, parent: ctx, release: func() {}, cancelling: stop}
 	r.head = history.Start{ID: req.RunID, Cause: req.Cause, By: req.By, At: time.Now(), Untold: req.Rollback != nil}
-	ctx, cancel := context.WithTimeoutCause(ctx, d.limits().Run, &tooLong{req.RunID, d.limits().Run})
-	return r, ctx, func() { r.release(); cancel() }
+	return r, r.renew(), func() { r.release(); r.cancel() }
+}
+
+// renew gives the run all of its time, counted from now.
+func (r *run) renew() context.Context {
+	if r.cancel != nil {
+		r.cancel()
+	}
+	limit := r.d.limits().Run
+	ctx, cancel := context.WithTimeoutCause(r.parent, limit, &tooLong{r.req.RunID, limit})
+	r.cancel = cancel
+	return ctx
+}
+
+// lockPlanner keeps other runs and plans from planning, until release.
+func (r *run) lockPlanner() {
+	r.d.planner.Steps.Lock()
+	r.release = sync.OnceFunc(r.d.planner.Steps.Unlock)
 }
 
 func (d *Deployer) limits() Limits { return d.Limits.withDefaults() }
@@ -161,8 +178,8 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 // load reads the commit, and looks for errors that refuse it as a whole. It locks the planner
 // until the plan is stored.
 func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
-	d.planner.Steps.Lock()
-	r.release = sync.OnceFunc(d.planner.Steps.Unlock)
+	r.lockPlanner()
+	d.loads++
 	commit := plain.Short(snap.Commit) + " " + snap.Subject
 	r.event(Event{Step: "load", Text: commit})
 	defer r.span("load", commit)()

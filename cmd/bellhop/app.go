@@ -25,6 +25,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 	"bellhop/internal/mask"
+	"bellhop/internal/nixhosts"
 	"bellhop/internal/trace"
 	"bellhop/secrets"
 	"bellhop/secrets/agefile"
@@ -179,6 +180,7 @@ type app struct {
 	pool       *link.Pool
 	history    *history.DB
 	deployer   *deploy.Deployer
+	nix        *nixhosts.Hosts // of the deployer
 	close      []func() error
 }
 
@@ -306,13 +308,14 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	loader := f.load.loader()
 	loader.Open, loader.KeyDigest = h.openSecret, keyDigest(digest)
 	h.close = append(h.close, loader.Close)
-	nix := f.nix.nix(h.state.path("nix"), loader)
+	h.nix = f.nix.hosts(h.state.path("nix"), loader)
+	h.close = append(h.close, h.nix.Close)
 	return &deploy.Deployer{
 		Source:  deploy.From(h.repo),
 		Loader:  loader,
 		Check:   pushCheck(loader, &f.load),
 		Links:   routes.Over(h.pool),
-		Nix:     nix,
+		Nix:     h.nix.Nix,
 		History: h.history,
 		ID:      ssh.FingerprintSHA256(h.signer.PublicKey()),
 		Branch:  f.branch,

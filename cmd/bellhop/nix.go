@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/fleet"
@@ -18,9 +20,12 @@ func (f *nixFlags) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&f.keyCommand, "allow-key-command", false, "run the keyCommand of deployment.keys, with the rights of this process")
 }
 
-// nix is the Nix of this machine, with its files below dir; loader has systems evaluated by it.
-func (f *nixFlags) nix(dir string, loader *fleet.Loader) *nixos.Nix {
-	nix := &nixos.Nix{Dir: dir, ImportFromDerivation: f.ifd}
-	loader.Systems = (&nixhosts.Hosts{Nix: nix, KeyCommands: f.keyCommand}).Systems
-	return nix
+// nixPatience is how long a server's run waits for NixOS systems before it goes on with the other hosts.
+const nixPatience = 30 * time.Second
+
+// hosts evaluates and builds with the Nix of this machine, with its files below dir; loader has systems made by it.
+func (f *nixFlags) hosts(dir string, loader *fleet.Loader) *nixhosts.Hosts {
+	hosts := &nixhosts.Hosts{Nix: &nixos.Nix{Dir: dir, ImportFromDerivation: f.ifd}, KeyCommands: f.keyCommand}
+	loader.Systems = hosts.Systems
+	return hosts
 }

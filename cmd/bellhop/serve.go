@@ -151,6 +151,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 	}
 	s := &serving{app: h, forge: telling, bell: deploy.NewBell(h.deployer)}
 	s.bell.Gap = o.gap
+	h.nix.Patience, h.nix.Ended = nixPatience, func() { s.bell.Ring("NixOS systems are built") }
 	if s.secretFile, err = filepath.Abs(h.state.webhookSecret); err != nil {
 		return nil, err
 	}

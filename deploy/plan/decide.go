@@ -77,8 +77,8 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	}
 	if w.err != nil && !wantsHeld {
 		hp.State, hp.Error, hp.evidence = history.Refused, fleet.ErrorText(w.err), systemEvidence(w.err)
-		if isSystemError(w.err) {
-			hp.State = history.Failed
+		if failed := systemError(w.err); failed != nil {
+			hp.State = systemState(failed)
 		}
 		return hp
 	}

@@ -7,6 +7,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
+	"bellhop/internal/history"
 	"bellhop/internal/nixos"
 )
 
@@ -19,16 +20,25 @@ func (hp *HostPlan) Brings() bool {
 	return !same || !hp.Last.Had
 }
 
-// isSystemError says that a host has no bundle since its NixOS system can't be evaluated or built.
-func isSystemError(err error) bool {
+// systemError is why a host has no bundle, where that is its NixOS system; nil where it is not.
+func systemError(err error) *fleet.SystemError {
 	var failed *fleet.SystemError
-	return errors.As(err, &failed)
+	errors.As(err, &failed)
+	return failed
+}
+
+// systemState is the state of a host without a system. One whose system is still being made is tried again.
+func systemState(failed *fleet.SystemError) history.State {
+	if failed.Later {
+		return history.Pending
+	}
+	return history.Failed
 }
 
 // systemEvidence is what Nix said of a host that has no system.
 func systemEvidence(err error) []bundle.Evidence {
-	var failed *fleet.SystemError
-	if !errors.As(err, &failed) || len(failed.Lines) == 0 {
+	failed := systemError(err)
+	if failed == nil || len(failed.Lines) == 0 {
 		return nil
 	}
 	return []bundle.Evidence{{Service: bundle.SystemService, Result: failed.Text, Lines: failed.Lines}}

@@ -44,6 +44,7 @@ func (k *SystemKey) sources() []string {
 type SystemError struct {
 	Text  string
 	Lines []string
+	Later bool // nothing is wrong: the system is still being made
 }
 
 func (e *SystemError) Error() string { return e.Text }
@@ -65,6 +66,11 @@ func (f *Fleet) ResolveSystems(ctx context.Context, commit string) {
 		}
 	}
 	f.resolve(ctx, commit, hosts)
+}
+
+// TakeSystems takes over what the systems of other came to, which was loaded from the same tree and is used no more.
+func (f *Fleet) TakeSystems(other *Fleet) {
+	f.systems.commit, f.systems.byHost = other.systems.commit, other.systems.byHost
 }
 
 // HasNixOS says whether a host of f is a NixOS system.

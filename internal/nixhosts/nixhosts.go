@@ -28,7 +28,12 @@ type Hosts struct {
 	Nix *nixos.Nix
 	// KeyCommands lets the keyCommand of a configuration run, with the rights of this process.
 	KeyCommands bool
+	// Patience is how long Systems waits for systems that are being made. Hosts whose system is not there by then
+	// are told Later, and Ended is called once it is worthwhile to ask again. 0: Systems waits to the end.
+	Patience time.Duration
+	Ended    func()
 
+	jobs  jobs
 	mu    sync.Mutex
 	texts texts
 }
@@ -57,21 +62,13 @@ func (h *Hosts) Systems(ctx context.Context, tree fs.FS, commit string, hosts []
 		return fail(err)
 	}
 	asks := asksOf(hosts)
-	e, err := h.Nix.Systems(ctx, source, asks)
-	if err != nil {
-		return fail(err)
-	}
-
-	good := maps.Clone(e.Systems)
-	maps.DeleteFunc(good, func(_ string, s nixos.System) bool { return s.Err != "" })
-	failures, err := h.Nix.Build(ctx, good)
+	made, err := h.make(ctx, source, asks)
 	if err != nil {
 		return fail(err)
 	}
 	for _, a := range asks {
-		all[a.Host] = h.result(tree, source, a, e.Systems[a.Host], failures[a.Host])
+		all[a.Host] = h.result(tree, source, a, made.systems[a.Host], made.failures[a.Host])
 	}
-	_ = h.Nix.Keep(outsOf(good), keptFor) // a root too many costs disk alone
 	return all
 }
 
@@ -81,6 +78,12 @@ func asksOf(hosts []*fleet.Host) []nixos.Ask {
 		asks = append(asks, nixos.Ask{Host: host.Name, Attr: host.NixOS.Attr, File: host.NixOS.File})
 	}
 	return asks
+}
+
+func goodOf(systems map[string]nixos.System) map[string]nixos.System {
+	good := maps.Clone(systems)
+	maps.DeleteFunc(good, func(_ string, s nixos.System) bool { return s.Err != "" })
+	return good
 }
 
 func outsOf(systems map[string]nixos.System) []string {
@@ -93,6 +96,9 @@ func outsOf(systems map[string]nixos.System) []string {
 
 // asError is err as a host tells it.
 func asError(err error) error {
+	if errors.Is(err, errLater) {
+		return &fleet.SystemError{Text: errLater.Error(), Later: true}
+	}
 	var f *nixos.Failure
 	if errors.As(err, &f) {
 		return &fleet.SystemError{Text: "NixOS: " + f.Text, Lines: f.Lines}

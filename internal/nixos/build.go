@@ -31,7 +31,7 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 	b := &buildLog{drv: map[uint64]string{}, lines: map[string]*tail{}}
 	drvs := derivations(missing)
 	args := append([]string{"-r", "--keep-going", "--log-format", "internal-json"}, drvs...)
-	failedRun := n.run(ctx, "nix-store", args, nil, nil, b.line)
+	failedRun := n.runWithin(ctx, n.buildTimeout(), "nix-store", args, nil, nil, b.line)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

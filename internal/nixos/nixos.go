@@ -28,6 +28,8 @@ type Nix struct {
 	ImportFromDerivation bool
 	// Timeout bounds one evaluation; 0 means 30 min.
 	Timeout time.Duration
+	// BuildTimeout bounds one build of all systems that are missing; 0 means 6 h.
+	BuildTimeout time.Duration
 	// Memory tells how many bytes are free; nil: /proc/meminfo has it.
 	Memory func() int64
 	// Started is called with the name and arguments of each program of Nix that is started. Nil: it is not called.
@@ -114,7 +116,14 @@ func (n *Nix) timeout() time.Duration {
 	return 30 * time.Minute
 }
 
+func (n *Nix) buildTimeout() time.Duration {
+	if n.BuildTimeout > 0 {
+		return n.BuildTimeout
+	}
+	return 6 * time.Hour
+}
+
 // within bounds one program of Nix.
-func (n *Nix) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, n.timeout(), errors.New("it took longer than "+n.timeout().String()))
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, errors.New("it took longer than "+limit.String()))
 }

@@ -55,7 +55,11 @@ func (n *Nix) evaluate(ctx context.Context, expr string, out io.Writer, each fun
 
 // run runs one program of Nix to its end, and hands on the lines of its log. A nil out drops what it prints.
 func (n *Nix) run(ctx context.Context, name string, args, env []string, out io.Writer, each func(logLine)) *failed {
-	ctx, cancel := n.within(ctx)
+	return n.runWithin(ctx, n.timeout(), name, args, env, out, each)
+}
+
+func (n *Nix) runWithin(ctx context.Context, limit time.Duration, name string, args, env []string, out io.Writer, each func(logLine)) *failed {
+	ctx, cancel := within(ctx, limit)
 	defer cancel()
 	cmd, err := n.command(ctx, name, args, env)
 	if err != nil {
