@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/drift", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history/deliveries", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -31,7 +31,7 @@ var arrows = map[string][]string{
 	"gitsync":                  {"gitsync/bare", "gitsync/objects", "internal/dirfile", "internal/durable", "internal/plain", "internal/privatekey"},
 	"gitsync/bare":             {"gitsync/objects", "internal/durable"},
 	"gitsync/objects":          {"internal/durable", "internal/limits"},
-	"deploy":                   {"deploy/actions", "deploy/commits", "deploy/contact", "deploy/drift", "deploy/hosts", "deploy/keys", "deploy/lines", "deploy/outcome", "deploy/plan", "deploy/routes", "internal/bundle", "internal/fleet", "internal/history", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/link", "internal/nixos", "internal/plain", "internal/push", "internal/trace"},
+	"deploy":                   {"deploy/actions", "deploy/bell", "deploy/commits", "deploy/contact", "deploy/drift", "deploy/follow", "deploy/hosts", "deploy/keys", "deploy/lines", "deploy/outcome", "deploy/plan", "deploy/repostate", "deploy/routes", "internal/bundle", "internal/fleet", "internal/history", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/link", "internal/nixos", "internal/plain", "internal/push", "internal/trace"},
 	"deploy/hosts":             {"internal/history", "internal/history/services", "internal/plain"},
 	"deploy/routes":            {"deploy/hosts", "internal/bundle", "internal/fleet", "internal/history", "internal/link", "internal/plain", "internal/push"},
 	"deploy/commits":           {"gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/history/stops", "internal/plain", "internal/push"},
@@ -42,6 +42,9 @@ var arrows = map[string][]string{
 	"deploy/plan":              {"deploy/commits", "deploy/contact", "deploy/hosts", "deploy/routes", "gitsync", "internal/bundle", "internal/fleet", "internal/history", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/nixos", "internal/plain", "internal/plandigest", "internal/push", "internal/rollout", "internal/textdiff"},
 	"deploy/lines":             {"deploy/contact", "deploy/hosts", "deploy/plan", "deploy/routes", "internal/history", "internal/link", "internal/push"},
 	"deploy/outcome":           {"deploy/commits", "deploy/contact", "deploy/hosts", "deploy/plan", "internal/bundle", "internal/history", "internal/history/results", "internal/link", "internal/plain", "internal/push"},
+	"deploy/bell":              {"deploy/commits", "deploy/follow", "deploy/plan", "internal/history", "internal/history/stops"},
+	"deploy/follow":            {"internal/history", "internal/plain"},
+	"deploy/repostate":         {"internal/fleet", "internal/history"},
 	"internal/fleet/problem":   {"internal/plain", "internal/privatekey"},
 	"internal/fleet/tree":      {"internal/bundle", "internal/fleet/problem", "internal/limits", "internal/plain"},
 	"internal/fleet/scalar":    {},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"time"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -51,7 +52,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		return err
 	}
 
-	isAgain := d.repo.tellsRecovery()
+	isAgain := d.repo.TellsRecovery()
 	if r.req.Trigger == plan.TriggerClock && !isAgain && !d.planner.IsNew(p, d.History) {
 		return nil
 	}
@@ -97,15 +98,15 @@ func (d *Deployer) store(r *run, p *Plan) error {
 }
 
 // untouched is the event that says why a host is not pushed.
-func untouched(hp *plan.HostPlan) Event {
+func untouched(hp *plan.HostPlan) follow.Event {
 	if hp.State == history.Deploying {
-		return Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
+		return follow.Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
 	}
 	text := hp.Error
 	if hp.IsHeld() && !hp.Begins {
 		text = hp.HeldText()
 	}
-	return Event{Host: hp.Name, Step: "end", Outcome: hp.LeftAs(), Text: text}
+	return follow.Event{Host: hp.Name, Step: "end", Outcome: hp.LeftAs(), Text: text}
 }
 
 // end stores the result of a push, reports it, and asks for another run where one is needed.
@@ -125,11 +126,11 @@ func (d *Deployer) end(r *run, hp *plan.HostPlan, e history.End) {
 	r.keepCancelled(hp)
 	if res, ok := e.Details.(*bundle.Result); ok {
 		for _, note := range bundle.Notes(res) {
-			r.event(Event{Host: hp.Name, Step: "note", Text: note})
+			r.event(follow.Event{Host: hp.Name, Step: "note", Text: note})
 		}
 	}
 
-	r.event(Event{Host: hp.Name, Step: "end", Outcome: e.Outcome, Text: e.Error})
+	r.event(follow.Event{Host: hp.Name, Step: "end", Outcome: e.Outcome, Text: e.Error})
 	d.log().Info("host ended", "host", hp.Name, "run", r.head.ID, "commit", e.Commit, "outcome", e.Outcome, "took", e.Took.Round(time.Millisecond), "err", e.Error)
 	d.follow(hp.Name, e)
 }

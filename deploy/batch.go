@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
@@ -208,7 +209,7 @@ func (b *batch) detach(ctx context.Context, one *hostPush, why string) {
 	}
 	defer b.addWorker(ctx)
 
-	b.run.event(Event{Host: one.host.Name, Step: "detached", Text: why + "; it goes on by itself"})
+	b.run.event(follow.Event{Host: one.host.Name, Step: "detached", Text: why + "; it goes on by itself"})
 	b.d.log().Warn("host was detached", "host", one.host.Name, "run", b.run.head.ID, "cause", why, "took", time.Since(one.began))
 }
 

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"bellhop/deploy/bell"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
@@ -26,33 +28,8 @@ type cancelling struct {
 	isOver bool       // every wave has ended
 }
 
-// A Cancelled is what came of cancelling the current run.
-type Cancelled struct {
-	Run     string   `json:"run"`
-	Left    []string `json:"left"`    // hosts that were not begun, by name
-	AtWork  []string `json:"at_work"` // hosts that go on to their end, by name
-	Planned bool     `json:"planned"` // false: the run has not read the repo yet, and will begin no host
-	Next    []string `json:"next"`    // runs that persons asked for, which begin after it
-}
-
-// Cancel cancels the current run for somebody; ok is false when there is none.
-func (b *Bell) Cancel(by string) (c Cancelled, ok bool) {
-	b.mu.Lock()
-	now := b.atWork
-	c = Cancelled{Run: b.current, Left: []string{}, AtWork: []string{}, Next: []string{}}
-	for _, r := range b.queue {
-		c.Next = append(c.Next, r.RunID)
-	}
-	b.mu.Unlock()
-
-	if now == nil {
-		return c, false
-	}
-	return c, now.cancel(by, &c)
-}
-
 // cancel cancels the run, unless every wave has ended.
-func (c *cancelling) cancel(by string, out *Cancelled) (ok bool) {
+func (c *cancelling) cancel(by string, out *bell.Cancelled) (ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
@@ -113,7 +90,7 @@ func (b *batch) cancel() (left []*plan.HostPlan) {
 	b.mu.Unlock()
 
 	if isFirst {
-		b.run.event(Event{Step: "cancelled", Text: "cancelled by " + b.run.cancelling.who()})
+		b.run.event(follow.Event{Step: "cancelled", Text: "cancelled by " + b.run.cancelling.who()})
 	}
 	b.leaveCancelled(left)
 	for _, wave := range b.plan.Order {

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/deploy"
+	"bellhop/deploy/bell"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -66,7 +68,7 @@ type cancelWorld struct {
 	*sim
 	*mute
 	doors *doors
-	bell  *deploy.Bell
+	bell  *bell.Bell
 	t     *testing.T
 	path  string
 	stop  func()
@@ -134,7 +136,7 @@ func (w *cancelWorld) begins(run string) {
 // ends follows a run, and wants it to end as outcome.
 func (w *cancelWorld) ends(run string, outcome history.Outcome) *history.Run {
 	w.t.Helper()
-	r, err := w.bell.Follow(w.t.Context(), run, func(deploy.Event) {})
+	r, err := w.bell.Follow(w.t.Context(), run, func(follow.Event) {})
 	if err != nil || *r.Outcome != outcome {
 		w.t.Fatalf("run %s ended %+v, %v; want %s", run, r, err, outcome)
 	}
@@ -191,7 +193,7 @@ func TestCancel(t *testing.T) {
 				w.begins(run)
 
 				c, ok := w.bell.Cancel("cadey (uid 1000)")
-				want := deploy.Cancelled{Run: run, Left: []string{"h2", "h3"}, AtWork: []string{"h1"}, Planned: true, Next: []string{}}
+				want := bell.Cancelled{Run: run, Left: []string{"h2", "h3"}, AtWork: []string{"h1"}, Planned: true, Next: []string{}}
 				if diff := cmp.Diff(want, c); !ok || diff != "" {
 					t.Fatalf("Cancel = %v (-want +got):\n%s", ok, diff)
 				}

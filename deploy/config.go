@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"bellhop/internal/fleet"
+	"bellhop/internal/history"
 	"bellhop/internal/plain"
 )
 
@@ -65,3 +66,10 @@ func (d *Deployer) loadHead(ctx context.Context) (*fleet.Fleet, error) {
 	}
 	return d.Loader.Load(ctx, snap.Tree)
 }
+
+// SyncError says since when the repo can't be read, and why; nil when the last look was good. Nothing
+// that is pushed arrives meanwhile, though every host may well be current.
+func (d *Deployer) SyncError() *history.SyncError { return d.repo.SyncError() }
+
+// Loading is the commit that is being loaded, and since when; nil when none is.
+func (d *Deployer) Loading() *history.Loading { return d.repo.Loading() }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -38,7 +39,7 @@ func (w *world) change(text string) { w.files["services/web/files/etc/web.conf"]
 func (w *world) when(host, step string, do func()) {
 	var once sync.Once
 	was := w.d.Progress
-	w.d.Progress = func(e deploy.Event) {
+	w.d.Progress = func(e follow.Event) {
 		if e.Host == host && e.Step == step {
 			once.Do(do)
 		}

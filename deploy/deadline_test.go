@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -193,7 +194,7 @@ func TestRunThatIsOverItsTime(t *testing.T) {
 				s.d.Detach = tt.detach
 				s.d.Limits = deploy.Limits{Host: time.Hour, Run: tt.limit, Patience: 50 * time.Minute}
 				var detached []string
-				s.d.Progress = func(e deploy.Event) {
+				s.d.Progress = func(e follow.Event) {
 					if e.Step == "detached" {
 						detached = append(detached, e.Host+": "+e.Text)
 					}

@@ -20,9 +20,11 @@ import (
 	"time"
 
 	"bellhop/deploy/drift"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/hosts"
 	"bellhop/deploy/lines"
 	"bellhop/deploy/plan"
+	"bellhop/deploy/repostate"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -56,7 +58,7 @@ type Deployer struct {
 	Log *slog.Logger
 	// Progress is called with each event of a run; it must not block. Nil: it is not called.
 	// NewBell puts a function of its own here, which calls the former one.
-	Progress func(Event)
+	Progress func(follow.Event)
 	// Took is called with how long each stage of a run took (sync, load, bundle, plan, store, push), and all of it
 	// (run), from the goroutine of the run. Nil: it is not called.
 	Took func(stage string, took time.Duration)
@@ -90,8 +92,8 @@ type Deployer struct {
 	Detach bool
 
 	planner plan.Planner
-	repo    repoState   // what the last look at the repo came to
-	hosts   hosts.Table // what is known of hosts beside history
+	repo    repostate.State // what the last look at the repo came to
+	hosts   hosts.Table     // what is known of hosts beside history
 	bell    bellRef
 	lines   lines.Set // kept to hosts by Watch
 	looks   drift.State
@@ -126,19 +128,6 @@ func (l Limits) withDefaults() Limits {
 		}
 	}
 	return l
-}
-
-// An Event is one thing that happened in a run, for people who watch.
-type Event struct {
-	Run  string    `json:"run"`
-	At   time.Time `json:"at"`
-	Host string    `json:"host,omitempty"` // "": the run itself
-	// Step is sync, load, plan, begin, a step of the helper's, note (what a person must hear
-	// besides what came of it), wave (the hosts that come next), detached (the run does not wait for it any more), deploying (an
-	// earlier run is at work there), or end.
-	Step    string          `json:"step"`
-	Text    string          `json:"text,omitempty"`
-	Outcome history.Outcome `json:"outcome,omitempty"` // with step end
 }
 
 // Run makes one run, and returns it as history has it. The error is one of the run as a

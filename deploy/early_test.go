@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -189,7 +190,7 @@ func TestFileThatCannotBeReadAhead(t *testing.T) {
 	last := &w.commits[len(w.commits)-1]
 	last.Tree = tornFS{last.Tree, "services/web/files/etc/web.conf", &torn}
 	was := w.d.Progress
-	w.d.Progress = func(e deploy.Event) {
+	w.d.Progress = func(e follow.Event) {
 		torn.Store(torn.Load() || e.Step == "connect")
 		was(e)
 	}

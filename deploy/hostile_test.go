@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -123,7 +124,7 @@ func TestHostThatBreaksTheProtocol(t *testing.T) {
 			w.top = atOnce
 			w.commit("first")
 			ends := 0
-			w.d.Progress = func(e deploy.Event) {
+			w.d.Progress = func(e follow.Event) {
 				if e.Host == "a" && e.Step == "end" {
 					ends++
 				}

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -283,7 +284,7 @@ func oneAfterTheOther(w *world, i int) {
 	name := fmt.Sprintf("s%02d", i)
 	w.files["services/"+name+"/service.yaml"] = "health: [{ command: check-" + name + ", interval: 100ms, grace: 100ms }]\n"
 	before, notes := w.d.Progress, 0
-	w.d.Progress = func(e deploy.Event) {
+	w.d.Progress = func(e follow.Event) {
 		before(e)
 		if e.Step != "note" || !strings.Contains(e.Text, "brought without") {
 			return
@@ -410,7 +411,7 @@ func TestAnotherTryThatIsRefusedForNothingOfItsOwn(t *testing.T) {
 	breaks(w, "s01")
 
 	before := w.d.Progress
-	w.d.Progress = func(e deploy.Event) {
+	w.d.Progress = func(e follow.Event) {
 		before(e)
 		if e.Step == "note" && strings.Contains(e.Text, "brought without") {
 			recordNetwork(w, "a", "another")

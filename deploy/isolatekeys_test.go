@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -158,7 +159,7 @@ func TestAKeptKeyThatNobodyOpens(t *testing.T) {
 			want, state, other := history.OutcomePartial, history.HeldBack, "two\n"
 			if gone {
 				before := w.d.Progress
-				w.d.Progress = func(e deploy.Event) {
+				w.d.Progress = func(e follow.Event) {
 					before(e)
 					if e.Step == "note" && strings.Contains(e.Text, "brought without") {
 						os.Remove(w.machines["a"].Path("/run/keys/db"))
@@ -198,7 +199,7 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 			}
 			w.d.Links = c
 			before := w.d.Progress
-			w.d.Progress = func(e deploy.Event) {
+			w.d.Progress = func(e follow.Event) {
 				before(e)
 				if e.Step == "note" && try == 2 {
 					c.mu.Lock()

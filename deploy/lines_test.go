@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
 )
@@ -176,7 +177,7 @@ func TestLinesFromHistoryStay(t *testing.T) {
 	b, _ := serve(t, w)
 	eventually(t, "the line is open", func() bool { return w.hosts["a"].Counts().Sessions > before.Sessions })
 	for _, cause := range []string{"start", "push", "push"} { // each may correct lines
-		_, err := b.Follow(t.Context(), b.Ring(cause), func(deploy.Event) {})
+		_, err := b.Follow(t.Context(), b.Ring(cause), func(follow.Event) {})
 		w.must(err)
 	}
 	after := w.hosts["a"].Counts()

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
@@ -25,7 +26,7 @@ func (d *Deployer) systems(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		return f, ctx, nil
 	}
 	defer r.span("nix", "")()
-	r.event(Event{Step: "nix"})
+	r.event(follow.Event{Step: "nix"})
 	if r.req.Retry && !r.quiet {
 		d.Nix.ForgetFailures()
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history/stops"
 )
@@ -53,7 +54,7 @@ func (r *run) gate(ctx context.Context) error {
 		if isOver = endsNow(p, time.Now()); isOver {
 			return nil
 		}
-		p.Kept = isPast(p, time.Now())
+		p.Kept = p.IsPast(time.Now())
 		return p
 	})
 
@@ -75,14 +76,11 @@ func (r *run) gate(ctx context.Context) error {
 	return paused
 }
 
-// isPast says that the time of a pause is over.
-func isPast(p *stops.Pause, now time.Time) bool { return !p.Until.IsZero() && !now.Before(p.Until) }
-
 // endsNow says that a pause is over by its clock. One commit that waits is what a push without a pause
 // would have been. Several were pushed one after another, and nobody saw the first ones deployed: they
 // wait for a person, unless it was said before that they need not.
 func endsNow(p *stops.Pause, now time.Time) bool {
-	return isPast(p, now) && !p.Kept && (p.Waiting <= 1 || p.Then)
+	return p.IsPast(now) && !p.Kept && (p.Waiting <= 1 || p.Then)
 }
 
 // waiting asks the remote for the head, and counts the commits of it that are not deployed. A head whose
@@ -93,9 +91,9 @@ func (r *run) waiting(ctx context.Context) (head string, n int, err error) {
 	if d.Look != nil {
 		look = d.Look // so that the run after the pause is told of a history that was rewritten
 	}
-	r.event(Event{Step: "sync"})
+	r.event(follow.Event{Step: "sync"})
 	snap, err := look(ctx)
-	d.repo.looked(err)
+	d.repo.Looked(err)
 	if err != nil {
 		return "", 0, fmt.Errorf("read the repo: %w", err)
 	}
@@ -129,18 +127,5 @@ func (r *run) isOldNews(err error) bool {
 	if errors.As(err, &paused) {
 		return !paused.isNews
 	}
-	return r.d.repo.repeats(err)
-}
-
-// Paused has a bell that is served wait for the end of a pause, after the pause was stored or changed.
-func (b *Bell) Paused() { b.rouse() }
-
-// pauseEnds fires when the pause that holds is over by its clock. A pause whose time is over already is
-// decided by the next run.
-func (b *Bell) pauseEnds() <-chan time.Time {
-	p, err := b.d.History.Pauses().Now()
-	if err != nil || p == nil || p.Until.IsZero() || isPast(p, time.Now()) {
-		return nil
-	}
-	return time.After(time.Until(p.Until))
+	return r.d.repo.Repeats(err)
 }

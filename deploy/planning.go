@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
@@ -25,7 +26,7 @@ func (r *run) tellResumed(p *Plan) {
 		}
 	}
 	if p.Request.Resume && !some {
-		r.event(Event{Step: "note", Text: "none of these hosts is held"})
+		r.event(follow.Event{Step: "note", Text: "none of these hosts is held"})
 	}
 }
 
@@ -42,7 +43,7 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		return nil, err
 	}
 	r.tellResumed(p)
-	r.event(Event{Step: "plan", Text: p.Sentence()})
+	r.event(follow.Event{Step: "plan", Text: p.Sentence()})
 	return p, nil
 }
 

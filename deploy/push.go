@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
@@ -61,7 +62,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *plan.HostPlan) 
 	}
 	j.Lost = d.lostOn(ctx, p, hp)
 	if d.Progress != nil {
-		j.Progress = func(step, text string) { r.event(Event{Host: hp.Name, Step: step, Text: text}) }
+		j.Progress = func(step, text string) { r.event(follow.Event{Host: hp.Name, Step: step, Text: text}) }
 	}
 	return j
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -70,7 +71,7 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 			return e, false
 		}
 
-		h.run.event(Event{Host: hp.Name, Step: "note", Text: next.Tells()})
+		h.run.event(follow.Event{Host: hp.Name, Step: "note", Text: next.Tells()})
 		tried := t.end
 		t = &try{hp: next, as: tryID(h.run.head.ID, n)}
 		h.once(ctx, t)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/deploy/follow"
 	"bellhop/internal/history"
 )
 
@@ -29,7 +30,7 @@ func (r *run) resumeLater(ctx context.Context, paused *PausedError) error {
 		hold := r.d.History.Holds().Of(host)
 		note := fmt.Sprintf("%s is held no longer: somebody resumed it (%s); it gets the newest commit when the pause ends", host, hold.Text())
 		r.head.Notes = append(r.head.Notes, note)
-		r.event(Event{Host: host, Step: "note", Text: note})
+		r.event(follow.Event{Host: host, Step: "note", Text: note})
 	}
 	if err := r.d.History.Holds().End(ctx, hosts, "resumed by "+r.req.By+"; it gets the newest commit when the pause ends"); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -35,7 +36,7 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 		return r.failed(err)
 	}
 	r.tellBack(ctx, plan)
-	r.event(Event{Step: "plan", Text: plan.Sentence()})
+	r.event(follow.Event{Step: "plan", Text: plan.Sentence()})
 	if err := d.apply(ctx, r, plan); err != nil {
 		return r.failed(err)
 	}
@@ -90,6 +91,6 @@ func (r *run) tellBack(ctx context.Context, p *Plan) {
 	}
 	r.head.Notes = append(r.head.Notes, notes...)
 	for _, note := range notes {
-		r.event(Event{Step: "note", Text: note})
+		r.event(follow.Event{Step: "note", Text: note})
 	}
 }

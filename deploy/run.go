@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bellhop/deploy/commits"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -103,7 +104,7 @@ func (d *Deployer) arch(host string) string {
 	return commits.ArchOf(d.History, host)
 }
 
-func (r *run) event(e Event) {
+func (r *run) event(e follow.Event) {
 	if r.quiet || r.d.Progress == nil {
 		return
 	}
@@ -141,7 +142,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 		}
 	}
 
-	r.event(Event{Step: "sync"})
+	r.event(follow.Event{Step: "sync"})
 	look := d.Sync
 	if r.quiet && d.Look != nil {
 		look = d.Look
@@ -151,7 +152,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	}
 
 	snap, err := look(ctx)
-	d.repo.looked(err)
+	d.repo.Looked(err)
 	if err != nil {
 		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}
@@ -166,7 +167,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	for _, value := range plan.UnknownConsents(snap.Message) {
 		note := fmt.Sprintf("trailer %q allows nothing: want %q or %q", plan.AllowTrailer+": "+value, plan.AllowTrailer+": "+plan.AllowPrune+" HOST", plan.AllowTrailer+": "+plan.AllowVolumes+" HOST")
 		r.head.Notes = append(r.head.Notes, note)
-		r.event(Event{Step: "note", Text: note})
+		r.event(follow.Event{Step: "note", Text: note})
 	}
 
 	if snap.Moved != "" {
@@ -181,16 +182,16 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 	r.lockPlanner()
 	d.loads++
 	commit := plain.Short(snap.Commit) + " " + snap.Subject
-	r.event(Event{Step: "load", Text: commit})
+	r.event(follow.Event{Step: "load", Text: commit})
 	defer r.span("load", commit)()
 	if r.req.Trigger == plan.TriggerClock {
-		if known := d.repo.refusal(snap.Commit); known != nil {
+		if known := d.repo.Refusal(snap.Commit); known != nil {
 			return nil, commits.Refuse(known)
 		}
 	}
 
 	began := time.Now()
-	defer d.repo.startLoading(snap.Commit)()
+	defer d.repo.StartLoading(snap.Commit)()
 	f, err := d.Loader.Load(ctx, snap.Tree)
 	var ps, found fleet.Problems
 	if err != nil && !errors.As(err, &ps) {
@@ -218,7 +219,7 @@ func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Flee
 
 	if len(ps) > 0 {
 		ps = ps.Capped()
-		d.repo.refused(snap.Commit, ps, time.Since(began))
+		d.repo.Refused(snap.Commit, ps, time.Since(began))
 		return nil, commits.Refuse(ps)
 	}
 
@@ -315,7 +316,7 @@ func (r *run) finish(outcome history.Outcome, err error) (*history.Run, error) {
 		outcome = *hr.Outcome
 	}
 
-	r.event(Event{Step: "end", Outcome: outcome, Text: text})
+	r.event(follow.Event{Step: "end", Outcome: outcome, Text: text})
 	r.d.log().Info("run ended", "run", r.head.ID, "commit", r.head.Commit, "cause", r.req.Cause, "outcome", outcome, "took", time.Since(r.head.At).Round(time.Millisecond), "err", text)
 	return hr, errors.Join(err, rerr)
 }
@@ -347,7 +348,7 @@ func (r *run) keepCommits() {
 		return
 	}
 	err := d.Keep(d.History.Commits())
-	if d.repo.notKept(err) {
+	if d.repo.NotKept(err) {
 		d.log().Warn("commits of generations can't be kept", "err", err)
 	}
 }
@@ -355,7 +356,7 @@ func (r *run) keepCommits() {
 // unstored is a run that history does not keep: a poll that found nothing new.
 func (r *run) unstored(outcome history.Outcome) *history.Run {
 	now := time.Now().UTC()
-	r.event(Event{Step: "end", Outcome: outcome})
+	r.event(follow.Event{Step: "end", Outcome: outcome})
 	return &history.Run{ID: r.head.ID, Commit: &r.head.Commit, Author: &r.head.Author, Subject: &r.head.Subject, Cause: r.head.Cause,
 		StartedAt: r.head.At.UTC(), FinishedAt: &now, Outcome: &outcome, Hosts: []history.RunResult{}}
 }

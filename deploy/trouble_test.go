@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/bell"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
@@ -338,7 +340,7 @@ func (s *slow) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) 
 	return s.Links.Helper(ctx, t, ahead)
 }
 
-func serve(t *testing.T, w *world) (*deploy.Bell, func()) {
+func serve(t *testing.T, w *world) (*bell.Bell, func()) {
 	t.Helper()
 	b := deploy.NewBell(w.d)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -565,7 +567,7 @@ func TestManyRingsAreFewRuns(t *testing.T) {
 	}
 	wg.Wait()
 	for id := range runs {
-		r, err := b.Follow(t.Context(), id, func(deploy.Event) {})
+		r, err := b.Follow(t.Context(), id, func(follow.Event) {})
 		if err != nil || r == nil || r.FinishedAt == nil {
 			t.Fatalf("Follow(%s) = %v, %v", id, r, err)
 		}
@@ -630,7 +632,7 @@ func TestRequestsByHandKeepTheirFlags(t *testing.T) {
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	second := w.commit("second")
 	var steps []string
-	r, err := b.Follow(t.Context(), b.Do(deploy.Request{Cause: "deploy", By: "cadey", On: "a"}), func(e deploy.Event) { steps = append(steps, e.Step) })
+	r, err := b.Follow(t.Context(), b.Do(deploy.Request{Cause: "deploy", By: "cadey", On: "a"}), func(e follow.Event) { steps = append(steps, e.Step) })
 	w.must(err)
 	w.wantState("a", history.Current, second)
 	w.wantState("b", history.Behind, first)

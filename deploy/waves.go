@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -24,7 +25,7 @@ func (b *batch) wave(ctx context.Context, i, n int) {
 		return
 	}
 	if len(b.plan.Order) > 1 {
-		b.run.event(Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.Order), plain.Few(b.plan.Waves()[i]))})
+		b.run.event(follow.Event{Step: "wave", Text: fmt.Sprintf("wave %d of %d: %s", i+1, len(b.plan.Order), plain.Few(b.plan.Waves()[i]))})
 	}
 	b.push(ctx, min(n, hosts))
 }

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -45,7 +46,7 @@ type world struct {
 	mu      sync.Mutex
 	commits []deploy.Snapshot
 	syncs   int
-	events  []deploy.Event
+	events  []follow.Event
 }
 
 // atOnce has a run push all hosts together, where that is not what a test is about.
@@ -122,7 +123,7 @@ func (w *world) deployer(id string) *deploy.Deployer {
 		Links: routes.Over(w.pool), History: w.db, ID: id, Branch: "main", BootID: "not a host of the lab",
 		Cache: w.t.TempDir(), Log: slog.New(slog.NewTextHandler(logTo{w.t}, nil)),
 		Limits: deploy.Limits{Retry: 20 * time.Millisecond},
-		Progress: func(e deploy.Event) {
+		Progress: func(e follow.Event) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.events = append(w.events, e)

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"bellhop/deploy"
 	"bellhop/deploy/drift"
+	"bellhop/deploy/follow"
 	"bellhop/internal/history"
 	"bellhop/internal/page"
 	"bellhop/secrets/privatefile"
@@ -140,8 +140,8 @@ func parseProxies(values []string) ([]netip.Prefix, error) {
 }
 
 // tellPage tells browsers of each event of a run, and whoever else heard it before.
-func tellPage(p *page.Page, before func(deploy.Event)) func(deploy.Event) {
-	return func(e deploy.Event) {
+func tellPage(p *page.Page, before func(follow.Event)) func(follow.Event) {
+	return func(e follow.Event) {
 		if before != nil {
 			before(e)
 		}

@@ -10,14 +10,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
+	"bellhop/deploy/bell"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
 
 // A cancelAnswer says what was cancelled.
 type cancelAnswer struct {
-	V         int               `json:"v"`
-	Cancelled *deploy.Cancelled `json:"cancelled"` // null: no run was at work
+	V         int             `json:"v"`
+	Cancelled *bell.Cancelled `json:"cancelled"` // null: no run was at work
 }
 
 func cancelCmd(e *Env) *cobra.Command {

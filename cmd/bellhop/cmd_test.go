@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 	"bellhop/server"
@@ -148,7 +148,7 @@ func TestProgressPlain(t *testing.T) {
 	var out bytes.Buffer
 	g := &progress{w: &out}
 	now := time.Now()
-	for _, ev := range []deploy.Event{
+	for _, ev := range []follow.Event{
 		{Run: "r", At: now, Step: "plan", Text: "2 of 2 hosts change"},
 		{Run: "r", At: now, Host: "b", Step: "files", Text: "1 of 2"},
 		{Run: "r", At: now, Host: "a", Step: "undo", Text: "health failed"},
@@ -173,9 +173,9 @@ func TestProgressLive(t *testing.T) {
 	g := &progress{w: &out, live: true}
 	for i := range 100 {
 		host := "host" + string(rune('a'+i/26)) + string(rune('a'+i%26))
-		g.event(deploy.Event{Run: "r", At: time.Now(), Host: host, Step: "files", Text: strings.Repeat("x", 500)})
+		g.event(follow.Event{Run: "r", At: time.Now(), Host: host, Step: "files", Text: strings.Repeat("x", 500)})
 		if i%2 == 0 {
-			g.event(deploy.Event{Run: "r", At: time.Now(), Host: host, Step: "end", Outcome: "done"})
+			g.event(follow.Event{Run: "r", At: time.Now(), Host: host, Step: "end", Outcome: "done"})
 		}
 		lines := strings.Split(strings.TrimSuffix(g.lines(), "\n"), "\n")
 		if len(lines) > 23 {

@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/internal/forge"
 	"bellhop/internal/history"
 	"bellhop/secrets/privatefile"
@@ -207,7 +207,7 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, requests: make(chan struct{}, 1), looked: make(chan struct{}, 1)}
 	d.Planned = w.digests.add
 	before := d.Progress
-	d.Progress = func(e deploy.Event) {
+	d.Progress = func(e follow.Event) {
 		if e.Host == "" {
 			wake(w.events)
 		}

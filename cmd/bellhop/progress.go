@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/term"
 
-	"bellhop/deploy"
+	"bellhop/deploy/follow"
 	"bellhop/internal/history"
 )
 
@@ -42,7 +42,7 @@ func (e *Env) progressOn(w io.Writer) *progress {
 }
 
 // event shows one event. It is called by several goroutines.
-func (g *progress) event(ev deploy.Event) {
+func (g *progress) event(ev follow.Event) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if ev.Host == "" {
@@ -77,14 +77,14 @@ func (g *progress) raw(b json.RawMessage) {
 }
 
 // run shows an event of the run itself, above the hosts.
-func (g *progress) run(ev deploy.Event) {
+func (g *progress) run(ev follow.Event) {
 	if ev.Text == "" || ev.Step == "end" || g.only {
 		return
 	}
 	g.redraw(fmt.Sprintf("%s%s\n", g.indent, g.p.dim(ev.Text)))
 }
 
-func (g *progress) row(ev deploy.Event) *progressRow {
+func (g *progress) row(ev follow.Event) *progressRow {
 	for _, r := range g.rows {
 		if r.host == ev.Host {
 			return r

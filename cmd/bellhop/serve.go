@@ -17,6 +17,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
+	"bellhop/deploy/bell"
+	"bellhop/deploy/follow"
 	"bellhop/gitsync"
 	"bellhop/internal/history"
 	"bellhop/internal/metrics"
@@ -115,7 +117,7 @@ func readable(_ []string, a slog.Attr) slog.Attr {
 // A serving is a server at work.
 type serving struct {
 	app                   *app
-	bell                  *deploy.Bell
+	bell                  *bell.Bell
 	forge                 *forgeWork
 	server                *server.Server
 	page                  *page.Page
@@ -257,7 +259,7 @@ func (s *serving) live(st *history.Status) {
 
 // follow tells a run's events, and what came of it.
 func (s *serving) follow(ctx context.Context, run string, emit func(any)) (*history.Run, error) {
-	r, err := s.bell.Follow(ctx, run, func(ev deploy.Event) { emit(ev) })
+	r, err := s.bell.Follow(ctx, run, func(ev follow.Event) { emit(ev) })
 	if err != nil {
 		return r, overSocket(whole(err))
 	}
@@ -414,7 +416,7 @@ func tellSystemd(e *Env, state string) {
 }
 
 // eventOf reads an event as it comes over the socket.
-func eventOf(b json.RawMessage) (ev deploy.Event, ok bool) {
+func eventOf(b json.RawMessage) (ev follow.Event, ok bool) {
 	err := json.Unmarshal(b, &ev)
 	return ev, err == nil && ev.Run != ""
 }

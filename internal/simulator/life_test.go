@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/bell"
+	"bellhop/deploy/follow"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/server"
@@ -25,7 +27,7 @@ type life struct {
 	w      *world
 	db     *history.DB
 	d      *deploy.Deployer
-	bell   *deploy.Bell
+	bell   *bell.Bell
 	server *server.Server
 
 	retries sync.Map // runs that a person asked for with --retry
@@ -57,7 +59,7 @@ func (w *world) start() {
 		Source: deploy.Source{Sync: l.sync, Head: l.head, Far: true, At: func(_ context.Context, id string) (deploy.Snapshot, error) { return w.repo.at(id) }},
 		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: "SHA256:one", BootID: "none", MachineID: "none", Branch: "main", Detach: true,
 	}
-	l.d.Progress = func(e deploy.Event) {
+	l.d.Progress = func(e follow.Event) {
 		if *withSteps {
 			w.trace.add(e.Host, "  %s %s %s %s", e.Run, e.Step, e.Outcome, e.Text)
 		}

@@ -28,6 +28,9 @@ type Pause struct {
 	Waiting int    `json:"waiting,omitempty"` // commits of the head that are not deployed
 }
 
+// IsPast says that the time of a pause is over.
+func (p *Pause) IsPast(now time.Time) bool { return !p.Until.IsZero() && !now.Before(p.Until) }
+
 // PauseStatus is a pause as a status shows it.
 type PauseStatus struct {
 	By     *string    `json:"by"`

@@ -1,4 +1,6 @@
-package deploy
+// Package repostate knows what came of the last look at the config repo: whether it can be read, which
+// commit is being loaded, and which one was refused.
+package repostate
 
 import (
 	"context"
@@ -10,9 +12,9 @@ import (
 	"bellhop/internal/history"
 )
 
-// A repoState is what came of the last look at the repo and of loading its head: what a status tells
+// A State is what came of the last look at the repo and of loading its head: what a status tells
 // about it, and what a run by the clock need not do or tell again.
-type repoState struct {
+type State struct {
 	mu         sync.Mutex
 	unreadable *history.SyncError // since when the repo can't be read; nil when it can
 	// readableAgain says that it could not be read, and that no run was stored since it can.
@@ -33,8 +35,8 @@ type costlyCommit struct {
 // longLoad is the time from which on a refusal is remembered.
 const longLoad = 3 * time.Second
 
-// looked notes what came of a look at the remote.
-func (s *repoState) looked(err error) {
+// Looked notes what came of a look at the remote.
+func (s *State) Looked(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -54,8 +56,8 @@ func (s *repoState) looked(err error) {
 	s.unreadable = &history.SyncError{Since: since, Error: err.Error()}
 }
 
-// tellsRecovery says, once, that the repo can be read again after it could not: the run that finds that is worth storing.
-func (s *repoState) tellsRecovery() bool {
+// TellsRecovery says, once, that the repo can be read again after it could not: the run that finds that is worth storing.
+func (s *State) TellsRecovery() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -64,14 +66,15 @@ func (s *repoState) tellsRecovery() bool {
 	return is
 }
 
-func (s *repoState) syncError() *history.SyncError {
+// SyncError says since when the repo can't be read, and why; nil when the last look was good.
+func (s *State) SyncError() *history.SyncError {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.unreadable
 }
 
-// repeats notes the error of a run, and says whether the run before it ended by the same.
-func (s *repoState) repeats(err error) bool {
+// Repeats notes the error of a run, and says whether the run before it ended by the same.
+func (s *State) Repeats(err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -80,8 +83,8 @@ func (s *repoState) repeats(err error) bool {
 	return same
 }
 
-// startLoading says that a commit is being loaded, until done is called.
-func (s *repoState) startLoading(commit string) (done func()) {
+// StartLoading says that a commit is being loaded, until done is called.
+func (s *State) StartLoading(commit string) (done func()) {
 	now := &history.Loading{Commit: commit, Since: time.Now().UTC()}
 	s.mu.Lock()
 	s.loading = now
@@ -97,14 +100,15 @@ func (s *repoState) startLoading(commit string) (done func()) {
 	}
 }
 
-func (s *repoState) isLoading() *history.Loading {
+// Loading is the commit that is being loaded, and since when; nil when none is.
+func (s *State) Loading() *history.Loading {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.loading
 }
 
-// refused remembers a commit that was refused after long work, in place of the one before.
-func (s *repoState) refused(commit string, problems fleet.Problems, took time.Duration) {
+// Refused remembers a commit that was refused after long work, in place of the one before.
+func (s *State) Refused(commit string, problems fleet.Problems, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -114,8 +118,8 @@ func (s *repoState) refused(commit string, problems fleet.Problems, took time.Du
 	}
 }
 
-// refusal is why the commit was refused after long work; nil when that is not known.
-func (s *repoState) refusal(commit string) error {
+// Refusal is why the commit was refused after long work; nil when that is not known.
+func (s *State) Refusal(commit string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -125,8 +129,8 @@ func (s *repoState) refusal(commit string) error {
 	return s.costly.problems
 }
 
-// notKept notes why commits of generations are not kept, and says whether that is news.
-func (s *repoState) notKept(err error) (news bool) {
+// NotKept notes why commits of generations are not kept, and says whether that is news.
+func (s *State) NotKept(err error) (news bool) {
 	text := ""
 	if err != nil {
 		text = err.Error()
@@ -139,10 +143,3 @@ func (s *repoState) notKept(err error) (news bool) {
 	s.unkept = text
 	return news
 }
-
-// SyncError says since when the repo can't be read, and why; nil when the last look was good. Nothing
-// that is pushed arrives meanwhile, though every host may well be current.
-func (d *Deployer) SyncError() *history.SyncError { return d.repo.syncError() }
-
-// Loading is the commit that is being loaded, and since when; nil when none is.
-func (d *Deployer) Loading() *history.Loading { return d.repo.isLoading() }

@@ -1,14 +1,22 @@
-package deploy
+// Package bell decides when a server makes runs: it is the trigger queue.
+//
+// A webhook, a poll, the start, and whatever finds that a host needs a run all ring. A ring is never
+// lost, and a crowd that rings is one run. What a person asks for is a run of its own, queued behind the
+// current one, which a person can cancel. How a run is made is the caller's (Runs).
+package bell
 
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
+	"bellhop/deploy/commits"
+	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // A Bell decides when a Deployer looks. It has one slot: all who ring before a run is taken
@@ -31,18 +39,41 @@ type Bell struct {
 	// not called.
 	Looked func(ctx context.Context, commit string, byClock bool)
 
-	d    *Deployer
+	runs Runs
 	wake chan struct{}
-	logs *runLogs
 
 	mu      sync.Mutex
-	slot    *Request // rung and not taken
-	queue   []Request
+	slot    *plan.Request // rung and not taken
+	queue   []plan.Request
 	current string
-	atWork  *cancelling // of the current run
-	fails   int         // looks in a row that failed
-	head    string      // that the newest run was held against; "" when it could not tell
-	peek    time.Time   // when the remote may be asked again whether its head moved
+	atWork  Run       // the current run
+	fails   int       // looks in a row that failed
+	head    string    // that the newest run was held against; "" when it could not tell
+	peek    time.Time // when the remote may be asked again whether its head moved
+}
+
+// Runs is what a bell needs to make runs, and to know when. All of it is set.
+type Runs struct {
+	// Prepare is a run that can be cancelled from now on, and is made once.
+	Prepare func(req plan.Request) Run
+	// Wait waits for the hosts that runs left at work.
+	Wait func(ctx context.Context) error
+	// Watch begins what is done beside runs while the bell is served, and Unwatch ends it.
+	Watch   func(ctx context.Context)
+	Unwatch func()
+	// Head returns what asks the remote for the branch's head; nil where nothing can tell.
+	Head   func() func(ctx context.Context) (string, error)
+	Pauses *stops.Pauses
+	Logs   *follow.Logs
+	Log    func() *slog.Logger
+}
+
+// A Run is a run that was asked for.
+type Run struct {
+	// Make makes it, and returns it as history has it.
+	Make func(ctx context.Context) (*history.Run, error)
+	// Cancel cancels it for somebody, and completes out; false when it has ended.
+	Cancel func(by string, out *Cancelled) bool
 }
 
 const (
@@ -52,19 +83,8 @@ const (
 	retryLookLast  = 5 * time.Minute
 )
 
-// NewBell returns the bell of d, and hears d's progress from now on.
-func NewBell(d *Deployer) *Bell {
-	b := &Bell{d: d, wake: make(chan struct{}, 1), logs: newRunLogs()}
-	before := d.Progress
-	d.Progress = func(e Event) {
-		b.logs.add(e)
-		if before != nil {
-			before(e)
-		}
-	}
-	d.bell.set(b)
-	return b
-}
+// New is a bell that makes runs.
+func New(runs Runs) *Bell { return &Bell{runs: runs, wake: make(chan struct{}, 1)} }
 
 // Ring asks for a look at the remote, and returns the id of the run that will look. It never
 // waits: it takes no lock that a run holds.
@@ -78,8 +98,8 @@ func (b *Bell) ring(cause string, trigger plan.Trigger) (run string) {
 	defer b.mu.Unlock()
 
 	if b.slot == nil {
-		b.slot = &Request{Cause: cause, Trigger: trigger, RunID: history.NewRunID()}
-		b.logs.open(b.slot.RunID)
+		b.slot = &plan.Request{Cause: cause, Trigger: trigger, RunID: history.NewRunID()}
+		b.runs.Logs.Open(b.slot.RunID)
 		b.rouse()
 		return b.slot.RunID
 	}
@@ -89,13 +109,13 @@ func (b *Bell) ring(cause string, trigger plan.Trigger) (run string) {
 }
 
 // Do queues a run of its own, and returns its id.
-func (b *Bell) Do(req Request) (run string) {
+func (b *Bell) Do(req plan.Request) (run string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
 	req.RunID = history.NewRunID()
 	b.queue = append(b.queue, req)
-	b.logs.open(req.RunID)
+	b.runs.Logs.Open(req.RunID)
 	b.rouse()
 	return req.RunID
 }
@@ -122,8 +142,8 @@ func (b *Bell) Waiting() []string {
 	return ids
 }
 
-// pushWaits says that a run waits that more than the clock asked for.
-func (b *Bell) pushWaits() bool {
+// PushWaits says that a run waits that more than the clock asked for.
+func (b *Bell) PushWaits() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.queue) > 0 || b.slot != nil && b.slot.Trigger != plan.TriggerClock
@@ -133,9 +153,8 @@ func (b *Bell) pushWaits() bool {
 // ends. Then no other host is begun; hosts at work continue without it and are asked for
 // their results at the next start.
 func (b *Bell) Serve(ctx context.Context) error {
-	b.d.Watch(ctx)
-	defer b.d.lines.Stop()
-	defer b.d.looks.Work.Wait()
+	b.runs.Watch(ctx)
+	defer b.runs.Unwatch()
 	b.Ring("start")
 
 	gap := b.Gap
@@ -176,7 +195,7 @@ const stopTime = 45 * time.Second
 func (b *Bell) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTime)
 	defer cancel()
-	return b.d.Wait(ctx)
+	return b.runs.Wait(ctx)
 }
 
 // soon fires when the slot may be taken, or the remote asked again; never while nothing is
@@ -188,7 +207,7 @@ func (b *Bell) soon(at time.Time) <-chan time.Time {
 	if b.slot == nil {
 		return nil
 	}
-	if b.d.Head != nil && b.head != "" && b.peek.Before(at) {
+	if b.runs.Head() != nil && b.head != "" && b.peek.Before(at) {
 		at = b.peek
 	}
 	return time.After(time.Until(at))
@@ -200,7 +219,7 @@ func (b *Bell) soon(at time.Time) <-chan time.Time {
 func (b *Bell) moved(ctx context.Context) bool {
 	b.mu.Lock()
 	head := b.head
-	canTell := b.d.Head != nil && head != ""
+	canTell := b.runs.Head() != nil && head != ""
 	ask := b.slot != nil && canTell && !time.Now().Before(b.peek)
 	if ask {
 		b.peek = time.Now().Add(bellPeek)
@@ -209,16 +228,16 @@ func (b *Bell) moved(ctx context.Context) bool {
 	if !ask {
 		return false
 	}
-	now, err := b.d.Head(ctx)
+	now, err := b.runs.Head()(ctx)
 	return err == nil && now != head
 }
 
 // take takes the next request: those made by hand first, in their order.
-func (b *Bell) take(rung bool) (Request, bool) {
+func (b *Bell) take(rung bool) (plan.Request, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
-	var req Request
+	var req plan.Request
 	switch {
 	case len(b.queue) > 0:
 		req, b.queue = b.queue[0], b.queue[1:]
@@ -227,17 +246,18 @@ func (b *Bell) take(rung bool) (Request, bool) {
 	default:
 		return req, false
 	}
-	b.current, b.atWork = req.RunID, &cancelling{}
+	b.current, b.atWork = req.RunID, b.runs.Prepare(req)
 	return req, true
 }
 
-func (b *Bell) run(ctx context.Context, req Request) {
+func (b *Bell) run(ctx context.Context, req plan.Request) {
 	b.mu.Lock()
-	stop := b.atWork
+	now := b.atWork
 	b.mu.Unlock()
-	hr, err := b.d.run(ctx, req, stop)
+
+	hr, err := now.Make(ctx)
 	if err != nil {
-		b.d.log().Error("run failed", "run", req.RunID, "cause", req.Cause, "err", err)
+		b.runs.Log().Error("run failed", "run", req.RunID, "cause", req.Cause, "err", err)
 	}
 
 	commit := b.ended(ctx, req, hr, err)
@@ -248,16 +268,16 @@ func (b *Bell) run(ctx context.Context, req Request) {
 }
 
 // ended notes what came of a run, and returns the commit that it found the branch at.
-func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err error) (commit string) {
+func (b *Bell) ended(ctx context.Context, req plan.Request, hr *history.Run, err error) (commit string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 
-	b.current, b.atWork = "", nil
+	b.current, b.atWork = "", Run{}
 	if hr != nil && hr.Commit != nil && req.Rollback == nil {
 		commit = *hr.Commit
 		b.head = commit
 	}
-	b.logs.close(req.RunID, hr, err)
+	b.runs.Logs.Close(req.RunID, hr, err)
 	if req.Automatic() {
 		b.retry(ctx, err)
 	}
@@ -267,7 +287,7 @@ func (b *Bell) ended(ctx context.Context, req Request, hr *history.Run, err erro
 // retry polls after a look at the remote that failed, at growing intervals: the push that rang
 // need not wait for the next poll. It is called under mu.
 func (b *Bell) retry(ctx context.Context, err error) {
-	if err == nil || errors.Is(err, ErrRefused) {
+	if err == nil || errors.Is(err, commits.ErrRefused) {
 		b.fails = 0
 		return
 	}
@@ -285,22 +305,4 @@ func (b *Bell) rouse() {
 	case b.wake <- struct{}{}:
 	default:
 	}
-}
-
-// A bellRef is the bell of a deployer, which may have none: a command makes one run and ends.
-type bellRef struct{ bell atomic.Pointer[Bell] }
-
-func (r *bellRef) set(b *Bell) { r.bell.Store(b) }
-
-// ring asks for a run, when there is a bell.
-func (r *bellRef) ring(cause string) {
-	if b := r.bell.Load(); b != nil {
-		b.Ring(cause)
-	}
-}
-
-// pushWaits says that another run is asked for, by more than the clock.
-func (r *bellRef) pushWaits() bool {
-	b := r.bell.Load()
-	return b != nil && b.pushWaits()
 }

@@ -1,4 +1,4 @@
-package deploy
+package follow
 
 import (
 	"fmt"
@@ -8,15 +8,15 @@ import (
 
 // A host that says a lot in many runs costs so much and no more, and who follows hears the newest.
 func TestEventsAreKeptWithinBytes(t *testing.T) {
-	l := newRunLogs()
+	l := NewLogs()
 	for r := range keepLogs + 10 {
 		run := fmt.Sprint("run", r)
-		l.open(run)
+		l.Open(run)
 		for i := range 400 {
-			l.add(Event{Run: run, Host: "loud", Step: "note", Text: fmt.Sprintf("%d %s", i, strings.Repeat("x", 16<<10))})
+			l.Add(Event{Run: run, Host: "loud", Step: "note", Text: fmt.Sprintf("%d %s", i, strings.Repeat("x", 16<<10))})
 		}
-		l.add(Event{Run: run, Step: "end", Outcome: "done"})
-		l.close(run, nil, nil)
+		l.Add(Event{Run: run, Step: "end", Outcome: "done"})
+		l.Close(run, nil, nil)
 	}
 	if len(l.logs) > keepLogs || len(l.order) != len(l.logs) {
 		t.Errorf("%d runs are kept, want %d", len(l.logs), keepLogs)
@@ -32,7 +32,7 @@ func TestEventsAreKeptWithinBytes(t *testing.T) {
 	}
 
 	var heard []Event
-	if _, err := l.follow(t.Context(), "run70", func(e Event) { heard = append(heard, e) }); err != nil {
+	if _, err := l.Follow(t.Context(), "run70", func(e Event) { heard = append(heard, e) }); err != nil {
 		t.Fatal(err)
 	}
 	if last := heard[len(heard)-1]; last.Step != "end" || !strings.HasPrefix(heard[len(heard)-2].Text, "399 ") {
@@ -42,13 +42,13 @@ func TestEventsAreKeptWithinBytes(t *testing.T) {
 
 // One who follows while events are dropped hears each that is kept once, in its order.
 func TestFollowWhileEventsAreDropped(t *testing.T) {
-	l := newRunLogs()
-	l.open("r")
+	l := NewLogs()
+	l.Open("r")
 	const n = 3000
 	at := -1
 	done := make(chan error, 1)
 	go func() {
-		_, err := l.follow(t.Context(), "r", func(e Event) {
+		_, err := l.Follow(t.Context(), "r", func(e Event) {
 			var i int
 			fmt.Sscan(e.Text, &i)
 			if i <= at {
@@ -59,9 +59,9 @@ func TestFollowWhileEventsAreDropped(t *testing.T) {
 		done <- err
 	}()
 	for i := range n {
-		l.add(Event{Run: "r", Host: "h", Text: fmt.Sprint(i, " ", strings.Repeat("x", 1000))})
+		l.Add(Event{Run: "r", Host: "h", Text: fmt.Sprint(i, " ", strings.Repeat("x", 1000))})
 	}
-	l.close("r", nil, nil)
+	l.Close("r", nil, nil)
 	if err := <-done; err != nil || at != n-1 {
 		t.Errorf("followed to event %d, %v; want %d", at, err, n-1)
 	}

@@ -1,4 +1,4 @@
-package deploy
+package follow
 
 import (
 	"context"
@@ -9,10 +9,6 @@ import (
 	"bellhop/internal/plain"
 )
 
-// What happens in a run is kept for those who follow it: the events of the newest runs, each run
-// within a number of bytes, since hosts choose much of their text. Of a run with more to tell the
-// oldest events are dropped.
-
 const (
 	keepLogs      = 64        // runs whose events can be followed
 	keepBytes     = 256 << 10 // of the events of one run
@@ -22,8 +18,8 @@ const (
 	mostRunText  = 64 << 10 // of an event of the run itself: a refused commit lists its problems
 )
 
-// runLogs are the events of runs, by run.
-type runLogs struct {
+// Logs are the events of runs, by run.
+type Logs struct {
 	mu    sync.Mutex
 	logs  map[string]*runLog
 	order []string // oldest first
@@ -40,10 +36,11 @@ type runLog struct {
 	err     error
 }
 
-func newRunLogs() *runLogs { return &runLogs{logs: map[string]*runLog{}} }
+// NewLogs has no run.
+func NewLogs() *Logs { return &Logs{logs: map[string]*runLog{}} }
 
-// open begins the log of a run, and forgets the oldest that has ended when there are many.
-func (l *runLogs) open(run string) {
+// Open begins the log of a run, and forgets the oldest that has ended when there are many.
+func (l *Logs) Open(run string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
@@ -59,8 +56,8 @@ func (l *runLogs) open(run string) {
 	}
 }
 
-// add keeps one event of a run that is open.
-func (l *runLogs) add(e Event) {
+// Add keeps one event of a run that is open.
+func (l *Logs) Add(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
@@ -109,8 +106,8 @@ func (l *runLog) since(n int) (events []Event, next int) {
 	return events, n + len(events)
 }
 
-// close ends the log of a run.
-func (l *runLogs) close(run string, hr *history.Run, err error) {
+// Close ends the log of a run.
+func (l *Logs) Close(run string, hr *history.Run, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
@@ -120,17 +117,8 @@ func (l *runLogs) close(run string, hr *history.Run, err error) {
 	}
 }
 
-// Follow calls each with every event of a run that is kept, from its first, until the run has
-// ended, and returns the run and its error. ErrNoRun says that the run is not, or no longer, known
-// here; history may have it.
-func (b *Bell) Follow(ctx context.Context, run string, each func(Event)) (*history.Run, error) {
-	return b.logs.follow(ctx, run, each)
-}
-
-// Events are those of a run that are kept so far, the oldest first; none when the run is not, or no longer, known here.
-func (b *Bell) Events(run string) []Event { return b.logs.kept(run) }
-
-func (l *runLogs) kept(run string) []Event {
+// Events are those of a run that are kept so far, the oldest first; none when the run is not, or no longer, known.
+func (l *Logs) Events(run string) []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 
@@ -141,7 +129,10 @@ func (l *runLogs) kept(run string) []Event {
 	return slices.Clone(one.events)
 }
 
-func (l *runLogs) follow(ctx context.Context, run string, each func(Event)) (*history.Run, error) {
+// Follow calls each with every event of a run that is kept, from its first, until the run has
+// ended, and returns the run and its error. history.ErrNoRun says that the run is not, or no longer,
+// known; history may have it.
+func (l *Logs) Follow(ctx context.Context, run string, each func(Event)) (*history.Run, error) {
 	for next := 0; ; {
 		l.mu.Lock()
 		one := l.logs[run]
