@@ -70,6 +70,7 @@ func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bo
 func doctorHere(ctx context.Context, stateDir string) []symptom {
 	all := []symptom{doctorLoader(ctx)}
 	all = append(all, doctorState(stateDir)...)
+	all = append(all, doctorNix(ctx, stateDir)...)
 	return append(all, doctorServer(ctx, stateDir)...)
 }
 

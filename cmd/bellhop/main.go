@@ -30,6 +30,10 @@ func main() {
 		os.Exit(serveLoader(os.Args[2:], os.Stderr))
 	}
 
+	if len(os.Args) > 1 && os.Args[1] == nixos.WorkerVerb {
+		os.Exit(nixos.Worker(os.Stdin, os.Stderr))
+	}
+
 	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup means it
 		signals = append(signals, syscall.SIGHUP)

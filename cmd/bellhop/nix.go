@@ -1,6 +1,9 @@
 package main
 
 import (
+	"context"
+	"errors"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -25,7 +28,19 @@ const nixPatience = 30 * time.Second
 
 // hosts evaluates and builds with the Nix of this machine, with its files below dir; loader has systems made by it.
 func (f *nixFlags) hosts(dir string, loader *fleet.Loader) *nixhosts.Hosts {
-	hosts := &nixhosts.Hosts{Nix: &nixos.Nix{Dir: dir, ImportFromDerivation: f.ifd}, KeyCommands: f.keyCommand}
+	hosts := &nixhosts.Hosts{Nix: &nixos.Nix{Dir: dir, ImportFromDerivation: f.ifd, Worker: nixos.WorkerSocket}, KeyCommands: f.keyCommand}
 	loader.Systems = hosts.Systems
 	return hosts
+}
+
+// doctorNix tells how the configurations of NixOS hosts are evaluated here; nothing where none ever was.
+func doctorNix(ctx context.Context, stateDir string) (all []symptom) {
+	for _, l := range nixos.Examine(ctx, filepath.Join(stateDir, "nix")) {
+		s := symptom{what: l.What, note: l.Found, err: l.Err}
+		if l.Risk != "" {
+			s.warn = hint(errors.New(l.Risk), "%s", l.Advice)
+		}
+		all = append(all, s)
+	}
+	return all
 }

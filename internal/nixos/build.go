@@ -29,9 +29,7 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 	}
 
 	b := &buildLog{drv: map[uint64]string{}, lines: map[string]*tail{}}
-	drvs := derivations(missing)
-	args := append([]string{"-r", "--keep-going", "--log-format", "internal-json"}, drvs...)
-	failedRun := n.runWithin(ctx, n.buildTimeout(), "nix-store", args, nil, nil, b.line)
+	failedRun := n.realise(ctx, derivations(missing), b.line)
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

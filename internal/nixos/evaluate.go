@@ -120,7 +120,7 @@ func (e *evaluating) step(ctx context.Context) error {
 	some := e.asks[:min(len(e.asks), e.chunk)]
 	m := newMarks()
 	e.found.Processes++
-	stats, err := e.nix.evaluate(ctx, call(systemsExpr, m.word, e.written, some), nil, m.line)
+	stats, err := e.nix.evaluate(ctx, evaluation{systemsExpr, m.word, e.written, some}, nil, m.line)
 	for host, s := range m.done {
 		e.found.Systems[host] = s
 	}
@@ -185,7 +185,7 @@ func (n *Nix) Texts(ctx context.Context, s *Source, asks []Ask) (map[string]map[
 
 	var out bytes.Buffer
 	var errs tail
-	_, failed := n.evaluate(ctx, call(textsExpr, "", w, asks), &out, func(l logLine) {
+	_, failed := n.evaluate(ctx, evaluation{textsExpr, "", w, asks}, &out, func(l logLine) {
 		if l.Action == "msg" {
 			errs.add(l.text())
 		}

@@ -30,6 +30,9 @@ type Nix struct {
 	Timeout time.Duration
 	// BuildTimeout bounds one build of all systems that are missing; 0 means 6 h.
 	BuildTimeout time.Duration
+	// Worker is the socket of a worker that evaluates and builds as another user; while there is none at that path,
+	// and where it is "", this process's user does.
+	Worker string
 	// Memory tells how many bytes are free; nil: /proc/meminfo has it.
 	Memory func() int64
 	// Started is called with the name and arguments of each program of Nix that is started. Nil: it is not called.

@@ -37,15 +37,34 @@ type statistics struct {
 // trees is where sources are written to.
 func (n *Nix) trees() string { return filepath.Join(n.Dir, "trees") }
 
-// evaluate runs one evaluation of expr, whose value goes to out as JSON.
-func (n *Nix) evaluate(ctx context.Context, expr string, out io.Writer, each func(logLine)) (statistics, *failed) {
+// An evaluation of a function on a source.
+type evaluation struct {
+	function, mark string
+	written        *Written
+	asks           []Ask
+}
+
+// evaluate runs e, whose value goes to out as JSON.
+func (n *Nix) evaluate(ctx context.Context, e evaluation, out io.Writer, each func(logLine)) (statistics, *failed) {
+	log := func(r io.Reader) { _ = readLog(r, each) }
+	if n.apart() {
+		return n.evaluateApart(ctx, e, out, log)
+	}
+	return n.evaluateExpr(ctx, call(e.function, e.mark, e.written, e.asks), n.timeout(), out, log)
+}
+
+// evaluateExpr evaluates an expression in a process of this user.
+func (n *Nix) evaluateExpr(ctx context.Context, expr string, limit time.Duration, out io.Writer, log func(io.Reader)) (statistics, *failed) {
 	var s statistics
+	if err := os.MkdirAll(n.trees(), 0o700); err != nil {
+		return s, &failed{what: err.Error(), code: -1}
+	}
 	stats := filepath.Join(n.trees(), "stats.json")
 	os.Remove(stats)
 	args := []string{"--extra-experimental-features", "nix-command flakes", "--log-format", "internal-json", "eval", "--json",
 		"--option", "accept-flake-config", "false", "--option", "allow-import-from-derivation", strconv.FormatBool(n.ImportFromDerivation),
 		"--expr", expr}
-	err := n.run(ctx, "nix", args, []string{"NIX_SHOW_STATS=1", "NIX_SHOW_STATS_PATH=" + stats}, out, each)
+	err := n.runLogged(ctx, limit, "nix", args, []string{"NIX_SHOW_STATS=1", "NIX_SHOW_STATS_PATH=" + stats}, out, log)
 
 	if b, rerr := os.ReadFile(stats); rerr == nil {
 		_ = json.Unmarshal(b, &s) // without it the cost of a host stays what it was
@@ -53,12 +72,27 @@ func (n *Nix) evaluate(ctx context.Context, expr string, out io.Writer, each fun
 	return s, err
 }
 
-// run runs one program of Nix to its end, and hands on the lines of its log. A nil out drops what it prints.
-func (n *Nix) run(ctx context.Context, name string, args, env []string, out io.Writer, each func(logLine)) *failed {
-	return n.runWithin(ctx, n.timeout(), name, args, env, out, each)
+// realise builds derivations, as many as can be built.
+func (n *Nix) realise(ctx context.Context, drvs []string, each func(logLine)) *failed {
+	log := func(r io.Reader) { _ = readLog(r, each) }
+	if n.apart() {
+		return n.realiseApart(ctx, drvs, log)
+	}
+	return n.realiseHere(ctx, drvs, n.buildTimeout(), log)
 }
 
-func (n *Nix) runWithin(ctx context.Context, limit time.Duration, name string, args, env []string, out io.Writer, each func(logLine)) *failed {
+func (n *Nix) realiseHere(ctx context.Context, drvs []string, limit time.Duration, log func(io.Reader)) *failed {
+	args := append([]string{"-r", "--keep-going", "--log-format", "internal-json"}, drvs...)
+	return n.runLogged(ctx, limit, "nix-store", args, nil, nil, log)
+}
+
+// run runs one program of Nix to its end, and hands on the lines of its log. A nil out drops what it prints.
+func (n *Nix) run(ctx context.Context, name string, args, env []string, out io.Writer, each func(logLine)) *failed {
+	return n.runLogged(ctx, n.timeout(), name, args, env, out, func(r io.Reader) { _ = readLog(r, each) })
+}
+
+// runLogged is run with a limit of its own, and a log that reads what the program says to its end.
+func (n *Nix) runLogged(ctx context.Context, limit time.Duration, name string, args, env []string, out io.Writer, log func(io.Reader)) *failed {
 	ctx, cancel := within(ctx, limit)
 	defer cancel()
 	cmd, err := n.command(ctx, name, args, env)
@@ -66,7 +100,7 @@ func (n *Nix) runWithin(ctx context.Context, limit time.Duration, name string, a
 		return &failed{what: err.Error(), code: -1}
 	}
 	cmd.Stdout = out
-	log, err := cmd.StderrPipe()
+	said, err := cmd.StderrPipe()
 	if err != nil {
 		return &failed{what: err.Error(), code: -1}
 	}
@@ -77,7 +111,7 @@ func (n *Nix) runWithin(ctx context.Context, limit time.Duration, name string, a
 		return &failed{what: fmt.Sprintf("start %s: %v", name, err), code: -1}
 	}
 
-	_ = readLog(log, each)
+	log(said)
 	return ended(ctx, name, cmd.Wait())
 }
 
