@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history/deliveries", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -86,6 +86,7 @@ var arrows = map[string][]string{
 	"internal/worktree":        {"internal/child", "internal/dirfile", "internal/limits", "internal/plain"},
 	"internal/yamledit":        {},
 	"internal/dirfile":         {},
+	"internal/doctor":          {"internal/history", "internal/history/deliveries", "internal/newhost"},
 	"internal/durable":         {},
 	"internal/owner":           {},
 	"internal/push":            {"internal/bundle", "internal/durable", "internal/fleet", "internal/link", "internal/plain", "internal/trace"},

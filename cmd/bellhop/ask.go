@@ -20,6 +20,7 @@ import (
 	"bellhop/deploy/keys"
 	"bellhop/internal/bundle"
 	"bellhop/internal/child"
+	"bellhop/internal/doctor"
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/worktree"
@@ -116,8 +117,8 @@ func (s *serving) verbs() {
 	server.Handle(s.server, "forge", func(context.Context, server.Caller, struct{}, func(any)) (forgeAnswer, error) {
 		return s.forge.answer(), nil
 	})
-	server.Handle(s.server, "health", func(ctx context.Context, _ server.Caller, _ struct{}, _ func(any)) (healthAnswer, error) {
-		return s.health(ctx)
+	server.Handle(s.server, "health", func(ctx context.Context, _ server.Caller, _ struct{}, _ func(any)) (doctor.Health, error) {
+		return doctor.Read(ctx, h.history, h.state.dir)
 	})
 	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]keys.HostKeys, error) {
 		return h.pushKeys(ctx, who.String(), in.On)

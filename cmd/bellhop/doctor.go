@@ -42,7 +42,7 @@ func doctorCmd(e *Env) *cobra.Command {
 to do. With --server it looks at the repo here, and then runs on the server's machine.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if serverOf(c) == "" {
-				return doctor(e, c.Context(), dir, &f, asJSON)
+				return runDoctor(e, c.Context(), dir, &f, asJSON)
 			}
 			return doctorElsewhere(e, c, dir, &f, asJSON)
 		},
@@ -55,7 +55,7 @@ to do. With --server it looks at the repo here, and then runs on the server's ma
 	return c
 }
 
-func doctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bool) error {
+func runDoctor(e *Env, ctx context.Context, dir string, f *identityFlags, asJSON bool) error {
 	var all []symptom
 	if at, err := configDir(dir); err == nil {
 		all = append(all, doctorRepo(e, at, f)...)
@@ -290,7 +290,7 @@ func doctorServer(ctx context.Context, dir string) []symptom {
 
 	out := []symptom{doctorSync(status)}
 	if status.Poll != nil {
-		out = append(out, symptom{what: "polling", note: pollLine(status.Poll)})
+		out = append(out, doctorPoll(status.Poll))
 	}
 
 	out = append(out, doctorWebhook(ctx, client), doctorForge(ctx, client))
@@ -349,6 +349,15 @@ func doctorWebhook(ctx context.Context, client *server.Client) symptom {
 			"if that is the repo that is deployed: bellhop serve --webhook-repo %s", o.Name)
 	}
 
+	return s
+}
+
+// doctorPoll warns of a server that hears of pushes in one way alone, which may fail.
+func doctorPoll(p *history.PollStatus) symptom {
+	s := symptom{what: "polling", note: pollLine(p)}
+	if p.IntervalMs == 0 {
+		s.warn = hint(errors.New("the repo is never polled: a push whose delivery is lost is seen with the next one"), "bellhop serve without --poll 0")
+	}
 	return s
 }
 

@@ -17,7 +17,7 @@ import (
 
 // What a host must have.
 const (
-	minSystemd = 245              // below it the units that bellhop writes do not hold
+	MinSystemd = 245              // below it the units that bellhop writes do not hold
 	sealing    = 250              // systemd-creds, for persist: sealed
 	maxSkew    = 30 * time.Second // beyond it certificates and timers go wrong
 )
@@ -212,8 +212,8 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 	switch {
 	case f.Systemd == 0:
 		problem("systemd does not run there")
-	case f.Systemd < minSystemd:
-		problem("systemd is %d; at least %d is needed", f.Systemd, minSystemd)
+	case f.Systemd < MinSystemd:
+		problem("systemd is %d; at least %d is needed", f.Systemd, MinSystemd)
 	case f.Systemd < sealing:
 		note("systemd is %d; persist: sealed needs %d", f.Systemd, sealing)
 	}
