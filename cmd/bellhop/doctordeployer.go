@@ -18,6 +18,7 @@ func doctorDeployer(ctx context.Context, client *server.Client) []symptom {
 	}
 
 	var all []symptom
+	h.Clock = doctor.ReadClock() // here, on the same machine: the server may not
 	for _, f := range h.Findings() {
 		s := symptom{what: f.What, note: f.Note}
 		if f.Warn != "" {

@@ -21,13 +21,37 @@ import (
 
 // A Health is what a server answers for doctor. Fields are only added: clients of other releases read it.
 type Health struct {
-	Now           time.Time            `json:"now"`
-	Free          uint64               `json:"free"`    // bytes of the state directory's file system; 0: not known
-	Waiting       int                  `json:"waiting"` // rows of the outbox that somebody is to be told and was not
-	WaitsSince    *time.Time           `json:"waits_since"`
-	LastDelivery  *deliveries.Delivery `json:"last_delivery"`
-	ClockUnsynced bool                 `json:"clock_unsynced"` // the kernel says that nothing keeps the clock right
-	Hosts         []Host               `json:"hosts"`
+	Now          time.Time            `json:"now"`
+	Free         uint64               `json:"free"`    // bytes of the state directory's file system; 0: not known
+	Waiting      int                  `json:"waiting"` // rows of the outbox that somebody is to be told and was not
+	WaitsSince   *time.Time           `json:"waits_since"`
+	LastDelivery *deliveries.Delivery `json:"last_delivery"`
+	Hosts        []Host               `json:"hosts"`
+	// Clock is filled in by who asks, on the same machine: a server under bellhop.service would be killed for asking.
+	Clock Clock `json:"-"`
+}
+
+// A Clock is what the kernel says of the machine's.
+type Clock int
+
+const (
+	ClockUnknown Clock = iota
+	ClockKept          // something keeps it right
+	ClockLeft          // nothing does
+)
+
+// ReadClock asks the kernel of this machine. It needs the system call adjtimex(2), which the filter of
+// bellhop.service ends a process for.
+func ReadClock() Clock {
+	var now unix.Timex
+	state, err := unix.Adjtimex(&now)
+	switch {
+	case err != nil:
+		return ClockUnknown // a container may not ask
+	case state == unix.TIME_ERROR:
+		return ClockLeft
+	}
+	return ClockKept
 }
 
 // A Host is what is known of a machine from its last contact.
@@ -44,10 +68,6 @@ func Read(ctx context.Context, db *history.DB, dir string) (Health, error) {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err == nil {
 		h.Free = fs.Bavail * uint64(fs.Bsize)
-	}
-	var clock unix.Timex
-	if state, err := unix.Adjtimex(&clock); err == nil {
-		h.ClockUnsynced = state == unix.TIME_ERROR
 	}
 
 	out := db.Outgoing()
@@ -114,10 +134,15 @@ func (h Health) disk() Finding {
 
 // clock is about this machine. How far a host's clock is off is seen by asking it.
 func (h Health) clock() Finding {
-	f := Finding{What: "clock of the deployer", Note: "it is kept right; bellhop host check HOST compares a host's with it"}
-	if h.ClockUnsynced {
+	f := Finding{What: "clock of the deployer"}
+	switch h.Clock {
+	case ClockKept:
+		f.Note = "it is kept right; bellhop host check HOST compares a host's with it"
+	case ClockLeft:
 		f.Warn = "nothing keeps it right: certificates, a GitHub App's login and the times of runs depend on it"
 		f.ToDo = "apt install systemd-timesyncd, or chrony, on the deployer's machine; then bellhop host check HOST for each host"
+	default:
+		f.Note = "the kernel does not say here whether it is kept right; timedatectl on the machine does"
 	}
 	return f
 }

@@ -15,7 +15,7 @@ var now = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
 // well is a deployer with nothing wrong.
 func well() doctor.Health {
-	return doctor.Health{Now: now, Free: 9 << 30, Hosts: []doctor.Host{{Name: "box", IsLocal: true, Systemd: 257}, {Name: "web", Pins: 1, Systemd: 252}}}
+	return doctor.Health{Now: now, Free: 9 << 30, Clock: doctor.ClockKept, Hosts: []doctor.Host{{Name: "box", IsLocal: true, Systemd: 257}, {Name: "web", Pins: 1, Systemd: 252}}}
 }
 
 func TestNothingIsWrong(t *testing.T) {
@@ -34,7 +34,7 @@ func TestFindings(t *testing.T) {
 		want string
 	}{
 		"disk of the deployer":  {func(h *doctor.Health) { h.Free = 5 << 20 }, "5 MiB are free"},
-		"clock of the deployer": {func(h *doctor.Health) { h.ClockUnsynced = true }, "nothing keeps it right"},
+		"clock of the deployer": {func(h *doctor.Health) { h.Clock = doctor.ClockLeft }, "nothing keeps it right"},
 		"messages":              {func(h *doctor.Health) { h.Waiting, h.WaitsSince = 3, &old }, "3 rows of the outbox are to be sent, the oldest since 2026-11-30T11:00:00Z"},
 		"host keys":             {func(h *doctor.Health) { h.Hosts[1].Pins = 0 }, "not pinned: web"},
 		"systemd of hosts":      {func(h *doctor.Health) { h.Hosts[1].Systemd = 241 }, "web has 241, and bellhop's units want 245"},
@@ -53,6 +53,17 @@ func TestFindings(t *testing.T) {
 		}
 		if len(wrong) != 1 {
 			t.Errorf("%s: %q are told, want one", what, wrong)
+		}
+	}
+}
+
+// Where the kernel does not say, nobody is told that all is well.
+func TestClockUnknown(t *testing.T) {
+	h := well()
+	h.Clock = doctor.ClockUnknown
+	for _, f := range h.Findings() {
+		if f.Warn != "" || f.What == "clock of the deployer" && !strings.Contains(f.Note, "does not say") {
+			t.Errorf("%+v", f)
 		}
 	}
 }
