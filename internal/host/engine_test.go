@@ -1,6 +1,7 @@
 package host_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"maps"
@@ -28,17 +29,40 @@ type engine struct {
 	logs   string
 	moved  map[string]string // by reference: the image that it means since a pull
 	calls  []string
+	isDown bool // it does not answer
+	plug   *plug
+	of     map[string]string // the project of a container, by its id, where it is not wiki
 	logins map[string]string // by what was run: the logins that its environment led to
 }
 
-func (e *engine) Run(_ context.Context, p machine.Program) (machine.Output, error) {
+// A plug is pulled in the middle of a call that has this text, once the call has done its work.
+type plug struct {
+	call   string
+	work   func()
+	pulled chan struct{}
+}
+
+func (e *engine) Run(ctx context.Context, p machine.Program) (machine.Output, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.calls = append(e.calls, strings.Join(p.Argv, " "))
+	if pull := e.plug; pull != nil && strings.Contains(strings.Join(p.Argv, " "), pull.call) {
+		e.plug = nil
+		pull.work()
+		close(pull.pulled)
+		e.mu.Unlock()
+		<-ctx.Done()
+		e.mu.Lock()
+		panic("the plug was pulled")
+	}
+	if !e.isDown {
+		e.calls = append(e.calls, strings.Join(p.Argv, " "))
+	}
 	e.readLogins(p)
 
 	last := p.Argv[len(p.Argv)-1]
 	switch {
+	case e.isDown:
+		return machine.Output{Exit: 1, Stderr: "Cannot connect to the Docker daemon\n"}, nil
 	case p.Argv[1] == "pull" && e.pulls[last] != "":
 		return machine.Output{Exit: 1, Stderr: e.pulls[last] + "\n"}, nil
 	case p.Argv[1] == "image" && p.Argv[0] == containers.Podman:
@@ -59,9 +83,18 @@ func (e *engine) Run(_ context.Context, p machine.Program) (machine.Output, erro
 	case p.Argv[1] == "compose" && last == "*":
 		return e.lines(func(s *containers.State) string { return s.Service + " " + s.Hash }), nil
 	case p.Argv[1] == "ps":
-		return e.lines(func(s *containers.State) string { return s.ID }), nil
+		_, project, _ := strings.Cut(last, "project=")
+		return e.lines(func(s *containers.State) string {
+			if cmp.Or(e.of[s.ID], "wiki") != project {
+				return ""
+			}
+			return s.ID
+		}), nil
 	case p.Argv[1] == "inspect":
 		return e.lines(func(s *containers.State) string {
+			if !slices.Contains(p.Argv, s.ID) {
+				return ""
+			}
 			text, _ := json.Marshal(s)
 			return string(text)
 		}), nil
@@ -100,6 +133,32 @@ func (e *engine) lines(of func(s *containers.State) string) machine.Output {
 		text.WriteString(of(&e.states[i]) + "\n")
 	}
 	return machine.Output{Stdout: text.String()}
+}
+
+// down has it answer no more, or again.
+func (e *engine) down(is bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.isDown = is
+}
+
+// asked is how many calls begin so while it answered.
+func (e *engine) asked(call string) (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, c := range e.calls {
+		if strings.HasPrefix(c, call) {
+			n++
+		}
+	}
+	return n
+}
+
+// first is the place of the first call that has the text; -1 for none.
+func (e *engine) first(text string) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.IndexFunc(e.calls, func(c string) bool { return strings.Contains(c, text) })
 }
 
 // change edits the containers.

@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
 )
 
@@ -224,9 +225,16 @@ func (r *run) linkKeys(s *stack, scratch string) error {
 func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts, scratch string) (map[string]string, error) {
 	var wanted []containers.Image
 	var build []string
+	var former map[string]bool
+	if r.offer.NoBefore { // a person goes back
+		var err error
+		if former, err = stacks.Former(ctx, r.m, r.engine(), r.offer.Digest, &s.Stack); err != nil {
+			return nil, err
+		}
+	}
 	for _, c := range s.Containers {
 		switch {
-		case c.Idle:
+		case c.Idle || former[c.Name]:
 		case c.Build:
 			if facts.BuildsAnew(&c) {
 				build = append(build, c.Name)

@@ -13,6 +13,7 @@ import (
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
+	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
 )
 
@@ -40,6 +41,7 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 		return err
 	}
 	if j == nil {
+		stacks.Settle(ctx, m)
 		return forgetIfGivenUp(m)
 	}
 

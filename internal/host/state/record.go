@@ -212,6 +212,24 @@ func (m Dir) generations() ([]int64, error) {
 	return all, nil
 }
 
+// ImagesOf are the images that containers ran in the newest generation of that bundle; nil when none is kept.
+func (m Dir) ImagesOf(digest string) ([]ImageRan, error) {
+	numbers, err := m.generations()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range numbers {
+		g, err := m.readGeneration(filepath.Join(GenDir, strconv.FormatInt(n, 10)))
+		if err != nil {
+			return nil, err
+		}
+		if g.Digest == digest {
+			return g.Images, nil
+		}
+	}
+	return nil, nil
+}
+
 // mentions adds every digest that a record mentions, and returns the bytes of the blobs that
 // are new among them.
 func (m Dir) mentions(record string, digests map[string]bool) (size int64, err error) {

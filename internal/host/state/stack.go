@@ -1,6 +1,14 @@
 package state
 
-import "bellhop/internal/bundle"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"bellhop/internal/bundle"
+)
 
 // A StackWas is a compose project as it was before the run.
 type StackWas struct {
@@ -30,3 +38,41 @@ type ImageRan struct {
 	ID        string `json:"id"`               // of the image
 	Digest    string `json:"digest,omitempty"` // NAME@sha256:… where a registry has it
 }
+
+// StacksOwed are compose projects that a run which a reboot cut off left to be put back: at boot, when that run is
+// undone, no engine is there yet.
+type StacksOwed struct {
+	Run        string     `json:"run"`
+	Generation int64      `json:"generation"` // that stood then: a later one has put them where it wants them
+	Stacks     []StackWas `json:"stacks"`
+}
+
+const owedPath = bundle.StateDir + "/stacks-owed"
+
+// OweStacks remembers stacks of a run that is about to end.
+func (m Dir) OweStacks(o StacksOwed) error {
+	p, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	return m.replace(owedPath, p)
+}
+
+// OwedStacks are those that were remembered; nil when there are none.
+func (m Dir) OwedStacks() (*StacksOwed, error) {
+	p, err := os.ReadFile(m.At(owedPath))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var o StacksOwed
+	if err := json.Unmarshal(p, &o); err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", owedPath, err), m.ForgetOwed()) // it is damaged, and would be the next time
+	}
+	return &o, nil
+}
+
+// ForgetOwed forgets them.
+func (m Dir) ForgetOwed() error { return os.Remove(m.At(owedPath)) }
