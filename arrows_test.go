@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/newrepo", "internal/nixfleet", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history/deliveries", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -76,6 +76,8 @@ var arrows = map[string][]string{
 	"internal/newhost":         {"internal/child", "internal/link", "internal/plain"},
 	"internal/mask":            {"internal/plain"},
 	"internal/metrics":         {"internal/history"},
+	"internal/newrepo":         {},
+	"internal/nixfleet":        {"internal/child", "internal/nixos", "internal/plain"},
 	"internal/nixhosts":        {"internal/bundle", "internal/child", "internal/fleet", "internal/nixos"},
 	"internal/nixos":           {"internal/child", "internal/durable", "internal/plain"},
 	"internal/notify":          {"internal/history", "internal/history/outbox", "internal/mask", "internal/plain"},

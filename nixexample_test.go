@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -61,6 +62,43 @@ func TestNixExampleEvaluates(t *testing.T) {
 	for _, k := range e.Systems["chrysalis"].Keys {
 		if want := (nixos.Key{Name: "withinbot", Path: "/run/keys/withinbot", User: "withinbot", Group: "within", Mode: 0o640, File: "secrets/withinbot.age"}); k.Name != want.Name || k.File != want.File || k.User != want.User || k.Mode != want.Mode || k.Path != want.Path {
 			t.Errorf("the key is %+v, want %+v", k, want)
+		}
+	}
+}
+
+// The flakes that the pages for newcomers show read a network and a hive as they are.
+func TestFlakesOfDocs(t *testing.T) {
+	needNix(t)
+	block := regexp.MustCompile("(?ms)^```nix\n(\\{\n  inputs.*?)^```")
+	modules := `web = { name, nodes, pkgs, ... }: { networking.hostName = name; deployment = { targetHost = nodes.db.config.deployment.targetHost;
+		keys.tls = { keyFile = ./secrets/tls.age; user = "web"; }; }; };
+	db = { name, ... }: { networking.hostName = name; deployment.targetHost = "10.0.0.2"; };`
+	for page, file := range map[string]struct{ name, text string }{
+		"docs/from-nixops.md":  {"network.nix", "{ network.nixpkgs = import <nixpkgs> { }; defaults.deployment.targetUser = \"cadey\"; " + modules + " }"},
+		"docs/from-colmena.md": {"hive.nix", "{ meta.nixpkgs = <nixpkgs>; defaults.deployment.tags = [ \"all\" ]; " + modules + " }"},
+	} {
+		found := block.FindStringSubmatch(readText(t, page))
+		if found == nil {
+			t.Fatalf("%s shows no flake", page)
+		}
+		dir := nixExample(t)
+		for name, text := range map[string]string{"example.nix": found[1], file.name: file.text} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+
+		s, err := nixos.NewSource(os.DirFS(dir), "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := (&nixos.Nix{Dir: t.TempDir()}).Systems(t.Context(), s, []nixos.Ask{{Host: "db", Attr: "db"}, {Host: "web", Attr: "web"}})
+		if err != nil {
+			t.Errorf("%s: %v", page, err)
+			continue
+		}
+		if web := e.Systems["web"]; web.Err != "" || len(web.Keys) != 1 || web.Keys[0].File != "secrets/tls.age" || e.Systems["db"].Err != "" {
+			t.Errorf("%s: web came to %+v, db to %+v", page, web, e.Systems["db"])
 		}
 	}
 }

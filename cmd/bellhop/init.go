@@ -7,13 +7,13 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"bellhop/internal/newrepo"
 	"bellhop/secrets/agefile"
 	"bellhop/secrets/privatefile"
 )
@@ -22,6 +22,7 @@ type initOptions struct {
 	dir, network, deployer string
 	readers                []string
 	stateDir               string
+	hosts                  string // as bellhop.yaml has them; "": none
 }
 
 func initCmd(e *Env) *cobra.Command {
@@ -43,11 +44,15 @@ have, or with a new one in ~/.config/bellhop/identity.age.`,
 			return initRepo(e, o)
 		},
 	}
+	o.flags(c)
+	return c
+}
+
+func (o *initOptions) flags(c *cobra.Command) {
 	c.Flags().StringVar(&o.network, "network", "", "the network's name (default: the folder's)")
 	c.Flags().StringArrayVar(&o.readers, "reader", nil, "NAME=KEY of someone who can open the secrets; repeatable")
 	c.Flags().StringVar(&o.deployer, "deployer", "", "the deployer's SSH public key, as bellhop serve printed it")
 	stateDirFlag(c, &o.stateDir)
-	return c
 }
 
 func initRepo(e *Env, o initOptions) error {
@@ -62,8 +67,8 @@ func initRepo(e *Env, o initOptions) error {
 		return err
 	}
 
-	for _, f := range []struct{ name, content string }{{".gitignore", gitignore}, {".gitattributes", gitattributes}} {
-		fresh, err := writeNew(filepath.Join(o.dir, f.name), f.content, 0o644)
+	for _, f := range []struct{ name, content string }{{".gitignore", newrepo.Gitignore}, {".gitattributes", newrepo.Gitattributes}} {
+		fresh, err := newrepo.Write(filepath.Join(o.dir, f.name), f.content, 0o644)
 		if err != nil {
 			return err
 		}
@@ -104,10 +109,10 @@ func initFleet(e *Env, o *initOptions) error {
 		return err
 	}
 	if o.network == "" {
-		o.network = networkName(o.dir)
+		o.network = newrepo.NetworkName(o.dir)
 	}
 
-	_, err := writeNew(path, fleetTemplate(*o), 0o644)
+	_, err := newrepo.Write(path, newrepo.Fleet{Network: o.network, Readers: o.readers, Deployer: o.deployer, Hosts: o.hosts}.Text(), 0o644)
 	if err == nil {
 		e.wrote(fleetFile, true)
 	}
@@ -223,63 +228,16 @@ func (e *Env) ownIdentities() []string {
 	}
 }
 
-var notName = regexp.MustCompile(`[^a-z0-9-]+`)
-
 func (e *Env) userName() string {
 	name := e.Getenv("USER")
 	if u, err := user.Current(); name == "" && err == nil {
 		name = u.Username
 	}
-	if name = strings.Trim(notName.ReplaceAllString(strings.ToLower(name), "-"), "-"); name == "" || name == "deployer" {
+	if name = newrepo.Word(name); name == "" || name == "deployer" {
 		return "me"
 	}
 	return name
 }
-
-func networkName(dir string) string {
-	if abs, err := filepath.Abs(dir); err == nil {
-		dir = abs
-	}
-	if name := strings.Trim(notName.ReplaceAllString(strings.ToLower(filepath.Base(dir)), "-"), "-"); name != "" {
-		return name
-	}
-	return "home"
-}
-
-func fleetTemplate(o initOptions) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "# The fleet. bellhop check reads this; bellhop schema describes it to an editor.\nnetwork: %s\n\n", o.network)
-	b.WriteString("readers:                  # who can open the files below secrets/\n")
-	for _, r := range o.readers {
-		name, key, _ := strings.Cut(r, "=")
-		fmt.Fprintf(&b, "  %s: %s\n", name, key)
-	}
-
-	if !strings.Contains(b.String(), "\n  deployer: ") {
-		b.WriteString("  # deployer: age1…       # as bellhop serve printed it\n")
-	}
-
-	if o.deployer != "" {
-		fmt.Fprintf(&b, "\ndeployer: %s\n", o.deployer)
-	} else {
-		b.WriteString("\n# deployer: ssh-ed25519 AAAA…   # as bellhop serve printed it; bellhop host add puts it on hosts\n")
-	}
-
-	b.WriteString("\n# all:                    # what every host gets\n#   services: { hello: true }\n\nhosts: {}                 # bellhop host add NAME root@ADDRESS\n")
-	return b.String()
-}
-
-const gitignore = `# Below secrets/ only sealed files, public keys and explanations may be committed.
-/secrets/**
-!/secrets/**/
-!/secrets/**/*.age
-!/secrets/**/*.pub
-!/secrets/**/README*
-`
-
-const gitattributes = `# Sealed files are bytes; git diff shows them opened, to those who can (bellhop hook install).
-*.age -text diff=bellhop
-`
 
 func nextSteps(e *Env, o initOptions) {
 	p := e.outPaint()

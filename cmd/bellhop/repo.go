@@ -180,23 +180,6 @@ func noRepo(err error) error {
 	return err
 }
 
-// writeNew writes a file unless one stands there.
-func writeNew(path, content string, mode fs.FileMode) (bool, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if errors.Is(err, fs.ErrExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	if _, err := f.WriteString(content); err != nil {
-		f.Close()
-		return false, err
-	}
-
-	return true, f.Close()
-}
-
 // replaceFile swaps the content of a file that is there, and keeps its mode.
 func replaceFile(path string, content []byte) error {
 	path, err := filepath.EvalSymlinks(path) // a link stays one

@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 func verbs(e *Env) []*cobra.Command {
 	return []*cobra.Command{
 		// in the config repo
-		initCmd(e), checkCmd(e), schemaCmd(e), hookCmd(e), demoCmd(e),
+		initCmd(e), importCmd(e), checkCmd(e), schemaCmd(e), hookCmd(e), demoCmd(e),
 
 		// secrets
 		secretCmd(e), keyCmd(e),

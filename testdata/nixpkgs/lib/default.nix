@@ -107,9 +107,9 @@ let
 
   below = loc: name: if loc == "" then name else "${loc}.${name}";
 
-  # The value of a tree of options under definitions.
+  # The value of a tree of options under definitions. What is no option is of the type freeform, unless that is null.
   fill =
-    loc: option: definitions:
+    freeform: loc: option: definitions:
     if isOption option then
       (
         let
@@ -126,9 +126,10 @@ let
       let
         sets = b.concatMap push definitions;
         unknown = b.filter (n: !(option ? ${n})) (b.concatMap b.attrNames sets);
-        values = b.mapAttrs (n: o: fill (below loc n) o (b.concatMap (s: if s ? ${n} then [ s.${n} ] else [ ]) sets)) option;
+        values = b.mapAttrs (n: o: fill null (below loc n) o (b.concatMap (s: if s ? ${n} then [ s.${n} ] else [ ]) sets)) option;
+        others = if freeform == null then { } else merge loc freeform (map (s: b.removeAttrs s (b.attrNames option)) sets);
       in
-      if unknown != [ ] then throw "The option `${below loc (b.head unknown)}' does not exist." else values;
+      if unknown != [ ] && freeform == null then throw "The option `${below loc (b.head unknown)}' does not exist." else others // values;
 
   joinOptions = zip (n: sets: if b.length sets == 1 then b.head sets else if b.any isOption sets then throw "The option `${n}' is declared twice." else joinOptions sets);
 
@@ -145,7 +146,8 @@ let
       every = b.concatMap withImports modules;
       options = joinOptions (map (m: m.options or { }) every);
       configOf = m: if m ? config || m ? options then m.config or { } else b.removeAttrs m [ "imports" "_file" "key" ];
-      config = fill prefix options (map configOf every);
+      freeform = b.foldl' (x: m: m.freeformType or x) null every;
+      config = fill freeform prefix options (map configOf every);
     in
     {
       inherit config options;
