@@ -130,7 +130,7 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 	report := func(o tree.Object, msg string) { ps = append(ps, &problem.Problem{File: o.Path, Message: msg}) }
 	fresh := make(map[string]*inventory.HostFile, len(os))
 	for _, o := range os {
-		isNix, err := isNixFolder(t, o)
+		isNix, err := t.IsNixFolder(o)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -159,15 +159,6 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 }
 
 // badHostFile says why an object of hosts/ is not the file of a host; "" when it is one.
-// isNixFolder says whether o is a folder with Nix files in it, such as hosts/chrysalis/configuration.nix.
-func isNixFolder(t *tree.Tree, o tree.Object) (bool, error) {
-	if !o.Mode.IsDir() {
-		return false, nil
-	}
-	inside, err := t.List(o.Path)
-	return tree.HasNix(inside), err
-}
-
 func badHostFile(o tree.Object) string {
 	if bad := tree.BadObject(o, false); bad != "" {
 		return bad

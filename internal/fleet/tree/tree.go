@@ -272,3 +272,12 @@ func IsNix(name string) bool { return strings.HasSuffix(name, ".nix") }
 func HasNix(os []Object) bool {
 	return slices.ContainsFunc(os, func(o Object) bool { return !o.Mode.IsDir() && IsNix(o.Name()) })
 }
+
+// IsNixFolder says whether o is a folder with Nix files in it, such as hosts/chrysalis with configuration.nix.
+func (t *Tree) IsNixFolder(o Object) (bool, error) {
+	if !o.Mode.IsDir() {
+		return false, nil
+	}
+	inside, err := t.List(o.Path)
+	return HasNix(inside), err
+}
