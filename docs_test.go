@@ -71,11 +71,7 @@ func TestDocsNameRealVerbs(t *testing.T) {
 	}
 	verbs := help()
 	named := regexp.MustCompile("(?m)(?:^    |`)bellhop ([a-z]+)(?: ([a-z]+))?")
-<<<<<<< HEAD
-	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md", "docs/notify.md", "docs/from-docker.md"} {
-=======
-	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md", "docs/notify.md", "docs/nixos.md", "docs/from-nixops.md", "docs/from-colmena.md"} {
->>>>>>> 3f96f24 (import: the hosts of NixOps and Colmena become a config repo)
+	for _, page := range []string{"README.md", "docs/repo.md", "docs/secrets.md", "docs/operations.md", "docs/recover.md", "docs/security.md", "docs/promises.md", "docs/notify.md", "docs/from-docker.md", "docs/nixos.md", "docs/from-nixops.md", "docs/from-colmena.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)

@@ -105,7 +105,7 @@ func newCanaryWorld(t *testing.T) *canaryWorld {
 		}
 	})
 	printPaste(c.env(), c.s)
-	c.reader, err = agefile.ParseRecipient(publicOf(c.s.app.state.identity))
+	c.reader, err = agefile.ParseRecipient(agefile.PublicOf(c.s.app.state.identity))
 	c.must(err)
 	return c
 }

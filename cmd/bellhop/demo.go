@@ -166,7 +166,7 @@ func (d *demo) serve(ctx context.Context) error {
 		h.ssh.Allow(signer.PublicKey()) // what bellhop host add does
 	}
 
-	reader := publicOf(s.app.state.identity)
+	reader := agefile.PublicOf(s.app.state.identity)
 	d.show(fmt.Sprintf("reader      %s\ndeploy key  %s\nwebhook     http://%s/v1/webhook, signed with a secret of its own",
 		reader, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(signer.PublicKey()))), s.address))
 	return nil
@@ -175,7 +175,7 @@ func (d *demo) serve(ctx context.Context) error {
 // config commits a fleet with three services and one secret.
 func (d *demo) config(context.Context) error {
 	d.step("A config repo: services as folders, a secret in the same commit", "git ls-files")
-	reader, err := agefile.ParseRecipient(publicOf(d.server.app.state.identity))
+	reader, err := agefile.ParseRecipient(agefile.PublicOf(d.server.app.state.identity))
 	if err != nil {
 		return err
 	}

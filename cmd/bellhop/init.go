@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"filippo.io/age"
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
@@ -140,7 +139,7 @@ func fillReaders(e *Env, o *initOptions) error {
 	}
 
 	if !names["deployer"] {
-		if key := publicOf(st.identity); key != "" {
+		if key := agefile.PublicOf(st.identity); key != "" {
 			o.readers = append(o.readers, "deployer="+key)
 			names["deployer"] = true
 		}
@@ -161,7 +160,7 @@ func fillReaders(e *Env, o *initOptions) error {
 // ownReader finds the user's own identity, or makes one.
 func ownReader(e *Env) (string, error) {
 	for _, path := range e.ownIdentities() {
-		if key := publicOf(path); key != "" {
+		if key := agefile.PublicOf(path); key != "" {
 			return key, nil
 		}
 	}
@@ -175,39 +174,7 @@ func ownReader(e *Env) (string, error) {
 	}
 
 	fmt.Fprintf(e.Stdout, "  %s %s: your age identity, keep a copy\n", e.outPaint().green("wrote"), path)
-	return publicOf(path), nil
-}
-
-// publicOf reads the public half of an age identity file or of an SSH key beside its .pub;
-// "" when there is none to be had.
-func publicOf(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	defer clear(b)
-	if ids, err := age.ParseIdentities(strings.NewReader(string(b))); err == nil {
-		for _, id := range ids {
-			switch id := id.(type) {
-			case *age.X25519Identity:
-				return id.Recipient().String()
-			case *age.HybridIdentity:
-				return id.Recipient().String()
-			}
-		}
-	}
-
-	pub, err := os.ReadFile(path + ".pub")
-	if err != nil {
-		return ""
-	}
-
-	key, _, _, _, err := ssh.ParseAuthorizedKey(pub)
-	if err != nil || key.Type() != ssh.KeyAlgoED25519 {
-		return ""
-	}
-
-	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+	return agefile.PublicOf(path), nil
 }
 
 func (e *Env) configHome() string {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"errors"
 	"io/fs"
-	"path"
 	"strings"
 
 	"bellhop/internal/fleet/inventory"
@@ -137,7 +136,7 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 		if isNix || tree.Ignored(o.Name()) {
 			continue
 		}
-		if bad := badHostFile(o); bad != "" {
+		if bad := inventory.BadFile(o); bad != "" {
 			report(o, bad)
 			continue
 		}
@@ -156,23 +155,6 @@ func (l *Loader) hostFiles(t *tree.Tree) ([]*inventory.HostFile, problem.Problem
 
 	l.cache.hostTexts = fresh
 	return out, ps, nil
-}
-
-// badHostFile says why an object of hosts/ is not the file of a host; "" when it is one.
-func badHostFile(o tree.Object) string {
-	if bad := tree.BadObject(o, false); bad != "" {
-		return bad
-	}
-
-	ext := path.Ext(o.Name())
-	isYAML := ext == ".yaml"
-	switch {
-	case strings.EqualFold(ext, ".yml"), !isYAML && strings.EqualFold(ext, ".yaml"):
-		return "this file is called " + strings.TrimSuffix(o.Name(), ext) + ".yaml"
-	case !isYAML || o.Mode.IsDir():
-		return "hosts/ holds NAME.yaml, one host each, and nothing else"
-	}
-	return ""
 }
 
 // hostFile is the file of one host, from the cache if it is there. One that is too large is
