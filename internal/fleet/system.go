@@ -183,7 +183,7 @@ func (f *Fleet) addSystem(base *Bundle, s *HostSystem) (*Bundle, error) {
 	b.st, b.tree, b.notices, b.system = &st, f.tree.FS, s.Notices, map[string]*SystemKey{}
 	b.System = &bundle.System{Path: s.Path}
 	b.Keys = slices.Clone(base.Keys)
-	b.Files, b.Units = unitsBelowRun(base.Files, base.Units)
+	b.Files, b.Units = render.UnitsBelowRun(base.Files, base.Units)
 
 	for i := range s.Keys {
 		k := &s.Keys[i]
@@ -207,29 +207,6 @@ func (f *Fleet) addSystem(base *Bundle, s *HostSystem) (*Bundle, error) {
 	b.Sort()
 	b.Digest = b.Manifest.Digest()
 	return &b, nil
-}
-
-// unitsBelowRun are the files and units of a NixOS host, whose folder for unit files is read-only: they go
-// to the one below /run. The host puts them back after a boot, with the keys.
-func unitsBelowRun(files []bundle.File, units []bundle.Unit) ([]bundle.File, []bundle.Unit) {
-	below := func(p string) string {
-		if rest, is := strings.CutPrefix(p, bundle.UnitDir+"/"); is {
-			return bundle.RunUnitDir + "/" + rest
-		}
-		return p
-	}
-
-	files, units = slices.Clone(files), slices.Clone(units)
-	for i := range files {
-		files[i].Path = below(files[i].Path)
-	}
-	for i := range units {
-		units[i].Files = slices.Clone(units[i].Files)
-		for n, p := range units[i].Files {
-			units[i].Files[n] = below(p)
-		}
-	}
-	return files, units
 }
 
 // systemKey opens a key of the configuration. The caller clears it.
