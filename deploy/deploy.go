@@ -191,7 +191,7 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 	d.bundles(r, f)
 	p, err := d.compare(ctx, r, snap, f)
 	if err == nil {
-		d.compareSystems(ctx, p)
+		p.CompareSystems(ctx, d.Nix)
 	}
 	return p, err
 }

@@ -77,31 +77,3 @@ func (d *Deployer) copySystem(r *run, hp *plan.HostPlan, j *push.Job) func(conte
 		return nil
 	}
 }
-
-// compareSystems compares the closures of the hosts that a push goes to, for people.
-func (d *Deployer) compareSystems(ctx context.Context, p *Plan) {
-	for _, hp := range p.Hosts {
-		if !hp.Push || hp.Bundle == nil || hp.Bundle.System == nil || d.Nix == nil {
-			continue
-		}
-		s := &plan.SystemPlan{To: hp.Bundle.System.Path, Notices: hp.Bundle.Notices()}
-		if hp.Old != nil && hp.Old.System != nil {
-			s.From = hp.Old.System.Path
-		}
-		hp.System = s
-		if s.From == s.To {
-			continue
-		}
-
-		from := s.From
-		if !nixos.Has(from) {
-			from = ""
-		}
-		var err error
-		if s.Difference, err = d.Nix.Difference(ctx, from, s.To); err != nil {
-			s.Error = err.Error()
-		} else if from != s.From {
-			s.Error = "the system that it holds is not on this machine any more: all that the new one has is shown"
-		}
-	}
-}

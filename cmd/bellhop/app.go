@@ -308,7 +308,8 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	loader := f.load.loader()
 	loader.Open, loader.KeyDigest = h.openSecret, keyDigest(digest)
 	h.close = append(h.close, loader.Close)
-	h.nix = f.nix.hosts(h.state.path("nix"), loader)
+	h.nix = nixhosts.New(h.state.path("nix"), f.nix.ifd, f.nix.keyCommand)
+	loader.Systems = h.nix.Systems
 	h.close = append(h.close, h.nix.Close)
 	return &deploy.Deployer{
 		Source:  deploy.From(h.repo),

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"bellhop/internal/fleet"
-	"bellhop/internal/nixhosts"
 	"bellhop/internal/nixos"
 )
 
@@ -21,16 +18,6 @@ type nixFlags struct {
 func (f *nixFlags) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&f.ifd, "nix-ifd", false, "let the evaluation of a NixOS system build what it then reads (import from derivation)")
 	c.Flags().BoolVar(&f.keyCommand, "allow-key-command", false, "run the keyCommand of deployment.keys, with the rights of this process")
-}
-
-// nixPatience is how long a server's run waits for NixOS systems before it goes on with the other hosts.
-const nixPatience = 30 * time.Second
-
-// hosts evaluates and builds with the Nix of this machine, with its files below dir; loader has systems made by it.
-func (f *nixFlags) hosts(dir string, loader *fleet.Loader) *nixhosts.Hosts {
-	hosts := &nixhosts.Hosts{Nix: &nixos.Nix{Dir: dir, ImportFromDerivation: f.ifd, Worker: nixos.WorkerSocket}, KeyCommands: f.keyCommand}
-	loader.Systems = hosts.Systems
-	return hosts
 }
 
 // doctorNix tells how the configurations of NixOS hosts are evaluated here; nothing where none ever was.

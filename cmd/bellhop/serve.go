@@ -22,6 +22,7 @@ import (
 	"bellhop/gitsync"
 	"bellhop/internal/history"
 	"bellhop/internal/metrics"
+	"bellhop/internal/nixhosts"
 	"bellhop/internal/page"
 	"bellhop/secrets"
 	"bellhop/secrets/privatefile"
@@ -153,7 +154,7 @@ func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *
 	}
 	s := &serving{app: h, forge: telling, bell: deploy.NewBell(h.deployer)}
 	s.bell.Gap = o.gap
-	h.nix.Patience, h.nix.Ended = nixPatience, func() { s.bell.Ring("NixOS systems are built") }
+	h.nix.Patience, h.nix.Ended = nixhosts.ServerPatience, func() { s.bell.Ring("NixOS systems are built") }
 	if s.secretFile, err = filepath.Abs(h.state.webhookSecret); err != nil {
 		return nil, err
 	}

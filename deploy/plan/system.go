@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -51,6 +52,34 @@ type SystemPlan struct {
 	*nixos.Difference
 	Notices []string `json:"notices,omitempty"`
 	Error   string   `json:"error,omitempty"` // why the closures could not be compared
+}
+
+// CompareSystems compares the closures of the hosts that a push goes to, for people. A nil nix compares nothing.
+func (p *Plan) CompareSystems(ctx context.Context, nix *nixos.Nix) {
+	for _, hp := range p.Hosts {
+		if !hp.Push || hp.Bundle == nil || hp.Bundle.System == nil || nix == nil {
+			continue
+		}
+		s := &SystemPlan{To: hp.Bundle.System.Path, Notices: hp.Bundle.Notices()}
+		if hp.Old != nil && hp.Old.System != nil {
+			s.From = hp.Old.System.Path
+		}
+		hp.System = s
+		if s.From == s.To {
+			continue
+		}
+
+		from := s.From
+		if !nixos.Has(from) {
+			from = ""
+		}
+		var err error
+		if s.Difference, err = nix.Difference(ctx, from, s.To); err != nil {
+			s.Error = err.Error()
+		} else if from != s.From {
+			s.Error = "the system that it holds is not on this machine any more: all that the new one has is shown"
+		}
+	}
 }
 
 // mostPackages is how many packages of a difference are written out.

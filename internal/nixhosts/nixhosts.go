@@ -38,6 +38,15 @@ type Hosts struct {
 	texts texts
 }
 
+// ServerPatience is the Patience of a server.
+const ServerPatience = 30 * time.Second
+
+// New has systems evaluated and built by the Nix of this machine, or its worker, with files below dir.
+func New(dir string, importFromDerivation, keyCommands bool) *Hosts {
+	nix := &nixos.Nix{Dir: dir, ImportFromDerivation: importFromDerivation, Worker: nixos.WorkerSocket}
+	return &Hosts{Nix: nix, KeyCommands: keyCommands}
+}
+
 // texts are values of keys that stand in the configurations of one source.
 type texts struct {
 	source string // its key
