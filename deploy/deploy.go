@@ -87,6 +87,8 @@ type Deployer struct {
 	Elsewhere func(ctx context.Context, host string) string
 	// Limits are the deadlines; zero fields mean the defaults.
 	Limits Limits
+	// Jitter returns a time from 0 to most, by which looks at hosts are spread. Nil: a random one.
+	Jitter func(most time.Duration) time.Duration
 	// Detach lets a run end while a push to a slow host continues in the background. A server
 	// sets it; a command must not, since its process ends with the run.
 	Detach bool

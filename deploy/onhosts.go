@@ -19,7 +19,7 @@ func (d *Deployer) Keys() keys.Keys { return keys.Keys{Contact: d.contact()} }
 
 // Looker looks at the hosts of d.
 func (d *Deployer) Looker() drift.Looker {
-	return drift.Looker{Contact: d.contact(), Keys: d.Keys(), State: &d.looks, HasLine: d.lines.Has, NoteAnswer: d.keeper().NoteAnswer}
+	return drift.Looker{Contact: d.contact(), Keys: d.Keys(), State: &d.looks, HasLine: d.lines.Has, Jitter: d.Jitter, NoteAnswer: d.keeper().NoteAnswer}
 }
 
 // contact is what contacts with hosts need, as d is set up now.

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -54,13 +55,29 @@ func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
 	return p.Write(w, d.archive().OldTexts(ctx))
 }
 
-// stillFree is an error where a host turned out to be held only when it was heard: its record told that it
-// had another name when it was brought back. The next run plans it as one that is held.
-func (d *Deployer) stillFree(hp *plan.HostPlan) error {
+// stillFree is an error where it is known only since a host was heard that it is held, or that something failed
+// there: its record told that it had another name then. The next run plans it by what is known of that name.
+func (d *Deployer) stillFree(p *Plan, hp *plan.HostPlan) error {
 	hold := d.History.Holds().Of(hp.Name)
-	if hold == nil || hp.Hold != nil || hp.Resumes != "" {
+	if hold != nil && hp.Hold == nil && hp.Resumes == "" {
+		d.bell.ring(hp.Name + " is held")
+		return push.Final(fmt.Errorf("under its former name %s it is %s", hold.Host, hold.Text()))
+	}
+
+	now, _ := d.History.Host(hp.Name)
+	isRenamed := now.Had && !hp.Last.Had && !hp.Elsewhere
+	isAsked := p.Chose(hp.Name) && (p.Request.Retry || p.Request.TakeOver)
+	if !isRenamed || isAsked {
 		return nil
 	}
-	d.bell.ring(hp.Name + " is held")
-	return push.Final(fmt.Errorf("under its former name %s it is %s", hold.Host, hold.Text()))
+	if err := d.hosts.ReadFailures(d.History); err != nil {
+		return err
+	}
+	_, whole := d.hosts.Failure(hp.Name, hp.Wanted())
+	_, composed := d.hosts.Failure(hp.Name, hp.Bundle.Digest)
+	if whole || composed || len(d.hosts.FailedServices(hp.Name)) > 0 {
+		d.bell.ring(hp.Name + " has another name")
+		return push.Final(errors.New("under its former name something failed there that is wanted still: the next run knows of it"))
+	}
+	return nil
 }

@@ -50,7 +50,7 @@ func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *plan.HostPlan) 
 
 		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error {
-			return errors.Join(d.contact().Correct(ctx, p.Fleet, hp.Name, h), d.stillFree(hp))
+			return errors.Join(d.contact().Correct(ctx, p.Fleet, hp.Name, h), d.stillFree(p, hp))
 		},
 
 		Said:   saidOf(hp),

@@ -143,10 +143,7 @@ func (a Archive) bundleOf(ctx context.Context, snap Snapshot, commit, host strin
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := f.Host(host); !ok {
-		return nil, fmt.Errorf("commit %s has no host %s", plain.Short(commit), host)
-	}
-	return f.Bundle(host)
+	return a.wholeIn(f, commit, host)
 }
 
 // anyDigest accepts every bundle that a commit makes.
@@ -177,8 +174,8 @@ func (a Archive) OldTexts(ctx context.Context) func(last history.Host) Texts {
 		if f == nil {
 			return none
 		}
-		b, err := f.Bundle(last.Name)
-		if err != nil || b == nil {
+		b, err := a.wholeIn(f, commit, last.Name)
+		if err != nil {
 			return none
 		}
 		return func(digest string) ([]byte, bool) {

@@ -78,8 +78,5 @@ func (f *Fleets) whole(ctx context.Context, host string, of reading) (*fleet.Bun
 		}
 		f.read[of] = past
 	}
-	if _, ok := past.Host(host); !ok {
-		return nil, fmt.Errorf("commit %s has no host %s", plain.Short(of.commit), host)
-	}
-	return past.Bundle(host)
+	return f.wholeIn(past, of.commit, host)
 }

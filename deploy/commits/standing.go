@@ -106,10 +106,7 @@ func (a Archive) PartialAt(ctx context.Context, commit, host string) (*fleet.Bun
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := f.Host(host); !ok {
-		return nil, fmt.Errorf("commit %s has no host %s", plain.Short(commit), host)
-	}
-	return f.Partial(host)
+	return a.bundleIn(f, commit, host, f.Partial)
 }
 
 // FleetAt is the fleet of an older commit, by a loader of its own.

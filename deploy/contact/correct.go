@@ -83,7 +83,11 @@ func (c Contact) believeRename(ctx context.Context, f *fleet.Fleet, name string,
 			c.Log.Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
 			return nil
 		}
-		return c.History.Rename(ctx, old, name)
+		if err := c.History.Rename(ctx, old, name); err != nil {
+			return err
+		}
+		c.Hosts.Renamed()
+		return nil
 	}
 	return nil
 }

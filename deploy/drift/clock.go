@@ -2,6 +2,7 @@ package drift
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,6 +16,7 @@ type clock struct {
 	every    func() time.Duration                   // 0: nobody is looked at
 	contacts func() map[string]time.Time            // of hosts that can be looked at: when each was heard last
 	look     func(ctx context.Context, host string) // looks at one
+	jitter   func(most time.Duration) time.Duration // a time from 0 to most
 
 	again chan struct{} // has a token when the interval, or the list of hosts, may be another
 	began time.Time
@@ -35,7 +37,7 @@ const lookParallel = 8
 const lookSteps = 60
 
 func newClock() *clock {
-	return &clock{again: make(chan struct{}, 1), next: map[string]nextLook{}}
+	return &clock{again: make(chan struct{}, 1), next: map[string]nextLook{}, jitter: func(most time.Duration) time.Duration { return rand.N(most + 1) }}
 }
 
 // changed has the clock look at its interval and its hosts again.
@@ -109,11 +111,11 @@ func (c *clock) due(now time.Time) (hosts []string, wait time.Duration) {
 	// A host that comes later is not due sooner than this.
 	wake := now.Add(every - every/10)
 	was := map[string]time.Time{}
-	for host, contact := range contacts {
-		n := c.of(host, contact, every)
+	for _, host := range slices.Sorted(maps.Keys(contacts)) {
+		n := c.of(host, contacts[host], every)
 		if !n.at.After(now) {
 			hosts, was[host] = append(hosts, host), n.at
-			n.at = now.Add(jittered(every))
+			n.at = now.Add(c.jittered(every))
 		}
 		c.next[host] = n
 		if n.at.Before(wake) {
@@ -133,10 +135,8 @@ func (c *clock) of(host string, contact time.Time, every time.Duration) nextLook
 	if n, ok := c.next[host]; ok && n.contact.Equal(contact) && n.every == every {
 		return n
 	}
-	return nextLook{contact: contact, every: every, at: contact.Add(jittered(every))}
+	return nextLook{contact: contact, every: every, at: contact.Add(c.jittered(every))}
 }
 
 // jittered is d, up to a tenth shorter or longer.
-func jittered(d time.Duration) time.Duration {
-	return d - d/10 + rand.N(d/5+1)
-}
+func (c *clock) jittered(d time.Duration) time.Duration { return d - d/10 + c.jitter(d/5) }

@@ -33,6 +33,8 @@ type Looker struct {
 
 	// HasLine says that a connection to a host is kept, which tells when it answers.
 	HasLine func(host string) bool
+	// Jitter returns a time from 0 to most, by which looks are spread; nil: a random one.
+	Jitter func(most time.Duration) time.Duration
 	// NoteAnswer has history remember whether a host answers, by the error of a session; nil: it does.
 	NoteAnswer func(host string, err error)
 }
@@ -84,6 +86,9 @@ func (s *State) isNews(host, failure string) bool {
 func (l Looker) Serve(ctx context.Context) {
 	clock := newClock()
 	clock.every, clock.contacts, clock.look = l.every, l.contacts, l.byClock
+	if l.Jitter != nil {
+		clock.jitter = l.Jitter
+	}
 	l.State.start(ctx, clock)
 }
 

@@ -250,6 +250,13 @@ func (t *Table) ReadFailures(db *history.DB) error {
 	return nil
 }
 
+// Renamed says that history has the failures of a host under another name now: they are read again.
+func (t *Table) Renamed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.read = false
+}
+
 // Failure is how a bundle failed on the host, by the bundle's digest.
 func (t *Table) Failure(host, digest string) (f history.Failure, failed bool) {
 	t.mu.Lock()

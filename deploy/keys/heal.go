@@ -67,7 +67,7 @@ func (k Keys) Heal(ctx context.Context, host string, t link.Target, always bool)
 
 // send sends the keys of b on the session, and has history remember them.
 func (k Keys) send(s *push.Session, host string, b *fleet.Bundle, filter *push.Filter) (*bundle.Result, error) {
-	res, err := s.PushKeys("keys-"+history.NewRunID(), b, filter)
+	res, err := s.PushKeys("keys-"+history.NewRunID(), b, k.isRenamed(host, s.Hello.Record), filter)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +83,20 @@ func (k Keys) send(s *push.Session, host string, b *fleet.Bundle, filter *push.F
 
 	k.Log.Info("keys are back", "host", host, "generation", s.Hello.Record.Generation)
 	return res, k.Note(host, filter.Word(s.Hello.BootID), n)
+}
+
+// isRenamed says that the record of a host has a name that no other host has: its former one, until the next
+// run there writes the new one.
+func (k Keys) isRenamed(host string, rec *bundle.HostRecord) bool {
+	if rec.Host.Is(host) {
+		return false
+	}
+	for name, h := range k.History.Hosts() {
+		if rec.Host.Is(name) && h.State != history.Released {
+			return false
+		}
+	}
+	return true
 }
 
 // Note has history remember how many keys a host has, and in which boot.

@@ -17,8 +17,8 @@ import (
 )
 
 // PushKeys puts back the keys of what stands on the host, whose bundle is b. What is there
-// already is not sent.
-func (s *Session) PushKeys(run string, b *fleet.Bundle, filter *Filter) (*bundle.Result, error) {
+// already is not sent. isRenamed says that the host's record has a former name of it.
+func (s *Session) PushKeys(run string, b *fleet.Bundle, isRenamed bool, filter *Filter) (*bundle.Result, error) {
 	defer s.within(s.p.Limits.Host, "put keys back")()
 
 	values, err := openOffered(b)
@@ -31,6 +31,9 @@ func (s *Session) PushKeys(run string, b *fleet.Bundle, filter *Filter) (*bundle
 
 	o := &bundle.HostOffer{Offer: bundle.Offer{Run: run, Mode: bundle.ModeKeys, Base: s.Hello.Record.Generation, Deployer: s.p.Deployer,
 		Digest: b.Digest, Manifest: b.Manifest.WithoutKeyDigests()}}
+	if isRenamed {
+		o.Formerly = s.Hello.Record.Host
+	}
 	return s.exchange(o, b, new(Shared), values, filter, nil)
 }
 

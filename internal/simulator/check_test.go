@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -55,12 +56,13 @@ func (w *world) checkHosts(when string, includes func(*host) bool) {
 	if st.Commit == nil || *st.Commit != head {
 		w.blame("%s: the newest commit that bellhop knows is not the head: a push was lost", when)
 	}
-	if len(st.Hosts) != len(w.hosts) {
-		w.blame("%s: status lists %d hosts, want %d", when, len(st.Hosts), len(w.hosts))
-		return
-	}
+	listed := 0
 	for _, s := range st.Hosts {
 		h := w.named(s.Name)
+		if isFormerName := s.Name != w.repo.names[h.index]; isFormerName && s.State == history.Released {
+			continue
+		}
+		listed++
 		w.trace.add(h.name, "%s: %s, generation %d", when, s.State, h.base())
 		if !includes(h) {
 			if s.State == history.Current && when == afterAll {
@@ -68,9 +70,13 @@ func (w *world) checkHosts(when string, includes func(*host) bool) {
 			}
 			continue
 		}
-		if why := w.unlike(h, s); why != "" {
+		why := cmp.Or(w.unlike(h, s, when), w.unlikeLook(h, s))
+		if why != "" {
 			w.blame("%s: %s is %s (%s): %s", when, h.name, s.State, value(s.Error), why)
 		}
+	}
+	if listed != len(w.hosts) {
+		w.blame("%s: status lists %d hosts, want %d", when, listed, len(w.hosts))
 	}
 }
 
@@ -82,19 +88,35 @@ func value(s *string) string {
 }
 
 // unlike says what is wrong with the state of a host; "" when all is right.
-func (w *world) unlike(h *host, s history.HostStatus) string {
+func (w *world) unlike(h *host, s history.HostStatus, when string) string {
 	head := w.repo.commits[w.repo.visible]
-	whole, err := head.fleet.Bundle(h.name)
+	whole, err := head.fleet.Bundle(s.Name)
 	if err != nil {
 		return err.Error()
 	}
-	last, _ := w.life.db.Host(h.name)
+	if h.isOthers() && s.State == history.Refused && strings.Contains(value(s.Error), "--take-over") {
+		return "" // it got another name since it was ours
+	}
+	last, _ := w.life.db.Host(s.Name)
+	if isRenamed := h.record != nil && h.record.Host != s.Name; isRenamed && s.State == history.Never && strings.HasPrefix(value(s.Error), "stopped: ") {
+		return "" // it was not asked since then
+	}
 	isUnknown := last.Digest == "" && s.State != history.Current // of another deployer, or not undone whole
 	if h.record != nil && (last.Generation != h.record.Generation || last.Digest != h.record.Digest && !isUnknown) {
 		return fmt.Sprintf("history has generation %d with %.8s, the host %d with %.8s", last.Generation, last.Digest, h.record.Generation, h.record.Digest)
 	}
-	if s.State != history.Current && s.Error == nil {
+	isSilent := s.State == history.Current || s.State == history.Held
+	if !isSilent && s.Error == nil {
 		return "it says no reason"
+	}
+	if hold := w.life.db.Holds().Of(s.Name); hold != nil {
+		return w.unlikeHeld(h, s, whole, hold)
+	}
+	if why := w.lostHold(h); why != "" {
+		return why
+	}
+	if s.CancelledBy != nil && when != afterAll {
+		return ""
 	}
 	holds := h.record != nil && h.record.Digest == whole.Digest
 
@@ -105,7 +127,7 @@ func (w *world) unlike(h *host, s history.HostStatus) string {
 		}
 		return ""
 	case history.HeldBack:
-		return w.heldBack(h, whole)
+		return w.heldBack(h, s, whole)
 	case history.RolledBack:
 		if w.has(h, whole, isBad, isObscure, isBarred) || strings.Contains(*s.Error, ": it failed on h") {
 			return ""
@@ -131,6 +153,9 @@ func (w *world) unlike(h *host, s history.HostStatus) string {
 	return "there is no cause for that"
 }
 
+// isOthers says that another deployer has the host.
+func (h *host) isOthers() bool { return h.record != nil && h.record.Deployer != deployerID }
+
 // has says that the bundle has a service of that nature on the host, which does not stand there.
 func (w *world) has(h *host, b *fleet.Bundle, natures ...nature) bool {
 	for _, s := range h.news(&b.Manifest) {
@@ -142,9 +167,9 @@ func (w *world) has(h *host, b *fleet.Bundle, natures ...nature) bool {
 }
 
 // heldBack looks for services that are held back and that nothing is wrong with, on any host.
-func (w *world) heldBack(h *host, whole *fleet.Bundle) string {
+func (w *world) heldBack(h *host, st history.HostStatus, whole *fleet.Bundle) string {
 	isHeld := map[string]bool{}
-	for _, s := range w.life.db.Services(h.name) {
+	for _, s := range w.life.db.Services(st.Name) {
 		if s.State == services.Held {
 			isHeld[s.Name] = true
 		}
@@ -207,21 +232,27 @@ func (w *world) checkRuns() {
 
 // checkRest delivers the newest push once more: nobody is contacted for it.
 func (w *world) checkRest() {
-	count := func() (connections, moved int) {
+	count := func() (connections, works, moved int) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		for _, h := range w.hosts {
-			connections += h.connections
+			if h.isOthers() { // each run asks it again
+				continue
+			}
+			if w.repo.commits[w.repo.visible].config.look == "" {
+				connections += h.connections
+			}
+			works += h.works
 			moved += h.moved
 		}
-		return connections, moved
+		return connections, works, moved
 	}
-	before, movedBefore := count()
+	before, worksBefore, movedBefore := count()
 	head := w.repo.head().Commit
 	w.deliver("again", head, head)
 	w.pass(3 * time.Minute)
-	after, movedAfter := count()
-	if before != after || movedBefore != movedAfter {
-		w.blame("a push that changed nothing made %d connections, and changed %d hosts", after-before, movedAfter-movedBefore)
+	after, works, movedAfter := count()
+	if before != after || works != worksBefore || movedBefore != movedAfter {
+		w.blame("a push that changed nothing made %d connections and %d sessions, and changed %d hosts", after-before, works-worksBefore, movedAfter-movedBefore)
 	}
 }

@@ -118,6 +118,7 @@ func (c *connection) hello(isBrief bool) error {
 	}
 	if !h.isFormer {
 		said.At, said.Machine = time.Now().UnixMilli(), bundle.MachineDigest(h.name)
+		said.Looks = !h.w.former
 	}
 	if h.unit.isAtWork() {
 		said.Open, said.Waits = h.unit.offer.Run, isClosed(h.unit.waits)
@@ -150,6 +151,7 @@ func (c *connection) claims() bool {
 func (c *connection) offer(r *bundle.Reader, o *bundle.Offer) error {
 	h := c.h
 	h.w.mu.Lock()
+	h.works++
 	res := c.prepare(o)
 	h.w.mu.Unlock()
 	if res != nil {
@@ -300,6 +302,12 @@ func (c *connection) ask(a bundle.Ask) error {
 	if a.Verb == bundle.AskVoid {
 		c.claims()
 	}
+	if a.Verb == bundle.AskLook && !h.isFormer && !h.w.former {
+		seen := h.seen()
+		h.w.mu.Unlock()
+		return c.say(bundle.FrameSeen, seen)
+	}
+	h.works++
 	text := ""
 	switch {
 	case a.Verb != bundle.AskConfirm:
@@ -323,6 +331,18 @@ func (c *connection) ask(a bundle.Ask) error {
 		return c.say(bundle.FrameReply, bundle.Reply{Error: "the host knows no such run"})
 	}
 	return c.say(bundle.FrameReply, bundle.Reply{})
+}
+
+// seen is what a look sees. It is called under mu.
+func (h *host) seen() bundle.Seen {
+	seen := bundle.Seen{BootID: h.bootID(), Working: h.unit.isAtWork()}
+	if h.record != nil {
+		seen.Generation = h.record.Generation
+	}
+	if h.edited && !seen.Working {
+		seen.Drift = []bundle.Drift{{Kind: bundle.KindFile, Name: "/etc/web.conf", What: bundle.DriftChanged}}
+	}
+	return seen
 }
 
 // digestOf is the digest of a run that the unit had; "" when that was another.

@@ -40,6 +40,13 @@ type host struct {
 	knows  map[string]told // failures that its deployer was told, by bundle digest
 
 	unconfirmed map[string]bool // bundles that nobody confirmed in time, by digest
+	held        map[string]bool // bundles that it ever held, by digest
+
+	edited    bool      // somebody changed a file of bellhop's by hand
+	leftOut   bool      // a run was cancelled before it came to the host, and nobody asked for it since
+	leftAt    int       // of the commits: the head then
+	maybeFree time.Time // when somebody may have ended its hold last
+	works     int       // sessions that did more than look
 }
 
 // told is a failure of a bundle that its deployer was told.
@@ -112,6 +119,8 @@ func (h *host) refuses(o *bundle.Offer) *bundle.Result {
 		return refuse(bundle.RefusedBase, "another generation stands")
 	case h.record != nil && h.record.Deployer != o.Deployer && !o.TakeOver:
 		return refuse(bundle.RefusedDeployer, "another deployer has it")
+	case h.record != nil && !o.TakeOver && h.record.Host != o.Manifest.Host && h.record.Host != o.Formerly:
+		return refuse(bundle.RefusedNetwork, "by its record it is another host")
 	}
 
 	var barred []string
@@ -145,12 +154,12 @@ func (h *host) quick(o *bundle.Offer) *bundle.Result {
 	if h.record == nil || h.record.Digest != o.Digest {
 		return nil
 	}
-	h.record = h.recordOf(o, h.record.Generation)
+	h.record, h.edited = h.recordOf(o, h.record.Generation), false
 	return &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Record: h.record}
 }
 
 func (h *host) recordOf(o *bundle.Offer, generation int64) *bundle.Record {
-	return &bundle.Record{Network: o.Manifest.Network, Host: h.name, Deployer: o.Deployer, Generation: generation, Digest: o.Digest, BootID: h.bootID(), Origins: o.Origins}
+	return &bundle.Record{Network: o.Manifest.Network, Host: o.Manifest.Host, Deployer: o.Deployer, Generation: generation, Digest: o.Digest, BootID: h.bootID(), Origins: o.Origins}
 }
 
 func (h *host) bootID() string { return fmt.Sprint("boot", h.boots) }
@@ -169,6 +178,9 @@ func (h *host) begin(o *bundle.Offer) *unit {
 func (h *host) tries(o *bundle.Offer) {
 	if !h.w.repo.isKnown(h, o) {
 		h.w.blame("%s is offered %.8s, which is of no commit", h.name, o.Digest)
+	}
+	if h.leftOut && h.w.repo.visible == h.leftAt {
+		h.w.blame("%s is offered %.8s, though the run of that commit was cancelled before it came there", h.name, o.Digest)
 	}
 	if t, ok := h.knows[o.Digest]; ok && (t.outcome != bundle.OutcomeUnconfirmed || t.count > 1) {
 		h.w.blame("%s is offered %.8s again, which was %s there %v ago, and nobody asked for it", h.name, o.Digest, t.outcome, time.Since(t.at))
@@ -281,7 +293,8 @@ func (h *host) endLocked(u *unit, res *bundle.Result) {
 	o := &u.offer
 	if res.Outcome == "" {
 		res.Outcome = bundle.OutcomeDone
-		h.record, h.manifest = h.recordOf(o, o.Base+1), o.Manifest
+		h.record, h.manifest, h.edited = h.recordOf(o, o.Base+1), o.Manifest, false
+		h.held[o.Digest] = true
 		h.moved++
 	}
 	if res.Outcome == bundle.OutcomeUnconfirmed {
@@ -321,7 +334,7 @@ func (h *host) boot() {
 // reinstall leaves nothing of what the host knew.
 func (h *host) reinstall() {
 	h.losePower()
-	h.record, h.manifest, h.last, h.unit = nil, bundle.Manifest{}, nil, nil
+	h.record, h.manifest, h.last, h.unit, h.edited = nil, bundle.Manifest{}, nil, nil, false
 	h.results = map[string]*bundle.Result{}
 	h.strays = true
 	h.boot()

@@ -30,20 +30,24 @@ type life struct {
 	bell   *bell.Bell
 	server *server.Server
 
-	retries sync.Map // runs that a person asked for with --retry
+	retries map[string]bool // runs that a person asked for who wants what failed tried again
+	began   sync.Map        // when each run began
 	cancel  context.CancelFunc
 	dead    atomic.Bool   // it was killed: what is left of it reaches nobody, and writes nothing
 	died    chan struct{} // closed then
 	work    sync.WaitGroup
 }
 
-const pollEvery = 5 * time.Minute
+const (
+	pollEvery  = 5 * time.Minute
+	deployerID = "SHA256:one"
+)
 
 var secret = []byte("a webhook secret of some length")
 
 // start starts a bellhop on what the one before left.
 func (w *world) start() {
-	l := &life{w: w, died: make(chan struct{})}
+	l := &life{w: w, died: make(chan struct{}), retries: map[string]bool{}}
 	w.disk.plugIn(l.kill)
 	db, err := history.Open(w.disk.path)
 	if err != nil {
@@ -57,11 +61,19 @@ func (w *world) start() {
 	l.db = db
 	l.d = &deploy.Deployer{
 		Source: deploy.Source{Sync: l.sync, Head: l.head, Far: true, At: func(_ context.Context, id string) (deploy.Snapshot, error) { return w.repo.at(id) }},
-		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: "SHA256:one", BootID: "none", MachineID: "none", Branch: "main", Detach: true,
+		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: deployerID, BootID: "none", MachineID: "none", Branch: "main", Detach: true,
+		Jitter: func(most time.Duration) time.Duration { return w.jitter(most) },
+	}
+	if !w.former {
+		l.d.Since = w.since
 	}
 	l.d.Progress = func(e follow.Event) {
 		if *withSteps {
 			w.trace.add(e.Host, "  %s %s %s %s", e.Run, e.Step, e.Outcome, e.Text)
+		}
+		l.began.LoadOrStore(e.Run, time.Now())
+		if e.Step == "load" {
+			w.loads(l, e.Run)
 		}
 		if e.Step == "plan" {
 			w.planned(l, e.Run)
@@ -81,11 +93,23 @@ func (w *world) start() {
 	l.cancel = cancel
 	w.mu.Lock()
 	w.life = l
+	if w.isUnsure {
+		w.isUnsure, w.pause = false, knownPause(db)
+	}
 	w.mu.Unlock()
 	l.work.Go(func() { l.server.Serve(ctx, server.Listeners{}) })
 	l.work.Go(func() { l.server.Poll(ctx, pollEvery, false) })
 	l.work.Go(func() { l.bell.Serve(ctx) })
 	w.trace.add("", "bellhop starts")
+}
+
+// knownPause is the pause that bellhop knows of.
+func knownPause(db *history.DB) *pause {
+	p, err := db.Pauses().Now()
+	if err != nil || p == nil {
+		return nil
+	}
+	return &pause{began: p.Since, until: p.Until, then: p.Then}
 }
 
 func (l *life) isDead() bool { return l.dead.Load() }

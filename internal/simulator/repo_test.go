@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing/fstest"
+	"time"
 
 	"bellhop/deploy"
 	"bellhop/internal/bundle"
@@ -65,6 +66,7 @@ type config struct {
 	parallel int
 	on       map[string][]string // services by host
 	after    string              // h1 comes after it; "": nothing
+	names    []string            // of hosts
 }
 
 // A repo is the config repo, and what the remote shows of it.
@@ -72,16 +74,21 @@ type repo struct {
 	rng      *rand.Rand
 	loader   *fleet.Loader
 	commits  []commit
+	shownAt  time.Time          // when that changed last
 	visible  int                // of commits: what the remote shows as its head
 	versions map[string]version // by the digest of the service's file
+	names    []string           // of hosts, in the newest commit
 	known    map[string]bool    // "host digest" of every bundle, "host service digest" of every service
 }
 
-const hostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHPz0bWhv3D0r1iAb4pEqD4dZJ4xF1V2v4lT0o0o0o0o"
+// hostKey is what the repo pins for a host, whatever its name is.
+func (h *host) hostKey() string {
+	return fmt.Sprintf("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHPz0bWhv3D0r1iAb4pEqD4dZJ4xF1V2v4lT0o0o0o%do", h.index)
+}
 
 var serviceNames = []string{"web", "db", "app", "bot"}
 
-func newRepo(rng *rand.Rand, hosts []*host) (*repo, error) {
+func newRepo(rng *rand.Rand, hosts []*host, former bool) (*repo, error) {
 	r := &repo{rng: rng, loader: &fleet.Loader{}, versions: map[string]version{}, known: map[string]bool{}}
 	c := config{confirm: pick(rng, "0s", "30s", "30s"), isolate: rng.IntN(4) > 0, waves: pick(rng, "", "", "[]", `["1", "50%"]`), failures: rng.IntN(2), on: map[string][]string{}}
 	if rng.IntN(3) == 0 {
@@ -90,7 +97,11 @@ func newRepo(rng *rand.Rand, hosts []*host) (*repo, error) {
 	if rng.IntN(4) == 0 {
 		c.after = "h2"
 	}
+	if !former {
+		c.look = pick(rng, "", "", "20m")
+	}
 	for _, h := range hosts {
+		r.names = append(r.names, h.name)
 		c.on[h.name] = []string{"web"}
 		for _, s := range serviceNames[1:] {
 			if rng.IntN(2) == 0 {
@@ -103,6 +114,7 @@ func newRepo(rng *rand.Rand, hosts []*host) (*repo, error) {
 	for _, s := range serviceNames {
 		r.write(tree, s, version{})
 	}
+	c.names = r.names
 	return r, r.add(c, tree, hosts)
 }
 
@@ -146,6 +158,21 @@ func (r *repo) commit(hosts []*host) (*commit, error) {
 	return &r.commits[len(r.commits)-1], nil
 }
 
+// rename adds a commit that gives a host another name: h0, h0b, h0bb, and then h0 again.
+func (r *repo) rename(hosts []*host, h *host) (*commit, error) {
+	last := r.commits[len(r.commits)-1]
+	c := last.config
+	c.names = slices.Clone(c.names)
+	if c.names[h.index] += "b"; len(c.names[h.index]) > 4 {
+		c.names[h.index] = h.name
+	}
+	r.names = c.names
+	if err := r.add(c, maps.Clone(last.snap.Tree.(fstest.MapFS)), hosts); err != nil {
+		return nil, err
+	}
+	return &r.commits[len(r.commits)-1], nil
+}
+
 // version is good more often than not.
 func (r *repo) version() version {
 	v := version{hosts: 1 + r.rng.IntN(15)}
@@ -174,7 +201,7 @@ func (r *repo) add(c config, tree fstest.MapFS, hosts []*host) error {
 		return err
 	}
 	for _, h := range hosts {
-		b, err := f.Bundle(h.name)
+		b, err := f.Bundle(c.names[h.index])
 		if err != nil {
 			return err
 		}
@@ -200,12 +227,12 @@ func (c config) yaml(hosts []*host) string {
 	for _, h := range hosts {
 		more := ""
 		if h.index == 1 && c.after != "" {
-			more = ", after: [" + c.after + "]"
+			more = ", after: [" + c.names[2] + "]"
 		}
 		if h.index == 3 {
 			more = ", expected: sometimes"
 		}
-		fmt.Fprintf(&y, "  %s: { address: 10.0.0.%d, host_key: %s%s, services: { %s: true } }\n", h.name, h.index+1, hostKey, more, strings.Join(c.on[h.name], ": true, "))
+		fmt.Fprintf(&y, "  %s: { address: 10.0.0.%d, host_key: %s%s, services: { %s: true } }\n", c.names[h.index], h.index+1, h.hostKey(), more, strings.Join(c.on[h.name], ": true, "))
 	}
 	return y.String()
 }

@@ -22,12 +22,22 @@ type world struct {
 	hosts []*host
 	trace trace
 
+	// former says that nobody brings hosts back, pauses, looks, …: seeds that failed before there was that
+	// make the same worlds still: a world of the table onceFailed.
+	former bool
+
 	mu     sync.Mutex // guards hosts, and what follows
 	life   *life
 	isAway bool // the deployer's own network is gone
 	isCalm bool // nothing goes wrong any more
 	looks  int  // at the remote
 	timers int
+
+	pause     *pause               // that holds, nil: none, as far as the world knows
+	isUnsure  bool                 // of pause, until bellhop starts again
+	rollbacks map[string]*rollback // by run
+	jitters   int
+	calmAt    time.Time // since when nothing goes wrong
 }
 
 const (
@@ -35,15 +45,15 @@ const (
 	events    = 14
 )
 
-func newWorld(t *testing.T, seed uint64, dir string) *world {
-	w := &world{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(filepath.Join(dir, fmt.Sprint(seed, time.Now().UnixNano()%1000, ".db")))}
+func newWorld(t *testing.T, seed uint64, dir string, former bool) *world {
+	w := &world{t: t, seed: seed, former: former, rollbacks: map[string]*rollback{}, rng: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(filepath.Join(dir, fmt.Sprint(seed, time.Now().UnixNano()%1000, ".db")))}
 	w.trace.start = time.Now()
 	for i := range hostCount {
 		w.hosts = append(w.hosts, &host{w: w, name: fmt.Sprint("h", i), index: i, isOn: true, isThere: true, boots: 1, results: map[string]*bundle.Result{},
-			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}, unconfirmed: map[string]bool{}})
+			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}, unconfirmed: map[string]bool{}, held: map[string]bool{}})
 	}
 	var err error
-	if w.repo, err = newRepo(w.rng, w.hosts); err != nil {
+	if w.repo, err = newRepo(w.rng, w.hosts, former); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -83,12 +93,7 @@ func (w *world) after(d time.Duration, f func()) {
 }
 
 func (w *world) named(name string) *host {
-	for _, h := range w.hosts {
-		if h.name == name {
-			return h
-		}
-	}
-	panic(name)
+	return w.hosts[name[1]-'0'] // whatever it is called now
 }
 
 func (w *world) calm() bool {
@@ -133,7 +138,11 @@ func (w *world) excuse() {
 // event lets one thing happen.
 func (w *world) event() {
 	h := pick(w.rng, w.hosts...)
-	switch w.rng.IntN(20) {
+	kinds := 30
+	if w.former {
+		kinds = 20
+	}
+	switch n := w.rng.IntN(kinds); n {
 	case 0, 1, 2, 3, 4, 5:
 		w.push()
 	case 6, 7:
@@ -178,6 +187,10 @@ func (w *world) event() {
 	case 16:
 		w.ask()
 	default:
+		if n >= 20 {
+			w.personEvent(h)
+			return
+		}
 		w.disk.killIn(w.rng.IntN(10), w.rng.IntN(2) == 0)
 		w.trace.add("", "bellhop is to be killed at a write")
 		if w.rng.IntN(2) == 0 {
@@ -240,19 +253,22 @@ func (w *world) excuseLater() {
 func (w *world) ask() {
 	req := deploy.Request{Cause: "deploy", By: "ann", All: w.rng.IntN(2) == 0, Retry: w.rng.IntN(2) == 0}
 	w.trace.add("", "ann asks: all %v, retry %v", req.All, req.Retry)
-	run := w.life.bell.Do(req)
-	if req.Retry {
-		w.life.retries.Store(run, true)
-	}
+	w.mu.Lock()
+	w.do(req)
+	w.mu.Unlock()
 }
 
 // planned hears that a run has its plan: what a person asked to try again may be tried.
 func (w *world) planned(l *life, run string) {
-	if _, asked := l.retries.Load(run); !asked {
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !l.retries[run] {
+		return
+	}
+	if back := w.rollbacks[run]; back != nil {
+		commit, _ := l.db.Accepted()
+		back.planned = 1 + w.repo.index(commit)
+	}
 	for _, h := range w.hosts {
 		clear(h.knows)
 	}
@@ -285,6 +301,7 @@ func (w *world) announce(before, commit string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.repo.visible = max(w.repo.visible, index)
+		w.repo.shownAt = time.Now()
 	})
 
 	id := fmt.Sprint("d-", index)
@@ -296,7 +313,7 @@ func (w *world) announce(before, commit string) {
 // calmDown ends all trouble, and lets the world come to rest.
 func (w *world) calmDown() {
 	w.mu.Lock()
-	w.isCalm, w.isAway = true, false
+	w.isCalm, w.isAway, w.calmAt = true, false, time.Now()
 	w.trace.add("", "all is well from here on")
 	for _, h := range w.hosts {
 		h.isThere = true
@@ -309,4 +326,5 @@ func (w *world) calmDown() {
 	w.disk.failNext(0)
 	w.disk.killIn(-2, false)
 	w.pass(75 * time.Minute)
+	w.checkPause()
 }

@@ -1,0 +1,78 @@
+package deploy_test
+
+import (
+	"strings"
+	"testing"
+
+	"bellhop/deploy"
+	"bellhop/internal/history"
+)
+
+// rename gives host a the name z in the repo, with the services that it has.
+func (w *world) rename(services ...string) {
+	w.t.Helper()
+	w.hosts["z"], w.machines["z"] = w.hosts["a"], w.machines["a"]
+	delete(w.yaml, "a")
+	w.enable("z", services...)
+}
+
+// A renamed host has the keys of what it holds after a reboot, also where those come from a commit that knows the
+// host by its former name.
+func TestKeysOfARenamedHostAfterAReboot(t *testing.T) {
+	w := newWorld(t, "a")
+	keyed(w, "a", 1, 5)
+	w.enable("a", "web", "vault")
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.rename("web", "vault")
+	w.push("rename", history.OutcomeRefused) // it is held, as it says itself
+	w.must(w.machines["z"].Reboot())
+
+	all, err := w.d.Keys().Push(t.Context(), "z")
+	w.must(err)
+	if len(all) != 1 || all[0].Error != nil || !exists(w.machines["z"].Path("/run/keys/key0")) {
+		t.Errorf("keys of z after a reboot: %+v: %s", all, text(all[0].Error))
+	}
+}
+
+// What failed on a host is not tried again because the host gets another name. That is known once the host was
+// heard, and the run after that says how it failed.
+func TestARenamedHostKeepsItsFailures(t *testing.T) {
+	w := newWorld(t, "a")
+	w.push("first", history.OutcomeDone)
+	breaks(w, "web")
+	w.push("second", history.OutcomeFailed)
+	w.wantState("a", history.RolledBack, w.commits[0].Commit)
+	tries := w.machines["a"].Starts("web.service")
+
+	w.rename("web")
+	w.push("rename", history.OutcomeRefused)
+	w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+	w.wantState("z", history.RolledBack, w.commits[0].Commit)
+	if n := w.machines["z"].Starts("web.service") - tries; n != 0 {
+		t.Errorf("web was started %d times more", n)
+	}
+	w.run(deploy.Request{Cause: "deploy", By: "cadey", Retry: true}, history.OutcomeFailed)
+	if n := w.machines["z"].Starts("web.service") - tries; n == 0 {
+		t.Error("deploy --retry did not try it again")
+	}
+}
+
+// A held-back service of a renamed host stays what it was: its bytes are in a commit that has the former name.
+func TestAServiceThatIsHeldBackOnARenamedHost(t *testing.T) {
+	w := newWorld(t, "a")
+	w.service("bad", map[string]string{"files/etc/bad.conf": "one\n"})
+	w.enable("a", "web", "bad")
+	w.push("first", history.OutcomeDone)
+	breaks(w, "bad")
+	w.files["services/web/files/etc/web.conf"] = "two\n"
+	w.push("second", history.OutcomePartial)
+	w.rename("web", "bad")
+	w.push("rename", history.OutcomeRefused)
+
+	w.files["services/web/files/etc/web.conf"] = "three\n"
+	w.push("third", history.OutcomePartial)
+	if h := w.state("z"); h.State != history.HeldBack || !strings.Contains(text(h.Error), "service bad stays") || holds(w, "z", "web") != "three\n" {
+		t.Errorf("z is %s (%s), and web holds %q", h.State, text(h.Error), holds(w, "z", "web"))
+	}
+}
