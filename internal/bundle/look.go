@@ -93,6 +93,10 @@ const (
 	DriftOwner    = "owner"
 	DriftGroup    = "group"    // of an account: another primary group
 	DriftHome     = "home"     // of an account
+	DriftUID      = "uid"      // of an account whose uid the repo names. No run changes it
+	DriftGID      = "gid"      // the same of its primary group
+	DriftShell    = "shell"    // of an account that bellhop made: somebody can log in. No run changes it
+	DriftJoined   = "groups"   // of an account that bellhop made: Is are groups that it joined. No run changes it
 	DriftBarred   = "barred"   // a user of the host keeps the path from being reached
 	DriftStopped  = "stopped"  // a unit that should run does not, and did not fail
 	DriftDisabled = "disabled" // a unit that should be enabled is not

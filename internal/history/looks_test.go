@@ -95,6 +95,22 @@ func TestDeployEndsDrift(t *testing.T) {
 	}
 }
 
+// Of an account a push puts group and home back, and no more.
+func TestDeployLeavesWhatNoRunChanges(t *testing.T) {
+	look := looks.Look{At: time.Now()}
+	for _, what := range []string{bundle.DriftGroup, bundle.DriftHome, bundle.DriftShell, bundle.DriftJoined, bundle.DriftUID, bundle.DriftGID} {
+		look.Drift = append(look.Drift, looks.Drift{Kind: bundle.KindAccount, Name: "bot", What: what})
+	}
+	look.Drifted = len(look.Drift)
+	db := lookedAt(t, filepath.Join(t.TempDir(), "bellhop.db"), look)
+	end := history.End{Outcome: bundle.OutcomeDone, Digest: "d2", Commit: "c2", Details: &bundle.Result{}}
+	must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d2", Listed: true}}, nil),
+		db.Begun(t.Context(), "r2", "h", "d2"), db.Ended(t.Context(), "r2", "h", end))
+	if s := status(t, db).Hosts[0]; *s.Drift != 4 {
+		t.Errorf("after a push %d things differ, want shell, groups, uid and gid", *s.Drift)
+	}
+}
+
 // A host that gets another name takes its look along; one that is forgotten leaves none.
 func TestLookFollowsItsHost(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "bellhop.db")

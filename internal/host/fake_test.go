@@ -296,6 +296,8 @@ func (b *box) Group(name string) (int, bool, error) {
 	return g, ok, nil
 }
 
+func (b *box) Joined(string) ([]string, error) { return nil, nil }
+
 func (b *box) UserOf(uid int) (string, bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

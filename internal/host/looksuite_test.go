@@ -14,7 +14,7 @@ import (
 type lookedAt interface {
 	look(ask bundle.Look) bundle.Seen
 	deployed(l *load)                 // deploys l, and wants it done or nothing to do
-	hand(verb string, args ...string) // write FILE TEXT, remove FILE, chmod MODE FILE, chown USER FILE, mkdir DIR, link TARGET FILE, start, stop, enable, disable, mask, unmask, fail UNIT
+	hand(verb string, args ...string) // write FILE TEXT, remove FILE, chmod MODE FILE, chown USER FILE, mkdir DIR, link TARGET FILE, shell USER FILE, join USER GROUP, leave USER GROUP, start, stop, enable, disable, mask, unmask, fail UNIT
 }
 
 // A lookCase is one thing that is done, and what differs then.
@@ -74,6 +74,18 @@ var lookCases = []lookCase{
 			}
 		}},
 	{name: "owner", hand: [][]string{{"chown", "nobody", "/etc/rigbot/conf"}}, drift: []string{"file /etc/rigbot/conf owner"}},
+	{name: "a shell", hand: [][]string{{"shell", "rigbot", "/bin/sh"}}, drift: []string{"account rigbot shell"},
+		check: func(t *testing.T, s bundle.Seen) {
+			if d := s.Drift[0]; d.Want != "nologin" || d.Is != "/bin/sh" {
+				t.Errorf("drift = %+v, want nologin and /bin/sh", d)
+			}
+		}, after: [][]string{{"shell", "rigbot", "/usr/sbin/nologin"}}},
+	{name: "a group joined", hand: [][]string{{"join", "rigbot", "daemon"}}, drift: []string{"account rigbot groups"},
+		check: func(t *testing.T, s bundle.Seen) {
+			if d := s.Drift[0]; d.Is != "daemon" {
+				t.Errorf("drift = %+v, want daemon", d)
+			}
+		}, after: [][]string{{"leave", "rigbot", "daemon"}}},
 	{name: "a key's value pasted", hand: [][]string{{"write", "/etc/rigbot/conf", "it was TOKEN=first-of-all, I think"}}, drift: []string{"file /etc/rigbot/conf changed"},
 		check: func(t *testing.T, s bundle.Seen) {
 			if c := s.Contents[0]; c.Why != bundle.WhyKey || len(c.Bytes) > 0 {

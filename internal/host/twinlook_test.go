@@ -119,6 +119,13 @@ func (h twinHand) hand(verb string, args ...string) {
 		err = os.Chmod(at(1), os.FileMode(mode))
 	case "chown":
 		err = h.m.SetOwner(args[1], args[0], args[0])
+	case "shell":
+		a, _ := h.m.Account(args[0])
+		a.Shell = args[1]
+		h.m.SetAccount(a)
+	case "join", "leave":
+		a, _ := h.m.Account(args[0])
+		h.m.SetAccount(a, map[string][]string{"join": args[1:]}[verb]...)
 	case "daemon-reload":
 		err = h.m.Host().Systemd.Reload(context.Background())
 	case "start":

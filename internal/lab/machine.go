@@ -41,6 +41,7 @@ type Machine struct {
 	nixos nixos
 
 	users  map[string]machine.Account
+	joined map[string][]string // groups beside the primary one, by user
 	groups map[string]int
 	owners map[inode]owner
 	lacks  map[string]bool // commands that are not on the PATH

@@ -58,6 +58,17 @@ func (m *Machine) Account(name string) (machine.Account, bool) {
 	return a, ok
 }
 
+// SetAccount changes a user by hand, and the groups that it joined.
+func (m *Machine) SetAccount(a machine.Account, joined ...string) {
+	m.set(func() {
+		m.users[a.Name] = a
+		if m.joined == nil {
+			m.joined = map[string][]string{}
+		}
+		m.joined[a.Name] = joined
+	})
+}
+
 // SetOwner gives a path to a user and a group, as chown -h by hand would.
 func (m *Machine) SetOwner(path, user, group string) error {
 	return twinAccounts{m}.remember(unix.AT_FDCWD, m.Path(path), path, user, group)
@@ -71,7 +82,7 @@ func (m *Machine) addGroup(name string) {
 
 func (m *Machine) addUser(name, group, home string) {
 	if _, ok := m.users[name]; !ok {
-		m.users[name] = machine.Account{Name: name, Group: group, Home: home, UID: 900 - len(m.users), GID: m.groups[group]}
+		m.users[name] = machine.Account{Name: name, Group: group, Home: home, Shell: "/usr/sbin/nologin", UID: 900 - len(m.users), GID: m.groups[group]}
 	}
 }
 
@@ -85,6 +96,12 @@ func (a twinAccounts) Group(name string) (int, bool, error) {
 	defer a.m.mu.Unlock()
 	gid, ok := a.m.groups[name]
 	return gid, ok, nil
+}
+
+func (a twinAccounts) Joined(user string) ([]string, error) {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return slices.Sorted(slices.Values(a.m.joined[user])), nil
 }
 
 func (a twinAccounts) UserOf(uid int) (string, bool, error) {

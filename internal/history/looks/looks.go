@@ -99,8 +99,13 @@ func (l Look) With(res *bundle.Result) Look {
 
 // outlives says that a run which ended well leaves it as it is.
 func (d Drift) outlives(changedNothing bool) bool {
-	isLeft := d.What == bundle.DriftDropIn || d.What == bundle.DriftDisabled && changedNothing
-	return d.Kind == bundle.KindUnit && isLeft
+	switch d.Kind {
+	case bundle.KindUnit:
+		return d.What == bundle.DriftDropIn || d.What == bundle.DriftDisabled && changedNothing
+	case bundle.KindAccount:
+		return slices.Contains([]string{bundle.DriftUID, bundle.DriftGID, bundle.DriftShell, bundle.DriftJoined}, d.What)
+	}
+	return false
 }
 
 // startedAgain takes units that were started out of those that failed.

@@ -127,3 +127,29 @@ func TestLargeContents(t *testing.T) {
 		t.Errorf("contents = %q, want %q", got, want)
 	}
 }
+
+// Of a user that was on the host before bellhop, what the repo says of it is compared, and nothing else.
+func TestAccountsOfTheHostsOwn(t *testing.T) {
+	m := lab.NewMachine(t.TempDir())
+	m.AddUser("bot", "bot", "/srv/bot")
+	a, _ := m.Account("bot")
+	a.Shell, a.UID, a.GID = "/bin/sh", 4711, 4712
+	m.SetAccount(a, "daemon")
+	g := state.Generation{Record: bundle.Record{Generation: 1}, Run: "run-1", Owned: state.OwnedList{Paths: map[string]state.OwnedPath{}}}
+	g.Manifest.Users = []bundle.User{{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 900, GID: 901}}
+	dir := state.Of(m.Host())
+	if err := dir.Make(); err != nil {
+		t.Fatal(err)
+	}
+	if err := dir.Commit(g, state.Generation{}); err != nil {
+		t.Fatal(err)
+	}
+
+	var got []string
+	for _, d := range looked(t, m, bundle.Look{}).Drift {
+		got = append(got, d.Name+" "+d.What+" "+d.Want+" "+d.Is)
+	}
+	if want := "bot gid 901 4712, bot uid 900 4711"; strings.Join(got, ", ") != want {
+		t.Errorf("drift = %q, want %s", got, want)
+	}
+}

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -179,6 +181,14 @@ func isStopped(u bundle.Unit, st machine.UnitState) bool {
 
 // accounts compares users and groups.
 func (l *looker) accounts() error {
+	if len(l.now.Manifest.Users) == 0 {
+		return nil
+	}
+	made, err := l.m.MadeUsers()
+	if err != nil {
+		return err
+	}
+
 	for _, u := range l.now.Manifest.Users {
 		is, ok, err := l.m.Accounts.User(u.Name)
 		if err != nil {
@@ -189,13 +199,61 @@ func (l *looker) accounts() error {
 			continue
 		}
 
-		if is.Group != u.Group {
-			l.differs(bundle.Drift{Kind: bundle.KindAccount, Name: u.Name, What: bundle.DriftGroup, Want: u.Group, Is: is.Group})
-		}
-		if is.Home != u.Home {
-			l.differs(bundle.Drift{Kind: bundle.KindAccount, Name: u.Name, What: bundle.DriftHome, Want: u.Home, Is: is.Home})
+		if err := l.account(u, is, made[u.Name]); err != nil {
+			return err
 		}
 	}
 
 	return nil
+}
+
+// account compares a user that is there. What bellhop says of no user, a shell and groups that it joined, is
+// compared of those that bellhop made.
+func (l *looker) account(u bundle.User, is machine.Account, isMade bool) error {
+	differs := func(what, want, is string) {
+		l.differs(bundle.Drift{Kind: bundle.KindAccount, Name: u.Name, What: what, Want: want, Is: is})
+	}
+	if is.Group != u.Group {
+		differs(bundle.DriftGroup, u.Group, is.Group)
+	} else if u.GID != 0 && is.GID != int(u.GID) {
+		differs(bundle.DriftGID, strconv.Itoa(int(u.GID)), strconv.Itoa(is.GID))
+	}
+	if is.Home != u.Home {
+		differs(bundle.DriftHome, u.Home, is.Home)
+	}
+	if u.UID != 0 && is.UID != int(u.UID) {
+		differs(bundle.DriftUID, strconv.Itoa(int(u.UID)), strconv.Itoa(is.UID))
+	}
+	if !isMade {
+		return nil
+	}
+
+	if canLogIn(is.Shell) {
+		differs(bundle.DriftShell, "nologin", is.Shell)
+	}
+	if bringsSysusers(&l.now.Manifest) { // which may have it join any group
+		return nil
+	}
+	joined, err := l.m.Accounts.Joined(u.Name)
+	if err != nil {
+		return fmt.Errorf("look up the groups of user %s: %w", u.Name, err)
+	}
+	if len(joined) > 0 {
+		differs(bundle.DriftJoined, "", strings.Join(joined, " "))
+	}
+	return nil
+}
+
+// canLogIn says that a shell is one. systemd-sysusers gives a user none, by a path that differs between
+// distributions.
+func canLogIn(shell string) bool {
+	name := path.Base(shell)
+	return shell != "" && name != "nologin" && name != "false"
+}
+
+// bringsSysusers says that a bundle has a file for systemd-sysusers that is not bellhop's own.
+func bringsSysusers(m *bundle.Manifest) bool {
+	return slices.ContainsFunc(m.Files, func(f bundle.File) bool {
+		return strings.Contains(f.Path, "/sysusers.d/") && !strings.Contains(f.Path, "/sysusers.d/bellhop-")
+	})
 }

@@ -72,6 +72,7 @@ type Systemd interface {
 // An Account is a user as the host has it.
 type Account struct {
 	Name, Group, Home string
+	Shell             string `json:",omitempty"` // "" where that is not known
 	UID, GID          int
 }
 
@@ -86,6 +87,9 @@ type Process struct {
 type Accounts interface {
 	User(name string) (Account, bool, error)
 	Group(name string) (gid int, ok bool, err error)
+	// Joined lists the groups, by name and sorted, in which the host's own files list a user beside its
+	// primary one.
+	Joined(user string) (groups []string, err error)
 	// UserOf and GroupOf name who has a number.
 	UserOf(uid int) (name string, ok bool, err error)
 	GroupOf(gid int) (name string, ok bool, err error)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -52,6 +53,9 @@ func (a Accounts) account(f []string) (acc machine.Account, ok bool, err error) 
 	}
 
 	acc = machine.Account{Name: f[0], Home: f[5]}
+	if len(f) > 6 {
+		acc.Shell = f[6]
+	}
 	if acc.UID, err = strconv.Atoi(f[2]); err == nil {
 		acc.GID, err = strconv.Atoi(f[3])
 	}
@@ -71,6 +75,17 @@ func (a Accounts) Group(name string) (gid int, ok bool, err error) {
 	}
 	gid, err = strconv.Atoi(f[2])
 	return gid, err == nil, err
+}
+
+// Joined lists the groups of /etc/group that name a user as a member.
+func (a Accounts) Joined(user string) (names []string, err error) {
+	err = groups.each(func(f []string) {
+		if slices.Contains(strings.Split(f[3], ","), user) {
+			names = append(names, f[0])
+		}
+	})
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // UserOf names the user that has a uid.

@@ -43,6 +43,20 @@ func (t *table) find(field int, value string) ([]string, bool, error) {
 	return nil, false, nil
 }
 
+// each calls f with each line.
+func (t *table) each(f func(fields []string)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+
+	if err := t.refresh(); err != nil {
+		return fmt.Errorf("read %s: %w", t.path, err)
+	}
+	for _, l := range t.lines {
+		f(l)
+	}
+	return nil
+}
+
 func (t *table) refresh() error {
 	var st unix.Stat_t
 	if t.lines != nil && unix.Stat(t.path, &st) == nil && same(st, t.stamp) {

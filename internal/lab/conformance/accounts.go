@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"os"
+	"path"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,13 @@ func accounts(b *bench) {
 	b.must(a.Usermod(b.ctx, u))
 	if now, _, err := a.User("bhconfuser"); err != nil || now.Home != u.Home || now.Group != "daemon" || now.UID != u.UID {
 		b.Errorf("after Usermod: %+v, %v", now, err)
+	}
+
+	if now, _, err := a.User("bhconfuser"); err != nil || path.Base(now.Shell) != "nologin" {
+		b.Errorf("the shell of a user that sysusers made is %q, %v", now.Shell, err)
+	}
+	if joined, err := a.Joined("bhconfuser"); err != nil || len(joined) != 0 {
+		b.Errorf("a user that joined no group is in %q, %v", joined, err)
 	}
 
 	b.write("/etc/sysusers.d/bhconf-bad.conf", "u 9bhconf -\n")
