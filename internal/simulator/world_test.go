@@ -252,10 +252,13 @@ func (w *world) excuseLater() {
 // ask is a person who asks for a run.
 func (w *world) ask() {
 	req := deploy.Request{Cause: "deploy", By: "ann", All: w.rng.IntN(2) == 0, Retry: w.rng.IntN(2) == 0}
-	w.trace.add("", "ann asks: all %v, retry %v", req.All, req.Retry)
 	w.mu.Lock()
+	if rng := w.hosts[0].chance("ask", time.Since(w.trace.start)); !w.former && rng.IntN(3) == 0 {
+		req.On = pick(rng, w.repo.names...) // the others are left out
+	}
 	w.do(req)
 	w.mu.Unlock()
+	w.trace.add("", "ann asks: all %v, retry %v, on %q", req.All, req.Retry, req.On)
 }
 
 // planned hears that a run has its plan: what a person asked to try again may be tried.
