@@ -25,6 +25,7 @@ type cancelling struct {
 
 	mu     sync.Mutex // held until what was not begun is recorded
 	batch  *batch     // nil until the plan is stored
+	left   []string   // hosts that were not begun, by name
 	isOver bool       // every wave has ended
 }
 
@@ -42,15 +43,21 @@ func (c *cancelling) cancel(by string, out *bell.Cancelled) (ok bool) {
 	}
 
 	out.Planned = true
-	for _, hp := range c.batch.cancel() {
-		out.Left = append(out.Left, hp.Name)
-	}
+	c.leave()
+	out.Left = append(out.Left, c.left...)
 	for _, one := range c.batch.underWay() {
 		out.AtWork = append(out.AtWork, one.host.Name)
 	}
-	slices.Sort(out.Left)
 	slices.Sort(out.AtWork)
 	return true
+}
+
+// leave cancels the batch. Who cancels once more hears of the hosts that were left then. It is called under mu.
+func (c *cancelling) leave() {
+	for _, hp := range c.batch.cancel() {
+		c.left = append(c.left, hp.Name)
+	}
+	slices.Sort(c.left)
 }
 
 // begin says that hosts are pushed from now on; none is when the run was cancelled before.
@@ -60,7 +67,7 @@ func (c *cancelling) begin(b *batch) {
 
 	c.batch = b
 	if c.who() != "" {
-		b.cancel()
+		c.leave()
 	}
 }
 

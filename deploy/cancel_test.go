@@ -197,6 +197,10 @@ func TestCancel(t *testing.T) {
 				if diff := cmp.Diff(want, c); !ok || diff != "" {
 					t.Fatalf("Cancel = %v (-want +got):\n%s", ok, diff)
 				}
+				again, _ := w.bell.Cancel("mimi (uid 1001)")
+				if diff := cmp.Diff(want, again); diff != "" {
+					t.Errorf("Cancel once more (-want +got):\n%s", diff)
+				}
 				if h := w.state("h3"); h.State != history.Behind || h.CancelledBy == nil || *h.CancelledBy != "cadey (uid 1000)" || !strings.Contains(*h.Error, "cancelled by cadey (uid 1000)") {
 					t.Errorf("as soon as cancel has answered h3 is %+v", h)
 				}

@@ -48,7 +48,7 @@ func TestRestartOfAServiceThatIsElsewhere(t *testing.T) {
 	w.push("first", history.OutcomeDone)
 	r := w.d.Restart("wob", nil)
 	err := r.Check("a")
-	if !errors.Is(err, actions.ErrNoService) || !strings.Contains(err.Error(), "a has no service wob; it has web") {
+	if !errors.Is(err, actions.ErrNoService) || err.Error() != "a has no service wob; it has web" {
 		t.Errorf("Check = %v, want the services that there are", err)
 	}
 }

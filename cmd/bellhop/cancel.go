@@ -103,9 +103,10 @@ func printCancel(e *Env, a cancelAnswer) {
 		fmt.Fprintln(e.Stdout, "left as they are:", strings.Join(c.Left, ", "))
 	}
 	if c.Planned && len(c.Left) == 0 {
-		fmt.Fprintln(e.Stdout, "every host of it was begun before")
+		fmt.Fprintln(e.Stdout, "every host of it was begun before: none is left as it is")
+	} else {
+		fmt.Fprintln(e.Stdout, "it goes on with: bellhop resume, bellhop deploy, or a new commit")
 	}
-	fmt.Fprintln(e.Stdout, "it goes on with: bellhop resume, bellhop deploy, or a new commit")
 	if len(c.Next) > 0 {
 		fmt.Fprintln(e.Stdout, "asked for meanwhile, and next:", strings.Join(c.Next, ", "))
 	}

@@ -88,7 +88,7 @@ func loadOffline(dir string) (*fleet.Fleet, error) {
 func fleetTargets(f *fleet.Fleet, expr string) ([]link.Target, error) {
 	hosts, err := f.Select(expr)
 	if err != nil {
-		return nil, fmt.Errorf("choose hosts: %w", err)
+		return nil, hint(fmt.Errorf("choose hosts: %w", err), "bellhop status lists them")
 	}
 	if len(hosts) == 0 {
 		return nil, hint(errors.New("the config has no hosts yet"), "bellhop host add NAME [USER@]ADDRESS")

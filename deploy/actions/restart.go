@@ -29,7 +29,13 @@ type Restart struct {
 }
 
 // ErrNoService says that a host does not have the service.
-var ErrNoService = errors.New("no such service there")
+var ErrNoService = errors.New("no such service")
+
+// noService is ErrNoService, and says what the host has.
+type noService string
+
+func (e noService) Error() string        { return string(e) }
+func (e noService) Is(target error) bool { return target == ErrNoService }
 
 // Check says whether the host has the service, as far as is remembered of it. What is not remembered is left to
 // the host.
@@ -44,9 +50,9 @@ func (r *Restart) Check(host string) error {
 	case slices.Contains(names, r.Service):
 		return nil
 	case len(names) == 0:
-		return fmt.Errorf("%s has no service %s, nor any other: %w", host, r.Service, ErrNoService)
+		return noService(fmt.Sprintf("%s has no service %s, nor any other", host, r.Service))
 	}
-	return fmt.Errorf("%s has no service %s; it has %s: %w", host, r.Service, strings.Join(names, ", "), ErrNoService)
+	return noService(fmt.Sprintf("%s has no service %s; it has %s", host, r.Service, strings.Join(names, ", ")))
 }
 
 // On restarts the units of the service on a host, behind the run that is at work there, and waits until they are up as

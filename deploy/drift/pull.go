@@ -49,7 +49,7 @@ func (l Looker) pull(ctx context.Context, host, name string) (*Pulled, error) {
 	}
 	h, ok := f.Host(host)
 	if !ok {
-		return nil, errors.New("no such host")
+		return nil, errors.New("no such host: bellhop status lists them, and a pull takes one by its name")
 	}
 	if !path.IsAbs(name) || path.Clean(name) != name {
 		return nil, errors.New("want the whole path of a file, as in /etc/motd")

@@ -122,10 +122,10 @@ func (h twinHand) hand(verb string, args ...string) {
 	case "shell":
 		a, _ := h.m.Account(args[0])
 		a.Shell = args[1]
-		h.m.SetAccount(a)
+		lab.SetAccount(h.m, a)
 	case "join", "leave":
 		a, _ := h.m.Account(args[0])
-		h.m.SetAccount(a, map[string][]string{"join": args[1:]}[verb]...)
+		lab.SetAccount(h.m, a, map[string][]string{"join": args[1:]}[verb]...)
 	case "daemon-reload":
 		err = h.m.Host().Systemd.Reload(context.Background())
 	case "start":

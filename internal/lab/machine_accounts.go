@@ -58,8 +58,8 @@ func (m *Machine) Account(name string) (machine.Account, bool) {
 	return a, ok
 }
 
-// SetAccount changes a user by hand, and the groups that it joined.
-func (m *Machine) SetAccount(a machine.Account, joined ...string) {
+// SetAccount changes a user of m by hand, and the groups that it joined.
+func SetAccount(m *Machine, a machine.Account, joined ...string) {
 	m.set(func() {
 		m.users[a.Name] = a
 		if m.joined == nil {

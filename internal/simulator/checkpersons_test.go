@@ -8,6 +8,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // What must hold of what people did:
@@ -93,7 +94,7 @@ func (w *world) checkPause() {
 }
 
 // unlikeHeld says what is wrong with a host that is held; "" when all is right.
-func (w *world) unlikeHeld(h *host, s history.HostStatus, whole *fleet.Bundle, hold *history.Hold) string {
+func (w *world) unlikeHeld(h *host, s history.HostStatus, whole *fleet.Bundle, hold *stops.Hold) string {
 	_, isOurs := w.rollbacks[hold.Run]
 	switch {
 	case !isOurs || hold.By != person:

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
-	"bellhop/internal/history"
+	"bellhop/internal/history/stops"
 )
 
 // What people do: they bring hosts back and resume them, pause runs, cancel one, and edit files on hosts.
@@ -84,7 +84,7 @@ func (w *world) asked() {
 
 // pauseRuns pauses for d, 0: until somebody resumes.
 func (w *world) pauseRuns(d time.Duration, then bool) {
-	next := history.Pause{By: person, Since: time.Now(), Then: then && d > 0}
+	next := stops.Pause{By: person, Since: time.Now(), Then: then && d > 0}
 	p := &pause{began: time.Now(), then: next.Then}
 	if d > 0 {
 		next.Until = time.Now().Add(d)

@@ -37,6 +37,7 @@ type PauseStatus struct {
 	Reason *string    `json:"reason"`
 	Since  *time.Time `json:"since"`
 	Until  *time.Time `json:"until"`
+	Then   bool       `json:"then,omitempty"` // all that waits is deployed when until is over
 	Kept   bool       `json:"kept,omitempty"` // until is over, and more than one commit waited then
 }
 
@@ -45,7 +46,7 @@ func (p *Pause) Status() *PauseStatus {
 	if p == nil {
 		return nil
 	}
-	return &PauseStatus{By: null.Text(p.By), Reason: null.Text(p.Reason), Since: null.Time(p.Since), Until: null.Time(p.Until), Kept: p.Kept}
+	return &PauseStatus{By: null.Text(p.By), Reason: null.Text(p.Reason), Since: null.Time(p.Since), Until: null.Time(p.Until), Then: p.Then, Kept: p.Kept}
 }
 
 // Text says in one line that runs are paused: who, since when, why, until when, and how many commits
@@ -66,6 +67,8 @@ func (p *PauseStatus) Text(waiting int) string {
 	switch {
 	case p.Kept && p.Until != nil:
 		b.WriteString("; its time was over at " + clockText(*p.Until) + ", and more than one commit waited")
+	case p.Until != nil && p.Then:
+		b.WriteString("; until " + clockText(*p.Until) + ", when all that waits is deployed")
 	case p.Until != nil:
 		b.WriteString("; until " + clockText(*p.Until))
 	}

@@ -134,7 +134,7 @@ func TestAccountsOfTheHostsOwn(t *testing.T) {
 	m.AddUser("bot", "bot", "/srv/bot")
 	a, _ := m.Account("bot")
 	a.Shell, a.UID, a.GID = "/bin/sh", 4711, 4712
-	m.SetAccount(a, "daemon")
+	lab.SetAccount(m, a, "daemon")
 	g := state.Generation{Record: bundle.Record{Generation: 1}, Run: "run-1", Owned: state.OwnedList{Paths: map[string]state.OwnedPath{}}}
 	g.Manifest.Users = []bundle.User{{Name: "bot", Group: "bot", Home: "/srv/bot", UID: 900, GID: 901}}
 	dir := state.Of(m.Host())
