@@ -25,7 +25,7 @@ func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan,
 	}
 	defer release()
 
-	h := &hostTries{d: d, run: r, plan: p, clock: clock}
+	h := &hostTries{d: d, run: r, plan: p, clock: clock, meet: &plan.Meeting{Archive: d.archive, Log: d.log()}}
 	return h.inTries(ctx, hp)
 }
 

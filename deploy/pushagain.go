@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/deploy/follow"
+	"bellhop/deploy/outcome"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -27,6 +27,7 @@ type hostTries struct {
 	run   *run
 	plan  *Plan
 	clock *push.Clock // of all tries
+	meet  *plan.Meeting
 }
 
 // A try is one push of a host within a run.
@@ -35,11 +36,12 @@ type try struct {
 	as string // the id of the run on the host, where it is not that of the run
 
 	// What came of it:
-	end     history.End
-	open    bool     // the host continues without a connection
-	failing []string // services that it was undone or refused for, as far as they are known
-	why     string
-	mayPass bool // what failed may be well tomorrow: a package that could not be fetched
+	end       history.End
+	open      bool     // the host continues without a connection
+	failing   []string // services that it was undone or refused for, as far as they are known
+	why       string
+	meetsAnew bool // the failing services are known by the record of the host: see plan.Meeting
+	mayPass   bool // what failed may be well tomorrow: a package that could not be fetched
 	// lacksKey says that a service which stays as it was has a key that is not on the host, and that can't be
 	// had any more.
 	lacksKey bool
@@ -57,7 +59,8 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 			return h.lastTry(t), false
 		}
 		before, failedBefore := h.d.failedBefore(h.plan, next)
-		isLast := next.Isolation.BringsNothing() || failedBefore || n > 1+plan.MaxAgain
+		isKnown := h.meet.Met == nil // else the push of what stands has history know it
+		isLast := next.Isolation.BringsNothing() && isKnown || failedBefore || n > 1+plan.MaxAgain
 		if isLast && t.mayPass {
 			t.end.Services = next.Isolation.Failed()
 			return t.end, false
@@ -75,7 +78,7 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 		tried := t.end
 		t = &try{hp: next, as: tryID(h.run.head.ID, n)}
 		h.once(ctx, t)
-		t.end = afterTries(tried, t.end)
+		t.end = outcome.AfterTries(tried, t.end)
 	}
 	return t.end, true
 }
@@ -120,10 +123,28 @@ func (h *hostTries) lastTry(t *try) history.End {
 	return e
 }
 
+// meets is what a try does when the host has said hello, after then.
+func (h *hostTries) meets(ctx context.Context, t *try, then func(*push.Hello) error) func(*push.Hello) error {
+	return func(hello *push.Hello) error {
+		if err := then(hello); err != nil {
+			return err
+		}
+		held, err := h.meet.Hear(ctx, h.plan, t.hp, h.run.head.Commit, hello.Record)
+		if err == nil {
+			return nil
+		}
+		if errors.Is(err, plan.ErrMet) {
+			t.failing, t.why, t.meetsAnew = held, plan.WasHeld, true
+		}
+		return push.Final(err)
+	}
+}
+
 // once is one try.
 func (h *hostTries) once(ctx context.Context, t *try) {
 	j := h.d.job(ctx, h.run, h.plan, t.hp)
 	j.Clock = h.clock
+	j.OnHello = h.meets(ctx, t, j.OnHello)
 	j.Origins = t.hp.Recorded(h.run.head.Commit)
 	j.Held = t.hp.Isolation.Names()
 	for _, o := range j.Origins {
@@ -203,25 +224,13 @@ func (t *try) reason(service string) string {
 	var seen []string
 	for _, e := range res.Evidence {
 		if e.Service == service {
-			seen = append(seen, evidenceLine(e))
+			seen = append(seen, bundle.EvidenceLine(e))
 		}
 	}
 	if len(seen) == 0 {
 		return t.why
 	}
 	return strings.Join(seen, "; ")
-}
-
-// evidenceLine is what was seen of one thing, in a line.
-func evidenceLine(e bundle.Evidence) string {
-	what := "unit " + e.Unit
-	if e.Probe != "" {
-		what = "probe " + e.Probe
-	}
-	if e.Exit != 0 {
-		return fmt.Sprintf("%s: %s (%d)", what, e.Result, e.Exit)
-	}
-	return what + ": " + e.Result
 }
 
 // withoutFailing is the plan of a host without the services that a try failed for; nil when they are
@@ -239,6 +248,9 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *plan.HostPlan {
 	}
 	known := whole.ServiceNames()
 	before := len(failing)
+	if t.meetsAnew {
+		before = -1
+	}
 	for _, service := range t.failing { // the host's words choose among ours
 		if slices.Contains(known, service) && !hp.Isolation.Holds(service) {
 			failing[service] = t.reason(service)
@@ -249,13 +261,9 @@ func (h *hostTries) withoutFailing(ctx context.Context, t *try) *plan.HostPlan {
 	}
 
 	past := h.d.archive()
-	good, err := past.Standing(ctx, hp.Last, hp.Elsewhere)
-	if err != nil {
-		h.d.log().Error("read what the host holds", "host", hp.Name, "err", err)
-	}
-	holdsAny := e.Record != nil && e.Record.Generation > 0
-	if good == nil || holdsAny && e.Record.Digest != good.Digest {
-		return nil // what stands there is not what is remembered
+	good := h.meet.Standing(ctx, hp, e.Record)
+	if good == nil {
+		return nil
 	}
 
 	next := *hp
@@ -324,25 +332,4 @@ func (d *Deployer) failedBefore(p *Plan, hp *plan.HostPlan) (f history.Failure, 
 		return f, false
 	}
 	return d.hosts.Failure(hp.Name, hp.Bundle.Digest)
-}
-
-// afterTries is the end of a host after another try: what was seen of the tries before is kept.
-func afterTries(before, e history.End) history.End {
-	e.FailedServices = slices.Concat(before.FailedServices, e.FailedServices)
-	was, _ := before.Details.(*bundle.Result)
-	if was == nil {
-		return e
-	}
-
-	now, _ := e.Details.(*bundle.Result)
-	if now == nil {
-		now = &bundle.Result{Run: was.Run, Outcome: was.Outcome}
-	}
-	both := *now
-	both.Evidence = slices.Concat(was.Evidence, now.Evidence)
-	both.Failing = slices.Compact(slices.Sorted(slices.Values(slices.Concat(was.Failing, now.Failing))))
-	both.Warnings = slices.Concat(was.Warnings, now.Warnings)
-	e.Details = &both
-	e.Error = cmp.Or(e.Error, before.Error)
-	return e
 }

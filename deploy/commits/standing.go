@@ -16,10 +16,11 @@ import (
 
 // A Standing is the last good generation of a host, as far as is known.
 type Standing struct {
-	Manifest bundle.Manifest // of a host that never had anything: empty
-	Digest   string          // "" for that
-	commit   string          // that it came from; "" when not known
-	Origins  []bundle.Origin // of services that are not at commit
+	Manifest bundle.Manifest  // of a host that never had anything: empty
+	Digest   string           // "" for that
+	commit   string           // that it came from; "" when not known
+	Origins  []bundle.Origin  // of services that are not at commit
+	Head     *bundle.Manifest // what commit wants of the host as a whole; nil when it was not made again
 	services []string
 }
 
@@ -150,6 +151,15 @@ func (a Archive) ComposedAt(ctx context.Context, host string, g history.Generati
 
 // recompose makes the manifest of a generation again from the commits of its services.
 func (a Archive) recompose(head *fleet.Bundle, g history.Generation, older func() ([]*fleet.Bundle, error)) (*bundle.Manifest, error) {
+	m, err := a.compose(head, g, older)
+	if err == nil && m.Digest() != g.Digest {
+		return nil, fmt.Errorf("generation %d can't be made again from its commits", g.Generation)
+	}
+	return m, err
+}
+
+// compose is head with the services that a generation has of other commits, or has not.
+func (a Archive) compose(head *fleet.Bundle, g history.Generation, older func() ([]*fleet.Bundle, error)) (*bundle.Manifest, error) {
 	m := head.Manifest
 	bundles, err := older()
 	if err != nil {
@@ -172,9 +182,5 @@ func (a Archive) recompose(head *fleet.Bundle, g history.Generation, older func(
 		}
 	}
 	m = bundle.Compose(m, bundle.Manifest{}, absent).Manifest
-
-	if m.Digest() != g.Digest {
-		return nil, fmt.Errorf("generation %d can't be made again from its commits", g.Generation)
-	}
 	return &m, nil
 }

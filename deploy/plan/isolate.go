@@ -95,6 +95,16 @@ func (is *isolation) BringsNothing() bool {
 	return is.Bundle.Digest == is.good.Digest
 }
 
+// Blind says why nothing is done on a host of which it is not known what it holds: what stays there can't
+// be said.
+func (is *isolation) Blind() string {
+	var lines []string
+	for _, name := range is.FailingNames() {
+		lines = append(lines, fmt.Sprintf("service %s: %s", name, is.Failing[name]))
+	}
+	return strings.Join(lines, "\n") + "\nnothing was touched: without it, what the host holds of it would have to stay, and this deployer does not know that generation"
+}
+
 // StandsComposed says whether the host holds a composed bundle already.
 func (is *isolation) StandsComposed() bool { return len(is.good.Origins) > 0 }
 

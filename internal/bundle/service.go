@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -119,4 +120,16 @@ type EvidenceOf[T text] struct {
 	Result  T   `json:"result,omitempty"` // of the unit as systemd names it, or what was wrong with the answer
 	Exit    int `json:"exit,omitempty"`   // exit code or signal of a unit, status of an HTTP answer
 	Lines   []T `json:"lines,omitempty"`  // the last 50 lines of the unit's journal, or the answer's first 2 KiB
+}
+
+// EvidenceLine is what was seen of one thing, in a line: "unit web.service: exit-code (3)".
+func EvidenceLine(e Evidence) string {
+	what := "unit " + e.Unit
+	if e.Probe != "" {
+		what = "probe " + e.Probe
+	}
+	if e.Exit != 0 {
+		return fmt.Sprintf("%s: %s (%d)", what, e.Result, e.Exit)
+	}
+	return what + ": " + e.Result
 }

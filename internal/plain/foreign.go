@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // Foreign is text that a host said. It has no String method on purpose, and fmt, slog and
@@ -34,6 +35,17 @@ func (f Foreign) Len() int { return len(f.raw()) }
 
 // Is says whether the text is s, byte for byte: for the words of a protocol.
 func (f Foreign) Is(s string) bool { return f.raw() == s }
+
+// Commit is the text where it is the id of a git commit, "" else. It may be looked up, and shown only once
+// the repo has such a commit: a host can write anything in hex digits.
+func (f Foreign) Commit() string {
+	id := f.raw()
+	isID := len(id) == 40 || len(id) == 64
+	if !isID || strings.Trim(id, "0123456789abcdef") != "" {
+		return ""
+	}
+	return id
+}
 
 func (f Foreign) raw() string {
 	if f.text == nil {

@@ -170,3 +170,13 @@ func TestForeignIsReadAsJSON(t *testing.T) {
 		}
 	}
 }
+
+// Of what a host says nothing is read as the id of a commit but that.
+func TestForeignCommit(t *testing.T) {
+	id := strings.Repeat("0a", 20)
+	for text, want := range map[string]string{id: id, strings.Repeat("f", 64): strings.Repeat("f", 64), "": "", id[1:]: "", "../" + id[3:]: "", strings.ToUpper(id): "", id + "\n": ""} {
+		if got := plain.NewForeign(text).Commit(); got != want {
+			t.Errorf("Commit() of %q = %q, want %q", text, got, want)
+		}
+	}
+}

@@ -1,0 +1,89 @@
+package plan
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"bellhop/deploy/commits"
+	"bellhop/internal/bundle"
+)
+
+// A deployer may know less than a host remembers: its state directory is fresh, or an old copy. A service
+// that is held back must not leave such a host, and is not tried again without cause.
+
+// ErrMet ends a push before its offer: what the host holds is known now, and what is offered is made anew.
+var ErrMet = errors.New("the host holds services of other commits")
+
+// A Meeting is what is learned of one host in a run, from its record. The zero Met is nothing.
+type Meeting struct {
+	Archive func() commits.Archive
+	Log     *slog.Logger
+	Met     *commits.Standing // what the host holds, where history did not know it and its record tells
+}
+
+// Hear takes in the record that a host said before it is offered hp, in a run of p at the commit head. With
+// ErrMet, hp is to be made anew without the services that it returns, which are held back there. Any other
+// error says why nothing can be done.
+func (m *Meeting) Hear(ctx context.Context, p *Plan, hp *HostPlan, head string, rec *bundle.HostRecord) (held []string, err error) {
+	isNew := rec == nil || rec.Generation == 0
+	if isNew || hp.Hold != nil || m.Met != nil {
+		return nil, nil
+	}
+	past := m.Archive()
+	if past.KnownDigest(p.Fleet, hp.Name, rec.Digest, hp.Bundle.Digest) != "" {
+		return nil, nil
+	}
+
+	m.Met = past.Met(ctx, hp.Name, head, rec)
+	isBlind := hp.Isolation != nil && hp.Isolation.good.Digest == ""
+	held = m.held(p, hp)
+	switch {
+	case m.Met == nil && isBlind:
+		return nil, errors.New(hp.Isolation.Blind())
+	case m.Met != nil && (isBlind || len(held) > 0):
+		return held, ErrMet
+	}
+	return nil, nil
+}
+
+// WasHeld is why the services that Hear returns fail.
+const WasHeld = "it was held back there before this deployer met the host"
+
+// held are the services that the host holds back, and of which the head wants what the commit wants that the
+// others of the host are at. A person may ask to try them again.
+func (m *Meeting) held(p *Plan, hp *HostPlan) (names []string) {
+	isAsked := p.Chose(hp.Name) && (p.Request.Retry || p.Request.TakeOver)
+	if m.Met == nil || isAsked || !p.Fleet.Isolate {
+		return nil
+	}
+
+	whole := &hp.Bundle.Manifest
+	if hp.Isolation != nil {
+		whole = &hp.Isolation.Whole.Manifest
+	}
+	for _, o := range m.Met.Origins {
+		if bundle.ServiceDigest(whole, o.Service) == bundle.ServiceDigest(m.Met.Head, o.Service) {
+			names = append(names, o.Service)
+		}
+	}
+	return names
+}
+
+// Standing is the last good generation of a host, nil when it is not known. rec is what the host said last;
+// nil: nothing.
+func (m *Meeting) Standing(ctx context.Context, hp *HostPlan, rec *bundle.Record) *commits.Standing {
+	if m.Met != nil {
+		return m.Met
+	}
+
+	good, err := m.Archive().Standing(ctx, hp.Last, hp.Elsewhere)
+	if err != nil {
+		m.Log.Error("read what the host holds", "host", hp.Name, "err", err)
+	}
+	holdsAny := rec != nil && rec.Generation > 0
+	if good == nil || holdsAny && (good.Digest == "" || rec.Digest != good.Digest) {
+		return nil // what stands there is not what is remembered
+	}
+	return good
+}
