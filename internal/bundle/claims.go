@@ -146,7 +146,7 @@ func (m *Manifest) pick(keep func(services []string) bool) Manifest {
 	if m.System != nil && keeps(systemThing) {
 		p.System = m.System
 	}
-	if m.Logins != "" && keep(nil) { // they go with what is no service's
+	if slices.ContainsFunc(p.Keys, func(k Key) bool { return k.Path == m.Logins }) { // logins are nothing without their key
 		p.Logins = m.Logins
 	}
 	return p

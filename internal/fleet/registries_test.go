@@ -134,6 +134,41 @@ func TestRegistryProblemsOfHosts(t *testing.T) {
 	}
 }
 
+// A bad login holds back the services that pull images. The others of the host come, without the key.
+func TestRegistryProblemsHoldBackPulls(t *testing.T) {
+	m := registryTree(twoRegistries, nil)
+	two := strings.Replace(string(m["bellhop.yaml"].Data), "{ stack: true }", "{ stack: true, plain: true }", 1)
+	l := loader()
+	load := func(login string) *fleet.Fleet {
+		f, err := l.Load(t.Context(), registryTree(twoRegistries, map[string]string{"bellhop.yaml": two, "secrets/ghcr.age": login}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+
+	b, err := load("token").Partial("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bad := b.Broken(); len(bad) != 1 || len(bad["stack"]) != 1 {
+		t.Errorf("broken: %v, want stack, which pulls an image", bad)
+	}
+
+	without := mustBundle(t, load("a:b"), "a").Manifest
+	without.Keys, without.Logins = nil, ""
+	for what, good := range map[string]bundle.Manifest{"a new host": {}, "one without logins": without, "one with logins": mustBundle(t, load("a:b"), "a").Manifest} {
+		c := bundle.Compose(b.Manifest, good, []string{"stack"})
+		hasKey := slices.ContainsFunc(c.Manifest.Keys, func(k bundle.Key) bool { return k.Path == c.Manifest.Logins })
+		if (c.Manifest.Logins != "") != hasKey {
+			t.Errorf("%s: logins at %q, keys %+v", what, c.Manifest.Logins, c.Manifest.Keys)
+		}
+		if !c.Holds("stack") || c.Holds("plain") || c.Holds("") {
+			t.Errorf("%s: held %+v, want stack", what, c.Held)
+		}
+	}
+}
+
 // A process that opens no secret asks for the logins as for the keys of a template.
 func TestRegistriesOffline(t *testing.T) {
 	f, err := (&fleet.Loader{}).Load(t.Context(), registryTree(twoRegistries, nil))

@@ -14,11 +14,18 @@ type Broken struct {
 	Problem *problem.Problem
 }
 
-// breaks notes problems that are one service's alone.
+// breaks notes problems that are one service's alone. Those of the logins at registries, which are no
+// service's, are those of each service that pulls images.
 func (st *Composition) breaks(service string, ps ...*problem.Problem) {
+	names := []string{service}
+	if service == "" {
+		names = st.pulls
+	}
 	for _, p := range ps {
 		st.Problems = append(st.Problems, p)
-		st.Broken = append(st.Broken, Broken{service, p})
+		for _, name := range names {
+			st.Broken = append(st.Broken, Broken{name, p})
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ type Composition struct {
 
 	claimed map[string][]string // services that claim a thing, where the manifest does not say it; nil once it does
 	Broken  []Broken            // those of problems that keep one service away alone
+	pulls   []string            // services that pull images
 }
 
 // Compose puts services together, and opens their keys for the digests.
@@ -37,6 +38,11 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
 	groups := groupsOf(rs)
+	for _, r := range rs {
+		if r.PullsImages() {
+			st.pulls = append(st.pulls, r.Service.Name)
+		}
+	}
 
 	for _, r := range rs {
 		st.takeFiles(r, groups)
@@ -161,9 +167,6 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 
 	st.Keys[k.Name] = k
 	st.Renders[k.Name] = r
-	if k.Registries != nil {
-		st.Manifest.Logins = k.Path
-	}
 	out := k.Key
 	out.Service = r.Service.Name
 	if g := groups[k.User]; g != "" && k.Guess {
@@ -177,6 +180,12 @@ func (st *Composition) key(o *Opener, t *tree.Tree, r *Rendering, k *service.Key
 	digest, err := o.keyed(t, r, k)
 	if err != nil {
 		st.breaks(r.Service.Name, &problem.Problem{File: k.Source, Message: fmt.Sprintf("key %s: %v", k.Name, err)})
+	}
+	if k.Registries != nil {
+		if err != nil {
+			return // who pulls images stays away, and nobody else is to wait for a key without a value
+		}
+		st.Manifest.Logins = k.Path
 	}
 
 	out.Digest = digest
