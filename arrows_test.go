@@ -19,7 +19,7 @@ import (
 
 // arrows lists, per package, the packages of this module that its code (not its tests) imports.
 var arrows = map[string][]string{
-	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/newrepo", "internal/nixfleet", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/privatekey", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
+	"cmd/bellhop":              {"deploy", "deploy/actions", "deploy/bell", "deploy/drift", "deploy/follow", "deploy/keys", "deploy/routes", "gitsync", "internal/adopt", "internal/bundle", "internal/causes", "internal/child", "internal/confine", "internal/doctor", "internal/durable", "internal/fleet", "internal/forge", "internal/history", "internal/history/deliveries", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/host/helper", "internal/host/real", "internal/images", "internal/lab", "internal/link", "internal/mask", "internal/metrics", "internal/newhost", "internal/newrepo", "internal/nixfleet", "internal/nixhosts", "internal/nixos", "internal/notify", "internal/owner", "internal/page", "internal/plain", "internal/prefixed", "internal/privatekey", "internal/registry", "internal/requests", "internal/trace", "internal/worktree", "internal/yamledit", "secrets", "secrets/agefile", "secrets/edit", "secrets/precommit", "secrets/privatefile", "server"},
 	"cmd/bellhop-host":         {"internal/host/helper", "internal/host/real"},
 	"server":                   {"internal/history/deliveries", "internal/plain"},
 	"secrets":                  {"internal/durable", "internal/limits", "internal/plain", "internal/privatekey", "secrets/agefile", "secrets/edit"},
@@ -54,6 +54,9 @@ var arrows = map[string][]string{
 	"internal/fleet/compose":   {"internal/bundle", "internal/fleet/problem"},
 	"internal/fleet/inventory": {"internal/fleet/problem", "internal/fleet/scalar", "internal/fleet/syntax", "internal/fleet/tree", "internal/fleet/yaml", "internal/registry/login", "internal/rollout"},
 	"internal/registry/login":  {},
+	"internal/registry":        {"internal/plain", "internal/registry/login"},
+	"internal/images":          {"internal/bundle", "internal/fleet", "internal/host/containers", "internal/link", "internal/registry", "internal/registry/login", "internal/unitfile"},
+	"internal/prefixed":        {},
 	"internal/adopt":           {"internal/bundle", "internal/fleet/compose", "internal/plain"},
 	"internal/causes":          {},
 	"internal/requests":        {"gitsync", "internal/fleet", "internal/forge", "internal/preview"},

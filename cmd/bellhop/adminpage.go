@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -147,4 +148,12 @@ func tellPage(p *page.Page, before func(follow.Event)) func(follow.Event) {
 		}
 		p.Changed()
 	}
+}
+
+// runURL is the address of a run's page; "" when the page has no public address.
+func (o *serveOptions) runURL(run string) string {
+	if o.publicURL == "" || run == "" {
+		return ""
+	}
+	return o.publicURL + "/runs/" + url.PathEscape(run)
 }

@@ -10,6 +10,7 @@ import (
 
 	"bellhop/internal/adopt"
 	"bellhop/internal/fleet"
+	"bellhop/internal/link"
 	"bellhop/internal/plain"
 	"bellhop/secrets"
 )
@@ -60,14 +61,7 @@ func runAdopt(e *Env, ctx context.Context, r *reach, host string, o adopt.Option
 	}
 	defer pool.Close()
 
-	run := func(ctx context.Context, line string) ([]byte, error) {
-		var out, errs bytes.Buffer
-		code, err := pool.Exec(ctx, t, line, strings.NewReader(""), &out, &errs)
-		if err == nil && code != 0 {
-			err = fmt.Errorf("%s: %s", t.Name, plain.Line(errs.String(), plain.MaxLine))
-		}
-		return out.Bytes(), err
-	}
+	run := func(ctx context.Context, line string) (string, error) { return outputOn(ctx, pool, t, line) }
 	s, err := adopt.Read(ctx, &adopt.Host{Name: t.Name, Run: run}, o)
 	if err != nil {
 		return err
@@ -89,4 +83,14 @@ func runAdopt(e *Env, ctx context.Context, r *reach, host string, o adopt.Option
 	}
 	_, err = fmt.Fprint(e.Stdout, s.Text(t.Name))
 	return err
+}
+
+// outputOn is what a line of shell prints on a host, as root.
+func outputOn(ctx context.Context, pool *link.Pool, t link.Target, line string) (string, error) {
+	var out, errs bytes.Buffer
+	code, err := pool.Exec(ctx, t, line, strings.NewReader(""), &out, &errs)
+	if err == nil && code != 0 {
+		err = fmt.Errorf("%s: %s", t.Name, plain.Line(errs.String(), plain.MaxLine))
+	}
+	return out.String(), err
 }

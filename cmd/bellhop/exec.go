@@ -85,7 +85,7 @@ func execAll(e *Env, ctx context.Context, r *reach, ts []link.Target, line strin
 	}
 	defer pool.Close()
 	out := e.columns(ts)
-	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
+	codes := link.Each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
 		return out.run(ctx, pool, t, line)
 	})
 	return worst(ctx, codes)

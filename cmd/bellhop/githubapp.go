@@ -17,6 +17,7 @@ import (
 
 	"bellhop/internal/durable"
 	"bellhop/internal/forge"
+	"bellhop/internal/page"
 	"bellhop/secrets/privatefile"
 )
 
@@ -103,7 +104,7 @@ func (o *appOptions) site() (*forge.GitHubSite, error) {
 
 // check refuses what GitHub would, and fills in the name.
 func (o *appOptions) check() (err error) {
-	if o.manifest.Home, err = parsePublicURL(o.manifest.Home); err != nil {
+	if o.manifest.Home, err = page.ParsePublicURL(o.manifest.Home); err != nil {
 		return err
 	}
 	hook, err := url.Parse(o.manifest.Webhook)

@@ -307,7 +307,7 @@ func hostCheck(e *Env, ctx context.Context, r *reach, ts []link.Target, asJSON b
 		return err
 	}
 	defer pool.Close()
-	hosts := each(ctx, ts, 10, func(ctx context.Context, t link.Target) checkedHost {
+	hosts := link.Each(ctx, ts, 10, func(ctx context.Context, t link.Target) checkedHost {
 		ctx, cancel := context.WithTimeout(ctx, helloLimit)
 		defer cancel()
 		f, err := newhost.Check(ctx, pool, t)

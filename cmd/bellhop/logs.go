@@ -145,7 +145,7 @@ func logs(e *Env, ctx context.Context, o *logsOptions, ts []link.Target) error {
 	}
 
 	out := e.columns(ts)
-	codes := each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
+	codes := link.Each(ctx, ts, parallel, func(ctx context.Context, t link.Target) int {
 		err := o.need(e, ctx, pool, t)
 		if err == nil {
 			return out.run(ctx, pool, t, journalLine(o, t.Name))

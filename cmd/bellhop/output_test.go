@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -76,21 +75,5 @@ func TestJSONShowsAndKeepsHostileText(t *testing.T) {
 	var back map[string]string
 	if err := json.Unmarshal(b.Bytes(), &back); err != nil || back["subject"] != strings.ToValidUTF8(hostile, "\ufffd") {
 		t.Errorf("JSON reads as %q, %v", back, err)
-	}
-}
-
-func TestALineWithoutEndIsNotKept(t *testing.T) {
-	var b bytes.Buffer
-	p := &prefixed{mu: new(sync.Mutex), w: &b, head: "h | "}
-	chunk := bytes.Repeat([]byte("x"), 10_000)
-	for range 1000 {
-		p.Write(chunk)
-		if len(p.part) > 2*maxPart {
-			t.Fatalf("%d bytes of a line are kept", len(p.part))
-		}
-	}
-	p.end()
-	if n := strings.Count(b.String(), "x"); n != 10_000_000 {
-		t.Errorf("%d bytes came through, want all", n)
 	}
 }

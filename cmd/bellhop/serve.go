@@ -135,7 +135,7 @@ type serving struct {
 // start opens an app, listens, and goes to work until ctx ends or stop is called.
 func (o *serveOptions) start(ctx context.Context, e *Env, log *slog.Logger) (_ *serving, err error) {
 	o.serves = true
-	if o.publicURL, err = parsePublicURL(o.publicURL); err != nil {
+	if o.publicURL, err = page.ParsePublicURL(o.publicURL); err != nil {
 		return nil, err
 	}
 	h, err := o.open(e, log)
@@ -213,7 +213,7 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 
 	s.server, err = server.New(server.Config{
 		Forge: s.forge.kind, Requests: s.forge.requested(), Secret: s.secret, Branch: s.branch, Repo: s.repo, Bell: s.bell, Record: db, Known: known, Log: log,
-		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: o.publicHosts(),
+		Holds: s.app.repo.Holds, TrustProxy: proxies, AdminToken: token, AdminOpen: o.adminOpen, AdminHosts: page.PublicHosts(o.publicURL),
 		Status:  func(ctx context.Context) (any, error) { return s.status(ctx) },
 		Metrics: shown.Handler(), Page: s.page,
 		History: func(ctx context.Context, limit int) (any, error) { return db.Runs(ctx, limit) },

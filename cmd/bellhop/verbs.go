@@ -15,7 +15,7 @@ func verbs(e *Env) []*cobra.Command {
 		planCmd(e), deployCmd(e), rollbackCmd(e), pauseCmd(e), resumeCmd(e), cancelCmd(e), statusCmd(e), historyCmd(e), driftCmd(e),
 
 		// hosts
-		hostCmd(e), adoptCmd(e), sshCmd(e), execCmd(e), logsCmd(e), restartCmd(e), rebootCmd(e), serviceCmd(e),
+		hostCmd(e), adoptCmd(e), imagesCmd(e), sshCmd(e), execCmd(e), logsCmd(e), restartCmd(e), rebootCmd(e), serviceCmd(e),
 
 		// the server
 		serveCmd(e), ringCmd(e), webhookCmd(e), notifyCmd(e), pasteCmd(e), doctorCmd(e), healthcheckCmd(e),

@@ -48,10 +48,11 @@ func newStackHost(t *testing.T, files map[string]string, labels ...string) *stac
 }
 
 func (h *stackHost) host() *adopt.Host {
-	return &adopt.Host{Name: "chrysalis", Run: func(ctx context.Context, line string) ([]byte, error) {
+	return &adopt.Host{Name: "chrysalis", Run: func(ctx context.Context, line string) (string, error) {
 		cmd := exec.CommandContext(ctx, "/bin/sh", "-c", "echo 'Welcome to Debian'; "+line)
 		cmd.Env = []string{"PATH=" + h.path + ":" + os.Getenv("PATH")}
-		return cmd.Output()
+		out, err := cmd.Output()
+		return string(out), err
 	}}
 }
 

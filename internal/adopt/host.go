@@ -1,7 +1,6 @@
 package adopt
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,7 +17,7 @@ import (
 type Host struct {
 	Name string
 	// Run runs a line of shell as root, and returns what it printed. What a login shell prints by itself may come first.
-	Run func(ctx context.Context, line string) ([]byte, error)
+	Run func(ctx context.Context, line string) (string, error)
 }
 
 // begin stands before what a command prints.
@@ -29,11 +28,11 @@ func (h *Host) ask(ctx context.Context, line string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	_, answer, ok := bytes.Cut(out, []byte(begin))
+	_, answer, ok := strings.Cut(out, begin)
 	if !ok {
 		return "", fmt.Errorf("%s gave no answer", h.Name)
 	}
-	return string(answer), nil
+	return answer, nil
 }
 
 // A running is a project as the labels of its containers say.

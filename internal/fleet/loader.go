@@ -153,7 +153,10 @@ func (l *Loader) load(t *tree.Tree) (*Fleet, error) {
 
 	f := &Fleet{Network: cfg.Network, Deployer: cfg.Deployer, Rollout: cfg.Rollout, Confirm: cfg.Confirm, Look: cfg.Look, Isolate: cfg.Isolate, Notify: cfg.Notify, Registries: cfg.Registries, Readers: cfg.Readers}
 	f.loader, f.tree, f.config, f.services, f.logins, f.compositions = l, t, cfg, services, logins, map[string]*render.Composition{}
-	problems := slices.Concat(cfg.Problems, twoNames(t), problemsOf(services), f.assemble(c.last), f.dangling(), f.notifyFiles(), f.loginTrouble())
+	problems := slices.Concat(cfg.Problems, twoNames(t), problemsOf(services), f.assemble(c.last), f.dangling(), f.notifyFiles())
+	if logins != nil {
+		problems = append(problems, logins.trouble...)
+	}
 	refuse, warn := problems.Split()
 	for _, w := range warn {
 		f.Warnings = append(f.Warnings, *w)

@@ -4,7 +4,6 @@ import (
 	"reflect"
 
 	"bellhop/internal/fleet/inventory"
-	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
@@ -16,33 +15,16 @@ func (l *Loader) logins(t *tree.Tree, cfg *inventory.Inventory) (*serviceState, 
 	if len(cfg.Registries) == 0 {
 		return nil, nil
 	}
-	var names, sources []string
-	for _, r := range cfg.Registries {
-		names, sources = append(names, r.Name), append(sources, r.Source)
-	}
-
-	s := service.Logins(cfg.MainFile, cfg.Registries[0].At, names, sources)
+	s := service.Logins(cfg.Logins())
 	now, err := l.sources(t, s)
 	if err != nil {
 		return nil, err
 	}
-	if last := l.cache.last; last != nil && last.logins != nil {
-		was := last.logins
-		isSame := reflect.DeepEqual(was.sources, now.sources) && reflect.DeepEqual(was.Keys[0].Registries, names) && reflect.DeepEqual(was.Keys[0].Sources, sources)
-		if isSame {
-			return was, nil
-		}
+	if last := l.cache.last; last != nil && last.logins != nil && last.logins.SameLogins(s) && reflect.DeepEqual(last.logins.sources, now.sources) {
+		return last.logins, nil
 	}
 	now.renderer = render.NewRenderer(s)
 	return now, nil
-}
-
-// loginTrouble is what is wrong with the age files of registries:.
-func (f *Fleet) loginTrouble() problem.Problems {
-	if f.logins == nil {
-		return nil
-	}
-	return f.logins.trouble
 }
 
 // addLogins adds the logins at registries to a host that pulls images.

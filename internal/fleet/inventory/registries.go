@@ -46,3 +46,11 @@ func (m *maker) readRegistries() {
 		m.MainFile = &yaml.File{Name: m.main.Name, Data: m.main.Data}
 	}
 }
+
+// Logins are the names of Registries and the age files with their logins, as service.Logins takes them.
+func (i *Inventory) Logins() (main *yaml.File, at problem.Pos, names, sources []string) {
+	for _, r := range i.Registries {
+		names, sources = append(names, r.Name), append(sources, r.Source)
+	}
+	return i.MainFile, i.Registries[0].At, names, sources
+}

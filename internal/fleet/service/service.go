@@ -113,6 +113,12 @@ type Package struct {
 	At      problem.Pos
 }
 
+// SameLogins says whether s and o, made by Logins, come to the same key.
+func (s *Service) SameLogins(o *Service) bool {
+	a, b := s.Keys[0], o.Keys[0]
+	return slices.Equal(a.Registries, b.Registries) && slices.Equal(a.Sources, b.Sources)
+}
+
 func (s *Service) report(at problem.Pos, format string, args ...any) {
 	s.Problems = append(s.Problems, problem.At(s.Source.Name, s.Source.Data, at, format, args...))
 }

@@ -78,13 +78,13 @@ func (e Engine) ImagesOf(ctx context.Context, project string) (all []Ran, err er
 	}
 
 	for _, s := range now {
-		all = append(all, Ran{Container: s.Service, Ref: s.Ref, ID: s.Image, Digest: digestFor(s.Ref, digests[s.Image])})
+		all = append(all, Ran{Container: s.Service, Ref: s.Ref, ID: s.Image, Digest: DigestFor(s.Ref, digests[s.Image])})
 	}
 	return all, nil
 }
 
-// digestFor is the digest under the name that ref has; else the first.
-func digestFor(ref string, digests []string) string {
+// DigestFor is the digest under the name that ref has; else the first.
+func DigestFor(ref string, digests []string) string {
 	name := ref
 	if i := strings.LastIndexByte(ref, ':'); i > strings.LastIndexByte(ref, '/') {
 		name = ref[:i]

@@ -1,4 +1,4 @@
-package main
+package page
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// parsePublicURL reads --public-url: the address at which people reach the page. The result has no slash at its end; "" is
+// ParsePublicURL reads --public-url: the address at which people reach the page. The result has no slash at its end; "" is
 // none. An address that holds a login or a token is refused, since it is sent to messengers and forges.
-func parsePublicURL(text string) (string, error) {
+func ParsePublicURL(text string) (string, error) {
 	if text == "" {
 		return "", nil
 	}
@@ -25,17 +25,9 @@ func parsePublicURL(text string) (string, error) {
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-// runURL is the address of a run's page; "" when the page has no public address.
-func (o *serveOptions) runURL(run string) string {
-	if o.publicURL == "" || run == "" {
-		return ""
-	}
-	return o.publicURL + "/runs/" + url.PathEscape(run)
-}
-
-// publicHosts are the names by which people reach the page besides localhost.
-func (o *serveOptions) publicHosts() []string {
-	u, err := url.Parse(o.publicURL)
+// PublicHosts are the names by which people reach the page besides localhost.
+func PublicHosts(address string) []string {
+	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" {
 		return nil
 	}

@@ -1,0 +1,213 @@
+// Package images lists which images containers run, and which their tags mean by now.
+//
+// Names come from the config repo, and only digests from hosts: what a host says leads to no registry. Nothing is
+// changed by looking; an update is a commit.
+package images
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
+	"bellhop/internal/host/containers"
+	"bellhop/internal/link"
+	"bellhop/internal/registry"
+	"bellhop/internal/registry/login"
+	"bellhop/internal/unitfile"
+)
+
+// An Image is what one container of a host runs.
+type Image struct {
+	Host      string `json:"host"`
+	Service   string `json:"service"`
+	Container string `json:"container"` // of the compose file; the quadlet's file
+	Image     string `json:"image"`     // as the repo names it
+	Running   string `json:"running"`   // digest; "" where nothing runs, or where no registry has the image
+	Newest    string `json:"newest"`    // digest of the tag by now; "" where it could not be had
+	Error     string `json:"error,omitempty"`
+
+	key string // what the host calls the container
+}
+
+// A List is what images --json prints; a contract.
+type List struct {
+	V      int     `json:"v"`
+	Images []Image `json:"images"`
+}
+
+// IsOld says that the tag means another image by now than the one that runs.
+func (i *Image) IsOld() bool { return i.Running != "" && i.Newest != "" && i.Running != i.Newest }
+
+// Of are the images of a host's containers, less those that are built there. file gives the bytes of a file
+// of the bundle by its digest.
+func Of(m *bundle.Manifest, file func(digest string) ([]byte, error)) (all []Image, err error) {
+	for _, s := range m.Services {
+		if s.Compose == nil {
+			continue
+		}
+		for _, c := range s.Compose.Containers {
+			if !c.Build && !c.Idle {
+				all = append(all, Image{Host: m.Host, Service: s.Name, Container: c.Name, Image: c.Image, key: "c " + s.Compose.Project + "/" + c.Name})
+			}
+		}
+	}
+
+	for _, f := range m.Files {
+		name, below := strings.CutPrefix(f.Path, bundle.QuadletDir+"/")
+		if _, kind := unitfile.SplitName(name); !below || kind != "container" {
+			continue
+		}
+		text, err := file(f.Digest)
+		if err != nil {
+			return nil, err
+		}
+		u := unitfile.Read(text)
+		if ref := u.Value("Container", "Image"); ref != "" && !strings.HasSuffix(ref, ".image") && !strings.HasSuffix(ref, ".build") {
+			all = append(all, Image{Host: m.Host, Service: f.Service, Container: name, Image: ref, key: "p " + u.Generated(name)})
+		}
+	}
+	return all, nil
+}
+
+// Line is the line of shell that says which images the containers of a host run.
+const Line = `ids=$(docker ps -q --filter label=com.docker.compose.project 2>/dev/null)
+[ -z "$ids" ] || { docker inspect -f 'c {{index .Config.Labels "com.docker.compose.project"}}/{{index .Config.Labels "com.docker.compose.service"}} {{.Image}}' $ids
+docker image inspect -f 'i {{.Id}} {{range .RepoDigests}}{{.}} {{end}}' $(docker inspect -f '{{.Image}}' $ids); }
+ids=$(podman ps -q --filter label=PODMAN_SYSTEMD_UNIT 2>/dev/null)
+[ -z "$ids" ] || podman inspect -f 'p {{index .Config.Labels "PODMAN_SYSTEMD_UNIT"}} {{.ImageDigest}}' $ids
+true`
+
+var digest = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
+
+// Run fills in the digests of what runs, from what Line printed.
+func Run(all []Image, said string) {
+	ids, digests := map[string]string{}, map[string][]string{}
+	for line := range strings.Lines(said) {
+		f := strings.Fields(line)
+		if len(f) < 3 {
+			continue
+		}
+		switch f[0] {
+		case "c", "p":
+			ids[f[0]+" "+f[1]] = f[2]
+		case "i":
+			digests[f[1]] = f[2:]
+		}
+	}
+
+	for i := range all {
+		id := ids[all[i].key]
+		if strings.HasPrefix(all[i].key, "p ") {
+			all[i].Running = digest.FindString(id)
+		} else {
+			all[i].Running = digest.FindString(containers.DigestFor(all[i].Image, digests[id]))
+		}
+	}
+}
+
+// Ask fills in what each tag means by now. A tag that several containers have is asked for once.
+func Ask(ctx context.Context, c *registry.Client, all []Image) {
+	type answer struct{ digest, err string }
+	known := map[string]answer{}
+	for i := range all {
+		r, err := registry.Parse(all[i].Image)
+		if err != nil {
+			all[i].Error = err.Error()
+			continue
+		}
+		if r.Tag == "" {
+			continue // nothing moves
+		}
+		a, has := known[r.String()]
+		if !has {
+			var err error
+			if a.digest, err = c.Newest(ctx, r); err != nil {
+				a.err = err.Error()
+			}
+			known[r.String()] = a
+		}
+		all[i].Newest, all[i].Error = a.digest, a.err
+	}
+}
+
+// Sort puts them in the order of hosts, services and containers.
+func Sort(all []Image) {
+	slices.SortStableFunc(all, func(a, b Image) int {
+		return slices.Compare([]string{a.Host, a.Service, a.Container}, []string{b.Host, b.Service, b.Container})
+	})
+}
+
+// Table is all as lines for people: the first digits of each digest, and a mark where a tag means another image by now.
+func Table(all []Image) string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "host\tcontainer\timage\trunning\tnewest")
+	for _, i := range all {
+		newest := short(i.Newest)
+		switch {
+		case i.Error != "":
+			newest = i.Error
+		case i.IsOld():
+			newest += " (newer)"
+		}
+		fmt.Fprintf(w, "%s\t%s:%s\t%s\t%s\t%s\n", i.Host, i.Service, i.Container, i.Image, short(i.Running), newest)
+	}
+	w.Flush()
+	return b.String()
+}
+
+func short(digest string) string {
+	if len(digest) < 19 {
+		return "-"
+	}
+	return digest[:19]
+}
+
+// Read lists the images of hosts of a fleet, with what runs there. exec runs a line of shell on a host as root.
+func Read(ctx context.Context, f *fleet.Fleet, hosts []link.Target, exec func(context.Context, link.Target, string) (string, error)) (all []Image, err error) {
+	for _, t := range hosts {
+		b, err := f.Bundle(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		of, err := Of(&b.Manifest, b.File)
+		if err != nil {
+			return nil, err
+		}
+		if len(of) == 0 {
+			continue
+		}
+
+		said, err := exec(ctx, t, Line)
+		if err != nil {
+			return nil, fmt.Errorf("ask %s for its images: %w", t.Name, err)
+		}
+		Run(of, said)
+		all = append(all, of...)
+	}
+	Sort(all)
+	return all, nil
+}
+
+// Logins gives the logins of registries: that show opens; one that does not open is none.
+func Logins(f *fleet.Fleet, show func(file string) ([]byte, error)) func(registry string) (login.Login, bool) {
+	return func(name string) (l login.Login, ok bool) {
+		for _, r := range f.Registries {
+			if r.Name != name {
+				continue
+			}
+			value, err := show(r.Source)
+			if err == nil {
+				l, err = login.Parse(name, value)
+				clear(value)
+			}
+			return l, err == nil
+		}
+		return l, false
+	}
+}
