@@ -164,40 +164,71 @@ func TestNixServiceHasEachFlag(t *testing.T) {
 const nixService = `system [ (here + "/contrib/nixos/bellhop.nix") { services.bellhop = { enable = true; package = "/opt/bellhop";
 	settings = { repo = "git@example.org:fleet $HOME 100%.git"; admin-open = true; trust-proxy = [ "10.0.0.0/8" "127.0.0.0/8" ]; poll = "0"; }; }; } ]`
 
-// The unit of services.bellhop is that of contrib, but for where the program is and how it is configured.
+// The units of services.bellhop are those of contrib, but for where the program is and how it is configured.
 func TestNixServiceIsThatOfContrib(t *testing.T) {
 	needNix(t)
-	var unit map[string]any
-	if err := nixValue(t, "("+nixService+").config.systemd.services.bellhop.serviceConfig", &unit); err != nil {
+	var units map[string]map[string]any
+	err := nixValue(t, "let s = ("+nixService+`).config.systemd; in { "bellhop.service" = s.services.bellhop.serviceConfig;
+		"bellhop-nix@.service" = s.services."bellhop-nix@".serviceConfig; "bellhop-nix.socket" = s.sockets.bellhop-nix.socketConfig; }`, &units)
+	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string]string{}
-	for key, v := range unit {
-		got[key] = fmt.Sprint(v)
-		if yes, is := v.(bool); is {
-			got[key] = map[bool]string{true: "yes", false: "no"}[yes]
-		}
-	}
-	start := got["ExecStart"]
+	start := units["bellhop.service"]["ExecStart"]
 	if want := `/opt/bellhop/bin/bellhop serve "--admin-open=true" "--poll=0" "--repo=git@example.org:fleet $$HOME 100%%.git" "--trust-proxy=10.0.0.0/8" "--trust-proxy=127.0.0.0/8"`; start != want {
 		t.Errorf("ExecStart is %s\nwant         %s", start, want)
 	}
 
-	want := map[string]string{}
-	_, section, _ := strings.Cut(readText(t, "contrib/bellhop.service"), "[Service]\n")
-	section, _, _ = strings.Cut(section, "[Install]")
-	for line := range strings.Lines(section) {
-		if key, v, found := strings.Cut(strings.TrimSpace(line), "="); found && !strings.HasPrefix(line, "#") {
-			want[key] = v
+	for name, unit := range units {
+		got, want := settingsOf(unit), sectionOf(readText(t, "contrib/"+name))
+		for _, own := range []string{"ExecStart", "EnvironmentFile", "Environment"} {
+			delete(got, own)
+			delete(want, own)
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: services.bellhop has %v\ncontrib %v", name, got, want)
 		}
 	}
-	for _, own := range []string{"ExecStart", "EnvironmentFile", "Environment"} {
-		delete(got, own)
-		delete(want, own)
+}
+
+// settingsOf are the keys of a section as a unit file has them; a key with several lines has them joined.
+func settingsOf(section map[string]any) map[string]string {
+	all := map[string]string{}
+	for key, v := range section {
+		switch v := v.(type) {
+		case bool:
+			all[key] = map[bool]string{true: "yes", false: "no"}[v]
+		case []any:
+			for _, line := range v {
+				all[key] += fmt.Sprint(line) + "\n"
+			}
+			all[key] = strings.TrimSuffix(all[key], "\n")
+		default:
+			all[key] = fmt.Sprint(v)
+		}
 	}
-	if !maps.Equal(got, want) {
-		t.Errorf("services.bellhop has %v\ncontrib/bellhop.service %v", got, want)
+	return all
+}
+
+// sectionOf is the section [Service] or [Socket] of a unit file.
+func sectionOf(unit string) map[string]string {
+	all := map[string]string{}
+	inside := false
+	for line := range strings.Lines(unit) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			inside = line == "[Service]" || line == "[Socket]"
+			continue
+		}
+		key, v, found := strings.Cut(line, "=")
+		if !inside || !found || strings.HasPrefix(line, "#") {
+			continue
+		}
+		if was, has := all[key]; has {
+			v = was + "\n" + v
+		}
+		all[key] = v
 	}
+	return all
 }
 
 // A key unit waits for its file, and nothing but a file that is gone stops it: no new value, and no new nixpkgs.

@@ -91,6 +91,13 @@ in
       home = "/var/lib/bellhop-deployer";
     };
     users.groups.bellhop = { };
+    users.users.bellhop-nix = {
+      isSystemUser = true;
+      group = "bellhop-nix";
+      description = "evaluation for bellhop";
+      home = "/var/cache/bellhop-nix";
+    };
+    users.groups.bellhop-nix = { };
     environment.systemPackages = [ cfg.package ]; # bellhop status, on this machine
 
     systemd.services.bellhop = {
@@ -141,6 +148,54 @@ in
         SystemCallFilter = "@system-service seccomp";
       }
       // lib.optionalAttrs (cfg.environmentFile != null) { EnvironmentFile = cfg.environmentFile; };
+    };
+
+    # Configurations of NixOS hosts are code: processes of another user, who cannot see bellhop's state, evaluate and
+    # build them. These are contrib/bellhop-nix.socket and contrib/bellhop-nix@.service.
+    systemd.sockets.bellhop-nix = {
+      description = "Evaluation of NixOS systems for bellhop";
+      wantedBy = [ "sockets.target" ];
+      socketConfig = {
+        ListenStream = "/run/bellhop-nix/socket";
+        Accept = true;
+        MaxConnections = 4;
+        SocketUser = "bellhop"; # nobody else may ask
+        SocketMode = "0600";
+      };
+    };
+    systemd.services."bellhop-nix@" = {
+      description = "Evaluate or build NixOS systems for bellhop";
+      path = [ config.nix.package ];
+      environment.NIX_REMOTE = "daemon";
+      unitConfig.CollectMode = "inactive-or-failed";
+      serviceConfig = {
+        ExecStart = "${cfg.package}/bin/bellhop nix-worker";
+        StandardInput = "socket";
+        StandardOutput = "journal";
+        User = "bellhop-nix";
+        CacheDirectory = "bellhop-nix";
+        CacheDirectoryMode = "0700";
+        UMask = "0077";
+        RuntimeMaxSec = "7h";
+        TasksMax = 1024;
+        LimitCORE = 0;
+        InaccessiblePaths = [
+          "-/var/lib/bellhop-deployer -/var/lib/bellhop -/etc/bellhop -/etc/bellhop.env -/run/keys"
+          "-/run/dbus -/run/systemd/private -/run/systemd/notify"
+        ];
+        NoNewPrivileges = true;
+        CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETUID CAP_SETGID";
+        ProtectSystem = "strict";
+        ProtectHome = true;
+        PrivateTmp = true;
+        ProtectKernelTunables = true;
+        ProtectKernelModules = true;
+        ProtectKernelLogs = true;
+        ProtectControlGroups = true;
+        ProtectClock = true;
+        ProtectProc = "invisible";
+        RestrictSUIDSGID = true;
+      };
     };
   };
 }

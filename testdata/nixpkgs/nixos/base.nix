@@ -35,6 +35,7 @@ let
     restartTriggers = any [ ];
   };
   path.options = unit // { pathConfig = any { }; };
+  socket.options = unit // { socketConfig = any { }; };
 
   user = { name, config, ... }: {
     options = {
@@ -119,6 +120,7 @@ in
     system.build = any { };
     systemd.services = mkOption { type = types.attrsOf (types.submodule service); default = { }; };
     systemd.paths = mkOption { type = types.attrsOf (types.submodule path); default = { }; };
+    systemd.sockets = mkOption { type = types.attrsOf (types.submodule socket); default = { }; };
     users.users = mkOption { type = types.attrsOf (types.submodule user); default = { }; };
     users.groups = mkOption { type = types.attrsOf (types.submodule { options.gid = any null; }); default = { }; };
   };
