@@ -70,14 +70,9 @@ func (d *Deployer) stillFree(p *Plan, hp *plan.HostPlan) error {
 	if !isRenamed || isAsked {
 		return nil
 	}
-	if err := d.hosts.ReadFailures(d.History); err != nil {
+	if failed, err := d.hosts.HasFailed(d.History, hp.Name, hp.Wanted(), hp.Bundle.Digest); err != nil || !failed {
 		return err
 	}
-	_, whole := d.hosts.Failure(hp.Name, hp.Wanted())
-	_, composed := d.hosts.Failure(hp.Name, hp.Bundle.Digest)
-	if whole || composed || len(d.hosts.FailedServices(hp.Name)) > 0 {
-		d.bell.ring(hp.Name + " has another name")
-		return push.Final(errors.New("under its former name something failed there that is wanted still: the next run knows of it"))
-	}
-	return nil
+	d.bell.ring(hp.Name + " has another name")
+	return push.Final(errors.New("under its former name something failed there that is wanted still: the next run knows of it"))
 }

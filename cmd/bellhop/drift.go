@@ -183,8 +183,6 @@ func thingWords(one drift.Thing) string {
 		return "joined the groups " + or(one.Is, "") + ": no push takes it out of them, gpasswd -d " + one.Name + " GROUP does"
 	case one.What == bundle.DriftShell:
 		return "has the shell " + or(one.Is, "") + ", and should have none: no push changes it, usermod -s /usr/sbin/nologin " + one.Name + " does"
-	case one.What == bundle.DriftUID || one.What == bundle.DriftGID:
-		return fmt.Sprintf("its %s is %s, and should be %s: no push changes it", one.What, or(one.Is, "nothing"), or(one.Want, "nothing"))
 	case one.Want != nil || one.Is != nil:
 		return fmt.Sprintf("%s: it is %s, and should be %s", one.What, or(one.Is, "nothing"), or(one.Want, "nothing"))
 	}

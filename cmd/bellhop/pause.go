@@ -154,14 +154,11 @@ func untilText(p *stops.PauseStatus) string {
 
 func printPause(e *Env, a pauseAnswer) {
 	fmt.Fprintln(e.Stdout, a.Pause.Text(0))
-	switch p := a.Pause; {
-	case p.Until == nil:
-		fmt.Fprintln(e.Stdout, "it ends by: bellhop resume")
-	case p.Then:
-		fmt.Fprintln(e.Stdout, "it ends then, or sooner by: bellhop resume")
-	default:
-		fmt.Fprintln(e.Stdout, "it ends then, unless more than one commit waits, or by: bellhop resume")
+	how := map[bool]string{true: "it ends then, or sooner by", false: "it ends then, unless more than one commit waits, or by"}[a.Pause.Then]
+	if a.Pause.Until == nil {
+		how = "it ends by"
 	}
+	fmt.Fprintln(e.Stdout, how+": bellhop resume")
 	if a.Run != nil {
 		fmt.Fprintf(e.Stdout, "run %s is at work and goes on; bellhop cancel stops it before its next host\n", *a.Run)
 	}

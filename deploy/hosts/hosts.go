@@ -257,6 +257,15 @@ func (t *Table) Renamed() {
 	t.read = false
 }
 
+// HasFailed says that a service of the host failed there, or one of these bundles.
+func (t *Table) HasFailed(db *history.DB, host string, digests ...string) (bool, error) {
+	if err := t.ReadFailures(db); err != nil {
+		return false, err
+	}
+	isKnown := func(digest string) bool { _, failed := t.Failure(host, digest); return failed }
+	return len(t.FailedServices(host)) > 0 || slices.ContainsFunc(digests, isKnown), nil
+}
+
 // Failure is how a bundle failed on the host, by the bundle's digest.
 func (t *Table) Failure(host, digest string) (f history.Failure, failed bool) {
 	t.mu.Lock()
