@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -174,7 +173,7 @@ type forgeWork struct {
 	events chan struct{} // has room for one: something happened in a run
 
 	troubles forge.Troubles // what the forge refuses
-	digests  planDigests    // of the plans by which commits were deployed
+	digests  forge.Digests  // of the plans by which commits were deployed
 
 	plansRequests bool
 	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
@@ -205,7 +204,7 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 	}
 
 	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, requests: make(chan struct{}, 1), looked: make(chan struct{}, 1)}
-	d.Planned = w.digests.add
+	d.Planned = w.digests.Add
 	before := d.Progress
 	d.Progress = func(e follow.Event) {
 		if e.Host == "" {
@@ -257,40 +256,12 @@ func (w *forgeWork) run(ctx context.Context, h *app, o *serveOptions, log *slog.
 
 	r := forge.Reporter{
 		Client: w.client, History: h.history, Marks: h.history.Outgoing(), Pause: h.history.Pauses().Now,
-		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Deployed: w.digests.of, Troubles: &w.troubles, Log: log,
+		SyncError: h.deployer.SyncError, RunURL: o.runURL, Changed: w.events, Deployed: w.digests.Of, Troubles: &w.troubles, Log: log,
 	}
 	r.Run(ctx)
 }
 
 var _ forge.History = (*history.DB)(nil)
-
-// A planDigests knows the digests of the plans by which this process deployed commits.
-type planDigests struct {
-	mu sync.Mutex
-	by map[string]string // commit to the digest of its first plan
-}
-
-// maxDigests is how many are kept.
-const maxDigests = 100
-
-// add keeps the first plan of a commit: a later one is about what the first left.
-func (d *planDigests) add(commit, digest string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-
-	if d.by == nil || len(d.by) >= maxDigests {
-		d.by = map[string]string{}
-	}
-	if d.by[commit] == "" {
-		d.by[commit] = digest
-	}
-}
-
-func (d *planDigests) of(commit string) string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.by[commit]
-}
 
 // A forgeAnswer is what the server says of its forge.
 type forgeAnswer struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 )
 
 // After a request is merged, the status of the commit says whether what was deployed is what the request's comment said. The two
@@ -55,4 +56,33 @@ func (c *Client) reference(number int) string {
 		return fmt.Sprintf("!%d", number)
 	}
 	return fmt.Sprintf("#%d", number)
+}
+
+// Digests are those of the plans by which this process deployed commits. The zero value has none.
+type Digests struct {
+	mu sync.Mutex
+	by map[string]string // commit to the digest of its first plan
+}
+
+// maxDigests is how many are kept.
+const maxDigests = 100
+
+// Add keeps the first plan of a commit: a later one is about what the first left.
+func (d *Digests) Add(commit, digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+
+	if d.by == nil || len(d.by) >= maxDigests {
+		d.by = map[string]string{}
+	}
+	if d.by[commit] == "" {
+		d.by[commit] = digest
+	}
+}
+
+// Of is the digest of a commit; "" when it is not known.
+func (d *Digests) Of(commit string) string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.by[commit]
 }
