@@ -74,7 +74,7 @@ func without(puts []owned.Change, folder string) (out []owned.Change) {
 	return out
 }
 
-func (r *run) wantedPaths(folder string) (paths []string) {
+func (r *task) wantedPaths(folder string) (paths []string) {
 	for _, f := range r.w.Offer.Manifest.Files {
 		if strings.Contains(f.Path, folder) && strings.HasSuffix(f.Path, ".conf") {
 			paths = append(paths, f.Path)
@@ -83,7 +83,7 @@ func (r *run) wantedPaths(folder string) (paths []string) {
 	return paths
 }
 
-func (r *run) changedAny(paths []string) bool {
+func (r *task) changedAny(paths []string) bool {
 	for _, p := range paths {
 		if r.w.Changed[bundle.KindFile+":"+p] {
 			return true

@@ -31,20 +31,15 @@ const restTime = 2 * time.Second
 
 // A run is one apply at work.
 type run struct {
-	m       state.Dir
-	offer   bundle.Offer
-	giveUp  bool // the host is given back: bellhop leaves whole
-	w       *plan.Plan
-	begun   *state.Journal // as it was opened
-	res     *bundle.Result
-	started time.Time
-	failed  map[string]error // jobs that did not end well, by unit
+	*task
+	units units
+
+	giveUp bool           // the host is given back: bellhop leaves whole
+	begun  *state.Journal // as it was opened
 
 	next      *state.Generation // what stands when the run is done, once that is known
 	confirmed bool              // the deployer was told that the run stays
-	starting  time.Time         // when units began to be started
 	written   stamper           // files that it put in place
-	asked     []string          // units whose start or restart was asked for
 	stacks    []*stack          // compose projects that it touches
 }
 
@@ -91,8 +86,7 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 		return err
 	}
 
-	r := &run{started: m.Now(), res: &bundle.Result{Run: id}, failed: map[string]error{}, written: stamper{}}
-	r.m = state.Of(m.Counting(&r.res.Fsyncs))
+	r := newRun(m, id)
 	err := r.open(id)
 	if err == nil {
 		err = r.preflight(ctx)
@@ -111,6 +105,12 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 	}
 
 	return r.change(ctx)
+}
+
+func newRun(m state.Dir, id string) *run {
+	t := &task{started: m.Now(), res: &bundle.Result{Run: id}}
+	t.m = state.Of(m.Counting(&t.res.Fsyncs))
+	return &run{task: t, units: units{task: t, failed: map[string]error{}}, written: stamper{}}
 }
 
 func (r *run) open(id string) error {
@@ -190,13 +190,13 @@ func (r *run) change(ctx context.Context) error {
 		name string
 		do   func(context.Context) error
 	}{
-		{"stop", r.stop}, // while the unit files still stand
+		{"stop", r.units.stop}, // while the unit files still stand
 		{"keep", r.keep},
 		{"accounts", r.doAccounts},
 		{"files", r.files},
 		{"tmpfiles", r.doTmpfiles},
 		{"keys", r.placeKeys},
-		{"reload", r.reload},
+		{"reload", r.units.reload},
 		{"system", r.system},
 		{"start", r.start},
 		{"health", r.health},
@@ -255,8 +255,6 @@ func (r *run) text(step string) string {
 
 // nothingMore is a step that is only a line in the journal.
 func (r *run) nothingMore(context.Context) error { return nil }
-
-func (r *run) event(step, text string) { r.m.Runs().Event(r.res.Run, step, text) }
 
 func (r *run) renamed(path string) { r.m.Mark("renamed " + path) }
 

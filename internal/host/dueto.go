@@ -23,7 +23,7 @@ func (e *unitError) Error() string { return e.err.Error() }
 func (e *unitError) Unwrap() error { return e.err }
 
 // dueTo joins errors. Where each is due to a unit of a service, the whole is due to those services.
-func (r *run) dueTo(errs []error) error {
+func (r *task) dueTo(errs []error) error {
 	all := errors.Join(errs...)
 	if all == nil {
 		return nil

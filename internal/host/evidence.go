@@ -53,7 +53,7 @@ func (r *run) blame(cause error) {
 
 // withoutKeys is evidence as it may be written to disk. A unit that prints a key must not bring its
 // value there by way of bellhop.
-func (r *run) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
+func (r *task) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
 	if len(all) == 0 {
 		return nil
 	}
@@ -73,10 +73,10 @@ func maskEvidence(all []bundle.Evidence, take func(string) string) []bundle.Evid
 
 // plainText is the text of an error as it may be written to disk: an answer that a service gave, with a
 // key in it, may be quoted there.
-func (r *run) plainText(err error) string { return r.mask()(err.Error()) }
+func (r *task) plainText(err error) string { return r.mask()(err.Error()) }
 
 // mask is what takes the values of the keys of this host out of a text.
-func (r *run) mask() func(string) string { return maskOf(r.m, r.offer.Manifest.Keys) }
+func (r *task) mask() func(string) string { return maskOf(r.m, r.offer.Manifest.Keys) }
 
 func maskOf(m state.Dir, keys []bundle.Key) func(string) string {
 	take, err := keyfiles.Of(m).Mask(keys...)

@@ -53,7 +53,7 @@ func (r *run) images(ctx context.Context) error {
 }
 
 // logins is the environment in which an engine finds the logins at registries; none where the bundle brings none.
-func (r *run) logins(engine string) ([]string, error) {
+func (r *task) logins(engine string) ([]string, error) {
 	all := r.offer.Manifest.Keys
 	i := slices.IndexFunc(all, func(k bundle.Key) bool { return k.Path == r.offer.Manifest.Logins })
 	if i < 0 {
@@ -103,7 +103,7 @@ func quadlets(w *plan.Plan, dir string) (now, next containers.Quadlets) {
 }
 
 // changedQuadlets are the files of the folder of quadlets that the run puts in place, and whose each is.
-func (r *run) changedQuadlets() (names []string, service map[string]string) {
+func (r *task) changedQuadlets() (names []string, service map[string]string) {
 	service = map[string]string{}
 	for _, f := range r.offer.Manifest.Files {
 		name, below := strings.CutPrefix(f.Path, bundle.QuadletDir+"/")
@@ -118,7 +118,7 @@ func (r *run) changedQuadlets() (names []string, service map[string]string) {
 	return names, service
 }
 
-func (r *run) quadletImages() []containers.Image {
+func (r *task) quadletImages() []containers.Image {
 	names, service := r.changedQuadlets()
 	if len(names) == 0 {
 		return nil
@@ -129,7 +129,7 @@ func (r *run) quadletImages() []containers.Image {
 
 // checkQuadlets has podman's generator judge the quadlets as they will be, and tells of those that
 // podman may update by itself.
-func (r *run) checkQuadlets(ctx context.Context) error {
+func (r *task) checkQuadlets(ctx context.Context) error {
 	names, service := r.changedQuadlets()
 	if len(names) == 0 {
 		return nil

@@ -22,7 +22,7 @@ func (r *run) putKeysBack(ctx context.Context) error {
 	if err := r.putUnitsBack(ctx); err != nil {
 		return r.refused(err)
 	}
-	if err := r.startKeyUnits(ctx); err != nil {
+	if err := r.units.startKeyUnits(ctx); err != nil {
 		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
 

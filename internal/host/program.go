@@ -16,7 +16,7 @@ const execFailed = 203
 
 // program says which program of a unit could not be started, and why, for the end of a message; ""
 // when that can't be told.
-func (r *run) program(name string, s machine.UnitState) string {
+func (r *task) program(name string, s machine.UnitState) string {
 	if s.Exit.Status != execFailed || s.Exit.Signal != 0 {
 		return ""
 	}

@@ -33,12 +33,12 @@ func (r *run) stackHealth(ctx context.Context) error {
 		return nil
 	}
 
-	failures, err := r.engine().Watch(ctx, watched, max(r.startLeft(), time.Second))
+	failures, err := r.engine().Watch(ctx, watched, max(r.units.startLeft(), time.Second))
 	if err != nil {
 		return err
 	}
 	if len(failures) > 0 {
-		return unhealthyContainers(ctx, r.engine(), r.starting, r.offer.Manifest.Host, failures)
+		return unhealthyContainers(ctx, r.engine(), r.units.starting, r.offer.Manifest.Host, failures)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ type stack struct {
 // stackUnit is the unit that starts and stops the project of a service.
 func stackUnit(service string) string { return service + ".service" }
 
-func (r *run) engine() containers.Engine { return containers.Engine{Programs: r.m.Programs} }
+func (r *task) engine() containers.Engine { return containers.Engine{Programs: r.m.Programs} }
 
 // planStacks decides what is done to the containers of each stack that the run touches, and brings or
 // builds their images.

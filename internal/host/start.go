@@ -8,10 +8,18 @@ import (
 	"bellhop/internal/host/machine"
 )
 
+// start brings up units, and then the containers that no unit does.
+func (r *run) start(ctx context.Context) error {
+	if err := r.units.start(ctx); err != nil {
+		return err
+	}
+	return r.startStacks(ctx)
+}
+
 // start brings up what is to run. Restarts come before starts: a service that moves to
 // another port frees the one that a new service asks for. A job that is to run once is started by
 // its own name only when nothing that needs it has started it.
-func (r *run) start(ctx context.Context) error {
+func (r *units) start(ctx context.Context) error {
 	u := &r.w.Units
 	r.starting = time.Now()
 	before, err := r.statesToStart(ctx)
@@ -59,12 +67,12 @@ func (r *run) start(ctx context.Context) error {
 
 	r.res.Started = append(r.res.Started, slices.Concat(others, u.Back, again, once)...)
 	r.res.Restarted, r.res.Reloaded = u.Restart, u.Reload
-	return r.startStacks(ctx)
+	return nil
 }
 
 // statesToStart reads what is to be started. systemd knows what needs a unit only from those that
 // it has loaded, which a glance does.
-func (r *run) statesToStart(ctx context.Context) (map[string]machine.UnitState, error) {
+func (r *units) statesToStart(ctx context.Context) (map[string]machine.UnitState, error) {
 	u := &r.w.Units
 	if slices.ContainsFunc(u.Start, r.oneshot) {
 		if _, err := r.m.Glance(ctx, slices.Concat(u.Start, u.Restart)); err != nil {
@@ -76,13 +84,13 @@ func (r *run) statesToStart(ctx context.Context) (map[string]machine.UnitState, 
 
 // resetFailed clears the start limits of what is to start or to restart: one that was hit, or would be
 // by several runs within its interval, refuses what somebody asked for.
-func (r *run) resetFailed(ctx context.Context) {
+func (r *units) resetFailed(ctx context.Context) {
 	r.m.Systemd.ResetFailed(ctx, slices.Concat(r.w.Units.Start, r.w.Units.Restart))
 }
 
 // notYet are those of names that did not run since before was read: something that needs a unit
 // may have started it.
-func (r *run) notYet(ctx context.Context, names []string, before map[string]machine.UnitState) ([]string, error) {
+func (r *units) notYet(ctx context.Context, names []string, before map[string]machine.UnitState) ([]string, error) {
 	states, err := r.m.Units(ctx, names)
 	if err != nil {
 		return nil, err
@@ -97,7 +105,7 @@ func (r *run) notYet(ctx context.Context, names []string, before map[string]mach
 
 // ahead are those of the jobs once that units wait for and do not start themselves: they run
 // first. states are what systemd says of once.
-func (r *run) ahead(once, units []string, states map[string]machine.UnitState) (first []string) {
+func (r *units) ahead(once, units []string, states map[string]machine.UnitState) (first []string) {
 	waits := func(n string) bool { return slices.Contains(units, n) }
 	for _, n := range once {
 		if slices.ContainsFunc(states[n].Before, waits) && !startedBy(n, units, states, map[string]bool{}) {

@@ -14,7 +14,7 @@ import (
 // ask asks systemd to start, restart or reload units, and waits for that. Units that do not come up are left
 // to health; an error is that one of those that were asked for is dead while others still start. What
 // then is still to be started has its job replaced by the way back, which stops it.
-func (r *run) ask(ctx context.Context, verb string, names []string) error {
+func (r *units) ask(ctx context.Context, verb string, names []string) error {
 	if len(names) == 0 {
 		return nil
 	}
@@ -49,7 +49,7 @@ func (r *run) ask(ctx context.Context, verb string, names []string) error {
 }
 
 // early watches what was asked for until now.
-func (r *run) early() *health.Watch {
+func (r *units) early() *health.Watch {
 	w := r.newWatch()
 	for _, n := range r.asked {
 		u := r.watchedUnit(n)
@@ -63,7 +63,7 @@ func (r *run) early() *health.Watch {
 }
 
 // livesBefore are the invocations of units before the run, by unit.
-func (r *run) livesBefore() map[string]string {
+func (r *units) livesBefore() map[string]string {
 	lives := map[string]string{}
 	for n, s := range r.w.Units.Before {
 		lives[n] = s.Invocation

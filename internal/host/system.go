@@ -40,7 +40,7 @@ func (r *run) system(ctx context.Context) error {
 		return err
 	}
 	if len(report.Failures) > 0 {
-		return r.unhealthy(ctx, report)
+		return r.units.unhealthy(ctx, report)
 	}
 	return nil
 }

@@ -13,12 +13,12 @@ import (
 )
 
 // startLeft is how much is left of the time that units have to start and settle.
-func (r *run) startLeft() time.Duration { return bundle.MaxStart - time.Since(r.starting) }
+func (r *units) startLeft() time.Duration { return bundle.MaxStart - time.Since(r.starting) }
 
 // health waits until what was started has settled and what can be asked answers well: a job that is
 // done is not health.
 func (r *run) health(ctx context.Context) error {
-	w := r.watch()
+	w := r.units.watch()
 	if len(w.Units)+len(w.Services)+len(r.stacks) == 0 {
 		return nil
 	}
@@ -31,20 +31,16 @@ func (r *run) health(ctx context.Context) error {
 		r.warn("unit %s was not started: a condition of its unit file does not hold", n)
 	}
 	if len(report.Failures) > 0 {
-		return r.unhealthy(ctx, report)
+		return r.units.unhealthy(ctx, report)
 	}
 	if err := r.stackHealth(ctx); err != nil {
 		return err
 	}
-	return r.tellNewlyFailed(ctx, w.Units)
-}
-
-func (r *run) warn(format string, args ...any) {
-	r.w.Warnings = append(r.w.Warnings, fmt.Sprintf(format, args...))
+	return r.units.tellNewlyFailed(ctx, w.Units)
 }
 
 // newWatch is a watch over nothing yet.
-func (r *run) newWatch() *health.Watch {
+func (r *units) newWatch() *health.Watch {
 	w := &health.Watch{Systemd: r.m.Systemd, Prober: r.m.Prober, Settle: bundle.DefaultSettle, Limit: max(r.startLeft(), time.Second),
 		Explain: r.program}
 	if r.m.Settle > 0 {
@@ -57,7 +53,7 @@ func (r *run) newWatch() *health.Watch {
 // settle time, and the probes of each service of which anything changed on the host or that has such a
 // unit. A change of how a service is judged is brought without asking anything: the next change of the
 // service is judged by it.
-func (r *run) watch() *health.Watch {
+func (r *units) watch() *health.Watch {
 	w := r.newWatch()
 	services := map[string]bool{}
 	for _, n := range unique(slices.Concat(r.res.Started, r.res.Restarted, r.res.Reloaded)) {
@@ -90,7 +86,7 @@ func unique(names []string) (out []string) {
 
 // watchedUnit is a unit as it is watched. What was only reloaded is to run on as before; so is what
 // a restart left as it was.
-func (r *run) watchedUnit(name string) health.Unit {
+func (r *units) watchedUnit(name string) health.Unit {
 	u := health.Unit{Name: name, Service: r.w.ServiceWith(name), Job: r.failed[name], Oneshot: r.oneshot(name)}
 	u.Fresh = slices.Contains(r.res.Restarted, name) || !r.w.Units.Before[name].Running()
 	wasThere := slices.Contains(r.res.Reloaded, name) || slices.Contains(r.res.Restarted, name)
@@ -100,18 +96,8 @@ func (r *run) watchedUnit(name string) health.Unit {
 	return u
 }
 
-// judged is how a service is judged. One that leaves is not asked any more.
-func (r *run) judged(name string) health.Service {
-	s, stays := r.w.ServiceOf(name)
-	one := health.Service{Name: name, Settle: s.SettleTime()}
-	if stays {
-		one.Probes = s.Probes
-	}
-	return one
-}
-
 // unhealthy is the error of a report that has failures.
-func (r *run) unhealthy(ctx context.Context, report *health.Report) error {
+func (r *units) unhealthy(ctx context.Context, report *health.Report) error {
 	var errs []error
 	worst := ""
 	e := &evidence{journal: r.m.Journal, since: r.started}
@@ -129,7 +115,7 @@ func (r *run) unhealthy(ctx context.Context, report *health.Report) error {
 }
 
 // tellNewlyFailed warns of units of bellhop's that failed during the run and are not of it.
-func (r *run) tellNewlyFailed(ctx context.Context, watched []health.Unit) error {
+func (r *units) tellNewlyFailed(ctx context.Context, watched []health.Unit) error {
 	var names []string
 	for _, u := range r.offer.Manifest.Units {
 		isWatched := slices.ContainsFunc(watched, func(w health.Unit) bool { return w.Name == u.Name })

@@ -18,8 +18,16 @@ import (
 // the wait: a job's own timeout is the unit's.
 const jobDeadline = 5 * time.Minute
 
+// units is what a run has systemd do with units.
+type units struct {
+	*task
+	failed   map[string]error // jobs that did not end well, by unit
+	asked    []string         // units whose start or restart was asked for
+	starting time.Time        // when units began to be started
+}
+
 // stopUnits stops units, and remembers which did not end well.
-func (r *run) stopUnits(ctx context.Context, names []string) {
+func (r *units) stopUnits(ctx context.Context, names []string) {
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
 
@@ -30,7 +38,7 @@ func (r *run) stopUnits(ctx context.Context, names []string) {
 
 // stop stops and disables what leaves, while its unit file still stands: later, ExecStop
 // would not be run.
-func (r *run) stop(ctx context.Context) error {
+func (r *units) stop(ctx context.Context) error {
 	u := &r.w.Units
 	if stop := slices.Concat(u.Stop, u.Quiet); len(stop) > 0 {
 		r.stopUnits(ctx, stop)
@@ -62,7 +70,7 @@ func orElse(err error, s machine.UnitState) error {
 }
 
 // reload enables first, so that one daemon-reload sees unit files and links alike.
-func (r *run) reload(ctx context.Context) error {
+func (r *units) reload(ctx context.Context) error {
 	u := &r.w.Units
 	if len(u.Enable) > 0 {
 		if err := r.m.Systemd.Enable(ctx, u.Enable); err != nil {
@@ -84,7 +92,7 @@ func (r *run) reload(ctx context.Context) error {
 
 // usable asks whether systemd can use the unit files that changed. What runs goes on running under
 // a file that is broken, so nothing else would tell before the next boot.
-func (r *run) usable(ctx context.Context) error {
+func (r *units) usable(ctx context.Context) error {
 	files := map[string]string{}
 	var names []string
 	for _, u := range r.offer.Manifest.Units {
@@ -120,7 +128,7 @@ func (r *run) usable(ctx context.Context) error {
 
 // notEnabled are the units that were just enabled and for which systemd made no link: they would
 // run now and be gone after the next boot.
-func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
+func (r *units) notEnabled(ctx context.Context) (bad []error, err error) {
 	ours := slices.DeleteFunc(slices.Clone(r.w.Units.Enable), func(n string) bool {
 		return !slices.ContainsFunc(r.offer.Manifest.Units, func(u bundle.Unit) bool { return u.Name == n && u.Enable && !u.Foreign })
 	})
@@ -139,12 +147,10 @@ func (r *run) notEnabled(ctx context.Context) (bad []error, err error) {
 	return bad, nil
 }
 
-func (r *run) changedFile(path string) bool { return r.w.Changed[bundle.KindFile+":"+path] }
-
 // startKeyUnits starts those that are not active. One that is stays as it is: to start it
 // would start an app that was stopped by hand, to restart it would take its apps down. Where
 // all were active in preflight and nothing was stopped since, they are.
-func (r *run) startKeyUnits(ctx context.Context) error {
+func (r *units) startKeyUnits(ctx context.Context) error {
 	u := &r.w.Units
 	up := u.Before != nil && len(u.Stop)+len(u.Quiet) == 0
 	for _, n := range u.KeyUnits {
@@ -251,7 +257,7 @@ func startBarred(ctx context.Context, m state.Dir, units []bundle.Unit) (started
 }
 
 // chooseReload restarts what can't reload, or is down by now.
-func (r *run) chooseReload(ctx context.Context) error {
+func (r *units) chooseReload(ctx context.Context) error {
 	u := &r.w.Units
 	if len(u.Reload) == 0 {
 		return nil
@@ -277,7 +283,7 @@ func (r *run) chooseReload(ctx context.Context) error {
 
 // takenDown are units that ran before, need nothing themselves, and are down now: the stop
 // of something else took them along.
-func (r *run) takenDown(ctx context.Context) ([]string, error) {
+func (r *units) takenDown(ctx context.Context) ([]string, error) {
 	u := &r.w.Units
 	if len(u.Again) == 0 || len(u.Stop)+len(u.Quiet)+len(u.Restart) == 0 {
 		return nil, nil
@@ -296,13 +302,4 @@ func (r *run) takenDown(ctx context.Context) ([]string, error) {
 	}
 
 	return down, nil
-}
-
-func (r *run) oneshot(name string) bool {
-	for _, u := range r.offer.Manifest.Units {
-		if u.Name == name {
-			return u.Oneshot
-		}
-	}
-	return false
 }
