@@ -95,7 +95,7 @@ var arrows = map[string][]string{
 	"internal/durable":         {},
 	"internal/owner":           {},
 	"internal/push":            {"internal/bundle", "internal/durable", "internal/fleet", "internal/link", "internal/plain", "internal/trace"},
-	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/check", "internal/host/confirm", "internal/host/containers", "internal/host/health", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/runs", "internal/host/stacks", "internal/host/state", "internal/mask", "internal/unitfile"},
+	"internal/host":            {"internal/bundle", "internal/host/before", "internal/host/blame", "internal/host/check", "internal/host/confirm", "internal/host/containers", "internal/host/health", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/runs", "internal/host/stacks", "internal/host/state", "internal/unitfile"},
 	"internal/host/stacks":     {"internal/host/containers", "internal/host/state"},
 	"internal/host/helper":     {"internal/bundle", "internal/host", "internal/host/check", "internal/host/confirm", "internal/host/keyfiles", "internal/host/look", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/plan", "internal/host/state"},
 	"internal/host/look":       {"internal/bundle", "internal/host/confirm", "internal/host/containers", "internal/host/keyfiles", "internal/host/machine", "internal/host/nixsystem", "internal/host/owned", "internal/host/state", "internal/plain"},
@@ -132,6 +132,7 @@ var arrows = map[string][]string{
 	"internal/history/services":    {"internal/history/hosttable", "internal/history/null", "internal/history/store"},
 	"internal/history/stops":       {"internal/bundle", "internal/history/hosttable", "internal/history/null", "internal/history/store"},
 	"internal/history/store":       {},
+	"internal/host/blame":          {"internal/bundle", "internal/host/health", "internal/host/machine", "internal/mask"},
 
 	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/lab/systemd", "internal/link", "internal/newhost"},
 	"internal/lab/canary":      {},

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
@@ -72,7 +73,7 @@ func (r *run) fill(outcome string, err error) {
 func (r *run) fillWarnings() {
 	all := slices.Concat(r.res.Warnings, r.w.Warnings)
 	if len(all) > 0 {
-		all = withoutValues(all, r.mask())
+		all = blame.MaskWarnings(all, r.mask())
 	}
 	r.res.Warnings = unique(all) // a run that goes back was filled before
 }

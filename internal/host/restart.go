@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/health"
@@ -177,13 +178,13 @@ func (r *restart) judge(ctx context.Context, report *health.Report, began time.T
 	if len(report.Failures) == 0 {
 		return r.watchContainers(ctx, began)
 	}
-	e := &evidence{journal: r.m.Journal, since: began}
+	e := &blame.Gatherer{Journal: r.m.Journal, Since: began}
 	var errs []error
 	for _, f := range report.Failures {
 		errs = append(errs, f.Err)
-		e.add(ctx, f)
+		e.Add(ctx, f)
 	}
-	r.fail(&blameError{err: errors.Join(errs...), services: report.Failing(), evidence: e.all})
+	r.fail(&blame.Error{Err: errors.Join(errs...), Services: report.Failing(), Evidence: e.All})
 	return nil
 }
 
@@ -203,7 +204,7 @@ func (r *restart) watchContainers(ctx context.Context, began time.Time) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil: // the engine does not answer
-		r.fail(&blameError{err: fmt.Errorf("service %s: %w", r.service, err), services: []string{r.service}})
+		r.fail(&blame.Error{Err: fmt.Errorf("service %s: %w", r.service, err), Services: []string{r.service}})
 	case len(failures) > 0:
 		r.fail(unhealthyContainers(ctx, e, began, r.now.Manifest.Host, failures))
 	}
@@ -211,8 +212,8 @@ func (r *restart) watchContainers(ctx context.Context, began time.Time) error {
 }
 
 // fail puts a failure into the result, without the values of keys.
-func (r *restart) fail(why *blameError) {
+func (r *restart) fail(why *blame.Error) {
 	take := maskOf(r.m, r.now.Manifest.Keys)
 	r.res.Outcome, r.res.Error = bundle.OutcomeFailed, take(why.Error())
-	r.res.Failing, r.res.Evidence = why.services, maskEvidence(why.evidence, take)
+	r.res.Failing, r.res.Evidence = why.Services, blame.Mask(why.Evidence, take)
 }

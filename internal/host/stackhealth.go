@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/containers"
 )
 
@@ -44,18 +45,18 @@ func (r *run) stackHealth(ctx context.Context) error {
 }
 
 // unhealthyContainers is the error of containers of host that failed, with what they wrote last since a moment.
-func unhealthyContainers(ctx context.Context, e containers.Engine, since time.Time, host string, failures []containers.Failure) *blameError {
-	blame := &blameError{}
-	seen := &evidence{}
+func unhealthyContainers(ctx context.Context, e containers.Engine, since time.Time, host string, failures []containers.Failure) *blame.Error {
+	due := &blame.Error{}
+	seen := &blame.Gatherer{}
 	var errs []error
 	for _, f := range failures {
 		errs = append(errs, f.Err)
-		blame.services = unique(append(blame.services, f.Service))
+		due.Services = unique(append(due.Services, f.Service))
 		one := bundle.Evidence{Service: f.Service, Unit: f.Name, Result: f.State.Status, Exit: f.State.Exit}
-		seen.put(one, e.Logs(ctx, f.State.ID, since, evidenceLines))
+		seen.Put(one, e.Logs(ctx, f.State.ID, since, blame.MostLines))
 	}
 
 	errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", host, failures[0].Service))
-	blame.err, blame.evidence = errors.Join(errs...), seen.all
-	return blame
+	due.Err, due.Evidence = errors.Join(errs...), seen.All
+	return due
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/state"
 )
@@ -62,7 +63,7 @@ func stackTidier(m state.Dir, stacks []state.StackWas, keys []bundle.Key) func(s
 	take := maskOf(m, keys)
 	return func(stands *bundle.Manifest, generation int64, res *bundle.Result) {
 		tidyStacks(m, stacks, stands, generation, res)
-		res.Warnings = withoutValues(res.Warnings, take)
+		res.Warnings = blame.MaskWarnings(res.Warnings, take)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/keyfiles"
@@ -307,7 +308,7 @@ func (r *run) startStacks(ctx context.Context) error {
 			r.warn("service %s: its former images may be pruned: %v", s.Service, err)
 		}
 		if err := r.engine().Apply(ctx, &s.Stack, change); err != nil {
-			return &blameError{err: fmt.Errorf("service %s: %w", s.Service, err), services: []string{s.Service}}
+			return &blame.Error{Err: fmt.Errorf("service %s: %w", s.Service, err), Services: []string{s.Service}}
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/before"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/state"
 )
@@ -83,8 +84,8 @@ func atFirst(steps []bundle.Step) (first []bundle.Step) {
 
 // stepsFailed is the error of the steps that failed, with what they said.
 func (r *run) stepsFailed(ctx context.Context, outcomes []before.Outcome) error {
-	blame := &blameError{}
-	e := &evidence{journal: r.m.Journal, since: r.started}
+	due := &blame.Error{}
+	e := &blame.Gatherer{Journal: r.m.Journal, Since: r.started}
 	var errs []error
 	for _, o := range outcomes {
 		err := o.Err()
@@ -92,16 +93,16 @@ func (r *run) stepsFailed(ctx context.Context, outcomes []before.Outcome) error 
 			continue
 		}
 		errs = append(errs, err)
-		blame.services = append(blame.services, o.Service)
+		due.Services = append(due.Services, o.Service)
 		unit := before.Unit(o.Service)
-		e.put(bundle.Evidence{Service: o.Service, Unit: unit, Result: o.Result, Exit: o.Exit}, e.linesOf(ctx, unit, o.Invocation))
+		e.Put(bundle.Evidence{Service: o.Service, Unit: unit, Result: o.Result, Exit: o.Exit}, e.LinesOf(ctx, unit, o.Invocation))
 	}
 	if len(errs) == 0 {
 		return nil
 	}
 
-	errs = append(errs, fmt.Errorf("nothing was touched; what it said: bellhop logs %s %s", r.offer.Manifest.Host, before.Unit(blame.services[0])))
-	blame.evidence = e.all
-	blame.err = check.Refuse(bundle.RefusedBefore, "%w", errors.Join(errs...))
-	return blame
+	errs = append(errs, fmt.Errorf("nothing was touched; what it said: bellhop logs %s %s", r.offer.Manifest.Host, before.Unit(due.Services[0])))
+	due.Evidence = e.All
+	due.Err = check.Refuse(bundle.RefusedBefore, "%w", errors.Join(errs...))
+	return due
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
@@ -145,7 +146,7 @@ func undo(ctx context.Context, m state.Dir, j *state.Journal, res *bundle.Result
 		res.Cause = res.Error
 		res.Error = fmt.Sprintf("%s; and undoing it: %s", res.Cause, take(errors.Join(whole, units).Error()))
 	}
-	res.Warnings = withoutValues(res.Warnings, take)
+	res.Warnings = blame.MaskWarnings(res.Warnings, take)
 	if whole != nil {
 		return errors.Join(fmt.Errorf("undo run %s: %w", j.Run, whole), m.Runs().Save(res))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/state"
@@ -115,15 +116,15 @@ func (r *units) usable(ctx context.Context) error {
 		switch load := states[n].Load; {
 		case load == "" || load == "loaded": // "": an alias, which is told by its own name
 		case load == "not-found" && strings.HasPrefix(files[n], bundle.QuadletDir+"/"):
-			bad = append(bad, badUnit(n, "podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", files[n], containers.Generator))
+			bad = append(bad, blame.Unit(n, "podman made none of %s: podman 4.4 or newer must be there, and like the file (%s --dryrun tells)", files[n], containers.Generator))
 		case load == "masked":
-			bad = append(bad, badUnit(n, "systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd"))
+			bad = append(bad, blame.Unit(n, "systemd takes it for masked: its file is empty, or a mask of that name stands in /etc/systemd or /run/systemd"))
 		default:
-			bad = append(bad, badUnit(n, "systemd can't use it as it is written: %s (why: bellhop logs %s %s)", load, r.offer.Manifest.Host, n))
+			bad = append(bad, blame.Unit(n, "systemd can't use it as it is written: %s (why: bellhop logs %s %s)", load, r.offer.Manifest.Host, n))
 		}
 	}
 
-	return r.dueTo(bad)
+	return blame.Join(bad, r.w.ServiceWith)
 }
 
 // notEnabled are the units that were just enabled and for which systemd made no link: they would
@@ -140,7 +141,7 @@ func (r *units) notEnabled(ctx context.Context) (bad []error, err error) {
 	for _, n := range ours {
 		s := states[n]
 		if lost := s.File == "static" || s.File == "disabled"; lost && s.Load == "loaded" {
-			bad = append(bad, badUnit(n, "it was enabled, and systemd made no link for it (it is %s): nothing would start it at the next boot. Look at its [Install]", s.File))
+			bad = append(bad, blame.Unit(n, "it was enabled, and systemd made no link for it (it is %s): nothing would start it at the next boot. Look at its [Install]", s.File))
 		}
 	}
 
@@ -164,7 +165,7 @@ func (r *units) startKeyUnits(ctx context.Context) error {
 	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.StayDown())
 	r.res.Started = append(r.res.Started, started...)
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
-		return r.dueTo(several.Unwrap())
+		return blame.Join(several.Unwrap(), r.w.ServiceWith)
 	}
 	return err
 }
@@ -216,7 +217,7 @@ func healKeyUnits(ctx context.Context, m state.Dir, units []bundle.Unit, drifted
 	var errs []error
 	for _, n := range started {
 		if s := states[n]; s.Active != "active" {
-			errs = append(errs, badUnit(n, "%w", orElse(jobs[n], s)))
+			errs = append(errs, blame.Unit(n, "%w", orElse(jobs[n], s)))
 		}
 	}
 

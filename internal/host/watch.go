@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
 	"bellhop/internal/host/health"
 )
 
@@ -100,10 +101,10 @@ func (r *units) watchedUnit(name string) health.Unit {
 func (r *units) unhealthy(ctx context.Context, report *health.Report) error {
 	var errs []error
 	worst := ""
-	e := &evidence{journal: r.m.Journal, since: r.started}
+	e := &blame.Gatherer{Journal: r.m.Journal, Since: r.started}
 	for _, f := range report.Failures {
 		errs = append(errs, f.Err)
-		e.add(ctx, f)
+		e.Add(ctx, f)
 		if worst == "" && f.Unit != "" && !f.Follows {
 			worst = f.Unit
 		}
@@ -111,7 +112,7 @@ func (r *units) unhealthy(ctx context.Context, report *health.Report) error {
 	if worst != "" {
 		errs = append(errs, fmt.Errorf("what it said: bellhop logs %s %s", r.offer.Manifest.Host, worst))
 	}
-	return &blameError{err: errors.Join(errs...), services: report.Failing(), evidence: e.all}
+	return &blame.Error{Err: errors.Join(errs...), Services: report.Failing(), Evidence: e.All}
 }
 
 // tellNewlyFailed warns of units of bellhop's that failed during the run and are not of it.

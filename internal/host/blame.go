@@ -1,0 +1,50 @@
+package host
+
+import (
+	"errors"
+	"fmt"
+
+	"bellhop/internal/bundle"
+	"bellhop/internal/host/blame"
+	"bellhop/internal/host/check"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/state"
+)
+
+// blame puts into the result which services cause is due to, and what was seen of them.
+func (r *run) blame(cause error) {
+	var of *blame.Error
+	if errors.As(cause, &of) {
+		r.res.Failing, r.res.Evidence = of.Services, r.withoutKeys(of.Evidence)
+		return
+	}
+	var no *check.Refusal
+	if errors.As(cause, &no) {
+		r.res.Failing = no.Services
+	}
+}
+
+// withoutKeys is evidence as it may be written to disk. A unit that prints a key must not bring its
+// value there by way of bellhop.
+func (r *task) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
+	if len(all) == 0 {
+		return nil
+	}
+	return blame.Mask(all, r.mask())
+}
+
+// plainText is the text of an error as it may be written to disk: an answer that a service gave, with a
+// key in it, may be quoted there.
+func (r *task) plainText(err error) string { return r.mask()(err.Error()) }
+
+// mask is what takes the values of the keys of this host out of a text.
+func (r *task) mask() func(string) string { return maskOf(r.m, r.offer.Manifest.Keys) }
+
+func maskOf(m state.Dir, keys []bundle.Key) func(string) string {
+	take, err := keyfiles.Of(m).Mask(keys...)
+	if err == nil {
+		return take
+	}
+	withheld := fmt.Sprintf("‹withheld: a key's value may stand here, and they can't be looked for: %v›", err)
+	return func(string) string { return withheld }
+}
