@@ -1,6 +1,21 @@
 package deploy
 
-import "bellhop/deploy/plan"
+import (
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
+)
+
+// A Snapshot is one commit of the config repo, as a read-only tree.
+type Snapshot = commits.Snapshot
+
+// A Source is where commits come from.
+type Source = commits.Source
+
+// From makes a Source of a clone.
+var From = commits.From
+
+// ErrRefused says that a run was refused as a whole; errors.Is finds it.
+var ErrRefused = commits.ErrRefused
 
 // A Plan is what a run would do, and all that it needs to do it.
 type Plan = plan.Plan

@@ -12,9 +12,13 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
+
+	"bellhop/internal/host/helper"
+	"bellhop/internal/host/real"
 
 	"bellhop/internal/nixos"
 )
@@ -44,4 +48,10 @@ func main() {
 	code := OSEnv().Run(ctx)
 	stop()
 	os.Exit(code)
+}
+
+// hostHelper is the program that bellhop runs on a host, hidden in bellhop itself: a
+// deployer of the same system and architecture pushes its own executable.
+func hostHelper(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	return helper.Main(args, stdin, stdout, stderr, real.Machine)
 }
