@@ -9,16 +9,20 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The stand-in for NixOS: systems from derivations alone, without nixpkgs, on a host with Nix.
 const standInDir = "../internal/host/testdata/nixos"
 
+// nixosCanary is the value of a key, which no store may have.
+const nixosCanary = "canary-5f1c0a7e93"
+
 // nixOffline is how Nix runs in the tests: nothing is fetched, and root builds.
 const nixOffline = "substituters =\nsandbox = false\nbuild-users-group =\n"
 
 // standIn reads the files that systems are made from.
-func standIn(t *testing.T) map[string]string {
+func standIn(t testing.TB) map[string]string {
 	t.Helper()
 	files := map[string]string{}
 	for _, name := range []string{"switch.sh", "system.nix"} {
@@ -32,7 +36,7 @@ func standIn(t *testing.T) map[string]string {
 }
 
 // becomesNixOS gives a host a first system, built there, and what bellhop knows a NixOS host by.
-func becomesNixOS(t *testing.T, host string) {
+func becomesNixOS(t testing.TB, host string) {
 	t.Helper()
 	dir := filepath.Join(rigDir(), host, "root/root/standin")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -74,13 +78,13 @@ func systemWith(services map[string]string) map[string]string {
 }
 
 // systemLinks are where the profile and what runs lead to, and the generations of the profile.
-func systemLinks(t *testing.T) string {
+func systemLinks(t testing.TB) string {
 	t.Helper()
 	return on(t, "host3", "cd /nix/var/nix/profiles && readlink -f system /run/current-system && for l in system*; do echo $l $(readlink $l); done")
 }
 
 // nixWorld has chrysalis, which is a NixOS host with a key that is sealed in the repo, and lufta, which is none.
-func nixWorld(t *testing.T) *world {
+func nixWorld(t testing.TB) *world {
 	t.Helper()
 	t.Setenv("NIX_CONFIG", nixOffline)
 	rig(t, "wipe", "host2")
@@ -93,7 +97,7 @@ func nixWorld(t *testing.T) *world {
 	w.bellhop("host", "add", "lufta", "root@"+addr("host2"))
 	w.edit("bellhop.yaml", "  chrysalis:\n", "  chrysalis:\n    nixos: .#chrysalis\n")
 	w.edit("bellhop.yaml", "  lufta:\n", "  lufta:\n    services: { x: true }\n")
-	if out, code := w.tryIn(strings.NewReader("sesame"), "secret", "set", "token"); code != 0 {
+	if out, code := w.tryIn(strings.NewReader(nixosCanary), "secret", "set", "token"); code != 0 {
 		t.Fatal(out)
 	}
 	for name, text := range standIn(t) {
@@ -108,6 +112,13 @@ func (w *world) deployBoth(msg, state string) string {
 	w.write(map[string]string{"services/x/x.service": sleeper + "# " + msg + "\n"})
 	w.commit(msg)
 	out, _ := w.try("deploy")
+	for range 20 { // on a slow machine the run may go on without a system that is still built
+		if w.status().state("chrysalis") != "pending" {
+			break
+		}
+		time.Sleep(5 * time.Second)
+		out, _ = w.try("deploy")
+	}
 	if s := w.status(); s.state("chrysalis") != state || s.state("lufta") != "current" {
 		w.t.Fatalf("%s: chrysalis is %s, want %s; lufta is %s\n%s", msg, s.state("chrysalis"), state, s.state("lufta"), out)
 	}
@@ -131,7 +142,7 @@ func nixosStory(t *testing.T) {
 	if !strings.HasSuffix(path, "-nixos-system-chrysalis") || !strings.HasPrefix(one, path+"\n"+path+"\n") || !strings.Contains(one, "system system-2-link") {
 		t.Errorf("after the first push:\n%s", one)
 	}
-	if got := on(t, "host3", "systemctl is-active web; stat -c '%U:%G %a' /run/keys/token; cat /run/said"); got != "active\nbot:bot 440\nsesame" {
+	if got := on(t, "host3", "systemctl is-active web; stat -c '%U:%G %a' /run/keys/token; cat /run/said"); got != "active\nbot:bot 440\n"+nixosCanary {
 		t.Errorf("web is %q", got)
 	}
 
@@ -154,7 +165,44 @@ func nixosStory(t *testing.T) {
 
 	w.write(systemWith(map[string]string{"web": "exec sleep 1003"}))
 	w.deployBoth("good again", "current")
-	if now := systemLinks(t); !strings.Contains(now, "system system-3-link") || on(t, "host3", "systemctl is-active web") != "active" {
-		t.Errorf("after the last push:\n%s", now)
+	good := systemLinks(t)
+	if !strings.Contains(good, "system system-3-link") || on(t, "host3", "systemctl is-active web") != "active" {
+		t.Errorf("after the last push:\n%s", good)
+	}
+
+	w.nixosGoesBack(good)
+	w.noCanaryInStores()
+}
+
+// nixosGoesBack has a rollback bring back a system with the key of its time.
+func (w *world) nixosGoesBack(good string) {
+	t := w.t
+	t.Helper()
+	w.secret("token", "another")
+	w.write(systemWith(map[string]string{"web": "exec sleep 1004"}))
+	w.deployBoth("another key", "current")
+	if got := on(t, "host3", "cat /run/keys/token"); got != "another" {
+		t.Errorf("the key is %q", got)
+	}
+
+	w.bellhop("rollback", "chrysalis", "--reason", "1004 is bad")
+	path, _, _ := strings.Cut(good, "\n")
+	if got := systemLinks(t); !strings.HasPrefix(got, path+"\n"+path+"\n") {
+		t.Errorf("after the rollback:\n%s\nwant %s", got, path)
+	}
+	if got := on(t, "host3", "stat -c '%U %a' /run/keys/token; cat /run/keys/token"); got != "bot 440\n"+nixosCanary {
+		t.Errorf("after the rollback the key is %q", got)
+	}
+}
+
+// noCanaryInStores looks for the value of the key in both stores.
+func (w *world) noCanaryInStores() {
+	w.t.Helper()
+	look := "grep -rlF " + nixosCanary + " /nix/store /nix/var/log 2>/dev/null | head -n 5"
+	if got := on(w.t, "host3", look); got != "" {
+		w.t.Errorf("the value of the key is in the host's store: %s", got)
+	}
+	if got := w.sh("", look); got != "" {
+		w.t.Errorf("the value of the key is in the deployer's store: %s", got)
 	}
 }
