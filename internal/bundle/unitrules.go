@@ -127,7 +127,7 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 		return VerbStop
 	case now.OtherStack && now.Running:
 		return VerbReplace // a restart would stop it as the new file says, which does not know what runs
-	case now.StaysBack && was != nil && now.isDown():
+	case now.StaysBack && was != nil && want.Start && now.isDown(want):
 		return VerbLeave
 	case want.Oneshot && want.Start:
 		return oneshotVerb(was, action, now)
@@ -149,11 +149,16 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 	return VerbDrift
 }
 
-// isDown says that a unit does not run, and that nobody stopped it by hand.
-func (f UnitFacts) isDown() bool {
+// isDown says that a unit does not run, nobody stopped it by hand, and it does not just wait for its keys,
+// which are there by now.
+func (f UnitFacts) isDown(want *Unit) bool {
+	if waits := f.Barred && want.WaitsForKeys(); f.Running || waits {
+		return false
+	}
+
 	failed := f.Failed || f.Unsuccessful
-	waits := f.Barred || f.Skipped || !f.RanThisBoot
-	return !f.Running && (failed || waits)
+	isBarred := f.Barred || f.Skipped
+	return failed || isBarred || !f.RanThisBoot
 }
 
 // oneshotVerb: a job runs again when something of it changed, or when it has not run or failed.
