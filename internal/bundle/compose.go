@@ -42,6 +42,9 @@ func Compose(head, lastGood Manifest, failing []string) Composition {
 
 	m := head.pick(comes)
 	m.join(lastGood.pick(stays))
+	if m.Logins == "" {
+		m.keepLogins(&lastGood)
+	}
 	m.composeNeeds(&head, &lastGood, isHeld)
 	m.keepGroups(&lastGood)
 	m.Sort()
@@ -67,6 +70,15 @@ func (m *Manifest) join(o Manifest) {
 	m.Shared = slices.Concat(m.Shared, o.Shared)
 	m.System = cmp.Or(o.System, m.System)
 	m.Logins = cmp.Or(m.Logins, o.Logins)
+}
+
+// keepLogins keeps the logins at registries, which are no service's: who stays may have to pull an image again.
+func (m *Manifest) keepLogins(lastGood *Manifest) {
+	i := slices.IndexFunc(lastGood.Keys, func(k Key) bool { return k.Path == lastGood.Logins })
+	if i < 0 || slices.ContainsFunc(m.Keys, func(k Key) bool { return k.Name == lastGood.Keys[i].Name }) {
+		return
+	}
+	m.Keys, m.Logins = append(m.Keys, lastGood.Keys[i]), lastGood.Logins
 }
 
 // composeNeeds lists the commands that services need: those that come, of head, and those that stay,

@@ -34,9 +34,14 @@ func (f *Fleet) partialOf(i int, host string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(st.Broken) == 0 || len(st.Problems) > len(st.Broken) {
+	of := map[*problem.Problem]bool{} // of services: one may be that of several
+	for _, b := range st.Broken {
+		of[b.Problem] = true
+	}
+	if len(of) == 0 || len(st.Problems) > len(of) {
 		return nil, nil
 	}
+
 	return f.bundleOf(st, host, arch), nil
 }
 

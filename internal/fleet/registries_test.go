@@ -163,6 +163,9 @@ func TestRegistryProblemsHoldBackPulls(t *testing.T) {
 		if (c.Manifest.Logins != "") != hasKey {
 			t.Errorf("%s: logins at %q, keys %+v", what, c.Manifest.Logins, c.Manifest.Keys)
 		}
+		if (good.Logins != "") != hasKey {
+			t.Errorf("%s: keys %+v; a login that works stays with who stays", what, c.Manifest.Keys)
+		}
 		if !c.Holds("stack") || c.Holds("plain") || c.Holds("") {
 			t.Errorf("%s: held %+v, want stack", what, c.Held)
 		}
