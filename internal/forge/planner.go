@@ -43,7 +43,8 @@ type Planner struct {
 	// Troubles is told what the forge refuses; nil: nobody asks.
 	Troubles *Troubles
 
-	seen string // what the repo was like in the newest round
+	seen  string    // what the repo was like in the newest round
+	waits forkWaits // heads of forks that could not be planned
 }
 
 // requestPoll is how often requests are asked for without a webhook.
@@ -164,7 +165,7 @@ func (p *Planner) round(ctx context.Context) error {
 			was := mark[strconv.Itoa(r.Number)]
 			isDone := was.Head == r.Head && was.Base == base && was.Full == isFull
 			key := fmt.Sprint(r.Number, r.Head, base)
-			if !isDone && !tried[key] {
+			if !isDone && !tried[key] && !p.waits.has(r, time.Now()) {
 				tried[key] = true
 				next = i
 				break
@@ -192,13 +193,14 @@ func (p *Planner) isFull(ctx context.Context, requests int) (bool, error) {
 }
 
 // tell plans one request, and has its comment say so. A head that can't be planned is told of in the log, and waits for the
-// next round.
+// next round, or longer when it is of a fork.
 func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool, mark map[string]planned) error {
 	planning, cancel := context.WithTimeout(ctx, planTime)
 	defer cancel()
 	plan, err := p.Plan(planning, r, base, isFull)
 	if err != nil {
 		if ctx.Err() == nil {
+			p.waits.add(r, time.Now())
 			p.Log.Warn("request is not planned", "request", r.Number, "commit", r.Head, "err", err)
 		}
 		return nil
@@ -208,6 +210,7 @@ func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool,
 	id, err := p.Client.Comment(ctx, r.Number, mark[key].Comment, plan.Marker, plan.Text)
 	var said *APIError
 	if errors.As(err, &said) && said.isOfOneCommit() {
+		p.waits.add(r, time.Now())
 		p.Log.Error("request is planned, and has no comment", "request", r.Number, "err", err)
 		return nil
 	}

@@ -358,6 +358,52 @@ func TestForksThatAreWanted(t *testing.T) {
 	}
 }
 
+// The head of a fork that can't be planned is not fetched again in each round: it waits, longer each time. A newer head is tried at
+// once, and so is the repo's own in each round.
+func TestForksThatCannotBePlannedWait(t *testing.T) {
+	d := newDesk(t, GitHub)
+	d.Forks = true
+	tries := map[string]int{}
+	d.Plan = func(_ context.Context, r Request, _ string, _ bool) (Plan, error) {
+		tries[r.Head]++
+		return Plan{}, errors.New("the pack is larger than 256 MiB")
+	}
+	d.forge.Open(1, fakeforge.Request{Head: commitA, Branch: "topic"})
+	d.forge.Open(2, fakeforge.Request{Head: commitB, Branch: "topic", IsFork: true})
+	for range 3 {
+		d.do()
+		d.base += "+" // what is deployed moves: the head is as large as before
+	}
+	if tries[commitA] != 3 || tries[commitB] != 1 {
+		t.Errorf("3 rounds planned our head %d times and the fork's %d times, want 3 and 1", tries[commitA], tries[commitB])
+	}
+
+	newer := strings.Repeat("c", 40)
+	d.forge.Open(2, fakeforge.Request{Head: newer, Branch: "topic", IsFork: true})
+	d.do()
+	if tries[newer] != 1 {
+		t.Errorf("the fork's newer head was planned %d times, want once", tries[newer])
+	}
+
+	var waits forkWaits
+	now, fork := time.Now(), Request{Number: 2, Head: commitB, IsFork: true}
+	for _, want := range []time.Duration{10 * time.Minute, 20 * time.Minute, 40 * time.Minute} {
+		waits.add(fork, now)
+		if now = now.Add(want); !waits.has(fork, now.Add(-time.Second)) || waits.has(fork, now) {
+			t.Errorf("the head does not wait for %v", want)
+		}
+	}
+	for range 20 {
+		waits.add(fork, now)
+	}
+	if !waits.has(fork, now.Add(23*time.Hour)) || waits.has(fork, now.Add(24*time.Hour)) {
+		t.Error("a head that failed often does not wait for a day")
+	}
+	if waits.add(Request{Number: 3, Head: commitA, IsFork: true}, now.Add(49*time.Hour)); len(waits.by) != 1 {
+		t.Errorf("%d heads are remembered, want none of old times", len(waits.by)-1)
+	}
+}
+
 // Strangers can write as much into their requests as the forge takes: ours are planned all the same.
 func TestLongTextsOfRequests(t *testing.T) {
 	long := strings.Repeat("é\"\n", 50_000)
