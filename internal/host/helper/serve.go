@@ -308,7 +308,7 @@ func (s *session) applyDelta(o *bundle.Offer) error {
 
 // first is what can be refused before a byte travels.
 func (s *session) first(o *bundle.Offer) error {
-	unlock, err := s.m.Lock(0)
+	unlock, err := s.m.Lock(momentary)
 	if errors.Is(err, machine.ErrBusy) {
 		return s.busy(err)
 	}
@@ -332,6 +332,9 @@ func (s *session) first(o *bundle.Offer) error {
 
 	return state.CheckBase(o, now)
 }
+
+// momentary is longer than other sessions hold the lock to look around, and not to work.
+const momentary = 200 * time.Millisecond
 
 // busy refuses an offer while another run is at work.
 func (s *session) busy(err error) error {

@@ -109,7 +109,7 @@ func (s *session) startApply(ctx context.Context, run string) error {
 			return err
 		}
 
-		unlock, locked := s.m.Lock(200 * time.Millisecond)
+		unlock, locked := s.m.Lock(momentary)
 		if locked != nil {
 			return err
 		}
@@ -126,7 +126,7 @@ func (s *session) quick(ctx context.Context, o *bundle.Offer, id string) (*bundl
 	}
 	defer end()
 
-	unlock, err := s.m.Lock(0)
+	unlock, err := s.m.Lock(momentary)
 	if errors.Is(err, machine.ErrBusy) {
 		return nil, check.Refuse(bundle.RefusedBusy, "%w", err)
 	}
