@@ -1,17 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"bellhop/internal/adopt"
 	"bellhop/internal/fleet"
-	"bellhop/internal/link"
-	"bellhop/internal/plain"
 	"bellhop/secrets"
 )
 
@@ -61,7 +57,7 @@ func runAdopt(e *Env, ctx context.Context, r *reach, host string, o adopt.Option
 	}
 	defer pool.Close()
 
-	run := func(ctx context.Context, line string) (string, error) { return outputOn(ctx, pool, t, line) }
+	run := func(ctx context.Context, line string) (string, error) { return pool.Output(ctx, t, line) }
 	s, err := adopt.Read(ctx, &adopt.Host{Name: t.Name, Run: run}, o)
 	if err != nil {
 		return err
@@ -83,14 +79,4 @@ func runAdopt(e *Env, ctx context.Context, r *reach, host string, o adopt.Option
 	}
 	_, err = fmt.Fprint(e.Stdout, s.Text(t.Name))
 	return err
-}
-
-// outputOn is what a line of shell prints on a host, as root.
-func outputOn(ctx context.Context, pool *link.Pool, t link.Target, line string) (string, error) {
-	var out, errs bytes.Buffer
-	code, err := pool.Exec(ctx, t, line, strings.NewReader(""), &out, &errs)
-	if err == nil && code != 0 {
-		err = fmt.Errorf("%s: %s", t.Name, plain.Line(errs.String(), plain.MaxLine))
-	}
-	return out.String(), err
 }

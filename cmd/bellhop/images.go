@@ -63,7 +63,7 @@ func readImages(e *Env, ctx context.Context, r *reach, expr string) (all []image
 	defer pool.Close()
 
 	exec := func(ctx context.Context, t link.Target, line string) (string, error) {
-		return outputOn(ctx, pool, t, line)
+		return pool.Output(ctx, t, line)
 	}
 	if all, err = images.Read(ctx, f, ts, exec); err != nil {
 		return nil, err

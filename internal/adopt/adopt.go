@@ -57,6 +57,7 @@ type reading struct {
 	run   running
 	names map[string]string // of the folder, with their modes
 	files map[string][]byte // that were read
+	bytes int               // of them
 	text  strings.Builder   // of all that compose parses
 }
 
@@ -133,10 +134,14 @@ func (r *reading) read(name string) ([]byte, error) {
 		return nil, fs.ErrNotExist
 	}
 	data, err := r.host.read(r.ctx, r.From+"/"+name)
-	if err == nil {
-		r.files[name] = data
+	if err != nil {
+		return nil, err
 	}
-	return data, err
+	if r.bytes += len(data); r.bytes > maxBytes {
+		return nil, fmt.Errorf("the files that %s of %s names are more than %d MiB: move its data to a folder elsewhere, or adopt it by hand", r.run.project, r.host.Name, maxBytes>>20)
+	}
+	r.files[name] = data
+	return data, nil
 }
 
 // parse reads the compose files as a deployer would. key is that of a secret env file; "" for none.

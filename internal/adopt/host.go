@@ -74,6 +74,7 @@ func list(text string) []string {
 const (
 	maxNames = 20000
 	maxDepth = 4
+	maxBytes = 64 << 20 // of all files that are read
 )
 
 // names are the files of a folder, each with its mode.

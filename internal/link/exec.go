@@ -1,10 +1,14 @@
 package link
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+
+	"bellhop/internal/plain"
 )
 
 // Exec runs cmd with /bin/sh as root, by sudo -n for other users, and returns its exit
@@ -39,6 +43,26 @@ func (p *Pool) Exec(ctx context.Context, t Target, cmd string, stdin io.Reader, 
 	}
 
 	return code, err
+}
+
+// MaxOutput caps what Output takes from a host, which may be another's by now.
+const MaxOutput = 8 << 20 // bytes
+
+// Output is what cmd prints on a host, as Exec runs it, at most MaxOutput of it. A code other than 0 is an error with
+// the first of what stderr says. Errors name the host where its answer is at fault.
+func (p *Pool) Output(ctx context.Context, t Target, cmd string) (string, error) {
+	var out bytes.Buffer
+	errs := &capped{max: stderrCap}
+	code, err := p.Exec(ctx, t, cmd, strings.NewReader(""), &limited{w: &out, left: MaxOutput}, &limited{w: errs, left: maxStderr})
+	switch {
+	case errors.Is(err, errTooMuch):
+		return "", fmt.Errorf("%s: %w: more than %d MiB, or more than %d MiB of errors", t.Name, errTooMuch, MaxOutput>>20, maxStderr>>20)
+	case err != nil:
+		return "", err
+	case code != 0:
+		return "", fmt.Errorf("%s: %s", t.Name, plain.Line(errs.String(), plain.MaxLine))
+	}
+	return out.String(), nil
 }
 
 // readerOnly hides what else a reader can do from io.Copy, so that the buffer is ours.

@@ -486,6 +486,25 @@ func TestExec(t *testing.T) {
 	}
 }
 
+// What a host prints is taken up to a bound, and a failure is told by what stderr says.
+func TestOutputIsBounded(t *testing.T) {
+	h := newHost(t, "a")
+	p := newPool(t, config(t))
+	h.Noise(strings.Repeat("x", link.MaxOutput))
+	out, err := p.Output(t.Context(), h.Target(), "true")
+	if err != nil || len(out) != link.MaxOutput {
+		t.Errorf("%d bytes came, %v", len(out), err)
+	}
+	if out, err = p.Output(t.Context(), h.Target(), "echo"); out != "" || err == nil || !strings.Contains(err.Error(), "says too much") {
+		t.Errorf("of one byte more %d came, %v", len(out), err)
+	}
+
+	h.Noise("")
+	if out, err = p.Output(t.Context(), h.Target(), "nothing that it knows"); out != "" || err == nil || !strings.Contains(err.Error(), "imitated") {
+		t.Errorf("of a failure %q came, %v", out, err)
+	}
+}
+
 func TestFreshAlwaysDials(t *testing.T) {
 	h := newHost(t, "a")
 	p := newPool(t, config(t))
