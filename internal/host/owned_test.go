@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
@@ -262,6 +263,31 @@ func TestUserChangesUnderARunningUnit(t *testing.T) {
 				t.Errorf("home %s, guest runs %v", got, b.active["guest.service"])
 			}
 		})
+	}
+}
+
+// A run that was cut off before it changed a user stops nothing for him when it is undone, though his shell is
+// another than its journal has: one of a former release has none.
+func TestUndoLeavesAShell(t *testing.T) {
+	b := newBox(t)
+	b.runsAs = map[string]string{"bot": "guest.service"}
+	l := bot("one").service("guest.service", "[Service]\nUser = bot\n")
+	b.deploy(l, bundle.OutcomeDone)
+	l.Users[0].Home = "/home/bot"
+	run := b.stageOnly(l)
+	if _, died := b.dieWhen("begin", func() { host.Apply(t.Context(), b.m, run) }); !died {
+		t.Fatal("the run did not begin")
+	}
+
+	user := b.users["bot"]
+	user.Shell = "/usr/sbin/nologin"
+	b.users["bot"] = user
+	b.jobs = nil
+	if err := host.Settle(t.Context(), b.m); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.jobs) > 0 || b.users["bot"] != user {
+		t.Errorf("jobs %q, user %+v; want none, and %+v", b.jobs, b.users["bot"], user)
 	}
 }
 

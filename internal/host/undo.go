@@ -291,15 +291,21 @@ func (u *undoer) paths(ctx context.Context) error {
 
 func (u *undoer) accountsDiffer() bool {
 	return slices.ContainsFunc(u.j.Accounts, func(was machine.Account) bool {
-		is, ok, err := u.m.Accounts.User(was.Name)
-		return err == nil && ok && is != was
+		return u.hasChanged(was)
 	})
+}
+
+// hasChanged says that an account is not as it was, in what a run changes. The rest is not compared: people change
+// a shell, and a journal of a former release does not have it.
+func (u *undoer) hasChanged(was machine.Account) bool {
+	is, ok, err := u.m.Accounts.User(was.Name)
+	return err == nil && ok && (is.Group != was.Group || is.Home != was.Home)
 }
 
 func (u *undoer) accounts(ctx context.Context) error {
 	var errs []error
 	for _, was := range u.j.Accounts {
-		if is, ok, err := u.m.Accounts.User(was.Name); err == nil && ok && is != was {
+		if u.hasChanged(was) {
 			if err := u.m.Accounts.Usermod(ctx, was); err != nil {
 				errs = append(errs, fmt.Errorf("change user %s back: %w", was.Name, err))
 			}
