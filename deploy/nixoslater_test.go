@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/nixos"
@@ -34,14 +35,33 @@ func TestSystemThatIsStillMade(t *testing.T) {
 	c := w.commit("first")
 	w.run(deploy.Request{}, history.OutcomePartial)
 	w.wantState("plain", history.Current, c)
-	if s := w.state("slow"); s.State != history.Pending || s.Error == nil || !strings.Contains(*s.Error, "still being made") {
+	if s := w.state("slow"); s.State != history.Never || s.Error == nil || !strings.Contains(*s.Error, "still being made") {
 		t.Errorf("while its system is made the host is %+v", s)
+	}
+
+	stored := func() int {
+		runs, err := w.db.Runs(t.Context(), 0)
+		w.must(err)
+		return len(runs.Runs)
+	}
+	before := stored()
+	for range 3 { // each asks anew, and gets another error that says the same
+		answer = &fleet.HostSystem{Err: &fleet.SystemError{Text: answer.Err.Error(), Later: true}}
+		w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	}
+	if n := stored() - before; n > 0 {
+		t.Errorf("while its system is made, 3 polls stored %d runs", n)
 	}
 
 	answer = &fleet.HostSystem{Err: &fleet.SystemError{Text: "the disk is too small"}}
 	w.run(deploy.Request{}, history.OutcomeFailed)
 	if s := w.state("slow"); s.State != history.Failed {
 		t.Errorf("once its system was tried the host is %+v", s)
+	}
+	before = stored()
+	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	if n := stored() - before; n > 0 {
+		t.Errorf("a poll that finds the same error stored %d runs", n)
 	}
 }
 

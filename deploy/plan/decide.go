@@ -78,7 +78,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	if w.err != nil && !wantsHeld {
 		hp.State, hp.Error, hp.evidence = history.Refused, fleet.ErrorText(w.err), systemEvidence(w.err)
 		if failed := systemError(w.err); failed != nil {
-			hp.State = systemState(failed)
+			hp.State = systemState(failed, last)
 		}
 		return hp
 	}

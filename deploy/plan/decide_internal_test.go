@@ -21,6 +21,7 @@ func TestDecide(t *testing.T) {
 	current := with(func(h *history.Host) { h.State, h.Digest = history.Current, "new" })
 	pending := with(func(h *history.Host) { h.State, h.Error = history.Pending, "no route" })
 	clock := Request{Trigger: TriggerClock}
+	later := &fleet.SystemError{Text: "being made", Later: true}
 
 	for _, c := range []struct {
 		name     string
@@ -45,6 +46,10 @@ func TestDecide(t *testing.T) {
 		{name: "not chosen", req: Request{On: "other"}, last: behind, state: history.Behind},
 		{name: "at work", last: behind, pushing: true, state: history.Deploying},
 		{name: "no bundle", last: behind, err: errors.New("no secret"), state: history.Refused, text: "no secret"},
+		{name: "its system is made", last: current, err: later, state: history.Behind, text: "being made"},
+		{name: "its first system is made", err: later, state: history.Never, text: "being made"},
+		{name: "its system is made, and it was away", last: pending, err: later, state: history.Behind, text: "being made"},
+		{name: "its system is made, and nothing is known of it", last: with(func(h *history.Host) { h.State = history.Unknown }), err: later, state: history.Unknown, text: "being made"},
 
 		{name: "failed", last: behind, failures: failures, state: history.RolledBack, text: "unit web failed"},
 		{name: "failed, all", req: Request{All: true}, last: behind, failures: failures, state: history.RolledBack, text: "unit web failed"},

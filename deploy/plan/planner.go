@@ -103,10 +103,28 @@ func (p *Planner) want(f *fleet.Fleet, h *fleet.Host) {
 	if err != nil && f.Isolate {
 		now.partial, _ = f.Partial(h.Name) // that it can't be had is what err tells
 	}
-	if before := p.wanted[h.Name]; before != nil && err == nil && *before == *now {
+	before := p.wanted[h.Name]
+	switch {
+	case before != nil && err == nil && *before == *now:
+		return
+	case before != nil && now.lacks(before):
+		p.wanted[h.Name] = now // it is marked already, or history has it so
 		return
 	}
 	p.wanted[h.Name], p.differ.hosts[h.Name] = now, true
+}
+
+// lacks says that w can't be made for the same reason as before. Each run tries it anew, and its error is another
+// one that says the same.
+func (w *wanted) lacks(before *wanted) bool {
+	if w.host != before.host || w.err == nil || before.err == nil {
+		return false
+	}
+	isSamePart := w.partial == nil && before.partial == nil
+	if w.partial != nil && before.partial != nil {
+		isSamePart = w.partial.Digest == before.partial.Digest
+	}
+	return isSamePart && w.err.Error() == before.err.Error()
 }
 
 // candidates are the hosts that can need anything, by name: those that the commit may have

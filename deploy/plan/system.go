@@ -28,12 +28,18 @@ func systemError(err error) *fleet.SystemError {
 	return failed
 }
 
-// systemState is the state of a host without a system. One whose system is still being made is tried again.
-func systemState(failed *fleet.SystemError) history.State {
-	if failed.Later {
-		return history.Pending
+// systemState is the state of a host without a system. One whose system is still being made waits for it, and is
+// not away: nobody tried to reach it.
+func systemState(failed *fleet.SystemError, last history.Host) history.State {
+	switch {
+	case !failed.Later:
+		return history.Failed
+	case last.State == history.Unknown:
+		return history.Unknown
+	case !last.Had:
+		return history.Never
 	}
-	return history.Failed
+	return history.Behind
 }
 
 // systemEvidence is what Nix said of a host that has no system.
