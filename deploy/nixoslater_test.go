@@ -95,3 +95,22 @@ func TestPlansAreMadeWhileSystemsAre(t *testing.T) {
 	w.run(deploy.Request{}, history.OutcomePartial)
 	w.wantState("plain", history.Current, planned.Snapshot.Commit)
 }
+
+// A plan of what is not to be deployed has its systems made aside, so that no run waits for them.
+func TestPlanOfMakesSystemsAside(t *testing.T) {
+	w := newWorld(t, "plain")
+	w.nixosHosts("nix")
+	w.systemsOf(func(string) *fleet.HostSystem {
+		t.Error("the systems of a plan wait in the line of runs")
+		return &fleet.HostSystem{Err: &fleet.SystemError{Text: "no system"}}
+	})
+	asked := false
+	w.d.Loader.SystemsAside = func(context.Context, fs.FS, string, []*fleet.Host) map[string]*fleet.HostSystem {
+		asked = true
+		return map[string]*fleet.HostSystem{"nix": {Err: &fleet.SystemError{Text: "no system"}}}
+	}
+	w.commit("first")
+	if _, err := w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[0]); err != nil || !asked {
+		t.Errorf("PlanOf: %v; asked aside: %v", err, asked)
+	}
+}

@@ -13,9 +13,14 @@ import (
 func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Plan, error) {
 	d.knowArch()
 	that := func(context.Context) (Snapshot, error) { return snap, nil }
+	systems := d.Loader.Systems
+	if d.Loader.SystemsAside != nil {
+		systems = d.Loader.SystemsAside
+	}
+
 	aside := &Deployer{
 		Source: Source{Sync: that, Look: that, At: d.At, Since: d.Since},
-		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, Systems: d.Loader.Systems,
+		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, Systems: systems,
 			Confined: d.Loader.Confined, Timeout: d.Loader.Timeout, Idle: time.Minute},
 		Check:   d.Check,
 		Nix:     d.Nix,

@@ -309,7 +309,7 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	loader.Open, loader.KeyDigest = h.openSecret, keyDigest(digest)
 	h.close = append(h.close, loader.Close)
 	h.nix = nixhosts.New(h.state.path("nix"), f.nix.ifd, f.nix.keyCommand)
-	loader.Systems = h.nix.Systems
+	loader.Systems, loader.SystemsAside = h.nix.Systems, h.nix.SystemsAside
 	h.close = append(h.close, h.nix.Close)
 	return &deploy.Deployer{
 		Source:  deploy.From(h.repo),

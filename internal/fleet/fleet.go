@@ -86,6 +86,9 @@ type Loader struct {
 	// without systems.
 	Systems func(ctx context.Context, tree fs.FS, commit string, hosts []*Host) map[string]*HostSystem
 
+	// SystemsAside is Systems for plans of what is not to be deployed: what they build holds up no run. Nil: Systems.
+	SystemsAside func(ctx context.Context, tree fs.FS, commit string, hosts []*Host) map[string]*HostSystem
+
 	// Confined says how the process is started that reads trees, within Timeout; see wire.go. Nil:
 	// trees are read here, which bounds no time and no memory but by the budget. The deployer and
 	// check set it; tests of other things, and verbs that read a person's own folder, do not.

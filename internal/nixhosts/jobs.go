@@ -10,9 +10,9 @@ import (
 	"bellhop/internal/nixos"
 )
 
-// Systems may take hours to build, and nobody else should wait for them: not a host that runs no NixOS, nor a push that
-// comes meanwhile. So they are made by a job that outlives the run which asked first. One job is at work; the newest
-// ask waits behind it, in place of older ones that nobody needs any more.
+// Systems may take hours to build, and nobody else should wait for them: not a host that runs no NixOS or whose system is
+// there, nor a push that comes meanwhile. So they are made by a job that outlives the run which asked first. One job of
+// runs is at work, and one of plans; the newest ask waits behind it, in place of older ones that nobody needs any more.
 
 // errLater is what a host without a system says meanwhile.
 var errLater = errors.New("its NixOS system is still being made: the host gets it once it is there")
@@ -26,6 +26,7 @@ type made struct {
 // A job makes the systems of one source.
 type job struct {
 	key    string
+	line   *line
 	began  time.Time
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -38,16 +39,42 @@ type job struct {
 
 // jobs are those of one Hosts.
 type jobs struct {
-	mu     sync.Mutex
+	mu    sync.Mutex
+	runs  line
+	plans line
+}
+
+// A line is of jobs that wait for each other.
+type line struct {
 	atWork *job
 	next   *job
 	last   *job // that has ended after somebody was told Later, until somebody asks for it
 	owed   bool // somebody was told Later
 }
 
-// make is what the systems of a source come to. It waits as long as Patience and ctx allow.
-func (h *Hosts) make(ctx context.Context, source *nixos.Source, asks []nixos.Ask) (made, error) {
-	j := h.join(fmt.Sprintf("%s %q", source.Key, asks), func(ctx context.Context) (made, error) { return h.build(ctx, source, asks) })
+// make is what the systems of a source come to. It waits as long as Patience and ctx allow; with errLater it returns those
+// that are there by then.
+func (h *Hosts) make(ctx context.Context, l *line, source *nixos.Source, asks []nixos.Ask) (made, error) {
+	key := fmt.Sprintf("%s %q", source.Key, asks)
+	if known := h.known(source, asks); len(known.systems) == len(asks) {
+		h.heard(key)
+		return known, nil
+	}
+
+	m, err := h.wait(ctx, h.join(l, key, func(ctx context.Context) (made, error) { return h.build(ctx, source, asks) }))
+	if errors.Is(err, errLater) {
+		return h.known(source, asks), err
+	}
+	return m, err
+}
+
+func (h *Hosts) known(source *nixos.Source, asks []nixos.Ask) made {
+	systems, failures := h.Nix.Known(source, asks)
+	return made{systems, failures}
+}
+
+// wait waits for the end of j, as long as Patience and ctx allow.
+func (h *Hosts) wait(ctx context.Context, j *job) (made, error) {
 	var patience <-chan time.Time
 	if h.Patience > 0 {
 		t := time.NewTimer(time.Until(j.began.Add(h.Patience)))
@@ -72,33 +99,46 @@ func (h *Hosts) make(ctx context.Context, source *nixos.Source, asks []nixos.Ask
 	return j.made, j.err
 }
 
-// join finds the job of that key, or begins one.
-func (h *Hosts) join(key string, work func(context.Context) (made, error)) *job {
+// heard forgets what the job of that key came to: who asked knows it.
+func (h *Hosts) heard(key string) {
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()
-	if last := h.jobs.last; last != nil && last.key == key {
-		h.jobs.last = nil
-		return last
+	for _, l := range []*line{&h.jobs.runs, &h.jobs.plans} {
+		if l.last != nil && l.last.key == key {
+			l.last = nil
+		}
 	}
-	for _, j := range []*job{h.jobs.atWork, h.jobs.next} {
+}
+
+// join finds the job of that key, or begins one in l.
+func (h *Hosts) join(l *line, key string, work func(context.Context) (made, error)) *job {
+	h.jobs.mu.Lock()
+	defer h.jobs.mu.Unlock()
+	for _, l := range []*line{&h.jobs.runs, &h.jobs.plans} {
+		if last := l.last; last != nil && last.key == key {
+			l.last = nil
+			return last
+		}
+	}
+	for _, j := range []*job{l.atWork, l.next, h.jobs.runs.atWork, h.jobs.plans.atWork} {
 		if j != nil && j.key == key {
 			return j
 		}
 	}
 
-	j := &job{key: key, began: time.Now(), work: work, done: make(chan struct{})}
+	j := &job{key: key, line: l, began: time.Now(), work: work, done: make(chan struct{})}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
-	if h.jobs.atWork == nil {
-		h.jobs.atWork = j
+	if l.atWork == nil {
+		l.atWork = j
 		go h.do(j)
 		return j
 	}
-	if old := h.jobs.next; old != nil {
+	if old := l.next; old != nil {
 		old.err = errLater
 		close(old.done)
-		h.jobs.owed = true
+		l.owed = true
 	}
-	h.jobs.next = j
+	l.next = j
 	return j
 }
 
@@ -110,26 +150,27 @@ func (h *Hosts) leave(j *job) bool {
 	case <-j.done:
 		return false
 	default:
-		h.jobs.owed = true
+		j.line.owed = true
 		return true
 	}
 }
 
 // do does j, and those that wait behind it.
 func (h *Hosts) do(j *job) {
+	l := j.line
 	for j != nil {
 		j.made, j.err = j.work(j.ctx)
 		j.cancel()
 
 		h.jobs.mu.Lock()
-		tell := h.jobs.owed
-		h.jobs.owed, h.jobs.last = false, nil
+		tell := l.owed
+		l.owed, l.last = false, nil
 		if tell {
-			h.jobs.last = j
+			l.last = j
 		}
 		close(j.done)
-		j, h.jobs.next = h.jobs.next, nil
-		h.jobs.atWork = j
+		j, l.next = l.next, nil
+		l.atWork = j
 		h.jobs.mu.Unlock()
 
 		if tell && h.Ended != nil {
@@ -140,13 +181,19 @@ func (h *Hosts) do(j *job) {
 
 // Close ends what is at work. The error is always nil.
 func (h *Hosts) Close() error {
+	var atWork []*job
 	h.jobs.mu.Lock()
-	j := h.jobs.atWork
-	if next := h.jobs.next; next != nil {
-		next.cancel()
+	for _, l := range []*line{&h.jobs.runs, &h.jobs.plans} {
+		if l.next != nil {
+			l.next.cancel()
+		}
+		if l.atWork != nil {
+			atWork = append(atWork, l.atWork)
+		}
 	}
 	h.jobs.mu.Unlock()
-	if j != nil {
+
+	for _, j := range atWork {
 		j.cancel()
 		<-j.done
 	}

@@ -1,10 +1,13 @@
 package nixhosts_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,20 +25,40 @@ type slowHosts struct {
 	started []string
 	ended   chan struct{}
 	gate    string
+
+	building chan struct{} // a build begins
 }
 
 func newSlowHosts(t *testing.T) *slowHosts {
 	t.Helper()
 	needNix(t)
-	s := &slowHosts{ended: make(chan struct{}, 9), gate: filepath.Join(t.TempDir(), "open")}
+	s := &slowHosts{ended: make(chan struct{}, 9), building: make(chan struct{}, 9), gate: filepath.Join(t.TempDir(), "open")}
 	s.Hosts = &nixhosts.Hosts{Patience: time.Millisecond, Ended: func() { s.ended <- struct{}{} },
 		Nix: &nixos.Nix{Dir: t.TempDir(), Started: func(argv []string) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			s.started = append(s.started, filepath.Base(argv[0]))
+			if slices.Contains(argv, "--keep-going") {
+				s.building <- struct{}{}
+			}
 		}}}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// open lets builders end, and close has those wait that begin from then on.
+func (s *slowHosts) open(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(s.gate, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *slowHosts) close(t *testing.T) {
+	t.Helper()
+	if err := os.Remove(s.gate); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // count is how many programs of Nix were started.
@@ -47,9 +70,17 @@ func (s *slowHosts) count() int {
 
 func (s *slowHosts) ask(t *testing.T, what string) *fleet.HostSystem {
 	t.Helper()
+	return s.asks(t, s.Systems, what)["slow"]
+}
+
+type systems = func(context.Context, fs.FS, string, []*fleet.Host) map[string]*fleet.HostSystem
+
+// asks asks for the host whose builder waits, and for more: quick, which is built at once, or thrown, which has no system.
+func (s *slowHosts) asks(t *testing.T, of systems, what string, more ...string) map[string]*fleet.HostSystem {
+	t.Helper()
 	script := fmt.Sprintf("until test -e %s; do /bin/sleep 0.05; done; echo %s > $out", s.gate, what)
-	tree := repo(fmt.Sprintf(`slow = host "slow" "%s" { };`, script))
-	return s.Systems(t.Context(), tree, strings.Repeat("1", 40), hostsOf("slow"))["slow"]
+	tree := repo(fmt.Sprintf(`slow = host "slow" "%s" { }; quick = host "quick" "echo > $out" { }; thrown = throw "no disk";`, script))
+	return of(t.Context(), tree, strings.Repeat("1", 40), hostsOf(append(more, "slow")...))
 }
 
 func isLater(s *fleet.HostSystem) bool {
@@ -65,9 +96,7 @@ func TestLongBuildHoldsNobodyUp(t *testing.T) {
 			t.Fatalf("while it is built: %+v", got)
 		}
 	}
-	if err := os.WriteFile(s.gate, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	s.open(t)
 	<-s.ended
 
 	before := s.count()
@@ -90,9 +119,7 @@ func TestNewestCommitIsBuiltNext(t *testing.T) {
 			t.Fatalf("%s while one is built: %+v", what, got)
 		}
 	}
-	if err := os.WriteFile(s.gate, nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	s.open(t)
 	for <-s.ended; ; <-s.ended {
 		got := s.ask(t, "three")
 		if isLater(got) {
@@ -113,6 +140,52 @@ func TestNewestCommitIsBuiltNext(t *testing.T) {
 	}
 	if evaluations != 2 {
 		t.Errorf("%d commits were evaluated, want the first and the newest: %q", evaluations, s.started)
+	}
+}
+
+// Who is built already, or can't be, does not wait for the others of a commit, and no program is started for him.
+func TestSlowHostHoldsNoOtherUp(t *testing.T) {
+	s := newSlowHosts(t)
+	s.Patience = time.Hour
+	s.open(t)
+	s.asks(t, s.Systems, "one", "quick")
+	s.close(t)
+
+	<-s.building
+	s.Patience = time.Millisecond
+	s.asks(t, s.Systems, "two", "quick", "thrown")
+	<-s.building // all are evaluated by then
+	got := s.asks(t, s.Systems, "two", "quick", "thrown")
+	if !isLater(got["slow"]) {
+		t.Errorf("while it is built: %+v", got["slow"])
+	}
+	if got["quick"].Err != nil || got["thrown"].Err == nil || isLater(got["thrown"]) {
+		t.Errorf("while another is built: thrown %+v, quick %+v", got["thrown"], got["quick"])
+	}
+}
+
+// What a plan has built holds up no run: neither one for what is there, nor one that has something else to build.
+func TestPlanHoldsNoRunUp(t *testing.T) {
+	s := newSlowHosts(t)
+	s.Patience = time.Hour
+	s.open(t)
+	if got := s.ask(t, "head"); got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	s.close(t)
+	s.Patience = time.Millisecond
+	if got := s.asks(t, s.SystemsAside, "plan")["slow"]; !isLater(got) {
+		t.Fatalf("the plan: %+v", got)
+	}
+
+	before := s.count()
+	s.Patience = time.Hour
+	if got := s.ask(t, "head"); got.Err != nil || s.count() != before {
+		t.Errorf("what is there came to %+v, and started programs: %v", got, s.count() != before)
+	}
+	tree := repo(`next = host "next" "echo > $out" { };`)
+	if got := s.Systems(t.Context(), tree, strings.Repeat("2", 40), hostsOf("next"))["next"]; got.Err != nil {
+		t.Errorf("another commit came to %+v", got)
 	}
 }
 

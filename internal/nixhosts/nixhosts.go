@@ -58,6 +58,15 @@ const keptFor = 30 * 24 * time.Hour
 
 // Systems evaluates and builds the systems of hosts as tree has them; fleet.Loader.Systems is this.
 func (h *Hosts) Systems(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
+	return h.systems(ctx, &h.jobs.runs, tree, commit, hosts)
+}
+
+// SystemsAside is Systems for a plan of what is not to be deployed. Systems does not wait for what it builds.
+func (h *Hosts) SystemsAside(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
+	return h.systems(ctx, &h.jobs.plans, tree, commit, hosts)
+}
+
+func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
 	all := map[string]*fleet.HostSystem{}
 	fail := func(err error) map[string]*fleet.HostSystem {
 		for _, host := range hosts {
@@ -71,11 +80,15 @@ func (h *Hosts) Systems(ctx context.Context, tree fs.FS, commit string, hosts []
 		return fail(err)
 	}
 	asks := asksOf(hosts)
-	made, err := h.make(ctx, source, asks)
-	if err != nil {
+	made, err := h.make(ctx, l, source, asks)
+	if err != nil && !errors.Is(err, errLater) {
 		return fail(err)
 	}
 	for _, a := range asks {
+		if _, isKnown := made.systems[a.Host]; !isKnown && err != nil {
+			all[a.Host] = &fleet.HostSystem{Err: asError(err)}
+			continue
+		}
 		all[a.Host] = h.result(tree, source, a, made.systems[a.Host], made.failures[a.Host])
 	}
 	return all

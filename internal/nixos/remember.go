@@ -96,6 +96,26 @@ func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask) (*Evaluation, 
 	return known, n.keep(entries)
 }
 
+// Known is what the systems of asks came to, as far as that is known without a program that is started: those that are
+// built and kept, and those that can't be. A host that is in neither has to be asked for.
+func (n *Nix) Known(s *Source, asks []Ask) (systems map[string]System, failures map[string]*Failure) {
+	systems, failures = map[string]System{}, map[string]*Failure{}
+	for _, a := range asks {
+		sys, ok := n.recall(n.askKey(s, a))
+		if !ok {
+			continue
+		}
+		broken := n.failureOf(sys.Drv)
+		if broken != nil {
+			failures[a.Host] = broken
+		}
+		if sys.Err != "" || broken != nil || n.isKept(sys.Out) {
+			systems[a.Host] = sys
+		}
+	}
+	return systems, failures
+}
+
 // canBuild says that there is something to build a remembered system from. The garbage collector takes derivations
 // too, and then only an evaluation brings them back.
 func (n *Nix) canBuild(s System) bool { return s.Err != "" || n.isKept(s.Out) || Has(s.Drv) }

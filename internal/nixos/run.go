@@ -59,8 +59,12 @@ func (n *Nix) evaluateExpr(ctx context.Context, expr string, limit time.Duration
 	if err := os.MkdirAll(n.trees(), 0o700); err != nil {
 		return s, &failed{what: err.Error(), code: -1}
 	}
-	stats := filepath.Join(n.trees(), "stats.json")
-	os.Remove(stats)
+	own, rerr := os.MkdirTemp(n.trees(), "stats-") // others may evaluate at the same time
+	if rerr != nil {
+		return s, &failed{what: rerr.Error(), code: -1}
+	}
+	defer os.RemoveAll(own)
+	stats := filepath.Join(own, "stats.json")
 	args := []string{"--extra-experimental-features", "nix-command flakes", "--log-format", "internal-json", "eval", "--json",
 		"--option", "accept-flake-config", "false", "--option", "allow-import-from-derivation", strconv.FormatBool(n.ImportFromDerivation),
 		"--expr", expr}
