@@ -8,6 +8,7 @@ import (
 	"html/template"
 	"net/http"
 	"strings"
+	"sync"
 )
 
 // An AppForm is the page on this machine from which a person has GitHub make an App. It is served on loopback, until
@@ -23,6 +24,9 @@ type AppForm struct {
 	state    string
 	store    func(context.Context, *MadeApp) error
 	made     chan AppResult
+
+	mu     sync.Mutex // held while a code is exchanged and its App is stored
+	result *AppResult // of the first code that GitHub knew
 }
 
 // An AppResult is what came of a form.
@@ -97,23 +101,35 @@ func (f *AppForm) show(w http.ResponseWriter) {
 	})
 }
 
-// take exchanges the code. One that GitHub does not know ends nothing: the person may try again.
+// take has the code exchanged, and shows what came of it. One that GitHub does not know ends nothing: the person may try again.
 func (f *AppForm) take(w http.ResponseWriter, r *http.Request) {
-	m, err := f.site.exchange(r.Context(), r.URL.Query().Get("code"))
+	// GitHub gives the key once: a browser that reloads the page, or goes away, must not end what is under way.
+	result, err := f.exchange(context.WithoutCancel(r.Context()), r.URL.Query().Get("code"))
 	if err != nil {
 		http.Error(w, fmt.Sprintf("%v\nOpen %s to try again.", err, f.Page()), http.StatusBadGateway)
 		return
 	}
-
-	// A browser that goes away must not end what is under way: GitHub gives the key once.
-	err = f.store(context.WithoutCancel(r.Context()), m)
-	select {
-	case f.made <- AppResult{App: m, Err: err}:
-	default: // a second code
-	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+	if result.Err != nil {
+		http.Error(w, result.Err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_ = appPages.ExecuteTemplate(w, "made", m)
+	_ = appPages.ExecuteTemplate(w, "made", result.App)
+}
+
+// exchange exchanges a code and stores the App, once: who comes while that is under way, or later, has the same result. Each call of
+// GitHub has its own deadline.
+func (f *AppForm) exchange(ctx context.Context, code string) (*AppResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.result != nil {
+		return f.result, nil
+	}
+
+	m, err := f.site.exchange(ctx, code)
+	if err != nil {
+		return nil, err
+	}
+	f.result = &AppResult{App: m, Err: f.store(ctx, m)}
+	f.made <- *f.result
+	return f.result, nil
 }

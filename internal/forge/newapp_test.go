@@ -105,9 +105,46 @@ func TestMakeAnApp(t *testing.T) {
 		t.Errorf("the webhook is %v", hook)
 	}
 
-	if code, _ := get(t, back); code != http.StatusBadGateway || len(*stored) != 1 {
-		t.Errorf("the same code again: %d, %d Apps stored; want 502 and one", code, len(*stored))
+	if code, again := get(t, back); code != http.StatusOK || again != body || len(*stored) != 1 {
+		t.Errorf("the page is reloaded: %d, %d Apps stored; want the same page and one\n%s", code, len(*stored), again)
 	}
+}
+
+// The browser goes away while its code is exchanged: GitHub knows a code once, so the App is stored all the same, and the browser
+// that comes back is shown it.
+func TestBrowserGoesAwayWhileTheAppIsMade(t *testing.T) {
+	f := fakeforge.New("github")
+	defer f.Close()
+	form, stored := serveForm(t, f, "", "", nil)
+	back := backOf(t, form)
+
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(gone, http.MethodGet, back, nil)
+	form.ServeHTTP(httptest.NewRecorder(), r)
+	if len(*stored) != 1 {
+		t.Fatalf("the browser went away, and %d Apps are stored, want one", len(*stored))
+	}
+	if code, body := get(t, back); code != http.StatusOK || !strings.Contains(body, "is made") {
+		t.Errorf("the browser comes back: %d\n%s", code, body)
+	}
+}
+
+// backOf agrees to the form, and returns the address that GitHub sends the browser back to.
+func backOf(t *testing.T, form *forge.AppForm) string {
+	t.Helper()
+	_, page := get(t, form.Page())
+	fields := formFields.FindStringSubmatch(page)
+	if fields == nil {
+		t.Fatalf("the page has no form:\n%s", page)
+	}
+	stay := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	answer, err := stay.PostForm(html.UnescapeString(fields[1]), url.Values{"manifest": {html.UnescapeString(fields[2])}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	return answer.Header.Get("Location")
 }
 
 // Without a webhook the App asks for no right to read the repo, and subscribes to nothing.
