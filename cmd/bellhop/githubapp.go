@@ -27,6 +27,7 @@ const githubAppFile = "github-app.json"
 // An appOptions says what App is wanted, and where its form is served.
 type appOptions struct {
 	stateDir, repo, api, org, listen string
+	webhookSecret                    string // the file; "": the server's own
 	manifest                         forge.AppManifest
 }
 
@@ -47,7 +48,9 @@ of the page: ssh -L PORT:127.0.0.1:PORT BOX.`,
 	c.Flags().StringVar(&o.manifest.Name, "name", "", "name of the App, unique on GitHub (default: bellhop- and the name of this machine)")
 	c.Flags().StringVar(&o.manifest.Webhook, "webhook", "", "address at which GitHub reaches the webhook listener, as https://…/v1/webhook (default: the App has no webhook)")
 	c.Flags().StringVar(&o.manifest.Home, "public-url", "", "address at which people reach the page (default: GitHub's own)")
-	c.Flags().StringVar(&o.listen, "listen", "127.0.0.1:0", "loopback address of the page")
+	secretFileFlag(c, &o.webhookSecret, "webhook-secret", "", "file with the webhook's secret (default: the server's own)")
+	// It is no --listen: BELLHOP_LISTEN is where the server listens.
+	c.Flags().StringVar(&o.listen, "page-listen", "127.0.0.1:0", "loopback address of the page")
 	return c
 }
 
@@ -63,6 +66,9 @@ func makeGitHubApp(e *Env, ctx context.Context, o *appOptions) error {
 	if err != nil {
 		return err
 	}
+	if err := o.findWebhookSecret(ctx, st); err != nil {
+		return err
+	}
 	l, err := net.Listen("tcp", o.listen)
 	if err != nil {
 		return fmt.Errorf("serve the page: %w", err)
@@ -74,19 +80,29 @@ func makeGitHubApp(e *Env, ctx context.Context, o *appOptions) error {
 	web := &http.Server{Handler: form, ReadHeaderTimeout: 10 * time.Second}
 	go func() { _ = web.Serve(l) }()
 	fmt.Fprintf(e.Stdout, "open this page in a browser on this machine: %s\n", form.Page())
+	made, err := waitForApp(ctx, web, form)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.Stdout, "stored %s, with the key of the App %s\n\n1. install it on the repo: %s\n2. restart bellhop serve, without --forge-token: it finds the App\n3. bellhop doctor says whether GitHub takes what bellhop writes\n",
+		st.path(githubAppFile), made.Slug, made.InstallPage())
+	return nil
+}
+
+// waitForApp waits until an App is made and the browser has its answer. When ctx ends while a code is exchanged, that App is stored
+// first: GitHub gives its key once. A second signal ends the process at once.
+func waitForApp(ctx context.Context, web *http.Server, form *forge.AppForm) (*forge.MadeApp, error) {
 	select {
 	case <-ctx.Done():
-		_ = web.Close()
-		return context.Cause(ctx)
-	case made := <-form.Made():
-		_ = web.Shutdown(ctx) // after the browser has its answer
-		if made.Err != nil {
-			return made.Err
-		}
-		fmt.Fprintf(e.Stdout, "stored %s, with the key of the App %s\n\n1. install it on the repo: %s\n2. restart bellhop serve, without --forge-token: it finds the App\n3. bellhop doctor says whether GitHub takes what bellhop writes\n",
-			st.path(githubAppFile), made.App.Slug, made.App.InstallPage())
-		return nil
+	case <-form.Made():
 	}
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	_ = web.Shutdown(ending)
+	if made := form.Result(); made != nil {
+		return made.App, made.Err
+	}
+	return nil, context.Cause(ctx)
 }
 
 // site is the GitHub on which the repo lies.
@@ -114,13 +130,31 @@ func (o *appOptions) check() (err error) {
 	}
 	host, _, err := net.SplitHostPort(o.listen)
 	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-		return errors.New("read --listen: want a loopback address, as 127.0.0.1:8099: who opens the page decides which App is taken")
+		return errors.New("read --page-listen: want a loopback address, as 127.0.0.1:8099: who opens the page decides which App is taken")
 	}
 
 	machine, _ := os.Hostname()
 	name := cmp.Or(o.manifest.Name, "bellhop-"+machine)
 	o.manifest.Name = name[:min(len(name), forge.MaxAppName)]
 	return nil
+}
+
+// findWebhookSecret has the state say where the server reads the webhook's secret. A file that is not the default one is never made.
+func (o *appOptions) findWebhookSecret(ctx context.Context, st *state) error {
+	file := o.webhookSecret
+	if o.manifest.Webhook != "" && file == "" {
+		answer, err := askWebhook(ctx, o.stateDir)
+		if err != nil {
+			return hint(err, "give the file that the server reads: --webhook-secret FILE")
+		}
+		file = answer.SecretFile
+	}
+	if file == "" || file == st.webhookSecret {
+		return nil
+	}
+	st.webhookSecret = file
+	_, err := readWebhookSecret(file)
+	return err
 }
 
 // stateForApp is a state directory that has no App yet.
@@ -133,7 +167,7 @@ func stateForApp(dir string) (*state, error) {
 		return nil, err
 	}
 	if _, err := os.Lstat(st.path(githubAppFile)); err == nil {
-		return nil, hint(fmt.Errorf("an App was made already: %s", st.path(githubAppFile)), "remove that file to make another, and the App in GitHub's settings")
+		return nil, hint(fmt.Errorf("an App was made already: %s", st.path(githubAppFile)), "if GitHub's deliveries are answered 401, paste the webhook secret (bellhop paste) into the App's settings; to make another App, delete this one on GitHub, and that file")
 	}
 	return st, nil
 }
@@ -141,36 +175,51 @@ func stateForApp(dir string) (*state, error) {
 // storeGitHubApp writes the App into the state directory. Its webhook and the deployer's are to have one secret: the
 // deployer's, if it has one.
 func storeGitHubApp(ctx context.Context, site *forge.GitHubSite, st *state, m *forge.MadeApp, webhook string) error {
+	isAgreed, err := true, error(nil)
+	if webhook != "" { // before the App: a secret without an App harms nothing, and of an App without it all deliveries are refused
+		isAgreed, err = agreeOnSecret(st, m)
+	}
+	if err == nil {
+		err = writeMadeApp(st, m)
+	}
+	if err != nil {
+		return hint(fmt.Errorf("store the App %s: %w", m.Slug, err), "its key is lost: delete the App on GitHub, and make it again")
+	}
+	if isAgreed {
+		return nil
+	}
+
+	if err := site.SetWebhook(ctx, m, webhook, m.WebhookSecret); err != nil {
+		return hint(err, "the App is stored; paste the webhook secret (bellhop paste) into its settings: %s", m.Page)
+	}
+	return nil
+}
+
+// agreeOnSecret gives the App the deployer's webhook secret, or stores GitHub's as that where there is none. isAgreed is false when
+// GitHub signs with another as yet.
+func agreeOnSecret(st *state, m *forge.MadeApp) (isAgreed bool, err error) {
+	if _, err := privatefile.Make(st.webhookSecret, func() ([]byte, error) {
+		if m.WebhookSecret == "" {
+			return randomHex(32), nil
+		}
+		return []byte(m.WebhookSecret + "\n"), nil
+	}); err != nil {
+		return false, err
+	}
+
+	secret, err := readWebhookSecret(st.webhookSecret)
+	isAgreed = string(secret) == m.WebhookSecret
+	m.WebhookSecret = string(secret)
+	return isAgreed, err
+}
+
+func writeMadeApp(st *state, m *forge.MadeApp) error {
 	text, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
 	defer clear(text)
-	if err := durable.WriteNew(st.path(githubAppFile), text, 0o600); err != nil {
-		return fmt.Errorf("store the App %s: %w", m.Slug, err)
-	}
-	if webhook == "" {
-		return nil
-	}
-
-	isFresh, err := privatefile.Make(st.webhookSecret, func() ([]byte, error) {
-		if m.WebhookSecret == "" {
-			return randomHex(32), nil
-		}
-		return []byte(m.WebhookSecret + "\n"), nil
-	})
-	isAgreed := isFresh && m.WebhookSecret != ""
-	if isAgreed || err != nil {
-		return err
-	}
-	secret, err := readWebhookSecret(st.webhookSecret)
-	if err != nil {
-		return err
-	}
-	if err := site.SetWebhook(ctx, m, webhook, string(secret)); err != nil {
-		return hint(err, "the App is stored; paste the webhook secret (bellhop paste) into its settings: %s", m.Page)
-	}
-	return nil
+	return durable.WriteNew(st.path(githubAppFile), text, 0o600)
 }
 
 // takeMadeApp has the forge be told by the App in the state directory, if there is one and no flag names another login.

@@ -63,17 +63,21 @@ type webhookAnswer struct {
 	OtherRepo *server.OtherRepo `json:"other_repo"`
 }
 
+// askWebhook asks the running server; without one the answer is what a server without flags would say.
+func askWebhook(ctx context.Context, stateDir string) (a webhookAnswer, err error) {
+	client, err := dial(stateDir)
+	if err != nil || client == nil {
+		return webhookAnswer{Address: ":8080", Branch: "main", SecretFile: newState(stateDir).webhookSecret}, err
+	}
+	defer client.Close()
+	a, err = server.Call[webhookAnswer](ctx, client, "webhook", nil, nil)
+	return a, fromSocket(err)
+}
+
 // ask fills in what was not typed, from the running server if there is one. Who typed all of it
 // needs no right to ask.
 func (o *webhookTest) ask(ctx context.Context) error {
-	a := webhookAnswer{Address: ":8080", Branch: "main", SecretFile: newState(o.stateDir).webhookSecret}
-	client, err := dial(o.stateDir)
-	if err == nil && client != nil {
-		defer client.Close()
-		a, err = server.Call[webhookAnswer](ctx, client, "webhook", nil, nil)
-		err = fromSocket(err)
-	}
-
+	a, err := askWebhook(ctx, o.stateDir)
 	allTyped := !slices.Contains([]string{o.url, o.branch, o.secretFile}, "")
 	if err != nil && allTyped {
 		return nil

@@ -12,7 +12,7 @@ import (
 )
 
 // An AppForm is the page on this machine from which a person has GitHub make an App. It is served on loopback, until
-// Made has a value.
+// Made is closed.
 //
 // The address of its page is secret, as is the state that comes back with the code: else another user of the machine, or
 // a web page that is open in the same browser, could have the deployer take an App of theirs.
@@ -23,7 +23,7 @@ type AppForm struct {
 	path     string
 	state    string
 	store    func(context.Context, *MadeApp) error
-	made     chan AppResult
+	made     chan struct{} // closed when result is there
 
 	mu     sync.Mutex // held while a code is exchanged and its App is stored
 	result *AppResult // of the first code that GitHub knew
@@ -37,14 +37,21 @@ type AppResult struct {
 
 // NewAppForm makes a form that is served on address, HOST:PORT. store keeps the App before the browser is told.
 func NewAppForm(site *GitHubSite, m AppManifest, address string, store func(context.Context, *MadeApp) error) *AppForm {
-	return &AppForm{site: site, manifest: m, address: address, path: "/" + rand.Text(), state: rand.Text(), store: store, made: make(chan AppResult, 1)}
+	return &AppForm{site: site, manifest: m, address: address, path: "/" + rand.Text(), state: rand.Text(), store: store, made: make(chan struct{})}
 }
 
 // Page is the address to open in a browser.
 func (f *AppForm) Page() string { return "http://" + f.address + f.path }
 
-// Made receives what came of it, once.
-func (f *AppForm) Made() <-chan AppResult { return f.made }
+// Made is closed when Result is there.
+func (f *AppForm) Made() <-chan struct{} { return f.made }
+
+// Result is what came of it; nil when nobody made an App. It waits while a code is exchanged.
+func (f *AppForm) Result() *AppResult {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.result
+}
 
 // madePath is where GitHub sends the browser back to.
 const madePath = "/made"
@@ -130,6 +137,6 @@ func (f *AppForm) exchange(ctx context.Context, code string) (*AppResult, error)
 		return nil, err
 	}
 	f.result = &AppResult{App: m, Err: f.store(ctx, m)}
-	f.made <- *f.result
+	close(f.made)
 	return f.result, nil
 }

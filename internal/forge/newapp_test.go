@@ -76,7 +76,8 @@ func TestMakeAnApp(t *testing.T) {
 	if code != http.StatusOK || !strings.Contains(body, "/apps/bellhop-of-cadey/installations/new") {
 		t.Fatalf("the browser came back to %s: %d\n%s\nfaults: %q", back, code, body, f.Faults())
 	}
-	made := (<-form.Made()).App
+	<-form.Made()
+	made := form.Result().App
 	if len(*stored) != 1 || made != (*stored)[0] || made.ID != 4711 || made.WebhookSecret != fakeforge.HookSecret {
 		t.Errorf("made %+v, stored %d Apps", made, len(*stored))
 	}
@@ -188,7 +189,7 @@ func TestAppThatCannotBeStored(t *testing.T) {
 	defer f.Close()
 	form, _ := serveForm(t, f, "", "", errors.New("no space left on device"))
 	code, body, _ := agree(t, form)
-	if err := (<-form.Made()).Err; err == nil || code != http.StatusInternalServerError || !strings.Contains(body, "no space left") {
+	if err := form.Result().Err; err == nil || code != http.StatusInternalServerError || !strings.Contains(body, "no space left") {
 		t.Errorf("%d %s, %v", code, body, err)
 	}
 }
