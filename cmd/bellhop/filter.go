@@ -54,11 +54,14 @@ func joined[T ~string](all []T) string {
 	return strings.Join(words, ", ")
 }
 
-// outcomesKnown are those that --outcome takes.
+// outcomesKnown are those that --outcome of history takes.
 var outcomesKnown = []history.Outcome{
 	history.OutcomeDone, history.OutcomeNothing, history.OutcomePartial, history.OutcomeFailed, history.OutcomeRolledBack, history.OutcomeUnconfirmed,
 	history.OutcomeHeldBack, history.OutcomeRefused, history.OutcomePending, history.OutcomeCancelled,
 }
+
+// hostOutcomes are those that a run has on one host: it is partial only as a whole.
+var hostOutcomes = slices.DeleteFunc(slices.Clone(outcomesKnown), func(o history.Outcome) bool { return o == history.OutcomePartial })
 
 // statesKnown are those that status --state takes.
 var statesKnown = []history.State{
@@ -73,12 +76,13 @@ type hostFilter struct {
 	since    time.Time         // deployed to then or later
 }
 
-// hasOutcome says whether the newest run that changed what a host is at had such an outcome there.
+// hasOutcome says whether the state of a host is what a run with such an outcome leaves. A run that brought the host what it is to
+// hold, and one that found that there, leave the same state; a host that is held was brought back by a run that was done.
 func hasOutcome(h history.HostStatus, outcomes []history.Outcome) bool {
 	return slices.ContainsFunc(outcomes, func(o history.Outcome) bool {
 		switch o {
 		case history.OutcomeDone, history.OutcomeNothing:
-			return h.State == history.Current
+			return h.State == history.Current || h.State == history.Held
 		case history.OutcomeCancelled:
 			return h.CancelledBy != nil
 		}

@@ -34,7 +34,7 @@ func (o *statusOptions) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit 3 when a host is not current")
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "go on until Ctrl-C, and show what changes")
 	c.Flags().StringSliceVar(&o.states, "state", nil, "only hosts in such a state: failed,behind …")
-	c.Flags().StringSliceVar(&o.outcomes, "outcome", nil, "only hosts whose newest run ended so: failed,rolled-back …")
+	c.Flags().StringSliceVar(&o.outcomes, "outcome", nil, "only hosts whose state says that their newest run ended so: failed,rolled-back … (done and nothing are the same)")
 	c.Flags().StringVar(&o.since, "since", "", "only hosts that were deployed to since then: 2h, 3d, 2026-11-30")
 	o.every = time.Second
 }
@@ -47,7 +47,7 @@ func (o *statusOptions) read(c *cobra.Command) (err error) {
 	if o.hosts.states, err = parseOneOf("state", o.states, statesKnown); err != nil {
 		return err
 	}
-	if o.hosts.outcomes, err = parseOneOf("outcome", o.outcomes, outcomesKnown); err != nil {
+	if o.hosts.outcomes, err = parseOneOf("outcome", o.outcomes, hostOutcomes); err != nil {
 		return err
 	}
 	o.hosts.since, err = parseSince(o.since, time.Now())

@@ -88,13 +88,14 @@ func TestHostFilter(t *testing.T) {
 	now := time.Now()
 	all := history.Status{Hosts: []history.HostStatus{
 		{Name: "old", State: history.Current, DeployedAt: new(now.Add(-48 * time.Hour))}, {Name: "new", State: history.Failed, DeployedAt: &now}, {Name: "never", State: history.Never},
+		{Name: "back", State: history.Held},
 	}}
 	for _, c := range []struct {
 		f    hostFilter
 		want string
 	}{
-		{hostFilter{}, "old new never"}, {hostFilter{states: []history.State{history.Failed, history.Never}}, "new never"}, {hostFilter{since: now.Add(-time.Hour)}, "new"},
-		{hostFilter{outcomes: []history.Outcome{history.OutcomeFailed, history.OutcomeCancelled}}, "new"}, {hostFilter{outcomes: []history.Outcome{history.OutcomeNothing}}, "old"},
+		{hostFilter{}, "old new never back"}, {hostFilter{states: []history.State{history.Failed, history.Never}}, "new never"}, {hostFilter{since: now.Add(-time.Hour)}, "new"},
+		{hostFilter{outcomes: []history.Outcome{history.OutcomeFailed, history.OutcomeCancelled}}, "new"}, {hostFilter{outcomes: []history.Outcome{history.OutcomeNothing}}, "old back"},
 	} {
 		s := all
 		s.Hosts = append([]history.HostStatus{}, all.Hosts...)
@@ -106,6 +107,9 @@ func TestHostFilter(t *testing.T) {
 		if got := strings.Join(names, " "); got != c.want {
 			t.Errorf("%+v leaves %q, want %q", c.f, got, c.want)
 		}
+	}
+	if _, err := parseOneOf("outcome", []string{"partial"}, hostOutcomes); err == nil || strings.Contains(hintFor(err), "partial") {
+		t.Errorf("an outcome that no host can have: %v", err)
 	}
 	if _, err := parseOneOf("state", []string{"faild"}, statesKnown); err == nil || !strings.Contains(hintFor(err), "failed") {
 		t.Errorf("an unknown state: %v", err)
