@@ -190,6 +190,34 @@ func TestNixServiceIsThatOfContrib(t *testing.T) {
 	}
 }
 
+// A switch of the deployer's own machine starts no worker anew: systemd can't start one without its connection.
+func TestSwitchLeavesWorkersAlone(t *testing.T) {
+	needNix(t)
+	var restarts bool
+	if err := nixValue(t, "("+nixService+`).config.systemd.services."bellhop-nix@".restartIfChanged`, &restarts); err != nil {
+		t.Fatal(err)
+	}
+	if restarts {
+		t.Error("a switch restarts bellhop-nix@.service where its unit changed")
+	}
+}
+
+// The worker may run as root: no disk and no socket of another daemon leads out of its unit.
+func TestWorkerHasNoWayOut(t *testing.T) {
+	unit := sectionOf(readText(t, "contrib/bellhop-nix@.service"))
+	for key, want := range map[string]string{"PrivateDevices": "yes", "TemporaryFileSystem": "/run:ro", "ProtectSystem": "strict", "NoNewPrivileges": "yes"} {
+		if unit[key] != want {
+			t.Errorf("bellhop-nix@.service has %s=%s, want %s", key, unit[key], want)
+		}
+	}
+	for _, bound := range strings.Fields(unit["BindReadOnlyPaths"]) {
+		names := []string{"-/run/systemd/resolve", "-/run/resolvconf", "-/run/NetworkManager/resolv.conf", "-/run/nscd", "-/run/current-system"}
+		if !slices.Contains(names, bound) {
+			t.Errorf("%s of /run is bound into the worker", bound)
+		}
+	}
+}
+
 // settingsOf are the keys of a section as a unit file has them; a key with several lines has them joined.
 func settingsOf(section map[string]any) map[string]string {
 	all := map[string]string{}

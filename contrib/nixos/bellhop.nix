@@ -167,6 +167,8 @@ in
       description = "Evaluate or build NixOS systems for bellhop";
       path = [ config.nix.package ];
       environment.NIX_REMOTE = "daemon";
+      # A switch of this machine leaves an ask that is at work alone: it can't be started without its connection.
+      restartIfChanged = false;
       unitConfig.CollectMode = "inactive-or-failed";
       serviceConfig = {
         ExecStart = "${cfg.package}/bin/bellhop nix-worker";
@@ -180,14 +182,17 @@ in
         TasksMax = 1024;
         LimitCORE = 0;
         InaccessiblePaths = [
-          "-/var/lib/bellhop-deployer -/var/lib/bellhop -/etc/bellhop -/etc/bellhop.env -/run/keys"
-          "-/run/dbus -/run/systemd/private -/run/systemd/notify"
+          "-/var/lib/bellhop-deployer -/var/lib/bellhop -/etc/bellhop -/etc/bellhop.env"
+          "-/var/lib/lxd -/var/lib/incus -/var/snap/lxd"
         ];
+        TemporaryFileSystem = "/run:ro";
+        BindReadOnlyPaths = "-/run/systemd/resolve -/run/resolvconf -/run/NetworkManager/resolv.conf -/run/nscd -/run/current-system";
         NoNewPrivileges = true;
         CapabilityBoundingSet = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETUID CAP_SETGID";
         ProtectSystem = "strict";
         ProtectHome = true;
         PrivateTmp = true;
+        PrivateDevices = true;
         ProtectKernelTunables = true;
         ProtectKernelModules = true;
         ProtectKernelLogs = true;
