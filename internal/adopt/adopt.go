@@ -1,13 +1,15 @@
 // Package adopt makes a service of a config repo from a compose project that runs on a host.
 //
 // Labels of the containers say which project it is and which files it was started from. Read fetches those
-// files, and the files that they name; data stays where it is. Values of env files are split: what is secret is
-// given to be sealed, and never part of a file. The service renders to the same definitions as the
-// containers have, so the first deploy makes none anew.
+// files, and the files that they name; data stays where it is. Values of .env are split: what is secret is
+// given to be sealed, and never part of a file. Other env files with a secret are sealed whole, and so are those of
+// secrets:; what can't be told apart counts as secret, and what can't be sealed is refused. The service
+// renders to the same definitions as the containers have, so the first deploy makes none anew.
 package adopt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -16,9 +18,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"github.com/compose-spec/compose-go/v2/dotenv"
-	"github.com/goccy/go-yaml"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/compose"
@@ -58,6 +57,8 @@ type reading struct {
 	names map[string]string // of the folder, with their modes
 	files map[string][]byte // that were read
 	bytes int               // of them
+	known map[string]bool   // what was said of variables: whether they are secret
+	keys  []string          // that containers take in the place of an env file
 	text  strings.Builder   // of all that compose parses
 }
 
@@ -70,7 +71,7 @@ func Read(ctx context.Context, host *Host, o Options) (*Stack, error) {
 	if o.From == "" {
 		o.From = o.Dir
 	}
-	r := &reading{Options: o, ctx: ctx, host: host, files: map[string][]byte{}}
+	r := &reading{Options: o, ctx: ctx, host: host, files: map[string][]byte{}, known: map[string]bool{}}
 	r.out = &Stack{Files: map[string]File{}, Secrets: map[string][]byte{}}
 
 	var err error
@@ -97,7 +98,7 @@ func Read(ctx context.Context, host *Host, o Options) (*Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.take(&result, composeFiles, env); err != nil {
+	if err := r.take(&result, env); err != nil {
 		return nil, err
 	}
 	return r.out, r.finish(&result, composeFiles, env)
@@ -147,8 +148,9 @@ func (r *reading) read(name string) ([]byte, error) {
 // parse reads the compose files as a deployer would. key is that of a secret env file; "" for none.
 func (r *reading) parse(files, env []string, key string) (compose.Result, error) {
 	src := compose.Source{Folder: r.From, Service: r.out.Service, Project: r.run.project, Dir: r.Dir, Files: files, Env: env, Names: slices.Sorted(maps.Keys(r.names))}
+	src.Keys = slices.Clone(r.keys)
 	if src.EnvKey = key; key != "" {
-		src.Keys = []string{key}
+		src.Keys = append(src.Keys, key)
 	}
 	src.Sum = func(string) string { return "" }
 	src.Read = func(name string) ([]byte, error) {
@@ -167,8 +169,8 @@ func (r *reading) parse(files, env []string, key string) (compose.Result, error)
 }
 
 // take brings the files that the project names. A mounted folder holds data, as a rule, and stays.
-func (r *reading) take(result *compose.Result, composeFiles, env []string) error {
-	secret, inputs := r.secretFiles(composeFiles), map[string]bool{}
+func (r *reading) take(result *compose.Result, env []string) error {
+	inputs := map[string]bool{}
 	for _, c := range result.Project.Containers {
 		for _, p := range c.Inputs {
 			name, _ := within(p, r.Dir)
@@ -176,6 +178,7 @@ func (r *reading) take(result *compose.Result, composeFiles, env []string) error
 		}
 	}
 
+	var ofVariables []string
 	parsed := slices.Collect(maps.Keys(r.files))
 	for _, name := range result.Travels {
 		isNamed := slices.Contains(parsed, name) || inputs[name] || strings.Contains(r.text.String(), name)
@@ -188,19 +191,44 @@ func (r *reading) take(result *compose.Result, composeFiles, env []string) error
 		}
 
 		data, err := r.read(name)
+		if err != nil && !errors.Is(err, errLarge) {
+			return err
+		}
 		isText := err == nil && utf8.Valid(data)
 		switch {
 		case err != nil || !isText && !inputs[name]:
 			r.out.Left = append(r.out.Left, name)
-		case slices.Contains(secret, name):
-			key := r.out.Service + "-" + strings.Trim(unusual.ReplaceAllString(path.Base(name), "-"), "-.")
-			r.out.Secrets[key] = data
-			r.out.Files[name+".tmpl"] = File{[]byte(`{{ key "` + key + `" }}`), 0o644}
+		case slices.Contains(result.Secrets, name):
+			err = r.sealFile(name)
+		case slices.Contains(result.EnvFiles, name) || isEnvName(name):
+			ofVariables = append(ofVariables, name)
 		default:
 			r.out.Files[name] = File{data, r.mode(name)}
 		}
+		if err != nil && !errors.Is(err, errLarge) {
+			return err
+		}
 	}
-	return nil
+	return r.takeVariables(result, env, ofVariables)
+}
+
+// sealFile has a file be a template of a key that holds it.
+func (r *reading) sealFile(name string) error {
+	key, err := r.seal(name)
+	if err == nil {
+		r.out.Files[name+".tmpl"] = File{[]byte(`{{ key "` + key + `" }}`), 0o644}
+	}
+	return err
+}
+
+// seal has a file be a secret, and gives its name, which is that of the key too.
+func (r *reading) seal(name string) (key string, err error) {
+	key = r.out.Service + "-" + strings.Trim(unusual.ReplaceAllString(name, "-"), "-.")
+	if _, twice := r.out.Secrets[key]; twice || key == r.out.Service+"-env" || key == r.out.Service+".env" {
+		return "", fmt.Errorf("%s on %s is to be sealed as secrets/%s.age, which is taken: give the file another name, there and in the compose file", name, r.host.Name, key)
+	}
+	r.out.Secrets[key] = r.files[name]
+	return key, nil
 }
 
 var unusual = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
@@ -210,24 +238,6 @@ func (r *reading) mode(name string) fs.FileMode {
 		return 0o755
 	}
 	return 0o644
-}
-
-// secretFiles are the files that secrets: of the compose files name.
-func (r *reading) secretFiles(composeFiles []string) (names []string) {
-	for _, f := range composeFiles {
-		var doc struct {
-			Secrets map[string]struct {
-				File string `yaml:"file"`
-			} `yaml:"secrets"`
-		}
-		if yaml.Unmarshal(r.files[f], &doc) != nil {
-			continue // compose-go read it: it has a shape of its own
-		}
-		for _, s := range doc.Secrets {
-			names = append(names, path.Clean(s.File))
-		}
-	}
-	return names
 }
 
 // finish splits the variables, and writes service.yaml.
@@ -245,7 +255,7 @@ func (r *reading) finish(result *compose.Result, composeFiles, env []string) err
 	var from []string
 	switch {
 	case len(env) == 0:
-	case len(values) == 0: // nothing is secret: they stay as they are
+	case !slices.ContainsFunc(env, r.holdsSecret): // they stay as they are
 		for _, name := range env {
 			r.out.Files[name] = File{r.files[name], 0o644}
 		}
@@ -253,14 +263,16 @@ func (r *reading) finish(result *compose.Result, composeFiles, env []string) err
 	case whole && len(env) > 1:
 		return fmt.Errorf("a container reads one of %s by env_file: and some of it is secret: join these files on %s first", strings.Join(env, ", "), r.host.Name)
 	case whole:
-		if err := r.envFileByKey(result, env[0], key); err != nil {
+		if err := r.envFileByKey(result, nil, env[0], key, key); err != nil {
 			return err
 		}
 		r.out.Secrets[r.out.Service+".env"] = r.files[env[0]]
 		from = []string{"secrets/" + r.out.Service + ".env.age"}
 	default:
-		r.out.Secrets[r.out.Service+".env"] = []byte(values)
-		from = []string{"secrets/" + r.out.Service + ".env.age"}
+		if values != "" {
+			r.out.Secrets[r.out.Service+".env"] = []byte(values)
+			from = []string{"secrets/" + r.out.Service + ".env.age"}
+		}
 		if plain != "" {
 			r.out.Files[ValuesFile] = File{[]byte(plain), 0o644}
 			from = append(from, ValuesFile)
@@ -268,63 +280,6 @@ func (r *reading) finish(result *compose.Result, composeFiles, env []string) err
 	}
 
 	r.out.Files["service.yaml"] = File{[]byte(r.serviceFile(composeFiles, from)), 0o644}
-	return nil
-}
-
-// split asks for each variable whether it is secret, and writes both kinds as env files. Values are
-// written as they come out, so that no line needs another.
-func (r *reading) split(env []string) (secret, plain string, err error) {
-	all := map[string]string{}
-	for _, name := range env {
-		data, err := r.read(name)
-		if err != nil {
-			return "", "", err
-		}
-		vars, err := dotenv.ParseWithLookup(strings.NewReader(string(data)), func(name string) (string, bool) { v, ok := all[name]; return v, ok })
-		if err != nil {
-			return "", "", fmt.Errorf("%s on %s is no env file that docker compose reads", name, r.host.Name) // the error quotes values
-		}
-		maps.Copy(all, vars)
-	}
-
-	for _, name := range slices.Sorted(maps.Keys(all)) {
-		isSecret, err := r.IsSecret(name)
-		if err != nil {
-			return "", "", err
-		}
-		line := name + "=" + compose.Quote(all[name]) + "\n"
-		if isSecret {
-			secret += line
-		} else {
-			plain += line
-		}
-	}
-	return secret, plain, nil
-}
-
-// envFileByKey has containers read their env_file from the key. The line is changed as text, and believed only
-// when the same containers are read to take the key.
-func (r *reading) envFileByKey(was *compose.Result, name, key string) error {
-	at := regexp.MustCompile(`(env_file:[ \t]*\[?[ \t]*|-[ \t]+|path:[ \t]*)(["']?)(\./)?` + regexp.QuoteMeta(name) + `(["']?[ \t]*\]?)([ \t]*(#.*)?\r?(\n|$))`)
-	for f, file := range r.out.Files {
-		if r.files[f] != nil && (path.Ext(f) == ".yaml" || path.Ext(f) == ".yml") {
-			file.Data = at.ReplaceAll(file.Data, []byte("${1}${2}"+bundle.KeyDir+"/"+key+"${4}${5}"))
-			r.out.Files[f], r.files[f] = file, file.Data
-		}
-	}
-
-	files, err := r.within(r.run.files)
-	if err != nil {
-		return err
-	}
-	now, err := r.parse(files, nil, key)
-	for _, c := range was.Project.Containers {
-		o := now.Project.ContainerOf(c.Name)
-		takesKey := o != nil && slices.Contains(o.EnvKeys, key) && !slices.Contains(o.Inputs, r.Dir+"/"+name)
-		if slices.Contains(c.Inputs, r.Dir+"/"+name) && (err != nil || !takesKey) {
-			return fmt.Errorf("%s reads %s by env_file:, and some of it is secret: have it read %s/%s, in a way that is simple to change, such as env_file: %s in a line of its own", c.Name, name, bundle.KeyDir, key, name)
-		}
-	}
 	return nil
 }
 
@@ -343,8 +298,15 @@ func (r *reading) serviceFile(composeFiles, env []string) string {
 	if len(env) > 0 {
 		fields = append(fields, "env: ["+strings.Join(env, ", ")+"]")
 	}
-	if len(fields) == 0 {
+	keys := ""
+	if len(r.keys) > 0 {
+		keys = "keys: [" + strings.Join(r.keys, ", ") + "]\n"
+	}
+	if len(fields) == 0 && keys == "" {
 		return "compose: { project: " + r.run.project + " }\n"
 	}
-	return "compose: { " + strings.Join(fields, ", ") + " }\n"
+	if len(fields) == 0 {
+		return keys
+	}
+	return keys + "compose: { " + strings.Join(fields, ", ") + " }\n"
 }

@@ -31,7 +31,7 @@ func newStackHost(t *testing.T, files map[string]string, labels ...string) *stac
 		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(p, []byte(strings.ReplaceAll(text, "DIR", h.dir)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -72,6 +72,8 @@ type Source struct {
 type Result struct {
 	Project  bundle.ComposeProject
 	Travels  []string // of Source.Names, sorted: what the project reads or mounts
+	EnvFiles []string // of Source.Names, sorted: what env_file: of services and of include: names
+	Secrets  []string // of Source.Names, sorted: what secrets: of any of the files names
 	Settings []string // names of the settings that it uses, sorted
 	Override []byte   // a compose file that makes mounts of keys safe at boot; nil when there is none
 	Problems problem.Problems
@@ -86,6 +88,7 @@ type reading struct {
 	docs    map[string]*doc // parsed files, by name
 	values  values
 	travels map[string]bool
+	envRead map[string]bool
 	inputs  map[string][]string // by compose service: files whose bytes are in its definition
 	project *types.Project
 	idle    map[string]bool      // compose services with profiles: up does not start them
@@ -102,7 +105,7 @@ var quiet = sync.OnceFunc(func() { logrus.SetOutput(io.Discard) })
 // Read parses the project. The Result has no Project when there is a problem that is no warning.
 func Read(src Source) Result {
 	quiet()
-	r := &reading{Source: src, docs: map[string]*doc{}, travels: map[string]bool{}, inputs: map[string][]string{}}
+	r := &reading{Source: src, docs: map[string]*doc{}, travels: map[string]bool{}, envRead: map[string]bool{}, inputs: map[string][]string{}}
 	r.values.settings, r.values.secret = src.Settings, src.EnvKey != ""
 
 	r.readEnv()
@@ -114,6 +117,7 @@ func Read(src Source) Result {
 	r.checkValues()
 	r.strays()
 	r.out.Travels = slices.Sorted(maps.Keys(r.travels))
+	r.out.EnvFiles = slices.Sorted(maps.Keys(r.envRead))
 	r.out.Settings = slices.Sorted(maps.Keys(r.values.used))
 	if refused(r.out.Problems) {
 		r.out.Project = bundle.ComposeProject{}

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"encoding/json"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -43,7 +44,7 @@ func (r *reading) fill() {
 		p.Networks = append(p.Networks, out)
 	}
 
-	r.out.Override = r.override()
+	r.out.Override, r.out.Secrets = r.override(), secretFiles(r)
 }
 
 // container is one service of the compose file.
@@ -165,6 +166,48 @@ func (r *reading) below(name string) []string {
 		}
 	}
 	return out
+}
+
+// secretFiles are the files that secrets: names: in the project as it comes out, and in each file as it is
+// written, where another may have replaced it. What a variable hides counts by the last part of its path.
+func secretFiles(r *reading) []string {
+	found := map[string]bool{}
+	take := func(name string) {
+		for _, n := range r.below(name) {
+			found[n] = true
+		}
+	}
+
+	for _, o := range r.project.Secrets {
+		if name, ok := r.inProject(o.File); ok && o.File != "" {
+			take(name)
+		}
+	}
+	for _, d := range r.docs {
+		_, secrets := child(d.root, "secrets")
+		for _, s := range mapped(secrets) {
+			_, file := child(s.value, "file")
+			if file = plainNode(file); file != nil && file.Value != "" {
+				mayMean(r, d, file.Value, take)
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// mayMean takes what a path that stands in d may mean.
+func mayMean(r *reading, d *doc, file string, take func(name string)) {
+	if name, ok := r.inProject(file); ok {
+		take(name)
+	}
+	take(path.Clean(file))
+	take(path.Join(base(d.name), file))
+
+	for _, n := range r.Names {
+		if strings.Contains(file, "$") && path.Base(n) == path.Base(file) {
+			take(n)
+		}
+	}
 }
 
 // build notes the files that a service is built from.

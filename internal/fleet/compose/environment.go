@@ -111,6 +111,9 @@ func (r *reading) variables(s *types.ServiceConfig, field, at string, required b
 		return fmt.Errorf("%s is a template that names a key: its values are known on the host alone; name the key's own file, %s/NAME", name, bundle.KeyDir)
 	}
 	r.travels[name] = true
+	if field == "env_file" {
+		r.envRead[name] = true
+	}
 	r.inputs[s.Name] = append(r.inputs[s.Name], r.dir(name))
 	return parse(name, data)
 }

@@ -347,7 +347,7 @@ func (r *reading) included(d *doc, at problem.Pos, names, envs []string, dir str
 			r.report(d, at, "include: env_file: %v", err)
 			return nil
 		}
-		r.travels[name] = true
+		r.travels[name], r.envRead[name] = true, true
 		if r.values.extra == nil {
 			r.values.extra = map[string]string{}
 		}
