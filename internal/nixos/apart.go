@@ -83,6 +83,9 @@ func (n *Nix) talkToWorker(ctx context.Context, limit time.Duration, out io.Writ
 	a, tree := ask(hello.Dir)
 	a.Seconds = int64((limit + time.Second - 1) / time.Second)
 	if err := sendAsk(c, a, tree); err != nil {
+		if r, herr := hearWorker(c, out, log); herr == nil && r.Text != "" {
+			return r, nil // it hung up, since it can't take the tree, and said why
+		}
 		return workerResult{}, err
 	}
 	return hearWorker(c, out, log)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"bellhop/internal/nixos"
@@ -170,6 +171,38 @@ func TestWorkerThatIsBroken(t *testing.T) {
 	}
 	if len(*started) != 1 {
 		t.Errorf("it started %q", *started)
+	}
+}
+
+// A worker that can't write the tree hangs up before it has read it, and what it said is told.
+func TestWorkerThatCannotTakeTheTree(t *testing.T) {
+	needNix(t)
+	n, _ := newNix(t)
+	n.Worker = filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", n.Worker)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer l.Close()
+	frame := func(kind byte, text string) []byte {
+		return append(binary.BigEndian.AppendUint32([]byte{kind}, uint32(len(text))), text...)
+	}
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		c.Write(frame('h', `{"v":1,"dir":"/tmp/tree"}`))
+		c.Read(make([]byte, 4))
+		c.Write(frame('x', `{"text":"write the tree: no space left on device","code":-1}`))
+	}()
+
+	tree := flake(`a = host { name = "a"; };`)
+	tree["large"] = &fstest.MapFile{Data: make([]byte, 4<<20), Mode: 0o644}
+	_, err = n.Systems(t.Context(), source(t, tree), asks("a"))
+	if err == nil || !strings.Contains(err.Error(), "no space left on device") {
+		t.Errorf("a worker whose disk is full: %v", err)
 	}
 }
 
