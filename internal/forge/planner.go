@@ -214,6 +214,9 @@ func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool,
 		p.Log.Error("request is planned, and has no comment", "request", r.Number, "err", err)
 		return nil
 	}
+	if isNotOurs(err) { // whoever opened it may have blocked us; the others have their turn in the next round
+		p.waits.add(r, time.Now())
+	}
 	if err != nil {
 		return fmt.Errorf("comment on request %d: %w", r.Number, err)
 	}

@@ -404,6 +404,28 @@ func TestForksThatCannotBePlannedWait(t *testing.T) {
 	}
 }
 
+// Whoever opened a request from a fork can block us: the forge refuses our comment, the head is not fetched again in each round, and
+// other requests have their comments.
+func TestForkThatTakesNoComment(t *testing.T) {
+	d := newDesk(t, GitHub)
+	d.Forks = true
+	d.forge.Open(2, fakeforge.Request{Head: commitA, Branch: "topic", IsFork: true})
+	d.forge.Open(3, fakeforge.Request{Head: commitB, Branch: "topic", IsFork: true})
+	d.forge.Answer = func(r *http.Request) int {
+		if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/issues/3/") {
+			return http.StatusForbidden
+		}
+		return 0
+	}
+	for range 3 {
+		_ = d.round(t.Context()) // the first one ends at the refusal
+	}
+	if len(d.asked) != 2 {
+		t.Errorf("3 rounds planned %+v, want each request once", d.asked)
+	}
+	d.want(2, commitA, 0)
+}
+
 // Strangers can write as much into their requests as the forge takes: ours are planned all the same.
 func TestLongTextsOfRequests(t *testing.T) {
 	long := strings.Repeat("é\"\n", 50_000)
