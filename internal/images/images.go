@@ -27,11 +27,12 @@ type Image struct {
 	Service   string `json:"service"`
 	Container string `json:"container"` // of the compose file; the quadlet's file
 	Image     string `json:"image"`     // as the repo names it
-	Running   string `json:"running"`   // digest; "" where nothing runs, or where no registry has the image
+	Running   string `json:"running"`   // digest, the newest where the image is that too; "" where nothing runs, or where no registry has the image
 	Newest    string `json:"newest"`    // digest of the tag by now; "" where it could not be had
 	Error     string `json:"error,omitempty"`
 
-	key string // what the host calls the container
+	key     string   // what the host calls the container
+	digests []string // all that the image which runs is known by there
 }
 
 // A List is what images --json prints; a contract.
@@ -74,19 +75,21 @@ func Of(m *bundle.Manifest, file func(digest string) ([]byte, error)) (all []Ima
 	return all, nil
 }
 
-// Line is the line of shell that says which images the containers of a host run.
+// Line is the line of shell that says which images the containers of a host run. One image may have several digests: that
+// of an index of several platforms, and that of what the index has for this one.
 const Line = `ids=$(docker ps -q --filter label=com.docker.compose.project 2>/dev/null)
 [ -z "$ids" ] || { docker inspect -f 'c {{index .Config.Labels "com.docker.compose.project"}}/{{index .Config.Labels "com.docker.compose.service"}} {{.Image}}' $ids
 docker image inspect -f 'i {{.Id}} {{range .RepoDigests}}{{.}} {{end}}' $(docker inspect -f '{{.Image}}' $ids); }
 ids=$(podman ps -q --filter label=PODMAN_SYSTEMD_UNIT 2>/dev/null)
-[ -z "$ids" ] || podman inspect -f 'p {{index .Config.Labels "PODMAN_SYSTEMD_UNIT"}} {{.ImageDigest}}' $ids
+[ -z "$ids" ] || { podman inspect -f 'p {{index .Config.Labels "PODMAN_SYSTEMD_UNIT"}} {{.Image}} {{.ImageDigest}}' $ids
+podman image inspect -f 'i {{.ID}} {{range .RepoDigests}}{{.}} {{end}}' $(podman inspect -f '{{.Image}}' $ids); }
 true`
 
 var digest = regexp.MustCompile(`sha256:[0-9a-f]{64}$`)
 
 // Run fills in the digests of what runs, from what Line printed.
 func Run(all []Image, said string) {
-	ids, digests := map[string]string{}, map[string][]string{}
+	runs, digests := map[string][]string{}, map[string][]string{}
 	for line := range strings.Lines(said) {
 		f := strings.Fields(line)
 		if len(f) < 3 {
@@ -94,18 +97,24 @@ func Run(all []Image, said string) {
 		}
 		switch f[0] {
 		case "c", "p":
-			ids[f[0]+" "+f[1]] = f[2]
+			runs[f[0]+" "+f[1]] = f[2:]
 		case "i":
 			digests[f[1]] = f[2:]
 		}
 	}
 
 	for i := range all {
-		id := ids[all[i].key]
-		if strings.HasPrefix(all[i].key, "p ") {
-			all[i].Running = digest.FindString(id)
-		} else {
-			all[i].Running = digest.FindString(containers.DigestFor(all[i].Image, digests[id]))
+		run := runs[all[i].key]
+		if len(run) == 0 {
+			continue
+		}
+		names := digests[run[0]]
+		all[i].Running = digest.FindString(containers.DigestFor(all[i].Image, names))
+		if len(run) > 1 { // podman says by which digest it was pulled
+			all[i].Running = digest.FindString(run[1])
+		}
+		for _, name := range names {
+			all[i].digests = append(all[i].digests, digest.FindString(name))
 		}
 	}
 }
@@ -132,6 +141,9 @@ func Ask(ctx context.Context, c *registry.Client, all []Image) {
 			known[r.String()] = a
 		}
 		all[i].Newest, all[i].Error = a.digest, a.err
+		if a.digest != "" && slices.Contains(all[i].digests, a.digest) {
+			all[i].Running = a.digest
+		}
 	}
 }
 

@@ -36,7 +36,7 @@ func TestImages(t *testing.T) {
 		t.Fatalf("images %+v, %v", all, err)
 	}
 
-	images.Run(all, "Welcome\nc wiki-2/app "+sha("1")+"\nc wiki-2/db "+sha("2")+"\nc other/gone "+sha("3")+"\np q.service "+sha("a")+
+	images.Run(all, "Welcome\nc wiki-2/app "+sha("1")+"\nc wiki-2/db "+sha("2")+"\nc other/gone "+sha("3")+"\np q.service 4f5e "+sha("a")+
 		"\ni "+sha("1")+" other/app@"+sha("c")+" "+reg+"/app@"+sha("a")+" \ni "+sha("2")+" "+reg+"/app@"+sha("b")+" \n")
 	images.Ask(context.Background(), &registry.Client{}, all)
 	images.Sort(all)
@@ -52,5 +52,32 @@ func TestImages(t *testing.T) {
 	}
 	if asked != 3 {
 		t.Errorf("registries were asked %d times, want 3", asked)
+	}
+}
+
+// An image of several platforms has the digest of its index and that of its own platform, and may stand in two indexes. It is old only
+// when none of them is the newest.
+func TestImageOfSeveralDigests(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Docker-Content-Digest", sha("b")) }))
+	defer s.Close()
+	reg := strings.TrimPrefix(s.URL, "http://")
+	m := &bundle.Manifest{Host: "chrysalis", Files: []bundle.File{{Path: bundle.QuadletDir + "/q.container", Digest: "q", Service: "quad"}}}
+	m.Services = []bundle.Service{{Name: "wiki", Compose: &bundle.ComposeProject{Project: "wiki", Containers: []bundle.Container{{Name: "app", Image: reg + "/app:1"}}}}}
+
+	for _, c := range []struct {
+		known string
+		isOld bool
+	}{{sha("a") + " " + reg + "/app@" + sha("b"), false}, {sha("b") + " " + reg + "/app@" + sha("a"), false}, {sha("a") + " " + reg + "/app@" + sha("c"), true}} {
+		all, err := images.Of(m, func(string) ([]byte, error) { return []byte("[Container]\nImage=" + reg + "/app:1\n"), nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		images.Run(all, "p q.service 4f5e "+sha("a")+"\nc wiki/app "+sha("1")+"\ni 4f5e "+reg+"/app@"+c.known+"\ni "+sha("1")+" "+reg+"/app@"+c.known+"\n")
+		images.Ask(t.Context(), &registry.Client{}, all)
+		for _, got := range all {
+			if got.IsOld() != c.isOld || got.Newest != sha("b") || !c.isOld && got.Running != sha("b") {
+				t.Errorf("known as %s: %+v", c.known, got)
+			}
+		}
 	}
 }
