@@ -19,8 +19,8 @@ func adoptCmd(e *Env) *cobra.Command {
 		Use: "adopt HOST --compose DIR", Short: "Make a service of a compose project that runs on a host", Args: cobra.ExactArgs(1), GroupID: groupHosts,
 		Long: `Write services/NAME for a compose project that runs on a host: its compose files and the files that they
 name. Data stays on the host. You are asked which variables of its env files are secret; those are sealed, and no
-value is shown. Without a terminal all but those of --plain are sealed. What stands in a compose file itself, or in
-another file that is mounted, is copied as it is.
+value is shown. Without a terminal all but those of --plain are sealed. A compose file itself, and other files
+that are mounted, are copied as they are.
 
 Then switch the service on, commit and push: no container is recreated.`,
 		Example: "  bellhop adopt chrysalis --compose /opt/stacks/wiki\n  bellhop adopt chrysalis --compose /data/compose/3 --from /var/lib/docker/volumes/portainer_data/_data/compose/3",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,8 @@ func imagesCmd(e *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "images [HOST...]", Short: "List images: the digest that runs, and the newest of its tag", GroupID: groupHosts,
 		Long: `List the images of containers, of compose services and quadlets: the digest that runs, and the one that the tag
-has by now. Registries are asked from here, with the logins of registries: that you can open. Nothing is updated.`,
+has by now. Registries are asked from here, with the logins of registries: that you can open. Nothing is updated. A host
+that is away takes nothing from the list of the others.`,
 		Example: "  bellhop images\n  bellhop images chrysalis --json",
 		RunE: func(c *cobra.Command, args []string) error {
 			expr, err := chosen(c, on, args)
@@ -26,14 +28,14 @@ has by now. Registries are asked from here, with the logins of registries: that 
 				return err
 			}
 			all, err := readImages(e, c.Context(), &r, expr)
-			if err != nil {
+			if err != nil && len(all) == 0 {
 				return err
 			}
 			if json {
-				return e.writeJSON(images.List{V: 1, Images: orEmpty(all)})
+				return errors.Join(e.writeJSON(images.List{V: 1, Images: orEmpty(all)}), err)
 			}
-			_, err = fmt.Fprint(e.Stdout, images.Table(all))
-			return err
+			_, bad := fmt.Fprint(e.Stdout, images.Table(all))
+			return errors.Join(bad, err)
 		},
 	}
 	r.flags(c)
@@ -65,9 +67,7 @@ func readImages(e *Env, ctx context.Context, r *reach, expr string) (all []image
 	exec := func(ctx context.Context, t link.Target, line string) (string, error) {
 		return pool.Output(ctx, t, line)
 	}
-	if all, err = images.Read(ctx, f, ts, exec); err != nil {
-		return nil, err
-	}
+	all, err = images.Read(ctx, f, ts, exec)
 	images.Ask(ctx, &registry.Client{Login: images.Logins(f, store.Show)}, all)
-	return all, nil
+	return all, err
 }

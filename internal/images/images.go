@@ -6,6 +6,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -119,11 +120,14 @@ func Run(all []Image, said string) {
 	}
 }
 
-// Ask fills in what each tag means by now. A tag that several containers have is asked for once.
+// Ask fills in what each tag means by now, where nothing is wrong so far. A tag that several containers have is asked for once.
 func Ask(ctx context.Context, c *registry.Client, all []Image) {
 	type answer struct{ digest, err string }
 	known := map[string]answer{}
 	for i := range all {
+		if all[i].Error != "" {
+			continue
+		}
 		r, err := registry.Parse(all[i].Image)
 		if err != nil {
 			all[i].Error = err.Error()
@@ -180,30 +184,53 @@ func short(digest string) string {
 	return digest[:19]
 }
 
-// Read lists the images of hosts of a fleet, with what runs there. exec runs a line of shell on a host as root.
-func Read(ctx context.Context, f *fleet.Fleet, hosts []link.Target, exec func(context.Context, link.Target, string) (string, error)) (all []Image, err error) {
-	for _, t := range hosts {
-		b, err := f.Bundle(t.Name)
-		if err != nil {
-			return nil, err
-		}
-		of, err := Of(&b.Manifest, b.File)
-		if err != nil {
-			return nil, err
-		}
-		if len(of) == 0 {
-			continue
-		}
+// atOnce is how many hosts are asked at once.
+const atOnce = 10
 
-		said, err := exec(ctx, t, Line)
-		if err != nil {
-			return nil, fmt.Errorf("ask %s for its images: %w", t.Name, err)
-		}
-		Run(of, said)
-		all = append(all, of...)
+// Read lists the images of hosts of a fleet, with what runs there. exec runs a line of shell on a host as root. A host
+// that is away takes nothing from the list of the others: its images have an Error, and err has all that is wrong.
+func Read(ctx context.Context, f *fleet.Fleet, hosts []link.Target, exec func(context.Context, link.Target, string) (string, error)) (all []Image, err error) {
+	errs := make([]error, len(hosts))
+	for i, of := range link.Each(ctx, hosts, atOnce, func(ctx context.Context, t link.Target) part {
+		images, err := readHost(ctx, f, t, exec)
+		return part{images, err}
+	}) {
+		all, errs[i] = append(all, of.images...), of.err
 	}
 	Sort(all)
-	return all, nil
+	return all, errors.Join(errs...)
+}
+
+// A part is what one host comes to.
+type part struct {
+	images []Image
+	err    error
+}
+
+// readHost lists the images of one host. Services that can't be made are left out, and are in the error.
+func readHost(ctx context.Context, f *fleet.Fleet, t link.Target, exec func(context.Context, link.Target, string) (string, error)) ([]Image, error) {
+	b, whole := f.Bundle(t.Name)
+	if whole != nil {
+		whole = fmt.Errorf("%s: %w", t.Name, whole)
+		var err error
+		if b, err = f.Partial(t.Name); err != nil {
+			return nil, whole
+		}
+	}
+	of, err := Of(&b.Manifest, b.File)
+	if err != nil || len(of) == 0 {
+		return nil, errors.Join(whole, err)
+	}
+
+	said, err := exec(ctx, t, Line)
+	if err != nil {
+		err = fmt.Errorf("ask %s for its images: %w", t.Name, err)
+		for i := range of {
+			of[i].Error = "the host could not be asked"
+		}
+	}
+	Run(of, said)
+	return of, errors.Join(whole, err)
 }
 
 // Logins gives the logins of registries: that show opens; one that does not open is none.

@@ -2,13 +2,17 @@ package images_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/fleet"
 	"bellhop/internal/images"
+	"bellhop/internal/link"
 	"bellhop/internal/registry"
 )
 
@@ -38,7 +42,7 @@ func TestImages(t *testing.T) {
 
 	images.Run(all, "Welcome\nc wiki-2/app "+sha("1")+"\nc wiki-2/db "+sha("2")+"\nc other/gone "+sha("3")+"\np q.service 4f5e "+sha("a")+
 		"\ni "+sha("1")+" other/app@"+sha("c")+" "+reg+"/app@"+sha("a")+" \ni "+sha("2")+" "+reg+"/app@"+sha("b")+" \n")
-	images.Ask(context.Background(), &registry.Client{}, all)
+	images.Ask(context.Background(), &registry.Client{Here: true}, all)
 	images.Sort(all)
 	for i, want := range []struct {
 		container, running string
@@ -73,11 +77,39 @@ func TestImageOfSeveralDigests(t *testing.T) {
 			t.Fatal(err)
 		}
 		images.Run(all, "p q.service 4f5e "+sha("a")+"\nc wiki/app "+sha("1")+"\ni 4f5e "+reg+"/app@"+c.known+"\ni "+sha("1")+" "+reg+"/app@"+c.known+"\n")
-		images.Ask(t.Context(), &registry.Client{}, all)
+		images.Ask(t.Context(), &registry.Client{Here: true}, all)
 		for _, got := range all {
 			if got.IsOld() != c.isOld || got.Newest != sha("b") || !c.isOld && got.Running != sha("b") {
 				t.Errorf("known as %s: %+v", c.known, got)
 			}
 		}
+	}
+}
+
+// A host that is away, and a service that can't be made, take nothing from the list of the others.
+func TestReadGoesOn(t *testing.T) {
+	const key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKq0xoQZL6pFM8qYcF1CTYvWb8hQ3a1Qpi6oK4pjcCLe"
+	const host = ": { address: 10.0.0.1, host_key: " + key + ", services: { wiki: true, tool: true } }\n"
+	repo := fstest.MapFS{
+		"bellhop.yaml":               {Data: []byte("network: n\nhosts:\n  a" + host + "  b" + strings.Replace(host, "0.1", "0.2", 1))},
+		"services/wiki/compose.yaml": {Data: []byte("services: { app: { image: \"localhost/app:1\" } }\n")},
+		"services/tool/service.yaml": {Data: []byte("package: { version: 1.0.0, url: \"https://example.com/{arch}.tar.gz\", sha256: { amd64: " + strings.Repeat("a", 64) + " } }\n")},
+	}
+	f, err := (&fleet.Loader{}).Load(t.Context(), repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	all, err := images.Read(t.Context(), f, []link.Target{{Name: "a"}, {Name: "b"}}, func(_ context.Context, t link.Target, _ string) (string, error) {
+		if t.Name == "a" {
+			return "", errors.New("it is off")
+		}
+		return "c wiki/app " + sha("1") + "\ni " + sha("1") + " localhost/app@" + sha("a") + "\n", nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "ask a for its images: it is off") || !strings.Contains(err.Error(), "architecture") {
+		t.Errorf("told: %v", err)
+	}
+	if len(all) != 2 || all[0].Error == "" || all[1].Error != "" || all[1].Running != sha("a") {
+		t.Errorf("images %+v", all)
 	}
 }

@@ -54,7 +54,9 @@ func (r Ref) String() string { return r.Registry + "/" + r.Repository + ":" + r.
 type Client struct {
 	// Login is the login at a registry; false for none. Nil: there are none.
 	Login func(registry string) (login.Login, bool)
-	HTTP  *http.Client // nil: one that gives up after 20 s
+	// Here says that registries of this machine are asked, over plain HTTP. A host means itself by such a name.
+	Here bool
+	HTTP *http.Client // nil: one that gives up after 20 s, and follows to https alone
 }
 
 // kinds are what a manifest may be: an index of several platforms first, since that is what engines note.
@@ -77,6 +79,9 @@ func (c *Client) newest(ctx context.Context, r Ref) (string, error) {
 		to.Host = "registry-1.docker.io"
 	}
 	if isThisMachine(to.Hostname()) {
+		if !c.Here {
+			return "", errors.New("the registry is the host's own, and is not asked from here")
+		}
 		to.Scheme = "http"
 	}
 
@@ -117,7 +122,16 @@ func (c *Client) http() *http.Client {
 	if c.HTTP != nil {
 		return c.HTTP
 	}
-	return &http.Client{Timeout: 20 * time.Second}
+	return &http.Client{Timeout: 20 * time.Second, CheckRedirect: toTLS}
+}
+
+// toTLS follows to https alone: a login goes along to another address of the same host.
+func toTLS(req *http.Request, via []*http.Request) error {
+	isClear := req.URL.Scheme != "https" && !isThisMachine(via[0].URL.Hostname())
+	if isClear || len(via) >= 10 {
+		return errors.New("the registry leads to another address that is not to be followed")
+	}
+	return nil
 }
 
 // head asks for the head of a manifest. The body of the response is closed.

@@ -45,7 +45,7 @@ func ask(t *testing.T, logins map[string]login.Login, serve http.HandlerFunc) (s
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &registry.Client{Login: func(string) (login.Login, bool) { l, ok := logins["it"]; return l, ok }}
+	c := &registry.Client{Here: true, Login: func(string) (login.Login, bool) { l, ok := logins["it"]; return l, ok }}
 	return c.Newest(context.Background(), r)
 }
 
@@ -110,6 +110,28 @@ func TestNewest(t *testing.T) {
 			t.Errorf("%s: %s, %v", c.name, got, err)
 		case c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err) || strings.Contains(err.Error(), "sesame")):
 			t.Errorf("%s: %s, %v; want %s", c.name, got, err, c.err)
+		}
+	}
+}
+
+// A registry of this machine is another one for a host, and no login goes to it or along to plain HTTP.
+func TestLoginStaysOnTLS(t *testing.T) {
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked++ }))
+	defer s.Close()
+	r, err := registry.Parse(strings.TrimPrefix(s.URL, "http://") + "/app:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&registry.Client{}).Newest(t.Context(), r); err == nil || asked != 0 {
+		t.Errorf("the host's own registry was asked %d times: %v", asked, err)
+	}
+
+	for to, follows := range map[string]bool{"https://ghcr.io/y": true, "http://ghcr.io/y": false} {
+		next, _ := http.NewRequest(http.MethodHead, to, nil)
+		first, _ := http.NewRequest(http.MethodHead, "https://ghcr.io/x", nil)
+		if err := registry.ToTLS(next, []*http.Request{first}); (err == nil) != follows {
+			t.Errorf("from %s to %s: %v", first.URL, to, err)
 		}
 	}
 }
