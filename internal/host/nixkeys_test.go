@@ -2,15 +2,18 @@ package host_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host"
+	"bellhop/internal/host/machine"
 	"bellhop/internal/host/state"
 	"bellhop/internal/lab"
 )
@@ -181,5 +184,70 @@ func TestNixOSKeyOfANewUserKilledAfterEveryStep(t *testing.T) {
 		if d := cmp.Diff(want, keyAt(m, "token")); d != "" {
 			t.Errorf("killed after %s the key is wrong (-want +got):\n%s", at, d)
 		}
+	}
+}
+
+// What stands in the place of a key and is none, as Docker makes a folder there, holds no undo up.
+func TestNixOSGoesBackWithAFolderInPlaceOfAKey(t *testing.T) {
+	failing := topTwo()
+	failing.Units["comes.service"] = badUnit
+	for name, put := range map[string]func(string) error{
+		"folder": func(p string) error { return os.Mkdir(p, 0o755) },
+		"link":   func(p string) error { return os.Symlink("/nowhere", p) },
+	} {
+		m := newUsers(t, failing)
+		m.Host().Reached = func(step string) {
+			p := m.Path(bundle.KeyDir + "/token")
+			if step == "switched" && (os.Remove(p) != nil || put(p) != nil) {
+				t.Errorf("%s: it can't be put in place of the key", name)
+			}
+		}
+		l := systemLoad(systemTwo, "").keyOf("old", "token", "one")
+		twinDeploy(t, m, l.offer(), l, bundle.OutcomeRolledBack)
+		if m.CurrentSystem() != systemOne {
+			t.Errorf("%s: %s runs", name, m.CurrentSystem())
+		}
+	}
+}
+
+// silentAccounts can't be asked for old while they are silent, as those of a directory service that restarts.
+type silentAccounts struct {
+	machine.Accounts
+	silent *atomic.Bool
+}
+
+func (a silentAccounts) User(name string) (machine.Account, bool, error) {
+	if name == "old" && a.silent.Load() {
+		return machine.Account{}, false, errors.New("the directory does not answer")
+	}
+	return a.Accounts.User(name)
+}
+
+// A key whose owner can't be asked for while a run goes back leaves the undo whole: the next run finds the host as it was.
+func TestNixOSGoesBackWhileNobodyKnowsOwners(t *testing.T) {
+	failing := topTwo()
+	failing.Units["comes.service"] = badUnit
+	m := newUsers(t, failing)
+	h, silent := m.Host(), &atomic.Bool{}
+	h.Accounts = silentAccounts{h.Accounts, silent}
+	h.Reached = func(step string) {
+		if step == "undo profile" {
+			silent.Store(true)
+		}
+	}
+	l := systemLoad(systemTwo, "").keyOf("old", "token", "one")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeFailed)
+	if !strings.Contains(got.res.Error, "key token: look up user old") || m.CurrentSystem() != systemOne {
+		t.Errorf("the run says %q, and %s runs", got.res.Error, m.CurrentSystem())
+	}
+	if err := host.Settle(t.Context(), h); err != nil {
+		t.Errorf("the undo was left open: %v", err)
+	}
+	silent.Store(false)
+
+	back := systemLoad(systemOne, "").keyOf("old", "token", "one")
+	twinDeploy(t, m, back.offer(), back, bundle.OutcomeDone)
+	if got := keyAt(m, "token"); got != "old:old 440 one" {
+		t.Errorf("after the next run the key is %s", got)
 	}
 }

@@ -54,7 +54,7 @@ func (m Store) Owners(keys []bundle.Key) func(context.Context) ([]string, error)
 }
 
 // GiveToOwners gives keys that stand on the host to their owners, and names those keys whose owner the host does
-// not have. A key that is not there is left out.
+// not have. A key that is not there is left out, and so is a folder or a link in its place.
 func (m Store) GiveToOwners(ctx context.Context, keys []bundle.Key) (late []string, err error) {
 	err = m.withRoot(func(r *Root) error {
 		var errs []error
@@ -84,14 +84,18 @@ func (r *Root) giveToOwner(k bundle.Key) (late bool, err error) {
 		return false, err
 	}
 	defer dir.Close()
-	f, st, err := owned.OpenRegular(dir, name)
-	if errors.Is(err, fs.ErrNotExist) {
+	f, st, err := owned.OpenAt(dir, name, unix.O_RDONLY)
+	isNone := errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO)
+	if isNone {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return false, nil // Docker makes a folder for a mount whose key is not there yet
+	}
 
 	want, late, err := r.m.ownerNow(ownerOf(k))
 	if err != nil {

@@ -50,8 +50,8 @@ func (a *Activation) Do(ctx context.Context) (*health.Report, error) {
 		a.warn("the system is not switched to while the host runs, and starts with the next boot: %s", a.Move.Why)
 	}
 
-	st, late, err := c.switchWithOwners(ctx, a.Owners, a.Move.Path, a.Move.Action)
-	if err != nil {
+	st, keys, err := c.switchWithOwners(ctx, a.Owners, a.Move.Path, a.Move.Action)
+	if err = errors.Join(err, keys.err); err != nil {
 		return nil, err
 	}
 	a.M.Mark("switched")
@@ -65,12 +65,12 @@ func (a *Activation) Do(ctx context.Context) (*health.Report, error) {
 	default:
 		return a.failed(st, fmt.Errorf("switch-to-configuration %s of %s: %s", a.Move.Action, a.Move.Path, ended(st))), nil
 	}
-	if len(late) > 0 {
-		keys := "the host has no such owner as these keys are to have: " + strings.Join(late, ", ")
+	if len(keys.late) > 0 {
+		none := "the host has no such owner as these keys are to have: " + strings.Join(keys.late, ", ")
 		if ReadLinks(a.M).Current == a.Move.Path {
-			return a.failed(st, errors.New(keys+": the system that was switched to makes none")), nil
+			return a.failed(st, errors.New(none+": the system that was switched to makes none")), nil
 		}
-		a.warn("%s: they are root's until the next boot", keys)
+		a.warn("%s: they are root's until the next boot", none)
 	}
 	if a.Move.Action == bundle.ActionBoot {
 		return &health.Report{}, nil

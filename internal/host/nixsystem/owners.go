@@ -2,7 +2,6 @@ package nixsystem
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -17,12 +16,17 @@ type Owners func(context.Context) (late []string, err error)
 // after it made the users find keys that they can read.
 const ownersEvery = 20 * time.Millisecond
 
-// switchWithOwners is switchTo, with keys given to owners that come and go. late are the keys whose owner is not
-// there in the end.
-func (c commands) switchWithOwners(ctx context.Context, owners Owners, system, verb string) (st machine.CommandState, late []string, err error) {
+// given is what came of the keys in the end.
+type given struct {
+	late []string // those whose owner is not there
+	err  error    // of giving them
+}
+
+// switchWithOwners is switchTo, with keys given to owners that come and go.
+func (c commands) switchWithOwners(ctx context.Context, owners Owners, system, verb string) (st machine.CommandState, keys given, err error) {
 	if owners == nil {
 		st, err = c.switchTo(ctx, system, verb)
-		return st, nil, err
+		return st, keys, err
 	}
 
 	during, end := context.WithCancel(ctx)
@@ -42,8 +46,8 @@ func (c commands) switchWithOwners(ctx context.Context, owners Owners, system, v
 	work.Wait()
 
 	if ctx.Err() != nil {
-		return st, nil, err
+		return st, keys, err
 	}
-	late, ownersErr := owners(ctx)
-	return st, late, errors.Join(err, ownersErr)
+	keys.late, keys.err = owners(ctx)
+	return st, keys, err
 }

@@ -2,6 +2,7 @@ package nixsystem
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -79,14 +80,16 @@ func (u *Undoer) switchBack(ctx context.Context, c commands, moved, gone bool) (
 		return err, nil
 	}
 
+	var unowned error // no reason to leave the undo open: the next contact finds that the key is another's
 	for _, s := range u.switches(moved, gone) {
-		st, _, err := c.switchWithOwners(ctx, u.Owners, s.Path, s.Action)
+		st, keys, err := c.switchWithOwners(ctx, u.Owners, s.Path, s.Action)
 		switch {
 		case err != nil:
 			return err, nil
 		case st.Result != "success" && st.Exit.Status != exitUnitsFailed:
 			return fmt.Errorf("switch-to-configuration %s of %s, which was there before: %s", s.Action, s.Path, ended(st)), nil
 		}
+		unowned = keys.err
 	}
 
 	if states, err = u.M.Systemd.Loaded(ctx); err != nil {
@@ -95,7 +98,7 @@ func (u *Undoer) switchBack(ctx context.Context, c commands, moved, gone bool) (
 	if names := newlyFailed(states, u.Move.Failed); len(names) > 0 {
 		units = fmt.Errorf("units of the system that was there before failed: %s", strings.Join(names, ", "))
 	}
-	return nil, units
+	return nil, errors.Join(units, unowned)
 }
 
 // switches are what brings back what ran and what boots. Mostly both are one system.
