@@ -19,6 +19,7 @@ import (
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/plan"
 	"bellhop/internal/host/runs"
+	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
 )
 
@@ -88,6 +89,9 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 
 	r := newRun(m, id)
 	err := r.open(id)
+	if err == nil && r.offer.Mode == bundle.ModeDeploy { // keys do not wait for an engine
+		stacks.Settle(ctx, m, stacks.InRun)
+	}
 	if err == nil {
 		err = r.preflight(ctx)
 	}

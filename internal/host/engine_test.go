@@ -29,7 +29,8 @@ type engine struct {
 	logs   string
 	moved  map[string]string // by reference: the image that it means since a pull
 	calls  []string
-	isDown bool // it does not answer
+	isDown bool          // it does not answer
+	slow   time.Duration // that each call takes
 	plug   *plug
 	of     map[string]string // the project of a container, by its id, where it is not wiki
 	logins map[string]string // by what was run: the logins that its environment led to
@@ -53,6 +54,13 @@ func (e *engine) Run(ctx context.Context, p machine.Program) (machine.Output, er
 		<-ctx.Done()
 		e.mu.Lock()
 		panic("the plug was pulled")
+	}
+	if e.slow > 0 {
+		select {
+		case <-ctx.Done():
+			return machine.Output{}, ctx.Err()
+		case <-time.After(e.slow):
+		}
 	}
 	if !e.isDown {
 		e.calls = append(e.calls, strings.Join(p.Argv, " "))

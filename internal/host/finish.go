@@ -134,6 +134,7 @@ func forgetIfGivenUp(m state.Dir) error {
 
 	err = m.RemoveOthers(state.BlobDir, m.AllEdits(now))
 	os.Remove(m.At(state.BlobDir)) // where it is empty
+	m.ForgetUndone()
 	for _, d := range []string{state.GenDir, bundle.SealedDir} {
 		err = errors.Join(err, os.RemoveAll(m.At(d)))
 	}

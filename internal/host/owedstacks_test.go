@@ -1,13 +1,17 @@
 package host_test
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/containers"
+	"bellhop/internal/host/stacks"
+	"bellhop/internal/host/state"
 	"bellhop/internal/lab"
 )
 
@@ -84,6 +88,51 @@ func TestLaterRunSettlesContainers(t *testing.T) {
 	}
 }
 
+// An engine that is slow to answer delays no hello. A run waits for it longer.
+func TestSlowEngineDelaysNoHello(t *testing.T) {
+	m, e, l := composeLoad(t)
+	pullPlug(t, m, e, l, upBlog, blogs(e, l))
+	l.Services = slices.DeleteFunc(l.Services, func(s bundle.Service) bool { return s.Name == "blog" })
+	l.file("/etc/other", "x")
+	e.slow = time.Minute / 10
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		contact(t, m)
+		if took := time.Since(began); took > stacks.AtContact.Answer || e.asked("docker rm") > 0 {
+			t.Errorf("hello took %s, calls %q", took, e.calls)
+		}
+
+		twinDeploy(t, m, l.on(1), l, bundle.OutcomeDone)
+		if e.asked("docker rm new") != 1 {
+			t.Errorf("a run did not wait for the engine: %q", e.calls)
+		}
+	})
+}
+
+// Two runs in a row are cut off while no engine answers: what either left is put back.
+func TestTwoRunsOweContainers(t *testing.T) {
+	m, _, _ := composeLoad(t)
+	d := state.Of(m.Host())
+	now, err := d.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	made := func(id string) state.StackWas {
+		return state.StackWas{Project: "blog", Containers: []state.ContainerWas{{ID: id}}}
+	}
+	wiki := state.StackWas{Project: "wiki"}
+	for i, all := range [][]state.StackWas{{made("one")}, {made("two"), wiki}} {
+		if err := stacks.Owe(d, &state.Journal{Run: []string{"one", "two"}[i], Stacks: all}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owed, err := d.OwedStacks()
+	if err != nil || len(owed.Stacks) != 2 || owed.Stacks[0].Containers[0].ID != "one" || owed.Generation != now.Generation {
+		t.Errorf("owed %+v (%v), want blog as the first run found it, and wiki", owed, err)
+	}
+}
+
 // The name of an image that a pull moved means again what it meant when a reboot cut the run off, and a
 // container that came up with the new one meanwhile is made anew.
 func TestRebootPutsNamesOfImagesBack(t *testing.T) {
@@ -109,6 +158,11 @@ func TestRollbackBringsFormerImages(t *testing.T) {
 	e.change(func(s *containers.State) { s.Image = "sha256:2" })
 	wiki.Containers[0].Definition = "another"
 	twinDeploy(t, m, l.on(2), l, bundle.OutcomeDone)
+
+	damaged := m.Path(state.GenDir + "/9") // which is not the one that is asked for
+	if err := os.WriteFile(damaged, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 
 	e.calls = nil
 	o := first

@@ -25,12 +25,16 @@ func TestGiveBackLeavesNothing(t *testing.T) {
 	if got := b.read("/opt/bellhop/bot/bin/bot"); got != "#!/bin/sh" {
 		t.Errorf("the package holds %q", got)
 	}
+	left := []string{"/var/lib/bellhop/left-down", "/var/lib/bellhop/stacks-owed"}
+	for _, p := range left { // of runs that were undone
+		b.write(p, "{}")
+	}
 	res := b.ask(bundle.Ask{Verb: bundle.AskUndo})
 	if res.Outcome != bundle.OutcomeDone || res.Record != nil {
 		t.Fatalf("undo = %+v", res)
 	}
 	b.compare(before, "after the host was given back")
-	for _, p := range []string{bundle.RecordPath, bundle.PackageDir, "/var/lib/bellhop/blobs/x"} {
+	for _, p := range append(left, bundle.RecordPath, bundle.PackageDir, "/var/lib/bellhop/blobs/x") {
 		if _, err := os.Stat(b.path(p)); err == nil {
 			t.Errorf("%s stays", p)
 		}

@@ -42,7 +42,7 @@ func SettleLocked(ctx context.Context, m state.Dir) error {
 		return err
 	}
 	if j == nil {
-		stacks.Settle(ctx, m)
+		stacks.Settle(ctx, m, stacks.AtContact)
 		return forgetIfGivenUp(m)
 	}
 

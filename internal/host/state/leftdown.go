@@ -85,3 +85,9 @@ func (m Dir) KeepLeftDown(ctx context.Context, j *Journal) {
 		m.replace(leftDownPath, p)
 	}
 }
+
+// ForgetUndone forgets what undone runs left: units that are down, and stacks that are owed.
+func (m Dir) ForgetUndone() {
+	os.Remove(m.At(leftDownPath))
+	os.Remove(m.At(owedPath))
+}

@@ -212,7 +212,8 @@ func (m Dir) generations() ([]int64, error) {
 	return all, nil
 }
 
-// ImagesOf are the images that containers ran in the newest generation of that bundle; nil when none is kept.
+// ImagesOf are the images that containers ran in the newest generation of that bundle; nil when none is kept that
+// can be read.
 func (m Dir) ImagesOf(digest string) ([]ImageRan, error) {
 	numbers, err := m.generations()
 	if err != nil {
@@ -220,10 +221,7 @@ func (m Dir) ImagesOf(digest string) ([]ImageRan, error) {
 	}
 	for _, n := range numbers {
 		g, err := m.readGeneration(filepath.Join(GenDir, strconv.FormatInt(n, 10)))
-		if err != nil {
-			return nil, err
-		}
-		if g.Digest == digest {
+		if err == nil && g.Digest == digest {
 			return g.Images, nil
 		}
 	}
