@@ -292,6 +292,33 @@ func TestOpenRunIsConfirmedByTheNextPush(t *testing.T) {
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
+// A deployer dies while the host that it took over waits for it: who takes the host back waits until it went back.
+func TestTakeOverWhileTheHostWaits(t *testing.T) {
+	w := confirmed(t, "3s", "a")
+	mine := w.d
+	w.d = w.deployer("SHA256:two")
+	w.d.History = historyOf(t)
+	w.d.Links = &noFresh{Links: w.d.Links} // one that is dead confirms nothing
+	ctx, die := context.WithCancel(t.Context())
+	w.when("a", "files", die)
+	w.change("theirs")
+	w.commit("theirs")
+	w.d.Run(ctx, deploy.Request{Cause: "deploy", TakeOver: true})
+
+	w.d = mine
+	w.change("mine")
+	w.commit("mine")
+	w.run(deploy.Request{Cause: "deploy", TakeOver: true}, history.OutcomeDone)
+	w.wantState("a", history.Current, w.commits[2].Commit)
+	rec := recordOf(w, "a")
+	if holds(w, "a", "web") != "mine\n" || rec.Deployer != mine.ID || rec.Generation != 2 {
+		t.Errorf("web holds %q, the record names %s, generation %d; want mine, %s, 2", holds(w, "a", "web"), rec.Deployer, rec.Generation, mine.ID)
+	}
+	if n := w.machines["a"].Count("restart", "web.service"); n != 3 {
+		t.Errorf("web was restarted %d times, want 3: by theirs, on the way back, and by mine", n)
+	}
+}
+
 // How long a host is asked to wait.
 func TestConfirmWindow(t *testing.T) {
 	for name, c := range map[string]struct {
