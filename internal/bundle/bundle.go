@@ -104,7 +104,7 @@ type Package struct {
 	Name    string `json:"name"`             // the service's name, and the link's
 	Digest  string `json:"digest"`           // SHA-256 of the archive as fetched, hex
 	Size    int64  `json:"size"`             // bytes of the archive; 0 when not fetched yet; not in the digest
-	Kind    string `json:"kind"`             // one of PackageKinds
+	Kind    string `json:"kind"`             // one of archive.Kinds
 	Strip   int    `json:"strip,omitempty"`  // leading path elements dropped while unpacking
 	File    string `json:"file,omitempty"`   // of a single file: the name it gets inside the package
 	As      string `json:"as,omitempty"`     // of a single file: the name that it has of itself, linked beside; not in the digest

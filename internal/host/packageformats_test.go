@@ -18,6 +18,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	formats "bellhop/internal/archive"
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/packages"
 )
@@ -126,7 +127,7 @@ func TestPackageFormats(t *testing.T) {
 	} {
 		for _, kind := range c.kinds {
 			p := bundle.Package{Kind: kind, File: "bot"}
-			if !bundle.IsSingle(kind) || len(c.want) > 1 {
+			if !formats.IsSingle(kind) || len(c.want) > 1 {
 				p.Strip = 1
 			}
 			got, notes, err := unpackAs(t, packages.Caps{}, p, c.archive)
@@ -328,7 +329,7 @@ func FuzzUnpackFormats(f *testing.F) {
 	file := filepath.Join(dir, "archive")
 	store := filepath.Join(dir, "store")
 	f.Fuzz(func(t *testing.T, kind byte, data []byte) {
-		p := bundle.Package{Name: "bot", Digest: "d", Kind: bundle.PackageKinds[int(kind)%len(bundle.PackageKinds)], File: "bot", As: "own"}
+		p := bundle.Package{Name: "bot", Digest: "d", Kind: formats.Kinds[int(kind)%len(formats.Kinds)], File: "bot", As: "own"}
 		if err := errors.Join(os.RemoveAll(store), os.WriteFile(file, data, 0o600)); err != nil {
 			t.Fatal(err)
 		}

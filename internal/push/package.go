@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 	"bellhop/internal/durable"
 )
@@ -64,7 +65,7 @@ func (f *packages) get(ctx context.Context, p *Pusher, pkg bundle.Package) (stri
 
 // mistaken is why a package that would be installed as it is can't be meant so.
 func mistaken(p bundle.Package, file string) error {
-	if p.Kind != bundle.PackageFile || p.Named {
+	if p.Kind != archive.File || p.Named {
 		return nil
 	}
 	f, err := os.Open(file)
@@ -73,7 +74,7 @@ func mistaken(p bundle.Package, file string) error {
 	}
 	defer f.Close()
 
-	head := make([]byte, bundle.SniffLen)
+	head := make([]byte, archive.SniffLen)
 	n, err := io.ReadFull(f, head)
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return err
@@ -82,7 +83,7 @@ func mistaken(p bundle.Package, file string) error {
 	if u, err := url.Parse(p.URL); err == nil {
 		name = u.Path
 	}
-	if why := bundle.Mistaken(name, head[:n]); why != "" {
+	if why := archive.Mistaken(name, head[:n]); why != "" {
 		return refused(fmt.Errorf("fetch %s: %s", p.URL, why))
 	}
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/syntax"
@@ -60,21 +61,21 @@ func (s *reader) readKind(p *Package) {
 	if u, err := url.Parse(p.url); p.url != "" && err == nil {
 		base = path.Base(u.Path)
 	}
-	kind, rest := bundle.KindOfName(base)
+	kind, rest := archive.KindOfName(base)
 
 	if s.Source.Former {
 		kind = formerKind(base)
 	}
 	p.Named = f.Kind.S != ""
 	p.Kind = cmp.Or(f.Kind.S, kind)
-	switch bad := bundle.UnsupportedName(base); {
-	case !slices.Contains(bundle.PackageKinds, p.Kind):
-		s.report(f.Kind.At, "package: kind %q: want %s", p.Kind, strings.Join(bundle.PackageKinds, ", "))
+	switch bad := archive.UnsupportedName(base); {
+	case !slices.Contains(archive.Kinds, p.Kind):
+		s.report(f.Kind.At, "package: kind %q: want %s", p.Kind, strings.Join(archive.Kinds, ", "))
 	case bad != "" && !p.Named:
 		s.report(p.At, "package: %s: %s; kind: file installs it as it is", base, bad)
 	}
 
-	if !bundle.IsSingle(p.Kind) {
+	if !archive.IsSingle(p.Kind) {
 		if f.Name.S != "" {
 			s.report(f.Name.At, "package: name is for a single file; an archive brings its own names")
 		}
@@ -196,7 +197,7 @@ func (s *reader) checkPackage() {
 		if want != "" && want != b.Digest {
 			s.report(p.At, "package: sha256 of %s is %s", file, b.Digest)
 		}
-		if bad := bundle.Mistaken(file, b.Head); bad != "" && p.Kind == bundle.PackageFile && !p.Named {
+		if bad := archive.Mistaken(file, b.Head); bad != "" && p.Kind == archive.File && !p.Named {
 			s.report(p.At, "package: %s: %s", file, bad)
 		}
 	}
@@ -244,9 +245,9 @@ func (p *Package) ForArch(arch string) (bundle.Package, error) {
 func formerKind(base string) string {
 	switch {
 	case strings.HasSuffix(base, ".tar.gz"), strings.HasSuffix(base, ".tgz"):
-		return bundle.PackageTarGz
+		return archive.TarGz
 	case strings.HasSuffix(base, ".zip"):
-		return bundle.PackageZip
+		return archive.Zip
 	}
-	return bundle.PackageFile
+	return archive.File
 }

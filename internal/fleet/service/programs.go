@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/yaml"
@@ -137,7 +138,7 @@ const (
 // is no archive at all is for the host to say.
 func (s *reader) packageNames(file string) (packageNames, error) {
 	p := s.Package
-	if bundle.IsSingle(p.Kind) {
+	if archive.IsSingle(p.Kind) {
 		return nil, nil // its name may be one of several
 	}
 
@@ -158,16 +159,16 @@ func (s *reader) packageNames(file string) (packageNames, error) {
 
 	whole := false
 	switch p.Kind {
-	case bundle.PackageZip:
+	case archive.Zip:
 		whole = zipNames(data, add)
-	case bundle.PackageTar:
+	case archive.Tar:
 		whole = tarNames(bytes.NewReader(data), add)
-	case bundle.PackageTarGz:
+	case archive.TarGz:
 		if r, err := gzip.NewReader(bytes.NewReader(data)); err == nil {
 			whole = tarNames(r, add)
 		}
 
-	case bundle.PackageTarBz2:
+	case archive.TarBz2:
 		whole = tarNames(bzip2.NewReader(bytes.NewReader(data)), add)
 	}
 

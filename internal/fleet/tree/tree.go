@@ -16,6 +16,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/limits"
@@ -216,7 +217,7 @@ const lfsMagic = "version https://git-lfs.github.com/spec/"
 func NewBlob(data []byte, keep bool) *Blob {
 	b := &Blob{Digest: bundle.DigestBytes(data), Size: int64(len(data))}
 	b.LFS = len(data) < 1024 && bytes.HasPrefix(data, []byte(lfsMagic))
-	if head := data[:min(len(data), bundle.SniffLen)]; bundle.Sniff(head) != "" {
+	if head := data[:min(len(data), archive.SniffLen)]; archive.Sniff(head) != "" {
 		b.Head = bytes.Clone(head)
 	}
 	if keep {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 )
 
@@ -160,9 +161,9 @@ func checkPackage(p bundle.Package) error {
 	}
 
 	switch {
-	case !slices.Contains(bundle.PackageKinds, p.Kind):
+	case !slices.Contains(archive.Kinds, p.Kind):
 		return fmt.Errorf("kind %q", p.Kind)
-	case bundle.IsSingle(p.Kind) && !packageName.MatchString(p.File):
+	case archive.IsSingle(p.Kind) && !packageName.MatchString(p.File):
 		return fmt.Errorf("file name %q", p.File)
 	case p.As != "" && !packageName.MatchString(p.As):
 		return fmt.Errorf("file name %q", p.As)

@@ -15,6 +15,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 )
 
@@ -31,7 +32,7 @@ func (u *unpacker) unpack(p bundle.Package, file string) error {
 	}
 	defer f.Close()
 
-	if p.Kind == bundle.PackageFile {
+	if p.Kind == archive.File {
 		return u.file(p.File, 0o755, f)
 	}
 
@@ -40,10 +41,10 @@ func (u *unpacker) unpack(p bundle.Package, file string) error {
 		return err
 	}
 
-	switch is := bundle.Sniff(head); {
-	case is == bundle.PackageZip || p.Kind == bundle.PackageZip && is == "":
+	switch is := archive.Sniff(head); {
+	case is == archive.Zip || p.Kind == archive.Zip && is == "":
 		err = u.unpackZip(f)
-	case is == bundle.PackageTar || p.Kind == bundle.PackageTar && is == "":
+	case is == archive.Tar || p.Kind == archive.Tar && is == "":
 		err = u.tar(tar.NewReader(f))
 	case slices.Contains(compressions, is):
 		err = u.unpackStream(p, f, is)
@@ -71,7 +72,7 @@ func isWhat(is string) string {
 
 // sniffHead is the beginning of f, which is read from its start afterwards.
 func sniffHead(f *os.File) ([]byte, error) {
-	head := make([]byte, bundle.SniffLen)
+	head := make([]byte, archive.SniffLen)
 	n, err := f.ReadAt(head, 0)
 	if err != nil && err != io.EOF {
 		return nil, err
@@ -79,7 +80,7 @@ func sniffHead(f *os.File) ([]byte, error) {
 	return head[:n], nil
 }
 
-var compressions = []string{bundle.PackageGz, bundle.PackageXz, bundle.PackageZst, bundle.PackageBz2}
+var compressions = []string{archive.Gz, archive.Xz, archive.Zst, archive.Bz2}
 
 // unpackStream writes a compressed tar, or one compressed file.
 func (u *unpacker) unpackStream(p bundle.Package, f *os.File, how string) error {
@@ -90,16 +91,16 @@ func (u *unpacker) unpackStream(p bundle.Package, f *os.File, how string) error 
 	defer closer()
 
 	b := bufio.NewReaderSize(r, 64<<10)
-	head, err := b.Peek(bundle.SniffLen)
+	head, err := b.Peek(archive.SniffLen)
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("read %s: %w", how, err)
 	}
 
-	single := bundle.IsSingle(p.Kind)
-	inner := bundle.Sniff(head)
-	unknown := inner == "" && len(head) == bundle.SniffLen
+	single := archive.IsSingle(p.Kind)
+	inner := archive.Sniff(head)
+	unknown := inner == "" && len(head) == archive.SniffLen
 	switch {
-	case inner == bundle.PackageTar, !single && unknown: // a tar of before 1988 has no magic
+	case inner == archive.Tar, !single && unknown: // a tar of before 1988 has no magic
 		return u.tar(tar.NewReader(b))
 	case !single:
 		return fmt.Errorf("what is compressed is %s and no tar: write kind: %s for one compressed program", isWhat(inner), how)
@@ -113,17 +114,17 @@ func decompress(f *os.File, how string) (r io.Reader, closer func(), err error) 
 	closer = func() {}
 	in := bufio.NewReaderSize(f, 64<<10)
 	switch how {
-	case bundle.PackageGz:
+	case archive.Gz:
 		r, err = gzip.NewReader(in)
-	case bundle.PackageBz2:
+	case archive.Bz2:
 		r = bzip2.NewReader(in)
-	case bundle.PackageZst:
+	case archive.Zst:
 		var z *zstd.Decoder
 		z, err = zstd.NewReader(in, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
 		if err == nil {
 			r, closer = z, z.Close
 		}
-	case bundle.PackageXz:
+	case archive.Xz:
 		if err = CheckXz(in); err != nil {
 			return nil, nil, err
 		}

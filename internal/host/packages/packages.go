@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
 )
 
@@ -42,7 +43,7 @@ type Store struct {
 // Name is the folder of a package in the store. The same archive unpacked in another way
 // is another folder.
 func Name(p bundle.Package) string {
-	if p.Strip == 0 && !bundle.IsSingle(p.Kind) {
+	if p.Strip == 0 && !archive.IsSingle(p.Kind) {
 		return p.Digest
 	}
 	how := fmt.Sprintf("%s\n%d\n%s", p.Kind, p.Strip, p.File)
@@ -104,7 +105,7 @@ func (s *Store) Unpack(p bundle.Package, file string) (notes []string, err error
 // ownName links a single file under the name that it has where it comes from, beside the name of its
 // service: units may use either.
 func (s *Store) ownName(p bundle.Package) error {
-	if !bundle.IsSingle(p.Kind) || p.As == "" || p.As == p.File {
+	if !archive.IsSingle(p.Kind) || p.As == "" || p.As == p.File {
 		return nil
 	}
 

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"bellhop/internal/bundle"
+	"bellhop/internal/archive"
 )
 
 // Zips are made on every system, and say by which one: names of Windows part folders by a backslash and
@@ -106,7 +106,7 @@ func (u *unpacker) guessedFile(name string, r io.Reader) error {
 	}
 
 	mode := fs.FileMode(0o644)
-	if bundle.IsProgram(head) {
+	if archive.IsProgram(head) {
 		mode = 0o755
 		u.guessed = append(u.guessed, name)
 	}

@@ -1,4 +1,9 @@
-package bundle
+// Package archive knows the formats that a package of the repo may have, by the names of files and by their
+// first bytes.
+//
+// A kind is what people write behind kind: and what a name or a first byte says. It is a pure package: it
+// opens nothing, and deployer and host decide by it alike.
+package archive
 
 import (
 	"bytes"
@@ -7,26 +12,26 @@ import (
 
 // Kinds of a package: archives of many files, one file that is compressed, and one file as it is.
 const (
-	PackageTar    = "tar"
-	PackageTarGz  = "tar.gz"
-	PackageTarXz  = "tar.xz"
-	PackageTarZst = "tar.zst"
-	PackageTarBz2 = "tar.bz2"
-	PackageZip    = "zip"
-	PackageGz     = "gz"
-	PackageXz     = "xz"
-	PackageZst    = "zst"
-	PackageBz2    = "bz2"
-	PackageFile   = "file"
+	Tar    = "tar"
+	TarGz  = "tar.gz"
+	TarXz  = "tar.xz"
+	TarZst = "tar.zst"
+	TarBz2 = "tar.bz2"
+	Zip    = "zip"
+	Gz     = "gz"
+	Xz     = "xz"
+	Zst    = "zst"
+	Bz2    = "bz2"
+	File   = "file"
 )
 
-// PackageKinds are all kinds, as people write them.
-var PackageKinds = []string{PackageTarGz, PackageTarXz, PackageTarZst, PackageTarBz2, PackageTar, PackageZip, PackageGz, PackageXz, PackageZst, PackageBz2, PackageFile}
+// Kinds are all kinds, as people write them.
+var Kinds = []string{TarGz, TarXz, TarZst, TarBz2, Tar, Zip, Gz, Xz, Zst, Bz2, File}
 
 // IsSingle tells whether a package of that kind is one file, which needs a name.
 func IsSingle(kind string) bool {
 	switch kind {
-	case PackageGz, PackageXz, PackageZst, PackageBz2, PackageFile:
+	case Gz, Xz, Zst, Bz2, File:
 		return true
 	}
 	return false
@@ -34,10 +39,10 @@ func IsSingle(kind string) bool {
 
 // suffixes are the ends of file names by what they say of the content, the longer before the shorter.
 var suffixes = []struct{ end, kind string }{
-	{".tar.gz", PackageTarGz}, {".tgz", PackageTarGz}, {".tar.xz", PackageTarXz}, {".txz", PackageTarXz},
-	{".tar.zst", PackageTarZst}, {".tar.zstd", PackageTarZst}, {".tzst", PackageTarZst},
-	{".tar.bz2", PackageTarBz2}, {".tbz2", PackageTarBz2}, {".tbz", PackageTarBz2},
-	{".tar", PackageTar}, {".zip", PackageZip}, {".gz", PackageGz}, {".xz", PackageXz}, {".zst", PackageZst}, {".zstd", PackageZst}, {".bz2", PackageBz2},
+	{".tar.gz", TarGz}, {".tgz", TarGz}, {".tar.xz", TarXz}, {".txz", TarXz},
+	{".tar.zst", TarZst}, {".tar.zstd", TarZst}, {".tzst", TarZst},
+	{".tar.bz2", TarBz2}, {".tbz2", TarBz2}, {".tbz", TarBz2},
+	{".tar", Tar}, {".zip", Zip}, {".gz", Gz}, {".xz", Xz}, {".zst", Zst}, {".zstd", Zst}, {".bz2", Bz2},
 }
 
 // KindOfName is the kind that a file name says, and the name without that end.
@@ -48,7 +53,7 @@ func KindOfName(name string) (kind, rest string) {
 			return s.kind, name[:len(name)-len(s.end)]
 		}
 	}
-	return PackageFile, name
+	return File, name
 }
 
 // Ends of names that bellhop unpacks none of.
@@ -92,8 +97,8 @@ const SniffLen = 262
 
 // magics are the first bytes of what has them, and its name for people.
 var magics = []struct{ head, name string }{
-	{"\x1f\x8b", PackageGz}, {"\xfd7zXZ\x00", PackageXz}, {"\x28\xb5\x2f\xfd", PackageZst}, {"BZh", PackageBz2},
-	{"PK\x03\x04", PackageZip}, {"PK\x05\x06", PackageZip}, {"PK\x07\x08", PackageZip},
+	{"\x1f\x8b", Gz}, {"\xfd7zXZ\x00", Xz}, {"\x28\xb5\x2f\xfd", Zst}, {"BZh", Bz2},
+	{"PK\x03\x04", Zip}, {"PK\x05\x06", Zip}, {"PK\x07\x08", Zip},
 	{"!<arch>\ndebian", "deb"}, {"\xed\xab\xee\xdb", "rpm"}, {"7z\xbc\xaf\x27\x1c", "7z"}, {"Rar!\x1a\x07", "rar"},
 	{"\x04\x22\x4d\x18", "lz4"}, {"LZIP", "lz"}, {"MSCF\x00\x00\x00\x00", "cab"}, {"\x1f\x9d", "Z"}, {"\x89LZO\x00", "lzo"}, {"hsqs", "squashfs"}, {"xar!", "xar"},
 	{"<!DOCTYPE html", "web page"}, {"<!doctype html", "web page"}, {"<html", "web page"},
@@ -108,7 +113,7 @@ func Sniff(head []byte) string {
 		}
 	}
 	if len(head) >= SniffLen && bytes.Equal(head[257:262], []byte("ustar")) {
-		return PackageTar
+		return Tar
 	}
 	return ""
 }
@@ -117,15 +122,15 @@ func Sniff(head []byte) string {
 // and its name does not say one. "" is that it may be meant.
 func Mistaken(name string, head []byte) string {
 	is := Sniff(head)
-	if is == "" || is == PackageZip && IsZipBased(name) {
+	if is == "" || is == Zip && IsZipBased(name) {
 		return ""
 	}
 
 	const asIs = "kind: file installs it as it is"
 	switch is {
-	case PackageTar, PackageZip:
+	case Tar, Zip:
 		return "it is a " + is + ", which its name does not say: write kind: " + is + "; " + asIs
-	case PackageGz, PackageXz, PackageZst, PackageBz2:
+	case Gz, Xz, Zst, Bz2:
 		return "it is compressed by " + is + ", which its name does not say: write kind: tar." + is + " for an archive, kind: " + is + " for one program; " + asIs
 	}
 	if why := UnsupportedName("x." + is); why != "" {
