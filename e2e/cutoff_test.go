@@ -116,7 +116,7 @@ func (w *world) deployAt(msg, state string) string {
 // runs, what starts at boot, and how the network is reached.
 func stood(t testing.TB) string {
 	t.Helper()
-	const units = `systemctl list-units --all --plain --no-legend --type=service,socket,timer,path | awk '!/session|user@|user-runtime|bellhop-(apply|before)/ {print $1, $2, $3, $4}'
+	const units = `systemctl list-units --all --plain --no-legend --type=service,socket,timer,path | awk '!/session|user@|user-runtime|bellhop-(apply|before)|netavark-dhcp/ {print $1, $2, $3, $4}'
 		systemctl list-unit-files --no-legend | grep -v '^session-' | sort
 		systemctl show -P NeedDaemonReload ssh app; systemctl show -P MainPID -P ActiveEnterTimestampMonotonic idle
 		ip -o addr show dev eth0; tc qdisc show dev eth0; ip -o link | sed -E 's/^[0-9]+: ([^:@]*)[^<]*<([^>]*)>.*/\1 \2/'

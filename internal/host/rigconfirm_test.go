@@ -231,7 +231,7 @@ func TestRigReadOnly(t *testing.T) {
 
 	// The disk turns read-only while a run waits, as after an error of the disk: the run goes back once
 	// it can.
-	_, end := r.wait(rigBot("two", "second"), time.Second)
+	_, end := r.wait(rigBot("two", "second"), 5*time.Second)
 	mend = readOnly("/var/lib/bellhop")
 	t.Cleanup(mend)
 	r.until("test $(systemctl show -P NRestarts bellhop-apply) -gt 0 && cat /etc/rigbot/conf", "two")
