@@ -84,6 +84,7 @@ var arrows = map[string][]string{
 	"internal/nixfleet":        {"internal/child", "internal/nixos", "internal/plain"},
 	"internal/nixhosts":        {"internal/bundle", "internal/child", "internal/fleet", "internal/nixos"},
 	"internal/nixos":           {"internal/child", "internal/durable", "internal/plain"},
+	"internal/nixos/nixtest":   {"internal/nixos"},
 	"internal/notify":          {"internal/history", "internal/history/outbox", "internal/mask", "internal/plain"},
 	"internal/page":            {"internal/history", "internal/history/deliveries", "internal/history/looks", "internal/history/results", "internal/history/stops"},
 	"internal/plain":           {},

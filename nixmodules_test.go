@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtest"
 )
 
 // The flake, its modules and its package, evaluated by Nix with testdata/nixpkgs in place of nixpkgs.
@@ -22,14 +23,7 @@ import (
 // needNix skips a test where this machine has no Nix.
 func needNix(t *testing.T) {
 	t.Helper()
-	if !nixos.Installed() {
-		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
-	}
-	if out, err := exec.Command("nix-store", "--version").CombinedOutput(); err != nil {
-		t.Skipf("nix-store does not work here: %v: %s", err, out)
-	}
-	// No cache is asked: tests have no network. Builds of root need no users and no sandbox.
-	t.Setenv("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\nexperimental-features = nix-command flakes\n")
+	nixtest.Need(t, "experimental-features = nix-command flakes\n")
 }
 
 // nixpkgs is a copy of the stand-in for nixpkgs, alone in a folder.

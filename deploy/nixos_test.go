@@ -21,6 +21,7 @@ import (
 	"bellhop/internal/link"
 	"bellhop/internal/nixhosts"
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtest"
 )
 
 // firstSystem is what the NixOS hosts of a world run at first.
@@ -89,10 +90,7 @@ func (c carried) Carry(ctx context.Context, t link.Target, cmd string, in io.Rea
 // Of 20 NixOS hosts one changes: one evaluation, one copy, one host that is reached. A commit that Nix does not see
 // starts no process.
 func TestNixOSCostsFollowTheChange(t *testing.T) {
-	if !nixos.Installed() {
-		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
-	}
-	t.Setenv("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\n")
+	nixtest.Need(t, "")
 	w := newWorld(t)
 	w.top = atOnce
 	var names []string

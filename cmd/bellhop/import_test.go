@@ -2,12 +2,12 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtest"
 )
 
 // runIn runs bellhop with a home of its own, and returns what it said and its exit code.
@@ -23,17 +23,11 @@ func runIn(t *testing.T, home string, args ...string) (string, int) {
 // A folder with network.nix becomes a config repo whose only problem is the host key that nobody knows yet, and
 // a second import overwrites nothing.
 func TestImport(t *testing.T) {
-	if !nixos.Installed() {
-		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
-	}
-	if out, err := exec.Command("nix-store", "--version").CombinedOutput(); err != nil {
-		t.Skipf("nix-store does not work here: %v: %s", err, out)
-	}
+	nixtest.Need(t, "")
 	nixpkgs, err := filepath.Abs("../../testdata/nixpkgs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("NIX_CONFIG", "substituters =\n")
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	t.Setenv("NIX_PATH", "nixpkgs="+nixpkgs)
 	home, dir := t.TempDir(), filepath.Join(t.TempDir(), "hexagone")

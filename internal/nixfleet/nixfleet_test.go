@@ -11,22 +11,17 @@ import (
 
 	"bellhop/internal/nixfleet"
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtest"
 )
 
 // needNix skips a test where this machine has no Nix, and gives it the stand-in for nixpkgs.
 func needNix(t *testing.T) (nixpkgs string) {
 	t.Helper()
-	if !nixos.Installed() {
-		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
-	}
-	if out, err := exec.Command("nix-store", "--version").CombinedOutput(); err != nil {
-		t.Skipf("nix-store does not work here: %v: %s", err, out)
-	}
+	nixtest.Need(t, "")
 	nixpkgs, err := filepath.Abs("../../testdata/nixpkgs")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\n")
 	t.Setenv("NIX_PATH", "nixpkgs="+nixpkgs)
 	return nixpkgs
 }

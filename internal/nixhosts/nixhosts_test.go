@@ -3,7 +3,6 @@ package nixhosts_test
 import (
 	"errors"
 	"fmt"
-	"os/exec"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -11,17 +10,12 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixhosts"
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtest"
 )
 
 func needNix(t *testing.T) {
 	t.Helper()
-	if !nixos.Installed() {
-		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
-	}
-	if out, err := exec.Command("nix-store", "--version").CombinedOutput(); err != nil {
-		t.Skipf("nix-store does not work here: %v: %s", err, out)
-	}
-	t.Setenv("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\n")
+	nixtest.Need(t, "")
 }
 
 func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text), Mode: 0o644} }

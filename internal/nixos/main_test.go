@@ -2,10 +2,10 @@ package nixos_test
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtest"
 )
 
 // Nix starts this binary as its ssh.
@@ -19,14 +19,7 @@ func TestMain(m *testing.M) {
 // needNix skips a test where this machine has no Nix.
 func needNix(t *testing.T) {
 	t.Helper()
-	if !nixos.Installed() {
-		t.Skip("needs Nix on this machine: on Debian the package nix-bin has it")
-	}
-	if out, err := exec.Command("nix-store", "--version").CombinedOutput(); err != nil {
-		t.Skipf("nix-store does not work here: %v: %s", err, out)
-	}
-	// No cache is asked: tests have no network. Builds of root need no users and no sandbox.
-	t.Setenv("NIX_CONFIG", "substituters =\nsandbox = false\nbuild-users-group =\n")
+	nixtest.Need(t, "")
 }
 
 // newNix counts the processes that it starts.
