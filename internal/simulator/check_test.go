@@ -100,8 +100,10 @@ func (w *world) unlike(h *host, s history.HostStatus, when string) string {
 		return "" // it got another name since it was ours
 	}
 	last, _ := w.life.db.Host(s.Name)
-	if isRenamed := h.record != nil && h.record.Host != s.Name; isRenamed && s.State == history.Never && strings.HasPrefix(value(s.Error), "stopped: ") {
-		return "" // it was not asked since then
+	isRenamed := h.record != nil && h.record.Host != s.Name
+	wasStopped := s.State == history.Never && strings.HasPrefix(value(s.Error), "stopped: ")
+	if isRenamed && last.Digest == "" && (wasStopped || s.CancelledBy != nil && when != afterAll) {
+		return "" // it was not asked under its new name yet
 	}
 	isUnknown := last.Digest == "" && s.State != history.Current // of another deployer, or not undone whole
 	if h.record != nil && (last.Generation != h.record.Generation || last.Digest != h.record.Digest && !isUnknown) {

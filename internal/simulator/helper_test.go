@@ -118,7 +118,7 @@ func (c *connection) hello(isBrief bool) error {
 	}
 	if !h.isFormer {
 		said.At, said.Machine = time.Now().UnixMilli(), bundle.MachineDigest(h.name)
-		said.Looks = !h.w.former
+		said.Looks = h.w.rules != beforePersons
 	}
 	if h.unit.isAtWork() {
 		said.Open, said.Waits = h.unit.offer.Run, isClosed(h.unit.waits)
@@ -302,7 +302,7 @@ func (c *connection) ask(a bundle.Ask) error {
 	if a.Verb == bundle.AskVoid {
 		c.claims()
 	}
-	if a.Verb == bundle.AskLook && !h.isFormer && !h.w.former {
+	if a.Verb == bundle.AskLook && !h.isFormer && h.w.rules != beforePersons {
 		seen := h.seen()
 		h.w.mu.Unlock()
 		return c.say(bundle.FrameSeen, seen)

@@ -28,9 +28,11 @@ type host struct {
 	last     *bundle.Result
 	results  map[string]*bundle.Result // by run
 	unit     *unit                     // the newest; it may have ended
+	units    int                       // units that ever began
 	boots    int
 
-	connections int                  // that ever came
+	connections int                  // that ever came from a run
+	watches     int                  // connections of who waits for it to come or go
 	turn        int                  // the newest connection that offered, or made older ones void
 	open        map[*connection]bool // that are open
 	changed     chan struct{}        // closed when it may answer now, or not any more
@@ -58,6 +60,7 @@ type told struct {
 
 // A unit applies one bundle. It goes on when its connection breaks.
 type unit struct {
+	n       int // of the host's units
 	offer   bundle.Offer
 	waits   chan struct{} // closed when it waits to be confirmed
 	confirm chan struct{} // closed when it is
@@ -168,7 +171,8 @@ func (h *host) bootID() string { return fmt.Sprint("boot", h.boots) }
 func (h *host) begin(o *bundle.Offer) *unit {
 	h.tries(o)
 	u := &unit{offer: *o, waits: make(chan struct{}), confirm: make(chan struct{}), killed: make(chan struct{}), ended: make(chan struct{})}
-	h.unit = u
+	h.units++
+	h.unit, u.n = u, h.units
 	h.w.trace.add(h.name, "begins %.8s on generation %d", o.Digest, o.Base)
 	go h.apply(u)
 	return u
@@ -214,7 +218,10 @@ func (u *unit) lasts(d time.Duration) bool {
 func (h *host) apply(u *unit) {
 	o := &u.offer
 	h.w.mu.Lock()
-	rng := h.chance("apply", o.Run)
+	rng := h.chance("apply", u.n)
+	if h.w.rules != today {
+		rng = h.chance("apply", o.Run)
+	}
 	took := time.Duration(20+rng.IntN(400))*time.Millisecond + h.skew(h.connections)
 	kinds := map[nature][]string{}
 	for _, s := range h.news(&o.Manifest) {

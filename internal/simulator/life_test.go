@@ -64,7 +64,7 @@ func (w *world) start() {
 		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: deployerID, BootID: "none", MachineID: "none", Branch: "main", Detach: true,
 		Jitter: func(most time.Duration) time.Duration { return w.jitter(most) },
 	}
-	if !w.former {
+	if w.rules != beforePersons {
 		l.d.Since = w.since
 	}
 	l.d.Progress = func(e follow.Event) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"time"
 
 	"bellhop/deploy/routes"
@@ -23,15 +24,34 @@ func unreachable(h *host, text string) error {
 	return &link.Error{Host: h.name, Kind: link.ErrUnreachable, Err: errors.New(text)}
 }
 
-// dial reaches a host, or finds out that it does not answer.
+// dial reaches a host for a run, or finds out that it does not answer.
 func (l links) dial(ctx context.Context, h *host) (*connection, error) {
 	l.w.mu.Lock()
 	h.connections++
 	c := &connection{h: h, n: h.connections, gone: make(chan struct{})}
 	l.w.mu.Unlock()
 
-	rng := h.chance("dial", c.n)
-	wait := time.Duration(1+rng.IntN(30))*time.Millisecond + h.skew(c.n)
+	return l.reach(ctx, c, h.chance("dial", c.n), h.skew(c.n))
+}
+
+// dialToWatch does it for who waits until a host comes or goes: that one is counted by itself, since a run may
+// dial at the very same instant.
+func (l links) dialToWatch(ctx context.Context, h *host) (*connection, error) {
+	if l.w.rules != today {
+		return l.dial(ctx, h)
+	}
+	l.w.mu.Lock()
+	h.watches++
+	n := h.watches
+	l.w.mu.Unlock()
+
+	apart := hostCount * 64 * 127 * time.Nanosecond // from the instants of all dials of runs
+	return l.reach(ctx, &connection{h: h, gone: make(chan struct{})}, h.chance("watch", n), h.skew(n)+apart)
+}
+
+func (l links) reach(ctx context.Context, c *connection, rng *rand.Rand, skew time.Duration) (*connection, error) {
+	h := c.h
+	wait := time.Duration(1+rng.IntN(30))*time.Millisecond + skew
 	hangs, fails := rng.IntN(3) == 0, rng.IntN(16) == 0
 	if !sleep(ctx, wait) {
 		return nil, context.Cause(ctx)
@@ -112,7 +132,7 @@ func (l links) Exec(context.Context, link.Target, string) (int, error) { return 
 func (l links) Watch(ctx context.Context, t link.Target, watch link.Watcher) error {
 	h := l.w.named(t.Name)
 	for n := 0; ; n++ {
-		c, err := l.dial(ctx, h)
+		c, err := l.dialToWatch(ctx, h)
 		if err == nil {
 			c.cut()
 			l.w.closed(c)

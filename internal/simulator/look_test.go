@@ -13,7 +13,7 @@ import (
 func TestALookByAFormerHelper(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, dir, true)
+		w := newWorld(t, 1, dir, beforePersons)
 		first := w.repo.commits[0]
 		c := first.config
 		c.look = "10m"

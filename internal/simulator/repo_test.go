@@ -88,7 +88,7 @@ func (h *host) hostKey() string {
 
 var serviceNames = []string{"web", "db", "app", "bot"}
 
-func newRepo(rng *rand.Rand, hosts []*host, former bool) (*repo, error) {
+func newRepo(rng *rand.Rand, hosts []*host, rules rules) (*repo, error) {
 	r := &repo{rng: rng, loader: &fleet.Loader{}, versions: map[string]version{}, known: map[string]bool{}}
 	c := config{confirm: pick(rng, "0s", "30s", "30s"), isolate: rng.IntN(4) > 0, waves: pick(rng, "", "", "[]", `["1", "50%"]`), failures: rng.IntN(2), on: map[string][]string{}}
 	if rng.IntN(3) == 0 {
@@ -97,7 +97,7 @@ func newRepo(rng *rand.Rand, hosts []*host, former bool) (*repo, error) {
 	if rng.IntN(4) == 0 {
 		c.after = "h2"
 	}
-	if !former {
+	if rules != beforePersons {
 		c.look = pick(rng, "", "", "20m")
 	}
 	for _, h := range hosts {

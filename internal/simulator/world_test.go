@@ -22,9 +22,7 @@ type world struct {
 	hosts []*host
 	trace trace
 
-	// former says that nobody brings hosts back, pauses, looks, …: seeds that failed before there was that
-	// make the same worlds still: a world of the table onceFailed.
-	former bool
+	rules rules
 
 	mu     sync.Mutex // guards hosts, and what follows
 	life   *life
@@ -45,15 +43,15 @@ const (
 	events    = 14
 )
 
-func newWorld(t *testing.T, seed uint64, dir string, former bool) *world {
-	w := &world{t: t, seed: seed, former: former, rollbacks: map[string]*rollback{}, rng: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(filepath.Join(dir, fmt.Sprint(seed, time.Now().UnixNano()%1000, ".db")))}
+func newWorld(t *testing.T, seed uint64, dir string, rules rules) *world {
+	w := &world{t: t, seed: seed, rules: rules, rollbacks: map[string]*rollback{}, rng: rand.New(rand.NewPCG(seed, 1)), disk: newDisk(filepath.Join(dir, fmt.Sprint(seed, time.Now().UnixNano()%1000, ".db")))}
 	w.trace.start = time.Now()
 	for i := range hostCount {
 		w.hosts = append(w.hosts, &host{w: w, name: fmt.Sprint("h", i), index: i, isOn: true, isThere: true, boots: 1, results: map[string]*bundle.Result{},
 			open: map[*connection]bool{}, changed: make(chan struct{}), knows: map[string]told{}, unconfirmed: map[string]bool{}, held: map[string]bool{}})
 	}
 	var err error
-	if w.repo, err = newRepo(w.rng, w.hosts, former); err != nil {
+	if w.repo, err = newRepo(w.rng, w.hosts, rules); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -139,7 +137,7 @@ func (w *world) excuse() {
 func (w *world) event() {
 	h := pick(w.rng, w.hosts...)
 	kinds := 30
-	if w.former {
+	if w.rules == beforePersons {
 		kinds = 20
 	}
 	switch n := w.rng.IntN(kinds); n {
@@ -253,7 +251,7 @@ func (w *world) excuseLater() {
 func (w *world) ask() {
 	req := deploy.Request{Cause: "deploy", By: "ann", All: w.rng.IntN(2) == 0, Retry: w.rng.IntN(2) == 0}
 	w.mu.Lock()
-	if rng := w.hosts[0].chance("ask", time.Since(w.trace.start)); !w.former && rng.IntN(3) == 0 {
+	if rng := w.hosts[0].chance("ask", time.Since(w.trace.start)); w.rules != beforePersons && rng.IntN(3) == 0 {
 		req.On = pick(rng, w.repo.names...) // the others are left out
 	}
 	w.do(req)
