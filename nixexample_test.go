@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtree"
 )
 
 // nixExample is a copy of examples/nixos whose flake has the stand-in for nixpkgs as a folder of the repo, and so no
@@ -46,7 +47,7 @@ func TestNixExampleIsARepo(t *testing.T) {
 func TestNixExampleEvaluates(t *testing.T) {
 	needNix(t)
 	n := &nixos.Nix{Dir: t.TempDir()}
-	s, err := nixos.NewSource(os.DirFS(nixExample(t)), "")
+	s, err := nixtree.NewSource(os.DirFS(nixExample(t)), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +89,7 @@ func TestFlakesOfDocs(t *testing.T) {
 			}
 		}
 
-		s, err := nixos.NewSource(os.DirFS(dir), "")
+		s, err := nixtree.NewSource(os.DirFS(dir), "")
 		if err != nil {
 			t.Fatal(err)
 		}

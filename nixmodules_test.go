@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/internal/nixos"
 	"bellhop/internal/nixos/nixtest"
+	"bellhop/internal/nixos/nixtree"
 )
 
 // The flake, its modules and its package, evaluated by Nix with testdata/nixpkgs in place of nixpkgs.
@@ -122,7 +122,7 @@ func TestVendorHash(t *testing.T) {
 		t.Skipf("go mod vendor does not work here, it needs modules that tests do not: %v: %s", err, out)
 	}
 	h := sha256.New()
-	if err := nixos.WriteNAR(h, dir); err != nil {
+	if err := nixtree.WriteNAR(h, dir); err != nil {
 		t.Fatal(err)
 	}
 	want := fmt.Sprintf("vendorHash = %q;", "sha256-"+base64.StdEncoding.EncodeToString(h.Sum(nil)))

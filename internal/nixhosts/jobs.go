@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtree"
 )
 
 // Systems may take hours to build, and nobody else should wait for them: not a host that runs no NixOS or whose system is
@@ -54,7 +55,7 @@ type line struct {
 
 // make is what the systems of a source come to. It waits as long as Patience and ctx allow; with errLater it returns those
 // that are there by then.
-func (h *Hosts) make(ctx context.Context, l *line, source *nixos.Source, asks []nixos.Ask) (made, error) {
+func (h *Hosts) make(ctx context.Context, l *line, source *nixtree.Source, asks []nixos.Ask) (made, error) {
 	key := fmt.Sprintf("%s %q", source.Key, asks)
 	if known := h.known(source, asks); len(known.systems) == len(asks) {
 		h.heard(key)
@@ -68,7 +69,7 @@ func (h *Hosts) make(ctx context.Context, l *line, source *nixos.Source, asks []
 	return m, err
 }
 
-func (h *Hosts) known(source *nixos.Source, asks []nixos.Ask) made {
+func (h *Hosts) known(source *nixtree.Source, asks []nixos.Ask) made {
 	systems, failures := h.Nix.Known(source, asks)
 	return made{systems, failures}
 }
@@ -201,7 +202,7 @@ func (h *Hosts) Close() error {
 }
 
 // build evaluates and builds.
-func (h *Hosts) build(ctx context.Context, source *nixos.Source, asks []nixos.Ask) (made, error) {
+func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.Ask) (made, error) {
 	e, err := h.Nix.Systems(ctx, source, asks)
 	if err != nil {
 		return made{}, err

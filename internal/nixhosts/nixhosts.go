@@ -21,6 +21,7 @@ import (
 	"bellhop/internal/child"
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtree"
 )
 
 // Hosts evaluates and builds the systems of hosts. Its exported fields are set before its first use.
@@ -75,7 +76,7 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 		return all
 	}
 
-	source, err := nixos.NewSource(tree, commit)
+	source, err := nixtree.NewSource(tree, commit)
 	if err != nil {
 		return fail(err)
 	}
@@ -129,7 +130,7 @@ func asError(err error) error {
 }
 
 // result is what came of one host.
-func (h *Hosts) result(tree fs.FS, source *nixos.Source, a nixos.Ask, s nixos.System, failed *nixos.Failure) *fleet.HostSystem {
+func (h *Hosts) result(tree fs.FS, source *nixtree.Source, a nixos.Ask, s nixos.System, failed *nixos.Failure) *fleet.HostSystem {
 	switch {
 	case s.Err != "":
 		return &fleet.HostSystem{Err: &fleet.SystemError{Text: "NixOS: " + s.Err, Lines: s.Lines}}
@@ -152,7 +153,7 @@ func (h *Hosts) result(tree fs.FS, source *nixos.Source, a nixos.Ask, s nixos.Sy
 }
 
 // key is a key of a configuration as the fleet has keys, and what a person should hear of it.
-func (h *Hosts) key(tree fs.FS, source *nixos.Source, a nixos.Ask, k *nixos.Key) (out fleet.SystemKey, notice string, err error) {
+func (h *Hosts) key(tree fs.FS, source *nixtree.Source, a nixos.Ask, k *nixos.Key) (out fleet.SystemKey, notice string, err error) {
 	out = fleet.SystemKey{Key: bundle.Key{Name: k.Name, Path: k.Path, User: k.User, Group: k.Group, Mode: k.Mode}, File: k.File}
 	switch {
 	case k.File != "":
@@ -177,7 +178,7 @@ func (h *Hosts) key(tree fs.FS, source *nixos.Source, a nixos.Ask, k *nixos.Key)
 }
 
 // text is the value of a key that stands in a configuration. It is evaluated once for each source.
-func (h *Hosts) text(source *nixos.Source, a nixos.Ask, name string) ([]byte, error) {
+func (h *Hosts) text(source *nixtree.Source, a nixos.Ask, name string) ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.texts.source != source.Key {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/nixos/nixtree"
 	"bellhop/internal/plain"
 )
 
@@ -113,7 +114,7 @@ func readWorkerHello(r io.Reader) (hello workerHello, err error) {
 func sendAsk(w io.Writer, a *workerAsk, tree string) error {
 	if tree != "" {
 		var size countWriter64
-		if err := WriteNAR(&size, tree); err != nil {
+		if err := nixtree.WriteNAR(&size, tree); err != nil {
 			return err
 		}
 		a.Tree = int64(size)
@@ -131,7 +132,7 @@ func sendAsk(w io.Writer, a *workerAsk, tree string) error {
 	if tree == "" {
 		return nil
 	}
-	return WriteNAR(w, tree)
+	return nixtree.WriteNAR(w, tree)
 }
 
 // countWriter64 counts what is written to it.

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"bellhop/internal/nixos/nixtree"
 )
 
 // marks reads, in the log of an evaluation, what the hosts came to.
@@ -83,7 +85,7 @@ type Evaluation struct {
 
 // Evaluate evaluates the systems of all asks, in one process, or in several where the memory of this machine
 // asks for it. The error is one of the source as a whole; what is wrong with one host is in its System.
-func (n *Nix) Evaluate(ctx context.Context, s *Source, asks []Ask) (*Evaluation, error) {
+func (n *Nix) Evaluate(ctx context.Context, s *nixtree.Source, asks []Ask) (*Evaluation, error) {
 	if len(asks) == 0 {
 		return &Evaluation{Systems: map[string]System{}}, nil
 	}
@@ -109,7 +111,7 @@ func (n *Nix) Evaluate(ctx context.Context, s *Source, asks []Ask) (*Evaluation,
 // evaluating is an evaluation under way.
 type evaluating struct {
 	nix     *Nix
-	written *Written
+	written *nixtree.Written
 	asks    []Ask // that have no result yet
 	chunk   int   // how many at once
 	found   *Evaluation
@@ -176,7 +178,7 @@ type Failure struct {
 func (f *Failure) Error() string { return f.Text }
 
 // Texts evaluates the values of keys that are written in the configuration itself: host, to key, to value.
-func (n *Nix) Texts(ctx context.Context, s *Source, asks []Ask) (map[string]map[string]string, error) {
+func (n *Nix) Texts(ctx context.Context, s *nixtree.Source, asks []Ask) (map[string]map[string]string, error) {
 	w, remove, err := s.Write(n.trees())
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"bellhop/internal/nixos/nixtree"
 )
 
 // FuzzedWorker reads bytes as each side of a worker's connection does.
@@ -21,7 +23,7 @@ func FuzzedWorker(t *testing.T, said []byte) {
 	}
 
 	if hello, err := readWorkerHello(bytes.NewReader(said)); err == nil {
-		if w := (&Written{Dir: hello.Dir}); strings.ContainsAny(w.URL()[len("path:"+hello.Dir):], " \"$") || !strings.HasPrefix(hello.Dir, "/") {
+		if w := (&nixtree.Written{Dir: hello.Dir}); strings.ContainsAny(w.URL()[len("path:"+hello.Dir):], " \"$") || !strings.HasPrefix(hello.Dir, "/") {
 			t.Errorf("a folder %q is taken", hello.Dir)
 		}
 	}

@@ -3,6 +3,8 @@ package nixos
 import (
 	"encoding/json"
 	"strings"
+
+	"bellhop/internal/nixos/nixtree"
 )
 
 // systemsExpr is a function of a source and of asks that traces, for each host, that it begins and what it came
@@ -54,7 +56,7 @@ const textsExpr = `{ mark, url, dir, narHash, asks }: let
 in b.listToAttrs (map (a: { name = a.host; value = textsOf (configOf a); }) (b.fromJSON asks))`
 
 // call is the expression of a function with arguments for w and the asks.
-func call(function, mark string, w *Written, asks []Ask) string {
+func call(function, mark string, w *nixtree.Written, asks []Ask) string {
 	list, err := json.Marshal(asks)
 	if err != nil {
 		panic(err) // plain strings always encode

@@ -14,6 +14,7 @@ import (
 	"testing/fstest"
 
 	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtree"
 )
 
 // standIn is a flake whose systems are raw derivations: there is no nixpkgs. Each system has a file that refers to a
@@ -32,14 +33,16 @@ func flake(hosts string) fstest.MapFS {
 	return fstest.MapFS{"flake.nix": file(text)}
 }
 
-func source(t *testing.T, tree fstest.MapFS) *nixos.Source {
+func source(t *testing.T, tree fstest.MapFS) *nixtree.Source {
 	t.Helper()
-	s, err := nixos.NewSource(tree, strings.Repeat("1", 40))
+	s, err := nixtree.NewSource(tree, strings.Repeat("1", 40))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
+
+func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text), Mode: 0o644} }
 
 func asks(hosts ...string) []nixos.Ask {
 	var all []nixos.Ask

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"bellhop/internal/durable"
+	"bellhop/internal/nixos/nixtree"
 )
 
 // A memory is what earlier evaluations came to, in a file: as long as Nix would see the same, it is not asked.
@@ -42,7 +43,7 @@ func (n *Nix) remembered() *memory {
 }
 
 // askKey names one ask of one source: with the same key Nix comes to the same.
-func (n *Nix) askKey(s *Source, a Ask) string {
+func (n *Nix) askKey(s *nixtree.Source, a Ask) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "1 %s %v %q %q %s", s.Key, n.ImportFromDerivation, a.Attr, a.File, nixVersion())
 	return hex.EncodeToString(h.Sum(nil))
@@ -65,7 +66,7 @@ func nixVersion() string {
 }
 
 // Systems are the systems of all asks: those that are known are not evaluated again, also where they failed.
-func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask) (*Evaluation, error) {
+func (n *Nix) Systems(ctx context.Context, s *nixtree.Source, asks []Ask) (*Evaluation, error) {
 	known := &Evaluation{Systems: map[string]System{}}
 	var missing []Ask
 	for _, a := range asks {
@@ -98,7 +99,7 @@ func (n *Nix) Systems(ctx context.Context, s *Source, asks []Ask) (*Evaluation, 
 
 // Known is what the systems of asks came to, as far as that is known without a program that is started: those that are
 // built and kept, and those that can't be. A host that is in neither has to be asked for.
-func (n *Nix) Known(s *Source, asks []Ask) (systems map[string]System, failures map[string]*Failure) {
+func (n *Nix) Known(s *nixtree.Source, asks []Ask) (systems map[string]System, failures map[string]*Failure) {
 	systems, failures = map[string]System{}, map[string]*Failure{}
 	for _, a := range asks {
 		sys, ok := n.recall(n.askKey(s, a))

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"bellhop/internal/child"
+
+	"bellhop/internal/nixos/nixtree"
 )
 
 // A failed is a program of Nix that did not do what it was asked for.
@@ -40,7 +42,7 @@ func (n *Nix) trees() string { return filepath.Join(n.Dir, "trees") }
 // An evaluation of a function on a source.
 type evaluation struct {
 	function, mark string
-	written        *Written
+	written        *nixtree.Written
 	asks           []Ask
 }
 

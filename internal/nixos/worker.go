@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"bellhop/internal/nixos/nixtree"
 )
 
 // A worker evaluates and builds as another user, who cannot see the state directory: a configuration is code. systemd
@@ -63,7 +65,7 @@ func (a *workerAsk) check() error {
 	switch {
 	case (a.Expr == "") == (len(a.Derivations) == 0):
 		return errors.New("want either an expression or derivations")
-	case a.Tree < 0 || a.Tree > 2*maxSourceBytes:
+	case a.Tree < 0 || a.Tree > 2*nixtree.MaxBytes:
 		return fmt.Errorf("a tree of %d bytes", a.Tree)
 	case a.Seconds <= 0 || a.Seconds > int64(maxWorkerTime/time.Second):
 		return fmt.Errorf("a limit of %d seconds", a.Seconds)

@@ -1,4 +1,9 @@
-package nixos
+// Package nixtree is the tree that Nix sees of a commit: what of the repo is given to it, written to a private
+// directory without git, with the hash that makes it the same source everywhere.
+//
+// Its promises: what bellhop alone reads is left out, so that a change of it evaluates nothing; and what local files a
+// flake.lock could bring into the store is refused before Nix runs.
+package nixtree
 
 import (
 	"crypto/sha256"
@@ -38,8 +43,9 @@ type sourceFile struct {
 // Bounds on a source.
 const (
 	maxSourceFiles = 200_000
-	maxSourceBytes = 1 << 30
 	maxNixFile     = 4 << 20 // of a file that is searched for names
+	// MaxBytes is how much the files of a source may have.
+	MaxBytes = 1 << 30
 )
 
 // NewSource is what Nix sees of tree, less what it has no business with: see leftOut. rev is the id of
@@ -259,7 +265,7 @@ func (s *Source) Write(dir string) (w *Written, remove func(), err error) {
 		}
 	}()
 
-	left := int64(maxSourceBytes)
+	left := int64(MaxBytes)
 	for _, f := range s.files {
 		if err := s.writeFile(top, f, &left); err != nil {
 			return nil, nil, fmt.Errorf("write %s for Nix: %w", f.path, err)
@@ -307,7 +313,7 @@ type limitedWriter struct {
 
 func (l *limitedWriter) Write(p []byte) (int, error) {
 	if *l.left -= int64(len(p)); *l.left < 0 {
-		return 0, fmt.Errorf("the tree that Nix sees has more than %d MiB", maxSourceBytes>>20)
+		return 0, fmt.Errorf("the tree that Nix sees has more than %d MiB", MaxBytes>>20)
 	}
 	return l.w.Write(p)
 }

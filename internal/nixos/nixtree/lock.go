@@ -1,4 +1,4 @@
-package nixos
+package nixtree
 
 import (
 	"encoding/json"

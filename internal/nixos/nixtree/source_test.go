@@ -1,4 +1,4 @@
-package nixos_test
+package nixtree_test
 
 import (
 	"crypto/sha256"
@@ -12,7 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtree"
 )
 
 func file(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text), Mode: 0o644} }
@@ -55,7 +55,7 @@ func TestSourceLeavesOutWhatBellhopAloneReads(t *testing.T) {
 
 func listWritten(t *testing.T, tree fstest.MapFS) []string {
 	t.Helper()
-	s, err := nixos.NewSource(tree, "")
+	s, err := nixtree.NewSource(tree, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func TestSourceKeyFollowsWhatNixSees(t *testing.T) {
 	tree := func(change func(fstest.MapFS)) string {
 		m := fstest.MapFS{"flake.nix": file("{ outputs = { self }: { }; }"), "a/run.sh": file("x"), "bellhop.yaml": file("network: n"), "secrets/a.age": file("x")}
 		change(m)
-		s, err := nixos.NewSource(m, "")
+		s, err := nixtree.NewSource(m, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,12 +117,12 @@ func TestSourceKeyFollowsWhatNixSees(t *testing.T) {
 
 func TestSourceWantsALock(t *testing.T) {
 	const inputs = "{\n  inputs.nixpkgs.url = \"github:NixOS/nixpkgs\";\n  outputs = { self, nixpkgs }: { };\n}\n"
-	_, err := nixos.NewSource(fstest.MapFS{"flake.nix": file(inputs)}, "")
+	_, err := nixtree.NewSource(fstest.MapFS{"flake.nix": file(inputs)}, "")
 	if err == nil || !strings.Contains(err.Error(), "flake.lock") || !strings.Contains(err.Error(), "nix flake lock") {
 		t.Errorf("a flake with inputs and no lock: %v", err)
 	}
 	for _, none := range []string{"{ outputs = { self }: { }; }", "{ inputs = { }; outputs = { self }: { }; }", "{ outputs = inputs: { }; }", "{ # inputs.a.url\n outputs = _: { }; }"} {
-		if _, err := nixos.NewSource(fstest.MapFS{"flake.nix": file(none)}, ""); err != nil {
+		if _, err := nixtree.NewSource(fstest.MapFS{"flake.nix": file(none)}, ""); err != nil {
 			t.Errorf("NewSource(%q): %v", none, err)
 		}
 	}
@@ -149,7 +149,7 @@ func TestCheckLock(t *testing.T) {
 		`{"type":"file","url":"file:///etc/shadow"}`:                                        true,
 		`{"type":"hg","url":"file:///srv"}`:                                                 true,
 	} {
-		err := nixos.CheckLock([]byte(`{"nodes":{"in":{"locked":`+locked+`},"root":{"inputs":{"in":"in"}}},"root":"root","version":7}`), holds)
+		err := nixtree.CheckLock([]byte(`{"nodes":{"in":{"locked":`+locked+`},"root":{"inputs":{"in":"in"}}},"root":"root","version":7}`), holds)
 		if (err != nil) != refused {
 			t.Errorf("CheckLock(%s) = %v, want refused: %v", locked, err, refused)
 		}
@@ -157,7 +157,7 @@ func TestCheckLock(t *testing.T) {
 			t.Errorf("CheckLock(%s) does not tell what and why: %v", locked, err)
 		}
 	}
-	if err := nixos.CheckLock([]byte("{"), holds); err == nil {
+	if err := nixtree.CheckLock([]byte("{"), holds); err == nil {
 		t.Error("CheckLock took half a file")
 	}
 }
@@ -165,7 +165,7 @@ func TestCheckLock(t *testing.T) {
 func FuzzCheckLock(f *testing.F) {
 	f.Add([]byte(`{"nodes":{"in":{"locked":{"type":"path","path":"/x"}}}}`))
 	f.Fuzz(func(t *testing.T, lock []byte) {
-		_ = nixos.CheckLock(lock, func(string) bool { return true })
+		_ = nixtree.CheckLock(lock, func(string) bool { return true })
 	})
 }
 
@@ -191,15 +191,15 @@ func TestNARHash(t *testing.T) {
 	}
 
 	sum := sha256.New()
-	if err := nixos.WriteNAR(sum, dir); err != nil {
+	if err := nixtree.WriteNAR(sum, dir); err != nil {
 		t.Fatal(err)
 	}
 	got := base64.StdEncoding.EncodeToString(sum.Sum(nil))
 	if got != narHash {
 		t.Errorf("the hash is %s, want %s", got, narHash)
 	}
-	if nixos.Installed() {
-		out, err := exec.Command("nix-hash", "--type", "sha256", dir).Output()
+	if program, err := exec.LookPath("nix-hash"); err == nil {
+		out, err := exec.Command(program, "--type", "sha256", dir).Output()
 		if err != nil || strings.TrimSpace(string(out)) != hex.EncodeToString(sum.Sum(nil)) {
 			t.Errorf("nix-hash says %s, %v; want %s", out, err, got)
 		}
