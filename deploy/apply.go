@@ -3,6 +3,7 @@ package deploy
 import (
 	"cmp"
 	"context"
+	"io"
 	"time"
 
 	"bellhop/deploy/follow"
@@ -25,6 +26,11 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 	r.release()
 	defer r.span("push", "")()
 	d.retries().LaterOf(p)
+	pushed := make(chan struct{})
+	defer close(pushed)
+	if d.KeepPlan != nil && r.stored && p.HasChanges() {
+		d.work.Go(func() { d.KeepPlan(r.head.ID, pushed, func(w io.Writer) error { return d.WritePlan(r.parent, w, p) }) })
+	}
 
 	n := p.Fleet.Rollout.Parallel
 	if n <= 0 {

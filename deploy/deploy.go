@@ -14,6 +14,7 @@ package deploy
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -65,6 +66,9 @@ type Deployer struct {
 	// Planned is called with a commit and the digest of its plan, once the first plan of all hosts to that commit is
 	// stored. It must not block. Nil: it is not called.
 	Planned func(commit, digest string)
+	// KeepPlan is called in a goroutine with each plan that changes something; pushed is closed when its hosts were
+	// pushed, and write writes it as WritePlan does. Nil: no plan is kept.
+	KeepPlan func(run string, pushed <-chan struct{}, write func(io.Writer) error)
 	// Trace gets the spans of runs. Nil: nothing is traced.
 	Trace *trace.File
 	// Cache is the directory where packages are fetched to, once.

@@ -24,6 +24,7 @@ import (
 	"bellhop/internal/metrics"
 	"bellhop/internal/nixhosts"
 	"bellhop/internal/page"
+	"bellhop/internal/runplans"
 	"bellhop/secrets"
 	"bellhop/secrets/privatefile"
 	"bellhop/server"
@@ -122,11 +123,12 @@ type serving struct {
 	forge                 *forgeWork
 	server                *server.Server
 	page                  *page.Page
-	secret                []byte // of the webhook
-	secretFile            string // that it came from
-	adminTokenFile        string // of the admin listener; "": none is asked for
-	branch, repo          string // that its deliveries must name; repo "" is any
-	address, adminAddress string // where it listens; "" where it does not
+	plans                 runplans.Store // of runs, for the page
+	secret                []byte         // of the webhook
+	secretFile            string         // that it came from
+	adminTokenFile        string         // of the admin listener; "": none is asked for
+	branch, repo          string         // that its deliveries must name; repo "" is any
+	address, adminAddress string         // where it listens; "" where it does not
 	cancel                context.CancelFunc
 	done                  chan struct{} // closed when something ended: by ctx, or by failing
 	wait                  func() error
@@ -208,6 +210,8 @@ func (s *serving) newServer(ctx context.Context, o *serveOptions, e *Env, log *s
 		Deliveries: func() map[string]int64 { return s.server.Deliveries() }, Polls: func() int64 { return s.server.Polls() },
 	})
 	s.app.deployer.Took = shown.Took
+	s.plans.Dir, s.plans.Log, s.plans.Kept = s.app.state.path("plans"), log, func() { s.page.Changed() }
+	s.app.deployer.KeepPlan = s.plans.Keep
 	s.page = s.newPage(log)
 	s.app.deployer.Progress = tellPage(s.page, s.app.deployer.Progress)
 

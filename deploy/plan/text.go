@@ -62,7 +62,9 @@ func (h *HostPlan) write(w io.Writer, old commits.Texts) error {
 	for _, c := range h.Changes {
 		switch c.Kind {
 		case bundle.KindFile:
-			h.writeFile(w, c, old)
+			if err := h.writeFile(w, c, old); err != nil { // who takes no more has no more compared
+				return err
+			}
 		case bundle.KindUnit:
 			// What is asked of systemd is listed below, by its own verbs.
 		case bundle.KindService:
@@ -146,13 +148,13 @@ const (
 	maxDiffed = 1 << 20 // bytes of both
 )
 
-func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
+func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) error {
 	was, had := h.Old.FileAt(c.Name)
 	m := manifestOf(h.Bundle)
 	is, has := m.FileAt(c.Name)
-	fmt.Fprintf(w, "  %s file %s%s\n", signs[c.Action], c.Name, owner(was, had, is, has))
-	if had && has && was.Digest == is.Digest {
-		return // mode or owner alone
+	_, err := fmt.Fprintf(w, "  %s file %s%s\n", signs[c.Action], c.Name, owner(was, had, is, has))
+	if err != nil || had && has && was.Digest == is.Digest {
+		return err // or mode or owner alone
 	}
 
 	a, okA := []byte(nil), !had
@@ -168,14 +170,14 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
 
 	canRead := okA && okB && len(a)+len(b) <= maxDiffed
 	if !canRead || !textdiff.IsText(a) || !textdiff.IsText(b) {
-		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
-		return
+		_, err := fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
+		return err
 	}
 
 	before, after := textdiff.Lines(a), textdiff.Lines(b)
 	if len(before)+len(after) > textdiff.MaxLines {
-		fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
-		return
+		_, err := fmt.Fprintf(w, "    was %s, now %s\n", sized(was, had), sized(is, has))
+		return err
 	}
 
 	from, to := c.Name, c.Name
@@ -191,14 +193,17 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) {
 		A: before, B: after, FromFile: from, ToFile: to, Context: 3,
 	})
 	if err != nil {
-		return
+		return nil // the change is named; how it looks can't be told
 	}
 
 	for _, l := range strings.SplitAfter(diff, "\n") {
 		if l != "" {
-			fmt.Fprintf(w, "    %s\n", plain.Text(strings.TrimSuffix(l, "\n"), 4096))
+			if _, err := fmt.Fprintf(w, "    %s\n", plain.Text(strings.TrimSuffix(l, "\n"), 4096)); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
 func owner(was bundle.File, had bool, is bundle.File, has bool) string {

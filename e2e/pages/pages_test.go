@@ -206,6 +206,9 @@ func TestPagesInABrowser(t *testing.T) {
 				if name != "drift" {
 					b.wait(t, view, live)
 				}
+				if name == "run" { // it is written after the push, and the page hears of it
+					b.wait(t, "the plan of the run", `[...document.querySelectorAll("pre")].some(e => e.innerText.includes("  restart withinbot.service"))`)
+				}
 				b.checkBarriers(t, view)
 				b.checkWidth(t, view)
 				b.picture(t, view)

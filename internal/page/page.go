@@ -32,6 +32,8 @@ type Sources struct {
 	Deliveries func(ctx context.Context, limit int) ([]deliveries.Delivery, error)
 	// Events are what happened in a run so far, the oldest first; none of a run that is too old to be followed.
 	Events func(run string) []Event
+	// Plan is the plan of a run as people read it; "" where none is kept.
+	Plan func(run string) string
 	// Keys names the keys that a host was given.
 	Keys func(host string) []string
 	// Look is what the last look at a host found; false: there was none.
@@ -192,6 +194,7 @@ func rank(isFailing bool) int {
 
 type runBody struct {
 	Run    *history.Run
+	Plan   string
 	Events []Event
 }
 
@@ -210,7 +213,7 @@ func (p *Page) run(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, err)
 		return
 	}
-	f.Title, f.Body = "run "+run.ID, runBody{Run: run, Events: p.from.Events(run.ID)}
+	f.Title, f.Body = "run "+run.ID, runBody{Run: run, Plan: p.from.Plan(run.ID), Events: p.from.Events(run.ID)}
 	p.show(w, r, "run", f)
 }
 

@@ -59,6 +59,7 @@ func sample() page.Sources {
 		Events: func(string) []page.Event {
 			return []page.Event{{After: "+0.1 s", Host: "kos-mos", Step: "health", Text: evil}}
 		},
+		Plan: func(run string) string { return run + ": the plan\n  ~ file /etc/greeting\n    +" + evil },
 		Keys: func(string) []string { return []string{"bot-token"} },
 		Look: func(host string) (looks.Look, bool) {
 			return looks.Look{Drift: []looks.Drift{{Kind: "file", Name: "/etc/" + evil, What: "edited"}}, Drifted: 2}, host == "kos-mos"
@@ -111,6 +112,7 @@ func TestPages(t *testing.T) {
 		"/hosts/kos-mos#more":  "And 1 more.",
 		"/hosts/chrysalis":     "2 of 2 are there: <code>bot-token</code>",
 		"/hosts/kos-mos/drift": "-a\n&#43;&lt;script&gt;",
+		"/runs/r2#plan":        "r2: the plan\n  ~ file /etc/greeting\n    &#43;&lt;script&gt;",
 		"/runs/r2#events":      "0.1 s",
 		"/hosts/lap":           "it does not answer since 20",
 		"/runs/r2":             "web.service: exit-code (1)",
