@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -65,8 +66,17 @@ func (b *batch) push(ctx context.Context, n int) {
 	watcher.Wait()
 
 	for _, hp := range b.takeLeft() {
-		b.d.end(b.run, hp, history.End{Outcome: history.OutcomeCancelled, State: hp.State, Error: "not begun: " + context.Cause(ctx).Error()})
+		b.d.end(b.run, hp, history.End{Outcome: history.OutcomeCancelled, State: hp.State, Error: notBegun(ctx)})
 	}
+}
+
+// notBegun says why a host was not begun when its run ended.
+func notBegun(ctx context.Context) string {
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) {
+		return "not begun: bellhop ended"
+	}
+	return "not begun: " + cause.Error()
 }
 
 // takeLeft takes the hosts of this wave that were not begun.

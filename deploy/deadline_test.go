@@ -243,3 +243,35 @@ func (s *sim) add(path, more string) {
 	tree := s.commits[len(s.commits)-1].Tree.(fstest.MapFS)
 	tree[path].Data = append(tree[path].Data, more...)
 }
+
+// A bellhop that is ended while it reaches for a host says so of that host, and of those that were to come,
+// in words.
+func TestEndedBeforeItBegan(t *testing.T) {
+	for _, detach := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			s, l := newMute(t)
+			s.add("bellhop.yaml", "rollout: { parallel: 1 }\n")
+			s.d.Detach = detach
+			l.at["h1"] = "reach"
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(5*time.Second, cancel)
+
+			r := s.run(ctx)
+			if err := s.d.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.db.Run(t.Context(), r.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string]string{}
+			for _, h := range r.Hosts {
+				got[h.Name] = deref(h.Error)
+			}
+			want := map[string]string{"h0": "", "h1": "bellhop ended before anything was begun there", "h2": "not begun: bellhop ended", "h3": "not begun: bellhop ended"}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("detach %v: what is said of the hosts (-want +got):\n%s", detach, diff)
+			}
+		})
+	}
+}

@@ -57,6 +57,7 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 		e.Outcome, e.State = history.OutcomeFailed, history.Pending
 	case push.Cancelled:
 		e.Outcome, e.State = history.OutcomeCancelled, hp.State
+		e.Error = "bellhop ended before anything was begun there"
 	case push.WrongKey:
 		e.Outcome, e.State = history.OutcomeRefused, history.Refused
 		e.Error = plain.Text(strange(e.Error, hp.Name, o.Err), contact.MaxText)
