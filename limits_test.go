@@ -23,12 +23,11 @@ const (
 
 // over names what is over a limit until it is divided, with its size, a little rounded up. A number here only shrinks.
 var over = map[string]int{
-	"cmd/bellhop":     12950,
-	"gitsync":         3100,
-	"internal/bundle": 3700,
-	"internal/fleet":  3300,
-	"internal/host":   3600,
-	"server":          3100,
+	"cmd/bellhop":    12950,
+	"gitsync":        3100,
+	"internal/fleet": 3300,
+	"internal/host":  3600,
+	"server":         3100,
 
 	"cmd/bellhop/demo.go": 460,
 

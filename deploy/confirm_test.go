@@ -16,6 +16,7 @@ import (
 	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
 	"bellhop/internal/history/results"
 	"bellhop/internal/lab"
@@ -341,7 +342,7 @@ func TestConfirmWindow(t *testing.T) {
 			w.change("new")
 		}
 		var got int64 = -1
-		w.d.Links = scripted{Links: w.d.Links, name: "a", say: func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error {
+		w.d.Links = scripted{Links: w.d.Links, name: "a", say: func(in *wire.Reader, out io.Writer, o *bundle.Offer) error {
 			if err := greet(out, bundle.Hello{}); err != nil {
 				return err
 			}
@@ -350,7 +351,7 @@ func TestConfirmWindow(t *testing.T) {
 				return err
 			}
 			if kind == bundle.FrameAsk {
-				return bundle.WriteFrame(out, bundle.FrameReply, bundle.Reply{}) // it never began
+				return wire.WriteFrame(out, bundle.FrameReply, bundle.Reply{}) // it never began
 			}
 			*o, err = in.Offer(kind, p)
 			got = o.Confirm

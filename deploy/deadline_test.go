@@ -21,6 +21,7 @@ import (
 	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -61,16 +62,16 @@ func (l *mute) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) 
 		hello := bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "boot", Record: m.record, Last: m.last}
 		m.mu.Unlock()
 		io.WriteString(out, bundle.Magic)
-		if bundle.WriteFrame(out, bundle.FrameHello, hello) != nil || at == "offer" {
+		if wire.WriteFrame(out, bundle.FrameHello, hello) != nil || at == "offer" {
 			return
 		}
-		r := bundle.NewReader(io.MultiReader(&first, in))
+		r := wire.NewReader(io.MultiReader(&first, in))
 		kind, p, err := r.Next()
 		if err != nil {
 			return
 		}
 		if o, err := r.Offer(kind, p); err == nil {
-			bundle.WriteFrame(out, bundle.FrameWant, bundle.Want{Files: []string{o.Manifest.Files[0].Digest}})
+			wire.WriteFrame(out, bundle.FrameWant, bundle.Want{Files: []string{o.Manifest.Files[0].Digest}})
 		}
 	}()
 	return pipes{outR, inW}, nil

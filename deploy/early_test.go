@@ -16,6 +16,7 @@ import (
 	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/lab"
@@ -55,7 +56,7 @@ func TestEarlyOfferThatBeginsLater(t *testing.T) {
 			return helper.Serve(ctx, m.Host(), in, out)
 		}
 		var heard bytes.Buffer
-		r := bundle.NewReader(io.TeeReader(in, &heard))
+		r := wire.NewReader(io.TeeReader(in, &heard))
 		var o bundle.Offer
 		w.must(r.Expect(bundle.FrameOffer, &o))
 		for range o.Ahead {

@@ -8,19 +8,20 @@ import (
 	"bellhop/deploy"
 	"bellhop/deploy/follow"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
 )
 
 // refuses is a helper of a host with that record, which refuses every offer.
-func refuses(rec bundle.Record) func(*bundle.Reader, io.Writer, *bundle.Offer) error {
-	return func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error {
+func refuses(rec bundle.Record) func(*wire.Reader, io.Writer, *bundle.Offer) error {
+	return func(in *wire.Reader, out io.Writer, o *bundle.Offer) error {
 		if err := greet(out, bundle.Hello{Record: &rec}); err != nil {
 			return err
 		}
 		if err := in.Expect(bundle.FrameOffer, o); err != nil {
 			return err
 		}
-		return bundle.WriteFrame(out, bundle.FrameResult, &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle, Error: "no", Record: &rec})
+		return wire.WriteFrame(out, bundle.FrameResult, &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBundle, Error: "no", Record: &rec})
 	}
 }
 
@@ -74,7 +75,7 @@ func TestResultIsCut(t *testing.T) {
 		size += len(s)
 	}
 	notes := r.Hosts[0].Notes
-	if size > bundle.MaxResult+1<<10 || len(notes) == 0 || !strings.HasSuffix(notes[len(notes)-1], "more") {
+	if size > wire.MaxResult+1<<10 || len(notes) == 0 || !strings.HasSuffix(notes[len(notes)-1], "more") {
 		t.Errorf("%d bytes of the result are kept, and its last note is not how many are left out", size)
 	}
 }
@@ -82,40 +83,40 @@ func TestResultIsCut(t *testing.T) {
 // A host that breaks the protocol is failed at once, with a sentence that says so, and no other
 // host waits for it.
 func TestHostThatBreaksTheProtocol(t *testing.T) {
-	frame := func(p string) func(*bundle.Reader, io.Writer, *bundle.Offer) error {
-		return func(_ *bundle.Reader, out io.Writer, _ *bundle.Offer) error {
+	frame := func(p string) func(*wire.Reader, io.Writer, *bundle.Offer) error {
+		return func(_ *wire.Reader, out io.Writer, _ *bundle.Offer) error {
 			_, err := io.WriteString(out, bundle.Magic+p)
 			return err
 		}
 	}
-	events := func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error {
+	events := func(in *wire.Reader, out io.Writer, o *bundle.Offer) error {
 		if err := greet(out, bundle.Hello{}); err != nil {
 			return err
 		}
 		if err := in.Expect(bundle.FrameOffer, o); err != nil {
 			return err
 		}
-		bundle.WriteFrame(out, bundle.FrameWant, bundle.Want{})
+		wire.WriteFrame(out, bundle.FrameWant, bundle.Want{})
 		go func() {
 			for err := error(nil); err == nil; {
 				_, _, err = in.Next()
 			}
 		}()
 		for {
-			if err := bundle.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "end", Text: strings.Repeat("A", 1<<10)}); err != nil {
+			if err := wire.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "end", Text: strings.Repeat("A", 1<<10)}); err != nil {
 				return nil
 			}
 		}
 	}
 
-	for name, say := range map[string]func(*bundle.Reader, io.Writer, *bundle.Offer) error{
+	for name, say := range map[string]func(*wire.Reader, io.Writer, *bundle.Offer) error{
 		"a hello over its cap": frame("H\x7f\xff\xff\xff"),
 		"another kind":         frame("!\x00\x00\x00\x00"),
 		"no JSON":              frame("H\x00\x00\x00\x02[]"),
-		"an event before the want": func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error {
+		"an event before the want": func(in *wire.Reader, out io.Writer, o *bundle.Offer) error {
 			greet(out, bundle.Hello{})
 			in.Expect(bundle.FrameOffer, o)
-			return bundle.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "files"})
+			return wire.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "files"})
 		},
 		"events without end": events,
 	} {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
@@ -18,7 +19,7 @@ import (
 
 // A helperSession is a session with a helper, by hand.
 type helperSession struct {
-	*bundle.Reader
+	*wire.Reader
 	to    *io.PipeWriter
 	hello bundle.Hello
 }
@@ -30,7 +31,7 @@ func (w *world) helperSession(m *machine.Machine) *helperSession {
 		err := helper.Serve(context.Background(), m, toHost, fromHost)
 		fromHost.CloseWithError(cmp.Or(err, io.EOF))
 	}()
-	s := &helperSession{Reader: bundle.NewReader(from), to: to}
+	s := &helperSession{Reader: wire.NewReader(from), to: to}
 	_, err := s.SkipNoise()
 	w.must(err)
 	w.must(s.Expect(bundle.FrameHello, &s.hello))
@@ -42,7 +43,7 @@ func (w *world) helperSession(m *machine.Machine) *helperSession {
 func (w *world) anotherRun(m *machine.Machine, run string, window int64) bundle.Result {
 	var reply bundle.Reply
 	s := w.helperSession(m)
-	w.must(bundle.WriteFrame(s.to, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskManifest}))
+	w.must(wire.WriteFrame(s.to, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskManifest}))
 	w.must(s.Expect(bundle.FrameReply, &reply))
 
 	text := "more\n"
@@ -50,7 +51,7 @@ func (w *world) anotherRun(m *machine.Machine, run string, window int64) bundle.
 	b.Files = append(b.Files, bundle.File{Path: "/etc/more", Digest: bundle.DigestBytes([]byte(text)), Size: int64(len(text)), Mode: 0o644,
 		User: "root", Group: "root", Service: "web"})
 	s = w.helperSession(m)
-	w.must(bundle.WriteFrame(s.to, bundle.FrameOffer, bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Base: s.hello.Record.Generation,
+	w.must(wire.WriteFrame(s.to, bundle.FrameOffer, bundle.Offer{Run: run, Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Base: s.hello.Record.Generation,
 		Deployer: s.hello.Record.Deployer, Digest: b.Digest(), Manifest: b, Confirm: window}))
 	var want bundle.Want
 	w.must(s.Expect(bundle.FrameWant, &want))
@@ -59,8 +60,8 @@ func (w *world) anotherRun(m *machine.Machine, run string, window int64) bundle.
 			w.t.Errorf("the host lacks key %s", k.Name)
 		}
 	}
-	w.must(bundle.WriteBlob(s.to, bundle.Blob{Kind: bundle.BlobFile, Name: want.Files[0], Size: int64(len(text))}, strings.NewReader(text)))
-	w.must(bundle.WriteFrame(s.to, bundle.FrameEnd, struct{}{}))
+	w.must(wire.WriteBlob(s.to, bundle.Blob{Kind: bundle.BlobFile, Name: want.Files[0], Size: int64(len(text))}, strings.NewReader(text)))
+	w.must(wire.WriteFrame(s.to, bundle.FrameEnd, struct{}{}))
 	for {
 		kind, p, err := s.Next()
 		w.must(err)

@@ -15,6 +15,7 @@ import (
 
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
 )
@@ -24,7 +25,7 @@ type scripted struct {
 	routes.Links
 	name string
 	err  error
-	say  func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error
+	say  func(in *wire.Reader, out io.Writer, o *bundle.Offer) error
 }
 
 func (l scripted) Helper(ctx context.Context, t link.Target, first func(io.Writer) error) (routes.Stream, error) {
@@ -44,7 +45,7 @@ func (l scripted) Helper(ctx context.Context, t link.Target, first func(io.Write
 	in, inW := io.Pipe()
 	outR, out := io.Pipe()
 	go func() {
-		r := bundle.NewReader(io.MultiReader(&heard, in))
+		r := wire.NewReader(io.MultiReader(&heard, in))
 		var o bundle.Offer
 		err := l.say(r, out, &o)
 		out.CloseWithError(err)
@@ -54,8 +55,8 @@ func (l scripted) Helper(ctx context.Context, t link.Target, first func(io.Write
 }
 
 // result is a helper that ends its run as res says.
-func result(res bundle.Result) func(*bundle.Reader, io.Writer, *bundle.Offer) error {
-	return func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error {
+func result(res bundle.Result) func(*wire.Reader, io.Writer, *bundle.Offer) error {
+	return func(in *wire.Reader, out io.Writer, o *bundle.Offer) error {
 		if err := greet(out, bundle.Hello{}); err != nil {
 			return err
 		}
@@ -67,13 +68,13 @@ func result(res bundle.Result) func(*bundle.Reader, io.Writer, *bundle.Offer) er
 		if res.Outcome == bundle.OutcomeDone {
 			res.Record = &bundle.Record{Network: "sim", Host: "h0", Deployer: "SHA256:one", Generation: 1, Digest: o.Digest}
 		}
-		return bundle.WriteFrame(out, bundle.FrameResult, &res)
+		return wire.WriteFrame(out, bundle.FrameResult, &res)
 	}
 }
 
 // hello is a helper that says that and no more.
-func hello(h bundle.Hello) func(*bundle.Reader, io.Writer, *bundle.Offer) error {
-	return func(in *bundle.Reader, out io.Writer, o *bundle.Offer) error {
+func hello(h bundle.Hello) func(*wire.Reader, io.Writer, *bundle.Offer) error {
+	return func(in *wire.Reader, out io.Writer, o *bundle.Offer) error {
 		if err := greet(out, h); err != nil {
 			return err
 		}
@@ -90,21 +91,21 @@ func greet(out io.Writer, h bundle.Hello) error {
 	if _, err := io.WriteString(out, bundle.Magic); err != nil {
 		return err
 	}
-	return bundle.WriteFrame(out, bundle.FrameHello, h)
+	return wire.WriteFrame(out, bundle.FrameHello, h)
 }
 
 // What comes of a push, and the state that it leaves the host in: the whole table.
 func TestOutcomeAndState(t *testing.T) {
 	unreachable := func(err error) error { return &link.Error{Host: "h0", Kind: link.ErrUnreachable, Err: err} }
 	kind := func(kind error) error { return &link.Error{Host: "h0", Kind: kind, Err: errors.New("so it is")} }
-	failed := func(res bundle.Result) func(*bundle.Reader, io.Writer, *bundle.Offer) error {
+	failed := func(res bundle.Result) func(*wire.Reader, io.Writer, *bundle.Offer) error {
 		res.Error = "so it is"
 		return result(res)
 	}
 
 	for name, c := range map[string]struct {
 		err     error
-		say     func(*bundle.Reader, io.Writer, *bundle.Offer) error
+		say     func(*wire.Reader, io.Writer, *bundle.Offer) error
 		outcome history.Outcome
 		state   history.State
 		text    string // that its error has

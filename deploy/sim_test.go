@@ -22,6 +22,7 @@ import (
 	"bellhop/deploy"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -64,10 +65,10 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 	hello := bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: fmt.Sprint("boot", m.boots), Record: m.record, Last: m.last}
 	m.mu.Unlock()
 	io.WriteString(out, bundle.Magic)
-	if err := errors.Join(m.trouble(), bundle.WriteFrame(out, bundle.FrameHello, hello)); err != nil {
+	if err := errors.Join(m.trouble(), wire.WriteFrame(out, bundle.FrameHello, hello)); err != nil {
 		return err
 	}
-	r := bundle.NewReader(in)
+	r := wire.NewReader(in)
 	kind, p, err := r.Next()
 	if err != nil {
 		return err
@@ -77,17 +78,17 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 	}
 	if kind == bundle.FrameAsk {
 		m.claim(turn)
-		return errors.Join(bundle.WriteFrame(out, bundle.FrameReply, bundle.Reply{}), m.trouble())
+		return errors.Join(wire.WriteFrame(out, bundle.FrameReply, bundle.Reply{}), m.trouble())
 	}
 	o, err := r.Offer(kind, p)
 	if err != nil {
 		return err
 	}
 	if !m.claim(turn) {
-		return bundle.WriteFrame(out, bundle.FrameResult, &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy, Error: "another came", Record: m.record})
+		return wire.WriteFrame(out, bundle.FrameResult, &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy, Error: "another came", Record: m.record})
 	}
 	if res := m.refusal(&o); res != nil {
-		return bundle.WriteFrame(out, bundle.FrameResult, res)
+		return wire.WriteFrame(out, bundle.FrameResult, res)
 	}
 	for range o.Ahead {
 		var b bundle.Blob
@@ -106,7 +107,7 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 		for _, f := range o.Manifest.Files {
 			want.Files = append(want.Files, f.Digest)
 		}
-		if err := bundle.WriteFrame(out, bundle.FrameWant, want); err != nil {
+		if err := wire.WriteFrame(out, bundle.FrameWant, want); err != nil {
 			return err
 		}
 		for kind := byte(0); kind != bundle.FrameEnd; {
@@ -122,7 +123,7 @@ func (m *model) serve(in io.Reader, out io.Writer) error {
 	if err := m.trouble(); err != nil {
 		return err
 	}
-	return bundle.WriteFrame(out, bundle.FrameResult, res)
+	return wire.WriteFrame(out, bundle.FrameResult, res)
 }
 
 // later is a helper whose line broke before it began: it goes on when it comes to it.

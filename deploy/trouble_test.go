@@ -30,6 +30,7 @@ import (
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
@@ -758,12 +759,12 @@ func (l *liar) Helper(_ context.Context, t link.Target, ahead func(io.Writer) er
 	go func() {
 		defer out.Close()
 		io.WriteString(out, "motd\n"+bundle.Magic)
-		bundle.WriteFrame(out, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b",
+		wire.WriteFrame(out, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b",
 			Record: &bundle.Record{Network: "lab", Host: t.Name, Deployer: "SHA256:one", Generation: 1}})
-		r := bundle.NewReader(io.MultiReader(&first, in))
+		r := wire.NewReader(io.MultiReader(&first, in))
 		var o bundle.Offer
 		if r.Expect(bundle.FrameOffer, &o) == nil {
-			bundle.WriteFrame(out, bundle.FrameResult, bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: l.text, CutOff: l.cut})
+			wire.WriteFrame(out, bundle.FrameResult, bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRolledBack, Error: l.text, CutOff: l.cut})
 		}
 	}()
 	return pipes{outR, inW}, nil

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/lab"
 	"bellhop/internal/lab/canary"
 	"bellhop/secrets/agefile"
@@ -434,15 +435,15 @@ func (p *parrot) serve(_ context.Context, in io.Reader, out io.Writer) error {
 	if _, err := io.WriteString(out, bundle.Magic); err != nil {
 		return err
 	}
-	if err := bundle.WriteFrame(out, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b", Systemd: 252}); err != nil {
+	if err := wire.WriteFrame(out, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: "b", Systemd: 252}); err != nil {
 		return err
 	}
-	r := bundle.NewReader(in)
+	r := wire.NewReader(in)
 	var o bundle.Offer
 	if err := r.Expect(bundle.FrameOffer, &o); err != nil {
 		return nil // it only wanted to know
 	}
-	if err := bundle.WriteFrame(out, bundle.FrameWant, bundle.Want{}); err != nil {
+	if err := wire.WriteFrame(out, bundle.FrameWant, bundle.Want{}); err != nil {
 		return err
 	}
 	said, err := p.listen(r)
@@ -454,20 +455,20 @@ func (p *parrot) serve(_ context.Context, in io.Reader, out io.Writer) error {
 	for _, s := range said {
 		halves := []string{"it begins here", s[:len(s)/2], s[len(s)/2:], "and has ended"}
 		res.Evidence = append(res.Evidence, bundle.Evidence{Service: s, Unit: s, Probe: s, Result: s, Lines: said}, bundle.Evidence{Unit: "x.service", Lines: halves})
-		if err := bundle.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "start", Text: s}); err != nil {
+		if err := wire.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: "start", Text: s}); err != nil {
 			return err
 		}
-		if err := bundle.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: s, Text: "x"}); err != nil {
+		if err := wire.WriteFrame(out, bundle.FrameEvent, bundle.Event{Step: s, Text: "x"}); err != nil {
 			return err
 		}
 		res.Keys = append(res.Keys, bundle.KeyState{Name: s, Source: s, Unit: s})
 	}
 	res.Record = &bundle.Record{Network: "canaries", Host: said[0], Deployer: said[0], Digest: said[0], BootID: said[0]}
-	return bundle.WriteFrame(out, bundle.FrameResult, &res)
+	return wire.WriteFrame(out, bundle.FrameResult, &res)
 }
 
 // listen takes what is sent, and returns the values' spellings.
-func (p *parrot) listen(r *bundle.Reader) ([]string, error) {
+func (p *parrot) listen(r *wire.Reader) ([]string, error) {
 	said := []string{"hello"}
 	for {
 		kind, payload, err := r.Next()

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/lab/canary"
 )
 
@@ -149,18 +150,18 @@ func (m *mynah) helper(ch ssh.Channel, mode, value string) {
 		hello.Keys = []bundle.KeyState{{Name: value, Source: value, Unit: value, Present: true}, {Name: value[:half]}, {Name: value[half:]}}
 	}
 	io.WriteString(ch, bundle.Magic)
-	bundle.WriteFrame(ch, bundle.FrameHello, hello)
+	wire.WriteFrame(ch, bundle.FrameHello, hello)
 
 	var o bundle.Offer
-	r := bundle.NewReader(ch)
+	r := wire.NewReader(ch)
 	if r.Expect(bundle.FrameOffer, &o) != nil {
 		return
 	}
 	if mode == "reply" {
-		bundle.WriteFrame(ch, bundle.FrameReply, bundle.Reply{Error: "no: " + value})
+		wire.WriteFrame(ch, bundle.FrameReply, bundle.Reply{Error: "no: " + value})
 		return
 	}
-	bundle.WriteFrame(ch, bundle.FrameWant, bundle.Want{})
+	wire.WriteFrame(ch, bundle.FrameWant, bundle.Want{})
 	for kind := byte(0); kind != bundle.FrameEnd; {
 		var err error
 		if kind, _, err = r.Next(); err != nil {
@@ -171,7 +172,7 @@ func (m *mynah) helper(ch ssh.Channel, mode, value string) {
 	res := bundle.Result{Run: o.Run, Outcome: bundle.OutcomeFailed, Error: "it failed"}
 	event := func(texts ...string) {
 		for _, text := range texts {
-			bundle.WriteFrame(ch, bundle.FrameEvent, bundle.Event{Step: "start", Text: text})
+			wire.WriteFrame(ch, bundle.FrameEvent, bundle.Event{Step: "start", Text: text})
 		}
 	}
 	encoded := base64.StdEncoding.EncodeToString([]byte(value))
@@ -186,7 +187,7 @@ func (m *mynah) helper(ch ssh.Channel, mode, value string) {
 		res.Warnings = []string{value[:half], value[half:], "x", value[:third], value[third : 2*third], value[2*third:]}
 		res.Changed = []string{hex.EncodeToString([]byte(value))[:50], hex.EncodeToString([]byte(value))[50:]}
 	}
-	bundle.WriteFrame(ch, bundle.FrameResult, &res)
+	wire.WriteFrame(ch, bundle.FrameResult, &res)
 }
 
 // beforeTheGreeting has the mynah say a key's value in every place that comes before, or beside,

@@ -18,6 +18,7 @@ import (
 	"bellhop/deploy/keys"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/history/looks"
@@ -232,7 +233,7 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 	b, _ := f.Bundle(h.Name) // refused or not, the host holds what it held
 	filter := l.filter(ctx, h.Name, b)
 	defer filter.Drop()
-	found := &looked{sight: sight{seen: bundle.FilterSeen(seen, filter.Text)}}
+	found := &looked{sight: sight{seen: wire.FilterSeen(seen, filter.Text)}}
 	if len(what.Contents) > 0 && s.Hello.Record != nil {
 		found.bundle, _ = d.Archive().BundleOnHost(ctx, h.Name, s.Hello.Record)
 	}

@@ -14,6 +14,7 @@ import (
 	"bellhop/deploy/contact"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/push"
 )
@@ -55,7 +56,7 @@ func (k Keys) Status(ctx context.Context, on string) ([]HostKeys, error) {
 
 		filter := k.filter(ctx, h.Name, b)
 		defer filter.Drop()
-		hk := hostKeys(h.Name, b, filter.Word(s.Hello.BootID), bundle.FilterKeys(s.Hello.Keys, filter.Text))
+		hk := hostKeys(h.Name, b, filter.Word(s.Hello.BootID), wire.FilterKeys(s.Hello.Keys, filter.Text))
 		if len(s.Hello.Keys) > 0 {
 			hk.Place, hk.Swaps = some("tmpfs"), s.Hello.SwapClear
 			if s.Hello.RAMFS {

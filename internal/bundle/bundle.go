@@ -1,14 +1,15 @@
-// Package bundle says what one host should hold, and how that travels.
+// Package bundle says what one host should hold, and in which messages that travels.
 //
 // A bundle is everything bellhop puts on one host: files, links, keys, packages,
 // accounts and what systemd should do with the units among them. A manifest is the
 // bundle without any secret value: it can be stored, printed and compared. A digest
 // names a manifest; two bundles with one digest leave a host the same.
 //
-// The package is pure: types, a codec for the wire, the difference of two manifests.
-// It opens no file, dials no host and knows no systemd. Its promise: the digest covers
-// names, bytes, modes, owners, unit actions and key digests, and never a commit, a time
-// or a version of bellhop, so neither a README nor an upgrade redeploys anything.
+// The package is pure: types, messages, the difference of two manifests, and the rules that deployer
+// and host share. It opens no file, dials no host and knows no systemd; package wire, beside it, reads
+// and writes the messages. Its promise: the digest covers names, bytes, modes, owners, unit actions and
+// key digests, and never a commit, a time or a version of bellhop, so neither a README nor an upgrade
+// redeploys anything.
 package bundle
 
 import (

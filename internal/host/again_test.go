@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
@@ -203,10 +204,10 @@ func TestVoidAndNothingToDo(t *testing.T) {
 	var said bytes.Buffer
 	ended := make(chan error)
 	go func() { ended <- helper.Serve(context.Background(), m.Host(), inR, &said) }()
-	bundle.WriteFrame(inW, bundle.FrameOffer, o)
+	wire.WriteFrame(inW, bundle.FrameOffer, o)
 	time.Sleep(100 * time.Millisecond) // it staged, and waits for the end
 	void(t, m.Host(), o.Run)
-	bundle.WriteFrame(inW, bundle.FrameEnd, struct{}{})
+	wire.WriteFrame(inW, bundle.FrameEnd, struct{}{})
 	inW.Close()
 	<-ended
 	if p, _ := os.ReadFile(m.Path(bundle.RecordPath)); bytes.Contains(p, []byte(o.Digest)) {

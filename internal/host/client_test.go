@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 )
@@ -117,7 +118,7 @@ func talk(m *machine.Machine, o bundle.Offer, l *load) (told, error) {
 		inR.Close()
 		done <- err
 	}()
-	t, err := converse(bundle.NewReader(outR), inW, o, l)
+	t, err := converse(wire.NewReader(outR), inW, o, l)
 	inW.Close()
 	outR.Close()
 	if served := <-done; err == nil {
@@ -126,7 +127,7 @@ func talk(m *machine.Machine, o bundle.Offer, l *load) (told, error) {
 	return t, err
 }
 
-func converse(r *bundle.Reader, w io.Writer, o bundle.Offer, l *load) (t told, err error) {
+func converse(r *wire.Reader, w io.Writer, o bundle.Offer, l *load) (t told, err error) {
 	if _, err = r.SkipNoise(); err != nil {
 		return t, err
 	}
@@ -139,7 +140,7 @@ func converse(r *bundle.Reader, w io.Writer, o bundle.Offer, l *load) (t told, e
 			o.Base = t.hello.Record.Generation
 		}
 	}
-	if err = bundle.WriteFrame(w, bundle.FrameOffer, o); err != nil {
+	if err = wire.WriteFrame(w, bundle.FrameOffer, o); err != nil {
 		return t, err
 	}
 	for {
@@ -177,7 +178,7 @@ func (l *load) send(w io.Writer, o bundle.Offer, want bundle.Want) error {
 	for kind, digests := range map[string][]string{bundle.BlobFile: want.Files, bundle.BlobPackage: want.Packages} {
 		for _, d := range digests {
 			p := l.bytes[d]
-			if err := bundle.WriteBlob(w, bundle.Blob{Kind: kind, Name: d, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
+			if err := wire.WriteBlob(w, bundle.Blob{Kind: kind, Name: d, Size: int64(len(p))}, bytes.NewReader(p)); err != nil {
 				return err
 			}
 		}
@@ -190,11 +191,11 @@ func (l *load) send(w io.Writer, o bundle.Offer, want bundle.Want) error {
 		if bytes.Equal(want.Keys[k.Name], bundle.KeyMAC(o.Nonce, v)) {
 			continue
 		}
-		if err := bundle.WriteBlob(w, bundle.Blob{Kind: bundle.BlobKey, Name: k.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
+		if err := wire.WriteBlob(w, bundle.Blob{Kind: bundle.BlobKey, Name: k.Name, Size: int64(len(v))}, bytes.NewReader(v)); err != nil {
 			return err
 		}
 	}
-	return bundle.WriteFrame(w, bundle.FrameEnd, struct{}{})
+	return wire.WriteFrame(w, bundle.FrameEnd, struct{}{})
 }
 
 // deploy makes the box hold l, and fails the test on anything but the outcome wanted.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 )
@@ -39,14 +40,14 @@ func (b *box) askReply(a bundle.Ask) (h bundle.Hello, reply bundle.Reply) {
 		err := helper.Serve(context.Background(), b.m, inR, outW)
 		outW.CloseWithError(fmt.Errorf("serve ended: %v", err))
 	}()
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	if _, err := r.SkipNoise(); err != nil {
 		b.t.Error(err)
 		return h, reply
 	}
 	err := r.Expect(bundle.FrameHello, &h)
 	if err == nil {
-		err = bundle.WriteFrame(inW, bundle.FrameAsk, a)
+		err = wire.WriteFrame(inW, bundle.FrameAsk, a)
 	}
 	if err == nil {
 		err = r.Expect(bundle.FrameReply, &reply)

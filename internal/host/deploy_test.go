@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
@@ -459,10 +460,10 @@ func TestSameRunAgainBesideAHangingSession(t *testing.T) {
 	in, hang := io.Pipe()
 	outR, outW := io.Pipe()
 	go helper.Serve(context.Background(), b.m, in, outW)
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	r.SkipNoise()
 	r.Next()
-	bundle.WriteFrame(hang, bundle.FrameOffer, o)
+	wire.WriteFrame(hang, bundle.FrameOffer, o)
 	if kind, _, err := r.Next(); kind != bundle.FrameWant || err != nil {
 		t.Fatalf("frame %q, %v; want Want", kind, err)
 	}

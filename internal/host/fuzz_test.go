@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/helper"
 )
 
@@ -20,17 +21,17 @@ func FuzzSession(f *testing.F) {
 	var whole bytes.Buffer
 	o := l.offer()
 	o.Base = 0
-	bundle.WriteFrame(&whole, bundle.FrameOffer, o)
+	wire.WriteFrame(&whole, bundle.FrameOffer, o)
 	for d, p := range l.bytes {
-		bundle.WriteBlob(&whole, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
+		wire.WriteBlob(&whole, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
 	}
 	f.Add(whole.Bytes())
 	o.Ahead = len(l.bytes)
-	bundle.WriteFrame(&whole, bundle.FrameOffer, o)
+	wire.WriteFrame(&whole, bundle.FrameOffer, o)
 	f.Add(whole.Bytes())
 	for _, verb := range []string{bundle.AskManifest, bundle.AskAttach, bundle.AskCheck, bundle.AskConfirm, bundle.AskLook, "else"} {
 		var ask bytes.Buffer
-		bundle.WriteFrame(&ask, bundle.FrameAsk, bundle.Ask{Verb: verb, Run: "../x"})
+		wire.WriteFrame(&ask, bundle.FrameAsk, bundle.Ask{Verb: verb, Run: "../x"})
 		f.Add(ask.Bytes())
 	}
 	f.Add([]byte("SSH-2.0-nonsense\r\n"))
@@ -59,7 +60,7 @@ func FuzzOffer(f *testing.F) {
 			return
 		}
 		var in bytes.Buffer
-		bundle.WriteFrame(&in, bundle.FrameOffer, bundle.Offer{Run: "run", Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Manifest: m})
+		wire.WriteFrame(&in, bundle.FrameOffer, bundle.Offer{Run: "run", Mode: bundle.ModeDeploy, Nonce: make([]byte, 32), Manifest: m})
 		var out bytes.Buffer
 		serve(b, &in, &out)
 		for _, x := range m.Files {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/lab"
@@ -27,16 +28,16 @@ func (b *box) optimistic(o bundle.Offer, l *load, digests []string, rest ...byte
 	if o.Ahead == 0 {
 		o.Ahead = len(digests)
 	}
-	bundle.WriteFrame(&in, bundle.FrameOffer, o)
+	wire.WriteFrame(&in, bundle.FrameOffer, o)
 	for _, d := range digests {
 		p := l.bytes[d]
-		bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
+		wire.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
 	}
 	for _, kind := range rest {
-		bundle.WriteFrame(&in, kind, struct{}{})
+		wire.WriteFrame(&in, kind, struct{}{})
 	}
 	err = helper.ServeOptimistic(context.Background(), b.m, &in, &out)
-	r := bundle.NewReader(&out)
+	r := wire.NewReader(&out)
 	if _, noise := r.SkipNoise(); noise != nil {
 		return nil, nil, err
 	}
@@ -134,8 +135,8 @@ func TestOnlyFilesComeUnasked(t *testing.T) {
 	var in, out bytes.Buffer
 	o = page("three").key("token", "x").offer()
 	o.Base, o.Ahead = 1, 1
-	bundle.WriteFrame(&in, bundle.FrameOffer, o)
-	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobKey, Name: "token", Size: 1}, bytes.NewReader([]byte("x")))
+	wire.WriteFrame(&in, bundle.FrameOffer, o)
+	wire.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobKey, Name: "token", Size: 1}, bytes.NewReader([]byte("x")))
 	if err := helper.ServeOptimistic(context.Background(), b.m, &in, &out); err == nil {
 		t.Error("a key came unasked, and was taken")
 	}
@@ -153,9 +154,9 @@ func TestTwoSessionsOfOneRun(t *testing.T) {
 		o := l.offer()
 		o.Base, o.Go, o.Ahead = int64(i), true, len(l.bytes)
 		var in bytes.Buffer
-		bundle.WriteFrame(&in, bundle.FrameOffer, o)
+		wire.WriteFrame(&in, bundle.FrameOffer, o)
 		for d, p := range l.bytes {
-			bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
+			wire.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: int64(len(p))}, bytes.NewReader(p))
 		}
 		m.ClearLog()
 		var wg sync.WaitGroup
@@ -170,7 +171,7 @@ func TestTwoSessionsOfOneRun(t *testing.T) {
 		text, _ := os.ReadFile(m.Path("/etc/web"))
 		var outcomes []string
 		for k := range said {
-			r := bundle.NewReader(&said[k])
+			r := wire.NewReader(&said[k])
 			r.SkipNoise()
 			for kind, p, err := r.Next(); err == nil; kind, p, err = r.Next() {
 				var res bundle.Result
@@ -202,11 +203,11 @@ func (s *slowly) Read(p []byte) (int, error) {
 func void(t *testing.T, m *machine.Machine, run string) (kinds []byte, res bundle.Result) {
 	t.Helper()
 	var in, out bytes.Buffer
-	bundle.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run})
+	wire.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run})
 	if err := helper.Serve(context.Background(), m, &in, &out); err != nil {
 		t.Fatal(err)
 	}
-	r := bundle.NewReader(&out)
+	r := wire.NewReader(&out)
 	r.SkipNoise()
 	for {
 		kind, p, err := r.Next()
@@ -236,10 +237,10 @@ func TestVoid(t *testing.T) {
 		if !long {
 			o.Ahead = 1
 		}
-		bundle.WriteFrame(&frames, bundle.FrameOffer, o)
+		wire.WriteFrame(&frames, bundle.FrameOffer, o)
 		d := digestsOf("two")[0]
-		bundle.WriteBlob(&frames, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: 3}, strings.NewReader("two"))
-		bundle.WriteFrame(&frames, bundle.FrameEnd, struct{}{})
+		wire.WriteBlob(&frames, bundle.Blob{Kind: bundle.BlobFile, Name: d, Size: 3}, strings.NewReader("two"))
+		wire.WriteFrame(&frames, bundle.FrameEnd, struct{}{})
 		serve, in := helper.ServeOptimistic, &slowly{asked: make(chan struct{}), told: make(chan struct{}), r: &frames}
 		if long {
 			serve = helper.Serve
@@ -253,7 +254,7 @@ func TestVoid(t *testing.T) {
 		}
 		close(in.told)
 		<-ended
-		r := bundle.NewReader(&said)
+		r := wire.NewReader(&said)
 		r.SkipNoise()
 		refused := ""
 		for kind, p, err := r.Next(); err == nil; kind, p, err = r.Next() {
@@ -285,8 +286,8 @@ func TestHelloUnheard(t *testing.T) {
 	o := l.offer()
 	o.Base, o.Go, o.Ahead = 1, true, 1
 	var in bytes.Buffer
-	bundle.WriteFrame(&in, bundle.FrameOffer, o)
-	bundle.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: digestsOf("two")[0], Size: 3}, strings.NewReader("two"))
+	wire.WriteFrame(&in, bundle.FrameOffer, o)
+	wire.WriteBlob(&in, bundle.Blob{Kind: bundle.BlobFile, Name: digestsOf("two")[0], Size: 3}, strings.NewReader("two"))
 	err := helper.ServeOptimistic(t.Context(), b.m, &in, brokenPipe{})
 	b.settled()
 	if got := b.read("/etc/web"); err == nil || got != "one" {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
@@ -51,7 +52,7 @@ func (b *box) ask(a bundle.Ask) *bundle.Result {
 		err := helper.Serve(context.Background(), b.m, inR, outW)
 		outW.CloseWithError(fmt.Errorf("serve ended: %v", err))
 	}()
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	if _, err := r.SkipNoise(); err != nil {
 		b.t.Fatal(err)
 	}
@@ -59,7 +60,7 @@ func (b *box) ask(a bundle.Ask) *bundle.Result {
 	if err := r.Expect(bundle.FrameHello, &h); err != nil {
 		b.t.Fatal(err)
 	}
-	if err := bundle.WriteFrame(inW, bundle.FrameAsk, a); err != nil {
+	if err := wire.WriteFrame(inW, bundle.FrameAsk, a); err != nil {
 		b.t.Fatal(err)
 	}
 	for {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/state"
 	"bellhop/internal/lab"
@@ -25,14 +26,14 @@ func askRestart(t *testing.T, m *lab.Machine, service string) (events []string, 
 	}()
 	defer inW.Close()
 
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	var h bundle.Hello
 	_, err := r.SkipNoise()
 	if err == nil {
 		err = r.Expect(bundle.FrameHello, &h)
 	}
 	if err == nil {
-		err = bundle.WriteFrame(inW, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskRestart, Run: "restart-1", Service: service})
+		err = wire.WriteFrame(inW, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskRestart, Run: "restart-1", Service: service})
 	}
 	for err == nil {
 		kind, p, rerr := r.Next()
@@ -157,7 +158,7 @@ func TestRestartWaitsForTheRunAtWork(t *testing.T) {
 	go func() { outW.CloseWithError(helper.Serve(t.Context(), m.Host(), inR, outW)) }()
 	defer inW.Close()
 
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	wait := func(kind byte) (p []byte) {
 		t.Helper()
 		got, p, err := r.Next()
@@ -170,7 +171,7 @@ func TestRestartWaitsForTheRunAtWork(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(bundle.FrameHello)
-	if err := bundle.WriteFrame(inW, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskRestart, Run: "restart-1", Service: "rigbot"}); err != nil {
+	if err := wire.WriteFrame(inW, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskRestart, Run: "restart-1", Service: "rigbot"}); err != nil {
 		t.Fatal(err)
 	}
 	if e := wait(bundle.FrameEvent); !strings.Contains(string(e), "another run is at work") {
@@ -211,7 +212,7 @@ func TestRestartOfADeployerThatIsGone(t *testing.T) {
 	}()
 	go io.Copy(io.Discard, outR)
 
-	if err := bundle.WriteFrame(inW, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskRestart, Run: "restart-1", Service: "rigbot"}); err != nil {
+	if err := wire.WriteFrame(inW, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskRestart, Run: "restart-1", Service: "rigbot"}); err != nil {
 		t.Fatal(err)
 	}
 	inW.Close()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 )
 
 // A rig is a real host, reached by the command in BELLHOP_TEST_SSH ("ssh -i KEY root@HOST");
@@ -77,7 +78,7 @@ func (r *rig) session(o bundle.Offer, l *load) (told, error) {
 		return told{}, err
 	}
 	r.line = cmd.Process
-	t, err := converse(bundle.NewReader(out), in, o, l)
+	t, err := converse(wire.NewReader(out), in, o, l)
 	in.Close()
 	cmd.Wait()
 	if err != nil {
@@ -111,7 +112,7 @@ func (r *rig) giveBack() {
 	}
 	defer cmd.Wait()
 	defer in.Close()
-	fr := bundle.NewReader(out)
+	fr := wire.NewReader(out)
 	if _, err := fr.SkipNoise(); err != nil {
 		r.t.Fatal(err)
 	}
@@ -119,7 +120,7 @@ func (r *rig) giveBack() {
 	if err := fr.Expect(bundle.FrameHello, &h); err != nil {
 		r.t.Fatal(err)
 	}
-	bundle.WriteFrame(in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo})
+	wire.WriteFrame(in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo})
 	for {
 		kind, p, err := fr.Next()
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 )
 
 // The window in which a run waits to be confirmed, on a real host.
@@ -23,13 +24,13 @@ func (r *rig) ask(a bundle.Ask) (h bundle.Hello, reply bundle.Reply) {
 	}
 	defer cmd.Wait()
 	defer in.Close()
-	fr := bundle.NewReader(out)
+	fr := wire.NewReader(out)
 	_, err := fr.SkipNoise()
 	if err == nil {
 		err = fr.Expect(bundle.FrameHello, &h)
 	}
 	if err == nil {
-		err = bundle.WriteFrame(in, bundle.FrameAsk, a)
+		err = wire.WriteFrame(in, bundle.FrameAsk, a)
 	}
 	if err == nil {
 		err = fr.Expect(bundle.FrameReply, &reply)

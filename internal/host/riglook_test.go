@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 )
 
 // A rigHand is a real host, and a person at work on it.
@@ -28,8 +29,8 @@ func (h rigHand) look(ask bundle.Look) (s bundle.Seen) {
 	defer in.Close()
 
 	var hello bundle.Hello
-	r := bundle.NewReader(out)
-	err := bundle.WriteFrame(in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskLook, Look: &ask})
+	r := wire.NewReader(out)
+	err := wire.WriteFrame(in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskLook, Look: &ask})
 	if err == nil {
 		_, err = r.SkipNoise()
 	}

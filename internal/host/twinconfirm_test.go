@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
@@ -155,7 +156,7 @@ func TestTwinOthersWhileItWaits(t *testing.T) {
 func twinAsk(t *testing.T, m *machine.Machine, a bundle.Ask) (h bundle.Hello, reply bundle.Reply) {
 	t.Helper()
 	var in bytes.Buffer
-	if err := bundle.WriteFrame(&in, bundle.FrameAsk, a); err != nil {
+	if err := wire.WriteFrame(&in, bundle.FrameAsk, a); err != nil {
 		t.Fatal(err)
 	}
 	outR, outW := io.Pipe()
@@ -163,7 +164,7 @@ func twinAsk(t *testing.T, m *machine.Machine, a bundle.Ask) (h bundle.Hello, re
 		err := helper.Serve(context.Background(), m, &in, outW)
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 	}()
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	_, err := r.SkipNoise()
 	if err == nil {
 		err = r.Expect(bundle.FrameHello, &h)

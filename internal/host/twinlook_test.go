@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
@@ -25,7 +26,7 @@ import (
 func lookAt(t testing.TB, m *machine.Machine, ask bundle.Look, ahead bool) (h bundle.Hello, s bundle.Seen) {
 	t.Helper()
 	var in bytes.Buffer
-	if err := bundle.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskLook, Look: &ask}); err != nil {
+	if err := wire.WriteFrame(&in, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskLook, Look: &ask}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -39,7 +40,7 @@ func lookAt(t testing.TB, m *machine.Machine, ask bundle.Look, ahead bool) (h bu
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 	}()
 
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	_, err := r.SkipNoise()
 	if err == nil {
 		err = r.Expect(bundle.FrameHello, &h)
@@ -90,7 +91,7 @@ func talkHello(m *machine.Machine) (h bundle.Hello, err error) {
 	go func() {
 		outW.CloseWithError(cmp.Or(helper.Serve(context.Background(), m, bytes.NewReader(nil), outW), io.EOF))
 	}()
-	r := bundle.NewReader(outR)
+	r := wire.NewReader(outR)
 	if _, err = r.SkipNoise(); err == nil {
 		err = r.Expect(bundle.FrameHello, &h)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/helper"
 	"bellhop/internal/lab"
 )
@@ -206,7 +207,7 @@ func TestMaskedByHand(t *testing.T) {
 
 // A session is one conversation with the engine on a machine, by the real protocol.
 type session struct {
-	*bundle.Reader
+	*wire.Reader
 	in *io.PipeWriter
 }
 
@@ -226,7 +227,7 @@ func offer(t *testing.T, m *lab.Machine, run, unit string) session {
 		err := helper.Serve(context.Background(), m.Host(), inR, outW)
 		outW.CloseWithError(cmp.Or(err, io.EOF))
 	}()
-	s := session{bundle.NewReader(outR), inW}
+	s := session{wire.NewReader(outR), inW}
 	var hello bundle.Hello
 	_, err := s.SkipNoise()
 	if err = cmp.Or(err, s.Expect(bundle.FrameHello, &hello)); err != nil {
@@ -243,16 +244,16 @@ func offer(t *testing.T, m *lab.Machine, run, unit string) session {
 	}
 	o.Digest = o.Manifest.Digest()
 	var want bundle.Want
-	if err := cmp.Or(bundle.WriteFrame(inW, bundle.FrameOffer, o), s.Expect(bundle.FrameWant, &want)); err != nil {
+	if err := cmp.Or(wire.WriteFrame(inW, bundle.FrameOffer, o), s.Expect(bundle.FrameWant, &want)); err != nil {
 		t.Fatal(err)
 	}
 	if len(want.Files) > 0 {
 		blob := bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(unit))}
-		if err := bundle.WriteBlob(inW, blob, strings.NewReader(unit)); err != nil {
+		if err := wire.WriteBlob(inW, blob, strings.NewReader(unit)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := bundle.WriteFrame(inW, bundle.FrameEnd, struct{}{}); err != nil {
+	if err := wire.WriteFrame(inW, bundle.FrameEnd, struct{}{}); err != nil {
 		t.Fatal(err)
 	}
 	return s

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
 )
@@ -143,7 +144,7 @@ var errSaidNo = errors.New("the host does not wait to be confirmed")
 // helper, which saves a round trip.
 func (c *Confirmation) once(ctx context.Context, ahead bool) error {
 	ask := func(w io.Writer) error {
-		return bundle.WriteFrame(w, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskConfirm, Run: c.run})
+		return wire.WriteFrame(w, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskConfirm, Run: c.run})
 	}
 	first := ask
 	if !ahead || c.p.Memory.isPlainOnly(c.target.Name) {
@@ -168,7 +169,7 @@ func (c *Confirmation) once(ctx context.Context, ahead bool) error {
 	}
 	reply, ok := m.(*bundle.HostReply)
 	if !ok {
-		return bundle.Misplaced(m)
+		return wire.Misplaced(m)
 	}
 	s.over = true
 	if !reply.Error.IsEmpty() {

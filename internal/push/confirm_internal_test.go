@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/link"
 )
@@ -45,17 +46,17 @@ func (l *freshLinks) FreshHelper(ctx context.Context, t link.Target, first func(
 		var ask bundle.Ask
 		spoken := first != nil
 		if spoken {
-			bundle.NewReader(toHost).Expect(bundle.FrameAsk, &ask)
+			wire.NewReader(toHost).Expect(bundle.FrameAsk, &ask)
 		}
 		io.WriteString(fromHostW, bundle.Magic)
-		bundle.WriteFrame(fromHostW, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64"})
+		wire.WriteFrame(fromHostW, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64"})
 		if !spoken {
-			bundle.NewReader(toHost).Expect(bundle.FrameAsk, &ask)
+			wire.NewReader(toHost).Expect(bundle.FrameAsk, &ask)
 		}
 		if ask.Verb != bundle.AskConfirm || ask.Run != "r-1" {
 			reply = "asked for " + ask.Verb + " " + ask.Run
 		}
-		bundle.WriteFrame(fromHostW, bundle.FrameReply, bundle.Reply{Error: reply})
+		wire.WriteFrame(fromHostW, bundle.FrameReply, bundle.Reply{Error: reply})
 		fromHostW.Close()
 	}()
 	if err := <-begun; err != nil {
@@ -200,7 +201,7 @@ func (l *slowLink) Helper(context.Context, link.Target, func(io.Writer) error) (
 	_, toHostW := io.Pipe()
 	go func() {
 		io.WriteString(fromHostW, bundle.Magic)
-		bundle.WriteFrame(fromHostW, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64",
+		wire.WriteFrame(fromHostW, bundle.FrameHello, bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64",
 			Last: &bundle.Result{Run: "r-1", Outcome: bundle.OutcomeUnconfirmed}})
 	}()
 	return &freshStream{fromHost, toHostW}, nil

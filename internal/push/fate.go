@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 
-	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/link"
 )
 
@@ -60,7 +60,7 @@ func FateOf(err error) Fate {
 	switch {
 	case err == nil:
 		return Ended
-	case errors.Is(err, bundle.ErrProtocol):
+	case errors.Is(err, wire.ErrProtocol):
 		return Failed
 	case errors.As(err, &own):
 		return own.fate

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/link"
 	"bellhop/internal/push"
 )
@@ -33,8 +33,8 @@ func TestFateOf(t *testing.T) {
 		"helper":               {kind(link.ErrHelper), push.Denied, false},
 		"another key":          {fmt.Errorf("jump: %w", key), push.WrongKey, false},
 		"final":                {push.Final(errors.New("no")), push.Refused, false},
-		"protocol":             {fmt.Errorf("hear: %w", bundle.ErrProtocol), push.Failed, false},
-		"protocol, when final": {push.Final(bundle.ErrProtocol), push.Failed, false},
+		"protocol":             {fmt.Errorf("hear: %w", wire.ErrProtocol), push.Failed, false},
+		"protocol, when final": {push.Final(wire.ErrProtocol), push.Failed, false},
 	} {
 		if got := push.FateOf(c.err); got != c.fate {
 			t.Errorf("%s: FateOf = %d, want %d", name, got, c.fate)

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
 )
@@ -18,7 +19,7 @@ var ErrCannotLook = errors.New("the helper on the host is of a release that can'
 // had any more. With ErrCannotLook there is a session too.
 func (p *Pusher) Look(ctx context.Context, t link.Target, what bundle.Look) (*Session, *bundle.HostSeen, error) {
 	ask := func(w io.Writer) error {
-		return bundle.WriteFrame(w, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskLook, Look: &what})
+		return wire.WriteFrame(w, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskLook, Look: &what})
 	}
 	first := ask // with the command that starts the helper, which saves a round trip
 	if p.Memory.isPlainOnly(t.Name) {
@@ -63,5 +64,5 @@ func (s *Session) look(what bundle.Look, isToAsk bool, ask func(io.Writer) error
 	case *bundle.HostReply:
 		return nil, &plain.Quote{What: "look: the host says", Said: m.Error}
 	}
-	return nil, bundle.Misplaced(m)
+	return nil, wire.Misplaced(m)
 }

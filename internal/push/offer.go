@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/plain"
 )
@@ -86,7 +87,7 @@ func (s *Session) ofLost(j *Job, filter *Filter) *bundle.Result {
 	}
 	for _, outcome := range []string{bundle.OutcomeRolledBack, bundle.OutcomeUnconfirmed, bundle.OutcomeFailed} {
 		if last.Outcome.Is(outcome) {
-			return bundle.FilterResult(s.sinceThen(last), filter.Text)
+			return wire.FilterResult(s.sinceThen(last), filter.Text)
 		}
 	}
 	return nil
@@ -209,7 +210,7 @@ func (s *Session) answer(o *bundle.HostOffer, b *fleet.Bundle, shared *Shared, v
 
 	want, ok := m.(*bundle.HostWant)
 	if _, isEvent := m.(*bundle.HostEvent); isEvent && !o.Go {
-		return nil, bundle.Misplaced(m)
+		return nil, wire.Misplaced(m)
 	}
 	if !ok {
 		res, err := s.follow(m, filter, progress)
@@ -226,7 +227,7 @@ func (s *Session) answer(o *bundle.HostOffer, b *fleet.Bundle, shared *Shared, v
 	}
 
 	// From here on the host can be at work, whatever becomes of the line.
-	if err := errors.Join(bundle.WriteFrame(out, bundle.FrameEnd, struct{}{}), out.Flush()); err != nil {
+	if err := errors.Join(wire.WriteFrame(out, bundle.FrameEnd, struct{}{}), out.Flush()); err != nil {
 		return nil, lost(s.why(err))
 	}
 	res, err := s.follow(nil, filter, progress)
@@ -259,5 +260,5 @@ func writeOffer(out *bufio.Writer, o *bundle.HostOffer, frame []byte) error {
 	}
 	rest := *o
 	rest.Manifest = bundle.Manifest{Network: o.Manifest.Network, Host: o.Manifest.Host}
-	return bundle.WriteFrame(out, bundle.FrameOffer, &rest)
+	return wire.WriteFrame(out, bundle.FrameOffer, &rest)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
 )
@@ -63,7 +64,7 @@ func isFinal(j *Job, err error) bool {
 func (s *Session) Find(run string, filter *Filter) (*bundle.Result, error) {
 	switch last := s.Hello.Last; {
 	case last != nil && last.Run.Is(run):
-		return bundle.FilterResult(s.sinceThen(last), filter.Text), nil
+		return wire.FilterResult(s.sinceThen(last), filter.Text), nil
 	case s.Hello.Open.Is(run):
 		return s.attach(s.Hello.Open, filter)
 	}
@@ -85,7 +86,7 @@ func (s *Session) sinceThen(last *bundle.HostResult) *bundle.HostResult {
 // attach follows a run that is at work on the host already.
 func (s *Session) attach(run plain.Foreign, filter *Filter) (*bundle.Result, error) {
 	ask := bundle.HostAsk{Verb: bundle.AskAttach, Run: run}
-	if err := bundle.WriteFrame(s.stream, bundle.FrameAsk, ask); err != nil {
+	if err := wire.WriteFrame(s.stream, bundle.FrameAsk, ask); err != nil {
 		return nil, lost(s.why(err))
 	}
 	res, err := s.follow(nil, filter, nil)
@@ -100,7 +101,7 @@ func (s *Session) attach(run plain.Foreign, filter *Filter) (*bundle.Result, err
 func (s *Session) void(run string, filter *Filter) (*bundle.Result, error) {
 	defer s.within(s.p.Limits.Host, "hear of run "+run)()
 
-	if err := bundle.WriteFrame(s.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run}); err != nil {
+	if err := wire.WriteFrame(s.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskVoid, Run: run}); err != nil {
 		return nil, lost(s.why(err))
 	}
 	m, err := s.r.Next()
@@ -124,7 +125,7 @@ func (s *Session) void(run string, filter *Filter) (*bundle.Result, error) {
 func (s *Session) Undo(run string, filter *Filter) (*bundle.Result, error) {
 	defer s.within(s.p.Limits.Host, "undo")()
 
-	if err := bundle.WriteFrame(s.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo, Run: run}); err != nil {
+	if err := wire.WriteFrame(s.stream, bundle.FrameAsk, bundle.Ask{Verb: bundle.AskUndo, Run: run}); err != nil {
 		return nil, s.why(err)
 	}
 	res, err := s.follow(nil, filter, nil)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/link"
 	"bellhop/internal/plain"
 )
@@ -52,7 +53,7 @@ type Session struct {
 
 	p      *Pusher
 	stream Stream
-	r      *bundle.HostReader
+	r      *wire.HostReader
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	unhook func() bool // from the end of ctx
@@ -96,7 +97,7 @@ func (p *Pusher) openBy(parent context.Context, start starter, t link.Target, th
 	}
 	s.stream = stream
 	s.unhook = context.AfterFunc(ctx, func() { stream.Close() })
-	s.r = bundle.NewHostReader(stream, things)
+	s.r = wire.NewHostReader(stream, things)
 
 	if err := s.greet(first != nil); err != nil {
 		err = s.why(err)

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 )
 
@@ -45,7 +46,7 @@ func (s *Shared) manifest(b *fleet.Bundle) ([]byte, error) {
 	m := b.Manifest.WithoutKeyDigests()
 	m.Host = ""
 	var f bytes.Buffer
-	if err := bundle.WriteFrame(&f, bundle.FrameManifest, m); err != nil {
+	if err := wire.WriteFrame(&f, bundle.FrameManifest, m); err != nil {
 		return nil, err
 	}
 	if s.manifests == nil {
@@ -75,7 +76,7 @@ func (s *Shared) delta(from string, old *bundle.Manifest, b *fleet.Bundle) ([]by
 		return nil, err
 	}
 	var f bytes.Buffer
-	if err := bundle.WriteFrame(&f, bundle.FrameDelta, d); err != nil {
+	if err := wire.WriteFrame(&f, bundle.FrameDelta, d); err != nil {
 		return nil, err
 	}
 	shorter := f.Bytes()
@@ -122,10 +123,10 @@ func (s *Shared) writeFile(out io.Writer, b source, digest string) error {
 	}
 	blob := bundle.Blob{Kind: bundle.BlobFile, Name: digest, Size: int64(len(p))}
 	if len(p) > maxSharedFile {
-		return bundle.WriteBlob(out, blob, bytes.NewReader(p))
+		return wire.WriteBlob(out, blob, bytes.NewReader(p))
 	}
 	var frames bytes.Buffer
-	if err := bundle.WriteBlob(&frames, blob, bytes.NewReader(p)); err != nil {
+	if err := wire.WriteBlob(&frames, blob, bytes.NewReader(p)); err != nil {
 		return err
 	}
 	s.hold(digest, frames.Bytes())

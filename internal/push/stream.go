@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/fleet"
 	"bellhop/internal/plain"
 )
@@ -36,7 +37,7 @@ func (s *Session) send(out io.Writer, o *bundle.HostOffer, b source, shared *Sha
 		}
 	}
 	if len(sent) < want.Files.Len() {
-		return &fated{Failed, fmt.Errorf("%w: it asked for a file that is not in its bundle", bundle.ErrProtocol)}
+		return &fated{Failed, fmt.Errorf("%w: it asked for a file that is not in its bundle", wire.ErrProtocol)}
 	}
 
 	if err := s.sendPackages(out, o, b, want); err != nil {
@@ -55,7 +56,7 @@ func (s *Session) send(out io.Writer, o *bundle.HostOffer, b source, shared *Sha
 			continue
 		}
 		blob := bundle.Blob{Kind: bundle.BlobKey, Name: key.Name, Size: int64(len(v))}
-		if err := bundle.WriteBlob(out, blob, bytes.NewReader(v)); err != nil {
+		if err := wire.WriteBlob(out, blob, bytes.NewReader(v)); err != nil {
 			return err
 		}
 	}
@@ -74,7 +75,7 @@ func (s *Session) sendPackages(out io.Writer, o *bundle.HostOffer, b source, wan
 		}
 	}
 	if len(sent) < want.Packages.Len() {
-		return &fated{Failed, fmt.Errorf("%w: it asked for a package that is not in its bundle", bundle.ErrProtocol)}
+		return &fated{Failed, fmt.Errorf("%w: it asked for a package that is not in its bundle", wire.ErrProtocol)}
 	}
 	return nil
 }
@@ -95,7 +96,7 @@ func (s *Session) sendPackage(out io.Writer, b source, pkg bundle.Package) error
 		return err
 	}
 	defer f.Close()
-	return bundle.WriteBlob(out, bundle.Blob{Kind: bundle.BlobPackage, Name: pkg.Digest, Size: size}, f)
+	return wire.WriteBlob(out, bundle.Blob{Kind: bundle.BlobPackage, Name: pkg.Digest, Size: size}, f)
 }
 
 // follow reads events up to the result. m, unless it is nil, was read already.
@@ -122,11 +123,11 @@ func (s *Session) follow(m any, filter *Filter, progress func(step, text string)
 			if said.Record != nil { // newer than the hello, which may have come while the run was at work
 				s.Hello.Record = said.Record
 			}
-			return bundle.FilterResult(said, filter.Text), nil
+			return wire.FilterResult(said, filter.Text), nil
 		case *bundle.HostReply:
 			return nil, errorOf(said)
 		default:
-			return nil, bundle.Misplaced(m)
+			return nil, wire.Misplaced(m)
 		}
 		m = nil
 	}

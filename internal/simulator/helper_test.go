@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 )
 
 // What a helper says over one connection.
@@ -69,7 +70,7 @@ func (c *connection) trouble() error {
 
 // serve is the helper's side.
 func (c *connection) serve(from io.Reader, isAhead bool) error {
-	r := bundle.NewReader(from)
+	r := wire.NewReader(from)
 	if !isAhead {
 		if err := c.hello(false); err != nil {
 			return err
@@ -106,7 +107,7 @@ func (c *connection) say(kind byte, v any) error {
 	if err := c.trouble(); err != nil {
 		return err
 	}
-	return bundle.WriteFrame(c.out, kind, v)
+	return wire.WriteFrame(c.out, kind, v)
 }
 
 func (c *connection) hello(isBrief bool) error {
@@ -148,7 +149,7 @@ func (c *connection) claims() bool {
 }
 
 // offer hears what the host should hold, and follows the unit that makes it so.
-func (c *connection) offer(r *bundle.Reader, o *bundle.Offer) error {
+func (c *connection) offer(r *wire.Reader, o *bundle.Offer) error {
 	h := c.h
 	h.w.mu.Lock()
 	h.works++
@@ -211,7 +212,7 @@ func (c *connection) prepare(o *bundle.Offer) *bundle.Result {
 }
 
 // want asks for everything, and hears it.
-func (c *connection) want(r *bundle.Reader, o *bundle.Offer) error {
+func (c *connection) want(r *wire.Reader, o *bundle.Offer) error {
 	var want bundle.Want
 	for _, f := range o.Manifest.Files {
 		want.Files = append(want.Files, f.Digest)

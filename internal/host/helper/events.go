@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
@@ -109,7 +110,7 @@ func (t *tailer) read() (more bool, err error) {
 		var e bundle.Event
 		if json.Unmarshal(line, &e) == nil {
 			t.urgent = t.urgent || e.Step == "confirm" // the run waits for the deployer
-			if err := bundle.WriteFrame(&t.s.held, bundle.FrameEvent, e); err != nil {
+			if err := wire.WriteFrame(&t.s.held, bundle.FrameEvent, e); err != nil {
 				return true, err
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/confirm"
@@ -24,7 +25,7 @@ import (
 // A session is one conversation with a deployer.
 type session struct {
 	m    state.Dir
-	in   *bundle.Reader
+	in   *wire.Reader
 	out  io.Writer
 	kept *os.File         // the staging folder of a run that nothing was staged for
 	held bytes.Buffer     // frames that wait to go out in one write, which over SSH is a packet
@@ -55,7 +56,7 @@ func sameRecord(is, was os.FileInfo) bool {
 
 // say sends a frame, and what was held before it.
 func (s *session) say(kind byte, v any) error {
-	if err := bundle.WriteFrame(&s.held, kind, v); err != nil {
+	if err := wire.WriteFrame(&s.held, kind, v); err != nil {
 		return err
 	}
 	return s.flush()
@@ -83,7 +84,7 @@ func ServeOptimistic(ctx context.Context, m *machine.Machine, in io.Reader, out 
 
 func serve(ctx context.Context, on *machine.Machine, in io.Reader, out io.Writer, optimistic bool) error {
 	m := state.Of(on)
-	s := &session{m: m, in: bundle.NewReader(in), out: out, at: state.SinceBoot()}
+	s := &session{m: m, in: wire.NewReader(in), out: out, at: state.SinceBoot()}
 	if err := m.Make(); err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/owned"
@@ -182,7 +183,7 @@ func (st *stage) wantBlobs(ctx context.Context, w *bundle.Want) error {
 
 // receiveUnasked takes the files that follow an offer unasked, and takes them off want. What the
 // host has by now is read, and dropped.
-func (st *stage) receiveUnasked(in *bundle.Reader, want *bundle.Want) error {
+func (st *stage) receiveUnasked(in *wire.Reader, want *bundle.Want) error {
 	for range st.o.Ahead {
 		var b bundle.Blob
 		if err := in.Expect(bundle.FrameBlob, &b); err != nil {
@@ -211,7 +212,7 @@ func (st *stage) receiveUnasked(in *bundle.Reader, want *bundle.Want) error {
 
 // receive takes blobs until End. Only what was asked for is taken, once, and its bytes must
 // be those of its digest.
-func (st *stage) receive(in *bundle.Reader) error {
+func (st *stage) receive(in *wire.Reader) error {
 	for {
 		kind, p, err := in.Next()
 		if err != nil {
@@ -240,7 +241,7 @@ func (st *stage) receive(in *bundle.Reader) error {
 	}
 }
 
-func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
+func (st *stage) take(in *wire.Reader, b bundle.Blob) error {
 	limit := int64(bundle.MaxBlob)
 	if b.Kind == bundle.BlobKey {
 		limit = bundle.MaxKey
@@ -266,7 +267,7 @@ func (st *stage) take(in *bundle.Reader, b bundle.Blob) error {
 
 // takeKey writes a value where only root can read it, and never to a disk: that the folder
 // is in RAM was proven when the offer came.
-func (st *stage) takeKey(in *bundle.Reader, b bundle.Blob) error {
+func (st *stage) takeKey(in *wire.Reader, b bundle.Blob) error {
 	f := &keptFile{}
 	dir, err := st.keyFolder()
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/owned"
 )
@@ -39,7 +40,7 @@ func (l *looker) contents() error {
 	hidden := l.keyValues()
 	for _, p := range l.ask.Contents {
 		c := l.content(in, p, min(left, bundle.MaxLookFile))
-		if c.Why == "" && !bundle.PassesFilter(c.Bytes, hidden) {
+		if c.Why == "" && !wire.PassesFilter(c.Bytes, hidden) {
 			c = bundle.Content{Why: bundle.WhyKey}
 		}
 

@@ -1,10 +1,11 @@
-package bundle
+package wire
 
 import (
 	"errors"
 	"fmt"
 	"io"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/plain"
 )
 
@@ -42,8 +43,8 @@ const (
 type HostReader struct {
 	r      *Reader
 	things int
-	left   int64 // of the session's budget, bytes
-	look   *Look // that the host was asked for; nil: none
+	left   int64        // of the session's budget, bytes
+	look   *bundle.Look // that the host was asked for; nil: none
 }
 
 // NewHostReader returns a HostReader of r. things is how many things the manifests have that
@@ -51,7 +52,7 @@ type HostReader struct {
 func NewHostReader(r io.Reader, things int) *HostReader {
 	h := &HostReader{r: NewReader(r), things: max(things, fewThings)}
 	h.left = allEvents + int64(eventOfThing*h.things)
-	for _, kind := range []byte{FrameHello, FrameWant, FrameResult, FrameReply} {
+	for _, kind := range []byte{bundle.FrameHello, bundle.FrameWant, bundle.FrameResult, bundle.FrameReply} {
 		h.left += h.limit(kind) + frameCost
 	}
 	return h
@@ -68,18 +69,18 @@ func (h *HostReader) SkipNoise() (noise plain.Foreign, err error) {
 }
 
 // ExpectSeen lets the host answer an AskLook, once.
-func (h *HostReader) ExpectSeen(asked Look) {
+func (h *HostReader) ExpectSeen(asked bundle.Look) {
 	h.look = &asked
-	h.left += h.limit(FrameSeen) + frameCost
+	h.left += h.limit(bundle.FrameSeen) + frameCost
 }
 
 // Hello reads the first message.
-func (h *HostReader) Hello() (*HostHello, error) {
+func (h *HostReader) Hello() (*bundle.HostHello, error) {
 	m, err := h.Next()
 	if err != nil {
 		return nil, err
 	}
-	hello, ok := m.(*HostHello)
+	hello, ok := m.(*bundle.HostHello)
 	if !ok {
 		return nil, Misplaced(m)
 	}
@@ -90,15 +91,15 @@ func (h *HostReader) Hello() (*HostHello, error) {
 func Misplaced(m any) error {
 	name := "reply"
 	switch m.(type) {
-	case *HostHello:
+	case *bundle.HostHello:
 		name = "hello"
-	case *HostWant:
+	case *bundle.HostWant:
 		name = "want"
-	case *HostEvent:
+	case *bundle.HostEvent:
 		name = "event"
-	case *HostResult:
+	case *bundle.HostResult:
 		name = "result"
-	case *HostSeen:
+	case *bundle.HostSeen:
 		name = "seen"
 	}
 	return fmt.Errorf("%w: a message %q came where another belongs", ErrProtocol, name)
@@ -121,7 +122,7 @@ func (h *HostReader) Next() (any, error) {
 	if err := checkJSON(p, h.bounds(kind)); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
 	}
-	if err := Unmarshal(p, m); err != nil { // its text quotes the host
+	if err := bundle.Unmarshal(p, m); err != nil { // its text quotes the host
 		return nil, fmt.Errorf("%w: %s: it is not the JSON that belongs there", ErrProtocol, kindName[kind])
 	}
 	if err := h.check(m); err != nil {
@@ -130,60 +131,60 @@ func (h *HostReader) Next() (any, error) {
 	return m, nil
 }
 
-var kindName = map[byte]string{FrameHello: "hello", FrameWant: "want", FrameEvent: "event", FrameResult: "result", FrameReply: "reply", FrameSeen: "seen"}
+var kindName = map[byte]string{bundle.FrameHello: "hello", bundle.FrameWant: "want", bundle.FrameEvent: "event", bundle.FrameResult: "result", bundle.FrameReply: "reply", bundle.FrameSeen: "seen"}
 
 // bounds are those of the JSON of a message.
 func (h *HostReader) bounds(kind byte) bounds {
 	b := bounds{values: 4096 + 24*h.things, text: maxText}
-	if kind == FrameSeen {
-		b.text = 2 * MaxLookFile // in base64
+	if kind == bundle.FrameSeen {
+		b.text = 2 * bundle.MaxLookFile // in base64
 	}
 	return b
 }
 
 // check refuses numbers that no host has, and an answer to what was not asked.
 func (h *HostReader) check(m any) error {
-	seen, ok := m.(*HostSeen)
+	seen, ok := m.(*bundle.HostSeen)
 	if !ok {
 		return checkNumbers(m)
 	}
 
 	asked := *h.look
 	h.look = nil
-	return seen.check(&asked)
+	return checkSeen(seen, &asked)
 }
 
 func message(kind byte) any {
 	switch kind {
-	case FrameHello:
-		return new(HostHello)
-	case FrameWant:
-		return new(HostWant)
-	case FrameEvent:
-		return new(HostEvent)
-	case FrameResult:
-		return new(HostResult)
-	case FrameSeen:
-		return new(HostSeen)
+	case bundle.FrameHello:
+		return new(bundle.HostHello)
+	case bundle.FrameWant:
+		return new(bundle.HostWant)
+	case bundle.FrameEvent:
+		return new(bundle.HostEvent)
+	case bundle.FrameResult:
+		return new(bundle.HostResult)
+	case bundle.FrameSeen:
+		return new(bundle.HostSeen)
 	}
-	return new(HostReply)
+	return new(bundle.HostReply)
 }
 
 // limit is how many bytes a message of a kind may have, inflated.
 func (h *HostReader) limit(kind byte) int64 {
 	things := int64(perThing * h.things)
 	switch kind {
-	case FrameHello:
+	case bundle.FrameHello:
 		return baseHello + things
-	case FrameWant:
+	case bundle.FrameWant:
 		return baseWant + things
-	case FrameResult:
+	case bundle.FrameResult:
 		return baseResult + things
-	case FrameEvent:
+	case bundle.FrameEvent:
 		return maxEvent
-	case FrameSeen:
+	case bundle.FrameSeen:
 		if len(h.look.Contents) > 0 {
-			things += 2 * MaxLookBytes
+			things += 2 * bundle.MaxLookBytes
 		}
 		return baseSeen + things
 	}
@@ -192,7 +193,7 @@ func (h *HostReader) limit(kind byte) int64 {
 
 // cap refuses what no host has to say, before any of it is read.
 func (h *HostReader) cap(kind byte) (int64, error) {
-	if isUnasked := kind == FrameSeen && h.look == nil; isUnasked || kindName[kind] == "" {
+	if isUnasked := kind == bundle.FrameSeen && h.look == nil; isUnasked || kindName[kind] == "" {
 		return 0, fmt.Errorf("%w: frame %q came", ErrProtocol, kind)
 	}
 	return h.limit(kind), nil
@@ -200,11 +201,11 @@ func (h *HostReader) cap(kind byte) (int64, error) {
 
 // checkNumbers refuses numbers that arithmetic, JSON or a calendar ends at.
 func checkNumbers(m any) error {
-	var rec *HostRecord
-	var keys []HostKeyState
+	var rec *bundle.HostRecord
+	var keys []bundle.HostKeyState
 
 	switch m := m.(type) {
-	case *HostHello:
+	case *bundle.HostHello:
 		if m.Systemd < 0 || m.Systemd > maxSystemd {
 			return errors.New("systemd has no such version")
 		}
@@ -218,7 +219,7 @@ func checkNumbers(m any) error {
 		}
 		rec, keys = m.Record, m.Keys
 
-	case *HostResult:
+	case *bundle.HostResult:
 		if m.TookMillis < 0 || m.TookMillis > 1000*maxSeconds {
 			return errors.New("no run takes so long")
 		}
@@ -241,65 +242,24 @@ func checkNumbers(m any) error {
 	return nil
 }
 
-// HostWant is a Want as a deployer reads it: it is asked about the names that the deployer
-// knows, and gives out none of the host's.
-type HostWant struct {
-	Files    Asked `json:"files"`
-	Packages Asked `json:"packages"`
-	Keys     MACs  `json:"keys"`
-}
-
-// HostReply is a Reply as a deployer reads it.
-type HostReply struct {
-	Error plain.Foreign `json:"error"`
-}
-
-// A HostOffer is an Offer that gives the host back a name of its own.
-type HostOffer struct {
-	Offer
-	Formerly plain.Foreign `json:"formerly,omitzero"` // in place of Offer's
-}
-
-// A HostAsk is an Ask that gives the host back the run that it named.
-type HostAsk struct {
-	Verb string        `json:"verb"`
-	Run  plain.Foreign `json:"run"`
-}
-
-// Asked are digests that a host asked for.
-type Asked struct{ digests map[string]bool }
-
-// Has says whether digest was asked for.
-func (a Asked) Has(digest string) bool { return a.digests[digest] }
-
-// Len is how many different ones were asked for.
-func (a Asked) Len() int { return len(a.digests) }
-
-// UnmarshalJSON reads a list of strings.
-func (a *Asked) UnmarshalJSON(data []byte) error {
-	var list []string
-	if err := Unmarshal(data, &list); err != nil {
-		return err
+// checkSeen refuses what no look sees: numbers that arithmetic or a calendar ends at, and other contents
+// than were asked for.
+func checkSeen(s *bundle.HostSeen, asked *bundle.Look) error {
+	if s.Generation < 0 || s.Generation > 1<<53 {
+		return errors.New("there is no such generation")
 	}
-
-	a.digests = make(map[string]bool, len(list))
-	for _, d := range list {
-		a.digests[d] = true
+	for _, n := range []int{s.Running, s.DriftMore, s.Read} {
+		if n < 0 || n > maxSystemd {
+			return errors.New("no host has so many things")
+		}
+	}
+	for _, u := range s.FailedUnits {
+		if u.Since < 0 || u.Since > maxSeconds {
+			return errors.New("a unit's time is out of the calendar")
+		}
+	}
+	if len(s.Contents) != 0 && len(s.Contents) != len(asked.Contents) {
+		return fmt.Errorf("it was asked for %d files", len(asked.Contents))
 	}
 	return nil
 }
-
-// MACs are a host's answers about its keys, by key.
-type MACs struct{ of map[string][]byte }
-
-// Of is the answer about a key.
-func (m MACs) Of(key string) (mac []byte, ok bool) {
-	mac, ok = m.of[key]
-	return mac, ok
-}
-
-// Has says whether the host answered about a key: it is there, with the right owner and mode.
-func (m MACs) Has(key string) bool { _, has := m.of[key]; return has }
-
-// UnmarshalJSON reads an object of base64 strings.
-func (m *MACs) UnmarshalJSON(data []byte) error { return Unmarshal(data, &m.of) }

@@ -1,4 +1,4 @@
-package bundle
+package wire
 
 import (
 	"bufio"
@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"sync"
+
+	"bellhop/internal/bundle"
 )
 
 // Frames: how messages and bytes are cut up on the wire, in both directions. What a host says
@@ -20,8 +22,8 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 	if err != nil {
 		return err
 	}
-	if len(p) > MaxMessage {
-		return fmt.Errorf("message %q: %d bytes are more than the cap of %d", kind, len(p), MaxMessage)
+	if len(p) > bundle.MaxMessage {
+		return fmt.Errorf("message %q: %d bytes are more than the cap of %d", kind, len(p), bundle.MaxMessage)
 	}
 	b := frames.Get().(*bytes.Buffer)
 	defer frames.Put(b)
@@ -86,18 +88,18 @@ func inflate(kind byte, p []byte, most int64) ([]byte, error) {
 }
 
 // WriteBlob writes b and its bytes, exactly b.Size of them, read from r.
-func WriteBlob(w io.Writer, b Blob, r io.Reader) error {
-	if err := WriteFrame(w, FrameBlob, b); err != nil {
+func WriteBlob(w io.Writer, b bundle.Blob, r io.Reader) error {
+	if err := WriteFrame(w, bundle.FrameBlob, b); err != nil {
 		return err
 	}
-	buf, putBack := room(int(headSize + min(b.Size, MaxData)))
+	buf, putBack := room(int(headSize + min(b.Size, bundle.MaxData)))
 	defer putBack() // cleared: it may have held a key
 	for left := b.Size; left > 0; {
 		n := min(left, int64(len(buf)-headSize))
 		if _, err := io.ReadFull(r, buf[headSize:headSize+n]); err != nil {
 			return fmt.Errorf("blob %s: %w", b.Name, err)
 		}
-		if err := writeFrame(w, FrameData, buf[:headSize+n]); err != nil {
+		if err := writeFrame(w, bundle.FrameData, buf[:headSize+n]); err != nil {
 			return err
 		}
 		left -= n
@@ -160,17 +162,17 @@ var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 4<<10)
 // SkipNoise reads up to and with Magic. It returns ErrNoMagic, with what was read first,
 // when the stream ends or MaxNoise bytes pass without it.
 func (r *Reader) SkipNoise() (noise []byte, err error) {
-	for len(noise) < MaxNoise {
+	for len(noise) < bundle.MaxNoise {
 		c, err := r.r.ReadByte()
 		if err != nil {
-			return noise, fmt.Errorf("%w: %w", ErrNoMagic, err)
+			return noise, fmt.Errorf("%w: %w", bundle.ErrNoMagic, err)
 		}
 		noise = append(noise, c)
-		if c == '\n' && bytes.HasSuffix(noise, []byte(Magic)) {
-			return noise[:len(noise)-len(Magic)], nil
+		if c == '\n' && bytes.HasSuffix(noise, []byte(bundle.Magic)) {
+			return noise[:len(noise)-len(bundle.Magic)], nil
 		}
 	}
-	return noise, ErrNoMagic
+	return noise, bundle.ErrNoMagic
 }
 
 // Next reads one frame. The payload is the caller's own. A frame over its cap is an error
@@ -180,12 +182,12 @@ func (r *Reader) Next() (kind byte, payload []byte, err error) { return r.next(c
 // capOf is how many bytes a frame may have. Only what describes a whole host is large.
 func capOf(kind byte) (int64, error) {
 	switch kind {
-	case FrameData:
-		return MaxData, nil
-	case FrameAsk, FrameBlob, FrameEnd:
+	case bundle.FrameData:
+		return bundle.MaxData, nil
+	case bundle.FrameAsk, bundle.FrameBlob, bundle.FrameEnd:
 		return maxSmall, nil
 	}
-	return MaxMessage, nil
+	return bundle.MaxMessage, nil
 }
 
 // maxSmall caps a message that names one thing, bytes.
@@ -207,7 +209,7 @@ func (r *Reader) next(limit func(kind byte) (int64, error)) (kind byte, payload 
 	if n > most {
 		return 0, nil, fmt.Errorf("%w: frame %q: %d bytes are more than the cap of %d", ErrProtocol, kind, n, most)
 	}
-	if isDeflated && kind == FrameData {
+	if isDeflated && kind == bundle.FrameData {
 		return 0, nil, fmt.Errorf("%w: data came deflated", ErrProtocol)
 	}
 
@@ -240,31 +242,31 @@ func (r *Reader) Expect(want byte, v any) error {
 	if err != nil {
 		return err
 	}
-	if o, ok := v.(*Offer); ok && want == FrameOffer {
+	if o, ok := v.(*bundle.Offer); ok && want == bundle.FrameOffer {
 		*o, err = r.Offer(kind, p)
 		return err
 	}
 	if kind != want {
 		return fmt.Errorf("frame %q came where %q belongs", kind, want)
 	}
-	return Unmarshal(p, v)
+	return bundle.Unmarshal(p, v)
 }
 
 // Offer is the offer that begins with a frame which was read: itself, or its manifest or delta
 // ahead.
-func (r *Reader) Offer(kind byte, p []byte) (o Offer, err error) {
-	var ahead *Manifest
-	var delta *Delta
+func (r *Reader) Offer(kind byte, p []byte) (o bundle.Offer, err error) {
+	var ahead *bundle.Manifest
+	var delta *bundle.Delta
 	switch kind {
-	case FrameManifest:
-		ahead = new(Manifest)
-		if err := Unmarshal(p, ahead); err != nil {
+	case bundle.FrameManifest:
+		ahead = new(bundle.Manifest)
+		if err := bundle.Unmarshal(p, ahead); err != nil {
 			return o, fmt.Errorf("manifest: %w", err)
 		}
 		kind, p, err = r.Next()
-	case FrameDelta:
-		delta = new(Delta)
-		if err := Unmarshal(p, delta); err != nil {
+	case bundle.FrameDelta:
+		delta = new(bundle.Delta)
+		if err := bundle.Unmarshal(p, delta); err != nil {
 			return o, fmt.Errorf("delta: %w", err)
 		}
 		kind, p, err = r.Next()
@@ -272,10 +274,10 @@ func (r *Reader) Offer(kind byte, p []byte) (o Offer, err error) {
 	if err != nil {
 		return o, noEOF(err)
 	}
-	if kind != FrameOffer {
-		return o, fmt.Errorf("frame %q came where %q belongs", kind, FrameOffer)
+	if kind != bundle.FrameOffer {
+		return o, fmt.Errorf("frame %q came where %q belongs", kind, bundle.FrameOffer)
 	}
-	if err := Unmarshal(p, &o); err != nil {
+	if err := bundle.Unmarshal(p, &o); err != nil {
 		return o, fmt.Errorf("offer: %w", err)
 	}
 	if ahead != nil {
@@ -287,13 +289,13 @@ func (r *Reader) Offer(kind byte, p []byte) (o Offer, err error) {
 }
 
 // Data copies the Data frames of b to w, exactly b.Size bytes.
-func (r *Reader) Data(b Blob, w io.Writer) error {
+func (r *Reader) Data(b bundle.Blob, w io.Writer) error {
 	for left := b.Size; left > 0; {
 		kind, p, err := r.Next()
 		if err != nil {
 			return noEOF(err)
 		}
-		if kind != FrameData || len(p) == 0 || int64(len(p)) > left {
+		if kind != bundle.FrameData || len(p) == 0 || int64(len(p)) > left {
 			return fmt.Errorf("blob %s: frame %q of %d bytes with %d to come", b.Name, kind, len(p), left)
 		}
 		if _, err := w.Write(p); err != nil {
@@ -304,10 +306,6 @@ func (r *Reader) Data(b Blob, w io.Writer) error {
 	}
 	return nil
 }
-
-// Unmarshal decodes one message payload; unknown fields are let pass, so that a newer end
-// may say more.
-func Unmarshal(p []byte, v any) error { return json.Unmarshal(p, v) }
 
 func noEOF(err error) error {
 	if err == io.EOF {

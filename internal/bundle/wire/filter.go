@@ -1,9 +1,10 @@
-package bundle
+package wire
 
 import (
 	"fmt"
 	"reflect"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/plain"
 )
 
@@ -18,16 +19,16 @@ const MaxError = 8 << 10
 // makes it, at most MaxResult bytes in all, and MaxEvidence bytes of evidence beside that. Of a list
 // that is cut, the last entry says how many are left out; of lines of evidence the first are, since
 // the last ones tell most. Keys are not cut.
-func FilterResult(in *HostResult, filter func(string) string) *Result {
-	out := new(Result)
+func FilterResult(in *bundle.HostResult, filter func(string) string) *bundle.Result {
+	out := new(bundle.Result)
 	c := copier{filter: filter, left: MaxResult}
 	c.copy(reflect.ValueOf(out).Elem(), reflect.ValueOf(in).Elem())
 	return out
 }
 
 // FilterKeys is the same for how keys do.
-func FilterKeys(in []HostKeyState, filter func(string) string) []KeyState {
-	var out []KeyState
+func FilterKeys(in []bundle.HostKeyState, filter func(string) string) []bundle.KeyState {
+	var out []bundle.KeyState
 	c := copier{filter: filter, left: MaxResult}
 	c.copy(reflect.ValueOf(&out).Elem(), reflect.ValueOf(&in).Elem())
 	return out
@@ -43,9 +44,9 @@ type copier struct {
 
 var (
 	foreign  = reflect.TypeFor[plain.Foreign]()
-	keyState = reflect.TypeFor[HostKeyState]()
-	evidence = reflect.TypeFor[HostEvidence]()
-	content  = reflect.TypeFor[ContentOf[plain.Foreign]]()
+	keyState = reflect.TypeFor[bundle.HostKeyState]()
+	evidence = reflect.TypeFor[bundle.HostEvidence]()
+	content  = reflect.TypeFor[bundle.ContentOf[plain.Foreign]]()
 )
 
 func (c *copier) copy(dst, src reflect.Value) {
@@ -96,7 +97,7 @@ func (c *copier) list(dst, src reflect.Value) {
 
 	if src.Type().Elem() == content { // as many as were asked for
 		was := c.left
-		c.left = MaxLookPaths * MaxError
+		c.left = bundle.MaxLookPaths * MaxError
 		c.all(dst, src, src.Len())
 		c.left = was
 		return
@@ -104,7 +105,7 @@ func (c *copier) list(dst, src reflect.Value) {
 
 	if src.Type().Elem() == evidence {
 		was := c.left
-		c.left = MaxEvidence
+		c.left = bundle.MaxEvidence
 		c.evidence(dst, src)
 		c.left = was
 		return
@@ -152,7 +153,7 @@ func (c *copier) evidence(dst, src reflect.Value) {
 				c.copy(one.Field(f), from.Field(f))
 			}
 		}
-		e := from.Interface().(HostEvidence)
+		e := from.Interface().(bundle.HostEvidence)
 		one.FieldByName("Lines").Set(reflect.ValueOf(c.lastLines(e.Lines)))
 		out = reflect.Append(out, one)
 	}

@@ -1,4 +1,4 @@
-package bundle_test
+package wire_test
 
 import (
 	"bytes"
@@ -8,17 +8,18 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 )
 
 // seen sends s over the wire to a deployer that asked a.
 func seen(t *testing.T, s bundle.Seen, a bundle.Look) (*bundle.HostSeen, error) {
 	t.Helper()
-	var wire bytes.Buffer
-	if err := bundle.WriteFrame(&wire, bundle.FrameSeen, s); err != nil {
+	var sent bytes.Buffer
+	if err := wire.WriteFrame(&sent, bundle.FrameSeen, s); err != nil {
 		t.Fatal(err)
 	}
 
-	r := bundle.NewHostReader(&wire, 10)
+	r := wire.NewHostReader(&sent, 10)
 	r.ExpectSeen(a)
 	m, err := r.Next()
 	if err != nil {
@@ -41,7 +42,7 @@ func TestSeenOverTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if out := bundle.FilterSeen(got, func(s string) string { return s }); !reflect.DeepEqual(*out, want) {
+	if out := wire.FilterSeen(got, func(s string) string { return s }); !reflect.DeepEqual(*out, want) {
 		t.Errorf("seen = %.300v, want %.300v", *out, want)
 	}
 }
@@ -53,14 +54,14 @@ func TestSeenIsBounded(t *testing.T) {
 		"a time out of the calendar":  {FailedUnits: []bundle.FailedUnit{{Since: 1 << 60}}},
 		"a long text":                 {RebootReason: strings.Repeat("x", 4*bundle.MaxLookFile)},
 	} {
-		if _, err := seen(t, s, bundle.Look{}); !errors.Is(err, bundle.ErrProtocol) {
+		if _, err := seen(t, s, bundle.Look{}); !errors.Is(err, wire.ErrProtocol) {
 			t.Errorf("%s: %v, want ErrProtocol", name, err)
 		}
 	}
 
-	var wire bytes.Buffer
-	bundle.WriteFrame(&wire, bundle.FrameSeen, bundle.Seen{})
-	if _, err := bundle.NewHostReader(&wire, 10).Next(); !errors.Is(err, bundle.ErrProtocol) {
+	var sent bytes.Buffer
+	wire.WriteFrame(&sent, bundle.FrameSeen, bundle.Seen{})
+	if _, err := wire.NewHostReader(&sent, 10).Next(); !errors.Is(err, wire.ErrProtocol) {
 		t.Errorf("a seen that nobody asked for: %v, want ErrProtocol", err)
 	}
 }
@@ -78,7 +79,7 @@ func TestFilterSeenWithholdsKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []bundle.Content{{Why: bundle.WhyKey}, {Bytes: []byte(file)}}
-	if got := bundle.FilterSeen(in, filter).Contents; !reflect.DeepEqual(got, want) {
+	if got := wire.FilterSeen(in, filter).Contents; !reflect.DeepEqual(got, want) {
 		t.Errorf("contents = %.200v, want %.200v", got, want)
 	}
 }
@@ -94,7 +95,7 @@ func TestFilterSeenCountsDrift(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := bundle.FilterSeen(in, func(s string) string { return s })
+	out := wire.FilterSeen(in, func(s string) string { return s })
 	if out.DriftCount() != bundle.MaxDrift+5 || len(out.Drift) == bundle.MaxDrift {
 		t.Errorf("%d of drift, %d listed; want %d, and fewer listed", out.DriftCount(), len(out.Drift), bundle.MaxDrift+5)
 	}
@@ -115,7 +116,7 @@ func TestFilterSeenKeepsNamesOfUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	out := bundle.FilterSeen(in, func(s string) string { return s })
+	out := wire.FilterSeen(in, func(s string) string { return s })
 	if len(out.FailedUnits) != 256 || out.FailedUnits[0].Name != "web.service" || out.FailedUnits[2].Name != "getty@tty1.service" || out.FailedUnits[3].Name != "m.service" {
 		t.Errorf("%d units: %v", len(out.FailedUnits), out.FailedUnits[:min(4, len(out.FailedUnits))])
 	}

@@ -1,6 +1,7 @@
 package bundle
 
 import (
+	"encoding/json"
 	"errors"
 
 	"bellhop/internal/plain"
@@ -73,7 +74,7 @@ type (
 	Origin   = OriginOf[string]
 )
 
-// The same as a deployer reads it (HostReader).
+// The same as a deployer reads it (wire.HostReader).
 type (
 	HostHello    = HelloOf[plain.Foreign]
 	HostKeyState = KeyStateOf[plain.Foreign]
@@ -289,3 +290,7 @@ func Present(keys []KeyState) int {
 	}
 	return n
 }
+
+// Unmarshal decodes one message payload; unknown fields are let pass, so that a newer end
+// may say more.
+func Unmarshal(p []byte, v any) error { return json.Unmarshal(p, v) }

@@ -1,4 +1,4 @@
-package bundle_test
+package wire_test
 
 import (
 	"bytes"
@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/bundle/wire"
 	"bellhop/internal/plain"
 )
 
@@ -78,14 +79,14 @@ func TestHostileFramesAreRefusedCheaply(t *testing.T) {
 		"a kind that nobody speaks": {'!', fill(``, `x`, ``)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for form, wire := range map[string][]byte{"deflated": deflatedFrame(c.kind, c.payload), "plain": rawFrame(c.kind, c.payload)} {
+			for form, frame := range map[string][]byte{"deflated": deflatedFrame(c.kind, c.payload), "plain": rawFrame(c.kind, c.payload)} {
 				var err error
-				cost := allocated(func() { _, err = bundle.NewHostReader(bytes.NewReader(wire), 10).Next() })
-				if !errors.Is(err, bundle.ErrProtocol) {
-					t.Errorf("%s, %d bytes on the wire: %v, want ErrProtocol", form, len(wire), err)
+				cost := allocated(func() { _, err = wire.NewHostReader(bytes.NewReader(frame), 10).Next() })
+				if !errors.Is(err, wire.ErrProtocol) {
+					t.Errorf("%s, %d bytes on the wire: %v, want ErrProtocol", form, len(frame), err)
 				}
 				if cost > 16<<20 {
-					t.Errorf("%s, %d bytes on the wire cost %d bytes of memory", form, len(wire), cost)
+					t.Errorf("%s, %d bytes on the wire cost %d bytes of memory", form, len(frame), cost)
 				}
 			}
 		})
@@ -118,8 +119,8 @@ func TestFrameAtItsCap(t *testing.T) {
 				}
 				p.WriteString(form.tail)
 
-				wire := deflatedFrame(hostKinds[name], []byte(p.String()))
-				worst = max(worst, allocated(func() { bundle.NewHostReader(bytes.NewReader(wire), 0).Next() }))
+				frame := deflatedFrame(hostKinds[name], []byte(p.String()))
+				worst = max(worst, allocated(func() { wire.NewHostReader(bytes.NewReader(frame), 0).Next() }))
 			}
 			if worst > 12<<20 {
 				t.Errorf("a %s of %s… costs up to %d bytes of memory", name, form.head, worst)
@@ -151,7 +152,7 @@ func TestSessionHasABudget(t *testing.T) {
 		"deflated blanks": deflatedFrame(bundle.FrameEvent, []byte(`{}`+strings.Repeat(" ", 15<<10))),
 	} {
 		from := &endless{frame: frame}
-		r := bundle.NewHostReader(from, 10)
+		r := wire.NewHostReader(from, 10)
 		var err error
 		frames := 0
 		cost := allocated(func() {
@@ -159,7 +160,7 @@ func TestSessionHasABudget(t *testing.T) {
 				_, err = r.Next()
 			}
 		})
-		if !errors.Is(err, bundle.ErrProtocol) {
+		if !errors.Is(err, wire.ErrProtocol) {
 			t.Errorf("%s: %v, want ErrProtocol", name, err)
 		}
 		if from.n > 4<<20 || cost > 64<<20 || frames > 100_000 {
@@ -186,20 +187,20 @@ func TestHonestHostIsHeard(t *testing.T) {
 	}
 	res.Keys, hello.Last = hello.Keys, &res
 
-	var wire bytes.Buffer
+	var sent bytes.Buffer
 	for _, f := range []struct {
 		kind byte
 		v    any
 	}{{bundle.FrameHello, hello}, {bundle.FrameWant, want}, {bundle.FrameResult, res}} {
-		if err := bundle.WriteFrame(&wire, f.kind, f.v); err != nil {
+		if err := wire.WriteFrame(&sent, f.kind, f.v); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for range 2000 {
-		bundle.WriteFrame(&wire, bundle.FrameEvent, bundle.Event{At: 1700000000000, Step: "start", Text: "waits for service-number-1.service"})
+		wire.WriteFrame(&sent, bundle.FrameEvent, bundle.Event{At: 1700000000000, Step: "start", Text: "waits for service-number-1.service"})
 	}
 
-	r := bundle.NewHostReader(&wire, things)
+	r := wire.NewHostReader(&sent, things)
 	for n := 0; ; n++ {
 		m, err := r.Next()
 		if err == io.EOF && n == 2003 {
@@ -222,7 +223,7 @@ func TestHostileNumbers(t *testing.T) {
 		`{"last":{"evidence":[{"exit":-1}]}}`, `{"last":{"evidence":[{"exit":9223372036854775807}]}}`,
 		`{"systemd":1e400}`, `{"record":{"generation":1e30}}`,
 	} {
-		if _, err := bundle.NewHostReader(bytes.NewReader(rawFrame(bundle.FrameHello, []byte(p))), 0).Hello(); !errors.Is(err, bundle.ErrProtocol) {
+		if _, err := wire.NewHostReader(bytes.NewReader(rawFrame(bundle.FrameHello, []byte(p))), 0).Hello(); !errors.Is(err, wire.ErrProtocol) {
 			t.Errorf("hello %s: %v, want ErrProtocol", p, err)
 		}
 	}
@@ -257,7 +258,7 @@ func findStrings(t *testing.T, typ reflect.Type, path string) {
 func TestFilterResult(t *testing.T) {
 	full := bundle.HostResult{}
 	fillTexts(reflect.ValueOf(&full).Elem())
-	got := bundle.FilterResult(&full, func(s string) string { return "seen " + s })
+	got := wire.FilterResult(&full, func(s string) string { return "seen " + s })
 	checkTexts(t, reflect.ValueOf(*got), "Result")
 
 	long := &bundle.HostResult{Error: plain.NewForeign(strings.Repeat("e", 1<<20)), Outcome: plain.NewForeign("failed")}
@@ -266,7 +267,7 @@ func TestFilterResult(t *testing.T) {
 		long.Changed = append(long.Changed, plain.NewForeign("c"))
 		long.Keys = append(long.Keys, bundle.HostKeyState{Name: plain.NewForeign("key"), Present: true})
 	}
-	res := bundle.FilterResult(long, func(s string) string { return s })
+	res := wire.FilterResult(long, func(s string) string { return s })
 	size := len(res.Error)
 	for _, s := range append(res.Warnings, res.Changed...) {
 		size += len(s)
@@ -274,8 +275,8 @@ func TestFilterResult(t *testing.T) {
 			t.Fatal("an entry of a list has two lines")
 		}
 	}
-	if size > bundle.MaxResult+1<<10 || len(res.Keys) != 5000 {
-		t.Errorf("a result holds %d bytes of text and %d keys, want at most %d and all", size, len(res.Keys), bundle.MaxResult)
+	if size > wire.MaxResult+1<<10 || len(res.Keys) != 5000 {
+		t.Errorf("a result holds %d bytes of text and %d keys, want at most %d and all", size, len(res.Keys), wire.MaxResult)
 	}
 	for _, list := range [][]string{res.Warnings, res.Changed} {
 		if last := list[len(list)-1]; !strings.Contains(last, "more") && len(list) != 5000 {
@@ -294,7 +295,7 @@ func TestFilterOfEvidence(t *testing.T) {
 		}
 		res.Evidence = append(res.Evidence, e)
 	}
-	got := bundle.FilterResult(res, func(s string) string { return strings.ReplaceAll(s, "of", "OF") })
+	got := wire.FilterResult(res, func(s string) string { return strings.ReplaceAll(s, "of", "OF") })
 	for i, e := range got.Evidence {
 		if len(e.Lines) != 50 || e.Exit != i || e.Unit != fmt.Sprintf("u%d.service", i) {
 			t.Fatalf("evidence %d is %+v with %d lines, want all 50", i, e, len(e.Lines))
@@ -310,7 +311,7 @@ func TestFilterOfEvidence(t *testing.T) {
 		}
 	}
 	res.Evidence = append(res.Evidence, make([]bundle.HostEvidence, 100_000)...)
-	got = bundle.FilterResult(res, func(s string) string { return s })
+	got = wire.FilterResult(res, func(s string) string { return s })
 	size := 0
 	for _, e := range got.Evidence {
 		for _, l := range e.Lines {
@@ -398,23 +399,23 @@ func fuzzHost(f *testing.F, kind byte, good ...string) {
 	}
 	f.Add(bytes.Repeat([]byte(`[{"`), 100), true)
 	f.Fuzz(func(t *testing.T, payload []byte, isDeflated bool) {
-		wire := rawFrame(kind, payload)
+		frame := rawFrame(kind, payload)
 		if isDeflated {
-			wire[0] |= 0x80
+			frame[0] |= 0x80
 		}
 		cost := allocated(func() {
-			r := bundle.NewHostReader(bytes.NewReader(wire), 0)
+			r := wire.NewHostReader(bytes.NewReader(frame), 0)
 			r.ExpectSeen(bundle.Look{Contents: []string{"/x"}})
 			m, err := r.Next()
 			if seen, ok := m.(*bundle.HostSeen); ok && err == nil {
-				bundle.FilterSeen(seen, func(s string) string { return s })
+				wire.FilterSeen(seen, func(s string) string { return s })
 			}
 			if res, ok := m.(*bundle.HostResult); ok && err == nil {
-				bundle.FilterResult(res, func(s string) string { return s })
+				wire.FilterResult(res, func(s string) string { return s })
 			}
 		})
 		if cost > 32<<20 {
-			t.Fatalf("%d bytes cost %d bytes of memory", len(wire), cost)
+			t.Fatalf("%d bytes cost %d bytes of memory", len(frame), cost)
 		}
 	})
 }
