@@ -2,7 +2,9 @@ package bundle
 
 import (
 	"fmt"
-	"regexp"
+	"strings"
+
+	"bellhop/internal/nameshape"
 )
 
 // SystemService is the service that a NixOS system counts as, in results and in services[].
@@ -35,11 +37,19 @@ type SystemStateOf[T text] struct {
 // A SystemState is what a helper writes of its host's system.
 type SystemState = SystemStateOf[string]
 
-// storePath is a path in the Nix store, and nothing below one.
-var storePath = regexp.MustCompile(`^/nix/store/[0-9a-df-np-sv-z]{32}-[A-Za-z0-9+_?=-][A-Za-z0-9+._?=-]{0,210}$`)
+const storeHash = 32 // letters and digits of the hash in a store path
 
-// IsStorePath says that p is the path of an object in the Nix store: /nix/store/HASH-NAME.
-func IsStorePath(p string) bool { return storePath.MatchString(p) }
+var (
+	hashShape = nameshape.Of("0-9a-df-np-sv-z", storeHash)
+	nameShape = nameshape.New("A-Za-z0-9+_?=-", "A-Za-z0-9+._?=-", 211)
+)
+
+// IsStorePath says that p is the path of an object in the Nix store: /nix/store/HASH-NAME. What lies below one is not.
+func IsStorePath(p string) bool {
+	base, inStore := strings.CutPrefix(p, "/nix/store/")
+	hash, name, named := strings.Cut(base, "-")
+	return inStore && named && len(hash) == storeHash && hashShape.MatchString(hash) && nameShape.MatchString(name)
+}
 
 // Verb is the word for switch-to-configuration: switch, boot or test.
 func (s *System) Verb() string {

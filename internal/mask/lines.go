@@ -3,6 +3,7 @@ package mask
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Withheld stands in place of lines over which a value is spread.
@@ -29,9 +30,9 @@ func Lines(mask func(string) string, lines []string) []string {
 	return shown
 }
 
-var tag = regexp.MustCompile("‹key [^‹›]*›")
+var tag = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile("‹key [^‹›]*›") })
 
 // letters are what a masked text still shows, without spaces and line breaks.
 func letters(masked string) string {
-	return strings.Join(strings.Fields(tag.ReplaceAllString(masked, "")), "")
+	return strings.Join(strings.Fields(tag().ReplaceAllString(masked, "")), "")
 }

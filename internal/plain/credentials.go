@@ -3,12 +3,15 @@ package plain
 import (
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // webLogin is what stands before the @ of a web address, and sshPassword the password of another.
 var (
-	webLogin    = regexp.MustCompile(`(?i)\b(https?://)[^\s/?#@"'<>]+@`)
-	sshPassword = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://[^\s/?#@:"'<>]*:)[^\s/?#@"'<>]+@`)
+	webLogin    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?i)\b(https?://)[^\s/?#@"'<>]+@`) })
+	sshPassword = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://[^\s/?#@:"'<>]*:)[^\s/?#@"'<>]+@`)
+	})
 )
 
 // WithoutLogin returns s with the tokens and passwords of all addresses in it masked: of a web
@@ -17,6 +20,6 @@ func WithoutLogin(s string) string {
 	if !strings.Contains(s, "@") || !strings.Contains(s, "://") {
 		return s
 	}
-	s = webLogin.ReplaceAllString(s, "${1}***@")
-	return sshPassword.ReplaceAllString(s, "${1}***@")
+	s = webLogin().ReplaceAllString(s, "${1}***@")
+	return sshPassword().ReplaceAllString(s, "${1}***@")
 }

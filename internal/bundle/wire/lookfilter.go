@@ -2,17 +2,17 @@ package wire
 
 import (
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/nameshape"
 )
 
 // unitName is what systemd calls a unit. Names are shown within commands for people to type.
-var unitName = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
+var unitName = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
 
 // maxFailed is how many failed units are kept of one host.
 const maxFailed = 256

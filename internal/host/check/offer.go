@@ -5,20 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"bellhop/internal/archive"
 	"bellhop/internal/bundle"
+	"bellhop/internal/nameshape"
 )
 
 var (
 	// RunName is the shape of the id of a run.
-	RunName     = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
-	accountName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]{0,30}$`)
-	packageName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
-	unitName    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@-]{1,255}$`)
+	RunName     = nameshape.Of("a-z0-9-", 40)
+	accountName = nameshape.New("A-Za-z_", "A-Za-z0-9_-", 31)
+	packageName = nameshape.New("A-Za-z0-9", "A-Za-z0-9._-", 64)
+	unitName    = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
 )
 
 const (

@@ -3,17 +3,17 @@ package check
 import (
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/nameshape"
 )
 
 // What becomes an argument of docker must not look like an option of it.
 var (
-	projectName   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
-	containerName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	imageRef      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,511}$`)
+	projectName   = nameshape.New("a-z0-9", "a-z0-9_-", 63)
+	containerName = nameshape.New("A-Za-z0-9", "A-Za-z0-9._-", 128)
+	imageRef      = nameshape.New("A-Za-z0-9", "A-Za-z0-9._:/@-", 512)
 	pullPolicies  = map[string]bool{"": true, "missing": true, "if_not_present": true, "always": true, "never": true, "build": true}
 )
 

@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"bellhop/internal/host/machine"
 	"bellhop/internal/unitfile"
@@ -177,7 +178,9 @@ func (q Quadlets) named(line string) (longest string) {
 }
 
 // generatorTag begins each line of the generator.
-var generatorTag = regexp.MustCompile(`^(podman-system-generator|quadlet-generator)\[\d+\]: `)
+var generatorTag = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(podman-system-generator|quadlet-generator)\[\d+\]: `)
+})
 
 // dryRun returns the errors that the generator has of some quadlets. It also writes warnings, so lines
 // count only where it failed.
@@ -201,7 +204,7 @@ func dryRun(ctx context.Context, programs machine.Programs, dir string, q Quadle
 	}
 
 	for _, line := range strings.Split(out.Stderr, "\n") {
-		line = generatorTag.ReplaceAllString(strings.TrimSpace(line), "")
+		line = generatorTag().ReplaceAllString(strings.TrimSpace(line), "")
 		line = strings.ReplaceAll(line, dir, "/etc/containers/systemd")
 		isNoise := line == "" || strings.HasPrefix(line, "Loading source unit file") || strings.HasPrefix(line, "Warning:")
 		if !isNoise {

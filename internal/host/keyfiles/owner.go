@@ -5,20 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"regexp"
 
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/state"
+	"bellhop/internal/nameshape"
 )
 
 // A NixOS system makes the users of its host while it is switched to, and keys are placed before that. So a
 // key may come before its owner: until the owner is there, the key is root's, and nobody else can read it.
 
 // bareID is an owner without a name, which exists as long as its number does.
-var bareID = regexp.MustCompile(`^[0-9]+$`)
+var bareID = nameshape.Of("0-9", 20)
 
 // ownerNow is the owner that a key can have now: its own, or root while that one does not exist yet. late says
 // the latter, which happens on NixOS hosts alone.

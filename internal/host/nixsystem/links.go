@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"sync"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
@@ -65,10 +66,10 @@ func follow(m *machine.Machine, p string) string {
 }
 
 // generationLink is the name of a generation of the system profile, beside the profile.
-var generationLink = regexp.MustCompile(`^system-([1-9][0-9]{0,15})-link$`)
+var generationLink = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^system-([1-9][0-9]{0,15})-link$`) })
 
 func number(link string) int64 {
-	m := generationLink.FindStringSubmatch(link)
+	m := generationLink().FindStringSubmatch(link)
 	if m == nil {
 		return 0
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"bellhop/internal/host/machine"
+	"bellhop/internal/nameshape"
 )
 
 // Accounts implements host.Accounts with the host's own tools. Look-ups read /etc/passwd and
@@ -26,9 +26,9 @@ var _ machine.Accounts = Accounts{}
 // validName is sysusers' rule, checked before an account is changed. A look-up takes what a
 // host may have besides (Debian-exim), but nothing that getent could take for an option.
 var (
-	validName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,30}$`)
-	lookName  = regexp.MustCompile(`^[A-Za-z0-9_.][A-Za-z0-9_.@$+\\-]*$`)
-	number    = regexp.MustCompile(`^[0-9]{1,9}$`)
+	validName = nameshape.New("a-z_", "a-z0-9_-", 31)
+	lookName  = nameshape.New("A-Za-z0-9_.", `A-Za-z0-9_.@$+\-`, 4096)
+	number    = nameshape.Of("0-9", 9)
 )
 
 func checkName(name string) error {

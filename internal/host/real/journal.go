@@ -7,11 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"bellhop/internal/nameshape"
 )
 
 // Journal reads the host's journal with journalctl.
@@ -23,8 +24,8 @@ const (
 )
 
 var (
-	invocationID = regexp.MustCompile(`^[0-9a-f]{32}$`)
-	plainUnit    = regexp.MustCompile(`^[A-Za-z0-9:_.\\@][A-Za-z0-9:_.\\@-]*$`)
+	invocationID = nameshape.Of("0-9a-f", 32)
+	plainUnit    = nameshape.New(`A-Za-z0-9:_.\@`, `A-Za-z0-9:_.\@-`, 255)
 )
 
 // Lines are the last lines of a unit's life, what systemd said of it among them. journald takes what
@@ -41,7 +42,7 @@ func (Journal) Lines(ctx context.Context, unit, invocation string, since time.Ti
 	cancel()
 
 	var ofSystemd []string
-	if invocationID.MatchString(invocation) {
+	if len(invocation) == 32 && invocationID.MatchString(invocation) {
 		lines, heard := query(ctx, most, "_SYSTEMD_INVOCATION_ID="+invocation, "+", "INVOCATION_ID="+invocation)
 		if heard {
 			return lines

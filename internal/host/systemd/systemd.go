@@ -13,7 +13,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +23,7 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/nameshape"
 )
 
 // Systemd implements host.Systemd. It connects at first use and again when the connection is
@@ -133,14 +133,12 @@ func (s *Systemd) again(ctx context.Context, do func(*dbus.Conn) error) error {
 	return do(conn)
 }
 
-var leadingNumber = regexp.MustCompile(`\d+`)
-
 // Version is systemd's, 252 for "252.39-1~deb12u2".
 func (s *Systemd) Version(ctx context.Context) (v int, err error) {
 	err = s.again(ctx, func(c *dbus.Conn) error {
 		text, err := c.GetManagerProperty("Version")
 		if err == nil {
-			v, err = strconv.Atoi(leadingNumber.FindString(text))
+			v, err = strconv.Atoi(leadingNumber(text))
 		}
 		return err
 	})
@@ -149,6 +147,14 @@ func (s *Systemd) Version(ctx context.Context) (v int, err error) {
 		return 0, fmt.Errorf("ask systemd its version: %w", err)
 	}
 	return v, nil
+}
+
+// leadingNumber are the first digits in text.
+func leadingNumber(text string) string {
+	isDigit := func(r rune) bool { return '0' <= r && r <= '9' }
+	from := max(0, strings.IndexFunc(text, isDigit))
+	rest := strings.TrimLeftFunc(text[from:], isDigit)
+	return text[from : len(text)-len(rest)]
 }
 
 // Enable makes the links that [Install] asks for. A link of the unit's own name that leads to
@@ -249,7 +255,7 @@ func (s *Systemd) StartApply(ctx context.Context, run string) error {
 	return nil
 }
 
-var runID = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+var runID = nameshape.Of("a-z0-9-", 64)
 
 func (s *Systemd) exec() ([]string, error) {
 	if len(s.Exec) > 0 {
