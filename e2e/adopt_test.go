@@ -13,7 +13,7 @@ import (
 func TestAdoptCompose(t *testing.T) {
 	w := dockerHost(t)
 	const stack = `services:
-  db: { image: "tiny:1", command: [run], restart: always, environment: { PASS: "${PASS}" }, volumes: ["data:/data"] }
+  db: { image: "tiny:1", command: [run], restart: always, environment: { PASS: "${PASS}", SMTP_PASSWORD: sesame }, volumes: ["data:/data"] }
   app:
     image: "tiny:1"
     command: [run, /conf, /run/secrets/token]

@@ -18,9 +18,9 @@ func adoptCmd(e *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "adopt HOST --compose DIR", Short: "Make a service of a compose project that runs on a host", Args: cobra.ExactArgs(1), GroupID: groupHosts,
 		Long: `Write services/NAME for a compose project that runs on a host: its compose files and the files that they
-name. Data stays on the host. You are asked which variables of its env files are secret; those are sealed, and no
-value is shown. Without a terminal all but those of --plain are sealed. A compose file itself, and other files
-that are mounted, are copied as they are.
+name. Data stays on the host. You are asked which variables of its env files are secret, and of passwords in the
+compose file itself and of files that look secret; those are sealed, and no value is shown. Without a terminal all
+but those of --plain are sealed. What can't be moved to a secret is refused.
 
 Then switch the service on, commit and push: no container is recreated.`,
 		Example: "  bellhop adopt chrysalis --compose /opt/stacks/wiki\n  bellhop adopt chrysalis --compose /data/compose/3 --from /var/lib/docker/volumes/portainer_data/_data/compose/3",
@@ -37,7 +37,7 @@ Then switch the service on, commit and push: no container is recreated.`,
 	c.Flags().StringVar(&o.Dir, "compose", "", "the project's directory on the host")
 	c.Flags().StringVar(&o.From, "from", "", "where its files are on the host, if elsewhere")
 	c.Flags().StringVar(&o.Service, "name", "", "name of the service (default: the project's)")
-	c.Flags().StringSliceVar(&asPlain, "plain", nil, "variables whose values are not secret; nobody is asked about them")
+	c.Flags().StringSliceVar(&asPlain, "plain", nil, "variables and files that are not secret; nobody is asked about them")
 	_ = c.MarkFlagRequired("compose")
 	c.ValidArgsFunction = completeHosts
 	return c

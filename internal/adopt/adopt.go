@@ -3,7 +3,8 @@
 // Labels of the containers say which project it is and which files it was started from. Read fetches those
 // files, and the files that they name; data stays where it is. Values of .env are split: what is secret is
 // given to be sealed, and never part of a file. Other env files with a secret are sealed whole, and so are those of
-// secrets:; what can't be told apart counts as secret, and what can't be sealed is refused. The service
+// secrets:; what can't be told apart counts as secret, and what can't be sealed is refused. A password that stands in a
+// compose file itself becomes a variable. The service
 // renders to the same definitions as the containers have, so the first deploy makes none anew.
 package adopt
 
@@ -28,8 +29,9 @@ type Options struct {
 	Dir     string // the project's directory, as docker compose knows it
 	From    string // where the files are, if not there: Portainer keeps them in a volume
 	Service string // its name; "" is the project's
-	// IsSecret says whether a variable of an env file is secret. It is asked once for each, in order.
-	IsSecret func(variable string) (bool, error)
+	// IsSecret says whether the value of a variable is secret, or a file that is likely so. It is asked once for
+	// each; likely is what its name says.
+	IsSecret func(name string, likely bool) (bool, error)
 }
 
 // A Stack is a service that was made of a project.
@@ -96,6 +98,9 @@ func Read(ctx context.Context, host *Host, o Options) (*Stack, error) {
 	}
 	result, err := r.parse(composeFiles, env, "")
 	if err != nil {
+		return nil, err
+	}
+	if env, err = r.moveLiterals(&result, composeFiles, env); err != nil {
 		return nil, err
 	}
 	if err := r.take(&result, env); err != nil {
@@ -203,13 +208,26 @@ func (r *reading) take(result *compose.Result, env []string) error {
 		case slices.Contains(result.EnvFiles, name) || isEnvName(name):
 			ofVariables = append(ofVariables, name)
 		default:
-			r.out.Files[name] = File{data, r.mode(name)}
+			err = r.takeFile(result, name, data)
 		}
 		if err != nil && !errors.Is(err, errLarge) {
 			return err
 		}
 	}
 	return r.takeVariables(result, env, ofVariables)
+}
+
+// takeFile brings a file as it is, or sealed.
+func (r *reading) takeFile(result *compose.Result, name string, data []byte) error {
+	is, err := r.secretFile(name, data)
+	switch {
+	case err != nil:
+		return err
+	case is:
+		return r.sealMounted(result, name)
+	}
+	r.out.Files[name] = File{data, r.mode(name)}
+	return nil
 }
 
 // sealFile has a file be a template of a key that holds it.
@@ -247,10 +265,7 @@ func (r *reading) finish(result *compose.Result, composeFiles, env []string) err
 	if err != nil {
 		return err
 	}
-	isInput := func(name string) bool {
-		return slices.ContainsFunc(result.Project.Containers, func(c bundle.Container) bool { return slices.Contains(c.Inputs, r.Dir+"/"+name) })
-	}
-	whole := slices.ContainsFunc(env, isInput)
+	whole := slices.ContainsFunc(env, func(name string) bool { return r.isInput(result, name) })
 
 	var from []string
 	switch {

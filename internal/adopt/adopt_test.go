@@ -60,7 +60,7 @@ func (h *stackHost) host() *adopt.Host {
 func adoptInto(t *testing.T, h *stackHost, secret ...string) (dir string, sealed map[string]string) {
 	t.Helper()
 	var asked []string
-	o := adopt.Options{Dir: h.dir + "/", IsSecret: func(v string) (bool, error) {
+	o := adopt.Options{Dir: h.dir + "/", IsSecret: func(v string, _ bool) (bool, error) {
 		asked = append(asked, v)
 		return slices.Contains(secret, v), nil
 	}}
@@ -68,7 +68,7 @@ func adoptInto(t *testing.T, h *stackHost, secret ...string) (dir string, sealed
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.IsSorted(asked) || len(slices.Compact(slices.Clone(asked))) != len(asked) {
+	if len(slices.Compact(slices.Sorted(slices.Values(asked)))) != len(asked) {
 		t.Errorf("asked of %q", asked)
 	}
 
@@ -212,7 +212,7 @@ func TestAdoptTrouble(t *testing.T) {
 		{map[string]string{"compose.yaml": "services: { app: { image: \"wiki:1\", env_file: &e [.env] } }\n", ".env": "PASS=sesame\n"}, []string{"wiki|DIR/compose.yaml|"}, "app reads .env by env_file:, and some of it is secret"},
 	} {
 		h := newStackHost(t, c.files, c.labels...)
-		_, err := adopt.Read(t.Context(), h.host(), adopt.Options{Dir: h.dir, IsSecret: func(string) (bool, error) { return true, nil }})
+		_, err := adopt.Read(t.Context(), h.host(), adopt.Options{Dir: h.dir, IsSecret: func(string, bool) (bool, error) { return true, nil }})
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "sesame\n") {
 			t.Errorf("%q: %v, want %s", c.labels, err, c.want)
 		}
@@ -243,7 +243,7 @@ func TestAsk(t *testing.T) {
 	ask := adopt.Ask(strings.NewReader("\n\nwhat\nN\ny\n"), &out, []string{"TAG"})
 	var got []bool
 	for _, v := range []string{"DB_PASSWORD", "PORT", "TAG", "API_KEY", "NAME"} {
-		is, err := ask(v)
+		is, err := ask(v, v != "PORT" && v != "NAME")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,8 +254,8 @@ func TestAsk(t *testing.T) {
 	}
 
 	alone := adopt.Ask(nil, &out, []string{"TAG"})
-	a, _ := alone("PORT")
-	b, _ := alone("TAG")
+	a, _ := alone("PORT", false)
+	b, _ := alone("TAG", true)
 	if !a || b {
 		t.Errorf("without a person PORT is %v and TAG %v", a, b)
 	}

@@ -43,7 +43,7 @@ func (r *reading) isSecret(variable string) (bool, error) {
 	if is, has := r.known[variable]; has {
 		return is, nil
 	}
-	is, err := r.IsSecret(variable)
+	is, err := r.IsSecret(variable, likelySecret.MatchString(variable))
 	if err == nil {
 		r.known[variable] = is
 	}

@@ -88,7 +88,7 @@ func TestAdoptRefusesToCopySecrets(t *testing.T) {
 	} {
 		files["app.env"] = "PASS=sesame\n"
 		h := newStackHost(t, files, "wiki|DIR/compose.yaml|")
-		_, err := adopt.Read(t.Context(), h.host(), adopt.Options{Dir: h.dir, IsSecret: func(string) (bool, error) { return true, nil }})
+		_, err := adopt.Read(t.Context(), h.host(), adopt.Options{Dir: h.dir, IsSecret: func(string, bool) (bool, error) { return true, nil }})
 		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%v, want %s", err, want)
 		}

@@ -70,31 +70,34 @@ func (s *Stack) Clear() {
 // likelySecret are names of variables whose values are secret, most likely.
 var likelySecret = regexp.MustCompile(`(?i)pass|pwd|secret|token|key|cred|auth|salt|private|dsn|database_url|jwt|hash`)
 
-// Ask has a person say of each variable whether it is secret. Values are not shown. plain are those that are known
-// to be none. Without a terminal, in is nil, and all others count as secret.
-func Ask(in io.Reader, out io.Writer, plain []string) func(variable string) (bool, error) {
+// Ask has a person say of each variable and file whether it is secret. Values are not shown. asPlain are those that are
+// known to be none. Without a terminal, in is nil, and all others count as secret.
+func Ask(in io.Reader, out io.Writer, asPlain []string) func(name string, likely bool) (bool, error) {
 	var lines *bufio.Reader
 	if in != nil {
 		lines = bufio.NewReader(in)
 	}
-	return func(variable string) (bool, error) {
-		if slices.Contains(plain, variable) || lines == nil {
-			return !slices.Contains(plain, variable), nil
+	return func(name string, likely bool) (bool, error) {
+		if slices.Contains(asPlain, name) || lines == nil {
+			return !slices.Contains(asPlain, name), nil
 		}
 
-		choice, guess := "[y/N]", likelySecret.MatchString(variable)
-		if guess {
+		choice, what := "[y/N]", "its value"
+		if strings.ContainsAny(name, "./") {
+			what = "this file"
+		}
+		if likely {
 			choice = "[Y/n]"
 		}
 		for {
-			fmt.Fprintf(out, "%s: is its value secret? %s ", variable, choice)
+			fmt.Fprintf(out, "%s: is %s secret? %s ", plain.Line(name, plain.MaxLine), what, choice)
 			answer, err := lines.ReadString('\n')
 			if err != nil {
 				return false, fmt.Errorf("read the answer: %w", err)
 			}
 			switch strings.ToLower(strings.TrimSpace(answer)) {
 			case "":
-				return guess, nil
+				return likely, nil
 			case "y", "yes":
 				return true, nil
 			case "n", "no":
