@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -36,10 +37,10 @@ func (r *run) images(ctx context.Context) error {
 		return err
 	}
 
-	wanted := r.quadletImages()
-	if r.m.Programs == nil || len(wanted) == 0 {
+	if r.m.Programs == nil {
 		return nil
 	}
+	wanted := r.quadletImages()
 	logins, err := r.logins(containers.Podman)
 	if err != nil {
 		return err
@@ -49,7 +50,56 @@ func (r *run) images(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if err := refuseImages(failed); err != nil {
+		return err
+	}
+	return r.buildQuadlets(ctx, logins)
+}
+
+// buildQuadlets builds what .build files say that the run changes, or whose service it changes.
+func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
+	service := map[string]string{}
+	for _, u := range r.offer.Manifest.Units {
+		isTouched := u.Action(func(thing string) bool { return r.w.Changed[thing] }) != "" && !r.w.Holds(u.Service)
+		for _, f := range u.Files {
+			name, below := strings.CutPrefix(f, bundle.QuadletDir+"/")
+			if isTouched && below && path.Ext(name) == ".build" {
+				service[name] = u.Service
+			}
+		}
+	}
+	if _, err := os.Stat(r.m.At(containers.Generator)); err != nil || len(service) == 0 {
+		return nil // systemd tells what became of the units
+	}
+
+	scratch := r.m.At(scratchDir)
+	defer os.RemoveAll(scratch)
+	if err := os.MkdirAll(scratch, 0o700); err != nil {
+		return err
+	}
+	b := &containers.Builder{Programs: r.m.Programs, Scratch: scratch, Env: logins, Event: r.event, Root: r.m.Root, Files: r.waitingFiles(), Logins: r.offer.Manifest.Logins}
+	for _, l := range logins {
+		b.LoginsNow = strings.TrimPrefix(l, "REGISTRY_AUTH_FILE=")
+	}
+
+	_, next := quadlets(r.w, r.m.At(bundle.QuadletDir))
+	failed := map[string]error{}
+	for name, err := range b.Build(ctx, next, slices.Sorted(maps.Keys(service))) {
+		failed[service[name]] = errors.Join(failed[service[name]], err)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	return refuseImages(failed)
+}
+
+// waitingFiles are the files of the bundle as they will be.
+func (r *task) waitingFiles() map[string]containers.Waiting {
+	all := map[string]containers.Waiting{}
+	for _, f := range r.offer.Manifest.Files {
+		all[f.Path] = containers.Waiting{Mode: os.FileMode(f.Mode), Read: func() []byte { return r.w.BytesOf(f.Digest) }}
+	}
+	return all
 }
 
 // logins is the environment in which an engine finds the logins at registries; none where the bundle brings none.

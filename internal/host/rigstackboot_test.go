@@ -172,4 +172,44 @@ func TestRigQuadlet(t *testing.T) {
 		t.Errorf("a quadlet that podman refuses: %s, failing %q", got.res.Error, got.res.Failing)
 	}
 	r.want("systemctl show -P InvocationID rigpod; systemctl is-active rigpod", life+"\nactive")
+
+	t.Run("what is built is built first", func(t *testing.T) {
+		r.t = t
+		built := func(file string) *load {
+			l := newLoad()
+			at := bundle.QuadletDir + "/rigmade"
+			l.file("/opt/rigmade/Containerfile", file).of("rigmade")
+			l.file("/opt/rigmade/motd", "hello").of("rigmade")
+			l.file(at+".build", "[Build]\nImageTag=localhost/rigmade:1\nFile=/opt/rigmade/Containerfile\nSetWorkingDirectory=/opt/rigmade\n").of("rigmade")
+			l.file(at+".container", strings.Replace(text, "IMAGE", "rigmade.build", 1)).of("rigmade")
+			watched := []string{"file:/opt/rigmade/Containerfile", "file:/opt/rigmade/motd"}
+			l.Units = append(l.Units, bundle.Unit{Name: "rigmade-build.service", Service: "rigmade", OnChange: bundle.Restart, Files: []string{at + ".build"}, Triggers: watched},
+				bundle.Unit{Name: "rigmade.service", Service: "rigmade", Start: true, OnChange: bundle.Restart, Files: []string{at + ".container"}, Triggers: watched})
+			return l
+		}
+		const file = "FROM IMAGE\nLABEL v=1\nCOPY motd /motd\n"
+		good := strings.Replace(file, "IMAGE", ref, 1)
+		got := r.deploy(built(good), bundle.OutcomeDone)
+		if made, begun := slices.Index(got.events, "built"), slices.Index(got.events, "begin"); made < 0 || begun < made {
+			t.Errorf("events %q, want built before begin", got.events)
+		}
+		life, image := r.sh("systemctl show -P InvocationID rigmade"), r.sh("podman inspect -f '{{.Image}}' systemd-rigmade")
+
+		got = r.deploy(built(good+"COPY nosuch /x\n"), bundle.OutcomeRefused)
+		if got.res.Refused != bundle.RefusedBundle || !strings.Contains(got.res.Error, "build of rigmade.build: ") || !strings.Contains(got.res.Error, "nosuch") || strings.Contains(got.res.Error, "scratch") {
+			t.Errorf("a build that fails: %s, %s", got.res.Refused, got.res.Error)
+		}
+		reg.fails(500)
+		got = r.deploy(built(strings.Replace(good, "tiny:1", "tiny:9", 1)), bundle.OutcomeRefused)
+		reg.fails(0)
+		if got.res.Refused != bundle.RefusedRegistry {
+			t.Errorf("a base image that may come later: %s, %s", got.res.Refused, got.res.Error)
+		}
+		r.want("systemctl show -P InvocationID rigmade; systemctl is-active rigmade", life+"\nactive")
+
+		r.deploy(built(strings.Replace(good, "v=1", "v=2", 1)), bundle.OutcomeDone)
+		if now := r.sh("podman inspect -f '{{.Image}}' systemd-rigmade"); now == image {
+			t.Errorf("the container runs the image of before")
+		}
+	})
 }

@@ -68,7 +68,7 @@ func quadletOf(name string) string {
 }
 
 // Images are those that the quadlets run which the files named in changed make or change; service names
-// whose a file is. What a .build makes comes when its unit runs.
+// whose a file is. What a .build makes is a Builder's.
 func (q Quadlets) Images(changed []string, service func(name string) string) []Image {
 	seen := map[string]bool{}
 	var images []Image
