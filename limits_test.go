@@ -27,7 +27,6 @@ var over = map[string]int{
 	"gitsync":        3100,
 	"internal/fleet": 3300,
 	"internal/host":  3600,
-	"server":         3100,
 
 	"cmd/bellhop/demo.go": 460,
 

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bellhop/server/admission"
 )
 
 // CheckAdmin refuses an admin listener that would let in others than those who know the token.
@@ -63,7 +65,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			h.Set("Allow", "GET, HEAD")
 			refuse(w, http.StatusMethodNotAllowed)
 		default:
-			inPhase(r, phaseTrusted)
+			admission.InPhase(r, admission.PhaseTrusted)
 			next.ServeHTTP(w, r)
 		}
 	})

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"os"
 	"time"
+
+	"bellhop/server/admission"
 )
 
 // What a body may cost before it is known who sent it:
@@ -51,21 +53,21 @@ var (
 
 // room is where bodies that are not small are read.
 type room struct {
-	slots  *share[netip.Addr]
-	places *share[netip.Addr]
+	slots  *admission.Share[netip.Addr]
+	places *admission.Share[netip.Addr]
 }
 
 func newRoom() room {
 	return room{
-		slots:  newShare[netip.Addr](mostSlots, slotsEach, slotsReserved),
-		places: newShare[netip.Addr](mostPlaces, placesEach, placesReserved),
+		slots:  admission.NewShare[netip.Addr](mostSlots, slotsEach, slotsReserved),
+		places: admission.NewShare[netip.Addr](mostPlaces, placesEach, placesReserved),
 	}
 }
 
 // A bodyReader reads one body.
 type bodyReader struct {
 	s     *Server
-	who   claim[netip.Addr]
+	who   admission.Claim[netip.Addr]
 	over  bool // the sender failed too often
 	ctx   context.Context
 	conn  *http.ResponseController
@@ -77,10 +79,10 @@ type bodyReader struct {
 
 // readBody reads the body of a webhook. The places that it took are given back by done, when the
 // body is not needed any more.
-func (s *Server) readBody(w http.ResponseWriter, r *http.Request, who sender) (body []byte, done func(), err error) {
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request, who admission.Sender) (body []byte, done func(), err error) {
 	b := &bodyReader{
-		s: s, ctx: r.Context(), conn: http.NewResponseController(w), size: r.ContentLength, over: s.limit.over(who),
-		who: claim[netip.Addr]{of: who.addr, trusted: s.limit.knows(who), many: who.shared},
+		s: s, ctx: r.Context(), conn: http.NewResponseController(w), size: r.ContentLength, over: s.limit.Over(who),
+		who: admission.Claim[netip.Addr]{Of: who.Addr, Trusted: s.limit.Knows(who), Many: who.Shared},
 	}
 	done = func() {
 		for _, give := range b.give {
@@ -164,8 +166,8 @@ func (b *bodyReader) admit(n int64) error {
 	return nil
 }
 
-func (b *bodyReader) take(places *share[netip.Addr]) error {
-	give, ok := places.take(b.ctx, b.who, roomWait)
+func (b *bodyReader) take(places *admission.Share[netip.Addr]) error {
+	give, ok := places.Take(b.ctx, b.who, roomWait)
 	if !ok {
 		return errNoRoom
 	}
@@ -181,7 +183,7 @@ func (b *bodyReader) deadline() time.Time {
 	if !b.large() {
 		return b.began.Add(b.s.cfg.BodyTimeout)
 	}
-	if b.who.trusted {
+	if b.who.Trusted {
 		return b.began.Add(largeTimeKnown)
 	}
 

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"bellhop/internal/history/deliveries"
+	"bellhop/server/admission"
 )
 
 // A Bell is rung by whatever may mean that there is something to do. Both methods return at
@@ -95,15 +96,15 @@ const MinSecret = 16
 type Server struct {
 	cfg     Config
 	forge   forge
-	proxies proxies
+	proxies admission.Proxies
 	room    room
-	limit   *limiter
+	limit   *admission.Limiter
 	seen    *seen
 	record  *recorder
 	awaited *awaited
 	paced   signal // how often to poll may have changed
 	verbs   verbs
-	follows *share[int] // places of those who follow a run, by uid
+	follows *admission.Share[int] // places of those who follow a run, by uid
 	count   counters
 	started time.Time
 
@@ -147,11 +148,11 @@ func New(cfg Config) (*Server, error) {
 		forge:   kind,
 		proxies: cfg.TrustProxy,
 		room:    newRoom(),
-		limit:   newLimiter(),
+		limit:   admission.NewLimiter(),
 		seen:    newSeen(cfg.Known),
 		record:  newRecorder(cfg.Record, cfg.Log),
 		paced:   newSignal(),
-		follows: newShare[int](mostFollowers, followersEach, followersReserved),
+		follows: admission.NewShare[int](mostFollowers, followersEach, followersReserved),
 		started: time.Now(),
 	}
 	s.awaited = &awaited{holds: cfg.Holds, bell: cfg.Bell, record: s.record, news: newSignal()}
@@ -199,7 +200,7 @@ func (s *Server) Serve(ctx context.Context, on Listeners) error {
 	servers := map[*http.Server]net.Listener{}
 	add := func(l net.Listener, count func(net.Listener) net.Listener, h *http.Server) {
 		if l != nil {
-			trackPhases(h)
+			admission.TrackPhases(h)
 			servers[h] = count(l)
 		}
 	}
@@ -272,25 +273,25 @@ const (
 
 // publicConns counts connections of the world: those that end before their first request count as
 // failures.
-func (s *Server) publicConns() *connTable[netip.Addr] {
-	trusts := func(a netip.Addr) bool { return s.limit.knows(sender{addr: a}) }
-	return &connTable[netip.Addr]{
-		total: publicConns, each: publicEach, reserve: publicReserved, trusts: trusts,
-		claim: func(c net.Conn) claim[netip.Addr] {
-			who := s.proxies.peer(c.RemoteAddr().String())
-			return claim[netip.Addr]{of: who.addr, trusted: s.limit.knows(who), many: who.shared}
+func (s *Server) publicConns() *admission.ConnTable[netip.Addr] {
+	trusts := func(a netip.Addr) bool { return s.limit.Knows(admission.Sender{Addr: a}) }
+	return &admission.ConnTable[netip.Addr]{
+		Total: publicConns, Each: publicEach, Reserve: publicReserved, Trusts: trusts,
+		Claim: func(c net.Conn) admission.Claim[netip.Addr] {
+			who := s.proxies.Peer(c.RemoteAddr().String())
+			return admission.Claim[netip.Addr]{Of: who.Addr, Trusted: s.limit.Knows(who), Many: who.Shared}
 		},
-		unheard: func(c net.Conn) { s.limit.fail(s.proxies.peer(c.RemoteAddr().String())) },
+		Unheard: func(c net.Conn) { s.limit.Fail(s.proxies.Peer(c.RemoteAddr().String())) },
 	}
 }
 
 // adminConns counts connections of the admin listener.
-func (s *Server) adminConns() *connTable[netip.Addr] {
-	return &connTable[netip.Addr]{
-		total: adminConns, each: adminEach,
-		trusts: func(netip.Addr) bool { return false },
-		claim: func(c net.Conn) claim[netip.Addr] {
-			return claim[netip.Addr]{of: s.proxies.peer(c.RemoteAddr().String()).addr}
+func (s *Server) adminConns() *admission.ConnTable[netip.Addr] {
+	return &admission.ConnTable[netip.Addr]{
+		Total: adminConns, Each: adminEach,
+		Trusts: func(netip.Addr) bool { return false },
+		Claim: func(c net.Conn) admission.Claim[netip.Addr] {
+			return admission.Claim[netip.Addr]{Of: s.proxies.Peer(c.RemoteAddr().String()).Addr}
 		},
 	}
 }

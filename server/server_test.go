@@ -28,6 +28,7 @@ import (
 
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
+	"bellhop/server/admission"
 )
 
 var secret = []byte("a webhook secret of some length")
@@ -462,53 +463,13 @@ func TestRecorderRetries(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	l := newLimiter()
-	now := time.Unix(60_000, 0)
-	l.now = func() time.Time { return now }
-	at := func(remote string) sender { return proxies(nil).peer(remote) }
-	attacker, github := at("203.0.113.7:1234"), at("140.82.112.1:443")
-	for range failuresPerMinute {
-		if l.over(attacker) {
-			t.Fatal("over the limit too early")
-		}
-		l.fail(attacker)
-	}
-	if !l.over(attacker) {
-		t.Error("not over the limit after its failures")
-	}
-	if l.over(at("203.0.113.8:1")) {
-		t.Error("its neighbour is over the limit")
-	}
-	// From ever so many other addresses it cannot wash its counter out.
-	l.total = 1 << 30
-	for i := range 100_000 {
-		l.fail(at(fmt.Sprintf("11.%d.%d.%d:1", i>>16, i>>8&255, i&255)))
-	}
-	if !l.over(attacker) {
-		t.Error("the attacker's counter was evicted")
-	}
-	l.good(github)
-	l.total = 10
-	if l.over(github) || !l.over(at("198.51.100.1:1")) {
-		t.Error("past the global limit, only who proved himself lately is not over it")
-	}
-	now = now.Add(time.Minute)
-	if l.over(attacker) {
-		t.Error("over the limit for longer than a minute")
-	}
-	for i := range 3 * mostKnown {
-		l.good(at(fmt.Sprintf("11.0.%d.%d:1", i>>8, i&255)))
-	}
-	if len(l.known) > mostKnown {
-		t.Errorf("%d addresses are known, want at most %d", len(l.known), mostKnown)
-	}
+func TestGuesserIsRefused(t *testing.T) {
 	s, _ := newServer(t, Config{})
 	codes := map[int]int{}
-	for range failuresPerMinute + 5 {
+	for range admission.FailuresPerMinute + 5 {
 		codes[ask(s.Public(), delivery(push, set("X-Hub-Signature-256", "x"))).Code]++
 	}
-	if codes[401] != failuresPerMinute || codes[429] != 5 {
+	if codes[401] != admission.FailuresPerMinute || codes[429] != 5 {
 		t.Errorf("answers to a guesser: %v", codes)
 	}
 }

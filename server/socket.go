@@ -23,6 +23,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"bellhop/server/admission"
 )
 
 // Names of the sockets in the state directory.
@@ -134,7 +136,7 @@ func (s *Server) ringVerb(ctx context.Context, who Caller, in RingRequest, emit 
 		return a, nil
 	}
 
-	leave, ok := s.follows.take(ctx, claim[int]{of: who.UID, trusted: who.isOurs(), many: who.isOurs()}, 0)
+	leave, ok := s.follows.Take(ctx, admission.Claim[int]{Of: who.UID, Trusted: who.isOurs(), Many: who.isOurs()}, 0)
 	if !ok {
 		return a, fmt.Errorf("ring: it rang, and run %s looks; too many follow runs already to follow it too (%d may as one user)", a.Run, followersEach)
 	}
@@ -193,7 +195,7 @@ func (s *Server) callVerb(w http.ResponseWriter, r *http.Request, v verb, who Ca
 		refuse(w, status)
 		return
 	}
-	inPhase(r, phaseTrusted)
+	admission.InPhase(r, admission.PhaseTrusted)
 
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := &lineWriter{w: w, conn: http.NewResponseController(w)}
@@ -279,7 +281,7 @@ func (s *Server) socketServer(only []string) *http.Server {
 	h := s.httpServer(s.socketHandler(only), 0)
 	h.ReadTimeout = 0
 	h.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-		if one, ok := c.(*tracked); ok {
+		if one, ok := c.(*admission.Tracked); ok {
 			c = one.Conn
 		}
 		who, err := peer(c)
@@ -305,15 +307,15 @@ const (
 func (c Caller) isOurs() bool { return c.UID == 0 || c.UID == os.Geteuid() }
 
 // socketConns counts the connections of both sockets.
-func (s *Server) socketConns() *connTable[socketUser] {
-	return &connTable[socketUser]{
-		total: socketConns, each: socketEach, reserve: socketReserved, trusts: socketUser.isOurs,
-		claim: func(c net.Conn) claim[socketUser] {
+func (s *Server) socketConns() *admission.ConnTable[socketUser] {
+	return &admission.ConnTable[socketUser]{
+		Total: socketConns, Each: socketEach, Reserve: socketReserved, Trusts: socketUser.isOurs,
+		Claim: func(c net.Conn) admission.Claim[socketUser] {
 			var user socketUser
 			if who, err := peerUID(c); err == nil {
 				user = socketUser{uid: who.UID, isKnown: true}
 			}
-			return claim[socketUser]{of: user, trusted: user.isOurs()}
+			return admission.Claim[socketUser]{Of: user, Trusted: user.isOurs()}
 		},
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"bellhop/server/admission"
 )
 
 // Limits of one user's connections, with users that are made up: only root may be others.
@@ -18,20 +20,20 @@ func TestConnectionsByUser(t *testing.T) {
 	s, _ := newServer(t, Config{})
 	users := map[net.Conn]socketUser{}
 	table := s.socketConns()
-	if table.trusts(socketUser{}) {
+	if table.Trusts(socketUser{}) {
 		t.Error("one whom the kernel does not tell is trusted")
 	}
-	table.claim = func(c net.Conn) claim[socketUser] {
-		return claim[socketUser]{of: users[c], trusted: table.trusts(users[c])}
+	table.Claim = func(c net.Conn) admission.Claim[socketUser] {
+		return admission.Claim[socketUser]{Of: users[c], Trusted: table.Trusts(users[c])}
 	}
 	table.Listen(nil)
 	table.Listen(nil) // both sockets
-	enter := func(uid int) *tracked {
+	enter := func(uid int) *admission.Tracked {
 		c := &pipeConn{}
 		users[c] = socketUser{uid: uid, isKnown: true}
-		one := table.enter(c)
+		one := table.Enter(c)
 		if one != nil {
-			one.enterPhase(phaseTrusted) // it follows a run
+			one.EnterPhase(admission.PhaseTrusted) // it follows a run
 		}
 		return one
 	}
@@ -49,7 +51,7 @@ func TestConnectionsByUser(t *testing.T) {
 			enter(first + i)
 		}
 	}
-	if all, _ := table.count(); all != socketConns-socketReserved {
+	if all, _ := table.Count(); all != socketConns-socketReserved {
 		t.Errorf("users have %d connections, want %d", all, socketConns-socketReserved)
 	}
 	for i := range socketReserved {
@@ -57,7 +59,7 @@ func TestConnectionsByUser(t *testing.T) {
 			t.Fatalf("call %d of root or the server's own user is refused", i)
 		}
 	}
-	if all, _ := table.count(); all != socketConns {
+	if all, _ := table.Count(); all != socketConns {
 		t.Errorf("%d connections, want %d", all, socketConns)
 	}
 }
@@ -75,7 +77,7 @@ func TestFollowersByUser(t *testing.T) {
 	for range followersEach {
 		wg.Go(func() { s.ringVerb(t.Context(), stranger, RingRequest{Follow: true}, nil) })
 	}
-	for used(s.follows) < followersEach {
+	for s.follows.InUse() < followersEach {
 		time.Sleep(time.Millisecond)
 	}
 	rung := b.rung()
@@ -91,7 +93,7 @@ func TestFollowersByUser(t *testing.T) {
 			t.Errorf("the server's own user: %v", err)
 		}
 	})
-	for used(s.follows) < followersEach+1 {
+	for s.follows.InUse() < followersEach+1 {
 		time.Sleep(time.Millisecond)
 	}
 	once.Do(func() { close(hold) })
@@ -138,10 +140,4 @@ func TestRingBody(t *testing.T) {
 	if got := send(100, "{"); !strings.Contains(got, "408") || time.Since(began) > 2*ringTime {
 		t.Errorf("a ring whose body never comes: %q after %v, want 408 soon", got, time.Since(began))
 	}
-}
-
-func used[K comparable](s *share[K]) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.used
 }

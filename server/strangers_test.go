@@ -14,6 +14,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"bellhop/server/admission"
 )
 
 func from(remote string, edits ...func(*http.Request)) func(*http.Request) {
@@ -54,11 +56,11 @@ func TestEveryFailureCounts(t *testing.T) {
 	} {
 		s, _ := newServer(t, Config{})
 		h := s.Public()
-		for range failuresPerMinute {
+		for range admission.FailuresPerMinute {
 			fail(h)
 		}
-		if !s.limit.over(sender{addr: netip.MustParseAddr("203.0.113.7")}) {
-			t.Errorf("%s: %d of them are not over the limit", name, failuresPerMinute)
+		if !s.limit.Over(admission.Sender{Addr: netip.MustParseAddr("203.0.113.7")}) {
+			t.Errorf("%s: %d of them are not over the limit", name, admission.FailuresPerMinute)
 		}
 		// Over the limit a large body is not read, a small one is checked.
 		large := strings.Repeat(" ", smallBody) + push
@@ -77,7 +79,7 @@ func TestEveryFailureCounts(t *testing.T) {
 // What strangers do from the same address, or from everywhere, refuses nobody who knows the secret.
 func TestRightSignatureIsNeverRefused(t *testing.T) {
 	for name, c := range map[string]struct {
-		trust  proxies
+		trust  admission.Proxies
 		remote string
 		header string
 	}{
@@ -101,11 +103,11 @@ func TestRightSignatureIsNeverRefused(t *testing.T) {
 				t.Errorf("%s: a right signature %s: %d, want 202", name, when, got)
 			}
 		}
-		for range 3 * failuresPerMinute {
+		for range 3 * admission.FailuresPerMinute {
 			ask(h, delivery(push, func(r *http.Request) { edit(r); unsigned(r) }))
 		}
 		good("after many failures of others")
-		for i := range allFailuresPerMinute + 10 {
+		for i := range admission.AllFailuresPerMinute + 10 {
 			ask(h, delivery(push, from(fmt.Sprintf("198.51.%d.%d:1", i/250, i%250), unsigned)))
 		}
 		good("after failures from everywhere")
@@ -233,7 +235,7 @@ func TestLargeBodyDeadlines(t *testing.T) {
 	if after() != largeTime {
 		t.Errorf("a stranger's body has %v in all, want %v", after(), largeTime)
 	}
-	b.who.trusted = true
+	b.who.Trusted = true
 	if after() != largeTimeKnown {
 		t.Errorf("a known sender's body has %v, want %v", after(), largeTimeKnown)
 	}
@@ -254,24 +256,24 @@ func TestConnections(t *testing.T) {
 		s, _ := newServer(t, Config{})
 		table := s.publicConns()
 		table.Listen(nil)
-		open := func(ip string) *tracked {
+		open := func(ip string) *admission.Tracked {
 			time.Sleep(time.Millisecond)
-			return table.enter(&pipeConn{remote: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}})
+			return table.Enter(&pipeConn{remote: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}})
 		}
-		closed := func(c *tracked) bool { return c.Conn.(*pipeConn).closed }
+		closed := func(c *admission.Tracked) bool { return c.Conn.(*pipeConn).closed }
 
 		// One address has 32, and its own oldest idle one goes for the next.
-		var mine []*tracked
+		var mine []*admission.Tracked
 		for range publicEach {
 			mine = append(mine, open("203.0.113.7"))
 		}
-		mine[0].enterPhase(phaseReading)
+		mine[0].EnterPhase(admission.PhaseReading)
 		if c := open("203.0.113.7"); c == nil || closed(mine[0]) || !closed(mine[1]) {
 			t.Error("the oldest idle connection of a full address is not the one that went")
 		}
 		// Those that authenticated or are being answered are not closed.
 		for _, c := range mine[2:] {
-			c.enterPhase(phaseTrusted)
+			c.EnterPhase(admission.PhaseTrusted)
 		}
 
 		// When all is taken, the fullest address gives.
@@ -280,7 +282,7 @@ func TestConnections(t *testing.T) {
 				open(fmt.Sprintf("198.51.100.%d", i))
 			}
 		}
-		all, strangers := table.count()
+		all, strangers := table.Count()
 		if strangers > publicConns-publicReserved || all > publicConns {
 			t.Errorf("%d connections, %d of strangers", all, strangers)
 		}
@@ -289,13 +291,13 @@ func TestConnections(t *testing.T) {
 		}
 
 		// The reserve is for those that authenticated.
-		s.limit.good(sender{addr: netip.MustParseAddr("140.82.112.1")})
+		s.limit.Good(admission.Sender{Addr: netip.MustParseAddr("140.82.112.1")})
 		for i := range publicReserved {
 			if c := open("140.82.112.1"); c == nil {
 				t.Fatalf("connection %d of an address that authenticated is refused", i)
 			}
 		}
-		if all, _ := table.count(); all > publicConns {
+		if all, _ := table.Count(); all > publicConns {
 			t.Errorf("%d connections are open, want at most %d", all, publicConns)
 		}
 		if c := open("140.82.112.1"); c == nil {
@@ -309,23 +311,23 @@ func TestEmptyConnectionsCount(t *testing.T) {
 	s, _ := newServer(t, Config{})
 	table := s.publicConns()
 	table.Listen(nil)
-	who := sender{addr: netip.MustParseAddr("203.0.113.7")}
-	for range failuresPerMinute {
-		c := table.enter(&pipeConn{remote: &net.TCPAddr{IP: net.ParseIP("203.0.113.7"), Port: 1}})
-		c.enterPhase(phaseReading) // one that asks for something does not count by itself
+	who := admission.Sender{Addr: netip.MustParseAddr("203.0.113.7")}
+	for range admission.FailuresPerMinute {
+		c := table.Enter(&pipeConn{remote: &net.TCPAddr{IP: net.ParseIP("203.0.113.7"), Port: 1}})
+		c.EnterPhase(admission.PhaseReading) // one that asks for something does not count by itself
 		c.Close()
 	}
-	if s.limit.over(who) {
+	if s.limit.Over(who) {
 		t.Error("connections with a request count as empty")
 	}
-	for range failuresPerMinute {
-		table.enter(&pipeConn{remote: &net.TCPAddr{IP: net.ParseIP("203.0.113.7"), Port: 1}}).Close()
+	for range admission.FailuresPerMinute {
+		table.Enter(&pipeConn{remote: &net.TCPAddr{IP: net.ParseIP("203.0.113.7"), Port: 1}}).Close()
 	}
-	if !s.limit.over(who) {
+	if !s.limit.Over(who) {
 		t.Error("empty connections do not count")
 	}
-	if len(table.open) != 0 {
-		t.Errorf("%d addresses are left in the table", len(table.open))
+	if table.Holders() != 0 {
+		t.Errorf("%d addresses are left in the table", table.Holders())
 	}
 }
 

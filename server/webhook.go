@@ -26,12 +26,13 @@ import (
 
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/plain"
+	"bellhop/server/admission"
 )
 
 // Public is what strangers can reach: the webhook, and a sign of life.
 func (s *Server) Public() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		who := s.proxies.sender(r)
+		who := s.proxies.Sender(r)
 		s.keepAlive(w, r)
 		switch {
 		case r.URL.Path == "/v1/webhook" && r.Method == http.MethodPost:
@@ -48,8 +49,8 @@ func (s *Server) Public() http.Handler {
 // keepAlive lets a connection live on after this request for addresses that authenticated and for
 // proxies alone.
 func (s *Server) keepAlive(w http.ResponseWriter, r *http.Request) {
-	peer := s.proxies.peer(r.RemoteAddr)
-	if !peer.shared && !s.limit.knows(peer) {
+	peer := s.proxies.Peer(r.RemoteAddr)
+	if !peer.Shared && !s.limit.Knows(peer) {
 		w.Header().Set("Connection", "close")
 	}
 }
@@ -66,7 +67,7 @@ type answer struct {
 	Message string `json:"message"`
 }
 
-func (s *Server) webhook(w http.ResponseWriter, r *http.Request, who sender) {
+func (s *Server) webhook(w http.ResponseWriter, r *http.Request, who admission.Sender) {
 	body, done, err := s.readBody(w, r, who)
 	if err != nil {
 		s.unread(w, who, err)
@@ -78,15 +79,15 @@ func (s *Server) webhook(w http.ResponseWriter, r *http.Request, who sender) {
 		s.unauthorized(w, who)
 		return
 	}
-	s.limit.good(who)
-	inPhase(r, phaseTrusted)
+	s.limit.Good(who)
+	admission.InPhase(r, admission.PhaseTrusted)
 	s.keepAlive(w, r)
 	s.answerDelivery(w, r.Header, body)
 }
 
 // unread answers one whose body was not read to its end.
-func (s *Server) unread(w http.ResponseWriter, who sender, err error) {
-	s.limit.fail(who)
+func (s *Server) unread(w http.ResponseWriter, who admission.Sender, err error) {
+	s.limit.Fail(who)
 	status := statusOf(err)
 	switch status {
 	case http.StatusRequestEntityTooLarge:
@@ -115,9 +116,9 @@ func (s *Server) noRoom() {
 
 // unauthorized answers one whose signature is not right. Over the limit he is told so: what is
 // checked there costs less than the answer.
-func (s *Server) unauthorized(w http.ResponseWriter, who sender) {
-	over := s.limit.over(who)
-	s.limit.fail(who)
+func (s *Server) unauthorized(w http.ResponseWriter, who admission.Sender) {
+	over := s.limit.Over(who)
+	s.limit.Fail(who)
 	s.count.lastStranger.Store(time.Now().UnixMilli())
 	s.count.unauthorized.Add(1)
 	if over {

@@ -17,6 +17,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"bellhop/internal/forge/rest"
 )
 
 // An App is a GitHub App that is installed on the repo. Its tokens are for this repo alone and live for an hour, and what it does
@@ -92,7 +94,7 @@ func (a *App) proof(now time.Time) (string, error) {
 // An installation is an App on one repo: it logs in by a token that it renews.
 type installation struct {
 	app         *App
-	web         *web // logs in by the proof
+	web         *rest.Client // logs in by the proof
 	owner, name string
 
 	mu      sync.Mutex
@@ -103,7 +105,7 @@ type installation struct {
 
 func newInstallation(base *url.URL, app *App, owner, name string) *installation {
 	prove := func() (string, error) { return app.proof(time.Now()) }
-	return &installation{app: app, web: newWeb(base, header("Authorization", "Bearer ", prove)), owner: owner, name: name}
+	return &installation{app: app, web: rest.New(base, rest.Header("Authorization", "Bearer ", prove)), owner: owner, name: name}
 }
 
 // login adds a token that is good for a while.
@@ -125,7 +127,7 @@ func (i *installation) author(ctx context.Context) (author, error) {
 	var app struct {
 		Slug string `json:"slug"`
 	}
-	err := i.web.ask(ctx, http.MethodGet, "app", nil, &app)
+	err := i.web.Ask(ctx, http.MethodGet, "app", nil, &app)
 	if err != nil || app.Slug == "" {
 		return author{}, err
 	}
@@ -139,7 +141,7 @@ func (i *installation) renew(ctx context.Context) error {
 			ID int64 `json:"id"`
 		}
 		path := "repos/" + url.PathEscape(i.owner) + "/" + url.PathEscape(i.name) + "/installation"
-		if err := i.web.ask(ctx, http.MethodGet, path, nil, &found); err != nil {
+		if err := i.web.Ask(ctx, http.MethodGet, path, nil, &found); err != nil {
 			return err
 		}
 		i.id = found.ID
@@ -150,7 +152,7 @@ func (i *installation) renew(ctx context.Context) error {
 		Expires time.Time `json:"expires_at"`
 	}
 	body := map[string][]string{"repositories": {i.name}}
-	if err := i.web.ask(ctx, http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", i.id), body, &got); err != nil {
+	if err := i.web.Ask(ctx, http.MethodPost, fmt.Sprintf("app/installations/%d/access_tokens", i.id), body, &got); err != nil {
 		i.id = 0 // it may have been installed anew
 		return err
 	}

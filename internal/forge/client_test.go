@@ -11,6 +11,7 @@ import (
 
 	"bellhop/internal/forge"
 	"bellhop/internal/forge/fakeforge"
+	"bellhop/internal/forge/rest"
 )
 
 const commit = "0123456789abcdef0123456789abcdef01234567"
@@ -129,7 +130,7 @@ func TestErrorsOfAForge(t *testing.T) {
 			"<html>" + fakeforge.Token, "", "null", `{"message":{"a":["` + fakeforge.Token + `"]}}`,
 		} {
 			err := c.SetStatus(t.Context(), commit, forge.Status{State: forge.Success})
-			var said *forge.APIError
+			var said *rest.Error
 			if !errors.As(err, &said) || said.Code != http.StatusForbidden {
 				t.Errorf("%s: %.60s: %v, want a 403", kind, body, err)
 				continue
@@ -173,7 +174,7 @@ func TestRateLimit(t *testing.T) {
 	defer s.Close()
 	for _, kind := range []forge.Kind{forge.GitHub, forge.Forgejo, forge.GitLab} {
 		err := client(t, kind, s.URL).SetStatus(t.Context(), commit, forge.Status{State: forge.Success})
-		var said *forge.APIError
+		var said *rest.Error
 		if !errors.As(err, &said) || said.After != 90*time.Second {
 			t.Errorf("%s: %v, want an error that says to wait 90 s", kind, err)
 		}
@@ -194,7 +195,7 @@ func TestRateLimitOfAComment(t *testing.T) {
 	for _, kind := range []forge.Kind{forge.GitHub, forge.Forgejo, forge.GitLab} {
 		for _, id := range []int64{0, 5} {
 			_, err := client(t, kind, s.URL).Comment(t.Context(), 3, id, "<!-- mark -->", "text")
-			var said *forge.APIError
+			var said *rest.Error
 			if !errors.As(err, &said) || said.After != 90*time.Second || made > 0 {
 				t.Errorf("%s: comment %d: %v, and %d made, want an error that says to wait 90 s", kind, id, err, made)
 			}

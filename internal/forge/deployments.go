@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/forge/rest"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
 )
@@ -134,7 +135,7 @@ func (r *Reporter) tryDeployments(ctx context.Context, v *view, mark map[string]
 		return isDone, idle
 	}
 
-	var said *APIError
+	var said *rest.Error
 	now := retry{wait: min(cmp.Or(before.wait*2, firstWait), lastWait)}
 	if errors.As(err, &said) {
 		now.isDenied = said.Code == http.StatusForbidden && said.After == 0 || said.Code == http.StatusNotFound
@@ -192,7 +193,7 @@ func (v *view) toDeploy(mark map[string]string) []*history.Run {
 
 // deploy tells of one run, and remembers that.
 func (r *Reporter) deploy(ctx context.Context, api deploymentAPI, v *view, d deployment, was deployed, mark map[string]string) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*rest.RequestTime)
 	defer cancel()
 
 	var err error

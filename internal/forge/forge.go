@@ -17,6 +17,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"bellhop/internal/forge/rest"
 )
 
 // A Kind is one kind of forge.
@@ -107,9 +109,9 @@ func New(cfg Config) (*Client, error) {
 	case GitHub:
 		c.api = newGitHub(base, owner, name, cfg)
 	case Forgejo, Gitea:
-		c.api = &giteaAPI{web: newWeb(base, header("Authorization", "token ", cfg.Token)), owner: owner, name: name}
+		c.api = &giteaAPI{web: rest.New(base, rest.Header("Authorization", "token ", cfg.Token)), owner: owner, name: name}
 	case GitLab:
-		c.api = &gitlabAPI{web: newWeb(base, header("PRIVATE-TOKEN", "", cfg.Token)), project: cfg.Repo}
+		c.api = &gitlabAPI{web: rest.New(base, rest.Header("PRIVATE-TOKEN", "", cfg.Token)), project: cfg.Repo}
 	default:
 		return nil, fmt.Errorf("forge %q is not known: want %s", cfg.Kind, Kinds())
 	}

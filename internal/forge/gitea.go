@@ -7,16 +7,18 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"bellhop/internal/forge/rest"
 )
 
 // A giteaAPI is that of Forgejo and Gitea: see /api/swagger of each.
 type giteaAPI struct {
-	web         *web
+	web         *rest.Client
 	owner, name string
 }
 
-func (g *giteaAPI) path(rest string) string {
-	return "repos/" + url.PathEscape(g.owner) + "/" + url.PathEscape(g.name) + rest
+func (g *giteaAPI) path(below string) string {
+	return "repos/" + url.PathEscape(g.owner) + "/" + url.PathEscape(g.name) + below
 }
 
 // setStatus is POST /repos/{owner}/{repo}/statuses/{sha}, of CreateStatusOption.
@@ -25,7 +27,7 @@ func (g *giteaAPI) setStatus(ctx context.Context, commit string, s Status) error
 	if s.URL != "" {
 		body["target_url"] = s.URL
 	}
-	return g.web.ask(ctx, http.MethodPost, g.path("/statuses/"+url.PathEscape(commit)), body, nil)
+	return g.web.Ask(ctx, http.MethodPost, g.path("/statuses/"+url.PathEscape(commit)), body, nil)
 }
 
 // A giteaEnd is one side of a pull request.
@@ -50,7 +52,7 @@ func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (some 
 		Base   giteaEnd `json:"base"`
 	}
 	path := fmt.Sprintf("/pulls?state=open&sort=recentupdate&limit=%d&page=%d", maxRequests, page)
-	if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &prs); err != nil {
+	if err := g.web.Ask(ctx, http.MethodGet, g.path(path), nil, &prs); err != nil {
 		return nil, false, err
 	}
 
@@ -67,8 +69,8 @@ func (g *giteaAPI) merged(ctx context.Context, commit string) ([]int, error) {
 		Number int  `json:"number"`
 		Merged bool `json:"merged"`
 	}
-	err := g.web.ask(ctx, http.MethodGet, g.path("/commits/"+url.PathEscape(commit)+"/pull"), nil, &pr)
-	var said *APIError
+	err := g.web.Ask(ctx, http.MethodGet, g.path("/commits/"+url.PathEscape(commit)+"/pull"), nil, &pr)
+	var said *rest.Error
 	if errors.As(err, &said) && said.Code == http.StatusNotFound { // no request brought it
 		return nil, nil
 	}
@@ -83,7 +85,7 @@ func (g *giteaAPI) isPublic(ctx context.Context) (bool, error) {
 		Private  bool `json:"private"`
 		Internal bool `json:"internal"`
 	}
-	err := g.web.ask(ctx, http.MethodGet, g.path(""), nil, &repo)
+	err := g.web.Ask(ctx, http.MethodGet, g.path(""), nil, &repo)
 	return !repo.Private && !repo.Internal, err
 }
 
@@ -106,22 +108,22 @@ func findNote(notes []note, marker string, of author) int64 {
 }
 
 func (g *giteaAPI) me(ctx context.Context) (a author, err error) {
-	err = g.web.ask(ctx, http.MethodGet, "user", nil, &a)
+	err = g.web.Ask(ctx, http.MethodGet, "user", nil, &a)
 	return a, err
 }
 
 func (g *giteaAPI) findComment(ctx context.Context, number int, marker string, of author) (int64, error) {
 	var notes []note // all of them: the list has no pages
-	err := g.web.ask(ctx, http.MethodGet, g.path(fmt.Sprintf("/issues/%d/comments", number)), nil, &notes)
+	err := g.web.Ask(ctx, http.MethodGet, g.path(fmt.Sprintf("/issues/%d/comments", number)), nil, &notes)
 	return findNote(notes, marker, of), err
 }
 
 func (g *giteaAPI) addComment(ctx context.Context, number int, text string) (int64, error) {
 	var n note
-	err := g.web.ask(ctx, http.MethodPost, g.path(fmt.Sprintf("/issues/%d/comments", number)), map[string]string{"body": text}, &n)
+	err := g.web.Ask(ctx, http.MethodPost, g.path(fmt.Sprintf("/issues/%d/comments", number)), map[string]string{"body": text}, &n)
 	return n.ID, err
 }
 
 func (g *giteaAPI) editComment(ctx context.Context, _ int, id int64, text string) error {
-	return g.web.ask(ctx, http.MethodPatch, g.path(fmt.Sprintf("/issues/comments/%d", id)), map[string]string{"body": text}, nil)
+	return g.web.Ask(ctx, http.MethodPatch, g.path(fmt.Sprintf("/issues/comments/%d", id)), map[string]string{"body": text}, nil)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-github/v60/github"
 
+	"bellhop/internal/forge/rest"
 	"bellhop/internal/plain"
 )
 
@@ -22,13 +23,13 @@ type githubAPI struct {
 
 func newGitHub(base *url.URL, owner, name string, cfg Config) *githubAPI {
 	var app *installation
-	l := header("Authorization", "Bearer ", cfg.Token)
+	l := rest.Header("Authorization", "Bearer ", cfg.Token)
 	if cfg.App != nil {
 		app = newInstallation(base, cfg.App, owner, name)
 		l = app.login
 	}
 
-	c := github.NewClient(httpClient(base, l))
+	c := github.NewClient(rest.HTTPClient(base, l))
 	c.BaseURL, c.UserAgent = base, "bellhop"
 	return &githubAPI{client: c, app: app, owner: owner, name: name}
 }
@@ -165,19 +166,19 @@ func githubError(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &limit):
-		return &APIError{Code: limit.Response.StatusCode, Text: "the rate limit is used up", After: min(max(time.Until(limit.Rate.Reset.Time), 0), time.Hour)}
+		return &rest.Error{Code: limit.Response.StatusCode, Text: "the rate limit is used up", After: min(max(time.Until(limit.Rate.Reset.Time), 0), time.Hour)}
 	case errors.As(err, &abuse):
-		e := &APIError{Code: abuse.Response.StatusCode, Text: "the secondary rate limit is used up", After: time.Minute}
+		e := &rest.Error{Code: abuse.Response.StatusCode, Text: "the secondary rate limit is used up", After: time.Minute}
 		if abuse.RetryAfter != nil {
 			e.After = min(*abuse.RetryAfter, time.Hour)
 		}
 		return e
 	case errors.As(err, &said):
-		e := &APIError{Code: said.Response.StatusCode, Text: plain.Line(said.Message, maxErrorText), After: waitOf(said.Response.Header)}
+		e := &rest.Error{Code: said.Response.StatusCode, Text: plain.Line(said.Message, rest.MaxErrorText), After: rest.WaitOf(said.Response.Header)}
 		if e.Code == 403 || e.Code == 404 {
-			e.Right = plain.Line(said.Response.Header.Get(rightHeader), 100)
+			e.Right = plain.Line(said.Response.Header.Get(rest.RightHeader), 100)
 		}
 		return e
 	}
-	return bare(err)
+	return rest.Bare(err)
 }

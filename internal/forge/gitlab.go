@@ -7,16 +7,18 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"bellhop/internal/forge/rest"
 )
 
 // A gitlabAPI is GitLab's.
 type gitlabAPI struct {
-	web     *web
+	web     *rest.Client
 	project string // with all groups
 }
 
-func (g *gitlabAPI) path(rest string) string {
-	return "projects/" + url.PathEscape(g.project) + rest
+func (g *gitlabAPI) path(below string) string {
+	return "projects/" + url.PathEscape(g.project) + below
 }
 
 // gitlabStates are the states of a status as GitLab names them. One that is not tried is "canceled" there.
@@ -30,8 +32,8 @@ func (g *gitlabAPI) setStatus(ctx context.Context, commit string, s Status) erro
 		body["target_url"] = s.URL
 	}
 
-	err := g.web.ask(ctx, http.MethodPost, g.path("/statuses/"+url.PathEscape(commit)), body, nil)
-	var said *APIError
+	err := g.web.Ask(ctx, http.MethodPost, g.path("/statuses/"+url.PathEscape(commit)), body, nil)
+	var said *rest.Error
 	isStuck := errors.As(err, &said) && said.Code == http.StatusBadRequest && strings.Contains(said.Text, "Cannot transition status")
 	if isStuck {
 		return nil
@@ -48,7 +50,7 @@ func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (some
 		Target int64  `json:"target_project_id"`
 	}
 	path := fmt.Sprintf("/merge_requests?state=opened&target_branch=%s&order_by=updated_at&per_page=%d&page=%d", url.QueryEscape(branch), maxRequests, page)
-	if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &mrs); err != nil {
+	if err := g.web.Ask(ctx, http.MethodGet, g.path(path), nil, &mrs); err != nil {
 		return nil, false, err
 	}
 
@@ -64,7 +66,7 @@ func (g *gitlabAPI) merged(ctx context.Context, commit string) ([]int, error) {
 		IID   int    `json:"iid"`
 		State string `json:"state"`
 	}
-	if err := g.web.ask(ctx, http.MethodGet, g.path("/repository/commits/"+url.PathEscape(commit)+"/merge_requests"), nil, &mrs); err != nil {
+	if err := g.web.Ask(ctx, http.MethodGet, g.path("/repository/commits/"+url.PathEscape(commit)+"/merge_requests"), nil, &mrs); err != nil {
 		return nil, err
 	}
 
@@ -81,12 +83,12 @@ func (g *gitlabAPI) isPublic(ctx context.Context) (bool, error) {
 	var project struct {
 		Visibility string `json:"visibility"`
 	}
-	err := g.web.ask(ctx, http.MethodGet, g.path(""), nil, &project)
+	err := g.web.Ask(ctx, http.MethodGet, g.path(""), nil, &project)
 	return project.Visibility == "public", err
 }
 
 func (g *gitlabAPI) me(ctx context.Context) (a author, err error) {
-	err = g.web.ask(ctx, http.MethodGet, "user", nil, &a)
+	err = g.web.Ask(ctx, http.MethodGet, "user", nil, &a)
 	return a, err
 }
 
@@ -94,7 +96,7 @@ func (g *gitlabAPI) findComment(ctx context.Context, number int, marker string, 
 	for page := 1; page <= maxComments/100; page++ {
 		var notes []note
 		path := fmt.Sprintf("/merge_requests/%d/notes?sort=asc&per_page=100&page=%d", number, page)
-		if err := g.web.ask(ctx, http.MethodGet, g.path(path), nil, &notes); err != nil {
+		if err := g.web.Ask(ctx, http.MethodGet, g.path(path), nil, &notes); err != nil {
 			return 0, err
 		}
 		if id := findNote(notes, marker, of); id != 0 || len(notes) < 100 {
@@ -106,10 +108,10 @@ func (g *gitlabAPI) findComment(ctx context.Context, number int, marker string, 
 
 func (g *gitlabAPI) addComment(ctx context.Context, number int, text string) (int64, error) {
 	var n note
-	err := g.web.ask(ctx, http.MethodPost, g.path(fmt.Sprintf("/merge_requests/%d/notes", number)), map[string]string{"body": text}, &n)
+	err := g.web.Ask(ctx, http.MethodPost, g.path(fmt.Sprintf("/merge_requests/%d/notes", number)), map[string]string{"body": text}, &n)
 	return n.ID, err
 }
 
 func (g *gitlabAPI) editComment(ctx context.Context, number int, id int64, text string) error {
-	return g.web.ask(ctx, http.MethodPut, g.path(fmt.Sprintf("/merge_requests/%d/notes/%d", number, id)), map[string]string{"body": text}, nil)
+	return g.web.Ask(ctx, http.MethodPut, g.path(fmt.Sprintf("/merge_requests/%d/notes/%d", number, id)), map[string]string{"body": text}, nil)
 }

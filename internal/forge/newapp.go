@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"bellhop/internal/forge/rest"
 	"bellhop/internal/plain"
 )
 
@@ -116,7 +117,7 @@ func (g *GitHubSite) exchange(ctx context.Context, code string) (*MadeApp, error
 		WebhookSecret string `json:"webhook_secret"`
 	}
 	anonymous := func(context.Context, http.Header) error { return nil }
-	if err := newWeb(g.api, anonymous).ask(ctx, http.MethodPost, "app-manifests/"+code+"/conversions", nil, &got); err != nil {
+	if err := rest.New(g.api, anonymous).Ask(ctx, http.MethodPost, "app-manifests/"+code+"/conversions", nil, &got); err != nil {
 		return nil, fmt.Errorf("exchange the code for the App: %w", err)
 	}
 
@@ -134,7 +135,7 @@ func (g *GitHubSite) exchange(ctx context.Context, code string) (*MadeApp, error
 // https://docs.github.com/en/rest/apps/webhooks#update-a-webhook-configuration-for-an-app.
 func (g *GitHubSite) SetWebhook(ctx context.Context, m *MadeApp, address, secret string) error {
 	config := map[string]string{"url": address, "content_type": "json", "secret": secret, "insecure_ssl": "0"}
-	err := newInstallation(g.api, m.App(), "", "").web.ask(ctx, http.MethodPatch, "app/hook/config", config, nil)
+	err := newInstallation(g.api, m.App(), "", "").web.Ask(ctx, http.MethodPatch, "app/hook/config", config, nil)
 	if err != nil {
 		return fmt.Errorf("give the App's webhook the secret of the deployer: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"bellhop/internal/forge/rest"
 	"bellhop/internal/history/outbox"
 )
 
@@ -77,7 +78,7 @@ func (p *Planner) Run(ctx context.Context) {
 			p.Troubles.note("plans of requests", err)
 		}
 		if err != nil && ctx.Err() == nil {
-			var said *APIError
+			var said *rest.Error
 			wait = min(firstWait<<min(fails, 8), lastWait)
 			if errors.As(err, &said) {
 				wait = max(wait, said.After)
@@ -120,13 +121,13 @@ func (p *Planner) await(ctx context.Context, wait time.Duration, isRefused bool)
 		case <-timer.C:
 			return true
 		case <-changed:
-			sleep(ctx, rest)
+			sleep(ctx, between)
 			return ctx.Err() == nil
 		case <-looked:
 			if base, err := p.Base(); err == nil && p.repo(base) == p.seen {
 				continue
 			}
-			sleep(ctx, rest)
+			sleep(ctx, between)
 			return ctx.Err() == nil
 		}
 	}
@@ -208,8 +209,8 @@ func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool,
 
 	key := strconv.Itoa(r.Number)
 	id, err := p.Client.Comment(ctx, r.Number, mark[key].Comment, plan.Marker, plan.Text)
-	var said *APIError
-	if errors.As(err, &said) && said.isOfOneCommit() {
+	var said *rest.Error
+	if errors.As(err, &said) && said.IsOfOneCommit() {
 		p.waits.add(r, time.Now())
 		p.Log.Error("request is planned, and has no comment", "request", r.Number, "err", err)
 		return nil

@@ -464,8 +464,8 @@ func TestLookThatFoundNothingAsksNothing(t *testing.T) {
 			synctest.Wait()
 			move(&base, &branches)
 			looked <- struct{}{}
-			if took := (<-asks).Sub(start); took != rest {
-				t.Errorf("%s moved, and the forge is asked after %v, want %v", what, took, rest)
+			if took := (<-asks).Sub(start); took != between {
+				t.Errorf("%s moved, and the forge is asked after %v, want %v", what, took, between)
 			}
 
 			p.seen, start = p.repo(base), time.Now()

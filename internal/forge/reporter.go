@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/forge/rest"
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/outbox"
@@ -53,7 +54,7 @@ type Reporter struct {
 // Times of a reporter.
 const (
 	gather    = 200 * time.Millisecond // events come in groups
-	rest      = time.Second            // between two looks at history
+	between   = time.Second            // between two looks at history
 	firstWait = 5 * time.Second        // after a refusal; twice as long each time
 	lastWait  = 10 * time.Minute
 	idle      = time.Hour
@@ -73,7 +74,7 @@ func (r *Reporter) Run(ctx context.Context) {
 			return
 		case <-r.Changed:
 			timer.Stop()
-			sleep(ctx, max(gather, time.Until(p.notBefore), time.Until(p.last.Add(rest))))
+			sleep(ctx, max(gather, time.Until(p.notBefore), time.Until(p.last.Add(between))))
 		case <-timer.C:
 		}
 	}
@@ -383,9 +384,9 @@ func (r *Reporter) refused(ctx context.Context, commit string, err error, p *pro
 	if ctx.Err() != nil {
 		return false, idle
 	}
-	var said *APIError
+	var said *rest.Error
 	isAPI := errors.As(err, &said)
-	if isAPI && said.isOfOneCommit() {
+	if isAPI && said.IsOfOneCommit() {
 		again := p.retries[commit]
 		again.first = cmp.Or(again.first, time.Now())
 		again.wait = min(cmp.Or(again.wait*2, firstWait), lastWait)
@@ -440,7 +441,7 @@ func (r *Reporter) handled(ctx context.Context, v *view, mark map[string]string)
 
 // SetStatus sets the status of a commit.
 func (c *Client) SetStatus(ctx context.Context, commit string, s Status) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, rest.RequestTime)
 	defer cancel()
 	return c.api.setStatus(ctx, commit, s)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+
+	"bellhop/internal/forge/rest"
 )
 
 // A Request is one that somebody opened to merge a head into a branch: a pull request, or a merge request of GitLab.
@@ -25,7 +27,7 @@ const (
 // Requests are the open requests to merge into a branch: at most maxRequests of the repo's own branches and, where they are
 // wanted, at most maxForks others behind them. isAll says that there are no others.
 func (c *Client) Requests(ctx context.Context, branch string, withForks bool) (all []Request, isAll bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*rest.RequestTime)
 	defer cancel()
 
 	var ours, forks []Request
@@ -54,14 +56,14 @@ func (c *Client) Requests(ctx context.Context, branch string, withForks bool) (a
 
 // Merged are the numbers of the requests that brought a commit.
 func (c *Client) Merged(ctx context.Context, commit string) ([]int, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, rest.RequestTime)
 	defer cancel()
 	return c.api.merged(ctx, commit)
 }
 
 // IsPublic says whether everybody can read the repo.
 func (c *Client) IsPublic(ctx context.Context) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTime)
+	ctx, cancel := context.WithTimeout(ctx, rest.RequestTime)
 	defer cancel()
 	return c.api.isPublic(ctx)
 }
@@ -72,7 +74,7 @@ const maxComments = 300
 // Comment has one comment of a request say text. id is that of the comment as an earlier call returned it; 0: it is looked for by
 // marker, with which our comments begin, and made when there is none.
 func (c *Client) Comment(ctx context.Context, number int, id int64, marker, text string) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*requestTime)
+	ctx, cancel := context.WithTimeout(ctx, 2*rest.RequestTime)
 	defer cancel()
 
 	var err error
@@ -120,7 +122,7 @@ func (a author) is(other author) bool {
 
 // isNotOurs says that what was asked for, as the edit of a comment, is not for us, and will not be by itself.
 func isNotOurs(err error) bool {
-	var said *APIError
+	var said *rest.Error
 	isLater := errors.As(err, &said) && said.After > 0 // a rate limit is a 403 too
 	if said == nil || isLater {
 		return false

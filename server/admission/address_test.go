@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"net/http/httptest"
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func prefixes(nets ...string) (p proxies) {
+func prefixes(nets ...string) (p Proxies) {
 	for _, n := range nets {
 		p = append(p, netip.MustParsePrefix(n))
 	}
@@ -19,7 +19,7 @@ func TestSender(t *testing.T) {
 	chain := prefixes("172.18.0.0/16", "198.51.100.0/24", "2001:db8:aaaa::/48", "127.0.0.0/8")
 	for _, c := range []struct {
 		name    string
-		trust   proxies
+		trust   Proxies
 		remote  string
 		headers []string // lines of X-Forwarded-For
 		want    string
@@ -69,9 +69,9 @@ func TestSender(t *testing.T) {
 		}
 		r.Header.Set("Forwarded", "for=9.9.9.9")
 		r.Header.Set("X-Real-IP", "9.9.9.9")
-		got := c.trust.sender(r)
-		if got.addr.String() != c.want || got.shared != c.shared {
-			t.Errorf("%s: sender %v, shared %v; want %s, %v", c.name, got.addr, got.shared, c.want, c.shared)
+		got := c.trust.Sender(r)
+		if got.Addr.String() != c.want || got.Shared != c.shared {
+			t.Errorf("%s: sender %v, shared %v; want %s, %v", c.name, got.Addr, got.Shared, c.want, c.shared)
 		}
 	}
 }
@@ -85,11 +85,11 @@ func FuzzForwardedFor(f *testing.F) {
 		r.RemoteAddr = "172.18.0.2:1"
 		r.Header["X-Forwarded-For"] = []string{one, two + ",203.0.113.7"}
 		trust := prefixes("172.18.0.0/16")
-		if got := trust.sender(r); got.addr.String() != "203.0.113.7" || got.shared {
+		if got := trust.Sender(r); got.Addr.String() != "203.0.113.7" || got.Shared {
 			t.Errorf("sender of %q, %q = %+v", one, two, got)
 		}
 		r.Header["X-Forwarded-For"] = []string{one, two}
-		if got := trust.sender(r); got.addr.Is4In6() || got.addr.Zone() != "" || got.addr.Is6() && got.addr != network(got.addr) {
+		if got := trust.Sender(r); got.Addr.Is4In6() || got.Addr.Zone() != "" || got.Addr.Is6() && got.Addr != Network(got.Addr) {
 			t.Errorf("sender of %q, %q = %+v, which is not in the form that is counted", one, two, got)
 		}
 	})

@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"net/http"
@@ -14,23 +14,23 @@ import (
 // The header Forwarded is not read: a proxy that speaks X-Forwarded-For passes it through as the
 // sender wrote it.
 
-// A sender is whom a request is counted against.
-type sender struct {
-	addr netip.Addr // IPv4, or the first address of an IPv6 /64, which is what one customer has
+// A Sender is whom a request is counted against.
+type Sender struct {
+	Addr netip.Addr // IPv4, or the first address of an IPv6 /64, which is what one customer has
 
-	// shared says that many speak through this address: a proxy. Strangers and the forge may sit
+	// Shared says that many speak through this address: a proxy. Strangers and the forge may sit
 	// behind it alike, so no limit by address holds for it.
-	shared bool
+	Shared bool
 }
 
 // mostHops is how many hops of X-Forwarded-For are looked at, from the right.
 const mostHops = 32
 
-// proxies are the networks whose X-Forwarded-For is believed.
-type proxies []netip.Prefix
+// Proxies are the networks whose X-Forwarded-For is believed.
+type Proxies []netip.Prefix
 
 // trust says that a is one of the proxies.
-func (p proxies) trust(a netip.Addr) bool {
+func (p Proxies) trust(a netip.Addr) bool {
 	for _, net := range p {
 		if net.Contains(a) {
 			return true
@@ -39,11 +39,11 @@ func (p proxies) trust(a netip.Addr) bool {
 	return false
 }
 
-// sender is whom a request is counted against.
-func (p proxies) sender(r *http.Request) sender {
+// Sender is whom a request is counted against.
+func (p Proxies) Sender(r *http.Request) Sender {
 	peer, ok := parseHop(r.RemoteAddr)
 	if !ok || !p.trust(peer) {
-		return p.peer(r.RemoteAddr)
+		return p.Peer(r.RemoteAddr)
 	}
 
 	hops := hopsOf(r.Header.Values("X-Forwarded-For"))
@@ -53,25 +53,25 @@ func (p proxies) sender(r *http.Request) sender {
 			break // a proxy of ours wrote no address: it is all that is known
 		}
 		if !p.trust(hop) {
-			return sender{addr: network(hop)}
+			return Sender{Addr: Network(hop)}
 		}
 		peer = hop
 	}
-	return sender{addr: network(peer), shared: true}
+	return Sender{Addr: Network(peer), Shared: true}
 }
 
-// peer is whom a connection is counted against, before anything was read from it. As long as no
+// Peer is whom a connection is counted against, before anything was read from it. As long as no
 // proxy is named, an address of this machine or of a private network may be one.
-func (p proxies) peer(remote string) sender {
+func (p Proxies) Peer(remote string) Sender {
 	a, ok := parseHop(remote)
 	if !ok {
-		return sender{}
+		return Sender{}
 	}
 	shared := p.trust(a)
 	if len(p) == 0 {
 		shared = isLocal(a)
 	}
-	return sender{addr: network(a), shared: shared}
+	return Sender{Addr: Network(a), Shared: shared}
 }
 
 // carrierNAT is what providers and some overlay networks number their inner side with (RFC 6598).
@@ -82,8 +82,8 @@ func isLocal(a netip.Addr) bool {
 	return onThisMachine || a.IsPrivate() || carrierNAT.Contains(a)
 }
 
-// network is the part of an address that is counted.
-func network(a netip.Addr) netip.Addr {
+// Network is the part of an address that is counted.
+func Network(a netip.Addr) netip.Addr {
 	if a.Is6() {
 		p, err := a.Prefix(64)
 		if err == nil {

@@ -1,4 +1,4 @@
-package server
+package admission
 
 import (
 	"context"
@@ -18,16 +18,16 @@ type phase int
 
 const (
 	phaseIdle    phase = iota // no request, or not the whole head of one
-	phaseReading              // of a request whose sender is not known yet
-	phaseTrusted              // its sender is known: it is never closed for others
+	PhaseReading              // of a request whose sender is not known yet
+	PhaseTrusted              // its sender is known: it is never closed for others
 )
 
-// A connTable is the connections of one listener, by whom they are counted against.
-type connTable[K comparable] struct {
-	total, each, reserve int
-	claim                func(net.Conn) claim[K]
-	trusts               func(K) bool   // whether one is trusted by now
-	unheard              func(net.Conn) // told of a connection that ended before its first request; nil: nobody
+// A ConnTable is the connections of one listener, by whom they are counted against.
+type ConnTable[K comparable] struct {
+	Total, Each, Reserve int
+	Claim                func(net.Conn) Claim[K]
+	Trusts               func(K) bool   // whether one is trusted by now
+	Unheard              func(net.Conn) // told of a connection that ended before its first request; nil: nobody
 
 	mu   sync.Mutex
 	open map[K]*holder
@@ -36,11 +36,11 @@ type connTable[K comparable] struct {
 // A holder is whoever holds connections.
 type holder struct {
 	many  bool // speaks for many
-	conns map[*tracked]bool
+	conns map[*Tracked]bool
 }
 
-// A tracked is one connection in a table.
-type tracked struct {
+// A Tracked is one connection in a table.
+type Tracked struct {
 	net.Conn
 	leave func()
 
@@ -51,7 +51,7 @@ type tracked struct {
 }
 
 // Listen returns a listener whose connections the table counts, beside those of its other ones.
-func (t *connTable[K]) Listen(l net.Listener) net.Listener {
+func (t *ConnTable[K]) Listen(l net.Listener) net.Listener {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -63,7 +63,7 @@ func (t *connTable[K]) Listen(l net.Listener) net.Listener {
 
 type countedListener[K comparable] struct {
 	net.Listener
-	table *connTable[K]
+	table *ConnTable[K]
 }
 
 // Accept returns the next connection that there is room for.
@@ -73,16 +73,16 @@ func (l *countedListener[K]) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if one := l.table.enter(c); one != nil {
+		if one := l.table.Enter(c); one != nil {
 			return one, nil
 		}
 		c.Close()
 	}
 }
 
-// enter counts a connection; nil says that there is no room for it.
-func (t *connTable[K]) enter(c net.Conn) *tracked {
-	who := t.claim(c)
+// Enter counts a connection; nil says that there is no room for it.
+func (t *ConnTable[K]) Enter(c net.Conn) *Tracked {
+	who := t.Claim(c)
 
 	t.mu.Lock()
 	victim, ok := t.makeRoom(who)
@@ -91,12 +91,12 @@ func (t *connTable[K]) enter(c net.Conn) *tracked {
 		return nil
 	}
 
-	one := &tracked{Conn: c, since: time.Now()}
-	one.leave = sync.OnceFunc(func() { t.left(who.of, one) })
-	if t.open[who.of] == nil {
-		t.open[who.of] = &holder{who.many, map[*tracked]bool{}}
+	one := &Tracked{Conn: c, since: time.Now()}
+	one.leave = sync.OnceFunc(func() { t.left(who.Of, one) })
+	if t.open[who.Of] == nil {
+		t.open[who.Of] = &holder{who.Many, map[*Tracked]bool{}}
 	}
-	t.open[who.of].conns[one] = true
+	t.open[who.Of].conns[one] = true
 	t.mu.Unlock()
 
 	if victim != nil {
@@ -105,18 +105,18 @@ func (t *connTable[K]) enter(c net.Conn) *tracked {
 	return one
 }
 
-func (t *connTable[K]) left(of K, one *tracked) {
+func (t *ConnTable[K]) left(of K, one *Tracked) {
 	t.mu.Lock()
 	t.remove(of, one)
 	t.mu.Unlock()
 
-	if t.unheard != nil && one.heard() == 0 {
-		t.unheard(one.Conn)
+	if t.Unheard != nil && one.heard() == 0 {
+		t.Unheard(one.Conn)
 	}
 }
 
 // remove is called under mu.
-func (t *connTable[K]) remove(of K, one *tracked) {
+func (t *ConnTable[K]) remove(of K, one *Tracked) {
 	h := t.open[of]
 	if h == nil {
 		return
@@ -129,29 +129,36 @@ func (t *connTable[K]) remove(of K, one *tracked) {
 
 // makeRoom says whether one more may enter, and which connection is to be closed for it. It is
 // called under mu.
-func (t *connTable[K]) makeRoom(who claim[K]) (victim *tracked, ok bool) {
-	limited := !who.trusted && !who.many
-	if h := t.open[who.of]; limited && h != nil && len(h.conns) >= t.each {
+func (t *ConnTable[K]) makeRoom(who Claim[K]) (victim *Tracked, ok bool) {
+	limited := !who.Trusted && !who.Many
+	if h := t.open[who.Of]; limited && h != nil && len(h.conns) >= t.Each {
 		victim = h.oldest()
 		if victim != nil {
-			t.remove(who.of, victim)
+			t.remove(who.Of, victim)
 		}
 		return victim, victim != nil
 	}
 
-	all, strangers := t.count()
-	reserved := !who.trusted && !who.many && strangers >= t.total-t.reserve
-	if all < t.total && !reserved {
+	all, strangers := t.Count()
+	reserved := !who.Trusted && !who.Many && strangers >= t.Total-t.Reserve
+	if all < t.Total && !reserved {
 		return nil, true
 	}
 	return t.evict(who)
 }
 
-// count counts the connections, and those of them whose owner is not trusted.
-func (t *connTable[K]) count() (all, strangers int) {
+// Holders is how many hold connections.
+func (t *ConnTable[K]) Holders() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
+}
+
+// Count counts the connections, and those of them whose owner is not trusted.
+func (t *ConnTable[K]) Count() (all, strangers int) {
 	for k, h := range t.open {
 		all += len(h.conns)
-		if !h.many && !t.trusts(k) {
+		if !h.many && !t.Trusts(k) {
 			strangers += len(h.conns)
 		}
 	}
@@ -160,9 +167,9 @@ func (t *connTable[K]) count() (all, strangers int) {
 
 // evict finds the connection that is to be closed: of whoever is not trusted and has the most
 // connections, else, for one who is trusted, of whoever has the most.
-func (t *connTable[K]) evict(who claim[K]) (victim *tracked, ok bool) {
+func (t *ConnTable[K]) evict(who Claim[K]) (victim *Tracked, ok bool) {
 	of, victim := t.fullest(false)
-	if victim == nil && (who.trusted || who.many) {
+	if victim == nil && (who.Trusted || who.Many) {
 		of, victim = t.fullest(true)
 	}
 	if victim != nil {
@@ -172,10 +179,10 @@ func (t *connTable[K]) evict(who claim[K]) (victim *tracked, ok bool) {
 }
 
 // fullest is the oldest connection that may be closed of whoever has the most.
-func (t *connTable[K]) fullest(trusted bool) (of K, victim *tracked) {
+func (t *ConnTable[K]) fullest(trusted bool) (of K, victim *Tracked) {
 	most := 0
 	for k, h := range t.open {
-		isTrusted := h.many || t.trusts(k)
+		isTrusted := h.many || t.Trusts(k)
 		if len(h.conns) <= most || isTrusted != trusted {
 			continue
 		}
@@ -188,13 +195,13 @@ func (t *connTable[K]) fullest(trusted bool) (of K, victim *tracked) {
 
 // oldest is the connection that was idle for longest, else the one whose request is being read
 // for longest; nil when all are trusted.
-func (h *holder) oldest() (victim *tracked) {
+func (h *holder) oldest() (victim *Tracked) {
 	var worst phase
 	var since time.Time
 	for one := range h.conns {
 		p, at := one.at()
 		switch {
-		case p == phaseTrusted:
+		case p == PhaseTrusted:
 		case victim == nil, p < worst, p == worst && at.Before(since):
 			victim, worst, since = one, p, at
 		}
@@ -202,23 +209,23 @@ func (h *holder) oldest() (victim *tracked) {
 	return victim
 }
 
-func (c *tracked) at() (phase, time.Time) {
+func (c *Tracked) at() (phase, time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.phase, c.since
 }
 
-func (c *tracked) heard() int {
+func (c *Tracked) heard() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.requests
 }
 
-func (c *tracked) enterPhase(p phase) {
+func (c *Tracked) EnterPhase(p phase) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
-	if p == phaseReading {
+	if p == PhaseReading {
 		c.requests++
 	}
 	if c.phase != p {
@@ -227,17 +234,17 @@ func (c *tracked) enterPhase(p phase) {
 }
 
 // Close closes the connection and gives its place back.
-func (c *tracked) Close() error {
+func (c *Tracked) Close() error {
 	defer c.leave()
 	return c.Conn.Close()
 }
 
-// trackPhases lets a server tell the connections of its listener what they are at.
-func trackPhases(h *http.Server) {
+// TrackPhases lets a server tell the connections of its listener what they are at.
+func TrackPhases(h *http.Server) {
 	next := h.Handler
 	h.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		inPhase(r, phaseReading)
-		defer inPhase(r, phaseIdle)
+		InPhase(r, PhaseReading)
+		defer InPhase(r, phaseIdle)
 		next.ServeHTTP(w, r)
 	})
 	before := h.ConnContext
@@ -251,10 +258,10 @@ func trackPhases(h *http.Server) {
 
 type connKey struct{}
 
-// inPhase says what the request's connection is at. A request without one, as a test makes, has
+// InPhase says what the request's connection is at. A request without one, as a test makes, has
 // no phase.
-func inPhase(r *http.Request, p phase) {
-	if one, ok := r.Context().Value(connKey{}).(*tracked); ok {
-		one.enterPhase(p)
+func InPhase(r *http.Request, p phase) {
+	if one, ok := r.Context().Value(connKey{}).(*Tracked); ok {
+		one.EnterPhase(p)
 	}
 }

@@ -1,4 +1,4 @@
-package forge
+package rest
 
 import (
 	"bytes"
@@ -19,21 +19,21 @@ import (
 
 // How long one request may take, and how much of an answer is read.
 const (
-	requestTime  = 30 * time.Second
+	RequestTime  = 30 * time.Second
 	maxAnswer    = 4 << 20 // with its long strings cut
-	maxErrorText = 300
+	MaxErrorText = 300
 	maxRedirects = 3
 )
 
-// An APIError is what a forge answered in place of what was asked.
-type APIError struct {
+// An Error is what a forge answered in place of what was asked.
+type Error struct {
 	Code  int           // HTTP status
 	Text  string        // what the forge says, in one line; "" when it says nothing
 	Right string        // that the token would need, in the forge's words; "" when the forge does not say
 	After time.Duration // how long the forge asks to wait; 0: it does not say
 }
 
-func (e *APIError) Error() string {
+func (e *Error) Error() string {
 	text := fmt.Sprintf("the forge answered %d %s", e.Code, http.StatusText(e.Code))
 	if e.Text != "" {
 		text += ": " + e.Text
@@ -44,8 +44,8 @@ func (e *APIError) Error() string {
 	return text
 }
 
-// isOfOneCommit says that the forge refuses this request, and would take others.
-func (e *APIError) isOfOneCommit() bool {
+// IsOfOneCommit says that the forge refuses this request, and would take others.
+func (e *Error) IsOfOneCommit() bool {
 	switch e.Code {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusGone, http.StatusUnprocessableEntity:
 		return true
@@ -56,8 +56,8 @@ func (e *APIError) isOfOneCommit() bool {
 // A login adds to a request what proves who sends it.
 type login func(ctx context.Context, h http.Header) error
 
-// header logs in by one header.
-func header(name, before string, token func() (string, error)) login {
+// Header logs in by one header.
+func Header(name, before string, token func() (string, error)) login {
 	return func(_ context.Context, h http.Header) error {
 		t, err := token()
 		if err != nil {
@@ -135,13 +135,13 @@ func (d *hiding) hideIn(answer *http.Response) {
 	answer.Body.Close()
 	answer.Body = io.NopCloser(strings.NewReader(d.filter.Text(string(body))))
 
-	if right := answer.Header.Get(rightHeader); right != "" {
-		answer.Header.Set(rightHeader, d.filter.Text(right))
+	if right := answer.Header.Get(RightHeader); right != "" {
+		answer.Header.Set(RightHeader, d.filter.Text(right))
 	}
 }
 
-// rightHeader names the right that GitHub asks for.
-const rightHeader = "X-Accepted-GitHub-Permissions"
+// RightHeader names the right that GitHub asks for.
+const RightHeader = "X-Accepted-GitHub-Permissions"
 
 var errLongAnswer = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 
@@ -162,14 +162,14 @@ func (b *bounded) Read(p []byte) (int, error) {
 
 func (b *bounded) Close() error { return b.of.Close() }
 
-// httpClient is a client of one forge. A redirect to another host, or to another method, is not followed.
-func httpClient(base *url.URL, l login) *http.Client {
+// HTTPClient is a client of one forge. A redirect to another host, or to another method, is not followed.
+func HTTPClient(base *url.URL, l login) *http.Client {
 	next := http.DefaultTransport.(*http.Transport).Clone()
 	next.MaxResponseHeaderBytes = 64 << 10
 	next.MaxIdleConns = 2
 
 	return &http.Client{
-		Timeout:   requestTime,
+		Timeout:   RequestTime,
 		Transport: &transport{base: base, login: l, next: next},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			isSame := r.URL.Scheme == base.Scheme && r.URL.Host == base.Host
@@ -184,17 +184,18 @@ func httpClient(base *url.URL, l login) *http.Client {
 	}
 }
 
-// A web is a small client of a REST API.
-type web struct {
+// A Client is a small client of a REST API.
+type Client struct {
 	base *url.URL
 	http *http.Client
 }
 
-func newWeb(base *url.URL, l login) *web { return &web{base: base, http: httpClient(base, l)} }
+// New returns a Client of the API below base.
+func New(base *url.URL, l login) *Client { return &Client{base: base, http: HTTPClient(base, l)} }
 
-// ask sends body as JSON to a path below the base, and decodes the answer into out. Nil: none is sent, or decoded. The
+// Ask sends body as JSON to a path below the base, and decodes the answer into out. Nil: none is sent, or decoded. The
 // elements of path are escaped already.
-func (w *web) ask(ctx context.Context, method, path string, body, out any) error {
+func (w *Client) Ask(ctx context.Context, method, path string, body, out any) error {
 	var sent io.Reader
 	if body != nil {
 		b, err := json.Marshal(body)
@@ -215,7 +216,7 @@ func (w *web) ask(ctx context.Context, method, path string, body, out any) error
 
 	answer, err := w.http.Do(req)
 	if err != nil {
-		return bare(err)
+		return Bare(err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode/100 != 2 {
@@ -230,8 +231,8 @@ func (w *web) ask(ctx context.Context, method, path string, body, out any) error
 	return nil
 }
 
-// bare is an error of a request without the address that it went to.
-func bare(err error) error {
+// Bare is an error of a request without the address that it went to.
+func Bare(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {
 		return fmt.Errorf("ask the forge: %w", u.Err)
@@ -249,12 +250,12 @@ func errorOf(answer *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(answer.Body, maxErrorBody))
 	_ = json.Unmarshal(body, &said) // an answer of a proxy is no JSON
 
-	e := &APIError{Code: answer.StatusCode, Text: textOf(said.Message), After: waitOf(answer.Header)}
+	e := &Error{Code: answer.StatusCode, Text: textOf(said.Message), After: WaitOf(answer.Header)}
 	if e.Text == "" {
 		e.Text = textOf(said.Error)
 	}
 	if answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusNotFound {
-		e.Right = plain.Line(answer.Header.Get(rightHeader), 100)
+		e.Right = plain.Line(answer.Header.Get(RightHeader), 100)
 		if said.Scope != "" {
 			e.Right = "the scope " + plain.Line(said.Scope, 100)
 		}
@@ -268,11 +269,11 @@ func textOf(raw json.RawMessage) string {
 	if json.Unmarshal(raw, &s) != nil {
 		s = string(raw)
 	}
-	return plain.Line(s, maxErrorText)
+	return plain.Line(s, MaxErrorText)
 }
 
-// waitOf is how long an answer asks to wait, at most an hour.
-func waitOf(h http.Header) time.Duration {
+// WaitOf is how long an answer asks to wait, at most an hour.
+func WaitOf(h http.Header) time.Duration {
 	wait := time.Duration(0)
 	if s, err := strconv.ParseInt(h.Get("Retry-After"), 10, 32); err == nil {
 		wait = time.Duration(s) * time.Second
