@@ -86,9 +86,9 @@ func TestRightSignatureIsNeverRefused(t *testing.T) {
 		"the same address":            {nil, "203.0.113.7:1", ""},
 		"a proxy on this machine":     {nil, "127.0.0.1:1", ""},
 		"a proxy of a container":      {nil, "172.18.0.2:1", ""},
-		"a proxy that is trusted":     {prefixes("172.18.0.0/16"), "172.18.0.2:1", "203.0.113.7"},
-		"a trusted one, no header":    {prefixes("172.18.0.0/16"), "172.18.0.2:1", ""},
-		"a private one, not trusted":  {prefixes("172.18.0.0/16"), "10.0.0.2:1", "203.0.113.7"},
+		"a proxy that is trusted":     {admission.Proxies{netip.MustParsePrefix("172.18.0.0/16")}, "172.18.0.2:1", "203.0.113.7"},
+		"a trusted one, no header":    {admission.Proxies{netip.MustParsePrefix("172.18.0.0/16")}, "172.18.0.2:1", ""},
+		"a private one, not trusted":  {admission.Proxies{netip.MustParsePrefix("172.18.0.0/16")}, "10.0.0.2:1", "203.0.113.7"},
 		"the same network of IPv6":    {nil, "[2001:db8::7]:1", ""},
 		"no address that can be read": {nil, "@", ""},
 	} {
