@@ -27,6 +27,7 @@ import (
 	"bellhop/deploy/plan"
 	"bellhop/deploy/repostate"
 	"bellhop/deploy/routes"
+	"bellhop/deploy/systems"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/nixos"
@@ -100,6 +101,7 @@ type Deployer struct {
 	planner plan.Planner
 	repo    repostate.State // what the last look at the repo came to
 	hosts   hosts.Table     // what is known of hosts beside history
+	ways    systems.Ways    // to hosts that evaluate their NixOS systems themselves
 	bell    bellRef
 	lines   lines.Set // kept to hosts by Watch
 	looks   drift.State
@@ -198,6 +200,9 @@ func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
 	p, err := d.compare(ctx, r, snap, f)
 	if err == nil {
 		p.CompareSystems(ctx, d.Nix)
+	}
+	if err == nil && req.DryActivate != "" {
+		err = d.nixos().DryActivate(ctx, p, req.DryActivate)
 	}
 	return p, err
 }

@@ -2,18 +2,13 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"time"
 
 	"bellhop/deploy/follow"
-	"bellhop/deploy/plan"
-	"bellhop/deploy/routes"
+	"bellhop/deploy/systems"
 	"bellhop/internal/fleet"
 	"bellhop/internal/nixos"
 	"bellhop/internal/plain"
-	"bellhop/internal/push"
 )
 
 // What a run does about NixOS systems: they are evaluated before bundles are made, compared for people, and copied to
@@ -31,6 +26,7 @@ func (d *Deployer) systems(ctx context.Context, r *run, snap Snapshot, f *fleet.
 		d.Nix.ForgetFailures()
 	}
 
+	d.ways.Now(f, d.arch)
 	loads := d.loads
 	r.release()
 	f.ResolveSystems(r.parent, r.head.Commit)
@@ -50,30 +46,7 @@ func (d *Deployer) systems(ctx context.Context, r *run, snap Snapshot, f *fleet.
 	return f, ctx, nil
 }
 
-// copySystem is what brings the closure of the host's system there; nil when it is there.
-func (d *Deployer) copySystem(r *run, hp *plan.HostPlan, j *push.Job) func(context.Context) error {
-	if !hp.Brings() {
-		return nil
-	}
-	path := hp.Bundle.System.Path
-	return func(ctx context.Context) error {
-		carrier, ok := d.Links.(routes.Carrier)
-		if !ok || d.Nix == nil {
-			return push.Final(errors.New("this deployer can't copy NixOS systems"))
-		}
-		if hp.Hold != nil && !nixos.Has(path) {
-			return nil // the host held it before, and says so if it does not any more
-		}
+// On runs commands on a host of the fleet that was loaded last, as root.
+func (d *Deployer) On(host string) nixos.Shell { return d.ways.On(d.Links, host) }
 
-		began := time.Now()
-		serve := func(ctx context.Context, in io.Reader, out, errs io.Writer) (int, error) {
-			return carrier.Carry(ctx, j.Target, nixos.ServeCommand(path), in, out, errs)
-		}
-		copied, err := d.Nix.Copy(ctx, path, serve)
-		if err != nil {
-			return err
-		}
-		d.log().Info("system copied", "host", hp.Name, "run", r.head.ID, "system", path, "bytes", copied.Sent, "took", time.Since(began).Round(time.Millisecond))
-		return nil
-	}
-}
+func (d *Deployer) nixos() systems.Systems { return systems.Systems{Contact: d.contact(), Nix: d.Nix} }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"bellhop/deploy/systems"
 	"bellhop/internal/fleet"
 )
 
@@ -11,16 +12,19 @@ import (
 // compared with what is deployed, and loaded as any commit is; nothing of it stays in the
 // deployer, whose next run neither saves work by it nor is misled.
 func (d *Deployer) PlanOf(ctx context.Context, req Request, snap Snapshot) (*Plan, error) {
+	if req.DryActivate != "" {
+		return nil, systems.ErrHeadAlone
+	}
 	d.knowArch()
 	that := func(context.Context) (Snapshot, error) { return snap, nil }
-	systems := d.Loader.Systems
+	resolve := d.Loader.Systems
 	if d.Loader.SystemsAside != nil {
-		systems = d.Loader.SystemsAside
+		resolve = d.Loader.SystemsAside
 	}
 
 	aside := &Deployer{
 		Source: Source{Sync: that, Look: that, At: d.At, Since: d.Since},
-		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, Systems: systems,
+		Loader: &fleet.Loader{Open: d.Loader.Open, KeyDigest: d.Loader.KeyDigest, Arch: d.Loader.Arch, Systems: resolve,
 			Confined: d.Loader.Confined, Timeout: d.Loader.Timeout, Idle: time.Minute},
 		Check:   d.Check,
 		Nix:     d.Nix,

@@ -160,7 +160,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 		j.Run, j.After = t.as, h.run.head.ID
 	}
 
-	j.Before = h.d.copySystem(h.run, t.hp, j)
+	j.Before = h.d.nixos().Bring(h.run.head.ID, t.hp, j.Target)
 	out := h.d.pusher().Push(ctx, j)
 	t.end, t.open = h.d.outcomes().Of(h.run.head.ID, t.hp, out)
 	t.end.Digest = t.hp.Bundle.Digest

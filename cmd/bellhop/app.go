@@ -311,7 +311,7 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	h.nix = nixhosts.New(h.state.path("nix"), f.nix.ifd, f.nix.keyCommand)
 	loader.Systems, loader.SystemsAside = h.nix.Systems, h.nix.SystemsAside
 	h.close = append(h.close, h.nix.Close)
-	return &deploy.Deployer{
+	d := &deploy.Deployer{
 		Source:  deploy.From(h.repo),
 		Loader:  loader,
 		Check:   pushCheck(loader, &f.load),
@@ -323,7 +323,9 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 		Log:     log,
 		Cache:   h.state.path("cache"),
 		Filter:  mask.Of,
-	}, nil
+	}
+	h.nix.On = d.On
+	return d, nil
 }
 
 // openSecret opens an age file of a tree. What the rules know of a file that does not open

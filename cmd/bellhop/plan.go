@@ -135,7 +135,7 @@ func planCmd(e *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "plan [HOST…]", Short: "Show what a deploy would change", GroupID: groupFleet, Args: cobra.ArbitraryArgs,
 		Long: `Show what a deploy would change on each host: files as a unified diff, keys as "changed", the plan's
-digest, and one sentence at the end. No host is contacted, and nothing is stored.
+digest, and one sentence at the end. Without --dry-activate no host is contacted, and nothing is stored.
 
 --ref plans a branch, a tag or a commit of the repo; --branch a branch. --tree DIR plans a work
 tree on this machine: what git would commit of it. All are compared with what is deployed.
@@ -152,7 +152,8 @@ tree on this machine: what git would commit of it. All are compared with what is
 	c.Flags().StringVar(&p.tree, "tree", "", "plan what git would commit of the work tree in this folder")
 	c.Flags().BoolVar(&p.allFiles, "all-files", false, "with --tree, of a folder in no git work tree: take all files in it")
 	_ = c.MarkFlagDirname("tree")
-	c.MarkFlagsMutuallyExclusive("ref", "tree", "branch", "offline")
+	c.Flags().StringVar(&p.req.DryActivate, "dry-activate", "", "copy its NixOS system to this `HOST`, and ask what going over to it would do")
+	c.MarkFlagsMutuallyExclusive("ref", "tree", "branch", "offline", "dry-activate")
 	c.Flags().BoolVar(&p.exitCode, "exit-code", false, "exit 2 when something would change")
 	c.Flags().BoolVar(&p.req.All, "all", false, "as deploy --all would")
 	c.Flags().BoolVar(&p.req.Retry, "retry", false, "as deploy --retry would")

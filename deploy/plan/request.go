@@ -33,6 +33,10 @@ type Request struct {
 	Resume         bool   `json:"resume,omitempty"`    // end the holds of the chosen hosts
 	RunID          string `json:"run,omitempty"`       // "": a new one
 
+	// DryActivate is a NixOS host that is asked, for a plan of the branch's head, what going over to its system would
+	// do. "": no host is.
+	DryActivate string `json:"dry_activate,omitempty"`
+
 	Rollback *Rollback `json:"rollback,omitempty"` // bring the chosen hosts back; nil: to the head
 }
 

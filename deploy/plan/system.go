@@ -21,6 +21,9 @@ func (hp *HostPlan) Brings() bool {
 	return !same || !hp.Last.Had
 }
 
+// BuildsItself says that the host builds its NixOS system itself.
+func (hp *HostPlan) BuildsItself() bool { return hp.Host.NixOS != nil && hp.Host.NixOS.OnHost }
+
 // systemError is why a host has no bundle, where that is its NixOS system; nil where it is not.
 func systemError(err error) *fleet.SystemError {
 	var failed *fleet.SystemError
@@ -57,7 +60,9 @@ type SystemPlan struct {
 	To   string `json:"to"`
 	*nixos.Difference
 	Notices []string `json:"notices,omitempty"`
-	Error   string   `json:"error,omitempty"` // why the closures could not be compared
+	// DryActivate is what the host said that going over to it would do; nil: it was not asked.
+	DryActivate []string `json:"dry_activate,omitempty"`
+	Error       string   `json:"error,omitempty"` // why the closures could not be compared
 }
 
 // CompareSystems compares the closures of the hosts that a push goes to, for people. A nil nix compares nothing.
@@ -75,6 +80,10 @@ func (p *Plan) CompareSystems(ctx context.Context, nix *nixos.Nix) {
 			continue
 		}
 
+		if !nixos.Has(s.To) && hp.BuildsItself() {
+			s.Error = "the host builds the system itself, so what differs in it is not known here"
+			continue
+		}
 		from := s.From
 		if !nixos.Has(from) {
 			from = ""
@@ -97,6 +106,9 @@ func (s *SystemPlan) write(w io.Writer) {
 	}
 	if s.Error != "" {
 		fmt.Fprintf(w, "    %s\n", s.Error)
+	}
+	for _, l := range s.DryActivate {
+		fmt.Fprintf(w, "    dry-activate: %s\n", l)
 	}
 	if s.Difference == nil {
 		return

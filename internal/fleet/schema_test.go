@@ -64,7 +64,7 @@ func TestSchema(t *testing.T) {
 		"a NixOS host":          {host, "address: a\nhost_key: k\nnixos: .#a\n", true},
 		"a NixOS host by file":  {host, "address: a\nhost_key: k\nnixos: { file: a.nix, attr: b }\n", true},
 		"NixOS of elsewhere":    {host, "address: a\nhost_key: k\nnixos: github:x/y#a\n", false},
-		"NixOS built elsewhere": {host, "address: a\nhost_key: k\nnixos: { file: a.nix, build_on: target }\n", false},
+		"NixOS built elsewhere": {host, "address: a\nhost_key: k\nnixos: { file: a.nix, build_on: target }\n", true},
 		"no network":            {main, "hosts: {}\n", false},
 		"no address":            {main, "network: n\nhosts: { a: { host_key: k } }\n", false},
 		"unknown field":         {main, "network: n\nhost: {}\n", false},

@@ -186,7 +186,7 @@ func TestNixOSProblems(t *testing.T) {
 		"{ file: /etc/x.nix }":               "want a Nix file of this repo",
 		"{ file: x.txt }":                    "want a Nix file of this repo",
 		"{ file: x.nix, attr: \"a b\" }":     "want attributes",
-		"{ file: x.nix, build_on: target }":  "build_on is not supported yet",
+		"{ file: x.nix, build_on: moon }":    "want build_on: target",
 		"{ flie: x.nix }":                    "flie",
 		"{ attr: \"a${builtins.currentS}\"}": "want the name of one",
 		"[]":                                 "want text",

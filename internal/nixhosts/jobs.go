@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -22,6 +23,7 @@ var errLater = errors.New("its NixOS system is still being made: the host gets i
 type made struct {
 	systems  map[string]nixos.System
 	failures map[string]*nixos.Failure
+	away     map[string]error // hosts that were to evaluate, and could not be asked
 }
 
 // A job makes the systems of one source.
@@ -56,7 +58,7 @@ type line struct {
 // make is what the systems of a source come to. It waits as long as Patience and ctx allow; with errLater it returns those
 // that are there by then.
 func (h *Hosts) make(ctx context.Context, l *line, source *nixtree.Source, asks []nixos.Ask) (made, error) {
-	key := fmt.Sprintf("%s %q", source.Key, asks)
+	key := fmt.Sprintf("%s %+q", source.Key, fmt.Sprint(asks))
 	if known := h.known(source, asks); len(known.systems) == len(asks) {
 		h.heard(key)
 		return known, nil
@@ -71,7 +73,7 @@ func (h *Hosts) make(ctx context.Context, l *line, source *nixtree.Source, asks 
 
 func (h *Hosts) known(source *nixtree.Source, asks []nixos.Ask) made {
 	systems, failures := h.Nix.Known(source, asks)
-	return made{systems, failures}
+	return made{systems: systems, failures: failures}
 }
 
 // wait waits for the end of j, as long as Patience and ctx allow.
@@ -201,18 +203,86 @@ func (h *Hosts) Close() error {
 	return nil
 }
 
-// build evaluates and builds.
+// build evaluates, and builds what hosts don't build themselves.
 func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.Ask) (made, error) {
-	e, err := h.Nix.Systems(ctx, source, asks)
+	var here, there []nixos.Ask
+	for _, a := range asks {
+		if a.There() {
+			there = append(there, a)
+		} else {
+			here = append(here, a)
+		}
+	}
+	e, err := h.Nix.Systems(ctx, source, here)
 	if err != nil {
 		return made{}, err
 	}
 
 	good := goodOf(e.Systems)
-	failures, err := h.Nix.Build(ctx, good)
+	failures, err := h.Nix.Build(ctx, h.toBuild(good, here))
 	if err != nil {
 		return made{}, err
 	}
+	if err := h.keepDerivations(ctx, good, here); err != nil {
+		return made{}, err
+	}
 	_ = h.Nix.Keep(outsOf(good), keptFor) // a root too many costs disk alone
-	return made{e.Systems, failures}, nil
+
+	m := made{systems: e.Systems, failures: failures, away: map[string]error{}}
+	h.evaluateThere(ctx, source, there, &m)
+	return m, nil
+}
+
+// toBuild are the systems that their hosts don't build.
+func (h *Hosts) toBuild(systems map[string]nixos.System, asks []nixos.Ask) map[string]nixos.System {
+	all := maps.Clone(systems)
+	for _, a := range asks {
+		if a.OnHost {
+			delete(all, a.Host)
+		}
+	}
+	return all
+}
+
+// keepDerivations keeps from the collector what hosts build from.
+func (h *Hosts) keepDerivations(ctx context.Context, systems map[string]nixos.System, asks []nixos.Ask) error {
+	for _, a := range asks {
+		s, isGood := systems[a.Host]
+		if !a.OnHost || !isGood {
+			continue
+		}
+		if err := h.Nix.KeepDerivation(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mostThere is how many hosts evaluate at once: the tree is written and sent for each.
+const mostThere = 8
+
+// evaluateThere has hosts evaluate their systems themselves.
+func (h *Hosts) evaluateThere(ctx context.Context, source *nixtree.Source, asks []nixos.Ask, m *made) {
+	var mu sync.Mutex
+	var work sync.WaitGroup
+	slots := make(chan struct{}, mostThere)
+	for _, a := range asks {
+		work.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			s, err := nixos.System{}, nixos.ErrNoNix
+			if h.On != nil {
+				s, err = h.Nix.EvaluateThere(ctx, source, a, h.On(a.Host))
+			}
+
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				m.away[a.Host] = err
+				return
+			}
+			m.systems[a.Host] = s
+		})
+	}
+	work.Wait()
 }

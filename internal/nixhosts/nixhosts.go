@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +34,8 @@ type Hosts struct {
 	// are told Later, and Ended is called once it is worthwhile to ask again. 0: Systems waits to the end.
 	Patience time.Duration
 	Ended    func()
+	// On runs commands on a host by its name, for hosts that evaluate their system themselves. Nil: none does.
+	On func(host string) nixos.Shell
 
 	jobs  jobs
 	mu    sync.Mutex
@@ -81,6 +84,14 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 		return fail(err)
 	}
 	asks := asksOf(hosts)
+	if l == &h.jobs.plans {
+		asks = slices.DeleteFunc(asks, func(a nixos.Ask) bool {
+			if a.There() {
+				all[a.Host] = &fleet.HostSystem{Err: &fleet.SystemError{Text: notAside}}
+			}
+			return a.There()
+		})
+	}
 	made, err := h.make(ctx, l, source, asks)
 	if err != nil && !errors.Is(err, errLater) {
 		return fail(err)
@@ -88,6 +99,10 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 	for _, a := range asks {
 		if _, isKnown := made.systems[a.Host]; !isKnown && err != nil {
 			all[a.Host] = &fleet.HostSystem{Err: asError(err)}
+			continue
+		}
+		if away := made.away[a.Host]; away != nil {
+			all[a.Host] = &fleet.HostSystem{Err: &fleet.SystemError{Text: "it evaluates its NixOS system itself, and could not be asked: " + away.Error(), Later: true}}
 			continue
 		}
 		all[a.Host] = h.result(tree, source, a, made.systems[a.Host], made.failures[a.Host])
@@ -98,7 +113,7 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 func asksOf(hosts []*fleet.Host) []nixos.Ask {
 	var asks []nixos.Ask
 	for _, host := range hosts {
-		asks = append(asks, nixos.Ask{Host: host.Name, Attr: host.NixOS.Attr, File: host.NixOS.File})
+		asks = append(asks, nixos.Ask{Host: host.Name, Attr: host.NixOS.Attr, File: host.NixOS.File, OnHost: host.NixOS.OnHost})
 	}
 	return asks
 }
@@ -109,13 +124,17 @@ func goodOf(systems map[string]nixos.System) map[string]nixos.System {
 	return good
 }
 
+// outsOf is what is kept of systems, whoever builds them.
 func outsOf(systems map[string]nixos.System) []string {
 	var outs []string
 	for _, s := range systems {
-		outs = append(outs, s.Out)
+		outs = append(outs, s.Out, s.Drv)
 	}
 	return outs
 }
+
+// notAside is why a plan of what is not to be deployed has no system of a host that evaluates itself.
+const notAside = "NixOS: without Nix on the deployer the host itself evaluates its system, and it is asked for what is to be deployed alone"
 
 // asError is err as a host tells it.
 func asError(err error) error {

@@ -192,11 +192,16 @@ func (n *Nix) isKept(out string) bool {
 // root keeps a system that was built from Nix's garbage collector. It names the derivation, so that a system that was
 // collected in the meantime is built once more.
 func (n *Nix) root(ctx context.Context, s System) error {
+	return n.addRoot(ctx, s.Out, "nix-store", "-r", s.Drv)
+}
+
+// addRoot has a program of Nix make the root of path.
+func (n *Nix) addRoot(ctx context.Context, path, program string, args ...string) error {
 	if err := os.MkdirAll(n.roots(), 0o700); err != nil {
 		return err
 	}
-	os.Remove(n.rootOf(s.Out)) // one that points elsewhere would be refused
-	_, err := n.output(ctx, "nix-store", "--add-root", n.rootOf(s.Out), "--indirect", "-r", s.Drv)
+	os.Remove(n.rootOf(path)) // one that points elsewhere would be refused
+	_, err := n.output(ctx, program, append([]string{"--add-root", n.rootOf(path), "--indirect"}, args...)...)
 	return err
 }
 

@@ -26,8 +26,7 @@ const NextRoot = "/nix/var/nix/gcroots/bellhop/next"
 // are: a root of what is not there yet is passed over, and nothing is collected while nix-store runs.
 func ServeCommand(path string) string {
 	root := filepath.Dir(NextRoot)
-	return "PATH=$PATH:/run/current-system/sw/bin:/nix/var/nix/profiles/default/bin; export PATH; " +
-		"mkdir -p " + root + " && ln -sfn " + path + " " + NextRoot + " && exec nix-store --serve --write"
+	return farPath + "mkdir -p " + root + " && ln -sfn " + path + " " + NextRoot + " && exec nix-store --serve --write"
 }
 
 // Serve runs a ServeCommand on the host, with what it reads and writes, and returns its exit code.

@@ -177,6 +177,11 @@ type Failure struct {
 
 func (f *Failure) Error() string { return f.Text }
 
+// Full is f with the last lines of its log.
+func (f *Failure) Full() string {
+	return strings.Join(append([]string{"NixOS: " + f.Text}, f.Lines...), "\n")
+}
+
 // Texts evaluates the values of keys that are written in the configuration itself: host, to key, to value.
 func (n *Nix) Texts(ctx context.Context, s *nixtree.Source, asks []Ask) (map[string]map[string]string, error) {
 	w, remove, err := s.Write(n.trees())

@@ -44,7 +44,7 @@ type Nix struct {
 }
 
 // ErrNoNix says that this machine has no Nix.
-var ErrNoNix = errors.New("this machine has no Nix: install it (on Debian the package nix-bin), or run the deployer where it is")
+var ErrNoNix = errors.New("this machine has no Nix: install it (on Debian the package nix-bin), run the deployer where it is, or let the host build and evaluate by build_on: target")
 
 // Installed says whether the programs of Nix can be found.
 func Installed() bool {
@@ -75,13 +75,20 @@ type Ask struct {
 	Attr string `json:"attr"`
 	// File is a Nix file in the repo; "": the flake.
 	File string `json:"file"`
+	// OnHost says that the host builds the system, and, where this machine has no Nix, evaluates it.
+	OnHost bool `json:"-"`
 }
+
+// There says that the host evaluates.
+func (a *Ask) There() bool { return a.OnHost && !Installed() }
 
 // A System is what the evaluation of one host came to. With Err set the rest is empty.
 type System struct {
 	Drv  string `json:"drv"` // the derivation, /nix/store/….drv
 	Out  string `json:"out"` // what it builds: the system's store path
 	Keys []Key  `json:"keys,omitempty"`
+	// There says that the host evaluated it: the derivation is in its store, and not in that of this machine.
+	There bool `json:"there,omitempty"`
 	// Err is why the host has no system; Lines are the last lines of the log about it.
 	Err   string   `json:"err,omitempty"`
 	Lines []string `json:"lines,omitempty"`

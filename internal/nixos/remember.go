@@ -46,6 +46,9 @@ func (n *Nix) remembered() *memory {
 func (n *Nix) askKey(s *nixtree.Source, a Ask) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "1 %s %v %q %q %s", s.Key, n.ImportFromDerivation, a.Attr, a.File, nixVersion())
+	if a.There() { // the derivation is on one host
+		fmt.Fprintf(h, " %q", a.Host)
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -110,7 +113,8 @@ func (n *Nix) Known(s *nixtree.Source, asks []Ask) (systems map[string]System, f
 		if broken != nil {
 			failures[a.Host] = broken
 		}
-		if sys.Err != "" || broken != nil || n.isKept(sys.Out) {
+		isThere := a.OnHost && n.canBuild(sys) // the host builds it in the run
+		if sys.Err != "" || broken != nil || isThere || n.isKept(sys.Out) {
 			systems[a.Host] = sys
 		}
 	}
@@ -119,7 +123,7 @@ func (n *Nix) Known(s *nixtree.Source, asks []Ask) (systems map[string]System, f
 
 // canBuild says that there is something to build a remembered system from. The garbage collector takes derivations
 // too, and then only an evaluation brings them back.
-func (n *Nix) canBuild(s System) bool { return s.Err != "" || n.isKept(s.Out) || Has(s.Drv) }
+func (n *Nix) canBuild(s System) bool { return s.Err != "" || s.There || n.isKept(s.Out) || Has(s.Drv) }
 
 func (n *Nix) recall(key string) (System, bool) {
 	n.mu.Lock()

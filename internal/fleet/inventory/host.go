@@ -24,6 +24,8 @@ type Host struct {
 type NixOS struct {
 	Attr string `json:",omitempty"` // its name in nixosConfigurations of the flake, or the attributes that lead to it in File
 	File string `json:",omitempty"` // a Nix file of the repo; "": its flake
+	// OnHost says that the host builds it, and, where the deployer has no Nix, evaluates it too.
+	OnHost bool `json:",omitempty"`
 }
 
 // A Rollout says how a run goes over the hosts.

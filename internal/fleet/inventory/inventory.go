@@ -259,7 +259,7 @@ func (m *maker) nixos(t *yaml.File, f *syntax.Host, h *Facts) {
 		m.report(t, at, "host %s: nixos: %s", h.Host.Name, bad)
 		return
 	}
-	h.Host.NixOS = &NixOS{Attr: f.NixOS.Attr.S, File: f.NixOS.File.S}
+	h.Host.NixOS = &NixOS{Attr: f.NixOS.Attr.S, File: f.NixOS.File.S, OnHost: f.NixOS.OnHost()}
 }
 
 // finish checks hosts against each other, and indexes them.

@@ -16,7 +16,7 @@ import (
 type NixOS struct {
 	Attr    yaml.String `yaml:"attr"`
 	File    yaml.String `yaml:"file"`
-	BuildOn yaml.NotYet `yaml:"build_on" jsonschema:"-"`
+	BuildOn yaml.String `yaml:"build_on" jsonschema:"enum=target" jsonschema_description:"target: the host builds its system; left out, the deployer does"`
 	At      problem.Pos `yaml:"-"`
 }
 
@@ -50,9 +50,16 @@ func (x *NixOS) Decode(d *yaml.Decoder, n ast.Node) {
 	}
 }
 
+const buildOnTarget = "target"
+
+// OnHost says that the host builds the system itself.
+func (x *NixOS) OnHost() bool { return x.BuildOn.S == buildOnTarget }
+
 // Trouble is what is wrong with x, and where; "" when nothing is.
 func (x *NixOS) Trouble() (string, problem.Pos) {
 	switch {
+	case x.BuildOn.S != "" && x.BuildOn.S != buildOnTarget:
+		return "want build_on: target, for a host that builds its system itself, or no build_on", x.BuildOn.At
 	case x.File.S == "" && x.Attr.S == "":
 		return "want .#NAME, or file: with a Nix file of this repo", x.At
 	case x.File.S == "" && !isNixName(x.Attr.S):

@@ -15,6 +15,10 @@ import (
 // them, so a rollback needs nothing copied.
 const rootsDir = "/nix/var/nix/gcroots/bellhop"
 
+// derivationRoot is, in rootsDir, the root of what the host built last, for a host that builds its systems itself. The
+// deployer makes it.
+const derivationRoot = "derivation"
+
 // addRoots keeps systems from being collected.
 func addRoots(m *machine.Machine, systems ...string) error {
 	if err := os.MkdirAll(m.At(rootsDir), 0o755); err != nil {
@@ -55,7 +59,7 @@ func KeepRoots(m *machine.Machine, systems []string) error {
 		err = nil
 	}
 
-	keep := map[string]bool{}
+	keep := map[string]bool{derivationRoot: len(systems) > 0}
 	for _, s := range systems {
 		keep[path.Base(s)] = true
 	}
