@@ -127,7 +127,8 @@ var arrows = map[string][]string{
 	"internal/host/keys":       {"internal/bundle", "internal/durable", "internal/host/machine"},
 	"internal/host/real":       {"internal/bundle", "internal/host/keys", "internal/host/machine", "internal/host/probes", "internal/host/systemd", "internal/nameshape"},
 
-	"internal/history":             {"internal/bundle", "internal/history/deliveries", "internal/history/generations", "internal/history/hosttable", "internal/history/looks", "internal/history/manifests", "internal/history/null", "internal/history/openruns", "internal/history/outbox", "internal/history/results", "internal/history/services", "internal/history/stops", "internal/history/store"},
+	"internal/history":             {"internal/bundle", "internal/history/deliveries", "internal/history/generations", "internal/history/hosttable", "internal/history/looks", "internal/history/manifests", "internal/history/null", "internal/history/openruns", "internal/history/outbox", "internal/history/results", "internal/history/runcache", "internal/history/services", "internal/history/stops", "internal/history/store"},
+	"internal/history/runcache":    {},
 	"internal/history/deliveries":  {"internal/history/store"},
 	"internal/history/generations": {"internal/bundle", "internal/history/packedrows", "internal/history/store"},
 	"internal/history/hosttable":   {"internal/history/store"},

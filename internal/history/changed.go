@@ -18,9 +18,10 @@ func (db *DB) signalChanged() {
 }
 
 // RunOutcomes reads the newest runs, at most limit of them, without what makes a run of many hosts dear to read: of a host
-// there are the name and the outcome alone, and a host that has no result yet is not there.
+// there are the name and the outcome alone, and a host that has no result yet is not there. Nobody changes what it returns.
 func (db *DB) RunOutcomes(ctx context.Context, limit int) ([]Run, error) {
 	var runs []Run
+	reading := db.outcomes.Begin()
 	err := db.read(ctx, func(tx *sql.Tx) error {
 		rows, err := tx.Query(`SELECT id, commit_id, author, subject, cause, by_whom, started_at, finished_at, outcome, error, notes, planned
 			FROM runs ORDER BY seq DESC LIMIT ?`, limit)
@@ -41,9 +42,14 @@ func (db *DB) RunOutcomes(ctx context.Context, limit int) ([]Run, error) {
 		}
 
 		for i := range runs {
-			if runs[i].Hosts, err = outcomesOf(tx, runs[i].ID); err != nil {
-				return err
+			known, ok := reading.Get(runs[i].ID)
+			if !ok {
+				if known, err = outcomesOf(tx, runs[i].ID); err != nil {
+					return err
+				}
+				reading.Put(runs[i].ID, known)
 			}
+			runs[i].Hosts = known
 		}
 		return nil
 	})

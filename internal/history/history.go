@@ -27,6 +27,7 @@ import (
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/manifests"
 	"bellhop/internal/history/outbox"
+	"bellhop/internal/history/runcache"
 	"bellhop/internal/history/stops"
 	"bellhop/internal/history/store"
 )
@@ -65,7 +66,8 @@ type DB struct {
 	pauses *stops.Pauses
 
 	deliveries *deliveries.Log
-	changed    chan struct{} // has room for one
+	outcomes   *runcache.Cache[[]RunResult] // of whole runs; nil where another process may write
+	changed    chan struct{}                // has room for one
 }
 
 // Open opens or makes the file at path for reading and writing, and brings its schema up to
@@ -83,6 +85,7 @@ func Open(path string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	db.outcomes = runcache.New[[]RunResult]()
 	if err := db.start(path); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open history %s: %w", path, store.Explain(err))

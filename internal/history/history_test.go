@@ -983,3 +983,44 @@ func TestRunOutcomesAndChanges(t *testing.T) {
 		t.Errorf("RunOutcomes = %q, want %q", got, want)
 	}
 }
+
+// What RunOutcomes read once it says again, until a result of a run is written, late ones and those of a listed host among them.
+func TestRunOutcomesFollowResults(t *testing.T) {
+	db := fresh(t)
+	ctx := t.Context()
+	outcomes := func(db *history.DB) (all []string) {
+		runs, err := db.RunOutcomes(ctx, 5)
+		must(t, err)
+		for _, r := range runs {
+			for _, h := range r.Hosts {
+				all = append(all, fmt.Sprintf("%s %s %s", r.ID, h.Name, *h.Outcome))
+			}
+		}
+		return all
+	}
+	want := func(lines ...string) {
+		t.Helper()
+		outcomes(db) // it is kept from here on
+		if got := outcomes(db); !cmp.Equal(got, lines) {
+			t.Errorf("RunOutcomes = %q, want %q", got, lines)
+		}
+	}
+
+	deploy(t, db, "r1", "c1", "d1", 1)
+	want("r1 h done")
+	must(t, db.Plan(ctx, run("r2", "c2"), "c2", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d2", Listed: true}, {Name: "no", State: history.Refused, Listed: true, Outcome: history.OutcomeRefused}}, nil))
+	want("r2 no refused", "r1 h done")
+	must(t, db.Begun(ctx, "r2", "h", "d2"))
+	want("r2 no refused", "r1 h done")
+	must(t, db.FinishRun(ctx, run("r2", "c2"), "", ""))
+	must(t, db.Ended(ctx, "r2", "h", history.End{Outcome: history.OutcomeFailed, Error: "x"})) // after its run
+	want("r2 h failed", "r2 no refused", "r1 h done")
+
+	must(t, db.Plan(ctx, run("r3", "c3"), "c3", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d3", Listed: true}}, nil))
+	must(t, db.Begun(ctx, "r3", "h", "d3"))
+	want("r2 h failed", "r2 no refused", "r1 h done")
+	must(t, db.Plan(ctx, run("r4", "c4"), "c4", []history.Planned{{Name: "h", State: history.Behind, Wanted: "d4", Listed: true}}, nil))
+	must(t, db.Begun(ctx, "r4", "h", "d4"))
+	must(t, db.Ended(ctx, "r4", "h", history.End{Outcome: history.OutcomeFailed, Error: "x"})) // which gives up r3's
+	want("r4 h failed", "r3 h unknown", "r2 h failed", "r2 no refused", "r1 h done")
+}

@@ -168,6 +168,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if err := results.SaveEvidence(tx.Tx, s.ID, p.Name, p.Evidence); err != nil {
 		return err
 	}
+	tx.db.outcomes.Touch(s.ID)
 	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.stands(), store.Millis(s.At), p.Outcome, p.Error)
 }
 
@@ -275,6 +276,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 // giveUp ends all that host is open in with the outcome unknown.
 func (tx *tx) giveUp(host string, now time.Time) error {
 	return tx.db.mem.runs.GiveUp(host, func(o openruns.Run) error {
+		tx.db.outcomes.Touch(o.Run)
 		return tx.Add(endedResult, "result "+o.Run+" "+host,
 			o.Run, host, o.Digest, store.Millis(o.At), store.Millis(now), OutcomeUnknown, "[]", lostDetails(o), 0, "")
 	})
@@ -297,6 +299,7 @@ func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 		return err
 	}
 	delete(tx.db.mem.runs.Planned[run], host)
+	tx.db.outcomes.Touch(run)
 	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, store.Millis(begun), store.Millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
 }
 

@@ -37,5 +37,6 @@ func (db *DB) finish(t *store.Tx) error {
 // committed tells those who wait for a change.
 func (db *DB) committed() {
 	db.outbox.Committed()
+	db.outcomes.Committed()
 	db.signalChanged()
 }
