@@ -126,3 +126,20 @@ func historyOf(t *testing.T) *history.DB {
 	t.Cleanup(func() { db.Close() })
 	return db
 }
+
+// How far the clock of a host is off is known of its hello: no contact is made for it.
+func TestClocksAreKnownOfHellos(t *testing.T) {
+	w := newWorld(t, "a", "b")
+	if got := w.d.Ahead(); len(got) != 0 {
+		t.Errorf("before the first contact: %v", got)
+	}
+	w.push("first", history.OutcomeDone)
+	before := w.sessions("a")
+	got := w.d.Ahead()
+	if a, ok := got["a"]; !ok || a.Abs() > time.Hour || len(got) != 2 {
+		t.Errorf("Ahead = %v, want both hosts, on one machine with this test", got)
+	}
+	if w.sessions("a") != before {
+		t.Error("the host was asked")
+	}
+}

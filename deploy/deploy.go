@@ -13,6 +13,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -124,18 +125,10 @@ type Limits struct {
 }
 
 func (l Limits) withDefaults() Limits {
-	for _, d := range []struct {
-		v *time.Duration
-		d time.Duration
-	}{
-		{&l.Connect, time.Minute}, {&l.Preflight, 30 * time.Second}, {&l.Host, 10 * time.Minute},
-		{&l.Run, 30 * time.Minute}, {&l.Patience, time.Minute}, {&l.Retry, time.Second},
-	} {
-		if *d.v <= 0 {
-			*d.v = d.d
-		}
+	return Limits{
+		Connect: cmp.Or(l.Connect, time.Minute), Preflight: cmp.Or(l.Preflight, 30*time.Second), Host: cmp.Or(l.Host, 10*time.Minute),
+		Run: cmp.Or(l.Run, 30*time.Minute), Patience: cmp.Or(l.Patience, time.Minute), Retry: cmp.Or(l.Retry, time.Second),
 	}
-	return l
 }
 
 // Run makes one run, and returns it as history has it. The error is one of the run as a

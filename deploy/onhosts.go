@@ -65,6 +65,9 @@ func (d *Deployer) Watch(ctx context.Context) {
 // Reachable says which hosts answer at this moment: those to which a long-lived connection is open.
 func (d *Deployer) Reachable() map[string]bool { return d.lines.Up() }
 
+// Ahead is how far the clocks of hosts were ahead of ours when each was heard last, since this process began.
+func (d *Deployer) Ahead() map[string]time.Duration { return d.hosts.Ahead() }
+
 func (d *Deployer) keeper() lines.Keeper {
 	return lines.Keeper{Set: &d.lines, Links: d.Links, History: d.History, Ring: d.bell.ring, Log: d.log(),
 		Heal: func(ctx context.Context, host string, t link.Target) error {

@@ -35,7 +35,7 @@ func (d *Deployer) pusher() *push.Pusher {
 	return &push.Pusher{
 		Links: d.Links, Deployer: d.ID, Memory: &d.memory, Log: d.log(), Mask: d.Filter, Client: d.Client, Cache: d.Cache, Trace: d.Trace,
 		Limits: push.Limits{Connect: l.Connect, Preflight: l.Preflight, Host: l.Host, Patience: l.Patience, Retry: l.Retry},
-		Heard:  func(host string, h *push.Hello) { d.hosts.SetMachine(host, h.Machine) },
+		Heard:  func(host string, h *push.Hello) { d.hosts.SetMachine(host, h.Machine); d.hosts.SetClock(host, h.At) },
 	}
 }
 

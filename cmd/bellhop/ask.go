@@ -118,7 +118,7 @@ func (s *serving) verbs() {
 		return s.forge.answer(), nil
 	})
 	server.Handle(s.server, "health", func(ctx context.Context, _ server.Caller, _ struct{}, _ func(any)) (doctor.Health, error) {
-		return doctor.Read(ctx, h.history, h.state.dir)
+		return doctor.Read(ctx, h.history, h.state.dir, h.deployer.Ahead())
 	})
 	server.Handle(s.server, "key-push", func(ctx context.Context, who server.Caller, in onRequest, _ func(any)) ([]keys.HostKeys, error) {
 		return h.pushKeys(ctx, who.String(), in.On)

@@ -31,9 +31,10 @@ type state struct {
 	giveWay func()        // ends what is done there and can wait; nil: nothing is
 	left    bool          // it left the repo: the last user drops the state
 
-	tries   int           // pushes in a row that could not reach it
-	away    bool          // it did not answer at all when it was tried last
-	machine plain.Foreign // digest of its machine id, as the host said
+	tries   int            // pushes in a row that could not reach it
+	away    bool           // it did not answer at all when it was tried last
+	machine plain.Foreign  // digest of its machine id, as the host said
+	ahead   *time.Duration // how far its clock was ahead of ours at its last hello; nil: it did not say
 
 	rings time.Time // when a run is asked for because of it; zero when none is
 
@@ -197,6 +198,31 @@ func (t *Table) SetMachine(host string, digest plain.Foreign) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.of(host).machine = digest
+}
+
+// SetClock keeps what the host's clock said in a hello that comes in now, Unix milliseconds; 0: it does not say.
+func (t *Table) SetClock(host string, at int64) {
+	if at == 0 {
+		return
+	}
+	ahead := time.Until(time.UnixMilli(at))
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.of(host).ahead = &ahead
+}
+
+// Ahead is how far the clocks of hosts were ahead of ours when each said hello last, since this process began.
+func (t *Table) Ahead() map[string]time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	all := map[string]time.Duration{}
+	for host, s := range t.states {
+		if s.ahead != nil {
+			all[host] = *s.ahead
+		}
+	}
+	return all
 }
 
 // Machine is what the host said of its machine id since this process began; empty when nothing.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"bellhop/internal/plain"
 )
@@ -111,4 +113,25 @@ func TestHoldIdle(t *testing.T) {
 	if _, err := table.Hold(t.Context(), "h"); err != nil {
 		t.Error(err)
 	}
+}
+
+// What a host's clock says is held against ours as it comes in; a host that does not say, or left, is not there.
+func TestAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var table Table
+		table.SetClock("ahead", time.Now().Add(time.Minute).UnixMilli())
+		table.SetClock("behind", time.Now().Add(-time.Hour).UnixMilli())
+		table.SetClock("odd", -1<<62)
+		table.SetClock("former", 0)
+		time.Sleep(time.Hour) // a clock that goes stays as far ahead
+		got := table.Ahead()
+		if got["ahead"] != time.Minute || got["behind"] != -time.Hour || got["odd"] >= 0 || len(got) != 3 {
+			t.Errorf("Ahead = %v", got)
+		}
+
+		table.KeepOnly(func(host string) bool { return host == "ahead" })
+		if got := table.Ahead(); len(got) != 1 {
+			t.Errorf("after the others left: %v", got)
+		}
+	})
 }

@@ -60,11 +60,14 @@ type Host struct {
 	Systemd int    `json:"systemd"` // version; 0: it was not contacted yet
 	IsLocal bool   `json:"is_local"`
 	Pins    int    `json:"pins"` // host keys that it is known by
+	// SkewMs is how far its clock was ahead of the server's when it was heard last, milliseconds; null: it was not heard
+	// since the server began.
+	SkewMs *int64 `json:"skew_ms"`
 }
 
-// Read looks at the deployer whose state directory is dir.
-func Read(ctx context.Context, db *history.DB, dir string) (Health, error) {
-	h := Health{Now: time.Now().UTC(), Hosts: hostsOf(db)}
+// Read looks at the deployer whose state directory is dir. ahead is how far the clocks of hosts were ahead of this machine's.
+func Read(ctx context.Context, db *history.DB, dir string, ahead map[string]time.Duration) (Health, error) {
+	h := Health{Now: time.Now().UTC(), Hosts: hostsOf(db, ahead)}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err == nil {
 		h.Free = fs.Bavail * uint64(fs.Bsize)
@@ -90,7 +93,7 @@ func Read(ctx context.Context, db *history.DB, dir string) (Health, error) {
 	return h, err
 }
 
-func hostsOf(db *history.DB) []Host {
+func hostsOf(db *history.DB, ahead map[string]time.Duration) []Host {
 	known := db.Hosts()
 	all := make([]Host, 0, len(known))
 	for _, name := range slices.Sorted(maps.Keys(known)) {
@@ -98,7 +101,11 @@ func hostsOf(db *history.DB) []Host {
 		if h.State == history.Released {
 			continue
 		}
-		all = append(all, Host{Name: name, Systemd: h.Systemd, IsLocal: len(h.Reach.Addresses) == 0, Pins: len(h.Reach.HostKeys)})
+		one := Host{Name: name, Systemd: h.Systemd, IsLocal: len(h.Reach.Addresses) == 0, Pins: len(h.Reach.HostKeys)}
+		if d, ok := ahead[name]; ok {
+			one.SkewMs = new(d.Milliseconds())
+		}
+		all = append(all, one)
 	}
 	return all
 }
@@ -120,7 +127,7 @@ const (
 
 // Findings are what a person is told.
 func (h Health) Findings() []Finding {
-	return []Finding{h.disk(), h.clock(), h.messages(), h.delivery(), h.pins(), h.systemd()}
+	return []Finding{h.disk(), h.clock(), h.clocks(), h.messages(), h.delivery(), h.pins(), h.systemd()}
 }
 
 func (h Health) disk() Finding {
@@ -132,19 +139,58 @@ func (h Health) disk() Finding {
 	return f
 }
 
-// clock is about this machine. How far a host's clock is off is seen by asking it.
+// clock is about this machine.
 func (h Health) clock() Finding {
 	f := Finding{What: "clock of the deployer"}
 	switch h.Clock {
 	case ClockKept:
-		f.Note = "it is kept right; bellhop host check HOST compares a host's with it"
+		f.Note = "it is kept right"
 	case ClockLeft:
 		f.Warn = "nothing keeps it right: certificates, a GitHub App's login and the times of runs depend on it"
-		f.ToDo = "apt install systemd-timesyncd, or chrony, on the deployer's machine; then bellhop host check HOST for each host"
+		f.ToDo = "apt install systemd-timesyncd, or chrony, on the deployer's machine"
 	default:
 		f.Note = "the kernel does not say here whether it is kept right; timedatectl on the machine does"
 	}
 	return f
+}
+
+// clocks is about those of hosts, as each said when it was heard last.
+func (h Health) clocks() Finding {
+	var off []string
+	heard, most := 0, time.Duration(0)
+	for _, one := range h.Hosts {
+		if one.SkewMs == nil {
+			continue
+		}
+		heard++
+		ahead := time.Duration(*one.SkewMs) * time.Millisecond
+		most = max(most, ahead.Abs())
+		if ahead.Abs() > newhost.MaxSkew {
+			off = append(off, one.Name+" is "+apart(ahead))
+		}
+	}
+
+	f := Finding{What: "clocks of hosts", Note: "no host was heard since the server began"}
+	if heard > 0 {
+		f.Note = fmt.Sprintf("at most %v off, of %s that said it when they were heard last", most.Round(time.Millisecond), counted(heard, "host"))
+	}
+	if len(off) == 0 {
+		return f
+	}
+	f.Warn = few(off) + " of the deployer, when they were heard last: certificates and timers go wrong there"
+	f.ToDo = "turn on systemd-timesyncd or chrony there; bellhop host check HOST compares again"
+	if everyHost := len(off) == heard && heard > 1; everyHost {
+		f.ToDo = "every host differs, so look at the deployer's own clock first; then " + f.ToDo
+	}
+	return f
+}
+
+// apart says how far a clock is from another.
+func apart(ahead time.Duration) string {
+	if ahead < 0 {
+		return ahead.Abs().Round(time.Second).String() + " behind"
+	}
+	return ahead.Round(time.Second).String() + " ahead"
 }
 
 func (h Health) messages() Finding {

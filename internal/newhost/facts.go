@@ -19,7 +19,7 @@ import (
 const (
 	MinSystemd = 245              // below it the units that bellhop writes do not hold
 	sealing    = 250              // systemd-creds, for persist: sealed
-	maxSkew    = 30 * time.Second // beyond it certificates and timers go wrong
+	MaxSkew    = 30 * time.Second // beyond it certificates and timers go wrong
 )
 
 // Facts are what a look at a host found.
@@ -218,7 +218,7 @@ func (f *Facts) judge(uid, sudo string, mounts map[string]string) {
 		note("systemd is %d; persist: sealed needs %d", f.Systemd, sealing)
 	}
 
-	if f.Skew.Abs() > maxSkew {
+	if f.Skew.Abs() > MaxSkew {
 		problem("its clock is %v off; turn on systemd-timesyncd or chrony", f.Skew.Abs())
 	}
 
