@@ -622,7 +622,8 @@ func TestPlanOf(t *testing.T) {
 	if p.Digest() != planDigest || !p.HasChanges() {
 		t.Errorf("PlanOf(second) = %s, %s, want digest %s", p.Digest(), p.Sentence(), planDigest)
 	}
-	request, err := preview.Make(t.Context(), func() *fleet.Loader { return &fleet.Loader{} }, w.commits[0].Tree, w.commits[1].Tree)
+	maker := preview.Maker{Loader: func() *fleet.Loader { return &fleet.Loader{} }}
+	request, err := maker.Make(t.Context(), preview.Commit{Tree: w.commits[0].Tree}, preview.Commit{Tree: w.commits[1].Tree})
 	w.must(err)
 	if request.Digest != planDigest {
 		t.Errorf("the plan of a request for second has digest %s, want that of the plan that is deployed, %s", request.Digest, planDigest)

@@ -14,6 +14,7 @@ import (
 	"bellhop/deploy/follow"
 	"bellhop/internal/forge"
 	"bellhop/internal/history"
+	"bellhop/internal/nixos"
 	"bellhop/secrets/privatefile"
 	"bellhop/server"
 )
@@ -27,6 +28,7 @@ type forgeFlags struct {
 	token         string     // file; "": the forge is told nothing
 	appID, appKey string     // a GitHub App in place of a token, and the file with its key
 	forks         bool       // requests from forks are planned too
+	nixOS         bool       // NixOS systems of requests are evaluated
 	made          *forge.App // that of the state directory, where no flag names another login; nil: none
 	comments      string     // what comments in requests say: full, summary or off; "": as the repo is private or public
 }
@@ -39,6 +41,7 @@ func (f *forgeFlags) flags(c *cobra.Command) {
 	secretFileFlag(c, &f.appKey, "github-app-key", "", "file with the private key of --github-app")
 	c.Flags().StringVar(&f.comments, "plan-comments", "", "the comment with the plan of a request to merge: full, summary or off (default: full, and summary where everybody can read the repo)")
 	c.Flags().BoolVar(&f.forks, "plan-forks", false, "plan requests from forks too, which everybody who can read the repo may open")
+	c.Flags().BoolVar(&f.nixOS, "plan-nixos", false, "evaluate the NixOS systems of requests, without a network: whoever may open one runs code of the Nix language here")
 	_ = c.RegisterFlagCompletionFunc("plan-comments", cobra.FixedCompletions([]string{"full", "summary", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	kinds := strings.Split(forge.Kinds(), ", ")
 	_ = c.RegisterFlagCompletionFunc("forge", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
@@ -179,7 +182,7 @@ type forgeWork struct {
 	isFull        *bool         // comments name each change; nil: unless everybody can read the repo
 	requests      chan struct{} // has room for one: a request may have changed
 	looked        chan struct{} // has room for one: the repo was looked at
-	forks         bool
+	forks, nixOS  bool
 }
 
 // newForgeWork opens the forge, and hears the deployer's events from now on.
@@ -196,14 +199,16 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 		return nil, cerr
 	case o.forge.comments != "" && client == nil && err == nil:
 		return nil, hint(errors.New("--plan-comments: no forge is told anything"), "give --forge-token FILE")
-	case o.forge.forks && (client == nil || !isOn) && err == nil:
-		return nil, hint(errors.New("--plan-forks: no request is planned"), "give --forge-token FILE, and no --plan-comments off")
+	case (o.forge.forks || o.forge.nixOS) && (client == nil || !isOn) && err == nil:
+		return nil, hint(errors.New("--plan-forks and --plan-nixos: no request is planned"), "give --forge-token FILE, and no --plan-comments off")
+	case o.forge.nixOS && !nixos.Installed():
+		return nil, fmt.Errorf("--plan-nixos: %w", nixos.ErrNoNix)
 	}
 	if err != nil || client == nil {
 		return &forgeWork{kind: kind}, err
 	}
 
-	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, requests: make(chan struct{}, 1), looked: make(chan struct{}, 1)}
+	w := &forgeWork{kind: kind, client: client, events: make(chan struct{}, 1), plansRequests: isOn, isFull: isFull, forks: o.forge.forks, nixOS: o.forge.nixOS, requests: make(chan struct{}, 1), looked: make(chan struct{}, 1)}
 	d.Planned = w.digests.Add
 	before := d.Progress
 	d.Progress = func(e follow.Event) {

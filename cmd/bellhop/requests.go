@@ -8,6 +8,7 @@ import (
 
 	"bellhop/internal/fleet"
 	"bellhop/internal/forge"
+	"bellhop/internal/nixhosts"
 	"bellhop/internal/requests"
 )
 
@@ -27,15 +28,19 @@ func (f *forgeFlags) planComments() (isOn bool, isFull *bool, err error) {
 	return false, nil, fmt.Errorf("read --plan-comments %s: want full, summary or off", f.comments)
 }
 
-// requestPlans makes plans of requests, by loaders that open no secret and evaluate no system.
-func (h *app) requestPlans() *requests.Plans {
+// requestPlans makes plans of requests, by loaders that open no secret. With nixOS systems are evaluated, without a network.
+func (h *app) requestPlans(nixOS bool) *requests.Plans {
 	of := h.deployer.Loader
 	arch := func(host string) string {
 		one, _ := h.history.Host(host)
 		return one.Arch
 	}
 	loader := func() *fleet.Loader { return &fleet.Loader{Confined: of.Confined, Timeout: of.Timeout, Arch: arch} }
-	return &requests.Plans{Dir: h.state.path("requests"), Repo: h.repoConfig, At: h.repo.At, Network: h.network, Loader: loader}
+	plans := &requests.Plans{Dir: h.state.path("requests"), Repo: h.repoConfig, At: h.repo.At, Network: h.network, Loader: loader}
+	if nixOS {
+		plans.Systems = nixhosts.NewCutOff(h.state.path("nix-requests")).Foresee
+	}
+	return plans
 }
 
 // network is the name of the network that is deployed.
@@ -57,13 +62,13 @@ func (w *forgeWork) runRequests(ctx context.Context, h *app, log *slog.Logger) {
 		return
 	}
 
-	plans := h.requestPlans()
+	plans := h.requestPlans(w.nixOS)
 	if err := plans.Empty(); err != nil {
 		log.Warn("heads of requests that were left are not removed", "err", err)
 	}
 	p := forge.Planner{
 		Client: w.client, Marks: h.history.Outgoing(), Branch: h.branch, Base: h.history.Accepted, Plan: plans.Plan, IsFull: w.isFull,
-		Forks: w.forks, Changed: w.requests, Looked: w.looked, Branches: h.repo.Branches, Troubles: &w.troubles, Log: log,
+		Forks: w.forks, Evaluates: w.nixOS, Changed: w.requests, Looked: w.looked, Branches: h.repo.Branches, Troubles: &w.troubles, Log: log,
 	}
 	p.Run(ctx)
 }

@@ -34,6 +34,8 @@ type Planner struct {
 	IsFull *bool
 	// Forks has requests from forks planned too, which anybody who can read the repo may open.
 	Forks bool
+	// Evaluates says that NixOS systems are evaluated for a plan, which may take long.
+	Evaluates bool
 	// Changed receives when a request may have changed.
 	Changed <-chan struct{}
 	// Looked receives after a look at the repo; nil: the next round sees what it found.
@@ -53,6 +55,17 @@ const requestPoll = 5 * time.Minute
 
 // planTime is how long one plan may take, with fetching its head.
 const planTime = 3 * time.Minute
+
+// evaluateTime is how long one plan may take that evaluates NixOS systems.
+const evaluateTime = 30 * time.Minute
+
+// planTime is how long one plan may take.
+func (p *Planner) planTime() time.Duration {
+	if p.Evaluates {
+		return evaluateTime
+	}
+	return planTime
+}
 
 // planned is what a request was told, as the mark has it.
 type planned struct {
@@ -196,7 +209,7 @@ func (p *Planner) isFull(ctx context.Context, requests int) (bool, error) {
 // tell plans one request, and has its comment say so. A head that can't be planned is told of in the log, and waits for the
 // next round, or longer when it is of a fork.
 func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool, mark map[string]planned) error {
-	planning, cancel := context.WithTimeout(ctx, planTime)
+	planning, cancel := context.WithTimeout(ctx, p.planTime())
 	defer cancel()
 	plan, err := p.Plan(planning, r, base, isFull)
 	if err != nil {

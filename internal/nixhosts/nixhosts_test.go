@@ -3,6 +3,9 @@ package nixhosts_test
 import (
 	"errors"
 	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -110,5 +113,41 @@ func TestSourceThatIsRefusedIsTheTroubleOfItsHosts(t *testing.T) {
 		if all[host] == nil || all[host].Err == nil || !strings.Contains(all[host].Err.Error(), "flake.lock") {
 			t.Errorf("%s: %+v", host, all[host])
 		}
+	}
+}
+
+// What a request would change of systems is evaluated, and nothing is built; keys have no values, and no text of the evaluation
+// is told.
+func TestForesee(t *testing.T) {
+	needNix(t)
+	if out, err := exec.Command("unshare", "--net", "true").CombinedOutput(); err != nil {
+		t.Skipf("needs the right to make a network namespace: %s", out)
+	}
+	var started []string
+	h := nixhosts.NewCutOff(t.TempDir())
+	h.Nix.Worker, h.Nix.Started = "", func(argv []string) { started = append(started, filepath.Base(argv[0])) }
+	tree := repo(`good = host "foreseen" "echo > $out" { db.keyFile = ./secrets/db.age; t.text = "hunter2"; c.keyCommand = [ "/bin/echo" "hunter2" ]; };
+	  thrown = throw "hunter2";`)
+	all := h.Foresee(t.Context(), tree, strings.Repeat("1", 40), hostsOf("good", "thrown", "missing"))
+
+	good := all["good"]
+	if good.Err != nil || !strings.HasSuffix(good.Path, "-nixos-system-foreseen") || len(good.Keys) != 3 {
+		t.Fatalf("good came to %+v", good)
+	}
+	if nixos.Has(good.Path) || slices.Contains(started, "nix-store") {
+		t.Errorf("it was built: %q were started", started)
+	}
+	for _, k := range good.Keys {
+		if v, err := k.Value(); err == nil || len(v) > 0 {
+			t.Errorf("%s has the value %q", k.Name, v)
+		}
+	}
+	for _, host := range []string{"thrown", "missing"} {
+		if err := all[host].Err; err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v, want an error without a word of the configuration", host, err)
+		}
+	}
+	if broken := h.Foresee(t.Context(), fstest.MapFS{"flake.nix": file("{ outputs = hunter2")}, strings.Repeat("2", 40), hostsOf("good")); broken["good"].Err == nil || strings.Contains(broken["good"].Err.Error(), "hunter2") {
+		t.Errorf("a flake that is broken: %v", broken["good"].Err)
 	}
 }

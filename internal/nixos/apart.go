@@ -37,7 +37,7 @@ func (n *Nix) evaluateApart(ctx context.Context, e evaluation, out io.Writer, lo
 	r, err := n.askWorker(ctx, n.timeout(), out, log, func(dir string) (*workerAsk, string) {
 		there := *e.written
 		there.Dir = dir
-		return &workerAsk{Expr: call(e.function, e.mark, &there, e.asks), ImportFromDerivation: n.ImportFromDerivation}, e.written.Dir
+		return &workerAsk{Expr: call(e.function, e.mark, &there, e.asks), ImportFromDerivation: n.ImportFromDerivation, CutOff: n.CutOff}, e.written.Dir
 	})
 	s.GC.HeapSize = r.Heap
 	return s, err
@@ -82,6 +82,9 @@ func (n *Nix) talkToWorker(ctx context.Context, limit time.Duration, out io.Writ
 		return workerResult{}, err
 	}
 	a, tree := ask(hello.Dir)
+	if a.CutOff && !hello.CutsOff {
+		return workerResult{}, errors.New("it is of a release that can't cut an evaluation off from the network")
+	}
 	a.Seconds = int64((limit + time.Second - 1) / time.Second)
 	if err := sendAsk(c, a, tree); err != nil {
 		if r, herr := hearWorker(c, out, log); herr == nil && r.Text != "" {

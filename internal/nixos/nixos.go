@@ -26,6 +26,9 @@ type Nix struct {
 	Dir string
 	// ImportFromDerivation lets an evaluation build what it then reads.
 	ImportFromDerivation bool
+	// CutOff has evaluations run without a network, and with bounds on what they take: what is not in the store is an error
+	// then. It is for the configurations of people who may not be trusted.
+	CutOff bool
 	// Timeout bounds one evaluation; 0 means 30 min.
 	Timeout time.Duration
 	// BuildTimeout bounds one build of all systems that are missing; 0 means 6 h.

@@ -70,6 +70,9 @@ func (n *Nix) evaluateExpr(ctx context.Context, expr string, limit time.Duration
 	args := []string{"--extra-experimental-features", "nix-command flakes", "--log-format", "internal-json", "eval", "--json",
 		"--option", "accept-flake-config", "false", "--option", "allow-import-from-derivation", strconv.FormatBool(n.ImportFromDerivation),
 		"--expr", expr}
+	if n.CutOff {
+		args = append([]string{"--offline"}, args...)
+	}
 	err := n.runLogged(ctx, limit, "nix", args, []string{"NIX_SHOW_STATS=1", "NIX_SHOW_STATS_PATH=" + stats}, out, log)
 
 	if b, rerr := os.ReadFile(stats); rerr == nil {
@@ -113,7 +116,12 @@ func (n *Nix) runLogged(ctx context.Context, limit time.Duration, name string, a
 	if n.Started != nil {
 		n.Started(cmd.Args)
 	}
-	if err := cmd.Start(); err != nil {
+	start := cmd.Start
+	if n.CutOff {
+		cutOff(cmd)
+		start = func() error { return startCutOff(cmd) }
+	}
+	if err := start(); err != nil {
 		return &failed{what: fmt.Sprintf("start %s: %v", name, err), code: -1}
 	}
 

@@ -49,13 +49,15 @@ const (
 type workerHello struct {
 	Version int    `json:"v"`
 	Dir     string `json:"dir"`
+	CutsOff bool   `json:"cuts_off,omitempty"` // it knows workerAsk.CutOff; one of a former release does not
 }
 
 // A workerAsk is either an evaluation of an expression or a build of derivations.
 type workerAsk struct {
 	Expr                 string   `json:"expr,omitempty"`
 	ImportFromDerivation bool     `json:"ifd,omitempty"`
-	Tree                 int64    `json:"tree,omitempty"` // bytes of the archive that follows
+	CutOff               bool     `json:"cut_off,omitempty"` // see Nix.CutOff
+	Tree                 int64    `json:"tree,omitempty"`    // bytes of the archive that follows
 	Derivations          []string `json:"drvs,omitempty"`
 	Seconds              int64    `json:"seconds"`
 }
@@ -172,7 +174,7 @@ func ServeWorker(ctx context.Context, c net.Conn, dir string) error {
 	}
 	defer os.RemoveAll(top)
 	tree := filepath.Join(top, "tree")
-	if err := (frames{c, frameHello}).json(workerHello{workerVersion, tree}); err != nil {
+	if err := (frames{c, frameHello}).json(workerHello{workerVersion, tree, true}); err != nil {
 		return err
 	}
 
@@ -180,7 +182,7 @@ func ServeWorker(ctx context.Context, c net.Conn, dir string) error {
 	if err != nil {
 		return err
 	}
-	n := &Nix{Dir: dir, ImportFromDerivation: ask.ImportFromDerivation}
+	n := &Nix{Dir: dir, ImportFromDerivation: ask.ImportFromDerivation && !ask.CutOff, CutOff: ask.CutOff}
 	if ask.Tree > 0 {
 		if err := n.restore(ctx, io.LimitReader(c, ask.Tree), tree); err != nil {
 			return frames{c, frameResult}.json(workerResult{Text: "write the tree: " + err.Error(), Code: -1})

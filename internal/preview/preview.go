@@ -3,7 +3,8 @@
 // Anybody may open a request, and anybody can seal a guess to the deployer's public key. So a plan that strangers can
 // cause and read is made without the deployer's identity: no secret is opened. A key, and whatever a key goes into, is
 // compared by the git blob ids of the files that it is made of, and by what is declared of it; nothing that such a plan shows
-// depends on a value. Nothing is fetched, no host is contacted, and no NixOS system is evaluated.
+// depends on a value. Nothing is fetched and no host is contacted. NixOS systems are evaluated where somebody switched that on,
+// without a network, and a plan shows no text that came of it.
 //
 // The head is compared with the commit that is deployed, and not with what hosts hold.
 package preview
@@ -35,18 +36,35 @@ type Host struct {
 	Changes []bundle.Change
 	Units   bundle.UnitPlan
 	Notes   []string // what else must be said, each one line
+
+	evaluated map[string]bool // keys whose names are not shown
 }
 
-// Make plans head against base, the commit that is deployed. loader makes loaders that open no secret: one that could is
-// refused. A head that bellhop would refuse is a plan with problems, and no error.
-func Make(ctx context.Context, loader func() *fleet.Loader, base, head fs.FS) (*Plan, error) {
-	was, closeWas, err := load(ctx, loader(), base)
+// A Maker makes plans. Its fields are set before Make.
+type Maker struct {
+	// Loader makes loaders that open no secret: one that could is refused.
+	Loader func() *fleet.Loader
+	// Systems says which NixOS systems hosts would hold, as fleet.Loader.Systems does, and builds and fetches nothing. Nil: NixOS
+	// systems are not planned.
+	Systems func(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem
+}
+
+// A Commit is a commit of the repo.
+type Commit struct {
+	ID   string
+	Tree fs.FS
+}
+
+// Make plans head against base, the commit that is deployed. A head that bellhop would refuse is a plan with problems, and no
+// error.
+func (m Maker) Make(ctx context.Context, base, head Commit) (*Plan, error) {
+	was, closeWas, err := m.load(ctx, base)
 	if err != nil {
 		return nil, fmt.Errorf("load the commit that is deployed: %w", err)
 	}
 	defer closeWas()
 
-	wants, closeWants, err := load(ctx, loader(), head)
+	wants, closeWants, err := m.load(ctx, head)
 	var ps fleet.Problems
 	if errors.As(err, &ps) {
 		return refused(ps), nil
@@ -55,7 +73,7 @@ func Make(ctx context.Context, loader func() *fleet.Loader, base, head fs.FS) (*
 		return nil, fmt.Errorf("load the head of the request: %w", err)
 	}
 	defer closeWants()
-	return compare(ctx, side{was, base}, side{wants, head})
+	return m.compare(ctx, side{was, base.Tree}, side{wants, head.Tree})
 }
 
 // A side is a fleet and the tree that it was read from.
@@ -64,16 +82,18 @@ type side struct {
 	tree fs.FS
 }
 
-func load(ctx context.Context, l *fleet.Loader, tree fs.FS) (*fleet.Fleet, func(), error) {
-	l.Systems = nil // whoever may ask for a merge has nothing evaluated or built here
-	if l.Open != nil || l.KeyDigest != nil || l.Systems != nil {
-		return nil, nil, errors.New("preview: the loader can open secrets, or evaluate NixOS systems")
+func (m Maker) load(ctx context.Context, c Commit) (*fleet.Fleet, func(), error) {
+	l := m.Loader()
+	if l.Open != nil || l.KeyDigest != nil {
+		return nil, nil, errors.New("preview: the loader can open secrets")
 	}
-	f, err := l.Load(ctx, tree)
+	l.Systems = m.Systems // no other, which could build
+	f, err := l.Load(ctx, c.Tree)
 	if err != nil {
 		l.Close()
 		return nil, nil, err
 	}
+	f.ResolveSystems(ctx, c.ID)
 	return f, func() { l.Close() }, nil
 }
 
@@ -85,7 +105,7 @@ func refused(ps fleet.Problems) *Plan {
 	return p
 }
 
-func compare(ctx context.Context, was, wants side) (*Plan, error) {
+func (m Maker) compare(ctx context.Context, was, wants side) (*Plan, error) {
 	p := &Plan{Total: len(wants.Hosts)}
 	var digested []plandigest.Host
 	for _, h := range wants.Hosts {
@@ -93,10 +113,11 @@ func compare(ctx context.Context, was, wants side) (*Plan, error) {
 			return nil, context.Cause(ctx)
 		}
 
-		one, b := compareHost(was, wants, h)
+		one, b := m.compareHost(was, wants, h)
 		if len(one.Changes) > 0 {
 			digested = append(digested, plandigest.Host{Name: h.Name, Changes: one.Changes, Bundle: b})
 		}
+		one.hideEvaluated()
 		if len(one.Changes) > 0 || len(one.Notes) > 0 {
 			p.Hosts = append(p.Hosts, one)
 		}
@@ -113,9 +134,9 @@ func compare(ctx context.Context, was, wants side) (*Plan, error) {
 }
 
 // compareHost is what changes on one host, and its new bundle.
-func compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle) {
+func (m Maker) compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle) {
 	one := Host{Name: h.Name}
-	if h.NixOS != nil {
+	if h.NixOS != nil && m.Systems == nil {
 		one.Notes = append(one.Notes, "its NixOS system is not planned: nothing is evaluated for a request")
 	}
 
@@ -140,9 +161,36 @@ func compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle) {
 	}
 
 	after := keysByBlob(b, wants.tree)
-	one.Changes = bundle.Diff(before, after)
+	one.Changes, one.evaluated = bundle.Diff(before, after), evaluatedKeys(before, after)
 	one.Units = bundle.PreviewUnits(before, after, one.Changes)
 	return one, b
+}
+
+// evaluatedKey is what a key is called that a NixOS configuration names. Its name came of an evaluation, which can read more than
+// whoever reads the plan: the private inputs of a flake, for example.
+const evaluatedKey = "of deployment.keys"
+
+// evaluatedKeys are the keys that configurations name.
+func evaluatedKeys(ms ...bundle.Manifest) map[string]bool {
+	names := map[string]bool{}
+	for _, m := range ms {
+		for _, k := range m.Keys {
+			if k.Service == bundle.SystemService {
+				names[k.Name] = true
+			}
+		}
+	}
+	return names
+}
+
+// hideEvaluated takes names that came of an evaluation out of the changes.
+func (h *Host) hideEvaluated() {
+	h.Changes = slices.Clone(h.Changes)
+	for i, c := range h.Changes {
+		if c.Kind == bundle.KindKey && h.evaluated[c.Name] {
+			h.Changes[i].Name = evaluatedKey
+		}
+	}
 }
 
 // keysByBlob is the manifest of a bundle with blob ids in place of the digests of keys.

@@ -43,7 +43,7 @@ func loader() *fleet.Loader { return &fleet.Loader{} }
 
 func plan(t *testing.T, edit map[string]string) *preview.Plan {
 	t.Helper()
-	p, err := preview.Make(t.Context(), loader, config(nil), config(edit))
+	p, err := preview.Maker{Loader: loader}.Make(t.Context(), preview.Commit{Tree: config(nil)}, preview.Commit{Tree: config(edit)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,8 @@ func TestNoIdentityIsTaken(t *testing.T) {
 		"Open":      {Open: func(fs.FS, string) ([]byte, error) { return nil, nil }},
 		"KeyDigest": {KeyDigest: func([]byte) string { return "" }},
 	} {
-		if _, err := preview.Make(t.Context(), func() *fleet.Loader { return l }, config(nil), config(nil)); err == nil {
+		m := preview.Maker{Loader: func() *fleet.Loader { return l }}
+		if _, err := m.Make(t.Context(), preview.Commit{Tree: config(nil)}, preview.Commit{Tree: config(nil)}); err == nil {
 			t.Errorf("a loader with %s was taken", what)
 		}
 	}

@@ -5,6 +5,7 @@ package requests
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"os"
 
 	"bellhop/gitsync"
@@ -29,6 +30,8 @@ type Plans struct {
 	Network func(ctx context.Context) (string, error)
 	// Loader makes a loader that opens no secret, evaluates no system, and does its work in a process that can do nothing else.
 	Loader func() *fleet.Loader
+	// Systems says which NixOS systems hosts would hold; see preview.Maker. Nil: they are not planned.
+	Systems func(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem
 }
 
 // Empty removes what a process that was killed left.
@@ -54,7 +57,8 @@ func (p *Plans) Plan(ctx context.Context, r forge.Request, base string, isFull b
 		return forge.Plan{}, fmt.Errorf("the head of the request is %.7s now", head.Commit)
 	}
 
-	made, err := preview.Make(ctx, p.Loader, deployed.Tree, head.Tree)
+	maker := preview.Maker{Loader: p.Loader, Systems: p.Systems}
+	made, err := maker.Make(ctx, preview.Commit{ID: base, Tree: deployed.Tree}, preview.Commit{ID: head.Commit, Tree: head.Tree})
 	if err != nil {
 		return forge.Plan{}, err
 	}

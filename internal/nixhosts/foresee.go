@@ -1,0 +1,75 @@
+package nixhosts
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"time"
+
+	"bellhop/internal/fleet"
+	"bellhop/internal/nixos"
+	"bellhop/internal/nixos/nixtree"
+)
+
+// foreseeTime bounds one evaluation of Foresee.
+const foreseeTime = 10 * time.Minute
+
+// NewCutOff has systems evaluated for people who may not be trusted, with files below dir, which is of no other Hosts: what can't be
+// evaluated without a network is remembered there.
+func NewCutOff(dir string) *Hosts {
+	h := New(dir, false, false)
+	h.Nix.CutOff, h.Nix.Timeout = true, foreseeTime
+	return h
+}
+
+// Errors of Foresee. What Nix says is not among them: it may quote whatever the configuration can read, and who hears of a request
+// may read less.
+var (
+	errNotForeseen = errors.New("its NixOS system can't be evaluated with what is in the deployer's Nix store, and nothing is fetched for a request")
+	errOddKey      = errors.New("deployment.keys has a key that is refused")
+)
+
+// Foresee evaluates the systems of hosts as tree has them, and builds nothing: it tells which system each host would hold, and the
+// keys of its configuration, which have no values. fleet.Loader.Systems is this for the plan of a request.
+func (h *Hosts) Foresee(ctx context.Context, tree fs.FS, commit string, hosts []*fleet.Host) map[string]*fleet.HostSystem {
+	asks, all := asksOf(hosts), map[string]*fleet.HostSystem{}
+	systems := h.foresee(ctx, tree, commit, asks)
+	for _, a := range asks {
+		all[a.Host] = h.foreseen(tree, a, systems)
+	}
+	return all
+}
+
+// foresee evaluates all hosts; nil where the repo as a whole can't be evaluated. What failed before is tried again: a deploy may
+// have brought what was missing.
+func (h *Hosts) foresee(ctx context.Context, tree fs.FS, commit string, asks []nixos.Ask) map[string]nixos.System {
+	source, err := nixtree.NewSource(tree, commit)
+	if err != nil {
+		return nil
+	}
+	h.Nix.ForgetFailures()
+	e, err := h.Nix.Systems(ctx, source, asks)
+	if err != nil {
+		return nil
+	}
+	return e.Systems
+}
+
+func (h *Hosts) foreseen(tree fs.FS, a nixos.Ask, systems map[string]nixos.System) *fleet.HostSystem {
+	s, ok := systems[a.Host]
+	if !ok || s.Err != "" {
+		return &fleet.HostSystem{Err: errNotForeseen}
+	}
+
+	out := &fleet.HostSystem{Path: s.Out}
+	for i := range s.Keys {
+		k, _, err := h.key(tree, nil, a, &s.Keys[i])
+		isCommand := s.Keys[i].Command != nil // refused here, and perhaps not where it is deployed
+		if err != nil && !isCommand {
+			return &fleet.HostSystem{Err: errOddKey}
+		}
+		k.Value = func() ([]byte, error) { return nil, errors.New("a plan of a request opens no key") }
+		out.Keys = append(out.Keys, k)
+	}
+	return out
+}
