@@ -72,7 +72,7 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		h := hp.Planned()
 		if p.Chose(hp.Name) && hp.IsLeftAlone() {
 			h.Listed, h.Outcome = true, hp.LeftAs()
-			r.event(untouched(hp))
+			r.event(hp.Untouched())
 		}
 		hosts = append(hosts, h)
 	}
@@ -101,18 +101,6 @@ func (d *Deployer) store(r *run, p *Plan) error {
 		d.planner.Stored()
 	}
 	return nil
-}
-
-// untouched is the event that says why a host is not pushed.
-func untouched(hp *plan.HostPlan) follow.Event {
-	if hp.State == history.Deploying {
-		return follow.Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
-	}
-	text := hp.Error
-	if hp.IsHeld() && !hp.Begins {
-		text = hp.HeldText()
-	}
-	return follow.Event{Host: hp.Name, Step: "end", Outcome: hp.LeftAs(), Text: text}
 }
 
 // end stores the result of a push, reports it, and asks for another run where one is needed.

@@ -193,7 +193,7 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 	}
 	client, err := o.forge.open(o.repo, o.webhookRepo)
 	kind := string(o.forge.kindOf(o.repo))
-	isOn, isFull, cerr := o.forge.planComments()
+	isOn, isFull, cerr := forge.ReadComments(o.forge.comments)
 	switch {
 	case cerr != nil:
 		return nil, cerr

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"bellhop/internal/fleet"
@@ -11,22 +10,6 @@ import (
 	"bellhop/internal/nixhosts"
 	"bellhop/internal/requests"
 )
-
-// planComments reads --plan-comments. isOn is false when there are to be none; isFull is nil where the forge decides.
-func (f *forgeFlags) planComments() (isOn bool, isFull *bool, err error) {
-	yes, no := true, false
-	switch f.comments {
-	case "":
-		return true, nil, nil
-	case "full":
-		return true, &yes, nil
-	case "summary":
-		return true, &no, nil
-	case "off":
-		return false, nil, nil
-	}
-	return false, nil, fmt.Errorf("read --plan-comments %s: want full, summary or off", f.comments)
-}
 
 // requestPlans makes plans of requests, by loaders that open no secret. With nixOS systems are evaluated, without a network.
 func (h *app) requestPlans(nixOS bool) *requests.Plans {

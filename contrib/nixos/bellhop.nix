@@ -69,6 +69,7 @@ in
       github-app-key = file "File with the private key of github-app.";
       plan-comments = setting (types.enum [ "full" "summary" "off" ]) "The comment with the plan of a request to merge.";
       plan-forks = switch "Plan requests from forks too, which everybody who can read the repo may open.";
+      plan-nixos = switch "Evaluate the NixOS systems of requests, without a network. Whoever may open one runs code of the Nix language.";
 
       nix-ifd = switch "Let the evaluation of a NixOS system build what it then reads (import from derivation).";
       allow-key-command = switch "Run the keyCommand of deployment.keys, with the rights of this service.";

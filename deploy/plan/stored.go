@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 
+	"bellhop/deploy/follow"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -60,4 +61,16 @@ func (hp *HostPlan) Failing(e history.End) (names []string) {
 		}
 	}
 	return names
+}
+
+// Untouched is the event that says why the host is not pushed.
+func (hp *HostPlan) Untouched() follow.Event {
+	if hp.State == history.Deploying {
+		return follow.Event{Host: hp.Name, Step: string(history.Deploying), Text: "an earlier run is still at work there"}
+	}
+	text := hp.Error
+	if hp.IsHeld() && !hp.Begins {
+		text = hp.HeldText()
+	}
+	return follow.Event{Host: hp.Name, Step: "end", Outcome: hp.LeftAs(), Text: text}
 }

@@ -293,3 +293,18 @@ func (p *Planner) forget(ctx context.Context, mark map[string]planned, open []Re
 	}
 	return p.remember(ctx, mark)
 }
+
+// ReadComments reads --plan-comments. isOn is false when there are to be none; isFull is nil where the forge decides.
+func ReadComments(value string) (isOn bool, isFull *bool, err error) {
+	switch value {
+	case "":
+		return true, nil, nil
+	case "full":
+		return true, new(true), nil
+	case "summary":
+		return true, new(false), nil
+	case "off":
+		return false, nil, nil
+	}
+	return false, nil, fmt.Errorf("read --plan-comments %s: want full, summary or off", value)
+}
