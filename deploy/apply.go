@@ -15,7 +15,7 @@ import (
 const defaultParallel = 10
 
 // apply stores the plan and pushes the hosts that it changes, wave by wave, many at once.
-func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
+func (d *Deployer) apply(ctx context.Context, r *run, p *plan.Plan) error {
 	stored := r.span("store", "")
 	err := d.store(r, p)
 	stored()
@@ -53,7 +53,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *Plan) error {
 
 // store puts the plan into history before the first push. A poll that finds nothing stores
 // nothing, unless the repo could not be read before: people who heard of that hear that it is over.
-func (d *Deployer) store(r *run, p *Plan) error {
+func (d *Deployer) store(r *run, p *plan.Plan) error {
 	if err := r.parent.Err(); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 type batch struct {
 	d    *Deployer
 	run  *run
-	plan *Plan
+	plan *plan.Plan
 	sum  *tally
 
 	workers sync.WaitGroup // until no worker is left that the run waits for
@@ -46,7 +46,7 @@ type hostPush struct {
 // patienceStep is how often a batch looks for hosts that are slow.
 const patienceStep = 100 * time.Millisecond
 
-func newBatch(d *Deployer, r *run, p *Plan) *batch {
+func newBatch(d *Deployer, r *run, p *plan.Plan) *batch {
 	return &batch{d: d, run: r, plan: p, later: p.Order, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
 }
 

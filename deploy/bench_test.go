@@ -27,6 +27,8 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet"
@@ -179,14 +181,14 @@ func (w *fleetWorld) deploy() time.Duration {
 		tree[fmt.Sprintf("services/web/files/etc/web/%d", i)] = &fstest.MapFile{Data: bytes.Repeat([]byte(fmt.Sprint(i)), 1400), Mode: 0o644}
 	}
 	tree["services/web/files/etc/web/0"].Data = append(tree["services/web/files/etc/web/0"].Data, fmt.Sprint(w.n)...)
-	snap := deploy.Snapshot{Commit: fmt.Sprintf("%040x", w.n), Author: "bench", Subject: "one file", Tree: tree, Time: time.Now()}
+	snap := commits.Snapshot{Commit: fmt.Sprintf("%040x", w.n), Author: "bench", Subject: "one file", Tree: tree, Time: time.Now()}
 	d := &deploy.Deployer{
-		Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) { return snap, nil }}, Loader: w.loader, Links: routes.Over(w.pool),
+		Source: commits.Source{Sync: func(context.Context) (commits.Snapshot, error) { return snap, nil }}, Loader: w.loader, Links: routes.Over(w.pool),
 		History: w.db, ID: "SHA256:bench", BootID: "none", Cache: w.b.TempDir(), Log: slog.New(slog.DiscardHandler),
 	}
 	runtime.GC()
 	began := cpu()
-	r, err := d.Run(context.Background(), deploy.Request{Cause: "bench"})
+	r, err := d.Run(context.Background(), plan.Request{Cause: "bench"})
 	took := cpu() - began
 	if err != nil || *r.Outcome != "done" || len(r.Hosts) != benchHosts {
 		w.b.Fatalf("run: %v: %+v", err, r.Outcome)

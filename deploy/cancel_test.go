@@ -13,7 +13,9 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/deploy/bell"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -79,7 +81,7 @@ func newCancelWorld(t *testing.T) *cancelWorld {
 	s.add("bellhop.yaml", onePerTime)
 	w := &cancelWorld{sim: s, mute: l, t: t, path: s.path}
 	w.start()
-	w.ends(w.bell.Do(deploy.Request{Cause: "first", By: "cadey"}), history.OutcomeNothing) // the start pushed
+	w.ends(w.bell.Do(plan.Request{Cause: "first", By: "cadey"}), history.OutcomeNothing) // the start pushed
 	return w
 }
 
@@ -177,7 +179,7 @@ func TestCancel(t *testing.T) {
 			}
 			return w.bell.Ring("resume")
 		},
-		"a person deploys": func(w *cancelWorld) string { return w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi"}) },
+		"a person deploys": func(w *cancelWorld) string { return w.bell.Do(plan.Request{Cause: "deploy", By: "mimi"}) },
 		"a new commit": func(w *cancelWorld) string {
 			w.changeAll()
 			return w.bell.Ring("push")
@@ -241,12 +243,12 @@ func TestCancelBeforeThePlan(t *testing.T) {
 		defer func() { w.stop() }()
 		w.changeAll()
 		sync, asked, ask := w.d.Sync, make(chan struct{}), make(chan struct{})
-		w.d.Sync = func(ctx context.Context) (deploy.Snapshot, error) {
+		w.d.Sync = func(ctx context.Context) (commits.Snapshot, error) {
 			close(asked)
 			<-ask
 			return sync(ctx)
 		}
-		run := w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi"})
+		run := w.bell.Do(plan.Request{Cause: "deploy", By: "mimi"})
 		<-asked
 		if c, ok := w.bell.Cancel("cadey"); !ok || c.Run != run || c.Planned {
 			t.Errorf("Cancel = %+v, %v", c, ok)
@@ -289,7 +291,7 @@ func TestCancelledHostIsBack(t *testing.T) {
 		if n := w.doors.count("h0"); h.State != history.Behind || h.CancelledBy == nil || n != before {
 			t.Errorf("h0 is %s, cancelled by %v, and was reached %d more times", h.State, h.CancelledBy, n-before)
 		}
-		w.ends(w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi"}), history.OutcomeDone)
+		w.ends(w.bell.Do(plan.Request{Cause: "deploy", By: "mimi"}), history.OutcomeDone)
 	})
 }
 
@@ -335,7 +337,7 @@ func TestDeployOneCancelledHost(t *testing.T) {
 		w.doors.open("h1")
 		w.ends(run, history.OutcomeCancelled)
 
-		w.ends(w.bell.Do(deploy.Request{Cause: "deploy", By: "mimi", On: "h3"}), history.OutcomeDone)
+		w.ends(w.bell.Do(plan.Request{Cause: "deploy", By: "mimi", On: "h3"}), history.OutcomeDone)
 		w.bell.Ring("push (delivered again)")
 		w.idle()
 		want := map[string]history.State{"h0": "current", "h1": "current", "h2": "behind", "h3": "current"}
@@ -397,11 +399,11 @@ func TestCancelARollback(t *testing.T) {
 			w.changeAll()
 			w.ends(w.bell.Ring("push"), history.OutcomeDone)
 		}
-		w.ends(w.bell.Do(deploy.Request{Cause: "rollback", By: "mimi", On: "h3", Rollback: &deploy.Rollback{}}), history.OutcomeDone)
+		w.ends(w.bell.Do(plan.Request{Cause: "rollback", By: "mimi", On: "h3", Rollback: &plan.Rollback{}}), history.OutcomeDone)
 		held := w.db.Holds().Of("h3")
 
 		w.doors.close("h1")
-		run := w.bell.Do(deploy.Request{Cause: "rollback", By: "cadey", Rollback: &deploy.Rollback{}})
+		run := w.bell.Do(plan.Request{Cause: "rollback", By: "cadey", Rollback: &plan.Rollback{}})
 		w.begins(run)
 		c, ok := w.bell.Cancel("ann")
 		if diff := cmp.Diff([]string{"h2", "h3"}, c.Left); !ok || diff != "" {

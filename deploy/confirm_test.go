@@ -14,6 +14,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/bundle/wire"
@@ -90,7 +91,7 @@ func minus(a, b lab.Counts) lab.Counts {
 func TestNothingToConfirm(t *testing.T) {
 	w := confirmed(t, "30s", "a")
 	before := w.hosts["a"].Counts()
-	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
 	if n := minus(w.hosts["a"].Counts(), before); n.Logins != 0 || n.Sessions != 1 {
 		t.Errorf("a look at a host that changes nothing cost %+v, want one session", n)
 	}
@@ -117,7 +118,7 @@ func TestCutOffHostComesBack(t *testing.T) {
 
 	w.letIn("a")
 	sessions := w.sessions("a")
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeFailed)
 	if n := w.sessions("a") - sessions; n != 0 {
 		t.Errorf("what cut the host off was tried again: %d sessions", n)
 	}
@@ -125,7 +126,7 @@ func TestCutOffHostComesBack(t *testing.T) {
 		t.Errorf("after the next run the host is %s, %s", h.State, deref(h.Reason))
 	}
 
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 	if h := w.state("a"); h.Reason != nil {
 		t.Errorf("a current host has the reason %s", *h.Reason)
@@ -147,13 +148,13 @@ func TestDeployerThatWasAway(t *testing.T) {
 	}
 
 	sessions := w.sessions("a")
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 	if n := w.sessions("a") - sessions; n != 0 {
 		t.Errorf("it was tried again at once: %d sessions", n)
 	}
 
 	w.later("a", 2*time.Minute)
-	r = w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+	r = w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 	if got := r.Hosts[0]; deref(got.Reason) != results.ReasonAway || !strings.Contains(*got.Error, "for the second time") {
 		t.Errorf("the second time the run says %s: %s", deref(got.Reason), *got.Error)
 	}
@@ -161,11 +162,11 @@ func TestDeployerThatWasAway(t *testing.T) {
 	w.later("a", time.Hour)
 	sessions = w.sessions("a")
 	w.d = w.deployer(w.d.ID) // one that knows only what history knows
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeFailed)
 	if n := w.sessions("a") - sessions; n != 0 {
 		t.Errorf("it was tried a third time: %d sessions", n)
 	}
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -187,9 +188,9 @@ func TestSecondChanceIsAskedFor(t *testing.T) {
 
 	w.d.Links = links
 	w.later("a", 2*time.Minute-15*time.Second)
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed) // too early, and plans the time anew
+	w.run(plan.Request{Cause: "push"}, history.OutcomeFailed) // too early, and plans the time anew
 	eventually(t, "a run is asked for", func() bool { return len(bell.Waiting()) > 0 })
-	w.run(deploy.Request{Cause: "a was not confirmed"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "a was not confirmed"}, history.OutcomeDone)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -250,7 +251,7 @@ func TestHostThatWaitsIsConfirmedAtTheEnd(t *testing.T) {
 		w.when("a", "confirm", stop)
 		w.change("new")
 		w.commit("second")
-		w.d.Run(ctx, deploy.Request{Cause: "push"})
+		w.d.Run(ctx, plan.Request{Cause: "push"})
 		w.must(w.d.Wait(t.Context()))
 		w.wantState("a", history.Current, w.commits[1].Commit)
 	}
@@ -263,13 +264,13 @@ func TestOpenRunIsConfirmedAtStart(t *testing.T) {
 	w.when("a", "files", die)
 	w.change("new")
 	w.commit("second")
-	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	w.d.Run(ctx, plan.Request{Cause: "push"})
 	w.wantState("a", history.Deploying, w.commits[0].Commit)
 
 	w.d = w.deployer(w.d.ID)
 	w.must(w.d.Settle(t.Context()))
 	w.wantState("a", history.Current, w.commits[1].Commit)
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeNothing)
 }
 
 // One that finds the host only later confirms the run that it left there, and goes on.
@@ -279,7 +280,7 @@ func TestOpenRunIsConfirmedByTheNextPush(t *testing.T) {
 	w.when("a", "files", die)
 	w.change("new")
 	w.commit("second")
-	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	w.d.Run(ctx, plan.Request{Cause: "push"})
 
 	w.d = w.deployer(w.d.ID)
 	links := w.d.Links
@@ -289,7 +290,7 @@ func TestOpenRunIsConfirmedByTheNextPush(t *testing.T) {
 
 	w.d.Links = links
 	w.d.Limits.Host = 30 * time.Second // not the ten minutes that the host waits
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeNothing)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -304,12 +305,12 @@ func TestTakeOverWhileTheHostWaits(t *testing.T) {
 	w.when("a", "files", die)
 	w.change("theirs")
 	w.commit("theirs")
-	w.d.Run(ctx, deploy.Request{Cause: "deploy", TakeOver: true})
+	w.d.Run(ctx, plan.Request{Cause: "deploy", TakeOver: true})
 
 	w.d = mine
 	w.change("mine")
 	w.commit("mine")
-	w.run(deploy.Request{Cause: "deploy", TakeOver: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "deploy", TakeOver: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, w.commits[2].Commit)
 	rec := recordOf(w, "a")
 	if holds(w, "a", "web") != "mine\n" || rec.Deployer != mine.ID || rec.Generation != 2 {
@@ -358,7 +359,7 @@ func TestConfirmWindow(t *testing.T) {
 			return cmp.Or(err, io.EOF)
 		}}
 		w.commit("next")
-		w.d.Run(t.Context(), deploy.Request{Cause: "push"})
+		w.d.Run(t.Context(), plan.Request{Cause: "push"})
 		if got != c.want {
 			t.Errorf("%s: the host is asked to wait %d ms, want %d", name, got, c.want)
 		}

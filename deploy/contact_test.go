@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -25,12 +25,12 @@ func TestAllAsksHostsThatAreLeftAlone(t *testing.T) {
 	w.wantState("a", history.RolledBack, w.commits[1].Commit)
 	other := w.deployer("SHA256:two") // that has a on its own list
 	other.History = historyOf(t)
-	if _, err := other.Run(t.Context(), deploy.Request{Cause: "deploy", On: "a", TakeOver: true}); err != nil {
+	if _, err := other.Run(t.Context(), plan.Request{Cause: "deploy", On: "a", TakeOver: true}); err != nil {
 		t.Fatal(err)
 	}
 
 	starts := w.machines["a"].Count("restart", "web.service")
-	opened := sessionsOf(w, func() { w.run(deploy.Request{Cause: "deploy", All: true, On: "a"}, history.OutcomeFailed) }, "a", "b")
+	opened := sessionsOf(w, func() { w.run(plan.Request{Cause: "deploy", All: true, On: "a"}, history.OutcomeFailed) }, "a", "b")
 	if opened[0] != 1 || opened[1] != 0 {
 		t.Errorf("deploy --all on a opened the sessions %v, want one, there", opened)
 	}
@@ -41,7 +41,7 @@ func TestAllAsksHostsThatAreLeftAlone(t *testing.T) {
 		t.Errorf("history has generation %d of a, which holds %d", h.Generation, recordOf(w, "a").Generation)
 	}
 
-	opened = sessionsOf(w, func() { w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed) }, "a", "b")
+	opened = sessionsOf(w, func() { w.run(plan.Request{Cause: "push"}, history.OutcomeFailed) }, "a", "b")
 	if opened[0]+opened[1] != 0 {
 		t.Errorf("a push that changed nothing opened the sessions %v", opened)
 	}
@@ -60,11 +60,11 @@ func (w *world) loses(t *testing.T, ended func() bool) {
 		return is
 	}
 	w.d.Links = &cutter{Links: w.d.Links, when: after(bundle.FrameData), arrived: begun}
-	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	w.d.Run(ctx, plan.Request{Cause: "push"})
 	eventually(t, "the host goes on by itself", ended)
 	w.hosts["a"].Cut()
 	w.d = w.deployer(w.d.ID)
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeFailed)
 	w.must(w.hosts["a"].Mend())
 }
 
@@ -82,7 +82,7 @@ func TestAPushThatWasLostAndFailed(t *testing.T) {
 	})
 
 	before := tries()
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 	w.wantState("a", history.RolledBack, w.commits[0].Commit)
 	if n := tries() - before; n != 0 {
 		t.Errorf("web was started %d times more", n)
@@ -108,7 +108,7 @@ func TestAPushThatWasLostOnAHostThatIsLeftAlone(t *testing.T) {
 	if h, _ := w.db.Host("a"); h.Generation != 2 || h.Digest != recordOf(w, "a").Digest || h.State != history.Refused {
 		t.Errorf("history has %s, generation %d, digest %.8s", h.State, h.Generation, h.Digest)
 	}
-	if opened := sessionsOf(w, func() { w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused) }, "a"); opened[0] != 0 {
+	if opened := sessionsOf(w, func() { w.run(plan.Request{Cause: "push"}, history.OutcomeRefused) }, "a"); opened[0] != 0 {
 		t.Errorf("it was asked %d times more", opened[0])
 	}
 }

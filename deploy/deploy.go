@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/drift"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/hosts"
@@ -40,13 +41,13 @@ import (
 // set unless its comment says what nil or zero means.
 type Deployer struct {
 	// Source is where commits come from.
-	Source
+	commits.Source
 	// Loader reads trees. Its Arch is set by the deployer when it is nil.
 	Loader *fleet.Loader
 	// Check finds in a commit what must not be deployed, beside errors in the config: plaintext
 	// secrets and private keys. old is the zero Snapshot when no commit was accepted before.
 	// Nil: nothing is looked for.
-	Check func(ctx context.Context, old, new Snapshot) fleet.Problems
+	Check func(ctx context.Context, old, new commits.Snapshot) fleet.Problems
 	// Links reaches hosts.
 	Links routes.Links
 	// Nix evaluates, builds and copies NixOS systems. Nil: bundles are without them.
@@ -133,12 +134,12 @@ func (l Limits) withDefaults() Limits {
 
 // Run makes one run, and returns it as history has it. The error is one of the run as a
 // whole; the results of hosts are in the run.
-func (d *Deployer) Run(ctx context.Context, req Request) (*history.Run, error) {
+func (d *Deployer) Run(ctx context.Context, req plan.Request) (*history.Run, error) {
 	return d.run(ctx, req, &cancelling{})
 }
 
 // run is Run of one that stop can cancel.
-func (d *Deployer) run(ctx context.Context, req Request, stop *cancelling) (*history.Run, error) {
+func (d *Deployer) run(ctx context.Context, req plan.Request, stop *cancelling) (*history.Run, error) {
 	r, ctx, done, err := d.start(ctx, req, stop)
 	if err != nil {
 		return nil, err
@@ -173,7 +174,7 @@ func (d *Deployer) run(ctx context.Context, req Request, stop *cancelling) (*his
 }
 
 // Plan does the first four steps and stores nothing.
-func (d *Deployer) Plan(ctx context.Context, req Request) (*Plan, error) {
+func (d *Deployer) Plan(ctx context.Context, req plan.Request) (*plan.Plan, error) {
 	r, ctx, done := d.begin(ctx, req, &cancelling{})
 	defer done()
 	r.quiet = true

@@ -20,7 +20,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -85,7 +86,7 @@ func TestOnlyChangedHostsAreContacted(t *testing.T) {
 	if n := now.RoundTrips - counts.RoundTrips; n > 2 {
 		t.Errorf("%d round trips on the changed host, want at most 2", n)
 	}
-	plan, err := w.d.Plan(t.Context(), deploy.Request{On: "b", All: true})
+	plan, err := w.d.Plan(t.Context(), plan.Request{On: "b", All: true})
 	w.must(err)
 	b, err := plan.Fleet.Bundle("b")
 	w.must(err)
@@ -273,7 +274,7 @@ func TestPruneGuard(t *testing.T) {
 func TestMovedRepoIsNoted(t *testing.T) {
 	w := newWorld(t, "a")
 	look := w.d.Sync
-	w.d.Sync = func(ctx context.Context) (deploy.Snapshot, error) {
+	w.d.Sync = func(ctx context.Context) (commits.Snapshot, error) {
 		s, err := look(ctx)
 		s.Moved = "https://forge.example/new/name"
 		return s, err
@@ -301,7 +302,7 @@ func TestPruneAllowedByAnEarlierCommit(t *testing.T) {
 	w.files["README.md"] = "more"
 	later := w.commit("later")
 	since[first+later] = []string{"later", "on purpose\n\nBellhop-Allow: prune a"}
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, later)
 
 	w.enable("a", "web", "db", "mail")
@@ -369,13 +370,13 @@ func TestFailureIsNotTriedAgain(t *testing.T) {
 	before := w.sessions("a")
 	w.files["README.md"] = "x"
 	w.push("a readme on top", history.OutcomeFailed)
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeFailed)
 	w.wantState("a", history.RolledBack, first)
 	if n := w.sessions("a") - before; n != 0 {
 		t.Errorf("%d sessions for a bundle that failed, want 0", n)
 	}
 	w.machines["a"].Mend("web.service")
-	r := w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
+	r := w.run(plan.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -400,7 +401,7 @@ func TestUnreachableHostIsPending(t *testing.T) {
 	w.wantState("a", history.Current, *r.Commit)
 	w.wantState("b", history.Pending, w.commits[0].Commit)
 	w.must(w.hosts["b"].Mend())
-	r = w.run(deploy.Request{Cause: "b is back"}, history.OutcomeDone)
+	r = w.run(plan.Request{Cause: "b is back"}, history.OutcomeDone)
 	w.wantState("b", history.Current, *r.Commit)
 }
 
@@ -409,12 +410,12 @@ func TestWipedHostIsRepaired(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	w.must(os.RemoveAll(w.machines["a"].Path("/var/lib/bellhop")), os.RemoveAll(w.machines["a"].Path("/etc/web.conf")))
-	r := w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeDone)
+	r := w.run(plan.Request{Cause: "deploy", All: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if got := read(t, w.machines["a"].Path("/etc/web.conf")); got != "hello\n" {
 		t.Errorf("/etc/web.conf is %q", got)
 	}
-	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
 }
 
 func TestSecondDeployer(t *testing.T) {
@@ -426,11 +427,11 @@ func TestSecondDeployer(t *testing.T) {
 	defer other.Close()
 	w.db = other
 	w.d = w.deployer("SHA256:two")
-	w.run(deploy.Request{Cause: "deploy"}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "deploy"}, history.OutcomeRefused)
 	w.wantState("a", history.Refused, "")
 	w.files["services/web/files/etc/web.conf"] = "theirs\n"
 	w.commit("theirs")
-	w.run(deploy.Request{Cause: "deploy", TakeOver: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "deploy", TakeOver: true}, history.OutcomeDone)
 
 	// The first one had the host before: it notices, and repairs.
 	w.d, w.db = mine, db
@@ -455,7 +456,7 @@ func TestLostState(t *testing.T) {
 	d := w.deployer(w.d.ID)
 	d.Loader.KeyDigest = func(v []byte) string { return hex.EncodeToString(bundle.KeyMAC([]byte("a new digest-key"), v)) }
 	w.d = d
-	r := w.run(deploy.Request{Cause: "start"}, history.OutcomeNothing)
+	r := w.run(plan.Request{Cause: "start"}, history.OutcomeNothing)
 	w.wantState("a", history.Current, *r.Commit)
 	if jobs := w.machines["a"].Jobs(); len(jobs) != 0 {
 		t.Errorf("jobs on the host: %v, want none", jobs)
@@ -521,7 +522,7 @@ func TestHostKeyOfAJumpHostChanged(t *testing.T) {
 	w.yaml["a"] += "    jump: gate\n"
 	w.commit("first")
 	w.must(w.hosts["gate"].NewHostKey())
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
 	for _, h := range []struct{ name, word string }{{"gate", "pin the new one in the repo"}, {"a", "pin the new one of gate in the repo"}} {
 		s := w.state(h.name)
 		if s.State != history.Refused || s.Error == nil || !strings.Contains(*s.Error, h.word+": host_key: "+w.hosts["gate"].HostKey()) || strings.HasPrefix(*s.Error, h.name+": ") {
@@ -537,7 +538,7 @@ func TestHostKeyChangedIsAHardStop(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")
 	w.must(w.hosts["a"].NewHostKey())
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
 	h := w.state("a")
 	if h.State != history.Refused || h.Error == nil || !strings.Contains(*h.Error, "host key changed") || !strings.Contains(*h.Error, "host_key: "+w.hosts["a"].HostKey()) {
 		t.Errorf("host is %s (%s), want refused by its host key, and the line that pins the new one", h.State, *h.Error)
@@ -558,8 +559,8 @@ func TestHostKeyChangedOnACurrentHost(t *testing.T) {
 	old := w.yaml["a"]
 	w.must(w.hosts["a"].NewHostKey())
 	w.pool.Drop("a")
-	w.run(deploy.Request{Cause: "deploy", On: "a", All: true}, history.OutcomeRefused)
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "deploy", On: "a", All: true}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
 	w.wantState("a", history.Refused, *r.Commit)
 	w.wantState("b", history.Current, *r.Commit)
 	w.enable("a", "web")
@@ -583,7 +584,7 @@ func TestHostBecomesAnotherMachine(t *testing.T) {
 		t.Errorf("%d sessions with b, whose lines are the same; want its first", n)
 	}
 	w.must(w.hosts["a"].Mend())
-	r := w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	r := w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if p, err := os.ReadFile(w.machines["a"].Path("/etc/web.conf")); string(p) != "hello\n" {
 		t.Errorf("/etc/web.conf of the new machine holds %q, %v", p, err)
@@ -617,7 +618,7 @@ func TestPlanOf(t *testing.T) {
 	w.files["services/web/files/etc/web.conf"] = "hello\nworld\n"
 	w.files["secrets/key0.age"] = "other"
 	w.commit("second")
-	p, err := w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[1])
+	p, err := w.d.PlanOf(t.Context(), plan.Request{}, w.commits[1])
 	w.must(err)
 	if p.Digest() != planDigest || !p.HasChanges() {
 		t.Errorf("PlanOf(second) = %s, %s, want digest %s", p.Digest(), p.Sentence(), planDigest)
@@ -628,20 +629,20 @@ func TestPlanOf(t *testing.T) {
 	if request.Digest != planDigest {
 		t.Errorf("the plan of a request for second has digest %s, want that of the plan that is deployed, %s", request.Digest, planDigest)
 	}
-	if p, err = w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[0]); err != nil || p.HasChanges() {
+	if p, err = w.d.PlanOf(t.Context(), plan.Request{}, w.commits[0]); err != nil || p.HasChanges() {
 		t.Errorf("PlanOf(first) = %s, %v, want no change", p.Sentence(), err)
 	}
-	bare := deploy.Snapshot{Tree: fstest.MapFS{"bellhop.yaml": {Data: []byte("network: lab\nwrong: 1\n")}}}
-	if _, err := w.d.PlanOf(t.Context(), deploy.Request{}, bare); err == nil || !strings.Contains(err.Error(), "bellhop.yaml:2") {
+	bare := commits.Snapshot{Tree: fstest.MapFS{"bellhop.yaml": {Data: []byte("network: lab\nwrong: 1\n")}}}
+	if _, err := w.d.PlanOf(t.Context(), plan.Request{}, bare); err == nil || !strings.Contains(err.Error(), "bellhop.yaml:2") {
 		t.Errorf("PlanOf(a tree that is wrong) = %v, want its problem", err)
 	}
-	if p, err = w.d.Plan(t.Context(), deploy.Request{}); err != nil || p.Digest() != planDigest {
+	if p, err = w.d.Plan(t.Context(), plan.Request{}); err != nil || p.Digest() != planDigest {
 		t.Errorf("Plan after all that = %s, %v", p.Sentence(), err)
 	}
 	if n := w.sessions("a"); n != 1 {
 		t.Errorf("%d sessions with a, want the first push's", n)
 	}
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 }
 
 func TestPlanText(t *testing.T) {
@@ -652,7 +653,7 @@ func TestPlanText(t *testing.T) {
 	w.files["secrets/key0.age"] = "other"
 	w.commit("second")
 	before := w.sessions("a")
-	p, err := w.d.Plan(t.Context(), deploy.Request{})
+	p, err := w.d.Plan(t.Context(), plan.Request{})
 	w.must(err)
 	var b strings.Builder
 	w.must(w.d.WritePlan(t.Context(), &b, p))
@@ -687,7 +688,7 @@ plan ` + planDigest + `
 		t.Error("a plan contacted a host")
 	}
 	// A plan that was only shown does not make the run overlook anything.
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 }
 
 // A drop-in for a unit of the distribution restarts that, when it comes, changes and leaves: the plan
@@ -701,14 +702,14 @@ func TestPlanOfADropIn(t *testing.T) {
 			delete(w.files, dropIn)
 		}
 		w.commit("drop-in")
-		p, err := w.d.Plan(t.Context(), deploy.Request{})
+		p, err := w.d.Plan(t.Context(), plan.Request{})
 		w.must(err)
 		var b strings.Builder
 		w.must(w.d.WritePlan(t.Context(), &b, p))
 		if !strings.Contains(b.String(), "\n  restart ssh.service\n") {
 			t.Errorf("with %q the plan is\n%s", text, b.String())
 		}
-		w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+		w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	}
 }
 

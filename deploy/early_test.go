@@ -12,8 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/bundle/wire"
@@ -37,7 +37,7 @@ func (w *world) revert(host string) {
 	w.t.Helper()
 	w.files["services/web/files/etc/web.conf"] = "hello\n"
 	w.commit("revert")
-	r, err := w.d.Run(w.t.Context(), deploy.Request{Cause: "push"})
+	r, err := w.d.Run(w.t.Context(), plan.Request{Cause: "push"})
 	w.must(err)
 	if got := read(w.t, w.machines[host].Path("/etc/web.conf")); got != "hello\n" {
 		w.t.Errorf("the run ended %s with %s, status says %s, and /etc/web.conf is %q", *r.Outcome, w.tell(r), w.state(host).State, got)
@@ -130,7 +130,7 @@ func TestStoppedAfterHello(t *testing.T) {
 	w.d.Links = &afterHello{w.d.Links, cancel}
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.commit("second")
-	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	w.d.Run(ctx, plan.Request{Cause: "push"})
 	eventually(t, "the host goes on by itself", func() bool { return read(t, w.machines["a"].Path("/etc/web.conf")) == "new\n" })
 	w.d = w.deployer(w.d.ID)
 	w.revert("a")
@@ -175,7 +175,7 @@ func TestTroubleOfARunBefore(t *testing.T) {
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.push("second", history.OutcomeFailed)
 	w.must(os.Remove(m.Path(bundle.StateDir + "/journal")))
-	w.run(deploy.Request{Cause: "retry of a"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "retry of a"}, history.OutcomeDone)
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("the host stays %s after the trouble passed", s)
 	}
@@ -197,7 +197,7 @@ func TestFileThatCannotBeReadAhead(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // it would wait for the helper
 	defer cancel()
-	r, err := w.d.Run(ctx, deploy.Request{Cause: "push"})
+	r, err := w.d.Run(ctx, plan.Request{Cause: "push"})
 	w.must(err)
 	if e := w.state("a").Error; *r.Outcome != history.OutcomeRefused || e == nil {
 		t.Errorf("the run ended %s: %s", *r.Outcome, w.tell(r))

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/bundle/wire"
 	"bellhop/internal/history"
@@ -35,7 +35,7 @@ func TestNoHostTakesThePastOfAnother(t *testing.T) {
 	w.push("b leaves", history.OutcomeNothing)
 
 	w.d.Links = scripted{Links: w.d.Links, name: "a", say: refuses(bundle.Record{Network: "lab", Host: "b", Deployer: w.d.ID, Generation: past.Generation, Digest: past.Digest})}
-	w.d.Run(t.Context(), deploy.Request{Cause: "deploy", All: true})
+	w.d.Run(t.Context(), plan.Request{Cause: "deploy", All: true})
 
 	h, ok := w.db.Host("b")
 	if !ok || h.State != history.Released || h.Digest != past.Digest || len(w.db.Generations("b")) == 0 {
@@ -52,7 +52,7 @@ func TestDigestThatAHostMadeUp(t *testing.T) {
 	w.push("first", history.OutcomeDone)
 	made := strings.Repeat("5ec2e7", 10)
 	w.d.Links = scripted{Links: w.d.Links, name: "a", say: refuses(bundle.Record{Network: "lab", Host: "a", Deployer: w.d.ID, Generation: 7, Digest: made})}
-	w.d.Run(t.Context(), deploy.Request{Cause: "deploy", All: true})
+	w.d.Run(t.Context(), plan.Request{Cause: "deploy", All: true})
 	if h, _ := w.db.Host("a"); h.Digest == made {
 		t.Errorf("the host's own digest %s is remembered", made)
 	}
@@ -67,7 +67,7 @@ func TestResultIsCut(t *testing.T) {
 		list[i] = strings.Repeat("W", 1<<10)
 	}
 	w.d.Links = scripted{Links: w.d.Links, name: "a", say: result(bundle.Result{Outcome: bundle.OutcomeFailed, Error: "no", Warnings: list, Changed: list[:100]})}
-	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
+	r, err := w.d.Run(t.Context(), plan.Request{Cause: "push"})
 	w.must(err)
 
 	size := 0
@@ -131,7 +131,7 @@ func TestHostThatBreaksTheProtocol(t *testing.T) {
 				}
 			}
 			w.d.Links = scripted{Links: w.d.Links, name: "a", say: say}
-			w.run(deploy.Request{Cause: "push"}, history.OutcomePartial)
+			w.run(plan.Request{Cause: "push"}, history.OutcomePartial)
 			h := w.state("a")
 			if h.State != history.Failed || h.Error == nil || !strings.Contains(*h.Error, "does not keep to the protocol") {
 				t.Errorf("the host is %s (%v), want failed, by the protocol", h.State, h.Error)

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
@@ -132,7 +131,7 @@ func TestOneBadService(t *testing.T) {
 	if s := w.state("a").Services; *s[8].Commit != *fourth.Commit || *s[7].Commit != *first.Commit || *third.Commit == *fourth.Commit {
 		t.Errorf("services after a push that changes none: %+v", s[7:9])
 	}
-	if _, err := w.d.Run(t.Context(), deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}); err != nil || w.sessions("a") != before {
+	if _, err := w.d.Run(t.Context(), plan.Request{Cause: "poll", Trigger: plan.TriggerClock}); err != nil || w.sessions("a") != before {
 		t.Errorf("a poll opens %d sessions, %v", w.sessions("a")-before, err)
 	}
 
@@ -159,13 +158,13 @@ func TestRetryOfAHeldService(t *testing.T) {
 	w.push("second", history.OutcomePartial)
 
 	before := w.sessions("a")
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "deploy", Retry: true}, history.OutcomeFailed)
 	if got := w.sessions("a") - before; got != 1 {
 		t.Errorf("%d sessions, want 1: nothing is left to bring", got)
 	}
 	w.wantState("a", history.HeldBack, *first.Commit)
 	wantServices(w, "a", "s00 current 02", "s01 held-back 01")
-	w.run(deploy.Request{Cause: "deploy"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "deploy"}, history.OutcomeFailed)
 	w.wantState("a", history.HeldBack, *first.Commit)
 }
 
@@ -265,7 +264,7 @@ func TestMoreBadServices(t *testing.T) {
 				t.Errorf("s04 holds %q, want %q", holds(w, "a", "s04"), tc.other)
 			}
 			before = w.sessions("a")
-			w.run(deploy.Request{Cause: "deploy"}, history.OutcomeFailed)
+			w.run(plan.Request{Cause: "deploy"}, history.OutcomeFailed)
 			if got := w.sessions("a") - before; got != 0 {
 				t.Errorf("%d sessions by a run that has nothing new, want none", got)
 			}
@@ -422,7 +421,7 @@ func TestAnotherTryThatIsRefusedForNothingOfItsOwn(t *testing.T) {
 
 	w.d.Progress = before
 	recordNetwork(w, "a", network)
-	w.run(deploy.Request{Cause: "poll"}, history.OutcomePartial)
+	w.run(plan.Request{Cause: "poll"}, history.OutcomePartial)
 	w.wantState("a", history.HeldBack, *first.Commit)
 	if got := holds(w, "a", "s00"); got != "two\n" {
 		t.Errorf("s00 holds %q", got)

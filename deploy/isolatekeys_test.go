@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -209,7 +209,7 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 			}
 			breaksKeyed(w)
 			second := w.commit("second")
-			if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && *r.Outcome != history.OutcomeCancelled {
+			if r, err := w.d.Run(ctx, plan.Request{Cause: "push"}); err == nil && *r.Outcome != history.OutcomeCancelled {
 				t.Fatalf("a run whose deployer died is %s", *r.Outcome)
 			}
 			w.wantState("a", history.Deploying, *first.Commit)
@@ -217,7 +217,7 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 			w.d = w.deployer(w.d.ID)
 			w.must(w.d.Settle(t.Context()))
 			sessions := w.sessions("a")
-			w.run(deploy.Request{Cause: "start"}, map[int]history.Outcome{1: history.OutcomePartial, 2: history.OutcomeFailed}[try])
+			w.run(plan.Request{Cause: "start"}, map[int]history.Outcome{1: history.OutcomePartial, 2: history.OutcomeFailed}[try])
 			if got, want := w.sessions("a")-sessions, 2-try; got != want {
 				t.Errorf("%d sessions after it was found out, want %d", got, want)
 			}
@@ -243,7 +243,7 @@ func TestAHeldHostThatStandsElsewhere(t *testing.T) {
 	w, first := keyedPair(t)
 	m := w.machines["a"]
 	w.must(os.Remove(m.Path(bundle.RecordPath)), os.WriteFile(m.Path("/etc/s00.conf"), []byte("by hand\n"), 0o644))
-	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomePartial)
+	w.run(plan.Request{Cause: "deploy", All: true}, history.OutcomePartial)
 	w.wantState("a", history.HeldBack, *first.Commit)
 	if holds(w, "a", "s00") != "two\n" || holds(w, "a", "s01") != "one\n" {
 		t.Errorf("s00 holds %q, s01 %q", holds(w, "a", "s00"), holds(w, "a", "s01"))
@@ -268,7 +268,7 @@ func TestOpenRunWhoseKeysDoNotOpen(t *testing.T) {
 	}}
 	breaksKeyed(w)
 	w.commit("second")
-	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	w.d.Run(ctx, plan.Request{Cause: "push"})
 
 	w.d = w.deployer(w.d.ID)
 	w.d.Filter = func(map[string][]byte) func(string) string { return func(s string) string { return s } }

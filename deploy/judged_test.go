@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -33,7 +33,7 @@ func TestHowAServiceIsJudged(t *testing.T) {
 		w.files["services/web/service.yaml"] = c.service
 		w.commit("judged")
 
-		p, err := w.d.Plan(t.Context(), deploy.Request{})
+		p, err := w.d.Plan(t.Context(), plan.Request{})
 		w.must(err)
 		var b strings.Builder
 		w.must(w.d.WritePlan(t.Context(), &b, p))
@@ -46,7 +46,7 @@ func TestHowAServiceIsJudged(t *testing.T) {
 			t.Errorf("plan as JSON: %s", j)
 		}
 
-		r := w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+		r := w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 		if got := r.Hosts[0].Changed; !slices.Equal(got, []string{"web"}) {
 			t.Errorf("%q changed %q, want web alone", c.service, got)
 		}
@@ -67,7 +67,7 @@ func TestPlanDigestOfHealth(t *testing.T) {
 	for _, service := range []string{"settle: 1s\n", "settle: 2s\n", "health: http://a/\n", "before: { command: x }\n"} {
 		w.files["services/web/service.yaml"] = service
 		w.commit(service)
-		p, err := w.d.Plan(t.Context(), deploy.Request{})
+		p, err := w.d.Plan(t.Context(), plan.Request{})
 		w.must(err)
 		if other := seen[p.Digest()]; other != "" {
 			t.Errorf("%q and %q have one digest", service, other)

@@ -13,7 +13,7 @@ import (
 	"testing/fstest"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/keys"
 	"bellhop/internal/history"
 	"bellhop/secrets/agefile"
@@ -210,7 +210,7 @@ func TestKeysOfACommitThatIsRefusedNow(t *testing.T) {
 	w.machines["a"].Mend("vault.service")
 
 	at := w.d.At
-	w.d.At = func(ctx context.Context, commit string) (deploy.Snapshot, error) {
+	w.d.At = func(ctx context.Context, commit string) (commits.Snapshot, error) {
 		snap, err := at(ctx, commit)
 		if err != nil {
 			return snap, err

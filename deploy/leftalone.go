@@ -17,7 +17,7 @@ import (
 
 // contactLeft asks the hosts that the plan p leaves alone, as far as that is due. The run waits for it only
 // where a person asked for all hosts, or where its process ends with it.
-func (d *Deployer) contactLeft(ctx context.Context, r *run, p *Plan) {
+func (d *Deployer) contactLeft(ctx context.Context, r *run, p *plan.Plan) {
 	var all sync.WaitGroup
 	slots := make(chan struct{}, defaultParallel)
 	for _, hp := range p.Hosts {
@@ -39,7 +39,7 @@ func (d *Deployer) contactLeft(ctx context.Context, r *run, p *Plan) {
 }
 
 // isToContact says that a host which p leaves alone is asked what it holds.
-func (d *Deployer) isToContact(p *Plan, hp *plan.HostPlan) bool {
+func (d *Deployer) isToContact(p *plan.Plan, hp *plan.HostPlan) bool {
 	isLeft := !hp.Push && p.Chose(hp.Name) && hp.State != history.Deploying
 	if !isLeft || hp.Elsewhere {
 		return false
@@ -111,7 +111,7 @@ func (d *Deployer) hear(ctx context.Context, host string) error {
 
 // lostOn is the id, on the host, of a push of the bundle of hp whose end was not heard; "" where there is
 // none, or where a person asked to try again.
-func (d *Deployer) lostOn(ctx context.Context, p *Plan, hp *plan.HostPlan) string {
+func (d *Deployer) lostOn(ctx context.Context, p *plan.Plan, hp *plan.HostPlan) string {
 	isAsked := p.Chose(hp.Name) && (p.Request.Retry || p.Request.TakeOver)
 	if hp.Last.Digest != "" || hp.Last.Run == "" || isAsked {
 		return ""

@@ -3,7 +3,7 @@ package deploy_test
 import (
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -28,7 +28,7 @@ func TestAHeldBackHostThatARunLeavesOut(t *testing.T) {
 		w := newHeldBack(t)
 		w.change("three")
 		w.commit("third")
-		w.run(deploy.Request{Cause: "deploy", By: "cadey", On: "a"}, history.OutcomeDone)
+		w.run(plan.Request{Cause: "deploy", By: "cadey", On: "a"}, history.OutcomeDone)
 		if h := w.state("b"); h.State != history.Behind {
 			t.Errorf("b is %s (%s)", h.State, text(h.Error))
 		}
@@ -40,7 +40,7 @@ func TestAHeldBackHostThatARunLeavesOut(t *testing.T) {
 		if h := w.state("b"); h.State != history.Behind {
 			t.Errorf("b is %s (%s)", h.State, text(h.Error))
 		}
-		w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+		w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 		if h := w.state("b"); h.State != history.Behind {
 			t.Errorf("after another run b is %s (%s)", h.State, text(h.Error))
 		}

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
@@ -54,18 +54,18 @@ func TestKeysComeBackWhateverElseIsBroken(t *testing.T) {
 			w.commits[len(w.commits)-1].Tree = os.DirFS(t.TempDir())
 		},
 		"the repo is away": func(w *world) {
-			w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
-				return deploy.Snapshot{}, errors.New("the git host is down")
+			w.d.Sync = func(context.Context) (commits.Snapshot, error) {
+				return commits.Snapshot{}, errors.New("the git host is down")
 			}
 		},
 		"the repo does not answer": func(w *world) {
-			w.d.Sync = func(ctx context.Context) (deploy.Snapshot, error) {
+			w.d.Sync = func(ctx context.Context) (commits.Snapshot, error) {
 				<-ctx.Done()
-				return deploy.Snapshot{}, ctx.Err()
+				return commits.Snapshot{}, ctx.Err()
 			}
 		},
 		"the history was rewritten": func(w *world) {
-			w.d.Sync = func(context.Context) (deploy.Snapshot, error) { return deploy.Snapshot{}, deploy.ErrRefused }
+			w.d.Sync = func(context.Context) (commits.Snapshot, error) { return commits.Snapshot{}, commits.ErrRefused }
 		},
 		"runs are paused": func(w *world) { w.pause(stops.Pause{}) },
 		"loading the head hangs": func(w *world) {
@@ -152,8 +152,8 @@ func TestKeyPushWhileTheRepoIsAway(t *testing.T) {
 	w.push("first", history.OutcomeDone)
 
 	w.d = w.deployer("SHA256:one")
-	w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
-		return deploy.Snapshot{}, errors.New("the git host is down")
+	w.d.Sync = func(context.Context) (commits.Snapshot, error) {
+		return commits.Snapshot{}, errors.New("the git host is down")
 	}
 	w.must(w.machines["a"].Reboot())
 	ks, err := w.d.Keys().Push(t.Context(), "")

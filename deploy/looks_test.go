@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
 	"bellhop/deploy/drift"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/mask"
 )
@@ -84,7 +84,7 @@ func TestLookFindsWhatWasDoneByHand(t *testing.T) {
 		t.Errorf("a look changed the host: %q, %v", b, err)
 	}
 
-	w.run(deploy.Request{All: true}, history.OutcomeDone)
+	w.run(plan.Request{All: true}, history.OutcomeDone)
 	if s := w.state("a"); *s.Drift != 1 {
 		t.Errorf("after the push drift is %d, want the unit that somebody stopped", *s.Drift)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -40,7 +40,7 @@ func TestAComposedHostThatHistoryDoesNotKnow(t *testing.T) {
 			w.files["services/s02/files/etc/s02.conf"] = want
 			w.commit("third")
 		}
-		run := w.run(deploy.Request{}, history.OutcomePartial)
+		run := w.run(plan.Request{}, history.OutcomePartial)
 		w.wantState("a", history.HeldBack, "")
 		if got := holds(w, "a", "s01"); got != "one\n" || !w.machines["a"].Active("s01.service") {
 			t.Errorf("s01 holds %q, runs %v: want it as it was\n%s", got, w.machines["a"].Active("s01.service"), w.tell(run))
@@ -56,7 +56,7 @@ func TestAComposedHostThatHistoryDoesNotKnow(t *testing.T) {
 		}
 
 		sessions := w.sessions("a")
-		w.run(deploy.Request{}, history.OutcomeFailed) // what is held back is told again, and nothing is pushed
+		w.run(plan.Request{}, history.OutcomeFailed) // what is held back is told again, and nothing is pushed
 		if n := w.sessions("a") - sessions; n != 0 {
 			t.Errorf("%d sessions to a host of which all is known", n)
 		}
@@ -124,7 +124,7 @@ func TestASecretThatDoesNotOpenForAnUnknownHost(t *testing.T) {
 		w.d.Loader.Open = func(fs.FS, string) ([]byte, error) { return nil, errors.New("no identity opens it") }
 		w.files["services/s00/files/etc/s00.conf"] = "three\n"
 		w.commit("third")
-		run, _ := w.d.Run(t.Context(), deploy.Request{})
+		run, _ := w.d.Run(t.Context(), plan.Request{})
 		if got := holds(w, "a", "s01"); got != want || !w.machines["a"].Active("s01.service") || !w.machines["a"].Active("s02.service") {
 			t.Errorf("composed %v: s01 holds %q, runs %v; s02 runs %v: want them as they were\n%s", composed, got, w.machines["a"].Active("s01.service"), w.machines["a"].Active("s02.service"), w.tell(run))
 		}

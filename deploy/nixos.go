@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/systems"
 	"bellhop/internal/fleet"
@@ -16,7 +17,7 @@ import (
 
 // systems has the systems of f's hosts evaluated and built. That may take hours: meanwhile others may plan, and the time
 // of the run begins anew with ctx, which is returned with the fleet to go on with.
-func (d *Deployer) systems(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*fleet.Fleet, context.Context, error) {
+func (d *Deployer) systems(ctx context.Context, r *run, snap commits.Snapshot, f *fleet.Fleet) (*fleet.Fleet, context.Context, error) {
 	if d.Nix == nil || !f.HasNixOS() {
 		return f, ctx, nil
 	}

@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -45,7 +45,7 @@ func TestSystemThatFailsIsItsHostsTrouble(t *testing.T) {
 		return map[string]*fleet.HostSystem{"broken": {Err: &fleet.SystemError{Text: "NixOS: the disk is too small", Lines: []string{"error: the disk is too small"}}}}
 	}
 	c := w.commit("first")
-	r := w.run(deploy.Request{}, history.OutcomePartial)
+	r := w.run(plan.Request{}, history.OutcomePartial)
 	w.wantState("plain", history.Current, c)
 	if s := w.state("broken"); s.State != history.Failed || s.Error == nil || !strings.Contains(*s.Error, "the disk is too small") {
 		t.Errorf("broken is %+v", s)

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/deploy/systems"
 	"bellhop/internal/fleet"
@@ -47,7 +47,7 @@ func newDryWorld(t *testing.T) (*world, *answering) {
 	a := &answering{Links: w.d.Links}
 	w.d.Links = a
 	w.commit("first")
-	w.run(deploy.Request{}, history.OutcomeDone)
+	w.run(plan.Request{}, history.OutcomeDone)
 	path = secondSystem
 	w.commit("second")
 	a.commands = nil
@@ -56,7 +56,7 @@ func newDryWorld(t *testing.T) (*world, *answering) {
 
 func (w *world) dryPlan(host string) (string, error) {
 	w.t.Helper()
-	p, err := w.d.Plan(w.t.Context(), deploy.Request{DryActivate: host})
+	p, err := w.d.Plan(w.t.Context(), plan.Request{DryActivate: host})
 	if err != nil {
 		return "", err
 	}
@@ -86,7 +86,7 @@ func TestDryActivate(t *testing.T) {
 // A host is asked about the branch's head alone, and only where there is something to ask.
 func TestDryActivateAsksForNothingElse(t *testing.T) {
 	w, a := newDryWorld(t)
-	if _, err := w.d.PlanOf(t.Context(), deploy.Request{DryActivate: "nix"}, w.commits[0]); !errors.Is(err, systems.ErrHeadAlone) {
+	if _, err := w.d.PlanOf(t.Context(), plan.Request{DryActivate: "nix"}, w.commits[0]); !errors.Is(err, systems.ErrHeadAlone) {
 		t.Errorf("PlanOf another commit: %v", err)
 	}
 	for host, want := range map[string]string{"plain": "is no NixOS host", "nobody": "has no host nobody"} {
@@ -94,7 +94,7 @@ func TestDryActivateAsksForNothingElse(t *testing.T) {
 			t.Errorf("of %s: %v, want %q", host, err, want)
 		}
 	}
-	w.run(deploy.Request{}, history.OutcomeDone)
+	w.run(plan.Request{}, history.OutcomeDone)
 	a.commands = nil
 	if text, err := w.dryPlan("nix"); err != nil || strings.Contains(text, "dry-activate") {
 		t.Errorf("of a host that has its system: %v\n%s", err, text)

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
 	"bellhop/deploy/plan"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -33,7 +32,7 @@ func TestSystemThatIsStillMade(t *testing.T) {
 	answer := &fleet.HostSystem{Err: &fleet.SystemError{Text: "still being made", Later: true}}
 	w.systemsOf(func(string) *fleet.HostSystem { return answer })
 	c := w.commit("first")
-	w.run(deploy.Request{}, history.OutcomePartial)
+	w.run(plan.Request{}, history.OutcomePartial)
 	w.wantState("plain", history.Current, c)
 	if s := w.state("slow"); s.State != history.Never || s.Error == nil || !strings.Contains(*s.Error, "still being made") {
 		t.Errorf("while its system is made the host is %+v", s)
@@ -47,19 +46,19 @@ func TestSystemThatIsStillMade(t *testing.T) {
 	before := stored()
 	for range 3 { // each asks anew, and gets another error that says the same
 		answer = &fleet.HostSystem{Err: &fleet.SystemError{Text: answer.Err.Error(), Later: true}}
-		w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+		w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	}
 	if n := stored() - before; n > 0 {
 		t.Errorf("while its system is made, 3 polls stored %d runs", n)
 	}
 
 	answer = &fleet.HostSystem{Err: &fleet.SystemError{Text: "the disk is too small"}}
-	w.run(deploy.Request{}, history.OutcomeFailed)
+	w.run(plan.Request{}, history.OutcomeFailed)
 	if s := w.state("slow"); s.State != history.Failed {
 		t.Errorf("once its system was tried the host is %+v", s)
 	}
 	before = stored()
-	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	if n := stored() - before; n > 0 {
 		t.Errorf("a poll that finds the same error stored %d runs", n)
 	}
@@ -70,7 +69,7 @@ func TestPlansAreMadeWhileSystemsAre(t *testing.T) {
 	w := newWorld(t, "plain")
 	w.top = atOnce
 	w.nixosHosts("slow")
-	var planned *deploy.Plan
+	var planned *plan.Plan
 	waits := false
 	w.systemsOf(func(string) *fleet.HostSystem {
 		if waits {
@@ -78,7 +77,7 @@ func TestPlansAreMadeWhileSystemsAre(t *testing.T) {
 			w.files["services/web/web.service"] = "[Service]\nExecStart=/bin/newer\n"
 			w.commit("newer")
 			var err error
-			if planned, err = w.d.Plan(t.Context(), deploy.Request{}); err != nil { // it never returns where the run holds the planner
+			if planned, err = w.d.Plan(t.Context(), plan.Request{}); err != nil { // it never returns where the run holds the planner
 				t.Errorf("Plan while a run waits: %v", err)
 			}
 		}
@@ -86,13 +85,13 @@ func TestPlansAreMadeWhileSystemsAre(t *testing.T) {
 	})
 	c := w.commit("first")
 	waits = true
-	w.run(deploy.Request{}, history.OutcomePartial)
+	w.run(plan.Request{}, history.OutcomePartial)
 	if planned == nil || planned.Snapshot.Commit == c {
 		t.Fatalf("nothing newer was planned: %+v", planned)
 	}
 	w.wantState("plain", history.Current, c)
 
-	w.run(deploy.Request{}, history.OutcomePartial)
+	w.run(plan.Request{}, history.OutcomePartial)
 	w.wantState("plain", history.Current, planned.Snapshot.Commit)
 }
 
@@ -110,7 +109,7 @@ func TestPlanOfMakesSystemsAside(t *testing.T) {
 		return map[string]*fleet.HostSystem{"nix": {Err: &fleet.SystemError{Text: "no system"}}}
 	}
 	w.commit("first")
-	if _, err := w.d.PlanOf(t.Context(), deploy.Request{}, w.commits[0]); err != nil || !asked {
+	if _, err := w.d.PlanOf(t.Context(), plan.Request{}, w.commits[0]); err != nil || !asked {
 		t.Errorf("PlanOf: %v; asked aside: %v", err, asked)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -99,10 +101,10 @@ func TestHostsAtOnce(t *testing.T) {
 				}
 				defer db.Close()
 				d := &deploy.Deployer{Loader: &fleet.Loader{}, Links: l, History: db, ID: "SHA256:one", BootID: "none",
-					Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
-						return deploy.Snapshot{Commit: strings.Repeat("1", 40), Tree: tree}, nil
+					Source: commits.Source{Sync: func(context.Context) (commits.Snapshot, error) {
+						return commits.Snapshot{Commit: strings.Repeat("1", 40), Tree: tree}, nil
 					}}}
-				r, err := d.Run(t.Context(), deploy.Request{})
+				r, err := d.Run(t.Context(), plan.Request{})
 				if err != nil || *r.Outcome != history.OutcomeDone || len(r.Hosts) != tt.hosts {
 					t.Fatalf("Run = %+v, %v; want %d hosts done", r, err, tt.hosts)
 				}

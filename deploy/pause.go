@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history/stops"
@@ -17,7 +18,7 @@ import (
 // deployed is made in one place, by a run.
 
 // ErrPaused says that a run was refused because runs are paused; errors.Is finds it.
-var ErrPaused = fmt.Errorf("%w: runs are paused", ErrRefused)
+var ErrPaused = fmt.Errorf("%w: runs are paused", commits.ErrRefused)
 
 // A PausedError is ErrPaused, with the pause that holds.
 type PausedError struct {
@@ -28,7 +29,7 @@ type PausedError struct {
 // Error says who paused, since when, why and until when, and what waits.
 func (e *PausedError) Error() string { return e.Pause.Status().Text(e.Pause.Waiting) }
 
-func (e *PausedError) Is(err error) bool { return err == ErrPaused || err == ErrRefused }
+func (e *PausedError) Is(err error) bool { return err == ErrPaused || err == commits.ErrRefused }
 
 // gate refuses a run while runs are paused, after a look at what waits. It ends a pause whose time is over.
 func (r *run) gate(ctx context.Context) error {

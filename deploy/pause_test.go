@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
@@ -39,8 +40,8 @@ func TestPushesWhilePaused(t *testing.T) {
 	for i, want := range []string{"1 commit waits", "2 commits wait", "3 commits wait"} {
 		w.files["services/web/files/etc/web.conf"] += "more\n"
 		w.commit("more")
-		r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
-		if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.OutcomeRefused {
+		r, err := w.d.Run(t.Context(), plan.Request{Cause: "push"})
+		if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, commits.ErrRefused) || *r.Outcome != history.OutcomeRefused {
 			t.Fatalf("a push while runs are paused ended %v, %v", r, err)
 		}
 		for _, part := range []string{"paused by cadey (uid 1000)", "moving the rack", want + ": bellhop resume"} {
@@ -50,7 +51,7 @@ func TestPushesWhilePaused(t *testing.T) {
 		}
 	}
 
-	_, err := w.d.Run(t.Context(), deploy.Request{Cause: "deploy", By: "mimi (uid 1001)"})
+	_, err := w.d.Run(t.Context(), plan.Request{Cause: "deploy", By: "mimi (uid 1001)"})
 	if !errors.Is(err, deploy.ErrPaused) {
 		t.Errorf("a person's deploy while runs are paused ended %v", err)
 	}
@@ -60,7 +61,7 @@ func TestPushesWhilePaused(t *testing.T) {
 	w.wantState("a", history.Current, first)
 
 	w.resume()
-	r := w.run(deploy.Request{Cause: "resume"}, history.OutcomeDone)
+	r := w.run(plan.Request{Cause: "resume"}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 	if s := w.status(); s.Paused || s.Waiting != 0 {
 		t.Errorf("after resume status says paused %v, %d commits wait", s.Paused, s.Waiting)
@@ -72,7 +73,7 @@ func TestPollsWhilePaused(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	w.pause(stops.Pause{By: "cadey"})
-	poll := deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}
+	poll := plan.Request{Cause: "poll", Trigger: plan.TriggerClock}
 	for _, want := range []bool{true, false, false} {
 		r, err := w.d.Run(t.Context(), poll)
 		if !errors.Is(err, deploy.ErrPaused) {
@@ -221,7 +222,7 @@ func TestResumeAHostWhilePaused(t *testing.T) {
 	w.pause(stops.Pause{By: "cadey", Reason: "the disk is full", Since: time.Now()})
 	var resumed *history.Run
 	opened := sessionsOf(w, func() {
-		resumed = w.run(deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone)
+		resumed = w.run(plan.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone)
 	}, "a", "b")
 	if resumed.Commit != nil {
 		t.Errorf("the run that deployed nothing is one of commit %s", *resumed.Commit)
@@ -229,13 +230,13 @@ func TestResumeAHostWhilePaused(t *testing.T) {
 	if a, b := w.state("a"), w.state("b"); a.State != history.Behind || a.Held != nil || !strings.Contains(text(a.Error), "resumed by mimi") || b.State != history.Held || opened[0] != 0 {
 		t.Errorf("a is %s (%s), held %+v, with %d sessions; b is %s", a.State, text(a.Error), a.Held, opened[0], b.State)
 	}
-	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true})
+	r, err := w.d.Run(t.Context(), plan.Request{Cause: "resume", By: "mimi", On: "a", Resume: true})
 	if !errors.Is(err, deploy.ErrPaused) || *r.Outcome != history.OutcomeRefused {
 		t.Errorf("to resume a host that is not held while runs are paused: %v", err)
 	}
 
 	w.resume()
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, *w.commitNow())
 	if a, b := holds(w, "a", "web"), holds(w, "b", "web"); a != "two\n" || b != "one\n" {
 		t.Errorf("after the pause web holds %q on a and %q on b, want two and one", a, b)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
@@ -14,7 +15,7 @@ import (
 )
 
 // tellResumed notes in the run which holds end with its plan, and why.
-func (r *run) tellResumed(p *Plan) {
+func (r *run) tellResumed(p *plan.Plan) {
 	some := false
 	for _, hp := range p.Hosts {
 		if hp.Resumes == "" {
@@ -37,7 +38,7 @@ func (d *Deployer) maker() plan.Maker {
 }
 
 // compare holds wanted against last. It is called under steps.
-func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.Fleet) (*Plan, error) {
+func (d *Deployer) compare(ctx context.Context, r *run, snap commits.Snapshot, f *fleet.Fleet) (*plan.Plan, error) {
 	defer r.span("plan", "")()
 	p, err := d.maker().Compare(ctx, r.req, snap, f)
 	if err != nil {
@@ -51,13 +52,13 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap Snapshot, f *fleet.
 // WritePlan writes p for people: each host with its changes, files as a unified diff, keys
 // as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
 // the generation on the host; where they can't be had, sizes and digests are shown instead.
-func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *Plan) error {
+func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *plan.Plan) error {
 	return p.Write(w, d.archive().OldTexts(ctx))
 }
 
 // stillFree is an error where it is known only since a host was heard that it is held, or that something failed
 // there: its record told that it had another name then. The next run plans it by what is known of that name.
-func (d *Deployer) stillFree(p *Plan, hp *plan.HostPlan) error {
+func (d *Deployer) stillFree(p *plan.Plan, hp *plan.HostPlan) error {
 	hold := d.History.Holds().Of(hp.Name)
 	if hold != nil && hp.Hold == nil && hp.Resumes == "" {
 		d.bell.ring(hp.Name + " is held")

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -53,7 +53,7 @@ func TestPlansOfRunsAreKept(t *testing.T) {
 		t.Errorf("a run that changes nothing has the plan %q", text)
 	}
 
-	p, err := w.d.Plan(t.Context(), deploy.Request{})
+	p, err := w.d.Plan(t.Context(), plan.Request{})
 	if err != nil || p.HasChanges() || len(kept) != 2 {
 		t.Errorf("after it: %v, %v, %d plans kept", p, err, len(kept))
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 
@@ -111,7 +110,7 @@ func TestPreviewIsWhatTheHostDoes(t *testing.T) {
 
 			put(c.after)
 			w.commit("after")
-			p, err := w.d.Plan(t.Context(), deploy.Request{Cause: "plan"})
+			p, err := w.d.Plan(t.Context(), plan.Request{Cause: "plan"})
 			w.must(err)
 			preview := plan.UnitPlan{Start: []string{}, Stop: []string{}, Restart: []string{}, Reload: []string{}}
 			for _, h := range p.Hosts {
@@ -121,7 +120,7 @@ func TestPreviewIsWhatTheHostDoes(t *testing.T) {
 			}
 
 			w.machines["h"].ClearLog()
-			w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+			w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 			if diff := cmp.Diff(preview, asked(w.machines["h"].Jobs())); diff != "" {
 				t.Errorf("the plan (-) and what the host asked of systemd (+) differ:\n%s\nall jobs: %q", diff, w.machines["h"].Jobs())
 			}

@@ -18,7 +18,7 @@ import (
 
 // push makes one host hold its bundle. open says that the host continues without a
 // connection, and that its result is to be fetched at the next start.
-func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *Plan, hp *plan.HostPlan) (e history.End, open bool) {
+func (d *Deployer) push(ctx context.Context, clock *push.Clock, r *run, p *plan.Plan, hp *plan.HostPlan) (e history.End, open bool) {
 	release, err := d.hosts.Hold(ctx, hp.Name)
 	if err != nil {
 		return d.outcomes().Of(r.head.ID, hp, push.Outcome{Fate: push.FateIn(ctx, err), Err: err, Text: err.Error()})
@@ -40,7 +40,7 @@ func (d *Deployer) pusher() *push.Pusher {
 }
 
 // job is the push of a host, as its plan has it.
-func (d *Deployer) job(ctx context.Context, r *run, p *Plan, hp *plan.HostPlan) *push.Job {
+func (d *Deployer) job(ctx context.Context, r *run, p *plan.Plan, hp *plan.HostPlan) *push.Job {
 	j := &push.Job{
 		Run: r.head.ID, Network: p.Fleet.Network, Host: hp.Name, Bundle: hp.Bundle, Shared: &p.Shared,
 		Target:     routes.To(p.Fleet, hp.Host, hp.Last.Arch, len(hp.Bundle.Keys) > 0),

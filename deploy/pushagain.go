@@ -25,7 +25,7 @@ import (
 type hostTries struct {
 	d     *Deployer
 	run   *run
-	plan  *Plan
+	plan  *plan.Plan
 	clock *push.Clock // of all tries
 	meet  *plan.Meeting
 }
@@ -326,7 +326,7 @@ func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) his
 
 // failedBefore is how the composed bundle of a host failed there before: an older commit may have been that
 // very bundle. ok is false when it did not, or when a person asked to try again.
-func (d *Deployer) failedBefore(p *Plan, hp *plan.HostPlan) (f history.Failure, ok bool) {
+func (d *Deployer) failedBefore(p *plan.Plan, hp *plan.HostPlan) (f history.Failure, ok bool) {
 	isAsked := p.Chose(hp.Name) && (p.Request.Retry || p.Request.TakeOver)
 	if isAsked {
 		return f, false

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
@@ -105,13 +107,13 @@ func newPlanner(b *testing.B, hosts int) *planner {
 	b.Cleanup(func() { loader.Close() })
 	p.d = &deploy.Deployer{Loader: loader, Links: away{}, History: db, ID: "SHA256:bench", BootID: "none", Cache: b.TempDir(),
 		Limits: deploy.Limits{Retry: time.Microsecond}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
+		Source: commits.Source{Sync: func(context.Context) (commits.Snapshot, error) {
 			tree := hashed[0] // that every host holds
 			if p.n > 0 {
 				tree = hashed[1+p.n%2]
 			}
 			p.n++
-			return deploy.Snapshot{Commit: fmt.Sprintf("%040x", p.n), Author: "bench", Subject: "one file", Tree: tree, Time: time.Now()}, nil
+			return commits.Snapshot{Commit: fmt.Sprintf("%040x", p.n), Author: "bench", Subject: "one file", Tree: tree, Time: time.Now()}, nil
 		}}}
 	p.settle(b)
 	for range 2 {
@@ -123,7 +125,7 @@ func newPlanner(b *testing.B, hosts int) *planner {
 // settle makes every host hold what the first commit wants, as far as history knows.
 func (p *planner) settle(b *testing.B) {
 	ctx := context.Background()
-	plan, err := p.d.Plan(ctx, deploy.Request{})
+	plan, err := p.d.Plan(ctx, plan.Request{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -153,7 +155,7 @@ func (p *planner) settle(b *testing.B) {
 func (p *planner) commit(b *testing.B) time.Duration {
 	runtime.GC()
 	began := time.Now()
-	r, err := p.d.Run(context.Background(), deploy.Request{Cause: "push"})
+	r, err := p.d.Run(context.Background(), plan.Request{Cause: "push"})
 	took := time.Since(began)
 	if err != nil || len(r.Hosts) != 10 {
 		b.Fatalf("a commit that touches ten hosts: %v, %s, %d hosts", err, *r.Outcome, len(r.Hosts))

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -47,12 +47,12 @@ func TestARenamedHostKeepsItsFailures(t *testing.T) {
 
 	w.rename("web")
 	w.push("rename", history.OutcomeRefused)
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 	w.wantState("z", history.RolledBack, w.commits[0].Commit)
 	if n := w.machines["z"].Starts("web.service") - tries; n != 0 {
 		t.Errorf("web was started %d times more", n)
 	}
-	w.run(deploy.Request{Cause: "deploy", By: "cadey", Retry: true}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "deploy", By: "cadey", Retry: true}, history.OutcomeFailed)
 	if n := w.machines["z"].Starts("web.service") - tries; n == 0 {
 		t.Error("deploy --retry did not try it again")
 	}

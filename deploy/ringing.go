@@ -6,6 +6,7 @@ import (
 
 	"bellhop/deploy/bell"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
 
@@ -30,7 +31,7 @@ func NewBell(d *Deployer) *bell.Bell {
 }
 
 // prepare is a run that a person can cancel from now on.
-func (d *Deployer) prepare(req Request) bell.Run {
+func (d *Deployer) prepare(req plan.Request) bell.Run {
 	stop := &cancelling{}
 	return bell.Run{
 		Make:   func(ctx context.Context) (*history.Run, error) { return d.run(ctx, req, stop) },

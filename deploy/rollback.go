@@ -44,28 +44,28 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 }
 
 // newest is the newest commit that was accepted, as it was read then.
-func (r *run) newest(ctx context.Context) (Snapshot, error) {
+func (r *run) newest(ctx context.Context) (commits.Snapshot, error) {
 	d := r.d
 	commit, err := d.History.Accepted()
 	if err != nil {
-		return Snapshot{}, err
+		return commits.Snapshot{}, err
 	}
 	if commit == "" || d.At == nil {
-		return Snapshot{}, commits.Refuse(errors.New("rollback: nothing was deployed from here yet, so there is nothing to go back to"))
+		return commits.Snapshot{}, commits.Refuse(errors.New("rollback: nothing was deployed from here yet, so there is nothing to go back to"))
 	}
 	if snap := d.planner.Accepted(); snap.Tree != nil && snap.Commit == commit {
 		return snap, nil
 	}
 	snap, err := d.At(ctx, commit)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("rollback: read the newest commit that was deployed: %w", err)
+		return commits.Snapshot{}, fmt.Errorf("rollback: read the newest commit that was deployed: %w", err)
 	}
 	return snap, nil
 }
 
 // tellBack notes in the run where its hosts go back to, and why. A run whose hosts all go back to one
 // commit is one of that commit.
-func (r *run) tellBack(ctx context.Context, p *Plan) {
+func (r *run) tellBack(ctx context.Context, p *plan.Plan) {
 	byCommit := map[string][]string{}
 	var notes []string
 	for _, hp := range p.Hosts {
@@ -81,7 +81,7 @@ func (r *run) tellBack(ctx context.Context, p *Plan) {
 	for _, commit := range slices.Sorted(maps.Keys(byCommit)) {
 		snap, err := r.d.At(ctx, commit)
 		if err != nil { // a host that stands there already needs nothing of it
-			snap = Snapshot{}
+			snap = commits.Snapshot{}
 		}
 		if len(byCommit) == 1 {
 			r.head.Commit, r.head.Author, r.head.Subject = commit, snap.Author, snap.Subject

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
@@ -31,15 +31,15 @@ func versions(w *world, texts ...string) (runs []*history.Run) {
 // back asks for a rollback, and wants it to end as outcome.
 func (w *world) back(on, to string, outcome history.Outcome) *history.Run {
 	w.t.Helper()
-	return w.run(deploy.Request{Cause: "rollback", By: "cadey", On: on, Rollback: &deploy.Rollback{To: to, Reason: "it leaks"}}, outcome)
+	return w.run(plan.Request{Cause: "rollback", By: "cadey", On: on, Rollback: &plan.Rollback{To: to, Reason: "it leaks"}}, outcome)
 }
 
 // refusesBack wants a rollback to be refused with a text, and to change nothing.
 func (w *world) refusesBack(on, to, text string) {
 	w.t.Helper()
 	before := w.state("a")
-	r, err := w.d.Run(w.t.Context(), deploy.Request{Cause: "rollback", By: "cadey", On: on, Rollback: &deploy.Rollback{To: to}})
-	if !errors.Is(err, deploy.ErrRefused) || !strings.Contains(err.Error(), text) || *r.Outcome != history.OutcomeRefused {
+	r, err := w.d.Run(w.t.Context(), plan.Request{Cause: "rollback", By: "cadey", On: on, Rollback: &plan.Rollback{To: to}})
+	if !errors.Is(err, commits.ErrRefused) || !strings.Contains(err.Error(), text) || *r.Outcome != history.OutcomeRefused {
 		w.t.Errorf("rollback of %q to %q: %v, want it refused: %s", on, to, err, text)
 	}
 	if after := w.state("a"); after.State != before.State || after.Error != nil && before.Error == nil {
@@ -89,7 +89,7 @@ func TestRollback(t *testing.T) {
 	}
 
 	sessions = w.sessions("a")
-	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	w.d = w.deployer("SHA256:one")
 	w.enable("b", "web", "other")
 	w.service("other", nil)
@@ -99,7 +99,7 @@ func TestRollback(t *testing.T) {
 	if o := outcomeOf(third, "a"); o != history.Held.Outcome() {
 		t.Errorf("a ended %s in a push, want held", o)
 	}
-	w.run(deploy.Request{Cause: "deploy", By: "cadey", On: "a", Retry: true}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "deploy", By: "cadey", On: "a", Retry: true}, history.OutcomeNothing)
 	if got := w.sessions("a") - sessions; got != 0 {
 		t.Errorf("%d sessions with a host that is held", got)
 	}
@@ -161,7 +161,7 @@ func TestResumeOfAHost(t *testing.T) {
 	w.top = atOnce
 	runs := versions(w, "one\n", "two\n")
 	w.back("", "", history.OutcomeDone)
-	resumed := w.run(deploy.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone)
+	resumed := w.run(plan.Request{Cause: "resume", By: "mimi", On: "a", Resume: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, *runs[1].Commit)
 	w.wantState("b", history.Held, *runs[0].Commit)
 	if notes := strings.Join(resumed.Notes, "\n"); !strings.Contains(notes, "a is held no longer: somebody resumed it") {
@@ -192,7 +192,7 @@ func TestRollbackTwice(t *testing.T) {
 func TestRollbackRefused(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.top = atOnce
-	if _, err := w.d.Run(t.Context(), deploy.Request{Rollback: &deploy.Rollback{}}); !errors.Is(err, deploy.ErrRefused) {
+	if _, err := w.d.Run(t.Context(), plan.Request{Rollback: &plan.Rollback{}}); !errors.Is(err, commits.ErrRefused) {
 		t.Errorf("rollback before the first deploy: %v", err)
 	}
 	runs := versions(w, "one\n", "two\n")
@@ -207,7 +207,7 @@ func TestRollbackRefused(t *testing.T) {
 	w.push("without b", history.OutcomeNothing)
 	w.refusesBack("b", "", "b left the repo")
 
-	w.commits = slices.DeleteFunc(w.commits, func(c deploy.Snapshot) bool { return c.Commit == *runs[0].Commit })
+	w.commits = slices.DeleteFunc(w.commits, func(c commits.Snapshot) bool { return c.Commit == *runs[0].Commit })
 	w.refusesBack("a", runs[0].ID, "from commit 000000000000")
 	w.wantState("a", history.Current, *w.commitNow())
 	w.back("a", late.ID, history.OutcomeNothing)
@@ -229,7 +229,7 @@ func TestRollbackAskedAgain(t *testing.T) {
 
 	w.d = w.deployer("SHA256:one")
 	w.must(w.hosts["a"].Mend())
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeDone)
 	w.wantState("a", history.Held, *runs[1].Commit)
 }
 
@@ -261,7 +261,7 @@ func TestRollbackOfAHostThatIsAway(t *testing.T) {
 
 	w.d = w.deployer("SHA256:one")
 	w.must(w.hosts["a"].Mend())
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeDone)
 	w.wantState("a", history.Held, *runs[0].Commit)
 	if got := holds(w, "a", "web"); got != "one\n" {
 		t.Errorf("web holds %q", got)
@@ -285,7 +285,7 @@ func TestARollbackThatFails(t *testing.T) {
 		t.Errorf("a is %s, held %+v, web holds %q", h.State, h.Held, holds(w, "a", "web"))
 	}
 	sessions := w.sessions("a")
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeFailed)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeFailed)
 	if got := w.sessions("a") - sessions; got != 0 || holds(w, "a", "web") != "two\n" {
 		t.Errorf("%d sessions after it, web holds %q", got, holds(w, "a", "web"))
 	}
@@ -363,7 +363,7 @@ func TestDeployerDiesInARollback(t *testing.T) {
 		}
 		return n
 	}}
-	if r, err := w.d.Run(ctx, deploy.Request{Cause: "rollback", By: "cadey", Rollback: &deploy.Rollback{}}); err == nil && *r.Outcome == history.OutcomeDone {
+	if r, err := w.d.Run(ctx, plan.Request{Cause: "rollback", By: "cadey", Rollback: &plan.Rollback{}}); err == nil && *r.Outcome == history.OutcomeDone {
 		t.Fatal("a run whose deployer died is done")
 	}
 	if h := w.state("a"); h.Held == nil {
@@ -371,7 +371,7 @@ func TestDeployerDiesInARollback(t *testing.T) {
 	}
 
 	w.d = w.deployer("SHA256:one")
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeDone)
 	w.wantState("a", history.Held, *runs[0].Commit)
 	if got := holds(w, "a", "web"); got != "one\n" {
 		t.Errorf("web holds %q", got)
@@ -405,7 +405,7 @@ func TestAHoldOfARenamedHost(t *testing.T) {
 		t.Errorf("web of z holds %q, and z says: %s", got, text(w.state("z").Error))
 	}
 
-	for _, req := range []deploy.Request{{Cause: "push"}, {Cause: "deploy", All: true}} {
+	for _, req := range []plan.Request{{Cause: "push"}, {Cause: "deploy", All: true}} {
 		w.run(req, history.OutcomeNothing)
 		h := w.state("z")
 		if h.State != history.Held || h.Held == nil || holds(w, "z", "web") != "one\n" {
@@ -413,7 +413,7 @@ func TestAHoldOfARenamedHost(t *testing.T) {
 		}
 	}
 
-	w.run(deploy.Request{Cause: "resume", By: "mimi", On: "z", Resume: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "resume", By: "mimi", On: "z", Resume: true}, history.OutcomeDone)
 	w.wantState("z", history.Current, *w.commitNow())
 	if got := holds(w, "z", "web"); got != "two\n" {
 		t.Errorf("after resume web of z holds %q", got)

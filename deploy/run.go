@@ -22,7 +22,7 @@ import (
 // A run is one attempt that has begun.
 type run struct {
 	d       *Deployer
-	req     Request
+	req     plan.Request
 	parent  context.Context // of the server or the command: hosts outlive the run, not this
 	head    history.Start
 	stored  bool // history has its plan
@@ -36,7 +36,7 @@ type run struct {
 
 // start begins a run. The first run of a process first fetches the results of runs that an earlier
 // process left open.
-func (d *Deployer) start(ctx context.Context, req Request, stop *cancelling) (r *run, rctx context.Context, done func(), err error) {
+func (d *Deployer) start(ctx context.Context, req plan.Request, stop *cancelling) (r *run, rctx context.Context, done func(), err error) {
 	d.settled.Do(func() {
 		err = d.Settle(ctx)
 		d.keeper().OpenKnown()
@@ -54,7 +54,7 @@ func (d *Deployer) knowArch() {
 	})
 }
 
-func (d *Deployer) begin(ctx context.Context, req Request, stop *cancelling) (*run, context.Context, func()) {
+func (d *Deployer) begin(ctx context.Context, req plan.Request, stop *cancelling) (*run, context.Context, func()) {
 	d.knowArch()
 	if req.RunID == "" {
 		req.RunID = history.NewRunID()
@@ -134,11 +134,11 @@ func (r *run) span(name, text string) (end func()) {
 }
 
 // sync asks the remote what the branch holds now.
-func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
+func (d *Deployer) sync(ctx context.Context, r *run) (commits.Snapshot, error) {
 	defer r.span("sync", "")()
 	if !r.quiet {
 		if err := r.gate(ctx); err != nil {
-			return Snapshot{}, err
+			return commits.Snapshot{}, err
 		}
 	}
 
@@ -154,7 +154,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 	snap, err := look(ctx)
 	d.repo.Looked(err)
 	if err != nil {
-		return Snapshot{}, fmt.Errorf("read the repo: %w", err)
+		return commits.Snapshot{}, fmt.Errorf("read the repo: %w", err)
 	}
 
 	r.head.Commit, r.head.Author, r.head.Subject = snap.Commit, snap.Author, snap.Subject
@@ -178,7 +178,7 @@ func (d *Deployer) sync(ctx context.Context, r *run) (Snapshot, error) {
 
 // load reads the commit, and looks for errors that refuse it as a whole. It locks the planner
 // until the plan is stored.
-func (d *Deployer) load(ctx context.Context, r *run, snap Snapshot) (*fleet.Fleet, error) {
+func (d *Deployer) load(ctx context.Context, r *run, snap commits.Snapshot) (*fleet.Fleet, error) {
 	r.lockPlanner()
 	d.loads++
 	commit := plain.Short(snap.Commit) + " " + snap.Subject
@@ -233,17 +233,17 @@ func contains(ps fleet.Problems, p *fleet.Problem) bool {
 }
 
 // accepted is the commit that was accepted last: what is new since then is looked at.
-func (d *Deployer) accepted(ctx context.Context) Snapshot {
+func (d *Deployer) accepted(ctx context.Context) commits.Snapshot {
 	snap := d.planner.Accepted()
 	if snap.Tree != nil || d.At == nil {
 		return snap
 	}
 	commit, err := d.History.Accepted()
 	if err != nil || commit == "" {
-		return Snapshot{}
+		return commits.Snapshot{}
 	}
 	if snap, err = d.At(ctx, commit); err != nil {
-		return Snapshot{} // then all of it is new
+		return commits.Snapshot{} // then all of it is new
 	}
 	return snap
 }
@@ -258,7 +258,7 @@ func (r *run) failed(err error) (*history.Run, error) {
 	switch {
 	case errors.Is(err, context.Canceled):
 		outcome = history.OutcomeCancelled
-	case errors.Is(err, ErrRefused): // paused, or a history that was rewritten
+	case errors.Is(err, commits.ErrRefused): // paused, or a history that was rewritten
 		outcome = history.OutcomeRefused
 	}
 	if r.isOldNews(err) {
@@ -269,8 +269,8 @@ func (r *run) failed(err error) (*history.Run, error) {
 
 // refused ends a run whose commit is refused whole: that commit is the top one, and every
 // host says so.
-func (r *run) refused(snap Snapshot, err error) (*history.Run, error) {
-	if !errors.Is(err, ErrRefused) {
+func (r *run) refused(snap commits.Snapshot, err error) (*history.Run, error) {
+	if !errors.Is(err, commits.ErrRefused) {
 		return r.failed(err)
 	}
 

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/history"
 	"bellhop/internal/link"
@@ -27,14 +27,14 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	w.machines["b"].SetVersion(249)
 	c := w.commit("sealed")
 
-	p, err := w.d.Plan(t.Context(), deploy.Request{Cause: "plan"})
+	p, err := w.d.Plan(t.Context(), plan.Request{Cause: "plan"})
 	w.must(err)
 	var text bytes.Buffer
 	w.must(w.d.WritePlan(t.Context(), &text, p))
 	if !strings.Contains(text.String(), "a: refused: key key0: persist: sealed needs systemd 250, and the host had 249") {
 		t.Errorf("the plan says:\n%s", text.String())
 	}
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
 	if got := w.sessions("a") - before; got != 0 {
 		t.Errorf("a was contacted in %d sessions", got)
 	}
@@ -51,7 +51,7 @@ func TestTooOldASystemdToSeal(t *testing.T) {
 	for _, name := range []string{"a", "b"} {
 		w.machines[name].SetVersion(252)
 	}
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, c)
 	w.wantState("b", history.Current, c)
 }
@@ -77,7 +77,7 @@ func TestLostSealedCopy(t *testing.T) {
 			w.files["services/web/files/etc/web.conf"] += "more\n"
 			w.push("else", history.OutcomeDone)
 		}},
-		{"deploy --all", func() { w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeDone) }},
+		{"deploy --all", func() { w.run(plan.Request{Cause: "deploy", All: true}, history.OutcomeDone) }},
 		{"key push", func() {
 			ks, err := w.d.Keys().Push(t.Context(), "a")
 			w.must(err)
@@ -173,7 +173,7 @@ func TestTooOldASystemdForAUnit(t *testing.T) {
 	w.host("c", "web") // never met: it says its version in its hello
 	w.machines["c"].SetVersion(252)
 	c := w.commit("newer")
-	w.run(deploy.Request{Cause: "push"}, history.OutcomePartial)
+	w.run(plan.Request{Cause: "push"}, history.OutcomePartial)
 	if h := w.state("c"); h.State != history.Refused || w.machines["c"].Starts("web.service") != 0 {
 		t.Errorf("c: %+v, want refused and nothing started", h)
 	}
@@ -188,6 +188,6 @@ func TestTooOldASystemdForAUnit(t *testing.T) {
 
 	w.machines["a"].SetVersion(254)
 	w.machines["c"].SetVersion(254)
-	w.run(deploy.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "deploy", Retry: true}, history.OutcomeDone)
 	w.wantState("a", history.Current, c)
 }

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/bundle/wire"
@@ -241,7 +243,7 @@ type sim struct {
 	t       *testing.T
 	rng     *rand.Rand
 	links   simLinks
-	commits []deploy.Snapshot
+	commits []commits.Snapshot
 	path    string
 	db      *history.DB
 	d       *deploy.Deployer
@@ -257,12 +259,12 @@ func (s *sim) live() {
 	}
 	s.db = db
 	s.d = &deploy.Deployer{
-		Source: deploy.Source{
-			Sync: func(context.Context) (deploy.Snapshot, error) { return s.commits[len(s.commits)-1], nil },
-			At: func(_ context.Context, id string) (deploy.Snapshot, error) {
-				i := slices.IndexFunc(s.commits, func(c deploy.Snapshot) bool { return c.Commit == id })
+		Source: commits.Source{
+			Sync: func(context.Context) (commits.Snapshot, error) { return s.commits[len(s.commits)-1], nil },
+			At: func(_ context.Context, id string) (commits.Snapshot, error) {
+				i := slices.IndexFunc(s.commits, func(c commits.Snapshot) bool { return c.Commit == id })
 				if i < 0 {
-					return deploy.Snapshot{}, fs.ErrNotExist
+					return commits.Snapshot{}, fs.ErrNotExist
 				}
 				return s.commits[i], nil
 			},
@@ -292,13 +294,13 @@ func (s *sim) commit() {
 		}
 	}
 	tree["bellhop.yaml"] = &fstest.MapFile{Data: []byte(y.String()), Mode: 0o644}
-	s.commits = append(s.commits, deploy.Snapshot{Commit: fmt.Sprintf("%040x", n+1), Tree: tree})
+	s.commits = append(s.commits, commits.Snapshot{Commit: fmt.Sprintf("%040x", n+1), Tree: tree})
 }
 
 const simKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHPz0bWhv3D0r1iAb4pEqD4dZJ4xF1V2v4lT0o0o0o0o"
 
 func (s *sim) run(ctx context.Context) *history.Run {
-	r, err := s.d.Run(ctx, deploy.Request{Cause: "push", TakeOver: !s.gentle && s.rng.IntN(2) == 0})
+	r, err := s.d.Run(ctx, plan.Request{Cause: "push", TakeOver: !s.gentle && s.rng.IntN(2) == 0})
 	if err != nil && ctx.Err() == nil {
 		s.t.Fatalf("Run: %v", err)
 	}

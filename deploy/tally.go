@@ -143,7 +143,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 
 // end is the end of a host to which nothing is left to bring, or nothing that did not fail there before;
 // isEnd is false when there is more.
-func (known leftOut) end(p *Plan) (e history.End, open, isEnd bool) {
+func (known leftOut) end(p *plan.Plan) (e history.End, open, isEnd bool) {
 	hp := known.hp
 	nothing := len(known.failed) > 0 && hp.Isolation.BringsNothing()
 	switch {

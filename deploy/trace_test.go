@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/trace"
 )
@@ -72,9 +72,9 @@ func TestTrace(t *testing.T) {
 	w.push("first", history.OutcomeDone)
 	w.files["services/web/files/etc/web.conf"] = "two\n"
 	w.commit("second")
-	_, err = w.d.Plan(t.Context(), deploy.Request{})
+	_, err = w.d.Plan(t.Context(), plan.Request{})
 	w.must(err)
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	w.must(w.d.Trace.Close())
 
 	spans := readTrace(t, path)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"testing"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
@@ -17,13 +17,13 @@ func TestTriggerDecidesNotTheCause(t *testing.T) {
 	w.push("first", history.OutcomeDone)
 
 	for _, c := range []struct {
-		req    deploy.Request
+		req    plan.Request
 		stored bool
 	}{
-		{deploy.Request{Cause: "pollux is back"}, true},
-		{deploy.Request{Cause: "poll"}, true},
-		{deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, false},
-		{deploy.Request{Cause: "push (looked again)", Trigger: plan.TriggerClock}, false},
+		{plan.Request{Cause: "pollux is back"}, true},
+		{plan.Request{Cause: "poll"}, true},
+		{plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, false},
+		{plan.Request{Cause: "push (looked again)", Trigger: plan.TriggerClock}, false},
 	} {
 		r := w.run(c.req, history.OutcomeNothing)
 		if _, err := w.db.Run(t.Context(), r.ID); errors.Is(err, history.ErrNoRun) == c.stored {
@@ -38,10 +38,10 @@ func TestReadableAgainIsARun(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	sync := w.d.Source.Sync
-	w.d.Source.Sync = func(context.Context) (deploy.Snapshot, error) {
-		return deploy.Snapshot{}, errors.New("no route to the remote")
+	w.d.Source.Sync = func(context.Context) (commits.Snapshot, error) {
+		return commits.Snapshot{}, errors.New("no route to the remote")
 	}
-	poll := deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}
+	poll := plan.Request{Cause: "poll", Trigger: plan.TriggerClock}
 	for range 2 {
 		if _, err := w.d.Run(t.Context(), poll); err == nil {
 			t.Fatal("a look at a repo that can't be read is no error")

@@ -26,6 +26,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/deploy/bell"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
@@ -186,7 +187,7 @@ func TestDeployerDies(t *testing.T) {
 	w.d.Links = c
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	second := w.commit("second")
-	if r, err := w.d.Run(ctx, deploy.Request{Cause: "push"}); err == nil && r.Outcome != nil && *r.Outcome == history.OutcomeDone {
+	if r, err := w.d.Run(ctx, plan.Request{Cause: "push"}); err == nil && r.Outcome != nil && *r.Outcome == history.OutcomeDone {
 		t.Fatal("a run whose deployer died is done")
 	}
 	w.wantState("a", history.Deploying, first)
@@ -195,14 +196,14 @@ func TestDeployerDies(t *testing.T) {
 	w.d = w.deployer(id)
 	w.must(w.d.Settle(t.Context()))
 	w.wantState("a", history.Current, second)
-	w.run(deploy.Request{Cause: "start"}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "start"}, history.OutcomeNothing)
 	if n := w.sessions("a") - sessions; n > 1 {
 		t.Errorf("%d sessions to learn what came of it, want 1", n)
 	}
 	// The plan after it knows what was there, though nobody heard the result.
 	w.files["services/web/files/etc/web.conf"] = "newer\n"
 	w.commit("third")
-	p, err := w.d.Plan(t.Context(), deploy.Request{})
+	p, err := w.d.Plan(t.Context(), plan.Request{})
 	w.must(err)
 	if got := p.Sentence(); got != "1 of 1 host changes, 1 unit restarts" {
 		t.Errorf("plan after it: %q", got)
@@ -225,7 +226,7 @@ func TestLostRunAndRevert(t *testing.T) {
 	}}
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.commit("second")
-	w.d.Run(ctx, deploy.Request{Cause: "push"})
+	w.d.Run(ctx, plan.Request{Cause: "push"})
 	eventually(t, "the host goes on by itself", func() bool { return read(t, w.machines["a"].Path("/etc/web.conf")) == "new\n" })
 	w.hosts["a"].Cut()
 	w.d = w.deployer(w.d.ID)
@@ -256,7 +257,7 @@ func TestSlowHostIsDetached(t *testing.T) {
 	close(hold)
 	w.must(w.d.Wait(t.Context()))
 	w.wantState("b", history.Behind, w.commits[1].Commit)
-	r = w.run(deploy.Request{Cause: "more"}, history.OutcomeDone)
+	r = w.run(plan.Request{Cause: "more"}, history.OutcomeDone)
 	w.wantState("b", history.Current, *r.Commit)
 }
 
@@ -273,7 +274,7 @@ func TestLoneSlowHost(t *testing.T) {
 		if waits {
 			bell.Ring("push")
 			r := w.push("second", history.OutcomeNothing)
-			again := w.run(deploy.Request{Cause: "deploy"}, history.OutcomeNothing)
+			again := w.run(plan.Request{Cause: "deploy"}, history.OutcomeNothing)
 			if len(again.Hosts) != 1 || *again.Hosts[0].Outcome != history.Deploying.Outcome() {
 				t.Errorf("a run beside one at work lists %s, want a: deploying", w.tell(again))
 			}
@@ -520,7 +521,7 @@ func TestHostsThatAreAway(t *testing.T) {
 		t.Errorf("a is %s, was %s: want the time that it was missed first", now, was)
 	}
 	w.d.Links = slow.Links
-	r := w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	r := w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	w.wantState("a", history.Current, *r.Commit)
 }
 
@@ -633,7 +634,7 @@ func TestRequestsByHandKeepTheirFlags(t *testing.T) {
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	second := w.commit("second")
 	var steps []string
-	r, err := b.Follow(t.Context(), b.Do(deploy.Request{Cause: "deploy", By: "cadey", On: "a"}), func(e follow.Event) { steps = append(steps, e.Step) })
+	r, err := b.Follow(t.Context(), b.Do(plan.Request{Cause: "deploy", By: "cadey", On: "a"}), func(e follow.Event) { steps = append(steps, e.Step) })
 	w.must(err)
 	w.wantState("a", history.Current, second)
 	w.wantState("b", history.Behind, first)
@@ -728,10 +729,10 @@ func TestCutOffIsTriedOnceMore(t *testing.T) {
 			w.d = w.deployer(w.d.ID)
 			w.d.Links = l
 		}
-		w.run(deploy.Request{Cause: "a was cut off"}, history.OutcomeFailed)
+		w.run(plan.Request{Cause: "a was cut off"}, history.OutcomeFailed)
 		w.wantState("a", history.RolledBack, first)
 		came := l.came
-		w.run(deploy.Request{Cause: "push"}, history.OutcomeFailed)
+		w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 		if l.came != came {
 			t.Error("a bundle that was cut off twice is tried a third time")
 		}
@@ -867,12 +868,12 @@ func TestPaused(t *testing.T) {
 	w := newWorld(t, "a")
 	w.commit("first")
 	w.pause(stops.Pause{})
-	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
-	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, deploy.ErrRefused) || *r.Outcome != history.OutcomeRefused || w.sessions("a") != 0 {
+	r, err := w.d.Run(t.Context(), plan.Request{Cause: "push"})
+	if !errors.Is(err, deploy.ErrPaused) || !errors.Is(err, commits.ErrRefused) || *r.Outcome != history.OutcomeRefused || w.sessions("a") != 0 {
 		t.Errorf("a paused run ended %v, %v, with %d sessions", r, err, w.sessions("a"))
 	}
 	w.resume()
-	w.run(deploy.Request{Cause: "resume"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "resume"}, history.OutcomeDone)
 }
 
 // A head that must not be followed refuses the run, and touches nothing.
@@ -880,16 +881,16 @@ func TestHeadRefused(t *testing.T) {
 	w := newWorld(t, "a")
 	first := w.push("first", history.OutcomeDone)
 	sync := w.d.Sync
-	w.d.Sync = func(context.Context) (deploy.Snapshot, error) {
-		return deploy.Snapshot{}, fmt.Errorf("%w: rewritten", deploy.ErrRefused)
+	w.d.Sync = func(context.Context) (commits.Snapshot, error) {
+		return commits.Snapshot{}, fmt.Errorf("%w: rewritten", commits.ErrRefused)
 	}
-	r, err := w.d.Run(t.Context(), deploy.Request{Cause: "push"})
-	if !errors.Is(err, deploy.ErrRefused) || r == nil || *r.Outcome != history.OutcomeRefused {
+	r, err := w.d.Run(t.Context(), plan.Request{Cause: "push"})
+	if !errors.Is(err, commits.ErrRefused) || r == nil || *r.Outcome != history.OutcomeRefused {
 		t.Errorf("a refused head ended %v, %v", r, err)
 	}
 	w.wantState("a", history.Current, *first.Commit)
 	w.d.Sync = sync
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeNothing)
 }
 
 // git is told to keep every commit that a generation came from, and no other.
@@ -913,7 +914,7 @@ func TestQuietPolls(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	for range 3 {
-		w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+		w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	}
 	h, err := w.db.Runs(t.Context(), 0)
 	w.must(err)
@@ -922,7 +923,7 @@ func TestQuietPolls(t *testing.T) {
 	}
 	w.files["README"] = "x"
 	w.commit("second")
-	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	w.wantState("a", history.Current, w.commits[1].Commit)
 }
 
@@ -936,11 +937,11 @@ func TestRemoteAway(t *testing.T) {
 		defer db.Close()
 		var looks atomic.Int32
 		tree := fstest.MapFS{"bellhop.yaml": &fstest.MapFile{Data: []byte("network: n\n")}}
-		d := &deploy.Deployer{Loader: &fleet.Loader{}, History: db, Source: deploy.Source{Sync: func(context.Context) (deploy.Snapshot, error) {
+		d := &deploy.Deployer{Loader: &fleet.Loader{}, History: db, Source: commits.Source{Sync: func(context.Context) (commits.Snapshot, error) {
 			if looks.Add(1) <= 3 {
-				return deploy.Snapshot{}, errors.New("no route to the remote")
+				return commits.Snapshot{}, errors.New("no route to the remote")
 			}
-			return deploy.Snapshot{Commit: "c", Tree: tree}, nil
+			return commits.Snapshot{Commit: "c", Tree: tree}, nil
 		}}}
 		b := deploy.NewBell(d)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -998,7 +999,7 @@ func TestNoFilterWhereNothingIsSaid(t *testing.T) {
 		made++
 		return func(s string) string { texts = append(texts, s); return s }
 	}
-	w.run(deploy.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "deploy", All: true}, history.OutcomeNothing)
 	if made > 0 {
 		t.Errorf("%d filters were made for %q, want none", made, texts)
 	}
@@ -1019,13 +1020,13 @@ func TestReplacedWhileItIsPushed(t *testing.T) {
 	w.push("second", history.OutcomeDone)
 	w.host("b", "web")
 	commit := w.commit("b is replaced")
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeNothing)
 	close(hold)
 	w.must(w.d.Wait(t.Context()))
 	if s := w.state("b").State; s != history.Behind {
 		t.Errorf("b is %s when the run on its former machine has ended, want behind", s)
 	}
-	w.run(deploy.Request{Cause: "more"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "more"}, history.OutcomeDone)
 	w.wantState("b", history.Current, commit)
 	if got := read(t, w.machines["b"].Path("/etc/web.conf")); got != "new\n" {
 		t.Errorf("the new machine holds %q", got)
@@ -1040,7 +1041,7 @@ func TestReplacedByANewerSystemd(t *testing.T) {
 	w.push("not sealed", history.OutcomeDone)
 	w.files["services/vault/service.yaml"] = "keys:\n  key0: { source: secrets/key0.age, persist: sealed }\n"
 	w.commit("sealed")
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeRefused)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeRefused)
 	w.host("a", "vault")
 	w.machines["a"].SetVersion(252)
 	commit := w.push("a is replaced by a newer machine", history.OutcomeDone).Commit
@@ -1067,13 +1068,13 @@ func TestHealedHostIsCurrent(t *testing.T) {
 	w := newWorld(t, "a", "b")
 	w.push("first", history.OutcomeDone)
 	w.must(w.db.Correct(t.Context(), "a", func(h *history.Host) { h.State, h.Follows, h.Error = history.Refused, false, "host key changed" }))
-	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	if s := w.state("a").State; s != history.Current {
 		t.Errorf("a is %s after a poll, want current", s)
 	}
 	before, err := w.db.Runs(t.Context(), 50)
 	w.must(err)
-	w.run(deploy.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
+	w.run(plan.Request{Cause: "poll", Trigger: plan.TriggerClock}, history.OutcomeNothing)
 	if after, err := w.db.Runs(t.Context(), 50); err != nil || len(after.Runs) != len(before.Runs) {
 		t.Errorf("the poll after it was stored too: %d runs, were %d (%v)", len(after.Runs), len(before.Runs), err)
 	}

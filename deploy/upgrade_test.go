@@ -12,7 +12,8 @@ import (
 	"testing/fstest"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/internal/lab"
 )
@@ -62,7 +63,7 @@ func (w *world) readFormerCommits() {
 				w.files[path] = text
 			}
 		}
-		w.commits = append(w.commits, deploy.Snapshot{Commit: c["commit"], Author: "cadey", Subject: c["message"], Message: c["message"], Time: time.Now(), Tree: tree})
+		w.commits = append(w.commits, commits.Snapshot{Commit: c["commit"], Author: "cadey", Subject: c["message"], Message: c["message"], Time: time.Now(), Tree: tree})
 	}
 }
 
@@ -110,7 +111,7 @@ func TestUpgradeReadsHosts(t *testing.T) {
 		t.Fatalf("PushKeys after the upgrade: %v", err)
 	}
 	starts := w.machines["a"].Starts("web.service")
-	w.d.Run(t.Context(), deploy.Request{Cause: "deploy", All: true})
+	w.d.Run(t.Context(), plan.Request{Cause: "deploy", All: true})
 
 	w.wantState("a", "current", w.commits[len(w.commits)-1].Commit)
 	if g := w.state("a").Generation; g == nil || *g != 2 {
@@ -146,7 +147,7 @@ func TestUpgradeKeepsWhatWasThereBefore(t *testing.T) {
 	w := newFormerWorld(t)
 	w.enable("a")
 	w.commit("web leaves a")
-	w.d.Run(t.Context(), deploy.Request{Cause: "push", AllowPrune: true})
+	w.d.Run(t.Context(), plan.Request{Cause: "push", AllowPrune: true})
 
 	got, err := os.ReadFile(w.machines["a"].Path("/etc/web/extra.conf"))
 	if err != nil || string(got) != "what stood there before\n" {

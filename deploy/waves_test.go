@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"bellhop/deploy"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
@@ -59,7 +58,7 @@ func TestARunStopsAfterItsFirstWave(t *testing.T) {
 	}
 
 	w.d = w.deployer("SHA256:one") // bellhop starts again
-	for _, req := range []deploy.Request{{Cause: "start"}, {Cause: "poll", Trigger: plan.TriggerClock}, {Cause: "push"}, {Cause: "deploy", On: "b"}} {
+	for _, req := range []plan.Request{{Cause: "start"}, {Cause: "poll", Trigger: plan.TriggerClock}, {Cause: "push"}, {Cause: "deploy", On: "b"}} {
 		opened := sessionsOf(w, func() {
 			if _, err := w.d.Run(t.Context(), req); err != nil {
 				t.Error(err)
@@ -71,7 +70,7 @@ func TestARunStopsAfterItsFirstWave(t *testing.T) {
 		wantError(w, "b", "stopped: web failed on a (max_failures 0)")
 	}
 
-	opened = sessionsOf(w, func() { w.run(deploy.Request{Cause: "deploy", On: "c", Retry: true}, history.OutcomeFailed) }, "a", "b", "c")
+	opened = sessionsOf(w, func() { w.run(plan.Request{Cause: "deploy", On: "c", Retry: true}, history.OutcomeFailed) }, "a", "b", "c")
 	if !slices.Equal(opened, []int{0, 0, 1}) {
 		t.Errorf("with --retry on c the sessions are %v, want one there", opened)
 	}
@@ -156,7 +155,7 @@ func TestAServiceThatFailedInAnEarlierWave(t *testing.T) {
 	}
 
 	w.d = w.deployer("SHA256:one")
-	for _, req := range []deploy.Request{{Cause: "start"}, {Cause: "poll", Trigger: plan.TriggerClock}} {
+	for _, req := range []plan.Request{{Cause: "start"}, {Cause: "poll", Trigger: plan.TriggerClock}} {
 		opened = sessionsOf(w, func() {
 			if _, err := w.d.Run(t.Context(), req); err != nil {
 				t.Error(err)
@@ -182,7 +181,7 @@ func TestOrderOfWaves(t *testing.T) {
 	w.yaml["c"] += "    tags: [canary]\n"
 	w.top = "rollout: { waves: ['@canary', '1'] }\n"
 	w.commit("first")
-	p, err := w.d.Plan(t.Context(), deploy.Request{})
+	p, err := w.d.Plan(t.Context(), plan.Request{})
 	w.must(err)
 	var got []string
 	for _, wave := range p.Waves() {
@@ -191,7 +190,7 @@ func TestOrderOfWaves(t *testing.T) {
 	if want := []string{"c", "d", "b a"}; !slices.Equal(got, want) {
 		t.Errorf("waves %q, want %q", got, want)
 	}
-	w.run(deploy.Request{Cause: "push"}, history.OutcomeDone)
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
 	var order []string
 	for _, e := range w.events {
 		if e.Step == "end" && e.Host != "" {

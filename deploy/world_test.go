@@ -20,7 +20,9 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
+	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
@@ -44,7 +46,7 @@ type world struct {
 	d        *deploy.Deployer
 
 	mu      sync.Mutex
-	commits []deploy.Snapshot
+	commits []commits.Snapshot
 	syncs   int
 	events  []follow.Event
 }
@@ -98,14 +100,14 @@ func (w *world) must(errs ...error) {
 func (w *world) deployer(id string) *deploy.Deployer {
 	mac := []byte(id)
 	return &deploy.Deployer{
-		Source: deploy.Source{
-			Sync: func(context.Context) (deploy.Snapshot, error) {
+		Source: commits.Source{
+			Sync: func(context.Context) (commits.Snapshot, error) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				w.syncs++
 				return w.commits[len(w.commits)-1], nil
 			},
-			At: func(_ context.Context, commit string) (deploy.Snapshot, error) {
+			At: func(_ context.Context, commit string) (commits.Snapshot, error) {
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				for _, c := range w.commits {
@@ -113,7 +115,7 @@ func (w *world) deployer(id string) *deploy.Deployer {
 						return c, nil
 					}
 				}
-				return deploy.Snapshot{}, fs.ErrNotExist
+				return commits.Snapshot{}, fs.ErrNotExist
 			},
 		},
 		Loader: &fleet.Loader{
@@ -191,7 +193,7 @@ func (w *world) commit(message string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	id := fmt.Sprintf("%040x", len(w.commits)+1)
-	w.commits = append(w.commits, deploy.Snapshot{Commit: id, Author: "cadey", Subject: strings.SplitN(message, "\n", 2)[0], Message: message, Time: time.Now(), Tree: tree})
+	w.commits = append(w.commits, commits.Snapshot{Commit: id, Author: "cadey", Subject: strings.SplitN(message, "\n", 2)[0], Message: message, Time: time.Now(), Tree: tree})
 	return id
 }
 
@@ -199,10 +201,10 @@ func (w *world) commit(message string) string {
 func (w *world) push(message string, outcome history.Outcome) *history.Run {
 	w.t.Helper()
 	w.commit(message)
-	return w.run(deploy.Request{Cause: "push"}, outcome)
+	return w.run(plan.Request{Cause: "push"}, outcome)
 }
 
-func (w *world) run(req deploy.Request, outcome history.Outcome) *history.Run {
+func (w *world) run(req plan.Request, outcome history.Outcome) *history.Run {
 	w.t.Helper()
 	r, err := w.d.Run(w.t.Context(), req)
 	if r == nil {

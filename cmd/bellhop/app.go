@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/routes"
 	"bellhop/gitsync"
 	"bellhop/internal/fleet"
@@ -312,7 +313,7 @@ func (h *app) newDeployer(f *deployerFlags, log *slog.Logger) (*deploy.Deployer,
 	loader.Systems, loader.SystemsAside = h.nix.Systems, h.nix.SystemsAside
 	h.close = append(h.close, h.nix.Close)
 	d := &deploy.Deployer{
-		Source:  deploy.From(h.repo),
+		Source:  commits.From(h.repo),
 		Loader:  loader,
 		Check:   pushCheck(loader, &f.load),
 		Links:   routes.Over(h.pool),
@@ -359,8 +360,8 @@ func keyDigest(key []byte) func([]byte) string {
 
 // pushCheck finds what refuses a push beside the config, within the time that loading may take. It
 // reads who may read what by the loader.
-func pushCheck(l *fleet.Loader, load *loadFlags) func(ctx context.Context, old, new deploy.Snapshot) fleet.Problems {
-	return func(ctx context.Context, old, new deploy.Snapshot) fleet.Problems {
+func pushCheck(l *fleet.Loader, load *loadFlags) func(ctx context.Context, old, new commits.Snapshot) fleet.Problems {
+	return func(ctx context.Context, old, new commits.Snapshot) fleet.Problems {
 		ctx, cancel := load.context(ctx)
 		defer cancel()
 

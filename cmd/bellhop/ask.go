@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"bellhop/deploy"
 	"bellhop/deploy/keys"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/child"
 	"bellhop/internal/doctor"
@@ -70,7 +70,7 @@ type rebootRequest struct {
 func (s *serving) verbs() {
 	h := s.app
 	s.lookVerbs()
-	server.Handle(s.server, "deploy", func(ctx context.Context, who server.Caller, in deploy.Request, emit func(any)) (*history.Run, error) {
+	server.Handle(s.server, "deploy", func(ctx context.Context, who server.Caller, in plan.Request, emit func(any)) (*history.Run, error) {
 		in.By = who.String()
 		return s.follow(ctx, s.bell.Do(in), emit)
 	})
@@ -84,7 +84,7 @@ func (s *serving) verbs() {
 		return s.cancelRun(ctx, who.String())
 	})
 	s.holdVerbs()
-	server.Handle(s.server, "plan", func(ctx context.Context, _ server.Caller, in deploy.Request, _ func(any)) (planAnswer, error) {
+	server.Handle(s.server, "plan", func(ctx context.Context, _ server.Caller, in plan.Request, _ func(any)) (planAnswer, error) {
 		a, err := h.makePlan(ctx, planRequest{Request: in}, nil)
 		return a, overSocket(err)
 	})

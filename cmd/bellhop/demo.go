@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/lab"
 	"bellhop/secrets/agefile"
 )
@@ -272,7 +272,7 @@ func (d *demo) firstPush(ctx context.Context) error {
 
 // plan shows what the server would do; brief leaves out what new files say.
 func (d *demo) plan(ctx context.Context, brief bool) error {
-	p, err := d.server.app.deployer.Plan(ctx, deploy.Request{})
+	p, err := d.server.app.deployer.Plan(ctx, plan.Request{})
 	if err != nil {
 		return err
 	}

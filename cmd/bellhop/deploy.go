@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/gitsync"
 	"bellhop/internal/causes"
 	"bellhop/internal/fleet"
@@ -21,7 +23,7 @@ import (
 
 func deployCmd(e *Env) *cobra.Command {
 	var f deployerFlags
-	var req deploy.Request
+	var req plan.Request
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "deploy [HOST...]", Short: "Bring hosts to the head of the branch, now", GroupID: groupFleet,
@@ -61,7 +63,7 @@ refused.`,
 // errUnwatched is Ctrl-C of somebody who watches: what runs is the server's.
 var errUnwatched = hint(errors.New("no longer watching: the run goes on in the server"), "bellhop history")
 
-func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req deploy.Request, asJSON bool) error {
+func runDeploy(e *Env, ctx context.Context, f *deployerFlags, req plan.Request, asJSON bool) error {
 	g := e.progressOn(e.Stderr)
 	client, err := dialServer(e, ctx, f)
 	if err != nil {
@@ -130,7 +132,7 @@ func whole(err error) error {
 	switch {
 	case errors.Is(err, deploy.ErrPaused):
 		return &codeError{exitRefused, hint(err, "bellhop resume, which deploys what waits")}
-	case errors.Is(err, deploy.ErrRefused):
+	case errors.Is(err, commits.ErrRefused):
 		return &codeError{exitRefused, err}
 	}
 	return explain(err)

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/internal/fleet"
 )
 
@@ -32,7 +32,7 @@ func TestCheckPush(t *testing.T) {
 		"private keys":  {fstest.MapFS{"bellhop.yaml": file(config), "x/key": file(key), "test/allowed": file(key)}, []string{"x/key"}},
 	} {
 		var got []string
-		for _, p := range pushCheck(&fleet.Loader{}, &loadFlags{})(context.Background(), deploy.Snapshot{}, deploy.Snapshot{Tree: tt.tree}) {
+		for _, p := range pushCheck(&fleet.Loader{}, &loadFlags{})(context.Background(), commits.Snapshot{}, commits.Snapshot{Tree: tt.tree}) {
 			if p.Warning {
 				continue
 			}
@@ -48,7 +48,7 @@ func TestCheckPush(t *testing.T) {
 	// A key that the last accepted commit had is no news.
 	old := fstest.MapFS{"bellhop.yaml": file(config), "x/key": file(key)}
 	tree := fstest.MapFS{"bellhop.yaml": file(config + "\n"), "y/moved": file(key)}
-	if got := pushCheck(&fleet.Loader{}, &loadFlags{})(context.Background(), deploy.Snapshot{Tree: old}, deploy.Snapshot{Tree: tree}); len(got) != 0 {
+	if got := pushCheck(&fleet.Loader{}, &loadFlags{})(context.Background(), commits.Snapshot{Tree: old}, commits.Snapshot{Tree: tree}); len(got) != 0 {
 		t.Errorf("checkPush of an old key = %v, want nothing", got)
 	}
 }

@@ -13,7 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/plain"
@@ -166,7 +167,7 @@ tree on this machine: what git would commit of it. All are compared with what is
 
 // planFlags are what plan can be told.
 type planFlags struct {
-	req                               deploy.Request
+	req                               plan.Request
 	ref, tree                         string
 	offline, allFiles, exitCode, json bool
 }
@@ -211,10 +212,10 @@ func planVerb(e *Env, c *cobra.Command, args []string, f *deployerFlags, p *plan
 		in.Path = f.path
 	}
 
-	return plan(e, c.Context(), f, in, tree, p)
+	return showPlan(e, c.Context(), f, in, tree, p)
 }
 
-func plan(e *Env, ctx context.Context, f *deployerFlags, in planRequest, tree []byte, p *planFlags) error {
+func showPlan(e *Env, ctx context.Context, f *deployerFlags, in planRequest, tree []byte, p *planFlags) error {
 	a, err := askPlan(e, ctx, f, in, tree)
 	if err != nil {
 		return err
@@ -236,7 +237,7 @@ func plan(e *Env, ctx context.Context, f *deployerFlags, in planRequest, tree []
 // A planRequest asks for a plan: of the branch's head, or of what one of its fields names. Path
 // is only compared with the server's own.
 type planRequest struct {
-	deploy.Request
+	plan.Request
 	Ref    string `json:"ref,omitempty"`
 	Branch string `json:"branch,omitempty"`
 	Path   string `json:"path,omitempty"`
@@ -284,7 +285,7 @@ func (h *app) makePlan(ctx context.Context, in planRequest, tree []byte) (a plan
 	return a, err
 }
 
-func (h *app) planOf(ctx context.Context, in planRequest, packed []byte) (*deploy.Plan, error) {
+func (h *app) planOf(ctx context.Context, in planRequest, packed []byte) (*plan.Plan, error) {
 	own := h.branch
 	switch {
 	case in.Path != "" && path.Clean(in.Path) != path.Clean(h.path):
@@ -294,7 +295,7 @@ func (h *app) planOf(ctx context.Context, in planRequest, packed []byte) (*deplo
 		if err != nil {
 			return nil, err
 		}
-		return h.deployer.PlanOf(ctx, in.Request, deploy.Snapshot{Tree: tree, Subject: "a work tree", Time: time.Now()})
+		return h.deployer.PlanOf(ctx, in.Request, commits.Snapshot{Tree: tree, Subject: "a work tree", Time: time.Now()})
 	case in.Ref == "" && (in.Branch == "" || in.Branch == own):
 		return h.deployer.Plan(ctx, in.Request)
 	}

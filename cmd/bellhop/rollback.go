@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -22,7 +22,7 @@ import (
 func rollbackCmd(e *Env) *cobra.Command {
 	var f deployerFlags
 	var on string
-	var back deploy.Rollback
+	var back plan.Rollback
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "rollback [HOST...]", Short: "Bring hosts back to what they held before, and hold them there", GroupID: groupFleet,
@@ -52,7 +52,7 @@ Exit code: 0 done, 1 error, 3 some hosts failed or are not reached yet, 4 refuse
 			if back.To != "" {
 				cause += " to " + back.To
 			}
-			return runDeploy(e, c.Context(), &f, deploy.Request{Cause: cause, By: e.userName(), On: on, Rollback: &back}, asJSON)
+			return runDeploy(e, c.Context(), &f, plan.Request{Cause: cause, By: e.userName(), On: on, Rollback: &back}, asJSON)
 		},
 	}
 	f.flags(c)
@@ -65,12 +65,12 @@ Exit code: 0 done, 1 error, 3 some hosts failed or are not reached yet, 4 refuse
 
 // resumeHosts ends the holds of hosts, and brings the head to them.
 func resumeHosts(e *Env, ctx context.Context, f *deployerFlags, on string, asJSON bool) error {
-	return runDeploy(e, ctx, f, deploy.Request{Cause: "resume", By: e.userName(), On: on, Resume: true}, asJSON)
+	return runDeploy(e, ctx, f, plan.Request{Cause: "resume", By: e.userName(), On: on, Resume: true}, asJSON)
 }
 
 // verbOf is what a server is asked for by a request. An older server that knows no rollback must not take
 // it for a deploy.
-func verbOf(req deploy.Request) string {
+func verbOf(req plan.Request) string {
 	switch {
 	case req.Rollback != nil:
 		return "rollback"
@@ -82,17 +82,17 @@ func verbOf(req deploy.Request) string {
 
 // holdVerbs are the verbs of the socket that begin and end holds.
 func (s *serving) holdVerbs() {
-	run := func(ctx context.Context, who server.Caller, in deploy.Request, emit func(any)) (*history.Run, error) {
+	run := func(ctx context.Context, who server.Caller, in plan.Request, emit func(any)) (*history.Run, error) {
 		in.By = who.String()
 		return s.follow(ctx, s.bell.Do(in), emit)
 	}
-	server.Handle(s.server, "rollback", func(ctx context.Context, who server.Caller, in deploy.Request, emit func(any)) (*history.Run, error) {
+	server.Handle(s.server, "rollback", func(ctx context.Context, who server.Caller, in plan.Request, emit func(any)) (*history.Run, error) {
 		if in.Rollback == nil {
 			return nil, errors.New("rollback: the request does not say what to go back to")
 		}
 		return run(ctx, who, in, emit)
 	})
-	server.Handle(s.server, "resume-hosts", func(ctx context.Context, who server.Caller, in deploy.Request, emit func(any)) (*history.Run, error) {
+	server.Handle(s.server, "resume-hosts", func(ctx context.Context, who server.Caller, in plan.Request, emit func(any)) (*history.Run, error) {
 		in.Resume, in.Rollback = true, nil
 		return run(ctx, who, in, emit)
 	})

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -36,7 +36,7 @@ const afterAll = "after deploy --all"
 func (w *world) check() {
 	w.checkHosts("by itself", func(h *host) bool { return !h.strays })
 	w.mu.Lock()
-	w.do(deploy.Request{Cause: "deploy", By: person, All: true})
+	w.do(plan.Request{Cause: "deploy", By: person, All: true})
 	w.mu.Unlock()
 	w.pass(20 * time.Minute)
 	w.checkHosts(afterAll, func(h *host) bool { return !h.strays })

@@ -16,6 +16,7 @@ import (
 
 	"bellhop/deploy"
 	"bellhop/deploy/bell"
+	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
@@ -60,7 +61,7 @@ func (w *world) start() {
 
 	l.db = db
 	l.d = &deploy.Deployer{
-		Source: deploy.Source{Sync: l.sync, Head: l.head, Far: true, At: func(_ context.Context, id string) (deploy.Snapshot, error) { return w.repo.at(id) }},
+		Source: commits.Source{Sync: l.sync, Head: l.head, Far: true, At: func(_ context.Context, id string) (commits.Snapshot, error) { return w.repo.at(id) }},
 		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: deployerID, BootID: "none", MachineID: "none", Branch: "main", Detach: true,
 		Jitter: func(most time.Duration) time.Duration { return w.jitter(most) },
 	}
@@ -154,9 +155,9 @@ func (l *life) look(ctx context.Context) error {
 	return nil
 }
 
-func (l *life) sync(ctx context.Context) (deploy.Snapshot, error) {
+func (l *life) sync(ctx context.Context) (commits.Snapshot, error) {
 	if err := l.look(ctx); err != nil {
-		return deploy.Snapshot{}, err
+		return commits.Snapshot{}, err
 	}
 	l.w.mu.Lock()
 	defer l.w.mu.Unlock()

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/history/stops"
 )
 
@@ -36,7 +36,7 @@ func (w *world) personEvent(h *host) {
 		w.trace.add(h.name, "is resumed")
 		name := w.repo.names[h.index]
 		h.maybeFree = time.Now()
-		w.do(deploy.Request{Cause: "resume", By: person, On: name, Resume: true})
+		w.do(plan.Request{Cause: "resume", By: person, On: name, Resume: true})
 		w.mu.Unlock()
 	case 4:
 		w.pauseRuns(pick(w.rng, 0, 3*time.Minute, 25*time.Minute), w.rng.IntN(2) == 0)
@@ -58,14 +58,14 @@ func (w *world) rollBack(h *host) {
 	if w.rng.IntN(4) == 0 {
 		on = ""
 	}
-	run := w.do(deploy.Request{Cause: "rollback", By: person, On: on, Rollback: &deploy.Rollback{Reason: "it leaks"}})
+	run := w.do(plan.Request{Cause: "rollback", By: person, On: on, Rollback: &plan.Rollback{Reason: "it leaks"}})
 	w.rollbacks[run] = &rollback{asked: time.Now()}
 	w.mu.Unlock()
 	w.trace.add("", "%s brings %q back", person, on)
 }
 
 // do has a person ask for a run. It is called under mu, so that nothing is heard of the run before.
-func (w *world) do(req deploy.Request) (run string) {
+func (w *world) do(req plan.Request) (run string) {
 	w.asked()
 	run = w.life.bell.Do(req)
 	if req.Retry || req.Resume || req.Rollback != nil {

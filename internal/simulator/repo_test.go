@@ -14,7 +14,7 @@ import (
 	"testing/fstest"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/commits"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 )
@@ -51,7 +51,7 @@ func (v version) on(h *host) nature {
 
 // A commit is one state of the repo.
 type commit struct {
-	snap   deploy.Snapshot
+	snap   commits.Snapshot
 	fleet  *fleet.Fleet
 	config config
 }
@@ -195,7 +195,7 @@ func (r *repo) version() version {
 
 func (r *repo) add(c config, tree fstest.MapFS, hosts []*host) error {
 	tree["bellhop.yaml"] = &fstest.MapFile{Data: []byte(c.yaml(hosts)), Mode: 0o644}
-	snap := deploy.Snapshot{Commit: fmt.Sprintf("%040x", len(r.commits)+1), Subject: fmt.Sprint("commit ", len(r.commits)), Tree: tree}
+	snap := commits.Snapshot{Commit: fmt.Sprintf("%040x", len(r.commits)+1), Subject: fmt.Sprint("commit ", len(r.commits)), Tree: tree}
 	f, err := r.loader.Load(context.Background(), tree)
 	if err != nil {
 		return err
@@ -238,14 +238,14 @@ func (c config) yaml(hosts []*host) string {
 }
 
 // head is what the remote shows.
-func (r *repo) head() deploy.Snapshot { return r.commits[r.visible].snap }
+func (r *repo) head() commits.Snapshot { return r.commits[r.visible].snap }
 
 // at is a commit by its id.
-func (r *repo) at(id string) (deploy.Snapshot, error) {
+func (r *repo) at(id string) (commits.Snapshot, error) {
 	if i := r.index(id); i >= 0 {
 		return r.commits[i].snap, nil
 	}
-	return deploy.Snapshot{}, fs.ErrNotExist
+	return commits.Snapshot{}, fs.ErrNotExist
 }
 
 func (r *repo) index(id string) int {

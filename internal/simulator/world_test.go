@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"bellhop/deploy"
+	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 )
 
@@ -249,7 +249,7 @@ func (w *world) excuseLater() {
 
 // ask is a person who asks for a run.
 func (w *world) ask() {
-	req := deploy.Request{Cause: "deploy", By: "ann", All: w.rng.IntN(2) == 0, Retry: w.rng.IntN(2) == 0}
+	req := plan.Request{Cause: "deploy", By: "ann", All: w.rng.IntN(2) == 0, Retry: w.rng.IntN(2) == 0}
 	w.mu.Lock()
 	if rng := w.hosts[0].chance("ask", time.Since(w.trace.start)); w.rules != beforePersons && rng.IntN(3) == 0 {
 		req.On = pick(rng, w.repo.names...) // the others are left out
