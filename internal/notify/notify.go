@@ -156,7 +156,8 @@ func (s *Sender) read(ctx context.Context, targets []Target, queues map[string]*
 	for _, t := range targets {
 		q := queues[t.Name]
 		if q == nil {
-			q = newQueue(marks[t.Name])
+			m, isKnown := marks[t.Name]
+			q = newQueue(m, isKnown)
 			queues[t.Name] = q
 		}
 		if q.busy {
@@ -164,6 +165,11 @@ func (s *Sender) read(ctx context.Context, targets []Target, queues map[string]*
 		}
 		if err := s.fill(ctx, t, q); err != nil {
 			return err
+		}
+		if _, isKnown := marks[t.Name]; !isKnown {
+			if err := s.Outbox.SetMark(ctx, t.Name, outbox.Mark{Seq: q.marked, Told: map[string]string{}}); err != nil {
+				return err // with a mark it is not new, and nothing that waits is of old times
+			}
 		}
 	}
 	return nil

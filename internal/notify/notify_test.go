@@ -26,6 +26,26 @@ type shelf struct {
 	marks  map[string]outbox.Mark
 	runs   map[string]*history.Run
 	queued chan struct{}
+
+	step   func() bool // is called before and after each write, and after each message: the process has ended there; nil: it never does
+	writes int
+}
+
+var errEnded = errors.New("the process has ended")
+
+// write is one write of a sender: it is lost where the process ends before it.
+func (s *shelf) write(do func()) error {
+	if s.step != nil && s.step() {
+		return errEnded
+	}
+	s.mu.Lock()
+	do()
+	s.writes++
+	s.mu.Unlock()
+	if s.step != nil && s.step() {
+		return errEnded
+	}
+	return nil
 }
 
 func (s *shelf) OutboxAfter(_ context.Context, seq int64, limit int) ([]history.Message, error) {
@@ -50,10 +70,9 @@ func (s *shelf) Last(context.Context) (int64, error) {
 }
 
 func (s *shelf) Ack(_ context.Context, seq int64) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.rows = slices.DeleteFunc(s.rows, func(m history.Message) bool { return m.Seq <= seq })
-	return nil
+	return s.write(func() {
+		s.rows = slices.DeleteFunc(s.rows, func(m history.Message) bool { return m.Seq <= seq })
+	})
 }
 
 func (s *shelf) Marks(context.Context) (map[string]outbox.Mark, error) {
@@ -63,15 +82,10 @@ func (s *shelf) Marks(context.Context) (map[string]outbox.Mark, error) {
 }
 
 func (s *shelf) SetMark(_ context.Context, name string, m outbox.Mark) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	told := map[string]string{}
-	for host, state := range m.Told {
-		told[host] = state
-	}
-	m.Told = told
-	s.marks[name] = m
-	return nil
+	return s.write(func() {
+		m.Told = maps.Clone(m.Told)
+		s.marks[name] = m
+	})
 }
 func (s *shelf) Queued() <-chan struct{} { return s.queued }
 func (s *shelf) Run(_ context.Context, id string) (*history.Run, error) {
@@ -167,6 +181,9 @@ func (w *world) post(ctx context.Context, t Target, m Message) error {
 		}
 	}
 	w.got = append(w.got, fmt.Sprintf("%v %s: %s", time.Since(w.began).Round(time.Second), t.Name, strings.Join(parts, ", ")))
+	if w.step != nil && w.step() {
+		return errEnded
+	}
 	return nil
 }
 
@@ -366,7 +383,7 @@ func TestNewTarget(t *testing.T) {
 // A message links to the page of its run, where pages have a public address.
 func TestMessageLinksToItsRun(t *testing.T) {
 	shelf := &shelf{runs: map[string]*history.Run{}}
-	q := newQueue(outbox.Mark{Seq: 1})
+	q := newQueue(outbox.Mark{Seq: 1}, true)
 	q.changes["a"] = change{event: Failed, state: "failed", run: "r1", since: time.Now()}
 
 	s := &Sender{Outbox: shelf}

@@ -37,8 +37,9 @@ type change struct {
 	since  time.Time // when the target should first have known
 }
 
-func newQueue(m outbox.Mark) *queue {
-	q := &queue{isNew: m.Seq == 0, read: m.Seq, marked: m.Seq, last: m.At, told: map[string]string{}, changes: map[string]change{}}
+// newQueue is the queue of a target; isKnown says that it has the mark m.
+func newQueue(m outbox.Mark, isKnown bool) *queue {
+	q := &queue{isNew: !isKnown, read: m.Seq, marked: m.Seq, last: m.At, told: map[string]string{}, changes: map[string]change{}}
 	for host, state := range m.Told {
 		q.told[host] = state
 	}
@@ -53,6 +54,7 @@ func (q *queue) mark() outbox.Mark {
 // add takes a row of the outbox in. A new target is not told of old times.
 func (q *queue) add(t Target, m history.Message) {
 	if q.isNew && time.Since(m.At) > joinTime {
+		q.marked = m.Seq
 		return
 	}
 	if m.Kind == "run" {
