@@ -144,8 +144,9 @@ var arrows = map[string][]string{
 	"internal/history/store":       {},
 	"internal/host/blame":          {"internal/bundle", "internal/host/health", "internal/host/machine", "internal/mask"},
 
-	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/lab/systemd", "internal/link", "internal/newhost"},
+	"internal/lab":             {"internal/bundle", "internal/host", "internal/host/helper", "internal/host/machine", "internal/host/owned", "internal/lab/port", "internal/lab/systemd", "internal/link", "internal/newhost"},
 	"internal/lab/canary":      {},
+	"internal/lab/port":        {},
 	"internal/lab/systemd":     {"internal/bundle", "internal/host/machine"},
 	"internal/lab/conformance": {"internal/bundle", "internal/host/machine"},
 	"internal/textdiff":        {},

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -16,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"bellhop/internal/lab"
+	"bellhop/internal/lab/port"
 )
 
 // An idler is `bellhop serve` as its own process, with n hosts of this one that have a key
@@ -62,10 +62,10 @@ func newIdler(b *testing.B, n int) *idler {
 	}
 	rem.Commit(map[string]string{"bellhop.yaml": y.String(), "secrets/token.age": sealed.String(),
 		"services/bot/service.yaml": "keys: [token]\n", "services/bot/bot.service": "[Service]\nExecStart=/bin/true\n[Install]\nWantedBy=multi-user.target\n"}, "all", "")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	admin, release, err := port.Reserve()
 	must(err)
-	s := &idler{b: b, admin: l.Addr().String()}
-	l.Close()
+	b.Cleanup(release)
+	s := &idler{b: b, admin: admin}
 	serve := exec.Command(bin, "serve", "--repo", rem.URL(), "--state-dir", state, "--listen", "off", "--admin", s.admin, "--admin-open", "--poll", "10m")
 	var log bytes.Buffer
 	serve.Stdout, serve.Stderr = &log, &log

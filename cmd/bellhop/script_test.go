@@ -25,6 +25,7 @@ import (
 
 	"bellhop/internal/forge/fakeforge"
 	"bellhop/internal/lab"
+	"bellhop/internal/lab/port"
 )
 
 func TestMain(m *testing.M) {
@@ -99,7 +100,7 @@ func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
 func cmdEventual(ts *testscript.TestScript, neg bool, args []string) {
 	want := regexp.MustCompile(args[0])
 	var out string
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		err := ts.Exec(args[1], args[2:]...)
 		out = ts.ReadFile("stdout")
 		if err == nil && want.MatchString(out) != neg {
@@ -116,13 +117,13 @@ func cmdState(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 }
 
-// freeport NAME...: set variables to addresses that nobody listens on.
+// freeport NAME...: set variables to addresses that nobody listens on, and that are nobody else's until the script ends.
 func cmdFreePort(ts *testscript.TestScript, _ bool, args []string) {
 	for _, name := range args {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		addr, release, err := port.Reserve()
 		ts.Check(err)
-		ts.Setenv(name, l.Addr().String())
-		l.Close()
+		ts.Defer(release)
+		ts.Setenv(name, addr)
 	}
 }
 
@@ -169,7 +170,7 @@ func cmdNotified(ts *testscript.TestScript, _ bool, args []string) {
 		return
 	}
 	heard := make([]byte, 100)
-	ts.Check(s.conn.SetReadDeadline(time.Now().Add(20 * time.Second)))
+	ts.Check(s.conn.SetReadDeadline(time.Now().Add(2 * time.Minute)))
 	n, err := s.conn.Read(heard)
 	ts.Check(err)
 	if got := string(heard[:n]); got != args[0] {

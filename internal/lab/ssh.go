@@ -19,6 +19,7 @@ import (
 
 	"bellhop/internal/host/helper"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/lab/port"
 	"bellhop/internal/link"
 )
 
@@ -42,6 +43,7 @@ type Host struct {
 
 	mu       sync.Mutex
 	listener net.Listener // nil while cut
+	release  func()       // gives the port back that is kept for it; nil without a network
 	cut      bool
 	closed   bool
 	conns    map[net.Conn]struct{}
@@ -94,7 +96,11 @@ func Listen(name string, serve func(ctx context.Context, in io.Reader, out io.Wr
 	if err != nil {
 		return nil, err
 	}
-	if err := h.listen("127.0.0.1:0"); err != nil {
+	if h.addr, h.release, err = port.Reserve(); err != nil {
+		return nil, fmt.Errorf("lab host %s: %w", name, err)
+	}
+	if err := h.listen(h.addr); err != nil {
+		h.release()
 		return nil, err
 	}
 	return h, nil
@@ -274,6 +280,10 @@ func (h *Host) Close() error {
 	h.gate.open()
 	h.Cut()
 	h.wg.Wait()
+	if h.release != nil {
+		h.release()
+		h.release = nil
+	}
 	return nil
 }
 
@@ -285,7 +295,7 @@ func (h *Host) listen(addr string) error {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.listener, h.addr = l, l.Addr().String()
+	h.listener = l
 	h.wg.Go(func() {
 		for {
 			c, err := l.Accept()
@@ -311,7 +321,7 @@ func (h *Host) connection(c net.Conn) {
 	h.n.conns.Add(1)
 	h.mu.Lock()
 	config := h.config
-	if h.closed {
+	if h.closed || h.cut { // it came just before the listener went
 		h.mu.Unlock()
 		c.Close()
 		return

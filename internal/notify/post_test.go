@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -18,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"bellhop/internal/history"
+	"bellhop/internal/lab/port"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -116,12 +116,11 @@ func TestNoRedirect(t *testing.T) {
 
 // No error holds a piece of a URL, whichever way it can't be used.
 func TestErrorsHideURL(t *testing.T) {
-	refusing, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, release, err := port.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := refusing.Addr().String()
-	refusing.Close()
+	defer release()
 
 	noNetwork(t)
 	for _, raw := range []string{

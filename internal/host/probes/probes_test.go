@@ -15,6 +15,7 @@ import (
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/probes"
 	"bellhop/internal/lab"
+	"bellhop/internal/lab/port"
 )
 
 func ask(t *testing.T, p bundle.Probe) machine.Answer {
@@ -65,11 +66,15 @@ func TestHTTP(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, release, err := port.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr := l.Addr().String()
+	defer release()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if a := ask(t, bundle.Probe{TCP: addr}); a.Wrong != "" {
 		t.Errorf("tcp: wrong = %q while it listens", a.Wrong)
 	}
