@@ -195,7 +195,7 @@ func TestFileThatCannotBeReadAhead(t *testing.T) {
 		torn.Store(torn.Load() || e.Step == "connect")
 		was(e)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // it would wait for the helper
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // it would wait for the helper
 	defer cancel()
 	r, err := w.d.Run(ctx, plan.Request{Cause: "push"})
 	w.must(err)

@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
@@ -185,17 +184,9 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 		t.Run(fmt.Sprint("try ", try), func(t *testing.T) {
 			w, first := keyedHost(t)
 			ctx, cancel := context.WithCancel(t.Context())
-			last := after(bundle.FrameEnd)
-			c := &cutter{Links: w.d.Links}
-			cut := func(p []byte) int {
-				n := last(p)
-				if n >= 0 {
-					time.AfterFunc(20*time.Millisecond, cancel)
-				}
-				return n
-			}
+			c := &cutter{Links: w.d.Links, host: w.machines["a"], died: cancel}
 			if try == 1 {
-				c.when = cut
+				c.when = after(bundle.FrameEnd)
 			}
 			w.d.Links = c
 			before := w.d.Progress
@@ -203,7 +194,7 @@ func TestDeployerDiesBetweenTries(t *testing.T) {
 				before(e)
 				if e.Step == "note" && try == 2 {
 					c.mu.Lock()
-					c.when = cut
+					c.when = after(bundle.FrameEnd)
 					c.mu.Unlock()
 				}
 			}
@@ -258,14 +249,7 @@ func TestAHeldHostThatStandsElsewhere(t *testing.T) {
 func TestOpenRunWhoseKeysDoNotOpen(t *testing.T) {
 	w, _ := keyedHost(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	last := after(bundle.FrameEnd)
-	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
-		n := last(p)
-		if n >= 0 {
-			time.AfterFunc(20*time.Millisecond, cancel)
-		}
-		return n
-	}}
+	w.d.Links = &cutter{Links: w.d.Links, when: after(bundle.FrameEnd), host: w.machines["a"], died: cancel}
 	breaksKeyed(w)
 	w.commit("second")
 	w.d.Run(ctx, plan.Request{Cause: "push"})

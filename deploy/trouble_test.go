@@ -35,6 +35,7 @@ import (
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
+	"bellhop/internal/lab"
 	"bellhop/internal/link"
 )
 
@@ -54,7 +55,9 @@ type cutter struct {
 	routes.Links
 	mu      sync.Mutex
 	when    func(written []byte) int
-	arrived func() bool // that the host has what was written; nil: 50 ms are enough
+	host    *lab.Machine // that begins a run by what passes; nil: by what passes no run begins
+	arrived func() bool  // in place of host: that it has what was written
+	died    func()       // the deployer, as soon as the host has it
 }
 
 func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
@@ -87,22 +90,39 @@ func (s *cutStream) Write(p []byte) (int, error) {
 	if pass < 0 {
 		return s.Stream.Write(p)
 	}
+	before := s.c.begun()
 	if _, err := s.Stream.Write(p[:pass]); err != nil {
 		return 0, err
 	}
-	s.c.letItArrive()
+	s.c.letItArrive(before)
 	s.Stream.Close()
 	return 0, errors.New("cut by the test")
 }
 
-// letItArrive waits until the host has what was written.
-func (c *cutter) letItArrive() {
-	if c.arrived == nil {
-		time.Sleep(50 * time.Millisecond)
-		return
+// begun is how many times the host began to apply a run.
+func (c *cutter) begun() (n int) {
+	if c.host == nil {
+		return 0
 	}
-	for end := time.Now().Add(time.Minute); !c.arrived() && time.Now().Before(end); {
+	files, _ := filepath.Glob(c.host.Path(bundle.StateDir + "/runs/*/events"))
+	for _, f := range files {
+		p, _ := os.ReadFile(f)
+		n += bytes.Count(p, []byte(`"preflight"`))
+	}
+	return n
+}
+
+// letItArrive waits until the host has what was written.
+func (c *cutter) letItArrive(before int) {
+	arrived := c.arrived
+	if c.host != nil {
+		arrived = func() bool { return c.begun() > before }
+	}
+	for end := time.Now().Add(time.Minute); arrived != nil && !arrived() && time.Now().Before(end); {
 		time.Sleep(time.Millisecond)
+	}
+	if c.died != nil {
+		c.died()
 	}
 }
 
@@ -140,13 +160,14 @@ func TestLostLineIsAttachedTo(t *testing.T) {
 		name string
 		keys bool // then the host is heard before it may begin
 		when func([]byte) int
+		all  bool // is sent
 	}{
-		{"before anything is sent", false, inside(bundle.FrameOffer)},
-		{"before the last file", false, inside(bundle.FrameData)},
-		{"after everything is sent", false, after(bundle.FrameData)},
-		{"keys, before anything is sent", true, inside(bundle.FrameOffer)},
-		{"keys, before the end", true, inside(bundle.FrameEnd)},
-		{"keys, after everything is sent", true, after(bundle.FrameEnd)},
+		{"before anything is sent", false, inside(bundle.FrameOffer), false},
+		{"before the last file", false, inside(bundle.FrameData), false},
+		{"after everything is sent", false, after(bundle.FrameData), true},
+		{"keys, before anything is sent", true, inside(bundle.FrameOffer), false},
+		{"keys, before the end", true, inside(bundle.FrameEnd), false},
+		{"keys, after everything is sent", true, after(bundle.FrameEnd), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := newWorld(t, "a")
@@ -157,6 +178,9 @@ func TestLostLineIsAttachedTo(t *testing.T) {
 			w.push("first", history.OutcomeDone)
 			w.machines["a"].ClearLog()
 			c := &cutter{Links: w.d.Links, when: tt.when}
+			if tt.all {
+				c.host = w.machines["a"]
+			}
 			w.d.Links = c
 			w.files["services/web/files/etc/web.conf"] = "new\n"
 			r := w.push("second", history.OutcomeDone)
@@ -176,15 +200,7 @@ func TestDeployerDies(t *testing.T) {
 	w := newWorld(t, "a")
 	first := *w.push("first", history.OutcomeDone).Commit
 	ctx, cancel := context.WithCancel(t.Context())
-	last := after(bundle.FrameData)
-	c := &cutter{Links: w.d.Links, when: func(p []byte) int {
-		n := last(p)
-		if n >= 0 {
-			time.AfterFunc(20*time.Millisecond, cancel)
-		}
-		return n
-	}}
-	w.d.Links = c
+	w.d.Links = &cutter{Links: w.d.Links, when: after(bundle.FrameData), host: w.machines["a"], died: cancel}
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	second := w.commit("second")
 	if r, err := w.d.Run(ctx, plan.Request{Cause: "push"}); err == nil && r.Outcome != nil && *r.Outcome == history.OutcomeDone {
@@ -216,14 +232,7 @@ func TestLostRunAndRevert(t *testing.T) {
 	w := newWorld(t, "a")
 	w.push("first", history.OutcomeDone)
 	ctx, cancel := context.WithCancel(t.Context())
-	last := after(bundle.FrameData)
-	w.d.Links = &cutter{Links: w.d.Links, when: func(p []byte) int {
-		n := last(p)
-		if n >= 0 {
-			time.AfterFunc(20*time.Millisecond, cancel)
-		}
-		return n
-	}}
+	w.d.Links = &cutter{Links: w.d.Links, when: after(bundle.FrameData), host: w.machines["a"], died: cancel}
 	w.files["services/web/files/etc/web.conf"] = "new\n"
 	w.commit("second")
 	w.d.Run(ctx, plan.Request{Cause: "push"})
@@ -352,7 +361,7 @@ func serve(t *testing.T, w *world) (*bell.Bell, func()) {
 		cancel()
 		select {
 		case <-done:
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Serve does not end")
 		}
 	}

@@ -150,7 +150,7 @@ func (w *world) host(name string, services ...string) {
 	w.must(err)
 	w.t.Cleanup(func() {
 		h.Close()
-		m.WaitApply(10 * time.Second) // a run outlives its connection, and writes to a folder that goes
+		m.WaitApply(time.Minute) // a run outlives its connection, and writes to a folder that goes
 	})
 	w.machines[name], w.hosts[name] = m, h
 	w.enable(name, services...)
