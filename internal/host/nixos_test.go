@@ -314,7 +314,7 @@ func nixosKillAt(t *testing.T, m *lab.Machine, l *load, n int, how string) (at s
 			at, died = step, true
 			if how != "kill" {
 				close(pulled)
-				time.Sleep(20 * time.Millisecond) // the plug is pulled meanwhile
+				lab.AwaitPlug(m)
 			}
 			panic("killed")
 		}
@@ -336,7 +336,7 @@ func nixosKillAt(t *testing.T, m *lab.Machine, l *load, n int, how string) (at s
 		case <-done:
 		}
 	}
-	m.WaitApply(10 * time.Second)
+	m.WaitApply(time.Minute)
 	h.Reached = nil
 	if died {
 		if err := host.Settle(context.Background(), h); err != nil {
@@ -392,7 +392,7 @@ func TestNixOSPlugBetweenSetAndSwitch(t *testing.T) {
 		m.Host().Reached = func(step string) {
 			if step == "system set" {
 				close(pull)
-				time.Sleep(20 * time.Millisecond)
+				lab.AwaitPlug(m)
 				panic("the plug was pulled")
 			}
 		}

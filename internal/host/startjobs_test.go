@@ -41,7 +41,7 @@ func (s *slowStart) Job(ctx context.Context, verb string, names []string) map[st
 	select {
 	case <-ctx.Done():
 		errs[s.unit] = ctx.Err()
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		s.mu.Lock()
 		s.waited = true
 		s.mu.Unlock()

@@ -175,7 +175,7 @@ func TestTwinStepsOfServicesRunSideBySide(t *testing.T) {
 		select {
 		case both <- true:
 		case <-both:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("one waits for the other")
 		}
 	}

@@ -86,7 +86,7 @@ func TestTwinRebootInTheWindow(t *testing.T) {
 
 			l = rigBot("two", "second")
 			o := l.confirming(longWindow)
-			waits, pulled := make(chan struct{}), make(chan struct{})
+			waits := make(chan struct{})
 			atWaiting(t, m, func() {
 				if !c.confirmed {
 					close(waits) // the plug is pulled while it waits
@@ -96,12 +96,11 @@ func TestTwinRebootInTheWindow(t *testing.T) {
 					t.Error(err)
 				}
 				close(waits)
-				<-pulled // before it hears that it is confirmed
+				lab.AwaitPlug(m) // before it hears that it is confirmed
 				panic(killed{"waiting"})
 			})
 			go talk(m.Host(), o, l)
 			<-waits
-			go close(pulled)
 			if err := m.Reboot(); err != nil {
 				t.Fatal(err)
 			}

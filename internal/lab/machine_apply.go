@@ -130,5 +130,15 @@ func (m *Machine) killApply() {
 		return
 	}
 	close(a.dead)
-	m.WaitApply(10 * time.Second)
+	m.WaitApply(time.Minute)
+}
+
+// AwaitPlug is for a test's Reached: it holds the run that is at work on m where it is, until Reboot pulls the plug.
+func AwaitPlug(m *Machine) {
+	m.mu.Lock()
+	a := m.apply
+	m.mu.Unlock()
+	if a != nil {
+		<-a.dead
+	}
 }

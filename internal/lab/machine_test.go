@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/bundle/wire"
@@ -343,7 +342,7 @@ func TestRebootSettles(t *testing.T) {
 	var once sync.Once
 	m.Host().Reached = func(step string) {
 		if strings.HasPrefix(step, "renamed ") {
-			once.Do(func() { close(pulled); time.Sleep(100 * time.Millisecond) })
+			once.Do(func() { close(pulled); lab.AwaitPlug(m) })
 		}
 	}
 	s := offer(t, m, "r-2", demo(2))

@@ -107,15 +107,15 @@ func database(path, value string) error {
 func TestCanaryInProcesses(t *testing.T) {
 	c := canary.New("planted")
 	for name, cmd := range map[string]*exec.Cmd{
-		"cmdline": exec.CommandContext(t.Context(), "sh", "-c", "sleep 5; : "+c.Value[7:23]),
-		"environ": {Path: "/bin/sleep", Args: []string{"sleep", "5"}, Env: []string{"X=" + c.Value}},
+		"cmdline": exec.CommandContext(t.Context(), "sh", "-c", "sleep 100; : "+c.Value[7:23]),
+		"environ": {Path: "/bin/sleep", Args: []string{"sleep", "100"}, Env: []string{"X=" + c.Value}},
 	} {
 		s := canary.NewSweep(c)
 		stop := s.Processes()
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		for ctx.Err() == nil && !found(s, name) {
 			time.Sleep(5 * time.Millisecond)
 		}

@@ -44,7 +44,7 @@ func (b *bench) holdLock() (release func()) {
 
 func (b *bench) applyLeaves() {
 	b.Helper()
-	for end := time.Now().Add(10 * time.Second); b.state(bundle.ApplyUnit).Load == "loaded"; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); b.state(bundle.ApplyUnit).Load == "loaded"; time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
 			b.Fatal("the apply unit does not leave")
 		}

@@ -111,7 +111,7 @@ func (b *bench) state(name string) machine.UnitState {
 func (b *bench) want(name, active string) machine.UnitState {
 	b.Helper()
 	st := b.state(name)
-	for end := time.Now().Add(3 * time.Second); st.Active != active && time.Now().Before(end); st = b.state(name) {
+	for end := time.Now().Add(time.Minute); st.Active != active && time.Now().Before(end); st = b.state(name) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	if st.Active != active {

@@ -53,7 +53,7 @@ func Run(t *testing.T, open func(t *testing.T) *machine.Machine) {
 			m := open(t)
 			b := &bench{T: t, m: m}
 			t.Cleanup(b.clean)
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			t.Cleanup(cancel)
 			b.ctx = ctx
 			c.test(b)

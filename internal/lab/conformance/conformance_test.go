@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 func TestTwin(t *testing.T) {
 	conformance.Run(t, func(t *testing.T) *machine.Machine {
 		m := lab.NewMachine(t.TempDir())
-		t.Cleanup(func() { m.WaitApply(10 * time.Second) })
+		t.Cleanup(func() { m.WaitApply(time.Minute) })
 		return m.Host()
 	})
 }

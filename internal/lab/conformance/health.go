@@ -16,7 +16,7 @@ const mortal = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/sh -c
 // until reads a unit until ok.
 func (b *bench) until(unit, what string, ok func(machine.UnitState) bool) machine.UnitState {
 	b.Helper()
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		st := b.state(unit)
 		if ok(st) {
 			return st
@@ -66,7 +66,7 @@ func (b *bench) command(c machine.Command) machine.CommandState {
 	b.Helper()
 	b.Cleanup(func() { b.m.Commands.Remove(context.Background(), c.Unit) })
 	b.must(b.m.Commands.Start(b.ctx, c))
-	for end := time.Now().Add(15 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		st, err := b.m.Commands.CommandState(b.ctx, c.Unit)
 		b.must(err)
 		if st.Mark != c.Mark {
