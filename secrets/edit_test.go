@@ -84,13 +84,13 @@ func TestEditSignals(t *testing.T) {
 		repo, ready := t.TempDir(), filepath.Join(t.TempDir(), "ready")
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "BELLHOP_TEST_ROLE=edit", "BELLHOP_TEST_DIR="+repo, "BELLHOP_TEST_READER="+agetest.New(t).Pub.String(),
-			"BELLHOP_TEST_EDITOR="+"'"+script(t, `echo hunter2 > "$1"; touch `+ready+`; exec sleep 60`)+"'")
+			"BELLHOP_TEST_EDITOR="+"'"+script(t, `echo hunter2 > "$1"; touch `+ready+`; exec sleep 600`)+"'")
 		var out strings.Builder
 		cmd.Stderr = &out
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		for range 500 {
+		for range 6000 {
 			if _, err := os.Stat(ready); err == nil {
 				break
 			}
@@ -157,7 +157,7 @@ func ended(pid int) bool {
 // eventually waits for what other processes do.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if done() {
 			return
 		}

@@ -44,7 +44,7 @@ func writeFile(t testing.TB, name string, data []byte, mode os.FileMode) string 
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(name, data, mode); err != nil {
+	if err := errors.Join(os.WriteFile(name, data, mode), os.Chmod(name, mode)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	return name

@@ -517,7 +517,7 @@ func TestDeliveryIsAnsweredWhileGitIsAsked(t *testing.T) {
 		if code != 202 {
 			t.Errorf("it is answered %d", code)
 		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it waits for git")
 	}
 	s.Interval() // nor does status wait

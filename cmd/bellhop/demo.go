@@ -438,7 +438,7 @@ func (d *demo) powerCut(ctx context.Context) error {
 	}
 
 	for !h.machine.Active("withinbot.service") {
-		if time.Since(began) > 30*time.Second {
+		if time.Since(began) > 5*time.Minute {
 			return errors.New("the keys did not come back")
 		}
 		select {

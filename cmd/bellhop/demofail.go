@@ -65,7 +65,7 @@ func (s *demoSink) takeStatus(w http.ResponseWriter, r *http.Request) {
 
 // last waits for the last status of a commit.
 func (s *demoSink) last(ctx context.Context, commit string) (demoStatus, error) {
-	late := time.After(30 * time.Second)
+	late := time.After(5 * time.Minute)
 	for {
 		select {
 		case <-ctx.Done():
@@ -143,7 +143,7 @@ func (d *demo) brokenPush(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-time.After(30 * time.Second):
+	case <-time.After(5 * time.Minute):
 		return errors.New("no message came")
 	case message := <-d.sink.got:
 		d.show(indentRest("  "+message.Title()+"\n"+message.Body(), "  "))

@@ -43,7 +43,7 @@ func cmdTold(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Exec("git", "-C", ts.MkAbs("config"), "rev-parse", args[1]))
 	commit := strings.TrimSpace(ts.ReadFile("stdout"))
 	var got fakeforge.Status
-	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
 		got = f.Last(commit)
 		if faults := f.Faults(); len(faults) > 0 {
 			ts.Fatalf("the forge refused %q", faults)
@@ -84,7 +84,7 @@ func cmdCommented(ts *testscript.TestScript, neg bool, args []string) {
 	}
 
 	var got []fakeforge.Comment
-	for late := time.Now().Add(30 * time.Second); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
+	for late := time.Now().Add(2 * time.Minute); time.Now().Before(late); time.Sleep(50 * time.Millisecond) {
 		got = f.Comments(n)
 		if faults := f.Faults(); len(faults) > 0 {
 			ts.Fatalf("the forge refused %q", faults)

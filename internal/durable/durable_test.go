@@ -32,7 +32,7 @@ func TestWriteReplacesAndKeepsTheMode(t *testing.T) {
 func TestWriteRefusesWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()
 	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
-	if err := errors.Join(os.WriteFile(target, []byte("x"), 0o644), os.Symlink(target, link)); err != nil {
+	if err := errors.Join(os.WriteFile(target, []byte("x"), 0o644), os.Chmod(target, 0o644), os.Symlink(target, link)); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{link, dir} {

@@ -183,7 +183,7 @@ func (l *Loader) died(ctx context.Context, s *session, err error) error {
 
 	select {
 	case <-s.proc.Done(): // by itself: what it said last has the reason
-	case <-time.After(time.Second):
+	case <-time.After(10 * time.Second): // a busy machine takes its time over a process that dies
 		s.proc.Kill("it closed its pipe")
 	}
 

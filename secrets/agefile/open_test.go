@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"bellhop/secrets/agefile"
 	"bellhop/secrets/agefile/agetest"
@@ -110,12 +110,15 @@ func TestPassphraseFileRefusedAtOnce(t *testing.T) {
 	}
 	fmt.Fprint(w, "v")
 	w.Close()
-	// A work factor of 2^22 would cost seconds: Open must not even start.
+	// A work factor of 2^22 would cost 4 GiB of memory, and seconds: Open must not even start.
 	data := bytes.Replace(buf.Bytes(), []byte(" 10\n"), []byte(" 22\n"), 1)
-	start := time.Now()
-	_, err = agetest.New(t).IDs.Open("f", data)
-	if agetest.Class(err) != agefile.Passphrase || time.Since(start) > time.Second {
-		t.Errorf("Open = %v in %v, want passphrase at once", err, time.Since(start))
+	ids := agetest.New(t).IDs
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err = ids.Open("f", data)
+	runtime.ReadMemStats(&after)
+	if took := after.TotalAlloc - before.TotalAlloc; agetest.Class(err) != agefile.Passphrase || took > 64<<20 {
+		t.Errorf("Open = %v with %d MiB, want passphrase at once", err, took>>20)
 	}
 }
 
