@@ -8,7 +8,7 @@ ENGINES    ?= $(ARCHES)
 HELPERS    ?= $(shell go env GOARCH) # of the hosts that `make build` is for
 BUILD       = CGO_ENABLED=0 GOOS=linux go build -trimpath -ldflags=-s\ -w
 
-.PHONY: build test race sim lint vuln e2e bench bench-peers fuzz dist image install-rig clean
+.PHONY: build test race sim tools lint vuln e2e bench bench-peers fuzz dist image install-rig clean
 
 build: ## ./bellhop, and the small helper that it brings to hosts of HELPERS; the first build takes some minutes
 	for a in $(HELPERS); do GOARCH=$$a $(BUILD) -o bellhop-host-linux-$$a ./cmd/bellhop-host || exit 1; done
@@ -19,10 +19,13 @@ test: ## what the README says: needs Go and git
 	go test ./...
 
 race: ## ten minutes, most of them a thousand fetches
-	go test -race -timeout 30m ./...
+	go test -race -timeout 60m ./...
 
 sim: ## 10,000 worlds in which all goes wrong; the first 500 are in make test
 	go test ./internal/simulator -run 'TestSimulator$$' -seeds 10000 -timeout 2h
+
+tools: ## fetches and builds what lint runs
+	$(STATICCHECK) -version
 
 lint:
 	gofmt -l . | (! grep .)
