@@ -112,7 +112,7 @@ func TestKilledHelper(t *testing.T) {
 	w.write(version(0))
 	w.deploy("0", "current")
 	killed := 0
-	for n, now := 1, 0; n <= 10; n++ {
+	for n, now := 1, 0; n <= 10 || killed < 2 && n <= 40; n++ { // a fast host is done before many a shot
 		w.write(version(n))
 		w.commit(fmt.Sprint(n))
 		wait := rand.IntN(60) // it is done in little more
@@ -144,9 +144,9 @@ func TestKilledHelper(t *testing.T) {
 		}
 	}
 	if killed < 2 {
-		t.Errorf("killed %d of 10: too few to say anything", killed)
+		t.Errorf("killed %d of 40: too few to say anything", killed)
 	}
-	t.Logf("killed %d of 10", killed)
+	t.Logf("killed %d", killed)
 }
 
 // A service that never says that it is ready is given up after its own time, and what ran

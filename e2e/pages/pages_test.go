@@ -170,7 +170,7 @@ func eval[T any](t *testing.T, b *browser, js string) T {
 // wait waits until js is true.
 func (b *browser) wait(t *testing.T, what, js string) {
 	t.Helper()
-	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](js, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
+	if _, err := chromedp.Run(b.ctx, chromedp.Poll[bool](js, chromedp.WithPollingTimeout(2*time.Minute))); err != nil {
 		t.Fatalf("%s: %v, the page is\n%s", what, err, eval[string](t, b, "document.body.innerText"))
 	}
 }
