@@ -75,7 +75,7 @@ func TestPrepare(t *testing.T) {
 // A key that others can read may have been read: it is not used.
 func TestReadPrivateRefuses(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
-	if err := os.WriteFile(path, []byte("hunter2"), 0o644); err != nil {
+	if err := errors.Join(os.WriteFile(path, []byte("hunter2"), 0o644), os.Chmod(path, 0o644)); err != nil { // whatever the umask
 		t.Fatal(err)
 	}
 	if b, err := privatefile.Read(path); err == nil {

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"bellhop/internal/bundle"
+	"bellhop/internal/lab/port"
 )
 
 // A registry is Debian's docker-registry behind a door of the test's own, which can be shut in all ways
@@ -44,14 +45,13 @@ func newRegistry(t *testing.T, ip string, users ...string) *registry {
 		t.Skip("docker-registry is not here")
 	}
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, release, err := port.Reserve()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := l.Addr().String()
-	l.Close()
+	t.Cleanup(release)
 	config := filepath.Join(t.TempDir(), "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: { level: error }\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: %q }\n", t.TempDir(), port)
+	text := fmt.Sprintf("version: 0.1\nlog: { level: error }\nstorage: { filesystem: { rootdirectory: %s } }\nhttp: { addr: %q }\n", t.TempDir(), addr)
 	if len(users) > 0 {
 		text += fmt.Sprintf("auth: { htpasswd: { realm: rig, path: %s } }\n", htpasswd(t, users))
 	}
@@ -64,7 +64,7 @@ func newRegistry(t *testing.T, ip string, users ...string) *registry {
 	}
 	t.Cleanup(func() { serve.Process.Kill(); serve.Wait() })
 
-	r := &registry{t: t, addr: net.JoinHostPort(ip, "5000"), url: "http://" + port, user: users}
+	r := &registry{t: t, addr: net.JoinHostPort(ip, "5000"), url: "http://" + addr, user: users}
 	to, _ := url.Parse(r.url)
 	door, err := net.Listen("tcp", r.addr)
 	if err != nil {
@@ -75,7 +75,7 @@ func newRegistry(t *testing.T, ip string, users ...string) *registry {
 	go server.Serve(door)
 	t.Cleanup(func() { server.Close() })
 
-	for range 100 {
+	for range 1200 {
 		if resp, err := http.Get(r.url + "/v2/"); err == nil {
 			resp.Body.Close()
 			return r
