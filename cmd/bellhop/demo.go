@@ -295,19 +295,6 @@ func (d *demo) plan(ctx context.Context, brief bool) error {
 	return nil
 }
 
-// indented is a writer that gets whole lines and puts them a little to the right.
-type indented struct{ w io.Writer }
-
-func (i *indented) Write(b []byte) (int, error) {
-	if string(b) == "\n" {
-		return i.w.Write(b)
-	}
-	if _, err := fmt.Fprintf(i.w, "   %s", b); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}
-
 // push delivers a signed webhook and follows the run that it rang for. Sessions are told from
 // the second on: after the first, a line to chrysalis is opened for good, for its keys.
 func (d *demo) push(ctx context.Context, sessions bool) error { return d.pushed(ctx, sessions, false) }

@@ -36,9 +36,9 @@ type Machine struct {
 
 	health
 	commands
+	nixos
 
 	apply *applyUnit
-	nixos nixos
 
 	users  map[string]machine.Account
 	joined map[string][]string // groups beside the primary one, by user
@@ -71,6 +71,7 @@ func NewMachine(dir string) *Machine {
 		}
 	}
 
+	m.nixos.m = m
 	m.health.reset()
 	m.systemd = systemd.New(dir, m.exec, m.unmountKeys)
 	m.addAccounts()
