@@ -47,7 +47,7 @@ func (d *Deployer) isToContact(p *plan.Plan, hp *plan.HostPlan) bool {
 	if p.Request.All {
 		return true
 	}
-	waitsForLine := d.hosts.Away(hp.Name) && d.lines.Has(hp.Name)
+	waitsForLine := d.hosts.Away(hp.Name) && d.lines.Awaits(hp.Name)
 	return !waitsForLine && d.isOutOfSight(hp.Last)
 }
 

@@ -60,7 +60,7 @@ func (r Retries) Unreached(host string) {
 	n := r.Hosts.Unreached(host)
 	wait := r.Wait * time.Duration(min(retryFirst<<min(n, 8), retryLast))
 	time.AfterFunc(wait, func() {
-		if r.Hosts.Away(host) && r.Lines.Has(host) { // its line rings when it is back
+		if r.Hosts.Away(host) && r.Lines.Awaits(host) { // its line rings when it is back
 			return
 		}
 		h, known := r.History.Host(host)

@@ -76,6 +76,17 @@ func (l *Set) setUp(host string, now bool) (was bool) {
 	return was
 }
 
+// isUp says that a connection to the host is open.
+func (l *Set) isUp(host string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	one := l.open[host]
+	return one != nil && one.isUp
+}
+
+// Awaits says that the host has a line which is down, and tells when the host is back.
+func (l *Set) Awaits(host string) bool { return l.Has(host) && !l.isUp(host) }
+
 // Up lists the hosts to which a connection is open.
 func (l *Set) Up() map[string]bool {
 	l.mu.Lock()

@@ -32,11 +32,12 @@ func (k Keeper) watch(ctx context.Context, t link.Target) {
 }
 
 // NoteAnswer has history remember whether a host answers. An error that says neither, such as a
-// refused login, changes nothing.
+// refused login, changes nothing. Nor does another way than the line by which it does not answer, while the
+// line is up: it tells when the host goes away, and it would not tell that it is back.
 func (k Keeper) NoteAnswer(host string, err error) {
 	var key *link.HostKeyError
 	away := push.IsAway(err) || errors.As(err, &key)
-	if err != nil && !away {
+	if err != nil && (!away || k.Set.isUp(host)) {
 		return
 	}
 	if err := k.History.Met(context.Background(), host, away); err != nil {
@@ -71,8 +72,12 @@ func (k Keeper) up(ctx context.Context, host string, t link.Target) error {
 		k.Log.Warn("keys are not back yet", "host", host, "err", err)
 	}
 
-	if link.HardStop(err) || push.Passes(err) || errors.Is(err, link.ErrAuth) {
+	if link.HardStop(err) || errors.Is(err, link.ErrAuth) || mayWork(err) {
 		return err
 	}
 	return nil
 }
+
+// mayWork says that keys which were not put back for err may be in a second try. Where the session broke at its
+// end they may be there by now, and nobody heard it.
+func mayWork(err error) bool { return push.Passes(err) || push.FateOf(err) == push.Lost }

@@ -27,6 +27,19 @@ func (c Contact) met(away bool, now time.Time) Contact {
 	return c
 }
 
+// under is c as that of a host which got another name, by which it was met as now says.
+func (c Contact) under(now Contact) Contact {
+	wasNotMet := now == Contact{}
+	isAwayStill := now.SeenAt.IsZero() && !c.AwayAt.IsZero()
+	if wasNotMet || isAwayStill {
+		return c
+	}
+	if now.SeenAt.IsZero() {
+		now.SeenAt = c.SeenAt
+	}
+	return now
+}
+
 // Met remembers that a host was heard, or with away that it does not answer. Only the first of
 // several failures in a row is stored, so that AwayAt is when the host went away. A host that is
 // not known is no error and nothing happens.

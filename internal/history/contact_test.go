@@ -104,3 +104,34 @@ func TestActsAreRunsOfTheirHosts(t *testing.T) {
 	}
 	must(t, db.Sound())
 }
+
+// A host that was heard under its new name is not away because it was when it had its former one.
+func TestARenamedHostIsThereWhenItWasHeardSince(t *testing.T) {
+	for name, c := range map[string]struct {
+		was, now []bool // whether the host was away, each time that it was met by that name
+		isAway   bool
+	}{
+		"heard since":            {[]bool{false, true}, []bool{false}, false},
+		"away by both":           {[]bool{false, true}, []bool{true}, true},
+		"away since":             {[]bool{false}, []bool{true}, true},
+		"not met by the new one": {[]bool{false, true}, nil, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			db := open(t, filepath.Join(t.TempDir(), "bellhop.db"))
+			must(t, db.Plan(t.Context(), run("r1", "c1"), "c1", []history.Planned{{Name: "old", State: history.Behind, Wanted: "d"}}, nil))
+			for _, away := range c.was {
+				must(t, db.Met(t.Context(), "old", away))
+			}
+			must(t, db.Plan(t.Context(), run("r2", "c2"), "c2", []history.Planned{{Name: "new", State: history.Never, Wanted: "d"}}, []string{"old"}))
+			for _, away := range c.now {
+				must(t, db.Met(t.Context(), "new", away))
+			}
+			must(t, db.Rename(t.Context(), "old", "new"))
+
+			h, _ := db.Host("new")
+			if isAway := !h.AwayAt.IsZero(); isAway != c.isAway || h.SeenAt.IsZero() {
+				t.Errorf("it was seen at %v and is away since %v, want it away: %v", h.SeenAt, h.AwayAt, c.isAway)
+			}
+		})
+	}
+}

@@ -357,6 +357,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if now, ok := db.mem.hosts[new]; ok { // as planned under the new name
 			h.State, h.Wanted, h.Reach, h.Error, h.Run, h.KeysExpected = now.State, now.Wanted, now.Reach, now.Error, now.Run, now.KeysExpected
 			h.Reason, h.ReasonAt = now.Reason, now.ReasonAt
+			h.Contact = h.Contact.under(now.Contact)
 			if h.Had && h.State == Never { // of the new name alone
 				h.State = Behind
 			}
