@@ -7,13 +7,14 @@ import (
 
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
+	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 )
 
 // A run leaves a host alone where the bundle failed before, where it is refused, or where a run stopped
 // before it. History may not know what such a host holds: the end of a push there was never heard, or it was
-// not heard for long, and a person asks for all hosts. Then the host is asked for its record, and nothing is
-// offered.
+// not heard for long, and a person asks for all hosts; or the host got another name, and its own record alone
+// says so. Then the host is asked for its record, and nothing is offered.
 
 // contactLeft asks the hosts that the plan p leaves alone, as far as that is due. The run waits for it only
 // where a person asked for all hosts, or where its process ends with it.
@@ -27,7 +28,7 @@ func (d *Deployer) contactLeft(ctx context.Context, r *run, p *plan.Plan) {
 		ask := func(ctx context.Context) {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			d.askLeft(ctx, r, hp.Name)
+			d.askLeft(ctx, r, p.Fleet, hp.Name)
 		}
 		if p.Request.All || !d.Detach {
 			all.Go(func() { ask(ctx) })
@@ -48,7 +49,7 @@ func (d *Deployer) isToContact(p *plan.Plan, hp *plan.HostPlan) bool {
 		return true
 	}
 	waitsForLine := d.hosts.Away(hp.Name) && d.lines.Awaits(hp.Name)
-	return !waitsForLine && d.isOutOfSight(hp.Last)
+	return !waitsForLine && (d.isOutOfSight(hp.Last) || d.contact().FormerName(p.Fleet, hp.Host) != "")
 }
 
 // isOutOfSight says that the end of the newest push to a host was not heard, nor the host since then: the
@@ -65,7 +66,7 @@ func (d *Deployer) isOutOfSight(last history.Host) bool {
 }
 
 // askLeft asks a host for its record and, where the end of a push there was not heard, for that.
-func (d *Deployer) askLeft(parent context.Context, r *run, host string) {
+func (d *Deployer) askLeft(parent context.Context, r *run, f *fleet.Fleet, host string) {
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	release, ok := d.hosts.HoldIdle(host, func() { cancel(errGivesWay) })
@@ -74,7 +75,7 @@ func (d *Deployer) askLeft(parent context.Context, r *run, host string) {
 	}
 	defer release()
 
-	err := d.hear(ctx, host)
+	err := d.hear(ctx, f, host)
 	if ctx.Err() != nil { // it was cut short, which tells nothing of the host
 		return
 	}
@@ -85,8 +86,8 @@ func (d *Deployer) askLeft(parent context.Context, r *run, host string) {
 	}
 }
 
-// hear asks a host that is held by the caller.
-func (d *Deployer) hear(ctx context.Context, host string) error {
+// hear asks a host that is held by the caller. One that had another name is planned anew, by what is known of that.
+func (d *Deployer) hear(ctx context.Context, f *fleet.Fleet, host string) error {
 	lost, isLost, err := d.History.Lost(ctx, host)
 	if err != nil {
 		return err
@@ -106,7 +107,13 @@ func (d *Deployer) hear(ctx context.Context, host string) error {
 		return err
 	}
 	defer session.Close()
-	return d.contact().Correct(limited, nil, host, &session.Hello)
+	if err := d.contact().Correct(limited, f, host, &session.Hello); err != nil {
+		return err
+	}
+	if now, _ := d.History.Host(host); now.Had && !hosts[host].Had {
+		d.bell.ring(host + " has another name")
+	}
+	return nil
 }
 
 // lostOn is the id, on the host, of a push of the bundle of hp whose end was not heard; "" where there is

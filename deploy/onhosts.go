@@ -19,7 +19,7 @@ func (d *Deployer) Keys() keys.Keys { return keys.Keys{Contact: d.contact()} }
 
 // Looker looks at the hosts of d.
 func (d *Deployer) Looker() drift.Looker {
-	return drift.Looker{Contact: d.contact(), Keys: d.Keys(), State: &d.looks, HasLine: d.lines.Has, Jitter: d.Jitter, NoteAnswer: d.keeper().NoteAnswer}
+	return drift.Looker{Contact: d.contact(), Keys: d.Keys(), State: &d.looks, Awaits: d.lines.Awaits, Jitter: d.Jitter, NoteAnswer: d.keeper().NoteAnswer}
 }
 
 // contact is what contacts with hosts need, as d is set up now.
@@ -51,7 +51,7 @@ func (d *Deployer) GiveBack(ctx context.Context, host string) (*bundle.Result, e
 
 // outcomes say what a push means for d's history.
 func (d *Deployer) outcomes() outcome.Outcomes {
-	return outcome.Outcomes{History: d.History, Hosts: &d.hosts, Archive: d.archive(), Log: d.log()}
+	return outcome.Outcomes{History: d.History, Hosts: &d.hosts, IsUp: d.lines.IsUp, Archive: d.archive(), Log: d.log()}
 }
 
 // Watch keeps lines to hosts from now on, until ctx ends: those that history asks for are opened

@@ -76,3 +76,22 @@ func TestAServiceThatIsHeldBackOnARenamedHost(t *testing.T) {
 		t.Errorf("z is %s (%s), and web holds %q", h.State, text(h.Error), holds(w, "z", "web"))
 	}
 }
+
+// A host that got two names one after the other, and could be pushed under none of them, is what it was under the
+// first: it is held still.
+func TestAHostThatGotTwoNames(t *testing.T) {
+	w := newWorld(t, "a")
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.rename("web")
+	w.push("rename", history.OutcomeRefused) // it is held, as it says itself
+
+	w.hosts["y"], w.machines["y"] = w.hosts["a"], w.machines["a"]
+	delete(w.yaml, "z")
+	w.enable("y", "web")
+	w.push("rename again", history.OutcomeRefused)
+	if r := w.push("more", history.OutcomeNothing); len(r.Hosts) > 0 && r.Hosts[0].Outcome != nil && *r.Hosts[0].Outcome == history.OutcomeDone {
+		t.Error("the rollback was overwritten")
+	}
+	w.wantState("y", history.Held, w.commits[0].Commit)
+}

@@ -75,21 +75,44 @@ func (c Contact) believeRename(ctx context.Context, f *fleet.Fleet, name string,
 		return nil
 	}
 
-	for old, was := range c.History.Hosts() {
-		if !rec.Host.Is(old) {
+	old := c.FormerName(f, h)
+	for known, was := range c.History.Hosts() {
+		if !rec.Host.Is(known) {
 			continue
 		}
-		if !sharesKey(was.Reach, routes.Reach(h)) {
+		if old = known; !sharesKey(was.Reach, routes.Reach(h)) {
 			c.Log.Warn("host says that it had another name, and no pinned key of that name is its own", "host", name)
 			return nil
 		}
-		if err := c.History.Rename(ctx, old, name); err != nil {
-			return err
-		}
-		c.Hosts.Renamed()
+	}
+	if old == "" {
 		return nil
 	}
+	if err := c.History.Rename(ctx, old, name); err != nil {
+		return err
+	}
+	c.Hosts.Renamed()
 	return nil
+}
+
+// FormerName is the name of which history knows a host that left f and that is pinned by a key of h; "" where
+// history knows h itself, and where there is none, or more than one. The record of a host that got two names and was
+// pushed under none of them says the first, which history does not know any more.
+func (c Contact) FormerName(f *fleet.Fleet, h *fleet.Host) (name string) {
+	if now, _ := c.History.Host(h.Name); now.Had {
+		return ""
+	}
+	for old, was := range c.History.Hosts() {
+		_, isListed := f.Host(old)
+		if isListed || !was.Had || !sharesKey(was.Reach, routes.Reach(h)) {
+			continue
+		}
+		if name != "" {
+			return ""
+		}
+		name = old
+	}
+	return name
 }
 
 // sharesKey says whether both are pinned by the same host key.

@@ -32,8 +32,8 @@ type Looker struct {
 	Keys  keys.Keys
 	State *State
 
-	// HasLine says that a connection to a host is kept, which tells when it answers.
-	HasLine func(host string) bool
+	// Awaits says that the line of a host is kept and down, and tells when it answers.
+	Awaits func(host string) bool
 	// Jitter returns a time from 0 to most, by which looks are spread; nil: a random one.
 	Jitter func(most time.Duration) time.Duration
 	// NoteAnswer has history remember whether a host answers, by the error of a session; nil: it does.
@@ -112,7 +112,7 @@ func (l Looker) contacts() map[string]time.Time {
 	hosts := map[string]time.Time{}
 	for name, h := range l.History.Hosts() {
 		_, isListed := f.Host(name)
-		isAway := !h.AwayAt.IsZero() && l.HasLine(name)
+		isAway := !h.AwayAt.IsZero() && l.Awaits(name)
 		if isListed && h.Had && !isAway && h.State != history.Deploying {
 			hosts[name] = h.SeenAt
 		}

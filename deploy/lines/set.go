@@ -76,8 +76,8 @@ func (l *Set) setUp(host string, now bool) (was bool) {
 	return was
 }
 
-// isUp says that a connection to the host is open.
-func (l *Set) isUp(host string) bool {
+// IsUp says that a connection to the host is open.
+func (l *Set) IsUp(host string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	one := l.open[host]
@@ -85,7 +85,7 @@ func (l *Set) isUp(host string) bool {
 }
 
 // Awaits says that the host has a line which is down, and tells when the host is back.
-func (l *Set) Awaits(host string) bool { return l.Has(host) && !l.isUp(host) }
+func (l *Set) Awaits(host string) bool { return l.Has(host) && !l.IsUp(host) }
 
 // Up lists the hosts to which a connection is open.
 func (l *Set) Up() map[string]bool {

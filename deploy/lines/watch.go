@@ -37,7 +37,7 @@ func (k Keeper) watch(ctx context.Context, t link.Target) {
 func (k Keeper) NoteAnswer(host string, err error) {
 	var key *link.HostKeyError
 	away := push.IsAway(err) || errors.As(err, &key)
-	if err != nil && (!away || k.Set.isUp(host)) {
+	if err != nil && (!away || k.Set.IsUp(host)) {
 		return
 	}
 	if err := k.History.Met(context.Background(), host, away); err != nil {

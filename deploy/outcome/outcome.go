@@ -27,6 +27,8 @@ type Outcomes struct {
 	Hosts   *hosts.Table
 	Archive commits.Archive
 	Log     *slog.Logger
+	// IsUp says that a line to a host is open: that one tells when it goes away.
+	IsUp func(host string) bool
 }
 
 // Of is the end of a host by what came of the push there. open says that the host goes on by itself with nobody listening, and that its result is to be
@@ -38,10 +40,11 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 		oc.Unconfirmed(run, hp, o.Fresh, &e)
 		return e, false
 	}
-	oc.Hosts.SetAway(hp.Name, o.Away)
+	isAway := o.Away && !oc.IsUp(hp.Name)
+	oc.Hosts.SetAway(hp.Name, isAway)
 
 	e = history.End{Error: plain.Text(o.Text, contact.MaxText)}
-	if o.Away || o.Fate == push.WrongKey {
+	if isAway || o.Fate == push.WrongKey {
 		e.AwayAt = awaySince(hp.Last, time.Now())
 	}
 	switch o.Fate {
@@ -64,7 +67,7 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 		contact.ForgetLast(oc.History, oc.Log, hp.Name)
 	default:
 		e.Outcome, e.State = history.OutcomePending, history.Pending
-		if o.Away {
+		if isAway {
 			e.Error = plain.Text("away since "+e.AwayAt.UTC().Format(time.RFC3339)+": "+e.Error, contact.MaxText)
 		}
 	}
