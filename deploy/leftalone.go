@@ -49,7 +49,8 @@ func (d *Deployer) isToContact(p *plan.Plan, hp *plan.HostPlan) bool {
 		return true
 	}
 	waitsForLine := d.hosts.Away(hp.Name) && d.lines.Awaits(hp.Name)
-	return !waitsForLine && (d.isOutOfSight(hp.Last) || d.contact().FormerName(p.Fleet, hp.Host) != "")
+	mayHaveAPast := hp.Last.SeenAt.IsZero() && d.contact().FormerName(p.Fleet, hp.Host) != ""
+	return !waitsForLine && (mayHaveAPast || d.isOutOfSight(hp.Last))
 }
 
 // isOutOfSight says that the end of the newest push to a host was not heard, nor the host since then: the
