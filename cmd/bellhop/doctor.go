@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -148,10 +149,11 @@ func printSymptoms(e *Env, all []symptom) {
 			continue
 		}
 		fmt.Fprintf(e.Stdout, "%s %s: %s\n", word, s.what, indentRest(textOf(err), "    "))
-		if h := hintFor(err); h != "" {
-			toDo = append(toDo, s.what+": "+h)
+		h := hintFor(err)
+		if h != "" {
 			fmt.Fprintf(e.Stdout, "    %s %s\n", p.cyan("hint:"), h)
 		}
+		toDo = append(toDo, s.what+": "+cmp.Or(h, "mend what is told above"))
 	}
 	if len(toDo) == 0 {
 		return
@@ -324,7 +326,8 @@ func doctorForge(ctx context.Context, client *server.Client) symptom {
 func doctorSync(status history.Status) symptom {
 	s := symptom{what: "server", note: countStates(false, status.Hosts)}
 	if e := status.SyncError; e != nil {
-		s.err = fmt.Errorf("its looks at the repo fail since %s: %s", e.Since.Format(time.RFC3339), e.Error)
+		s.err = hint(fmt.Errorf("its looks at the repo fail since %s: %s", e.Since.Format(time.RFC3339), e.Error),
+			"is the git host up, and may the key of --repo-key, or the token, still read the repo? bellhop deploy looks again at once")
 	}
 	return s
 }

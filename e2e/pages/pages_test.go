@@ -216,6 +216,7 @@ func TestPagesInABrowser(t *testing.T) {
 		}
 		b.look(t, "light", "print", 718) // A4 less its margins
 		b.checkWidth(t, name+" on paper")
+		b.picture(t, name+"-paper")
 	}
 
 	b.mu.Lock()
