@@ -25,7 +25,7 @@ func onEachSuite(t *testing.T, test func(t *testing.T)) {
 // passes in the lab means something.
 func TestConformance(t *testing.T) {
 	programs := map[string]string{}
-	for _, pkg := range []string{"internal/lab/conformance", "internal/host/systemd"} {
+	for _, pkg := range []string{"internal/lab/conformance", "internal/host/systemd", "internal/nixos"} {
 		program := filepath.Join(t.TempDir(), "suite")
 		if out, err := sh("..", "CGO_ENABLED=0 go test -c -o "+program+" ./"+pkg); err != nil {
 			t.Fatalf("%v\n%s", err, out)
@@ -33,6 +33,8 @@ func TestConformance(t *testing.T) {
 		programs[filepath.Base(pkg)] = program
 	}
 
+	nix := programs["nixos"]
+	delete(programs, "nixos")
 	onEachSuite(t, func(t *testing.T) {
 		for name, program := range programs {
 			t.Run(name, func(t *testing.T) {
@@ -45,6 +47,7 @@ func TestConformance(t *testing.T) {
 				}
 			})
 		}
+		t.Run("nix worker", func(t *testing.T) { nixWorker(t, nix) })
 	})
 }
 
