@@ -35,6 +35,7 @@ type registry struct {
 	mu     sync.Mutex
 	status int           // of all answers; 0: as the registry says
 	hang   chan struct{} // answers wait until it is closed
+	held   chan struct{} // closed when the first answer waits; nil afterwards
 	pulls  int           // manifests that were asked for
 }
 
@@ -117,6 +118,10 @@ func (r *registry) do(req *http.Request) (*http.Response, error) {
 func (r *registry) answer(w http.ResponseWriter, req *http.Request, next http.Handler) {
 	r.mu.Lock()
 	status, hang := r.status, r.hang
+	if hang != nil && r.held != nil {
+		close(r.held)
+		r.held = nil
+	}
 	if strings.Contains(req.URL.Path, "/manifests/") {
 		r.pulls++
 	}
@@ -144,6 +149,20 @@ func (r *registry) fails(status int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.status = status
+}
+
+// hangs has all answers wait until release is called. held is closed when the first one does.
+func (r *registry) hangs() (held <-chan struct{}, release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	hang := make(chan struct{})
+	r.hang, r.held = hang, make(chan struct{})
+	return r.held, sync.OnceFunc(func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		close(hang)
+		r.hang, r.held = nil, nil
+	})
 }
 
 // asked is how often an image was asked for.
@@ -185,6 +204,19 @@ func (r *registry) push(name, tag, version string) (ref string) {
 		"layers": []any{blob(layer.Bytes(), "application/vnd.docker.image.rootfs.diff.tar")}})
 	r.put(r.url+"/v2/"+name+"/manifests/"+tag, kind, manifest)
 	return r.addr + "/" + name + ":" + tag
+}
+
+// digest is the digest that the registry has for a tag.
+func (r *registry) digest(name, tag string) string {
+	r.t.Helper()
+	ask, _ := http.NewRequest("HEAD", r.url+"/v2/"+name+"/manifests/"+tag, nil)
+	ask.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json")
+	resp, err := r.do(ask)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.Header.Get("Docker-Content-Digest")
 }
 
 func (r *registry) blob(name string, p []byte, digest string) {

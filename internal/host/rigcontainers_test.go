@@ -265,6 +265,8 @@ func TestRigStackFails(t *testing.T) {
 	}{
 		{0, "nope", bundle.RefusedBundle, "has no such image"},
 		{401, "2", bundle.RefusedBundle, "its registry refuses"},
+		{403, "2", bundle.RefusedBundle, "shows it to nobody who is not logged in"},
+		{404, "2", bundle.RefusedBundle, "has no such image"},
 		{429, "3", bundle.RefusedRegistry, "pull no more for now"},
 		{500, "4", bundle.RefusedRegistry, "its registry failed"},
 	} {
@@ -280,6 +282,46 @@ func TestRigStackFails(t *testing.T) {
 		}
 	}
 	reg.fails(0)
+
+	// There is no room for what is pulled: Docker puts layers here first.
+	r.sh("mount -t tmpfs -o size=64k tmpfs /var/lib/docker/tmp")
+	t.Cleanup(func() { r.try("umount -q /var/lib/docker/tmp") })
+	full := good
+	full.appImage = reg.push("tiny", "5", "5")
+	noRoom := r.deploy(full.load(), bundle.OutcomeRefused)
+	r.sh("umount /var/lib/docker/tmp")
+	if d := differ(ids, r.ids()); len(d) > 0 || noRoom.res.Refused != bundle.RefusedBundle || !strings.Contains(noRoom.res.Error, "the host has no room for it") {
+		t.Errorf("a full disk: %s, %s; containers %v were touched", noRoom.res.Refused, noRoom.res.Error, d)
+	}
+
+	// A registry that takes its time holds up nothing that runs, and the run goes on when it delivers.
+	held, release := reg.hangs()
+	defer release()
+	end := make(chan told, 1)
+	go func() {
+		l := full.load()
+		o := l.offer()
+		o.Run = "rig-slow"
+		got, _ := r.session(o, l)
+		end <- got
+	}()
+	select {
+	case <-held:
+	case got := <-end:
+		t.Fatalf("the run ended before its image was asked for: %+v", got.res)
+	}
+	if d := differ(ids, r.ids()); len(d) > 0 {
+		t.Errorf("while an image comes: containers %v were touched", d)
+	}
+	release()
+	if got := <-end; got.res == nil || got.res.Outcome != bundle.OutcomeDone {
+		t.Fatalf("a slow registry: %+v", got.res)
+	}
+	good = full
+	if d := differ(ids, r.ids()); !slices.Equal(d, []string{"app"}) {
+		t.Errorf("other containers than app: %v", d)
+	}
+	ids = r.ids()
 
 	// A definition that the host's compose can't read.
 	bad := good

@@ -162,6 +162,9 @@ func (r *run) decideStack(ctx context.Context, s *stack, scratch string) error {
 	}
 
 	s.change = containers.Decide(facts)
+	for _, text := range containers.Unforetold(facts, s.change) {
+		r.warn("container %s:%s", s.Service, text)
+	}
 	for _, name := range s.change.Stopped {
 		r.w.Units.Drifted = append(r.w.Units.Drifted, containers.ContainerName(s.Service, name))
 	}

@@ -80,6 +80,29 @@ func Decide(f Facts) Change {
 	return c
 }
 
+// Unforetold says where the host's compose sees the definitions of containers otherwise than the deployer did, whose
+// plan foretold what Decide finds without hashes. Each is a sentence for people, without the container's service. c is
+// what Decide found.
+func Unforetold(f Facts, c Change) (all []string) {
+	if f.Was == nil || f.Hashes == nil {
+		return nil
+	}
+	f.Hashes = nil
+	foretold := Decide(f)
+
+	for _, n := range c.Up {
+		if !slices.Contains(foretold.Up, n) {
+			all = append(all, n+" is made anew, which the plan did not foretell: it was started by another definition than that of the last deploy")
+		}
+	}
+	for _, n := range foretold.Up {
+		if !slices.Contains(c.Up, n) {
+			all = append(all, n+" stays, though the plan foretold a new one: compose on this host sees no other definition")
+		}
+	}
+	return all
+}
+
 // of are the containers of one name.
 func (f *Facts) of(name string) (all []State) {
 	for _, s := range f.Now {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"bellhop/internal/bundle"
@@ -179,6 +180,32 @@ func TestOlder(t *testing.T) {
 	}{{"2.26.1-4", "2.26", false}, {"2.5.0", "2.26", true}, {"2.26", "2.26", false}, {"5.0", "2.26", false}, {"1.29.2", "2.26", true}} {
 		if got := containers.Older(c.a, c.b); got != c.want {
 			t.Errorf("Older(%s, %s) = %v", c.a, c.b, got)
+		}
+	}
+}
+
+// A host that sees other definitions than the plan did says so; what both see, and what was stopped or moved, is no news.
+func TestUnforetold(t *testing.T) {
+	type facts = containers.Facts
+	for _, c := range []struct {
+		name string
+		edit func(f *facts)
+		want []string // beginnings
+	}{
+		{"all agree", func(f *facts) { f.Was.Containers[1].Definition, f.Hashes["b"] = "old", "other" }, nil},
+		{"started by another definition", func(f *facts) { f.Hashes["b"] = "other" }, []string{"b is made anew, which the plan did not foretell"}},
+		{"no other definition for compose", func(f *facts) { f.Was.Containers[1].Definition = "old" }, []string{"b stays, though the plan foretold a new one"}},
+		{"an image that moved", func(f *facts) { f.Images = map[string]string{"b:1": "sha256:new"} }, nil},
+		{"one that is not there", func(f *facts) { f.Now = f.Now[1:] }, nil},
+		{"a new stack", func(f *facts) { f.Was, f.Hashes["b"] = nil, "other" }, nil},
+		{"nothing was rendered", func(f *facts) { f.Hashes = nil }, nil},
+	} {
+		f := facts{Was: project("a", "b", "c"), Want: project("a", "b", "c"), Now: []containers.State{up("a"), up("b"), up("c")},
+			Hashes: map[string]string{"a": "a", "b": "b", "c": "c"}, Changed: func(string) bool { return false }}
+		c.edit(&f)
+		got := containers.Unforetold(f, containers.Decide(f))
+		if len(got) != len(c.want) || len(got) > 0 && !strings.HasPrefix(got[0], c.want[0]) {
+			t.Errorf("%s: Unforetold = %q, want %q", c.name, got, c.want)
 		}
 	}
 }

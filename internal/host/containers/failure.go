@@ -86,6 +86,8 @@ var signs = []struct {
 	{"too many requests", Quota},
 	{"no space left on device", DiskFull},
 	{"manifest unknown", NotFound},
+	{"manifest_unknown", NotFound}, // the code of an answer that docker does not take for one of a registry
+	{"name_unknown", NotFound},
 	{"name unknown", NotFound},
 	{"repository does not exist", NotFound}, // Docker Hub says this of private ones too
 	{"not found: manifest", NotFound},

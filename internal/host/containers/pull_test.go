@@ -65,6 +65,7 @@ func TestCauseOfAFailedPull(t *testing.T) {
 		"Error: initializing source docker://r:5000/app:nope: reading manifest nope in r:5000/app: manifest unknown":                                              containers.NotFound,
 		"Error: initializing source docker://r:5000/app:1: reading manifest 1 in r:5000/app: unauthorized":                                                        containers.NoRight,
 		`Error: initializing source docker://r:5000/app:1: pinging container registry r:5000: Get "http://r:5000/v2/": dial tcp 1.2.3.4:5000: connection refused`: containers.Unreachable,
+		`Error response from daemon: unknown: {"errors":[{"code":"MANIFEST_UNKNOWN","message":"no"}]}`:                                                            containers.NotFound,
 		"something new": containers.Other,
 	} {
 		p := &programs{answer: absent(func(context.Context, string) (machine.Output, error) {
