@@ -318,3 +318,33 @@ func TestRefusedRunMovesNoImages(t *testing.T) {
 		t.Errorf("app:1 means %q after a refused run, want sha256:1; calls %q", e.moved["app:1"], e.calls)
 	}
 }
+
+// A changed mounted file costs one call of compose, one look before and one after it, and no question about images:
+// no container is another one, so what they run is in the record.
+func TestChangedFileAsksTheEngineLittle(t *testing.T) {
+	m, e, l := composeLoad(t)
+	const conf = "/opt/stacks/wiki/conf"
+	l.Services[len(l.Services)-1].Compose.Containers[0].Files = []string{conf}
+	l.file(conf, "one").of("wiki")
+	twinDeploy(t, m, l.on(1), l, bundle.OutcomeDone)
+	ran, err := state.Of(m.Host()).Current()
+	if err != nil || len(ran.Images) != 1 {
+		t.Fatalf("the record has images %+v, %v", ran.Images, err)
+	}
+
+	e.calls = nil
+	l.Files = slices.DeleteFunc(l.Files, func(f bundle.File) bool { return f.Path == conf })
+	l.file(conf, "two").of("wiki")
+	twinDeploy(t, m, l.on(2), l, bundle.OutcomeDone)
+	var asked []string
+	for _, c := range e.calls {
+		f := strings.Fields(c)
+		asked = append(asked, f[1])
+	}
+	if want := []string{"ps", "inspect", "compose", "ps", "inspect"}; !slices.Equal(asked, want) || !strings.Contains(e.calls[2], " restart --no-deps -- app") {
+		t.Errorf("the engine was asked %q, want %q", e.calls, want)
+	}
+	if now, err := state.Of(m.Host()).Current(); err != nil || now.Generation != 3 || !slices.Equal(now.Images, ran.Images) {
+		t.Errorf("generation %d has images %+v, %v; want %+v", now.Generation, now.Images, err, ran.Images)
+	}
+}

@@ -30,6 +30,9 @@ func (r *run) keepImages(ctx context.Context, s *stack) error {
 func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
 	touched := map[string]bool{}
 	for _, s := range r.stacks {
+		if r.keepsImages(s) {
+			continue // asking takes two calls of the engine
+		}
 		touched[s.Service] = true
 		if s.leaves {
 			continue
@@ -49,6 +52,14 @@ func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
 		}
 	}
 	return all
+}
+
+// keepsImages says that each container of a stack is the one that it was, and that it is recorded what they run.
+func (r *run) keepsImages(s *stack) bool {
+	unit := stackUnit(s.Service)
+	wasStarted := slices.Contains(slices.Concat(r.res.Started, r.res.Restarted), unit)
+	isRecorded := slices.ContainsFunc(r.w.Old.Images, func(i state.ImageRan) bool { return i.Service == s.Service })
+	return isRecorded && s.was != nil && !s.leaves && !wasStarted && len(s.change.Up)+len(s.change.Gone) == 0
 }
 
 // tidyTime is how long containers that leave may take to go.
