@@ -41,6 +41,11 @@ type Stack struct {
 	Files   map[string]File   // of its folder, by path below it
 	Secrets map[string][]byte // values to be sealed, by name below secrets/; the caller clears them
 	Left    []string          // files that the project names and that stay on the host as they are, sorted
+
+	// Compared says that the host's compose was asked. Differ are the containers that were started by another definition
+	// than the files have now, sorted: the first deploy makes those anew, and no others.
+	Compared bool
+	Differ   []string
 }
 
 // A File is one of the folder.
@@ -98,6 +103,9 @@ func Read(ctx context.Context, host *Host, o Options) (*Stack, error) {
 	}
 	result, err := r.parse(composeFiles, env, "")
 	if err != nil {
+		return nil, err
+	}
+	if err := r.compare(&result.Project); err != nil {
 		return nil, err
 	}
 	if env, err = r.moveLiterals(&result, composeFiles, env); err != nil {

@@ -37,7 +37,7 @@ func newStackHost(t *testing.T, files map[string]string, labels ...string) *stac
 	}
 
 	said := strings.ReplaceAll(strings.Join(labels, "\n"), "DIR", h.dir)
-	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in *working_dir=%s\\ *) cat <<'END'\n%s\nEND\nesac\n", h.dir, said)
+	script := fmt.Sprintf("#!/bin/sh\ncase \"$*\" in\n*working_dir=%s\\ *) cat <<'END'\n%s\nEND\n;;\n*--hash*) cat \"%[3]s/hashes\" ;;\nps*oneoff*) cat \"%[3]s/ran\" ;;\nesac 2>/dev/null\ntrue\n", h.dir, said, root)
 	if err := os.MkdirAll(h.path, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -258,5 +258,34 @@ func TestAsk(t *testing.T) {
 	b, _ := alone("TAG", true)
 	if !a || b {
 		t.Errorf("without a person PORT is %v and TAG %v", a, b)
+	}
+}
+
+// The host's own compose says which containers run something else than the files have by now.
+func TestAdoptCompares(t *testing.T) {
+	const three = "services: { app: { image: \"wiki:1\" }, db: { image: \"db:1\" }, side: { image: \"s:1\", network_mode: \"service:app\" } }\n"
+	for _, c := range []struct {
+		hashes, ran string
+		compared    bool
+		differ      []string
+		says        string
+	}{
+		{"app 1\ndb 2\nside 3\n", "app 1\ndb 2\nside other\n", true, nil, "no container is made anew"},
+		{"app 1\ndb 2\nside 3\n", "old 7\napp 1\ndb other\n", true, []string{"db", "old"}, "makes these containers anew, or removes them: they were started by another definition than the files on chrysalis have now: db, old"},
+		{"", "app 1\n", false, nil, "look at it"},
+	} {
+		h := newStackHost(t, map[string]string{"compose.yaml": three}, "wiki|DIR/compose.yaml|")
+		for name, text := range map[string]string{"hashes": c.hashes, "ran": c.ran} {
+			if err := os.WriteFile(filepath.Join(h.path, "..", name), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s, err := adopt.Read(t.Context(), h.host(), adopt.Options{Dir: h.dir})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Compared != c.compared || !slices.Equal(s.Differ, c.differ) || !strings.Contains(s.Text("chrysalis"), c.says) {
+			t.Errorf("%q, %q: compared %v, differ %q, says %s", c.hashes, c.ran, s.Compared, s.Differ, s.Text("chrysalis"))
+		}
 	}
 }

@@ -54,6 +54,12 @@ func (s *Stack) Write(dir string, seal func(name string, value []byte) error) er
 // Text is what a person should hear of s.
 func (s *Stack) Text(host string) string {
 	text := fmt.Sprintf("wrote services/%s of the project %s: look at it, then switch it on in bellhop.yaml, at %s: services: { %s: true }\n", s.Service, s.Project, host, s.Service)
+	switch {
+	case len(s.Differ) > 0:
+		text += fmt.Sprintf("the first deploy makes these containers anew, or removes them: they were started by another definition than the files on %s have now: %s\n", host, strings.Join(s.Differ, ", "))
+	case s.Compared:
+		text += fmt.Sprintf("what runs on %s is what these files say: no container is made anew\n", host)
+	}
 	if n := len(s.Left); n > 0 {
 		text += fmt.Sprintf("%d files that it mounts stay on %s as they are, such as %s\n", n, host, plain.Line(s.Left[0], plain.MaxLine))
 	}
