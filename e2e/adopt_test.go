@@ -10,8 +10,8 @@ import (
 
 // A project that somebody started by hand becomes a service, and no container of it is made anew. The one that mounts a
 // file which is a key from now on is restarted. The next plan has nothing to change.
-func TestAdoptCompose(t *testing.T) {
-	w := dockerHost(t)
+func composeAdopt(t *testing.T, w *world) {
+	w.sh(w.work, "git rm -rq --ignore-unmatch services/x")
 	const stack = `services:
   db: { image: "tiny:1", command: [run], restart: always, environment: { PASS: "${PASS}", SMTP_PASSWORD: sesame }, volumes: ["data:/data"] }
   app:
@@ -36,10 +36,13 @@ volumes: { data: {} }
 	w.write(map[string]string{"bellhop.yaml": strings.Replace(config, "    services: { x: true }\n", "", 1)})
 	out := w.bellhop("adopt", "chrysalis", "--compose", "/opt/stacks/x", "--plain", "PORT")
 	w.write(map[string]string{"bellhop.yaml": config})
+	if !strings.Contains(out, "no container is made anew") {
+		t.Errorf("adopt does not say that the containers are as the files say:\n%s", out)
+	}
 	if strings.Contains(out, "sesame") || strings.Contains(w.sh(w.work, "cat $(find services -type f)"), "sesame") {
 		t.Errorf("a value is shown, or stands in the repo:\n%s", out)
 	}
-	w.deploy("adopt x", "current")
+	w.deployStack("adopt x", "current")
 	if now := containers(t); len(ids) != 2 || !slices.Equal(now, ids) {
 		t.Errorf("containers %q, before %q", now, ids)
 	}
@@ -54,7 +57,7 @@ volumes: { data: {} }
 	}
 
 	w.write(map[string]string{"services/x/conf": "two\n"})
-	w.deploy("a mounted file", "current")
+	w.deployStack("a mounted file", "current")
 	if now := containers(t); !slices.Equal(now, ids) || !strings.Contains(said(t, "app"), "two") {
 		t.Errorf("containers %q, before %q; app says %s", now, ids, said(t, "app"))
 	}

@@ -17,13 +17,13 @@ configs: { motd: { content: "hello one" } }
 // What no hash of compose holds reaches its container all the same: what build: says, the files of its
 // context, and inline configs. A new service takes a key by env_file, and what a profile switches on is left
 // to whoever does that.
-func TestComposeBuildsAndInlineConfigs(t *testing.T) {
-	w := dockerHost(t)
+func composeBuilds(t *testing.T, w *world) {
+	w.sh(w.work, "git rm -rq --ignore-unmatch services/x")
 	if out, code := w.tryIn(strings.NewReader("PASS=sesame"), "secret", "set", "token"); code != 0 {
 		t.Fatal(out)
 	}
 	w.write(map[string]string{"services/x/service.yaml": "keys: [token]\nsettle: 1s\n", "services/x/compose.yaml": stackOfParts, "services/x/ctx/Dockerfile": "FROM tiny:1\nARG V\nLABEL v=$V\n"})
-	w.deploy("a new project", "current")
+	w.deployStack("a new project", "current")
 	ids := containers(t)
 	if len(ids) != 2 {
 		t.Fatalf("containers %q", ids)
@@ -42,16 +42,16 @@ func TestComposeBuildsAndInlineConfigs(t *testing.T) {
 	}
 	text := strings.Replace(stackOfParts, "V: one", "V: two", 1)
 	w.write(map[string]string{"services/x/compose.yaml": text})
-	w.deploy("another argument", "current")
+	w.deployStack("another argument", "current")
 	onlyNew("after another argument of build:", 1)
 
 	w.write(map[string]string{"services/x/ctx/Dockerfile": "FROM tiny:1\nARG V\nLABEL v=$V w=1\n"})
-	w.deploy("another Dockerfile", "current")
+	w.deployStack("another Dockerfile", "current")
 	onlyNew("after another Dockerfile", 1)
 
 	on(t, "host1", "docker run -d --name debug --label com.docker.compose.project=x --label com.docker.compose.service=debug --label com.docker.compose.oneoff=False tiny:1 run")
 	w.write(map[string]string{"services/x/compose.yaml": strings.Replace(text, "hello one", "hello two", 1)})
-	w.deploy("another inline config", "current")
+	w.deployStack("another inline config", "current")
 	if state := on(t, "host1", "docker inspect -f '{{.State.Status}}' debug; docker rm -f debug >/dev/null"); state != "running" {
 		t.Errorf("a container of a profile is %s", state)
 	}
@@ -59,4 +59,5 @@ func TestComposeBuildsAndInlineConfigs(t *testing.T) {
 	if s := said(t, "app"); !strings.Contains(s, "hello two") {
 		t.Errorf("app says %s", s)
 	}
+	w.leaves()
 }

@@ -16,7 +16,7 @@ import (
 const sleeper = "[Service]\nExecStart=/bin/sleep inf\n[Install]\nWantedBy=multi-user.target\n"
 
 // oneHost is a world with chrysalis alone, and a service folder "x" that it enables.
-func oneHost(t *testing.T) *world {
+func oneHost(t testing.TB) *world {
 	t.Helper()
 	rig(t, "wipe", "host1")
 	w := newDeployer(t)
