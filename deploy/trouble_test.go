@@ -55,9 +55,10 @@ type cutter struct {
 	routes.Links
 	mu      sync.Mutex
 	when    func(written []byte) int
-	host    *lab.Machine // that begins a run by what passes; nil: by what passes no run begins
-	arrived func() bool  // in place of host: that it has what was written
-	died    func()       // the deployer, as soon as the host has it
+	host    *lab.Machine  // that begins a run by what passes; nil: by what passes no run begins
+	arrived func() bool   // in place of host: that it has what was written
+	died    func()        // the deployer, as soon as the host has it
+	lost    routes.Stream // the one that was cut: nothing of it is heard any more, however fast the host is
 }
 
 func (c *cutter) Helper(ctx context.Context, t link.Target, ahead func(io.Writer) error) (routes.Stream, error) {
@@ -84,7 +85,7 @@ func (s *cutStream) Write(p []byte) (int, error) {
 		pass = s.c.when(p)
 	}
 	if pass >= 0 {
-		s.c.when = nil
+		s.c.when, s.c.lost = nil, s.Stream
 	}
 	s.c.mu.Unlock()
 	if pass < 0 {
@@ -97,6 +98,16 @@ func (s *cutStream) Write(p []byte) (int, error) {
 	s.c.letItArrive(before)
 	s.Stream.Close()
 	return 0, errors.New("cut by the test")
+}
+
+func (s *cutStream) Read(p []byte) (int, error) {
+	n, err := s.Stream.Read(p)
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.c.lost == s.Stream {
+		return 0, errors.New("cut by the test")
+	}
+	return n, err
 }
 
 // begun is how many times the host began to apply a run.

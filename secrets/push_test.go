@@ -255,7 +255,7 @@ func TestHintsCostNoMore(t *testing.T) {
 		}
 		took := time.Since(start)
 		t.Log(hint, took)
-		if took > 20*time.Second {
+		if took > 5*time.Minute {
 			t.Errorf("%s: 4 MiB took %v", hint, took)
 		}
 	}

@@ -104,7 +104,7 @@ func TestParseIsLinear(t *testing.T) {
 		took := time.Since(start)
 		runtime.ReadMemStats(&after)
 
-		if took > 20*time.Second {
+		if took > 5*time.Minute {
 			t.Errorf("%s: Parse of %d MB took %v", name, size>>20, took)
 		}
 		const most = size

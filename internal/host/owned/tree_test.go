@@ -83,7 +83,7 @@ func TestWalkUnderAttack(t *testing.T) {
 		}
 	}()
 	wrote := 0
-	for i, end := 0, time.Now().Add(10*time.Second); i < 3000 || wrote == 0 && time.Now().Before(end); i++ {
+	for i, end := 0, time.Now().Add(2*time.Minute); i < 3000 || wrote == 0 && time.Now().Before(end); i++ {
 		f, err := m.Folder("/srv/bot", false)
 		if err != nil {
 			continue
