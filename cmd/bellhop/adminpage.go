@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"net/url"
 	"path/filepath"
 	"strings"
 	"time"
@@ -151,9 +150,4 @@ func tellPage(p *page.Page, before func(follow.Event)) func(follow.Event) {
 }
 
 // runURL is the address of a run's page; "" when the page has no public address.
-func (o *serveOptions) runURL(run string) string {
-	if o.publicURL == "" || run == "" {
-		return ""
-	}
-	return o.publicURL + "/runs/" + url.PathEscape(run)
-}
+func (o *serveOptions) runURL(run string) string { return page.RunURL(o.publicURL, run) }

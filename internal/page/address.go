@@ -33,3 +33,11 @@ func PublicHosts(address string) []string {
 	}
 	return []string{u.Hostname()}
 }
+
+// RunURL is the address of a run's page; "" where the page has no public address.
+func RunURL(publicURL, run string) string {
+	if publicURL == "" || run == "" {
+		return ""
+	}
+	return publicURL + "/runs/" + url.PathEscape(run)
+}
