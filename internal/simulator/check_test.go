@@ -19,6 +19,7 @@ import (
 // What must hold once all was well for an hour:
 //
 //   - the head of the repo is what bellhop has seen: no push was lost;
+//   - each host has the keys of what it holds in its RAM, with the values that it was given them with;
 //   - each host holds what the head wants of it, or is held-back, rolled-back, failed, refused,
 //     unconfirmed or not begun, says why, and there is a cause for that in the world;
 //   - history and the host's own record agree;
@@ -72,7 +73,7 @@ func (w *world) checkHosts(when string, includes func(*host) bool) {
 			}
 			continue
 		}
-		why := cmp.Or(w.unlike(h, s, when), w.unlikeLook(h, s))
+		why := cmp.Or(w.unlike(h, s, when), w.unlikeKeys(h, s), w.unlikeLook(h, s))
 		if why != "" {
 			w.blame("%s: %s is %s (%s): %s", when, h.name, s.State, value(s.Error), why)
 		}
@@ -162,8 +163,8 @@ func (h *host) isOthers() bool { return h.record != nil && h.record.Deployer != 
 
 // has says that the bundle has a service of that nature on the host, which does not stand there.
 func (w *world) has(h *host, b *fleet.Bundle, natures ...nature) bool {
-	for _, s := range h.news(&b.Manifest) {
-		if slices.Contains(natures, w.repo.versionOf(&b.Manifest, s).on(h)) {
+	for _, s := range newServices(&h.full, &b.Manifest) {
+		if slices.Contains(natures, w.repo.natureOf(h, &b.Manifest, s)) {
 			return true
 		}
 	}
@@ -179,9 +180,9 @@ func (w *world) heldBack(h *host, st history.HostStatus, whole *fleet.Bundle) st
 		}
 	}
 	for _, s := range whole.ServiceNames() {
-		stands := bundle.ServiceDigest(&whole.Manifest, s) == bundle.ServiceDigest(&h.manifest, s)
+		stands := bundle.ServiceDigest(&whole.Manifest, s) == bundle.ServiceDigest(&h.full, s)
 		failsSomewhere := slices.ContainsFunc(w.hosts, func(o *host) bool {
-			return slices.Contains([]nature{isBad, isBarred}, w.repo.versionOf(&whole.Manifest, s).on(o))
+			return slices.Contains([]nature{isBad, isBarred}, w.repo.natureOf(o, &whole.Manifest, s))
 		})
 		switch {
 		case stands == isHeld[s]:

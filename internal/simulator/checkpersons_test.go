@@ -3,9 +3,11 @@ package simulator
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"bellhop/deploy/follow"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/history/stops"
@@ -43,10 +45,13 @@ func (w *world) waits() int { return w.repo.visible - w.repo.index(w.life.db.Top
 
 // loads hears that a run reads the repo, so no pause holds that began before it. A run that brings hosts back
 // may, while runs are paused.
-func (w *world) loads(l *life, run string) {
+func (w *world) loads(l *life, e follow.Event) {
+	run := e.Run
 	began, _ := l.began.Load(run)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	_, subject, _ := strings.Cut(e.Text, " ")
+	l.loaded[run] = slices.IndexFunc(w.repo.commits, func(c commit) bool { return c.snap.Subject == subject })
 	p := w.pause
 	_, goesBack := w.rollbacks[run]
 	if p == nil || goesBack || began.(time.Time).Before(p.began) {

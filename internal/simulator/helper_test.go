@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
@@ -115,13 +116,13 @@ func (c *connection) hello(isBrief bool) error {
 	h.w.mu.Lock()
 	said := bundle.Hello{Protocol: bundle.Protocol, Arch: "amd64", BootID: h.bootID(), Systemd: 257, Record: h.record}
 	if !isBrief {
-		said.Last = h.last
+		said.Last, said.Keys = h.last, h.keyStates()
 	}
 	if !h.isFormer {
 		said.At, said.Machine = time.Now().UnixMilli(), bundle.MachineDigest(h.name)
 		said.Looks = h.w.rules != beforePersons
 	}
-	if h.unit.isAtWork() {
+	if h.unit.isAtWork() && h.unit.offer.Mode == bundle.ModeDeploy { // of one that brings keys there is no journal
 		said.Open, said.Waits = h.unit.offer.Run, isClosed(h.unit.waits)
 	}
 	h.w.mu.Unlock()
@@ -170,19 +171,21 @@ func (c *connection) offer(r *wire.Reader, o *bundle.Offer) error {
 			wait := time.Duration(h.chance("later", c.n).IntN(3000))*time.Millisecond + h.skew(c.n)
 			time.Sleep(wait)
 			h.w.mu.Lock()
-			c.start(o)
+			c.start(o, nil)
 			h.w.mu.Unlock()
 		}
 		return err
 	}
+	var came map[string][]byte
 	if !o.Go || h.chance("asks", c.n).IntN(3) == 0 {
-		if err := c.want(r, o); err != nil {
+		var err error
+		if came, err = c.want(r, o); err != nil {
 			return err
 		}
 	}
 
 	h.w.mu.Lock()
-	u, res := c.start(o)
+	u, res := c.start(o, came)
 	h.w.mu.Unlock()
 	if res != nil {
 		return c.result(o.Digest, res)
@@ -202,6 +205,7 @@ func (c *connection) prepare(o *bundle.Offer) *bundle.Result {
 		m.Host = o.Manifest.Host
 		o.Manifest, o.Delta = m, nil
 	}
+	h.named = o.Manifest.Host
 	if res := h.refuses(o); res != nil {
 		return res
 	}
@@ -211,25 +215,38 @@ func (c *connection) prepare(o *bundle.Offer) *bundle.Result {
 	return nil
 }
 
-// want asks for everything, and hears it.
-func (c *connection) want(r *wire.Reader, o *bundle.Offer) error {
-	var want bundle.Want
+// want asks for every file, and for the keys that are not there, and returns the values that come.
+func (c *connection) want(r *wire.Reader, o *bundle.Offer) (came map[string][]byte, err error) {
+	c.h.w.mu.Lock()
+	want := bundle.Want{Keys: c.h.macs(o)}
+	c.h.w.mu.Unlock()
 	for _, f := range o.Manifest.Files {
-		want.Files = append(want.Files, f.Digest)
+		if o.Mode == bundle.ModeDeploy {
+			want.Files = append(want.Files, f.Digest)
+		}
 	}
 	if err := c.say(bundle.FrameWant, want); err != nil {
-		return err
+		return nil, err
 	}
+	came = map[string][]byte{}
 	for {
-		kind, _, err := r.Next()
+		kind, p, err := r.Next()
 		if err != nil || kind == bundle.FrameEnd {
-			return err
+			return came, err
+		}
+		var b bundle.Blob
+		var value bytes.Buffer
+		if err := errors.Join(bundle.Unmarshal(p, &b), r.Data(b, &value)); err != nil {
+			return nil, err
+		}
+		if b.Kind == bundle.BlobKey {
+			came[b.Name] = value.Bytes()
 		}
 	}
 }
 
 // start begins the unit of an offer, or says what to answer instead. It is called under mu.
-func (c *connection) start(o *bundle.Offer) (*unit, *bundle.Result) {
+func (c *connection) start(o *bundle.Offer, came map[string][]byte) (*unit, *bundle.Result) {
 	h := c.h
 	if c.n < h.turn || !h.isOn {
 		return nil, &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeRefused, Refused: bundle.RefusedBusy, Error: "another came", Record: h.record}
@@ -237,10 +254,13 @@ func (c *connection) start(o *bundle.Offer) (*unit, *bundle.Result) {
 	if res := h.refuses(o); res != nil {
 		return nil, res
 	}
-	if res := h.quick(o); res != nil {
+	if o.Mode == bundle.ModeKeys && h.record.Digest != o.Digest {
+		h.w.blame("%s gets the keys of %.8s, and holds %.8s", h.name, o.Digest, h.record.Digest)
+	}
+	if res := h.quick(o); res != nil && len(came) == 0 {
 		return nil, res
 	}
-	return h.begin(o), nil
+	return h.begin(o, came), nil
 }
 
 // tail follows a unit to its end. isAsked says that the deployer stores what it hears: one that only waits
@@ -290,7 +310,7 @@ func (h *host) told(digest string, res *bundle.Result) {
 	}
 	if isFault {
 		t := h.knows[digest]
-		h.knows[digest] = told{time.Now(), res.Outcome, t.count + 1}
+		h.knows[digest] = told{time.Now(), res.Outcome, t.count + 1, h.named}
 	}
 }
 
@@ -342,6 +362,11 @@ func (h *host) seen() bundle.Seen {
 	}
 	if h.edited && !seen.Working {
 		seen.Drift = []bundle.Drift{{Kind: bundle.KindFile, Name: "/etc/web.conf", What: bundle.DriftChanged}}
+	}
+	for _, k := range h.keyStates() {
+		if !k.Present && !seen.Working {
+			seen.KeysMissing = append(seen.KeysMissing, k.Name)
+		}
 	}
 	return seen
 }

@@ -24,15 +24,19 @@ type host struct {
 	isFormer bool // its helper is of the release before
 
 	record   *bundle.Record
-	manifest bundle.Manifest
+	manifest bundle.Manifest   // as it came: without the digests of keys
+	full     bundle.Manifest   // with them
+	ram      map[string][]byte // values of keys, by name
 	last     *bundle.Result
 	results  map[string]*bundle.Result // by run
 	unit     *unit                     // the newest; it may have ended
 	units    int                       // units that ever began
 	boots    int
+	cuts     int // how often all lines to it were cut
 
 	connections int                  // that ever came from a run
 	watches     int                  // connections of who waits for it to come or go
+	named       string               // by the newest offer
 	turn        int                  // the newest connection that offered, or made older ones void
 	open        map[*connection]bool // that are open
 	changed     chan struct{}        // closed when it may answer now, or not any more
@@ -56,16 +60,20 @@ type told struct {
 	at      time.Time
 	outcome string
 	count   int
+	name    string // of the host then
 }
 
 // A unit applies one bundle. It goes on when its connection breaks.
 type unit struct {
 	n       int // of the host's units
 	offer   bundle.Offer
-	waits   chan struct{} // closed when it waits to be confirmed
-	confirm chan struct{} // closed when it is
-	killed  chan struct{} // closed when the power goes
-	ended   chan struct{} // closed when there is a result
+	came    map[string][]byte // values of keys
+	full    bundle.Manifest   // the offer's, with the digests of keys
+	former  map[string][]byte // what was in RAM before it
+	waits   chan struct{}     // closed when it waits to be confirmed
+	confirm chan struct{}     // closed when it is
+	killed  chan struct{}     // closed when the power goes
+	ended   chan struct{}     // closed when there is a result
 	result  *bundle.Result
 }
 
@@ -127,8 +135,8 @@ func (h *host) refuses(o *bundle.Offer) *bundle.Result {
 	}
 
 	var barred []string
-	for _, s := range h.news(&o.Manifest) {
-		if h.w.repo.versionOf(&o.Manifest, s).on(h) == isBarred {
+	for _, s := range newServices(&h.manifest, &o.Manifest) {
+		if isBarredHere := h.w.repo.natureOf(h, &o.Manifest, s) == isBarred; isBarredHere && o.Mode == bundle.ModeDeploy {
 			barred = append(barred, s)
 		}
 	}
@@ -141,10 +149,10 @@ func (h *host) refuses(o *bundle.Offer) *bundle.Result {
 	return nil
 }
 
-// news are the services of m that do not stand as m has them.
-func (h *host) news(m *bundle.Manifest) (services []string) {
-	for _, s := range m.ServiceNames() {
-		if bundle.ServiceDigest(m, s) != bundle.ServiceDigest(&h.manifest, s) {
+// newServices are the services of is that was has in another way, or not.
+func newServices(was, is *bundle.Manifest) (services []string) {
+	for _, s := range is.ServiceNames() {
+		if bundle.ServiceDigest(is, s) != bundle.ServiceDigest(was, s) {
 			services = append(services, s)
 		}
 	}
@@ -157,8 +165,11 @@ func (h *host) quick(o *bundle.Offer) *bundle.Result {
 	if h.record == nil || h.record.Digest != o.Digest {
 		return nil
 	}
-	h.record, h.edited = h.recordOf(o, h.record.Generation), false
-	return &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Record: h.record}
+	h.record = h.recordOf(o, h.record.Generation)
+	if o.Mode == bundle.ModeDeploy {
+		h.edited = false
+	}
+	return &bundle.Result{Run: o.Run, Outcome: bundle.OutcomeNothing, Record: h.record, Keys: h.keyStates()}
 }
 
 func (h *host) recordOf(o *bundle.Offer, generation int64) *bundle.Record {
@@ -168,11 +179,16 @@ func (h *host) recordOf(o *bundle.Offer, generation int64) *bundle.Record {
 func (h *host) bootID() string { return fmt.Sprint("boot", h.boots) }
 
 // begin starts the unit of an offer that is not refused. It is called under mu.
-func (h *host) begin(o *bundle.Offer) *unit {
-	h.tries(o)
-	u := &unit{offer: *o, waits: make(chan struct{}), confirm: make(chan struct{}), killed: make(chan struct{}), ended: make(chan struct{})}
+func (h *host) begin(o *bundle.Offer, came map[string][]byte) *unit {
+	u := &unit{offer: *o, came: came, full: h.withDigests(o, came), waits: make(chan struct{}), confirm: make(chan struct{}), killed: make(chan struct{}), ended: make(chan struct{})}
 	h.units++
 	h.unit, u.n = u, h.units
+	if o.Mode == bundle.ModeKeys {
+		h.w.trace.add(h.name, "%d keys of %.8s come", len(came), o.Digest)
+		go h.putKeysBack(u)
+		return u
+	}
+	h.tries(o)
 	h.w.trace.add(h.name, "begins %.8s on generation %d", o.Digest, o.Base)
 	go h.apply(u)
 	return u
@@ -180,13 +196,18 @@ func (h *host) begin(o *bundle.Offer) *unit {
 
 // tries judges whether there is a cause for a try of a bundle. It is called under mu.
 func (h *host) tries(o *bundle.Offer) {
+	if o.Mode == bundle.ModeKeys {
+		return
+	}
 	if !h.w.repo.isKnown(h, o) {
 		h.w.blame("%s is offered %.8s, which is of no commit", h.name, o.Digest)
 	}
 	if h.leftOut && h.w.repo.visible == h.leftAt {
 		h.w.blame("%s is offered %.8s, though the run of that commit was cancelled before it came there", h.name, o.Digest)
 	}
-	if t, ok := h.knows[o.Digest]; ok && (t.outcome != bundle.OutcomeUnconfirmed || t.count > 1) {
+	t, isKnown := h.knows[o.Digest]
+	isAnother := h.record == nil && t.name != o.Manifest.Host // by nothing that it says, it had that name
+	if isKnown && !isAnother && (t.outcome != bundle.OutcomeUnconfirmed || t.count > 1) {
 		h.w.blame("%s is offered %.8s again, which was %s there %v ago, and nobody asked for it", h.name, o.Digest, t.outcome, time.Since(t.at))
 	}
 }
@@ -219,20 +240,20 @@ func (h *host) apply(u *unit) {
 	o := &u.offer
 	h.w.mu.Lock()
 	rng := h.chance("apply", u.n)
-	if h.w.rules != today {
+	if h.w.rules <= byRunID {
 		rng = h.chance("apply", o.Run)
 	}
 	took := time.Duration(20+rng.IntN(400))*time.Millisecond + h.skew(h.connections)
 	kinds := map[nature][]string{}
-	for _, s := range h.news(&o.Manifest) {
-		n := h.w.repo.versionOf(&o.Manifest, s).on(h)
+	for _, s := range newServices(&h.full, &u.full) {
+		n := h.w.repo.natureOf(h, &u.full, s)
 		kinds[n] = append(kinds[n], s)
 	}
 	if len(kinds[isSlow]) > 0 {
 		took += time.Duration(1+rng.IntN(14)) * time.Minute
 	}
 	h.w.mu.Unlock()
-	if !u.lasts(took) {
+	if !u.lasts(took) || !h.placeKeys(u) {
 		return
 	}
 
@@ -300,14 +321,18 @@ func (h *host) endLocked(u *unit, res *bundle.Result) {
 	o := &u.offer
 	if res.Outcome == "" {
 		res.Outcome = bundle.OutcomeDone
-		h.record, h.manifest, h.edited = h.recordOf(o, o.Base+1), o.Manifest, false
+		h.record, h.manifest, h.full, h.edited = h.recordOf(o, o.Base+1), o.Manifest, u.full, false
 		h.held[o.Digest] = true
 		h.moved++
 	}
 	if res.Outcome == bundle.OutcomeUnconfirmed {
 		h.unconfirmed[o.Digest] = true
 	}
-	res.Record = h.record
+	isUndone := res.Outcome != bundle.OutcomeDone && res.Outcome != bundle.OutcomeNothing
+	if isUndone && h.isOn && !res.CutOff {
+		h.ram = u.former
+	}
+	res.Record, res.Keys = h.record, h.keyStates()
 	h.last, h.results[o.Run], u.result = res, res, res
 	h.w.trace.add(h.name, "ends %.8s: %s", o.Digest, res.Outcome)
 	close(u.ended)
@@ -315,7 +340,7 @@ func (h *host) endLocked(u *unit, res *bundle.Result) {
 
 // losePower ends all that goes on there.
 func (h *host) losePower() {
-	h.isOn, h.isCut = false, false
+	h.isOn, h.isCut, h.ram = false, false, nil
 	if h.unit.isAtWork() {
 		close(h.unit.killed)
 	}
@@ -328,7 +353,9 @@ func (h *host) boot() {
 	h.isOn = true
 	h.boots++
 	u := h.unit
-	if u != nil && u.result == nil {
+	if u != nil && u.offer.Mode == bundle.ModeKeys { // of one that was cut off nothing is left
+		h.unit = nil
+	} else if u != nil && u.result == nil {
 		res := &bundle.Result{Run: u.offer.Run}
 		if !isClosed(u.confirm) {
 			res.Outcome, res.Error, res.CutOff = bundle.OutcomeRolledBack, "the run was cut off", true
@@ -341,7 +368,7 @@ func (h *host) boot() {
 // reinstall leaves nothing of what the host knew.
 func (h *host) reinstall() {
 	h.losePower()
-	h.record, h.manifest, h.last, h.unit, h.edited = nil, bundle.Manifest{}, nil, nil, false
+	h.record, h.manifest, h.full, h.last, h.unit, h.edited = nil, bundle.Manifest{}, bundle.Manifest{}, nil, nil, false
 	h.results = map[string]*bundle.Result{}
 	h.strays = true
 	h.boot()
@@ -351,6 +378,26 @@ func (h *host) reinstall() {
 func (h *host) hangUp() {
 	for c := range h.open {
 		c.cut()
+	}
+	if h.cuts++; h.w.rules > beforeKeys {
+		h.tellChange()
+	}
+}
+
+// untilCut waits until the lines that were there after so many cuts are cut, or lead nowhere.
+func (h *host) untilCut(ctx context.Context, cuts int) {
+	for {
+		h.w.mu.Lock()
+		isCut, changed := h.cuts != cuts || !h.answers(), h.changed
+		h.w.mu.Unlock()
+		if isCut {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

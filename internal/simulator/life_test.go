@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,7 +19,6 @@ import (
 	"bellhop/deploy/bell"
 	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
-	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/server"
 )
@@ -32,7 +32,9 @@ type life struct {
 	server *server.Server
 
 	retries map[string]bool // runs that a person asked for who wants what failed tried again
+	loaded  map[string]int  // by run, the index of the commit that it is of
 	began   sync.Map        // when each run began
+	ctx     context.Context
 	cancel  context.CancelFunc
 	dead    atomic.Bool   // it was killed: what is left of it reaches nobody, and writes nothing
 	died    chan struct{} // closed then
@@ -48,7 +50,7 @@ var secret = []byte("a webhook secret of some length")
 
 // start starts a bellhop on what the one before left.
 func (w *world) start() {
-	l := &life{w: w, died: make(chan struct{}), retries: map[string]bool{}}
+	l := &life{w: w, died: make(chan struct{}), retries: map[string]bool{}, loaded: map[string]int{}}
 	w.disk.plugIn(l.kill)
 	db, err := history.Open(w.disk.path)
 	if err != nil {
@@ -62,8 +64,11 @@ func (w *world) start() {
 	l.db = db
 	l.d = &deploy.Deployer{
 		Source: commits.Source{Sync: l.sync, Head: l.head, Far: true, At: func(_ context.Context, id string) (commits.Snapshot, error) { return w.repo.at(id) }},
-		Loader: &fleet.Loader{}, Links: links{w, l}, History: db, ID: deployerID, BootID: "none", MachineID: "none", Branch: "main", Detach: true,
+		Loader: newLoader(), Links: links{w, l}, History: db, ID: deployerID, BootID: "none", MachineID: "none", Branch: "main", Detach: true,
 		Jitter: func(most time.Duration) time.Duration { return w.jitter(most) },
+	}
+	if *withSteps {
+		l.d.Log = slog.New(slog.NewTextHandler(logged{&w.trace}, nil))
 	}
 	if w.rules != beforePersons {
 		l.d.Since = w.since
@@ -74,7 +79,7 @@ func (w *world) start() {
 		}
 		l.began.LoadOrStore(e.Run, time.Now())
 		if e.Step == "load" {
-			w.loads(l, e.Run)
+			w.loads(l, e)
 		}
 		if e.Step == "plan" {
 			w.planned(l, e.Run)
@@ -91,7 +96,7 @@ func (w *world) start() {
 	l.bell.Looked = l.server.Looked
 
 	ctx, cancel := context.WithCancel(context.Background())
-	l.cancel = cancel
+	l.ctx, l.cancel = ctx, cancel
 	w.mu.Lock()
 	w.life = l
 	if w.isUnsure {

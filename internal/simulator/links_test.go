@@ -37,7 +37,7 @@ func (l links) dial(ctx context.Context, h *host) (*connection, error) {
 // dialToWatch does it for who waits until a host comes or goes: that one is counted by itself, since a run may
 // dial at the very same instant.
 func (l links) dialToWatch(ctx context.Context, h *host) (*connection, error) {
-	if l.w.rules != today {
+	if l.w.rules <= byRunID {
 		return l.dial(ctx, h)
 	}
 	l.w.mu.Lock()
@@ -128,20 +128,44 @@ func (l links) Fresh(ctx context.Context, t link.Target) error {
 
 func (l links) Exec(context.Context, link.Target, string) (int, error) { return 0, nil }
 
+// stands calls watch.Up until it is content, and returns when the line of who watches ends.
+func (l links) stands(ctx context.Context, h *host, watch link.Watcher) {
+	up, done := context.WithCancel(ctx)
+	defer done()
+	if l.w.rules <= beforeKeys { // a line whose host comes back at once does not end, and Up is called without one
+		for err := watch.Up(up); err != nil && sleep(ctx, 10*time.Second); {
+			err = watch.Up(up)
+		}
+		h.until(ctx, false)
+		return
+	}
+
+	l.w.mu.Lock()
+	cuts := h.cuts
+	l.w.mu.Unlock()
+	go func() {
+		h.untilCut(up, cuts)
+		done()
+	}()
+	for err := watch.Up(up); err != nil && sleep(up, 10*time.Second); {
+		err = watch.Up(up)
+	}
+	<-up.Done()
+}
+
 // Watch waits until the host answers, and then until it does not.
 func (l links) Watch(ctx context.Context, t link.Target, watch link.Watcher) error {
 	h := l.w.named(t.Name)
+	if *withSteps {
+		l.w.trace.add(h.name, "  a line to %s is kept", t.Name)
+		defer func() { l.w.trace.add(h.name, "  no line to %s is kept any more: %v", t.Name, context.Cause(ctx)) }()
+	}
 	for n := 0; ; n++ {
 		c, err := l.dialToWatch(ctx, h)
 		if err == nil {
 			c.cut()
 			l.w.closed(c)
-			up, done := context.WithCancel(ctx)
-			for err = watch.Up(up); err != nil && sleep(ctx, 10*time.Second); {
-				err = watch.Up(up)
-			}
-			err = h.until(ctx, false)
-			done()
+			l.stands(ctx, h, watch)
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

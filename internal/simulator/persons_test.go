@@ -142,7 +142,7 @@ func (w *world) cancel() {
 	for _, h := range w.hosts {
 		h.maybeFree = time.Now() // a rollback that is cancelled holds nothing
 		if slices.Contains(c.Left, w.repo.names[h.index]) && !w.life.isDead() {
-			h.leftOut, h.leftAt = true, w.repo.visible
+			h.leftOut, h.leftAt = true, w.life.loaded[c.Run]
 		}
 	}
 }

@@ -73,10 +73,11 @@ type config struct {
 type repo struct {
 	rng      *rand.Rand
 	loader   *fleet.Loader
+	rules    rules
 	commits  []commit
 	shownAt  time.Time          // when that changed last
 	visible  int                // of commits: what the remote shows as its head
-	versions map[string]version // by the digest of the service's file
+	versions map[string]version // by the digest of the service's file, or of its key
 	names    []string           // of hosts, in the newest commit
 	known    map[string]bool    // "host digest" of every bundle, "host service digest" of every service
 }
@@ -89,7 +90,7 @@ func (h *host) hostKey() string {
 var serviceNames = []string{"web", "db", "app", "bot"}
 
 func newRepo(rng *rand.Rand, hosts []*host, rules rules) (*repo, error) {
-	r := &repo{rng: rng, loader: &fleet.Loader{}, versions: map[string]version{}, known: map[string]bool{}}
+	r := &repo{rng: rng, loader: newLoader(), rules: rules, versions: map[string]version{}, known: map[string]bool{}}
 	c := config{confirm: pick(rng, "0s", "30s", "30s"), isolate: rng.IntN(4) > 0, waves: pick(rng, "", "", "[]", `["1", "50%"]`), failures: rng.IntN(2), on: map[string][]string{}}
 	if rng.IntN(3) == 0 {
 		c.parallel = 1
@@ -113,6 +114,9 @@ func newRepo(rng *rand.Rand, hosts []*host, rules rules) (*repo, error) {
 	tree := fstest.MapFS{}
 	for _, s := range serviceNames {
 		r.write(tree, s, version{})
+		if rules >= today && rng.IntN(2) == 0 {
+			r.writeKey(tree, s, version{})
+		}
 	}
 	c.names = r.names
 	return r, r.add(c, tree, hosts)
@@ -135,7 +139,11 @@ func (r *repo) commit(hosts []*host) (*commit, error) {
 	c := last.config
 	c.on = maps.Clone(c.on)
 
-	switch r.rng.IntN(8) {
+	kinds := 8
+	if r.rules >= today {
+		kinds = 12
+	}
+	switch r.rng.IntN(kinds) {
 	case 0: // a revert
 		old := r.commits[r.rng.IntN(len(r.commits))]
 		tree = maps.Clone(old.snap.Tree.(fstest.MapFS))
@@ -147,6 +155,8 @@ func (r *repo) commit(hosts []*host) (*commit, error) {
 		} else {
 			c.on[h.name] = append(slices.Clone(c.on[h.name]), s)
 		}
+	case 8, 9, 10, 11:
+		r.commitKeys(tree)
 	default:
 		for range 1 + r.rng.IntN(2) {
 			r.write(tree, pick(r.rng, serviceNames...), r.version())
@@ -208,6 +218,8 @@ func (r *repo) add(c config, tree fstest.MapFS, hosts []*host) error {
 		r.known[h.name+" "+b.Digest] = true
 		for _, s := range b.ServiceNames() {
 			r.known[h.name+" "+s+" "+bundle.ServiceDigest(&b.Manifest, s)] = true
+			offered := b.WithoutKeyDigests()
+			r.known[h.name+" "+s+" "+bundle.ServiceDigest(&offered, s)] = true
 		}
 	}
 	r.commits = append(r.commits, commit{snap, f, c})
@@ -252,12 +264,18 @@ func (r *repo) index(id string) int {
 	return slices.IndexFunc(r.commits, func(c commit) bool { return c.snap.Commit == id })
 }
 
-// versionOf is the version of a service in a manifest.
-func (r *repo) versionOf(m *bundle.Manifest, service string) version {
+// natureOf is what comes of a service of a manifest on a host.
+func (r *repo) natureOf(h *host, m *bundle.Manifest, service string) nature {
+	n := isGood
 	for _, f := range m.Files {
 		if f.Path == "/etc/"+service+".conf" {
-			return r.versions[f.Digest]
+			n = r.versions[f.Digest].on(h)
 		}
 	}
-	return version{}
+	for _, k := range m.Keys {
+		if k.Name == service && n == isGood {
+			n = r.versions[k.Digest].on(h)
+		}
+	}
+	return n
 }

@@ -32,6 +32,15 @@ func (tr *trace) add(who, format string, args ...any) {
 	tr.events = append(tr.events, happened{time.Since(tr.start), who, fmt.Sprintf(format, args...)})
 }
 
+// logged puts a log into a trace.
+type logged struct{ *trace }
+
+func (l logged) Write(p []byte) (int, error) {
+	_, line, _ := strings.Cut(strings.TrimSpace(string(p)), " ")
+	l.add("", "  log: %s", line)
+	return len(p), nil
+}
+
 // sorted are the events of the trace.
 func (tr *trace) sorted() []happened {
 	tr.mu.Lock()

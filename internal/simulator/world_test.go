@@ -136,10 +136,7 @@ func (w *world) excuse() {
 // event lets one thing happen.
 func (w *world) event() {
 	h := pick(w.rng, w.hosts...)
-	kinds := 30
-	if w.rules == beforePersons {
-		kinds = 20
-	}
+	kinds := map[rules]int{beforePersons: 20, byRunID: 30, beforeKeys: 30, today: 34}[w.rules]
 	switch n := w.rng.IntN(kinds); n {
 	case 0, 1, 2, 3, 4, 5:
 		w.push()
@@ -184,6 +181,10 @@ func (w *world) event() {
 		w.start()
 	case 16:
 		w.ask()
+	case 30, 31:
+		w.reboot(h)
+	case 32, 33:
+		w.pushKeys(h)
 	default:
 		if n >= 20 {
 			w.personEvent(h)
