@@ -40,6 +40,7 @@ func TestMain(m *testing.M) {
 	if how, home, ok := strings.Cut(os.Getenv(attackEnv), " "); ok {
 		attack(how, home)
 	}
+	syscall.Umask(0o022) // people's files have the modes that the tests say
 	os.Exit(m.Run())
 }
 
@@ -170,6 +171,9 @@ func underAttack(t *testing.T, how string, first *load) (b *box, ended func() in
 		t.Fatal(err)
 	}
 	defer exe.Close()
+	if err := exe.Chmod(0o755); err != nil { // nobody runs it, whatever the umask was
+		t.Fatal(err)
+	}
 	cmd := exec.Command("/proc/self/fd/3")
 	cmd.ExtraFiles = []*os.File{exe}
 	cmd.Env = []string{attackEnv + "=" + how + " " + b.path("/srv/bot"), "GOMAXPROCS=1"}
