@@ -154,6 +154,18 @@ func (b *box) Glance(ctx context.Context, names []string) (map[string]machine.Un
 	return states, err
 }
 
+// Steady is Units of what is at rest, and gives no more than it promises.
+func (b *box) Steady(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
+	states, err := b.Units(ctx, names)
+	for n, st := range states {
+		delete(states, n)
+		if st.AtRest() && !st.Masked() {
+			states[n] = machine.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Result: st.Result, File: st.File, Invocation: st.Invocation, RanThisBoot: true}
+		}
+	}
+	return states, err
+}
+
 // Loaded is Glance of all that has a unit file.
 func (b *box) Loaded(ctx context.Context) (map[string]machine.UnitState, error) {
 	b.mu.Lock()

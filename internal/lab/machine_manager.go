@@ -26,6 +26,18 @@ func (s twinSystemd) Glance(ctx context.Context, names []string) (map[string]mac
 	return states, err
 }
 
+// Steady is Units of what is at rest, and gives no more than it promises.
+func (s twinSystemd) Steady(ctx context.Context, names []string) (map[string]machine.UnitState, error) {
+	states, err := s.Units(ctx, names)
+	for n, st := range states {
+		delete(states, n)
+		if st.AtRest() && !st.Masked() {
+			states[n] = machine.UnitState{Name: st.Name, Load: st.Load, Active: st.Active, Sub: st.Sub, Result: st.Result, File: st.File, Invocation: st.Invocation, RanThisBoot: true}
+		}
+	}
+	return states, err
+}
+
 // Loaded is Glance of all that has a state.
 func (s twinSystemd) Loaded(ctx context.Context) (map[string]machine.UnitState, error) {
 	unlock := s.lock()

@@ -50,6 +50,10 @@ type Systemd interface {
 	// and the rest is empty. A host may have hundreds of key units.
 	Glance(ctx context.Context, names []string) (map[string]UnitState, error)
 	Units(ctx context.Context, names []string) (map[string]UnitState, error)
+	// Steady reads those of names that are active, loaded and without a job, by a few calls for all: all but
+	// Load, Active, Sub, Result, File, Invocation and RanThisBoot is empty. What it can't tell in that way
+	// is not in the map, and left to Units, which costs systemd 2 ms for each unit.
+	Steady(ctx context.Context, names []string) (map[string]UnitState, error)
 	// Loaded is Glance of all units that systemd has loaded.
 	Loaded(ctx context.Context) (map[string]UnitState, error)
 	Reload(ctx context.Context) error

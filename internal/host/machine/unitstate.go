@@ -1,6 +1,10 @@
 package machine
 
-import "context"
+import (
+	"context"
+	"maps"
+	"slices"
+)
 
 // A UnitState is what systemd says of a unit, read at one moment.
 type UnitState struct {
@@ -32,6 +36,9 @@ func (s UnitState) Running() bool {
 	return s.Active == "active" || s.Active == "reloading" || s.Active == "activating"
 }
 
+// AtRest says that a unit is up, and that systemd has nothing to do with it.
+func (s UnitState) AtRest() bool { return s.Load == "loaded" && s.Active == "active" && !s.Job }
+
 // Enabled says that a link of its [Install] section starts a unit.
 func (s UnitState) Enabled() bool { return s.File == "enabled" || s.File == "enabled-runtime" }
 
@@ -49,6 +56,26 @@ func (m *Machine) Units(ctx context.Context, names []string) (map[string]UnitSta
 		return nil, nil
 	}
 	return m.Systemd.Units(ctx, names)
+}
+
+// UnitsAtRest are Units, where of those that are up and at rest only what Systemd.Steady tells is wanted.
+func (m *Machine) UnitsAtRest(ctx context.Context, names []string) (map[string]UnitState, error) {
+	if len(names) == 0 {
+		return nil, nil
+	}
+
+	states, err := m.Systemd.Steady(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	others := slices.DeleteFunc(slices.Clone(names), func(n string) bool { _, known := states[n]; return known })
+	read, err := m.Units(ctx, others)
+	if err != nil {
+		return nil, err
+	}
+
+	maps.Copy(states, read)
+	return states, nil
 }
 
 // Glance asks systemd for no more than whether they run.

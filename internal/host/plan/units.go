@@ -155,32 +155,41 @@ func (w *Plan) formerUnit(u bundle.Unit) *unitfile.Unit {
 }
 
 // readUnits reads what runs. Key units that stay are glanced at: their shape is ours, and
-// there may be hundreds.
+// there may be hundreds. Of other units that stay and of which nothing changed it is enough to know how
+// they do: most pushes change one service of many.
 func (w *Plan) readUnits(ctx context.Context, names []string, old, new map[string]bundle.Unit) error {
-	var whole, brief []string
+	var whole, same, brief []string
 	for _, n := range names {
-		if old[n].KeyUnit && new[n].KeyUnit {
+		switch u := new[n]; {
+		case old[n].KeyUnit && u.KeyUnit:
 			brief = append(brief, n)
-		} else {
+		case w.staysAsItIs(old, &u):
+			same = append(same, n)
+		default:
 			whole = append(whole, n)
 		}
 	}
 
-	var err error
-	if w.Units.Before, err = w.m.Units(ctx, whole); err != nil {
-		return err
+	w.Units.Before = make(map[string]machine.UnitState, len(names))
+	for _, some := range []struct {
+		names []string
+		read  func(context.Context, []string) (map[string]machine.UnitState, error)
+	}{{whole, w.m.Units}, {same, w.m.UnitsAtRest}, {brief, w.m.Glance}} {
+		states, err := some.read(ctx, some.names)
+		if err != nil {
+			return err
+		}
+		maps.Copy(w.Units.Before, states)
 	}
 
-	glance, err := w.m.Glance(ctx, brief)
-	if err != nil {
-		return err
-	}
-	if w.Units.Before == nil {
-		w.Units.Before = make(map[string]machine.UnitState, len(glance))
-	}
-
-	maps.Copy(w.Units.Before, glance)
 	return nil
+}
+
+// staysAsItIs says that nothing is done with u on account of what changed.
+func (w *Plan) staysAsItIs(old map[string]bundle.Unit, u *bundle.Unit) bool {
+	o, had := old[u.Name]
+	action := u.Action(w.isChanged)
+	return had && o.Foreign == u.Foreign && (action == "" || action == bundle.None)
 }
 
 func unitsByName(us []bundle.Unit) map[string]bundle.Unit {

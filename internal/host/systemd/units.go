@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -54,6 +56,68 @@ func (s *Systemd) Glance(ctx context.Context, names []string) (states map[string
 	return states, nil
 }
 
+// Steady reads what is at rest. A property of a unit file is what costs systemd most: it looks through
+// all folders of unit files for each unit, and once for all that it lists.
+func (s *Systemd) Steady(ctx context.Context, names []string) (states map[string]machine.UnitState, err error) {
+	states, err = s.Glance(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(states, func(n string, st machine.UnitState) bool { return !st.AtRest() || !slices.Contains(names, n) })
+	if len(states) == 0 {
+		return states, nil
+	}
+
+	err = s.again(ctx, func(c *dbus.Conn) error {
+		files, err := c.ListUnitFilesByPatternsContext(ctx, nil, slices.Sorted(maps.Keys(states)))
+		if err != nil {
+			return err
+		}
+		lives, err := invocations(ctx, c, slices.Sorted(maps.Keys(states)))
+		if err != nil {
+			return err
+		}
+
+		fileOf := make(map[string]string, len(files))
+		for _, f := range files {
+			fileOf[path.Base(f.Path)] = f.Type
+		}
+		for n, st := range states {
+			st.Result, st.RanThisBoot = "success", true // it was started since boot, and that resets the result
+			st.File, st.Invocation = fileOf[n], lives[n]
+			delete(states, n)
+			if st.File != "" && !st.Masked() { // instances and aliases are not listed by name
+				states[n] = st
+			}
+		}
+		return nil
+	})
+
+	if err != nil {
+		return nil, fmt.Errorf("read units: %w", err)
+	}
+	return states, nil
+}
+
+// invocations are the invocation ids of units.
+func invocations(ctx context.Context, c *dbus.Conn, names []string) (map[string]string, error) {
+	var mu sync.Mutex
+	lives := make(map[string]string, len(names))
+	err := sideBySide(names, func(n string) error {
+		p, err := c.GetUnitPropertyContext(ctx, n, "InvocationID")
+		if err != nil {
+			return err
+		}
+
+		mu.Lock()
+		defer mu.Unlock()
+		id, _ := p.Value.Value().([]byte)
+		lives[n] = hex.EncodeToString(id)
+		return nil
+	})
+	return lives, err
+}
+
 // Loaded is Glance of all units that systemd has loaded.
 func (s *Systemd) Loaded(ctx context.Context) (states map[string]machine.UnitState, err error) {
 	err = s.again(ctx, func(c *dbus.Conn) error {
@@ -72,33 +136,45 @@ func (s *Systemd) Loaded(ctx context.Context) (states map[string]machine.UnitSta
 }
 
 func units(ctx context.Context, c *dbus.Conn, names []string) (map[string]machine.UnitState, error) {
+	var mu sync.Mutex
+	states := make(map[string]machine.UnitState, len(names))
+	err := sideBySide(names, func(n string) error {
+		st, err := read(ctx, c, n)
+		mu.Lock()
+		defer mu.Unlock()
+
+		states[n] = st
+		return err
+	})
+	return states, err
+}
+
+// sideBySide does something for each name, atOnce at the same time, and returns the first error with its name.
+func sideBySide(names []string, do func(name string) error) error {
 	var (
-		mu     sync.Mutex
-		wg     sync.WaitGroup
-		first  error
-		states = make(map[string]machine.UnitState, len(names))
-		slots  = make(chan struct{}, atOnce)
+		mu    sync.Mutex
+		wg    sync.WaitGroup
+		first error
+		slots = make(chan struct{}, atOnce)
 	)
 
 	for _, n := range names {
-		wg.Add(1)
 		slots <- struct{}{}
-		go func() {
-			defer func() { <-slots; wg.Done() }()
+		wg.Go(func() {
+			defer func() { <-slots }()
 
-			st, err := read(ctx, c, n)
+			err := do(n)
 			mu.Lock()
 			defer mu.Unlock()
 
-			states[n] = st
 			if err != nil && first == nil {
 				first = fmt.Errorf("%s: %w", n, err)
 			}
-		}()
+		})
 	}
 
 	wg.Wait()
-	return states, first
+	return first
 }
 
 // props are D-Bus properties, read without fear of their types.

@@ -3,6 +3,7 @@ package conformance
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 
 	"bellhop/internal/bundle"
@@ -57,6 +58,32 @@ func unknownUnit(b *bench) {
 	}
 }
 
+// steady: what is told of a unit that runs is what Units tells of it, and of no other anything is told.
+func steady(b *bench, up string, whole machine.UnitState) {
+	down := b.unit("down.service", sleeper)
+	template := b.unit("template@.service", sleeper)
+	instance := strings.Replace(template, "@", "@one", 1)
+	b.reload()
+	b.ok("start", instance)
+
+	states, err := b.m.Systemd.Steady(b.ctx, []string{up, down, instance, "bhconf-none.service"})
+	b.must(err)
+	delete(states, instance) // which a host may leave to Units
+	want := machine.UnitState{Name: up, Load: "loaded", Active: "active", Sub: whole.Sub, Result: "success", File: "enabled", Invocation: whole.Invocation, RanThisBoot: true}
+	if len(states) != 1 || !reflect.DeepEqual(states[up], want) {
+		b.Errorf("Steady = %+v, want %+v alone", states, want)
+	}
+
+	b.must(b.m.Systemd.Disable(b.ctx, []string{up}))
+	b.reload()
+	if states, err = b.m.Systemd.Steady(b.ctx, []string{up}); err != nil || states[up].File != "disabled" {
+		b.Errorf("Steady of what was disabled = %+v, %v", states, err)
+	}
+	b.must(b.m.Systemd.Enable(b.ctx, []string{up}))
+	b.reload()
+	b.ok("stop", instance)
+}
+
 func lifeOfService(b *bench) {
 	u := b.unit("life.service", sleeper+"[Install]\nWantedBy=multi-user.target\n")
 	b.must(b.m.Systemd.Enable(b.ctx, []string{u}))
@@ -77,6 +104,7 @@ func lifeOfService(b *bench) {
 	if g, none := glance[u], glance["bhconf-none.service"]; g.Load != "loaded" || g.Active != "active" || g.Sub != "running" || none.Load != "not-found" || none.Active != "inactive" {
 		b.Errorf("Glance = %+v", glance)
 	}
+	steady(b, u, first)
 
 	b.ok("start", u)
 	if again := b.state(u); again.Invocation != first.Invocation {
