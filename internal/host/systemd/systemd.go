@@ -97,7 +97,7 @@ func (s *Systemd) connect(ctx context.Context) (*dbus.Conn, error) {
 }
 
 func dial() (*dbus.Conn, error) {
-	conn, private := dbus.NewSystemdConnectionContext(context.Background())
+	conn, private := dialPrivate()
 	if private == nil {
 		return conn, nil
 	}
@@ -113,6 +113,21 @@ func dial() (*dbus.Conn, error) {
 	}
 
 	return conn, nil
+}
+
+// dialPrivate connects to the private socket once: go-systemd would take one connection for calls and one for
+// signals, and systemd sends every signal to both. Nothing here makes calls from within a signal, which is
+// what the two are for.
+func dialPrivate() (*dbus.Conn, error) {
+	conn, err := godbus.Dial("unix:path=/run/systemd/private")
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Auth([]godbus.Auth{godbus.AuthExternal(strconv.Itoa(os.Getuid()))}); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return dbus.NewConnection(func() (*godbus.Conn, error) { return conn, nil })
 }
 
 // again does a call that may be repeated, once more when the connection was lost under it.

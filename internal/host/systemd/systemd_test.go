@@ -46,6 +46,33 @@ func slow(t *testing.T, s *systemd.Systemd, name string, seconds int) {
 	})
 }
 
+// systemd tells each connection of every unit, so a helper has one.
+func TestOneConnection(t *testing.T) {
+	sockets := func() (n int) {
+		files, _ := os.ReadDir("/proc/self/fd")
+		for _, f := range files {
+			to, _ := os.Readlink("/proc/self/fd/" + f.Name())
+			if strings.HasPrefix(to, "socket:") {
+				n++
+			}
+		}
+		return n
+	}
+
+	before := sockets()
+	s := open(t)
+	if n := sockets() - before; n != 1 {
+		t.Errorf("%d connections to systemd, want one", n)
+	}
+	if _, err := s.Version(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if n := sockets() - before; n != 0 {
+		t.Errorf("%d connections are left after Close", n)
+	}
+}
+
 // A daemon-reexec closes the private socket: the result never comes, and the state tells.
 func TestJobOutlivesReexec(t *testing.T) {
 	s := open(t)
