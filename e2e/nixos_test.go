@@ -49,18 +49,29 @@ func becomesNixOS(t testing.TB, host string) {
 			t.Fatal(err)
 		}
 	}
+	// What boots is what the boot loader of a NixOS host would have; here a unit brings it.
+	boots := "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 's=$$(readlink /nix/boots) && ln -sfn $$s /run/booted-system && exec $$s/bin/switch-to-configuration test'\n[Install]\nWantedBy=multi-user.target\n"
+	if err := os.WriteFile(filepath.Join(rigDir(), host, "root/etc/systemd/system/nixos-boots.service"), []byte(boots), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	on(t, host, `one=$(HOME=/root nix-build --no-out-link /root/standin/first.nix) && touch /etc/NIXOS &&
-		nix-env -p /nix/var/nix/profiles/system --set $one && $one/bin/switch-to-configuration switch && ln -sfn $one /run/booted-system`)
+		nix-env -p /nix/var/nix/profiles/system --set $one && $one/bin/switch-to-configuration switch && ln -sfn $one /run/booted-system && systemctl enable -q nixos-boots`)
 }
 
 // systemOf is a Nix expression of a system with a user, unless that is "", and services, each of which runs a line
 // of shell.
 func systemOf(name, from, user string, services map[string]string) string {
+	return systemThat(name, from, user, services, "")
+}
+
+// systemThat is systemOf with one more line of shell that makes the system.
+func systemThat(name, from, user string, services map[string]string, more string) string {
 	var units strings.Builder
 	units.WriteString("echo " + user + " >$out/users\n")
 	for _, unit := range slices.Sorted(maps.Keys(services)) {
 		units.WriteString("printf '%s\\n' '[Service]' 'Type=exec' 'ExecStart=/bin/sh -c \"" + services[unit] + "\"' >$out/units/" + unit + ".service\n")
 	}
+	units.WriteString(more + "\n")
 	return "import " + from + " { name = \"" + name + "\"; make = ''\n" + units.String() + "''; }"
 }
 
@@ -170,7 +181,13 @@ func nixosStory(t *testing.T) {
 		t.Errorf("after the last push:\n%s", good)
 	}
 
+	w.nixosDryActivates()
 	w.nixosGoesBack(good)
+	w.bellhop("resume", "chrysalis")
+	w.nixosLosesItsPlug()
+	w.nixosIsCutOff()
+	w.nixosCopyIsCut()
+	w.nixosBuildsItself()
 	w.noCanaryInStores()
 }
 

@@ -10,6 +10,10 @@ if [ "$1" = dry-activate ]; then
 	done
 	exit 0
 fi
+if [ "$1" = switch ] && [ -e "$self/holds" ]; then
+	touch /srv/held
+	until [ -e /srv/goes ]; do sleep 0.1; done
+fi
 [ "$1" = test ] || ln -sfn "$self" /nix/boots
 [ "$1" = boot ] && exit 0
 if [ -e "$self/exit" ]; then exit "$(cat "$self/exit")"; fi
