@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"bellhop/internal/fleet"
+	"bellhop/internal/fleet/render"
 	"bellhop/internal/history"
 )
 
@@ -142,17 +143,17 @@ func TestUnitTableInDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "### Units\n\n| case | rule |\n| --- | --- |\n"
-	for _, row := range fleet.UnitTable {
+	for _, row := range render.UnitTable {
 		want += "| " + row.Case + " | " + row.Rule + " |\n"
 	}
 	if !strings.Contains(string(doc), want+"\n") {
-		t.Errorf("docs/repo.md does not have the table of fleet.UnitTable, which is\n%s", want)
+		t.Errorf("docs/repo.md does not have the table of render.UnitTable, which is\n%s", want)
 	}
 }
 
 // Each row of the table of units names the function that decides it, which is there.
 func TestUnitTableNamesFunctions(t *testing.T) {
-	for _, row := range fleet.UnitTable {
+	for _, row := range render.UnitTable {
 		name := strings.Split(row.By, ".")
 		pattern := `(?m)^func ` + name[len(name)-1] + `\(`
 		if len(name) == 3 {

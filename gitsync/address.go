@@ -4,19 +4,16 @@ package gitsync
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/url"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/go-git/go-git/v5/plumbing"
 
-	"bellhop/internal/plain"
+	"bellhop/gitsync/refs"
 )
 
 // A remote can be dialled.
@@ -26,57 +23,13 @@ type remote interface {
 
 // A conn knows the remote's refs and brings one commit.
 type conn interface {
-	refs() refs
+	refs() refs.Set
 	// fetch brings an object and what it reaches into the clone in dir; starts are commits
 	// that the clone has.
 	fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error
 	// moved is the address that the remote is found at now; "" when it is the one asked for.
 	moved() string
 	close()
-}
-
-// A refs is what a remote has, by the name behind refs/heads/ and refs/tags/.
-type refs struct {
-	heads  map[string]plumbing.Hash
-	tags   map[string]plumbing.Hash // what the ref holds: a commit, or a tag object
-	peeled map[string]plumbing.Hash // of a tag object: its commit
-}
-
-func newRefs() refs {
-	return refs{map[string]plumbing.Hash{}, map[string]plumbing.Hash{}, map[string]plumbing.Hash{}}
-}
-
-// add takes one ref by its full name; those that are neither branch nor tag are left out.
-func (r refs) add(name string, h plumbing.Hash) {
-	if h.IsZero() { // what git says of a ref that it can't read
-		return
-	}
-
-	if branch, ok := strings.CutPrefix(name, "refs/heads/"); ok {
-		r.heads[branch] = h
-		return
-	}
-
-	tag, ok := strings.CutPrefix(name, "refs/tags/")
-	if !ok {
-		return
-	}
-
-	if tag, ok := strings.CutSuffix(tag, "^{}"); ok {
-		r.peeled[tag] = h
-		return
-	}
-
-	r.tags[tag] = h
-}
-
-// digest changes when a branch comes, goes or moves.
-func (r refs) digest() string {
-	sum := sha256.New()
-	for _, name := range slices.Sorted(maps.Keys(r.heads)) {
-		fmt.Fprintln(sum, name, r.heads[name])
-	}
-	return string(sum.Sum(nil))
 }
 
 // Branches is a text that changes when any branch of the remote came, went or moved before the newest look; "" before the first.
@@ -87,7 +40,7 @@ func (r *Repo) Branches() string {
 
 // headOf picks a branch's head.
 func headOf(c conn, branch string) (plumbing.Hash, error) {
-	heads := c.refs().heads
+	heads := c.refs().Heads
 	if h, ok := heads[branch]; ok {
 		return h, nil
 	}
@@ -96,46 +49,7 @@ func headOf(c conn, branch string) (plumbing.Hash, error) {
 		return plumbing.ZeroHash, fmt.Errorf("%w: the remote has no branch at all; push %s", ErrNoBranch, branch)
 	}
 
-	return plumbing.ZeroHash, fmt.Errorf("%w: the remote has %s; push branch %s or set --branch", ErrNoBranch, fewNames(heads), branch)
-}
-
-// fewNames lists the first names of a map.
-func fewNames(m map[string]plumbing.Hash) string {
-	const few = 5
-	names := slices.Sorted(maps.Keys(m))
-	for i := range names {
-		names[i] = plain.Line(names[i], 80)
-	}
-
-	if len(names) > few {
-		names = append(names[:few], "…")
-	}
-
-	return strings.Join(names, ", ")
-}
-
-// checkBranch holds a branch to git's own grammar for refs, and to a bit less.
-func checkBranch(name string) error {
-	bad := func(why string) error { return fmt.Errorf("branch %q: %s", name, why) }
-	switch {
-	case name == "" || len(name) > 200:
-		return bad("has no usable length")
-	case strings.HasPrefix(name, "-"):
-		return bad("starts with a dash")
-	case name == "@" || strings.Contains(name, "@{") || strings.Contains(name, ".."):
-		return bad("is not a name that git allows")
-	case strings.ContainsFunc(name, func(c rune) bool { return c <= ' ' || c == 0x7f || strings.ContainsRune(`~^:?*[\`, c) }):
-		return bad("holds a byte that git does not allow")
-	}
-
-	for part := range strings.SplitSeq(name, "/") {
-		hasDot := strings.HasPrefix(part, ".") || strings.HasSuffix(part, ".")
-		if part == "" || hasDot || strings.HasSuffix(part, ".lock") {
-			return bad("is not a name that git allows")
-		}
-	}
-
-	return nil
+	return plumbing.ZeroHash, fmt.Errorf("%w: the remote has %s; push branch %s or set --branch", ErrNoBranch, refs.Few(heads), branch)
 }
 
 var (

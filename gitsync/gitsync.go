@@ -29,6 +29,7 @@ import (
 
 	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
+	"bellhop/gitsync/refs"
 	"bellhop/internal/plain"
 )
 
@@ -102,7 +103,7 @@ func Open(cfg Config) (*Repo, error) {
 		cfg.Branch = "main"
 	}
 
-	if err := checkBranch(cfg.Branch); err != nil {
+	if err := refs.CheckName(cfg.Branch); err != nil {
 		return nil, err
 	}
 
@@ -209,7 +210,7 @@ func (r *Repo) sync(ctx context.Context, how looking) (Snapshot, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
-	r.branches.Store(conn.refs().digest())
+	r.branches.Store(conn.refs().Digest())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return Snapshot{}, err
@@ -297,7 +298,7 @@ func (r *Repo) Head(ctx context.Context) (string, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
-	r.branches.Store(conn.refs().digest())
+	r.branches.Store(conn.refs().Digest())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return "", err

@@ -16,6 +16,7 @@ import (
 
 	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
+	"bellhop/gitsync/refs"
 	"bellhop/internal/plain"
 )
 
@@ -124,8 +125,8 @@ var errSHA256 = errors.New("it is a SHA-256 repository, and bellhop reads SHA-1 
 
 // localRefs reads branches and tags: one file each, or lines of packed-refs. A file goes
 // before a line.
-func localRefs(dir string) (refs, error) {
-	all := newRefs()
+func localRefs(dir string) (refs.Set, error) {
+	all := refs.New()
 	if err := readPackedRefs(filepath.Join(dir, "packed-refs"), all); err != nil {
 		return all, err
 	}
@@ -142,9 +143,9 @@ func localRefs(dir string) (refs, error) {
 			name = filepath.ToSlash(name)
 			if h, ok := followRef(dir, name, all, 0); ok {
 				if tag, is := strings.CutPrefix(name, "refs/tags/"); is {
-					delete(all.peeled, tag) // what the line said of another object
+					delete(all.Peeled, tag) // what the line said of another object
 				}
-				all.add(name, h)
+				all.Add(name, h)
 			}
 			return nil
 		})
@@ -165,7 +166,7 @@ func skipMissing(err error) error {
 }
 
 // followRef reads a ref, which may name another: "ref: refs/heads/main".
-func followRef(dir, name string, packed refs, depth int) (plumbing.Hash, bool) {
+func followRef(dir, name string, packed refs.Set, depth int) (plumbing.Hash, bool) {
 	const deepest = 5
 	if depth > deepest || !filepath.IsLocal(filepath.FromSlash(name)) {
 		return plumbing.ZeroHash, false
@@ -173,7 +174,7 @@ func followRef(dir, name string, packed refs, depth int) (plumbing.Hash, bool) {
 
 	b, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
 	if err != nil {
-		h, ok := packed.heads[strings.TrimPrefix(name, "refs/heads/")]
+		h, ok := packed.Heads[strings.TrimPrefix(name, "refs/heads/")]
 		return h, ok
 	}
 
@@ -190,7 +191,7 @@ func followRef(dir, name string, packed refs, depth int) (plumbing.Hash, bool) {
 }
 
 // readPackedRefs reads lines "id name"; a line "^id" is the commit of the tag above it.
-func readPackedRefs(file string, into refs) error {
+func readPackedRefs(file string, into refs.Set) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return skipMissing(err)
@@ -202,12 +203,12 @@ func readPackedRefs(file string, into refs) error {
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
 		if id, ok := strings.CutPrefix(line, "^"); ok && len(id) == 40 && name != "" {
-			into.add(name+"^{}", plumbing.NewHash(id))
+			into.Add(name+"^{}", plumbing.NewHash(id))
 			continue
 		}
 		var id string
 		if id, name, _ = strings.Cut(line, " "); bare.IsID(id) {
-			into.add(name, plumbing.NewHash(id))
+			into.Add(name, plumbing.NewHash(id))
 		}
 	}
 
@@ -216,12 +217,12 @@ func readPackedRefs(file string, into refs) error {
 
 type localConn struct {
 	dir string
-	all refs
+	all refs.Set
 }
 
-func (c *localConn) refs() refs    { return c.all }
-func (c *localConn) moved() string { return "" }
-func (c *localConn) close()        {}
+func (c *localConn) refs() refs.Set { return c.all }
+func (c *localConn) moved() string  { return "" }
+func (c *localConn) close()         {}
 
 // open opens the repository's objects. Temporary files are made in temp.
 func (c *localConn) open(temp string) *bare.Store {

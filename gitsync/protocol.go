@@ -17,6 +17,7 @@ import (
 
 	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
+	"bellhop/gitsync/refs"
 	"bellhop/internal/plain"
 )
 
@@ -28,16 +29,16 @@ var errRemoteSays = errors.New("the remote says")
 
 // advertised is what a git server said it has, before anything was asked of it.
 type advertised struct {
-	all  refs
+	all  refs.Set
 	can  map[string]bool // capabilities, without their values
 	ends map[plumbing.Hash]bool
 }
 
-func (a *advertised) refs() refs { return a.all }
+func (a *advertised) refs() refs.Set { return a.all }
 
 // readRefs reads what the server advertises. An empty repository has no refs.
 func readRefs(r io.Reader) (*advertised, error) {
-	a := &advertised{all: newRefs(), can: map[string]bool{}, ends: map[plumbing.Hash]bool{}}
+	a := &advertised{all: refs.New(), can: map[string]bool{}, ends: map[plumbing.Hash]bool{}}
 	lines := pktline.NewScanner(io.LimitReader(r, maxRefs))
 	for first := true; lines.Scan(); {
 		line := strings.TrimSuffix(string(lines.Bytes()), "\n")
@@ -105,7 +106,7 @@ func (a *advertised) add(line string, first bool) error {
 		return nil
 	}
 
-	a.all.add(name, plumbing.NewHash(id))
+	a.all.Add(name, plumbing.NewHash(id))
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 
 	"bellhop/gitsync/bare"
+	"bellhop/gitsync/refs"
 	"bellhop/internal/plain"
 )
 
@@ -18,7 +19,7 @@ import (
 // digits at least) where the clone has it.
 func (r *Repo) Ref(ctx context.Context, ref string) (Snapshot, error) {
 	name := strings.TrimPrefix(strings.TrimPrefix(ref, "refs/heads/"), "refs/tags/")
-	if err := checkBranch(name); err != nil {
+	if err := refs.CheckName(name); err != nil {
 		return Snapshot{}, fmt.Errorf("%w: %q is no name of a branch, tag or commit", ErrUnknown, plain.Line(ref, 80))
 	}
 
@@ -78,7 +79,7 @@ func (r *Repo) lookUp(conn conn, ref string) (want, commit plumbing.Hash, err er
 		return tagged(all, name)
 	}
 
-	if h, ok := all.heads[strings.TrimPrefix(ref, "refs/heads/")]; ok {
+	if h, ok := all.Heads[strings.TrimPrefix(ref, "refs/heads/")]; ok {
 		return h, h, nil
 	}
 
@@ -87,7 +88,7 @@ func (r *Repo) lookUp(conn conn, ref string) (want, commit plumbing.Hash, err er
 	}
 
 	if !hex.MatchString(ref) {
-		return want, commit, fmt.Errorf("%w: the remote has no branch and no tag of that name; its branches are %s", ErrUnknown, fewNames(all.heads))
+		return want, commit, fmt.Errorf("%w: the remote has no branch and no tag of that name; its branches are %s", ErrUnknown, refs.Few(all.Heads))
 	}
 
 	h, err := r.resolve(ref)
@@ -105,13 +106,13 @@ func (r *Repo) lookUp(conn conn, ref string) (want, commit plumbing.Hash, err er
 }
 
 // tagged is what a tag's ref holds, and its commit.
-func tagged(all refs, name string) (want, commit plumbing.Hash, err error) {
-	want, ok := all.tags[name]
+func tagged(all refs.Set, name string) (want, commit plumbing.Hash, err error) {
+	want, ok := all.Tags[name]
 	if !ok {
 		return want, want, fmt.Errorf("%w: the remote has no tag of that name", ErrUnknown)
 	}
 
-	if commit, ok := all.peeled[name]; ok {
+	if commit, ok := all.Peeled[name]; ok {
 		return want, commit, nil
 	}
 

@@ -150,9 +150,9 @@ func (a *assembly) check(name string) {
 	s := a.services[name]
 	for _, p := range places {
 		if s == nil || name == "" {
-			a.problems = append(a.problems, unknownService(p, a.meant(name)))
+			a.problems = append(a.problems, inventory.UnknownService(p, a.meant(name)))
 		} else {
-			a.problems = append(a.problems, checkSwitch(p, s.Service)...)
+			a.problems = append(a.problems, inventory.CheckSwitch(p, s.Service)...)
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (a *assembly) settle(s *service.Service, w inventory.EnabledService) map[st
 		m = maps.Clone(s.Settings)
 		for _, set := range w.Set {
 			if def, known := m[set.Name]; known {
-				m[set.Name] = asDefault(def, set.Value)
+				m[set.Name] = inventory.AsDefault(def, set.Value)
 			}
 		}
 

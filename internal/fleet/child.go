@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"reflect"
 	"slices"
 	"syscall"
 	"time"
 
-	"bellhop/internal/bundle"
 	"bellhop/internal/confine"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
@@ -259,7 +257,7 @@ func (s *loaderServer) bundle(m, a *wire.Message) error {
 		base = nil
 	}
 
-	a.Composition = compositionToWire(st, base)
+	a.Composition = wire.Describe(st, base)
 	return nil
 }
 
@@ -304,58 +302,6 @@ func (l *Loader) boundedIdle() func() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.bounded(context.Background())
-}
-
-// wireStandOf is st for the deployer, who has base; nil: nothing.
-func compositionToWire(st, base *render.Composition) *wire.Composition {
-	w := &wire.Composition{Digest: st.Digest, Manifest: st.Manifest, Needs: st.Needs, Broken: st.Broken}
-	if base != nil {
-		w.Base = base.Digest
-		w.Manifest.Files, w.Gone = filesSince(base.Manifest.Files, st.Manifest.Files)
-	}
-
-	for _, digest := range slices.Sorted(maps.Keys(st.Content)) {
-		c := st.Content[digest]
-		if base != nil {
-			if old, has := base.Content[digest]; has && old.Source == c.Source {
-				continue
-			}
-		}
-
-		w.Content = append(w.Content, wire.Content{Digest: digest, Source: c.Source})
-	}
-
-	for _, name := range slices.Sorted(maps.Keys(st.Keys)) {
-		k := st.Keys[name]
-		key := wire.Key{Name: name, Source: k.Source, Sources: k.Sources, Made: k.File != nil}
-		if k.File != nil {
-			key.Text = k.File.Source
-		}
-		w.Keys = append(w.Keys, key)
-	}
-
-	return w
-}
-
-// filesSince lists what of now differs from was, and the paths of was that are gone. Both are sorted.
-func filesSince(was, now []bundle.File) (differ []bundle.File, gone []string) {
-	for len(was) > 0 || len(now) > 0 {
-		switch {
-		case len(now) == 0 || len(was) > 0 && was[0].Path < now[0].Path:
-			gone = append(gone, was[0].Path)
-			was = was[1:]
-		case len(was) == 0 || now[0].Path < was[0].Path:
-			differ = append(differ, now[0])
-			now = now[1:]
-		default:
-			if was[0] != now[0] {
-				differ = append(differ, now[0])
-			}
-			was, now = was[1:], now[1:]
-		}
-	}
-
-	return differ, gone
 }
 
 // cpuTime is the processor time that this process took, in ms.

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
-	"strings"
 	"weak"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/render"
-	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/tree"
 	"bellhop/internal/fleet/wire"
 )
@@ -185,7 +183,7 @@ func (f *Fleet) farComposition(i int, s *slot, arch string, partial bool) (*rend
 		}
 		st, known := f.far.kinds[a.Kind]
 		if a.Composition != nil {
-			st, known = f.loader.compositionOf(a.Composition, s.base)
+			st, known = wire.Compose(a.Composition, s.base)
 		}
 		if known {
 			if err := f.fetchTexts(i, st, m); err != nil {
@@ -210,61 +208,6 @@ func hostTrouble(host string, err error) error {
 	p := died.problem()
 	p.Host = host
 	return problem.Problems{p}
-}
-
-// compositionOf is the composition that w describes, with what w takes from base. It returns false when w was made for another base.
-func (l *Loader) compositionOf(w *wire.Composition, base *render.Composition) (*render.Composition, bool) {
-	st := &render.Composition{IsFar: true, Manifest: w.Manifest, Digest: w.Digest, Content: map[string]render.Content{}, Keys: map[string]*service.Key{}, Needs: w.Needs, Broken: w.Broken}
-	if w.Base != "" {
-		if base == nil || base.Digest != w.Base {
-			return nil, false
-		}
-		st.Manifest.Files = joinFiles(base.Manifest.Files, w.Manifest.Files, w.Gone)
-	}
-
-	for _, c := range w.Content {
-		st.Content[c.Digest] = render.Content{Source: c.Source}
-	}
-	if w.Base != "" {
-		for _, file := range st.Manifest.Files {
-			if _, has := st.Content[file.Digest]; !has {
-				st.Content[file.Digest] = base.Content[file.Digest]
-			}
-		}
-	}
-
-	for _, k := range w.Keys {
-		spec := &service.Key{Key: bundle.Key{Name: k.Name, Source: k.Source}, Sources: k.Sources}
-		if k.Made {
-			spec.File = &service.File{Source: k.Text}
-		}
-		st.Keys[k.Name] = spec
-	}
-
-	return st, true
-}
-
-// joinFiles is was with the files that differ, less those that are gone.
-func joinFiles(was, differ []bundle.File, gone []string) []bundle.File {
-	left := make(map[string]bool, len(gone)+len(differ))
-	for _, p := range gone {
-		left[p] = true
-	}
-
-	for _, f := range differ {
-		left[f.Path] = true
-	}
-
-	out := make([]bundle.File, 0, len(was)+len(differ))
-	for _, f := range was {
-		if !left[f.Path] {
-			out = append(out, f)
-		}
-	}
-
-	out = append(out, differ...)
-	slices.SortFunc(out, func(a, b bundle.File) int { return strings.Compare(a.Path, b.Path) })
-	return out
 }
 
 // texts are what templates made, shared by all bundles that hold the same text, for as long as one does.

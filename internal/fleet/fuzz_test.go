@@ -176,7 +176,7 @@ func FuzzWire(f *testing.F) {
 			}
 		}
 		if m.Composition != nil {
-			l.compositionOf(m.Composition, nil)
+			wire.Compose(m.Composition, nil)
 		}
 	})
 }

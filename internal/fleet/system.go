@@ -10,7 +10,6 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet/inventory"
-	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/render"
 	"bellhop/internal/fleet/tree"
 )
@@ -124,7 +123,7 @@ type systemedBundle struct {
 // withSystem is base with the system of host i.
 func (f *Fleet) withSystem(i int, base *Bundle) (*Bundle, error) {
 	h := f.Hosts[i]
-	if err := onlyKeys(base); err != nil {
+	if err := render.OnlyKeys(&base.Manifest); err != nil {
 		return nil, err
 	}
 	if f.loader.Systems == nil {
@@ -224,37 +223,3 @@ func (b *Bundle) systemKey(k *SystemKey) ([]byte, error) {
 
 // Notices are what a person should hear of the bundle's NixOS system.
 func (b *Bundle) Notices() []string { return b.notices }
-
-// onlyKeys refuses services on a NixOS host that ask for more than keys: files, units and accounts are the
-// configuration's there.
-func onlyKeys(b *Bundle) error {
-	refuse := func(service, what string) error {
-		return problem.Problems{{Host: b.Host, Message: fmt.Sprintf("service %s brings %s, and a NixOS host takes only keys from services: "+
-			"put it into the host's NixOS configuration, or switch the service off here", service, what)}}
-	}
-
-	keyUnits := map[string]bool{}
-	for _, u := range b.Units {
-		if !u.KeyUnit {
-			return refuse(u.Service, "the unit "+u.Name)
-		}
-		for _, path := range u.Files {
-			keyUnits[path] = true
-		}
-	}
-	for _, f := range b.Files {
-		if !keyUnits[f.Path] {
-			return refuse(f.Service, "the file "+f.Path)
-		}
-	}
-	for _, l := range b.Links {
-		return refuse(l.Service, "the link "+l.Path)
-	}
-	for _, p := range b.Packages {
-		return refuse(p.Service, "a package")
-	}
-	for _, u := range b.Users {
-		return refuse(u.Service, "the user "+u.Name)
-	}
-	return nil
-}

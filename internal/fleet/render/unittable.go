@@ -1,4 +1,4 @@
-package fleet
+package render
 
 // A UnitRow is one line of the table of units: what a service folder has, or what became of a unit,
 // and what bellhop does.

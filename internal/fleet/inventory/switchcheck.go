@@ -1,20 +1,19 @@
-package fleet
+package inventory
 
 import (
 	"fmt"
 	"maps"
 	"slices"
 
-	"bellhop/internal/fleet/inventory"
 	"bellhop/internal/fleet/problem"
 	"bellhop/internal/fleet/scalar"
 	"bellhop/internal/fleet/service"
 	"bellhop/internal/fleet/syntax"
 )
 
-// checkSwitch holds a switch against its service: unknown settings, and values of another kind
+// CheckSwitch holds a switch against its service: unknown settings, and values of another kind
 // than the default's, are problems.
-func checkSwitch(p inventory.Place, s *service.Service) (ps problem.Problems) {
+func CheckSwitch(p Place, s *service.Service) (ps problem.Problems) {
 	report := func(at problem.Pos, format string, args ...any) *problem.Problem {
 		q := problem.At(p.File.Name, p.File.Data, at, format, args...)
 		ps = append(ps, q)
@@ -59,17 +58,17 @@ func fitsDefault(def, v any) bool {
 	return scalar.KindOf(def) == scalar.KindOf(v)
 }
 
-// asDefault is v as text where the default is text, so that a version of 1.10 is text as 1.10.1 is.
-func asDefault(def, v any) any {
+// AsDefault is v as text where the default is text, so that a version of 1.10 is text as 1.10.1 is.
+func AsDefault(def, v any) any {
 	if _, text := def.(string); text && scalar.IsNumber(v) {
 		return fmt.Sprint(v)
 	}
 	return v
 }
 
-// unknownService says that no folder has this service's name. Switching off what is not there only
+// UnknownService says that no folder has this service's name. Switching off what is not there only
 // warns: the line is what remains of a service that left.
-func unknownService(p inventory.Place, meant string) *problem.Problem {
+func UnknownService(p Place, meant string) *problem.Problem {
 	q := problem.At(p.File.Name, p.File.Data, p.At, "no service %q: there is no folder services/%s%s", p.Name, p.Name, meant)
 	q.Warning = !p.Switch.On()
 	return q
