@@ -66,3 +66,23 @@ func TestPowerCutTakesTheStepsAlong(t *testing.T) {
 		t.Errorf("edits %q, want one with what was written by hand", res.Edits)
 	}
 }
+
+// Boot may have tried units that a run brought, and failed, before the run is undone: without their files
+// they would be told as failed until somebody clears that by hand.
+func TestUnitsOfAnUndoneRunAreNotLeftFailed(t *testing.T) {
+	b := newBox(t)
+	b.deploy(bot("one"), bundle.OutcomeDone)
+	comes := bot("one").service("comes.service", "[Service]\nExecStart=/x\n[Install]\nWantedBy=multi-user.target\n")
+	run := b.stageOnly(comes)
+	if at, died := b.dieWhen("health", func() { host.Apply(context.Background(), b.m, run) }); !died {
+		t.Fatalf("it did not die, but came to %s", at)
+	}
+
+	b.cutPower()
+	r := &resets{box: b}
+	b.m.Systemd = r
+	if err := host.Settle(context.Background(), b.m); err != nil {
+		t.Fatal(err)
+	}
+	wantList(t, "cleared", r.names, "comes.service")
+}

@@ -371,18 +371,6 @@ func (u *undoer) bringUp(ctx context.Context) error {
 	return u.runAgain(ctx)
 }
 
-// queue asks for what ran before the reboot. Boot has made up its mind already, without the
-// units that were just enabled again; and to wait for a job here would be a deadlock.
-func (u *undoer) queue(ctx context.Context) error {
-	var errs []error
-	for _, w := range u.j.Units {
-		if w.Ran && w.Start && !w.Key {
-			errs = append(errs, u.m.Systemd.Queue(ctx, "start", w.Name))
-		}
-	}
-	return errors.Join(errs...)
-}
-
 func (u *undoer) runAgain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
 	defer cancel()
