@@ -133,6 +133,23 @@ func TestCutOffHostComesBack(t *testing.T) {
 	}
 }
 
+// A host that refuses the login was reached: its bundle cut it off, also where the deployer has nothing else
+// to ask, as with one host and a repo on the same disk.
+func TestTheHostItselfTellsThatItIsCutOff(t *testing.T) {
+	w := confirmed(t, "3s", "a")
+	first := w.commits[0].Commit
+	w.d.Elsewhere = func(context.Context, string) string { return "" }
+	w.when("a", "applied", func() { w.lockOut("a") })
+	w.change("new")
+	w.push("second", history.OutcomeFailed)
+
+	w.wantState("a", history.Unconfirmed, first)
+	h := w.state("a")
+	if deref(h.Reason) != results.ReasonCutOff || !strings.Contains(*h.Error, "login refused") || !strings.Contains(*h.Error, "while its sshd could be reached") {
+		t.Errorf("reason %s, error %q; want cut-off by its own sshd", deref(h.Reason), *h.Error)
+	}
+}
+
 // A deployer whose own network was away gives the bundle a second chance, not before two minutes
 // later, and no third.
 func TestDeployerThatWasAway(t *testing.T) {

@@ -260,7 +260,7 @@ func (p *Pool) handshake(ctx context.Context, t Target, addr string, nc net.Conn
 	case keyless != nil:
 		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, keyless)}
 	case asked && strings.Contains(err.Error(), "unable to authenticate"):
-		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s: %w", t.user(), addr, peerError(err))}
+		return nil, &Error{t.Name, ErrAuth, keysRefused{fmt.Errorf("%s@%s: %w", t.user(), addr, peerError(err))}}
 	case asked: // hung up after it had our key: an account that may not log in (yet)
 		return nil, &Error{t.Name, ErrAuth, fmt.Errorf("%s@%s hung up after the key was shown: %w", t.user(), addr, peerError(err))}
 	case !proven:

@@ -15,6 +15,9 @@ var (
 	ErrUnreachable = errors.New("unreachable")
 	// ErrAuth: the host refused every key. Early in a boot that can pass (pam_nologin).
 	ErrAuth = errors.New("login refused")
+	// ErrKeysRefused: the host itself, proven by a pinned key, said that it takes none of our keys. It comes
+	// beside ErrAuth, which may also be our fault, or a connection that broke.
+	ErrKeysRefused = errors.New("the host takes none of the keys")
 	// ErrSudo: the user may not become root by sudo -n.
 	ErrSudo = errors.New("sudo -n refused")
 	// ErrHelper: the helper can't be put on the host, or does not run there.
@@ -79,3 +82,8 @@ func HardStop(err error) bool {
 }
 
 func fingerprint(k ssh.PublicKey) string { return k.Type() + " " + ssh.FingerprintSHA256(k) }
+
+// keysRefused is an error that is ErrKeysRefused too, and says nothing more.
+type keysRefused struct{ error }
+
+func (e keysRefused) Unwrap() []error { return []error{e.error, ErrKeysRefused} }

@@ -1,6 +1,7 @@
 package push
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -62,6 +63,7 @@ type Confirmation struct {
 	mu     sync.Mutex
 	begun  bool // the host waits, or did
 	failed bool // a try failed by itself
+	shut   bool // the host itself refused our keys while it waited: the network between us is well
 	asking bool // elsewhere is being called
 	fresh  FreshTry
 	line   FreshTry // of the lines that were tried after that of the run was lost
@@ -181,7 +183,9 @@ func (c *Confirmation) once(ctx context.Context, ahead bool) error {
 // note notes how a try ended. A failed one has something else asked for.
 func (c *Confirmation) note(err error) {
 	c.mu.Lock()
-	if wentBack := errors.Is(err, errSaidNo); wentBack && c.failed && c.fresh.Elsewhere != "" {
+	c.shut = c.shut || errors.Is(err, link.ErrKeysRefused)
+	isKnown := c.fresh.Elsewhere != "" || c.shut
+	if wentBack := errors.Is(err, errSaidNo); wentBack && c.failed && isKnown {
 		c.enough() // the tries before tell why nobody confirmed it in time
 		c.mu.Unlock()
 		return
@@ -318,5 +322,13 @@ func (c *Confirmation) result() FreshTry {
 		}
 		return t
 	}
-	return c.fresh
+
+	t := c.fresh
+	if c.shut && t.Err != nil {
+		t.Elsewhere = cmp.Or(t.Elsewhere, itself)
+	}
+	return t
 }
+
+// itself names the host as what could be reached, where it refused our keys.
+const itself = "its sshd"
