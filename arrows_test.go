@@ -140,7 +140,7 @@ var arrows = map[string][]string{
 	"internal/history/outbox":      {"internal/history/store"},
 	"internal/history/packedrows":  {"internal/history/store"},
 	"internal/history/results":     {"internal/bundle", "internal/history/null", "internal/history/store"},
-	"internal/history/services":    {"internal/history/hosttable", "internal/history/null", "internal/history/store"},
+	"internal/history/services":    {"internal/bundle", "internal/history/hosttable", "internal/history/null", "internal/history/store"},
 	"internal/history/stops":       {"internal/bundle", "internal/history/hosttable", "internal/history/null", "internal/history/store"},
 	"internal/history/store":       {},
 	"internal/host/blame":          {"internal/bundle", "internal/host/health", "internal/host/machine", "internal/mask"},

@@ -54,3 +54,21 @@ func TestKeysOfAHostWithAServiceThatIsHeld(t *testing.T) {
 		t.Errorf("host is %s (%s), want current", h.State, h.Error)
 	}
 }
+
+// A host that holds a service back, and then goes back as a whole for others, says of that service still
+// that it is not at the host's commit.
+func TestAHeldServiceBesideFailedOnes(t *testing.T) {
+	w := newWorld(t, "a")
+	numbered(w, "a", 5, "one\n")
+	w.push("first", history.OutcomeDone)
+	numbered(w, "a", 5, "two\n")
+	breaks(w, "s03")
+	w.push("second", history.OutcomePartial)
+
+	numbered(w, "a", 5, "three\n")
+	for i := range 3 {
+		oneAfterTheOther(w, i)
+	}
+	w.push("third", history.OutcomeFailed)
+	wantServices(w, "a", "s00 failed 02", "s01 failed 02", "s02 failed 02", "s03 held-back 01", "s04 current 02")
+}

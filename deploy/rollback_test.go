@@ -338,6 +338,7 @@ func TestRollbackToAComposedGeneration(t *testing.T) {
 			t.Errorf("the record has %s at %s, want %s", o.Service, o.Commit, want)
 		}
 	}
+	wantServices(w, "a", "s00 current 02", "s01 held-back 01", "s02 current 02")
 
 	w.must(w.machines["a"].Reboot())
 	w.d = w.deployer("SHA256:one")
@@ -348,6 +349,7 @@ func TestRollbackToAComposedGeneration(t *testing.T) {
 	}
 	w.back("a", "", history.OutcomeDone)
 	w.wantState("a", history.Held, *first.Commit)
+	wantServices(w, "a", "s00 current 01", "s01 current 01", "s02 current 01")
 }
 
 // A deployer that dies while a host goes back knows at its next start that it did, and holds it.

@@ -148,12 +148,30 @@ func (is *isolation) Services(commit string) []services.Status {
 	return all
 }
 
-// Failed is how the services that fail stand on a host that went back as a whole.
+// Failed is how the services that fail stand on a host that went back as a whole. On one that holds a
+// composed generation the others are not all at one commit, and are told too.
 func (is *isolation) Failed() []services.Status {
-	var all []services.Status
+	all := slices.DeleteFunc(is.standing(), func(s services.Status) bool { return is.Failing[s.Name] != "" })
 	for _, h := range is.held {
 		if h.With == "" {
 			all = append(all, is.heldStatus(h, services.Failed))
+		}
+	}
+	slices.SortFunc(all, func(a, b services.Status) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// standing is how the services of a host stand that holds a composed generation; none on any other.
+func (is *isolation) standing() []services.Status {
+	if !is.StandsComposed() {
+		return nil
+	}
+
+	all := services.Kept(is.good.Origins)
+	for _, name := range is.good.Manifest.ServiceNames() {
+		isKept := slices.ContainsFunc(is.good.Origins, func(o bundle.Origin) bool { return o.Service == name })
+		if !isKept {
+			all = append(all, services.New(name, is.good.CommitOf(name), services.Current, ""))
 		}
 	}
 	return all

@@ -197,7 +197,7 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			if err != nil {
 				return err
 			}
-			one.Services = services.Complete(one.Commit, states.Of(h.Name), names)
+			one.Services = services.Complete(one.Commit, differing(h, states, holds.Of(h.Name)), names)
 			s.Hosts = append(s.Hosts, one)
 		}
 		return nil
@@ -207,6 +207,15 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 	}
 	slices.SortFunc(s.Hosts, func(a, b HostStatus) int { return strings.Compare(a.Name, b.Name) })
 	return s, nil
+}
+
+// differing are the services of a host that are not as it is. One that was brought back to a composed
+// generation holds what that says.
+func differing(h Host, states *services.Set, hold *stops.Hold) []services.Status {
+	if h.State == Held && hold != nil && len(hold.Origins) > 0 {
+		return services.Kept(hold.Origins)
+	}
+	return states.Of(h.Name)
 }
 
 func hostStatus(h Host, top string) HostStatus {

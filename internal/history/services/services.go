@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/history/null"
 )
 
@@ -34,6 +35,16 @@ type Status struct {
 // New is a Status; commit and err may be "".
 func New(name, commit string, state State, err string) Status {
 	return Status{Name: name, Commit: null.Text(commit), State: state, Error: null.Text(err)}
+}
+
+// Kept are the services of a composed generation that are not at its commit, on a host that holds it again:
+// a rollback brought it there, or a run that failed left it there.
+func Kept(origins []bundle.Origin) []Status {
+	var all []Status
+	for _, o := range origins {
+		all = append(all, New(o.Service, o.Commit, Held, "it was held back when the host came to this generation"))
+	}
+	return all
 }
 
 func (s Status) equal(o Status) bool {
