@@ -16,8 +16,8 @@ import (
 )
 
 // A forge is how one kind of git host signs and words its webhooks. One more forge is one more
-// row of forges, in this file. One whose requests differ from GitHub's also needs a flag of
-// cmd/bellhop/serve.go that sets Config.Forge, which is github where none is given.
+// row of forges. Config.Forge, which --forge sets, names the row; "" is github. One whose requests differ
+// from GitHub's is also written in cmd/bellhop/webhooktest.go, which sends a delivery as a test.
 type forge struct {
 	// authentic says whether the request was made by who knows the secret. It is asked before
 	// anything of the body is read.
