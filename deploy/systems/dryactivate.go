@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
@@ -80,10 +81,15 @@ func (s Systems) ask(ctx context.Context, p *plan.Plan, hp *plan.HostPlan) (said
 	return string(out.b), err
 }
 
-// limited keeps the first of what is written to it.
-type limited struct{ b []byte }
+// limited keeps the first of what is written to it, by the two streams of a session at once.
+type limited struct {
+	mu sync.Mutex
+	b  []byte
+}
 
 func (l *limited) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.b = append(l.b, p[:min(len(p), maxSaid-len(l.b))]...)
 	return len(p), nil
 }

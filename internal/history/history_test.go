@@ -1023,4 +1023,6 @@ func TestRunOutcomesFollowResults(t *testing.T) {
 	must(t, db.Begun(ctx, "r4", "h", "d4"))
 	must(t, db.Ended(ctx, "r4", "h", history.End{Outcome: history.OutcomeFailed, Error: "x"})) // which gives up r3's
 	want("r4 h failed", "r3 h unknown", "r2 h failed", "r2 no refused", "r1 h done")
+	must(t, db.Begun(ctx, "r4", "h", "d5")) // once more: what came of it before counts no more
+	want("r3 h unknown", "r2 h failed", "r2 no refused", "r1 h done")
 }

@@ -226,6 +226,7 @@ func (db *DB) BegunAs(ctx context.Context, b Begin) error {
 		if err := db.mem.runs.Begin(tx.Tx, b, db.clock()); err != nil {
 			return err
 		}
+		tx.db.outcomes.Touch(run) // a result of before counts no more
 		h.Name, h.State, h.Run, h.Error = host, Deploying, run, ""
 		if again || !known {
 			return tx.saveHost(h)
