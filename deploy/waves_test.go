@@ -202,6 +202,27 @@ func TestOrderOfWaves(t *testing.T) {
 	}
 }
 
+// A host that could not be undone whole comes after the others, and one that did not answer last: the first
+// wave is to show whether a bundle works.
+func TestHostsInNoGoodStateComeLater(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	w.push("first", history.OutcomeDone)
+	w.must(w.db.Correct(t.Context(), "b", func(h *history.Host) { h.State, h.Digest = history.Failed, "" }))
+	w.must(w.db.Correct(t.Context(), "a", func(h *history.Host) { h.State = history.Pending }))
+	w.files["services/web/files/etc/web.conf"] = "two\n"
+	w.commit("second")
+
+	p, err := w.d.Plan(t.Context(), plan.Request{})
+	w.must(err)
+	var got []string
+	for _, wave := range p.Waves() {
+		got = append(got, strings.Join(wave, " "))
+	}
+	if want := []string{"c", "b a"}; !slices.Equal(got, want) {
+		t.Errorf("waves %q, want %q", got, want)
+	}
+}
+
 // That a host which is there at times is away is no failure, and no message tells of it.
 func TestAHostThatIsThereAtTimes(t *testing.T) {
 	w := newWorld(t, "a", "b")

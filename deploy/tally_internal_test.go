@@ -1,0 +1,41 @@
+package deploy
+
+import (
+	"testing"
+
+	"bellhop/deploy/plan"
+	"bellhop/internal/history"
+	"bellhop/internal/history/results"
+)
+
+// What a person may want to stop is a bundle that fails on a whole host. A host that is away, or whose other
+// services were brought, stops nobody.
+func TestWhatStopsARun(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		end     history.End
+		stops   bool
+		isFirm  bool // false with stops: the host is tried again first
+		allowed int  // max_failures
+	}{
+		{name: "it failed and was undone", end: history.End{Outcome: history.OutcomeRolledBack, State: history.RolledBack}, stops: true, isFirm: true},
+		{name: "it could not be undone whole", end: history.End{Outcome: history.OutcomeFailed, State: history.Failed}, stops: true, isFirm: true},
+		{name: "it is cut off", end: history.End{Outcome: history.OutcomeUnconfirmed, State: history.Unconfirmed, Reason: results.ReasonCutOff}, stops: true, isFirm: true},
+		{name: "the run was cut off there", end: history.End{Outcome: history.OutcomeRolledBack, State: history.Behind}, stops: true},
+
+		{name: "one may fail", end: history.End{Outcome: history.OutcomeRolledBack, State: history.RolledBack}, allowed: 1},
+		{name: "one may be cut off", end: history.End{Outcome: history.OutcomeUnconfirmed, State: history.Unconfirmed, Reason: results.ReasonCutOff}, allowed: 1},
+		{name: "the deployer was away", end: history.End{Outcome: history.OutcomeUnconfirmed, State: history.Unconfirmed, Reason: results.ReasonAway}},
+		{name: "it is away", end: history.End{Outcome: history.OutcomePending, State: history.Pending}},
+		{name: "it refuses", end: history.End{Outcome: history.OutcomeRefused, State: history.Refused}},
+		{name: "one service is held back", end: history.End{Outcome: history.OutcomeHeldBack, State: history.HeldBack}},
+		{name: "it failed in an earlier run", end: history.End{Outcome: history.OutcomeRolledBack, State: history.RolledBack, Untouched: true}},
+		{name: "it is current", end: history.End{Outcome: history.OutcomeDone, State: history.Current}},
+	} {
+		sum := newTally(c.allowed)
+		sum.count(&plan.HostPlan{Name: "a"}, c.end)
+		if why, isFirm := sum.stops(); (why != "") != c.stops || isFirm != c.isFirm {
+			t.Errorf("%s: stops %q, firm %v; want stops %v, firm %v", c.name, why, isFirm, c.stops, c.isFirm)
+		}
+	}
+}
