@@ -48,6 +48,12 @@ type SystemError struct {
 
 func (e *SystemError) Error() string { return e.Text }
 
+// An EvaluatedError is why a system does not go with the rest of its host. It may name what an evaluation came to.
+type EvaluatedError struct{ Err error }
+
+func (e *EvaluatedError) Error() string { return e.Err.Error() }
+func (e *EvaluatedError) Unwrap() error { return e.Err }
+
 // systemSet has the systems of the NixOS hosts of one fleet.
 type systemSet struct {
 	mu     sync.Mutex
@@ -142,7 +148,7 @@ func (f *Fleet) withSystem(i int, base *Bundle) (*Bundle, error) {
 	}
 	b, err := f.addSystem(base, s)
 	if err != nil {
-		return nil, err
+		return nil, &EvaluatedError{err}
 	}
 	if known != nil && known.base == base && known.id == id && known.bundle.Digest == b.Digest {
 		return known.bundle, nil

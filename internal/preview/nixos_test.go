@@ -92,3 +92,21 @@ func TestNixOSThatCannotBeEvaluated(t *testing.T) {
 		t.Errorf("what is deployed:\n%s", text)
 	}
 }
+
+// Whoever opens a request says which keys there are, so a key that meets another one is not called by its name either.
+func TestEvaluatedKeyThatMeetsAnother(t *testing.T) {
+	key := func(name, path string) fleet.SystemKey {
+		return fleet.SystemKey{Key: bundle.Key{Name: name, Path: path}}
+	}
+	good := &fleet.HostSystem{Path: storePath("a", "n")}
+	bad := &fleet.HostSystem{Path: storePath("a", "n"), Keys: []fleet.SystemKey{key("db", "/run/keys/db"), key("hunter2", "/run/keys/db")}}
+	const same = "a key of deployment.keys has the name or the path of another key\n"
+	for want, systems := range map[string]map[string]*fleet.HostSystem{
+		"\n    can't be planned: " + same:                        {base: good, head: bad},
+		"\n    can't be compared with what is deployed: " + same: {base: bad, head: good},
+	} {
+		if text := comment(nixPlan(t, nil, systems)); !strings.Contains(text, want) || strings.Contains(text, "hunter2") {
+			t.Errorf("the comment lacks %q, or names the key:\n%s", want, text)
+		}
+	}
+}

@@ -142,7 +142,7 @@ func (m Maker) compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle)
 
 	b, err := wants.Bundle(h.Name)
 	if err != nil {
-		one.Notes = append(one.Notes, "can't be planned: "+err.Error())
+		one.Notes = append(one.Notes, "can't be planned: "+reason(err))
 		return one, nil
 	}
 	before := bundle.Manifest{}
@@ -154,7 +154,7 @@ func (m Maker) compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle)
 		}
 		former, err := was.Bundle(h.Name)
 		if err != nil {
-			one.Notes = append(one.Notes, "can't be compared with what is deployed: "+err.Error())
+			one.Notes = append(one.Notes, "can't be compared with what is deployed: "+reason(err))
 			return one, nil
 		}
 		before = keysByBlob(former, was.tree)
@@ -164,6 +164,14 @@ func (m Maker) compareHost(was, wants side, h *fleet.Host) (Host, *fleet.Bundle)
 	one.Changes, one.evaluated = bundle.Diff(before, after), evaluatedKeys(before, after)
 	one.Units = bundle.PreviewUnits(before, after, one.Changes)
 	return one, b
+}
+
+// reason is why a host has no bundle, less what came of an evaluation: see evaluatedKey.
+func reason(err error) string {
+	if evaluated := (*fleet.EvaluatedError)(nil); errors.As(err, &evaluated) {
+		return "a key of deployment.keys has the name or the path of another key"
+	}
+	return err.Error()
 }
 
 // evaluatedKey is what a key is called that a NixOS configuration names. Its name came of an evaluation, which can read more than
