@@ -183,7 +183,7 @@ func (c *Confirmation) once(ctx context.Context, ahead bool) error {
 // note notes how a try ended. A failed one has something else asked for.
 func (c *Confirmation) note(err error) {
 	c.mu.Lock()
-	c.shut = c.shut || errors.Is(err, link.ErrKeysRefused)
+	c.shut = c.shut || isRefusedLogin(err)
 	isKnown := c.fresh.Elsewhere != "" || c.shut
 	if wentBack := errors.Is(err, errSaidNo); wentBack && c.failed && isKnown {
 		c.enough() // the tries before tell why nobody confirmed it in time
@@ -204,6 +204,13 @@ func (c *Confirmation) note(err error) {
 	if !isAnswer {
 		c.lookElsewhere()
 	}
+}
+
+// isRefusedLogin says that the host itself takes none of the deployer's keys. Its jump host may say so too, behind which
+// nobody knows of the host.
+func isRefusedLogin(err error) bool {
+	var reached *link.Error
+	return errors.As(err, &reached) && reached.Kind == link.ErrAuth && errors.Is(err, link.ErrKeysRefused)
 }
 
 // lineTried notes that a line to the host was tried after the one of the run was lost, from began on:

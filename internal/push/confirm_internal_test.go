@@ -3,6 +3,7 @@ package push
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -336,4 +337,22 @@ func TestSomethingElseThatAnswersTooLate(t *testing.T) {
 			t.Errorf("End = %+v, which tells that the host was cut off", got)
 		}
 	})
+}
+
+// What a jump host refuses is not what the host behind it refuses.
+func TestIsRefusedLogin(t *testing.T) {
+	refused := &link.Error{Host: "a", Kind: link.ErrAuth, Err: link.ErrKeysRefused}
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"the host":             {fmt.Errorf("confirm: %w", refused), true},
+		"its jump host":        {&link.Error{Host: "b", Kind: link.ErrUnreachable, Err: fmt.Errorf("jump through a: %w", refused)}, false},
+		"an agent without key": {&link.Error{Host: "a", Kind: link.ErrAuth, Err: errors.New("no key")}, false},
+		"no login at all":      {errors.New("a broken line"), false},
+	} {
+		if got := isRefusedLogin(c.err); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
 }
