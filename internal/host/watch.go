@@ -115,7 +115,8 @@ func (r *units) unhealthy(ctx context.Context, report *health.Report) error {
 	return &blame.Error{Err: errors.Join(errs...), Services: report.Failing(), Evidence: e.All}
 }
 
-// tellNewlyFailed warns of units of bellhop's that failed during the run and are not of it.
+// tellNewlyFailed warns of units of bellhop's that failed during the run and that it did not start: their
+// files may have changed, as those of a service that a timer starts.
 func (r *units) tellNewlyFailed(ctx context.Context, watched []health.Unit) error {
 	var names []string
 	for _, u := range r.offer.Manifest.Units {
@@ -130,7 +131,7 @@ func (r *units) tellNewlyFailed(ctx context.Context, watched []health.Unit) erro
 	}
 	for _, n := range names {
 		if states[n].Active == "failed" {
-			r.warn("unit %s failed meanwhile, though this run did not touch it: bellhop logs %s %s", n, r.offer.Manifest.Host, n)
+			r.warn("unit %s failed meanwhile, though this run did not start it: bellhop logs %s %s", n, r.offer.Manifest.Host, n)
 		}
 	}
 	return nil

@@ -195,6 +195,34 @@ func TestTwinOthersThatFailAreTold(t *testing.T) {
 	}
 }
 
+// A service that its timer starts may fail by what the run brought of it, which is not to be denied.
+func TestTwinServiceOfATimerThatFails(t *testing.T) {
+	timed := func(program string) *load {
+		l := newLoad().service("tick.timer", "[Timer]\nOnCalendar=hourly\n[Install]\nWantedBy=timers.target\n").
+			service("tick.service", "[Service]\nExecStart="+program+"\n").
+			service("a.service", botUnit+"# beside "+program+"\n")
+		tick := &l.Units[1]
+		tick.Enable, tick.Start = false, false
+		return l
+	}
+	m := lab.NewMachine(t.TempDir())
+	l := timed("/bin/true")
+	twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	m.Host().Reached = func(step string) {
+		if step == "start" {
+			m.Trigger("tick.timer")
+			m.Crash("tick.service")
+		}
+	}
+
+	l = timed("/bin/false")
+	got := twinDeploy(t, m, l.offer(), l, bundle.OutcomeDone)
+	w := strings.Join(got.res.Warnings, "\n")
+	if !strings.Contains(w, "unit tick.service failed meanwhile") || strings.Contains(w, "did not touch") {
+		t.Errorf("warnings %q, want one of tick.service, which does not say that the run did not touch it", w)
+	}
+}
+
 // A unit that prints its key does not bring the value to disk by way of evidence: not the value that
 // came, nor the one that it replaces.
 func TestTwinEvidenceHoldsNoKeys(t *testing.T) {
