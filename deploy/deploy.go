@@ -196,6 +196,7 @@ func (d *Deployer) Plan(ctx context.Context, req plan.Request) (*plan.Plan, erro
 		p.CompareSystems(ctx, d.Nix)
 	}
 	if err == nil && req.DryActivate != "" {
+		r.release() // the host may build for long: runs go on meanwhile, and are given way to
 		err = d.nixos().DryActivate(ctx, p, req.DryActivate)
 	}
 	return p, err

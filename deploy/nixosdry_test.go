@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 
 	"bellhop/deploy/plan"
@@ -23,12 +24,21 @@ type answering struct {
 	routes.Links
 	says     string
 	code     int
+	asked    chan struct{} // not nil: it is told that dry-activate begins, which then goes on until it is ended
+	mu       sync.Mutex
 	commands []string
 }
 
-func (a *answering) Carry(_ context.Context, t link.Target, cmd string, _ io.Reader, out, _ io.Writer) (int, error) {
+func (a *answering) Carry(ctx context.Context, t link.Target, cmd string, _ io.Reader, out, _ io.Writer) (int, error) {
+	a.mu.Lock()
 	a.commands = append(a.commands, cmd)
+	a.mu.Unlock()
 	if strings.Contains(cmd, "dry-activate") {
+		if a.asked != nil {
+			a.asked <- struct{}{}
+			<-ctx.Done()
+			return 0, context.Cause(ctx)
+		}
 		io.WriteString(out, a.says)
 		return a.code, nil
 	}
@@ -80,6 +90,23 @@ func TestDryActivate(t *testing.T) {
 	a.says, a.code = "it is broken", 3
 	if _, err := w.dryPlan("nix"); err == nil || !strings.Contains(err.Error(), "ended with code 3") || !strings.Contains(err.Error(), "it is broken") {
 		t.Errorf("a program that fails: %v", err)
+	}
+}
+
+// A host that takes long to say it keeps no run from planning, and is left as soon as one comes to it.
+func TestDryActivateGivesWay(t *testing.T) {
+	w, a := newDryWorld(t)
+	a.asked = make(chan struct{})
+	ended := make(chan error)
+	go func() {
+		_, err := w.d.Plan(t.Context(), plan.Request{DryActivate: "nix"})
+		ended <- err
+	}()
+
+	<-a.asked
+	w.run(plan.Request{}, history.OutcomeDone)
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "a run is at work there") {
+		t.Errorf("the plan ends with %v, want that a run is at work", err)
 	}
 }
 
