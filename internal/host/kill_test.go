@@ -98,6 +98,30 @@ var stories = map[string][2]func() *load{
 	}, func() *load { return bot("one").file("/etc/x/d", "file") }},
 	"link to folder": {func() *load { return bot("one").link("/etc/x/d", "/etc/y").file("/etc/y/other", "other") },
 		func() *load { return bot("one").file("/etc/x/d/a", "in it").file("/etc/y/other", "other") }},
+	"drop-in and package": {func() *load { return packed("one") },
+		func() *load {
+			l, p := packed("two"), bundle.UnitDir+"/theirs.service.d/bellhop.conf"
+			l.file(p, "[Service]")
+			l.Units = append(l.Units, bundle.Unit{Name: "theirs.service", Foreign: true, OnChange: bundle.Restart, Files: []string{p}})
+			return l
+		}},
+}
+
+// packed is the bot with a package of one program.
+func packed(text string) *load {
+	l := bot(text).pack("bot", []byte("program "+text), "file")
+	l.Packages[0].File = "bot"
+	return l
+}
+
+// newKillBox is a machine with a file and a unit of its own.
+func newKillBox(t *testing.T) *box {
+	b := newBox(t)
+	b.write("/etc/bot/conf", "by hand")
+	b.write(bundle.UnitDir+"/theirs.service", "theirs")
+	b.look()
+	b.active["theirs.service"], b.enabled["theirs.service"] = true, true
+	return b
 }
 
 // Who deletes the journal under a run at work gets the old state back all the same.
@@ -144,16 +168,14 @@ func TestKillAfterEveryStep(t *testing.T) {
 }
 
 func walk(t *testing.T, from, to func() *load, w window, boot bool) {
-	fresh := newBox(t)
-	fresh.write("/etc/bot/conf", "by hand")
+	fresh := newKillBox(t)
 	if from != nil {
 		fresh.deploy(from(), bundle.OutcomeDone)
 	}
 	fresh.deploy(to(), bundle.OutcomeDone)
 	new := fresh.all()
 	for n := 1; ; n++ {
-		b := newBox(t)
-		b.write("/etc/bot/conf", "by hand")
+		b := newKillBox(t)
 		if from != nil {
 			b.deploy(from(), bundle.OutcomeDone)
 		}

@@ -23,8 +23,10 @@ func (b *box) all() map[string]string {
 		if name == "/var/lib/bellhop" {
 			return fs.SkipDir
 		}
-		// What stays by design, and no run takes back: the store's folder, the ramfs itself.
-		if name == "" || strings.HasPrefix(name, "/opt") || name == "/run/keys" {
+		// What stays by design, and no run takes back: the store's folder, the ramfs itself. Links to packages do
+		// not stay.
+		isPackage := strings.HasPrefix(name, "/opt/bellhop/") && d.Type() == fs.ModeSymlink
+		if name == "" || strings.HasPrefix(name, "/opt") && !isPackage || name == "/run/keys" {
 			return nil
 		}
 		st, err := d.Info()
