@@ -20,6 +20,7 @@ import (
 	"bellhop/internal/history"
 	"bellhop/internal/history/services"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/plain"
 )
 
 // numbered writes services s00, s01 … with the text in the file of each, and switches them on.
@@ -164,6 +165,11 @@ func TestRetryOfAHeldService(t *testing.T) {
 	}
 	w.wantState("a", history.HeldBack, *first.Commit)
 	wantServices(w, "a", "s00 current 02", "s01 held-back 01")
+	for _, says := range []string{"service s01 stays at " + plain.Short(*first.Commit) + ": ", plan.Again} {
+		if got := deref(w.state("a").Error); !strings.Contains(got, says) {
+			t.Errorf("the host's error is %q, want that it says %q", got, says)
+		}
+	}
 	w.run(plan.Request{Cause: "deploy"}, history.OutcomeFailed)
 	w.wantState("a", history.HeldBack, *first.Commit)
 }

@@ -317,6 +317,9 @@ func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) his
 	if is.BringsNothing() && is.StandsComposed() {
 		e.State, e.Remember = history.HeldBack, false // the others are at the commit already
 		e.Services = is.Services(h.plan.Snapshot.Commit)
+		if !tried {
+			e.Error = is.Why() + "\n" + plan.Again // as before the service was tried once more
+		}
 	}
 	if tried {
 		e.Error = "the other services could not be brought without " + strings.Join(is.FailingNames(), ", ") + ": " + e.Error
