@@ -78,6 +78,9 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 		return err
 	}
 	b := &containers.Builder{Programs: r.m.Programs, Scratch: scratch, Env: logins, Event: r.event, Root: r.m.Root, Files: r.waitingFiles(), Logins: r.offer.Manifest.Logins}
+	for _, k := range r.offer.Manifest.Keys {
+		b.Keys = append(b.Keys, k.Path)
+	}
 	for _, l := range logins {
 		b.LoginsNow = strings.TrimPrefix(l, "REGISTRY_AUTH_FILE=")
 	}

@@ -24,11 +24,13 @@ type Builder struct {
 	Programs machine.Programs
 	Scratch  string                  // a folder that only root can enter
 	Env      []string                // of each build, beside the usual
-	Limit    time.Duration           // of one build; 0 is PullTime
+	Limit    time.Duration           // of one build; 0 is bundle.MaxStart: its unit has no longer
 	Event    func(step, text string) // hears of each build
 	Root     string                  // of the host's files
 	// Files are those of the run, by their path on the host: they are not there yet.
 	Files map[string]Waiting
+	// Keys are the paths of the keys of the run, which are not there yet either.
+	Keys []string
 	// Logins is where the unit finds logins at registries; LoginsNow is where they are now. Both "" without.
 	Logins, LoginsNow string
 }
@@ -39,8 +41,8 @@ type Waiting struct {
 	Read func() []byte
 }
 
-// Build builds the .build quadlets of names, one by one, as podman's own generator says. A build whose context holds
-// files of others beside those of the run is left to its unit.
+// Build builds the .build quadlets of names, one by one, as podman's own generator says. A build that would not find
+// here what it finds in its unit is left to that.
 func (b *Builder) Build(ctx context.Context, q Quadlets, names []string) map[string]error {
 	commands, err := b.commands(ctx, q)
 	failed := map[string]error{}
@@ -64,6 +66,8 @@ func (b *Builder) Build(ctx context.Context, q Quadlets, names []string) map[str
 type buildCommand struct {
 	argv []string
 	dir  string // working directory; "" is /
+	unit string // "app-build.service"
+	left string // why only the unit can build it; "" where that is not known
 }
 
 // quadletsIn is where the generator is shown the quadlets as they will be.
@@ -88,31 +92,63 @@ func (b *Builder) commands(ctx context.Context, q Quadlets) (map[string]buildCom
 func readBuilds(text string) map[string]buildCommand {
 	all := map[string]buildCommand{}
 	for _, part := range strings.Split("\n"+text, "\n---")[1:] {
-		_, unit, _ := strings.Cut(part, "\n")
-		u := unitfile.Read([]byte(unit))
+		title, unit, _ := strings.Cut(part, "\n")
+		file := unitfile.Parse([]byte(unit))
+		u := &unitfile.Unit{}
+		u.Add(file)
 		source := path.Base(u.Value("Unit", "SourcePath"))
 		words, err := unitfile.CommandWords(u.Value("Service", "ExecStart"))
 		if _, kind := unitfile.SplitName(source); kind == "build" && err == nil && len(words) > 2 {
-			all[source] = buildCommand{words, u.Value("Service", "WorkingDirectory")}
+			all[source] = buildCommand{words, u.Value("Service", "WorkingDirectory"), strings.TrimSuffix(title, "---"), leftTo(u, file)}
 		}
 	}
 	return all
 }
 
-func (b *Builder) one(ctx context.Context, name string, c buildCommand) error {
-	c, isOurs, err := b.here(c)
-	if err != nil || !isOurs {
-		if err == nil {
-			b.Event("build", name+" is built when its unit starts: its context holds more than files of the repo")
+// plainKeys are the keys of [Service] that change nothing of what a build meets.
+const plainKeys = " ExecStart WorkingDirectory Type RemainAfterExit SyslogIdentifier Restart RestartSec ExecStartPost TimeoutSec TimeoutStartSec TimeoutStopSec "
+
+// leftTo is why only its unit can build something: it sets more than the command, or waits for what the run may not have brought yet.
+func leftTo(u *unitfile.Unit, file *unitfile.File) string {
+	for _, a := range file.Assignments {
+		if a.Section == "Service" && a.Value != "" && !strings.Contains(plainKeys, " "+a.Key+" ") {
+			return "its [Service] has " + plain.Text(a.Key, maxSaid) + "="
 		}
+	}
+	if len(u.Values("Service", "ExecStart")) > 1 {
+		return "its [Service] has several ExecStart="
+	}
+
+	for _, other := range u.Words("Unit", "After") {
+		if path.Ext(other) != ".target" {
+			return "it comes after " + plain.Text(other, maxSaid)
+		}
+	}
+	return ""
+}
+
+// hasDropIn says that files beside the generated unit change it.
+func (b *Builder) hasDropIn(unit string) bool {
+	dir := path.Join(bundle.UnitDir, unit+".d")
+	there, _ := os.ReadDir(filepath.Join(b.Root, dir))
+	return len(there) > 0 || b.holds(dir)
+}
+
+func (b *Builder) one(ctx context.Context, name string, c buildCommand) error {
+	c, err := b.here(c)
+	if err != nil {
 		return err
+	}
+	if c.left != "" {
+		b.Event("build", name+" is built when its unit starts: "+c.left)
+		return nil
 	}
 
 	b.Event("build", name)
 	began := time.Now()
 	limit := b.Limit
 	if limit == 0 {
-		limit = PullTime
+		limit = bundle.MaxStart
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -136,35 +172,59 @@ func buildFailure(name, stderr string, err error) error {
 	return fmt.Errorf("build of %s: %s", name, plain.Text(strings.Join(lines[max(0, len(lines)-5):], "; "), maxSaid))
 }
 
-// here has a command read the files of the run where they wait. isOurs is false where that can't be done: a specifier
-// of systemd is in it, or a folder of it holds files of others too.
-func (b *Builder) here(c buildCommand) (_ buildCommand, isOurs bool, err error) {
-	moved := buildCommand{slices.Clone(c.argv), c.dir}
-	words := append([]*string{&moved.dir}, pointers(moved.argv[1:])...)
+// here has a command read the files of the run where they wait. What it returns is left to its unit where that can't be done:
+// a specifier of systemd is in it, say, or a folder of it holds files of others too.
+func (b *Builder) here(c buildCommand) (buildCommand, error) {
+	if c.left == "" && b.hasDropIn(c.unit) {
+		c.left = "its unit has a drop-in"
+	}
+	if c.left != "" {
+		return c, nil
+	}
+
+	c.argv = slices.Clone(c.argv)
+	words := append([]*string{&c.dir}, pointers(c.argv[1:])...)
 	for _, w := range words {
 		at := strings.Replace(*w, b.quadletsIn(), bundle.QuadletDir, 1)
 		switch {
 		case b.Logins != "" && at == b.Logins:
 			*w = b.LoginsNow
+		case b.namesKey(at):
+			c.left = "it reads a key, which is not there before"
+			return c, nil
 		case strings.Contains(at, "%") || b.holdsPart(at):
-			return c, false, nil
+			c.left = "its options can't be tried elsewhere"
+			return c, nil
 		case !b.holds(at):
 		case !b.isWhole(at):
-			return c, false, nil
+			c.left = "its context holds more than files of the repo"
+			return c, nil
 		default:
 			if err := b.write(at); err != nil {
-				return c, false, err
+				return c, err
 			}
 			*w = filepath.Join(b.Scratch, "files", at)
 		}
 	}
-	return moved, true, nil
+	return c, nil
+}
+
+// parts are what an option or a mount may name within a word.
+func parts(word string) []string {
+	return strings.FieldsFunc(word, func(r rune) bool { return r == '=' || r == ':' || r == ',' })
+}
+
+// namesKey says that a word names a key of the run, or a folder of one.
+func (b *Builder) namesKey(word string) bool {
+	return slices.ContainsFunc(parts(word), func(part string) bool {
+		return slices.ContainsFunc(b.Keys, func(key string) bool { return isAt(key, part) })
+	})
 }
 
 // holdsPart says that a word names files of the run within an option or a mount.
 func (b *Builder) holdsPart(word string) bool {
-	parts := strings.FieldsFunc(word, func(r rune) bool { return r == '=' || r == ':' || r == ',' })
-	return len(parts) > 1 && slices.ContainsFunc(parts, b.holds)
+	all := parts(word)
+	return len(all) > 1 && slices.ContainsFunc(all, b.holds)
 }
 
 func pointers(words []string) (all []*string) {
@@ -184,7 +244,11 @@ func (b *Builder) holds(at string) bool {
 	return false
 }
 
-func isAt(p, at string) bool { return path.IsAbs(at) && (p == at || owned.Below(p, at)) }
+// isAt says that p is at a path or below it. Podman takes paths as they are written, with a slash behind them too.
+func isAt(p, at string) bool {
+	dir := path.Clean(at)
+	return path.IsAbs(at) && (p == dir || owned.Below(p, dir))
+}
 
 // isWhole says that the host has nothing at a path but files of the run.
 func (b *Builder) isWhole(at string) bool {

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/machine"
 )
@@ -21,6 +23,7 @@ type podman struct {
 	words map[string]string // behind "podman build" of each .build
 	said  map[string]string // what a failing build says, by its tag
 	read  map[string]string // the file that --file names, at the time of the build, by tag
+	units map[string]string // what the unit of a .build says beside its command
 	hangs bool
 }
 
@@ -32,7 +35,7 @@ func (p *podman) run(ctx context.Context, prog machine.Program) (machine.Output,
 		dir := strings.TrimPrefix(prog.Env[0], "QUADLET_UNIT_DIRS=")
 		out := ""
 		for _, name := range slices.Sorted(maps.Keys(p.words)) {
-			out += "---" + strings.TrimSuffix(name, ".build") + "-build.service---\n[Unit]\nSourcePath=" + dir + "/" + name + "\n[Service]\nExecStart=/usr/bin/podman build " + strings.ReplaceAll(p.words[name], "UNIT", dir) + "\nType=oneshot\n\n"
+			out += "---" + strings.TrimSuffix(name, ".build") + "-build.service---\n[Unit]\nSourcePath=" + dir + "/" + name + "\n[Service]\nExecStart=/usr/bin/podman build " + strings.ReplaceAll(p.words[name], "UNIT", dir) + "\nType=oneshot\n" + p.units[name] + "\n"
 		}
 		return machine.Output{Stdout: out + "---a.service---\n[Service]\nExecStart=/usr/bin/podman run x\n"}, nil
 	}
@@ -63,7 +66,7 @@ func builder(t *testing.T, p *podman) (b *containers.Builder, events *[]string) 
 	return &containers.Builder{Programs: p, Scratch: t.TempDir(), Root: t.TempDir(),
 		Event:  func(step, text string) { *events = append(*events, step+" "+strings.Fields(text)[0]) },
 		Files:  map[string]containers.Waiting{"/opt/c/Containerfile": {Mode: 0o640, Read: func() []byte { return []byte("FROM new") }}, "/opt/c/sub/x": {Mode: 0o644, Read: func() []byte { return nil }}, "/etc/containers/systemd/c.build": {Mode: 0o644, Read: func() []byte { return nil }}},
-		Logins: "/run/keys/registries", LoginsNow: "/run/keys-waiting"}, events
+		Logins: "/run/keys/registries", LoginsNow: "/run/keys-waiting", Keys: []string{"/run/keys/registries", "/run/keys/npm"}}, events
 }
 
 // A build reads the files of the run, which are not in place yet, and finds the logins that come with it.
@@ -100,16 +103,60 @@ func TestBuildsLeftToTheirUnits(t *testing.T) {
 		"spec.build":  "--tag spec --build-arg=%H /opt/c",
 		"mount.build": "--tag mount --volume /opt/c:/c /opt/other",
 		"data.build":  "--tag data /opt/c",
+		"key.build":   "--tag key --secret id=npm,src=/run/keys/npm /opt/other",
+		"keys.build":  "--tag keys -v /run/keys/:/k /opt/other",
+		"env.build":   "--tag env /opt/other",
+		"pre.build":   "--tag pre /opt/other",
+		"two.build":   "--tag two /opt/other",
+		"after.build": "--tag after /opt/other",
+		"drop.build":  "--tag drop /opt/other",
+		"there.build": "--tag there /opt/other",
+		"ok.build":    "--tag ok /opt/other",
+	}, units: map[string]string{
+		"env.build":   "Environment=HTTPS_PROXY=http://proxy:3128\n",
+		"pre.build":   "ExecStartPre=/usr/bin/git clone https://git.invalid/x.git /opt/other\n",
+		"two.build":   "ExecStart=/usr/bin/podman build --tag two /opt/other\n",
+		"after.build": "[Unit]\nAfter=network-online.target\nAfter=env-build.service\n",
+		"ok.build":    "TimeoutStartSec=1h\nEnvironment=\n[Unit]\nAfter=network-online.target\nRequiresMountsFor=/opt\n",
 	}}
 	b, events := builder(t, p)
 	data := filepath.Join(b.Root, "opt/c/data")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(data), 0o755), os.WriteFile(data, nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
+	b.Files["/etc/systemd/system/drop-build.service.d/proxy.conf"] = containers.Waiting{Mode: 0o644, Read: func() []byte { return nil }}
+	there := filepath.Join(b.Root, "etc/systemd/system/there-build.service.d/proxy.conf")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(there), 0o755), os.WriteFile(there, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+
 	failed := b.Build(t.Context(), containers.Quadlets{"x.build": nil}, slices.Sorted(maps.Keys(p.words)))
-	if len(failed) > 0 || p.with("podman build") > 0 || len(*events) != 3 {
+	if len(failed) > 0 || p.with("podman build") != 1 || p.with("--tag ok") != 1 || len(*events) != len(p.words)+1 {
 		t.Errorf("failed %v, calls %q, events %q", failed, p.calls, *events)
 	}
+}
+
+// A folder is the same one with a slash behind it.
+func TestBuildOfAFolderWithASlash(t *testing.T) {
+	p := &podman{words: map[string]string{"c.build": "--tag c --file /opt/c/Containerfile /opt/c/"}}
+	b, _ := builder(t, p)
+	failed := b.Build(t.Context(), containers.Quadlets{"c.build": nil}, []string{"c.build"})
+	if len(failed) > 0 || p.with(" "+filepath.Join(b.Scratch, "files/opt/c")) != 1 || p.with(" /opt/c/") != 0 {
+		t.Errorf("failed %v, calls %q", failed, p.calls)
+	}
+}
+
+// A build has the time that its unit would have.
+func TestBuildHasTheTimeOfAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &podman{words: map[string]string{"c.build": "--tag c /opt/c"}, hangs: true}
+		b, _ := builder(t, p)
+		began := time.Now()
+		failed := b.Build(t.Context(), containers.Quadlets{"c.build": nil}, []string{"c.build"})
+		if took := time.Since(began); failed["c.build"] == nil || took != bundle.MaxStart {
+			t.Errorf("it ended after %v: %v", took, failed)
+		}
+	})
 }
 
 // A failed build is told with podman's last words; an image that it begins with and that may come later passes.
