@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -74,7 +75,8 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 
 	scratch := r.m.At(scratchDir)
 	defer os.RemoveAll(scratch)
-	if err := os.MkdirAll(scratch, 0o700); err != nil {
+	err := errors.Join(os.RemoveAll(filepath.Join(scratch, "files")), os.RemoveAll(filepath.Join(scratch, "quadlets")), os.MkdirAll(scratch, 0o700))
+	if err != nil { // what a run left that was killed would come into a build
 		return err
 	}
 	b := &containers.Builder{Programs: r.m.Programs, Scratch: scratch, Env: logins, Event: r.event, Root: r.m.Root, Files: r.waitingFiles(), Logins: r.offer.Manifest.Logins}
@@ -100,7 +102,7 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 func (r *task) waitingFiles() map[string]containers.Waiting {
 	all := map[string]containers.Waiting{}
 	for _, f := range r.offer.Manifest.Files {
-		all[f.Path] = containers.Waiting{Mode: os.FileMode(f.Mode), Read: func() []byte { return r.w.BytesOf(f.Digest) }}
+		all[f.Path] = containers.Waiting{Mode: os.FileMode(f.Mode), Size: f.Size, Read: func() []byte { return r.w.BytesOf(f.Digest) }}
 	}
 	return all
 }

@@ -38,6 +38,7 @@ type Builder struct {
 // A Waiting file is one that a run is going to put in place.
 type Waiting struct {
 	Mode fs.FileMode
+	Size int64 // bytes
 	Read func() []byte
 }
 
@@ -182,7 +183,7 @@ func (b *Builder) here(c buildCommand) (buildCommand, error) {
 		return c, nil
 	}
 
-	c.argv = slices.Clone(c.argv)
+	c.argv = untagged(c.argv)
 	words := append([]*string{&c.dir}, pointers(c.argv[1:])...)
 	for _, w := range words {
 		at := strings.Replace(*w, b.quadletsIn(), bundle.QuadletDir, 1)
@@ -199,6 +200,9 @@ func (b *Builder) here(c buildCommand) (buildCommand, error) {
 		case !b.isWhole(at):
 			c.left = "its context holds more than files of the repo"
 			return c, nil
+		case b.sizeOf(at) > maxContext:
+			c.left = "its context is too large to be copied"
+			return c, nil
 		default:
 			if err := b.write(at); err != nil {
 				return c, err
@@ -207,6 +211,34 @@ func (b *Builder) here(c buildCommand) (buildCommand, error) {
 		}
 	}
 	return c, nil
+}
+
+// maxContext is the most that is copied of the run's files for one build, bytes: the copy is in RAM.
+const maxContext = 64 << 20
+
+// sizeOf is the size of all files of the run at a path and below it.
+func (b *Builder) sizeOf(at string) (n int64) {
+	for p, f := range b.Files {
+		if isAt(p, at) {
+			n += f.Size
+		}
+	}
+	return n
+}
+
+// untagged is a command of podman without the names that it gives to the image: those are the business of the unit, when
+// nothing refuses the run any more. A container that is started again before that gets the image of before.
+func untagged(argv []string) (words []string) {
+	for i := 0; i < len(argv); i++ {
+		switch {
+		case argv[i] == "--tag" || argv[i] == "-t":
+			i++
+		case strings.HasPrefix(argv[i], "--tag="):
+		default:
+			words = append(words, argv[i])
+		}
+	}
+	return words
 }
 
 // parts are what an option or a mount may name within a word.

@@ -35,7 +35,7 @@ func (p *podman) run(ctx context.Context, prog machine.Program) (machine.Output,
 		dir := strings.TrimPrefix(prog.Env[0], "QUADLET_UNIT_DIRS=")
 		out := ""
 		for _, name := range slices.Sorted(maps.Keys(p.words)) {
-			out += "---" + strings.TrimSuffix(name, ".build") + "-build.service---\n[Unit]\nSourcePath=" + dir + "/" + name + "\n[Service]\nExecStart=/usr/bin/podman build " + strings.ReplaceAll(p.words[name], "UNIT", dir) + "\nType=oneshot\n" + p.units[name] + "\n"
+			out += "---" + strings.TrimSuffix(name, ".build") + "-build.service---\n[Unit]\nSourcePath=" + dir + "/" + name + "\n[Service]\nExecStart=/usr/bin/podman build " + labelled(strings.ReplaceAll(p.words[name], "UNIT", dir)) + "\nType=oneshot\n" + p.units[name] + "\n"
 		}
 		return machine.Output{Stdout: out + "---a.service---\n[Service]\nExecStart=/usr/bin/podman run x\n"}, nil
 	}
@@ -44,7 +44,7 @@ func (p *podman) run(ctx context.Context, prog machine.Program) (machine.Output,
 		return machine.Output{}, ctx.Err()
 	}
 
-	tag := prog.Argv[3]
+	tag := prog.Argv[3] // behind --label: no image gets a name here
 	if i := slices.Index(prog.Argv, "--file"); i > 0 {
 		text, err := os.ReadFile(prog.Argv[i+1])
 		st, _ := os.Stat(prog.Argv[i+1])
@@ -57,6 +57,13 @@ func (p *podman) run(ctx context.Context, prog machine.Program) (machine.Output,
 		return machine.Output{Exit: 125, Stderr: said}, nil
 	}
 	return machine.Output{}, nil
+}
+
+// labelled is "--tag X …" with a label that says the same.
+func labelled(words string) string {
+	_, rest, _ := strings.Cut(words, " ")
+	tag, _, _ := strings.Cut(rest, " ")
+	return strings.Replace(words, " "+tag, " "+tag+" --label "+tag, 1)
 }
 
 // builder is a Builder whose run brings /opt/c/Containerfile and a quadlet.
@@ -85,8 +92,11 @@ func TestBuildsAhead(t *testing.T) {
 	if p.read["c"] != "FROM new" || p.with("--authfile /run/keys-waiting --file ") != 1 {
 		t.Errorf("the build read %q; calls %q", p.read["c"], p.calls)
 	}
+	if p.with("--tag") > 0 {
+		t.Errorf("an image gets its name before the run is sure: %q", p.calls)
+	}
 	files := filepath.Join(b.Scratch, "files")
-	if p.with("--tag unit "+files+"/etc/containers/systemd") != 1 || p.with(" "+files+"/opt/c/Containerfile "+files+"/opt/c") != 1 || p.with("--tag not") != 0 || p.with("git.invalid/x.git") != 1 {
+	if p.with("--label unit "+files+"/etc/containers/systemd") != 1 || p.with(" "+files+"/opt/c/Containerfile "+files+"/opt/c") != 1 || p.with("--label not") != 0 || p.with("git.invalid/x.git") != 1 {
 		t.Errorf("calls %q", p.calls)
 	}
 	if want := []string{"build c.build", "built c.build", "build git.build", "built git.build", "build unit.build", "built unit.build"}; !slices.Equal(*events, want) {
@@ -111,6 +121,7 @@ func TestBuildsLeftToTheirUnits(t *testing.T) {
 		"after.build": "--tag after /opt/other",
 		"drop.build":  "--tag drop /opt/other",
 		"there.build": "--tag there /opt/other",
+		"large.build": "--tag large /opt/large",
 		"ok.build":    "--tag ok /opt/other",
 	}, units: map[string]string{
 		"env.build":   "Environment=HTTPS_PROXY=http://proxy:3128\n",
@@ -130,8 +141,10 @@ func TestBuildsLeftToTheirUnits(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	b.Files["/opt/large/iso"] = containers.Waiting{Mode: 0o644, Size: 1 << 30, Read: func() []byte { return nil }}
+
 	failed := b.Build(t.Context(), containers.Quadlets{"x.build": nil}, slices.Sorted(maps.Keys(p.words)))
-	if len(failed) > 0 || p.with("podman build") != 1 || p.with("--tag ok") != 1 || len(*events) != len(p.words)+1 {
+	if len(failed) > 0 || p.with("podman build") != 1 || p.with("--label ok") != 1 || len(*events) != len(p.words)+1 {
 		t.Errorf("failed %v, calls %q, events %q", failed, p.calls, *events)
 	}
 }
