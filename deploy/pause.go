@@ -81,7 +81,8 @@ func (r *run) gate(ctx context.Context) error {
 // would have been. Several were pushed one after another, and nobody saw the first ones deployed: they
 // wait for a person, unless it was said before that they need not.
 func endsNow(p *stops.Pause, now time.Time) bool {
-	return p.IsPast(now) && !p.Kept && (p.Waiting <= 1 || p.Then)
+	needsNobody := p.Waiting <= 1 || p.Then
+	return p.IsPast(now) && !p.Kept && needsNobody
 }
 
 // waiting asks the remote for the head, and counts the commits of it that are not deployed. A head whose

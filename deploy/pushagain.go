@@ -60,7 +60,8 @@ func (h *hostTries) inTries(ctx context.Context, hp *plan.HostPlan) (e history.E
 		}
 		before, failedBefore := h.d.failedBefore(h.plan, next)
 		isKnown := h.meet.Met == nil // else the push of what stands has history know it
-		isLast := next.Isolation.BringsNothing() && isKnown || failedBefore || n > 1+plan.MaxAgain
+		isIdle := isKnown && next.Isolation.BringsNothing()
+		isLast := isIdle || failedBefore || n > 1+plan.MaxAgain
 		if isLast && t.mayPass {
 			t.end.Services = next.Isolation.Failed()
 			return t.end, false
