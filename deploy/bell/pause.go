@@ -9,8 +9,12 @@ func (b *Bell) Paused() { b.rouse() }
 // decided by the next run.
 func (b *Bell) pauseEnds() <-chan time.Time {
 	p, err := b.runs.Pauses.Now()
-	if err != nil || p == nil || p.Until.IsZero() || p.IsPast(time.Now()) {
+	if err != nil || p == nil {
 		return nil
 	}
+	if p.Until.IsZero() || p.IsPast(time.Now()) {
+		return nil
+	}
+
 	return time.After(time.Until(p.Until))
 }
