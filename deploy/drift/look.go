@@ -111,9 +111,12 @@ func (l Looker) contacts() map[string]time.Time {
 
 	hosts := map[string]time.Time{}
 	for name, h := range l.History.Hosts() {
-		_, isListed := f.Host(name)
+		if _, isListed := f.Host(name); !isListed || !h.Had {
+			continue
+		}
+
 		isAway := !h.AwayAt.IsZero() && l.Awaits(name)
-		if isListed && h.Had && !isAway && h.State != history.Deploying {
+		if !isAway && h.State != history.Deploying {
 			hosts[name] = h.SeenAt
 		}
 	}
@@ -243,7 +246,8 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 
 	isOurs := s.Hello.Record != nil && s.Hello.Record.Deployer.Is(d.ID)
 	sameBoot := seen.BootID.Is(was.BootID)
-	found.heal = isOurs && (len(seen.KeysMissing) > 0 || !sameBoot && was.HasKeys())
+	lostKeys := len(seen.KeysMissing) > 0 || !sameBoot && was.HasKeys()
+	found.heal = isOurs && lostKeys
 	if !sameBoot && !was.HasKeys() {
 		if err := l.Keys.Note(h.Name, filter.Word(seen.BootID), 0); err != nil {
 			return nil, err

@@ -192,8 +192,8 @@ func gitPatch(name, diff string) string {
 
 // gitName is a name as git writes it in a patch: quoted where it holds more than plain characters.
 func gitName(name string) string {
-	isPlain := !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\\' })
-	if isPlain {
+	isQuoted := func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`"\`, r) }
+	if !strings.ContainsFunc(name, isQuoted) {
 		return name
 	}
 
