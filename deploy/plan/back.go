@@ -199,9 +199,11 @@ func (r *Backward) backFrom(w *wanted, last history.Host, before *stops.Hold, ba
 		}
 	}
 
-	isAtHead := last.Follows || last.State == history.HeldBack || w.err == nil && last.Digest == w.bundle.Digest
+	holdsNewest := w.err == nil && last.Digest == w.bundle.Digest
+	isAtHead := last.Follows || last.State == history.HeldBack || holdsNewest
 	skipped := func(digest string) bool {
-		return digest == last.Digest || before != nil && (digest == before.Digest || slices.Contains(before.Left, digest))
+		wasLeft := before != nil && (digest == before.Digest || slices.Contains(before.Left, digest))
+		return digest == last.Digest || wasLeft
 	}
 	if last.Digest != "" && before == nil && !isAtHead {
 		back.note = last.Name + ": it does not hold what the newest commit wants, and is held where it stands; another rollback takes it further back"

@@ -90,7 +90,9 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 	failed = failed && !elsewhere
 	tryFailed := retry || chosen && p.Request.TakeOver
 	missing := tooOld(hp.Bundle, last)
-	isLeftOut := known.stopped && !retry || known.cancelled && !(chosen && p.Request.isPersons())
+	isPersons := chosen && p.Request.isPersons()
+	isCancelled := known.cancelled && !isPersons
+	isLeftOut := known.stopped && !retry || isCancelled
 
 	switch {
 	case isCurrent(hp.Bundle, last) && !wantsHeld:

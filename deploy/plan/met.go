@@ -81,8 +81,12 @@ func (m *Meeting) Standing(ctx context.Context, hp *HostPlan, rec *bundle.Record
 	if err != nil {
 		m.Log.Error("read what the host holds", "host", hp.Name, "err", err)
 	}
+	if good == nil {
+		return nil
+	}
+
 	holdsAny := rec != nil && rec.Generation > 0
-	if good == nil || holdsAny && (good.Digest == "" || rec.Digest != good.Digest) {
+	if holdsAny && (good.Digest == "" || rec.Digest != good.Digest) {
 		return nil // what stands there is not what is remembered
 	}
 	return good

@@ -30,7 +30,8 @@ func (hp *HostPlan) Planned() history.Planned {
 // IsLeftAlone says that the host needs something and is not pushed: it is refused, it failed before,
 // or an earlier run is at work on it.
 func (hp *HostPlan) IsLeftAlone() bool {
-	return !hp.Push && (hp.Error != "" || hp.State == history.Deploying || hp.IsHeld())
+	hasReason := hp.Error != "" || hp.State == history.Deploying || hp.IsHeld()
+	return !hp.Push && hasReason
 }
 
 // LeftAs is the outcome of a host that is left alone. One that a rollback finds where it is to go has what

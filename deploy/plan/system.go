@@ -67,8 +67,12 @@ type SystemPlan struct {
 
 // CompareSystems compares the closures of the hosts that a push goes to, for people. A nil nix compares nothing.
 func (p *Plan) CompareSystems(ctx context.Context, nix *nixos.Nix) {
+	if nix == nil {
+		return
+	}
+
 	for _, hp := range p.Hosts {
-		if !hp.Push || hp.Bundle == nil || hp.Bundle.System == nil || nix == nil {
+		if !hp.Push || hp.Bundle == nil || hp.Bundle.System == nil {
 			continue
 		}
 		s := &SystemPlan{To: hp.Bundle.System.Path, Notices: hp.Bundle.Notices()}

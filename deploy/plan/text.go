@@ -153,8 +153,11 @@ func (h *HostPlan) writeFile(w io.Writer, c bundle.Change, old commits.Texts) er
 	m := manifestOf(h.Bundle)
 	is, has := m.FileAt(c.Name)
 	_, err := fmt.Fprintf(w, "  %s file %s%s\n", signs[c.Action], c.Name, owner(was, had, is, has))
-	if err != nil || had && has && was.Digest == is.Digest {
-		return err // or mode or owner alone
+	if err != nil {
+		return err
+	}
+	if had && has && was.Digest == is.Digest {
+		return nil // mode or owner alone
 	}
 
 	a, okA := []byte(nil), !had
