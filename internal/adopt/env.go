@@ -180,9 +180,10 @@ func (r *reading) envFileByKey(was *compose.Result, env []string, name, key, env
 	now, err := r.parse(files, env, envKey)
 	for _, c := range was.Project.Containers {
 		o := now.Project.ContainerOf(c.Name)
-		isRight := err == nil && o != nil && !slices.Contains(now.EnvFiles, name) && slices.Equal(others(c.Inputs, file), o.Inputs)
+		isRead := err == nil && o != nil && !slices.Contains(now.EnvFiles, name)
+		isRight := isRead && slices.Equal(others(c.Inputs, file), o.Inputs)
 		hadIt := slices.Contains(c.Inputs, file)
-		if isRight && key != envKey || isRight && hadIt {
+		if isRight && (key != envKey || hadIt) {
 			isRight = slices.Contains(o.EnvKeys, key) == hadIt
 		}
 		if !isRight && hadIt {

@@ -38,7 +38,9 @@ func (r *reading) moveLiterals(was *compose.Result, composeFiles, env []string) 
 
 	values := map[string]string{} // of new variables
 	for _, name := range slices.Sorted(maps.Keys(r.files)) {
-		if slices.Contains(env, name) || slices.Contains(was.EnvFiles, name) || path.Ext(name) != ".yaml" && path.Ext(name) != ".yml" {
+		isYAML := path.Ext(name) == ".yaml" || path.Ext(name) == ".yml"
+		isEnv := slices.Contains(env, name) || slices.Contains(was.EnvFiles, name)
+		if !isYAML || isEnv {
 			continue
 		}
 		if err := r.moveFrom(name, taken, values); err != nil {
@@ -113,8 +115,9 @@ func (r *reading) moveFrom(name string, taken map[string]bool, values map[string
 			return r.cannotMove(name, l, "it is made of variables and other text")
 		}
 
+		hasOther := func(v string) bool { return values[v] != "" && values[v] != l.value }
 		v := l.variable
-		for n := 2; taken[v] || r.isUsed(v) || values[v] != "" && values[v] != l.value; n++ {
+		for n := 2; taken[v] || r.isUsed(v) || hasOther(v); n++ {
 			v = fmt.Sprintf("%s_%d", l.variable, n)
 		}
 		if !replaceScalar(lines, l, v) {
@@ -224,9 +227,14 @@ func (f *literals) take(variable, value, prefix string, node *yaml.Node) {
 	text := strings.ReplaceAll(value, "$$", "")
 	rest := plainVariable.ReplaceAllString(text, "")
 	isSecret := likelySecret.MatchString(variable) && !strings.HasSuffix(variable, "_FILE") && !noSecret.MatchString(value)
-	if node.Kind != yaml.ScalarNode || !isSecret || text != rest && rest == "" || f.seen[node] {
+	isVariables := text != rest && rest == ""
+	if !isSecret || isVariables {
 		return
 	}
+	if node.Kind != yaml.ScalarNode || f.seen[node] {
+		return
+	}
+
 	f.seen[node] = true
 	f.all = append(f.all, literal{variable, strings.ReplaceAll(value, "$$", "$"), text != rest || strings.Contains(rest, "$"), node, prefix})
 }
@@ -262,10 +270,11 @@ func scalarEnd(raw string, n *yaml.Node) int {
 		return -1
 	case raw[0] == '"' || raw[0] == '\'':
 		for i := 1; i < len(raw); i++ {
+			isDouble := strings.HasPrefix(raw[i:], "''")
 			switch {
 			case raw[i] == '\\' && raw[0] == '"':
 				i++
-			case raw[i] == raw[0] && raw[0] == '\'' && i+1 < len(raw) && raw[i+1] == '\'':
+			case raw[0] == '\'' && isDouble:
 				i++
 			case raw[i] == raw[0]:
 				return i + 1
