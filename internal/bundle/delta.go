@@ -90,7 +90,8 @@ func (d *Delta) Apply(old Manifest) (Manifest, error) {
 	was := pieces(a)
 	var b bytes.Buffer
 	for _, op := range d.Ops {
-		if op.At < 0 || op.N < 0 || op.At > len(was) || op.N > len(was)-op.At {
+		startsInside := op.At >= 0 && op.At <= len(was)
+		if !startsInside || op.N < 0 || op.N > len(was)-op.At {
 			return Manifest{}, fmt.Errorf("delta: pieces %d and %d on, of %d", op.At, op.N, len(was))
 		}
 		for _, p := range was[op.At : op.At+op.N] {

@@ -48,7 +48,10 @@ var (
 func IsStorePath(p string) bool {
 	base, inStore := strings.CutPrefix(p, "/nix/store/")
 	hash, name, named := strings.Cut(base, "-")
-	return inStore && named && len(hash) == storeHash && hashShape.MatchString(hash) && nameShape.MatchString(name)
+	if !inStore || !named {
+		return false
+	}
+	return len(hash) == storeHash && hashShape.MatchString(hash) && nameShape.MatchString(name)
 }
 
 // Verb is the word for switch-to-configuration: switch, boot or test.

@@ -109,8 +109,10 @@ func enablement(was, want *Unit, now UnitFacts) UnitSteps {
 	switch {
 	case want.Enable && (!now.Enabled || now.InstallChanged):
 		return UnitSteps{Disable: now.Enabled, Enable: true}
-	case want.Enable || was == nil || !was.Enable || !now.Enabled:
+	case want.Enable || !now.Enabled:
 		return UnitSteps{}
+	case was == nil || !was.Enable:
+		return UnitSteps{} // the fleet did not enable it
 	}
 
 	asBefore := want.Foreign && now.WasEnabled
@@ -119,7 +121,10 @@ func enablement(was, want *Unit, now UnitFacts) UnitSteps {
 
 // verb is what is done with a unit that stays or comes.
 func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
-	ranForFleet := want.Foreign && was != nil && was.Start && !want.Start && !now.WasRunning
+	fleetLetsGo := was != nil && was.Start && !want.Start
+	ranForFleet := want.Foreign && fleetLetsGo && !now.WasRunning
+	staysDown := was != nil && want.Start && now.isDown(want)
+
 	switch {
 	case ranForFleet && now.Running:
 		return VerbStop // the fleet has only drop-ins for it now
@@ -127,7 +132,7 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 		return VerbStop
 	case now.OtherStack && now.Running:
 		return VerbReplace // a restart would stop it as the new file says, which does not know what runs
-	case now.StaysBack && was != nil && want.Start && now.isDown(want):
+	case now.StaysBack && staysDown:
 		return VerbLeave
 	case want.Oneshot && want.Start:
 		return oneshotVerb(was, action, now)
@@ -137,12 +142,12 @@ func verb(was, want *Unit, action string, now UnitFacts) UnitVerb {
 		return VerbNone
 	}
 
-	asksToStart := was == nil || !was.Start
+	asksToStart := was == nil || !was.Start || was.Oneshot // a job ended by itself, and stays from now on
 	missedItsKeys := now.Barred && want.WaitsForKeys()
-	hasFailed := now.Failed || now.Unsuccessful || !now.RanThisBoot
 	mayStartNow := now.Skipped && action != "" && action != None // nobody stopped it by hand
-	wasJob := was != nil && was.Oneshot                          // which ended by itself, and stays from now on
-	if asksToStart || missedItsKeys || hasFailed || mayStartNow || wasJob {
+	wasHeldBack := missedItsKeys || mayStartNow
+	hasFailed := now.Failed || now.Unsuccessful || !now.RanThisBoot
+	if asksToStart || wasHeldBack || hasFailed {
 		return VerbStart
 	}
 
@@ -164,7 +169,8 @@ func (f UnitFacts) isDown(want *Unit) bool {
 // oneshotVerb: a job runs again when something of it changed, or when it has not run or failed.
 func oneshotVerb(was *Unit, action string, now UnitFacts) UnitVerb {
 	acts := action != "" && action != None
-	if !acts && was != nil && !now.Failed && now.RanThisBoot {
+	hasRun := now.RanThisBoot && !now.Failed
+	if was != nil && hasRun && !acts {
 		return VerbNone
 	}
 
