@@ -20,8 +20,11 @@ func (l *Loader) logins(t *tree.Tree, cfg *inventory.Inventory) (*serviceState, 
 	if err != nil {
 		return nil, err
 	}
-	if last := l.cache.last; last != nil && last.logins != nil && last.logins.SameLogins(s) && reflect.DeepEqual(last.logins.sources, now.sources) {
-		return last.logins, nil
+	if last := l.cache.last; last != nil && last.logins != nil {
+		was := last.logins
+		if was.SameLogins(s) && reflect.DeepEqual(was.sources, now.sources) {
+			return was, nil
+		}
 	}
 	now.renderer = render.NewRenderer(s)
 	return now, nil

@@ -143,14 +143,15 @@ func (f *Fleet) withSystem(i int, base *Bundle) (*Bundle, error) {
 	id, isSure := f.systemID(s)
 	slot := f.slots[i]
 	known := slot.systemed.Load()
-	if isSure && known != nil && known.base == base && known.id == id {
+	isSame := known != nil && known.base == base && known.id == id
+	if isSame && isSure {
 		return known.bundle, nil
 	}
 	b, err := f.addSystem(base, s)
 	if err != nil {
 		return nil, &EvaluatedError{err}
 	}
-	if known != nil && known.base == base && known.id == id && known.bundle.Digest == b.Digest {
+	if isSame && known.bundle.Digest == b.Digest {
 		return known.bundle, nil
 	}
 	slot.systemed.Store(&systemedBundle{base, id, b})
