@@ -206,8 +206,12 @@ func (d *doc) find(keys []string) (at problem.Pos, n int) {
 // element is the value of a list that a number names; an error of compose-go may also name it by NAME=.
 func element(n *yaml.Node, key string) (k, v *yaml.Node) {
 	n = plainNode(n)
+	if n == nil || n.Kind != yaml.SequenceNode {
+		return nil, nil
+	}
+
 	i, err := strconv.Atoi(key)
-	if n == nil || n.Kind != yaml.SequenceNode || err != nil || i < 0 || i >= len(n.Content) {
+	if err != nil || i < 0 || i >= len(n.Content) {
 		return nil, nil
 	}
 	return n.Content[i], n.Content[i]

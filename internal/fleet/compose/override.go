@@ -51,7 +51,8 @@ func madeMounts(r *reading, s *types.ServiceConfig) (mounts []types.ServiceVolum
 		source := path.Clean(v.Source)
 		atKeys := source == bundle.KeyDir || strings.HasPrefix(source, bundle.KeyDir+"/")
 		isMade := v.Bind == nil || bool(v.Bind.CreateHostPath)
-		if v.Type == types.VolumeTypeBind && (atKeys || r.isKeyLink(source)) && isMade {
+		isOfKeys := v.Type == types.VolumeTypeBind && (atKeys || r.isKeyLink(source))
+		if isOfKeys && isMade {
 			mounts = append(mounts, v)
 		}
 	}

@@ -52,7 +52,9 @@ func (v *values) lookup(name string) (string, bool) {
 }
 
 func (v *values) value(name string) (string, bool) {
-	if slices.Contains(ofProcess, name) || strings.HasPrefix(name, "DOCKER_") || strings.HasPrefix(name, "COMPOSE_") && name != "COMPOSE_PROJECT_NAME" {
+	isOfDocker := strings.HasPrefix(name, "DOCKER_")
+	isOfCompose := strings.HasPrefix(name, "COMPOSE_") && name != "COMPOSE_PROJECT_NAME"
+	if isOfDocker || isOfCompose || slices.Contains(ofProcess, name) {
 		v.note(&v.closed, name)
 		return "", false
 	}
@@ -187,7 +189,10 @@ func (r *reading) use(name string, bare bool) (*doc, problem.Pos) {
 				escaped := m[0] > 0 && line[m[0]-1] == '$'
 				isComment := bytes.HasPrefix(bytes.TrimSpace(line), []byte("#"))
 				hasDefault := line[m[0]+1] == '{' && bytes.ContainsAny(line[m[2]:m[3]], ":-?+")
-				if !escaped && !isComment && (!bare || !hasDefault) {
+				if escaped || isComment {
+					continue
+				}
+				if !bare || !hasDefault {
 					return d, problem.Pos{Line: n, Column: m[0] + 1}
 				}
 			}
