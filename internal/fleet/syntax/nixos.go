@@ -77,18 +77,21 @@ func (x *NixOS) Trouble() (string, problem.Pos) {
 }
 
 func isNixFile(name string) bool {
-	inside := name == path.Clean(name) && !path.IsAbs(name) && name != ".." && !strings.HasPrefix(name, "../")
+	leadsOut := path.IsAbs(name) || name == ".." || strings.HasPrefix(name, "../")
+	inside := name == path.Clean(name) && !leadsOut
 	return inside && strings.HasSuffix(name, ".nix") && len(name) <= 255
 }
 
 // isNixName says whether s is a name as the Nix language has them.
 func isNixName(s string) bool {
 	for i, c := range []byte(s) {
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '_'
-		later := '0' <= c && c <= '9' || c == '-' || c == '\''
+		small, capital, digit := 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9'
+		letter := small || capital || c == '_'
+		later := digit || c == '-' || c == '\''
 		if !letter && (i == 0 || !later) {
 			return false
 		}
 	}
+
 	return s != "" && len(s) <= 255
 }
