@@ -93,8 +93,9 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	owner, name, ok := strings.Cut(cfg.Repo, "/")
+	hasBoth := ok && owner != "" && name != ""
 	isDeep := strings.Contains(name, "/") && cfg.Kind != GitLab
-	if !ok || owner == "" || name == "" || isDeep {
+	if !hasBoth || isDeep {
 		return nil, fmt.Errorf("forge: %q is no OWNER/NAME", cfg.Repo)
 	}
 	switch {
@@ -186,8 +187,8 @@ func Site(repo string) (site, host string) {
 
 func parseBase(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
-	isWeb := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
-	if !isWeb {
+	isWeb := err == nil && (u.Scheme == "https" || u.Scheme == "http")
+	if !isWeb || u.Host == "" {
 		return nil, errors.New("the forge's API has no usable address: want one as https://git.example.org/api/v1")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {

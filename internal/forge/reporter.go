@@ -419,8 +419,7 @@ func (r *Reporter) remember(ctx context.Context, v *view, mark map[string]string
 			continue
 		}
 		isFinal := toldOf(text).State != Pending
-		isKnown := commit == v.top() || v.newest(commit) != nil || (v.pause != nil && v.pause.Head == commit) || commit == v.pushed
-		if commit != handledKey && isFinal && !isKnown {
+		if commit != handledKey && isFinal && !v.knows(commit) {
 			delete(mark, commit)
 		}
 	}

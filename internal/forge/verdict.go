@@ -54,6 +54,13 @@ func (v *view) newest(commit string) *history.Run {
 	return nil
 }
 
+// knows says that something is still told of a commit: it is the newest, or a run or the pause is about it.
+func (v *view) knows(commit string) bool {
+	isPaused := v.pause != nil && v.pause.Head == commit
+	isHead := commit == v.top() || commit == v.pushed
+	return isHead || isPaused || v.newest(commit) != nil
+}
+
 // oldest is the first run of a commit that is still known.
 func (v *view) oldest(commit string) *history.Run {
 	for i, r := range slices.Backward(v.runs) {
