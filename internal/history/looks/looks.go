@@ -52,12 +52,26 @@ type UnitStatus struct {
 
 // Equal says that o is the same look with the same finding.
 func (l Look) Equal(o Look) bool {
-	sameSince := func(a, b *time.Time) bool { return a == b || a != nil && b != nil && a.Equal(*b) }
-	sameUnit := func(a, b FailedUnit) bool {
-		return a.Name == b.Name && a.Result == b.Result && sameSince(a.Since, b.Since)
+	if !l.At.Equal(o.At) || l.Unknown != o.Unknown || l.RebootRequired != o.RebootRequired {
+		return false
 	}
-	sameState := l.Unknown == o.Unknown && l.RebootRequired == o.RebootRequired && l.Running == o.Running && l.Drifted == o.Drifted
-	return sameState && l.At.Equal(o.At) && slices.EqualFunc(l.Failed, o.Failed, sameUnit) && slices.Equal(l.Drift, o.Drift)
+	if l.Running != o.Running || l.Drifted != o.Drifted {
+		return false
+	}
+
+	return slices.EqualFunc(l.Failed, o.Failed, FailedUnit.equal) && slices.Equal(l.Drift, o.Drift)
+}
+
+func (u FailedUnit) equal(o FailedUnit) bool {
+	return u.Name == o.Name && u.Result == o.Result && sameTime(u.Since, o.Since)
+}
+
+// sameTime says that both are the same moment, or that neither is known.
+func sameTime(a, b *time.Time) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Equal(*b)
 }
 
 // Stored is how the last look at each host is stored.
