@@ -126,7 +126,8 @@ func (f *Facts) differs(want *bundle.Container, now []State) bool {
 		return true
 	}
 	for _, s := range now {
-		isDown := !s.Runs() && !(want.Once && s.Exit == 0 && s.Status == "exited")
+		isDone := want.Once && s.Exit == 0 && s.Status == "exited"
+		isDown := !s.Runs() && !isDone
 		otherHash := f.hashed(want) && s.Hash != f.Hashes[want.Name]
 		id, isKnown := f.Images[ImageRef(f.Want, want)]
 		otherImage := isKnown && id != s.Image
@@ -134,7 +135,10 @@ func (f *Facts) differs(want *bundle.Container, now []State) bool {
 			return true
 		}
 	}
-	if !f.hashed(want) && f.definitionChanged(want) || want.Build && f.buildChanged(want) {
+	if !f.hashed(want) && f.definitionChanged(want) {
+		return true
+	}
+	if want.Build && f.buildChanged(want) {
 		return true
 	}
 	return slices.ContainsFunc(want.EnvKeys, func(k string) bool { return f.Changed(bundle.KindKey + ":" + k) })

@@ -58,7 +58,9 @@ func (s *State) StoppedByHand(once bool) bool {
 	if s.Policy == "always" || s.Policy == "unless-stopped" {
 		return true
 	}
-	return !once && s.Exit == 0 || s.Exit == exitKilled || s.Exit == exitTerminated
+
+	endedWell := !once && s.Exit == 0
+	return endedWell || s.Exit == exitKilled || s.Exit == exitTerminated
 }
 
 // stateFormat has docker inspect tell one line of JSON for each container, with nothing in it that the
@@ -241,7 +243,9 @@ func composeSaid(stderr string) string {
 	var lines []string
 	for line := range strings.Lines(stderr) {
 		line = strings.TrimSpace(line)
-		isProgress := strings.HasPrefix(line, "Container ") || strings.HasPrefix(line, "Network ") || strings.HasPrefix(line, "Volume ") || strings.HasPrefix(line, "time=")
+		isProgress := slices.ContainsFunc([]string{"Container ", "Network ", "Volume ", "time="}, func(start string) bool {
+			return strings.HasPrefix(line, start)
+		})
 		if line != "" && !isProgress {
 			lines = append(lines, strings.TrimPrefix(line, "Error response from daemon: "))
 		}

@@ -104,8 +104,10 @@ func (w *Watched) judge(all []State, now time.Time) (failures []Failure, waiting
 // one judges one container: it counts, it failed, or it is waited for.
 func (w *Watched) one(want *bundle.Container, s *State, now time.Time) (isDone bool, err error) {
 	restarted := s.Restarts > w.Before[s.ID]
+	mayEnd := want.Once || s.Policy == "on-failure"
+
 	switch {
-	case s.Status == "exited" && s.Exit == 0 && (want.Once || s.Policy == "on-failure"):
+	case s.Status == "exited" && s.Exit == 0 && mayEnd:
 		return true, nil
 	case s.Error != "":
 		return false, fmt.Errorf("could not be started: %s", plain.Text(s.Error, maxLine))
