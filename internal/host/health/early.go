@@ -68,9 +68,9 @@ func (g *watching) begun(ctx context.Context, glances, seen map[string]machine.U
 	var names []string
 	for n, s := range glances {
 		was, known := seen[n]
-		differs := !known || s.Active != was.Active || s.Sub != was.Sub || s.Job != was.Job
+		isSame := s.Active == was.Active && s.Sub == was.Sub && s.Job == was.Job
 		seen[n] = s
-		if differs && !s.Job {
+		if !s.Job && (!known || !isSame) {
 			names = append(names, n)
 		}
 	}
