@@ -35,7 +35,10 @@ func (m Store) ownerNow(own state.KeyOwner) (now state.KeyOwner, late bool, err 
 	if err != nil {
 		return own, false, fmt.Errorf("look up group %s: %w", own.Group, err)
 	}
-	if (hasUser || bareID.MatchString(own.User)) && (hasGroup || bareID.MatchString(own.Group)) {
+
+	userExists := hasUser || bareID.MatchString(own.User)
+	groupExists := hasGroup || bareID.MatchString(own.Group)
+	if userExists && groupExists {
 		return own, false, nil
 	}
 	return state.KeyOwner{User: "root", Group: "root", Mode: own.Mode & 0o700}, true, nil
