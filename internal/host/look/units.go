@@ -173,10 +173,11 @@ func (l *looker) leftAs(unit, why string, since int64) {
 
 // isStopped says that a unit which should run does not, and neither failed nor waits for anything.
 func isStopped(u bundle.Unit, st machine.UnitState) bool {
-	shouldRun := u.Start && !u.Oneshot && !u.KeyUnit && !st.Oneshot
-	isOnItsWay := st.Job || st.Active == "deactivating"
+	isJob := u.Oneshot || st.Oneshot
+	shouldRun := u.Start && !u.KeyUnit && !isJob
+	isDown := st.Active == "inactive" && !st.Job
 	waits := st.Barred || st.Skipped // for its keys, or for a condition of its own
-	return shouldRun && st.Active == "inactive" && !isOnItsWay && !waits
+	return shouldRun && isDown && !waits
 }
 
 // accounts compares users and groups.
