@@ -52,7 +52,9 @@ func Plan(m *machine.Machine, want *bundle.System, stands bool) (*state.SystemMo
 			move.Action = bundle.ActionBoot
 		}
 	}
-	waits := stands && move.Action != bundle.ActionTest && l.Current == l.Booted && l.Profile == want.Path
+
+	isBehind := l.Current == l.Booted && l.Profile == want.Path
+	waits := stands && isBehind && move.Action != bundle.ActionTest
 	if waits || has(l, want.Path, move.Action) {
 		return nil, nil
 	}
