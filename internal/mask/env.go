@@ -235,7 +235,8 @@ func reference(s string) (name, operator, word string, n int) {
 func nameLength(s string) int {
 	for i := range len(s) {
 		c := s[i]
-		isLetter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+		isSmall, isCapital := 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z'
+		isLetter := isSmall || isCapital || c == '_'
 		isDigit := '0' <= c && c <= '9'
 		if !isLetter && (i == 0 || !isDigit) {
 			return i
