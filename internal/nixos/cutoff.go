@@ -50,8 +50,9 @@ func bound(pid int) error {
 // startCutOff starts a program that cutOff prepared, and sets its bounds. One that can't have them is ended.
 func startCutOff(cmd *exec.Cmd) error {
 	if err := cmd.Start(); err != nil {
-		isForbidden := errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS)
-		if isForbidden {
+		isForbidden := errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC)
+		isUnknown := errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS)
+		if isForbidden || isUnknown {
 			return fmt.Errorf("%w (%v)", errNoNamespace, err)
 		}
 		return err

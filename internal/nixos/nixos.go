@@ -108,17 +108,21 @@ const StoreDir = "/nix/store"
 // IsStorePath says whether p is the path of one thing in the store: a hash, a dash, a name.
 func IsStorePath(p string) bool {
 	name, ok := strings.CutPrefix(p, StoreDir+"/")
-	if !ok || len(name) < 34 || len(name) > 211+33 || name[32] != '-' {
+	hasLength := len(name) >= 34 && len(name) <= 211+33
+	if !ok || !hasLength || name[32] != '-' {
 		return false
 	}
+
 	for i, c := range []byte(name) {
-		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' && i > 32
-		digit := '0' <= c && c <= '9'
+		small, digit := 'a' <= c && c <= 'z', '0' <= c && c <= '9'
+		capital := i > 32 && 'A' <= c && c <= 'Z'
+		letter := small || capital
 		sign := i >= 32 && strings.IndexByte("+-._?=", c) >= 0
 		if !letter && !digit && !sign {
 			return false
 		}
 	}
+
 	return true
 }
 

@@ -114,7 +114,8 @@ func (n *Nix) Known(s *nixtree.Source, asks []Ask) (systems map[string]System, f
 			failures[a.Host] = broken
 		}
 		isThere := a.OnHost && n.canBuild(sys) // the host builds it in the run
-		if sys.Err != "" || broken != nil || isThere || n.isKept(sys.Out) {
+		hasFailed := sys.Err != "" || broken != nil
+		if hasFailed || isThere || n.isKept(sys.Out) {
 			systems[a.Host] = sys
 		}
 	}
@@ -123,7 +124,12 @@ func (n *Nix) Known(s *nixtree.Source, asks []Ask) (systems map[string]System, f
 
 // canBuild says that there is something to build a remembered system from. The garbage collector takes derivations
 // too, and then only an evaluation brings them back.
-func (n *Nix) canBuild(s System) bool { return s.Err != "" || s.There || n.isKept(s.Out) || Has(s.Drv) }
+func (n *Nix) canBuild(s System) bool {
+	if s.Err != "" || s.There {
+		return true
+	}
+	return n.isKept(s.Out) || Has(s.Drv)
+}
 
 func (n *Nix) recall(key string) (System, bool) {
 	n.mu.Lock()
