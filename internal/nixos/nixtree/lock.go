@@ -91,8 +91,8 @@ func localInput(locked map[string]any, holds func(string) bool) string {
 	kind := str("type")
 	if kind == "path" {
 		p := str("path")
-		inside := p != "" && !path.IsAbs(p) && fs.ValidPath(path.Clean(p)) && holds(path.Clean(p))
-		if inside {
+		inside := p != "" && !path.IsAbs(p) && fs.ValidPath(path.Clean(p))
+		if inside && holds(path.Clean(p)) {
 			return ""
 		}
 		return fmt.Sprintf("the local path %q", p)
@@ -113,6 +113,8 @@ func isLocalURL(kind, where string) bool {
 		return true
 	}
 	scheme := u.Scheme[strings.LastIndex(u.Scheme, "+")+1:]
-	fetches := kind == "git" || kind == "hg" || kind == "tarball" || kind == "file"
-	return scheme == "file" || scheme == "path" || fetches && scheme == ""
+	if scheme == "" {
+		return slices.Contains([]string{"git", "hg", "tarball", "file"}, kind) // they fetch a bare path
+	}
+	return scheme == "file" || scheme == "path"
 }
