@@ -15,8 +15,8 @@ func ParsePublicURL(text string) (string, error) {
 	}
 
 	u, err := url.Parse(text)
-	isWeb := err == nil && (u.Scheme == "https" || u.Scheme == "http") && u.Host != ""
-	if !isWeb {
+	isWeb := err == nil && (u.Scheme == "https" || u.Scheme == "http")
+	if !isWeb || u.Host == "" {
 		return "", errors.New("read --public-url: want the address of the page as browsers have it, as in https://bellhop.example.org")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
