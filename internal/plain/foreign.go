@@ -90,8 +90,8 @@ func verbatim(data []byte) (text string, ok bool) {
 	}
 
 	for _, c := range data[1:last] {
-		isPlain := c >= ' ' && c <= '~' && c != '"' && c != '\\'
-		if !isPlain {
+		isPrintable := c >= ' ' && c <= '~'
+		if !isPrintable || c == '"' || c == '\\' {
 			return "", false
 		}
 	}
