@@ -145,8 +145,10 @@ func safe(s string) string {
 // word is a name that may stand in an HTML comment.
 func word(s string) string {
 	return strings.Map(func(r rune) rune {
-		isPlain := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '_' || r == '.'
-		if isPlain || r == '-' {
+		isSmall, isCapital, isDigit := r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9'
+		isSign := r == '_' || r == '.' || r == '-'
+		isWord := isSmall || isCapital || isDigit
+		if isWord || isSign {
 			return r
 		}
 		return '_'

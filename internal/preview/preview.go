@@ -212,6 +212,7 @@ func keysByBlob(b *fleet.Bundle, tree fs.FS) bundle.Manifest {
 }
 
 func isElsewhere(a, b *fleet.Host) bool {
-	isSame := slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.HostKeys, b.HostKeys) && a.User == b.User && a.Jump == b.Jump
-	return !isSame
+	samePlace := slices.Equal(a.Addresses, b.Addresses) && slices.Equal(a.HostKeys, b.HostKeys)
+	sameLogin := a.User == b.User && a.Jump == b.Jump
+	return !samePlace || !sameLogin
 }
