@@ -168,7 +168,8 @@ func (c *Client) answer(ctx context.Context, r Ref, challenge string) (func(*htt
 	}
 
 	realm, err := url.Parse(fields["realm"])
-	if err != nil || realm.Host == "" || realm.Scheme != "https" && !isThisMachine(realm.Hostname()) {
+	isPlace := err == nil && realm.Host != ""
+	if !isPlace || realm.Scheme != "https" && !isThisMachine(realm.Hostname()) {
 		return nil, errors.New("the registry names no place for tokens that can be trusted with a login")
 	}
 	q := realm.Query()
