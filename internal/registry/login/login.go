@@ -49,7 +49,8 @@ func Parse(registry string, secret []byte) (Login, error) {
 	}
 
 	user, password, ok := strings.Cut(text, ":")
-	if !ok || user == "" || password == "" || strings.ContainsAny(text, "\n\r\x00") {
+	hasBoth := ok && user != "" && password != ""
+	if !hasBoth || strings.ContainsAny(text, "\n\r\x00") {
 		return Login{}, errors.New("want USER:PASSWORD in one line, or docker's config.json")
 	}
 	return Login{registry, user, password}, nil
