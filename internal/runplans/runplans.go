@@ -130,8 +130,9 @@ func (s *Store) Of(run string) string {
 // isName says that run may be the name of a file in the folder.
 func isName(run string) bool {
 	isOther := func(r rune) bool {
-		isLetter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-		return !isLetter && (r < '0' || r > '9') && r != '-'
+		isSmall, isCapital, isDigit := r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9'
+		isPlain := isSmall || isCapital || isDigit
+		return !isPlain && r != '-'
 	}
 	return run != "" && len(run) <= 100 && !strings.ContainsFunc(run, isOther)
 }
