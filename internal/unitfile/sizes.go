@@ -146,7 +146,8 @@ func isPercent(value string, most int) bool {
 		return false
 	}
 
-	return !hasFraction || fraction != "" && len(fraction) <= 2 && strings.Trim(fraction, "0123456789") == ""
+	isFraction := len(fraction) >= 1 && len(fraction) <= 2 && strings.Trim(fraction, "0123456789") == ""
+	return !hasFraction || isFraction
 }
 
 func checkMemory(value string) *valueError {
@@ -158,7 +159,8 @@ func checkMemory(value string) *valueError {
 }
 
 func checkTasks(value string) *valueError {
-	if value == "infinity" || isCount(value) && value != "0" || isPercent(value, 100) {
+	isPositive := isCount(value) && value != "0"
+	if value == "infinity" || isPositive || isPercent(value, 100) {
 		return nil
 	}
 
