@@ -124,7 +124,10 @@ func (t *Tree) unpackFile(h *tar.Header, r io.Reader) error {
 
 // isName takes what may stand in a commit: no way out of the tree, bytes that are no UTF-8 too.
 func isName(name string) bool {
-	if name == "" || len(name) > 4096 || path.Clean(name) != name || path.IsAbs(name) {
+	if name == "" || len(name) > 4096 {
+		return false
+	}
+	if path.Clean(name) != name || path.IsAbs(name) {
 		return false
 	}
 
