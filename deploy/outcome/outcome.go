@@ -40,6 +40,7 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 		oc.Unconfirmed(run, hp, o.Fresh, &e)
 		return e, false
 	}
+
 	isAway := o.Away && !oc.IsUp(hp.Name)
 	oc.Hosts.SetAway(hp.Name, isAway)
 
@@ -47,6 +48,7 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 	if isAway || o.Fate == push.WrongKey {
 		e.AwayAt = awaySince(hp.Last, time.Now())
 	}
+
 	switch o.Fate {
 	case push.Left:
 		return e, true
@@ -71,9 +73,11 @@ func (oc Outcomes) Of(run string, hp *plan.HostPlan, o push.Outcome) (e history.
 			e.Error = plain.Text("away since "+e.AwayAt.UTC().Format(time.RFC3339)+": "+e.Error, contact.MaxText)
 		}
 	}
+
 	if h := whatHelps(o.Err); h != "" {
 		e.Error += "\n" + h
 	}
+
 	return e, false
 }
 
@@ -120,12 +124,14 @@ func (oc Outcomes) Result(run string, hp *plan.HostPlan, res *bundle.Result, boo
 		rec.Digest = oc.Archive.KnownDigest(nil, hp.Name, plain.NewForeign(rec.Digest), hp.Bundle.Digest)
 		e.Record, e.Overtaken = &rec, e.Stood() && rec.Digest != hp.Bundle.Digest
 	}
+
 	if e.Error == "" && !e.Stood() {
 		e.Error = "the host gave no reason"
 	}
 	if len(res.Keys) > 0 {
 		e.Present = new(bundle.Present(res.Keys))
 	}
+
 	return e
 }
 
@@ -141,10 +147,12 @@ func strange(text, host string, err error) string {
 	if key.Line == "" {
 		return text + "bellhop host add shows the keys that it has now"
 	}
+
 	whose := ""
 	if key.Host != host {
 		whose = " of " + key.Host
 	}
+
 	return text + "pin the new one" + whose + " in the repo: host_key: " + key.Line
 }
 

@@ -31,6 +31,7 @@ func (oc Outcomes) Unconfirmed(run string, hp *plan.HostPlan, t push.FreshTry, e
 	} else {
 		e.Reason, e.Remember = results.ReasonAway, oc.lastEnd(run, hp).Reason == results.ReasonAway
 	}
+
 	e.Error = plain.Text(unconfirmedText(t, e.Reason, e.Remember), contact.MaxText)
 }
 
@@ -41,12 +42,14 @@ func unconfirmedText(t push.FreshTry, reason results.Reason, remembered bool) st
 	if how == "" {
 		how = "nobody asked it"
 	}
+
 	switch {
 	case reason == results.ReasonCutOff:
 		return fmt.Sprintf("%swith the change nobody could log in any more (%s), while %s could be reached.\n%s", back, how, t.Elsewhere, tryAgainBy)
 	case remembered:
 		return fmt.Sprintf("%sthis deployer did not confirm the change in time, for the second time (%s).\n%s", back, how, tryAgainBy)
 	}
+
 	return fmt.Sprintf("%sthis deployer did not confirm the change in time (%s).\nIt is tried once more, in two minutes at the earliest; at once with: bellhop deploy --retry", back, how)
 }
 
