@@ -167,6 +167,7 @@ func (u *Unit) Action(changed func(thing string) bool) string {
 			act = does
 		}
 	}
+
 	for _, t := range u.Triggers {
 		does, ok := u.On[t]
 		if !ok {
@@ -174,10 +175,12 @@ func (u *Unit) Action(changed func(thing string) bool) string {
 		}
 		hit(t, does)
 	}
+
 	for _, f := range u.Files {
 		hit(KindFile+":"+f, cmp.Or(u.OnChange, Restart))
 		hit(KindLink+":"+f, cmp.Or(u.OnChange, Restart))
 	}
+
 	return act
 }
 

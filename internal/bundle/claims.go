@@ -111,6 +111,7 @@ func claimsOf(m *Manifest) claims {
 			c.services[s.Thing] = slices.Sorted(slices.Values(s.Services))
 		}
 	}
+
 	return c
 }
 
@@ -119,6 +120,7 @@ func (c claims) accounts(m *Manifest) {
 	for _, g := range m.Groups {
 		c.services[GroupThing(g)] = nil
 	}
+
 	for _, u := range m.Users {
 		c.add(userThing(u.Name), u.Service)
 		if _, there := c.services[GroupThing(u.Group)]; there {
@@ -149,6 +151,7 @@ func (m *Manifest) pick(keep func(services []string) bool) Manifest {
 	if slices.ContainsFunc(p.Keys, func(k Key) bool { return k.Path == m.Logins }) { // logins are nothing without their key
 		p.Logins = m.Logins
 	}
+
 	return p
 }
 
@@ -180,20 +183,24 @@ func (c claims) places(m *Manifest) map[string][]string {
 	for _, p := range m.Packages {
 		put("package "+p.Name, packageThing(p.Name))
 	}
+
 	for _, u := range m.Units {
 		put("unit "+u.Name, unitThing(u.Name))
 		for _, p := range u.Files { // a drop-in that another service brings
 			put("path "+p, unitThing(u.Name))
 		}
 	}
+
 	for _, s := range m.Services {
 		if s.Compose != nil {
 			put("project "+s.Compose.Project, KindService+":"+s.Name)
 		}
 	}
+
 	for _, g := range m.Groups {
 		put("group "+g, GroupThing(g))
 	}
+
 	for _, u := range m.Users {
 		put("user "+u.Name, userThing(u.Name))
 		if u.UID != 0 {
@@ -203,6 +210,7 @@ func (c claims) places(m *Manifest) map[string][]string {
 			put("gid "+strconv.Itoa(int(u.GID)), userThing(u.Name))
 		}
 	}
+
 	return at
 }
 

@@ -53,6 +53,7 @@ func Compose(head, lastGood Manifest, failing []string) Composition {
 	for _, name := range slices.Sorted(maps.Keys(held)) {
 		c.Held = append(c.Held, held[name])
 	}
+
 	return c
 }
 
@@ -95,6 +96,7 @@ func (m *Manifest) composeNeeds(head, lastGood *Manifest, isHeld func(string) bo
 			}
 		}
 	}
+
 	add(head, func(s string) bool { return !isHeld(s) })
 	add(lastGood, isHeld)
 
@@ -158,6 +160,7 @@ func tiedTo(head, lastGood *Manifest, failing []string) map[string]HeldService {
 			}
 		}
 	}
+
 	return held
 }
 
@@ -192,6 +195,7 @@ func sharedPlaces(head, lastGood *Manifest) map[string][]string {
 			delete(at, place)
 		}
 	}
+
 	return at
 }
 

@@ -82,5 +82,6 @@ func (c *ComposeProject) Args() []string {
 	if len(c.Env) == 0 {
 		args = append(args, "--env-file", "/dev/null")
 	}
+
 	return args
 }

@@ -48,6 +48,7 @@ func NewDelta(old, new Manifest) (Delta, error) {
 	if err != nil {
 		return Delta{}, err
 	}
+
 	d := Delta{From: DigestBytes(a), To: DigestBytes(b)}
 	was := pieces(a)
 	at := make(map[string]int, len(was))
@@ -56,6 +57,7 @@ func NewDelta(old, new Manifest) (Delta, error) {
 			at[string(p)] = i
 		}
 	}
+
 	next := -1 // the piece after the last that was named
 	for _, p := range pieces(b) {
 		last := len(d.Ops) - 1
@@ -74,6 +76,7 @@ func NewDelta(old, new Manifest) (Delta, error) {
 			next = -1
 		}
 	}
+
 	return d, nil
 }
 
@@ -87,6 +90,7 @@ func (d *Delta) Apply(old Manifest) (Manifest, error) {
 	if DigestBytes(a) != d.From {
 		return Manifest{}, ErrDelta
 	}
+
 	was := pieces(a)
 	var b bytes.Buffer
 	for _, op := range d.Ops {
@@ -102,12 +106,15 @@ func (d *Delta) Apply(old Manifest) (Manifest, error) {
 			return Manifest{}, fmt.Errorf("delta: more than the cap of %d bytes", MaxMessage)
 		}
 	}
+
 	if DigestBytes(b.Bytes()) != d.To {
 		return Manifest{}, errors.New("delta: it makes another manifest than it says")
 	}
+
 	var m Manifest
 	if err := json.Unmarshal(b.Bytes(), &m); err != nil {
 		return Manifest{}, fmt.Errorf("delta: %w", err)
 	}
+
 	return m, nil
 }

@@ -61,6 +61,7 @@ func Diff(old, new Manifest) []Change {
 	slices.SortStableFunc(cs, func(a, b Change) int {
 		return cmp.Or(cmp.Compare(slices.Index(order, a.Kind), slices.Index(order, b.Kind)), cmp.Compare(a.Name, b.Name))
 	})
+
 	return cs
 }
 
@@ -70,6 +71,7 @@ func diffBy[T any](cs []Change, kind string, old, new []T, id func(T) (name, ser
 		name, _ := id(o)
 		was[name] = o
 	}
+
 	for _, n := range new {
 		name, service := id(n)
 		o, had := was[name]
@@ -84,10 +86,12 @@ func diffBy[T any](cs []Change, kind string, old, new []T, id func(T) (name, ser
 			cs = append(cs, Change{Modify, kind, name, service})
 		}
 	}
+
 	for name, o := range was {
 		_, service := id(o)
 		cs = append(cs, Change{Remove, kind, name, service})
 	}
+
 	return cs
 }
 

@@ -54,6 +54,7 @@ func (m *Manifest) Sort() {
 func (m *Manifest) Digest() string {
 	h := sha256.New()
 	line(h, "format", Format)
+
 	for _, f := range m.Files {
 		line(h, "file", []any{f.Path, f.Digest, f.Mode, f.User, f.Group})
 	}
@@ -69,6 +70,7 @@ func (m *Manifest) Digest() string {
 	for _, g := range m.Groups {
 		line(h, "group", g)
 	}
+
 	for _, u := range m.Users {
 		fields := []any{u.Name, u.Group, u.Home}
 		if u.UID != 0 || u.GID != 0 {
@@ -76,6 +78,7 @@ func (m *Manifest) Digest() string {
 		}
 		line(h, "user", fields)
 	}
+
 	for _, u := range m.Units {
 		u.Service = ""
 		line(h, "unit", u)
@@ -93,6 +96,7 @@ func (m *Manifest) Digest() string {
 	if m.Logins != "" {
 		line(h, "logins", m.Logins)
 	}
+
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -120,6 +124,7 @@ func (m *Manifest) Len() int {
 			containers += s.Compose.size()
 		}
 	}
+
 	return containers + len(m.Files) + len(m.Links) + len(m.Keys) + len(m.Packages) + len(m.Groups) + len(m.Users) + len(m.Units) + len(m.Needs) + len(m.Services) + len(m.systems())
 }
 

@@ -47,6 +47,7 @@ func (a *Asked) UnmarshalJSON(data []byte) error {
 	for _, d := range list {
 		a.digests[d] = true
 	}
+
 	return nil
 }
 

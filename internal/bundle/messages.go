@@ -288,6 +288,7 @@ func Present(keys []KeyState) int {
 			n++
 		}
 	}
+
 	return n
 }
 

@@ -14,6 +14,7 @@ func Notes(res *Result) []string {
 			notes = append(notes, text+": "+strings.Join(of, ", "))
 		}
 	}
+
 	add("edited on the host and put back", withEdits(res))
 	add("stays on the host", res.Kept)
 	add("stopped by hand and left so", res.Drifted)
@@ -28,5 +29,6 @@ func withEdits(res *Result) []string {
 			out[i] += " (the edit is " + res.Edits[i] + ")"
 		}
 	}
+
 	return out
 }

@@ -41,11 +41,13 @@ func badText(what, p string) string {
 	if len(p) > MaxPath {
 		return fmt.Sprintf("a %s longer than %d bytes", what, MaxPath)
 	}
+
 	for name := range strings.SplitSeq(p, "/") {
 		if len(name) > MaxPathName {
 			return fmt.Sprintf("a name in a %s that is longer than %d bytes", what, MaxPathName)
 		}
 	}
+
 	return ""
 }
 

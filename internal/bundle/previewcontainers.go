@@ -36,6 +36,7 @@ func PreviewContainers(was, want Manifest, changes []Change) []ContainerChange {
 			out = append(out, p.of(s.Name)...)
 		}
 	}
+
 	for _, s := range was.Services {
 		if s.Compose != nil && want.ServiceOf(s.Name).Compose == nil {
 			for _, c := range s.Compose.Containers {
@@ -43,6 +44,7 @@ func PreviewContainers(was, want Manifest, changes []Change) []ContainerChange {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -59,6 +61,7 @@ func (p *preview) of(service string) []ContainerChange {
 			p.does[c.Name] = ContainerChange{service, c.Name, action, why}
 		}
 	}
+
 	p.follow(service)
 
 	var out []ContainerChange
@@ -67,6 +70,7 @@ func (p *preview) of(service string) []ContainerChange {
 			out = append(out, d)
 		}
 	}
+
 	if p.old != nil {
 		for _, c := range p.old.Containers {
 			if p.new.ContainerOf(c.Name) == nil {
@@ -74,6 +78,7 @@ func (p *preview) of(service string) []ContainerChange {
 			}
 		}
 	}
+
 	return out
 }
 
@@ -82,6 +87,7 @@ func (p *preview) decide(c *Container) (action, why string) {
 	if p.old == nil {
 		return Create, "the service is new; one that runs already as it says stays"
 	}
+
 	was := p.old.ContainerOf(c.Name)
 	switch {
 	case was == nil || was.Idle:
@@ -105,6 +111,7 @@ func (p *preview) decide(c *Container) (action, why string) {
 	if key := p.first(KindKey, c.Keys); key != "" {
 		return Restart, "key " + key
 	}
+
 	return "", ""
 }
 
@@ -193,6 +200,7 @@ func NewVolumes(was, want Manifest) []VolumeChange {
 			out = append(out, newVolumes(old.Name, "network", old.Compose, next.Compose, old.Compose.Networks, next.Compose.Networks)...)
 		}
 	}
+
 	return out
 }
 
@@ -219,6 +227,7 @@ func newVolumes(service, kind string, old, new *ComposeProject, was, is []Compos
 		}
 		return &all[i]
 	}
+
 	holdsName := func(all []ComposeVolume, name string) bool {
 		return slices.ContainsFunc(all, func(v ComposeVolume) bool { return v.Name == name })
 	}
@@ -241,6 +250,7 @@ func newVolumes(service, kind string, old, new *ComposeProject, was, is []Compos
 			out = append(out, VolumeChange{service, kind, v.Name, v.Name})
 		}
 	}
+
 	return out
 }
 

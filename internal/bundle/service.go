@@ -74,6 +74,7 @@ func Brief(command string) string {
 	if rest != "" {
 		line += " …"
 	}
+
 	return line
 }
 

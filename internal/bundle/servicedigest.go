@@ -55,6 +55,7 @@ func (m *Manifest) partOf(name string) Manifest {
 	if name == SystemService {
 		out.System = m.System
 	}
+
 	return out
 }
 
@@ -82,27 +83,32 @@ func (p *part) own(m *Manifest) {
 			owner(f.User, f.Group)
 		}
 	}
+
 	for _, l := range m.Links {
 		if l.Service == p.name {
 			p.things[KindLink+":"+l.Path] = true
 		}
 	}
+
 	for _, k := range m.Keys {
 		if k.Service == p.name {
 			p.things[KindKey+":"+k.Name] = true
 			owner(k.User, k.Group)
 		}
 	}
+
 	for _, k := range m.Packages {
 		if k.Service == p.name {
 			p.things[KindPackage+":"+k.Name] = true
 		}
 	}
+
 	for _, u := range m.Users {
 		if u.Service == p.name {
 			owner(u.Name, u.Group)
 		}
 	}
+
 	for _, s := range m.Shared {
 		if slices.Contains(s.Services, p.name) {
 			p.claim(s.Thing)
@@ -139,6 +145,7 @@ func (p *part) shared(m *Manifest) {
 			p.units[u.Name] = true
 		}
 	}
+
 	for _, t := range named {
 		p.things[t] = true
 	}

@@ -71,6 +71,7 @@ func (s *System) Bad() string {
 	case ActionSwitch, ActionBoot, ActionTest:
 		return ""
 	}
+
 	return fmt.Sprintf("action %q: want %s, %s or %s", s.Action, ActionSwitch, ActionBoot, ActionTest)
 }
 
