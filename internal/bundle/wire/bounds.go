@@ -58,6 +58,7 @@ func checkJSON(p []byte, max bounds) error {
 			return fmt.Errorf("a number of more than %d digits", maxNumber)
 		}
 	}
+
 	return nil
 }
 

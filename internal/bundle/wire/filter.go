@@ -133,6 +133,7 @@ func (c *copier) all(dst, src reflect.Value, n int) {
 		c.copy(one, src.Index(i))
 		out = reflect.Append(out, one)
 	}
+
 	dst.Set(out)
 }
 
@@ -157,6 +158,7 @@ func (c *copier) evidence(dst, src reflect.Value) {
 		one.FieldByName("Lines").Set(reflect.ValueOf(c.lastLines(e.Lines)))
 		out = reflect.Append(out, one)
 	}
+
 	dst.Set(out)
 }
 
@@ -175,6 +177,7 @@ func (c *copier) lastLines(lines []plain.Foreign) []string {
 	if first == len(all) {
 		return nil
 	}
+
 	return all[first:]
 }
 
@@ -191,6 +194,7 @@ func (c *copier) text(f plain.Foreign) string {
 	if f.IsEmpty() {
 		return ""
 	}
+
 	most := max(min(c.left, MaxError), len("…"))
 	s := f.Filtered(c.filter)
 	if c.lines {

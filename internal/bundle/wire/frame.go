@@ -25,6 +25,7 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 	if len(p) > bundle.MaxMessage {
 		return fmt.Errorf("message %q: %d bytes are more than the cap of %d", kind, len(p), bundle.MaxMessage)
 	}
+
 	b := frames.Get().(*bytes.Buffer)
 	defer frames.Put(b)
 	b.Reset()
@@ -35,6 +36,7 @@ func WriteFrame(w io.Writer, kind byte, v any) error {
 		b.Truncate(headSize)
 		b.Write(p)
 	}
+
 	return writeFrame(w, kind, b.Bytes())
 }
 
@@ -59,6 +61,7 @@ func deflate(b *bytes.Buffer, p []byte) bool {
 	if len(p) < 1<<10 {
 		return false
 	}
+
 	was := b.Len()
 	z := deflaters.Get().(*flate.Writer)
 	defer deflaters.Put(z)
@@ -84,6 +87,7 @@ func inflate(kind byte, p []byte, most int64) ([]byte, error) {
 	if int64(len(out)) > most {
 		return nil, fmt.Errorf("%w: frame %q: inflated it is more than the cap of %d", ErrProtocol, kind, most)
 	}
+
 	return out, nil
 }
 
@@ -92,8 +96,10 @@ func WriteBlob(w io.Writer, b bundle.Blob, r io.Reader) error {
 	if err := WriteFrame(w, bundle.FrameBlob, b); err != nil {
 		return err
 	}
+
 	buf, putBack := room(int(headSize + min(b.Size, bundle.MaxData)))
 	defer putBack() // cleared: it may have held a key
+
 	for left := b.Size; left > 0; {
 		n := min(left, int64(len(buf)-headSize))
 		if _, err := io.ReadFull(r, buf[headSize:headSize+n]); err != nil {
@@ -104,6 +110,7 @@ func WriteBlob(w io.Writer, b bundle.Blob, r io.Reader) error {
 		}
 		left -= n
 	}
+
 	return nil
 }
 
@@ -118,6 +125,7 @@ func room(n int) (buf []byte, putBack func()) {
 		buf = make([]byte, n)
 		return buf, func() { clear(buf) }
 	}
+
 	r := rooms.Get().(*[smallRoom]byte)
 	return r[:n], func() { clear(r[:n]); rooms.Put(r) }
 }
@@ -198,6 +206,7 @@ func (r *Reader) next(limit func(kind byte) (int64, error)) (kind byte, payload 
 	if _, err := io.ReadFull(r.r, r.head[:]); err != nil {
 		return 0, nil, err
 	}
+
 	kind = r.head[0] &^ deflated
 	isDeflated := r.head[0]&deflated != 0
 	n := int64(binary.BigEndian.Uint32(r.head[1:]))
@@ -220,6 +229,7 @@ func (r *Reader) next(limit func(kind byte) (int64, error)) (kind byte, payload 
 	if isDeflated {
 		p, err = inflate(kind, p, most)
 	}
+
 	return kind, p, err
 }
 
@@ -230,6 +240,7 @@ func (r *Reader) take(n int64) ([]byte, error) {
 		_, err := io.ReadFull(r.r, p)
 		return p, err
 	}
+
 	var buf bytes.Buffer
 	buf.Grow(64 << 10)
 	_, err := io.CopyN(&buf, r.r, n)
@@ -249,6 +260,7 @@ func (r *Reader) Expect(want byte, v any) error {
 	if kind != want {
 		return fmt.Errorf("frame %q came where %q belongs", kind, want)
 	}
+
 	return bundle.Unmarshal(p, v)
 }
 
@@ -271,6 +283,7 @@ func (r *Reader) Offer(kind byte, p []byte) (o bundle.Offer, err error) {
 		}
 		kind, p, err = r.Next()
 	}
+
 	if err != nil {
 		return o, noEOF(err)
 	}

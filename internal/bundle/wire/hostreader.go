@@ -55,6 +55,7 @@ func NewHostReader(r io.Reader, things int) *HostReader {
 	for _, kind := range []byte{bundle.FrameHello, bundle.FrameWant, bundle.FrameResult, bundle.FrameReply} {
 		h.left += h.limit(kind) + frameCost
 	}
+
 	return h
 }
 
@@ -84,6 +85,7 @@ func (h *HostReader) Hello() (*bundle.HostHello, error) {
 	if !ok {
 		return nil, Misplaced(m)
 	}
+
 	return hello, nil
 }
 
@@ -102,6 +104,7 @@ func Misplaced(m any) error {
 	case *bundle.HostSeen:
 		name = "seen"
 	}
+
 	return fmt.Errorf("%w: a message %q came where another belongs", ErrProtocol, name)
 }
 
@@ -128,6 +131,7 @@ func (h *HostReader) Next() (any, error) {
 	if err := h.check(m); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrProtocol, kindName[kind], err)
 	}
+
 	return m, nil
 }
 
@@ -188,6 +192,7 @@ func (h *HostReader) limit(kind byte) int64 {
 		}
 		return baseSeen + things
 	}
+
 	return maxReply
 }
 
@@ -234,11 +239,13 @@ func checkNumbers(m any) error {
 	if rec != nil && (rec.Generation < 0 || rec.Generation > maxGeneration) {
 		return errors.New("there is no such generation")
 	}
+
 	for _, k := range keys {
 		if k.Since < 0 || k.Since > maxSeconds {
 			return errors.New("a key's time is out of the calendar")
 		}
 	}
+
 	return nil
 }
 
@@ -248,18 +255,22 @@ func checkSeen(s *bundle.HostSeen, asked *bundle.Look) error {
 	if s.Generation < 0 || s.Generation > 1<<53 {
 		return errors.New("there is no such generation")
 	}
+
 	for _, n := range []int{s.Running, s.DriftMore, s.Read} {
 		if n < 0 || n > maxSystemd {
 			return errors.New("no host has so many things")
 		}
 	}
+
 	for _, u := range s.FailedUnits {
 		if u.Since < 0 || u.Since > maxSeconds {
 			return errors.New("a unit's time is out of the calendar")
 		}
 	}
+
 	if len(s.Contents) != 0 && len(s.Contents) != len(asked.Contents) {
 		return fmt.Errorf("it was asked for %d files", len(asked.Contents))
 	}
+
 	return nil
 }

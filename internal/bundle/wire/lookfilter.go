@@ -48,6 +48,7 @@ func PassesFilter(p []byte, filter func(string) string) bool {
 			break
 		}
 	}
+
 	return true
 }
 
