@@ -21,11 +21,13 @@ func UnitsBelowRun(files []bundle.File, units []bundle.Unit) ([]bundle.File, []b
 	for i := range files {
 		files[i].Path = below(files[i].Path)
 	}
+
 	for i := range units {
 		units[i].Files = slices.Clone(units[i].Files)
 		for n, p := range units[i].Files {
 			units[i].Files[n] = below(p)
 		}
 	}
+
 	return files, units
 }

@@ -21,6 +21,7 @@ func (st *Composition) breaks(service string, ps ...*problem.Problem) {
 	if service == "" {
 		names = st.pulls
 	}
+
 	for _, p := range ps {
 		st.Problems = append(st.Problems, p)
 		for _, name := range names {

@@ -38,6 +38,7 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 	gates := map[string]*gate{}
 	units := map[string]*bundle.Unit{}
 	groups := groupsOf(rs)
+
 	for _, r := range rs {
 		if r.PullsImages() {
 			st.pulls = append(st.pulls, r.Service.Name)
@@ -64,9 +65,11 @@ func Compose(o *Opener, t *tree.Tree, rs []*Rendering, arch string) *Composition
 
 	st.gates(gates, units)
 	st.claimUnits(units)
+
 	for _, name := range slices.Sorted(maps.Keys(units)) {
 		m.Units = append(m.Units, *units[name])
 	}
+
 	st.finish()
 	return st
 }
@@ -92,6 +95,7 @@ func (st *Composition) takeFiles(r *Rendering, groups map[string]string) {
 		}
 		m.Files = append(m.Files, f)
 	}
+
 	m.Links = append(m.Links, r.links...)
 	st.claimAll(r)
 
@@ -202,6 +206,7 @@ func (st *Composition) keyTwice(s *service.Service, k, was *service.Key) {
 	if slices.Equal(was.Sources, k.Sources) {
 		return
 	}
+
 	p := problem.At(s.Source.Name, s.Source.Data, k.At, "services %s and %s both have the key %s, which comes from %s here and from %s there",
 		st.Renders[k.Name].Service.Name, s.Name, k.Name, strings.Join(k.Sources, ", "), strings.Join(was.Sources, ", "))
 	st.Problems = append(st.Problems, p)
@@ -238,6 +243,7 @@ func joinOn(a, b map[string]string) map[string]string {
 	if len(b) == 0 {
 		return a
 	}
+
 	out := maps.Clone(b)
 	for t, does := range a {
 		if out[t] != bundle.Restart {
@@ -306,11 +312,14 @@ func (st *Composition) finish() {
 	slices.SortStableFunc(m.Needs, func(a, b bundle.Need) int { return strings.Compare(a.Command, b.Command) })
 	m.Needs = slices.CompactFunc(m.Needs, func(a, b bundle.Need) bool { return a.Command == b.Command })
 	m.Sort()
+
 	for i := range m.Units {
 		slices.Sort(m.Units[i].Files)
 	}
+
 	m.ShareThings(st.claimed)
 	st.claimed = nil
+
 	for i := range m.Services {
 		if s := &m.Services[i]; len(s.Before) > 0 {
 			s.Digest = bundle.ServiceDigest(m, s.Name)

@@ -54,6 +54,7 @@ func unseal(k bundle.Key) string {
 	if !k.Seal {
 		return ""
 	}
+
 	beside := bundle.KeyDir + "/." + k.Name + ".new"
 	return fmt.Sprintf("systemd-creds decrypt --name=%s %s/%s %s && chown %s:%s %s && chmod %04o %s && mv -T %s %s && exit 0; ",
 		k.Name, bundle.SealedDir, k.Name, beside, k.User, k.Group, beside, k.Mode, beside, beside, k.Path)

@@ -81,6 +81,7 @@ func (r *Rendering) command(c *service.Command) string {
 	if c == nil || c.Template == nil {
 		return c.Source()
 	}
+
 	r.Scope.Budget.At(c.Template.File)
 	data, err := c.Template.Execute(&r.Scope, nil)
 	file := r.Service.Source

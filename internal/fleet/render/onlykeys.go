@@ -24,11 +24,13 @@ func OnlyKeys(b *bundle.Manifest) error {
 			keyUnits[path] = true
 		}
 	}
+
 	for _, f := range b.Files {
 		if !keyUnits[f.Path] {
 			return refuse(f.Service, "the file "+f.Path)
 		}
 	}
+
 	for _, l := range b.Links {
 		return refuse(l.Service, "the link "+l.Path)
 	}
@@ -38,5 +40,6 @@ func OnlyKeys(b *bundle.Manifest) error {
 	for _, u := range b.Users {
 		return refuse(u.Service, "the user "+u.Name)
 	}
+
 	return nil
 }

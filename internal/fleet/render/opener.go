@@ -61,6 +61,7 @@ func (o *Opener) logins(t fs.FS, k *service.Key) ([]byte, error) {
 		}
 		all = append(all, l)
 	}
+
 	return login.Config(all), nil
 }
 
@@ -123,6 +124,7 @@ func (o *Opener) keyed(t *tree.Tree, r *Rendering, k *service.Key) (string, erro
 	} else {
 		d, err = o.sealed(t, r, k)
 	}
+
 	if err == nil && id != "" {
 		o.Digests[id] = d
 	}

@@ -132,6 +132,7 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 
 	r.sources()
 	r.readStack()
+
 	for i := range s.Files {
 		if r.travels(&s.Files[i]) {
 			r.file(&s.Files[i])
@@ -144,6 +145,7 @@ func renderNow(s *service.Service, settings map[string]any, host *template.HostV
 		texts[u.Path] = r.unitText(u)
 		r.add(u.Path, texts[u.Path], u.Source, u.Template != nil, 0o644, "root", "root")
 	}
+
 	r.checkUnits(texts)
 
 	r.keys()
@@ -159,6 +161,7 @@ func (r *Rendering) unitText(u *service.Unit) []byte {
 	if u.Template == nil {
 		return u.Blob.Data
 	}
+
 	data, ok := r.fill(u.Template, u.Blob)
 	if ok && bytes.IndexByte(data, '\r') >= 0 {
 		r.Problems = append(r.Problems, &problem.Problem{File: u.Source, Message: "a carriage return came into the unit by a setting"})
@@ -280,6 +283,7 @@ func (r *Rendering) accounts() {
 	if u == nil {
 		return
 	}
+
 	r.add("/etc/sysusers.d/bellhop-"+r.Service.Name+".conf", []byte(sysusersText(*u)), "", true, 0o644, "root", "root")
 	if home := tmpfilesText(*u); home != "" {
 		r.add("/etc/tmpfiles.d/bellhop-"+r.Service.Name+".conf", []byte(home), "", true, 0o644, "root", "root")

@@ -63,6 +63,7 @@ func (r *Rendering) readStack() {
 		p.Env = append(p.Env, dir+"/settings.env")
 		r.add(dir+"/settings.env", []byte(b.String()), "", true, 0o644, "root", "root")
 	}
+
 	if len(read.Override) > 0 {
 		p.Files = append(p.Files, dir+"/keys.yaml")
 		r.add(dir+"/keys.yaml", read.Override, "", true, 0o644, "root", "root")
@@ -90,6 +91,7 @@ func (r *Rendering) travels(f *service.File) bool {
 	if r.project == nil {
 		return false
 	}
+
 	_, ok := slices.BinarySearch(r.project.names, f.InStack)
 	return ok
 }

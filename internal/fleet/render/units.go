@@ -139,10 +139,12 @@ func (p *unitPlan) names() []string {
 	if !unitfile.IsTemplate(p.name) {
 		return []string{p.name}
 	}
+
 	var names []string
 	for _, in := range instances(p) {
 		names = append(names, unitfile.Instance(p.name, in))
 	}
+
 	return names
 }
 
@@ -188,6 +190,7 @@ func instances(p *unitPlan) []string {
 	if p.rule != nil {
 		out = p.rule.Instances.Strings()
 	}
+
 	for _, a := range p.activated {
 		if a.rule != nil {
 			out = append(out, a.rule.Instances.Strings()...)
@@ -216,6 +219,7 @@ func (r *Rendering) gate(p *unitPlan, kind string, started []string) {
 		g.groups = nil
 	}
 	slices.Sort(g.groups)
+
 	for _, k := range s.Keys {
 		g.keys = append(g.keys, k.Key)
 	}
@@ -244,6 +248,7 @@ func (r *Rendering) triggers(p *unitPlan, name string, u *bundle.Unit) []string 
 			ts = append(ts, "link:"+l.Path)
 		}
 	}
+
 	if s.Package != nil && watches(bundle.PackageDir+"/"+s.Package.Name) {
 		ts = append(ts, "package:"+s.Package.Name)
 	}
