@@ -54,11 +54,13 @@ func (a *App) key() (*rsa.PrivateKey, error) {
 	if key, err := x509.ParsePKCS1PrivateKey(block.Bytes); err == nil {
 		return key, nil
 	}
+
 	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	key, isRSA := any.(*rsa.PrivateKey)
 	if err != nil || !isRSA {
 		return nil, errors.New("the key of the GitHub App is no RSA private key")
 	}
+
 	return key, nil
 }
 
@@ -88,6 +90,7 @@ func (a *App) proof(now time.Time) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("sign with the key of the GitHub App: %w", err)
 	}
+
 	return text + "." + code(signature), nil
 }
 
@@ -118,6 +121,7 @@ func (i *installation) login(ctx context.Context, h http.Header) error {
 			return fmt.Errorf("log in as the GitHub App: %w", err)
 		}
 	}
+
 	h.Set("Authorization", "Bearer "+i.token)
 	return nil
 }
@@ -159,6 +163,7 @@ func (i *installation) renew(ctx context.Context) error {
 	if got.Token == "" {
 		return errors.New("the forge gave no token")
 	}
+
 	i.token, i.expires = got.Token, got.Expires
 	return nil
 }

@@ -103,6 +103,7 @@ func (f *AppForm) show(w http.ResponseWriter) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+
 	_ = appPages.Execute(w, map[string]string{
 		"Action": f.site.formAction(f.state), "Manifest": string(manifest), "Webhook": f.manifest.Webhook, "Site": f.site.web.Host,
 	})
@@ -120,6 +121,7 @@ func (f *AppForm) take(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, result.Err.Error(), http.StatusInternalServerError)
 		return
 	}
+
 	_ = appPages.ExecuteTemplate(w, "made", result.App)
 }
 
@@ -136,6 +138,7 @@ func (f *AppForm) exchange(ctx context.Context, code string) (*AppResult, error)
 	if err != nil {
 		return nil, err
 	}
+
 	f.result = &AppResult{App: m, Err: f.store(ctx, m)}
 	close(f.made)
 	return f.result, nil

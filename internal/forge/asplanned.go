@@ -28,6 +28,7 @@ func (r *Reporter) asPlanned(ctx context.Context, commit, digest string, p *prog
 	}
 
 	p.compared[commit] = true
+
 	for _, number := range numbers {
 		plan := plans[strconv.Itoa(number)]
 		switch plan.Digest {
@@ -38,6 +39,7 @@ func (r *Reporter) asPlanned(ctx context.Context, commit, digest string, p *prog
 			return fmt.Sprintf("; not as planned in %s", r.Client.reference(number))
 		}
 	}
+
 	return ""
 }
 

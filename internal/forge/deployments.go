@@ -84,6 +84,7 @@ func (v *view) deploymentOf(r *history.Run) (deployment, bool) {
 			t.changed++
 		}
 	}
+
 	if !touches || d.environment == "" {
 		return deployment{}, false
 	}
@@ -99,6 +100,7 @@ func (v *view) deploymentOf(r *history.Run) (deployment, bool) {
 	default:
 		d.state, d.text = deploymentSuccess, t.success()
 	}
+
 	d.text = plain.Line(plain.Visible(d.text), MaxDescription)
 	return d, true
 }
@@ -173,6 +175,7 @@ func (r *Reporter) deployments(ctx context.Context, v *view, mark map[string]str
 		}
 		isDone = isDone && d.state != inProgress
 	}
+
 	return isDone, nil
 }
 
@@ -187,6 +190,7 @@ func (v *view) toDeploy(mark map[string]string) []*history.Run {
 			runs = append(runs, run)
 		}
 	}
+
 	slices.Reverse(runs)
 	return runs
 }
@@ -202,15 +206,18 @@ func (r *Reporter) deploy(ctx context.Context, api deploymentAPI, v *view, d dep
 			return err
 		}
 	}
+
 	if err := api.setDeployment(ctx, was.ID, d); err != nil {
 		return err
 	}
+
 	r.Log.Info("deployment sent", "run", d.run, "commit", d.commit, "state", d.state, "forge", r.Client.Name())
 
 	text, err := json.Marshal(deployed{ID: was.ID, State: d.state})
 	if err != nil {
 		return err
 	}
+
 	mark[runKey(d.run)] = string(text)
 	return r.remember(ctx, v, mark)
 }
@@ -223,5 +230,6 @@ func (v *view) keepsRun(key string) bool {
 			return true
 		}
 	}
+
 	return false
 }

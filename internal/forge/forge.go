@@ -92,12 +92,14 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	owner, name, ok := strings.Cut(cfg.Repo, "/")
 	hasBoth := ok && owner != "" && name != ""
 	isDeep := strings.Contains(name, "/") && cfg.Kind != GitLab
 	if !hasBoth || isDeep {
 		return nil, fmt.Errorf("forge: %q is no OWNER/NAME", cfg.Repo)
 	}
+
 	switch {
 	case cfg.App != nil && cfg.Kind != GitHub:
 		return nil, errors.New("a GitHub App logs in at GitHub alone")
@@ -116,6 +118,7 @@ func New(cfg Config) (*Client, error) {
 	default:
 		return nil, fmt.Errorf("forge %q is not known: want %s", cfg.Kind, Kinds())
 	}
+
 	return c, nil
 }
 
@@ -147,6 +150,7 @@ func Guess(host string) Kind {
 	if slices.Contains(slices.Collect(maps.Keys(apiPaths)), Kind(first)) {
 		return Kind(first)
 	}
+
 	return ""
 }
 
@@ -182,6 +186,7 @@ func Site(repo string) (site, host string) {
 	if host == "" || strings.ContainsAny(host, "[]") {
 		return "", ""
 	}
+
 	return "https://" + host, host
 }
 
@@ -194,6 +199,7 @@ func parseBase(text string) (*url.URL, error) {
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return nil, errors.New("the address of the forge's API holds a login, ? or #: the token belongs into a file")
 	}
+
 	u.Path = strings.TrimRight(u.Path, "/") + "/"
 	return u, nil
 }

@@ -37,6 +37,7 @@ func (f *forkWaits) add(r Request, now time.Time) {
 	if !r.IsFork {
 		return
 	}
+
 	maps.DeleteFunc(f.by, func(_ forkHead, w forkWait) bool { return now.Sub(w.next) > lastForkWait })
 	if f.by == nil {
 		f.by = map[forkHead]forkWait{}

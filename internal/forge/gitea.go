@@ -51,6 +51,7 @@ func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (some 
 		Head   giteaEnd `json:"head"`
 		Base   giteaEnd `json:"base"`
 	}
+
 	path := fmt.Sprintf("/pulls?state=open&sort=recentupdate&limit=%d&page=%d", maxRequests, page)
 	if err := g.web.Ask(ctx, http.MethodGet, g.path(path), nil, &prs); err != nil {
 		return nil, false, err
@@ -61,6 +62,7 @@ func (g *giteaAPI) requests(ctx context.Context, branch string, page int) (some 
 			some = append(some, Request{Number: pr.Number, Head: pr.Head.SHA, Branch: pr.Head.Ref, IsFork: !pr.Head.isOurs(pr.Base)})
 		}
 	}
+
 	return some, len(prs) == 0, nil // a page may be shorter than was asked for: the forge has a limit of its own
 }
 
@@ -77,6 +79,7 @@ func (g *giteaAPI) merged(ctx context.Context, commit string) ([]int, error) {
 	if err != nil || !pr.Merged {
 		return nil, err
 	}
+
 	return []int{pr.Number}, nil
 }
 

@@ -52,6 +52,7 @@ func (g *githubAPI) addDeployment(ctx context.Context, d deployment) (int64, err
 	if err != nil {
 		return 0, githubError(err)
 	}
+
 	for _, one := range known {
 		var payload struct {
 			Run string `json:"run"`
@@ -68,6 +69,7 @@ func (g *githubAPI) addDeployment(ctx context.Context, d deployment) (int64, err
 	if err != nil {
 		return 0, githubError(err)
 	}
+
 	return made.GetID(), nil
 }
 
@@ -93,6 +95,7 @@ func (g *githubAPI) requests(ctx context.Context, branch string, page int) (some
 		isOurs := head.GetRepo().GetID() != 0 && head.GetRepo().GetID() == base.GetRepo().GetID()
 		some = append(some, Request{Number: pr.GetNumber(), Head: head.GetSHA(), Branch: head.GetRef(), IsFork: !isOurs})
 	}
+
 	return some, len(prs) < maxRequests, nil
 }
 
@@ -108,6 +111,7 @@ func (g *githubAPI) merged(ctx context.Context, commit string) ([]int, error) {
 			numbers = append(numbers, pr.GetNumber())
 		}
 	}
+
 	return numbers, nil
 }
 
@@ -144,6 +148,7 @@ func (g *githubAPI) findComment(ctx context.Context, number int, marker string, 
 			break
 		}
 	}
+
 	return 0, nil
 }
 
@@ -180,5 +185,6 @@ func githubError(err error) error {
 		}
 		return e
 	}
+
 	return rest.Bare(err)
 }

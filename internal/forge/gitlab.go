@@ -38,6 +38,7 @@ func (g *gitlabAPI) setStatus(ctx context.Context, commit string, s Status) erro
 	if isStuck {
 		return nil
 	}
+
 	return err
 }
 
@@ -49,6 +50,7 @@ func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (some
 		Source int64  `json:"source_project_id"`
 		Target int64  `json:"target_project_id"`
 	}
+
 	path := fmt.Sprintf("/merge_requests?state=opened&target_branch=%s&order_by=updated_at&per_page=%d&page=%d", url.QueryEscape(branch), maxRequests, page)
 	if err := g.web.Ask(ctx, http.MethodGet, g.path(path), nil, &mrs); err != nil {
 		return nil, false, err
@@ -58,6 +60,7 @@ func (g *gitlabAPI) requests(ctx context.Context, branch string, page int) (some
 		isOurs := mr.Source != 0 && mr.Source == mr.Target
 		some = append(some, Request{Number: mr.IID, Head: mr.SHA, Branch: mr.Branch, IsFork: !isOurs})
 	}
+
 	return some, len(mrs) < maxRequests, nil
 }
 
@@ -76,6 +79,7 @@ func (g *gitlabAPI) merged(ctx context.Context, commit string) ([]int, error) {
 			numbers = append(numbers, mr.IID)
 		}
 	}
+
 	return numbers, nil
 }
 

@@ -42,6 +42,7 @@ func (m AppManifest) json(back string) ([]byte, error) {
 		all["hook_attributes"] = map[string]any{"url": m.Webhook, "active": true}
 		all["default_events"] = []string{"push", "pull_request"}
 	}
+
 	return json.Marshal(all)
 }
 
@@ -88,6 +89,7 @@ func NewGitHubSite(web, api, org string) (*GitHubSite, error) {
 	if org != "" && !orgName.MatchString(org) {
 		return nil, fmt.Errorf("%q is no name of an organization", org)
 	}
+
 	return &GitHubSite{web: site, api: base, Org: org}, nil
 }
 
@@ -116,6 +118,7 @@ func (g *GitHubSite) exchange(ctx context.Context, code string) (*MadeApp, error
 		PEM           string `json:"pem"`
 		WebhookSecret string `json:"webhook_secret"`
 	}
+
 	anonymous := func(context.Context, http.Header) error { return nil }
 	if err := rest.New(g.api, anonymous).Ask(ctx, http.MethodPost, "app-manifests/"+code+"/conversions", nil, &got); err != nil {
 		return nil, fmt.Errorf("exchange the code for the App: %w", err)
@@ -128,6 +131,7 @@ func (g *GitHubSite) exchange(ctx context.Context, code string) (*MadeApp, error
 	if err := m.App().Check(); err != nil {
 		return nil, fmt.Errorf("exchange the code for the App: %w", err)
 	}
+
 	return m, nil
 }
 

@@ -127,6 +127,7 @@ func (p *Planner) await(ctx context.Context, wait time.Duration, isRefused bool)
 	if isRefused {
 		changed, looked = nil, nil
 	}
+
 	for {
 		select {
 		case <-ctx.Done():
@@ -195,6 +196,7 @@ func (p *Planner) round(ctx context.Context) error {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -234,6 +236,7 @@ func (p *Planner) tell(ctx context.Context, r Request, base string, isFull bool,
 	if err != nil {
 		return fmt.Errorf("comment on request %d: %w", r.Number, err)
 	}
+
 	p.Log.Info("request planned", "request", r.Number, "commit", r.Head, "digest", plan.Digest)
 	mark[key] = planned{Head: r.Head, Base: base, Full: isFull, Comment: id, Digest: plan.Digest}
 	return p.remember(ctx, mark)
@@ -249,6 +252,7 @@ func plansOf(ctx context.Context, c *Client, m Marks) (map[string]planned, error
 	if err != nil {
 		return nil, err
 	}
+
 	all := map[string]planned{}
 	for number, text := range marks[plansMark(c)].Told {
 		var one planned
@@ -256,6 +260,7 @@ func plansOf(ctx context.Context, c *Client, m Marks) (map[string]planned, error
 			all[number] = one
 		}
 	}
+
 	return all, nil
 }
 
@@ -268,6 +273,7 @@ func (p *Planner) remember(ctx context.Context, mark map[string]planned) error {
 		}
 		told[number] = string(text)
 	}
+
 	return p.Marks.SetMark(ctx, plansMark(p.Client), outbox.Mark{Seq: 1, At: time.Now(), Told: told})
 }
 
@@ -277,6 +283,7 @@ func (p *Planner) forget(ctx context.Context, mark map[string]planned, open []Re
 	for _, r := range open {
 		isOpen[strconv.Itoa(r.Number)] = true
 	}
+
 	for number, one := range mark {
 		switch {
 		case isOpen[number]:
@@ -288,9 +295,11 @@ func (p *Planner) forget(ctx context.Context, mark map[string]planned, open []Re
 			isChanged = true
 		}
 	}
+
 	if !isChanged {
 		return nil
 	}
+
 	return p.remember(ctx, mark)
 }
 

@@ -83,12 +83,14 @@ func (c *Client) Comment(ctx context.Context, number int, id int64, marker, text
 			return 0, err
 		}
 	}
+
 	if id != 0 {
 		err = c.api.editComment(ctx, number, id, text)
 		if !isNotOurs(err) {
 			return id, err
 		}
 	}
+
 	return c.api.addComment(ctx, number, text) // it is gone, or somebody else wrote it
 }
 
@@ -103,6 +105,7 @@ func (c *Client) findOwn(ctx context.Context, number int, marker string) (int64,
 	if err != nil {
 		return 0, err
 	}
+
 	return c.api.findComment(ctx, number, marker, me)
 }
 

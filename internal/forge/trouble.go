@@ -24,6 +24,7 @@ func (t *Troubles) note(what string, err error) {
 	if t == nil {
 		return
 	}
+
 	t.mu.Lock()
 	defer t.mu.Unlock()
 
@@ -46,5 +47,6 @@ func (t *Troubles) Now() []Trouble {
 	for _, what := range slices.Sorted(maps.Keys(t.all)) {
 		out = append(out, Trouble{what, t.all[what]})
 	}
+
 	return out
 }

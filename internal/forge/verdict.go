@@ -87,6 +87,7 @@ func (v *view) verdictOn(commit string) (verdict, bool) {
 	case commit == v.top():
 		return v.current(commit, r), true
 	}
+
 	return v.superseded(commit, r), true
 }
 
@@ -120,6 +121,7 @@ func (v *view) paused(commit string, r *history.Run) verdict {
 	if v.at.Sub(since) < pausedFor {
 		return verdict{state: Pending, text: text, run: run}
 	}
+
 	return verdict{state: Error, text: "not deployed: " + text, run: run}
 }
 
@@ -170,6 +172,7 @@ func (v *view) current(commit string, r *history.Run) verdict {
 			t.cancelledBy = *h.CancelledBy
 		}
 	}
+
 	t.changed = v.changed(commit)
 
 	isCancelled := t.cancelledBy != "" && len(t.left) > 0
@@ -183,6 +186,7 @@ func (v *view) current(commit string, r *history.Run) verdict {
 	case len(t.left) > 0:
 		return verdict{state: Pending, text: "waiting to be deployed: " + listed(t.left), run: r.ID}
 	}
+
 	return verdict{state: Success, tally: &t, run: r.ID}
 }
 
@@ -199,6 +203,7 @@ func (v *view) changed(commit string) int {
 			}
 		}
 	}
+
 	return len(names)
 }
 
@@ -212,6 +217,7 @@ func (v *view) superseded(commit string, r *history.Run) verdict {
 		}
 		t.add(h.Name, word, deref(h.Error))
 	}
+
 	t.changed = v.changed(commit)
 
 	next := ""
@@ -228,6 +234,7 @@ func (v *view) superseded(commit string, r *history.Run) verdict {
 	case t.isOpen || len(t.left) > 0 || isCancelled:
 		return verdict{state: Error, text: fmt.Sprintf("not deployed everywhere: %d of %s changed%s", t.changed, count(t.hosts, "host"), next), run: r.ID}
 	}
+
 	return verdict{state: Success, tally: &t, run: r.ID}
 }
 
@@ -253,6 +260,7 @@ func (t *tally) failure() string {
 	if t.reason != "" {
 		text += ": " + plain.Line(t.reason, max(MaxDescription-len(text)-len(rest)-2, 20))
 	}
+
 	return text + rest
 }
 
