@@ -85,10 +85,12 @@ func (l Look) DriftText() string {
 	for _, d := range l.Drift[:min(3, len(l.Drift))] {
 		parts = append(parts, d.Kind+" "+d.Name+" "+d.What)
 	}
+
 	text := strings.Join(parts, ", ")
 	if more := l.Drifted - len(parts); more > 0 {
 		text += fmt.Sprintf(" and %d more", more)
 	}
+
 	return text
 }
 
@@ -106,6 +108,7 @@ func (l Look) With(res *bundle.Result) Look {
 	for _, unit := range res.Drifted[:min(len(res.Drifted), KeepDrift)] {
 		l.Drift = append(l.Drift, Drift{Kind: bundle.KindUnit, Name: unit, What: bundle.DriftStopped})
 	}
+
 	l.Drifted += len(res.Drifted)
 	l.startedAgain(slices.Concat(res.Started, res.Restarted))
 	return l
@@ -132,5 +135,6 @@ func (l *Look) startedAgain(units []string) {
 			left = append(left, f)
 		}
 	}
+
 	l.Failed = left
 }
