@@ -28,6 +28,7 @@ func RestoredOf(details string) []Restored {
 		}
 		out = append(out, r)
 	}
+
 	return out
 }
 
@@ -58,6 +59,7 @@ func Details(details any, reason Reason) (string, error) {
 	} else if details == nil {
 		return NoDetails, nil
 	}
+
 	p, err := json.Marshal(details)
 	return string(p), err
 }

@@ -35,6 +35,7 @@ func SaveEvidence(tx *store.Tx, run, host string, all []bundle.Evidence) error {
 	if _, err := tx.Exec(`INSERT OR REPLACE INTO evidence(run, host, evidence) VALUES(?,?,?)`, run, host, string(p)); err != nil {
 		return err
 	}
+
 	_, err = tx.Exec(`DELETE FROM evidence WHERE seq <= (SELECT max(seq) FROM evidence) - ?`, keepEvidence)
 	return err
 }
@@ -59,6 +60,7 @@ func ReadEvidence(q store.Querier, run string) (map[string][]Evidence, error) {
 		}
 		byHost[host] = evidenceOf(all)
 	}
+
 	return byHost, rows.Err()
 }
 
@@ -71,5 +73,6 @@ func evidenceOf(all []bundle.Evidence) []Evidence {
 		}
 		out = append(out, Evidence{Service: null.Text(e.Service), Unit: null.Text(e.Unit), Probe: null.Text(e.Probe), Result: null.Text(e.Result), Exit: e.Exit, Lines: lines})
 	}
+
 	return out
 }
