@@ -72,12 +72,14 @@ func (p *PauseStatus) Text(waiting int) string {
 	case p.Until != nil:
 		b.WriteString("; until " + clockText(*p.Until))
 	}
+
 	switch {
 	case waiting == 1:
 		b.WriteString("; 1 commit waits: bellhop resume")
 	case waiting > 1:
 		fmt.Fprintf(&b, "; %d commits wait: bellhop resume", waiting)
 	}
+
 	return b.String()
 }
 
@@ -172,5 +174,6 @@ func ReadPause(q store.Querier) (*Pause, error) {
 	if err := json.Unmarshal([]byte(values[0]), p); err != nil {
 		return nil, fmt.Errorf("the pause: %w", err)
 	}
+
 	return p, nil
 }
