@@ -35,6 +35,7 @@ func Describe(ctx context.Context) (*About, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	a := &About{Version: strings.TrimSpace(string(version)), Root: os.Getuid() == 0}
 	text, err := ask(ctx, "--extra-experimental-features", "nix-command", "config", "show", "--json")
 	if err != nil { // until Nix 2.20 it had another name
@@ -50,12 +51,14 @@ func Describe(ctx context.Context) (*About, error) {
 	if err := json.Unmarshal(text, &settings); err != nil {
 		return nil, fmt.Errorf("read the settings of Nix: %w", err)
 	}
+
 	setting := func(name string) string {
 		if v := settings[name].Value; v != nil {
 			return fmt.Sprint(v)
 		}
 		return ""
 	}
+
 	a.Sandbox, a.BuildUsers = setting("sandbox"), setting("build-users-group")
 
 	_, socketErr := os.Stat(DaemonSocket)
@@ -70,6 +73,7 @@ func ask(ctx context.Context, args ...string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = child.Env(nil)
 	var said bytes.Buffer
@@ -78,6 +82,7 @@ func ask(ctx context.Context, args ...string) ([]byte, error) {
 	if err != nil {
 		return nil, errors.New("nix: " + firstNonEmpty(headline(strings.Split(said.String(), "\n")), err.Error()))
 	}
+
 	return out, nil
 }
 
@@ -91,6 +96,7 @@ func (a *About) String() string {
 	if a.BuildUsers != "" {
 		users = "with the build users of " + a.BuildUsers
 	}
+
 	return fmt.Sprintf("%s: %s, %s, sandbox %s", a.Version, who, users, firstNonEmpty(a.Sandbox, "not known"))
 }
 
@@ -105,6 +111,7 @@ func (a *About) Unsafe() string {
 	case a.BuildUsers == "":
 		return "builders run as the user who asks, without a sandbox"
 	}
+
 	return "builders run without a sandbox, and can read what any user can"
 }
 
@@ -130,13 +137,16 @@ func Examine(ctx context.Context, dir string) []Examined {
 		evaluation.Risk = "a configuration is code, and runs as the user who can read the state directory"
 		evaluation.Advice = "install contrib/bellhop-nix.socket and contrib/bellhop-nix@.service"
 	}
+
 	about, err := Describe(ctx)
 	if err != nil {
 		return []Examined{evaluation, {What: "nix", Err: err}}
 	}
+
 	builders := Examined{What: "nix", Found: about.String()}
 	if unsafe := about.Unsafe(); unsafe != "" {
 		builders.Risk, builders.Advice = "unsafe: "+unsafe, "in nix.conf: sandbox = true, and a daemon with build-users-group = nixbld"
 	}
+
 	return []Examined{evaluation, builders}
 }

@@ -39,6 +39,7 @@ func (n *Nix) evaluateApart(ctx context.Context, e evaluation, out io.Writer, lo
 		there.Dir = dir
 		return &workerAsk{Expr: call(e.function, e.mark, &there, e.asks), ImportFromDerivation: n.ImportFromDerivation, CutOff: n.CutOff}, e.written.Dir
 	})
+
 	s.GC.HeapSize = r.Heap
 	return s, err
 }
@@ -63,6 +64,7 @@ func (n *Nix) askWorker(ctx context.Context, limit time.Duration, out io.Writer,
 	if err != nil {
 		return workerResult{}, &failed{what: "the worker of Nix (journalctl -u 'bellhop-nix@*'): " + plain.Text(err.Error(), maxLogText), code: -1}
 	}
+
 	r.Text = plain.Text(r.Text, maxLogText)
 	return r, r.failed()
 }
@@ -85,6 +87,7 @@ func (n *Nix) talkToWorker(ctx context.Context, limit time.Duration, out io.Writ
 	if a.CutOff && !hello.CutsOff {
 		return workerResult{}, errors.New("it is of a release that can't cut an evaluation off from the network")
 	}
+
 	a.Seconds = int64((limit + time.Second - 1) / time.Second)
 	if err := sendAsk(c, a, tree); err != nil {
 		if r, herr := hearWorker(c, out, log); herr == nil && r.Text != "" {
@@ -92,6 +95,7 @@ func (n *Nix) talkToWorker(ctx context.Context, limit time.Duration, out io.Writ
 		}
 		return workerResult{}, err
 	}
+
 	return hearWorker(c, out, log)
 }
 
@@ -110,6 +114,7 @@ func readWorkerHello(r io.Reader) (hello workerHello, err error) {
 	if hello.Version != workerVersion || !isPath {
 		return hello, fmt.Errorf("it speaks version %d, and this bellhop version %d", hello.Version, workerVersion)
 	}
+
 	return hello, nil
 }
 
@@ -122,6 +127,7 @@ func sendAsk(w io.Writer, a *workerAsk, tree string) error {
 		}
 		a.Tree = int64(size)
 	}
+
 	text, err := json.Marshal(a)
 	if err != nil {
 		return err
@@ -135,6 +141,7 @@ func sendAsk(w io.Writer, a *workerAsk, tree string) error {
 	if tree == "" {
 		return nil
 	}
+
 	return nixtree.WriteNAR(w, tree)
 }
 
@@ -155,6 +162,7 @@ func readFrame(r io.Reader, buf []byte) (kind byte, data []byte, err error) {
 	if size > uint32(len(buf)) {
 		return 0, nil, fmt.Errorf("a frame of %d bytes", size)
 	}
+
 	_, err = io.ReadFull(r, buf[:size])
 	return head[0], buf[:size], err
 }

@@ -24,6 +24,7 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 			missing[host] = s
 		}
 	}
+
 	if len(missing) == 0 {
 		return failures, nil
 	}
@@ -38,6 +39,7 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 	if err != nil {
 		return nil, err
 	}
+
 	for host, s := range missing {
 		switch {
 		case invalid[s.Out]:
@@ -49,6 +51,7 @@ func (n *Nix) Build(ctx context.Context, systems map[string]System) (map[string]
 			}
 		}
 	}
+
 	return failures, nil
 }
 
@@ -82,6 +85,7 @@ func derivations(systems map[string]System) []string {
 	for _, s := range systems {
 		all = append(all, s.Drv)
 	}
+
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -91,6 +95,7 @@ func outs(systems map[string]System) []string {
 	for _, s := range systems {
 		all = append(all, s.Out)
 	}
+
 	slices.Sort(all)
 	return slices.Compact(all)
 }
@@ -101,10 +106,12 @@ func (n *Nix) invalid(ctx context.Context, paths []string) (map[string]bool, err
 	if err != nil {
 		return nil, err
 	}
+
 	invalid := map[string]bool{}
 	for p := range strings.Lines(string(out)) {
 		invalid[strings.TrimSpace(p)] = true
 	}
+
 	return invalid, nil
 }
 
@@ -124,6 +131,7 @@ func (n *Nix) whyNot(ctx context.Context, b *buildLog, drv string, run *failed) 
 	if run != nil && b.errs.lines == nil {
 		text = run.Error()
 	}
+
 	return &Failure{Text: "can't be built: " + text, Lines: b.errs.lines}
 }
 
@@ -163,6 +171,7 @@ func (b *buildLog) note(text string) {
 	if !found || !closed || !IsStorePath(drv) {
 		return
 	}
+
 	how, _, _ = strings.Cut(how, ";")
 	how, _, _ = strings.Cut(strings.TrimSpace(how), "\n")
 	if b.failed == nil {
@@ -185,6 +194,7 @@ func (n *Nix) isKept(out string) bool {
 	if err != nil || target != out {
 		return false
 	}
+
 	_, err = os.Lstat(out)
 	return err == nil
 }
@@ -200,6 +210,7 @@ func (n *Nix) addRoot(ctx context.Context, path, program string, args ...string)
 	if err := os.MkdirAll(n.roots(), 0o700); err != nil {
 		return err
 	}
+
 	os.Remove(n.rootOf(path)) // one that points elsewhere would be refused
 	_, err := n.output(ctx, program, append([]string{"--add-root", n.rootOf(path), "--indirect"}, args...)...)
 	return err
@@ -219,8 +230,10 @@ func (n *Nix) Keep(outs []string, age time.Duration) error {
 			err = os.Remove(filepath.Join(n.roots(), e.Name()))
 		}
 	}
+
 	if err != nil {
 		return fmt.Errorf("let go of built systems: %w", err)
 	}
+
 	return nil
 }

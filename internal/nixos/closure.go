@@ -56,6 +56,7 @@ func parsePathInfo(text []byte) (closure, error) {
 	if len(list) > maxClosure {
 		return nil, fmt.Errorf("a closure of %d paths is too large", len(list))
 	}
+
 	c := closure{}
 	for _, info := range list {
 		if info.Valid != nil && !*info.Valid {
@@ -66,6 +67,7 @@ func parsePathInfo(text []byte) (closure, error) {
 		}
 		c[info.Path] = info.NarSize
 	}
+
 	return c, nil
 }
 
@@ -88,6 +90,7 @@ func (p Package) String() string {
 	case old == now:
 		return strings.TrimSpace(p.Name + " " + now + " (rebuilt)")
 	}
+
 	return p.Name + " " + old + " → " + now
 }
 
@@ -119,6 +122,7 @@ func compareClosures(old, now closure) Difference {
 			v.now = append(v.now, version)
 		}
 	}
+
 	for path, size := range old {
 		if _, both := now[path]; !both {
 			d.Size -= size
@@ -133,6 +137,7 @@ func compareClosures(old, now closure) Difference {
 		slices.Sort(v.now)
 		d.Packages = append(d.Packages, Package{Name: name, Old: slices.Compact(v.old), New: slices.Compact(v.now)})
 	}
+
 	return d
 }
 
@@ -153,6 +158,7 @@ func splitName(path string) (name, version string) {
 	if at := versionStart.FindStringIndex(name); at != nil {
 		name, version = name[:at[0]], name[at[0]+1:]
 	}
+
 	return name, version + output
 }
 
@@ -163,6 +169,7 @@ func (n *Nix) Difference(ctx context.Context, old, now string) (*Difference, err
 	if err != nil {
 		return nil, err
 	}
+
 	before := closure{}
 	if old != "" {
 		invalid, err := n.invalid(ctx, []string{old})

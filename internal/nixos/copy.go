@@ -67,6 +67,7 @@ func (n *Nix) Copy(ctx context.Context, path string, serve Serve) (Copied, error
 		text := firstNonEmpty(headline(errs.lines), failedRun.Error())
 		return copied, plain.Quoted([]byte(text), "copy %s", path) // it may have come from the host
 	}
+
 	return copied, nil
 }
 
@@ -104,6 +105,7 @@ func listen(ctx context.Context, serve Serve) (*farEnd, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	f := &farEnd{dir: dir, serve: serve}
 	err = os.Symlink(self, filepath.Join(dir, "ssh"))
 	if err == nil {

@@ -32,6 +32,7 @@ func cutOff(cmd *exec.Cmd) {
 	if os.Geteuid() == 0 {
 		return
 	}
+
 	cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 	cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: os.Geteuid(), HostID: os.Geteuid(), Size: 1}}
 	cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: os.Getegid(), HostID: os.Getegid(), Size: 1}}
@@ -62,5 +63,6 @@ func startCutOff(cmd *exec.Cmd) error {
 		_ = cmd.Wait()
 		return err
 	}
+
 	return nil
 }

@@ -33,6 +33,7 @@ func (m *marks) line(l logLine) {
 	if l.Action != "msg" {
 		return
 	}
+
 	text := l.text()
 	_, rest, marked := strings.Cut(text, "trace: "+m.word+" ")
 	if !marked {
@@ -73,6 +74,7 @@ func (m *marks) end(host string, data []byte) {
 			s = System{Err: err.Error()}
 		}
 	}
+
 	m.done[host], m.at, m.errs = s, "", tail{}
 }
 
@@ -100,11 +102,13 @@ func (n *Nix) Evaluate(ctx context.Context, s *nixtree.Source, asks []Ask) (*Eva
 
 	e := &evaluating{nix: n, written: w, asks: slices.Clone(asks), found: &Evaluation{Systems: map[string]System{}}, chunk: n.chunk(len(asks))}
 	slices.SortFunc(e.asks, func(a, b Ask) int { return strings.Compare(a.Host, b.Host) })
+
 	for len(e.asks) > 0 {
 		if err := e.step(ctx); err != nil {
 			return nil, err
 		}
 	}
+
 	return e.found, nil
 }
 
@@ -123,6 +127,7 @@ func (e *evaluating) step(ctx context.Context) error {
 	m := newMarks()
 	e.found.Processes++
 	stats, err := e.nix.evaluate(ctx, evaluation{systemsExpr, m.word, e.written, some}, nil, m.line)
+
 	for host, s := range m.done {
 		e.found.Systems[host] = s
 	}
@@ -153,6 +158,7 @@ func (e *evaluating) step(ctx context.Context) error {
 		e.found.Systems[m.at] = System{Err: firstNonEmpty(headline(m.errs.lines), err.Error()), Lines: m.errs.lines, passing: outOfMemory || err.late}
 		e.drop(func(a Ask) bool { return a.Host == m.at })
 	}
+
 	return nil
 }
 
@@ -205,5 +211,6 @@ func (n *Nix) Texts(ctx context.Context, s *nixtree.Source, asks []Ask) (map[str
 	if err := json.Unmarshal(out.Bytes(), &texts); err != nil {
 		return nil, errors.New("the texts of keys can't be read")
 	}
+
 	return texts, nil
 }

@@ -69,9 +69,11 @@ func call(function, mark string, w *nixtree.Written, asks []Ask) string {
 	args := []string{"mark", mark, "url", url, "dir", w.Dir, "narHash", w.NarHash, "asks", string(list)}
 	var e strings.Builder
 	e.WriteString("(" + function + ") {")
+
 	for i := 0; i < len(args); i += 2 {
 		e.WriteString(" " + args[i] + " = " + quote(args[i+1]) + ";")
 	}
+
 	return e.String() + " }"
 }
 

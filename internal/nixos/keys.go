@@ -65,6 +65,7 @@ func keysOf(all []evaluatedKey, source string) ([]Key, error) {
 		}
 		keys = append(keys, k)
 	}
+
 	return keys, errors.Join(errs...)
 }
 
@@ -74,12 +75,14 @@ func (e *evaluatedKey) key(source string) (Key, error) {
 	if err != nil || mode > 0o777 {
 		return k, fmt.Errorf("permissions %q are no octal number such as \"0400\"", e.Permissions)
 	}
+
 	k.Mode = uint32(mode)
 
 	dir := path.Clean(e.Dir)
 	if dir != KeyDir && !strings.HasPrefix(dir, KeyDir+"/") {
 		return k, fmt.Errorf("destDir %s is not below %s, the only place whose files are never on disk", e.Dir, KeyDir)
 	}
+
 	k.Path = path.Join(dir, e.Name)
 
 	if err := e.oneValue(); err != nil {
@@ -88,6 +91,7 @@ func (e *evaluatedKey) key(source string) (Key, error) {
 	if e.File != nil {
 		k.File, k.Local, err = e.file(source)
 	}
+
 	return k, err
 }
 
@@ -99,12 +103,14 @@ func (e *evaluatedKey) oneValue() error {
 			n++
 		}
 	}
+
 	if n != 1 {
 		return errors.New("want one of text, keyFile and keyCommand")
 	}
 	if e.Command != nil && len(e.Command) == 0 {
 		return errors.New("keyCommand is empty")
 	}
+
 	return nil
 }
 
@@ -125,5 +131,6 @@ func (e *evaluatedKey) file(source string) (inRepo, local string, err error) {
 	if !path.IsAbs(p) {
 		return "", "", fmt.Errorf("keyFile %q is neither a path nor absolute", e.File.Path)
 	}
+
 	return "", p, nil
 }

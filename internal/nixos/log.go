@@ -92,6 +92,7 @@ func (t *tail) add(text string) {
 		}
 		t.lines = append(t.lines, line)
 	}
+
 	if extra := len(t.lines) - maxEvidence; extra > 0 {
 		t.lines = append([]string(nil), t.lines[extra:]...)
 	}
@@ -111,6 +112,7 @@ func headline(lines []string) string {
 			return strings.TrimSpace(lines[i+1])
 		}
 	}
+
 	if len(lines) > 0 {
 		return lines[len(lines)-1]
 	}

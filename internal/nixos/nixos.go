@@ -62,11 +62,13 @@ func program(name string) (string, error) {
 	if path, err := exec.LookPath(name); err == nil {
 		return path, nil
 	}
+
 	for _, dir := range profiles {
 		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
 			return path, nil
 		}
 	}
+
 	return "", ErrNoNix
 }
 

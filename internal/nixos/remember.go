@@ -35,6 +35,7 @@ func (n *Nix) remembered() *memory {
 	if n.memory != nil {
 		return n.memory
 	}
+
 	n.memory = &memory{}
 	if b, err := os.ReadFile(n.memoryFile()); err == nil && json.Unmarshal(b, n.memory) != nil {
 		n.memory = &memory{} // it is a cache: what can't be read is evaluated again
@@ -65,6 +66,7 @@ func nixVersion() string {
 	if err != nil {
 		return path
 	}
+
 	return fmt.Sprintf("%s %d %d", path, info.Size(), info.ModTime().UnixNano())
 }
 
@@ -80,6 +82,7 @@ func (n *Nix) Systems(ctx context.Context, s *nixtree.Source, asks []Ask) (*Eval
 			missing = append(missing, a)
 		}
 	}
+
 	if len(missing) == 0 {
 		return known, nil
 	}
@@ -88,6 +91,7 @@ func (n *Nix) Systems(ctx context.Context, s *nixtree.Source, asks []Ask) (*Eval
 	if err != nil {
 		return nil, err
 	}
+
 	var entries []rememberedEntry
 	for _, a := range missing {
 		sys := e.Systems[a.Host]
@@ -96,6 +100,7 @@ func (n *Nix) Systems(ctx context.Context, s *nixtree.Source, asks []Ask) (*Eval
 			entries = append(entries, rememberedEntry{n.askKey(s, a), sys})
 		}
 	}
+
 	known.Processes = e.Processes
 	return known, n.keep(entries)
 }
@@ -119,6 +124,7 @@ func (n *Nix) Known(s *nixtree.Source, asks []Ask) (systems map[string]System, f
 			systems[a.Host] = sys
 		}
 	}
+
 	return systems, failures
 }
 
@@ -139,6 +145,7 @@ func (n *Nix) recall(key string) (System, bool) {
 	if i < 0 {
 		return System{}, false
 	}
+
 	return all[i].System, true
 }
 
@@ -160,5 +167,6 @@ func (n *Nix) keep(entries []rememberedEntry) error {
 	if err := durable.Write(n.memoryFile(), b, 0o600); err != nil {
 		return fmt.Errorf("remember what was evaluated: %w", err)
 	}
+
 	return nil
 }

@@ -78,6 +78,7 @@ func (n *Nix) evaluateExpr(ctx context.Context, expr string, limit time.Duration
 	if b, rerr := os.ReadFile(stats); rerr == nil {
 		_ = json.Unmarshal(b, &s) // without it the cost of a host stays what it was
 	}
+
 	return s, err
 }
 
@@ -108,6 +109,7 @@ func (n *Nix) runLogged(ctx context.Context, limit time.Duration, name string, a
 	if err != nil {
 		return &failed{what: err.Error(), code: -1}
 	}
+
 	cmd.Stdout = out
 	said, err := cmd.StderrPipe()
 	if err != nil {
@@ -135,6 +137,7 @@ func (n *Nix) command(ctx context.Context, name string, args, env []string) (*ex
 	if err != nil {
 		return nil, err
 	}
+
 	cache := filepath.Join(n.Dir, "cache")
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return nil, err
@@ -156,15 +159,18 @@ func ended(ctx context.Context, name string, err error) *failed {
 	if err == nil {
 		return nil
 	}
+
 	f := &failed{what: fmt.Sprintf("%s: %v", name, err), code: -1}
 	if exit, ok := err.(*exec.ExitError); ok {
 		f.code = exit.ExitCode()
 		status, is := exit.Sys().(syscall.WaitStatus)
 		f.killed = is && status.Signaled() && ctx.Err() == nil
 	}
+
 	if ctx.Err() != nil {
 		f.what, f.late = fmt.Sprintf("%s: %v", name, context.Cause(ctx)), true
 	}
+
 	return f
 }
 

@@ -47,5 +47,6 @@ func SSH(args []string, in io.Reader, out io.Writer) int {
 	if _, err := io.Copy(out, c); err != nil {
 		return 255
 	}
+
 	return 0
 }

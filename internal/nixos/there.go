@@ -69,6 +69,7 @@ func (n *Nix) Bring(ctx context.Context, path string, onHost bool, sh Shell) (Co
 			return copied, err
 		}
 	}
+
 	return copied, n.buildThere(ctx, s, sh)
 }
 
@@ -81,6 +82,7 @@ func (n *Nix) systemAt(path string) (System, bool) {
 	if i < 0 {
 		return System{}, false
 	}
+
 	return all[i].System, true
 }
 
@@ -122,9 +124,11 @@ func (n *Nix) buildThere(ctx context.Context, s System, sh Shell) error {
 		n.forget(s)
 		return &Failure{Text: "the host's garbage collector took the derivation: deploy once more with --retry, and it is evaluated anew"}
 	}
+
 	for _, drv := range slices.Sorted(maps.Keys(b.failed)) {
 		return &Failure{Text: "can't be built on the host: " + b.failed[drv], Lines: b.lines[drv].lines}
 	}
+
 	text := firstNonEmpty(headline(b.errs.lines), fmt.Sprintf("nix-store ended with code %d", code))
 	return &Failure{Text: "can't be built on the host: " + text, Lines: b.errs.lines}
 }
@@ -138,6 +142,7 @@ func logWriter(each func(logLine)) (w io.Writer, heard func()) {
 		_ = readLog(r, each)
 		_, _ = io.Copy(io.Discard, r) // a program whose log nobody takes would stop
 	}()
+
 	return pipe, func() {
 		pipe.Close()
 		<-done
@@ -164,6 +169,7 @@ func (n *Nix) EvaluateThere(ctx context.Context, s *nixtree.Source, a Ask, sh Sh
 	if sys.passing {
 		return sys, nil
 	}
+
 	return sys, n.keep([]rememberedEntry{{key, sys}})
 }
 
@@ -185,16 +191,19 @@ func (n *Nix) evaluateThere(ctx context.Context, w *nixtree.Written, a Ask, sh S
 		}
 		sending.CloseWithError(err)
 	}()
+
 	log, heard := logWriter(m.line)
 	code, err := sh(ctx, evaluateCommand(dir, len(expr), n.ImportFromDerivation), in, io.Discard, log)
 	in.Close()
 	heard()
+
 	switch {
 	case ctx.Err() != nil:
 		return System{}, context.Cause(ctx)
 	case err != nil:
 		return System{}, err
 	}
+
 	return m.outcome(a, code), nil
 }
 
@@ -210,6 +219,7 @@ func (m *marks) outcome(a Ask, code int) System {
 	case code == farNoNix:
 		return System{Err: "neither the deployer nor the host has Nix", passing: true}
 	}
+
 	outOfMemory := slices.ContainsFunc(m.errs.lines, func(s string) bool { return strings.Contains(s, "out of memory") })
 	text := firstNonEmpty(headline(m.errs.lines), fmt.Sprintf("nix ended with code %d on the host", code))
 	return System{Err: text, Lines: m.errs.lines, passing: outOfMemory || code > 1}

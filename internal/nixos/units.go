@@ -41,6 +41,7 @@ func compareUnits(old, now string) ([]Unit, error) {
 	for name := range after {
 		names[name] = true
 	}
+
 	var units []Unit
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		was, had := before[name]
@@ -54,6 +55,7 @@ func compareUnits(old, now string) ([]Unit, error) {
 			units = append(units, Unit{name, "changed"})
 		}
 	}
+
 	return units, nil
 }
 
@@ -88,6 +90,7 @@ func unitsOf(system string) (map[string][]byte, error) {
 			units[e.Name()] = append(readUnit(path), units[e.Name()]...)
 		}
 	}
+
 	return units, nil
 }
 
@@ -105,6 +108,7 @@ func dropInsOf(dir string) []byte {
 		all = append(all, "\x00"+e.Name()+"\x00"...)
 		all = append(all, readUnit(filepath.Join(dir, e.Name()))...)
 	}
+
 	return all
 }
 

@@ -35,6 +35,7 @@ func (n *Nix) Value(ctx context.Context, expr string, v any, said func(text stri
 	if err := json.Unmarshal(out.Bytes(), v); err != nil {
 		return fmt.Errorf("read what Nix printed: %w", err)
 	}
+
 	return nil
 }
 

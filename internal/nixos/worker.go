@@ -72,6 +72,7 @@ func (a *workerAsk) check() error {
 	case a.Seconds <= 0 || a.Seconds > int64(maxWorkerTime/time.Second):
 		return fmt.Errorf("a limit of %d seconds", a.Seconds)
 	}
+
 	if i := slices.IndexFunc(a.Derivations, func(d string) bool { return !IsStorePath(d) || !strings.HasSuffix(d, ".drv") }); i >= 0 {
 		return fmt.Errorf("%q is no derivation", a.Derivations[i])
 	}
@@ -106,10 +107,12 @@ func readWorkerAsk(r io.Reader) (*workerAsk, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	a := &workerAsk{}
 	if err := json.Unmarshal(text, a); err != nil {
 		return nil, fmt.Errorf("read an ask: %w", err)
 	}
+
 	return a, a.check()
 }
 
@@ -159,10 +162,12 @@ func Worker(stdin *os.File, stderr io.Writer) int {
 		err = ServeWorker(context.Background(), c, dir)
 		c.Close()
 	}
+
 	if err != nil {
 		fmt.Fprintln(stderr, "bellhop nix-worker:", err)
 		return 1
 	}
+
 	return 0
 }
 
@@ -182,6 +187,7 @@ func ServeWorker(ctx context.Context, c net.Conn, dir string) error {
 	if err != nil {
 		return err
 	}
+
 	n := &Nix{Dir: dir, ImportFromDerivation: ask.ImportFromDerivation && !ask.CutOff, CutOff: ask.CutOff}
 	if ask.Tree > 0 {
 		if err := n.restore(ctx, io.LimitReader(c, ask.Tree), tree); err != nil {
@@ -214,10 +220,12 @@ func (n *Nix) answer(ctx context.Context, ask *workerAsk, c net.Conn) workerResu
 	} else {
 		err = n.realiseHere(ctx, ask.Derivations, limit, log)
 	}
+
 	r := workerResult{Heap: stats.GC.HeapSize}
 	if err != nil {
 		r.Text, r.Code, r.Killed, r.Late = err.what, err.code, err.killed, err.late
 	}
+
 	return r
 }
 
@@ -227,10 +235,12 @@ func (n *Nix) restore(ctx context.Context, archive io.Reader, to string) error {
 	if err != nil {
 		return err
 	}
+
 	cmd.Stdin = archive
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s", err, headline(strings.Split(string(out), "\n")))
 	}
+
 	_, err = io.Copy(io.Discard, archive) // to the end of what was announced
 	return err
 }
