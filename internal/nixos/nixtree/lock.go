@@ -47,6 +47,7 @@ func (s *Source) checkLock() error {
 		}
 		return nil
 	}
+
 	return CheckLock(lock, func(rel string) bool { return s.holds(rel) })
 }
 
@@ -78,6 +79,7 @@ func CheckLock(lock []byte, holds func(rel string) bool) error {
 			return &Problem{"flake.lock", fmt.Sprintf("input %s is %s: Nix would copy it into the store, where all users of the deployer can read it; publish it as a repository, or move it into this one", name, why)}
 		}
 	}
+
 	return nil
 }
 
@@ -101,6 +103,7 @@ func localInput(locked map[string]any, holds func(string) bool) string {
 	if where := str("url"); isLocalURL(kind, where) {
 		return fmt.Sprintf("the local %s %q", kind, where)
 	}
+
 	return ""
 }
 
@@ -116,5 +119,6 @@ func isLocalURL(kind, where string) bool {
 	if scheme == "" {
 		return slices.Contains([]string{"git", "hg", "tarball", "file"}, kind) // they fetch a bare path
 	}
+
 	return scheme == "file" || scheme == "path"
 }

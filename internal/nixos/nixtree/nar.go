@@ -52,6 +52,7 @@ func (n *narWriter) node(path string) {
 	}
 
 	n.str("(")
+
 	switch {
 	case info.IsDir():
 		n.folder(path)
@@ -66,6 +67,7 @@ func (n *narWriter) node(path string) {
 	default:
 		n.err = fmt.Errorf("%s is neither file, folder nor link", path)
 	}
+
 	n.str(")")
 }
 
@@ -75,6 +77,7 @@ func (n *narWriter) folder(path string) {
 	if err != nil {
 		n.err = err
 	}
+
 	for _, e := range entries {
 		n.str("entry", "(", "name", e.Name(), "node")
 		n.node(filepath.Join(path, e.Name()))

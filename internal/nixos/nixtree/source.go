@@ -56,6 +56,7 @@ func NewSource(tree fs.FS, rev string) (*Source, error) {
 	if err := s.list(); err != nil {
 		return nil, fmt.Errorf("read the tree for Nix: %w", err)
 	}
+
 	s.leaveOut()
 
 	_, s.Flake = s.find("flake.nix")
@@ -185,6 +186,7 @@ func readCapped(tree fs.FS, name string, most int64) ([]byte, error) {
 	if err == nil && int64(len(b)) > most {
 		err = fmt.Errorf("%s has more than %d bytes", name, most)
 	}
+
 	return b, err
 }
 
@@ -207,6 +209,7 @@ func (s *Source) key() (string, error) {
 		}
 		fmt.Fprintf(h, "%q %v %s\n", f.path, f.mode, content)
 	}
+
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
@@ -258,6 +261,7 @@ func (s *Source) Write(dir string) (w *Written, remove func(), err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+
 	remove = func() { os.RemoveAll(top) }
 	defer func() {
 		if err != nil {
@@ -276,6 +280,7 @@ func (s *Source) Write(dir string) (w *Written, remove func(), err error) {
 	if err := WriteNAR(sum, top); err != nil {
 		return nil, nil, fmt.Errorf("hash the tree for Nix: %w", err)
 	}
+
 	hash := "sha256-" + base64.StdEncoding.EncodeToString(sum.Sum(nil))
 	return &Written{Dir: top, NarHash: hash, Rev: s.rev, Flake: s.Flake}, remove, nil
 }
@@ -302,6 +307,7 @@ func (s *Source) writeFile(top string, f sourceFile, left *int64) error {
 	if err := s.copyTo(counted, f); err != nil {
 		return err
 	}
+
 	return out.Close()
 }
 
