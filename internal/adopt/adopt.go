@@ -88,6 +88,7 @@ func Read(ctx context.Context, host *Host, o Options) (*Stack, error) {
 	if r.names, err = host.names(ctx, r.From); err != nil {
 		return nil, err
 	}
+
 	r.out.Project, r.out.Service = r.run.project, r.Service
 	if r.Service == "" {
 		r.out.Service = r.run.project
@@ -114,6 +115,7 @@ func Read(ctx context.Context, host *Host, o Options) (*Stack, error) {
 	if err := r.take(&result, env); err != nil {
 		return nil, err
 	}
+
 	return r.out, r.finish(&result, composeFiles, env)
 }
 
@@ -154,6 +156,7 @@ func (r *reading) read(name string) ([]byte, error) {
 	if r.bytes += len(data); r.bytes > maxBytes {
 		return nil, fmt.Errorf("the files that %s of %s names are more than %d MiB: move its data to a folder elsewhere, or adopt it by hand", r.run.project, r.host.Name, maxBytes>>20)
 	}
+
 	r.files[name] = data
 	return data, nil
 }
@@ -178,6 +181,7 @@ func (r *reading) parse(files, env []string, key string) (compose.Result, error)
 			return result, result.Problems.Sort()
 		}
 	}
+
 	return result, nil
 }
 
@@ -222,6 +226,7 @@ func (r *reading) take(result *compose.Result, env []string) error {
 			return err
 		}
 	}
+
 	return r.takeVariables(result, env, ofVariables)
 }
 
@@ -234,6 +239,7 @@ func (r *reading) takeFile(result *compose.Result, name string, data []byte) err
 	case is:
 		return r.sealMounted(result, name)
 	}
+
 	r.out.Files[name] = File{data, r.mode(name)}
 	return nil
 }
@@ -253,6 +259,7 @@ func (r *reading) seal(name string) (key string, err error) {
 	if _, twice := r.out.Secrets[key]; twice || key == r.out.Service+"-env" || key == r.out.Service+".env" {
 		return "", fmt.Errorf("%s on %s is to be sealed as secrets/%s.age, which is taken: give the file another name, there and in the compose file", name, r.host.Name, key)
 	}
+
 	r.out.Secrets[key] = r.files[name]
 	return key, nil
 }
@@ -273,6 +280,7 @@ func (r *reading) finish(result *compose.Result, composeFiles, env []string) err
 	if err != nil {
 		return err
 	}
+
 	whole := slices.ContainsFunc(env, func(name string) bool { return r.isInput(result, name) })
 
 	var from []string
@@ -331,5 +339,6 @@ func (r *reading) serviceFile(composeFiles, env []string) string {
 	if len(fields) == 0 {
 		return keys
 	}
+
 	return keys + "compose: { " + strings.Join(fields, ", ") + " }\n"
 }

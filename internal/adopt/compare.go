@@ -44,11 +44,13 @@ func (h *Host) differ(ctx context.Context, run *running, dir, from string, proje
 	if err != nil {
 		return nil, false, err
 	}
+
 	said, ran, _ := strings.Cut("\n"+text, "\n--\n")
 	hashes := pairs(said)
 	if len(hashes) == 0 {
 		return nil, false, nil
 	}
+
 	for service, hash := range pairs(ran) {
 		c := project.ContainerOf(service)
 		hasNoHash := c != nil && c.NetworkOf != "" // it holds the id of another container
@@ -56,6 +58,7 @@ func (h *Host) differ(ctx context.Context, run *running, dir, from string, proje
 			names = append(names, plain.Line(service, plain.MaxLine))
 		}
 	}
+
 	slices.Sort(names)
 	return names, true, nil
 }
@@ -68,5 +71,6 @@ func pairs(text string) map[string]string {
 			all[f[0]] = f[1]
 		}
 	}
+
 	return all
 }

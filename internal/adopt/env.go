@@ -30,10 +30,12 @@ func variables(data []byte) (names []string, ok bool) {
 	if err != nil {
 		return nil, false
 	}
+
 	names = slices.Collect(maps.Keys(vars))
 	for _, m := range assignment.FindAllSubmatch(data, -1) {
 		names = append(names, string(m[1]))
 	}
+
 	slices.Sort(names)
 	return slices.Compact(names), true
 }
@@ -43,6 +45,7 @@ func (r *reading) isSecret(variable string) (bool, error) {
 	if is, has := r.known[variable]; has {
 		return is, nil
 	}
+
 	is, err := r.IsSecret(variable, likelySecret.MatchString(variable))
 	if err == nil {
 		r.known[variable] = is
@@ -63,11 +66,13 @@ func (r *reading) askAll(files []string) error {
 	}
 
 	slices.Sort(all)
+
 	for _, name := range slices.Compact(all) {
 		if _, err := r.isSecret(name); err != nil {
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -94,6 +99,7 @@ func (r *reading) takeVariables(result *compose.Result, env, files []string) err
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -118,6 +124,7 @@ func (r *reading) takeSecretVariables(result *compose.Result, env []string, name
 	case slices.Contains(result.EnvFiles, name), slices.ContainsFunc(result.Project.Containers, isInput):
 		return fmt.Errorf("%s on %s is read by include: or by a build, and some of it is secret: what is secret there must go to .env, or to env_file: of a container; what is not, say by --plain", name, r.host.Name)
 	}
+
 	return nil
 }
 
@@ -157,6 +164,7 @@ func (r *reading) split(env []string) (secret, plain string, err error) {
 			plain += line
 		}
 	}
+
 	return secret, plain, nil
 }
 
@@ -176,6 +184,7 @@ func (r *reading) envFileByKey(was *compose.Result, env []string, name, key, env
 	if err != nil {
 		return err
 	}
+
 	file := r.Dir + "/" + name
 	now, err := r.parse(files, env, envKey)
 	for _, c := range was.Project.Containers {
@@ -193,9 +202,11 @@ func (r *reading) envFileByKey(was *compose.Result, env []string, name, key, env
 			return fmt.Errorf("%s can't be made a key: the container %s would read something else: give it a name that stands in env_file: of %s alone, or say by --plain what of it is not secret", name, c.Name, r.run.project)
 		}
 	}
+
 	if err != nil {
 		return err
 	}
+
 	*was = now
 	return nil
 }

@@ -32,6 +32,7 @@ func (h *Host) ask(ctx context.Context, line string) (string, error) {
 	if !ok {
 		return "", fmt.Errorf("%s gave no answer", h.Name)
 	}
+
 	return answer, nil
 }
 
@@ -55,6 +56,7 @@ func (h *Host) running(ctx context.Context, dir string) (running, error) {
 	if lines[0] == "" {
 		return running{}, fmt.Errorf("no container on %s was started by docker compose from %s: `docker compose ls` there shows each project with its files", h.Name, dir)
 	}
+
 	var found running
 	for _, line := range lines {
 		f := strings.Split(line, "|")
@@ -63,6 +65,7 @@ func (h *Host) running(ctx context.Context, dir string) (running, error) {
 		}
 		found.project, found.files, found.env = f[0], list(f[1]), list(f[2])
 	}
+
 	return found, nil
 }
 
@@ -83,15 +86,18 @@ func (h *Host) names(ctx context.Context, dir string) (map[string]string, error)
 	if err != nil {
 		return nil, err
 	}
+
 	names := map[string]string{}
 	for line := range strings.Lines(text) {
 		if mode, name, ok := strings.Cut(strings.TrimSuffix(line, "\n"), " "); ok && bundle.BadPath("/"+name) == "" {
 			names[name] = mode
 		}
 	}
+
 	if len(names) > maxNames {
 		return nil, fmt.Errorf("%s on %s has more than %d files: move its data to a folder elsewhere, or adopt it by hand", dir, h.Name, maxNames)
 	}
+
 	return names, nil
 }
 
@@ -117,6 +123,7 @@ func within(file string, dirs ...string) (string, bool) {
 			return name, true
 		}
 	}
+
 	return "", false
 }
 

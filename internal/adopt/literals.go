@@ -47,6 +47,7 @@ func (r *reading) moveLiterals(was *compose.Result, composeFiles, env []string) 
 			return nil, err
 		}
 	}
+
 	if len(values) == 0 {
 		return env, nil
 	}
@@ -56,12 +57,15 @@ func (r *reading) moveLiterals(was *compose.Result, composeFiles, env []string) 
 		text.WriteString(v + "=" + compose.Quote(values[v]) + "\n")
 		r.known[v] = true
 	}
+
 	r.files[LiteralsFile], r.names[LiteralsFile] = []byte(text.String()), "600"
+
 	for _, f := range env {
 		if r.isInput(was, f) {
 			return nil, fmt.Errorf("the compose files on %s set %s to a value that is secret, and a container reads %s by env_file: too: move the value there, and start the project once; or name what is not secret by --plain", r.host.Name, slices.Sorted(maps.Keys(values))[0], f)
 		}
 	}
+
 	env = append(slices.Clone(env), LiteralsFile)
 	return env, r.sameDefinitions(was, composeFiles, env)
 }
@@ -79,6 +83,7 @@ func (r *reading) namesTaken(env []string) (map[string]bool, error) {
 			taken[n] = true
 		}
 	}
+
 	return taken, nil
 }
 
@@ -93,6 +98,7 @@ func (r *reading) moveFrom(name string, taken map[string]bool, values map[string
 	if yaml.Unmarshal(r.files[name], &file) != nil {
 		return nil // no compose file: something else that a container mounts
 	}
+
 	found := &literals{seen: map[*yaml.Node]bool{}}
 	found.walk(&file, 0)
 
@@ -125,9 +131,11 @@ func (r *reading) moveFrom(name string, taken map[string]bool, values map[string
 		}
 		values[v], isChanged = l.value, true
 	}
+
 	if isChanged {
 		r.files[name] = bytes.Join(lines, nil)
 	}
+
 	return nil
 }
 
@@ -142,12 +150,14 @@ func (r *reading) sameDefinitions(was *compose.Result, composeFiles, env []strin
 	if err != nil {
 		return err
 	}
+
 	for _, c := range was.Project.Containers {
 		o := now.Project.ContainerOf(c.Name)
 		if o == nil || o.Definition != c.Definition {
 			return fmt.Errorf("a password in the compose files on %s can't be moved to a secret without a change of the container %s: move it to .env there, and start the project once; or name it by --plain", r.host.Name, c.Name)
 		}
 	}
+
 	*was = now
 	return nil
 }
@@ -164,6 +174,7 @@ func (f *literals) walk(n *yaml.Node, depth int) {
 	if depth > maxNested || n.Kind == yaml.AliasNode {
 		return // what an alias stands for is in the file too
 	}
+
 	for i, c := range n.Content {
 		isValue := n.Kind == yaml.MappingNode && i%2 == 1
 		if isValue && n.Content[i-1].Value == "environment" {
@@ -182,6 +193,7 @@ func (f *literals) environment(n *yaml.Node, depth int) {
 	if depth > maxNested || f.seen[n] {
 		return
 	}
+
 	f.seen[n] = true
 
 	switch n.Kind {
@@ -244,6 +256,7 @@ func replaceScalar(lines [][]byte, l literal, variable string) bool {
 	if l.node.Line > len(lines) {
 		return false
 	}
+
 	line := []rune(string(lines[l.node.Line-1]))
 	at := l.node.Column - 1
 	if at < 0 || at >= len(line) {
@@ -259,6 +272,7 @@ func replaceScalar(lines [][]byte, l literal, variable string) bool {
 	if yaml.Unmarshal([]byte(raw[:end]), &again) != nil || again != l.node.Value {
 		return false
 	}
+
 	lines[l.node.Line-1] = []byte(string(line[:at]) + `"` + l.prefix + "${" + variable + `}"` + raw[end:])
 	return true
 }
@@ -296,6 +310,7 @@ func (r *reading) secretFile(name string, data []byte) (bool, error) {
 	if !isLikely {
 		return false, nil
 	}
+
 	return r.IsSecret(name, true)
 }
 

@@ -28,11 +28,13 @@ func (s *Stack) Write(dir string, seal func(name string, value []byte) error) er
 	if _, err := root.Lstat(folder); err == nil {
 		return fmt.Errorf("there is %s already: choose another name with --name", folder)
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
 		if _, err := root.Lstat("secrets/" + name + ".age"); err == nil {
 			return fmt.Errorf("there is secrets/%s.age already: choose another name with --name", name)
 		}
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(s.Secrets)) {
 		if err := seal(name, s.Secrets[name]); err != nil {
 			return err
@@ -48,6 +50,7 @@ func (s *Stack) Write(dir string, seal func(name string, value []byte) error) er
 			return err
 		}
 	}
+
 	return nil
 }
 
@@ -60,6 +63,7 @@ func (s *Stack) Text(host string) string {
 	case s.Compared:
 		text += fmt.Sprintf("what runs on %s is what these files say: no container is made anew\n", host)
 	}
+
 	if n := len(s.Left); n > 0 {
 		text += fmt.Sprintf("%d files that it mounts stay on %s as they are, such as %s\n", n, host, plain.Line(s.Left[0], plain.MaxLine))
 	}
