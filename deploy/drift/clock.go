@@ -89,6 +89,7 @@ func (c *clock) wait(ctx context.Context, d time.Duration) bool {
 	case <-over:
 	case <-c.again:
 	}
+
 	return true
 }
 

@@ -86,6 +86,7 @@ func (l Looker) Drift(ctx context.Context, req Request) ([]HostDrift, error) {
 			all[i] = l.driftOf(ctx, f, h, req)
 		})
 	}
+
 	looks.Wait()
 	return all, nil
 }
@@ -103,10 +104,12 @@ func (l Looker) driftOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, req 
 		out.State, out.Error = driftState(err), some(l.why(ctx, err, f, h))
 		return out
 	}
+
 	out.take(found.seen)
 	if req.Diff && out.State == OK {
 		l.diffs(ctx, f, h, &out)
 	}
+
 	return out
 }
 
@@ -165,6 +168,7 @@ func (l Looker) diffs(ctx context.Context, f *fleet.Fleet, h *fleet.Host, out *H
 			one.Why = some(fmt.Sprintf("only the first %d files are compared", bundle.MaxLookPaths))
 		}
 	}
+
 	if len(paths) == 0 {
 		return
 	}
@@ -210,6 +214,7 @@ func (l Looker) bytesOf(ctx context.Context, f *fleet.Fleet, h *fleet.Host, path
 		}
 		return append([]byte{}, data...)
 	}
+
 	return was, found.seen.Contents, nil
 }
 
@@ -232,6 +237,7 @@ func diffOf(from, to string, was []byte, is bundle.Content) (diff, why string) {
 	if err != nil {
 		return "", err.Error()
 	}
+
 	return diff, ""
 }
 
@@ -243,6 +249,7 @@ func shownDiff(diff string) string {
 			b.WriteString(plain.Text(strings.TrimSuffix(l, "\n"), 4096) + "\n")
 		}
 	}
+
 	return b.String()
 }
 

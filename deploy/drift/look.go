@@ -72,6 +72,7 @@ func (s *State) isNews(host, failure string) bool {
 	defer s.mu.Unlock()
 
 	was := s.told[host]
+
 	switch {
 	case failure == "":
 		delete(s.told, host)
@@ -80,6 +81,7 @@ func (s *State) isNews(host, failure string) bool {
 	default:
 		s.told[host] = failure
 	}
+
 	return failure != "" && failure != was
 }
 
@@ -120,6 +122,7 @@ func (l Looker) contacts() map[string]time.Time {
 			hosts[name] = h.SeenAt
 		}
 	}
+
 	return hosts
 }
 
@@ -174,12 +177,14 @@ func (l Looker) at(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what bund
 	if err != nil {
 		return nil, err
 	}
+
 	if found.heal {
 		last, _ := l.History.Host(h.Name)
 		if _, err := l.Keys.Heal(ctx, h.Name, routes.To(f, h, last.Arch, true), false); err != nil {
 			return nil, err
 		}
 	}
+
 	return &found.sight, nil
 }
 
@@ -205,6 +210,7 @@ func (l Looker) session(ctx context.Context, f *fleet.Fleet, h *fleet.Host, what
 	if err != nil || found.seen != nil && found.seen.Working { // else the look that was stored says so
 		l.NoteAnswer(h.Name, err)
 	}
+
 	return found, err
 }
 
@@ -253,6 +259,7 @@ func (l Looker) take(ctx context.Context, f *fleet.Fleet, h *fleet.Host, s *push
 			return nil, err
 		}
 	}
+
 	return found, d.History.Looks().Store(ctx, h.Name, lookOf(found.seen))
 }
 
@@ -265,6 +272,7 @@ func lookOf(seen *bundle.Seen) looks.Look {
 	for _, one := range seen.Drift[:min(len(seen.Drift), looks.KeepDrift)] {
 		look.Drift = append(look.Drift, looks.Drift{Kind: one.Kind, Name: one.Name, What: one.What})
 	}
+
 	return look
 }
 
@@ -318,6 +326,7 @@ func namesOf(m *bundle.Manifest) (names []string) {
 	for _, k := range m.Keys {
 		names = append(names, k.Name)
 	}
+
 	return names
 }
 

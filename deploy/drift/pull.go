@@ -66,6 +66,7 @@ func (l Looker) pull(ctx context.Context, host, name string) (*Pulled, error) {
 	case found.bundle == nil:
 		return nil, errors.New("which commit it came from is not known")
 	}
+
 	return l.pulled(ctx, f, found.bundle, name, found.seen.Contents[0])
 }
 
@@ -86,6 +87,7 @@ func (l Looker) pulled(ctx context.Context, f *fleet.Fleet, b *fleet.Bundle, nam
 	if err != nil {
 		return nil, fmt.Errorf("what bellhop put there can't be had: %w", err)
 	}
+
 	p := &Pulled{Host: b.Host, Path: name, Was: one.Digest, Content: is.Bytes, Same: bundle.DigestBytes(is.Bytes) == one.Digest}
 	if p.Source, p.Template, err = l.sourceOf(ctx, b, one); err != nil {
 		return nil, err
@@ -94,11 +96,13 @@ func (l Looker) pulled(ctx context.Context, f *fleet.Fleet, b *fleet.Bundle, nam
 	if p.Same {
 		return p, nil
 	}
+
 	diff, _ := diffOf("a/"+p.Source, "b/"+p.Source, was, is)
 	p.Diff = shownDiff(diff)
 	if !p.Template && diff != "" {
 		p.Patch = gitPatch(p.Source, diff)
 	}
+
 	return p, nil
 }
 
@@ -124,6 +128,7 @@ func pullable(b *fleet.Bundle, name string) error {
 	case i >= 0:
 		return fmt.Errorf("it is a link, to %s in the repo: change the link there", b.Links[i].Target)
 	}
+
 	return errors.New("bellhop put no such file there")
 }
 
@@ -143,6 +148,7 @@ func (l Looker) sourceOf(ctx context.Context, b *fleet.Bundle, one bundle.File) 
 			return name + ".tmpl", true, nil
 		}
 	}
+
 	return "", false, errors.New("no file of the repo is it: bellhop makes it itself, from what service.yaml says of " + one.Service)
 }
 
@@ -155,6 +161,7 @@ func sourceNames(one bundle.File) []string {
 			names = append(names, path.Join(service, rest))
 		}
 	}
+
 	return names
 }
 
@@ -175,10 +182,12 @@ func (l Looker) treeOf(ctx context.Context, b *fleet.Bundle, service string) (fs
 			}
 		}
 	}
+
 	snap, err := a.At(ctx, commit)
 	if err != nil {
 		return nil, fmt.Errorf("read commit %s: %w", plain.Short(commit), err)
 	}
+
 	return snap.Tree, nil
 }
 
@@ -199,6 +208,7 @@ func gitName(name string) string {
 
 	var b strings.Builder
 	b.WriteByte('"')
+
 	for _, c := range []byte(name) {
 		switch {
 		case c == '"' || c == '\\':
@@ -209,6 +219,7 @@ func gitName(name string) string {
 			b.WriteByte(c)
 		}
 	}
+
 	b.WriteByte('"')
 	return b.String()
 }
