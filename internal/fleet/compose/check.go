@@ -21,6 +21,7 @@ var serviceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
 func (r *reading) check() {
 	r.checkNames()
 	r.checkTop()
+
 	for _, name := range r.project.ServiceNames() {
 		s := r.project.Services[name]
 		r.resolve(&s)
@@ -102,6 +103,7 @@ func (r *reading) checkPlaces(s *types.ServiceConfig) {
 			r.warn(d, at, "services.%s.env_file: the values of key %s stand in docker inspect: mount it as a secret if the program can read a file", s.Name, key)
 		}
 	}
+
 	if s.Build == nil {
 		return
 	}
@@ -110,6 +112,7 @@ func (r *reading) checkPlaces(s *types.ServiceConfig) {
 	for _, key := range sortedKeys(s.Build.AdditionalContexts) {
 		contexts = append(contexts, s.Build.AdditionalContexts[key])
 	}
+
 	d, at := r.find([]string{"services", s.Name, "build"})
 	for _, c := range contexts {
 		name, ok := r.inProject(c)
@@ -138,6 +141,7 @@ func (r *reading) checkSource(d *doc, at problem.Pos, field, source string, mayB
 	if !ok || name == "." {
 		return
 	}
+
 	switch isThere := len(r.below(name)) > 0; {
 	case below(name, "files"):
 		r.report(d, at, "%s: what is below files/ is installed at the root of the host: name %s, or move the file to another folder", field, strings.TrimPrefix(name, "files"))
@@ -164,6 +168,7 @@ func (r *reading) checkKinds(s *types.ServiceConfig) {
 		d, at := r.find([]string{"services", s.Name, "models"})
 		r.report(d, at, "services.%s.models: is not supported: bellhop runs containers alone", s.Name)
 	}
+
 	for i, v := range s.Volumes {
 		if v.Type == types.VolumeTypeImage {
 			d, at := r.find([]string{"services", s.Name, "volumes", strconv.Itoa(i)})
@@ -192,6 +197,7 @@ func (r *reading) checkObjects(kind string) {
 			objects[key] = types.FileObjectConfig(o)
 		}
 	}
+
 	for key, o := range r.project.Secrets {
 		if kind == "secrets" {
 			objects[key] = types.FileObjectConfig(o)

@@ -122,6 +122,7 @@ func Read(src Source) Result {
 	if refused(r.out.Problems) {
 		r.out.Project = bundle.ComposeProject{}
 	}
+
 	return r.out
 }
 
@@ -155,6 +156,7 @@ func (r *reading) load() bool {
 		r.reportFile(r.Files[0], "more than %d services in one project", maxServices)
 		return false
 	}
+
 	return !refused(r.out.Problems)
 }
 
@@ -169,6 +171,7 @@ func takeIdle(p *types.Project) map[string]bool {
 		p.Services[name] = s
 		idle[name] = true
 	}
+
 	p.DisabledServices = nil
 	return idle
 }
@@ -245,6 +248,7 @@ func (r *reading) bytes(name string) ([]byte, error) {
 	case len(data) > MaxFile:
 		return nil, fmt.Errorf("%s is larger than %d KiB", name, MaxFile>>10)
 	}
+
 	return data, nil
 }
 

@@ -16,6 +16,7 @@ import (
 func (r *reading) fill() {
 	p := &r.out.Project
 	p.Project, p.Dir = r.Project, r.Dir
+
 	for _, name := range r.Files {
 		p.Files = append(p.Files, r.dir(name))
 	}
@@ -27,6 +28,7 @@ func (r *reading) fill() {
 		s := r.project.Services[name]
 		p.Containers = append(p.Containers, r.container(&s))
 	}
+
 	slices.SortFunc(p.Containers, func(a, b bundle.Container) int { return strings.Compare(a.Name, b.Name) })
 
 	for _, key := range sortedKeys(r.project.Volumes) {
@@ -36,6 +38,7 @@ func (r *reading) fill() {
 		out.Definition = digestOf(v)
 		p.Volumes = append(p.Volumes, out)
 	}
+
 	for _, key := range sortedKeys(r.project.Networks) {
 		n := r.project.Networks[key]
 		out := bundle.ComposeVolume{Key: key, Name: n.Name, External: bool(n.External)}
@@ -63,6 +66,7 @@ func (r *reading) container(s *types.ServiceConfig) bundle.Container {
 			c.NetworkOf = of
 		}
 	}
+
 	for on, how := range s.DependsOn {
 		if how.Restart {
 			c.RestartWith = append(c.RestartWith, on)
@@ -73,6 +77,7 @@ func (r *reading) container(s *types.ServiceConfig) bundle.Container {
 	r.build(s)
 	c.Inputs = r.inputs[s.Name]
 	c.Definition = r.definition(&c, s)
+
 	for _, list := range []*[]string{&c.Files, &c.Inputs, &c.Keys, &c.EnvKeys, &c.Volumes, &c.RestartWith} {
 		slices.Sort(*list)
 		*list = slices.Compact(*list)
@@ -80,6 +85,7 @@ func (r *reading) container(s *types.ServiceConfig) bundle.Container {
 			*list = nil
 		}
 	}
+
 	return c
 }
 
@@ -116,6 +122,7 @@ func (r *reading) mounts(c *bundle.Container, s *types.ServiceConfig) {
 	for _, use := range s.Secrets {
 		r.mount(c, r.project.Secrets[use.Source].File)
 	}
+
 	for _, f := range s.EnvFiles {
 		if key, ok := r.keyAt(f.Path); ok {
 			c.EnvKeys = append(c.EnvKeys, key)
@@ -128,6 +135,7 @@ func (r *reading) mount(c *bundle.Container, source string) {
 	if source == "" {
 		return
 	}
+
 	source = path.Clean(source)
 	for _, key := range r.Keys {
 		at := bundle.KeyDir + "/" + key
@@ -135,6 +143,7 @@ func (r *reading) mount(c *bundle.Container, source string) {
 			c.Keys = append(c.Keys, key)
 		}
 	}
+
 	for _, p := range r.Placed {
 		if below(p, source) {
 			c.Files = append(c.Files, p)
@@ -145,6 +154,7 @@ func (r *reading) mount(c *bundle.Container, source string) {
 	if !ok {
 		return
 	}
+
 	for _, name := range r.below(within) {
 		r.travels[name] = true
 		if key := r.keyOf(name); key != "" {
@@ -165,6 +175,7 @@ func (r *reading) below(name string) []string {
 			out = append(out, n)
 		}
 	}
+
 	return out
 }
 
@@ -183,6 +194,7 @@ func secretFiles(r *reading) []string {
 			take(name)
 		}
 	}
+
 	for _, d := range r.docs {
 		_, secrets := child(d.root, "secrets")
 		for _, s := range mapped(secrets) {
@@ -192,6 +204,7 @@ func secretFiles(r *reading) []string {
 			}
 		}
 	}
+
 	return slices.Sorted(maps.Keys(found))
 }
 
@@ -220,6 +233,7 @@ func (r *reading) build(s *types.ServiceConfig) {
 	for _, c := range s.Build.AdditionalContexts {
 		contexts = append(contexts, c)
 	}
+
 	for _, at := range contexts {
 		name, ok := r.inProject(at)
 		if !ok {
@@ -254,6 +268,7 @@ func (r *reading) definition(c *bundle.Container, s *types.ServiceConfig) string
 		o := r.project.Secrets[use.Source]
 		extra = append(extra, o.File, o.Environment)
 	}
+
 	if s.Build != nil {
 		extra = append(extra, s.Build)
 		for _, at := range r.inputs[s.Name] {
@@ -267,6 +282,7 @@ func (r *reading) definition(c *bundle.Container, s *types.ServiceConfig) string
 	for on, how := range s.DependsOn {
 		depends[on] = how.Condition
 	}
+
 	text, err := json.Marshal([]any{d, depends, extra})
 	if err != nil {
 		text = []byte(err.Error())
@@ -274,6 +290,7 @@ func (r *reading) definition(c *bundle.Container, s *types.ServiceConfig) string
 	if strings.Contains(string(text), secretMark) && r.EnvKey != "" {
 		c.EnvKeys = append(c.EnvKeys, r.EnvKey)
 	}
+
 	return bundle.DigestBytes(text)[:32]
 }
 
@@ -290,6 +307,7 @@ func sortedKeys[T any](m map[string]T) []string {
 	for k := range m {
 		keys = append(keys, k)
 	}
+
 	slices.Sort(keys)
 	return keys
 }

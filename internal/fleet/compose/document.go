@@ -55,6 +55,7 @@ func (r *reading) parse(name string) *doc {
 		r.report(d, problem.Pos{}, "more than %s values, with what anchors repeat", problem.Thousands(maxNodes))
 		return nil
 	}
+
 	return d
 }
 
@@ -129,6 +130,7 @@ func (c *counter) size(n *yaml.Node, depth int) (int, error) {
 			return total, nil
 		}
 	}
+
 	return total, nil
 }
 
@@ -151,11 +153,13 @@ func child(n *yaml.Node, key string) (k, v *yaml.Node) {
 	if n = plainNode(n); n == nil || n.Kind != yaml.MappingNode {
 		return nil, nil
 	}
+
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if n.Content[i].Value == key {
 			return n.Content[i], n.Content[i+1]
 		}
 	}
+
 	return nil, nil
 }
 
@@ -178,11 +182,13 @@ func (r *reading) find(keys []string) (*doc, problem.Pos) {
 			}
 		}
 	}
+
 	for _, name := range r.others() {
 		if pos, n := r.docs[name].find(keys); n > depth {
 			best, at, depth = r.docs[name], pos, n
 		}
 	}
+
 	return best, at
 }
 
@@ -200,6 +206,7 @@ func (d *doc) find(keys []string) (at problem.Pos, n int) {
 		at, node = problem.Pos{Line: k.Line, Column: k.Column}, v
 		n++
 	}
+
 	return at, n
 }
 
@@ -214,6 +221,7 @@ func element(n *yaml.Node, key string) (k, v *yaml.Node) {
 	if err != nil || i < 0 || i >= len(n.Content) {
 		return nil, nil
 	}
+
 	return n.Content[i], n.Content[i]
 }
 

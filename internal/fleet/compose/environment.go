@@ -110,6 +110,7 @@ func (r *reading) variables(s *types.ServiceConfig, field, at string, required b
 	if key := r.keyOf(name); key != "" {
 		return fmt.Errorf("%s is a template that names a key: its values are known on the host alone; name the key's own file, %s/NAME", name, bundle.KeyDir)
 	}
+
 	r.travels[name] = true
 	if field == "env_file" {
 		r.envRead[name] = true

@@ -42,6 +42,7 @@ func (r *reading) override() []byte {
 			overrideMount(&b, v)
 		}
 	}
+
 	return b.Bytes()
 }
 
@@ -70,6 +71,7 @@ func (v *values) inline(p *types.Project, s *types.ServiceConfig) string {
 			parts = append(parts, kind, key, text)
 		}
 	}
+
 	for _, use := range s.Configs {
 		add("config", use.Source, types.FileObjectConfig(p.Configs[use.Source]))
 	}
@@ -80,6 +82,7 @@ func (v *values) inline(p *types.Project, s *types.ServiceConfig) string {
 	if len(parts) == 0 {
 		return ""
 	}
+
 	return digestOf(parts)
 }
 

@@ -48,6 +48,7 @@ func (v *values) lookup(name string) (string, bool) {
 	if strings.HasPrefix(value, "~") {
 		v.note(&v.homes, name)
 	}
+
 	return value, ok
 }
 
@@ -72,6 +73,7 @@ func (v *values) value(name string) (string, bool) {
 		v.assumed = true
 		return secretMark + name, true
 	}
+
 	return "", false
 }
 
@@ -121,6 +123,7 @@ func (r *reading) envFile(name string, lookup dotenv.LookupFn) (map[string]strin
 	if err != nil {
 		return nil, err
 	}
+
 	vars := map[string]string{}
 	return vars, r.parseEnv(name, data, vars, lookup, "")
 }
@@ -143,12 +146,14 @@ func (r *reading) parseEnv(name string, data []byte, vars map[string]string, loo
 	}
 
 	err := dotenv.ParseWithFormat(bytes.NewReader(data), name, vars, bounded, format)
+
 	switch {
 	case size > maxEnv:
 		return fmt.Errorf("the variables of %s come to more than %d KiB", name, maxEnv>>10)
 	case r.envs > maxEnvs:
 		return fmt.Errorf("the variables of all env files and services come to more than %d MiB", maxEnvs>>20)
 	}
+
 	return err
 }
 
@@ -166,6 +171,7 @@ func (r *reading) checkValues() {
 		d, at := r.use(name, false)
 		r.report(d, at, "the value of ${%s} begins with ~: write the absolute path", name)
 	}
+
 	for _, name := range slices.Sorted(maps.Keys(r.values.asked)) {
 		if d, at := r.use(name, true); !r.values.closed[name] && at.Line > 0 {
 			r.report(d, at, "${%s} is set nowhere: put it into the file of env:, or settings: in service.yaml, or write ${%s:-} for nothing", name, name)
@@ -198,6 +204,7 @@ func (r *reading) use(name string, bare bool) (*doc, problem.Pos) {
 			}
 		}
 	}
+
 	return r.docs[r.Files[0]], problem.Pos{}
 }
 
@@ -209,6 +216,7 @@ func (r *reading) others() []string {
 			out = append(out, name)
 		}
 	}
+
 	return out
 }
 
@@ -230,6 +238,7 @@ func (r *reading) strays() {
 	if len(r.Env) == 0 {
 		return
 	}
+
 	for _, key := range slices.Sorted(maps.Keys(r.values.env)) { // of all files together, told at the first
 		if strings.HasPrefix(key, "COMPOSE_") || strings.HasPrefix(key, "DOCKER_") {
 			r.note(r.Env[0], "%s is ignored: bellhop names the project, its folder and its files by itself", key)

@@ -38,6 +38,7 @@ func (r *reading) model(d *doc, options ...func(*loader.Options)) map[string]any
 		r.fail([]string{d.name}, err)
 		return nil
 	}
+
 	return model
 }
 
@@ -52,6 +53,7 @@ func (r *reading) opensNothing(d *doc) bool {
 		r.report(d, problem.Pos{Line: 1, Column: 1}, "include: comes by a merge or a tag: write it at the top of the file, as plain text")
 		return false
 	}
+
 	for _, kind := range []string{"services", "jobs"} {
 		entries, _ := model[kind].(map[string]any)
 		for _, name := range sortedKeys(entries) {
@@ -64,6 +66,7 @@ func (r *reading) opensNothing(d *doc) bool {
 			}
 		}
 	}
+
 	return true
 }
 
