@@ -85,12 +85,14 @@ func (c Contact) believeRename(ctx context.Context, f *fleet.Fleet, name string,
 			return nil
 		}
 	}
+
 	if old == "" {
 		return nil
 	}
 	if err := c.History.Rename(ctx, old, name); err != nil {
 		return err
 	}
+
 	c.Hosts.Renamed()
 	return nil
 }
@@ -102,6 +104,7 @@ func (c Contact) FormerName(f *fleet.Fleet, h *fleet.Host) (name string) {
 	if now, _ := c.History.Host(h.Name); now.Had {
 		return ""
 	}
+
 	for old, was := range c.History.Hosts() {
 		_, isListed := f.Host(old)
 		if isListed || !was.Had || !sharesKey(was.Reach, routes.Reach(h)) {
@@ -112,6 +115,7 @@ func (c Contact) FormerName(f *fleet.Fleet, h *fleet.Host) (name string) {
 		}
 		name = old
 	}
+
 	return name
 }
 
