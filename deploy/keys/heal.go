@@ -62,6 +62,7 @@ func (k Keys) Heal(ctx context.Context, host string, t link.Target, always bool)
 	if len(b.Keys) == 0 {
 		return nil, k.Note(host, filter.Word(s.Hello.BootID), 0)
 	}
+
 	return k.send(s, host, b, filter)
 }
 
@@ -91,11 +92,13 @@ func (k Keys) isRenamed(host string, rec *bundle.HostRecord) bool {
 	if rec.Host.Is(host) {
 		return false
 	}
+
 	for name, h := range k.History.Hosts() {
 		if rec.Host.Is(name) && h.State != history.Released {
 			return false
 		}
 	}
+
 	return true
 }
 

@@ -75,11 +75,13 @@ func (k Keys) filter(ctx context.Context, host string, b *fleet.Bundle) *push.Fi
 	for _, key := range b.Keys {
 		said = append(said, key.Name)
 	}
+
 	if m, _, err := k.History.Manifest(host); err == nil {
 		for _, key := range keysOf(m) {
 			said = append(said, key.Name)
 		}
 	}
+
 	return k.Pusher().NewFilter(said, push.KeysOf(b), k.Archive().FormerKeys(ctx, host, b))
 }
 
@@ -193,6 +195,7 @@ func (k Keys) each(ctx context.Context, on string, do func(context.Context, *fle
 			out = append(out, *hk)
 		}
 	}
+
 	return out, nil
 }
 
