@@ -40,11 +40,13 @@ func (a Archive) LastManifest(ctx context.Context, last history.Host) (*bundle.M
 	if err != nil || !last.Had {
 		return nil, "", err
 	}
+
 	if last.Digest != "" && digest != last.Digest && a.At != nil {
 		if b, err := a.Held(ctx, last); err == nil && b.Digest == last.Digest {
 			return &b.Manifest, b.Digest, nil
 		}
 	}
+
 	return m, digest, nil
 }
 
@@ -76,6 +78,7 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 		}
 		tried = err
 	}
+
 	for _, commit := range a.commitsOf(host, known) {
 		b, err := a.bundleAt(ctx, commit, host, rec.Digest.Is)
 		if err == nil && rec.Digest.Is(b.Digest) {
@@ -87,6 +90,7 @@ func (a Archive) BundleOnHost(ctx context.Context, host string, rec *bundle.Host
 	if tried != nil {
 		return nil, fmt.Errorf("open the keys of generation %d: %w", rec.Generation, tried)
 	}
+
 	return nil, push.Final(fmt.Errorf("no commit is known that generation %d came from", rec.Generation))
 }
 
@@ -133,6 +137,7 @@ func (a Archive) bundleAt(ctx context.Context, commit, host string, wanted func(
 	if former, e := a.bundleOf(ctx, snap, commit, host, true); e == nil && wanted(former.Digest) {
 		return former, nil
 	}
+
 	return b, err
 }
 
@@ -143,6 +148,7 @@ func (a Archive) bundleOf(ctx context.Context, snap Snapshot, commit, host strin
 	if err != nil {
 		return nil, err
 	}
+
 	return a.wholeIn(f, commit, host)
 }
 
@@ -244,6 +250,7 @@ func hasOtherKeys(old *bundle.Manifest, b *fleet.Bundle) bool {
 			has[k.Digest] = true
 		}
 	}
+
 	return slices.ContainsFunc(old.Keys, func(k bundle.Key) bool { return !has[k.Digest] })
 }
 
@@ -272,6 +279,7 @@ func (a Archive) KnownDigest(f *fleet.Fleet, host string, named plain.Foreign, a
 	if b, err := f.Bundle(host); err == nil && b != nil && named.Is(b.Digest) {
 		return b.Digest
 	}
+
 	return ""
 }
 

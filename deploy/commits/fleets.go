@@ -49,6 +49,7 @@ func (f *Fleets) OfHold(ctx context.Context, host string, hold *stops.Hold) (*fl
 			tried = err
 		}
 	}
+
 	return nil, tried
 }
 
@@ -78,5 +79,6 @@ func (f *Fleets) whole(ctx context.Context, host string, of reading) (*fleet.Bun
 		}
 		f.read[of] = past
 	}
+
 	return f.wholeIn(past, of.commit, host)
 }

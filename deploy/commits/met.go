@@ -44,6 +44,7 @@ func (a Archive) Met(ctx context.Context, host, head string, rec *bundle.HostRec
 			return &Standing{Manifest: *m, Digest: m.Digest(), Head: &head.Manifest, commit: commit, Origins: g.Origins, services: m.ServiceNames()}
 		}
 	}
+
 	return nil
 }
 
@@ -62,6 +63,7 @@ func commitsNamed(rec *bundle.HostRecord, head string) []string {
 			all = append(all, commit)
 		}
 	}
+
 	if len(all) > mostMet {
 		return nil
 	}
@@ -79,6 +81,7 @@ func originsOf(rec *bundle.HostRecord, bundles map[string]*fleet.Bundle, head st
 	for _, b := range bundles {
 		names = append(names, b.ServiceNames()...)
 	}
+
 	slices.Sort(names)
 	names = slices.Compact(names)
 
@@ -95,5 +98,6 @@ func originsOf(rec *bundle.HostRecord, bundles map[string]*fleet.Bundle, head st
 			all = append(all, bundle.Origin{Service: name, Commit: commit})
 		}
 	}
+
 	return all
 }

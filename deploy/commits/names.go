@@ -22,6 +22,7 @@ func (a Archive) nameIn(f *fleet.Fleet, host string) string {
 	if ok && isIt(same) {
 		return host
 	}
+
 	var former []string
 	for _, h := range f.Hosts {
 		if isIt(h) {
@@ -35,6 +36,7 @@ func (a Archive) nameIn(f *fleet.Fleet, host string) string {
 	case ok: // its host key is another since, or nobody knows which of several it was
 		return host
 	}
+
 	return ""
 }
 
@@ -53,5 +55,6 @@ func (a Archive) bundleIn(f *fleet.Fleet, commit, host string, bundle func(name 
 	if err != nil {
 		return nil, err
 	}
+
 	return b.As(host), nil
 }

@@ -36,11 +36,13 @@ func (a Archive) Standing(ctx context.Context, last history.Host, elsewhere bool
 	if m == nil || err != nil {
 		return nil, err
 	}
+
 	s := &Standing{Manifest: *m, Digest: digest, services: m.ServiceNames()}
 	s.commit = last.Commit
 	if g, ok := a.Generation(last.Name, digest); ok {
 		s.commit, s.Origins = g.Commit, g.Origins
 	}
+
 	return s, nil
 }
 
@@ -49,11 +51,13 @@ func (s *Standing) CommitOf(service string) string {
 	if !slices.Contains(s.services, service) {
 		return ""
 	}
+
 	for _, o := range s.Origins {
 		if o.Service == service {
 			return o.Commit
 		}
 	}
+
 	return s.commit
 }
 
@@ -98,6 +102,7 @@ func commitsIn(origins []bundle.Origin) []string {
 			all = append(all, o.Commit)
 		}
 	}
+
 	return all
 }
 
@@ -119,6 +124,7 @@ func (a Archive) FleetAt(ctx context.Context, commit string) (*fleet.Fleet, erro
 	if err != nil {
 		return nil, err
 	}
+
 	l := a.Loader.Fresh()
 	l.Arch = a.arch
 	return l.Load(ctx, snap.Tree)
@@ -136,6 +142,7 @@ func (a Archive) ComposedAt(ctx context.Context, host string, g history.Generati
 	if err != nil {
 		return nil, err
 	}
+
 	if m == nil || digest != g.Digest {
 		if m, err = a.recompose(head, g, older); err != nil {
 			return nil, err
@@ -146,6 +153,7 @@ func (a Archive) ComposedAt(ctx context.Context, host string, g history.Generati
 	for _, o := range g.Origins {
 		names = append(names, o.Service)
 	}
+
 	return head.Composed(*m, names, older), nil
 }
 
@@ -175,12 +183,14 @@ func (a Archive) compose(head *fleet.Bundle, g history.Generation, older func() 
 		}
 		m = bundle.Compose(m, bundles[i].Manifest, names).Manifest
 	}
+
 	var absent []string
 	for _, o := range g.Origins {
 		if o.Commit == "" {
 			absent = append(absent, o.Service)
 		}
 	}
+
 	m = bundle.Compose(m, bundle.Manifest{}, absent).Manifest
 	return &m, nil
 }
