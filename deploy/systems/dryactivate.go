@@ -40,16 +40,19 @@ func (s Systems) DryActivate(ctx context.Context, p *plan.Plan, host string) err
 	if i < 0 || p.Hosts[i].System == nil || p.Hosts[i].System.From == p.Hosts[i].System.To {
 		return nil
 	}
+
 	hp := p.Hosts[i]
 	said, err := s.ask(ctx, p, hp)
 	if said = s.Reveal(ctx, errors.New(said), host, hp.Bundle); err != nil {
 		text := s.Reveal(ctx, err, host, hp.Bundle)
 		return fmt.Errorf("--dry-activate: %s: %s", host, strings.TrimSpace(text+"\n"+said))
 	}
+
 	hp.System.DryActivate = []string{"nothing would be stopped or started"}
 	if said = strings.TrimSpace(said); said != "" {
 		hp.System.DryActivate = strings.Split(said, "\n")
 	}
+
 	return nil
 }
 
@@ -78,6 +81,7 @@ func (s Systems) ask(ctx context.Context, p *plan.Plan, hp *plan.HostPlan) (said
 	case err == nil && code != 0:
 		err = fmt.Errorf("switch-to-configuration dry-activate ended with code %d", code)
 	}
+
 	return string(out.b), err
 }
 

@@ -27,6 +27,7 @@ func (s Systems) Bring(run string, hp *plan.HostPlan, t link.Target) func(contex
 	if !hp.Brings() {
 		return nil
 	}
+
 	path := hp.Bundle.System.Path
 	return func(ctx context.Context) error {
 		if s.Nix == nil {
