@@ -73,6 +73,7 @@ func Of(m *bundle.Manifest, file func(digest string) ([]byte, error)) (all []Ima
 			all = append(all, Image{Host: m.Host, Service: f.Service, Container: name, Image: ref, key: "p " + u.Generated(name)})
 		}
 	}
+
 	return all, nil
 }
 
@@ -163,6 +164,7 @@ func Table(all []Image) string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "host\tcontainer\timage\trunning\tnewest")
+
 	for _, i := range all {
 		newest := short(i.Newest)
 		switch {
@@ -173,6 +175,7 @@ func Table(all []Image) string {
 		}
 		fmt.Fprintf(w, "%s\t%s:%s\t%s\t%s\t%s\n", i.Host, i.Service, i.Container, i.Image, short(i.Running), newest)
 	}
+
 	w.Flush()
 	return b.String()
 }
@@ -197,6 +200,7 @@ func Read(ctx context.Context, f *fleet.Fleet, hosts []link.Target, exec func(co
 	}) {
 		all, errs[i] = append(all, of.images...), of.err
 	}
+
 	Sort(all)
 	return all, errors.Join(errs...)
 }
@@ -217,6 +221,7 @@ func readHost(ctx context.Context, f *fleet.Fleet, t link.Target, exec func(cont
 			return nil, whole
 		}
 	}
+
 	of, err := Of(&b.Manifest, b.File)
 	if err != nil || len(of) == 0 {
 		return nil, errors.Join(whole, err)
@@ -229,6 +234,7 @@ func readHost(ctx context.Context, f *fleet.Fleet, t link.Target, exec func(cont
 			of[i].Error = "the host could not be asked"
 		}
 	}
+
 	Run(of, said)
 	return of, errors.Join(whole, err)
 }
