@@ -25,6 +25,7 @@ func (k Kind) Advice(err error) string {
 	case says(failed, "'nixpkgs' was not found"):
 		return fmt.Sprintf("say where nixpkgs is: NIX_PATH=nixpkgs=/path/to/nixpkgs bellhop import %s", verb)
 	}
+
 	return fmt.Sprintf("mend the file until %s itself evaluates it, and run this again; nothing was written", k.Name)
 }
 

@@ -48,5 +48,6 @@ func KnownKey(ctx context.Context, file, address string) string {
 			break
 		}
 	}
+
 	return found
 }

@@ -94,6 +94,7 @@ func Read(ctx context.Context, nix *nixos.Nix, kind Kind, dir string) (*Fleet, e
 	if err != nil {
 		return nil, &Error{File: named, Host: at, Err: err}
 	}
+
 	return out.fleet(folder, named), nil
 }
 
@@ -141,6 +142,7 @@ func find(kind Kind, dir string) (folder, file string, err error) {
 			return "", "", err
 		}
 	}
+
 	return "", "", fmt.Errorf("%w in %s: %s reads %s, or %s of a flake.nix", ErrNothing, dir, kind.Name, strings.Join(kind.Files, " or "), kind.Attr)
 }
 
@@ -174,6 +176,7 @@ func (e *evaluated) fleet(folder, file string) *Fleet {
 		}
 		f.Hosts = append(f.Hosts, host)
 	}
+
 	return f
 }
 

@@ -15,6 +15,7 @@ import (
 func (f *Fleet) YAML(hostKey func(address string) string) string {
 	var b strings.Builder
 	b.WriteString("hosts:\n")
+
 	for _, h := range f.Hosts {
 		if h.IsAlone {
 			fmt.Fprintf(&b, "  # %s: its deployment.targetHost is null, so it is reached from itself alone\n", scalar(h.Name))
@@ -41,6 +42,7 @@ func (f *Fleet) YAML(hostKey func(address string) string) string {
 		}
 		line("nixos", scalar(".#"+h.Name))
 	}
+
 	return b.String()
 }
 
@@ -69,6 +71,7 @@ func scalar(s string) string {
 	if plainScalar.MatchString(s) && !slices.Contains(wordsOfYAML, strings.ToLower(s)) {
 		return s
 	}
+
 	quoted, err := json.Marshal(s)
 	if err != nil {
 		panic(err) // text always encodes
@@ -113,6 +116,7 @@ func (f *Fleet) Secrets() []Secret {
 			all = append(all, k.secret(name, h.Name))
 		}
 	}
+
 	slices.SortStableFunc(all, func(a, b Secret) int { return strings.Compare(a.Key, b.Key) })
 	return all
 }
@@ -142,6 +146,7 @@ func (k *Key) secret(name, host string) Secret {
 	default:
 		s.Type = set + "   # and type the value that stands in the configuration"
 	}
+
 	return s
 }
 
@@ -181,10 +186,12 @@ func (f *Fleet) Steps() string {
 			missing = append(missing, h.Name)
 		}
 	}
+
 	if len(missing) > 0 {
 		fmt.Fprintf(&b, "\nflake.nix must have nixosConfigurations for %s, made of the same modules and bellhop-host.nix:\n"+
 			"  docs/from-nixops.md and docs/from-colmena.md of bellhop show one that reads your file\n", strings.Join(missing, ", "))
 	}
+
 	return b.String()
 }
 
@@ -194,5 +201,6 @@ func (s *Secret) tell(b *strings.Builder) {
 		b.WriteString("    is an age file in the repo already: bellhop secret rekey seals it for your readers\n")
 		return
 	}
+
 	fmt.Fprintf(b, "    %s\n    %s\n", s.Type, s.Nix)
 }
