@@ -37,6 +37,7 @@ func (h *Hosts) Foresee(ctx context.Context, tree fs.FS, commit string, hosts []
 	for _, a := range asks {
 		all[a.Host] = h.foreseen(tree, a, systems)
 	}
+
 	return all
 }
 
@@ -47,11 +48,13 @@ func (h *Hosts) foresee(ctx context.Context, tree fs.FS, commit string, asks []n
 	if err != nil {
 		return nil
 	}
+
 	h.Nix.ForgetFailures()
 	e, err := h.Nix.Systems(ctx, source, asks)
 	if err != nil {
 		return nil
 	}
+
 	return e.Systems
 }
 
@@ -71,5 +74,6 @@ func (h *Hosts) foreseen(tree fs.FS, a nixos.Ask, systems map[string]nixos.Syste
 		k.Value = func() ([]byte, error) { return nil, errors.New("a plan of a request opens no key") }
 		out.Keys = append(out.Keys, k)
 	}
+
 	return out
 }

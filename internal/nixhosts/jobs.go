@@ -68,6 +68,7 @@ func (h *Hosts) make(ctx context.Context, l *line, source *nixtree.Source, asks 
 	if errors.Is(err, errLater) {
 		return h.known(source, asks), err
 	}
+
 	return m, err
 }
 
@@ -96,9 +97,11 @@ func (h *Hosts) wait(ctx context.Context, j *job) (made, error) {
 			return made{}, context.Cause(ctx)
 		}
 	}
+
 	if h.leave(j) {
 		return made{}, errLater
 	}
+
 	return j.made, j.err
 }
 
@@ -106,6 +109,7 @@ func (h *Hosts) wait(ctx context.Context, j *job) (made, error) {
 func (h *Hosts) heard(key string) {
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()
+
 	for _, l := range []*line{&h.jobs.runs, &h.jobs.plans} {
 		if l.last != nil && l.last.key == key {
 			l.last = nil
@@ -117,12 +121,14 @@ func (h *Hosts) heard(key string) {
 func (h *Hosts) join(l *line, key string, work func(context.Context) (made, error)) *job {
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()
+
 	for _, l := range []*line{&h.jobs.runs, &h.jobs.plans} {
 		if last := l.last; last != nil && last.key == key {
 			l.last = nil
 			return last
 		}
 	}
+
 	for _, j := range []*job{l.atWork, l.next, h.jobs.runs.atWork, h.jobs.plans.atWork} {
 		if j != nil && j.key == key {
 			return j
@@ -136,11 +142,13 @@ func (h *Hosts) join(l *line, key string, work func(context.Context) (made, erro
 		go h.do(j)
 		return j
 	}
+
 	if old := l.next; old != nil {
 		old.err = errLater
 		close(old.done)
 		l.owed = true
 	}
+
 	l.next = j
 	return j
 }
@@ -149,6 +157,7 @@ func (h *Hosts) join(l *line, key string, work func(context.Context) (made, erro
 func (h *Hosts) leave(j *job) bool {
 	h.jobs.mu.Lock()
 	defer h.jobs.mu.Unlock()
+
 	select {
 	case <-j.done:
 		return false
@@ -186,6 +195,7 @@ func (h *Hosts) do(j *job) {
 func (h *Hosts) Close() error {
 	var atWork []*job
 	h.jobs.mu.Lock()
+
 	for _, l := range []*line{&h.jobs.runs, &h.jobs.plans} {
 		if l.next != nil {
 			l.next.cancel()
@@ -194,12 +204,14 @@ func (h *Hosts) Close() error {
 			atWork = append(atWork, l.atWork)
 		}
 	}
+
 	h.jobs.mu.Unlock()
 
 	for _, j := range atWork {
 		j.cancel()
 		<-j.done
 	}
+
 	return nil
 }
 
@@ -213,6 +225,7 @@ func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.
 			here = append(here, a)
 		}
 	}
+
 	e, err := h.Nix.Systems(ctx, source, here)
 	if err != nil {
 		return made{}, err
@@ -226,6 +239,7 @@ func (h *Hosts) build(ctx context.Context, source *nixtree.Source, asks []nixos.
 	if err := h.keepDerivations(ctx, good, here); err != nil {
 		return made{}, err
 	}
+
 	_ = h.Nix.Keep(outsOf(good), keptFor) // a root too many costs disk alone
 
 	m := made{systems: e.Systems, failures: failures, away: map[string]error{}}
@@ -241,6 +255,7 @@ func (h *Hosts) toBuild(systems map[string]nixos.System, asks []nixos.Ask) map[s
 			delete(all, a.Host)
 		}
 	}
+
 	return all
 }
 
@@ -284,5 +299,6 @@ func (h *Hosts) evaluateThere(ctx context.Context, source *nixtree.Source, asks 
 			m.systems[a.Host] = s
 		})
 	}
+
 	work.Wait()
 }

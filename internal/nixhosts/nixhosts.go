@@ -83,6 +83,7 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 	if err != nil {
 		return fail(err)
 	}
+
 	asks := asksOf(hosts)
 	if l == &h.jobs.plans {
 		asks = slices.DeleteFunc(asks, func(a nixos.Ask) bool {
@@ -92,10 +93,12 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 			return a.There()
 		})
 	}
+
 	made, err := h.make(ctx, l, source, asks)
 	if err != nil && !errors.Is(err, errLater) {
 		return fail(err)
 	}
+
 	for _, a := range asks {
 		if _, isKnown := made.systems[a.Host]; !isKnown && err != nil {
 			all[a.Host] = &fleet.HostSystem{Err: asError(err)}
@@ -107,6 +110,7 @@ func (h *Hosts) systems(ctx context.Context, l *line, tree fs.FS, commit string,
 		}
 		all[a.Host] = h.result(tree, source, a, made.systems[a.Host], made.failures[a.Host])
 	}
+
 	return all
 }
 
@@ -168,6 +172,7 @@ func (h *Hosts) result(tree fs.FS, source *nixtree.Source, a nixos.Ask, s nixos.
 			out.Notices = append(out.Notices, fmt.Sprintf("deployment.keys.%s: %s", k.Name, notice))
 		}
 	}
+
 	return out
 }
 
@@ -193,6 +198,7 @@ func (h *Hosts) key(tree fs.FS, source *nixtree.Source, a nixos.Ask, k *nixos.Ke
 	default:
 		out.Value = func() ([]byte, error) { return runKeyCommand(k.Command) }
 	}
+
 	return out, notice, nil
 }
 
@@ -215,6 +221,7 @@ func (h *Hosts) text(source *nixtree.Source, a nixos.Ask, name string) ([]byte, 
 	if !ok {
 		return nil, fmt.Errorf("the configuration of %s has no text for key %s any more", a.Host, name)
 	}
+
 	return []byte(v), nil
 }
 
@@ -237,5 +244,6 @@ func runKeyCommand(argv []string) ([]byte, error) {
 		clear(out)
 		return nil, fmt.Errorf("keyCommand %s gave more than %d bytes", filepath.Base(argv[0]), maxKey)
 	}
+
 	return out, nil
 }
