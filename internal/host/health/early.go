@@ -39,6 +39,7 @@ func (w *Watch) Early(ctx context.Context, before map[string]string) *Report {
 			return &g.report
 		}
 	}
+
 	return nil
 }
 
@@ -46,6 +47,7 @@ func (w *Watch) Early(ctx context.Context, before map[string]string) *Report {
 func wait(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
+
 	select {
 	case <-t.C:
 		return ctx.Err() == nil
@@ -74,6 +76,7 @@ func (g *watching) begun(ctx context.Context, glances, seen map[string]machine.U
 			names = append(names, n)
 		}
 	}
+
 	if len(names) == 0 {
 		return nil, nil
 	}
@@ -85,6 +88,7 @@ func (g *watching) begun(ctx context.Context, glances, seen map[string]machine.U
 			delete(states, n)
 		}
 	}
+
 	return states, err
 }
 

@@ -102,6 +102,7 @@ func (r *Report) Failing() []string {
 			own = appendOnce(own, f.Service)
 		}
 	}
+
 	if len(own) > 0 {
 		return own
 	}

@@ -93,6 +93,7 @@ func (p *probing) take(a answered, began time.Time) error {
 	if p.good {
 		return fmt.Errorf("probe %s: %s, after it had answered well", p.probe.Name(), a.Wrong)
 	}
+
 	return fmt.Errorf("probe %s: %s, %v after its service was started", p.probe.Name(), a.Wrong, p.grace.Round(time.Millisecond))
 }
 

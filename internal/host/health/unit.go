@@ -57,7 +57,9 @@ func (u *watched) judge(s machine.UnitState, now time.Time) (verdict, error) {
 	if s.Active == "active" {
 		return u.judgeUp(s, again, now)
 	}
+
 	u.upAt = time.Time{}
+
 	switch s.Active {
 	case "reloading":
 		return waits, nil
@@ -68,6 +70,7 @@ func (u *watched) judge(s machine.UnitState, now time.Time) (verdict, error) {
 	case "inactive":
 		return u.judgeInactive(s)
 	}
+
 	return isDead, u.ended(s)
 }
 
@@ -96,6 +99,7 @@ func (u *watched) judgeUp(s machine.UnitState, again bool, now time.Time) (verdi
 	if nothingRuns {
 		return isDone, nil
 	}
+
 	u.wasUp = true
 	if u.upAt.IsZero() || again {
 		u.upAt = now
@@ -103,6 +107,7 @@ func (u *watched) judgeUp(s machine.UnitState, again bool, now time.Time) (verdi
 	if now.Sub(u.upAt) >= u.settle {
 		return isDone, nil
 	}
+
 	return isUp, nil
 }
 
@@ -117,6 +122,7 @@ func (u *watched) judgeInactive(s machine.UnitState) (verdict, error) {
 	if u.Job == nil && hasEnded {
 		return isDone, nil
 	}
+
 	return isDead, u.ended(s)
 }
 
@@ -131,6 +137,7 @@ func (u *watched) restarted() error {
 	case u.died.Result == "": // it was up again whenever it was looked at
 		return errors.New("it dies and is restarted")
 	}
+
 	return fmt.Errorf("it dies and is restarted (%s%s", u.died.Ended(), u.more(u.died))
 }
 
@@ -146,6 +153,7 @@ func (u *watched) ended(s machine.UnitState) error {
 	case ranAndEnded:
 		return fmt.Errorf("it is %s (%s): its program ended by itself, and nothing of it runs", s.Active, s.Sub)
 	}
+
 	return fmt.Errorf("it is %s (%s)", s.Active, s.Sub)
 }
 
@@ -172,6 +180,7 @@ func (u *watched) failure(err error) Failure {
 		state.Result = Restarted
 		state.Invocation = u.first.Invocation // what was read first is what died
 	}
+
 	return Failure{Service: u.Service, Unit: u.Name, State: state, Err: fmt.Errorf("unit %s: %w", u.Name, err), Follows: u.follows()}
 }
 

@@ -55,6 +55,7 @@ func (w *Watch) Run(ctx context.Context) (*Report, error) {
 		}
 		wake.Stop()
 	}
+
 	return &g.report, nil
 }
 
@@ -67,6 +68,7 @@ func (w *Watch) start() *watching {
 			g.every = min(g.every, max(one.settle/5, glanceOften))
 		}
 	}
+
 	for _, s := range w.Services {
 		if w.Prober == nil {
 			break
@@ -75,6 +77,7 @@ func (w *Watch) start() *watching {
 			g.probes = append(g.probes, w.probing(s.Name, p))
 		}
 	}
+
 	return g
 }
 
@@ -83,16 +86,19 @@ func (g *watching) ended() bool {
 	if len(g.report.Failures) > 0 {
 		return true
 	}
+
 	for _, u := range g.units {
 		if !u.over {
 			return false
 		}
 	}
+
 	for _, p := range g.probes {
 		if !p.over {
 			return false
 		}
 	}
+
 	return true
 }
 
@@ -110,9 +116,11 @@ func (g *watching) wait() time.Duration {
 			wait = min(wait, time.Until(u.upAt.Add(u.settle)))
 		}
 	}
+
 	if !open { // only probes are waited for, which wake by themselves
 		return Patience
 	}
+
 	return max(wait, 0)
 }
 
@@ -125,6 +133,7 @@ func (g *watching) look(ctx context.Context, whole bool) error {
 		g.settled()
 		return nil
 	}
+
 	if !whole {
 		seen, err := g.Systemd.Glance(ctx, names)
 		if err != nil {
@@ -140,6 +149,7 @@ func (g *watching) look(ctx context.Context, whole bool) error {
 	if err != nil {
 		return err
 	}
+
 	g.judge(states)
 	g.late()
 	g.settled()
@@ -171,6 +181,7 @@ func (g *watching) changed(seen map[string]machine.UnitState) (names []string) {
 			names = append(names, u.Name)
 		}
 	}
+
 	return names
 }
 
@@ -199,6 +210,7 @@ func (g *watching) late() {
 	if len(g.report.Failures) > 0 {
 		return
 	}
+
 	took := time.Since(g.began)
 	for _, u := range g.units {
 		if u.over || !u.read {
@@ -225,6 +237,7 @@ func (g *watching) settled() {
 			g.settledAt[p.service] = time.Now()
 		}
 	}
+
 	for _, p := range g.probes {
 		if _, settled := g.settledAt[p.service]; settled && !p.kicked {
 			p.kicked = true
