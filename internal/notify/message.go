@@ -74,6 +74,7 @@ func (s *Sender) message(ctx context.Context, network string, q *queue) Message 
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
+
 	s.addRun(ctx, &m)
 	return m
 }
@@ -99,6 +100,7 @@ func (s *Sender) addRun(ctx context.Context, m *Message) {
 	if m.Run == "" {
 		return
 	}
+
 	if s.RunURL != nil {
 		if page := s.RunURL(m.Run); page != "" {
 			m.URL = &page
@@ -109,6 +111,7 @@ func (s *Sender) addRun(ctx context.Context, m *Message) {
 	if err != nil || r == nil {
 		return // too old to be known; what happened is told all the same
 	}
+
 	m.Commit, m.Author, m.Subject = r.Commit, lineOf(r.Author), lineOf(r.Subject)
 	if r.Outcome != nil {
 		m.Outcome = textOf(string(*r.Outcome))
@@ -175,6 +178,7 @@ func (m Message) Title() string {
 	case len(parts) == 0:
 		parts = append(parts, "deploys work again")
 	}
+
 	return m.Network + ": " + strings.Join(parts, ", ")
 }
 
@@ -210,6 +214,7 @@ func (m Message) Body() string {
 	if m.URL != nil {
 		fmt.Fprintln(&b, *m.URL)
 	}
+
 	return strings.TrimRight(b.String(), "\n")
 }
 
@@ -260,12 +265,14 @@ func (h Host) words() string {
 	case h.Event == Recovered:
 		return "well again"
 	}
+
 	if h.Reason != nil {
 		text += " (" + *h.Reason + ")"
 	}
 	if h.Error != nil {
 		text += ", " + *h.Error
 	}
+
 	return text
 }
 
@@ -285,9 +292,11 @@ func (m Message) rest() string {
 	}
 
 	slices.Sort(outcomes)
+
 	for i, word := range outcomes {
 		outcomes[i] = word + ": " + listed(by[word])
 	}
+
 	return strings.Join(outcomes, "; ")
 }
 
@@ -303,5 +312,6 @@ func (m Message) commit() string {
 	if m.TookMs != nil {
 		text += fmt.Sprintf(", took %v", (time.Duration(*m.TookMs) * time.Millisecond).Round(100*time.Millisecond))
 	}
+
 	return text
 }

@@ -136,6 +136,7 @@ func (s *Sender) round(ctx context.Context, queues map[string]*queue) time.Durat
 	for _, t := range targets {
 		s.start(ctx, t, network, queues[t.Name])
 	}
+
 	s.ack(ctx, queues)
 	return untilNext(queues)
 }
@@ -172,6 +173,7 @@ func (s *Sender) read(ctx context.Context, targets []Target, queues map[string]*
 			}
 		}
 	}
+
 	return nil
 }
 
@@ -266,5 +268,6 @@ func untilNext(queues map[string]*queue) time.Duration {
 			next = min(next, max(time.Until(q.due()), 0))
 		}
 	}
+
 	return next
 }

@@ -76,6 +76,7 @@ func Post(ctx context.Context, t Target, m Message) error {
 			err = postWeb(ctx, u, m)
 		}
 	}
+
 	return hide(t.URL, err)
 }
 
@@ -93,6 +94,7 @@ func postWeb(ctx context.Context, u *url.URL, m Message) error {
 	if err != nil {
 		return err
 	}
+
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "bellhop")
 	if u.Fragment != "" {
@@ -118,6 +120,7 @@ func answerTo(req *http.Request) ([]byte, error) {
 	if answer.StatusCode/100 != 2 {
 		return nil, fmt.Errorf("answered %d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
 	}
+
 	return body, err
 }
 
@@ -156,6 +159,7 @@ func postTelegram(ctx context.Context, u *url.URL, m Message) error {
 			return errors.New("what answered is not Telegram")
 		}
 	}
+
 	return nil
 }
 
@@ -178,6 +182,7 @@ func postMessenger(ctx context.Context, u *url.URL, m Message) error {
 	if _, hangs := hanging.LoadOrStore(raw, true); hangs {
 		return errors.New("the message before was not answered yet")
 	}
+
 	done := make(chan error, 1)
 	go func() {
 		defer hanging.Delete(raw)
@@ -227,6 +232,7 @@ func hide(raw string, err error) error {
 	for _, piece := range pieces(raw) {
 		f.Add("url", []byte(strings.Trim(piece, "/")))
 	}
+
 	return errors.New(plain.Line(f.Text(anyURL.ReplaceAllString(err.Error(), "‹url›")), plain.MaxLine))
 }
 
@@ -248,5 +254,6 @@ func pieces(raw string) []string {
 	if !isWeb(u) {
 		all = append(all, u.Host)
 	}
+
 	return all
 }

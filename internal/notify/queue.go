@@ -132,6 +132,7 @@ func changeOf(m history.Message) (change, bool) {
 	default:
 		return c, false // behind, deploying, held: more is to come, or a person did it
 	}
+
 	return c, true
 }
 
@@ -148,6 +149,7 @@ func runChange(c change, m history.Message) (change, bool) {
 	case history.OutcomeCancelled:
 		return c, false
 	}
+
 	c.event, c.isWell = Recovered, true
 	return c, true
 }
@@ -199,6 +201,7 @@ func (q *queue) due() time.Time {
 	if q.retry.After(due) {
 		return q.retry
 	}
+
 	return due
 }
 
