@@ -11,6 +11,7 @@ import (
 	"bellhop/deploy/plan"
 	"bellhop/deploy/routes"
 	"bellhop/internal/fleet"
+	"bellhop/internal/history"
 	"bellhop/internal/push"
 )
 
@@ -54,6 +55,15 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap commits.Snapshot, f
 // the generation on the host; where they can't be had, sizes and digests are shown instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *plan.Plan) error {
 	return p.Write(w, d.archive().OldTexts(ctx))
+}
+
+// stillListed is an error where a newer plan knows that the host left the repo. An older run that goes on by itself
+// begins nothing there: the machine may have another name by now, and what that name wants.
+func (d *Deployer) stillListed(host string) error {
+	if now, _ := d.History.Host(host); now.State != history.Released {
+		return nil
+	}
+	return push.Final(errors.New("it left the repo while this run was at work"))
 }
 
 // stillFree is an error where it is known only since a host was heard that it is held, or that something failed

@@ -50,6 +50,9 @@ func (d *Deployer) job(ctx context.Context, r *run, p *plan.Plan, hp *plan.HostP
 
 		Other: func(h *push.Hello) string { return routes.OtherName(p.Fleet, h, hp.Name) },
 		OnHello: func(h *push.Hello) error {
+			if err := d.stillListed(hp.Name); err != nil {
+				return err
+			}
 			return errors.Join(d.contact().Correct(ctx, p.Fleet, hp.Name, h), d.stillFree(p, hp))
 		},
 

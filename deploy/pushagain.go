@@ -155,6 +155,9 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	// opened, and all else that it says is withheld.
 	j.Said = append(j.Said, t.hp.Bundle.ServiceNames()...)
 	j.OnBegin = func() error {
+		if err := h.d.stillListed(t.hp.Name); err != nil {
+			return err
+		}
 		return h.d.History.BegunAs(ctx, history.Begin{Run: h.run.head.ID, As: t.as, Host: t.hp.Name, Digest: t.hp.Bundle.Digest, Origins: t.hp.Isolation.Kept()})
 	}
 	if t.as != "" {

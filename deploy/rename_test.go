@@ -1,8 +1,10 @@
 package deploy_test
 
 import (
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
@@ -94,4 +96,47 @@ func TestAHostThatGotTwoNames(t *testing.T) {
 		t.Error("the rollback was overwritten")
 	}
 	w.wantState("y", history.Held, w.commits[0].Commit)
+}
+
+// A host that got another name and was made anew, with the host key that it had, says nothing of its former name: it
+// is held still, and gets what it was brought back to.
+func TestAHoldOfARenamedHostThatWasMadeAnew(t *testing.T) {
+	w := newWorld(t, "a")
+	versions(w, "one\n", "two\n")
+	w.back("", "", history.OutcomeDone)
+	w.must(os.RemoveAll(w.machines["a"].Path("/var/lib/bellhop")), os.RemoveAll(w.machines["a"].Path("/etc/web.conf")))
+	w.rename("web")
+	w.push("rename", history.OutcomeRefused)
+
+	w.run(plan.Request{Cause: "push"}, history.OutcomeDone)
+	if got := holds(w, "z", "web"); got != "one\n" {
+		t.Errorf("web of z holds %q, want what it was brought back to", got)
+	}
+	w.wantState("z", history.Held, w.commits[0].Commit)
+}
+
+// A run that comes to a host under a name which left the repo meanwhile begins nothing there, and takes nothing from
+// the name that the machine has now.
+func TestAnOlderRunOfAFormerName(t *testing.T) {
+	for _, step := range []string{"connect", "begin"} {
+		t.Run(step, func(t *testing.T) {
+			w := newWorld(t, "a")
+			w.push("first", history.OutcomeDone)
+			w.change("second")
+			w.when("a", step, func() {
+				w.must(w.db.Plan(t.Context(), history.Start{ID: "newer", Commit: "c", At: time.Now()}, "c", nil, []string{"a"}))
+			})
+			outcome := history.OutcomeRefused
+			if step == "begin" { // it is at work there, and ends
+				outcome = history.OutcomeDone
+			}
+			w.push("second", outcome)
+			if h := w.state("a"); h.State != history.Released {
+				t.Errorf("a is %s (%s), want released", h.State, text(h.Error))
+			}
+			if got, isNew := holds(w, "a", "web"), step == "begin"; (got == "second\n") != isNew {
+				t.Errorf("web of a holds %q", got)
+			}
+		})
+	}
 }

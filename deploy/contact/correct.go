@@ -60,18 +60,24 @@ func (c Contact) Correct(ctx context.Context, f *fleet.Fleet, name string, hello
 
 // believeRename gives a host the past of the one that its record names, where that is one which
 // left the repo, and history remembers it by a host key that this one is pinned by too. Without
-// that proof any host could take the past of another.
+// that proof any host could take the past of another. A host that has no record, since it was made
+// anew, is known by that key alone: what a person held stays held.
 func (c Contact) believeRename(ctx context.Context, f *fleet.Fleet, name string, hello *push.Hello) error {
-	rec := hello.Record
-	if rec == nil || f == nil {
-		return nil
-	}
-	isOurs := rec.Deployer.Is(c.ID)
-	if !isOurs || rec.Host.Is(name) || routes.OtherName(f, hello, name) != "" {
+	if f == nil {
 		return nil
 	}
 	h, ok := f.Host(name)
 	if !ok {
+		return nil
+	}
+
+	rec := hello.Record
+	if rec == nil {
+		return c.rename(ctx, c.FormerName(f, h), name)
+	}
+
+	isOurs := rec.Deployer.Is(c.ID)
+	if !isOurs || rec.Host.Is(name) || routes.OtherName(f, hello, name) != "" {
 		return nil
 	}
 
@@ -86,6 +92,11 @@ func (c Contact) believeRename(ctx context.Context, f *fleet.Fleet, name string,
 		}
 	}
 
+	return c.rename(ctx, old, name)
+}
+
+// rename gives a host all that is known of the name old, unless that is "".
+func (c Contact) rename(ctx context.Context, old, name string) error {
 	if old == "" {
 		return nil
 	}
@@ -105,9 +116,9 @@ func (c Contact) FormerName(f *fleet.Fleet, h *fleet.Host) (name string) {
 		return ""
 	}
 
-	for old, was := range c.History.Hosts() {
-		_, isListed := f.Host(old)
-		if isListed || !was.Had || !sharesKey(was.Reach, routes.Reach(h)) {
+	isListed := func(host string) bool { _, ok := f.Host(host); return ok }
+	for old, was := range c.History.Except(isListed) {
+		if !was.Had || !sharesKey(was.Reach, routes.Reach(h)) {
 			continue
 		}
 		if name != "" {

@@ -264,6 +264,9 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := errors.Join(tx.endStopped(host, e), tx.endLook(host, e)); err != nil {
 			return err
 		}
+		if old.State == Released { // it left the repo while the run was at work there
+			h.State, h.Follows, h.Error = Released, false, ""
+		}
 		if err := tx.saveHost(h); err != nil {
 			return err
 		}

@@ -54,6 +54,9 @@ var onceFailed = []struct {
 	{276, withKeys, "a host that had got another name was said to lack a service, and was never asked"},
 	{277, withKeys, "a host that had got two names one after the other lost its hold and its keys"},
 	{369, withKeys, "a host that a push did not reach while its line was up was away for ever once nothing was to be pushed"},
+	{1020, withKeys, "a host that got another name while it was held, and was made anew, was held no longer"},
+	{1049, withKeys, "a host that was made anew while it was held, and got another name, was held no longer"},
+	{1257, withKeys, "an older run pushed a host under its former name, and took from its new name all that was known of it"},
 }
 
 // onceBlamed are seeds of worlds in which nothing was wrong, though the checker said so.
