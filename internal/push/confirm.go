@@ -233,6 +233,17 @@ func (c *Confirmation) lineTried(began time.Time, err error) {
 	c.lookElsewhere()
 }
 
+// reached notes that a line to the host was had while it waited: what came of lines before proves nothing.
+func (c *Confirmation) reached() {
+	if c == nil {
+		return
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line, c.lineProof = FreshTry{}, false
+}
+
 // provesCutOff says that a line could not be had while something else could be reached: it was begun
 // after that, or went on for long. One that failed before proves nothing, since the network of the deployer
 // may have come back in between. It is called under mu.

@@ -66,6 +66,10 @@ func (s *Session) Find(run string, filter *Filter) (*bundle.Result, error) {
 	case last != nil && last.Run.Is(run):
 		return wire.FilterResult(s.sinceThen(last), filter.Text), nil
 	case s.Hello.Open.Is(run):
+		if s.Hello.Waits { // the line may break before the host says so once more
+			s.confirmation.reached()
+			s.confirm()
+		}
 		return s.attach(s.Hello.Open, filter)
 	}
 
