@@ -1,7 +1,9 @@
 package deploy_test
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
@@ -43,6 +45,34 @@ func TestAHeldBackHostThatARunLeavesOut(t *testing.T) {
 		w.run(plan.Request{Cause: "push"}, history.OutcomeFailed)
 		if h := w.state("b"); h.State != history.Behind {
 			t.Errorf("after another run b is %s (%s)", h.State, text(h.Error))
+		}
+	})
+	t.Run("a rollback is cancelled before it", func(t *testing.T) {
+		w := newHeldBack(t)
+		was := w.state("b")
+		hold := w.slowly("a", time.Minute)
+		var cancel func()
+		w.when("a", "connect", func() { cancel() })
+		bell, stop := serve(t, w)
+		cancel = func() {
+			if c, ok := bell.Cancel("ann"); !ok || !slices.Equal(c.Left, []string{"b"}) {
+				t.Errorf("Cancel = %+v, %v", c, ok)
+			}
+			close(hold)
+		}
+
+		ended := func(runs int) bool {
+			h, err := w.db.Runs(t.Context(), 50)
+			return err == nil && len(h.Runs) == runs && h.Runs[0].FinishedAt != nil
+		}
+		eventually(t, "the run of the start is over", func() bool { return ended(3) })
+		bell.Do(plan.Request{Cause: "rollback", By: "cadey", Rollback: &plan.Rollback{}})
+		eventually(t, "the rollback is over", func() bool { return ended(4) })
+		stop()
+
+		h := w.state("b")
+		if h.State != history.HeldBack || text(h.Error) != text(was.Error)+"\nthe rollback was cancelled by ann" {
+			t.Errorf("b is %s (%s), and was held-back (%s)", h.State, text(h.Error), text(was.Error))
 		}
 	})
 }

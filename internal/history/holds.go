@@ -157,6 +157,7 @@ func (h Holds) TakeBack(ctx context.Context, host, run string, former *stops.Hol
 			known.State = Held
 		case former == nil && isAsWanted:
 			known.State, known.Follows, known.Commit = Current, true, ""
+		case former == nil && known.State.IsInVain(): // the rollback did not begin it
 		default:
 			known.State = Behind
 		}

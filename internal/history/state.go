@@ -47,3 +47,9 @@ const OutcomePartial Outcome = "partial" // some of the hosts that had to change
 
 // Outcome is the outcome of a run on a host that it leaves alone, since the host is in state s.
 func (s State) Outcome() Outcome { return Outcome(s) }
+
+// IsInVain says that the host was to be brought to the commit and could not be, or not whole: what is the
+// matter is told with the state, and goes on while nothing is done there.
+func (s State) IsInVain() bool {
+	return s == HeldBack || s == RolledBack || s == Failed || s == Refused
+}
