@@ -125,7 +125,7 @@ func (b *batch) leaveCancelled(hosts []*plan.HostPlan) {
 func (b *batch) leaveBack(hp *plan.HostPlan, by string) {
 	why := "the rollback was cancelled by " + by
 	if hp.Last.State.IsInVain() { // what kept it from the commit still does
-		why = strings.TrimPrefix(hp.Last.Error+"\n"+why, "\n")
+		why = strings.TrimPrefix(strings.TrimSuffix(hp.Last.Error, "\n"+why)+"\n"+why, "\n")
 	}
 	e := history.End{Outcome: history.OutcomeCancelled, State: hp.Last.State, Untouched: true, Whole: hp.Wanted(), Error: why}
 	b.d.end(b.run, hp, e)
