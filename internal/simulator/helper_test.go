@@ -270,6 +270,9 @@ func (c *connection) tail(u *unit, isAsked bool) error {
 		return err
 	}
 	for waits := u.waits; ; {
+		if isClosed(u.ended) {
+			waits = nil // another line confirmed it meanwhile: which of both is told is not up to chance
+		}
 		select {
 		case <-waits:
 			waits = nil
