@@ -1,12 +1,15 @@
 package deploy_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"testing"
 	"time"
 
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/link"
 )
 
 // A host on which a service is held back is behind a commit that changes another one, where a run leaves it out: it is
@@ -75,4 +78,38 @@ func TestAHeldBackHostThatARunLeavesOut(t *testing.T) {
 			t.Errorf("b is %s (%s), and was held-back (%s)", h.State, text(h.Error), text(was.Error))
 		}
 	})
+}
+
+// A host leaves the repo while the end of a run there is not known. When bellhop begins, and can't ask it, the
+// run is over: no other run would ask.
+func TestAnOpenRunOnAHostThatLeft(t *testing.T) {
+	w := confirmed(t, "3s", "a", "b")
+	ctx, die := context.WithCancel(t.Context())
+	w.when("b", "files", die)
+	w.change("new")
+	w.commit("second")
+	second, _ := w.d.Run(ctx, plan.Request{Cause: "push"})
+
+	outcome := func() history.Outcome {
+		r, err := w.db.Run(t.Context(), second.ID)
+		w.must(err)
+		i := slices.IndexFunc(r.Hosts, func(res history.RunResult) bool { return res.Name == "b" })
+		return deref(r.Hosts[i].Outcome)
+	}
+	restart := func() {
+		w.d = w.deployer(w.d.ID)
+		w.d.Links = scripted{Links: w.d.Links, name: "b", err: &link.Error{Host: "b", Kind: link.ErrUnreachable, Err: errors.New("no answer")}}
+		w.must(w.d.Settle(t.Context()))
+	}
+	restart()
+	if got := outcome(); got != "" {
+		t.Errorf("a host of the repo that could not be asked yet is %s", got)
+	}
+
+	delete(w.yaml, "b")
+	w.push("without b", history.OutcomeNothing)
+	restart()
+	if got := outcome(); got != history.OutcomeUnknown {
+		t.Errorf("the run on a host that left is %q, want it unknown", got)
+	}
 }

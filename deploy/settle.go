@@ -35,6 +35,7 @@ func (d *Deployer) Settle(ctx context.Context) error {
 			defer func() { <-sem }()
 			if err := (&settling{d: d, open: o}).run(ctx, hosts); err != nil {
 				d.log().Warn("open run can't be settled yet", "host", o.Host, "run", o.Run, "err", err)
+				d.giveUp(ctx, o.Host)
 			}
 		}()
 	}
@@ -43,6 +44,16 @@ func (d *Deployer) Settle(ctx context.Context) error {
 		<-done
 	}
 	return nil
+}
+
+// giveUp ends what a host was left open in, where that left the repo: no run asks it any more.
+func (d *Deployer) giveUp(ctx context.Context, host string) {
+	if ctx.Err() != nil { // the next start asks it
+		return
+	}
+	if err := d.History.GiveUp(ctx, host); err != nil {
+		d.log().Error("end what a host was left open in", "host", host, "err", err)
+	}
 }
 
 // A settling fetches the result of one run that was left open on one host.

@@ -101,3 +101,23 @@ func (db *DB) Found(ctx context.Context, run, host string, e End) error {
 		return tx.judgeLate([]string{run}, now)
 	})
 }
+
+// GiveUp ends all that a host which left the repo is open in with the outcome unknown, since it can't be asked
+// and no run will. Any other host is left as it is: its next push hears what came of it.
+func (db *DB) GiveUp(ctx context.Context, host string) error {
+	return db.write(ctx, "that "+host+" is asked no more", func(tx *tx) error {
+		if h := db.mem.hosts[host]; h.State != Released {
+			return nil
+		}
+
+		now := db.clock()
+		var runs []string
+		for _, o := range db.mem.runs.Of(host) {
+			runs = append(runs, o.Run)
+		}
+		if err := tx.giveUp(host, now); err != nil {
+			return err
+		}
+		return tx.judgeLate(runs, now)
+	})
+}
