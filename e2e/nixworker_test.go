@@ -19,7 +19,7 @@ func nixWorker(t *testing.T, program string) {
 		}
 	}
 	must("cp " + program + " " + root + "/root/nixos.test && cp " + bin + " " + root + "/usr/local/bin/bellhop")
-	must("cp ../contrib/bellhop-nix.socket ../contrib/bellhop-nix@.service " + root + "/etc/systemd/system/ && cp ../contrib/bellhop.sysusers " + root + "/etc/sysusers.d/bellhop.conf")
+	must("mkdir -p " + root + "/etc/sysusers.d && cp ../contrib/bellhop-nix.socket ../contrib/bellhop-nix@.service " + root + "/etc/systemd/system/ && cp ../contrib/bellhop.sysusers " + root + "/etc/sysusers.d/bellhop.conf")
 	on(t, "host3", `set -e
 mkdir -p /etc/systemd/system/bellhop-nix@.service.d /var/lib/bellhop-deployer
 printf '[Service]\nUser=root\nReadWritePaths=/nix\n' >/etc/systemd/system/bellhop-nix@.service.d/root.conf
