@@ -84,20 +84,46 @@ const (
 
 // Containers are those of a project, whatever they are called.
 func (e Engine) Containers(ctx context.Context, project string) ([]State, error) {
-	out, err := e.docker(ctx, "ps", "-aq", "--no-trunc", "--filter", "label="+labelProject+"="+project)
-	if err != nil {
-		return nil, err
+	for try := 1; ; try++ {
+		out, err := e.docker(ctx, "ps", "-aq", "--no-trunc", "--filter", "label="+labelProject+"="+project)
+		if err != nil {
+			return nil, err
+		}
+		ids := strings.Fields(out)
+		if len(ids) == 0 {
+			return nil, nil
+		}
+
+		text, areThere, err := e.inspect(ctx, ids)
+		if err != nil {
+			return nil, err
+		}
+		if areThere || try == mostLists {
+			return readStates(text)
+		}
 	}
-	ids := strings.Fields(out)
-	if len(ids) == 0 {
-		return nil, nil
+}
+
+// mostLists is how often containers are listed of which one is gone when it is looked at: another may have come in its
+// place. After that, what is there is what counts.
+const mostLists = 3
+
+// inspect looks at containers. It says whether all of them are there, and tells of those that are.
+func (e Engine) inspect(ctx context.Context, ids []string) (text string, areThere bool, err error) {
+	out, err := e.run(ctx, machine.Program{Argv: append([]string{Docker, "inspect", "-f", stateFormat}, ids...)})
+	switch {
+	case err != nil:
+		return "", false, err
+	case out.Exit == 0:
+		return out.Stdout, true, nil
 	}
 
-	out, err = e.docker(ctx, append([]string{"inspect", "-f", stateFormat}, ids...)...)
-	if err != nil {
-		return nil, err
+	for line := range strings.Lines(strings.TrimSpace(out.Stderr)) {
+		if !strings.Contains(strings.ToLower(line), "no such ") {
+			return "", false, fmt.Errorf("docker inspect: %s", lastLine(out.Stderr))
+		}
 	}
-	return readStates(out)
+	return out.Stdout, false, nil
 }
 
 // readStates reads lines of stateFormat. One-off containers are nobody's concern.
