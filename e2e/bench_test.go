@@ -216,3 +216,19 @@ func BenchmarkRatioKeys(b *testing.B) {
 		b.Errorf("one key of 201 took %.2f × one of one, want at most 1.5 ×", ratio)
 	}
 }
+
+// reportRatio compares the medians of as many rounds by bellhop and by hand. what says which ratio it is, with a place for it.
+func reportRatio(b *testing.B, subject, base []time.Duration, most float64, what string) {
+	b.Helper()
+	slices.Sort(subject)
+	slices.Sort(base)
+	bellhop, byHand := subject[len(subject)/2], base[len(base)/2]
+	ratio := float64(bellhop) / float64(byHand)
+	b.ReportMetric(ratio, "ratio")
+	b.ReportMetric(float64(bellhop.Milliseconds()), "ms-bellhop")
+	b.ReportMetric(float64(byHand.Milliseconds()), "ms-by-hand")
+	b.Logf("bellhop %v, by hand %v", subject, base)
+	if ratio > most {
+		b.Errorf(what+", want at most %.1f ×", ratio, most)
+	}
+}

@@ -53,14 +53,5 @@ func BenchmarkRatioStack(b *testing.B) {
 		b.Fatalf("containers %q, before %q", now, ids)
 	}
 
-	slices.Sort(subject)
-	slices.Sort(base)
-	ratio := float64(subject[rounds/2]) / float64(base[rounds/2])
-	b.ReportMetric(ratio, "ratio")
-	b.ReportMetric(float64(subject[rounds/2].Milliseconds()), "ms-bellhop")
-	b.ReportMetric(float64(base[rounds/2].Milliseconds()), "ms-by-hand")
-	b.Logf("bellhop %v, by hand %v", subject, base)
-	if ratio > 1.2 {
-		b.Errorf("a changed file of a stack of three took %.2f × docker compose restart by hand, want at most 1.2 ×", ratio)
-	}
+	reportRatio(b, subject, base, 1.2, "a changed file of a stack of three took %.2f × docker compose restart by hand")
 }

@@ -5,7 +5,6 @@ package e2e
 import (
 	"fmt"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -51,14 +50,5 @@ $nix copy --to ssh://root@%[3]s $out
 		}
 	}
 
-	slices.Sort(subject)
-	slices.Sort(base)
-	ratio := float64(subject[rounds/2]) / float64(base[rounds/2])
-	b.ReportMetric(ratio, "ratio")
-	b.ReportMetric(float64(subject[rounds/2].Milliseconds()), "ms-bellhop")
-	b.ReportMetric(float64(base[rounds/2].Milliseconds()), "ms-by-hand")
-	b.Logf("bellhop %v, by hand %v", subject, base)
-	if ratio > 1.3 {
-		b.Errorf("a NixOS system took %.2f × nix build, nix copy and switch by hand, want at most 1.3 ×", ratio)
-	}
+	reportRatio(b, subject, base, 1.3, "a NixOS system took %.2f × nix build, nix copy and switch by hand")
 }
