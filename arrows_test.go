@@ -93,7 +93,7 @@ var arrows = map[string][]string{
 	"internal/nixos/nixtree":   {},
 	"internal/nixos/nixtest":   {"internal/nixos"},
 	"internal/notify":          {"internal/history", "internal/history/outbox", "internal/mask", "internal/plain"},
-	"internal/page":            {"internal/history", "internal/history/deliveries", "internal/history/looks", "internal/history/results", "internal/history/stops"},
+	"internal/page":            {"internal/bundle", "internal/history", "internal/history/deliveries", "internal/history/looks", "internal/history/results", "internal/history/services", "internal/history/stops"},
 	"internal/plain":           {},
 	"internal/privatekey":      {},
 	"internal/child":           {},

@@ -12,6 +12,7 @@ import (
 	"bellhop/deploy/drift"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
+	"bellhop/internal/history/looks"
 	"bellhop/internal/mask"
 )
 
@@ -106,10 +107,26 @@ func TestLookFindsFailedUnits(t *testing.T) {
 	if u := w.state("a").Units; len(u.Failed) != 1 || u.Running != 0 {
 		t.Errorf("status: %+v", u)
 	}
+	unit := func() string {
+		look, _ := w.db.Looks().Last("a")
+		return look.Units["web.service"]
+	}
+	if got := unit(); got != "failed" {
+		t.Errorf("the failed unit is %q", got)
+	}
+
 	w.files["services/web/files/etc/web.conf"] = "hello again\n"
 	w.push("two", history.OutcomeDone)
+	if got := unit(); got != looks.StartedWord {
+		t.Errorf("after a deploy that started it the unit is %q", got)
+	}
 	if u := w.state("a").Units; len(u.Failed) != 0 || u.Running != 1 {
 		t.Errorf("status after a deploy that started it: %+v", u)
+	}
+
+	w.drift(drift.Request{})
+	if got := unit(); got != "active (running)" {
+		t.Errorf("at the next look the unit is %q", got)
 	}
 }
 

@@ -53,18 +53,7 @@ func (s *serving) newPage(log *slog.Logger) *page.Page {
 		Status:   s.status,
 		Sentence: func(st history.Status) string { return countStates(paint(false), st.Hosts) },
 		Runs:     db.Runs, Outcomes: db.RunOutcomes, Run: db.Run, Deliveries: db.Deliveries, Generations: db.Generations,
-		Events: s.pageEvents, Plan: s.plans.Of, Look: db.Looks().Last, Drift: s.pageDrift, Log: log,
-		Keys: func(host string) []string {
-			m, _, err := db.Manifest(host)
-			if err != nil || m == nil {
-				return nil
-			}
-			var names []string
-			for _, k := range m.Keys {
-				names = append(names, k.Name)
-			}
-			return names
-		},
+		Events: s.pageEvents, Plan: s.plans.Of, Look: db.Looks().Last, Drift: s.pageDrift, Log: log, Manifest: db.Manifest,
 	})
 }
 

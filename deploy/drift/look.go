@@ -269,6 +269,12 @@ func lookOf(seen *bundle.Seen) looks.Look {
 	for _, u := range seen.FailedUnits {
 		look.Failed = append(look.Failed, failedUnit(u))
 	}
+	if len(seen.Units) > 0 {
+		look.Units = make(map[string]string, len(seen.Units))
+	}
+	for _, u := range seen.Units {
+		look.Units[u.Name] = looks.UnitWord(look.Units[u.Name], u.Active, u.Sub)
+	}
 	for _, one := range seen.Drift[:min(len(seen.Drift), looks.KeepDrift)] {
 		look.Drift = append(look.Drift, looks.Drift{Kind: one.Kind, Name: one.Name, What: one.What})
 	}
@@ -303,7 +309,8 @@ var driftWords = []string{
 	bundle.DriftBarred, bundle.DriftStopped, bundle.DriftDisabled, bundle.DriftMasked, bundle.DriftDropIn, bundle.DriftProfile,
 	bundle.WhyNotOwned, bundle.WhyKey, bundle.WhyMissing, bundle.WhyNotRegular, bundle.WhyTooLarge, bundle.WhyWorking,
 	"exit-code", "signal", "core-dump", "timeout", "watchdog", "start-limit-hit", "oom-kill", "resources", "protocol", "exec-condition",
-	"exited", "dead", "unhealthy", "restarting", "created", "removing", // of containers
+	"exited", "dead", "unhealthy", "restarting", "created", "removing", "healthy", "starting", "paused", // of containers
+	"active", "inactive", "failed", "activating", "deactivating", "reloading", "running", "waiting", "listening", "start", "stop", "auto-restart", // of units
 }
 
 // namesOf are the names that a manifest gives to things.

@@ -32,6 +32,7 @@ type (
 	Seen       = SeenOf[string]
 	Drift      = DriftOf[string]
 	FailedUnit = FailedUnitOf[string]
+	UnitSeen   = UnitSeenOf[string]
 	Content    = ContentOf[string]
 )
 
@@ -57,6 +58,9 @@ type SeenOf[T text] struct {
 	KeysMissing []T               `json:"keys_missing,omitempty"` // names of keys that are not there, or not with their owner and mode
 	Contents    []ContentOf[T]    `json:"contents,omitempty"`     // of Look.Contents, in that order
 	Read        int               `json:"read,omitempty"`         // files whose bytes were read to compare them
+	// Units are how each unit and each container of the bundle does, key units aside. A helper of a former release
+	// tells none.
+	Units []UnitSeenOf[T] `json:"units,omitempty"`
 }
 
 // DriftCount is how many things differ, those that are not listed among them.
@@ -67,6 +71,13 @@ type FailedUnitOf[T text] struct {
 	Name   T     `json:"name"`
 	Result T     `json:"result,omitempty"` // as systemd names it: exit-code, signal, oom-kill, …
 	Since  int64 `json:"since,omitempty"`  // Unix seconds; 0: systemd does not say
+}
+
+// UnitSeenOf is how a unit does, or a container, which is named SERVICE:CONTAINER.
+type UnitSeenOf[T text] struct {
+	Name   T `json:"name"`
+	Active T `json:"active"`        // as systemd has it: active, inactive, failed, activating, …
+	Sub    T `json:"sub,omitempty"` // the same more exactly: running, exited, dead, …; of a container, what its engine says
 }
 
 // Kinds of things in Drift alone.

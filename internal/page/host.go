@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/history/looks"
 	"bellhop/internal/history/results"
@@ -13,6 +14,8 @@ type hostBody struct {
 	Host        history.HostStatus
 	Command     string
 	Keys        []string
+	Services    []hostService
+	Units       []unitRow // that are of no service
 	Drift       []looks.Drift
 	MoreDrift   int
 	Bars        bars
@@ -38,13 +41,30 @@ func (p *Page) host(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
-	body := hostBody{Host: *h, Command: command(*h), Keys: p.from.Keys(h.Name), Bars: barsOf(runs.Runs)[h.Name], Runs: runs.Runs, Generations: p.from.Generations(h.Name)}
-	if look, ok := p.from.Look(h.Name); ok {
-		body.Drift, body.MoreDrift = look.Drift, look.Drifted-len(look.Drift)
+	held, _, err := p.from.Manifest(h.Name)
+	if err != nil {
+		p.fail(w, err)
+		return
 	}
+
+	body := hostBody{Host: *h, Command: command(*h), Keys: keysOf(held), Bars: barsOf(runs.Runs)[h.Name], Runs: runs.Runs, Generations: p.from.Generations(h.Name)}
+	look, _ := p.from.Look(h.Name)
+	body.Drift, body.MoreDrift = look.Drift, look.Drifted-len(look.Drift)
+	body.Services, body.Units = hostServices(h.Services, held, look)
 	body.addEvidence()
 	f.Body = body
 	p.show(w, r, "host", f)
+}
+
+// keysOf names the keys of a manifest, which may be nil.
+func keysOf(m *bundle.Manifest) (names []string) {
+	if m == nil {
+		return nil
+	}
+	for _, k := range m.Keys {
+		names = append(names, k.Name)
+	}
+	return names
 }
 
 func hostIn(s history.Status, name string) *history.HostStatus {

@@ -17,6 +17,7 @@ import (
 	"slices"
 	"time"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/looks"
@@ -34,8 +35,8 @@ type Sources struct {
 	Events func(run string) []Event
 	// Plan is the plan of a run as people read it; "" where none is kept.
 	Plan func(run string) string
-	// Keys names the keys that a host was given.
-	Keys func(host string) []string
+	// Manifest is what a host was given last, and its digest; nil where nothing is known.
+	Manifest func(host string) (*bundle.Manifest, string, error)
 	// Look is what the last look at a host found; false: there was none.
 	Look func(host string) (looks.Look, bool)
 	// Drift asks a host now what differs there.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/looks"
@@ -60,9 +61,17 @@ func sample() page.Sources {
 			return []page.Event{{After: "+0.1 s", Host: "kos-mos", Step: "health", Text: evil}}
 		},
 		Plan: func(run string) string { return run + ": the plan\n  ~ file /etc/greeting\n    +" + evil },
-		Keys: func(string) []string { return []string{"bot-token"} },
+		Manifest: func(string) (*bundle.Manifest, string, error) {
+			return &bundle.Manifest{Keys: []bundle.Key{{Name: "bot-token"}}, Units: []bundle.Unit{
+				{Name: "web.service", Service: "web"}, {Name: "web-at.timer", Service: "web"}, {Name: "web-log.socket", Service: "web"}, {Name: "bot-token-key.service", KeyUnit: true}, {Name: "app@.service", Service: "web"}, {Name: "far.service", Service: "left"},
+			}, Services: []bundle.Service{{Name: "web", Compose: &bundle.ComposeProject{Containers: []bundle.Container{{Name: "db"}, {Name: "shell", Idle: true}}}}}}, "digest", nil
+		},
 		Look: func(host string) (looks.Look, bool) {
-			return looks.Look{Drift: []looks.Drift{{Kind: "file", Name: "/etc/" + evil, What: "edited"}}, Drifted: 2}, host == "kos-mos"
+			return looks.Look{
+				Drift:  []looks.Drift{{Kind: "file", Name: "/etc/" + evil, What: "edited"}, {Kind: "unit", Name: "web-log.socket", What: "stopped"}},
+				Failed: []looks.FailedUnit{{Name: "web.service", Result: "exit-code"}}, Drifted: 3,
+				Units: map[string]string{"web.service": "failed", "web-at.timer": "inactive (dead)", "web:db": "active (healthy)"},
+			}, host == "kos-mos"
 		},
 		Drift: func(_ context.Context, host string) (page.Drift, error) {
 			return page.Drift{Words: "1 thing differs", Differences: []page.Difference{{Kind: "file", Name: "/etc/x", What: "edited", Diff: "-a\n+" + evil}}}, nil
@@ -136,6 +145,28 @@ func TestQuietWhenWell(t *testing.T) {
 	}
 	if _, body := get(t, sample(), "/"); strings.Count(body, "edited") != 1 || strings.Count(body, "reboot required") != 1 {
 		t.Errorf("want one host with drift:\n%s", body)
+	}
+}
+
+// The page of a host has each service with its commit and its units; a container is a unit, and units of keys, templates
+// and containers that are not to run are none.
+func TestUnitsOfServices(t *testing.T) {
+	_, body := get(t, sample(), "/hosts/kos-mos")
+	for _, want := range []string{
+		`<span class="mark bad"><span aria-hidden="true">✕</span> <code>web.service</code> failed (exit-code)</span>`,
+		`<span class="mark "><span aria-hidden="true">○</span> <code>web-at.timer</code> inactive (dead)</span>`,
+		`<span class="mark wait"><span aria-hidden="true">◐</span> <code>web-log.socket</code> stopped</span>`,
+		`<span class="mark good"><span aria-hidden="true">●</span> <code>web:db</code> active (healthy)</span>`,
+		`<code>far.service</code> not looked at yet`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("lacks %s:\n%s", want, body)
+		}
+	}
+	for _, none := range []string{"bot-token-key", "app@", "web:shell"} {
+		if strings.Contains(body, none) {
+			t.Errorf("shows %s", none)
+		}
 	}
 }
 

@@ -37,6 +37,7 @@ func TestSeenOverTheWire(t *testing.T) {
 		KeysMissing: []string{"bot"},
 		Contents:    []bundle.Content{{Bytes: large}, {Why: bundle.WhyKey}},
 		Read:        2,
+		Units:       []bundle.UnitSeen{{Name: "bot.service", Active: "failed", Sub: "failed"}, {Name: "shop:db", Active: "active", Sub: "healthy"}},
 	}
 	got, err := seen(t, want, bundle.Look{Contents: []string{"/etc/bot", "/etc/key"}})
 	if err != nil {

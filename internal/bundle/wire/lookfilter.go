@@ -14,6 +14,9 @@ import (
 // unitName is what systemd calls a unit. Names are shown within commands for people to type.
 var unitName = nameshape.Of(`A-Za-z0-9:_.\@-`, 255)
 
+// unitWord is what systemd and engines call a state of a unit.
+var unitWord = nameshape.Of(`a-z-`, 40)
+
 // maxFailed is how many failed units are kept of one host.
 const maxFailed = 256
 
@@ -30,6 +33,9 @@ func FilterSeen(in *bundle.HostSeen, filter func(string) string) *bundle.Seen {
 	out.DriftMore += len(in.Drift) - len(out.Drift)
 	out.FailedUnits = slices.DeleteFunc(out.FailedUnits, func(u bundle.FailedUnit) bool { return !unitName.MatchString(u.Name) })
 	out.FailedUnits = out.FailedUnits[:min(len(out.FailedUnits), maxFailed)]
+	out.Units = slices.DeleteFunc(out.Units, func(u bundle.UnitSeen) bool {
+		return !unitName.MatchString(u.Name) || !unitWord.MatchString(u.Active) || u.Sub != "" && !unitWord.MatchString(u.Sub)
+	})
 	return out
 }
 

@@ -6,6 +6,7 @@ package looks
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,9 @@ type Look struct {
 	Failed         []FailedUnit `json:"failed,omitempty"`
 	Drift          []Drift      `json:"drift,omitempty"` // the first of them, at most KeepDrift
 	Drifted        int          `json:"drifted,omitempty"`
+	// Units are how the units and containers of the bundle do, by name, as UnitWord has it; nil where the helper is of a
+	// release that does not tell.
+	Units map[string]string `json:"units,omitempty"`
 }
 
 // KeepDrift is how many single things of a host's drift are remembered; all are counted.
@@ -59,7 +63,8 @@ func (l Look) Equal(o Look) bool {
 		return false
 	}
 
-	return slices.EqualFunc(l.Failed, o.Failed, FailedUnit.equal) && slices.Equal(l.Drift, o.Drift)
+	sameUnits := slices.EqualFunc(l.Failed, o.Failed, FailedUnit.equal) && maps.Equal(l.Units, o.Units)
+	return sameUnits && slices.Equal(l.Drift, o.Drift)
 }
 
 func (u FailedUnit) equal(o FailedUnit) bool {
@@ -111,7 +116,25 @@ func (l Look) With(res *bundle.Result) Look {
 
 	l.Drifted += len(res.Drifted)
 	l.startedAgain(slices.Concat(res.Started, res.Restarted))
+	l.Units = maps.Clone(l.Units) // history has the one before
+	l.say(res.Drifted, "inactive")
+	l.say(slices.Concat(res.Started, res.Restarted), StartedWord)
 	return l
+}
+
+// StartedWord is how a unit does that a run started, until the next look.
+const StartedWord = "started"
+
+// UnitWord is how a unit does, in words: "active (running)". Where several containers have one name, so, is what was
+// said of the former ones, and what is worst is told.
+func UnitWord(so, active, sub string) string {
+	if strings.HasPrefix(so, "failed") {
+		return so
+	}
+	if sub == "" || sub == active {
+		return active
+	}
+	return active + " (" + sub + ")"
 }
 
 // outlives says that a run which ended well leaves it as it is.
@@ -137,4 +160,13 @@ func (l *Look) startedAgain(units []string) {
 	}
 
 	l.Failed = left
+}
+
+// say notes how units do, where the last look told of units at all.
+func (l *Look) say(units []string, word string) {
+	for _, unit := range units {
+		if l.Units != nil {
+			l.Units[unit] = word
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package look
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -51,20 +52,26 @@ func (l *looker) container(service string, want *bundle.Container, states []cont
 			continue
 		}
 		found = true
+		active := "inactive"
 		switch {
 		case s.Health == "unhealthy", s.Status == "restarting":
+			active = "failed"
 			l.failedContainer(name, &s)
 		case s.Runs():
+			active = "active"
 			l.seen.Running++
 		case want.Once && s.Status == "exited" && s.Exit == 0:
 		case s.StoppedByHand(want.Once):
 			l.drift(bundle.KindContainer, name, bundle.DriftStopped)
 		default:
+			active = "failed"
 			l.failedContainer(name, &s)
 		}
+		l.seen.Units = append(l.seen.Units, bundle.UnitSeen{Name: name, Active: active, Sub: cmp.Or(s.Health, s.Status)})
 	}
 	if !found {
 		l.drift(bundle.KindContainer, name, bundle.DriftMissing)
+		l.seen.Units = append(l.seen.Units, bundle.UnitSeen{Name: name, Active: bundle.DriftMissing})
 	}
 }
 
