@@ -91,13 +91,3 @@ func (r *task) changedAny(paths []string) bool {
 	}
 	return false
 }
-
-// made names the accounts that the run left behind.
-func (u *undoer) made() (kept []string) {
-	for _, name := range u.j.Made {
-		if _, ok, err := u.m.Accounts.User(name); err == nil && ok {
-			kept = append(kept, "user "+name)
-		}
-	}
-	return kept
-}

@@ -20,6 +20,7 @@ import (
 	"bellhop/internal/host/plan"
 	"bellhop/internal/host/runs"
 	"bellhop/internal/host/stacks"
+	"bellhop/internal/host/stamps"
 	"bellhop/internal/host/state"
 )
 
@@ -40,7 +41,7 @@ type run struct {
 
 	next      *state.Generation // what stands when the run is done, once that is known
 	confirmed bool              // the deployer was told that the run stays
-	written   stamper           // files that it put in place
+	written   stamps.Written    // files that it put in place
 	stacks    []*stack          // compose projects that it touches
 }
 
@@ -114,7 +115,7 @@ func apply(ctx context.Context, m state.Dir, id string) error {
 func newRun(m state.Dir, id string) *run {
 	t := &task{started: m.Now(), res: &bundle.Result{Run: id}}
 	t.m = state.Of(m.Counting(&t.res.Fsyncs))
-	return &run{task: t, units: units{task: t, failed: map[string]error{}}, written: stamper{}}
+	return &run{task: t, units: units{task: t, failed: map[string]error{}}, written: stamps.Written{}}
 }
 
 func (r *run) open(id string) error {
@@ -259,6 +260,12 @@ func (r *run) text(step string) string {
 
 // nothingMore is a step that is only a line in the journal.
 func (r *run) nothingMore(context.Context) error { return nil }
+
+// replaced is told of each path that the run replaced.
+func (r *run) replaced(path string, is owned.Stamp) {
+	r.written.Note(path, is)
+	r.renamed(path)
+}
 
 func (r *run) renamed(path string) { r.m.Mark("renamed " + path) }
 

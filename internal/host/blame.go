@@ -2,13 +2,11 @@ package host
 
 import (
 	"errors"
-	"fmt"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/keyfiles"
-	"bellhop/internal/host/state"
 )
 
 // blame puts into the result which services cause is due to, and what was seen of them.
@@ -38,13 +36,6 @@ func (r *task) withoutKeys(all []bundle.Evidence) []bundle.Evidence {
 func (r *task) plainText(err error) string { return r.mask()(err.Error()) }
 
 // mask is what takes the values of the keys of this host out of a text.
-func (r *task) mask() func(string) string { return maskOf(r.m, r.offer.Manifest.Keys) }
-
-func maskOf(m state.Dir, keys []bundle.Key) func(string) string {
-	take, err := keyfiles.Of(m).Mask(keys...)
-	if err == nil {
-		return take
-	}
-	withheld := fmt.Sprintf("‹withheld: a key's value may stand here, and they can't be looked for: %v›", err)
-	return func(string) string { return withheld }
+func (r *task) mask() func(string) string {
+	return keyfiles.Of(r.m).MaskOrWithhold(r.offer.Manifest.Keys...)
 }

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/restart"
 	"bellhop/internal/host/state"
 	"bellhop/internal/lab"
 )
@@ -262,7 +262,7 @@ func TestRestartOfAContainerThatHangs(t *testing.T) {
 	m, e := composeTwin(t)
 	e.change(func(s *containers.State) { s.Health = "starting" })
 	synctest.Test(t, func(t *testing.T) {
-		res, err := host.Restart(t.Context(), state.Of(m.Host()), "wiki", func(string, string) {})
+		res, err := restart.Service(t.Context(), state.Of(m.Host()), "wiki", func(string, string) {})
 		if err != nil || res.Outcome != bundle.OutcomeFailed || !strings.Contains(res.Error, "container wiki:app is not healthy after ") {
 			t.Fatalf("Restart = %+v, %v; want failed by the container", res, err)
 		}

@@ -12,7 +12,9 @@ import (
 	"bellhop/internal/host/confirm"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/nixsystem"
+	"bellhop/internal/host/stamps"
 	"bellhop/internal/host/state"
+	"bellhop/internal/host/undo"
 )
 
 // How a run ends: done, refused, or back where it began. In each case its result is saved
@@ -90,7 +92,7 @@ func (r *run) tidy() error {
 	}
 
 	if !r.giveUp {
-		saveStamps(r.m, r.w, r.written)
+		stamps.Save(r.m, r.w, r.written)
 	}
 	tidyStacks(&r.offer.Manifest, r.w.Old.Generation+1, r.res)
 
@@ -190,5 +192,5 @@ func (r *run) goBack(ctx context.Context, cause error) error {
 	}
 
 	r.fill(outcome, cause)
-	return undo(ctx, r.m, j, r.res)
+	return undo.Run(ctx, r.m, j, r.res)
 }

@@ -9,6 +9,9 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
 	"bellhop/internal/host/containers"
+	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/machine"
+	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
 )
 
@@ -56,10 +59,25 @@ func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
 
 // keepsImages says that each container of a stack is the one that it was, and that it is recorded what they run.
 func (r *run) keepsImages(s *stack) bool {
-	unit := stackUnit(s.Service)
+	unit := containers.StackUnit(s.Service)
 	wasStarted := slices.Contains(slices.Concat(r.res.Started, r.res.Restarted), unit)
 	isRecorded := slices.ContainsFunc(r.w.Old.Images, func(i state.ImageRan) bool { return i.Service == s.Service })
 	return isRecorded && s.was != nil && !s.leaves && !wasStarted && len(s.change.Up)+len(s.change.Gone) == 0
+}
+
+// tagStacksBack undoes what a run that touched nothing did to the names of images: the next boot would
+// bring containers up from others than those that they run.
+func (r *run) tagStacksBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), machine.JobDeadline)
+	defer cancel()
+	for _, s := range r.stacksWere() {
+		if s.Leaves {
+			continue
+		}
+		if err := stacks.TagBack(ctx, r.engine(), &s); err != nil {
+			r.res.Warnings = append(r.res.Warnings, fmt.Sprintf("service %s: names of images that were pulled may stay moved: %v", s.Service, err))
+		}
+	}
 }
 
 // tidyTime is how long containers that leave may take to go.
@@ -71,7 +89,7 @@ func stackTidier(m state.Dir, stacks []state.StackWas, keys []bundle.Key) func(s
 	if len(stacks) == 0 {
 		return func(*bundle.Manifest, int64, *bundle.Result) {}
 	}
-	take := maskOf(m, keys)
+	take := keyfiles.Of(m).MaskOrWithhold(keys...)
 	return func(stands *bundle.Manifest, generation int64, res *bundle.Result) {
 		tidyStacks(m, stacks, stands, generation, res)
 		res.Warnings = blame.MaskWarnings(res.Warnings, take)

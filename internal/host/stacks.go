@@ -29,9 +29,6 @@ type stack struct {
 	change containers.Change
 }
 
-// stackUnit is the unit that starts and stops the project of a service.
-func stackUnit(service string) string { return service + ".service" }
-
 func (r *task) engine() containers.Engine { return containers.Engine{Programs: r.m.Programs} }
 
 // planStacks decides what is done to the containers of each stack that the run touches, and brings or
@@ -79,7 +76,7 @@ func (r *run) touchedStacks() (all []*stack) {
 	touched := r.w.TouchedServices()
 	for _, name := range slices.Sorted(maps.Keys(next)) {
 		want, was := next[name], old[name]
-		starts := slices.Contains(r.w.Units.Start, stackUnit(name))
+		starts := slices.Contains(r.w.Units.Start, containers.StackUnit(name))
 		isTouched := starts || slices.Contains(touched, name) || !reflect.DeepEqual(want, was)
 		if was != nil && was.Project != want.Project {
 			was = nil // another project comes, and the former leaves
@@ -290,7 +287,7 @@ func (r *run) stacksWere() (all []state.StackWas) {
 // brought up whole by that; one that was stopped by hand stays so.
 func (r *run) startStacks(ctx context.Context) error {
 	for _, s := range r.stacks {
-		unit := stackUnit(s.Service)
+		unit := containers.StackUnit(s.Service)
 		if s.leaves || slices.Contains(r.w.Units.StayDown(), unit) {
 			continue
 		}

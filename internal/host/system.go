@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"bellhop/internal/bundle"
@@ -43,24 +42,4 @@ func (r *run) system(ctx context.Context) error {
 		return r.units.unhealthy(ctx, report)
 	}
 	return nil
-}
-
-// system puts back the NixOS system that the run found.
-func (u *undoer) system(ctx context.Context) (whole, units error) {
-	if u.j.System == nil || u.systemBack {
-		return nil, nil
-	}
-
-	now, err := u.m.Current()
-	if err != nil {
-		return err, nil
-	}
-	back := nixsystem.Undoer{M: u.m.Machine, Run: u.j.Run, Move: u.j.System, Begun: u.sameBoot && u.j.Steps["system"],
-		Owners: keyfiles.Of(u.m).Owners(now.Manifest.Keys)}
-	whole, units = back.Undo(ctx)
-	if whole != nil {
-		return fmt.Errorf("bring back the system: %w", whole), units
-	}
-	u.systemBack = true
-	return nixsystem.KeepSystems(u.m), units
 }

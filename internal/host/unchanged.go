@@ -6,7 +6,9 @@ import (
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/keyunits"
 	"bellhop/internal/host/plan"
+	"bellhop/internal/host/stamps"
 	"bellhop/internal/host/state"
 )
 
@@ -41,7 +43,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Ge
 			res.Drifted = w.Units.Drifted
 		}
 	}
-	if res.Started, err = healKeyUnits(ctx, m, o.Manifest.Units, w.Units.StayDown()); err != nil {
+	if res.Started, err = keyunits.Start(ctx, m, o.Manifest.Units, w.Units.StayDown()); err != nil {
 		res.Warnings = append(res.Warnings, err.Error())
 	}
 	if held := w.Held(); held != nil {
@@ -53,7 +55,7 @@ func Unchanged(ctx context.Context, dir state.Dir, o *bundle.Offer, now state.Ge
 		return nil, err
 	}
 	if o.Mode == bundle.ModeDeploy {
-		saveStamps(m, w, nil)
+		stamps.Save(m, w, nil)
 	}
 
 	res.Record = &next.Record

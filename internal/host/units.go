@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,13 +10,9 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
 	"bellhop/internal/host/containers"
+	"bellhop/internal/host/keyunits"
 	"bellhop/internal/host/machine"
-	"bellhop/internal/host/state"
 )
-
-// jobDeadline is how long systemd is given to stop units, and to run again what ran. It only bounds
-// the wait: a job's own timeout is the unit's.
-const jobDeadline = 5 * time.Minute
 
 // units is what a run has systemd do with units.
 type units struct {
@@ -29,7 +24,7 @@ type units struct {
 
 // stopUnits stops units, and remembers which did not end well.
 func (r *units) stopUnits(ctx context.Context, names []string) {
-	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
+	ctx, cancel := context.WithTimeout(ctx, machine.JobDeadline)
 	defer cancel()
 
 	for n, err := range r.m.Systemd.Job(ctx, "stop", names) {
@@ -50,7 +45,7 @@ func (r *units) stop(ctx context.Context) error {
 
 		for _, n := range stop {
 			if s := states[n]; s.Running() || s.Active == "deactivating" {
-				return fmt.Errorf("unit %s does not stop: %w", n, orElse(r.failed[n], s))
+				return fmt.Errorf("unit %s does not stop: %w", n, s.Why(r.failed[n]))
 			}
 			delete(r.failed, n)
 		}
@@ -61,13 +56,6 @@ func (r *units) stop(ctx context.Context) error {
 		return r.m.Systemd.Disable(ctx, u.Disable)
 	}
 	return nil
-}
-
-func orElse(err error, s machine.UnitState) error {
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("it is %s (%s)", s.Active, s.Sub)
 }
 
 // reload enables first, so that one daemon-reload sees unit files and links alike.
@@ -162,99 +150,12 @@ func (r *units) startKeyUnits(ctx context.Context) error {
 		return nil
 	}
 
-	started, err := healKeyUnits(ctx, r.m, r.offer.Manifest.Units, r.w.Units.StayDown())
+	started, err := keyunits.Start(ctx, r.m, r.offer.Manifest.Units, r.w.Units.StayDown())
 	r.res.Started = append(r.res.Started, started...)
 	if several, ok := err.(interface{ Unwrap() []error }); ok {
 		return blame.Join(several.Unwrap(), r.w.ServiceWith)
 	}
 	return err
-}
-
-// healKeyUnits starts the key units that are not active, and what a missing key kept from
-// starting though its unit was. A key unit wants its apps, so while
-// some of those were stopped by hand it is started alone: what else is to run is started by
-// its own name.
-func healKeyUnits(ctx context.Context, m state.Dir, units []bundle.Unit, drifted []string) (started []string, err error) {
-	var names []string
-	for _, u := range units {
-		if u.KeyUnit {
-			names = append(names, u.Name)
-		}
-	}
-
-	if len(names) == 0 {
-		return nil, nil
-	}
-
-	states, err := m.Glance(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-
-	for _, n := range names {
-		if states[n].Active != "active" {
-			started = append(started, n)
-		}
-	}
-
-	ctx, cancel := context.WithTimeout(ctx, jobDeadline)
-	defer cancel()
-
-	if len(started) == 0 {
-		return startBarred(ctx, m, units)
-	}
-
-	verb := "start"
-	if len(drifted) > 0 {
-		verb = "start-alone"
-	}
-
-	jobs := m.Systemd.Job(ctx, verb, started)
-	if states, err = m.Units(ctx, started); err != nil {
-		return started, err
-	}
-
-	var errs []error
-	for _, n := range started {
-		if s := states[n]; s.Active != "active" {
-			errs = append(errs, blame.Unit(n, "%w", orElse(jobs[n], s)))
-		}
-	}
-
-	return started, errors.Join(errs...)
-}
-
-// startBarred starts what an assertion barred while all its key units are active: a key was not
-// there at the time, which nothing tells the unit when the key has come.
-func startBarred(ctx context.Context, m state.Dir, units []bundle.Unit) (started []string, err error) {
-	var names []string
-	for _, u := range units {
-		if !u.KeyUnit && u.Start && u.WaitsForKeys() {
-			names = append(names, u.Name)
-		}
-	}
-
-	states, err := m.Units(ctx, names)
-	if err != nil {
-		return nil, err
-	}
-
-	for _, n := range names {
-		if s := states[n]; s.Active == "inactive" && s.Barred {
-			started = append(started, n)
-		}
-	}
-
-	if len(started) == 0 {
-		return nil, nil
-	}
-
-	var errs []error
-	for _, err := range m.Systemd.Job(ctx, "start", started) {
-		errs = append(errs, err)
-	}
-
-	return started, errors.Join(errs...)
 }
 
 // chooseReload restarts what can't reload, or is down by now.

@@ -14,6 +14,9 @@ import (
 	"bellhop/internal/plain"
 )
 
+// StackUnit is the unit that starts and stops the compose project of a service.
+func StackUnit(service string) string { return service + ".service" }
+
 // An Engine is the Docker of a host.
 type Engine struct{ Programs machine.Programs }
 

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/host"
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/restart"
 )
 
 // lockEvery is how often a restart looks whether the run before it has ended.
@@ -27,7 +27,7 @@ func (s *session) restart(ctx context.Context, run, service string) error {
 	}
 	defer unlock()
 
-	res, err := host.Restart(ctx, s.m, service, s.event)
+	res, err := restart.Service(ctx, s.m, service, s.event)
 	if err != nil {
 		return s.refuse(run, err)
 	}

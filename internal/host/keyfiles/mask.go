@@ -58,6 +58,18 @@ func (m Store) Mask(keys ...bundle.Key) (func(string) string, error) {
 	return f.Text, nil
 }
 
+// MaskOrWithhold is Mask for a text that has to be written in any case: where not all values are known, what it
+// returns puts a sentence that says so in place of every text.
+func (m Store) MaskOrWithhold(keys ...bundle.Key) func(string) string {
+	take, err := m.Mask(keys...)
+	if err == nil {
+		return take
+	}
+
+	withheld := fmt.Sprintf("‹withheld: a key's value may stand here, and they can't be looked for: %v›", err)
+	return func(string) string { return withheld }
+}
+
 // nameOf is the name of the key that stands, or waits, at place.
 func nameOf(names map[string]string, place string) string {
 	if name, ok := names[place]; ok {

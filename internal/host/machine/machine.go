@@ -41,6 +41,10 @@ type Machine struct {
 	Rest   time.Duration // before an undo that could not be ended is tried again; 0 is restTime
 }
 
+// JobDeadline is how long systemd is given to stop units, and to run again what ran. It only bounds
+// the wait: a job's own timeout is the unit's.
+const JobDeadline = 5 * time.Minute
+
 // Systemd is what the engine asks of the service manager. Errors name the unit. A job's
 // result is waited for with ctx's deadline; whatever came of it, the state is truth, so
 // callers read Units afterwards.

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -34,6 +35,14 @@ type UnitState struct {
 // Running says that a unit runs, or is about to.
 func (s UnitState) Running() bool {
 	return s.Active == "active" || s.Active == "reloading" || s.Active == "activating"
+}
+
+// Why is the error of a unit that is not where a job was to bring it: that of the job, or else what the unit is now.
+func (s UnitState) Why(job error) error {
+	if job != nil {
+		return job
+	}
+	return fmt.Errorf("it is %s (%s)", s.Active, s.Sub)
 }
 
 // AtRest says that a unit is up, and that systemd has nothing to do with it.

@@ -1,4 +1,8 @@
-package host
+// Package restart restarts the units of one service because a person asks for it.
+//
+// It makes no generation, and changes nothing that bellhop owns. What it restarts is watched as after a run: for the
+// settle time of the service, with good answers to its probes.
+package restart
 
 import (
 	"context"
@@ -13,6 +17,7 @@ import (
 	"bellhop/internal/host/check"
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/health"
+	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/state"
 )
@@ -28,11 +33,11 @@ type restart struct {
 	res     *bundle.Result
 }
 
-// Restart restarts the units of a service that this host has, and waits until they are up as after an
+// Service restarts the units of a service that this host has, and waits until they are up as after an
 // apply: for the service's settle time, with good answers to its probes. It is called under the lock of the host. The
 // error is that the service can't be restarted at all: a *check.Refusal where the host does not have it.
 // What failed is in the result, with evidence.
-func Restart(ctx context.Context, m state.Dir, service string, event func(step, text string)) (*bundle.Result, error) {
+func Service(ctx context.Context, m state.Dir, service string, event func(step, text string)) (*bundle.Result, error) {
 	now, err := m.Current()
 	if err != nil {
 		return nil, err
@@ -192,7 +197,7 @@ func (r *restart) judge(ctx context.Context, report *health.Report, began time.T
 // started, and starts all of them.
 func (r *restart) watchContainers(ctx context.Context, began time.Time) error {
 	s := r.now.Manifest.ServiceOf(r.service)
-	wasStarted := slices.Contains(slices.Concat(r.res.Restarted, r.res.Started), stackUnit(r.service))
+	wasStarted := slices.Contains(slices.Concat(r.res.Restarted, r.res.Started), containers.StackUnit(r.service))
 	if s.Compose == nil || !wasStarted {
 		return nil
 	}
@@ -206,14 +211,14 @@ func (r *restart) watchContainers(ctx context.Context, began time.Time) error {
 	case err != nil: // the engine does not answer
 		r.fail(&blame.Error{Err: fmt.Errorf("service %s: %w", r.service, err), Services: []string{r.service}})
 	case len(failures) > 0:
-		r.fail(unhealthyContainers(ctx, e, began, r.now.Manifest.Host, failures))
+		r.fail(blame.Containers(ctx, e, began, r.now.Manifest.Host, failures))
 	}
 	return nil
 }
 
 // fail puts a failure into the result, without the values of keys.
 func (r *restart) fail(why *blame.Error) {
-	take := maskOf(r.m, r.now.Manifest.Keys)
+	take := keyfiles.Of(r.m).MaskOrWithhold(r.now.Manifest.Keys...)
 	r.res.Outcome, r.res.Error = bundle.OutcomeFailed, take(why.Error())
 	r.res.Failing, r.res.Evidence = why.Services, blame.Mask(why.Evidence, take)
 }
