@@ -8,6 +8,7 @@ import (
 
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
+	"bellhop/deploy/runlimit"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
 )
@@ -36,7 +37,7 @@ func (d *Deployer) apply(ctx context.Context, r *run, p *plan.Plan) error {
 	if n <= 0 {
 		n = defaultParallel
 	}
-	ctx, done := withStepsTime(ctx, r.parent, stepsTime(p.Order, n))
+	ctx, done := runlimit.WithStepsTime(ctx, r.parent, runlimit.StepsTime(p.Order, n))
 	defer done()
 
 	b := newBatch(d, r, p)

@@ -10,6 +10,7 @@ import (
 
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
+	"bellhop/deploy/tally"
 	"bellhop/internal/history"
 	"bellhop/internal/push"
 )
@@ -20,7 +21,7 @@ type batch struct {
 	d    *Deployer
 	run  *run
 	plan *plan.Plan
-	sum  *tally
+	sum  *tally.Tally
 
 	workers sync.WaitGroup // until no worker is left that the run waits for
 
@@ -47,7 +48,7 @@ type hostPush struct {
 const patienceStep = 100 * time.Millisecond
 
 func newBatch(d *Deployer, r *run, p *plan.Plan) *batch {
-	return &batch{d: d, run: r, plan: p, later: p.Order, sum: newTally(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
+	return &batch{d: d, run: r, plan: p, later: p.Order, sum: tally.New(p.Fleet.Rollout.MaxFailures), waited: map[*hostPush]bool{}}
 }
 
 // push pushes the hosts of a wave that was begun, n at once, and returns when each has ended or was
@@ -158,7 +159,7 @@ func (b *batch) pushOne(one *hostPush) {
 
 	e.Took = time.Since(one.began)
 	e.FailedServices = append(e.FailedServices, known.failed...)
-	b.sum.count(one.host, e)
+	b.sum.Count(one.host, e)
 	b.d.end(b.run, known.hp, e)
 }
 

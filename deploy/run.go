@@ -14,6 +14,7 @@ import (
 	"bellhop/deploy/commits"
 	"bellhop/deploy/follow"
 	"bellhop/deploy/plan"
+	"bellhop/deploy/runlimit"
 	"bellhop/internal/fleet"
 	"bellhop/internal/history"
 	"bellhop/internal/plain"
@@ -79,7 +80,7 @@ func (r *run) renew() context.Context {
 		r.cancel()
 	}
 	limit := r.d.limits().Run
-	ctx, cancel := context.WithTimeoutCause(r.parent, limit, &tooLong{r.req.RunID, limit})
+	ctx, cancel := context.WithTimeoutCause(r.parent, limit, &runlimit.TooLong{Run: r.req.RunID, Limit: limit})
 	r.cancel = cancel
 	return ctx
 }

@@ -17,7 +17,7 @@ import (
 // wave pushes the hosts of one wave, unless the run has stopped.
 func (b *batch) wave(ctx context.Context, i, n int) {
 	hosts := b.beginWave(i)
-	if why, isFirm := b.sum.stops(); why != "" {
+	if why, isFirm := b.sum.Stops(); why != "" {
 		b.leave(b.takeLeft(), history.End{Outcome: history.Behind.Outcome(), Error: why, Stopped: isFirm})
 		return
 	}

@@ -23,7 +23,7 @@ type remote interface {
 
 // A conn knows the remote's refs and brings one commit.
 type conn interface {
-	refs() refs.Set
+	Refs() refs.Set
 	// fetch brings an object and what it reaches into the clone in dir; starts are commits
 	// that the clone has.
 	fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error
@@ -40,7 +40,7 @@ func (r *Repo) Branches() string {
 
 // headOf picks a branch's head.
 func headOf(c conn, branch string) (plumbing.Hash, error) {
-	heads := c.refs().Heads
+	heads := c.Refs().Heads
 	if h, ok := heads[branch]; ok {
 		return h, nil
 	}

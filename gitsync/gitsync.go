@@ -29,6 +29,7 @@ import (
 
 	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
+	"bellhop/gitsync/protocol"
 	"bellhop/gitsync/refs"
 	"bellhop/internal/plain"
 )
@@ -39,7 +40,7 @@ var (
 	ErrRewritten   = errors.New("history was rewritten")
 	ErrAuth        = errors.New("the remote does not let us in")
 	ErrHostKey     = errors.New("the remote's host key is not the pinned one")
-	ErrUnreachable = errors.New("the remote cannot be reached")
+	ErrUnreachable = protocol.ErrUnreachable
 	ErrUnknown     = errors.New("no such commit")
 )
 
@@ -210,7 +211,7 @@ func (r *Repo) sync(ctx context.Context, how looking) (Snapshot, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
-	r.branches.Store(conn.refs().Digest())
+	r.branches.Store(conn.Refs().Digest())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return Snapshot{}, err
@@ -298,7 +299,7 @@ func (r *Repo) Head(ctx context.Context) (string, error) {
 
 	defer conn.close()
 	r.asked.Add(1)
-	r.branches.Store(conn.refs().Digest())
+	r.branches.Store(conn.Refs().Digest())
 	head, err := headOf(conn, r.cfg.Branch)
 	if err != nil {
 		return "", err

@@ -17,6 +17,7 @@ import (
 
 	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
+	"bellhop/gitsync/protocol"
 	"bellhop/internal/plain"
 )
 
@@ -194,7 +195,7 @@ func (h *httpRemote) dial(ctx context.Context) (conn, error) {
 		return nil, fmt.Errorf("%w: %s does not speak git's smart protocol (it answers with %s): is the repo's address right?", ErrUnreachable, shownURL(at), plain.Line(kind, 60))
 	}
 
-	refs, err := readRefs(res.Body)
+	refs, err := protocol.ReadRefs(res.Body)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", h.base.Host, err)
 	}
@@ -211,7 +212,7 @@ func (h *httpRemote) dial(ctx context.Context) (conn, error) {
 }
 
 type httpConn struct {
-	*advertised
+	*protocol.Advertised
 	h    *httpRemote
 	base *url.URL // where the refs were found
 }
@@ -229,15 +230,15 @@ func (c *httpConn) moved() string {
 func (c *httpConn) fetch(ctx context.Context, dir string, want plumbing.Hash, starts []plumbing.Hash) error {
 	into := bare.Open(dir)
 	defer into.Close()
-	body := c.request(want, into.Haves(ctx, starts), false)
+	body := c.Request(want, into.Haves(ctx, starts), false)
 	res, _, err := c.h.do(ctx, http.MethodPost, c.base.String()+"/git-upload-pack", "git-upload-pack", body)
 	if err != nil {
 		return err
 	}
 
 	defer res.Body.Close()
-	err = c.readPack(ctx, res.Body, into, c.h.limits)
-	if errors.Is(err, errRemoteSays) {
+	err = c.ReadPack(ctx, res.Body, into, c.h.limits)
+	if errors.Is(err, protocol.ErrRemoteSays) {
 		return fmt.Errorf("%s: %w", c.h.base.Host, err)
 	}
 

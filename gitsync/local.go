@@ -15,7 +15,7 @@ import (
 	gitconfig "github.com/go-git/go-git/v5/plumbing/format/config"
 
 	"bellhop/gitsync/bare"
-	"bellhop/gitsync/objects"
+	"bellhop/gitsync/protocol"
 	"bellhop/gitsync/refs"
 	"bellhop/internal/plain"
 )
@@ -110,7 +110,7 @@ func checkFormat(dir string) error {
 
 	extensions := cfg.Section("extensions")
 	if format := extensions.Option("objectformat"); format != "" && !strings.EqualFold(format, "sha1") {
-		return fmt.Errorf("%w (its object format is %s)", errSHA256, plain.Line(format, 20))
+		return fmt.Errorf("%w (its object format is %s)", protocol.ErrSHA256, plain.Line(format, 20))
 	}
 
 	if refs := extensions.Option("refstorage"); refs != "" && !strings.EqualFold(refs, "files") {
@@ -119,9 +119,6 @@ func checkFormat(dir string) error {
 
 	return nil
 }
-
-// errSHA256 says that ids of a repository are longer than the ones known here.
-var errSHA256 = errors.New("it is a SHA-256 repository, and bellhop reads SHA-1 repositories only: push the config to one made by git init --object-format=sha1")
 
 // localRefs reads branches and tags: one file each, or lines of packed-refs. A file goes
 // before a line.
@@ -220,7 +217,7 @@ type localConn struct {
 	all refs.Set
 }
 
-func (c *localConn) refs() refs.Set { return c.all }
+func (c *localConn) Refs() refs.Set { return c.all }
 func (c *localConn) moved() string  { return "" }
 func (c *localConn) close()         {}
 
@@ -251,21 +248,10 @@ func (c *localConn) fetch(ctx context.Context, dir string, want plumbing.Hash, _
 	}
 
 	if err != nil {
-		return asRemote("read the repository", err)
+		return protocol.Clean("read the repository", err)
 	}
 
 	dst := bare.Open(dir)
 	defer dst.Close()
 	return dst.KeepShallow(src.Ends)
-}
-
-// asRemote makes an error that came of the remote's objects one that says nothing of the clone.
-func asRemote(doing string, err error) error {
-	for _, keep := range []error{context.Canceled, context.DeadlineExceeded, objects.ErrLimit} {
-		if errors.Is(err, keep) {
-			return fmt.Errorf("%s: %w", doing, err)
-		}
-	}
-
-	return fmt.Errorf("%s: %s", doing, plain.Line(err.Error(), 500))
 }

@@ -74,7 +74,7 @@ func (r *Repo) fetchRef(ctx context.Context, conn conn, ref string) (plumbing.Ha
 
 // lookUp says what to ask the remote for, and which commit that is.
 func (r *Repo) lookUp(conn conn, ref string) (want, commit plumbing.Hash, err error) {
-	all := conn.refs()
+	all := conn.Refs()
 	if name, ok := strings.CutPrefix(ref, "refs/tags/"); ok {
 		return tagged(all, name)
 	}

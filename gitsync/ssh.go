@@ -16,6 +16,7 @@ import (
 
 	"bellhop/gitsync/bare"
 	"bellhop/gitsync/objects"
+	"bellhop/gitsync/protocol"
 	"bellhop/internal/plain"
 )
 
@@ -172,7 +173,7 @@ func (r *sshRemote) dial(ctx context.Context) (conn, error) {
 }
 
 type sshConn struct {
-	*advertised
+	*protocol.Advertised
 	r       *sshRemote
 	nc      net.Conn
 	client  *ssh.Client
@@ -230,8 +231,8 @@ func (c *sshConn) exec() error {
 	}
 
 	c.session = s
-	if c.advertised, err = readRefs(c.stdout); err != nil {
-		if errors.Is(err, errSHA256) || errors.Is(err, errRemoteSays) {
+	if c.Advertised, err = protocol.ReadRefs(c.stdout); err != nil {
+		if errors.Is(err, protocol.ErrSHA256) || errors.Is(err, protocol.ErrRemoteSays) {
 			return fmt.Errorf("%w: %s: %w", ErrUnreachable, c.r.addr, err)
 		}
 		s.Wait()
@@ -248,18 +249,18 @@ func (c *sshConn) fetch(ctx context.Context, dir string, want plumbing.Hash, sta
 	into := bare.Open(dir)
 	defer into.Close()
 	c.asked = true
-	if _, err := io.WriteString(c.stdin, c.request(want, into.Haves(ctx, starts), true)); err != nil {
+	if _, err := io.WriteString(c.stdin, c.Request(want, into.Haves(ctx, starts), true)); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnreachable, err)
 	}
 
 	c.stdin.Close()
-	return c.readPack(ctx, c.stdout, into, c.r.limits)
+	return c.ReadPack(ctx, c.stdout, into, c.r.limits)
 }
 
 // close ends the conversation. A server of which nothing was asked hears a flush, which is how
 // git says so, and gets a moment to leave: one that is only cut off logs an error.
 func (c *sshConn) close() {
-	if c.advertised != nil && !c.asked {
+	if c.Advertised != nil && !c.asked {
 		io.WriteString(c.stdin, "0000")
 		c.stdin.Close()
 		left := make(chan struct{})

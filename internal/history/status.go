@@ -15,9 +15,9 @@ import (
 	"bellhop/internal/history/null"
 	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/results"
+	"bellhop/internal/history/runlist"
 	"bellhop/internal/history/services"
 	"bellhop/internal/history/stops"
-	"bellhop/internal/history/store"
 )
 
 // Version is "v" in everything that is printed as JSON.
@@ -102,38 +102,11 @@ type History struct {
 	Runs []Run `json:"runs"`
 }
 
-// A Run is one attempt to bring the fleet to a commit.
-type Run struct {
-	ID         string      `json:"id"`
-	Commit     *string     `json:"commit"`
-	Author     *string     `json:"author"`
-	Subject    *string     `json:"subject"`
-	Cause      string      `json:"cause"`
-	StartedAt  time.Time   `json:"started_at"`
-	FinishedAt *time.Time  `json:"finished_at"`
-	Outcome    *Outcome    `json:"outcome"` // null while it runs
-	Hosts      []RunResult `json:"hosts"`
-
-	By    string   `json:"-"` // who asked
-	Error string   `json:"-"`
-	Notes []string `json:"-"`
-}
-
-// A RunResult is what came of a run on one host.
-type RunResult struct {
-	Name    string          `json:"name"`
-	Outcome *Outcome        `json:"outcome"` // null while it runs
-	Changed []string        `json:"changed"`
-	TookMs  int64           `json:"took_ms"`
-	Error   *string         `json:"error"`
-	Reason  *results.Reason `json:"reason"` // why it was unconfirmed; null with any other outcome
-
-	Evidence []results.Evidence `json:"evidence"` // what the host saw of what failed
-	Restored []results.Restored `json:"restored"` // files that somebody edited on the host, and the run put back
-
-	Notes   []string        `json:"-"` // for people, as Notes has them
-	Details json.RawMessage `json:"-"`
-}
+// A Run is one attempt to bring the fleet to a commit, and a RunResult is what came of it on one host.
+type (
+	Run       = runlist.Run
+	RunResult = runlist.Result
+)
 
 // Status reads the state of the fleet, hosts by name, in one transaction: what it shows was
 // so at one moment.
@@ -294,95 +267,15 @@ func (db *DB) Run(ctx context.Context, id string) (*Run, error) {
 var ErrNoRun = errors.New("no such run")
 
 func (db *DB) runs(ctx context.Context, where string, args ...any) (History, error) {
-	h := History{V: Version, Runs: []Run{}}
-	err := db.read(ctx, func(tx *sql.Tx) error {
-		rows, err := tx.Query(`SELECT id, commit_id, author, subject, cause, by_whom, started_at, finished_at, outcome, error, notes, planned FROM runs `+where, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		var planned [][]string
-		for rows.Next() {
-			r, hosts, err := scanRun(rows)
-			if err != nil {
-				return err
-			}
-			h.Runs, planned = append(h.Runs, r), append(planned, hosts)
-		}
-		if err := rows.Err(); err != nil {
-			return err
-		}
-		for i := range h.Runs {
-			if h.Runs[i].Hosts, err = runResults(tx, h.Runs[i].ID, planned[i]); err != nil {
-				return err
-			}
-		}
-		return nil
+	h := History{V: Version}
+	err := db.read(ctx, func(tx *sql.Tx) (err error) {
+		h.Runs, err = runlist.Read(tx, where, args...)
+		return err
 	})
 	if err != nil {
 		return History{}, fmt.Errorf("read history: %w", err)
 	}
 	return h, nil
-}
-
-// scanRun reads a run, and the hosts that it is to push.
-func scanRun(rows *sql.Rows) (r Run, planned []string, err error) {
-	var commit, author, subject, outcome, notes, names string
-	var started, finished int64
-	if err := rows.Scan(&r.ID, &commit, &author, &subject, &r.Cause, &r.By, &started, &finished, &outcome, &r.Error, &notes, &names); err != nil {
-		return r, nil, err
-	}
-	r.Commit, r.Author, r.Subject, r.Outcome = null.Text(commit), null.Text(author), null.Text(subject), null.Text(Outcome(outcome))
-	r.StartedAt, r.FinishedAt = time.UnixMilli(started).UTC(), null.Time(store.Time(finished))
-	return r, planned, errors.Join(json.Unmarshal([]byte(notes), &r.Notes), json.Unmarshal([]byte(names), &planned))
-}
-
-// runResults reads what came of a run, and adds those in planned that have no result yet.
-func runResults(tx *sql.Tx, run string, planned []string) ([]RunResult, error) {
-	rows, err := tx.Query(`SELECT host, outcome, changed, took_ms, error, details FROM results WHERE run = ? ORDER BY host`, run)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	rs := []RunResult{}
-	for rows.Next() {
-		r := emptyResult("")
-		var outcome, changed, errText, details string
-		if err := rows.Scan(&r.Name, &outcome, &changed, &r.TookMs, &errText, &details); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal([]byte(changed), &r.Changed); err != nil {
-			return nil, err
-		}
-		r.Outcome, r.Error, r.Details = null.Text(Outcome(outcome)), null.Text(errText), json.RawMessage(details)
-		r.Notes, r.Reason, r.Restored = results.NotesOf(details), results.ReasonOf(details), results.RestoredOf(details)
-		rs = append(rs, r)
-	}
-	slices.Sort(planned)
-	known := len(rs)
-	for _, name := range planned {
-		if _, ok := slices.BinarySearchFunc(rs[:known], name, func(r RunResult, name string) int { return strings.Compare(r.Name, name) }); !ok {
-			rs = append(rs, emptyResult(name))
-		}
-	}
-	if len(rs) > known {
-		slices.SortFunc(rs, func(a, b RunResult) int { return strings.Compare(a.Name, b.Name) })
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return nil, err
-	}
-	seen, err := results.ReadEvidence(tx, run)
-	for i, r := range rs {
-		if all, ok := seen[r.Name]; ok {
-			rs[i].Evidence = all
-		}
-	}
-	return rs, err
-}
-
-// emptyResult is that of a host of which nothing is known yet.
-func emptyResult(host string) RunResult {
-	return RunResult{Name: host, Changed: []string{}, Evidence: []results.Evidence{}, Restored: []results.Restored{}, Details: json.RawMessage("{}")}
 }
 
 // read runs f in a transaction that sees one moment and takes no lock that a writer waits for.

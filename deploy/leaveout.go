@@ -2,88 +2,13 @@ package deploy
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"strings"
-	"sync"
 
 	"bellhop/deploy/plan"
 	"bellhop/internal/bundle"
 	"bellhop/internal/history"
-	"bellhop/internal/history/results"
 	"bellhop/internal/history/services"
-	"bellhop/internal/plain"
 )
-
-// A tally is what came of the hosts of a run so far, for those that come later.
-type tally struct {
-	max int // of failed hosts
-
-	mu       sync.Mutex
-	failed   []string          // hosts that failed as a whole, each as people read it
-	cut      []string          // hosts where the run was cut off, by name: they are tried again
-	services map[string]string // services that failed on a host, and where and why
-}
-
-func newTally(max int) *tally { return &tally{max: max, services: map[string]string{}} }
-
-// count takes in what came of one host.
-func (t *tally) count(hp *plan.HostPlan, e history.End) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-
-	host := hp.Name
-	for _, f := range e.FailedServices {
-		if t.services[f.Service] == "" {
-			t.services[f.Service] = fmt.Sprintf("it failed on %s: %s", host, f.Error)
-		}
-	}
-
-	isCut := e.Outcome == history.OutcomeRolledBack && e.State == history.Behind
-	switch {
-	case isCut:
-		t.cut = append(t.cut, host)
-	case failedAsWhole(e):
-		t.failed = append(t.failed, failure(hp.Failing(e), host))
-	}
-}
-
-// failedAsWhole says that a host counts for max_failures: not one that could not be reached, nor one
-// whose other services were brought.
-func failedAsWhole(e history.End) bool {
-	if e.Untouched { // it failed in an earlier run
-		return false
-	}
-	switch e.State {
-	case history.RolledBack, history.Failed:
-		return !e.Stood()
-	case history.Unconfirmed:
-		return e.Reason == results.ReasonCutOff
-	}
-	return false
-}
-
-// stops says why no other wave is begun; "" when the run goes on. isFirm says that the bundle is at
-// fault: a host where the run was cut off is tried again first, and the others with it.
-func (t *tally) stops() (why string, isFirm bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-
-	switch {
-	case len(t.failed) > t.max:
-		return fmt.Sprintf("stopped: %s (max_failures %d)", plain.Few(t.failed), t.max), true
-	case len(t.failed)+len(t.cut) > t.max:
-		return fmt.Sprintf("not begun: the run was cut off on %s, which is tried again first", plain.Few(t.cut)), false
-	}
-	return "", false
-}
-
-// failures are the services that failed, and where and why.
-func (t *tally) failures() map[string]string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.services)
-}
 
 // A leftOut is the plan of a host without the services that failed on another host of the run.
 type leftOut struct {
@@ -96,7 +21,7 @@ type leftOut struct {
 // remembered as if they had failed here: nothing starts them until they change, or a person asks.
 func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 	known := leftOut{hp: hp}
-	failures := b.sum.failures()
+	failures := b.sum.Failures()
 	isWhole := hp.Bundle == nil || hp.Hold != nil // what goes back does so exactly, or not at all
 	if len(failures) == 0 || !b.plan.Fleet.Isolate || isWhole {
 		return known
@@ -160,12 +85,4 @@ func (known leftOut) end(p *plan.Plan) (e history.End, open, isEnd bool) {
 		Outcome: history.OutcomeHeldBack, State: history.HeldBack, Untouched: true, Whole: hp.Wanted(),
 		Services: hp.Isolation.Services(p.Snapshot.Commit), Error: hp.Isolation.Why() + "\n" + plan.Again,
 	}, false, true
-}
-
-// failure is what people read of a host that failed: "web failed on a".
-func failure(services []string, host string) string {
-	if len(services) == 0 {
-		return host + " failed"
-	}
-	return strings.Join(services, ", ") + " failed on " + host
 }

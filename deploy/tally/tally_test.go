@@ -1,9 +1,10 @@
-package deploy
+package tally_test
 
 import (
 	"testing"
 
 	"bellhop/deploy/plan"
+	"bellhop/deploy/tally"
 	"bellhop/internal/history"
 	"bellhop/internal/history/results"
 )
@@ -32,9 +33,9 @@ func TestWhatStopsARun(t *testing.T) {
 		{name: "it failed in an earlier run", end: history.End{Outcome: history.OutcomeRolledBack, State: history.RolledBack, Untouched: true}},
 		{name: "it is current", end: history.End{Outcome: history.OutcomeDone, State: history.Current}},
 	} {
-		sum := newTally(c.allowed)
-		sum.count(&plan.HostPlan{Name: "a"}, c.end)
-		if why, isFirm := sum.stops(); (why != "") != c.stops || isFirm != c.isFirm {
+		sum := tally.New(c.allowed)
+		sum.Count(&plan.HostPlan{Name: "a"}, c.end)
+		if why, isFirm := sum.Stops(); (why != "") != c.stops || isFirm != c.isFirm {
 			t.Errorf("%s: stops %q, firm %v; want stops %v, firm %v", c.name, why, isFirm, c.stops, c.isFirm)
 		}
 	}

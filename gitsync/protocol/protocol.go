@@ -1,7 +1,8 @@
-package gitsync
-
-// What https and ssh share: git's protocol for fetching, versions 0 and 1. Its frames are
-// pkt-lines: four hexadecimal digits of length, then the bytes; "0000" is a flush.
+// Package protocol speaks git's protocol for fetching, versions 0 and 1, over whatever connection it is given.
+//
+// Its frames are pkt-lines: four hexadecimal digits of length, then the bytes; "0000" is a flush. A server first
+// advertises what it has; one request asks for one object, and the answer is a pack. Both are read within bounds.
+package protocol
 
 import (
 	"bufio"
@@ -24,21 +25,28 @@ import (
 // maxRefs is how many bytes a list of refs may have.
 const maxRefs = 64 << 20
 
-// errRemoteSays marks what the git server itself said.
-var errRemoteSays = errors.New("the remote says")
+// ErrUnreachable says that a remote does not answer, or not as a git server does.
+var ErrUnreachable = errors.New("the remote cannot be reached")
 
-// advertised is what a git server said it has, before anything was asked of it.
-type advertised struct {
+// ErrSHA256 says that ids of a repository are longer than the ones known here.
+var ErrSHA256 = errors.New("it is a SHA-256 repository, and bellhop reads SHA-1 repositories only: push the config to one made by git init --object-format=sha1")
+
+// ErrRemoteSays marks what the git server itself said.
+var ErrRemoteSays = errors.New("the remote says")
+
+// Advertised is what a git server said it has, before anything was asked of it.
+type Advertised struct {
 	all  refs.Set
 	can  map[string]bool // capabilities, without their values
 	ends map[plumbing.Hash]bool
 }
 
-func (a *advertised) refs() refs.Set { return a.all }
+// Refs are all refs of the server.
+func (a *Advertised) Refs() refs.Set { return a.all }
 
-// readRefs reads what the server advertises. An empty repository has no refs.
-func readRefs(r io.Reader) (*advertised, error) {
-	a := &advertised{all: refs.New(), can: map[string]bool{}, ends: map[plumbing.Hash]bool{}}
+// ReadRefs reads what the server advertises. An empty repository has no refs.
+func ReadRefs(r io.Reader) (*Advertised, error) {
+	a := &Advertised{all: refs.New(), can: map[string]bool{}, ends: map[plumbing.Hash]bool{}}
 	lines := pktline.NewScanner(io.LimitReader(r, maxRefs))
 	for first := true; lines.Scan(); {
 		line := strings.TrimSuffix(string(lines.Bytes()), "\n")
@@ -71,9 +79,9 @@ func notGit(err error) error {
 }
 
 // add reads one line: "id name", or "shallow id". Behind a NUL on the first stand capabilities.
-func (a *advertised) add(line string, first bool) error {
+func (a *Advertised) add(line string, first bool) error {
 	if text, ok := strings.CutPrefix(line, "ERR "); ok {
-		return fmt.Errorf("%w: %s", errRemoteSays, plain.Line(text, 300))
+		return fmt.Errorf("%w: %s", ErrRemoteSays, plain.Line(text, 300))
 	}
 
 	if strings.HasPrefix(line, "version ") {
@@ -84,7 +92,7 @@ func (a *advertised) add(line string, first bool) error {
 	if has && first {
 		for name := range strings.FieldsSeq(capabilities) {
 			if format, ok := strings.CutPrefix(name, "object-format="); ok && format != "sha1" {
-				return errSHA256
+				return ErrSHA256
 			}
 			name, _, _ = strings.Cut(name, "=")
 			a.can[name] = true
@@ -99,7 +107,7 @@ func (a *advertised) add(line string, first bool) error {
 
 	switch {
 	case len(id) == 64 && ok:
-		return errSHA256
+		return ErrSHA256
 	case !bare.IsID(id) || !ok:
 		return fmt.Errorf("the remote does not speak git: it begins with %q", plain.Line(line, 60))
 	case name == "capabilities^{}":
@@ -110,9 +118,9 @@ func (a *advertised) add(line string, first bool) error {
 	return nil
 }
 
-// request is what asks for one object, telling which commits are there already. Deltas against
+// Request is what asks for one object, telling which commits are there already. Deltas against
 // objects outside of the pack are not asked for.
-func (a *advertised) request(want plumbing.Hash, haves []plumbing.Hash, flush bool) string {
+func (a *Advertised) Request(want plumbing.Hash, haves []plumbing.Hash, flush bool) string {
 	var b strings.Builder
 	w := pktline.NewEncoder(&b)
 	capabilities := "agent=git/bellhop"
@@ -136,8 +144,8 @@ func (a *advertised) request(want plumbing.Hash, haves []plumbing.Hash, flush bo
 	return b.String()
 }
 
-// readPack takes the pack out of the answer, into the clone.
-func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *bare.Store, limits objects.Limits) error {
+// ReadPack takes the pack out of the answer, into the clone.
+func (a *Advertised) ReadPack(ctx context.Context, answer io.Reader, into *bare.Store, limits objects.Limits) error {
 	r := bufio.NewReaderSize(answer, 64<<10)
 	if err := skipAcks(r); err != nil {
 		return err
@@ -149,7 +157,7 @@ func (a *advertised) readPack(ctx context.Context, answer io.Reader, into *bare.
 	}
 
 	if err := into.Receive(ctx, pack, limits); err != nil {
-		return asRemote("fetch", err)
+		return Clean("fetch", err)
 	}
 
 	fresh := bare.Open(into.Dir)
@@ -181,7 +189,7 @@ func skipAcks(r *bufio.Reader) error {
 			return fmt.Errorf("%w: %w", ErrUnreachable, err)
 		}
 		if word == "ERR " {
-			return fmt.Errorf("%w: %s", errRemoteSays, plain.Line(string(line[8:]), 300))
+			return fmt.Errorf("%w: %s", ErrRemoteSays, plain.Line(string(line[8:]), 300))
 		}
 	}
 }
@@ -192,4 +200,15 @@ func eofAsCut(err error) error {
 	}
 
 	return err
+}
+
+// Clean makes an error that came of the remote's objects one that says nothing of the clone.
+func Clean(doing string, err error) error {
+	for _, keep := range []error{context.Canceled, context.DeadlineExceeded, objects.ErrLimit} {
+		if errors.Is(err, keep) {
+			return fmt.Errorf("%s: %w", doing, err)
+		}
+	}
+
+	return fmt.Errorf("%s: %s", doing, plain.Line(err.Error(), 500))
 }

@@ -1,4 +1,4 @@
-package deploy
+package runlimit_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bellhop/deploy/plan"
+	"bellhop/deploy/runlimit"
 	"bellhop/internal/bundle"
 	"bellhop/internal/fleet"
 )
@@ -21,10 +22,10 @@ func TestRunHasTimeForSteps(t *testing.T) {
 	}
 	none := &plan.HostPlan{Bundle: &fleet.Bundle{}}
 	waves := [][]*plan.HostPlan{{host(60)}, {none, host(10), none}, {none}}
-	if got := stepsTime(waves, 2); got != 80*time.Minute {
+	if got := runlimit.StepsTime(waves, 2); got != 80*time.Minute {
 		t.Errorf("steps of all waves may take %v, want 80 min: 60, and two rounds of 10", got)
 	}
-	if got := stepsTime([][]*plan.HostPlan{{none}}, 10); got != 0 {
+	if got := runlimit.StepsTime([][]*plan.HostPlan{{none}}, 10); got != 0 {
 		t.Errorf("no steps may take %v", got)
 	}
 }
@@ -50,13 +51,13 @@ func TestRunEndsAtItsLimit(t *testing.T) {
 					defer time.AfterFunc(c.stopIn, func() { stop(stopped) }).Stop()
 				}
 				began := time.Now()
-				ctx, cancel := context.WithTimeoutCause(parent, 30*time.Minute, &tooLong{"r-1", 30 * time.Minute})
+				ctx, cancel := context.WithTimeoutCause(parent, 30*time.Minute, &runlimit.TooLong{Run: "r-1", Limit: 30 * time.Minute})
 				defer cancel()
-				longer, done := withStepsTime(ctx, parent, c.more)
+				longer, done := runlimit.WithStepsTime(ctx, parent, c.more)
 				defer done()
 
 				<-longer.Done()
-				var late *tooLong
+				var late *runlimit.TooLong
 				if got := time.Since(began); got != c.ends || errors.As(context.Cause(longer), &late) != c.isLimit {
 					t.Errorf("it ended after %v (%v), want %v", got, context.Cause(longer), c.ends)
 				}
