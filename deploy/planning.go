@@ -51,10 +51,10 @@ func (d *Deployer) compare(ctx context.Context, r *run, snap commits.Snapshot, f
 }
 
 // WritePlan writes p for people: each host with its changes, files as a unified diff, keys
-// as a word, the plan's digest, and one sentence at the end. Old texts come from the commit of
-// the generation on the host; where they can't be had, sizes and digests are shown instead.
+// as a word, the plan's digest, and one sentence at the end. Old texts come from what was planned before, for hosts that
+// hold that, else from the commit of the generation on the host; where they can't be had, sizes and digests are shown instead.
 func (d *Deployer) WritePlan(ctx context.Context, w io.Writer, p *plan.Plan) error {
-	return p.Write(w, d.archive().OldTexts(ctx))
+	return p.Write(w, commits.MadeBefore(p.Before, d.archive().OldTexts(ctx)))
 }
 
 // stillListed is an error where a newer plan knows that the host left the repo. An older run that goes on by itself

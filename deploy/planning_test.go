@@ -1,11 +1,14 @@
 package deploy_test
 
 import (
+	"context"
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
+	"bellhop/deploy/commits"
 	"bellhop/deploy/plan"
 	"bellhop/internal/history"
 )
@@ -17,6 +20,12 @@ func TestPlansOfRunsAreKept(t *testing.T) {
 	w.vault(1, seal, func(int) string { return "correct-horse" })
 	w.enable("a", "web", "vault")
 
+	var older atomic.Int32
+	at := w.d.At
+	w.d.At = func(ctx context.Context, commit string) (commits.Snapshot, error) {
+		older.Add(1)
+		return at(ctx, commit)
+	}
 	var mu sync.Mutex
 	kept := map[string]string{}
 	w.d.KeepPlan = func(run string, pushed <-chan struct{}, write func(io.Writer) error) {
@@ -36,6 +45,9 @@ func TestPlansOfRunsAreKept(t *testing.T) {
 	third := w.push("third: nothing", history.OutcomeNothing)
 	w.must(w.d.Wait(t.Context()))
 
+	if n := older.Load(); n > 0 {
+		t.Errorf("to keep the plans an older commit was loaded %d times, though the run before had made all of it", n)
+	}
 	for run, wants := range map[string][]string{
 		first.ID:  {"  + file /etc/web.conf", "  + key key0: new"},
 		second.ID: {"a\n  ~ file /etc/web.conf\n", "    -hello\n    +hello world\n", "  ~ key key0: changed\n", "\nplan ", "2 of 2 hosts change"},

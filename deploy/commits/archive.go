@@ -191,6 +191,37 @@ func (a Archive) OldTexts(ctx context.Context) func(last history.Host) Texts {
 	}
 }
 
+// MadeBefore is old, but for hosts that hold the bundle which f has for them: the texts of that are at hand, and what
+// can't be read there any more comes from old. f may be nil.
+func MadeBefore(f *fleet.Fleet, old func(history.Host) Texts) func(history.Host) Texts {
+	return func(last history.Host) Texts {
+		b := bundleIn(f, last)
+		if b == nil {
+			return old(last)
+		}
+		return func(digest string) ([]byte, bool) {
+			if p, err := b.File(digest); err == nil {
+				return p, true
+			}
+			return old(last)(digest)
+		}
+	}
+}
+
+// bundleIn is the bundle that a host holds, where f has it; else nil.
+func bundleIn(f *fleet.Fleet, last history.Host) *fleet.Bundle {
+	if f == nil {
+		return nil
+	}
+	if _, is := f.Host(last.Name); !is {
+		return nil
+	}
+	if b, err := f.Bundle(last.Name); err == nil && b.Digest == last.Digest {
+		return b
+	}
+	return nil
+}
+
 // CommitOf is the commit of the generation that a host holds, "" when that is not known.
 func (a Archive) CommitOf(last history.Host) string {
 	for _, g := range a.History.Generations(last.Name) {

@@ -36,7 +36,7 @@ type goingBack struct {
 func (r *Backward) Plan(ctx context.Context, snap commits.Snapshot, f *fleet.Fleet) (*Plan, error) {
 	d := r.Maker
 	r.Req.Retry = true // a person asks
-	p := &Plan{Snapshot: snap, Fleet: f, Request: r.Req}
+	p := &Plan{Snapshot: snap, Fleet: f, Before: r.Planner.takeBefore(), Request: r.Req}
 	chosen, err := f.Select(r.Req.On)
 	if err != nil {
 		return nil, r.unchosen(err)

@@ -23,7 +23,7 @@ type Maker struct {
 
 // Compare holds wanted against last. It is called under steps.
 func (d Maker) Compare(ctx context.Context, req Request, snap commits.Snapshot, f *fleet.Fleet) (*Plan, error) {
-	p := &Plan{Snapshot: snap, Fleet: f, Gone: d.Planner.differ.gone, Request: req}
+	p := &Plan{Snapshot: snap, Fleet: f, Before: d.Planner.takeBefore(), Gone: d.Planner.differ.gone, Request: req}
 	chosen, err := f.Select(req.On)
 	if err != nil {
 		return nil, fmt.Errorf("choose hosts by %q: %w", req.On, err)

@@ -27,6 +27,7 @@ import (
 type Plan struct {
 	Snapshot commits.Snapshot
 	Fleet    *fleet.Fleet
+	Before   *fleet.Fleet  // that was planned before: most hosts hold what it has for them; nil where there is none
 	Hosts    []*HostPlan   // those that can need anything, by name; any other host is current
 	Gone     []string      // hosts that left the repo with this commit, by name
 	Order    [][]*HostPlan // those that a push goes to, in the order of the run

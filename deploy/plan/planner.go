@@ -13,9 +13,10 @@ import (
 // A Planner keeps what each host is to hold, and which hosts may differ, from one run to the next: the
 // cost of a plan follows what a commit changes, not the size of the fleet. The zero value has no fleet.
 type Planner struct {
-	Steps  sync.Mutex // held from Load until a plan is stored or shown; guards wanted and differ
+	Steps  sync.Mutex // held from Load until a plan is stored or shown; guards wanted, differ and before
 	wanted map[string]*wanted
 	differ differing
+	before *fleet.Fleet // that Bundles compared with last, until a plan takes it
 
 	mu    sync.Mutex // guards what is read at any time
 	fleet *fleet.Fleet
@@ -43,6 +44,7 @@ type differing struct {
 // whether the list of hosts is another than before. It is called under steps.
 func (p *Planner) Bundles(f *fleet.Fleet, db *history.DB) (listChanged bool) {
 	former := p.LastFleet()
+	p.before = former
 	if former == nil {
 		p.wanted, p.differ = map[string]*wanted{}, differing{all: true, hosts: map[string]bool{}}
 	}
@@ -67,6 +69,13 @@ func (p *Planner) Bundles(f *fleet.Fleet, db *history.DB) (listChanged bool) {
 	p.fleet = f
 	p.mu.Unlock()
 	return listChanged
+}
+
+// takeBefore is the fleet that was planned before the newest, once: no plan keeps it longer than itself.
+func (p *Planner) takeBefore() *fleet.Fleet {
+	before := p.before
+	p.before = nil
+	return before
 }
 
 // follow takes over a changed list of hosts: who left, who came, who is reached by another route.
