@@ -18,6 +18,7 @@ import (
 	"bellhop/internal/host/machine"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/plan"
+	"bellhop/internal/host/quadlets"
 	"bellhop/internal/host/runs"
 	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/stamps"
@@ -43,6 +44,7 @@ type run struct {
 	confirmed bool              // the deployer was told that the run stays
 	written   stamps.Written    // files that it put in place
 	stacks    []*stack          // compose projects that it touches
+	quadlets  *quadlets.Images  // of those that it touches; nil until it pulls images
 }
 
 // rest is how long a process waits before it ends with what the next one tries again.
@@ -335,7 +337,7 @@ func (r *run) begin() error {
 	}
 
 	r.begun = &state.Journal{Run: r.offer.Run, BootID: boot, Started: r.started.UnixMilli(), Puts: r.w.Puts, Steps: map[string]bool{},
-		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making, System: r.w.System, Stacks: r.stacksWere()}
+		Dirs: r.w.Dirs, Accounts: r.w.Accounts, Keys: r.w.Keys, Units: r.w.Units.Now, Reload: r.w.Reload(), Made: r.w.Making, System: r.w.System, Stacks: r.stacksWere(), Quadlets: r.quadlets.Were()}
 	if err = r.m.OpenJournal(r.begun); err != nil {
 		r.m.Runs().Release(r.offer.Run)
 		return errors.Join(err, r.m.CloseJournal()) // it may be there, and not be synced

@@ -95,6 +95,7 @@ func (r *run) tidy() error {
 		stamps.Save(r.m, r.w, r.written)
 	}
 	tidyStacks(&r.offer.Manifest, r.w.Old.Generation+1, r.res)
+	r.res.Warnings = append(r.res.Warnings, r.quadlets.Tidy(r.w.Old.Generation+1)...)
 
 	r.m.Mark("tidied")
 	r.res.TookMillis = r.m.Now().Sub(r.started).Milliseconds()

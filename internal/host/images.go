@@ -17,6 +17,7 @@ import (
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/owned"
 	"bellhop/internal/host/plan"
+	"bellhop/internal/host/quadlets"
 )
 
 // scratchDir is where a run tries out what other programs are to judge. It is on a tmpfs, and root's alone, so it
@@ -46,6 +47,13 @@ func (r *run) images(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.quadlets = quadlets.Touched(r.m, r.w, r.warn)
+	r.quadlets.Look(ctx)
+	if r.offer.NoBefore { // a person goes back
+		if wanted, err = r.quadlets.Former(ctx, r.m, r.offer.Digest, wanted); err != nil {
+			return err
+		}
+	}
 	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event, Env: logins}
 	failed := pull.Pull(ctx, wanted)
 	if ctx.Err() != nil {
@@ -54,7 +62,11 @@ func (r *run) images(ctx context.Context) error {
 	if err := refuseImages(failed); err != nil {
 		return err
 	}
-	return r.buildQuadlets(ctx, logins)
+	if err := r.buildQuadlets(ctx, logins); err != nil {
+		return err
+	}
+	r.quadlets.Keep(ctx)
+	return nil
 }
 
 // buildQuadlets builds what .build files say that the run changes, or whose service it changes.
@@ -87,7 +99,7 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 		b.LoginsNow = strings.TrimPrefix(l, "REGISTRY_AUTH_FILE=")
 	}
 
-	_, next := quadlets(r.w, r.m.At(bundle.QuadletDir))
+	_, next := readQuadlets(r.w, r.m.At(bundle.QuadletDir))
 	failed := map[string]error{}
 	for name, err := range b.Build(ctx, next, slices.Sorted(maps.Keys(service))) {
 		failed[service[name]] = errors.Join(failed[service[name]], err)
@@ -141,8 +153,8 @@ func refuseImages(failed map[string]error) error {
 	return check.RefuseServices(stay, cause)
 }
 
-// quadlets are the quadlets of the host as they are, and as the run makes them.
-func quadlets(w *plan.Plan, dir string) (now, next containers.Quadlets) {
+// readQuadlets are the quadlets of the host as they are, and as the run makes them.
+func readQuadlets(w *plan.Plan, dir string) (now, next containers.Quadlets) {
 	const prefix = bundle.QuadletDir + "/"
 	now = containers.ReadQuadlets(dir)
 	next = maps.Clone(now)
@@ -178,7 +190,7 @@ func (r *task) quadletImages() []containers.Image {
 	if len(names) == 0 {
 		return nil
 	}
-	_, next := quadlets(r.w, r.m.At(bundle.QuadletDir))
+	_, next := readQuadlets(r.w, r.m.At(bundle.QuadletDir))
 	return next.Images(names, func(name string) string { return service[name] })
 }
 
@@ -189,9 +201,12 @@ func (r *task) checkQuadlets(ctx context.Context) error {
 	if len(names) == 0 {
 		return nil
 	}
-	now, next := quadlets(r.w, r.m.At(bundle.QuadletDir))
+	now, next := readQuadlets(r.w, r.m.At(bundle.QuadletDir))
 	for _, name := range next.AutoUpdates(names) {
 		r.warn("%s has AutoUpdate=registry: podman may replace its image by itself, which no commit says and no rollback undoes", name)
+	}
+	for _, name := range next.AskAtStart(names) {
+		r.warn("%s has Pull=always or newer: podman asks its registry whenever it starts, so no rollback brings back the image that it ran", name)
 	}
 	if _, err := os.Stat(r.m.At(containers.Generator)); err != nil || r.m.Programs == nil {
 		return nil // systemd tells what became of the units

@@ -91,6 +91,11 @@ func (r *rig) deploy(l *load, outcome string) told {
 	r.t.Helper()
 	o := l.offer()
 	o.Run = fmt.Sprintf("rig-%d", time.Now().UnixNano())
+	return r.deployOffer(o, l, outcome)
+}
+
+func (r *rig) deployOffer(o bundle.Offer, l *load, outcome string) told {
+	r.t.Helper()
 	start := time.Now()
 	t, err := r.session(o, l)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"bellhop/internal/host/containers"
 	"bellhop/internal/host/keyfiles"
 	"bellhop/internal/host/machine"
+	"bellhop/internal/host/quadlets"
 	"bellhop/internal/host/stacks"
 	"bellhop/internal/host/state"
 )
@@ -50,18 +51,18 @@ func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
 		}
 	}
 	for _, i := range r.w.Old.Images {
-		if !touched[i.Service] {
+		if i.Engine == "" && !touched[i.Service] {
 			all = append(all, i)
 		}
 	}
-	return all
+	return append(all, r.quadlets.Ran(ctx)...)
 }
 
 // keepsImages says that each container of a stack is the one that it was, and that it is recorded what they run.
 func (r *run) keepsImages(s *stack) bool {
 	unit := containers.StackUnit(s.Service)
 	wasStarted := slices.Contains(slices.Concat(r.res.Started, r.res.Restarted), unit)
-	isRecorded := slices.ContainsFunc(r.w.Old.Images, func(i state.ImageRan) bool { return i.Service == s.Service })
+	isRecorded := slices.ContainsFunc(r.w.Old.Images, func(i state.ImageRan) bool { return i.Engine == "" && i.Service == s.Service })
 	return isRecorded && s.was != nil && !s.leaves && !wasStarted && len(s.change.Up)+len(s.change.Gone) == 0
 }
 
@@ -77,6 +78,9 @@ func (r *run) tagStacksBack() {
 		if err := stacks.TagBack(ctx, r.engine(), &s); err != nil {
 			r.res.Warnings = append(r.res.Warnings, fmt.Sprintf("service %s: names of images that were pulled may stay moved: %v", s.Service, err))
 		}
+	}
+	if err := quadlets.TagBack(ctx, r.m, r.quadlets.Were()); err != nil {
+		r.res.Warnings = append(r.res.Warnings, err.Error())
 	}
 }
 

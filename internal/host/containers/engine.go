@@ -1,6 +1,7 @@
 package containers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,8 +18,11 @@ import (
 // StackUnit is the unit that starts and stops the compose project of a service.
 func StackUnit(service string) string { return service + ".service" }
 
-// An Engine is the Docker of a host.
-type Engine struct{ Programs machine.Programs }
+// An Engine is the Docker of a host, or its Podman.
+type Engine struct {
+	Programs machine.Programs
+	Name     string // Docker or Podman; "" is Docker
+}
 
 // A State is one container of a project, as the engine has it.
 type State struct {
@@ -88,7 +92,7 @@ const (
 // Containers are those of a project, whatever they are called.
 func (e Engine) Containers(ctx context.Context, project string) ([]State, error) {
 	for try := 1; ; try++ {
-		out, err := e.docker(ctx, "ps", "-aq", "--no-trunc", "--filter", "label="+labelProject+"="+project)
+		out, err := e.call(ctx, "ps", "-aq", "--no-trunc", "--filter", "label="+labelProject+"="+project)
 		if err != nil {
 			return nil, err
 		}
@@ -150,7 +154,7 @@ func readStates(text string) (all []State, err error) {
 
 // ImageID is the id of the image that a reference means on the host; "" where there is none.
 func (e Engine) ImageID(ctx context.Context, ref string) (string, error) {
-	out, err := e.run(ctx, machine.Program{Argv: []string{Docker, "image", "inspect", "-f", "{{.Id}}", ref}})
+	out, err := e.run(ctx, machine.Program{Argv: []string{e.program(), "image", "inspect", "-f", "{{.Id}}", ref}})
 	if err != nil || out.Exit != 0 {
 		return "", err
 	}
@@ -159,7 +163,7 @@ func (e Engine) ImageID(ctx context.Context, ref string) (string, error) {
 
 // Tag gives an image one more name.
 func (e Engine) Tag(ctx context.Context, id, ref string) error {
-	_, err := e.docker(ctx, "tag", id, ref)
+	_, err := e.call(ctx, "tag", id, ref)
 	return err
 }
 
@@ -189,10 +193,10 @@ func (e Engine) Logs(ctx context.Context, id string, since time.Time, lines int)
 // Volumes stay, named or not.
 func (e Engine) Remove(ctx context.Context, project string, ids []string) error {
 	if len(ids) > 0 {
-		if _, err := e.docker(ctx, append([]string{"stop"}, ids...)...); err != nil {
+		if _, err := e.call(ctx, append([]string{"stop"}, ids...)...); err != nil {
 			return err
 		}
-		if _, err := e.docker(ctx, append([]string{"rm"}, ids...)...); err != nil {
+		if _, err := e.call(ctx, append([]string{"rm"}, ids...)...); err != nil {
 			return err
 		}
 	}
@@ -200,27 +204,30 @@ func (e Engine) Remove(ctx context.Context, project string, ids []string) error 
 		return nil
 	}
 
-	out, err := e.docker(ctx, "network", "ls", "-q", "--filter", "label="+labelProject+"="+project)
+	out, err := e.call(ctx, "network", "ls", "-q", "--filter", "label="+labelProject+"="+project)
 	if networks := strings.Fields(out); err == nil && len(networks) > 0 {
-		_, err = e.docker(ctx, append([]string{"network", "rm"}, networks...)...)
+		_, err = e.call(ctx, append([]string{"network", "rm"}, networks...)...)
 	}
 	return err
 }
 
 // Volumes are the names of a project's volumes.
 func (e Engine) Volumes(ctx context.Context, project string) ([]string, error) {
-	out, err := e.docker(ctx, "volume", "ls", "-q", "--filter", "label="+labelProject+"="+project)
+	out, err := e.call(ctx, "volume", "ls", "-q", "--filter", "label="+labelProject+"="+project)
 	return strings.Fields(out), err
 }
 
-// docker runs one command, which is to succeed.
-func (e Engine) docker(ctx context.Context, args ...string) (string, error) {
-	out, err := e.run(ctx, machine.Program{Argv: append([]string{Docker}, args...)})
+// program is how the engine's program is called.
+func (e Engine) program() string { return cmp.Or(e.Name, Docker) }
+
+// call runs one command, which is to succeed.
+func (e Engine) call(ctx context.Context, args ...string) (string, error) {
+	out, err := e.run(ctx, machine.Program{Argv: append([]string{e.program()}, args...)})
 	if err != nil {
 		return "", err
 	}
 	if out.Exit != 0 {
-		return "", fmt.Errorf("docker %s: %s", args[0], lastLine(out.Stderr))
+		return "", fmt.Errorf("%s %s: %s", e.program(), args[0], lastLine(out.Stderr))
 	}
 	return out.Stdout, nil
 }

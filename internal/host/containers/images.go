@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/machine"
@@ -17,25 +18,37 @@ const keepRepo = "bellhop.keep/"
 // KeepRef is the name of an image that a container of a generation ran. Images without a name are what
 // "docker image prune" removes.
 func KeepRef(service, container string, generation int64) string {
-	return fmt.Sprintf("%s%s:%s.%d", keepRepo, strings.ToLower(service), container, generation)
+	tag := strings.Map(func(r rune) rune {
+		isPlain := r < 0x80 && (r == '_' || r == '.' || r == '-' || unicode.IsLetter(r) || unicode.IsDigit(r))
+		if !isPlain {
+			return '_' // a template of systemd, or a container of a pod
+		}
+		return r
+	}, container)
+	return fmt.Sprintf("%s%s:%s.%d", keepRepo, strings.ToLower(service), tag[:min(len(tag), maxKeptName)], generation)
 }
+
+const maxKeptName = 100 // bytes: a tag has 128 at most
 
 // DropKept takes the names of images away that were kept for generations up to oldest.
 func (e Engine) DropKept(ctx context.Context, service string, oldest int64) error {
 	if oldest <= 0 {
 		return nil
 	}
-	out, err := e.docker(ctx, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", keepRepo+strings.ToLower(service))
+	out, err := e.call(ctx, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", keepRepo+strings.ToLower(service))
 	if err != nil {
 		return err
 	}
 	for _, ref := range strings.Fields(out) {
+		if !strings.HasPrefix(ref, keepRepo) {
+			continue // podman lists all names of an image
+		}
 		dot := strings.LastIndexByte(ref, '.')
 		generation, err := strconv.ParseInt(ref[dot+1:], 10, 64)
 		if err != nil || generation > oldest {
 			continue
 		}
-		if _, err := e.docker(ctx, "rmi", ref); err != nil {
+		if _, err := e.call(ctx, "rmi", ref); err != nil {
 			return err
 		}
 	}
@@ -49,7 +62,7 @@ func IsPinned(ref string) bool {
 
 // A Ran is the image that a container runs.
 type Ran struct {
-	Container string // of the compose file
+	Container string // of the compose file, or as State.Service has it
 	Ref       string
 	ID        string
 	Digest    string // NAME@sha256:…; "" for an image that no registry has
@@ -58,11 +71,19 @@ type Ran struct {
 // ImagesOf are the images that the containers of a project run.
 func (e Engine) ImagesOf(ctx context.Context, project string) (all []Ran, err error) {
 	now, err := e.Containers(ctx, project)
-	if err != nil || len(now) == 0 {
+	if err != nil {
 		return nil, err
 	}
+	return e.ImagesRun(ctx, now)
+}
 
-	argv := []string{Docker, "image", "inspect", "-f", "{{.Id}} {{range .RepoDigests}}{{.}} {{end}}"}
+// ImagesRun are the images that some containers run.
+func (e Engine) ImagesRun(ctx context.Context, now []State) (all []Ran, err error) {
+	if len(now) == 0 {
+		return nil, nil
+	}
+
+	argv := []string{e.program(), "image", "inspect", "-f", "{{.Id}} {{range .RepoDigests}}{{.}} {{end}}"}
 	for _, s := range now {
 		argv = append(argv, s.Image)
 	}
@@ -126,7 +147,7 @@ func (e Engine) Start(ctx context.Context, ids []string) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	_, err := e.docker(ctx, append([]string{"start"}, ids...)...)
+	_, err := e.call(ctx, append([]string{"start"}, ids...)...)
 	return err
 }
 

@@ -137,6 +137,19 @@ func (q Quadlets) AutoUpdates(names []string) (found []string) {
 	return found
 }
 
+// AskAtStart are the quadlets among those named that ask their registry for a newer image whenever they start.
+func (q Quadlets) AskAtStart(names []string) (found []string) {
+	for _, n := range names {
+		name := quadletOf(n)
+		pull := q.unit(name).Value("Container", "Pull")
+		asks := pull == PullAlways || pull == "newer"
+		if asks && !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
 // A QuadletError is what podman's generator says against one file.
 type QuadletError struct {
 	Name string // of the quadlet; "" where the generator names none

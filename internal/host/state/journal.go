@@ -24,20 +24,21 @@ type Journal struct {
 	BootID   string                  `json:"boot_id"`
 	Started  int64                   `json:"started"` // Unix milliseconds
 	Puts     []owned.Change          `json:"puts,omitempty"`
-	Dirs     []string                `json:"dirs,omitempty"`   // folders that the run makes
-	Accounts []machine.Account       `json:"accounts"`         // accounts it changes, as they were
-	Keys     []KeyMove               `json:"keys,omitempty"`   // keys it changes or removes
-	Units    []UnitWas               `json:"units,omitempty"`  // every unit it may touch, as it was
-	Reload   bool                    `json:"reload,omitempty"` // unit files change
-	Made     []string                `json:"made,omitempty"`   // accounts it makes, which stay
-	System   *SystemMove             `json:"system,omitempty"` // of a NixOS host; nil: its system stays
-	Stacks   []StackWas              `json:"stacks,omitempty"` // compose projects that it touches, as they were
-	Steps    map[string]bool         `json:"-"`                // reached, from the later lines
-	found    map[string]owned.Change `json:"-"`                // what stood at a path when it was kept, from the later lines
-	Cause    string                  `json:"-"`                // why the run goes back, from the later lines; "" when it was killed
-	Outcome  string                  `json:"-"`                // of the run that goes back, with Cause; "" in journals of older helpers
-	Failing  []string                `json:"-"`                // services that this is due to, from the later lines
-	Evidence []bundle.Evidence       `json:"-"`                // of what failed, from the later lines
+	Dirs     []string                `json:"dirs,omitempty"`     // folders that the run makes
+	Accounts []machine.Account       `json:"accounts"`           // accounts it changes, as they were
+	Keys     []KeyMove               `json:"keys,omitempty"`     // keys it changes or removes
+	Units    []UnitWas               `json:"units,omitempty"`    // every unit it may touch, as it was
+	Reload   bool                    `json:"reload,omitempty"`   // unit files change
+	Made     []string                `json:"made,omitempty"`     // accounts it makes, which stay
+	System   *SystemMove             `json:"system,omitempty"`   // of a NixOS host; nil: its system stays
+	Stacks   []StackWas              `json:"stacks,omitempty"`   // compose projects that it touches, as they were
+	Quadlets []StackWas              `json:"quadlets,omitempty"` // what the units of quadlets that it touches ran, by service
+	Steps    map[string]bool         `json:"-"`                  // reached, from the later lines
+	found    map[string]owned.Change `json:"-"`                  // what stood at a path when it was kept, from the later lines
+	Cause    string                  `json:"-"`                  // why the run goes back, from the later lines; "" when it was killed
+	Outcome  string                  `json:"-"`                  // of the run that goes back, with Cause; "" in journals of older helpers
+	Failing  []string                `json:"-"`                  // services that this is due to, from the later lines
+	Evidence []bundle.Evidence       `json:"-"`                  // of what failed, from the later lines
 }
 
 // A JournalLine is one of the later lines.

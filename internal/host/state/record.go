@@ -36,7 +36,7 @@ type Generation struct {
 	Manifest bundle.Manifest `json:"manifest"`
 	Owned    OwnedList       `json:"owned"`
 	Edited   []owned.Change  `json:"edited,omitempty"`  // what people changed by hand and the run put back; Was is theirs
-	Images   []ImageRan      `json:"images,omitempty"`  // that containers of compose services ran when the run was done
+	Images   []ImageRan      `json:"images,omitempty"`  // that containers ran when the run was done
 	GaveUp   bool            `json:"gave_up,omitempty"` // the host was given back: nothing of this stays
 	Exists   bool            `json:"-"`                 // a record was read
 }

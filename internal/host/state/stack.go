@@ -10,7 +10,8 @@ import (
 	"bellhop/internal/bundle"
 )
 
-// A StackWas is a compose project as it was before the run.
+// A StackWas is a compose project as it was before the run, or what the quadlets of a service ran then: of those it
+// has the containers alone.
 type StackWas struct {
 	Service    string                 `json:"service"`
 	Project    string                 `json:"project"`
@@ -23,7 +24,7 @@ type StackWas struct {
 
 // A ContainerWas is a container as it was before the run.
 type ContainerWas struct {
-	Name  string `json:"name"` // of the service in the compose file
+	Name  string `json:"name"` // of the service in the compose file, or of the unit
 	ID    string `json:"id"`
 	Image string `json:"image"` // id of the image that it ran
 	Ref   string `json:"ref"`   // as that image was named
@@ -33,8 +34,9 @@ type ContainerWas struct {
 // An ImageRan is the image that a container of a generation ran.
 type ImageRan struct {
 	Service   string `json:"service"`          // of the bundle
-	Container string `json:"container"`        // of the service in the compose file
-	Ref       string `json:"ref"`              // as the compose file names it
+	Engine    string `json:"engine,omitempty"` // "podman" for a container of a quadlet; "" is docker
+	Container string `json:"container"`        // of the service in the compose file; of a quadlet its unit, with the container's name behind a colon where there are several
+	Ref       string `json:"ref"`              // as the compose file names it, or as podman does
 	ID        string `json:"id"`               // of the image
 	Digest    string `json:"digest,omitempty"` // NAME@sha256:… where a registry has it
 }

@@ -14,6 +14,7 @@ import (
 	"bellhop/internal/bundle"
 	"bellhop/internal/host/blame"
 	"bellhop/internal/host/keyfiles"
+	"bellhop/internal/host/quadlets"
 	"bellhop/internal/host/state"
 )
 
@@ -100,7 +101,7 @@ func (u *undoer) everything(ctx context.Context) (whole, units error) {
 	u.m.Mark("undo paths")
 	system, units := u.system(ctx)
 	whole = errors.Join(whole, system)
-	if units = errors.Join(units, u.bringUp(ctx), u.stacks(ctx)); units == nil && !ran {
+	if units = errors.Join(units, quadlets.TagBack(ctx, u.m, u.j.Quadlets), u.bringUp(ctx), u.stacks(ctx)); units == nil && !ran {
 		u.m.Note(state.JournalLine{Step: "ran"}, false)
 	}
 	if whole == nil && units == nil {
