@@ -152,7 +152,8 @@ func (f *deployerFlags) state() *state {
 // is all there is. From here on nothing that is told or stored of the repo holds it.
 func (f *deployerFlags) takeToken() {
 	u, err := url.Parse(f.repo)
-	if err != nil || u.User == nil || u.Scheme != "https" && u.Scheme != "http" {
+	isWeb := err == nil && (u.Scheme == "https" || u.Scheme == "http")
+	if !isWeb || u.User == nil {
 		return
 	}
 

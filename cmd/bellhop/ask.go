@@ -253,7 +253,8 @@ func serverOf(c *cobra.Command) string {
 func overSSH(e *Env, c *cobra.Command) error {
 	where, tty := serverOf(c), isTerminal(e.Stdout) && isTerminal(e.Stdin)
 	u, err := url.Parse(where)
-	if err != nil || u.Scheme != "ssh" || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
+	isSSH := err == nil && u.Scheme == "ssh"
+	if !isSSH || u.Hostname() == "" || strings.HasPrefix(u.Hostname(), "-") {
 		return fmt.Errorf("read --server %s: want ssh://[USER@]BOX[:PORT]", where)
 	}
 

@@ -103,5 +103,6 @@ func isOfSystemd(line, unit string) bool {
 	hasVerb := slices.ContainsFunc([]string{"Starting ", "Started ", "Stopping ", "Stopped ", "Failed to start ", "Reloading ", "Finished "}, func(verb string) bool {
 		return strings.HasPrefix(line, verb)
 	})
-	return hasVerb && (strings.HasSuffix(line, ".") || unit != "" && strings.Contains(line, unit+" - "))
+	namesUnit := unit != "" && strings.Contains(line, unit+" - ")
+	return hasVerb && (namesUnit || strings.HasSuffix(line, "."))
 }

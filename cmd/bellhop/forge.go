@@ -194,12 +194,13 @@ func newForgeWork(o *serveOptions, h *app) (*forgeWork, error) {
 	client, err := o.forge.open(o.repo, o.webhookRepo)
 	kind := string(o.forge.kindOf(o.repo))
 	isOn, isFull, cerr := forge.ReadComments(o.forge.comments)
+	plansNothing := err == nil && (client == nil || !isOn)
 	switch {
 	case cerr != nil:
 		return nil, cerr
 	case o.forge.comments != "" && client == nil && err == nil:
 		return nil, hint(errors.New("--plan-comments: no forge is told anything"), "give --forge-token FILE")
-	case (o.forge.forks || o.forge.nixOS) && (client == nil || !isOn) && err == nil:
+	case (o.forge.forks || o.forge.nixOS) && plansNothing:
 		return nil, hint(errors.New("--plan-forks and --plan-nixos: no request is planned"), "give --forge-token FILE, and no --plan-comments off")
 	case o.forge.nixOS && !nixos.Installed():
 		return nil, fmt.Errorf("--plan-nixos: %w", nixos.ErrNoNix)

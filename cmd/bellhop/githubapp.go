@@ -124,8 +124,9 @@ func (o *appOptions) check() (err error) {
 		return err
 	}
 	hook, err := url.Parse(o.manifest.Webhook)
-	isWeb := err == nil && (hook.Scheme == "https" || hook.Scheme == "http") && hook.Host != ""
-	if o.manifest.Webhook != "" && !isWeb {
+	isWeb := err == nil && (hook.Scheme == "https" || hook.Scheme == "http")
+	hasPlace := isWeb && hook.Host != ""
+	if o.manifest.Webhook != "" && !hasPlace {
 		return errors.New("read --webhook: want the address of the webhook listener, as https://bellhop.example.org/v1/webhook")
 	}
 	host, _, err := net.SplitHostPort(o.listen)
@@ -224,8 +225,8 @@ func writeMadeApp(st *state, m *forge.MadeApp) error {
 
 // takeMadeApp has the forge be told by the App in the state directory, if there is one and no flag names another login.
 func (f *forgeFlags) takeMadeApp(repo string, st *state) error {
-	isOther := f.token != "" || f.appID != "" || f.appKey != "" || f.kindOf(repo) != forge.GitHub
-	if isOther {
+	hasLogin := f.token != "" || f.appID != "" || f.appKey != ""
+	if hasLogin || f.kindOf(repo) != forge.GitHub {
 		return nil
 	}
 	m, err := readMadeApp(st)

@@ -142,8 +142,9 @@ func (o *pullOptions) show(e *Env, p *drift.Pulled) error {
 // and in no folder that is one.
 func isServiceFile(root *os.Root, source string) bool {
 	parts := strings.Split(source, "/")
-	isPlain := filepath.IsLocal(source) && path.Clean(source) == source && len(parts) > 2 && parts[0] == "services"
-	if !isPlain || slices.Contains(parts, ".git") {
+	isPlain := filepath.IsLocal(source) && path.Clean(source) == source
+	isOfService := len(parts) > 2 && parts[0] == "services"
+	if !isPlain || !isOfService || slices.Contains(parts, ".git") {
 		return false
 	}
 

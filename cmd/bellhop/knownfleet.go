@@ -104,7 +104,8 @@ func (k *knownFleet) ownFiles(dir string) error {
 
 	for _, e := range entries {
 		name, isYAML := strings.CutSuffix(e.Name(), ".yaml")
-		if !isYAML || strings.HasPrefix(name, ".") || name == "" || !e.Type().IsRegular() {
+		isHidden := strings.HasPrefix(name, ".") || name == ""
+		if !isYAML || isHidden || !e.Type().IsRegular() {
 			continue // bellhop check says what is wrong with it
 		}
 

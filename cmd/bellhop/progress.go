@@ -61,10 +61,11 @@ func (g *progress) event(ev follow.Event) {
 		row.outcome, row.ended = ev.Outcome, ev.At
 	}
 
+	isTold := slices.Contains([]string{"undo", "detached", string(history.Deploying)}, ev.Step)
 	switch {
 	case g.live:
 		g.redraw("")
-	case row.outcome != "" || ev.Step == "undo" || ev.Step == "detached" || ev.Step == string(history.Deploying):
+	case isTold || row.outcome != "":
 		g.line(row)
 	}
 }

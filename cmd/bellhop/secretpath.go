@@ -115,7 +115,8 @@ func looksRandom(name string) bool {
 	}
 
 	isHex := strings.Trim(strings.ToLower(name), "0123456789abcdef") == ""
-	return isHex || hasUpper && hasLower && hasDigit
+	isMixed := hasUpper && hasLower && hasDigit
+	return isHex || isMixed
 }
 
 // typedValues are the values of a flag that was typed.

@@ -63,7 +63,9 @@ func (r *run) keepsImages(s *stack) bool {
 	unit := containers.StackUnit(s.Service)
 	wasStarted := slices.Contains(slices.Concat(r.res.Started, r.res.Restarted), unit)
 	isRecorded := slices.ContainsFunc(r.w.Old.Images, func(i state.ImageRan) bool { return i.Engine == "" && i.Service == s.Service })
-	return isRecorded && s.was != nil && !s.leaves && !wasStarted && len(s.change.Up)+len(s.change.Gone) == 0
+	stays := s.was != nil && !s.leaves
+	isSame := !wasStarted && len(s.change.Up)+len(s.change.Gone) == 0
+	return isRecorded && stays && isSame
 }
 
 // tagStacksBack undoes what a run that touched nothing did to the names of images: the next boot would

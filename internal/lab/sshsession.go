@@ -110,6 +110,7 @@ func (h *Host) run(ctx context.Context, line string, ch io.ReadWriter, errs io.W
 // plain knows a few commands that change nothing.
 func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 	words := strings.Fields(unwrap(line))
+	isShow := len(words) == 6 && words[0] == "systemctl" && words[1] == "show"
 	switch {
 	case len(words) == 1 && words[0] == "true":
 		return 0
@@ -126,7 +127,7 @@ func (h *Host) plain(line string, ch io.ReadWriter, errs io.Writer) int {
 			fmt.Fprintln(ch, unwrap(line))
 		}
 		return 0
-	case len(words) == 6 && words[0] == "systemctl" && words[1] == "show" && h.systemd != nil:
+	case isShow && h.systemd != nil:
 		return h.loadState(ch, words[5])
 	case len(words) > 0 && words[0] == "echo":
 		fmt.Fprintln(ch, strings.Join(words[1:], " "))

@@ -129,7 +129,9 @@ func cutLine(data []byte) (line, rest []byte) {
 	next := end
 	feed, carriage := false, false // seen
 	for ; next < len(data); next++ {
-		again := data[next] == '\n' && feed || data[next] == '\r' && carriage
+		isSecondFeed := data[next] == '\n' && feed
+		isSecondCarriage := data[next] == '\r' && carriage
+		again := isSecondFeed || isSecondCarriage
 		if again || !endsLine(data[next]) {
 			break
 		}

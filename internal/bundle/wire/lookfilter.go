@@ -34,7 +34,8 @@ func FilterSeen(in *bundle.HostSeen, filter func(string) string) *bundle.Seen {
 	out.FailedUnits = slices.DeleteFunc(out.FailedUnits, func(u bundle.FailedUnit) bool { return !unitName.MatchString(u.Name) })
 	out.FailedUnits = out.FailedUnits[:min(len(out.FailedUnits), maxFailed)]
 	out.Units = slices.DeleteFunc(out.Units, func(u bundle.UnitSeen) bool {
-		return !unitName.MatchString(u.Name) || !unitWord.MatchString(u.Active) || u.Sub != "" && !unitWord.MatchString(u.Sub)
+		hasSub := u.Sub == "" || unitWord.MatchString(u.Sub)
+		return !hasSub || !unitName.MatchString(u.Name) || !unitWord.MatchString(u.Active)
 	})
 	return out
 }

@@ -144,8 +144,8 @@ func isNixModule(os []tree.Object) bool {
 			return name == "files" || strings.HasSuffix(name, ".d")
 		}
 		unit := strings.TrimSuffix(name, ".tmpl")
-		return strings.EqualFold(name, "service.yaml") || strings.EqualFold(name, "service.yml") || slices.Contains(compose.Names, name) ||
-			syntax.IsUnit(unit) || syntax.IsQuadlet(unit)
+		isConfig := strings.EqualFold(name, "service.yaml") || strings.EqualFold(name, "service.yml") || slices.Contains(compose.Names, name)
+		return isConfig || syntax.IsUnit(unit) || syntax.IsQuadlet(unit)
 	}
 	return tree.HasNix(os) && !slices.ContainsFunc(os, isOfService)
 }

@@ -52,7 +52,8 @@ func (f *Forge) answerApp(w http.ResponseWriter, r *http.Request) bool {
 	isFind := r.Method == http.MethodGet && r.URL.Path == "/repos/"+Repo+"/installation"
 	isApp := r.Method == http.MethodGet && r.URL.Path == "/app"
 	isToken := r.Method == http.MethodPost && r.URL.Path == "/app/installations/77/access_tokens"
-	if f.app == nil || !isFind && !isToken && !isApp {
+	isOurs := isFind || isToken || isApp
+	if f.app == nil || !isOurs {
 		return false
 	}
 	if err := f.app.verify(r.Header.Get("Authorization")); err != nil {

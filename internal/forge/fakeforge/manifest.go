@@ -62,12 +62,13 @@ func (f *Forge) answerManifest(w http.ResponseWriter, r *http.Request) bool {
 
 	code, isExchange := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/app-manifests/"), "/conversions")
 	isPost := r.Method == http.MethodPost
+	isGood := isExchange && f.making.code != "" && code == f.making.code
 	switch {
 	case f.kind != "github":
 		return false
 	case isPost && newAppPath.MatchString(r.URL.Path):
 		f.agree(w, r)
-	case isPost && isExchange && f.making.code != "" && code == f.making.code:
+	case isPost && isGood:
 		f.making.code = "" // it is good for one exchange
 		f.makeApp(w)
 	case isPost && isExchange:

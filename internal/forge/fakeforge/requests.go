@@ -165,7 +165,8 @@ func (one Request) answer(number int) any {
 func page(all []any, q url.Values, kind string) ([]any, error) {
 	size, err := strconv.Atoi(cmp.Or(q.Get("per_page"), q.Get("limit"), "30"))
 	n, perr := strconv.Atoi(cmp.Or(q.Get("page"), "1"))
-	if err != nil || perr != nil || n < 1 || size < 1 || size > 100 {
+	isInRange := n >= 1 && size >= 1 && size <= 100
+	if err != nil || perr != nil || !isInRange {
 		return nil, fmt.Errorf("the query asks for page %s of %s", q.Get("page"), q.Get("per_page"))
 	}
 	if kind == "gitea" || kind == "forgejo" {

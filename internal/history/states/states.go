@@ -52,5 +52,9 @@ func (s State) Outcome() Outcome { return Outcome(s) }
 // IsInVain says that the host was to be brought to the commit and could not be, or not whole: what is the
 // matter is told with the state, and goes on while nothing is done there.
 func (s State) IsInVain() bool {
-	return s == HeldBack || s == RolledBack || s == Failed || s == Refused
+	switch s {
+	case HeldBack, RolledBack, Failed, Refused:
+		return true
+	}
+	return false
 }

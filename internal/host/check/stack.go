@@ -45,6 +45,7 @@ func checkStack(c *bundle.ComposeProject) error {
 }
 
 func checkContainer(c *bundle.Container) error {
+	hasTooMuch := len(c.Files) > maxFilesOf || len(c.Inputs) > maxFilesOf
 	switch {
 	case !containerName.MatchString(c.Name):
 		return fmt.Errorf("container %q", c.Name)
@@ -52,7 +53,7 @@ func checkContainer(c *bundle.Container) error {
 		return fmt.Errorf("image %q", c.Image)
 	case !pullPolicies[c.Pull]:
 		return fmt.Errorf("pull policy %q", c.Pull)
-	case c.Scale < 0 || c.Scale > maxContainers || len(c.Files) > maxFilesOf || len(c.Inputs) > maxFilesOf:
+	case hasTooMuch || c.Scale < 0 || c.Scale > maxContainers:
 		return fmt.Errorf("container %s has too much of something", c.Name)
 	}
 	return nil

@@ -20,7 +20,8 @@ func (w *Plan) planSystem() (err error) {
 		return w.lateOwner
 	}
 
-	stands := was != nil && want != nil && was.Path == want.Path && was.Verb() == want.Verb()
+	isThere := was != nil && want != nil
+	stands := isThere && was.Path == want.Path && was.Verb() == want.Verb()
 	w.System, err = nixsystem.Plan(w.m.Machine, want, stands)
 	if w.System != nil && stands && w.Old.Exists {
 		w.Restored = append(w.Restored, fmt.Sprintf("the system (%s ran, and the profile had %s)", w.System.Current, w.System.Profile))

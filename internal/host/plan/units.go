@@ -189,7 +189,8 @@ func (w *Plan) readUnits(ctx context.Context, names []string, old, new map[strin
 func (w *Plan) staysAsItIs(old map[string]bundle.Unit, u *bundle.Unit) bool {
 	o, had := old[u.Name]
 	action := u.Action(w.isChanged)
-	return had && o.Foreign == u.Foreign && (action == "" || action == bundle.None)
+	isUnmoved := action == "" || action == bundle.None
+	return had && isUnmoved && o.Foreign == u.Foreign
 }
 
 func unitsByName(us []bundle.Unit) map[string]bundle.Unit {

@@ -21,7 +21,8 @@ func (u *undoer) accountsDiffer() bool {
 // a shell, and a journal of a former release does not have it.
 func (u *undoer) hasChanged(was machine.Account) bool {
 	is, ok, err := u.m.Accounts.User(was.Name)
-	return err == nil && ok && (is.Group != was.Group || is.Home != was.Home)
+	isSame := is.Group == was.Group && is.Home == was.Home
+	return err == nil && ok && !isSame
 }
 
 func (u *undoer) accounts(ctx context.Context) error {

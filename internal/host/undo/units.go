@@ -22,11 +22,12 @@ func (u *undoer) takeDown(ctx context.Context) error {
 		s := states[w.Name]
 		up := s.Running() || s.Active == "failed" || s.Job // its start may still wait for another unit
 		started := w.New || w.Acted && !w.Key              // by the run
-		if up && started && !w.Ran {
+		isNews := up && started && !w.Ran
+		isStale := w.Replaced || w.Quiet && u.accountsDiffer() // the former file does not stop what it started, or its user changes
+		if isNews || isStale && s.Running() {
 			stop = append(stop, w.Name)
-		} else if s.Running() && (w.Replaced || w.Quiet && u.accountsDiffer()) {
-			stop = append(stop, w.Name) // the former file does not stop what it started, or its user changes
 		}
+
 		wasEnabled := w.File == "enabled" || w.File == "enabled-runtime"
 		if s.Enabled() && (w.Install || !wasEnabled) {
 			disable = append(disable, w.Name)

@@ -22,7 +22,8 @@ func accounts(b *bench) {
 	b.must(a.Sysusers(b.ctx, []string{"/etc/sysusers.d/bhconf.conf"}))
 	b.must(a.Sysusers(b.ctx, []string{"/etc/sysusers.d/bhconf.conf"}))
 	u, ok, err := a.User("bhconfuser")
-	if err != nil || !ok || u.Group != "bhconfgrp" || u.Home != "/srv/bhconf/home" || u.UID == 0 {
+	isAsWritten := u.Group == "bhconfgrp" && u.Home == "/srv/bhconf/home" && u.UID != 0
+	if err != nil || !ok || !isAsWritten {
 		b.Errorf("User(bhconfuser) = %+v, %v, %v", u, ok, err)
 	}
 	if gid, ok, err := a.Group("bhconfgrp"); err != nil || !ok || gid != u.GID {
@@ -43,7 +44,9 @@ func accounts(b *bench) {
 	busy := b.unit("busy.service", "[Service]\nType=exec\nUser=bhconfuser\nExecStart=/bin/sleep 1000\n") // a simple one is started before it is its user's
 	b.reload()
 	b.ok("start", busy)
-	if p, err := a.Busy("bhconfuser"); err != nil || len(p) != 1 || p[0].PID == 0 || p[0].Name != "sleep" || p[0].Unit != busy {
+	p, err := a.Busy("bhconfuser")
+	isTheSleep := len(p) == 1 && p[0].Name == "sleep" && p[0].Unit == busy
+	if err != nil || !isTheSleep || p[0].PID == 0 {
 		b.Errorf("Busy = %v, %v, want the one process of %s", p, err, busy)
 	}
 
@@ -58,7 +61,9 @@ func accounts(b *bench) {
 	}
 
 	b.must(a.Usermod(b.ctx, u))
-	if now, _, err := a.User("bhconfuser"); err != nil || now.Home != u.Home || now.Group != "daemon" || now.UID != u.UID {
+	now, _, err := a.User("bhconfuser")
+	isMoved := now.Home == u.Home && now.Group == "daemon" && now.UID == u.UID
+	if err != nil || !isMoved {
 		b.Errorf("after Usermod: %+v, %v", now, err)
 	}
 

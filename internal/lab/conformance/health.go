@@ -39,7 +39,8 @@ func diesLater(b *bench) {
 	}
 
 	st := b.until(once, "fails", func(s machine.UnitState) bool { return s.Active == "failed" })
-	if st.Result != "exit-code" || st.Exit.Status != 1 || st.MainPID != 0 || len(st.Invocation) != 32 {
+	isDead := st.Result == "exit-code" && st.Exit.Status == 1 && st.MainPID == 0
+	if !isDead || len(st.Invocation) != 32 {
 		b.Errorf("dead: %+v", st)
 	}
 	first := b.state(loop)

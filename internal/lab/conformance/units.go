@@ -38,7 +38,8 @@ func boot(b *bench) {
 
 func unknownUnit(b *bench) {
 	st := b.state("bhconf-none.service")
-	if st.Load != "not-found" || st.Active != "inactive" || st.File != "" || st.RanThisBoot {
+	isThere := st.Load != "not-found" || st.Active != "inactive" || st.File != ""
+	if isThere || st.RanThisBoot {
 		b.Errorf("Units(unknown) = %+v", st)
 	}
 
@@ -89,19 +90,26 @@ func lifeOfService(b *bench) {
 	b.must(b.m.Systemd.Enable(b.ctx, []string{u}))
 	b.reload()
 	st := b.state(u)
-	if st.Load != "loaded" || st.Active != "inactive" || st.RanThisBoot || st.Fragment != bundle.UnitDir+"/"+u || st.Oneshot || st.CanReload {
+	isLoaded := st.Load == "loaded" && st.Active == "inactive" && st.Fragment == bundle.UnitDir+"/"+u
+	isMore := st.RanThisBoot || st.Oneshot || st.CanReload
+	if !isLoaded || isMore {
 		b.Errorf("before its start: %+v", st)
 	}
 
 	b.ok("start", u)
 	first := b.want(u, "active")
-	if len(first.Invocation) != 32 || !first.RanThisBoot || first.MainPID == 0 || first.Sub != "running" || first.Restarts != 0 || first.Job {
+	isRunning := first.Sub == "running" && first.MainPID != 0 && first.RanThisBoot
+	isAgain := first.Restarts != 0 || first.Job
+	if !isRunning || isAgain || len(first.Invocation) != 32 {
 		b.Errorf("running: %+v", first)
 	}
 
 	glance, err := b.m.Systemd.Glance(b.ctx, []string{u, "bhconf-none.service"})
 	b.must(err)
-	if g, none := glance[u], glance["bhconf-none.service"]; g.Load != "loaded" || g.Active != "active" || g.Sub != "running" || none.Load != "not-found" || none.Active != "inactive" {
+	g, none := glance[u], glance["bhconf-none.service"]
+	isUp := g.Load == "loaded" && g.Active == "active" && g.Sub == "running"
+	isNone := none.Load == "not-found" && none.Active == "inactive"
+	if !isUp || !isNone {
 		b.Errorf("Glance = %+v", glance)
 	}
 	steady(b, u, first)
@@ -145,7 +153,9 @@ func oneshots(b *bench) {
 	b.must(b.m.Systemd.Enable(b.ctx, []string{once}))
 	b.reload()
 	b.ok("start", once, stays)
-	if st := b.state(once); st.Active != "inactive" || st.Result != "success" || !st.RanThisBoot || !st.Oneshot {
+	st := b.state(once)
+	isDone := st.Active == "inactive" && st.Result == "success" && st.RanThisBoot
+	if !isDone || !st.Oneshot {
 		b.Errorf("oneshot after its run: %+v", st)
 	}
 	if st := b.state(stays); st.Active != "active" || st.Sub != "exited" || st.Oneshot {
