@@ -154,14 +154,17 @@ func (d *Deployer) run(ctx context.Context, req plan.Request, stop *cancelling) 
 	if err != nil {
 		return r.failed(err)
 	}
+
 	f, err := d.load(ctx, r, snap) // Load
 	if err != nil {
 		return r.refused(snap, err)
 	}
+
 	f, ctx, err = d.systems(ctx, r, snap, f)
 	if err != nil {
 		return r.failed(err)
 	}
+
 	d.bundles(r, f)                         // Bundle
 	plan, err := d.compare(ctx, r, snap, f) // Plan
 	if err != nil {
@@ -170,6 +173,7 @@ func (d *Deployer) run(ctx context.Context, req plan.Request, stop *cancelling) 
 	if err := d.apply(ctx, r, plan); err != nil { // Apply
 		return r.failed(err)
 	}
+
 	return r.tell() // Tell
 }
 

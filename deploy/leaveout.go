@@ -41,6 +41,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 		whole = hp.Isolation.Whole
 		maps.Copy(failing, hp.Isolation.Failing)
 	}
+
 	for _, service := range whole.ServiceNames() {
 		digest := bundle.ServiceDigest(&whole.Manifest, service)
 		isNews := failures[service] != "" && !hp.Isolation.Holds(service) && digest != bundle.ServiceDigest(&good.Manifest, service)
@@ -49,6 +50,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 			known.failed = append(known.failed, services.Failure{Service: service, Digest: digest, Run: b.run.head.ID, Error: failures[service]})
 		}
 	}
+
 	if len(known.failed) == 0 {
 		return known
 	}
@@ -56,6 +58,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 	if err := b.d.History.ServicesFailed(context.Background(), b.run.head.ID, hp.Name, known.failed); err != nil {
 		b.d.log().Error("remember failed services", "host", hp.Name, "err", err)
 	}
+
 	next := *hp
 	next.Isolation = plan.Isolate(ctx, past, whole, good, failing)
 	next.Bundle = next.Isolation.Bundle
@@ -63,6 +66,7 @@ func (b *batch) leaveOut(ctx context.Context, hp *plan.HostPlan) leftOut {
 	if f, failed := b.d.failedBefore(b.plan, &next); failed {
 		known.before = &f
 	}
+
 	return known
 }
 

@@ -43,6 +43,7 @@ func (r *run) gate(ctx context.Context) error {
 	if err != nil && r.req.By == "" {
 		return err
 	}
+
 	looked := err == nil
 
 	isOver, isNews := false, false
@@ -50,11 +51,13 @@ func (r *run) gate(ctx context.Context) error {
 		if p == nil || !looked {
 			return p
 		}
+
 		isNews = p.Head != head
 		p.Head, p.Waiting = head, waiting
 		if isOver = endsNow(p, time.Now()); isOver {
 			return nil
 		}
+
 		p.Kept = p.IsPast(time.Now())
 		return p
 	})
@@ -69,10 +72,12 @@ func (r *run) gate(ctx context.Context) error {
 	case p == nil: // somebody resumed meanwhile
 		return nil
 	}
+
 	paused := &PausedError{Pause: *p, isNews: isNews}
 	if r.req.Resume {
 		return r.resumeLater(context.Background(), paused)
 	}
+
 	r.d.log().Warn("runs are paused", "run", r.head.ID, "commit", p.Head, "cause", r.head.Cause, "by", p.By, "reason", p.Reason, "waiting_commits", p.Waiting)
 	return paused
 }

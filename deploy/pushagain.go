@@ -151,6 +151,7 @@ func (h *hostTries) once(ctx context.Context, t *try) {
 	for _, o := range j.Origins {
 		j.Said = append(j.Said, o.Commit)
 	}
+
 	// A host names the services that failed: words of ours, also where the keys of the host can't be
 	// opened, and all else that it says is withheld.
 	j.Said = append(j.Said, t.hp.Bundle.ServiceNames()...)
@@ -316,6 +317,7 @@ func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) his
 	if e.Remember && e.Digest != is.Whole.Digest { // what was left without them may be wanted by itself
 		e.Tried = e.Digest
 	}
+
 	e.Whole, e.Digest, e.Remember = is.Whole.Digest, is.Whole.Digest, true
 	e.Services = is.Failed()
 	if is.BringsNothing() && is.StandsComposed() {
@@ -328,6 +330,7 @@ func (h *hostTries) wentBack(next *plan.HostPlan, e history.End, tried bool) his
 	if tried {
 		e.Error = "the other services could not be brought without " + strings.Join(is.FailingNames(), ", ") + ": " + e.Error
 	}
+
 	return e
 }
 

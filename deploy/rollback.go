@@ -22,6 +22,7 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 	if err != nil {
 		return r.failed(err)
 	}
+
 	f, err := d.load(ctx, r, snap)
 	if err != nil {
 		return r.failed(err)
@@ -29,17 +30,20 @@ func (r *run) rollBack(ctx context.Context) (*history.Run, error) {
 	if f, ctx, err = d.systems(ctx, r, snap, f); err != nil {
 		return r.failed(err)
 	}
+
 	d.bundles(r, f)
 	back := &plan.Backward{Maker: d.maker(), Req: r.req, At: r.head.At}
 	plan, err := back.Plan(ctx, snap, f)
 	if err != nil {
 		return r.failed(err)
 	}
+
 	r.tellBack(ctx, plan)
 	r.event(follow.Event{Step: "plan", Text: plan.Sentence()})
 	if err := d.apply(ctx, r, plan); err != nil {
 		return r.failed(err)
 	}
+
 	return r.tell()
 }
 
@@ -74,6 +78,7 @@ func (r *run) tellBack(ctx context.Context, p *plan.Plan) {
 			notes = append(notes, hp.Note)
 		}
 	}
+
 	if reason := plain.Line(r.req.Rollback.Reason, plan.MostReason); reason != "" {
 		r.head.Notes = append(r.head.Notes, "reason: "+reason)
 	}
@@ -87,8 +92,10 @@ func (r *run) tellBack(ctx context.Context, p *plan.Plan) {
 			r.head.Commit, r.head.Author, r.head.Subject = commit, snap.Author, snap.Subject
 			continue
 		}
+
 		r.head.Notes = append(r.head.Notes, strings.TrimSpace(fmt.Sprintf("%s: back to %s %s", plain.Few(byCommit[commit]), plain.Short(commit), snap.Subject)))
 	}
+
 	r.head.Notes = append(r.head.Notes, notes...)
 	for _, note := range notes {
 		r.event(follow.Event{Step: "note", Text: note})

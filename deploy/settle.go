@@ -188,6 +188,7 @@ func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.
 			s.d.log().Warn("a composed bundle can't be made again", "host", o.Host, "commit", o.Commit, "err", err)
 			return
 		}
+
 		e.Manifest, e.Whole = &b.Manifest, b.Wanted()
 		return
 	}
@@ -196,19 +197,23 @@ func (s *settling) services(ctx context.Context, res *bundle.Result, e *history.
 	if !isUndone {
 		return
 	}
+
 	f, err := past.FleetAt(ctx, o.Commit)
 	if err != nil || !f.Isolate {
 		return
 	}
+
 	whole, err := f.Partial(o.Host)
 	if err != nil {
 		return
 	}
+
 	for _, service := range whole.ServiceNames() {
 		if slices.Contains(res.Failing, service) {
 			e.FailedServices = append(e.FailedServices, services.Failure{Service: service, Digest: bundle.ServiceDigest(&whole.Manifest, service), Run: o.Run, Error: res.Error})
 		}
 	}
+
 	if len(e.FailedServices) > 0 {
 		e.State, e.Remember = history.Behind, false
 	}

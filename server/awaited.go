@@ -187,6 +187,7 @@ func (a *awaited) settle(found map[*await]bool) {
 			open = append(open, w)
 		}
 	}
+
 	a.open = open
 }
 

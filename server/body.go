@@ -112,6 +112,7 @@ func (b *bodyReader) read(from io.Reader) error {
 				return err
 			}
 		}
+
 		_ = b.conn.SetReadDeadline(b.deadline())
 		n, err := from.Read(b.buf[len(b.buf):cap(b.buf)])
 		b.buf = b.buf[:len(b.buf)+n]

@@ -81,6 +81,7 @@ func call[Out any](ctx context.Context, c *Client, name string, body io.Reader, 
 	if err != nil {
 		return out, err
 	}
+
 	res, err := c.hc.Do(req)
 	if err != nil {
 		return out, fmt.Errorf("%s: ask the server: %w", name, err)
@@ -95,6 +96,7 @@ func call[Out any](ctx context.Context, c *Client, name string, body io.Reader, 
 	default:
 		return out, fmt.Errorf("%s: the server answers %s", name, res.Status)
 	}
+
 	return readAnswer[Out](res.Body, name, event)
 }
 

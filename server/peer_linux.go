@@ -22,10 +22,12 @@ func peerUID(c net.Conn) (Caller, error) {
 	if !ok {
 		return Caller{}, fmt.Errorf("%T is no unix socket", c)
 	}
+
 	raw, err := uc.SyscallConn()
 	if err != nil {
 		return Caller{}, err
 	}
+
 	var cred *unix.Ucred
 	var cerr error
 	if err := raw.Control(func(fd uintptr) {
@@ -36,5 +38,6 @@ func peerUID(c net.Conn) (Caller, error) {
 	if cerr != nil {
 		return Caller{}, cerr
 	}
+
 	return Caller{UID: int(cred.Uid), PID: int(cred.Pid)}, nil
 }

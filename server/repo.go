@@ -24,12 +24,14 @@ func addressPath(address string) string {
 		if strings.EqualFold(scheme, "file") {
 			return ""
 		}
+
 		_, path, _ := strings.Cut(rest, "/")
 		path, _, _ = strings.Cut(path, "?")
 		path, _, _ = strings.Cut(path, "#")
 		if plain, err := url.PathUnescape(path); err == nil {
 			path = plain
 		}
+
 		return path
 	}
 
@@ -37,14 +39,17 @@ func addressPath(address string) string {
 	if onThisMachine {
 		return ""
 	}
+
 	sep := ":"
 	if strings.HasPrefix(address, "[") { // [host:port]:path, [v6]:path
 		sep = "]:"
 	}
+
 	host, path, ok := strings.Cut(address, sep)
 	if !ok || strings.Contains(host, "/") {
 		return ""
 	}
+
 	return path
 }
 

@@ -138,6 +138,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Jitter == nil {
 		cfg.Jitter = func(most time.Duration) time.Duration { return rand.N(most + 1) }
 	}
+
 	kind, err := forgeNamed(cfg.Forge)
 	if err != nil {
 		return nil, err

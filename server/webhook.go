@@ -208,6 +208,7 @@ func (s *Server) judge(d *deliveries.Delivery, body []byte, contentType string) 
 		s.ring(d, p)
 		return p, rang
 	}
+
 	return p, ignored
 }
 

@@ -62,15 +62,18 @@ func (r *Restart) On(ctx context.Context, host string) (*bundle.Result, error) {
 	if d.Hosts.Pushing(host) {
 		r.tell(host, "waits for the run at work")
 	}
+
 	release, err := d.Hosts.Hold(ctx, host)
 	if err != nil {
 		return nil, fmt.Errorf("restart %s on %s: %w", r.Service, host, err)
 	}
+
 	res, err := r.held(ctx, host)
 	release()
 	if r.After != nil {
 		r.After(ctx, host)
 	}
+
 	return res, err
 }
 

@@ -117,6 +117,7 @@ func decide(p *Plan, w *wanted, known facts) *HostPlan {
 			hp.Error = last.Error
 		}
 	}
+
 	return hp
 }
 

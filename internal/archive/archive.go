@@ -70,11 +70,13 @@ func UnsupportedName(name string) string {
 			return end + " is a package of a distribution, which its own package manager installs: give the tar or zip of its makers, or one program"
 		}
 	}
+
 	for _, end := range otherEnds {
 		if strings.HasSuffix(lower, end) {
 			return "bellhop unpacks no " + end + ": pack it anew as tar.gz, tar.xz, tar.zst, tar.bz2 or zip"
 		}
 	}
+
 	return ""
 }
 

@@ -57,6 +57,7 @@ func Env(own []string) []string {
 			env = append(env, pair)
 		}
 	}
+
 	return env
 }
 
@@ -64,10 +65,12 @@ func isAllowed(name string, allowed []string) bool {
 	if strings.HasPrefix(name, "BELLHOP_") {
 		return false
 	}
+
 	return slices.ContainsFunc(allowed, func(pattern string) bool {
 		if prefix, isPrefix := strings.CutSuffix(pattern, "*"); isPrefix {
 			return strings.HasPrefix(name, prefix)
 		}
+
 		return name == pattern
 	})
 }

@@ -101,12 +101,15 @@ func hostsOf(db *history.DB, ahead map[string]time.Duration) []Host {
 		if h.State == history.Released {
 			continue
 		}
+
 		one := Host{Name: name, Systemd: h.Systemd, IsLocal: len(h.Reach.Addresses) == 0, Pins: len(h.Reach.HostKeys)}
 		if d, ok := ahead[name]; ok {
 			one.SkewMs = new(d.Milliseconds())
 		}
+
 		all = append(all, one)
 	}
+
 	return all
 }
 
@@ -162,6 +165,7 @@ func (h Health) clocks() Finding {
 		if one.SkewMs == nil {
 			continue
 		}
+
 		heard++
 		ahead := time.Duration(*one.SkewMs) * time.Millisecond
 		most = max(most, ahead.Abs())
@@ -177,11 +181,13 @@ func (h Health) clocks() Finding {
 	if len(off) == 0 {
 		return f
 	}
+
 	f.Warn = few(off) + " of the deployer, when they were heard last: certificates and timers go wrong there"
 	f.ToDo = "turn on systemd-timesyncd or chrony there; bellhop host check HOST compares again"
 	if everyHost := len(off) == heard && heard > 1; everyHost {
 		f.ToDo = "every host differs, so look at the deployer's own clock first; then " + f.ToDo
 	}
+
 	return f
 }
 
@@ -262,6 +268,7 @@ func (h Health) systemd() Finding {
 		f.Warn = fmt.Sprintf("%s, and bellhop's units want %d", few(old), newhost.MinSystemd)
 		f.ToDo = "upgrade the host's distribution"
 	}
+
 	return f
 }
 

@@ -120,6 +120,7 @@ func (w Writer) stage(root *os.Root, name string, data []byte, mode fs.FileMode)
 	if beside == "" {
 		beside, once = "."+filepath.Base(name)+"."+randomHex(6), os.O_EXCL
 	}
+
 	temp = filepath.Join(filepath.Dir(name), beside)
 	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|once, mode)
 	if err != nil {
@@ -133,6 +134,7 @@ func (w Writer) stage(root *os.Root, name string, data []byte, mode fs.FileMode)
 	if err = errors.Join(err, w.sync(f), f.Close()); err != nil {
 		return "", errors.Join(err, root.Remove(temp))
 	}
+
 	return temp, nil
 }
 

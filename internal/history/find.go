@@ -27,10 +27,12 @@ func (db *DB) Find(ctx context.Context, f RunFilter) (History, error) {
 	if !f.Since.IsZero() {
 		since = f.Since.UnixMilli()
 	}
+
 	limit := f.Limit
 	if limit <= 0 {
 		limit = 50
 	}
+
 	return db.runs(ctx, `WHERE started_at >= ?2
 		AND (?3 = '[]'
 			OR EXISTS(SELECT 1 FROM results r WHERE r.run = runs.id AND r.host IN (SELECT value FROM json_each(?3)))

@@ -77,19 +77,23 @@ func Open(path string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
+
 	f.Close()
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
+
 	db, err := open(path, "")
 	if err != nil {
 		return nil, err
 	}
+
 	db.outcomes = runcache.New[[]RunResult]()
 	if err := db.start(path); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("open history %s: %w", path, store.Explain(err))
 	}
+
 	return db, nil
 }
 
@@ -98,6 +102,7 @@ func OpenRead(path string) (*DB, error) {
 	if _, err := os.Stat(path); err != nil {
 		return nil, fmt.Errorf("open history: %w", err)
 	}
+
 	// A WAL reader shares memory with the writer through a file beside it, so it opens for
 	// writing where it may; query_only keeps the promise.
 	db, err := open(path, "&_pragma=query_only(1)")
@@ -111,6 +116,7 @@ func OpenRead(path string) (*DB, error) {
 		db.Close()
 		return nil, fmt.Errorf("read history %s: %w", path, store.Explain(err))
 	}
+
 	return db, nil
 }
 

@@ -121,10 +121,12 @@ func (h Holds) End(ctx context.Context, hosts []string, why string) error {
 			if !known || h.db.mem.holds.Of(name) == nil {
 				continue
 			}
+
 			_, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, name)
 			if err := errors.Join(err, h.db.mem.services.TryAgain(tx.Tx, name)); err != nil {
 				return err
 			}
+
 			delete(h.db.mem.failing, name)
 			if host.Error = why; host.State == Held {
 				host.State = Behind
@@ -161,9 +163,11 @@ func (h Holds) TakeBack(ctx context.Context, host, run string, former *stops.Hol
 		default:
 			known.State = Behind
 		}
+
 		if known.Name == "" {
 			return nil
 		}
+
 		return tx.saveHost(known)
 	})
 }

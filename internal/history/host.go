@@ -122,14 +122,17 @@ func readHosts(q store.Querier, open *openruns.Set) (map[string]Host, error) {
 		if err := json.Unmarshal([]byte(reach), &h.Reach); err != nil {
 			return nil, fmt.Errorf("host %s: %w", h.Name, err)
 		}
+
 		hosts[h.Name] = h
 	}
+
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(readContacts(q, hosts), readReasons(q, hosts)); err != nil {
 		return nil, err
 	}
+
 	// That a host was begun is written once, not in its row: it is another run than the row knows of.
 	for host, runs := range open.All() {
 		if h, ok := hosts[host]; ok && h.Run != runs[len(runs)-1].Run {
@@ -137,6 +140,7 @@ func readHosts(q store.Querier, open *openruns.Set) (map[string]Host, error) {
 			hosts[host] = h
 		}
 	}
+
 	return hosts, nil
 }
 
@@ -148,6 +152,7 @@ func (tx *tx) saveHost(h Host) error {
 	if err != nil {
 		return err
 	}
+
 	switch sameWay := known && old.Reach.equal(h.Reach); {
 	case sameWay && old.replanned(h):
 		err = tx.Add(plannedRows, "host "+h.Name, h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Run, h.Error, h.KeysExpected)
@@ -162,9 +167,11 @@ func (tx *tx) saveHost(h Host) error {
 			h.Name, h.State, h.Follows, h.Commit, h.Wanted, h.Digest, h.Generation, store.Millis(h.DeployedAt), h.Run, h.Error,
 			h.BootID, h.Arch, h.KeysExpected, h.KeysPresent, h.Reach.json(), h.Had, h.Given, h.Systemd)
 	}
+
 	if err != nil {
 		return err
 	}
+
 	tx.note(h)
 	return tx.db.mem.manifests.Move(tx.Tx, old.Given, h.Given)
 }
@@ -366,6 +373,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if _, err := tx.Exec(`UPDATE failures SET host = ? WHERE host = ?`, new, old); err != nil {
 			return err
 		}
+
 		db.mem.generations.Inherit(old, new)
 		db.mem.failing[new] = db.mem.failing[old]
 		if now, ok := db.mem.hosts[new]; ok { // as planned under the new name
@@ -376,6 +384,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 				h.State = Behind
 			}
 		}
+
 		h.Name = new
 		if err := tx.saveHost(h); err != nil { // before old goes, whose manifest it takes over
 			return err
@@ -386,6 +395,7 @@ func (db *DB) Rename(ctx context.Context, old, new string) error {
 		if err := errors.Join(db.mem.services.Rename(tx.Tx, old, new), tx.renameLook(old, new), db.mem.stopped.Rename(tx.Tx, old, new), tx.renameHold(old, new)); err != nil {
 			return err
 		}
+
 		return tx.drop(old)
 	})
 }
@@ -415,11 +425,14 @@ func (db *DB) Failures() (map[string]map[string]Failure, error) {
 		if err := rows.Scan(&host, &f.Digest, &f.Run, &f.State, &f.Error, &f.Reason, &at); err != nil {
 			return nil, err
 		}
+
 		f.At = time.UnixMilli(at).UTC()
 		if all[host] == nil {
 			all[host] = map[string]Failure{}
 		}
+
 		all[host][f.Digest] = f
 	}
+
 	return all, rows.Err()
 }

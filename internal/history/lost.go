@@ -71,11 +71,13 @@ func (db *DB) Lost(ctx context.Context, host string) (lost LostPush, ok bool, er
 	if err != nil {
 		return LostPush{}, false, fmt.Errorf("read what was lost on %s: %w", host, err)
 	}
+
 	lost.As, lost.Origins, lost.BegunAt = its.As, its.Origins, store.Time(begun)
 	lost.At = store.Time(ended)
 	if lost.As == "" {
 		lost.As = lost.Run
 	}
+
 	return lost, true, nil
 }
 
@@ -87,6 +89,7 @@ func (db *DB) Found(ctx context.Context, run, host string, e End) error {
 		if !known {
 			return nil
 		}
+
 		now := db.clock()
 		if err := tx.saveResult(run, host, e, now); err != nil {
 			return err
@@ -97,6 +100,7 @@ func (db *DB) Found(ctx context.Context, run, host string, e End) error {
 		if err := db.mem.services.Fail(tx.Tx, run, host, e.FailedServices, now); err != nil {
 			return err
 		}
+
 		tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: Unknown, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: e.Reason})
 		return tx.judgeLate([]string{run}, now)
 	})

@@ -74,14 +74,17 @@ func readMemory(q store.RowQuerier) (*memory, error) {
 	if m.looks, err = hosttable.Read(q, looks.Stored()); err != nil {
 		return nil, err
 	}
+
 	hosts, err := readHosts(q, m.runs)
 	if err != nil {
 		return nil, err
 	}
+
 	for _, h := range hosts {
 		m.note(h)
 		m.manifests.Count("", h.Given)
 	}
+
 	return m, nil
 }
 

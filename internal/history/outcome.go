@@ -26,6 +26,7 @@ func (tx *tx) judge(run string) (Outcome, error) {
 		if err := rows.Scan(&outcome, &n, &begun); err != nil {
 			return "", err
 		}
+
 		switch outcome {
 		case OutcomeNothing, Deploying.Outcome(), Held.Outcome(), "":
 		case OutcomePending:
@@ -42,6 +43,7 @@ func (tx *tx) judge(run string) (Outcome, error) {
 			bad += n
 		}
 	}
+
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return "", err
 	}
@@ -51,8 +53,10 @@ func (tx *tx) judge(run string) (Outcome, error) {
 		if err != nil {
 			return "", err
 		}
+
 		bad += away - excused
 	}
+
 	return outcomeOf(good, refused, bad, stopped), nil
 }
 
@@ -104,6 +108,7 @@ func (tx *tx) judgeAgain(run string, now time.Time) error {
 	if err != nil {
 		return err
 	}
+
 	rows, err := tx.Query(`UPDATE runs SET outcome = ?1 WHERE id = ?2 AND finished_at > 0 AND error = '' AND outcome <> ?1
 		AND (outcome <> ?3 OR NOT EXISTS (SELECT 1 FROM json_each(planned) WHERE value NOT IN (SELECT host FROM results WHERE run = ?2 AND outcome <> '')))
 		RETURNING commit_id`,
@@ -119,6 +124,7 @@ func (tx *tx) judgeAgain(run string, now time.Time) error {
 	if err := errors.Join(rows.Scan(&m.Commit), rows.Close()); err != nil {
 		return err
 	}
+
 	tx.db.queue(m)
 	return nil
 }

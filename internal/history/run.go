@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"bellhop/internal/bundle"
-	"bellhop/internal/history/deliveries"
 	"bellhop/internal/history/openruns"
 	"bellhop/internal/history/results"
 	"bellhop/internal/history/services"
@@ -73,6 +72,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 		if err := insertRun(tx, s); err != nil {
 			return err
 		}
+
 		db.mem.runs.Unfinished[s.ID] = true
 		was := db.mem.top
 		if top != "" && top != was {
@@ -85,6 +85,7 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 				return err
 			}
 		}
+
 		planned := map[string]bool{}
 		for _, p := range hosts {
 			if err := tx.planHost(s, p, was); err != nil {
@@ -94,12 +95,14 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 				planned[p.Name] = true
 			}
 		}
+
 		if len(planned) > 0 {
 			db.mem.runs.Planned[s.ID] = planned
 			if _, err := tx.Exec(`UPDATE runs SET planned = ? WHERE id = ?`, list(slices.Sorted(maps.Keys(planned))), s.ID); err != nil {
 				return err
 			}
 		}
+
 		for _, name := range gone {
 			if h, ok := db.mem.hosts[name]; ok && h.State != Released {
 				if err := tx.release(h, was); err != nil {
@@ -107,9 +110,11 @@ func (db *DB) Plan(ctx context.Context, s Start, top string, hosts []Planned, go
 				}
 			}
 		}
+
 		if top != "" {
 			db.mem.top = top // undone by write when the commit of the transaction fails
 		}
+
 		return nil
 	})
 }
@@ -133,11 +138,13 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 		if _, err := tx.Exec(`DELETE FROM failures WHERE host = ?`, p.Name); err != nil {
 			return err
 		}
+
 		delete(tx.db.mem.failing, p.Name)
 	}
 	if old.Follows && !p.Follows {
 		h.Commit = was
 	}
+
 	h.Follows = p.Follows
 	if h.Follows || old.Reach.Elsewhere(p.Reach) {
 		h.Commit = ""
@@ -161,6 +168,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if !p.Listed || p.Outcome == "" { // it gets its row when it is begun
 		return nil
 	}
+
 	told := p.Outcome == Deploying.Outcome() || old.Error == p.Error && old.State == p.State // by an older run, or already
 	if !told {
 		tx.db.queue(Message{At: s.At, Kind: "host", Run: s.ID, Host: p.Name, Was: old.State, Now: string(p.State), Commit: s.Commit, Error: p.Error, Reason: h.Reason})
@@ -168,6 +176,7 @@ func (tx *tx) planHost(s Start, p Planned, was string) error {
 	if err := results.SaveEvidence(tx.Tx, s.ID, p.Name, p.Evidence); err != nil {
 		return err
 	}
+
 	tx.db.outcomes.Touch(s.ID)
 	return tx.Add(listedResult, "result "+s.ID+" "+p.Name, s.ID, p.Name, p.stands(), store.Millis(s.At), p.Outcome, p.Error)
 }
@@ -248,12 +257,14 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		for _, o := range db.mem.runs.Of(host) {
 			late = append(late, o.Run) // an older run that it was open in ends there too
 		}
+
 		if err := tx.saveResult(run, host, e, now); err != nil {
 			return err
 		}
 		if err := tx.saveStanding(run, &h, e, now); err != nil {
 			return err
 		}
+
 		isExcused := e.Outcome == OutcomePending && h.Reach.Sometimes
 		if !isExcused {
 			tx.db.queue(Message{At: now, Kind: "host", Run: run, Host: host, Was: old.State, Now: string(h.State), Commit: e.Commit, Error: e.Error, Reason: h.Reason})
@@ -273,6 +284,7 @@ func (db *DB) Ended(ctx context.Context, run, host string, e End) error {
 		if err := tx.saveMeeting(h, e, now); err != nil {
 			return err
 		}
+
 		return tx.judgeLate(late, now)
 	})
 }
@@ -297,11 +309,13 @@ func (tx *tx) saveResult(run, host string, e End, now time.Time) error {
 	if o, isOpen := tx.openIn(run, host); isOpen && e.Outcome == OutcomeUnknown {
 		details = lostDetails(o)
 	}
+
 	begun := tx.db.mem.runs.End(run, host)
 	// An older run that never heard of its end there is over with this one.
 	if err := tx.giveUp(host, now); err != nil {
 		return err
 	}
+
 	delete(tx.db.mem.runs.Planned[run], host)
 	tx.db.outcomes.Touch(run)
 	return tx.Add(endedResult, "result "+run+" "+host, run, host, e.Digest, store.Millis(begun), store.Millis(now), e.Outcome, list(e.Changed), details, e.Took.Milliseconds(), e.Error)
@@ -326,6 +340,7 @@ func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 				return err
 			}
 		}
+
 		_, err := tx.Exec(`DELETE FROM failures WHERE host = ?1 AND digest NOT IN (SELECT digest FROM failures WHERE host = ?1 ORDER BY at DESC LIMIT ?2)`, host, keepFailures)
 		return err
 	}
@@ -346,84 +361,9 @@ func (tx *tx) saveStanding(run string, h *Host, e End, now time.Time) error {
 	if e.Record == nil || e.Record.Generation == 0 || e.Overtaken {
 		return nil
 	}
+
 	tx.db.mem.generations.Add(host, Generation{Generation: e.Record.Generation, Digest: e.Digest, Commit: e.Commit, Origins: e.Origins, At: now})
 	return nil
-}
-
-// FinishRun stores a run's outcome; "" has it follow from what came of its hosts. A run that was
-// never planned, as when the repo can't be read, is stored whole.
-func (db *DB) FinishRun(ctx context.Context, s Start, outcome Outcome, errText string) error {
-	return db.write(ctx, "the end of run "+s.ID, func(tx *tx) error {
-		now := db.clock()
-		if err := insertRun(tx, s); err != nil {
-			return err
-		}
-		outcome := outcome // f may run twice
-		if outcome == "" {
-			var err error
-			if outcome, err = tx.judge(s.ID); err != nil {
-				return err
-			}
-		}
-		left := db.mem.runs.Finish(s.ID)
-		if _, err := tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = ?, planned = ? WHERE id = ?`, store.Millis(now), outcome, errText, list(left), s.ID); err != nil {
-			return err
-		}
-		tx.db.queue(Message{At: now, Kind: "run", Run: s.ID, Now: string(outcome), Commit: s.Commit, Error: errText, Untold: s.Untold})
-		return tx.prune(now)
-	})
-}
-
-// prune drops what is too old to keep: runs that ended everywhere, deliveries, and messages.
-func (tx *tx) prune(now time.Time) error {
-	old := now.AddDate(0, 0, -keepDays)
-	runs, err := store.Column(tx, `SELECT id FROM runs WHERE finished_at > 0 AND (max(started_at, finished_at) < ? OR seq <= (SELECT max(seq) FROM runs) - ?)`, store.Millis(old), keepRuns)
-	if err != nil {
-		return err
-	}
-	for _, run := range runs {
-		if len(tx.db.mem.runs.HostsIn(run)) > 0 {
-			continue
-		}
-		for _, q := range []string{`DELETE FROM results WHERE run = ?`, `DELETE FROM evidence WHERE run = ?`, `DELETE FROM runs WHERE id = ?`} {
-			if _, err := tx.Exec(q, run); err != nil {
-				return err
-			}
-		}
-	}
-	return errors.Join(tx.db.outbox.Prune(tx.Tx), deliveries.Prune(tx.Tx, old))
-}
-
-// Recover is called once by the process that has the lock, before its first run: hosts that
-// an earlier process began are unknown, its runs ended without a word. It returns the hosts
-// to be asked, oldest first.
-func (db *DB) Recover(ctx context.Context) ([]Interrupted, error) {
-	var open []Interrupted
-	err := db.write(ctx, "what was left open", func(tx *tx) error {
-		var err error
-		if open, err = db.mem.runs.Interrupted(tx.Tx); err != nil {
-			return err
-		}
-		for _, o := range open {
-			h, ok := db.mem.hosts[o.Host]
-			if !ok || h.State == Released {
-				continue
-			}
-			if h.Follows {
-				h.Commit, h.Follows = db.mem.top, false
-			}
-			// Nor is it known what the host holds: until it says so, it equals nothing wanted.
-			h.Digest = ""
-			h.State, h.Run, h.Error = Unknown, o.Run, "bellhop stopped while run "+o.Run+" was at work there"
-			if err := tx.saveHost(h); err != nil {
-				return err
-			}
-		}
-		_, err = tx.Exec(`UPDATE runs SET finished_at = ?, outcome = ?, error = 'bellhop stopped while it ran' WHERE finished_at = 0`, store.Millis(db.clock()), OutcomeCancelled)
-		db.mem.runs.Forget()
-		return err
-	})
-	return open, err
 }
 
 func list(s []string) string {

@@ -117,14 +117,17 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if err != nil {
 			return err
 		}
+
 		s.Commit = null.Text(top)
 		for name, to := range map[string]**string{"network": &s.Network, "branch": &s.Branch} {
 			v, err := meta(tx, name)
 			if err != nil {
 				return err
 			}
+
 			*to = null.Text(v)
 		}
+
 		pause, err := stops.ReadPause(tx)
 		if err != nil {
 			return err
@@ -132,30 +135,37 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 		if s.Paused, s.Pause = pause != nil, pause.Status(); s.Paused {
 			s.Waiting = pause.Waiting
 		}
+
 		open, err := openruns.ReadBegun(tx)
 		if err != nil {
 			return err
 		}
+
 		hosts, err := readHosts(tx, open)
 		if err != nil {
 			return err
 		}
+
 		states, err := services.Read(tx)
 		if err != nil {
 			return err
 		}
+
 		holds, err := hosttable.Read(tx, stops.Holds())
 		if err != nil {
 			return err
 		}
+
 		stopped, err := hosttable.Read(tx, stops.Stops())
 		if err != nil {
 			return err
 		}
+
 		lastLooks, err := hosttable.Read(tx, looks.Stored())
 		if err != nil {
 			return err
 		}
+
 		for _, h := range hosts {
 			one := hostStatus(h, top)
 			one.Held = holds.Of(h.Name).Status()
@@ -166,18 +176,22 @@ func (db *DB) Status(ctx context.Context) (Status, error) {
 			if look, ok := lastLooks.Find(h.Name); ok {
 				one.show(look)
 			}
+
 			names, err := db.names.Of(tx, h.Given)
 			if err != nil {
 				return err
 			}
+
 			one.Services = services.Complete(one.Commit, differing(h, states, holds.Of(h.Name)), names)
 			s.Hosts = append(s.Hosts, one)
 		}
+
 		return nil
 	})
 	if err != nil {
 		return Status{}, fmt.Errorf("read status: %w", err)
 	}
+
 	slices.SortFunc(s.Hosts, func(a, b HostStatus) int { return strings.Compare(a.Name, b.Name) })
 	return s, nil
 }
@@ -196,6 +210,7 @@ func hostStatus(h Host, top string) HostStatus {
 	if h.Follows {
 		commit = top
 	}
+
 	s := HostStatus{
 		Name: h.Name, State: h.State, Commit: null.Text(commit), DeployedAt: null.Time(h.DeployedAt), Run: null.Text(h.Run),
 		Services: []services.Status{}, Error: null.Text(h.Error), BootID: null.Text(h.BootID), Keys: KeyCount{Expected: h.KeysExpected, Present: h.KeysPresent},
@@ -213,6 +228,7 @@ func hostStatus(h Host, top string) HostStatus {
 	if h.Generation > 0 {
 		s.Generation = &h.Generation
 	}
+
 	return s
 }
 

@@ -174,11 +174,13 @@ func (r *run) preflight(ctx context.Context) error {
 	if err := r.w.PlanUnits(ctx); err != nil {
 		return err
 	}
+
 	for _, step := range []func(context.Context) error{r.w.CheckUnitFiles, func(context.Context) error { return r.w.CheckBusy() }, r.prepare, r.checkQuadlets} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
+
 	if err := r.preflightSystem(ctx); err != nil {
 		return err
 	}

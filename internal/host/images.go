@@ -81,6 +81,7 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 			}
 		}
 	}
+
 	if _, err := os.Stat(r.m.At(containers.Generator)); err != nil || len(service) == 0 {
 		return nil // systemd tells what became of the units
 	}
@@ -91,10 +92,12 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 	if err != nil { // what a run left that was killed would come into a build
 		return err
 	}
+
 	b := &containers.Builder{Programs: r.m.Programs, Scratch: scratch, Env: logins, Event: r.event, Root: r.m.Root, Files: r.waitingFiles(), Logins: r.offer.Manifest.Logins}
 	for _, k := range r.offer.Manifest.Keys {
 		b.Keys = append(b.Keys, k.Path)
 	}
+
 	for _, l := range logins {
 		b.LoginsNow = strings.TrimPrefix(l, "REGISTRY_AUTH_FILE=")
 	}
@@ -104,9 +107,11 @@ func (r *run) buildQuadlets(ctx context.Context, logins []string) error {
 	for name, err := range b.Build(ctx, next, slices.Sorted(maps.Keys(service))) {
 		failed[service[name]] = errors.Join(failed[service[name]], err)
 	}
+
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+
 	return refuseImages(failed)
 }
 

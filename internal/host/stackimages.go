@@ -37,24 +37,29 @@ func (r *run) imagesRan(ctx context.Context) (all []state.ImageRan) {
 		if r.keepsImages(s) {
 			continue // asking takes two calls of the engine
 		}
+
 		touched[s.Service] = true
 		if s.leaves {
 			continue
 		}
+
 		images, err := r.engine().ImagesOf(ctx, s.Project)
 		if err != nil {
 			r.warn("service %s: which images it runs is not recorded: %v", s.Service, err)
 			continue
 		}
+
 		for _, i := range images {
 			all = append(all, state.ImageRan{Service: s.Service, Container: i.Container, Ref: i.Ref, ID: i.ID, Digest: i.Digest})
 		}
 	}
+
 	for _, i := range r.w.Old.Images {
 		if i.Engine == "" && !touched[i.Service] {
 			all = append(all, i)
 		}
 	}
+
 	return append(all, r.quadlets.Ran(ctx)...)
 }
 

@@ -233,6 +233,7 @@ func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts
 			return nil, err
 		}
 	}
+
 	for _, c := range s.Containers {
 		switch {
 		case c.Idle || former[c.Name]:
@@ -249,6 +250,7 @@ func (r *run) stackImages(ctx context.Context, s *stack, facts *containers.Facts
 	if err != nil {
 		return nil, err
 	}
+
 	pull := &containers.Puller{Programs: r.m.Programs, Event: r.event, Env: logins}
 	if err := refuseImages(pull.Pull(ctx, wanted)); err != nil {
 		return nil, err

@@ -129,6 +129,7 @@ func Ask(ctx context.Context, c *registry.Client, all []Image) {
 		if all[i].Error != "" {
 			continue
 		}
+
 		r, err := registry.Parse(all[i].Image)
 		if err != nil {
 			all[i].Error = err.Error()
@@ -137,14 +138,17 @@ func Ask(ctx context.Context, c *registry.Client, all []Image) {
 		if r.Tag == "" {
 			continue // nothing moves
 		}
+
 		a, has := known[r.String()]
 		if !has {
 			var err error
 			if a.digest, err = c.Newest(ctx, r); err != nil {
 				a.err = err.Error()
 			}
+
 			known[r.String()] = a
 		}
+
 		all[i].Newest, all[i].Error = a.digest, a.err
 		if a.digest != "" && slices.Contains(all[i].digests, a.digest) {
 			all[i].Running = a.digest

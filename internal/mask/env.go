@@ -97,11 +97,13 @@ func quoted(text string) (value, rest string, ok bool) {
 			if text[i] != text[0] {
 				b.WriteByte('\\')
 			}
+
 			b.WriteByte(text[i])
 		default:
 			b.WriteByte(c)
 		}
 	}
+
 	return "", text, false
 }
 
@@ -111,6 +113,7 @@ func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}
+
 	var b strings.Builder
 	for s != "" {
 		before, after, ok := strings.Cut(s, `\`)
@@ -118,10 +121,12 @@ func unescape(s string) string {
 		if !ok {
 			break
 		}
+
 		text, n := escape(after)
 		b.WriteString(text)
 		s = after[n:]
 	}
+
 	return b.String()
 }
 
@@ -153,6 +158,7 @@ func (r *envReader) expand(s string, depth int) string {
 	if !strings.Contains(s, "$") {
 		return s
 	}
+
 	var b strings.Builder
 	begin, hasVariables := 0, false // of the piece since the last variable
 	for s != "" {
@@ -168,6 +174,7 @@ func (r *envReader) expand(s string, depth int) string {
 			s = strings.TrimPrefix(after, "$") // two stand for one
 			continue
 		}
+
 		hasVariables = true
 		r.addPiece(b.String()[begin:])
 		b.WriteString(r.fill(name, operator, word, depth))
@@ -177,6 +184,7 @@ func (r *envReader) expand(s string, depth int) string {
 	if hasVariables {
 		r.addPiece(b.String()[begin:])
 	}
+
 	return b.String()
 }
 
@@ -198,15 +206,18 @@ func (r *envReader) fill(name, operator, word string, depth int) string {
 	if strings.HasPrefix(operator, ":") {
 		isSet = value != ""
 	}
+
 	switch {
 	case strings.HasSuffix(operator, "-") && !isSet, strings.HasSuffix(operator, "+") && isSet:
 		value = word
 	case strings.HasSuffix(operator, "+"):
 		value = ""
 	}
+
 	if len(value) > r.left {
 		return ""
 	}
+
 	r.left -= len(value)
 	return value
 }

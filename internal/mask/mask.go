@@ -268,11 +268,13 @@ func (f *Filter) Text(text string) string {
 	if long := f.longest(); len(text) > long {
 		text = text[:long]
 	}
+
 	plain := stripControl(text)
 	r := f.replacementFor(text, plain)
 	if r == nil {
 		return capped(plain, limit)
 	}
+
 	text = r.swap.Replace(stripControl(r.swap.Replace(text)))
 	return capped(r.edges(text), limit)
 }

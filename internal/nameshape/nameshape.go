@@ -25,6 +25,7 @@ func (n *Shape) MatchString(s string) bool {
 	if len(s) == 0 || len(s) > n.most || !n.first[s[0]] {
 		return false
 	}
+
 	for i := 1; i < len(s); i++ {
 		if !n.rest[s[i]] {
 			return false

@@ -37,6 +37,7 @@ func KnownKey(ctx context.Context, file, address string) string {
 		if len(fields) != 3 { // a comment, or a line with a mark such as @revoked
 			continue
 		}
+
 		key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(fields[1] + " " + fields[2]))
 		if err != nil {
 			continue

@@ -112,14 +112,17 @@ func ownGroup(uid, gid uint32) bool {
 	if gid == 0 {
 		return true
 	}
+
 	owner, err := user.LookupId(fmt.Sprint(uid))
 	if err != nil {
 		return false
 	}
+
 	group, err := user.LookupGroupId(fmt.Sprint(gid))
 	if err != nil {
 		return false
 	}
+
 	return owner.Gid == fmt.Sprint(gid) && group.Name == owner.Username
 }
 

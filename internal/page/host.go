@@ -104,10 +104,12 @@ func (p *Page) drift(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "open this page from the page of its host", http.StatusForbidden)
 		return
 	}
+
 	s, f, ok := p.begin(w, r, r.PathValue("name"), "/")
 	if !ok {
 		return
 	}
+
 	name := f.Title
 	if hostIn(s, name) == nil {
 		noHost(w, name)
@@ -128,6 +130,7 @@ func (p *Page) drift(w http.ResponseWriter, r *http.Request) {
 		p.fail(w, err)
 		return
 	}
+
 	f.Title, f.Still, f.Body = "drift of "+name, true, driftBody{name, found}
 	p.show(w, r, "drift", f)
 }

@@ -84,6 +84,7 @@ func unitRowOf(name string, look looks.Look) unitRow {
 			row.Words = "failed (" + f.Result + ")"
 		}
 	}
+
 	for _, d := range look.Drift {
 		isUnit := d.Kind == bundle.KindUnit || d.Kind == bundle.KindContainer
 		if isUnit && d.Name == name && row.Words == "" {
@@ -103,5 +104,6 @@ func unitRowOf(name string, look looks.Look) unitRow {
 	case "":
 		row.Words = "not looked at yet"
 	}
+
 	return row
 }

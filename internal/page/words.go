@@ -134,8 +134,10 @@ func command(h history.HostStatus) string {
 	case history.Behind, history.Unknown, history.Never:
 		return "bellhop deploy " + h.Name
 	}
+
 	if h.Keys.Present < h.Keys.Expected {
 		return "bellhop key push " + h.Name
 	}
+
 	return ""
 }

@@ -63,6 +63,7 @@ func Find(data []byte) (kind string, line int) {
 	if wide := fromUTF16(data); wide != nil {
 		data = wide
 	}
+
 	for _, f := range forms {
 		// Most files have none of the hints, and searching for those is fast. From the first one on
 		// the pattern looks at the rest once, so a file full of hints costs no more than its length.
@@ -70,11 +71,13 @@ func Find(data []byte) (kind string, line int) {
 		if i < 0 {
 			continue
 		}
+
 		from := max(i-64, 0) // a pattern begins before its hint, or after it
 		if at := f.re.FindIndex(data[from:]); at != nil {
 			return f.name, 1 + bytes.Count(data[:from+at[0]], []byte("\n"))
 		}
 	}
+
 	return findEncoded(data)
 }
 
@@ -85,6 +88,7 @@ func Mask(text string) string {
 			text = f.all.ReplaceAllStringFunc(text, maskLines)
 		}
 	}
+
 	if hasEncodedHint([]byte(text)) {
 		text = encodedRun.ReplaceAllStringFunc(text, func(run string) string {
 			if kind, _ := Find(decoded(run)); kind != "" {
@@ -93,6 +97,7 @@ func Mask(text string) string {
 			return run
 		})
 	}
+
 	return text
 }
 
@@ -113,6 +118,7 @@ var encodedHints = func() (hints [][]byte) {
 			hints = append(hints, encodings(strings.ToLower(f.hint))...)
 		}
 	}
+
 	return hints
 }()
 
@@ -138,11 +144,13 @@ func findEncoded(data []byte) (kind string, line int) {
 	if !hasEncodedHint(data) {
 		return "", 0
 	}
+
 	for _, at := range encodedRun.FindAllIndex(data, -1) {
 		run := data[at[0]:at[1]]
 		if !hasEncodedHint(run) {
 			continue
 		}
+
 		for _, f := range forms {
 			if f.re.Match(decoded(string(run))) {
 				return f.name + ", as base64", 1 + bytes.Count(data[:at[0]], []byte("\n"))
@@ -160,6 +168,7 @@ func decoded(run string) []byte {
 	if err != nil {
 		return nil
 	}
+
 	return data
 }
 

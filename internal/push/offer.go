@@ -55,6 +55,7 @@ func (p *Pusher) offer(ctx context.Context, j *Job, filter *Filter) (*bundle.Res
 	if line := j.Bundle.TooNew(s.Hello.Systemd); line != "" {
 		return nil, "", refused(errors.New(line))
 	}
+
 	values, err := keys.wait()
 	if err != nil {
 		return nil, "", refused(err)

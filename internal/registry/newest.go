@@ -107,9 +107,11 @@ func (c *Client) newest(ctx context.Context, r Ref) (string, error) {
 	default:
 		return "", fmt.Errorf("the registry answers %d", resp.StatusCode)
 	}
+
 	if digest := resp.Header.Get("Docker-Content-Digest"); digestRule.MatchString(digest) {
 		return digest, nil
 	}
+
 	return "", errors.New("the registry gives no digest")
 }
 
@@ -157,6 +159,7 @@ func (c *Client) answer(ctx context.Context, r Ref, challenge string) (func(*htt
 	if c.Login != nil {
 		user, has = c.Login(r.Registry)
 	}
+
 	scheme, fields := parseChallenge(challenge)
 	switch {
 	case scheme == "basic" && has:
@@ -172,6 +175,7 @@ func (c *Client) answer(ctx context.Context, r Ref, challenge string) (func(*htt
 	if !isPlace || realm.Scheme != "https" && !isThisMachine(realm.Hostname()) {
 		return nil, errors.New("the registry names no place for tokens that can be trusted with a login")
 	}
+
 	q := realm.Query()
 	q.Set("service", fields["service"])
 	q.Set("scope", "repository:"+r.Repository+":pull")
@@ -183,6 +187,7 @@ func (c *Client) answer(ctx context.Context, r Ref, challenge string) (func(*htt
 	if has {
 		req.SetBasicAuth(user.User, user.Password)
 	}
+
 	token, err := c.token(req)
 	return func(req *http.Request) { req.Header.Set("Authorization", "Bearer "+token) }, err
 }

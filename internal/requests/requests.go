@@ -72,10 +72,12 @@ func (p *Plans) fetch(ctx context.Context, r forge.Request) (_ gitsync.Snapshot,
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return gitsync.Snapshot{}, nil, err
 	}
+
 	dir, err := os.MkdirTemp(p.Dir, "head-")
 	if err != nil {
 		return gitsync.Snapshot{}, nil, err
 	}
+
 	remove := func() { _ = os.RemoveAll(dir) }
 
 	cfg := p.Repo
@@ -84,6 +86,7 @@ func (p *Plans) fetch(ctx context.Context, r forge.Request) (_ gitsync.Snapshot,
 	if !r.IsFork {
 		cfg.Branch = r.Branch
 	}
+
 	repo, err := gitsync.Open(cfg)
 	if err != nil {
 		remove()
@@ -96,6 +99,7 @@ func (p *Plans) fetch(ctx context.Context, r forge.Request) (_ gitsync.Snapshot,
 		done()
 		return snap, nil, err
 	}
+
 	return snap, done, nil
 }
 

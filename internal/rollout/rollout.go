@@ -37,10 +37,12 @@ func ParseStep(text string) (Step, error) {
 		}
 		return Step{Percent: n}, nil
 	}
+
 	n, ok := number(text)
 	if !ok || n < 1 || n > maxCount {
 		return Step{}, fmt.Errorf("%q is no wave: want a number of hosts (\"1\"), a share of those that are left (\"50%%\") or a tag (\"@canary\")", text)
 	}
+
 	return Step{Count: n}, nil
 }
 
@@ -121,12 +123,15 @@ func (r *division) before(host string, after func(string) []string) []string {
 		if seen[name] {
 			continue
 		}
+
 		seen[name] = true
 		if r.isLeft[name] {
 			first = append(first, name)
 		}
+
 		open = append(open, after(name)...)
 	}
+
 	return first
 }
 

@@ -106,10 +106,12 @@ func (f *File) begin() error {
 	if err != nil {
 		return err
 	}
+
 	f.file, f.size, f.began, f.tracks = file, 0, time.Now(), map[track]int{}
 	if f.clocks == nil {
 		f.clocks = map[string]*clock{}
 	}
+
 	f.name("process_name", deployer, 0, "deployer, from "+f.began.UTC().Format(time.RFC3339Nano))
 	f.name("process_name", hosts, 0, "hosts, by their own steps")
 	return f.err
@@ -207,16 +209,19 @@ func (f *File) Close() error {
 	if f == nil {
 		return nil
 	}
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.file == nil {
 		return f.err
 	}
+
 	err := f.file.Close()
 	f.file = nil
 	if f.err == nil && err != nil {
 		f.err = fmt.Errorf("write a trace to %s: %w", f.path, err)
 	}
+
 	return f.err
 }
 
@@ -262,6 +267,7 @@ func (f *File) put(e event) {
 	if f.err != nil || f.file == nil {
 		return
 	}
+
 	text, err := json.Marshal(e)
 	if err != nil {
 		f.fail(err)
@@ -272,12 +278,14 @@ func (f *File) put(e event) {
 	if f.size == 0 {
 		before = "[\n"
 	}
+
 	line := make([]byte, 0, len(before)+len(text)+len(arrayEnd))
 	line = append(append(append(line, before...), text...), arrayEnd...)
 	if _, err := f.file.WriteAt(line, f.size); err != nil {
 		f.fail(err)
 		return
 	}
+
 	f.size += int64(len(before) + len(text))
 }
 

@@ -90,6 +90,7 @@ func (e Editor) run(dir, file string, guard *guard, signals <-chan os.Signal) er
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start the editor: %w", err)
 	}
+
 	guard.watch(cmd.Process)
 	done := make(chan error, 1)
 	go func() { done <- cmd.Wait() }()

@@ -108,6 +108,7 @@ func check(name string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
 		return &Error{Path: name, Reason: "is not a regular file"}
 	}
+
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil // a system without owners

@@ -77,9 +77,11 @@ func (f *Forge) answerApp(w http.ResponseWriter, r *http.Request) bool {
 		if f.app.endSoon {
 			life = time.Minute
 		}
+
 		f.app.given++
 		answer, code = map[string]any{"token": Token, "expires_at": time.Now().Add(life).UTC().Format(time.RFC3339)}, http.StatusCreated
 	}
+
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(answer)
 	return true
@@ -104,10 +106,12 @@ func (a *app) verify(header string) error {
 			return fmt.Errorf("a JSON web token could not be decoded")
 		}
 	}
+
 	signature, err := base64.RawURLEncoding.DecodeString(parts[2])
 	if err != nil {
 		return err
 	}
+
 	sum := sha256.Sum256([]byte(parts[0] + "." + parts[1]))
 	now := time.Now().Unix()
 	switch {
@@ -120,5 +124,6 @@ func (a *app) verify(header string) error {
 	case claims.Iss != a.id:
 		return fmt.Errorf("iss is %q", claims.Iss)
 	}
+
 	return nil
 }

@@ -40,6 +40,7 @@ func (f *Forge) answerDeployments(r *http.Request, path string) (code int, answe
 	if f.kind != "github" {
 		return 0, nil, nil, false
 	}
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
 
@@ -55,6 +56,7 @@ func (f *Forge) answerDeployments(r *http.Request, path string) (code int, answe
 	default:
 		return 0, nil, nil, false
 	}
+
 	return code, answer, err, true
 }
 
@@ -84,6 +86,7 @@ func (f *Forge) addDeployment(r *http.Request) (int, any, error) {
 	if err := decode(r, &in); err != nil {
 		return http.StatusUnprocessableEntity, nil, err
 	}
+
 	switch {
 	case in.Ref == nil || !sha.MatchString(*in.Ref):
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("no ref found for: %v", in.Ref)
@@ -94,6 +97,7 @@ func (f *Forge) addDeployment(r *http.Request) (int, any, error) {
 	case in.Environment == "" || utf8.RuneCountInString(in.Description) > 140:
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("the environment is missing, or the description too long")
 	}
+
 	d := &Deployment{ID: int64(len(f.deploys) + 1), Ref: *in.Ref, Environment: in.Environment, Payload: string(in.Payload)}
 	f.deploys = append(f.deploys, d)
 	return http.StatusCreated, map[string]any{"id": d.ID}, nil
@@ -111,6 +115,7 @@ func (f *Forge) setDeployment(r *http.Request, id int64) (int, any, error) {
 	if err := decode(r, &in); err != nil {
 		return http.StatusUnprocessableEntity, nil, err
 	}
+
 	i := slices.IndexFunc(f.deploys, func(d *Deployment) bool { return d.ID == id })
 	switch {
 	case i < 0:
@@ -120,10 +125,12 @@ func (f *Forge) setDeployment(r *http.Request, id int64) (int, any, error) {
 	case utf8.RuneCountInString(in.Description) > 140, in.LogURL != nil && !strings.HasPrefix(*in.LogURL, "http"):
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("the description is too long, or the address none")
 	}
+
 	d := f.deploys[i]
 	d.States, d.Text, d.LogURL = append(d.States, in.State), in.Description, ""
 	if in.LogURL != nil {
 		d.LogURL = *in.LogURL
 	}
+
 	return http.StatusCreated, map[string]any{"id": len(d.States)}, nil
 }

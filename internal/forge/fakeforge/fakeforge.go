@@ -124,6 +124,7 @@ func (f *Forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, code, err.Error())
 		return
 	}
+
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(answer)
@@ -166,6 +167,7 @@ func (f *Forge) answer(r *http.Request) (code int, answer any, err error) {
 	if r.Method == http.MethodGet && f.URL+r.URL.Path == f.API()+"/user" {
 		return f.answerUser()
 	}
+
 	path, ok := f.repoPath(r)
 	if !ok {
 		return http.StatusNotFound, nil, fmt.Errorf("no such repo")
@@ -180,6 +182,7 @@ func (f *Forge) answer(r *http.Request) (code int, answer any, err error) {
 	if code, answer, err, ok := f.answerRequests(r, path); ok {
 		return code, answer, err
 	}
+
 	return http.StatusNotFound, nil, fmt.Errorf("no such path")
 }
 
@@ -219,6 +222,7 @@ func (f *Forge) setStatus(r *http.Request, commit string) (int, any, error) {
 	if f.kind == "gitlab" {
 		context, other = other, context
 	}
+
 	switch {
 	case !sha.MatchString(commit):
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("no commit found for SHA: %s", commit)
@@ -238,6 +242,7 @@ func (f *Forge) setStatus(r *http.Request, commit string) (int, any, error) {
 	if body.TargetURL != nil {
 		s.URL = *body.TargetURL
 	}
+
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.statuses = append(f.statuses, s)
@@ -249,6 +254,7 @@ func decode(r *http.Request, into any) error {
 	if kind := r.Header.Get("Content-Type"); !strings.HasPrefix(kind, "application/json") {
 		return fmt.Errorf("content type %q", kind)
 	}
+
 	d := json.NewDecoder(io.LimitReader(r.Body, 1<<20))
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
@@ -257,5 +263,6 @@ func decode(r *http.Request, into any) error {
 	if _, err := d.Token(); err != io.EOF {
 		return fmt.Errorf("more than one JSON value")
 	}
+
 	return nil
 }

@@ -78,6 +78,7 @@ func (f *Forge) answerManifest(w http.ResponseWriter, r *http.Request) bool {
 	default:
 		return false
 	}
+
 	return true
 }
 
@@ -116,16 +117,19 @@ func (m *Manifest) check() error {
 	case len(m.Events) > 0 && m.Hooks == nil:
 		return fmt.Errorf("default events are not supported without a hook")
 	}
+
 	for what, level := range m.Permissions {
 		if !slices.Contains([]string{"read", "write"}, level) {
 			return fmt.Errorf("permission %s of %s", level, what)
 		}
 	}
+
 	for _, event := range m.Events {
 		if m.Permissions[eventRights[event]] == "" {
 			return fmt.Errorf("default events %s needs the right %q", event, eventRights[event])
 		}
 	}
+
 	return nil
 }
 
@@ -136,6 +140,7 @@ func (f *Forge) makeApp(w http.ResponseWriter) {
 		fail(w, http.StatusInternalServerError, err.Error())
 		return
 	}
+
 	f.app = &app{id: "4711", key: &key.PublicKey}
 
 	m := f.making.manifest
@@ -143,6 +148,7 @@ func (f *Forge) makeApp(w http.ResponseWriter) {
 	if m.Hooks != nil {
 		secret = HookSecret
 	}
+
 	w.WriteHeader(http.StatusCreated)
 	_ = json.NewEncoder(w).Encode(map[string]any{
 		"id": 4711, "slug": appSlug, "node_id": "MDxOkludGVncmF0aW9uMQ==", "owner": map[string]any{"login": "cadey", "id": 1},

@@ -96,6 +96,7 @@ func (f *Forge) answerRequests(r *http.Request, path string) (code int, answer a
 		code, answer := f.mergedBy(commit, of)
 		return code, answer, nil, true
 	}
+
 	of, one := ofPath[f.kind].FindStringSubmatch(path), onePath[f.kind].FindStringSubmatch(path)
 	switch {
 	case path == "" && isGet:
@@ -119,6 +120,7 @@ func (f *Forge) answerRequests(r *http.Request, path string) (code int, answer a
 		code, answer, err = f.edit(r, id)
 		return code, answer, err, true
 	}
+
 	return 0, nil, nil, false
 }
 
@@ -264,11 +266,13 @@ func (f *Forge) mergedBy(commit, kind string) (int, any) {
 			all = append(all, map[string]any{"number": number, "iid": number, "merged": true, "state": "merged", "merged_at": "2026-01-02T03:04:05Z"})
 		}
 	}
+
 	switch {
 	case kind == "github" || kind == "gitlab":
 		return http.StatusOK, all
 	case len(all) == 0:
 		return http.StatusNotFound, map[string]string{"message": "not found"}
 	}
+
 	return http.StatusOK, all[0]
 }

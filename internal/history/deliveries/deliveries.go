@@ -74,6 +74,7 @@ func (l *Log) Newest(ctx context.Context, limit int) ([]Delivery, error) {
 	if limit <= 0 {
 		limit = 50
 	}
+
 	rows, err := l.sql.QueryContext(ctx, `SELECT id, at, event, branch, commit_id, answer, run, seen FROM deliveries ORDER BY seq DESC LIMIT ?`, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read deliveries: %w", err)
@@ -87,9 +88,11 @@ func (l *Log) Newest(ctx context.Context, limit int) ([]Delivery, error) {
 		if err := rows.Scan(&d.ID, &at, &d.Event, &d.Branch, &d.Commit, &d.Answer, &d.Run, &d.Seen); err != nil {
 			return nil, err
 		}
+
 		d.At = time.UnixMilli(at).UTC()
 		ds = append(ds, d)
 	}
+
 	return ds, rows.Err()
 }
 

@@ -41,6 +41,7 @@ func JSON[T any](table, column, what string, equal func(a, b T) bool) Layout[T] 
 			if err := json.Unmarshal(p, &v); err != nil {
 				return v, fmt.Errorf("%s: %w", what, err)
 			}
+
 			return v, nil
 		},
 	}
@@ -79,8 +80,10 @@ func Read[T any](q store.Querier, l Layout[T]) (*Table[T], error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s of host %s: %w", l.Table, host, err)
 		}
+
 		t.byHost[host] = v
 	}
+
 	return t, rows.Err()
 }
 

@@ -156,6 +156,7 @@ func (r *Set) Begin(tx *store.Tx, b Begin, now time.Time) error {
 			return err
 		}
 	}
+
 	delete(r.Planned[run], host)
 
 	o := Run{Run: run, Digest: digest, At: now, As: b.As, Origins: b.Origins}

@@ -69,13 +69,16 @@ func (l *Table[T]) Read(q store.Querier, f func(seq int64, label string, e T)) e
 		if err := json.Unmarshal(hosts, &s.entries); err != nil {
 			return fmt.Errorf("row %d of %s: %w", s.seq, l.table, err)
 		}
+
 		for _, e := range s.entries {
 			l.names(e.OfHost(), s.seq)
 			f(s.seq, s.label, e)
 		}
+
 		all = append(all, s.seq)
 		l.last = s.seq
 	}
+
 	l.empty = slices.DeleteFunc(all, func(seq int64) bool { return l.live[seq] > 0 })
 	return rows.Err()
 }
@@ -151,6 +154,7 @@ func (l *Table[T]) Write(tx *store.Tx) error {
 			delete(l.stale, s.seq)
 			s.entries = anew[s.seq]
 		}
+
 		hosts, err := json.Marshal(s.entries)
 		if err != nil {
 			return err
@@ -164,6 +168,7 @@ func (l *Table[T]) Write(tx *store.Tx) error {
 		if l.live[seq] == 0 {
 			continue
 		}
+
 		hosts, err := json.Marshal(anew[seq])
 		if err != nil {
 			return err

@@ -77,6 +77,7 @@ func (r Reading[T]) Put(run string, v T) {
 	if r.cache == nil {
 		return
 	}
+
 	r.cache.mu.Lock()
 	defer r.cache.mu.Unlock()
 	if r.cache.version != r.began {
@@ -85,5 +86,6 @@ func (r Reading[T]) Put(run string, v T) {
 	if len(r.cache.kept) >= most {
 		clear(r.cache.kept)
 	}
+
 	r.cache.kept[run] = v
 }

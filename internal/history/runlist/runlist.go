@@ -108,10 +108,12 @@ func resultsOf(tx *sql.Tx, run string, planned []string) ([]Result, error) {
 		if err := json.Unmarshal([]byte(changed), &r.Changed); err != nil {
 			return nil, err
 		}
+
 		r.Outcome, r.Error, r.Details = null.Text(states.Outcome(outcome)), null.Text(errText), json.RawMessage(details)
 		r.Notes, r.Reason, r.Restored = results.NotesOf(details), results.ReasonOf(details), results.RestoredOf(details)
 		rs = append(rs, r)
 	}
+
 	slices.Sort(planned)
 	known := len(rs)
 	for _, name := range planned {
@@ -119,18 +121,21 @@ func resultsOf(tx *sql.Tx, run string, planned []string) ([]Result, error) {
 			rs = append(rs, empty(name))
 		}
 	}
+
 	if len(rs) > known {
 		slices.SortFunc(rs, func(a, b Result) int { return strings.Compare(a.Name, b.Name) })
 	}
 	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
+
 	seen, err := results.ReadEvidence(tx, run)
 	for i, r := range rs {
 		if all, ok := seen[r.Name]; ok {
 			rs[i].Evidence = all
 		}
 	}
+
 	return rs, err
 }
 

@@ -117,14 +117,17 @@ func (p *Pauses) Change(ctx context.Context, f func(was *Pause) *Pause) (was, no
 		if was, err = ReadPause(tx); err != nil {
 			return err
 		}
+
 		value := ""
 		if now = f(was); now != nil {
 			b, err := json.Marshal(now)
 			if err != nil {
 				return err
 			}
+
 			value = string(b)
 		}
+
 		p.tell(was, now)
 		_, err = tx.Exec(`INSERT OR REPLACE INTO meta(name, value) VALUES(?, ?)`, pausedName, value)
 		return err

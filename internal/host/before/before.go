@@ -72,6 +72,7 @@ func (r *Runner) Run(ctx context.Context, services []bundle.Service) (outcomes [
 	if err := r.read(); err != nil {
 		return nil, false, err
 	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
@@ -87,6 +88,7 @@ func (r *Runner) Run(ctx context.Context, services []bundle.Service) (outcomes [
 			}
 			continue
 		}
+
 		left++
 		r.tell(r.Began, s.Name)
 		go r.service(ctx, i, s, said)
@@ -116,6 +118,7 @@ func (r *Runner) Run(ctx context.Context, services []bundle.Service) (outcomes [
 			}
 		}
 	}
+
 	return outcomes, ran, nil
 }
 
@@ -183,6 +186,7 @@ func (r *Runner) service(ctx context.Context, at int, s bundle.Service, said cha
 			break
 		}
 	}
+
 	say(news{outcome: o})
 }
 
@@ -200,6 +204,7 @@ func (r *Runner) step(ctx context.Context, o *Outcome, i int, step bundle.Step, 
 	if !started() {
 		return ctx.Err()
 	}
+
 	st, err := command.Wait(ctx, r.Commands, c)
 	if err != nil {
 		return err
@@ -210,6 +215,7 @@ func (r *Runner) step(ctx context.Context, o *Outcome, i int, step bundle.Step, 
 		o.Failed, o.Command, o.Wrong = i+1, bundle.Brief(step.Command), wrong
 		o.Result, o.Exit = st.Result, max(st.Exit.Signal, st.Exit.Status)
 	}
+
 	return nil
 }
 

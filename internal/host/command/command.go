@@ -44,11 +44,13 @@ func Begin(ctx context.Context, m machine.Commands, c machine.Command) error {
 	if err != nil || st.Mark == c.Mark {
 		return err
 	}
+
 	if st.Mark != "" {
 		if err := m.Remove(ctx, c.Unit); err != nil {
 			return err
 		}
 	}
+
 	return m.Start(ctx, c)
 }
 

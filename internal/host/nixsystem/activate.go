@@ -54,6 +54,7 @@ func (a *Activation) Do(ctx context.Context) (*health.Report, error) {
 	if err = errors.Join(err, keys.err); err != nil {
 		return nil, err
 	}
+
 	a.M.Mark("switched")
 
 	isCode := st.Exit.Signal == 0
@@ -65,16 +66,19 @@ func (a *Activation) Do(ctx context.Context) (*health.Report, error) {
 	default:
 		return a.failed(st, fmt.Errorf("switch-to-configuration %s of %s: %s", a.Move.Action, a.Move.Path, ended(st))), nil
 	}
+
 	if len(keys.late) > 0 {
 		none := "the host has no such owner as these keys are to have: " + strings.Join(keys.late, ", ")
 		if ReadLinks(a.M).Current == a.Move.Path {
 			return a.failed(st, errors.New(none+": the system that was switched to makes none")), nil
 		}
+
 		a.warn("%s: they are root's until the next boot", none)
 	}
 	if a.Move.Action == bundle.ActionBoot {
 		return &health.Report{}, nil
 	}
+
 	return a.settle(ctx, st)
 }
 

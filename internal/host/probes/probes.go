@@ -46,9 +46,11 @@ func (o *Prober) Ask(ctx context.Context, p bundle.Probe) machine.Answer {
 	default:
 		return machine.Answer{Wrong: "this host runs no commands"}
 	}
+
 	if a.Wrong != "" && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		a.Wrong = fmt.Sprintf("no answer within %v", time.Since(began).Round(time.Millisecond))
 	}
+
 	return a
 }
 
@@ -67,6 +69,7 @@ func askHTTP(ctx context.Context, p bundle.Probe) machine.Answer {
 	if err != nil {
 		return machine.Answer{Wrong: err.Error()}
 	}
+
 	req.Header.Set("User-Agent", "bellhop")
 
 	resp, err := client(want).Do(req)
@@ -83,6 +86,7 @@ func askHTTP(ctx context.Context, p bundle.Probe) machine.Answer {
 	if to, err := resp.Location(); err == nil && to.Host != req.URL.Host {
 		wrong += ": it leads to another host, where a probe does not follow"
 	}
+
 	return machine.Answer{Wrong: wrong, Status: resp.StatusCode, Body: strings.ToValidUTF8(string(body), "�")}
 }
 

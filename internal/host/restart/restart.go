@@ -85,6 +85,7 @@ func (r *restart) choose(ctx context.Context) (units []string, err error) {
 			own, units = append(own, u), append(units, u.Name)
 		}
 	}
+
 	if r.before, err = r.m.Units(ctx, units); err != nil {
 		return nil, err
 	}
@@ -99,6 +100,7 @@ func (r *restart) choose(ctx context.Context) (units []string, err error) {
 			r.res.Started = append(r.res.Started, u.Name)
 		}
 	}
+
 	return units, nil
 }
 
@@ -145,6 +147,7 @@ func (r *restart) run(ctx context.Context) error {
 	if err := r.judge(ctx, report, began); err != nil {
 		return err
 	}
+
 	r.res.TookMillis = time.Since(began).Milliseconds()
 	return nil
 }

@@ -24,6 +24,7 @@ func Former(ctx context.Context, m state.Dir, e containers.Engine, digest string
 		if !isMovable || i.Ref != containers.ImageRef(&s.ComposeProject, c) {
 			continue
 		}
+
 		id, err := e.ImageID(ctx, i.ID)
 		if err != nil {
 			return nil, err
@@ -34,7 +35,9 @@ func Former(ctx context.Context, m state.Dir, e containers.Engine, digest string
 		if err := e.Tag(ctx, i.ID, i.Ref); err != nil {
 			return nil, err
 		}
+
 		back[i.Container] = true
 	}
+
 	return back, nil
 }

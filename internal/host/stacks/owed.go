@@ -54,6 +54,7 @@ func Settle(ctx context.Context, m state.Dir, p Patience) {
 	if owed == nil || err != nil {
 		return // a file that can't be read was removed
 	}
+
 	now, err := m.Current()
 	if err != nil {
 		return // whoever needs the record says what is wrong with it
@@ -74,8 +75,10 @@ func Settle(ctx context.Context, m state.Dir, p Patience) {
 				return
 			}
 		}
+
 		m.Runs().Event(owed.Run, "undo", "containers are as before the run")
 	}
+
 	m.ForgetOwed()
 }
 
@@ -94,6 +97,7 @@ func (b *Back) settle(ctx context.Context, s *state.StackWas) error {
 	if err := TagBack(ctx, b.Engine, s); err != nil {
 		return err
 	}
+
 	now, err := b.Engine.Containers(ctx, s.Project)
 	if err != nil {
 		return err
@@ -109,8 +113,10 @@ func (b *Back) settle(ctx context.Context, s *state.StackWas) error {
 			change.Up = append(change.Up, was.Name)
 		}
 	}
+
 	if change.None() {
 		return nil
 	}
+
 	return b.Engine.Apply(ctx, &containers.Stack{Service: s.Service, ComposeProject: *s.Was}, change)
 }

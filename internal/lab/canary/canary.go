@@ -67,6 +67,7 @@ func (c Canary) Forms() map[string][]byte {
 		"list of bytes":  []byte(strings.Trim(fmt.Sprint(v), "[]")),
 		"shell, escaped": []byte(strings.NewReplacer(`"`, `\"`, "&", `\&`, "<", `\<`).Replace(c.Value)),
 	}
+
 	for shift := range 3 { // base64 of it inside something longer: the middle is the same for each shift
 		for name, e := range map[string]*base64.Encoding{"base64": base64.StdEncoding, "base64url": base64.URLEncoding} {
 			s := e.EncodeToString(append(bytes.Repeat([]byte("x"), shift), v...))
@@ -93,6 +94,7 @@ func plainJSON(s string) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
+
 	err := e.Encode(s)
 	return b.Bytes(), err
 }
@@ -138,6 +140,7 @@ func (s *Sweep) Found() []string {
 	for f := range s.found {
 		out = append(out, f)
 	}
+
 	slices.Sort(out)
 	return out
 }
@@ -165,6 +168,7 @@ func (s *Sweep) look(where string, p []byte, depth int) {
 		if !s.few[short(h)] {
 			continue
 		}
+
 		for _, n := range s.heads[h] {
 			if bytes.HasPrefix(p[i:], n.form) {
 				s.mu.Lock()
@@ -173,9 +177,11 @@ func (s *Sweep) look(where string, p []byte, depth int) {
 			}
 		}
 	}
+
 	if depth == deepest {
 		return
 	}
+
 	for i := 0; i+3 <= len(p); i++ {
 		if in := unpack(p[i:]); len(in) >= 8 {
 			s.look(where+", unpacked", in, depth+1)

@@ -43,20 +43,24 @@ func diesLater(b *bench) {
 	if !isDead || len(st.Invocation) != 32 {
 		b.Errorf("dead: %+v", st)
 	}
+
 	first := b.state(loop)
 	st = b.until(loop, "is restarted", func(s machine.UnitState) bool { return s.Restarts > first.Restarts && s.Active == "active" })
 	if st.Invocation == first.Invocation {
 		b.Error("a restart kept the invocation")
 	}
+
 	b.ok("restart", loop)
 	if st := b.state(loop); st.Restarts != 0 {
 		b.Errorf("%d restarts right after a restart by hand, want 0", st.Restarts)
 	}
+
 	b.ok("stop", loop)
 	b.ok("start", loop)
 	if st := b.state(loop); st.Restarts != 0 {
 		b.Errorf("%d restarts right after a start, want 0", st.Restarts)
 	}
+
 	b.ok("stop", loop)
 }
 
@@ -87,6 +91,7 @@ func commands(b *bench) {
 	if err != nil || none != (machine.CommandState{}) {
 		b.Errorf("CommandState of none = %+v, %v", none, err)
 	}
+
 	b.must(b.m.Commands.Remove(b.ctx, commandUnit)) // is fine
 
 	for _, tt := range []struct {
@@ -103,6 +108,7 @@ func commands(b *bench) {
 		if err := b.m.Commands.Start(b.ctx, c); err == nil && tt.result == "success" {
 			b.Error("a command was started in a unit that is there")
 		}
+
 		b.must(b.m.Commands.Remove(b.ctx, commandUnit))
 		if st, err := b.m.Commands.CommandState(b.ctx, commandUnit); err != nil || st.Mark != "" {
 			b.Errorf("after Remove: %+v, %v", st, err)

@@ -23,6 +23,7 @@ func Reserve() (addr string, release func(), err error) {
 		release()
 		return "", nil, err
 	}
+
 	return addr, release, nil
 }
 

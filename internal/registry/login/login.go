@@ -78,16 +78,20 @@ func parseConfig(registry string, text []byte) (Login, error) {
 		if bare(name) != registry {
 			continue
 		}
+
 		e := c.Auths[name]
 		if e.Auth == "" {
 			return Parse(registry, []byte(e.User+":"+e.Password))
 		}
+
 		pair, err := base64.StdEncoding.DecodeString(e.Auth)
 		if err != nil || strings.HasPrefix(string(pair), "{") {
 			return Login{}, fmt.Errorf("its auth of %s is no base64 of USER:PASSWORD", registry)
 		}
+
 		return Parse(registry, pair)
 	}
+
 	return Login{}, fmt.Errorf("this config.json has no login for %s: a credential helper keeps it elsewhere; write USER:PASSWORD instead", registry)
 }
 

@@ -47,14 +47,17 @@ func With(t testing.TB, priv, pub string) Reader {
 	if err := os.WriteFile(file, []byte("# a comment\n\n"+priv+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+
 	ids, err := Load(file, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	r, err := agefile.ParseRecipient(pub)
 	if err != nil {
 		t.Fatal(err)
 	}
+
 	return Reader{IDs: ids, Pub: r, Priv: priv, File: file}
 }
 
