@@ -19,7 +19,8 @@ func Former(ctx context.Context, m state.Dir, e containers.Engine, digest string
 	back := map[string]bool{}
 	for _, i := range ran {
 		c := s.ContainerOf(i.Container)
-		isUsed := i.Engine == "" && i.Service == s.Service && c != nil && !c.Idle
+		isOurs := i.Engine == "" && i.Service == s.Service
+		isUsed := isOurs && c != nil && !c.Idle
 		isMovable := isUsed && !containers.IsPinned(i.Ref)
 		if !isMovable || i.Ref != containers.ImageRef(&s.ComposeProject, c) {
 			continue
