@@ -47,8 +47,10 @@ func TestStatusOnEachForge(t *testing.T) {
 				t.Errorf("%s was told %+v, want %+v", kind, got, want)
 			}
 		}
-		if err := c.SetStatus(t.Context(), commit, forge.Status{State: forge.Success, Context: "bellhop/hexagone"}); err != nil {
-			t.Errorf("%s: without a page: %v", kind, err)
+		for what, url := range map[string]string{"without a page": "", "with a long address": "https://b.example.org/" + strings.Repeat("x", 300)} {
+			if err := c.SetStatus(t.Context(), commit, forge.Status{State: forge.Success, Context: "bellhop/hexagone", URL: url}); err != nil {
+				t.Errorf("%s: %s: %v", kind, what, err)
+			}
 		}
 		if faults := f.Faults(); len(faults) > 0 {
 			t.Errorf("%s: requests that it does not take: %q", kind, faults)

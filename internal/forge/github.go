@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -162,6 +163,19 @@ func (g *githubAPI) editComment(ctx context.Context, _ int, id int64, text strin
 	return githubError(err)
 }
 
+// githubText is what GitHub says, with what was not valid: "Validation Failed" alone says nothing.
+func githubText(said *github.ErrorResponse) string {
+	text := said.Message
+	for _, one := range said.Errors {
+		if one.Message != "" {
+			text += "; " + one.Message
+		} else if one.Field != "" {
+			text += "; " + one.Field + " is " + one.Code
+		}
+	}
+	return text
+}
+
 // githubError is an error of go-github without the address that was asked.
 func githubError(err error) error {
 	var limit *github.RateLimitError
@@ -179,9 +193,12 @@ func githubError(err error) error {
 		}
 		return e
 	case errors.As(err, &said):
-		e := &rest.Error{Code: said.Response.StatusCode, Text: plain.Line(said.Message, rest.MaxErrorText), After: rest.WaitOf(said.Response.Header)}
-		if e.Code == 403 || e.Code == 404 {
-			e.Right = plain.Line(said.Response.Header.Get(rest.RightHeader), 100)
+		e := &rest.Error{Code: said.Response.StatusCode, Text: plain.Line(githubText(said), rest.MaxErrorText), After: rest.WaitOf(said.Response.Header)}
+		if e.Code == http.StatusForbidden || e.Code == http.StatusNotFound {
+			e.Right = rest.RightOf(said.Response.Header)
+		}
+		if e.Code == http.StatusTooManyRequests && e.After == 0 { // as long as GitHub's documentation wants where the answer does not say
+			e.After = time.Minute
 		}
 		return e
 	}

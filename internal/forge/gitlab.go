@@ -24,11 +24,14 @@ func (g *gitlabAPI) path(below string) string {
 // gitlabStates are the states of a status as GitLab names them. One that is not tried is "canceled" there.
 var gitlabStates = map[State]string{Pending: "running", Success: "success", Failure: "failed", Error: "canceled"}
 
+// longestLink is how long a link may be that GitLab keeps with a status. A status without its link is better than none.
+const longestLink = 255
+
 // setStatus is https://docs.gitlab.com/api/commits/#set-commit-pipeline-status. GitLab refuses to set the state that a
 // status has, and to open some that ended: there is nothing to be tried again then.
 func (g *gitlabAPI) setStatus(ctx context.Context, commit string, s Status) error {
 	body := map[string]string{"state": gitlabStates[s.State], "description": s.Description, "name": s.Context}
-	if s.URL != "" {
+	if s.URL != "" && len(s.URL) <= longestLink {
 		body["target_url"] = s.URL
 	}
 

@@ -71,6 +71,8 @@ func (f *Forge) listDeployments(r *http.Request) any {
 	return all
 }
 
+// addDeployment takes the fields of https://docs.github.com/en/rest/deployments/deployments#create-a-deployment, which are those
+// of go-github's DeploymentRequest.
 func (f *Forge) addDeployment(r *http.Request) (int, any, error) {
 	var in struct {
 		Ref         *string         `json:"ref"`
@@ -103,6 +105,8 @@ func (f *Forge) addDeployment(r *http.Request) (int, any, error) {
 	return http.StatusCreated, map[string]any{"id": d.ID}, nil
 }
 
+// setDeployment takes the fields of https://docs.github.com/en/rest/deployments/statuses#create-a-deployment-status, less
+// target_url, which log_url replaced: those of go-github's DeploymentStatusRequest.
 func (f *Forge) setDeployment(r *http.Request, id int64) (int, any, error) {
 	var in struct {
 		State          string  `json:"state"`

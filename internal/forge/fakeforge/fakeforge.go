@@ -198,7 +198,9 @@ func (f *Forge) answerUser() (int, any, error) {
 
 var sha = regexp.MustCompile(`^[0-9a-f]{40}$`)
 
-// statusStates are the states that each kind of forge takes.
+// statusStates are the states that each kind of forge takes. GitHub: https://docs.github.com/en/rest/commits/statuses, and
+// go-github's RepoStatus. Forgejo and Gitea: CommitStatusState of modules/structs. GitLab: values of state in
+// lib/api/commit_statuses.rb, and https://docs.gitlab.com/api/commits/#set-commit-pipeline-status.
 var statusStates = map[string][]string{
 	"github":  {"error", "failure", "pending", "success"},
 	"forgejo": {"error", "failure", "pending", "success", "warning"},
@@ -206,6 +208,12 @@ var statusStates = map[string][]string{
 	"gitlab":  {"pending", "running", "success", "failed", "canceled", "skipped"},
 }
 
+// longestURL is how long an address may be that GitLab keeps with a status: a column of 255 characters.
+const longestURL = 255
+
+// setStatus takes the fields that all three document: state, target_url and description; and context on GitHub, Forgejo and
+// Gitea (CreateStatusOption), name on GitLab. What they document beside these (ref, coverage, pipeline_id on GitLab) bellhop does not send,
+// so it is a fault.
 func (f *Forge) setStatus(r *http.Request, commit string) (int, any, error) {
 	var body struct {
 		State       *string `json:"state"`
@@ -234,6 +242,8 @@ func (f *Forge) setStatus(r *http.Request, commit string) (int, any, error) {
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("both name and context")
 	case body.Description == nil || utf8.RuneCountInString(*body.Description) > 140:
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("the description is missing or too long (maximum is 140 characters)")
+	case f.kind == "gitlab" && body.TargetURL != nil && utf8.RuneCountInString(*body.TargetURL) > longestURL:
+		return http.StatusBadRequest, nil, fmt.Errorf("target_url is too long (maximum is 255 characters)")
 	case body.TargetURL != nil && !strings.HasPrefix(*body.TargetURL, "http"):
 		return http.StatusUnprocessableEntity, nil, fmt.Errorf("target_url must use http(s) scheme")
 	}

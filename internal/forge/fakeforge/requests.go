@@ -143,7 +143,8 @@ func (f *Forge) list(r *http.Request) (any, error) {
 	return page(all, q, f.kind)
 }
 
-// answer is a request in the words of each forge.
+// answer is a request in the words of each forge: go-github's PullRequest with its PullRequestBranch, PullRequest and
+// PRBranchInfo of Forgejo's and Gitea's modules/structs, and https://docs.gitlab.com/api/merge_requests/#list-project-merge-requests.
 func (one Request) answer(number int) any {
 	head, label, ref := 7, one.Branch, one.Branch
 	if one.IsFork {
@@ -207,7 +208,9 @@ func userOf(kind string, id int64, name string) map[string]any {
 	return map[string]any{"id": id, cmp.Or(login, "login"): name}
 }
 
-// body reads the text of a comment.
+// body reads the text of a comment: the one field that CreateIssueCommentOption and EditIssueCommentOption of Forgejo and
+// Gitea have, and that bellhop sends of those which GitHub (https://docs.github.com/en/rest/issues/comments) and GitLab
+// (https://docs.gitlab.com/api/notes/#create-new-merge-request-note) document. The limit is GitHub's; GitLab takes a million characters.
 func body(r *http.Request) (string, error) {
 	var in struct {
 		Body *string `json:"body"`

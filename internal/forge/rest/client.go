@@ -135,13 +135,32 @@ func (d *hiding) hideIn(answer *http.Response) {
 	answer.Body.Close()
 	answer.Body = io.NopCloser(strings.NewReader(d.filter.Text(string(body))))
 
-	if right := answer.Header.Get(RightHeader); right != "" {
-		answer.Header.Set(RightHeader, d.filter.Text(right))
+	for _, name := range []string{RightHeader, scopeHeader} {
+		if right := answer.Header.Get(name); right != "" {
+			answer.Header.Set(name, d.filter.Text(right))
+		}
 	}
 }
 
-// RightHeader names the right that GitHub asks for.
-const RightHeader = "X-Accepted-GitHub-Permissions"
+// RightHeader names the right that GitHub asks for, of a token that has single rights and of an App. Of a classic token,
+// scopeHeader names the scopes of which it needs one.
+const (
+	RightHeader = "X-Accepted-GitHub-Permissions"
+	scopeHeader = "X-Accepted-OAuth-Scopes"
+	hasScopes   = "X-OAuth-Scopes" // of a classic token alone
+)
+
+// RightOf is the right that an answer of GitHub's says is missing; "" where it does not say.
+func RightOf(h http.Header) string {
+	if right := plain.Line(h.Get(RightHeader), 100); right != "" {
+		return right
+	}
+	_, isClassic := h[http.CanonicalHeaderKey(hasScopes)]
+	if scopes := plain.Line(h.Get(scopeHeader), 100); isClassic && scopes != "" {
+		return "one of the scopes " + scopes
+	}
+	return ""
+}
 
 var errLongAnswer = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
 
@@ -255,7 +274,7 @@ func errorOf(answer *http.Response) error {
 		e.Text = textOf(said.Error)
 	}
 	if answer.StatusCode == http.StatusForbidden || answer.StatusCode == http.StatusNotFound {
-		e.Right = plain.Line(answer.Header.Get(RightHeader), 100)
+		e.Right = RightOf(answer.Header)
 		if said.Scope != "" {
 			e.Right = "the scope " + plain.Line(said.Scope, 100)
 		}
