@@ -206,8 +206,8 @@ func TestPagesInABrowser(t *testing.T) {
 				if name != "drift" {
 					b.wait(t, view, live)
 				}
-				if name == "run" { // it is written after the push, and the page hears of it
-					b.wait(t, "the plan of the run", `[...document.querySelectorAll("pre")].some(e => e.innerText.includes("  restart withinbot.service"))`)
+				if name == "run" {
+					b.waitForPlan(t)
 				}
 				b.checkBarriers(t, view)
 				b.checkWidth(t, view)
@@ -226,6 +226,12 @@ func TestPagesInABrowser(t *testing.T) {
 	}
 }
 
+// waitForPlan waits until the page of a run has its plan, which is written after the push; the page hears of it.
+func (b *browser) waitForPlan(t *testing.T) {
+	t.Helper()
+	b.wait(t, "the plan of the run", `[...document.querySelectorAll("pre")].some(e => e.innerText.includes("  restart withinbot.service"))`)
+}
+
 // checkBarriers runs axe-core, all of its rules.
 func (b *browser) checkBarriers(t *testing.T, view string) {
 	t.Helper()
@@ -238,8 +244,10 @@ func (b *browser) checkBarriers(t *testing.T, view string) {
 // checkWidth says what is wider than the page.
 func (b *browser) checkWidth(t *testing.T, view string) {
 	t.Helper()
-	wide := eval[[]string](t, b, `[...document.querySelectorAll("html, body, main, table, section, dl, ol, p, h1")]
-		.filter(e => e.scrollWidth > e.clientWidth + 1 || e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+	wide := eval[[]string](t, b, `[...document.querySelectorAll("html, body, body *")]
+		.filter(e => !e.closest("pre > *, thead, .skip"))
+		.filter(e => { const box = e.getBoundingClientRect(), isBlock = e.matches("html, body, main, table, section, dl, ol, p, h1");
+			return isBlock && e.scrollWidth > e.clientWidth + 1 || box.right > document.documentElement.clientWidth + 1 || box.left < -1 })
 		.map(e => e.tagName + " " + e.className + " " + e.scrollWidth + " of " + e.clientWidth)`)
 	if len(wide) > 0 {
 		t.Errorf("%s scrolls sideways: %s", view, strings.Join(wide, "; "))
@@ -260,27 +268,46 @@ func (b *browser) picture(t *testing.T, view string) {
 	}
 }
 
-// A page shows what happens without being loaded again; and without scripts it has the same to say.
+// A page shows what happens without being loaded again.
 func TestLive(t *testing.T) {
 	f, b := startFleet(t), openBrowser(t)
 	b.run(t, chromedp.Navigate(f.entry))
 	b.wait(t, "the page is live", live)
 	eval[bool](t, b, `window.stillTheSame = true`)
 
-	if out, err := exec.Command(bin, "pause", "--state-dir", f.state, "--reason", "somebody moves house").CombinedOutput(); err != nil {
-		t.Fatal(string(out), err)
-	}
-	b.wait(t, "the pause shows", `document.body.innerText.includes("somebody moves house")`)
+	b.pause(t, f, "somebody moves house")
 	if !eval[bool](t, b, `window.stillTheSame === true`) {
 		t.Error("the page was loaded again")
 	}
+}
 
-	text := `document.querySelector("main").innerText.replace(/(just now|\d+ min ago|As of .*)/g, "")`
-	with := eval[string](t, b, text)
-	b.run(t, scripts(false), chromedp.Navigate(f.base+"/"), scripts(true))
-	without := eval[string](t, b, text)
-	if with != without || with == "" {
-		t.Errorf("without scripts:\n%s\nwith scripts:\n%s", without, with)
+// pause pauses runs, and waits until the page has it.
+func (b *browser) pause(t *testing.T, f fleet, why string) {
+	t.Helper()
+	if out, err := exec.Command(bin, "pause", "--state-dir", f.state, "--reason", why).CombinedOutput(); err != nil {
+		t.Fatal(string(out), err)
+	}
+	b.wait(t, "the pause shows", fmt.Sprintf(`document.body.innerText.includes(%q)`, why))
+}
+
+// Each page says the same without scripts.
+func TestPagesWithoutScripts(t *testing.T) {
+	f, b := startFleet(t), openBrowser(t)
+	const text = `document.querySelector("main").innerText.replace(/(just now|\d+ (min|h) ago|As of .*)/g, "")`
+	for name, path := range f.paths(t, b) {
+		b.run(t, chromedp.Navigate(f.base+path))
+		if name == "run" {
+			b.waitForPlan(t)
+		}
+		if name != "drift" {
+			b.wait(t, name+" is live", live)
+		}
+		with := eval[string](t, b, text)
+
+		b.run(t, scripts(false), chromedp.Navigate(f.base+path), scripts(true))
+		if without := eval[string](t, b, text); with != without || with == "" {
+			t.Errorf("%s without scripts:\n%s\nwith scripts:\n%s", name, without, with)
+		}
 	}
 }
 
